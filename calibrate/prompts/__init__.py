@@ -1,0 +1,5 @@
+"""Prompts: three bundled sets that need no download, and anyone's own JSONL files."""
+
+from calibrate.prompts.sets import PROMPT_SETS, Prompt, bundled_prompts, question_prompt, read_prompts
+
+__all__ = ["PROMPT_SETS", "Prompt", "bundled_prompts", "question_prompt", "read_prompts"]

@@ -1,0 +1,121 @@
+"""The bundled prompt sets (code, prose, arithmetic) and prompts read from a JSONL file.
+
+The sets differ in nature as the LAPS-SD paper's three do (code, chat, reasoning), so that acceptance and
+output length differ between them. Knows nothing of models or tokens.
+"""
+
+import gzip
+import json
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from calibrate.prompts import arithmetic, stdlib
+
+PROMPT_SEED = 20_250_517  # held apart from the streams that the reference pair trains on
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A request's text before tokenization."""
+
+    request_id: str
+    dataset: str
+    text: str
+
+
+def question_prompt(question: str) -> str:
+    """How a word problem is put to the reference pair."""
+    return f"Question: {question.strip()}\nAnswer:"
+
+
+def _code() -> list[Prompt]:
+    """Signature and docstring of held-out library functions; the model writes the body."""
+    wanted = [
+        f for f in stdlib.functions(held_out=True)
+        if 60 <= len(f.head) <= 1_000 and f.body.count("\n") >= 2
+    ]  # fmt: skip
+    unique = {f.head: f for f in wanted}
+    return [Prompt(f"{f.module}.{f.name}", "code", f.head) for f in unique.values()]
+
+
+def _opening(text: str) -> str:
+    """The first sentence of a text (at least 40 characters), or its first 12 words."""
+    sentence = re.search(r"(?s)^.{40,300}?[.:]\s", text)
+    return sentence.group().rstrip() if sentence else " ".join(text.split(" ")[:12])
+
+
+def _prose() -> list[Prompt]:
+    """The opening of a held-out piece of documentation; the model goes on."""
+    held_out = [d for d in stdlib.documents() if d.held_out and len(_opening(d.text)) < 0.7 * len(d.text)]
+    unique = {_opening(d.text): d for d in held_out}
+    return [Prompt(d.source, "prose", opening) for opening, d in unique.items()]
+
+
+def _arithmetic(count: int = 2_000) -> list[Prompt]:
+    """Word problems of our own templates."""
+    rng = random.Random(PROMPT_SEED)
+    questions = dict.fromkeys(arithmetic.problem(rng).question for _ in range(count))
+    return [Prompt(f"problem-{i}", "arithmetic", question_prompt(q)) for i, q in enumerate(questions)]
+
+
+PROMPT_SETS: dict[str, Callable[[], list[Prompt]]] = {"code": _code, "prose": _prose, "arithmetic": _arithmetic}
+
+
+def bundled_prompts(name: str, seed: int = 0) -> list[Prompt]:
+    """The bundled set `name` in an order drawn with `seed`, ids made unique.
+
+    Raises
+    ------
+    ValueError
+        If no set has that name.
+    """
+    if name not in PROMPT_SETS:
+        raise ValueError(f"unknown prompt set {name!r}: the bundled ones are {', '.join(PROMPT_SETS)}")
+    prompts = PROMPT_SETS[name]()
+    random.Random(f"{name}-{seed}").shuffle(prompts)
+    return [Prompt(f"{name}-{i:04d}:{p.request_id}", p.dataset, p.text) for i, p in enumerate(prompts)]
+
+
+def read_prompts(path: str | Path, field: str) -> list[Prompt]:
+    """Prompts from a JSON-lines file (`.gz` allowed): one object a line, the text under `field`.
+
+    The data set is named after the file; ids are `<name>-<line>`.
+
+    Raises
+    ------
+    ValueError
+        Naming file and line: no JSON object, no such field, a field that is no text, or no line at all.
+    """
+    path = Path(path)
+    dataset = path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
+    prompts = []
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    prompts.append(Prompt(f"{dataset}-{number}", dataset, _text_of(line, field, path, number)))
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ValueError(f"prompts file {path}: {error}") from error
+    if not prompts:
+        raise ValueError(f"prompts file {path}: holds no prompts")
+    return prompts
+
+
+def _text_of(line: str, field: str, path: Path, number: int) -> str:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"prompts file {path}, line {number}: not JSON ({error.msg})") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"prompts file {path}, line {number}: not a JSON object")
+    if field not in record:
+        raise ValueError(f"prompts file {path}, line {number}: no field {field!r} (it has {', '.join(record)})")
+    text = record[field]
+    if isinstance(text, list) and text:
+        text = text[0]  # Spec-Bench and MT-Bench hold a list of turns: the first one
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"prompts file {path}, line {number}: field {field!r} holds no text")
+    return text
