@@ -1,0 +1,21 @@
+"""The simulator: serve recorded requests under scheduling policies, and compare what it costs them."""
+
+from sim.bound import bound_latency_ns
+from sim.comparison import Comparison, Settings, compare, default_policies, outlook_of
+from sim.server import Run, simulate
+from sim.statistics import Interval, mean_interval, paired_difference, ratio_of_means
+
+__all__ = [
+    "Comparison",
+    "Interval",
+    "Run",
+    "Settings",
+    "bound_latency_ns",
+    "compare",
+    "default_policies",
+    "mean_interval",
+    "outlook_of",
+    "paired_difference",
+    "ratio_of_means",
+    "simulate",
+]

@@ -1,0 +1,27 @@
+"""The two on-disk formats (trace, profile), importers of public formats, and workloads drawn from them."""
+
+from traces.errors import FormatError
+from traces.priced import PricedTrace, price
+from traces.profile import Costs, Linear, Profile, load_profile, save_profile
+from traces.trace import Trace, load_trace, save_trace, to_frame, trace_from_rounds
+from traces.workload import Arrivals, LengthPredictor, Workload, draw_workload
+
+__all__ = [
+    "Arrivals",
+    "Costs",
+    "FormatError",
+    "LengthPredictor",
+    "Linear",
+    "PricedTrace",
+    "Profile",
+    "Trace",
+    "Workload",
+    "draw_workload",
+    "load_profile",
+    "load_trace",
+    "price",
+    "save_profile",
+    "save_trace",
+    "to_frame",
+    "trace_from_rounds",
+]

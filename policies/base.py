@@ -1,0 +1,101 @@
+"""The policy contract: a policy is a rank over a job's own history; the lowest rank is served first.
+
+After SOAP (Scully, Harchol-Balter, Scheller-Wolf, arXiv 1712.00790): FCFS, LAS, SJF, SRPT and LAPS-SD are all
+ranks. A policy is a frozen dataclass; its fields are its parameters. It never knows what drives it, a
+simulator or a real server, and sees only what a server would know.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
+
+Rank = tuple[Any, ...]
+
+
+class Job(Protocol):
+    """What a policy may see of a request.
+
+    Attributes
+    ----------
+    index : int
+        Order of arrival, and the request's key in a run.
+    arrival_ns, prompt_tokens : int
+    predicted_tokens : int
+        Predicted output length.
+    started : bool
+        Its prefill has begun.
+    rounds, tokens : int
+        Committed rounds, and output tokens they emitted.
+    service_ns : int
+        Attained service: time of its committed decoding rounds (neither prefill nor switching).
+    drafted, accepted : int
+        Draft tokens over its committed rounds.
+    queue : int
+        Written by `Policy.learn`: the queue that the policy keeps the request in, from 1. The server notes when
+        it changes; among equal ranks, earlier entry into the queue goes first.
+    memo : Any
+        Written by `Policy.learn`: whatever else the policy remembers of the request; None at first.
+    """
+
+    index: int
+    arrival_ns: int
+    prompt_tokens: int
+    predicted_tokens: int
+    started: bool
+    rounds: int
+    tokens: int
+    service_ns: int
+    queue: int
+    memo: Any
+
+    @property
+    def drafted(self) -> int: ...
+
+    @property
+    def accepted(self) -> int: ...
+
+    def acceptance(self, rounds: int) -> float:
+        """Accepted over drafted tokens in the first `rounds` committed rounds (0 if nothing was drafted)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a server knows before a run.
+
+    Attributes
+    ----------
+    mean_round_ns : int
+        c̄, the cost of a round at the training half's median context.
+    past_sizes_ns : sequence of float, ascending
+        T̃ of the training half's requests: c̄ · L / (ā + 1).
+    true_prefill_ns, true_decode_ns : sequences of int, by job index
+        True sizes; empty unless the policy's class says `clairvoyant`.
+    """
+
+    mean_round_ns: int
+    past_sizes_ns: Sequence[float]
+    true_prefill_ns: Sequence[int] = ()
+    true_decode_ns: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Base of all policies: override `rank`, and what else is needed."""
+
+    name: ClassVar[str] = ""
+    clairvoyant: ClassVar[bool] = False
+
+    def bind(self, outlook: Outlook) -> Self:
+        """The policy for one run, knowing `outlook`. Once a run."""
+        return self
+
+    def rank(self, job: Job, now_ns: int) -> Rank:
+        """The job's rank: the lowest is served first. Pure, O(1).
+
+        A served job keeps its place unless a waiting job's rank is strictly lower.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no rank")
+
+    def learn(self, job: Job, now_ns: int) -> None:
+        """Take in the job's newly committed round; may write `job.queue` and `job.memo`, nothing else."""

@@ -1,0 +1,16 @@
+"""First come, first served."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from policies.base import Job, Policy, Rank
+
+
+@dataclass(frozen=True)
+class FCFS(Policy):
+    """First come, first served, to completion."""
+
+    name: ClassVar[str] = "fcfs"
+
+    def rank(self, job: Job, now_ns: int) -> Rank:
+        return (not job.started, job.index)

@@ -1,0 +1,55 @@
+"""Least attained service, discretised into queues."""
+
+import math
+from bisect import bisect_left
+from dataclasses import dataclass, field, replace
+from statistics import median
+from typing import ClassVar, Self
+
+from policies.base import Job, Outlook, Policy, Rank
+
+LONGEST_S = 1e9
+
+
+@dataclass(frozen=True)
+class LAS(Policy):
+    """K queues by attained service; a higher queue preempts a lower one, a queue serves in order of entry.
+
+    Queue j holds requests with service up to Sup_j = M^(j−1) · Sup_1; the last one is unbounded.
+
+    Parameters
+    ----------
+    K : number of queues, at least 1.
+    M : ratio of successive thresholds, above 1.
+    sup_1_s : Sup_1 in seconds; None: the median past T̃ / M^(K/2).
+    """
+
+    name: ClassVar[str] = "las"
+
+    K: int = 4
+    M: float = 2.0
+    sup_1_s: float | None = None
+    bounds_ns: tuple[int, ...] = field(default=(), repr=False, metadata={"bound": True})
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.K <= 64:
+            raise ValueError(f"{self.name}: K={self.K} must be between 1 and 64")
+        if not 1 < self.M <= 1000:
+            raise ValueError(f"{self.name}: M={self.M} must be above 1, and at most 1000")
+        if self.sup_1_s is not None and not 0 < self.sup_1_s <= LONGEST_S:
+            raise ValueError(f"{self.name}: sup_1_s={self.sup_1_s} must be above 0, and at most {LONGEST_S:g}")
+
+    def bind(self, outlook: Outlook) -> Self:
+        sup_1 = self.sup_1_s * 1e9 if self.sup_1_s else median(outlook.past_sizes_ns) / self.M ** (self.K / 2)
+        bounds = (min(sup_1 * self.M**j, LONGEST_S * 1e9) for j in range(self.K - 1))
+        return replace(self, bounds_ns=tuple(max(1, math.floor(b)) for b in bounds))
+
+    def queue_of(self, time_ns: float) -> int:
+        """The first queue j with time <= Sup_j."""
+        return bisect_left(self.bounds_ns, time_ns) + 1
+
+    def rank(self, job: Job, now_ns: int) -> Rank:
+        return (job.queue,)
+
+    def learn(self, job: Job, now_ns: int) -> None:
+        job.queue = self.queue_of(job.service_ns)

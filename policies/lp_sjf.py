@@ -1,0 +1,19 @@
+"""Shortest job first by predicted output length."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from policies.base import Job, Policy, Rank
+
+
+@dataclass(frozen=True)
+class LPSJF(Policy):
+    """Shortest *predicted length* first, never preempting: LAPS-SD's baseline of that name.
+
+    Whether the paper's LP-SJF preempts is not known to us; here it does not.
+    """
+
+    name: ClassVar[str] = "lp-sjf"
+
+    def rank(self, job: Job, now_ns: int) -> Rank:
+        return (not job.started, job.predicted_tokens)

@@ -1,0 +1,209 @@
+"""The command line: a thin skin over the library's functions.
+
+`lapsd calibrate` lives in `calibrate.cli` and is loaded only when asked for, so that everything else works
+without torch.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from policies import POLICIES, Policy, parse_policy
+from traces import load_profile, load_trace
+from traces.errors import BAD_INPUT, run_command
+
+app = typer.Typer(
+    help="Calibrate speculative decoding on real models, then simulate how a scheduler would serve it.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+)
+importer = typer.Typer(help="Turn public files into lapsd's own.", rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(importer, name="import")
+
+WIDTH = 150  # of tables that go to a file or a pipe
+
+TraceOption = Annotated[str, typer.Option("--trace", help="A trace file, or 'reference' for the bundled one.")]
+ProfileOption = Annotated[str, typer.Option("--profile", help="A profile file, or 'reference' for the bundled one.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+
+
+def _console() -> Console:
+    return Console() if sys.stdout.isatty() else Console(width=WIDTH)
+
+
+@app.command()
+def compare(
+    trace: TraceOption = "reference",
+    profile: ProfileOption = "reference",
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Repeat for several: {', '.join(POLICIES)}, with parameters as in laps-sd:K=4,delta=0.1."),
+    ] = None,
+    requests: Annotated[int, typer.Option(help="Requests in a workload.")] = 30,
+    load: Annotated[float | None, typer.Option(help="Arriving work per unit of time [default: 0.8].")] = None,
+    rate: Annotated[float | None, typer.Option(help="Arrivals per second, instead of a load.")] = None,
+    all_at_once: Annotated[bool, typer.Option("--all-at-once", help="All requests arrive at time 0.")] = False,
+    seeds: Annotated[int, typer.Option(help="Workloads: seeds 0, 1, ...")] = 20,
+    length_predictor: Annotated[
+        str, typer.Option(help="oracle, noisy:SD (log-normal error) or learned (the trace's predictions).")
+    ] = "oracle",
+    kv_slots: Annotated[int, typer.Option(help="Requests whose KV caches fit in memory; 0: all.")] = 1,
+    dataset: Annotated[str | None, typer.Option(help="Only this data set of the trace.")] = None,
+    split_seed: Annotated[int, typer.Option(help="Of the split into training and test half.")] = 0,
+    versus: Annotated[
+        str | None, typer.Option(help="Also print this policy's mean latency against every other's, in percent.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw mean latency per policy into this file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write every request's times, the table and the figure.")] = None,
+    overwrite: Overwrite = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one list of records instead of the table.")] = False,
+) -> None:
+    """Serve the same random workloads under several policies and compare their latency."""
+    from sim.comparison import compare as run
+    from sim.results import claim_folder, save_figure, write_comparison, write_whole
+
+    chosen = None if not policy else [parse_policy(spec) for spec in policy]
+    if kv_slots < 0:
+        raise ValueError(f"--kv-slots {kv_slots}: must be at least 0")
+    if plot is not None:
+        _check_figure_file(plot)
+    loaded, costs = load_trace(trace), load_profile(profile)
+    _check_versus(versus, chosen)
+    if out is not None:
+        claim_folder(out, overwrite=overwrite)
+    with _progress("comparing", as_json) as progress:
+        task = progress.add_task("comparing", total=None)
+        result = run(
+            loaded, costs, chosen, requests=requests, load=load, rate_per_s=rate, all_at_once=all_at_once, seeds=seeds,
+            length_predictor=length_predictor, kv_slots=kv_slots or None, dataset=dataset, split_seed=split_seed,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )  # fmt: skip
+    if out is not None:
+        write_comparison(result, out)
+    if plot is not None:
+        write_whole(plot, lambda p: save_figure(result, p))
+    if as_json:
+        print(json.dumps(result.records, indent=2, allow_nan=False))
+        return
+    from sim.tables import comparison_table, notes, versus_table
+
+    console = _console()
+    console.print(comparison_table(result))
+    for line in notes(result):
+        console.print(escape(line), style="dim", highlight=False)
+    if versus:
+        console.print(versus_table(result, versus))
+    for path, what in ((plot, "figure"), (out, "results")):
+        if path is not None:
+            console.print(f"{what}: {escape(str(path))}", highlight=False, soft_wrap=True)
+
+
+def _check_versus(versus: str | None, chosen: list[Policy] | None) -> None:
+    from policies import spec_of
+    from sim.comparison import default_policies
+
+    specs = [spec_of(p) for p in (chosen or default_policies())]
+    if versus is not None and versus not in specs:
+        raise ValueError(f"--versus {versus}: not among the policies compared ({', '.join(specs)})")
+
+
+def _check_figure_file(path: Path) -> None:
+    known = (".png", ".pdf", ".svg")
+    if path.suffix not in known:
+        raise ValueError(f"--plot {path}: the file's ending must be one of {', '.join(known)}")
+    if not path.parent.is_dir():
+        raise ValueError(f"--plot {path}: there is no folder {path.parent}")
+
+
+def _progress(what: str, quiet: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
+
+
+@app.command()
+def show(path: Annotated[str, typer.Argument(help="A trace or a profile ('reference': the bundled trace).")]) -> None:
+    """Print what a trace or a profile holds."""
+    from sim.tables import profile_tables, trace_tables
+
+    console = _console()
+    if Path(path).suffix == ".json":
+        tables = profile_tables(load_profile(path))
+    else:
+        tables = trace_tables(load_trace(path))
+    for table in tables:
+        console.print(table)
+
+
+@importer.command("spec-bench")
+def import_spec_bench(
+    file: Annotated[Path, typer.Argument(help="A Spec-Bench answer file (JSON lines, .gz allowed).")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The trace to write; its profile gets the ending .json.")],
+    questions: Annotated[Path | None, typer.Option(help="The question file, to estimate prompt lengths.")] = None,
+    draft_schedule: Annotated[
+        str, typer.Option(help="How draft lengths were chosen: heuristic:n (transformers' default) or constant:n.")
+    ] = "heuristic:5",
+    overwrite: Overwrite = False,
+) -> None:
+    """Import a public Spec-Bench answer file as a trace, and fit a profile to its wall times."""
+    from traces import save_profile, save_trace
+    from traces import spec_bench as source
+
+    profile_file = out.with_suffix(".json")
+    for path in (out, profile_file):
+        if path.exists() and not overwrite:
+            raise ValueError(f"{path} exists already: choose another name or give --overwrite")
+    if not out.parent.is_dir():
+        raise ValueError(f"{out}: there is no folder {out.parent}")
+    if out == profile_file:
+        raise ValueError(f"{out}: a trace's name cannot end in .json")
+    imported = source.import_spec_bench(file, questions=questions, draft_schedule=draft_schedule)
+    save_trace(imported.trace, out)
+    trace = imported.trace
+    print(f"{out}: {len(trace)} requests, {trace.rounds.sum()} rounds, {trace.output_tokens.sum()} tokens")
+    if questions is None:
+        print("prompt lengths are not in the file: 0 (give --questions to estimate them)")
+    else:
+        print("prompt lengths are estimated from the questions' characters")
+    if imported.profile is None:
+        print("the file holds no wall times: no profile")
+        return
+    save_profile(imported.profile, profile_file)
+    costs, fit = imported.profile.costs, imported.profile.fits["request"]
+    print(
+        f"{profile_file}: {costs.verify_ns(1) / 1e6:.2f} ms a round + {costs.draft_step.base_ns / 1e6:.2f} ms a draft "
+        f"token, median error {fit['median_error']:.1%} (prefill and switching are not in the file: 0)"
+    )
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def calibrate(context: typer.Context) -> int:
+    """Run a real model pair and record what it accepts and costs (needs the extra 'calibrate')."""
+    try:
+        from calibrate.cli import main as calibrate_main
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "transformers", "tokenizers", "safetensors"):
+            raise
+        print(f"lapsd calibrate: needs {error.name}: pip install 'lapsd[calibrate]'", file=sys.stderr)
+        return BAD_INPUT
+    return calibrate_main(context.args)
+
+
+def main() -> None:
+    """The console command `lapsd`."""
+    sys.exit(run_command("lapsd", lambda: app(standalone_mode=False)))
+
+
+if __name__ == "__main__":
+    main()

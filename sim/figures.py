@@ -1,0 +1,75 @@
+"""Figures. One colour per policy everywhere, colour-blind safe (Okabe and Ito); units on every axis."""
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from sim.comparison import Comparison
+
+COLOURS = {
+    "fcfs": "#999999",
+    "las": "#E69F00",
+    "lp-sjf": "#56B4E9",
+    "laps-sd": "#D55E00",
+    "srpt": "#009E73",
+}
+OTHER = ("#CC79A7", "#0072B2", "#F0E442", "#000000")
+
+
+def colour_of(spec: str, index: int = 0) -> str:
+    """The colour of a policy by its name; policies of a user's own share the rest of the palette."""
+    return COLOURS.get(spec.partition(":")[0], OTHER[index % len(OTHER)])
+
+
+def plot_comparison(comparison: "Comparison", ax: "Axes | None" = None) -> "Axes":
+    """Mean latency per policy with its 95 % interval over seeds, p99 beside it, and the bound."""
+    if ax is None:
+        from matplotlib import pyplot
+
+        _, ax = pyplot.subplots(figsize=(7.0, 3.9), layout="constrained")
+    table = comparison.table
+    position = np.arange(len(table))
+    means = [comparison.latency(policy) for policy in comparison.policies]
+    values = np.array([m.value for m in means])
+    half = np.array([(m.high - m.low) / 2 for m in means])
+    colours = [colour_of(policy, i) for i, policy in enumerate(comparison.policies)]
+    ax.barh(position, values, xerr=np.nan_to_num(half), color=colours, height=0.62, capsize=3)
+    ax.plot(table["p99_latency_s"], position, "d", color="#333333", markersize=5, label="p99 (pooled over seeds)")
+    bound = float(comparison.runs["bound_s"].mean())
+    ax.axvline(bound, color="black", linestyle="--", linewidth=1, label=f"bound on the mean ({bound:.3g} s)")
+    for y, value, spread in zip(position, values, half, strict=True):
+        ax.text(0.01 * ax.get_xlim()[1], y, f"{value:.3g}" + (f" ± {spread:.2g}" if spread == spread else ""), va="center")
+    ax.set_yticks(position, comparison.policies)
+    ax.invert_yaxis()
+    ax.set_xlim(0)
+    ax.set_xlabel("latency, s: bar = mean with 95 % interval over seeds")
+    ax.legend(fontsize=8, frameon=False, loc="lower right")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_title("\n".join(textwrap.wrap(caption(comparison), 92)), fontsize=8, loc="left")
+    return ax
+
+
+def caption(comparison: "Comparison") -> str:
+    """What was run: requests, load, seeds, predictor, where trace and profile come from."""
+    settings, configuration = comparison.settings, comparison.configuration
+    arrivals = settings.arrivals
+    if arrivals.all_at_once:
+        how = "all at once"
+    elif arrivals.load is not None:
+        how = f"Poisson at load {arrivals.load:g}"
+    else:
+        how = f"Poisson at {arrivals.rate_per_s:g}/s"
+    overloaded = " (overloaded: depends on the number of requests)" if arrivals.overloaded else ""
+    source = configuration["trace"].get("source", "a trace")
+    profile = configuration["profile"]
+    slots = "unlimited KV memory" if settings.kv_slots is None else f"{settings.kv_slots} KV slot(s)"
+    return (
+        f"{settings.requests} requests, {how}{overloaded}, {settings.seeds} seeds, from an empty server until it is "
+        f"drained; lengths {settings.length_predictor}; {slots}. Trace: {source}"
+        f"{', ' + settings.dataset if settings.dataset else ''}. Costs: {profile['kind']} "
+        f"({profile['weights']} weights)."
+    )

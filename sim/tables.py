@@ -1,0 +1,127 @@
+"""Tables for a terminal. Names come from users' files, so they are escaped."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from policies import POLICIES
+from traces import Linear, Profile, Trace, to_frame
+
+if TYPE_CHECKING:
+    from sim.comparison import Comparison
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """Three significant digits, without an exponent where people would not write one."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:.0f}" if abs(rounded) >= 10 ** (digits - 1) else f"{rounded:.{digits}g}"
+
+
+def comparison_table(comparison: "Comparison") -> Table:
+    """The comparison as people read it; the JSON output has every key."""
+    settings = comparison.settings
+    few = settings.requests * settings.seeds * 0.01 < 10
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("policy", no_wrap=True)
+    headings = ("mean s", "± 95 %", "p50 s", "p90 s", "p99 s" + ("*" if few else ""), "slow-\ndown", "worst",
+                "preemp-\ntions", "switch-\ning %", "over\nbound", "minus FCFS, s\n[95 %]")  # fmt: skip
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in comparison.records:
+        interval = comparison.latency(row["policy"])
+        spread = (interval.high - interval.low) / 2
+        clairvoyant = getattr(POLICIES.get(row["policy"].partition(":")[0]), "clairvoyant", False)
+        difference = number(row["diff_to_fcfs_s"])
+        if row["diff_low_s"] is not None and row["policy"] != "fcfs":
+            difference += f" [{number(row['diff_low_s'])}, {number(row['diff_high_s'])}]"
+        table.add_row(
+            escape(row["policy"]) + (" †" if clairvoyant else ""),
+            number(row["mean_latency_s"]), number(spread, 2), number(row["p50_latency_s"]),
+            number(row["p90_latency_s"]), number(row["p99_latency_s"]), number(row["mean_slowdown"]),
+            number(row["max_slowdown"]), str(row["preemptions"]), number(100 * row["switching_share"], 2),
+            f"{row['ratio_to_bound']:.3f}", escape(difference),
+        )  # fmt: skip
+    return table
+
+
+def notes(comparison: "Comparison") -> list[str]:
+    """What a reader of the table must know: marks, and where the numbers come from."""
+    from sim.figures import caption
+
+    settings = comparison.settings
+    lines = [caption(comparison)]
+    if settings.requests * settings.seeds * 0.01 < 10:
+        lines.append("* fewer than 10 latencies are expected above the 99th percentile: more seeds make it firm.")
+    if any(getattr(POLICIES.get(p.partition(":")[0]), "clairvoyant", False) for p in comparison.policies):
+        lines.append("† knows the true sizes: a yardstick, not a policy one could deploy.")
+    return lines
+
+
+def versus_table(comparison: "Comparison", policy: str) -> Table:
+    """One policy's mean latency against each other's."""
+    table = Table(box=None, pad_edge=False, header_style="bold", title=None)
+    table.add_column(escape(f"mean latency of {policy} against"), no_wrap=True)
+    table.add_column("difference", justify="right")
+    table.add_column("95 % interval", justify="right")
+    for row in comparison.versus(policy).to_dict("records"):
+        table.add_row(escape(row["policy"]), f"{row['percent']:+.1f} %", f"{row['low']:+.1f} to {row['high']:+.1f} %")
+    return table
+
+
+def trace_tables(trace: Trace) -> list[Table]:
+    """Per data set: requests, lengths, acceptance; and where the trace comes from."""
+    frame = to_frame(trace)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    columns = ("dataset", "requests", "prompt\nmedian", "output\nmedian", "output\np10", "output\np90", "output\nmax",
+               "rounds\nmedian", "tokens\n/ round", "acceptance\nmean", "acceptance\nsd")  # fmt: skip
+    for i, heading in enumerate(columns):
+        table.add_column(heading, justify="right" if i else "left", no_wrap=True)
+    groups = [(name, frame[frame["dataset"] == name]) for name in trace.datasets]
+    for name, rows in [*groups, ("all", frame)] if len(groups) > 1 else groups:
+        p10, p50, p90 = rows["output_tokens"].quantile([0.1, 0.5, 0.9])
+        table.add_row(
+            escape(str(name)), str(len(rows)), number(rows["prompt_tokens"].median()), number(p50), number(p10),
+            number(p90), str(rows["output_tokens"].max()), number(rows["rounds"].median()),
+            f"{rows['output_tokens'].sum() / rows['rounds'].sum():.2f}", f"{rows['acceptance'].mean():.3f}",
+            f"{rows['acceptance'].std():.3f}",
+        )  # fmt: skip
+    return [table, _origin(trace.metadata)]
+
+
+def profile_tables(profile: Profile) -> list[Table]:
+    """The cost terms with their fits, and where the profile comes from."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for i, heading in enumerate(("cost", "base ms", "µs / token", "fit error\nmedian", "fit error\np90", "samples")):
+        table.add_column(heading, justify="right" if i else "left", no_wrap=True)
+    costs = profile.costs
+    terms = [("draft step", "draft_step", costs.draft_step)]
+    terms += [
+        (f"verify, width {w}", f"verify_{w}", Linear(ns, costs.verify_per_token_ns))
+        for w, ns in sorted(costs.verify_base_ns.items())
+    ]
+    terms += [("host, a round", "host", Linear(costs.host_ns, 0))]
+    terms += [(name.replace("_", "-"), name, getattr(costs, name)) for name in ("prefill", "swap_out", "swap_in")]
+    for label, key, term in terms:
+        fit = profile.fits.get(key, {})
+        errors = (fit.get("median_error"), fit.get("p90_error"))
+        shown = ["-" if e is None else f"{e:.1%}" for e in errors]
+        per_token = number(term.per_token_ns / 1e3)
+        table.add_row(label, number(term.base_ns / 1e6), per_token, *shown, str(fit.get("samples", "-")))
+    extra = {k: v for k, v in profile.fits.items() if k in ("round", "request")}
+    return [table, _origin({"kind": profile.kind, "weights": profile.weights, **extra, **profile.stamp})]
+
+
+def _origin(metadata: Mapping[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in metadata.items():
+        text = value if isinstance(value, str) else json.dumps(value, default=str)
+        table.add_row(escape(str(key)), escape(text))
+    return table

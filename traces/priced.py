@@ -1,0 +1,80 @@
+"""A trace priced by a profile: what each round, prefill and request takes, in exact integers.
+
+Where a request's rounds meet the machine's costs. A request's context at a round is its prompt plus the
+tokens emitted before it. Knows nothing of arrivals or policies.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traces.profile import Profile
+from traces.trace import Trace
+
+
+@dataclass(frozen=True, eq=False)
+class PricedTrace:
+    """A trace with the cost of each of its rounds.
+
+    Attributes
+    ----------
+    round_ns : int64 array (rounds of all requests,)
+        Cost of each round, parallel to `trace.accepted`.
+    emitted : int64 array (rounds of all requests,)
+        Tokens each round emits; the last round's are cut at the output length.
+    prefill_ns, decode_ns : int64 arrays (R,)
+        A request's prefill, and the sum of its rounds.
+    """
+
+    trace: Trace
+    profile: Profile
+    round_ns: NDArray[np.int64]
+    emitted: NDArray[np.int64]
+    prefill_ns: NDArray[np.int64]
+    decode_ns: NDArray[np.int64]
+
+    @cached_property
+    def size_ns(self) -> NDArray[np.int64]:
+        """Prefill and all decoding rounds, (R,)."""
+        return self.prefill_ns + self.decode_ns
+
+    @property
+    def mean_size_ns(self) -> float:
+        """E[S] over the trace."""
+        return float(self.size_ns.mean())
+
+    def mean_round_ns(self) -> int:
+        """c̄: the mean cost of this trace's draft lengths at its median context (prompt + half the output)."""
+        context = int(np.median(self.trace.prompt_tokens + self.trace.output_tokens // 2))
+        cost = self.profile.round_cost
+        lengths, counts = np.unique(self.trace.drafted, return_counts=True)
+        total = sum(int(c) * cost(int(n), context) for n, c in zip(lengths, counts, strict=True))
+        return max(1, round(total / int(counts.sum())))
+
+    def estimated_ns(self, mean_round_ns: int) -> NDArray[np.float64]:
+        """T̃ of whole requests from their true lengths and acceptance: c̄ · L / (ā + 1), (R,)."""
+        rounds = self.trace.rounds
+        per_round = self.trace.per_request(self.trace.accepted) / rounds + 1.0
+        return mean_round_ns * self.trace.output_tokens / per_round
+
+
+def price(trace: Trace, profile: Profile) -> PricedTrace:
+    """Price every round of `trace`. O(rounds)."""
+    emitted = trace.accepted + 1
+    surplus = trace.per_request(emitted) - trace.output_tokens
+    emitted[trace.offsets[1:] - 1] -= surplus
+    before = np.cumsum(emitted) - emitted
+    before -= np.repeat(before[trace.offsets[:-1]], trace.rounds)
+    context = np.repeat(trace.prompt_tokens, trace.rounds) + before
+    cost = profile.round_cost
+    longest = int(trace.drafted.max())
+    base = np.array([cost.base_ns(n) for n in range(longest + 1)], dtype=np.int64)
+    per_token = np.array([cost.per_token_ns(n) for n in range(longest + 1)], dtype=np.int64)
+    round_ns = base[trace.drafted] + per_token[trace.drafted] * context
+    # the first round verifies the prompt's last token: what is left to cache may be nothing
+    to_cache = np.maximum(trace.prompt_tokens - 1, 0)
+    prefill = profile.costs.prefill
+    prefill_ns = np.where(to_cache > 0, prefill.base_ns + prefill.per_token_ns * to_cache, 0)
+    return PricedTrace(trace, profile, round_ns, emitted, prefill_ns, trace.per_request(round_ns))

@@ -1,0 +1,320 @@
+"""Acceptance traces: what speculative decoding drafted and accepted, round by round, a row a request.
+
+In memory all requests' rounds lie in two flat arrays with offsets, so that a request's rounds are a slice. On
+disk a trace is one Parquet file (`docs/formats.md`). Everything is validated once, here; the rest of the
+project trusts it. Knows nothing of time, policies or models.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from traces.errors import FormatError
+
+SCHEMA_VERSION = 1
+BUNDLED = Path(__file__).parent / "data"
+
+SCHEMA = pa.schema(
+    [
+        pa.field("request_id", pa.string(), nullable=False),
+        pa.field("dataset", pa.string(), nullable=False),
+        pa.field("prompt_tokens", pa.int32(), nullable=False),
+        pa.field("output_tokens", pa.int32(), nullable=False),
+        pa.field("drafted", pa.list_(pa.int16()), nullable=False),
+        pa.field("accepted", pa.list_(pa.int16()), nullable=False),
+    ]
+)
+PREDICTED = pa.field("predicted_tokens", pa.int32(), nullable=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Requests and their rounds.
+
+    Attributes
+    ----------
+    request_id, dataset : sequences of str, length R
+    prompt_tokens, output_tokens : int64 arrays (R,)
+    offsets : int64 array (R + 1,)
+        Request i's rounds are `offsets[i]:offsets[i + 1]` of the two flat arrays.
+    drafted, accepted : int64 arrays (rounds of all requests,)
+        Draft tokens proposed in a round, and how many of them became part of the output.
+    predicted_tokens : int64 array (R,) or None
+        Output lengths that a learnt predictor foresaw.
+    metadata : mapping
+        Where the trace came from; the JSON under the file's key `lapsd`.
+    """
+
+    request_id: Sequence[str]
+    dataset: Sequence[str]
+    prompt_tokens: NDArray[np.int64]
+    output_tokens: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    drafted: NDArray[np.int64]
+    accepted: NDArray[np.int64]
+    predicted_tokens: NDArray[np.int64] | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.request_id)
+
+    @property
+    def rounds(self) -> NDArray[np.int64]:
+        """Rounds of each request, (R,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def datasets(self) -> list[str]:
+        """Names of the data sets, in order of appearance."""
+        return list(dict.fromkeys(self.dataset))
+
+    def per_request(self, flat: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Sum a per-round array over each request, (R,)."""
+        return np.add.reduceat(flat, self.offsets[:-1])
+
+    def rounds_of(self, row: int) -> slice:
+        """Where request `row`'s rounds lie in the flat arrays."""
+        return slice(int(self.offsets[row]), int(self.offsets[row + 1]))
+
+    def take(self, rows: Sequence[int] | NDArray[np.int64]) -> "Trace":
+        """The trace of some of the requests, in the order given."""
+        rows = np.asarray(rows, dtype=np.int64)
+        spans = [np.arange(self.offsets[r], self.offsets[r + 1]) for r in rows]
+        flat = np.concatenate(spans) if spans else np.zeros(0, np.int64)
+        return Trace(
+            request_id=[self.request_id[r] for r in rows],
+            dataset=[self.dataset[r] for r in rows],
+            prompt_tokens=self.prompt_tokens[rows],
+            output_tokens=self.output_tokens[rows],
+            offsets=np.concatenate([[0], np.cumsum(self.rounds[rows])]).astype(np.int64),
+            drafted=self.drafted[flat],
+            accepted=self.accepted[flat],
+            predicted_tokens=None if self.predicted_tokens is None else self.predicted_tokens[rows],
+            metadata=self.metadata,
+        )
+
+    def only(self, dataset: str) -> "Trace":
+        """The requests of one data set.
+
+        Raises
+        ------
+        ValueError
+            If the trace holds no such data set.
+        """
+        rows = [i for i, name in enumerate(self.dataset) if name == dataset]
+        if not rows:
+            raise ValueError(f"dataset {dataset!r}: the trace holds {', '.join(self.datasets)}")
+        return self.take(rows)
+
+    def halves(self, split_seed: int = 0) -> tuple["Trace", "Trace"]:
+        """A training and a test half, split by request, each in the trace's order.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than two requests.
+        """
+        if len(self) < 2:
+            raise ValueError(f"a trace of {len(self)} request cannot be split into halves: at least 2 are needed")
+        order = np.random.default_rng([split_seed, 0]).permutation(len(self))
+        middle = len(self) // 2
+        return self.take(np.sort(order[:middle])), self.take(np.sort(order[middle:]))
+
+
+def trace_from_rounds(
+    rows: Sequence[Mapping[str, Any]], metadata: Mapping[str, Any] | None = None, source: str = "trace"
+) -> Trace:
+    """A validated trace from one mapping a request, with the keys of the file's columns.
+
+    Raises
+    ------
+    FormatError
+        Naming `source`, row and field, if a row breaks an invariant.
+    """
+    if not rows:
+        raise FormatError(f"{source}: holds no requests")
+    names = [f.name for f in SCHEMA] + (["predicted_tokens"] if "predicted_tokens" in rows[0] else [])
+    columns = {name: [row[name] for row in rows] for name in names}
+    return _checked(columns, dict(metadata or {}), source)
+
+
+def load_trace(path: str | Path) -> Trace:
+    """Load and validate a trace file, or the bundled one by the name `reference`.
+
+    Raises
+    ------
+    FormatError
+        Naming the file and what is wrong with it.
+    """
+    path = BUNDLED / "reference.parquet" if str(path) == "reference" else Path(path)
+    table, note = _read(path)
+    columns = {}
+    for wanted in (*SCHEMA, PREDICTED):
+        if wanted.name not in table.column_names:
+            if wanted is PREDICTED:
+                continue
+            raise FormatError(f"trace {path}: no column {wanted.name!r}")
+        column = _cast(table.column(wanted.name), wanted, path)
+        if column.null_count:
+            row = column.is_null().to_pylist().index(True)
+            raise FormatError(f"trace {path}, row {row}, field {wanted.name!r}: missing")
+        columns[wanted.name] = column.to_pylist()
+    if table.num_rows == 0:
+        raise FormatError(f"trace {path}: holds no requests")
+    return _checked(columns, note, f"trace {path}")
+
+
+def _read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
+    if not path.is_file():
+        raise FormatError(f"trace {path}: {'is a folder' if path.is_dir() else 'no such file'}")
+    try:
+        table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise FormatError(f"trace {path}: not a readable Parquet file ({_first_line(error)})") from error
+    raw = (table.schema.metadata or {}).get(b"lapsd")
+    if raw is None:
+        raise FormatError(f"trace {path}: not a lapsd trace (its metadata has no key 'lapsd')")
+    try:
+        note = json.loads(raw)
+    except ValueError as error:
+        raise FormatError(f"trace {path}: metadata key 'lapsd' is not JSON ({_first_line(error)})") from error
+    version = note.get("schema_version") if isinstance(note, dict) else None
+    if version != SCHEMA_VERSION:
+        raise FormatError(f"trace {path}: schema version {version!r}, this lapsd reads version {SCHEMA_VERSION}")
+    return table, note
+
+
+def _cast(column: pa.ChunkedArray, wanted: pa.Field, path: Path) -> pa.ChunkedArray:
+    """The column in its type of record; wider integers and large strings, as pandas writes them, are taken too."""
+    kinds = (pa.types.is_integer, _is_text, lambda t: _is_list(t) and pa.types.is_integer(t.value_type))
+    if not any(same(column.type) and same(wanted.type) for same in kinds):
+        raise FormatError(f"trace {path}, field {wanted.name!r}: type {column.type}, expected {wanted.type}")
+    try:
+        return column.cast(wanted.type)
+    except pa.ArrowException as error:
+        raise FormatError(f"trace {path}, field {wanted.name!r}: {_first_line(error)}") from error
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _checked(columns: dict[str, list[Any]], metadata: dict[str, Any], source: str) -> Trace:
+    """Build the trace, holding every row to the invariants."""
+    lengths = np.array([len(r) for r in columns["drafted"]], dtype=np.int64)
+    _refuse(source, lengths < 1, "drafted", "a request needs at least one round", lengths)
+    other = np.array([len(r) for r in columns["accepted"]], dtype=np.int64)
+    _refuse(source, other != lengths, "accepted", "as many rounds as in 'drafted' are needed", other)
+    flat = {}
+    for name in ("drafted", "accepted"):
+        values = [v for row in columns[name] for v in row]
+        if None in values:
+            row = next(i for i, rounds in enumerate(columns[name]) if None in rounds)
+            raise FormatError(f"{source}, row {row}, field {name!r}: a round is missing")
+        flat[name] = np.array(values, dtype=np.int64)
+    trace = Trace(
+        request_id=columns["request_id"],
+        dataset=columns["dataset"],
+        prompt_tokens=np.array(columns["prompt_tokens"], dtype=np.int64),
+        output_tokens=np.array(columns["output_tokens"], dtype=np.int64),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        predicted_tokens=(
+            np.array(columns["predicted_tokens"], dtype=np.int64) if "predicted_tokens" in columns else None
+        ),
+        metadata={"schema_version": SCHEMA_VERSION, **metadata},
+        **flat,
+    )
+    _check_invariants(trace, source)
+    return trace
+
+
+def _check_invariants(trace: Trace, source: str) -> None:
+    owner = np.repeat(np.arange(len(trace)), trace.rounds)
+    bad = np.bincount(owner[trace.accepted < 0], minlength=len(trace)) > 0
+    _refuse(source, bad, "accepted", "below 0")
+    bad = np.bincount(owner[trace.accepted > trace.drafted], minlength=len(trace)) > 0
+    _refuse(source, bad, "accepted", "more tokens accepted than drafted in a round")
+    _refuse(source, trace.prompt_tokens < 0, "prompt_tokens", "below 0", trace.prompt_tokens)
+    _refuse(source, trace.output_tokens < 1, "output_tokens", "below 1", trace.output_tokens)
+    surplus = trace.per_request(trace.accepted) + trace.rounds - trace.output_tokens
+    last = trace.accepted[trace.offsets[1:] - 1]
+    bad = ~((surplus == 0) | ((surplus == 1) & (last > 0)))
+    told = "the sum of accepted + 1 over rounds must be output_tokens, or one more after an accepted last token"
+    _refuse(source, bad, "output_tokens", told, trace.output_tokens)
+    if trace.predicted_tokens is not None:
+        _refuse(source, trace.predicted_tokens < 1, "predicted_tokens", "below 1", trace.predicted_tokens)
+
+
+def _refuse(
+    source: str, bad: NDArray[np.bool_], name: str, why: str, values: NDArray[np.int64] | None = None
+) -> None:
+    if bad.any():
+        row = int(np.argmax(bad))
+        value = "" if values is None else f" {values[row]}"
+        raise FormatError(f"{source}, row {row}, field {name!r}:{value}: {why}")
+
+
+def to_table(trace: Trace) -> pa.Table:
+    """The trace as the Arrow table that is written to disk."""
+    offsets = pa.array(trace.offsets, pa.int32())
+    columns: list[pa.Array] = [
+        pa.array(list(trace.request_id), pa.string()),
+        pa.array(list(trace.dataset), pa.string()),
+        pa.array(trace.prompt_tokens, pa.int32()),
+        pa.array(trace.output_tokens, pa.int32()),
+        pa.ListArray.from_arrays(offsets, pa.array(trace.drafted, pa.int16())),
+        pa.ListArray.from_arrays(offsets, pa.array(trace.accepted, pa.int16())),
+    ]
+    schema = SCHEMA
+    if trace.predicted_tokens is not None:
+        columns.append(pa.array(trace.predicted_tokens, pa.int32()))
+        schema = schema.append(PREDICTED)
+    note = {**trace.metadata, "schema_version": SCHEMA_VERSION}
+    return pa.Table.from_arrays(columns, schema=schema.with_metadata({"lapsd": json.dumps(note)}))
+
+
+def save_trace(trace: Trace, path: str | Path) -> None:
+    """Write the trace whole or not at all (a temporary file, then a rename)."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        pq.write_table(to_table(trace), temporary, compression="zstd", write_page_checksum=True)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def to_frame(trace: Trace) -> pd.DataFrame:
+    """A DataFrame, a row a request: the scalar columns, `rounds`, and `acceptance` = accepted / drafted."""
+    frame = pd.DataFrame(
+        {
+            "request_id": list(trace.request_id),
+            "dataset": list(trace.dataset),
+            "prompt_tokens": trace.prompt_tokens,
+            "output_tokens": trace.output_tokens,
+            "rounds": trace.rounds,
+        }
+    )
+    drafted = trace.per_request(trace.drafted)
+    frame["acceptance"] = trace.per_request(trace.accepted) / np.maximum(drafted, 1)
+    if trace.predicted_tokens is not None:
+        frame["predicted_tokens"] = trace.predicted_tokens
+    return frame

@@ -1,0 +1,166 @@
+"""Workloads: which requests arrive when, and how long they are predicted to be.
+
+All randomness of a simulation lives here. Each purpose has its own generator, keyed by (seed, stream), and
+draws unit-rate gaps and standard normals that are scaled afterwards: every policy, load and error level sees
+the same requests, and the first 10 of 30 requests are the 10-request workload.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traces.priced import PricedTrace
+
+REQUEST_STREAM, ARRIVAL_STREAM, LENGTH_STREAM = 1, 2, 3
+LONGEST_S = 10**9
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """How requests arrive: Poisson at a load or a rate (exactly one of them), or all at once.
+
+    Attributes
+    ----------
+    load : float or None
+        Mean work per unit of time: the rate is load / E[S], E[S] over the trace that requests are drawn from.
+    rate_per_s : float or None
+    all_at_once : bool
+        All requests arrive at time 0.
+    """
+
+    load: float | None = None
+    rate_per_s: float | None = None
+    all_at_once: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.load is not None) + (self.rate_per_s is not None) + self.all_at_once != 1:
+            raise ValueError("arrivals: give exactly one of a load, a rate and all-at-once")
+        for name, value in (("load", self.load), ("rate", self.rate_per_s)):
+            if value is not None and not (0 < value < math.inf):
+                raise ValueError(f"{name} {value}: must be above 0")
+
+    def mean_gap_ns(self, mean_size_ns: float) -> float:
+        """Mean time between arrivals."""
+        if self.all_at_once:
+            return 0.0
+        return mean_size_ns / self.load if self.load is not None else 1e9 / (self.rate_per_s or math.nan)
+
+    @property
+    def overloaded(self) -> bool:
+        """More work arrives than can be served: results depend on the number of requests."""
+        return self.load is not None and self.load >= 1
+
+
+@dataclass(frozen=True)
+class LengthPredictor:
+    """What the server believes a request's output length to be.
+
+    `oracle`: the truth. `noisy:SD`: the truth times exp(SD · z), z standard normal: a median-unbiased log-normal,
+    whose mean is exp(SD²/2) too high. `learned`: the trace's column `predicted_tokens`.
+    """
+
+    kind: str = "oracle"
+    sd: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("oracle", "noisy", "learned"):
+            raise ValueError(f"length predictor {self.kind!r}: known are oracle, noisy:SD, learned")
+        if not 0 <= self.sd <= 10:
+            raise ValueError(f"length predictor noisy:{self.sd}: SD must be between 0 and 10")
+
+    @classmethod
+    def parse(cls, text: str) -> "LengthPredictor":
+        """From `oracle`, `noisy:0.5` or `learned`."""
+        kind, colon, value = text.partition(":")
+        if kind != "noisy":
+            return cls(text)
+        try:
+            return cls(kind, float(value))
+        except ValueError as error:
+            if colon and value and "SD must" in str(error):
+                raise
+            raise ValueError(f"length predictor {text!r}: noisy needs a number, as in noisy:0.5") from None
+
+    def __str__(self) -> str:
+        return f"noisy:{self.sd:g}" if self.kind == "noisy" else self.kind
+
+    def predict(self, workload_rows: NDArray[np.int64], priced: PricedTrace, seed: int) -> NDArray[np.int64]:
+        """Predicted output tokens of the requests in `workload_rows`, each at least 1."""
+        trace = priced.trace
+        if self.kind == "learned":
+            if trace.predicted_tokens is None:
+                raise ValueError("length predictor learned: the trace has no column 'predicted_tokens'")
+            return trace.predicted_tokens[workload_rows]
+        truth = trace.output_tokens[workload_rows]
+        if self.kind == "oracle":
+            return truth
+        error = np.random.default_rng([seed, LENGTH_STREAM]).standard_normal(len(truth))
+        return np.maximum(1, np.rint(truth * np.exp(self.sd * error))).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """Requests in order of arrival; `index` into these arrays is a request's key in a run.
+
+    Attributes
+    ----------
+    rows : int64 array (N,)
+        Each request's row in `priced.trace`; a row may repeat.
+    arrival_ns, predicted_tokens : int64 arrays (N,)
+        Arrivals never decrease.
+    """
+
+    priced: PricedTrace
+    rows: NDArray[np.int64]
+    arrival_ns: NDArray[np.int64]
+    predicted_tokens: NDArray[np.int64]
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.arrival_ns) and (self.arrival_ns[0] < 0 or np.any(np.diff(self.arrival_ns) < 0)):
+            i = int(np.argmax(np.diff(self.arrival_ns, prepend=0) < 0))
+            raise ValueError(f"arrival of request {i} at {self.arrival_ns[i]} ns: arrivals must not decrease")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def size_ns(self) -> NDArray[np.int64]:
+        """Prefill and rounds of each request, (N,)."""
+        return self.priced.size_ns[self.rows]
+
+    @property
+    def realised_load(self) -> float:
+        """Work brought by the requests over the time in which they arrived; NaN if they came at one instant."""
+        span = int(self.arrival_ns[-1])
+        return float(self.size_ns.sum() / span) if span else math.nan
+
+
+def draw_workload(
+    priced: PricedTrace,
+    *,
+    requests: int,
+    seed: int,
+    arrivals: Arrivals,
+    predictor: LengthPredictor | None = None,
+) -> Workload:
+    """Draw `requests` requests of `priced` with replacement, their arrivals and their predicted lengths.
+
+    Raises
+    ------
+    ValueError
+        If `requests` or `seed` is out of range, or the last arrival would lie beyond `LONGEST_S` seconds.
+    """
+    if requests < 1:
+        raise ValueError(f"requests {requests}: must be at least 1")
+    if seed < 0:
+        raise ValueError(f"seed {seed}: must be at least 0")
+    rows = np.random.default_rng([seed, REQUEST_STREAM]).integers(len(priced.trace), size=requests)
+    gaps = np.random.default_rng([seed, ARRIVAL_STREAM]).standard_exponential(requests)
+    arrival = np.cumsum(gaps) * arrivals.mean_gap_ns(priced.mean_size_ns)
+    if arrival[-1] > LONGEST_S * 1e9:
+        raise ValueError(f"{requests} requests would take {arrival[-1] / 1e9:.3g} s to arrive, above {LONGEST_S} s")
+    predicted = (predictor or LengthPredictor()).predict(rows, priced, seed)
+    return Workload(priced, rows, np.rint(arrival).astype(np.int64), predicted, seed)
