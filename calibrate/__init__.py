@@ -1,0 +1,7 @@
+"""The calibrator: run real speculative decoding and record what it accepts and costs."""
+
+from calibrate.decode import Generation, Sampling, generate
+from calibrate.models import Pair, load_pair
+from calibrate.record import Calibration, Settings, calibrate, tokenize
+
+__all__ = ["Calibration", "Generation", "Pair", "Sampling", "Settings", "calibrate", "generate", "load_pair", "tokenize"]

@@ -197,7 +197,7 @@ def calibrate(context: typer.Context) -> int:
             raise
         print(f"lapsd calibrate: needs {error.name}: pip install 'lapsd[calibrate]'", file=sys.stderr)
         return BAD_INPUT
-    return calibrate_main(context.args)
+    return int(calibrate_main(context.args))
 
 
 def main() -> None:

@@ -26,30 +26,32 @@ def colour_of(spec: str, index: int = 0) -> str:
 
 
 def plot_comparison(comparison: "Comparison", ax: "Axes | None" = None) -> "Axes":
-    """Mean latency per policy with its 95 % interval over seeds, p99 beside it, and the bound."""
+    """Mean latency per policy with its 95 % interval over seeds, the tail written beside it, and the bound."""
     if ax is None:
         from matplotlib import pyplot
 
         _, ax = pyplot.subplots(figsize=(7.0, 3.9), layout="constrained")
-    table = comparison.table
-    position = np.arange(len(table))
+    records = comparison.records
     means = [comparison.latency(policy) for policy in comparison.policies]
     values = np.array([m.value for m in means])
-    half = np.array([(m.high - m.low) / 2 for m in means])
+    half = np.nan_to_num([(m.high - m.low) / 2 for m in means])
     colours = [colour_of(policy, i) for i, policy in enumerate(comparison.policies)]
-    ax.barh(position, values, xerr=np.nan_to_num(half), color=colours, height=0.62, capsize=3)
-    ax.plot(table["p99_latency_s"], position, "d", color="#333333", markersize=5, label="p99 (pooled over seeds)")
+    position = np.arange(len(values))
+    ax.barh(position, values, xerr=half, color=colours, height=0.62, capsize=3)
+    right = float((values + half).max())
+    for y, value, spread, record in zip(position.tolist(), values, half, records, strict=True):
+        interval = f" ± {spread:.2g}" if spread else ""
+        tail = f"{value:.3g}{interval} s\np99 {record['p99_latency_s']:.3g} s, worst slowdown {record['max_slowdown']:.3g}"
+        ax.text(float(value + spread) + 0.02 * right, y, tail, va="center", fontsize=8)
     bound = float(comparison.runs["bound_s"].mean())
-    ax.axvline(bound, color="black", linestyle="--", linewidth=1, label=f"bound on the mean ({bound:.3g} s)")
-    for y, value, spread in zip(position, values, half, strict=True):
-        ax.text(0.01 * ax.get_xlim()[1], y, f"{value:.3g}" + (f" ± {spread:.2g}" if spread == spread else ""), va="center")
+    ax.axvline(bound, color="black", linestyle="--", linewidth=1)
+    ax.annotate(f"bound {bound:.3g} s", (bound, -0.5), xytext=(3, 0), textcoords="offset points", fontsize=8)
     ax.set_yticks(position, comparison.policies)
-    ax.invert_yaxis()
-    ax.set_xlim(0)
-    ax.set_xlabel("latency, s: bar = mean with 95 % interval over seeds")
-    ax.legend(fontsize=8, frameon=False, loc="lower right")
+    ax.set_ylim(len(values) - 0.5, -0.75)
+    ax.set_xlim(0, 1.45 * right)
+    ax.set_xlabel("mean latency, s (95 % interval over seeds)")
     ax.spines[["top", "right"]].set_visible(False)
-    ax.set_title("\n".join(textwrap.wrap(caption(comparison), 92)), fontsize=8, loc="left")
+    ax.set_title("\n".join(textwrap.wrap(caption(comparison), 105)), fontsize=8, loc="left")
     return ax
 
 

@@ -26,7 +26,7 @@ def run_command(program: str, command: Callable[[], object]) -> int:
     except BrokenPipeError:
         # whoever read our output has gone; keep the interpreter from complaining when it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
+        return INCOMPLETE
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _tell(program, f"{place}{error.strerror or error}", BAD_INPUT)

@@ -268,8 +268,8 @@ def _refuse(
 ) -> None:
     if bad.any():
         row = int(np.argmax(bad))
-        value = "" if values is None else f" {values[row]}"
-        raise FormatError(f"{source}, row {row}, field {name!r}:{value}: {why}")
+        value = "" if values is None else f"{values[row]}: "
+        raise FormatError(f"{source}, row {row}, field {name!r}: {value}{why}")
 
 
 def to_table(trace: Trace) -> pa.Table:

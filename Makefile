@@ -1,0 +1,39 @@
+# `make demo` and `make test` set everything up in .venv; run again, they install nothing.
+PYTHON ?= python3
+BIN := .venv/bin
+INPUTS := setup.cfg pyproject.toml constraints.txt
+
+.PHONY: demo test test-deep check clean
+
+# One stamp a set of extras, written last: an install that was killed is done again.
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lapsd needs Python 3.11 or newer: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '$(1)'
+	@touch $@
+endef
+
+.venv/.installed-demo: $(INPUTS)
+	$(call install,.[calibrate])
+
+.venv/.installed-test: $(INPUTS)
+	$(call install,.[calibrate,test])
+
+demo: .venv/.installed-demo
+	$(BIN)/lapsd calibrate --out demo/calibration --overwrite
+	$(BIN)/lapsd compare --trace demo/calibration/trace.parquet --profile demo/calibration/profile.json \
+		--length-predictor noisy:0.5 --seeds 50 --out demo/comparison --plot demo/latency.png --overwrite
+
+# two processes with a thread each: torch's own threads would fight over the cores
+test: .venv/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+
+test-deep: .venv/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m deep
+
+check: .venv/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv demo build dist *.egg-info

@@ -1,0 +1,59 @@
+"""A KV cache in one buffer per layer, rolled back by position.
+
+transformers' own growing cache copies everything it holds at each token, and cutting it back differs between
+versions. Here a layer is one buffer and a length: appending writes in place, rolling back is a smaller length.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+
+class BufferLayer(DynamicLayer):
+    """Keys and values of one layer in a buffer of `capacity` tokens; `keys` and `values` are views of its start."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self._capacity = capacity
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self._buffers = [t.new_empty((*t.shape[:2], self._capacity, t.shape[3])) for t in (key_states, value_states)]
+        self.is_initialized = True
+        self.rollback(0)
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        start = self.keys.shape[-2]
+        end = start + key_states.shape[-2]
+        assert end <= self._capacity, f"{end} tokens in a KV cache of {self._capacity}"
+        for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, start:end] = states
+        self.rollback(end)
+        return self.keys, self.values
+
+    def rollback(self, length: int) -> None:
+        """Let the layer hold its first `length` tokens."""
+        if self.is_initialized:
+            self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
+
+
+def buffer_cache(config: Any, capacity: int) -> Cache:
+    """An empty cache for a model of `config`, for sequences of up to `capacity` tokens."""
+    return Cache(layers=[BufferLayer(capacity) for _ in range(config.num_hidden_layers)])
+
+
+def rollback(cache: Cache, length: int) -> None:
+    """Forget all but the first `length` tokens, in every layer."""
+    for layer in cache.layers:
+        layer.rollback(length)
+
+
+def unsupported_layers(config: Any) -> list[str]:
+    """Names of layer caches in a model of `config` that keep something else than all tokens' keys and values."""
+    with torch.device("meta"):
+        layers = DynamicCache(config=config).layers
+    return sorted({type(layer).__name__ for layer in layers if type(layer) is not DynamicLayer})

@@ -1,0 +1,204 @@
+"""Speculative decoding of one request, with KV caches that roll back, timed part by part.
+
+A round: the draft proposes n tokens one by one, the target verifies them in one pass over n + 1 tokens, and what
+was rejected is cut off both caches. Prefill caches the prompt but for its last token, which the first round
+verifies together with the drafts. Knows nothing of traces, profiles or prompts.
+"""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from calibrate.acceptance import Verdict, accept_greedy, accept_sampled, draw, probabilities
+from calibrate.cache import buffer_cache, rollback
+from calibrate.models import Pair
+
+
+class CachedModel:
+    """A causal LM with the keys and values of the tokens it has seen, up to `capacity` of them."""
+
+    def __init__(self, model: Any, vocabulary: int, capacity: int) -> None:
+        self._model, self._vocabulary = model, vocabulary
+        self.cache = buffer_cache(model.config, capacity)
+        self.length = 0
+
+    def forward(self, tokens: list[int]) -> Tensor:
+        """Append `tokens` to the cache; logits after each of them, (len(tokens), V)."""
+        ids = torch.tensor([tokens], device=self._model.device)
+        out = self._model(input_ids=ids, past_key_values=self.cache, use_cache=True)
+        self.length += len(tokens)
+        logits: Tensor = out.logits[0, :, : self._vocabulary]
+        return logits
+
+    def rollback(self, length: int) -> None:
+        """Forget all but the first `length` tokens."""
+        if length < self.length:
+            rollback(self.cache, length)
+            self.length = length
+
+    def key_values(self) -> list[Tensor]:
+        """The cached tensors, keys and values of each layer, (1, heads, length, head size) each."""
+        return [t for layer in self.cache.layers for t in (layer.keys, layer.values)]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen: greedily (temperature 0), or at a temperature with uniforms of (seed, request)."""
+
+    temperature: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature <= 100:
+            raise ValueError(f"temperature {self.temperature}: must be between 0 (greedy) and 100")
+
+    def uniforms(self, request: int) -> "Uniforms":
+        return Uniforms(self.seed, request)
+
+
+class Uniforms:
+    """Uniform numbers in [0, 1) from a CPU generator: the same whatever the device."""
+
+    def __init__(self, seed: int, request: int) -> None:
+        self._generator = torch.Generator().manual_seed((seed * 1_000_003 + request) % 2**63)
+
+    def draw(self, count: int) -> list[float]:
+        values: list[float] = torch.rand(count, generator=self._generator, dtype=torch.float64).tolist()
+        return values
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round: what it drafted and accepted, and how long its parts took.
+
+    `context` is the prompt plus the tokens emitted before the round. `draft_ns` covers all n steps.
+    """
+
+    drafted: int
+    accepted: int
+    emitted: int
+    context: int
+    draft_ns: int
+    verify_ns: int
+    total_ns: int
+
+
+@dataclass
+class Generation:
+    """A request's output tokens and rounds; `accepted` of the last round counts output tokens only."""
+
+    prompt_tokens: int
+    prefill_ns: int
+    tokens: list[int] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
+
+
+def clock(device: torch.device) -> int:
+    """Now, in nanoseconds, after all work given to the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter_ns()
+
+
+class Decoder:
+    """Speculative decoding of one sequence of up to `capacity` tokens with a pair."""
+
+    def __init__(self, pair: Pair, n: int, sampling: Sampling, capacity: int, request: int = 0) -> None:
+        if n < 1:
+            raise ValueError(f"draft tokens {n}: must be at least 1")
+        self._pair, self._n, self._temperature = pair, n, sampling.temperature
+        self._uniforms = sampling.uniforms(request)
+        self.target = CachedModel(pair.target, pair.vocabulary, capacity)
+        self.draft = CachedModel(pair.draft, pair.vocabulary, capacity)
+        self._ids: list[int] = []
+
+    @torch.inference_mode()
+    def prefill(self, prompt: list[int]) -> int:
+        """Cache the prompt but for its last token, in both models; nanoseconds it took."""
+        assert prompt, "a prompt holds at least one token"
+        self._ids = list(prompt)
+        start = clock(self._pair.device)
+        if len(prompt) > 1:
+            self.target.forward(prompt[:-1])
+            self.draft.forward(prompt[:-1])
+        return clock(self._pair.device) - start
+
+    @torch.inference_mode()
+    def round(self) -> tuple[list[int], tuple[int, int, int]]:
+        """One round: the accepted tokens and the target's own, and the ns of drafting, verifying and in all."""
+        device = self._pair.device
+        start = clock(device)
+        drafted, draft_probabilities = self._propose()
+        proposed = clock(device)
+        logits = self.target.forward([self._ids[-1], *drafted])
+        verified = clock(device)
+        verdict = self._judge(drafted, draft_probabilities, logits)
+        emitted = [*drafted[: verdict.accepted], verdict.token]
+        self._ids += emitted
+        # the token emitted last is in neither cache; after a full acceptance the draft also lacks the one before
+        self.target.rollback(len(self._ids) - 1)
+        self.draft.rollback(len(self._ids) - 1)
+        return emitted, (proposed - start, verified - proposed, clock(device) - start)
+
+    def _propose(self) -> tuple[list[int], list[Tensor]]:
+        """n tokens of the draft, each from its own last logits; with their distributions when sampling."""
+        unseen, drafted, distributions = self._ids[self.draft.length :], [], []
+        uniforms = self._uniforms.draw(self._n) if self._temperature else []
+        for step in range(self._n):
+            logits = self.draft.forward(unseen)[-1]
+            if self._temperature:
+                distributions.append(probabilities(logits, self._temperature))
+                token = draw(distributions[-1], uniforms[step])
+            else:
+                token = int(logits.argmax())
+            drafted.append(token)
+            unseen = [token]
+        return drafted, distributions
+
+    def _judge(self, drafted: list[int], distributions: list[Tensor], logits: Tensor) -> Verdict:
+        if not self._temperature:
+            return accept_greedy(drafted, logits)
+        target = probabilities(logits, self._temperature)
+        return accept_sampled(drafted, torch.stack(distributions), target, self._uniforms.draw(self._n + 1))
+
+
+def generate(
+    pair: Pair, prompt: list[int], *, n: int, max_new_tokens: int, sampling: Sampling, request: int = 0
+) -> Generation:
+    """Decode one request until a stop token (which counts as output) or the cap.
+
+    Parameters
+    ----------
+    prompt : token ids, at least one.
+    n : draft tokens a round.
+    request : with the sampling's seed, the key of this request's random numbers.
+
+    Raises
+    ------
+    ValueError
+        If prompt, output and look-ahead do not fit into the models' context.
+    """
+    need = len(prompt) + max_new_tokens + n + 1
+    if need > pair.context:
+        raise ValueError(
+            f"a prompt of {len(prompt)} tokens with {max_new_tokens} new and {n + 1} look-ahead tokens needs a context "
+            f"of {need}: the models have {pair.context}"
+        )
+    decoder = Decoder(pair, n, sampling, need, request)
+    generation = Generation(len(prompt), decoder.prefill(prompt))
+    stopped = False
+    while not stopped and len(generation.tokens) < max_new_tokens:
+        context = len(prompt) + len(generation.tokens)
+        emitted, (draft_ns, verify_ns, total_ns) = decoder.round()
+        accepted = len(emitted) - 1
+        end = next((i + 1 for i, token in enumerate(emitted) if token in pair.stop_ids), len(emitted))
+        stopped = end < len(emitted) or emitted[-1] in pair.stop_ids
+        emitted = emitted[: min(end, max_new_tokens - len(generation.tokens))]
+        generation.tokens += emitted
+        generation.rounds.append(
+            Round(n, min(accepted, len(emitted)), len(emitted), context, draft_ns, verify_ns, total_ns)
+        )
+    return generation

@@ -1,0 +1,56 @@
+"""Integer cost terms fitted to timings, with their errors on samples that the fit has not seen."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from traces import Linear
+
+
+class Fit(NamedTuple):
+    """A fitted term, and `median_error`, `p90_error`, `samples` as they stand in a profile."""
+
+    term: Linear
+    quality: dict[str, Any]
+
+
+def errors(predicted: NDArray[np.float64], measured: NDArray[np.float64]) -> dict[str, Any]:
+    """Median and 90th percentile of |predicted − measured| / measured."""
+    relative = np.abs(predicted - measured) / np.maximum(measured, 1)
+    return {
+        "median_error": float(np.median(relative)),
+        "p90_error": float(np.percentile(relative, 90)),
+        "samples": len(measured),
+    }
+
+
+def _solve(tokens: NDArray[np.float64], ns: NDArray[np.float64]) -> tuple[float, float]:
+    """Base and slope, both >= 0; a soft-L1 loss, so that an interruption by the system counts little."""
+    scale = float(np.median(ns))
+    x = tokens / max(float(tokens.max()), 1.0)
+
+    def residuals(term: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (term[0] + term[1] * x) / scale - ns / scale
+
+    start = [0.9 * scale, 0.1 * scale]
+    found = least_squares(residuals, start, bounds=(0, np.inf), loss="soft_l1", f_scale=0.05, x_scale=scale).x
+    return float(found[0]), float(found[1]) / max(float(tokens.max()), 1.0)
+
+
+def fit_linear(tokens: NDArray[np.int64], ns: NDArray[np.int64], least: int = 0) -> Fit:
+    """`base + slope * tokens` in integers.
+
+    The errors are those of a fit to every other sample, on the rest; the term itself is fitted to all.
+
+    Parameters
+    ----------
+    tokens, ns : (S,) each, S >= 2.
+    least : lower bound of the base.
+    """
+    x, y = np.asarray(tokens, dtype=float), np.asarray(ns, dtype=float)
+    base, slope = _solve(x[::2], y[::2])
+    quality = errors(base + slope * x[1::2], y[1::2])
+    base, slope = _solve(x, y)
+    return Fit(Linear(max(least, round(base)), round(slope)), quality)

@@ -1,0 +1,213 @@
+"""Loading a target and a draft model that share a tokenizer.
+
+Safetensors only, no remote code. A name that exists as a folder, or starts with `.`, `/` or `~`, is a folder and
+is never asked of the hub. Knows nothing of decoding.
+"""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from calibrate.cache import unsupported_layers
+from calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+HUB_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A target and a draft on one device.
+
+    Attributes
+    ----------
+    vocabulary : int
+        Token ids below it exist in both models; logits of the padding rows above are cut off.
+    stop_ids : frozenset of int
+        Tokens that end an output.
+    context : int
+        Tokens that both models can attend to.
+    """
+
+    target: Any
+    draft: Any
+    tokenizer: Any
+    target_name: str
+    draft_name: str
+    vocabulary: int
+    stop_ids: frozenset[int]
+    context: int
+    device: torch.device
+    dtype: str
+
+    @property
+    def weights(self) -> str:
+        """`reference` for the pair that ships, else `pretrained`."""
+        return "reference" if self.target_name == self.draft_name == "reference" else "pretrained"
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`: a GPU where there is one, else the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the device is not there.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device {name!r}: must be auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device cuda: torch sees no CUDA device here")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def load_pair(target: str, draft: str, *, device: str = "auto", dtype: str = "auto") -> Pair:
+    """Load both models for inference, and see that they fit together.
+
+    Parameters
+    ----------
+    target, draft : `reference`, a folder, or a name on the hub.
+    dtype : one of `DTYPES`; auto: float32 on the CPU, bfloat16 on a GPU.
+
+    Raises
+    ------
+    ValueError
+        Naming the model: no such folder, no safetensors in it, an unreachable hub, unequal vocabularies.
+    """
+    place = choose_device(device)
+    if dtype == "auto":
+        dtype = "float32" if place.type == "cpu" else "bfloat16"
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype {dtype!r}: must be auto, {', '.join(DTYPES)}")
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    target_folder, draft_folder = _locate(target, REFERENCE_TARGET), _locate(draft, REFERENCE_DRAFT)
+    tokenizer, draft_tokenizer = _tokenizer(target_folder, target), _tokenizer(draft_folder, draft)
+    vocabulary = _shared_vocabulary(tokenizer, draft_tokenizer, target, draft)
+    models = [_model(folder, name, DTYPES[dtype], place)
+              for folder, name in ((target_folder, target), (draft_folder, draft))]  # fmt: skip
+    for model, name in zip(models, (target, draft), strict=True):
+        if model.config.vocab_size < vocabulary:
+            raise ValueError(
+                f"model {name}: its vocabulary of {model.config.vocab_size} is smaller than the tokenizer's {vocabulary}"
+            )
+    return Pair(
+        target=models[0],
+        draft=models[1],
+        tokenizer=tokenizer,
+        target_name=target,
+        draft_name=draft,
+        vocabulary=vocabulary,
+        stop_ids=_stop_ids(models[0], tokenizer),
+        context=min(getattr(m.config, "max_position_embeddings", 10**6) for m in models),
+        device=place,
+        dtype=dtype,
+    )
+
+
+def _locate(name: str, reference: Path) -> str:
+    """The folder or hub name to load from, checked before anything large is read."""
+    folder = reference if name == "reference" else Path(name).expanduser()
+    if folder.is_dir() or name.startswith((".", "/", "~")) or name == "reference":
+        if not folder.is_dir():
+            raise ValueError(f"model folder {folder}: no such folder")
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"model folder {folder}: holds no config.json")
+        if not any(folder.glob("*.safetensors")):
+            raise ValueError(f"model folder {folder}: holds no .safetensors file (other formats are never loaded)")
+        return str(folder)
+    _reach_hub(name)
+    return name
+
+
+def _reach_hub(name: str) -> None:
+    """Refuse at once, not after the library's retries, if a model is neither cached nor within reach."""
+    import huggingface_hub as hub
+
+    try:
+        hub.snapshot_download(name, local_files_only=True, allow_patterns=["config.json"])
+        return
+    except Exception:  # not cached: the library's own errors for it differ by version
+        pass
+    host = urlsplit(hub.constants.ENDPOINT).hostname or ""
+    reachable = _within(HUB_SECONDS, lambda: socket.create_connection((host, 443), timeout=HUB_SECONDS).close())
+    if not reachable:
+        raise ValueError(f"model {name}: no such folder, and the model hub cannot be reached")
+
+
+def _within(seconds: float, action: Callable[[], object]) -> bool:
+    """Whether `action` ends without an error in time; a hanging name look-up is left behind."""
+    import threading
+
+    done: list[bool] = []
+
+    def attempt() -> None:
+        try:
+            action()
+            done.append(True)
+        except OSError:
+            done.append(False)
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return done == [True]
+
+
+def _loaded(what: str, name: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise ValueError(f"model {name}: its {what} cannot be loaded ({reason})") from error
+    except Exception as error:  # safetensors and tokenizers raise plain exceptions of their own for corrupt files
+        if type(error).__module__.split(".")[0] not in ("safetensors", "safetensors_rust", "tokenizers", "builtins"):
+            raise
+        raise ValueError(f"model {name}: its {what} cannot be loaded ({error})") from error
+
+
+def _tokenizer(folder: str, name: str) -> Any:
+    return _loaded("tokenizer", name, lambda: AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
+
+
+def _model(folder: str, name: str, dtype: torch.dtype, device: torch.device) -> Any:
+    config = _loaded("configuration", name, lambda: AutoConfig.from_pretrained(folder, trust_remote_code=False))
+    if unsupported := unsupported_layers(config):
+        raise ValueError(f"model {name}: its caches ({', '.join(unsupported)}) cannot be rolled back token by token")
+    model = _loaded(
+        "weights",
+        name,
+        lambda: AutoModelForCausalLM.from_pretrained(
+            folder, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        ),
+    )
+    return model.to(device).eval()
+
+
+def _shared_vocabulary(tokenizer: Any, draft_tokenizer: Any, target: str, draft: str) -> int:
+    """The number of token ids, if both tokenizers hold the same ones."""
+    ours, theirs = tokenizer.get_vocab(), draft_tokenizer.get_vocab()
+    if ours != theirs:
+        different = len(ours.items() ^ theirs.items())
+        raise ValueError(
+            f"draft {draft}: its vocabulary ({len(theirs)} tokens) differs from that of {target} ({len(ours)}) "
+            f"in {different} entries: drafts would mean other words"
+        )
+    return max(ours.values()) + 1
+
+
+def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """End-of-sequence ids of the generation configuration (one or a list), else the tokenizer's."""
+    ids = model.generation_config.eos_token_id
+    if ids is None:
+        ids = tokenizer.eos_token_id
+    if ids is None:
+        return frozenset()
+    return frozenset(ids) if isinstance(ids, list | tuple) else frozenset({int(ids)})

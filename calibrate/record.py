@@ -1,0 +1,249 @@
+"""A calibration: decode real prompts speculatively, time everything, and make a trace and a profile of it."""
+
+import itertools
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from calibrate import measure
+from calibrate.decode import Generation, Sampling, generate
+from calibrate.fit import errors, fit_linear
+from calibrate.models import Pair
+from calibrate.prompts import Prompt
+from traces import Costs, Profile, Trace, trace_from_rounds
+
+Progress = Callable[[str, int, int], None]  # what is done now, how much of it, out of how much
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a calibration runs; `requests` is per prompt set."""
+
+    draft_tokens: int = 4
+    max_new_tokens: int = 512
+    requests: int = 40
+    sampling: Sampling = Sampling()
+
+    def __post_init__(self) -> None:
+        for name, value, most in (("draft tokens", self.draft_tokens, 1_000), ("max new tokens", self.max_new_tokens, 2**15),
+                                  ("requests", self.requests, 10**7)):  # fmt: skip
+            if not 1 <= value <= most:
+                raise ValueError(f"{name} {value}: must be between 1 and {most}")
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What was measured.
+
+    Attributes
+    ----------
+    rounds : DataFrame
+        The raw timings, a row a round: request_id, round, drafted, accepted, context, draft_ns, verify_ns, total_ns.
+    """
+
+    trace: Trace
+    profile: Profile
+    rounds: pd.DataFrame
+
+
+def tokenize(pair: Pair, prompts: Sequence[Prompt], settings: Settings, *, leave_out: bool) -> list[tuple[Prompt, list[int]]]:
+    """The first `settings.requests` prompts that fit into the models' context, as token ids.
+
+    Parameters
+    ----------
+    leave_out : skip prompts that are too long instead of refusing them.
+
+    Raises
+    ------
+    ValueError
+        Naming the first prompt that does not fit, or if too few are there.
+    """
+    room = pair.context - settings.max_new_tokens - settings.draft_tokens - 1
+    if room < 1:
+        raise ValueError(
+            f"max new tokens {settings.max_new_tokens}: leaves no room for a prompt in a context of {pair.context} "
+            f"(at most {pair.context - settings.draft_tokens - 2})"
+        )
+    chosen = []
+    for prompt in prompts:
+        ids = pair.tokenizer(prompt.text)["input_ids"]
+        if 1 <= len(ids) <= room:
+            chosen.append((prompt, ids))
+        elif not leave_out:
+            raise ValueError(
+                f"prompt {prompt.request_id}: {len(ids)} tokens, but a context of {pair.context} leaves room for 1 to "
+                f"{room} (lower the number of new tokens, or leave the prompt out)"
+            )
+        if len(chosen) == settings.requests:
+            return chosen
+    raise ValueError(f"requests {settings.requests}: only {len(chosen)} prompts of {prompts[0].dataset} are there")
+
+
+def calibrate(
+    pair: Pair,
+    prompt_sets: Sequence[Sequence[tuple[Prompt, list[int]]]],
+    settings: Settings,
+    *,
+    progress: Progress = lambda what, done, total: None,
+    command: str = "",
+) -> Calibration:
+    """Decode every prompt, sets interleaved, then time what rounds do not show.
+
+    Parameters
+    ----------
+    prompt_sets : tokenized prompts, one sequence a set.
+    progress : called often with (phase, done, total).
+    command : as the user typed it, for the record.
+    """
+    order = [p for group in itertools.zip_longest(*prompt_sets) for p in group if p is not None]
+    n, sampling = settings.draft_tokens, settings.sampling
+    generate(pair, order[0][1], n=n, max_new_tokens=16, sampling=sampling)  # warm up
+    done: list[Generation] = []
+    for i, (_, ids) in enumerate(order):
+        progress("decoding", i, len(order))
+        done.append(generate(pair, ids, n=n, max_new_tokens=settings.max_new_tokens, sampling=sampling, request=i))
+    rounds = _round_frame(order, done)
+    costs, fits = _costs(pair, settings, rounds, progress)
+    stamp = _stamp(pair, settings, command)
+    metadata = {"source": f"lapsd calibrate, {pair.target_name} + {pair.draft_name}", **stamp}
+    trace = trace_from_rounds([_trace_row(p, g) for (p, _), g in zip(order, done, strict=True)], metadata)
+    return Calibration(trace, Profile("measured", pair.weights, costs, fits, stamp), rounds)
+
+
+def _trace_row(prompt: Prompt, generation: Generation) -> dict[str, Any]:
+    return {
+        "request_id": prompt.request_id,
+        "dataset": prompt.dataset,
+        "prompt_tokens": generation.prompt_tokens,
+        "output_tokens": len(generation.tokens),
+        "drafted": [r.drafted for r in generation.rounds],
+        "accepted": [r.accepted for r in generation.rounds],
+    }
+
+
+def _round_frame(order: Sequence[tuple[Prompt, list[int]]], done: Sequence[Generation]) -> pd.DataFrame:
+    columns = ("request_id", "round", "drafted", "accepted", "context", "draft_ns", "verify_ns", "total_ns")
+    rows = [
+        (prompt.request_id, i, r.drafted, r.accepted, r.context, r.draft_ns, r.verify_ns, r.total_ns)
+        for (prompt, _), generation in zip(order, done, strict=True)
+        for i, r in enumerate(generation.rounds)
+    ]
+    return pd.DataFrame(rows, columns=list(columns))
+
+
+def _costs(
+    pair: Pair, settings: Settings, rounds: pd.DataFrame, progress: Progress
+) -> tuple[Costs, dict[str, Any]]:
+    """Terms of a round from the rounds themselves; the others from measurements of their own."""
+    n = settings.draft_tokens
+    longest = min(pair.context, 4_096) - 2 * n - 2
+    ticks = itertools.count(1)
+    total = measure.steps_of(longest)
+
+    def tick() -> None:
+        progress("timing", min(next(ticks), total), total)
+
+    context = rounds["context"].to_numpy()
+    draft = fit_linear(context, rounds["draft_ns"].to_numpy() // n)
+    verify = fit_linear(context, rounds["verify_ns"].to_numpy(), least=1)
+    host = (rounds["total_ns"] - rounds["draft_ns"] - rounds["verify_ns"]).median()
+    widths = measure.verify_widths(pair, sorted({1, 2, n + 1, 2 * n + 1}), longest, tick)
+    prefill = measure.prefills(pair, longest, tick)
+    out, back = measure.swaps(pair, longest, tick)
+    fitted = {"prefill": fit_linear(prefill.tokens, prefill.ns), "swap_out": fit_linear(out.tokens, out.ns),
+              "swap_in": fit_linear(back.tokens, back.ns)}  # fmt: skip
+    costs = Costs(
+        draft_step=draft.term,
+        # passes of other widths were timed outside rounds: scaled by what the round's own width costs inside
+        verify_base_ns={w: max(1, verify.term.base_ns * ns // widths[n + 1]) for w, ns in widths.items()},
+        verify_per_token_ns=verify.term.per_token_ns,
+        host_ns=round(host),
+        **{name: fit.term for name, fit in fitted.items()},
+    )
+    fits = {"draft_step": draft.quality, f"verify_{n + 1}": verify.quality,
+            **{name: fit.quality for name, fit in fitted.items()}}  # fmt: skip
+    fits["round"] = _closure(costs, n, rounds)
+    return costs, fits
+
+
+def _closure(costs: Costs, n: int, rounds: pd.DataFrame) -> dict[str, Any]:
+    """How well the terms together predict the rounds: each one, and the time of all of them."""
+    cost = Profile("measured", "unknown", costs).round_cost
+    predicted = np.array([cost(n, int(c)) for c in rounds["context"]], dtype=float)
+    measured = rounds["total_ns"].to_numpy(dtype=float)
+    return errors(predicted, measured) | {"total_error": float(predicted.sum() / measured.sum() - 1)}
+
+
+def _stamp(pair: Pair, settings: Settings, command: str) -> dict[str, Any]:
+    """Everything a reader needs to judge or repeat the measurement."""
+    return {
+        "target": _described(pair.target, pair.target_name),
+        "draft": _described(pair.draft, pair.draft_name),
+        "weights": pair.weights,
+        "dtype": pair.dtype,
+        "draft_tokens": settings.draft_tokens,
+        "max_new_tokens": settings.max_new_tokens,
+        "temperature": settings.sampling.temperature,
+        "seed": settings.sampling.seed,
+        "engine": "hf",
+        "hardware": _hardware(pair.device),
+        "software": {
+            "lapsd": _version("lapsd"),
+            "torch": torch.__version__,
+            "transformers": _version("transformers"),
+            "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.machine()}",
+        },
+        "command": command,
+        "commit": _commit(),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _described(model: Any, name: str) -> dict[str, Any]:
+    return {"name": name, "parameters": sum(p.numel() for p in model.parameters()), "type": model.config.model_type}
+
+
+def _hardware(device: torch.device) -> dict[str, Any]:
+    machine: dict[str, Any] = {"device": device.type, "cpu": _cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        machine |= {"gpu": properties.name, "gpu_memory_bytes": properties.total_memory, "cuda": torch.version.cuda}
+    return machine
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _commit() -> str | None:
+    """The commit of the source, if it runs from a checkout."""
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() or None
+

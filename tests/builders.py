@@ -1,0 +1,83 @@
+"""Small traces, profiles and workloads for the tests, by hand or by hypothesis."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from policies import Outlook
+from traces import Costs, Linear, PricedTrace, Profile, Trace, Workload, price, trace_from_rounds
+
+MS = 1_000_000
+
+
+def row(name: str, prompt: int, accepted: Sequence[int], n: int = 4, cut: int = 0, **extra: Any) -> dict[str, Any]:
+    """A trace row; `cut`: 1 if the output ends with an accepted draft token."""
+    return {
+        "request_id": name,
+        "dataset": "toy",
+        "prompt_tokens": prompt,
+        "output_tokens": sum(accepted) + len(accepted) - cut,
+        "drafted": [n] * len(accepted),
+        "accepted": list(accepted),
+        **extra,
+    }
+
+
+def workload(priced: PricedTrace, arrivals_ms: Sequence[float], predicted: Sequence[int] | None = None) -> Workload:
+    """Each trace row once, in order, arriving at the given milliseconds."""
+    rows = np.arange(len(arrivals_ms))
+    lengths = priced.trace.output_tokens[rows] if predicted is None else np.array(predicted)
+    return Workload(priced, rows, np.array([round(a * MS) for a in arrivals_ms], dtype=np.int64), lengths)
+
+
+def outlook(priced: PricedTrace) -> Outlook:
+    """As if the same trace had been the past."""
+    mean_round = priced.mean_round_ns()
+    return Outlook(mean_round, np.sort(priced.estimated_ns(mean_round)).tolist())
+
+
+@st.composite
+def rows(draw: st.DrawFn, name: str = "r") -> dict[str, Any]:
+    """A request of up to a dozen rounds with any draft lengths."""
+    drafted = draw(st.lists(st.integers(0, 6), min_size=1, max_size=12))
+    accepted = [draw(st.integers(0, n)) for n in drafted]
+    cut = draw(st.integers(0, 1)) if accepted[-1] > 0 else 0
+    return row(name, draw(st.integers(0, 50)), accepted, cut=cut) | {"drafted": drafted}
+
+
+@st.composite
+def traces(draw: st.DrawFn, max_requests: int = 12) -> Trace:
+    """A trace of a few requests."""
+    return trace_from_rounds(draw(st.lists(rows(), min_size=1, max_size=max_requests)))
+
+
+@st.composite
+def profiles(draw: st.DrawFn) -> Profile:
+    """A profile with costs that grow with context, and switches that may be free or dear."""
+    few = st.integers(0, 30)
+    linear = st.builds(Linear, st.integers(0, 5_000), few)
+    costs = Costs(
+        draft_step=draw(linear),
+        verify_base_ns={1: draw(st.integers(1, 9_000)), 5: draw(st.integers(1, 9_000))},
+        verify_per_token_ns=draw(few),
+        host_ns=draw(st.integers(0, 500)),
+        prefill=draw(linear),
+        swap_out=draw(linear),
+        swap_in=draw(linear),
+    )
+    return Profile("by_hand", "unknown", costs)
+
+
+@st.composite
+def workloads(draw: st.DrawFn, profile: Profile | None = None, max_requests: int = 12) -> Workload:
+    """Requests whose arrivals often fall on one instant or on the end of a round."""
+    trace = draw(traces(max_requests))
+    priced = price(trace, profile or draw(profiles()))
+    scale = max(1, int(priced.mean_size_ns))
+    step = draw(st.sampled_from([1, scale // 4 + 1, int(priced.round_ns[0])]))
+    gaps = draw(st.lists(st.integers(0, 4), min_size=len(trace), max_size=len(trace)))
+    arrivals = np.cumsum(np.array(gaps, dtype=np.int64) * step)
+    predicted = draw(st.lists(st.integers(1, 40), min_size=len(trace), max_size=len(trace)))
+    return Workload(priced, np.arange(len(trace)), arrivals, np.array(predicted, dtype=np.int64))

@@ -1,0 +1,47 @@
+"""Tiny random models: fast, exact in float64, and a draft that agrees with its target some of the time."""
+
+import copy
+from typing import Any
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from calibrate import Pair
+
+VOCABULARY = 48
+
+
+def tiny_model(seed: int, layers: int = 2) -> Any:
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=layers, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=128, initializer_range=0.3, eos_token_id=None,
+        bos_token_id=None, tie_word_embeddings=False,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval()
+
+
+def tiny_pair(noise: float, dtype: torch.dtype = torch.float64, stop: frozenset[int] = frozenset()) -> Pair:
+    """A pair whose draft is the target with noise on its weights: 0 means that it is always right."""
+    target = tiny_model(0)
+    draft = copy.deepcopy(target)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in draft.parameters():
+            parameter.add_(noise * torch.randn_like(parameter))
+    return Pair(
+        target=target.to(dtype), draft=draft.to(dtype), tokenizer=None, target_name="tiny", draft_name="tiny",
+        vocabulary=VOCABULARY, stop_ids=stop, context=128, device=torch.device("cpu"),
+        dtype=str(dtype).removeprefix("torch."),
+    )  # fmt: skip
+
+
+def plain_greedy(model: Any, prompt: list[int], count: int, stop: frozenset[int] = frozenset()) -> list[int]:
+    """Greedy decoding without cache or draft: the whole sequence again for each token."""
+    ids = list(prompt)
+    for _ in range(count):
+        with torch.inference_mode():
+            ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+        if ids[-1] in stop:
+            break
+    return ids[len(prompt) :]

@@ -1,0 +1,143 @@
+"""LAPS-SD's stability and placement, and policies as text."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from policies import FCFS, LAS, POLICIES, LapsSD, Outlook, Policy, parse_policy, spec_of
+
+
+@dataclass
+class Job:
+    """A job with a history of accepted counts, n = 4."""
+
+    history: list[int] = field(default_factory=list)
+    rounds: int = 0
+    tokens: int = 0
+    service_ns: int = 0
+    predicted_tokens: int = 100
+    queue: int = 1
+    memo: Any = None
+    started: bool = True
+    index: int = 0
+
+    def run(self, policy: Policy, accepted: int, round_ns: int = 10) -> None:
+        self.history.append(accepted)
+        self.rounds += 1
+        self.tokens += accepted + 1
+        self.service_ns += round_ns
+        policy.learn(self, self.service_ns)
+
+    @property
+    def accepted(self) -> int:
+        return sum(self.history)
+
+    def acceptance(self, rounds: int) -> float:
+        return sum(self.history[:rounds]) / (4 * rounds)
+
+
+def bound(**parameters: Any) -> LapsSD:
+    return LapsSD(**parameters).bind(Outlook(mean_round_ns=10, past_sizes_ns=[400.0]))
+
+
+def test_a_request_is_perceptible_at_the_first_round_whose_window_is_calm():
+    policy, job = bound(gamma=3, delta=0.05), Job()
+    seen = []
+    for accepted in (4, 0, 2, 2, 2, 2):  # running means 1, .5, .5, .5, .5, .5
+        job.run(policy, accepted)
+        seen.append(job.memo is not None)
+    assert seen == [False, False, False, True, True, True]
+
+
+def test_the_range_of_the_window_must_be_strictly_below_delta():
+    for delta, stable in ((0.5, False), (0.51, True)):
+        policy, job = bound(gamma=2, delta=delta), Job()
+        job.run(policy, 4)
+        job.run(policy, 0)  # running means 1 and 0.5
+        assert (job.memo is not None) is stable
+
+
+def test_delta_zero_makes_nothing_perceptible():
+    policy, job = bound(gamma=1, delta=0.0), Job()
+    for _ in range(50):
+        job.run(policy, 2)
+    assert job.memo is None
+    assert job.queue == 4  # so it fell like LAS
+
+
+def test_the_estimate_is_the_papers_with_what_was_seen_at_the_transition():
+    policy, job = bound(gamma=2, delta=1.0), Job(predicted_tokens=20)
+    job.run(policy, 1)
+    job.run(policy, 2)
+    # mean accepted 1.5, so 2.5 tokens a round of 10 ns: 15 tokens are left after 5
+    assert policy.remaining_ns(job) == pytest.approx(10 * (20 - 5) / 2.5)
+    job.run(policy, 4)  # later rounds change what remains, not the rate
+    assert policy.remaining_ns(job) == pytest.approx(10 * (20 - 10) / 2.5)
+
+
+def test_an_overrun_leaves_nothing_to_estimate():
+    policy, job = bound(gamma=1, delta=1.0), Job(predicted_tokens=2)
+    job.run(policy, 4)
+    assert policy.remaining_ns(job) == 0
+
+
+def test_thresholds_grow_by_m_from_the_median_past_size():
+    policy = bound(K=4, M=2.0)
+    assert policy.bounds_ns == (100, 200, 400)  # 400 / 2 ** (4 / 2)
+    assert [policy.queue_of(t) for t in (0, 100, 101, 200, 201, 400, 401)] == [1, 1, 2, 2, 3, 3, 4]
+    assert LAS(K=3, M=3, sup_1_s=1).bind(Outlook(1, [1.0])).bounds_ns == (10**9, 3 * 10**9)
+
+
+def test_a_perceptible_request_is_placed_once_and_goes_first_in_its_queue():
+    policy, job = bound(gamma=1, delta=1.0), Job(predicted_tokens=100)
+    job.run(policy, 1)
+    assert job.queue == 4  # 98 tokens at 2 a round of 10 ns: 490 > 400
+    for _ in range(45):
+        job.run(policy, 1)
+    assert job.queue == 4
+    assert policy.remaining_ns(job) == 40
+    noisy = Job(queue=4)
+    assert policy.rank(job, 0) < policy.rank(noisy, 0)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("sjf", "unknown policy 'sjf': known are fcfs, las, lp-sjf, laps-sd, srpt"),
+        ("laps-sd:k=4", "has no parameter 'k': its parameters are K, M, sup_1_s, gamma, delta"),
+        ("laps-sd:K=0", "K=0 must be between 1 and 64"),
+        ("laps-sd:M=1", "M=1.0 must be above 1"),
+        ("laps-sd:delta=-0.1", "delta=-0.1 must be between 0 and 1"),
+        ("laps-sd:delta=nan", "delta=nan must be between 0 and 1"),
+        ("laps-sd:gamma=0", "gamma=0 must be between 1"),
+        ("laps-sd:gamma=2.5", "needs an integer, as in gamma=5"),
+        ("laps-sd:K", "needs an integer, as in K=4"),
+        ("laps-sd:K=2,K=3", "parameter 'K' is given twice"),
+        ("las:sup_1_s=0", "sup_1_s=0.0 must be above 0"),
+        ("fcfs:K=4", "policy fcfs has no parameter 'K': it has none"),
+        ("srpt:outlook=1", "policy srpt has no parameter 'outlook'"),
+    ],
+)
+def test_a_wrong_spec_is_refused_with_what_is_known(spec, message):
+    with pytest.raises(ValueError, match="(?s).*") as error:
+        parse_policy(spec)
+    assert message in str(error.value)
+
+
+def test_a_policy_and_its_spec_are_each_other():
+    for name in POLICIES:
+        assert spec_of(parse_policy(name)) == name
+    policy = parse_policy("laps-sd:K=6,gamma=8,delta=0.1")
+    assert policy == LapsSD(K=6, gamma=8, delta=0.1)
+    assert spec_of(policy) == "laps-sd:K=6,gamma=8,delta=0.1"
+    assert parse_policy("laps-sd:sup_1_s=auto") == LapsSD()
+
+
+def test_a_policy_without_a_rank_says_so():
+    with pytest.raises(NotImplementedError, match="Policy defines no rank"):
+        Policy().rank(Job(), 0)
+
+
+def test_fcfs_never_lets_go_of_what_it_started():
+    assert FCFS().rank(Job(index=7, started=True), 0) < FCFS().rank(Job(index=1, started=False), 0)

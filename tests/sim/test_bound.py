@@ -1,0 +1,37 @@
+"""The bound: worked out by hand, and against a slow simulation of the relaxed problem."""
+
+import numpy as np
+from hypothesis import given, settings
+
+from sim import bound_latency_ns
+from tests.builders import row, workload, workloads
+from traces import Profile, Workload, price, trace_from_rounds
+
+
+def test_three_requests_by_hand():
+    profile = Profile.constant(draft_ms=0, verify_ms=10)
+    trace = trace_from_rounds([row("a", 1, [0] * 4), row("b", 1, [0]), row("c", 1, [0] * 2)])
+    work = workload(price(trace, profile), [0, 5, 6])
+    # a runs until 5 (35 left), b until 15, c until 35, a until 70
+    assert (bound_latency_ns(work) / 1e6).tolist() == [70, 10, 29]
+
+
+def slow_relaxed_srpt(work: Workload) -> int:
+    """Nanosecond by nanosecond: always the arrived request with the least left."""
+    left, total, now = work.size_ns.tolist(), 0, 0
+    while any(left):
+        ready = [i for i, a in enumerate(work.arrival_ns) if a <= now and left[i]]
+        now += 1
+        if ready:
+            best = min(ready, key=lambda i: left[i])
+            left[best] -= 1
+            if not left[best]:
+                total += now - int(work.arrival_ns[best])
+    return total
+
+
+@settings(max_examples=40)
+@given(workloads(profile=Profile.constant(draft_ms=0, verify_ms=1e-5), max_requests=6))
+def test_it_is_what_serving_nanosecond_by_nanosecond_gives(work):
+    work = Workload(work.priced, work.rows, np.minimum(work.arrival_ns, 500), work.predicted_tokens)
+    assert bound_latency_ns(work).sum() == slow_relaxed_srpt(work)

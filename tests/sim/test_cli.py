@@ -1,0 +1,161 @@
+"""The command line: what it prints, and how it refuses."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from sim import cli
+from tests.sim.test_comparison import PROFILE, TRACE
+from traces import load_profile, load_trace, save_profile, save_trace
+from traces.errors import run_command
+
+
+@pytest.fixture
+def files(tmp_path):
+    save_trace(TRACE, tmp_path / "t.parquet")
+    save_profile(PROFILE, tmp_path / "p.json")
+    return ["--trace", str(tmp_path / "t.parquet"), "--profile", str(tmp_path / "p.json")]
+
+
+@pytest.fixture
+def lapsd(capsys):
+    """Run the command line in this process; returns (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        code = run_command("lapsd", lambda: cli.app([str(a) for a in arguments], standalone_mode=False))
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_compare_prints_a_row_a_policy_and_what_it_was_run_on(lapsd, files):
+    code, out, _ = lapsd("compare", *files, "--seeds", 3, "--versus", "laps-sd")
+    assert code == 0
+    for text in ("fcfs", "las", "lp-sjf", "laps-sd", "srpt †", "a test's trace", "mean latency of laps-sd against"):
+        assert text in out
+
+
+def test_json_is_all_that_stdout_carries(lapsd, files):
+    code, out, _ = lapsd("compare", *files, "--seeds", 2, "--json", "--policy", "fcfs", "--policy", "laps-sd:K=2")
+    records = json.loads(out)
+    assert code == 0
+    assert [r["policy"] for r in records] == ["fcfs", "laps-sd:K=2"]
+    keys = (
+        "policy mean_latency_s p50_latency_s p90_latency_s p99_latency_s mean_slowdown max_slowdown preemptions "
+        "switching_share ratio_to_bound diff_to_fcfs_s diff_low_s diff_high_s seeds requests load realised_load"
+    )
+    assert list(records[0]) == keys.split()
+
+
+def test_out_and_plot_are_written_where_asked(lapsd, files, tmp_path):
+    out, plot = tmp_path / "result", tmp_path / "figure.pdf"
+    code, text, _ = lapsd("compare", *files, "--seeds", 2, "--out", out, "--plot", plot)
+    assert code == 0
+    assert str(plot) in text
+    assert plot.read_bytes().startswith(b"%PDF")
+    assert len(pd.read_parquet(out)) == 2 * 5 * 30
+    code, _, error = lapsd("compare", *files, "--seeds", 2, "--out", out)
+    assert (code, error.count("\n")) == (2, 1)
+    assert lapsd("compare", *files, "--seeds", 1, "--out", out, "--overwrite")[0] == 0
+    assert len(pd.read_parquet(out)) == 5 * 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--requests", "0"], "requests 0: must be at least 1"),
+        (["--load", "-1"], "load -1.0: must be above 0"),
+        (["--load", "x"], "'--load'"),
+        (["--seeds", "0"], "seeds 0: must be at least 1"),
+        (["--rate", "1", "--load", "1"], "exactly one of a load, a rate and all-at-once"),
+        (["--policy", "laps-sd:K=0"], "K=0 must be between 1 and 64"),
+        (["--policy", "laps-sd:delta=-1"], "delta=-1.0 must be between 0 and 1"),
+        (["--policy", "laps-sd:kappa=1"], "no parameter 'kappa'"),
+        (["--policy", "best"], "unknown policy 'best': known are"),
+        (["--trace", "nowhere.parquet"], "trace nowhere.parquet: no such file"),
+        (["--profile", "nowhere.json"], "profile nowhere.json: no such file"),
+        (["--length-predictor", "bert"], "length predictor 'bert'"),
+        (["--kv-slots", "-1"], "--kv-slots -1"),
+        (["--dataset", "poems"], "dataset 'poems': the trace holds toy"),
+        (["--plot", "x.doc"], "must be one of .png, .pdf, .svg"),
+        (["--plot", "nowhere/x.png"], "there is no folder nowhere"),
+        (["--split-seed", "-1"], "split_seed -1"),
+        (["--versus", "gittins"], "not among the policies compared"),
+        (["--polcy", "fcfs"], "No such option: --polcy"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(lapsd, files, tmp_path, arguments, message):
+    out = tmp_path / "result"
+    code, stdout, error = lapsd("compare", *files, *arguments, "--out", out)
+    assert code == 2
+    assert message in error
+    assert error.count("\n") == 1
+    assert error.startswith("lapsd: ")
+    assert not stdout
+    assert not (out / "requests.parquet").exists()
+
+
+def test_an_unwritable_folder_is_refused_before_any_work(lapsd, files, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, error = lapsd("compare", *files, "--out", tmp_path / "file" / "below")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "below" in error
+
+
+def test_show_recognises_traces_and_profiles(lapsd, files):
+    code, out, _ = lapsd("show", files[1])
+    assert code == 0
+    assert "toy" in out
+    code, out, _ = lapsd("show", files[3])
+    assert code == 0
+    assert "verify, width 1" in out
+    assert lapsd("show", "nowhere")[0] == 2
+
+
+def test_import_writes_a_trace_and_a_profile_that_load(lapsd, tmp_path):
+    from tests.traces.test_spec_bench import answer, written
+
+    source, out = written(tmp_path, answer(1), answer(2)), tmp_path / "imported.parquet"
+    code, text, _ = lapsd("import", "spec-bench", source, "-o", out)
+    assert code == 0
+    assert "4 requests, 8 rounds, 24 tokens" in text
+    assert len(load_trace(out)) == 4
+    assert load_profile(tmp_path / "imported.json").kind == "wall_time_fit"
+    code, _, error = lapsd("import", "spec-bench", source, "-o", out)
+    assert code == 2
+    assert "exists already" in error
+    assert lapsd("import", "spec-bench", source, "-o", out, "--overwrite", "--draft-schedule", "constant:2")[0] == 2
+
+
+def test_names_from_files_cannot_style_the_table(lapsd, files, tmp_path):
+    from dataclasses import replace
+
+    save_trace(replace(TRACE, dataset=["[red]x[/red]"] * len(TRACE)), tmp_path / "odd.parquet")
+    code, out, _ = lapsd("show", tmp_path / "odd.parquet")
+    assert code == 0
+    assert "[red]x[/red]" in out
+
+
+def test_without_torch_only_calibrate_is_missing(tmp_path):
+    block = "import sys; sys.modules.update(dict.fromkeys(['torch', 'transformers']))\nfrom sim.cli import main\n"
+    for argument, code in (("compare --seeds 1 --json", 0), ("calibrate --requests 1", 2)):
+        script = f"{block}sys.argv = {['lapsd', *argument.split()]}\nmain()"
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == code, done.stderr
+    assert done.stderr == "lapsd calibrate: needs torch: pip install 'lapsd[calibrate]'\n"
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_reader_that_goes_away_gets_no_traceback(files, form):
+    script = "from sim.cli import main; main()"
+    command = [sys.executable, "-c", script, "compare", *files, "--seeds", "1", *form]
+    done = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+    assert done.stdout
+    assert done.stderr
+    done.stdout.close()
+    assert done.stderr.read() == b""
+    assert done.wait() == 1

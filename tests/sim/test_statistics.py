@@ -1,0 +1,41 @@
+"""Intervals: against scipy, and by how often they cover."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from sim import mean_interval, paired_difference, ratio_of_means
+
+
+def test_a_paired_difference_is_scipys():
+    rng = np.random.default_rng(0)
+    a, b = rng.gamma(2, size=(2, 15))
+    ours = paired_difference(a, b)
+    theirs = stats.ttest_rel(a, b).confidence_interval(0.95)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
+    assert ours.value == pytest.approx((a - b).mean())
+
+
+def test_one_seed_gives_an_estimate_without_an_interval():
+    for interval in (mean_interval([3.0]), ratio_of_means([3.0], [1.0])):
+        assert interval.value == 3.0
+        assert math.isnan(interval.low)
+        assert math.isnan(interval.high)
+
+
+def test_the_interval_of_a_ratio_of_means_covers_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(2_000):
+        base = rng.gamma(4, size=20)
+        value = 0.7 * base + rng.gamma(2, 0.1, size=20)
+        ratio = ratio_of_means(value, base)
+        covered += ratio.low <= (0.7 * 4 + 0.2) / 4 <= ratio.high
+    assert 0.93 <= covered / 2_000 <= 0.97  # the odds of a false alarm are below 1e-4
+
+
+def test_the_same_numbers_differ_by_nothing():
+    assert paired_difference([1, 2, 3], [1, 2, 3]) == (0, 0, 0)
+    assert ratio_of_means([1, 2, 3], [1, 2, 3]) == (1, 1, 1)

@@ -1,0 +1,97 @@
+"""Profiles: integer costs, and files that are refused by field."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.builders import profiles, rows
+from traces import FormatError, Profile, load_profile, price, save_profile, trace_from_rounds
+
+
+@settings(max_examples=50)
+@given(profiles())
+def test_a_saved_profile_is_read_back_whole(tmp_path_factory, profile):
+    path = tmp_path_factory.mktemp("profile") / "p.json"
+    save_profile(profile, path)
+    assert load_profile(path) == profile
+
+
+@settings(max_examples=100)
+@given(profiles(), st.lists(rows(), min_size=1, max_size=5))
+def test_a_priced_trace_is_the_sum_of_its_rounds_one_by_one(profile, some):
+    priced = price(trace_from_rounds(some), profile)
+    for i, record in enumerate(some):
+        context, spent = record["prompt_tokens"], 0
+        for n, accepted in zip(record["drafted"], record["accepted"], strict=True):
+            c = profile.costs
+            spent += n * (c.draft_step.base_ns + c.draft_step.per_token_ns * context)
+            spent += c.verify_ns(n + 1) + c.verify_per_token_ns * context + c.host_ns
+            context += accepted + 1
+        assert priced.decode_ns[i] == spent
+        prompt = record["prompt_tokens"]
+        assert priced.prefill_ns[i] == (profile.costs.prefill(prompt - 1) if prompt > 1 else 0)
+        assert priced.emitted[priced.trace.rounds_of(i)].sum() == record["output_tokens"]
+
+
+def test_widths_between_measured_ones_lie_on_the_line_between_them():
+    profile = Profile.constant(draft_ms=1, verify_ms=10)
+    costs = profile.costs.__class__(**{**vars(profile.costs), "verify_base_ns": {2: 100, 4: 140, 8: 160}})
+    assert [costs.verify_ns(w) for w in (1, 2, 3, 4, 6, 8, 12)] == [100, 100, 120, 140, 150, 160, 180]
+
+
+def test_a_wider_pass_never_costs_less_than_the_widest_measured():
+    profile = Profile.constant(draft_ms=1, verify_ms=10)
+    costs = profile.costs.__class__(**{**vars(profile.costs), "verify_base_ns": {1: 100, 5: 90}})
+    assert costs.verify_ns(50) == 90
+
+
+@pytest.mark.parametrize("bad", [-1.0, float("nan"), float("inf"), 1e12])
+def test_impossible_times_by_hand_are_refused(bad):
+    with pytest.raises(ValueError, match="draft_ms=.*must be between 0 and"):
+        Profile.constant(draft_ms=bad, verify_ms=1)
+    with pytest.raises(ValueError, match="at least 1 ns"):
+        Profile.constant(draft_ms=1, verify_ms=0)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("lapsd_profile",), 2, "version 2, this lapsd reads version 1"),
+        (("kind",), "guessed", "field 'kind': 'guessed' is none of measured, wall_time_fit, by_hand"),
+        (("weights",), None, "field 'weights': None is none of"),
+        (("costs",), [], "field 'costs': not a JSON object"),
+        (("costs", "prefill"), None, "field 'costs.prefill': not a JSON object"),
+        (("costs", "prefill", "base_ns"), 1.5, "field 'costs.prefill.base_ns': 1.5 is not an integer"),
+        (("costs", "host_ns"), -1, "field 'costs.host_ns': -1 is not between 0 and"),
+        (("costs", "host_ns"), True, "field 'costs.host_ns': True is not an integer"),
+        (("costs", "host_ns"), 10**16, "is not between 0 and"),
+        (("costs", "verify_base_ns"), {}, "needs at least one width"),
+        (("costs", "verify_base_ns"), {"x": 1}, "width 'x' is not an integer"),
+        (("costs", "verify_base_ns"), {"0": 1}, "width '0' is not an integer from 1"),
+        (("costs", "verify_base_ns"), {"1": 0}, "0 is not between 1 and"),
+        (("stamp",), 3, "field 'stamp': not a JSON object"),
+    ],
+)
+def test_a_malformed_profile_is_refused_by_file_and_field(tmp_path, place, value, message):
+    path = tmp_path / "p.json"
+    save_profile(Profile.constant(draft_ms=1, verify_ms=10), path)
+    document = json.loads(path.read_text())
+    target = document
+    for key in place[:-1]:
+        target = target[key]
+    target[place[-1]] = value
+    path.write_text(json.dumps(document))
+    with pytest.raises(FormatError, match="(?s).*") as error:
+        load_profile(path)
+    assert f"profile {path}" in str(error.value)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "\x00", "[" * 100_000])
+def test_what_is_no_profile_is_refused(tmp_path, content):
+    path = tmp_path / "p.json"
+    path.write_text(content)
+    with pytest.raises(FormatError, match="profile"):
+        load_profile(path)

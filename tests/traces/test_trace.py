@@ -1,0 +1,140 @@
+"""Traces: what is written is what is read, and what is wrong is refused by name."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+
+from tests.builders import row, traces
+from traces import FormatError, Trace, load_trace, save_trace, to_frame, trace_from_rounds
+from traces.trace import to_table
+
+
+def same(a: Trace, b: Trace) -> bool:
+    return all(np.array_equal(getattr(a, f), getattr(b, f)) for f in
+               ("request_id", "dataset", "prompt_tokens", "output_tokens", "offsets", "drafted", "accepted"))  # fmt: skip
+
+
+@settings(max_examples=50)
+@given(traces())
+def test_a_saved_trace_is_read_back_whole(tmp_path_factory, trace):
+    path = tmp_path_factory.mktemp("trace") / "t.parquet"
+    save_trace(trace, path)
+    assert same(load_trace(path), trace)
+    assert [p.name for p in path.parent.iterdir()] == ["t.parquet"]
+
+
+@settings(max_examples=50)
+@given(traces())
+def test_taking_rows_takes_their_rounds(trace):
+    rows = list(range(len(trace)))[::-1]
+    assert same(trace.take(rows).take(rows), trace)
+    for i, r in enumerate(rows):
+        assert np.array_equal(trace.take(rows).accepted[trace.take(rows).rounds_of(i)], trace.accepted[trace.rounds_of(r)])
+
+
+def test_halves_share_no_request_and_lose_none():
+    trace = trace_from_rounds([row(f"r{i}", 1, [i % 3]) for i in range(11)])
+    past, future = trace.halves(split_seed=3)
+    assert sorted([*past.request_id, *future.request_id]) == sorted(trace.request_id)
+    assert (len(past), len(future)) == (5, 6)
+    assert past.request_id != trace.halves(split_seed=4)[0].request_id
+    with pytest.raises(ValueError, match="1 request cannot be split"):
+        trace.take([0]).halves()
+
+
+def test_columns_as_pandas_writes_them_are_read(tmp_path):
+    trace = trace_from_rounds([row("a", 3, [1, 4], cut=1), row("b", 0, [0])])
+    table = to_table(trace)
+    frame = table.to_pandas()  # wider integers, other strings and lists
+    frame["prompt_tokens"] = frame["prompt_tokens"].astype("int64")
+    again = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(table.schema.metadata)
+    pq.write_table(again, tmp_path / "t.parquet")
+    assert same(load_trace(tmp_path / "t.parquet"), trace)
+
+
+def test_the_frame_counts_rounds_and_acceptance():
+    frame = to_frame(trace_from_rounds([row("a", 3, [1, 3])]))
+    assert frame.loc[0, ["rounds", "acceptance", "output_tokens"]].tolist() == [2, 0.5, 6]
+
+
+def broken(change) -> pa.Table:
+    """The table of a good three-row trace, after `change` was made to its columns."""
+    columns = to_table(trace_from_rounds([row(f"r{i}", 5, [1, 2, 0]) for i in range(3)])).to_pydict()
+    change(columns)
+    return columns
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["accepted"][1].__setitem__(0, 5), "row 1, field 'accepted': more tokens accepted than drafted"),
+        (lambda c: c["accepted"][2].__setitem__(1, -1), "row 2, field 'accepted': below 0"),
+        (lambda c: c["accepted"][1].pop(), "row 1, field 'accepted': 2: as many rounds as in 'drafted'"),
+        (lambda c: (c["accepted"][0].clear(), c["drafted"][0].clear()), "row 0, field 'drafted': 0: a request needs"),
+        (lambda c: c["output_tokens"].__setitem__(1, 7), "row 1, field 'output_tokens': 7: the sum of accepted + 1"),
+        (lambda c: c["output_tokens"].__setitem__(1, 5), "row 1, field 'output_tokens': 5: the sum of accepted + 1"),
+        (lambda c: c["prompt_tokens"].__setitem__(2, -3), "row 2, field 'prompt_tokens': -3: below 0"),
+        (lambda c: c["prompt_tokens"].__setitem__(2, None), "row 2, field 'prompt_tokens': missing"),
+        (lambda c: c["request_id"].__setitem__(0, None), "row 0, field 'request_id': missing"),
+        (lambda c: c["accepted"][1].__setitem__(0, None), "row 1, field 'accepted': a round is missing"),
+        (lambda c: c.__setitem__("prompt_tokens", [1.5, 2.0, 3.0]), "field 'prompt_tokens': type double"),
+        (lambda c: c.__setitem__("prompt_tokens", [1, 2, 2**40]), "field 'prompt_tokens': Integer value"),
+        (lambda c: c.__setitem__("dataset", [1, 2, 3]), "field 'dataset': type int64"),
+        (lambda c: c.pop("accepted"), "no column 'accepted'"),
+        (lambda c: c.__setitem__("predicted_tokens", [1, 0, 1]), "row 1, field 'predicted_tokens': 0: below 1"),
+        (lambda c: [v.clear() for v in c.values()], "field 'request_id': type null"),
+    ],
+)
+def test_a_malformed_trace_is_refused_by_file_row_and_field(tmp_path, change, message):
+    path = tmp_path / "bad.parquet"
+    table = pa.table(broken(change)).replace_schema_metadata({"lapsd": json.dumps({"schema_version": 1})})
+    pq.write_table(table, path)
+    with pytest.raises(FormatError, match="(?s).*") as error:
+        load_trace(path)
+    assert f"trace {path}" in str(error.value)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (None, "not a lapsd trace"),
+        ({"lapsd": "{"}, "is not JSON"),
+        ({"lapsd": "[]"}, "schema version None"),
+        ({"lapsd": '{"schema_version": 2}'}, "schema version 2, this lapsd reads version 1"),
+    ],
+)
+def test_a_file_of_another_kind_or_version_is_refused(tmp_path, metadata, message):
+    path = tmp_path / "bad.parquet"
+    pq.write_table(pa.table(broken(lambda c: None)).replace_schema_metadata(metadata), path)
+    with pytest.raises(FormatError, match=message):
+        load_trace(path)
+
+
+def test_missing_truncated_and_foreign_files_are_refused(tmp_path):
+    good = tmp_path / "good.parquet"
+    save_trace(trace_from_rounds([row("a", 3, [1, 4])]), good)
+    whole = good.read_bytes()
+    for name, content in (("half", whole[: len(whole) // 2]), ("empty", b""), ("text", b"hello" * 100)):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(FormatError, match="not a readable Parquet file"):
+            load_trace(tmp_path / name)
+    with pytest.raises(FormatError, match="no such file"):
+        load_trace(tmp_path / "nowhere")
+    with pytest.raises(FormatError, match="is a folder"):
+        load_trace(tmp_path)
+
+
+def test_a_flipped_bit_in_the_rounds_is_noticed(tmp_path):
+    path = tmp_path / "t.parquet"
+    save_trace(trace_from_rounds([row(f"r{i}", 3, [i % 5, 4, 1]) for i in range(50)]), path)
+    start = pq.ParquetFile(path).metadata.row_group(0).column(5).data_page_offset
+    content = bytearray(path.read_bytes())
+    content[start + 40] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(FormatError):
+        load_trace(path)
