@@ -33,6 +33,7 @@ test-deep: .venv/.installed-test
 
 check: .venv/.installed-test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 
 clean:

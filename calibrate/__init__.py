@@ -4,4 +4,14 @@ from calibrate.decode import Generation, Sampling, generate
 from calibrate.models import Pair, load_pair
 from calibrate.record import Calibration, Settings, calibrate, tokenize
 
-__all__ = ["Calibration", "Generation", "Pair", "Sampling", "Settings", "calibrate", "generate", "load_pair", "tokenize"]
+__all__ = [
+    "Calibration",
+    "Generation",
+    "Pair",
+    "Sampling",
+    "Settings",
+    "calibrate",
+    "generate",
+    "load_pair",
+    "tokenize",
+]

@@ -24,17 +24,23 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.command(name="calibrate")
 def command(
-    target: Annotated[str, typer.Option(help="The large model: 'reference', a folder, or a name on the hub.")] = "reference",
+    target: Annotated[
+        str, typer.Option(help="The large model: 'reference', a folder, or a name on the hub.")
+    ] = "reference",
     draft: Annotated[str, typer.Option(help="The small model, with the same tokenizer.")] = "reference",
     prompts: Annotated[
         list[str] | None,
-        typer.Option(help=f"A JSON-lines file, or a bundled set ({', '.join(PROMPT_SETS)}); repeat for several [default: all bundled]."),
+        typer.Option(
+            help=f"A JSON-lines file, or a bundled set ({', '.join(PROMPT_SETS)}); repeatable [default: all bundled]."
+        ),
     ] = None,
     field: Annotated[str, typer.Option(help="The key of the text in a prompts file's lines.")] = "prompt",
     requests: Annotated[int, typer.Option(help="Requests of each prompt set.")] = 40,
     draft_tokens: Annotated[int, typer.Option(help="Tokens the draft proposes a round (n).")] = 4,
     max_new_tokens: Annotated[int, typer.Option(help="Cap of an output's length.")] = 512,
-    greedy: Annotated[bool, typer.Option("--greedy", help="Always take the most likely token (temperature 0).")] = False,
+    greedy: Annotated[
+        bool, typer.Option("--greedy", help="Always take the most likely token (temperature 0).")
+    ] = False,
     temperature: Annotated[float | None, typer.Option(help="Of sampling [default: 1].")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")] = "auto",
@@ -112,9 +118,10 @@ def _report(result: Calibration, out: Path) -> None:
         f"{tokens / rounds:.2f} tokens a round, acceptance {trace.accepted.sum() / trace.drafted.sum():.3f}"
     )
     context = int(result.rounds["context"].median())
+    verify = costs.verify_ns(n + 1) + costs.verify_per_token_ns * context
     print(
-        f"{out / 'profile.json'}: at context {context} a draft step takes {costs.draft_step(context) / 1e6:.2f} ms, a verify "
-        f"pass {(costs.verify_ns(n + 1) + costs.verify_per_token_ns * context) / 1e6:.2f} ms; rounds predicted within "
+        f"{out / 'profile.json'}: at context {context} a draft step takes {costs.draft_step(context) / 1e6:.2f} ms, "
+        f"a verify pass {verify / 1e6:.2f} ms; rounds predicted within "
         f"{fits['round']['median_error']:.1%} (median), their sum within {abs(fits['round']['total_error']):.1%}"
     )
     if fits["round"]["median_error"] > 0.1:

@@ -184,8 +184,8 @@ def generate(
     need = len(prompt) + max_new_tokens + n + 1
     if need > pair.context:
         raise ValueError(
-            f"a prompt of {len(prompt)} tokens with {max_new_tokens} new and {n + 1} look-ahead tokens needs a context "
-            f"of {need}: the models have {pair.context}"
+            f"a prompt of {len(prompt)} tokens with {max_new_tokens} new and {n + 1} look-ahead tokens needs a "
+            f"context of {need}: the models have {pair.context}"
         )
     decoder = Decoder(pair, n, sampling, need, request)
     generation = Generation(len(prompt), decoder.prefill(prompt))

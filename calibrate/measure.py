@@ -103,4 +103,3 @@ def _copy(source: list[Tensor], target: list[Tensor], device: torch.device) -> i
 def steps_of(longest: int) -> int:
     """How often these measurements call `tick`, all together."""
     return len(context_sizes(longest)) * 2 + REPEATS // 2 + 1
-

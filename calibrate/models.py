@@ -96,7 +96,8 @@ def load_pair(target: str, draft: str, *, device: str = "auto", dtype: str = "au
     for model, name in zip(models, (target, draft), strict=True):
         if model.config.vocab_size < vocabulary:
             raise ValueError(
-                f"model {name}: its vocabulary of {model.config.vocab_size} is smaller than the tokenizer's {vocabulary}"
+                f"model {name}: its vocabulary of {model.config.vocab_size} is smaller than the "
+                f"tokenizer's {vocabulary}"
             )
     return Pair(
         target=models[0],

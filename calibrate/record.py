@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,11 +17,13 @@ import torch
 
 from calibrate import measure
 from calibrate.decode import Generation, Sampling, generate
+from calibrate.exactness import greedy_regret
 from calibrate.fit import errors, fit_linear
 from calibrate.models import Pair
 from calibrate.prompts import Prompt
 from traces import Costs, Profile, Trace, trace_from_rounds
 
+GREEDY_CHECKS = 6  # requests whose greedy output is held to the target's own
 Progress = Callable[[str, int, int], None]  # what is done now, how much of it, out of how much
 
 
@@ -32,11 +34,15 @@ class Settings:
     draft_tokens: int = 4
     max_new_tokens: int = 512
     requests: int = 40
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
 
     def __post_init__(self) -> None:
-        for name, value, most in (("draft tokens", self.draft_tokens, 1_000), ("max new tokens", self.max_new_tokens, 2**15),
-                                  ("requests", self.requests, 10**7)):  # fmt: skip
+        bounds = {
+            "draft tokens": (self.draft_tokens, 1_000),
+            "max new tokens": (self.max_new_tokens, 2**15),
+            "requests": (self.requests, 10**7),
+        }
+        for name, (value, most) in bounds.items():
             if not 1 <= value <= most:
                 raise ValueError(f"{name} {value}: must be between 1 and {most}")
 
@@ -56,7 +62,9 @@ class Calibration:
     rounds: pd.DataFrame
 
 
-def tokenize(pair: Pair, prompts: Sequence[Prompt], settings: Settings, *, leave_out: bool) -> list[tuple[Prompt, list[int]]]:
+def tokenize(
+    pair: Pair, prompts: Sequence[Prompt], settings: Settings, *, leave_out: bool
+) -> list[tuple[Prompt, list[int]]]:
     """The first `settings.requests` prompts that fit into the models' context, as token ids.
 
     Parameters
@@ -81,8 +89,8 @@ def tokenize(pair: Pair, prompts: Sequence[Prompt], settings: Settings, *, leave
             chosen.append((prompt, ids))
         elif not leave_out:
             raise ValueError(
-                f"prompt {prompt.request_id}: {len(ids)} tokens, but a context of {pair.context} leaves room for 1 to "
-                f"{room} (lower the number of new tokens, or leave the prompt out)"
+                f"prompt {prompt.request_id}: {len(ids)} tokens, but a context of {pair.context} leaves room for "
+                f"1 to {room} (lower the number of new tokens, or leave the prompt out)"
             )
         if len(chosen) == settings.requests:
             return chosen
@@ -114,10 +122,39 @@ def calibrate(
         done.append(generate(pair, ids, n=n, max_new_tokens=settings.max_new_tokens, sampling=sampling, request=i))
     rounds = _round_frame(order, done)
     costs, fits = _costs(pair, settings, rounds, progress)
-    stamp = _stamp(pair, settings, command)
+    stamp = _stamp(pair, settings, command) | _greedy_check(pair, settings, order, done)
     metadata = {"source": f"lapsd calibrate, {pair.target_name} + {pair.draft_name}", **stamp}
     trace = trace_from_rounds([_trace_row(p, g) for (p, _), g in zip(order, done, strict=True)], metadata)
     return Calibration(trace, Profile("measured", pair.weights, costs, fits, stamp), rounds)
+
+
+def _greedy_check(
+    pair: Pair, settings: Settings, order: Sequence[tuple[Prompt, list[int]]], done: Sequence[Generation]
+) -> dict[str, Any]:
+    """Hold the first greedy outputs to the target's own choices.
+
+    Raises
+    ------
+    RuntimeError
+        If one is not the target's: the caches or the acceptance rule are broken for these models.
+    """
+    if settings.sampling.temperature:
+        return {}
+    regrets = []
+    for (prompt, ids), generation in list(zip(order, done, strict=True))[:GREEDY_CHECKS]:
+        regret = greedy_regret(pair, ids, generation.tokens, settings.draft_tokens)
+        if not regret.exact:
+            raise RuntimeError(f"request {prompt.request_id}: a logit {regret.worst} short of the maximum, {regret}")
+        regrets.append(regret)
+    return {
+        "greedy_check": {
+            "requests": len(regrets),
+            "tokens": sum(r.tokens for r in regrets),
+            "ties": sum(r.ties for r in regrets),
+            "worst_regret": max(r.worst for r in regrets),
+            "tolerance": max(r.tolerance for r in regrets),
+        }
+    }
 
 
 def _trace_row(prompt: Prompt, generation: Generation) -> dict[str, Any]:
@@ -141,9 +178,7 @@ def _round_frame(order: Sequence[tuple[Prompt, list[int]]], done: Sequence[Gener
     return pd.DataFrame(rows, columns=list(columns))
 
 
-def _costs(
-    pair: Pair, settings: Settings, rounds: pd.DataFrame, progress: Progress
-) -> tuple[Costs, dict[str, Any]]:
+def _costs(pair: Pair, settings: Settings, rounds: pd.DataFrame, progress: Progress) -> tuple[Costs, dict[str, Any]]:
     """Terms of a round from the rounds themselves; the others from measurements of their own."""
     n = settings.draft_tokens
     longest = min(pair.context, 4_096) - 2 * n - 2
@@ -215,7 +250,12 @@ def _described(model: Any, name: str) -> dict[str, Any]:
 
 
 def _hardware(device: torch.device) -> dict[str, Any]:
-    machine: dict[str, Any] = {"device": device.type, "cpu": _cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    machine: dict[str, Any] = {
+        "device": device.type,
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         machine |= {"gpu": properties.name, "gpu_memory_bytes": properties.total_memory, "cuda": torch.version.cuda}
@@ -246,4 +286,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() or None
-

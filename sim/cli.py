@@ -82,8 +82,8 @@ def compare(
     with _progress("comparing", as_json) as progress:
         task = progress.add_task("comparing", total=None)
         result = run(
-            loaded, costs, chosen, requests=requests, load=load, rate_per_s=rate, all_at_once=all_at_once, seeds=seeds,
-            length_predictor=length_predictor, kv_slots=kv_slots or None, dataset=dataset, split_seed=split_seed,
+            loaded, costs, chosen, requests=requests, load=load, rate_per_s=rate, all_at_once=all_at_once, 
+            seeds=seeds, length_predictor=length_predictor, kv_slots=kv_slots or None, dataset=dataset, split_seed=split_seed,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )  # fmt: skip
     if out is not None:
@@ -135,10 +135,7 @@ def show(path: Annotated[str, typer.Argument(help="A trace or a profile ('refere
     from sim.tables import profile_tables, trace_tables
 
     console = _console()
-    if Path(path).suffix == ".json":
-        tables = profile_tables(load_profile(path))
-    else:
-        tables = trace_tables(load_trace(path))
+    tables = profile_tables(load_profile(path)) if Path(path).suffix == ".json" else trace_tables(load_trace(path))
     for table in tables:
         console.print(table)
 
@@ -179,8 +176,8 @@ def import_spec_bench(
     save_profile(imported.profile, profile_file)
     costs, fit = imported.profile.costs, imported.profile.fits["request"]
     print(
-        f"{profile_file}: {costs.verify_ns(1) / 1e6:.2f} ms a round + {costs.draft_step.base_ns / 1e6:.2f} ms a draft "
-        f"token, median error {fit['median_error']:.1%} (prefill and switching are not in the file: 0)"
+        f"{profile_file}: {costs.verify_ns(1) / 1e6:.2f} ms a round + {costs.draft_step.base_ns / 1e6:.2f} ms a "
+        f"draft token, median error {fit['median_error']:.1%} (prefill and switching are not in the file: 0)"
     )
 
 

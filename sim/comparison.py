@@ -134,7 +134,7 @@ class Comparison:
     def records(self) -> list[dict[str, Any]]:
         """The table as JSON-ready records; what is undefined is None."""
         return [
-            {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+            {str(k): None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
             for row in self.table.to_dict("records")
         ]
 
@@ -217,9 +217,7 @@ def compare(
     frames, runs, total = [], [], seeds * len(everyone)
     bound_policies: dict[str, Policy] = {}
     for seed in range(seeds):
-        workload = draw_workload(
-            future, requests=requests, seed=seed, arrivals=arrivals, predictor=length_predictor
-        )
+        workload = draw_workload(future, requests=requests, seed=seed, arrivals=arrivals, predictor=length_predictor)
         bound_s = float(bound_latency_ns(workload).mean()) / 1e9
         for spec, policy in everyone.items():
             run = simulate(workload, policy, outlook=outlook, kv_slots=kv_slots)

@@ -41,8 +41,8 @@ def plot_comparison(comparison: "Comparison", ax: "Axes | None" = None) -> "Axes
     right = float((values + half).max())
     for y, value, spread, record in zip(position.tolist(), values, half, records, strict=True):
         interval = f" ± {spread:.2g}" if spread else ""
-        tail = f"{value:.3g}{interval} s\np99 {record['p99_latency_s']:.3g} s, worst slowdown {record['max_slowdown']:.3g}"
-        ax.text(float(value + spread) + 0.02 * right, y, tail, va="center", fontsize=8)
+        tail = f"p99 {record['p99_latency_s']:.3g} s, worst slowdown {record['max_slowdown']:.3g}"
+        ax.text(float(value + spread) + 0.02 * right, y, f"{value:.3g}{interval} s\n{tail}", va="center", fontsize=8)
     bound = float(comparison.runs["bound_s"].mean())
     ax.axvline(bound, color="black", linestyle="--", linewidth=1)
     ax.annotate(f"bound {bound:.3g} s", (bound, -0.5), xytext=(3, 0), textcoords="offset points", fontsize=8)

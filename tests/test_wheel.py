@@ -33,6 +33,8 @@ def test_the_wheel_compares_policies_on_bundled_data_without_torch(tmp_path):
     missing = subprocess.run([lapsd, "calibrate"], capture_output=True, text=True, cwd=elsewhere)
     assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
     assert "lapsd[calibrate]" in missing.stderr
-    files = run(python, "-c", "import calibrate.reference as r; print(r.REFERENCE_TARGET, r.REFERENCE_DRAFT)", cwd=elsewhere)
+    files = run(
+        python, "-c", "import calibrate.reference as r; print(r.REFERENCE_TARGET, r.REFERENCE_DRAFT)", cwd=elsewhere
+    )
     for folder in files.split():
         assert (Path(folder) / "model.safetensors").is_file()

@@ -97,9 +97,7 @@ def import_spec_bench(
     asked = None if questions is None else _questions(Path(questions))
     ratio = _tokens_per_character(answers)
     rows = [
-        row
-        for number, answer in answers
-        for row in _turns(answer, schedule, asked, ratio, f"{path}, line {number}")
+        row for number, answer in answers for row in _turns(answer, schedule, asked, ratio, f"{path}, line {number}")
     ]
     metadata = {
         "source": f"Spec-Bench, {answers[0][1].get('model_id', 'unknown model')}",

@@ -4,6 +4,7 @@ Every problem is a pure function of a `random.Random`; the number of steps varie
 the answer. The answers serve to train the reference pair; prompts use the questions alone.
 """
 
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -141,7 +142,7 @@ def ages(rng: random.Random) -> Problem:
     people = rng.sample(NAMES, rng.randint(3, 7))
     age = rng.randint(8, 30)
     told, steps = [f"{people[0]} is {age} years old"], [f"{people[0]} is {age}."]
-    for before, name in zip(people, people[1:], strict=False):
+    for before, name in itertools.pairwise(people):
         gap = rng.randint(1, 9)
         older = age <= gap + 3 or rng.random() < 0.6
         told.append(f"{name} is {gap} years {'older' if older else 'younger'} than {before}")

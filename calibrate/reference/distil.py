@@ -42,7 +42,7 @@ def _continued(target: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, docu
     if not openings:
         return []
     device = next(target.parameters()).device
-    written = target.generate(
+    written = target.generate(  # type: ignore[operator]
         torch.tensor(openings, device=device), do_sample=True, temperature=1.0, top_k=0, max_length=LENGTH,
         pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip

@@ -99,7 +99,9 @@ def distillation_loss(target: torch.nn.Module) -> Loss:
 
 
 def _optimizers(model: torch.nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    hidden = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name and "lm_head" not in name]
+    hidden = [
+        p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name and "lm_head" not in name
+    ]
     chosen = {id(p) for p in hidden}
     rest = [p for p in model.parameters() if id(p) not in chosen]
     return [
@@ -134,7 +136,9 @@ def train(
         smooth = value if step == 0 else 0.98 * smooth + 0.02 * value
         if (step + 1) % 20 == 0:
             rate = (step + 1 - since) * recipe.batch * CONTEXT / (time.perf_counter() - started)
-            print(f"{folder.name}: step {step + 1}/{recipe.steps}  loss {smooth:.3f}  {rate:,.0f} tokens/s", flush=True)
+            print(
+                f"{folder.name}: step {step + 1}/{recipe.steps}  loss {smooth:.3f}  {rate:,.0f} tokens/s", flush=True
+            )
         if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
             _checkpoint(folder, model, optimizers, recipe, step + 1, smooth)
     return smooth
@@ -148,7 +152,9 @@ def _state(model: torch.nn.Module, optimizers: list[torch.optim.Optimizer]) -> d
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
-def _checkpoint(folder: Path, model: torch.nn.Module, optimizers: list[Any], recipe: Recipe, step: int, loss: float) -> None:
+def _checkpoint(
+    folder: Path, model: torch.nn.Module, optimizers: list[Any], recipe: Recipe, step: int, loss: float
+) -> None:
     temporary = folder / ".checkpoint"
     note = {"step": step, "loss": loss, "recipe": asdict(recipe)}
     save_file(_state(model, optimizers), temporary, metadata={"lapsd": json.dumps(note)})

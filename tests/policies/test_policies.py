@@ -120,7 +120,7 @@ def test_a_perceptible_request_is_placed_once_and_goes_first_in_its_queue():
     ],
 )
 def test_a_wrong_spec_is_refused_with_what_is_known(spec, message):
-    with pytest.raises(ValueError, match="(?s).*") as error:
+    with pytest.raises(ValueError) as error:
         parse_policy(spec)
     assert message in str(error.value)
 

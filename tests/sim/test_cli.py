@@ -153,7 +153,9 @@ def test_without_torch_only_calibrate_is_missing(tmp_path):
 def test_a_reader_that_goes_away_gets_no_traceback(files, form):
     script = "from sim.cli import main; main()"
     command = [sys.executable, "-c", script, "compare", *files, "--seeds", "1", *form]
-    done = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+    done = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+    )
     assert done.stdout
     assert done.stderr
     done.stdout.close()

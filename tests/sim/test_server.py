@@ -33,8 +33,8 @@ BY_HAND = [
     (FCFS(), (0, 45, 0, 0), (45, 75, 0, 0), (75, 87, 0, 0)),
     # at 45 C (2 tokens predicted) goes before B (3)
     (LPSJF(), (0, 45, 0, 0), (57, 87, 0, 0), (45, 57, 0, 0)),
-    # at 15 A has 30 left, B 30, C 12: A out until 18, C 2 + 10 until 30; A ties with B and entered first: in until 33,
-    # three rounds; B
+    # at 15 A has 30 left, B 30, C 12: A out until 18, C 2 + 10 until 30; A ties with B and entered first: in
+    # until 33, three rounds; B
     (SRPT(), (0, 63, 6, 1), (63, 93, 0, 0), (18, 30, 0, 0)),
     # at 25 A has 20 > 15 and falls: out until 28; B's two rounds until 48, B falls: out until 51; C until 63; A fell
     # before B: in until 66, two rounds; B in until 89, one round
@@ -62,8 +62,8 @@ def test_with_memory_for_all_no_switch_is_paid():
 
 def test_two_slots_evict_only_when_a_third_request_needs_one():
     run = served(LapsSD(K=2, sup_1_s=SUP_1_S, gamma=1), kv_slots=2)
-    # A 0-15, B 15-25 beside it; C needs a slot: A (T = 30) is worse than B (20) and moves out until 28; C 2 + 10 until
-    # 40; B 40-60 without a move; A in until 63, three rounds
+    # A 0-15, B 15-25 beside it; C needs a slot: A (T = 30) is worse than B (20) and moves out until 28; C 2 + 10
+    # until 40; B 40-60 without a move; A in until 63, three rounds
     assert (run.finish_ns / MS).tolist() == [93, 60, 40]
     assert (run.switch_ns / MS).tolist() == [6, 0, 0]
 

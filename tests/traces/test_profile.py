@@ -83,7 +83,7 @@ def test_a_malformed_profile_is_refused_by_file_and_field(tmp_path, place, value
         target = target[key]
     target[place[-1]] = value
     path.write_text(json.dumps(document))
-    with pytest.raises(FormatError, match="(?s).*") as error:
+    with pytest.raises(FormatError) as error:
         load_profile(path)
     assert f"profile {path}" in str(error.value)
     assert message in str(error.value)

@@ -80,7 +80,7 @@ def test_known_costs_are_found_in_wall_times(tmp_path):
 )
 def test_a_malformed_answer_is_refused_by_line(tmp_path, line, message):
     path = written(tmp_path, answer(), line)
-    with pytest.raises(FormatError, match="(?s).*") as error:
+    with pytest.raises(FormatError) as error:
         import_spec_bench(path)
     assert message in str(error.value)
     assert str(path) in str(error.value)
@@ -121,5 +121,5 @@ def test_the_public_vicuna_trace_gives_its_known_figures(public_data):
 
 def test_the_public_mt_bench_trace_gives_its_known_figures(public_data):
     trace = import_spec_bench(next((public_data / "acceptance").glob("mt_bench*"))).trace
-    assert (len(set(i.split("-")[0] for i in trace.request_id)), trace.rounds.sum()) == (80, 18_347)
+    assert (len({i.split("-")[0] for i in trace.request_id}), trace.rounds.sum()) == (80, 18_347)
     assert trace.output_tokens.sum() / trace.rounds.sum() == pytest.approx(2.351, abs=5e-4)

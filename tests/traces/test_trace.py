@@ -14,8 +14,8 @@ from traces.trace import to_table
 
 
 def same(a: Trace, b: Trace) -> bool:
-    return all(np.array_equal(getattr(a, f), getattr(b, f)) for f in
-               ("request_id", "dataset", "prompt_tokens", "output_tokens", "offsets", "drafted", "accepted"))  # fmt: skip
+    columns = ("request_id", "dataset", "prompt_tokens", "output_tokens", "offsets", "drafted", "accepted")
+    return all(np.array_equal(getattr(a, c), getattr(b, c)) for c in columns)
 
 
 @settings(max_examples=50)
@@ -33,7 +33,9 @@ def test_taking_rows_takes_their_rounds(trace):
     rows = list(range(len(trace)))[::-1]
     assert same(trace.take(rows).take(rows), trace)
     for i, r in enumerate(rows):
-        assert np.array_equal(trace.take(rows).accepted[trace.take(rows).rounds_of(i)], trace.accepted[trace.rounds_of(r)])
+        assert np.array_equal(
+            trace.take(rows).accepted[trace.take(rows).rounds_of(i)], trace.accepted[trace.rounds_of(r)]
+        )
 
 
 def test_halves_share_no_request_and_lose_none():
@@ -93,7 +95,7 @@ def test_a_malformed_trace_is_refused_by_file_row_and_field(tmp_path, change, me
     path = tmp_path / "bad.parquet"
     table = pa.table(broken(change)).replace_schema_metadata({"lapsd": json.dumps({"schema_version": 1})})
     pq.write_table(table, path)
-    with pytest.raises(FormatError, match="(?s).*") as error:
+    with pytest.raises(FormatError) as error:
         load_trace(path)
     assert f"trace {path}" in str(error.value)
     assert message in str(error.value)

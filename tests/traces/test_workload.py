@@ -7,7 +7,8 @@ from tests.builders import row
 from traces import Arrivals, LengthPredictor, Profile, draw_workload, price, trace_from_rounds
 
 PRICED = price(
-    trace_from_rounds([row(f"r{i}", i, [i % 5] * (i + 1)) for i in range(40)]), Profile.constant(draft_ms=1, verify_ms=5)
+    trace_from_rounds([row(f"r{i}", i, [i % 5] * (i + 1)) for i in range(40)]),
+    Profile.constant(draft_ms=1, verify_ms=5),
 )
 
 

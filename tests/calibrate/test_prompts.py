@@ -1,0 +1,85 @@
+"""Prompt sets: enough of each, new to the reference pair, and files read line by line."""
+
+import gzip
+import random
+import re
+
+import pytest
+
+from calibrate.prompts import PROMPT_SETS, arithmetic, bundled_prompts, read_prompts, stdlib
+from calibrate.reference import corpus
+
+
+@pytest.mark.parametrize("name", sorted(PROMPT_SETS))
+def test_each_bundled_set_holds_enough_prompts_all_different(name):
+    prompts = bundled_prompts(name)
+    assert len(prompts) >= 300
+    assert len({p.text for p in prompts}) == len({p.request_id for p in prompts}) == len(prompts)
+    assert {p.dataset for p in prompts} == {name}
+    assert prompts == bundled_prompts(name)
+    assert prompts != bundled_prompts(name, seed=1)
+
+
+def test_code_and_prose_prompts_are_held_out_from_training():
+    code, prose = corpus._code(), corpus._prose()
+    begins = {text[:60] for text in code}
+    for prompt in bundled_prompts("code"):
+        assert prompt.text[:60] not in begins or not any(t.startswith(prompt.text) for t in code)
+    told = set(prose)
+    for document in stdlib.documents():
+        assert not (document.held_out and document.text in told)
+
+
+def test_arithmetic_prompts_and_training_problems_come_from_different_seeds():
+    asked = {p.text for p in bundled_prompts("arithmetic")}
+    rng = random.Random(corpus.ARITHMETIC_SEED)
+    trained = {corpus.question_prompt(arithmetic.problem(rng).question) for _ in range(20_000)}
+    assert len(asked & trained) < 0.01 * len(asked)
+
+
+def test_every_worked_answer_is_right():
+    rng = random.Random(0)
+    for _ in range(2_000):
+        problem = arithmetic.problem(rng)
+        sums = re.findall(r"((?:\d+ [-+*/] )+\d+) = \$?(\d+)", problem.answer)
+        assert all(eval(left) == int(right) for left, right in sums), problem  # digits and operators only
+        assert problem.answer.splitlines()[-1].startswith("#### ")
+
+
+def test_an_unknown_set_lists_the_known_ones():
+    with pytest.raises(ValueError, match="unknown prompt set 'poems': the bundled ones are code, prose, arithmetic"):
+        bundled_prompts("poems")
+
+
+def test_files_are_read_by_field_plain_or_compressed(tmp_path):
+    lines = '{"text": "a"}\n\n{"text": ["b", "second turn"]}\n'
+    (tmp_path / "mine.jsonl").write_text(lines)
+    with gzip.open(tmp_path / "mine.jsonl.gz", "wt") as file:
+        file.write(lines)
+    for name in ("mine.jsonl", "mine.jsonl.gz"):
+        prompts = read_prompts(tmp_path / name, "text")
+        assert [(p.request_id, p.dataset, p.text) for p in prompts] == [
+            ("mine-1", "mine", "a"),
+            ("mine-3", "mine", "b"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "holds no prompts"),
+        ("{", "line 1: not JSON"),
+        ("[]", "line 1: not a JSON object"),
+        ('{"text": "a"}\n{"question": "b"}', r"line 2: no field 'text' \(it has question\)"),
+        ('{"text": " "}', "line 1: field 'text' holds no text"),
+        ('{"text": 3}', "line 1: field 'text' holds no text"),
+        (b"\xff\xfe", "mine.jsonl: "),
+    ],
+)
+def test_a_malformed_file_is_refused_by_line(tmp_path, content, message):
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=message):
+        read_prompts(path, "text")
+    with pytest.raises(ValueError, match="No such file"):
+        read_prompts(tmp_path / "nowhere.jsonl", "text")
