@@ -17,6 +17,7 @@ from calibrate.record import Calibration, Settings, calibrate, tokenize
 from traces import save_profile, save_trace
 from traces.errors import run_command
 
+DEFAULT_TEMPERATURE = 0.7
 FILES = ("trace.parquet", "profile.json", "rounds.parquet")
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -41,7 +42,7 @@ def command(
     greedy: Annotated[
         bool, typer.Option("--greedy", help="Always take the most likely token (temperature 0).")
     ] = False,
-    temperature: Annotated[float | None, typer.Option(help="Of sampling [default: 1].")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of sampling [default: 0.7].")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of the prompts' order and of sampling.")] = 0,
@@ -53,7 +54,7 @@ def command(
         raise ValueError(f"--temperature {temperature} and --greedy: give one of them")
     if seed < 0:
         raise ValueError(f"--seed {seed}: must be at least 0")
-    sampling = Sampling(0.0 if greedy else 1.0 if temperature is None else temperature, seed)
+    sampling = Sampling(0.0 if greedy else DEFAULT_TEMPERATURE if temperature is None else temperature, seed)
     settings = Settings(draft_tokens, max_new_tokens, requests, sampling)
     _claim(out, overwrite)
     sets = [_prompts(name, field, seed) for name in prompts or list(PROMPT_SETS)]

@@ -27,30 +27,35 @@ def errors(predicted: NDArray[np.float64], measured: NDArray[np.float64]) -> dic
 
 
 def _solve(tokens: NDArray[np.float64], ns: NDArray[np.float64]) -> tuple[float, float]:
-    """Base and slope, both >= 0; a soft-L1 loss, so that an interruption by the system counts little."""
-    scale = float(np.median(ns))
-    x = tokens / max(float(tokens.max()), 1.0)
+    """Base and slope, both >= 0, of least relative error.
+
+    The loss is soft-L1: ordinary jitter counts as in least squares, so that sums of many costs come out right; an
+    interruption by the system, several times the usual, counts little.
+    """
+    scale, longest = float(np.median(ns)), max(float(tokens.max()), 1.0)
 
     def residuals(term: NDArray[np.float64]) -> NDArray[np.float64]:
-        return (term[0] + term[1] * x) / scale - ns / scale
+        return scale * (term[0] + term[1] * tokens / longest) / ns - 1
 
-    start = [0.9 * scale, 0.1 * scale]
-    found = least_squares(residuals, start, bounds=(0, np.inf), loss="soft_l1", f_scale=0.05, x_scale=scale).x
-    return float(found[0]), float(found[1]) / max(float(tokens.max()), 1.0)
+    found = least_squares(residuals, [0.9, 0.1], bounds=(0, np.inf), loss="soft_l1", f_scale=0.3).x * scale
+    return float(found[0]), float(found[1]) / longest
 
 
 def fit_linear(tokens: NDArray[np.int64], ns: NDArray[np.int64], least: int = 0) -> Fit:
     """`base + slope * tokens` in integers.
 
-    The errors are those of a fit to every other sample, on the rest; the term itself is fitted to all.
+    The errors are those of a fit to one half of the samples, drawn at random, on the other; the term itself is
+    fitted to all.
 
     Parameters
     ----------
     tokens, ns : (S,) each, S >= 2.
     least : lower bound of the base.
     """
-    x, y = np.asarray(tokens, dtype=float), np.asarray(ns, dtype=float)
-    base, slope = _solve(x[::2], y[::2])
-    quality = errors(base + slope * x[1::2], y[1::2])
+    x, y = np.asarray(tokens, dtype=float), np.maximum(np.asarray(ns, dtype=float), 1.0)
+    order = np.random.default_rng(0).permutation(len(x))
+    seen, unseen = order[: len(x) // 2], order[len(x) // 2 :]
+    base, slope = _solve(x[seen], y[seen])
+    quality = errors(base + slope * x[unseen], y[unseen])
     base, slope = _solve(x, y)
     return Fit(Linear(max(least, round(base)), round(slope)), quality)

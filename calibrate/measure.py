@@ -29,9 +29,9 @@ def _samples(pairs: list[tuple[int, int]]) -> Samples:
     return Samples(np.array([t for t, _ in pairs], dtype=np.int64), np.array([ns for _, ns in pairs], dtype=np.int64))
 
 
-def context_sizes(longest: int) -> list[int]:
-    """64, 128, ... up to `longest`."""
-    sizes = [s for s in (64, 128, 256, 512, 1_024, 2_048, 4_096) if s <= longest]
+def context_sizes(longest: int, shortest: int = 64) -> list[int]:
+    """Powers of two from `shortest` to at most `longest` and 4,096."""
+    sizes = [s for s in (2**k for k in range(13)) if shortest <= s <= longest]
     return sizes or [max(1, longest)]
 
 
@@ -62,7 +62,7 @@ def verify_widths(pair: Pair, widths: Sequence[int], longest: int, tick: Callabl
 def prefills(pair: Pair, longest: int, tick: Callable[[], None]) -> Samples:
     """Prefill of both models over prompts of several lengths (tokens cached: one fewer than the prompt)."""
     found = []
-    sizes = context_sizes(longest - 1)
+    sizes = context_sizes(longest - 1, shortest=8)
     Decoder(pair, 1, Sampling(), sizes[0]).prefill(_tokens(pair, sizes[0] + 1, 0))  # warm up
     for repeat in range(REPEATS // 2 + 1):
         for size in sizes:

@@ -121,7 +121,7 @@ def calibrate(
         progress("decoding", i, len(order))
         done.append(generate(pair, ids, n=n, max_new_tokens=settings.max_new_tokens, sampling=sampling, request=i))
     rounds = _round_frame(order, done)
-    costs, fits = _costs(pair, settings, rounds, progress)
+    costs, fits = _costs(pair, settings, rounds, done, progress)
     stamp = _stamp(pair, settings, command) | _greedy_check(pair, settings, order, done)
     metadata = {"source": f"lapsd calibrate, {pair.target_name} + {pair.draft_name}", **stamp}
     trace = trace_from_rounds([_trace_row(p, g) for (p, _), g in zip(order, done, strict=True)], metadata)
@@ -178,7 +178,9 @@ def _round_frame(order: Sequence[tuple[Prompt, list[int]]], done: Sequence[Gener
     return pd.DataFrame(rows, columns=list(columns))
 
 
-def _costs(pair: Pair, settings: Settings, rounds: pd.DataFrame, progress: Progress) -> tuple[Costs, dict[str, Any]]:
+def _costs(
+    pair: Pair, settings: Settings, rounds: pd.DataFrame, done: Sequence[Generation], progress: Progress
+) -> tuple[Costs, dict[str, Any]]:
     """Terms of a round from the rounds themselves; the others from measurements of their own."""
     n = settings.draft_tokens
     longest = min(pair.context, 4_096) - 2 * n - 2
@@ -194,8 +196,12 @@ def _costs(pair: Pair, settings: Settings, rounds: pd.DataFrame, progress: Progr
     host = (rounds["total_ns"] - rounds["draft_ns"] - rounds["verify_ns"]).median()
     widths = measure.verify_widths(pair, sorted({1, 2, n + 1, 2 * n + 1}), longest, tick)
     prefill = measure.prefills(pair, longest, tick)
+    # prompts as they came weigh the fit where requests lie, a sweep over lengths gives it reach
+    prompts = [(g.prompt_tokens - 1, g.prefill_ns) for g in done if g.prompt_tokens > 1]
+    real = np.array(prompts, dtype=np.int64).reshape(-1, 2)
+    cached, prefill_ns = np.append(real[:, 0], prefill.tokens), np.append(real[:, 1], prefill.ns)
     out, back = measure.swaps(pair, longest, tick)
-    fitted = {"prefill": fit_linear(prefill.tokens, prefill.ns), "swap_out": fit_linear(out.tokens, out.ns),
+    fitted = {"prefill": fit_linear(cached, prefill_ns), "swap_out": fit_linear(out.tokens, out.ns),
               "swap_in": fit_linear(back.tokens, back.ns)}  # fmt: skip
     costs = Costs(
         draft_step=draft.term,

@@ -82,8 +82,9 @@ def compare(
     with _progress("comparing", as_json) as progress:
         task = progress.add_task("comparing", total=None)
         result = run(
-            loaded, costs, chosen, requests=requests, load=load, rate_per_s=rate, all_at_once=all_at_once, 
-            seeds=seeds, length_predictor=length_predictor, kv_slots=kv_slots or None, dataset=dataset, split_seed=split_seed,
+            loaded, costs, chosen, requests=requests, load=load, rate_per_s=rate, all_at_once=all_at_once,
+            seeds=seeds, length_predictor=length_predictor, kv_slots=kv_slots or None, dataset=dataset,
+            split_seed=split_seed,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )  # fmt: skip
     if out is not None:

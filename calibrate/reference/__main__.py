@@ -24,8 +24,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--mbpp", type=Path, required=True, help="MBPP, JSON lines (.gz allowed)")
     parser.add_argument("--out", type=Path, default=Path("reference-training"), help="checkpoints and the result")
     parser.add_argument("--target-tokens", type=int, default=18_000_000)
-    parser.add_argument("--draft-tokens", type=int, default=9_000_000)
-    parser.add_argument("--distil-documents", type=int, default=6_000, help="texts that the target writes")
+    parser.add_argument("--draft-tokens", type=int, default=5_000_000)
+    parser.add_argument("--distil-documents", type=int, default=3_000, help="texts that the target writes")
     parser.add_argument("--device", default="cpu")
     return parser.parse_args()
 
@@ -50,11 +50,14 @@ def main() -> None:
     target_loss = train.train(target, blocks, train.next_token_loss, recipe, args.out / "target", device)
     target.eval()
 
-    documents = corpus.documents(args.gsm8k, args.mbpp)
-    texts = target_texts(target, tokenizer, documents, args.distil_documents, args.out / "target-texts.jsonl")
+    openings = corpus.documents(args.gsm8k, args.mbpp)
+    texts = target_texts(target, tokenizer, openings, args.distil_documents, args.out / "target-texts.jsonl")
     draft_recipe = train.Recipe(tokens=args.draft_tokens, lr=4e-3)
     draft = train.new_model(train.draft_config(), recipe.seed, device)
-    blocks = train.token_blocks(itertools.cycle(texts), tokenizer, draft_recipe.batch)
+    # half of what the draft sees is the target's own writing, half the corpus, so that it does not overfit the former
+    documents = corpus.documents(args.gsm8k, args.mbpp)
+    mixed = itertools.chain.from_iterable(zip(itertools.cycle(texts), documents, strict=False))
+    blocks = train.token_blocks(mixed, tokenizer, draft_recipe.batch)
     loss = train.distillation_loss(target)
     draft_loss = train.train(draft, blocks, loss, draft_recipe, args.out / "draft", device)
 

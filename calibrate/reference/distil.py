@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerFast
 
-OPENING_TOKENS, LENGTH, BATCH = 24, 320, 64
+OPENING_TOKENS, LENGTH, BATCH = 24, 320, 160
 
 
 def target_texts(
