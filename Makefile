@@ -1,6 +1,7 @@
 # `make demo` and `make test` set everything up in .venv; run again, they install nothing.
 PYTHON ?= python3
 BIN := .venv/bin
+comma := ,
 INPUTS := setup.cfg pyproject.toml constraints.txt
 
 .PHONY: demo test test-deep check clean
@@ -17,7 +18,7 @@ endef
 	$(call install,.[calibrate])
 
 .venv/.installed-test: $(INPUTS)
-	$(call install,.[calibrate,test])
+	$(call install,.[calibrate$(comma)test])
 
 demo: .venv/.installed-demo
 	$(BIN)/lapsd calibrate --out demo/calibration --overwrite

@@ -112,7 +112,9 @@ def _text_of(line: str, field: str, path: Path, number: int) -> str:
     if not isinstance(record, dict):
         raise ValueError(f"prompts file {path}, line {number}: not a JSON object")
     if field not in record:
-        raise ValueError(f"prompts file {path}, line {number}: no field {field!r} (it has {', '.join(record)})")
+        raise ValueError(
+            f"prompts file {path}, line {number}: no field {field!r} (it has {', '.join(record)}; see --field)"
+        )
     text = record[field]
     if isinstance(text, list) and text:
         text = text[0]  # Spec-Bench and MT-Bench hold a list of turns: the first one

@@ -70,7 +70,7 @@ def test_files_are_read_by_field_plain_or_compressed(tmp_path):
         ("", "holds no prompts"),
         ("{", "line 1: not JSON"),
         ("[]", "line 1: not a JSON object"),
-        ('{"text": "a"}\n{"question": "b"}', r"line 2: no field 'text' \(it has question\)"),
+        ('{"text": "a"}\n{"question": "b"}', r"line 2: no field 'text' \(it has question; see --field\)"),
         ('{"text": " "}', "line 1: field 'text' holds no text"),
         ('{"text": 3}', "line 1: field 'text' holds no text"),
         (b"\xff\xfe", "mine.jsonl: "),
