@@ -27,18 +27,23 @@ def errors(predicted: NDArray[np.float64], measured: NDArray[np.float64]) -> dic
 
 
 def _solve(tokens: NDArray[np.float64], ns: NDArray[np.float64]) -> tuple[float, float]:
-    """Base and slope, both >= 0, of least relative error.
+    """Base and slope, both >= 0, of least error relative to the cost itself.
 
-    The loss is soft-L1: ordinary jitter counts as in least squares, so that sums of many costs come out right; an
-    interruption by the system, several times the usual, counts little.
+    Fitted twice: the first fit tells how large the cost is at each sample, and the second weighs by that; weighing by
+    the samples would favour the short ones and come out low. The loss is soft-L1: ordinary jitter counts as in least
+    squares, so that sums of many costs come out right; an interruption by the system, several times the usual, counts
+    little.
     """
     scale, longest = float(np.median(ns)), max(float(tokens.max()), 1.0)
+    expected, found = ns, np.array([0.9, 0.1])
+    for _ in range(2):
 
-    def residuals(term: NDArray[np.float64]) -> NDArray[np.float64]:
-        return scale * (term[0] + term[1] * tokens / longest) / ns - 1
+        def residuals(term: NDArray[np.float64], expected: NDArray[np.float64] = expected) -> NDArray[np.float64]:
+            return (scale * (term[0] + term[1] * tokens / longest) - ns) / expected
 
-    found = least_squares(residuals, [0.9, 0.1], bounds=(0, np.inf), loss="soft_l1", f_scale=0.3).x * scale
-    return float(found[0]), float(found[1]) / longest
+        found = least_squares(residuals, found, bounds=(0, np.inf), loss="soft_l1", f_scale=0.3).x
+        expected = np.maximum(scale * (found[0] + found[1] * tokens / longest), 1.0)
+    return float(found[0]) * scale, float(found[1]) * scale / longest
 
 
 def fit_linear(tokens: NDArray[np.int64], ns: NDArray[np.int64], least: int = 0) -> Fit:

@@ -211,10 +211,17 @@ def _costs(
         host_ns=round(host),
         **{name: fit.term for name, fit in fitted.items()},
     )
-    fits = {"draft_step": draft.quality, f"verify_{n + 1}": verify.quality,
+    fits = {"draft_step": draft.quality | _percentiles(rounds["draft_ns"] // n),
+            f"verify_{n + 1}": verify.quality | _percentiles(rounds["verify_ns"]),
             **{name: fit.quality for name, fit in fitted.items()}}  # fmt: skip
     fits["round"] = _closure(costs, n, rounds)
     return costs, fits
+
+
+def _percentiles(ns: "pd.Series[int]") -> dict[str, Any]:
+    """The distribution of a term's samples, whatever their context."""
+    shown = (1, 10, 50, 90, 99)
+    return {"percentiles_ns": {str(p): round(v) for p, v in zip(shown, np.percentile(ns, shown), strict=True)}}
 
 
 def _closure(costs: Costs, n: int, rounds: pd.DataFrame) -> dict[str, Any]:

@@ -20,6 +20,8 @@ def run_command(program: str, command: Callable[[], object]) -> int:
     try:
         code = command()
         sys.stdout.flush()
+        if code == INTERRUPTED:  # the command-line library turns the interrupt into this code
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else DONE
     except KeyboardInterrupt:
         return _tell(program, "interrupted", INTERRUPTED)

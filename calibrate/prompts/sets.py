@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from calibrate.prompts import arithmetic, stdlib
 
@@ -80,9 +81,9 @@ def bundled_prompts(name: str, seed: int = 0) -> list[Prompt]:
 
 
 def read_prompts(path: str | Path, field: str) -> list[Prompt]:
-    """Prompts from a JSON-lines file (`.gz` allowed): one object a line, the text under `field`.
+    """Prompts from a file of JSON objects, one a line or all in one list (`.gz` allowed), the text under `field`.
 
-    The data set is named after the file; ids are `<name>-<line>`.
+    The data set is named after the file; ids are `<name>-<line>`, or the place in the list.
 
     Raises
     ------
@@ -91,24 +92,38 @@ def read_prompts(path: str | Path, field: str) -> list[Prompt]:
     """
     path = Path(path)
     dataset = path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
-    prompts = []
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    prompts.append(Prompt(f"{dataset}-{number}", dataset, _text_of(line, field, path, number)))
+            content = file.read()
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ValueError(f"prompts file {path}: {error}") from error
-    if not prompts:
+        raise ValueError(f"prompts file {path}: {getattr(error, 'strerror', None) or error}") from error
+    records = _listed(content) or [
+        (number, _parsed(line, path, number)) for number, line in enumerate(content.splitlines(), 1) if line.strip()
+    ]
+    if not records:
         raise ValueError(f"prompts file {path}: holds no prompts")
-    return prompts
+    return [Prompt(f"{dataset}-{n}", dataset, _text_of(record, field, path, n)) for n, record in records]
 
 
-def _text_of(line: str, field: str, path: Path, number: int) -> str:
+def _listed(content: str) -> list[tuple[int, Any]]:
+    """The objects of a file that is one JSON list, numbered from 1; empty for any other file."""
+    if not content.lstrip().startswith("["):
+        return []
     try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"prompts file {path}, line {number}: not JSON ({error.msg})") from error
+        whole = json.loads(content)
+    except (ValueError, RecursionError):
+        return []
+    return list(enumerate(whole, 1)) if isinstance(whole, list) else []
+
+
+def _parsed(line: str, path: Path, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"prompts file {path}, line {number}: not JSON") from error
+
+
+def _text_of(record: Any, field: str, path: Path, number: int) -> str:
     if not isinstance(record, dict):
         raise ValueError(f"prompts file {path}, line {number}: not a JSON object")
     if field not in record:

@@ -64,12 +64,31 @@ def test_files_are_read_by_field_plain_or_compressed(tmp_path):
         ]
 
 
+def test_a_file_that_is_one_list_is_read_too(tmp_path):
+    (tmp_path / "mine.json").write_text('[{"text": "a"},\n {"text": "b"}]')
+    prompts = read_prompts(tmp_path / "mine.json", "text")
+    assert [(p.request_id, p.text) for p in prompts] == [("mine-1", "a"), ("mine-2", "b")]
+
+
+def test_public_prompt_files_are_read(public_data):
+    fields = {
+        "mbpp.jsonl.gz": ("text", 974),
+        "gsm8k_test.jsonl.gz": ("question", 1_319),
+        "HumanEval.jsonl.gz": ("prompt", 164),
+        "alpaca_data_1k.json.gz": ("instruction", 1_000),
+        "mt_bench_question.jsonl.gz": ("turns", 80),
+    }
+    for name, (field, count) in fields.items():
+        assert len(read_prompts(public_data / "prompts" / name, field)) == count
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("", "holds no prompts"),
         ("{", "line 1: not JSON"),
-        ("[]", "line 1: not a JSON object"),
+        ("[]", "holds no prompts|not a JSON object"),
+        ("3", "line 1: not a JSON object"),
         ('{"text": "a"}\n{"question": "b"}', r"line 2: no field 'text' \(it has question; see --field\)"),
         ('{"text": " "}', "line 1: field 'text' holds no text"),
         ('{"text": 3}', "line 1: field 'text' holds no text"),

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pandas as pd
 import pytest
@@ -147,6 +149,20 @@ def test_without_torch_only_calibrate_is_missing(tmp_path):
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == code, done.stderr
     assert done.stderr == "lapsd calibrate: needs torch: pip install 'lapsd[calibrate]'\n"
+
+
+def test_an_interrupt_is_one_line_and_leaves_no_result(files, tmp_path):
+    out = tmp_path / "result"
+    script = "from sim.cli import main; main()"
+    command = [sys.executable, "-c", script, "compare", *files, "--seeds", "100000", "--out", str(out)]
+    done = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not out.exists():  # the folder is claimed when the work begins
+        time.sleep(0.05)
+    time.sleep(0.5)
+    done.send_signal(signal.SIGINT)
+    stdout, error = done.communicate(timeout=60)
+    assert (done.returncode, stdout, error) == (130, "", "lapsd: interrupted\n")
+    assert list(out.iterdir()) == []
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
