@@ -45,6 +45,7 @@ def command(
     temperature: Annotated[float | None, typer.Option(help="Of sampling [default: 0.7].")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, lean (LLaMA-like models) or hf (transformers' own).")] = "auto",
     seed: Annotated[int, typer.Option(help="Of the prompts' order and of sampling.")] = 0,
     out: Annotated[Path, typer.Option(help=f"Folder for {', '.join(FILES)}.")] = Path("calibration"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a calibration that is there.")] = False,
@@ -58,7 +59,7 @@ def command(
     settings = Settings(draft_tokens, max_new_tokens, requests, sampling)
     _claim(out, overwrite)
     sets = [_prompts(name, field, seed) for name in prompts or list(PROMPT_SETS)]
-    pair = load_pair(target, draft, device=device, dtype=dtype)
+    pair = load_pair(target, draft, device=device, dtype=dtype, engine=engine)
     tokenized = [tokenize(pair, found, settings, leave_out=bundled) for bundled, found in sets]
     with _progress() as bar:
         task = bar.add_task("starting", total=None)

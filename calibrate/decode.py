@@ -7,41 +7,12 @@ verifies together with the drafts. Knows nothing of traces, profiles or prompts.
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from calibrate.acceptance import Verdict, accept_greedy, accept_sampled, draw, probabilities
-from calibrate.cache import buffer_cache, rollback
 from calibrate.models import Pair
-
-
-class CachedModel:
-    """A causal LM with the keys and values of the tokens it has seen, up to `capacity` of them."""
-
-    def __init__(self, model: Any, vocabulary: int, capacity: int) -> None:
-        self._model, self._vocabulary = model, vocabulary
-        self.cache = buffer_cache(model.config, capacity)
-        self.length = 0
-
-    def forward(self, tokens: list[int]) -> Tensor:
-        """Append `tokens` to the cache; logits after each of them, (len(tokens), V)."""
-        ids = torch.tensor([tokens], device=self._model.device)
-        out = self._model(input_ids=ids, past_key_values=self.cache, use_cache=True)
-        self.length += len(tokens)
-        logits: Tensor = out.logits[0, :, : self._vocabulary]
-        return logits
-
-    def rollback(self, length: int) -> None:
-        """Forget all but the first `length` tokens."""
-        if length < self.length:
-            rollback(self.cache, length)
-            self.length = length
-
-    def key_values(self) -> list[Tensor]:
-        """The cached tensors, keys and values of each layer, (1, heads, length, head size) each."""
-        return [t for layer in self.cache.layers for t in (layer.keys, layer.values)]
 
 
 @dataclass(frozen=True)
@@ -111,8 +82,8 @@ class Decoder:
             raise ValueError(f"draft tokens {n}: must be at least 1")
         self._pair, self._n, self._temperature = pair, n, sampling.temperature
         self._uniforms = sampling.uniforms(request)
-        self.target = CachedModel(pair.target, pair.vocabulary, capacity)
-        self.draft = CachedModel(pair.draft, pair.vocabulary, capacity)
+        self.target = pair.target_engine.sequence(capacity)
+        self.draft = pair.draft_engine.sequence(capacity)
         self._ids: list[int] = []
 
     @torch.inference_mode()

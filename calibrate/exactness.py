@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from calibrate.decode import CachedModel
+from calibrate.engine import Engine, HFEngine
 from calibrate.models import Pair
 
 
@@ -29,9 +29,9 @@ class Regret:
         return self.worst <= self.tolerance
 
 
-def _teacher_forced(pair: Pair, ids: list[int], width: int) -> Tensor:
+def _teacher_forced(engine: Engine, ids: list[int], width: int) -> Tensor:
     """Logits after each token, (len(ids), V), computed in passes of `width` tokens; float64 on the CPU."""
-    model = CachedModel(pair.target, pair.vocabulary, len(ids))
+    model = engine.sequence(len(ids))
     parts = [model.forward(ids[i : i + width]) for i in range(0, len(ids), width)]
     return torch.cat(parts).double().cpu()
 
@@ -40,8 +40,9 @@ def _teacher_forced(pair: Pair, ids: list[int], width: int) -> Tensor:
 def greedy_regret(pair: Pair, prompt: list[int], output: list[int], n: int) -> Regret:
     """How far `output` is from the target's own greedy choice after `prompt`, position by position."""
     ids = [*prompt, *output[:-1]]
-    whole = _teacher_forced(pair, ids, len(ids))[len(prompt) - 1 :]
-    narrow, wide = (_teacher_forced(pair, ids, width)[len(prompt) - 1 :] for width in (1, n + 1))
+    # the judge is the model's own forward, whatever engine wrote the output
+    whole = _teacher_forced(HFEngine(pair.target, pair.vocabulary), ids, len(ids))[len(prompt) - 1 :]
+    narrow, wide = (_teacher_forced(pair.target_engine, ids, width)[len(prompt) - 1 :] for width in (1, n + 1))
     shortfall = whole.max(-1).values - whole.gather(-1, torch.tensor(output)[:, None])[:, 0]
     difference = max(float((a - b).abs().max()) for a, b in ((narrow, wide), (narrow, whole)))
     return Regret(float(shortfall.max()), 2 * difference, int((shortfall > 0).sum()), len(output))

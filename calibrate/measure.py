@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from calibrate.decode import CachedModel, Decoder, Sampling, clock
+from calibrate.decode import Decoder, Sampling, clock
 from calibrate.models import Pair
 
 REPEATS = 9
@@ -47,7 +47,7 @@ def verify_widths(pair: Pair, widths: Sequence[int], longest: int, tick: Callabl
     contexts = [c for c in context_sizes(longest - max(widths)) if c <= 512]
     found: dict[int, list[int]] = {width: [] for width in widths}
     for context in contexts:
-        model = CachedModel(pair.target, pair.vocabulary, context + max(widths))
+        model = pair.target_engine.sequence(context + max(widths))
         model.forward(_tokens(pair, context, context))
         for repeat in range(REPEATS):
             for width in widths:

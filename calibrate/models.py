@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from calibrate.cache import unsupported_layers
+from calibrate.engine import Engine, choose_engine
 from calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -34,6 +35,8 @@ class Pair:
         Tokens that end an output.
     context : int
         Tokens that both models can attend to.
+    target_engine, draft_engine : Engine
+        What runs them.
     """
 
     target: Any
@@ -46,6 +49,8 @@ class Pair:
     context: int
     device: torch.device
     dtype: str
+    target_engine: Engine
+    draft_engine: Engine
 
     @property
     def weights(self) -> str:
@@ -68,13 +73,14 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def load_pair(target: str, draft: str, *, device: str = "auto", dtype: str = "auto") -> Pair:
+def load_pair(target: str, draft: str, *, device: str = "auto", dtype: str = "auto", engine: str = "auto") -> Pair:
     """Load both models for inference, and see that they fit together.
 
     Parameters
     ----------
     target, draft : `reference`, a folder, or a name on the hub.
     dtype : one of `DTYPES`; auto: float32 on the CPU, bfloat16 on a GPU.
+    engine : `hf`, `lean`, or `auto`: lean where it applies (`calibrate.engine`).
 
     Raises
     ------
@@ -110,6 +116,8 @@ def load_pair(target: str, draft: str, *, device: str = "auto", dtype: str = "au
         context=min(getattr(m.config, "max_position_embeddings", 10**6) for m in models),
         device=place,
         dtype=dtype,
+        target_engine=choose_engine(models[0], vocabulary, engine),
+        draft_engine=choose_engine(models[1], vocabulary, engine),
     )
 
 

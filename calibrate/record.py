@@ -243,7 +243,7 @@ def _stamp(pair: Pair, settings: Settings, command: str) -> dict[str, Any]:
         "max_new_tokens": settings.max_new_tokens,
         "temperature": settings.sampling.temperature,
         "seed": settings.sampling.seed,
-        "engine": "hf",
+        "engine": {"target": pair.target_engine.name, "draft": pair.draft_engine.name},
         "hardware": _hardware(pair.device),
         "software": {
             "lapsd": _version("lapsd"),

@@ -4,17 +4,17 @@ import pytest
 import torch
 
 from calibrate import Sampling, generate
-from calibrate.decode import CachedModel
 from calibrate.exactness import greedy_regret
 from tests.calibrate.tiny import VOCABULARY, plain_greedy, tiny_pair
 
 PROMPTS = [[3, 1, 4], [7], list(range(20))]
 
 
+@pytest.mark.parametrize("engine", ["lean", "hf"])
 @pytest.mark.parametrize("noise", [0.0, 0.01, 0.05, 1.0])
-@pytest.mark.parametrize("n", [1, 2, 4, 7])
-def test_greedy_output_is_the_targets_own_token_for_token(noise, n):
-    pair = tiny_pair(noise)
+@pytest.mark.parametrize("n", [1, 4, 7])
+def test_greedy_output_is_the_targets_own_token_for_token(noise, n, engine):
+    pair = tiny_pair(noise, engine=engine)
     for prompt in PROMPTS:
         generation = generate(pair, prompt, n=n, max_new_tokens=40, sampling=Sampling())
         assert generation.tokens == plain_greedy(pair.target, prompt, 40)
@@ -60,21 +60,6 @@ def test_output_ends_with_the_first_stop_token_wherever_it_falls_in_a_round():
             assert generation.tokens == free[: free.index(token) + 1]
             surplus = sum(r.accepted + 1 for r in generation.rounds) - len(generation.tokens)
             assert surplus in (0, 1)
-
-
-def test_after_a_rollback_logits_equal_those_of_a_fresh_prefix():
-    pair = tiny_pair(0.0)
-    tokens = list(range(30))
-    used = CachedModel(pair.target, VOCABULARY, 64)
-    with torch.inference_mode():
-        used.forward(tokens)
-        used.rollback(11)
-        for layer in used.cache.layers:
-            for buffer in layer._buffers:
-                buffer[:, :, 11:] = 1e30  # what lies past the position must not matter
-        fresh = CachedModel(pair.target, VOCABULARY, 64)
-        fresh.forward(tokens[:11])
-        torch.testing.assert_close(used.forward([40, 41]), fresh.forward([40, 41]), rtol=0, atol=1e-12)
 
 
 def test_single_precision_output_is_greedy_within_the_tolerance_of_its_own_rounding():

@@ -7,6 +7,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from calibrate import Pair
+from calibrate.engine import choose_engine
 
 VOCABULARY = 48
 
@@ -21,7 +22,9 @@ def tiny_model(seed: int, layers: int = 2) -> Any:
     return LlamaForCausalLM(config).eval()
 
 
-def tiny_pair(noise: float, dtype: torch.dtype = torch.float64, stop: frozenset[int] = frozenset()) -> Pair:
+def tiny_pair(
+    noise: float, dtype: torch.dtype = torch.float64, stop: frozenset[int] = frozenset(), engine: str = "lean"
+) -> Pair:
     """A pair whose draft is the target with noise on its weights: 0 means that it is always right."""
     target = tiny_model(0)
     draft = copy.deepcopy(target)
@@ -29,10 +32,12 @@ def tiny_pair(noise: float, dtype: torch.dtype = torch.float64, stop: frozenset[
     with torch.no_grad():
         for parameter in draft.parameters():
             parameter.add_(noise * torch.randn_like(parameter))
+    target, draft = target.to(dtype), draft.to(dtype)
     return Pair(
-        target=target.to(dtype), draft=draft.to(dtype), tokenizer=None, target_name="tiny", draft_name="tiny",
+        target=target, draft=draft, tokenizer=None, target_name="tiny", draft_name="tiny",
         vocabulary=VOCABULARY, stop_ids=stop, context=128, device=torch.device("cpu"),
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=str(dtype).removeprefix("torch."), target_engine=choose_engine(target, VOCABULARY, engine),
+        draft_engine=choose_engine(draft, VOCABULARY, engine),
     )  # fmt: skip
 
 
