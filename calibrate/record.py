@@ -21,6 +21,7 @@ from calibrate.exactness import greedy_regret
 from calibrate.fit import errors, fit_linear
 from calibrate.models import Pair
 from calibrate.prompts import Prompt
+from calibrate.replayable import replayable
 from traces import Costs, Profile, Trace, trace_from_rounds
 
 GREEDY_CHECKS = 6  # requests whose greedy output is held to the target's own
@@ -124,7 +125,12 @@ def calibrate(
     costs, fits = _costs(pair, settings, rounds, done, progress)
     stamp = _stamp(pair, settings, command) | _greedy_check(pair, settings, order, done)
     metadata = {"source": f"lapsd calibrate, {pair.target_name} + {pair.draft_name}", **stamp}
-    trace = trace_from_rounds([_trace_row(p, g) for (p, _), g in zip(order, done, strict=True)], metadata)
+    rows = []
+    for i, ((prompt, ids), generation) in enumerate(zip(order, done, strict=True)):
+        progress("looking back", i, len(order))
+        columns = replayable(pair, ids, generation.tokens, sampling.temperature)
+        rows.append(_trace_row(prompt, generation) | columns._asdict())
+    trace = trace_from_rounds(rows, metadata)
     return Calibration(trace, Profile("measured", pair.weights, costs, fits, stamp), rounds)
 
 

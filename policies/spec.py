@@ -57,7 +57,7 @@ def _value(text: str, parameter: Field[Any], place: str) -> Any:
 def spec_of(policy: Policy) -> str:
     """The shortest spec that makes the policy again: the name and the parameters that differ from the default."""
     changed = [
-        f"{f.name}={getattr(policy, f.name):g}"
+        f"{f.name}={str(getattr(policy, f.name)).removesuffix('.0')}"
         for f in parameters_of(policy)
         if f.default is MISSING or getattr(policy, f.name) != f.default
     ]

@@ -57,6 +57,9 @@ def compare(
     ] = "oracle",
     kv_slots: Annotated[int, typer.Option(help="Requests whose KV caches fit in memory; 0: all.")] = 1,
     dataset: Annotated[str | None, typer.Option(help="Only this data set of the trace.")] = None,
+    draft_tokens: Annotated[
+        int | None, typer.Option(help="Replay the trace at another draft length, if it holds what that needs.")
+    ] = None,
     split_seed: Annotated[int, typer.Option(help="Of the split into training and test half.")] = 0,
     versus: Annotated[
         str | None, typer.Option(help="Also print this policy's mean latency against every other's, in percent.")
@@ -84,7 +87,7 @@ def compare(
         result = run(
             loaded, costs, chosen, requests=requests, load=load, rate_per_s=rate, all_at_once=all_at_once,
             seeds=seeds, length_predictor=length_predictor, kv_slots=kv_slots or None, dataset=dataset,
-            split_seed=split_seed,
+            split_seed=split_seed, draft_tokens=draft_tokens,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )  # fmt: skip
     if out is not None:

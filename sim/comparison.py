@@ -16,11 +16,22 @@ from policies import FCFS, LAS, LPSJF, SRPT, LapsSD, Outlook, Policy, parameters
 from sim.bound import bound_latency_ns
 from sim.server import Run, simulate
 from sim.statistics import Interval, mean_interval, paired_difference, ratio_of_means
-from traces import Arrivals, LengthPredictor, PricedTrace, Profile, Trace, Workload, draw_workload, price
+from traces import (
+    Arrivals,
+    LengthPredictor,
+    PricedTrace,
+    Profile,
+    Trace,
+    Workload,
+    at_draft_length,
+    draw_workload,
+    price,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+REPLAY_STREAM = 4  # after the streams of `traces.workload`
 TABLE_KEYS = (
     "policy", "mean_latency_s", "p50_latency_s", "p90_latency_s", "p99_latency_s", "mean_slowdown", "max_slowdown",
     "preemptions", "switching_share", "ratio_to_bound", "diff_to_fcfs_s", "diff_low_s", "diff_high_s", "seeds",
@@ -43,6 +54,7 @@ class Settings:
     kv_slots: int | None = 1
     split_seed: int = 0
     dataset: str | None = None
+    draft_tokens: int | None = None
 
     def __post_init__(self) -> None:
         for name, value, least in (("requests", self.requests, 1), ("seeds", self.seeds, 1),
@@ -179,6 +191,7 @@ def compare(
     kv_slots: int | None = 1,
     split_seed: int = 0,
     dataset: str | None = None,
+    draft_tokens: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """Serve the same random workloads under each policy.
@@ -195,6 +208,7 @@ def compare(
     kv_slots : requests whose KV caches fit in memory; None for all.
     split_seed : of the split into halves.
     dataset : only this data set's requests.
+    draft_tokens : replay the trace as if every round had drafted that many tokens; None: as recorded.
     progress : called with (runs done, runs in all).
 
     Raises
@@ -207,11 +221,14 @@ def compare(
     if isinstance(length_predictor, str):
         length_predictor = LengthPredictor.parse(length_predictor)
     arrivals = Arrivals(load, rate_per_s, all_at_once)
-    settings = Settings(requests, seeds, arrivals, length_predictor, kv_slots, split_seed, dataset)
+    settings = Settings(requests, seeds, arrivals, length_predictor, kv_slots, split_seed, dataset, draft_tokens)
     chosen = _by_spec(default_policies() if policies is None else policies)
     baseline = {} if "fcfs" in chosen else {"fcfs": FCFS()}
     everyone = {**chosen, **baseline}
-    past, future = (price(half, profile) for half in (trace.only(dataset) if dataset else trace).halves(split_seed))
+    population = trace.only(dataset) if dataset else trace
+    if draft_tokens is not None:
+        population = at_draft_length(population, draft_tokens, np.random.default_rng([split_seed, REPLAY_STREAM]))
+    past, future = (price(half, profile) for half in population.halves(split_seed))
     outlook = outlook_of(past)
 
     frames, runs, total = [], [], seeds * len(everyone)

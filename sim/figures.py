@@ -68,10 +68,11 @@ def caption(comparison: "Comparison") -> str:
     overloaded = " (overloaded: depends on the number of requests)" if arrivals.overloaded else ""
     source = configuration["trace"].get("source", "a trace")
     profile = configuration["profile"]
+    drafts = "" if settings.draft_tokens is None else f", replayed at n = {settings.draft_tokens}"
     slots = "unlimited KV memory" if settings.kv_slots is None else f"{settings.kv_slots} KV slot(s)"
     return (
         f"{settings.requests} requests, {how}{overloaded}, {settings.seeds} seeds, from an empty server until it is "
         f"drained; lengths {settings.length_predictor}; {slots}. Trace: {source}"
-        f"{', ' + settings.dataset if settings.dataset else ''}. Costs: {profile['kind']} "
+        f"{', ' + settings.dataset if settings.dataset else ''}{drafts}. Costs: {profile['kind']} "
         f"({profile['weights']} weights)."
     )

@@ -3,6 +3,7 @@
 from traces.errors import FormatError
 from traces.priced import PricedTrace, price
 from traces.profile import Costs, Linear, Profile, load_profile, save_profile
+from traces.replay import at_draft_length
 from traces.trace import Trace, load_trace, save_trace, to_frame, trace_from_rounds
 from traces.workload import Arrivals, LengthPredictor, Workload, draw_workload
 
@@ -16,6 +17,7 @@ __all__ = [
     "Profile",
     "Trace",
     "Workload",
+    "at_draft_length",
     "draw_workload",
     "load_profile",
     "load_trace",

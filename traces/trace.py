@@ -33,7 +33,13 @@ SCHEMA = pa.schema(
         pa.field("accepted", pa.list_(pa.int16()), nullable=False),
     ]
 )
-PREDICTED = pa.field("predicted_tokens", pa.int32(), nullable=False)
+OPTIONAL = pa.schema(
+    [
+        pa.field("predicted_tokens", pa.int32(), nullable=False),
+        pa.field("acceptable", pa.list_(pa.int16()), nullable=False),
+        pa.field("accept_prob", pa.list_(pa.float32()), nullable=False),
+    ]
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +56,10 @@ class Trace:
         Draft tokens proposed in a round, and how many of them became part of the output.
     predicted_tokens : int64 array (R,) or None
         Output lengths that a learnt predictor foresaw.
+    acceptable : int64 array (output tokens of all requests,) or None
+        Per output position, how many greedy proposals of the draft from there on are the output's own tokens.
+    accept_prob : float32 array (output tokens of all requests,) or None
+        Per output position, the probability that a proposal there was accepted, given the output.
     metadata : mapping
         Where the trace came from; the JSON under the file's key `lapsd`.
     """
@@ -62,6 +72,8 @@ class Trace:
     drafted: NDArray[np.int64]
     accepted: NDArray[np.int64]
     predicted_tokens: NDArray[np.int64] | None = None
+    acceptable: NDArray[np.int64] | None = None
+    accept_prob: NDArray[np.float32] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -71,6 +83,11 @@ class Trace:
     def rounds(self) -> NDArray[np.int64]:
         """Rounds of each request, (R,)."""
         return np.diff(self.offsets)
+
+    @property
+    def output_offsets(self) -> NDArray[np.int64]:
+        """Where each request's output positions lie in `acceptable` and `accept_prob`, (R + 1,)."""
+        return np.append(0, np.cumsum(self.output_tokens))
 
     @property
     def datasets(self) -> list[str]:
@@ -88,8 +105,7 @@ class Trace:
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> "Trace":
         """The trace of some of the requests, in the order given."""
         rows = np.asarray(rows, dtype=np.int64)
-        spans = [np.arange(self.offsets[r], self.offsets[r + 1]) for r in rows]
-        flat = np.concatenate(spans) if spans else np.zeros(0, np.int64)
+        flat, positions = _spans(self.offsets, rows), _spans(self.output_offsets, rows)
         return Trace(
             request_id=[self.request_id[r] for r in rows],
             dataset=[self.dataset[r] for r in rows],
@@ -99,6 +115,8 @@ class Trace:
             drafted=self.drafted[flat],
             accepted=self.accepted[flat],
             predicted_tokens=None if self.predicted_tokens is None else self.predicted_tokens[rows],
+            acceptable=None if self.acceptable is None else self.acceptable[positions],
+            accept_prob=None if self.accept_prob is None else self.accept_prob[positions],
             metadata=self.metadata,
         )
 
@@ -130,6 +148,12 @@ class Trace:
         return self.take(np.sort(order[:middle])), self.take(np.sort(order[middle:]))
 
 
+def _spans(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The flat indices of some rows, one row after the other."""
+    spans = [np.arange(offsets[r], offsets[r + 1]) for r in rows]
+    return np.concatenate(spans) if spans else np.zeros(0, np.int64)
+
+
 def trace_from_rounds(
     rows: Sequence[Mapping[str, Any]], metadata: Mapping[str, Any] | None = None, source: str = "trace"
 ) -> Trace:
@@ -142,7 +166,7 @@ def trace_from_rounds(
     """
     if not rows:
         raise FormatError(f"{source}: holds no requests")
-    names = [f.name for f in SCHEMA] + (["predicted_tokens"] if "predicted_tokens" in rows[0] else [])
+    names = [f.name for f in SCHEMA] + [f.name for f in OPTIONAL if f.name in rows[0]]
     columns = {name: [row[name] for row in rows] for name in names}
     return _checked(columns, dict(metadata or {}), source)
 
@@ -158,9 +182,9 @@ def load_trace(path: str | Path) -> Trace:
     path = BUNDLED / "reference.parquet" if str(path) == "reference" else Path(path)
     table, note = _read(path)
     columns = {}
-    for wanted in (*SCHEMA, PREDICTED):
+    for wanted in (*SCHEMA, *OPTIONAL):
         if wanted.name not in table.column_names:
-            if wanted is PREDICTED:
+            if wanted.name in OPTIONAL.names:
                 continue
             raise FormatError(f"trace {path}: no column {wanted.name!r}")
         column = _cast(table.column(wanted.name), wanted, path)
@@ -196,7 +220,12 @@ def _read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
 
 def _cast(column: pa.ChunkedArray, wanted: pa.Field, path: Path) -> pa.ChunkedArray:
     """The column in its type of record; wider integers and large strings, as pandas writes them, are taken too."""
-    kinds = (pa.types.is_integer, _is_text, lambda t: _is_list(t) and pa.types.is_integer(t.value_type))
+    kinds = (
+        pa.types.is_integer,
+        _is_text,
+        lambda t: _is_list(t) and pa.types.is_integer(t.value_type),
+        lambda t: _is_list(t) and pa.types.is_floating(t.value_type),
+    )
     if not any(same(column.type) and same(wanted.type) for same in kinds):
         raise FormatError(f"trace {path}, field {wanted.name!r}: type {column.type}, expected {wanted.type}")
     try:
@@ -223,13 +252,13 @@ def _checked(columns: dict[str, list[Any]], metadata: dict[str, Any], source: st
     _refuse(source, lengths < 1, "drafted", "a request needs at least one round", lengths)
     other = np.array([len(r) for r in columns["accepted"]], dtype=np.int64)
     _refuse(source, other != lengths, "accepted", "as many rounds as in 'drafted' are needed", other)
-    flat = {}
-    for name in ("drafted", "accepted"):
-        values = [v for row in columns[name] for v in row]
-        if None in values:
-            row = next(i for i, rounds in enumerate(columns[name]) if None in rounds)
-            raise FormatError(f"{source}, row {row}, field {name!r}: a round is missing")
-        flat[name] = np.array(values, dtype=np.int64)
+    flat = {name: _flat(columns[name], name, source, np.int64) for name in ("drafted", "accepted")}
+    for name, kind in (("acceptable", np.int64), ("accept_prob", np.float32)):
+        if name in columns:
+            lists = np.array([len(r) for r in columns[name]], dtype=np.int64)
+            told = "a value for each output token is needed"
+            _refuse(source, lists != np.array(columns["output_tokens"]), name, told, lists)
+            flat[name] = _flat(columns[name], name, source, kind)
     trace = Trace(
         request_id=columns["request_id"],
         dataset=columns["dataset"],
@@ -244,6 +273,14 @@ def _checked(columns: dict[str, list[Any]], metadata: dict[str, Any], source: st
     )
     _check_invariants(trace, source)
     return trace
+
+
+def _flat(lists: list[list[Any]], name: str, source: str, kind: type) -> NDArray[Any]:
+    values = [v for row in lists for v in row]
+    if None in values:
+        row = next(i for i, entries in enumerate(lists) if None in entries)
+        raise FormatError(f"{source}, row {row}, field {name!r}: a value is missing")
+    return np.array(values, dtype=kind)
 
 
 def _check_invariants(trace: Trace, source: str) -> None:
@@ -261,6 +298,16 @@ def _check_invariants(trace: Trace, source: str) -> None:
     _refuse(source, bad, "output_tokens", told, trace.output_tokens)
     if trace.predicted_tokens is not None:
         _refuse(source, trace.predicted_tokens < 1, "predicted_tokens", "below 1", trace.predicted_tokens)
+    position_owner = np.repeat(np.arange(len(trace)), trace.output_tokens)
+    if trace.acceptable is not None:
+        left = np.repeat(trace.output_offsets[1:], trace.output_tokens) - np.arange(len(position_owner))
+        wrong = (trace.acceptable < 0) | (trace.acceptable > left)
+        bad = np.bincount(position_owner[wrong], minlength=len(trace)) > 0
+        _refuse(source, bad, "acceptable", "must lie between 0 and the output tokens that are left")
+    if trace.accept_prob is not None:
+        wrong = ~((trace.accept_prob >= 0) & (trace.accept_prob <= 1))
+        bad = np.bincount(position_owner[wrong], minlength=len(trace)) > 0
+        _refuse(source, bad, "accept_prob", "must lie between 0 and 1")
 
 
 def _refuse(
@@ -284,9 +331,14 @@ def to_table(trace: Trace) -> pa.Table:
         pa.ListArray.from_arrays(offsets, pa.array(trace.accepted, pa.int16())),
     ]
     schema = SCHEMA
-    if trace.predicted_tokens is not None:
-        columns.append(pa.array(trace.predicted_tokens, pa.int32()))
-        schema = schema.append(PREDICTED)
+    positions = pa.array(trace.output_offsets, pa.int32())
+    for wanted in OPTIONAL:
+        values = getattr(trace, wanted.name)
+        if values is not None:
+            is_list = _is_list(wanted.type)
+            array = pa.array(values, wanted.type.value_type if is_list else wanted.type)
+            columns.append(pa.ListArray.from_arrays(positions, array) if is_list else array)
+            schema = schema.append(wanted)
     note = {**trace.metadata, "schema_version": SCHEMA_VERSION}
     return pa.Table.from_arrays(columns, schema=schema.with_metadata({"lapsd": json.dumps(note)}))
 

@@ -132,6 +132,7 @@ def test_a_policy_and_its_spec_are_each_other():
     assert policy == LapsSD(K=6, gamma=8, delta=0.1)
     assert spec_of(policy) == "laps-sd:K=6,gamma=8,delta=0.1"
     assert parse_policy("laps-sd:sup_1_s=auto") == LapsSD()
+    assert spec_of(LapsSD(M=3.0, delta=0.1234567890123)) == "laps-sd:M=3,delta=0.1234567890123"
 
 
 def test_a_policy_without_a_rank_says_so():

@@ -82,7 +82,7 @@ def broken(change) -> pa.Table:
         (lambda c: c["prompt_tokens"].__setitem__(2, -3), "row 2, field 'prompt_tokens': -3: below 0"),
         (lambda c: c["prompt_tokens"].__setitem__(2, None), "row 2, field 'prompt_tokens': missing"),
         (lambda c: c["request_id"].__setitem__(0, None), "row 0, field 'request_id': missing"),
-        (lambda c: c["accepted"][1].__setitem__(0, None), "row 1, field 'accepted': a round is missing"),
+        (lambda c: c["accepted"][1].__setitem__(0, None), "row 1, field 'accepted': a value is missing"),
         (lambda c: c.__setitem__("prompt_tokens", [1.5, 2.0, 3.0]), "field 'prompt_tokens': type double"),
         (lambda c: c.__setitem__("prompt_tokens", [1, 2, 2**40]), "field 'prompt_tokens': Integer value"),
         (lambda c: c.__setitem__("dataset", [1, 2, 3]), "field 'dataset': type int64"),

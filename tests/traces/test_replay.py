@@ -1,0 +1,67 @@
+"""Replays at other draft lengths, by hand."""
+
+import numpy as np
+import pytest
+
+from tests.builders import row
+from traces import FormatError, at_draft_length, load_trace, save_trace, trace_from_rounds
+
+RNG = np.random.default_rng(0)
+# six output tokens: the draft would have got positions 0, 1, 2 and 5 right
+CERTAIN = row("a", 3, [3, 1], cut=0, acceptable=[3, 2, 1, 0, 0, 1], accept_prob=[1.0, 1.0, 1.0, 0.0, 0.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("n", "accepted"), [(0, [0] * 6), (1, [1, 1, 0, 1]), (2, [2, 0, 0, 1]), (3, [3, 0, 1]), (9, [3, 0, 1])]
+)
+def test_rounds_at_any_draft_length_follow_from_what_each_position_accepts(n, accepted):
+    trace = trace_from_rounds([CERTAIN, CERTAIN])
+    for given in (trace, trace_from_rounds([{k: v for k, v in CERTAIN.items() if k != "accept_prob"}] * 2)):
+        replayed = at_draft_length(given, n, RNG)
+        assert replayed.accepted.tolist() == accepted * 2
+        assert (replayed.drafted == n).all()
+        assert replayed.output_tokens.tolist() == [6, 6]
+
+
+def test_a_run_does_not_reach_into_the_next_request():
+    ends_right = row("a", 3, [1], acceptable=[1, 0], accept_prob=[1.0, 0.0])
+    begins_right = row("b", 3, [2], cut=1, acceptable=[2, 1], accept_prob=[1.0, 1.0])
+    replayed = at_draft_length(trace_from_rounds([begins_right, begins_right, ends_right]), 4, RNG)
+    assert replayed.accepted.tolist() == [2, 2, 1]
+
+
+def test_probabilities_decide_how_many_stand():
+    long = row("a", 3, [0] * 20_000, acceptable=[0] * 20_000, accept_prob=[0.6] * 20_000)
+    accepted = at_draft_length(trace_from_rounds([long]), 2, np.random.default_rng(1)).accepted
+    # geometric, cut at two: 0.4, 0.24, 0.36
+    assert np.bincount(accepted) / len(accepted) == pytest.approx([0.4, 0.24, 0.36], abs=0.02)
+
+
+def test_the_columns_survive_a_file_and_a_selection(tmp_path):
+    trace = trace_from_rounds([CERTAIN, row("b", 1, [0], acceptable=[1], accept_prob=[0.25])])
+    save_trace(trace, tmp_path / "t.parquet")
+    again = load_trace(tmp_path / "t.parquet").take([1, 0])
+    assert again.accept_prob.tolist() == [0.25, 1, 1, 1, 0, 0, 1]
+    assert again.acceptable.tolist() == [1, 3, 2, 1, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"acceptable": [3, 2, 1, 0, 0, 2]}, "field 'acceptable': must lie between 0 and the output tokens"),
+        ({"acceptable": [3, 2, 1]}, "field 'acceptable': 3: a value for each output token is needed"),
+        ({"accept_prob": [1.5] * 6}, "field 'accept_prob': must lie between 0 and 1"),
+        ({"accept_prob": [float("nan")] * 6}, "field 'accept_prob': must lie between 0 and 1"),
+        ({"accept_prob": [None] * 6}, "field 'accept_prob': a value is missing"),
+    ],
+)
+def test_impossible_values_are_refused(change, message):
+    with pytest.raises(FormatError, match=message):
+        trace_from_rounds([CERTAIN | change])
+
+
+def test_a_trace_without_the_columns_cannot_be_replayed():
+    with pytest.raises(ValueError, match="holds no 'accept_prob'"):
+        at_draft_length(trace_from_rounds([row("a", 3, [1])]), 2, RNG)
+    with pytest.raises(ValueError, match="draft tokens -1: must be between 0 and 1000"):
+        at_draft_length(trace_from_rounds([CERTAIN]), -1, RNG)
