@@ -1,19 +1,12 @@
 """A calibration: decode real prompts speculatively, time everything, and make a trace and a profile of it."""
 
 import itertools
-import os
-import platform
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from calibrate import measure
 from calibrate.decode import Generation, Sampling, generate
@@ -22,6 +15,7 @@ from calibrate.fit import errors, fit_linear
 from calibrate.models import Pair
 from calibrate.prompts import Prompt
 from calibrate.replayable import replayable
+from calibrate.stamp import stamp
 from traces import Costs, Profile, Trace, trace_from_rounds
 
 GREEDY_CHECKS = 6  # requests whose greedy output is held to the target's own
@@ -46,6 +40,16 @@ class Settings:
         for name, (value, most) in bounds.items():
             if not 1 <= value <= most:
                 raise ValueError(f"{name} {value}: must be between 1 and {most}")
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """As they stand in the files."""
+        return {
+            "draft_tokens": self.draft_tokens,
+            "max_new_tokens": self.max_new_tokens,
+            "temperature": self.sampling.temperature,
+            "seed": self.sampling.seed,
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,15 +127,15 @@ def calibrate(
         done.append(generate(pair, ids, n=n, max_new_tokens=settings.max_new_tokens, sampling=sampling, request=i))
     rounds = _round_frame(order, done)
     costs, fits = _costs(pair, settings, rounds, done, progress)
-    stamp = _stamp(pair, settings, command) | _greedy_check(pair, settings, order, done)
-    metadata = {"source": f"lapsd calibrate, {pair.target_name} + {pair.draft_name}", **stamp}
+    told = stamp(pair, command) | settings.described | _greedy_check(pair, settings, order, done)
+    metadata = {"source": f"lapsd calibrate, {pair.target_name} + {pair.draft_name}", **told}
     rows = []
     for i, ((prompt, ids), generation) in enumerate(zip(order, done, strict=True)):
         progress("looking back", i, len(order))
         columns = replayable(pair, ids, generation.tokens, sampling.temperature)
         rows.append(_trace_row(prompt, generation) | columns._asdict())
     trace = trace_from_rounds(rows, metadata)
-    return Calibration(trace, Profile("measured", pair.weights, costs, fits, stamp), rounds)
+    return Calibration(trace, Profile("measured", pair.weights, costs, fits, told), rounds)
 
 
 def _greedy_check(
@@ -236,72 +240,3 @@ def _closure(costs: Costs, n: int, rounds: pd.DataFrame) -> dict[str, Any]:
     predicted = np.array([cost(n, int(c)) for c in rounds["context"]], dtype=float)
     measured = rounds["total_ns"].to_numpy(dtype=float)
     return errors(predicted, measured) | {"total_error": float(predicted.sum() / measured.sum() - 1)}
-
-
-def _stamp(pair: Pair, settings: Settings, command: str) -> dict[str, Any]:
-    """Everything a reader needs to judge or repeat the measurement."""
-    return {
-        "target": _described(pair.target, pair.target_name),
-        "draft": _described(pair.draft, pair.draft_name),
-        "weights": pair.weights,
-        "dtype": pair.dtype,
-        "draft_tokens": settings.draft_tokens,
-        "max_new_tokens": settings.max_new_tokens,
-        "temperature": settings.sampling.temperature,
-        "seed": settings.sampling.seed,
-        "engine": {"target": pair.target_engine.name, "draft": pair.draft_engine.name},
-        "hardware": _hardware(pair.device),
-        "software": {
-            "lapsd": _version("lapsd"),
-            "torch": torch.__version__,
-            "transformers": _version("transformers"),
-            "python": platform.python_version(),
-            "system": f"{platform.system()} {platform.machine()}",
-        },
-        "command": command,
-        "commit": _commit(),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _described(model: Any, name: str) -> dict[str, Any]:
-    return {"name": name, "parameters": sum(p.numel() for p in model.parameters()), "type": model.config.model_type}
-
-
-def _hardware(device: torch.device) -> dict[str, Any]:
-    machine: dict[str, Any] = {
-        "device": device.type,
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-    }
-    if device.type == "cuda":
-        properties = torch.cuda.get_device_properties(device)
-        machine |= {"gpu": properties.name, "gpu_memory_bytes": properties.total_memory, "cuda": torch.version.cuda}
-    return machine
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown"
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _commit() -> str | None:
-    """The commit of the source, if it runs from a checkout."""
-    try:
-        result = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return result.stdout.strip() or None

@@ -4,7 +4,8 @@ from traces.errors import FormatError
 from traces.priced import PricedTrace, price
 from traces.profile import Costs, Linear, Profile, load_profile, save_profile
 from traces.replay import at_draft_length
-from traces.trace import Trace, load_trace, save_trace, to_frame, trace_from_rounds
+from traces.trace import Trace, to_frame, trace_from_rounds
+from traces.trace_file import load_trace, save_trace
 from traces.workload import Arrivals, LengthPredictor, Workload, draw_workload
 
 __all__ = [

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from traces.errors import FormatError
-from traces.trace import BUNDLED
+from traces.trace_file import BUNDLED
 
 PROFILE_VERSION = 1
 KINDS = ("measured", "wall_time_fit", "by_hand")

@@ -1,45 +1,22 @@
 """Acceptance traces: what speculative decoding drafted and accepted, round by round, a row a request.
 
-In memory all requests' rounds lie in two flat arrays with offsets, so that a request's rounds are a slice. On
-disk a trace is one Parquet file (`docs/formats.md`). Everything is validated once, here; the rest of the
-project trusts it. Knows nothing of time, policies or models.
+In memory all requests' rounds lie in two flat arrays with offsets, so that a request's rounds are a slice.
+Everything is validated once, here; the rest of the project trusts it. Knows nothing of files (`traces.trace_file`),
+time, policies or models.
 """
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from traces.errors import FormatError
 
-SCHEMA_VERSION = 1
-BUNDLED = Path(__file__).parent / "data"
-
-SCHEMA = pa.schema(
-    [
-        pa.field("request_id", pa.string(), nullable=False),
-        pa.field("dataset", pa.string(), nullable=False),
-        pa.field("prompt_tokens", pa.int32(), nullable=False),
-        pa.field("output_tokens", pa.int32(), nullable=False),
-        pa.field("drafted", pa.list_(pa.int16()), nullable=False),
-        pa.field("accepted", pa.list_(pa.int16()), nullable=False),
-    ]
-)
-OPTIONAL = pa.schema(
-    [
-        pa.field("predicted_tokens", pa.int32(), nullable=False),
-        pa.field("acceptable", pa.list_(pa.int16()), nullable=False),
-        pa.field("accept_prob", pa.list_(pa.float32()), nullable=False),
-    ]
-)
+COLUMNS = ("request_id", "dataset", "prompt_tokens", "output_tokens", "drafted", "accepted")
+OPTIONAL_COLUMNS = ("predicted_tokens", "acceptable", "accept_prob")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +38,7 @@ class Trace:
     accept_prob : float32 array (output tokens of all requests,) or None
         Per output position, the probability that a proposal there was accepted, given the output.
     metadata : mapping
-        Where the trace came from; the JSON under the file's key `lapsd`.
+        Where the trace came from.
     """
 
     request_id: Sequence[str]
@@ -166,88 +143,19 @@ def trace_from_rounds(
     """
     if not rows:
         raise FormatError(f"{source}: holds no requests")
-    names = [f.name for f in SCHEMA] + [f.name for f in OPTIONAL if f.name in rows[0]]
+    names = [*COLUMNS, *(name for name in OPTIONAL_COLUMNS if name in rows[0])]
     columns = {name: [row[name] for row in rows] for name in names}
-    return _checked(columns, dict(metadata or {}), source)
+    return checked_trace(columns, dict(metadata or {}), source)
 
 
-def load_trace(path: str | Path) -> Trace:
-    """Load and validate a trace file, or the bundled one by the name `reference`.
+def checked_trace(columns: Mapping[str, list[Any]], metadata: Mapping[str, Any], source: str) -> Trace:
+    """Build a trace from columns of plain lists, holding every row to the invariants.
 
     Raises
     ------
     FormatError
-        Naming the file and what is wrong with it.
+        Naming `source`, row and field.
     """
-    path = BUNDLED / "reference.parquet" if str(path) == "reference" else Path(path)
-    table, note = _read(path)
-    columns = {}
-    for wanted in (*SCHEMA, *OPTIONAL):
-        if wanted.name not in table.column_names:
-            if wanted.name in OPTIONAL.names:
-                continue
-            raise FormatError(f"trace {path}: no column {wanted.name!r}")
-        column = _cast(table.column(wanted.name), wanted, path)
-        if column.null_count:
-            row = column.is_null().to_pylist().index(True)
-            raise FormatError(f"trace {path}, row {row}, field {wanted.name!r}: missing")
-        columns[wanted.name] = column.to_pylist()
-    if table.num_rows == 0:
-        raise FormatError(f"trace {path}: holds no requests")
-    return _checked(columns, note, f"trace {path}")
-
-
-def _read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
-    if not path.is_file():
-        raise FormatError(f"trace {path}: {'is a folder' if path.is_dir() else 'no such file'}")
-    try:
-        table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
-        table.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise FormatError(f"trace {path}: not a readable Parquet file ({_first_line(error)})") from error
-    raw = (table.schema.metadata or {}).get(b"lapsd")
-    if raw is None:
-        raise FormatError(f"trace {path}: not a lapsd trace (its metadata has no key 'lapsd')")
-    try:
-        note = json.loads(raw)
-    except ValueError as error:
-        raise FormatError(f"trace {path}: metadata key 'lapsd' is not JSON ({_first_line(error)})") from error
-    version = note.get("schema_version") if isinstance(note, dict) else None
-    if version != SCHEMA_VERSION:
-        raise FormatError(f"trace {path}: schema version {version!r}, this lapsd reads version {SCHEMA_VERSION}")
-    return table, note
-
-
-def _cast(column: pa.ChunkedArray, wanted: pa.Field, path: Path) -> pa.ChunkedArray:
-    """The column in its type of record; wider integers and large strings, as pandas writes them, are taken too."""
-    kinds = (
-        pa.types.is_integer,
-        _is_text,
-        lambda t: _is_list(t) and pa.types.is_integer(t.value_type),
-        lambda t: _is_list(t) and pa.types.is_floating(t.value_type),
-    )
-    if not any(same(column.type) and same(wanted.type) for same in kinds):
-        raise FormatError(f"trace {path}, field {wanted.name!r}: type {column.type}, expected {wanted.type}")
-    try:
-        return column.cast(wanted.type)
-    except pa.ArrowException as error:
-        raise FormatError(f"trace {path}, field {wanted.name!r}: {_first_line(error)}") from error
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
-
-
-def _checked(columns: dict[str, list[Any]], metadata: dict[str, Any], source: str) -> Trace:
-    """Build the trace, holding every row to the invariants."""
     lengths = np.array([len(r) for r in columns["drafted"]], dtype=np.int64)
     _refuse(source, lengths < 1, "drafted", "a request needs at least one round", lengths)
     other = np.array([len(r) for r in columns["accepted"]], dtype=np.int64)
@@ -268,7 +176,7 @@ def _checked(columns: dict[str, list[Any]], metadata: dict[str, Any], source: st
         predicted_tokens=(
             np.array(columns["predicted_tokens"], dtype=np.int64) if "predicted_tokens" in columns else None
         ),
-        metadata={"schema_version": SCHEMA_VERSION, **metadata},
+        metadata=dict(metadata),
         **flat,
     )
     _check_invariants(trace, source)
@@ -317,41 +225,6 @@ def _refuse(
         row = int(np.argmax(bad))
         value = "" if values is None else f"{values[row]}: "
         raise FormatError(f"{source}, row {row}, field {name!r}: {value}{why}")
-
-
-def to_table(trace: Trace) -> pa.Table:
-    """The trace as the Arrow table that is written to disk."""
-    offsets = pa.array(trace.offsets, pa.int32())
-    columns: list[pa.Array] = [
-        pa.array(list(trace.request_id), pa.string()),
-        pa.array(list(trace.dataset), pa.string()),
-        pa.array(trace.prompt_tokens, pa.int32()),
-        pa.array(trace.output_tokens, pa.int32()),
-        pa.ListArray.from_arrays(offsets, pa.array(trace.drafted, pa.int16())),
-        pa.ListArray.from_arrays(offsets, pa.array(trace.accepted, pa.int16())),
-    ]
-    schema = SCHEMA
-    positions = pa.array(trace.output_offsets, pa.int32())
-    for wanted in OPTIONAL:
-        values = getattr(trace, wanted.name)
-        if values is not None:
-            is_list = _is_list(wanted.type)
-            array = pa.array(values, wanted.type.value_type if is_list else wanted.type)
-            columns.append(pa.ListArray.from_arrays(positions, array) if is_list else array)
-            schema = schema.append(wanted)
-    note = {**trace.metadata, "schema_version": SCHEMA_VERSION}
-    return pa.Table.from_arrays(columns, schema=schema.with_metadata({"lapsd": json.dumps(note)}))
-
-
-def save_trace(trace: Trace, path: str | Path) -> None:
-    """Write the trace whole or not at all (a temporary file, then a rename)."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        pq.write_table(to_table(trace), temporary, compression="zstd", write_page_checksum=True)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def to_frame(trace: Trace) -> pd.DataFrame:

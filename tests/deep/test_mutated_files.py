@@ -13,6 +13,15 @@ pytestmark = pytest.mark.deep
 CASES = 5_000
 
 
+def more(tokens: int) -> dict[str, object]:
+    """The optional columns of a row of so many output tokens."""
+    return {
+        "acceptable": [0] * tokens,
+        "accept_prob": [i / tokens for i in range(tokens)],
+        "predicted_tokens": tokens,
+    }
+
+
 def mutate(content: bytes, rng: random.Random) -> bytes:
     data = bytearray(content)
     for _ in range(rng.choice([1, 1, 2, 8])):
@@ -34,7 +43,9 @@ def mutate(content: bytes, rng: random.Random) -> bytes:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_a_damaged_trace_loads_whole_or_is_refused(tmp_path, seed):
-    good = trace_from_rounds([row(f"r{i}", i, [i % 5, 2, 4]) for i in range(30)], {"source": "test"})
+    good = trace_from_rounds(
+        [row(f"r{i}", i, [i % 5, 2, 4], **more(i % 5 + 9)) for i in range(30)], {"source": "test"}
+    )
     path = tmp_path / "t.parquet"
     save_trace(good, path)
     content, rng, refused = path.read_bytes(), random.Random(seed), 0

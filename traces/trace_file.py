@@ -1,0 +1,133 @@
+"""Traces on disk: one Parquet file, a row a request, as `docs/formats.md` says."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from traces.errors import FormatError
+from traces.trace import OPTIONAL_COLUMNS, Trace, checked_trace
+
+SCHEMA_VERSION = 1
+BUNDLED = Path(__file__).parent / "data"
+
+TYPES = {
+    "request_id": pa.string(),
+    "dataset": pa.string(),
+    "prompt_tokens": pa.int32(),
+    "output_tokens": pa.int32(),
+    "drafted": pa.list_(pa.int16()),
+    "accepted": pa.list_(pa.int16()),
+    "predicted_tokens": pa.int32(),
+    "acceptable": pa.list_(pa.int16()),
+    "accept_prob": pa.list_(pa.float32()),
+}
+FIELDS = [pa.field(name, kind, nullable=False) for name, kind in TYPES.items()]
+
+
+def load_trace(path: str | Path) -> Trace:
+    """Load and validate a trace file, or the bundled one by the name `reference`.
+
+    Raises
+    ------
+    FormatError
+        Naming the file and what is wrong with it.
+    """
+    path = BUNDLED / "reference.parquet" if str(path) == "reference" else Path(path)
+    table, note = _read(path)
+    columns = {}
+    for wanted in FIELDS:
+        if wanted.name not in table.column_names:
+            if wanted.name in OPTIONAL_COLUMNS:
+                continue
+            raise FormatError(f"trace {path}: no column {wanted.name!r}")
+        column = _cast(table.column(wanted.name), wanted, path)
+        if column.null_count:
+            row = column.is_null().to_pylist().index(True)
+            raise FormatError(f"trace {path}, row {row}, field {wanted.name!r}: missing")
+        columns[wanted.name] = column.to_pylist()
+    if table.num_rows == 0:
+        raise FormatError(f"trace {path}: holds no requests")
+    return checked_trace(columns, note, f"trace {path}")
+
+
+def _read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
+    if not path.is_file():
+        raise FormatError(f"trace {path}: {'is a folder' if path.is_dir() else 'no such file'}")
+    try:
+        table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise FormatError(f"trace {path}: not a readable Parquet file ({_first_line(error)})") from error
+    raw = (table.schema.metadata or {}).get(b"lapsd")
+    if raw is None:
+        raise FormatError(f"trace {path}: not a lapsd trace (its metadata has no key 'lapsd')")
+    try:
+        note = json.loads(raw)
+    except ValueError as error:
+        raise FormatError(f"trace {path}: metadata key 'lapsd' is not JSON ({_first_line(error)})") from error
+    version = note.get("schema_version") if isinstance(note, dict) else None
+    if version != SCHEMA_VERSION:
+        raise FormatError(f"trace {path}: schema version {version!r}, this lapsd reads version {SCHEMA_VERSION}")
+    return table, note
+
+
+def _cast(column: pa.ChunkedArray, wanted: pa.Field, path: Path) -> pa.ChunkedArray:
+    """The column in its type of record; wider integers and large strings, as pandas writes them, are taken too."""
+    kinds = (
+        pa.types.is_integer,
+        _is_text,
+        lambda t: _is_list(t) and pa.types.is_integer(t.value_type),
+        lambda t: _is_list(t) and pa.types.is_floating(t.value_type),
+    )
+    if not any(same(column.type) and same(wanted.type) for same in kinds):
+        raise FormatError(f"trace {path}, field {wanted.name!r}: type {column.type}, expected {wanted.type}")
+    try:
+        return column.cast(wanted.type)
+    except pa.ArrowException as error:
+        raise FormatError(f"trace {path}, field {wanted.name!r}: {_first_line(error)}") from error
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def to_table(trace: Trace) -> pa.Table:
+    """The trace as the Arrow table that is written to disk."""
+    offsets = {"drafted": trace.offsets, "accepted": trace.offsets}
+    fields, columns = [], []
+    for wanted in FIELDS:
+        values = getattr(trace, wanted.name)
+        if values is None:
+            continue
+        if _is_list(wanted.type):
+            starts = pa.array(offsets.get(wanted.name, trace.output_offsets), pa.int32())
+            column = pa.ListArray.from_arrays(starts, pa.array(values, wanted.type.value_type))
+        else:
+            column = pa.array(values, wanted.type)
+        fields.append(wanted)
+        columns.append(column)
+    note = {**trace.metadata, "schema_version": SCHEMA_VERSION}
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields, metadata={"lapsd": json.dumps(note)}))
+
+
+def save_trace(trace: Trace, path: str | Path) -> None:
+    """Write the trace whole or not at all (a temporary file, then a rename)."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        pq.write_table(to_table(trace), temporary, compression="zstd", write_page_checksum=True)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
