@@ -1,6 +1,5 @@
 """The verb `calibrate`: `lapsd calibrate`, or `python -m calibrate` where there is no simulator."""
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from calibrate.prompts import PROMPT_SETS, Prompt, bundled_prompts, read_prompts
 from calibrate.record import Calibration, Settings, calibrate, tokenize
 from traces import save_profile, save_trace
 from traces.errors import run_command
+from traces.files import make_writable_folder, write_whole
 
 DEFAULT_TEMPERATURE = 0.7
 FILES = ("trace.parquet", "profile.json", "rounds.parquet")
@@ -79,14 +79,11 @@ def _prompts(name: str, field: str, seed: int) -> tuple[bool, list[Prompt]]:
 
 
 def _claim(out: Path, overwrite: bool) -> None:
-    """Make the folder, and see that it is free and can be written before hours of work."""
-    out.mkdir(parents=True, exist_ok=True)
+    """See that the folder is free and can be written before hours of work."""
+    make_writable_folder(out)
     taken = [name for name in FILES if (out / name).exists()]
     if taken and not overwrite:
         raise ValueError(f"{out} holds {taken[0]} already: choose another --out or give --overwrite")
-    probe = out / f".probe.{os.getpid()}"
-    probe.touch()
-    probe.unlink()
 
 
 def _typed() -> str:
@@ -101,12 +98,7 @@ def _progress() -> Progress:
 
 
 def _write(result: Calibration, out: Path) -> None:
-    temporary = out / f".rounds.{os.getpid()}"
-    try:
-        result.rounds.to_parquet(temporary, index=False)
-        os.replace(temporary, out / "rounds.parquet")
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(out / "rounds.parquet", lambda path: result.rounds.to_parquet(path, index=False))
     save_profile(result.profile, out / "profile.json")
     save_trace(result.trace, out / "trace.parquet")
 

@@ -71,7 +71,8 @@ def compare(
 ) -> None:
     """Serve the same random workloads under several policies and compare their latency."""
     from sim.comparison import compare as run
-    from sim.results import claim_folder, save_figure, write_comparison, write_whole
+    from sim.results import claim_folder, save_figure, write_comparison
+    from traces.files import write_whole
 
     chosen = None if not policy else [parse_policy(spec) for spec in policy]
     if kv_slots < 0:

@@ -4,11 +4,10 @@ Everything but the records starts with `_`, so that `pandas.read_parquet(FOLDER)
 """
 
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 from sim.comparison import REQUEST_COLUMNS, Comparison
+from traces.files import make_writable_folder, write_whole
 
 RECORDS = "requests.parquet"
 
@@ -23,25 +22,12 @@ def claim_folder(folder: Path, *, overwrite: bool) -> None:
     OSError
         If it cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_writable_folder(folder)
     if (folder / RECORDS).exists():
         if not overwrite:
             raise ValueError(f"{folder} holds a result already: choose another folder or give --overwrite")
     elif any(not entry.name.startswith((".", "_")) for entry in folder.iterdir()):
         raise ValueError(f"{folder} is not empty and holds no result of lapsd: choose another folder")
-    probe = folder / f".probe.{os.getpid()}"
-    probe.touch()
-    probe.unlink()
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it."""
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:

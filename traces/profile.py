@@ -6,7 +6,6 @@ requests or policies.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from traces.errors import FormatError
+from traces.files import write_whole
 from traces.trace_file import BUNDLED
 
 PROFILE_VERSION = 1
@@ -161,14 +161,9 @@ class RoundCost:
 
 def save_profile(profile: Profile, path: str | Path) -> None:
     """Write the profile whole or not at all."""
-    path = Path(path)
     document = {"lapsd_profile": PROFILE_VERSION, **asdict(profile)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    write_whole(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def load_profile(path: str | Path) -> Profile:

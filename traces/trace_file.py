@@ -1,7 +1,6 @@
 """Traces on disk: one Parquet file, a row a request, as `docs/formats.md` says."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from traces.errors import FormatError
+from traces.files import write_whole
 from traces.trace import OPTIONAL_COLUMNS, Trace, checked_trace
 
 SCHEMA_VERSION = 1
@@ -123,11 +123,6 @@ def to_table(trace: Trace) -> pa.Table:
 
 
 def save_trace(trace: Trace, path: str | Path) -> None:
-    """Write the trace whole or not at all (a temporary file, then a rename)."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        pq.write_table(to_table(trace), temporary, compression="zstd", write_page_checksum=True)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write the trace whole or not at all."""
+    options = {"compression": "zstd", "write_page_checksum": True}
+    write_whole(Path(path), lambda temporary: pq.write_table(to_table(trace), temporary, **options))

@@ -1,0 +1,29 @@
+"""Writing files so that nothing is ever half there."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it over `path`."""
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def make_writable_folder(folder: Path) -> None:
+    """Make the folder, and see that a file can be written there, before hours of work.
+
+    Raises
+    ------
+    OSError
+        If it cannot.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / f".probe.{os.getpid()}"
+    probe.touch()
+    probe.unlink()
