@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from calibrate.decode import Sampling
-from calibrate.models import load_pair
+from calibrate.models import choose_device, load_pair, locate_pair
 from calibrate.prompts import PROMPT_SETS, Prompt, bundled_prompts, read_prompts
 from calibrate.record import Calibration, Settings, calibrate, tokenize
 from traces import save_profile, save_trace
@@ -58,6 +58,8 @@ def command(
     sampling = Sampling(0.0 if greedy else DEFAULT_TEMPERATURE if temperature is None else temperature, seed)
     settings = Settings(draft_tokens, max_new_tokens, requests, sampling)
     _claim(out, overwrite)
+    choose_device(device)
+    locate_pair(target, draft)
     sets = [_prompts(name, field, seed) for name in prompts or list(PROMPT_SETS)]
     pair = load_pair(target, draft, device=device, dtype=dtype, engine=engine)
     tokenized = [tokenize(pair, found, settings, leave_out=bundled) for bundled, found in sets]

@@ -94,7 +94,7 @@ def load_pair(target: str, draft: str, *, device: str = "auto", dtype: str = "au
         raise ValueError(f"dtype {dtype!r}: must be auto, {', '.join(DTYPES)}")
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    target_folder, draft_folder = _locate(target, REFERENCE_TARGET), _locate(draft, REFERENCE_DRAFT)
+    target_folder, draft_folder = locate_pair(target, draft)
     tokenizer, draft_tokenizer = _tokenizer(target_folder, target), _tokenizer(draft_folder, draft)
     vocabulary = _shared_vocabulary(tokenizer, draft_tokenizer, target, draft)
     models = [_model(folder, name, DTYPES[dtype], place)
@@ -121,8 +121,18 @@ def load_pair(target: str, draft: str, *, device: str = "auto", dtype: str = "au
     )
 
 
+def locate_pair(target: str, draft: str) -> tuple[str, str]:
+    """The folders or hub names of both models, checked in a moment, before anything large is read.
+
+    Raises
+    ------
+    ValueError
+        If a folder is not there or holds no model, or the hub cannot be reached for a name.
+    """
+    return _locate(target, REFERENCE_TARGET), _locate(draft, REFERENCE_DRAFT)
+
+
 def _locate(name: str, reference: Path) -> str:
-    """The folder or hub name to load from, checked before anything large is read."""
     folder = reference if name == "reference" else Path(name).expanduser()
     if folder.is_dir() or name.startswith((".", "/", "~")) or name == "reference":
         if not folder.is_dir():
