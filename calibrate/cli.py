@@ -120,6 +120,10 @@ def _report(result: Calibration, out: Path) -> None:
         f"a verify pass {verify / 1e6:.2f} ms; rounds predicted within "
         f"{fits['round']['median_error']:.1%} (median), their sum within {abs(fits['round']['total_error']):.1%}"
     )
+    check = result.profile.stamp.get("greedy_check")
+    if check and not check["exact"]:
+        told = f"a logit is {check['worst_regret']:.3g} short of the largest, tolerance {check['tolerance']:.3g}"
+        print(f"warning: an output is not the target's own greedy choice: {told}", file=sys.stderr)
     if fits["round"]["median_error"] > 0.1:
         print("warning: the fit misses rounds by more than 10 % (median): was the machine busy?", file=sys.stderr)
 

@@ -54,12 +54,13 @@ def fit_linear(tokens: NDArray[np.int64], ns: NDArray[np.int64], least: int = 0)
 
     Parameters
     ----------
-    tokens, ns : (S,) each, S >= 2.
+    tokens, ns : (S,) each, S >= 1.
     least : lower bound of the base.
     """
     x, y = np.asarray(tokens, dtype=float), np.maximum(np.asarray(ns, dtype=float), 1.0)
     order = np.random.default_rng(0).permutation(len(x))
-    seen, unseen = order[: len(x) // 2], order[len(x) // 2 :]
+    # too few samples to hold any back: their own fit's errors
+    seen, unseen = (order, order) if len(x) < 4 else (order[: len(x) // 2], order[len(x) // 2 :])
     base, slope = _solve(x[seen], y[seen])
     quality = errors(base + slope * x[unseen], y[unseen])
     base, slope = _solve(x, y)

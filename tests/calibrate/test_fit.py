@@ -36,6 +36,10 @@ def test_costs_never_fall_with_tokens_and_never_go_below_nothing():
     assert through_zero.per_token_ns == pytest.approx(50, abs=1)
 
 
+def test_one_sample_is_its_own_cost():
+    assert fit_linear(np.array([7]), np.array([5_000])).term(7) == pytest.approx(5_000, abs=10)
+
+
 def test_errors_are_relative_to_what_was_measured():
     found = errors(np.array([110.0, 90.0, 100.0]), np.array([100.0, 100.0, 100.0]))
     assert found["median_error"] == pytest.approx(0.1)
