@@ -1,7 +1,7 @@
 """`python -m calibrate.reference`: train the reference pair from scratch, or go on where a run was stopped.
 
-On two CPU cores about an hour; not yet timed on a GPU. glibc gives memory back to the kernel too eagerly for this load:
-with MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 in the environment it ran 1.2 times faster.
+On two CPU cores about an hour; not yet timed on a GPU. glibc gives memory back to the kernel too eagerly for this
+load: with MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 set it ran 1.2 times faster.
 """
 
 import argparse
