@@ -1,4 +1,4 @@
-"""A second simulator, written from docs/simulator.md alone, without SimPy, classes or policies of ours.
+"""A second simulator, following docs/simulator.md, without SimPy and without our policies.
 
 It shares only the priced rounds with the first. Both must agree to the nanosecond.
 """
