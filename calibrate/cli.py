@@ -100,6 +100,8 @@ def _progress() -> Progress:
 
 
 def _write(result: Calibration, out: Path) -> None:
+    """The trace goes first and comes last: a folder with a trace holds three files of one calibration."""
+    (out / "trace.parquet").unlink(missing_ok=True)
     write_whole(out / "rounds.parquet", lambda path: result.rounds.to_parquet(path, index=False))
     save_profile(result.profile, out / "profile.json")
     save_trace(result.trace, out / "trace.parquet")

@@ -75,7 +75,8 @@ def prefills(pair: Pair, longest: int, tick: Callable[[], None]) -> Samples:
 def swaps(pair: Pair, longest: int, tick: Callable[[], None]) -> tuple[Samples, Samples]:
     """A request's KV cache (both models) out to host memory and back in, by tokens.
 
-    Into a reused host buffer (pinned where there is a GPU), tensor by tensor. On the CPU a move is a copy.
+    Out into a reused host buffer (pinned where there is a GPU), in into fresh tensors, tensor by tensor. On the CPU a
+    move is a copy.
     """
     out, back = [], []
     for size in context_sizes(longest - 1):

@@ -85,6 +85,11 @@ class Comparison:
     configuration: dict[str, Any]
     policies: Sequence[str]
 
+    @property
+    def clairvoyant(self) -> set[str]:
+        """The policies that know true sizes; every table marks them."""
+        return {policy for policy in self.policies if self.configuration["policies"][policy]["clairvoyant"]}
+
     def seed_means(self, policy: str) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Mean latency of each seed in seconds, (seeds,), in the order of seeds."""
         runs = self.runs[self.runs["policy"] == policy].sort_values("seed")

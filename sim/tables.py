@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from policies import POLICIES
 from traces import Linear, Profile, Trace, to_frame
 
 if TYPE_CHECKING:
@@ -36,12 +35,11 @@ def comparison_table(comparison: "Comparison") -> Table:
     for row in comparison.records:
         interval = comparison.latency(row["policy"])
         spread = (interval.high - interval.low) / 2
-        clairvoyant = getattr(POLICIES.get(row["policy"].partition(":")[0]), "clairvoyant", False)
         difference = number(row["diff_to_fcfs_s"])
         if row["diff_low_s"] is not None and row["policy"] != "fcfs":
             difference += f" [{number(row['diff_low_s'])}, {number(row['diff_high_s'])}]"
         table.add_row(
-            escape(row["policy"]) + (" †" if clairvoyant else ""),
+            escape(row["policy"]) + (" †" if row["policy"] in comparison.clairvoyant else ""),
             number(row["mean_latency_s"]), number(spread, 2), number(row["p50_latency_s"]),
             number(row["p90_latency_s"]), number(row["p99_latency_s"]), number(row["mean_slowdown"]),
             number(row["max_slowdown"]), str(row["preemptions"]), number(100 * row["switching_share"], 2),
@@ -58,7 +56,7 @@ def notes(comparison: "Comparison") -> list[str]:
     lines = [caption(comparison)]
     if settings.requests * settings.seeds * 0.01 < 10:
         lines.append("* fewer than 10 latencies are expected above the 99th percentile: more seeds make it firm.")
-    if any(getattr(POLICIES.get(p.partition(":")[0]), "clairvoyant", False) for p in comparison.policies):
+    if comparison.clairvoyant:
         lines.append("† knows the true sizes: a yardstick, not a policy one could deploy.")
     return lines
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from calibrate.prompts import PROMPT_SETS, arithmetic, bundled_prompts, read_prompts, stdlib
+from calibrate.prompts import PROMPT_SETS, arithmetic, bundled_prompts, read_prompts
 from calibrate.reference import corpus
 
 
@@ -21,13 +21,14 @@ def test_each_bundled_set_holds_enough_prompts_all_different(name):
 
 
 def test_code_and_prose_prompts_are_held_out_from_training():
-    code, prose = corpus._code(), corpus._prose()
-    begins = {text[:60] for text in code}
-    for prompt in bundled_prompts("code"):
-        assert prompt.text[:60] not in begins or not any(t.startswith(prompt.text) for t in code)
-    told = set(prose)
-    for document in stdlib.documents():
-        assert not (document.held_out and document.text in told)
+    def flat(text):
+        return " ".join(text.split())
+
+    trained = flat("\n\0\n".join(corpus._code() + corpus._prose()))
+    seen = {name: [p for p in bundled_prompts(name) if flat(p.text) in trained] for name in ("code", "prose")}
+    assert not seen["code"]
+    # short docstrings that functions of other modules share: 9 of 760 on Python 3.11
+    assert len(seen["prose"]) < 0.03 * len(bundled_prompts("prose"))
 
 
 def test_arithmetic_prompts_and_training_problems_come_from_different_seeds():

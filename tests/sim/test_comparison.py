@@ -99,6 +99,11 @@ def test_ones_own_policy_needs_no_registration():
         def rank(self, job, now_ns):
             return (not job.started, -job.predicted_tokens)
 
+    class Oracle(LongestFirst):
+        clairvoyant = True
+
+    result = compare(TRACE, PROFILE, [LongestFirst(), Oracle(), SRPT()], requests=20, seeds=3)
+    assert result.clairvoyant == {"Oracle", "srpt"}
     result = compare(TRACE, PROFILE, [LongestFirst(), SRPT()], requests=20, seeds=3)
     assert result.policies == ["LongestFirst", "srpt"]
     assert result.table["mean_latency_s"].is_monotonic_decreasing
