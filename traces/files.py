@@ -6,11 +6,19 @@ from pathlib import Path
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it over `path`."""
+    """Let `write` fill a temporary file beside `path`, then rename it over `path`.
+
+    Raises
+    ------
+    OSError
+        Naming `path`, if it cannot be written (a full disk, say); what was there before is then untouched.
+    """
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         write(temporary)
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno or 0, error.strerror or str(error), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
