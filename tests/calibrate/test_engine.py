@@ -75,7 +75,7 @@ def test_no_weight_is_stored_twice():
     engine = LeanEngine(model, V)
     storages = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() // 4 for p in model.parameters()}
     assert sum(storages.values()) == before
-    assert engine.layers[0].qkv.untyped_storage().data_ptr() in storages
+    assert engine.layers[0].qkv.weight.untyped_storage().data_ptr() in storages
 
 
 @pytest.mark.parametrize("engine", ["lean", "hf"])
