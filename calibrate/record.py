@@ -228,7 +228,7 @@ def _percentiles(ns: "pd.Series[int]") -> dict[str, Any]:
 
 def _closure(costs: Costs, n: int, rounds: pd.DataFrame) -> dict[str, Any]:
     """How well the terms together predict the rounds: each one, and the time of all of them."""
-    cost = Profile("measured", "unknown", costs).round_cost
+    cost = RoundCost(costs.rounds)
     predicted = np.array([cost(n, int(c)) for c in rounds["context"]], dtype=float)
     measured = rounds["total_ns"].to_numpy(dtype=float)
     return errors(predicted, measured) | {"total_error": float(predicted.sum() / measured.sum() - 1)}

@@ -179,9 +179,9 @@ def import_spec_bench(
         print("the file holds no wall times: no profile")
         return
     save_profile(imported.profile, profile_file)
-    costs, fit = imported.profile.costs, imported.profile.fits["request"]
+    terms, fit = imported.profile.costs.rounds[1], imported.profile.fits["request"]
     print(
-        f"{profile_file}: {costs.verify_ns(1) / 1e6:.2f} ms a round + {costs.draft_step.base_ns / 1e6:.2f} ms a "
+        f"{profile_file}: {terms.verify_ns(1) / 1e6:.2f} ms a round + {terms.draft_step.base_ns / 1e6:.2f} ms a "
         f"draft token, median error {fit['median_error']:.1%} (prefill and switching are not in the file: 0)"
     )
 

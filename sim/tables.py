@@ -97,13 +97,13 @@ def profile_tables(profile: Profile) -> list[Table]:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for i, heading in enumerate(("cost", "base ms", "µs / token", "fit error\nmedian", "fit error\np90", "samples")):
         table.add_column(heading, justify="right" if i else "left", no_wrap=True)
-    costs = profile.costs
-    terms = [("draft step", "draft_step", costs.draft_step)]
+    costs, one = profile.costs, profile.costs.rounds[1]
+    terms = [("draft step", "draft_step", one.draft_step)]
     terms += [
-        (f"verify, width {w}", f"verify_{w}", Linear(ns, costs.verify_per_token_ns))
-        for w, ns in sorted(costs.verify_base_ns.items())
+        (f"verify, width {w}", f"verify_{w}", Linear(ns, one.verify_per_token_ns))
+        for w, ns in sorted(one.verify_base_ns.items())
     ]
-    terms += [("host, a round", "host", Linear(costs.host_ns, 0))]
+    terms += [("host, a round", "host", Linear(one.host_ns, 0))]
     terms += [(name.replace("_", "-"), name, getattr(costs, name)) for name in ("prefill", "swap_out", "swap_in")]
     for label, key, term in terms:
         fit = profile.fits.get(key, {})

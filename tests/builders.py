@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from policies import Outlook
-from traces import Costs, Linear, PricedTrace, Profile, Trace, Workload, price, trace_from_rounds
+from traces import Costs, Linear, PricedTrace, Profile, RoundTerms, Swap, Trace, Workload, price, trace_from_rounds
 
 MS = 1_000_000
 
@@ -58,14 +58,14 @@ def profiles(draw: st.DrawFn) -> Profile:
     """A profile with costs that grow with context, and switches that may be free or dear."""
     few = st.integers(0, 30)
     linear = st.builds(Linear, st.integers(0, 5_000), few)
+    widths = st.fixed_dictionaries({1: st.integers(1, 9_000), 5: st.integers(1, 9_000)})
+    terms = st.builds(RoundTerms, linear, widths, few, st.integers(0, 500))
     costs = Costs(
-        draft_step=draw(linear),
-        verify_base_ns={1: draw(st.integers(1, 9_000)), 5: draw(st.integers(1, 9_000))},
-        verify_per_token_ns=draw(few),
-        host_ns=draw(st.integers(0, 500)),
+        rounds={b: draw(terms) for b in (1, 3)},
         prefill=draw(linear),
         swap_out=draw(linear),
         swap_in=draw(linear),
+        swap_ways=draw(st.dictionaries(st.sampled_from(["pinned", "int8"]), st.builds(Swap, linear, linear))),
     )
     return Profile("by_hand", "unknown", costs)
 

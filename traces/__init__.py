@@ -2,7 +2,7 @@
 
 from traces.errors import FormatError
 from traces.priced import PricedTrace, price
-from traces.profile import Costs, Linear, Profile, load_profile, save_profile
+from traces.profile import Costs, Linear, Profile, RoundTerms, Swap, load_profile, save_profile
 from traces.replay import at_draft_length
 from traces.trace import Trace, to_frame, trace_from_rounds
 from traces.trace_file import load_trace, save_trace
@@ -16,6 +16,8 @@ __all__ = [
     "Linear",
     "PricedTrace",
     "Profile",
+    "RoundTerms",
+    "Swap",
     "Trace",
     "Workload",
     "at_draft_length",

@@ -48,7 +48,7 @@ class PricedTrace:
     def mean_round_ns(self) -> int:
         """c̄: the mean cost of this trace's draft lengths at its median context (prompt + half the output)."""
         context = int(np.median(self.trace.prompt_tokens + self.trace.output_tokens // 2))
-        cost = self.profile.round_cost
+        cost = self.profile.round_cost()
         lengths, counts = np.unique(self.trace.drafted, return_counts=True)
         total = sum(int(c) * cost(int(n), context) for n, c in zip(lengths, counts, strict=True))
         return max(1, round(total / int(counts.sum())))
@@ -68,7 +68,7 @@ def price(trace: Trace, profile: Profile) -> PricedTrace:
     before = np.cumsum(emitted) - emitted
     before -= np.repeat(before[trace.offsets[:-1]], trace.rounds)
     context = np.repeat(trace.prompt_tokens, trace.rounds) + before
-    cost = profile.round_cost
+    cost = profile.round_cost()
     longest = int(trace.drafted.max())
     base = np.array([cost.base_ns(n) for n in range(longest + 1)], dtype=np.int64)
     per_token = np.array([cost.per_token_ns(n) for n in range(longest + 1)], dtype=np.int64)

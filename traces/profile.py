@@ -16,7 +16,8 @@ from traces.errors import FormatError
 from traces.files import write_whole
 from traces.trace_file import BUNDLED
 
-PROFILE_VERSION = 1
+PROFILE_VERSION = 2
+READABLE = (1, 2)  # version 1 knew batch size 1 only
 KINDS = ("measured", "wall_time_fit", "by_hand")
 WEIGHTS = ("pretrained", "reference", "random", "unknown")
 MAX_NS = 10**15  # eleven days: anything above is a mistake, and sums stay far inside 64 bits
@@ -34,36 +35,29 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class Costs:
-    """The cost terms, all in integer nanoseconds, at batch size 1.
+class RoundTerms:
+    """What a round costs at one batch size b, in integer nanoseconds; "tokens" are the batch's contexts added up.
 
     Attributes
     ----------
     draft_step : Linear
-        One step of the draft model (T_SSM), by context tokens.
+        One step of the draft model for the whole batch (T_SSM).
     verify_base_ns : mapping of width to ns
-        One pass of the target over `width` tokens (T_LLM; width = drafted + 1) at context 0. Linear between
-        measured widths; narrower than all: as the narrowest; wider: the last line goes on, never falling.
+        One pass of the target over `width` tokens of each request (T_LLM; width = drafted + 1) at no context. Linear
+        between measured widths; narrower than all: as the narrowest; wider: the last line goes on, never falling.
     verify_per_token_ns : int
         What a context token adds to that pass.
     host_ns : int
         What a round takes outside the two models.
-    prefill : Linear
-        Both models over a prompt, by prompt tokens.
-    swap_out, swap_in : Linear
-        Moving a request's KV cache (of both models) to host memory and back, by its tokens.
     """
 
     draft_step: Linear
     verify_base_ns: Mapping[int, int]
     verify_per_token_ns: int
     host_ns: int
-    prefill: Linear
-    swap_out: Linear
-    swap_in: Linear
 
     def verify_ns(self, width: int) -> int:
-        """Cost of a verify pass over `width` tokens at context 0."""
+        """Cost of a verify pass over `width` tokens at no context."""
         known = sorted(self.verify_base_ns)
         if width <= known[0] or len(known) == 1:
             return self.verify_base_ns[known[0]]
@@ -72,6 +66,45 @@ class Costs:
         low, high = self.verify_base_ns[left], self.verify_base_ns[right]
         value = low + (high - low) * (width - left) // (right - left)
         return max(value, high) if width > right else value
+
+    def base_ns(self, drafted: int) -> int:
+        """A round of `drafted` draft steps, a verify pass and the host's part, at no context."""
+        return drafted * self.draft_step.base_ns + self.verify_ns(drafted + 1) + self.host_ns
+
+    def per_token_ns(self, drafted: int) -> int:
+        """What each context token adds to such a round."""
+        return drafted * self.draft_step.per_token_ns + self.verify_per_token_ns
+
+
+@dataclass(frozen=True)
+class Swap:
+    """One way of moving a request's KV cache (of both models) to host memory (`out`) and back (`back`), by tokens."""
+
+    out: Linear
+    back: Linear
+
+
+@dataclass(frozen=True)
+class Costs:
+    """The cost terms, all in integer nanoseconds.
+
+    Attributes
+    ----------
+    rounds : mapping of batch size to RoundTerms
+        At least that of batch size 1.
+    prefill : Linear
+        Both models over a prompt, by prompt tokens; also what recomputing a cache of as many tokens takes.
+    swap_out, swap_in : Linear
+        Moving a request's KV cache to host memory and back, by its tokens: the way that schedules are charged.
+    swap_ways : mapping of name to Swap
+        Every way that was measured.
+    """
+
+    rounds: Mapping[int, RoundTerms]
+    prefill: Linear
+    swap_out: Linear
+    swap_in: Linear
+    swap_ways: Mapping[str, Swap] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,22 +148,24 @@ class Profile:
         """
         swap = Linear(_ns(swap_ms, "swap_ms"), _ns(swap_ms_per_token, "swap_ms_per_token"))
         costs = Costs(
-            draft_step=Linear(_ns(draft_ms, "draft_ms"), 0),
-            verify_base_ns={1: _ns(verify_ms, "verify_ms")},
-            verify_per_token_ns=0,
-            host_ns=0,
+            rounds={1: RoundTerms(Linear(_ns(draft_ms, "draft_ms"), 0), {1: _ns(verify_ms, "verify_ms")}, 0, 0)},
             prefill=Linear(0, _ns(prefill_ms_per_token, "prefill_ms_per_token")),
             swap_out=swap,
             swap_in=swap,
         )
-        if costs.verify_base_ns[1] < 1:
+        if costs.rounds[1].verify_base_ns[1] < 1:
             raise ValueError(f"verify_ms={verify_ms}: a round must take at least 1 ns")
         return cls("by_hand", "unknown", costs)
 
-    @property
-    def round_cost(self) -> "RoundCost":
-        """The cost of a round as an integer function."""
-        return RoundCost(self.costs)
+    def round_cost(self, batch: int = 1) -> "RoundCost":
+        """The cost of a round of `batch` requests as an integer function.
+
+        Raises
+        ------
+        ValueError
+            If the profile does not cover the batch size.
+        """
+        return RoundCost(self.costs.rounds, batch)
 
 
 def _ns(ms: float, name: str) -> int:
@@ -140,20 +175,35 @@ def _ns(ms: float, name: str) -> int:
 
 
 class RoundCost:
-    """A round's cost: a table entry by draft length plus an integer times the context."""
+    """A round's cost at one batch size: a table entry by draft length plus an integer times the sum of contexts.
 
-    def __init__(self, costs: Costs) -> None:
-        self._costs = costs
+    Between two measured batch sizes costs are linear, rounded down; a size above the largest is not covered.
+    """
+
+    def __init__(self, rounds: Mapping[int, RoundTerms], batch: int = 1) -> None:
+        known = sorted(rounds)
+        if not known[0] <= batch <= known[-1]:
+            measured = ", ".join(map(str, known))
+            raise ValueError(
+                f"batch size {batch}: the profile covers {known[0]} to {known[-1]} (measured: {measured})"
+            )
+        low, high = max(b for b in known if b <= batch), min(b for b in known if b >= batch)
+        self._below, self._above = rounds[low], rounds[high]
+        self._share = (batch - low, max(1, high - low))
         self.base_ns = cache(self._base_ns)
+        self.per_token_ns = cache(self._per_token_ns)
+
+    def _between(self, low: int, high: int) -> int:
+        part, whole = self._share
+        return low + (high - low) * part // whole
 
     def _base_ns(self, drafted: int) -> int:
-        """`drafted` draft steps, a verify pass and the host's part, at context 0."""
-        c = self._costs
-        return drafted * c.draft_step.base_ns + c.verify_ns(drafted + 1) + c.host_ns
+        """The round at no context."""
+        return self._between(self._below.base_ns(drafted), self._above.base_ns(drafted))
 
-    def per_token_ns(self, drafted: int) -> int:
+    def _per_token_ns(self, drafted: int) -> int:
         """What each context token adds to such a round."""
-        return drafted * self._costs.draft_step.per_token_ns + self._costs.verify_per_token_ns
+        return self._between(self._below.per_token_ns(drafted), self._above.per_token_ns(drafted))
 
     def __call__(self, drafted: int, context: int) -> int:
         return self.base_ns(drafted) + self.per_token_ns(drafted) * context
@@ -196,8 +246,9 @@ class _Reader:
     def profile(self, document: Any) -> Profile:
         if not isinstance(document, dict) or "lapsd_profile" not in document:
             raise FormatError(f"profile {self.path}: not a lapsd profile (no field 'lapsd_profile')")
-        if document["lapsd_profile"] != PROFILE_VERSION:
-            told = f"version {document['lapsd_profile']!r}, this lapsd reads version {PROFILE_VERSION}"
+        version = document["lapsd_profile"]
+        if isinstance(version, bool) or version not in READABLE:
+            told = f"version {version!r}, this lapsd reads versions {' and '.join(map(str, READABLE))}"
             raise FormatError(f"profile {self.path}: {told}")
         for name, allowed in (("kind", KINDS), ("weights", WEIGHTS)):
             if document.get(name) not in allowed:
@@ -207,13 +258,11 @@ class _Reader:
             kind=document["kind"],
             weights=document["weights"],
             costs=Costs(
-                draft_step=self.linear(costs, "draft_step"),
-                verify_base_ns=self.widths(costs),
-                verify_per_token_ns=self.integer(costs, "verify_per_token_ns", "costs.verify_per_token_ns"),
-                host_ns=self.integer(costs, "host_ns", "costs.host_ns"),
-                prefill=self.linear(costs, "prefill"),
-                swap_out=self.linear(costs, "swap_out"),
-                swap_in=self.linear(costs, "swap_in"),
+                rounds=self.rounds(costs) if version > 1 else {1: self.terms(costs, "costs")},
+                prefill=self.linear(costs, "prefill", "costs.prefill"),
+                swap_out=self.linear(costs, "swap_out", "costs.swap_out"),
+                swap_in=self.linear(costs, "swap_in", "costs.swap_in"),
+                swap_ways=self.swap_ways(costs) if version > 1 else {},
             ),
             fits=self.mapping(document, "fits", "fits"),
             stamp=self.mapping(document, "stamp", "stamp"),
@@ -233,18 +282,41 @@ class _Reader:
             raise self.fail(name, f"{value} is not between {least} and {MAX_NS} ns")
         return value
 
-    def linear(self, costs: Mapping[str, Any], key: str) -> Linear:
-        term = self.mapping(costs, key, f"costs.{key}")
-        parts = (self.integer(term, k, f"costs.{key}.{k}") for k in ("base_ns", "per_token_ns"))
-        return Linear(*parts)
+    def linear(self, parent: Mapping[str, Any], key: str, name: str) -> Linear:
+        term = self.mapping(parent, key, name)
+        return Linear(*(self.integer(term, k, f"{name}.{k}") for k in ("base_ns", "per_token_ns")))
 
-    def widths(self, costs: Mapping[str, Any]) -> dict[int, int]:
-        term = self.mapping(costs, "verify_base_ns", "costs.verify_base_ns")
+    def table(self, parent: Mapping[str, Any], key: str, name: str, what: str) -> dict[int, str]:
+        """An object's keys, which must be positive integers, in order: the number and the key."""
+        term = self.mapping(parent, key, name)
         if not term:
-            raise self.fail("costs.verify_base_ns", "needs at least one width")
-        table = {}
-        for key in term:
-            if not (key.isascii() and key.isdecimal() and 1 <= int(key[:9]) <= 100_000 and len(key) <= 6):
-                raise self.fail("costs.verify_base_ns", f"width {key[:20]!r} is not an integer from 1 to 100000")
-            table[int(key)] = self.integer(term, key, f"costs.verify_base_ns.{key}", least=1)
-        return dict(sorted(table.items()))
+            raise self.fail(name, f"needs at least one {what}")
+        for k in term:
+            if not (k.isascii() and k.isdecimal() and len(k) <= 6 and 1 <= int(k) <= 100_000 and str(int(k)) == k):
+                raise self.fail(name, f"{what} {k[:20]!r} is not an integer from 1 to 100000")
+        return {int(k): k for k in sorted(term, key=int)}
+
+    def rounds(self, costs: Mapping[str, Any]) -> dict[int, RoundTerms]:
+        keys = self.table(costs, "rounds", "costs.rounds", "batch size")
+        if 1 not in keys:
+            raise self.fail("costs.rounds", "needs batch size 1")
+        return {b: self.terms(self.mapping(costs["rounds"], k, f"costs.rounds.{k}"), f"costs.rounds.{k}")
+                for b, k in keys.items()}  # fmt: skip
+
+    def terms(self, parent: Mapping[str, Any], name: str) -> RoundTerms:
+        widths = self.table(parent, "verify_base_ns", f"{name}.verify_base_ns", "width")
+        table = parent.get("verify_base_ns", {})
+        return RoundTerms(
+            draft_step=self.linear(parent, "draft_step", f"{name}.draft_step"),
+            verify_base_ns={w: self.integer(table, k, f"{name}.verify_base_ns.{k}", 1) for w, k in widths.items()},
+            verify_per_token_ns=self.integer(parent, "verify_per_token_ns", f"{name}.verify_per_token_ns"),
+            host_ns=self.integer(parent, "host_ns", f"{name}.host_ns"),
+        )
+
+    def swap_ways(self, costs: Mapping[str, Any]) -> dict[str, Swap]:
+        ways = self.mapping(costs, "swap_ways", "costs.swap_ways")
+        return {
+            way: Swap(*(self.linear(self.mapping(ways, way, f"costs.swap_ways.{way}"), k, f"costs.swap_ways.{way}.{k}")
+                        for k in ("out", "back")))
+            for way in ways
+        }  # fmt: skip

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces.errors import FormatError
-from traces.profile import Costs, Linear, Profile
+from traces.profile import Costs, Linear, Profile, RoundTerms
 from traces.trace import Trace, trace_from_rounds
 
 
@@ -217,10 +217,7 @@ def fit_wall_times(trace: Trace, wall_s: NDArray[np.float64]) -> Profile:
     error = np.abs(design @ [per_round, per_token] / wall_s - 1)
     zero = Linear(0, 0)
     costs = Costs(
-        draft_step=Linear(round(per_token * 1e9), 0),
-        verify_base_ns={1: max(1, round(per_round * 1e9))},
-        verify_per_token_ns=0,
-        host_ns=0,
+        rounds={1: RoundTerms(Linear(round(per_token * 1e9), 0), {1: max(1, round(per_round * 1e9))}, 0, 0)},
         prefill=zero,
         swap_out=zero,
         swap_in=zero,

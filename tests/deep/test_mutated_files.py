@@ -76,7 +76,7 @@ def test_a_damaged_profile_loads_whole_or_is_refused(tmp_path, seed):
         except FormatError as error:
             assert str(path) in str(error)
         else:
-            assert profile.round_cost(4, 1_000) >= 1
+            assert profile.round_cost()(4, 1_000) >= 1
 
 
 def _changed(document, rng):

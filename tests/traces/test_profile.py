@@ -1,5 +1,6 @@
 """Profiles: integer costs, and files that are refused by field."""
 
+import dataclasses
 import json
 
 import pytest
@@ -7,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.builders import profiles, rows
-from traces import FormatError, Profile, load_profile, price, save_profile, trace_from_rounds
+from traces import (
+    Costs,
+    FormatError,
+    Linear,
+    Profile,
+    RoundTerms,
+    load_profile,
+    price,
+    save_profile,
+    trace_from_rounds,
+)
 
 
 @settings(max_examples=50)
@@ -25,7 +36,7 @@ def test_a_priced_trace_is_the_sum_of_its_rounds_one_by_one(profile, some):
     for i, record in enumerate(some):
         context, spent = record["prompt_tokens"], 0
         for n, accepted in zip(record["drafted"], record["accepted"], strict=True):
-            c = profile.costs
+            c = profile.costs.rounds[1]
             spent += n * (c.draft_step.base_ns + c.draft_step.per_token_ns * context)
             spent += c.verify_ns(n + 1) + c.verify_per_token_ns * context + c.host_ns
             context += accepted + 1
@@ -37,13 +48,13 @@ def test_a_priced_trace_is_the_sum_of_its_rounds_one_by_one(profile, some):
 
 def test_widths_between_measured_ones_lie_on_the_line_between_them():
     profile = Profile.constant(draft_ms=1, verify_ms=10)
-    costs = profile.costs.__class__(**{**vars(profile.costs), "verify_base_ns": {2: 100, 4: 140, 8: 160}})
+    costs = dataclasses.replace(profile.costs.rounds[1], verify_base_ns={2: 100, 4: 140, 8: 160})
     assert [costs.verify_ns(w) for w in (1, 2, 3, 4, 6, 8, 12)] == [100, 100, 120, 140, 150, 160, 180]
 
 
 def test_a_wider_pass_never_costs_less_than_the_widest_measured():
     profile = Profile.constant(draft_ms=1, verify_ms=10)
-    costs = profile.costs.__class__(**{**vars(profile.costs), "verify_base_ns": {1: 100, 5: 90}})
+    costs = dataclasses.replace(profile.costs.rounds[1], verify_base_ns={1: 100, 5: 90})
     assert costs.verify_ns(50) == 90
 
 
@@ -58,19 +69,24 @@ def test_impossible_times_by_hand_are_refused(bad):
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (("lapsd_profile",), 2, "version 2, this lapsd reads version 1"),
+        (("lapsd_profile",), 3, "version 3, this lapsd reads versions 1 and 2"),
         (("kind",), "guessed", "field 'kind': 'guessed' is none of measured, wall_time_fit, by_hand"),
         (("weights",), None, "field 'weights': None is none of"),
         (("costs",), [], "field 'costs': not a JSON object"),
         (("costs", "prefill"), None, "field 'costs.prefill': not a JSON object"),
         (("costs", "prefill", "base_ns"), 1.5, "field 'costs.prefill.base_ns': 1.5 is not an integer"),
-        (("costs", "host_ns"), -1, "field 'costs.host_ns': -1 is not between 0 and"),
-        (("costs", "host_ns"), True, "field 'costs.host_ns': True is not an integer"),
-        (("costs", "host_ns"), 10**16, "is not between 0 and"),
-        (("costs", "verify_base_ns"), {}, "needs at least one width"),
-        (("costs", "verify_base_ns"), {"x": 1}, "width 'x' is not an integer"),
-        (("costs", "verify_base_ns"), {"0": 1}, "width '0' is not an integer from 1"),
-        (("costs", "verify_base_ns"), {"1": 0}, "0 is not between 1 and"),
+        (("costs", "rounds"), {}, "field 'costs.rounds': needs at least one batch size"),
+        (("costs", "rounds"), {"2": {}}, "field 'costs.rounds': needs batch size 1"),
+        (("costs", "rounds", "x"), {}, "batch size 'x' is not an integer"),
+        (("costs", "rounds", "01"), {}, "batch size '01' is not an integer"),
+        (("costs", "rounds", "1", "host_ns"), -1, "field 'costs.rounds.1.host_ns': -1 is not between 0 and"),
+        (("costs", "rounds", "1", "host_ns"), True, "field 'costs.rounds.1.host_ns': True is not an integer"),
+        (("costs", "rounds", "1", "host_ns"), 10**16, "is not between 0 and"),
+        (("costs", "rounds", "1", "verify_base_ns"), {}, "needs at least one width"),
+        (("costs", "rounds", "1", "verify_base_ns"), {"x": 1}, "width 'x' is not an integer"),
+        (("costs", "rounds", "1", "verify_base_ns"), {"0": 1}, "width '0' is not an integer from 1"),
+        (("costs", "rounds", "1", "verify_base_ns"), {"1": 0}, "0 is not between 1 and"),
+        (("costs", "swap_ways"), {"pinned": {}}, "field 'costs.swap_ways.pinned.out': missing"),
         (("stamp",), 3, "field 'stamp': not a JSON object"),
     ],
 )
@@ -95,3 +111,28 @@ def test_what_is_no_profile_is_refused(tmp_path, content):
     path.write_text(content)
     with pytest.raises(FormatError, match="profile"):
         load_profile(path)
+
+
+def test_a_profile_of_version_1_is_read_as_batch_size_1(tmp_path):
+    path = tmp_path / "old.json"
+    linear = {"base_ns": 5, "per_token_ns": 1}
+    costs = {"draft_step": linear, "verify_base_ns": {"1": 7, "5": 9}, "verify_per_token_ns": 2, "host_ns": 3}
+    costs |= {"prefill": linear, "swap_out": linear, "swap_in": linear}
+    document = {"lapsd_profile": 1, "kind": "measured", "weights": "unknown", "costs": costs, "fits": {}, "stamp": {}}
+    path.write_text(json.dumps(document))
+    cost = load_profile(path).round_cost()
+    assert cost(4, 10) == 4 * (5 + 10) + 9 + 2 * 10 + 3
+
+
+def test_batch_sizes_between_measured_ones_lie_on_the_line_and_others_are_refused():
+    one = RoundTerms(Linear(10, 1), {1: 100, 5: 200}, 2, 7)
+    four = RoundTerms(Linear(20, 2), {1: 400, 5: 700}, 4, 9)
+    profile = dataclasses.replace(
+        Profile.constant(draft_ms=1, verify_ms=1), costs=Costs({1: one, 4: four}, *[Linear(0, 0)] * 3)
+    )
+    ends = [4 * 10 + 200 + 7, 4 * 20 + 700 + 9]
+    assert [profile.round_cost(b).base_ns(4) for b in (1, 4)] == ends
+    assert profile.round_cost(3).base_ns(4) == ends[0] + (ends[1] - ends[0]) * 2 // 3
+    assert profile.round_cost(2).per_token_ns(4) == 6 + (12 - 6) // 3
+    with pytest.raises(ValueError, match=r"batch size 5: the profile covers 1 to 4 \(measured: 1, 4\)"):
+        profile.round_cost(5)

@@ -60,7 +60,7 @@ def test_known_costs_are_found_in_wall_times(tmp_path):
         answers.append(answer(i, (lengths,), wall_time=[wall], turns=["x"]))
     profile = import_spec_bench(written(tmp_path, *answers), draft_schedule="constant:4").profile
     # with a constant draft length only the sum of both terms can be known
-    assert profile.round_cost(4, 100) == pytest.approx(28_000_000, rel=1e-3)
+    assert profile.round_cost()(4, 100) == pytest.approx(28_000_000, rel=1e-3)
     assert profile.kind == "wall_time_fit"
 
 
