@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 
 class BufferLayer(DynamicLayer):
@@ -53,7 +53,13 @@ def rollback(cache: Cache, length: int) -> None:
 
 
 def unsupported_layers(config: Any) -> list[str]:
-    """Names of layer caches in a model of `config` that keep something else than all tokens' keys and values."""
+    """Names of layer caches in a model of `config` that keep something else than all tokens' keys and values.
+
+    A sliding window as long as the context keeps all tokens.
+    """
     with torch.device("meta"):
         layers = DynamicCache(config=config).layers
-    return sorted({type(layer).__name__ for layer in layers if type(layer) is not DynamicLayer})
+    window = getattr(config, "sliding_window", None) or 0
+    covers = window >= getattr(config, "max_position_embeddings", 2**62)
+    kept = {DynamicLayer, DynamicSlidingWindowLayer} if covers else {DynamicLayer}
+    return sorted({type(layer).__name__ for layer in layers if type(layer) not in kept})

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from calibrate.acceptance import Verdict, accept_greedy, accept_sampled, draw, probabilities
+from calibrate.device_round import DeviceRounds, bucket_for
+from calibrate.lean import LeanEngine
 from calibrate.models import Pair
 
 
@@ -93,20 +95,26 @@ class Decoder:
         self._ids = list(prompt)
         start = clock(self._pair.device)
         if len(prompt) > 1:
-            self.target.forward(prompt[:-1])
-            self.draft.forward(prompt[:-1])
+            self.target.extend(prompt[:-1])
+            self.draft.extend(prompt[:-1])
         return clock(self._pair.device) - start
 
     @torch.inference_mode()
-    def round(self) -> tuple[list[int], tuple[int, int, int]]:
-        """One round: the accepted tokens and the target's own, and the ns of drafting, verifying and in all."""
+    def round(self, force: int | None = None) -> tuple[list[int], tuple[int, int, int]]:
+        """One round: the accepted tokens and the target's own, and the ns of drafting, verifying and in all.
+
+        `force`: accept so many drafted tokens whatever the target says.
+        """
         device = self._pair.device
         start = clock(device)
         drafted, draft_probabilities = self._propose()
         proposed = clock(device)
         logits = self.target.forward([self._ids[-1], *drafted])
         verified = clock(device)
-        verdict = self._judge(drafted, draft_probabilities, logits)
+        if force is None:
+            verdict = self._judge(drafted, draft_probabilities, logits)
+        else:
+            verdict = Verdict(force, int(logits[force].argmax()))
         emitted = [*drafted[: verdict.accepted], verdict.token]
         self._ids += emitted
         # the token emitted last is in neither cache; after a full acceptance the draft also lacks the one before
@@ -136,6 +144,59 @@ class Decoder:
         return accept_sampled(drafted, torch.stack(distributions), target, self._uniforms.draw(self._n + 1))
 
 
+class DeviceDecoder:
+    """The same as `Decoder`, in rounds that stay on the device; for prompts of at least two tokens."""
+
+    def __init__(self, rounds: DeviceRounds, sampling: Sampling, request: int = 0) -> None:
+        self._rounds, self._temperature = rounds, sampling.temperature
+        self._uniforms = sampling.uniforms(request)
+        self._position = 0  # of the last token
+
+    def prefill(self, prompt: list[int]) -> int:
+        device = self._rounds.device
+        ids = torch.tensor([prompt], device=device)
+        start = clock(device)
+        self._rounds.prefill(ids[:, :-1])
+        spent = clock(device) - start
+        self._position = len(prompt) - 1
+        self._rounds.place(ids[:, -2:], torch.tensor([self._position]))
+        return spent
+
+    def round(self, force: int | None = None) -> tuple[list[int], tuple[int, int, int]]:
+        n = self._rounds.n
+        start = time.perf_counter_ns()
+        uniforms = [*self._uniforms.draw(n), *self._uniforms.draw(n + 1)] if self._temperature else None
+        verdict = self._rounds.round(self._position, uniforms, force=-1 if force is None else force)
+        *drafted, accepted, token = verdict[0].tolist()  # the one wait of a round
+        total = time.perf_counter_ns() - start
+        self._position += accepted + 1
+        times = self._rounds.times()
+        return [*drafted[:accepted], token], (times.draft_ns, times.verify_ns, total)
+
+
+def make_decoder(
+    pair: Pair, n: int, sampling: Sampling, capacity: int, request: int = 0, *, on_device: bool | None = None
+) -> Decoder | DeviceDecoder:
+    """The decoder for a sequence of `capacity` tokens: on a GPU, lean engines keep their rounds there.
+
+    Parameters
+    ----------
+    on_device : None: where it pays.
+    """
+    lean = all(isinstance(e, LeanEngine) for e in (pair.target_engine, pair.draft_engine))
+    if on_device is None:
+        on_device = lean and pair.device.type == "cuda"
+    if not on_device:
+        return Decoder(pair, n, sampling, capacity, request)
+    key = (n, sampling.temperature)
+    rounds = pair.workspace.get(key)
+    if rounds is None or rounds.capacity < capacity:
+        pair.workspace.clear()  # graphs and buffers are large: one set at a time
+        rounds = DeviceRounds(pair, n, capacity=bucket_for(capacity, 2**62), temperature=sampling.temperature)
+        pair.workspace[key] = rounds
+    return DeviceDecoder(rounds, sampling, request)
+
+
 def generate(
     pair: Pair, prompt: list[int], *, n: int, max_new_tokens: int, sampling: Sampling, request: int = 0
 ) -> Generation:
@@ -158,7 +219,8 @@ def generate(
             f"a prompt of {len(prompt)} tokens with {max_new_tokens} new and {n + 1} look-ahead tokens needs a "
             f"context of {need}: the models have {pair.context}"
         )
-    decoder = Decoder(pair, n, sampling, need, request)
+    # a prompt of one token has no last two
+    decoder = make_decoder(pair, n, sampling, need, request, on_device=None if len(prompt) > 1 else False)
     generation = Generation(len(prompt), decoder.prefill(prompt))
     stopped = False
     while not stopped and len(generation.tokens) < max_new_tokens:

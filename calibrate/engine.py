@@ -23,6 +23,10 @@ class Sequence(Protocol):
         """Append `tokens`; logits after each of them, (len(tokens), vocabulary)."""
         ...
 
+    def extend(self, tokens: list[int]) -> None:
+        """Append `tokens`, without their logits."""
+        ...
+
     def rollback(self, length: int) -> None:
         """Forget all but the first `length` tokens."""
         ...
@@ -69,6 +73,11 @@ class HFSequence:
         logits: Tensor = out.logits[0, :, : self._vocabulary]
         return logits
 
+    def extend(self, tokens: list[int]) -> None:
+        ids = torch.tensor([tokens], device=self._model.device)
+        self._model.base_model(input_ids=ids, past_key_values=self.cache, use_cache=True)
+        self.length += len(tokens)
+
     def rollback(self, length: int) -> None:
         if length < self.length:
             rollback(self.cache, length)
@@ -79,6 +88,13 @@ class HFSequence:
 
 
 PROBE_TOKENS = 12
+
+
+@torch.inference_mode()
+def logits_are_finite(model: Any, vocabulary: int) -> bool:
+    """Whether a model's own forward gives numbers for a probe."""
+    probe = torch.tensor([[(7919 * i + 11) % vocabulary for i in range(PROBE_TOKENS)]], device=model.device)
+    return bool(torch.isfinite(model(input_ids=probe, use_cache=False).logits[..., :vocabulary]).all())
 
 
 @torch.inference_mode()

@@ -63,7 +63,14 @@ class Product:
         self.weight, self.bias = weight, bias
         self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, self.TYPICAL_ROWS) if pack else None
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        """The product, and `added` to it where given."""
+        if added is not None and self._packed is None and self.bias is None:
+            return torch.addmm(added, x, self.weight.t())
+        product = self._product(x)
+        return product if added is None else product + added
+
+    def _product(self, x: Tensor) -> Tensor:
         if self._packed is None or (x.shape[0] == 1 and self.weight.numel() < self.SMALL):
             return functional.linear(x, self.weight, self.bias)
         product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "none", [], "")
@@ -117,6 +124,8 @@ class LeanEngine:
         with torch.inference_mode():
             cos, sin = model.model.rotary_emb(self.embedding[:1, None], positions)
         self.cos, self.sin = cos[0].clone(), sin[0].clone()  # (positions, size)
+        # x·cos + (halves of x swapped)·signed_sin is the same rotation in fewer operations
+        self.signed_sin = torch.cat([-self.sin[:, : self.size // 2], self.sin[:, self.size // 2 :]], dim=-1)
 
     @staticmethod
     def _layer(module: Any, pack: bool) -> Layer:
@@ -144,6 +153,13 @@ class LeanSequence:
         self.length = 0
 
     def forward(self, tokens: list[int]) -> Tensor:
+        return self._engine.head(norm(self._layers(tokens), self._engine.norm, self._engine.epsilon))
+
+    def extend(self, tokens: list[int]) -> None:
+        self._layers(tokens)
+
+    def _layers(self, tokens: list[int]) -> Tensor:
+        """Append `tokens`; the last layer's output, (w, H)."""
         engine, width, start = self._engine, len(tokens), self.length
         end = start + width
         assert end <= self._buffer.shape[3], f"{end} tokens in a KV cache of {self._buffer.shape[3]}"
@@ -152,11 +168,11 @@ class LeanSequence:
         mask = self._mask(width, start)
         for layer, (keys, values) in zip(engine.layers, self._buffer, strict=True):
             x = x + self._attention(layer, x, keys, values, cos, sin, mask)
-            hidden = _norm(x, layer.norm_2, engine.epsilon)
+            hidden = norm(x, layer.norm_2, engine.epsilon)
             gate, up = layer.gate_up(hidden).chunk(2, dim=-1)
             x = x + layer.down(functional.silu(gate) * up)
         self.length = end
-        return engine.head(_norm(x, engine.norm, engine.epsilon))
+        return x
 
     def _mask(self, width: int, start: int) -> Tensor | None:
         """What each query row may attend to, (G·w, L); None where it may attend to all."""
@@ -171,7 +187,7 @@ class LeanSequence:
     ) -> Tensor:
         engine, width, start = self._engine, x.shape[0], self.length
         heads, kv_heads, size = engine.heads, engine.kv_heads, engine.size
-        hidden = _norm(x, layer.norm_1, engine.epsilon)
+        hidden = norm(x, layer.norm_1, engine.epsilon)
         qkv = layer.qkv(hidden).view(width, heads + 2 * kv_heads, size)
         rotated = _rotate(qkv[:, : heads + kv_heads], cos, sin)
         keys[:, start : start + width] = rotated[:, heads:].transpose(0, 1)
@@ -197,7 +213,7 @@ class LeanSequence:
         return [self._buffer[:, :, :, : self.length]]
 
 
-def _norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+def norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """Root-mean-square norm over the last dimension."""
     if x.dtype != torch.float64:
         return functional.rms_norm(x, x.shape[-1:], weight, epsilon)

@@ -5,8 +5,9 @@ is never asked of the hub. Knows nothing of decoding.
 """
 
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,11 +17,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from calibrate.cache import unsupported_layers
-from calibrate.engine import Engine, choose_engine
+from calibrate.engine import Engine, choose_engine, logits_are_finite
 from calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
+from calibrate.shapes import config_of, pair_of_shapes
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DEVICES = ("auto", "cpu", "cuda", "spread")  # spread: the target over all GPUs
 HUB_SECONDS = 2.0
+PROBE_TEXT = "The quick brown fox; 12 + 34 = 46?\n\tdef f(x):  return x**2  # naïve\n"
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Pair:
         Tokens that both models can attend to.
     target_engine, draft_engine : Engine
         What runs them.
+    workspace : dict
+        What decoders keep from one request to the next: buffers and graphs.
     """
 
     target: Any
@@ -51,10 +57,13 @@ class Pair:
     dtype: str
     target_engine: Engine
     draft_engine: Engine
+    workspace: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def weights(self) -> str:
-        """`reference` for the pair that ships, else `pretrained`."""
+        """`reference` for the pair that ships, `random` for one without weights, else `pretrained`."""
+        if self.tokenizer is None:
+            return "random"
         return "reference" if self.target_name == self.draft_name == "reference" else "pretrained"
 
 
@@ -66,10 +75,10 @@ def choose_device(name: str) -> torch.device:
     ValueError
         If the device is not there.
     """
-    if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device {name!r}: must be auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device cuda: torch sees no CUDA device here")
+    if name not in DEVICES:
+        raise ValueError(f"device {name!r}: must be {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
+    if name in ("cuda", "spread") and not torch.cuda.is_available():
+        raise ValueError(f"device {name}: torch sees no CUDA device here")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
@@ -87,38 +96,90 @@ def load_pair(target: str, draft: str, *, device: str = "auto", dtype: str = "au
     ValueError
         Naming the model: no such folder, no safetensors in it, an unreachable hub, unequal vocabularies.
     """
-    place = choose_device(device)
-    if dtype == "auto":
-        dtype = "float32" if place.type == "cpu" else "bfloat16"
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype {dtype!r}: must be auto, {', '.join(DTYPES)}")
+    place, dtype = choose_device(device), _dtype(dtype, device)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     target_folder, draft_folder = locate_pair(target, draft)
     tokenizer, draft_tokenizer = _tokenizer(target_folder, target), _tokenizer(draft_folder, draft)
     vocabulary = _shared_vocabulary(tokenizer, draft_tokenizer, target, draft)
-    models = [_model(folder, name, DTYPES[dtype], place)
-              for folder, name in ((target_folder, target), (draft_folder, draft))]  # fmt: skip
+    models = [_model(target_folder, target, DTYPES[dtype], place, spread=device == "spread"),
+              _model(draft_folder, draft, DTYPES[dtype], place)]  # fmt: skip
     for model, name in zip(models, (target, draft), strict=True):
         if model.config.vocab_size < vocabulary:
             raise ValueError(
                 f"model {name}: its vocabulary of {model.config.vocab_size} is smaller than the "
                 f"tokenizer's {vocabulary}"
             )
+    return _pair(
+        models, (target, draft), tokenizer, vocabulary, _stop_ids(models[0], tokenizer), place, dtype, engine
+    )
+
+
+def random_pair(shapes: str, *, device: str = "auto", dtype: str = "auto", engine: str = "auto") -> Pair:
+    """A pair of architectures with random weights, built on the device: for times, not for tokens.
+
+    Parameters
+    ----------
+    shapes : `target+draft`, each a name of `calibrate.shapes.SHAPES` or a path of a config.json.
+
+    Raises
+    ------
+    ValueError
+        If a shape is unknown, cannot be rolled back, does not fit into memory, or gives logits that are not finite.
+    """
+    place, dtype = choose_device(device), _dtype(dtype, device)
+    names = pair_of_shapes(shapes)
+    configs = [config_of(name) for name in names]
+    models = []
+    for config, name in zip(configs, names, strict=True):
+        _check_cache(config, name)
+        with _memory_told(name), torch.device(place):
+            # not `to_empty`: it would leave the rotary tables unwritten
+            models.append(AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype]).eval())
+    vocabulary = min(c.vocab_size for c in configs)
+    return _pair(models, names, None, vocabulary, frozenset(), place, dtype, engine)
+
+
+def _pair(
+    models: list[Any], names: tuple[str, str], tokenizer: Any, vocabulary: int, stop_ids: frozenset[int],
+    device: torch.device, dtype: str, engine: str,
+) -> Pair:  # fmt: skip
+    engines = []
+    for model, name in zip(models, names, strict=True):
+        with _memory_told(name):
+            if not logits_are_finite(model, vocabulary):
+                raise ValueError(f"model {name}: its logits are not finite in {dtype} (try another --dtype)")
+            engines.append(choose_engine(model, vocabulary, engine))
     return Pair(
         target=models[0],
         draft=models[1],
         tokenizer=tokenizer,
-        target_name=target,
-        draft_name=draft,
+        target_name=names[0],
+        draft_name=names[1],
         vocabulary=vocabulary,
-        stop_ids=_stop_ids(models[0], tokenizer),
+        stop_ids=stop_ids,
         context=min(getattr(m.config, "max_position_embeddings", 10**6) for m in models),
-        device=place,
+        device=device,
         dtype=dtype,
-        target_engine=choose_engine(models[0], vocabulary, engine),
-        draft_engine=choose_engine(models[1], vocabulary, engine),
+        target_engine=engines[0],
+        draft_engine=engines[1],
     )
+
+
+def _dtype(name: str, device: str) -> str:
+    if name == "auto":
+        return "float32" if choose_device(device).type == "cpu" else "bfloat16"
+    if name not in DTYPES:
+        raise ValueError(f"dtype {name!r}: must be auto, {', '.join(DTYPES)}")
+    return name
+
+
+@contextmanager
+def _memory_told(name: str) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ValueError(f"model {name}: does not fit into the memory of the GPU") from error
 
 
 def locate_pair(target: str, draft: str) -> tuple[str, str]:
@@ -196,18 +257,24 @@ def _tokenizer(folder: str, name: str) -> Any:
     return _loaded("tokenizer", name, lambda: AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
 
 
-def _model(folder: str, name: str, dtype: torch.dtype, device: torch.device) -> Any:
+def _model(folder: str, name: str, dtype: torch.dtype, device: torch.device, spread: bool = False) -> Any:
     config = _loaded("configuration", name, lambda: AutoConfig.from_pretrained(folder, trust_remote_code=False))
-    if unsupported := unsupported_layers(config):
-        raise ValueError(f"model {name}: its caches ({', '.join(unsupported)}) cannot be rolled back token by token")
+    _check_cache(config, name)
     model = _loaded(
         "weights",
         name,
         lambda: AutoModelForCausalLM.from_pretrained(
-            folder, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False
+            folder, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False,
+            device_map="auto" if spread else None,
         ),
-    )
-    return model.to(device).eval()
+    )  # fmt: skip
+    with _memory_told(name):
+        return model.eval() if spread else model.to(device).eval()
+
+
+def _check_cache(config: Any, name: str) -> None:
+    if unsupported := unsupported_layers(config):
+        raise ValueError(f"model {name}: its caches ({', '.join(unsupported)}) cannot be rolled back token by token")
 
 
 def _shared_vocabulary(tokenizer: Any, draft_tokenizer: Any, target: str, draft: str) -> int:
@@ -219,6 +286,12 @@ def _shared_vocabulary(tokenizer: Any, draft_tokenizer: Any, target: str, draft:
             f"draft {draft}: its vocabulary ({len(theirs)} tokens) differs from that of {target} ({len(ours)}) "
             f"in {different} entries: drafts would mean other words"
         )
+    for special in ("bos_token_id", "eos_token_id", "unk_token_id"):
+        a, b = getattr(tokenizer, special, None), getattr(draft_tokenizer, special, None)
+        if a != b:
+            raise ValueError(f"draft {draft}: its {special} is {b}, that of {target} is {a}")
+    if tokenizer(PROBE_TEXT)["input_ids"] != draft_tokenizer(PROBE_TEXT)["input_ids"]:
+        raise ValueError(f"draft {draft}: its tokenizer cuts a text into other tokens than that of {target}")
     return max(ours.values()) + 1
 
 

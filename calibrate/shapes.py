@@ -1,0 +1,75 @@
+"""Architectures by name, for timing without weights: how long a pass takes does not depend on what they are.
+
+From the models' published configurations. The positions of llama-68m are extended from 2,048 to its targets' 4,096,
+so that a pair can be timed over all of them; no pass gets slower or faster by it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, LlamaConfig, OPTConfig
+
+
+def _llama(hidden: int, layers: int, heads: int, intermediate: int, **more: Any) -> dict[str, Any]:
+    return {
+        "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
+        "num_key_value_heads": heads, "intermediate_size": intermediate, "vocab_size": 32_000,
+        "max_position_embeddings": 4_096, "tie_word_embeddings": False,
+    } | more  # fmt: skip
+
+
+def _opt(hidden: int, layers: int, heads: int, **more: Any) -> dict[str, Any]:
+    return {
+        "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads, "ffn_dim": 4 * hidden,
+        "vocab_size": 50_272, "max_position_embeddings": 2_048, "word_embed_proj_dim": hidden,
+    } | more  # fmt: skip
+
+
+SHAPES: dict[str, tuple[type[Any], dict[str, Any]]] = {
+    "llama-7b": (LlamaConfig, _llama(4_096, 32, 32, 11_008)),
+    "llama-13b": (LlamaConfig, _llama(5_120, 40, 40, 13_824)),
+    "llama-68m": (LlamaConfig, _llama(768, 2, 12, 3_072)),
+    "opt-13b": (OPTConfig, _opt(5_120, 40, 40)),
+    "opt-125m": (OPTConfig, _opt(768, 12, 12)),
+    # small enough for any test, with grouped heads
+    "tiny-target": (LlamaConfig, _llama(128, 3, 4, 256, num_key_value_heads=2, vocab_size=512)),
+    "tiny-draft": (LlamaConfig, _llama(64, 1, 2, 128, vocab_size=512)),
+}
+
+
+def pair_of_shapes(text: str) -> tuple[str, str]:
+    """Both names of `target+draft`.
+
+    Raises
+    ------
+    ValueError
+        If there are not two.
+    """
+    target, plus, draft = text.partition("+")
+    if not (target and plus and draft) or "+" in draft:
+        raise ValueError(
+            f"random weights {text!r}: must be TARGET+DRAFT, each of {', '.join(SHAPES)} or a config.json"
+        )
+    return target, draft
+
+
+def config_of(name: str) -> Any:
+    """The configuration of a shape by name, or from a config.json (or the folder that holds it).
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if name in SHAPES:
+        kind, values = SHAPES[name]
+        return kind(**values, bos_token_id=None, eos_token_id=None, pad_token_id=None)
+    path = Path(name).expanduser()
+    path = path / "config.json" if path.is_dir() else path
+    if not path.is_file():
+        raise ValueError(f"random weights {name!r}: none of {', '.join(SHAPES)}, and no such file")
+    try:
+        return AutoConfig.from_pretrained(path, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise ValueError(f"random weights {name}: not a model configuration ({reason})") from error
