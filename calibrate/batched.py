@@ -35,12 +35,19 @@ class Batch(Protocol):
         ...
 
 
-def batch_of(engine: Engine, rows: int, capacity: int) -> Batch:
-    """`rows` empty sequences of up to `capacity` tokens of an engine's model."""
+def batch_of(engine: Engine, rows: int, capacity: int, buffer: Tensor | None = None) -> Batch:
+    """`rows` empty sequences of up to `capacity` tokens of an engine's model, in (the start of) `buffer` if given."""
     if isinstance(engine, LeanEngine):
-        return LeanBatch(engine, rows, capacity)
+        return LeanBatch(engine, rows, capacity, buffer=buffer)
     assert isinstance(engine, HFEngine)
     return HFBatch(engine, rows, capacity)
+
+
+def new_buffer(engine: LeanEngine, rows: int, capacity: int) -> Tensor:
+    """Keys and values of all layers, (layers, 2, rows, kv heads, capacity, size)."""
+    shape = (len(engine.layers), 2, rows, engine.kv_heads, capacity, engine.size)
+    # zeros: masked slots are multiplied by 0, which only finite values survive
+    return torch.zeros(shape, dtype=engine.embedding.dtype, device=engine.embedding.device)
 
 
 class LeanBatch:
@@ -52,11 +59,12 @@ class LeanBatch:
         blocks to run at once where a batch of few rows leaves a GPU idle. The bucket must be a multiple of it.
     """
 
-    def __init__(self, engine: LeanEngine, rows: int, capacity: int, splits: int = 1) -> None:
+    def __init__(
+        self, engine: LeanEngine, rows: int, capacity: int, splits: int = 1, buffer: Tensor | None = None
+    ) -> None:
         self._engine, self.splits = engine, splits
-        shape = (len(engine.layers), 2, rows, engine.kv_heads, capacity, engine.size)
-        # zeros: masked slots are multiplied by 0, which only finite values survive
-        self.buffer = torch.zeros(shape, dtype=engine.embedding.dtype, device=engine.embedding.device)
+        buffer = new_buffer(engine, rows, capacity) if buffer is None else buffer
+        self.buffer = buffer[:, :, :rows, :, :capacity]
         self._row = torch.arange(rows, device=engine.embedding.device)[:, None]
 
     def forward(self, tokens: Tensor, positions: Tensor, bucket: int) -> Tensor:

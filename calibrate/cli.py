@@ -5,20 +5,24 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from calibrate.cells import BATCHES
 from calibrate.decode import Sampling
-from calibrate.models import choose_device, load_pair, locate_pair
+from calibrate.journal import JOURNAL, Journal, identity
+from calibrate.models import Pair, choose_device, load_pair, locate_pair, random_pair
 from calibrate.prompts import PROMPT_SETS, Prompt, bundled_prompts, read_prompts
-from calibrate.record import Calibration, Settings, calibrate, tokenize
-from traces import save_profile, save_trace
-from traces.errors import run_command
+from calibrate.record import Calibration, Settings, Tokenized, calibrate, in_order, tokenize
+from calibrate.shapes import SHAPES
+from traces import Trace, save_profile, save_trace
+from traces.errors import DONE, INCOMPLETE, run_command
 from traces.files import make_writable_folder, write_whole
 
 DEFAULT_TEMPERATURE = 0.7
-FILES = ("trace.parquet", "profile.json", "rounds.parquet")
+OTHER_FILES = ("profile.json", "rounds.parquet", "samples.parquet")
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -29,6 +33,12 @@ def command(
         str, typer.Option(help="The large model: 'reference', a folder, or a name on the hub.")
     ] = "reference",
     draft: Annotated[str, typer.Option(help="The small model, with the same tokenizer.")] = "reference",
+    random_weights: Annotated[
+        str | None,
+        typer.Option(
+            help=f"TARGET+DRAFT: time architectures without weights; each of {', '.join(SHAPES)}, or a config.json."
+        ),
+    ] = None,
     prompts: Annotated[
         list[str] | None,
         typer.Option(
@@ -36,41 +46,82 @@ def command(
         ),
     ] = None,
     field: Annotated[str, typer.Option(help="The key of the text in a prompts file's lines.")] = "prompt",
+    chat: Annotated[bool, typer.Option("--chat", help="Put prompts into the target's chat template.")] = False,
     requests: Annotated[int, typer.Option(help="Requests of each prompt set.")] = 40,
-    draft_tokens: Annotated[int, typer.Option(help="Tokens the draft proposes a round (n).")] = 4,
+    draft_tokens: Annotated[
+        str, typer.Option(help="Tokens the draft proposes a round (n); several, as in 4,1,8, make a trace each.")
+    ] = "4",
     max_new_tokens: Annotated[int, typer.Option(help="Cap of an output's length.")] = 512,
     greedy: Annotated[
         bool, typer.Option("--greedy", help="Always take the most likely token (temperature 0).")
     ] = False,
     temperature: Annotated[float | None, typer.Option(help="Of sampling [default: 0.7].")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    batches: Annotated[str, typer.Option(help="Batch sizes to time rounds at.")] = ",".join(map(str, BATCHES)),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or spread: the target over all GPUs.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")] = "auto",
     engine: Annotated[str, typer.Option(help="auto, lean (LLaMA-like models) or hf (transformers' own).")] = "auto",
     seed: Annotated[int, typer.Option(help="Of the prompts' order and of sampling.")] = 0,
-    out: Annotated[Path, typer.Option(help=f"Folder for {', '.join(FILES)}.")] = Path("calibration"),
+    out: Annotated[Path, typer.Option(help="Folder for trace.parquet, profile.json and the raw timings.")] = Path(
+        "calibration"
+    ),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a calibration that is there.")] = False,
-) -> None:
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with one that was interrupted.")] = False,
+) -> int:
     """Decode real prompts speculatively and record what rounds accept and cost."""
     if greedy and temperature:
         raise ValueError(f"--temperature {temperature} and --greedy: give one of them")
+    if overwrite and resume:
+        raise ValueError("--overwrite and --resume: give one of them")
     if seed < 0:
         raise ValueError(f"--seed {seed}: must be at least 0")
     sampling = Sampling(0.0 if greedy else DEFAULT_TEMPERATURE if temperature is None else temperature, seed)
-    settings = Settings(draft_tokens, max_new_tokens, requests, sampling)
-    _claim(out, overwrite)
+    settings = Settings(
+        _numbers(draft_tokens, "--draft-tokens"), max_new_tokens, requests, sampling, _numbers(batches, "--batches")
+    )
+    _claim(out, overwrite, resume)
     choose_device(device)
+    if random_weights is not None:
+        if prompts or chat or resume or (target, draft) != ("reference", "reference"):
+            raise ValueError("--random-weights: goes with no --target, --draft, --prompts, --chat or --resume")
+        pair = random_pair(random_weights, device=device, dtype=dtype, engine=engine)
+        return _finish(_calibrated(pair, [], settings, None), out)
     locate_pair(target, draft)
     sets = [_prompts(name, field, seed) for name in prompts or list(PROMPT_SETS)]
     pair = load_pair(target, draft, device=device, dtype=dtype, engine=engine)
-    tokenized = [tokenize(pair, found, settings, leave_out=bundled) for bundled, found in sets]
+    order = in_order([tokenize(pair, found, settings, leave_out=bundled, chat=chat) for bundled, found in sets])
+    journal = Journal(out, identity(pair, order, settings.described | {"requests": len(order)}), resume=resume)
+    try:
+        result = _calibrated(pair, order, settings, journal)
+    except (KeyboardInterrupt, torch.OutOfMemoryError) as error:
+        what = "interrupted" if isinstance(error, KeyboardInterrupt) else "out of GPU memory"
+        total = len(order) * len(settings.draft_tokens)
+        print(
+            f"lapsd calibrate: {what}: {len(journal.records)} of {total} requests are kept in {journal.path}; "
+            "--resume goes on", file=sys.stderr,
+        )  # fmt: skip
+        return INCOMPLETE
+    finally:
+        journal.close()
+    code = _finish(result, out)
+    if code == DONE:
+        journal.remove()
+    return code
+
+
+def _numbers(text: str, option: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"{option} {text!r}: must be whole numbers with commas between them") from None
+
+
+def _calibrated(pair: Pair, order: list[Tokenized], settings: Settings, journal: Journal | None) -> Calibration:
     with _progress() as bar:
         task = bar.add_task("starting", total=None)
-        result = calibrate(
-            pair, tokenized, settings, command=_typed(),
+        return calibrate(
+            pair, order, settings, log=journal, command=_typed(),
             progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
         )  # fmt: skip
-    _write(result, out)
-    _report(result, out)
 
 
 def _prompts(name: str, field: str, seed: int) -> tuple[bool, list[Prompt]]:
@@ -80,11 +131,16 @@ def _prompts(name: str, field: str, seed: int) -> tuple[bool, list[Prompt]]:
     return False, read_prompts(name, field)
 
 
-def _claim(out: Path, overwrite: bool) -> None:
+def _claim(out: Path, overwrite: bool, resume: bool) -> None:
     """See that the folder is free and can be written before hours of work."""
     make_writable_folder(out)
-    taken = [name for name in FILES if (out / name).exists()]
-    if taken and not overwrite:
+    taken = [p.name for p in sorted(out.glob("trace*.parquet"))] + [n for n in OTHER_FILES if (out / n).exists()]
+    unfinished = (out / JOURNAL).exists()
+    if resume and not unfinished:
+        raise ValueError(f"{out}: holds no {JOURNAL}, so there is nothing to resume")
+    if unfinished and not (overwrite or resume):
+        raise ValueError(f"{out} holds an unfinished calibration: give --resume to go on with it or --overwrite")
+    if taken and not (overwrite or resume):
         raise ValueError(f"{out} holds {taken[0]} already: choose another --out or give --overwrite")
 
 
@@ -99,35 +155,67 @@ def _progress() -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _write(result: Calibration, out: Path) -> None:
-    """The trace goes first and comes last: a folder with a trace holds three files of one calibration."""
-    (out / "trace.parquet").unlink(missing_ok=True)
-    write_whole(out / "rounds.parquet", lambda path: result.rounds.to_parquet(path, index=False))
+def _finish(result: Calibration, out: Path) -> int:
+    """Write the files and say what is in them."""
+    write(result, out)
+    for n, name in _trace_names(result).items():
+        _report_trace(out / name, result.traces[n])
+    _report_profile(out / "profile.json", result)
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if result.complete:
+        return DONE
+    print(f"lapsd calibrate: interrupted: {out / 'profile.json'} is marked incomplete", file=sys.stderr)
+    return INCOMPLETE
+
+
+def _trace_names(result: Calibration) -> dict[int, str]:
+    """A file's name by draft length: one trace is simply `trace.parquet`."""
+    several = len(result.traces) > 1
+    return {n: f"trace-n{n}.parquet" if several else "trace.parquet" for n in result.traces}
+
+
+def write(result: Calibration, out: Path) -> None:
+    """The traces go first and come last: a folder with a trace holds files of one calibration."""
+    for old in out.glob("trace*.parquet"):
+        old.unlink()
+    (out / "rounds.parquet").unlink(missing_ok=True)
+    if result.rounds is not None:
+        rounds = result.rounds
+        write_whole(out / "rounds.parquet", lambda path: rounds.to_parquet(path, index=False, compression="zstd"))
+    write_whole(
+        out / "samples.parquet", lambda path: result.samples.to_parquet(path, index=False, compression="zstd")
+    )
     save_profile(result.profile, out / "profile.json")
-    save_trace(result.trace, out / "trace.parquet")
+    for n, name in _trace_names(result).items():
+        save_trace(result.traces[n], out / name)
 
 
-def _report(result: Calibration, out: Path) -> None:
-    trace, costs, fits = result.trace, result.profile.costs, result.profile.fits
-    n = int(trace.drafted[0])
+def _report_trace(path: Path, trace: Trace) -> None:
     rounds, tokens = int(trace.rounds.sum()), int(trace.output_tokens.sum())
     print(
-        f"{out / 'trace.parquet'}: {len(trace)} requests, {rounds} rounds, {tokens} tokens, "
+        f"{path}: {len(trace)} requests, {rounds} rounds, {tokens} tokens, "
         f"{tokens / rounds:.2f} tokens a round, acceptance {trace.accepted.sum() / trace.drafted.sum():.3f}"
     )
-    context = int(result.rounds["context"].median())
-    verify = costs.verify_ns(n + 1) + costs.verify_per_token_ns * context
+
+
+def _report_profile(path: Path, result: Calibration) -> None:
+    terms, fits, stamp = result.profile.costs.rounds[1], result.profile.fits, result.profile.stamp
+    n = stamp["draft_tokens"][0]
+    context = 512 if result.rounds is None else int(result.rounds["context"].median())
+    verify = terms.verify_ns(n + 1) + terms.verify_per_token_ns * context
+    fit = fits.get("round") or fits.get("grid", {})
+    closing = f", their time within {abs(fit['closure']):.1%}" if "closure" in fit else ""
     print(
-        f"{out / 'profile.json'}: at context {context} a draft step takes {costs.draft_step(context) / 1e6:.2f} ms, "
-        f"a verify pass {verify / 1e6:.2f} ms; rounds predicted within "
-        f"{fits['round']['median_error']:.1%} (median), their sum within {abs(fits['round']['total_error']):.1%}"
+        f"{path}: at context {context} a draft step takes {terms.draft_step(context) / 1e6:.2f} ms, "
+        f"a verify pass {verify / 1e6:.2f} ms; rounds predicted within {fit.get('median_error', 0):.1%} (median)"
+        f"{closing}; batch sizes {', '.join(map(str, result.profile.costs.rounds))}"
     )
-    check = result.profile.stamp.get("greedy_check")
-    if check and not check["exact"]:
-        told = f"a logit is {check['worst_regret']:.3g} short of the largest, tolerance {check['tolerance']:.3g}"
-        print(f"warning: an output is not the target's own greedy choice: {told}", file=sys.stderr)
-    if fits["round"]["median_error"] > 0.1:
-        print("warning: the fit misses rounds by more than 10 % (median): was the machine busy?", file=sys.stderr)
+    pays = stamp.get("speculation")
+    if pays:
+        row = max((r for r in pays["table"] if r["batch"] == 1), key=lambda r: r["tokens_per_s"])
+        best = f"{row['over_plain']:.2f} x plain decoding at its best, n = {row['draft_tokens']}"
+        print(f"speculation at batch size 1: {best}")
 
 
 def main(arguments: list[str] | None = None) -> int:

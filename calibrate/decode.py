@@ -80,8 +80,8 @@ class Decoder:
     """Speculative decoding of one sequence of up to `capacity` tokens with a pair."""
 
     def __init__(self, pair: Pair, n: int, sampling: Sampling, capacity: int, request: int = 0) -> None:
-        if n < 1:
-            raise ValueError(f"draft tokens {n}: must be at least 1")
+        if n < 0:
+            raise ValueError(f"draft tokens {n}: must be at least 0 (plain decoding)")
         self._pair, self._n, self._temperature = pair, n, sampling.temperature
         self._uniforms = sampling.uniforms(request)
         self.target = pair.target_engine.sequence(capacity)
@@ -141,36 +141,37 @@ class Decoder:
         if not self._temperature:
             return accept_greedy(drafted, logits)
         target = probabilities(logits, self._temperature)
-        return accept_sampled(drafted, torch.stack(distributions), target, self._uniforms.draw(self._n + 1))
+        proposed = torch.stack(distributions) if distributions else target[:0]
+        return accept_sampled(drafted, proposed, target, self._uniforms.draw(self._n + 1))
 
 
 class DeviceDecoder:
     """The same as `Decoder`, in rounds that stay on the device; for prompts of at least two tokens."""
 
     def __init__(self, rounds: DeviceRounds, sampling: Sampling, request: int = 0) -> None:
-        self._rounds, self._temperature = rounds, sampling.temperature
+        self.rounds, self._temperature = rounds, sampling.temperature
         self._uniforms = sampling.uniforms(request)
         self._position = 0  # of the last token
 
     def prefill(self, prompt: list[int]) -> int:
-        device = self._rounds.device
+        device = self.rounds.device
         ids = torch.tensor([prompt], device=device)
         start = clock(device)
-        self._rounds.prefill(ids[:, :-1])
+        self.rounds.prefill(ids[:, :-1])
         spent = clock(device) - start
         self._position = len(prompt) - 1
-        self._rounds.place(ids[:, -2:], torch.tensor([self._position]))
+        self.rounds.place(ids[:, -2:], torch.tensor([self._position]))
         return spent
 
     def round(self, force: int | None = None) -> tuple[list[int], tuple[int, int, int]]:
-        n = self._rounds.n
+        n = self.rounds.n
         start = time.perf_counter_ns()
         uniforms = [*self._uniforms.draw(n), *self._uniforms.draw(n + 1)] if self._temperature else None
-        verdict = self._rounds.round(self._position, uniforms, force=-1 if force is None else force)
+        verdict = self.rounds.round(self._position, uniforms, force=-1 if force is None else force)
         *drafted, accepted, token = verdict[0].tolist()  # the one wait of a round
         total = time.perf_counter_ns() - start
         self._position += accepted + 1
-        times = self._rounds.times()
+        times = self.rounds.times()
         return [*drafted[:accepted], token], (times.draft_ns, times.verify_ns, total)
 
 
@@ -192,7 +193,7 @@ def make_decoder(
     rounds = pair.workspace.get(key)
     if rounds is None or rounds.capacity < capacity:
         pair.workspace.clear()  # graphs and buffers are large: one set at a time
-        rounds = DeviceRounds(pair, n, capacity=bucket_for(capacity, 2**62), temperature=sampling.temperature)
+        rounds = DeviceRounds(pair, n, capacity=bucket_for(capacity), temperature=sampling.temperature)
         pair.workspace[key] = rounds
     return DeviceDecoder(rounds, sampling, request)
 

@@ -14,10 +14,11 @@ from calibrate.batched import LeanBatch, batch_of
 from calibrate.graphs import Captured, Marks, graph_pool
 from calibrate.models import Pair
 
-BUCKETS = tuple(128 * 2**i for i in range(12))
+# at most a quarter more slots than tokens, and few graphs: 128, 160, 192, 224, 256, 320, ...
+BUCKETS = tuple(32 * part * 2**power for power in range(14) for part in (4, 5, 6, 7))
 
 
-def bucket_for(tokens: int, most: int) -> int:
+def bucket_for(tokens: int, most: int = 2**62) -> int:
     """The smallest bucket that holds `tokens`, and never more than `most`."""
     return min(next(b for b in BUCKETS if b >= tokens), most)
 
@@ -39,18 +40,24 @@ class DeviceRounds:
     temperature : 0 is greedy.
     capture : whether to run captured graphs where there is a GPU; models outside the lean engine cannot.
     splits : of the target's attention (`calibrate.batched.LeanBatch`).
+    buffers : KV buffers of target and draft to use instead of new ones, at least as large.
     """
 
     def __init__(
         self, pair: Pair, n: int, rows: int = 1, *, capacity: int, temperature: float = 0.0, capture: bool = True,
-        splits: int = 1,
+        splits: int = 1, buffers: tuple[Tensor | None, Tensor | None] = (None, None),
     ) -> None:  # fmt: skip
         self.n, self.rows, self.capacity, self._temperature = n, rows, capacity, temperature
         self.device = pair.device
-        self.target, self.draft = (batch_of(e, rows, capacity) for e in (pair.target_engine, pair.draft_engine))
+        self.target = batch_of(pair.target_engine, rows, capacity, buffers[0])
+        self.draft = batch_of(pair.draft_engine, rows, capacity, buffers[1])
         if isinstance(self.target, LeanBatch):
             self.target.splits = splits
-        self._capture = capture and all(isinstance(m, LeanBatch) for m in (self.target, self.draft))
+        self._capture = (
+            capture
+            and self.device.type == "cuda"
+            and all(isinstance(m, LeanBatch) for m in (self.target, self.draft))
+        )
         self._last_two = torch.zeros(rows, 2, dtype=torch.int64, device=self.device)
         self._position = torch.ones(rows, dtype=torch.int64, device=self.device)  # of the last token
         self._drafted = torch.zeros(rows, n, dtype=torch.int64, device=self.device)
@@ -94,7 +101,9 @@ class DeviceRounds:
         -------
         (B, n + 2) on the device: the drafted tokens, how many are accepted, and the target's own token after them.
         """
-        bucket = bucket_for(longest + self.n + 1, self.capacity)
+        need = longest + self.n + 1
+        # without graphs there is nothing to share: what is needed, in whole cache lines
+        bucket = bucket_for(need, self.capacity) if self._capture else min(-(-need // 16) * 16, self.capacity)
         if uniforms is not None:
             # free to be written again: the last round has been read
             self._staged.copy_(torch.tensor(uniforms, dtype=torch.float64))

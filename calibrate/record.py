@@ -1,55 +1,87 @@
-"""A calibration: decode real prompts speculatively, time everything, and make a trace and a profile of it."""
+"""A calibration: decode real prompts speculatively, time everything, and make traces and a profile of it."""
 
 import itertools
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from calibrate import measure
+from calibrate.cells import BATCHES, WIDTHS, design, time_grid
 from calibrate.decode import Generation, Sampling, generate
 from calibrate.exactness import greedy_regret
-from calibrate.fit import errors, fit_linear
+from calibrate.floors import floors
+from calibrate.gpu_state import gpu_state, holds_back
+from calibrate.lengths import predict_lengths, prompt_embeddings
 from calibrate.models import Pair
+from calibrate.prefill import time_prefills
 from calibrate.prompts import Prompt
 from calibrate.replayable import replayable
 from calibrate.stamp import stamp
-from traces import Costs, Profile, Trace, trace_from_rounds
+from calibrate.swap import swap_during_decode, time_swaps
+from calibrate.terms import Timings, assemble, warnings_of
+from traces import Profile, Trace, speculation_pays, trace_from_rounds
 
 GREEDY_CHECKS = 6  # requests whose greedy output is held to the target's own
+CHECKED_RUNS = 6  # requests decoded at the best draft length, to see whether it is as fast as foretold
+SWAP_SIZES = (64, 128, 256, 512, 1_024, 2_048, 4_096)
+FLOOR_CONTEXTS = (128, 512, 2_048, 4_096)
+ROUND_COLUMNS = ("drafted", "accepted", "emitted", "context", "draft_ns", "verify_ns", "total_ns")
 Progress = Callable[[str, int, int], None]  # what is done now, how much of it, out of how much
+Tokenized = tuple[Prompt, list[int]]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a calibration runs; `requests` is per prompt set."""
+    """How a calibration runs; `requests` is per prompt set, and the first draft length is the one that is judged."""
 
-    draft_tokens: int = 4
+    draft_tokens: tuple[int, ...] = (4,)
     max_new_tokens: int = 512
     requests: int = 40
     sampling: Sampling = field(default_factory=Sampling)
+    batches: tuple[int, ...] = BATCHES
 
     def __post_init__(self) -> None:
-        bounds = {
-            "draft tokens": (self.draft_tokens, 1_000),
-            "max new tokens": (self.max_new_tokens, 2**15),
-            "requests": (self.requests, 10**7),
-        }
-        for name, (value, most) in bounds.items():
+        bounds = [("draft tokens", n, 1_000) for n in self.draft_tokens] + [
+            ("max new tokens", self.max_new_tokens, 2**15),
+            ("requests", self.requests, 10**7),
+            *(("batch size", b, 1_024) for b in self.batches),
+        ]
+        for name, value, most in bounds:
             if not 1 <= value <= most:
                 raise ValueError(f"{name} {value}: must be between 1 and {most}")
+        if not self.draft_tokens or len(set(self.draft_tokens)) < len(self.draft_tokens):
+            raise ValueError(f"draft tokens {self.draft_tokens}: must be different numbers, at least one")
 
     @property
     def described(self) -> dict[str, Any]:
         """As they stand in the files."""
         return {
-            "draft_tokens": self.draft_tokens,
+            "draft_tokens": list(self.draft_tokens),
             "max_new_tokens": self.max_new_tokens,
             "temperature": self.sampling.temperature,
             "seed": self.sampling.seed,
         }
+
+
+class Log(Protocol):
+    """Where records of requests go and stay: a `calibrate.journal.Journal`, or a plain list's worth of it."""
+
+    records: list[dict[str, Any]]
+
+    def append(self, record: dict[str, Any]) -> None: ...
+
+
+class MemoryLog:
+    """Records that last as long as the process."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+
+    def append(self, record: dict[str, Any]) -> None:
+        self.records.append(record)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,38 +90,50 @@ class Calibration:
 
     Attributes
     ----------
-    rounds : DataFrame
-        The raw timings, a row a round: request_id, round, drafted, accepted, context, draft_ns, verify_ns, total_ns.
+    traces : mapping of draft length to Trace
+        Empty for random weights.
+    rounds : DataFrame or None
+        The raw timings of real requests, a row a round: request_id, round, drafted, accepted, context, draft_ns,
+        verify_ns, total_ns.
+    samples : DataFrame
+        The other raw timings: `term` (cell, prefill, swap_out/swap_in and the way), batch, width, tokens, ns, and for
+        cells draft_ns and verify_ns; `role` tells what was fitted to and what was held out.
+    warnings : list of str
     """
 
-    trace: Trace
+    traces: Mapping[int, Trace]
     profile: Profile
-    rounds: pd.DataFrame
+    rounds: pd.DataFrame | None
+    samples: pd.DataFrame
+    warnings: list[str]
+    complete: bool
 
 
 def tokenize(
-    pair: Pair, prompts: Sequence[Prompt], settings: Settings, *, leave_out: bool
-) -> list[tuple[Prompt, list[int]]]:
+    pair: Pair, prompts: Sequence[Prompt], settings: Settings, *, leave_out: bool, chat: bool = False
+) -> list[Tokenized]:
     """The first `settings.requests` prompts that fit into the models' context, as token ids.
 
     Parameters
     ----------
     leave_out : skip prompts that are too long instead of refusing them.
+    chat : put each prompt as a user's turn into the target's chat template.
 
     Raises
     ------
     ValueError
-        Naming the first prompt that does not fit, or if too few are there.
+        Naming the first prompt that does not fit, or if too few are there, or if there is no chat template.
     """
-    room = pair.context - settings.max_new_tokens - settings.draft_tokens - 1
+    look_ahead = max(settings.draft_tokens) + 1
+    room = pair.context - settings.max_new_tokens - look_ahead
     if room < 1:
         raise ValueError(
             f"max new tokens {settings.max_new_tokens}: leaves no room for a prompt in a context of {pair.context} "
-            f"(at most {pair.context - settings.draft_tokens - 2})"
+            f"(at most {pair.context - look_ahead - 1})"
         )
     chosen = []
     for prompt in prompts:
-        ids = pair.tokenizer(prompt.text)["input_ids"]
+        ids = _chat_ids(pair, prompt.text) if chat else pair.tokenizer(prompt.text)["input_ids"]
         if 1 <= len(ids) <= room:
             chosen.append((prompt, ids))
         elif not leave_out:
@@ -102,50 +146,112 @@ def tokenize(
     raise ValueError(f"requests {settings.requests}: only {len(chosen)} prompts of {prompts[0].dataset} are there")
 
 
+def _chat_ids(pair: Pair, text: str) -> list[int]:
+    if not getattr(pair.tokenizer, "chat_template", None):
+        raise ValueError(f"--chat: the tokenizer of {pair.target_name} has no chat template")
+    turn = [{"role": "user", "content": text}]
+    whole = pair.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    # the template writes the beginning-of-sequence token itself
+    ids: list[int] = pair.tokenizer(whole, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def in_order(prompt_sets: Sequence[Sequence[Tokenized]]) -> list[Tokenized]:
+    """Requests as they are decoded: sets interleaved, so that a slow spell of the machine falls on all alike."""
+    return [p for group in itertools.zip_longest(*prompt_sets) for p in group if p is not None]
+
+
 def calibrate(
     pair: Pair,
-    prompt_sets: Sequence[Sequence[tuple[Prompt, list[int]]]],
+    requests: Sequence[Tokenized],
     settings: Settings,
     *,
+    log: Log | None = None,
     progress: Progress = lambda what, done, total: None,
     command: str = "",
 ) -> Calibration:
-    """Decode every prompt, sets interleaved, then time what rounds do not show.
+    """Decode every request at every draft length, then time what single requests do not show.
 
     Parameters
     ----------
-    prompt_sets : tokenized prompts, one sequence a set.
+    requests : tokenized prompts; none for a pair with random weights, which is only timed.
+    log : what it holds already is not decoded again.
     progress : called often with (phase, done, total).
     command : as the user typed it, for the record.
     """
-    order = [p for group in itertools.zip_longest(*prompt_sets) for p in group if p is not None]
-    n, sampling = settings.draft_tokens, settings.sampling
-    generate(pair, order[0][1], n=n, max_new_tokens=16, sampling=sampling)  # warm up
-    done: list[Generation] = []
-    for i, (_, ids) in enumerate(order):
-        progress("decoding", i, len(order))
-        done.append(generate(pair, ids, n=n, max_new_tokens=settings.max_new_tokens, sampling=sampling, request=i))
-    rounds = _round_frame(order, done)
-    costs, fits = _costs(pair, settings, rounds, done, progress)
-    told = stamp(pair, command) | settings.described | _greedy_check(pair, settings, order, done)
-    metadata = {"source": f"lapsd calibrate, {pair.target_name} + {pair.draft_name}", **told}
-    rows = []
-    for i, ((prompt, ids), generation) in enumerate(zip(order, done, strict=True)):
-        progress("looking back", i, len(order))
-        columns = replayable(pair, ids, generation.tokens, sampling.temperature)
-        rows.append(_trace_row(prompt, generation) | columns._asdict())
-    trace = trace_from_rounds(rows, metadata)
-    return Calibration(trace, Profile("measured", pair.weights, costs, fits, told), rounds)
+    log = MemoryLog() if log is None else log
+    states = {"before": gpu_state()} if pair.device.type == "cuda" else {}
+    decode(pair, requests, settings, log, progress)
+    timings, notes = _timings(pair, settings, log, progress)
+    if states:
+        states |= {"during": notes.pop("gpu_during"), "after": gpu_state()}
+    n = settings.draft_tokens[0]
+    costs, fits = assemble(timings, n)
+    fits |= notes.pop("fits")
+    contexts = [c for c in FLOOR_CONTEXTS if c < pair.context]
+    told = stamp(pair, command) | settings.described | notes | {"floors": floors(pair, n, contexts)}
+    if states:
+        told["gpu_states"] = states
+    warnings = warnings_of(fits, timings.grid)
+    if any(holds_back(s) for s in states.values()):
+        warnings.append("unstable: power, heat or the hardware held the GPU's clocks back")
+    told["unstable"] = timings.grid.unstable or any(holds_back(s) for s in states.values())
+    traces: dict[int, Trace] = {}
+    if requests:
+        told |= _greedy_check(pair, settings, requests, log)
+        traces, predictor = _traces(pair, settings, requests, log, told, progress)
+        told |= predictor
+        check = told.get("greedy_check")
+        if check and not check["exact"]:
+            short = f"a logit is {check['worst_regret']:.3g} short of the largest, tolerance {check['tolerance']:.3g}"
+            warnings.append(f"an output is not the target's own greedy choice: {short}")
+    if timings.grid.interrupted:
+        told["incomplete"] = timings.grid.skipped
+    profile = Profile("measured", pair.weights, costs, fits, told)
+    if requests and not timings.grid.interrupted:
+        pays, warning = _pays(pair, requests, settings, traces[n], profile, progress)
+        profile = Profile("measured", pair.weights, costs, fits, told | {"speculation": pays})
+        warnings += warning
+    return Calibration(traces, profile, timings.rounds, _samples(timings), warnings, not timings.grid.interrupted)
 
 
-def _greedy_check(
-    pair: Pair, settings: Settings, order: Sequence[tuple[Prompt, list[int]]], done: Sequence[Generation]
-) -> dict[str, Any]:
+def decode(pair: Pair, requests: Sequence[Tokenized], settings: Settings, log: Log, progress: Progress) -> None:
+    """Decode what `log` does not hold yet, and look back at each output for what lets it be replayed."""
+    sampling = settings.sampling
+    work = [(n, i) for n in settings.draft_tokens for i in range(len(requests))]
+    warm: set[int] = set()
+    for k, (n, i) in enumerate(work):
+        if k < len(log.records):
+            continue
+        prompt, ids = requests[i]
+        if n not in warm:
+            generate(pair, ids, n=n, max_new_tokens=min(16, settings.max_new_tokens), sampling=sampling)
+            warm.add(n)
+        progress("decoding", k, len(work))
+        done = generate(pair, ids, n=n, max_new_tokens=settings.max_new_tokens, sampling=sampling, request=i)
+        columns = replayable(pair, ids, done.tokens, sampling.temperature)
+        log.append(_record(prompt, n, done) | columns._asdict())
+
+
+def _record(prompt: Prompt, n: int, done: Generation) -> dict[str, Any]:
+    return {
+        "request_id": prompt.request_id,
+        "dataset": prompt.dataset,
+        "draft_tokens": n,
+        "prompt_tokens": done.prompt_tokens,
+        "prefill_ns": done.prefill_ns,
+        "tokens": done.tokens,
+        "rounds": [[getattr(r, name) for name in ROUND_COLUMNS] for r in done.rounds],
+    }
+
+
+def _greedy_check(pair: Pair, settings: Settings, requests: Sequence[Tokenized], log: Log) -> dict[str, Any]:
     """How the first greedy outputs compare with the target's own choices; nothing for sampled ones."""
     if settings.sampling.temperature:
         return {}
-    first = list(zip(order, done, strict=True))[:GREEDY_CHECKS]
-    regrets = [greedy_regret(pair, ids, g.tokens, settings.draft_tokens) for (_, ids), g in first]
+    n = settings.draft_tokens[0]
+    first = list(zip(requests, log.records, strict=False))[:GREEDY_CHECKS]
+    regrets = [greedy_regret(pair, ids, record["tokens"], n) for (_, ids), record in first]
     return {
         "greedy_check": {
             "exact": all(r.exact for r in regrets),
@@ -158,77 +264,127 @@ def _greedy_check(
     }
 
 
-def _trace_row(prompt: Prompt, generation: Generation) -> dict[str, Any]:
+def _traces(
+    pair: Pair,
+    settings: Settings,
+    requests: Sequence[Tokenized],
+    log: Log,
+    told: Mapping[str, Any],
+    progress: Progress,
+) -> tuple[dict[int, Trace], dict[str, Any]]:
+    """A trace per draft length, with predicted lengths where they can be told; and the predictor's quality."""
+    progress("predicting lengths", 0, 1)
+    embeddings = prompt_embeddings(pair, [ids for _, ids in requests])
+    source = f"lapsd calibrate, {pair.target_name} + {pair.draft_name}"
+    traces: dict[int, Trace] = {}
+    quality: dict[str, Any] = {}
+    for n in settings.draft_tokens:
+        records = [r for r in log.records if r["draft_tokens"] == n]
+        rows = [_row(r) for r in records]
+        lengths = np.array([r["output_tokens"] for r in rows])
+        found = predict_lengths(
+            embeddings, np.array([r["prompt_tokens"] for r in rows]), lengths, [p.dataset for p, _ in requests],
+            [p.group for p, _ in requests], settings.max_new_tokens,
+        )  # fmt: skip
+        note = {}
+        if found is not None:
+            predicted, note["length_predictor"] = found
+            rows = [row | {"predicted_tokens": int(p)} for row, p in zip(rows, predicted, strict=True)]
+        traces[n] = trace_from_rounds(rows, {"source": source, **told, **note, "draft_tokens": n})
+        quality = quality or note
+    return traces, quality
+
+
+def _row(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A trace's row of a journal's record."""
+    drafted, accepted = ([r[ROUND_COLUMNS.index(name)] for r in record["rounds"]] for name in ("drafted", "accepted"))
     return {
-        "request_id": prompt.request_id,
-        "dataset": prompt.dataset,
-        "prompt_tokens": generation.prompt_tokens,
-        "output_tokens": len(generation.tokens),
-        "drafted": [r.drafted for r in generation.rounds],
-        "accepted": [r.accepted for r in generation.rounds],
+        **{name: record[name] for name in ("request_id", "dataset", "prompt_tokens", "acceptable", "accept_prob")},
+        "output_tokens": len(record["tokens"]),
+        "drafted": drafted,
+        "accepted": accepted,
     }
 
 
-def _round_frame(order: Sequence[tuple[Prompt, list[int]]], done: Sequence[Generation]) -> pd.DataFrame:
-    columns = ("request_id", "round", "drafted", "accepted", "context", "draft_ns", "verify_ns", "total_ns")
-    rows = [
-        (prompt.request_id, i, r.drafted, r.accepted, r.context, r.draft_ns, r.verify_ns, r.total_ns)
-        for (prompt, _), generation in zip(order, done, strict=True)
-        for i, r in enumerate(generation.rounds)
-    ]
-    return pd.DataFrame(rows, columns=list(columns))
+def round_frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """A row a round of all recorded requests."""
+    rows = [(r["request_id"], i, *values) for r in records for i, values in enumerate(r["rounds"])]
+    frame = pd.DataFrame(rows, columns=["request_id", "round", *ROUND_COLUMNS])
+    return frame.drop(columns="emitted")
 
 
-def _costs(
-    pair: Pair, settings: Settings, rounds: pd.DataFrame, done: Sequence[Generation], progress: Progress
-) -> tuple[Costs, dict[str, Any]]:
-    """Terms of a round from the rounds themselves; the others from measurements of their own."""
-    n = settings.draft_tokens
-    longest = min(pair.context, 4_096) - 2 * n - 2
-    ticks = itertools.count(1)
-    total = measure.steps_of(longest)
-
-    def tick() -> None:
-        progress("timing", min(next(ticks), total), total)
-
-    context = rounds["context"].to_numpy()
-    draft = fit_linear(context, rounds["draft_ns"].to_numpy() // n)
-    verify = fit_linear(context, rounds["verify_ns"].to_numpy(), least=1)
-    host = (rounds["total_ns"] - rounds["draft_ns"] - rounds["verify_ns"]).median()
-    wanted = sorted(w for w in {1, 2, n + 1, 2 * n + 1} if w < pair.context)
-    widths = measure.verify_widths(pair, wanted, longest, tick)
-    prefill = measure.prefills(pair, longest, tick)
+def _timings(pair: Pair, settings: Settings, log: Log, progress: Progress) -> tuple[Timings, dict[str, Any]]:
+    """Prefills, swaps and the grid, beside the rounds of real requests; and notes for the stamp."""
+    longest = min(pair.context, 4_096 + 64)
+    prefills = time_prefills(pair, longest - 4, settings.batches, lambda: progress("timing prefills", 0, 1))
     # prompts as they came weigh the fit where requests lie, a sweep over lengths gives it reach
-    prompts = [(g.prompt_tokens - 1, g.prefill_ns) for g in done if g.prompt_tokens > 1]
-    real = np.array(prompts, dtype=np.int64).reshape(-1, 2)
-    cached, prefill_ns = np.append(real[:, 0], prefill.tokens), np.append(real[:, 1], prefill.ns)
-    out, back = measure.swaps(pair, longest, tick)
-    fitted = {"prefill": fit_linear(cached, prefill_ns), "swap_out": fit_linear(out.tokens, out.ns),
-              "swap_in": fit_linear(back.tokens, back.ns)}  # fmt: skip
-    costs = Costs(
-        draft_step=draft.term,
-        # passes of other widths were timed outside rounds: scaled by what the round's own width costs inside
-        verify_base_ns={w: max(1, verify.term.base_ns * ns // widths[n + 1]) for w, ns in widths.items()},
-        verify_per_token_ns=verify.term.per_token_ns,
-        host_ns=round(host),
-        **{name: fit.term for name, fit in fitted.items()},
-    )
-    fits = {"draft_step": draft.quality | _percentiles(rounds["draft_ns"] // n),
-            f"verify_{n + 1}": verify.quality | _percentiles(rounds["verify_ns"]),
-            **{name: fit.quality for name, fit in fitted.items()}}  # fmt: skip
-    fits["round"] = _closure(costs, n, rounds)
-    return costs, fits
+    real = [(1, r["prompt_tokens"] - 1, r["prefill_ns"], "fit") for r in log.records if r["prompt_tokens"] > 1]
+    prefills = pd.concat([prefills, pd.DataFrame(real, columns=prefills.columns)], ignore_index=True)
+    sizes = [s for s in SWAP_SIZES if s <= longest - 4] or [longest - 4]
+    moves, swap_notes = time_swaps(pair, sizes, lambda: progress("timing swaps", 0, 1))
+    during_decode = swap_during_decode(pair, min(512, max(sizes)), settings.draft_tokens[0])
+    widths = sorted({*WIDTHS, *(n + 1 for n in settings.draft_tokens)})
+    cells = design(longest, settings.batches, widths)
+    states: list[Any] = []
+
+    def tick(done: int, total: int) -> None:
+        progress("timing rounds", done, total)
+        if pair.device.type == "cuda" and done == total // 2:
+            states.append(gpu_state())
+
+    grid = time_grid(pair, cells, settings.sampling, tick)
+    timings = Timings(round_frame(log.records) if log.records else None, grid, prefills, moves)
+    drift = {"drift": round(grid.drift, 4), "skipped_cells": grid.skipped}
+    extra = {"swap_notes": {**swap_notes, "during_decode": during_decode}}
+    return timings, drift | {"fits": extra, "gpu_during": states[0] if states else None}
 
 
-def _percentiles(ns: "pd.Series[int]") -> dict[str, Any]:
-    """The distribution of a term's samples, whatever their context."""
-    shown = (1, 10, 50, 90, 99)
-    return {"percentiles_ns": {str(p): round(v) for p, v in zip(shown, np.percentile(ns, shown), strict=True)}}
+def _samples(timings: Timings) -> pd.DataFrame:
+    """All raw timings but those of real rounds, under each other."""
+    cells = timings.grid.samples.rename(columns={"total_ns": "ns"}).assign(term="cell")
+    prefills = timings.prefills.assign(term="prefill")
+    moves = [
+        pd.DataFrame({"term": f"{direction} {way}", "batch": 1, "tokens": m.tokens, "ns": ns, "role": "fit"})
+        for way, m in timings.moves.items()
+        for direction, ns in (("swap_out", m.out_ns), ("swap_in", m.back_ns))
+    ]
+    columns = ["term", "role", "cell", "batch", "width", "tokens", "ns", "draft_ns", "verify_ns"]
+    whole = pd.concat([cells, prefills, *moves], ignore_index=True)[columns]
+    return whole.astype(dict.fromkeys(columns[2:], "Int64"))
 
 
-def _closure(costs: Costs, n: int, rounds: pd.DataFrame) -> dict[str, Any]:
-    """How well the terms together predict the rounds: each one, and the time of all of them."""
-    cost = RoundCost(costs.rounds)
-    predicted = np.array([cost(n, int(c)) for c in rounds["context"]], dtype=float)
-    measured = rounds["total_ns"].to_numpy(dtype=float)
-    return errors(predicted, measured) | {"total_error": float(predicted.sum() / measured.sum() - 1)}
+def _pays(
+    pair: Pair, requests: Sequence[Tokenized], settings: Settings, trace: Trace, profile: Profile, progress: Progress
+) -> tuple[dict[str, Any], list[str]]:
+    """Tokens a second by draft length, the best checked by real runs, and a warning where speculation loses."""
+    progress("comparing draft lengths", 0, 1)
+    table = speculation_pays(trace, profile)
+    told: dict[str, Any] = {"table": table.round(6).astype(object).where(table.notna(), None).to_dict("records")}
+    warnings = []
+    for batch, rows in table.groupby("batch"):
+        best = int(rows["draft_tokens"].to_numpy()[rows["tokens_per_s"].to_numpy().argmax()])
+        told.setdefault("best_draft_tokens", {})[str(batch)] = best
+        if best == 0:
+            warnings.append(
+                f"at batch size {batch} speculation loses at every draft length: plain decoding is faster"
+            )
+    best_n = told["best_draft_tokens"]["1"]
+    room = pair.context - settings.max_new_tokens - best_n - 1
+    chosen = [(i, ids) for i, (_, ids) in enumerate(requests) if 2 <= len(ids) <= room][:CHECKED_RUNS]
+    if best_n and chosen:
+        seconds, tokens = [], []
+        for i, ids in chosen:
+            begin = time.perf_counter()
+            done = generate(pair, ids, n=best_n, max_new_tokens=settings.max_new_tokens, sampling=settings.sampling,
+                            request=i)  # fmt: skip
+            seconds.append(time.perf_counter() - begin - done.prefill_ns / 1e9)
+            tokens.append(len(done.tokens))
+        same = trace.take([i for i, _ in chosen])
+        foretold = speculation_pays(same, profile, batches=(1,), lengths=(best_n,))["tokens_per_s"].iloc[0]
+        told["check"] = {
+            "draft_tokens": best_n,
+            "requests": len(chosen),
+            "measured_tokens_per_s": round(sum(tokens) / sum(seconds), 3),
+            "foretold_tokens_per_s": round(float(foretold), 3),
+        }
+    return told, warnings

@@ -23,16 +23,25 @@ class Replayable(NamedTuple):
 
 @torch.inference_mode()
 def replayable(pair: Pair, prompt: list[int], output: list[int], temperature: float) -> Replayable:
-    """Both columns of one request, decoded at `temperature` (0: greedily)."""
+    """Both columns of one request, decoded at `temperature` (0: greedily).
+
+    Raises
+    ------
+    ValueError
+        Naming a model whose logits are not finite.
+    """
     ids, first = [*prompt, *output[:-1]], len(prompt) - 1
     draft = pair.draft_engine.sequence(len(ids)).forward(ids)[first:]
-    target = pair.target_engine.sequence(len(ids)).forward(ids)[first:] if temperature else None
+    target = pair.target_engine.sequence(len(ids)).forward(ids)[first:]
+    for logits, name in ((draft, pair.draft_name), (target, pair.target_name)):
+        if not bool(torch.isfinite(logits).all()):
+            raise ValueError(f"model {name}: its logits are not finite in {pair.dtype} (try another --dtype)")
     agree = (draft.argmax(-1).cpu() == torch.tensor(output)).tolist()
     acceptable, run = [0] * len(output), 0
     for position in reversed(range(len(output))):
         run = run + 1 if agree[position] else 0
         acceptable[position] = run
-    if target is None:
+    if not temperature:
         return Replayable(acceptable, [float(a) for a in agree])
     chunks = range(0, len(output), CHUNK)
     parts = [

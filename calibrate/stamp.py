@@ -10,7 +10,13 @@ from typing import Any
 
 import torch
 
+from calibrate.lean import LeanEngine
 from calibrate.models import Pair
+
+
+def on_device(pair: Pair) -> bool:
+    """Whether both models run in the lean engine, whose rounds can stay on a device."""
+    return all(isinstance(e, LeanEngine) for e in (pair.target_engine, pair.draft_engine))
 
 
 def stamp(pair: Pair, command: str) -> dict[str, Any]:
@@ -21,25 +27,39 @@ def stamp(pair: Pair, command: str) -> dict[str, Any]:
         "weights": pair.weights,
         "dtype": pair.dtype,
         "engine": {"target": pair.target_engine.name, "draft": pair.draft_engine.name},
-        "hardware": _hardware(pair.device),
-        "software": {
-            "lapsd": _version("lapsd"),
-            "torch": torch.__version__,
-            "transformers": _version("transformers"),
-            "python": platform.python_version(),
-            "system": f"{platform.system()} {platform.machine()}",
-        },
+        "rounds": "CUDA graphs" if on_device(pair) and pair.device.type == "cuda" else "eager",
+        "attention": _attention(pair),
+        "hardware": hardware(pair.device),
+        "software": software(),
         "command": command,
         "commit": _commit(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
+def _attention(pair: Pair) -> str:
+    if on_device(pair):
+        return "scaled_dot_product_attention, grouped heads, masked past each position"
+    return str(getattr(pair.target.config, "_attn_implementation", "unknown"))
+
+
 def _described(model: Any, name: str) -> dict[str, Any]:
     return {"name": name, "parameters": sum(p.numel() for p in model.parameters()), "type": model.config.model_type}
 
 
-def _hardware(device: torch.device) -> dict[str, Any]:
+def software() -> dict[str, Any]:
+    """Versions of what a measurement runs on."""
+    return {
+        "lapsd": _version("lapsd"),
+        "torch": torch.__version__,
+        "transformers": _version("transformers"),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """The machine, and the GPU if that is where models run."""
     machine: dict[str, Any] = {
         "device": device.type,
         "cpu": _cpu_name(),

@@ -4,6 +4,7 @@ from traces.errors import FormatError
 from traces.priced import PricedTrace, price
 from traces.profile import Costs, Linear, Profile, RoundTerms, Swap, load_profile, save_profile
 from traces.replay import at_draft_length
+from traces.speculation import speculation_pays
 from traces.trace import Trace, to_frame, trace_from_rounds
 from traces.trace_file import load_trace, save_trace
 from traces.workload import Arrivals, LengthPredictor, Workload, draw_workload
@@ -27,6 +28,7 @@ __all__ = [
     "price",
     "save_profile",
     "save_trace",
+    "speculation_pays",
     "to_frame",
     "trace_from_rounds",
 ]

@@ -60,18 +60,29 @@ class PricedTrace:
         return mean_round_ns * self.trace.output_tokens / per_round
 
 
-def price(trace: Trace, profile: Profile) -> PricedTrace:
-    """Price every round of `trace`. O(rounds)."""
+def progress(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Tokens that each round emits, and its request's context before it, each (rounds of all requests,)."""
     emitted = trace.accepted + 1
     surplus = trace.per_request(emitted) - trace.output_tokens
     emitted[trace.offsets[1:] - 1] -= surplus
     before = np.cumsum(emitted) - emitted
     before -= np.repeat(before[trace.offsets[:-1]], trace.rounds)
-    context = np.repeat(trace.prompt_tokens, trace.rounds) + before
-    cost = profile.round_cost()
-    longest = int(trace.drafted.max())
-    base = np.array([cost.base_ns(n) for n in range(longest + 1)], dtype=np.int64)
-    per_token = np.array([cost.per_token_ns(n) for n in range(longest + 1)], dtype=np.int64)
+    return emitted, np.repeat(trace.prompt_tokens, trace.rounds) + before
+
+
+def cost_tables(trace: Trace, profile: Profile, batch: int = 1) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """A round's ns at no context and by context token, indexed by the trace's draft lengths."""
+    cost = profile.round_cost(batch)
+    base, per_token = np.zeros((2, int(trace.drafted.max()) + 1), dtype=np.int64)
+    for n in np.unique(trace.drafted).tolist():
+        base[n], per_token[n] = cost.base_ns(n), cost.per_token_ns(n)
+    return base, per_token
+
+
+def price(trace: Trace, profile: Profile) -> PricedTrace:
+    """Price every round of `trace`. O(rounds)."""
+    emitted, context = progress(trace)
+    base, per_token = cost_tables(trace, profile)
     round_ns = base[trace.drafted] + per_token[trace.drafted] * context
     # the first round verifies the prompt's last token: what is left to cache may be nothing
     to_cache = np.maximum(trace.prompt_tokens - 1, 0)

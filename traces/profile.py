@@ -315,8 +315,9 @@ class _Reader:
 
     def swap_ways(self, costs: Mapping[str, Any]) -> dict[str, Swap]:
         ways = self.mapping(costs, "swap_ways", "costs.swap_ways")
-        return {
-            way: Swap(*(self.linear(self.mapping(ways, way, f"costs.swap_ways.{way}"), k, f"costs.swap_ways.{way}.{k}")
-                        for k in ("out", "back")))
-            for way in ways
-        }  # fmt: skip
+        found = {}
+        for way in ways:
+            name = f"costs.swap_ways.{way}"
+            both = self.mapping(ways, way, name)
+            found[way] = Swap(*(self.linear(both, k, f"{name}.{k}") for k in ("out", "back")))
+        return found

@@ -7,7 +7,7 @@ the answer. The answers serve to train the reference pair; prompts use the quest
 import itertools
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 NAMES = (
     "Ada", "Boris", "Carla", "Dmitri", "Elena", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Kemal", "Lena",
@@ -22,10 +22,11 @@ PLACES = ("market", "workshop", "library", "bakery", "garden centre", "harbour",
 
 @dataclass(frozen=True)
 class Problem:
-    """A question and its worked answer, which ends in a line `#### result`."""
+    """A question and its worked answer, which ends in a line `#### result`; and the template's name."""
 
     question: str
     answer: str
+    template: str = ""
 
 
 def _answer(steps: list[str], result: int) -> str:
@@ -158,4 +159,5 @@ TEMPLATES: tuple[Callable[[random.Random], Problem], ...] = (
 
 def problem(rng: random.Random) -> Problem:
     """One problem of a template drawn at random."""
-    return rng.choice(TEMPLATES)(rng)
+    template = rng.choice(TEMPLATES)
+    return replace(template(rng), template=template.__name__)

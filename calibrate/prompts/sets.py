@@ -9,7 +9,7 @@ import json
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,16 @@ PROMPT_SEED = 20_250_517  # held apart from the streams that the reference pair 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A request's text before tokenization."""
+    """A request's text before tokenization.
+
+    `group` names what prompts have in common (a document, a template): those of one group are never on both sides of
+    a train-test split.
+    """
 
     request_id: str
     dataset: str
     text: str
+    group: str = ""
 
 
 def question_prompt(question: str) -> str:
@@ -39,7 +44,7 @@ def _code() -> list[Prompt]:
         if 60 <= len(f.head) <= 1_000 and f.body.count("\n") >= 2
     ]  # fmt: skip
     unique = {f.head: f for f in wanted}
-    return [Prompt(f"{f.module}.{f.name}", "code", f.head) for f in unique.values()]
+    return [Prompt(f"{f.module}.{f.name}", "code", f.head, f.module) for f in unique.values()]
 
 
 def _opening(text: str) -> str:
@@ -52,14 +57,15 @@ def _prose() -> list[Prompt]:
     """The opening of a held-out piece of documentation; the model goes on."""
     held_out = [d for d in stdlib.documents() if d.held_out and len(_opening(d.text)) < 0.7 * len(d.text)]
     unique = {_opening(d.text): d for d in held_out}
-    return [Prompt(d.source, "prose", opening) for opening, d in unique.items()]
+    return [Prompt(d.source, "prose", opening, d.source) for opening, d in unique.items()]
 
 
 def _arithmetic(count: int = 2_000) -> list[Prompt]:
     """Word problems of our own templates."""
     rng = random.Random(PROMPT_SEED)
-    questions = dict.fromkeys(arithmetic.problem(rng).question for _ in range(count))
-    return [Prompt(f"problem-{i}", "arithmetic", question_prompt(q)) for i, q in enumerate(questions)]
+    problems = {p.question: p for p in (arithmetic.problem(rng) for _ in range(count))}
+    return [Prompt(f"problem-{i}", "arithmetic", question_prompt(p.question), p.template)
+            for i, p in enumerate(problems.values())]  # fmt: skip
 
 
 PROMPT_SETS: dict[str, Callable[[], list[Prompt]]] = {"code": _code, "prose": _prose, "arithmetic": _arithmetic}
@@ -77,13 +83,14 @@ def bundled_prompts(name: str, seed: int = 0) -> list[Prompt]:
         raise ValueError(f"unknown prompt set {name!r}: the bundled ones are {', '.join(PROMPT_SETS)}")
     prompts = PROMPT_SETS[name]()
     random.Random(f"{name}-{seed}").shuffle(prompts)
-    return [Prompt(f"{name}-{i:04d}:{p.request_id}", p.dataset, p.text) for i, p in enumerate(prompts)]
+    return [replace(p, request_id=f"{name}-{i:04d}:{p.request_id}") for i, p in enumerate(prompts)]
 
 
 def read_prompts(path: str | Path, field: str) -> list[Prompt]:
     """Prompts from a file of JSON objects, one a line or all in one list (`.gz` allowed), the text under `field`.
 
-    The data set is named after the file; ids are `<name>-<line>`, or the place in the list.
+    The data set is named after the file; ids are `<name>-<line>`, or the place in the list. A key `group` names the
+    document or template that a prompt comes from; without it, texts that differ in numbers only are a group.
 
     Raises
     ------
@@ -102,7 +109,13 @@ def read_prompts(path: str | Path, field: str) -> list[Prompt]:
     ]
     if not records:
         raise ValueError(f"prompts file {path}: holds no prompts")
-    return [Prompt(f"{dataset}-{n}", dataset, _text_of(record, field, path, n)) for n, record in records]
+    texts = [(n, _text_of(record, field, path, n), record.get("group")) for n, record in records]
+    return [Prompt(f"{dataset}-{n}", dataset, text, str(group or _template(text))) for n, text, group in texts]
+
+
+def _template(text: str) -> str:
+    """The text without its numbers, spacing and case: what prompts from one template share."""
+    return re.sub(r"\d+", "#", re.sub(r"\s+", " ", text)).strip().lower()
 
 
 def _listed(content: str) -> list[tuple[int, Any]]:

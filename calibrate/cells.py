@@ -1,0 +1,286 @@
+"""Rounds timed over batch sizes, widths and contexts: the grid behind a profile's tables.
+
+Every cell runs whole rounds, the draft before the verify pass, as serving does; what a pass takes alone is timed
+beside it. Cells come in random order, each warms up until it is steady, and the first is timed again at the end.
+"""
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+
+from calibrate.batched import LeanBatch, new_buffer
+from calibrate.decode import Sampling, clock, make_decoder
+from calibrate.device_round import DeviceRounds, bucket_for
+from calibrate.lean import LeanEngine
+from calibrate.models import Pair
+
+BATCHES = (1, 2, 4, 8, 16, 32)
+WIDTHS = (1, 2, 3, 5, 9, 17)
+CONTEXTS = (128, 512, 1_024, 2_048, 4_096)
+MIXED = 8  # cells whose rows have contexts of their own, which no fit sees
+BLOCK, MAX_BLOCKS, STEADY = 5, 6, 0.01
+MIN_ROUNDS, MAX_ROUNDS, CELL_SECONDS = 6, 30, 0.4
+DRIFT = 0.03
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Rounds of `len(contexts)` requests of those contexts, each verifying `width` tokens.
+
+    `role` is `fit` for cells that terms are fitted to, `held_out` for those that test the fit.
+    """
+
+    width: int
+    contexts: tuple[int, ...]
+    role: str = "fit"
+
+    @property
+    def batch(self) -> int:
+        return len(self.contexts)
+
+    def __str__(self) -> str:
+        context = str(self.contexts[0]) if len(set(self.contexts)) == 1 else "mixed"
+        return f"batch {self.batch}, width {self.width}, context {context}"
+
+
+def design(
+    longest: int, batches: Sequence[int] = BATCHES, widths: Sequence[int] = WIDTHS, seed: int = 0
+) -> list[Cell]:
+    """A sparse grid, in random order.
+
+    Per batch size: every width at a middle context, one width at every context, which the terms are fitted to, and
+    one more width at the ends, which tests them; and eight cells of mixed contexts.
+
+    Parameters
+    ----------
+    longest : the most tokens that a context and a round's look-ahead may take together.
+    """
+    widths = [w for w in widths if 2 * w <= longest]
+    room = longest - 2 * max(widths)
+    contexts = sorted({c for c in CONTEXTS if c <= room} | ({room} if room < CONTEXTS[-1] else set()))
+    middle = contexts[len(contexts) // 2]
+    long_width = 5 if 5 in widths else widths[-1]
+    cells = []
+    for b in sorted({1, *batches}):
+        cells += [Cell(w, (middle,) * b) for w in widths]
+        cells += [Cell(long_width, (c,) * b) for c in contexts if c != middle]
+        if len(contexts) > 1:
+            cells += [
+                Cell(w, (c,) * b, "held_out") for w, c in ((widths[1], contexts[-1]), (widths[-1], contexts[0]))
+            ]
+    rng = random.Random(seed)
+    several = [b for b in sorted(set(batches)) if b > 1]
+    for i in range(MIXED if several else 0):
+        b = several[i % len(several)]
+        cells.append(Cell(long_width, tuple(rng.randint(contexts[0], contexts[-1]) for _ in range(b)), "held_out"))
+    rng.shuffle(cells)
+    return cells
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """What was timed.
+
+    Attributes
+    ----------
+    samples : DataFrame
+        A row a round: cell, role, batch, width, tokens (contexts added up), draft_ns, verify_ns, total_ns.
+    skipped : list of str
+        Cells that could not be timed, and why.
+    drift : float
+        Time of the first cell at the end over its time at the beginning, less 1.
+    """
+
+    samples: pd.DataFrame
+    skipped: list[str]
+    drift: float
+    interrupted: bool = False
+
+    @property
+    def unstable(self) -> bool:
+        return abs(self.drift) > DRIFT
+
+
+def time_grid(
+    pair: Pair,
+    cells: Sequence[Cell],
+    sampling: Sampling,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    deadline: float = float("inf"),
+    seconds: float = CELL_SECONDS,
+) -> Grid:
+    """Time every cell. One that does not fit into memory, or comes after `deadline` (`time.monotonic`), is skipped;
+    after an interrupt (Ctrl-C) all the rest are.
+    """
+    bench = _Bench(pair, cells, sampling, seconds)
+    rows: list[tuple[object, ...]] = []
+    skipped: list[str] = []
+    first: float | None = None
+    drift, interrupted = 0.0, False
+    for i, cell in enumerate([*cells, *cells[:1]]):
+        progress(i, len(cells) + 1)
+        again = i == len(cells)
+        if interrupted or time.monotonic() > deadline:
+            skipped.append(f"{cell}: {'interrupted' if interrupted else 'no time left'}")
+            continue
+        if (reason := bench.does_not_fit(cell)) is not None:
+            skipped.append(f"{cell}: {reason}")
+            continue
+        try:
+            timed = list(bench.rounds(cell))
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            skipped.append(f"{cell}: out of GPU memory")
+            continue
+        except KeyboardInterrupt:
+            interrupted = True
+            skipped.append(f"{cell}: interrupted")
+            continue
+        total = statistics.median(r[-1] for r in timed)
+        first = total if first is None else first
+        if again:
+            drift = total / first - 1
+        else:
+            rows += [(i, cell.role, cell.batch, cell.width, *r) for r in timed]
+    columns = ["cell", "role", "batch", "width", "tokens", "draft_ns", "verify_ns", "total_ns"]
+    return Grid(pd.DataFrame(rows, columns=columns), skipped, drift, interrupted)
+
+
+class _Bench:
+    """Runs cells in one pair of KV buffers."""
+
+    def __init__(self, pair: Pair, cells: Sequence[Cell], sampling: Sampling, seconds: float) -> None:
+        self._pair, self._sampling, self._seconds = pair, sampling, seconds
+        self._lean = all(isinstance(e, LeanEngine) for e in (pair.target_engine, pair.draft_engine))
+        self._on_device = self._lean and pair.device.type == "cuda"
+        self._buffers: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._cells = cells
+
+    def _batched(self, cell: Cell) -> bool:
+        """Whether the cell runs in device rounds; single requests on the CPU run as they are decoded there."""
+        return cell.batch > 1 or self._on_device
+
+    def _capacity(self, cell: Cell) -> int:
+        return min(bucket_for(max(cell.contexts) + cell.width + 1), self._pair.context)
+
+    def does_not_fit(self, cell: Cell) -> str | None:
+        """Why a cell cannot be timed, or None."""
+        if not self._lean and len(set(cell.contexts)) > 1:
+            return "mixed contexts need the lean engine"
+        if self._pair.device.type != "cuda":
+            return None
+        need = _cache_bytes(self._pair, self._capacity(cell)) * cell.batch
+        free = torch.cuda.mem_get_info(self._pair.device)[0] + torch.cuda.memory_reserved(self._pair.device)
+        free -= torch.cuda.memory_allocated(self._pair.device)
+        held = 0 if self._buffers is None else sum(b.nbytes for b in self._buffers)
+        if need > 0.9 * (free + held):
+            return f"its KV cache takes {need / 2**30:.1f} GiB, {(free + held) / 2**30:.1f} GiB are free"
+        return None
+
+    @torch.inference_mode()
+    def rounds(self, cell: Cell) -> Iterator[tuple[int, int, int, int]]:
+        """(context tokens, draft ns, verify ns, total ns) of each timed round."""
+        step = self._batch_step(cell) if self._batched(cell) else self._single_step(cell)
+        before = statistics.median(step()[-1] for _ in range(BLOCK))
+        for _ in range(MAX_BLOCKS):
+            after = statistics.median(step()[-1] for _ in range(BLOCK))
+            if abs(after / before - 1) <= STEADY:
+                break
+            before = after
+        end = time.monotonic() + self._seconds
+        for i in range(MAX_ROUNDS):
+            if i >= MIN_ROUNDS and time.monotonic() > end:
+                break
+            yield step()
+
+    def _single_step(self, cell: Cell) -> Callable[[], tuple[int, int, int, int]]:
+        pair, n = self._pair, cell.width - 1
+        turns = BLOCK * (MAX_BLOCKS + 1) + MAX_ROUNDS
+        room = pair.context - cell.width - 1
+        prompt = _random_tokens(pair, (1, cell.contexts[0]))[0].tolist()
+        state = {"turn": 0, "context": room + 1}
+        decoder = None
+
+        def step() -> tuple[int, int, int, int]:
+            nonlocal decoder
+            if state["context"] + cell.width > room:  # start anew rather than run out of context
+                decoder = make_decoder(pair, n, self._sampling, min(pair.context, len(prompt) + turns * cell.width))
+                decoder.prefill(prompt[: room - cell.width])
+                state["context"] = min(len(prompt), room - cell.width)
+            assert decoder is not None
+            context = state["context"]
+            emitted, times = decoder.round(n if state["turn"] % 2 else 0)  # none and all accepted, in turn
+            state["context"] += len(emitted)
+            state["turn"] += 1
+            return context, *times
+
+        return step
+
+    def _batch_step(self, cell: Cell) -> Callable[[], tuple[int, int, int, int]]:
+        pair, n, capacity = self._pair, cell.width - 1, self._capacity(cell)
+        temperature = self._sampling.temperature
+        rounds = DeviceRounds(
+            pair, n, cell.batch, capacity=capacity, temperature=temperature, buffers=self._shared(cell, capacity)
+        )
+        if not isinstance(rounds.target, LeanBatch):
+            rounds.prefill(_random_tokens(pair, (cell.batch, cell.contexts[0])))
+        two = _random_tokens(pair, (cell.batch, 2))
+        rounds.place(two, torch.tensor(cell.contexts) - 1)
+        uniforms = self._sampling.uniforms(0)
+        longest, tokens, turn = max(cell.contexts) - 1, sum(cell.contexts), 0
+
+        def step() -> tuple[int, int, int, int]:
+            nonlocal turn
+            turn += 1
+            start = clock(pair.device)
+            drawn = uniforms.draw(2 * n + 1) if temperature else None
+            rounds.round(longest, drawn, force=n if turn % 2 else 0, stay=True).tolist()
+            total = time.perf_counter_ns() - start
+            times = rounds.times()
+            return tokens, times.draft_ns, times.verify_ns, total
+
+        return step
+
+    def _shared(self, cell: Cell, capacity: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """One pair of buffers serves all cells: as large as the largest that fits."""
+        if not self._lean:
+            return None, None
+        engines = (self._pair.target_engine, self._pair.draft_engine)
+        if self._buffers is None or any(b.shape[2] < cell.batch or b.shape[4] < capacity for b in self._buffers):
+            self._buffers = None
+            fitting = [c for c in self._cells if self._batched(c) and self.does_not_fit(c) is None] or [cell]
+            rows = max(c.batch for c in fitting)
+            slots = max(self._capacity(c) for c in fitting)
+            if self._pair.device.type == "cuda" and _cache_bytes(self._pair, slots) * rows > _free(self._pair) * 0.9:
+                rows, slots = cell.batch, capacity
+            made = [new_buffer(e, rows, slots) for e in engines if isinstance(e, LeanEngine)]
+            for buffer in made:
+                buffer.normal_()  # as good as real keys and values for timing, unlike zeros
+            self._buffers = (made[0], made[1])
+        return self._buffers
+
+
+def _free(pair: Pair) -> int:
+    return int(torch.cuda.mem_get_info(pair.device)[0])
+
+
+def _cache_bytes(pair: Pair, tokens: int) -> int:
+    """Keys and values of so many tokens, in both models."""
+    total = 0
+    for model in (pair.target, pair.draft):
+        c = model.config
+        heads = getattr(c, "num_key_value_heads", None) or c.num_attention_heads
+        size = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
+        total += 2 * c.num_hidden_layers * heads * size * next(model.parameters()).element_size() * tokens
+    return total
+
+
+def _random_tokens(pair: Pair, shape: tuple[int, int]) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(sum(shape))
+    return torch.randint(pair.vocabulary, shape, generator=generator).to(pair.device)

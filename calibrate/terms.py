@@ -1,0 +1,216 @@
+"""A profile's terms from everything that was timed, with their errors on what the fit has not seen.
+
+At batch size 1 the pass that real requests ran is fitted to their rounds; other widths come from the grid, scaled by
+what the grid's pass of that same width took over the real one. Each batch size has terms of its own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from calibrate.cells import Grid
+from calibrate.fit import errors, fit_linear
+from calibrate.swap import Moves
+from traces import Costs, Linear, RoundTerms, Swap
+from traces.profile import RoundCost
+
+SWAP_WAYS = ("pinned", "pageable")  # what schedules are charged: the best that a server would do here
+
+
+@dataclass(frozen=True, eq=False)
+class Timings:
+    """All samples of a calibration.
+
+    Attributes
+    ----------
+    rounds : DataFrame or None
+        Rounds of real requests (`calibrate.record`); None for random weights.
+    grid : Grid
+    prefills : DataFrame
+        batch, tokens (of all rows), ns, role (`fit` or `held_out`).
+    moves : mapping of way to Moves
+    """
+
+    rounds: pd.DataFrame | None
+    grid: Grid
+    prefills: pd.DataFrame
+    moves: Mapping[str, Moves]
+
+
+def assemble(timings: Timings, n: int) -> tuple[Costs, dict[str, Any]]:
+    """Cost terms and how well they fit; `n` is the draft length that real requests are judged by.
+
+    Raises
+    ------
+    ValueError
+        If not even batch size 1 was timed.
+    """
+    cells = _medians(timings.grid.samples)
+    fitted = cells[cells["role"] == "fit"]
+    rounds = {b: _terms(rows) for b in sorted(set(fitted["batch"])) if (rows := fitted[fitted["batch"] == b]).size}
+    if 1 not in rounds:
+        raise ValueError("no cell of batch size 1 was timed: there is nothing to make a profile of")
+    fits: dict[str, Any] = {}
+    if timings.rounds is not None:
+        rounds[1], fits = _from_real_rounds(timings.rounds, rounds[1], n)
+    prefill = timings.prefills[timings.prefills["role"] == "fit"]
+    terms = {"prefill": fit_linear(prefill["tokens"].to_numpy(), prefill["ns"].to_numpy())}
+    ways: dict[str, Swap] = {}
+    swap_fits: dict[str, Any] = {}
+    for way, moves in timings.moves.items():
+        out, back = (fit_linear(np.array(moves.tokens), np.array(ns)) for ns in (moves.out_ns, moves.back_ns))
+        ways[way] = Swap(out.term, back.term)
+        swap_fits[way] = {
+            "out": out.quality,
+            "back": back.quality,
+            "bytes_per_token": round(moves.bytes_per_token, 1),
+        }
+    charged = next(way for way in SWAP_WAYS if way in ways)
+    costs = Costs(rounds, terms["prefill"].term, ways[charged].out, ways[charged].back, ways)
+    fits |= {name: fit.quality for name, fit in terms.items()}
+    fits |= {"swap_out": swap_fits[charged]["out"], "swap_in": swap_fits[charged]["back"], "swap_ways": swap_fits}
+    fits |= _judged(costs, timings, cells)
+    return costs, fits
+
+
+def _medians(samples: pd.DataFrame) -> pd.DataFrame:
+    """A row a cell."""
+    keys = ["cell", "role", "batch", "width"]
+    return samples.groupby(keys, as_index=False).median(numeric_only=True)
+
+
+def _terms(cells: pd.DataFrame) -> RoundTerms:
+    """Terms of one batch size from its cells: least squares of relative errors, nothing negative."""
+    widths = sorted(set(cells["width"]))
+    ones = (cells["width"].to_numpy()[:, None] == np.array(widths)).astype(float)
+    *bases, slope = _relative_nnls(ones, cells["tokens"], cells["verify_ns"])
+    drafting = cells[cells["width"] > 1]
+    draft = (0.0, 0.0)
+    if len(drafting):
+        steps = drafting["draft_ns"] / (drafting["width"] - 1)
+        base, per_token = _relative_nnls(np.ones((len(drafting), 1)), drafting["tokens"], steps)
+        draft = (base, per_token)
+    host = cells["total_ns"] - cells["draft_ns"] - cells["verify_ns"]
+    return RoundTerms(
+        draft_step=Linear(round(draft[0]), round(draft[1])),
+        verify_base_ns={w: max(1, round(base)) for w, base in zip(widths, bases, strict=True)},
+        verify_per_token_ns=round(slope),
+        host_ns=max(0, round(host.median())),
+    )
+
+
+def _relative_nnls(ones: NDArray[np.float64], tokens: "pd.Series[Any]", ns: "pd.Series[Any]") -> NDArray[np.float64]:
+    """Bases (one a column of `ones`) and a slope over tokens."""
+    y = np.maximum(ns.to_numpy(dtype=float), 1.0)
+    x = tokens.to_numpy(dtype=float)
+    longest = max(float(x.max()), 1.0)
+    if len(set(x)) < 2:  # one context only: no slope can be told
+        return np.append(nnls(ones / y[:, None], np.ones(len(y)))[0], 0.0)
+    design = np.column_stack([ones, x / longest]) / y[:, None]
+    solution: NDArray[np.float64] = nnls(design, np.ones(len(y)))[0]
+    solution[-1] /= longest
+    return solution
+
+
+def _from_real_rounds(rounds: pd.DataFrame, grid: RoundTerms, n: int) -> tuple[RoundTerms, dict[str, Any]]:
+    """Batch size 1, from one half of the real requests; the other half tells how well it fits and closes."""
+    names = rounds["request_id"].drop_duplicates().to_numpy()
+    half = np.random.default_rng(0).permutation(names)[: max(1, len(names) // 2)]
+    is_seen = rounds["request_id"].isin(half)
+    seen, unseen = rounds[is_seen], rounds[~is_seen] if len(names) > 1 else rounds
+    draft = fit_linear(seen["context"].to_numpy(), (seen["draft_ns"] // seen["drafted"]).to_numpy())
+    own = seen[seen["drafted"] == n]
+    verify = fit_linear(own["context"].to_numpy(), own["verify_ns"].to_numpy(), least=1)
+    scale = verify.term.base_ns / grid.verify_ns(n + 1)
+    table = {w: max(1, round(ns * scale)) for w, ns in grid.verify_base_ns.items()}
+    for other in sorted(set(seen["drafted"])):
+        rows = seen[seen["drafted"] == other]
+        rest = rows["verify_ns"] - verify.term.per_token_ns * rows["context"]
+        table[int(other) + 1] = max(1, round(rest.median()))
+    table[n + 1] = verify.term.base_ns
+    host = (seen["total_ns"] - seen["draft_ns"] - seen["verify_ns"]).median()
+    terms = RoundTerms(draft.term, dict(sorted(table.items())), verify.term.per_token_ns, max(0, round(host)))
+    fits: dict[str, Any] = {
+        "draft_step": draft.quality | _percentiles(seen["draft_ns"] // seen["drafted"]),
+        f"verify_{n + 1}": verify.quality | _percentiles(own["verify_ns"]),
+        "round": _closure(terms, unseen[unseen["drafted"] == n]),
+        "grid_over_real": round(1 / scale, 4),
+    }
+    by_length = {str(k): _closure(terms, rows) for k, rows in unseen.groupby("drafted")}
+    if len(by_length) > 1:
+        fits["round_by_draft_tokens"] = by_length
+    return terms, fits
+
+
+def _closure(terms: RoundTerms, rounds: pd.DataFrame) -> dict[str, Any]:
+    """How the terms together predict whole rounds that no fit has seen.
+
+    `closure` is the median of predicted over measured, less 1; `total_error` that of the sums; `none_accepted` and
+    `all_accepted` the closure over rounds that accepted nothing and everything.
+    """
+    if rounds.empty:
+        return {}
+    cost = RoundCost({1: terms})
+    pairs = zip(rounds["drafted"].to_numpy().tolist(), rounds["context"].to_numpy().tolist(), strict=True)
+    predicted = np.array([cost(n, c) for n, c in pairs], dtype=float)
+    measured = rounds["total_ns"].to_numpy(dtype=float)
+    ratio = predicted / measured - 1
+    told = errors(predicted, measured) | {
+        "closure": float(np.median(ratio)),
+        "total_error": float(predicted.sum() / measured.sum() - 1),
+    }
+    for name, rows in (("none_accepted", rounds["accepted"] == 0),
+                       ("all_accepted", rounds["accepted"] == rounds["drafted"])):  # fmt: skip
+        if rows.any():
+            told[name] = float(np.median(ratio[rows.to_numpy()]))
+    return told
+
+
+def _judged(costs: Costs, timings: Timings, cells: pd.DataFrame) -> dict[str, Any]:
+    """Held-out cells against the terms, by batch size and for mixed contexts; prefill likewise."""
+    told: dict[str, Any] = {}
+    held_out = cells[(cells["role"] == "held_out") & cells["batch"].isin(list(costs.rounds))]
+    if len(held_out):
+        predicted, verify = [], []
+        for batch, width, tokens in held_out[["batch", "width", "tokens"]].to_numpy().round().astype(int).tolist():
+            terms = costs.rounds[batch]
+            predicted.append(RoundCost(costs.rounds, batch)(width - 1, tokens))
+            verify.append(terms.verify_ns(width) + terms.verify_per_token_ns * tokens)
+        told["grid"] = errors(np.array(predicted, float), held_out["total_ns"].to_numpy(float)) | {
+            "verify": errors(np.array(verify, float), held_out["verify_ns"].to_numpy(float))
+        }
+    prefills = timings.prefills[timings.prefills["role"] == "held_out"]
+    for name, rows in (("recompute", prefills[prefills["batch"] == 1]),
+                       ("prefill_batched", prefills[prefills["batch"] > 1])):  # fmt: skip
+        if len(rows):
+            expected = np.array([costs.prefill(int(t)) for t in rows["tokens"]], dtype=float)
+            told[name] = errors(expected, rows["ns"].to_numpy(dtype=float))
+    return told
+
+
+def _percentiles(ns: "pd.Series[int]") -> dict[str, Any]:
+    """The distribution of a term's samples, whatever their context."""
+    shown = (1, 10, 50, 90, 99)
+    return {"percentiles_ns": {str(p): round(v) for p, v in zip(shown, np.percentile(ns, shown), strict=True)}}
+
+
+def warnings_of(fits: Mapping[str, Any], grid: Grid) -> list[str]:
+    """What a reader must know before trusting the terms, a line each."""
+    told = []
+    round_fit = fits.get("round") or fits.get("grid") or {}
+    if round_fit.get("median_error", 0) > 0.1:
+        told.append("the fit misses rounds by more than 10 % (median): was the machine busy?")
+    if abs(round_fit.get("closure", 0)) > 0.03:
+        told.append(
+            f"draft, verify and host together are {round_fit['closure']:+.1%} off real rounds (more than 3 %)"
+        )
+    if grid.unstable:
+        told.append(f"unstable: the first cell took {grid.drift:+.0%} when timed again at the end (more than 3 %)")
+    if grid.skipped:
+        told.append(f"{len(grid.skipped)} cells were not timed, the first: {grid.skipped[0]}")
+    return told
