@@ -113,12 +113,12 @@ def time_grid(
     progress: Callable[[int, int], None] = lambda done, total: None,
     *,
     deadline: float = float("inf"),
-    seconds: float = CELL_SECONDS,
+    quick: bool = False,
 ) -> Grid:
     """Time every cell. One that does not fit into memory, or comes after `deadline` (`time.monotonic`), is skipped;
-    after an interrupt (Ctrl-C) all the rest are.
+    after an interrupt (Ctrl-C) all the rest are. `quick` takes few samples a cell, to see that it works.
     """
-    bench = _Bench(pair, cells, sampling, seconds)
+    bench = _Bench(pair, cells, sampling, quick)
     rows: list[tuple[object, ...]] = []
     skipped: list[str] = []
     first: float | None = None
@@ -155,8 +155,9 @@ def time_grid(
 class _Bench:
     """Runs cells in one pair of KV buffers."""
 
-    def __init__(self, pair: Pair, cells: Sequence[Cell], sampling: Sampling, seconds: float) -> None:
-        self._pair, self._sampling, self._seconds = pair, sampling, seconds
+    def __init__(self, pair: Pair, cells: Sequence[Cell], sampling: Sampling, quick: bool) -> None:
+        self._pair, self._sampling = pair, sampling
+        self._warm_blocks, self._seconds = (1, 0.0) if quick else (MAX_BLOCKS, CELL_SECONDS)
         self._lean = all(isinstance(e, LeanEngine) for e in (pair.target_engine, pair.draft_engine))
         self._on_device = self._lean and pair.device.type == "cuda"
         self._buffers: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -188,7 +189,7 @@ class _Bench:
         """(context tokens, draft ns, verify ns, total ns) of each timed round."""
         step = self._batch_step(cell) if self._batched(cell) else self._single_step(cell)
         before = statistics.median(step()[-1] for _ in range(BLOCK))
-        for _ in range(MAX_BLOCKS):
+        for _ in range(self._warm_blocks):
             after = statistics.median(step()[-1] for _ in range(BLOCK))
             if abs(after / before - 1) <= STEADY:
                 break

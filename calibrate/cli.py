@@ -57,6 +57,7 @@ def command(
     ] = False,
     temperature: Annotated[float | None, typer.Option(help="Of sampling [default: 0.7].")] = None,
     batches: Annotated[str, typer.Option(help="Batch sizes to time rounds at.")] = ",".join(map(str, BATCHES)),
+    quick: Annotated[bool, typer.Option("--quick", help="Few samples of each cost: for trying it out.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or spread: the target over all GPUs.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")] = "auto",
     engine: Annotated[str, typer.Option(help="auto, lean (LLaMA-like models) or hf (transformers' own).")] = "auto",
@@ -76,7 +77,12 @@ def command(
         raise ValueError(f"--seed {seed}: must be at least 0")
     sampling = Sampling(0.0 if greedy else DEFAULT_TEMPERATURE if temperature is None else temperature, seed)
     settings = Settings(
-        _numbers(draft_tokens, "--draft-tokens"), max_new_tokens, requests, sampling, _numbers(batches, "--batches")
+        _numbers(draft_tokens, "--draft-tokens"),
+        max_new_tokens,
+        requests,
+        sampling,
+        _numbers(batches, "--batches"),
+        quick,
     )
     _claim(out, overwrite, resume)
     choose_device(device)

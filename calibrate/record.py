@@ -35,13 +35,17 @@ Tokenized = tuple[Prompt, list[int]]
 
 @dataclass(frozen=True)
 class Settings:
-    """How a calibration runs; `requests` is per prompt set, and the first draft length is the one that is judged."""
+    """How a calibration runs; `requests` is per prompt set, and the first draft length is the one that is judged.
+
+    `quick` takes few samples a cell of the grid: for trying things out.
+    """
 
     draft_tokens: tuple[int, ...] = (4,)
     max_new_tokens: int = 512
     requests: int = 40
     sampling: Sampling = field(default_factory=Sampling)
     batches: tuple[int, ...] = BATCHES
+    quick: bool = False
 
     def __post_init__(self) -> None:
         bounds = [("draft tokens", n, 1_000) for n in self.draft_tokens] + [
@@ -63,6 +67,7 @@ class Settings:
             "max_new_tokens": self.max_new_tokens,
             "temperature": self.sampling.temperature,
             "seed": self.sampling.seed,
+            **({"quick": True} if self.quick else {}),
         }
 
 
@@ -323,7 +328,8 @@ def _timings(pair: Pair, settings: Settings, log: Log, progress: Progress) -> tu
     sizes = [s for s in SWAP_SIZES if s <= longest - 4] or [longest - 4]
     moves, swap_notes = time_swaps(pair, sizes, lambda: progress("timing swaps", 0, 1))
     during_decode = swap_during_decode(pair, min(512, max(sizes)), settings.draft_tokens[0])
-    widths = sorted({*WIDTHS, *(n + 1 for n in settings.draft_tokens)})
+    lengths = settings.draft_tokens
+    widths = sorted({*((1, 2, 2 * lengths[0] + 1) if settings.quick else WIDTHS), *(n + 1 for n in lengths)})
     cells = design(longest, settings.batches, widths)
     states: list[Any] = []
 
@@ -332,7 +338,7 @@ def _timings(pair: Pair, settings: Settings, log: Log, progress: Progress) -> tu
         if pair.device.type == "cuda" and done == total // 2:
             states.append(gpu_state())
 
-    grid = time_grid(pair, cells, settings.sampling, tick)
+    grid = time_grid(pair, cells, settings.sampling, tick, quick=settings.quick)
     timings = Timings(round_frame(log.records) if log.records else None, grid, prefills, moves)
     drift = {"drift": round(grid.drift, 4), "skipped_cells": grid.skipped}
     extra = {"swap_notes": {**swap_notes, "during_decode": during_decode}}

@@ -25,6 +25,7 @@ def _opt(hidden: int, layers: int, heads: int, **more: Any) -> dict[str, Any]:
     } | more  # fmt: skip
 
 
+_SMALL = {"vocab_size": 512, "max_position_embeddings": 512}
 SHAPES: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "llama-7b": (LlamaConfig, _llama(4_096, 32, 32, 11_008)),
     "llama-13b": (LlamaConfig, _llama(5_120, 40, 40, 13_824)),
@@ -32,8 +33,8 @@ SHAPES: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "opt-13b": (OPTConfig, _opt(5_120, 40, 40)),
     "opt-125m": (OPTConfig, _opt(768, 12, 12)),
     # small enough for any test, with grouped heads
-    "tiny-target": (LlamaConfig, _llama(128, 3, 4, 256, num_key_value_heads=2, vocab_size=512)),
-    "tiny-draft": (LlamaConfig, _llama(64, 1, 2, 128, vocab_size=512)),
+    "tiny-target": (LlamaConfig, _llama(128, 3, 4, 256, num_key_value_heads=2, **_SMALL)),
+    "tiny-draft": (LlamaConfig, _llama(64, 1, 2, 128, **_SMALL)),
 }
 
 

@@ -13,7 +13,7 @@ FOREIGN = {
     "traces": {"numpy", "pandas", "pyarrow", "scipy"},
     "sim": {"numpy", "pandas", "pyarrow", "scipy", "simpy", "matplotlib", "typer", "rich"},
     "calibrate": {"numpy", "pandas", "pyarrow", "scipy", "torch", "transformers", "tokenizers", "safetensors",
-                  "huggingface_hub", "typer", "rich"},
+                  "huggingface_hub", "sklearn", "pynvml", "typer", "rich"},
 }  # fmt: skip
 STANDARD = set(__import__("sys").stdlib_module_names)
 

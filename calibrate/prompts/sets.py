@@ -55,7 +55,8 @@ def _opening(text: str) -> str:
 
 def _prose() -> list[Prompt]:
     """The opening of a held-out piece of documentation; the model goes on."""
-    held_out = [d for d in stdlib.documents() if d.held_out and len(_opening(d.text)) < 0.7 * len(d.text)]
+    documents = stdlib.documents(held_out_only=True)
+    held_out = [d for d in documents if len(_opening(d.text)) < 0.7 * len(d.text)]
     unique = {_opening(d.text): d for d in held_out}
     return [Prompt(d.source, "prose", opening, d.source) for opening, d in unique.items()]
 

@@ -52,12 +52,12 @@ def library_folder() -> Path:
 
 
 @cache
-def modules() -> tuple[tuple[str, str, ast.Module], ...]:
-    """(dotted name, source, syntax tree) of every module, sorted by name; unparsable files are left out."""
+def modules(*, held_out: bool) -> tuple[tuple[str, str, ast.Module], ...]:
+    """(dotted name, source, syntax tree) of the held-out modules, or of all others; unparsable files are left out."""
     root, found = library_folder(), []
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
-        if SKIPPED_FOLDERS.intersection(parts):
+        if SKIPPED_FOLDERS.intersection(parts) or is_held_out(".".join(parts)) is not held_out:
             continue
         try:
             source = path.read_text(encoding="utf-8")
@@ -77,9 +77,7 @@ def _functions_in(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunction
 
 def functions(*, held_out: bool) -> Iterator[Function]:
     """Every function of the held-out modules, or of all others."""
-    for module, source, tree in modules():
-        if is_held_out(module) is not held_out:
-            continue
+    for module, source, tree in modules(held_out=held_out):
         lines = source.splitlines()
         for node in _functions_in(tree):
             block = textwrap.dedent("\n".join(lines[node.lineno - 1 : node.end_lineno])).splitlines()
@@ -88,8 +86,10 @@ def functions(*, held_out: bool) -> Iterator[Function]:
             yield Function(module, node.name, "\n".join(block[:cut]), "\n".join(block[cut:]))
 
 
-def _docstrings() -> Iterator[tuple[str, str]]:
-    for module, _, tree in modules():
+def _docstrings(*, held_out_only: bool) -> Iterator[tuple[str, str]]:
+    read = modules(held_out=True) if held_out_only else sorted(modules(held_out=True) + modules(held_out=False),
+                                                               key=lambda module: module[0])  # fmt: skip
+    for module, _, tree in read:
         for node in ast.walk(tree):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 text = ast.get_docstring(node)
@@ -121,14 +121,17 @@ def _pieces(text: str, rng: random.Random) -> Iterator[str]:
         yield "\n\n".join(piece).strip()
 
 
-def documents(min_characters: int = 120) -> list[Document]:
-    """The library's documentation, without repeats; a text also held out elsewhere counts as held out."""
+def documents(min_characters: int = 120, *, held_out_only: bool = False) -> list[Document]:
+    """The library's documentation, without repeats; a text also held out elsewhere counts as held out.
+
+    `held_out_only` reads a sixth of the library and gives those documents alone.
+    """
     rng = random.Random(0)
-    found = [(source, cleandoc(text)) for source, text in _docstrings()]
+    found = [(source, cleandoc(text)) for source, text in _docstrings(held_out_only=held_out_only)]
     found += [(name, piece) for name, text in sorted(_topics().items()) for piece in _pieces(text, rng)]
     kept: dict[str, Document] = {}
     for source, text in found:
-        if len(text) < min_characters:
+        if len(text) < min_characters or (held_out_only and not is_held_out(source)):
             continue
         earlier = kept.get(text)
         held_out = is_held_out(source) or (earlier is not None and earlier.held_out)

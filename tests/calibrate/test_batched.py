@@ -92,7 +92,8 @@ def test_a_round_that_stays_can_be_run_again():
 
 
 def test_a_bucket_holds_what_it_must():
-    assert [bucket_for(t, 1_000) for t in (1, 128, 129, 600)] == [128, 128, 256, 1_000]
+    assert [bucket_for(t, 1_000) for t in (1, 128, 129, 600, 990)] == [128, 128, 160, 640, 1_000]
+    assert all(t <= bucket_for(t) <= max(128, 1.25 * t + 1) for t in range(1, 20_000, 7))
 
 
 def test_uncaptured_plain_decoding_is_the_targets_own_greedy_output():

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from calibrate import cells, generate
 from calibrate.cli import main
 from sim import compare
-from traces import load_profile, load_trace
+from traces import at_draft_length, load_profile, load_trace, to_frame
 
-SMALL = ["--requests", "3", "--max-new-tokens", "24", "--device", "cpu"]
+QUICK = ["--quick", "--batches", "1", "--device", "cpu"]
+SMALL = ["--requests", "3", "--max-new-tokens", "24", *QUICK]
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +38,25 @@ def test_the_trace_holds_what_the_rounds_say(folder):
 def test_the_profile_is_measured_and_stamped(folder):
     profile = load_profile(folder / "profile.json")
     assert (profile.kind, profile.weights) == ("measured", "reference")
-    assert sorted(profile.costs.verify_base_ns) == [1, 2, 5, 9]
-    assert profile.costs.draft_step.base_ns < profile.costs.verify_ns(5)
+    terms = profile.costs.rounds[1]
+    assert sorted(terms.verify_base_ns) == [1, 2, 5, 9]
+    assert terms.draft_step.base_ns < terms.verify_ns(5)
+    assert set(profile.costs.swap_ways) == {"pageable", "naive", "int8"}
     assert profile.costs.swap_out(512) > 0
     stamp = profile.stamp
     assert stamp["target"] == {"name": "reference", "parameters": 6657696, "type": "llama"}
     assert stamp["greedy_check"]["exact"]
     assert stamp["greedy_check"]["tokens"] > 30
     assert stamp["command"].startswith("lapsd calibrate")
-    assert {"draft_step", "verify_5", "prefill", "swap_out", "swap_in", "round"} <= set(profile.fits)
+    assert {"draft_step", "verify_5", "prefill", "recompute", "swap_out", "swap_in", "round"} <= set(profile.fits)
+    assert {"closure", "none_accepted", "total_error"} <= set(profile.fits["round"])
+    assert 0 < profile.fits["swap_notes"]["int8_relative_error"] < 0.05
+    assert stamp["floors"]["bytes_per_second"]["copy"] > 1e8
+    pays = stamp["speculation"]
+    assert [row["draft_tokens"] for row in pays["table"]] == list(range(17))
+    assert pays["check"]["measured_tokens_per_s"] > 0 or pays["best_draft_tokens"]["1"] == 0
+    samples = pd.read_parquet(folder / "samples.parquet")
+    assert set(samples["term"]) >= {"cell", "prefill", "swap_out int8", "swap_in naive"}
     assert load_trace(folder / "trace.parquet").metadata["command"] == stamp["command"]
 
 
@@ -73,8 +85,7 @@ def test_prompts_of_ones_own_are_decoded(tmp_path):
         "2",
         "--max-new-tokens",
         "8",
-        "--device",
-        "cpu",
+        *QUICK,
     ]
     assert main([*arguments, "--out", str(tmp_path / "out"), "--draft-tokens", "2", "--temperature", "0.5"]) == 0
     trace = load_trace(tmp_path / "out" / "trace.parquet")
@@ -83,10 +94,10 @@ def test_prompts_of_ones_own_are_decoded(tmp_path):
 
 
 def test_one_token_of_one_request_is_enough(tmp_path):
-    arguments = ["--requests", "1", "--max-new-tokens", "1", "--prompts", "code", "--device", "cpu"]
+    arguments = ["--requests", "1", "--max-new-tokens", "1", "--prompts", "code", *QUICK]
     assert main([*arguments, "--out", str(tmp_path)]) == 0
     assert len(load_trace(tmp_path / "trace.parquet")) == 1
-    assert load_profile(tmp_path / "profile.json").costs.verify_ns(5) > 0
+    assert load_profile(tmp_path / "profile.json").costs.rounds[1].verify_ns(5) > 0
 
 
 @pytest.mark.parametrize(
@@ -104,7 +115,15 @@ def test_one_token_of_one_request_is_enough(tmp_path):
         (["--dtype", "int4"], "dtype 'int4'"),
         (["--target", "./nowhere"], "no such folder"),
         (["--prompts", "nowhere.jsonl"], "nowhere.jsonl"),
-        (["--draft-tokens", "many"], "--draft-tokens"),
+        (["--draft-tokens", "many"], "--draft-tokens 'many': must be whole numbers with commas"),
+        (["--draft-tokens", "4,4"], "must be different numbers"),
+        (["--batches", "0"], "batch size 0: must be between 1"),
+        (["--chat"], "--chat: the tokenizer of reference has no chat template"),
+        (["--resume"], "holds no journal.jsonl, so there is nothing to resume"),
+        (["--resume", "--overwrite"], "give one of them"),
+        (["--random-weights", "llama-7b"], "must be TARGET+DRAFT"),
+        (["--random-weights", "gpt+gpt"], "random weights 'gpt': none of llama-7b"),
+        (["--random-weights", "a+b", "--chat"], "goes with no --target"),
         (["--drafts", "4"], "No such option"),
     ],
 )
@@ -133,3 +152,77 @@ def test_it_runs_without_the_simulator():
     )
     done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+def test_several_draft_lengths_make_a_trace_each(tmp_path):
+    arguments = [*SMALL, "--greedy", "--prompts", "arithmetic", "--draft-tokens", "4,1"]
+    assert main([*arguments, "--out", str(tmp_path)]) == 0
+    long, short = (load_trace(tmp_path / f"trace-n{n}.parquet") for n in (4, 1))
+    assert (long.drafted == 4).all()
+    assert (short.drafted == 1).all()
+    assert long.request_id == short.request_id
+    assert at_draft_length(long, 1, np.random.default_rng(0)).accepted.tolist() == short.accepted.tolist()
+    assert not (tmp_path / "trace.parquet").exists()
+    profile = load_profile(tmp_path / "profile.json")
+    assert set(profile.fits["round_by_draft_tokens"]) == {"1", "4"}
+
+
+def test_an_interrupted_recording_goes_on_to_the_same_trace(folder, tmp_path, capsys, monkeypatch):
+    def stop_at(request):
+        def stopped(*args, **options):
+            if options.get("request") == request:
+                raise KeyboardInterrupt
+            return generate(*args, **options)
+
+        return stopped
+
+    arguments = [*SMALL, "--greedy", "--out", str(tmp_path)]
+    monkeypatch.setattr("calibrate.record.generate", stop_at(4))
+    assert main(arguments) == 1
+    told = capsys.readouterr().err
+    assert "interrupted: 4 of 9 requests are kept in" in told
+    assert told.count("\n") == 1
+    assert main(arguments) == 2
+    assert "unfinished calibration: give --resume" in capsys.readouterr().err
+    journal = tmp_path / "journal.jsonl"
+    with journal.open("a") as file:
+        file.write('{"request_id": "half a li')  # as a kill in the middle of a write leaves it
+    assert main([*arguments, "--resume", "--seed", "1"]) == 2
+    assert "was begun with seed 0, now it is 1: it cannot go on" in capsys.readouterr().err
+    monkeypatch.setattr("calibrate.record.generate", stop_at(7))
+    assert main([*arguments, "--resume"]) == 1
+    assert "7 of 9" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert main([*arguments, "--resume"]) == 0
+    assert not journal.exists()
+    whole, pieced = (to_frame(load_trace(f / "trace.parquet")) for f in (folder, tmp_path))
+    pd.testing.assert_frame_equal(whole, pieced)
+
+
+def test_architectures_without_weights_are_timed_and_nothing_else(tmp_path, capsys):
+    arguments = ["--random-weights", "tiny-target+tiny-draft", "--quick", "--batches", "1,2", "--device", "cpu"]
+    assert main([*arguments, "--out", str(tmp_path)]) == 0
+    profile = load_profile(tmp_path / "profile.json")
+    assert profile.weights == "random"
+    assert list(profile.costs.rounds) == [1, 2]
+    assert profile.round_cost(2)(4, 100) > 0
+    assert profile.fits["swap_notes"]["int8_relative_error"] is None
+    assert "speculation" not in profile.stamp
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["profile.json", "samples.parquet"]
+
+
+def test_ctrl_c_while_timing_keeps_what_was_timed(tmp_path, capsys, monkeypatch):
+    rounds = cells._Bench.rounds
+    calls = []
+
+    def stopped(bench, cell):
+        calls.append(cell)
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        return rounds(bench, cell)
+
+    monkeypatch.setattr(cells._Bench, "rounds", stopped)
+    arguments = ["--random-weights", "tiny-target+tiny-draft", "--quick", "--batches", "1", "--device", "cpu"]
+    assert main([*arguments, "--out", str(tmp_path)]) == 1
+    assert "is marked incomplete" in capsys.readouterr().err
+    assert "interrupted" in load_profile(tmp_path / "profile.json").stamp["incomplete"][0]

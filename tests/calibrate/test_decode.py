@@ -86,7 +86,7 @@ def test_sampling_depends_on_seed_and_request_and_nothing_else():
 def test_what_does_not_fit_the_context_is_refused():
     with pytest.raises(ValueError, match="needs a context of 129: the models have 128"):
         generate(tiny_pair(0.0), [1] * 100, n=4, max_new_tokens=24, sampling=Sampling())
-    with pytest.raises(ValueError, match="draft tokens 0: must be at least 1"):
-        generate(tiny_pair(0.0), [1], n=0, max_new_tokens=4, sampling=Sampling())
+    with pytest.raises(ValueError, match="draft tokens -1: must be at least 0"):
+        generate(tiny_pair(0.0), [1], n=-1, max_new_tokens=4, sampling=Sampling())
     with pytest.raises(ValueError, match="temperature -1"):
         Sampling(-1)

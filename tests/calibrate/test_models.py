@@ -114,7 +114,7 @@ def test_a_device_that_is_not_there_is_refused():
 
 
 def test_unknown_devices_and_dtypes_are_refused():
-    with pytest.raises(ValueError, match="device 'tpu': must be auto, cpu or cuda"):
+    with pytest.raises(ValueError, match="device 'tpu': must be auto, cpu, cuda or spread"):
         load_pair("reference", "reference", device="tpu")
     with pytest.raises(ValueError, match="dtype 'int8': must be auto"):
         load_pair("reference", "reference", dtype="int8")
