@@ -4,7 +4,7 @@ BIN := .venv/bin
 comma := ,
 INPUTS := setup.cfg pyproject.toml constraints.txt
 
-.PHONY: demo test test-deep check clean
+.PHONY: demo test test-deep check gpu-check clean
 
 # One stamp a set of extras, written last: an install that was killed is done again.
 define install
@@ -36,6 +36,11 @@ check: .venv/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+
+# what only a GPU can show; needs a Python with torch and transformers, installs nothing
+OUT ?= gpu-check
+gpu-check:
+	PYTHONPATH=. $(PYTHON) benchmarks/gpu_check.py --out $(OUT)
 
 clean:
 	rm -rf .venv demo build dist *.egg-info

@@ -14,8 +14,8 @@ from calibrate.batched import LeanBatch, batch_of
 from calibrate.graphs import Captured, Marks, graph_pool
 from calibrate.models import Pair
 
-# at most a quarter more slots than tokens, and few graphs: 128, 160, 192, 224, 256, 320, ...
-BUCKETS = tuple(32 * part * 2**power for power in range(14) for part in (4, 5, 6, 7))
+# at most an eighth more slots than tokens, and few graphs: 128, 144, 160, ..., 240, 256, 288, ...
+BUCKETS = tuple(16 * part * 2**power for power in range(14) for part in range(8, 16))
 
 
 def bucket_for(tokens: int, most: int = 2**62) -> int:
@@ -122,6 +122,11 @@ class DeviceRounds:
         """Of the last round; waits for it."""
         return RoundTimes(self._marks.between_ns(0, 1), self._marks.between_ns(1, 2))
 
+    def part(self, name: str, longest: int) -> Captured:
+        """`draft` or `verify` by itself, as a round would run it for rows of up to position `longest`; they stay."""
+        self._advance.zero_()
+        return self._graph(name, bucket_for(longest + self.n + 1, self.capacity))
+
     def drop_graphs(self) -> None:
         """Free what the graphs hold."""
         self._graphs.clear()
@@ -130,7 +135,10 @@ class DeviceRounds:
         if (part, bucket) not in self._graphs:
             steps = self._draft_steps if part == "draft" else self._verify
             device = self.device if self._capture else torch.device("cpu")
+            advance = self._advance.clone()
+            self._advance.zero_()  # capturing runs the round a few times: the rows must stand still
             self._graphs[part, bucket] = Captured(lambda: steps(bucket), device, self._pool)
+            self._advance.copy_(advance)
         return self._graphs[part, bucket]
 
     def _draft_steps(self, bucket: int) -> None:

@@ -217,7 +217,9 @@ def calibrate(
         pays, warning = _pays(pair, requests, settings, traces[n], profile, progress)
         profile = Profile("measured", pair.weights, costs, fits, told | {"speculation": pays})
         warnings += warning
-    return Calibration(traces, profile, timings.rounds, _samples(timings), warnings, not timings.grid.interrupted)
+    return Calibration(
+        traces, profile, timings.rounds, samples_frame(timings), warnings, not timings.grid.interrupted
+    )
 
 
 def decode(pair: Pair, requests: Sequence[Tokenized], settings: Settings, log: Log, progress: Progress) -> None:
@@ -345,7 +347,7 @@ def _timings(pair: Pair, settings: Settings, log: Log, progress: Progress) -> tu
     return timings, drift | {"fits": extra, "gpu_during": states[0] if states else None}
 
 
-def _samples(timings: Timings) -> pd.DataFrame:
+def samples_frame(timings: Timings) -> pd.DataFrame:
     """All raw timings but those of real rounds, under each other."""
     cells = timings.grid.samples.rename(columns={"total_ns": "ns"}).assign(term="cell")
     prefills = timings.prefills.assign(term="prefill")
