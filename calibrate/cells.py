@@ -1,13 +1,13 @@
 """Rounds timed over batch sizes, widths and contexts: the grid behind a profile's tables.
 
 Every cell runs whole rounds, the draft before the verify pass, as serving does; what a pass takes alone is timed
-beside it. Cells come in random order, each warms up until it is steady, and the first is timed again at the end.
+beside it. Cells come in random order, each warms up until it is steady, and what came first is timed again later.
 """
 
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -26,6 +26,7 @@ MIXED = 8  # cells whose rows have contexts of their own, which no fit sees
 BLOCK, MAX_BLOCKS, STEADY = 5, 6, 0.01
 MIN_ROUNDS, MAX_ROUNDS, CELL_SECONDS = 6, 30, 0.4
 DRIFT = 0.03
+PASSES = 3
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ def design(
 ) -> list[Cell]:
     """A sparse grid, in random order.
 
-    Per batch size: every width at a middle context, one width at every context, which the terms are fitted to, and
-    one more width at the ends, which tests them; and eight cells of mixed contexts.
+    Per batch size: every width at a middle context, one width at every context, two more at the longest, which the
+    terms are fitted to; two at other places, which test them; and eight cells of mixed contexts.
 
     Parameters
     ----------
@@ -69,6 +70,8 @@ def design(
     for b in sorted({1, *batches}):
         cells += [Cell(w, (middle,) * b) for w in widths]
         cells += [Cell(long_width, (c,) * b) for c in contexts if c != middle]
+        # the slope by width, from the narrowest and the widest
+        cells += [Cell(w, (contexts[-1],) * b) for w in {widths[0], widths[-1]} - {long_width} if len(contexts) > 1]
         if len(contexts) > 1:
             cells += [
                 Cell(w, (c,) * b, "held_out") for w, c in ((widths[1], contexts[-1]), (widths[-1], contexts[0]))
@@ -93,7 +96,7 @@ class Grid:
     skipped : list of str
         Cells that could not be timed, and why.
     drift : float
-        Time of the first cell at the end over its time at the beginning, less 1.
+        By how much the same cells took longer at the end than at the beginning.
     """
 
     samples: pd.DataFrame
@@ -119,37 +122,44 @@ def time_grid(
     after an interrupt (Ctrl-C) all the rest are. `quick` takes few samples a cell, to see that it works.
     """
     bench = _Bench(pair, cells, sampling, quick)
+    # on the CPU, whose speed wanders over minutes, every cell is timed in several passes, minutes apart; on a GPU a
+    # visit captures its graphs anew, so cells are timed once and the first of them again
+    passes = 1 if quick or pair.device.type == "cuda" else PASSES
+    visits = [(i, cell, k) for k in range(passes) for i, cell in enumerate(cells)]
+    visits += [(0, cells[0], 1)] if passes == 1 else []
     rows: list[tuple[object, ...]] = []
-    skipped: list[str] = []
-    first: float | None = None
-    drift, interrupted = 0.0, False
-    for i, cell in enumerate([*cells, *cells[:1]]):
-        progress(i, len(cells) + 1)
-        again = i == len(cells)
-        if interrupted or time.monotonic() > deadline:
-            skipped.append(f"{cell}: {'interrupted' if interrupted else 'no time left'}")
-            continue
-        if (reason := bench.does_not_fit(cell)) is not None:
-            skipped.append(f"{cell}: {reason}")
-            continue
-        try:
-            timed = list(bench.rounds(cell))
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            skipped.append(f"{cell}: out of GPU memory")
-            continue
-        except KeyboardInterrupt:
-            interrupted = True
-            skipped.append(f"{cell}: interrupted")
-            continue
-        total = statistics.median(r[-1] for r in timed)
-        first = total if first is None else first
-        if again:
-            drift = total / first - 1
-        else:
-            rows += [(i, cell.role, cell.batch, cell.width, *r) for r in timed]
-    columns = ["cell", "role", "batch", "width", "tokens", "draft_ns", "verify_ns", "total_ns"]
-    return Grid(pd.DataFrame(rows, columns=columns), skipped, drift, interrupted)
+    skipped: dict[str, str] = {}
+    interrupted = False
+    for done, (i, cell, visit) in enumerate(visits):
+        progress(done, len(visits))
+        reason = "interrupted" if interrupted else "no time left" if time.monotonic() > deadline else None
+        reason = reason or skipped.get(str(cell)) or bench.does_not_fit(cell)
+        if reason is None:
+            try:
+                timed = bench.rounds(cell, passes)
+                rows += [(i, cell.role, cell.batch, cell.width, visit, *r) for r in timed]
+            except torch.OutOfMemoryError:
+                torch.cuda.empty_cache()
+                reason = "out of GPU memory"
+            except KeyboardInterrupt:
+                interrupted, reason = True, "interrupted"
+        if reason is not None and not any(row[0] == i for row in rows):
+            skipped[str(cell)] = reason
+    columns = ["cell", "role", "batch", "width", "visit", "tokens", "draft_ns", "verify_ns", "total_ns"]
+    samples = pd.DataFrame(rows, columns=columns)
+    told = [f"{cell}: {reason}" for cell, reason in skipped.items()]
+    # a cell that is only there to be timed again must not weigh twice
+    kept = samples if passes > 1 else samples[samples["visit"] == 0]
+    return Grid(kept.drop(columns="visit").reset_index(drop=True), told, _drift(samples), interrupted)
+
+
+def _drift(samples: pd.DataFrame) -> float:
+    """By how much cells took longer at their last visit than at their first: the median over cells."""
+    medians = samples.groupby(["cell", "visit"])["total_ns"].median().unstack()
+    if medians.shape[1] < 2:
+        return 0.0
+    ratios = (medians[medians.columns[-1]] / medians[0]).dropna()
+    return float(ratios.median()) - 1 if len(ratios) else 0.0
 
 
 class _Bench:
@@ -185,20 +195,20 @@ class _Bench:
         return None
 
     @torch.inference_mode()
-    def rounds(self, cell: Cell) -> Iterator[tuple[int, int, int, int]]:
-        """(context tokens, draft ns, verify ns, total ns) of each timed round."""
+    def rounds(self, cell: Cell, passes: int = 1) -> list[tuple[int, int, int, int]]:
+        """(context tokens, draft ns, verify ns, total ns) of each timed round of one visit of several."""
         step = self._batch_step(cell) if self._batched(cell) else self._single_step(cell)
         before = statistics.median(step()[-1] for _ in range(BLOCK))
-        for _ in range(self._warm_blocks):
+        for _ in range(max(1, self._warm_blocks // passes)):
             after = statistics.median(step()[-1] for _ in range(BLOCK))
             if abs(after / before - 1) <= STEADY:
                 break
             before = after
-        end = time.monotonic() + self._seconds
-        for i in range(MAX_ROUNDS):
-            if i >= MIN_ROUNDS and time.monotonic() > end:
-                break
-            yield step()
+        end = time.monotonic() + self._seconds / passes
+        timed: list[tuple[int, int, int, int]] = []
+        while len(timed) < MAX_ROUNDS // passes and (len(timed) < MIN_ROUNDS // passes or time.monotonic() < end):
+            timed.append(step())
+        return timed
 
     def _single_step(self, cell: Cell) -> Callable[[], tuple[int, int, int, int]]:
         pair, n = self._pair, cell.width - 1
@@ -265,6 +275,41 @@ class _Bench:
                 buffer.normal_()  # as good as real keys and values for timing, unlike zeros
             self._buffers = (made[0], made[1])
         return self._buffers
+
+
+@torch.inference_mode()
+def time_alone(pair: Pair, n: int, context: int, repeats: int = 30) -> dict[str, int]:
+    """Median ns of a draft step and of a verify pass over n + 1 tokens, each again and again by itself."""
+    if pair.device.type == "cuda" and isinstance(pair.target_engine, LeanEngine):
+        rounds = DeviceRounds(pair, n, capacity=bucket_for(context + n + 2, pair.context))
+        rounds.place(_random_tokens(pair, (1, 2)), torch.tensor([context - 1]))
+        parts: list[tuple[str, Callable[[], object], int]] = [
+            ("verify_ns", rounds.part("verify", context), 1), ("draft_step_ns", rounds.part("draft", context), n),
+        ]  # fmt: skip
+    else:
+        target, small = (e.sequence(context + n + 1) for e in (pair.target_engine, pair.draft_engine))
+        tokens = _random_tokens(pair, (1, context + n + 1))[0].tolist()
+        target.extend(tokens[:context])
+        small.extend(tokens[:context])
+
+        def verify() -> None:
+            target.forward(tokens[context:])
+            target.rollback(context)
+
+        def draft() -> None:
+            small.forward(tokens[:1])
+            small.rollback(context)
+
+        parts = [("verify_ns", verify, 1), ("draft_step_ns", draft, 1)]
+    found = {}
+    for name, work, steps in parts:
+        times = []
+        for _ in range(repeats + 5):
+            start = clock(pair.device)
+            work()
+            times.append((clock(pair.device) - start) // steps)
+        found[name] = int(statistics.median(times[5:]))
+    return {"context": context, **found}
 
 
 def _free(pair: Pair) -> int:

@@ -209,12 +209,12 @@ def _report_profile(path: Path, result: Calibration) -> None:
     terms, fits, stamp = result.profile.costs.rounds[1], result.profile.fits, result.profile.stamp
     n = stamp["draft_tokens"][0]
     context = 512 if result.rounds is None else int(result.rounds["context"].median())
-    verify = terms.verify_ns(n + 1) + terms.verify_per_token_ns * context
     fit = fits.get("round") or fits.get("grid", {})
     closing = f", their time within {abs(fit['closure']):.1%}" if "closure" in fit else ""
+    draft_ms, verify_ms = terms.draft_step(context) / 1e6, terms.verify(n + 1)(context) / 1e6
     print(
-        f"{path}: at context {context} a draft step takes {terms.draft_step(context) / 1e6:.2f} ms, "
-        f"a verify pass {verify / 1e6:.2f} ms; rounds predicted within {fit.get('median_error', 0):.1%} (median)"
+        f"{path}: at context {context} a draft step takes {draft_ms:.2f} ms, a verify pass {verify_ms:.2f} ms; "
+        f"rounds predicted within {fit.get('median_error', 0):.1%} (median)"
         f"{closing}; batch sizes {', '.join(map(str, result.profile.costs.rounds))}"
     )
     pays = stamp.get("speculation")

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from calibrate.cells import BATCHES, WIDTHS, design, time_grid
+from calibrate.cells import BATCHES, WIDTHS, design, time_alone, time_grid
 from calibrate.decode import Generation, Sampling, generate
 from calibrate.exactness import greedy_regret
 from calibrate.floors import floors
@@ -343,7 +343,8 @@ def _timings(pair: Pair, settings: Settings, log: Log, progress: Progress) -> tu
     grid = time_grid(pair, cells, settings.sampling, tick, quick=settings.quick)
     timings = Timings(round_frame(log.records) if log.records else None, grid, prefills, moves)
     drift = {"drift": round(grid.drift, 4), "skipped_cells": grid.skipped}
-    extra = {"swap_notes": {**swap_notes, "during_decode": during_decode}}
+    alone = time_alone(pair, lengths[0], min(512, longest - 2 * lengths[0] - 2))
+    extra = {"swap_notes": {**swap_notes, "during_decode": during_decode}, "alone": alone}
     return timings, drift | {"fits": extra, "gpu_during": states[0] if states else None}
 
 

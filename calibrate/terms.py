@@ -88,33 +88,42 @@ def _terms(cells: pd.DataFrame) -> RoundTerms:
     """Terms of one batch size from its cells: least squares of relative errors, nothing negative."""
     widths = sorted(set(cells["width"]))
     ones = (cells["width"].to_numpy()[:, None] == np.array(widths)).astype(float)
-    *bases, slope = _relative_nnls(ones, cells["tokens"], cells["verify_ns"])
+    # attention over a context token takes a + b·width: reading its keys, and multiplying them by each new token
+    tokens = cells["tokens"].to_numpy(dtype=float)
+    several = len(set(tokens)) > 1
+    longest = max(float(tokens.max()), 1.0)
+    slopes = np.column_stack([tokens, tokens * cells["width"].to_numpy()]) / longest
+    found = _relative_nnls(np.column_stack([ones, slopes]) if several else ones, cells["verify_ns"])
+    bases = found[: len(widths)]
+    read, multiply = found[len(widths) :] / longest if several else (0.0, 0.0)
     drafting = cells[cells["width"] > 1]
     draft = (0.0, 0.0)
     if len(drafting):
         steps = drafting["draft_ns"] / (drafting["width"] - 1)
-        base, per_token = _relative_nnls(np.ones((len(drafting), 1)), drafting["tokens"], steps)
-        draft = (base, per_token)
+        draft = _relative_line(drafting["tokens"], steps)
     host = cells["total_ns"] - cells["draft_ns"] - cells["verify_ns"]
     return RoundTerms(
         draft_step=Linear(round(draft[0]), round(draft[1])),
         verify_base_ns={w: max(1, round(base)) for w, base in zip(widths, bases, strict=True)},
-        verify_per_token_ns=round(slope),
+        verify_per_token_ns={w: round(read + multiply * w) for w in widths},
         host_ns=max(0, round(host.median())),
     )
 
 
-def _relative_nnls(ones: NDArray[np.float64], tokens: "pd.Series[Any]", ns: "pd.Series[Any]") -> NDArray[np.float64]:
-    """Bases (one a column of `ones`) and a slope over tokens."""
+def _relative_nnls(design: NDArray[np.float64], ns: "pd.Series[Any]") -> NDArray[np.float64]:
+    """What the columns of `design` cost, of least error relative to each sample, nothing negative."""
     y = np.maximum(ns.to_numpy(dtype=float), 1.0)
+    solution: NDArray[np.float64] = nnls(design / y[:, None], np.ones(len(y)))[0]
+    return solution
+
+
+def _relative_line(tokens: "pd.Series[Any]", ns: "pd.Series[Any]") -> tuple[float, float]:
+    """Base and slope over tokens; no slope where there is one context only."""
     x = tokens.to_numpy(dtype=float)
     longest = max(float(x.max()), 1.0)
-    if len(set(x)) < 2:  # one context only: no slope can be told
-        return np.append(nnls(ones / y[:, None], np.ones(len(y)))[0], 0.0)
-    design = np.column_stack([ones, x / longest]) / y[:, None]
-    solution: NDArray[np.float64] = nnls(design, np.ones(len(y)))[0]
-    solution[-1] /= longest
-    return solution
+    columns = [np.ones(len(x)), *([x / longest] if len(set(x)) > 1 else [])]
+    found = _relative_nnls(np.column_stack(columns), ns)
+    return float(found[0]), float(found[1]) / longest if len(found) > 1 else 0.0
 
 
 def _from_real_rounds(rounds: pd.DataFrame, grid: RoundTerms, n: int) -> tuple[RoundTerms, dict[str, Any]]:
@@ -126,15 +135,18 @@ def _from_real_rounds(rounds: pd.DataFrame, grid: RoundTerms, n: int) -> tuple[R
     draft = fit_linear(seen["context"].to_numpy(), (seen["draft_ns"] // seen["drafted"]).to_numpy())
     own = seen[seen["drafted"] == n]
     verify = fit_linear(own["context"].to_numpy(), own["verify_ns"].to_numpy(), least=1)
-    scale = verify.term.base_ns / grid.verify_ns(n + 1)
+    context = round(own["context"].median())
+    scale = verify.term(context) / max(1, grid.verify(n + 1)(context))
     table = {w: max(1, round(ns * scale)) for w, ns in grid.verify_base_ns.items()}
+    slopes = {w: round(ns * scale) for w, ns in grid.verify_per_token_ns.items()}
     for other in sorted(set(seen["drafted"])):
         rows = seen[seen["drafted"] == other]
-        rest = rows["verify_ns"] - verify.term.per_token_ns * rows["context"]
+        slopes[int(other) + 1] = round(scale * grid.verify(int(other) + 1).per_token_ns)
+        rest = rows["verify_ns"] - slopes[int(other) + 1] * rows["context"]
         table[int(other) + 1] = max(1, round(rest.median()))
-    table[n + 1] = verify.term.base_ns
+    table[n + 1], slopes[n + 1] = verify.term.base_ns, verify.term.per_token_ns
     host = (seen["total_ns"] - seen["draft_ns"] - seen["verify_ns"]).median()
-    terms = RoundTerms(draft.term, dict(sorted(table.items())), verify.term.per_token_ns, max(0, round(host)))
+    terms = RoundTerms(draft.term, dict(sorted(table.items())), dict(sorted(slopes.items())), max(0, round(host)))
     fits: dict[str, Any] = {
         "draft_step": draft.quality | _percentiles(seen["draft_ns"] // seen["drafted"]),
         f"verify_{n + 1}": verify.quality | _percentiles(own["verify_ns"]),
@@ -180,7 +192,7 @@ def _judged(costs: Costs, timings: Timings, cells: pd.DataFrame) -> dict[str, An
         for batch, width, tokens in held_out[["batch", "width", "tokens"]].to_numpy().round().astype(int).tolist():
             terms = costs.rounds[batch]
             predicted.append(RoundCost(costs.rounds, batch)(width - 1, tokens))
-            verify.append(terms.verify_ns(width) + terms.verify_per_token_ns * tokens)
+            verify.append(terms.verify(width)(tokens))
         told["grid"] = errors(np.array(predicted, float), held_out["total_ns"].to_numpy(float)) | {
             "verify": errors(np.array(verify, float), held_out["verify_ns"].to_numpy(float))
         }
@@ -210,7 +222,7 @@ def warnings_of(fits: Mapping[str, Any], grid: Grid) -> list[str]:
             f"draft, verify and host together are {round_fit['closure']:+.1%} off real rounds (more than 3 %)"
         )
     if grid.unstable:
-        told.append(f"unstable: the first cell took {grid.drift:+.0%} when timed again at the end (more than 3 %)")
+        told.append(f"unstable: the same rounds took {grid.drift:+.0%} at the end of the timing (more than 3 %)")
     if grid.skipped:
         told.append(f"{len(grid.skipped)} cells were not timed, the first: {grid.skipped[0]}")
     return told

@@ -15,8 +15,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from policies import POLICIES, Policy, parse_policy
-from traces import load_profile, load_trace
+from traces import Trace, load_profile, load_trace
 from traces.errors import BAD_INPUT, run_command
+from traces.trace_file import BUNDLED
 
 app = typer.Typer(
     help="Calibrate speculative decoding on real models, then simulate how a scheduler would serve it.",
@@ -135,14 +136,81 @@ def _progress(what: str, quiet: bool) -> Progress:
 
 
 @app.command()
-def show(path: Annotated[str, typer.Argument(help="A trace or a profile ('reference': the bundled trace).")]) -> None:
+def show(
+    path: Annotated[str, typer.Argument(help="A trace or a profile ('reference': the bundled trace).")],
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw a profile's measured points against its fit to this file.")
+    ] = None,
+) -> None:
     """Print what a trace or a profile holds."""
-    from sim.tables import profile_tables, trace_tables
+    from sim.tables import profile_tables, profile_warnings, trace_tables
 
     console = _console()
-    tables = profile_tables(load_profile(path)) if Path(path).suffix == ".json" else trace_tables(load_trace(path))
-    for table in tables:
-        console.print(table)
+    path = str(BUNDLED / path) if path == "reference.json" and not Path(path).exists() else path
+    if Path(path).suffix != ".json":
+        if plot is not None:
+            raise ValueError(f"--plot: {path} is a trace; only profiles can be drawn")
+        for table in trace_tables(load_trace(path)):
+            console.print(table)
+        return
+    profile = load_profile(path)
+    for table in profile_tables(profile):
+        console.print(table, "")
+    for warning in profile_warnings(profile):
+        print(f"warning: {path}: {warning}", file=sys.stderr)
+    if plot is not None:
+        from sim.profile_figure import plot_profile
+        from traces.files import write_whole
+
+        _check_figure_file(plot)
+        figure = plot_profile(profile, Path(path))
+        write_whole(plot, lambda p: figure.savefig(p, dpi=160, format=plot.suffix[1:]))
+        print(f"{plot}: drawn")
+
+
+@importer.command("vllm")
+def import_vllm(
+    file: Annotated[Path, typer.Argument(help="JSON lines with per_step_accepted a request (.gz allowed).")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The trace to write.")],
+    draft_tokens: Annotated[int | None, typer.Option(help="Tokens drafted a step, if the file does not say.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Import what vLLM recorded of each request's speculative steps."""
+    from traces import served
+
+    _free_to_write(out, overwrite=overwrite)
+    _write_imported(served.import_vllm(file, draft_tokens=draft_tokens), out)
+
+
+@importer.command("specdecode-bench")
+def import_specdecode_bench(
+    file: Annotated[Path, typer.Argument(help="JSON lines with acc_len a request (.gz allowed).")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The trace to write.")],
+    draft_tokens: Annotated[int, typer.Option(help="Draft length of the trace's rounds; replays take any.")] = 4,
+    overwrite: Overwrite = False,
+) -> None:
+    """Import SpecDecode-Bench's acceptances per output position."""
+    from traces import served
+
+    _free_to_write(out, overwrite=overwrite)
+    _write_imported(served.import_specdecode_bench(file, draft_tokens=draft_tokens), out)
+
+
+def _free_to_write(*files: Path, overwrite: bool) -> None:
+    for path in files:
+        if path.exists() and not overwrite:
+            raise ValueError(f"{path} exists already: choose another name or give --overwrite")
+    if not files[0].parent.is_dir():
+        raise ValueError(f"{files[0]}: there is no folder {files[0].parent}")
+
+
+def _write_imported(trace: Trace, out: Path) -> None:
+    from traces import save_trace
+
+    save_trace(trace, out)
+    print(f"{out}: {len(trace)} requests, {trace.rounds.sum()} rounds, {trace.output_tokens.sum()} tokens")
+    for told in trace.metadata.get("missing", []):
+        print(f"not in the file: {told}")
 
 
 @importer.command("spec-bench")
@@ -160,11 +228,7 @@ def import_spec_bench(
     from traces import spec_bench as source
 
     profile_file = out.with_suffix(".json")
-    for path in (out, profile_file):
-        if path.exists() and not overwrite:
-            raise ValueError(f"{path} exists already: choose another name or give --overwrite")
-    if not out.parent.is_dir():
-        raise ValueError(f"{out}: there is no folder {out.parent}")
+    _free_to_write(out, profile_file, overwrite=overwrite)
     if out == profile_file:
         raise ValueError(f"{out}: a trace's name cannot end in .json")
     imported = source.import_spec_bench(file, questions=questions, draft_schedule=draft_schedule)
@@ -181,7 +245,7 @@ def import_spec_bench(
     save_profile(imported.profile, profile_file)
     terms, fit = imported.profile.costs.rounds[1], imported.profile.fits["request"]
     print(
-        f"{profile_file}: {terms.verify_ns(1) / 1e6:.2f} ms a round + {terms.draft_step.base_ns / 1e6:.2f} ms a "
+        f"{profile_file}: {terms.verify(1).base_ns / 1e6:.2f} ms a round + {terms.draft_step.base_ns / 1e6:.2f} ms a "
         f"draft token, median error {fit['median_error']:.1%} (prefill and switching are not in the file: 0)"
     )
 

@@ -93,16 +93,50 @@ def trace_tables(trace: Trace) -> list[Table]:
 
 
 def profile_tables(profile: Profile) -> list[Table]:
-    """The cost terms with their fits, and where the profile comes from."""
+    """The cost terms with their fits, what the hardware would allow, and where the profile comes from."""
+    found = [_terms_table(profile)]
+    if len(profile.costs.rounds) > 1:
+        found.append(_batch_table(profile))
+    if profile.costs.swap_ways:
+        found.append(_swap_table(profile))
+    if profile.stamp.get("floors"):
+        found.append(_floor_table(profile))
+    if profile.stamp.get("speculation"):
+        found.append(_speculation_table(profile))
+    fits = {k: v for k, v in profile.fits.items() if k in ("round", "grid", "request")}
+    stamp = {k: v for k, v in profile.stamp.items() if k not in ("floors", "speculation")}
+    return [*found, _origin({"kind": profile.kind, "weights": profile.weights, **fits, **stamp})]
+
+
+def profile_warnings(profile: Profile) -> list[str]:
+    """Why not to trust it: a line each."""
+    told = []
+    fit = profile.fits.get("round") or profile.fits.get("grid") or profile.fits.get("request") or {}
+    if fit.get("median_error", 0) > 0.1:
+        told.append(f"its terms miss measured times by {fit['median_error']:.0%} (median)")
+    if abs(fit.get("closure", 0)) > 0.03:
+        told.append(f"draft, verify and host together are {fit['closure']:+.1%} off real rounds")
+    if profile.stamp.get("unstable"):
+        told.append(f"unstable: the machine's speed drifted by {profile.stamp.get('drift', float('nan')):+.0%}")
+    if profile.stamp.get("incomplete"):
+        told.append("incomplete: its calibration was interrupted")
+    if profile.stamp.get("quick"):
+        told.append("made with --quick: few samples a term")
+    return told
+
+
+def _table(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for i, heading in enumerate(("cost", "base ms", "µs / token", "fit error\nmedian", "fit error\np90", "samples")):
+    for i, heading in enumerate(headings):
         table.add_column(heading, justify="right" if i else "left", no_wrap=True)
+    return table
+
+
+def _terms_table(profile: Profile) -> Table:
+    table = _table("cost", "base ms", "µs / token", "fit error\nmedian", "fit error\np90", "samples")
     costs, one = profile.costs, profile.costs.rounds[1]
     terms = [("draft step", "draft_step", one.draft_step)]
-    terms += [
-        (f"verify, width {w}", f"verify_{w}", Linear(ns, one.verify_per_token_ns))
-        for w, ns in sorted(one.verify_base_ns.items())
-    ]
+    terms += [(f"verify, width {w}", f"verify_{w}", one.verify(w)) for w in sorted(one.verify_base_ns)]
     terms += [("host, a round", "host", Linear(one.host_ns, 0))]
     terms += [(name.replace("_", "-"), name, getattr(costs, name)) for name in ("prefill", "swap_out", "swap_in")]
     for label, key, term in terms:
@@ -111,8 +145,59 @@ def profile_tables(profile: Profile) -> list[Table]:
         shown = ["-" if e is None else f"{e:.1%}" for e in errors]
         per_token = number(term.per_token_ns / 1e3)
         table.add_row(label, number(term.base_ns / 1e6), per_token, *shown, str(fit.get("samples", "-")))
-    extra = {k: v for k, v in profile.fits.items() if k in ("round", "request")}
-    return [table, _origin({"kind": profile.kind, "weights": profile.weights, **extra, **profile.stamp})]
+    return table
+
+
+def _batch_table(profile: Profile) -> Table:
+    """Rounds by batch size, at no context; what a token of context adds beside it."""
+    rounds = profile.costs.rounds
+    widths = sorted({w for terms in rounds.values() for w in terms.verify_base_ns})
+    slopes = (f"µs / token\n{part}" for part in ("draft", f"verify {widths[0]}", f"verify {widths[-1]}"))
+    table = _table("batch", "draft step\nms", *(f"verify {w}\nms" for w in widths), *slopes)
+    for batch, terms in rounds.items():
+        passes = (number(terms.verify(w).base_ns / 1e6) for w in widths)
+        ends = (terms.draft_step, terms.verify(widths[0]), terms.verify(widths[-1]))
+        per_token = (number(term.per_token_ns / 1e3) for term in ends)
+        table.add_row(str(batch), number(terms.draft_step.base_ns / 1e6), *passes, *per_token)
+    return table
+
+
+def _swap_table(profile: Profile) -> Table:
+    table = _table("KV swap", "out, base ms", "µs / token", "in, base ms", "µs / token", "bytes / token")
+    fits = profile.fits.get("swap_ways", {})
+    for way, swap in profile.costs.swap_ways.items():
+        values = (swap.out.base_ns / 1e6, swap.out.per_token_ns / 1e3, swap.back.base_ns / 1e6,
+                  swap.back.per_token_ns / 1e3)  # fmt: skip
+        table.add_row(
+            escape(way), *map(number, values), number(fits.get(way, {}).get("bytes_per_token", float("nan")))
+        )
+    return table
+
+
+def _floor_table(profile: Profile) -> Table:
+    """The verify pass beside the time that its bytes alone would take, and its matrix products alone."""
+    floors, terms = profile.stamp["floors"], profile.costs.rounds[1]
+    width = profile.stamp.get("draft_tokens", [4])[0] + 1
+    products = floors.get("verify_products_alone_ns")
+    table = _table(f"context (verify {width})", "ms", "memory floor ms", "over it", "products alone ms", "over them")
+    for context, floor in floors["verify_memory_floor_ns"].items():
+        ns = terms.verify(width)(int(context))
+        alone = ("-", "-") if products is None else (number(products / 1e6), f"{ns / products:.2f}")
+        table.add_row(context, number(ns / 1e6), number(floor / 1e6), f"{ns / floor:.2f}", *alone)
+    return table
+
+
+def _speculation_table(profile: Profile) -> Table:
+    rows = profile.stamp["speculation"]["table"]
+    table = _table("batch", "plain\ntokens / s", "best n", "tokens / s", "over plain", "break-even A")
+    for batch in dict.fromkeys(r["batch"] for r in rows):
+        of_batch = [r for r in rows if r["batch"] == batch]
+        best = max(of_batch, key=lambda r: r["tokens_per_s"])
+        even = "-" if best["break_even"] is None else f"{best['break_even']:.3f}"
+        plain = next(r for r in of_batch if r["draft_tokens"] == 0)
+        values = (number(plain["tokens_per_s"]), str(best["draft_tokens"]), number(best["tokens_per_s"]))
+        table.add_row(str(batch), *values, f"{best['over_plain']:.2f}", even)
+    return table
 
 
 def _origin(metadata: Mapping[str, Any]) -> Table:

@@ -59,7 +59,7 @@ def profiles(draw: st.DrawFn) -> Profile:
     few = st.integers(0, 30)
     linear = st.builds(Linear, st.integers(0, 5_000), few)
     widths = st.fixed_dictionaries({1: st.integers(1, 9_000), 5: st.integers(1, 9_000)})
-    terms = st.builds(RoundTerms, linear, widths, few, st.integers(0, 500))
+    terms = st.builds(RoundTerms, linear, widths, st.fixed_dictionaries({1: few, 9: few}), st.integers(0, 500))
     costs = Costs(
         rounds={b: draw(terms) for b in (1, 3)},
         prefill=draw(linear),

@@ -45,35 +45,40 @@ class RoundTerms:
     verify_base_ns : mapping of width to ns
         One pass of the target over `width` tokens of each request (T_LLM; width = drafted + 1) at no context. Linear
         between measured widths; narrower than all: as the narrowest; wider: the last line goes on, never falling.
-    verify_per_token_ns : int
-        What a context token adds to that pass.
+    verify_per_token_ns : mapping of width to ns
+        What a context token adds to that pass, read in the same way.
     host_ns : int
         What a round takes outside the two models.
     """
 
     draft_step: Linear
     verify_base_ns: Mapping[int, int]
-    verify_per_token_ns: int
+    verify_per_token_ns: Mapping[int, int]
     host_ns: int
 
-    def verify_ns(self, width: int) -> int:
-        """Cost of a verify pass over `width` tokens at no context."""
-        known = sorted(self.verify_base_ns)
-        if width <= known[0] or len(known) == 1:
-            return self.verify_base_ns[known[0]]
-        right = next((w for w in known if w >= width), known[-1])
-        left = known[known.index(right) - 1]
-        low, high = self.verify_base_ns[left], self.verify_base_ns[right]
-        value = low + (high - low) * (width - left) // (right - left)
-        return max(value, high) if width > right else value
+    def verify(self, width: int) -> Linear:
+        """A verify pass over `width` tokens, by context tokens."""
+        return Linear(_at_width(self.verify_base_ns, width), _at_width(self.verify_per_token_ns, width))
 
     def base_ns(self, drafted: int) -> int:
         """A round of `drafted` draft steps, a verify pass and the host's part, at no context."""
-        return drafted * self.draft_step.base_ns + self.verify_ns(drafted + 1) + self.host_ns
+        return drafted * self.draft_step.base_ns + self.verify(drafted + 1).base_ns + self.host_ns
 
     def per_token_ns(self, drafted: int) -> int:
         """What each context token adds to such a round."""
-        return drafted * self.draft_step.per_token_ns + self.verify_per_token_ns
+        return drafted * self.draft_step.per_token_ns + self.verify(drafted + 1).per_token_ns
+
+
+def _at_width(table: Mapping[int, int], width: int) -> int:
+    """A table's value: linear between widths, rounded down; the narrowest's below, the last line on above."""
+    known = sorted(table)
+    if width <= known[0] or len(known) == 1:
+        return table[known[0]]
+    right = next((w for w in known if w >= width), known[-1])
+    left = known[known.index(right) - 1]
+    low, high = table[left], table[right]
+    value = low + (high - low) * (width - left) // (right - left)
+    return max(value, high) if width > right else value
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,7 @@ class Profile:
         """
         swap = Linear(_ns(swap_ms, "swap_ms"), _ns(swap_ms_per_token, "swap_ms_per_token"))
         costs = Costs(
-            rounds={1: RoundTerms(Linear(_ns(draft_ms, "draft_ms"), 0), {1: _ns(verify_ms, "verify_ms")}, 0, 0)},
+            rounds={1: RoundTerms(Linear(_ns(draft_ms, "draft_ms"), 0), {1: _ns(verify_ms, "verify_ms")}, {1: 0}, 0)},
             prefill=Linear(0, _ns(prefill_ms_per_token, "prefill_ms_per_token")),
             swap_out=swap,
             swap_in=swap,
@@ -258,7 +263,7 @@ class _Reader:
             kind=document["kind"],
             weights=document["weights"],
             costs=Costs(
-                rounds=self.rounds(costs) if version > 1 else {1: self.terms(costs, "costs")},
+                rounds=self.rounds(costs) if version > 1 else {1: self.old_terms(costs)},
                 prefill=self.linear(costs, "prefill", "costs.prefill"),
                 swap_out=self.linear(costs, "swap_out", "costs.swap_out"),
                 swap_in=self.linear(costs, "swap_in", "costs.swap_in"),
@@ -304,14 +309,21 @@ class _Reader:
                 for b, k in keys.items()}  # fmt: skip
 
     def terms(self, parent: Mapping[str, Any], name: str) -> RoundTerms:
-        widths = self.table(parent, "verify_base_ns", f"{name}.verify_base_ns", "width")
-        table = parent.get("verify_base_ns", {})
         return RoundTerms(
             draft_step=self.linear(parent, "draft_step", f"{name}.draft_step"),
-            verify_base_ns={w: self.integer(table, k, f"{name}.verify_base_ns.{k}", 1) for w, k in widths.items()},
-            verify_per_token_ns=self.integer(parent, "verify_per_token_ns", f"{name}.verify_per_token_ns"),
+            verify_base_ns=self.widths(parent, "verify_base_ns", name, least=1),
+            verify_per_token_ns=self.widths(parent, "verify_per_token_ns", name),
             host_ns=self.integer(parent, "host_ns", f"{name}.host_ns"),
         )
+
+    def old_terms(self, costs: Mapping[str, Any]) -> RoundTerms:
+        """Version 1: one slope for all widths."""
+        slope = self.integer(costs, "verify_per_token_ns", "costs.verify_per_token_ns")
+        return self.terms({**costs, "verify_per_token_ns": {"1": slope}}, "costs")
+
+    def widths(self, parent: Mapping[str, Any], key: str, name: str, least: int = 0) -> dict[int, int]:
+        keys = self.table(parent, key, f"{name}.{key}", "width")
+        return {w: self.integer(parent[key], k, f"{name}.{key}.{k}", least) for w, k in keys.items()}
 
     def swap_ways(self, costs: Mapping[str, Any]) -> dict[str, Swap]:
         ways = self.mapping(costs, "swap_ways", "costs.swap_ways")

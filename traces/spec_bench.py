@@ -6,8 +6,6 @@ reconstructed by the schedule that made the file, prompt lengths estimated from 
 `wall_time_fit` profile is fitted to the wall times. Format: Spec-Bench (hemingkx/Spec-Bench, Apache-2.0).
 """
 
-import gzip
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces.errors import FormatError
+from traces.json_lines import json_lines
 from traces.profile import Costs, Linear, Profile, RoundTerms
 from traces.trace import Trace, trace_from_rounds
 
@@ -91,7 +90,7 @@ def import_spec_bench(
         Naming the file, the line and what is wrong with it.
     """
     path, schedule = Path(path), DraftSchedule.parse(draft_schedule)
-    answers = list(_lines(path))
+    answers = list(json_lines(path))
     if not answers:
         raise FormatError(f"{path}: holds no answers")
     asked = None if questions is None else _questions(Path(questions))
@@ -112,26 +111,9 @@ def import_spec_bench(
     return Imported(trace, fit_wall_times(trace, wall) if np.all(wall > 0) else None)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    record = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise FormatError(f"{path}, line {number}: not JSON") from error
-                if not isinstance(record, dict):
-                    raise FormatError(f"{path}, line {number}: not a JSON object")
-                yield number, record
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-
-
 def _questions(path: Path) -> dict[Any, list[str]]:
     found = {}
-    for number, record in _lines(path):
+    for number, record in json_lines(path):
         turns = record.get("turns")
         if not isinstance(turns, list) or not all(isinstance(t, str) for t in turns):
             raise FormatError(f"{path}, line {number}: 'turns' is no list of texts")
@@ -217,7 +199,7 @@ def fit_wall_times(trace: Trace, wall_s: NDArray[np.float64]) -> Profile:
     error = np.abs(design @ [per_round, per_token] / wall_s - 1)
     zero = Linear(0, 0)
     costs = Costs(
-        rounds={1: RoundTerms(Linear(round(per_token * 1e9), 0), {1: max(1, round(per_round * 1e9))}, 0, 0)},
+        rounds={1: RoundTerms(Linear(round(per_token * 1e9), 0), {1: max(1, round(per_round * 1e9))}, {1: 0}, 0)},
         prefill=zero,
         swap_out=zero,
         swap_in=zero,

@@ -40,7 +40,7 @@ def test_the_profile_is_measured_and_stamped(folder):
     assert (profile.kind, profile.weights) == ("measured", "reference")
     terms = profile.costs.rounds[1]
     assert sorted(terms.verify_base_ns) == [1, 2, 5, 9]
-    assert terms.draft_step.base_ns < terms.verify_ns(5)
+    assert terms.draft_step.base_ns < terms.verify(5).base_ns
     assert set(profile.costs.swap_ways) == {"pageable", "naive", "int8"}
     assert profile.costs.swap_out(512) > 0
     stamp = profile.stamp
@@ -52,6 +52,7 @@ def test_the_profile_is_measured_and_stamped(folder):
     assert {"closure", "none_accepted", "total_error"} <= set(profile.fits["round"])
     assert 0 < profile.fits["swap_notes"]["int8_relative_error"] < 0.05
     assert stamp["floors"]["bytes_per_second"]["copy"] > 1e8
+    assert profile.fits["alone"]["verify_ns"] > profile.fits["alone"]["draft_step_ns"] > 0
     pays = stamp["speculation"]
     assert [row["draft_tokens"] for row in pays["table"]] == list(range(17))
     assert pays["check"]["measured_tokens_per_s"] > 0 or pays["best_draft_tokens"]["1"] == 0
@@ -97,7 +98,7 @@ def test_one_token_of_one_request_is_enough(tmp_path):
     arguments = ["--requests", "1", "--max-new-tokens", "1", "--prompts", "code", *QUICK]
     assert main([*arguments, "--out", str(tmp_path)]) == 0
     assert len(load_trace(tmp_path / "trace.parquet")) == 1
-    assert load_profile(tmp_path / "profile.json").costs.rounds[1].verify_ns(5) > 0
+    assert load_profile(tmp_path / "profile.json").costs.rounds[1].verify(5).base_ns > 0
 
 
 @pytest.mark.parametrize(
@@ -215,11 +216,11 @@ def test_ctrl_c_while_timing_keeps_what_was_timed(tmp_path, capsys, monkeypatch)
     rounds = cells._Bench.rounds
     calls = []
 
-    def stopped(bench, cell):
+    def stopped(bench, cell, passes):
         calls.append(cell)
         if len(calls) == 9:
             raise KeyboardInterrupt
-        return rounds(bench, cell)
+        return rounds(bench, cell, passes)
 
     monkeypatch.setattr(cells._Bench, "rounds", stopped)
     arguments = ["--random-weights", "tiny-target+tiny-draft", "--quick", "--batches", "1", "--device", "cpu"]

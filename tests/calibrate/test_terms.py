@@ -20,7 +20,7 @@ BASE = {1: 900_000, 2: 950_000, 3: 1_000_000, 5: 1_100_000, 9: 1_400_000, 17: 2_
 def cost(batch: int, width: int, tokens: int) -> tuple[int, int, int]:
     """Draft, verify and host ns of a machine that exists only here."""
     draft = (width - 1) * (100_000 * (1 + batch) // 2 + 20 * tokens)
-    return draft, BASE[width] * (3 + batch) // 4 + 300 * tokens, 50_000
+    return draft, BASE[width] * (3 + batch) // 4 + (200 + 20 * width) * tokens, 50_000
 
 
 def timings(noise: float, real: bool, batches=(1, 2, 8)) -> Timings:
@@ -62,7 +62,7 @@ def test_costs_without_noise_are_found_again(real):
     for batch, terms in costs.rounds.items():
         for width, tokens in ((1, 128), (3, 700), (5, 2_000), (17, 4_000)):
             draft, verify, host = cost(batch, width, tokens)
-            assert terms.verify_ns(width) + terms.verify_per_token_ns * tokens == pytest.approx(verify, rel=0.01)
+            assert terms.verify(width)(tokens) == pytest.approx(verify, rel=0.01)
             assert (width - 1) * terms.draft_step(tokens) == pytest.approx(draft, rel=0.02)
             assert terms.host_ns == pytest.approx(host, rel=0.01)
     assert costs.swap_out(100) == pytest.approx(8_000, rel=0.01)
@@ -85,7 +85,7 @@ def test_noise_shows_in_the_errors_and_not_in_the_closure():
 
 def test_a_machine_that_slows_down_is_called_unstable():
     told = warnings_of({}, Grid(pd.DataFrame(), ["batch 32, width 5, context 4096: out of GPU memory"], 0.08))
-    assert told[0].startswith("unstable: the first cell took +8%")
+    assert told[0].startswith("unstable: the same rounds took +8%")
     assert "1 cells were not timed, the first: batch 32" in told[1]
 
 
@@ -121,7 +121,7 @@ def test_a_grid_times_every_cell_and_keeps_to_its_deadline():
     single = grid.samples[grid.samples["batch"] == 1]
     assert (single["tokens"] <= 128).all()
     late = time_grid(pair, cells, Sampling(), deadline=0.0)
-    assert len(late.skipped) == len(cells) + 1
+    assert len(late.skipped) == len({str(c) for c in cells})
     assert late.skipped[0].endswith("no time left")
 
 
@@ -146,3 +146,20 @@ def test_the_shapes_have_the_parameters_that_their_names_say():
         seven = AutoModelForCausalLM.from_config(config_of("llama-7b"), dtype=torch.bfloat16)
     # 6.61 billion weights without the embedding table, and 32 layers x 2 x 4,096 numbers a token
     assert pass_bytes(seven, 512) == 2 * (6_738_415_616 - 32_000 * 4_096) + 2 * 512 * 32 * 2 * 4_096
+
+
+def test_a_grid_in_several_passes_tells_drift_from_all_its_cells(monkeypatch):
+    visits = []
+
+    def slowing(bench, cell, passes=1):
+        visits.append(cell)
+        slower = 1.0 + 0.1 * ((len(visits) - 1) // 4)
+        return [(30, 0, round(1_000_000 * slower), round(1_000_000 * slower))] * 3
+
+    monkeypatch.setattr("calibrate.cells._Bench.rounds", slowing)
+    grid = time_grid(tiny_pair(0.1), [Cell(1, (c,)) for c in (20, 30, 40, 50)], Sampling())
+    assert len(visits) == 12
+    assert len(grid.samples) == 36
+    assert grid.unstable == (abs(grid.drift) > 0.03)
+    samples = grid.samples["total_ns"].to_numpy()
+    assert grid.drift == pytest.approx(samples[-1] / samples[0] - 1)

@@ -38,7 +38,7 @@ def test_a_priced_trace_is_the_sum_of_its_rounds_one_by_one(profile, some):
         for n, accepted in zip(record["drafted"], record["accepted"], strict=True):
             c = profile.costs.rounds[1]
             spent += n * (c.draft_step.base_ns + c.draft_step.per_token_ns * context)
-            spent += c.verify_ns(n + 1) + c.verify_per_token_ns * context + c.host_ns
+            spent += c.verify(n + 1)(context) + c.host_ns
             context += accepted + 1
         assert priced.decode_ns[i] == spent
         prompt = record["prompt_tokens"]
@@ -49,13 +49,13 @@ def test_a_priced_trace_is_the_sum_of_its_rounds_one_by_one(profile, some):
 def test_widths_between_measured_ones_lie_on_the_line_between_them():
     profile = Profile.constant(draft_ms=1, verify_ms=10)
     costs = dataclasses.replace(profile.costs.rounds[1], verify_base_ns={2: 100, 4: 140, 8: 160})
-    assert [costs.verify_ns(w) for w in (1, 2, 3, 4, 6, 8, 12)] == [100, 100, 120, 140, 150, 160, 180]
+    assert [costs.verify(w).base_ns for w in (1, 2, 3, 4, 6, 8, 12)] == [100, 100, 120, 140, 150, 160, 180]
 
 
 def test_a_wider_pass_never_costs_less_than_the_widest_measured():
     profile = Profile.constant(draft_ms=1, verify_ms=10)
     costs = dataclasses.replace(profile.costs.rounds[1], verify_base_ns={1: 100, 5: 90})
-    assert costs.verify_ns(50) == 90
+    assert costs.verify(50).base_ns == 90
 
 
 @pytest.mark.parametrize("bad", [-1.0, float("nan"), float("inf"), 1e12])
@@ -125,8 +125,8 @@ def test_a_profile_of_version_1_is_read_as_batch_size_1(tmp_path):
 
 
 def test_batch_sizes_between_measured_ones_lie_on_the_line_and_others_are_refused():
-    one = RoundTerms(Linear(10, 1), {1: 100, 5: 200}, 2, 7)
-    four = RoundTerms(Linear(20, 2), {1: 400, 5: 700}, 4, 9)
+    one = RoundTerms(Linear(10, 1), {1: 100, 5: 200}, {1: 2}, 7)
+    four = RoundTerms(Linear(20, 2), {1: 400, 5: 700}, {1: 4}, 9)
     profile = dataclasses.replace(
         Profile.constant(draft_ms=1, verify_ms=1), costs=Costs({1: one, 4: four}, *[Linear(0, 0)] * 3)
     )

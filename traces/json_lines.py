@@ -1,0 +1,58 @@
+"""Reading other people's JSON lines, each refusal naming file and line."""
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from traces.errors import FormatError
+
+
+def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line numbers and objects of a JSON-lines file (`.gz` allowed); empty lines are passed over.
+
+    Raises
+    ------
+    FormatError
+        If the file cannot be read, or a line is no JSON object.
+    """
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                try:
+                    record = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise FormatError(f"{path}, line {number}: not JSON") from error
+                if not isinstance(record, dict):
+                    raise FormatError(f"{path}, line {number}: not a JSON object")
+                yield number, record
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def first_of(record: Mapping[str, Any], keys: tuple[str, ...], default: Any = None) -> Any:
+    """The value under the first of `keys` that is there."""
+    return next((record[key] for key in keys if key in record), default)
+
+
+def count(value: Any, name: str, source: str, least: int = 0) -> int:
+    """A whole number of at least `least`.
+
+    Raises
+    ------
+    FormatError
+        Naming `source`, the field and the value.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**31:
+        raise FormatError(f"{source}, field {name!r}: {str(value)[:40]!r} is not a whole number of at least {least}")
+    return value
+
+
+def counts(value: Any, name: str, source: str, least: int = 0) -> list[int]:
+    """A list of at least one such number."""
+    if not isinstance(value, list) or not value:
+        raise FormatError(f"{source}, field {name!r}: not a list with at least one number")
+    return [count(v, name, source, least) for v in value]
