@@ -21,7 +21,7 @@ endef
 	$(call install,.[calibrate$(comma)test])
 
 demo: .venv/.installed-demo
-	$(BIN)/lapsd calibrate --out demo/calibration --overwrite
+	$(BIN)/lapsd calibrate --batches 1,4 --out demo/calibration --overwrite
 	$(BIN)/lapsd compare --trace demo/calibration/trace.parquet --profile demo/calibration/profile.json \
 		--length-predictor noisy:0.5 --seeds 50 --out demo/comparison --plot demo/latency.png --overwrite
 

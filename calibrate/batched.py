@@ -16,7 +16,7 @@ from transformers.cache_utils import Cache
 
 from calibrate.cache import buffer_cache, rollback
 from calibrate.engine import Engine, HFEngine
-from calibrate.lean import LeanEngine, norm
+from calibrate.lean import LeanEngine, norm, rotate_
 
 
 class Batch(Protocol):
@@ -86,9 +86,7 @@ class LeanBatch:
         x = functional.embedding(tokens, engine.embedding).view(rows * width, -1)
         for layer, cache in zip(engine.layers, self.buffer, strict=True):
             qkv = layer.qkv(norm(x, layer.norm_1, engine.epsilon)).view(rows * width, -1, engine.size)
-            turned = qkv[:, : engine.heads + engine.kv_heads]
-            swapped = turned.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
-            turned.mul_(cos).addcmul_(swapped, signed_sin)
+            rotate_(qkv[:, : engine.heads + engine.kv_heads], cos, signed_sin)
             new = qkv[:, engine.heads :].view(rows, width, 2, engine.kv_heads, engine.size)
             cache[:, self._row, :, slots] = new
             queries = qkv[:, : engine.heads].view(rows, width, engine.kv_heads, -1, engine.size)

@@ -226,4 +226,11 @@ def _report_profile(path: Path, result: Calibration) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the verb on `arguments` (default: the process's own) and return its exit code."""
-    return run_command("lapsd calibrate", lambda: app(arguments, standalone_mode=False, prog_name="lapsd calibrate"))
+
+    def run() -> object:
+        try:
+            return app(arguments, standalone_mode=False, prog_name="lapsd calibrate")
+        except torch.OutOfMemoryError as error:
+            raise MemoryError from error
+
+    return run_command("lapsd calibrate", run)

@@ -49,6 +49,9 @@ def _fused(modules: list[Any]) -> tuple[Tensor, Tensor | None]:
     return weight, bias
 
 
+_onednn: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # None in a torch built without it
+
+
 class Product:
     """x -> x Wᵀ + b for a few rows of x; `weight` is (outputs, inputs).
 
@@ -67,14 +70,12 @@ class Product:
         """The product, and `added` to it where given."""
         if added is not None and self._packed is None and self.bias is None:
             return torch.addmm(added, x, self.weight.t())
-        product = self._product(x)
-        return product if added is None else product + added
-
-    def _product(self, x: Tensor) -> Tensor:
         if self._packed is None or (x.shape[0] == 1 and self.weight.numel() < self.SMALL):
-            return functional.linear(x, self.weight, self.bias)
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "none", [], "")
-        return product
+            product = functional.linear(x, self.weight, self.bias)
+            return product if added is None else product + added
+        if added is None:
+            return _onednn(x, self._packed, self.bias, "none", [], "")
+        return _onednn.binary(x, added, self._packed, self.bias, "add")
 
 
 PACKED_BYTES = 2 * 1024**3  # models above it are not stored a second time
@@ -87,7 +88,7 @@ def _packs(model: Any) -> bool:
         all(p.device.type == "cpu" and p.dtype == torch.float32 for p in parameters)
         and sum(p.numel() * p.element_size() for p in parameters) <= PACKED_BYTES
         and torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and _onednn is not None
     )
 
 
@@ -123,9 +124,8 @@ class LeanEngine:
         positions = torch.arange(config.max_position_embeddings, device=self.embedding.device)[None]
         with torch.inference_mode():
             cos, sin = model.model.rotary_emb(self.embedding[:1, None], positions)
-        self.cos, self.sin = cos[0].clone(), sin[0].clone()  # (positions, size)
-        # x·cos + (halves of x swapped)·signed_sin is the same rotation in fewer operations
-        self.signed_sin = torch.cat([-self.sin[:, : self.size // 2], self.sin[:, self.size // 2 :]], dim=-1)
+        self.cos = cos[0].clone()  # (positions, size)
+        self.signed_sin = torch.cat([-sin[0, :, : self.size // 2], sin[0, :, self.size // 2 :]], dim=-1)
 
     @staticmethod
     def _layer(module: Any, pack: bool) -> Layer:
@@ -164,13 +164,13 @@ class LeanSequence:
         end = start + width
         assert end <= self._buffer.shape[3], f"{end} tokens in a KV cache of {self._buffer.shape[3]}"
         x = functional.embedding(torch.tensor(tokens, device=engine.embedding.device), engine.embedding)  # (w, H)
-        cos, sin = engine.cos[start:end, None], engine.sin[start:end, None]  # (w, 1, D)
+        cos, sin = engine.cos[start:end, None], engine.signed_sin[start:end, None]  # (w, 1, D)
         mask = self._mask(width, start)
         for layer, (keys, values) in zip(engine.layers, self._buffer, strict=True):
-            x = x + self._attention(layer, x, keys, values, cos, sin, mask)
+            x = self._attention(layer, x, keys, values, cos, sin, mask)
             hidden = norm(x, layer.norm_2, engine.epsilon)
             gate, up = layer.gate_up(hidden).chunk(2, dim=-1)
-            x = x + layer.down(functional.silu(gate) * up)
+            x = layer.down(functional.silu(gate) * up, x)
         self.length = end
         return x
 
@@ -189,7 +189,7 @@ class LeanSequence:
         heads, kv_heads, size = engine.heads, engine.kv_heads, engine.size
         hidden = norm(x, layer.norm_1, engine.epsilon)
         qkv = layer.qkv(hidden).view(width, heads + 2 * kv_heads, size)
-        rotated = _rotate(qkv[:, : heads + kv_heads], cos, sin)
+        rotated = rotate_(qkv[:, : heads + kv_heads], cos, sin)
         keys[:, start : start + width] = rotated[:, heads:].transpose(0, 1)
         values[:, start : start + width] = qkv[:, heads + kv_heads :].transpose(0, 1)
         # the G heads that share keys become G·w rows of one product: no key is copied
@@ -204,7 +204,7 @@ class LeanSequence:
             scale=1 / math.sqrt(size),
         )[0]
         attended = attended.view(kv_heads, -1, width, size).permute(2, 0, 1, 3).reshape(width, heads * size)
-        return layer.out(attended)
+        return layer.out(attended, x)
 
     def rollback(self, length: int) -> None:
         self.length = min(self.length, length)
@@ -215,14 +215,18 @@ class LeanSequence:
 
 def norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """Root-mean-square norm over the last dimension."""
-    if x.dtype != torch.float64:
-        return functional.rms_norm(x, x.shape[-1:], weight, epsilon)
-    # transformers' own norm works in float32 whatever the model's type: in float64 we must give the very same logits
-    low = x.float()
-    return weight * (low * torch.rsqrt(low.pow(2).mean(-1, keepdim=True) + epsilon)).to(x.dtype)
+    if x.dtype == torch.float64:
+        # transformers' own norm works in float32 whatever the model's type: we must give the very same logits
+        low = x.float()
+        return weight * (low * torch.rsqrt(low.pow(2).mean(-1, keepdim=True) + epsilon)).to(x.dtype)
+    if x.device.type == "cpu" and x.dtype == torch.float32:
+        # the library's norm is many small operations here; a few rows take half the time like this
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return x * (length.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()) * weight
+    return functional.rms_norm(x, x.shape[-1:], weight, epsilon)
 
 
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position embedding of (w, heads, D) by (w, 1, D), halves rotated as in LLaMA."""
-    low, high = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-high, low), dim=-1) * sin
+def rotate_(x: Tensor, cos: Tensor, signed_sin: Tensor) -> Tensor:
+    """Rotary position embedding of (w, heads, D) by (w, 1, D), in place: x·cos + (halves of x swapped)·signed_sin."""
+    swapped = x.roll(x.shape[-1] // 2, -1)
+    return x.mul_(cos).addcmul_(swapped, signed_sin)

@@ -1,5 +1,6 @@
 """Loading pairs, and refusing what does not fit together."""
 
+import json
 import shutil
 import time
 
@@ -7,7 +8,9 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from calibrate import load_pair
+from calibrate import Settings, load_pair, tokenize
+from calibrate.models import random_pair
+from calibrate.prompts import Prompt
 from calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
 
 
@@ -93,6 +96,72 @@ def test_caches_that_forget_are_refused_by_name(folder):
     MistralForCausalLM(config).save_pretrained(folder)
     with pytest.raises(ValueError, match="Sliding"):
         load_pair("reference", str(folder))
+
+
+def test_a_window_as_long_as_the_context_forgets_nothing(folder):
+    config = MistralConfig(vocab_size=4_096, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+                           num_attention_heads=2, num_key_value_heads=1, sliding_window=64,
+                           max_position_embeddings=64)  # fmt: skip
+    MistralForCausalLM(config).save_pretrained(folder)
+    for engine in ("lean", "hf"):
+        pair = load_pair("reference", str(folder), engine=engine, dtype="float64")
+        sequence = pair.draft_engine.sequence(40)
+        tokens = list(range(20, 50))
+        with torch.inference_mode():
+            whole = pair.draft(torch.tensor([tokens]), use_cache=False).logits[0]
+            got = torch.cat([sequence.forward(tokens[:25]), sequence.forward(tokens[25:])])
+        torch.testing.assert_close(got, whole, rtol=0, atol=1e-9)
+
+
+def test_logits_that_are_no_numbers_are_refused(folder):
+    config = LlamaConfig(vocab_size=4_096, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+                         num_attention_heads=2)  # fmt: skip
+    model = LlamaForCausalLM(config)
+    model.model.norm.weight.data[3] = float("nan")
+    model.save_pretrained(folder)
+    with pytest.raises(ValueError, match="its logits are not finite in float32"):
+        load_pair("reference", str(folder))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"eos_token": "<odd>"}, "its eos_token_id is"),
+        ({"normalizer": {"type": "Lowercase"}}, "cuts a text into other tokens"),
+    ],
+)
+def test_tokenizers_that_only_look_the_same_are_refused(folder, change, message):
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    if "normalizer" in change:
+        tokenizer |= change
+    else:
+        odd = next(iter(tokenizer["model"]["vocab"]))
+        settings["eos_token"] = odd
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=message):
+        load_pair("reference", str(folder))
+
+
+def test_chat_prompts_go_through_the_template_with_one_beginning(tmp_path):
+    pair = load_pair("reference", "reference", device="cpu")
+    beginning = pair.tokenizer.bos_token
+    pair.tokenizer.chat_template = "{{ bos_token }}User: {{ messages[0]['content'] }}\\nAnswer:"
+    ids = tokenize(pair, [Prompt("a", "d", "Hello")], Settings(requests=1), leave_out=False, chat=True)[0][1]
+    assert pair.tokenizer.decode(ids).count(beginning) == 1
+    assert "User: Hello" in pair.tokenizer.decode(ids)
+
+
+def test_architectures_are_built_from_names_and_files(tmp_path):
+    config = LlamaConfig(vocab_size=64, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+                         num_attention_heads=2)  # fmt: skip
+    config.save_pretrained(tmp_path)
+    pair = random_pair(f"tiny-target+{tmp_path}", device="cpu")
+    assert (pair.weights, pair.vocabulary, pair.tokenizer) == ("random", 64, None)
+    (tmp_path / "config.json").write_text('{"model_type": "abacus"}')
+    with pytest.raises(ValueError, match="not a model configuration"):
+        random_pair(f"tiny-target+{tmp_path / 'config.json'}", device="cpu")
 
 
 def test_a_hub_name_without_network_is_refused_within_three_seconds(monkeypatch):

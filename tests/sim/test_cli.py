@@ -118,6 +118,18 @@ def test_show_recognises_traces_and_profiles(lapsd, files):
     assert lapsd("show", "nowhere")[0] == 2
 
 
+def test_a_profile_is_drawn_from_the_timings_beside_it(lapsd, files, tmp_path):
+    code, out, _ = lapsd("show", "reference.json", "--plot", tmp_path / "p.png")
+    assert code == 0
+    assert "KV swap" in out
+    assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
+    code, _, error = lapsd("show", files[3], "--plot", tmp_path / "q.png")
+    assert code == 2
+    assert "samples.parquet: not there" in error
+    assert lapsd("show", files[1], "--plot", tmp_path / "q.png")[0] == 2
+    assert not (tmp_path / "q.png").exists()
+
+
 def test_import_writes_a_trace_and_a_profile_that_load(lapsd, tmp_path):
     from tests.traces.test_spec_bench import answer, written
 
