@@ -7,7 +7,7 @@ beside it. Cells come in random order, each warms up until it is steady, and wha
 import random
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -24,7 +24,7 @@ WIDTHS = (1, 2, 3, 5, 9, 17)
 CONTEXTS = (128, 512, 1_024, 2_048, 4_096)
 MIXED = 8  # cells whose rows have contexts of their own, which no fit sees
 BLOCK, MAX_BLOCKS, STEADY = 5, 6, 0.01
-MIN_ROUNDS, MAX_ROUNDS, CELL_SECONDS = 6, 30, 0.4
+LEAST_ROUNDS, MOST_ROUNDS, CELL_SECONDS = 4, 24, 0.45
 DRIFT = 0.03
 PASSES = 3
 
@@ -122,34 +122,40 @@ def time_grid(
     after an interrupt (Ctrl-C) all the rest are. `quick` takes few samples a cell, to see that it works.
     """
     bench = _Bench(pair, cells, sampling, quick)
-    # on the CPU, whose speed wanders over minutes, every cell is timed in several passes, minutes apart; on a GPU a
-    # visit captures its graphs anew, so cells are timed once and the first of them again
-    passes = 1 if quick or pair.device.type == "cuda" else PASSES
-    visits = [(i, cell, k) for k in range(passes) for i, cell in enumerate(cells)]
-    visits += [(0, cells[0], 1)] if passes == 1 else []
+    numbered = list(enumerate(cells))
+    if pair.device.type == "cuda":
+        # a cell captures its graphs at every visit: one visit each, and the first of them again
+        groups = [[entry] for entry in [*numbered, *numbered[:1]]]
+        visits = [(group, int(k == len(numbered))) for k, group in enumerate(groups)]
+    else:
+        # the CPU's speed wanders: the cells of a batch size are timed together, a round of each in turn, so that slow
+        # spells fall on all alike; and in several passes, minutes apart
+        groups = [[e for e in numbered if e[1].batch == b] for b in dict.fromkeys(c.batch for c in cells)]
+        visits = [(group, k) for k in range(1 if quick else PASSES) for group in groups]
     rows: list[tuple[object, ...]] = []
     skipped: dict[str, str] = {}
     interrupted = False
-    for done, (i, cell, visit) in enumerate(visits):
+    for done, (group, visit) in enumerate(visits):
         progress(done, len(visits))
         reason = "interrupted" if interrupted else "no time left" if time.monotonic() > deadline else None
-        reason = reason or skipped.get(str(cell)) or bench.does_not_fit(cell)
-        if reason is None:
-            try:
-                timed = bench.rounds(cell, passes)
-                rows += [(i, cell.role, cell.batch, cell.width, visit, *r) for r in timed]
-            except torch.OutOfMemoryError:
-                torch.cuda.empty_cache()
-                reason = "out of GPU memory"
-            except KeyboardInterrupt:
-                interrupted, reason = True, "interrupted"
-        if reason is not None and not any(row[0] == i for row in rows):
-            skipped[str(cell)] = reason
+        able = [] if reason else [(i, cell) for i, cell in group if bench.does_not_fit(cell) is None]
+        try:
+            for i, timed in bench.visit(able):
+                rows.append((i, cells[i].role, cells[i].batch, cells[i].width, visit, *timed))
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            reason = "out of GPU memory"
+        except KeyboardInterrupt:
+            interrupted, reason = True, "interrupted"
+        there = {row[0] for row in rows}
+        for i, cell in group:
+            if i not in there:
+                skipped[str(cell)] = reason or bench.does_not_fit(cell) or "no time left"
     columns = ["cell", "role", "batch", "width", "visit", "tokens", "draft_ns", "verify_ns", "total_ns"]
     samples = pd.DataFrame(rows, columns=columns)
     told = [f"{cell}: {reason}" for cell, reason in skipped.items()]
     # a cell that is only there to be timed again must not weigh twice
-    kept = samples if passes > 1 else samples[samples["visit"] == 0]
+    kept = samples if pair.device.type != "cuda" else samples[samples["visit"] == 0]
     return Grid(kept.drop(columns="visit").reset_index(drop=True), told, _drift(samples), interrupted)
 
 
@@ -167,7 +173,8 @@ class _Bench:
 
     def __init__(self, pair: Pair, cells: Sequence[Cell], sampling: Sampling, quick: bool) -> None:
         self._pair, self._sampling = pair, sampling
-        self._warm_blocks, self._seconds = (1, 0.0) if quick else (MAX_BLOCKS, CELL_SECONDS)
+        visits = 1 if pair.device.type == "cuda" else PASSES
+        self._warm_blocks, self._seconds = (1, 0.0) if quick else (MAX_BLOCKS, CELL_SECONDS / visits)
         self._lean = all(isinstance(e, LeanEngine) for e in (pair.target_engine, pair.draft_engine))
         self._on_device = self._lean and pair.device.type == "cuda"
         self._buffers: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -195,24 +202,31 @@ class _Bench:
         return None
 
     @torch.inference_mode()
-    def rounds(self, cell: Cell, passes: int = 1) -> list[tuple[int, int, int, int]]:
-        """(context tokens, draft ns, verify ns, total ns) of each timed round of one visit of several."""
-        step = self._batch_step(cell) if self._batched(cell) else self._single_step(cell)
-        before = statistics.median(step()[-1] for _ in range(BLOCK))
-        for _ in range(max(1, self._warm_blocks // passes)):
+    def visit(self, cells: Sequence[tuple[int, Cell]]) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
+        """Rounds of each cell in turn: its number, and (context tokens, draft ns, verify ns, total ns)."""
+        steps = {i: self._batch_step(c) if self._batched(c) else self._single_step(c) for i, c in cells}
+        for step in steps.values():
+            self._warm_up(step, alone=len(steps) == 1)
+        end = time.monotonic() + self._seconds * len(steps)
+        order, turn = list(steps), 0
+        while turn < MOST_ROUNDS and (turn < LEAST_ROUNDS or time.monotonic() < end):
+            random.Random(turn).shuffle(order)
+            for i in order:
+                yield i, steps[i]()
+            turn += 1
+
+    def _warm_up(self, step: Callable[[], tuple[int, int, int, int]], *, alone: bool) -> None:
+        """Run rounds until two medians agree; where cells take turns, the others would undo more than a few."""
+        before = statistics.median(step()[-1] for _ in range(BLOCK if alone else 2))
+        for _ in range(self._warm_blocks if alone else 0):
             after = statistics.median(step()[-1] for _ in range(BLOCK))
             if abs(after / before - 1) <= STEADY:
                 break
             before = after
-        end = time.monotonic() + self._seconds / passes
-        timed: list[tuple[int, int, int, int]] = []
-        while len(timed) < MAX_ROUNDS // passes and (len(timed) < MIN_ROUNDS // passes or time.monotonic() < end):
-            timed.append(step())
-        return timed
 
     def _single_step(self, cell: Cell) -> Callable[[], tuple[int, int, int, int]]:
         pair, n = self._pair, cell.width - 1
-        turns = BLOCK * (MAX_BLOCKS + 1) + MAX_ROUNDS
+        turns = BLOCK * (MAX_BLOCKS + 1) + MOST_ROUNDS
         room = pair.context - cell.width - 1
         prompt = _random_tokens(pair, (1, cell.contexts[0]))[0].tolist()
         state = {"turn": 0, "context": room + 1}

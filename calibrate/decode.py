@@ -111,9 +111,8 @@ class Decoder:
         proposed = clock(device)
         logits = self.target.forward([self._ids[-1], *drafted])
         verified = clock(device)
-        if force is None:
-            verdict = self._judge(drafted, draft_probabilities, logits)
-        else:
+        verdict = self._judge(drafted, draft_probabilities, logits)
+        if force is not None:
             verdict = Verdict(force, int(logits[force].argmax()))
         emitted = [*drafted[: verdict.accepted], verdict.token]
         self._ids += emitted

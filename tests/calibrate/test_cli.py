@@ -213,17 +213,19 @@ def test_architectures_without_weights_are_timed_and_nothing_else(tmp_path, caps
 
 
 def test_ctrl_c_while_timing_keeps_what_was_timed(tmp_path, capsys, monkeypatch):
-    rounds = cells._Bench.rounds
-    calls = []
+    visit = cells._Bench.visit
 
-    def stopped(bench, cell, passes):
-        calls.append(cell)
-        if len(calls) == 9:
+    def stopped(bench, some):
+        if some[0][1].batch == 2:
             raise KeyboardInterrupt
-        return rounds(bench, cell, passes)
+        return visit(bench, some)
 
-    monkeypatch.setattr(cells._Bench, "rounds", stopped)
-    arguments = ["--random-weights", "tiny-target+tiny-draft", "--quick", "--batches", "1", "--device", "cpu"]
+    monkeypatch.setattr(cells._Bench, "visit", stopped)
+    monkeypatch.setattr("calibrate.record.design", lambda *a: sorted(cells.design(*a), key=lambda c: c.batch))
+    arguments = ["--random-weights", "tiny-target+tiny-draft", "--quick", "--batches", "1,2", "--device", "cpu"]
     assert main([*arguments, "--out", str(tmp_path)]) == 1
     assert "is marked incomplete" in capsys.readouterr().err
-    assert "interrupted" in load_profile(tmp_path / "profile.json").stamp["incomplete"][0]
+    profile = load_profile(tmp_path / "profile.json")
+    assert list(profile.costs.rounds) == [1]
+    assert profile.stamp["incomplete"][0].startswith("batch 2")
+    assert profile.stamp["incomplete"][0].endswith("interrupted")

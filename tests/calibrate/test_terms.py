@@ -151,15 +151,14 @@ def test_the_shapes_have_the_parameters_that_their_names_say():
 def test_a_grid_in_several_passes_tells_drift_from_all_its_cells(monkeypatch):
     visits = []
 
-    def slowing(bench, cell, passes=1):
-        visits.append(cell)
-        slower = 1.0 + 0.1 * ((len(visits) - 1) // 4)
-        return [(30, 0, round(1_000_000 * slower), round(1_000_000 * slower))] * 3
+    def slowing(bench, some):
+        slower = 1_000_000 + 100_000 * len(visits)
+        visits.append(some)
+        return [(i, (30, 0, slower, slower)) for i, _ in some for _ in range(3)]
 
-    monkeypatch.setattr("calibrate.cells._Bench.rounds", slowing)
+    monkeypatch.setattr("calibrate.cells._Bench.visit", slowing)
     grid = time_grid(tiny_pair(0.1), [Cell(1, (c,)) for c in (20, 30, 40, 50)], Sampling())
-    assert len(visits) == 12
+    assert [len(v) for v in visits] == [4, 4, 4]
     assert len(grid.samples) == 36
-    assert grid.unstable == (abs(grid.drift) > 0.03)
-    samples = grid.samples["total_ns"].to_numpy()
-    assert grid.drift == pytest.approx(samples[-1] / samples[0] - 1)
+    assert grid.drift == pytest.approx(0.2)
+    assert grid.unstable
