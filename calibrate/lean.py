@@ -60,6 +60,7 @@ class Product:
     """
 
     SMALL = 300_000
+    PADDED = 16  # more rows than it and one are padded to a multiple of it
     TYPICAL_ROWS = 5  # what the packing is optimised for; it serves any number
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None, *, pack: bool = False) -> None:
@@ -72,6 +73,12 @@ class Product:
             return torch.addmm(added, x, self.weight.t())
         if self._packed is None or (x.shape[0] == 1 and self.weight.numel() < self.SMALL):
             product = functional.linear(x, self.weight, self.bias)
+            return product if added is None else product + added
+        rows = x.shape[0]
+        if rows > self.PADDED + 1 and rows % self.PADDED:
+            # oneDNN compiles a kernel for every number of rows: prompts of any length shall share a few
+            padded = functional.pad(x, (0, 0, 0, -rows % self.PADDED))
+            product = _onednn(padded, self._packed, self.bias, "none", [], "")[:rows]
             return product if added is None else product + added
         if added is None:
             return _onednn(x, self._packed, self.bias, "none", [], "")
