@@ -71,12 +71,15 @@ class Outlook:
         T̃ of the training half's requests: c̄ · L / (ā + 1).
     true_prefill_ns, true_decode_ns : sequences of int, by job index
         True sizes; empty unless the policy's class says `clairvoyant`.
+    true_tokens_per_round : sequence of float, by job index
+        Output tokens over rounds; likewise.
     """
 
     mean_round_ns: int
     past_sizes_ns: Sequence[float]
     true_prefill_ns: Sequence[int] = ()
     true_decode_ns: Sequence[int] = ()
+    true_tokens_per_round: Sequence[float] = ()
 
 
 @dataclass(frozen=True)

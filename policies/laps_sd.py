@@ -1,10 +1,13 @@
 """LAPS-SD: least attained service while acceptance is noisy, shortest job first once it is stable.
 
 Li, Chen, Li: "Semi-Clairvoyant Scheduling of Speculative Decoding Requests to Minimize LLM Inference Latency"
-(arXiv 2505.17074). The paper's text leaves choices open; `docs/simulator.md` lists how we read it.
+(arXiv 2505.17074). The paper's text leaves choices open; `docs/simulator.md` lists how we read it, and the parameters
+from `follow` on are the other readings.
 """
 
+import math
 from dataclasses import dataclass, field, replace
+from statistics import pstdev
 from typing import ClassVar, NamedTuple, Self
 
 from policies.base import Job, Outlook, Rank
@@ -29,12 +32,28 @@ class LapsSD(LAS):
     ----------
     gamma : rounds of the stability window, at least 1.
     delta : its tolerance, at least 0 (at 0 nothing ever becomes perceptible).
+    follow : the queue of a perceptible request follows its remaining T̃ as it falls, instead of being set once.
+    order : `remaining` or `total` T̃ among the perceptible requests of a queue.
+    perceptible_first : before the not-perceptible requests of a queue, or after them.
+    preempt : a perceptible request takes the server from a not-perceptible one of its queue.
+    overrun : factor, at least 1, by which a prediction grows whenever the output reaches it; 1: not at all.
+    stability : what must be below `delta`: the `range` or the `sd` of the running acceptance rate over the window, or
+        the range of the acceptance rate over `gamma` rounds at a time (`window`), which does not calm down merely by
+        rounds going by.
+    count : perceptible after so many rounds, whatever acceptance does (a control); 0: by stability.
     """
 
     name: ClassVar[str] = "laps-sd"
 
     gamma: int = 5
     delta: float = 0.05
+    follow: bool = False
+    order: str = "remaining"
+    perceptible_first: bool = True
+    preempt: bool = True
+    overrun: float = 1.0
+    stability: str = "range"
+    count: int = 0
     mean_round_ns: int = field(default=0, repr=False, metadata={"bound": True})
 
     def __post_init__(self) -> None:
@@ -43,30 +62,65 @@ class LapsSD(LAS):
             raise ValueError(f"{self.name}: gamma={self.gamma} must be between 1 and 100000")
         if not 0 <= self.delta <= 1:
             raise ValueError(f"{self.name}: delta={self.delta} must be between 0 and 1")
+        if not 1 <= self.overrun <= 1000:
+            raise ValueError(f"{self.name}: overrun={self.overrun} must be between 1 and 1000")
+        if not 0 <= self.count <= 100_000:
+            raise ValueError(f"{self.name}: count={self.count} must be between 0 and 100000")
+        for parameter, known in (("order", ("remaining", "total")), ("stability", ("range", "sd", "window"))):
+            if (value := getattr(self, parameter)) not in known:
+                raise ValueError(f"{self.name}: {parameter}={value} must be {' or '.join(known)}")
 
     def bind(self, outlook: Outlook) -> Self:
         return replace(super().bind(outlook), mean_round_ns=outlook.mean_round_ns)
 
     def rank(self, job: Job, now_ns: int) -> Rank:
-        if job.memo is None:
-            return (job.queue, 1, 0.0)
-        return (job.queue, 0, self.remaining_ns(job))
+        perceived = job.memo
+        if isinstance(perceived, Perceived):
+            time = (
+                self.remaining_ns(job)
+                if self.order == "remaining"
+                else perceived.ns_per_token * perceived.output_tokens
+            )
+            return (job.queue, not self.perceptible_first, time)
+        if not self.preempt and perceived == job.queue:  # it has begun its turn in this queue
+            return (job.queue, -1, 0.0)
+        return (job.queue, self.perceptible_first, 0.0)
 
     def learn(self, job: Job, now_ns: int) -> None:
-        if job.memo is not None:
-            return
-        if self.is_stable(job):
+        if isinstance(job.memo, Perceived):
+            self._follow(job, job.memo)
+        elif self.is_stable(job):
             job.memo = Perceived(job.predicted_tokens, self.mean_round_ns * job.rounds / (job.accepted + job.rounds))
             job.queue = self.queue_of(self.remaining_ns(job))
         else:
-            job.queue = self.queue_of(job.service_ns)
+            queue = self.queue_of(job.service_ns)
+            if not self.preempt:
+                job.memo = queue if queue == job.queue else None
+            job.queue = queue
+
+    def _follow(self, job: Job, perceived: Perceived) -> None:
+        """What changes after a request was placed: nothing, by default."""
+        if self.overrun > 1 and job.tokens >= perceived.output_tokens:
+            longer = max(job.tokens + 1, math.ceil(perceived.output_tokens * self.overrun))
+            job.memo = perceived._replace(output_tokens=longer)
+        if self.follow:
+            job.queue = self.queue_of(self.remaining_ns(job))
 
     def is_stable(self, job: Job) -> bool:
-        """max − min of the running acceptance rate over the last `gamma` rounds is below `delta`."""
-        if job.rounds < self.gamma:
-            return False
-        rates = [job.acceptance(r) for r in range(job.rounds - self.gamma + 1, job.rounds + 1)]
-        return max(rates) - min(rates) < self.delta
+        """Whether what `stability` names is below `delta`, or `count` rounds are over."""
+        if self.count:
+            return job.rounds >= self.count
+        rounds, gamma = job.rounds, self.gamma
+        if self.stability == "window":
+            if rounds < 2 * gamma - 1:
+                return False
+            ends = range(rounds - gamma + 1, rounds + 1)
+            rates = [(r * job.acceptance(r) - (r - gamma) * job.acceptance(r - gamma)) / gamma for r in ends]
+        else:
+            if rounds < gamma:
+                return False
+            rates = [job.acceptance(r) for r in range(rounds - gamma + 1, rounds + 1)]
+        return (pstdev(rates) if self.stability == "sd" else max(rates) - min(rates)) < self.delta
 
     def remaining_ns(self, job: Job) -> float:
         """T̃ = c̄ · max(0, L̂ − tokens so far) / (ā + 1), with L̂ and ā as they were perceived."""

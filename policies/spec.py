@@ -5,12 +5,19 @@ from typing import Any
 
 from policies.base import Policy
 from policies.fcfs import FCFS
+from policies.gittins import Gittins
 from policies.laps_sd import LapsSD
 from policies.las import LAS
+from policies.las_round import LASRound
 from policies.lp_sjf import LPSJF
+from policies.lp_sjf_mean import LPSJFMean
+from policies.lp_srpt import LPSRPT
+from policies.round_robin import RoundRobin
 from policies.srpt import SRPT
 
-POLICIES: dict[str, type[Policy]] = {p.name: p for p in (FCFS, LAS, LPSJF, LapsSD, SRPT)}
+POLICIES: dict[str, type[Policy]] = {
+    p.name: p for p in (FCFS, RoundRobin, LAS, LASRound, Gittins, LPSJF, LPSRPT, LapsSD, LPSJFMean, SRPT)
+}
 
 
 def parameters_of(policy: Policy | type[Policy]) -> list[Field[Any]]:
@@ -47,6 +54,12 @@ def _value(text: str, parameter: Field[Any], place: str) -> Any:
     kind = str(getattr(parameter.type, "__name__", parameter.type))
     if text == "auto" and "None" in kind:
         return None
+    if kind == "str":
+        return text
+    if kind == "bool":
+        if text not in ("true", "false"):
+            raise ValueError(f"{place}: needs true or false")
+        return text == "true"
     try:
         return int(text) if kind == "int" else float(text)
     except ValueError:
@@ -54,10 +67,14 @@ def _value(text: str, parameter: Field[Any], place: str) -> Any:
         raise ValueError(f"{place}: needs {wanted}, as in {parameter.name}={parameter.default}") from None
 
 
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value).removesuffix(".0")
+
+
 def spec_of(policy: Policy) -> str:
     """The shortest spec that makes the policy again: the name and the parameters that differ from the default."""
     changed = [
-        f"{f.name}={str(getattr(policy, f.name)).removesuffix('.0')}"
+        f"{f.name}={_text(getattr(policy, f.name))}"
         for f in parameters_of(policy)
         if f.default is MISSING or getattr(policy, f.name) != f.default
     ]

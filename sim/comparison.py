@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from policies import FCFS, LAS, LPSJF, SRPT, LapsSD, Outlook, Policy, parameters_of, spec_of
+from policies import FCFS, LAS, LPSJF, LPSRPT, SRPT, LapsSD, Outlook, Policy, parameters_of, spec_of
 from sim.bound import bound_latency_ns
 from sim.server import Run, simulate
 from sim.statistics import Interval, mean_interval, paired_difference, ratio_of_means
@@ -172,8 +172,8 @@ class Comparison:
 
 
 def default_policies() -> list[Policy]:
-    """The policies of the LAPS-SD paper, and clairvoyant SRPT."""
-    return [FCFS(), LAS(), LPSJF(), LapsSD(), SRPT()]
+    """The policies of the LAPS-SD paper, preemptive shortest predicted length, and clairvoyant SRPT."""
+    return [FCFS(), LAS(), LPSJF(), LPSRPT(), LapsSD(), SRPT()]
 
 
 def outlook_of(training: PricedTrace) -> Outlook:

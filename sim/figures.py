@@ -14,10 +14,11 @@ COLOURS = {
     "fcfs": "#999999",
     "las": "#E69F00",
     "lp-sjf": "#56B4E9",
+    "lp-srpt": "#0072B2",
     "laps-sd": "#D55E00",
     "srpt": "#009E73",
 }
-OTHER = ("#CC79A7", "#0072B2", "#F0E442", "#000000")
+OTHER = ("#CC79A7", "#F0E442", "#000000", "#8C564B")
 
 
 def colour_of(spec: str, index: int = 0) -> str:

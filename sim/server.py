@@ -247,6 +247,7 @@ def simulate(
             outlook.past_sizes_ns,
             true_prefill_ns=[r.prefill_ns for r in requests],
             true_decode_ns=[sum(r.round_ns) for r in requests],
+            true_tokens_per_round=[sum(r.emitted) / len(r.emitted) for r in requests],
         )
     env = simpy.Environment()
     server = Server(env, workload, policy.bind(outlook), kv_slots, check, requests)

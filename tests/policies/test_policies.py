@@ -21,6 +21,7 @@ class Job:
     memo: Any = None
     started: bool = True
     index: int = 0
+    arrival_ns: int = 0
 
     def run(self, policy: Policy, accepted: int, round_ns: int = 10) -> None:
         self.history.append(accepted)
@@ -34,7 +35,7 @@ class Job:
         return sum(self.history)
 
     def acceptance(self, rounds: int) -> float:
-        return sum(self.history[:rounds]) / (4 * rounds)
+        return sum(self.history[:rounds]) / (4 * rounds) if rounds else 0.0
 
 
 def bound(**parameters: Any) -> LapsSD:
@@ -104,8 +105,8 @@ def test_a_perceptible_request_is_placed_once_and_goes_first_in_its_queue():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("sjf", "unknown policy 'sjf': known are fcfs, las, lp-sjf, laps-sd, srpt"),
-        ("laps-sd:k=4", "has no parameter 'k': its parameters are K, M, sup_1_s, gamma, delta"),
+        ("sjf", "unknown policy 'sjf': known are fcfs, rr, las, las-round, gittins, lp-sjf"),
+        ("laps-sd:k=4", "has no parameter 'k': its parameters are K, M, sup_1_s, gamma, delta, follow"),
         ("laps-sd:K=0", "K=0 must be between 1 and 64"),
         ("laps-sd:M=1", "M=1.0 must be above 1"),
         ("laps-sd:delta=-0.1", "delta=-0.1 must be between 0 and 1"),
@@ -115,6 +116,11 @@ def test_a_perceptible_request_is_placed_once_and_goes_first_in_its_queue():
         ("laps-sd:K", "needs an integer, as in K=4"),
         ("laps-sd:K=2,K=3", "parameter 'K' is given twice"),
         ("las:sup_1_s=0", "sup_1_s=0.0 must be above 0"),
+        ("laps-sd:order=random", "order=random must be remaining or total"),
+        ("laps-sd:stability=x", "stability=x must be range or sd or window"),
+        ("laps-sd:follow=yes", "needs true or false"),
+        ("laps-sd:overrun=0.5", "overrun=0.5 must be between 1"),
+        ("rr:quantum=0", "quantum=0 must be between 1"),
         ("fcfs:K=4", "policy fcfs has no parameter 'K': it has none"),
         ("srpt:outlook=1", "policy srpt has no parameter 'outlook'"),
     ],
@@ -132,6 +138,8 @@ def test_a_policy_and_its_spec_are_each_other():
     assert policy == LapsSD(K=6, gamma=8, delta=0.1)
     assert spec_of(policy) == "laps-sd:K=6,gamma=8,delta=0.1"
     assert parse_policy("laps-sd:sup_1_s=auto") == LapsSD()
+    assert parse_policy("laps-sd:follow=true,order=total") == LapsSD(follow=True, order="total")
+    assert spec_of(LapsSD(follow=True, order="total")) == "laps-sd:follow=true,order=total"
     assert spec_of(LapsSD(M=3.0, delta=0.1234567890123)) == "laps-sd:M=3,delta=0.1234567890123"
 
 
@@ -142,3 +150,41 @@ def test_a_policy_without_a_rank_says_so():
 
 def test_fcfs_never_lets_go_of_what_it_started():
     assert FCFS().rank(Job(index=7, started=True), 0) < FCFS().rank(Job(index=1, started=False), 0)
+
+
+def test_the_gittins_index_of_two_sizes_by_hand():
+    """Sizes 10 and 100, equally likely: at 0 the first milestone pays 10 + 10 for one completion of two."""
+    policy = parse_policy("gittins").bind(Outlook(1, [100.0, 10.0]))
+    assert policy.service_a_completion(0) == 20.0
+    assert policy.service_a_completion(5) == 10.0
+    assert policy.service_a_completion(10) == 90.0  # only the long one is left
+    assert policy.service_a_completion(100) == float("inf")
+
+
+def test_a_geometric_size_has_a_flat_index_and_a_constant_one_a_falling_one():
+    sizes = [10.0 * k for k in range(1, 200) for _ in range(round(2_000 * 0.9 ** (k - 1) * 0.1))]
+    policy = parse_policy("gittins").bind(Outlook(1, sizes))
+    early = [policy.service_a_completion(a) for a in (0, 50, 100)]
+    assert max(early) / min(early) < 1.1
+    constant = parse_policy("gittins").bind(Outlook(1, [50.0] * 5))
+    assert [constant.service_a_completion(a) for a in (0, 20, 40)] == [50, 30, 10]
+
+
+def test_round_robin_gives_turns_of_so_many_rounds():
+    policy, first, second = parse_policy("rr:quantum=2"), Job(index=0), Job(index=1)
+    first.run(policy, 1)
+    assert policy.rank(first, 10) < policy.rank(second, 10)  # in its turn
+    first.run(policy, 1)
+    assert policy.rank(second, 20) < policy.rank(first, 20)
+
+
+def test_windowed_stability_does_not_come_with_time_alone():
+    """Acceptance that swings for ever calms the running mean and not the window."""
+    swings = [4, 4, 0, 0] * 50
+    outcomes = {}
+    for kind in ("range", "window"):
+        policy, job = bound(gamma=3, delta=0.1, stability=kind), Job(predicted_tokens=10**6)
+        for accepted in swings:
+            job.run(policy, accepted)
+        outcomes[kind] = job.memo is not None
+    assert outcomes == {"range": True, "window": False}

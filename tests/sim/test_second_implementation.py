@@ -4,17 +4,18 @@ It shares only the priced rounds with the first. Both must agree to the nanoseco
 """
 
 import math
+import statistics
 from bisect import bisect_left
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies import FCFS, LAS, LPSJF, SRPT, LapsSD
+from policies import LAS, POLICIES, LapsSD, RoundRobin
 from sim import simulate
 from tests.builders import outlook, workloads
 
 
-def schedule(work, slots, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0):
+def schedule(work, slots, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, sizes=(), reading=None):
     """(first service, finish, switching, preemptions) of each request."""
     trace, priced, costs = work.priced.trace, work.priced, work.priced.profile.costs
     spans = [trace.rounds_of(int(r)) for r in work.rows]
@@ -26,6 +27,7 @@ def schedule(work, slots, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0):
     prefill = [costs.prefill(p - 1) if p > 1 else 0 for p in prompt]
     at, queue, entry = [0] * count, [1] * count, list(arrival)
     frozen: dict[int, tuple[int, float]] = {}
+    turn, served_in = list(arrival), [0] * count
     first, finish, switching, preempted = ([None] * count, [None] * count, [0] * count, [0] * count)
     holders, outside, now, running = [], set(), 0, None
 
@@ -49,7 +51,27 @@ def schedule(work, slots, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0):
             return ((0 if begun else prefill[i]) + sum(price[i]) - spent(i),)
         if kind == "las":
             return (queue[i],)
-        return (queue[i], 0, left(i)) if i in frozen else (queue[i], 1, 0)
+        if kind == "las-round":
+            return (spent(i),)
+        if kind == "lp-srpt":
+            return (max(0, int(work.predicted_tokens[i]) - tokens(i)),)
+        if kind == "lp-sjf-mean":
+            return (not begun, int(work.predicted_tokens[i]) / (sum(emits[i]) / len(emits[i])))
+        if kind == "rr":
+            return (at[i] % gamma == 0, turn[i])
+        if kind == "gittins":
+            above = [s - spent(i) for s in sizes if s > spent(i)]
+            every = [sum(min(s, d) for s in above) / sum(s <= d for s in above) for d in above]
+            return (min(every, default=math.inf),)
+        if i not in frozen and not reading["preempt"] and served_in[i] == queue[i]:
+            return (queue[i], -1, 0.0)
+        if i in frozen:
+            length, per_token = frozen[i]
+            time = left(i) if reading["order"] == "remaining" else per_token * length
+            return (queue[i], 0 if reading["perceptible_first"] else 1, time)
+        if not reading["perceptible_first"]:
+            return (queue[i], 0, 0)
+        return (queue[i], 1, 0)
 
     def place(i, time):
         j = bisect_left(bounds, time) + 1
@@ -63,14 +85,39 @@ def schedule(work, slots, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0):
     def learn(i):
         if kind == "las":
             place(i, spent(i))
-        if kind != "laps-sd" or i in frozen:
+        if kind == "rr" and at[i] % gamma == 0:
+            turn[i] = now
+        if kind != "laps-sd":
             return
-        window = [mean_acceptance(i, r) for r in range(at[i] - gamma + 1, at[i] + 1)] if at[i] >= gamma else []
-        if window and max(window) - min(window) < delta:
+        if i in frozen:
+            length, per_token = frozen[i]
+            if reading["overrun"] > 1 and tokens(i) >= length:
+                frozen[i] = (max(tokens(i) + 1, math.ceil(length * reading["overrun"])), per_token)
+            if reading["follow"]:
+                place(i, left(i))
+            return
+        served_in[i] = queue[i]
+        if stable(i):
             frozen[i] = (int(work.predicted_tokens[i]), c_bar * at[i] / (sum(accepted[i][: at[i]]) + at[i]))
             place(i, left(i))
         else:
             place(i, spent(i))
+
+    def stable(i):
+        if reading["count"]:
+            return at[i] >= reading["count"]
+        if reading["stability"] == "window":
+            if at[i] < 2 * gamma - 1:
+                return False
+            ends = range(at[i] - gamma + 1, at[i] + 1)
+            window = [(r * mean_acceptance(i, r) - (r - gamma) * mean_acceptance(i, r - gamma)) / gamma for r in ends]
+        else:
+            window = [mean_acceptance(i, r) for r in range(at[i] - gamma + 1, at[i] + 1)] if at[i] >= gamma else []
+        if not window:
+            return False
+        if reading["stability"] == "sd":
+            return statistics.pstdev(window) < delta
+        return max(window) - min(window) < delta
 
     def order(i):
         return (rank(i), entry[i], i)
@@ -113,24 +160,31 @@ def schedule(work, slots, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0):
     return first, finish, switching, preempted
 
 
-@settings(max_examples=150)
+@settings(max_examples=300)
 @given(
     workloads(),
     st.sampled_from([1, 2, None]),
-    st.sampled_from(["fcfs", "lp-sjf", "srpt", "las", "laps-sd"]),
+    st.sampled_from(["fcfs", "rr", "lp-sjf", "lp-sjf-mean", "lp-srpt", "srpt", "las", "las-round", "gittins"])
+    | st.just("laps-sd"),
     st.integers(1, 5),
     st.sampled_from([1.5, 2.0, 4.0]),
     st.integers(1, 4),
     st.sampled_from([0.0, 0.05, 0.2, 1.0]),
-)
-def test_both_simulators_agree_to_the_nanosecond(work, slots, kind, K, M, gamma, delta):
+    st.fixed_dictionaries({
+        "follow": st.booleans(), "order": st.sampled_from(["remaining", "total"]), "preempt": st.booleans(),
+        "perceptible_first": st.booleans(), "overrun": st.sampled_from([1.0, 1.5]),
+        "stability": st.sampled_from(["range", "sd", "window"]), "count": st.sampled_from([0, 0, 0, 2]),
+    }),
+)  # fmt: skip
+def test_both_simulators_agree_to_the_nanosecond(work, slots, kind, K, M, gamma, delta, reading):
     past = outlook(work.priced)
-    policy = {"fcfs": FCFS(), "lp-sjf": LPSJF(), "srpt": SRPT(), "las": LAS(K=K, M=M),
-              "laps-sd": LapsSD(K=K, M=M, gamma=gamma, delta=delta)}[kind]  # fmt: skip
+    policy = {"las": LAS(K=K, M=M), "laps-sd": LapsSD(K=K, M=M, gamma=gamma, delta=delta, **reading),
+              "rr": RoundRobin(quantum=gamma)}.get(kind) or POLICIES[kind]()  # fmt: skip
     sizes = sorted(past.past_sizes_ns)
     middle = (sizes[(len(sizes) - 1) // 2] + sizes[len(sizes) // 2]) / 2
     bounds = [max(1, math.floor(min(middle / M ** (K / 2) * M**j, 1e18))) for j in range(K - 1)]
-    expected = schedule(work, slots, kind, bounds=bounds, gamma=gamma, delta=delta, c_bar=past.mean_round_ns)
+    expected = schedule(work, slots, kind, bounds=bounds, gamma=gamma, delta=delta, c_bar=past.mean_round_ns,
+                        sizes=sizes, reading=reading)  # fmt: skip
     run = simulate(work, policy, outlook=past, kv_slots=slots)
     found = [c.tolist() for c in (run.first_service_ns, run.finish_ns, run.switch_ns, run.preemptions)]
     assert found == list(expected)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies import FCFS, LAS, LPSJF, SRPT, LapsSD, Outlook, Policy
-from sim import Run, bound_latency_ns, default_policies, simulate
+from policies import FCFS, LAS, LPSJF, POLICIES, SRPT, LapsSD, Outlook, Policy, parse_policy
+from sim import Run, bound_latency_ns, simulate
 from tests.builders import MS, outlook, row, traces, workload, workloads
 from traces import Profile, Workload, price, trace_from_rounds
 
@@ -92,7 +92,7 @@ def test_a_served_request_keeps_its_place_against_an_equal_rank():
     assert run.preemptions.sum() == 0  # at 15 A has 30 ms left, and B brings 30
 
 
-ALL = default_policies()
+ALL = [parse_policy(name) for name in POLICIES]
 
 
 @settings(max_examples=60)

@@ -1,0 +1,19 @@
+"""Shortest predicted remaining length first."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from policies.base import Job, Policy, Rank
+
+
+@dataclass(frozen=True)
+class LPSRPT(Policy):
+    """Fewest *predicted tokens left* first, preemptive: what a length prediction alone can do.
+
+    An output that runs past its prediction has nothing left, and goes first.
+    """
+
+    name: ClassVar[str] = "lp-srpt"
+
+    def rank(self, job: Job, now_ns: int) -> Rank:
+        return (max(0, job.predicted_tokens - job.tokens),)

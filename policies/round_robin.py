@@ -1,0 +1,32 @@
+"""Round robin: everyone in turn."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from policies.base import Job, Policy, Rank
+
+
+@dataclass(frozen=True)
+class RoundRobin(Policy):
+    """In turn, `quantum` rounds each; a turn that has begun is not interrupted. A control: it knows nothing at all.
+
+    Parameters
+    ----------
+    quantum : rounds of a turn, at least 1.
+    """
+
+    name: ClassVar[str] = "rr"
+
+    quantum: int = 5
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quantum <= 1_000_000:
+            raise ValueError(f"{self.name}: quantum={self.quantum} must be between 1 and 1000000")
+
+    def rank(self, job: Job, now_ns: int) -> Rank:
+        in_turn = job.rounds % self.quantum > 0
+        return (not in_turn, job.arrival_ns if job.memo is None else job.memo)
+
+    def learn(self, job: Job, now_ns: int) -> None:
+        if job.rounds % self.quantum == 0:
+            job.memo = now_ns  # to the end of the line
