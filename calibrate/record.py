@@ -188,8 +188,9 @@ def calibrate(
     states = {"before": gpu_state()} if pair.device.type == "cuda" else {}
     decode(pair, requests, settings, log, progress)
     timings, notes = _timings(pair, settings, log, progress)
+    during = notes.pop("gpu_during")
     if states:
-        states |= {"during": notes.pop("gpu_during"), "after": gpu_state()}
+        states |= {"during": during, "after": gpu_state()}
     n = settings.draft_tokens[0]
     costs, fits = assemble(timings, n)
     fits |= notes.pop("fits")

@@ -153,6 +153,8 @@ def show(
         for table in trace_tables(load_trace(path)):
             console.print(table)
         return
+    if plot is not None:
+        _check_figure_file(plot)
     profile = load_profile(path)
     for table in profile_tables(profile):
         console.print(table, "")
@@ -162,7 +164,6 @@ def show(
         from sim.profile_figure import plot_profile
         from traces.files import write_whole
 
-        _check_figure_file(plot)
         figure = plot_profile(profile, Path(path))
         write_whole(plot, lambda p: figure.savefig(p, dpi=160, format=plot.suffix[1:]))
         print(f"{plot}: drawn")

@@ -12,8 +12,8 @@ follows the tagged job of k rounds (Harchol-Balter, "Performance Modeling and De
 * LAS every round: the tagged job sees all others cut at k rounds, longer ones with the round that takes them past k.
 
 Each case has 30 independent replications with warm-up and drain cut off; the statistic is Student's t over the means
-of replications, refused beyond odds of 5·10^-6 a case and a tenth of it a size: below 10^-4 for all of it, were the seeds
-not fixed.
+of replications, refused beyond odds of 5·10^-6 a case and a tenth of it a size: below 10^-4 for all of it, were the
+seeds not fixed.
 """
 
 import numpy as np
