@@ -69,16 +69,18 @@ class Outlook:
         c̄, the cost of a round at the training half's median context.
     past_sizes_ns : sequence of float, ascending
         T̃ of the training half's requests: c̄ · L / (ā + 1).
-    true_prefill_ns, true_decode_ns : sequences of int, by job index
-        True sizes; empty unless the policy's class says `clairvoyant`.
+    true_prefill_ns : sequence of int, by job index
+        True prefill; empty, as all that is true here, unless the policy's class says `clairvoyant`.
+    true_left_ns : sequences of int, by job index and committed rounds
+        What its further rounds take when it runs alone.
     true_tokens_per_round : sequence of float, by job index
-        Output tokens over rounds; likewise.
+        Output tokens over rounds.
     """
 
     mean_round_ns: int
     past_sizes_ns: Sequence[float]
     true_prefill_ns: Sequence[int] = ()
-    true_decode_ns: Sequence[int] = ()
+    true_left_ns: Sequence[Sequence[int]] = ()
     true_tokens_per_round: Sequence[float] = ()
 
 

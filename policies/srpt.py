@@ -24,4 +24,4 @@ class SRPT(Policy):
     def rank(self, job: Job, now_ns: int) -> Rank:
         assert self.outlook is not None, "bind the policy first"
         prefill = 0 if job.started else self.outlook.true_prefill_ns[job.index]
-        return (prefill + self.outlook.true_decode_ns[job.index] - job.service_ns,)
+        return (prefill + self.outlook.true_left_ns[job.index][job.rounds],)

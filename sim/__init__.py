@@ -2,10 +2,11 @@
 
 from sim.bound import bound_latency_ns
 from sim.comparison import Comparison, Settings, compare, default_policies, outlook_of
-from sim.server import Run, simulate
+from sim.server import Capacity, Run, simulate
 from sim.statistics import Interval, mean_interval, paired_difference, ratio_of_means
 
 __all__ = [
+    "Capacity",
     "Comparison",
     "Interval",
     "Run",

@@ -56,7 +56,14 @@ def compare(
     length_predictor: Annotated[
         str, typer.Option(help="oracle, noisy:SD (log-normal error) or learned (the trace's predictions).")
     ] = "oracle",
-    kv_slots: Annotated[int, typer.Option(help="Requests whose KV caches fit in memory; 0: all.")] = 1,
+    batch: Annotated[int, typer.Option(help="Requests that run a round together.")] = 1,
+    kv_slots: Annotated[
+        int | None,
+        typer.Option(help="Requests whose KV caches fit in memory; 0: all [default: 1, or all in batches]."),
+    ] = None,
+    kv_tokens: Annotated[int | None, typer.Option(help="Tokens whose keys and values fit in memory.")] = None,
+    evict: Annotated[str, typer.Option(help="A cache that must go: swap it out, or recompute it later.")] = "swap",
+    prefill: Annotated[str, typer.Option(help="Prompts of one decision: alone (in turn) or batched.")] = "alone",
     dataset: Annotated[str | None, typer.Option(help="Only this data set of the trace.")] = None,
     draft_tokens: Annotated[
         int | None, typer.Option(help="Replay the trace at another draft length, if it holds what that needs.")
@@ -76,8 +83,9 @@ def compare(
     from traces.files import write_whole
 
     chosen = None if not policy else [parse_policy(spec) for spec in policy]
-    if kv_slots < 0:
+    if kv_slots is not None and kv_slots < 0:
         raise ValueError(f"--kv-slots {kv_slots}: must be at least 0")
+    slots = (1 if batch == 1 else None) if kv_slots is None else kv_slots or None
     if plot is not None:
         _check_figure_file(plot)
     loaded, costs = load_trace(trace), load_profile(profile)
@@ -88,8 +96,9 @@ def compare(
         task = progress.add_task("comparing", total=None)
         result = run(
             loaded, costs, chosen, requests=requests, load=load, rate_per_s=rate, all_at_once=all_at_once,
-            seeds=seeds, length_predictor=length_predictor, kv_slots=kv_slots or None, dataset=dataset,
-            split_seed=split_seed, draft_tokens=draft_tokens,
+            seeds=seeds, length_predictor=length_predictor, kv_slots=slots, dataset=dataset,
+            split_seed=split_seed, draft_tokens=draft_tokens, batch=batch, kv_tokens=kv_tokens, evict=evict,
+            prefill=prefill,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )  # fmt: skip
     if out is not None:

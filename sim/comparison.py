@@ -14,7 +14,7 @@ import pandas as pd
 
 from policies import FCFS, LAS, LPSJF, LPSRPT, SRPT, LapsSD, Outlook, Policy, parameters_of, spec_of
 from sim.bound import bound_latency_ns
-from sim.server import Run, simulate
+from sim.server import Capacity, Run, simulate
 from sim.statistics import Interval, mean_interval, paired_difference, ratio_of_means
 from traces import (
     Arrivals,
@@ -55,12 +55,22 @@ class Settings:
     split_seed: int = 0
     dataset: str | None = None
     draft_tokens: int | None = None
+    batch: int = 1
+    kv_tokens: int | None = None
+    evict: str = "swap"
+    prefill: str = "alone"
 
     def __post_init__(self) -> None:
         for name, value, least in (("requests", self.requests, 1), ("seeds", self.seeds, 1),
                                    ("split_seed", self.split_seed, 0), ("kv_slots", self.kv_slots, 1)):  # fmt: skip
             if value is not None and value < least:
                 raise ValueError(f"{name} {value}: must be at least {least}")
+        _ = self.capacity
+
+    @property
+    def capacity(self) -> Capacity:
+        """What the server can run and hold."""
+        return Capacity(self.batch, self.kv_slots, self.kv_tokens, self.evict, self.prefill)
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,6 +207,10 @@ def compare(
     split_seed: int = 0,
     dataset: str | None = None,
     draft_tokens: int | None = None,
+    batch: int = 1,
+    kv_tokens: int | None = None,
+    evict: str = "swap",
+    prefill: str = "alone",
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """Serve the same random workloads under each policy.
@@ -210,7 +224,8 @@ def compare(
     requests, seeds : requests a workload, and workloads (seeds 0, 1, ...).
     load, rate_per_s, all_at_once : at most one; default a load of 0.8.
     length_predictor : "oracle", "noisy:SD" or "learned".
-    kv_slots : requests whose KV caches fit in memory; None for all.
+    kv_slots : requests whose KV caches fit in memory; None for all. With batches, 1 is taken for no such limit.
+    batch, kv_tokens, evict, prefill : as in `sim.Capacity`.
     split_seed : of the split into halves.
     dataset : only this data set's requests.
     draft_tokens : replay the trace as if every round had drafted that many tokens; None: as recorded.
@@ -226,26 +241,35 @@ def compare(
     if isinstance(length_predictor, str):
         length_predictor = LengthPredictor.parse(length_predictor)
     arrivals = Arrivals(load, rate_per_s, all_at_once)
-    settings = Settings(requests, seeds, arrivals, length_predictor, kv_slots, split_seed, dataset, draft_tokens)
+    if batch > 1 and kv_slots == 1:
+        kv_slots = None
+    settings = Settings(
+        requests, seeds, arrivals, length_predictor, kv_slots, split_seed, dataset, draft_tokens, batch, kv_tokens,
+        evict, prefill,
+    )  # fmt: skip
     chosen = _by_spec(default_policies() if policies is None else policies)
     baseline = {} if "fcfs" in chosen else {"fcfs": FCFS()}
     everyone = {**chosen, **baseline}
     population = trace.only(dataset) if dataset else trace
     if draft_tokens is not None:
         population = at_draft_length(population, draft_tokens, np.random.default_rng([split_seed, REPLAY_STREAM]))
-    past, future = (price(half, profile) for half in population.halves(split_seed))
-    outlook = outlook_of(past)
+    halves = population.halves(split_seed)
+    future = price(halves[1], profile)
+    outlook = outlook_of(price(halves[0], profile, batch))
+    share_ns = price(halves[1], profile, batch).mean_size_ns
 
     frames, runs, total = [], [], seeds * len(everyone)
     bound_policies: dict[str, Policy] = {}
     for seed in range(seeds):
-        workload = draw_workload(future, requests=requests, seed=seed, arrivals=arrivals, predictor=length_predictor)
-        bound_s = float(bound_latency_ns(workload).mean()) / 1e9
+        workload = draw_workload(future, requests=requests, seed=seed, arrivals=arrivals, predictor=length_predictor,
+                                 mean_size_ns=share_ns)  # fmt: skip
+        # with batches other schedules are feasible: no bound is claimed
+        bound_s = float(bound_latency_ns(workload).mean()) / 1e9 if batch == 1 else math.nan
         for spec, policy in everyone.items():
-            run = simulate(workload, policy, outlook=outlook, kv_slots=kv_slots)
+            run = simulate(workload, policy, outlook=outlook, capacity=settings.capacity)
             bound_policies[spec] = run.policy
             frames.append(_request_rows(workload, run, spec))
-            runs.append(_run_row(workload, run, spec, bound_s))
+            runs.append(_run_row(workload, run, spec, bound_s, share_ns / future.mean_size_ns))
             if progress:
                 progress(len(runs), total)
     configuration = {
@@ -254,7 +278,7 @@ def compare(
         "trace": dict(trace.metadata),
         "profile": {"kind": profile.kind, "weights": profile.weights, "stamp": dict(profile.stamp)},
         "overloaded": arrivals.overloaded,
-        "mean_size_s": future.mean_size_ns / 1e9,
+        "mean_size_s": share_ns / 1e9,
         "mean_round_ms": outlook.mean_round_ns / 1e6,
     }
     return Comparison(pd.concat(frames, ignore_index=True), pd.DataFrame(runs), settings, configuration, list(chosen))
@@ -305,7 +329,7 @@ def _request_rows(workload: Workload, run: Run, spec: str) -> pd.DataFrame:
     )
 
 
-def _run_row(workload: Workload, run: Run, spec: str, bound_s: float) -> dict[str, Any]:
+def _run_row(workload: Workload, run: Run, spec: str, bound_s: float, share: float) -> dict[str, Any]:
     return {
         "policy": spec,
         "seed": workload.seed,
@@ -314,5 +338,5 @@ def _run_row(workload: Workload, run: Run, spec: str, bound_s: float) -> dict[st
         "preemptions": int(run.preemptions.sum()),
         "switch_s": float(run.switch_ns.sum()) / 1e9,
         "utilisation": 1 - run.idle_ns / run.end_ns,
-        "realised_load": workload.realised_load,
+        "realised_load": share * workload.realised_load,
     }

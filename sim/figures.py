@@ -45,8 +45,9 @@ def plot_comparison(comparison: "Comparison", ax: "Axes | None" = None) -> "Axes
         tail = f"p99 {record['p99_latency_s']:.3g} s, worst slowdown {record['max_slowdown']:.3g}"
         ax.text(float(value + spread) + 0.02 * right, y, f"{value:.3g}{interval} s\n{tail}", va="center", fontsize=8)
     bound = float(comparison.runs["bound_s"].mean())
-    ax.axvline(bound, color="black", linestyle="--", linewidth=1)
-    ax.annotate(f"bound {bound:.3g} s", (bound, -0.5), xytext=(3, 0), textcoords="offset points", fontsize=8)
+    if np.isfinite(bound):
+        ax.axvline(bound, color="black", linestyle="--", linewidth=1)
+        ax.annotate(f"bound {bound:.3g} s", (bound, -0.5), xytext=(3, 0), textcoords="offset points", fontsize=8)
     ax.set_yticks(position, comparison.policies)
     ax.set_ylim(len(values) - 0.5, -0.75)
     ax.set_xlim(0, 1.45 * right)
@@ -71,6 +72,10 @@ def caption(comparison: "Comparison") -> str:
     profile = configuration["profile"]
     drafts = "" if settings.draft_tokens is None else f", replayed at n = {settings.draft_tokens}"
     slots = "unlimited KV memory" if settings.kv_slots is None else f"{settings.kv_slots} KV slot(s)"
+    if settings.kv_tokens is not None:
+        slots = f"{settings.kv_tokens} KV tokens ({settings.evict})"
+    if settings.batch > 1:
+        slots = f"batches of up to {settings.batch}, {slots}"
     return (
         f"{settings.requests} requests, {how}{overloaded}, {settings.seeds} seeds, from an empty server until it is "
         f"drained; lengths {settings.length_predictor}; {slots}. Trace: {source}"

@@ -1,10 +1,11 @@
-"""The server: requests of a workload served one at a time under a policy, round by round, on SimPy's clock.
+"""The server: requests of a workload served in batches under a policy, round by round, on SimPy's clock.
 
 The order of things at one instant, and what each decision commits, is `docs/simulator.md`. This is the slow
-and obvious form: every waiting request is ranked again at every round boundary. Knows nothing of any
-particular policy, of randomness, or of floats: time is integer nanoseconds.
+and obvious form: every request is ranked again at every round boundary. Knows nothing of any particular
+policy, of randomness, or of floats: time is integer nanoseconds.
 """
 
+import itertools
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,7 +41,9 @@ class Request:
     memo: Any = None
 
     entered_ns: int = 0
-    swapped_out: bool = False
+    running: bool = False
+    away: bool = False  # started, and its KV cache is not in memory
+    prefill_spent_ns: int = 0
     first_service_ns: int = -1
     finish_ns: int = -1
     switch_ns: int = 0
@@ -65,8 +68,18 @@ class Request:
 
     @property
     def kv_tokens(self) -> int:
-        """Tokens whose keys and values the request holds."""
+        """Tokens whose keys and values the request holds; also its context."""
         return self.prompt_tokens + self.tokens
+
+    @property
+    def next_drafted(self) -> int:
+        """Draft tokens of its next round."""
+        return self.drafted_sums[self.rounds + 1] - self.drafted_sums[self.rounds]
+
+    @property
+    def kv_needed(self) -> int:
+        """KV tokens that its next round may fill: what it holds, the drafts and one more."""
+        return self.kv_tokens + self.next_drafted + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,23 +105,65 @@ class Run:
         return self.finish_ns - self.arrival_ns
 
 
+@dataclass(frozen=True)
+class Capacity:
+    """What a server can run and hold at once.
+
+    Parameters
+    ----------
+    batch : requests that run a round together, at least 1.
+    kv_slots : requests whose KV caches fit in memory, at least `batch`; None: no such limit. At 1 every switch pays.
+    kv_tokens : tokens whose keys and values fit, running requests with what their next round may add; None: no limit.
+    evict : `swap` moves a cache to host memory and back; `recompute` drops it and prefills its tokens again.
+    prefill : prompts of one decision `alone`, one after the other, or `batched`, all their tokens in one pass.
+
+    Raises
+    ------
+    ValueError
+        Naming the parameter, its value and the bound.
+    """
+
+    batch: int = 1
+    kv_slots: int | None = 1
+    kv_tokens: int | None = None
+    evict: str = "swap"
+    prefill: str = "alone"
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"batch {self.batch}: must be at least 1")
+        if self.kv_slots is not None and self.kv_slots < self.batch:
+            raise ValueError(f"kv_slots {self.kv_slots}: must be at least the batch size, {self.batch}")
+        if self.kv_tokens is not None and self.kv_tokens < 1:
+            raise ValueError(f"kv_tokens {self.kv_tokens}: must be at least 1")
+        for name, known in (("evict", ("swap", "recompute")), ("prefill", ("alone", "batched"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} {getattr(self, name)!r}: must be {' or '.join(known)}")
+
+
 @dataclass(eq=False)
 class Server:
-    """One server at batch size 1 with KV memory for `kv_slots` requests (None: for all)."""
+    """One server of a given capacity."""
 
     env: simpy.Environment
     workload: Workload
     policy: Policy
-    kv_slots: int | None = 1
+    capacity: Capacity = field(default_factory=Capacity)
     check: bool = False
 
     requests: list[Request] = field(default_factory=list)
     waiting: list[Request] = field(default_factory=list)
     resident: list[Request] = field(default_factory=list)
-    running: Request | None = None
+    running: list[Request] = field(default_factory=list)
     arrived: int = 0
     done: int = 0
     idle_ns: int = 0
+    busy_ns: int = 0
+
+    def __post_init__(self) -> None:
+        profile = self.workload.priced.profile
+        self._costs = profile.costs
+        self._round_cost = {b: profile.round_cost(b) for b in range(1, self.capacity.batch + 1)}
 
     def serve(self) -> Generator[simpy.Event, Any, None]:
         """The SimPy process: until every request is done, decide, serve a round, commit it."""
@@ -116,14 +171,19 @@ class Server:
             self._admit()
             if self.check:
                 self._check()
-            if not self.waiting and self.running is None:
+            if not self.waiting and not self.running:
                 gap = self.requests[self.arrived].arrival_ns - self._now
                 self.idle_ns += gap
                 yield self.env.timeout(gap)
                 continue
-            request = self._choose()
-            yield self.env.timeout(self._make_resident(request) + self._start(request) + self._round(request))
-            self._commit(request)
+            self._choose()
+            before = self._make_room()
+            before += self._bring_in()
+            before += self._prefill(self._now + before)
+            round_ns = self._round_ns()
+            self.busy_ns += before + round_ns
+            yield self.env.timeout(before + round_ns)
+            self._commit(round_ns)
 
     @property
     def _now(self) -> int:
@@ -137,84 +197,139 @@ class Server:
             self.arrived += 1
 
     def _order(self, request: Request) -> tuple[Any, ...]:
-        """Among waiting requests: rank, then entry into the queue, then order of arrival."""
-        return (self.policy.rank(request, self._now), request.entered_ns, request.index)
+        """By rank; at equal ranks who runs keeps running, then by entry into the queue, then by order of arrival."""
+        return (self._rank(request), not request.running, request.entered_ns, request.index)
 
-    def _choose(self) -> Request:
-        """The next round's request; the one running keeps its place unless a waiting rank is strictly lower."""
-        if not self.waiting:
-            assert self.running is not None
-            return self.running
-        best = min(self.waiting, key=self._order)
-        if self.running is not None:
-            if not self.policy.rank(best, self._now) < self.policy.rank(self.running, self._now):
-                return self.running
-            self.running.preemptions += 1
-            self.waiting.append(self.running)
-        self.waiting.remove(best)
-        self.running = best
-        return best
+    def _rank(self, request: Request) -> Any:
+        rank = self.policy.rank(request, self._now)
+        # a rank that is not equal to itself (NaN in it) has no place in any order
+        for part in rank:
+            if part != part:
+                name = self.policy.name or type(self.policy).__name__
+                raise ValueError(f"policy {name}: rank {rank} of request {request.index} is not comparable")
+        return rank
 
-    def _make_resident(self, request: Request) -> int:
-        """Nanoseconds to bring the request's KV cache in, evicting the worst waiting resident for space."""
-        if request in self.resident:
+    def _choose(self) -> None:
+        """The next round's requests: in order, as many as the batch and the KV memory take, none passed over."""
+        chosen: list[Request] = []
+        tokens = 0
+        there = self.running + self.waiting
+        for request in sorted(there, key=self._order) if self.waiting else there:
+            if len(chosen) == self.capacity.batch:
+                break
+            tokens += request.kv_needed
+            if not self._fits(tokens):
+                break
+            chosen.append(request)
+        for request in there:
+            runs = request in chosen
+            request.preemptions += request.running and not runs
+            request.running = runs
+        self.waiting = [r for r in there if not r.running]
+        self.running = chosen
+
+    def _fits(self, tokens: int) -> bool:
+        return self.capacity.kv_tokens is None or tokens <= self.capacity.kv_tokens
+
+    def _make_room(self) -> int:
+        """Nanoseconds to evict waiting residents, the last in order first, until the running ones have room."""
+        spent = 0
+        others = [r for r in self.resident if not r.running]
+        if not others or self._room_with(others):
             return 0
-        costs, spent = self.workload.priced.profile.costs, 0
-        if self.kv_slots is not None and len(self.resident) == self.kv_slots:
-            victim = max((r for r in self.resident if r is not request), key=self._order)
-            moved = costs.swap_out(victim.kv_tokens)
-            victim.switch_ns += moved
-            victim.swapped_out = True
+        others.sort(key=self._order)
+        while others and not self._room_with(others):
+            victim = others.pop()
+            if self.capacity.evict == "swap":
+                moved = self._costs.swap_out(victim.kv_tokens)
+                victim.switch_ns += moved
+                spent += moved
+            victim.away = True
             self.resident.remove(victim)
-            spent += moved
-        if request.swapped_out:
-            moved = costs.swap_in(request.kv_tokens)
-            request.switch_ns += moved
-            request.swapped_out = False
-            spent += moved
-        self.resident.append(request)
-        request.first_service_ns = self._now + spent if not request.started else request.first_service_ns
         return spent
 
-    def _start(self, request: Request) -> int:
-        """Nanoseconds of prefill, due before the first round."""
-        if request.started:
-            return 0
-        request.started = True
-        return request.prefill_ns
+    def _room_with(self, others: list[Request]) -> bool:
+        slots = self.capacity.kv_slots
+        held = sum(r.kv_needed for r in self.running) + sum(r.kv_tokens for r in others)
+        return (slots is None or len(self.running) + len(others) <= slots) and self._fits(held)
 
-    def _round(self, request: Request) -> int:
-        return request.round_ns[request.rounds]
+    def _bring_in(self) -> int:
+        """Nanoseconds until every running request that had started has its KV cache in memory again."""
+        spent = 0
+        for request in self.running:
+            if request.started and not request.away:
+                continue
+            if request.away:
+                moved = self._return_ns(request)
+                request.switch_ns += moved
+                request.away = False
+                spent += moved
+            self.resident.append(request)
+        return spent
 
-    def _commit(self, request: Request) -> None:
-        request.service_ns += request.round_ns[request.rounds]
-        request.tokens += request.emitted[request.rounds]
-        request.rounds += 1
-        queue = request.queue
-        self.policy.learn(request, self._now)
-        if request.queue != queue:
-            request.entered_ns = self._now
-        if request.done:
-            request.finish_ns = self._now
-            self.running = None
-            self.resident.remove(request)
-            self.done += 1
+    def _return_ns(self, request: Request) -> int:
+        if self.capacity.evict == "swap":
+            return self._costs.swap_in(request.kv_tokens)
+        # all but the last token, which the next round verifies with its drafts
+        return self._costs.prefill(request.kv_tokens - 1) if request.kv_tokens > 1 else 0
+
+    def _prefill(self, start_ns: int) -> int:
+        """Nanoseconds of prefill, due before a request's first round."""
+        fresh = [r for r in self.running if not r.started]
+        # the first round verifies the prompt's last token: what is left to cache may be nothing
+        cached = sum(max(0, r.prompt_tokens - 1) for r in fresh)
+        together = self._costs.prefill(cached) if cached and self.capacity.prefill == "batched" else 0
+        spent = together
+        for request in fresh:
+            request.started = True
+            request.first_service_ns = start_ns + spent - together
+            request.prefill_spent_ns = together or request.prefill_ns
+            spent += 0 if together else request.prefill_ns
+        return spent
+
+    def _round_ns(self) -> int:
+        """A round of the batch: as long as its longest draft, over the sum of contexts."""
+        if len(self.running) == 1:
+            return self.running[0].round_ns[self.running[0].rounds]
+        cost = self._round_cost[len(self.running)]
+        return cost(max(r.next_drafted for r in self.running), sum(r.kv_tokens for r in self.running))
+
+    def _commit(self, round_ns: int) -> None:
+        for request in self.running:
+            request.service_ns += round_ns
+            request.tokens += request.emitted[request.rounds]
+            request.rounds += 1
+            queue = request.queue
+            self.policy.learn(request, self._now)
+            if request.queue != queue:
+                request.entered_ns = self._now
+            if request.done:
+                request.finish_ns = self._now
+                self.resident.remove(request)
+                self.done += 1
+                request.running = False
+        self.running = [r for r in self.running if not r.done]
 
     def _check(self) -> None:
         """Every invariant that must hold between rounds."""
-        running = [] if self.running is None else [self.running]
-        assert self.arrived == self.done + len(self.waiting) + len(running), "a request is lost or doubled"
-        assert len({id(r) for r in self.waiting + running}) == len(self.waiting) + len(running)
-        assert all(r.arrival_ns <= self._now for r in self.waiting)
-        assert self.kv_slots is None or len(self.resident) <= self.kv_slots
-        assert all(not r.done for r in self.resident + self.waiting + running)
+        there = self.waiting + self.running
+        assert self.arrived == self.done + len(there), "a request is lost or doubled"
+        assert len({id(r) for r in there}) == len(there)
+        assert len(self.running) <= self.capacity.batch
+        assert all(r in self.resident for r in self.running)
+        assert all(r.running == (r in self.running) for r in self.requests)
+        assert all(r.arrival_ns <= self._now for r in there)
+        assert self.capacity.kv_slots is None or len(self.resident) <= self.capacity.kv_slots
+        # between rounds nobody looks ahead, and what was emitted was looked ahead for
+        assert self._fits(sum(r.kv_tokens for r in self.resident))
+        assert all(not r.done for r in self.resident + there)
         for request in self.requests[: self.arrived]:
-            assert request.service_ns == sum(request.round_ns[: request.rounds])
+            if self.capacity.batch == 1:
+                assert request.service_ns == sum(request.round_ns[: request.rounds])
             assert request.tokens == sum(request.emitted[: request.rounds])
-            assert (request in self.resident) or not request.started or request.swapped_out or request.done
-        prefilled = sum(r.prefill_ns for r in self.requests if r.started)
-        spent = sum(r.service_ns + r.switch_ns for r in self.requests[: self.arrived])
-        assert spent + prefilled + self.idle_ns == self._now, "the server's time does not add up"
+            places = (request in self.resident, not request.started, request.away, request.done)
+            assert places.count(True) == 1, f"request {request.index} is in {places.count(True)} places"
+        assert self.busy_ns + self.idle_ns == self._now, "the server's time does not add up"
 
 
 def simulate(
@@ -223,6 +338,7 @@ def simulate(
     *,
     outlook: Outlook,
     kv_slots: int | None = 1,
+    capacity: Capacity | None = None,
     check: bool = False,
 ) -> Run:
     """Serve `workload` under `policy`, from an empty server until the last request is done.
@@ -231,33 +347,59 @@ def simulate(
     ----------
     outlook : what the server knows beforehand; true sizes are added here for clairvoyant policies only.
     kv_slots : requests whose KV caches fit in memory at once; None for all. At 1 every switch pays.
+    capacity : batch size, KV memory and what happens when it is full; overrides `kv_slots`.
     check : hold the server to its invariants at every decision (slow).
 
     Raises
     ------
     ValueError
-        If `kv_slots` is below 1.
+        If a request can never fit the KV memory, the profile does not cover the batch, or ranks cannot be compared.
     """
-    if kv_slots is not None and kv_slots < 1:
-        raise ValueError(f"kv_slots {kv_slots}: must be at least 1")
+    capacity = Capacity(kv_slots=kv_slots) if capacity is None else capacity
     requests = _requests(workload)
+    _refuse_what_never_fits(requests, capacity)
     if policy.clairvoyant:
         outlook = Outlook(
             outlook.mean_round_ns,
             outlook.past_sizes_ns,
             true_prefill_ns=[r.prefill_ns for r in requests],
-            true_decode_ns=[sum(r.round_ns) for r in requests],
+            true_left_ns=[_left(r.round_ns) for r in requests],
             true_tokens_per_round=[sum(r.emitted) / len(r.emitted) for r in requests],
         )
     env = simpy.Environment()
-    server = Server(env, workload, policy.bind(outlook), kv_slots, check, requests)
-    env.run(env.process(server.serve()))
+    server = Server(env, workload, policy.bind(outlook), capacity, check, requests)
+    try:
+        env.run(env.process(server.serve()))
+    except TypeError as error:
+        if "not supported between instances" not in str(error):
+            raise
+        raise ValueError(
+            f"policy {policy.name or type(policy).__name__}: ranks are not comparable ({error})"
+        ) from error
     columns = {
         name: np.array([getattr(r, name) for r in requests], dtype=np.int64)
         for name in ("arrival_ns", "first_service_ns", "finish_ns", "service_ns", "switch_ns", "preemptions")
     }
-    columns["service_ns"] += np.array([r.prefill_ns for r in requests], dtype=np.int64)
+    columns["service_ns"] += np.array([r.prefill_spent_ns for r in requests], dtype=np.int64)
     return Run(**columns, idle_ns=server.idle_ns, end_ns=int(env.now), policy=server.policy)
+
+
+def _left(round_ns: list[int]) -> list[int]:
+    """Time left after 0, 1, ... rounds."""
+    return [*np.cumsum(round_ns[::-1])[::-1].tolist(), 0]
+
+
+def _refuse_what_never_fits(requests: list[Request], capacity: Capacity) -> None:
+    if capacity.kv_tokens is None:
+        return
+    for request in requests:
+        longest = max(d - c for c, d in itertools.pairwise(request.drafted_sums))
+        need = request.prompt_tokens + sum(request.emitted) + longest + 1
+        if need > capacity.kv_tokens:
+            raise ValueError(
+                f"kv_tokens {capacity.kv_tokens}: request {request.index} can never fit: its prompt, output and "
+                f"look-ahead take {need} tokens"
+            )
 
 
 def _requests(workload: Workload) -> list[Request]:

@@ -43,7 +43,7 @@ def comparison_table(comparison: "Comparison") -> Table:
             number(row["mean_latency_s"]), number(spread, 2), number(row["p50_latency_s"]),
             number(row["p90_latency_s"]), number(row["p99_latency_s"]), number(row["mean_slowdown"]),
             number(row["max_slowdown"]), str(row["preemptions"]), number(100 * row["switching_share"], 2),
-            f"{row['ratio_to_bound']:.3f}", escape(difference),
+            "-" if row["ratio_to_bound"] is None else f"{row['ratio_to_bound']:.3f}", escape(difference),
         )  # fmt: skip
     return table
 

@@ -26,6 +26,8 @@ class PricedTrace:
         Tokens each round emits; the last round's are cut at the output length.
     prefill_ns, decode_ns : int64 arrays (R,)
         A request's prefill, and the sum of its rounds.
+    batch : int
+        Rounds are priced in a batch of so many copies of the request.
     """
 
     trace: Trace
@@ -34,6 +36,7 @@ class PricedTrace:
     emitted: NDArray[np.int64]
     prefill_ns: NDArray[np.int64]
     decode_ns: NDArray[np.int64]
+    batch: int = 1
 
     @cached_property
     def size_ns(self) -> NDArray[np.int64]:
@@ -42,15 +45,15 @@ class PricedTrace:
 
     @property
     def mean_size_ns(self) -> float:
-        """E[S] over the trace."""
-        return float(self.size_ns.mean())
+        """E[S] over the trace: prefill, and a request's share of its rounds."""
+        return float((self.prefill_ns + self.decode_ns / self.batch).mean())
 
     def mean_round_ns(self) -> int:
         """c̄: the mean cost of this trace's draft lengths at its median context (prompt + half the output)."""
         context = int(np.median(self.trace.prompt_tokens + self.trace.output_tokens // 2))
-        cost = self.profile.round_cost()
+        cost = self.profile.round_cost(self.batch)
         lengths, counts = np.unique(self.trace.drafted, return_counts=True)
-        total = sum(int(c) * cost(int(n), context) for n, c in zip(lengths, counts, strict=True))
+        total = sum(int(c) * cost(int(n), self.batch * context) for n, c in zip(lengths, counts, strict=True))
         return max(1, round(total / int(counts.sum())))
 
     def estimated_ns(self, mean_round_ns: int) -> NDArray[np.float64]:
@@ -79,13 +82,13 @@ def cost_tables(trace: Trace, profile: Profile, batch: int = 1) -> tuple[NDArray
     return base, per_token
 
 
-def price(trace: Trace, profile: Profile) -> PricedTrace:
-    """Price every round of `trace`. O(rounds)."""
+def price(trace: Trace, profile: Profile, batch: int = 1) -> PricedTrace:
+    """Price every round of `trace`, run alone or in a batch of copies of its request. O(rounds)."""
     emitted, context = progress(trace)
-    base, per_token = cost_tables(trace, profile)
-    round_ns = base[trace.drafted] + per_token[trace.drafted] * context
+    base, per_token = cost_tables(trace, profile, batch)
+    round_ns = base[trace.drafted] + per_token[trace.drafted] * batch * context
     # the first round verifies the prompt's last token: what is left to cache may be nothing
     to_cache = np.maximum(trace.prompt_tokens - 1, 0)
     prefill = profile.costs.prefill
     prefill_ns = np.where(to_cache > 0, prefill.base_ns + prefill.per_token_ns * to_cache, 0)
-    return PricedTrace(trace, profile, round_ns, emitted, prefill_ns, trace.per_request(round_ns))
+    return PricedTrace(trace, profile, round_ns, emitted, prefill_ns, trace.per_request(round_ns), batch)

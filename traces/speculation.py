@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from traces.priced import cost_tables, progress
+from traces.priced import price
 from traces.profile import Profile
 from traces.replay import at_draft_length
 from traces.trace import Trace
@@ -59,9 +59,7 @@ def speculation_pays(
 
 def _decode_ns(trace: Trace, profile: Profile, batch: int) -> NDArray[np.float64]:
     """What each request's decoding takes in a batch of copies of itself, (R,)."""
-    _, context = progress(trace)
-    base, per_token = cost_tables(trace, profile, batch)
-    return trace.per_request(base[trace.drafted] + per_token[trace.drafted] * batch * context).astype(float)
+    return price(trace, profile, batch).decode_ns.astype(float)
 
 
 def _rate(tokens: NDArray[np.int64], ns: NDArray[np.float64]) -> tuple[float, float]:

@@ -145,8 +145,13 @@ def draw_workload(
     seed: int,
     arrivals: Arrivals,
     predictor: LengthPredictor | None = None,
+    mean_size_ns: float | None = None,
 ) -> Workload:
     """Draw `requests` requests of `priced` with replacement, their arrivals and their predicted lengths.
+
+    Parameters
+    ----------
+    mean_size_ns : E[S], which a load is relative to; None: that of `priced`.
 
     Raises
     ------
@@ -159,7 +164,7 @@ def draw_workload(
         raise ValueError(f"seed {seed}: must be at least 0")
     rows = np.random.default_rng([seed, REQUEST_STREAM]).integers(len(priced.trace), size=requests)
     gaps = np.random.default_rng([seed, ARRIVAL_STREAM]).standard_exponential(requests)
-    arrival = np.cumsum(gaps) * arrivals.mean_gap_ns(priced.mean_size_ns)
+    arrival = np.cumsum(gaps) * arrivals.mean_gap_ns(mean_size_ns or priced.mean_size_ns)
     if arrival[-1] > LONGEST_S * 1e9:
         raise ValueError(f"{requests} requests would take {arrival[-1] / 1e9:.3g} s to arrive, above {LONGEST_S} s")
     predicted = (predictor or LengthPredictor()).predict(rows, priced, seed)

@@ -108,6 +108,19 @@ def test_an_unwritable_folder_is_refused_before_any_work(lapsd, files, tmp_path)
     assert "below" in error
 
 
+def test_batches_and_memory_are_options(lapsd):
+    options = ("--seeds", 1, "--batch", 4, "--kv-tokens", 1500, "--evict", "recompute", "--prefill", "batched")
+    code, out, _ = lapsd("compare", *options)
+    assert code == 0
+    assert "batches of up to 4, 1500 KV tokens (recompute)" in " ".join(out.split())
+    for wrong, message in ((("--batch", 64), "batch size 64: the profile covers"), (("--evict", "x"), "evict 'x'"),
+                           (("--batch", 4, "--kv-slots", 2), "kv_slots 2: must be at least the batch size, 4"),
+                           (("--kv-tokens", 9), "can never fit")):  # fmt: skip
+        code, _, error = lapsd("compare", "--seeds", 1, *wrong)
+        assert (code, error.count("\n")) == (2, 1)
+        assert message in error
+
+
 def test_show_recognises_traces_and_profiles(lapsd, files):
     code, out, _ = lapsd("show", files[1])
     assert code == 0

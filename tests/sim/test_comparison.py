@@ -1,5 +1,6 @@
 """Comparisons: the table follows from the records, and the same seeds give the same numbers."""
 
+import dataclasses
 import json
 import math
 
@@ -107,6 +108,20 @@ def test_ones_own_policy_needs_no_registration():
     result = compare(TRACE, PROFILE, [LongestFirst(), SRPT()], requests=20, seeds=3)
     assert result.policies == ["LongestFirst", "srpt"]
     assert result.table["mean_latency_s"].is_monotonic_decreasing
+
+
+def test_batches_carry_more_load_and_claim_no_bound():
+    terms = PROFILE.costs.rounds[1]
+    faster = dataclasses.replace(PROFILE.costs, rounds={1: terms, 4: dataclasses.replace(terms, host_ns=4_000_000)})
+    profile = dataclasses.replace(PROFILE, costs=faster)
+    alone = compare(TRACE, profile, [FCFS()], requests=20, seeds=3, rate_per_s=20.0)
+    together = compare(TRACE, profile, [FCFS()], requests=20, seeds=3, rate_per_s=20.0, batch=4)
+    assert together.records[0]["mean_latency_s"] < 0.7 * alone.records[0]["mean_latency_s"]
+    assert together.records[0]["ratio_to_bound"] is None
+    assert together.configuration["mean_size_s"] < alone.configuration["mean_size_s"]
+    together.plot()
+    with pytest.raises(ValueError, match="batch size 8: the profile covers 1 to 4"):
+        compare(TRACE, profile, batch=8)
 
 
 def test_two_policies_of_the_same_spec_are_refused():

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies import LAS, POLICIES, LapsSD, RoundRobin
-from sim import simulate
+from sim import Capacity, simulate
 from tests.builders import outlook, workloads
 
 
-def schedule(work, slots, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, sizes=(), reading=None):
+def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, sizes=(), reading=None):
     """(first service, finish, switching, preemptions) of each request."""
     trace, priced, costs = work.priced.trace, work.priced, work.priced.profile.costs
     spans = [trace.rounds_of(int(r)) for r in work.rows]
@@ -29,10 +29,10 @@ def schedule(work, slots, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, sizes
     frozen: dict[int, tuple[int, float]] = {}
     turn, served_in = list(arrival), [0] * count
     first, finish, switching, preempted = ([None] * count, [None] * count, [0] * count, [0] * count)
-    holders, outside, now, running = [], set(), 0, None
+    holders, outside, now, running, served = [], set(), 0, [], [0] * count
 
     def spent(i):
-        return sum(price[i][: at[i]])
+        return served[i]
 
     def tokens(i):
         return sum(emits[i][: at[i]])
@@ -48,7 +48,7 @@ def schedule(work, slots, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, sizes
         if kind == "lp-sjf":
             return (not begun, int(work.predicted_tokens[i]))
         if kind == "srpt":
-            return ((0 if begun else prefill[i]) + sum(price[i]) - spent(i),)
+            return ((0 if begun else prefill[i]) + sum(price[i][at[i] :]),)
         if kind == "las":
             return (queue[i],)
         if kind == "las-round":
@@ -119,51 +119,107 @@ def schedule(work, slots, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, sizes
             return statistics.pstdev(window) < delta
         return max(window) - min(window) < delta
 
-    def order(i):
-        return (rank(i), entry[i], i)
+    def lookahead(i):
+        return prompt[i] + tokens(i) + drafted[i][at[i]] + 1
+
+    def fits(some, total):
+        return (limits.kv_slots is None or some <= limits.kv_slots) and (
+            limits.kv_tokens is None or total <= limits.kv_tokens
+        )
+
+    def round_time():
+        if len(running) == 1:
+            return price[running[0]][at[running[0]]]
+        n = max(drafted[i][at[i]] for i in running)
+        context = sum(prompt[i] + tokens(i) for i in running)
+        ends = []
+        for size in (1, 3):  # the sizes that the generated profiles hold
+            term = costs.rounds[size]
+            at_width = [table_value(t, n + 1) for t in (term.verify_base_ns, term.verify_per_token_ns)]
+            ends.append((n * term.draft_step.base_ns + at_width[0] + term.host_ns,
+                         n * term.draft_step.per_token_ns + at_width[1]))  # fmt: skip
+        base, slope = (low + (high - low) * (len(running) - 1) // 2 for low, high in zip(*ends, strict=True))
+        return base + slope * context
 
     while any(f is None for f in finish):
-        waiting = [i for i in range(count) if arrival[i] <= now and finish[i] is None and i != running]
-        if not waiting and running is None:
+        here = [i for i in range(count) if arrival[i] <= now and finish[i] is None]
+        if not here:
             now = min(a for a in arrival if a > now)
             continue
-        if waiting:
-            best = min(waiting, key=order)
-            if running is None or rank(best) < rank(running):
-                if running is not None:
-                    preempted[running] += 1
-                running = best
-        if running not in holders:
-            if slots is not None and len(holders) == slots:
-                victim = max(holders, key=order)
+        here.sort(key=lambda i: (rank(i), i not in running, entry[i], i))
+        chosen = []
+        for i in here:
+            if len(chosen) == limits.batch or not fits(len(chosen) + 1, sum(map(lookahead, [*chosen, i]))):
+                break
+            chosen.append(i)
+        for i in running:
+            preempted[i] += i not in chosen
+        running = chosen
+        idle = sorted((i for i in here if i in holders and i not in running), key=lambda i: (rank(i), entry[i], i))
+        while idle and not fits(
+            len(running) + len(idle), sum(map(lookahead, running)) + sum(prompt[i] + tokens(i) for i in idle)
+        ):
+            victim = idle.pop()
+            if limits.evict == "swap":
                 move = costs.swap_out(prompt[victim] + tokens(victim))
                 switching[victim] += move
                 now += move
-                holders.remove(victim)
-                outside.add(victim)
-            if running in outside:
-                move = costs.swap_in(prompt[running] + tokens(running))
-                switching[running] += move
+            holders.remove(victim)
+            outside.add(victim)
+        for i in running:
+            if i in outside:
+                held = prompt[i] + tokens(i)
+                move = costs.swap_in(held) if limits.evict == "swap" else costs.prefill(held - 1) if held > 1 else 0
+                switching[i] += move
                 now += move
-                outside.remove(running)
-            holders.append(running)
-        if first[running] is None:
-            first[running] = now
-            now += prefill[running]
-        now += price[running][at[running]]
-        at[running] += 1
-        learn(running)
-        if at[running] == len(price[running]):
-            finish[running] = now
-            holders.remove(running)
-            running = None
+                outside.remove(i)
+            if i not in holders:
+                holders.append(i)
+        begin = now
+        fresh = [i for i in running if first[i] is None]
+        if limits.prefill == "batched":
+            cached = sum(max(0, prompt[i] - 1) for i in fresh)
+            now += costs.prefill(cached) if cached else 0
+            for i in fresh:
+                first[i] = begin
+        else:
+            for i in fresh:
+                first[i] = now
+                now += prefill[i]
+        spent_now = round_time()
+        now += spent_now
+        for i in list(running):
+            served[i] += spent_now
+            at[i] += 1
+            learn(i)
+            if at[i] == len(price[i]):
+                finish[i] = now
+                holders.remove(i)
+                running.remove(i)
     return first, finish, switching, preempted
+
+
+def table_value(table, width):
+    known = sorted(table)
+    assert known[0] == 1
+    if width >= known[-1]:
+        low, high = known[-2:]
+        value = table[low] + (table[high] - table[low]) * (width - low) // (high - low)
+        return max(value, table[high]) if width > high else table[high]
+    low, high = max(w for w in known if w <= width), min(w for w in known if w > width)
+    return table[low] + (table[high] - table[low]) * (width - low) // (high - low)
 
 
 @settings(max_examples=300)
 @given(
     workloads(),
-    st.sampled_from([1, 2, None]),
+    st.builds(
+        lambda batch, more, tokens, **rest: Capacity(
+            batch, None if more is None else batch + more, tokens, **rest
+        ),
+        st.integers(1, 3), st.sampled_from([0, 1, None]), st.sampled_from([None, 200, 260]),
+        evict=st.sampled_from(["swap", "recompute"]), prefill=st.sampled_from(["alone", "batched"]),
+    ),
     st.sampled_from(["fcfs", "rr", "lp-sjf", "lp-sjf-mean", "lp-srpt", "srpt", "las", "las-round", "gittins"])
     | st.just("laps-sd"),
     st.integers(1, 5),
@@ -176,15 +232,15 @@ def schedule(work, slots, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, sizes
         "stability": st.sampled_from(["range", "sd", "window"]), "count": st.sampled_from([0, 0, 0, 2]),
     }),
 )  # fmt: skip
-def test_both_simulators_agree_to_the_nanosecond(work, slots, kind, K, M, gamma, delta, reading):
+def test_both_simulators_agree_to_the_nanosecond(work, limits, kind, K, M, gamma, delta, reading):
     past = outlook(work.priced)
     policy = {"las": LAS(K=K, M=M), "laps-sd": LapsSD(K=K, M=M, gamma=gamma, delta=delta, **reading),
               "rr": RoundRobin(quantum=gamma)}.get(kind) or POLICIES[kind]()  # fmt: skip
     sizes = sorted(past.past_sizes_ns)
     middle = (sizes[(len(sizes) - 1) // 2] + sizes[len(sizes) // 2]) / 2
     bounds = [max(1, math.floor(min(middle / M ** (K / 2) * M**j, 1e18))) for j in range(K - 1)]
-    expected = schedule(work, slots, kind, bounds=bounds, gamma=gamma, delta=delta, c_bar=past.mean_round_ns,
+    expected = schedule(work, limits, kind, bounds=bounds, gamma=gamma, delta=delta, c_bar=past.mean_round_ns,
                         sizes=sizes, reading=reading)  # fmt: skip
-    run = simulate(work, policy, outlook=past, kv_slots=slots)
+    run = simulate(work, policy, outlook=past, capacity=limits, check=True)
     found = [c.tolist() for c in (run.first_service_ns, run.finish_ns, run.switch_ns, run.preemptions)]
     assert found == list(expected)

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies import FCFS, LAS, LPSJF, POLICIES, SRPT, LapsSD, Outlook, Policy, parse_policy
-from sim import Run, bound_latency_ns, simulate
+from sim import Capacity, Run, bound_latency_ns, simulate
 from tests.builders import MS, outlook, row, traces, workload, workloads
-from traces import Profile, Workload, price, trace_from_rounds
+from traces import Costs, Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
 
 # A round takes 2 + 8 = 10 ms, a prefill 1 ms a token but for the last, a move of a KV cache 3 ms each way.
 PROFILE = Profile.constant(draft_ms=2, verify_ms=8, prefill_ms_per_token=1, swap_ms=3)
@@ -171,5 +171,108 @@ def test_a_policy_may_not_look_beyond_committed_rounds():
 
 
 def test_too_few_slots_are_refused():
-    with pytest.raises(ValueError, match="kv_slots 0: must be at least 1"):
+    with pytest.raises(ValueError, match="kv_slots 0: must be at least the batch size, 1"):
         served(FCFS(), kv_slots=0)
+
+
+TWO = Profile(
+    "by_hand",
+    "unknown",
+    Costs(
+        {
+            1: RoundTerms(Linear(0, 0), {1: 10 * MS}, {1: 0}, 0),
+            2: RoundTerms(Linear(0, 0), {1: 12 * MS}, {1: 1_000}, 0),
+        },
+        *[Linear(MS, 0)] * 3,
+    ),
+)
+
+
+def in_batches(rows_of_rounds, arrivals, policy, **capacity):
+    rows = [row(str(i), 1, [0] * k, n=0) for i, k in enumerate(rows_of_rounds)]
+    work = workload(price(trace_from_rounds(rows), TWO), arrivals)
+    return simulate(work, policy, outlook=Outlook(10 * MS, [30.0 * MS]), capacity=Capacity(**capacity), check=True)
+
+
+def test_two_requests_share_a_round_by_hand():
+    """Together a round takes 12 ms and a microsecond for each of the tokens that both hold; alone 10 ms."""
+    run = in_batches([2, 3], [0, 0], FCFS(), batch=2, kv_slots=None)
+    first, second = 12 * MS + 2_000, 12 * MS + 4_000
+    assert run.finish_ns.tolist() == [first + second, first + second + 10 * MS]
+    assert run.service_ns.tolist() == [first + second, first + second + 10 * MS]
+
+
+def test_of_equal_ranks_who_entered_the_queue_first_goes_first_whoever_arrived_first():
+    """At batch size 1 entry cannot be told from arrival; here 1 falls into the lower queue a round before 0 does."""
+
+    class Sinking(Policy):
+        def rank(self, job, now_ns):
+            return (job.queue,)
+
+        def learn(self, job, now_ns):
+            job.queue = 1 + (job.rounds >= {0: 2, 1: 1}.get(job.index, 99))
+
+    run = in_batches([4, 4, 2, 5], [0, 0, 1, 1], Sinking(), batch=2, kv_slots=None)
+    # 2 leaves after the third round, and of 0 and 1, both waiting in queue 2, it is 1 that takes its place
+    assert run.preemptions.tolist() == [1, 1, 0, 0]
+    assert run.finish_ns[1] < run.finish_ns[3] < run.finish_ns[0]
+
+
+def test_memory_in_tokens_holds_as_many_as_fit_and_passes_nobody_over():
+    run = in_batches([4, 4, 1], [0, 0, 0], FCFS(), batch=2, kv_slots=None, kv_tokens=7)
+    # each holds 1 + its tokens and looks ahead by one: two fit at first, later only one
+    assert run.preemptions.sum() >= 1
+    assert run.switch_ns.sum() > 0
+    with pytest.raises(
+        ValueError, match="kv_tokens 5: request 0 can never fit: its prompt, output and look-ahead take 6"
+    ):
+        in_batches([4], [0], FCFS(), batch=1, kv_slots=None, kv_tokens=5)
+
+
+def test_a_dropped_cache_is_prefilled_again_and_a_swapped_one_moved_twice():
+    costs = {}
+    for evict in ("swap", "recompute"):
+        run = in_batches([3, 1], [0, 1], parse_policy("lp-srpt"), batch=1, kv_slots=1, evict=evict)
+        assert run.preemptions.sum() == 1
+        costs[evict] = int(run.switch_ns.sum())
+    assert costs == {"swap": 2 * MS, "recompute": MS}
+
+
+def test_prefills_of_one_decision_run_in_turn_or_together():
+    rows = [row("a", 5, [0] * 2, n=0), row("b", 5, [0] * 2, n=0)]
+    work = workload(price(trace_from_rounds(rows), TWO), [0, 0])
+    starts = {}
+    for how in ("alone", "batched"):
+        limits = Capacity(2, None, prefill=how)
+        run = simulate(work, FCFS(), outlook=Outlook(1, [1.0]), capacity=limits, check=True)
+        starts[how] = run.first_service_ns.tolist()
+        assert run.finish_ns[0] == (2 if how == "alone" else 1) * MS + 2 * 12 * MS + 10_000 + 12_000
+    assert starts == {"alone": [0, MS], "batched": [0, 0]}
+
+
+@pytest.mark.parametrize(
+    ("rank", "message"),
+    [
+        (lambda job: (float("nan"),), r"policy Odd: rank \(nan,\) of request 0 is not comparable"),
+        (lambda job: (job.index, "x") if job.index else (0, 1), None),
+        (lambda job: (None if job.index else 1,), "policy Odd: ranks are not comparable"),
+    ],
+)
+def test_ranks_without_an_order_are_refused_by_the_policys_name(rank, message):
+    class Odd(Policy):
+        def rank(self, job, now_ns):
+            return rank(job)
+
+    def run():
+        return in_batches([2, 2], [0, 0], Odd(), batch=1)
+
+    if message is None:
+        run()
+    else:
+        with pytest.raises(ValueError, match=message):
+            run()
+
+
+def test_a_profile_that_does_not_cover_the_batch_is_refused():
+    with pytest.raises(ValueError, match="batch size 3: the profile covers 1 to 2"):
+        in_batches([1], [0], FCFS(), batch=3, kv_slots=None)
