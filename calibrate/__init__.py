@@ -1,8 +1,8 @@
 """The calibrator: run real speculative decoding and record what it accepts and costs."""
 
 from calibrate.decode import Generation, Sampling, generate
-from calibrate.models import Pair, load_pair
-from calibrate.record import Calibration, Settings, calibrate, tokenize
+from calibrate.models import Pair, load_pair, random_pair
+from calibrate.record import Calibration, Settings, calibrate, in_order, tokenize
 
 __all__ = [
     "Calibration",
@@ -12,6 +12,8 @@ __all__ = [
     "Settings",
     "calibrate",
     "generate",
+    "in_order",
     "load_pair",
+    "random_pair",
     "tokenize",
 ]
