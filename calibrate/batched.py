@@ -166,7 +166,6 @@ class HFBatch:
     def __init__(self, engine: HFEngine, rows: int, capacity: int) -> None:
         self._model, self._vocabulary = engine.model, engine.vocabulary
         self._cache: Cache = buffer_cache(engine.model.config, capacity)
-        self._rows = rows
 
     def forward(self, tokens: Tensor, positions: Tensor, bucket: int) -> Tensor:
         start = int(positions[0])

@@ -63,3 +63,11 @@ def unsupported_layers(config: Any) -> list[str]:
     covers = window >= getattr(config, "max_position_embeddings", 2**62)
     kept = {DynamicLayer, DynamicSlidingWindowLayer} if covers else {DynamicLayer}
     return sorted({type(layer).__name__ for layer in layers if type(layer) not in kept})
+
+
+def kv_bytes_per_token(model: Any) -> int:
+    """Bytes of a token's keys and values in all layers of a model."""
+    config = model.config
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * size * next(model.parameters()).element_size())

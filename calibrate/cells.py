@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
-from calibrate.batched import LeanBatch, new_buffer
+from calibrate.batched import new_buffer
+from calibrate.cache import kv_bytes_per_token
 from calibrate.decode import Sampling, clock, make_decoder
 from calibrate.device_round import DeviceRounds, bucket_for
 from calibrate.lean import LeanEngine
@@ -175,8 +176,7 @@ class _Bench:
         self._pair, self._sampling = pair, sampling
         visits = 1 if pair.device.type == "cuda" else PASSES
         self._warm_blocks, self._seconds = (1, 0.0) if quick else (MAX_BLOCKS, CELL_SECONDS / visits)
-        self._lean = all(isinstance(e, LeanEngine) for e in (pair.target_engine, pair.draft_engine))
-        self._on_device = self._lean and pair.device.type == "cuda"
+        self._on_device = pair.lean and pair.device.type == "cuda"
         self._buffers: tuple[torch.Tensor, torch.Tensor] | None = None
         self._cells = cells
 
@@ -189,7 +189,7 @@ class _Bench:
 
     def does_not_fit(self, cell: Cell) -> str | None:
         """Why a cell cannot be timed, or None."""
-        if not self._lean and len(set(cell.contexts)) > 1:
+        if not self._pair.lean and len(set(cell.contexts)) > 1:
             return "mixed contexts need the lean engine"
         if self._pair.device.type != "cuda":
             return None
@@ -253,7 +253,7 @@ class _Bench:
         rounds = DeviceRounds(
             pair, n, cell.batch, capacity=capacity, temperature=temperature, buffers=self._shared(cell, capacity)
         )
-        if not isinstance(rounds.target, LeanBatch):
+        if not pair.lean:  # else the shared buffers hold random keys and values
             rounds.prefill(_random_tokens(pair, (cell.batch, cell.contexts[0])))
         two = _random_tokens(pair, (cell.batch, 2))
         rounds.place(two, torch.tensor(cell.contexts) - 1)
@@ -274,7 +274,7 @@ class _Bench:
 
     def _shared(self, cell: Cell, capacity: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """One pair of buffers serves all cells: as large as the largest that fits."""
-        if not self._lean:
+        if not self._pair.lean:
             return None, None
         engines = (self._pair.target_engine, self._pair.draft_engine)
         if self._buffers is None or any(b.shape[2] < cell.batch or b.shape[4] < capacity for b in self._buffers):
@@ -332,13 +332,7 @@ def _free(pair: Pair) -> int:
 
 def _cache_bytes(pair: Pair, tokens: int) -> int:
     """Keys and values of so many tokens, in both models."""
-    total = 0
-    for model in (pair.target, pair.draft):
-        c = model.config
-        heads = getattr(c, "num_key_value_heads", None) or c.num_attention_heads
-        size = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
-        total += 2 * c.num_hidden_layers * heads * size * next(model.parameters()).element_size() * tokens
-    return total
+    return tokens * sum(kv_bytes_per_token(model) for model in (pair.target, pair.draft))
 
 
 def _random_tokens(pair: Pair, shape: tuple[int, int]) -> torch.Tensor:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from calibrate.acceptance import Verdict, accept_greedy, accept_sampled, draw, probabilities
 from calibrate.device_round import DeviceRounds, bucket_for
-from calibrate.lean import LeanEngine
 from calibrate.models import Pair
 
 
@@ -183,9 +182,8 @@ def make_decoder(
     ----------
     on_device : None: where it pays.
     """
-    lean = all(isinstance(e, LeanEngine) for e in (pair.target_engine, pair.draft_engine))
     if on_device is None:
-        on_device = lean and pair.device.type == "cuda"
+        on_device = pair.lean and pair.device.type == "cuda"
     if not on_device:
         return Decoder(pair, n, sampling, capacity, request)
     key = (n, sampling.temperature)

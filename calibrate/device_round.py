@@ -127,10 +127,6 @@ class DeviceRounds:
         self._advance.zero_()
         return self._graph(name, bucket_for(longest + self.n + 1, self.capacity))
 
-    def drop_graphs(self) -> None:
-        """Free what the graphs hold."""
-        self._graphs.clear()
-
     def _graph(self, part: str, bucket: int) -> Captured:
         if (part, bucket) not in self._graphs:
             steps = self._draft_steps if part == "draft" else self._verify

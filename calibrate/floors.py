@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from calibrate.cache import kv_bytes_per_token
 from calibrate.decode import clock
 from calibrate.graphs import Captured
 from calibrate.lean import LeanEngine
@@ -60,10 +61,8 @@ def pass_bytes(model: Any, tokens: int) -> int:
     tied = getattr(config, "tie_word_embeddings", False)
     table = 0 if tied else model.get_input_embeddings().weight.numel()
     size = next(model.parameters()).element_size()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     weights = sum(p.numel() for p in model.parameters()) - table
-    return int(size * (weights + 2 * config.num_hidden_layers * heads * head_size * tokens))
+    return int(size * weights + kv_bytes_per_token(model) * tokens)
 
 
 @torch.inference_mode()

@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from calibrate.cache import unsupported_layers
 from calibrate.engine import Engine, choose_engine, logits_are_finite
+from calibrate.lean import LeanEngine
 from calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
 from calibrate.shapes import config_of, pair_of_shapes
 
@@ -58,6 +59,11 @@ class Pair:
     target_engine: Engine
     draft_engine: Engine
     workspace: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def lean(self) -> bool:
+        """Whether both models run in the lean engine, whose rounds can stay on a device."""
+        return all(isinstance(e, LeanEngine) for e in (self.target_engine, self.draft_engine))
 
     @property
     def weights(self) -> str:

@@ -7,7 +7,6 @@ import torch
 
 from calibrate.decode import Sampling, clock, make_decoder
 from calibrate.device_round import DeviceRounds
-from calibrate.lean import LeanEngine
 from calibrate.models import Pair
 
 REPEATS = 5
@@ -35,7 +34,7 @@ def time_prefills(
         rows += [(1, size, _single(pair, size), "fit") for size in fitted]
         rows += [(1, size, _single(pair, size), "held_out") for size in held_out]
         tick()
-    if all(isinstance(e, LeanEngine) for e in (pair.target_engine, pair.draft_engine)):
+    if pair.lean:
         sizes = [(b, s) for b in batches if b > 1 for s in BATCHED if s <= longest and b * s <= MOST_TOKENS]
         for b, size in sizes:
             rows += [(b, b * size, ns, "held_out") for ns in _batched(pair, b, size)]

@@ -10,13 +10,7 @@ from typing import Any
 
 import torch
 
-from calibrate.lean import LeanEngine
 from calibrate.models import Pair
-
-
-def on_device(pair: Pair) -> bool:
-    """Whether both models run in the lean engine, whose rounds can stay on a device."""
-    return all(isinstance(e, LeanEngine) for e in (pair.target_engine, pair.draft_engine))
 
 
 def stamp(pair: Pair, command: str) -> dict[str, Any]:
@@ -27,7 +21,7 @@ def stamp(pair: Pair, command: str) -> dict[str, Any]:
         "weights": pair.weights,
         "dtype": pair.dtype,
         "engine": {"target": pair.target_engine.name, "draft": pair.draft_engine.name},
-        "rounds": "CUDA graphs" if on_device(pair) and pair.device.type == "cuda" else "eager",
+        "rounds": "CUDA graphs" if pair.lean and pair.device.type == "cuda" else "eager",
         "attention": _attention(pair),
         "hardware": hardware(pair.device),
         "software": software(),
@@ -38,7 +32,7 @@ def stamp(pair: Pair, command: str) -> dict[str, Any]:
 
 
 def _attention(pair: Pair) -> str:
-    if on_device(pair):
+    if pair.lean:
         return "scaled_dot_product_attention, grouped heads, masked past each position"
     return str(getattr(pair.target.config, "_attn_implementation", "unknown"))
 

@@ -17,7 +17,7 @@ from calibrate.cells import Grid
 from calibrate.fit import errors, fit_linear
 from calibrate.swap import Moves
 from traces import Costs, Linear, RoundTerms, Swap
-from traces.profile import RoundCost
+from traces.profile import RoundCost, fit_warnings
 
 SWAP_WAYS = ("pinned", "pageable")  # what schedules are charged: the best that a server would do here
 
@@ -215,14 +215,7 @@ def _percentiles(ns: "pd.Series[int]") -> dict[str, Any]:
 
 def warnings_of(fits: Mapping[str, Any], grid: Grid) -> list[str]:
     """What a reader must know before trusting the terms, a line each."""
-    told = []
-    round_fit = fits.get("round") or fits.get("grid") or {}
-    if round_fit.get("median_error", 0) > 0.1:
-        told.append("the fit misses rounds by more than 10 % (median): was the machine busy?")
-    if abs(round_fit.get("closure", 0)) > 0.03:
-        told.append(
-            f"draft, verify and host together are {round_fit['closure']:+.1%} off real rounds (more than 3 %)"
-        )
+    told = fit_warnings(fits)
     if grid.unstable:
         told.append(f"unstable: the same rounds took {grid.drift:+.0%} at the end of the timing (more than 3 %)")
     if grid.skipped:

@@ -1,6 +1,6 @@
 """Scheduling policies: pure ranks over a job's history, one module each."""
 
-from policies.base import Job, Outlook, Policy, Rank
+from policies.base import Clairvoyant, Job, Outlook, Policy, Rank
 from policies.fcfs import FCFS
 from policies.gittins import Gittins
 from policies.laps_sd import LapsSD
@@ -20,6 +20,7 @@ __all__ = [
     "LPSRPT",
     "POLICIES",
     "SRPT",
+    "Clairvoyant",
     "Gittins",
     "Job",
     "LASRound",

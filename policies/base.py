@@ -6,7 +6,7 @@ simulator or a real server, and sees only what a server would know.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, Self
 
 Rank = tuple[Any, ...]
@@ -104,3 +104,21 @@ class Policy:
 
     def learn(self, job: Job, now_ns: int) -> None:
         """Take in the job's newly committed round; may write `job.queue` and `job.memo`, nothing else."""
+
+
+@dataclass(frozen=True)
+class Clairvoyant(Policy):
+    """Base of policies that know the truth, as yardsticks and controls; every table marks them."""
+
+    clairvoyant: ClassVar[bool] = True
+
+    outlook: Outlook | None = field(default=None, repr=False, metadata={"bound": True})
+
+    def bind(self, outlook: Outlook) -> Self:
+        return replace(self, outlook=outlook)
+
+    @property
+    def truth(self) -> Outlook:
+        """What the policy was bound to."""
+        assert self.outlook is not None, "bind the policy first"
+        return self.outlook

@@ -1,27 +1,20 @@
 """Shortest remaining processing time, knowing the truth."""
 
-from dataclasses import dataclass, field, replace
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import ClassVar
 
-from policies.base import Job, Outlook, Policy, Rank
+from policies.base import Clairvoyant, Job, Rank
 
 
 @dataclass(frozen=True)
-class SRPT(Policy):
+class SRPT(Clairvoyant):
     """Least true remaining work (prefill and rounds) first, preemptive.
 
     Clairvoyant. Optimal only for rounds of equal cost, no prefill and free switches.
     """
 
     name: ClassVar[str] = "srpt"
-    clairvoyant: ClassVar[bool] = True
-
-    outlook: Outlook | None = field(default=None, repr=False, metadata={"bound": True})
-
-    def bind(self, outlook: Outlook) -> Self:
-        return replace(self, outlook=outlook)
 
     def rank(self, job: Job, now_ns: int) -> Rank:
-        assert self.outlook is not None, "bind the policy first"
-        prefill = 0 if job.started else self.outlook.true_prefill_ns[job.index]
-        return (prefill + self.outlook.true_left_ns[job.index][job.rounds],)
+        prefill = 0 if job.started else self.truth.true_prefill_ns[job.index]
+        return (prefill + self.truth.true_left_ns[job.index][job.rounds],)

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from traces import Linear, Profile, Trace, to_frame
+from traces.profile import fit_warnings
 
 if TYPE_CHECKING:
     from sim.comparison import Comparison
@@ -110,12 +111,7 @@ def profile_tables(profile: Profile) -> list[Table]:
 
 def profile_warnings(profile: Profile) -> list[str]:
     """Why not to trust it: a line each."""
-    told = []
-    fit = profile.fits.get("round") or profile.fits.get("grid") or profile.fits.get("request") or {}
-    if fit.get("median_error", 0) > 0.1:
-        told.append(f"its terms miss measured times by {fit['median_error']:.0%} (median)")
-    if abs(fit.get("closure", 0)) > 0.03:
-        told.append(f"draft, verify and host together are {fit['closure']:+.1%} off real rounds")
+    told = fit_warnings(profile.fits)
     if profile.stamp.get("unstable"):
         told.append(f"unstable: the machine's speed drifted by {profile.stamp.get('drift', float('nan')):+.0%}")
     if profile.stamp.get("incomplete"):

@@ -214,6 +214,23 @@ class RoundCost:
         return self.base_ns(drafted) + self.per_token_ns(drafted) * context
 
 
+def fit_warnings(fits: Mapping[str, Any]) -> list[str]:
+    """Which fits are bad enough to distrust the costs, a line each."""
+    told = []
+    whole = fits.get("round") or fits.get("grid") or fits.get("request") or {}
+    if whole.get("median_error", 0) > 0.1:
+        told.append(
+            f"rounds are missed by {whole['median_error']:.0%}, more than 10 % (median): was the machine busy?"
+        )
+    if abs(whole.get("closure", 0)) > 0.03:
+        told.append(f"draft, verify and host together are {whole['closure']:+.1%} off real rounds (more than 3 %)")
+    for name, fit in fits.items():
+        term = name.startswith("verify_") or name in ("draft_step", "prefill", "swap_out", "swap_in")
+        if term and fit.get("median_error", 0) > 0.1:
+            told.append(f"the fit of {name} is off by {fit['median_error']:.0%}, more than 10 % (median)")
+    return told
+
+
 def save_profile(profile: Profile, path: str | Path) -> None:
     """Write the profile whole or not at all."""
     document = {"lapsd_profile": PROFILE_VERSION, **asdict(profile)}

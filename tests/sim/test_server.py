@@ -229,6 +229,17 @@ def test_memory_in_tokens_holds_as_many_as_fit_and_passes_nobody_over():
         in_batches([4], [0], FCFS(), batch=1, kv_slots=None, kv_tokens=5)
 
 
+def test_memory_goes_to_the_best_ranks_of_now_also_when_nobody_waits():
+    class TurnsAway(Policy):
+        def rank(self, job, now_ns):
+            return (2 if job.index == 0 and job.rounds >= 2 else job.index,)
+
+    run = in_batches([4, 4], [0, 0], TurnsAway(), batch=2, kv_slots=None, kv_tokens=6)
+    # two rounds together fill the memory; then 1 ranks lower, and 0 has to go
+    assert run.preemptions.tolist() == [1, 0]
+    assert run.finish_ns[1] < run.finish_ns[0]
+
+
 def test_a_dropped_cache_is_prefilled_again_and_a_swapped_one_moved_twice():
     costs = {}
     for evict in ("swap", "recompute"):
