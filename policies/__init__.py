@@ -1,6 +1,6 @@
 """Scheduling policies: pure ranks over a job's history, one module each."""
 
-from policies.base import Clairvoyant, Job, Outlook, Policy, Rank
+from policies.base import NEVER, ONE_ROUND, TO_THE_END, Clairvoyant, Event, Job, Outlook, Policy, Rank, Until
 from policies.fcfs import FCFS
 from policies.gittins import Gittins
 from policies.laps_sd import LapsSD
@@ -18,9 +18,13 @@ __all__ = [
     "LAS",
     "LPSJF",
     "LPSRPT",
+    "NEVER",
+    "ONE_ROUND",
     "POLICIES",
     "SRPT",
+    "TO_THE_END",
     "Clairvoyant",
+    "Event",
     "Gittins",
     "Job",
     "LASRound",
@@ -30,6 +34,7 @@ __all__ = [
     "Policy",
     "Rank",
     "RoundRobin",
+    "Until",
     "parameters_of",
     "parse_policy",
     "spec_of",

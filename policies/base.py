@@ -5,11 +5,12 @@ ranks. A policy is a frozen dataclass; its fields are its parameters. It never k
 simulator or a real server, and sees only what a server would know.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 Rank = tuple[Any, ...]
+NEVER = 2**62  # a time or a count that is not reached
 
 
 class Job(Protocol):
@@ -39,7 +40,6 @@ class Job(Protocol):
 
     index: int
     arrival_ns: int
-    prompt_tokens: int
     predicted_tokens: int
     started: bool
     rounds: int
@@ -49,6 +49,9 @@ class Job(Protocol):
     memo: Any
 
     @property
+    def prompt_tokens(self) -> int: ...
+
+    @property
     def drafted(self) -> int: ...
 
     @property
@@ -56,6 +59,14 @@ class Job(Protocol):
 
     def acceptance(self, rounds: int) -> float:
         """Accepted over drafted tokens in the first `rounds` committed rounds (0 if nothing was drafted)."""
+        ...
+
+    def foresee(self, key: Hashable, happens: "Callable[[Job], bool]") -> int:
+        """For `run_until` only: after how many rounds `happens(job)` first holds; `NEVER` if it does not.
+
+        A simulator knows from its record, and remembers the answer by `key`. `happens` may depend on `rounds`,
+        `tokens`, `drafted`, `accepted` and `acceptance` alone, and `key` must name whatever else it depends on.
+        """
         ...
 
 
@@ -84,9 +95,42 @@ class Outlook:
     true_tokens_per_round: Sequence[float] = ()
 
 
+class Until(NamedTuple):
+    """How long a served job needs no new decision: up to the first round after which any of these is reached.
+
+    Attributes
+    ----------
+    rounds, service_ns, tokens : int
+        Values of the job's own counters.
+    rising : bool
+        The rank may rise before then, though not past the best waiting one; else it does not rise at all.
+    """
+
+    rounds: int = NEVER
+    service_ns: int = NEVER
+    tokens: int = NEVER
+    rising: bool = False
+
+
+TO_THE_END = Until()
+ONE_ROUND = Until(rounds=0)  # a round is always served
+
+
+class Event(NamedTuple):
+    """An arrival that a decision takes in, or a completion that it sees."""
+
+    kind: str  # "arrival" or "completion"
+    job: Job
+    now_ns: int
+
+
 @dataclass(frozen=True)
 class Policy:
-    """Base of all policies: override `rank`, and what else is needed."""
+    """Base of all policies: override `rank`, and what else is needed.
+
+    `run_until` is for speed, and is a promise about all other methods: a class that overrides any of them without
+    overriding it again is asked for a rank every round, as is one that never defines it.
+    """
 
     name: ClassVar[str] = ""
     clairvoyant: ClassVar[bool] = False
@@ -104,6 +148,29 @@ class Policy:
 
     def learn(self, job: Job, now_ns: int) -> None:
         """Take in the job's newly committed round; may write `job.queue` and `job.memo`, nothing else."""
+
+    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
+        """How long the served job's rank surely stays down, and `learn` would write nothing new. Optional.
+
+        Defining it also promises that a *waiting* job's rank changes only at its `wake`, where it falls, and when
+        `observe` says so. Too early is harmless; too late changes the schedule. Holds until `observe` returns True.
+
+        Parameters
+        ----------
+        best_waiting : the lowest rank of those who wait; None if nobody does.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no run_until")
+
+    def wake(self, job: Job, now_ns: int) -> int:
+        """When the waiting job's rank next falls, after `now_ns`, if it goes on waiting. Only with `run_until`."""
+        return NEVER
+
+    def observe(self, event: Event) -> bool:
+        """Take in an arrival or a completion, into state of the whole policy that `bind` made for this run.
+
+        Returns True if the ranks of waiting jobs may have changed by it.
+        """
+        return False
 
 
 @dataclass(frozen=True)

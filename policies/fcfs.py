@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from policies.base import Job, Policy, Rank
+from policies.base import TO_THE_END, Job, Policy, Rank, Until
 
 
 @dataclass(frozen=True)
@@ -14,3 +14,6 @@ class FCFS(Policy):
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         return (not job.started, job.index)
+
+    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
+        return TO_THE_END

@@ -1,11 +1,13 @@
 """The Gittins index of an empirical distribution of sizes."""
 
+import math
+from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 import numpy as np
 
-from policies.base import Job, Outlook, Policy, Rank
+from policies.base import TO_THE_END, Job, Outlook, Policy, Rank, Until
 
 
 @dataclass(frozen=True)
@@ -36,3 +38,8 @@ class Gittins(Policy):
         finished = np.arange(1, len(left) + 1)
         spent = np.cumsum(left) + left * (len(left) - finished)  # those that finish, and d of each that does not
         return float((spent / finished).min())
+
+    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
+        """Between two past sizes every term falls with service; at the next one its own term is gone."""
+        larger = bisect_right(self.sizes_ns, job.service_ns)
+        return Until(service_ns=math.ceil(self.sizes_ns[larger])) if larger < len(self.sizes_ns) else TO_THE_END

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from statistics import pstdev
 from typing import ClassVar, NamedTuple, Self
 
-from policies.base import Job, Outlook, Rank
+from policies.base import ONE_ROUND, TO_THE_END, Job, Outlook, Rank, Until
 from policies.las import LAS
 
 
@@ -81,10 +81,10 @@ class LapsSD(LAS):
                 if self.order == "remaining"
                 else perceived.ns_per_token * perceived.output_tokens
             )
-            return (job.queue, not self.perceptible_first, time)
+            return (self.level(job, now_ns), not self.perceptible_first, time)
         if not self.preempt and perceived == job.queue:  # it has begun its turn in this queue
-            return (job.queue, -1, 0.0)
-        return (job.queue, self.perceptible_first, 0.0)
+            return (self.level(job, now_ns), -1, 0.0)
+        return (self.level(job, now_ns), self.perceptible_first, 0.0)
 
     def learn(self, job: Job, now_ns: int) -> None:
         if isinstance(job.memo, Perceived):
@@ -126,3 +126,15 @@ class LapsSD(LAS):
         """T̃ = c̄ · max(0, L̂ − tokens so far) / (ā + 1), with L̂ and ā as they were perceived."""
         perceived: Perceived = job.memo
         return perceived.ns_per_token * max(0, perceived.output_tokens - job.tokens)
+
+    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
+        perceived = job.memo
+        if isinstance(perceived, Perceived):
+            if self.follow:
+                return ONE_ROUND
+            return Until(tokens=perceived.output_tokens) if self.overrun > 1 else TO_THE_END
+        if not self.preempt and perceived != job.queue:
+            return ONE_ROUND
+        key = (type(self), self.gamma, self.delta, self.stability, self.count)
+        stable = job.foresee(key, self.is_stable)
+        return Until(stable, self.leaves_queue_ns(job))

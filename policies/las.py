@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import ClassVar, Self
 
-from policies.base import Job, Outlook, Policy, Rank
+from policies.base import NEVER, Job, Outlook, Policy, Rank, Until
 
 LONGEST_S = 1e9
 
@@ -22,6 +22,7 @@ class LAS(Policy):
     K : number of queues, at least 1.
     M : ratio of successive thresholds, above 1.
     sup_1_s : Sup_1 in seconds; None: the median past T̃ / M^(K/2).
+    age_s : a request goes one queue higher for each so many seconds that it has waited in all; None: it never does.
     """
 
     name: ClassVar[str] = "las"
@@ -29,27 +30,50 @@ class LAS(Policy):
     K: int = 4
     M: float = 2.0
     sup_1_s: float | None = None
+    age_s: float | None = None
     bounds_ns: tuple[int, ...] = field(default=(), repr=False, metadata={"bound": True})
+    age_ns: int = field(default=0, repr=False, metadata={"bound": True})
 
     def __post_init__(self) -> None:
         if not 1 <= self.K <= 64:
             raise ValueError(f"{self.name}: K={self.K} must be between 1 and 64")
         if not 1 < self.M <= 1000:
             raise ValueError(f"{self.name}: M={self.M} must be above 1, and at most 1000")
-        if self.sup_1_s is not None and not 0 < self.sup_1_s <= LONGEST_S:
-            raise ValueError(f"{self.name}: sup_1_s={self.sup_1_s} must be above 0, and at most {LONGEST_S:g}")
+        for name, value in (("sup_1_s", self.sup_1_s), ("age_s", self.age_s)):
+            if value is not None and not 0 < value <= LONGEST_S:
+                raise ValueError(f"{self.name}: {name}={value} must be above 0, and at most {LONGEST_S:g}")
 
     def bind(self, outlook: Outlook) -> Self:
         sup_1 = self.sup_1_s * 1e9 if self.sup_1_s else median(outlook.past_sizes_ns) / self.M ** (self.K / 2)
         bounds = (min(sup_1 * self.M**j, LONGEST_S * 1e9) for j in range(self.K - 1))
-        return replace(self, bounds_ns=tuple(max(1, math.floor(b)) for b in bounds))
+        age_ns = max(1, round(self.age_s * 1e9)) if self.age_s else 0
+        return replace(self, bounds_ns=tuple(max(1, math.floor(b)) for b in bounds), age_ns=age_ns)
 
     def queue_of(self, time_ns: float) -> int:
         """The first queue j with time <= Sup_j."""
         return bisect_left(self.bounds_ns, time_ns) + 1
 
+    def level(self, job: Job, now_ns: int) -> int:
+        """The job's queue, or a higher one for the time that it was not served."""
+        if not self.age_ns:
+            return job.queue
+        return max(1, job.queue - (now_ns - job.arrival_ns - job.service_ns) // self.age_ns)
+
     def rank(self, job: Job, now_ns: int) -> Rank:
-        return (job.queue,)
+        return (self.level(job, now_ns),)
 
     def learn(self, job: Job, now_ns: int) -> None:
         job.queue = self.queue_of(job.service_ns)
+
+    def leaves_queue_ns(self, job: Job) -> int:
+        """The attained service at which a job leaves its queue."""
+        return self.bounds_ns[job.queue - 1] + 1 if job.queue < self.K else NEVER
+
+    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
+        return Until(service_ns=self.leaves_queue_ns(job))
+
+    def wake(self, job: Job, now_ns: int) -> int:
+        if not self.age_ns or self.level(job, now_ns) == 1:
+            return NEVER
+        served_ns = job.arrival_ns + job.service_ns
+        return served_ns + ((now_ns - served_ns) // self.age_ns + 1) * self.age_ns

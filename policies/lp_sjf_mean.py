@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from policies.base import Clairvoyant, Job, Rank
+from policies.base import TO_THE_END, Clairvoyant, Job, Rank, Until
 
 
 @dataclass(frozen=True)
@@ -18,3 +18,6 @@ class LPSJFMean(Clairvoyant):
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         return (not job.started, job.predicted_tokens / self.truth.true_tokens_per_round[job.index])
+
+    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
+        return TO_THE_END

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from policies.base import Job, Policy, Rank
+from policies.base import Job, Policy, Rank, Until
 
 
 @dataclass(frozen=True)
@@ -30,3 +30,6 @@ class RoundRobin(Policy):
     def learn(self, job: Job, now_ns: int) -> None:
         if job.rounds % self.quantum == 0:
             job.memo = now_ns  # to the end of the line
+
+    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
+        return Until(rounds=(job.rounds // self.quantum + 1) * self.quantum)

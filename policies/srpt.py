@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from policies.base import Clairvoyant, Job, Rank
+from policies.base import TO_THE_END, Clairvoyant, Job, Rank, Until
 
 
 @dataclass(frozen=True)
@@ -18,3 +18,6 @@ class SRPT(Clairvoyant):
     def rank(self, job: Job, now_ns: int) -> Rank:
         prefill = 0 if job.started else self.truth.true_prefill_ns[job.index]
         return (prefill + self.truth.true_left_ns[job.index][job.rounds],)
+
+    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
+        return TO_THE_END

@@ -2,7 +2,7 @@
 
 from sim.bound import bound_latency_ns
 from sim.comparison import Comparison, Settings, compare, default_policies, outlook_of
-from sim.server import Capacity, Run, simulate
+from sim.engine import Capacity, Run, simulate
 from sim.statistics import Interval, mean_interval, paired_difference, ratio_of_means
 
 __all__ = [

@@ -14,7 +14,7 @@ import pandas as pd
 
 from policies import FCFS, LAS, LPSJF, LPSRPT, SRPT, LapsSD, Outlook, Policy, parameters_of, spec_of
 from sim.bound import bound_latency_ns
-from sim.server import Capacity, Run, simulate
+from sim.engine import Capacity, Run, simulate
 from sim.statistics import Interval, mean_interval, paired_difference, ratio_of_means
 from traces import (
     Arrivals,

@@ -39,9 +39,10 @@ def outlook(priced: PricedTrace) -> Outlook:
 
 
 @st.composite
-def rows(draw: st.DrawFn, name: str = "r") -> dict[str, Any]:
-    """A request of up to a dozen rounds with any draft lengths."""
-    drafted = draw(st.lists(st.integers(0, 6), min_size=1, max_size=12))
+def rows(draw: st.DrawFn, name: str = "r", n: int | None = None) -> dict[str, Any]:
+    """A request of up to a dozen rounds with any draft lengths, or `n` in each."""
+    lengths = st.integers(0, 6) if n is None else st.just(n)
+    drafted = draw(st.lists(lengths, min_size=1, max_size=12))
     accepted = [draw(st.integers(0, n)) for n in drafted]
     cut = draw(st.integers(0, 1)) if accepted[-1] > 0 else 0
     return row(name, draw(st.integers(0, 50)), accepted, cut=cut) | {"drafted": drafted}
@@ -49,8 +50,11 @@ def rows(draw: st.DrawFn, name: str = "r") -> dict[str, Any]:
 
 @st.composite
 def traces(draw: st.DrawFn, max_requests: int = 12) -> Trace:
-    """A trace of a few requests."""
-    return trace_from_rounds(draw(st.lists(rows(), min_size=1, max_size=max_requests)))
+    """A trace of a few requests: of one draft length, of one each, or of any in each round."""
+    n = draw(st.none() | st.integers(0, 6))
+    mixed = rows() | st.integers(0, 3).flatmap(lambda m: rows(n=m))
+    request = mixed if n is None else rows(n=n)
+    return trace_from_rounds(draw(st.lists(request, min_size=1, max_size=max_requests)))
 
 
 @st.composite

@@ -2,7 +2,7 @@
 
 from traces.errors import FormatError
 from traces.priced import PricedTrace, price
-from traces.profile import Costs, Linear, Profile, RoundTerms, Swap, load_profile, save_profile
+from traces.profile import Costs, Linear, Profile, RoundCost, RoundTerms, Swap, load_profile, save_profile
 from traces.replay import at_draft_length
 from traces.speculation import speculation_pays
 from traces.trace import Trace, to_frame, trace_from_rounds
@@ -17,6 +17,7 @@ __all__ = [
     "Linear",
     "PricedTrace",
     "Profile",
+    "RoundCost",
     "RoundTerms",
     "Swap",
     "Trace",

@@ -106,7 +106,7 @@ def test_a_perceptible_request_is_placed_once_and_goes_first_in_its_queue():
     ("spec", "message"),
     [
         ("sjf", "unknown policy 'sjf': known are fcfs, rr, las, las-round, gittins, lp-sjf"),
-        ("laps-sd:k=4", "has no parameter 'k': its parameters are K, M, sup_1_s, gamma, delta, follow"),
+        ("laps-sd:k=4", "has no parameter 'k': its parameters are K, M, sup_1_s, age_s, gamma, delta, follow"),
         ("laps-sd:K=0", "K=0 must be between 1 and 64"),
         ("laps-sd:M=1", "M=1.0 must be above 1"),
         ("laps-sd:delta=-0.1", "delta=-0.1 must be between 0 and 1"),

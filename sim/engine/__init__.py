@@ -1,0 +1,7 @@
+"""The engine: one server on SimPy's clock, round by round or skipping ahead, with the same result."""
+
+from sim.engine.books import Run
+from sim.engine.capacity import Capacity
+from sim.engine.run import simulate
+
+__all__ = ["Capacity", "Run", "simulate"]

@@ -1,0 +1,124 @@
+"""Ranks as policies give them, and the waiting requests in their order."""
+
+from heapq import heappop, heappush
+from typing import Any
+
+from policies import NEVER, Policy, Rank
+from sim.engine.request import Request
+
+
+def rank_of(policy: Policy, request: Request, now_ns: int) -> Rank:
+    """The policy's rank of a request.
+
+    Raises
+    ------
+    ValueError
+        Naming policy, request and value, if the policy raises, or the rank has NaN in it.
+    """
+    try:
+        rank = policy.rank(request, now_ns)
+        # what is not equal to itself has no place in any order
+        ordered = all(part == part for part in rank)
+    except Exception as error:
+        raise ValueError(
+            f"policy {name_of(policy)}: ranking request {request.index} at {now_ns} ns raised "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not ordered:
+        raise ValueError(f"policy {name_of(policy)}: rank {rank} of request {request.index} is not comparable")
+    return rank
+
+
+def name_of(policy: Policy) -> str:
+    """What users call the policy."""
+    return policy.name or type(policy).__name__
+
+
+def promises(policy: Policy) -> bool:
+    """Whether its `run_until` can be trusted: no class below the one that defines it defines a method of its own."""
+    for kind in type(policy).__mro__:
+        if "run_until" in vars(kind):
+            return kind is not Policy
+        if any(callable(v) or isinstance(v, property) for k, v in vars(kind).items() if not k.startswith("__")):
+            return False
+    return False
+
+
+class Waiting:
+    """Who waits, by rank, then entry into the queue, then order of arrival; for policies that keep their promise.
+
+    A request's place is the entry it holds: its other entries in the heap are past, and are dropped when they surface.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.wakes: list[tuple[int, int, tuple[Any, ...]]] = []
+        self._heap: list[tuple[Rank, int, int, Request]] = []
+        self._ages = type(policy).wake is not Policy.wake
+
+    def __bool__(self) -> bool:
+        return bool(self._heap)
+
+    def push(self, request: Request, rank: Rank, now_ns: int) -> None:
+        """Add a request, or move one that is there. O(log n)."""
+        request.place = place = (rank, request.entered_ns, request.index, request)
+        heappush(self._heap, place)
+        if self._ages and (wake := self.policy.wake(request, now_ns)) < NEVER:
+            if wake <= now_ns:
+                raise ValueError(
+                    f"policy {name_of(self.policy)}: wake of request {request.index} at {wake} ns is not after "
+                    f"{now_ns} ns"
+                )
+            heappush(self.wakes, (wake, request.index, place))
+
+    @property
+    def first_rank(self) -> Rank:
+        """The lowest rank; somebody must be waiting."""
+        return self._heap[0][0]
+
+    @property
+    def next_wake(self) -> int:
+        """When the next rank falls."""
+        while self.wakes and self.wakes[0][2][3].place is not self.wakes[0][2]:
+            heappop(self.wakes)
+        return self.wakes[0][0] if self.wakes else NEVER
+
+    def first(self) -> Request:
+        """Who is next; somebody must be waiting."""
+        return self._heap[0][3]
+
+    def best(self) -> Rank | None:
+        """The lowest rank; None if nobody waits."""
+        return self._heap[0][0] if self._heap else None
+
+    def pop(self) -> Request:
+        """Remove the first. O(log n)."""
+        request = heappop(self._heap)[3]
+        request.place = None
+        if self._ages:
+            self._drop_past()
+        return request
+
+    def wake(self, now_ns: int) -> None:
+        """Rank again those whose time has come."""
+        while self.wakes and self.wakes[0][0] <= now_ns:
+            place = heappop(self.wakes)[2]
+            request = place[3]
+            if request.place is place:
+                self.push(request, rank_of(self.policy, request, now_ns), now_ns)
+                self._drop_past()
+
+    def rank_again(self, now_ns: int) -> None:
+        """Rank everybody again. O(n)."""
+        there = [entry[3] for entry in self._heap if entry[3].place is entry]
+        self._heap, self.wakes = [], []
+        for request in there:
+            self.push(request, rank_of(self.policy, request, now_ns), now_ns)
+
+    def everyone(self) -> list[Request]:
+        """In no particular order."""
+        return [entry[3] for entry in self._heap if entry[3].place is entry]
+
+    def _drop_past(self) -> None:
+        while self._heap and self._heap[0][3].place is not self._heap[0]:
+            heappop(self._heap)

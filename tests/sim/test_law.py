@@ -1,0 +1,285 @@
+"""The law of the engine: skipping ahead changes nothing, to the nanosecond; and mutants that break it are caught."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from policies import (
+    FCFS,
+    LAS,
+    LPSJF,
+    LPSRPT,
+    NEVER,
+    SRPT,
+    Gittins,
+    LapsSD,
+    LASRound,
+    LPSJFMean,
+    Policy,
+    RoundRobin,
+    Until,
+)  # fmt: skip
+from policies.laps_sd import Perceived
+from sim import Capacity, simulate
+from sim.engine.batch import BatchServer
+from sim.engine.ranks import Waiting, promises
+from sim.engine.single import SingleServer
+from tests.builders import MS, outlook, row, workload, workloads
+from traces import Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
+
+COLUMNS = ("first_service_ns", "finish_ns", "service_ns", "switch_ns", "preemptions")
+
+
+@dataclass(frozen=True)
+class Tide(Policy):
+    """A toy whose number of queues follows the load: one queue when few are there, three when many are."""
+
+    few: int = 2
+    present: list[int] = field(default_factory=lambda: [0], metadata={"bound": True})
+
+    def bind(self, outlook):
+        return replace(self, present=[0])
+
+    @property
+    def queues(self):
+        return 1 if self.present[0] <= self.few else 3
+
+    def rank(self, job, now_ns):
+        return (min(job.rounds // 2 + 1, self.queues), job.predicted_tokens)
+
+    def run_until(self, job, best_waiting, now_ns):
+        return Until(rounds=(job.rounds // 2 + 1) * 2)
+
+    def observe(self, event):
+        queues = self.queues
+        self.present[0] += 1 if event.kind == "arrival" else -1
+        return self.queues != queues
+
+
+@st.composite
+def policies(draw):
+    queues = {"K": draw(st.integers(1, 5)), "M": draw(st.sampled_from([1.5, 2.0, 4.0])),
+              "age_s": draw(st.sampled_from([None, None, 1e-9, 5e-6, 1e-4]))}  # fmt: skip
+    stability = {
+        "gamma": draw(st.integers(1, 4)), "delta": draw(st.sampled_from([0.0, 0.05, 0.2, 1.0])),
+        "follow": draw(st.booleans()), "order": draw(st.sampled_from(["remaining", "total"])),
+        "perceptible_first": draw(st.booleans()), "preempt": draw(st.booleans()),
+        "overrun": draw(st.sampled_from([1.0, 1.5])), "stability": draw(st.sampled_from(["range", "sd", "window"])),
+        "count": draw(st.sampled_from([0, 0, 0, 2])),
+    }  # fmt: skip
+    plain = [FCFS(), LPSJF(), LPSJFMean(), LPSRPT(), SRPT(), LASRound(), Gittins(), Tide(draw(st.integers(0, 4)))]
+    return draw(st.sampled_from([
+        *plain, RoundRobin(draw(st.integers(1, 4))), LAS(**queues), LAS(**queues), LapsSD(**queues, **stability),
+        LapsSD(**queues, **stability), LapsSD(**queues),
+    ]))  # fmt: skip
+
+
+@st.composite
+def cases(draw, max_requests=12):
+    """A workload, a policy, and a capacity whose memory, where it is limited, is tight."""
+    work, policy = draw(workloads(max_requests=max_requests)), draw(policies())
+    batch = draw(st.sampled_from([1, 1, 2, 3]))
+    trace = work.priced.trace
+    largest = int((trace.prompt_tokens + trace.output_tokens).max() + trace.drafted.max() + 1)
+    return (
+        work,
+        policy,
+        Capacity(
+            batch,
+            draw(st.sampled_from([batch, batch + 1, None])),
+            draw(st.none() | st.integers(0, 60).map(largest.__add__)),
+            evict=draw(st.sampled_from(["swap", "recompute"])),
+            prefill=draw(st.sampled_from(["alone", "batched"])),
+        ),
+    )
+
+
+def same(work: Workload, policy: Policy, capacity: Capacity, check: bool = True) -> bool:
+    """Whether skipping ahead gives what stepping through every round gives."""
+    past = outlook(work.priced)
+    slow, fast = (
+        simulate(work, policy, outlook=past, capacity=capacity, skip=skip, check=check) for skip in (False, True)
+    )
+    assert promises(policy), "else both step"
+    return all(np.array_equal(getattr(slow, c), getattr(fast, c)) for c in COLUMNS) and (
+        (slow.idle_ns, slow.end_ns) == (fast.idle_ns, fast.end_ns)
+    )
+
+
+@settings(max_examples=400)
+@given(cases())
+def test_skipping_ahead_changes_nothing(case):
+    assert same(*case)
+
+
+@pytest.mark.deep
+@settings(max_examples=10_000, derandomize=False)
+@given(cases(max_requests=20))
+def test_skipping_ahead_changes_nothing_in_any_of_ten_thousand_cases(case):
+    assert same(*case)
+
+
+class TooFar(RoundRobin):
+    """A hint one round too far."""
+
+    def run_until(self, job, best_waiting, now_ns):
+        return Until(rounds=super().run_until(job, best_waiting, now_ns).rounds + 1)
+
+
+class Sleeper(LAS):
+    """A missed wake."""
+
+    def run_until(self, job, best_waiting, now_ns):
+        return super().run_until(job, best_waiting, now_ns)
+
+    def wake(self, job, now_ns):
+        return NEVER
+
+
+class Peeper(LapsSD):
+    """A look beyond the committed rounds: perceived as soon as it is known that it will be."""
+
+    def run_until(self, job, best_waiting, now_ns):
+        until = super().run_until(job, best_waiting, now_ns)
+        if until.rounds < NEVER and job.memo is None:
+            job.memo = Perceived(job.predicted_tokens, float(self.mean_round_ns))
+        return until
+
+
+@dataclass(frozen=True)
+class Grouper(Policy):
+    """Turns of three rounds, by a float sum that depends on how rounds were grouped."""
+
+    def rank(self, job, now_ns):
+        return (job.rounds % 3 == 0, job.memo[1] if job.memo else 0.0)
+
+    def learn(self, job, now_ns):
+        rounds, total = job.memo or (0, 0.0)
+        job.memo = (job.rounds, total + 0.1 * (job.rounds - rounds))
+
+    def run_until(self, job, best_waiting, now_ns):
+        return Until(rounds=(job.rounds // 3 + 1) * 3)
+
+
+def breaks_the_law(some_cases) -> bool:
+    @settings(max_examples=300, phases=[Phase.generate])
+    @given(some_cases)
+    def law(case):
+        assert same(*case, check=False)
+
+    try:
+        law()
+    except AssertionError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [TooFar(2), Sleeper(K=3, age_s=5e-6), Peeper(gamma=2, delta=0.2), Grouper()],
+    ids=["a hint one round too far", "a missed wake", "a look ahead", "a float sum"],
+)
+def test_mutants_of_policies_break_the_law(mutant):
+    assert breaks_the_law(cases().map(lambda case: (case[0], mutant, case[2])))
+
+
+def late_cut(server, original):
+    """An arrival that matters is seen one round too late."""
+
+    def stretch(self, request, now_ns, start_ns):
+        end, learns, _ = original(self, request, now_ns, start_ns)
+        totals = request.recorded.service_ns
+        end = end if learns else min(end + 1, len(totals) - 1)
+        return end, learns, totals[end] - totals[request.rounds]
+
+    return stretch
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "mutate", "policy"),
+    [
+        (SingleServer, "_stretch", late_cut, LPSRPT()),
+        (BatchServer, "_matters", lambda server, original: lambda self, rank, now_ns: False, LPSRPT()),
+        (Waiting, "rank_again", lambda server, original: lambda self, now_ns: None, Tide()),
+        (Waiting, "next_wake", lambda server, original: property(lambda self: NEVER), LAS(K=3, age_s=5e-6)),
+    ],
+    ids=["a late cut", "an arrival overlooked", "a heap not ranked again", "a wake overlooked"],
+)
+def test_mutants_of_the_engine_break_the_law(owner, name, mutate, policy, monkeypatch):
+    monkeypatch.setattr(owner, name, mutate(owner, getattr(owner, name)))
+    assert breaks_the_law(cases().map(lambda case: (case[0], policy, case[2])))
+
+
+FLAT = RoundTerms(Linear(0, 0), {1: 10 * MS}, {1: 0}, 0)
+PROFILE = Profile.constant(draft_ms=0, verify_ms=10)
+PROFILE = replace(PROFILE, costs=replace(PROFILE.costs, rounds={1: FLAT, 4: FLAT}))
+
+
+def by_rounds(rounds, arrivals_ms, predicted, prompts=None):
+    rows = [row(str(i), 1 if prompts is None else prompts[i], [0] * k, n=0) for i, k in enumerate(rounds)]
+    return workload(price(trace_from_rounds(rows), PROFILE), arrivals_ms, predicted)
+
+
+def test_a_seat_that_is_free_for_want_of_memory_goes_to_a_newcomer_who_fits():
+    # 0 runs; 1, too large beside it, waits; 2 goes before 1 and fits
+    work = by_rounds([6, 6, 2], [0, 0, 15], [7, 9, 8], prompts=[8, 40, 1])
+    policy, capacity = LPSRPT(), Capacity(2, None, 48)
+    assert same(work, policy, capacity)
+    run = simulate(work, policy, outlook=outlook(work.priced), capacity=capacity)
+    assert run.first_service_ns[2] == 20 * MS < run.first_service_ns[1]
+
+
+def test_who_lost_a_seat_to_memory_goes_behind_equals_at_the_next_boundary():
+    # equal ranks: 0 and 1 run until memory is short for both; then 2, which came before 1 moved, is first in line
+    @dataclass(frozen=True)
+    class Moves(Policy):
+        def rank(self, job, now_ns):
+            return (0 if job.index == 0 else 1,)
+
+        def learn(self, job, now_ns):
+            job.queue = 2 if job.rounds >= 2 else 1
+
+        def run_until(self, job, best_waiting, now_ns):
+            return Until(rounds=2 if job.rounds < 2 else NEVER)
+
+    work = by_rounds([9, 9, 9], [0, 0, 0], [1, 1, 1], prompts=[10, 10, 5])
+    capacity = Capacity(2, None, 31)
+    assert same(work, Moves(), capacity)
+    run = simulate(work, Moves(), outlook=outlook(work.priced), capacity=capacity)
+    assert run.preemptions.tolist()[1] >= 1
+    assert run.first_service_ns[2] < run.finish_ns[0]
+
+
+@dataclass(frozen=True)
+class Loud(LAS):
+    """Ranks otherwise, and does not say for how long."""
+
+    def rank(self, job, now_ns):
+        return (-job.queue, job.rounds)
+
+
+def test_a_promise_made_for_other_methods_is_not_trusted():
+    assert promises(LAS())
+    assert promises(LapsSD())
+    assert not promises(Loud())
+    assert not promises(Policy())
+    work = by_rounds([3, 4, 5], [0, 0, 5], [3, 4, 5])
+    past = outlook(work.priced)
+    fast, slow = (simulate(work, Loud(), outlook=past, skip=skip).finish_ns for skip in (True, False))
+    assert fast.tolist() == slow.tolist()
+
+
+def test_a_wake_in_the_past_is_refused_by_name():
+    class Insomniac(LAS):
+        def run_until(self, job, best_waiting, now_ns):
+            return Until()
+
+        def wake(self, job, now_ns):
+            return now_ns
+
+    work = by_rounds([3, 4], [0, 0], [3, 4])
+    with pytest.raises(ValueError, match="policy las: wake of request 0 at 0 ns is not after 0 ns"):
+        simulate(work, Insomniac(), outlook=outlook(work.priced))
