@@ -61,11 +61,15 @@ class Job(Protocol):
         """Accepted over drafted tokens in the first `rounds` committed rounds (0 if nothing was drafted)."""
         ...
 
+    def acceptances(self, last: int) -> Sequence[float]:
+        """The same after each of the `last` committed rounds, the newest at the end."""
+        ...
+
     def foresee(self, key: Hashable, happens: "Callable[[Job], bool]") -> int:
         """For `run_until` only: after how many rounds `happens(job)` first holds; `NEVER` if it does not.
 
         A simulator knows from its record, and remembers the answer by `key`. `happens` may depend on `rounds`,
-        `tokens`, `drafted`, `accepted` and `acceptance` alone, and `key` must name whatever else it depends on.
+        `tokens`, `drafted`, `accepted` and acceptance alone, and `key` must name whatever else it depends on.
         """
         ...
 

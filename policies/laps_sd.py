@@ -6,6 +6,7 @@ from `follow` on are the other readings.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from statistics import pstdev
 from typing import ClassVar, NamedTuple, Self
@@ -55,6 +56,7 @@ class LapsSD(LAS):
     stability: str = "range"
     count: int = 0
     mean_round_ns: int = field(default=0, repr=False, metadata={"bound": True})
+    stable_key: str = field(default="", repr=False, metadata={"bound": True})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,20 +73,19 @@ class LapsSD(LAS):
                 raise ValueError(f"{self.name}: {parameter}={value} must be {' or '.join(known)}")
 
     def bind(self, outlook: Outlook) -> Self:
-        return replace(super().bind(outlook), mean_round_ns=outlook.mean_round_ns)
+        key = f"{type(self).__qualname__} stable: {self.gamma}, {self.delta}, {self.stability}, {self.count}"
+        return replace(super().bind(outlook), mean_round_ns=outlook.mean_round_ns, stable_key=key)
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         perceived = job.memo
+        level = self.level(job, now_ns) if self.age_ns else job.queue
         if isinstance(perceived, Perceived):
-            time = (
-                self.remaining_ns(job)
-                if self.order == "remaining"
-                else perceived.ns_per_token * perceived.output_tokens
-            )
-            return (self.level(job, now_ns), not self.perceptible_first, time)
+            if self.order == "remaining":
+                return (level, not self.perceptible_first, self.remaining_ns(job))
+            return (level, not self.perceptible_first, perceived.ns_per_token * perceived.output_tokens)
         if not self.preempt and perceived == job.queue:  # it has begun its turn in this queue
-            return (self.level(job, now_ns), -1, 0.0)
-        return (self.level(job, now_ns), self.perceptible_first, 0.0)
+            return (level, -1, 0.0)
+        return (level, self.perceptible_first, 0.0)
 
     def learn(self, job: Job, now_ns: int) -> None:
         if isinstance(job.memo, Perceived):
@@ -115,17 +116,19 @@ class LapsSD(LAS):
             if rounds < 2 * gamma - 1:
                 return False
             ends = range(rounds - gamma + 1, rounds + 1)
-            rates = [(r * job.acceptance(r) - (r - gamma) * job.acceptance(r - gamma)) / gamma for r in ends]
+            rates: Sequence[float] = [
+                (r * job.acceptance(r) - (r - gamma) * job.acceptance(r - gamma)) / gamma for r in ends
+            ]
         else:
             if rounds < gamma:
                 return False
-            rates = [job.acceptance(r) for r in range(rounds - gamma + 1, rounds + 1)]
+            rates = job.acceptances(gamma)
         return (pstdev(rates) if self.stability == "sd" else max(rates) - min(rates)) < self.delta
 
     def remaining_ns(self, job: Job) -> float:
         """T̃ = c̄ · max(0, L̂ − tokens so far) / (ā + 1), with L̂ and ā as they were perceived."""
-        perceived: Perceived = job.memo
-        return perceived.ns_per_token * max(0, perceived.output_tokens - job.tokens)
+        output_tokens, ns_per_token = job.memo
+        return float(ns_per_token * (output_tokens - job.tokens)) if job.tokens < output_tokens else 0.0
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         perceived = job.memo
@@ -135,6 +138,4 @@ class LapsSD(LAS):
             return Until(tokens=perceived.output_tokens) if self.overrun > 1 else TO_THE_END
         if not self.preempt and perceived != job.queue:
             return ONE_ROUND
-        key = (type(self), self.gamma, self.delta, self.stability, self.count)
-        stable = job.foresee(key, self.is_stable)
-        return Until(stable, self.leaves_queue_ns(job))
+        return Until(job.foresee(self.stable_key, self.is_stable), self.leaves_ns[job.queue - 1])

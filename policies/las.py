@@ -32,6 +32,7 @@ class LAS(Policy):
     sup_1_s: float | None = None
     age_s: float | None = None
     bounds_ns: tuple[int, ...] = field(default=(), repr=False, metadata={"bound": True})
+    leaves_ns: tuple[int, ...] = field(default=(), repr=False, metadata={"bound": True})
     age_ns: int = field(default=0, repr=False, metadata={"bound": True})
 
     def __post_init__(self) -> None:
@@ -45,32 +46,31 @@ class LAS(Policy):
 
     def bind(self, outlook: Outlook) -> Self:
         sup_1 = self.sup_1_s * 1e9 if self.sup_1_s else median(outlook.past_sizes_ns) / self.M ** (self.K / 2)
-        bounds = (min(sup_1 * self.M**j, LONGEST_S * 1e9) for j in range(self.K - 1))
-        age_ns = max(1, round(self.age_s * 1e9)) if self.age_s else 0
-        return replace(self, bounds_ns=tuple(max(1, math.floor(b)) for b in bounds), age_ns=age_ns)
+        sups = (min(sup_1 * self.M**j, LONGEST_S * 1e9) for j in range(self.K - 1))
+        bounds = tuple(max(1, math.floor(sup)) for sup in sups)
+        return replace(
+            self,
+            bounds_ns=bounds,
+            leaves_ns=(*(b + 1 for b in bounds), NEVER),  # service at which a job leaves each queue
+            age_ns=max(1, round(self.age_s * 1e9)) if self.age_s else 0,
+        )
 
     def queue_of(self, time_ns: float) -> int:
         """The first queue j with time <= Sup_j."""
         return bisect_left(self.bounds_ns, time_ns) + 1
 
     def level(self, job: Job, now_ns: int) -> int:
-        """The job's queue, or a higher one for the time that it was not served."""
-        if not self.age_ns:
-            return job.queue
+        """The job's queue, or a higher one for the time that it was not served; only with `age_s`."""
         return max(1, job.queue - (now_ns - job.arrival_ns - job.service_ns) // self.age_ns)
 
     def rank(self, job: Job, now_ns: int) -> Rank:
-        return (self.level(job, now_ns),)
+        return (self.level(job, now_ns) if self.age_ns else job.queue,)
 
     def learn(self, job: Job, now_ns: int) -> None:
         job.queue = self.queue_of(job.service_ns)
 
-    def leaves_queue_ns(self, job: Job) -> int:
-        """The attained service at which a job leaves its queue."""
-        return self.bounds_ns[job.queue - 1] + 1 if job.queue < self.K else NEVER
-
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        return Until(service_ns=self.leaves_queue_ns(job))
+        return Until(service_ns=self.leaves_ns[job.queue - 1])
 
     def wake(self, job: Job, now_ns: int) -> int:
         if not self.age_ns or self.level(job, now_ns) == 1:

@@ -88,7 +88,7 @@ class BatchServer:
                 waiting.wake(now)
             if self.check:
                 self._check(now)
-            if not waiting and not self.running:
+            if not waiting.heap and not self.running:
                 gap = self._arrivals[self.arrived] - now
                 books.idle_ns += gap
                 yield env.timeout(gap)
@@ -150,18 +150,18 @@ class BatchServer:
         waiting = self.waiting
         fresh: list[Request] = []
         for _ in range(self.capacity.batch - len(self.running)):
-            if not waiting:
+            if not waiting.heap:
                 return fresh
             fresh.append(self._sit_down())
-        if not waiting:
+        if not waiting.heap:
             return fresh
         suspects = []
         for seat in self.running:
-            if seat.request.running and (seat.ceiling is None or waiting.first_rank < seat.ceiling):
+            if seat.request.running and (seat.ceiling is None or waiting.heap[0][0] < seat.ceiling):
                 suspects.append((self._rank(seat, now_ns), seat.request.entered_ns, seat.request.index, seat))
         suspects.sort(key=lambda s: s[:3], reverse=True)
         for rank, _, _, seat in suspects:
-            if waiting.first_rank < rank:
+            if waiting.heap[0][0] < rank:
                 fresh.append(self._sit_down())
                 self._send_away(seat, rank, now_ns)
             elif seat.rising:
@@ -177,9 +177,9 @@ class BatchServer:
         seated = [(self._rank(s, now_ns), s.request.entered_ns, s.request.index, s) for s in self.running]
         seated.sort(key=lambda s: s[:3])
         kept = 0
-        while kept + len(fresh) < self.capacity.batch and (waiting or kept < len(seated)):
-            stays = kept < len(seated) and not (waiting and waiting.first_rank < seated[kept][0])
-            request = seated[kept][3].request if stays else waiting.first()
+        while kept + len(fresh) < self.capacity.batch and (waiting.heap or kept < len(seated)):
+            stays = kept < len(seated) and not (waiting.heap and waiting.heap[0][0] < seated[kept][0])
+            request = seated[kept][3].request if stays else waiting.heap[0][3]
             tokens += request.kv_needed
             if not self.capacity.fits(0, tokens):
                 break
@@ -300,12 +300,12 @@ class BatchServer:
         stretch = self._rounds_to_come()
         most = 1 if self._one_round else min(s.until_round for s in self.running) - self.rounds
         within = min(s.until_service for s in self.running) - self.service_ns
-        if self._watched or (not waiting and len(self.running) < self.capacity.batch):
+        if self._watched or (not waiting.heap and len(self.running) < self.capacity.batch):
             # whatever comes is seated, or may change the policy's state
             next_ns = min(self._arrivals[self.arrived], waiting.next_wake)
             return stretch.up_to(most, min(within, next_ns - start_ns))
         rounds, stretch_ns = stretch.up_to(most, within)
-        first = waiting.first() if waiting else None
+        first = waiting.heap[0][3] if waiting.heap else None
         while (at_ns := min(self._arrivals[self.arrived], waiting.next_wake)) < start_ns + stretch_ns:
             if waiting.next_wake == at_ns:
                 waiting.wake(at_ns)
@@ -313,8 +313,8 @@ class BatchServer:
                 newcomer = self._arrive()
                 waiting.push(newcomer, rank_of(self.policy, newcomer, at_ns), at_ns)
             # a seat is free only for want of memory: whoever is first now may fit
-            may_sit = len(self.running) < self.capacity.batch and waiting.first() is not first
-            if may_sit or self._matters(waiting.first_rank, now_ns):
+            may_sit = len(self.running) < self.capacity.batch and waiting.heap[0][3] is not first
+            if may_sit or self._matters(waiting.heap[0][0], now_ns):
                 rounds, stretch_ns = stretch.up_to(rounds, at_ns - start_ns)
         return rounds, stretch_ns
 

@@ -17,16 +17,17 @@ def rank_of(policy: Policy, request: Request, now_ns: int) -> Rank:
     """
     try:
         rank = policy.rank(request, now_ns)
-        # what is not equal to itself has no place in any order
-        ordered = all(part == part for part in rank)
+        for part in rank:
+            if part != part:  # what is not equal to itself has no place in any order
+                break
+        else:
+            return rank
     except Exception as error:
         raise ValueError(
             f"policy {name_of(policy)}: ranking request {request.index} at {now_ns} ns raised "
             f"{type(error).__name__}: {error}"
         ) from error
-    if not ordered:
-        raise ValueError(f"policy {name_of(policy)}: rank {rank} of request {request.index} is not comparable")
-    return rank
+    raise ValueError(f"policy {name_of(policy)}: rank {rank} of request {request.index} is not comparable")
 
 
 def name_of(policy: Policy) -> str:
@@ -47,22 +48,25 @@ def promises(policy: Policy) -> bool:
 class Waiting:
     """Who waits, by rank, then entry into the queue, then order of arrival; for policies that keep their promise.
 
-    A request's place is the entry it holds: its other entries in the heap are past, and are dropped when they surface.
+    A request's place is the entry it holds: others of it in the heap are past, and are dropped when they surface.
+
+    Attributes
+    ----------
+    heap : list of (rank, entry time, index, request); the first is who is next.
+    wakes : heap of (time, index, place) of ranks that fall.
     """
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.wakes: list[tuple[int, int, tuple[Any, ...]]] = []
-        self._heap: list[tuple[Rank, int, int, Request]] = []
+        self.heap: list[tuple[Rank, int, int, Request]] = []
         self._ages = type(policy).wake is not Policy.wake
-
-    def __bool__(self) -> bool:
-        return bool(self._heap)
+        self._moved = False  # some have a past in the heap
 
     def push(self, request: Request, rank: Rank, now_ns: int) -> None:
         """Add a request, or move one that is there. O(log n)."""
         request.place = place = (rank, request.entered_ns, request.index, request)
-        heappush(self._heap, place)
+        heappush(self.heap, place)
         if self._ages and (wake := self.policy.wake(request, now_ns)) < NEVER:
             if wake <= now_ns:
                 raise ValueError(
@@ -72,30 +76,21 @@ class Waiting:
             heappush(self.wakes, (wake, request.index, place))
 
     @property
-    def first_rank(self) -> Rank:
-        """The lowest rank; somebody must be waiting."""
-        return self._heap[0][0]
-
-    @property
     def next_wake(self) -> int:
         """When the next rank falls."""
         while self.wakes and self.wakes[0][2][3].place is not self.wakes[0][2]:
             heappop(self.wakes)
         return self.wakes[0][0] if self.wakes else NEVER
 
-    def first(self) -> Request:
-        """Who is next; somebody must be waiting."""
-        return self._heap[0][3]
-
     def best(self) -> Rank | None:
         """The lowest rank; None if nobody waits."""
-        return self._heap[0][0] if self._heap else None
+        return self.heap[0][0] if self.heap else None
 
     def pop(self) -> Request:
         """Remove the first. O(log n)."""
-        request = heappop(self._heap)[3]
+        request = heappop(self.heap)[3]
         request.place = None
-        if self._ages:
+        if self._moved:
             self._drop_past()
         return request
 
@@ -105,20 +100,22 @@ class Waiting:
             place = heappop(self.wakes)[2]
             request = place[3]
             if request.place is place:
+                self._moved = True
                 self.push(request, rank_of(self.policy, request, now_ns), now_ns)
                 self._drop_past()
 
     def rank_again(self, now_ns: int) -> None:
         """Rank everybody again. O(n)."""
-        there = [entry[3] for entry in self._heap if entry[3].place is entry]
-        self._heap, self.wakes = [], []
+        there = [entry[3] for entry in self.heap if entry[3].place is entry]
+        self.heap.clear()
+        self.wakes.clear()
         for request in there:
             self.push(request, rank_of(self.policy, request, now_ns), now_ns)
 
     def everyone(self) -> list[Request]:
         """In no particular order."""
-        return [entry[3] for entry in self._heap if entry[3].place is entry]
+        return [entry[3] for entry in self.heap if entry[3].place is entry]
 
     def _drop_past(self) -> None:
-        while self._heap and self._heap[0][3].place is not self._heap[0]:
-            heappop(self._heap)
+        while self.heap and self.heap[0][3].place is not self.heap[0]:
+            heappop(self.heap)

@@ -23,14 +23,11 @@ class Recorded:
         Cost when alone, and tokens emitted.
     service_ns, tokens, drafted, accepted : list of int, by committed rounds
         What its rounds so far took when alone, and the output, draft and accepted tokens in them.
+    rates : list of float, by committed rounds
+        Accepted over drafted tokens so far.
     draft_tokens : int or None
         Draft tokens of every round; None where they differ.
     """
-
-    __slots__ = (
-        "__dict__", "accepted", "draft_tokens", "drafted", "emitted", "foreseen", "prefill_ns", "prompt_tokens",
-        "round_ns", "service_ns", "tokens",
-    )  # fmt: skip
 
     def __init__(self, priced: PricedTrace, row: int) -> None:
         span, trace = priced.trace.rounds_of(row), priced.trace
@@ -38,10 +35,15 @@ class Recorded:
         self.prefill_ns = int(priced.prefill_ns[row])
         self.round_ns: list[int] = priced.round_ns[span].tolist()
         self.emitted: list[int] = priced.emitted[span].tolist()
+        self.service_ns: list[int]
+        self.tokens: list[int]
+        self.drafted: list[int]
+        self.accepted: list[int]
         self.service_ns, self.tokens, self.drafted, self.accepted = (
             [0, *np.cumsum(column[span], dtype=np.int64).tolist()]
             for column in (priced.round_ns, priced.emitted, trace.drafted, trace.accepted)
         )
+        self.rates = [a / d if d else 0.0 for a, d in zip(self.accepted, self.drafted, strict=True)]
         lengths = set(trace.drafted[span].tolist())
         self.draft_tokens: int | None = lengths.pop() if len(lengths) == 1 else None
         self.foreseen: dict[Hashable, int] = {}
@@ -62,16 +64,15 @@ class Recorded:
         return max(d - c for c, d in itertools.pairwise(self.drafted))
 
     def foresee(self, key: Hashable, happens: Callable[[Job], bool]) -> int:
-        """The first number of committed rounds at which `happens`; remembered by `key`. O(rounds) once."""
-        if key not in self.foreseen:
-            replay = Request(0, 0, 0, self)
-            self.foreseen[key] = NEVER
-            for rounds in range(1, len(self.round_ns) + 1):
-                replay.rounds, replay.tokens = rounds, self.tokens[rounds]
-                if happens(replay):
-                    self.foreseen[key] = rounds
-                    break
-        return self.foreseen[key]
+        """The first number of committed rounds at which `happens`; remembered in `foreseen`. O(rounds)."""
+        replay, found = Request(0, 0, 0, self), NEVER
+        for rounds in range(1, len(self.round_ns) + 1):
+            replay.rounds, replay.tokens = rounds, self.tokens[rounds]
+            if happens(replay):
+                found = rounds
+                break
+        self.foreseen[key] = found
+        return found
 
 
 @dataclass(slots=True, eq=False)
@@ -114,11 +115,15 @@ class Request:
 
     def acceptance(self, rounds: int) -> float:
         assert 0 <= rounds <= self.rounds, "a policy may look at committed rounds only"
-        drafted = self.recorded.drafted[rounds]
-        return self.recorded.accepted[rounds] / drafted if drafted else 0.0
+        return self.recorded.rates[rounds]
+
+    def acceptances(self, last: int) -> list[float]:
+        assert 0 <= last <= self.rounds, "a policy may look at committed rounds only"
+        return self.recorded.rates[self.rounds - last + 1 : self.rounds + 1]
 
     def foresee(self, key: Hashable, happens: Callable[[Job], bool]) -> int:
-        return self.recorded.foresee(key, happens)
+        found = self.recorded.foreseen.get(key)
+        return self.recorded.foresee(key, happens) if found is None else found
 
     @property
     def done(self) -> bool:

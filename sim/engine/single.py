@@ -1,4 +1,4 @@
-"""One request at a time, skipping ahead: one SimPy timeout for all rounds up to the next decision that can matter.
+"""One request at a time, skipping ahead: one SimPy timeout for all rounds that a request is served without a break.
 
 Batch size 1 and no limit on KV tokens: the paper's setting, and the one that is swept. Must give what `step` gives,
 to the nanosecond, for every policy that keeps the promise of its `run_until`.
@@ -40,48 +40,66 @@ class SingleServer:
         self.waiting = Waiting(policy)
         self.parked: list[Request] = []  # those of them whose KV cache is in memory, where that is limited
         self.arrived = 0
-        self.busy_ns = 0
 
     def serve(self) -> Generator[simpy.Event, Any, None]:
         """The SimPy process: until every request is done, decide, serve a stretch of rounds, commit it."""
-        env, books, waiting, policy = self.env, self.books, self.waiting, self.policy
+        policy, books, waiting, arrivals = self.policy, self.books, self.waiting, self._arrivals
+        heap, timeout, count = waiting.heap, self.env.timeout, books.requests
         request: Request | None = None
-        while books.done < books.requests:
-            now = int(env.now)
-            self._admit(now)
+        now = turn_ns = 0
+        while books.done < count:
+            if arrivals[self.arrived] <= now:
+                self._admit(now)
             if waiting.wakes:
                 waiting.wake(now)
             if self.check:
                 self._check(request, now)
             before = 0
             if request is None:
-                if not waiting:
-                    gap = self._arrivals[self.arrived] - now
+                if not heap:
+                    gap = arrivals[self.arrived] - now
                     books.idle_ns += gap
-                    yield env.timeout(gap)
+                    now += gap
+                    yield timeout(gap)
                     continue
                 request = waiting.pop()
                 before = self._start(request, now)
-            elif waiting:
-                rank = rank_of(policy, request, now)
-                if waiting.first_rank < rank:
-                    rival = waiting.pop()
-                    self._preempt(request, rank, now)
-                    request = rival
-                    before = self._start(request, now)
-            rounds, learns, stretch_ns = self._stretch(request, now, now + before)
-            self.busy_ns += before + stretch_ns
-            yield env.timeout(before + stretch_ns)
-            now += before + stretch_ns
-            recorded = request.recorded
-            request.rounds, request.tokens = rounds, recorded.tokens[rounds]
-            request.service_ns = recorded.service_ns[rounds]
-            if rounds == len(recorded.round_ns):
+            elif heap and heap[0][0] < (rank := rank_of(policy, request, now)):
+                yield timeout(turn_ns)
+                turn_ns = 0
+                rival = waiting.pop()
+                self._preempt(request, rank, now)
+                request = rival
+                before = self._start(request, now)
+
+            recorded, done = request.recorded, request.rounds
+            totals = recorded.service_ns
+            rounds, service_ns, tokens, rising = policy.run_until(request, heap[0][0] if heap else None, now)
+            last = len(totals) - 1
+            if rounds < last:
+                last = rounds
+            if service_ns <= totals[last]:
+                last = bisect_left(totals, service_ns, 0, last)
+            if tokens <= recorded.tokens[last]:
+                last = bisect_left(recorded.tokens, tokens, 0, last)
+            if last <= done:  # a round is always served
+                last = done + 1
+            end, origin = last, now + before - totals[done]
+            if arrivals[self.arrived] < origin + totals[last] or waiting.wakes:
+                end = self._limit_by_events(request, last, rising, origin, now)
+            spent = before + totals[end] - totals[done]
+            now += spent
+            turn_ns += spent
+
+            request.rounds, request.tokens, request.service_ns = end, recorded.tokens[end], totals[end]
+            if end == len(totals) - 1:
+                yield timeout(turn_ns)
+                turn_ns = 0
                 books.close(request, now)
                 if self._watched and policy.observe(Event("completion", request, now)):
                     waiting.rank_again(now)
                 request = None
-            elif learns:
+            elif end == last:
                 queue = request.queue
                 policy.learn(request, now)
                 if request.queue != queue:
@@ -91,68 +109,48 @@ class SingleServer:
         """Arrivals up to now wait."""
         while self._arrivals[self.arrived] <= now_ns:
             request = self._arrive()
-            if self._watched:
-                # it ranks as the policy's state is once it has come, and so may everybody
-                again = self.policy.observe(Event("arrival", request, now_ns))
-                self.waiting.push(request, rank_of(self.policy, request, now_ns), now_ns)
-                if again:
-                    self.waiting.rank_again(now_ns)
-            else:
-                self.waiting.push(request, rank_of(self.policy, request, now_ns), now_ns)
+            changed = self._watched and self.policy.observe(Event("arrival", request, now_ns))
+            self.waiting.push(request, rank_of(self.policy, request, now_ns), now_ns)
+            if changed:
+                self.waiting.rank_again(now_ns)
 
     def _arrive(self) -> Request:
         index = self.arrived
         arrival_ns = self._arrivals[index]
         request = Request(index, arrival_ns, self._predicted[index], self._recorded[index])
         request.entered_ns = arrival_ns
-        self.arrived += 1
+        self.arrived = index + 1
         return request
 
-    def _stretch(self, request: Request, now_ns: int, start_ns: int) -> tuple[int, bool, int]:
-        """(rounds committed after it, whether the policy then learns, ns) of the rounds until the next decision."""
-        waiting, totals, tokens = self.waiting, request.recorded.service_ns, request.recorded.tokens
-        best = waiting.best()
-        rounds, service_ns, emitted, rising = self.policy.run_until(request, best, now_ns)
-        last = min(rounds, len(totals) - 1)
-        if service_ns <= totals[last]:
-            last = bisect_left(totals, service_ns, 0, last)
-        if emitted <= tokens[last]:
-            last = bisect_left(tokens, emitted, 0, last)
-        done = request.rounds
-        last = max(last, done + 1)  # a round is always served
-        origin = start_ns - totals[done]
-        end = last
+    def _limit_by_events(self, request: Request, last: int, rising: bool, origin: int, now_ns: int) -> int:
+        """Rounds committed when a decision is needed, at most `last`; takes in who changes nothing on the way.
 
-        def cut(at_ns: int) -> int:
-            """The first round boundary from then on."""
-            return min(end, bisect_left(totals, at_ns - origin, done + 1))
-
-        if self._watched:
-            end = cut(min(self._arrivals[self.arrived], waiting.next_wake))
-            return end, end == last, totals[end] - totals[done]
-        ceiling = best if rising else None
-        while (at_ns := min(self._arrivals[self.arrived], waiting.next_wake)) < origin + totals[end]:
-            # events that change nothing before the end are taken in on the way
-            if waiting.next_wake == at_ns:
-                waiting.wake(at_ns)
-            else:
-                newcomer = self._arrive()
-                waiting.push(newcomer, rank_of(self.policy, newcomer, at_ns), at_ns)
-            if ceiling is None and not rising:
-                ceiling = rank_of(self.policy, request, now_ns)
-            if ceiling is None or waiting.first_rank < ceiling:
-                end = cut(at_ns)
-        return end, end == last, totals[end] - totals[done]
+        The rounds committed at a time t are those whose total service is t − `origin`.
+        """
+        arrivals, waiting, totals = self._arrivals, self.waiting, request.recorded.service_ns
+        heap, first, end = waiting.heap, request.rounds + 1, last
+        if self._watched or waiting.wakes:
+            at_ns = min(arrivals[self.arrived], waiting.next_wake)
+            return bisect_left(totals, at_ns - origin, first, last)
+        while (at_ns := arrivals[self.arrived]) < origin + totals[end]:
+            newcomer = self._arrive()
+            waiting.push(newcomer, rank_of(self.policy, newcomer, at_ns), at_ns)
+            if waiting.wakes:  # its rank will fall
+                end = bisect_left(totals, waiting.next_wake - origin, first, end)
+            # only who comes before all others, and before the rank that the served one does not exceed, matters
+            if heap[0][3] is newcomer and (rising or heap[0][0] < rank_of(self.policy, request, now_ns)):
+                end = bisect_left(totals, at_ns - origin, first, end)
+        return end
 
     def _start(self, request: Request, now_ns: int) -> int:
         """Nanoseconds until the chosen request can run its next round: eviction, return, prefill."""
         spent = 0
         capacity = self.capacity
-        if capacity.kv_slots is not None:
-            if request in self.parked:
+        if (slots := capacity.kv_slots) is not None:
+            if request.started and not request.away:
                 self.parked.remove(request)
-            if not capacity.fits(len(self.parked) + 1, 0):
-                victim = max(self.parked, key=lambda r: r.place[:3])
+            if len(self.parked) == slots:
+                victim = max(self.parked, key=lambda r: r.place[:3]) if slots > 1 else self.parked[0]
                 self.parked.remove(victim)
                 moved = capacity.eviction_ns(self._costs, victim.kv_tokens)
                 victim.switch_ns += moved
@@ -184,7 +182,7 @@ class SingleServer:
         assert self.arrived == self.books.done + len(there), "a request is lost or doubled"
         assert len({r.index for r in there}) == len(there)
         assert self.capacity.fits(len(self.parked) + (served is not None), 0)
-        assert self.busy_ns + self.books.idle_ns == now_ns == self.env.now, "the server's time does not add up"
+        assert now_ns >= self.env.now
         for request in there:
             recorded = request.recorded
             assert request.arrival_ns <= now_ns

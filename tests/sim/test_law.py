@@ -188,20 +188,13 @@ def test_mutants_of_policies_break_the_law(mutant):
 
 def late_cut(server, original):
     """An arrival that matters is seen one round too late."""
-
-    def stretch(self, request, now_ns, start_ns):
-        end, learns, _ = original(self, request, now_ns, start_ns)
-        totals = request.recorded.service_ns
-        end = end if learns else min(end + 1, len(totals) - 1)
-        return end, learns, totals[end] - totals[request.rounds]
-
-    return stretch
+    return lambda self, request, last, *rest: min(last, original(self, request, last, *rest) + 1)
 
 
 @pytest.mark.parametrize(
     ("owner", "name", "mutate", "policy"),
     [
-        (SingleServer, "_stretch", late_cut, LPSRPT()),
+        (SingleServer, "_limit_by_events", late_cut, LPSRPT()),
         (BatchServer, "_matters", lambda server, original: lambda self, rank, now_ns: False, LPSRPT()),
         (Waiting, "rank_again", lambda server, original: lambda self, now_ns: None, Tide()),
         (Waiting, "next_wake", lambda server, original: property(lambda self: NEVER), LAS(K=3, age_s=5e-6)),
