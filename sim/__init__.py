@@ -2,7 +2,7 @@
 
 from sim.bound import bound_latency_ns
 from sim.comparison import Comparison, Settings, compare, default_policies, outlook_of
-from sim.engine import Capacity, Run, simulate
+from sim.engine import Capacity, Run, Timeline, simulate
 from sim.statistics import Interval, mean_interval, paired_difference, ratio_of_means
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Interval",
     "Run",
     "Settings",
+    "Timeline",
     "bound_latency_ns",
     "compare",
     "default_policies",

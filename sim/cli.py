@@ -6,6 +6,7 @@ without torch.
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=True,
 )
+FIGURES = (".png", ".pdf", ".svg")
 importer = typer.Typer(help="Turn public files into lapsd's own.", rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(importer, name="import")
 
@@ -73,6 +75,12 @@ def compare(
         str | None, typer.Option(help="Also print this policy's mean latency against every other's, in percent.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw mean latency per policy into this file.")] = None,
+    timeline: Annotated[
+        Path | None, typer.Option(help="Write the first seed's runs as a Chrome trace (.json) for ui.perfetto.dev.")
+    ] = None,
+    gantt: Annotated[
+        Path | None, typer.Option(help="Draw when the first requests of the first seed waited and ran.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write every request's times, the table and the figure.")] = None,
     overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one list of records instead of the table.")] = False,
@@ -86,8 +94,10 @@ def compare(
     if kv_slots is not None and kv_slots < 0:
         raise ValueError(f"--kv-slots {kv_slots}: must be at least 0")
     slots = (1 if batch == 1 else None) if kv_slots is None else kv_slots or None
-    if plot is not None:
-        _check_figure_file(plot)
+    for option, file, endings in (("--plot", plot, FIGURES), ("--gantt", gantt, FIGURES),
+                                  ("--timeline", timeline, (".json",))):  # fmt: skip
+        if file is not None:
+            _check_file(option, file, endings)
     loaded, costs = load_trace(trace), load_profile(profile)
     _check_versus(versus, chosen)
     if out is not None:
@@ -98,13 +108,22 @@ def compare(
             loaded, costs, chosen, requests=requests, load=load, rate_per_s=rate, all_at_once=all_at_once,
             seeds=seeds, length_predictor=length_predictor, kv_slots=slots, dataset=dataset,
             split_seed=split_seed, draft_tokens=draft_tokens, batch=batch, kv_tokens=kv_tokens, evict=evict,
-            prefill=prefill,
+            prefill=prefill, timeline=bool(timeline or gantt),
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )  # fmt: skip
     if out is not None:
         write_comparison(result, out)
     if plot is not None:
         write_whole(plot, lambda p: save_figure(result, p))
+    if timeline is not None:
+        from sim.perfetto import write_chrome_trace
+
+        write_chrome_trace(result.timelines, timeline)
+    if gantt is not None:
+        from sim.figures.gantt import save_gantt
+
+        first = result.requests[(result.requests["seed"] == 0) & (result.requests["policy"] == result.policies[0])]
+        save_gantt(result.timelines, first["arrival_ns"].to_numpy(), gantt)
     if as_json:
         print(json.dumps(result.records, indent=2, allow_nan=False))
         return
@@ -116,7 +135,7 @@ def compare(
         console.print(escape(line), style="dim", highlight=False)
     if versus:
         console.print(versus_table(result, versus))
-    for path, what in ((plot, "figure"), (out, "results")):
+    for path, what in ((plot, "figure"), (timeline, "timeline"), (gantt, "schedules"), (out, "results")):
         if path is not None:
             console.print(f"{what}: {escape(str(path))}", highlight=False, soft_wrap=True)
 
@@ -130,12 +149,12 @@ def _check_versus(versus: str | None, chosen: list[Policy] | None) -> None:
         raise ValueError(f"--versus {versus}: not among the policies compared ({', '.join(specs)})")
 
 
-def _check_figure_file(path: Path) -> None:
-    known = (".png", ".pdf", ".svg")
-    if path.suffix not in known:
-        raise ValueError(f"--plot {path}: the file's ending must be one of {', '.join(known)}")
+def _check_file(option: str, path: Path, endings: Sequence[str]) -> None:
+    if path.suffix not in endings:
+        wanted = endings[0] if len(endings) == 1 else f"one of {', '.join(endings)}"
+        raise ValueError(f"{option} {path}: the file's ending must be {wanted}")
     if not path.parent.is_dir():
-        raise ValueError(f"--plot {path}: there is no folder {path.parent}")
+        raise ValueError(f"{option} {path}: there is no folder {path.parent}")
 
 
 def _progress(what: str, quiet: bool) -> Progress:
@@ -163,14 +182,14 @@ def show(
             console.print(table)
         return
     if plot is not None:
-        _check_figure_file(plot)
+        _check_file("--plot", plot, FIGURES)
     profile = load_profile(path)
     for table in profile_tables(profile):
         console.print(table, "")
     for warning in profile_warnings(profile):
         print(f"warning: {path}: {warning}", file=sys.stderr)
     if plot is not None:
-        from sim.profile_figure import plot_profile
+        from sim.figures.profile import plot_profile
         from traces.files import write_whole
 
         figure = plot_profile(profile, Path(path))

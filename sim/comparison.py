@@ -14,7 +14,7 @@ import pandas as pd
 
 from policies import FCFS, LAS, LPSJF, LPSRPT, SRPT, LapsSD, Outlook, Policy, parameters_of, spec_of
 from sim.bound import bound_latency_ns
-from sim.engine import Capacity, Run, simulate
+from sim.engine import Capacity, Run, Timeline, simulate
 from sim.statistics import Interval, mean_interval, paired_difference, ratio_of_means
 from traces import (
     Arrivals,
@@ -87,6 +87,8 @@ class Comparison:
     settings : Settings
     configuration : dict
         Settings, policies with all their parameters, trace and profile, as written beside results.
+    timelines : dict of Timeline
+        Of each policy's first seed, if they were asked for.
     """
 
     requests: pd.DataFrame
@@ -94,6 +96,7 @@ class Comparison:
     settings: Settings
     configuration: dict[str, Any]
     policies: Sequence[str]
+    timelines: dict[str, Timeline] = field(default_factory=dict)
 
     @property
     def clairvoyant(self) -> set[str]:
@@ -176,7 +179,7 @@ class Comparison:
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Mean latency per policy with its interval, and the bound."""
-        from sim.figures import plot_comparison
+        from sim.figures.latency import plot_comparison
 
         return plot_comparison(self, ax)
 
@@ -211,6 +214,7 @@ def compare(
     kv_tokens: int | None = None,
     evict: str = "swap",
     prefill: str = "alone",
+    timeline: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """Serve the same random workloads under each policy.
@@ -229,6 +233,7 @@ def compare(
     split_seed : of the split into halves.
     dataset : only this data set's requests.
     draft_tokens : replay the trace as if every round had drafted that many tokens; None: as recorded.
+    timeline : record what each policy did in the first seed, round by round.
     progress : called with (runs done, runs in all).
 
     Raises
@@ -260,13 +265,15 @@ def compare(
 
     frames, runs, total = [], [], seeds * len(everyone)
     bound_policies: dict[str, Policy] = {}
+    timelines = {spec: Timeline() for spec in chosen} if timeline else {}
     for seed in range(seeds):
         workload = draw_workload(future, requests=requests, seed=seed, arrivals=arrivals, predictor=length_predictor,
                                  mean_size_ns=share_ns)  # fmt: skip
         # with batches other schedules are feasible: no bound is claimed
         bound_s = float(bound_latency_ns(workload).mean()) / 1e9 if batch == 1 else math.nan
         for spec, policy in everyone.items():
-            run = simulate(workload, policy, outlook=outlook, capacity=settings.capacity)
+            record = timelines.get(spec) if seed == 0 else None
+            run = simulate(workload, policy, outlook=outlook, capacity=settings.capacity, timeline=record)
             bound_policies[spec] = run.policy
             frames.append(_request_rows(workload, run, spec))
             runs.append(_run_row(workload, run, spec, bound_s, share_ns / future.mean_size_ns))
@@ -281,7 +288,9 @@ def compare(
         "mean_size_s": share_ns / 1e9,
         "mean_round_ms": outlook.mean_round_ns / 1e6,
     }
-    return Comparison(pd.concat(frames, ignore_index=True), pd.DataFrame(runs), settings, configuration, list(chosen))
+    return Comparison(
+        pd.concat(frames, ignore_index=True), pd.DataFrame(runs), settings, configuration, list(chosen), timelines
+    )
 
 
 def _by_spec(policies: Iterable[Policy]) -> dict[str, Policy]:

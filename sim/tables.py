@@ -51,7 +51,7 @@ def comparison_table(comparison: "Comparison") -> Table:
 
 def notes(comparison: "Comparison") -> list[str]:
     """What a reader of the table must know: marks, and where the numbers come from."""
-    from sim.figures import caption
+    from sim.figures.latency import caption
 
     settings = comparison.settings
     lines = [caption(comparison)]

@@ -3,5 +3,6 @@
 from sim.engine.books import Run
 from sim.engine.capacity import Capacity
 from sim.engine.run import simulate
+from sim.engine.timeline import Span, Timeline
 
-__all__ = ["Capacity", "Run", "simulate"]
+__all__ = ["Capacity", "Run", "Span", "Timeline", "simulate"]

@@ -1,11 +1,10 @@
 """Batches, skipping ahead: one SimPy timeout for all rounds up to the next decision that can matter.
 
-Any batch size and memory. Rounds and time served are counted once for the whole batch, and a request's own counters
-follow from when it joined; a stretch of rounds costs a sum over the batch from running totals of contexts. Must give
-what `step` gives, to the nanosecond, for every policy that keeps the promise of its `run_until`.
+Any batch size and memory. Must give what `step` gives, to the nanosecond, for every policy that keeps the promise of
+its `run_until`.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import insort
 from collections.abc import Generator
 from typing import Any
 
@@ -16,36 +15,8 @@ from sim.engine.books import Books
 from sim.engine.capacity import Capacity
 from sim.engine.ranks import Waiting, rank_of
 from sim.engine.request import Recorded, Request
-from traces import Profile, RoundCost
-
-
-class Seat:
-    """A running request's place in the batch.
-
-    Attributes
-    ----------
-    rounds_ahead, service_ahead : int
-        The request's own counters less the batch's.
-    until_round, until_service : int
-        The batch's counters at which the request needs a decision.
-    ceiling : Rank or None
-        What its rank does not exceed until then; None if that is not known.
-    """
-
-    __slots__ = (
-        "ceiling", "hinted", "recorded", "request", "rising", "rounds_ahead", "service_ahead", "until_round",
-        "until_service",
-    )  # fmt: skip
-
-    def __init__(self, request: Request, rounds: int, service_ns: int) -> None:
-        self.request = request
-        self.recorded = request.recorded
-        self.rounds_ahead = request.rounds - rounds
-        self.service_ahead = request.service_ns - service_ns
-        self.until_round = self.until_service = 0
-        self.ceiling: Rank | None = None
-        self.rising = False
-        self.hinted = False
+from sim.engine.seats import ASK, Seats
+from traces import Profile
 
 
 class BatchServer:
@@ -66,35 +37,34 @@ class BatchServer:
         self.env, self.policy, self.capacity, self.books, self.check = env, policy, capacity, books, check
         self._arrivals, self._predicted, self._recorded = [*arrivals, NEVER], predicted, recorded
         self._costs = profile.costs
-        self._round_cost = [profile.round_cost(b) for b in range(1, capacity.batch + 1)]
         self._watched = type(policy).observe is not Policy.observe
+        self._tight = capacity.kv_tokens is not None
         self._limited = capacity.kv_slots is not None or capacity.kv_tokens is not None
         self.waiting = Waiting(policy)
-        self.running: list[Seat] = []
+        self.seats = Seats([profile.round_cost(b) for b in range(1, capacity.batch + 1)])
         self.parked: list[Request] = []  # who waits with a KV cache in memory, where that is limited
         self._one_round = False
         self.arrived = 0
-        self.rounds = 0
-        self.service_ns = 0
         self.busy_ns = 0
 
     def serve(self) -> Generator[simpy.Event, Any, None]:
         """The SimPy process: until every request is done, decide, serve a stretch of rounds, commit it."""
-        env, books, waiting = self.env, self.books, self.waiting
+        env, books, waiting, seats = self.env, self.books, self.waiting, self.seats
         now = 0
         while books.done < books.requests:
-            self._admit(now)
+            if self._arrivals[self.arrived] <= now:
+                self._admit(now)
             if waiting.wakes:
                 waiting.wake(now)
             if self.check:
                 self._check(now)
-            if not waiting.heap and not self.running:
+            if not waiting.heap and not seats.requests:
                 gap = self._arrivals[self.arrived] - now
                 books.idle_ns += gap
                 yield env.timeout(gap)
                 now += gap
                 continue
-            fresh = self._choose(now)
+            fresh = self._choose(now) if waiting.heap or self._tight else []
             before = 0
             if self._limited:
                 before += self._make_room()
@@ -106,8 +76,8 @@ class BatchServer:
             self.busy_ns += before + stretch_ns
             yield env.timeout(before + stretch_ns)
             now += before + stretch_ns
-            self.rounds += rounds
-            self.service_ns += stretch_ns
+            books.rounds = seats.rounds = seats.rounds + rounds
+            seats.service_ns += stretch_ns
             self._commit(now)
 
     def _arrive(self) -> Request:
@@ -115,7 +85,7 @@ class BatchServer:
         arrival_ns = self._arrivals[index]
         request = Request(index, arrival_ns, self._predicted[index], self._recorded[index])
         request.entered_ns = arrival_ns
-        self.arrived += 1
+        self.arrived = index + 1
         return request
 
     def _admit(self, now_ns: int) -> None:
@@ -129,57 +99,57 @@ class BatchServer:
 
     def _state_changed(self, now_ns: int) -> None:
         self.waiting.rank_again(now_ns)
-        for seat in self.running:
-            seat.hinted, seat.ceiling = False, None
-
-    def _settle(self, seat: Seat) -> Request:
-        """The seat's request with its counters up to date."""
-        request = seat.request
-        request.rounds = self.rounds + seat.rounds_ahead
-        request.service_ns = self.service_ns + seat.service_ahead
-        request.tokens = seat.recorded.tokens[request.rounds]
-        return request
-
-    def _rank(self, seat: Seat, now_ns: int) -> Rank:
-        return rank_of(self.policy, self._settle(seat), now_ns)
+        for request in self.seats.requests:
+            self.seats.ask(self.seats.settle(request))
 
     def _choose(self, now_ns: int) -> list[Request]:
         """Seat the next round's requests; returns those who did not sit there before, in order."""
         if self.capacity.kv_tokens is not None:
             return self._choose_what_fits(now_ns)
-        waiting = self.waiting
-        fresh: list[Request] = []
-        for _ in range(self.capacity.batch - len(self.running)):
-            if not waiting.heap:
-                return fresh
+        heap, seats, fresh = self.waiting.heap, self.seats, []
+        while heap and len(seats) < self.capacity.batch:
             fresh.append(self._sit_down())
-        if not waiting.heap:
+        if not heap:
             return fresh
-        suspects = []
-        for seat in self.running:
-            if seat.request.running and (seat.ceiling is None or waiting.heap[0][0] < seat.ceiling):
-                suspects.append((self._rank(seat, now_ns), seat.request.entered_ns, seat.request.index, seat))
-        suspects.sort(key=lambda s: s[:3], reverse=True)
-        for rank, _, _, seat in suspects:
-            if waiting.heap[0][0] < rank:
-                fresh.append(self._sit_down())
-                self._send_away(seat, rank, now_ns)
-            elif seat.rising:
-                seat.hinted = False
-            else:
-                seat.ceiling = rank
+        self._displace(fresh, now_ns)
         return fresh
+
+    def _displace(self, fresh: list[Request], now_ns: int) -> None:
+        """Those who wait take the seats of those whose rank is strictly higher, the worst first."""
+        heap, seats, suspects = self.waiting.heap, self.seats, []
+        for request in seats.requests[: len(seats) - len(fresh)]:
+            bound = request.ceiling
+            if bound is None or (request.rising and heap[0][0] < bound):
+                bound = rank_of(self.policy, seats.settle(request), now_ns)
+                if request.rising:
+                    seats.ask(request)
+                else:
+                    request.ceiling = bound
+            if heap[0][0] < bound:
+                suspects.append((bound, request.entered_ns, request.index, request))
+        suspects.sort()
+        while suspects and heap[0][0] < suspects[-1][0]:
+            _, entered_ns, index, request = suspects.pop()
+            rank = rank_of(self.policy, seats.settle(request), now_ns)
+            if suspects and (rank, entered_ns, index) < suspects[-1][:3]:
+                insort(suspects, (rank, entered_ns, index, request))  # its rank has fallen: another may be the last
+            elif heap[0][0] < rank:
+                fresh.append(self._sit_down())
+                self._send_away(request, rank, now_ns)
+                continue
+            if not request.rising:
+                request.ceiling = rank
 
     def _choose_what_fits(self, now_ns: int) -> list[Request]:
         """With a limit on tokens, everyone in order as long as they fit, none passed over."""
-        waiting, tokens = self.waiting, 0
+        heap, seats, tokens, kept = self.waiting.heap, self.seats, 0, 0
         fresh: list[Request] = []
-        seated = [(self._rank(s, now_ns), s.request.entered_ns, s.request.index, s) for s in self.running]
-        seated.sort(key=lambda s: s[:3])
-        kept = 0
-        while kept + len(fresh) < self.capacity.batch and (waiting.heap or kept < len(seated)):
-            stays = kept < len(seated) and not (waiting.heap and waiting.heap[0][0] < seated[kept][0])
-            request = seated[kept][3].request if stays else waiting.heap[0][3]
+        requests = [seats.settle(r) for r in seats.requests]
+        seated = [(rank_of(self.policy, r, now_ns), r.entered_ns, r.index, r) for r in requests]
+        seated.sort()
+        while kept + len(fresh) < self.capacity.batch and (heap or kept < len(seated)):
+            stays = kept < len(seated) and not (heap and heap[0][0] < seated[kept][0])
+            request = seated[kept][3] if stays else heap[0][3]
             tokens += request.kv_needed
             if not self.capacity.fits(0, tokens):
                 break
@@ -189,20 +159,20 @@ class BatchServer:
                 fresh.append(self._sit_down())
         # who loses a seat is first now, as who ran goes before equals, but may not be so at the next boundary
         self._one_round = kept < len(seated)
-        for rank, _, _, seat in seated[kept:]:
-            self._send_away(seat, rank, now_ns)
-        for seat in self.running:
-            seat.hinted = False
+        for rank, _, _, request in seated[kept:]:
+            self._send_away(request, rank, now_ns)
+        for request in seats.requests:
+            seats.ask(request)
         return fresh
 
     def _sit_down(self) -> Request:
         request = self.waiting.pop()
-        self.running.append(Seat(request, self.rounds, self.service_ns))
+        request.running = True
+        self.seats.sit(request)
         return request
 
-    def _send_away(self, seat: Seat, rank: Rank, now_ns: int) -> None:
-        request = self._settle(seat)
-        self.running.remove(seat)
+    def _send_away(self, request: Request, rank: Rank, now_ns: int) -> None:
+        self.seats.leave(request)
         request.running = False
         request.preemptions += 1
         self.waiting.push(request, rank, now_ns)
@@ -223,17 +193,16 @@ class BatchServer:
         return spent
 
     def _room(self) -> bool:
-        caches = len(self.running) + len(self.parked)
+        caches, seats = len(self.seats) + len(self.parked), self.seats
         if self.capacity.kv_tokens is None:
             return self.capacity.fits(caches, 0)
-        held = sum(self._settle(s).kv_needed for s in self.running) + sum(r.kv_tokens for r in self.parked)
+        held = sum(seats.settle(r).kv_needed for r in seats.requests) + sum(r.kv_tokens for r in self.parked)
         return self.capacity.fits(caches, held)
 
     def _bring_in(self, fresh: list[Request]) -> int:
         """Nanoseconds until every newly chosen request that was evicted has its KV cache in memory again."""
         spent = 0
         for request in fresh:
-            request.running = True
             if request.away:
                 moved = self.capacity.return_ns(self._costs, request.kv_tokens)
                 request.switch_ns += moved
@@ -257,32 +226,27 @@ class BatchServer:
         return spent + together
 
     def _ask(self, now_ns: int) -> None:
-        """Ask the policy how long those may run of whom that is not known."""
-        best = self.waiting.best()
-        for seat in self.running:
-            if seat.hinted:
-                continue
-            request, recorded = self._settle(seat), seat.recorded
-            rounds, service_ns, tokens, rising = self.policy.run_until(request, best, now_ns)
-            last = min(rounds, len(recorded.round_ns))
-            if tokens <= recorded.tokens[last]:
-                last = bisect_left(recorded.tokens, tokens, 0, last)
-            seat.until_round = max(last, request.rounds + 1) - seat.rounds_ahead  # a round is always served
-            seat.until_service = service_ns - seat.service_ahead
-            seat.ceiling, seat.rising, seat.hinted = best if rising else None, rising, True
+        """Ask the policy how long those may run of whom that is not known; they are settled."""
+        seats, heap = self.seats, self.waiting.heap
+        until = seats.until_round
+        while ASK in until:
+            seat = until.index(ASK)
+            request = seats.requests[seat]
+            best = heap[0][0] if heap else None
+            rounds, service_ns, tokens, request.rising = self.policy.run_until(request, best, now_ns)
+            seats.run_until(seat, rounds, service_ns, tokens)
+            if request.rising:
+                request.ceiling = best
 
     def _commit(self, now_ns: int) -> None:
         """Those whose stretch is over learn, or leave."""
-        rounds, service_ns = self.rounds, self.service_ns
-        reached = [s for s in self.running if s.until_round <= rounds or s.until_service <= service_ns]
-        done = []
-        for seat in reached:
-            request = self._settle(seat)
-            seat.hinted, seat.ceiling = False, None
+        seats, done = self.seats, []
+        while (request := seats.reached()) is not None:
             if request.done:
+                seats.leave(request)
                 done.append(request)
-                self.running.remove(seat)
                 continue
+            seats.ask(request)
             queue = request.queue
             self.policy.learn(request, now_ns)
             if request.queue != queue:
@@ -296,50 +260,48 @@ class BatchServer:
 
     def _stretch(self, now_ns: int, start_ns: int) -> tuple[int, int]:
         """Rounds until the next decision, and the time they take; takes in events that change nothing on the way."""
-        waiting = self.waiting
-        stretch = self._rounds_to_come()
-        most = 1 if self._one_round else min(s.until_round for s in self.running) - self.rounds
-        within = min(s.until_service for s in self.running) - self.service_ns
-        if self._watched or (not waiting.heap and len(self.running) < self.capacity.batch):
+        seats, waiting, heap = self.seats, self.waiting, self.waiting.heap
+        most = 1 if self._one_round else max(1, seats.next_round - seats.rounds)
+        within = seats.next_service - seats.service_ns
+        free = None
+        if self.capacity.kv_tokens is not None:
+            free = self.capacity.kv_tokens - sum(r.kv_tokens for r in self.parked)
+        if self._watched or (not heap and len(seats) < self.capacity.batch):
             # whatever comes is seated, or may change the policy's state
-            next_ns = min(self._arrivals[self.arrived], waiting.next_wake)
-            return stretch.up_to(most, min(within, next_ns - start_ns))
-        rounds, stretch_ns = stretch.up_to(most, within)
-        first = waiting.heap[0][3] if waiting.heap else None
-        while (at_ns := min(self._arrivals[self.arrived], waiting.next_wake)) < start_ns + stretch_ns:
+            return seats.up_to(most, min(within, self._next_event_ns() - start_ns), free)
+        rounds, stretch_ns = seats.up_to(most, within, free)
+        first = heap[0][3] if heap else None
+        while (at_ns := self._next_event_ns()) < start_ns + stretch_ns:
             if waiting.next_wake == at_ns:
                 waiting.wake(at_ns)
             else:
                 newcomer = self._arrive()
                 waiting.push(newcomer, rank_of(self.policy, newcomer, at_ns), at_ns)
             # a seat is free only for want of memory: whoever is first now may fit
-            may_sit = len(self.running) < self.capacity.batch and waiting.heap[0][3] is not first
-            if may_sit or self._matters(waiting.heap[0][0], now_ns):
-                rounds, stretch_ns = stretch.up_to(rounds, at_ns - start_ns)
+            may_sit = len(seats) < self.capacity.batch and heap[0][3] is not first
+            if may_sit or self._matters(heap[0][0], now_ns):
+                rounds, stretch_ns = seats.up_to(rounds, at_ns - start_ns, free)
         return rounds, stretch_ns
+
+    def _next_event_ns(self) -> int:
+        arrival_ns = self._arrivals[self.arrived]
+        return min(arrival_ns, self.waiting.next_wake) if self.waiting.wakes else arrival_ns
 
     def _matters(self, rank: Rank, now_ns: int) -> bool:
         """Whether a waiting request of that rank may take a seat before the stretch is over."""
-        for seat in self.running:
-            if seat.ceiling is None:
-                if seat.rising:
+        seats = self.seats
+        for request in seats.requests:
+            if request.ceiling is None:
+                if request.rising:
                     return True
-                seat.ceiling = self._rank(seat, now_ns)
-            if rank < seat.ceiling:
+                request.ceiling = rank_of(self.policy, seats.settle(request), now_ns)
+            if rank < request.ceiling:
                 return True
         return False
 
-    def _rounds_to_come(self) -> "Rounds":
-        """What the next rounds of those who run take."""
-        seats = [(s.recorded, s.rounds_ahead + self.rounds) for s in self.running]
-        free = None
-        if self.capacity.kv_tokens is not None:
-            free = self.capacity.kv_tokens - sum(r.kv_tokens for r in self.parked)
-        return Rounds(seats, self._round_cost[len(seats) - 1], free)
-
     def _check(self, now_ns: int) -> None:
         """Every invariant that must hold between stretches."""
-        seated = [self._settle(s) for s in self.running]
+        seated = [self.seats.settle(r) for r in self.seats.requests]
         waiting = self.waiting.everyone()
         there = seated + waiting
         assert self.arrived == self.books.done + len(there), "a request is lost or doubled"
@@ -347,7 +309,7 @@ class BatchServer:
         assert len(seated) <= self.capacity.batch
         assert self.busy_ns + self.books.idle_ns == now_ns == self.env.now, "the server's time does not add up"
         if self._limited:
-            held = [*seated, *self.parked]
+            held = seated + [r for r in self.parked if r.place is not None]
             assert self.capacity.fits(len(held), sum(r.kv_tokens for r in held))
             assert all(r in self.parked for r in waiting if r.started and not r.away)
         for request in there:
@@ -358,59 +320,3 @@ class BatchServer:
             assert request.started or not (request.rounds or request.away)
         for request in waiting:
             assert request.place[0] == rank_of(self.policy, request, now_ns), "a waiting rank has changed unseen"
-
-
-class Rounds:
-    """The next rounds of a batch, from running totals: what they take, and how many fit the memory.
-
-    Parameters
-    ----------
-    seats : (recorded rounds, rounds committed) of each request.
-    free : KV tokens that they may hold together; None: no limit.
-    """
-
-    def __init__(self, seats: list[tuple[Recorded, int]], cost: RoundCost, free: int | None) -> None:
-        self._seats = seats
-        self._cost = cost
-        self._free = free
-        lengths = [r.draft_tokens for r, _ in seats]
-        # where draft lengths differ from round to round no total says what a round of several takes, or holds
-        self._regular = None not in lengths
-        self._drafted = max(n for n in lengths if n is not None) if self._regular else 0
-
-    def up_to(self, most: int, within_ns: int) -> tuple[int, int]:
-        """Rounds until `most` are over or `within_ns` is reached, at least one, and the time they take."""
-        if not self._regular and (len(self._seats) > 1 or self._free is not None):
-            return 1, self._one_ns()
-        if self._free is not None:
-            most = max(1, bisect_right(range(most), self._free, key=self._held))
-        if len(self._seats) == 1:
-            recorded, done = self._seats[0]
-            totals = recorded.service_ns
-            last = bisect_left(totals, within_ns + totals[done], done + 1, done + most)
-            return last - done, totals[last] - totals[done]
-        base, per_token = self._cost.base_ns(self._drafted), self._cost.per_token_ns(self._drafted)
-        spans = [(r.contexts, done) for r, done in self._seats]
-        before = sum([c[k] for c, k in spans])
-
-        def elapsed(rounds: int) -> int:
-            return base * rounds + per_token * (sum([c[k + rounds] for c, k in spans]) - before)
-
-        # contexts only grow: rounds get dearer, and the first one's price bounds how many there are
-        first = elapsed(1)
-        rounds = most if not first else max(1, min(most, -(-within_ns // first)))
-        total = elapsed(rounds)
-        while rounds > 1 and (less := elapsed(rounds - 1)) >= within_ns:
-            rounds, total = rounds - 1, less
-        return rounds, total
-
-    def _one_ns(self) -> int:
-        if len(self._seats) == 1:
-            recorded, done = self._seats[0]
-            return recorded.round_ns[done]
-        drafted = max(r.drafted[k + 1] - r.drafted[k] for r, k in self._seats)
-        return self._cost(drafted, sum(r.prompt_tokens + r.tokens[k] for r, k in self._seats))
-
-    def _held(self, rounds: int) -> int:
-        """KV tokens held, with what the next round may add, once `rounds` are over."""
-        return sum(r.prompt_tokens + r.tokens[k + rounds] + (r.draft_tokens or 0) + 1 for r, k in self._seats)

@@ -14,9 +14,10 @@ COLUMNS = ("first_service_ns", "finish_ns", "service_ns", "switch_ns", "preempti
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What happened to each request, arrays by index, all int64 (N,), and the server's own time.
+    """What happened to each request, arrays by index, all int64 (N,), and the server's own rounds and time.
 
-    `service_ns` is prefill and rounds; `switch_ns` the moves of the request's own KV cache.
+    `service_ns` is prefill and rounds; `switch_ns` the moves of the request's own KV cache; `rounds` those that the
+    server ran, of one request or several.
     """
 
     arrival_ns: NDArray[np.int64]
@@ -25,6 +26,7 @@ class Run:
     service_ns: NDArray[np.int64]
     switch_ns: NDArray[np.int64]
     preemptions: NDArray[np.int64]
+    rounds: int
     idle_ns: int
     end_ns: int
     policy: Policy
@@ -44,6 +46,7 @@ class Books:
         )
         self.requests = requests
         self.done = 0
+        self.rounds = 0
         self.idle_ns = 0
 
     def close(self, request: Request, now_ns: int) -> None:
@@ -59,4 +62,4 @@ class Books:
     def run(self, arrival_ns: NDArray[np.int64], end_ns: int, policy: Policy) -> Run:
         """The finished run."""
         columns = {name: np.frombuffer(getattr(self, name), dtype=np.int64) for name in COLUMNS}
-        return Run(arrival_ns, **columns, idle_ns=self.idle_ns, end_ns=end_ns, policy=policy)
+        return Run(arrival_ns, **columns, rounds=self.rounds, idle_ns=self.idle_ns, end_ns=end_ns, policy=policy)

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from policies import NEVER, Job, Outlook
+from policies import NEVER, Job, Outlook, Rank
 from traces import PricedTrace, Workload
 
 
@@ -56,12 +56,17 @@ class Recorded:
     @cached_property
     def contexts(self) -> list[int]:
         """Contexts of its rounds so far added up, by committed rounds."""
-        return [0, *itertools.accumulate(self.prompt_tokens + t for t in self.tokens[:-1])]
+        return [0, *itertools.accumulate(self.round_contexts)]
 
     @cached_property
-    def longest_draft(self) -> int:
-        """The most draft tokens of any of its rounds."""
-        return max(d - c for c, d in itertools.pairwise(self.drafted))
+    def round_contexts(self) -> list[int]:
+        """Context of each round."""
+        return [self.prompt_tokens + t for t in self.tokens[:-1]]
+
+    @cached_property
+    def round_drafted(self) -> list[int]:
+        """Draft tokens of each round."""
+        return [d - c for c, d in itertools.pairwise(self.drafted)]
 
     def foresee(self, key: Hashable, happens: Callable[[Job], bool]) -> int:
         """The first number of committed rounds at which `happens`; remembered in `foreseen`. O(rounds)."""
@@ -95,9 +100,13 @@ class Request:
     place: Any = None  # its entry in the heap of those who wait
     running: bool = False
     away: bool = False  # started, and its KV cache is not in memory
+    # in a batch: what its counters are ahead of the batch's, and what its rank does not exceed for now, or None
+    rounds_ahead: int = 0
+    service_ahead: int = 0
+    ceiling: Rank | None = None
+    rising: bool = False
     prefill_spent_ns: int = 0
     first_service_ns: int = -1
-    finish_ns: int = -1
     switch_ns: int = 0
     preemptions: int = 0
 

@@ -70,7 +70,7 @@ def _refuse_what_never_fits(recorded: list[Recorded], capacity: Capacity) -> Non
     if capacity.kv_tokens is None:
         return
     for index, rounds in enumerate(recorded):
-        need = rounds.prompt_tokens + rounds.tokens[-1] + rounds.longest_draft + 1
+        need = rounds.prompt_tokens + rounds.tokens[-1] + max(rounds.round_drafted) + 1
         if need > capacity.kv_tokens:
             raise ValueError(
                 f"kv_tokens {capacity.kv_tokens}: request {index} can never fit: its prompt, output and "

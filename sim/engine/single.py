@@ -96,6 +96,7 @@ class SingleServer:
                 yield timeout(turn_ns)
                 turn_ns = 0
                 books.close(request, now)
+                books.rounds += end
                 if self._watched and policy.observe(Event("completion", request, now)):
                     waiting.rank_again(now)
                 request = None

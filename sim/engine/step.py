@@ -55,15 +55,17 @@ class StepServer:
                 yield self.env.timeout(gap)
                 continue
             self._choose()
-            out = self._make_room()
-            moved = out + self._bring_in()
-            before = moved + self._prefill(self._now + moved)
+            before = self._make_room()
+            before += self._bring_in(self._now + before)
+            before += self._prefill(self._now + before)
             round_ns = self._round_ns()
             self.busy_ns += before + round_ns
             if self.timeline is not None:
-                self.timeline.decided(self._now, moved, before - moved, round_ns, self.running, self.waiting)
+                self.timeline.decided(self._now, self._now + before, round_ns, self.running, self.waiting)
             yield self.env.timeout(before + round_ns)
             self._commit(round_ns)
+        if self.timeline is not None:
+            self.timeline.close()
 
     @property
     def _now(self) -> int:
@@ -118,6 +120,8 @@ class StepServer:
             victim = others.pop()
             moved = self.capacity.eviction_ns(self._costs, victim.kv_tokens)
             victim.switch_ns += moved
+            if self.timeline is not None:
+                self.timeline.moved("swap out", victim, self._now + spent, moved)
             spent += moved
             victim.away = True
             self.resident.remove(victim)
@@ -127,7 +131,7 @@ class StepServer:
         held = sum(r.kv_needed for r in self.running) + sum(r.kv_tokens for r in others)
         return self.capacity.fits(len(self.running) + len(others), held)
 
-    def _bring_in(self) -> int:
+    def _bring_in(self, start_ns: int) -> int:
         """Nanoseconds until every running request that had started has its KV cache in memory again."""
         spent = 0
         for request in self.running:
@@ -136,6 +140,9 @@ class StepServer:
             if request.away:
                 moved = self.capacity.return_ns(self._costs, request.kv_tokens)
                 request.switch_ns += moved
+                if self.timeline is not None:
+                    how = "swap in" if self.capacity.evict == "swap" else "recompute"
+                    self.timeline.moved(how, request, start_ns + spent, moved)
                 request.away = False
                 spent += moved
             self.resident.append(request)
@@ -163,6 +170,7 @@ class StepServer:
         return cost(max(r.next_drafted for r in self.running), sum(r.kv_tokens for r in self.running))
 
     def _commit(self, round_ns: int) -> None:
+        self.books.rounds += 1
         for request in self.running:
             request.service_ns += round_ns
             request.tokens += request.recorded.emitted[request.rounds]

@@ -1,4 +1,91 @@
-"""Placeholder."""
+"""What a server did, as spans of time: who ran in which slot, who waited in which queue, what moved in memory."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sim.engine.request import Request
 
 
-class Timeline: ...
+class Span(NamedTuple):
+    """One thing that lasted.
+
+    Attributes
+    ----------
+    kind : str
+        `rounds`, `prefill`, `waiting`, `swap out`, `swap in` or `recompute`.
+    request : int
+        Index of the request.
+    place : int
+        Slot of the batch, from 1; for `waiting` the queue; for moves 0.
+    start_ns, end_ns : int
+    """
+
+    kind: str
+    request: int
+    place: int
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(eq=False)
+class Timeline:
+    """Recorded by a server as it decides.
+
+    Attributes
+    ----------
+    spans : list of Span, by kind in order of their ends
+    preemptions : list of (ns, request, slot)
+    """
+
+    spans: list[Span] = field(default_factory=list)
+    preemptions: list[tuple[int, int, int]] = field(default_factory=list)
+    _slots: dict[int, int] = field(default_factory=dict)
+    _open: dict[int, Span] = field(default_factory=dict)
+    _waiting: dict[int, Span] = field(default_factory=dict)
+
+    def moved(self, kind: str, request: Request, start_ns: int, ns: int) -> None:
+        """A KV cache moved."""
+        if ns:
+            self.spans.append(Span(kind, request.index, 0, start_ns, start_ns + ns))
+
+    def decided(
+        self, now_ns: int, start_ns: int, round_ns: int, running: Iterable[Request], waiting: Iterable[Request]
+    ) -> None:
+        """A decision: who runs a round from `start_ns` on, and who waits."""
+        run, wait = {r.index: r for r in running}, {r.index: r for r in waiting}
+        for index in list(self._slots):
+            if index not in run:
+                slot = self._slots.pop(index)
+                self.spans.append(self._open.pop(index))
+                if index in wait:
+                    self.preemptions.append((now_ns, index, slot))
+        free = (slot for slot in range(1, len(run) + 1) if slot not in self._slots.values())
+        for index, request in run.items():
+            slot = self._slots.get(index) or self._slots.setdefault(index, next(free))
+            if request.rounds == 0 and start_ns > request.first_service_ns:
+                began, took = request.first_service_ns, request.prefill_spent_ns
+                if took:
+                    self.spans.append(Span("prefill", index, slot, began, began + took))
+            last = self._open.get(index)
+            if last is not None and last.end_ns == start_ns:
+                self._open[index] = last._replace(end_ns=start_ns + round_ns)
+                continue
+            if last is not None:
+                self.spans.append(last)
+            self._open[index] = Span("rounds", index, slot, start_ns, start_ns + round_ns)
+        self._follow_waiting(now_ns, wait)
+
+    def _follow_waiting(self, now_ns: int, wait: dict[int, Request]) -> None:
+        for index, span in list(self._waiting.items()):
+            if index not in wait or wait[index].queue != span.place:
+                self.spans.append(self._waiting.pop(index)._replace(end_ns=now_ns))
+        for index, request in wait.items():
+            if index not in self._waiting:
+                since = now_ns if request.started else request.arrival_ns
+                self._waiting[index] = Span("waiting", index, request.queue, since, since)
+
+    def close(self) -> None:
+        """The run is over."""
+        self.spans += self._open.values()
+        self._open.clear()

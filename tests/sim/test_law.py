@@ -105,7 +105,7 @@ def same(work: Workload, policy: Policy, capacity: Capacity, check: bool = True)
     )
     assert promises(policy), "else both step"
     return all(np.array_equal(getattr(slow, c), getattr(fast, c)) for c in COLUMNS) and (
-        (slow.idle_ns, slow.end_ns) == (fast.idle_ns, fast.end_ns)
+        (slow.rounds, slow.idle_ns, slow.end_ns) == (fast.rounds, fast.idle_ns, fast.end_ns)
     )
 
 

@@ -1,0 +1,1 @@
+"""Figures: one colour per policy everywhere, units on every axis, intervals drawn."""
