@@ -96,10 +96,9 @@ class Bench:
         """The default split; the paper's server, or batches of up to `batch` with memory for all."""
         past, future = trace.halves(0)
         capacity = Capacity() if batch == 1 else Capacity(batch, None)
-        return cls(
-            price(future, profile), outlook_of(price(past, profile, batch)), price(future, profile, batch).mean_size_ns,
-            policy or LapsSD(), capacity,
-        )  # fmt: skip
+        share_ns = price(future, profile, batch).mean_size_ns
+        outlook = outlook_of(price(past, profile, batch))
+        return cls(price(future, profile), outlook, share_ns, policy or LapsSD(), capacity)
 
     def workload(self, requests: int, seed: int = 0, all_at_once: bool = False) -> Workload:
         """Requests at load 0.8, or all at once."""
@@ -139,8 +138,8 @@ def bench(
 
     Parameters
     ----------
-    quick : a hundredth of the requests where a figure needs very many, for a first look: growth and memory are then of
-        10^4 requests and mean nothing.
+    quick : a hundredth of the requests where a figure needs very many, for a first look: growth and memory are then
+        of 10^4 requests and mean nothing.
     """
     scale = 100 if quick else 1
     single = Bench.of(trace, profile)
@@ -223,6 +222,8 @@ def startup_s(repeats: int = 3) -> float:
     found = []
     for _ in range(repeats):
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         found.append(time.perf_counter() - started)
     return min(found)

@@ -1,4 +1,4 @@
-"""Batches, skipping ahead: one SimPy timeout for all rounds up to the next decision that can matter.
+"""Batches, skipping ahead: one SimPy timeout for all rounds that the same requests run together.
 
 Any batch size and memory. Must give what `step` gives, to the nanosecond, for every policy that keeps the promise of
 its `run_until`.
@@ -15,7 +15,7 @@ from sim.engine.books import Books
 from sim.engine.capacity import Capacity
 from sim.engine.ranks import Waiting, rank_of
 from sim.engine.request import Recorded, Request
-from sim.engine.seats import ASK, Seats
+from sim.engine.seats import Seats
 from traces import Profile
 
 
@@ -50,7 +50,7 @@ class BatchServer:
     def serve(self) -> Generator[simpy.Event, Any, None]:
         """The SimPy process: until every request is done, decide, serve a stretch of rounds, commit it."""
         env, books, waiting, seats = self.env, self.books, self.waiting, self.seats
-        now = 0
+        now = pending_ns = 0
         while books.done < books.requests:
             if self._arrivals[self.arrived] <= now:
                 self._admit(now)
@@ -65,20 +65,27 @@ class BatchServer:
                 now += gap
                 continue
             fresh = self._choose(now) if waiting.heap or self._tight else []
+            if fresh and pending_ns:
+                yield env.timeout(pending_ns)
+                pending_ns = 0
             before = 0
             if self._limited:
                 before += self._make_room()
             if fresh:
-                before += self._bring_in(fresh)
+                if self._limited:
+                    before += self._bring_in(fresh)
                 before += self._prefill(fresh, now + before)
-            self._ask(now)
+            if seats.to_ask:
+                self._ask(now)
             rounds, stretch_ns = self._stretch(now, now + before)
             self.busy_ns += before + stretch_ns
-            yield env.timeout(before + stretch_ns)
+            pending_ns += before + stretch_ns
             now += before + stretch_ns
             books.rounds = seats.rounds = seats.rounds + rounds
             seats.service_ns += stretch_ns
-            self._commit(now)
+            if self._commit(now):
+                yield env.timeout(pending_ns)
+                pending_ns = 0
 
     def _arrive(self) -> Request:
         index = self.arrived
@@ -107,7 +114,7 @@ class BatchServer:
         if self.capacity.kv_tokens is not None:
             return self._choose_what_fits(now_ns)
         heap, seats, fresh = self.waiting.heap, self.seats, []
-        while heap and len(seats) < self.capacity.batch:
+        while heap and len(seats.requests) < self.capacity.batch:
             fresh.append(self._sit_down())
         if not heap:
             return fresh
@@ -117,7 +124,7 @@ class BatchServer:
     def _displace(self, fresh: list[Request], now_ns: int) -> None:
         """Those who wait take the seats of those whose rank is strictly higher, the worst first."""
         heap, seats, suspects = self.waiting.heap, self.seats, []
-        for request in seats.requests[: len(seats) - len(fresh)]:
+        for request in seats.requests[: len(seats.requests) - len(fresh)]:
             bound = request.ceiling
             if bound is None or (request.rising and heap[0][0] < bound):
                 bound = rank_of(self.policy, seats.settle(request), now_ns)
@@ -193,7 +200,7 @@ class BatchServer:
         return spent
 
     def _room(self) -> bool:
-        caches, seats = len(self.seats) + len(self.parked), self.seats
+        caches, seats = len(self.seats.requests) + len(self.parked), self.seats
         if self.capacity.kv_tokens is None:
             return self.capacity.fits(caches, 0)
         held = sum(seats.settle(r).kv_needed for r in seats.requests) + sum(r.kv_tokens for r in self.parked)
@@ -228,18 +235,17 @@ class BatchServer:
     def _ask(self, now_ns: int) -> None:
         """Ask the policy how long those may run of whom that is not known; they are settled."""
         seats, heap = self.seats, self.waiting.heap
-        until = seats.until_round
-        while ASK in until:
-            seat = until.index(ASK)
-            request = seats.requests[seat]
-            best = heap[0][0] if heap else None
-            rounds, service_ns, tokens, request.rising = self.policy.run_until(request, best, now_ns)
-            seats.run_until(seat, rounds, service_ns, tokens)
-            if request.rising:
-                request.ceiling = best
+        best = heap[0][0] if heap else None
+        for request in seats.to_ask:
+            if request.running and not request.until_round:
+                rounds, service_ns, tokens, request.rising = self.policy.run_until(request, best, now_ns)
+                seats.run_until(request, rounds, service_ns, tokens)
+                if request.rising:
+                    request.ceiling = best
+        seats.to_ask.clear()
 
-    def _commit(self, now_ns: int) -> None:
-        """Those whose stretch is over learn, or leave."""
+    def _commit(self, now_ns: int) -> bool:
+        """Those whose stretch is over learn, or leave; whether any left."""
         seats, done = self.seats, []
         while (request := seats.reached()) is not None:
             if request.done:
@@ -257,16 +263,18 @@ class BatchServer:
             self.books.close(request, now_ns)
             if self._watched and self.policy.observe(Event("completion", request, now_ns)):
                 self._state_changed(now_ns)
+        return bool(done)
 
     def _stretch(self, now_ns: int, start_ns: int) -> tuple[int, int]:
         """Rounds until the next decision, and the time they take; takes in events that change nothing on the way."""
         seats, waiting, heap = self.seats, self.waiting, self.waiting.heap
-        most = 1 if self._one_round else max(1, seats.next_round - seats.rounds)
-        within = seats.next_service - seats.service_ns
+        most, within = seats.limits()
+        if self._one_round:
+            most = 1
         free = None
         if self.capacity.kv_tokens is not None:
             free = self.capacity.kv_tokens - sum(r.kv_tokens for r in self.parked)
-        if self._watched or (not heap and len(seats) < self.capacity.batch):
+        if self._watched or (not heap and len(seats.requests) < self.capacity.batch):
             # whatever comes is seated, or may change the policy's state
             return seats.up_to(most, min(within, self._next_event_ns() - start_ns), free)
         rounds, stretch_ns = seats.up_to(most, within, free)
@@ -278,7 +286,7 @@ class BatchServer:
                 newcomer = self._arrive()
                 waiting.push(newcomer, rank_of(self.policy, newcomer, at_ns), at_ns)
             # a seat is free only for want of memory: whoever is first now may fit
-            may_sit = len(seats) < self.capacity.batch and heap[0][3] is not first
+            may_sit = len(seats.requests) < self.capacity.batch and heap[0][3] is not first
             if may_sit or self._matters(heap[0][0], now_ns):
                 rounds, stretch_ns = seats.up_to(rounds, at_ns - start_ns, free)
         return rounds, stretch_ns
@@ -307,7 +315,7 @@ class BatchServer:
         assert self.arrived == self.books.done + len(there), "a request is lost or doubled"
         assert len({r.index for r in there}) == len(there)
         assert len(seated) <= self.capacity.batch
-        assert self.busy_ns + self.books.idle_ns == now_ns == self.env.now, "the server's time does not add up"
+        assert self.busy_ns + self.books.idle_ns == now_ns >= self.env.now, "the server's time does not add up"
         if self._limited:
             held = seated + [r for r in self.parked if r.place is not None]
             assert self.capacity.fits(len(held), sum(r.kv_tokens for r in held))

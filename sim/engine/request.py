@@ -100,9 +100,12 @@ class Request:
     place: Any = None  # its entry in the heap of those who wait
     running: bool = False
     away: bool = False  # started, and its KV cache is not in memory
-    # in a batch: what its counters are ahead of the batch's, and what its rank does not exceed for now, or None
+    # in a batch: what its counters are ahead of the batch's, those of the batch at which it needs a decision (0 while
+    # the policy has to be asked), and what its rank does not exceed until then, or None
     rounds_ahead: int = 0
     service_ahead: int = 0
+    until_round: int = 0
+    until_service: int = 0
     ceiling: Rank | None = None
     rising: bool = False
     prefill_spent_ns: int = 0

@@ -5,13 +5,14 @@ when it sat down, and are written back when somebody asks (`settle`).
 """
 
 from bisect import bisect_left, bisect_right
+from heapq import heappop, heappush
+from typing import Any
 
 from policies import NEVER
 from sim.engine.request import Request
 from traces import RoundCost
 
 LOOK_AHEAD = 32  # rounds priced one by one
-ASK = 2 * NEVER
 
 
 class Seats:
@@ -21,29 +22,25 @@ class Seats:
     ----------
     rounds, service_ns : int
         Rounds served by the batch, and the time they took.
-    requests : list of Request
-    until_round, until_service : list of int
-        The batch's counters at which a request needs a decision; `ASK` where the policy is to be asked.
-    next_round, next_service : int
-        No more than the least of those.
+    requests, to_ask : list of Request
+        Who runs, and of whom the policy has still to be asked how long.
     """
 
     def __init__(self, costs: list[RoundCost]) -> None:
         self.rounds = self.service_ns = 0
         self.requests: list[Request] = []
-        self.until_round: list[int] = []
-        self.until_service: list[int] = []
-        self.next_round = self.next_service = ASK
+        self.to_ask: list[Request] = []
+        # (the batch's counter at which a decision is needed, index, request); past ones are dropped as they surface
+        self._round_limits: list[tuple[int, int, Request]] = []
+        self._service_limits: list[tuple[int, int, Request]] = []
         # running totals of contexts, and the rounds that the request is ahead by
         self._spans: list[tuple[list[int], int]] = []
+        self._drafts: list[Any] = []  # draft tokens of every round of each, or None
         self._costs = costs
         self._priced = False  # the next two hold
         self._drafted: int | None = None  # tokens in every round; None: they differ from round to round
         self._price = (0, 0)  # a round's base, and what a context token adds, where they do not differ
         self._total = self._total_at = 0  # contexts added up, and the round where that was
-
-    def __len__(self) -> int:
-        return len(self.requests)
 
     def sit(self, request: Request) -> None:
         """A request takes a seat."""
@@ -53,10 +50,11 @@ class Seats:
         request.rounds_ahead = ahead = request.rounds - self.rounds
         request.service_ahead = request.service_ns - self.service_ns
         request.ceiling, request.rising = None, False
+        request.until_round = request.until_service = 0
         self.requests.append(request)
-        self.until_round.append(ASK)
-        self.until_service.append(ASK)
+        self.to_ask.append(request)
         self._spans.append((contexts, ahead))
+        self._drafts.append(request.recorded.draft_tokens)
         self._priced = False
 
     def leave(self, request: Request) -> None:
@@ -64,16 +62,16 @@ class Seats:
         seat = self.requests.index(request)
         if self._total_at == self.rounds:
             self._total -= request.recorded.contexts[request.rounds]
-        del self.requests[seat], self.until_round[seat], self.until_service[seat], self._spans[seat]
+        del self.requests[seat], self._spans[seat], self._drafts[seat]
+        request.until_round = request.until_service = 0
         self._priced = False
 
     def _set_price(self) -> None:
         self._priced = True
-        lengths = [r.recorded.draft_tokens for r in self.requests]
         self._drafted = None
-        if None not in lengths:
-            cost = self._costs[len(lengths) - 1]
-            self._drafted = drafted = max(n for n in lengths if n is not None)
+        if None not in self._drafts:
+            cost = self._costs[len(self._drafts) - 1]
+            self._drafted = drafted = max(self._drafts)
             self._price = cost.base_ns(drafted), cost.per_token_ns(drafted)
 
     def settle(self, request: Request) -> Request:
@@ -83,9 +81,8 @@ class Seats:
         request.tokens = request.recorded.tokens[rounds]
         return request
 
-    def run_until(self, seat: int, rounds: int, service_ns: int, tokens: int) -> None:
-        """The request needs a decision once any of its own counters is there, or it is done."""
-        request = self.requests[seat]
+    def run_until(self, request: Request, rounds: int, service_ns: int, tokens: int) -> None:
+        """The request needs a decision once any of its own counters is there, or it is done. O(log seats)."""
         totals = request.recorded.tokens
         last = len(totals) - 1
         if rounds < last:
@@ -95,30 +92,42 @@ class Seats:
         until = last - request.rounds_ahead
         if until <= self.rounds:
             until = self.rounds + 1  # a round is always served
-        self.until_round[seat] = until
-        self.until_service[seat] = service_ns = service_ns - request.service_ahead
-        if until < self.next_round:
-            self.next_round = until
-        if service_ns < self.next_service:
-            self.next_service = service_ns
+        request.until_round = until
+        heappush(self._round_limits, (until, request.index, request))
+        if service_ns < NEVER:
+            request.until_service = until = service_ns - request.service_ahead
+            heappush(self._service_limits, (until, request.index, request))
 
     def ask(self, request: Request) -> None:
         """The policy is to be asked again."""
-        seat = self.requests.index(request)
-        self.until_round[seat] = self.until_service[seat] = ASK
+        request.until_round = request.until_service = 0
         request.ceiling = None
+        self.to_ask.append(request)
 
     def reached(self) -> Request | None:
-        """A request that needs a decision now, settled, or None. Amortised O(1) where none does."""
-        if self.rounds < self.next_round and self.service_ns < self.next_service:
-            return None
-        self.next_round = min(self.until_round, default=ASK)
-        if self.next_round <= self.rounds:
-            return self.settle(self.requests[self.until_round.index(self.next_round)])
-        self.next_service = min(self.until_service, default=ASK)
-        if self.next_service <= self.service_ns:
-            return self.settle(self.requests[self.until_service.index(self.next_service)])
+        """A request that needs a decision now, settled, or None."""
+        limits = self._round_limits
+        while limits and limits[0][0] <= self.rounds:
+            until, _, request = heappop(limits)
+            if request.until_round == until:
+                return self.settle(request)
+        limits = self._service_limits
+        while limits and limits[0][0] <= self.service_ns:
+            until, _, request = heappop(limits)
+            if request.until_service == until:
+                return self.settle(request)
         return None
+
+    def limits(self) -> tuple[int, int]:
+        """Rounds, and time served, until some request needs a decision."""
+        limits = self._round_limits
+        while limits[0][2].until_round != limits[0][0]:
+            heappop(limits)
+        rounds = limits[0][0] - self.rounds
+        limits = self._service_limits
+        while limits and limits[0][2].until_service != limits[0][0]:
+            heappop(limits)
+        return rounds, limits[0][0] - self.service_ns if limits else NEVER
 
     def up_to(self, most: int, within_ns: int, free: int | None) -> tuple[int, int]:
         """Rounds until `most` are over or `within_ns` is reached, at least one, and the time they take.
