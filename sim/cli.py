@@ -197,6 +197,29 @@ def show(
         print(f"{plot}: drawn")
 
 
+@app.command()
+def bench(
+    trace: TraceOption = "reference",
+    profile: ProfileOption = "reference",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A hundredth of the largest runs: a first look only.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one object instead of the table.")] = False,
+) -> None:
+    """Time the simulator on this machine, in ratios to bare SimPy timeouts of the same process."""
+    from sim.bench import bench as run
+    from sim.tables import bench_table
+
+    loaded, costs = load_trace(trace), load_profile(profile)
+    console = Console(stderr=True)
+    with console.status("timing") as status:
+        found = run(loaded, costs, quick=quick, progress=lambda what: status.update(f"timing: {what}"))
+    if as_json:
+        print(json.dumps(found, indent=2, allow_nan=False))
+    else:
+        _console().print(bench_table(found))
+
+
 @importer.command("vllm")
 def import_vllm(
     file: Annotated[Path, typer.Argument(help="JSON lines with per_step_accepted a request (.gz allowed).")],

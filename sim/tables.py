@@ -49,6 +49,23 @@ def comparison_table(comparison: "Comparison") -> Table:
     return table
 
 
+def bench_table(found: Mapping[str, float]) -> Table:
+    """The bench as people read it: each figure, what it should be, and what it means."""
+    from sim.bench import FIGURES
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("figure", no_wrap=True)
+    table.add_column("here", justify="right", no_wrap=True)
+    table.add_column("should be", justify="right", no_wrap=True)
+    table.add_column("")
+    for figure in FIGURES:
+        value = found[figure.key]
+        held = value <= figure.bound if figure.at_most else value >= figure.bound
+        wanted = f"{'at most' if figure.at_most else 'at least'} {figure.bound:g}"
+        table.add_row(figure.key, number(value), wanted, figure.meaning + ("" if held else "  [bold]MISSED[/bold]"))
+    return table
+
+
 def notes(comparison: "Comparison") -> list[str]:
     """What a reader of the table must know: marks, and where the numbers come from."""
     from sim.figures.latency import caption

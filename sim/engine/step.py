@@ -98,7 +98,7 @@ class StepServer:
                 break
             chosen.append(request)
         if not chosen:
-            raise RuntimeError(
+            raise ValueError(
                 f"policy {name_of(self.policy)}: no progress at {self._now} ns: {len(there)} requests wait, "
                 f"and the first does not fit kv_tokens {self.capacity.kv_tokens}"
             )

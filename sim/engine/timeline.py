@@ -62,6 +62,8 @@ class Timeline:
                     self.preemptions.append((now_ns, index, slot))
         free = (slot for slot in range(1, len(run) + 1) if slot not in self._slots.values())
         for index, request in run.items():
+            if not request.rounds and index not in self._waiting and request.arrival_ns < now_ns:
+                self.spans.append(Span("waiting", index, request.queue, request.arrival_ns, now_ns))
             slot = self._slots.get(index) or self._slots.setdefault(index, next(free))
             if request.rounds == 0 and start_ns > request.first_service_ns:
                 began, took = request.first_service_ns, request.prefill_spent_ns

@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
-from policies import FCFS, LAS, POLICIES, LapsSD, Outlook, Policy, parse_policy, spec_of
+from policies import FCFS, LAS, NEVER, POLICIES, LapsSD, Outlook, Policy, parse_policy, spec_of
+from sim import simulate
+from tests.builders import MS, row, workload
+from traces import Profile, price, trace_from_rounds
 
 
 @dataclass
@@ -36,6 +39,9 @@ class Job:
 
     def acceptance(self, rounds: int) -> float:
         return sum(self.history[:rounds]) / (4 * rounds) if rounds else 0.0
+
+    def acceptances(self, last: int) -> list[float]:
+        return [self.acceptance(r) for r in range(self.rounds - last + 1, self.rounds + 1)]
 
 
 def bound(**parameters: Any) -> LapsSD:
@@ -188,3 +194,26 @@ def test_windowed_stability_does_not_come_with_time_alone():
             job.run(policy, accepted)
         outcomes[kind] = job.memo is not None
     assert outcomes == {"range": True, "window": False}
+
+
+def test_a_request_goes_a_queue_higher_for_each_spell_that_it_has_waited():
+    policy = LAS(K=4, M=2, sup_1_s=1e-8, age_s=1e-6).bind(Outlook(mean_round_ns=10, past_sizes_ns=[400.0]))
+    job = Job(queue=3, service_ns=30, arrival_ns=100)
+    # it has waited for now − 100 − 30 ns, and rises at 1000 and 2000 of them
+    assert [policy.rank(job, now) for now in (130, 1129, 1130, 2130, 9130)] == [(3,), (3,), (2,), (1,), (1,)]
+    assert [policy.wake(job, now) for now in (130, 1129, 1130, 2129)] == [1130, 1130, 2130, 2130]
+    assert policy.wake(job, 2130) == NEVER
+    assert LAS().bind(Outlook(10, [400.0])).wake(job, 500) == NEVER
+
+
+def test_ageing_lets_a_starving_request_through():
+    """One long request among a stream of short ones: without ageing it ends last, with it long before."""
+    long, short = row("long", 1, [0] * 20, n=0), row("short", 1, [0] * 2, n=0)
+    priced = price(trace_from_rounds([long] + [short] * 60), Profile.constant(draft_ms=0, verify_ms=10))
+    work = workload(priced, [0, *(5 + 19 * i for i in range(60))])
+    finish = {}
+    for age_s in (None, 0.1):
+        policy = LapsSD(sup_1_s=0.025, delta=0, age_s=age_s)
+        run = simulate(work, policy, outlook=Outlook(10 * MS, [1e9]), kv_slots=None)
+        finish[age_s] = run.finish_ns[0]
+    assert finish[0.1] < 0.8 * finish[None]

@@ -15,7 +15,7 @@ from sim import Capacity, simulate
 from tests.builders import outlook, workloads
 
 
-def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, sizes=(), reading=None):
+def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, sizes=(), reading=None, age=None):
     """(first service, finish, switching, preemptions) of each request."""
     trace, priced, costs = work.priced.trace, work.priced, work.priced.profile.costs
     spans = [trace.rounds_of(int(r)) for r in work.rows]
@@ -50,7 +50,7 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
         if kind == "srpt":
             return ((0 if begun else prefill[i]) + sum(price[i][at[i] :]),)
         if kind == "las":
-            return (queue[i],)
+            return (level(i),)
         if kind == "las-round":
             return (spent(i),)
         if kind == "lp-srpt":
@@ -64,14 +64,19 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
             every = [sum(min(s, d) for s in above) / sum(s <= d for s in above) for d in above]
             return (min(every, default=math.inf),)
         if i not in frozen and not reading["preempt"] and served_in[i] == queue[i]:
-            return (queue[i], -1, 0.0)
+            return (level(i), -1, 0.0)
         if i in frozen:
             length, per_token = frozen[i]
             time = left(i) if reading["order"] == "remaining" else per_token * length
-            return (queue[i], 0 if reading["perceptible_first"] else 1, time)
+            return (level(i), 0 if reading["perceptible_first"] else 1, time)
         if not reading["perceptible_first"]:
-            return (queue[i], 0, 0)
-        return (queue[i], 1, 0)
+            return (level(i), 0, 0)
+        return (level(i), 1, 0)
+
+    def level(i):
+        if age is None:
+            return queue[i]
+        return max(1, queue[i] - (now - arrival[i] - served[i]) // age)
 
     def place(i, time):
         j = bisect_left(bounds, time) + 1
@@ -226,21 +231,24 @@ def table_value(table, width):
     st.sampled_from([1.5, 2.0, 4.0]),
     st.integers(1, 4),
     st.sampled_from([0.0, 0.05, 0.2, 1.0]),
+    st.sampled_from([None, None, 5_000, 100_000]),
     st.fixed_dictionaries({
         "follow": st.booleans(), "order": st.sampled_from(["remaining", "total"]), "preempt": st.booleans(),
         "perceptible_first": st.booleans(), "overrun": st.sampled_from([1.0, 1.5]),
         "stability": st.sampled_from(["range", "sd", "window"]), "count": st.sampled_from([0, 0, 0, 2]),
     }),
 )  # fmt: skip
-def test_both_simulators_agree_to_the_nanosecond(work, limits, kind, K, M, gamma, delta, reading):
+def test_both_simulators_agree_to_the_nanosecond(work, limits, kind, K, M, gamma, delta, age, reading):
     past = outlook(work.priced)
-    policy = {"las": LAS(K=K, M=M), "laps-sd": LapsSD(K=K, M=M, gamma=gamma, delta=delta, **reading),
+    age_s = None if age is None else age / 1e9
+    policy = {"las": LAS(K=K, M=M, age_s=age_s),
+              "laps-sd": LapsSD(K=K, M=M, age_s=age_s, gamma=gamma, delta=delta, **reading),
               "rr": RoundRobin(quantum=gamma)}.get(kind) or POLICIES[kind]()  # fmt: skip
     sizes = sorted(past.past_sizes_ns)
     middle = (sizes[(len(sizes) - 1) // 2] + sizes[len(sizes) // 2]) / 2
     bounds = [max(1, math.floor(min(middle / M ** (K / 2) * M**j, 1e18))) for j in range(K - 1)]
     expected = schedule(work, limits, kind, bounds=bounds, gamma=gamma, delta=delta, c_bar=past.mean_round_ns,
-                        sizes=sizes, reading=reading)  # fmt: skip
+                        sizes=sizes, reading=reading, age=age)  # fmt: skip
     run = simulate(work, policy, outlook=past, capacity=limits, check=True)
     found = [c.tolist() for c in (run.first_service_ns, run.finish_ns, run.switch_ns, run.preemptions)]
     assert found == list(expected)

@@ -2,11 +2,15 @@
 
 import numpy as np
 import pytest
+import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies import FCFS, LAS, LPSJF, POLICIES, SRPT, LapsSD, Outlook, Policy, parse_policy
-from sim import Capacity, Run, bound_latency_ns, simulate
+from policies import FCFS, LAS, LPSJF, POLICIES, SRPT, LapsSD, Outlook, Policy, Until, parse_policy
+from sim import Capacity, Run, Timeline, bound_latency_ns, simulate
+from sim.engine.books import Books
+from sim.engine.request import Request, recorded_rows
+from sim.engine.step import StepServer
 from tests.builders import MS, outlook, row, traces, workload, workloads
 from traces import Costs, Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
 
@@ -282,6 +286,63 @@ def test_ranks_without_an_order_are_refused_by_the_policys_name(rank, message):
     else:
         with pytest.raises(ValueError, match=message):
             run()
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_a_rank_that_raises_is_told_by_policy_and_request(skip):
+    class Clumsy(FCFS):
+        def rank(self, job, now_ns):
+            return (1 / (job.index - 1),)
+
+        def run_until(self, job, best_waiting, now_ns):
+            return Until()
+
+    work = three_requests()
+    with pytest.raises(
+        ValueError, match="policy fcfs: ranking request 1 at .* ns raised ZeroDivisionError: division"
+    ):
+        simulate(work, Clumsy(), outlook=Outlook(10 * MS, [30.0 * MS]), skip=skip)
+
+
+def test_a_server_that_makes_no_progress_says_why():
+    """What never fits is refused beforehand; were it not, this is where the run would stop."""
+    work = three_requests()
+    requests = [Request(i, 0, 1, r) for i, r in enumerate(recorded_rows(work))]
+    env = simpy.Environment()
+    server = StepServer(env, requests, PROFILE, FCFS(), Capacity(1, None, 3), Books(3))
+    with pytest.raises(
+        RuntimeError, match="policy fcfs: no progress at 0 ns: 3 requests wait, and the first does not"
+    ):
+        env.run(env.process(server.serve()))
+
+
+class Census(Timeline):
+    """The number of requests that the server has, at each decision."""
+
+    def __init__(self):
+        super().__init__()
+        self.there = []
+
+    def decided(self, now_ns, start_ns, round_ns, running, waiting):
+        self.there.append((now_ns, len(running) + len(waiting)))
+
+
+@settings(max_examples=60)
+@given(workloads(), st.sampled_from(ALL), st.integers(1, 3))
+def test_littles_law_holds_to_the_nanosecond(work, policy, batch):
+    """The number that the server has, integrated over time, is the sum of latencies."""
+    census = Census()
+    run = simulate(
+        work, policy, outlook=outlook(work.priced), capacity=Capacity(batch, batch), timeline=census, check=True
+    )
+    times = [at for at, _ in census.there] + [run.end_ns]
+    area = 0
+    for (start, there), end in zip(census.there, times[1:], strict=True):
+        # idle until the next arrival, or busy with who is there and who comes before the next decision
+        coming = run.arrival_ns[(run.arrival_ns > start) & (run.arrival_ns < end)]
+        leaving = run.finish_ns[(run.finish_ns > start) & (run.finish_ns <= end)]
+        area += there * (end - start) + int((end - coming).sum()) - int((end - leaving).sum())
+    assert area == run.latency_ns.sum()
 
 
 def test_a_profile_that_does_not_cover_the_batch_is_refused():

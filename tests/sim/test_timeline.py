@@ -1,0 +1,95 @@
+"""Timelines: every nanosecond of a run is where it was, and slices of one track never overlap."""
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from policies import FCFS, POLICIES, Outlook, parse_policy
+from sim import Capacity, Timeline, compare, simulate
+from sim.figures.gantt import save_gantt
+from sim.perfetto import chrome_events, write_chrome_trace
+from tests.builders import MS, outlook, row, workload, workloads
+from traces import Profile, load_profile, load_trace, price, trace_from_rounds
+
+PROFILE = Profile.constant(draft_ms=2, verify_ms=8, prefill_ms_per_token=1, swap_ms=3)
+
+
+def recorded(work, policy, capacity, past=None):
+    timeline = Timeline()
+    run = simulate(work, policy, outlook=past or outlook(work.priced), capacity=capacity, timeline=timeline)
+    return timeline, run
+
+
+def test_a_preemption_by_hand():
+    a, c = row("A", prompt=6, accepted=[0] * 4, n=1), row("C", prompt=3, accepted=[1], n=1)
+    work = workload(price(trace_from_rounds([a, c]), PROFILE), arrivals_ms=[0, 12])
+    timeline, _ = recorded(work, parse_policy("srpt"), Capacity(), Outlook(10 * MS, [30.0 * MS]))
+    # A: prefill until 5, a round until 15; out until 18; C: prefill until 20, a round until 30; A: in until 33, three
+    found = sorted((s.kind, s.request, s.place, s.start_ns // MS, s.end_ns // MS) for s in timeline.spans)
+    assert found == [
+        ("prefill", 0, 1, 0, 5), ("prefill", 1, 1, 18, 20), ("rounds", 0, 1, 5, 15), ("rounds", 0, 1, 33, 63),
+        ("rounds", 1, 1, 20, 30), ("swap in", 0, 0, 30, 33), ("swap out", 0, 0, 15, 18), ("waiting", 0, 1, 15, 30),
+        ("waiting", 1, 1, 12, 15),
+    ]  # fmt: skip
+    assert timeline.preemptions == [(15 * MS, 0, 1)]
+
+
+@settings(max_examples=80)
+@given(workloads(), st.sampled_from(sorted(POLICIES)), st.integers(1, 3), st.sampled_from(["swap", "recompute"]))
+def test_spans_add_up_to_the_run(work, name, batch, evict):
+    timeline, run = recorded(work, parse_policy(name), Capacity(batch, batch, evict=evict))
+    for index in range(len(work)):
+        own = [s for s in timeline.spans if s.request == index]
+        served = sum(s.end_ns - s.start_ns for s in own if s.kind in ("rounds", "prefill"))
+        moved = sum(s.end_ns - s.start_ns for s in own if s.kind in ("swap in", "swap out", "recompute"))
+        assert (served, moved) == (run.service_ns[index], run.switch_ns[index])
+        assert max(s.end_ns for s in own if s.kind == "rounds") == run.finish_ns[index]
+        assert sum(1 for _, request, _ in timeline.preemptions if request == index) == run.preemptions[index]
+
+
+@settings(max_examples=60)
+@given(workloads(), st.sampled_from(sorted(POLICIES)), st.integers(1, 3))
+def test_slices_of_one_track_do_not_overlap(work, name, batch):
+    timeline, _ = recorded(work, parse_policy(name), Capacity(batch, None))
+    tracks = {}
+    for event in chrome_events({name: timeline}):
+        if event["ph"] == "X":
+            tracks.setdefault((event["pid"], event["tid"]), []).append((event["ts"], event["ts"] + event["dur"]))
+    for slices in tracks.values():
+        assert all(end <= start + 1e-6 for (_, end), (start, _) in pairwise(sorted(slices)))
+
+
+def test_a_comparison_writes_a_trace_and_draws_bars(tmp_path):
+    result = compare(
+        load_trace("reference"), load_profile("reference"), [FCFS(), parse_policy("laps-sd")], seeds=2, requests=12,
+        timeline=True,
+    )  # fmt: skip
+    assert list(result.timelines) == ["fcfs", "laps-sd"]
+    write_chrome_trace(result.timelines, tmp_path / "t.json")
+    events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+    names = {e["args"]["name"] for e in events if e["name"] == "process_name"}
+    assert {"fcfs: server", "laps-sd: server", "laps-sd: queue 1"} <= names
+    first = result.requests[(result.requests["seed"] == 0) & (result.requests["policy"] == "fcfs")]
+    save_gantt(result.timelines, first["arrival_ns"].to_numpy(), tmp_path / "g.png")
+    assert (tmp_path / "g.png").stat().st_size > 10_000
+
+
+def test_a_run_with_a_timeline_is_the_same_run():
+    trace, profile = load_trace("reference"), load_profile("reference")
+    with_it, without = (compare(trace, profile, seeds=2, requests=20, timeline=t).requests for t in (True, False))
+    assert np.array_equal(with_it["finish_ns"], without["finish_ns"])
+
+
+@pytest.mark.parametrize(("option", "file"), [("--timeline", "t.txt"), ("--gantt", "g.json")])
+def test_a_wrong_ending_is_refused(option, file, tmp_path, capsys, monkeypatch):
+    from sim import cli
+
+    monkeypatch.setattr("sys.argv", ["lapsd", "compare", "--seeds", "1", option, str(tmp_path / file)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    assert f"{option} {tmp_path / file}: the file's ending must be" in capsys.readouterr().err
