@@ -8,11 +8,14 @@ from `follow` on are the other readings.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from statistics import pstdev
 from typing import ClassVar, NamedTuple, Self
 
 from policies.base import ONE_ROUND, TO_THE_END, Job, Outlook, Rank, Until
 from policies.las import LAS
+
+until = lru_cache(maxsize=1 << 14)(Until)  # looking one up takes half as long as making it: 2 % of a run
 
 
 class Perceived(NamedTuple):
@@ -138,4 +141,4 @@ class LapsSD(LAS):
             return Until(tokens=perceived.output_tokens) if self.overrun > 1 else TO_THE_END
         if not self.preempt and perceived != job.queue:
             return ONE_ROUND
-        return Until(job.foresee(self.stable_key, self.is_stable), self.leaves_ns[job.queue - 1])
+        return until(job.foresee(self.stable_key, self.is_stable), self.leaves_ns[job.queue - 1])

@@ -37,6 +37,7 @@ class BatchServer:
         self.env, self.policy, self.capacity, self.books, self.check = env, policy, capacity, books, check
         self._arrivals, self._predicted, self._recorded = [*arrivals, NEVER], predicted, recorded
         self._costs = profile.costs
+        self._evict_ns, self._return_ns = capacity.moves(profile.costs)
         self._watched = type(policy).observe is not Policy.observe
         self._tight = capacity.kv_tokens is not None
         self._limited = capacity.kv_slots is not None or capacity.kv_tokens is not None
@@ -193,7 +194,7 @@ class BatchServer:
         while self.parked and not self._room():
             victim = max(self.parked, key=lambda r: r.place[:3])
             self.parked.remove(victim)
-            moved = self.capacity.eviction_ns(self._costs, victim.kv_tokens)
+            moved = self._evict_ns(victim.kv_tokens)
             victim.switch_ns += moved
             victim.away = True
             spent += moved
@@ -211,7 +212,7 @@ class BatchServer:
         spent = 0
         for request in fresh:
             if request.away:
-                moved = self.capacity.return_ns(self._costs, request.kv_tokens)
+                moved = self._return_ns(request.kv_tokens)
                 request.switch_ns += moved
                 request.away = False
                 spent += moved

@@ -1,5 +1,6 @@
 """What a server can run and hold at once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from traces import Costs
@@ -46,13 +47,9 @@ class Capacity:
             self.kv_tokens is None or tokens <= self.kv_tokens
         )
 
-    def eviction_ns(self, costs: Costs, tokens: int) -> int:
-        """What it takes to evict a cache of so many tokens."""
-        return costs.swap_out(tokens) if self.evict == "swap" else 0
-
-    def return_ns(self, costs: Costs, tokens: int) -> int:
-        """What it takes to have an evicted cache of so many tokens in memory again."""
+    def moves(self, costs: Costs) -> tuple[Callable[[int], int], Callable[[int], int]]:
+        """What it takes to evict a cache, and to have it in memory again, by its tokens."""
         if self.evict == "swap":
-            return costs.swap_in(tokens)
+            return costs.swap_out, costs.swap_in
         # all but the last token, which the next round verifies with its drafts
-        return costs.prefill(tokens - 1) if tokens > 1 else 0
+        return (lambda tokens: 0), (lambda tokens: costs.prefill(tokens - 1) if tokens > 1 else 0)

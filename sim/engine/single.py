@@ -35,7 +35,7 @@ class SingleServer:
     ) -> None:
         self.env, self.policy, self.capacity, self.books, self.check = env, policy, capacity, books, check
         self._arrivals, self._predicted, self._recorded = [*arrivals, NEVER], predicted, recorded
-        self._costs = profile.costs
+        self._evict_ns, self._return_ns = capacity.moves(profile.costs)
         self._watched = type(policy).observe is not Policy.observe
         self.waiting = Waiting(policy)
         self.parked: list[Request] = []  # those of them whose KV cache is in memory, where that is limited
@@ -153,12 +153,12 @@ class SingleServer:
             if len(self.parked) == slots:
                 victim = max(self.parked, key=lambda r: r.place[:3]) if slots > 1 else self.parked[0]
                 self.parked.remove(victim)
-                moved = capacity.eviction_ns(self._costs, victim.kv_tokens)
+                moved = self._evict_ns(victim.kv_tokens)
                 victim.switch_ns += moved
                 victim.away = True
                 spent += moved
         if request.away:
-            moved = capacity.return_ns(self._costs, request.kv_tokens)
+            moved = self._return_ns(request.kv_tokens)
             request.switch_ns += moved
             request.away = False
             spent += moved

@@ -41,6 +41,7 @@ class StepServer:
 
     def __post_init__(self) -> None:
         self._costs = self.profile.costs
+        self._evict_ns, self._return_ns = self.capacity.moves(self._costs)
         self._round_cost = {b: self.profile.round_cost(b) for b in range(1, self.capacity.batch + 1)}
 
     def serve(self) -> Generator[simpy.Event, Any, None]:
@@ -118,7 +119,7 @@ class StepServer:
         others.sort(key=self._order)
         while others and not self._room_with(others):
             victim = others.pop()
-            moved = self.capacity.eviction_ns(self._costs, victim.kv_tokens)
+            moved = self._evict_ns(victim.kv_tokens)
             victim.switch_ns += moved
             if self.timeline is not None:
                 self.timeline.moved("swap out", victim, self._now + spent, moved)
@@ -138,7 +139,7 @@ class StepServer:
             if request.started and not request.away:
                 continue
             if request.away:
-                moved = self.capacity.return_ns(self._costs, request.kv_tokens)
+                moved = self._return_ns(request.kv_tokens)
                 request.switch_ns += moved
                 if self.timeline is not None:
                     how = "swap in" if self.capacity.evict == "swap" else "recompute"
