@@ -6,46 +6,30 @@ its `run_until`.
 
 from bisect import insort
 from collections.abc import Generator
+from dataclasses import dataclass
 from typing import Any
 
 import simpy
 
-from policies import NEVER, Event, Policy, Rank
-from sim.engine.books import Books
-from sim.engine.capacity import Capacity
-from sim.engine.ranks import Waiting, rank_of
-from sim.engine.request import Recorded, Request
+from policies import Rank
+from sim.engine.ranks import rank_of
+from sim.engine.request import Request
 from sim.engine.seats import Seats
-from traces import Profile
+from sim.engine.skip import SkipServer
 
 
-class BatchServer:
+@dataclass(eq=False)
+class BatchServer(SkipServer):
     """One server of any capacity."""
 
-    def __init__(
-        self,
-        env: simpy.Environment,
-        arrivals: list[int],
-        predicted: list[int],
-        recorded: list[Recorded],
-        profile: Profile,
-        policy: Policy,
-        capacity: Capacity,
-        books: Books,
-        check: bool = False,
-    ) -> None:
-        self.env, self.policy, self.capacity, self.books, self.check = env, policy, capacity, books, check
-        self._arrivals, self._predicted, self._recorded = [*arrivals, NEVER], predicted, recorded
-        self._costs = profile.costs
-        self._evict_ns, self._return_ns = capacity.moves(profile.costs)
-        self._watched = type(policy).observe is not Policy.observe
-        self._tight = capacity.kv_tokens is not None
-        self._limited = capacity.kv_slots is not None or capacity.kv_tokens is not None
-        self.waiting = Waiting(policy)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        capacity, profile = self.capacity, self.profile
         self.seats = Seats([profile.round_cost(b) for b in range(1, capacity.batch + 1)])
-        self.parked: list[Request] = []  # who waits with a KV cache in memory, where that is limited
+        self._costs = profile.costs
+        self._tight = capacity.kv_tokens is not None
+        self._limited = capacity.kv_slots is not None or self._tight
         self._one_round = False
-        self.arrived = 0
         self.busy_ns = 0
 
     def serve(self) -> Generator[simpy.Event, Any, None]:
@@ -88,25 +72,8 @@ class BatchServer:
                 yield env.timeout(pending_ns)
                 pending_ns = 0
 
-    def _arrive(self) -> Request:
-        index = self.arrived
-        arrival_ns = self._arrivals[index]
-        request = Request(index, arrival_ns, self._predicted[index], self._recorded[index])
-        request.entered_ns = arrival_ns
-        self.arrived = index + 1
-        return request
-
-    def _admit(self, now_ns: int) -> None:
-        """Arrivals up to now wait."""
-        while self._arrivals[self.arrived] <= now_ns:
-            request = self._arrive()
-            changed = self._watched and self.policy.observe(Event("arrival", request, now_ns))
-            self.waiting.push(request, rank_of(self.policy, request, now_ns), now_ns)
-            if changed:
-                self._state_changed(now_ns)
-
     def _state_changed(self, now_ns: int) -> None:
-        self.waiting.rank_again(now_ns)
+        super()._state_changed(now_ns)
         for request in self.seats.requests:
             self.seats.ask(self.seats.settle(request))
 
@@ -260,10 +227,7 @@ class BatchServer:
                 request.entered_ns = now_ns
         done.sort(key=lambda r: r.index)
         for request in done:
-            request.running = False
-            self.books.close(request, now_ns)
-            if self._watched and self.policy.observe(Event("completion", request, now_ns)):
-                self._state_changed(now_ns)
+            self._complete(request, now_ns)
         return bool(done)
 
     def _stretch(self, now_ns: int, start_ns: int) -> tuple[int, int]:

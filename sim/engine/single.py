@@ -6,40 +6,19 @@ to the nanosecond, for every policy that keeps the promise of its `run_until`.
 
 from bisect import bisect_left
 from collections.abc import Generator
+from dataclasses import dataclass
 from typing import Any
 
 import simpy
 
-from policies import NEVER, Event, Policy
-from sim.engine.books import Books
-from sim.engine.capacity import Capacity
-from sim.engine.ranks import Waiting, rank_of
-from sim.engine.request import Recorded, Request
-from traces import Profile
+from sim.engine.ranks import rank_of
+from sim.engine.request import Request
+from sim.engine.skip import SkipServer
 
 
-class SingleServer:
+@dataclass(eq=False)
+class SingleServer(SkipServer):
     """One server of batch size 1."""
-
-    def __init__(
-        self,
-        env: simpy.Environment,
-        arrivals: list[int],
-        predicted: list[int],
-        recorded: list[Recorded],
-        profile: Profile,
-        policy: Policy,
-        capacity: Capacity,
-        books: Books,
-        check: bool = False,
-    ) -> None:
-        self.env, self.policy, self.capacity, self.books, self.check = env, policy, capacity, books, check
-        self._arrivals, self._predicted, self._recorded = [*arrivals, NEVER], predicted, recorded
-        self._evict_ns, self._return_ns = capacity.moves(profile.costs)
-        self._watched = type(policy).observe is not Policy.observe
-        self.waiting = Waiting(policy)
-        self.parked: list[Request] = []  # those of them whose KV cache is in memory, where that is limited
-        self.arrived = 0
 
     def serve(self) -> Generator[simpy.Event, Any, None]:
         """The SimPy process: until every request is done, decide, serve a stretch of rounds, commit it."""
@@ -95,33 +74,14 @@ class SingleServer:
             if end == len(totals) - 1:
                 yield timeout(turn_ns)
                 turn_ns = 0
-                books.close(request, now)
                 books.rounds += end
-                if self._watched and policy.observe(Event("completion", request, now)):
-                    waiting.rank_again(now)
+                self._complete(request, now)
                 request = None
             elif end == last:
                 queue = request.queue
                 policy.learn(request, now)
                 if request.queue != queue:
                     request.entered_ns = now
-
-    def _admit(self, now_ns: int) -> None:
-        """Arrivals up to now wait."""
-        while self._arrivals[self.arrived] <= now_ns:
-            request = self._arrive()
-            changed = self._watched and self.policy.observe(Event("arrival", request, now_ns))
-            self.waiting.push(request, rank_of(self.policy, request, now_ns), now_ns)
-            if changed:
-                self.waiting.rank_again(now_ns)
-
-    def _arrive(self) -> Request:
-        index = self.arrived
-        arrival_ns = self._arrivals[index]
-        request = Request(index, arrival_ns, self._predicted[index], self._recorded[index])
-        request.entered_ns = arrival_ns
-        self.arrived = index + 1
-        return request
 
     def _limit_by_events(self, request: Request, last: int, rising: bool, origin: int, now_ns: int) -> int:
         """Rounds committed when a decision is needed, at most `last`; takes in who changes nothing on the way.

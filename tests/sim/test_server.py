@@ -310,9 +310,7 @@ def test_a_server_that_makes_no_progress_says_why():
     requests = [Request(i, 0, 1, r) for i, r in enumerate(recorded_rows(work))]
     env = simpy.Environment()
     server = StepServer(env, requests, PROFILE, FCFS(), Capacity(1, None, 3), Books(3))
-    with pytest.raises(
-        RuntimeError, match="policy fcfs: no progress at 0 ns: 3 requests wait, and the first does not"
-    ):
+    with pytest.raises(ValueError, match="policy fcfs: no progress at 0 ns: 3 requests wait, and the first does"):
         env.run(env.process(server.serve()))
 
 
