@@ -1,8 +1,9 @@
 """The simulator: serve recorded requests under scheduling policies, and compare what it costs them."""
 
 from sim.bound import bound_latency_ns
-from sim.comparison import Comparison, Settings, compare, default_policies, outlook_of
+from sim.comparison import Comparison, Settings, compare, default_policies
 from sim.engine import Capacity, Run, Timeline, simulate
+from sim.prepared import outlook_of
 from sim.statistics import Interval, mean_interval, paired_difference, ratio_of_means
 
 __all__ = [

@@ -16,9 +16,9 @@ import numpy as np
 import simpy
 
 from policies import LapsSD, Outlook, Policy
-from sim.comparison import outlook_of
 from sim.engine import Capacity, Run, simulate
-from traces import Arrivals, LengthPredictor, PricedTrace, Profile, Trace, Workload, draw_workload, price
+from sim.prepared import prepared_halves
+from traces import Arrivals, LengthPredictor, PricedTrace, Profile, Trace, Workload, draw_workload
 
 TIMEOUTS = 100_000
 REPEATS = 5
@@ -94,11 +94,9 @@ class Bench:
     @classmethod
     def of(cls, trace: Trace, profile: Profile, policy: Policy | None = None, batch: int = 1) -> "Bench":
         """The default split; the paper's server, or batches of up to `batch` with memory for all."""
-        past, future = trace.halves(0)
+        future, outlook, share_ns = prepared_halves(trace, profile, batch=batch)
         capacity = Capacity() if batch == 1 else Capacity(batch, None)
-        share_ns = price(future, profile, batch).mean_size_ns
-        outlook = outlook_of(price(past, profile, batch))
-        return cls(price(future, profile), outlook, share_ns, policy or LapsSD(), capacity)
+        return cls(future, outlook, share_ns, policy or LapsSD(), capacity)
 
     def workload(self, requests: int, seed: int = 0, all_at_once: bool = False) -> Workload:
         """Requests at load 0.8, or all at once."""

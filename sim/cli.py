@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from policies import POLICIES, Policy, parse_policy
+from sim.sweep import cli as sweep_cli
 from traces import Trace, load_profile, load_trace
 from traces.errors import BAD_INPUT, run_command
 from traces.trace_file import BUNDLED
@@ -218,6 +219,10 @@ def bench(
         print(json.dumps(found, indent=2, allow_nan=False))
     else:
         _console().print(bench_table(found))
+
+
+app.command(context_settings=sweep_cli.ANY_OPTION, epilog=sweep_cli.EPILOG)(sweep_cli.sweep)
+app.command()(sweep_cli.best)
 
 
 @importer.command("vllm")

@@ -12,26 +12,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from policies import FCFS, LAS, LPSJF, LPSRPT, SRPT, LapsSD, Outlook, Policy, parameters_of, spec_of
+from policies import FCFS, LAS, LPSJF, LPSRPT, SRPT, LapsSD, Policy, parameters_of, spec_of
 from sim.bound import bound_latency_ns
 from sim.engine import Capacity, Run, Timeline, simulate
+from sim.prepared import prepared_halves
 from sim.statistics import Interval, mean_interval, paired_difference, ratio_of_means
 from traces import (
     Arrivals,
     LengthPredictor,
-    PricedTrace,
     Profile,
     Trace,
     Workload,
-    at_draft_length,
     draw_workload,
-    price,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-REPLAY_STREAM = 4  # after the streams of `traces.workload`
 TABLE_KEYS = (
     "policy", "mean_latency_s", "p50_latency_s", "p90_latency_s", "p99_latency_s", "mean_slowdown", "max_slowdown",
     "preemptions", "switching_share", "ratio_to_bound", "diff_to_fcfs_s", "diff_low_s", "diff_high_s", "seeds",
@@ -189,12 +186,6 @@ def default_policies() -> list[Policy]:
     return [FCFS(), LAS(), LPSJF(), LPSRPT(), LapsSD(), SRPT()]
 
 
-def outlook_of(training: PricedTrace) -> Outlook:
-    """What a server learns from past requests: the training half of the trace."""
-    mean_round = training.mean_round_ns()
-    return Outlook(mean_round, np.sort(training.estimated_ns(mean_round)).tolist())
-
-
 def compare(
     trace: Trace,
     profile: Profile,
@@ -255,13 +246,9 @@ def compare(
     chosen = _by_spec(default_policies() if policies is None else policies)
     baseline = {} if "fcfs" in chosen else {"fcfs": FCFS()}
     everyone = {**chosen, **baseline}
-    population = trace.only(dataset) if dataset else trace
-    if draft_tokens is not None:
-        population = at_draft_length(population, draft_tokens, np.random.default_rng([split_seed, REPLAY_STREAM]))
-    halves = population.halves(split_seed)
-    future = price(halves[1], profile)
-    outlook = outlook_of(price(halves[0], profile, batch))
-    share_ns = price(halves[1], profile, batch).mean_size_ns
+    future, outlook, share_ns = prepared_halves(
+        trace, profile, dataset=dataset, split_seed=split_seed, draft_tokens=draft_tokens, batch=batch
+    )
 
     frames, runs, total = [], [], seeds * len(everyone)
     bound_policies: dict[str, Policy] = {}

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -13,6 +13,7 @@ from traces.profile import fit_warnings
 
 if TYPE_CHECKING:
     from sim.comparison import Comparison
+    from sim.sweep.best import Verdict
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -64,6 +65,43 @@ def bench_table(found: Mapping[str, float]) -> Table:
         wanted = f"{'at most' if figure.at_most else 'at least'} {figure.bound:g}"
         table.add_row(figure.key, number(value), wanted, figure.meaning + ("" if held else "  [bold]MISSED[/bold]"))
     return table
+
+
+def number_or_text(value: Any) -> str:
+    """A parameter's value; a dash where a policy lacks the parameter."""
+    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+MOST_ALIKE = 12
+
+
+def best_tables(verdicts: "Sequence[Verdict]") -> list[Table | str]:
+    """What is best in each group, what is not worse, and which values win."""
+    shown: list[Table | str] = []
+    for verdict in verdicts:
+        where = ", ".join(f"{name} {value}" for name, value in verdict.group.items())
+        value, low, high = (number(v) for v in verdict.value)
+        shown.append(
+            f"[bold]{escape(where) or 'all settings'}[/bold]: best is {escape(verdict.best)}, {verdict.metric} "
+            f"{value} {escape(f'[{low}, {high}]')} on fresh seeds ({number(verdict.selected_value)} on those that "
+            f"selected it). {len(verdict.alike)} of {verdict.configurations} configurations are not worse beyond "
+            f"chance, {verdict.seeds} seeds."
+        )
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("not worse")
+        for heading in ("fresh seeds", "minus best", "wins %"):
+            table.add_column(heading, justify="right")
+        for row in verdict.alike.head(MOST_ALIKE).to_dict("records"):
+            table.add_row(escape(row["policy"]), number(row["value"]), number(row["difference"], 2),
+                          number(100 * row["wins"], 2))  # fmt: skip
+        if len(verdict.alike) > MOST_ALIKE:
+            table.add_row(f"... and {len(verdict.alike) - MOST_ALIKE} more (--json has all)")
+        shown.append(table)
+        for parameter, rows in verdict.wins.groupby("parameter", sort=False):
+            won = ", ".join(f"{number_or_text(r['value'])} {100 * r['wins']:.0f} %" for r in rows.to_dict("records"))
+            shown.append(f"{escape(str(parameter))} wins: {escape(won)}")
+        shown.append("")
+    return shown
 
 
 def notes(comparison: "Comparison") -> list[str]:

@@ -11,7 +11,7 @@ MAY = {"traces": set(), "policies": set(), "sim": {"traces", "policies"}, "calib
 FOREIGN = {
     "policies": {"numpy"},
     "traces": {"numpy", "pandas", "pyarrow", "scipy"},
-    "sim": {"numpy", "pandas", "pyarrow", "scipy", "simpy", "matplotlib", "typer", "rich"},
+    "sim": {"numpy", "pandas", "pyarrow", "scipy", "simpy", "matplotlib", "typer", "rich", "tomli_w", "distributed"},
     "calibrate": {"numpy", "pandas", "pyarrow", "scipy", "torch", "transformers", "tokenizers", "safetensors",
                   "huggingface_hub", "sklearn", "pynvml", "typer", "rich"},
 }  # fmt: skip

@@ -1,0 +1,164 @@
+"""Which configurations are best, and which cannot be told from the best.
+
+Selecting the best of many on the seeds that its figure is then quoted from flatters it, so the seeds are halved: one
+half selects, the other reports. The configurations "not worse than the best" are found by multiple comparisons with
+the best: each is compared with the selected one, paired over the fresh seeds, and is called worse only if a one-sided
+t test at 5 % over the number of comparisons (Bonferroni) says so. The set holds the truly best configuration in at
+least 95 % of sweeps, since that one is called worse than the selected one with odds of at most 5 %.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sim.statistics import Interval, mean_interval
+from sim.sweep.grid import SETTINGS
+
+ERROR = 0.05
+RESAMPLES = 2_000
+LEAST_SEEDS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What is best within one group of settings.
+
+    Attributes
+    ----------
+    group : dict of the columns that the best was sought by
+    metric : str
+    best : str
+        The configuration selected on half of the seeds.
+    value : Interval
+        Its metric on the other half, 95 %.
+    selected_value : float
+        Its metric on the half that selected it: lower, as a rule, than what it is worth.
+    alike : DataFrame
+        Configurations not worse than it: `policy`, `value`, `difference` to the best, and `wins`, in how many of the
+        resamples of all seeds it was the best. Best first.
+    wins : DataFrame
+        For each parameter that varies, how often each value won: `parameter`, `value`, `wins`.
+    configurations, seeds : int
+    """
+
+    group: dict[str, Any]
+    metric: str
+    best: str
+    value: Interval
+    selected_value: float
+    alike: pd.DataFrame
+    wins: pd.DataFrame
+    configurations: int
+    seeds: int
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "group": self.group, "metric": self.metric, "best": self.best, "value": self.value.value,
+            "low": self.value.low, "high": self.value.high, "selected_value": self.selected_value,
+            "configurations": self.configurations, "seeds": self.seeds, "alike": self.alike.to_dict("records"),
+            "wins": self.wins.to_dict("records"),
+        }  # fmt: skip
+
+
+def best(records: pd.DataFrame, by: Sequence[str] = (), metric: str = "mean_latency_s") -> list[Verdict]:
+    """The best configuration of each group, and those that are not worse.
+
+    Parameters
+    ----------
+    records : a sweep's.
+    by : columns; settings that vary and are not named are averaged over, each seed's mean being one observation.
+    metric : a column; lower is better.
+
+    Raises
+    ------
+    ValueError
+        For an unknown column, fewer than `LEAST_SEEDS` seeds, or runs that are missing.
+    """
+    for name in [*by, metric]:
+        if name not in records.columns:
+            raise ValueError(f"column {name!r}: the sweep has {', '.join(map(str, records.columns))}")
+    if not pd.api.types.is_numeric_dtype(records[metric]):
+        raise ValueError(f"column {metric!r}: is not a number")
+    if unfit := [name for name in by if name not in SETTINGS]:
+        raise ValueError(
+            f"--by {unfit[0]}: the best is sought among policies, within settings: {', '.join(SETTINGS)}"
+        )
+    if not by:
+        return [_verdict(records, {}, metric)]
+    return [
+        _verdict(group, {name: _plain(v) for name, v in zip(by, key, strict=True)}, metric)
+        for key, group in records.groupby(list(by), dropna=False)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def _verdict(records: pd.DataFrame, group: dict[str, Any], metric: str) -> Verdict:
+    table = records.pivot_table(index="policy", columns="seed", values=metric, aggfunc="mean")
+    sizes = records.groupby(["policy", "seed"]).size()
+    if table.isna().to_numpy().any() or sizes.nunique() > 1:
+        raise ValueError("runs are missing: --resume the sweep first")
+    values, names = table.to_numpy(dtype=float), list(table.index)
+    configurations, seeds = values.shape
+    if seeds < LEAST_SEEDS:
+        raise ValueError(f"{seeds} seeds: selecting and reporting on fresh seeds takes at least {LEAST_SEEDS}")
+    selecting, fresh = values[:, 0::2], values[:, 1::2]
+    chosen = int(selecting.mean(axis=1).argmin())
+    difference = fresh - fresh[chosen]
+    kept = ~_worse(difference, max(1, configurations - 1))
+    share = _wins(values)
+    alike = pd.DataFrame(
+        {
+            "policy": names,
+            "value": fresh.mean(axis=1),
+            "difference": difference.mean(axis=1),
+            "wins": share,
+        }
+    )[kept].sort_values(["value", "policy"], ignore_index=True)
+    return Verdict(
+        group, metric, names[chosen], mean_interval(fresh[chosen]), float(selecting[chosen].mean()), alike,
+        _wins_of_values(records, names, share), configurations, seeds,
+    )  # fmt: skip
+
+
+def _worse(difference: np.ndarray[Any, Any], comparisons: int) -> np.ndarray[Any, Any]:
+    """Whether each row's mean, paired differences to the selected one, is above 0 beyond chance."""
+    from scipy.special import stdtrit
+
+    count = difference.shape[1]
+    error = difference.std(axis=1, ddof=1) / np.sqrt(count)
+    beyond = stdtrit(count - 1, 1 - ERROR / comparisons) * error
+    worse: np.ndarray[Any, Any] = difference.mean(axis=1) > beyond + 1e-15
+    return worse
+
+
+def _wins(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """In what share of resamples of the seeds each configuration has the lowest mean; ties are shared."""
+    seeds = values.shape[1]
+    weights = np.random.default_rng(0).multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
+    means = values @ weights.T
+    lowest = np.isclose(means, means.min(axis=0), rtol=1e-12)
+    wins: np.ndarray[Any, Any] = (lowest / lowest.sum(axis=0)).mean(axis=1)
+    return wins
+
+
+def _wins_of_values(records: pd.DataFrame, names: list[str], share: np.ndarray[Any, Any]) -> pd.DataFrame:
+    """Wins added up by the values of each parameter that varies."""
+    first = list(records.columns).index("policy_name")
+    parameters = list(records.columns)[first : list(records.columns).index(SETTINGS[0])]
+    each = records.drop_duplicates("policy").set_index("policy").loc[names]
+    rows = []
+    for parameter in parameters:
+        if each[parameter].nunique() < 2:
+            continue
+        for value, wins in pd.Series(share, index=each[parameter]).groupby(level=0).sum().items():
+            rows.append((parameter, _plain(value), float(wins)))
+    return pd.DataFrame(rows, columns=["parameter", "value", "wins"])

@@ -1,0 +1,279 @@
+"""What a sweep runs: the combinations of policies, their parameters, settings and seeds, in a fixed order.
+
+A sweep is text first (flags, or a TOML file): the same text gives the same runs, in the same order and chunks,
+whoever runs them. Knows nothing of traces, of workers or of files of results.
+"""
+
+import itertools
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from policies import POLICIES, Policy, parameters_of, parse_policy, spec_of
+from sim.engine import Capacity
+from traces import Arrivals, LengthPredictor
+
+RUNS_A_CHUNK = 500
+MOST_VALUES = 100_000
+
+
+def kind_of(parameter: Field[Any]) -> str:
+    """A field's annotation as text: `int`, `float | None`, ..."""
+    return str(getattr(parameter.type, "__name__", parameter.type))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything a run depends on besides the policy and the seed; one value of each of a sweep's settings."""
+
+    trace: str = "reference"
+    profile: str = "reference"
+    dataset: str | None = None
+    requests: int = 30
+    load: float | None = None
+    rate: float | None = None
+    all_at_once: bool = False
+    length_predictor: str = "oracle"
+    split_seed: int = 0
+    draft_tokens: int | None = None
+    batch: int = 1
+    kv_slots: int | None = None
+    kv_tokens: int | None = None
+    evict: str = "swap"
+    prefill: str = "alone"
+
+    def __post_init__(self) -> None:
+        for name, least in (("requests", 1), ("split_seed", 0), ("kv_slots", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} {value}: must be at least {least}")
+        _ = self.capacity, self.arrivals, self.predictor
+
+    @property
+    def capacity(self) -> Capacity:
+        """The server's; without a number of slots, the paper's one at b = 1 and no such limit above; 0: no limit."""
+        slots = (1 if self.batch == 1 else None) if self.kv_slots is None else self.kv_slots or None
+        return Capacity(self.batch, slots, self.kv_tokens, self.evict, self.prefill)
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """Poisson at a load of 0.8 unless something else is said."""
+        default = self.load is None and self.rate is None and not self.all_at_once
+        return Arrivals(0.8 if default else self.load, self.rate, self.all_at_once)
+
+    @property
+    def predictor(self) -> LengthPredictor:
+        """How lengths are predicted."""
+        return LengthPredictor.parse(self.length_predictor)
+
+
+SETTINGS = tuple(f.name for f in fields(Setting))
+KINDS = {f.name: kind_of(f) for f in fields(Setting)}
+NOTHING = ("all", "none", "recorded", "auto")  # texts for no value
+
+
+class Chunk(NamedTuple):
+    """Runs that are done together: some policies on the workloads of some seeds of one setting."""
+
+    setting: int
+    first_seed: int
+    last_seed: int
+    first_policy: int
+    last_policy: int
+
+    @property
+    def runs(self) -> int:
+        """How many."""
+        return (self.last_seed - self.first_seed + 1) * (self.last_policy - self.first_policy + 1)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep as a user wrote it, every value as text.
+
+    Parameters
+    ----------
+    policies : specs, as in `laps-sd:follow=true`; what one says of a parameter stands against `parameters`.
+    parameters : values by name of a policy's parameter; a policy that lacks it runs without.
+    settings : values by field of `Setting`.
+    seeds : workloads of each setting.
+    first_seed : of them.
+
+    Raises
+    ------
+    ValueError
+        Naming the value and the bound.
+    """
+
+    policies: tuple[str, ...] = ("fcfs", "laps-sd")
+    parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    seeds: int = 20
+    first_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise ValueError(f"seeds {self.seeds}: must be at least 1")
+        if self.first_seed < 0:
+            raise ValueError(f"first_seed {self.first_seed}: must be at least 0")
+        if not self.policies:
+            raise ValueError("an empty grid: no policy is given")
+        for name, values in {**self.parameters, **self.settings}.items():
+            if not values:
+                raise ValueError(f"an empty grid: {name} has no values")
+        if unknown := set(self.settings) - set(SETTINGS):
+            raise ValueError(f"unknown setting {sorted(unknown)[0]!r}: known are {', '.join(SETTINGS)}")
+
+    def configurations(self) -> list[Policy]:
+        """The policies, each once for every combination of those parameters that it has."""
+        found: dict[str, Policy] = {}
+        had: set[str] = set()
+        for spec in self.policies:
+            name, _, fixed = spec.partition(":")
+            parse_policy(spec)
+            known = {f.name for f in parameters_of(POLICIES[name])} - {p.partition("=")[0] for p in fixed.split(",")}
+            swept = [parameter for parameter in self.parameters if parameter in known]
+            had.update(swept)
+            for values in itertools.product(*(self.parameters[p] for p in swept)):
+                parts = [fixed] * bool(fixed) + [f"{p}={v}" for p, v in zip(swept, values, strict=True)]
+                policy = parse_policy(f"{name}:{','.join(parts)}")
+                found.setdefault(spec_of(policy), policy)
+        if nobodys := [p for p in self.parameters if p not in had]:
+            known = {f.name for spec in self.policies for f in parameters_of(POLICIES[spec.partition(":")[0]])}
+            raise ValueError(
+                f"parameter {nobodys[0]!r}: no policy of this sweep has it to vary; they have "
+                f"{', '.join(sorted(known)) or 'none'}, and settings are {', '.join(SETTINGS)}"
+            )
+        return list(found.values())
+
+    def combinations(self) -> list[Setting]:
+        """The settings, every combination once."""
+        names = list(self.settings)
+        values = [[_setting_value(name, text) for text in self.settings[name]] for name in names]
+        found = (Setting(**dict(zip(names, row, strict=True))) for row in itertools.product(*values))
+        return list(dict.fromkeys(found))
+
+    def chunks(self) -> list[Chunk]:
+        """All runs, cut into chunks of about `RUNS_A_CHUNK`, in the order of settings, seeds and policies."""
+        policies, last = len(self.configurations()), self.first_seed + self.seeds - 1
+        seeds_each = max(1, RUNS_A_CHUNK // policies)
+        return [
+            Chunk(setting, seed, min(seed + seeds_each - 1, last), policy, min(policy + RUNS_A_CHUNK, policies) - 1)
+            for setting in range(len(self.combinations()))
+            for seed in range(self.first_seed, last + 1, seeds_each)
+            for policy in range(0, policies, RUNS_A_CHUNK)
+        ]
+
+    def document(self) -> dict[str, Any]:
+        """As a TOML document, from which `from_document` makes an equal one."""
+        return {
+            "policies": list(self.policies),
+            "seeds": self.seeds,
+            "first_seed": self.first_seed,
+            "parameters": {name: list(values) for name, values in self.parameters.items()},
+            "settings": {name: list(values) for name, values in self.settings.items()},
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any], place: str = "sweep") -> "Sweep":
+        """From a TOML document: values may be numbers, texts such as "2:8", or lists of them.
+
+        Raises
+        ------
+        ValueError
+            Naming `place` and the key.
+        """
+        rest = dict(document)
+        try:
+            made: dict[str, Any] = {name: int(rest.pop(name)) for name in ("seeds", "first_seed") if name in rest}
+            if "policies" in rest:
+                made["policies"] = tuple(_texts(rest.pop("policies"), "policies", split=False))
+            for table in ("parameters", "settings"):
+                entries = rest.pop(table, {})
+                made[table] = {name: tuple(_texts(values, name)) for name, values in entries.items()}
+        except (TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"{place}: {error}") from error
+        if rest:
+            raise ValueError(
+                f"{place}: unknown key {next(iter(rest))!r}: known are policies, seeds, first_seed, "
+                "[parameters] and [settings]"
+            )
+        return cls(**made)
+
+    @classmethod
+    def from_toml(cls, path: Path) -> "Sweep":
+        """From a TOML file.
+
+        Raises
+        ------
+        ValueError
+            If it is not TOML, or not a sweep.
+        """
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: not TOML: {error}") from error
+        return cls.from_document(document, str(path))
+
+
+def _texts(values: Any, name: str, split: bool = True) -> Iterable[str]:
+    for value in values if isinstance(values, list) else [values]:
+        if isinstance(value, dict | list):
+            raise ValueError(f"{name}: needs a value or a list of values, not {value!r}")
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        yield from values_of(text, name) if split else [text]
+
+
+def values_of(text: str, name: str) -> Sequence[str]:
+    """The values of `1.5,2,4` (a list), `2:8` (both ends, by 1), `0.1:0.5:0.2` (by 0.2), or of both mixed.
+
+    Raises
+    ------
+    ValueError
+        Naming the parameter and the text.
+    """
+    found: list[str] = []
+    for part in text.split(","):
+        ends = part.strip().split(":")
+        if len(ends) == 1 or name == "length_predictor" or not _is_number(ends[0]):
+            found.append(part.strip())
+            continue
+        try:
+            low, high, *rest = (Decimal(end) for end in ends)
+            step = rest[0] if rest else Decimal(1)
+            if len(rest) > 1 or step <= 0 or low > high or not (high - low) / step < MOST_VALUES:
+                raise ValueError
+        except (InvalidOperation, ValueError):
+            raise ValueError(
+                f"{name} {part!r}: a range is low:high or low:high:step, of at most {MOST_VALUES} values"
+            ) from None
+        found += [str(low + step * i) for i in range(int((high - low) / step) + 1)]
+    if not all(found):
+        raise ValueError(f"{name} {text!r}: a value is empty")
+    return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return Decimal(text).is_finite()
+    except InvalidOperation:
+        return False
+
+
+def _setting_value(name: str, text: str) -> Any:
+    kind = KINDS[name]
+    if text in NOTHING and "None" in kind:
+        return None
+    if kind == "bool":
+        if text not in ("true", "false"):
+            raise ValueError(f"{name} {text!r}: must be true or false")
+        return text == "true"
+    if kind.startswith("str"):
+        return text
+    try:
+        return int(text) if kind.startswith("int") else float(text)
+    except ValueError:
+        raise ValueError(f"{name} {text!r}: needs {'an integer' if kind.startswith('int') else 'a number'}") from None

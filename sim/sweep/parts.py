@@ -1,0 +1,177 @@
+"""A sweep's folder: what was asked, and a Parquet part for each chunk that is done, each there whole or not at all.
+
+Everything that is not a part starts with `_`, and what is being written with `.`: `pandas.read_parquet(FOLDER)` reads
+the records. Only one process ever writes here.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tomli_w
+
+from sim.sweep.grid import Chunk
+from sim.sweep.work import Work
+from traces.files import make_writable_folder, write_whole
+
+ASKED, SWEEP = "_sweep.json", "_sweep.toml"
+
+
+def part_of(folder: Path, chunk: int) -> Path:
+    """The file of a chunk, by its place in the sweep."""
+    return folder / f"part-{chunk:06d}.parquet"
+
+
+def claim(folder: Path, work: Work, *, overwrite: bool) -> None:
+    """Make the folder a sweep's, with nothing done yet.
+
+    Raises
+    ------
+    ValueError
+        If it holds a sweep already and `overwrite` is not set, or anything else.
+    OSError
+        If it cannot be written.
+    """
+    make_writable_folder(folder)
+    if (folder / ASKED).exists():
+        if not overwrite:
+            raise ValueError(
+                f"{folder} holds a sweep already: choose another folder, --resume it or give --overwrite"
+            )
+        (folder / ASKED).unlink()  # first: without it what is left is nobody's sweep
+        for path in folder.glob("part-*.parquet"):
+            path.unlink()
+    if others := [e.name for e in folder.iterdir() if not e.name.startswith((".", "_"))]:
+        raise ValueError(f"{folder} is not empty and holds no sweep ({min(others)}): choose another folder")
+    toml = tomli_w.dumps(work.sweep.document())
+    write_whole(folder / SWEEP, lambda p: p.write_text(toml, encoding="utf-8"))
+    document = json.dumps(asked(work), indent=2) + "\n"
+    write_whole(folder / ASKED, lambda p: p.write_text(document, encoding="utf-8"))
+
+
+def asked(work: Work) -> dict[str, Any]:
+    """What makes two sweeps the same."""
+    from importlib.metadata import version
+
+    return {
+        "sweep": work.sweep.document(),
+        "trace_sha256": dict(work.trace_sha256),
+        "profile_sha256": dict(work.profile_sha256),
+        "lapsd": version("lapsd"),
+        "chunks": len(work.chunks),
+        "runs": sum(chunk.runs for chunk in work.chunks),
+    }
+
+
+def read_asked(folder: Path) -> dict[str, Any]:
+    """What the folder's sweep was asked.
+
+    Raises
+    ------
+    ValueError
+        If it holds no sweep, or cannot be read.
+    """
+    path = folder / ASKED
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no sweep (there is no {ASKED})")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict) or "sweep" not in found:
+            raise ValueError("no sweep in it")
+    except ValueError as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from error
+    return found
+
+
+def refuse_another(folder: Path, work: Work) -> None:
+    """See that the folder's sweep is this one.
+
+    Raises
+    ------
+    ValueError
+        Naming what differs.
+    """
+    before, now = read_asked(folder), asked(work)
+    for what in now:
+        if before.get(what) != now[what]:
+            was, is_ = (_shorten(_difference(d.get(what), o.get(what))) for d, o in ((before, now), (now, before)))
+            raise ValueError(f"{folder} holds another sweep: {what} was {was}, and is {is_}")
+
+
+def _difference(value: Any, other: Any) -> Any:
+    """The part of a mapping that is not in another."""
+    if not (isinstance(value, dict) and isinstance(other, dict)):
+        return value
+    return {k: _difference(v, other.get(k)) for k, v in value.items() if other.get(k) != v}
+
+
+def _shorten(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
+def missing(folder: Path, chunks: Sequence[Chunk]) -> list[int]:
+    """Places of the chunks that are not done. Removes what a killed writer left.
+
+    Raises
+    ------
+    ValueError
+        Naming a part that is damaged, or that no chunk of this sweep has made.
+    """
+    for left in folder.glob(".*.part-*.parquet"):
+        left.unlink()
+    expected = {part_of(folder, place).name: chunk for place, chunk in enumerate(chunks)}
+    for path in sorted(folder.glob("part-*.parquet")):
+        if path.name not in expected:
+            raise ValueError(f"{path}: no chunk of this sweep makes it")
+        try:
+            rows = pq.read_metadata(path).num_rows
+        except (OSError, pa.ArrowInvalid) as error:
+            raise ValueError(f"{path}: damaged ({error}): remove it, and --resume does its runs again") from error
+        if rows != expected[path.name].runs:
+            raise ValueError(f"{path}: {rows} records, not {expected[path.name].runs}: remove it, and --resume")
+    return [place for place in range(len(chunks)) if not part_of(folder, place).exists()]
+
+
+def write_part(folder: Path, place: int, records: pa.Table) -> None:
+    """Write a chunk's records, whole or not at all, and on the disk before they count.
+
+    Raises
+    ------
+    OSError
+        Naming the file.
+    """
+
+    def write(path: Path) -> None:
+        pq.write_table(records, path)
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+
+    write_whole(part_of(folder, place), write)
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """All records that are there.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no sweep, none of it is done, or a part is damaged (named).
+    """
+    read_asked(folder)
+    paths = sorted(folder.glob("part-*.parquet"))
+    if not paths:
+        raise ValueError(f"{folder}: nothing of this sweep is done yet: --resume it")
+    tables = []
+    for path in paths:
+        try:
+            tables.append(pq.read_table(path))
+        except (OSError, pa.ArrowInvalid) as error:
+            raise ValueError(f"{path}: damaged ({error})") from error
+    records: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+    return records
