@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -20,6 +20,9 @@ from sim.sweep import cli as sweep_cli
 from traces import Trace, load_profile, load_trace
 from traces.errors import BAD_INPUT, run_command
 from traces.trace_file import BUNDLED
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MatplotlibFigure
 
 app = typer.Typer(
     help="Calibrate speculative decoding on real models, then simulate how a scheduler would serve it.",
@@ -166,36 +169,68 @@ def _progress(what: str, quiet: bool) -> Progress:
 
 @app.command()
 def show(
-    path: Annotated[str, typer.Argument(help="A trace or a profile ('reference': the bundled trace).")],
+    path: Annotated[str, typer.Argument(help="A trace, a profile or a sweep ('reference': the bundled trace).")],
     plot: Annotated[
-        Path | None, typer.Option(help="Draw a profile's measured points against its fit to this file.")
+        Path | None, typer.Option(help="Draw a profile's points against its fit, or a sweep, to this file.")
     ] = None,
+    x: Annotated[str | None, typer.Option("--x", help="Of a sweep: the parameter along the axis.")] = None,
+    y: Annotated[str, typer.Option("--y", help="A metric, or with --value a second parameter.")] = "mean_latency_s",
+    hue: Annotated[str | None, typer.Option(help="A parameter, a line each value.")] = None,
+    value: Annotated[str | None, typer.Option(help="A metric, as a heat map over --x and --y.")] = None,
+    where: Annotated[list[str] | None, typer.Option(help="Only records with NAME=VALUE; repeat for more.")] = None,
 ) -> None:
-    """Print what a trace or a profile holds."""
-    from sim.tables import profile_tables, profile_warnings, trace_tables
+    """Print what a trace, a profile or a sweep holds."""
+    from traces.files import write_whole
 
-    console = _console()
-    path = str(BUNDLED / path) if path == "reference.json" and not Path(path).exists() else path
-    if Path(path).suffix != ".json":
-        if plot is not None:
-            raise ValueError(f"--plot: {path} is a trace; only profiles can be drawn")
-        for table in trace_tables(load_trace(path)):
-            console.print(table)
-        return
     if plot is not None:
         _check_file("--plot", plot, FIGURES)
-    profile = load_profile(path)
+    path = str(BUNDLED / path) if path == "reference.json" and not Path(path).exists() else path
+    if Path(path).is_dir():
+        figure = _show_sweep(Path(path), plot is not None, where or [], x, y, hue, value)
+    elif Path(path).suffix == ".json":
+        figure = _show_profile(path, plot is not None)
+    else:
+        if plot is not None:
+            raise ValueError(f"--plot: {path} is a trace; only profiles and sweeps can be drawn")
+        from sim.tables import trace_tables
+
+        for table in trace_tables(load_trace(path)):
+            _console().print(table)
+        return
+    if plot is not None and figure is not None:
+        write_whole(plot, lambda p: figure.savefig(p, dpi=160, format=plot.suffix[1:]))
+        print(f"{plot}: drawn")
+
+
+def _show_profile(path: str, draw: bool) -> "MatplotlibFigure | None":
+    from sim.tables import profile_tables, profile_warnings
+
+    console, profile = _console(), load_profile(path)
     for table in profile_tables(profile):
         console.print(table, "")
     for warning in profile_warnings(profile):
         print(f"warning: {path}: {warning}", file=sys.stderr)
-    if plot is not None:
-        from sim.figures.profile import plot_profile
-        from traces.files import write_whole
+    if not draw:
+        return None
+    from sim.figures.profile import plot_profile
 
-        figure = plot_profile(profile, Path(path))
-        write_whole(plot, lambda p: figure.savefig(p, dpi=160, format=plot.suffix[1:]))
-        print(f"{plot}: drawn")
+    return plot_profile(profile, Path(path))
+
+
+def _show_sweep(
+    folder: Path, draw: bool, where: list[str], x: str | None, y: str, hue: str | None, value: str | None
+) -> "MatplotlibFigure | None":
+    from sim.figures.sweep import only, plot_heat_map, plot_sweep, varying
+    from sim.sweep.parts import read
+    from sim.tables import sweep_table
+
+    records = only(read(folder), where)
+    _console().print(sweep_table(records, value or y, varying(records)))
+    if not draw:
+        return None
+    if x is None:
+        raise ValueError(f"--plot of a sweep needs --x: what varies is {', '.join(varying(records)) or 'nothing'}")
+    return plot_heat_map(records, x, y, value) if value else plot_sweep(records, x, y, hue)
 
 
 @app.command()

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
+from sim.sweep.grid import SETTINGS
 from traces import Linear, Profile, Trace, to_frame
 from traces.profile import fit_warnings
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from sim.comparison import Comparison
     from sim.sweep.best import Verdict
 
@@ -64,6 +67,29 @@ def bench_table(found: Mapping[str, float]) -> Table:
         held = value <= figure.bound if figure.at_most else value >= figure.bound
         wanted = f"{'at most' if figure.at_most else 'at least'} {figure.bound:g}"
         table.add_row(figure.key, number(value), wanted, figure.meaning + ("" if held else "  [bold]MISSED[/bold]"))
+    return table
+
+
+MOST_ROWS = 20
+
+
+def sweep_table(records: "pd.DataFrame", metric: str, varying: Sequence[str]) -> Table:
+    """What varied in a sweep, and the configurations with the lowest mean of a metric."""
+    if metric not in records.columns:
+        raise ValueError(f"column {metric!r}: the sweep has {', '.join(map(str, records.columns))}")
+    names = [n for n in varying if n != "policy_name"] or ["policy"]
+    shown = ["policy", *(n for n in names if n in SETTINGS)] if "policy" in names else names
+    means = records.groupby(shown, dropna=False, sort=False)[metric].agg(["mean", "std", "count"]).reset_index()
+    table = Table(box=None, pad_edge=False, header_style="bold",
+                  title=f"{len(records):,} runs, {records['seed'].nunique()} seeds; lowest {metric} first",
+                  title_justify="left")  # fmt: skip
+    for name in [*shown, metric, "sd", "runs"]:
+        table.add_column(name, justify="left" if name in shown else "right", no_wrap=True)
+    for row in means.sort_values("mean").head(MOST_ROWS).to_dict("records"):
+        values = [number_or_text(None if row[n] != row[n] else row[n]) for n in shown]
+        table.add_row(*map(escape, values), number(row["mean"], 4), number(row["std"], 2), str(row["count"]))
+    if len(means) > MOST_ROWS:
+        table.add_row(f"... and {len(means) - MOST_ROWS:,} more")
     return table
 
 
