@@ -153,7 +153,8 @@ def time_grid(
             if i not in there:
                 skipped[str(cell)] = reason or bench.does_not_fit(cell) or "no time left"
     columns = ["cell", "role", "batch", "width", "visit", "tokens", "draft_ns", "verify_ns", "total_ns"]
-    samples = pd.DataFrame(rows, columns=columns)
+    # numbers also where there are none: put together with others, a column of objects would take theirs away
+    samples = pd.DataFrame(rows, columns=columns).astype({c: "int64" for c in columns if c != "role"})
     told = [f"{cell}: {reason}" for cell, reason in skipped.items()]
     # a cell that is only there to be timed again must not weigh twice
     kept = samples if pair.device.type != "cuda" else samples[samples["visit"] == 0]

@@ -123,6 +123,11 @@ def test_a_grid_times_every_cell_and_keeps_to_its_deadline():
     late = time_grid(pair, cells, Sampling(), deadline=0.0)
     assert len(late.skipped) == len({str(c) for c in cells})
     assert late.skipped[0].endswith("no time left")
+    # a grid that had no time at all takes nothing away from one that had
+    both = pd.concat([grid.samples, late.samples], ignore_index=True)
+    numbers = [c for c in both if c != "role"]
+    assert both[numbers].dtypes.equals(grid.samples[numbers].dtypes)
+    assert (both[numbers].dtypes == "int64").all()
 
 
 def test_mixed_contexts_of_other_models_are_skipped_with_a_reason():
