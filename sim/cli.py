@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from policies import POLICIES, Policy, parse_policy
 from sim.sweep import cli as sweep_cli
-from traces import Trace, load_profile, load_trace
+from traces import ArrivalTrace, Trace, load_arrivals, load_profile, load_trace, save_arrivals
 from traces.errors import BAD_INPUT, run_command
 from traces.trace_file import BUNDLED
 
@@ -58,6 +58,10 @@ def compare(
     load: Annotated[float | None, typer.Option(help="Arriving work per unit of time [default: 0.8].")] = None,
     rate: Annotated[float | None, typer.Option(help="Arrivals per second, instead of a load.")] = None,
     all_at_once: Annotated[bool, typer.Option("--all-at-once", help="All requests arrive at time 0.")] = False,
+    cv: Annotated[float, typer.Option(help="Of gaps between arrivals: Gamma gaps; 1: a Poisson process.")] = 1.0,
+    arrivals: Annotated[
+        Path | None, typer.Option(help="Recorded arrivals (lapsd import azure or mooncake), rescaled to the load.")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Workloads: seeds 0, 1, ...")] = 20,
     length_predictor: Annotated[
         str, typer.Option(help="oracle, noisy:SD (log-normal error) or learned (the trace's predictions).")
@@ -103,6 +107,7 @@ def compare(
         if file is not None:
             _check_file(option, file, endings)
     loaded, costs = load_trace(trace), load_profile(profile)
+    recorded = load_arrivals(arrivals) if arrivals is not None else None
     _check_versus(versus, chosen)
     if out is not None:
         claim_folder(out, overwrite=overwrite)
@@ -110,7 +115,7 @@ def compare(
         task = progress.add_task("comparing", total=None)
         result = run(
             loaded, costs, chosen, requests=requests, load=load, rate_per_s=rate, all_at_once=all_at_once,
-            seeds=seeds, length_predictor=length_predictor, kv_slots=slots, dataset=dataset,
+            cv=cv, arrivals=recorded, seeds=seeds, length_predictor=length_predictor, kv_slots=slots, dataset=dataset,
             split_seed=split_seed, draft_tokens=draft_tokens, batch=batch, kv_tokens=kv_tokens, evict=evict,
             prefill=prefill, timeline=bool(timeline or gantt),
             progress=lambda done, total: progress.update(task, completed=done, total=total),
@@ -303,6 +308,38 @@ def _write_imported(trace: Trace, out: Path) -> None:
     print(f"{out}: {len(trace)} requests, {trace.rounds.sum()} rounds, {trace.output_tokens.sum()} tokens")
     for told in trace.metadata.get("missing", []):
         print(f"not in the file: {told}")
+
+
+@importer.command("azure")
+def import_azure(
+    file: Annotated[Path, typer.Argument(help="A CSV with TIMESTAMP, ContextTokens, GeneratedTokens (.gz allowed).")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The arrivals to write.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Import the arrivals of an Azure LLM inference trace."""
+    from traces import arrival_trace
+
+    _free_to_write(out, overwrite=overwrite)
+    _write_arrivals(arrival_trace.import_azure(file), out)
+
+
+@importer.command("mooncake")
+def import_mooncake(
+    file: Annotated[Path, typer.Argument(help="JSON lines of timestamp, input_length, output_length (.gz allowed).")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The arrivals to write.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Import the arrivals of a Mooncake trace."""
+    from traces import arrival_trace
+
+    _free_to_write(out, overwrite=overwrite)
+    _write_arrivals(arrival_trace.import_mooncake(file), out)
+
+
+def _write_arrivals(found: ArrivalTrace, out: Path) -> None:
+    save_arrivals(found, out)
+    span = (found.arrival_ns[-1] - found.arrival_ns[0]) / 1e9
+    print(f"{out}: {len(found)} arrivals in {span:.0f} s, {found.rate_per_s:.3g}/s, CV of gaps {found.cv:.2f}")
 
 
 @importer.command("spec-bench")

@@ -19,6 +19,7 @@ from sim.prepared import prepared_halves
 from sim.statistics import Interval, mean_interval, paired_difference, ratio_of_means
 from traces import (
     Arrivals,
+    ArrivalTrace,
     LengthPredictor,
     Profile,
     Trace,
@@ -195,6 +196,8 @@ def compare(
     load: float | None = None,
     rate_per_s: float | None = None,
     all_at_once: bool = False,
+    cv: float = 1.0,
+    arrivals: ArrivalTrace | None = None,
     seeds: int = 20,
     length_predictor: str | LengthPredictor = "oracle",
     kv_slots: int | None = 1,
@@ -218,6 +221,8 @@ def compare(
     policies : default `default_policies()`. FCFS is run in any case, as the baseline of the differences.
     requests, seeds : requests a workload, and workloads (seeds 0, 1, ...).
     load, rate_per_s, all_at_once : at most one; default a load of 0.8.
+    cv : of the gaps between arrivals; 1: a Poisson process, else Gamma gaps.
+    arrivals : recorded ones, rescaled, instead.
     length_predictor : "oracle", "noisy:SD" or "learned".
     kv_slots : requests whose KV caches fit in memory; None for all. With batches, 1 is taken for no such limit.
     batch, kv_tokens, evict, prefill : as in `sim.Capacity`.
@@ -236,11 +241,11 @@ def compare(
         load = 0.8
     if isinstance(length_predictor, str):
         length_predictor = LengthPredictor.parse(length_predictor)
-    arrivals = Arrivals(load, rate_per_s, all_at_once)
+    coming = Arrivals(load, rate_per_s, all_at_once, cv, arrivals)
     if batch > 1 and kv_slots == 1:
         kv_slots = None
     settings = Settings(
-        requests, seeds, arrivals, length_predictor, kv_slots, split_seed, dataset, draft_tokens, batch, kv_tokens,
+        requests, seeds, coming, length_predictor, kv_slots, split_seed, dataset, draft_tokens, batch, kv_tokens,
         evict, prefill,
     )  # fmt: skip
     chosen = _by_spec(default_policies() if policies is None else policies)
@@ -254,7 +259,7 @@ def compare(
     bound_policies: dict[str, Policy] = {}
     timelines = {spec: Timeline() for spec in chosen} if timeline else {}
     for seed in range(seeds):
-        workload = draw_workload(future, requests=requests, seed=seed, arrivals=arrivals, predictor=length_predictor,
+        workload = draw_workload(future, requests=requests, seed=seed, arrivals=coming, predictor=length_predictor,
                                  mean_size_ns=share_ns)  # fmt: skip
         # with batches other schedules are feasible: no bound is claimed
         bound_s = float(bound_latency_ns(workload).mean()) / 1e9 if batch == 1 else math.nan
@@ -271,7 +276,7 @@ def compare(
         "policies": {spec: _described(policy, bound_policies[spec]) for spec, policy in chosen.items()},
         "trace": dict(trace.metadata),
         "profile": {"kind": profile.kind, "weights": profile.weights, "stamp": dict(profile.stamp)},
-        "overloaded": arrivals.overloaded,
+        "overloaded": coming.overloaded,
         "mean_size_s": share_ns / 1e9,
         "mean_round_ms": outlook.mean_round_ns / 1e6,
     }

@@ -1,5 +1,6 @@
 """The two on-disk formats (trace, profile), importers of public formats, and workloads drawn from them."""
 
+from traces.arrival_trace import ArrivalTrace, load_arrivals, save_arrivals
 from traces.errors import FormatError
 from traces.priced import PricedTrace, price
 from traces.profile import Costs, Linear, Profile, RoundCost, RoundTerms, Swap, load_profile, save_profile
@@ -10,6 +11,7 @@ from traces.trace_file import load_trace, save_trace
 from traces.workload import Arrivals, LengthPredictor, Workload, draw_workload
 
 __all__ = [
+    "ArrivalTrace",
     "Arrivals",
     "Costs",
     "FormatError",
@@ -24,9 +26,11 @@ __all__ = [
     "Workload",
     "at_draft_length",
     "draw_workload",
+    "load_arrivals",
     "load_profile",
     "load_trace",
     "price",
+    "save_arrivals",
     "save_profile",
     "save_trace",
     "speculation_pays",

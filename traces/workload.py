@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from traces.arrival_trace import ArrivalTrace
 from traces.priced import PricedTrace
 
 REQUEST_STREAM, ARRIVAL_STREAM, LENGTH_STREAM = 1, 2, 3
@@ -19,7 +20,7 @@ LONGEST_S = 10**9
 
 @dataclass(frozen=True)
 class Arrivals:
-    """How requests arrive: Poisson at a load or a rate (exactly one of them), or all at once.
+    """How requests arrive: at a load or a rate (exactly one of them), or all at once.
 
     Attributes
     ----------
@@ -28,11 +29,17 @@ class Arrivals:
     rate_per_s : float or None
     all_at_once : bool
         All requests arrive at time 0.
+    cv : float
+        Standard deviation of the gaps over their mean: independent Gamma gaps; 1, a Poisson process.
+    recorded : ArrivalTrace or None
+        Its gaps instead, in their order from a random place on, round and round, rescaled to the load or rate.
     """
 
     load: float | None = None
     rate_per_s: float | None = None
     all_at_once: bool = False
+    cv: float = 1.0
+    recorded: ArrivalTrace | None = None
 
     def __post_init__(self) -> None:
         if (self.load is not None) + (self.rate_per_s is not None) + self.all_at_once != 1:
@@ -40,6 +47,22 @@ class Arrivals:
         for name, value in (("load", self.load), ("rate", self.rate_per_s)):
             if value is not None and not (0 < value < math.inf):
                 raise ValueError(f"{name} {value}: must be above 0")
+        if not 0 < self.cv <= 100:
+            raise ValueError(f"cv {self.cv}: must be above 0, and at most 100")
+        if self.cv != 1 and (self.recorded is not None or self.all_at_once):
+            raise ValueError(f"cv {self.cv}: recorded arrivals, and those that come at once, have none to choose")
+        if self.recorded is not None and self.all_at_once:
+            raise ValueError("arrivals: recorded ones do not come all at once")
+
+    def unit_gaps(self, requests: int, seed: int) -> NDArray[np.float64]:
+        """Gaps before each arrival, of mean 1, (requests,); the first of many are the same as of few."""
+        rng = np.random.default_rng([seed, ARRIVAL_STREAM])
+        if self.recorded is not None:
+            gaps = self.recorded.gaps
+            return np.asarray(gaps[(int(rng.integers(len(gaps))) + np.arange(requests)) % len(gaps)])
+        if self.cv == 1:
+            return rng.standard_exponential(requests)
+        return rng.standard_gamma(self.cv**-2, requests) * self.cv**2
 
     def mean_gap_ns(self, mean_size_ns: float) -> float:
         """Mean time between arrivals."""
@@ -163,8 +186,9 @@ def draw_workload(
     if seed < 0:
         raise ValueError(f"seed {seed}: must be at least 0")
     rows = np.random.default_rng([seed, REQUEST_STREAM]).integers(len(priced.trace), size=requests)
-    gaps = np.random.default_rng([seed, ARRIVAL_STREAM]).standard_exponential(requests)
-    arrival = np.cumsum(gaps) * arrivals.mean_gap_ns(mean_size_ns or priced.mean_size_ns)
+    arrival = np.cumsum(arrivals.unit_gaps(requests, seed)) * arrivals.mean_gap_ns(
+        mean_size_ns or priced.mean_size_ns
+    )
     if arrival[-1] > LONGEST_S * 1e9:
         raise ValueError(f"{requests} requests would take {arrival[-1] / 1e9:.3g} s to arrive, above {LONGEST_S} s")
     predicted = (predictor or LengthPredictor()).predict(rows, priced, seed)

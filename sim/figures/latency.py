@@ -63,10 +63,10 @@ def caption(comparison: "Comparison") -> str:
     arrivals = settings.arrivals
     if arrivals.all_at_once:
         how = "all at once"
-    elif arrivals.load is not None:
-        how = f"Poisson at load {arrivals.load:g}"
     else:
-        how = f"Poisson at {arrivals.rate_per_s:g}/s"
+        gaps = "Poisson" if arrivals.cv == 1 else f"Gamma gaps (CV {arrivals.cv:g})"
+        how = f"{gaps if arrivals.recorded is None else arrivals.recorded} at "
+        how += f"{arrivals.rate_per_s:g}/s" if arrivals.load is None else f"load {arrivals.load:g}"
     overloaded = " (overloaded: depends on the number of requests)" if arrivals.overloaded else ""
     source = configuration["trace"].get("source", "a trace")
     profile = configuration["profile"]

@@ -105,7 +105,9 @@ def _verdict(records: pd.DataFrame, group: dict[str, Any], metric: str) -> Verdi
     table = records.pivot_table(index="policy", columns="seed", values=metric, aggfunc="mean")
     sizes = records.groupby(["policy", "seed"]).size()
     if table.isna().to_numpy().any() or sizes.nunique() > 1:
-        raise ValueError("runs are missing: --resume the sweep first")
+        raise ValueError(
+            "runs are missing: --resume the sweep, or, where settings stopped at different seeds, name them in by"
+        )
     values, names = table.to_numpy(dtype=float), list(table.index)
     configurations, seeds = values.shape
     if seeds < LEAST_SEEDS:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 ASK_BEYOND = 1_000_000
+MAX_SEEDS = 3_200
 ANY_OPTION = {"allow_extra_args": True, "ignore_unknown_options": True}
 EPILOG = (
     "Any parameter of a policy (--K 2:8, --gamma 3,5,8) and any setting (--requests 10,30 --load 0.5,0.8 --dataset "
@@ -31,6 +32,11 @@ def sweep(
     policy: Annotated[list[str] | None, typer.Option(help="Repeat for several [default: fcfs and laps-sd].")] = None,
     seeds: Annotated[int | None, typer.Option(help="Workloads of each setting [default: 20].")] = None,
     first_seed: Annotated[int | None, typer.Option(help="The first of them [default: 0].")] = None,
+    until_ci: Annotated[
+        str | None,
+        typer.Option(help="Stop a setting when all differences to the baseline are known to within this, as in 2%."),
+    ] = None,
+    max_seeds: Annotated[int | None, typer.Option(help="The most seeds with --until-ci [default: 3200].")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes [default: one a core].")] = None,
     dask: Annotated[str | None, typer.Option(help="Use the Dask cluster of this scheduler, tcp://host:8786.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Do what is missing in a stopped sweep's folder.")] = None,
@@ -45,7 +51,13 @@ def sweep(
 
     if workers is not None and workers < 1:
         raise ValueError(f"--workers {workers}: must be at least 1")
+    if max_seeds is not None and until_ci is None:
+        raise ValueError(f"--max-seeds {max_seeds}: only with --until-ci; --seeds sets how many there are")
+    if until_ci is not None and seeds is not None:
+        raise ValueError("--seeds with --until-ci: give --max-seeds")
     asked = _asked(context.args, policy, seeds, first_seed)
+    if until_ci is not None:
+        asked |= {"until_ci": until_ci, "seeds": max_seeds or MAX_SEEDS}
     if resume is not None:
         if asked or file or out:
             raise ValueError("--resume takes what to run from the folder: give nothing else of it")
@@ -60,8 +72,9 @@ def sweep(
     work = load_work(wanted)
     runs = sum(chunk.runs for chunk in work.chunks)
     console = Console(stderr=True)
+    most = "at most " if wanted.until_ci else ""
     console.print(
-        f"{runs:,} runs: {len(work.policies):,} configurations of policies, {len(work.settings):,} settings, "
+        f"{most}{runs:,} runs: {len(work.policies):,} configurations of policies, {len(work.settings):,} settings, "
         f"{wanted.seeds:,} seeds", highlight=False,
     )  # fmt: skip
     if runs > ASK_BEYOND and not yes and not (sys.stdin.isatty() and typer.confirm("Run them all?", err=True)):
@@ -74,6 +87,13 @@ def sweep(
     finally:
         if client is not None:
             client.close()  # type: ignore[no-untyped-call]
+    if wanted.until_ci:
+        looks = json.loads((folder / parts.LOOKS).read_text(encoding="utf-8"))
+        stopped = [entry["seeds"] for entry in looks if entry["stopped"]]
+        console.print(
+            f"{len(stopped)} of {len(looks)} settings are known to within {wanted.until_ci:.2%}"
+            + (f", after {min(stopped)} to {max(stopped)} seeds" if stopped else ""), highlight=False,
+        )  # fmt: skip
     console.print(f"results: {escape(str(folder))}", highlight=False, soft_wrap=True)
 
 

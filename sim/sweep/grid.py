@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 from policies import POLICIES, Policy, parameters_of, parse_policy, spec_of
 from sim.engine import Capacity
-from traces import Arrivals, LengthPredictor
+from traces import Arrivals, ArrivalTrace, LengthPredictor
 
 RUNS_A_CHUNK = 500
+FIRST_LOOK = 50
 MOST_VALUES = 100_000
 
 
@@ -36,6 +37,8 @@ class Setting:
     load: float | None = None
     rate: float | None = None
     all_at_once: bool = False
+    cv: float = 1.0
+    arrivals: str | None = None
     length_predictor: str = "oracle"
     split_seed: int = 0
     draft_tokens: int | None = None
@@ -50,7 +53,7 @@ class Setting:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} {value}: must be at least {least}")
-        _ = self.capacity, self.arrivals, self.predictor
+        _ = self.capacity, self.coming(None), self.predictor
 
     @property
     def capacity(self) -> Capacity:
@@ -58,11 +61,10 @@ class Setting:
         slots = (1 if self.batch == 1 else None) if self.kv_slots is None else self.kv_slots or None
         return Capacity(self.batch, slots, self.kv_tokens, self.evict, self.prefill)
 
-    @property
-    def arrivals(self) -> Arrivals:
-        """Poisson at a load of 0.8 unless something else is said."""
+    def coming(self, recorded: ArrivalTrace | None) -> Arrivals:
+        """How requests come, at a load of 0.8 unless something else is said; `recorded` is what `arrivals` names."""
         default = self.load is None and self.rate is None and not self.all_at_once
-        return Arrivals(0.8 if default else self.load, self.rate, self.all_at_once)
+        return Arrivals(0.8 if default else self.load, self.rate, self.all_at_once, self.cv, recorded)
 
     @property
     def predictor(self) -> LengthPredictor:
@@ -99,8 +101,10 @@ class Sweep:
     policies : specs, as in `laps-sd:follow=true`; what one says of a parameter stands against `parameters`.
     parameters : values by name of a policy's parameter; a policy that lacks it runs without.
     settings : values by field of `Setting`.
-    seeds : workloads of each setting.
+    seeds : workloads of each setting; with `until_ci` the most.
     first_seed : of them.
+    until_ci : stop a setting once every difference to the baseline is known to within so much of the baseline's mean,
+        looked at after `FIRST_LOOK` seeds and at doublings.
 
     Raises
     ------
@@ -113,12 +117,15 @@ class Sweep:
     settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     seeds: int = 20
     first_seed: int = 0
+    until_ci: float | None = None
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise ValueError(f"seeds {self.seeds}: must be at least 1")
         if self.first_seed < 0:
             raise ValueError(f"first_seed {self.first_seed}: must be at least 0")
+        if self.until_ci is not None and not 0 < self.until_ci < 1:
+            raise ValueError(f"until_ci {self.until_ci}: must be above 0 and below 1 (100 %)")
         if not self.policies:
             raise ValueError("an empty grid: no policy is given")
         for name, values in {**self.parameters, **self.settings}.items():
@@ -156,16 +163,28 @@ class Sweep:
         found = (Setting(**dict(zip(names, row, strict=True))) for row in itertools.product(*values))
         return list(dict.fromkeys(found))
 
+    def looks(self) -> list[int]:
+        """After how many seeds a setting may stop; the last: all of them."""
+        found = []
+        seeds = FIRST_LOOK
+        while self.until_ci is not None and seeds < self.seeds:
+            found.append(seeds)
+            seeds *= 2
+        return [*found, self.seeds]
+
     def chunks(self) -> list[Chunk]:
         """All runs, cut into chunks of about `RUNS_A_CHUNK`, in the order of settings, seeds and policies."""
-        policies, last = len(self.configurations()), self.first_seed + self.seeds - 1
+        policies = len(self.configurations())
         seeds_each = max(1, RUNS_A_CHUNK // policies)
+        looks = self.looks()
         return [
-            Chunk(setting, seed, min(seed + seeds_each - 1, last), policy, min(policy + RUNS_A_CHUNK, policies) - 1)
+            Chunk(setting, seed, min(seed + seeds_each, end) - 1, policy, min(policy + RUNS_A_CHUNK, policies) - 1)
             for setting in range(len(self.combinations()))
-            for seed in range(self.first_seed, last + 1, seeds_each)
+            for begin, end in zip([self.first_seed, *(self.first_seed + n for n in looks)],
+                                  [self.first_seed + n for n in looks], strict=False)
+            for seed in range(begin, end, seeds_each)
             for policy in range(0, policies, RUNS_A_CHUNK)
-        ]
+        ]  # fmt: skip
 
     def document(self) -> dict[str, Any]:
         """As a TOML document, from which `from_document` makes an equal one."""
@@ -173,6 +192,7 @@ class Sweep:
             "policies": list(self.policies),
             "seeds": self.seeds,
             "first_seed": self.first_seed,
+            **({} if self.until_ci is None else {"until_ci": self.until_ci}),
             "parameters": {name: list(values) for name, values in self.parameters.items()},
             "settings": {name: list(values) for name, values in self.settings.items()},
         }
@@ -189,6 +209,8 @@ class Sweep:
         rest = dict(document)
         try:
             made: dict[str, Any] = {name: int(rest.pop(name)) for name in ("seeds", "first_seed") if name in rest}
+            if "until_ci" in rest:
+                made["until_ci"] = share_of(str(rest.pop("until_ci")))
             if "policies" in rest:
                 made["policies"] = tuple(_texts(rest.pop("policies"), "policies", split=False))
             for table in ("parameters", "settings"):
@@ -198,7 +220,7 @@ class Sweep:
             raise ValueError(f"{place}: {error}") from error
         if rest:
             raise ValueError(
-                f"{place}: unknown key {next(iter(rest))!r}: known are policies, seeds, first_seed, "
+                f"{place}: unknown key {next(iter(rest))!r}: known are policies, seeds, first_seed, until_ci, "
                 "[parameters] and [settings]"
             )
         return cls(**made)
@@ -254,6 +276,20 @@ def values_of(text: str, name: str) -> Sequence[str]:
     if not all(found):
         raise ValueError(f"{name} {text!r}: a value is empty")
     return found
+
+
+def share_of(text: str) -> float:
+    """A share from `2%` or `0.02`.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise ValueError(f"until_ci {text!r}: needs a share, as in 2% or 0.02") from None
 
 
 def _is_number(text: str) -> bool:

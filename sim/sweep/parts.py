@@ -6,7 +6,8 @@ the records. Only one process ever writes here.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tomli_w
 
-from sim.sweep.grid import Chunk
+from sim.sweep.grid import Chunk, Setting
+from sim.sweep.looks import Look
 from sim.sweep.work import Work
 from traces.files import make_writable_folder, write_whole
 
-ASKED, SWEEP = "_sweep.json", "_sweep.toml"
+ASKED, SWEEP, LOOKS = "_sweep.json", "_sweep.toml", "_looks.json"
 
 
 def part_of(folder: Path, chunk: int) -> Path:
@@ -62,6 +64,7 @@ def asked(work: Work) -> dict[str, Any]:
         "sweep": work.sweep.document(),
         "trace_sha256": dict(work.trace_sha256),
         "profile_sha256": dict(work.profile_sha256),
+        "arrivals_sha256": dict(work.arrivals_sha256),
         "lapsd": version("lapsd"),
         "chunks": len(work.chunks),
         "runs": sum(chunk.runs for chunk in work.chunks),
@@ -153,6 +156,27 @@ def write_part(folder: Path, place: int, records: pa.Table) -> None:
             os.fsync(file.fileno())
 
     write_whole(part_of(folder, place), write)
+
+
+def read_places(folder: Path, places: Sequence[int]) -> pd.DataFrame:
+    """Policy, seed and mean latency of the chunks at those places, all of them there."""
+    tables = [pq.read_table(part_of(folder, p), columns=["policy", "seed", "mean_latency_s"]) for p in places]
+    found: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+    return found
+
+
+def write_looks(folder: Path, looks: Mapping[int, Look | None], settings: Sequence[Setting]) -> None:
+    """Write which settings were stopped, after how many seeds, and what was known then."""
+    document = [
+        {
+            **asdict(settings[s]),
+            "stopped": seen is not None and seen.enough,
+            **({} if seen is None else seen._asdict()),
+        }
+        for s, seen in looks.items()
+    ]
+    text = json.dumps(document, indent=1) + "\n"
+    write_whole(folder / LOOKS, lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def read(folder: Path) -> pd.DataFrame:

@@ -2,17 +2,19 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from policies import spec_of
 from sim.sweep import parts
 from sim.sweep.grid import Sweep
+from sim.sweep.looks import Look, look
 from sim.sweep.work import Work
-from sim.sweep.workers import do_here, do_in_processes, do_on_cluster
-from traces import load_profile, load_trace
+from sim.sweep.workers import Done, do_here, do_in_processes, do_on_cluster
+from traces import load_arrivals, load_profile, load_trace
 from traces.trace_file import BUNDLED
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ def sweep(
     parameters: dict[str, Sequence[Any]] | None = None,
     *,
     seeds: int = 20,
+    until_ci: float | None = None,
     workers: int | None = None,
     client: "Client | None" = None,
     overwrite: bool = False,
@@ -39,6 +42,7 @@ def sweep(
     ----------
     policies : specs such as `laps-sd:follow=true`.
     parameters : values by name of a policy's parameter; a policy that lacks one runs without it.
+    seeds, until_ci : seeds of each setting, or the most, stopping at looks as in `Sweep`.
     settings : a value or a list of values of anything in `sim.sweep.grid.Setting`: `requests=[10, 30], load=0.9`.
     workers : processes; None: one a core.
     client : a Dask client, to use its cluster instead.
@@ -49,10 +53,12 @@ def sweep(
     ValueError
         Naming the value and the bound, or the folder and what it holds.
     """
-    document = {
+    document: dict[str, Any] = {
         "policies": list(policies), "seeds": seeds,
         "parameters": {name: list(values) for name, values in (parameters or {}).items()}, "settings": settings,
     }  # fmt: skip
+    if until_ci is not None:
+        document["until_ci"] = until_ci
     work = load_work(Sweep.from_document(document))
     parts.claim(Path(out), work, overwrite=overwrite)
     finish(Path(out), work, workers=workers, client=client, progress=progress)
@@ -89,13 +95,16 @@ def load_work(sweep: Sweep) -> Work:
     settings = sweep.combinations()
     traces = {name: load_trace(name) for name in dict.fromkeys(s.trace for s in settings)}
     profiles = {name: load_profile(name) for name in dict.fromkeys(s.profile for s in settings)}
+    arrivals = {name: load_arrivals(name) for name in dict.fromkeys(s.arrivals for s in settings) if name}
     work = Work(
         sweep, traces, profiles,
         {name: _sha256(name, ".parquet") for name in traces}, {name: _sha256(name, ".json") for name in profiles},
+        arrivals, {name: _sha256(name, ".parquet") for name in arrivals},
     )  # fmt: skip
     _ = work.policies
     for setting in settings:
         work.place(setting)
+        setting.coming(arrivals[setting.arrivals] if setting.arrivals else None)
     return work
 
 
@@ -122,20 +131,52 @@ def finish(
         If it cannot be written; what was written stays.
     """
     parts.refuse_another(folder, work)
-    places = parts.missing(folder, work.chunks)
-    total = sum(chunk.runs for chunk in work.chunks)
-    done = total - sum(work.chunks[place].runs for place in places)
+    to_do = parts.missing(folder, work.chunks)
+    chunks, first_seed = work.chunks, work.sweep.first_seed
+    total = sum(chunk.runs for chunk in chunks)
+    done = total - sum(chunks[place].runs for place in to_do)
     if progress:
         progress(done, total)
-    workers = min(workers or os.cpu_count() or 1, max(1, len(places)))
+    told: dict[int, Look] = {}
+    for seeds in work.sweep.looks():
+        places = [
+            place for place in to_do
+            if chunks[place].setting not in told and first_seed <= chunks[place].last_seed < first_seed + seeds
+        ]  # fmt: skip
+        for place, records in _done_by(work, places, workers, client):
+            parts.write_part(folder, place, records)
+            done += chunks[place].runs
+            if progress:
+                progress(done, total)
+        to_do = [place for place in to_do if place not in set(places)]
+        if work.sweep.until_ci is not None:
+            told |= _enough(folder, work, seeds, [s for s in range(len(work.settings)) if s not in told])
+            skipped = sum(chunks[place].runs for place in to_do if chunks[place].setting in told)
+            to_do = [place for place in to_do if chunks[place].setting not in told]
+            total -= skipped
+            parts.write_looks(folder, {s: told.get(s) for s in range(len(work.settings))}, work.settings)
+            if progress and skipped:
+                progress(done, total)
+
+
+def _done_by(work: Work, places: list[int], workers: int | None, client: "Client | None") -> Iterator[Done]:
     if client is not None:
-        finished = do_on_cluster(work, places, client)
-    elif workers == 1:
-        finished = do_here(work, places)
-    else:
-        finished = do_in_processes(work, places, workers)
-    for place, records in finished:
-        parts.write_part(folder, place, records)
-        done += work.chunks[place].runs
-        if progress:
-            progress(done, total)
+        return do_on_cluster(work, places, client)
+    workers = min(workers or os.cpu_count() or 1, max(1, len(places)))
+    return do_here(work, places) if workers == 1 else do_in_processes(work, places, workers)
+
+
+def _enough(folder: Path, work: Work, seeds: int, settings: list[int]) -> dict[int, Look]:
+    """The settings that have seen enough after so many seeds, or all there are."""
+    specs = [spec_of(p) for p in work.policies]
+    baseline = "fcfs" if "fcfs" in specs else specs[0]
+    found = {}
+    for setting in settings:
+        places = [
+            place for place, chunk in enumerate(work.chunks)
+            if chunk.setting == setting and chunk.last_seed < work.sweep.first_seed + seeds
+        ]  # fmt: skip
+        seen = look(parts.read_places(folder, places), baseline, work.sweep.until_ci or 1.0)
+        if seen.enough or seeds == work.sweep.seeds:
+            found[setting] = seen
+    return found

@@ -18,7 +18,7 @@ from sim.bound import bound_latency_ns
 from sim.engine import Run, simulate
 from sim.prepared import prepared_halves
 from sim.sweep.grid import KINDS, SETTINGS, Chunk, Setting, Sweep, kind_of
-from traces import PricedTrace, Profile, Trace, Workload, draw_workload
+from traces import ArrivalTrace, PricedTrace, Profile, Trace, Workload, draw_workload
 
 METRICS = (
     "mean_latency_s", "p50_latency_s", "p90_latency_s", "p99_latency_s", "max_latency_s", "mean_slowdown",
@@ -42,8 +42,8 @@ class Work:
 
     Attributes
     ----------
-    traces, profiles : by the names that settings give them
-    trace_sha256, profile_sha256 : by the same names
+    traces, profiles, arrivals : by the names that settings give them
+    trace_sha256, profile_sha256, arrivals_sha256 : by the same names
         Of their files.
     """
 
@@ -52,6 +52,8 @@ class Work:
     profiles: Mapping[str, Profile]
     trace_sha256: Mapping[str, str]
     profile_sha256: Mapping[str, str]
+    arrivals: Mapping[str, ArrivalTrace] = field(default_factory=dict)
+    arrivals_sha256: Mapping[str, str] = field(default_factory=dict)
     _places: dict[tuple[Any, ...], Place] = field(default_factory=dict, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -95,12 +97,13 @@ class Work:
         """A chunk's records, in the order of seeds and policies."""
         setting = self.settings[chunk.setting]
         place = self.place(setting)
+        coming = setting.coming(self.arrivals[setting.arrivals] if setting.arrivals else None)
         policies = self.policies[chunk.first_policy : chunk.last_policy + 1]
         seeds = range(chunk.first_seed, chunk.last_seed + 1)
         measured = []
         for seed in seeds:
             workload = draw_workload(
-                place.future, requests=setting.requests, seed=seed, arrivals=setting.arrivals,
+                place.future, requests=setting.requests, seed=seed, arrivals=coming,
                 predictor=setting.predictor, mean_size_ns=place.share_ns,
             )  # fmt: skip
             runs = [simulate(workload, p, outlook=place.outlook, capacity=setting.capacity) for p in policies]
@@ -112,7 +115,7 @@ class Work:
         columns |= {n: [_parameter(p, n) for p in policies] * len(seeds) for n in self.parameter_names}
         count = len(policies) * len(seeds)
         columns |= {name: [getattr(setting, name)] * count for name in SETTINGS}
-        columns["load"] = [setting.arrivals.load] * count
+        columns["load"] = [coming.load] * count
         columns["seed"] = np.repeat(np.array(seeds), len(policies))
         columns |= {name: np.concatenate([m[name] for m in measured]) for name in METRICS}
         columns["trace_sha256"] = [self.trace_sha256[setting.trace]] * count

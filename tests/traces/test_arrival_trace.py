@@ -1,0 +1,127 @@
+"""Recorded arrivals, and bursts."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from tests.builders import row
+from traces import (
+    Arrivals,
+    ArrivalTrace,
+    FormatError,
+    Profile,
+    draw_workload,
+    load_arrivals,
+    price,
+    save_arrivals,
+    trace_from_rounds,
+)  # fmt: skip
+from traces.arrival_trace import import_azure, import_mooncake
+
+PRICED = price(trace_from_rounds([row(str(k), 1, [0] * k, n=1) for k in (1, 2, 3)]), Profile.constant(2, 8))
+
+
+def recorded(*seconds):
+    at = np.round(np.array(seconds) * 1e9).astype(np.int64)
+    return ArrivalTrace(at, np.ones_like(at), np.ones_like(at), "toy")
+
+
+def test_the_azure_traces_known_figures(public_data):
+    found = import_azure(public_data / "arrivals" / "AzureLLMInferenceTrace_conv.csv.gz")
+    assert len(found) == 19_366
+    assert round(found.rate_per_s, 2) == 5.53
+    assert round(found.cv, 2) == 1.09
+    assert (round(found.output_tokens.mean()), np.median(found.output_tokens)) == (211, 129)
+    assert np.percentile(found.output_tokens, 99) == 601
+
+
+def test_the_mooncake_trace_comes_in_buckets_of_three_seconds(public_data):
+    found = import_mooncake(public_data / "arrivals" / "mooncake_conversation_trace.jsonl.gz")
+    assert len(found) == 12_031
+    past_bucket = (found.arrival_ns + 10**9) % (3 * 10**9) - 10**9
+    assert np.abs(past_bucket).max() <= 3 * 10**6  # to some milliseconds
+
+
+def test_tenths_of_microseconds_are_kept(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,3,4\n"
+                    "2023-11-16 18:15:47.6805901,5,6\n")  # fmt: skip
+    assert import_azure(path).arrival_ns.tolist() == [0, 1_000_000_100]
+
+
+def test_arrivals_are_the_same_after_a_round_trip(tmp_path):
+    before = recorded(0, 1, 1, 4.5)
+    save_arrivals(before, tmp_path / "a.parquet")
+    after = load_arrivals(tmp_path / "a.parquet")
+    assert after.arrival_ns.tolist() == before.arrival_ns.tolist()
+    assert str(after) == "toy"
+
+
+def test_recorded_gaps_come_in_order_and_at_the_load():
+    gaps = recorded(0, 1, 4, 6)  # 1, 3 and 2 seconds
+    arrivals = Arrivals(load=0.5, recorded=gaps)
+    work = draw_workload(PRICED, requests=30, seed=3, arrivals=arrivals)
+    found = np.diff(work.arrival_ns, prepend=0) / (PRICED.mean_size_ns / 0.5)
+    start = [0.5, 1.5, 1.0].index(round(float(found[0]), 6))
+    assert found == pytest.approx(np.roll([0.5, 1.5, 1.0], -start)[np.arange(30) % 3])
+    few = draw_workload(PRICED, requests=10, seed=3, arrivals=arrivals)
+    assert few.arrival_ns.tolist() == work.arrival_ns[:10].tolist()
+    starts = {round(float(arrivals.unit_gaps(1, seed)[0]), 6) for seed in range(30)}
+    assert starts == {0.5, 1.5, 1.0}
+
+
+@pytest.mark.parametrize("cv", [0.3, 1.0, 3.0])
+def test_gaps_have_the_variation_that_was_asked(cv):
+    arrivals = Arrivals(rate_per_s=2.0, cv=cv)
+    work = draw_workload(PRICED, requests=200_000, seed=5, arrivals=arrivals)
+    gaps = np.diff(work.arrival_ns)
+    assert gaps.mean() == pytest.approx(0.5e9, rel=0.03)
+    assert gaps.std() / gaps.mean() == pytest.approx(cv, rel=0.03)
+    few = draw_workload(PRICED, requests=10, seed=5, arrivals=arrivals)
+    assert few.arrival_ns.tolist() == work.arrival_ns[:10].tolist()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Arrivals(load=1, cv=0), "cv 0: must be above 0"),
+        (lambda: Arrivals(load=1, cv=2, recorded=recorded(0, 1)), "cv 2: recorded arrivals"),
+        (lambda: Arrivals(all_at_once=True, recorded=recorded(0, 1)), "recorded ones do not come all at once"),
+        (lambda: recorded(0, 0), "2 arrivals at one instant"),
+        (lambda: recorded(0, 2, 1), "arrival 2 is before"),
+        (lambda: load_arrivals("nowhere.parquet"), "arrivals nowhere.parquet: there is no such file"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("reader", "text", "message"),
+    [
+        (import_azure, "TIMESTAMP,ContextTokens\n2023-11-16 18:15:46,3\n", "line 2: needs TIMESTAMP"),
+        (import_azure, "TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,3,4\n", "line 2: needs TIMESTAMP"),
+        (import_azure, "", "no requests"),
+        (import_mooncake, '{"timestamp": -1, "input_length": 3, "output_length": 4}\n', "line 1, field 'timestamp'"),
+        (import_mooncake, "[]\n", "line 1: not a JSON object"),
+    ],
+)
+def test_a_damaged_file_is_told_with_its_line(reader, text, message, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text(text)
+    with pytest.raises(FormatError, match=message):
+        reader(path)
+    cut = tmp_path / "a.gz"
+    cut.write_bytes(gzip.compress(b"x" * 1000)[:20])
+    with pytest.raises(FormatError, match=r"a\.gz"):
+        reader(cut)
+
+
+def test_another_parquet_file_is_no_arrivals(tmp_path):
+    import pandas as pd
+
+    pd.DataFrame({"arrival_ns": [0, 1]}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(FormatError, match="not arrivals of lapsd"):
+        load_arrivals(tmp_path / "a.parquet")
