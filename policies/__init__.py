@@ -10,7 +10,7 @@ from policies.lp_sjf import LPSJF
 from policies.lp_sjf_mean import LPSJFMean
 from policies.lp_srpt import LPSRPT
 from policies.round_robin import RoundRobin
-from policies.spec import POLICIES, parameters_of, parse_policy, spec_of
+from policies.spec import POLICIES, parameters_of, parse_policy, policy_class, spec_of
 from policies.srpt import SRPT
 
 __all__ = [
@@ -37,5 +37,6 @@ __all__ = [
     "Until",
     "parameters_of",
     "parse_policy",
+    "policy_class",
     "spec_of",
 ]

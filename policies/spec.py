@@ -1,5 +1,8 @@
 """Policies by name: `laps-sd:K=4,gamma=8` as text, and back."""
 
+import importlib
+import os
+import sys
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
@@ -25,6 +28,32 @@ def parameters_of(policy: Policy | type[Policy]) -> list[Field[Any]]:
     return [f for f in fields(policy) if not f.metadata.get("bound")]
 
 
+def policy_class(name: str) -> type[Policy]:
+    """A policy's class by its name, or, for one of a user's own, by `module.Class`.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if name in POLICIES:
+        return POLICIES[name]
+    module, _, attribute = name.rpartition(".")
+    if not module:
+        raise ValueError(f"unknown policy {name!r}: known are {', '.join(POLICIES)}, or your own as module.Class")
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # a console script does not look where it was started
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        raise ValueError(f"policy {name}: cannot import {module} ({error})") from error
+    except AttributeError as error:
+        raise ValueError(f"policy {name}: {module} has no {attribute}") from error
+    if not (isinstance(found, type) and issubclass(found, Policy)):
+        raise ValueError(f"policy {name}: is no subclass of policies.Policy")
+    return found
+
+
 def parse_policy(spec: str) -> Policy:
     """A policy from `name` or `name:parameter=value,...`.
 
@@ -34,9 +63,8 @@ def parse_policy(spec: str) -> Policy:
         For an unknown name or parameter (listing the known ones), or a value out of bounds.
     """
     name, _, rest = spec.partition(":")
-    if name not in POLICIES:
-        raise ValueError(f"unknown policy {name!r}: known are {', '.join(POLICIES)}")
-    known = {f.name: f for f in parameters_of(POLICIES[name])}
+    made = policy_class(name)
+    known = {f.name: f for f in parameters_of(made)}
     values: dict[str, Any] = {}
     for part in filter(None, rest.split(",")):
         key, equals, text = part.partition("=")
@@ -46,7 +74,7 @@ def parse_policy(spec: str) -> Policy:
         if key in values:
             raise ValueError(f"policy {name}: parameter {key!r} is given twice")
         values[key] = _value(text, known[key], f"{name}: {part}" if equals else f"{name}: {key}")
-    return POLICIES[name](**values)
+    return made(**values)
 
 
 def _value(text: str, parameter: Field[Any], place: str) -> Any:

@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from policies import POLICIES, Policy, parameters_of, parse_policy, spec_of
+from policies import Policy, parameters_of, parse_policy, policy_class, spec_of
 from sim.engine import Capacity
 from traces import Arrivals, ArrivalTrace, LengthPredictor
 
@@ -141,7 +141,9 @@ class Sweep:
         for spec in self.policies:
             name, _, fixed = spec.partition(":")
             parse_policy(spec)
-            known = {f.name for f in parameters_of(POLICIES[name])} - {p.partition("=")[0] for p in fixed.split(",")}
+            known = {f.name for f in parameters_of(policy_class(name))} - {
+                p.partition("=")[0] for p in fixed.split(",")
+            }
             swept = [parameter for parameter in self.parameters if parameter in known]
             had.update(swept)
             for values in itertools.product(*(self.parameters[p] for p in swept)):
@@ -149,7 +151,8 @@ class Sweep:
                 policy = parse_policy(f"{name}:{','.join(parts)}")
                 found.setdefault(spec_of(policy), policy)
         if nobodys := [p for p in self.parameters if p not in had]:
-            known = {f.name for spec in self.policies for f in parameters_of(POLICIES[spec.partition(":")[0]])}
+            classes = [policy_class(spec.partition(":")[0]) for spec in self.policies]
+            known = {f.name for policy in classes for f in parameters_of(policy)}
             raise ValueError(
                 f"parameter {nobodys[0]!r}: no policy of this sweep has it to vary; they have "
                 f"{', '.join(sorted(known)) or 'none'}, and settings are {', '.join(SETTINGS)}"

@@ -110,7 +110,7 @@ class Work:
             measured.append(_measure(runs, workload, setting.batch, place))
         columns: dict[str, Any] = {
             "policy": [spec_of(p) for p in policies] * len(seeds),
-            "policy_name": [p.name for p in policies] * len(seeds),
+            "policy_name": [spec_of(p).partition(":")[0] for p in policies] * len(seeds),
         }
         columns |= {n: [_parameter(p, n) for p in policies] * len(seeds) for n in self.parameter_names}
         count = len(policies) * len(seeds)

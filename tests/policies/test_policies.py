@@ -217,3 +217,58 @@ def test_ageing_lets_a_starving_request_through():
         run = simulate(work, policy, outlook=Outlook(10 * MS, [1e9]), kv_slots=None)
         finish[age_s] = run.finish_ns[0]
     assert finish[0.1] < 0.8 * finish[None]
+
+
+OWN = """
+from dataclasses import dataclass
+from policies import Policy
+
+
+@dataclass(frozen=True)
+class Newest(Policy):
+    \"\"\"Last come, first served.\"\"\"
+
+    turns: int = 3
+
+    def rank(self, job, now_ns):
+        return (job.rounds >= self.turns, -job.index)
+
+
+class NoPolicy:
+    pass
+"""
+
+
+def test_a_policy_of_ones_own_is_named_by_module_and_class(tmp_path, monkeypatch):
+    (tmp_path / "own_policies.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    policy = parse_policy("own_policies.Newest:turns=5")
+    assert policy.turns == 5
+    assert spec_of(policy) == "Newest:turns=5"
+    for spec, message in (
+        ("own_policies.Oldest", "policy own_policies.Oldest: own_policies has no Oldest"),
+        ("own_policies.NoPolicy", "is no subclass of policies.Policy"),
+        ("nowhere_at_all.Newest", "cannot import nowhere_at_all"),
+        ("own_policies.Newest:K=3", "has no parameter 'K': its parameters are turns"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            parse_policy(spec)
+
+
+def test_a_policy_of_ones_own_is_swept_in_workers(tmp_path, monkeypatch):
+    import subprocess
+    import sys
+
+    import pandas as pd
+
+    (tmp_path / "own_policies.py").write_text(OWN)
+    script = "from sim.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "sweep", "--out", "s", "--policy", "own_policies.Newest", "--policy", "fcfs",
+         "--turns", "2:4", "--requests", "6", "--seeds", "300", "--workers", "2"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    records = pd.read_parquet(tmp_path / "s")
+    assert set(records["policy"]) == {"Newest:turns=2", "Newest", "Newest:turns=4", "fcfs"}
+    assert records["turns"].value_counts().tolist() == [300, 300, 300]
