@@ -5,6 +5,7 @@ from sim.comparison import Comparison, Settings, compare, default_policies
 from sim.engine import Capacity, Run, Timeline, simulate
 from sim.prepared import outlook_of
 from sim.statistics import Interval, mean_interval, paired_difference, ratio_of_means
+from sim.sweeps import best, resume, sweep
 
 __all__ = [
     "Capacity",
@@ -13,6 +14,7 @@ __all__ = [
     "Run",
     "Settings",
     "Timeline",
+    "best",
     "bound_latency_ns",
     "compare",
     "default_policies",
@@ -20,5 +22,7 @@ __all__ = [
     "outlook_of",
     "paired_difference",
     "ratio_of_means",
+    "resume",
     "simulate",
+    "sweep",
 ]

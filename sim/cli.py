@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from policies import POLICIES, Policy, parse_policy
-from sim.sweep import cli as sweep_cli
+from sim.sweeps import cli as sweep_cli
 from traces import ArrivalTrace, Trace, load_arrivals, load_profile, load_trace, save_arrivals
 from traces.errors import BAD_INPUT, run_command
 from traces.trace_file import BUNDLED
@@ -226,7 +226,7 @@ def _show_sweep(
     folder: Path, draw: bool, where: list[str], x: str | None, y: str, hue: str | None, value: str | None
 ) -> "MatplotlibFigure | None":
     from sim.figures.sweep import only, plot_heat_map, plot_sweep, varying
-    from sim.sweep.parts import read
+    from sim.sweeps.parts import read
     from sim.tables import sweep_table
 
     records = only(read(folder), where)

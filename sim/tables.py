@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from sim.sweep.grid import SETTINGS
+from sim.sweeps.grid import SETTINGS
 from traces import Linear, Profile, Trace, to_frame
 from traces.profile import fit_warnings
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sim.comparison import Comparison
-    from sim.sweep.best import Verdict
+    from sim.sweeps.best import Verdict
 
 
 def number(value: Any, digits: int = 3) -> str:

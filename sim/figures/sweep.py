@@ -10,8 +10,8 @@ import pandas as pd
 
 from sim.figures.latency import OTHER, colour_of
 from sim.statistics import mean_interval
-from sim.sweep.grid import SETTINGS
-from sim.sweep.work import METRICS
+from sim.sweeps.grid import SETTINGS
+from sim.sweeps.work import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

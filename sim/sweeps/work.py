@@ -17,7 +17,7 @@ from policies import Outlook, Policy, parameters_of, spec_of
 from sim.bound import bound_latency_ns
 from sim.engine import Run, simulate
 from sim.prepared import prepared_halves
-from sim.sweep.grid import KINDS, SETTINGS, Chunk, Setting, Sweep, kind_of
+from sim.sweeps.grid import KINDS, SETTINGS, Chunk, Setting, Sweep, kind_of
 from traces import ArrivalTrace, PricedTrace, Profile, Trace, Workload, draw_workload
 
 METRICS = (

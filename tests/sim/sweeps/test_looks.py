@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from sim.statistics import paired_difference
-from sim.sweep import grid, parts, resume, sweep
-from sim.sweep.grid import Sweep
-from sim.sweep.looks import look
+from sim.sweeps import grid, parts, resume, sweep
+from sim.sweeps.grid import Sweep
+from sim.sweeps.looks import look
 
 ASKED = {"policies": ["fcfs", "lp-sjf"], "requests": [3, 10], "length_predictor": "noisy:0.5"}
 

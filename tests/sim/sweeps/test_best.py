@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from sim.figures.sweep import only, plot_heat_map, plot_sweep, varying
-from sim.sweep import best, sweep
+from sim.sweeps import best, sweep
 from sim.tables import best_tables, sweep_table
 
 

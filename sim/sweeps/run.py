@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from policies import spec_of
-from sim.sweep import parts
-from sim.sweep.grid import Sweep
-from sim.sweep.looks import Look, look
-from sim.sweep.work import Work
-from sim.sweep.workers import Done, do_here, do_in_processes, do_on_cluster
+from sim.sweeps import parts
+from sim.sweeps.grid import Sweep
+from sim.sweeps.looks import Look, look
+from sim.sweeps.work import Work
+from sim.sweeps.workers import Done, do_here, do_in_processes, do_on_cluster
 from traces import load_arrivals, load_profile, load_trace
 from traces.trace_file import BUNDLED
 
@@ -43,7 +43,7 @@ def sweep(
     policies : specs such as `laps-sd:follow=true`.
     parameters : values by name of a policy's parameter; a policy that lacks one runs without it.
     seeds, until_ci : seeds of each setting, or the most, stopping at looks as in `Sweep`.
-    settings : a value or a list of values of anything in `sim.sweep.grid.Setting`: `requests=[10, 30], load=0.9`.
+    settings : a value or a list of values of anything in `sim.sweeps.grid.Setting`: `requests=[10, 30], load=0.9`.
     workers : processes; None: one a core.
     client : a Dask client, to use its cluster instead.
     progress : called with (runs done, runs in all) after each chunk.

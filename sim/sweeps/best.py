@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from sim.statistics import Interval, mean_interval
-from sim.sweep.grid import SETTINGS
+from sim.sweeps.grid import SETTINGS
 
 ERROR = 0.05
 RESAMPLES = 2_000

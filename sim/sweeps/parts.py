@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tomli_w
 
-from sim.sweep.grid import Chunk, Setting
-from sim.sweep.looks import Look
-from sim.sweep.work import Work
+from sim.sweeps.grid import Chunk, Setting
+from sim.sweeps.looks import Look
+from sim.sweeps.work import Work
 from traces.files import make_writable_folder, write_whole
 
 ASKED, SWEEP, LOOKS = "_sweep.json", "_sweep.toml", "_looks.json"

@@ -1,4 +1,4 @@
-"""The verbs `sweep` and `best`: a thin skin over `sim.sweep`."""
+"""The verbs `sweep` and `best`: a thin skin over `sim.sweeps`."""
 
 import json
 import sys
@@ -44,10 +44,10 @@ def sweep(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the sweep that is there.")] = False,
 ) -> None:
     """Run every combination of policies, parameters, settings and seeds into a folder of Parquet files."""
-    from sim.sweep import parts
-    from sim.sweep.grid import Sweep
-    from sim.sweep.run import finish, load_work
-    from sim.sweep.workers import connect
+    from sim.sweeps import parts
+    from sim.sweeps.grid import Sweep
+    from sim.sweeps.run import finish, load_work
+    from sim.sweeps.workers import connect
 
     if workers is not None and workers < 1:
         raise ValueError(f"--workers {workers}: must be at least 1")
@@ -101,7 +101,7 @@ def _asked(
     extra: Sequence[str], policy: list[str] | None, seeds: int | None, first_seed: int | None
 ) -> dict[str, object]:
     """What the command line says of the sweep, as a document."""
-    from sim.sweep.grid import SETTINGS
+    from sim.sweeps.grid import SETTINGS
 
     found: dict[str, Any] = {}
     tables: dict[str, dict[str, object]] = {"parameters": {}, "settings": {}}
@@ -163,8 +163,8 @@ def best(
     as_json: Annotated[bool, typer.Option("--json", help="Print records instead of tables.")] = False,
 ) -> None:
     """Tell which configurations are not worse than the best, selected on some seeds and reported on others."""
-    from sim.sweep import parts
-    from sim.sweep.best import best as find
+    from sim.sweeps import parts
+    from sim.sweeps.best import best as find
     from sim.tables import best_tables
 
     verdicts = find(parts.read(folder), [name for name in by.split(",") if name], metric)

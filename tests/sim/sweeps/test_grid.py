@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies import spec_of
-from sim.sweep import Sweep
-from sim.sweep.grid import values_of
+from sim.sweeps import Sweep
+from sim.sweeps.grid import values_of
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from sim.sweep.grid import Chunk
-from sim.sweep.work import Work
+from sim.sweeps.grid import Chunk
+from sim.sweeps.work import Work
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -15,7 +15,7 @@ import pytest
 
 from policies import LapsSD
 from sim import compare
-from sim.sweep import best, grid, parts, read_sweep, resume, sweep
+from sim.sweeps import best, grid, parts, read_sweep, resume, sweep
 from traces import load_profile, load_trace
 
 GRID = {"policies": ["laps-sd", "fcfs"], "parameters": {"K": ["2:5"]}}
@@ -23,7 +23,7 @@ SMALL = {**GRID, "requests": [5, 8], "dataset": ["code", "all"], "seeds": 4}
 # a sweep of some seconds in sixty chunks, run by a script that may be killed
 SCRIPT = """
 import sys
-import sim.sweep.grid as grid
+import sim.sweeps.grid as grid
 grid.RUNS_A_CHUNK = 45
 from sim.cli import main
 if __name__ == "__main__":
@@ -242,7 +242,7 @@ def test_a_folder_that_holds_a_sweep_is_refused_or_replaced(tmp_path):
 
 
 def test_another_trace_under_the_same_folder_is_refused(tmp_path, monkeypatch):
-    from sim.sweep import run
+    from sim.sweeps import run
 
     sweep(tmp_path / "s", ["fcfs"], requests=2, seeds=1)
     monkeypatch.setattr(run, "_sha256", lambda name, ending: "0" * 64)

@@ -6,8 +6,8 @@ import pandas as pd
 import psutil
 import pytest
 
-from sim.sweep import grid, sweep
-from sim.sweep.workers import connect
+from sim.sweeps import grid, sweep
+from sim.sweeps.workers import connect
 
 distributed = pytest.importorskip("distributed")
 
