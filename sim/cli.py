@@ -62,6 +62,8 @@ def compare(
     arrivals: Annotated[
         Path | None, typer.Option(help="Recorded arrivals (lapsd import azure or mooncake), rescaled to the load.")
     ] = None,
+    clients: Annotated[int | None, typer.Option(help="A closed loop of so many clients, instead of a load.")] = None,
+    think: Annotated[float, typer.Option(help="Seconds from an answer to a client's next request.")] = 0.0,
     seeds: Annotated[int, typer.Option(help="Workloads: seeds 0, 1, ...")] = 20,
     length_predictor: Annotated[
         str, typer.Option(help="oracle, noisy:SD (log-normal error) or learned (the trace's predictions).")
@@ -115,8 +117,9 @@ def compare(
         task = progress.add_task("comparing", total=None)
         result = run(
             loaded, costs, chosen, requests=requests, load=load, rate_per_s=rate, all_at_once=all_at_once,
-            cv=cv, arrivals=recorded, seeds=seeds, length_predictor=length_predictor, kv_slots=slots, dataset=dataset,
-            split_seed=split_seed, draft_tokens=draft_tokens, batch=batch, kv_tokens=kv_tokens, evict=evict,
+            cv=cv, arrivals=recorded, clients=clients, think_s=think, seeds=seeds, dataset=dataset,
+            length_predictor=length_predictor, kv_slots=slots, split_seed=split_seed, draft_tokens=draft_tokens,
+            batch=batch, kv_tokens=kv_tokens, evict=evict,
             prefill=prefill, timeline=bool(timeline or gantt),
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )  # fmt: skip
@@ -131,8 +134,7 @@ def compare(
     if gantt is not None:
         from sim.figures.gantt import save_gantt
 
-        first = result.requests[(result.requests["seed"] == 0) & (result.requests["policy"] == result.policies[0])]
-        save_gantt(result.timelines, first["arrival_ns"].to_numpy(), gantt)
+        save_gantt(result.timelines, {policy: result.arrival_ns(policy) for policy in result.policies}, gantt)
     if as_json:
         print(json.dumps(result.records, indent=2, allow_nan=False))
         return

@@ -96,6 +96,11 @@ class Comparison:
     policies: Sequence[str]
     timelines: dict[str, Timeline] = field(default_factory=dict)
 
+    def arrival_ns(self, policy: str, seed: int = 0) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """When each request of a run arrived, (N,); the same under every policy, but for a closed loop."""
+        rows = self.requests[(self.requests["seed"] == seed) & (self.requests["policy"] == policy)]
+        return rows["arrival_ns"].to_numpy()
+
     @property
     def clairvoyant(self) -> set[str]:
         """The policies that know true sizes; every table marks them."""
@@ -198,6 +203,8 @@ def compare(
     all_at_once: bool = False,
     cv: float = 1.0,
     arrivals: ArrivalTrace | None = None,
+    clients: int | None = None,
+    think_s: float = 0.0,
     seeds: int = 20,
     length_predictor: str | LengthPredictor = "oracle",
     kv_slots: int | None = 1,
@@ -223,6 +230,7 @@ def compare(
     load, rate_per_s, all_at_once : at most one; default a load of 0.8.
     cv : of the gaps between arrivals; 1: a Poisson process, else Gamma gaps.
     arrivals : recorded ones, rescaled, instead.
+    clients, think_s : instead of a load, a closed loop of so many clients, who think so long between requests.
     length_predictor : "oracle", "noisy:SD" or "learned".
     kv_slots : requests whose KV caches fit in memory; None for all. With batches, 1 is taken for no such limit.
     batch, kv_tokens, evict, prefill : as in `sim.Capacity`.
@@ -237,11 +245,11 @@ def compare(
     ValueError
         Naming the value and the bound, for a parameter out of range or two policies with the same spec.
     """
-    if load is None and rate_per_s is None and not all_at_once:
+    if load is None and rate_per_s is None and not all_at_once and clients is None:
         load = 0.8
     if isinstance(length_predictor, str):
         length_predictor = LengthPredictor.parse(length_predictor)
-    coming = Arrivals(load, rate_per_s, all_at_once, cv, arrivals)
+    coming = Arrivals(load, rate_per_s, all_at_once, cv, arrivals, clients, think_s)
     if batch > 1 and kv_slots == 1:
         kv_slots = None
     settings = Settings(
@@ -261,8 +269,9 @@ def compare(
     for seed in range(seeds):
         workload = draw_workload(future, requests=requests, seed=seed, arrivals=coming, predictor=length_predictor,
                                  mean_size_ns=share_ns)  # fmt: skip
-        # with batches other schedules are feasible: no bound is claimed
-        bound_s = float(bound_latency_ns(workload).mean()) / 1e9 if batch == 1 else math.nan
+        # with batches other schedules are feasible, and in a closed loop arrivals differ: no bound is claimed
+        bounded = batch == 1 and clients is None
+        bound_s = float(bound_latency_ns(workload).mean()) / 1e9 if bounded else math.nan
         for spec, policy in everyone.items():
             record = timelines.get(spec) if seed == 0 else None
             run = simulate(workload, policy, outlook=outlook, capacity=settings.capacity, timeline=record)

@@ -75,8 +75,10 @@ def profiles(draw: st.DrawFn) -> Profile:
 
 
 @st.composite
-def workloads(draw: st.DrawFn, profile: Profile | None = None, max_requests: int = 12) -> Workload:
-    """Requests whose arrivals often fall on one instant or on the end of a round."""
+def workloads(
+    draw: st.DrawFn, profile: Profile | None = None, max_requests: int = 12, closed: bool = False
+) -> Workload:
+    """Requests whose arrivals often fall on one instant or on the end of a round; `closed`: or of a few clients."""
     trace = draw(traces(max_requests))
     priced = price(trace, profile or draw(profiles()))
     scale = max(1, int(priced.mean_size_ns))
@@ -84,4 +86,8 @@ def workloads(draw: st.DrawFn, profile: Profile | None = None, max_requests: int
     gaps = draw(st.lists(st.integers(0, 4), min_size=len(trace), max_size=len(trace)))
     arrivals = np.cumsum(np.array(gaps, dtype=np.int64) * step)
     predicted = draw(st.lists(st.integers(1, 40), min_size=len(trace), max_size=len(trace)))
+    clients = draw(st.sampled_from([None, None, 1, 2, 4])) if closed else None
+    if clients:
+        loop = (clients, draw(st.sampled_from([0, step])))
+        return Workload(priced, np.arange(len(trace)), np.zeros_like(arrivals), np.array(predicted), 0, *loop)
     return Workload(priced, np.arange(len(trace)), arrivals, np.array(predicted, dtype=np.int64))

@@ -33,6 +33,10 @@ class Arrivals:
         Standard deviation of the gaps over their mean: independent Gamma gaps; 1, a Poisson process.
     recorded : ArrivalTrace or None
         Its gaps instead, in their order from a random place on, round and round, rescaled to the load or rate.
+    clients : int or None
+        Instead of a load: a closed loop of so many clients, who all begin at time 0 and, `think_s` after a request of
+        theirs is done, send the next.
+    think_s : float
     """
 
     load: float | None = None
@@ -40,19 +44,29 @@ class Arrivals:
     all_at_once: bool = False
     cv: float = 1.0
     recorded: ArrivalTrace | None = None
+    clients: int | None = None
+    think_s: float = 0.0
 
     def __post_init__(self) -> None:
-        if (self.load is not None) + (self.rate_per_s is not None) + self.all_at_once != 1:
-            raise ValueError("arrivals: give exactly one of a load, a rate and all-at-once")
+        ways = (self.load is not None, self.rate_per_s is not None, self.all_at_once, self.clients is not None)
+        if sum(ways) != 1:
+            raise ValueError("arrivals: give exactly one of a load, a rate, all-at-once and a number of clients")
+        if self.clients is not None and self.clients < 1:
+            raise ValueError(f"clients {self.clients}: must be at least 1")
+        if not 0 <= self.think_s <= LONGEST_S:
+            raise ValueError(f"think {self.think_s}: must be at least 0, and at most {LONGEST_S} s")
+        if self.think_s and self.clients is None:
+            raise ValueError(f"think {self.think_s}: only clients of a closed loop think")
         for name, value in (("load", self.load), ("rate", self.rate_per_s)):
             if value is not None and not (0 < value < math.inf):
                 raise ValueError(f"{name} {value}: must be above 0")
         if not 0 < self.cv <= 100:
             raise ValueError(f"cv {self.cv}: must be above 0, and at most 100")
-        if self.cv != 1 and (self.recorded is not None or self.all_at_once):
-            raise ValueError(f"cv {self.cv}: recorded arrivals, and those that come at once, have none to choose")
-        if self.recorded is not None and self.all_at_once:
-            raise ValueError("arrivals: recorded ones do not come all at once")
+        at_once = self.all_at_once or self.clients is not None
+        if self.cv != 1 and (self.recorded is not None or at_once):
+            raise ValueError(f"cv {self.cv}: recorded arrivals, and those without gaps, have none to choose")
+        if self.recorded is not None and at_once:
+            raise ValueError("arrivals: recorded ones need a load or a rate")
 
     def unit_gaps(self, requests: int, seed: int) -> NDArray[np.float64]:
         """Gaps before each arrival, of mean 1, (requests,); the first of many are the same as of few."""
@@ -66,7 +80,7 @@ class Arrivals:
 
     def mean_gap_ns(self, mean_size_ns: float) -> float:
         """Mean time between arrivals."""
-        if self.all_at_once:
+        if self.all_at_once or self.clients is not None:
             return 0.0
         return mean_size_ns / self.load if self.load is not None else 1e9 / (self.rate_per_s or math.nan)
 
@@ -133,6 +147,9 @@ class Workload:
         Each request's row in `priced.trace`; a row may repeat.
     arrival_ns, predicted_tokens : int64 arrays (N,)
         Arrivals never decrease.
+    clients : int or None
+        In a closed loop the first so many arrive at 0; each further one `think_ns` after the next completion.
+    think_ns : int
     """
 
     priced: PricedTrace
@@ -140,11 +157,15 @@ class Workload:
     arrival_ns: NDArray[np.int64]
     predicted_tokens: NDArray[np.int64]
     seed: int = 0
+    clients: int | None = None
+    think_ns: int = 0
 
     def __post_init__(self) -> None:
         if len(self.arrival_ns) and (self.arrival_ns[0] < 0 or np.any(np.diff(self.arrival_ns) < 0)):
             i = int(np.argmax(np.diff(self.arrival_ns, prepend=0) < 0))
             raise ValueError(f"arrival of request {i} at {self.arrival_ns[i]} ns: arrivals must not decrease")
+        if self.clients is not None and np.any(self.arrival_ns != 0):
+            raise ValueError("a closed loop begins with all clients at time 0")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -192,4 +213,5 @@ def draw_workload(
     if arrival[-1] > LONGEST_S * 1e9:
         raise ValueError(f"{requests} requests would take {arrival[-1] / 1e9:.3g} s to arrive, above {LONGEST_S} s")
     predicted = (predictor or LengthPredictor()).predict(rows, priced, seed)
-    return Workload(priced, rows, np.rint(arrival).astype(np.int64), predicted, seed)
+    think_ns = round(arrivals.think_s * 1e9)
+    return Workload(priced, rows, np.rint(arrival).astype(np.int64), predicted, seed, arrivals.clients, think_ns)

@@ -1,5 +1,6 @@
 """Run a workload: which of the servers serves it, and what they are told."""
 
+import numpy as np
 import simpy
 
 from policies import Outlook, Policy
@@ -53,17 +54,20 @@ def simulate(
         requests = [
             Request(*columns) for columns in zip(range(len(recorded)), arrivals, predicted, recorded, strict=True)
         ]
-        server = StepServer(env, requests, profile, policy, capacity, books, check, timeline)
+        loop = workload.clients, workload.think_ns
+        server = StepServer(env, requests, profile, policy, capacity, books, check, timeline, *loop)
     else:
         kind = SingleServer if capacity.batch == 1 and capacity.kv_tokens is None else BatchServer
-        server = kind(env, arrivals, predicted, recorded, profile, policy, capacity, books, check)
+        loop = workload.clients, workload.think_ns
+        server = kind(env, arrivals, predicted, recorded, profile, policy, capacity, books, check, *loop)
     try:
         env.run(env.process(server.serve()))
     except TypeError as error:
         if "not supported between instances" not in str(error):
             raise
         raise ValueError(f"policy {name_of(policy)}: ranks are not comparable ({error})") from error
-    return books.run(workload.arrival_ns, int(env.now), policy)
+    arrived = workload.arrival_ns if workload.clients is None else np.array(server.arrived_ns, dtype=np.int64)
+    return books.run(arrived, int(env.now), policy)
 
 
 def _refuse_what_never_fits(recorded: list[Recorded], capacity: Capacity) -> None:

@@ -22,6 +22,7 @@ class SkipServer:
     ----------
     arrivals, predicted, recorded : by request, in order of arrival
     check : hold the server to its invariants at every decision (slow).
+    clients, think_ns : of a closed loop, as in `traces.Workload`.
     """
 
     env: simpy.Environment
@@ -33,14 +34,23 @@ class SkipServer:
     capacity: Capacity
     books: Books
     check: bool = False
+    clients: int | None = None
+    think_ns: int = 0
 
     def __post_init__(self) -> None:
-        self._arrivals = [*self.arrivals, NEVER]
+        self.released = len(self.arrivals) if self.clients is None else min(self.clients, len(self.arrivals))
+        later = len(self.arrivals) - self.released  # of a closed loop: not known yet
+        self._arrivals = [*self.arrivals[: self.released], *[NEVER] * (later + 1)]
         self._evict_ns, self._return_ns = self.capacity.moves(self.profile.costs)
         self._watched = type(self.policy).observe is not Policy.observe
         self.waiting = Waiting(self.policy)
         self.parked: list[Request] = []  # who waits with a KV cache in memory, where that is limited
         self.arrived = 0  # so many have come
+
+    @property
+    def arrived_ns(self) -> list[int]:
+        """When each request arrived."""
+        return self._arrivals[:-1]
 
     def _arrive(self) -> Request:
         index = self.arrived
@@ -63,6 +73,9 @@ class SkipServer:
         """A request is done."""
         request.running = False
         self.books.close(request, now_ns)
+        if self.released < self.books.requests:
+            self._arrivals[self.released] = now_ns + self.think_ns
+            self.released += 1
         if self._watched and self.policy.observe(Event("completion", request, now_ns)):
             self._state_changed(now_ns)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import simpy
 
-from policies import Event, Policy
+from policies import NEVER, Event, Policy
 from sim.engine.books import Books
 from sim.engine.capacity import Capacity
 from sim.engine.ranks import name_of, rank_of
@@ -32,6 +32,8 @@ class StepServer:
     books: Books
     check: bool = False
     timeline: Timeline | None = None
+    clients: int | None = None
+    think_ns: int = 0
 
     waiting: list[Request] = field(default_factory=list)
     resident: list[Request] = field(default_factory=list)
@@ -42,6 +44,9 @@ class StepServer:
     def __post_init__(self) -> None:
         self._costs = self.profile.costs
         self._evict_ns, self._return_ns = self.capacity.moves(self._costs)
+        self.released = len(self.requests) if self.clients is None else min(self.clients, len(self.requests))
+        for request in self.requests[self.released :]:
+            request.arrival_ns = NEVER  # not known yet
         self._round_cost = {b: self.profile.round_cost(b) for b in range(1, self.capacity.batch + 1)}
 
     def serve(self) -> Generator[simpy.Event, Any, None]:
@@ -67,6 +72,11 @@ class StepServer:
             self._commit(round_ns)
         if self.timeline is not None:
             self.timeline.close()
+
+    @property
+    def arrived_ns(self) -> list[int]:
+        """When each request arrived."""
+        return [request.arrival_ns for request in self.requests]
 
     @property
     def _now(self) -> int:
@@ -186,6 +196,9 @@ class StepServer:
             self.resident.remove(request)
             request.running = False
             self.books.close(request, self._now)
+            if self.released < len(self.requests):
+                self.requests[self.released].arrival_ns = self._now + self.think_ns
+                self.released += 1
             self.policy.observe(Event("completion", request, self._now))
 
     def _check(self) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.engine.timeline import Timeline
 from sim.figures.latency import colour_of
@@ -17,21 +18,22 @@ ROWS = 10
 BARS = {"rounds": (0.62, None), "prefill": (0.62, "#333333"), "swap": (0.9, "#000000")}
 
 
-def save_gantt(timelines: Mapping[str, Timeline], arrival_ns: "np.ndarray[tuple[int], np.dtype[np.int64]]",
-               path: Path, rows: int = ROWS) -> None:  # fmt: skip
+def save_gantt(
+    timelines: Mapping[str, Timeline], arrival_ns: Mapping[str, NDArray[np.int64]], path: Path, rows: int = ROWS
+) -> None:
     """Draw the first `rows` requests of each policy's run into `path`, in the format of its suffix.
 
     Parameters
     ----------
-    arrival_ns : of all requests, (N,).
+    arrival_ns : of all requests, (N,), by policy.
     """
     from matplotlib.figure import Figure
 
-    rows = min(rows, len(arrival_ns))
+    rows = min(rows, *(len(arrivals) for arrivals in arrival_ns.values()))
     figure = Figure(figsize=(7.0, 0.55 + len(timelines) * (0.42 + 0.155 * rows)), layout="constrained")
     panels = figure.subplots(len(timelines), 1, sharex=True, squeeze=False)[:, 0]
     for index, (ax, (policy, timeline)) in enumerate(zip(panels, timelines.items(), strict=True)):
-        plot_gantt(timeline, policy, arrival_ns[:rows], ax, colour_of(policy, index))
+        plot_gantt(timeline, policy, arrival_ns[policy][:rows], ax, colour_of(policy, index))
     panels[-1].set_xlim(left=0)
     panels[-1].set_xlabel(
         "time, s (tick: arrival; line: in the system; bar: running, dark in a prefill, black while its cache moves)",
@@ -40,8 +42,7 @@ def save_gantt(timelines: Mapping[str, Timeline], arrival_ns: "np.ndarray[tuple[
     write_whole(path, lambda p: figure.savefig(p, dpi=160))
 
 
-def plot_gantt(timeline: Timeline, policy: str, arrival_ns: "np.ndarray[tuple[int], np.dtype[np.int64]]",
-               ax: "Axes", colour: str) -> None:  # fmt: skip
+def plot_gantt(timeline: Timeline, policy: str, arrival_ns: NDArray[np.int64], ax: "Axes", colour: str) -> None:
     """One policy: a line from a request's arrival to its end, bars where it ran; dark prefills, black moves."""
     count = len(arrival_ns)
     ends = np.zeros(count)

@@ -63,6 +63,8 @@ def caption(comparison: "Comparison") -> str:
     arrivals = settings.arrivals
     if arrivals.all_at_once:
         how = "all at once"
+    elif arrivals.clients is not None:
+        how = f"a closed loop of {arrivals.clients} clients who think for {arrivals.think_s:g} s"
     else:
         gaps = "Poisson" if arrivals.cv == 1 else f"Gamma gaps (CV {arrivals.cv:g})"
         how = f"{gaps if arrivals.recorded is None else arrivals.recorded} at "

@@ -39,6 +39,8 @@ class Setting:
     all_at_once: bool = False
     cv: float = 1.0
     arrivals: str | None = None
+    clients: int | None = None
+    think: float = 0.0
     length_predictor: str = "oracle"
     split_seed: int = 0
     draft_tokens: int | None = None
@@ -63,8 +65,9 @@ class Setting:
 
     def coming(self, recorded: ArrivalTrace | None) -> Arrivals:
         """How requests come, at a load of 0.8 unless something else is said; `recorded` is what `arrivals` names."""
-        default = self.load is None and self.rate is None and not self.all_at_once
-        return Arrivals(0.8 if default else self.load, self.rate, self.all_at_once, self.cv, recorded)
+        default = self.load is None and self.rate is None and not self.all_at_once and self.clients is None
+        load = 0.8 if default else self.load
+        return Arrivals(load, self.rate, self.all_at_once, self.cv, recorded, self.clients, self.think)
 
     @property
     def predictor(self) -> LengthPredictor:

@@ -30,7 +30,7 @@ from sim.engine.single import SingleServer
 from tests.builders import MS, outlook, row, workload, workloads
 from traces import Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
 
-COLUMNS = ("first_service_ns", "finish_ns", "service_ns", "switch_ns", "preemptions")
+COLUMNS = ("arrival_ns", "first_service_ns", "finish_ns", "service_ns", "switch_ns", "preemptions")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def policies(draw):
 @st.composite
 def cases(draw, max_requests=12):
     """A workload, a policy, and a capacity whose memory, where it is limited, is tight."""
-    work, policy = draw(workloads(max_requests=max_requests)), draw(policies())
+    work, policy = draw(workloads(max_requests=max_requests, closed=True)), draw(policies())
     batch = draw(st.sampled_from([1, 1, 2, 3]))
     trace = work.priced.trace
     largest = int((trace.prompt_tokens + trace.output_tokens).max() + trace.drafted.max() + 1)

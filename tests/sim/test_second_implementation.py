@@ -24,6 +24,8 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
     drafted, accepted = ([a[s].tolist() for s in spans] for a in (trace.drafted, trace.accepted))
     prompt = [int(trace.prompt_tokens[r]) for r in work.rows]
     count, arrival = len(spans), work.arrival_ns.tolist()
+    sent = count if work.clients is None else min(count, work.clients)
+    arrival[sent:] = [math.inf] * (count - sent)
     prefill = [costs.prefill(p - 1) if p > 1 else 0 for p in prompt]
     at, queue, entry = [0] * count, [1] * count, list(arrival)
     frozen: dict[int, tuple[int, float]] = {}
@@ -201,6 +203,9 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
                 finish[i] = now
                 holders.remove(i)
                 running.remove(i)
+                if sent < count:
+                    arrival[sent] = entry[sent] = turn[sent] = now + work.think_ns
+                    sent += 1
     return first, finish, switching, preempted
 
 
@@ -217,7 +222,7 @@ def table_value(table, width):
 
 @settings(max_examples=300)
 @given(
-    workloads(),
+    workloads(closed=True),
     st.builds(
         lambda batch, more, tokens, **rest: Capacity(
             batch, None if more is None else batch + more, tokens, **rest

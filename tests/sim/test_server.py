@@ -346,3 +346,34 @@ def test_littles_law_holds_to_the_nanosecond(work, policy, batch):
 def test_a_profile_that_does_not_cover_the_batch_is_refused():
     with pytest.raises(ValueError, match="batch size 3: the profile covers 1 to 2"):
         in_batches([1], [0], FCFS(), batch=3, kv_slots=None)
+
+
+def test_a_closed_loop_by_hand():
+    """Two clients who think for 5 ms; every request takes 10 ms."""
+    rows = [row(str(i), 1, [0], n=0) for i in range(5)]
+    priced = price(trace_from_rounds(rows), Profile.constant(draft_ms=0, verify_ms=10))
+    at_0, ones = np.zeros(5, dtype=np.int64), np.ones(5, dtype=np.int64)
+    work = Workload(priced, np.arange(5), at_0, ones, clients=2, think_ns=5 * MS)
+    for skip in (True, False):
+        run = simulate(work, FCFS(), outlook=Outlook(10 * MS, [1.0]), skip=skip, check=True)
+        assert (run.arrival_ns / MS).tolist() == [0, 0, 15, 25, 35]
+        assert (run.finish_ns / MS).tolist() == [10, 20, 30, 40, 50]
+        assert (run.latency_ns / MS).tolist() == [10, 20, 15, 15, 15]
+    alone = Workload(priced, np.arange(5), at_0, ones, clients=1, think_ns=5 * MS)
+    run = simulate(alone, FCFS(), outlook=Outlook(10 * MS, [1.0]), check=True)
+    assert run.idle_ns == 4 * 5 * MS
+    assert set((run.latency_ns / MS).tolist()) == {10}
+
+
+@settings(max_examples=60)
+@given(workloads(closed=True), st.sampled_from(ALL), st.integers(1, 3))
+def test_a_closed_loop_never_holds_more_requests_than_clients(work, policy, batch):
+    run = simulate(work, policy, outlook=outlook(work.priced), capacity=Capacity(batch, None), check=True)
+    if work.clients is None:
+        return
+    times = np.concatenate([run.arrival_ns, run.finish_ns])
+    change = np.concatenate([np.ones(len(work)), -np.ones(len(work))])
+    there = np.cumsum(change[np.lexsort((change, times))])  # at one instant who leaves goes first
+    assert there.max() <= work.clients
+    later = np.sort(run.finish_ns)[: max(0, len(work) - work.clients)] + work.think_ns
+    assert run.arrival_ns[work.clients :].tolist() == later.tolist()

@@ -85,9 +85,13 @@ def test_gaps_have_the_variation_that_was_asked(cv):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: Arrivals(clients=0), "clients 0: must be at least 1"),
+        (lambda: Arrivals(load=1, clients=2), "give exactly one of a load"),
+        (lambda: Arrivals(load=1, think_s=2), "think 2: only clients of a closed loop think"),
+        (lambda: Arrivals(clients=1, think_s=-2), "think -2: must be at least 0"),
         (lambda: Arrivals(load=1, cv=0), "cv 0: must be above 0"),
         (lambda: Arrivals(load=1, cv=2, recorded=recorded(0, 1)), "cv 2: recorded arrivals"),
-        (lambda: Arrivals(all_at_once=True, recorded=recorded(0, 1)), "recorded ones do not come all at once"),
+        (lambda: Arrivals(all_at_once=True, recorded=recorded(0, 1)), "recorded ones need a load or a rate"),
         (lambda: recorded(0, 0), "2 arrivals at one instant"),
         (lambda: recorded(0, 2, 1), "arrival 2 is before"),
         (lambda: load_arrivals("nowhere.parquet"), "arrivals nowhere.parquet: there is no such file"),
