@@ -1,5 +1,7 @@
 """Run a workload: which of the servers serves it, and what they are told."""
 
+import itertools
+
 import numpy as np
 import simpy
 
@@ -65,9 +67,21 @@ def simulate(
     except TypeError as error:
         if "not supported between instances" not in str(error):
             raise
-        raise ValueError(f"policy {name_of(policy)}: ranks are not comparable ({error})") from error
+        told = _which_two(policy, server.present(), int(env.now)) or str(error)
+        raise ValueError(f"policy {name_of(policy)}: ranks are not comparable ({told})") from error
     arrived = workload.arrival_ns if workload.clients is None else np.array(server.arrived_ns, dtype=np.int64)
     return books.run(arrived, int(env.now), policy)
+
+
+def _which_two(policy: Policy, requests: list[Request], now_ns: int) -> str | None:
+    """Two requests whose ranks cannot be compared."""
+    ranked = [(r.index, policy.rank(r, now_ns)) for r in requests]
+    for (one, rank), (other, rival) in itertools.combinations(ranked, 2):
+        try:
+            _ = rank < rival
+        except TypeError:
+            return f"{rank} of request {one}, {rival} of request {other}"
+    return None
 
 
 def _refuse_what_never_fits(recorded: list[Recorded], capacity: Capacity) -> None:

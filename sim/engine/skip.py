@@ -47,6 +47,10 @@ class SkipServer:
         self.parked: list[Request] = []  # who waits with a KV cache in memory, where that is limited
         self.arrived = 0  # so many have come
 
+    def present(self) -> list[Request]:
+        """Who waits."""
+        return [entry[3] for entry in self.waiting.heap]
+
     @property
     def arrived_ns(self) -> list[int]:
         """When each request arrived."""

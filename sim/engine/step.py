@@ -73,6 +73,10 @@ class StepServer:
         if self.timeline is not None:
             self.timeline.close()
 
+    def present(self) -> list[Request]:
+        """Who waits or runs."""
+        return self.waiting + self.running
+
     @property
     def arrived_ns(self) -> list[int]:
         """When each request arrived."""

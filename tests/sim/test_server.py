@@ -270,7 +270,10 @@ def test_prefills_of_one_decision_run_in_turn_or_together():
     [
         (lambda job: (float("nan"),), r"policy Odd: rank \(nan,\) of request 0 is not comparable"),
         (lambda job: (job.index, "x") if job.index else (0, 1), None),
-        (lambda job: (None if job.index else 1,), "policy Odd: ranks are not comparable"),
+        (
+            lambda job: (None if job.index else 1,),
+            r"policy Odd: ranks are not comparable \(\(1,\) of request 0, \(None,\) of request 1\)",
+        ),
     ],
 )
 def test_ranks_without_an_order_are_refused_by_the_policys_name(rank, message):
@@ -286,6 +289,20 @@ def test_ranks_without_an_order_are_refused_by_the_policys_name(rank, message):
     else:
         with pytest.raises(ValueError, match=message):
             run()
+
+
+def test_incomparable_ranks_are_told_apart_when_skipping_too():
+    class Odd(FCFS):
+        def rank(self, job, now_ns):
+            return ("late",) if job.index == 2 else (job.index,)
+
+        def run_until(self, job, best_waiting, now_ns):
+            return Until()
+
+    with pytest.raises(
+        ValueError, match=r"policy fcfs: ranks are not comparable \(\(1,\) of request 1, \('late',\) of"
+    ):
+        simulate(three_requests(), Odd(), outlook=Outlook(10 * MS, [1.0]))
 
 
 @pytest.mark.parametrize("skip", [True, False])
