@@ -1,6 +1,7 @@
 """The verbs `sweep` and `best`: a thin skin over `sim.sweeps`."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -80,6 +81,8 @@ def sweep(
     if runs > ASK_BEYOND and not yes and not (sys.stdin.isatty() and typer.confirm("Run them all?", err=True)):
         raise ValueError(f"{runs:,} runs are more than {ASK_BEYOND:,}: give --yes to run them")
     client = connect(dask) if dask else None
+    hands = sum(client.nthreads().values()) if client else workers or os.cpu_count()  # type: ignore[no-untyped-call]
+    console.print(f"{hands} workers{f' at {dask}' if dask else ''}", highlight=False)
     if resume is None:
         parts.claim(folder, work, overwrite=overwrite)
     try:

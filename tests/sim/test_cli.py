@@ -73,7 +73,7 @@ def test_out_and_plot_are_written_where_asked(lapsd, files, tmp_path):
         (["--load", "-1"], "load -1.0: must be above 0"),
         (["--load", "x"], "'--load'"),
         (["--seeds", "0"], "seeds 0: must be at least 1"),
-        (["--rate", "1", "--load", "1"], "exactly one of a load, a rate and all-at-once"),
+        (["--rate", "1", "--load", "1"], "exactly one of a load, a rate, all-at-once and a number of clients"),
         (["--policy", "laps-sd:K=0"], "K=0 must be between 1 and 64"),
         (["--policy", "laps-sd:delta=-1"], "delta=-1.0 must be between 0 and 1"),
         (["--policy", "laps-sd:kappa=1"], "no parameter 'kappa'"),
