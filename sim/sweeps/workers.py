@@ -8,10 +8,11 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import get_context, parent_process
-from typing import TYPE_CHECKING, Any
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
@@ -22,12 +23,10 @@ if TYPE_CHECKING:
     from distributed import Client
 
 DEATHS = 5  # of workers in a row, with no chunk done between them
-AHEAD = 4  # chunks handed out a worker
+AHEAD = 3  # chunks given to a worker: it finds the next one when it is done
 SECONDS_TO_CONNECT = 8
 
 Done = tuple[int, pa.Table]
-
-_work: Work
 
 
 def do_here(work: Work, places: Sequence[int]) -> Iterator[Done]:
@@ -39,41 +38,85 @@ def do_here(work: Work, places: Sequence[int]) -> Iterator[Done]:
 def do_in_processes(work: Work, places: Sequence[int], workers: int) -> Iterator[Done]:
     """In so many processes of this machine, in whatever order they are done.
 
+    Each has a pipe of its own: in a queue that all share, one that is killed while it writes would block all others.
+
     Raises
     ------
     ValueError
         If workers die again and again.
     """
     left, deaths = deque(places), 0
-    while left:
-        pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (work,))
-        under_way: dict[Future[Done], int] = {}
-        try:
-            while left or under_way:
-                while left and len(under_way) < AHEAD * workers:
-                    place = left[0]
-                    under_way[pool.submit(_do, place, work.chunks[place])] = place
-                    left.popleft()  # only now: a pool that breaks takes nothing
-                for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-                    yield future.result()
-                    del under_way[future]
-                    deaths = 0
-        except BrokenProcessPool:
-            left.extendleft(sorted(under_way.values(), reverse=True))
-            deaths += 1
-            if deaths == DEATHS:
-                raise ValueError(
-                    f"workers died {DEATHS} times in a row: is memory short? Try fewer --workers"
-                ) from None
-        finally:
-            _stop(pool)
+    hands: dict[Connection, _Hand] = {}
+    try:
+        while left or any(hand.under_way for hand in hands.values()):
+            while len(hands) < workers:
+                hand = _hire(work)
+                hands[hand.pipe] = hand
+            for hand in hands.values():
+                while left and len(hand.under_way) < AHEAD:
+                    hand.under_way.append(left.popleft())
+                    with suppress(OSError):  # it has died: its pipe says so below
+                        hand.pipe.send((hand.under_way[-1], work.chunks[hand.under_way[-1]]))
+            for pipe in wait(list(hands)):
+                assert isinstance(pipe, Connection)
+                try:
+                    found = pipe.recv()
+                except (EOFError, OSError):
+                    hand = hands.pop(pipe)
+                    left.extendleft(reversed(hand.under_way))
+                    _dismiss(hand)
+                    deaths += 1
+                    if deaths == DEATHS:
+                        raise ValueError(
+                            f"workers died {DEATHS} times in a row: is memory short? Take fewer"
+                        ) from None
+                    continue
+                if isinstance(found, Exception):
+                    raise found
+                hands[pipe].under_way.remove(found[0])
+                deaths = 0
+                yield found
+    finally:
+        for hand in hands.values():
+            _dismiss(hand)
 
 
-def _begin(work: Work) -> None:
-    global _work
-    _work = work
+class _Hand(NamedTuple):
+    """A worker process, our end of its pipe, and the places of the chunks that it was given."""
+
+    process: BaseProcess
+    pipe: Connection
+    under_way: list[int]
+
+
+def _hire(work: Work) -> _Hand:
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+    process.start()
+    theirs.close()  # so that its death ends the pipe
+    return _Hand(process, ours, [])
+
+
+def _dismiss(hand: _Hand) -> None:
+    """At once, whatever it is at."""
+    hand.process.kill()
+    hand.process.join()
+    hand.pipe.close()
+
+
+def _serve(pipe: Connection, work: Work) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    while True:
+        try:
+            place, chunk = pipe.recv()
+        except EOFError:
+            return
+        try:
+            pipe.send((place, work.do(chunk)))
+        except Exception as error:
+            pipe.send(error)
 
 
 def _die_with_parent() -> None:
@@ -81,20 +124,6 @@ def _die_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _do(place: int, chunk: Chunk) -> Done:
-    return place, _work.do(chunk)
-
-
-def _stop(pool: ProcessPoolExecutor) -> None:
-    """At once, whatever its workers are at."""
-    processes = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.kill()
-    for process in processes:
-        process.join()
 
 
 def do_on_cluster(work: Work, places: Sequence[int], client: "Client") -> Iterator[Done]:
