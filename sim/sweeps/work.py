@@ -134,9 +134,7 @@ class Work:
         text = ("policy", "policy_name")
         kinds = {f.name: kind_of(f) for policy in self.policies for f in parameters_of(policy)}
         typed = [(name, pa.string()) for name in text]
-        typed += [
-            (name, _arrow_type(str(getattr(kinds[name], "__name__", kinds[name])))) for name in self.parameter_names
-        ]
+        typed += [(name, _arrow_type(kinds[name])) for name in self.parameter_names]
         typed += [(name, _arrow_type(kind)) for name, kind in KINDS.items()]
         typed += [("seed", pa.int64())]
         typed += [(name, pa.int64() if name in ("preemptions", "rounds") else pa.float64()) for name in METRICS]

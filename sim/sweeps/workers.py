@@ -67,9 +67,7 @@ def do_in_processes(work: Work, places: Sequence[int], workers: int) -> Iterator
                     _dismiss(hand)
                     deaths += 1
                     if deaths == DEATHS:
-                        raise ValueError(
-                            f"workers died {DEATHS} times in a row: is memory short? Take fewer"
-                        ) from None
+                        raise ValueError(f"workers died {DEATHS} times in a row: is memory short?") from None
                     continue
                 if isinstance(found, Exception):
                     raise found
