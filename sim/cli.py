@@ -16,8 +16,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from policies import POLICIES, Policy, parse_policy
+from sim import import_cli
 from sim.sweeps import cli as sweep_cli
-from traces import ArrivalTrace, Trace, load_arrivals, load_profile, load_trace, save_arrivals
+from traces import load_arrivals, load_profile, load_trace
 from traces.errors import BAD_INPUT, run_command
 from traces.trace_file import BUNDLED
 
@@ -32,8 +33,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 FIGURES = (".png", ".pdf", ".svg")
-importer = typer.Typer(help="Turn public files into lapsd's own.", rich_markup_mode=None, no_args_is_help=True)
-app.add_typer(importer, name="import")
+app.add_typer(import_cli.importer, name="import")
 
 WIDTH = 150  # of tables that go to a file or a pipe
 
@@ -76,7 +76,9 @@ def compare(
     kv_tokens: Annotated[int | None, typer.Option(help="Tokens whose keys and values fit in memory.")] = None,
     evict: Annotated[str, typer.Option(help="A cache that must go: swap it out, or recompute it later.")] = "swap",
     prefill: Annotated[str, typer.Option(help="Prompts of one decision: alone (in turn) or batched.")] = "alone",
-    dataset: Annotated[str | None, typer.Option(help="Only this data set of the trace.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Only this data set of the trace, or a mix: code=0.7+prose=0.3.")
+    ] = None,
     draft_tokens: Annotated[
         int | None, typer.Option(help="Replay the trace at another draft length, if it holds what that needs.")
     ] = None,
@@ -178,7 +180,7 @@ def _progress(what: str, quiet: bool) -> Progress:
 def show(
     path: Annotated[str, typer.Argument(help="A trace, a profile or a sweep ('reference': the bundled trace).")],
     plot: Annotated[
-        Path | None, typer.Option(help="Draw a profile's points against its fit, or a sweep, to this file.")
+        Path | None, typer.Option(help="Draw a trace's acceptance, a profile's fit, or a sweep, to this file.")
     ] = None,
     x: Annotated[str | None, typer.Option("--x", help="Of a sweep: the parameter along the axis.")] = None,
     y: Annotated[str, typer.Option("--y", help="A metric, or with --value a second parameter.")] = "mean_latency_s",
@@ -197,16 +199,23 @@ def show(
     elif Path(path).suffix == ".json":
         figure = _show_profile(path, plot is not None)
     else:
-        if plot is not None:
-            raise ValueError(f"--plot: {path} is a trace; only profiles and sweeps can be drawn")
-        from sim.tables import trace_tables
-
-        for table in trace_tables(load_trace(path)):
-            _console().print(table)
-        return
+        figure = _show_trace(path, plot is not None)
     if plot is not None and figure is not None:
         write_whole(plot, lambda p: figure.savefig(p, dpi=160, format=plot.suffix[1:]))
         print(f"{plot}: drawn")
+
+
+def _show_trace(path: str, draw: bool) -> "MatplotlibFigure | None":
+    from sim.tables import trace_tables
+
+    trace, console = load_trace(path), _console()
+    for table in trace_tables(trace):
+        console.print(table, "")
+    if not draw:
+        return None
+    from sim.figures.trace import plot_trace
+
+    return plot_trace(trace)
 
 
 def _show_profile(path: str, draw: bool) -> "MatplotlibFigure | None":
@@ -265,120 +274,7 @@ def bench(
 
 app.command(context_settings=sweep_cli.ANY_OPTION, epilog=sweep_cli.EPILOG)(sweep_cli.sweep)
 app.command()(sweep_cli.best)
-
-
-@importer.command("vllm")
-def import_vllm(
-    file: Annotated[Path, typer.Argument(help="JSON lines with per_step_accepted a request (.gz allowed).")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The trace to write.")],
-    draft_tokens: Annotated[int | None, typer.Option(help="Tokens drafted a step, if the file does not say.")] = None,
-    overwrite: Overwrite = False,
-) -> None:
-    """Import what vLLM recorded of each request's speculative steps."""
-    from traces import served
-
-    _free_to_write(out, overwrite=overwrite)
-    _write_imported(served.import_vllm(file, draft_tokens=draft_tokens), out)
-
-
-@importer.command("specdecode-bench")
-def import_specdecode_bench(
-    file: Annotated[Path, typer.Argument(help="JSON lines with acc_len a request (.gz allowed).")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The trace to write.")],
-    draft_tokens: Annotated[int, typer.Option(help="Draft length of the trace's rounds; replays take any.")] = 4,
-    overwrite: Overwrite = False,
-) -> None:
-    """Import SpecDecode-Bench's acceptances per output position."""
-    from traces import served
-
-    _free_to_write(out, overwrite=overwrite)
-    _write_imported(served.import_specdecode_bench(file, draft_tokens=draft_tokens), out)
-
-
-def _free_to_write(*files: Path, overwrite: bool) -> None:
-    for path in files:
-        if path.exists() and not overwrite:
-            raise ValueError(f"{path} exists already: choose another name or give --overwrite")
-    if not files[0].parent.is_dir():
-        raise ValueError(f"{files[0]}: there is no folder {files[0].parent}")
-
-
-def _write_imported(trace: Trace, out: Path) -> None:
-    from traces import save_trace
-
-    save_trace(trace, out)
-    print(f"{out}: {len(trace)} requests, {trace.rounds.sum()} rounds, {trace.output_tokens.sum()} tokens")
-    for told in trace.metadata.get("missing", []):
-        print(f"not in the file: {told}")
-
-
-@importer.command("azure")
-def import_azure(
-    file: Annotated[Path, typer.Argument(help="A CSV with TIMESTAMP, ContextTokens, GeneratedTokens (.gz allowed).")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The arrivals to write.")],
-    overwrite: Overwrite = False,
-) -> None:
-    """Import the arrivals of an Azure LLM inference trace."""
-    from traces import arrival_trace
-
-    _free_to_write(out, overwrite=overwrite)
-    _write_arrivals(arrival_trace.import_azure(file), out)
-
-
-@importer.command("mooncake")
-def import_mooncake(
-    file: Annotated[Path, typer.Argument(help="JSON lines of timestamp, input_length, output_length (.gz allowed).")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The arrivals to write.")],
-    overwrite: Overwrite = False,
-) -> None:
-    """Import the arrivals of a Mooncake trace."""
-    from traces import arrival_trace
-
-    _free_to_write(out, overwrite=overwrite)
-    _write_arrivals(arrival_trace.import_mooncake(file), out)
-
-
-def _write_arrivals(found: ArrivalTrace, out: Path) -> None:
-    save_arrivals(found, out)
-    span = (found.arrival_ns[-1] - found.arrival_ns[0]) / 1e9
-    print(f"{out}: {len(found)} arrivals in {span:.0f} s, {found.rate_per_s:.3g}/s, CV of gaps {found.cv:.2f}")
-
-
-@importer.command("spec-bench")
-def import_spec_bench(
-    file: Annotated[Path, typer.Argument(help="A Spec-Bench answer file (JSON lines, .gz allowed).")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The trace to write; its profile gets the ending .json.")],
-    questions: Annotated[Path | None, typer.Option(help="The question file, to estimate prompt lengths.")] = None,
-    draft_schedule: Annotated[
-        str, typer.Option(help="How draft lengths were chosen: heuristic:n (transformers' default) or constant:n.")
-    ] = "heuristic:5",
-    overwrite: Overwrite = False,
-) -> None:
-    """Import a public Spec-Bench answer file as a trace, and fit a profile to its wall times."""
-    from traces import save_profile, save_trace
-    from traces import spec_bench as source
-
-    profile_file = out.with_suffix(".json")
-    _free_to_write(out, profile_file, overwrite=overwrite)
-    if out == profile_file:
-        raise ValueError(f"{out}: a trace's name cannot end in .json")
-    imported = source.import_spec_bench(file, questions=questions, draft_schedule=draft_schedule)
-    save_trace(imported.trace, out)
-    trace = imported.trace
-    print(f"{out}: {len(trace)} requests, {trace.rounds.sum()} rounds, {trace.output_tokens.sum()} tokens")
-    if questions is None:
-        print("prompt lengths are not in the file: 0 (give --questions to estimate them)")
-    else:
-        print("prompt lengths are estimated from the questions' characters")
-    if imported.profile is None:
-        print("the file holds no wall times: no profile")
-        return
-    save_profile(imported.profile, profile_file)
-    terms, fit = imported.profile.costs.rounds[1], imported.profile.fits["request"]
-    print(
-        f"{profile_file}: {terms.verify(1).base_ns / 1e6:.2f} ms a round + {terms.draft_step.base_ns / 1e6:.2f} ms a "
-        f"draft token, median error {fit['median_error']:.1%} (prefill and switching are not in the file: 0)"
-    )
+app.command()(import_cli.generate)
 
 
 @app.command(

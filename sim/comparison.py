@@ -235,7 +235,7 @@ def compare(
     kv_slots : requests whose KV caches fit in memory; None for all. With batches, 1 is taken for no such limit.
     batch, kv_tokens, evict, prefill : as in `sim.Capacity`.
     split_seed : of the split into halves.
-    dataset : only this data set's requests.
+    dataset : only this data set's requests, or a mix such as `code=0.7+prose=0.3`.
     draft_tokens : replay the trace as if every round had drafted that many tokens; None: as recorded.
     timeline : record what each policy did in the first seed, round by round.
     progress : called with (runs done, runs in all).

@@ -4,6 +4,7 @@ import numpy as np
 
 from policies import Outlook
 from traces import PricedTrace, Profile, Trace, at_draft_length, price
+from traces.mix import is_mix, mix, shares_of
 
 REPLAY_STREAM = 4  # after the streams of `traces.workload`
 
@@ -27,7 +28,7 @@ def prepared_halves(
 
     Parameters
     ----------
-    dataset : only this data set's requests.
+    dataset : only this data set's requests, or a mix such as `code=0.7+prose=0.3` (see `traces.mix`).
     draft_tokens : replay the trace as if every round had drafted that many tokens; None: as recorded.
     batch : loads, and what is known beforehand, are of full batches of that size.
 
@@ -36,8 +37,11 @@ def prepared_halves(
     ValueError
         If the trace has no such data set or draft length, or the profile does not cover the batch.
     """
-    population = trace.only(dataset) if dataset else trace
+    mixed = dataset is not None and dataset not in trace.datasets and is_mix(dataset)
+    population = trace.only(dataset) if dataset and not mixed else trace
     if draft_tokens is not None:
         population = at_draft_length(population, draft_tokens, np.random.default_rng([split_seed, REPLAY_STREAM]))
     past, future = population.halves(split_seed)
+    if dataset and mixed:
+        past, future = mix(past, shares := shares_of(dataset)), mix(future, shares)
     return price(future, profile), outlook_of(price(past, profile, batch)), price(future, profile, batch).mean_size_ns

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
@@ -155,7 +156,7 @@ def versus_table(comparison: "Comparison", policy: str) -> Table:
 
 
 def trace_tables(trace: Trace) -> list[Table]:
-    """Per data set: requests, lengths, acceptance; and where the trace comes from."""
+    """Per data set: requests, lengths, acceptance and how it develops; and where the trace comes from."""
     frame = to_frame(trace)
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns = ("dataset", "requests", "prompt\nmedian", "output\nmedian", "output\np10", "output\np90", "output\nmax",
@@ -171,7 +172,32 @@ def trace_tables(trace: Trace) -> list[Table]:
             f"{rows['output_tokens'].sum() / rows['rounds'].sum():.2f}", f"{rows['acceptance'].mean():.3f}",
             f"{rows['acceptance'].std():.3f}",
         )  # fmt: skip
-    return [table, _origin(trace.metadata)]
+    return [table, _dynamics_table(trace), _origin(trace.metadata)]
+
+
+def _dynamics_table(trace: Trace) -> Table:
+    """How acceptance develops in a request, and when it becomes perceptible at LAPS-SD's defaults."""
+    from sim.stability import quantiles, stable_rounds
+    from traces.describe import describe, shuffled
+
+    table = _table(
+        "dataset", "within a request\nsd", "correlation with\nlog length", "autocorrelation\nlag 1, 2, 3, 5",
+        "accepted at place\n1, 2, 3, 4", "perceptible at round\np10, 50, 90 (share)", "the same,\nrounds shuffled",
+    )  # fmt: skip
+    stable = stable_rounds(trace)
+    mixed = stable_rounds(shuffled(trace, np.random.default_rng(0)))
+    datasets = np.array(trace.dataset, dtype=object)
+    for row in describe(trace).to_dict("records"):
+        of = np.ones(len(trace), bool) if row["dataset"] == "all" else datasets == row["dataset"]
+        rounds = []
+        for found in (stable[of], mixed[of]):
+            *marks, share = quantiles(found)
+            rounds.append(f"{' '.join(number(m) for m in marks)} ({share:.0%})")
+        lags = " ".join(f"{row['autocorrelation'][lag - 1]:+.2f}" for lag in (1, 2, 3, 5))
+        places = " ".join(f"{p:.2f}" for p in row["draft_position"][:4])
+        sizes = f"{row['within_sd']:.3f}", f"{row['length_correlation']:+.2f}"
+        table.add_row(escape(str(row["dataset"])), *sizes, lags, places, *rounds)
+    return table
 
 
 def profile_tables(profile: Profile) -> list[Table]:

@@ -3,9 +3,9 @@
 Per data set. The j-th token of a draft is accepted, if those before it were, with probability
 logistic(α_j + β_b + u): α by place in the draft, β by place in the output, u the request's own. A request's mean
 acceptance (at a reference draft length, well into the output) is Beta distributed, its mean a quadratic in the log
-output length; u follows from it. Rounds of a request hang together through a Gaussian copula: an autoregressive normal
-variable a round says how far its draft runs. α, β and the Beta are found by maximum marginal likelihood; then the
-autocorrelation, the mean and the spread are brought to the recorded ones by simulation.
+output length; u follows from it. Rounds of a request hang together through a Gaussian copula: an autoregressive
+normal variable, one value a round, says how far its draft runs. α, β and the Beta are found by maximum marginal
+likelihood; then the autocorrelation, the mean and the spread are brought to the recorded ones by simulation.
 
 Output lengths (with their prompts) are resampled from the trace, or given.
 """
@@ -180,9 +180,8 @@ def _counts(trace: Trace) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     found = []
     for reached in (rounds.tested, trace.accepted):
         columns = [np.bincount(cell, reached > j, minlength=len(trace) * places) for j in range(depth - 1)]
-        beyond = np.maximum(reached - (depth - 1), 0)
-        columns.append(np.bincount(cell, beyond, minlength=len(trace) * places))
-        found.append(np.stack(columns, axis=-1).reshape(len(trace), places, depth))
+        columns.append(np.bincount(cell, np.maximum(reached - (depth - 1), 0), minlength=len(trace) * places))
+        found.append(np.stack(columns, axis=-1).reshape(len(trace), places, depth).astype(float))
     return found[0], found[1]
 
 
@@ -243,7 +242,7 @@ def generate(
     trace, models : a trace, and what `fit_acceptance` made of it. Data sets keep their shares.
     requests : how many; their lengths are those of the trace's requests, drawn with replacement.
     prompt_tokens, output_tokens : instead of a number of requests, their lengths, both (N,).
-    spread : scales how far requests' logits are from their mean, over all data sets: 0, requests differ by chance only.
+    spread : scales how far requests' logits lie from the mean of all; 0: requests differ by chance only.
     seed : the same gives the same trace.
 
     Raises
@@ -376,7 +375,7 @@ def _next(
     return found
 
 
-def _logistic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _logistic(x: Any) -> NDArray[np.float64]:
     return np.asarray(1 / (1 + np.exp(-x)))
 
 

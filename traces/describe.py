@@ -1,7 +1,7 @@
 """What a trace's acceptances are like: their mean and spread, how rounds hang together, where in a draft they stop.
 
-The figures by which a recorded trace and a generated one are compared. Knows nothing of policies: the rounds at which
-requests become perceptible are in `sim.stability`.
+The figures by which a recorded trace and a generated one are compared. Knows nothing of policies: the rounds at
+which requests become perceptible are in `sim.stability`.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Rounds:
 
 
 def rounds_of(trace: Trace) -> Rounds:
-    """The rounds of a trace. An output that ends in an accepted draft token leaves the rest of that draft untested."""
+    """The rounds of a trace. Where an output ends in an accepted draft token, the rest of that draft is untested."""
     request = np.repeat(np.arange(len(trace)), trace.rounds)
     emitted = trace.accepted + 1
     before = np.cumsum(emitted) - emitted
@@ -56,7 +56,7 @@ def acceptance_by_draft_position(trace: Trace, most: int = 8) -> NDArray[np.floa
 
 
 def acceptance_by_output_position(trace: Trace) -> NDArray[np.float64]:
-    """Mean share accepted, less the request's own mean, by tokens emitted before the round, (len(OUTPUT_EDGES) + 1,).
+    """Mean share accepted, less the request's mean, by tokens emitted before the round, (edges + 1,).
 
     Requests with one round say nothing of it and are left out.
     """

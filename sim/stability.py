@@ -1,0 +1,73 @@
+"""When requests become perceptible under LAPS-SD, and how well their time is then known; no scheduling involved."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from policies import LapsSD, Outlook
+from sim.engine.request import Recorded
+from traces import PricedTrace, Profile, Trace, price
+
+
+def stable_rounds(trace: Trace, policy: LapsSD | None = None) -> NDArray[np.int64]:
+    """The round at which each request becomes perceptible, (R,); 0 where it never does before its end."""
+    policy = policy or LapsSD()
+    priced = price(trace, Profile.constant(draft_ms=1, verify_ms=1))  # what rounds cost plays no part
+    return np.array([_stable_round(Recorded(priced, row), policy) for row in range(len(trace))], dtype=np.int64)
+
+
+def _stable_round(recorded: Recorded, policy: LapsSD) -> int:
+    found = recorded.foresee(policy.stability, policy.is_stable)
+    # at its last round it is done: nobody schedules it any more
+    return found if found < len(recorded.round_ns) else 0
+
+
+def quantiles(stable: NDArray[np.int64]) -> tuple[float, float, float, float]:
+    """p10, median and p90 of the rounds at which requests became perceptible, and the share that did."""
+    found = stable[stable > 0]
+    if not len(found):
+        return float("nan"), float("nan"), float("nan"), 0.0
+    p10, p50, p90 = np.percentile(found, [10, 50, 90]).tolist()
+    return p10, p50, p90, len(found) / len(stable)
+
+
+def transition_errors(
+    priced: PricedTrace, outlook: Outlook, predicted_tokens: NDArray[np.int64], policy: LapsSD | None = None
+) -> pd.DataFrame:
+    """How far T̃ is from a request's true decoding time at the moment that it becomes perceptible.
+
+    A row for each request that does: `dataset`, `round`, `rounds`, and signed relative errors: `total`, of the whole
+    T̃ = c̄ · L̂ / (ā + 1); `length`, with the true acceptance; `acceptance`, with the true length; `cost`, with both
+    true, so that c̄ alone is wrong; `rate`, of ā itself.
+
+    Parameters
+    ----------
+    predicted_tokens : L̂, (R,).
+    """
+    policy, trace = policy or LapsSD(), priced.trace
+    rows = []
+    for row in range(len(trace)):
+        recorded = Recorded(priced, row)
+        if not (stable := _stable_round(recorded, policy)):
+            continue
+        rounds, truth = len(recorded.round_ns), int(priced.decode_ns[row])
+        seen = recorded.tokens[stable] / stable  # tokens a round: ā + 1
+        whole = recorded.tokens[rounds] / rounds
+        told, length = int(predicted_tokens[row]), int(trace.output_tokens[row])
+
+        def error(tokens: int, per_round: float, truth: int = truth) -> float:
+            return outlook.mean_round_ns * tokens / per_round / truth - 1
+
+        rows.append({
+            "dataset": trace.dataset[row], "round": stable, "rounds": rounds, "total": error(told, seen),
+            "length": error(told, whole), "acceptance": error(length, seen), "cost": error(length, whole),
+            "rate": (seen - 1) / (whole - 1) - 1 if whole > 1 else np.nan,
+        })  # fmt: skip
+    columns = ["dataset", "round", "rounds", "total", "length", "acceptance", "cost", "rate"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def running_acceptance(trace: Trace, row: int) -> NDArray[np.float64]:
+    """Accepted over drafted tokens after each of a request's rounds, (rounds,)."""
+    span = trace.rounds_of(row)
+    return np.asarray(np.cumsum(trace.accepted[span]) / np.maximum(np.cumsum(trace.drafted[span]), 1))

@@ -1,0 +1,95 @@
+"""Figures of a trace against hand-made requests whose answers are known."""
+
+import numpy as np
+import pytest
+
+from policies import LapsSD
+from sim.stability import stable_rounds, transition_errors
+from traces import Trace, price, trace_from_rounds
+from traces.describe import (
+    acceptance_by_draft_position,
+    acceptance_by_output_position,
+    autocorrelation,
+    describe,
+    shuffled,
+    within_request_sd,
+)
+from traces.profile import Profile
+
+
+def made(*accepted: list[int], n: int = 4) -> Trace:
+    rows = [
+        {"request_id": str(i), "dataset": "d", "prompt_tokens": 3, "output_tokens": sum(a) + len(a),
+         "drafted": [n] * len(a), "accepted": a}
+        for i, a in enumerate(accepted)
+    ]  # fmt: skip
+    return trace_from_rounds(rows)
+
+
+def test_alternating_rounds_correlate_negatively_and_runs_positively() -> None:
+    assert autocorrelation(made([0, 4] * 200), 2) == pytest.approx([-1, 1], abs=0.02)
+    assert autocorrelation(made([0] * 200 + [4] * 200), 1)[0] > 0.97
+
+
+def test_random_order_gives_no_correlation_even_in_short_requests() -> None:
+    rng = np.random.default_rng(0)
+    trace = made(*[rng.integers(0, 5, size=6).tolist() for _ in range(6_000)])
+    assert autocorrelation(trace, 3) == pytest.approx([0, 0, 0], abs=0.02)  # without the correction: about -0.2
+
+
+def test_acceptance_by_place_in_the_draft() -> None:
+    # two of four rounds accept a first token; both of those a second; one of them a third
+    assert acceptance_by_draft_position(made([0, 0, 2, 3]))[:3] == pytest.approx([0.5, 1.0, 0.5])
+
+
+def test_an_output_that_ends_in_a_draft_leaves_the_rest_untested() -> None:
+    row = {"request_id": "0", "dataset": "d", "prompt_tokens": 3, "output_tokens": 4, "drafted": [4, 4],
+           "accepted": [1, 2]}  # fmt: skip
+    found = acceptance_by_draft_position(trace_from_rounds([row]))
+    assert found[0] == 1.0
+    assert found[1] == 0.5  # of the first round's second and the last round's second token, one was accepted
+    assert np.isnan(found[2])
+
+
+def test_acceptance_by_place_in_the_output() -> None:
+    start = acceptance_by_output_position(made([4] + [0] * 99))
+    assert start[0] == pytest.approx(0.99)
+    assert start[1:] == pytest.approx([-0.01] * 3)
+
+
+def test_spread_within_requests_is_not_spread_between_them() -> None:
+    assert within_request_sd(made([4] * 10, [0] * 10)) == 0
+    assert describe(made([4] * 10, [0] * 10)).iloc[0]["acceptance_sd"] == pytest.approx(np.std([0, 1], ddof=1))
+
+
+def test_shuffling_keeps_each_request_and_its_last_round() -> None:
+    trace = made([0, 1, 2, 3, 4, 0, 1], [4, 3, 2, 1, 0, 0, 2])
+    mixed = shuffled(trace, np.random.default_rng(0))
+    for row in range(2):
+        span = trace.rounds_of(row)
+        assert sorted(mixed.accepted[span]) == sorted(trace.accepted[span])
+        assert mixed.accepted[span][-1] == trace.accepted[span][-1]
+    assert not np.array_equal(mixed.accepted, trace.accepted)
+
+
+def test_the_round_of_becoming_perceptible_by_hand() -> None:
+    steady = made([2] * 8, [0, 4, 0, 4, 0, 4, 0, 4])
+    # with a window of 3 the first is stable at round 3; the second's running mean moves by 0.1 to its end
+    assert stable_rounds(steady, LapsSD(gamma=3, delta=0.09)).tolist() == [3, 0]
+    assert stable_rounds(steady, LapsSD(count=5)).tolist() == [5, 5]
+    assert stable_rounds(made([2] * 3), LapsSD(gamma=3, delta=0.1)).tolist() == [0]  # it is done by then
+
+
+def test_transition_errors_split_into_length_and_acceptance() -> None:
+    from policies import Outlook
+
+    trace = made([4] * 5 + [0] * 15)
+    priced = price(trace, Profile.constant(draft_ms=1, verify_ms=6))  # 10 ms a round
+    outlook = Outlook(10_000_000, [1.0])
+    found = transition_errors(priced, outlook, np.array([80]), LapsSD(count=5)).iloc[0]
+    truth, length = 200, 40
+    assert found["total"] == pytest.approx(10 * 80 / 5 / truth - 1)
+    assert found["length"] == pytest.approx(10 * 80 / (length / 20) / truth - 1)
+    assert found["acceptance"] == pytest.approx(10 * length / 5 / truth - 1)
+    assert found["cost"] == pytest.approx(0)
+    assert found["rate"] == pytest.approx(4 / 1 - 1)

@@ -1,0 +1,55 @@
+"""Acceptance for requests of known lengths: from recorded requests whose outputs were about as long."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traces.trace import Trace
+
+NEIGHBOURS = 10
+
+
+def borrow_acceptance(
+    trace: Trace, prompt_tokens: NDArray[np.int64], output_tokens: NDArray[np.int64], *, seed: int = 0
+) -> Trace:
+    """Requests of given lengths, each with the rounds of a recorded one.
+
+    That is drawn from the `NEIGHBOURS` of nearest log output length; its rounds are gone through from the first, and
+    again from the first if they end before the output does.
+
+    Parameters
+    ----------
+    prompt_tokens, output_tokens : (N,)
+    """
+    rng = np.random.default_rng([seed, 6])
+    by_length = np.argsort(trace.output_tokens, kind="stable")
+    known, logs = np.log(trace.output_tokens[by_length]), np.log(np.maximum(output_tokens, 1))
+    near = min(NEIGHBOURS, len(trace))
+    first = np.clip(np.searchsorted(known, logs) - near // 2, 0, len(trace) - near)
+    lenders = by_length[first + rng.integers(near, size=len(logs))]
+    drafted, accepted, rounds = [], [], []
+    for lender, length in zip(lenders.tolist(), output_tokens.tolist(), strict=True):
+        span = trace.rounds_of(lender)
+        done = np.cumsum(trace.accepted[span] + 1)
+        times, left = divmod(length, int(done[-1]))
+        more = int(np.searchsorted(done, left)) + 1 if left else 0
+        taken = np.append(np.tile(np.arange(len(done)), times), np.arange(more)) + span.start
+        drafted.append(trace.drafted[taken])
+        accepted.append(trace.accepted[taken])
+        if left:  # the last round is cut at the output's end
+            accepted[-1][-1] = min(accepted[-1][-1], left - (int(done[more - 2]) if more > 1 else 0))
+        rounds.append(len(taken))
+    return replace(
+        trace, request_id=[f"{trace.request_id[r]}-{i}" for i, r in enumerate(lenders.tolist())],
+        dataset=[trace.dataset[r] for r in lenders.tolist()],
+        prompt_tokens=np.asarray(prompt_tokens, dtype=np.int64),
+        output_tokens=np.asarray(output_tokens, dtype=np.int64),
+        offsets=np.append(0, np.cumsum(rounds)).astype(np.int64), drafted=np.concatenate(drafted),
+        accepted=np.concatenate(accepted), predicted_tokens=None, acceptable=None, accept_prob=None,
+        metadata={
+            "source": f"{len(lenders)} requests of given lengths, with rounds of recorded ones about as long: "
+                      f"{trace.metadata.get('source', 'a trace')}",
+            "borrowed": {"seed": seed, "neighbours": near},
+        },
+    )  # fmt: skip

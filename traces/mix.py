@@ -1,0 +1,53 @@
+"""Mixes of data sets: `code=0.7+prose=0.3`, or `code+prose` for equal shares."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from traces.trace import Trace
+
+COPIES = 20  # of a trace's length, so that shares hold to well below a percent
+
+
+def is_mix(text: str) -> bool:
+    """Whether this is a mix rather than one data set's name."""
+    return "+" in text or "=" in text
+
+
+def shares_of(text: str) -> dict[str, float]:
+    """Shares of the requests by data set, adding up to 1.
+
+    Raises
+    ------
+    ValueError
+        Naming the text, for a share that is no number above 0 or a name that is given twice.
+    """
+    shares: dict[str, float] = {}
+    for part in text.split("+"):
+        name, equals, weight = part.partition("=")
+        try:
+            share = float(weight) if equals else 1.0
+        except ValueError:
+            share = 0.0
+        if not name or name in shares or not 0 < share < 1e9:
+            raise ValueError(f"dataset {text!r}: a mix is NAME=SHARE+NAME=SHARE, each name once, shares above 0")
+        shares[name] = share
+    total = sum(shares.values())
+    return {name: share / total for name, share in shares.items()}
+
+
+def mix(trace: Trace, shares: Mapping[str, float]) -> Trace:
+    """The trace with its rows repeated so that each data set has its share; within one all rows count alike.
+
+    Raises
+    ------
+    ValueError
+        If the trace lacks one of the data sets.
+    """
+    for name in shares:
+        if name not in trace.datasets:
+            raise ValueError(f"dataset {name!r}: the trace holds {', '.join(trace.datasets)}")
+    counts = {name: sum(other == name for other in trace.dataset) for name in shares}
+    weight = np.array([shares.get(name, 0.0) / counts.get(name, 1) for name in trace.dataset])
+    ticks = (np.arange(COPIES * len(trace)) + 0.5) / (COPIES * len(trace))
+    return trace.take(np.searchsorted(np.cumsum(weight), ticks * weight.sum()))
