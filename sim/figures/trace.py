@@ -61,6 +61,7 @@ def plot_trace(trace: Trace, policy: LapsSD | None = None) -> "Figure":
     axes[0, 0].set_xlim(0, 1)
     axes[1, 0].set_ylim(0, 1)
     axes[1, 1].set_xlim(left=0)
+    axes[1, 1].set_ylim(-0.03, 1.12)
     axes[1, 0].xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(f"{trace.metadata.get('source', 'a trace')}: {len(trace)} requests", fontsize=9)
     return figure

@@ -152,7 +152,8 @@ class Sweep:
             for values in itertools.product(*(self.parameters[p] for p in swept)):
                 parts = [fixed] * bool(fixed) + [f"{p}={v}" for p, v in zip(swept, values, strict=True)]
                 policy = parse_policy(f"{name}:{','.join(parts)}")
-                found.setdefault(spec_of(policy), policy)
+                if type(found.setdefault(spec_of(policy), policy)) is not type(policy):
+                    raise ValueError(f"two policies are called {spec_of(policy)}: give the class of one a name")
         if nobodys := [p for p in self.parameters if p not in had]:
             classes = [policy_class(spec.partition(":")[0]) for spec in self.policies]
             known = {f.name for policy in classes for f in parameters_of(policy)}

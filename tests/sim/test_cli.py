@@ -139,8 +139,59 @@ def test_a_profile_is_drawn_from_the_timings_beside_it(lapsd, files, tmp_path):
     code, _, error = lapsd("show", files[3], "--plot", tmp_path / "q.png")
     assert code == 2
     assert "samples.parquet: not there" in error
-    assert lapsd("show", files[1], "--plot", tmp_path / "q.png")[0] == 2
     assert not (tmp_path / "q.png").exists()
+
+
+def test_a_trace_is_told_and_drawn(lapsd, files, tmp_path):
+    code, out, _ = lapsd("show", "reference", "--plot", tmp_path / "t.png")
+    assert code == 0
+    for text in ("autocorrelation", "perceptible at round", "rounds shuffled"):
+        assert text in out
+    assert (tmp_path / "t.png").read_bytes()[:4] == b"\x89PNG"
+    assert lapsd("show", files[1], "--plot", tmp_path / "toy.svg")[0] == 0  # a handful of short requests
+
+
+def test_generated_traces_are_served_with_public_lengths_and_arrivals(lapsd, tmp_path):
+    csv, arrivals, made = (tmp_path / name for name in ("a.csv", "a.parquet", "made.parquet"))
+    times = [f"2023-11-16 18:15:{s:02}.0,{10 + s},{20 + 5 * s}" for s in range(50)]
+    csv.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(times), encoding="utf-8")
+    assert lapsd("import", "azure", csv, "-o", arrivals)[0] == 0
+    for how in ("fitted", "recorded"):
+        options = ("--lengths", arrivals, "--acceptance", how, "-o", made, "--overwrite")
+        assert lapsd("generate", *options)[0] == 0
+        assert load_trace(made).output_tokens.tolist() == [20 + 5 * s for s in range(50)]
+        code, out, _ = lapsd("compare", "--trace", made, "--arrivals", arrivals, "--seeds", 2, "--policy", "fcfs")
+        assert code == 0
+        assert "Azure trace a.csv at load 0.8" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--requests", "0"], "--requests 0: must be at least 1"),
+        (["--seed", "-1"], "--seed -1: must be at least 0"),
+        (["--spread", "-1"], "spread -1.0: must be between 0 and 10"),
+        (["--acceptance", "dreamt"], "--acceptance dreamt: must be fitted or recorded"),
+        (["--acceptance", "recorded"], "needs --lengths"),
+        (["--trace", "nowhere.parquet"], "no such file"),
+        (["--lengths", "nowhere.parquet"], "there is no such file"),
+    ],
+)
+def test_what_cannot_be_generated_is_one_line(lapsd, tmp_path, arguments, message):
+    out = tmp_path / "made.parquet"
+    code, stdout, error = lapsd("generate", *arguments, "-o", out)
+    assert (code, error.count("\n"), stdout) == (2, 1, "")
+    assert message in error
+    assert not out.exists()
+
+
+def test_a_mix_of_data_sets_is_compared(lapsd):
+    shown = lapsd("compare", "--dataset", "code=3+prose", "--seeds", 2, "--policy", "fcfs", "--json")
+    assert shown[0] == 0
+    for wrong, message in (("code+poems", "dataset 'poems'"), ("code=x+prose", "a mix is NAME=SHARE")):
+        code, _, error = lapsd("compare", "--dataset", wrong, "--seeds", 2)
+        assert (code, error.count("\n")) == (2, 1)
+        assert message in error
 
 
 def test_import_writes_a_trace_and_a_profile_that_load(lapsd, tmp_path):
