@@ -43,7 +43,8 @@ class LapsSD(LAS):
     overrun : factor, at least 1, by which a prediction grows whenever the output reaches it; 1: not at all.
     stability : what must be below `delta`: the `range` or the `sd` of the running acceptance rate over the window, or
         the range of the acceptance rate over `gamma` rounds at a time (`window`), which does not calm down merely by
-        rounds going by.
+        rounds going by, or the standard deviation of Beta(1 + accepted, 1 + drafted − accepted) (`posterior`), from
+        round `gamma` on.
     count : perceptible after so many rounds, whatever acceptance does (a control); 0: by stability.
     """
 
@@ -71,7 +72,10 @@ class LapsSD(LAS):
             raise ValueError(f"{self.name}: overrun={self.overrun} must be between 1 and 1000")
         if not 0 <= self.count <= 100_000:
             raise ValueError(f"{self.name}: count={self.count} must be between 0 and 100000")
-        for parameter, known in (("order", ("remaining", "total")), ("stability", ("range", "sd", "window"))):
+        for parameter, known in (
+            ("order", ("remaining", "total")),
+            ("stability", ("range", "sd", "window", "posterior")),
+        ):
             if (value := getattr(self, parameter)) not in known:
                 raise ValueError(f"{self.name}: {parameter}={value} must be {' or '.join(known)}")
 
@@ -125,6 +129,9 @@ class LapsSD(LAS):
         else:
             if rounds < gamma:
                 return False
+            if self.stability == "posterior":
+                a, b = 1 + job.accepted, 1 + job.drafted - job.accepted
+                return math.sqrt(a * b / (a + b + 1)) / (a + b) < self.delta
             rates = job.acceptances(gamma)
         return (pstdev(rates) if self.stability == "sd" else max(rates) - min(rates)) < self.delta
 

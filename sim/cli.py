@@ -75,6 +75,8 @@ def compare(
     ] = None,
     kv_tokens: Annotated[int | None, typer.Option(help="Tokens whose keys and values fit in memory.")] = None,
     evict: Annotated[str, typer.Option(help="A cache that must go: swap it out, or recompute it later.")] = "swap",
+    swap: Annotated[str | None, typer.Option(help="Another way of moving caches that the profile has.")] = None,
+    swap_scale: Annotated[float, typer.Option(help="Makes every move so many times as long.")] = 1.0,
     prefill: Annotated[str, typer.Option(help="Prompts of one decision: alone (in turn) or batched.")] = "alone",
     dataset: Annotated[
         str | None, typer.Option(help="Only this data set of the trace, or a mix: code=0.7+prose=0.3.")
@@ -122,7 +124,7 @@ def compare(
             cv=cv, arrivals=recorded, clients=clients, think_s=think, seeds=seeds, dataset=dataset,
             length_predictor=length_predictor, kv_slots=slots, split_seed=split_seed, draft_tokens=draft_tokens,
             batch=batch, kv_tokens=kv_tokens, evict=evict,
-            prefill=prefill, timeline=bool(timeline or gantt),
+            prefill=prefill, swap=swap, swap_scale=swap_scale, timeline=bool(timeline or gantt),
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )  # fmt: skip
     if out is not None:

@@ -57,6 +57,8 @@ class Settings:
     kv_tokens: int | None = None
     evict: str = "swap"
     prefill: str = "alone"
+    swap: str | None = None
+    swap_scale: float = 1.0
 
     def __post_init__(self) -> None:
         for name, value, least in (("requests", self.requests, 1), ("seeds", self.seeds, 1),
@@ -215,6 +217,8 @@ def compare(
     kv_tokens: int | None = None,
     evict: str = "swap",
     prefill: str = "alone",
+    swap: str | None = None,
+    swap_scale: float = 1.0,
     timeline: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
@@ -234,6 +238,7 @@ def compare(
     length_predictor : "oracle", "noisy:SD" or "learned".
     kv_slots : requests whose KV caches fit in memory; None for all. With batches, 1 is taken for no such limit.
     batch, kv_tokens, evict, prefill : as in `sim.Capacity`.
+    swap, swap_scale : another measured way of moving caches, and a factor on what moves take.
     split_seed : of the split into halves.
     dataset : only this data set's requests, or a mix such as `code=0.7+prose=0.3`.
     draft_tokens : replay the trace as if every round had drafted that many tokens; None: as recorded.
@@ -254,8 +259,9 @@ def compare(
         kv_slots = None
     settings = Settings(
         requests, seeds, coming, length_predictor, kv_slots, split_seed, dataset, draft_tokens, batch, kv_tokens,
-        evict, prefill,
+        evict, prefill, swap, swap_scale,
     )  # fmt: skip
+    profile = profile.with_swap(swap, swap_scale)
     chosen = _by_spec(default_policies() if policies is None else policies)
     baseline = {} if "fcfs" in chosen else {"fcfs": FCFS()}
     everyone = {**chosen, **baseline}

@@ -7,7 +7,7 @@ requests or policies.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -161,6 +161,28 @@ class Profile:
         if costs.rounds[1].verify_base_ns[1] < 1:
             raise ValueError(f"verify_ms={verify_ms}: a round must take at least 1 ns")
         return cls("by_hand", "unknown", costs)
+
+    def with_swap(self, way: str | None = None, scale: float = 1.0) -> "Profile":
+        """The profile with another of the measured ways of moving caches, every move `scale` times as long.
+
+        Raises
+        ------
+        ValueError
+            If there is no such way, or the scale is out of range.
+        """
+        if way is None and scale == 1:
+            return self
+        if not 0 <= scale <= 1e6:
+            raise ValueError(f"swap_scale {scale}: must be between 0 and 1000000")
+        if way is not None and way not in self.costs.swap_ways:
+            known = ", ".join(self.costs.swap_ways) or "none"
+            raise ValueError(f"swap {way!r}: the ways that the profile has are: {known}")
+        chosen = Swap(self.costs.swap_out, self.costs.swap_in) if way is None else self.costs.swap_ways[way]
+        out, back = (
+            Linear(round(scale * t.base_ns), round(scale * t.per_token_ns)) for t in (chosen.out, chosen.back)
+        )
+        stamp = {**self.stamp, "moves": f"{way or 'as measured'}, times {scale:g}"}
+        return replace(self, costs=replace(self.costs, swap_out=out, swap_in=back), stamp=stamp)
 
     def round_cost(self, batch: int = 1) -> "RoundCost":
         """The cost of a round of `batch` requests as an integer function.

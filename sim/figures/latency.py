@@ -76,6 +76,8 @@ def caption(comparison: "Comparison") -> str:
     slots = "unlimited KV memory" if settings.kv_slots is None else f"{settings.kv_slots} KV slot(s)"
     if settings.kv_tokens is not None:
         slots = f"{settings.kv_tokens} KV tokens ({settings.evict})"
+    if settings.swap is not None or settings.swap_scale != 1:
+        slots += f", caches moved {settings.swap or 'as by default'} x {settings.swap_scale:g}"
     if settings.batch > 1:
         slots = f"batches of up to {settings.batch}, {slots}"
     return (

@@ -48,6 +48,8 @@ class Setting:
     kv_slots: int | None = None
     kv_tokens: int | None = None
     evict: str = "swap"
+    swap: str | None = None
+    swap_scale: float = 1.0
     prefill: str = "alone"
 
     def __post_init__(self) -> None:

@@ -83,11 +83,12 @@ class Work:
         ValueError
             If the trace has no such data set or draft length, or the profile does not cover the batch.
         """
-        names = ("trace", "profile", "dataset", "split_seed", "draft_tokens", "batch")
+        names = ("trace", "profile", "dataset", "split_seed", "draft_tokens", "batch", "swap", "swap_scale")
         key = tuple(getattr(setting, name) for name in names)
         if key not in self._places:
+            profile = self.profiles[setting.profile].with_swap(setting.swap, setting.swap_scale)
             future, outlook, share_ns = prepared_halves(
-                self.traces[setting.trace], self.profiles[setting.profile], dataset=setting.dataset,
+                self.traces[setting.trace], profile, dataset=setting.dataset,
                 split_seed=setting.split_seed, draft_tokens=setting.draft_tokens, batch=setting.batch,
             )  # fmt: skip
             self._places[key] = Place(future, outlook, share_ns)

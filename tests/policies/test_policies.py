@@ -37,6 +37,10 @@ class Job:
     def accepted(self) -> int:
         return sum(self.history)
 
+    @property
+    def drafted(self) -> int:
+        return 4 * self.rounds
+
     def acceptance(self, rounds: int) -> float:
         return sum(self.history[:rounds]) / (4 * rounds) if rounds else 0.0
 
@@ -123,7 +127,7 @@ def test_a_perceptible_request_is_placed_once_and_goes_first_in_its_queue():
         ("laps-sd:K=2,K=3", "parameter 'K' is given twice"),
         ("las:sup_1_s=0", "sup_1_s=0.0 must be above 0"),
         ("laps-sd:order=random", "order=random must be remaining or total"),
-        ("laps-sd:stability=x", "stability=x must be range or sd or window"),
+        ("laps-sd:stability=x", "stability=x must be range or sd or window or posterior"),
         ("laps-sd:follow=yes", "needs true or false"),
         ("laps-sd:overrun=0.5", "overrun=0.5 must be between 1"),
         ("rr:quantum=0", "quantum=0 must be between 1"),
@@ -194,6 +198,16 @@ def test_windowed_stability_does_not_come_with_time_alone():
             job.run(policy, accepted)
         outcomes[kind] = job.memo is not None
     assert outcomes == {"range": True, "window": False}
+
+
+def test_a_posterior_is_narrow_enough_after_as_many_drafts_as_it_takes():
+    """Two of four accepted a round: Beta(11, 11) after five rounds is the first below 0.105."""
+    policy, job = bound(gamma=1, delta=0.105, stability="posterior"), Job(predicted_tokens=10**6)
+    for rounds in range(1, 6):
+        assert job.memo is None, rounds
+        job.run(policy, 2)
+    assert job.memo is not None
+    assert (11 * 11 / (22**2 * 23)) ** 0.5 < 0.105 < (9 * 9 / (18**2 * 19)) ** 0.5
 
 
 def test_a_request_goes_a_queue_higher_for_each_spell_that_it_has_waited():

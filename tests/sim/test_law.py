@@ -67,7 +67,8 @@ def policies(draw):
         "gamma": draw(st.integers(1, 4)), "delta": draw(st.sampled_from([0.0, 0.05, 0.2, 1.0])),
         "follow": draw(st.booleans()), "order": draw(st.sampled_from(["remaining", "total"])),
         "perceptible_first": draw(st.booleans()), "preempt": draw(st.booleans()),
-        "overrun": draw(st.sampled_from([1.0, 1.5])), "stability": draw(st.sampled_from(["range", "sd", "window"])),
+        "overrun": draw(st.sampled_from([1.0, 1.5])),
+        "stability": draw(st.sampled_from(["range", "sd", "window", "posterior"])),
         "count": draw(st.sampled_from([0, 0, 0, 2])),
     }  # fmt: skip
     plain = [FCFS(), LPSJF(), LPSJFMean(), LPSRPT(), SRPT(), LASRound(), Gittins(), Tide(draw(st.integers(0, 4)))]

@@ -113,6 +113,9 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
     def stable(i):
         if reading["count"]:
             return at[i] >= reading["count"]
+        if reading["stability"] == "posterior":
+            a, b = 1 + sum(accepted[i][: at[i]]), 1 + sum(drafted[i][: at[i]]) - sum(accepted[i][: at[i]])
+            return at[i] >= gamma and math.sqrt(a * b / (a + b + 1)) / (a + b) < delta
         if reading["stability"] == "window":
             if at[i] < 2 * gamma - 1:
                 return False
@@ -240,7 +243,7 @@ def table_value(table, width):
     st.fixed_dictionaries({
         "follow": st.booleans(), "order": st.sampled_from(["remaining", "total"]), "preempt": st.booleans(),
         "perceptible_first": st.booleans(), "overrun": st.sampled_from([1.0, 1.5]),
-        "stability": st.sampled_from(["range", "sd", "window"]), "count": st.sampled_from([0, 0, 0, 2]),
+        "stability": st.sampled_from(["range", "sd", "window", "posterior"]), "count": st.sampled_from([0, 0, 0, 2]),
     }),
 )  # fmt: skip
 def test_both_simulators_agree_to_the_nanosecond(work, limits, kind, K, M, gamma, delta, age, reading):

@@ -136,3 +136,17 @@ def test_batch_sizes_between_measured_ones_lie_on_the_line_and_others_are_refuse
     assert profile.round_cost(2).per_token_ns(4) == 6 + (12 - 6) // 3
     with pytest.raises(ValueError, match=r"batch size 5: the profile covers 1 to 4 \(measured: 1, 4\)"):
         profile.round_cost(5)
+
+
+def test_another_way_of_moving_caches_and_longer_moves():
+    profile = load_profile("reference")
+    assert profile.with_swap() is profile
+    naive = profile.costs.swap_ways["naive"]
+    changed = profile.with_swap("naive", 2.0).costs
+    assert changed.swap_out == Linear(2 * naive.out.base_ns, 2 * naive.out.per_token_ns)
+    assert changed.swap_in == Linear(2 * naive.back.base_ns, 2 * naive.back.per_token_ns)
+    assert changed.rounds == profile.costs.rounds
+    with pytest.raises(ValueError, match="swap 'x': the ways that the profile has are: pageable"):
+        profile.with_swap("x")
+    with pytest.raises(ValueError, match="swap_scale -1: must be between"):
+        profile.with_swap(scale=-1)

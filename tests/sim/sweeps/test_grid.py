@@ -99,3 +99,12 @@ def test_toml_may_hold_numbers_and_ranges(tmp_path):
     path.write_text("K = [")
     with pytest.raises(ValueError, match=r"sweep.toml: not TOML"):
         Sweep.from_toml(path)
+
+
+def test_two_policies_of_one_name_are_not_taken_for_one(tmp_path, monkeypatch):
+    body = "from dataclasses import dataclass\nfrom policies import FCFS\n@dataclass(frozen=True)\nclass Mine(FCFS):\n    name = ''\n"  # noqa: E501
+    for module in ("lapsd_one", "lapsd_two"):
+        (tmp_path / f"{module}.py").write_text(body, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="two policies are called"):
+        Sweep(policies=("lapsd_one.Mine", "lapsd_two.Mine")).configurations()
