@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from policies import POLICIES, Policy, parse_policy
 from sim import import_cli
+from sim.reproduce import cli as reproduce_cli
 from sim.sweeps import cli as sweep_cli
 from traces import load_arrivals, load_profile, load_trace
 from traces.errors import BAD_INPUT, run_command
@@ -277,6 +278,7 @@ def bench(
 app.command(context_settings=sweep_cli.ANY_OPTION, epilog=sweep_cli.EPILOG)(sweep_cli.sweep)
 app.command()(sweep_cli.best)
 app.command()(import_cli.generate)
+app.command()(reproduce_cli.reproduce)
 
 
 @app.command(

@@ -1,5 +1,7 @@
 """When requests become perceptible under LAPS-SD, and how well their time is then known; no scheduling involved."""
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -8,16 +10,20 @@ from policies import LapsSD, Outlook
 from sim.engine.request import Recorded
 from traces import PricedTrace, Profile, Trace, price
 
+_RECORDED: WeakKeyDictionary[Trace, list[Recorded]] = WeakKeyDictionary()
+
 
 def stable_rounds(trace: Trace, policy: LapsSD | None = None) -> NDArray[np.int64]:
     """The round at which each request becomes perceptible, (R,); 0 where it never does before its end."""
     policy = policy or LapsSD()
-    priced = price(trace, Profile.constant(draft_ms=1, verify_ms=1))  # what rounds cost plays no part
-    return np.array([_stable_round(Recorded(priced, row), policy) for row in range(len(trace))], dtype=np.int64)
+    if trace not in _RECORDED:
+        priced = price(trace, Profile.constant(draft_ms=1, verify_ms=1))  # what rounds cost plays no part
+        _RECORDED[trace] = [Recorded(priced, row) for row in range(len(trace))]
+    return np.array([_stable_round(recorded, policy) for recorded in _RECORDED[trace]], dtype=np.int64)
 
 
 def _stable_round(recorded: Recorded, policy: LapsSD) -> int:
-    found = recorded.foresee(policy.stability, policy.is_stable)
+    found = recorded.foresee(None, policy.is_stable)
     # at its last round it is done: nobody schedules it any more
     return found if found < len(recorded.round_ns) else 0
 

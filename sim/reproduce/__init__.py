@@ -1,0 +1,1 @@
+"""The LAPS-SD paper, reproduced and questioned on measured traces and profiles: `sim.reproduce.run.reproduce`."""

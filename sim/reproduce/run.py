@@ -1,0 +1,175 @@
+"""Run a reproduction into a folder: derived traces, sweeps, findings, figures, claims, report."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sim.reproduce.plan import FULL, Inputs, Size, derived_names, sweeps
+from sim.sweeps import parts
+from sim.sweeps.grid import Sweep
+from sim.sweeps.run import finish, load_work
+from traces import Trace, load_profile, load_trace, save_trace
+from traces.acceptance_model import fit_acceptance, generate
+from traces.describe import shuffled
+from traces.errors import FormatError
+from traces.files import make_writable_folder, write_whole
+
+MARK, TRACES, RUNS, FIGURES = "_reproduction.json", "traces", "runs", "figures"
+Told = Callable[[str, int, int], None]
+
+
+def claim(folder: Path, inputs: Inputs, size: Size, *, overwrite: bool, resume: bool) -> None:
+    """Make the folder a reproduction's of these inputs.
+
+    Raises
+    ------
+    ValueError
+        If it holds another one, or anything else; or one of the same, without `resume` or `overwrite`.
+    """
+    make_writable_folder(folder)
+    wanted = {
+        "trace": inputs.trace_name,
+        "profile": inputs.profile_name,
+        "size": asdict(size),
+        "lapsd": version("lapsd"),
+    }
+    wanted = json.loads(json.dumps(wanted))
+    mark = folder / MARK
+    if mark.exists():
+        try:
+            before = json.loads(mark.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{mark}: cannot be read: {error}") from error
+        if resume and before != wanted:
+            differs = next(k for k in wanted if not isinstance(before, dict) or before.get(k) != wanted[k])
+            raise ValueError(f"{folder} holds another reproduction ({differs} differs): give --overwrite")
+        if not (resume or overwrite):
+            raise ValueError(f"{folder} holds a reproduction already: give --resume to go on with it, or --overwrite")
+        if overwrite:
+            mark.unlink()  # first: without it what is left is nobody's
+            for made in (folder / TRACES).glob("*.parquet"):
+                made.unlink()
+    elif others := [e.name for e in folder.iterdir() if not e.name.startswith((".", "_"))]:
+        raise ValueError(f"{folder} is not empty and holds no reproduction ({min(others)}): choose another folder")
+    write_whole(mark, lambda p: p.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8"))
+
+
+def make_traces(inputs: Inputs, size: Size, folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """Write the derived traces that are not there; returns them, and why some cannot be made."""
+    folder.mkdir(exist_ok=True)
+    names = derived_names(folder, size)
+    missing: list[str] = []
+    if not names["shuffled"].exists():
+        save_trace(shuffled(inputs.trace, np.random.default_rng(0)), names["shuffled"])
+    generated = {s: names[f"spread {s:g}"] for s in size.spreads}
+    if not all(path.exists() for path in generated.values()):
+        try:
+            models = fit_acceptance(inputs.trace)
+        except FormatError as error:
+            missing.append(f"figures 10 to 12 (the map, and what acceptance buys): {error}")
+            return {"shuffled": names["shuffled"]}, missing
+        for spread, path in generated.items():
+            made: Trace = generate(inputs.trace, models, requests=size.generated, spread=spread)
+            save_trace(made, path)
+    return names, missing
+
+
+def run_sweep(
+    folder: Path, wanted: Sweep, *, workers: int | None, told: Callable[[int, int], None] | None
+) -> pd.DataFrame:
+    """The sweep's records: those that are there, and the missing ones run."""
+    work = load_work(wanted)
+    if (folder / parts.ASKED).exists():
+        try:
+            parts.refuse_another(folder, work)
+        except ValueError:
+            parts.claim(folder, work, overwrite=True)
+    else:
+        parts.claim(folder, work, overwrite=False)
+    finish(folder, work, workers=workers, progress=told)
+    return parts.read(folder)
+
+
+def run_sweeps(
+    folder: Path, planned: dict[str, Sweep], *, workers: int | None, told: Told | None
+) -> dict[str, pd.DataFrame]:
+    """All sweeps, one after the other, each in a folder of its own."""
+    found = {}
+    for name, wanted in planned.items():
+        progress = None if told is None else lambda done, total, name=name: told(name, done, total)
+        found[name] = run_sweep(folder / name, wanted, workers=workers, told=progress)
+    return found
+
+
+def reproduce(
+    out: str | Path,
+    *,
+    trace: str = "reference",
+    profile: str = "reference",
+    size: Size = FULL,
+    workers: int | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    draw_only: bool = False,
+    told: Told | None = None,
+) -> list[str]:
+    """Reproduce and question the LAPS-SD paper on a trace and a profile, into the folder `out`.
+
+    Writes `figures/` (PNG and PDF), `claims.md`, `report.html`, the tables as CSV, and every run under `runs/`.
+
+    Parameters
+    ----------
+    trace, profile : files, or `reference`.
+    size : `FULL` or `QUICK`.
+    workers : processes; None: one a core.
+    resume : go on with a stopped one; runs that are there are not run again.
+    draw_only : run nothing: draw from the sweeps that are there.
+    told : called with (what, done, total).
+
+    Returns
+    -------
+    What is missing, a line each; nothing if all could be drawn.
+
+    Raises
+    ------
+    ValueError
+        For bad input, naming it.
+    """
+    from sim.reproduce.report import write_report
+
+    folder = Path(out)
+    inputs = Inputs(trace, profile, load_trace(trace), load_profile(profile))
+    if draw_only and not (folder / MARK).exists():
+        raise ValueError(f"{folder} holds no reproduction (there is no {MARK}) to draw from")
+    claim(folder, inputs, size, overwrite=overwrite, resume=resume or draw_only)
+    for name in (TRACES, RUNS, FIGURES):
+        (folder / name).mkdir(exist_ok=True)
+    if told:
+        told("traces", 0, 1)
+    derived, missing = make_traces(inputs, size, folder / TRACES)
+    if told:
+        told("traces", 1, 1)
+    complete = derived | {n: p for n, p in derived_names(folder / TRACES, size).items() if n not in derived}
+    planned = sweeps(inputs, size, complete)
+    if missing:
+        del planned["map"]
+    if draw_only:
+        records = {}
+        for name, wanted in planned.items():
+            work = load_work(wanted)
+            if (folder / RUNS / name / parts.ASKED).exists():
+                parts.refuse_another(folder / RUNS / name, work)
+                if not parts.missing(folder / RUNS / name, work.chunks):
+                    records[name] = parts.read(folder / RUNS / name)
+                    continue
+            missing.append(f"the sweep {name!r}, and what is drawn from it: not there, or not finished")
+    else:
+        records = run_sweeps(folder / RUNS, planned, workers=workers, told=told)
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    return write_report(folder, inputs, size, records, derived, missing, when, told)
