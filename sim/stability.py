@@ -43,8 +43,8 @@ def transition_errors(
     """How far T̃ is from a request's true decoding time at the moment that it becomes perceptible.
 
     A row for each request that does: `dataset`, `round`, `rounds`, and signed relative errors: `total`, of the whole
-    T̃ = c̄ · L̂ / (ā + 1); `length`, with the true acceptance; `acceptance`, with the true length; `cost`, with both
-    true, so that c̄ alone is wrong; `rate`, of ā itself.
+    T̃ = c̄ · L̂ / (ā + 1); of its parts if all else were true: `length` (of L̂), `acceptance` (of 1 / (ā + 1)), `cost`
+    (of c̄), such that 1 + total is the product of 1 + each; `rate`, of ā itself.
 
     Parameters
     ----------
@@ -60,13 +60,11 @@ def transition_errors(
         seen = recorded.tokens[stable] / stable  # tokens a round: ā + 1
         whole = recorded.tokens[rounds] / rounds
         told, length = int(predicted_tokens[row]), int(trace.output_tokens[row])
-
-        def error(tokens: int, per_round: float, truth: int = truth) -> float:
-            return outlook.mean_round_ns * tokens / per_round / truth - 1
-
+        cost = outlook.mean_round_ns * rounds / truth
         rows.append({
-            "dataset": trace.dataset[row], "round": stable, "rounds": rounds, "total": error(told, seen),
-            "length": error(told, whole), "acceptance": error(length, seen), "cost": error(length, whole),
+            "dataset": trace.dataset[row], "round": stable, "rounds": rounds,
+            "total": cost * told / length * whole / seen - 1, "length": told / length - 1,
+            "acceptance": whole / seen - 1, "cost": cost - 1,
             "rate": (seen - 1) / (whole - 1) - 1 if whole > 1 else np.nan,
         })  # fmt: skip
     columns = ["dataset", "round", "rounds", "total", "length", "acceptance", "cost", "rate"]

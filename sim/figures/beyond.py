@@ -1,5 +1,6 @@
 """Figures that question the paper: readings, controls, and the map of where LAPS-SD wins."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -26,11 +27,11 @@ def readings(rows: pd.DataFrame, told: Mapping[str, str]) -> "Figure":
     known = rows.sort_values("percent")
     own = known[known["policy"].str.startswith("laps-sd:")]
     others = known[~known["policy"].str.startswith("laps-sd:")]
-    figure = new_figure(PAGE, 0.9 + 0.17 * len(known))
+    figure = new_figure(PAGE, 0.9 + 0.25 * len(known))
     left, right = figure.subplots(2, 1, height_ratios=(len(own) + 0.5, len(others) + 0.5))
     for ax, some in ((left, own), (right, others)):
         dress(ax)
-        names = [told.get(p.partition(":")[2], p) for p in some["policy"]]
+        names = [textwrap.fill(told.get(p.partition(":")[2], p), 50) for p in some["policy"]]
         y = np.arange(len(some))
         half = (some["high"] - some["percent"]).to_numpy()
         colours = [colour_of(p, i) for i, p in enumerate(some["policy"])]
@@ -39,9 +40,7 @@ def readings(rows: pd.DataFrame, told: Mapping[str, str]) -> "Figure":
         ax.axvline(0, color="black", linewidth=0.7)
         ax.set_yticks(y, names, fontsize=SMALL)
         ax.set_ylim(-0.6, len(some) - 0.4)
-    dress(right, "mean latency against LAPS-SD as we read it, % (95 %; left is faster)").set_yticks(
-        range(len(others)), others["policy"], fontsize=SMALL
-    )
+    right.set_xlabel("mean latency against LAPS-SD as we read it, %", fontsize=SMALL + 1)
     left.set_title("other readings of the paper and other parameters", fontsize=SMALL + 1, loc="left")
     right.set_title("other policies", fontsize=SMALL + 1, loc="left")
     return figure
@@ -94,12 +93,12 @@ def winners(rows: pd.DataFrame, marked: Sequence[tuple[float, float, str]]) -> "
             y, x = spreads.index(cell["spread"]), errors.index(cell["error"])
             sure = cell["margin_low"] > 0
             image[y, x] = 1 - (1 - np.array(to_rgb(colour_of(cell["best"])))) * (0.8 if sure else 0.3)
-            ax.text(x, y, f"{SHORT[cell['best']]}\n+{cell['margin']:.1f}\n{cell['over_bound']:.2f}", ha="center", va="center",
+            told = f"{SHORT[cell['best']]}\n+{cell['margin']:.1f}\n{cell['over_bound']:.2f}"
+            ax.text(x, y, told, ha="center", va="center",
                     fontsize=4.6 if len(loads) > 1 else 6)  # fmt: skip
         ax.imshow(image, aspect="auto", origin="lower")
         _axes_of_map(ax, spreads, errors, line == len(scales) - 1, column == 0)
-        what = "moves as measured" if scales[line] == 1 else f"moves x {scales[line]:g}"
-        ax.set_title(f"load {loads[column]:g}, {what}", fontsize=SMALL, loc="left")
+        ax.set_title(_cell_title(loads[column], scales[line]), fontsize=SMALL, loc="left")
         _mark(ax, marked, spreads, errors)
     return figure
 
@@ -117,17 +116,21 @@ def against_best(rows: pd.DataFrame, marked: Sequence[tuple[float, float, str]])
         image = ax.imshow(table, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", origin="lower")
         for cell in some.to_dict("records"):
             sure = cell["laps_sd_low"] > 0 or cell["laps_sd_high"] < 0
-            ax.text(errors.index(cell["error"]), spreads.index(cell["spread"]), f"{cell['laps_sd']:+.1f}", ha="center",
-                    va="center", fontsize=5.4 if len(loads) > 1 else SMALL, fontweight="bold" if sure else "normal",
+            at = errors.index(cell["error"]), spreads.index(cell["spread"])
+            ax.text(*at, f"{cell['laps_sd']:+.1f}", ha="center", va="center",
+                    fontsize=5.4 if len(loads) > 1 else SMALL, fontweight="bold" if sure else "normal",
                     color="white" if abs(cell["laps_sd"]) > 0.65 * limit else "black")  # fmt: skip
         _axes_of_map(ax, spreads, errors, line == len(scales) - 1, column == 0)
-        what = "moves as measured" if scales[line] == 1 else f"moves x {scales[line]:g}"
-        ax.set_title(f"load {loads[column]:g}, {what}", fontsize=SMALL, loc="left")
+        ax.set_title(_cell_title(loads[column], scales[line]), fontsize=SMALL, loc="left")
         _mark(ax, marked, spreads, errors)
     bar = figure.colorbar(image, ax=axes)  # type: ignore[arg-type]
     bar.set_label("LAPS-SD against the best other, %", fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL)
     return figure
+
+
+def _cell_title(load: float, scale: float) -> str:
+    return f"load {load:g}, " + ("moves as measured" if scale == 1 else "a move 14 % at 500 tokens")
 
 
 def _axes_of_map(ax, spreads, errors, bottom: bool, left: bool) -> None:  # type: ignore[no-untyped-def]
@@ -138,11 +141,11 @@ def _axes_of_map(ax, spreads, errors, bottom: bool, left: bool) -> None:  # type
 
 
 def _mark(ax, marked, spreads, errors) -> None:  # type: ignore[no-untyped-def]
-    """Rings at (spread, error) where real traces lie, between the cells."""
+    """Stars at (error, spread) where real traces lie, at the foot of the cells."""
     for error, spread, colour in marked:
         x = np.interp(error, errors, range(len(errors)))
         y = np.interp(spread, spreads, range(len(spreads)))
-        ax.plot([x], [y], "o", markersize=17, fillstyle="none", color=colour, markeredgewidth=1.1)
+        ax.plot([x], [y - 0.4], "*", markersize=6, color=colour, markeredgewidth=0, clip_on=False)
 
 
 def value_of_acceptance(rows: pd.DataFrame) -> "Figure":

@@ -1,5 +1,6 @@
 """The figures of the LAPS-SD paper, drawn from what was measured and simulated. Sizes are a page's or a column's."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +48,8 @@ def schedules(timelines: Mapping[str, Timeline], arrival_ns: NDArray[np.int64]) 
     panels = figure.subplots(len(timelines), 1, sharex=True, squeeze=False)[:, 0]
     for ax, (policy, timeline) in zip(panels, timelines.items(), strict=True):
         plot_gantt(timeline, policy, arrival_ns, ax, colour_of(policy))
-        ax.set_title(ax.get_title(loc="left").replace(f" of these {len(arrival_ns)} requests", ""), fontsize=SMALL + 1,
-                     loc="left")  # fmt: skip
+        title = ax.get_title(loc="left").replace(f" of these {len(arrival_ns)} requests", "")
+        ax.set_title(title, fontsize=SMALL + 1, loc="left")
         ax.set_ylabel("request", fontsize=SMALL)
     panels[-1].set_xlim(left=0)
     dress(panels[-1], "time, s", "", panels[-1].get_title(loc="left")).set_ylabel("request", fontsize=SMALL)
@@ -78,13 +79,18 @@ def acceptance(trace: Trace, rows: Sequence[int], policy: LapsSD) -> "Figure":
     stable = stable_rounds(trace, policy)
     for colour, row in zip(SERIES, rows, strict=False):
         rate = running_acceptance(trace, row)
-        ax.plot(np.arange(1, len(rate) + 1), rate, color=colour, linewidth=1.2, label=trace.dataset[row])
+        ax.plot(
+            np.arange(1, len(rate) + 1),
+            rate,
+            color=colour,
+            linewidth=1.2,
+            label=f"{trace.dataset[row]}, {int(stable[row])}",
+        )
         at = int(stable[row])
         ax.plot([at], [rate[at - 1]], "o", color=colour, markersize=6, markeredgecolor="black")
-        ax.annotate(f"{at}", (at, rate[at - 1]), xytext=(3, 5), textcoords="offset points", fontsize=SMALL)
     ax.set_ylim(0, 1)
     ax.set_xlim(0, max(int(trace.rounds[row]) for row in rows) + 1)
-    ax.legend(fontsize=SMALL, frameon=False, title="request of", title_fontsize=SMALL)
+    ax.legend(fontsize=SMALL, frameon=False, title="request of, stable at round", title_fontsize=SMALL)
     return figure
 
 
@@ -110,10 +116,16 @@ def queue_structure(
         if since is not None:
             ax.plot([since / 1e9], [index], "D", color="white", markeredgecolor="black", markersize=3.5, zorder=4)
     for span in timeline.spans:
-        if span.kind in ("rounds", "prefill"):
-            queue = next((q for at, i, q, _ in reversed(log) if i == span.request and at <= span.start_ns), 1)
-            ax.barh(span.request, (span.end_ns - span.start_ns) / 1e9, left=span.start_ns / 1e9, height=0.82,
-                    color=shades[queue - 1], linewidth=0)  # fmt: skip
+        if span.kind not in ("rounds", "prefill"):
+            continue
+        # a stretch of rounds may cross queues: cut it where they change
+        turns = [(at, q) for at, i, q, _ in log if i == span.request]
+        cuts = [span.start_ns, *(at for at, _ in turns if span.start_ns < at < span.end_ns), span.end_ns]
+        for start, end in itertools.pairwise(cuts):
+            queue = next((q for at, q in reversed(turns) if at <= start), 1)
+            ax.barh(
+                span.request, (end - start) / 1e9, left=start / 1e9, height=0.82, color=shades[queue - 1], linewidth=0
+            )
     for queue, shade in enumerate(shades, 1):
         ax.barh(0, 0, color=shade, label=f"queue {queue}")
     ax.plot([], [], "D", color="white", markeredgecolor="black", markersize=3.5, label="becomes perceptible")
@@ -125,7 +137,7 @@ def queue_structure(
 
 
 def latency(rows: pd.DataFrame, datasets: Sequence[str], policies: Sequence[str]) -> "Figure":
-    """Figure 5: mean latency with 95 % intervals by number of requests; a column a data set, a row a way to arrive."""
+    """Figure 5: mean latency with 95 % intervals by number of requests, data set and way to arrive."""
     figure = new_figure(PAGE, 4.4)
     axes = figure.subplots(2, len(datasets), sharex=True, squeeze=False)
     for line, (at_once, how) in enumerate(((False, "Poisson, load 0.8"), (True, "all at once"))):
@@ -144,6 +156,7 @@ def latency(rows: pd.DataFrame, datasets: Sequence[str], policies: Sequence[str]
             ax.set_ylim(bottom=0)
             ax.set_xticks(sorted(some["requests"].unique()))
     handles, labels = axes[0, 0].get_legend_handles_labels()
+    handles, labels = [*handles[1:], handles[0]], [*labels[1:], labels[0]]  # the bound last
     figure.legend(handles, labels, fontsize=SMALL + 0.5, frameon=False, ncols=len(labels), loc="outside upper center")
     return figure
 
@@ -153,7 +166,6 @@ def number_of_queues(rows: pd.DataFrame) -> "Figure":
     figure = new_figure(PAGE, 4.6)
     axes = figure.subplots(2, 2, sharex="col", sharey="row", height_ratios=(1.25, 1))
     requests = sorted(rows["requests"].unique())
-    top = float(rows[rows["K"] > 1]["high"].max())
     image = None
     for column, (rule, title) in enumerate((("scaled", "Sup₁ scaled with K"), ("fixed", "Sup₁ fixed"))):
         ax = dress(axes[0, column], "", "" if column else "mean latency\nagainst K = 4, %", title)
@@ -161,9 +173,12 @@ def number_of_queues(rows: pd.DataFrame) -> "Figure":
         for colour, count in zip(SERIES, requests, strict=False):
             own = some[some["requests"] == count].sort_values("K")
             ax.errorbar(own["K"] + (count - 30) / 250, own["percent"], own["high"] - own["percent"], color=colour,
-                        marker="o", markersize=2.5, linewidth=1.1, elinewidth=0.8, label=f"{count} requests")  # fmt: skip
+                        marker="o", markersize=2.5, linewidth=1.1, elinewidth=0.8,
+                        label=f"{count} requests")  # fmt: skip
         ax.axhline(0, color="black", linewidth=0.6)
-        ax.set_ylim(-0.6 * max(top, 2), 2.2 * max(top, 2))
+        ax.set_yscale("symlog", linthresh=1)
+        ax.set_ylim(-2, 300)
+        ax.set_yticks([-1, 0, 1, 10, 100], ["−1", "0", "1", "10", "100"])
         below = dress(axes[1, column], "K, queues", "" if column else "requests")
         share = some.pivot(index="requests", columns="K", values="best")
         image = below.imshow(100 * share.to_numpy(), cmap="Blues", vmin=0, vmax=100, aspect="auto",
@@ -174,7 +189,7 @@ def number_of_queues(rows: pd.DataFrame) -> "Figure":
                            color="white" if value > 0.6 else "black")  # fmt: skip
         below.set_yticks(range(len(requests)), [str(r) for r in requests])
         below.set_xticks([int(k) for k in share.columns])
-    axes[0, 1].legend(fontsize=SMALL, frameon=False, ncols=2, loc="upper right")
+    axes[0, 0].legend(fontsize=SMALL, frameon=False, loc="upper right")
     bar = figure.colorbar(image, ax=axes[1, :], label="best K, % of resamples")  # type: ignore[arg-type]
     bar.ax.tick_params(labelsize=SMALL)
     bar.set_label("best K, % of resamples", fontsize=SMALL)
@@ -194,13 +209,12 @@ def estimate_error(rows: pd.DataFrame, datasets: Sequence[Any], paper: float) ->
             for x, dataset in enumerate(datasets):
                 own = rows[(rows["predictor"] == predictor) & (rows["dataset"] == dataset)]
                 value, high = float(own[part].iloc[0]), float(own[f"{part}_high"].iloc[0])
-                ax.bar(x + (place - 1.5) * 0.2, 100 * value, 0.18, yerr=100 * np.nan_to_num(high - value), capsize=1.5,
-                       color=SERIES[place], error_kw={"linewidth": 0.8}, label=label if x == 0 else None)  # fmt: skip
-        ax.axhline(100 * paper, color="black", linestyle="--", linewidth=0.9)
+                half = 100 * np.nan_to_num(high - value)
+                ax.bar(x + (place - 1.5) * 0.2, 100 * value, 0.18, yerr=half, capsize=1.5, color=SERIES[place],
+                       error_kw={"linewidth": 0.8}, label=label if x == 0 else None)  # fmt: skip
+        ax.axhline(100 * paper, color="black", linestyle="--", linewidth=0.9, label=f"paper: {paper:.2%}")
         ax.set_xticks(range(len(datasets)), datasets, fontsize=SMALL, rotation=30, ha="right")
         ax.set_yscale("log")
-    axes[0].annotate(f"paper: {paper:.2%}", (0.02, 100 * paper), xycoords=("axes fraction", "data"), xytext=(0, 2),
-                     textcoords="offset points", fontsize=SMALL)  # fmt: skip
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=SMALL, frameon=False, ncols=4, loc="outside upper center")
+    figure.legend(handles, labels, fontsize=SMALL, frameon=False, ncols=5, loc="outside upper center")
     return figure

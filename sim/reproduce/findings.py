@@ -8,7 +8,7 @@ import pandas as pd
 
 from policies import LapsSD, parse_policy
 from sim.prepared import prepared_halves
-from sim.reproduce.plan import ALL, BASELINES, DELTA, DEPLOYABLE, GAMMA, Inputs
+from sim.reproduce.plan import ALL, BASELINES, DEPLOYABLE, RECORDED, SHUFFLED, Inputs
 from sim.stability import quantiles, stable_rounds, transition_errors
 from sim.statistics import Interval, mean_interval, ratio_of_means
 from traces import LengthPredictor, Trace
@@ -73,7 +73,7 @@ def tails(records: pd.DataFrame, requests: int = 30) -> pd.DataFrame:
 
 
 def queues(records: pd.DataFrame) -> pd.DataFrame:
-    """By rule for Sup_1, requests and K: latency against K = 4 in percent, and in what share of resamples it is best."""
+    """By rule for Sup_1, requests and K: latency against K = 4, percent, and in what share of resamples it wins."""
     rows = []
     for (fixed, requests), group in records.groupby([records["sup_1_s"].notna(), "requests"]):
         table = group.pivot(index="seed", columns="K", values="mean_latency_s")
@@ -108,7 +108,7 @@ def falling_best(records: pd.DataFrame, few: int, many: int) -> float:
 def estimate_errors(inputs: Inputs) -> pd.DataFrame:
     """By length predictor and data set, at the transition: mean relative errors of T̃ and of its parts.
 
-    Columns `total`, `length`, `acceptance`, `cost` with `_low` and `_high` over requests; `rate`, the mean error of ā;
+    Columns `total`, `length`, `acceptance`, `cost` with `_low` and `_high` over requests; `rate`, the error of ā;
     `perceptible`, the share of requests that become so; `round`, the median round of it.
     """
     rows = []
@@ -171,14 +171,23 @@ def kind_of_test(spec: str) -> str:
     return "count" if policy.count else policy.stability
 
 
+def parameters(spec: str) -> str:
+    """γ and δ, or the count, of a LAPS-SD spec, in words."""
+    policy = parse_policy(spec)
+    assert isinstance(policy, LapsSD)
+    if policy.count:
+        return f"{policy.count} rounds"
+    window = "" if policy.stability == "posterior" else f"γ = {policy.gamma}, "
+    return f"{window}δ = {policy.delta:g}"
+
+
 def stability(records: pd.DataFrame, inputs: Inputs, mixed: Trace) -> pd.DataFrame:
     """Every stability test, by data set and trace: the median round, the share, latency against FCFS."""
     rows = []
-    traces = {"recorded": inputs.trace, "shuffled": mixed}
+    traces = {RECORDED: inputs.trace, SHUFFLED: mixed}
     for (dataset, name), group in records.groupby(["dataset", "trace"], dropna=False):
         dataset = dataset if isinstance(dataset, str) else ALL
-        which = "recorded" if name == inputs.trace_name else "shuffled"
-        whole = traces[which]
+        whole = traces[str(name)]
         some = whole if dataset == ALL else whole.only(dataset)
         table = group.pivot(index="seed", columns="policy", values="mean_latency_s")
         for spec in table.columns:
@@ -189,7 +198,7 @@ def stability(records: pd.DataFrame, inputs: Inputs, mixed: Trace) -> pd.DataFra
             _, median, _, share = quantiles(stable_rounds(some, policy))
             against = percent(table, spec, "fcfs")
             rows.append({
-                "dataset": dataset, "trace": which, "policy": spec, "kind": kind_of_test(spec), "round": median,
+                "dataset": dataset, "trace": name, "policy": spec, "kind": kind_of_test(spec), "round": median,
                 "share": share, "percent": against.value, "low": against.low, "high": against.high,
                 "seeds": len(table),
             })  # fmt: skip
@@ -200,22 +209,24 @@ def controls(records: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
     """The referee's questions, by data set.
 
     `shuffling`: how much shuffled rounds change LAPS-SD's latency against FCFS, in points, at its defaults. For each
-    kind of test the best by half of the seeds, and on the other half against LAPS-SD's defaults, in percent.
+    kind of test the best by half of the seeds, and on the other half, in percent, against LAPS-SD's defaults and
+    (`_to_count`) against the best fixed count.
     """
     rows = []
     for dataset in [*inputs.datasets, ALL]:
         only = None if dataset == ALL else dataset
-        table = seeds_by_policy(records, trace=inputs.trace_name, dataset=only)
-        mixed = seeds_by_policy(records[records["trace"] != inputs.trace_name], dataset=only)
+        table = seeds_by_policy(records, trace=RECORDED, dataset=only)
+        mixed = seeds_by_policy(records, trace=SHUFFLED, dataset=only)
         change = (mixed["laps-sd"] / mixed["fcfs"].mean() - table["laps-sd"] / table["fcfs"].mean()) * 100
         row: dict[str, Any] = {"dataset": dataset, **_named("shuffling", mean_interval(change))}
-        tests = [p for p in table.columns if p.startswith("laps-sd:")]
+        tests = [p for p in table.columns if p.startswith("laps-sd")]
+        fresh, best = table.iloc[1::2], {}
         for kind in KINDS:
             chosen = selected(table, [p for p in tests if kind_of_test(p) == kind], "laps-sd")
-            row |= {f"{kind}_best": chosen.policy.partition(":")[2], **_named(kind, chosen.against)}
-        grid = [f"laps-sd:gamma={g},delta={d}" for g in GAMMA for d in DELTA]
-        means = table[[p for p in grid if p in table] + ["laps-sd"]].mean() / table["laps-sd"].mean()
-        row |= {"grid_low": 100 * (means.min() - 1), "grid_high": 100 * (means.max() - 1)}
+            best[kind] = chosen.policy
+            row |= {f"{kind}_best": parameters(chosen.policy), **_named(kind, chosen.against)}
+        for kind in KINDS:
+            row |= _named(f"{kind}_to_count", percent(fresh, best[kind], best["count"]))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -261,25 +272,27 @@ def value_of_acceptance(records: pd.DataFrame, spreads: Mapping[Any, float]) -> 
         table = group.pivot(index="seed", columns="policy", values="mean_latency_s")
         rows.append({
             "spread": spreads[trace], "error": float(str(predictor).partition(":")[2]), "load": load,
-            **_named("sjf", percent(table, "lp-sjf-mean", "lp-sjf")), **_named("srpt", percent(table, "srpt", "lp-srpt")),
+            **_named("sjf", percent(table, "lp-sjf-mean", "lp-sjf")),
+            **_named("srpt", percent(table, "srpt", "lp-srpt")),
             "seeds": len(table),
         })  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def sensitivity(records: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
-    """Too early or too late, by data set: the best γ and δ by half of the seeds, and what others cost on the rest."""
+    """Too early or too late, by data set: the best γ, δ by half of the seeds, and what others cost on the rest."""
     rows = []
     for dataset in inputs.datasets:
         some = inputs.trace.only(dataset)
-        table = seeds_by_policy(records, trace=inputs.trace_name, dataset=dataset)
-        grid = [p for p in table.columns if p.startswith("laps-sd:gamma=")] + ["laps-sd"]
+        table = seeds_by_policy(records, trace=RECORDED, dataset=dataset)
+        grid = [p for p in table.columns if p.startswith("laps-sd") and kind_of_test(p) == "range"]
         chosen, fresh = selected(table, grid, "laps-sd"), table.iloc[1::2]
         early, late = "laps-sd:gamma=3,delta=0.2", "laps-sd:gamma=20,delta=0.01"
         p10, p50, p90, share = quantiles(stable_rounds(some, LapsSD()))
         rows.append({
-            "dataset": dataset, "p10": p10, "median": p50, "p90": p90, "share": share,
-            "best": chosen.policy.partition(":")[2] or "gamma=5,delta=0.05", **_named("default", _reverse(chosen.against)),
+            "dataset": dataset, "rounds": float(np.median(some.rounds)), "p10": p10, "median": p50, "p90": p90,
+            "share": share,
+            "best": parameters(chosen.policy), **_named("default", _reverse(chosen.against)),
             **_named("early", percent(fresh, early, chosen.policy)),
             **_named("late", percent(fresh, late, chosen.policy)), "seeds": len(fresh),
         })  # fmt: skip

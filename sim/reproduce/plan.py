@@ -1,7 +1,7 @@
 """What a reproduction runs. Everything is fixed here before anything is run; nothing is tuned to a result."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from policies import LapsSD
 from sim.prepared import prepared_halves
 from sim.sweeps.grid import Sweep
-from traces import LengthPredictor, Profile, Trace
+from traces import Profile, Trace
 
 PAPER_LATENCY, PAPER_ERROR, PAPER_SWITCHING, PAPER_SWITCH_TOKENS = 0.39, 0.0684, 0.14, 500
 PAPER_BEST_K = {10: 6, 30: 4}
@@ -64,7 +64,7 @@ class Size:
     generated: int
 
 
-FULL = Size("full", 1_000, 600, 500, 400, 200, (0, 0.5, 1, 2, 4), (0, 0.25, 0.5, 1, 1.5, 2), (0.5, 0.8, 0.95), 2_000)
+FULL = Size("full", 1_000, 600, 500, 400, 300, (0, 0.5, 1, 2, 4), (0, 0.25, 0.5, 1, 1.5, 2), (0.5, 0.8, 0.95), 2_000)
 QUICK = Size("quick", 80, 60, 40, 30, 30, (0, 1, 4), (0, 0.5, 1, 2), (0.8,), 600)
 
 
@@ -137,7 +137,7 @@ class Inputs:
         costs = self.profile.costs
         tokens = float(np.median(self.trace.prompt_tokens)) + PAPER_SWITCH_TOKENS
         once = sum(t.base_ns + t.per_token_ns * tokens for t in (costs.swap_out, costs.swap_in))
-        return round(PAPER_SWITCHING * float(self.inference_ns(PAPER_SWITCH_TOKENS)) / once, 2)
+        return float(f"{PAPER_SWITCHING * float(self.inference_ns(PAPER_SWITCH_TOKENS)) / once:.3g}")
 
     @property
     def default_sup_1_s(self) -> float:
@@ -145,20 +145,24 @@ class Inputs:
         _, outlook, _ = prepared_halves(self.trace, self.profile)
         return LapsSD().bind(outlook).bounds_ns[0] / 1e9
 
-    def learned_or_noisy(self) -> LengthPredictor:
-        """The predictor of the default setting."""
-        return LengthPredictor.parse(PREDICTOR)
+
+RECORDED, SHUFFLED, MEASURED = "recorded", "shuffled", "measured"  # what sweeps call the traces and the profile
 
 
-def derived_names(folder: Path, size: Size) -> dict[str, Path]:
+def spread_name(spread: float) -> str:
+    """What sweeps call the trace that is generated with a spread."""
+    return f"spread {spread:g}"
+
+
+def derived_files(folder: Path, size: Size) -> dict[str, Path]:
     """Traces made from the recorded one: its rounds shuffled, and generated ones by spread."""
-    found = {"shuffled": folder / "shuffled.parquet"}
-    return found | {f"spread {s:g}": folder / f"spread-{s:g}.parquet" for s in size.spreads}
+    found = {SHUFFLED: folder / "shuffled.parquet"}
+    return found | {spread_name(s): folder / f"spread-{s:g}.parquet" for s in size.spreads}
 
 
-def sweeps(inputs: Inputs, size: Size, derived: Mapping[str, Path]) -> dict[str, Sweep]:
+def sweeps(inputs: Inputs, size: Size) -> dict[str, Sweep]:
     """Every sweep by name."""
-    base = {"trace": inputs.trace_name, "profile": inputs.profile_name, "length_predictor": PREDICTOR}
+    base = {"trace": RECORDED, "profile": MEASURED, "length_predictor": PREDICTOR}
     datasets = [*inputs.datasets, ALL]
     scales = [1.0, inputs.paper_scale] if inputs.switching else [1.0]
     five = ["fcfs", "las", "lp-sjf", "lp-srpt", "laps-sd"]
@@ -181,9 +185,9 @@ def sweeps(inputs: Inputs, size: Size, derived: Mapping[str, Path]) -> dict[str,
         "predictors": made(five, size.others, length_predictor=inputs.predictors),
         "loads": made(five, size.others, load=["0.5", "0.65", "0.8", "0.95"]),
         "memory": made(five, size.others, kv_slots=[1, 0]),
-        "stability": made([*five, *stability], size.stability, trace=[inputs.trace_name, str(derived["shuffled"])],
+        "stability": made([*five, *stability], size.stability, trace=[RECORDED, SHUFFLED],
                           dataset=datasets),
-        "map": made([*five, "lp-sjf-mean", "srpt"], size.map, trace=[str(derived[f"spread {s:g}"]) for s in size.spreads],
+        "map": made([*five, "lp-sjf-mean", "srpt"], size.map, trace=[spread_name(s) for s in size.spreads],
                     length_predictor=[f"noisy:{e:g}" for e in size.errors], load=[f"{x:g}" for x in size.loads],
                     swap_scale=[f"{s:g}" for s in scales]),
     }  # fmt: skip

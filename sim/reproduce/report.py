@@ -2,14 +2,16 @@
 
 import base64
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from policies import LapsSD, spec_of
+from policies import LapsSD
 from sim.figures import beyond, paper
 from sim.prepared import prepared_halves
 from sim.reproduce import claims as judge
@@ -25,8 +27,10 @@ from sim.reproduce.plan import (
     PAPER_SWITCHING,
     PREDICTOR,
     READINGS,
+    SHUFFLED,
     Inputs,
     Size,
+    spread_name,
 )
 from traces import load_trace
 from traces.files import write_whole
@@ -78,10 +82,9 @@ class Drawing:
             self.figures.append(Figure(
                 1, "Three requests under four policies",
                 f"A simulated run: three recorded requests at load {scenes.CROWDED:g}, lengths {PREDICTOR}; the "
-                f"first seed ({meeting.seed}) at "
-                f"which all four policies differ in mean latency and LAPS-SD preempts. Bars: running; dark: prefill; "
-                f"lines: in the system; ticks: "
-                f"arrivals. The paper's figure 1 sketches such schedules. {self._where()}",
+                f"first seed ({meeting.seed}) at which all four policies differ in mean latency and LAPS-SD "
+                "preempts. Bars: running; dark: prefill; lines: in the system; ticks: arrivals. The paper's figure "
+                f"1 sketches such schedules. {self._where()}",
                 lambda: paper.schedules(meeting.timelines, meeting.arrival_ns),
             ))  # fmt: skip
         else:
@@ -94,21 +97,18 @@ class Drawing:
             shares = {way: ns / whole for way, ns in inputs.switch_ns(lengths).items()}
             self.figures.append(Figure(
                 2, "The cost of one switch over a request's inference time",
-                "Measured transfer times of a whole KV cache (target and draft), out and back once, over prefill and "
-                "rounds of a request with the "
-                f"trace's median prompt and pooled acceptance; `recompute` runs the prefill again. The paper shows "
-                f"about 14 % at {PAPER_SWITCH_TOKENS} "
-                f"tokens. {self._costs()}",
+                "Measured transfer times of a whole KV cache (target and draft), out and back once, over prefill "
+                "and rounds of a request with the trace's median prompt and pooled acceptance; `recompute` runs "
+                f"the prefill again. The paper shows about 14 % at {PAPER_SWITCH_TOKENS} tokens. {self._costs()}",
                 lambda: paper.switching(lengths, shares, PAPER_SWITCH_TOKENS, PAPER_SWITCHING),
             ))  # fmt: skip
         if rows := scenes.three_of_different_stability(inputs.trace):
             self.figures.append(Figure(
                 3, "Running acceptance of three requests",
-                f"Recorded: accepted over drafted tokens so far. The three become perceptible (dots; γ = 5, δ = "
-                f"0.05) at the 10th percentile, the "
-                f"median and the 90th of all requests with at least {scenes.LEAST_ROUNDS} rounds. The paper's figure "
-                f"3 shows three such curves, noisy "
-                f"at first. {self._source()}",
+                "Recorded: accepted over drafted tokens so far. The three become perceptible (dots; γ = 5, δ = "
+                "0.05) at the 10th percentile, the median and the 90th of all requests with at least "
+                f"{scenes.LEAST_ROUNDS} rounds. The paper's figure 3 shows three such curves, noisy at first. "
+                f"{self._source()}",
                 lambda: paper.acceptance(inputs.trace, rows, LapsSD()),
             ))  # fmt: skip
         else:
@@ -120,11 +120,12 @@ class Drawing:
             self.figures.append(Figure(
                 4, "Which request is in which queue when",
                 f"A simulated run of LAPS-SD: {scenes.CROWD} recorded requests at load {LOAD:g}, lengths "
-                f"{PREDICTOR}; the first seed ({crowd.seed}) that "
-                f"uses all {queues} queues. Thick: running, thin: waiting; diamonds: the round at which a request "
-                f"becomes perceptible and is placed by its "
+                f"{PREDICTOR}; the first seed ({crowd.seed}) that uses all {queues} queues. Thick: running, thin: "
+                "waiting; diamonds: the round at which a request becomes perceptible and is placed by its "
                 f"remaining T̃. The paper's figure 4 is a diagram of the queues. {self._where()}",
-                lambda: paper.queue_structure(crowd.log, crowd.timeline, crowd.workload.arrival_ns, crowd.run.finish_ns, queues),
+                lambda: paper.queue_structure(
+                    crowd.log, crowd.timeline, crowd.workload.arrival_ns, crowd.run.finish_ns, queues
+                ),
             ))  # fmt: skip
         else:
             self.missing.append(f"figure 4: in {scenes.TRIES} seeds no run uses all {queues} queues")
@@ -139,12 +140,10 @@ class Drawing:
             self.figures.append(Figure(
                 5, "Mean latency by policy, data set and number of requests",
                 f"Simulated: mean over {self.size.claims:,} seeds with 95 % intervals, lengths {PREDICTOR}, from an "
-                f"empty server until it is drained; "
-                "the bound is a relaxation that no policy can beat. Rows: requests arrive as a Poisson process at "
-                "load 0.8, or all at once (the paper's "
-                f"way is not known to us). LP-SRPT and SRPT are not in the paper; SRPT knows true times. The paper's "
-                f"figure 5 compares the other four. "
-                f"{self._where()}",
+                "empty server until it is drained; the bound is a relaxation that no policy can beat. Rows: "
+                "requests arrive as a Poisson process at load 0.8, or all at once (the paper's way is not known to "
+                "us). LP-SRPT and SRPT are not in the paper; SRPT knows true times. The paper's figure 5 compares "
+                f"the other four. {self._where()}",
                 lambda: paper.latency(rows, self.inputs.datasets, POLICIES),
             ))  # fmt: skip
         errors = self._table("estimate_errors", find.estimate_errors(self.inputs))
@@ -160,13 +159,11 @@ class Drawing:
         self.claims.append(judge.queues_claim(rows, find.falling_best(records, 10, 30)))
         self.figures.append(Figure(
             6, "Mean latency by number of queues",
-            f"Simulated, all data sets, load {LOAD:g}, {self.size.queues:,} seeds, paired 95 % intervals. Left: Sup₁ "
-            f"scaled so that the middle threshold is the "
-            f"median T̃ of past requests; right: fixed at what K = 4 has ({self.inputs.default_sup_1_s * 1e3:.3g} "
-            f"ms). Latencies far above the frame (K = 1, and few "
-            "queues at a fixed Sup₁) are in the tables. Below: how often each K is best when seeds are resampled. "
-            "The paper's figure 6: best K is 6 "
-            f"at 10 requests and 4 at 30. {self._where()}",
+            f"Simulated, all data sets, load {LOAD:g}, {self.size.queues:,} seeds, paired 95 % intervals. Left: "
+            "Sup₁ scaled so that the middle threshold is the median T̃ of past requests; right: fixed at what K = "
+            f"4 has ({self.inputs.default_sup_1_s * 1e3:.3g} ms). The axis is logarithmic beyond 1 %. Below: how "
+            "often each K is best when seeds are resampled. The paper's figure 6: best K is 6 at 10 requests and 4 "
+            f"at 30. {self._where()}",
             lambda: paper.number_of_queues(rows),
         ))  # fmt: skip
 
@@ -177,10 +174,9 @@ class Drawing:
         self.figures.append(Figure(
             7, "Error of the estimated execution time at the transition",
             "Recorded requests of the test half that become perceptible (γ = 5, δ = 0.05), priced by the profile: "
-            "mean of |T̃ − T| / T with 95 % intervals "
-            "over requests, and what it would be if only the length, only the acceptance or only the constant round "
-            "cost were wrong; a panel a length "
-            f"predictor, logarithmic. The paper reports 6.84 % overall. {self._where()}",
+            "mean of |T̃ − T| / T with 95 % intervals over requests, and what it would be if only the length, only "
+            "the acceptance or only the constant round cost were wrong; a panel a length predictor, logarithmic. "
+            f"The paper reports 6.84 % overall. {self._where()}",
             lambda: paper.estimate_error(errors, [*self.inputs.datasets, ALL], PAPER_ERROR),
         ))  # fmt: skip
 
@@ -194,8 +190,9 @@ class Drawing:
                 f"intervals. {self._where()}",
                 lambda: beyond.readings(rows, READINGS),
             ))  # fmt: skip
-        names = {"length predictor": ("predictors", "length_predictor"), "load": ("loads", "load"), "KV slots": ("memory", "kv_slots"),
-                 "moves": ("moves", "swap_scale"), "eviction": ("recompute", "evict")}  # fmt: skip
+        names = {"length predictor": ("predictors", "length_predictor"), "load": ("loads", "load"),
+                 "KV slots": ("memory", "kv_slots"), "moves": ("moves", "swap_scale"),
+                 "eviction": ("recompute", "evict")}  # fmt: skip
         found = {
             label: (column, self._table(name, find.gains(self.records[name], column)))
             for label, (name, column) in names.items() if name in self.records
@@ -206,7 +203,7 @@ class Drawing:
     def _stability(self) -> None:
         if (records := self.records.get("stability")) is None:
             return
-        mixed = load_trace(str(self.derived["shuffled"]))
+        mixed = load_trace(str(self.derived[SHUFFLED]))
         rows = self._table("stability", find.stability(records, self.inputs, mixed))
         control = self._table("controls", find.controls(records, self.inputs))
         early_late = self._table("sensitivity", find.sensitivity(records, self.inputs))
@@ -214,17 +211,16 @@ class Drawing:
         self.figures.append(Figure(
             9, "Latency by when requests are called perceptible",
             f"Simulated: 30 requests at load {LOAD:g}, {self.size.stability:,} seeds. A dot each γ, δ of the grid "
-            f"(its size: the share of requests that become "
-            "perceptible), windowed mean and posterior; the line with its 95 % band: after a fixed number of rounds, "
-            "whatever acceptance does. Crosses: the same "
-            f"γ, δ on requests whose rounds were shuffled. Not in the paper. {self._where()}",
+            "(its size: the share of requests that become perceptible), windowed mean and posterior; the line with "
+            "its 95 % band: after a fixed number of rounds, whatever acceptance does. Crosses: the same γ, δ on "
+            f"requests whose rounds were shuffled. Not in the paper. {self._where()}",
             lambda: beyond.controls(rows, [ALL, *self.inputs.datasets], find.KINDS),
         ))  # fmt: skip
 
     def _map(self) -> None:
         if (records := self.records.get("map")) is None:
             return
-        spreads = {str(self.derived[f"spread {s:g}"]): s for s in self.size.spreads}
+        spreads = {spread_name(s): s for s in self.size.spreads}
         cells = self._table("map", find.map_of_winners(records, spreads))
         worth = self._table("value_of_acceptance", find.value_of_acceptance(records, spreads))
         self.sections.append(sections.winners(cells, self.inputs, self.size))
@@ -234,30 +230,28 @@ class Drawing:
             marked.append((self.inputs.learned_error, 1.0, "black"))
         how = (
             f"Simulated on {self.size.generated:,} requests generated by the model fitted to the trace, all data "
-            f"sets; 30 requests, {self.size.map:,} seeds a cell. "
-            "Up: spread of acceptance between requests (logits scaled by it; 1: as recorded); to the right: the "
-            "error of predicted lengths. Rings: where the "
-            "recorded trace lies, with the error assumed in the claims and with that of the predictor learnt on it."
+            f"sets; 30 requests, {self.size.map:,} seeds a cell. Up: spread of acceptance between requests (logits "
+            "scaled by it; 1: as recorded); to the right: the error of predicted lengths. Stars: where the recorded "
+            "trace lies, with the error assumed in the claims and with that of the predictor learnt on it."
         )  # fmt: skip
         self.figures.append(Figure(
             10, "Which policy is best where",
             f"The best of {', '.join(sections.NAMES[p] for p in DEPLOYABLE)}; how much slower the second is, in "
-            f"percent; and the best over the bound. Pale: the lead "
-            f"is within chance. {how} Not in the paper. {self._where()}",
+            f"percent; and the best over the bound. Pale: the lead is within chance. {how} Not in the paper. "
+            f"{self._where()}",
             lambda: beyond.winners(cells, marked),
         ))  # fmt: skip
         self.figures.append(Figure(
             11, "LAPS-SD against the best other policy",
-            f"Mean latency in percent of the best of the others in the same cell: blue where LAPS-SD leads; bold: "
+            "Mean latency in percent of the best of the others in the same cell: blue where LAPS-SD leads; bold: "
             f"beyond chance. {how} {self._where()}",
             lambda: beyond.against_best(cells, marked),
         ))  # fmt: skip
         self.figures.append(Figure(
             12, "What knowing acceptance buys beyond knowing length",
             f"Simulated as in figure 10, load {LOAD:g}, moves as measured, paired 95 % intervals. Left: LP-SJF with "
-            f"and without each request's true mean "
-            f"acceptance. Right: clairvoyant SRPT against LP-SRPT (with a length error it also knows the true "
-            f"length). {self._where()}",
+            "and without each request's true mean acceptance. Right: clairvoyant SRPT against LP-SRPT (with a "
+            f"length error it also knows the true length). {self._where()}",
             lambda: beyond.value_of_acceptance(worth[worth["load"] == LOAD]),
         ))  # fmt: skip
 
@@ -284,22 +278,22 @@ def machine(inputs: Inputs) -> str:
 def settings_table(inputs: Inputs, size: Size) -> Table:
     """What was fixed before anything was run."""
     _, outlook, _ = prepared_halves(inputs.trace, inputs.profile)
-    policy = LapsSD()
+    policy, source = LapsSD(), inputs.trace.metadata.get("source", inputs.trace_name)
     sup = ", ".join(f"{b / 1e9:.3g}" for b in policy.bind(outlook).bounds_ns)
-    return Table(
-        ["setting", "value"],
-        [
-            ["trace", f"{inputs.trace.metadata.get('source', inputs.trace_name)}: {len(inputs.trace)} requests, data sets {', '.join(inputs.datasets)}"],
-            ["costs", f"{inputs.profile.kind} ({inputs.profile.weights} weights), {machine(inputs)}"],
-            ["LAPS-SD", f"{spec_of(policy)}: K = {policy.K}, M = {policy.M:g}, γ = {policy.gamma}, δ = {policy.delta:g}; thresholds {sup} s (Sup₁ = median past T̃ / M^(K/2))"],
-            ["server", "batch size 1, KV memory for one request: every switch is paid; prefill alone"],
-            ["arrivals", f"Poisson at load {LOAD:g} unless said otherwise; 30 requests unless said otherwise; from empty to drained"],
-            ["lengths", f"{PREDICTOR}: the truth times exp(0.5 z), z standard normal, unless said otherwise"],
-            ["halves", "servers learn from one half of the trace, workloads are drawn from the other (split seed 0)"],
-            ["seeds", f"{size.claims:,} for the claim on latency and the readings, {size.queues:,} for K, {size.stability:,} for stability, {size.map:,} a cell of the map, {size.others:,} else"],
-            ["size", size.name],
-        ],
-    )  # fmt: skip
+    told = {
+        "trace": f"{source}: {len(inputs.trace)} requests, data sets {', '.join(inputs.datasets)}",
+        "costs": f"{inputs.profile.kind} ({inputs.profile.weights} weights), {machine(inputs)}",
+        "LAPS-SD": f"K = {policy.K}, M = {policy.M:g}, γ = {policy.gamma}, δ = {policy.delta:g}; thresholds {sup} s "
+        "(Sup₁ = median past T̃ / M^(K/2))",
+        "server": "batch size 1, KV memory for one request: every switch is paid; prefill alone",
+        "arrivals": f"30 requests, Poisson at load {LOAD:g}, unless said otherwise; from empty to drained",
+        "lengths": f"{PREDICTOR}: the truth times exp(0.5 z), z standard normal, unless said otherwise",
+        "halves": "servers learn from one half of the trace, workloads are drawn from the other (split seed 0)",
+        "seeds": f"{size.claims:,} for the claim on latency and the readings, {size.queues:,} for K, "
+        f"{size.stability:,} for stability, {size.map:,} a cell of the map, {size.others:,} else",
+        "size": size.name,
+    }
+    return Table(["setting", "value"], [[name, text] for name, text in told.items()])
 
 
 def provenance(inputs: Inputs, when: str, runs: int) -> Table:
@@ -345,7 +339,7 @@ def write_report(
         told("figures", len(drawing.figures), len(drawing.figures))
     (folder / "tables").mkdir(exist_ok=True)
     for name, rows in drawing.tables.items():
-        write_whole(folder / "tables" / f"{name}.csv", lambda p, rows=rows: rows.to_csv(p, index=False))
+        write_whole(folder / "tables" / f"{name}.csv", partial(rows.to_csv, index=False))
     report = Report(
         "LAPS-SD, reproduced and "
         "questioned", _intro(inputs, size), settings_table(inputs, size), drawing.claims, drawing.sections,
@@ -353,8 +347,12 @@ def write_report(
     )  # fmt: skip
     for template, name in (("claims.md.j2", "claims.md"), ("report.html.j2", "report.html")):
         text = render(template, report)
-        write_whole(folder / name, lambda p, text=text: p.write_text(text, encoding="utf-8"))
+        write_whole(folder / name, partial(_write_text, text))
     return drawing.missing
+
+
+def _write_text(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 def _draw(figure: Figure, folder: Path) -> str:
@@ -370,21 +368,17 @@ def _draw(figure: Figure, folder: Path) -> str:
 def _intro(inputs: Inputs, size: Size) -> list[str]:
     text = [
         "Li, Chen and Li (“Semi-Clairvoyant Scheduling of Speculative Decoding Requests to Minimize LLM Inference "
-        "Latency”, arXiv "
-        "2505.17074, IJCAI 2025) propose LAPS-SD: least attained service while a request’s acceptance rate is still "
-        "noisy, shortest "
-        "job first once it is stable. This report holds the paper’s claims against recorded acceptances, replayed in "
-        "a simulator with "
+        "Latency”, arXiv 2505.17074, IJCAI 2025) propose LAPS-SD: least attained service while a request’s "
+        "acceptance rate is still noisy, shortest job first once it is stable. This report holds the paper’s "
+        "claims against recorded acceptances, replayed in a simulator with "
         f"{'measured' if inputs.profile.kind == 'measured' else inputs.profile.kind.replace('_', ' ')} costs. It is "
-        f"not the paper’s setup: models, "
-        f"data sets and machine differ ({inputs.trace.metadata.get('source', inputs.trace_name)}; "
-        f"{machine(inputs)}), so directions and shapes can be "
-        "judged, absolute times cannot. Each claim says how sure it is that the paper makes it: not all of the "
-        "paper’s text is known to us.",
+        "not the paper’s setup: models, data sets and machine differ "
+        f"({inputs.trace.metadata.get('source', inputs.trace_name)}; {machine(inputs)}), so directions and shapes "
+        "can be judged, absolute times cannot. Each claim says how sure it is that the paper makes it: not all of "
+        "the paper’s text is known to us.",
         "Differences are paired over seeds, ratios of means with 95 % intervals by the delta method. “Best” "
-        "parameters are chosen on half of the "
-        "seeds and reported on the other half. Verdicts follow rules that are part of the program; settings were "
-        "fixed before the runs.",
+        "parameters are chosen on half of the seeds and reported on the other half. Verdicts follow rules that are "
+        "part of the program; settings were fixed before the runs.",
     ]  # fmt: skip
     if size.name == "quick":
         text.append("This is the quick version: few seeds, and a coarse map. Intervals are wide; quote the full one.")
@@ -396,9 +390,9 @@ def render(template: str, report: Report) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     environment = Environment(
-        loader=PackageLoader("sim.reproduce"), autoescape=select_autoescape(["html.j2", "html"]), undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+        loader=PackageLoader("sim.reproduce"), autoescape=select_autoescape(["html.j2", "html"]),
+        undefined=StrictUndefined,        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     by_number = {figure.number: figure for figure in report.figures}
-    return environment.get_template(template).render(report=report, figure=by_number)
+    return re.sub(r"\n{3,}", "\n\n", environment.get_template(template).render(report=report, figure=by_number))

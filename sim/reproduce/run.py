@@ -1,6 +1,7 @@
 """Run a reproduction into a folder: derived traces, sweeps, findings, figures, claims, report."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -10,10 +11,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sim.reproduce.plan import FULL, Inputs, Size, derived_names, sweeps
+from sim.reproduce.plan import (
+    FULL,
+    MEASURED,
+    RECORDED,
+    SHUFFLED,
+    Inputs,
+    Size,
+    derived_files,
+    spread_name,
+    sweeps,
+)
 from sim.sweeps import parts
-from sim.sweeps.grid import Sweep
 from sim.sweeps.run import finish, load_work
+from sim.sweeps.work import Work
 from traces import Trace, load_profile, load_trace, save_trace
 from traces.acceptance_model import fit_acceptance, generate
 from traces.describe import shuffled
@@ -21,7 +32,7 @@ from traces.errors import FormatError
 from traces.files import make_writable_folder, write_whole
 
 MARK, TRACES, RUNS, FIGURES = "_reproduction.json", "traces", "runs", "figures"
-Told = Callable[[str, int, int], None]
+Told = Callable[[str, int, int], None]  # what, done, in all
 
 
 def claim(folder: Path, inputs: Inputs, size: Size, *, overwrite: bool, resume: bool) -> None:
@@ -53,8 +64,8 @@ def claim(folder: Path, inputs: Inputs, size: Size, *, overwrite: bool, resume: 
             raise ValueError(f"{folder} holds a reproduction already: give --resume to go on with it, or --overwrite")
         if overwrite:
             mark.unlink()  # first: without it what is left is nobody's
-            for made in (folder / TRACES).glob("*.parquet"):
-                made.unlink()
+            for made in (TRACES, RUNS):
+                shutil.rmtree(folder / made, ignore_errors=True)
     elif others := [e.name for e in folder.iterdir() if not e.name.startswith((".", "_"))]:
         raise ValueError(f"{folder} is not empty and holds no reproduction ({min(others)}): choose another folder")
     write_whole(mark, lambda p: p.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8"))
@@ -63,17 +74,17 @@ def claim(folder: Path, inputs: Inputs, size: Size, *, overwrite: bool, resume: 
 def make_traces(inputs: Inputs, size: Size, folder: Path) -> tuple[dict[str, Path], list[str]]:
     """Write the derived traces that are not there; returns them, and why some cannot be made."""
     folder.mkdir(exist_ok=True)
-    names = derived_names(folder, size)
+    names = derived_files(folder, size)
     missing: list[str] = []
-    if not names["shuffled"].exists():
-        save_trace(shuffled(inputs.trace, np.random.default_rng(0)), names["shuffled"])
-    generated = {s: names[f"spread {s:g}"] for s in size.spreads}
+    if not names[SHUFFLED].exists():
+        save_trace(shuffled(inputs.trace, np.random.default_rng(0)), names[SHUFFLED])
+    generated = {s: names[spread_name(s)] for s in size.spreads}
     if not all(path.exists() for path in generated.values()):
         try:
             models = fit_acceptance(inputs.trace)
         except FormatError as error:
             missing.append(f"figures 10 to 12 (the map, and what acceptance buys): {error}")
-            return {"shuffled": names["shuffled"]}, missing
+            return {SHUFFLED: names[SHUFFLED]}, missing
         for spread, path in generated.items():
             made: Trace = generate(inputs.trace, models, requests=size.generated, spread=spread)
             save_trace(made, path)
@@ -81,10 +92,9 @@ def make_traces(inputs: Inputs, size: Size, folder: Path) -> tuple[dict[str, Pat
 
 
 def run_sweep(
-    folder: Path, wanted: Sweep, *, workers: int | None, told: Callable[[int, int], None] | None
+    folder: Path, work: Work, *, workers: int | None, told: Callable[[int, int], None] | None
 ) -> pd.DataFrame:
     """The sweep's records: those that are there, and the missing ones run."""
-    work = load_work(wanted)
     if (folder / parts.ASKED).exists():
         try:
             parts.refuse_another(folder, work)
@@ -96,15 +106,18 @@ def run_sweep(
     return parts.read(folder)
 
 
-def run_sweeps(
-    folder: Path, planned: dict[str, Sweep], *, workers: int | None, told: Told | None
-) -> dict[str, pd.DataFrame]:
-    """All sweeps, one after the other, each in a folder of its own."""
-    found = {}
-    for name, wanted in planned.items():
-        progress = None if told is None else lambda done, total, name=name: told(name, done, total)
-        found[name] = run_sweep(folder / name, wanted, workers=workers, told=progress)
-    return found
+def read_finished(folder: Path, work: Work) -> pd.DataFrame | None:
+    """The sweep's records, if all of them are there.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds another sweep, or a damaged part.
+    """
+    if not (folder / parts.ASKED).exists():
+        return None
+    parts.refuse_another(folder, work)
+    return None if parts.missing(folder, work.chunks) else parts.read(folder)
 
 
 def reproduce(
@@ -155,21 +168,21 @@ def reproduce(
     derived, missing = make_traces(inputs, size, folder / TRACES)
     if told:
         told("traces", 1, 1)
-    complete = derived | {n: p for n, p in derived_names(folder / TRACES, size).items() if n not in derived}
-    planned = sweeps(inputs, size, complete)
+    planned = sweeps(inputs, size)
     if missing:
         del planned["map"]
-    if draw_only:
-        records = {}
-        for name, wanted in planned.items():
-            work = load_work(wanted)
-            if (folder / RUNS / name / parts.ASKED).exists():
-                parts.refuse_another(folder / RUNS / name, work)
-                if not parts.missing(folder / RUNS / name, work.chunks):
-                    records[name] = parts.read(folder / RUNS / name)
-                    continue
-            missing.append(f"the sweep {name!r}, and what is drawn from it: not there, or not finished")
-    else:
-        records = run_sweeps(folder / RUNS, planned, workers=workers, told=told)
+    files = {name: str(path) for name, path in derived.items()} | {RECORDED: trace, MEASURED: profile}
+    records = {}
+    for name, wanted in planned.items():
+        work, place = load_work(wanted, files), folder / RUNS / name
+        if draw_only:
+            found = read_finished(place, work)
+            if found is None:
+                missing.append(f"what is drawn from the sweep {name!r}: it is not there, or not finished")
+                continue
+        else:
+            progress = None if told is None else lambda done, total, name=name: told(name, done, total)
+            found = run_sweep(place, work, workers=workers, told=progress)
+        records[name] = found
     when = datetime.now(UTC).isoformat(timespec="seconds")
     return write_report(folder, inputs, size, records, derived, missing, when, told)

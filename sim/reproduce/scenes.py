@@ -10,13 +10,14 @@ from policies import FCFS, LAS, LPSJF, Job, LapsSD, Policy
 from policies.laps_sd import Perceived
 from sim.engine import Run, Timeline, simulate
 from sim.prepared import prepared_halves
-from sim.reproduce.plan import LOAD, PREDICTOR, Inputs
+from sim.reproduce.plan import PREDICTOR, Inputs
 from sim.stability import stable_rounds
 from traces import Arrivals, LengthPredictor, Trace, Workload, draw_workload
 
 TRIES = 2_000
 THREE, CROWD = 3, 14
 CROWDED = 2.0  # load of the three requests: at lower ones they hardly meet
+FILLED = 1.5  # load of the run whose queues are shown: at lower ones they are mostly empty
 LEAST_ROUNDS = 40  # of a request whose running acceptance is worth drawing
 
 
@@ -65,7 +66,7 @@ def three_requests(inputs: Inputs) -> Meeting | None:
 
 def full_queues(inputs: Inputs, queues: int) -> Crowd | None:
     """The first seed at which LAPS-SD uses every queue, with requests that become perceptible."""
-    for seed, workload, outlook in _workloads(inputs, CROWD, LOAD):
+    for seed, workload, outlook in _workloads(inputs, CROWD, FILLED):
         policy, timeline = Logged(K=queues), Timeline()
         run = simulate(workload, policy, outlook=outlook, timeline=timeline)
         if {q for _, _, q, _ in policy.log} == set(range(1, queues + 1)) and any(p for *_, p in policy.log):

@@ -13,6 +13,8 @@ from sim.statistics import Interval
 NAMES = {"fcfs": "FCFS", "las": "LAS", "lp-sjf": "LP-SJF", "lp-srpt": "LP-SRPT", "laps-sd": "LAPS-SD", "srpt": "SRPT",
          "las-round": "LAS every round", "gittins": "Gittins", "lp-sjf-mean": "LP-SJF with acceptance"}  # fmt: skip
 
+OTHERS = ("lp-srpt", "lp-sjf", "las-round", "gittins", "las", "fcfs")
+
 
 def _interval(row: Any, name: str = "percent", low: str = "low", high: str = "high") -> Interval:
     return Interval(float(row[name]), float(row[low]), float(row[high]))
@@ -37,14 +39,13 @@ def readings(rows: pd.DataFrame) -> Section:
     small = int((own["percent"].abs() < 2).sum())
     others = rows[~rows["policy"].str.startswith("laps-sd:")].set_index("policy")
     text = [
-        f"Neither thresholds nor ties, preemption inside a queue or what happens when an output outruns its "
-        f"prediction are "
-        f"spelled out in what is known of the paper. {small} of {len(own)} other choices change mean latency by less "
-        f"than 2 %."
+        "Neither thresholds nor ties, preemption inside a queue or what happens when an output outruns its "
+        f"prediction are spelled out in what is known of the paper. {small} of {len(own)} other choices change mean "
+        "latency by less than 2 %."
         + (f" What hurts: {listed(matters)}." if matters else ""),
         f"Faster than our reading beyond chance: {listed(faster)}. None is taken over: the reading was fixed before.",
         "Against other policies in the same runs: "
-        + listed([f"{NAMES[p]} {change(_interval(others.loc[p]))}" for p in ("lp-srpt", "lp-sjf", "las-round", "gittins", "las", "fcfs")])
+        + listed([f"{NAMES[p]} {change(_interval(others.loc[p]))}" for p in OTHERS])
         + ". (Gittins here knows the past sizes and no prediction.)",
     ]  # fmt: skip
     return Section("What the paper leaves open, choice by choice", text, [table], (8,))
@@ -62,33 +63,35 @@ def server(tables: dict[str, tuple[str, pd.DataFrame]]) -> Section:
                          percentage(float(some["switching_share"].iloc[0]), 2)])  # fmt: skip
     table = Table(
         ["choice", "value", *(f"against {NAMES[p]}" for p in policies), "switching share"], body,
-        f"LAPS-SD's mean latency against the others as one choice varies; the rest as in the settings (load "
-        f"{LOAD:g}, lengths "
-        f"{PREDICTOR}, one KV slot, moves as measured). Moves x 0: free switching; KV slots 0: no limit.",
+        "LAPS-SD's mean latency against the others as one choice varies; the rest as in the settings (load "
+        f"{LOAD:g}, lengths {PREDICTOR}, one KV slot, moves as measured). Moves x 0: free switching; KV slots 0: no "
+        "limit.",
     )  # fmt: skip
     text = []
     if "length predictor" in tables:
         rows = tables["length predictor"][1]
         if "learned" in set(rows["length_predictor"]):
             own = rows[rows["length_predictor"] == "learned"].set_index("policy")
-            gain = _interval(own.loc["fcfs"])
+            against = listed([f"{change(_interval(own.loc[p]))} against {NAMES[p]}" for p in policies])
+            ahead = [NAMES[p] for p in policies if own.loc[p, "low"] > 0]
             text.append(
-                f"With the length predictor that was really learnt on this trace, LAPS-SD is {change(gain)} against "
-                f"FCFS, "
-                f"{change(_interval(own.loc['las']))} against LAS and {change(_interval(own.loc['lp-srpt']))} "
-                f"against LP-SRPT: how "
-                "well lengths are predicted decides more than anything else here."
+                f"With the length predictor that was really learnt on this trace, LAPS-SD is {against}: "
+                + (
+                    f"{listed(ahead)} {'is' if len(ahead) == 1 else 'are'} faster. "
+                    if ahead
+                    else "nothing is faster. "
+                )
+                + "Learnt predictions shrink towards the mean where they know little, which independent errors of the "
+                "same size do not."
             )
     if "moves" in tables:
         rows = tables["moves"][1]
         dear = rows[rows["swap_scale"] == rows["swap_scale"].max()].set_index("policy")
         text.append(
             f"If one switch cost the paper's 14 % at 500 tokens (moves x {rows['swap_scale'].max():g}), LAPS-SD "
-            f"would spend "
-            f"{percentage(float(dear['switching_share'].iloc[0]), 0)} of the busy time on switching and be "
-            f"{change(_interval(dear.loc['fcfs']))} against FCFS and {change(_interval(dear.loc['lp-sjf']))} against "
-            f"LP-SJF, which never "
-            "preempts."
+            f"would spend {percentage(float(dear['switching_share'].iloc[0]), 0)} of the busy time on switching and "
+            f"be {change(_interval(dear.loc['fcfs']))} against FCFS and {change(_interval(dear.loc['lp-sjf']))} "
+            "against LP-SJF, which never preempts."
         )
     return Section("What the paper leaves open of the server", text, [table])
 
@@ -97,73 +100,85 @@ def stability(control: pd.DataFrame, early_late: pd.DataFrame) -> Section:
     """The referee's controls, and sensitivity by data set."""
     pooled = control[control["dataset"] == ALL].iloc[0]
     shuffle, count, paper = _of(pooled, "shuffling"), _of(pooled, "count"), _of(pooled, "range")
-    text = [
-        f"The range of a running mean shrinks as rounds go by, whatever a request does, so the paper's test may only "
-        f"count rounds. "
-        f"Two controls. First, each request's rounds are shuffled, which leaves its length and its acceptance and "
-        f"nothing of how "
-        f"acceptance develops: LAPS-SD's latency, in percent of FCFS's, changes by {signed(shuffle.value, 2)} points "
-        f"[{signed(shuffle.low, 2)}, {signed(shuffle.high, 2)}] over all data sets. "
-        + ("The test sees nothing that shuffling takes away." if shuffle.low <= 0 <= shuffle.high else
-           "So the order of rounds has some effect, of that size."),
-        f"Second, requests are called perceptible after a fixed number of rounds. The best fixed number "
-        f"({pooled['count_best']}, "
-        f"chosen on half of the seeds) is on the other half {change(count)} against LAPS-SD's defaults; the best γ "
-        f"and δ "
-        f"({pooled['range_best']}), chosen in the same way, {change(paper)}. "
-        + _count_verdict(count, paper),
-        f"Other tests, chosen alike: the range of windowed means "
-        f"({pooled['window_best'].replace('stability=window,', '').replace(',stability=window', '')}) "
-        f"{change(_of(pooled, 'window'))}; the width of a posterior "
-        f"({pooled['posterior_best'].replace(',stability=posterior', '')}) {change(_of(pooled, 'posterior'))}. "
-        + _better_test(pooled),
-    ]  # fmt: skip
-    headings = ["data set", "shuffling, points", *find.KINDS.values()]
-    body = [
-        [str(r["dataset"]),
-         f"{signed(r['shuffling'], 2)} [{signed(r['shuffling_low'], 2)}, {signed(r['shuffling_high'], 2)}]",
-         *(f"{r[f'{kind}_best']}: {change(_of(pd.Series(r), kind))}".replace(",stability=window", "").replace(",stability=posterior", "")
-           for kind in find.KINDS)]
-        for r in control.to_dict("records")
-    ]  # fmt: skip
-    first = Table(headings, body, "Each kind of test with its best parameters by half of the seeds, against LAPS-SD's defaults (γ = 5, "
-                  "δ = 0.05) on the other half.")  # fmt: skip
-    second = Table(
-        ["data set", "perceptible at p10, 50, 90", "share", "best γ, δ", "defaults against it", "earlier: γ = 3, δ = 0.2", "later: γ = 20, δ = 0.01"],
-        [[r["dataset"], f"{r['p10']:g}, {r['median']:g}, {r['p90']:g}", percentage(r["share"], 0), r["best"],
-          *(change(_of(pd.Series(r), n)) for n in ("default", "early", "late"))] for r in early_late.to_dict("records")],
-        "By prompt type: when the defaults call requests perceptible, and what calling them so too early or too late "
-        "costs, against "
-        "the best γ and δ (chosen on half of the seeds, all compared on the other half).",
-    )  # fmt: skip
-    names = list(early_late["dataset"])
+    shuffling = (
+        "The range of a running mean shrinks as rounds go by, whatever a request does, so the paper's test may only "
+        "count rounds. Two controls. First, each request's rounds are shuffled, which leaves its length and its "
+        "acceptance and nothing of how acceptance develops: LAPS-SD's latency, in percent of FCFS's, changes by "
+        f"{signed(shuffle.value, 2)} points [{signed(shuffle.low, 2)}, {signed(shuffle.high, 2)}] over all data "
+        "sets. "
+    )
+    none = shuffle.low <= 0 <= shuffle.high
+    shuffling += (
+        "No effect of the order of rounds is seen." if none else "So the order of rounds has an effect, of that size."
+    )
+    counting = (
+        "Second, requests are called perceptible after a fixed number of rounds. The best fixed number "
+        f"({pooled['count_best']}, chosen on half of the seeds) is on the other half {change(count)} against "
+        f"LAPS-SD's defaults; the best γ and δ ({pooled['range_best']}), chosen in the same way, {change(paper)}, "
+        f"and against the best fixed number {change(_of(pooled, 'range_to_count'))}. "
+        f"{_count_verdict(_of(pooled, 'range_to_count'))}"
+    )
+    others = (
+        "Other tests, chosen alike, against the best fixed number: the range of windowed means "
+        f"({pooled['window_best']}) {change(_of(pooled, 'window_to_count'))}; the width of a posterior "
+        f"({pooled['posterior_best']}) {change(_of(pooled, 'posterior_to_count'))}. {_better_test(pooled)}"
+    )
     worst = early_late.sort_values("default").iloc[-1]
-    text.append(
-        f"By prompt type (the paper's open question): the defaults cost "
-        f"{listed([f'{signed(v)} % on {n}' for n, v in zip(names, early_late['default'], strict=True)])} "
-        f"against the best γ and δ of the grid. The dearest mistake is to wait: γ = 20, δ = 0.01 costs "
-        f"{signed(early_late['late'].min(), 0)} to {signed(early_late['late'].max(), 0)} %, γ = 3, δ = 0.2 at most "
-        f"{signed(early_late['early'].max())} %. {str(worst['dataset']).capitalize()} suffers most, where the "
-        f"running mean stays unstable "
-        f"longest (median round {worst['median']:.0f}) while outputs are not longer in proportion."
+    costs = [f"{signed(r['default'])} % on {r['dataset']}" for r in early_late.to_dict("records")]
+    by_prompt = (
+        f"By prompt type (the paper's open question): the defaults cost {listed(costs)} against the best γ and δ of "
+        f"the grid. Waiting (γ = 20, δ = 0.01) costs {signed(early_late['late'].min(), 0)} to "
+        f"{signed(early_late['late'].max(), 0)} %, calling everything stable early (γ = 3, δ = 0.2) "
+        f"{signed(early_late['early'].min())} to {signed(early_late['early'].max())} %. The defaults are dearest on "
+        f"{worst['dataset']}, where the median request is called stable at round {worst['median']:.0f} of "
+        f"{worst['rounds']:.0f}."
+    )
+    return Section(
+        "Does stability matter, or only the number of rounds?", [shuffling, counting, others, by_prompt],
+        [_table_of_tests(control), _table_of_prompts(early_late)], (9,),
     )  # fmt: skip
-    return Section("Does stability matter, or only the number of rounds?", text, [first, second], (9,))
 
 
-def _count_verdict(count: Interval, paper: Interval) -> str:
-    if count.high < paper.low:
-        return "LAPS-SD's stability test does not even come to a fixed count."
-    if count.low > paper.high:
+def _table_of_tests(control: pd.DataFrame) -> Table:
+    rows = []
+    for r in control.to_dict("records"):
+        shuffle = f"{signed(r['shuffling'], 2)} [{signed(r['shuffling_low'], 2)}, {signed(r['shuffling_high'], 2)}]"
+        rows.append([str(r["dataset"]), shuffle, *(f"{r[f'{k}_best']}: {change(_of(r, k))}" for k in find.KINDS)])
+    return Table(
+        ["data set", "shuffling, points", *find.KINDS.values()], rows,
+        "Each kind of test with its best parameters by half of the seeds, against LAPS-SD's defaults (γ = 5, δ = "
+        "0.05) on the other half.",
+    )  # fmt: skip
+
+
+def _table_of_prompts(early_late: pd.DataFrame) -> Table:
+    headings = ["data set", "perceptible at p10, 50, 90", "share", "best γ, δ", "defaults against it",
+                "early: γ = 3, δ = 0.2", "late: γ = 20, δ = 0.01"]  # fmt: skip
+    rows = [
+        [str(r["dataset"]), f"{r['p10']:g}, {r['median']:g}, {r['p90']:g}", percentage(r["share"], 0), r["best"],
+         *(change(_of(r, name)) for name in ("default", "early", "late"))]
+        for r in early_late.to_dict("records")
+    ]  # fmt: skip
+    return Table(
+        headings, rows,
+        "By prompt type: when the defaults call requests perceptible, and what calling them so too early or too "
+        "late costs, against the best γ and δ (chosen on half of the seeds, all compared on the other half).",
+    )  # fmt: skip
+
+
+def _count_verdict(against: Interval) -> str:
+    if against.low > 0:
+        return "The stability test does not even come to a fixed count."
+    if against.high < 0:
         return "The stability test does better than any fixed count."
-    return "The stability test does not beat the fixed count."
+    return "The stability test does not beat a fixed count."
 
 
-def _better_test(pooled: "pd.Series[float]") -> str:
-    count = _of(pooled, "count")
-    better = [find.KINDS[k] for k in ("range", "window", "posterior") if _of(pooled, k).high < count.low]
+def _better_test(pooled: Any) -> str:
+    better = [find.KINDS[k] for k in ("range", "window", "posterior") if _of(pooled, f"{k}_to_count").high < 0]
     if better:
         return f"So {listed(better)} does better than counting."
-    return "None of them does better than counting: what there is to know of acceptance here is known after a few rounds."
+    return "None does better than counting: what there is to know of acceptance here is known after a few rounds."
 
 
 def winners(cells: pd.DataFrame, inputs: Inputs, size: Size) -> Section:
@@ -173,10 +188,8 @@ def winners(cells: pd.DataFrame, inputs: Inputs, size: Size) -> Section:
     tally = cells["best"].value_counts()
     text = [
         f"The fitted acceptance model ({listed([f'{s:g}' for s in size.spreads])} times the spread of the logits of "
-        f"acceptance between "
-        f"requests that was recorded; 1 is the trace) makes traces on which length errors, load and the cost of "
-        f"moving caches vary: "
-        f"{total} cells. Best of the policies one could deploy: "
+        "acceptance between requests that was recorded; 1 is the trace) makes traces on which length errors, load "
+        f"and the cost of moving caches vary: {total} cells. Best of the policies one could deploy: "
         f"{listed([f'{NAMES[str(p)]} in {n}' for p, n in tally.items()])}.",
         _where(wins, cells),
     ]
@@ -185,20 +198,15 @@ def winners(cells: pd.DataFrame, inputs: Inputs, size: Size) -> Section:
     best_case = cells.sort_values("laps_sd").iloc[0]
     text.append(
         f"Where the recorded spread is kept and moves cost what they do, LAPS-SD is {signed(near['laps_sd'].min())} "
-        f"to "
-        f"{signed(near['laps_sd'].max())} % against the best of the others; its best cell of all is "
-        f"{change(_of(best_case, 'laps_sd'))} "
-        f"(spread {best_case['spread']:g}, length error {best_case['error']:g}, load {best_case['load']:g}). The "
-        f"best policy of a cell is "
-        f"{100 * (cells['over_bound'].min() - 1):.1f} to {100 * (cells['over_bound'].max() - 1):.0f} % above the "
-        f"bound: the farther, the less is known of "
-        "lengths."
+        f"to {signed(near['laps_sd'].max())} % against the best of the others; its best cell of all is "
+        f"{change(_of(best_case, 'laps_sd'))} (spread {best_case['spread']:g}, length error {best_case['error']:g}, "
+        f"load {best_case['load']:g}). The best policy of a cell is {100 * (cells['over_bound'].min() - 1):.1f} to "
+        f"{100 * (cells['over_bound'].max() - 1):.0f} % above the bound: the farther, the less is known of lengths."
     )  # fmt: skip
     if inputs.learned_error == inputs.learned_error:
         text.append(
-            f"Rings mark this trace: spread 1 with the error assumed in the claims ({PREDICTOR.partition(':')[2]}) "
-            f"and with that of the "
-            f"predictor learnt on it ({inputs.learned_error:.2f})."
+            f"Stars mark this trace: spread 1 with the error assumed in the claims ({PREDICTOR.partition(':')[2]}) "
+            f"and with that of the predictor learnt on it ({inputs.learned_error:.2f})."
         )
     return Section("Where LAPS-SD wins", text, (), (10, 11))
 
@@ -212,8 +220,8 @@ def _where(wins: pd.DataFrame, cells: pd.DataFrame) -> str:
     every = cells["swap_scale"].nunique() > 1 and len(moves) == 1
     return (
         f"LAPS-SD is the best beyond chance in {len(wins)}: all at spreads of "
-        f"{listed([f'{s:g}' for s in spread], 'or')}, length errors from "
-        f"{errors[0]:g} to {errors[-1]:g}" + (", and never where moves are dear" if every and moves[0] == 1 else "") + "."
+        f"{listed([f'{s:g}' for s in spread], 'or')}, length errors from {errors[0]:g} to "
+        f"{errors[-1]:g}{', and never where moves are dear' if every and moves[0] == 1 else ''}."
     )  # fmt: skip
 
 
@@ -222,12 +230,11 @@ def acceptance(rows: pd.DataFrame, size: Size) -> Section:
     at = rows[(rows["load"] == LOAD) & (rows["error"] == 0)].set_index("spread")
     real, wide = at.loc[1.0], at.loc[max(size.spreads)]
     text = [
-        f"LP-SJF that is told every request's true mean acceptance, against plain LP-SJF, both with true lengths: "
+        "LP-SJF that is told every request's true mean acceptance, against plain LP-SJF, both with true lengths: "
         f"{change(_of(real, 'sjf'))} at the recorded spread, {change(_of(wide, 'sjf'))} at {max(size.spreads):g} "
-        f"times that. Preemptive: SRPT, "
-        f"which knows true times, against LP-SRPT with true lengths: {change(_of(real, 'srpt'))} and "
-        f"{change(_of(wide, 'srpt'))}. "
-        "That is all that any policy could gain here by foreseeing acceptance once lengths are known.",
+        "times that. Preemptive: SRPT, which knows true times, against LP-SRPT with true lengths: "
+        f"{change(_of(real, 'srpt'))} and {change(_of(wide, 'srpt'))}. That is all that any policy could gain here "
+        "by foreseeing acceptance once lengths are known.",
     ]  # fmt: skip
     return Section("What knowing acceptance buys beyond knowing length", text, (), (12,))
 
@@ -237,20 +244,18 @@ def tails(rows: pd.DataFrame, policies: Sequence[str]) -> Section:
     found = rows.set_index("policy").loc[list(policies)]
     table = Table(
         ["policy", "mean latency, s", "p99, s", "mean slowdown", "worst slowdown", "preemptions a run"],
-        [[NAMES[str(p)], f"{r['mean_latency_s']:.3f}", f"{r['p99_latency_s']:.2f}", f"{r['mean_slowdown']:.2f}", f"{r['max_slowdown']:.1f}",
-          f"{r['preemptions']:.1f}"] for p, r in found.iterrows()],
+        [[NAMES[str(p)], f"{r['mean_latency_s']:.3f}", f"{r['p99_latency_s']:.2f}", f"{r['mean_slowdown']:.2f}",
+          f"{r['max_slowdown']:.1f}", f"{r['preemptions']:.1f}"] for p, r in found.iterrows()],
         f"30 requests at load {LOAD:g}, all data sets: means over seeds of each run's figure (the p99 of 30 "
-        f"latencies is close to their "
-        "maximum). Slowdown: latency over the time alone.",
+        "latencies is close to their maximum). Slowdown: latency over the time alone.",
     )  # fmt: skip
     sd, fcfs = found.loc["laps-sd"], found.loc["fcfs"]
     worse = sd["p99_latency_s"] > fcfs["p99_latency_s"]
     text = [
         f"LAPS-SD's slowest requests take {sd['p99_latency_s'] / fcfs['p99_latency_s']:.2f} times as long as FCFS's "
-        f"({sd['p99_latency_s']:.2f} s "
-        f"against {fcfs['p99_latency_s']:.2f} s): "
-        f"{'long requests pay for the mean' if worse else 'the mean is not bought with the tail'}. In slowdown "
-        f"it is the other way: {sd['max_slowdown']:.1f} against {fcfs['max_slowdown']:.1f}."
+        f"({sd['p99_latency_s']:.2f} s against {fcfs['p99_latency_s']:.2f} s): "
+        f"{'long requests pay for the mean' if worse else 'the mean is not bought with the tail'}. In slowdown it is "
+        f"the other way: {sd['max_slowdown']:.1f} against {fcfs['max_slowdown']:.1f}."
         if worse else
         f"LAPS-SD's slowest requests take {sd['p99_latency_s'] / fcfs['p99_latency_s']:.2f} times as long as FCFS's.",
     ]  # fmt: skip

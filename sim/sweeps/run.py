@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,8 +84,12 @@ def resume(
     return parts.read(Path(folder))
 
 
-def load_work(sweep: Sweep) -> Work:
+def load_work(sweep: Sweep, files: Mapping[str, str] | None = None) -> Work:
     """A sweep with everything it needs, checked: what cannot run is refused before anything runs.
+
+    Parameters
+    ----------
+    files : the files that names of traces and profiles in the sweep stand for; a name that is not there is a file's.
 
     Raises
     ------
@@ -93,12 +97,14 @@ def load_work(sweep: Sweep) -> Work:
         Naming the value and the bound.
     """
     settings = sweep.combinations()
-    traces = {name: load_trace(name) for name in dict.fromkeys(s.trace for s in settings)}
-    profiles = {name: load_profile(name) for name in dict.fromkeys(s.profile for s in settings)}
+    files = files or {}
+    traces = {name: load_trace(files.get(name, name)) for name in dict.fromkeys(s.trace for s in settings)}
+    profiles = {name: load_profile(files.get(name, name)) for name in dict.fromkeys(s.profile for s in settings)}
     arrivals = {name: load_arrivals(name) for name in dict.fromkeys(s.arrivals for s in settings) if name}
     work = Work(
         sweep, traces, profiles,
-        {name: _sha256(name, ".parquet") for name in traces}, {name: _sha256(name, ".json") for name in profiles},
+        {name: _sha256(files.get(name, name), ".parquet") for name in traces},
+        {name: _sha256(files.get(name, name), ".json") for name in profiles},
         arrivals, {name: _sha256(name, ".parquet") for name in arrivals},
     )  # fmt: skip
     _ = work.policies

@@ -89,7 +89,7 @@ def test_transition_errors_split_into_length_and_acceptance() -> None:
     found = transition_errors(priced, outlook, np.array([80]), LapsSD(count=5)).iloc[0]
     truth, length = 200, 40
     assert found["total"] == pytest.approx(10 * 80 / 5 / truth - 1)
-    assert found["length"] == pytest.approx(10 * 80 / (length / 20) / truth - 1)
-    assert found["acceptance"] == pytest.approx(10 * length / 5 / truth - 1)
+    assert found["length"] == pytest.approx(80 / length - 1)
+    assert found["acceptance"] == pytest.approx((length / 20) / 5 - 1)
     assert found["cost"] == pytest.approx(0)
     assert found["rate"] == pytest.approx(4 / 1 - 1)

@@ -1,0 +1,152 @@
+"""A reproduction from end to end at a tiny size: everything is drawn, and what is missing is named."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from sim import cli
+from sim.reproduce import plan
+from sim.reproduce.run import reproduce
+from traces import load_profile, load_trace, save_profile, save_trace
+from traces.errors import run_command
+
+TINY = plan.Size("tiny", 6, 6, 4, 4, 4, (0, 1), (0, 1), (0.8,), 120)
+FIGURES = range(1, 13)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("reproduction") / "r"
+    assert reproduce(out, size=TINY, workers=1) == []
+    return out
+
+
+@pytest.fixture
+def lapsd(capsys, monkeypatch):
+    """`lapsd reproduce --quick` at the tiny size, in this process; returns (exit code, stdout, stderr)."""
+    monkeypatch.setattr(plan, "QUICK", TINY)
+
+    def run(*arguments):
+        words = ["reproduce", "--quick", "--workers", "1", *map(str, arguments)]
+        return run_command("lapsd", lambda: cli.app(words, standalone_mode=False)), *capsys.readouterr()
+
+    return run
+
+
+class Page(HTMLParser):
+    """Collects a page's tags, and what they point at."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.targets, self.tags = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.targets += [v for k, v in attributes if k in ("src", "href")]
+        if tag not in ("meta", "img", "br", "link", "input"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_every_figure_is_there_in_both_formats(folder):
+    for number in FIGURES:
+        assert (folder / "figures" / f"figure-{number:02d}.png").read_bytes()[:4] == b"\x89PNG"
+        assert (folder / "figures" / f"figure-{number:02d}.pdf").read_bytes()[:4] == b"%PDF"
+
+
+def test_the_claims_have_verdicts_and_whole_figures(folder):
+    text = (folder / "claims.md").read_text(encoding="utf-8")
+    assert len(re.findall(r"\*\*Verdict: (holds|holds in part|does not hold here)\.\*\*", text)) == 4
+    assert not re.search(r"\bnan\b|\| *None|None *\||\{[{%]|[%}]\}(?! \|)", text)
+    shown = re.findall(r"\]\((figures/[^)]+)\)", text)
+    assert len(shown) == len(FIGURES)
+    assert all((folder / name).is_file() for name in shown)
+    for line in text.splitlines():
+        if line.startswith("|"):
+            assert line.endswith("|")
+
+
+def test_the_report_is_one_file_that_needs_no_network(folder):
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    assert not page.open
+    assert page.tags.count("img") == len(FIGURES)
+    assert "script" not in page.tags
+    assert all(target.startswith(("#", "data:image/png;base64,")) for target in page.targets)
+
+
+def test_its_tables_and_runs_can_be_read(folder):
+    latency = pd.read_csv(folder / "tables" / "latency.csv")
+    assert set(latency["dataset"]) == {"code", "prose", "arithmetic", "all"}
+    records = pd.read_parquet(folder / "runs" / "latency")
+    assert len(records) == 6 * 4 * 5 * 2 * TINY.claims
+    some = latency[(latency["dataset"] == "all") & ~latency["all_at_once"] & (latency["requests"] == 30)]
+    own = records[records["dataset"].isna() & ~records["all_at_once"] & (records["requests"] == 30)]
+    means = own.groupby("policy")["mean_latency_s"].mean()
+    for row in some.to_dict("records"):
+        assert row["mean_s"] == pytest.approx(means[row["policy"]])
+        assert row["percent"] == pytest.approx(100 * (means["laps-sd"] / means[row["policy"]] - 1))
+
+
+def test_a_second_run_goes_on_or_is_refused(folder, lapsd):
+    code, _, error = lapsd("--out", folder)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "holds a reproduction already" in error
+    code, _, error = lapsd("--out", folder, "--resume", "--profile", "nowhere.json")
+    assert code == 2
+    part = sorted((folder / "runs" / "queues").glob("part-*.parquet"))[0]
+    before = part.read_bytes()
+    part.unlink()
+    code, _, error = lapsd("--out", folder, "--draw-only")
+    assert code == 1
+    assert "left out: what is drawn from the sweep 'queues': it is not there" in error
+    assert not (folder / "figures" / "figure-06.png").exists()
+    assert (folder / "figures" / "figure-05.png").exists()
+    assert lapsd("--out", folder, "--resume")[0] == 0
+    assert part.read_bytes() == before
+    assert (folder / "figures" / "figure-06.png").exists()
+
+
+def test_another_reproduction_is_not_gone_on_with(folder, lapsd, monkeypatch):
+    monkeypatch.setattr(plan, "QUICK", replace(TINY, claims=7))
+    code, _, error = lapsd("--out", folder, "--resume")
+    assert code == 2
+    assert "holds another reproduction (size differs)" in error
+
+
+def test_what_a_trace_and_a_profile_lack_is_named_and_the_rest_drawn(lapsd, tmp_path):
+    trace = load_trace("reference").take(range(120))
+    names = {"code": "code", "prose": "<b>prose</b> | x", "arithmetic": "code"}
+    save_trace(replace(trace, dataset=[names[d] for d in trace.dataset]), tmp_path / "two.parquet")
+    costs = load_profile("reference").with_swap(scale=0).costs
+    save_profile(replace(load_profile("reference"), costs=replace(costs, swap_ways={})), tmp_path / "free.json")
+    out = tmp_path / "out"
+    code, _, error = lapsd("--out", out, "--trace", tmp_path / "two.parquet", "--profile", tmp_path / "free.json")
+    assert code == 1
+    told = [line for line in error.splitlines() if "left out" in line]
+    assert any("figure 5" in line and "2 of the three data sets" in line for line in told)
+    assert any("figure 2" in line and "no switching costs" in line for line in told)
+    assert len(told) == 2
+    drawn = {int(p.stem[-2:]) for p in (out / "figures").glob("*.png")}
+    assert drawn == set(FIGURES) - {2, 5}
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "<b>prose" not in page
+    assert "&lt;b&gt;prose" in page
+    assert not Page(page).open
+
+
+def test_a_folder_of_something_else_is_refused(lapsd, tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    code, _, error = lapsd("--out", tmp_path)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "holds no reproduction (thesis.tex)" in error
+    code, _, error = lapsd("--out", tmp_path / "none", "--draw-only")
+    assert code == 2
+    assert "to draw from" in error
+    assert lapsd("--out", tmp_path / "o", "--resume", "--overwrite")[0] == 2
+    assert lapsd("--out", tmp_path / "o", "--workers", "0")[0] == 2
