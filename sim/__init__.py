@@ -3,6 +3,7 @@
 from sim.bound import bound_latency_ns
 from sim.comparison import Comparison, Settings, compare, default_policies
 from sim.engine import Capacity, Run, Timeline, simulate
+from sim.figures.sweep import plot_heat_map, plot_sweep
 from sim.prepared import outlook_of
 from sim.statistics import Interval, mean_interval, paired_difference, ratio_of_means
 from sim.sweeps import best, resume, sweep
@@ -21,6 +22,8 @@ __all__ = [
     "mean_interval",
     "outlook_of",
     "paired_difference",
+    "plot_heat_map",
+    "plot_sweep",
     "ratio_of_means",
     "resume",
     "simulate",

@@ -29,6 +29,7 @@ from traces import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 TABLE_KEYS = (
     "policy", "mean_latency_s", "p50_latency_s", "p90_latency_s", "p99_latency_s", "mean_slowdown", "max_slowdown",
@@ -187,6 +188,20 @@ class Comparison:
         from sim.figures.latency import plot_comparison
 
         return plot_comparison(self, ax)
+
+    def plot_schedules(self, rows: int = 10) -> "Figure":
+        """When each of the first requests of the first seed waited and ran; needs `compare(..., timeline=True)`.
+
+        Raises
+        ------
+        ValueError
+            If timelines were not recorded.
+        """
+        from sim.figures.gantt import plot_schedules
+
+        if not self.timelines:
+            raise ValueError("no timelines were recorded: compare(..., timeline=True)")
+        return plot_schedules(self.timelines, {p: self.arrival_ns(p) for p in self.policies}, rows)
 
 
 def default_policies() -> list[Policy]:

@@ -1,5 +1,6 @@
 """The two on-disk formats (trace, profile), importers of public formats, and workloads drawn from them."""
 
+from traces.acceptance_model import AcceptanceModel, fit_acceptance, generate
 from traces.arrival_trace import ArrivalTrace, load_arrivals, save_arrivals
 from traces.errors import FormatError
 from traces.priced import PricedTrace, price
@@ -11,6 +12,7 @@ from traces.trace_file import load_trace, save_trace
 from traces.workload import Arrivals, LengthPredictor, Workload, draw_workload
 
 __all__ = [
+    "AcceptanceModel",
     "ArrivalTrace",
     "Arrivals",
     "Costs",
@@ -26,6 +28,8 @@ __all__ = [
     "Workload",
     "at_draft_length",
     "draw_workload",
+    "fit_acceptance",
+    "generate",
     "load_arrivals",
     "load_profile",
     "load_trace",

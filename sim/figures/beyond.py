@@ -164,3 +164,29 @@ def value_of_acceptance(rows: pd.DataFrame) -> "Figure":
         ax.axhline(0, color="black", linewidth=0.7)
     axes[0].legend(fontsize=SMALL, frameon=False)
     return figure
+
+
+def preemption(recorded: pd.DataFrame, stretched: pd.DataFrame) -> "Figure":
+    """Figure 13: LAPS-SD against LP-SJF as what preemption buys and what learning costs, by the CV of times."""
+    figure = new_figure(PAGE, 2.9)
+    ax = dress(figure.subplots(), "CV of requests' times alone", "mean latency, %")
+    parts = (
+        ("preemption", "LP-SRPT against LP-SJF: preemption", colour_of("lp-srpt")),
+        ("learning", "LAPS-SD against LP-SRPT: learning", SERIES[4]),
+        ("both", "LAPS-SD against LP-SJF: both", colour_of("laps-sd")),
+    )
+    for name, label, colour in parts:
+        half = stretched[f"{name}_high"] - stretched[name]
+        ax.errorbar(stretched["cv"], stretched[name], half, color=colour, marker="o", markersize=3, linewidth=1.2,
+                    elinewidth=0.8, label=label)  # fmt: skip
+        half = recorded[f"{name}_high"] - recorded[name]
+        ax.errorbar(recorded["cv"], recorded[name], half, color=colour, fmt="o", markersize=5, fillstyle="none",
+                    elinewidth=0.8)  # fmt: skip
+    for row in recorded.to_dict("records"):
+        ax.text(row["cv"], 0.02, row["dataset"], fontsize=SMALL, rotation=90, ha="center", va="bottom",
+                transform=ax.get_xaxis_transform())  # fmt: skip
+    ax.axhline(0, color="black", linewidth=0.7)
+    ax.legend(fontsize=SMALL, frameon=False, loc="upper right")
+    low, high = ax.get_ylim()
+    ax.set_ylim(low - 0.25 * (high - low), high)
+    return figure

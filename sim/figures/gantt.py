@@ -13,6 +13,7 @@ from traces.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 ROWS = 10
 BARS = {"rounds": (0.62, None), "prefill": (0.62, "#333333"), "swap": (0.9, "#000000")}
@@ -21,7 +22,15 @@ BARS = {"rounds": (0.62, None), "prefill": (0.62, "#333333"), "swap": (0.9, "#00
 def save_gantt(
     timelines: Mapping[str, Timeline], arrival_ns: Mapping[str, NDArray[np.int64]], path: Path, rows: int = ROWS
 ) -> None:
-    """Draw the first `rows` requests of each policy's run into `path`, in the format of its suffix.
+    """`plot_schedules` into `path`, in the format of its suffix."""
+    figure = plot_schedules(timelines, arrival_ns, rows)
+    write_whole(path, lambda p: figure.savefig(p, dpi=160))
+
+
+def plot_schedules(
+    timelines: Mapping[str, Timeline], arrival_ns: Mapping[str, NDArray[np.int64]], rows: int = ROWS
+) -> "Figure":
+    """The first `rows` requests of each policy's run, a panel a policy.
 
     Parameters
     ----------
@@ -39,7 +48,7 @@ def save_gantt(
         "time, s (tick: arrival; line: in the system; bar: running, dark in a prefill, black while its cache moves)",
         fontsize=8,
     )
-    write_whole(path, lambda p: figure.savefig(p, dpi=160))
+    return figure
 
 
 def plot_gantt(timeline: Timeline, policy: str, arrival_ns: NDArray[np.int64], ax: "Axes", colour: str) -> None:

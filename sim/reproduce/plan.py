@@ -50,7 +50,7 @@ POSTERIORS = ("gamma=1,delta=0.03", "gamma=1,delta=0.04", "gamma=1,delta=0.05", 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is run: seeds by sweep, and the map's axes."""
+    """How much is run: seeds by sweep, the map's axes, by how much logs of output lengths are stretched."""
 
     name: str
     claims: int
@@ -61,11 +61,13 @@ class Size:
     spreads: tuple[float, ...]
     errors: tuple[float, ...]
     loads: tuple[float, ...]
+    stretches: tuple[float, ...]
     generated: int
 
 
-FULL = Size("full", 1_000, 600, 500, 400, 300, (0, 0.5, 1, 2, 4), (0, 0.25, 0.5, 1, 1.5, 2), (0.5, 0.8, 0.95), 2_000)
-QUICK = Size("quick", 80, 60, 40, 30, 30, (0, 1, 4), (0, 0.5, 1, 2), (0.8,), 600)
+FULL = Size("full", 1_000, 600, 500, 400, 300, (0, 0.5, 1, 2, 4), (0, 0.25, 0.5, 1, 1.5, 2), (0.5, 0.8, 0.95),
+            (0.25, 0.5, 0.75, 1, 1.25, 1.5), 2_000)  # fmt: skip
+QUICK = Size("quick", 80, 60, 40, 30, 30, (0, 1, 4), (0, 0.5, 1, 2), (0.8,), (0.25, 0.75, 1.25), 600)
 
 
 @dataclass(frozen=True)
@@ -154,10 +156,16 @@ def spread_name(spread: float) -> str:
     return f"spread {spread:g}"
 
 
+def stretch_name(stretch: float) -> str:
+    """What sweeps call the trace that is generated with stretched output lengths."""
+    return f"lengths {stretch:g}"
+
+
 def derived_files(folder: Path, size: Size) -> dict[str, Path]:
-    """Traces made from the recorded one: its rounds shuffled, and generated ones by spread."""
+    """Traces made from the recorded one: its rounds shuffled, and generated ones by spread and by stretch."""
     found = {SHUFFLED: folder / "shuffled.parquet"}
-    return found | {spread_name(s): folder / f"spread-{s:g}.parquet" for s in size.spreads}
+    found |= {spread_name(s): folder / f"spread-{s:g}.parquet" for s in size.spreads}
+    return found | {stretch_name(s): folder / f"lengths-{s:g}.parquet" for s in size.stretches}
 
 
 def sweeps(inputs: Inputs, size: Size) -> dict[str, Sweep]:
@@ -191,6 +199,7 @@ def sweeps(inputs: Inputs, size: Size) -> dict[str, Sweep]:
                     length_predictor=[f"noisy:{e:g}" for e in size.errors], load=[f"{x:g}" for x in size.loads],
                     swap_scale=[f"{s:g}" for s in scales]),
     }  # fmt: skip
+    found["lengths"] = made(five, size.others, trace=[stretch_name(s) for s in size.stretches])
     if inputs.switching:
         found["moves"] = made(five, size.others, swap_scale=["0", *(f"{s:g}" for s in scales)])
         found["recompute"] = made(five, size.others, evict=["swap", "recompute"])

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,18 +20,20 @@ from sim.reproduce.plan import (
     Size,
     derived_files,
     spread_name,
+    stretch_name,
     sweeps,
 )
 from sim.sweeps import parts
 from sim.sweeps.run import finish, load_work
 from sim.sweeps.work import Work
 from traces import Trace, load_profile, load_trace, save_trace
-from traces.acceptance_model import fit_acceptance, generate
+from traces.acceptance_model import AcceptanceModel, fit_acceptance, generate
 from traces.describe import shuffled
 from traces.errors import FormatError
 from traces.files import make_writable_folder, write_whole
 
 MARK, TRACES, RUNS, FIGURES = "_reproduction.json", "traces", "runs", "figures"
+LONGEST_OUTPUT = 8_192  # tokens
 Told = Callable[[str, int, int], None]  # what, done, in all
 
 
@@ -78,17 +80,27 @@ def make_traces(inputs: Inputs, size: Size, folder: Path) -> tuple[dict[str, Pat
     missing: list[str] = []
     if not names[SHUFFLED].exists():
         save_trace(shuffled(inputs.trace, np.random.default_rng(0)), names[SHUFFLED])
-    generated = {s: names[spread_name(s)] for s in size.spreads}
-    if not all(path.exists() for path in generated.values()):
+    if not all(path.exists() for path in names.values()):
         try:
             models = fit_acceptance(inputs.trace)
         except FormatError as error:
-            missing.append(f"figures 10 to 12 (the map, and what acceptance buys): {error}")
+            missing.append(f"figures 10 to 13 (on generated requests): {error}")
             return {SHUFFLED: names[SHUFFLED]}, missing
-        for spread, path in generated.items():
-            made: Trace = generate(inputs.trace, models, requests=size.generated, spread=spread)
-            save_trace(made, path)
+        for spread in size.spreads:
+            made = generate(inputs.trace, models, requests=size.generated, spread=spread)
+            save_trace(made, names[spread_name(spread)])
+        for stretch in size.stretches:
+            save_trace(_stretched(inputs.trace, models, stretch, size.generated), names[stretch_name(stretch)])
     return names, missing
+
+
+def _stretched(trace: Trace, models: Mapping[str, AcceptanceModel], stretch: float, requests: int) -> Trace:
+    """Generated requests whose log output lengths lie `stretch` times as far from the median as recorded."""
+    rows = np.random.default_rng([0, 7]).integers(len(trace), size=requests)
+    middle = float(np.median(trace.output_tokens))
+    outputs = np.rint(middle * (trace.output_tokens[rows] / middle) ** stretch)
+    lengths = np.clip(outputs, 1, LONGEST_OUTPUT).astype(np.int64)
+    return generate(trace, models, prompt_tokens=trace.prompt_tokens[rows], output_tokens=lengths)
 
 
 def run_sweep(
@@ -170,7 +182,7 @@ def reproduce(
         told("traces", 1, 1)
     planned = sweeps(inputs, size)
     if missing:
-        del planned["map"]
+        del planned["map"], planned["lengths"]
     files = {name: str(path) for name, path in derived.items()} | {RECORDED: trace, MEASURED: profile}
     records = {}
     for name, wanted in planned.items():

@@ -13,8 +13,8 @@ from sim.reproduce.run import reproduce
 from traces import load_profile, load_trace, save_profile, save_trace
 from traces.errors import run_command
 
-TINY = plan.Size("tiny", 6, 6, 4, 4, 4, (0, 1), (0, 1), (0.8,), 120)
-FIGURES = range(1, 13)
+TINY = plan.Size("tiny", 6, 6, 4, 4, 4, (0, 1), (0, 1), (0.8,), (0.5, 1), 120)
+FIGURES = range(1, 14)
 
 
 @pytest.fixture(scope="module")
