@@ -36,10 +36,10 @@ def plot_schedules(
     ----------
     arrival_ns : of all requests, (N,), by policy.
     """
-    from matplotlib.figure import Figure
+    from sim.figures.picture import Picture
 
     rows = min(rows, *(len(arrivals) for arrivals in arrival_ns.values()))
-    figure = Figure(figsize=(7.0, 0.55 + len(timelines) * (0.42 + 0.155 * rows)), layout="constrained")
+    figure = Picture(figsize=(7.0, 0.55 + len(timelines) * (0.42 + 0.155 * rows)), layout="constrained")
     panels = figure.subplots(len(timelines), 1, sharex=True, squeeze=False)[:, 0]
     for index, (ax, (policy, timeline)) in enumerate(zip(panels, timelines.items(), strict=True)):
         plot_gantt(timeline, policy, arrival_ns[policy][:rows], ax, colour_of(policy, index))

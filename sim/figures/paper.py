@@ -27,9 +27,9 @@ SERIES = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377", "#66CCEE")
 
 def new_figure(width: float, height: float) -> "Figure":
     """An empty figure in inches."""
-    from matplotlib.figure import Figure
+    from sim.figures.picture import Picture
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Picture(figsize=(width, height), layout="constrained")
 
 
 def dress(ax: "Axes", x: str = "", y: str = "", title: str = "") -> "Axes":

@@ -27,11 +27,11 @@ def plot_profile(profile: Profile, path: Path) -> "Figure":
     FormatError
         If the raw timings are not beside the profile, or cannot be read.
     """
-    from matplotlib.figure import Figure
+    from sim.figures.picture import Picture
 
     samples = _timings(path, "samples.parquet")
     rounds = _timings(path, "rounds.parquet", needed=profile.weights != "random")
-    figure = Figure(figsize=(9.6, 6.8), layout="constrained")
+    figure = Picture(figsize=(9.6, 6.8), layout="constrained")
     axes = figure.subplots(2, 2)
     _plot_passes(axes[0, 0], profile, samples, rounds)
     _plot_grid(axes[0, 1], profile, samples[samples["term"] == "cell"])

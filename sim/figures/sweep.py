@@ -62,9 +62,9 @@ def plot_sweep(records: pd.DataFrame, x: str, y: str, hue: str | None = None) ->
         For a column that is not there, or not of the right kind.
     """
     _check(records, [x] + ([hue] if hue else []), y)
-    from matplotlib.figure import Figure
+    from sim.figures.picture import Picture
 
-    figure = Figure(figsize=(7.0, 3.9), layout="constrained")
+    figure = Picture(figsize=(7.0, 3.9), layout="constrained")
     ax = figure.subplots()
     groups = [(None, records)] if hue is None else list(records.groupby(hue, sort=True))
     if len(groups) > MOST_LINES:
@@ -109,10 +109,10 @@ def plot_heat_map(records: pd.DataFrame, x: str, y: str, value: str) -> "Figure"
         For a column that is not there, or not of the right kind.
     """
     _check(records, [x, y], value)
-    from matplotlib.figure import Figure
+    from sim.figures.picture import Picture
 
     table = records.pivot_table(index=y, columns=x, values=value, aggfunc="mean").sort_index(ascending=False)
-    figure = Figure(figsize=(max(4.0, 1.2 + 0.62 * table.shape[1]), max(2.6, 1.3 + 0.42 * table.shape[0])),
+    figure = Picture(figsize=(max(4.0, 1.2 + 0.62 * table.shape[1]), max(2.6, 1.3 + 0.42 * table.shape[0])),
                     layout="constrained")  # fmt: skip
     ax = figure.subplots()
     image = ax.imshow(table.to_numpy(dtype=float), cmap="cividis_r", aspect="auto")

@@ -20,10 +20,10 @@ DATASET_COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377", "#66CC
 
 def plot_trace(trace: Trace, policy: LapsSD | None = None) -> "Figure":
     """Acceptance over requests, its autocorrelation, acceptance by place in a draft, rounds until perceptible."""
-    from matplotlib.figure import Figure
+    from sim.figures.picture import Picture
 
     policy = policy or LapsSD()
-    figure = Figure(figsize=(9.0, 6.2), layout="constrained")
+    figure = Picture(figsize=(9.0, 6.2), layout="constrained")
     axes = figure.subplots(2, 2)
     names = trace.datasets
     groups = [("all data sets", trace)]

@@ -81,7 +81,15 @@ class Report:
     figures: Sequence[Figure]
     missing: Sequence[str]
     provenance: Table
-    drawn: dict[int, str] = field(default_factory=dict)  # figure number -> PNG as base64
+    drawn: "dict[int, Drawn]" = field(default_factory=dict)  # by figure number
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure as a page shows it: a PNG as base64, and its width in CSS pixels."""
+
+    png: str
+    width: int
 
 
 def signed(x: float, digits: int = 1) -> str:

@@ -17,7 +17,7 @@ from sim.prepared import prepared_halves
 from sim.reproduce import claims as judge
 from sim.reproduce import findings as find
 from sim.reproduce import scenes, sections
-from sim.reproduce.content import Claim, Figure, Report, Section, Table
+from sim.reproduce.content import Claim, Drawn, Figure, Report, Section, Table
 from sim.reproduce.plan import (
     ALL,
     DEPLOYABLE,
@@ -36,7 +36,7 @@ from sim.reproduce.plan import (
 from traces import PricedTrace, Trace, load_trace, price
 from traces.files import write_whole
 
-DPI = 200
+DPI, SCREEN_DPI = 200, 118  # of files; of a page, whose text is about as large as in print
 POLICIES = ("fcfs", "las", "lp-sjf", "lp-srpt", "laps-sd", "srpt")
 
 
@@ -281,13 +281,23 @@ class Drawing:
         return price(trace.halves()[1], self.inputs.profile)
 
     def _source(self) -> str:
-        return f"Trace: {self.inputs.trace.metadata.get('source', 'unknown')}."
+        return f"Trace: {recording(self.inputs)}."
 
     def _costs(self) -> str:
         return f"Costs: {self.inputs.profile.kind}, {machine(self.inputs)}."
 
     def _where(self) -> str:
         return f"{self._source()} {self._costs()}"
+
+
+def recording(inputs: Inputs) -> str:
+    """Where the trace came from, in words, with the sizes of the models if it says them."""
+    metadata = inputs.trace.metadata
+    source = str(metadata.get("source", inputs.trace_name))
+    models = [metadata[m] for m in ("target", "draft") if isinstance(metadata.get(m), dict)]
+    if len(models) == 2 and all("parameters" in m for m in models):
+        source += f" ({' + '.join(format(m['parameters'] / 1e6, '.3g') + ' M' for m in models)} parameters)"
+    return source
 
 
 def machine(inputs: Inputs) -> str:
@@ -303,10 +313,10 @@ def machine(inputs: Inputs) -> str:
 def settings_table(inputs: Inputs, size: Size) -> Table:
     """What was fixed before anything was run."""
     _, outlook, _ = prepared_halves(inputs.trace, inputs.profile)
-    policy, source = LapsSD(), inputs.trace.metadata.get("source", inputs.trace_name)
+    policy = LapsSD()
     sup = ", ".join(f"{b / 1e9:.3g}" for b in policy.bind(outlook).bounds_ns)
     told = {
-        "trace": f"{source}: {len(inputs.trace)} requests of {len(inputs.trace.datasets)} data sets; by data set: "
+        "trace": f"{recording(inputs)}: {len(inputs.trace)} requests, {len(inputs.trace.datasets)} data sets; shown: "
         f"{', '.join(inputs.datasets)}",
         "costs": f"{inputs.profile.kind} ({inputs.profile.weights} weights), {machine(inputs)}",
         "LAPS-SD": f"K = {policy.K}, M = {policy.M:g}, γ = {policy.gamma}, δ = {policy.delta:g}; thresholds {sup} s "
@@ -354,7 +364,7 @@ def write_report(
     drawing = Drawing(inputs, size, records, derived, missing)
     drawing.everything()
     drawing.figures.sort(key=lambda f: f.number)
-    drawn: dict[int, str] = {}
+    drawn: dict[int, Drawn] = {}
     for old in (folder / "figures").glob("figure-*.*"):
         old.unlink()
     for place, figure in enumerate(drawing.figures):
@@ -381,14 +391,15 @@ def _write_text(text: str, path: Path) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _draw(figure: Figure, folder: Path) -> str:
+def _draw(figure: Figure, folder: Path) -> Drawn:
     drawn = figure.draw()
     for ending, options in ((".pdf", {"metadata": {"CreationDate": None}}), (".png", {"dpi": DPI})):
         write_whole(
             folder / f"{figure.name}{ending}",
             lambda p, e=ending, o=options: drawn.savefig(p, format=e[1:], **o),  # type: ignore[misc]
         )
-    return base64.b64encode((folder / f"{figure.name}.png").read_bytes()).decode("ascii")
+    png = base64.b64encode((folder / f"{figure.name}.png").read_bytes()).decode("ascii")
+    return Drawn(png, round(drawn.get_figwidth() * SCREEN_DPI))
 
 
 def _intro(inputs: Inputs, size: Size) -> list[str]:
@@ -398,10 +409,9 @@ def _intro(inputs: Inputs, size: Size) -> list[str]:
         "acceptance rate is still noisy, shortest job first once it is stable. This report holds the paper’s "
         "claims against recorded acceptances, replayed in a simulator with "
         f"{'measured' if inputs.profile.kind == 'measured' else inputs.profile.kind.replace('_', ' ')} costs. It is "
-        "not the paper’s setup: models, data sets and machine differ "
-        f"({inputs.trace.metadata.get('source', inputs.trace_name)}; {machine(inputs)}), so directions and shapes "
-        "can be judged, absolute times cannot. Each claim says how sure it is that the paper makes it: not all of "
-        "the paper’s text is known to us.",
+        f"not the paper’s setup: models, data sets and machine differ ({recording(inputs)}; {machine(inputs)}), so "
+        "directions and shapes can be judged, absolute times cannot. Each claim says how sure it is that the paper "
+        "makes it: not all of the paper’s text is known to us.",
         "Differences are paired over seeds, ratios of means with 95 % intervals by the delta method. “Best” "
         "parameters are chosen on half of the seeds and reported on the other half. Verdicts follow rules that are "
         "part of the program; settings were fixed before the runs.",
@@ -419,6 +429,8 @@ def render(template: str, report: Report) -> str:
         loader=PackageLoader("sim.reproduce"), autoescape=select_autoescape(["html.j2", "html"]),
         undefined=StrictUndefined,        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
+    if template.endswith(".html.j2"):  # no line breaks before a percent sign
+        environment.finalize = lambda text: text.replace(" %", "\u00a0%") if isinstance(text, str) else text
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     by_number = {figure.number: figure for figure in report.figures}
     return re.sub(r"\n{3,}", "\n\n", environment.get_template(template).render(report=report, figure=by_number))
