@@ -39,3 +39,5 @@ def test_the_wheel_compares_policies_on_bundled_data_without_torch(tmp_path):
     shipped = next((tmp_path / "empty").glob("lib/python*/site-packages/calibrate/reference/data"))
     for name in ("target/model.safetensors", "draft/model.safetensors", "target/tokenizer.json", "MODEL_CARD.md"):
         assert (shipped / name).is_file(), name
+    for template in ("claims.md.j2", "report.html.j2"):
+        assert (shipped.parents[2] / "sim" / "reproduce" / "templates" / template).is_file()

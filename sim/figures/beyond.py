@@ -11,6 +11,7 @@ from sim.figures.latency import colour_of
 from sim.figures.paper import PAGE, SERIES, SMALL, dress, new_figure
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 KIND_STYLES = {
@@ -133,14 +134,16 @@ def _cell_title(load: float, scale: float) -> str:
     return f"load {load:g}, " + ("moves as measured" if scale == 1 else "a move 14 % at 500 tokens")
 
 
-def _axes_of_map(ax, spreads, errors, bottom: bool, left: bool) -> None:  # type: ignore[no-untyped-def]
+def _axes_of_map(ax: "Axes", spreads: Sequence[float], errors: Sequence[float], bottom: bool, left: bool) -> None:
     dress(ax, "length error (SD of the log)" if bottom else "", "acceptance spread" if left else "")
     ax.set_xticks(range(len(errors)), [f"{e:g}" for e in errors])
     ax.set_yticks(range(len(spreads)), [f"{s:g}" for s in spreads])
     ax.spines[:].set_visible(False)
 
 
-def _mark(ax, marked, spreads, errors) -> None:  # type: ignore[no-untyped-def]
+def _mark(
+    ax: "Axes", marked: Sequence[tuple[float, float, str]], spreads: Sequence[float], errors: Sequence[float]
+) -> None:
     """Stars at (error, spread) where real traces lie, at the foot of the cells."""
     for error, spread, colour in marked:
         x = np.interp(error, errors, range(len(errors)))

@@ -199,7 +199,7 @@ def parameters(spec: str) -> str:
     policy = parse_policy(spec)
     assert isinstance(policy, LapsSD)
     if policy.count:
-        return f"{policy.count} rounds"
+        return f"{policy.count} round{'s' if policy.count > 1 else ''}"
     window = "" if policy.stability == "posterior" else f"γ = {policy.gamma}, "
     return f"{window}δ = {policy.delta:g}"
 

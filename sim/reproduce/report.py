@@ -209,7 +209,7 @@ class Drawing:
         rows = self._table("stability", find.stability(records, self.inputs, mixed))
         control = self._table("controls", find.controls(records, self.inputs))
         early_late = self._table("sensitivity", find.sensitivity(records, self.inputs))
-        self.sections.append(sections.stability(control, early_late))
+        self.sections.append(sections.stability(control, early_late, self.inputs))
         self.figures.append(Figure(
             9, "Latency by when requests are called perceptible",
             f"Simulated: 30 requests at load {LOAD:g}, {self.size.stability:,} seeds. A dot each γ, δ of the grid "

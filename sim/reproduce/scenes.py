@@ -1,12 +1,13 @@
 """The single runs that figures 1, 3 and 4 show, each the first that fits a rule fixed beforehand."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policies import FCFS, LAS, LPSJF, Job, LapsSD, Policy
+from policies import FCFS, LAS, LPSJF, Job, LapsSD, Outlook, Policy
 from policies.laps_sd import Perceived
 from sim.engine import Run, Timeline, simulate
 from sim.prepared import prepared_halves
@@ -74,7 +75,7 @@ def full_queues(inputs: Inputs, queues: int) -> Crowd | None:
     return None
 
 
-def _workloads(inputs: Inputs, requests: int, load: float):  # type: ignore[no-untyped-def]
+def _workloads(inputs: Inputs, requests: int, load: float) -> Iterator[tuple[int, Workload, Outlook]]:
     future, outlook, share_ns = prepared_halves(inputs.trace, inputs.profile)
     for seed in range(TRIES):
         workload = draw_workload(

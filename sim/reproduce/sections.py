@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sim.reproduce import findings as find
@@ -91,7 +92,7 @@ def server(tables: dict[str, tuple[str, pd.DataFrame]]) -> Section:
     return Section("What the paper leaves open of the server", text, [table])
 
 
-def stability(control: pd.DataFrame, early_late: pd.DataFrame) -> Section:
+def stability(control: pd.DataFrame, early_late: pd.DataFrame, inputs: Inputs) -> Section:
     """The referee's controls, and sensitivity by data set."""
     pooled = control[control["dataset"] == ALL].iloc[0]
     shuffle, count, paper = _of(pooled, "shuffling"), _of(pooled, "count"), _of(pooled, "range")
@@ -102,10 +103,12 @@ def stability(control: pd.DataFrame, early_late: pd.DataFrame) -> Section:
         f"{signed(shuffle.value, 2)} points [{signed(shuffle.low, 2)}, {signed(shuffle.high, 2)}] over all data "
         "sets. "
     )
-    none = shuffle.low <= 0 <= shuffle.high
-    shuffling += (
-        "No effect of the order of rounds is seen." if none else "So the order of rounds has an effect, of that size."
-    )
+    if shuffle.low <= 0 <= shuffle.high:
+        shuffling += "No effect of the order of rounds is seen."
+    else:
+        shuffling += "So the order of rounds has an effect, of that size."
+    if np.ptp(inputs.trace.drafted):
+        shuffling += " (Draft lengths of this trace follow acceptance, and were shuffled with it.)"
     counting = (
         "Second, requests are called perceptible after a fixed number of rounds. The best fixed number "
         f"({pooled['count_best']}, chosen on half of the seeds) is on the other half {change(count)} against "
