@@ -76,9 +76,9 @@ def server(tables: dict[str, tuple[str, pd.DataFrame]]) -> Section:
             against = listed([f"{change(_interval(own.loc[p]))} against {NAMES[p]}" for p in policies])
             ahead = [NAMES[p] for p in policies if _interval(own.loc[p]).low > 0]
             text.append(
-                f"With the length predictor that was really learnt on this trace, LAPS-SD is {against}: "
-                f"{f'faster than it: {listed(ahead)}' if ahead else 'none is faster'}. Learnt predictions shrink "
-                "towards the mean where they know little, which independent errors of the same size do not."
+                f"With the length predictor that was really learnt on this trace, LAPS-SD is {against}; "
+                f"{listed(ahead) if ahead else 'nothing'} did better. Learnt predictions shrink towards the mean "
+                "where they know little, which independent errors of the same size do not."
             )
     if "moves" in tables:
         rows = tables["moves"][1]
@@ -245,11 +245,11 @@ def preemption(recorded: pd.DataFrame, stretched: pd.DataFrame) -> Section:
     better, worse = rows[rows["both_high"] < 0], rows[rows["both_low"] > 0]
     text = [
         "LAPS-SD differs from LP-SJF in two things: it preempts, and it has to get to know requests first. LP-SRPT "
-        "preempts and gets to know nothing. So LAPS-SD against LP-SJF is the product of LP-SRPT against LP-SJF, what "
-        "preemption buys, and LAPS-SD against LP-SRPT, what learning costs. Beside the recorded data sets, output "
-        "lengths are stretched about their median, with acceptance from the fitted model: as the CV of requests' "
-        f"times (standard deviation over mean) goes from {first['cv']:.2f} to {last['cv']:.2f}, preemption goes from "
-        f"{signed(first['preemption'])} to {signed(last['preemption'])} % and learning from "
+        "preempts and gets to know nothing. So LAPS-SD against LP-SJF is the product of LP-SRPT against LP-SJF, "
+        "what preemption buys, and LAPS-SD against LP-SRPT, what learning costs. Beside the recorded data sets, "
+        "output lengths are stretched about their median, with acceptance from the fitted model: as the CV of "
+        f"requests' times (standard deviation over mean) goes from {first['cv']:.2f} to {last['cv']:.2f}, "
+        f"preemption goes from {signed(first['preemption'])} to {signed(last['preemption'])} % and learning from "
         f"{signed(first['learning'])} to {signed(last['learning'])} %.",
         (f"LAPS-SD is faster than LP-SJF beyond chance from a CV of {better['cv'].min():.2f} on" if len(better) else
          "LAPS-SD is nowhere faster than LP-SJF beyond chance")
