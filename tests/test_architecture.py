@@ -11,7 +11,8 @@ MAY = {"traces": set(), "policies": set(), "sim": {"traces", "policies"}, "calib
 FOREIGN = {
     "policies": {"numpy"},
     "traces": {"numpy", "pandas", "pyarrow", "scipy"},
-    "sim": {"numpy", "pandas", "pyarrow", "scipy", "simpy", "matplotlib", "typer", "rich", "tomli_w", "distributed"},
+    "sim": {"numpy", "pandas", "pyarrow", "scipy", "simpy", "matplotlib", "typer", "rich", "tomli_w", "jinja2",
+            "distributed"},
     "calibrate": {"numpy", "pandas", "pyarrow", "scipy", "torch", "transformers", "tokenizers", "safetensors",
                   "huggingface_hub", "sklearn", "pynvml", "typer", "rich"},
 }  # fmt: skip
