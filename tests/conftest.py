@@ -1,6 +1,8 @@
 """What all tests share."""
 
 import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,10 @@ from hypothesis import settings
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
+
+# started in the background, a shell's jobs ignore interrupts, and so would the commands that tests interrupt
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PUBLIC = Path(__file__).parents[2] / "shared" / "data"
 

@@ -44,6 +44,17 @@ def test_the_set_holds_the_truly_best_as_often_as_it_promises():
     assert held >= 186  # 190 are expected at the very least; fewer than 186 would come with odds below 5 %
 
 
+def test_many_of_a_kind_do_not_hide_that_they_are_worse():
+    """300 configurations that do nearly the same are one comparison, not 300."""
+    records = made_up([0, 1.8], seeds=24)
+    rng = np.random.default_rng(3)
+    copies = [records[records["K"] == 1].assign(K=k, policy=f"p:K={k}") for k in range(2, 302)]
+    many = pd.concat([records, *copies], ignore_index=True)
+    many["mean_latency_s"] += 1e-6 * rng.standard_normal(len(many))
+    (verdict,) = best(many)
+    assert verdict.alike["policy"].tolist() == ["p:K=0"]
+
+
 def test_what_is_quoted_is_not_what_selected():
     """The winner of equals looks better on the seeds that selected it than it is."""
     verdicts = [best(made_up([0] * 30, shared=0, generator=g))[0] for g in range(40)]
