@@ -238,11 +238,12 @@ def test_an_interrupt_is_one_line_and_leaves_no_result(files, tmp_path):
     done.send_signal(signal.SIGINT)
     try:
         stdout, error = done.communicate(timeout=20)
-    except (
-        subprocess.TimeoutExpired
-    ):  # Python drops an interrupt that falls into a destructor: a person presses again
+    except subprocess.TimeoutExpired:
+        # Python drops an interrupt that falls into a destructor: a person presses again
         done.send_signal(signal.SIGINT)
         stdout, error = done.communicate(timeout=60)
+    finally:
+        done.kill()
     assert (done.returncode, stdout, error) == (130, "", "lapsd: interrupted\n")
     assert list(out.iterdir()) == []
 
