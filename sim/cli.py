@@ -67,7 +67,10 @@ def compare(
     think: Annotated[float, typer.Option(help="Seconds from an answer to a client's next request.")] = 0.0,
     seeds: Annotated[int, typer.Option(help="Workloads: seeds 0, 1, ...")] = 20,
     length_predictor: Annotated[
-        str, typer.Option(help="oracle, noisy:SD (log-normal error) or learned (the trace's predictions).")
+        str,
+        typer.Option(
+            help="oracle, noisy:SD (log-normal error), regressed:R (shrunk to the mean) or learned (by the trace)."
+        ),
     ] = "oracle",
     batch: Annotated[int, typer.Option(help="Requests that run a round together.")] = 1,
     kv_slots: Annotated[

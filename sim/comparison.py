@@ -250,7 +250,7 @@ def compare(
     cv : of the gaps between arrivals; 1: a Poisson process, else Gamma gaps.
     arrivals : recorded ones, rescaled, instead.
     clients, think_s : instead of a load, a closed loop of so many clients, who think so long between requests.
-    length_predictor : "oracle", "noisy:SD" or "learned".
+    length_predictor : "oracle", "noisy:SD", "regressed:R" or "learned".
     kv_slots : requests whose KV caches fit in memory; None for all. With batches, 1 is taken for no such limit.
     batch, kv_tokens, evict, prefill : as in `sim.Capacity`.
     swap, swap_scale : another measured way of moving caches, and a factor on what moves take.

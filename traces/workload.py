@@ -95,33 +95,43 @@ class LengthPredictor:
     """What the server believes a request's output length to be.
 
     `oracle`: the truth. `noisy:SD`: the truth times exp(SD · z), z standard normal: a median-unbiased log-normal,
-    whose mean is exp(SD²/2) too high. `learned`: the trace's column `predicted_tokens`.
+    whose mean is exp(SD²/2) too high. `regressed:R`: the best prediction of the log length from a signal of which the
+    prediction has correlation R with the truth: it shrinks towards the mean, as learnt predictions do; at 1 the
+    truth, at 0 the same for all. `learned`: the trace's column `predicted_tokens`.
+
+    Attributes
+    ----------
+    kind : str
+    amount : float
+        SD, or R.
     """
 
     kind: str = "oracle"
-    sd: float = 0.0
+    amount: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("oracle", "noisy", "learned"):
-            raise ValueError(f"length predictor {self.kind!r}: known are oracle, noisy:SD, learned")
-        if not 0 <= self.sd <= 10:
-            raise ValueError(f"length predictor noisy:{self.sd}: SD must be between 0 and 10")
+        known = "oracle, noisy:SD, regressed:R, learned"
+        if self.kind not in ("oracle", "noisy", "regressed", "learned"):
+            raise ValueError(f"length predictor {self.kind!r}: known are {known}")
+        if self.kind == "noisy" and not 0 <= self.amount <= 10:
+            raise ValueError(f"length predictor {self}: SD must be between 0 and 10")
+        if self.kind == "regressed" and not 0 <= self.amount <= 1:
+            raise ValueError(f"length predictor {self}: R must be between 0 and 1")
 
     @classmethod
     def parse(cls, text: str) -> "LengthPredictor":
-        """From `oracle`, `noisy:0.5` or `learned`."""
-        kind, colon, value = text.partition(":")
-        if kind != "noisy":
+        """From `oracle`, `noisy:0.5`, `regressed:0.6` or `learned`."""
+        kind, _, value = text.partition(":")
+        if kind not in ("noisy", "regressed"):
             return cls(text)
         try:
-            return cls(kind, float(value))
-        except ValueError as error:
-            if colon and value and "SD must" in str(error):
-                raise
-            raise ValueError(f"length predictor {text!r}: noisy needs a number, as in noisy:0.5") from None
+            amount = float(value)
+        except ValueError:
+            raise ValueError(f"length predictor {text!r}: {kind} needs a number, as in {kind}:0.5") from None
+        return cls(kind, amount)
 
     def __str__(self) -> str:
-        return f"noisy:{self.sd:g}" if self.kind == "noisy" else self.kind
+        return f"{self.kind}:{self.amount:g}" if self.kind in ("noisy", "regressed") else self.kind
 
     def predict(self, workload_rows: NDArray[np.int64], priced: PricedTrace, seed: int) -> NDArray[np.int64]:
         """Predicted output tokens of the requests in `workload_rows`, each at least 1."""
@@ -134,7 +144,13 @@ class LengthPredictor:
         if self.kind == "oracle":
             return truth
         error = np.random.default_rng([seed, LENGTH_STREAM]).standard_normal(len(truth))
-        return np.maximum(1, np.rint(truth * np.exp(self.sd * error))).astype(np.int64)
+        if self.kind == "noisy":
+            return np.maximum(1, np.rint(truth * np.exp(self.amount * error))).astype(np.int64)
+        known, r = np.log(trace.output_tokens), self.amount
+        mean, sd = known.mean(), known.std()
+        # of mean, and correlation r with the truth; the best predictor's variance is r² of the truth's
+        logs = mean + r**2 * (np.log(truth) - mean) + r * math.sqrt(1 - r**2) * sd * error
+        return np.asarray(np.maximum(1, np.rint(np.exp(logs))), dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)

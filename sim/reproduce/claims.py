@@ -125,7 +125,7 @@ def error_claim(rows: pd.DataFrame, inputs: Inputs) -> Claim:
             "error of ā",
             "perceptible",
         ],
-        [[f"{p}, {d}", *cells(by[d, p])] for p in inputs.predictors for d in shown],
+        [[f"{p}, {d}", *cells(by[d, p])] for p in inputs.error_predictors for d in shown],
         "Mean relative errors at the round at which a request becomes perceptible, 95 % over requests; the parts "
         "are what the error would be with all else true. The last column: requests that become perceptible before "
         "their end.",

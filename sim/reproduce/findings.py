@@ -139,9 +139,9 @@ def estimate_errors(inputs: Inputs) -> pd.DataFrame:
         only = None if dataset == ALL else dataset
         priced, outlook, _ = prepared_halves(inputs.trace, inputs.profile, dataset=only)
         everyone = np.arange(len(priced.trace))
-        for name in inputs.predictors:
+        for name in inputs.error_predictors:
             predictor = LengthPredictor.parse(name)
-            draws = range(ERROR_SEEDS if predictor.kind == "noisy" else 1)
+            draws = range(ERROR_SEEDS if predictor.kind in ("noisy", "regressed") else 1)
             told = [transition_errors(priced, outlook, predictor.predict(everyone, priced, s)) for s in draws]
             # a request's error is its mean over draws: requests are what the interval is over
             parts = ["total", "length", "acceptance", "cost", "rate"]

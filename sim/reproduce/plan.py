@@ -41,6 +41,7 @@ READINGS = {
     "delta=0.02": "tolerance 0.02",
     "delta=0.1": "tolerance 0.1",
 }
+REGRESSED = ("regressed:0.9", "regressed:0.6", "regressed:0.3")  # predictors that shrink, as learnt ones do
 GAMMA, DELTA = ("3", "5", "8", "12", "20"), ("0.01", "0.02", "0.05", "0.1", "0.2")
 COUNTS = (1, 2, 3, 5, 8, 12, 16, 20, 30, 50)
 WINDOWS = ("gamma=5,delta=0.1", "gamma=5,delta=0.2", "gamma=5,delta=0.3", "gamma=10,delta=0.1", "gamma=10,delta=0.2")
@@ -100,7 +101,12 @@ class Inputs:
     def predictors(self) -> list[str]:
         """The length predictors that the trace allows."""
         learned = [] if self.trace.predicted_tokens is None else ["learned"]
-        return ["oracle", PREDICTOR, "noisy:1", *learned]
+        return ["oracle", PREDICTOR, "noisy:1", *REGRESSED, *learned]
+
+    @property
+    def error_predictors(self) -> list[str]:
+        """Those of them whose T̃ is held against the truth."""
+        return [p for p in self.predictors if p in ("oracle", PREDICTOR, REGRESSED[1], "learned")]
 
     @property
     def learned_error(self) -> float:

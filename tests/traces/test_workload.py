@@ -53,14 +53,16 @@ def test_all_at_once_means_time_zero():
     assert np.isnan(work.realised_load)
 
 
-@pytest.mark.parametrize("text", ["noisy", "noisy:", "noisy:x", "noisy:-1", "noisy:nan", "bert", "oracle:1"])
+@pytest.mark.parametrize(
+    "text", ["noisy", "noisy:", "noisy:x", "noisy:-1", "noisy:nan", "regressed", "regressed:1.1", "bert", "oracle:1"]
+)
 def test_a_wrong_predictor_is_refused(text):
     with pytest.raises(ValueError, match="length predictor"):
         LengthPredictor.parse(text)
 
 
 def test_predictors_read_back_as_they_are_written():
-    for text in ("oracle", "noisy:0.5", "learned"):
+    for text in ("oracle", "noisy:0.5", "regressed:0.6", "learned"):
         assert str(LengthPredictor.parse(text)) == text
     with pytest.raises(ValueError, match="no column 'predicted_tokens'"):
         draw_workload(PRICED, requests=1, seed=0, arrivals=Arrivals(load=1), predictor=LengthPredictor("learned"))
@@ -74,3 +76,21 @@ def test_arrivals_out_of_bounds_are_refused():
         draw_workload(PRICED, requests=0, seed=0, arrivals=Arrivals(load=1))
     with pytest.raises(ValueError, match="to arrive, above"):
         draw_workload(PRICED, requests=10, seed=0, arrivals=Arrivals(rate_per_s=1e-12))
+
+
+def test_the_regressed_predictor_has_its_correlation_and_is_calibrated():
+    """Correlation R of the logs; regressing the truth on the prediction gives slope 1: nothing is left to shrink."""
+    rng = np.random.default_rng(0)
+    lengths = np.maximum(2, np.exp(rng.normal(5, 1, 4_000))).astype(int)
+    many = price(
+        trace_from_rounds([row(str(i), 1, [0] * int(n)) for i, n in enumerate(lengths)]),
+        Profile.constant(draft_ms=1, verify_ms=1),
+    )
+    truth = np.log(many.trace.output_tokens)
+    everyone = np.arange(len(truth))
+    for r in (0.3, 0.8):
+        told = np.log(LengthPredictor("regressed", r).predict(everyone, many, 0))
+        assert np.corrcoef(told, truth)[0, 1] == pytest.approx(r, abs=0.03)
+        assert np.polyfit(told, truth, 1)[0] == pytest.approx(1, abs=0.08)
+    assert np.array_equal(LengthPredictor("regressed", 1).predict(everyone, many, 0), many.trace.output_tokens)
+    assert len(set(LengthPredictor("regressed", 0).predict(everyone, many, 0).tolist())) == 1

@@ -51,7 +51,7 @@ def test_what_laps_sd_is_slower_than_is_said():
 def error_rows(total):
     rows = []
     for dataset in DATASETS:
-        for predictor in INPUTS.predictors:
+        for predictor in INPUTS.error_predictors:
             row = {"dataset": dataset, "predictor": predictor, "rate": 0.2, "perceptible": 0.8, "round": 12.0}
             for part in ("total", "length", "acceptance", "cost"):
                 value = total(dataset, predictor)
