@@ -101,7 +101,7 @@ def _best_by_predictor(rows: pd.DataFrame) -> str:
     return (
         "Lengths decide. Best of the five: "
         + "; ".join(f"{name} with {listed(predictors)}" for name, predictors in best.items())
-        + ". (`regressed:R` are calibrated predictions of correlation R with the truth: they shrink towards the mean.)"
+        + ". (`regressed:R`: calibrated predictions of correlation R with the truth, which shrink towards the mean.)"
     )
 
 
