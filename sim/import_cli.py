@@ -1,5 +1,6 @@
 """The verbs `import` and `generate`: traces and arrivals from public files, and from a model of acceptance."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -121,8 +122,7 @@ def import_azure(
     """Import the arrivals of an Azure LLM inference trace."""
     from traces import arrival_trace
 
-    _free_to_write(out, overwrite=overwrite)
-    _write_arrivals(arrival_trace.import_azure(file), out)
+    _import_arrivals(arrival_trace.import_azure, file, out, overwrite=overwrite)
 
 
 @importer.command("mooncake")
@@ -134,11 +134,12 @@ def import_mooncake(
     """Import the arrivals of a Mooncake trace."""
     from traces import arrival_trace
 
+    _import_arrivals(arrival_trace.import_mooncake, file, out, overwrite=overwrite)
+
+
+def _import_arrivals(read: Callable[[Path], ArrivalTrace], file: Path, out: Path, *, overwrite: bool) -> None:
     _free_to_write(out, overwrite=overwrite)
-    _write_arrivals(arrival_trace.import_mooncake(file), out)
-
-
-def _write_arrivals(found: ArrivalTrace, out: Path) -> None:
+    found = read(file)
     save_arrivals(found, out)
     span = (found.arrival_ns[-1] - found.arrival_ns[0]) / 1e9
     print(f"{out}: {len(found)} arrivals in {span:.0f} s, {found.rate_per_s:.3g}/s, CV of gaps {found.cv:.2f}")

@@ -37,11 +37,11 @@ def prepared_halves(
     ValueError
         If the trace has no such data set or draft length, or the profile does not cover the batch.
     """
-    mixed = dataset is not None and dataset not in trace.datasets and is_mix(dataset)
-    population = trace.only(dataset) if dataset and not mixed else trace
+    shares = shares_of(dataset) if dataset and dataset not in trace.datasets and is_mix(dataset) else None
+    population = trace.only(dataset) if dataset and not shares else trace
     if draft_tokens is not None:
         population = at_draft_length(population, draft_tokens, np.random.default_rng([split_seed, REPLAY_STREAM]))
     past, future = population.halves(split_seed)
-    if dataset and mixed:
-        past, future = mix(past, shares := shares_of(dataset)), mix(future, shares)
+    if shares:
+        past, future = mix(past, shares), mix(future, shares)
     return price(future, profile), outlook_of(price(past, profile, batch)), price(future, profile, batch).mean_size_ns

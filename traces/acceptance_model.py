@@ -210,8 +210,7 @@ def _simulated_moments(model: AcceptanceModel, trace: Trace) -> AcceptanceModel:
 
 def _moments(trace: Trace) -> tuple[float, float]:
     """Mean and standard deviation, over requests, of accepted over drafted tokens."""
-    acceptance = trace.per_request(trace.accepted) / np.maximum(trace.per_request(trace.drafted), 1)
-    return float(acceptance.mean()), float(acceptance.std())
+    return float(trace.acceptance.mean()), float(trace.acceptance.std())
 
 
 def _admissible(correlation: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -377,8 +376,3 @@ def _next(
 
 def _logistic(x: Any) -> NDArray[np.float64]:
     return np.asarray(1 / (1 + np.exp(-x)))
-
-
-def parameters(models: Mapping[str, AcceptanceModel]) -> list[dict[str, Any]]:
-    """The models as plain records."""
-    return [asdict(model) for model in models.values()]

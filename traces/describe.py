@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from traces.priced import progress
 from traces.trace import Trace
 
 LAGS = 10
@@ -37,11 +38,10 @@ class Rounds:
 def rounds_of(trace: Trace) -> Rounds:
     """The rounds of a trace. Where an output ends in an accepted draft token, the rest of that draft is untested."""
     request = np.repeat(np.arange(len(trace)), trace.rounds)
-    emitted = trace.accepted + 1
-    before = np.cumsum(emitted) - emitted
-    before -= np.repeat(before[trace.offsets[:-1]], trace.rounds)
+    _, context = progress(trace)
+    before = context - np.repeat(trace.prompt_tokens, trace.rounds)
     tested = np.minimum(trace.accepted + 1, trace.drafted)
-    ended = trace.per_request(emitted) > trace.output_tokens
+    ended = trace.per_request(trace.accepted) + trace.rounds > trace.output_tokens
     last = trace.offsets[1:][ended] - 1
     tested[last] = trace.accepted[last]
     return Rounds(request, before, trace.accepted / np.maximum(trace.drafted, 1), tested)
@@ -132,7 +132,7 @@ def describe(trace: Trace) -> pd.DataFrame:
 
 
 def _row(name: str, trace: Trace) -> dict[str, object]:
-    acceptance = trace.per_request(trace.accepted) / np.maximum(trace.per_request(trace.drafted), 1)
+    acceptance = trace.acceptance
     length = np.log(trace.output_tokens)
     varied = len(trace) > 2 and acceptance.std() > 0 and length.std() > 0
     return {

@@ -62,6 +62,11 @@ class Trace:
         return np.diff(self.offsets)
 
     @property
+    def acceptance(self) -> NDArray[np.float64]:
+        """Accepted over drafted tokens of each request, (R,); 0 where nothing was drafted."""
+        return np.asarray(self.per_request(self.accepted) / np.maximum(self.per_request(self.drafted), 1))
+
+    @property
     def output_offsets(self) -> NDArray[np.int64]:
         """Where each request's output positions lie in `acceptable` and `accept_prob`, (R + 1,)."""
         return np.append(0, np.cumsum(self.output_tokens))
@@ -238,8 +243,7 @@ def to_frame(trace: Trace) -> pd.DataFrame:
             "rounds": trace.rounds,
         }
     )
-    drafted = trace.per_request(trace.drafted)
-    frame["acceptance"] = trace.per_request(trace.accepted) / np.maximum(drafted, 1)
+    frame["acceptance"] = trace.acceptance
     if trace.predicted_tokens is not None:
         frame["predicted_tokens"] = trace.predicted_tokens
     return frame

@@ -51,16 +51,15 @@ def simulate(
     policy = policy.bind(with_truth(outlook, recorded) if policy.clairvoyant else outlook)
     env, books, profile = simpy.Environment(), Books(len(workload)), workload.priced.profile
     arrivals, predicted = workload.arrival_ns.tolist(), workload.predicted_tokens.tolist()
+    loop = workload.clients, workload.think_ns
     server: StepServer | SingleServer | BatchServer
     if timeline is not None or not skip or not promises(policy):
         requests = [
             Request(*columns) for columns in zip(range(len(recorded)), arrivals, predicted, recorded, strict=True)
         ]
-        loop = workload.clients, workload.think_ns
         server = StepServer(env, requests, profile, policy, capacity, books, check, timeline, *loop)
     else:
         kind = SingleServer if capacity.batch == 1 and capacity.kv_tokens is None else BatchServer
-        loop = workload.clients, workload.think_ns
         server = kind(env, arrivals, predicted, recorded, profile, policy, capacity, books, check, *loop)
     try:
         env.run(env.process(server.serve()))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from sim.figures.latency import colour_of
+from sim.figures.latency import NAMES, colour_of
 from sim.figures.paper import PAGE, SERIES, SMALL, dress, new_figure
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ KIND_STYLES = {
     "window": ("^", "#0072B2"),
     "posterior": ("D", "#009E73"),
 }
-SHORT = {"fcfs": "FCFS", "las": "LAS", "lp-sjf": "LP-SJF", "lp-srpt": "LP-SRPT", "laps-sd": "LAPS-SD"}
 
 
 def readings(rows: pd.DataFrame, told: Mapping[str, str]) -> "Figure":
@@ -94,7 +93,7 @@ def winners(rows: pd.DataFrame, marked: Sequence[tuple[float, float, str]]) -> "
             y, x = spreads.index(cell["spread"]), errors.index(cell["error"])
             sure = cell["margin_low"] > 0
             image[y, x] = 1 - (1 - np.array(to_rgb(colour_of(cell["best"])))) * (0.8 if sure else 0.3)
-            told = f"{SHORT[cell['best']]}\n+{cell['margin']:.1f}\n{cell['over_bound']:.2f}"
+            told = f"{NAMES[cell['best']]}\n+{cell['margin']:.1f}\n{cell['over_bound']:.2f}"
             ax.text(x, y, told, ha="center", va="center",
                     fontsize=4.6 if len(loads) > 1 else 6)  # fmt: skip
         ax.imshow(image, aspect="auto", origin="lower")

@@ -18,6 +18,10 @@ COLOURS = {
     "laps-sd": "#D55E00",
     "srpt": "#009E73",
 }
+NAMES = {
+    "fcfs": "FCFS", "las": "LAS", "las-round": "LAS every round", "gittins": "Gittins", "lp-sjf": "LP-SJF",
+    "lp-sjf-mean": "LP-SJF with acceptance", "lp-srpt": "LP-SRPT", "laps-sd": "LAPS-SD", "srpt": "SRPT",
+}  # fmt: skip
 OTHER = ("#CC79A7", "#F0E442", "#000000", "#8C564B")
 
 

@@ -31,9 +31,8 @@ def plot_trace(trace: Trace, policy: LapsSD | None = None) -> "Figure":
         groups = [(name, trace.only(name)) for name in names]
     for (name, some), colour in zip(groups, DATASET_COLOURS, strict=False):
         told = describe(some).iloc[-1]
-        acceptance = some.per_request(some.accepted) / np.maximum(some.per_request(some.drafted), 1)
         label = f"{name}: mean {told['acceptance']:.3f}, sd {told['acceptance_sd']:.3f}"
-        _steps(axes[0, 0], acceptance, len(acceptance), colour, "-", label)
+        _steps(axes[0, 0], some.acceptance, len(some), colour, "-", label)
         lags = np.arange(1, len(told["autocorrelation"]) + 1)
         axes[0, 1].plot(lags, told["autocorrelation"], "o-", color=colour, markersize=3, linewidth=1.2, label=name)
         draft = told["draft_position"]

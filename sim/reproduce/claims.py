@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from sim.figures.latency import NAMES
 from sim.reproduce import findings as find
 from sim.reproduce.content import HOLDS, NOT, PART, Claim, Table, change, listed, percentage, signed
 from sim.reproduce.plan import (
@@ -23,7 +24,6 @@ from sim.statistics import Interval
 
 AT = 30  # requests at which the claim on latency is judged
 SURE_PART = 0.95  # of resamples
-NAMES = {"fcfs": "FCFS", "las": "LAS", "lp-sjf": "LP-SJF", "lp-srpt": "LP-SRPT", "srpt": "SRPT"}
 
 
 def latency_claim(rows: pd.DataFrame, inputs: Inputs) -> Claim:
@@ -132,11 +132,11 @@ def error_claim(rows: pd.DataFrame, inputs: Inputs) -> Claim:
     )
     found = [
         f"With lengths known exactly, T̃ is wrong by {percentage(oracle['total'])} on average when a request "
-        f"becomes perceptible (round {oracle['round']:.0f}, median); nearly all of it is acceptance, seen too "
-        f"briefly: the mean accepted tokens a round are wrong by {percentage(oracle['rate'], 0)}. That a round "
-        f"costs one constant c̄ adds {percentage(oracle['cost'])} alone.",
-        f"With lengths wrong as in {PREDICTOR}, it is {percentage(default['total'])}: the length is the larger part "
-        f"by far ({percentage(default['length'])} alone)."
+        f"becomes perceptible (round {oracle['round']:.0f}, median). Acceptance alone, seen that briefly, makes "
+        f"{percentage(oracle['acceptance'])} (accepted tokens a round are wrong by "
+        f"{percentage(oracle['rate'], 0)}); that a round costs one constant c̄ makes {percentage(oracle['cost'])}.",
+        f"With lengths wrong as in {PREDICTOR}, it is {percentage(default['total'])}; length alone makes "
+        f"{percentage(default['length'])}."
         + (f" The length predictor that was learnt on this trace leaves {percentage(by[ALL, 'learned']['total'])}."
            if (ALL, "learned") in by else ""),
     ]  # fmt: skip
@@ -144,9 +144,8 @@ def error_claim(rows: pd.DataFrame, inputs: Inputs) -> Claim:
     why = (
         f"At most {percentage(PAPER_ERROR, 2)} for {listed(places)}."
         if within
-        else f"No data set comes to {percentage(PAPER_ERROR, 2)} even with true lengths: acceptance over the first "
-        "rounds is not acceptance over all of them. A metric that lets errors of opposite sign cancel would be "
-        "smaller."
+        else f"No data set comes to {percentage(PAPER_ERROR, 2)} even with true lengths. A metric that lets errors "
+        "of opposite sign cancel would be smaller."
     )
     return Claim(
         "At the transition, execution time is estimated to within 6.84 %",
@@ -220,8 +219,8 @@ def queues_claim(rows: pd.DataFrame, falling: float) -> Claim:
         f"at {many} requests than at {few} in {percentage(falling, 0)} of resamples. From K = 4 on "
         f"{'the choice hardly matters: all' if span < 2 else 'all'} are within {span:.1f} % of K = 4.",
         f"With Sup₁ fixed at what K = 4 has, K moves the last threshold instead, and K = {int(fixed['K'])} is best "
-        f"at {many} requests ({percentage(fixed['best'], 0)}): too few queues then mean that the last threshold "
-        "lies too low. With one queue LAPS-SD is FCFS, since nobody who waits is perceptible.",
+        f"at {many} requests ({percentage(fixed['best'], 0)}): fewer queues then also mean a lower last threshold. "
+        "With one queue LAPS-SD is FCFS, since nobody who waits is perceptible.",
     ]  # fmt: skip
     k6 = scaled[(scaled["requests"] == many) & (scaled["K"] == 6)].iloc[0]
     why = (

@@ -11,9 +11,9 @@ from sim.prepared import prepared_halves
 from sim.reproduce.plan import ALL, BASELINES, DEPLOYABLE, RECORDED, SHUFFLED, Inputs
 from sim.stability import quantiles, stable_rounds, transition_errors
 from sim.statistics import Interval, mean_interval, ratio_of_means
+from sim.sweeps.best import RESAMPLES, share_of_wins
 from traces import LengthPredictor, PricedTrace, Trace
 
-RESAMPLES = 2_000
 ERROR_SEEDS = 20  # draws of the length error, when T̃ is held against the truth
 
 
@@ -101,10 +101,7 @@ def queues(records: pd.DataFrame) -> pd.DataFrame:
     for (fixed, requests), group in records.groupby([records["sup_1_s"].notna(), "requests"]):
         table = group.pivot(index="seed", columns="K", values="mean_latency_s")
         values = table.to_numpy(dtype=float)
-        rng = np.random.default_rng(0)
-        weights = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=RESAMPLES)
-        lowest = np.argmin(weights @ values, axis=1)
-        wins = np.bincount(lowest, minlength=values.shape[1]) / RESAMPLES
+        wins = share_of_wins(values.T)
         for column, k in enumerate(table.columns):
             against = percent(table, k, 4)
             rows.append({
@@ -240,8 +237,7 @@ def controls(records: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
         only = None if dataset == ALL else dataset
         table = seeds_by_policy(records, trace=RECORDED, dataset=only)
         mixed = seeds_by_policy(records, trace=SHUFFLED, dataset=only)
-        change = (mixed["laps-sd"] / mixed["fcfs"].mean() - table["laps-sd"] / table["fcfs"].mean()) * 100
-        row: dict[str, Any] = {"dataset": dataset, **_named("shuffling", mean_interval(change))}
+        row: dict[str, Any] = {"dataset": dataset, **_named("shuffling", _points(mixed, table))}
         tests = [p for p in table.columns if p.startswith("laps-sd")]
         fresh, best = table.iloc[1::2], {}
         for kind in KINDS:
@@ -252,6 +248,21 @@ def controls(records: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
             row |= _named(f"{kind}_to_count", percent(fresh, best[kind], best["count"]))
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _points(table: pd.DataFrame, before: pd.DataFrame) -> Interval:
+    """By how many points LAPS-SD's latency in percent of FCFS's is above what it was before, paired by seed.
+
+    The delta method, as in `ratio_of_means`, for a difference of two ratios.
+    """
+    ratios = [float(some["laps-sd"].mean() / some["fcfs"].mean()) for some in (table, before)]
+    after, first = (
+        (some["laps-sd"] - ratio * some["fcfs"]) / some["fcfs"].mean()
+        for some, ratio in zip((table, before), ratios, strict=True)
+    )
+    change = 100 * (ratios[0] - ratios[1])
+    around = mean_interval(100 * (after - first))
+    return Interval(change, change + around.low, change + around.high)
 
 
 def _named(name: str, interval: Interval) -> dict[str, float]:

@@ -6,13 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sim.figures.latency import NAMES
 from sim.reproduce import findings as find
 from sim.reproduce.content import Section, Table, change, listed, percentage, signed
 from sim.reproduce.plan import ALL, BASELINES, LOAD, PREDICTOR, READINGS, Inputs, Size
 from sim.statistics import Interval
-
-NAMES = {"fcfs": "FCFS", "las": "LAS", "lp-sjf": "LP-SJF", "lp-srpt": "LP-SRPT", "laps-sd": "LAPS-SD", "srpt": "SRPT",
-         "las-round": "LAS every round", "gittins": "Gittins", "lp-sjf-mean": "LP-SJF with acceptance"}  # fmt: skip
 
 OTHERS = ("lp-srpt", "lp-sjf", "las-round", "gittins", "las", "fcfs")
 
@@ -44,7 +42,7 @@ def readings(rows: pd.DataFrame) -> Section:
         f"prediction are spelled out in what is known of the paper. {small} of {len(own)} other choices change mean "
         "latency by less than 2 %."
         + (f" What hurts: {listed(matters)}." if matters else ""),
-        f"Faster than our reading beyond chance: {listed(faster)}. None is taken over: the reading was fixed before.",
+        f"Faster than our reading beyond chance: {listed(faster)}. The reading was fixed before, and stays.",
         "Against other policies in the same runs: "
         + listed([f"{NAMES[p]} {change(_interval(others.loc[p]))}" for p in OTHERS])
         + ". (Gittins here knows the past sizes and no prediction.)",
@@ -99,7 +97,7 @@ def _best_by_predictor(rows: pd.DataFrame) -> str:
         top = some.sort_values("percent").iloc[-1]
         best.setdefault(NAMES[str(top["policy"])] if top["percent"] > 0 else "LAPS-SD", []).append(str(predictor))
     return (
-        "Lengths decide. Best of the five: "
+        "Best of the five, by length predictor: "
         + "; ".join(f"{name} with {listed(predictors)}" for name, predictors in best.items())
         + ". (`regressed:R`: calibrated predictions of correlation R with the truth, which shrink towards the mean.)"
     )
@@ -189,7 +187,7 @@ def _better_test(pooled: Any) -> str:
     better = [find.KINDS[k] for k in ("range", "window", "posterior") if _of(pooled, f"{k}_to_count").high < 0]
     if better:
         return f"So {listed(better)} does better than counting."
-    return "None does better than counting: what there is to know of acceptance here is known after a few rounds."
+    return "None does better than counting."
 
 
 def winners(cells: pd.DataFrame, inputs: Inputs, size: Size) -> Section:
@@ -212,7 +210,7 @@ def winners(cells: pd.DataFrame, inputs: Inputs, size: Size) -> Section:
         f"to {signed(near['laps_sd'].max())} % against the best of the others; its best cell of all is "
         f"{change(_of(best_case, 'laps_sd'))} (spread {best_case['spread']:g}, length error {best_case['error']:g}, "
         f"load {best_case['load']:g}). The best policy of a cell is {100 * (cells['over_bound'].min() - 1):.1f} to "
-        f"{100 * (cells['over_bound'].max() - 1):.0f} % above the bound: the farther, the less is known of lengths."
+        f"{100 * (cells['over_bound'].max() - 1):.0f} % above the bound."
     )  # fmt: skip
     if inputs.learned_error == inputs.learned_error:
         text.append(
@@ -245,8 +243,8 @@ def acceptance(rows: pd.DataFrame, size: Size) -> Section:
         "LP-SJF that is told every request's true mean acceptance, against plain LP-SJF, both with true lengths: "
         f"{change(_of(real, 'sjf'))} at the recorded spread, {change(_of(wide, 'sjf'))} at {max(size.spreads):g} "
         "times that. Preemptive: SRPT, which knows true times, against LP-SRPT with true lengths: "
-        f"{change(_of(real, 'srpt'))} and {change(_of(wide, 'srpt'))}. That is all that any policy could gain here "
-        "by foreseeing acceptance once lengths are known.",
+        f"{change(_of(real, 'srpt'))} and {change(_of(wide, 'srpt'))}. That is about all that a policy could gain "
+        "here by foreseeing acceptance once lengths are known.",
     ]  # fmt: skip
     return Section("What knowing acceptance buys beyond knowing length", text, (), (12,))
 
@@ -289,13 +287,9 @@ def tails(rows: pd.DataFrame, policies: Sequence[str]) -> Section:
         "latencies is close to their maximum). Slowdown: latency over the time alone.",
     )  # fmt: skip
     sd, fcfs = found.loc["laps-sd"], found.loc["fcfs"]
-    worse = sd["p99_latency_s"] > fcfs["p99_latency_s"]
     text = [
-        f"LAPS-SD's slowest requests take {sd['p99_latency_s'] / fcfs['p99_latency_s']:.2f} times as long as FCFS's "
-        f"({sd['p99_latency_s']:.2f} s against {fcfs['p99_latency_s']:.2f} s): "
-        f"{'long requests pay for the mean' if worse else 'the mean is not bought with the tail'}. In slowdown it is "
-        f"the other way: {sd['max_slowdown']:.1f} against {fcfs['max_slowdown']:.1f}."
-        if worse else
-        f"LAPS-SD's slowest requests take {sd['p99_latency_s'] / fcfs['p99_latency_s']:.2f} times as long as FCFS's.",
-    ]  # fmt: skip
+        f"The slowest of LAPS-SD's 30 requests take {sd['p99_latency_s'] / fcfs['p99_latency_s']:.2f} times as long "
+        f"as the slowest of FCFS's ({sd['p99_latency_s']:.2f} s against {fcfs['p99_latency_s']:.2f} s); the worst "
+        f"slowdown is {sd['max_slowdown']:.1f} against {fcfs['max_slowdown']:.1f}.",
+    ]
     return Section("What the mean hides", text, [table])

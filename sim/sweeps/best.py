@@ -120,7 +120,7 @@ def _verdict(records: pd.DataFrame, group: dict[str, Any], metric: str) -> Verdi
     chosen = int(selecting.mean(axis=1).argmin())
     difference = fresh - fresh[chosen]
     kept = ~_worse(difference, max(1, configurations - 1))
-    share = _wins(values)
+    share = share_of_wins(values)
     alike = pd.DataFrame(
         {
             "policy": names,
@@ -166,8 +166,8 @@ def _largest_by_chance(difference: np.ndarray[Any, Any]) -> float:
     return float(np.quantile(top, 1 - ERROR, method="higher"))
 
 
-def _wins(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """In what share of resamples of the seeds each configuration has the lowest mean; ties are shared."""
+def share_of_wins(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """In what share of resamples of the seeds each configuration has the lowest mean, (C, seeds) to (C,)."""
     seeds = values.shape[1]
     weights = np.random.default_rng(0).multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
     means = values @ weights.T

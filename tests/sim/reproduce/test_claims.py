@@ -141,3 +141,18 @@ def test_the_estimate_is_held_against_recorded_times():
     assert (1 + found["length"]) * (1 + found["acceptance"]) * (1 + found["cost"]) == pytest.approx(
         1 + found["total"]
     )
+
+
+def test_the_change_of_a_ratio_is_as_uncertain_as_resampling_says():
+    rng = np.random.default_rng(4)
+    fcfs, noise = rng.lognormal(0, 1, 400), rng.normal(0, 0.05, (2, 400))
+    before = pd.DataFrame({"fcfs": fcfs, "laps-sd": fcfs * (0.6 + noise[0])})
+    after = pd.DataFrame({"fcfs": fcfs * 1.01, "laps-sd": fcfs * 1.01 * (0.63 + noise[1])})
+    found = findings._points(after, before)
+    assert found.value == pytest.approx(3, abs=1)
+    draws = []
+    for _ in range(500):
+        rows = rng.integers(400, size=400)
+        a, b = after.iloc[rows], before.iloc[rows]
+        draws.append(100 * (a["laps-sd"].mean() / a["fcfs"].mean() - b["laps-sd"].mean() / b["fcfs"].mean()))
+    assert (found.high - found.low) / 2 == pytest.approx(1.97 * np.std(draws), rel=0.15)

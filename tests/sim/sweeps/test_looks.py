@@ -10,6 +10,7 @@ from sim.statistics import paired_difference
 from sim.sweeps import grid, parts, resume, sweep
 from sim.sweeps.grid import Sweep
 from sim.sweeps.looks import look
+from tests.sim.sweeps.test_run import interrupted_after
 
 ASKED = {"policies": ["fcfs", "lp-sjf"], "requests": [3, 10], "length_predictor": "noisy:0.5"}
 
@@ -67,17 +68,8 @@ def test_settings_stop_on_their_own_with_the_same_seeds_for_all_configurations(t
 def test_a_stopped_one_goes_on_and_ends_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(grid, "RUNS_A_CHUNK", 40)
     whole = sweep(tmp_path / "whole", **ASKED, seeds=200, until_ci=0.1, workers=1)
-    written = parts.write_part
-
-    def fails(folder, place, records):
-        if len(list(folder.glob("part-*"))) == 7:
-            raise KeyboardInterrupt
-        written(folder, place, records)
-
-    monkeypatch.setattr(parts, "write_part", fails)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_after(7, monkeypatch):
         sweep(tmp_path / "stopped", **ASKED, seeds=200, until_ci=0.1, workers=1)
-    monkeypatch.setattr(parts, "write_part", written)
     pd.testing.assert_frame_equal(resume(tmp_path / "stopped", workers=2), whole)
 
 

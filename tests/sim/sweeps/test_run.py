@@ -74,19 +74,26 @@ def test_a_record_is_what_a_comparison_finds(tmp_path):
     assert records["trace_sha256"].str.len().tolist() == [64] * 3
 
 
-def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
-    whole = sweep(tmp_path / "whole", **SMALL, workers=1)
+@contextlib.contextmanager
+def interrupted_after(count, monkeypatch):
+    """A sweep in here is interrupted when it would write one part more than `count`."""
     written = parts.write_part
 
-    def fails_at_the_fourth(folder, place, records):
-        if len(list(folder.glob("part-*"))) == 3:
+    def fails(folder, place, records):
+        if len(list(folder.glob("part-*"))) == count:
             raise KeyboardInterrupt
         written(folder, place, records)
 
-    monkeypatch.setattr(parts, "write_part", fails_at_the_fourth)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
+        patched.setattr(parts, "write_part", fails)
+        with pytest.raises(KeyboardInterrupt):
+            yield
+
+
+def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    whole = sweep(tmp_path / "whole", **SMALL, workers=1)
+    with interrupted_after(3, monkeypatch):
         sweep(tmp_path / "stopped", **SMALL, workers=1)
-    monkeypatch.setattr(parts, "write_part", written)
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "stopped").glob("part-*")}
     assert len(before) == 3
     pd.testing.assert_frame_equal(resume(tmp_path / "stopped", workers=1), whole)
@@ -192,14 +199,20 @@ def test_fifty_killed_sweeps_lose_and_double_nothing(uninterrupted, tmp_path):
     assert max(there) > 10 * (1 + min(there)), "the kills were not spread over the sweep"
 
 
-def test_a_killed_worker_costs_nothing_but_its_chunk(uninterrupted, tmp_path):
+def started(tmp_path, written):
+    """A sweep in a process of its own, once so many parts are written; and its folder."""
     script, folder = tmp_path / "run.py", tmp_path / "s"
     script.write_text(SCRIPT)
-    process = subprocess.Popen([sys.executable, str(script), "sweep", *LONG, "--out", str(folder)],
-                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+    command = [sys.executable, str(script), "sweep", *LONG, "--out", str(folder)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while len(list(folder.glob("part-*.parquet"))) < 3 and time.monotonic() < deadline:
+    while len(list(folder.glob("part-*.parquet"))) < written and time.monotonic() < deadline:
         time.sleep(0.01)
+    return process, folder
+
+
+def test_a_killed_worker_costs_nothing_but_its_chunk(uninterrupted, tmp_path):
+    process, folder = started(tmp_path, 3)
     children = [c for c in psutil.Process(process.pid).children() if "spawn_main" in " ".join(c.cmdline())]
     children[0].kill()
     _, told = process.communicate(timeout=120)
@@ -208,13 +221,7 @@ def test_a_killed_worker_costs_nothing_but_its_chunk(uninterrupted, tmp_path):
 
 
 def test_an_interrupt_is_one_line_and_can_be_resumed(uninterrupted, tmp_path):
-    script, folder = tmp_path / "run.py", tmp_path / "s"
-    script.write_text(SCRIPT)
-    process = subprocess.Popen([sys.executable, str(script), "sweep", *LONG, "--out", str(folder)],
-                               stderr=subprocess.PIPE, text=True)  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not list(folder.glob("part-*.parquet")) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    process, folder = started(tmp_path, 1)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130, told
