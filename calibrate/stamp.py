@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from calibrate.lean import LeanEngine
 from calibrate.models import Pair
 
 
@@ -21,7 +22,7 @@ def stamp(pair: Pair, command: str) -> dict[str, Any]:
         "weights": pair.weights,
         "dtype": pair.dtype,
         "engine": {"target": pair.target_engine.name, "draft": pair.draft_engine.name},
-        "rounds": "CUDA graphs" if pair.lean and pair.device.type == "cuda" else "eager",
+        "rounds": "eager" if pair.graphs is None else "CUDA graphs",
         "attention": _attention(pair),
         "hardware": hardware(pair.device),
         "software": software(),
@@ -32,8 +33,8 @@ def stamp(pair: Pair, command: str) -> dict[str, Any]:
 
 
 def _attention(pair: Pair) -> str:
-    if pair.lean:
-        return "scaled_dot_product_attention, grouped heads, masked past each position"
+    if isinstance(pair.target_engine, LeanEngine):
+        return pair.target_engine.operators.name
     return str(getattr(pair.target.config, "_attn_implementation", "unknown"))
 
 
