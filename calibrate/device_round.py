@@ -68,7 +68,7 @@ class DeviceRounds:
         advance = self._advance.clone()
         self._advance.zero_()
         parts = {"draft": self._draft_steps, "verify": self._verify} if self.n else {"verify": self._verify}
-        capture = (lambda part: part) if self._graphs is None else self._graphs.capture
+        capture = torch.inference_mode() if self._graphs is None else self._graphs.capture
         self._parts = {name: capture(part) for name, part in parts.items()}
         self._advance.copy_(advance)
 

@@ -14,8 +14,8 @@ from calibrate.lean import LeanEngine
 from calibrate.models import Pair
 
 
-def stamp(pair: Pair, command: str) -> dict[str, Any]:
-    """What a reader needs to judge a measurement made with `pair` by `command`."""
+def stamp(pair: Pair, command: str, commit: str | None = None) -> dict[str, Any]:
+    """What a reader needs to judge a measurement made with `pair` by `command`; `commit` where there is no .git."""
     return {
         "target": _described(pair.target, pair.target_name),
         "draft": _described(pair.draft, pair.draft_name),
@@ -24,10 +24,11 @@ def stamp(pair: Pair, command: str) -> dict[str, Any]:
         "engine": {"target": pair.target_engine.name, "draft": pair.draft_engine.name},
         "rounds": "eager" if pair.graphs is None else "CUDA graphs",
         "attention": _attention(pair),
+        "cudnn_attention": torch.backends.cuda.cudnn_sdp_enabled(),
         "hardware": hardware(pair.device),
         "software": software(),
         "command": command,
-        "commit": _commit(),
+        "commit": commit or _commit(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

@@ -133,7 +133,8 @@ def time_swaps(
 
     Returns
     -------
-    (moves by way, notes): `pin_ns`, what allocating the pinned pool took (None on the CPU), and
+    (moves by way, notes): `pin_ns`, what allocating the pinned pool took, and `pinned_bytes`, its size as torch
+    allocates it, a power of two (both None on the CPU); and
     `int8_relative_error`, ‖x̂ − x‖ / ‖x‖ over keys and values (None for random weights, whose values mean nothing).
     """
     cuda = pair.device.type == "cuda"
@@ -172,6 +173,7 @@ def time_swaps(
     }
     notes = {
         "pin_ns": ways["pinned"].allocation_ns if cuda else None,
+        "pinned_bytes": 2 ** (most * dtype.itemsize - 1).bit_length() if cuda else None,
         "int8_relative_error": None if pair.weights == "random" else float(np.median(error)),
     }
     return moves, notes
