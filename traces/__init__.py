@@ -2,7 +2,9 @@
 
 from traces.acceptance_model import AcceptanceModel, fit_acceptance, generate
 from traces.arrival_trace import ArrivalTrace, load_arrivals, save_arrivals
+from traces.borrow import borrow_acceptance
 from traces.errors import FormatError
+from traces.importers import IMPORTERS, Imported, Importer
 from traces.priced import PricedTrace, price
 from traces.profile import Costs, Linear, Profile, RoundCost, RoundTerms, Swap, load_profile, save_profile
 from traces.replay import at_draft_length
@@ -12,11 +14,14 @@ from traces.trace_file import load_trace, save_trace
 from traces.workload import Arrivals, LengthPredictor, Workload, draw_workload
 
 __all__ = [
+    "IMPORTERS",
     "AcceptanceModel",
     "ArrivalTrace",
     "Arrivals",
     "Costs",
     "FormatError",
+    "Imported",
+    "Importer",
     "LengthPredictor",
     "Linear",
     "PricedTrace",
@@ -27,6 +32,7 @@ __all__ = [
     "Trace",
     "Workload",
     "at_draft_length",
+    "borrow_acceptance",
     "draw_workload",
     "fit_acceptance",
     "generate",

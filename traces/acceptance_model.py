@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces.describe import OUTPUT_EDGES, autocorrelation, rounds_of
+from traces.draft_schedule import DraftSchedule
 from traces.errors import FormatError
 from traces.trace import Trace
 
@@ -28,17 +29,6 @@ GRID = np.linspace(-7.0, 7.0, 57)  # of u, for the integral over requests
 FIT_REQUESTS, FIT_STEPS = 3_000, 4
 MOST_AT_ONCE = 20_000
 BURN_IN = 50
-
-
-@dataclass(frozen=True)
-class DraftSchedule:
-    """How many tokens a round drafts: always `n`, or from `n` on two more after a full acceptance, else one fewer."""
-
-    n: int
-    heuristic: bool = False
-
-    def __str__(self) -> str:
-        return f"{'heuristic' if self.heuristic else 'constant'}:{self.n}"
 
 
 @dataclass(frozen=True)
@@ -107,7 +97,7 @@ def draft_schedule(trace: Trace) -> DraftSchedule:
     """
     lengths = trace.drafted
     if (lengths == lengths[0]).all() and lengths[0] > 0:
-        return DraftSchedule(int(lengths[0]))
+        return DraftSchedule("constant", int(lengths[0]))
     first = lengths[trace.offsets[:-1]]
     within = np.ones(len(lengths), dtype=bool)
     within[trace.offsets[:-1]] = False
@@ -115,7 +105,7 @@ def draft_schedule(trace: Trace) -> DraftSchedule:
     before = np.append(0, lengths[:-1])
     expected = np.where(full, before + 2, np.maximum(1, before - 1))
     if (first == first[0]).all() and (lengths == expected)[within].all():
-        return DraftSchedule(int(first[0]), heuristic=True)
+        return DraftSchedule("heuristic", int(first[0]))
     raise FormatError("the trace's draft lengths follow no rule known here (a constant, or transformers' heuristic)")
 
 
@@ -347,7 +337,7 @@ def _rounds(
         kept = np.minimum(run, left)  # what would come after the output's end is not part of it
         steps.append((running, n[running], kept))
         emitted[running] += kept + 1
-        if model.schedule.heuristic:
+        if model.schedule.kind == "heuristic":
             n[running] = np.where(run == n[running], n[running] + 2, np.maximum(1, n[running] - 1))
         running = running[emitted[running] < output_tokens[running]]
     request = np.concatenate([s[0] for s in steps])

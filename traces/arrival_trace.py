@@ -4,10 +4,7 @@ One Parquet file, a row a request in order of arrival: `arrival_ns`, `prompt_tok
 the gaps, rescaled to a load, from a random place on. Knows nothing of acceptance.
 """
 
-import csv
-import gzip
 import json
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,6 @@ from numpy.typing import NDArray
 
 from traces.errors import FormatError
 from traces.files import write_whole
-from traces.json_lines import count, json_lines
 
 COLUMNS = ("arrival_ns", "prompt_tokens", "output_tokens")
 
@@ -76,63 +72,17 @@ class ArrivalTrace:
         return float(self.gaps.std())
 
 
-def import_azure(path: str | Path) -> ArrivalTrace:
-    """Read a trace of Azure/AzurePublicDataset: CSV with TIMESTAMP, ContextTokens, GeneratedTokens (`.gz` allowed).
+def arrivals_of(rows: list[tuple[int, int, int]], source: str) -> ArrivalTrace:
+    """Arrivals from an instant (ns), a prompt and an output length a request, in any order; the first is at 0.
 
     Raises
     ------
     FormatError
-        Naming file, line and field.
+        If there are none, or all came at one instant.
     """
-    path, rows = Path(path), []
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            for number, record in enumerate(reader, 2):
-                try:
-                    instant, fraction = _instant(record["TIMESTAMP"])
-                    rows.append((instant + fraction, int(record["ContextTokens"]), int(record["GeneratedTokens"])))
-                except (KeyError, TypeError, ValueError) as error:
-                    raise FormatError(
-                        f"{path}, line {number}: needs TIMESTAMP, ContextTokens, GeneratedTokens ({error})"
-                    ) from error
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise FormatError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    return _in_order(rows, f"Azure trace {path.name}")
-
-
-def _instant(text: str) -> tuple[int, int]:
-    """Nanoseconds of `2023-11-16 18:15:46.6805900`: of the whole seconds, and the rest."""
-    whole, _, fraction = text.partition(".")
-    seconds = datetime.fromisoformat(f"{whole}+00:00").timestamp()
-    return int(seconds) * 10**9, int(f"{fraction:0<9}"[:9])
-
-
-def import_mooncake(path: str | Path) -> ArrivalTrace:
-    """Read a trace of kvcache-ai/Mooncake: JSON lines of timestamp (ms), input_length, output_length (`.gz` allowed).
-
-    Its timestamps are rounded to about three seconds: requests of one bucket arrive nearly at once, as in the file.
-
-    Raises
-    ------
-    FormatError
-        Naming file, line and field.
-    """
-    path, rows = Path(path), []
-    for number, record in json_lines(path):
-        source = f"{path}, line {number}"
-        stamp, prompt, output = (
-            count(record.get(name), name, source) for name in ("timestamp", "input_length", "output_length")
-        )
-        rows.append((stamp * 10**6, prompt, output))
-    return _in_order(rows, f"Mooncake trace {path.name}")
-
-
-def _in_order(rows: list[tuple[int, int, int]], source: str) -> ArrivalTrace:
     if not rows:
         raise FormatError(f"{source}: no requests")
-    rows.sort(key=lambda row: row[0])
-    arrival, prompt, output = np.array(rows, dtype=np.int64).T
+    arrival, prompt, output = np.array(sorted(rows, key=lambda row: row[0]), dtype=np.int64).T
     return ArrivalTrace(arrival - arrival[0], prompt, output, source)
 
 

@@ -103,6 +103,8 @@ class Costs:
         Moving a request's KV cache to host memory and back, by its tokens: the way that schedules are charged.
     swap_ways : mapping of name to Swap
         Every way that was measured.
+    only_draft_tokens : int or None
+        The only draft length that the rounds hold for, where no other was timed and terms could not be told apart.
     """
 
     rounds: Mapping[int, RoundTerms]
@@ -110,6 +112,7 @@ class Costs:
     swap_out: Linear
     swap_in: Linear
     swap_ways: Mapping[str, Swap] = field(default_factory=dict)
+    only_draft_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -190,9 +193,9 @@ class Profile:
         Raises
         ------
         ValueError
-            If the profile does not cover the batch size.
+            If the profile does not cover the batch size; and the cost, if it does not cover the draft length.
         """
-        return RoundCost(self.costs.rounds, batch)
+        return RoundCost(self.costs.rounds, batch, self.costs.only_draft_tokens)
 
 
 def _ns(ms: float, name: str) -> int:
@@ -204,10 +207,13 @@ def _ns(ms: float, name: str) -> int:
 class RoundCost:
     """A round's cost at one batch size: a table entry by draft length plus an integer times the sum of contexts.
 
-    Between two measured batch sizes costs are linear, rounded down; a size above the largest is not covered.
+    Between two measured batch sizes costs are linear, rounded down; a size above the largest is not covered, nor a
+    draft length other than `only_draft_tokens`, where that is given.
     """
 
-    def __init__(self, rounds: Mapping[int, RoundTerms], batch: int = 1) -> None:
+    def __init__(
+        self, rounds: Mapping[int, RoundTerms], batch: int = 1, only_draft_tokens: int | None = None
+    ) -> None:
         known = sorted(rounds)
         if not known[0] <= batch <= known[-1]:
             measured = ", ".join(map(str, known))
@@ -217,6 +223,7 @@ class RoundCost:
         low, high = max(b for b in known if b <= batch), min(b for b in known if b >= batch)
         self._below, self._above = rounds[low], rounds[high]
         self._share = (batch - low, max(1, high - low))
+        self._only = only_draft_tokens
         self.base_ns = cache(self._base_ns)
         self.per_token_ns = cache(self._per_token_ns)
 
@@ -226,6 +233,11 @@ class RoundCost:
 
     def _base_ns(self, drafted: int) -> int:
         """The round at no context."""
+        if self._only is not None and drafted != self._only:
+            raise ValueError(
+                f"draft tokens {drafted}: the profile was fitted to rounds of {self._only} draft tokens alone, which "
+                "do not tell what other rounds cost"
+            )
         return self._between(self._below.base_ns(drafted), self._above.base_ns(drafted))
 
     def _per_token_ns(self, drafted: int) -> int:
@@ -307,6 +319,7 @@ class _Reader:
                 swap_out=self.linear(costs, "swap_out", "costs.swap_out"),
                 swap_in=self.linear(costs, "swap_in", "costs.swap_in"),
                 swap_ways=self.swap_ways(costs) if version > 1 else {},
+                only_draft_tokens=self.only_draft_tokens(costs),
             ),
             fits=self.mapping(document, "fits", "fits"),
             stamp=self.mapping(document, "stamp", "stamp"),
@@ -363,6 +376,11 @@ class _Reader:
     def widths(self, parent: Mapping[str, Any], key: str, name: str, least: int = 0) -> dict[int, int]:
         keys = self.table(parent, key, f"{name}.{key}", "width")
         return {w: self.integer(parent[key], k, f"{name}.{key}.{k}", least) for w, k in keys.items()}
+
+    def only_draft_tokens(self, costs: Mapping[str, Any]) -> int | None:
+        if costs.get("only_draft_tokens") is None:
+            return None
+        return self.integer(costs, "only_draft_tokens", "costs.only_draft_tokens")
 
     def swap_ways(self, costs: Mapping[str, Any]) -> dict[str, Swap]:
         ways = self.mapping(costs, "swap_ways", "costs.swap_ways")

@@ -1,0 +1,110 @@
+"""What vLLM answers with `--per-request-spec-decode-metrics detailed`, a response a line.
+
+A response holds `usage` and, under `metrics.speculative_decoding`, the draft tokens accepted and drafted in each step
+(`per_step_accepted`, `per_step_drafted`; its `num_draft_tokens` is their sum over the request). The first token of a
+response comes from prefill, which belongs to no step: it is counted to the prompt. Flat records with
+`per_step_accepted` beside `prompt_tokens` and `output_tokens` are read too.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from traces.errors import FormatError
+from traces.importers.importer import Imported, Importer
+from traces.importers.json_lines import count, counts, first_of, json_lines, labels, mapping, prompt_tokens
+from traces.trace import trace_from_rounds
+
+OUTPUTS = ("output_tokens", "num_output_tokens", "completion_tokens", "output_len")
+DRAFTS = ("draft_tokens", "num_speculative_tokens", "num_spec_tokens")
+
+
+@dataclass(frozen=True)
+class Vllm(Importer):
+    """Import what vLLM recorded of each request's speculative steps."""
+
+    name: ClassVar[str] = "vllm"
+    file: ClassVar[str] = "JSON lines: vLLM's responses with detailed metrics, or per_step_accepted (.gz allowed)."
+
+    draft_tokens: int | None = field(
+        default=None, metadata={"help": "Tokens drafted a step, if the file does not say."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.draft_tokens is not None:
+            count(self.draft_tokens, "draft_tokens", "import vllm", 1)
+
+    def read(self, path: str | Path) -> Imported:
+        """See `Importer.read`. Responses with tokens that came neither from prefill nor from a step are left out."""
+        path, rows, left_out, from_prefill, missing = Path(path), [], list[int](), 0, list[str]()
+        for number, record in json_lines(path):
+            source = f"{path}, line {number}"
+            is_response = "metrics" in record
+            steps = _steps(record, source) if is_response else record
+            usage = mapping(record.get("usage"), "usage", source) if is_response else record
+            accepted = steps.get("per_step_accepted")
+            if not (is_response and accepted == []):
+                accepted = counts(accepted, "per_step_accepted", source)
+            emitted = sum(accepted) + len(accepted)
+            output = count(first_of(usage, OUTPUTS, emitted), "output_tokens", source, 1)
+            if is_response and (not accepted or output > emitted + 1):
+                left_out.append(number)
+                continue
+            prompt = prompt_tokens(usage, source)
+            if prompt is None:
+                missing = ["prompt_tokens (0)"]
+            is_prefill_counted = is_response or output == emitted + 1
+            from_prefill += is_prefill_counted
+            rows.append(labels(record, number) | {
+                "prompt_tokens": (prompt or 0) + is_prefill_counted,
+                "output_tokens": output - is_prefill_counted,
+                "drafted": self._drafted(steps, accepted, source),
+                "accepted": _cut(accepted, output - is_prefill_counted, source),
+            })  # fmt: skip
+        if left_out:
+            missing.append(
+                f"{len(left_out)} responses, the first in line {left_out[0]}, with tokens of neither prefill nor a "
+                "recorded step (vLLM records no step without a draft)"
+            )
+        estimated = [f"{from_prefill} requests: the token that prefill emits is counted to the prompt"]
+        note = {"source": "vLLM", "imported_from": path.name, "missing": missing}
+        trace = trace_from_rounds(rows, note | ({"estimated": estimated} if from_prefill else {}), str(path))
+        return Imported(trace, notes=tuple(f"not in the file: {m}" for m in missing))
+
+    def _drafted(self, steps: Mapping[str, Any], accepted: list[int], source: str) -> list[int]:
+        """Draft tokens of each step, none fewer than it accepted."""
+        if "per_step_drafted" in steps:
+            drafted = counts(steps["per_step_drafted"], "per_step_drafted", source)
+            if len(drafted) != len(accepted):
+                lengths = f"{len(drafted)} steps, {len(accepted)} in 'per_step_accepted'"
+                raise FormatError(f"{source}, field 'per_step_drafted': {lengths}")
+        else:
+            n = first_of(steps, DRAFTS, self.draft_tokens)
+            if n is None:
+                raise FormatError(f"{source}: does not say how many tokens were drafted a step (give draft_tokens)")
+            drafted = [count(n, "draft_tokens", source, 1)] * len(accepted)
+        for a, n in zip(accepted, drafted, strict=True):
+            if a > n:
+                raise FormatError(f"{source}, field 'per_step_accepted': {a} accepted of {n} drafted")
+        return drafted
+
+
+def _steps(response: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """What a response says of its speculative steps."""
+    metrics = mapping(response["metrics"], "metrics", source)
+    steps = mapping(metrics.get("speculative_decoding"), "metrics.speculative_decoding", source)
+    if "per_step_accepted" not in steps:
+        raise FormatError(
+            f"{source}, field 'metrics.speculative_decoding': no 'per_step_accepted', a summary only (vLLM records "
+            "steps with --per-request-spec-decode-metrics detailed)"
+        )
+    return steps
+
+
+def _cut(accepted: list[int], output: int, source: str) -> list[int]:
+    """The steps' accepted tokens without those of the last that lie past the output's end."""
+    emitted = sum(accepted) + len(accepted)
+    if not emitted - accepted[-1] <= output <= emitted:
+        raise FormatError(f"{source}, field 'output_tokens': {output}, but the steps emit {emitted}")
+    return [*accepted[:-1], min(accepted[-1], accepted[-1] + 1 - (emitted - output))]
