@@ -5,16 +5,18 @@ from traces.arrival_trace import ArrivalTrace, load_arrivals, save_arrivals
 from traces.borrow import borrow_acceptance
 from traces.errors import FormatError
 from traces.importers import IMPORTERS, Imported, Importer
+from traces.predictors import PREDICTORS, LengthPredictor
 from traces.priced import PricedTrace, price
 from traces.profile import Costs, Linear, Profile, RoundCost, RoundTerms, Swap, load_profile, save_profile
 from traces.replay import at_draft_length
 from traces.speculation import speculation_pays
 from traces.trace import Trace, to_frame, trace_from_rounds
 from traces.trace_file import load_trace, save_trace
-from traces.workload import Arrivals, LengthPredictor, Workload, draw_workload
+from traces.workload import Arrivals, Workload, draw_workload
 
 __all__ = [
     "IMPORTERS",
+    "PREDICTORS",
     "AcceptanceModel",
     "ArrivalTrace",
     "Arrivals",

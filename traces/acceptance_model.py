@@ -274,14 +274,13 @@ def generate(
             "models": [asdict(m) for m in models.values()],
         },
     }  # fmt: skip
-    learned = None
-    if trace.predicted_tokens is not None and output_tokens is None:
-        learned = trace.predicted_tokens[source]
+    # a prediction of the recorded length says nothing of a given one
+    recorded = trace.predictions.items() if output_tokens is None else ()
     return Trace(
         request_id=[f"generated-{i}" for i in range(count)], dataset=names.tolist(), prompt_tokens=prompts,
         output_tokens=outputs, offsets=np.append(0, np.cumsum(rounds)).astype(np.int64),
-        drafted=np.concatenate(drafted)[flat], accepted=np.concatenate(accepted)[flat], predicted_tokens=learned,
-        metadata=told,
+        drafted=np.concatenate(drafted)[flat], accepted=np.concatenate(accepted)[flat],
+        predictions={name: tokens[source] for name, tokens in recorded}, metadata=told,
     )  # fmt: skip
 
 

@@ -5,8 +5,9 @@ Everything is validated once, here; the rest of the project trusts it. Knows not
 time, policies or models.
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 from traces.errors import FormatError
 
 COLUMNS = ("request_id", "dataset", "prompt_tokens", "output_tokens", "drafted", "accepted")
-OPTIONAL_COLUMNS = ("predicted_tokens", "acceptable", "accept_prob")
+POSITION_COLUMNS = ("acceptable", "accept_prob")  # optional
+PREDICTION = "predicted_tokens"  # the prefix of the columns of predictions, and itself the column of LEARNED
+LEARNED = "learned"  # the prediction that a trace was recorded with
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +34,8 @@ class Trace:
         Request i's rounds are `offsets[i]:offsets[i + 1]` of the two flat arrays.
     drafted, accepted : int64 arrays (rounds of all requests,)
         Draft tokens proposed in a round, and how many of them became part of the output.
-    predicted_tokens : int64 array (R,) or None
-        Output lengths that a learnt predictor foresaw.
+    predictions : mapping of name to int64 array (R,)
+        Output lengths that predictors foresaw; `learned` is the one that the trace was recorded with.
     acceptable : int64 array (output tokens of all requests,) or None
         Per output position, how many greedy proposals of the draft from there on are the output's own tokens.
     accept_prob : float32 array (output tokens of all requests,) or None
@@ -48,7 +51,7 @@ class Trace:
     offsets: NDArray[np.int64]
     drafted: NDArray[np.int64]
     accepted: NDArray[np.int64]
-    predicted_tokens: NDArray[np.int64] | None = None
+    predictions: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     acceptable: NDArray[np.int64] | None = None
     accept_prob: NDArray[np.float32] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -76,6 +79,26 @@ class Trace:
         """Names of the data sets, in order of appearance."""
         return list(dict.fromkeys(self.dataset))
 
+    @property
+    def predicted_tokens(self) -> NDArray[np.int64] | None:
+        """The prediction that the trace was recorded with, (R,), or None."""
+        return self.predictions.get(LEARNED)
+
+    def with_prediction(self, name: str, tokens: Sequence[int] | NDArray[np.int64]) -> "Trace":
+        """The trace with one more prediction of output lengths, (R,), each at least 1, for `column:NAME`.
+
+        Raises
+        ------
+        ValueError
+            If the name is not of letters, digits, `_`, `.` and `-`, or the lengths are wrong.
+        """
+        lengths = np.asarray(tokens)
+        if lengths.shape != (len(self),) or lengths.dtype.kind not in "iu" or (len(lengths) and lengths.min() < 1):
+            raise ValueError(
+                f"prediction {name!r}: needs a whole number of at least 1 for each of {len(self)} requests"
+            )
+        return replace(self, predictions={**self.predictions, _checked_name(name): lengths.astype(np.int64)})
+
     def per_request(self, flat: NDArray[np.int64]) -> NDArray[np.int64]:
         """Sum a per-round array over each request, (R,)."""
         return np.add.reduceat(flat, self.offsets[:-1])
@@ -96,7 +119,7 @@ class Trace:
             offsets=np.concatenate([[0], np.cumsum(self.rounds[rows])]).astype(np.int64),
             drafted=self.drafted[flat],
             accepted=self.accepted[flat],
-            predicted_tokens=None if self.predicted_tokens is None else self.predicted_tokens[rows],
+            predictions={name: tokens[rows] for name, tokens in self.predictions.items()},
             acceptable=None if self.acceptable is None else self.acceptable[positions],
             accept_prob=None if self.accept_prob is None else self.accept_prob[positions],
             metadata=self.metadata,
@@ -130,6 +153,30 @@ class Trace:
         return self.take(np.sort(order[:middle])), self.take(np.sort(order[middle:]))
 
 
+def prediction_column(name: str) -> str:
+    """The column of a file that holds a prediction."""
+    return PREDICTION if name == LEARNED else f"{PREDICTION}:{name}"
+
+
+def prediction_name(column: str) -> str | None:
+    """The prediction that a file's column holds; None if it holds none.
+
+    Raises
+    ------
+    ValueError
+        If the name is not of letters, digits, `_`, `.` and `-`.
+    """
+    if column == PREDICTION:
+        return LEARNED
+    return _checked_name(column.removeprefix(f"{PREDICTION}:")) if column.startswith(f"{PREDICTION}:") else None
+
+
+def _checked_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", name):
+        raise ValueError(f"prediction {name[:100]!r}: a name is letters, digits, '_', '.' and '-'")
+    return name
+
+
 def _spans(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """The flat indices of some rows, one row after the other."""
     spans = [np.arange(offsets[r], offsets[r + 1]) for r in rows]
@@ -148,7 +195,7 @@ def trace_from_rounds(
     """
     if not rows:
         raise FormatError(f"{source}: holds no requests")
-    names = [*COLUMNS, *(name for name in OPTIONAL_COLUMNS if name in rows[0])]
+    names = [*COLUMNS, *(name for name in rows[0] if name in POSITION_COLUMNS or prediction_name(name))]
     columns = {name: [row[name] for row in rows] for name in names}
     return checked_trace(columns, dict(metadata or {}), source)
 
@@ -178,9 +225,11 @@ def checked_trace(columns: Mapping[str, list[Any]], metadata: Mapping[str, Any],
         prompt_tokens=np.array(columns["prompt_tokens"], dtype=np.int64),
         output_tokens=np.array(columns["output_tokens"], dtype=np.int64),
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        predicted_tokens=(
-            np.array(columns["predicted_tokens"], dtype=np.int64) if "predicted_tokens" in columns else None
-        ),
+        predictions={
+            prediction: np.array(values, dtype=np.int64)
+            for column, values in columns.items()
+            if (prediction := prediction_name(column)) is not None
+        },
         metadata=dict(metadata),
         **flat,
     )
@@ -209,8 +258,8 @@ def _check_invariants(trace: Trace, source: str) -> None:
     bad = ~((surplus == 0) | ((surplus == 1) & (last > 0)))
     told = "the sum of accepted + 1 over rounds must be output_tokens, or one more after an accepted last token"
     _refuse(source, bad, "output_tokens", told, trace.output_tokens)
-    if trace.predicted_tokens is not None:
-        _refuse(source, trace.predicted_tokens < 1, "predicted_tokens", "below 1", trace.predicted_tokens)
+    for name, tokens in trace.predictions.items():
+        _refuse(source, tokens < 1, prediction_column(name), "below 1", tokens)
     position_owner = np.repeat(np.arange(len(trace)), trace.output_tokens)
     if trace.acceptable is not None:
         left = np.repeat(trace.output_offsets[1:], trace.output_tokens) - np.arange(len(position_owner))
@@ -244,6 +293,6 @@ def to_frame(trace: Trace) -> pd.DataFrame:
         }
     )
     frame["acceptance"] = trace.acceptance
-    if trace.predicted_tokens is not None:
-        frame["predicted_tokens"] = trace.predicted_tokens
+    for prediction, tokens in trace.predictions.items():
+        frame[prediction_column(prediction)] = tokens
     return frame
