@@ -21,7 +21,7 @@ from sim.reproduce import cli as reproduce_cli
 from sim.sweeps import cli as sweep_cli
 from traces import load_arrivals, load_profile, load_trace
 from traces.errors import BAD_INPUT, run_command
-from traces.trace_file import BUNDLED
+from traces.files import BUNDLED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure

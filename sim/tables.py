@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sim.sweeps.grid import SETTINGS
-from traces import Linear, Profile, Trace, to_frame
+from traces import Linear, Profile, Trace, describe, shuffled, to_frame
 from traces.profile import fit_warnings
 
 if TYPE_CHECKING:
@@ -178,7 +178,6 @@ def trace_tables(trace: Trace) -> list[Table]:
 def _dynamics_table(trace: Trace) -> Table:
     """How acceptance develops in a request, and when it becomes perceptible at LAPS-SD's defaults."""
     from sim.stability import quantiles, stable_rounds
-    from traces.describe import describe, shuffled
 
     table = _table(
         "dataset", "within a request\nsd", "correlation with\nlog length", "autocorrelation\nlag 1, 2, 3, 5",

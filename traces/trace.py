@@ -1,8 +1,8 @@
 """Acceptance traces: what speculative decoding drafted and accepted, round by round, a row a request.
 
 In memory all requests' rounds lie in two flat arrays with offsets, so that a request's rounds are a slice.
-Everything is validated once, here; the rest of the project trusts it. Knows nothing of files (`traces.trace_file`),
-time, policies or models.
+Everything is validated once, here; the rest of the project trusts it. Knows nothing of files
+(`traces.files.trace_file`), time, policies or models.
 """
 
 import re

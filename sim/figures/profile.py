@@ -8,7 +8,7 @@ import pandas as pd
 
 from traces import Linear, Profile
 from traces.errors import FormatError
-from traces.trace_file import BUNDLED
+from traces.files import BUNDLED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

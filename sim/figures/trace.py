@@ -6,8 +6,7 @@ import numpy as np
 
 from policies import LapsSD
 from sim.stability import stable_rounds
-from traces import Trace
-from traces.describe import describe, shuffled
+from traces import Trace, describe, shuffled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

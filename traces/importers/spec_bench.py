@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from traces.draft_schedule import DraftSchedule
+from traces.derived.draft_schedule import DraftSchedule
 from traces.errors import FormatError
 from traces.importers.importer import Imported, Importer
 from traces.importers.json_lines import json_lines

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from traces.derived.replay import rounds_over
 from traces.errors import FormatError
 from traces.importers.importer import Imported, Importer
 from traces.importers.json_lines import count, counts, json_lines, labels, prompt_tokens
-from traces.replay import rounds_over
 from traces.trace import trace_from_rounds
 
 PREFIX = "acc_"

@@ -15,7 +15,7 @@ from traces import (
     to_frame,
     trace_from_rounds,
 )
-from traces.draft_schedule import DraftSchedule
+from traces.derived.draft_schedule import DraftSchedule
 from traces.importers import SpecBench
 
 

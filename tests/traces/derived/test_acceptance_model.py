@@ -7,12 +7,14 @@ import pytest
 
 from sim.stability import quantiles, stable_rounds
 from traces import Trace, load_trace
-from traces.acceptance_model import ORDER, AcceptanceModel, draft_schedule, fit_acceptance, generate
-from traces.borrow import borrow_acceptance
-from traces.describe import describe
-from traces.draft_schedule import DraftSchedule
+from traces.derived.acceptance_fit import fit_acceptance
+from traces.derived.acceptance_model import ORDER, AcceptanceModel
+from traces.derived.borrow import borrow_acceptance
+from traces.derived.describe import describe
+from traces.derived.draft_schedule import DraftSchedule
+from traces.derived.generate import generate
+from traces.derived.mix import mix, shares_of
 from traces.errors import FormatError
-from traces.mix import mix, shares_of
 from traces.trace import checked_trace
 
 REQUESTS = 6_000
@@ -124,13 +126,13 @@ def heuristic_trace() -> Trace:
 
 
 def test_the_heuristic_schedule_is_recognised_and_others_refused(recorded: Trace) -> None:
-    assert draft_schedule(recorded) == DraftSchedule("constant", 4)
+    assert DraftSchedule.of(recorded) == DraftSchedule("constant", 4)
     adaptive = heuristic_trace()
-    assert draft_schedule(adaptive) == DraftSchedule("heuristic", 5)
+    assert DraftSchedule.of(adaptive) == DraftSchedule("heuristic", 5)
     drafted = adaptive.drafted.copy()
     drafted[int(adaptive.offsets[3]) + 1] += 1
     with pytest.raises(FormatError, match="no rule known"):
-        draft_schedule(replace(adaptive, drafted=drafted))
+        DraftSchedule.of(replace(adaptive, drafted=drafted))
 
 
 def test_too_few_requests_are_refused(recorded: Trace) -> None:

@@ -3,6 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from traces.errors import FormatError
+from traces.trace import Trace
+
 KINDS = ("constant", "heuristic")
 
 
@@ -36,6 +41,29 @@ class DraftSchedule:
         if kind in KINDS and not n.isdecimal():
             raise ValueError(f"draft schedule {text!r}: n must be an integer from 1 to 1000")
         return cls(kind, int(n) if n.isdecimal() else 0)
+
+    @classmethod
+    def of(cls, trace: Trace) -> "DraftSchedule":
+        """The rule that all draft lengths of `trace` follow.
+
+        Raises
+        ------
+        FormatError
+            If it is neither a constant nor transformers' heuristic.
+        """
+        lengths = trace.drafted
+        if (lengths == lengths[0]).all() and lengths[0] > 0:
+            return cls("constant", int(lengths[0]))
+        first = lengths[trace.offsets[:-1]]
+        within = np.ones(len(lengths), dtype=bool)
+        within[trace.offsets[:-1]] = False
+        full = np.append(False, trace.accepted[:-1] == lengths[:-1])
+        before = np.append(0, lengths[:-1])
+        expected = np.where(full, before + 2, np.maximum(1, before - 1))
+        if (first == first[0]).all() and (lengths == expected)[within].all():
+            return cls("heuristic", int(first[0]))
+        rules = "a constant, or transformers' heuristic"
+        raise FormatError(f"the trace's draft lengths follow no rule known here ({rules})")
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.n}"

@@ -101,22 +101,6 @@ def _deviations(trace: Trace, rounds: Rounds) -> NDArray[np.float64]:
     return np.asarray(rounds.share - mean[rounds.request])
 
 
-def shuffled(trace: Trace, rng: np.random.Generator) -> Trace:
-    """The trace with each request's rounds in random order, but the last, which is cut at the output's end.
-
-    A control: it keeps every request's length, rounds and acceptance, and nothing of how acceptance develops.
-    """
-    from dataclasses import replace
-
-    keys = rng.random(len(trace.accepted))
-    keys[trace.offsets[1:] - 1] = 2.0
-    order = np.lexsort((keys, np.repeat(np.arange(len(trace)), trace.rounds)))
-    return replace(
-        trace, drafted=trace.drafted[order], accepted=trace.accepted[order], acceptable=None, accept_prob=None,
-        metadata={**trace.metadata, "shuffled": "each request's rounds but the last"},
-    )  # fmt: skip
-
-
 def describe(trace: Trace) -> pd.DataFrame:
     """A row a data set, and of all requests: moments of acceptance, its autocorrelation, its position effects.
 

@@ -8,11 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from traces.errors import FormatError
-from traces.files import write_whole
+from traces.files.writing import BUNDLED, write_whole
 from traces.trace import COLUMNS, Trace, checked_trace, prediction_column, prediction_name
 
 SCHEMA_VERSION = 1
-BUNDLED = Path(__file__).parent / "data"
 
 TYPES = {
     "request_id": pa.string(),
