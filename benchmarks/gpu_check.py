@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from calibrate.swap import Moves, swap_during_decode, time_swaps
 from calibrate.terms import Timings, assemble, warnings_of
 from traces import Profile, save_profile
 from traces.files import write_whole
+from traces.provenance import Floors
 
 N = 4
 REPEATS = 30
@@ -56,6 +58,7 @@ class Check:
         self.grids: list[Grid] = []
         self.prefills = pd.DataFrame(columns=["batch", "tokens", "ns", "role"])
         self.moves: dict[str, Moves] = {}
+        self.bounds: Floors | None = None
 
     def section(self, name: str, work: Callable[[], dict[str, Any]]) -> None:
         """Run one section, if there is time, and write all that is known."""
@@ -81,8 +84,9 @@ class Check:
 
     def floors(self) -> dict[str, Any]:
         """Rates and floors, then the batch-1 verify pass against them."""
-        bounds = floors(self.pair, N, self.contexts)
-        return {"stamp": stamp(self.pair, " ".join(sys.argv)), "floors": bounds, "verify": self._verify(bounds)}
+        self.bounds = bounds = floors(self.pair, N, self.contexts)
+        known = stamp(self.pair, " ".join(sys.argv))
+        return {"stamp": known.to_json(), "floors": bounds.to_json(), "verify": self._verify(bounds)}
 
     def _rounds(self, context: int, n: int = N, **options: Any) -> DeviceRounds:
         rounds = DeviceRounds(self.pair, n, capacity=bucket_for(context + 2 * N + 1, self.pair.context), **options)
@@ -92,7 +96,7 @@ class Check:
         return rounds
 
     @torch.inference_mode()
-    def _verify(self, bounds: dict[str, Any]) -> dict[str, Any]:
+    def _verify(self, bounds: Floors) -> dict[str, Any]:
         told: dict[str, Any] = {}
         for context in self.contexts:
             by_splits = {}
@@ -102,7 +106,7 @@ class Check:
                 rounds = self._rounds(context, splits=splits)
                 by_splits[splits] = self._median_ns(rounds.part("verify", context - 1))
             draft = self._median_ns(self._rounds(context).part("draft", context - 1)) // N
-            memory, products = bounds["verify_memory_floor_ns"][str(context)], bounds["verify_products_alone_ns"]
+            memory, products = bounds.verify_memory_floor_ns[context], bounds.verify_products_alone_ns
             attention = self._attention_alone(context)
             best = min(by_splits.values())
             told[str(context)] = {
@@ -261,7 +265,7 @@ class Check:
                 emitted, (_, _, total) = decoder.round(accepted)
                 context += len(emitted)
             ratios.append(cost(N, context - len(emitted)) / total - 1)
-        return {"closure": statistics.median(ratios), "rounds": len(ratios), "fits": fits}
+        return {"closure": statistics.median(ratios), "rounds": len(ratios), "fits": fits.to_json()}
 
     def _enough(self) -> bool:
         """Whether there is enough for a profile."""
@@ -282,12 +286,16 @@ class Check:
             return
         timings = self._timings()
         costs, fits = assemble(timings, N)
-        told = stamp(self.pair, " ".join(sys.argv)) | {"draft_tokens": [N], "temperature": 0.0}
-        told |= {"floors": self.found["floors"].get("floors"), "warnings": warnings_of(fits, timings.grid)}
+        grid = timings.grid
         states = {name: section["gpu"] for name, section in self.found.items()}
-        told |= {"drift": timings.grid.drift, "skipped_cells": timings.grid.skipped, "gpu_states": states}
-        told["unstable"] = abs(timings.grid.drift) > DRIFT or any(holds_back(s) for s in states.values())
-        save_profile(Profile("measured", "random", costs, fits, told), self.out / "profile.json")
+        unstable = abs(grid.drift) > DRIFT or any(holds_back(s) for s in states.values())
+        provenance = replace(
+            stamp(self.pair, " ".join(sys.argv)), draft_tokens=(N,), drift=grid.drift, unstable=unstable
+        ).noting(
+            temperature=0.0, warnings=warnings_of(fits, grid), skipped_cells=grid.skipped, gpu_states=states
+        )  # fmt: skip
+        profile = Profile("measured", "random", costs, fits, provenance, self.bounds)
+        save_profile(profile, self.out / "profile.json")
         frame = samples_frame(timings)
         write_whole(self.out / "samples.parquet", lambda p: frame.to_parquet(p, index=False, compression="zstd"))
 

@@ -17,6 +17,7 @@ from calibrate.decode import clock
 from calibrate.graphs import Captured
 from calibrate.lean import LeanEngine
 from calibrate.models import Pair
+from traces.provenance import Floors
 
 REPEATS = 15
 
@@ -80,7 +81,7 @@ def products_alone_ns(engine: LeanEngine, width: int, device: torch.device) -> i
     return _median_ns(Captured(run, device), device)
 
 
-def floors(pair: Pair, n: int, contexts: list[int]) -> dict[str, Any]:
+def floors(pair: Pair, n: int, contexts: list[int]) -> Floors:
     """Rates, and both floors of a verify pass over n + 1 tokens at each context (lean engines: both)."""
     dtype = next(pair.target.parameters()).dtype
     rates = copy_rates(pair.device)
@@ -88,9 +89,9 @@ def floors(pair: Pair, n: int, contexts: list[int]) -> dict[str, Any]:
     alone = None
     if isinstance(pair.target_engine, LeanEngine):
         alone = products_alone_ns(pair.target_engine, n + 1, pair.device)
-    return {
-        "bytes_per_second": {name: None if rate is None else round(rate) for name, rate in rates.items()},
-        "matrix_flops_per_second": round(matrix_rate(pair.device, dtype)),
-        "verify_memory_floor_ns": {str(c): round(1e9 * pass_bytes(pair.target, c) / copy) for c in contexts},
-        "verify_products_alone_ns": alone,
-    }
+    return Floors(
+        bytes_per_second={name: None if rate is None else round(rate) for name, rate in rates.items()},
+        matrix_flops_per_second=round(matrix_rate(pair.device, dtype)),
+        verify_memory_floor_ns={c: round(1e9 * pass_bytes(pair.target, c) / copy) for c in contexts},
+        verify_products_alone_ns=alone,
+    )

@@ -304,8 +304,8 @@ def compare(
     configuration = {
         "settings": asdict(settings) | {"length_predictor": str(settings.length_predictor)},
         "policies": {spec: _described(policy, bound_policies[spec]) for spec, policy in chosen.items()},
-        "trace": dict(trace.metadata),
-        "profile": {"kind": profile.kind, "weights": profile.weights, "stamp": dict(profile.stamp)},
+        "trace": trace.provenance.to_json(),
+        "profile": {"kind": profile.kind, "weights": profile.weights, "stamp": profile.provenance.to_json()},
         "overloaded": coming.overloaded,
         "mean_size_s": share_ns / 1e9,
         "mean_round_ms": outlook.mean_round_ns / 1e6,

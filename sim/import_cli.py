@@ -74,7 +74,7 @@ def generate(
             )
         else:
             made = borrow_acceptance(trace, prompts, outputs, seed=seed)
-        made = replace(made, metadata={**made.metadata, "lengths": public.source})
+        made = replace(made, provenance=made.provenance.noting(lengths=public.source))
     _write(made, out)
 
 
@@ -133,12 +133,12 @@ def _write(trace: Trace | ArrivalTrace, out: Path) -> None:
 
 def _write_profile(profile: Profile, out: Path) -> None:
     save_profile(profile, out)
-    costs, fit = profile.costs, profile.fits["request"]
-    terms, only = costs.rounds[1], costs.only_draft_tokens
+    terms, only = profile.costs.rounds[1], profile.costs.only_draft_tokens
     parts = f"{terms.verify(1).base_ns / 1e6:.2f} ms a round"
     if only is None:
         parts += f" + {terms.draft_step.base_ns / 1e6:.2f} ms a draft token"
-    print(f"{out}: {parts}, median error {fit['median_error']:.1%} (prefill and switching are not in the file: 0)")
+    error = "" if profile.fits.request is None else f", median error {profile.fits.request.median_error:.1%}"
+    print(f"{out}: {parts}{error} (prefill and switching are not in the file: 0)")
     if only is not None:
         print(f"every round drafted {only} tokens, so that rounds and draft tokens cannot be told apart: the profile "
               "prices no other draft length")  # fmt: skip

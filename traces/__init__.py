@@ -16,6 +16,7 @@ from traces.importers import IMPORTERS, Imported, Importer
 from traces.predictors import PREDICTORS, LengthPredictor
 from traces.priced import PricedTrace, price
 from traces.profile import Costs, Linear, Profile, RoundCost, RoundTerms, Swap
+from traces.provenance import Provenance
 from traces.trace import Trace, to_frame, trace_from_rounds
 from traces.workload import Arrivals, Workload, draw_workload
 
@@ -33,6 +34,7 @@ __all__ = [
     "Linear",
     "PricedTrace",
     "Profile",
+    "Provenance",
     "RoundCost",
     "RoundTerms",
     "Swap",

@@ -7,7 +7,8 @@ nothing of files (`traces.files.profile_file`), of how costs were measured, nor 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+
+from traces.provenance import Fits, Floors, Provenance, Speculation
 
 KINDS = ("measured", "wall_time_fit", "by_hand")
 WEIGHTS = ("pretrained", "reference", "random", "unknown")
@@ -116,17 +117,23 @@ class Profile:
         Whether each term was timed, fitted to whole requests' wall times, or made up.
     weights : {"pretrained", "reference", "random", "unknown"}
     costs : Costs
-    fits : mapping
-        Per term: relative error of the fit (`median_error`, `p90_error`) and number of samples.
-    stamp : mapping
+    fits : Fits
+        How well the terms fit, on samples that no fit has seen.
+    provenance : Provenance
         Models, dtype, hardware, library versions, command, commit, time.
+    floors : Floors or None
+        What the hardware allows.
+    speculation : Speculation or None
+        Whether speculation pays there.
     """
 
     kind: str
     weights: str
     costs: Costs
-    fits: Mapping[str, Any] = field(default_factory=dict)
-    stamp: Mapping[str, Any] = field(default_factory=dict)
+    fits: Fits = field(default_factory=Fits)
+    provenance: Provenance = field(default_factory=Provenance)
+    floors: Floors | None = None
+    speculation: Speculation | None = None
 
     @classmethod
     def constant(
@@ -175,8 +182,22 @@ class Profile:
         out, back = (
             Linear(round(scale * t.base_ns), round(scale * t.per_token_ns)) for t in (chosen.out, chosen.back)
         )
-        stamp = {**self.stamp, "moves": f"{way or 'as measured'}, times {scale:g}"}
-        return replace(self, costs=replace(self.costs, swap_out=out, swap_in=back), stamp=stamp)
+        provenance = self.provenance.noting(moves=f"{way or 'as measured'}, times {scale:g}")
+        return replace(self, costs=replace(self.costs, swap_out=out, swap_in=back), provenance=provenance)
+
+    def warnings(self) -> list[str]:
+        """Why not to trust it, a line each."""
+        known, found = self.provenance, list(self.fits.warnings())
+        if known.unstable:
+            drift = "" if known.drift is None else f": the machine's speed drifted by {known.drift:+.0%}"
+            found.append(f"unstable{drift}")
+        if known.incomplete:
+            found.append("incomplete: its calibration was interrupted")
+        if known.quick:
+            found.append("made with --quick: few samples a term")
+        if self.costs.only_draft_tokens is not None:
+            found.append(f"fitted to rounds of {self.costs.only_draft_tokens} draft tokens alone: prices no others")
+        return found
 
     def round_cost(self, batch: int = 1) -> "RoundCost":
         """The cost of a round of `batch` requests as an integer function.
@@ -237,20 +258,3 @@ class RoundCost:
 
     def __call__(self, drafted: int, context: int) -> int:
         return self.base_ns(drafted) + self.per_token_ns(drafted) * context
-
-
-def fit_warnings(fits: Mapping[str, Any]) -> list[str]:
-    """Which fits are bad enough to distrust the costs, a line each."""
-    told = []
-    whole = fits.get("round") or fits.get("grid") or fits.get("request") or {}
-    if whole.get("median_error", 0) > 0.1:
-        told.append(
-            f"rounds are missed by {whole['median_error']:.0%}, more than 10 % (median): was the machine busy?"
-        )
-    if abs(whole.get("closure", 0)) > 0.03:
-        told.append(f"draft, verify and host together are {whole['closure']:+.1%} off real rounds (more than 3 %)")
-    for name, fit in fits.items():
-        term = name.startswith("verify_") or name in ("draft_step", "prefill", "swap_out", "swap_in")
-        if term and fit.get("median_error", 0) > 0.1:
-            told.append(f"the fit of {name} is off by {fit['median_error']:.0%}, more than 10 % (median)")
-    return told

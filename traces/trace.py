@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from traces.errors import FormatError
+from traces.provenance import Provenance
 
 COLUMNS = ("request_id", "dataset", "prompt_tokens", "output_tokens", "drafted", "accepted")
 POSITION_COLUMNS = ("acceptable", "accept_prob")  # optional
@@ -40,7 +41,7 @@ class Trace:
         Per output position, how many greedy proposals of the draft from there on are the output's own tokens.
     accept_prob : float32 array (output tokens of all requests,) or None
         Per output position, the probability that a proposal there was accepted, given the output.
-    metadata : mapping
+    provenance : Provenance
         Where the trace came from.
     """
 
@@ -54,7 +55,7 @@ class Trace:
     predictions: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     acceptable: NDArray[np.int64] | None = None
     accept_prob: NDArray[np.float32] | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
 
     def __len__(self) -> int:
         return len(self.request_id)
@@ -122,7 +123,7 @@ class Trace:
             predictions={name: tokens[rows] for name, tokens in self.predictions.items()},
             acceptable=None if self.acceptable is None else self.acceptable[positions],
             accept_prob=None if self.accept_prob is None else self.accept_prob[positions],
-            metadata=self.metadata,
+            provenance=self.provenance,
         )
 
     def only(self, dataset: str) -> "Trace":
@@ -184,9 +185,14 @@ def _spans(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.in
 
 
 def trace_from_rounds(
-    rows: Sequence[Mapping[str, Any]], metadata: Mapping[str, Any] | None = None, source: str = "trace"
+    rows: Sequence[Mapping[str, Any]], provenance: Provenance | Mapping[str, Any] | None = None, source: str = "trace"
 ) -> Trace:
     """A validated trace from one mapping a request, with the keys of the file's columns.
+
+    Parameters
+    ----------
+    provenance : where it comes from; a mapping is read as a file's metadata is.
+    source : the file's name, for messages.
 
     Raises
     ------
@@ -197,10 +203,17 @@ def trace_from_rounds(
         raise FormatError(f"{source}: holds no requests")
     names = [*COLUMNS, *(name for name in rows[0] if name in POSITION_COLUMNS or prediction_name(name))]
     columns = {name: [row[name] for row in rows] for name in names}
-    return checked_trace(columns, dict(metadata or {}), source)
+    return checked_trace(columns, provenance or {}, source)
 
 
-def checked_trace(columns: Mapping[str, list[Any]], metadata: Mapping[str, Any], source: str) -> Trace:
+def _provenance(known: Provenance | Mapping[str, Any], source: str) -> Provenance:
+    try:
+        return known if isinstance(known, Provenance) else Provenance.from_json(known, "lapsd")
+    except FormatError as error:
+        raise FormatError(f"{source}, {error}") from error
+
+
+def checked_trace(columns: Mapping[str, list[Any]], provenance: Provenance | Mapping[str, Any], source: str) -> Trace:
     """Build a trace from columns of plain lists, holding every row to the invariants.
 
     Raises
@@ -216,8 +229,8 @@ def checked_trace(columns: Mapping[str, list[Any]], metadata: Mapping[str, Any],
     for name, kind in (("acceptable", np.int64), ("accept_prob", np.float32)):
         if name in columns:
             lists = np.array([len(r) for r in columns[name]], dtype=np.int64)
-            told = "a value for each output token is needed"
-            _refuse(source, lists != np.array(columns["output_tokens"]), name, told, lists)
+            needed = "a value for each output token is needed"
+            _refuse(source, lists != np.array(columns["output_tokens"]), name, needed, lists)
             flat[name] = _flat(columns[name], name, source, kind)
     trace = Trace(
         request_id=columns["request_id"],
@@ -230,7 +243,7 @@ def checked_trace(columns: Mapping[str, list[Any]], metadata: Mapping[str, Any],
             for column, values in columns.items()
             if (prediction := prediction_name(column)) is not None
         },
-        metadata=dict(metadata),
+        provenance=_provenance(provenance, source),
         **flat,
     )
     _check_invariants(trace, source)
@@ -256,8 +269,8 @@ def _check_invariants(trace: Trace, source: str) -> None:
     surplus = trace.per_request(trace.accepted) + trace.rounds - trace.output_tokens
     last = trace.accepted[trace.offsets[1:] - 1]
     bad = ~((surplus == 0) | ((surplus == 1) & (last > 0)))
-    told = "the sum of accepted + 1 over rounds must be output_tokens, or one more after an accepted last token"
-    _refuse(source, bad, "output_tokens", told, trace.output_tokens)
+    rule = "the sum of accepted + 1 over rounds must be output_tokens, or one more after an accepted last token"
+    _refuse(source, bad, "output_tokens", rule, trace.output_tokens)
     for name, tokens in trace.predictions.items():
         _refuse(source, tokens < 1, prediction_column(name), "below 1", tokens)
     position_owner = np.repeat(np.arange(len(trace)), trace.output_tokens)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces.derived.acceptance_model import AcceptanceModel, decoded_rounds
+from traces.provenance import Provenance
 from traces.trace import Trace
 
 MOST_AT_ONCE = 20_000
@@ -68,20 +69,20 @@ def generate(
             order.append(some)
     places = np.concatenate(order)
     flat = _gathered(places, rounds)
-    told = {
-        "source": f"{count} requests generated from acceptance fitted to: {trace.metadata.get('source', 'a trace')}",
-        "generated": {
+    provenance = Provenance(
+        source=f"{count} requests generated from acceptance fitted to: {trace.provenance.source or 'a trace'}",
+        notes={"generated": {
             "seed": seed, "spread": spread, "lengths": "given" if output_tokens is not None else "resampled",
             "models": [asdict(m) for m in models.values()],
-        },
-    }  # fmt: skip
+        }},
+    )  # fmt: skip
     # a prediction of the recorded length says nothing of a given one
     recorded = trace.predictions.items() if output_tokens is None else ()
     return Trace(
         request_id=[f"generated-{i}" for i in range(count)], dataset=names.tolist(), prompt_tokens=prompts,
         output_tokens=outputs, offsets=np.append(0, np.cumsum(rounds)).astype(np.int64),
         drafted=np.concatenate(drafted)[flat], accepted=np.concatenate(accepted)[flat],
-        predictions={name: tokens[source] for name, tokens in recorded}, metadata=told,
+        predictions={name: tokens[source] for name, tokens in recorded}, provenance=provenance,
     )  # fmt: skip
 
 

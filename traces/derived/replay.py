@@ -40,7 +40,7 @@ def at_draft_length(trace: Trace, n: int, rng: np.random.Generator) -> Trace:
         offsets=np.append(0, np.cumsum(rounds)).astype(np.int64),
         drafted=np.full(len(flat), n, dtype=np.int64),
         accepted=flat,
-        metadata={**trace.metadata, "replayed_at_draft_tokens": n},
+        provenance=trace.provenance.noting(replayed_at_draft_tokens=n),
     )
 
 

@@ -17,5 +17,5 @@ def shuffled(trace: Trace, rng: np.random.Generator) -> Trace:
     order = np.lexsort((keys, np.repeat(np.arange(len(trace)), trace.rounds)))
     return replace(
         trace, drafted=trace.drafted[order], accepted=trace.accepted[order], acceptable=None, accept_prob=None,
-        metadata={**trace.metadata, "shuffled": "each request's rounds but the last"},
+        provenance=trace.provenance.noting(shuffled="each request's rounds but the last"),
     )  # fmt: skip

@@ -35,11 +35,11 @@ def load_arrivals(path: str | Path) -> ArrivalTrace:
         raise FormatError(f"arrivals {path}: there is no such file")
     try:
         table = pq.read_table(path)
-        told: Any = json.loads((table.schema.metadata or {}).get(b"lapsd", b"{}"))
+        note: Any = json.loads((table.schema.metadata or {}).get(b"lapsd", b"{}"))
     except (OSError, ValueError, pa.ArrowInvalid) as error:
         reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
         raise FormatError(f"arrivals {path}: {reason}") from error
-    if not isinstance(told, dict) or told.get("kind") != "arrivals":
+    if not isinstance(note, dict) or note.get("kind") != "arrivals":
         raise FormatError(f"arrivals {path}: not arrivals of lapsd (lapsd import azure or mooncake makes them)")
     if missing := [name for name in COLUMNS if name not in table.column_names]:
         raise FormatError(f"arrivals {path}: there is no column {missing[0]!r}")
@@ -47,4 +47,4 @@ def load_arrivals(path: str | Path) -> ArrivalTrace:
     if frame[list(COLUMNS)].isna().to_numpy().any() or not all(frame[c].dtype.kind == "i" for c in COLUMNS):
         raise FormatError(f"arrivals {path}: a value is missing, or no whole number")
     arrival, prompt, output = (frame[c].to_numpy(dtype=np.int64) for c in COLUMNS)
-    return ArrivalTrace(arrival, prompt, output, str(told.get("source")))
+    return ArrivalTrace(arrival, prompt, output, str(note.get("source")))

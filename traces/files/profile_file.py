@@ -4,19 +4,29 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from traces.errors import FormatError
 from traces.files.writing import BUNDLED, write_whole
 from traces.profile import KINDS, MAX_NS, WEIGHTS, Costs, Linear, Profile, RoundTerms, Swap
+from traces.provenance import Fits, Floors, Provenance, Speculation
+from traces.provenance.record import Record
 
 PROFILE_VERSION = 2
 READABLE = (1, 2)  # version 1 knew batch size 1 only
+R = TypeVar("R", bound=Record)
 
 
 def save_profile(profile: Profile, path: str | Path) -> None:
     """Write the profile whole or not at all."""
-    document = {"lapsd_profile": PROFILE_VERSION, **asdict(profile)}
+    stamp = profile.provenance.to_json()
+    for name, record in (("floors", profile.floors), ("speculation", profile.speculation)):
+        if record is not None:
+            stamp[name] = record.to_json()
+    document = {
+        "lapsd_profile": PROFILE_VERSION, "kind": profile.kind, "weights": profile.weights,
+        "costs": asdict(profile.costs), "fits": profile.fits.to_json(), "stamp": stamp,
+    }  # fmt: skip
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
     write_whole(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
@@ -53,12 +63,13 @@ class _Reader:
             raise FormatError(f"profile {self.path}: not a lapsd profile (no field 'lapsd_profile')")
         version = document["lapsd_profile"]
         if isinstance(version, bool) or version not in READABLE:
-            told = f"version {version!r}, this lapsd reads versions {' and '.join(map(str, READABLE))}"
-            raise FormatError(f"profile {self.path}: {told}")
+            readable = " and ".join(map(str, READABLE))
+            raise FormatError(f"profile {self.path}: version {version!r}, this lapsd reads versions {readable}")
         for name, allowed in (("kind", KINDS), ("weights", WEIGHTS)):
             if document.get(name) not in allowed:
                 raise self.fail(name, f"{document.get(name)!r} is none of {', '.join(allowed)}")
-        costs = self.mapping(document, "costs", "costs")
+        costs, stamp = (self.mapping(document, key, key) for key in ("costs", "stamp"))
+        rest = {key: value for key, value in stamp.items() if key not in ("floors", "speculation")}
         return Profile(
             kind=document["kind"],
             weights=document["weights"],
@@ -70,9 +81,21 @@ class _Reader:
                 swap_ways=self.swap_ways(costs) if version > 1 else {},
                 only_draft_tokens=self.only_draft_tokens(costs),
             ),
-            fits=self.mapping(document, "fits", "fits"),
-            stamp=self.mapping(document, "stamp", "stamp"),
+            fits=self.record(Fits, self.mapping(document, "fits", "fits"), "fits"),
+            provenance=self.record(Provenance, rest, "stamp"),
+            floors=self.record(Floors, stamp["floors"], "stamp.floors") if stamp.get("floors") else None,
+            speculation=(
+                self.record(Speculation, stamp["speculation"], "stamp.speculation")
+                if stamp.get("speculation")
+                else None
+            ),
         )
+
+    def record(self, kind: type[R], value: Any, name: str) -> R:
+        try:
+            return kind.from_json(value, name)
+        except FormatError as error:
+            raise FormatError(f"profile {self.path}, {error}") from error
 
     def mapping(self, parent: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
         value = parent.get(key)

@@ -76,7 +76,7 @@ def _read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     version = note.get("schema_version") if isinstance(note, dict) else None
     if version != SCHEMA_VERSION:
         raise FormatError(f"trace {path}: schema version {version!r}, this lapsd reads version {SCHEMA_VERSION}")
-    return table, note
+    return table, {key: value for key, value in note.items() if key != "schema_version"}
 
 
 def _cast(column: pa.ChunkedArray, wanted: pa.Field, path: Path) -> pa.ChunkedArray:
@@ -120,7 +120,7 @@ def to_table(trace: Trace) -> pa.Table:
             columns[name] = pa.array(values, kind)
     columns |= {prediction_column(name): pa.array(tokens, pa.int32()) for name, tokens in trace.predictions.items()}
     fields = [pa.field(name, column.type, nullable=False) for name, column in columns.items()]
-    note = {**trace.metadata, "schema_version": SCHEMA_VERSION}
+    note = {"schema_version": SCHEMA_VERSION, **trace.provenance.to_json()}
     return pa.Table.from_arrays(
         list(columns.values()), schema=pa.schema(fields, metadata={"lapsd": json.dumps(note)})
     )

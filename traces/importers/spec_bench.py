@@ -18,6 +18,7 @@ from traces.errors import FormatError
 from traces.importers.importer import Imported, Importer
 from traces.importers.json_lines import json_lines
 from traces.importers.wall_times import fit_wall_times
+from traces.provenance import Provenance
 from traces.trace import trace_from_rounds
 
 
@@ -61,23 +62,23 @@ class SpecBench(Importer):
         ]
         known = self.questions is not None
         estimate = "prompt_tokens (characters of the conversation so far, without its template)"
-        note = {
-            "source": f"Spec-Bench, {answers[0][1].get('model_id', 'unknown model')}",
-            "imported_from": path.name,
-            "draft_schedule": str(schedule),
-            "estimated": ["drafted (reconstructed by the schedule)", *([estimate] if known else [])],
-            "missing": [] if known else ["prompt_tokens (0)"],
-        }
-        trace = trace_from_rounds(rows, note, source=str(path))
-        told = (
+        provenance = Provenance(
+            source=f"Spec-Bench, {answers[0][1].get('model_id', 'unknown model')}",
+            imported_from=path.name,
+            estimated=("drafted (reconstructed by the schedule)", *([estimate] if known else [])),
+            missing=() if known else ("prompt_tokens (0)",),
+            notes={"draft_schedule": str(schedule)},
+        )
+        trace = trace_from_rounds(rows, provenance, source=str(path))
+        prompt_note = (
             "prompt lengths are estimated from the questions' characters"
             if known
             else "prompt lengths are not in the file: 0 (give the questions to estimate them)"
         )
         wall_s = np.array([turn.wall_s for turn in turns])
         if not np.all(wall_s > 0):
-            return Imported(trace, notes=(told, "the file holds no wall times: no profile"))
-        return Imported(trace, fit_wall_times(trace, wall_s), (told,))
+            return Imported(trace, notes=(prompt_note, "the file holds no wall times: no profile"))
+        return Imported(trace, fit_wall_times(trace, wall_s), (prompt_note,))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from traces.derived.replay import rounds_over
 from traces.errors import FormatError
 from traces.importers.importer import Imported, Importer
 from traces.importers.json_lines import count, counts, json_lines, labels, prompt_tokens
+from traces.provenance import Provenance
 from traces.trace import trace_from_rounds
 
 PREFIX = "acc_"
@@ -56,11 +57,13 @@ class SpecDecodeBench(Importer):
                 "prompt_tokens": prompt or 0, "output_tokens": len(lengths), "accepted": accepted,
                 "drafted": [self.draft_tokens] * len(accepted), "acceptable": acceptable,
             })  # fmt: skip
-        missing = ["prompt_tokens (0)"] if without_prompt else []
-        note = {"source": "SpecDecode-Bench" + (f", {method}" if method else ""), "imported_from": path.name,
-                "missing": missing, "replayed_at_draft_tokens": self.draft_tokens}  # fmt: skip
-        trace = trace_from_rounds(rows, note, str(path))
-        return Imported(trace, notes=tuple(f"not in the file: {m}" for m in missing))
+        provenance = Provenance(
+            source="SpecDecode-Bench" + (f", {method}" if method else ""), imported_from=path.name,
+            missing=("prompt_tokens (0)",) if without_prompt else (),
+            notes={"replayed_at_draft_tokens": self.draft_tokens},
+        )  # fmt: skip
+        trace = trace_from_rounds(rows, provenance, str(path))
+        return Imported(trace, notes=tuple(f"not in the file: {m}" for m in provenance.missing))
 
 
 def _methods(record: Mapping[str, Any]) -> list[str]:

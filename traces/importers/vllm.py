@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from traces.errors import FormatError
 from traces.importers.importer import Imported, Importer
 from traces.importers.json_lines import count, counts, first_of, json_lines, labels, mapping, prompt_tokens
+from traces.provenance import Provenance
 from traces.trace import trace_from_rounds
 
 OUTPUTS = ("output_tokens", "num_output_tokens", "completion_tokens", "output_len")
@@ -67,9 +68,10 @@ class Vllm(Importer):
                 f"{len(left_out)} responses, the first in line {left_out[0]}, with tokens of neither prefill nor a "
                 "recorded step (vLLM records no step without a draft)"
             )
-        estimated = [f"{from_prefill} requests: the token that prefill emits is counted to the prompt"]
-        note = {"source": "vLLM", "imported_from": path.name, "missing": missing}
-        trace = trace_from_rounds(rows, note | ({"estimated": estimated} if from_prefill else {}), str(path))
+        estimate = f"{from_prefill} requests: the token that prefill emits is counted to the prompt"
+        provenance = Provenance(source="vLLM", imported_from=path.name, missing=tuple(missing),
+                                estimated=(estimate,) if from_prefill else ())  # fmt: skip
+        trace = trace_from_rounds(rows, provenance, str(path))
         return Imported(trace, notes=tuple(f"not in the file: {m}" for m in missing))
 
     def _drafted(self, steps: Mapping[str, Any], accepted: list[int], source: str) -> list[int]:

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces.profile import Costs, Linear, Profile, RoundTerms
+from traces.provenance import FitError, Fits, Provenance
 from traces.trace import Trace
 
 
@@ -26,15 +27,11 @@ def fit_wall_times(trace: Trace, wall_s: NDArray[np.float64]) -> Profile:
     zero = Linear(0, 0)
     terms = RoundTerms(Linear(per_token_ns, 0), {1: max(1, per_round_ns)}, {1: 0}, 0)
     costs = Costs({1: terms}, prefill=zero, swap_out=zero, swap_in=zero, only_draft_tokens=only)
-    fits = {
-        "request": {
-            "median_error": float(np.median(error)),
-            "p90_error": float(np.percentile(error, 90)),
-            "samples": len(error),
-        }
-    }
+    whole = FitError(
+        median_error=float(np.median(error)), p90_error=float(np.percentile(error, 90)), samples=len(error)
+    )
     missing = ["prefill", "swap_out", "swap_in", "context"]
     if only is not None:
         missing.append("draft_step (part of the round)")
-    stamp = {"source": trace.metadata.get("source"), "missing": missing}
-    return Profile("wall_time_fit", "pretrained", costs, fits, stamp)
+    provenance = Provenance(source=trace.provenance.source, missing=tuple(missing))
+    return Profile("wall_time_fit", "pretrained", costs, Fits(request=whole), provenance)

@@ -44,7 +44,7 @@ def test_a_turn_becomes_a_request_with_its_draft_lengths_reconstructed(tmp_path)
     assert trace.drafted.tolist() == [5, 7, 6, 5]
     assert trace.accepted.tolist() == [5, 2, 0, 1]
     assert trace.prompt_tokens.tolist() == [0, 0]
-    assert trace.metadata["missing"] == ["prompt_tokens (0)"]
+    assert trace.provenance.missing == ("prompt_tokens (0)",)
 
 
 def test_prompt_lengths_are_estimated_from_the_conversation_so_far(tmp_path):
@@ -167,7 +167,7 @@ def test_the_public_vicuna_trace_gives_its_known_figures(public_data):
     known = {"translation": 1.454, "math_reasoning": 2.089, "qa": 2.237, "summarization": 2.424, "rag": 2.464,
              "coding": 2.763}  # fmt: skip
     assert {name: round(per_round[name], 3) for name in known} == known
-    assert imported.profile.fits["request"]["median_error"] < 0.09
+    assert imported.profile.fits.request.median_error < 0.09
 
 
 def test_the_public_mt_bench_trace_gives_its_known_figures(public_data):

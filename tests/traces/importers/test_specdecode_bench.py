@@ -27,7 +27,7 @@ def test_a_method_of_a_real_line_is_read_with_lengths_from_the_ids(tmp_path):
     assert trace.request_id == ["7", "8"]
     assert (trace.prompt_tokens.tolist(), trace.output_tokens.tolist()) == ([4, 4], [9, 9])
     assert trace.accepted.tolist() == [4, 0, 2] * 2
-    assert trace.metadata["source"] == "SpecDecode-Bench, eagle"
+    assert trace.provenance.source == "SpecDecode-Bench, eagle"
     nothing = SpecDecodeBench(method="ngram").read(file).trace
     assert nothing.accepted.tolist() == [0] * 18
     alone = {key: value for key, value in line().items() if key != "acc_ngram"}

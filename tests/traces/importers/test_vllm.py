@@ -47,7 +47,7 @@ def test_a_response_becomes_a_request_whose_first_token_came_from_prefill(tmp_pa
     assert trace.output_tokens.tolist() == [8, 5]
     assert trace.accepted.tolist() == [3, 0, 2, 3, 1]
     assert trace.drafted.tolist() == [3, 3, 3, 3, 2]
-    assert trace.metadata["estimated"] == ["2 requests: the token that prefill emits is counted to the prompt"]
+    assert trace.provenance.estimated == ("2 requests: the token that prefill emits is counted to the prompt",)
     assert imported.notes == ()
 
 
@@ -86,7 +86,7 @@ def test_flat_records_are_read_too(tmp_path):
     assert trace.output_tokens.tolist() == [8, 8, 6]
     assert trace.prompt_tokens.tolist() == [10, 11, 10]  # y's first token came from prefill
     assert trace.accepted.tolist() == [3, 0, 2, 3, 3, 3, 2]  # z's last step ran past the end by two
-    assert "1 requests: the token that prefill emits" in trace.metadata["estimated"][0]
+    assert "1 requests: the token that prefill emits" in trace.provenance.estimated[0]
 
 
 @pytest.mark.parametrize(
