@@ -87,7 +87,7 @@ def test_after_a_rollback_logits_equal_those_of_a_fresh_prefix(engine):
         used.forward(tokens)
         used.rollback(11)
         # what lies past the position must not matter, however large
-        buffers = [used._buffer] if engine == "lean" else [b for layer in used.cache.layers for b in layer._buffers]
+        buffers = [used._cache] if engine == "lean" else [b for layer in used.cache.layers for b in layer._buffers]
         for buffer in buffers:
             buffer[..., 11:, :] = 1e30
         fresh.forward(tokens[:11])
