@@ -22,9 +22,8 @@ from calibrate.replayable import replayable
 from calibrate.stamp import stamp
 from calibrate.swap import swap_during_decode, time_swaps
 from calibrate.terms import Timings, assemble, warnings_of
-from traces import Profile, Trace, speculation_pays, trace_from_rounds
+from traces import LEARNED, Profile, Trace, speculation_pays, trace_from_rounds
 from traces.provenance import GreedyCheck, Provenance, Speculation, SpeculationCheck
-from traces.trace import LEARNED
 
 GREEDY_CHECKS = 6  # requests whose greedy output is held to the target's own
 CHECKED_RUNS = 6  # requests decoded at the best draft length, to see whether it is as fast as foretold

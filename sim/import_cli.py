@@ -78,7 +78,7 @@ def generate(
     _write(made, out)
 
 
-def _command(made: type[Importer]) -> Callable[..., None]:
+def command_of(made: type[Importer]) -> Callable[..., None]:
     """The command of an importer: a file, where to write, and the importer's own options."""
 
     def command(file: Path, out: Path, overwrite: bool, **options: Any) -> None:
@@ -110,7 +110,7 @@ def _command(made: type[Importer]) -> Callable[..., None]:
 
 
 for _name, _made in IMPORTERS.items():
-    importer.command(_name, help=(_made.__doc__ or "").split("\n\n")[0])(_command(_made))
+    importer.command(_name, help=(_made.__doc__ or "").split("\n\n")[0])(command_of(_made))
 
 
 def _free_to_write(*files: Path, overwrite: bool) -> None:

@@ -316,8 +316,9 @@ def _floor_table(profile: Profile, floors: Floors) -> Table:
     table = _table(f"context (verify {width})", "ms", "memory floor ms", "over it", "products alone ms", "over them")
     for context, floor in floors.verify_memory_floor_ns.items():
         ns = verify(context)
-        alone = ("-", "-") if products is None else (number(products / 1e6), f"{ns / products:.2f}")
-        table.add_row(str(context), number(ns / 1e6), number(floor / 1e6), f"{ns / floor:.2f}", *alone)
+        alone = (number(products / 1e6), f"{ns / products:.2f}") if products else ("-", "-")
+        over = f"{ns / floor:.2f}" if floor else "-"
+        table.add_row(str(context), number(ns / 1e6), number(floor / 1e6), over, *alone)
     return table
 
 
@@ -326,6 +327,6 @@ def _speculation_table(speculation: Speculation) -> Table:
     for batch in speculation.batches:
         best, plain = speculation.best(batch), speculation.plain(batch)
         even = "-" if best.break_even is None else f"{best.break_even:.3f}"
-        values = (number(plain.tokens_per_s), str(best.draft_tokens), number(best.tokens_per_s))
+        values = (number(plain and plain.tokens_per_s), str(best.draft_tokens), number(best.tokens_per_s))
         table.add_row(str(batch), *values, f"{best.over_plain:.2f}", even)
     return table

@@ -1,6 +1,7 @@
 """Traces of acceptance, profiles of costs: their files, importers of public formats, workloads drawn from them."""
 
 from traces.arrival_trace import ArrivalTrace
+from traces.costs import Costs, Linear, RoundCost, RoundTerms, Swap
 from traces.derived.acceptance_fit import fit_acceptance
 from traces.derived.acceptance_model import AcceptanceModel
 from traces.derived.borrow import borrow_acceptance
@@ -13,15 +14,17 @@ from traces.derived.speculation import speculation_pays
 from traces.errors import FormatError
 from traces.files import load_arrivals, load_profile, load_trace, save_arrivals, save_profile, save_trace
 from traces.importers import IMPORTERS, Imported, Importer
+from traces.invariants import trace_from_rounds
 from traces.predictors import PREDICTORS, LengthPredictor
 from traces.priced import PricedTrace, price
-from traces.profile import Costs, Linear, Profile, RoundCost, RoundTerms, Swap
+from traces.profile import Profile
 from traces.provenance import Provenance
-from traces.trace import Trace, to_frame, trace_from_rounds
+from traces.trace import LEARNED, Trace, to_frame
 from traces.workload import Arrivals, Workload, draw_workload
 
 __all__ = [
     "IMPORTERS",
+    "LEARNED",
     "PREDICTORS",
     "AcceptanceModel",
     "ArrivalTrace",

@@ -12,7 +12,7 @@ DONE, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 class FormatError(ValueError):
-    """A file that is not a valid trace or profile; the message names file, place, value and bound."""
+    """A file that is not a valid trace or profile; the message names file, row or field, value and bound."""
 
 
 def run_command(program: str, command: Callable[[], object]) -> int:
@@ -30,8 +30,8 @@ def run_command(program: str, command: Callable[[], object]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INCOMPLETE
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        return _complain(program, f"{place}{error.strerror or error}", BAD_INPUT)
+        file = f"{error.filename}: " if error.filename else ""
+        return _complain(program, f"{file}{error.strerror or error}", BAD_INPUT)
     except MemoryError:
         return _complain(program, "out of memory", INCOMPLETE)
     except ValueError as error:

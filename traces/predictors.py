@@ -49,10 +49,10 @@ class LengthPredictor:
         made = PREDICTORS[kind]
         known = {f.name: f for f in fields(made)}
         values: dict[str, Any] = {}
-        for place, part in enumerate(filter(None, rest.split(","))):
+        for position, part in enumerate(filter(None, rest.split(","))):
             name, equals, value = part.partition("=")
             if not equals:
-                name, value = list(known)[place] if place < len(known) else part, part
+                name, value = list(known)[position] if position < len(known) else part, part
             if name not in known or name in values:
                 raise ValueError(f"length predictor {text!r}: {usage(made)} is what can be given")
             values[name] = _value(value, known[name], text)

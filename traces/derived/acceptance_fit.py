@@ -89,12 +89,12 @@ def _counts(trace: Trace) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     rounds = rounds_of(trace)
     places, depth = len(OUTPUT_EDGES) + 1, min(DEEPEST, int(trace.drafted.max()))
     cell = rounds.request * places + np.searchsorted(OUTPUT_EDGES, rounds.before, side="right")
-    found = []
+    counts = []
     for reached in (rounds.tested, trace.accepted):
         columns = [np.bincount(cell, reached > j, minlength=len(trace) * places) for j in range(depth - 1)]
         columns.append(np.bincount(cell, np.maximum(reached - (depth - 1), 0), minlength=len(trace) * places))
-        found.append(np.stack(columns, axis=-1).reshape(len(trace), places, depth).astype(float))
-    return found[0], found[1]
+        counts.append(np.stack(columns, axis=-1).reshape(len(trace), places, depth).astype(float))
+    return counts[0], counts[1]
 
 
 def _simulated_moments(model: AcceptanceModel, trace: Trace) -> AcceptanceModel:

@@ -119,10 +119,10 @@ def _autoregression(latent: Sequence[float]) -> tuple[NDArray[np.float64], float
 def _next(
     past: list[NDArray[np.float64]], weights: NDArray[np.float64], scale: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    found = scale * rng.standard_normal(len(past[0]))
+    value = scale * rng.standard_normal(len(past[0]))
     for weight, values in zip(weights.tolist(), past, strict=True):
-        found += weight * values
-    return found
+        value += weight * values
+    return value
 
 
 def _logistic(x: Any) -> NDArray[np.float64]:

@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from traces.costs import MAX_NS, Costs, Linear, RoundTerms, Swap
 from traces.errors import FormatError
 from traces.files.writing import BUNDLED, write_whole
-from traces.profile import KINDS, MAX_NS, WEIGHTS, Costs, Linear, Profile, RoundTerms, Swap
+from traces.profile import KINDS, WEIGHTS, Profile
 from traces.provenance import Fits, Floors, Provenance, Speculation
 from traces.provenance.record import Record
 
@@ -156,9 +157,9 @@ class _Reader:
 
     def swap_ways(self, costs: Mapping[str, Any]) -> dict[str, Swap]:
         ways = self.mapping(costs, "swap_ways", "costs.swap_ways")
-        found = {}
+        both_ways = {}
         for way in ways:
             name = f"costs.swap_ways.{way}"
             both = self.mapping(ways, way, name)
-            found[way] = Swap(*(self.linear(both, k, f"{name}.{k}") for k in ("out", "back")))
-        return found
+            both_ways[way] = Swap(*(self.linear(both, k, f"{name}.{k}") for k in ("out", "back")))
+        return both_ways

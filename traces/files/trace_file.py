@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 
 from traces.errors import FormatError
 from traces.files.writing import BUNDLED, write_whole
-from traces.trace import COLUMNS, Trace, checked_trace, prediction_column, prediction_name
+from traces.invariants import checked_trace
+from traces.trace import COLUMNS, Trace, prediction_column, prediction_name
 
 SCHEMA_VERSION = 1
 

@@ -6,6 +6,7 @@ reconstructed by the schedule that made the file, prompt lengths estimated from 
 `wall_time_fit` profile is fitted to the wall times. Format: Spec-Bench (hemingkx/Spec-Bench, Apache-2.0).
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,8 @@ from traces.errors import FormatError
 from traces.importers.importer import Imported, Importer
 from traces.importers.json_lines import json_lines
 from traces.importers.wall_times import fit_wall_times
+from traces.invariants import trace_from_rounds
 from traces.provenance import Provenance
-from traces.trace import trace_from_rounds
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class _Turn:
     """One answer: `accepted` draft tokens a round, `tokens` of output, and 0 where there is no wall time."""
 
     source: str
-    question: Any
+    question: int | str
     number: int
     category: str
     accepted: list[int]
@@ -105,18 +106,23 @@ def _turns(answer: Mapping[str, Any], source: str) -> Iterator[_Turn]:
         raise FormatError(f"{source}: an element of 'accept_lengths' is below 1")
     walls, begin = choice.get("wall_time"), 0
     for turn, (rounds, tokens) in enumerate(zip(steps, new, strict=True)):
-        wall = walls[turn] if isinstance(walls, list) and turn < len(walls) else 0
+        wall: Any = walls[turn] if isinstance(walls, list) and turn < len(walls) else None
         accepted = [emitted - 1 for emitted in flat[begin : begin + rounds]]
         begin += rounds
         yield _Turn(
-            source, answer.get("question_id"), turn, str(answer.get("category", "unknown")), accepted, tokens,
-            float(wall) if isinstance(wall, int | float) else 0.0,
+            source, _question(answer), turn, str(answer.get("category", "unknown")), accepted, tokens,
+            float(wall) if type(wall) in (int, float) and math.isfinite(wall) else 0.0,
         )  # fmt: skip
 
 
 def _choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = answer.get("choices")
     return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+
+
+def _question(record: Mapping[str, Any]) -> int | str:
+    number = record.get("question_id")
+    return number if isinstance(number, int | str) else str(number)
 
 
 def _integers(choice: Mapping[str, Any], key: str, source: str) -> list[int]:
@@ -137,14 +143,14 @@ def _drafted(turn: _Turn, schedule: DraftSchedule, longest: int) -> list[int]:
         ) from error
 
 
-def _questions(path: str | Path) -> tuple[Path, dict[Any, list[str]]]:
+def _questions(path: str | Path) -> tuple[Path, dict[int | str, list[str]]]:
     """The file, and each question's turns."""
     asked = {}
     for number, record in json_lines(Path(path)):
         turns = record.get("turns")
         if not isinstance(turns, list) or not all(isinstance(t, str) for t in turns):
             raise FormatError(f"{path}, line {number}: 'turns' is no list of texts")
-        asked[record.get("question_id")] = turns
+        asked[_question(record)] = turns
     return Path(path), asked
 
 
@@ -161,7 +167,7 @@ def _tokens_per_character(answers: Sequence[tuple[int, Mapping[str, Any]]]) -> f
 
 
 def _prompt_tokens(
-    turns: Sequence[_Turn], questions: tuple[Path, Mapping[Any, list[str]]], tokens_per_character: float
+    turns: Sequence[_Turn], questions: tuple[Path, Mapping[int | str, list[str]]], tokens_per_character: float
 ) -> list[int]:
     """The conversation so far at each turn: questions by their characters, answers by their tokens."""
     path, asked = questions

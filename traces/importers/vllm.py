@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 from traces.errors import FormatError
 from traces.importers.importer import Imported, Importer
 from traces.importers.json_lines import count, counts, first_of, json_lines, labels, mapping, prompt_tokens
+from traces.invariants import trace_from_rounds
 from traces.provenance import Provenance
-from traces.trace import trace_from_rounds
 
 OUTPUTS = ("output_tokens", "num_output_tokens", "completion_tokens", "output_len")
 DRAFTS = ("draft_tokens", "num_speculative_tokens", "num_spec_tokens")

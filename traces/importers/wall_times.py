@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.profile import Costs, Linear, Profile, RoundTerms
+from traces.costs import Costs, Linear, RoundTerms
+from traces.profile import Profile
 from traces.provenance import FitError, Fits, Provenance
 from traces.trace import Trace
 

@@ -56,9 +56,9 @@ class Speculation(Record):
         """The draft length of most tokens a second at a batch size of the table."""
         return _best(self.table, batch)
 
-    def plain(self, batch: int) -> DraftLengthRate:
-        """Decoding without drafts at a batch size of the table."""
-        return next(r for r in self.table if r.batch == batch and r.draft_tokens == 0)
+    def plain(self, batch: int) -> DraftLengthRate | None:
+        """Decoding without drafts at a batch size, if it is in the table."""
+        return next((r for r in self.table if r.batch == batch and r.draft_tokens == 0), None)
 
 
 def _batches(table: Iterable[DraftLengthRate]) -> list[int]:

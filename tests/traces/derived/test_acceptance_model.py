@@ -15,7 +15,7 @@ from traces.derived.draft_schedule import DraftSchedule
 from traces.derived.generate import generate
 from traces.derived.mix import mix, shares_of
 from traces.errors import FormatError
-from traces.trace import checked_trace
+from traces.invariants import checked_trace
 
 REQUESTS = 6_000
 

@@ -6,13 +6,16 @@ from typing import ClassVar
 
 import pytest
 import typer
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sim.cli import app
-from sim.import_cli import _command
+from sim.import_cli import command_of
 from tests.builders import row
+from tests.damage import damaged
 from tests.traces.importers.test_spec_bench import answer, written
-from tests.traces.importers.test_vllm import write
-from traces import IMPORTERS, Imported, Importer, load_arrivals, load_trace, trace_from_rounds
+from tests.traces.importers.test_vllm import response, write
+from traces import IMPORTERS, FormatError, Imported, Importer, load_arrivals, load_trace, trace_from_rounds
 from traces.errors import run_command
 
 FILES = {
@@ -58,6 +61,31 @@ def test_what_a_file_does_not_hold_is_printed(tmp_path, capsys):
     assert "draft tokens 4: the profile was fitted to rounds of 5 draft tokens alone" in capsys.readouterr().err
 
 
+RECORDS = {
+    "vllm": lambda: response("a", 10, 9, [3, 0, 2], [3, 3, 3]),
+    "specdecode-bench": lambda: {"id": 1, "prompt_token_ids": [1], "acc_eagle": {"acc_len": [2, 1, 1]}},
+    "mooncake": lambda: {"timestamp": 3, "input_length": 1, "output_length": 2},
+    "spec-bench": answer,
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+@settings(max_examples=150)
+@given(data=st.data())
+def test_any_value_in_any_place_is_read_or_refused_by_line(name, data, tmp_path_factory):
+    record = data.draw(damaged(RECORDS[name]()))
+    folder = tmp_path_factory.mktemp("junk")
+    file, options = write(folder / "a.jsonl", RECORDS[name](), record), {}
+    if name == "spec-bench":
+        options["questions"] = write(folder / "q.jsonl", {"question_id": 1, "turns": ["a", "b"]})
+    try:
+        imported = IMPORTERS[name](**options).read(file)
+    except FormatError as error:
+        assert file.name in str(error)
+    else:
+        assert len(imported.trace) >= 1
+
+
 @dataclass(frozen=True)
 class Toy(Importer):
     """Import a toy.
@@ -75,7 +103,7 @@ class Toy(Importer):
 
 def test_a_new_importer_has_its_options_from_its_fields(tmp_path, capsys):
     program = typer.Typer(rich_markup_mode=None)
-    program.command()(_command(Toy))
+    program.command()(command_of(Toy))
     program([str(tmp_path / "t"), "-o", str(tmp_path / "o.parquet"), "--rounds", "3"], standalone_mode=False)
     assert capsys.readouterr().out.endswith("1 requests, 3 rounds, 3 tokens\nmade up\n")
     with pytest.raises(SystemExit):

@@ -167,10 +167,25 @@ def test_the_public_vicuna_trace_gives_its_known_figures(public_data):
     known = {"translation": 1.454, "math_reasoning": 2.089, "qa": 2.237, "summarization": 2.424, "rag": 2.464,
              "coding": 2.763}  # fmt: skip
     assert {name: round(per_round[name], 3) for name in known} == known
+    terms = imported.profile.costs.rounds[1]
+    assert (round(terms.verify(1).base_ns / 1e6, 2), round(terms.draft_step.base_ns / 1e6, 2)) == (21.48, 2.47)
     assert imported.profile.fits.request.median_error < 0.09
+    assert imported.profile.costs.only_draft_tokens is None
 
 
 def test_the_public_mt_bench_trace_gives_its_known_figures(public_data):
     trace = SpecBench().read(next((public_data / "acceptance").glob("mt_bench*"))).trace
     assert (len({i.split("-")[0] for i in trace.request_id}), trace.rounds.sum()) == (80, 18_347)
     assert trace.output_tokens.sum() / trace.rounds.sum() == pytest.approx(2.351, abs=5e-4)
+
+
+def test_the_public_vicuna_trace_read_with_one_draft_length_is_all_the_rounds(public_data):
+    source = public_data / "acceptance" / "spec_bench__vicuna-7b-v1.3-sps-68m-float16-temp-0.0.jsonl.gz"
+    with pytest.raises(FormatError, match=r"draft_schedule constant:60 \(the longest acceptance\)"):
+        SpecBench(draft_schedule="constant:5").read(source)
+    imported = SpecBench(draft_schedule="constant:60").read(source)
+    assert set(imported.trace.drafted.tolist()) == {60}
+    profile = imported.profile
+    assert profile.costs.rounds[1].draft_step.base_ns == 0
+    assert 20e6 < profile.round_cost()(60, 0) < 60e6
+    assert profile.warnings()[-1] == "fitted to rounds of 60 draft tokens alone: prices no others"

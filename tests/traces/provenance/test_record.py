@@ -1,14 +1,20 @@
 """What is known about numbers: typed in memory, the same JSON on disk, and what no field has is kept."""
 
+import io
 import json
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.builders import row
+from tests.damage import damaged
 from traces import FormatError, Profile, load_profile, load_trace, save_profile, save_trace, trace_from_rounds
 from traces.files import BUNDLED
 from traces.provenance import FitError, Fits, Hardware, Model, Provenance, RoundError, Speculation
+
+REFERENCE = json.loads((BUNDLED / "reference.json").read_text())
 
 
 def without_nulls(document):
@@ -112,6 +118,26 @@ def test_a_wrong_type_is_refused_by_file_and_field(tmp_path, key, value, message
         load_profile(path)
     assert f"profile {path}" in str(error.value)
     assert message in str(error.value)
+
+
+@settings(max_examples=200)
+@given(data=st.data())
+def test_any_value_in_any_place_of_a_profile_is_shown_and_written_again_or_refused(data, tmp_path_factory):
+    from rich.console import Console
+
+    from sim.tables import profile_tables
+
+    path = tmp_path_factory.mktemp("profile") / "p.json"
+    path.write_text(json.dumps(data.draw(damaged(REFERENCE))))
+    try:
+        profile = load_profile(path)
+    except FormatError as error:
+        assert str(path) in str(error)
+        return
+    console = Console(file=io.StringIO(), width=150)
+    for table in profile_tables(profile, verbose=True):
+        console.print(table)
+    assert all(isinstance(line, str) for line in profile.warnings())
 
 
 def test_a_traces_wrong_provenance_is_refused(tmp_path):
