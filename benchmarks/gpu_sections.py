@@ -6,6 +6,7 @@ done; 1: a section failed; 3: graphs cannot be captured.
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -113,7 +114,8 @@ class Check:
         self._write()
         self.results["profile"] = attempt(self.write_profile) or {}
         self._write()
-        print(f"{name}: {'failed' if 'failed' in result else result.get('skipped', 'done')} ({seconds} s)", flush=True)
+        how = "failed" if "failed" in result else result.get("skipped", "done")
+        print(f"{name}: {how} ({seconds} s)", flush=True)
         if failed is not None:
             raise failed
 
@@ -121,7 +123,7 @@ class Check:
         text = json.dumps(self.results, indent=1, default=str) + "\n"
         write_whole(self.out / "check.json", lambda path: path.write_text(text, encoding="utf-8"))
 
-    # -- sections ------------------------------------------------------------------------------------------------------
+    # -- sections ------------------------------------------------------------------------------------------------
 
     def floors(self) -> dict[str, Any]:
         """Rates, and the floors of a verify pass."""
@@ -186,7 +188,8 @@ class Check:
             rounds = DeviceRounds(self.pair, N, capacity=self.longest, temperature=temperature)
             rounds.stand([self.middle])
             for part in ("draft", "verify"):
-                found[f"{part} at temperature {temperature:g}"] = attempt(lambda p=part: self._profiled(rounds.part(p)))  # noqa: B023
+                name = f"{part} at temperature {temperature:g}"
+                found[name] = attempt(lambda r=rounds, p=part: self._profiled(r.part(p)))
         return found
 
     def _profiled(self, work: Callable[[], None], replays: int = 3) -> dict[str, Any]:
@@ -211,8 +214,8 @@ class Check:
                 entry = spent.setdefault(event.name, [0, 0.0])
                 entry[0] += 1
                 entry[1] += event.time_range.elapsed_us()
-            ends = zip(events, events[1:], strict=False)
-            gaps = sum(max(0.0, b.time_range.start - a.time_range.end) for a, b in ends) / replays
+            pairs = itertools.pairwise(events)
+            gaps = sum(max(0.0, b.time_range.start - a.time_range.end) for a, b in pairs) / replays
         rows = sorted(spent.items(), key=lambda item: -item[1][1])
         return {
             "kernels_per_replay": sum(count for _, (count, _) in rows) / replays,
@@ -360,7 +363,7 @@ class Check:
             ratios.append(cost(N, context - len(emitted)) / total - 1)
         return {"closure": statistics.median(ratios), "rounds": len(ratios), "fits": fits.to_json()}
 
-    # -- the profile ---------------------------------------------------------------------------------------------------
+    # -- the profile ---------------------------------------------------------------------------------------------
 
     def _enough(self) -> bool:
         """Whether there is enough for a profile."""

@@ -1,7 +1,7 @@
 """Several sequences of one model in one pass, as rounds want them, whatever engine runs the model.
 
-A row of the KV memory is a sequence; its position is a number in a tensor, and rolling back is a smaller number. Knows
-nothing of drafts.
+A row of the KV memory is a sequence; its position is a number in a tensor, and rolling back is a smaller number.
+Knows nothing of drafts.
 """
 
 from typing import Any, Protocol

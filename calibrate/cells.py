@@ -7,6 +7,7 @@ beside it. Cells come in random order, each warms up until it is steady, and wha
 import random
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -136,8 +137,11 @@ def time_grid(
     rows: list[tuple[object, ...]] = []
     skipped: dict[str, str] = {}
     interrupted = False
-    for done, (group, visit) in enumerate(visits):
-        progress(done, len(visits))
+    pending, done = deque(visits), 0
+    while pending:
+        group, visit = pending.popleft()
+        progress(done, done + 1 + len(pending))
+        done += 1
         reason = "interrupted" if interrupted else "no time left" if time.monotonic() > deadline else None
         able = [] if reason else [(i, cell) for i, cell in group if bench.does_not_fit(cell) is None]
         try:
@@ -148,7 +152,10 @@ def time_grid(
             reason = "out of GPU memory"
         except CaptureError:
             raise  # no cell after it could be timed
-        except RuntimeError as error:  # of the library or the device: it costs this cell alone
+        except RuntimeError as error:  # of the library or the device: it costs the cell alone that had it
+            if len(able) > 1:
+                pending.extendleft(([entry], visit) for entry in reversed(able))
+                continue
             reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
         except KeyboardInterrupt:
             interrupted, reason = True, "interrupted"

@@ -192,9 +192,7 @@ def make_decoder(
         if pair.lean and workspace.rounds:  # all share one memory: one request is decoded at a time
             other = next(iter(workspace.rounds.values()))
             caches = other.target.key_values(), other.draft.key_values()
-        rounds = DeviceRounds(
-            pair, n, capacity=workspace.capacity, temperature=sampling.temperature, caches=caches
-        )
+        rounds = DeviceRounds(pair, n, capacity=workspace.capacity, temperature=sampling.temperature, caches=caches)
         rounds.ready()
         workspace.rounds[key] = rounds
     return DeviceDecoder(workspace.rounds[key], sampling, request)

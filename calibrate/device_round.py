@@ -1,8 +1,9 @@
 """Speculative rounds that stay on the device: drafting, verifying and judging without a word from the host.
 
-Two graphs: the n draft steps, and the verify pass with its verdict; each serves every context. A round launches both and
-reads one small tensor. The draft's first step always takes the last two tokens: after a full acceptance the draft lacks
-the first of them, and else it writes the same keys again. The rules are those of `calibrate.acceptance`.
+Two graphs: the n draft steps, and the verify pass with its verdict; each serves every context. A round launches
+both and reads one small tensor. The draft's first step always takes the last two tokens: after a full acceptance
+the draft lacks the first of them, and else it writes the same keys again. The rules are those of
+`calibrate.acceptance`.
 """
 
 from collections.abc import Callable, Sequence

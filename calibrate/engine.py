@@ -107,8 +107,8 @@ def logits_are_finite(model: Any, vocabulary: int) -> bool:
 def agrees(lean: Engine, reference: "HFEngine") -> bool:
     """Whether two engines give the same logits on a probe, as far as the model's type can tell.
 
-    ‖a − b‖ may be `NOISE` times what the reference's own logits differ by between one pass over the probe and two, and
-    `ROUNDINGS` roundings of ‖b‖ at least.
+    ‖a − b‖ may be `NOISE` times what the reference's own logits differ by between one pass over the probe and two,
+    and `ROUNDINGS` roundings of ‖b‖ at least.
     """
     probe = _probe(reference.model, reference.vocabulary)
     ours, theirs = (engine.sequence(len(probe)) for engine in (lean, reference))

@@ -136,18 +136,20 @@ def attention_alone_ns(engine: LeanEngine, width: int, context: int, way: str | 
     mask = torch.ones(width, context + width, dtype=torch.bool, device=engine.device).tril(context)
     grouped = engine.heads > engine.kv_heads
 
-    def ours() -> None:
-        for held in cache:
-            engine.operators.attend(qkv, held, start, way)
-
     def librarys() -> None:
         for keys, values in cache:
             functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=grouped)
 
-    if isinstance(way, int):
-        return device_ns(captured(ours, graphs), engine.device)
-    with sdpa_kernel(LIBRARY[way]):
-        return device_ns(captured(librarys, graphs), engine.device)
+    if isinstance(way, str):
+        with sdpa_kernel(LIBRARY[way]):
+            return device_ns(captured(librarys, graphs), engine.device)
+    splits = way
+
+    def ours() -> None:
+        for held in cache:
+            engine.operators.attend(qkv, held, start, splits)
+
+    return device_ns(captured(ours, graphs), engine.device)
 
 
 def floors(pair: Pair, n: int, contexts: list[int]) -> Floors:

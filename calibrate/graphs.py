@@ -25,7 +25,8 @@ class Capturing(Protocol):
 
 
 class Graphs:
-    """CUDA graphs of one device, which share a stream, its library workspace and a memory pool: one may run at a time."""
+    """CUDA graphs of one device, which share a stream, its library workspace and a memory pool: one may run at a
+    time."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

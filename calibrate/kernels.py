@@ -1,11 +1,12 @@
 """The four operators between a pass's matrix products, each as ordinary torch and, on a GPU, as one Triton kernel.
 
-A row's length is read where the work is done, from a tensor of positions: no mask is made, nothing past a row's length is
-read, and one captured graph serves every context. The plain versions define what is computed; they look at positions on
-the host, which costs nothing on the CPU and keeps them out of graphs on a GPU. Knows nothing of layers or weights.
+A row's length is read where the work is done, from a tensor of positions: no mask is made, nothing past a row's
+length is read, and one captured graph serves every context. The plain versions define what is computed; they look
+at positions on the host, which costs nothing on the CPU and keeps them out of graphs on a GPU. Knows nothing of
+layers or weights.
 
-Shapes: B rows of w new tokens; H query heads in groups of G that share one of K heads of keys and values; D a head's size;
-C slots of a cache.
+Shapes: B rows of w new tokens; H query heads in groups of G that share one of K heads of keys and values; D a
+head's size; C slots of a cache.
 """
 
 import math
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# -- what is computed ----------------------------------------------------------------------------------------------------
+# -- what is computed --------------------------------------------------------------------------------------------
 
 
 def norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
@@ -122,7 +123,7 @@ def _allowed(width: int, start: int, groups: int, device: torch.device) -> Tenso
     return torch.ones(width, start + width, dtype=torch.bool, device=device).tril(start).repeat(groups, 1)
 
 
-# -- who computes it -----------------------------------------------------------------------------------------------------
+# -- who computes it ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

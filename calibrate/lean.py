@@ -3,8 +3,8 @@
 At batch 1 and a few tokens a pass, a small model's time is mostly spent between its operations. Here a layer is ten
 of them: query, key and value from one product, gate and up from another, and the operators of `calibrate.kernels`
 between them. The weights are taken over from the Hugging Face module, which keeps views of them. Only on the CPU, in
-float32, is a small model's weight stored a second time, in oneDNN's own order: a pass over a few tokens then takes half
-as long. Knows nothing of drafts.
+float32, is a small model's weight stored a second time, in oneDNN's own order: a pass over a few tokens then takes
+half as long. Knows nothing of drafts.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,6 @@ from torch.nn import functional
 
 from calibrate.kernels import attend_from_start, operators
 from calibrate.products import Product, packs
-
 
 
 def is_llama_like(model: Any) -> bool:
@@ -111,7 +110,9 @@ class LeanEngine:
         shape = (len(self.layers), 2, rows, self.kv_heads, capacity, self.size)
         return torch.empty(shape, dtype=self.embedding.dtype, device=self.device)
 
-    def run(self, tokens: Tensor, positions: Tensor, cache: Tensor, splits: int = 1, *, start: bool = False) -> Tensor:
+    def run(
+        self, tokens: Tensor, positions: Tensor, cache: Tensor, splits: int = 1, *, start: bool = False
+    ) -> Tensor:
         """Append `tokens` (B, w) at `positions` (B,): the last layer's output, (B·w, hidden size).
 
         Parameters

@@ -181,6 +181,7 @@ def _pair(
             if not logits_are_finite(model, vocabulary):
                 raise ValueError(f"model {name}: its logits are not finite in {dtype} (try another --dtype)")
             engines.append(choose_engine(model, vocabulary, engine))
+    capturable = all(isinstance(e, LeanEngine) and not e.operators.waits for e in engines)
     return Pair(
         target=models[0],
         draft=models[1],
@@ -194,7 +195,7 @@ def _pair(
         dtype=dtype,
         target_engine=engines[0],
         draft_engine=engines[1],
-        graphs=graphs_of(device) if all(isinstance(e, LeanEngine) and not e.operators.waits for e in engines) else None,
+        graphs=graphs_of(device) if capturable else None,
     )
 
 

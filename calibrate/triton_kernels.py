@@ -32,7 +32,8 @@ def _rotate_and_store(
     qkv, cos, signed_sin, positions, cache, width, heads, kv_heads, by_kind, by_row, by_head, by_slot,
     SIZE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """A program is one head of one token. A thread holds an element and its partner: nobody else reads what it writes."""
+    """A program is one head of one token. A thread holds an element and its partner: nobody else reads what it
+    writes."""
     token, head = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     row = token // width
     slot = tl.load(positions + row) + token % width

@@ -1,10 +1,15 @@
 """The scripts under benchmarks/ run."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from traces import load_profile
 
@@ -42,3 +47,51 @@ def test_the_gpu_check_runs_every_section_anywhere(tmp_path):
     profile = load_profile(out / "profile.json")
     assert profile.weights == "random"
     assert profile.round_cost(1)(4, 128) > 0
+
+
+def test_after_a_failed_capture_a_fresh_process_goes_on_without_graphs(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    gpu_check = importlib.import_module("gpu_check")
+    for codes, expected in (
+        ([0, 3, 0], [[], [], ["--no-graphs"]]),  # the pair's own capture fails
+        ([3, 0], [[], ["--no-graphs"]]),  # the tiny pair's does
+        ([124, 0], [[], ["--no-graphs"]]),  # or it hangs
+        ([1, 0], [[], []]),  # a section of the tiny pair fails: the others may still be worth it
+    ):
+        calls, left = [], list(codes)
+
+        def run(out, shapes, until, arguments, *flags, calls=calls, left=left):
+            out.mkdir(exist_ok=True)
+            (out / "check.json").write_text(shapes)
+            calls.append(list(flags))
+            return left.pop(0)
+
+        monkeypatch.setattr(gpu_check, "run", run)
+        monkeypatch.setattr(sys, "argv", ["gpu_check.py", "--out", str(tmp_path)])
+        with pytest.raises(SystemExit) as end:
+            gpu_check.main()
+        assert calls == expected
+        assert end.value.code == (3 if codes == [0, 3, 0] else codes[-1])
+    assert (tmp_path / "check-with-graphs.json").is_file()
+
+
+def test_a_failed_capture_is_written_down_whole_and_told_by_the_exit_code(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    sections = importlib.import_module("gpu_sections")
+
+    class Failing:
+        def capture(self, function):
+            raise sections.CaptureError("operation not permitted when stream is capturing")
+
+    pair = replace(sections.random_pair("tiny-target+tiny-draft", device="cpu"), graphs=Failing())
+    monkeypatch.setattr(sections, "random_pair", lambda *args, **options: pair)
+    options = {"shapes": "tiny", "device": "cpu", "dtype": "auto", "until": time.monotonic() + 60, "out": tmp_path}
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    monkeypatch.setattr(sys, "argv", ["gpu_sections.py", *arguments, "--quick"])
+    with pytest.raises(SystemExit) as end:
+        sections.main()
+    assert end.value.code == 3
+    found = json.loads((tmp_path / "check.json").read_text())
+    assert list(found) == ["floors", "profile"]
+    assert "Traceback" in found["floors"]["failed"]
+    assert "operation not permitted" in found["floors"]["failed"]

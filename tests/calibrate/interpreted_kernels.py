@@ -11,7 +11,7 @@ import torch
 from calibrate.kernels import PLAIN, Operators, disagreement
 
 assert os.environ.get("TRITON_INTERPRET") == "1", "set TRITON_INTERPRET=1"
-from calibrate.triton_kernels import KERNELS
+from calibrate.triton_kernels import KERNELS  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -97,7 +97,7 @@ def test_memory_in_pieces_of_a_larger_one_is_read_where_it_lies(kernels):
 def test_kernels_that_compute_something_else_are_found_out(kernels):
     assert disagreement(kernels, CPU, torch.float32) is None
     wrong = {
-        "rotated queries": {"rotate_and_store": lambda *a: kernels.rotate_and_store(*a[:3], (a[3] - 1).clamp_min(0), a[4])},
+        "rotated queries": {"rotate_and_store": lambda q, c, s, p, m: kernels.rotate_and_store(q, c, -s, p, m)},
         "attention": {"attend": lambda q, c, p, s: kernels.attend(q, c, p - 1, s)},
         "attention in parts": {"attend": lambda q, c, p, s: kernels.attend(q, c, p, s) * (1 if s == 1 else 0.9)},
         "silu": {"silu_multiply": lambda x: kernels.silu_multiply(x) + 0.01},

@@ -1,8 +1,8 @@
 """Graphs without a GPU: a captured function is recorded operator by operator, and replayed on the same tensors.
 
-What a CUDA graph would do to it is done here too: a replay runs the recorded operators only, on the recorded tensors, and
-no line of Python; what a capture allocated is poisoned before each replay, since another graph may have used that memory;
-and during a capture nothing may be read by the host.
+What a CUDA graph would do to it is done here too: a replay runs the recorded operators only, on the recorded
+tensors, and no line of Python; what a capture allocated is poisoned before each replay, since another graph may
+have used that memory; and during a capture nothing may be read by the host.
 """
 
 from collections import Counter
@@ -22,9 +22,7 @@ FORBIDDEN = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_se
 SCHEMAS = {
     "norm": "(Tensor x, Tensor weight, float epsilon) -> Tensor",
     "silu_multiply": "(Tensor gate_up) -> Tensor",
-    "rotate_and_store": (
-        "(Tensor(a!) qkv, Tensor cos, Tensor signed_sin, Tensor positions, Tensor(b!) cache) -> ()"
-    ),
+    "rotate_and_store": ("(Tensor(a!) qkv, Tensor cos, Tensor signed_sin, Tensor positions, Tensor(b!) cache) -> ()"),
     "attend": "(Tensor qkv, Tensor cache, Tensor positions, int splits) -> Tensor",
 }
 _LIBRARY = torch.library.Library("lapsd_test", "DEF")
@@ -37,7 +35,9 @@ for _name, _schema in SCHEMAS.items():
 def as_kernels(operators: Operators = PLAIN) -> Operators:
     """`operators` as calls that a tape sees whole; the last ones given count."""
     _given["operators"] = operators
-    return Operators("on tape", *(getattr(torch.ops.lapsd_test, name).default for name in SCHEMAS), waits=False, programs=8)
+    return Operators(
+        "on tape", *(getattr(torch.ops.lapsd_test, name).default for name in SCHEMAS), waits=False, programs=8
+    )
 
 
 class HostRead(RuntimeError):

@@ -1,4 +1,5 @@
-"""The operators between a pass's products: plain ones here, kernels interpreted and compiled in processes of their own."""
+"""The operators between a pass's products: plain ones here, kernels interpreted and compiled in processes of their
+own."""
 
 import os
 import subprocess
@@ -59,7 +60,8 @@ WHOLE = {"positions": "*i64", "mixed": "*fp32", "weight": "*fp32", "scale": "fp3
 def build(kernel, dtype, **constants):
     names = [n for n in kernel.arg_names if n not in constants]
     tensors = {"qkv", "cos", "signed_sin", "cache", "merged", "gate_up", "out"}
-    signature = {n: WHOLE.get(n, "*" + dtype if n in tensors else "i64" if n.startswith("by_") else "i32") for n in names}
+    types = {n: "*" + dtype if n in tensors else "i64" if n.startswith("by_") else "i32" for n in names}
+    signature = {n: WHOLE.get(n, types[n]) for n in names}
     signature |= dict.fromkeys(constants, "constexpr")
     source = ASTSource(kernel, signature, {(kernel.arg_names.index(n),): v for n, v in constants.items()})
     made = compile(source, target=GPUTarget("cuda", 90, 32))
