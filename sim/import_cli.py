@@ -109,8 +109,8 @@ def command_of(made: type[Importer]) -> Callable[..., None]:
     return command
 
 
-for _name, _made in IMPORTERS.items():
-    importer.command(_name, help=(_made.__doc__ or "").split("\n\n")[0])(command_of(_made))
+for one in IMPORTERS.values():
+    importer.command(one.name, help=(one.__doc__ or "").split("\n\n")[0])(command_of(one))
 
 
 def _free_to_write(*files: Path, overwrite: bool) -> None:

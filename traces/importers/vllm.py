@@ -22,6 +22,17 @@ DRAFTS = ("draft_tokens", "num_speculative_tokens", "num_spec_tokens")
 
 
 @dataclass(frozen=True)
+class _Request:
+    """A record's prompt (None: not given) and output, its steps, and whether prefill emitted the first token."""
+
+    prompt: int | None
+    output: int
+    accepted: list[int]
+    drafted: list[int]
+    prefill_emits: bool
+
+
+@dataclass(frozen=True)
 class Vllm(Importer):
     """Import what vLLM recorded of each request's speculative steps."""
 
@@ -38,41 +49,50 @@ class Vllm(Importer):
 
     def read(self, path: str | Path) -> Imported:
         """See `Importer.read`. Responses with tokens that came neither from prefill nor from a step are left out."""
-        path, rows, left_out, from_prefill, missing = Path(path), [], list[int](), 0, list[str]()
+        path, rows, requests, left_out = Path(path), [], list[_Request](), list[int]()
         for number, record in json_lines(path):
-            source = f"{path}, line {number}"
-            is_response = "metrics" in record
-            steps = _steps(record, source) if is_response else record
-            usage = mapping(record.get("usage"), "usage", source) if is_response else record
-            accepted = steps.get("per_step_accepted")
-            if not (is_response and accepted == []):
-                accepted = counts(accepted, "per_step_accepted", source)
-            emitted = sum(accepted) + len(accepted)
-            output = count(first_of(usage, OUTPUTS, emitted), "output_tokens", source, 1)
-            if is_response and (not accepted or output > emitted + 1):
+            request = self._request(record, f"{path}, line {number}")
+            if request is None:
                 left_out.append(number)
                 continue
-            prompt = prompt_tokens(usage, source)
-            if prompt is None:
-                missing = ["prompt_tokens (0)"]
-            is_prefill_counted = is_response or output == emitted + 1
-            from_prefill += is_prefill_counted
+            requests.append(request)
             rows.append(labels(record, number) | {
-                "prompt_tokens": (prompt or 0) + is_prefill_counted,
-                "output_tokens": output - is_prefill_counted,
-                "drafted": self._drafted(steps, accepted, source),
-                "accepted": _cut(accepted, output - is_prefill_counted, source),
+                "prompt_tokens": (request.prompt or 0) + request.prefill_emits,
+                "output_tokens": request.output - request.prefill_emits,
+                "drafted": request.drafted,
+                "accepted": request.accepted,
             })  # fmt: skip
+        missing = []
+        if any(request.prompt is None for request in requests):
+            missing.append("prompt_tokens (0)")
         if left_out:
             missing.append(
                 f"{len(left_out)} responses, the first in line {left_out[0]}, with tokens of neither prefill nor a "
                 "recorded step (vLLM records no step without a draft)"
             )
+        from_prefill = sum(request.prefill_emits for request in requests)
         estimate = f"{from_prefill} requests: the token that prefill emits is counted to the prompt"
         provenance = Provenance(source="vLLM", imported_from=path.name, missing=tuple(missing),
                                 estimated=(estimate,) if from_prefill else ())  # fmt: skip
         trace = trace_from_rounds(rows, provenance, str(path))
         return Imported(trace, notes=tuple(f"not in the file: {m}" for m in missing))
+
+    def _request(self, record: Mapping[str, Any], source: str) -> _Request | None:
+        """What a record says; None for a response whose steps do not account for its tokens."""
+        is_response = "metrics" in record and "per_step_accepted" not in record
+        steps = _steps(record, source) if is_response else record
+        usage = mapping(record.get("usage"), "usage", source) if is_response else record
+        if is_response and steps["per_step_accepted"] == []:
+            return None
+        accepted = counts(steps.get("per_step_accepted"), "per_step_accepted", source)
+        emitted = sum(accepted) + len(accepted)
+        output = count(first_of(usage, OUTPUTS, emitted), "output_tokens", source, 1)
+        if is_response and output > emitted + 1:
+            return None
+        drafted = self._drafted(steps, accepted, source)
+        prefill_emits = is_response or output == emitted + 1
+        accepted = _cut(accepted, output - prefill_emits, source)
+        return _Request(prompt_tokens(usage, source), output, accepted, drafted, prefill_emits)
 
     def _drafted(self, steps: Mapping[str, Any], accepted: list[int], source: str) -> list[int]:
         """Draft tokens of each step, none fewer than it accepted."""

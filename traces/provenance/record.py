@@ -76,7 +76,10 @@ def _read(value: Any, kind: Any, name: str) -> Any:
         return kind.from_json(value, name)
     if not isinstance(value, PLAIN[kind]) or (isinstance(value, bool) and kind is not bool):
         raise FormatError(f"field {name!r}: {str(value)[:40]!r} is no {kind.__name__}")
-    return kind(value)
+    try:
+        return kind(value)
+    except OverflowError as error:
+        raise FormatError(f"field {name!r}: {str(value)[:40]}... is too large") from error
 
 
 def _key(key: str, kind: type, name: str) -> Any:

@@ -80,7 +80,14 @@ def test_flat_records_are_read_too(tmp_path):
         tmp_path / "a.jsonl",
         {"request_id": "x", "prompt_tokens": 10, "per_step_accepted": [3, 0, 2], "num_speculative_tokens": 3},
         {"request_id": "y", "prompt_tokens": 10, "per_step_accepted": [3, 3], "output_tokens": 9, "draft_tokens": 3},
-        {"request_id": "z", "prompt_tokens": 10, "per_step_accepted": [3, 3], "output_tokens": 6, "draft_tokens": 3},
+        {
+            "request_id": "z",
+            "prompt_tokens": 10,
+            "per_step_accepted": [3, 3],
+            "output_tokens": 6,
+            "draft_tokens": 3,
+            "metrics": {"time_to_first_token_ms": 3},
+        },
     )
     trace = Vllm().read(file).trace
     assert trace.output_tokens.tolist() == [8, 8, 6]

@@ -96,6 +96,7 @@ def test_the_facts_are_in_words():
         ("hardware", 3, "field 'stamp.hardware': not a JSON object"),
         ("hardware", {"threads": "two"}, "field 'stamp.hardware.threads': 'two' is no int"),
         ("hardware", {"threads": True}, "field 'stamp.hardware.threads': 'True' is no int"),
+        ("drift", 10**400, "field 'stamp.drift': 1000000000000000000000000000000000000000... is too large"),
         ("command", ["x"], "field 'stamp.command'"),
         ("software", {"torch": 2}, "field 'stamp.software.torch': '2' is no str"),
         ("draft_tokens", ["x"], "field 'stamp.draft_tokens': 'x' is no int"),
