@@ -21,7 +21,7 @@ from sim.reproduce import cli as reproduce_cli
 from sim.sweeps import cli as sweep_cli
 from traces import load_arrivals, load_profile, load_trace
 from traces.errors import BAD_INPUT, run_command
-from traces.trace_file import BUNDLED
+from traces.files import BUNDLED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
@@ -225,12 +225,12 @@ def _show_trace(path: str, draw: bool) -> "MatplotlibFigure | None":
 
 
 def _show_profile(path: str, draw: bool) -> "MatplotlibFigure | None":
-    from sim.tables import profile_tables, profile_warnings
+    from sim.tables import profile_tables
 
     console, profile = _console(), load_profile(path)
     for table in profile_tables(profile):
         console.print(table, "")
-    for warning in profile_warnings(profile):
+    for warning in profile.warnings():
         print(f"warning: {path}: {warning}", file=sys.stderr)
     if not draw:
         return None

@@ -49,7 +49,7 @@ class Settings:
     requests: int = 30
     seeds: int = 20
     arrivals: Arrivals = field(default_factory=lambda: Arrivals(load=0.8))
-    length_predictor: LengthPredictor = field(default_factory=LengthPredictor)
+    length_predictor: LengthPredictor = field(default_factory=lambda: LengthPredictor.parse("oracle"))
     kv_slots: int | None = 1
     split_seed: int = 0
     dataset: str | None = None
@@ -302,10 +302,10 @@ def compare(
             if progress:
                 progress(len(runs), total)
     configuration = {
-        "settings": asdict(settings),
+        "settings": asdict(settings) | {"length_predictor": str(settings.length_predictor)},
         "policies": {spec: _described(policy, bound_policies[spec]) for spec, policy in chosen.items()},
-        "trace": dict(trace.metadata),
-        "profile": {"kind": profile.kind, "weights": profile.weights, "stamp": dict(profile.stamp)},
+        "trace": trace.provenance.to_json(),
+        "profile": {"kind": profile.kind, "weights": profile.weights, "stamp": profile.provenance.to_json()},
         "overloaded": coming.overloaded,
         "mean_size_s": share_ns / 1e9,
         "mean_round_ms": outlook.mean_round_ns / 1e6,

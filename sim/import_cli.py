@@ -1,13 +1,28 @@
 """The verbs `import` and `generate`: traces and arrivals from public files, and from a model of acceptance."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from traces import ArrivalTrace, Trace, save_arrivals
+from traces import (
+    IMPORTERS,
+    ArrivalTrace,
+    Importer,
+    Profile,
+    Trace,
+    borrow_acceptance,
+    fit_acceptance,
+    load_arrivals,
+    load_trace,
+    save_arrivals,
+    save_profile,
+    save_trace,
+)
+from traces import generate as make
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 importer = typer.Typer(help="Turn public files into lapsd's own.", rich_markup_mode=None, no_args_is_help=True)
@@ -35,11 +50,6 @@ def generate(
     overwrite: Overwrite = False,
 ) -> None:
     """Make a trace of any size whose requests accept like those of a recorded one."""
-    from traces import load_arrivals, load_trace
-    from traces.acceptance_model import fit_acceptance
-    from traces.acceptance_model import generate as make
-    from traces.borrow import borrow_acceptance
-
     if acceptance not in ("fitted", "recorded"):
         raise ValueError(f"--acceptance {acceptance}: must be fitted or recorded")
     if acceptance == "recorded" and (lengths is None or spread != 1):
@@ -64,36 +74,43 @@ def generate(
             )
         else:
             made = borrow_acceptance(trace, prompts, outputs, seed=seed)
-        made = replace(made, metadata={**made.metadata, "lengths": public.source})
-    _write_imported(made, out)
+        made = replace(made, provenance=made.provenance.noting(lengths=public.source))
+    _write(made, out)
 
 
-@importer.command("vllm")
-def import_vllm(
-    file: Annotated[Path, typer.Argument(help="JSON lines with per_step_accepted a request (.gz allowed).")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The trace to write.")],
-    draft_tokens: Annotated[int | None, typer.Option(help="Tokens drafted a step, if the file does not say.")] = None,
-    overwrite: Overwrite = False,
-) -> None:
-    """Import what vLLM recorded of each request's speculative steps."""
-    from traces import served
+def command_of(made: type[Importer]) -> Callable[..., None]:
+    """The command of an importer: a file, where to write, and the importer's own options."""
 
-    _free_to_write(out, overwrite=overwrite)
-    _write_imported(served.import_vllm(file, draft_tokens=draft_tokens), out)
+    def command(file: Path, out: Path, overwrite: bool, **options: Any) -> None:
+        _free_to_write(out, overwrite=overwrite)
+        imported = made(**options).read(file)
+        if imported.profile is not None:
+            profile_file = out.with_suffix(".json")
+            if out == profile_file:
+                raise ValueError(f"{out}: a trace's name cannot end in .json")
+            _free_to_write(profile_file, overwrite=overwrite)
+        _write(imported.trace, out)
+        for note in imported.notes:
+            print(note)
+        if imported.profile is not None:
+            _write_profile(imported.profile, profile_file)
+
+    own = {f.name: (Annotated[f.type, typer.Option(help=f.metadata["help"])], f.default) for f in fields(made)}
+    given = {
+        "file": (Annotated[Path, typer.Argument(help=made.file)], Parameter.empty),
+        "out": (Annotated[Path, typer.Option("-o", "--out", help="What to write.")], Parameter.empty),
+        **own,
+        "overwrite": (Overwrite, False),
+    }
+    command.__signature__ = Signature(  # type: ignore[attr-defined]
+        [Parameter(n, Parameter.KEYWORD_ONLY, default=d, annotation=a) for n, (a, d) in given.items()]
+    )
+    command.__annotations__ = {name: annotation for name, (annotation, _) in given.items()}
+    return command
 
 
-@importer.command("specdecode-bench")
-def import_specdecode_bench(
-    file: Annotated[Path, typer.Argument(help="JSON lines with acc_len a request (.gz allowed).")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The trace to write.")],
-    draft_tokens: Annotated[int, typer.Option(help="Draft length of the trace's rounds; replays take any.")] = 4,
-    overwrite: Overwrite = False,
-) -> None:
-    """Import SpecDecode-Bench's acceptances per output position."""
-    from traces import served
-
-    _free_to_write(out, overwrite=overwrite)
-    _write_imported(served.import_specdecode_bench(file, draft_tokens=draft_tokens), out)
+for one in IMPORTERS.values():
+    importer.command(one.name, help=(one.__doc__ or "").split("\n\n")[0])(command_of(one))
 
 
 def _free_to_write(*files: Path, overwrite: bool) -> None:
@@ -104,79 +121,24 @@ def _free_to_write(*files: Path, overwrite: bool) -> None:
         raise ValueError(f"{files[0]}: there is no folder {files[0].parent}")
 
 
-def _write_imported(trace: Trace, out: Path) -> None:
-    from traces import save_trace
-
-    save_trace(trace, out)
-    print(f"{out}: {len(trace)} requests, {trace.rounds.sum()} rounds, {trace.output_tokens.sum()} tokens")
-    for told in trace.metadata.get("missing", []):
-        print(f"not in the file: {told}")
-
-
-@importer.command("azure")
-def import_azure(
-    file: Annotated[Path, typer.Argument(help="A CSV with TIMESTAMP, ContextTokens, GeneratedTokens (.gz allowed).")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The arrivals to write.")],
-    overwrite: Overwrite = False,
-) -> None:
-    """Import the arrivals of an Azure LLM inference trace."""
-    from traces import arrival_trace
-
-    _import_arrivals(arrival_trace.import_azure, file, out, overwrite=overwrite)
-
-
-@importer.command("mooncake")
-def import_mooncake(
-    file: Annotated[Path, typer.Argument(help="JSON lines of timestamp, input_length, output_length (.gz allowed).")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The arrivals to write.")],
-    overwrite: Overwrite = False,
-) -> None:
-    """Import the arrivals of a Mooncake trace."""
-    from traces import arrival_trace
-
-    _import_arrivals(arrival_trace.import_mooncake, file, out, overwrite=overwrite)
-
-
-def _import_arrivals(read: Callable[[Path], ArrivalTrace], file: Path, out: Path, *, overwrite: bool) -> None:
-    _free_to_write(out, overwrite=overwrite)
-    found = read(file)
-    save_arrivals(found, out)
-    span = (found.arrival_ns[-1] - found.arrival_ns[0]) / 1e9
-    print(f"{out}: {len(found)} arrivals in {span:.0f} s, {found.rate_per_s:.3g}/s, CV of gaps {found.cv:.2f}")
-
-
-@importer.command("spec-bench")
-def import_spec_bench(
-    file: Annotated[Path, typer.Argument(help="A Spec-Bench answer file (JSON lines, .gz allowed).")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The trace to write; its profile gets the ending .json.")],
-    questions: Annotated[Path | None, typer.Option(help="The question file, to estimate prompt lengths.")] = None,
-    draft_schedule: Annotated[
-        str, typer.Option(help="How draft lengths were chosen: heuristic:n (transformers' default) or constant:n.")
-    ] = "heuristic:5",
-    overwrite: Overwrite = False,
-) -> None:
-    """Import a public Spec-Bench answer file as a trace, and fit a profile to its wall times."""
-    from traces import save_profile, save_trace
-    from traces import spec_bench as source
-
-    profile_file = out.with_suffix(".json")
-    _free_to_write(out, profile_file, overwrite=overwrite)
-    if out == profile_file:
-        raise ValueError(f"{out}: a trace's name cannot end in .json")
-    imported = source.import_spec_bench(file, questions=questions, draft_schedule=draft_schedule)
-    save_trace(imported.trace, out)
-    trace = imported.trace
-    print(f"{out}: {len(trace)} requests, {trace.rounds.sum()} rounds, {trace.output_tokens.sum()} tokens")
-    if questions is None:
-        print("prompt lengths are not in the file: 0 (give --questions to estimate them)")
+def _write(trace: Trace | ArrivalTrace, out: Path) -> None:
+    if isinstance(trace, ArrivalTrace):
+        save_arrivals(trace, out)
+        span = (trace.arrival_ns[-1] - trace.arrival_ns[0]) / 1e9
+        print(f"{out}: {len(trace)} arrivals in {span:.0f} s, {trace.rate_per_s:.3g}/s, CV of gaps {trace.cv:.2f}")
     else:
-        print("prompt lengths are estimated from the questions' characters")
-    if imported.profile is None:
-        print("the file holds no wall times: no profile")
-        return
-    save_profile(imported.profile, profile_file)
-    terms, fit = imported.profile.costs.rounds[1], imported.profile.fits["request"]
-    print(
-        f"{profile_file}: {terms.verify(1).base_ns / 1e6:.2f} ms a round + {terms.draft_step.base_ns / 1e6:.2f} ms a "
-        f"draft token, median error {fit['median_error']:.1%} (prefill and switching are not in the file: 0)"
-    )
+        save_trace(trace, out)
+        print(f"{out}: {len(trace)} requests, {trace.rounds.sum()} rounds, {trace.output_tokens.sum()} tokens")
+
+
+def _write_profile(profile: Profile, out: Path) -> None:
+    save_profile(profile, out)
+    terms, only = profile.costs.rounds[1], profile.costs.only_draft_tokens
+    parts = f"{terms.verify(1).base_ns / 1e6:.2f} ms a round"
+    if only is None:
+        parts += f" + {terms.draft_step.base_ns / 1e6:.2f} ms a draft token"
+    error = "" if profile.fits.request is None else f", median error {profile.fits.request.median_error:.1%}"
+    print(f"{out}: {parts}{error} (prefill and switching are not in the file: 0)")
+    if only is not None:
+        print(f"every round drafted {only} tokens, so that rounds and draft tokens cannot be told apart: the profile "
+              "prices no other draft length")  # fmt: skip

@@ -3,8 +3,7 @@
 import numpy as np
 
 from policies import Outlook
-from traces import PricedTrace, Profile, Trace, at_draft_length, price
-from traces.mix import is_mix, mix, shares_of
+from traces import PricedTrace, Profile, Trace, at_draft_length, is_mix, mix, price, shares_of
 
 REPLAY_STREAM = 4  # after the streams of `traces.workload`
 

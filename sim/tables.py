@@ -1,6 +1,5 @@
 """Tables for a terminal. Names come from users' files, so they are escaped."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from sim.sweeps.grid import SETTINGS
-from traces import Linear, Profile, Trace, to_frame
-from traces.profile import fit_warnings
+from traces import Linear, Profile, Trace, describe, shuffled, to_frame
+from traces.provenance import Fits, Floors, LearnedLengths, RoundError, Speculation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,8 +154,11 @@ def versus_table(comparison: "Comparison", policy: str) -> Table:
     return table
 
 
-def trace_tables(trace: Trace) -> list[Table]:
-    """Per data set: requests, lengths, acceptance and how it develops; and where the trace comes from."""
+def trace_tables(trace: Trace, *, verbose: bool = False) -> list[Table]:
+    """Per data set: requests, lengths, acceptance and how it develops; and where the trace comes from.
+
+    `verbose`: and everything else that the file notes.
+    """
     frame = to_frame(trace)
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns = ("dataset", "requests", "prompt\nmedian", "output\nmedian", "output\np10", "output\np90", "output\nmax",
@@ -172,13 +174,39 @@ def trace_tables(trace: Trace) -> list[Table]:
             f"{rows['output_tokens'].sum() / rows['rounds'].sum():.2f}", f"{rows['acceptance'].mean():.3f}",
             f"{rows['acceptance'].std():.3f}",
         )  # fmt: skip
-    return [table, _dynamics_table(trace), _origin(trace.metadata)]
+    known = trace.provenance
+    shown = [table, _dynamics_table(trace)]
+    if known.length_predictor is not None:
+        shown.append(_lengths_table(known.length_predictor, verbose=verbose))
+    return [*shown, _facts_table(known.facts), *([_facts_table(known.details)] if verbose else [])]
+
+
+def _lengths_table(learned: LearnedLengths, *, verbose: bool) -> Table:
+    """How well output lengths were predicted from prompts, out of fold; `verbose`: per data set."""
+    table = _table("lengths predicted by", "requests of", "requests", "mean error\ntokens", "rank\ncorrelation",
+                   "sd of the\nlog error")  # fmt: skip
+    for predictor, by_dataset in learned.by_predictor.items():
+        for name, errors in by_dataset.items():
+            if verbose or name == "pooled":
+                table.add_row(
+                    escape(predictor), "all" if name == "pooled" else escape(name), str(errors.requests),
+                    number(errors.mean_absolute_error), number(errors.rank_correlation), number(errors.sd_log_error),
+                )  # fmt: skip
+    return table
+
+
+def _facts_table(facts: Mapping[str, str]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in facts.items():
+        table.add_row(escape(name.replace("_", " ")), escape(text))
+    return table
 
 
 def _dynamics_table(trace: Trace) -> Table:
     """How acceptance develops in a request, and when it becomes perceptible at LAPS-SD's defaults."""
     from sim.stability import quantiles, stable_rounds
-    from traces.describe import describe, shuffled
 
     table = _table(
         "dataset", "within a request\nsd", "correlation with\nlog length", "autocorrelation\nlag 1, 2, 3, 5",
@@ -200,32 +228,40 @@ def _dynamics_table(trace: Trace) -> Table:
     return table
 
 
-def profile_tables(profile: Profile) -> list[Table]:
-    """The cost terms with their fits, what the hardware would allow, and where the profile comes from."""
-    found = [_terms_table(profile)]
+def profile_tables(profile: Profile, *, verbose: bool = False) -> list[Table]:
+    """The cost terms with their fits, what the hardware would allow, and where the profile comes from.
+
+    `verbose`: and everything else that the file notes.
+    """
+    shown = [_terms_table(profile)]
+    if profile.fits.whole is not None:
+        shown.append(_whole_table(profile.fits))
     if len(profile.costs.rounds) > 1:
-        found.append(_batch_table(profile))
+        shown.append(_batch_table(profile))
     if profile.costs.swap_ways:
-        found.append(_swap_table(profile))
-    if profile.stamp.get("floors"):
-        found.append(_floor_table(profile))
-    if profile.stamp.get("speculation"):
-        found.append(_speculation_table(profile))
-    fits = {k: v for k, v in profile.fits.items() if k in ("round", "grid", "request")}
-    stamp = {k: v for k, v in profile.stamp.items() if k not in ("floors", "speculation")}
-    return [*found, _origin({"kind": profile.kind, "weights": profile.weights, **fits, **stamp})]
+        shown.append(_swap_table(profile))
+    if profile.floors is not None:
+        shown.append(_floor_table(profile, profile.floors))
+    if profile.speculation is not None:
+        shown.append(_speculation_table(profile.speculation))
+    known = profile.provenance
+    if known.length_predictor is not None and verbose:
+        shown.append(_lengths_table(known.length_predictor, verbose=True))
+    facts = {"kind": profile.kind, "weights": profile.weights, **known.facts}
+    return [*shown, _facts_table(facts), *([_facts_table(known.details | profile.fits.details)] if verbose else [])]
 
 
-def profile_warnings(profile: Profile) -> list[str]:
-    """Why not to trust it: a line each."""
-    told = fit_warnings(profile.fits)
-    if profile.stamp.get("unstable"):
-        told.append(f"unstable: the machine's speed drifted by {profile.stamp.get('drift', float('nan')):+.0%}")
-    if profile.stamp.get("incomplete"):
-        told.append("incomplete: its calibration was interrupted")
-    if profile.stamp.get("quick"):
-        told.append("made with --quick: few samples a term")
-    return told
+def _whole_table(fits: Fits) -> Table:
+    """How all terms together predict what no fit has seen."""
+    table = _table("all terms together", "error\nmedian", "error\np90", "samples", "rounds of\na request",
+                   "all rounds", "none\naccepted", "all\naccepted")  # fmt: skip
+    for label, fit in (("real rounds", fits.round), ("rounds of the grid", fits.grid), ("requests", fits.request)):
+        if fit is not None:
+            sums = (fit.closure, fit.total_error, fit.none_accepted, fit.all_accepted) if isinstance(
+                fit, RoundError) else (None,) * 4  # fmt: skip
+            table.add_row(label, f"{fit.median_error:.1%}", f"{fit.p90_error:.1%}", str(fit.samples),
+                          *("-" if s is None else f"{s:+.1%}" for s in sums))  # fmt: skip
+    return table
 
 
 def _table(*headings: str) -> Table:
@@ -243,11 +279,9 @@ def _terms_table(profile: Profile) -> Table:
     terms += [("host, a round", "host", Linear(one.host_ns, 0))]
     terms += [(name.replace("_", "-"), name, getattr(costs, name)) for name in ("prefill", "swap_out", "swap_in")]
     for label, key, term in terms:
-        fit = profile.fits.get(key, {})
-        errors = (fit.get("median_error"), fit.get("p90_error"))
-        shown = ["-" if e is None else f"{e:.1%}" for e in errors]
-        per_token = number(term.per_token_ns / 1e3)
-        table.add_row(label, number(term.base_ns / 1e6), per_token, *shown, str(fit.get("samples", "-")))
+        fit = profile.fits.terms.get(key)
+        shown = ("-",) * 3 if fit is None else (f"{fit.median_error:.1%}", f"{fit.p90_error:.1%}", str(fit.samples))
+        table.add_row(label, number(term.base_ns / 1e6), number(term.per_token_ns / 1e3), *shown)
     return table
 
 
@@ -267,47 +301,32 @@ def _batch_table(profile: Profile) -> Table:
 
 def _swap_table(profile: Profile) -> Table:
     table = _table("KV swap", "out, base ms", "µs / token", "in, base ms", "µs / token", "bytes / token")
-    fits = profile.fits.get("swap_ways", {})
+    fits = profile.fits.swap_ways
     for way, swap in profile.costs.swap_ways.items():
         values = (swap.out.base_ns / 1e6, swap.out.per_token_ns / 1e3, swap.back.base_ns / 1e6,
                   swap.back.per_token_ns / 1e3)  # fmt: skip
-        table.add_row(
-            escape(way), *map(number, values), number(fits.get(way, {}).get("bytes_per_token", float("nan")))
-        )
+        table.add_row(escape(way), *map(number, values), number(fits[way].bytes_per_token if way in fits else None))
     return table
 
 
-def _floor_table(profile: Profile) -> Table:
+def _floor_table(profile: Profile, floors: Floors) -> Table:
     """The verify pass beside the time that its bytes alone would take, and its matrix products alone."""
-    floors, terms = profile.stamp["floors"], profile.costs.rounds[1]
-    width = profile.stamp.get("draft_tokens", [4])[0] + 1
-    products = floors.get("verify_products_alone_ns")
+    width = (profile.provenance.draft_tokens or (4,))[0] + 1
+    verify, products = profile.costs.rounds[1].verify(width), floors.verify_products_alone_ns
     table = _table(f"context (verify {width})", "ms", "memory floor ms", "over it", "products alone ms", "over them")
-    for context, floor in floors["verify_memory_floor_ns"].items():
-        ns = terms.verify(width)(int(context))
-        alone = ("-", "-") if products is None else (number(products / 1e6), f"{ns / products:.2f}")
-        table.add_row(context, number(ns / 1e6), number(floor / 1e6), f"{ns / floor:.2f}", *alone)
+    for context, floor in floors.verify_memory_floor_ns.items():
+        ns = verify(context)
+        alone = (number(products / 1e6), f"{ns / products:.2f}") if products else ("-", "-")
+        over = f"{ns / floor:.2f}" if floor else "-"
+        table.add_row(str(context), number(ns / 1e6), number(floor / 1e6), over, *alone)
     return table
 
 
-def _speculation_table(profile: Profile) -> Table:
-    rows = profile.stamp["speculation"]["table"]
+def _speculation_table(speculation: Speculation) -> Table:
     table = _table("batch", "plain\ntokens / s", "best n", "tokens / s", "over plain", "break-even A")
-    for batch in dict.fromkeys(r["batch"] for r in rows):
-        of_batch = [r for r in rows if r["batch"] == batch]
-        best = max(of_batch, key=lambda r: r["tokens_per_s"])
-        even = "-" if best["break_even"] is None else f"{best['break_even']:.3f}"
-        plain = next(r for r in of_batch if r["draft_tokens"] == 0)
-        values = (number(plain["tokens_per_s"]), str(best["draft_tokens"]), number(best["tokens_per_s"]))
-        table.add_row(str(batch), *values, f"{best['over_plain']:.2f}", even)
-    return table
-
-
-def _origin(metadata: Mapping[str, Any]) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for key, value in metadata.items():
-        text = value if isinstance(value, str) else json.dumps(value, default=str)
-        table.add_row(escape(str(key)), escape(text))
+    for batch in speculation.batches:
+        best, plain = speculation.best(batch), speculation.plain(batch)
+        even = "-" if best.break_even is None else f"{best.break_even:.3f}"
+        values = (number(plain and plain.tokens_per_s), str(best.draft_tokens), number(best.tokens_per_s))
+        table.add_row(str(batch), *values, f"{best.over_plain:.2f}", even)
     return table

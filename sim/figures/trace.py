@@ -6,8 +6,7 @@ import numpy as np
 
 from policies import LapsSD
 from sim.stability import stable_rounds
-from traces import Trace
-from traces.describe import describe, shuffled
+from traces import Trace, describe, shuffled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +61,7 @@ def plot_trace(trace: Trace, policy: LapsSD | None = None) -> "Figure":
     axes[1, 1].set_xlim(left=0)
     axes[1, 1].set_ylim(-0.03, 1.12)
     axes[1, 0].xaxis.get_major_locator().set_params(integer=True)
-    figure.suptitle(f"{trace.metadata.get('source', 'a trace')}: {len(trace)} requests", fontsize=9)
+    figure.suptitle(f"{trace.provenance.source or 'a trace'}: {len(trace)} requests", fontsize=9)
     return figure
 
 

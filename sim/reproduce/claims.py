@@ -176,18 +176,15 @@ def switching_claim(inputs: Inputs, tails: pd.DataFrame) -> Claim:
         f"{PAPER_SWITCH_TOKENS}-token request's time. In the runs of figure 5 (30 requests, load {LOAD:g}) LAPS-SD "
         f"spends {percentage(paid, 3)} of the busy time on switching.",
     ]  # fmt: skip
-    hardware = inputs.profile.stamp.get("hardware", {})
-    on = (
-        "on CPU cores, where a cache moves within one memory"
-        if hardware.get("device") == "cpu"
-        else "on this machine"
-    )
+    hardware = inputs.profile.provenance.hardware
+    on_cpu = hardware is not None and hardware.device == "cpu"
+    on = "on CPU cores, where a cache moves within one memory" if on_cpu else "on this machine"
     why = (
         f"Reached by {listed(reached)}."
         if reached
         else f"No single switch comes near it {on}: it would take many switches a request, far slower copies, or "
         "another cost beside the copy. Nothing has been measured here on a GPU with caches that cross a bus."
-        if hardware.get("device") == "cpu"
+        if on_cpu
         else f"No single switch comes near it {on}: it would take many switches, far slower copies, or another cost."
     )
     return Claim(

@@ -138,8 +138,8 @@ def estimate_errors(inputs: Inputs) -> pd.DataFrame:
         everyone = np.arange(len(priced.trace))
         for name in inputs.error_predictors:
             predictor = LengthPredictor.parse(name)
-            draws = range(ERROR_SEEDS if predictor.kind in ("noisy", "regressed") else 1)
-            told = [transition_errors(priced, outlook, predictor.predict(everyone, priced, s)) for s in draws]
+            draws = range(ERROR_SEEDS if predictor.random else 1)
+            told = [transition_errors(priced, outlook, predictor.predict(everyone, priced.trace, s)) for s in draws]
             # a request's error is its mean over draws: requests are what the interval is over
             parts = ["total", "length", "acceptance", "cost", "rate"]
             errors: pd.DataFrame = pd.concat([t[parts].abs() for t in told]).groupby(level=0).mean()

@@ -118,22 +118,15 @@ class Inputs:
     @property
     def recording(self) -> str:
         """Where the trace came from, in words, with the sizes of the models if it says them."""
-        metadata = self.trace.metadata
-        source = str(metadata.get("source", self.trace_name))
-        models = [metadata[m] for m in ("target", "draft") if isinstance(metadata.get(m), dict)]
-        if len(models) == 2 and all("parameters" in m for m in models):
-            source += f" ({' + '.join(format(m['parameters'] / 1e6, '.3g') + ' M' for m in models)} parameters)"
-        return source
+        known = self.trace.provenance
+        source, models = known.source or self.trace_name, (known.target, known.draft)
+        sizes = [f"{m.parameters / 1e6:.3g} M" for m in models if m is not None and m.parameters is not None]
+        return f"{source} ({' + '.join(sizes)} parameters)" if len(sizes) == 2 else source
 
     @property
     def machine(self) -> str:
         """What the profile was measured on, in words."""
-        hardware = self.profile.stamp.get("hardware", {})
-        if gpu := hardware.get("gpu"):
-            return str(gpu)
-        if hardware:
-            return f"{hardware.get('threads', '?')} threads of {hardware.get('cpu', 'a CPU')}"
-        return "on a machine that is not named"
+        return str(self.profile.provenance.hardware or "on a machine that is not named")
 
     def inference_ns(self, output_tokens: Any) -> Any:
         """Prefill and rounds of a request of the trace's median prompt and pooled acceptance, by output length."""

@@ -1,7 +1,6 @@
 """A reproduction as a folder that one can read and send: figures, tables, `claims.md`, `report.html`."""
 
 import base64
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -44,25 +43,10 @@ def settings_table(inputs: Inputs, size: Size) -> Table:
 
 def provenance(inputs: Inputs, when: str, runs: int) -> Table:
     """Where everything came from."""
-    stamp = inputs.profile.stamp
     rows = [["lapsd", version("lapsd")], ["drawn", when], ["simulated runs", f"{runs:,}"],
             ["trace", inputs.trace_name], ["profile", inputs.profile_name]]  # fmt: skip
-    for name, source in (("trace", inputs.trace.metadata), ("profile", stamp)):
-        for key in (
-            "source",
-            "command",
-            "commit",
-            "time",
-            "target",
-            "draft",
-            "dtype",
-            "hardware",
-            "software",
-            "drift",
-        ):
-            if key in source:
-                value = source[key]
-                rows.append([f"{name}: {key}", value if isinstance(value, str) else json.dumps(value, default=str)])
+    for name, known in (("trace", inputs.trace.provenance), ("profile", inputs.profile.provenance)):
+        rows += [[f"{name}: {key}", text] for key, text in known.facts.items()]
     return Table(["", ""], rows)
 
 

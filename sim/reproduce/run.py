@@ -26,9 +26,7 @@ from sim.reproduce.plan import (
 from sim.sweeps import parts
 from sim.sweeps.run import finish, load_work
 from sim.sweeps.work import Work
-from traces import Trace, load_profile, load_trace, save_trace
-from traces.acceptance_model import AcceptanceModel, fit_acceptance, generate
-from traces.describe import shuffled
+from traces import AcceptanceModel, Trace, fit_acceptance, generate, load_profile, load_trace, save_trace, shuffled
 from traces.errors import FormatError
 from traces.files import make_writable_folder, write_whole
 

@@ -15,7 +15,7 @@ from sim.sweeps.looks import Look, look
 from sim.sweeps.work import Work
 from sim.sweeps.workers import Done, do_here, do_in_processes, do_on_cluster
 from traces import load_arrivals, load_profile, load_trace
-from traces.trace_file import BUNDLED
+from traces.files import BUNDLED
 
 if TYPE_CHECKING:
     from distributed import Client
