@@ -2,7 +2,7 @@
 
 At batch 1 and a few tokens a pass, a small model's time is mostly spent between its operations. Here a layer is ten
 of them: query, key and value from one product, gate and up from another, and the operators of
-`calibrate.models.kernels` between them. The weights are taken over from the Hugging Face module, which keeps views
+`calibrate.models.operators` between them. The weights are taken over from the Hugging Face module, which keeps views
 of them. Only on the CPU, in float32, is a small model's weight stored a second time, in oneDNN's own order: a pass
 over a few tokens then takes half as long. Knows nothing of drafts.
 """
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from calibrate.models.kernels import attend_from_start, operators
+from calibrate.models.kernels import operators
+from calibrate.models.operators import attend_from_start
 from calibrate.models.products import Product, packs
 
 

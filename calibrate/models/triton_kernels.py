@@ -1,4 +1,4 @@
-"""The operators of `calibrate.models.kernels` as Triton kernels: one launch each, attention two.
+"""The operators of `calibrate.models.operators` as Triton kernels: one launch each, attention two.
 
 Sums are in float32 whatever the tensors' type. Shapes and meanings are those of the plain versions there.
 """
@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from calibrate.models.kernels import Operators, norm
+from calibrate.models.operators import Operators, norm
 
 __all__ = ["KERNELS"]
 KEYS = 64  # keys that a program reads at a time

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from calibrate.models.kernels import PLAIN, Operators
+from calibrate.models.operators import PLAIN, Operators
 
 FORBIDDEN = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "item", "lift_fresh", "unique")
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from calibrate.decoding.rounds import DeviceRounds
-from calibrate.models.kernels import PLAIN, Operators, disagreement
+from calibrate.models.kernels import disagreement
+from calibrate.models.operators import PLAIN, Operators
 
 assert os.environ.get("TRITON_INTERPRET") == "1", "set TRITON_INTERPRET=1"
 from calibrate.models.triton_kernels import KERNELS  # noqa: E402

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from calibrate.models.kernels import PLAIN, Operators, attend_from_start, operators
+from calibrate.models.kernels import operators
+from calibrate.models.operators import PLAIN, Operators, attend_from_start
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[3]
