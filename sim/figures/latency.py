@@ -8,7 +8,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from sim.comparison import Comparison
+    from sim.experiment.comparison import Comparison
 
 COLOURS = {
     "fcfs": "#999999",
@@ -57,36 +57,5 @@ def plot_comparison(comparison: "Comparison", ax: "Axes | None" = None) -> "Axes
     ax.set_xlim(0, 1.45 * right)
     ax.set_xlabel("mean latency, s (95 % interval over seeds)")
     ax.spines[["top", "right"]].set_visible(False)
-    ax.set_title("\n".join(textwrap.wrap(caption(comparison), 105)), fontsize=8, loc="left")
+    ax.set_title("\n".join(textwrap.wrap(comparison.caption, 105)), fontsize=8, loc="left")
     return ax
-
-
-def caption(comparison: "Comparison") -> str:
-    """What was run: requests, load, seeds, predictor, where trace and profile come from."""
-    settings, configuration = comparison.settings, comparison.configuration
-    arrivals = settings.arrivals
-    if arrivals.all_at_once:
-        how = "all at once"
-    elif arrivals.clients is not None:
-        how = f"a closed loop of {arrivals.clients} clients who think for {arrivals.think_s:g} s"
-    else:
-        gaps = "Poisson" if arrivals.cv == 1 else f"Gamma gaps (CV {arrivals.cv:g})"
-        how = f"{gaps if arrivals.recorded is None else arrivals.recorded} at "
-        how += f"{arrivals.rate_per_s:g}/s" if arrivals.load is None else f"load {arrivals.load:g}"
-    overloaded = " (overloaded: depends on the number of requests)" if arrivals.overloaded else ""
-    source = configuration["trace"].get("source", "a trace")
-    profile = configuration["profile"]
-    drafts = "" if settings.draft_tokens is None else f", replayed at n = {settings.draft_tokens}"
-    slots = "unlimited KV memory" if settings.kv_slots is None else f"{settings.kv_slots} KV slot(s)"
-    if settings.kv_tokens is not None:
-        slots = f"{settings.kv_tokens} KV tokens ({settings.evict})"
-    if settings.swap is not None or settings.swap_scale != 1:
-        slots += f", caches moved {settings.swap or 'as by default'} x {settings.swap_scale:g}"
-    if settings.batch > 1:
-        slots = f"batches of up to {settings.batch}, {slots}"
-    return (
-        f"{settings.requests} requests, {how}{overloaded}, {settings.seeds} seeds, from an empty server until it is "
-        f"drained; lengths {settings.length_predictor}; {slots}. Trace: {source}"
-        f"{', ' + settings.dataset if settings.dataset else ''}{drafts}. Costs: {profile['kind']} "
-        f"({profile['weights']} weights)."
-    )

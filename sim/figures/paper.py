@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from policies import LapsSD
 from sim.engine import Timeline
+from sim.experiment.stability import running_acceptance, stable_rounds
 from sim.figures.gantt import plot_gantt
 from sim.figures.latency import colour_of
-from sim.stability import running_acceptance, stable_rounds
 from traces import Trace
 
 if TYPE_CHECKING:

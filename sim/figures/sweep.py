@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from sim.experiment.metrics import METRICS as ALL
+from sim.experiment.setting import KNOBS as SETTINGS
+from sim.experiment.statistics import mean_interval
 from sim.figures.latency import OTHER, colour_of
-from sim.statistics import mean_interval
-from sim.sweeps.grid import SETTINGS
-from sim.sweeps.work import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 UNITS = {"_s": ", s", "utilisation": "", "_share": ""}
 MOST_LINES = 8
+METRICS = tuple(metric.name for metric in ALL)
 POLICY = ("policy", "policy_name")
 
 

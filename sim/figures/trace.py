@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from policies import LapsSD
-from sim.stability import stable_rounds
+from sim.experiment.stability import stable_rounds
 from traces import Trace
 from traces.describe import describe, shuffled
 

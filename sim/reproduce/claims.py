@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from sim.experiment.statistics import Interval
 from sim.figures.latency import NAMES
 from sim.reproduce import findings as find
 from sim.reproduce.content import HOLDS, NOT, PART, Claim, Table, change, listed, percentage, signed
@@ -20,7 +21,6 @@ from sim.reproduce.plan import (
     PREDICTOR,
     Inputs,
 )
-from sim.statistics import Interval
 
 AT = 30  # requests at which the claim on latency is judged
 SURE_PART = 0.95  # of resamples

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sim.statistics import Interval
+from sim.experiment.statistics import Interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 
 from policies import LapsSD, parse_policy
-from sim.prepared import prepared_halves
+from sim.experiment.metrics import over_seeds
+from sim.experiment.stability import quantiles, stable_rounds, transition_errors
+from sim.experiment.stage import Stage
+from sim.experiment.statistics import Interval, mean_interval, ratio_of_means
 from sim.reproduce.plan import ALL, BASELINES, DEPLOYABLE, RECORDED, SHUFFLED, Inputs
-from sim.stability import quantiles, stable_rounds, transition_errors
-from sim.statistics import Interval, mean_interval, ratio_of_means
 from sim.sweeps.best import RESAMPLES, share_of_wins
 from traces import LengthPredictor, PricedTrace, Trace
 
@@ -91,8 +92,10 @@ def preemption(records: pd.DataFrame, places: Mapping[str, PricedTrace], column:
 def tails(records: pd.DataFrame, requests: int = 30) -> pd.DataFrame:
     """What a mean hides, over all data sets: p99 of a run and the worst slowdown, means over seeds, by policy."""
     some = records[records["dataset"].isna() & ~records["all_at_once"] & (records["requests"] == requests)]
-    columns = ["mean_latency_s", "p99_latency_s", "mean_slowdown", "max_slowdown", "preemptions", "switching_share"]
-    return some.groupby("policy")[columns].mean().reset_index()
+    columns = ["mean_latency_s", "p99_latency_s", "mean_slowdown", "max_slowdown", "preemptions"]
+    means = some.groupby("policy")[columns].mean()
+    means["switching_share"] = [over_seeds(group, "switching_share").value for _, group in some.groupby("policy")]
+    return means.reset_index()
 
 
 def queues(records: pd.DataFrame) -> pd.DataFrame:
@@ -134,7 +137,7 @@ def estimate_errors(inputs: Inputs) -> pd.DataFrame:
     rows = []
     for dataset in [*inputs.datasets, ALL]:
         only = None if dataset == ALL else dataset
-        priced, outlook, _ = prepared_halves(inputs.trace, inputs.profile, dataset=only)
+        priced, outlook, _ = Stage.of(inputs.trace, inputs.profile, dataset=only).halves
         everyone = np.arange(len(priced.trace))
         for name in inputs.error_predictors:
             predictor = LengthPredictor.parse(name)
@@ -172,7 +175,7 @@ def gains(records: pd.DataFrame, by: str) -> pd.DataFrame:
     rows = []
     for value, group in records.groupby(by, dropna=False, sort=False):
         table = group.pivot(index="seed", columns="policy", values="mean_latency_s")
-        share = float(group[group["policy"] == "laps-sd"]["switching_share"].mean())
+        share = over_seeds(group[group["policy"] == "laps-sd"], "switching_share").value
         for policy in table.columns.drop("laps-sd"):
             against = percent(table, "laps-sd", policy)
             rows.append({by: value, "policy": policy, "percent": against.value, "low": against.low,

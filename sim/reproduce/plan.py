@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from policies import LapsSD
-from sim.prepared import prepared_halves
+from sim.experiment.stage import Stage
 from sim.sweeps.grid import Sweep
 from traces import Profile, Trace
 
@@ -170,7 +170,7 @@ class Inputs:
     @property
     def default_sup_1_s(self) -> float:
         """The first threshold that LAPS-SD takes by default, over all data sets."""
-        _, outlook, _ = prepared_halves(self.trace, self.profile)
+        outlook = Stage.of(self.trace, self.profile).outlook
         return LapsSD().bind(outlook).bounds_ns[0] / 1e9
 
 

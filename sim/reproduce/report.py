@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from policies import LapsSD
-from sim.prepared import prepared_halves
+from sim.experiment.stage import Stage
 from sim.reproduce.content import Drawn, Figure, Report, Table
 from sim.reproduce.drawing import Drawing
 from sim.reproduce.plan import LOAD, PREDICTOR, Inputs, Size
@@ -22,7 +22,7 @@ DPI, SCREEN_DPI = 200, 118  # of files; of a page, whose text is about as large 
 
 def settings_table(inputs: Inputs, size: Size) -> Table:
     """What was fixed before anything was run."""
-    _, outlook, _ = prepared_halves(inputs.trace, inputs.profile)
+    outlook = Stage.of(inputs.trace, inputs.profile).outlook
     policy = LapsSD()
     sup = ", ".join(f"{b / 1e9:.3g}" for b in policy.bind(outlook).bounds_ns)
     told = {

@@ -23,9 +23,9 @@ from sim.reproduce.plan import (
     stretch_name,
     sweeps,
 )
-from sim.sweeps import parts
-from sim.sweeps.run import finish, load_work
-from sim.sweeps.work import Work
+from sim.sweeps import folders
+from sim.sweeps.chunks import ChunkRunner
+from sim.sweeps.run import finish, prepare
 from traces import Trace, load_profile, load_trace, save_trace
 from traces.acceptance_model import AcceptanceModel, fit_acceptance, generate
 from traces.describe import shuffled
@@ -104,21 +104,21 @@ def _stretched(trace: Trace, models: Mapping[str, AcceptanceModel], stretch: flo
 
 
 def run_sweep(
-    folder: Path, work: Work, *, workers: int | None, told: Callable[[int, int], None] | None
+    folder: Path, work: ChunkRunner, *, workers: int | None, told: Callable[[int, int], None] | None
 ) -> pd.DataFrame:
     """The sweep's records: those that are there, and the missing ones run."""
-    if (folder / parts.ASKED).exists():
+    if (folder / folders.ASKED).exists():
         try:
-            parts.refuse_another(folder, work)
+            folders.refuse_another(folder, work)
         except ValueError:
-            parts.claim(folder, work, overwrite=True)
+            folders.claim(folder, work, overwrite=True)
     else:
-        parts.claim(folder, work, overwrite=False)
+        folders.claim(folder, work, overwrite=False)
     finish(folder, work, workers=workers, progress=told)
-    return parts.read(folder)
+    return folders.read(folder)
 
 
-def read_finished(folder: Path, work: Work) -> pd.DataFrame | None:
+def read_finished(folder: Path, work: ChunkRunner) -> pd.DataFrame | None:
     """The sweep's records, if all of them are there.
 
     Raises
@@ -126,10 +126,10 @@ def read_finished(folder: Path, work: Work) -> pd.DataFrame | None:
     ValueError
         If the folder holds another sweep, or a damaged part.
     """
-    if not (folder / parts.ASKED).exists():
+    if not (folder / folders.ASKED).exists():
         return None
-    parts.refuse_another(folder, work)
-    return None if parts.missing(folder, work.chunks) else parts.read(folder)
+    folders.refuse_another(folder, work)
+    return None if folders.missing(folder, work.chunks) else folders.read(folder)
 
 
 def reproduce(
@@ -186,7 +186,7 @@ def reproduce(
     files = {name: str(path) for name, path in derived.items()} | {RECORDED: trace, MEASURED: profile}
     records = {}
     for name, wanted in planned.items():
-        work, place = load_work(wanted, files), folder / RUNS / name
+        work, place = prepare(wanted, files), folder / RUNS / name
         if draw_only:
             found = read_finished(place, work)
             if found is None:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from policies import FCFS, LAS, LPSJF, Job, LapsSD, Outlook, Policy
 from policies.laps_sd import Perceived
 from sim.engine import Run, Timeline, simulate
-from sim.prepared import prepared_halves
+from sim.experiment.stability import stable_rounds
+from sim.experiment.stage import Stage
 from sim.reproduce.plan import PREDICTOR, Inputs
-from sim.stability import stable_rounds
 from traces import Arrivals, LengthPredictor, Trace, Workload, draw_workload
 
 TRIES = 2_000
@@ -76,7 +76,7 @@ def full_queues(inputs: Inputs, queues: int) -> Crowd | None:
 
 
 def _workloads(inputs: Inputs, requests: int, load: float) -> Iterator[tuple[int, Workload, Outlook]]:
-    future, outlook, share_ns = prepared_halves(inputs.trace, inputs.profile)
+    future, outlook, share_ns = Stage.of(inputs.trace, inputs.profile).halves
     for seed in range(TRIES):
         workload = draw_workload(
             future, requests=requests, seed=seed, arrivals=Arrivals(load=load),

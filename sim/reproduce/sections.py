@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sim.experiment.statistics import Interval
 from sim.figures.latency import NAMES
 from sim.reproduce import findings as find
 from sim.reproduce.content import Section, Table, change, listed, percentage, signed
 from sim.reproduce.plan import ALL, BASELINES, LOAD, PREDICTOR, READINGS, Inputs, Size
-from sim.statistics import Interval
 
 OTHERS = ("lp-srpt", "lp-sjf", "las-round", "gittins", "las", "fcfs")
 

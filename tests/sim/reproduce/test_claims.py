@@ -126,10 +126,10 @@ def test_the_best_is_selected_on_other_seeds_than_it_is_quoted_from():
 def test_the_estimate_is_held_against_recorded_times():
     """One request by hand: T̃ from what a server knew at its transition, over what its rounds really took."""
     from policies import LapsSD
-    from sim.prepared import prepared_halves
-    from sim.stability import stable_rounds, transition_errors
+    from sim.experiment.stability import stable_rounds, transition_errors
+    from sim.experiment.stage import Stage
 
-    priced, outlook, _ = prepared_halves(INPUTS.trace, INPUTS.profile, dataset="code")
+    priced, outlook, _ = Stage.of(INPUTS.trace, INPUTS.profile, dataset="code").halves
     stable = stable_rounds(priced.trace, LapsSD())
     row = int(np.flatnonzero(stable)[0])
     span = priced.trace.rounds_of(row)

@@ -4,10 +4,10 @@ import numpy as np
 
 from policies import LapsSD
 from sim.engine import simulate
-from sim.prepared import prepared_halves
+from sim.experiment.stability import stable_rounds
+from sim.experiment.stage import Stage
 from sim.reproduce import scenes
 from sim.reproduce.plan import Inputs
-from sim.stability import stable_rounds
 from traces import load_profile, load_trace
 
 INPUTS = Inputs("reference", "reference", load_trace("reference"), load_profile("reference"))
@@ -24,7 +24,7 @@ def test_three_requests_meet_and_policies_differ():
 
 def test_the_queues_shown_are_those_of_laps_sd_itself():
     crowd = scenes.full_queues(INPUTS, 4)
-    _, outlook, _ = prepared_halves(INPUTS.trace, INPUTS.profile)
+    _, outlook, _ = Stage.of(INPUTS.trace, INPUTS.profile).halves
     plain = simulate(crowd.workload, LapsSD(), outlook=outlook)
     assert np.array_equal(plain.finish_ns, crowd.run.finish_ns)
     assert {queue for _, _, queue, _ in crowd.log} == {1, 2, 3, 4}
