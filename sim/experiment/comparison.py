@@ -15,11 +15,13 @@ import pandas as pd
 
 from policies import FCFS, LAS, LPSJF, LPSRPT, SRPT, LapsSD, Policy, parameters_of, spec_of
 from sim.engine import Timeline
-from sim.experiment.metrics import METRICS, Values, measured, summary
+from sim.experiment.metrics import Values, compared, measured, summary
 from sim.experiment.run import Runs, run
 from sim.experiment.setting import Setting
 from sim.experiment.stage import Stage
 from sim.experiment.statistics import Interval, mean_interval, paired_difference, ratio_of_means
+from sim.figures.gantt import plot_schedules
+from sim.figures.latency import plot_comparison
 from traces import Profile, Trace
 
 if TYPE_CHECKING:
@@ -133,8 +135,6 @@ class Comparison:
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Mean latency per policy with its interval, and the bound."""
-        from sim.figures.latency import plot_comparison
-
         return plot_comparison(self, ax)
 
     def plot_schedules(self, rows: int = 10) -> "Figure":
@@ -145,8 +145,6 @@ class Comparison:
         ValueError
             If timelines were not recorded.
         """
-        from sim.figures.gantt import plot_schedules
-
         if not self.timelines:
             raise ValueError("no timelines were recorded: compare(..., timeline=True)")
         return plot_schedules(self.timelines, {p: self.arrival_ns(p) for p in self.policies}, rows)
@@ -264,7 +262,7 @@ def _described(policy: Policy, bound: Policy) -> dict[str, Any]:
 def _table(
     setting: Setting, specs: list[str], over_seeds: Mapping[str, Values], of_seeds: Sequence[Mapping[str, Values]]
 ) -> pd.DataFrame:
-    table = pd.DataFrame({"policy": specs, **{m.name: over_seeds[m.name] for m in METRICS if m.heading}})
+    table = pd.DataFrame({"policy": specs, **{m.name: over_seeds[m.name] for m in compared()}})
     means = np.array([found["mean_latency_s"] for found in of_seeds]).T
     baseline = specs.index("fcfs")
     differences = [paired_difference(own, means[baseline]) for own in means]
