@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from sim.cli.options import Overwrite, Workers, verb, with_setting
 from sim.cli.terminal import watch
-from sim.reproduce.plan import FULL, QUICK
+from sim.reproduce import plan
 from sim.reproduce.run import reproduce as run
 from sim.sweeps.workers import check_workers
 from traces.errors import DONE, INCOMPLETE
@@ -37,7 +37,7 @@ def reproduce(
         raise ValueError("--overwrite: replaces everything; not with --resume or --draw-only")
     with watch() as shown:
         missing = run(
-            out, **setting, size=QUICK if quick else FULL, workers=workers, overwrite=overwrite,
+            out, **setting, size=plan.QUICK if quick else plan.FULL, workers=workers, overwrite=overwrite,
             resume=resume, draw_only=draw_only, told=shown,
         )  # fmt: skip
     for file in ("claims.md", "report.html"):
