@@ -3,10 +3,10 @@
 from sim.bound import bound_latency_ns
 from sim.comparison import Comparison, Settings, compare, default_policies
 from sim.engine import Capacity, Run, Timeline, simulate
-from sim.figures.sweep import plot_heat_map, plot_sweep
 from sim.prepared import outlook_of
 from sim.statistics import Interval, mean_interval, paired_difference, ratio_of_means
 from sim.sweeps import best, resume, sweep
+from sim.sweeps.summary import plot_heat_map, plot_sweep
 
 __all__ = [
     "Capacity",

@@ -140,9 +140,7 @@ def compare(
 
         write_chrome_trace(result.timelines, timeline)
     if gantt is not None:
-        from sim.figures.gantt import save_gantt
-
-        save_gantt(result.timelines, {policy: result.arrival_ns(policy) for policy in result.policies}, gantt)
+        write_whole(gantt, lambda p: result.plot_schedules().savefig(p, dpi=160))
     if as_json:
         print(json.dumps(result.records, indent=2, allow_nan=False))
         return
@@ -219,9 +217,15 @@ def _show_trace(path: str, draw: bool) -> "MatplotlibFigure | None":
         console.print(table, "")
     if not draw:
         return None
-    from sim.figures.trace import plot_trace
+    from policies import LapsSD
+    from sim.figures.acceptance import plot_trace
+    from sim.stability import stable_requests
+    from traces.describe import describe
 
-    return plot_trace(trace)
+    policy = LapsSD()
+    test = f"γ = {policy.gamma}, δ = {policy.delta:g}"
+    title = f"{trace.metadata.get('source', 'a trace')}: {len(trace)} requests"
+    return plot_trace(describe(trace), stable_requests(trace, policy), test, title)
 
 
 def _show_profile(path: str, draw: bool) -> "MatplotlibFigure | None":
@@ -234,16 +238,17 @@ def _show_profile(path: str, draw: bool) -> "MatplotlibFigure | None":
         print(f"warning: {path}: {warning}", file=sys.stderr)
     if not draw:
         return None
-    from sim.figures.profile import plot_profile
+    from sim.figures.costs import plot_profile
+    from sim.timings import read_timings
 
-    return plot_profile(profile, Path(path))
+    return plot_profile(profile, *read_timings(profile, Path(path)))
 
 
 def _show_sweep(
     folder: Path, draw: bool, where: list[str], x: str | None, y: str, hue: str | None, value: str | None
 ) -> "MatplotlibFigure | None":
-    from sim.figures.sweep import only, plot_heat_map, plot_sweep, varying
     from sim.sweeps.parts import read
+    from sim.sweeps.summary import only, plot_heat_map, plot_sweep, varying
     from sim.tables import sweep_table
 
     records = only(read(folder), where)

@@ -15,6 +15,8 @@ import pandas as pd
 from policies import FCFS, LAS, LPSJF, LPSRPT, SRPT, LapsSD, Policy, parameters_of, spec_of
 from sim.bound import bound_latency_ns
 from sim.engine import Capacity, Run, Timeline, simulate
+from sim.figures.latency import plot_comparison
+from sim.figures.schedules import plot_schedules
 from sim.prepared import prepared_halves
 from sim.statistics import Interval, mean_interval, paired_difference, ratio_of_means
 from traces import (
@@ -185,9 +187,9 @@ class Comparison:
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Mean latency per policy with its interval, and the bound."""
-        from sim.figures.latency import plot_comparison
-
-        return plot_comparison(self, ax)
+        intervals = pd.DataFrame([self.latency(policy) for policy in self.policies])
+        rows = self.table.assign(mean_s=intervals["value"], high_s=intervals["high"])
+        return plot_comparison(rows, float(self.runs["bound_s"].mean()), caption(self), ax)
 
     def plot_schedules(self, rows: int = 10) -> "Figure":
         """When each of the first requests of the first seed waited and ran; needs `compare(..., timeline=True)`.
@@ -197,11 +199,41 @@ class Comparison:
         ValueError
             If timelines were not recorded.
         """
-        from sim.figures.gantt import plot_schedules
-
         if not self.timelines:
             raise ValueError("no timelines were recorded: compare(..., timeline=True)")
-        return plot_schedules(self.timelines, {p: self.arrival_ns(p) for p in self.policies}, rows)
+        spans = {policy: pd.DataFrame(timeline.spans) for policy, timeline in self.timelines.items()}
+        return plot_schedules(spans, {p: self.arrival_ns(p) for p in self.policies}, rows)
+
+
+def caption(comparison: Comparison) -> str:
+    """What was run: requests, load, seeds, predictor, where trace and profile come from."""
+    settings, configuration = comparison.settings, comparison.configuration
+    arrivals = settings.arrivals
+    if arrivals.all_at_once:
+        how = "all at once"
+    elif arrivals.clients is not None:
+        how = f"a closed loop of {arrivals.clients} clients who think for {arrivals.think_s:g} s"
+    else:
+        gaps = "Poisson" if arrivals.cv == 1 else f"Gamma gaps (CV {arrivals.cv:g})"
+        how = f"{gaps if arrivals.recorded is None else arrivals.recorded} at "
+        how += f"{arrivals.rate_per_s:g}/s" if arrivals.load is None else f"load {arrivals.load:g}"
+    overloaded = " (overloaded: depends on the number of requests)" if arrivals.overloaded else ""
+    source = configuration["trace"].get("source", "a trace")
+    profile = configuration["profile"]
+    drafts = "" if settings.draft_tokens is None else f", replayed at n = {settings.draft_tokens}"
+    slots = "unlimited KV memory" if settings.kv_slots is None else f"{settings.kv_slots} KV slot(s)"
+    if settings.kv_tokens is not None:
+        slots = f"{settings.kv_tokens} KV tokens ({settings.evict})"
+    if settings.swap is not None or settings.swap_scale != 1:
+        slots += f", caches moved {settings.swap or 'as by default'} x {settings.swap_scale:g}"
+    if settings.batch > 1:
+        slots = f"batches of up to {settings.batch}, {slots}"
+    return (
+        f"{settings.requests} requests, {how}{overloaded}, {settings.seeds} seeds, from an empty server until it is "
+        f"drained; lengths {settings.length_predictor}; {slots}. Trace: {source}"
+        f"{', ' + settings.dataset if settings.dataset else ''}{drafts}. Costs: {profile['kind']} "
+        f"({profile['weights']} weights)."
+    )
 
 
 def default_policies() -> list[Policy]:

@@ -133,7 +133,7 @@ def best_tables(verdicts: "Sequence[Verdict]") -> list[Table | str]:
 
 def notes(comparison: "Comparison") -> list[str]:
     """What a reader of the table must know: marks, and where the numbers come from."""
-    from sim.figures.latency import caption
+    from sim.comparison import caption
 
     settings = comparison.settings
     lines = [caption(comparison)]

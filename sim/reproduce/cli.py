@@ -14,6 +14,7 @@ from traces.errors import DONE, INCOMPLETE
 
 def reproduce(
     out: Annotated[Path, typer.Option(help="The folder for figures, claims.md, report.html and all runs.")],
+    paper: Annotated[str, typer.Option(help="Which paper.")] = "laps-sd",
     trace: Annotated[str, typer.Option(help="A trace file, or 'reference' for the bundled one.")] = "reference",
     profile: Annotated[str, typer.Option(help="A profile file, or 'reference' for the bundled one.")] = "reference",
     quick: Annotated[bool, typer.Option("--quick", help="Few seeds and a coarse map: a first look.")] = False,
@@ -24,29 +25,29 @@ def reproduce(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the reproduction that is there.")] = False,
 ) -> int:
-    """Draw every figure of the LAPS-SD paper from measured data, judge its claims, and ask what it leaves open."""
-    from sim.reproduce.plan import FULL, QUICK
+    """Draw every figure of a paper from measured data, judge its claims, and ask what it leaves open."""
+    from sim.reproduce.papers import paper_of
     from sim.reproduce.run import reproduce as run
 
     if workers is not None and workers < 1:
         raise ValueError(f"--workers {workers}: must be at least 1")
     if overwrite and (resume or draw_only):
         raise ValueError("--overwrite: replaces everything; not with --resume or --draw-only")
-    console = Console(stderr=True)
+    chosen, console = paper_of(paper), Console(stderr=True)
     columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks: dict[str, int] = {}
 
-        def told(what: str, done: int, total: int) -> None:
+        def show(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total)
+                tasks[what] = bars.add_task(what, total=total)
                 if not console.is_terminal:
                     print(f"reproduce: {what}", file=sys.stderr, flush=True)
-            progress.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
+            bars.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
 
         missing = run(
-            out, trace=trace, profile=profile, size=QUICK if quick else FULL, workers=workers, overwrite=overwrite,
-            resume=resume, draw_only=draw_only, told=told,
+            out, paper=chosen, trace=trace, profile=profile, size=chosen.quick if quick else chosen.full,
+            workers=workers, overwrite=overwrite, resume=resume, draw_only=draw_only, progress=show,
         )  # fmt: skip
     for file in ("claims.md", "report.html"):
         print(escape(str(out / file)))

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sim.figures.sweep import only, plot_heat_map, plot_sweep, varying
 from sim.sweeps import best, sweep
+from sim.sweeps.summary import only, plot_heat_map, plot_sweep, varying
 from sim.tables import best_tables, sweep_table
 
 

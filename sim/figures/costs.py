@@ -1,37 +1,29 @@
-"""A profile drawn: every measured point against what its terms say."""
+"""Costs: a profile's measured points against what its terms say, and what a switch takes beside a request."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from sim.figures.style import COLUMN, SERIES, SMALL, dress, new_figure
 from traces import Linear, Profile
-from traces.errors import FormatError
-from traces.trace_file import BUNDLED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_POINTS = 4_000
 POINTS: dict[str, Any] = {"s": 4, "alpha": 0.35, "linewidths": 0, "rasterized": True}
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 
 
-def plot_profile(profile: Profile, path: Path) -> "Figure":
+def plot_profile(profile: Profile, samples: pd.DataFrame, rounds: pd.DataFrame) -> "Figure":
     """Passes by context, the grid of batches, prefill and swaps: points as timed, lines as fitted.
 
-    Raises
-    ------
-    FormatError
-        If the raw timings are not beside the profile, or cannot be read.
+    Parameters
+    ----------
+    samples, rounds : the raw timings, as they lie beside the profile.
     """
-    from sim.figures.picture import Picture
-
-    samples = _timings(path, "samples.parquet")
-    rounds = _timings(path, "rounds.parquet", needed=profile.weights != "random")
-    figure = Picture(figsize=(9.6, 6.8), layout="constrained")
+    figure = new_figure(9.6, 6.8)
     axes = figure.subplots(2, 2)
     _plot_passes(axes[0, 0], profile, samples, rounds)
     _plot_grid(axes[0, 1], profile, samples[samples["term"] == "cell"])
@@ -48,22 +40,6 @@ def plot_profile(profile: Profile, path: Path) -> "Figure":
     names = " + ".join(str(profile.stamp.get(m, {}).get("name", "?")) for m in ("target", "draft"))
     figure.suptitle(f"{names} ({profile.weights} weights), {profile.stamp.get('dtype', '?')}, {where}", fontsize=10)
     return figure
-
-
-def _timings(path: Path, name: str, *, needed: bool = True) -> pd.DataFrame:
-    folder, stem = path.parent, "reference_" if path.parent == BUNDLED and path.stem == "reference" else ""
-    file = folder / f"{stem}{name}"
-    if not file.is_file():
-        if not needed:
-            return pd.DataFrame(columns=["drafted", "context", "draft_ns", "verify_ns"])
-        raise FormatError(f"{file}: not there; a profile is drawn from the raw timings that lie beside it")
-    try:
-        frame = pd.read_parquet(file)
-        thinned = name == "rounds.parquet" and len(frame) > MOST_POINTS
-        return frame.sample(MOST_POINTS, random_state=0) if thinned else frame
-    except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [""])[0][:200]
-        raise FormatError(f"{file}: not a readable Parquet file ({reason})") from error
 
 
 def _plot_passes(ax: "Axes", profile: Profile, samples: pd.DataFrame, rounds: pd.DataFrame) -> None:
@@ -137,3 +113,24 @@ def _plot_swaps(ax: "Axes", profile: Profile, samples: pd.DataFrame) -> None:
     ax.set_xlabel("tokens of both models' KV cache", fontsize=8)
     ax.set_ylabel("ms", fontsize=8)
     ax.set_title("KV swaps", fontsize=9, loc="left")
+
+
+def plot_switching(rows: pd.DataFrame, reference: tuple[float, float], label: str) -> "Figure":
+    """One switch over a request's inference time, in percent, by output length; a line a way of switching.
+
+    Parameters
+    ----------
+    rows : `tokens`, `way`, `share`.
+    reference, label : tokens and share to mark, and what they are.
+    """
+    figure = new_figure(COLUMN, 2.7)
+    ax = dress(figure.subplots(), "output length, tokens", "one switch / inference time, %")
+    for colour, (way, own) in zip(SERIES, rows.groupby("way", sort=False), strict=False):
+        ax.plot(own["tokens"], 100 * own["share"], color=colour, linewidth=1.4, label=str(way))
+    tokens, share = reference
+    ax.plot([tokens], [100 * share], "k*", markersize=9, label=f"{label}: ~{share:.0%}")
+    ax.set_yscale("log")
+    ax.set_xlim(0, int(rows["tokens"].max()))
+    ax.set_ylim(top=200)
+    ax.legend(fontsize=SMALL, frameon=False, ncols=2, loc="upper right")
+    return figure
