@@ -29,8 +29,8 @@ def plot_trace(description: pd.DataFrame, requests: pd.DataFrame, test: str, tit
     names = list(dict.fromkeys(requests["dataset"]))
     groups = [("all data sets", description.iloc[-1], requests)]
     if 1 < len(names) <= MOST_DATASETS:
-        told = description.set_index("dataset")
-        groups = [(name, told.loc[name], requests[requests["dataset"] == name]) for name in names]
+        described = description.set_index("dataset")
+        groups = [(name, described.loc[name], requests[requests["dataset"] == name]) for name in names]
     for (name, row, some), colour in zip(groups, SERIES, strict=False):
         label = f"{name}: mean {row['acceptance']:.3f}, sd {row['acceptance_sd']:.3f}"
         _steps(axes[0, 0], some["acceptance"].to_numpy(), len(some), colour, "-", label)

@@ -38,25 +38,6 @@ class Evidence:
         return load_trace(str(self.files[name]))
 
 
-def no_sweeps(inputs: Inputs, size: Size) -> dict[str, Sweep]:
-    """What a question needs that runs nothing."""
-    return {}
-
-
-def no_traces(inputs: Inputs, size: Size) -> dict[str, Callable[[], Trace]]:
-    """What a question derives that runs on the recorded trace."""
-    return {}
-
-
-def no_text(evidence: Evidence, tables: Tables) -> None:
-    """What a question says that only has figures."""
-
-
-def no_figures(evidence: Evidence, tables: Tables) -> list[Figure]:
-    """What a question draws that has none."""
-    return []
-
-
 @dataclass(frozen=True)
 class Question:
     """One question of a paper, fixed before anything is run.
@@ -73,10 +54,10 @@ class Question:
 
     about: str
     find: Callable[[Evidence], Tables]
-    say: Callable[[Evidence, Tables], Claim | Section | None] = no_text
-    draw: Callable[[Evidence, Tables], Sequence[Figure]] = no_figures
-    needs: Callable[[Inputs, Size], Mapping[str, Sweep]] = no_sweeps
-    derives: Callable[[Inputs, Size], Mapping[str, Callable[[], Trace]]] = no_traces
+    say: Callable[[Evidence, Tables], Claim | Section | None] = lambda evidence, tables: None
+    draw: Callable[[Evidence, Tables], Sequence[Figure]] = lambda evidence, tables: ()
+    needs: Callable[[Inputs, Size], Mapping[str, Sweep]] = lambda inputs, size: {}
+    derives: Callable[[Inputs, Size], Mapping[str, Callable[[], Trace]]] = lambda inputs, size: {}
 
     def answer(self, evidence: Evidence) -> Answer:
         """Tables, text and figures.
