@@ -3,13 +3,12 @@
 A difference in a table is three columns: `NAME`, `NAME_low`, `NAME_high`, or `percent`, `low`, `high`.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from sim.statistics import Interval, mean_interval, ratio_of_means
+from sim.experiment.statistics import Interval, mean_interval, ratio_of_means
 
 
 def seeds_by_policy(records: pd.DataFrame, **where: Any) -> pd.DataFrame:
@@ -89,8 +88,3 @@ def interval_of(row: Any, name: str) -> Interval:
 def percent_of(row: Any) -> Interval:
     """Back from `percent`, `low`, `high`."""
     return Interval(float(row["percent"]), float(row["low"]), float(row["high"]))
-
-
-def means(records: pd.DataFrame, policy: str, metrics: Sequence[str]) -> pd.Series:
-    """A policy's metrics, means over the records."""
-    return records.loc[records["policy"] == policy, list(metrics)].mean()

@@ -1,14 +1,14 @@
 """The folder of a reproduction: what it was made from is written in it, and it holds no other."""
 
 import json
-import shutil
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from sim.reproduce.inputs import Inputs, Size
 from sim.reproduce.question import Paper
-from traces.files import make_writable_folder, write_whole
+from traces.files import claim_folder, write_whole
 
 MARK, TRACES, RUNS = "_reproduction.json", "traces", "runs"
 FIRST_PAPER = "laps-sd"  # of folders that do not say which
@@ -22,7 +22,6 @@ def claim(folder: Path, paper: Paper, inputs: Inputs, size: Size, *, overwrite: 
     ValueError
         If it holds another one, or anything else; or one of the same, without `resume` or `overwrite`.
     """
-    make_writable_folder(folder)
     wanted = {
         "paper": paper.name,
         "trace": inputs.trace_name,
@@ -30,24 +29,22 @@ def claim(folder: Path, paper: Paper, inputs: Inputs, size: Size, *, overwrite: 
         "size": asdict(size),
         "lapsd": version("lapsd"),
     }
-    wanted = json.loads(json.dumps(wanted))
+    text = json.dumps(wanted, indent=2) + "\n"
     mark = folder / MARK
-    if mark.exists():
-        try:
-            before = json.loads(mark.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{mark}: cannot be read: {error}") from error
-        if isinstance(before, dict):
-            before.setdefault("paper", FIRST_PAPER)
-        if resume and before != wanted:
-            differs = next(k for k in wanted if not isinstance(before, dict) or before.get(k) != wanted[k])
-            raise ValueError(f"{folder} holds another reproduction ({differs} differs): give --overwrite")
-        if not (resume or overwrite):
-            raise ValueError(f"{folder} holds a reproduction already: give --resume to go on with it, or --overwrite")
-        if overwrite:
-            mark.unlink()  # first: without it what is left is nobody's
-            for made in (TRACES, RUNS):
-                shutil.rmtree(folder / made, ignore_errors=True)
-    elif others := [e.name for e in folder.iterdir() if not e.name.startswith((".", "_"))]:
-        raise ValueError(f"{folder} is not empty and holds no reproduction ({min(others)}): choose another folder")
-    write_whole(mark, lambda p: p.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8"))
+    if resume and mark.exists():
+        before = _read(mark)
+        if differs := [key for key, value in json.loads(text).items() if before.get(key) != value]:
+            raise ValueError(f"{folder} holds another reproduction ({differs[0]} differs): overwrite it")
+    else:
+        claim_folder(folder, MARK, "reproduction", overwrite=overwrite, remove=(MARK, TRACES, RUNS))
+    write_whole(mark, lambda p: p.write_text(text, encoding="utf-8"))
+
+
+def _read(mark: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(mark.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("not a JSON object")
+    except ValueError as error:
+        raise ValueError(f"{mark}: cannot be read: {error}") from error
+    return {"paper": FIRST_PAPER} | found

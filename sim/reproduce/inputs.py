@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from policies import Outlook
-from sim.prepared import prepared_halves
-from traces import PricedTrace, Profile, Trace
+from sim.experiment.stage import Halves, Stage
+from traces import Profile, Trace
 from traces.acceptance_model import AcceptanceModel, fit_acceptance
 
 RECORDED, MEASURED = "recorded", "measured"  # the trace and the profile
@@ -59,9 +58,9 @@ class Inputs:
         costs = self.profile.costs
         return any(t.base_ns or t.per_token_ns for t in (costs.swap_out, costs.swap_in))
 
-    def halves(self, dataset: str | None = None) -> tuple[PricedTrace, Outlook, float]:
-        """The half that workloads are drawn from, what is known of the other, and a request's mean time in ns."""
-        return prepared_halves(self.trace, self.profile, dataset=dataset)
+    def halves(self, dataset: str | None = None) -> Halves:
+        """The half that workloads are drawn from, and what is known of the other."""
+        return Stage.of(self.trace, self.profile, dataset=dataset).halves
 
     @cached_property
     def acceptance_models(self) -> dict[str, AcceptanceModel]:

@@ -16,9 +16,9 @@ from sim.reproduce.pages import write_report
 from sim.reproduce.question import Evidence, Paper, Question, ask
 from sim.reproduce.report import Report, Table
 from sim.reproduce.words import listed
-from sim.sweeps import parts
-from sim.sweeps.run import finish, load_work
-from sim.sweeps.work import Work
+from sim.sweeps import folders
+from sim.sweeps.chunks import ChunkRunner
+from sim.sweeps.run import finish, prepare
 from traces import load_profile, load_trace, save_trace
 from traces.errors import FormatError
 
@@ -79,10 +79,10 @@ def reproduce(
     named = {name: str(path) for name, path in files.items()} | {RECORDED: trace, MEASURED: profile}
     records = {}
     for name, sweep in {n: s for q in questions for n, s in q.needs(inputs, size).items()}.items():
-        work, place = load_work(sweep, named), folder / RUNS / name
+        runner, place = prepare(sweep, named), folder / RUNS / name
         if not draw_only:
-            records[name] = run_sweep(place, work, workers, partial(show, name))
-        elif (found := read_finished(place, work)) is not None:
+            records[name] = run_sweep(place, runner, workers, partial(show, name))
+        elif (found := read_finished(place, runner)) is not None:
             records[name] = found
         else:
             missing.append(f"what is drawn from the sweep {name!r}: it is not there, or not finished")
@@ -111,21 +111,23 @@ def make_traces(
     return {name: path for name, path in files.items() if name not in refused}, refused
 
 
-def run_sweep(folder: Path, work: Work, workers: int | None, progress: Callable[[int, int], None]) -> pd.DataFrame:
+def run_sweep(
+    folder: Path, runner: ChunkRunner, workers: int | None, progress: Callable[[int, int], None]
+) -> pd.DataFrame:
     """The sweep's records: those that are there, and the missing ones run."""
     folder.parent.mkdir(exist_ok=True)
-    if (folder / parts.ASKED).exists():
+    if (folder / folders.ASKED).exists():
         try:
-            parts.refuse_another(folder, work)
+            folders.refuse_another(folder, runner)
         except ValueError:
-            parts.claim(folder, work, overwrite=True)
+            folders.claim(folder, runner, overwrite=True)
     else:
-        parts.claim(folder, work, overwrite=False)
-    finish(folder, work, workers=workers, progress=progress)
-    return parts.read(folder)
+        folders.claim(folder, runner, overwrite=False)
+    finish(folder, runner, workers=workers, progress=progress)
+    return folders.read(folder)
 
 
-def read_finished(folder: Path, work: Work) -> pd.DataFrame | None:
+def read_finished(folder: Path, runner: ChunkRunner) -> pd.DataFrame | None:
     """The sweep's records, if all of them are there.
 
     Raises
@@ -133,10 +135,10 @@ def read_finished(folder: Path, work: Work) -> pd.DataFrame | None:
     ValueError
         If the folder holds another sweep, or a damaged part.
     """
-    if not (folder / parts.ASKED).exists():
+    if not (folder / folders.ASKED).exists():
         return None
-    parts.refuse_another(folder, work)
-    return None if parts.missing(folder, work.chunks) else parts.read(folder)
+    folders.refuse_another(folder, runner)
+    return None if folders.missing(folder, runner.chunks) else folders.read(folder)
 
 
 def provenance(inputs: Inputs, runs: int) -> Table:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sim.statistics import Interval
+from sim.experiment.statistics import Interval
 
 
 def signed(x: float, digits: int = 1) -> str:

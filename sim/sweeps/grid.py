@@ -7,79 +7,17 @@ whoever runs them. Knows nothing of traces, of workers or of files of results.
 import itertools
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from policies import Policy, parameters_of, parse_policy, policy_class, spec_of
-from sim.engine import Capacity
-from traces import Arrivals, ArrivalTrace, LengthPredictor
+from sim.experiment.setting import KNOBS, Setting, canonical
 
 RUNS_A_CHUNK = 500
 FIRST_LOOK = 50
 MOST_VALUES = 100_000
-
-
-def kind_of(parameter: Field[Any]) -> str:
-    """A field's annotation as text: `int`, `float | None`, ..."""
-    return str(getattr(parameter.type, "__name__", parameter.type))
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Everything a run depends on besides the policy and the seed; one value of each of a sweep's settings."""
-
-    trace: str = "reference"
-    profile: str = "reference"
-    dataset: str | None = None
-    requests: int = 30
-    load: float | None = None
-    rate: float | None = None
-    all_at_once: bool = False
-    cv: float = 1.0
-    arrivals: str | None = None
-    clients: int | None = None
-    think: float = 0.0
-    length_predictor: str = "oracle"
-    split_seed: int = 0
-    draft_tokens: int | None = None
-    batch: int = 1
-    kv_slots: int | None = None
-    kv_tokens: int | None = None
-    evict: str = "swap"
-    swap: str | None = None
-    swap_scale: float = 1.0
-    prefill: str = "alone"
-
-    def __post_init__(self) -> None:
-        for name, least in (("requests", 1), ("split_seed", 0), ("kv_slots", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name} {value}: must be at least {least}")
-        _ = self.capacity, self.coming(None), self.predictor
-
-    @property
-    def capacity(self) -> Capacity:
-        """The server's; without a number of slots, the paper's one at b = 1 and no such limit above; 0: no limit."""
-        slots = (1 if self.batch == 1 else None) if self.kv_slots is None else self.kv_slots or None
-        return Capacity(self.batch, slots, self.kv_tokens, self.evict, self.prefill)
-
-    def coming(self, recorded: ArrivalTrace | None) -> Arrivals:
-        """How requests come, at a load of 0.8 unless something else is said; `recorded` is what `arrivals` names."""
-        default = self.load is None and self.rate is None and not self.all_at_once and self.clients is None
-        load = 0.8 if default else self.load
-        return Arrivals(load, self.rate, self.all_at_once, self.cv, recorded, self.clients, self.think)
-
-    @property
-    def predictor(self) -> LengthPredictor:
-        """How lengths are predicted."""
-        return LengthPredictor.parse(self.length_predictor)
-
-
-SETTINGS = tuple(f.name for f in fields(Setting))
-KINDS = {f.name: kind_of(f) for f in fields(Setting)}
-NOTHING = ("all", "none", "recorded", "auto")  # texts for no value
 
 
 class Chunk(NamedTuple):
@@ -136,8 +74,8 @@ class Sweep:
         for name, values in {**self.parameters, **self.settings}.items():
             if not values:
                 raise ValueError(f"an empty grid: {name} has no values")
-        if unknown := set(self.settings) - set(SETTINGS):
-            raise ValueError(f"unknown setting {sorted(unknown)[0]!r}: known are {', '.join(SETTINGS)}")
+        for name in self.settings:
+            canonical(name)
 
     def configurations(self) -> list[Policy]:
         """The policies, each once for every combination of those parameters that it has."""
@@ -161,16 +99,19 @@ class Sweep:
             known = {f.name for policy in classes for f in parameters_of(policy)}
             raise ValueError(
                 f"parameter {nobodys[0]!r}: no policy of this sweep has it to vary; they have "
-                f"{', '.join(sorted(known)) or 'none'}, and settings are {', '.join(SETTINGS)}"
+                f"{', '.join(sorted(known)) or 'none'}, and settings are {', '.join(KNOBS)}"
             )
         return list(found.values())
 
     def combinations(self) -> list[Setting]:
         """The settings, every combination once."""
-        names = list(self.settings)
-        values = [[_setting_value(name, text) for text in self.settings[name]] for name in names]
-        found = (Setting(**dict(zip(names, row, strict=True))) for row in itertools.product(*values))
-        return list(dict.fromkeys(found))
+        knobs = [KNOBS[canonical(name)] for name in self.settings]
+        values = [
+            [knob.parse(text) for text in texts] for knob, texts in zip(knobs, self.settings.values(), strict=True)
+        ]
+        names = [knob.name for knob in knobs]
+        settings = (Setting(**dict(zip(names, row, strict=True))) for row in itertools.product(*values))
+        return list(dict.fromkeys(settings))
 
     def looks(self) -> list[int]:
         """After how many seeds a setting may stop; the last: all of them."""
@@ -269,7 +210,7 @@ def values_of(text: str, name: str) -> Sequence[str]:
     found: list[str] = []
     for part in text.split(","):
         ends = part.strip().split(":")
-        if len(ends) == 1 or name == "length_predictor" or not _is_number(ends[0]):
+        if len(ends) == 1 or not _is_number(ends[0]):
             found.append(part.strip())
             continue
         try:
@@ -306,19 +247,3 @@ def _is_number(text: str) -> bool:
         return Decimal(text).is_finite()
     except InvalidOperation:
         return False
-
-
-def _setting_value(name: str, text: str) -> Any:
-    kind = KINDS[name]
-    if text in NOTHING and "None" in kind:
-        return None
-    if kind == "bool":
-        if text not in ("true", "false"):
-            raise ValueError(f"{name} {text!r}: must be true or false")
-        return text == "true"
-    if kind.startswith("str"):
-        return text
-    try:
-        return int(text) if kind.startswith("int") else float(text)
-    except ValueError:
-        raise ValueError(f"{name} {text!r}: needs {'an integer' if kind.startswith('int') else 'a number'}") from None

@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from sim.experiment.metrics import metric_named, over_seeds
+from sim.experiment.setting import KNOBS
 from sim.figures.sweep import plot_heat, plot_lines
-from sim.statistics import Interval, mean_interval, ratio_of_means
-from sim.sweeps.grid import SETTINGS
-from sim.sweeps.work import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-UNITS = {"_s": ", s", "utilisation": "", "_share": ""}
-RATIOS = {"ratio_to_bound": ("mean_latency_s", "bound_s")}  # never a mean of ratios
 MOST_LINES = 8
 POLICY = ("policy", "policy_name")
 
@@ -30,7 +27,7 @@ def parameters_of_records(records: pd.DataFrame) -> list[str]:
 
 def varying(records: pd.DataFrame) -> list[str]:
     """Those of them that take more than one value; that a policy lacks a parameter is none."""
-    return [c for c in parameters_of_records(records) if records[c].nunique(dropna=c not in SETTINGS) > 1]
+    return [c for c in parameters_of_records(records) if records[c].nunique(dropna=c not in KNOBS) > 1]
 
 
 def only(records: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
@@ -50,14 +47,6 @@ def only(records: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
             raise ValueError(f"--where {condition!r}: the values are {', '.join(sorted(set(there)))}")
         records = records[there == value]
     return records
-
-
-def over_seeds(records: pd.DataFrame, metric: str) -> Interval:
-    """A metric with its interval over seeds; what else varies is averaged over within each seed."""
-    if metric in RATIOS:
-        above, below = (records.groupby("seed")[name].mean() for name in RATIOS[metric])
-        return ratio_of_means(above, below)
-    return mean_interval(records.groupby("seed")[metric].mean())
 
 
 def plot_sweep(records: pd.DataFrame, x: str, y: str, hue: str | None = None) -> "Figure":
@@ -85,7 +74,7 @@ def plot_sweep(records: pd.DataFrame, x: str, y: str, hue: str | None = None) ->
     return plot_lines(
         pd.DataFrame(points, columns=["line", "label", "x", "value", "low", "high"]),
         pd.DataFrame(level, columns=["policy", "value"]),
-        policies=hue in POLICY, x=x + _unit(x), y=_in_words(y), title=_title(records, [x, hue]),
+        policies=hue in POLICY, x=_axis(x), y=_in_words(y), title=_title(records, [x, hue]),
     )  # fmt: skip
 
 
@@ -100,9 +89,7 @@ def plot_heat_map(records: pd.DataFrame, x: str, y: str, value: str) -> "Figure"
     _check(records, [x, y], value)
     cells = {key: over_seeds(rows, value).value for key, rows in records.groupby([y, x], sort=True)}
     table = pd.Series(cells).unstack()
-    return plot_heat(
-        table, x=x + _unit(x), y=y + _unit(y), value=_in_words(value), title=_title(records, [x, y]), text=_text
-    )
+    return plot_heat(table, x=_axis(x), y=_axis(y), value=_in_words(value), title=_title(records, [x, y]), text=_text)
 
 
 def _check(records: pd.DataFrame, parameters: Sequence[str], metric: str) -> None:
@@ -112,8 +99,7 @@ def _check(records: pd.DataFrame, parameters: Sequence[str], metric: str) -> Non
             raise ValueError(
                 f"column {name!r}: what varies in this sweep is {', '.join(varying(records)) or 'nothing'}"
             )
-    if metric not in METRICS:
-        raise ValueError(f"column {metric!r}: the metrics are {', '.join(METRICS)}")
+    metric_named(metric)
 
 
 def _title(records: pd.DataFrame, shown: Sequence[str | None]) -> str:
@@ -125,7 +111,7 @@ def _title(records: pd.DataFrame, shown: Sequence[str | None]) -> str:
             fixed.append(f"{name} {_text(values[0])}")
     mixed = [n for n in varying(records) if n not in shown and n != "policy"]
     if "policy" in shown:
-        mixed = [n for n in mixed if n in SETTINGS]
+        mixed = [n for n in mixed if n in KNOBS]
     averaged = f"; averaged over {', '.join(mixed)}" if mixed else ""
     return f"{', '.join(fixed)}; {seeds} seeds{averaged}".replace("policy_name", "policy")
 
@@ -136,9 +122,11 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def _axis(parameter: str) -> str:
+    unit = KNOBS[parameter].unit if parameter in KNOBS else "s" if parameter.endswith("_s") else ""
+    return parameter + (f", {unit}" if unit and unit != parameter else "")
+
+
 def _in_words(metric: str) -> str:
-    return metric.removesuffix("_s").replace("_", " ") + _unit(metric)
-
-
-def _unit(name: str) -> str:
-    return next((unit for ending, unit in UNITS.items() if name.endswith(ending)), "")
+    unit, words = metric_named(metric).unit, metric.removesuffix("_s").replace("_", " ")
+    return words if words.endswith(unit) else f"{words}, {unit}"

@@ -9,6 +9,8 @@ import pytest
 
 from policies import FCFS, LapsSD
 from sim import compare
+from sim.cli.timings import read_timings
+from sim.experiment.stability import stable_requests
 from sim.figures.acceptance import plot_trace
 from sim.figures.costs import plot_profile
 from sim.figures.latency import plot_comparison
@@ -18,8 +20,6 @@ from sim.reproduce.laps_sd import examples
 from sim.reproduce.laps_sd.claims import estimates, latency, queues, switching
 from sim.reproduce.laps_sd.paper import LAPS_SD
 from sim.reproduce.laps_sd.questions import acceptance, preemption, readings, stability, winners
-from sim.stability import stable_requests
-from sim.timings import read_timings
 from tests.sim.reproduce import made_up
 from traces import load_profile, load_trace
 from traces.describe import describe

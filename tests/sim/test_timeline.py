@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from policies import FCFS, POLICIES, Outlook, parse_policy
 from sim import Capacity, Timeline, compare, simulate
-from sim.perfetto import chrome_events, write_chrome_trace
+from sim.experiment.perfetto import chrome_events, write_chrome_trace
 from tests.builders import MS, outlook, row, workload, workloads
 from traces import Profile, load_profile, load_trace, price, trace_from_rounds
 

@@ -1,22 +1,22 @@
 """Example runs and requests that show what the paper describes, each the first that fits a rule fixed beforehand."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from policies import FCFS, LAS, LPSJF, Job, LapsSD, Outlook, Policy
+from policies import FCFS, LAS, LPSJF, Job, LapsSD, Policy
 from policies.laps_sd import Perceived
-from sim.engine import Timeline, simulate
+from sim.engine import Timeline
+from sim.experiment.run import run
+from sim.experiment.stability import running_acceptance, stable_rounds
+from sim.experiment.stage import Stage
 from sim.figures.acceptance import plot_running_acceptance
 from sim.figures.schedules import plot_few_requests, plot_queues
 from sim.reproduce.inputs import Inputs
 from sim.reproduce.laps_sd.fixed import PREDICTOR
 from sim.reproduce.question import Evidence, Question, Tables, Unanswerable
 from sim.reproduce.report import Figure
-from sim.stability import running_acceptance, stable_rounds
-from traces import Arrivals, LengthPredictor, Workload, draw_workload
 
 TRIES = 2_000  # seeds
 THREE, CROWD = 3, 14  # requests
@@ -25,14 +25,8 @@ FILLED = 1.5  # load of the run whose queues are shown: at lower ones they are m
 LEAST_ROUNDS = 40  # of a request whose running acceptance is worth drawing
 
 
-def _workloads(inputs: Inputs, requests: int, load: float) -> Iterator[tuple[int, Workload, Outlook]]:
-    future, outlook, share_ns = inputs.halves()
-    for seed in range(TRIES):
-        workload = draw_workload(
-            future, requests=requests, seed=seed, arrivals=Arrivals(load=load),
-            predictor=LengthPredictor.parse(PREDICTOR), mean_size_ns=share_ns,
-        )  # fmt: skip
-        yield seed, workload, outlook
+def _stage(inputs: Inputs, requests: int, load: float) -> Stage:
+    return Stage.of(inputs.trace, inputs.profile, requests=requests, load=load, length_predictor=PREDICTOR)
 
 
 def find_schedules(evidence: Evidence) -> Tables:
@@ -41,13 +35,14 @@ def find_schedules(evidence: Evidence) -> Tables:
     Spans of each policy's run, and when the three requests arrive.
     """
     policies: list[Policy] = [FCFS(), LAS(), LPSJF(), LapsSD()]
-    for seed, workload, outlook in _workloads(evidence.inputs, THREE, CROWDED):
+    stage = _stage(evidence.inputs, THREE, CROWDED)
+    for seed in range(TRIES):
         timelines = {p.name: Timeline() for p in policies}
-        runs = [simulate(workload, p, outlook=outlook, timeline=timelines[p.name]) for p in policies]
-        means = {float(run.latency_ns.mean()) for run in runs}
+        runs = [run(stage, p, seed, timelines[p.name]) for p in policies]
+        means = {float(r.latency_ns.mean()) for r in runs}
         if len(means) == len(policies) and int(runs[-1].preemptions.sum()) > 0:
             spans = [pd.DataFrame(t.spans).assign(policy=name) for name, t in timelines.items()]
-            requests = pd.DataFrame({"seed": seed, "arrival_ns": workload.arrival_ns})
+            requests = pd.DataFrame({"seed": seed, "arrival_ns": runs[-1].arrival_ns})
             return {"schedules": pd.concat(spans, ignore_index=True), "schedules_requests": requests}
     raise Unanswerable(f"in {TRIES} seeds no three requests are told apart by the four policies")
 
@@ -88,12 +83,13 @@ def find_queues(evidence: Evidence) -> Tables:
     Each request's queue after each of its rounds, the run's spans, and when requests arrive and end.
     """
     every = set(range(1, LapsSD().K + 1))
-    for seed, workload, outlook in _workloads(evidence.inputs, CROWD, FILLED):
+    stage = _stage(evidence.inputs, CROWD, FILLED)
+    for seed in range(TRIES):
         policy, timeline = Logged(), Timeline()
-        run = simulate(workload, policy, outlook=outlook, timeline=timeline)
+        done = run(stage, policy, seed, timeline)
         turns = pd.DataFrame(policy.log, columns=["ns", "request", "queue", "perceptible"])
         if set(turns["queue"]) == every and turns["perceptible"].any():
-            times = {"seed": seed, "arrival_ns": workload.arrival_ns, "finish_ns": run.finish_ns}
+            times = {"seed": seed, "arrival_ns": done.arrival_ns, "finish_ns": done.finish_ns}
             return {
                 "queue_turns": turns,
                 "queue_spans": pd.DataFrame(timeline.spans),

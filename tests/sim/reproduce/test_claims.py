@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from policies import LapsSD
+from sim.experiment.stability import stable_rounds, transition_errors
 from sim.reproduce.differences import points, selected
 from sim.reproduce.inputs import Inputs
 from sim.reproduce.laps_sd.claims import estimates, latency, queues, switching
 from sim.reproduce.question import Unanswerable
 from sim.reproduce.report import HOLDS, NOT, PART
-from sim.stability import stable_rounds, transition_errors
 from tests.sim.reproduce import made_up
 from traces import load_profile, load_trace, price
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from policies import LapsSD
-from sim.engine import simulate
+from sim import compare
+from sim.experiment.stability import stable_rounds
 from sim.reproduce.inputs import Inputs
 from sim.reproduce.laps_sd import examples
 from sim.reproduce.laps_sd.paper import QUICK
 from sim.reproduce.question import Evidence, Unanswerable
-from sim.stability import stable_rounds
-from traces import Arrivals, LengthPredictor, draw_workload, load_profile, load_trace
+from traces import load_profile, load_trace
 
 EVIDENCE = Evidence(Inputs("reference", "reference", load_trace("reference"), load_profile("reference")), QUICK)
 
@@ -32,14 +32,13 @@ def test_three_requests_meet_and_policies_differ():
 def test_the_queues_shown_are_those_of_laps_sd_itself():
     tables = examples.find_queues(EVIDENCE)
     requests, turns = tables["queue_requests"], tables["queue_turns"]
-    future, outlook, share_ns = EVIDENCE.inputs.halves()
-    workload = draw_workload(
-        future, requests=examples.CROWD, seed=int(requests["seed"].iloc[0]), arrivals=Arrivals(load=examples.FILLED),
-        predictor=LengthPredictor.parse("noisy:0.5"), mean_size_ns=share_ns,
-    )  # fmt: skip
-    plain = simulate(workload, LapsSD(), outlook=outlook)
-    assert np.array_equal(plain.finish_ns, requests["finish_ns"])
-    assert np.array_equal(workload.arrival_ns, requests["arrival_ns"])
+    plain = compare(
+        policies=[LapsSD()], seeds=int(requests["seed"].iloc[0]) + 1, requests=examples.CROWD, load=examples.FILLED,
+        length_predictor="noisy:0.5",
+    ).requests  # fmt: skip
+    own = plain[(plain["policy"] == "laps-sd") & (plain["seed"] == requests["seed"].iloc[0])]
+    assert own["finish_ns"].tolist() == requests["finish_ns"].tolist()
+    assert own["arrival_ns"].tolist() == requests["arrival_ns"].tolist()
     assert set(turns["queue"]) == {1, 2, 3, 4}
     assert turns["ns"].is_monotonic_increasing
 

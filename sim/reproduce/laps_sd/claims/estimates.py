@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sim.experiment.stability import transition_errors
+from sim.experiment.statistics import Interval, mean_interval
 from sim.figures.stability import PARTS, plot_estimate_errors
 from sim.reproduce.differences import columns
 from sim.reproduce.inputs import ALL, Inputs
@@ -14,8 +16,6 @@ from sim.reproduce.laps_sd.fixed import PREDICTOR
 from sim.reproduce.question import Evidence, Question, Tables
 from sim.reproduce.report import HOLDS, NOT, PART, Claim, Figure, Table
 from sim.reproduce.words import listed, percentage
-from sim.stability import transition_errors
-from sim.statistics import Interval, mean_interval
 from traces import LengthPredictor
 
 PAPER_ERROR = 0.0684

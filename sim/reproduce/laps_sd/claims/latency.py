@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from sim.experiment.statistics import Interval, mean_interval
 from sim.figures.latency import plot_latency_by_requests
 from sim.figures.style import NAMES
 from sim.reproduce.differences import percent
@@ -12,7 +13,6 @@ from sim.reproduce.laps_sd.fixed import BASELINES, DEPLOYABLE, LOAD, PREDICTOR, 
 from sim.reproduce.question import Evidence, Question, Tables, Unanswerable
 from sim.reproduce.report import HOLDS, NOT, PART, Claim, Figure, Table
 from sim.reproduce.words import change, listed, percentage
-from sim.statistics import Interval, mean_interval
 from sim.sweeps.grid import Sweep
 
 PAPER_LATENCY = 0.39

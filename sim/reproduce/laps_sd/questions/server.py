@@ -4,8 +4,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from sim.experiment.metrics import over_seeds
 from sim.figures.style import NAMES
-from sim.reproduce.differences import against_all, means, percent_of
+from sim.reproduce.differences import against_all, percent_of
 from sim.reproduce.inputs import Inputs, Size
 from sim.reproduce.laps_sd.claims.switching import paper_scale
 from sim.reproduce.laps_sd.fixed import BASELINES, DEPLOYABLE, LOAD, PREDICTOR, sweep
@@ -57,7 +58,7 @@ def find(evidence: Evidence) -> Tables:
             continue
         rows = []
         for value, group in evidence.records[name].groupby(setting, dropna=False, sort=False):
-            share = float(means(group, "laps-sd", ["switching_share"]).iloc[0])
+            share = over_seeds(group[group["policy"] == "laps-sd"], "switching_share").value
             against = against_all(group, "laps-sd", policy_over_others=True).drop(columns="seeds")
             against.insert(0, setting, [value] * len(against))
             rows.append(against.assign(switching_share=share, seeds=group["seed"].nunique()))

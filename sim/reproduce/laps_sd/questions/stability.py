@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from policies import LapsSD, parse_policy
+from sim.experiment.stability import quantiles, stable_rounds
 from sim.figures.stability import plot_latency_by_round
 from sim.reproduce.differences import columns, interval_of, percent, points, reverse, seeds_by_policy, selected
 from sim.reproduce.inputs import ALL, RECORDED, Inputs, Size
@@ -14,7 +15,6 @@ from sim.reproduce.laps_sd.fixed import DEPLOYABLE, LOAD, REQUESTS, sweep
 from sim.reproduce.question import Evidence, Question, Tables
 from sim.reproduce.report import Figure, Section, Table
 from sim.reproduce.words import change, listed, percentage, signed
-from sim.stability import quantiles, stable_rounds
 from sim.sweeps.grid import Sweep
 from traces import Trace
 from traces.describe import shuffled

@@ -6,7 +6,7 @@ from sim.reproduce.laps_sd.fixed import LOAD, REQUESTS
 from sim.reproduce.question import Evidence, Question, Tables
 from sim.reproduce.report import Section, Table
 
-METRICS = ["mean_latency_s", "p99_latency_s", "mean_slowdown", "max_slowdown", "preemptions", "switching_share"]
+METRICS = ["mean_latency_s", "p99_latency_s", "mean_slowdown", "max_slowdown", "preemptions"]
 
 
 def find(evidence: Evidence) -> Tables:

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sim.statistics import paired_difference
-from sim.sweeps import grid, parts, resume, sweep
+from sim.experiment.statistics import paired_difference
+from sim.sweeps import folders, grid, resume, sweep
 from sim.sweeps.grid import Sweep
-from sim.sweeps.looks import look
+from sim.sweeps.stopping import look
 from tests.sim.sweeps.test_run import interrupted_after
 
 ASKED = {"policies": ["fcfs", "lp-sjf"], "requests": [3, 10], "length_predictor": "noisy:0.5"}
@@ -50,7 +50,7 @@ def test_settings_stop_on_their_own_with_the_same_seeds_for_all_configurations(t
     seeds = records.groupby("requests")["seed"].nunique()
     assert set(seeds) <= {50, 100, 200, 400}
     assert records.groupby(["requests", "policy"])["seed"].nunique().groupby("requests").nunique().tolist() == [1, 1]
-    looks = json.loads((tmp_path / "s" / parts.LOOKS).read_text())
+    looks = json.loads((tmp_path / "s" / folders.LOOKS).read_text())
     for entry in looks:
         assert entry["seeds"] == seeds[entry["requests"]]
         assert entry["stopped"] == (entry["half_width"] <= 0.1)

@@ -8,7 +8,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE = 0.95
 
@@ -51,3 +51,14 @@ def ratio_of_means(values: ArrayLike, baseline: ArrayLike) -> Interval:
     residual = mean_interval((x - ratio * y) / y.mean())
     half = (residual.high - residual.low) / 2
     return Interval(ratio, ratio - half, ratio + half)
+
+
+def ratio_by_seed(values: ArrayLike, baseline: ArrayLike) -> NDArray[np.float64]:
+    """What each seed says of mean(values) / mean(baseline), of the last axis: (..., S), both and the result.
+
+    Their mean is the ratio of means and their spread that of the delta method, as in `ratio_of_means`.
+    """
+    x, y = np.asarray(values, dtype=float), np.asarray(baseline, dtype=float)
+    mean = y.mean(axis=-1, keepdims=True)
+    ratio = x.mean(axis=-1, keepdims=True) / mean
+    return np.asarray(ratio + (x - ratio * y) / mean)

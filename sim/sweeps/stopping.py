@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sim.statistics import paired_difference
+from sim.experiment.statistics import paired_difference
 
 LEAST_DIFFERENT = 30
 METRIC = "mean_latency_s"

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tomli_w
 
-from sim.sweeps.grid import Chunk, Setting
-from sim.sweeps.looks import Look
-from sim.sweeps.work import Work
-from traces.files import make_writable_folder, write_whole
+from sim.experiment.setting import Setting
+from sim.sweeps.chunks import ChunkRunner
+from sim.sweeps.grid import Chunk
+from sim.sweeps.stopping import Look
+from traces.files import claim_folder, write_whole
 
 ASKED, SWEEP, LOOKS = "_sweep.json", "_sweep.toml", "_looks.json"
 
 
 def part_of(folder: Path, chunk: int) -> Path:
-    """The file of a chunk, by its place in the sweep."""
+    """The file of a chunk, by its index in the sweep."""
     return folder / f"part-{chunk:06d}.parquet"
 
 
-def claim(folder: Path, work: Work, *, overwrite: bool) -> None:
+def claim(folder: Path, runner: ChunkRunner, *, overwrite: bool) -> None:
     """Make the folder a sweep's, with nothing done yet.
 
     Raises
@@ -39,35 +41,21 @@ def claim(folder: Path, work: Work, *, overwrite: bool) -> None:
     OSError
         If it cannot be written.
     """
-    make_writable_folder(folder)
-    if (folder / ASKED).exists():
-        if not overwrite:
-            raise ValueError(
-                f"{folder} holds a sweep already: choose another folder, --resume it or give --overwrite"
-            )
-        (folder / ASKED).unlink()  # first: without it what is left is nobody's sweep
-        for path in folder.glob("part-*.parquet"):
-            path.unlink()
-    if others := [e.name for e in folder.iterdir() if not e.name.startswith((".", "_"))]:
-        raise ValueError(f"{folder} is not empty and holds no sweep ({min(others)}): choose another folder")
-    toml = tomli_w.dumps(work.sweep.document())
+    claim_folder(folder, ASKED, "sweep", overwrite=overwrite, remove=(ASKED, "part-*.parquet"))
+    toml = tomli_w.dumps(runner.sweep.document())
     write_whole(folder / SWEEP, lambda p: p.write_text(toml, encoding="utf-8"))
-    document = json.dumps(asked(work), indent=2) + "\n"
+    document = json.dumps(asked(runner), indent=2) + "\n"
     write_whole(folder / ASKED, lambda p: p.write_text(document, encoding="utf-8"))
 
 
-def asked(work: Work) -> dict[str, Any]:
+def asked(runner: ChunkRunner) -> dict[str, Any]:
     """What makes two sweeps the same."""
-    from importlib.metadata import version
-
     return {
-        "sweep": work.sweep.document(),
-        "trace_sha256": dict(work.trace_sha256),
-        "profile_sha256": dict(work.profile_sha256),
-        "arrivals_sha256": dict(work.arrivals_sha256),
+        "sweep": runner.sweep.document(),
+        **{f"{what}_sha256": dict(names) for what, names in runner.sha256.items()},
         "lapsd": version("lapsd"),
-        "chunks": len(work.chunks),
-        "runs": sum(chunk.runs for chunk in work.chunks),
+        "chunks": len(runner.chunks),
+        "runs": sum(chunk.runs for chunk in runner.chunks),
     }
 
 
@@ -91,7 +79,7 @@ def read_asked(folder: Path) -> dict[str, Any]:
     return found
 
 
-def refuse_another(folder: Path, work: Work) -> None:
+def refuse_another(folder: Path, runner: ChunkRunner) -> None:
     """See that the folder's sweep is this one.
 
     Raises
@@ -99,7 +87,7 @@ def refuse_another(folder: Path, work: Work) -> None:
     ValueError
         Naming what differs.
     """
-    before, now = read_asked(folder), asked(work)
+    before, now = read_asked(folder), asked(runner)
     for what in now:
         if before.get(what) != now[what]:
             was, is_ = (_shorten(_difference(d.get(what), o.get(what))) for d, o in ((before, now), (now, before)))
@@ -119,7 +107,7 @@ def _shorten(value: Any) -> str:
 
 
 def missing(folder: Path, chunks: Sequence[Chunk]) -> list[int]:
-    """Places of the chunks that are not done. Removes what a killed writer left.
+    """Indices of the chunks that are not done. Removes what a killed writer left.
 
     Raises
     ------
@@ -128,20 +116,20 @@ def missing(folder: Path, chunks: Sequence[Chunk]) -> list[int]:
     """
     for left in folder.glob(".*.part-*.parquet"):
         left.unlink()
-    expected = {part_of(folder, place).name: chunk for place, chunk in enumerate(chunks)}
+    expected = {part_of(folder, index).name: chunk for index, chunk in enumerate(chunks)}
     for path in sorted(folder.glob("part-*.parquet")):
         if path.name not in expected:
             raise ValueError(f"{path}: no chunk of this sweep makes it")
         try:
             rows = pq.read_metadata(path).num_rows
         except (OSError, pa.ArrowInvalid) as error:
-            raise ValueError(f"{path}: damaged ({error}): remove it, and --resume does its runs again") from error
+            raise ValueError(f"{path}: damaged ({error}): remove it, and resume: its runs are done again") from error
         if rows != expected[path.name].runs:
-            raise ValueError(f"{path}: {rows} records, not {expected[path.name].runs}: remove it, and --resume")
-    return [place for place in range(len(chunks)) if not part_of(folder, place).exists()]
+            raise ValueError(f"{path}: {rows} records, not {expected[path.name].runs}: remove it, and resume")
+    return [index for index in range(len(chunks)) if not part_of(folder, index).exists()]
 
 
-def write_part(folder: Path, place: int, records: pa.Table) -> None:
+def write_part(folder: Path, chunk: int, records: pa.Table) -> None:
     """Write a chunk's records, whole or not at all, and on the disk before they count.
 
     Raises
@@ -155,12 +143,12 @@ def write_part(folder: Path, place: int, records: pa.Table) -> None:
         with path.open("rb+") as file:
             os.fsync(file.fileno())
 
-    write_whole(part_of(folder, place), write)
+    write_whole(part_of(folder, chunk), write)
 
 
-def read_places(folder: Path, places: Sequence[int]) -> pd.DataFrame:
-    """Policy, seed and mean latency of the chunks at those places, all of them there."""
-    tables = [pq.read_table(part_of(folder, p), columns=["policy", "seed", "mean_latency_s"]) for p in places]
+def read_latencies(folder: Path, chunks: Sequence[int]) -> pd.DataFrame:
+    """Policy, seed and mean latency of those chunks, all of them there."""
+    tables = [pq.read_table(part_of(folder, c), columns=["policy", "seed", "mean_latency_s"]) for c in chunks]
     found: pd.DataFrame = pa.concat_tables(tables).to_pandas()
     return found
 
@@ -190,7 +178,7 @@ def read(folder: Path) -> pd.DataFrame:
     read_asked(folder)
     paths = sorted(folder.glob("part-*.parquet"))
     if not paths:
-        raise ValueError(f"{folder}: nothing of this sweep is done yet: --resume it")
+        raise ValueError(f"{folder}: nothing of this sweep is done yet: resume it")
     tables = []
     for path in paths:
         try:

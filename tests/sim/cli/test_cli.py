@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from sim import cli
-from tests.sim.test_comparison import PROFILE, TRACE
+from tests.sim.experiment.test_comparison import PROFILE, TRACE
 from traces import load_profile, load_trace, save_profile, save_trace
 from traces.errors import run_command
 
@@ -81,7 +81,7 @@ def test_out_and_plot_are_written_where_asked(lapsd, files, tmp_path):
         (["--trace", "nowhere.parquet"], "trace nowhere.parquet: no such file"),
         (["--profile", "nowhere.json"], "profile nowhere.json: no such file"),
         (["--length-predictor", "bert"], "length predictor 'bert'"),
-        (["--kv-slots", "-1"], "--kv-slots -1"),
+        (["--kv-slots", "-1"], "kv_slots -1: must be at least 0"),
         (["--dataset", "poems"], "dataset 'poems': the trace holds toy"),
         (["--plot", "x.doc"], "must be one of .png, .pdf, .svg"),
         (["--plot", "nowhere/x.png"], "there is no folder nowhere"),
@@ -112,7 +112,7 @@ def test_batches_and_memory_are_options(lapsd):
     options = ("--seeds", 1, "--batch", 4, "--kv-tokens", 1500, "--evict", "recompute", "--prefill", "batched")
     code, out, _ = lapsd("compare", *options)
     assert code == 0
-    assert "batches of up to 4, 1500 KV tokens (recompute)" in " ".join(out.split())
+    assert "batches of up to 4, 1500 KV tokens, evict by recompute, prompts batched" in " ".join(out.split())
     for wrong, message in ((("--batch", 64), "batch size 64: the profile covers"), (("--evict", "x"), "evict 'x'"),
                            (("--batch", 4, "--kv-slots", 2), "kv_slots 2: must be at least the batch size, 4"),
                            (("--kv-tokens", 9), "can never fit")):  # fmt: skip
@@ -162,7 +162,7 @@ def test_generated_traces_are_served_with_public_lengths_and_arrivals(lapsd, tmp
         assert load_trace(made).output_tokens.tolist() == [20 + 5 * s for s in range(50)]
         code, out, _ = lapsd("compare", "--trace", made, "--arrivals", arrivals, "--seeds", 2, "--policy", "fcfs")
         assert code == 0
-        assert "Azure trace a.csv at load 0.8" in " ".join(out.split())
+        assert "load 0.8, arrivals as in Azure trace a.csv" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(

@@ -3,21 +3,22 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
-from sim.sweeps.grid import SETTINGS
+from sim.bench import FIGURES
+from sim.experiment.comparison import Comparison
+from sim.experiment.metrics import FIRM, METRICS, Metric, by_group, metric_named, observations
+from sim.experiment.setting import KNOBS
+from sim.experiment.stability import quantiles, stable_rounds
+from sim.sweeps.best import Verdict
 from traces import Linear, Profile, Trace, to_frame
+from traces.describe import describe, shuffled
 from traces.profile import fit_warnings
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from sim.comparison import Comparison
-    from sim.sweeps.best import Verdict
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -28,36 +29,44 @@ def number(value: Any, digits: int = 3) -> str:
     return f"{rounded:.0f}" if abs(rounded) >= 10 ** (digits - 1) else f"{rounded:.{digits}g}"
 
 
-def comparison_table(comparison: "Comparison") -> Table:
+def comparison_table(comparison: Comparison) -> Table:
     """The comparison as people read it; the JSON output has every key."""
-    settings = comparison.settings
-    few = settings.requests * settings.seeds * 0.01 < 10
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("policy", no_wrap=True)
-    headings = ("mean s", "± 95 %", "p50 s", "p90 s", "p99 s" + ("*" if few else ""), "slow-\ndown", "worst",
-                "preemp-\ntions", "switch-\ning %", "over\nbound", "minus FCFS, s\n[95 %]")  # fmt: skip
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
+    shown = [metric for metric in METRICS if metric.heading]
+    headings = [metric.heading + "*" * metric.few(comparison.observations) for metric in shown]
+    table = _table("policy", headings[0], "± 95 %", *headings[1:], "minus FCFS, s\n[95 %]")
     for row in comparison.records:
         interval = comparison.latency(row["policy"])
-        spread = (interval.high - interval.low) / 2
+        spread = number((interval.high - interval.low) / 2, 2)
         difference = number(row["diff_to_fcfs_s"])
         if row["diff_low_s"] is not None and row["policy"] != "fcfs":
             difference += f" [{number(row['diff_low_s'])}, {number(row['diff_high_s'])}]"
-        table.add_row(
-            escape(row["policy"]) + (" †" if row["policy"] in comparison.clairvoyant else ""),
-            number(row["mean_latency_s"]), number(spread, 2), number(row["p50_latency_s"]),
-            number(row["p90_latency_s"]), number(row["p99_latency_s"]), number(row["mean_slowdown"]),
-            number(row["max_slowdown"]), str(row["preemptions"]), number(100 * row["switching_share"], 2),
-            "-" if row["ratio_to_bound"] is None else f"{row['ratio_to_bound']:.3f}", escape(difference),
-        )  # fmt: skip
+        mark = " †" if row["policy"] in comparison.clairvoyant else ""
+        values = [measure(metric, row[metric.name]) for metric in shown]
+        table.add_row(escape(row["policy"]) + mark, values[0], spread, *values[1:], escape(difference))
+    return table
+
+
+def measure(metric: Metric, value: float | None) -> str:
+    """A metric's value as people read it: shares in percent, ratios with three decimals."""
+    if value is None:
+        return "-"
+    if metric.unit == "share":
+        return number(100 * value, 2)
+    if metric.whole:
+        return str(value)
+    return number(value) if metric.recorded else f"{value:.3f}"
+
+
+def slowdown_table(comparison: Comparison) -> Table:
+    """Mean slowdown by quarter of output length: whom a policy makes wait."""
+    table = _table("mean slowdown of the", "shortest quarter", "second", "third", "longest quarter")
+    for policy, row in comparison.slowdown_by_length.iterrows():
+        table.add_row(escape(str(policy)), *(number(value) for value in row))
     return table
 
 
 def bench_table(found: Mapping[str, float]) -> Table:
     """The bench as people read it: each figure, what it should be, and what it means."""
-    from sim.bench import FIGURES
-
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("figure", no_wrap=True)
     table.add_column("here", justify="right", no_wrap=True)
@@ -74,23 +83,23 @@ def bench_table(found: Mapping[str, float]) -> Table:
 MOST_ROWS = 20
 
 
-def sweep_table(records: "pd.DataFrame", metric: str, varying: Sequence[str]) -> Table:
-    """What varied in a sweep, and the configurations with the lowest mean of a metric."""
-    if metric not in records.columns:
-        raise ValueError(f"column {metric!r}: the sweep has {', '.join(map(str, records.columns))}")
+def sweep_table(records: pd.DataFrame, name: str, varying: Sequence[str]) -> Table:
+    """What varied in a sweep, and the configurations with the lowest value of a metric."""
+    metric = metric_named(name)
     names = [n for n in varying if n != "policy_name"] or ["policy"]
-    shown = ["policy", *(n for n in names if n in SETTINGS)] if "policy" in names else names
-    means = records.groupby(shown, dropna=False, sort=False)[metric].agg(["mean", "std", "count"]).reset_index()
-    table = Table(box=None, pad_edge=False, header_style="bold",
-                  title=f"{len(records):,} runs, {records['seed'].nunique()} seeds; lowest {metric} first",
-                  title_justify="left")  # fmt: skip
-    for name in [*shown, metric, "sd", "runs"]:
-        table.add_column(name, justify="left" if name in shown else "right", no_wrap=True)
-    for row in means.sort_values("mean").head(MOST_ROWS).to_dict("records"):
+    shown = ["policy", *(n for n in names if n in KNOBS)] if "policy" in names else names
+    rows = by_group(records, shown, metric).sort_values("value")
+    title = f"{len(records):,} runs, {records['seed'].nunique()} seeds; lowest {name} first"
+    mark = "*" * metric.few(int(observations(records).min()))
+    if mark:
+        title += f"\n* of each run's own requests: fewer than {FIRM} of them are expected above it"
+    table = _table(*shown, name + mark, "sd", "runs", left=len(shown))
+    table.title, table.title_justify = title, "left"
+    for row in rows.head(MOST_ROWS).to_dict("records"):
         values = [number_or_text(None if row[n] != row[n] else row[n]) for n in shown]
-        table.add_row(*map(escape, values), number(row["mean"], 4), number(row["std"], 2), str(row["count"]))
-    if len(means) > MOST_ROWS:
-        table.add_row(f"... and {len(means) - MOST_ROWS:,} more")
+        table.add_row(*map(escape, values), number(row["value"], 4), number(row["sd"], 2), str(row["runs"]))
+    if len(rows) > MOST_ROWS:
+        table.add_row(f"... and {len(rows) - MOST_ROWS:,} more")
     return table
 
 
@@ -102,7 +111,7 @@ def number_or_text(value: Any) -> str:
 MOST_ALIKE = 12
 
 
-def best_tables(verdicts: "Sequence[Verdict]") -> list[Table | str]:
+def best_tables(verdicts: Sequence[Verdict]) -> list[Table | str]:
     """What is best in each group, what is not worse, and which values win."""
     shown: list[Table | str] = []
     for verdict in verdicts:
@@ -131,20 +140,19 @@ def best_tables(verdicts: "Sequence[Verdict]") -> list[Table | str]:
     return shown
 
 
-def notes(comparison: "Comparison") -> list[str]:
+def notes(comparison: Comparison) -> list[str]:
     """What a reader of the table must know: marks, and where the numbers come from."""
-    from sim.comparison import caption
-
-    settings = comparison.settings
-    lines = [caption(comparison)]
-    if settings.requests * settings.seeds * 0.01 < 10:
-        lines.append("* fewer than 10 latencies are expected above the 99th percentile: more seeds make it firm.")
+    lines = [comparison.caption]
+    if any(metric.few(comparison.observations) for metric in METRICS if metric.heading):
+        lines.append(f"* fewer than {FIRM} latencies are expected above this percentile: more seeds make it firm.")
+    if comparison.seeds == 1:
+        lines.append("One seed gives no interval: --seeds 2 or more do.")
     if comparison.clairvoyant:
         lines.append("† knows the true sizes: a yardstick, not a policy one could deploy.")
     return lines
 
 
-def versus_table(comparison: "Comparison", policy: str) -> Table:
+def versus_table(comparison: Comparison, policy: str) -> Table:
     """One policy's mean latency against each other's."""
     table = Table(box=None, pad_edge=False, header_style="bold", title=None)
     table.add_column(escape(f"mean latency of {policy} against"), no_wrap=True)
@@ -155,8 +163,8 @@ def versus_table(comparison: "Comparison", policy: str) -> Table:
     return table
 
 
-def trace_tables(trace: Trace) -> list[Table]:
-    """Per data set: requests, lengths, acceptance and how it develops; and where the trace comes from."""
+def trace_tables(trace: Trace, *, verbose: bool = False) -> list[Table]:
+    """Per data set: requests, lengths, acceptance and how it develops; `verbose`: and all that it says of itself."""
     frame = to_frame(trace)
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns = ("dataset", "requests", "prompt\nmedian", "output\nmedian", "output\np10", "output\np90", "output\nmax",
@@ -172,14 +180,11 @@ def trace_tables(trace: Trace) -> list[Table]:
             f"{rows['output_tokens'].sum() / rows['rounds'].sum():.2f}", f"{rows['acceptance'].mean():.3f}",
             f"{rows['acceptance'].std():.3f}",
         )  # fmt: skip
-    return [table, _dynamics_table(trace), _origin(trace.metadata)]
+    return [table, _dynamics_table(trace), _origin(trace.metadata, verbose)]
 
 
 def _dynamics_table(trace: Trace) -> Table:
     """How acceptance develops in a request, and when it becomes perceptible at LAPS-SD's defaults."""
-    from sim.stability import quantiles, stable_rounds
-    from traces.describe import describe, shuffled
-
     table = _table(
         "dataset", "within a request\nsd", "correlation with\nlog length", "autocorrelation\nlag 1, 2, 3, 5",
         "accepted at place\n1, 2, 3, 4", "perceptible at round\np10, 50, 90 (share)", "the same,\nrounds shuffled",
@@ -200,7 +205,7 @@ def _dynamics_table(trace: Trace) -> Table:
     return table
 
 
-def profile_tables(profile: Profile) -> list[Table]:
+def profile_tables(profile: Profile, *, verbose: bool = False) -> list[Table]:
     """The cost terms with their fits, what the hardware would allow, and where the profile comes from."""
     found = [_terms_table(profile)]
     if len(profile.costs.rounds) > 1:
@@ -213,7 +218,7 @@ def profile_tables(profile: Profile) -> list[Table]:
         found.append(_speculation_table(profile))
     fits = {k: v for k, v in profile.fits.items() if k in ("round", "grid", "request")}
     stamp = {k: v for k, v in profile.stamp.items() if k not in ("floors", "speculation")}
-    return [*found, _origin({"kind": profile.kind, "weights": profile.weights, **fits, **stamp})]
+    return [*found, _origin({"kind": profile.kind, "weights": profile.weights, **fits, **stamp}, verbose)]
 
 
 def profile_warnings(profile: Profile) -> list[str]:
@@ -228,10 +233,11 @@ def profile_warnings(profile: Profile) -> list[str]:
     return told
 
 
-def _table(*headings: str) -> Table:
+def _table(*headings: str, left: int = 1) -> Table:
+    """A table whose first columns are words, and the rest numbers."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for i, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if i else "left", no_wrap=True)
+        table.add_column(heading, justify="left" if i < left else "right", no_wrap=True)
     return table
 
 
@@ -303,11 +309,13 @@ def _speculation_table(profile: Profile) -> Table:
     return table
 
 
-def _origin(metadata: Mapping[str, Any]) -> Table:
+def _origin(metadata: Mapping[str, Any], verbose: bool) -> Table:
+    """What a file says of where it comes from; what is no plain value only if it is asked for."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for key, value in metadata.items():
-        text = value if isinstance(value, str) else json.dumps(value, default=str)
-        table.add_row(escape(str(key)), escape(text))
+        if verbose or not isinstance(value, dict | list):
+            text = value if isinstance(value, str) else json.dumps(value, default=str)
+            table.add_row(escape(str(key)), escape(text))
     return table

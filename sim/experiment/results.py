@@ -6,14 +6,14 @@ Everything but the records starts with `_`, so that `pandas.read_parquet(FOLDER)
 import json
 from pathlib import Path
 
-from sim.comparison import REQUEST_COLUMNS, Comparison
-from traces.files import make_writable_folder, write_whole
+from sim.experiment.comparison import REQUEST_COLUMNS, Comparison
+from traces.files import claim_folder, write_whole
 
 RECORDS = "requests.parquet"
 
 
-def claim_folder(folder: Path, *, overwrite: bool) -> None:
-    """Make the folder and see that a file can be written there.
+def claim_results(folder: Path, *, overwrite: bool) -> None:
+    """Make the folder a comparison's; what it holds already stays until the new is written.
 
     Raises
     ------
@@ -22,12 +22,7 @@ def claim_folder(folder: Path, *, overwrite: bool) -> None:
     OSError
         If it cannot be written.
     """
-    make_writable_folder(folder)
-    if (folder / RECORDS).exists():
-        if not overwrite:
-            raise ValueError(f"{folder} holds a result already: choose another folder or give --overwrite")
-    elif any(not entry.name.startswith((".", "_")) for entry in folder.iterdir()):
-        raise ValueError(f"{folder} is not empty and holds no result of lapsd: choose another folder")
+    claim_folder(folder, RECORDS, "result", overwrite=overwrite)
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:
