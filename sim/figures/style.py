@@ -1,5 +1,7 @@
 """What all figures share: the sizes of a page, the policies' names and colours, plain axes, lines with intervals."""
 
+from functools import cache
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
 
 PAGE, COLUMN = 7.0, 3.5  # inches: the width of a page's text, and of one of two columns
 SMALL = 7  # points
+DPI = 110  # on a screen
 
 # one colour a policy everywhere, colour-blind safe (Okabe and Ito)
 COLOURS = {
@@ -36,10 +39,22 @@ def colour_of(spec: str, index: int = 0) -> str:
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure in inches, which notebooks show."""
-    from sim.figures.picture import Picture
+    """An empty figure in inches, which notebooks show by itself, without pyplot's global state."""
+    return _picture()(figsize=(width, height), layout="constrained")
 
-    return Picture(figsize=(width, height), layout="constrained")
+
+@cache
+def _picture() -> "type[Figure]":
+    """The class of such figures, made with the first, which loads matplotlib."""
+    from matplotlib.figure import Figure
+
+    class Picture(Figure):
+        def _repr_png_(self) -> bytes:
+            buffer = BytesIO()
+            self.savefig(buffer, format="png", dpi=DPI)
+            return buffer.getvalue()
+
+    return Picture
 
 
 def dress(ax: "Axes", x: str = "", y: str = "", title: str = "") -> "Axes":

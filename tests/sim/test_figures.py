@@ -316,6 +316,5 @@ def test_figures_import_nothing_else_of_sim_and_matplotlib_only_when_drawn():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
         assert all(n.startswith("sim.figures") for n in names if n.startswith(("sim", "policies", "calibrate"))), path
-        if path.name != "picture.py":  # imported with the first figure
-            first = {n.module for n in tree.body if isinstance(n, ast.ImportFrom)}
-            assert not {n for n in first if n.startswith("matplotlib")}, path
+        first = {n.module for n in tree.body if isinstance(n, ast.ImportFrom)}
+        assert not {n for n in first if n.startswith("matplotlib")}, path
