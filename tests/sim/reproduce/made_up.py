@@ -17,10 +17,10 @@ SIZE = Size("made up", 1_000, 600, 500, 400, 300, (0, 1, 4), (0, 0.5, 1), (0.5, 
 
 
 def inputs(datasets: int = 3, *, predicted: bool = True, swap_ms: float = 2.0) -> Inputs:
-    """Requests of three data sets, of 1 to 12 rounds each."""
+    """Requests of three data sets, of 1 to 34 rounds each, some of which become perceptible."""
     rows = []
     for i in range(36):
-        request = row(f"r{i}", prompt=10 + i, accepted=[(i + j) % 4 for j in range(1 + i % 12)], n=4)
+        request = row(f"r{i}", prompt=10 + i, accepted=[(i + j) % 2 + i % 3 for j in range(1 + 3 * (i % 12))], n=4)
         request["dataset"] = DATASETS[i % datasets]
         if predicted:
             request["predicted_tokens"] = request["output_tokens"] + i % 5

@@ -82,19 +82,20 @@ def test_moves_at_the_papers_scale_are_14_percent_of_a_500_token_request():
 
 
 def test_a_typical_request_is_priced_round_by_round():
-    """Two tokens a round on average: 7 tokens take 4 rounds, the last of which emits one."""
     inputs = made_up.inputs()
-    two = replace(inputs, trace=inputs.trace.take(np.flatnonzero(inputs.trace.rounds == 2)))
-    tokens, rounds = two.trace.output_tokens.sum(), two.trace.rounds.sum()
-    typical = switching.typical_requests(two.trace, [1, 7, 60])
+    tokens, rounds = int(inputs.trace.output_tokens.sum()), int(inputs.trace.rounds.sum())
+    typical = switching.typical_requests(inputs.trace, [1, 7, 60])
     assert typical.output_tokens.tolist() == [1, 7, 60]
     assert typical.rounds.tolist() == [-(-n * rounds // tokens) for n in (1, 7, 60)]
-    assert set(typical.prompt_tokens) == {int(np.median(two.trace.prompt_tokens))}
-    context, cost, spent = int(typical.prompt_tokens[2]), two.profile.round_cost(), 0
-    for accepted in typical.accepted[typical.rounds_of(2)]:
+    assert set(typical.prompt_tokens) == {int(np.median(inputs.trace.prompt_tokens))}
+    accepted = typical.accepted[typical.rounds_of(2)]
+    assert set(accepted[:-1]) == {tokens // rounds - 1, tokens // rounds}
+    context, cost, spent = int(typical.prompt_tokens[2]), inputs.profile.round_cost(), 0
+    for count in accepted.tolist():
         spent += cost(4, context)
-        context += accepted + 1
-    assert switching.inference_ns(two, [60])[0] == spent + price(typical, two.profile).prefill_ns[2]
+        context += count + 1
+    assert context == typical.prompt_tokens[2] + 60
+    assert switching.inference_ns(inputs, [60])[0] == spent + price(typical, inputs.profile).prefill_ns[2]
 
 
 def test_without_switching_costs_nothing_is_said_of_them():
