@@ -31,7 +31,8 @@ def records(factors=FACTORS, **settings):
             rows.append({
                 "policy": policy, **dict(zip(settings, values, strict=True)), "seed": seed, "mean_latency_s": mean_s,
                 "p99_latency_s": 3 * mean_s, "mean_slowdown": 2 * factor, "max_slowdown": 9 * factor,
-                "preemptions": 4, "switching_s": 1.0, "busy_s": 10.0 if seed % 2 else 1.0, "bound_s": 0.5 * (1 + seed),
+                "preemptions": 4, "switching_s": 1.0, "busy_s": 10.0 if seed % 2 else 1.0,
+                "bound_s": 0.5 * (1 + seed),
             })  # fmt: skip
     return pd.DataFrame(rows)
 
