@@ -12,7 +12,7 @@ from rich.table import Table
 
 from sim.bench import FIGURES
 from sim.experiment.comparison import Comparison
-from sim.experiment.metrics import FIRM, METRICS, Metric, by_group, metric_named, observations
+from sim.experiment.metrics import FIRM, Metric, Ratio, by_group, compared, metric_named, observations
 from sim.experiment.setting import KNOBS
 from sim.experiment.stability import quantiles, stable_rounds
 from sim.sweeps.best import Verdict
@@ -31,7 +31,7 @@ def number(value: Any, digits: int = 3) -> str:
 
 def comparison_table(comparison: Comparison) -> Table:
     """The comparison as people read it; the JSON output has every key."""
-    shown = [metric for metric in METRICS if metric.heading]
+    shown = compared()
     headings = [metric.heading + "*" * metric.few(comparison.observations) for metric in shown]
     table = _table("policy", headings[0], "± 95 %", *headings[1:], "minus FCFS, s\n[95 %]")
     for row in comparison.records:
@@ -54,7 +54,7 @@ def measure(metric: Metric, value: float | None) -> str:
         return number(100 * value, 2)
     if metric.whole:
         return str(value)
-    return number(value) if metric.recorded else f"{value:.3f}"
+    return f"{value:.3f}" if isinstance(metric.over_seeds, Ratio) else number(value)
 
 
 def slowdown_table(comparison: Comparison) -> Table:
@@ -143,7 +143,7 @@ def best_tables(verdicts: Sequence[Verdict]) -> list[Table | str]:
 def notes(comparison: Comparison) -> list[str]:
     """What a reader of the table must know: marks, and where the numbers come from."""
     lines = [comparison.caption]
-    if any(metric.few(comparison.observations) for metric in METRICS if metric.heading):
+    if any(metric.few(comparison.observations) for metric in compared()):
         lines.append(f"* fewer than {FIRM} latencies are expected above this percentile: more seeds make it firm.")
     if comparison.seeds == 1:
         lines.append("One seed gives no interval: --seeds 2 or more do.")

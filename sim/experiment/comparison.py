@@ -15,7 +15,7 @@ import pandas as pd
 
 from policies import FCFS, LAS, LPSJF, LPSRPT, SRPT, LapsSD, Policy, parameters_of, spec_of
 from sim.engine import Timeline
-from sim.experiment.metrics import METRICS, Values, measured, summary
+from sim.experiment.metrics import Values, compared, measured, summary
 from sim.experiment.run import Runs, run
 from sim.experiment.setting import Setting
 from sim.experiment.stage import Stage
@@ -265,7 +265,7 @@ def _described(policy: Policy, bound: Policy) -> dict[str, Any]:
 def _table(
     setting: Setting, specs: list[str], over_seeds: Mapping[str, Values], of_seeds: Sequence[Mapping[str, Values]]
 ) -> pd.DataFrame:
-    table = pd.DataFrame({"policy": specs, **{m.name: over_seeds[m.name] for m in METRICS if m.heading}})
+    table = pd.DataFrame({"policy": specs, **{m.name: over_seeds[m.name] for m in compared()}})
     means = np.array([found["mean_latency_s"] for found in of_seeds]).T
     baseline = specs.index("fcfs")
     differences = [paired_difference(own, means[baseline]) for own in means]

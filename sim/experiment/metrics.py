@@ -76,11 +76,6 @@ class Metric:
     heading: str = ""
     whole: bool = False
 
-    @property
-    def recorded(self) -> bool:
-        """Whether records hold it: all but ratios, which are made of what they hold."""
-        return not isinstance(self.over_seeds, Ratio)
-
     def few(self, observations: int) -> bool:
         """Whether it is a percentile with fewer than `FIRM` of so many observations expected above it."""
         rule = self.over_seeds
@@ -124,6 +119,16 @@ METRICS: tuple[Metric, ...] = (
 )
 
 
+def compared() -> list[Metric]:
+    """Those in the table of a comparison."""
+    return [metric for metric in METRICS if metric.heading]
+
+
+def recorded() -> list[Metric]:
+    """Those that records hold: all but ratios, which are made of what they hold."""
+    return [metric for metric in METRICS if not isinstance(metric.over_seeds, Ratio)]
+
+
 def metric_named(name: str) -> Metric:
     """The metric of that name.
 
@@ -146,7 +151,7 @@ def columns_of(name: str) -> tuple[str, ...]:
 
 def measured(runs: Runs) -> dict[str, Values]:
     """What records hold of runs: every metric but the ratios, (P,) each."""
-    return {metric.name: metric.of_runs(runs) for metric in METRICS if metric.recorded}
+    return {metric.name: metric.of_runs(runs) for metric in recorded()}
 
 
 def summary(seeds: Sequence[Runs], found: Sequence[Mapping[str, Values]]) -> dict[str, Values]:
@@ -185,7 +190,7 @@ def over_seeds(records: pd.DataFrame, name: str) -> Interval:
         return Interval(float(records[name].max()), math.nan, math.nan)
     by_seed = records.groupby("seed")[[*columns]].mean()
     values = [by_seed[column].to_numpy(dtype=float) for column in columns]
-    return mean_interval(values[0]) if metric.recorded else ratio_of_means(*values)
+    return mean_interval(values[0]) if len(values) == 1 else ratio_of_means(*values)
 
 
 def by_group(records: pd.DataFrame, by: Sequence[str], metric: Metric) -> pd.DataFrame:
@@ -193,8 +198,8 @@ def by_group(records: pd.DataFrame, by: Sequence[str], metric: Metric) -> pd.Dat
     columns = list(columns_of(metric.name))
     groups = records.groupby(list(by), dropna=False, sort=False)[columns]
     made = groups.max() if metric.over_seeds == MAXIMUM else groups.mean()
-    value = made[columns[0]] if metric.recorded else made[columns[0]] / made[columns[1]]
-    sd = groups.std()[columns[0]] if metric.recorded else math.nan
+    value = made[columns[0]] if len(columns) == 1 else made[columns[0]] / made[columns[1]]
+    sd = groups.std()[columns[0]] if len(columns) == 1 else math.nan
     return pd.DataFrame({"value": value, "sd": sd, "runs": groups.size()}).reset_index()
 
 

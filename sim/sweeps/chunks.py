@@ -4,7 +4,7 @@ A chunk's records depend on the sweep, the traces and the profiles alone: not on
 """
 
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, field
+from dataclasses import Field, dataclass, field, fields
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from policies import Policy, parameters_of, spec_of
-from sim.experiment.metrics import METRICS, measured
+from sim.experiment.metrics import measured, recorded
 from sim.experiment.run import Runs, run
 from sim.experiment.setting import KNOBS, Setting
 from sim.experiment.stage import Inputs
@@ -35,6 +35,9 @@ class ChunkRunner:
     inputs: Inputs
     sha256: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # the rest is made again by whoever gets it
+
     @cached_property
     def policies(self) -> list[Policy]:
         """The sweep's, in order."""
@@ -54,47 +57,49 @@ class ChunkRunner:
         """A chunk's records, in the order of seeds and policies."""
         setting = self.settings[chunk.setting]
         stage = self.inputs.stage(setting)
-        policies = self.policies[chunk.first_policy : chunk.last_policy + 1]
-        seeds = range(chunk.first_seed, chunk.last_seed + 1)
+        some = slice(chunk.first_policy, chunk.last_policy + 1)
+        policies, seeds = self.policies[some], range(chunk.first_seed, chunk.last_seed + 1)
         found = [measured(Runs(stage, stage.workload(s), [run(stage, p, s) for p in policies])) for s in seeds]
-        specs = [spec_of(policy) for policy in policies]
-        of_policies = {"policy": specs, "policy_name": [spec.partition(":")[0] for spec in specs]}
-        of_policies |= {name: [_parameter(policy, name) for policy in policies] for name in self.parameter_names}
         of_chunk = {name: getattr(setting, name) for name in KNOBS}
         of_chunk |= {f"{what}_sha256": self.sha256[what][getattr(setting, what)] for what in ("trace", "profile")}
         of_chunk["lapsd"] = version("lapsd")
-        columns: dict[str, Any] = {name: values * len(seeds) for name, values in of_policies.items()}
+        columns: dict[str, Any] = {name: values[some] * len(seeds) for name, values in self._policy_columns.items()}
         columns |= {name: [value] * (len(seeds) * len(policies)) for name, value in of_chunk.items()}
         columns["seed"] = np.repeat(np.array(seeds), len(policies))
         columns |= {name: np.concatenate([of_seed[name] for of_seed in found]) for name in found[0]}
         return pa.Table.from_pydict(columns, schema=self.schema)
 
     @cached_property
-    def parameter_names(self) -> list[str]:
+    def _parameters(self) -> dict[str, Field[Any]]:
         """Every parameter of any policy of the sweep, in order."""
-        return list(self._parameters)
+        return {f.name: f for policy in self.policies for f in parameters_of(policy)}
 
     @cached_property
-    def _parameters(self) -> dict[str, Field[Any]]:
-        return {f.name: f for policy in self.policies for f in parameters_of(policy)}
+    def _policy_columns(self) -> dict[str, list[Any]]:
+        """What records say of each policy: its spec, its name, and its parameters, None where it lacks one."""
+        specs = [spec_of(policy) for policy in self.policies]
+        has = [{f.name for f in parameters_of(policy)} for policy in self.policies]
+        return {
+            "policy": specs,
+            "policy_name": [spec.partition(":")[0] for spec in specs],
+            **{
+                name: [getattr(p, name) if name in own else None for p, own in zip(self.policies, has, strict=True)]
+                for name in self._parameters
+            },
+        }
 
     @cached_property
     def schema(self) -> pa.Schema:
         """The records' columns: policy, its parameters, setting, seed, metrics, provenance."""
-        metrics = [metric for metric in METRICS if metric.recorded]
         return pa.schema([
             ("policy", pa.string()),
             ("policy_name", pa.string()),
             *((name, _arrow_type(parameter)) for name, parameter in self._parameters.items()),
             *((name, ARROW[knob.kind]) for name, knob in KNOBS.items()),
             ("seed", pa.int64()),
-            *((metric.name, ARROW[int if metric.whole else float]) for metric in metrics),
+            *((metric.name, ARROW[int if metric.whole else float]) for metric in recorded()),
             *((name, pa.string()) for name in ("trace_sha256", "profile_sha256", "lapsd")),
         ])  # fmt: skip
-
-
-def _parameter(policy: Policy, name: str) -> Any:
-    return getattr(policy, name) if name in {f.name for f in parameters_of(policy)} else None
 
 
 def _arrow_type(parameter: Field[Any]) -> pa.DataType:
