@@ -17,8 +17,8 @@ from sim.experiment import (
     ratio_of_means,
 )
 from sim.experiment.run import run
-from sim.figures.sweep import plot_heat_map, plot_sweep
 from sim.sweeps import best, resume, sweep
+from sim.sweeps.summary import plot_heat_map, plot_sweep
 
 __all__ = [
     "METRICS",

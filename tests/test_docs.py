@@ -7,8 +7,10 @@ import doctest
 import json
 import re
 import shlex
+import shutil
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -16,10 +18,12 @@ import matplotlib
 import pytest
 
 from sim import cli
-from sim.reproduce import plan
+from sim.reproduce.laps_sd.paper import LAPS_SD
+from sim.reproduce.papers import PAPERS
 from sim.sweeps import Sweep, sweep
 from tests.sim.reproduce.test_reproduce import TINY
 from traces.errors import run_command
+from traces.trace_file import BUNDLED
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
@@ -74,7 +78,7 @@ def test_pages_hold_blocks_that_are_run():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """What readers of the pages are thought to have: models, prompts and a public trace of arrivals."""
+    """What readers of the pages are thought to have: models, prompts, a trace and arrivals. Papers ask little."""
     data = ROOT / "calibrate" / "reference" / "data"
     (tmp_path / "my-7b").symlink_to(data / "target")
     (tmp_path / "my-68m").symlink_to(data / "draft")
@@ -85,9 +89,8 @@ def folder(tmp_path, monkeypatch):
     csv = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(times)
     (tmp_path / "AzureLLMInferenceTrace_conv.csv").write_text(csv, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    for size in ("FULL", "QUICK"):
-        monkeypatch.setattr(plan, size, TINY)
-    return tmp_path
+    few = LAPS_SD.questions[:2]
+    monkeypatch.setitem(PAPERS, "laps-sd", replace(LAPS_SD, quick=TINY, full=TINY, questions=few))
 
 
 @pytest.fixture
@@ -132,6 +135,11 @@ def run_shell(block: str, capsys) -> None:
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in DOCTESTS])
 def test_a_page_runs_from_top_to_bottom(page, capsys, request):
+    if page == "docs/reproduction.md":  # where other pages calibrate
+        Path("mine").mkdir()
+        for ending in ("parquet", "json"):
+            name = "trace" if ending == "parquet" else "profile"
+            shutil.copy(BUNDLED / f"reference.{ending}", f"mine/{name}.{ending}")
     if page == "docs/cluster.md":
         request.getfixturevalue("clusters")
     matplotlib.use("Agg")

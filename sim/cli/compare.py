@@ -16,7 +16,6 @@ from sim.experiment.comparison import SEEDS, compare_on, default_policies
 from sim.experiment.perfetto import write_chrome_trace
 from sim.experiment.results import claim_results, save_figure, write_comparison
 from sim.experiment.stage import Stage
-from sim.figures.gantt import save_gantt
 from traces.files import write_whole
 
 app = verb()
@@ -68,7 +67,7 @@ def compare(
     if timeline is not None:
         write_chrome_trace(result.timelines, timeline)
     if gantt is not None:
-        save_gantt(result.timelines, {p: result.arrival_ns(p) for p in result.policies}, gantt)
+        write_whole(gantt, lambda p: result.plot_schedules().savefig(p, dpi=160))
     if as_json:
         print(json.dumps(result.records, indent=2, allow_nan=False))
         return

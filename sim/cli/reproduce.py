@@ -1,4 +1,4 @@
-"""The verb `reproduce`: the LAPS-SD paper's figures and claims, from measured data."""
+"""The verb `reproduce`: a paper's figures and claims, from measured data."""
 
 import sys
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from sim.cli.options import Overwrite, Workers, verb, with_setting
 from sim.cli.terminal import watch
-from sim.reproduce import plan
+from sim.reproduce.papers import paper_of
 from sim.reproduce.run import reproduce as run
 from sim.sweeps.workers import check_workers
 from traces.errors import DONE, INCOMPLETE
@@ -23,6 +23,7 @@ app = verb()
 def reproduce(
     setting: Mapping[str, Any],
     out: Annotated[Path, typer.Option(help="The folder for figures, claims.md, report.html and all runs.")],
+    paper: Annotated[str, typer.Option(help="Which paper.")] = "laps-sd",
     quick: Annotated[bool, typer.Option("--quick", help="Few seeds and a coarse map: a first look.")] = False,
     workers: Workers = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped one; what was run stays.")] = False,
@@ -31,14 +32,15 @@ def reproduce(
     ] = False,
     overwrite: Overwrite = False,
 ) -> int:
-    """Draw every figure of the LAPS-SD paper from measured data, judge its claims, and ask what it leaves open."""
+    """Draw every figure of a paper from measured data, judge its claims, and ask what it leaves open."""
     check_workers(workers)
     if overwrite and (resume or draw_only):
         raise ValueError("--overwrite: replaces everything; not with --resume or --draw-only")
+    chosen = paper_of(paper)
     with watch() as shown:
         missing = run(
-            out, **setting, size=plan.QUICK if quick else plan.FULL, workers=workers, overwrite=overwrite,
-            resume=resume, draw_only=draw_only, told=shown,
+            out, **setting, paper=chosen, size=chosen.quick if quick else chosen.full, workers=workers,
+            overwrite=overwrite, resume=resume, draw_only=draw_only, progress=shown,
         )  # fmt: skip
     for file in ("claims.md", "report.html"):
         print(escape(str(out / file)))

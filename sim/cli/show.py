@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from policies import LapsSD
 from sim.cli import tables
 from sim.cli.options import FIGURES, check_file, verb
 from sim.cli.terminal import console
-from sim.figures.profile import plot_profile
-from sim.figures.sweep import only, plot_heat_map, plot_sweep, varying
-from sim.figures.trace import plot_trace
+from sim.cli.timings import read_timings
+from sim.experiment.stability import stable_requests
+from sim.figures.acceptance import plot_trace
+from sim.figures.costs import plot_profile
 from sim.sweeps import read_sweep
+from sim.sweeps.summary import only, plot_heat_map, plot_sweep, varying
 from traces import load_profile, load_trace
+from traces.describe import describe
 from traces.files import write_whole
 from traces.trace_file import BUNDLED
 
@@ -57,7 +61,12 @@ def _show_trace(path: str, draw: bool, verbose: bool) -> "Figure | None":
     trace, stdout = load_trace(path), console()
     for table in tables.trace_tables(trace, verbose=verbose):
         stdout.print(table, "")
-    return plot_trace(trace) if draw else None
+    if not draw:
+        return None
+    policy = LapsSD()
+    test = f"γ = {policy.gamma}, δ = {policy.delta:g}"
+    title = f"{trace.metadata.get('source', 'a trace')}: {len(trace)} requests"
+    return plot_trace(describe(trace), stable_requests(trace, policy), test, title)
 
 
 def _show_profile(path: str, draw: bool, verbose: bool) -> "Figure | None":
@@ -66,7 +75,7 @@ def _show_profile(path: str, draw: bool, verbose: bool) -> "Figure | None":
         stdout.print(table, "")
     for warning in tables.profile_warnings(profile):
         print(f"warning: {path}: {warning}", file=sys.stderr)
-    return plot_profile(profile, Path(path)) if draw else None
+    return plot_profile(profile, *read_timings(profile, Path(path))) if draw else None
 
 
 def _show_sweep(

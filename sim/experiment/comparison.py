@@ -20,8 +20,8 @@ from sim.experiment.run import Runs, run
 from sim.experiment.setting import Setting
 from sim.experiment.stage import Stage
 from sim.experiment.statistics import Interval, mean_interval, paired_difference, ratio_of_means
-from sim.figures.gantt import plot_schedules
 from sim.figures.latency import plot_comparison
+from sim.figures.schedules import plot_schedules
 from traces import Profile, Trace
 
 if TYPE_CHECKING:
@@ -135,7 +135,9 @@ class Comparison:
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Mean latency per policy with its interval, and the bound."""
-        return plot_comparison(self, ax)
+        intervals = pd.DataFrame([self.latency(policy) for policy in self.policies])
+        rows = self.table.assign(mean_s=intervals["value"], high_s=intervals["high"])
+        return plot_comparison(rows, float(self.runs["bound_s"].mean()), self.caption, ax)
 
     def plot_schedules(self, rows: int = 10) -> "Figure":
         """When each of the first requests of the first seed waited and ran; needs `compare(..., timeline=True)`.
@@ -147,7 +149,8 @@ class Comparison:
         """
         if not self.timelines:
             raise ValueError("no timelines were recorded: compare(..., timeline=True)")
-        return plot_schedules(self.timelines, {p: self.arrival_ns(p) for p in self.policies}, rows)
+        spans = {policy: pd.DataFrame(timeline.spans) for policy, timeline in self.timelines.items()}
+        return plot_schedules(spans, {p: self.arrival_ns(p) for p in self.policies}, rows)
 
 
 def default_policies() -> list[Policy]:

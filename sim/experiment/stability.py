@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from policies import LapsSD, Outlook
 from sim.engine.request import Recorded
 from traces import PricedTrace, Profile, Trace, price
+from traces.describe import shuffled
 
 _RECORDED: WeakKeyDictionary[Trace, list[Recorded]] = WeakKeyDictionary()
 
@@ -26,6 +27,15 @@ def _stable_round(recorded: Recorded, policy: LapsSD) -> int:
     found = recorded.foresee(None, policy.is_stable)
     # at its last round it is done: nobody schedules it any more
     return found if found < len(recorded.round_ns) else 0
+
+
+def stable_requests(trace: Trace, policy: LapsSD) -> pd.DataFrame:
+    """A row a request: `dataset`, `acceptance`, and `stable_rounds`, as recorded (`stable`) and `shuffled`."""
+    mixed = shuffled(trace, np.random.default_rng(0))
+    return pd.DataFrame({
+        "dataset": trace.dataset, "acceptance": trace.acceptance, "stable": stable_rounds(trace, policy),
+        "shuffled": stable_rounds(mixed, policy),
+    })  # fmt: skip
 
 
 def quantiles(stable: NDArray[np.int64]) -> tuple[float, float, float, float]:
