@@ -40,6 +40,7 @@ from calibrate.swap import Moves, swap_during_decode, time_swaps
 from calibrate.terms import Timings, assemble, warnings_of
 from traces import Profile, save_profile
 from traces.files import write_whole
+from traces.provenance import Floors
 
 N = 4
 REPEATS = 30
@@ -78,7 +79,7 @@ class Check:
 
     def __init__(self, pair: Pair, arguments: argparse.Namespace) -> None:
         self.pair, self.out, self.until = pair, arguments.out, arguments.until
-        self.commit, self.quick = arguments.commit or None, arguments.quick
+        self.commit, self.quick = arguments.commit, arguments.quick
         self.results: dict[str, Any] = {}
         self.longest = min(pair.context, 4_096 + 64)
         pair.workspace.capacity = self.longest
@@ -87,6 +88,7 @@ class Check:
         self.grids: list[Grid] = []
         self.prefills = pd.DataFrame(columns=["batch", "tokens", "ns", "role"])
         self.moves: dict[str, Moves] = {}
+        self.bounds: Floors | None = None
 
     def section(self, name: str) -> None:
         """Run one section, if there is time, and write all that is known.
@@ -126,7 +128,8 @@ class Check:
     def floors(self) -> dict[str, Any]:
         """Rates, and the floors of a verify pass."""
         about = stamp(self.pair, " ".join(sys.argv), self.commit)
-        return {"stamp": about, "floors": floors(self.pair, N, self.contexts)}
+        self.bounds = floors(self.pair, N, self.contexts)
+        return {"stamp": about.to_json(), "floors": self.bounds.to_json()}
 
     def floors_again(self) -> dict[str, Any]:
         """The copy rate at the end of the run."""
@@ -158,11 +161,9 @@ class Check:
             "round_ns": statistics.median(whole[5:]),
             "bytes": pass_bytes(self.pair.target, context),
         }
-        bounds = self.results["floors"].get("floors") or {}
-        if bounds:
-            memory, products = bounds["verify_memory_floor_ns"][str(context)], bounds["verify_products_alone_ns"]
-            found["over_memory_floor"] = round(alone / memory, 3)
-            if products:
+        if self.bounds is not None:
+            found["over_memory_floor"] = round(alone / self.bounds.verify_memory_floor_ns[context], 3)
+            if products := self.bounds.verify_products_alone_ns:
                 found["over_products_alone"] = round(alone / products, 3)
         return found
 
@@ -360,7 +361,7 @@ class Check:
                 emitted, (_, _, total) = decoder.round(accepted)
                 context += len(emitted)
             ratios.append(cost(N, context - len(emitted)) / total - 1)
-        return {"closure": statistics.median(ratios), "rounds": len(ratios), "fits": fits}
+        return {"closure": statistics.median(ratios), "rounds": len(ratios), "fits": fits.to_json()}
 
     # -- the profile ---------------------------------------------------------------------------------------------
 
@@ -383,18 +384,20 @@ class Check:
             return
         timings = self._timings()
         costs, fits = assemble(timings, N)
-        about = stamp(self.pair, " ".join(sys.argv), self.commit) | {"draft_tokens": [N], "temperature": 0.0}
-        about |= {"floors": self.results["floors"].get("floors"), "warnings": warnings_of(fits, timings.grid)}
+        grid = timings.grid
         sections = {name: result for name, result in self.results.items() if name != "profile"}
         states = {name: result["gpu"] for name, result in sections.items()}
-        about |= {"drift": timings.grid.drift, "skipped_cells": timings.grid.skipped, "gpu_states": states}
         held = any(
             sum(s["held_back_ns"].values()) > HELD_BACK * 1e9 * s["seconds"]
             for s in sections.values()
             if s["held_back_ns"]
         )
-        about["unstable"] = abs(timings.grid.drift) > DRIFT or held or any(holds_back(s) for s in states.values())
-        save_profile(Profile("measured", "random", costs, fits, about), self.out / "profile.json")
+        unstable = abs(grid.drift) > DRIFT or held or any(holds_back(s) for s in states.values())
+        about = stamp(self.pair, " ".join(sys.argv), self.commit)
+        about = replace(about, draft_tokens=(N,), drift=grid.drift, unstable=unstable).noting(
+            temperature=0.0, warnings=warnings_of(fits, grid), skipped_cells=grid.skipped, gpu_states=states
+        )
+        save_profile(Profile("measured", "random", costs, fits, about, self.bounds), self.out / "profile.json")
         frame = samples_frame(timings)
         write_whole(self.out / "samples.parquet", lambda p: frame.to_parquet(p, index=False, compression="zstd"))
 

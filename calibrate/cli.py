@@ -206,22 +206,20 @@ def _report_trace(path: Path, trace: Trace) -> None:
 
 
 def _report_profile(path: Path, result: Calibration) -> None:
-    terms, fits, stamp = result.profile.costs.rounds[1], result.profile.fits, result.profile.stamp
-    n = stamp["draft_tokens"][0]
+    terms, fits, known = result.profile.costs.rounds[1], result.profile.fits, result.profile.provenance
+    n = known.draft_tokens[0]
     context = 512 if result.rounds is None else int(result.rounds["context"].median())
-    fit = fits.get("round") or fits.get("grid", {})
-    closing = f", their time within {abs(fit['closure']):.1%}" if "closure" in fit else ""
+    closing = f", their time within {abs(fits.round.closure):.1%}" if fits.round is not None else ""
     draft_ms, verify_ms = terms.draft_step(context) / 1e6, terms.verify(n + 1)(context) / 1e6
     print(
         f"{path}: at context {context} a draft step takes {draft_ms:.2f} ms, a verify pass {verify_ms:.2f} ms; "
-        f"rounds predicted within {fit.get('median_error', 0):.1%} (median)"
+        f"rounds predicted within {0 if fits.whole is None else fits.whole.median_error:.1%} (median)"
         f"{closing}; batch sizes {', '.join(map(str, result.profile.costs.rounds))}"
     )
-    pays = stamp.get("speculation")
-    if pays:
-        row = max((r for r in pays["table"] if r["batch"] == 1), key=lambda r: r["tokens_per_s"])
-        best = f"{row['over_plain']:.2f} x plain decoding at its best, n = {row['draft_tokens']}"
-        print(f"speculation at batch size 1: {best}")
+    if result.profile.speculation is not None:
+        best = result.profile.speculation.best(1)
+        best_is = f"{best.over_plain:.2f} x plain decoding at its best, n = {best.draft_tokens}"
+        print(f"speculation at batch size 1: {best_is}")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,29 +1,28 @@
 """Integer cost terms fitted to timings, with their errors on samples that the fit has not seen."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from traces import Linear
+from traces.provenance import FitError
 
 
 class Fit(NamedTuple):
-    """A fitted term, and `median_error`, `p90_error`, `samples` as they stand in a profile."""
+    """A fitted term, and how well it fits."""
 
     term: Linear
-    quality: dict[str, Any]
+    error: FitError
 
 
-def errors(predicted: NDArray[np.float64], measured: NDArray[np.float64]) -> dict[str, Any]:
+def errors(predicted: NDArray[np.float64], measured: NDArray[np.float64]) -> FitError:
     """Median and 90th percentile of |predicted − measured| / measured."""
     relative = np.abs(predicted - measured) / np.maximum(measured, 1)
-    return {
-        "median_error": float(np.median(relative)),
-        "p90_error": float(np.percentile(relative, 90)),
-        "samples": len(measured),
-    }
+    return FitError(
+        median_error=float(np.median(relative)), p90_error=float(np.percentile(relative, 90)), samples=len(measured)
+    )
 
 
 def _solve(tokens: NDArray[np.float64], ns: NDArray[np.float64]) -> tuple[float, float]:
@@ -62,6 +61,6 @@ def fit_linear(tokens: NDArray[np.int64], ns: NDArray[np.int64], least: int = 0)
     # too few samples to hold any back: their own fit's errors
     seen, unseen = (order, order) if len(x) < 4 else (order[: len(x) // 2], order[len(x) // 2 :])
     base, slope = _solve(x[seen], y[seen])
-    quality = errors(base + slope * x[unseen], y[unseen])
+    error = errors(base + slope * x[unseen], y[unseen])
     base, slope = _solve(x, y)
-    return Fit(Linear(max(least, round(base)), round(slope)), quality)
+    return Fit(Linear(max(least, round(base)), round(slope)), error)

@@ -19,6 +19,7 @@ from calibrate.cache import kv_bytes_per_token
 from calibrate.graphs import Capturing, Marks
 from calibrate.lean import LeanEngine
 from calibrate.models import Pair
+from traces.provenance import Floors
 
 REPEATS, COPIES = 15, 10
 WARM_UP_S = 0.5  # an idle GPU's clocks take a while to rise
@@ -151,7 +152,7 @@ def attention_alone_ns(engine: LeanEngine, width: int, context: int, way: str | 
     return device_ns(captured(ours, graphs), engine.device)
 
 
-def floors(pair: Pair, n: int, contexts: list[int]) -> dict[str, Any]:
+def floors(pair: Pair, n: int, contexts: list[int]) -> Floors:
     """Rates, and both floors of a verify pass over n + 1 tokens at each context (lean engines: both)."""
     dtype = next(pair.target.parameters()).dtype
     copy = copy_rate(pair.device)
@@ -159,9 +160,9 @@ def floors(pair: Pair, n: int, contexts: list[int]) -> dict[str, Any]:
     alone = None
     if isinstance(pair.target_engine, LeanEngine):
         alone = products_alone_ns(pair.target_engine, n + 1, pair.graphs)
-    return {
-        "bytes_per_second": {name: None if rate is None else round(rate) for name, rate in rates.items()},
-        "matrix_flops_per_second": round(matrix_rate(pair.device, dtype)),
-        "verify_memory_floor_ns": {str(c): round(1e9 * pass_bytes(pair.target, c) / copy) for c in contexts},
-        "verify_products_alone_ns": alone,
-    }
+    return Floors(
+        bytes_per_second={name: None if rate is None else round(rate) for name, rate in rates.items()},
+        matrix_flops_per_second=round(matrix_rate(pair.device, dtype)),
+        verify_memory_floor_ns={c: round(1e9 * pass_bytes(pair.target, c) / copy) for c in contexts},
+        verify_products_alone_ns=alone,
+    )

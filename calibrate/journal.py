@@ -36,8 +36,8 @@ def identity(pair: Pair, prompts: Sequence[tuple[Prompt, list[int]]], settings: 
         "prompts": told.hexdigest()[:16],
         "dtype": pair.dtype,
         "engine": f"{pair.target_engine.name} + {pair.draft_engine.name}",
-        "device": machine.get("gpu") or machine["cpu"],
-        "threads": machine["threads"],
+        "device": machine.gpu or machine.cpu,
+        "threads": machine.threads,
         **{f"version of {name}": v for name, v in software().items() if name != "system"},
     }
 

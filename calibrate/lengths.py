@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from calibrate.models import Pair
+from traces.provenance import LearnedLengths, LengthErrors
 
 FOLDS = 5
 LEAST_REQUESTS = 20
@@ -37,12 +38,11 @@ def predict_lengths(
     datasets: Sequence[str],
     groups: Sequence[str],
     cap: int,
-) -> tuple[NDArray[np.int64], dict[str, Any]] | None:
+) -> tuple[NDArray[np.int64], LearnedLengths] | None:
     """Out-of-fold predictions (R,) and how good they are, or None for too few requests or groups to tell.
 
-    The notes hold, pooled and per data set, for the predictor and two baselines fitted in the same folds (the data
-    set's median, and a line through log prompt length): mean absolute error in tokens, Spearman's rank correlation
-    (None where a prediction is constant), and the standard deviation of the log error.
+    How good: pooled and per data set, for the predictor and two baselines fitted in the same folds (the data set's
+    median, and a line through log prompt length).
     """
     from sklearn.linear_model import LinearRegression, RidgeCV
     from sklearn.model_selection import GroupKFold, cross_val_predict
@@ -65,17 +65,17 @@ def predict_lengths(
     }
     tokens = {how: np.clip(np.rint(np.exp(p)), 1, cap).astype(np.int64) for how, p in predicted.items()}
     everything = {"pooled": np.ones(len(names), bool)} | {str(d): names == d for d in dict.fromkeys(datasets)}
-    notes = {
-        "features": "mean last hidden state of the target over the prompt",
-        "folds": FOLDS,
-        "groups": len(set(keys)),
-        "censored_at_cap": int((output_tokens >= cap).sum()),
-        "by_predictor": {
-            how: {name: _quality(p[rows], output_tokens[rows]) for name, rows in everything.items()}
+    learned = LearnedLengths(
+        features="mean last hidden state of the target over the prompt",
+        folds=FOLDS,
+        groups=len(set(keys)),
+        censored_at_cap=int((output_tokens >= cap).sum()),
+        by_predictor={
+            how: {name: _errors(p[rows], output_tokens[rows]) for name, rows in everything.items()}
             for how, p in tokens.items()
         },
-    }
-    return tokens["ridge on the prompt's embedding"], notes
+    )
+    return tokens["ridge on the prompt's embedding"], learned
 
 
 def _fold_medians(log: NDArray[np.float64], names: NDArray[Any], folds: list[Any]) -> NDArray[np.float64]:
@@ -87,13 +87,13 @@ def _fold_medians(log: NDArray[np.float64], names: NDArray[Any], folds: list[Any
     return predicted
 
 
-def _quality(predicted: NDArray[np.int64], true: NDArray[np.int64]) -> dict[str, Any]:
+def _errors(predicted: NDArray[np.int64], true: NDArray[np.int64]) -> LengthErrors:
     from scipy.stats import spearmanr
 
     varied = len(set(predicted.tolist())) > 1 and len(set(true.tolist())) > 1
-    return {
-        "requests": len(true),
-        "mean_absolute_error": round(float(np.abs(predicted - true).mean()), 2),
-        "rank_correlation": round(float(spearmanr(predicted, true)[0]), 3) if varied else None,
-        "sd_log_error": round(float(np.log(predicted / true).std()), 3),
-    }
+    return LengthErrors(
+        requests=len(true),
+        mean_absolute_error=round(float(np.abs(predicted - true).mean()), 2),
+        rank_correlation=round(float(spearmanr(predicted, true)[0]), 3) if varied else None,
+        sd_log_error=round(float(np.log(predicted / true).std()), 3),
+    )

@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,7 +22,8 @@ from calibrate.replayable import replayable
 from calibrate.stamp import stamp
 from calibrate.swap import swap_during_decode, time_swaps
 from calibrate.terms import Timings, assemble, warnings_of
-from traces import Profile, Trace, speculation_pays, trace_from_rounds
+from traces import LEARNED, Profile, Trace, speculation_pays, trace_from_rounds
+from traces.provenance import GreedyCheck, Provenance, Speculation, SpeculationCheck
 
 GREEDY_CHECKS = 6  # requests whose greedy output is held to the target's own
 CHECKED_RUNS = 6  # requests decoded at the best draft length, to see whether it is as fast as foretold
@@ -190,36 +191,36 @@ def calibrate(
     look_ahead = settings.max_new_tokens + max(settings.draft_tokens) + 1
     pair.workspace.capacity = max([_longest(pair), *(len(ids) + look_ahead for _, ids in requests)])
     decode(pair, requests, settings, log, progress)
-    timings, notes = _timings(pair, settings, log, progress)
-    during = notes.pop("gpu_during")
+    timings, fit_notes, during = _timings(pair, settings, log, progress)
     if states:
         states |= {"during": during, "after": gpu_state()}
-    n = settings.draft_tokens[0]
+    n, grid = settings.draft_tokens[0], timings.grid
     costs, fits = assemble(timings, n)
-    fits |= notes.pop("fits")
-    contexts = [c for c in FLOOR_CONTEXTS if c < pair.context]
-    told = stamp(pair, command) | settings.described | notes | {"floors": floors(pair, n, contexts)}
-    if states:
-        told["gpu_states"] = states
-    warnings = warnings_of(fits, timings.grid)
-    if any(holds_back(s) for s in states.values()):
+    held_back = any(holds_back(s) for s in states.values())
+    provenance = replace(
+        stamp(pair, command), draft_tokens=settings.draft_tokens, quick=settings.quick, drift=round(grid.drift, 4),
+        unstable=grid.unstable or held_back, incomplete=tuple(grid.skipped) if grid.interrupted else (),
+    ).noting(
+        max_new_tokens=settings.max_new_tokens, temperature=settings.sampling.temperature,
+        seed=settings.sampling.seed, skipped_cells=grid.skipped, **({"gpu_states": states} if states else {}),
+    )  # fmt: skip
+    warnings = warnings_of(fits, grid)
+    if held_back:
         warnings.append("unstable: power, heat or the hardware held the GPU's clocks back")
-    told["unstable"] = timings.grid.unstable or any(holds_back(s) for s in states.values())
     traces: dict[int, Trace] = {}
     if requests:
-        told |= _greedy_check(pair, settings, requests, log)
-        traces, predictor = _traces(pair, settings, requests, log, told, progress)
-        told |= predictor
-        check = told.get("greedy_check")
-        if check and not check["exact"]:
-            short = f"a logit is {check['worst_regret']:.3g} short of the largest, tolerance {check['tolerance']:.3g}"
+        check = _greedy_check(pair, settings, requests, log)
+        provenance = replace(provenance, greedy_check=check)
+        traces = _traces(pair, settings, requests, log, provenance, progress)
+        provenance = replace(provenance, length_predictor=traces[n].provenance.length_predictor)
+        if check is not None and not check.exact:
+            short = f"a logit is {check.worst_regret:.3g} short of the largest, tolerance {check.tolerance:.3g}"
             warnings.append(f"an output is not the target's own greedy choice: {short}")
-    if timings.grid.interrupted:
-        told["incomplete"] = timings.grid.skipped
-    profile = Profile("measured", pair.weights, costs, fits, told)
-    if requests and not timings.grid.interrupted:
-        pays, warning = _pays(pair, requests, settings, traces[n], profile, progress)
-        profile = Profile("measured", pair.weights, costs, fits, told | {"speculation": pays})
+    bounds = floors(pair, n, [c for c in FLOOR_CONTEXTS if c < pair.context])
+    profile = Profile("measured", pair.weights, costs, fits.noting(**fit_notes), provenance, bounds)
+    if requests and not grid.interrupted:
+        speculation, warning = _pays(pair, requests, settings, traces[n], profile, progress)
+        profile = replace(profile, speculation=speculation)
         warnings += warning
     return Calibration(
         traces, profile, timings.rounds, samples_frame(timings), warnings, not timings.grid.interrupted
@@ -256,23 +257,21 @@ def _record(prompt: Prompt, n: int, done: Generation) -> dict[str, Any]:
     }
 
 
-def _greedy_check(pair: Pair, settings: Settings, requests: Sequence[Tokenized], log: Log) -> dict[str, Any]:
-    """How the first greedy outputs compare with the target's own choices; nothing for sampled ones."""
+def _greedy_check(pair: Pair, settings: Settings, requests: Sequence[Tokenized], log: Log) -> GreedyCheck | None:
+    """How the first greedy outputs compare with the target's own choices; None for sampled ones."""
     if settings.sampling.temperature:
-        return {}
+        return None
     n = settings.draft_tokens[0]
     first = list(zip(requests, log.records, strict=False))[:GREEDY_CHECKS]
     regrets = [greedy_regret(pair, ids, record["tokens"], n) for (_, ids), record in first]
-    return {
-        "greedy_check": {
-            "exact": all(r.exact for r in regrets),
-            "requests": len(regrets),
-            "tokens": sum(r.tokens for r in regrets),
-            "ties": sum(r.ties for r in regrets),
-            "worst_regret": max(r.worst for r in regrets),
-            "tolerance": max(r.tolerance for r in regrets),
-        }
-    }
+    return GreedyCheck(
+        exact=all(r.exact for r in regrets),
+        requests=len(regrets),
+        tokens=sum(r.tokens for r in regrets),
+        ties=sum(r.ties for r in regrets),
+        worst_regret=max(r.worst for r in regrets),
+        tolerance=max(r.tolerance for r in regrets),
+    )
 
 
 def _traces(
@@ -280,30 +279,29 @@ def _traces(
     settings: Settings,
     requests: Sequence[Tokenized],
     log: Log,
-    told: Mapping[str, Any],
+    provenance: Provenance,
     progress: Progress,
-) -> tuple[dict[int, Trace], dict[str, Any]]:
-    """A trace per draft length, with predicted lengths where they can be told; and the predictor's quality."""
+) -> dict[int, Trace]:
+    """A trace per draft length, with predicted lengths where there are requests enough to learn them from."""
     progress("predicting lengths", 0, 1)
     embeddings = prompt_embeddings(pair, [ids for _, ids in requests])
     source = f"lapsd calibrate, {pair.target_name} + {pair.draft_name}"
     traces: dict[int, Trace] = {}
-    quality: dict[str, Any] = {}
     for n in settings.draft_tokens:
-        records = [r for r in log.records if r["draft_tokens"] == n]
-        rows = [_row(r) for r in records]
+        rows = [_row(r) for r in log.records if r["draft_tokens"] == n]
         lengths = np.array([r["output_tokens"] for r in rows])
-        found = predict_lengths(
+        predicted = predict_lengths(
             embeddings, np.array([r["prompt_tokens"] for r in rows]), lengths, [p.dataset for p, _ in requests],
             [p.group for p, _ in requests], settings.max_new_tokens,
         )  # fmt: skip
-        note = {}
-        if found is not None:
-            predicted, note["length_predictor"] = found
-            rows = [row | {"predicted_tokens": int(p)} for row, p in zip(rows, predicted, strict=True)]
-        traces[n] = trace_from_rounds(rows, {"source": source, **told, **note, "draft_tokens": n})
-        quality = quality or note
-    return traces, quality
+        own = replace(provenance, source=source, draft_tokens=(n,))
+        if predicted is None:
+            traces[n] = trace_from_rounds(rows, own)
+        else:
+            tokens, learned = predicted
+            trace = trace_from_rounds(rows, replace(own, length_predictor=learned))
+            traces[n] = trace.with_prediction(LEARNED, tokens)
+    return traces
 
 
 def _row(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -329,8 +327,8 @@ def _longest(pair: Pair) -> int:
     return min(pair.context, 4_096 + 64)
 
 
-def _timings(pair: Pair, settings: Settings, log: Log, progress: Progress) -> tuple[Timings, dict[str, Any]]:
-    """Prefills, swaps and the grid, beside the rounds of real requests; and notes for the stamp."""
+def _timings(pair: Pair, settings: Settings, log: Log, progress: Progress) -> tuple[Timings, dict[str, Any], Any]:
+    """Prefills, swaps and the grid, beside the rounds of real requests; notes on their fits; and the GPU's state."""
     longest = _longest(pair)
     prefills = time_prefills(pair, longest - 4, settings.batches, lambda: progress("timing prefills", 0, 1))
     # prompts as they came weigh the fit where requests lie, a sweep over lengths gives it reach
@@ -351,10 +349,9 @@ def _timings(pair: Pair, settings: Settings, log: Log, progress: Progress) -> tu
 
     grid = time_grid(pair, cells, settings.sampling, tick, quick=settings.quick)
     timings = Timings(round_frame(log.records) if log.records else None, grid, prefills, moves)
-    drift = {"drift": round(grid.drift, 4), "skipped_cells": grid.skipped}
     alone = time_alone(pair, lengths[0], min(512, longest - 2 * lengths[0] - 2))
-    extra = {"swap_notes": {**swap_notes, "during_decode": during_decode}, "alone": alone}
-    return timings, drift | {"fits": extra, "gpu_during": states[0] if states else None}
+    fit_notes = {"swap_notes": {**swap_notes, "during_decode": during_decode}, "alone": alone}
+    return timings, fit_notes, states[0] if states else None
 
 
 def samples_frame(timings: Timings) -> pd.DataFrame:
@@ -373,20 +370,16 @@ def samples_frame(timings: Timings) -> pd.DataFrame:
 
 def _pays(
     pair: Pair, requests: Sequence[Tokenized], settings: Settings, trace: Trace, profile: Profile, progress: Progress
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[Speculation, list[str]]:
     """Tokens a second by draft length, the best checked by real runs, and a warning where speculation loses."""
     progress("comparing draft lengths", 0, 1)
-    table = speculation_pays(trace, profile)
-    told: dict[str, Any] = {"table": table.round(6).astype(object).where(table.notna(), None).to_dict("records")}
-    warnings = []
-    for batch, rows in table.groupby("batch"):
-        best = int(rows["draft_tokens"].to_numpy()[rows["tokens_per_s"].to_numpy().argmax()])
-        told.setdefault("best_draft_tokens", {})[str(batch)] = best
-        if best == 0:
-            warnings.append(
-                f"at batch size {batch} speculation loses at every draft length: plain decoding is faster"
-            )
-    best_n = told["best_draft_tokens"]["1"]
+    speculation = Speculation.of(speculation_pays(trace, profile))
+    warnings = [
+        f"at batch size {batch} speculation loses at every draft length: plain decoding is faster"
+        for batch in speculation.batches
+        if speculation.best(batch).draft_tokens == 0
+    ]
+    best_n = speculation.best(1).draft_tokens
     room = pair.context - settings.max_new_tokens - best_n - 1
     chosen = [(i, ids) for i, (_, ids) in enumerate(requests) if 2 <= len(ids) <= room][:CHECKED_RUNS]
     if best_n and chosen:
@@ -399,10 +392,11 @@ def _pays(
             tokens.append(len(done.tokens))
         same = trace.take([i for i, _ in chosen])
         foretold = speculation_pays(same, profile, batches=(1,), lengths=(best_n,))["tokens_per_s"].iloc[0]
-        told["check"] = {
-            "draft_tokens": best_n,
-            "requests": len(chosen),
-            "measured_tokens_per_s": round(sum(tokens) / sum(seconds), 3),
-            "foretold_tokens_per_s": round(float(foretold), 3),
-        }
-    return told, warnings
+        check = SpeculationCheck(
+            draft_tokens=best_n,
+            requests=len(chosen),
+            measured_tokens_per_s=round(sum(tokens) / sum(seconds), 3),
+            foretold_tokens_per_s=round(float(foretold), 3),
+        )
+        speculation = replace(speculation, check=check)
+    return speculation, warnings

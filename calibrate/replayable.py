@@ -1,6 +1,6 @@
 """What lets a trace be replayed at any draft length: per output position, would a proposal there have been accepted?
 
-From one teacher-forced pass of each model over a finished output. See `traces.replay` for why that is enough.
+From one teacher-forced pass of each model over a finished output. See `traces.derived.replay` for why that is enough.
 """
 
 from typing import NamedTuple

@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,25 +13,28 @@ import torch
 
 from calibrate.lean import LeanEngine
 from calibrate.models import Pair
+from traces.provenance import Hardware, Model, Provenance
 
 
-def stamp(pair: Pair, command: str, commit: str | None = None) -> dict[str, Any]:
+def stamp(pair: Pair, command: str, commit: str = "") -> Provenance:
     """What a reader needs to judge a measurement made with `pair` by `command`; `commit` where there is no .git."""
-    return {
-        "target": _described(pair.target, pair.target_name),
-        "draft": _described(pair.draft, pair.draft_name),
-        "weights": pair.weights,
-        "dtype": pair.dtype,
-        "engine": {"target": pair.target_engine.name, "draft": pair.draft_engine.name},
-        "rounds": "eager" if pair.graphs is None else "CUDA graphs",
-        "attention": _attention(pair),
-        "cudnn_attention": torch.backends.cuda.cudnn_sdp_enabled(),
-        "hardware": hardware(pair.device),
-        "software": software(),
-        "command": command,
-        "commit": commit or _commit(),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    return Provenance(
+        target=_described(pair.target, pair.target_name),
+        draft=_described(pair.draft, pair.draft_name),
+        dtype=pair.dtype,
+        hardware=hardware(pair.device),
+        software=software(),
+        command=command,
+        commit=commit or _commit(),
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        notes={
+            "weights": pair.weights,
+            "engine": {"target": pair.target_engine.name, "draft": pair.draft_engine.name},
+            "rounds": "eager" if pair.graphs is None else "CUDA graphs",
+            "attention": _attention(pair),
+            "cudnn_attention": torch.backends.cuda.cudnn_sdp_enabled(),
+        },
+    )
 
 
 def _attention(pair: Pair) -> str:
@@ -39,11 +43,11 @@ def _attention(pair: Pair) -> str:
     return str(getattr(pair.target.config, "_attn_implementation", "unknown"))
 
 
-def _described(model: Any, name: str) -> dict[str, Any]:
-    return {"name": name, "parameters": sum(p.numel() for p in model.parameters()), "type": model.config.model_type}
+def _described(model: Any, name: str) -> Model:
+    return Model(name=name, parameters=sum(p.numel() for p in model.parameters()), type=model.config.model_type)
 
 
-def software() -> dict[str, Any]:
+def software() -> dict[str, str]:
     """Versions of what a measurement runs on."""
     return {
         "lapsd": _version("lapsd"),
@@ -54,18 +58,13 @@ def software() -> dict[str, Any]:
     }
 
 
-def hardware(device: torch.device) -> dict[str, Any]:
+def hardware(device: torch.device) -> Hardware:
     """The machine, and the GPU if that is where models run."""
-    machine: dict[str, Any] = {
-        "device": device.type,
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-    }
-    if device.type == "cuda":
-        properties = torch.cuda.get_device_properties(device)
-        machine |= {"gpu": properties.name, "gpu_memory_bytes": properties.total_memory, "cuda": torch.version.cuda}
-    return machine
+    machine = Hardware(device=device.type, cpu=_cpu_name(), cores=os.cpu_count(), threads=torch.get_num_threads())
+    if device.type != "cuda":
+        return machine
+    gpu = torch.cuda.get_device_properties(device)
+    return replace(machine, gpu=gpu.name, gpu_memory_bytes=gpu.total_memory, cuda=torch.version.cuda or "")
 
 
 def _cpu_name() -> str:
@@ -83,12 +82,12 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _commit() -> str | None:
-    """The commit of the source, if it runs from a checkout."""
+def _commit() -> str:
+    """The commit of the source, if it runs from a checkout; else empty."""
     try:
         result = subprocess.run(
             ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
         )
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    return result.stdout.strip() or None
+        return ""
+    return result.stdout.strip()

@@ -5,7 +5,7 @@ what the grid's pass of that same width took over the real one. Each batch size 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ from scipy.optimize import nnls
 from calibrate.cells import Grid
 from calibrate.fit import errors, fit_linear
 from calibrate.swap import Moves
-from traces import Costs, Linear, RoundTerms, Swap
-from traces.profile import RoundCost, fit_warnings
+from traces import Costs, Linear, RoundCost, RoundTerms, Swap
+from traces.provenance import FitError, Fits, GridError, RoundError, SwapFit
 
 SWAP_WAYS = ("pinned", "pageable")  # what schedules are charged: the best that a server would do here
 
@@ -42,7 +42,7 @@ class Timings:
     moves: Mapping[str, Moves]
 
 
-def assemble(timings: Timings, n: int) -> tuple[Costs, dict[str, Any]]:
+def assemble(timings: Timings, n: int) -> tuple[Costs, Fits]:
     """Cost terms and how well they fit; `n` is the draft length that real requests are judged by.
 
     Raises
@@ -55,27 +55,22 @@ def assemble(timings: Timings, n: int) -> tuple[Costs, dict[str, Any]]:
     rounds = {b: _terms(rows) for b in sorted(set(fitted["batch"])) if (rows := fitted[fitted["batch"] == b]).size}
     if 1 not in rounds:
         raise ValueError("no cell of batch size 1 was timed: there is nothing to make a profile of")
-    fits: dict[str, Any] = {}
+    fits = Fits()
     if timings.rounds is not None:
         rounds[1], fits = _from_real_rounds(timings.rounds, rounds[1], n)
     prefill = timings.prefills[timings.prefills["role"] == "fit"]
-    terms = {"prefill": fit_linear(prefill["tokens"].to_numpy(), prefill["ns"].to_numpy())}
+    prefilled = fit_linear(prefill["tokens"].to_numpy(), prefill["ns"].to_numpy())
     ways: dict[str, Swap] = {}
-    swap_fits: dict[str, Any] = {}
+    swap_fits: dict[str, SwapFit] = {}
     for way, moves in timings.moves.items():
         out, back = (fit_linear(np.array(moves.tokens), np.array(ns)) for ns in (moves.out_ns, moves.back_ns))
         ways[way] = Swap(out.term, back.term)
-        swap_fits[way] = {
-            "out": out.quality,
-            "back": back.quality,
-            "bytes_per_token": round(moves.bytes_per_token, 1),
-        }
+        swap_fits[way] = SwapFit(out=out.error, back=back.error, bytes_per_token=round(moves.bytes_per_token, 1))
     charged = next(way for way in SWAP_WAYS if way in ways)
-    costs = Costs(rounds, terms["prefill"].term, ways[charged].out, ways[charged].back, ways)
-    fits |= {name: fit.quality for name, fit in terms.items()}
-    fits |= {"swap_out": swap_fits[charged]["out"], "swap_in": swap_fits[charged]["back"], "swap_ways": swap_fits}
-    fits |= _judged(costs, timings, cells)
-    return costs, fits
+    costs = Costs(rounds, prefilled.term, ways[charged].out, ways[charged].back, ways)
+    terms = {**fits.terms, "prefill": prefilled.error, "swap_out": swap_fits[charged].out,
+             "swap_in": swap_fits[charged].back, **_judged_prefills(costs, timings.prefills)}  # fmt: skip
+    return costs, replace(fits, terms=terms, grid=_judged_cells(costs, cells), swap_ways=swap_fits)
 
 
 def _medians(samples: pd.DataFrame) -> pd.DataFrame:
@@ -126,7 +121,7 @@ def _relative_line(tokens: "pd.Series[Any]", ns: "pd.Series[Any]") -> tuple[floa
     return float(found[0]), float(found[1]) / longest if len(found) > 1 else 0.0
 
 
-def _from_real_rounds(rounds: pd.DataFrame, grid: RoundTerms, n: int) -> tuple[RoundTerms, dict[str, Any]]:
+def _from_real_rounds(rounds: pd.DataFrame, grid: RoundTerms, n: int) -> tuple[RoundTerms, Fits]:
     """Batch size 1, from one half of the real requests; the other half tells how well it fits and closes."""
     names = rounds["request_id"].drop_duplicates().to_numpy()
     half = np.random.default_rng(0).permutation(names)[: max(1, len(names) // 2)]
@@ -147,75 +142,85 @@ def _from_real_rounds(rounds: pd.DataFrame, grid: RoundTerms, n: int) -> tuple[R
     table[n + 1], slopes[n + 1] = verify.term.base_ns, verify.term.per_token_ns
     host = (seen["total_ns"] - seen["draft_ns"] - seen["verify_ns"]).median()
     terms = RoundTerms(draft.term, dict(sorted(table.items())), dict(sorted(slopes.items())), max(0, round(host)))
-    fits: dict[str, Any] = {
-        "draft_step": draft.quality | _percentiles(seen["draft_ns"] // seen["drafted"]),
-        f"verify_{n + 1}": verify.quality | _percentiles(own["verify_ns"]),
-        "round": _closure(terms, unseen[unseen["drafted"] == n]),
-        "grid_over_real": round(1 / scale, 4),
-    }
-    by_length = {str(k): _closure(terms, rows) for k, rows in unseen.groupby("drafted")}
-    if len(by_length) > 1:
-        fits["round_by_draft_tokens"] = by_length
-    return terms, fits
+    lengths = sorted(set(unseen["drafted"].to_numpy().tolist()))
+    by_length = {k: error for k in lengths if (error := _closure(terms, unseen[unseen["drafted"] == k]))}
+    return terms, Fits(
+        terms={
+            "draft_step": replace(draft.error, percentiles_ns=_percentiles(seen["draft_ns"] // seen["drafted"])),
+            f"verify_{n + 1}": replace(verify.error, percentiles_ns=_percentiles(own["verify_ns"])),
+        },
+        round=by_length.get(n),
+        round_by_draft_tokens=by_length if len(by_length) > 1 else {},
+        notes={"grid_over_real": round(1 / scale, 4)},
+    )
 
 
-def _closure(terms: RoundTerms, rounds: pd.DataFrame) -> dict[str, Any]:
-    """How the terms together predict whole rounds that no fit has seen.
+def _closure(terms: RoundTerms, rounds: pd.DataFrame) -> RoundError | None:
+    """How the terms together predict whole rounds that no fit has seen; None where there are none.
 
-    `closure` is the median over requests of the predicted time of all their rounds over the measured, less 1;
-    `total_error` that of all rounds together; `none_accepted` and `all_accepted` that of rounds that accepted nothing
-    and everything. Sums, because jitter is skewed: a cost that is right for sums is above most single rounds.
+    By sums, because jitter is skewed: a cost that is right for sums is above most single rounds.
     """
     if rounds.empty:
-        return {}
+        return None
     cost = RoundCost({1: terms})
     pairs = zip(rounds["drafted"].to_numpy().tolist(), rounds["context"].to_numpy().tolist(), strict=True)
     predicted = np.array([cost(n, c) for n, c in pairs], dtype=float)
     measured = rounds["total_ns"].to_numpy(dtype=float)
     sums = pd.DataFrame({"predicted": predicted, "measured": measured}).groupby(rounds["request_id"].to_numpy()).sum()
-    told = errors(predicted, measured) | {
-        "closure": float((sums["predicted"] / sums["measured"]).median()) - 1,
-        "total_error": float(predicted.sum() / measured.sum() - 1),
-    }
-    for name, rows in (("none_accepted", rounds["accepted"] == 0),
-                       ("all_accepted", rounds["accepted"] == rounds["drafted"])):  # fmt: skip
-        if rows.any():
-            some = rows.to_numpy()
-            told[name] = float(predicted[some].sum() / measured[some].sum() - 1)
-    return told
+    whole = errors(predicted, measured)
+
+    def over(rows: NDArray[np.bool_]) -> float | None:
+        return float(predicted[rows].sum() / measured[rows].sum() - 1) if rows.any() else None
+
+    return RoundError(
+        median_error=whole.median_error,
+        p90_error=whole.p90_error,
+        samples=whole.samples,
+        closure=float((sums["predicted"] / sums["measured"]).median()) - 1,
+        total_error=float(predicted.sum() / measured.sum() - 1),
+        none_accepted=over((rounds["accepted"] == 0).to_numpy()),
+        all_accepted=over((rounds["accepted"] == rounds["drafted"]).to_numpy()),
+    )
 
 
-def _judged(costs: Costs, timings: Timings, cells: pd.DataFrame) -> dict[str, Any]:
-    """Held-out cells against the terms, by batch size and for mixed contexts; prefill likewise."""
-    told: dict[str, Any] = {}
+def _judged_cells(costs: Costs, cells: pd.DataFrame) -> GridError | None:
+    """Held-out cells against the terms, by batch size and for mixed contexts; None where none was timed."""
     held_out = cells[(cells["role"] == "held_out") & cells["batch"].isin(list(costs.rounds))]
-    if len(held_out):
-        predicted, verify = [], []
-        for batch, width, tokens in held_out[["batch", "width", "tokens"]].to_numpy().round().astype(int).tolist():
-            terms = costs.rounds[batch]
-            predicted.append(RoundCost(costs.rounds, batch)(width - 1, tokens))
-            verify.append(terms.verify(width)(tokens))
-        told["grid"] = errors(np.array(predicted, float), held_out["total_ns"].to_numpy(float)) | {
-            "verify": errors(np.array(verify, float), held_out["verify_ns"].to_numpy(float))
-        }
-    prefills = timings.prefills[timings.prefills["role"] == "held_out"]
-    for name, rows in (("recompute", prefills[prefills["batch"] == 1]),
-                       ("prefill_batched", prefills[prefills["batch"] > 1])):  # fmt: skip
+    if held_out.empty:
+        return None
+    predicted, verify = [], []
+    for batch, width, tokens in held_out[["batch", "width", "tokens"]].to_numpy().round().astype(int).tolist():
+        predicted.append(RoundCost(costs.rounds, batch)(width - 1, tokens))
+        verify.append(costs.rounds[batch].verify(width)(tokens))
+    whole = errors(np.array(predicted, float), held_out["total_ns"].to_numpy(float))
+    return GridError(
+        median_error=whole.median_error,
+        p90_error=whole.p90_error,
+        samples=whole.samples,
+        verify=errors(np.array(verify, float), held_out["verify_ns"].to_numpy(float)),
+    )
+
+
+def _judged_prefills(costs: Costs, prefills: pd.DataFrame) -> dict[str, FitError]:
+    """Held-out prefills, alone and batched, against the term."""
+    held_out, judged = prefills[prefills["role"] == "held_out"], {}
+    for name, rows in (("recompute", held_out[held_out["batch"] == 1]),
+                       ("prefill_batched", held_out[held_out["batch"] > 1])):  # fmt: skip
         if len(rows):
             expected = np.array([costs.prefill(int(t)) for t in rows["tokens"]], dtype=float)
-            told[name] = errors(expected, rows["ns"].to_numpy(dtype=float))
-    return told
+            judged[name] = errors(expected, rows["ns"].to_numpy(dtype=float))
+    return judged
 
 
-def _percentiles(ns: "pd.Series[int]") -> dict[str, Any]:
+def _percentiles(ns: "pd.Series[int]") -> dict[int, int]:
     """The distribution of a term's samples, whatever their context."""
     shown = (1, 10, 50, 90, 99)
-    return {"percentiles_ns": {str(p): round(v) for p, v in zip(shown, np.percentile(ns, shown), strict=True)}}
+    return {p: round(v) for p, v in zip(shown, np.percentile(ns, shown), strict=True)}
 
 
-def warnings_of(fits: Mapping[str, Any], grid: Grid) -> list[str]:
+def warnings_of(fits: Fits, grid: Grid) -> list[str]:
     """What a reader must know before trusting the terms, a line each."""
-    told = fit_warnings(fits)
+    told = list(fits.warnings())
     if grid.unstable:
         told.append(f"unstable: the same rounds took {grid.drift:+.0%} at the end of the timing (more than 3 %)")
     if grid.skipped:

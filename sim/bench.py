@@ -102,8 +102,8 @@ class Bench:
         """Requests at load 0.8, or all at once."""
         arrivals = Arrivals(all_at_once=True) if all_at_once else Arrivals(load=0.8)
         return draw_workload(
-            self.priced, requests=requests, seed=seed, arrivals=arrivals, predictor=LengthPredictor("noisy", 0.5),
-            mean_size_ns=self.share_ns,
+            self.priced, requests=requests, seed=seed, arrivals=arrivals, mean_size_ns=self.share_ns,
+            predictor=LengthPredictor.parse("noisy:0.5"),
         )  # fmt: skip
 
     def run(self, workload: Workload, skip: bool = True) -> Run:

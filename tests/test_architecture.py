@@ -13,8 +13,8 @@ FOREIGN = {
     "traces": {"numpy", "pandas", "pyarrow", "scipy"},
     "sim": {"numpy", "pandas", "pyarrow", "scipy", "simpy", "matplotlib", "typer", "rich", "tomli_w", "jinja2",
             "distributed"},
-    "calibrate": {"numpy", "pandas", "pyarrow", "scipy", "torch", "transformers", "tokenizers", "safetensors", "triton",
-                  "huggingface_hub", "sklearn", "pynvml", "typer", "rich"},
+    "calibrate": {"numpy", "pandas", "pyarrow", "scipy", "torch", "transformers", "tokenizers", "safetensors",
+                  "triton", "huggingface_hub", "sklearn", "pynvml", "typer", "rich"},
 }  # fmt: skip
 STANDARD = set(__import__("sys").stdlib_module_names)
 

@@ -23,7 +23,7 @@ from sim.reproduce.papers import PAPERS
 from sim.sweeps import Sweep, sweep
 from tests.sim.reproduce.test_reproduce import TINY
 from traces.errors import run_command
-from traces.trace_file import BUNDLED
+from traces.files import BUNDLED
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]

@@ -1,42 +1,65 @@
-"""The two on-disk formats (trace, profile), importers of public formats, and workloads drawn from them."""
+"""Traces of acceptance, profiles of costs: their files, importers of public formats, workloads drawn from them."""
 
-from traces.acceptance_model import AcceptanceModel, fit_acceptance, generate
-from traces.arrival_trace import ArrivalTrace, load_arrivals, save_arrivals
+from traces.arrival_trace import ArrivalTrace
+from traces.costs import Costs, Linear, RoundCost, RoundTerms, Swap
+from traces.derived.acceptance_fit import fit_acceptance
+from traces.derived.acceptance_model import AcceptanceModel
+from traces.derived.borrow import borrow_acceptance
+from traces.derived.describe import describe
+from traces.derived.generate import generate
+from traces.derived.mix import is_mix, mix, shares_of
+from traces.derived.replay import at_draft_length
+from traces.derived.shuffle import shuffled
+from traces.derived.speculation import speculation_pays
 from traces.errors import FormatError
+from traces.files import load_arrivals, load_profile, load_trace, save_arrivals, save_profile, save_trace
+from traces.importers import IMPORTERS, Imported, Importer
+from traces.invariants import trace_from_rounds
+from traces.predictors import PREDICTORS, LengthPredictor
 from traces.priced import PricedTrace, price
-from traces.profile import Costs, Linear, Profile, RoundCost, RoundTerms, Swap, load_profile, save_profile
-from traces.replay import at_draft_length
-from traces.speculation import speculation_pays
-from traces.trace import Trace, to_frame, trace_from_rounds
-from traces.trace_file import load_trace, save_trace
-from traces.workload import Arrivals, LengthPredictor, Workload, draw_workload
+from traces.profile import Profile
+from traces.provenance import Provenance
+from traces.trace import LEARNED, Trace, to_frame
+from traces.workload import Arrivals, Workload, draw_workload
 
 __all__ = [
+    "IMPORTERS",
+    "LEARNED",
+    "PREDICTORS",
     "AcceptanceModel",
     "ArrivalTrace",
     "Arrivals",
     "Costs",
     "FormatError",
+    "Imported",
+    "Importer",
     "LengthPredictor",
     "Linear",
     "PricedTrace",
     "Profile",
+    "Provenance",
     "RoundCost",
     "RoundTerms",
     "Swap",
     "Trace",
     "Workload",
     "at_draft_length",
+    "borrow_acceptance",
+    "describe",
     "draw_workload",
     "fit_acceptance",
     "generate",
+    "is_mix",
     "load_arrivals",
     "load_profile",
     "load_trace",
+    "mix",
     "price",
     "save_arrivals",
     "save_profile",
     "save_trace",
+    "shares_of",
+    "shuffled",
     "speculation_pays",
     "to_frame",
     "trace_from_rounds",

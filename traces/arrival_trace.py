@@ -1,27 +1,13 @@
 """Recorded arrivals: when real requests came, and how long they were.
 
-One Parquet file, a row a request in order of arrival: `arrival_ns`, `prompt_tokens`, `output_tokens`. Workloads take
-the gaps, rescaled to a load, from a random place on. Knows nothing of acceptance.
+Workloads take the gaps, rescaled to a load, from a random place on. Knows nothing of acceptance, nor of files
+(`traces.files.arrival_file`).
 """
 
-import csv
-import gzip
-import json
-from datetime import datetime
-from pathlib import Path
-from typing import Any
-
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from traces.errors import FormatError
-from traces.files import write_whole
-from traces.json_lines import count, json_lines
-
-COLUMNS = ("arrival_ns", "prompt_tokens", "output_tokens")
 
 
 class ArrivalTrace:
@@ -76,95 +62,15 @@ class ArrivalTrace:
         return float(self.gaps.std())
 
 
-def import_azure(path: str | Path) -> ArrivalTrace:
-    """Read a trace of Azure/AzurePublicDataset: CSV with TIMESTAMP, ContextTokens, GeneratedTokens (`.gz` allowed).
+def arrivals_of(rows: list[tuple[int, int, int]], source: str) -> ArrivalTrace:
+    """Arrivals from an instant (ns), a prompt and an output length a request, in any order; the first is at 0.
 
     Raises
     ------
     FormatError
-        Naming file, line and field.
+        If there are none, or all came at one instant.
     """
-    path, rows = Path(path), []
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            for number, record in enumerate(reader, 2):
-                try:
-                    instant, fraction = _instant(record["TIMESTAMP"])
-                    rows.append((instant + fraction, int(record["ContextTokens"]), int(record["GeneratedTokens"])))
-                except (KeyError, TypeError, ValueError) as error:
-                    raise FormatError(
-                        f"{path}, line {number}: needs TIMESTAMP, ContextTokens, GeneratedTokens ({error})"
-                    ) from error
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise FormatError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    return _in_order(rows, f"Azure trace {path.name}")
-
-
-def _instant(text: str) -> tuple[int, int]:
-    """Nanoseconds of `2023-11-16 18:15:46.6805900`: of the whole seconds, and the rest."""
-    whole, _, fraction = text.partition(".")
-    seconds = datetime.fromisoformat(f"{whole}+00:00").timestamp()
-    return int(seconds) * 10**9, int(f"{fraction:0<9}"[:9])
-
-
-def import_mooncake(path: str | Path) -> ArrivalTrace:
-    """Read a trace of kvcache-ai/Mooncake: JSON lines of timestamp (ms), input_length, output_length (`.gz` allowed).
-
-    Its timestamps are rounded to about three seconds: requests of one bucket arrive nearly at once, as in the file.
-
-    Raises
-    ------
-    FormatError
-        Naming file, line and field.
-    """
-    path, rows = Path(path), []
-    for number, record in json_lines(path):
-        source = f"{path}, line {number}"
-        stamp, prompt, output = (
-            count(record.get(name), name, source) for name in ("timestamp", "input_length", "output_length")
-        )
-        rows.append((stamp * 10**6, prompt, output))
-    return _in_order(rows, f"Mooncake trace {path.name}")
-
-
-def _in_order(rows: list[tuple[int, int, int]], source: str) -> ArrivalTrace:
     if not rows:
         raise FormatError(f"{source}: no requests")
-    rows.sort(key=lambda row: row[0])
-    arrival, prompt, output = np.array(rows, dtype=np.int64).T
+    arrival, prompt, output = np.array(sorted(rows, key=lambda row: row[0]), dtype=np.int64).T
     return ArrivalTrace(arrival - arrival[0], prompt, output, source)
-
-
-def save_arrivals(trace: ArrivalTrace, path: str | Path) -> None:
-    """Write arrivals as Parquet, whole or not at all."""
-    table = pa.table({name: getattr(trace, name) for name in COLUMNS})
-    table = table.replace_schema_metadata({"lapsd": json.dumps({"kind": "arrivals", "source": trace.source})})
-    write_whole(Path(path), lambda p: pq.write_table(table, p))
-
-
-def load_arrivals(path: str | Path) -> ArrivalTrace:
-    """Read what `save_arrivals` wrote.
-
-    Raises
-    ------
-    FormatError
-        Naming the file and what is wrong.
-    """
-    if not Path(path).is_file():
-        raise FormatError(f"arrivals {path}: there is no such file")
-    try:
-        table = pq.read_table(path)
-        told: Any = json.loads((table.schema.metadata or {}).get(b"lapsd", b"{}"))
-    except (OSError, ValueError, pa.ArrowInvalid) as error:
-        reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
-        raise FormatError(f"arrivals {path}: {reason}") from error
-    if not isinstance(told, dict) or told.get("kind") != "arrivals":
-        raise FormatError(f"arrivals {path}: not arrivals of lapsd (lapsd import azure or mooncake makes them)")
-    if missing := [name for name in COLUMNS if name not in table.column_names]:
-        raise FormatError(f"arrivals {path}: there is no column {missing[0]!r}")
-    frame: pd.DataFrame = table.to_pandas()
-    if frame[list(COLUMNS)].isna().to_numpy().any() or not all(frame[c].dtype.kind == "i" for c in COLUMNS):
-        raise FormatError(f"arrivals {path}: a value is missing, or no whole number")
-    arrival, prompt, output = (frame[c].to_numpy(dtype=np.int64) for c in COLUMNS)
-    return ArrivalTrace(arrival, prompt, output, str(told.get("source")))

@@ -1,4 +1,4 @@
-"""How things that go wrong are told to a user: one line, an exit code, no traceback.
+"""How things that go wrong reach a user: one line, an exit code, no traceback.
 
 Exit codes: 0 done, 1 incomplete, 2 bad input, 130 interrupted. A user's mistake is a `ValueError` anywhere in
 the library; only the command lines turn it into a line.
@@ -12,11 +12,11 @@ DONE, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 class FormatError(ValueError):
-    """A file that is not a valid trace or profile; the message names file, place, value and bound."""
+    """A file that is not a valid trace or profile; the message names file, row or field, value and bound."""
 
 
 def run_command(program: str, command: Callable[[], object]) -> int:
-    """Run a command line's body and return the exit code, telling errors in one line on stderr."""
+    """Run a command line's body and return the exit code, errors as one line on stderr."""
     try:
         code = command()
         sys.stdout.flush()
@@ -24,18 +24,18 @@ def run_command(program: str, command: Callable[[], object]) -> int:
             raise KeyboardInterrupt
         return code if isinstance(code, int) else DONE
     except KeyboardInterrupt:
-        return _tell(program, "interrupted", INTERRUPTED)
+        return _complain(program, "interrupted", INTERRUPTED)
     except BrokenPipeError:
         # whoever read our output has gone; keep the interpreter from complaining when it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INCOMPLETE
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        return _tell(program, f"{place}{error.strerror or error}", BAD_INPUT)
+        file = f"{error.filename}: " if error.filename else ""
+        return _complain(program, f"{file}{error.strerror or error}", BAD_INPUT)
     except MemoryError:
-        return _tell(program, "out of memory", INCOMPLETE)
+        return _complain(program, "out of memory", INCOMPLETE)
     except ValueError as error:
-        return _tell(program, str(error), BAD_INPUT)
+        return _complain(program, str(error), BAD_INPUT)
     except Exception as error:
         usage = getattr(error, "format_message", None)  # the command-line library's own complaints
         if usage is None:
@@ -43,9 +43,9 @@ def run_command(program: str, command: Callable[[], object]) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":  # its message is the whole help page
             print(usage())
             return DONE
-        return _tell(program, usage(), BAD_INPUT)
+        return _complain(program, usage(), BAD_INPUT)
 
 
-def _tell(program: str, message: str, code: int) -> int:
+def _complain(program: str, message: str, code: int) -> int:
     print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
     return code

@@ -1,115 +1,15 @@
-"""Cost profiles: what rounds, prefills and KV swaps take on one machine, in integer nanoseconds.
+"""Profiles: the costs of one machine, with everything a reader needs to trust or distrust them.
 
-A profile is one JSON file (`docs/formats.md`). Its coefficients are integers, so every cost is an exact
-integer function and no sum of costs is ever rounded. Knows nothing of how costs were measured, nor of
-requests or policies.
+Knows nothing of files (`traces.files.profile_file`), nor of requests or policies.
 """
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from functools import cache
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-from traces.errors import FormatError
-from traces.files import write_whole
-from traces.trace_file import BUNDLED
+from traces.costs import MAX_NS, Costs, Linear, RoundCost, RoundTerms, Swap
+from traces.provenance import Fits, Floors, Provenance, Speculation
 
-PROFILE_VERSION = 2
-READABLE = (1, 2)  # version 1 knew batch size 1 only
 KINDS = ("measured", "wall_time_fit", "by_hand")
 WEIGHTS = ("pretrained", "reference", "random", "unknown")
-MAX_NS = 10**15  # eleven days: anything above is a mistake, and sums stay far inside 64 bits
-
-
-@dataclass(frozen=True)
-class Linear:
-    """`base_ns + per_token_ns * tokens`."""
-
-    base_ns: int
-    per_token_ns: int
-
-    def __call__(self, tokens: int) -> int:
-        return self.base_ns + self.per_token_ns * tokens
-
-
-@dataclass(frozen=True)
-class RoundTerms:
-    """What a round costs at one batch size b, in integer nanoseconds; "tokens" are the batch's contexts added up.
-
-    Attributes
-    ----------
-    draft_step : Linear
-        One step of the draft model for the whole batch (T_SSM).
-    verify_base_ns : mapping of width to ns
-        One pass of the target over `width` tokens of each request (T_LLM; width = drafted + 1) at no context. Linear
-        between measured widths; narrower than all: as the narrowest; wider: the last line goes on, never falling.
-    verify_per_token_ns : mapping of width to ns
-        What a context token adds to that pass, read in the same way.
-    host_ns : int
-        What a round takes outside the two models.
-    """
-
-    draft_step: Linear
-    verify_base_ns: Mapping[int, int]
-    verify_per_token_ns: Mapping[int, int]
-    host_ns: int
-
-    def verify(self, width: int) -> Linear:
-        """A verify pass over `width` tokens, by context tokens."""
-        return Linear(_at_width(self.verify_base_ns, width), _at_width(self.verify_per_token_ns, width))
-
-    def base_ns(self, drafted: int) -> int:
-        """A round of `drafted` draft steps, a verify pass and the host's part, at no context."""
-        return drafted * self.draft_step.base_ns + self.verify(drafted + 1).base_ns + self.host_ns
-
-    def per_token_ns(self, drafted: int) -> int:
-        """What each context token adds to such a round."""
-        return drafted * self.draft_step.per_token_ns + self.verify(drafted + 1).per_token_ns
-
-
-def _at_width(table: Mapping[int, int], width: int) -> int:
-    """A table's value: linear between widths, rounded down; the narrowest's below, the last line on above."""
-    known = sorted(table)
-    if width <= known[0] or len(known) == 1:
-        return table[known[0]]
-    right = next((w for w in known if w >= width), known[-1])
-    left = known[known.index(right) - 1]
-    low, high = table[left], table[right]
-    value = low + (high - low) * (width - left) // (right - left)
-    return max(value, high) if width > right else value
-
-
-@dataclass(frozen=True)
-class Swap:
-    """One way of moving a request's KV cache (of both models) to host memory (`out`) and back (`back`), by tokens."""
-
-    out: Linear
-    back: Linear
-
-
-@dataclass(frozen=True)
-class Costs:
-    """The cost terms, all in integer nanoseconds.
-
-    Attributes
-    ----------
-    rounds : mapping of batch size to RoundTerms
-        At least that of batch size 1.
-    prefill : Linear
-        Both models over a prompt, by prompt tokens; also what recomputing a cache of as many tokens takes.
-    swap_out, swap_in : Linear
-        Moving a request's KV cache to host memory and back, by its tokens: the way that schedules are charged.
-    swap_ways : mapping of name to Swap
-        Every way that was measured.
-    """
-
-    rounds: Mapping[int, RoundTerms]
-    prefill: Linear
-    swap_out: Linear
-    swap_in: Linear
-    swap_ways: Mapping[str, Swap] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,17 +22,23 @@ class Profile:
         Whether each term was timed, fitted to whole requests' wall times, or made up.
     weights : {"pretrained", "reference", "random", "unknown"}
     costs : Costs
-    fits : mapping
-        Per term: relative error of the fit (`median_error`, `p90_error`) and number of samples.
-    stamp : mapping
+    fits : Fits
+        How well the terms fit, on samples that no fit has seen.
+    provenance : Provenance
         Models, dtype, hardware, library versions, command, commit, time.
+    floors : Floors or None
+        What the hardware allows.
+    speculation : Speculation or None
+        Whether speculation pays there.
     """
 
     kind: str
     weights: str
     costs: Costs
-    fits: Mapping[str, Any] = field(default_factory=dict)
-    stamp: Mapping[str, Any] = field(default_factory=dict)
+    fits: Fits = field(default_factory=Fits)
+    provenance: Provenance = field(default_factory=Provenance)
+    floors: Floors | None = None
+    speculation: Speculation | None = None
 
     @classmethod
     def constant(
@@ -181,8 +87,22 @@ class Profile:
         out, back = (
             Linear(round(scale * t.base_ns), round(scale * t.per_token_ns)) for t in (chosen.out, chosen.back)
         )
-        stamp = {**self.stamp, "moves": f"{way or 'as measured'}, times {scale:g}"}
-        return replace(self, costs=replace(self.costs, swap_out=out, swap_in=back), stamp=stamp)
+        provenance = self.provenance.noting(moves=f"{way or 'as measured'}, times {scale:g}")
+        return replace(self, costs=replace(self.costs, swap_out=out, swap_in=back), provenance=provenance)
+
+    def warnings(self) -> list[str]:
+        """Why not to trust it, a line each."""
+        known, lines = self.provenance, list(self.fits.warnings())
+        if known.unstable:
+            drift = "" if known.drift is None else f": the machine's speed drifted by {known.drift:+.0%}"
+            lines.append(f"unstable{drift}")
+        if known.incomplete:
+            lines.append("incomplete: its calibration was interrupted")
+        if known.quick:
+            lines.append("quick: few samples a term")
+        if self.costs.only_draft_tokens is not None:
+            lines.append(f"fitted to rounds of {self.costs.only_draft_tokens} draft tokens alone: prices no others")
+        return lines
 
     def round_cost(self, batch: int = 1) -> "RoundCost":
         """The cost of a round of `batch` requests as an integer function.
@@ -190,185 +110,12 @@ class Profile:
         Raises
         ------
         ValueError
-            If the profile does not cover the batch size.
+            If the profile does not cover the batch size; and the cost, if it does not cover the draft length.
         """
-        return RoundCost(self.costs.rounds, batch)
+        return RoundCost(self.costs.rounds, batch, self.costs.only_draft_tokens)
 
 
 def _ns(ms: float, name: str) -> int:
     if not 0 <= ms * 1e6 <= MAX_NS:
         raise ValueError(f"{name}={ms}: must be between 0 and {MAX_NS // 10**6} ms")
     return round(ms * 1e6)
-
-
-class RoundCost:
-    """A round's cost at one batch size: a table entry by draft length plus an integer times the sum of contexts.
-
-    Between two measured batch sizes costs are linear, rounded down; a size above the largest is not covered.
-    """
-
-    def __init__(self, rounds: Mapping[int, RoundTerms], batch: int = 1) -> None:
-        known = sorted(rounds)
-        if not known[0] <= batch <= known[-1]:
-            measured = ", ".join(map(str, known))
-            raise ValueError(
-                f"batch size {batch}: the profile covers {known[0]} to {known[-1]} (measured: {measured})"
-            )
-        low, high = max(b for b in known if b <= batch), min(b for b in known if b >= batch)
-        self._below, self._above = rounds[low], rounds[high]
-        self._share = (batch - low, max(1, high - low))
-        self.base_ns = cache(self._base_ns)
-        self.per_token_ns = cache(self._per_token_ns)
-
-    def _between(self, low: int, high: int) -> int:
-        part, whole = self._share
-        return low + (high - low) * part // whole
-
-    def _base_ns(self, drafted: int) -> int:
-        """The round at no context."""
-        return self._between(self._below.base_ns(drafted), self._above.base_ns(drafted))
-
-    def _per_token_ns(self, drafted: int) -> int:
-        """What each context token adds to such a round."""
-        return self._between(self._below.per_token_ns(drafted), self._above.per_token_ns(drafted))
-
-    def __call__(self, drafted: int, context: int) -> int:
-        return self.base_ns(drafted) + self.per_token_ns(drafted) * context
-
-
-def fit_warnings(fits: Mapping[str, Any]) -> list[str]:
-    """Which fits are bad enough to distrust the costs, a line each."""
-    told = []
-    whole = fits.get("round") or fits.get("grid") or fits.get("request") or {}
-    if whole.get("median_error", 0) > 0.1:
-        told.append(
-            f"rounds are missed by {whole['median_error']:.0%}, more than 10 % (median): was the machine busy?"
-        )
-    if abs(whole.get("closure", 0)) > 0.03:
-        told.append(f"draft, verify and host together are {whole['closure']:+.1%} off real rounds (more than 3 %)")
-    for name, fit in fits.items():
-        term = name.startswith("verify_") or name in ("draft_step", "prefill", "swap_out", "swap_in")
-        if term and fit.get("median_error", 0) > 0.1:
-            told.append(f"the fit of {name} is off by {fit['median_error']:.0%}, more than 10 % (median)")
-    return told
-
-
-def save_profile(profile: Profile, path: str | Path) -> None:
-    """Write the profile whole or not at all."""
-    document = {"lapsd_profile": PROFILE_VERSION, **asdict(profile)}
-    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-    write_whole(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def load_profile(path: str | Path) -> Profile:
-    """Load and validate a profile, or the bundled one by the name `reference`.
-
-    Raises
-    ------
-    FormatError
-        Naming the file and the field that is wrong.
-    """
-    path = BUNDLED / "reference.json" if str(path) == "reference" else Path(path)
-    if not path.is_file():
-        raise FormatError(f"profile {path}: {'is a folder' if path.is_dir() else 'no such file'}")
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise FormatError(f"profile {path}: not readable JSON ({str(error)[:200]})") from error
-    return _Reader(path).profile(document)
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """Reads a profile's fields, refusing each wrong one by its name."""
-
-    path: Path
-
-    def fail(self, name: str, why: str) -> FormatError:
-        return FormatError(f"profile {self.path}, field {name!r}: {why}")
-
-    def profile(self, document: Any) -> Profile:
-        if not isinstance(document, dict) or "lapsd_profile" not in document:
-            raise FormatError(f"profile {self.path}: not a lapsd profile (no field 'lapsd_profile')")
-        version = document["lapsd_profile"]
-        if isinstance(version, bool) or version not in READABLE:
-            told = f"version {version!r}, this lapsd reads versions {' and '.join(map(str, READABLE))}"
-            raise FormatError(f"profile {self.path}: {told}")
-        for name, allowed in (("kind", KINDS), ("weights", WEIGHTS)):
-            if document.get(name) not in allowed:
-                raise self.fail(name, f"{document.get(name)!r} is none of {', '.join(allowed)}")
-        costs = self.mapping(document, "costs", "costs")
-        return Profile(
-            kind=document["kind"],
-            weights=document["weights"],
-            costs=Costs(
-                rounds=self.rounds(costs) if version > 1 else {1: self.old_terms(costs)},
-                prefill=self.linear(costs, "prefill", "costs.prefill"),
-                swap_out=self.linear(costs, "swap_out", "costs.swap_out"),
-                swap_in=self.linear(costs, "swap_in", "costs.swap_in"),
-                swap_ways=self.swap_ways(costs) if version > 1 else {},
-            ),
-            fits=self.mapping(document, "fits", "fits"),
-            stamp=self.mapping(document, "stamp", "stamp"),
-        )
-
-    def mapping(self, parent: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
-        value = parent.get(key)
-        if not isinstance(value, dict):
-            raise self.fail(name, "missing" if key not in parent else "not a JSON object")
-        return value
-
-    def integer(self, parent: Mapping[str, Any], key: str, name: str, least: int = 0) -> int:
-        value = parent.get(key)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise self.fail(name, "missing" if key not in parent else f"{value!r} is not an integer")
-        if not least <= value <= MAX_NS:
-            raise self.fail(name, f"{value} is not between {least} and {MAX_NS} ns")
-        return value
-
-    def linear(self, parent: Mapping[str, Any], key: str, name: str) -> Linear:
-        term = self.mapping(parent, key, name)
-        return Linear(*(self.integer(term, k, f"{name}.{k}") for k in ("base_ns", "per_token_ns")))
-
-    def table(self, parent: Mapping[str, Any], key: str, name: str, what: str) -> dict[int, str]:
-        """An object's keys, which must be positive integers, in order: the number and the key."""
-        term = self.mapping(parent, key, name)
-        if not term:
-            raise self.fail(name, f"needs at least one {what}")
-        for k in term:
-            if not (k.isascii() and k.isdecimal() and len(k) <= 6 and 1 <= int(k) <= 100_000 and str(int(k)) == k):
-                raise self.fail(name, f"{what} {k[:20]!r} is not an integer from 1 to 100000")
-        return {int(k): k for k in sorted(term, key=int)}
-
-    def rounds(self, costs: Mapping[str, Any]) -> dict[int, RoundTerms]:
-        keys = self.table(costs, "rounds", "costs.rounds", "batch size")
-        if 1 not in keys:
-            raise self.fail("costs.rounds", "needs batch size 1")
-        return {b: self.terms(self.mapping(costs["rounds"], k, f"costs.rounds.{k}"), f"costs.rounds.{k}")
-                for b, k in keys.items()}  # fmt: skip
-
-    def terms(self, parent: Mapping[str, Any], name: str) -> RoundTerms:
-        return RoundTerms(
-            draft_step=self.linear(parent, "draft_step", f"{name}.draft_step"),
-            verify_base_ns=self.widths(parent, "verify_base_ns", name, least=1),
-            verify_per_token_ns=self.widths(parent, "verify_per_token_ns", name),
-            host_ns=self.integer(parent, "host_ns", f"{name}.host_ns"),
-        )
-
-    def old_terms(self, costs: Mapping[str, Any]) -> RoundTerms:
-        """Version 1: one slope for all widths."""
-        slope = self.integer(costs, "verify_per_token_ns", "costs.verify_per_token_ns")
-        return self.terms({**costs, "verify_per_token_ns": {"1": slope}}, "costs")
-
-    def widths(self, parent: Mapping[str, Any], key: str, name: str, least: int = 0) -> dict[int, int]:
-        keys = self.table(parent, key, f"{name}.{key}", "width")
-        return {w: self.integer(parent[key], k, f"{name}.{key}.{k}", least) for w, k in keys.items()}
-
-    def swap_ways(self, costs: Mapping[str, Any]) -> dict[str, Swap]:
-        ways = self.mapping(costs, "swap_ways", "costs.swap_ways")
-        found = {}
-        for way in ways:
-            name = f"costs.swap_ways.{way}"
-            both = self.mapping(ways, way, name)
-            found[way] = Swap(*(self.linear(both, k, f"{name}.{k}") for k in ("out", "back")))
-        return found

@@ -1,22 +1,24 @@
 """Acceptance traces: what speculative decoding drafted and accepted, round by round, a row a request.
 
 In memory all requests' rounds lie in two flat arrays with offsets, so that a request's rounds are a slice.
-Everything is validated once, here; the rest of the project trusts it. Knows nothing of files (`traces.trace_file`),
+Knows nothing of how rows are held to what they must be (`traces.invariants`), of files (`traces.files.trace_file`),
 time, policies or models.
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from traces.errors import FormatError
+from traces.provenance import Provenance
 
 COLUMNS = ("request_id", "dataset", "prompt_tokens", "output_tokens", "drafted", "accepted")
-OPTIONAL_COLUMNS = ("predicted_tokens", "acceptable", "accept_prob")
+POSITION_COLUMNS = ("acceptable", "accept_prob")  # optional
+PREDICTION = "predicted_tokens"  # the prefix of the columns of predictions, and itself the column of LEARNED
+LEARNED = "learned"  # the prediction that a trace was recorded with
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +33,13 @@ class Trace:
         Request i's rounds are `offsets[i]:offsets[i + 1]` of the two flat arrays.
     drafted, accepted : int64 arrays (rounds of all requests,)
         Draft tokens proposed in a round, and how many of them became part of the output.
-    predicted_tokens : int64 array (R,) or None
-        Output lengths that a learnt predictor foresaw.
+    predictions : mapping of name to int64 array (R,)
+        Output lengths that predictors foresaw; `learned` is the one that the trace was recorded with.
     acceptable : int64 array (output tokens of all requests,) or None
         Per output position, how many greedy proposals of the draft from there on are the output's own tokens.
     accept_prob : float32 array (output tokens of all requests,) or None
         Per output position, the probability that a proposal there was accepted, given the output.
-    metadata : mapping
+    provenance : Provenance
         Where the trace came from.
     """
 
@@ -48,10 +50,10 @@ class Trace:
     offsets: NDArray[np.int64]
     drafted: NDArray[np.int64]
     accepted: NDArray[np.int64]
-    predicted_tokens: NDArray[np.int64] | None = None
+    predictions: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     acceptable: NDArray[np.int64] | None = None
     accept_prob: NDArray[np.float32] | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
 
     def __len__(self) -> int:
         return len(self.request_id)
@@ -76,6 +78,26 @@ class Trace:
         """Names of the data sets, in order of appearance."""
         return list(dict.fromkeys(self.dataset))
 
+    @property
+    def predicted_tokens(self) -> NDArray[np.int64] | None:
+        """The prediction that the trace was recorded with, (R,), or None."""
+        return self.predictions.get(LEARNED)
+
+    def with_prediction(self, name: str, tokens: Sequence[int] | NDArray[np.int64]) -> "Trace":
+        """The trace with one more prediction of output lengths, (R,), each at least 1, for `column:NAME`.
+
+        Raises
+        ------
+        ValueError
+            If the name is not of letters, digits, `_`, `.` and `-`, or the lengths are wrong.
+        """
+        lengths = np.asarray(tokens)
+        if lengths.shape != (len(self),) or lengths.dtype.kind not in "iu" or (len(lengths) and lengths.min() < 1):
+            raise ValueError(
+                f"prediction {name!r}: needs a whole number of at least 1 for each of {len(self)} requests"
+            )
+        return replace(self, predictions={**self.predictions, _checked_name(name): lengths.astype(np.int64)})
+
     def per_request(self, flat: NDArray[np.int64]) -> NDArray[np.int64]:
         """Sum a per-round array over each request, (R,)."""
         return np.add.reduceat(flat, self.offsets[:-1])
@@ -96,10 +118,10 @@ class Trace:
             offsets=np.concatenate([[0], np.cumsum(self.rounds[rows])]).astype(np.int64),
             drafted=self.drafted[flat],
             accepted=self.accepted[flat],
-            predicted_tokens=None if self.predicted_tokens is None else self.predicted_tokens[rows],
+            predictions={name: tokens[rows] for name, tokens in self.predictions.items()},
             acceptable=None if self.acceptable is None else self.acceptable[positions],
             accept_prob=None if self.accept_prob is None else self.accept_prob[positions],
-            metadata=self.metadata,
+            provenance=self.provenance,
         )
 
     def only(self, dataset: str) -> "Trace":
@@ -130,106 +152,34 @@ class Trace:
         return self.take(np.sort(order[:middle])), self.take(np.sort(order[middle:]))
 
 
+def prediction_column(name: str) -> str:
+    """The column of a file that holds a prediction."""
+    return PREDICTION if name == LEARNED else f"{PREDICTION}:{name}"
+
+
+def prediction_name(column: str) -> str | None:
+    """The prediction that a file's column holds; None if it holds none.
+
+    Raises
+    ------
+    ValueError
+        If the name is not of letters, digits, `_`, `.` and `-`.
+    """
+    if column == PREDICTION:
+        return LEARNED
+    return _checked_name(column.removeprefix(f"{PREDICTION}:")) if column.startswith(f"{PREDICTION}:") else None
+
+
+def _checked_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", name):
+        raise ValueError(f"prediction {name[:100]!r}: a name is letters, digits, '_', '.' and '-'")
+    return name
+
+
 def _spans(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """The flat indices of some rows, one row after the other."""
     spans = [np.arange(offsets[r], offsets[r + 1]) for r in rows]
     return np.concatenate(spans) if spans else np.zeros(0, np.int64)
-
-
-def trace_from_rounds(
-    rows: Sequence[Mapping[str, Any]], metadata: Mapping[str, Any] | None = None, source: str = "trace"
-) -> Trace:
-    """A validated trace from one mapping a request, with the keys of the file's columns.
-
-    Raises
-    ------
-    FormatError
-        Naming `source`, row and field, if a row breaks an invariant.
-    """
-    if not rows:
-        raise FormatError(f"{source}: holds no requests")
-    names = [*COLUMNS, *(name for name in OPTIONAL_COLUMNS if name in rows[0])]
-    columns = {name: [row[name] for row in rows] for name in names}
-    return checked_trace(columns, dict(metadata or {}), source)
-
-
-def checked_trace(columns: Mapping[str, list[Any]], metadata: Mapping[str, Any], source: str) -> Trace:
-    """Build a trace from columns of plain lists, holding every row to the invariants.
-
-    Raises
-    ------
-    FormatError
-        Naming `source`, row and field.
-    """
-    lengths = np.array([len(r) for r in columns["drafted"]], dtype=np.int64)
-    _refuse(source, lengths < 1, "drafted", "a request needs at least one round", lengths)
-    other = np.array([len(r) for r in columns["accepted"]], dtype=np.int64)
-    _refuse(source, other != lengths, "accepted", "as many rounds as in 'drafted' are needed", other)
-    flat = {name: _flat(columns[name], name, source, np.int64) for name in ("drafted", "accepted")}
-    for name, kind in (("acceptable", np.int64), ("accept_prob", np.float32)):
-        if name in columns:
-            lists = np.array([len(r) for r in columns[name]], dtype=np.int64)
-            told = "a value for each output token is needed"
-            _refuse(source, lists != np.array(columns["output_tokens"]), name, told, lists)
-            flat[name] = _flat(columns[name], name, source, kind)
-    trace = Trace(
-        request_id=columns["request_id"],
-        dataset=columns["dataset"],
-        prompt_tokens=np.array(columns["prompt_tokens"], dtype=np.int64),
-        output_tokens=np.array(columns["output_tokens"], dtype=np.int64),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        predicted_tokens=(
-            np.array(columns["predicted_tokens"], dtype=np.int64) if "predicted_tokens" in columns else None
-        ),
-        metadata=dict(metadata),
-        **flat,
-    )
-    _check_invariants(trace, source)
-    return trace
-
-
-def _flat(lists: list[list[Any]], name: str, source: str, kind: type) -> NDArray[Any]:
-    values = [v for row in lists for v in row]
-    if None in values:
-        row = next(i for i, entries in enumerate(lists) if None in entries)
-        raise FormatError(f"{source}, row {row}, field {name!r}: a value is missing")
-    return np.array(values, dtype=kind)
-
-
-def _check_invariants(trace: Trace, source: str) -> None:
-    owner = np.repeat(np.arange(len(trace)), trace.rounds)
-    bad = np.bincount(owner[trace.accepted < 0], minlength=len(trace)) > 0
-    _refuse(source, bad, "accepted", "below 0")
-    bad = np.bincount(owner[trace.accepted > trace.drafted], minlength=len(trace)) > 0
-    _refuse(source, bad, "accepted", "more tokens accepted than drafted in a round")
-    _refuse(source, trace.prompt_tokens < 0, "prompt_tokens", "below 0", trace.prompt_tokens)
-    _refuse(source, trace.output_tokens < 1, "output_tokens", "below 1", trace.output_tokens)
-    surplus = trace.per_request(trace.accepted) + trace.rounds - trace.output_tokens
-    last = trace.accepted[trace.offsets[1:] - 1]
-    bad = ~((surplus == 0) | ((surplus == 1) & (last > 0)))
-    told = "the sum of accepted + 1 over rounds must be output_tokens, or one more after an accepted last token"
-    _refuse(source, bad, "output_tokens", told, trace.output_tokens)
-    if trace.predicted_tokens is not None:
-        _refuse(source, trace.predicted_tokens < 1, "predicted_tokens", "below 1", trace.predicted_tokens)
-    position_owner = np.repeat(np.arange(len(trace)), trace.output_tokens)
-    if trace.acceptable is not None:
-        left = np.repeat(trace.output_offsets[1:], trace.output_tokens) - np.arange(len(position_owner))
-        wrong = (trace.acceptable < 0) | (trace.acceptable > left)
-        bad = np.bincount(position_owner[wrong], minlength=len(trace)) > 0
-        _refuse(source, bad, "acceptable", "must lie between 0 and the output tokens that are left")
-    if trace.accept_prob is not None:
-        wrong = ~((trace.accept_prob >= 0) & (trace.accept_prob <= 1))
-        bad = np.bincount(position_owner[wrong], minlength=len(trace)) > 0
-        _refuse(source, bad, "accept_prob", "must lie between 0 and 1")
-
-
-def _refuse(
-    source: str, bad: NDArray[np.bool_], name: str, why: str, values: NDArray[np.int64] | None = None
-) -> None:
-    if bad.any():
-        row = int(np.argmax(bad))
-        value = "" if values is None else f"{values[row]}: "
-        raise FormatError(f"{source}, row {row}, field {name!r}: {value}{why}")
 
 
 def to_frame(trace: Trace) -> pd.DataFrame:
@@ -244,6 +194,6 @@ def to_frame(trace: Trace) -> pd.DataFrame:
         }
     )
     frame["acceptance"] = trace.acceptance
-    if trace.predicted_tokens is not None:
-        frame["predicted_tokens"] = trace.predicted_tokens
+    for prediction, tokens in trace.predictions.items():
+        frame[prediction_column(prediction)] = tokens
     return frame

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces.arrival_trace import ArrivalTrace
+from traces.predictors import LengthPredictor, Oracle
 from traces.priced import PricedTrace
 
-REQUEST_STREAM, ARRIVAL_STREAM, LENGTH_STREAM = 1, 2, 3
+REQUEST_STREAM, ARRIVAL_STREAM = 1, 2  # those of predictors come after
 LONGEST_S = 10**9
 
 
@@ -90,69 +91,6 @@ class Arrivals:
         return self.load is not None and self.load >= 1
 
 
-@dataclass(frozen=True)
-class LengthPredictor:
-    """What the server believes a request's output length to be.
-
-    `oracle`: the truth. `noisy:SD`: the truth times exp(SD · z), z standard normal: a median-unbiased log-normal,
-    whose mean is exp(SD²/2) too high. `regressed:R`: the best prediction of the log length from a signal of which the
-    prediction has correlation R with the truth: it shrinks towards the mean, as learnt predictions do; at 1 the
-    truth, at 0 the same for all. `learned`: the trace's column `predicted_tokens`.
-
-    Attributes
-    ----------
-    kind : str
-    amount : float
-        SD, or R.
-    """
-
-    kind: str = "oracle"
-    amount: float = 0.0
-
-    def __post_init__(self) -> None:
-        known = "oracle, noisy:SD, regressed:R, learned"
-        if self.kind not in ("oracle", "noisy", "regressed", "learned"):
-            raise ValueError(f"length predictor {self.kind!r}: known are {known}")
-        if self.kind == "noisy" and not 0 <= self.amount <= 10:
-            raise ValueError(f"length predictor {self}: SD must be between 0 and 10")
-        if self.kind == "regressed" and not 0 <= self.amount <= 1:
-            raise ValueError(f"length predictor {self}: R must be between 0 and 1")
-
-    @classmethod
-    def parse(cls, text: str) -> "LengthPredictor":
-        """From `oracle`, `noisy:0.5`, `regressed:0.6` or `learned`."""
-        kind, _, value = text.partition(":")
-        if kind not in ("noisy", "regressed"):
-            return cls(text)
-        try:
-            amount = float(value)
-        except ValueError:
-            raise ValueError(f"length predictor {text!r}: {kind} needs a number, as in {kind}:0.5") from None
-        return cls(kind, amount)
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.amount:g}" if self.kind in ("noisy", "regressed") else self.kind
-
-    def predict(self, workload_rows: NDArray[np.int64], priced: PricedTrace, seed: int) -> NDArray[np.int64]:
-        """Predicted output tokens of the requests in `workload_rows`, each at least 1."""
-        trace = priced.trace
-        if self.kind == "learned":
-            if trace.predicted_tokens is None:
-                raise ValueError("length predictor learned: the trace has no column 'predicted_tokens'")
-            return trace.predicted_tokens[workload_rows]
-        truth = trace.output_tokens[workload_rows]
-        if self.kind == "oracle":
-            return truth
-        error = np.random.default_rng([seed, LENGTH_STREAM]).standard_normal(len(truth))
-        if self.kind == "noisy":
-            return np.maximum(1, np.rint(truth * np.exp(self.amount * error))).astype(np.int64)
-        known, r = np.log(trace.output_tokens), self.amount
-        mean, sd = known.mean(), known.std()
-        # of mean, and correlation r with the truth; the best predictor's variance is r² of the truth's
-        logs = mean + r**2 * (np.log(truth) - mean) + r * math.sqrt(1 - r**2) * sd * error
-        return np.asarray(np.maximum(1, np.rint(np.exp(logs))), dtype=np.int64)
-
-
 @dataclass(frozen=True, eq=False)
 class Workload:
     """Requests in order of arrival; `index` into these arrays is a request's key in a run.
@@ -211,6 +149,7 @@ def draw_workload(
 
     Parameters
     ----------
+    predictor : None: the truth.
     mean_size_ns : E[S], which a load is relative to; None: that of `priced`.
 
     Raises
@@ -228,6 +167,6 @@ def draw_workload(
     )
     if arrival[-1] > LONGEST_S * 1e9:
         raise ValueError(f"{requests} requests would take {arrival[-1] / 1e9:.3g} s to arrive, above {LONGEST_S} s")
-    predicted = (predictor or LengthPredictor()).predict(rows, priced, seed)
+    predicted = (predictor or Oracle()).predict(rows, priced.trace, seed)
     think_ns = round(arrivals.think_s * 1e9)
     return Workload(priced, rows, np.rint(arrival).astype(np.int64), predicted, seed, arrivals.clients, think_ns)

@@ -6,12 +6,10 @@ from typing import Annotated
 
 import typer
 
-from sim.cli.importing import free_to_write, write_imported
+from sim.cli.importing import free_to_write, write_trace
 from sim.cli.options import Overwrite, verb
-from traces import load_arrivals, load_trace
-from traces.acceptance_model import fit_acceptance
-from traces.acceptance_model import generate as make
-from traces.borrow import borrow_acceptance
+from traces import borrow_acceptance, fit_acceptance, load_arrivals, load_trace
+from traces import generate as make
 
 app = verb()
 
@@ -63,5 +61,5 @@ def generate(
             )
         else:
             made = borrow_acceptance(trace, prompts, outputs, seed=seed)
-        made = replace(made, metadata={**made.metadata, "lengths": public.source})
-    write_imported(made, out)
+        made = replace(made, provenance=made.provenance.noting(lengths=public.source))
+    write_trace(made, out)

@@ -1,39 +1,52 @@
-"""The verb `import`: traces and arrivals from public files."""
+"""The verb `import`: traces and arrivals from public files, a command an importer."""
 
 from collections.abc import Callable
+from dataclasses import fields
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from sim.cli.options import Overwrite, verb
-from traces import ArrivalTrace, Trace, arrival_trace, save_arrivals, save_profile, save_trace, served, spec_bench
+from traces import IMPORTERS, ArrivalTrace, Importer, Profile, Trace, save_arrivals, save_profile, save_trace
 
 app = verb(help="Turn public files into lapsd's own.", no_args_is_help=True)
 
 
-@app.command("vllm")
-def import_vllm(
-    file: Annotated[Path, typer.Argument(help="JSON lines with per_step_accepted a request (.gz allowed).")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The trace to write.")],
-    draft_tokens: Annotated[int | None, typer.Option(help="Tokens drafted a step, if the file does not say.")] = None,
-    overwrite: Overwrite = False,
-) -> None:
-    """Import what vLLM recorded of each request's speculative steps."""
-    free_to_write(out, overwrite=overwrite)
-    write_imported(served.import_vllm(file, draft_tokens=draft_tokens), out)
+def command_of(made: type[Importer]) -> Callable[..., None]:
+    """The command of an importer: a file, where to write, and the importer's own options."""
+
+    def command(file: Path, out: Path, overwrite: bool, **options: Any) -> None:
+        free_to_write(out, overwrite=overwrite)
+        imported = made(**options).read(file)
+        if imported.profile is not None:
+            profile_file = out.with_suffix(".json")
+            if out == profile_file:
+                raise ValueError(f"{out}: a trace's name cannot end in .json")
+            free_to_write(profile_file, overwrite=overwrite)
+        write_trace(imported.trace, out)
+        for note in imported.notes:
+            print(note)
+        if imported.profile is not None:
+            _write_profile(imported.profile, profile_file)
+
+    own = {f.name: (Annotated[f.type, typer.Option(help=f.metadata["help"])], f.default) for f in fields(made)}
+    given = {
+        "file": (Annotated[Path, typer.Argument(help=made.file)], Parameter.empty),
+        "out": (Annotated[Path, typer.Option("-o", "--out", help="What to write.")], Parameter.empty),
+        **own,
+        "overwrite": (Overwrite, False),
+    }
+    command.__signature__ = Signature(  # type: ignore[attr-defined]
+        [Parameter(n, Parameter.KEYWORD_ONLY, default=d, annotation=a) for n, (a, d) in given.items()]
+    )
+    command.__annotations__ = {name: annotation for name, (annotation, _) in given.items()}
+    return command
 
 
-@app.command("specdecode-bench")
-def import_specdecode_bench(
-    file: Annotated[Path, typer.Argument(help="JSON lines with acc_len a request (.gz allowed).")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The trace to write.")],
-    draft_tokens: Annotated[int, typer.Option(help="Draft length of the trace's rounds; replays take any.")] = 4,
-    overwrite: Overwrite = False,
-) -> None:
-    """Import SpecDecode-Bench's acceptances per output position."""
-    free_to_write(out, overwrite=overwrite)
-    write_imported(served.import_specdecode_bench(file, draft_tokens=draft_tokens), out)
+for one in IMPORTERS.values():
+    app.command(one.name, help=(one.__doc__ or "").split("\n\n")[0])(command_of(one))
 
 
 def free_to_write(*files: Path, overwrite: bool) -> None:
@@ -44,70 +57,24 @@ def free_to_write(*files: Path, overwrite: bool) -> None:
         raise ValueError(f"{files[0]}: there is no folder {files[0].parent}")
 
 
-def write_imported(trace: Trace, out: Path) -> None:
-    save_trace(trace, out)
-    print(f"{out}: {len(trace)} requests, {trace.rounds.sum()} rounds, {trace.output_tokens.sum()} tokens")
-    for told in trace.metadata.get("missing", []):
-        print(f"not in the file: {told}")
-
-
-@app.command("azure")
-def import_azure(
-    file: Annotated[Path, typer.Argument(help="A CSV with TIMESTAMP, ContextTokens, GeneratedTokens (.gz allowed).")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The arrivals to write.")],
-    overwrite: Overwrite = False,
-) -> None:
-    """Import the arrivals of an Azure LLM inference trace."""
-    _import_arrivals(arrival_trace.import_azure, file, out, overwrite=overwrite)
-
-
-@app.command("mooncake")
-def import_mooncake(
-    file: Annotated[Path, typer.Argument(help="JSON lines of timestamp, input_length, output_length (.gz allowed).")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The arrivals to write.")],
-    overwrite: Overwrite = False,
-) -> None:
-    """Import the arrivals of a Mooncake trace."""
-    _import_arrivals(arrival_trace.import_mooncake, file, out, overwrite=overwrite)
-
-
-def _import_arrivals(read: Callable[[Path], ArrivalTrace], file: Path, out: Path, *, overwrite: bool) -> None:
-    free_to_write(out, overwrite=overwrite)
-    found = read(file)
-    save_arrivals(found, out)
-    span = (found.arrival_ns[-1] - found.arrival_ns[0]) / 1e9
-    print(f"{out}: {len(found)} arrivals in {span:.0f} s, {found.rate_per_s:.3g}/s, CV of gaps {found.cv:.2f}")
-
-
-@app.command("spec-bench")
-def import_spec_bench(
-    file: Annotated[Path, typer.Argument(help="A Spec-Bench answer file (JSON lines, .gz allowed).")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The trace to write; its profile gets the ending .json.")],
-    questions: Annotated[Path | None, typer.Option(help="The question file, to estimate prompt lengths.")] = None,
-    draft_schedule: Annotated[
-        str, typer.Option(help="How draft lengths were chosen: heuristic:n (transformers' default) or constant:n.")
-    ] = "heuristic:5",
-    overwrite: Overwrite = False,
-) -> None:
-    """Import a public Spec-Bench answer file as a trace, and fit a profile to its wall times."""
-    profile_file = out.with_suffix(".json")
-    free_to_write(out, profile_file, overwrite=overwrite)
-    if out == profile_file:
-        raise ValueError(f"{out}: a trace's name cannot end in .json")
-    imported = spec_bench.import_spec_bench(file, questions=questions, draft_schedule=draft_schedule)
-    save_trace(imported.trace, out)
-    trace = imported.trace
-    print(f"{out}: {len(trace)} requests, {trace.rounds.sum()} rounds, {trace.output_tokens.sum()} tokens")
-    if questions is None:
-        print("prompt lengths are not in the file: 0 (give --questions to estimate them)")
+def write_trace(trace: Trace | ArrivalTrace, out: Path) -> None:
+    if isinstance(trace, ArrivalTrace):
+        save_arrivals(trace, out)
+        span = (trace.arrival_ns[-1] - trace.arrival_ns[0]) / 1e9
+        print(f"{out}: {len(trace)} arrivals in {span:.0f} s, {trace.rate_per_s:.3g}/s, CV of gaps {trace.cv:.2f}")
     else:
-        print("prompt lengths are estimated from the questions' characters")
-    if imported.profile is None:
-        print("the file holds no wall times: no profile")
-        return
-    save_profile(imported.profile, profile_file)
-    terms, fit = imported.profile.costs.rounds[1], imported.profile.fits["request"]
-    print(
-        f"{profile_file}: {terms.verify(1).base_ns / 1e6:.2f} ms a round + {terms.draft_step.base_ns / 1e6:.2f} ms a "
-        f"draft token, median error {fit['median_error']:.1%} (prefill and switching are not in the file: 0)"
-    )
+        save_trace(trace, out)
+        print(f"{out}: {len(trace)} requests, {trace.rounds.sum()} rounds, {trace.output_tokens.sum()} tokens")
+
+
+def _write_profile(profile: Profile, out: Path) -> None:
+    save_profile(profile, out)
+    terms, only = profile.costs.rounds[1], profile.costs.only_draft_tokens
+    parts = f"{terms.verify(1).base_ns / 1e6:.2f} ms a round"
+    if only is None:
+        parts += f" + {terms.draft_step.base_ns / 1e6:.2f} ms a draft token"
+    error = "" if profile.fits.request is None else f", median error {profile.fits.request.median_error:.1%}"
+    print(f"{out}: {parts}{error} (prefill and switching are not in the file: 0)")
+    if only is not None:
+        print(f"every round drafted {only} tokens, so that rounds and draft tokens cannot be told apart: the profile "
+              "prices no other draft length")  # fmt: skip

@@ -16,10 +16,8 @@ from sim.figures.acceptance import plot_trace
 from sim.figures.costs import plot_profile
 from sim.sweeps import read_sweep
 from sim.sweeps.summary import only, plot_heat_map, plot_sweep, varying
-from traces import load_profile, load_trace
-from traces.describe import describe
-from traces.files import write_whole
-from traces.trace_file import BUNDLED
+from traces import describe, load_profile, load_trace
+from traces.files import BUNDLED, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,7 +63,7 @@ def _show_trace(path: str, draw: bool, verbose: bool) -> "Figure | None":
         return None
     policy = LapsSD()
     test = f"γ = {policy.gamma}, δ = {policy.delta:g}"
-    title = f"{trace.metadata.get('source', 'a trace')}: {len(trace)} requests"
+    title = f"{trace.provenance.source or 'a trace'}: {len(trace)} requests"
     return plot_trace(describe(trace), stable_requests(trace, policy), test, title)
 
 
@@ -73,7 +71,7 @@ def _show_profile(path: str, draw: bool, verbose: bool) -> "Figure | None":
     profile, stdout = load_profile(path), console()
     for table in tables.profile_tables(profile, verbose=verbose):
         stdout.print(table, "")
-    for warning in tables.profile_warnings(profile):
+    for warning in profile.warnings():
         print(f"warning: {path}: {warning}", file=sys.stderr)
     return plot_profile(profile, *read_timings(profile, Path(path))) if draw else None
 

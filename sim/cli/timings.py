@@ -6,7 +6,7 @@ import pandas as pd
 
 from traces import Profile
 from traces.errors import FormatError
-from traces.trace_file import BUNDLED
+from traces.files import BUNDLED
 
 MOST_ROUNDS = 4_000
 

@@ -246,8 +246,8 @@ def _configuration(stage: Stage, seeds: int, policies: dict[str, tuple[Policy, P
     return {
         "settings": asdict(stage.setting) | {"seeds": seeds},
         "policies": {spec: _described(*both) for spec, both in policies.items()},
-        "trace": dict(stage.trace.metadata),
-        "profile": {"kind": profile.kind, "weights": profile.weights, "stamp": dict(profile.stamp)},
+        "trace": stage.trace.provenance.to_json(),
+        "profile": {"kind": profile.kind, "weights": profile.weights, "stamp": profile.provenance.to_json()},
         "overloaded": stage.setting.arrival_process().overloaded,
         "mean_size_s": stage.halves.share_ns / 1e9,
         "mean_round_ms": stage.outlook.mean_round_ns / 1e6,

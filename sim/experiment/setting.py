@@ -13,7 +13,8 @@ from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from sim.engine import Capacity
-from traces import Arrivals, ArrivalTrace, LengthPredictor
+from traces import PREDICTORS, Arrivals, ArrivalTrace, LengthPredictor
+from traces.predictors import usage
 
 LOAD = 0.8  # where nothing is said of how requests come
 NOTHING = ("all", "none", "recorded", "auto")  # texts for no value
@@ -191,7 +192,7 @@ class Setting:
         words="who think for {:g} s",
     )  # fmt: skip
     length_predictor: str = _knob(
-        "oracle", "oracle, noisy:SD (log-normal error), regressed:R (shrunk to the mean) or learned (by the trace).",
+        "oracle", f"What servers take output lengths to be: {', '.join(map(usage, PREDICTORS.values()))}.",
         words=lambda s: f"lengths {s.length_predictor}",
     )  # fmt: skip
     split_seed: int = _knob(

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from policies import LapsSD, Outlook
 from sim.engine.request import Recorded
-from traces import PricedTrace, Profile, Trace, price
-from traces.describe import shuffled
+from traces import PricedTrace, Profile, Trace, price, shuffled
 
 _RECORDED: WeakKeyDictionary[Trace, list[Recorded]] = WeakKeyDictionary()
 

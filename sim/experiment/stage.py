@@ -20,12 +20,14 @@ from traces import (
     Workload,
     at_draft_length,
     draw_workload,
+    is_mix,
     load_arrivals,
     load_profile,
     load_trace,
+    mix,
     price,
+    shares_of,
 )
-from traces.mix import is_mix, mix, shares_of
 
 REPLAY_STREAM = 4  # after the streams of `traces.workload`
 PREPARED_BY = tuple(name for name, knob in KNOBS.items() if knob.halves)
@@ -140,7 +142,7 @@ class Stage:
         """What is run on what, in words."""
         setting = self.setting.caption({} if self.recorded is None else {"arrivals": str(self.recorded)})
         how = f"{seeds} seeds" if seeds > 1 else "1 seed (no interval)"
-        source = self.trace.metadata.get("source", "a trace")
+        source = self.trace.provenance.source or "a trace"
         return (
             f"{setting}; {how}, from an empty server until it is drained. Trace: {source}. "
             f"Costs: {self.profile.kind} ({self.profile.weights} weights)."

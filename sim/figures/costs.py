@@ -35,17 +35,19 @@ def plot_profile(profile: Profile, samples: pd.DataFrame, rounds: pd.DataFrame) 
         ax.tick_params(labelsize=8)
         if ax.get_legend_handles_labels()[0]:
             ax.legend(fontsize=7, frameon=False)
-    hardware = profile.stamp.get("hardware", {})
-    where = hardware.get("gpu") or f"{hardware.get('threads', '?')} threads of {hardware.get('cpu', 'a CPU')}"
-    names = " + ".join(str(profile.stamp.get(m, {}).get("name", "?")) for m in ("target", "draft"))
-    figure.suptitle(f"{names} ({profile.weights} weights), {profile.stamp.get('dtype', '?')}, {where}", fontsize=10)
+    known = profile.provenance
+    names = " + ".join("?" if model is None else model.name for model in (known.target, known.draft))
+    figure.suptitle(
+        f"{names} ({profile.weights} weights), {known.dtype or '?'}, {known.hardware or '? threads of a CPU'}",
+        fontsize=10,
+    )
     return figure
 
 
 def _plot_passes(ax: "Axes", profile: Profile, samples: pd.DataFrame, rounds: pd.DataFrame) -> None:
     """Draft step and verify pass at batch size 1."""
     terms = profile.costs.rounds[1]
-    n = profile.stamp.get("draft_tokens", [4])[0]
+    n = (profile.provenance.draft_tokens or (4,))[0]
     own = rounds[rounds["drafted"] == n]
     if own.empty:  # random weights: the grid's rounds
         cells = samples[(samples["term"] == "cell") & (samples["batch"] == 1) & (samples["width"] == n + 1)]

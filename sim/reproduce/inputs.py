@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sim.experiment.stage import Halves, Stage
-from traces import Profile, Trace
-from traces.acceptance_model import AcceptanceModel, fit_acceptance
+from traces import AcceptanceModel, Profile, Trace, fit_acceptance
 
 RECORDED, MEASURED = "recorded", "measured"  # the trace and the profile
 ALL = "all"  # data sets together
@@ -76,22 +75,15 @@ class Inputs:
     @property
     def recording(self) -> str:
         """Where the trace came from, in words, with the sizes of the models if it says them."""
-        metadata = self.trace.metadata
-        source = str(metadata.get("source", self.trace_name))
-        models = [metadata[m] for m in ("target", "draft") if isinstance(metadata.get(m), dict)]
-        if len(models) == 2 and all("parameters" in m for m in models):
-            source += f" ({' + '.join(format(m['parameters'] / 1e6, '.3g') + ' M' for m in models)} parameters)"
-        return source
+        known = self.trace.provenance
+        source, models = known.source or self.trace_name, (known.target, known.draft)
+        sizes = [f"{m.parameters / 1e6:.3g} M" for m in models if m is not None and m.parameters is not None]
+        return f"{source} ({' + '.join(sizes)} parameters)" if len(sizes) == 2 else source
 
     @property
     def machine(self) -> str:
         """What the profile was measured on, in words."""
-        hardware = self.profile.stamp.get("hardware", {})
-        if gpu := hardware.get("gpu"):
-            return str(gpu)
-        if hardware:
-            return f"{hardware.get('threads', '?')} threads of {hardware.get('cpu', 'a CPU')}"
-        return "on a machine that is not named"
+        return str(self.profile.provenance.hardware or "on a machine that is not named")
 
     @property
     def source(self) -> str:

@@ -1,7 +1,6 @@
 """Run a reproduction into a folder: derived traces, sweeps, answers, report."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -22,7 +21,6 @@ from sim.sweeps.run import finish, prepare
 from traces import load_profile, load_trace, save_trace
 from traces.errors import FormatError
 
-STAMP = ("source", "command", "commit", "time", "target", "draft", "dtype", "hardware", "software", "drift")
 Progress = Callable[[str, int, int], None]  # what, done, in all
 
 
@@ -146,9 +144,6 @@ def provenance(inputs: Inputs, runs: int) -> Table:
     drawn = datetime.now(UTC).isoformat(timespec="seconds")
     rows = [["lapsd", version("lapsd")], ["drawn", drawn], ["simulated runs", f"{runs:,}"],
             ["trace", inputs.trace_name], ["profile", inputs.profile_name]]  # fmt: skip
-    sources: dict[str, Mapping[str, object]] = {"trace": inputs.trace.metadata, "profile": inputs.profile.stamp}
-    for name, source in sources.items():
-        for key in (k for k in STAMP if k in source):
-            value = source[key]
-            rows.append([f"{name}: {key}", value if isinstance(value, str) else json.dumps(value, default=str)])
+    for name, known in (("trace", inputs.trace.provenance), ("profile", inputs.profile.provenance)):
+        rows += [[f"{name}: {key}", text] for key, text in known.facts.items()]
     return Table(["", ""], rows)

@@ -15,7 +15,7 @@ from sim.sweeps.chunks import ChunkRunner
 from sim.sweeps.grid import Sweep
 from sim.sweeps.stopping import Look, look
 from sim.sweeps.workers import Done, check_workers, run_here, run_in_processes, run_on_cluster
-from traces.trace_file import BUNDLED
+from traces.files import BUNDLED
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -12,6 +12,7 @@ from calibrate import cells, generate
 from calibrate.cli import main
 from sim import compare
 from traces import at_draft_length, load_profile, load_trace, to_frame
+from traces.provenance import Model
 
 QUICK = ["--quick", "--batches", "1", "--device", "cpu"]
 SMALL = ["--requests", "3", "--max-new-tokens", "24", *QUICK]
@@ -43,22 +44,23 @@ def test_the_profile_is_measured_and_stamped(folder):
     assert terms.draft_step.base_ns < terms.verify(5).base_ns
     assert set(profile.costs.swap_ways) == {"pageable", "naive", "int8"}
     assert profile.costs.swap_out(512) > 0
-    stamp = profile.stamp
-    assert stamp["target"] == {"name": "reference", "parameters": 6657696, "type": "llama"}
-    assert stamp["greedy_check"]["exact"]
-    assert stamp["greedy_check"]["tokens"] > 30
-    assert stamp["command"].startswith("lapsd calibrate")
-    assert {"draft_step", "verify_5", "prefill", "recompute", "swap_out", "swap_in", "round"} <= set(profile.fits)
-    assert {"closure", "none_accepted", "total_error"} <= set(profile.fits["round"])
-    assert 0 < profile.fits["swap_notes"]["int8_relative_error"] < 0.05
-    assert stamp["floors"]["bytes_per_second"]["copy"] > 1e8
-    assert profile.fits["alone"]["verify_ns"] > profile.fits["alone"]["draft_step_ns"] > 0
-    pays = stamp["speculation"]
-    assert [row["draft_tokens"] for row in pays["table"]] == list(range(17))
-    assert pays["check"]["measured_tokens_per_s"] > 0 or pays["best_draft_tokens"]["1"] == 0
+    known = profile.provenance
+    assert known.target == Model(name="reference", parameters=6657696, type="llama")
+    assert known.greedy_check.exact
+    assert known.greedy_check.tokens > 30
+    assert known.command.startswith("lapsd calibrate")
+    fits, alone = profile.fits, profile.fits.notes["alone"]
+    assert {"draft_step", "verify_5", "prefill", "recompute", "swap_out", "swap_in"} <= set(fits.terms)
+    assert fits.round.none_accepted is not None
+    assert 0 < fits.notes["swap_notes"]["int8_relative_error"] < 0.05
+    assert profile.floors.bytes_per_second["copy"] > 1e8
+    assert alone["verify_ns"] > alone["draft_step_ns"] > 0
+    pays = profile.speculation
+    assert [row.draft_tokens for row in pays.table] == list(range(17))
+    assert pays.best_draft_tokens[1] == 0 or pays.check.measured_tokens_per_s > 0
     samples = pd.read_parquet(folder / "samples.parquet")
     assert set(samples["term"]) >= {"cell", "prefill", "swap_out int8", "swap_in naive"}
-    assert load_trace(folder / "trace.parquet").metadata["command"] == stamp["command"]
+    assert load_trace(folder / "trace.parquet").provenance.command == known.command
 
 
 def test_what_was_calibrated_can_be_compared(folder):
@@ -165,7 +167,7 @@ def test_several_draft_lengths_make_a_trace_each(tmp_path):
     assert at_draft_length(long, 1, np.random.default_rng(0)).accepted.tolist() == short.accepted.tolist()
     assert not (tmp_path / "trace.parquet").exists()
     profile = load_profile(tmp_path / "profile.json")
-    assert set(profile.fits["round_by_draft_tokens"]) == {"1", "4"}
+    assert set(profile.fits.round_by_draft_tokens) == {1, 4}
 
 
 def test_an_interrupted_recording_goes_on_to_the_same_trace(folder, tmp_path, capsys, monkeypatch):
@@ -207,8 +209,8 @@ def test_architectures_without_weights_are_timed_and_nothing_else(tmp_path, caps
     assert profile.weights == "random"
     assert list(profile.costs.rounds) == [1, 2]
     assert profile.round_cost(2)(4, 100) > 0
-    assert profile.fits["swap_notes"]["int8_relative_error"] is None
-    assert "speculation" not in profile.stamp
+    assert profile.fits.notes["swap_notes"]["int8_relative_error"] is None
+    assert profile.speculation is None
     assert sorted(p.name for p in tmp_path.iterdir()) == ["profile.json", "samples.parquet"]
 
 
@@ -227,5 +229,5 @@ def test_ctrl_c_while_timing_keeps_what_was_timed(tmp_path, capsys, monkeypatch)
     assert "is marked incomplete" in capsys.readouterr().err
     profile = load_profile(tmp_path / "profile.json")
     assert list(profile.costs.rounds) == [1]
-    assert profile.stamp["incomplete"][0].startswith("batch 2")
-    assert profile.stamp["incomplete"][0].endswith("interrupted")
+    assert profile.provenance.incomplete[0].startswith("batch 2")
+    assert profile.provenance.incomplete[0].endswith("interrupted")

@@ -17,8 +17,8 @@ def test_a_known_line_is_found_through_jitter_and_interruptions():
     assert isinstance(fit.term.per_token_ns, int)
     assert fit.term.base_ns == pytest.approx(4_000_000, rel=0.02)
     assert fit.term.per_token_ns == pytest.approx(900, rel=0.1)
-    assert fit.quality["median_error"] < 0.06
-    assert fit.quality["samples"] == 1_000
+    assert fit.error.median_error < 0.06
+    assert fit.error.samples == 1_000
 
 
 def test_the_sum_of_many_jittery_costs_comes_out_right():
@@ -42,5 +42,5 @@ def test_one_sample_is_its_own_cost():
 
 def test_errors_are_relative_to_what_was_measured():
     found = errors(np.array([110.0, 90.0, 100.0]), np.array([100.0, 100.0, 100.0]))
-    assert found["median_error"] == pytest.approx(0.1)
-    assert found["samples"] == 3
+    assert found.median_error == pytest.approx(0.1)
+    assert found.samples == 3

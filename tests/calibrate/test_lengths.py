@@ -25,22 +25,22 @@ def data(signal: float, groups: int = 30, each: int = 6):
 
 def test_a_signal_in_the_embedding_is_found_and_beats_the_baselines():
     x, prompt, output, sets, groups = data(1.0)
-    predicted, notes = predict_lengths(x, prompt, output, sets, groups, cap=400)
+    predicted, learned = predict_lengths(x, prompt, output, sets, groups, cap=400)
     assert ((predicted >= 1) & (predicted <= 400)).all()
-    quality = {how: rows["pooled"] for how, rows in notes["by_predictor"].items()}
-    assert quality["ridge on the prompt's embedding"]["rank_correlation"] > 0.5
+    quality = {how: rows["pooled"] for how, rows in learned.by_predictor.items()}
+    assert quality["ridge on the prompt's embedding"].rank_correlation > 0.5
     for baseline in ("prompt length", "median of the data set"):
         ridge = quality["ridge on the prompt's embedding"]
-        assert ridge["mean_absolute_error"] < quality[baseline]["mean_absolute_error"]
-    assert notes["censored_at_cap"] == int((output >= 400).sum()) > 0
-    assert set(notes["by_predictor"]["prompt length"]) == {"pooled", "a"}
+        assert ridge.mean_absolute_error < quality[baseline].mean_absolute_error
+    assert learned.censored_at_cap == int((output >= 400).sum()) > 0
+    assert set(learned.by_predictor["prompt length"]) == {"pooled", "a"}
 
 
 def test_what_only_the_group_tells_is_not_learnt():
     """The first feature names the group; a random split would find its level, a grouped one cannot."""
     x, prompt, output, sets, groups = data(0.0)
-    _, notes = predict_lengths(x, prompt, output, sets, groups, cap=400)
-    assert (notes["by_predictor"]["ridge on the prompt's embedding"]["pooled"]["rank_correlation"] or 0) < 0.35
+    _, learned = predict_lengths(x, prompt, output, sets, groups, cap=400)
+    assert (learned.by_predictor["ridge on the prompt's embedding"]["pooled"].rank_correlation or 0) < 0.35
 
 
 def test_too_little_to_learn_from_is_not_learnt_from():

@@ -1,6 +1,7 @@
 """Terms found again from rounds whose costs are known, and the grid that samples them."""
 
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from calibrate.shapes import SHAPES, config_of
 from calibrate.swap import Moves
 from calibrate.terms import Timings, assemble, warnings_of
 from tests.calibrate.tiny import tiny_pair
+from traces.provenance import Fits
 
 BASE = {1: 900_000, 2: 950_000, 3: 1_000_000, 5: 1_100_000, 9: 1_400_000, 17: 2_000_000}
 
@@ -67,25 +69,24 @@ def test_costs_without_noise_are_found_again(real):
             assert (width - 1) * terms.draft_step(tokens) == pytest.approx(draft, rel=0.02)
             assert terms.host_ns == pytest.approx(host, rel=0.01)
     assert costs.swap_out(100) == pytest.approx(8_000, rel=0.01)
-    assert fits["grid"]["median_error"] < 0.005
-    assert fits["recompute"]["median_error"] < 0.005
+    assert fits.grid.median_error < 0.005
+    assert fits.terms["recompute"].median_error < 0.005
     if real:
-        assert abs(fits["round"]["closure"]) < 0.005
-        assert {"none_accepted", "all_accepted"} <= set(fits["round"])
+        assert abs(fits.round.closure) < 0.005
+        assert None not in (fits.round.none_accepted, fits.round.all_accepted)
     assert warnings_of(fits, timings(0.0, real).grid) == []
 
 
 def test_noise_shows_in_the_errors_and_not_in_the_closure():
     _, fits = assemble(timings(0.3, True), 4)
-    assert fits["round"]["median_error"] > 0.08
-    assert abs(fits["round"]["closure"]) < 0.05
-    assert any(
-        "more than 10 %" in w for w in warnings_of(fits | {"round": {"median_error": 0.2}}, timings(0, True).grid)
-    )
+    assert fits.round.median_error > 0.08
+    assert abs(fits.round.closure) < 0.05
+    worse = replace(fits, round=replace(fits.round, median_error=0.2))
+    assert any("more than 10 %" in w for w in warnings_of(worse, timings(0, True).grid))
 
 
 def test_a_machine_that_slows_down_is_called_unstable():
-    told = warnings_of({}, Grid(pd.DataFrame(), ["batch 32, width 5, context 4096: out of GPU memory"], 0.08))
+    told = warnings_of(Fits(), Grid(pd.DataFrame(), ["batch 32, width 5, context 4096: out of GPU memory"], 0.08))
     assert told[0].startswith("unstable: the same rounds took +8%")
     assert "1 cells were not timed, the first: batch 32" in told[1]
 

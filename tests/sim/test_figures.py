@@ -21,9 +21,8 @@ from sim.reproduce.laps_sd.claims import estimates, latency, queues, switching
 from sim.reproduce.laps_sd.paper import LAPS_SD
 from sim.reproduce.laps_sd.questions import acceptance, preemption, readings, stability, winners
 from tests.sim.reproduce import made_up
-from traces import load_profile, load_trace
-from traces.describe import describe
-from traces.trace_file import BUNDLED
+from traces import describe, load_profile, load_trace
+from traces.files import BUNDLED
 
 EVIDENCE = made_up.evidence()
 CASES = {

@@ -17,7 +17,7 @@ from traces import (
     save_arrivals,
     trace_from_rounds,
 )  # fmt: skip
-from traces.arrival_trace import import_azure, import_mooncake
+from traces.importers import Azure, Mooncake
 
 PRICED = price(trace_from_rounds([row(str(k), 1, [0] * k, n=1) for k in (1, 2, 3)]), Profile.constant(2, 8))
 
@@ -28,7 +28,7 @@ def recorded(*seconds):
 
 
 def test_the_azure_traces_known_figures(public_data):
-    found = import_azure(public_data / "arrivals" / "AzureLLMInferenceTrace_conv.csv.gz")
+    found = Azure().read(public_data / "arrivals" / "AzureLLMInferenceTrace_conv.csv.gz").trace
     assert len(found) == 19_366
     assert round(found.rate_per_s, 2) == 5.53
     assert round(found.cv, 2) == 1.09
@@ -37,7 +37,7 @@ def test_the_azure_traces_known_figures(public_data):
 
 
 def test_the_mooncake_trace_comes_in_buckets_of_three_seconds(public_data):
-    found = import_mooncake(public_data / "arrivals" / "mooncake_conversation_trace.jsonl.gz")
+    found = Mooncake().read(public_data / "arrivals" / "mooncake_conversation_trace.jsonl.gz").trace
     assert len(found) == 12_031
     past_bucket = (found.arrival_ns + 10**9) % (3 * 10**9) - 10**9
     assert np.abs(past_bucket).max() <= 3 * 10**6  # to some milliseconds
@@ -47,7 +47,7 @@ def test_tenths_of_microseconds_are_kept(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,3,4\n"
                     "2023-11-16 18:15:47.6805901,5,6\n")  # fmt: skip
-    assert import_azure(path).arrival_ns.tolist() == [0, 1_000_000_100]
+    assert Azure().read(path).trace.arrival_ns.tolist() == [0, 1_000_000_100]
 
 
 def test_arrivals_are_the_same_after_a_round_trip(tmp_path):
@@ -105,22 +105,22 @@ def test_what_makes_no_sense_is_refused(make, message):
 @pytest.mark.parametrize(
     ("reader", "text", "message"),
     [
-        (import_azure, "TIMESTAMP,ContextTokens\n2023-11-16 18:15:46,3\n", "line 2: needs TIMESTAMP"),
-        (import_azure, "TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,3,4\n", "line 2: needs TIMESTAMP"),
-        (import_azure, "", "no requests"),
-        (import_mooncake, '{"timestamp": -1, "input_length": 3, "output_length": 4}\n', "line 1, field 'timestamp'"),
-        (import_mooncake, "[]\n", "line 1: not a JSON object"),
+        (Azure(), "TIMESTAMP,ContextTokens\n2023-11-16 18:15:46,3\n", "line 2: needs TIMESTAMP"),
+        (Azure(), "TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,3,4\n", "line 2: needs TIMESTAMP"),
+        (Azure(), "", "no requests"),
+        (Mooncake(), '{"timestamp": -1, "input_length": 3, "output_length": 4}\n', "line 1, field 'timestamp'"),
+        (Mooncake(), "[]\n", "line 1: not a JSON object"),
     ],
 )
 def test_a_damaged_file_is_told_with_its_line(reader, text, message, tmp_path):
     path = tmp_path / "a.txt"
     path.write_text(text)
     with pytest.raises(FormatError, match=message):
-        reader(path)
+        reader.read(path)
     cut = tmp_path / "a.gz"
     cut.write_bytes(gzip.compress(b"x" * 1000)[:20])
     with pytest.raises(FormatError, match=r"a\.gz"):
-        reader(cut)
+        reader.read(cut)
 
 
 def test_another_parquet_file_is_no_arrivals(tmp_path):

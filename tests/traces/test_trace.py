@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from tests.builders import row, traces
 from traces import FormatError, Trace, load_trace, save_trace, to_frame, trace_from_rounds
-from traces.trace_file import to_table
+from traces.files.trace_file import to_table
 
 
 def same(a: Trace, b: Trace) -> bool:

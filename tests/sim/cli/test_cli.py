@@ -195,7 +195,7 @@ def test_a_mix_of_data_sets_is_compared(lapsd):
 
 
 def test_import_writes_a_trace_and_a_profile_that_load(lapsd, tmp_path):
-    from tests.traces.test_spec_bench import answer, written
+    from tests.traces.importers.test_spec_bench import answer, written
 
     source, out = written(tmp_path, answer(1), answer(2)), tmp_path / "imported.parquet"
     code, text, _ = lapsd("import", "spec-bench", source, "-o", out)

@@ -39,8 +39,8 @@ def find(evidence: Evidence) -> Tables:
         everyone = np.arange(len(priced.trace))
         for name in predictors(evidence.inputs):
             predictor = LengthPredictor.parse(name)
-            draws = range(DRAWS if name.startswith(("noisy", "regressed")) else 1)
-            seen = [transition_errors(priced, outlook, predictor.predict(everyone, priced, s)) for s in draws]
+            draws = range(DRAWS if predictor.random else 1)
+            seen = [transition_errors(priced, outlook, predictor.predict(everyone, priced.trace, s)) for s in draws]
             # a request's error is its mean over draws: requests are what the interval is over
             errors: pd.DataFrame = pd.concat([t[[*PARTS, "rate"]].abs() for t in seen]).groupby(level=0).mean()
             row: dict[str, Any] = {"dataset": dataset, "predictor": name, "requests": len(errors)}

@@ -121,7 +121,8 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
 
 
 def _not_reached(inputs: Inputs) -> str:
-    if inputs.profile.stamp.get("hardware", {}).get("device") == "cpu":
+    hardware = inputs.profile.provenance.hardware
+    if hardware is not None and hardware.device == "cpu":
         return (
             "No single switch comes near it on CPU cores, where a cache moves within one memory: it would take many "
             "switches a request, far slower copies, or another cost beside the copy. Nothing has been measured here "

@@ -14,8 +14,7 @@ from sim.reproduce.question import Evidence, Question, Tables
 from sim.reproduce.report import Figure, Section, Table
 from sim.reproduce.words import change, signed
 from sim.sweeps.grid import Sweep
-from traces import Trace, price
-from traces.acceptance_model import generate
+from traces import Trace, generate, price
 
 LONGEST_OUTPUT = 8_192  # tokens
 PARTS = {

@@ -16,8 +16,7 @@ from sim.reproduce.question import Evidence, Question, Tables
 from sim.reproduce.report import Figure, Section, Table
 from sim.reproduce.words import change, listed, percentage, signed
 from sim.sweeps.grid import Sweep
-from traces import Trace
-from traces.describe import shuffled
+from traces import Trace, shuffled
 
 SHUFFLED = "shuffled"
 GAMMA, DELTA = ("3", "5", "8", "12", "20"), ("0.01", "0.02", "0.05", "0.1", "0.2")

@@ -16,8 +16,7 @@ from sim.reproduce.question import Evidence, Question, Tables
 from sim.reproduce.report import Figure, Section
 from sim.reproduce.words import change, listed, signed
 from sim.sweeps.grid import Sweep
-from traces import Trace
-from traces.acceptance_model import generate
+from traces import Trace, generate
 
 ASSUMED_ERROR = float(PREDICTOR.partition(":")[2])
 

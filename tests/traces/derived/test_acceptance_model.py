@@ -7,12 +7,15 @@ import pytest
 
 from sim.experiment.stability import quantiles, stable_rounds
 from traces import Trace, load_trace
-from traces.acceptance_model import ORDER, AcceptanceModel, DraftSchedule, draft_schedule, fit_acceptance, generate
-from traces.borrow import borrow_acceptance
-from traces.describe import describe
+from traces.derived.acceptance_fit import fit_acceptance
+from traces.derived.acceptance_model import ORDER, AcceptanceModel
+from traces.derived.borrow import borrow_acceptance
+from traces.derived.describe import describe
+from traces.derived.draft_schedule import DraftSchedule
+from traces.derived.generate import generate
+from traces.derived.mix import mix, shares_of
 from traces.errors import FormatError
-from traces.mix import mix, shares_of
-from traces.trace import checked_trace
+from traces.invariants import checked_trace
 
 REQUESTS = 6_000
 
@@ -77,7 +80,7 @@ def test_a_model_is_found_again_in_what_it_generated(recorded: Trace) -> None:
     """Fit what a known model generated: propensities and the latent correlation come back."""
     truth = AcceptanceModel(
         "known", (-0.4, 0.3, 0.1, 0.2), (0.5, 0.0, 0.0, 0.0), (-0.6, 0.25, 0.0), (4.4, 0.8), 12.0,
-        (0.3, 0.09, 0.03, 0.01, 0.0), DraftSchedule(4),
+        (0.3, 0.09, 0.03, 0.01, 0.0), DraftSchedule("constant", 4),
     )  # fmt: skip
     rng = np.random.default_rng(2)
     lengths = np.maximum(20, np.exp(rng.normal(4.4, 0.8, 1_500))).astype(np.int64)
@@ -117,19 +120,19 @@ def test_spread_moves_what_lies_between_requests(recorded: Trace, models: dict[s
 
 def heuristic_trace() -> Trace:
     model = AcceptanceModel("h", (0.2,) * 8, (0.0,) * 4, (-0.5, 0.0, 0.0), (4.0, 0.5), 30.0, (0.0,) * ORDER,
-                            DraftSchedule(5, heuristic=True))  # fmt: skip
+                            DraftSchedule("heuristic", 5))  # fmt: skip
     base = replace(load_trace("reference").take(np.arange(50)), dataset=["h"] * 50)
     return generate(base, {"h": model}, requests=200)
 
 
 def test_the_heuristic_schedule_is_recognised_and_others_refused(recorded: Trace) -> None:
-    assert draft_schedule(recorded) == DraftSchedule(4)
+    assert DraftSchedule.of(recorded) == DraftSchedule("constant", 4)
     adaptive = heuristic_trace()
-    assert draft_schedule(adaptive) == DraftSchedule(5, heuristic=True)
+    assert DraftSchedule.of(adaptive) == DraftSchedule("heuristic", 5)
     drafted = adaptive.drafted.copy()
     drafted[int(adaptive.offsets[3]) + 1] += 1
     with pytest.raises(FormatError, match="no rule known"):
-        draft_schedule(replace(adaptive, drafted=drafted))
+        DraftSchedule.of(replace(adaptive, drafted=drafted))
 
 
 def test_too_few_requests_are_refused(recorded: Trace) -> None:

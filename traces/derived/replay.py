@@ -6,7 +6,9 @@ was an accepted proposal with probability min(1, q(y) / p(y)), q the draft's and
 position is tested in one round at most, so that one draw a position suffices.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +32,7 @@ def at_draft_length(trace: Trace, n: int, rng: np.random.Generator) -> Trace:
     if not 0 <= n <= 1_000:
         raise ValueError(f"draft tokens {n}: must be between 0 and 1000")
     runs = _runs(trace, rng)
-    accepted = [
-        _walk(runs[a:b].tolist(), n) for a, b in zip(trace.output_offsets, trace.output_offsets[1:], strict=False)
-    ]
+    accepted = [rounds_over(runs[a:b].tolist(), n) for a, b in pairwise(trace.output_offsets)]
     rounds = np.array([len(a) for a in accepted], dtype=np.int64)
     flat = np.array([a for request in accepted for a in request], dtype=np.int64)
     return replace(
@@ -40,7 +40,7 @@ def at_draft_length(trace: Trace, n: int, rng: np.random.Generator) -> Trace:
         offsets=np.append(0, np.cumsum(rounds)).astype(np.int64),
         drafted=np.full(len(flat), n, dtype=np.int64),
         accepted=flat,
-        metadata={**trace.metadata, "replayed_at_draft_tokens": n},
+        provenance=trace.provenance.noting(replayed_at_draft_tokens=n),
     )
 
 
@@ -57,8 +57,13 @@ def _runs(trace: Trace, rng: np.random.Generator) -> NDArray[np.int64]:
     return np.minimum(next_stop, ends) - np.arange(len(stands))
 
 
-def _walk(runs: list[int], n: int) -> list[int]:
-    """Accepted tokens of each round over an output, from the runs at its positions."""
+def rounds_over(runs: Sequence[int], n: int) -> list[int]:
+    """Accepted tokens of each round over one output, when rounds draft `n` tokens.
+
+    Parameters
+    ----------
+    runs : per output position, how many proposals from there on are accepted in a row.
+    """
     position, accepted = 0, []
     while position < len(runs):
         accepted.append(min(runs[position], n))

@@ -5,8 +5,18 @@ import json
 import numpy as np
 import pytest
 
-from traces import FormatError, to_frame
-from traces.spec_bench import DraftSchedule, import_spec_bench
+from traces import (
+    FormatError,
+    Profile,
+    at_draft_length,
+    load_profile,
+    price,
+    save_profile,
+    to_frame,
+    trace_from_rounds,
+)
+from traces.derived.draft_schedule import DraftSchedule
+from traces.importers import SpecBench
 
 
 def answer(question=1, lengths=((6, 3, 1), (2,)), **changes):
@@ -27,20 +37,20 @@ def written(tmp_path, *answers):
 
 
 def test_a_turn_becomes_a_request_with_its_draft_lengths_reconstructed(tmp_path):
-    trace = import_spec_bench(written(tmp_path, answer())).trace
+    trace = SpecBench().read(written(tmp_path, answer())).trace
     assert trace.request_id == ["1-0", "1-1"]
     assert trace.output_tokens.tolist() == [10, 2]
     # five are drafted first; all five stand, so seven; two stand, so six. A turn starts anew at five
     assert trace.drafted.tolist() == [5, 7, 6, 5]
     assert trace.accepted.tolist() == [5, 2, 0, 1]
     assert trace.prompt_tokens.tolist() == [0, 0]
-    assert trace.metadata["missing"] == ["prompt_tokens (0)"]
+    assert trace.provenance.missing == ("prompt_tokens (0)",)
 
 
 def test_prompt_lengths_are_estimated_from_the_conversation_so_far(tmp_path):
     questions = tmp_path / "questions.jsonl"
     questions.write_text(json.dumps({"question_id": 1, "turns": ["q" * 15, "r" * 9]}))
-    trace = import_spec_bench(written(tmp_path, answer()), questions=questions).trace
+    trace = SpecBench(questions).read(written(tmp_path, answer())).trace
     # 12 tokens in 36 characters of answers: 15 characters are 5 tokens; then 5 + 10 answered + 3
     assert trace.prompt_tokens.tolist() == [5, 18]
 
@@ -50,18 +60,42 @@ def test_the_draft_length_never_falls_below_one():
     assert DraftSchedule("constant", 3).drafted([0, 3]) == [3, 3]
 
 
-def test_known_costs_are_found_in_wall_times(tmp_path):
-    rng = np.random.default_rng(0)
-    answers = []
+def timed(tmp_path, schedule):
+    """The profile of turns whose wall times are 20 ms a round and 2 ms a draft token, by the schedule."""
+    rng, rule, answers = np.random.default_rng(0), DraftSchedule.parse(schedule), []
     for i in range(60):
         lengths = [int(x) for x in rng.integers(1, 4, size=rng.integers(5, 60))]
-        rounds, drafted = len(lengths), sum(DraftSchedule("constant", 4).drafted([x - 1 for x in lengths]))
-        wall = 0.020 * rounds + 0.002 * drafted if i % 2 else 0.020 * rounds + 0.002 * drafted * 1.0001
+        if rule.kind == "heuristic":  # which comes down to drafts of one token
+            lengths = [6, *(min(x, 2) for x in lengths)]
+        drafted = sum(rule.drafted([x - 1 for x in lengths]))
+        wall = 0.020 * len(lengths) + 0.002 * drafted
         answers.append(answer(i, (lengths,), wall_time=[wall], turns=["x"]))
-    profile = import_spec_bench(written(tmp_path, *answers), draft_schedule="constant:4").profile
-    # with a constant draft length only the sum of both terms can be known
-    assert profile.round_cost()(4, 100) == pytest.approx(28_000_000, rel=1e-3)
+    return SpecBench(draft_schedule=schedule).read(written(tmp_path, *answers)).profile
+
+
+def test_known_costs_are_found_in_wall_times_where_draft_lengths_differ(tmp_path):
+    profile = timed(tmp_path, "heuristic:5")
     assert profile.kind == "wall_time_fit"
+    assert profile.costs.rounds[1].draft_step.base_ns == pytest.approx(2_000_000, rel=1e-3)
+    assert profile.round_cost()(6, 100) == pytest.approx(32_000_000, rel=1e-3)
+
+
+def test_one_draft_length_is_all_the_rounds_and_no_other_is_priced(tmp_path):
+    """The fit once said 0 ms a round and 7 ms a draft token: one of many splits that fit equally well."""
+    profile = timed(tmp_path, "constant:4")
+    terms = profile.costs.rounds[1]
+    assert (terms.draft_step.base_ns, terms.verify(5).base_ns) == (0, pytest.approx(28_000_000, rel=1e-6))
+    save_profile(profile, tmp_path / "p.json")
+    again = load_profile(tmp_path / "p.json")
+    assert again.round_cost()(4, 100) == terms.verify(5).base_ns
+    rows = {"request_id": "a", "dataset": "d", "prompt_tokens": 1, "output_tokens": 3, "drafted": [4, 4],
+            "accepted": [1, 0], "acceptable": [1, 0, 0]}  # fmt: skip
+    trace = trace_from_rounds([rows])
+    assert price(trace, again).decode_ns.tolist() == [2 * terms.verify(5).base_ns]
+    for n in (0, 3, 5):
+        with pytest.raises(ValueError, match=f"draft tokens {n}: the profile was fitted to rounds of 4 draft tokens"):
+            price(at_draft_length(trace, n, np.random.default_rng(0)), again)
+    assert Profile.constant(1, 2).round_cost()(9, 0) == 11_000_000
 
 
 @pytest.mark.parametrize(
@@ -81,15 +115,32 @@ def test_known_costs_are_found_in_wall_times(tmp_path):
 def test_a_malformed_answer_is_refused_by_line(tmp_path, line, message):
     path = written(tmp_path, answer(), line)
     with pytest.raises(FormatError) as error:
-        import_spec_bench(path)
+        SpecBench().read(path)
     assert message in str(error.value)
     assert str(path) in str(error.value)
+
+
+def test_lengths_that_cannot_be_reconstructed_name_the_reading_that_can_be_made(tmp_path):
+    path = written(tmp_path, answer(), answer(2, ((9, 3), (13,))))
+    with pytest.raises(FormatError, match=r"line 2, turn 0: round 0 accepted 8.*draft_schedule constant:12 \(the"):
+        SpecBench().read(path)
+    trace = SpecBench(draft_schedule="constant:12").read(path).trace
+    assert set(trace.drafted.tolist()) == {12}
+
+
+def test_a_question_that_is_not_in_the_questions_file_is_named(tmp_path):
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text(json.dumps({"question_id": 1, "turns": ["q"]}))
+    with pytest.raises(FormatError, match=r"line 1: question 81 is not in .*questions\.jsonl"):
+        SpecBench(questions).read(written(tmp_path, answer(81)))
+    with pytest.raises(FormatError, match=r"line 1: question 1 has fewer turns in .*questions\.jsonl"):
+        SpecBench(questions).read(written(tmp_path, answer(1)))
 
 
 @pytest.mark.parametrize("text", ["tree", "tree:5", "heuristic", "constant:0", "constant:x"])
 def test_an_unknown_schedule_is_refused(tmp_path, text):
     with pytest.raises(ValueError, match="draft schedule"):
-        import_spec_bench(written(tmp_path, answer()), draft_schedule=text)
+        SpecBench(draft_schedule=text)
 
 
 def test_a_truncated_gzip_file_is_refused(tmp_path, public_data):
@@ -97,12 +148,12 @@ def test_a_truncated_gzip_file_is_refused(tmp_path, public_data):
     source = next((public_data / "acceptance").glob("mt_bench*"))
     path.write_bytes(source.read_bytes()[:20_000])
     with pytest.raises(FormatError, match=r"half\.jsonl\.gz"):
-        import_spec_bench(path)
+        SpecBench().read(path)
 
 
 def test_the_public_vicuna_trace_gives_its_known_figures(public_data):
     source = public_data / "acceptance" / "spec_bench__vicuna-7b-v1.3-sps-68m-float16-temp-0.0.jsonl.gz"
-    imported = import_spec_bench(source, questions=public_data / "prompts" / "spec_bench_question.jsonl.gz")
+    imported = SpecBench(public_data / "prompts" / "spec_bench_question.jsonl.gz").read(source)
     trace = imported.trace
     assert (len(trace), trace.rounds.sum(), trace.output_tokens.sum()) == (560, 40_632, 92_564)
     assert trace.output_tokens.sum() / trace.rounds.sum() == pytest.approx(2.2781, abs=5e-5)
@@ -116,10 +167,25 @@ def test_the_public_vicuna_trace_gives_its_known_figures(public_data):
     known = {"translation": 1.454, "math_reasoning": 2.089, "qa": 2.237, "summarization": 2.424, "rag": 2.464,
              "coding": 2.763}  # fmt: skip
     assert {name: round(per_round[name], 3) for name in known} == known
-    assert imported.profile.fits["request"]["median_error"] < 0.09
+    terms = imported.profile.costs.rounds[1]
+    assert (round(terms.verify(1).base_ns / 1e6, 2), round(terms.draft_step.base_ns / 1e6, 2)) == (21.48, 2.47)
+    assert imported.profile.fits.request.median_error < 0.09
+    assert imported.profile.costs.only_draft_tokens is None
 
 
 def test_the_public_mt_bench_trace_gives_its_known_figures(public_data):
-    trace = import_spec_bench(next((public_data / "acceptance").glob("mt_bench*"))).trace
+    trace = SpecBench().read(next((public_data / "acceptance").glob("mt_bench*"))).trace
     assert (len({i.split("-")[0] for i in trace.request_id}), trace.rounds.sum()) == (80, 18_347)
     assert trace.output_tokens.sum() / trace.rounds.sum() == pytest.approx(2.351, abs=5e-4)
+
+
+def test_the_public_vicuna_trace_read_with_one_draft_length_is_all_the_rounds(public_data):
+    source = public_data / "acceptance" / "spec_bench__vicuna-7b-v1.3-sps-68m-float16-temp-0.0.jsonl.gz"
+    with pytest.raises(FormatError, match=r"draft_schedule constant:60 \(the longest acceptance\)"):
+        SpecBench(draft_schedule="constant:5").read(source)
+    imported = SpecBench(draft_schedule="constant:60").read(source)
+    assert set(imported.trace.drafted.tolist()) == {60}
+    profile = imported.profile
+    assert profile.costs.rounds[1].draft_step.base_ns == 0
+    assert 20e6 < profile.round_cost()(60, 0) < 60e6
+    assert profile.warnings()[-1] == "fitted to rounds of 60 draft tokens alone: prices no others"

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from traces.provenance import Provenance
 from traces.trace import Trace
 
 NEIGHBOURS = 10
@@ -46,10 +47,10 @@ def borrow_acceptance(
         prompt_tokens=np.asarray(prompt_tokens, dtype=np.int64),
         output_tokens=np.asarray(output_tokens, dtype=np.int64),
         offsets=np.append(0, np.cumsum(rounds)).astype(np.int64), drafted=np.concatenate(drafted),
-        accepted=np.concatenate(accepted), predicted_tokens=None, acceptable=None, accept_prob=None,
-        metadata={
-            "source": f"{len(lenders)} requests of given lengths, with rounds of recorded ones about as long: "
-                      f"{trace.metadata.get('source', 'a trace')}",
-            "borrowed": {"seed": seed, "neighbours": near},
-        },
+        accepted=np.concatenate(accepted), predictions={}, acceptable=None, accept_prob=None,
+        provenance=Provenance(
+            source=f"{len(lenders)} requests of given lengths, with rounds of recorded ones about as long: "
+                   f"{trace.provenance.source or 'a trace'}",
+            notes={"borrowed": {"seed": seed, "neighbours": near}},
+        ),
     )  # fmt: skip

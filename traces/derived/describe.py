@@ -62,9 +62,9 @@ def acceptance_by_output_position(trace: Trace) -> NDArray[np.float64]:
     """
     rounds = rounds_of(trace)
     deviation, several = _deviations(trace, rounds), trace.rounds[rounds.request] > 1
-    place = np.searchsorted(OUTPUT_EDGES, rounds.before, side="right")
-    counts = np.bincount(place[several], minlength=len(OUTPUT_EDGES) + 1)
-    sums = np.bincount(place[several], deviation[several], minlength=len(OUTPUT_EDGES) + 1)
+    bins = np.searchsorted(OUTPUT_EDGES, rounds.before, side="right")
+    counts = np.bincount(bins[several], minlength=len(OUTPUT_EDGES) + 1)
+    sums = np.bincount(bins[several], deviation[several], minlength=len(OUTPUT_EDGES) + 1)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
@@ -78,15 +78,15 @@ def autocorrelation(trace: Trace, lags: int = LAGS) -> NDArray[np.float64]:
     deviation = _deviations(trace, rounds)
     length = trace.rounds
     squares = np.add.reduceat(deviation**2, trace.offsets[:-1])
-    found = []
+    correlations = []
     for lag in range(1, lags + 1):
         pairs = np.maximum(length - lag, 0)
         same = rounds.request[lag:] == rounds.request[:-lag]
         together = float((deviation[lag:] * deviation[:-lag])[same].sum())
         back = float((pairs * squares / np.maximum(length * (length - 1), 1)).sum())
         scale = float((pairs * squares / length).sum())
-        found.append((together + back) / scale if scale else np.nan)
-    return np.array(found)
+        correlations.append((together + back) / scale if scale else np.nan)
+    return np.array(correlations)
 
 
 def within_request_sd(trace: Trace) -> float:
@@ -99,22 +99,6 @@ def within_request_sd(trace: Trace) -> float:
 def _deviations(trace: Trace, rounds: Rounds) -> NDArray[np.float64]:
     mean = np.add.reduceat(rounds.share, trace.offsets[:-1]) / trace.rounds
     return np.asarray(rounds.share - mean[rounds.request])
-
-
-def shuffled(trace: Trace, rng: np.random.Generator) -> Trace:
-    """The trace with each request's rounds in random order, but the last, which is cut at the output's end.
-
-    A control: it keeps every request's length, rounds and acceptance, and nothing of how acceptance develops.
-    """
-    from dataclasses import replace
-
-    keys = rng.random(len(trace.accepted))
-    keys[trace.offsets[1:] - 1] = 2.0
-    order = np.lexsort((keys, np.repeat(np.arange(len(trace)), trace.rounds)))
-    return replace(
-        trace, drafted=trace.drafted[order], accepted=trace.accepted[order], acceptable=None, accept_prob=None,
-        metadata={**trace.metadata, "shuffled": "each request's rounds but the last"},
-    )  # fmt: skip
 
 
 def describe(trace: Trace) -> pd.DataFrame:

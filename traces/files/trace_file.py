@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from traces.errors import FormatError
-from traces.files import write_whole
-from traces.trace import OPTIONAL_COLUMNS, Trace, checked_trace
+from traces.files.writing import BUNDLED, write_whole
+from traces.invariants import checked_trace
+from traces.trace import COLUMNS, Trace, prediction_column, prediction_name
 
 SCHEMA_VERSION = 1
-BUNDLED = Path(__file__).parent / "data"
 
 TYPES = {
     "request_id": pa.string(),
@@ -21,11 +21,9 @@ TYPES = {
     "output_tokens": pa.int32(),
     "drafted": pa.list_(pa.int16()),
     "accepted": pa.list_(pa.int16()),
-    "predicted_tokens": pa.int32(),
     "acceptable": pa.list_(pa.int16()),
     "accept_prob": pa.list_(pa.float32()),
 }
-FIELDS = [pa.field(name, kind, nullable=False) for name, kind in TYPES.items()]
 
 
 def load_trace(path: str | Path) -> Trace:
@@ -38,12 +36,10 @@ def load_trace(path: str | Path) -> Trace:
     """
     path = BUNDLED / "reference.parquet" if str(path) == "reference" else Path(path)
     table, note = _read(path)
+    if missing := [name for name in COLUMNS if name not in table.column_names]:
+        raise FormatError(f"trace {path}: no column {missing[0]!r}")
     columns = {}
-    for wanted in FIELDS:
-        if wanted.name not in table.column_names:
-            if wanted.name in OPTIONAL_COLUMNS:
-                continue
-            raise FormatError(f"trace {path}: no column {wanted.name!r}")
+    for wanted in filter(None, (_field(name, path) for name in table.column_names)):
         column = _cast(table.column(wanted.name), wanted, path)
         if column.null_count:
             row = column.is_null().to_pylist().index(True)
@@ -52,6 +48,15 @@ def load_trace(path: str | Path) -> Trace:
     if table.num_rows == 0:
         raise FormatError(f"trace {path}: holds no requests")
     return checked_trace(columns, note, f"trace {path}")
+
+
+def _field(name: str, path: Path) -> pa.Field | None:
+    """What a column is to be; None for one that is none of a trace's."""
+    try:
+        kind = pa.int32() if prediction_name(name) else TYPES.get(name)
+    except ValueError as error:
+        raise FormatError(f"trace {path}, field {name[:100]!r}: {error}") from error
+    return None if kind is None else pa.field(name, kind, nullable=False)
 
 
 def _read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
@@ -72,7 +77,7 @@ def _read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     version = note.get("schema_version") if isinstance(note, dict) else None
     if version != SCHEMA_VERSION:
         raise FormatError(f"trace {path}: schema version {version!r}, this lapsd reads version {SCHEMA_VERSION}")
-    return table, note
+    return table, {key: value for key, value in note.items() if key != "schema_version"}
 
 
 def _cast(column: pa.ChunkedArray, wanted: pa.Field, path: Path) -> pa.ChunkedArray:
@@ -106,20 +111,20 @@ def _first_line(error: BaseException) -> str:
 def to_table(trace: Trace) -> pa.Table:
     """The trace as the Arrow table that is written to disk."""
     offsets = {"drafted": trace.offsets, "accepted": trace.offsets}
-    fields, columns = [], []
-    for wanted in FIELDS:
-        values = getattr(trace, wanted.name)
-        if values is None:
-            continue
-        if _is_list(wanted.type):
-            starts = pa.array(offsets.get(wanted.name, trace.output_offsets), pa.int32())
-            column = pa.ListArray.from_arrays(starts, pa.array(values, wanted.type.value_type))
-        else:
-            column = pa.array(values, wanted.type)
-        fields.append(wanted)
-        columns.append(column)
-    note = {**trace.metadata, "schema_version": SCHEMA_VERSION}
-    return pa.Table.from_arrays(columns, schema=pa.schema(fields, metadata={"lapsd": json.dumps(note)}))
+    columns = {}
+    for name, kind in TYPES.items():
+        values = getattr(trace, name)
+        if values is not None and _is_list(kind):
+            starts = pa.array(offsets.get(name, trace.output_offsets), pa.int32())
+            columns[name] = pa.ListArray.from_arrays(starts, pa.array(values, kind.value_type))
+        elif values is not None:
+            columns[name] = pa.array(values, kind)
+    columns |= {prediction_column(name): pa.array(tokens, pa.int32()) for name, tokens in trace.predictions.items()}
+    fields = [pa.field(name, column.type, nullable=False) for name, column in columns.items()]
+    note = {"schema_version": SCHEMA_VERSION, **trace.provenance.to_json()}
+    return pa.Table.from_arrays(
+        list(columns.values()), schema=pa.schema(fields, metadata={"lapsd": json.dumps(note)})
+    )
 
 
 def save_trace(trace: Trace, path: str | Path) -> None:

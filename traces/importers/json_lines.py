@@ -8,6 +8,10 @@ from typing import Any
 
 from traces.errors import FormatError
 
+IDS = ("request_id", "id", "question_id", "index")
+DATASETS = ("dataset", "category", "task")
+PROMPTS = ("prompt_tokens", "num_prompt_tokens", "prompt_len", "input_len")
+
 
 def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers and objects of a JSON-lines file (`.gz` allowed); empty lines are passed over.
@@ -36,6 +40,38 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def first_of(record: Mapping[str, Any], keys: tuple[str, ...], default: Any = None) -> Any:
     """The value under the first of `keys` that is there."""
     return next((record[key] for key in keys if key in record), default)
+
+
+def labels(record: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """A trace row's `request_id` and `dataset`, by the names that files give them; else by line number, and `all`."""
+    return {
+        "request_id": str(first_of(record, IDS, f"line-{number}"))[:200],
+        "dataset": str(first_of(record, DATASETS, "all"))[:200],
+    }
+
+
+def prompt_tokens(record: Mapping[str, Any], source: str) -> int | None:
+    """The prompt's length, by the names that files give it; None where there is none.
+
+    Raises
+    ------
+    FormatError
+        If it is no whole number.
+    """
+    return count(first_of(record, PROMPTS), "prompt_tokens", source) if record.keys() & set(PROMPTS) else None
+
+
+def mapping(value: Any, name: str, source: str) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises
+    ------
+    FormatError
+        Naming `source` and the field.
+    """
+    if not isinstance(value, dict):
+        raise FormatError(f"{source}, field {name!r}: {'missing' if value is None else 'not a JSON object'}")
+    return value
 
 
 def count(value: Any, name: str, source: str, least: int = 0) -> int:

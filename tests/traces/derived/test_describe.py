@@ -6,14 +6,14 @@ import pytest
 from policies import LapsSD
 from sim.experiment.stability import stable_rounds, transition_errors
 from traces import Trace, price, trace_from_rounds
-from traces.describe import (
+from traces.derived.describe import (
     acceptance_by_draft_position,
     acceptance_by_output_position,
     autocorrelation,
     describe,
-    shuffled,
     within_request_sd,
 )
+from traces.derived.shuffle import shuffled
 from traces.profile import Profile
 
 

@@ -1,7 +1,7 @@
 """Does speculation pay? Tokens a second at every draft length, from a trace's acceptances and a profile's costs.
 
-Draft lengths other than the recorded one are replayed (`traces.replay`); 0 is plain decoding. At batch size b, b
-copies of a request decode together: what a full, even batch would give.
+Draft lengths other than the recorded one are replayed (`traces.derived.replay`); 0 is plain decoding. At batch size
+b, b copies of a request decode together: what a full, even batch would give.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from traces.derived.replay import at_draft_length
 from traces.priced import price
 from traces.profile import Profile
-from traces.replay import at_draft_length
 from traces.trace import Trace
 
 DRAFT_LENGTHS = range(17)

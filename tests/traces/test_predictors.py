@@ -1,0 +1,168 @@
+"""Length predictors: their texts, their errors, and that their draws never change."""
+
+import numpy as np
+import pytest
+
+from tests.builders import row
+from traces import (
+    PREDICTORS,
+    Arrivals,
+    FormatError,
+    LengthPredictor,
+    draw_workload,
+    load_profile,
+    load_trace,
+    price,
+    save_trace,
+    to_frame,
+    trace_from_rounds,
+)
+
+REFERENCE = load_trace("reference")
+PRICED = price(REFERENCE, load_profile("reference"))
+DRAWN = {  # by predictor and seed: every recorded result depends on these draws
+    ("oracle", 0): [33, 41, 53, 95, 182, 12, 79, 35],
+    ("oracle", 7): [43, 32, 23, 25, 136, 132, 77, 61],
+    ("noisy:0.5", 0): [29, 53, 72, 130, 147, 6, 39, 70],
+    ("noisy:0.5", 7): [19, 33, 49, 14, 111, 162, 36, 69],
+    ("noisy:0", 7): [43, 32, 23, 25, 136, 132, 77, 61],
+    ("regressed:0.6", 0): [44, 74, 86, 107, 75, 17, 32, 114],
+    ("regressed:0.6", 7): [22, 53, 104, 25, 68, 106, 30, 74],
+    ("regressed:1", 7): [43, 32, 23, 25, 136, 132, 77, 61],
+    ("regressed:0", 0): [66] * 8,
+    ("learned", 0): [78, 52, 23, 99, 49, 41, 149, 50],
+    ("learned", 7): [39, 111, 74, 72, 139, 76, 141, 61],
+}
+
+
+@pytest.mark.parametrize(("text", "seed"), DRAWN)
+def test_draws_are_what_they_have_always_been(text, seed):
+    predictor = LengthPredictor.parse(text)
+    work = draw_workload(PRICED, requests=8, seed=seed, arrivals=Arrivals(load=0.8), predictor=predictor)
+    assert work.predicted_tokens.tolist() == DRAWN[text, seed]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("noisy", "noisy needs a number, as in noisy:0.5"),
+        ("noisy:", "noisy needs a number"),
+        ("noisy:x", "noisy needs a number"),
+        ("noisy:-1", "length predictor noisy:-1: SD must be between 0 and 10"),
+        ("noisy:nan", "SD must be between 0 and 10"),
+        ("noisy:0.5,0.6", "length predictor 'noisy:0.5,0.6': noisy:SD is what can be given"),
+        ("noisy:mean=1", "noisy:SD is what can be given"),
+        ("noisy:0.5,sd=0.5", "noisy:SD is what can be given"),
+        ("regressed", "regressed needs a number, as in regressed:0.5"),
+        ("regressed:1.1", "R must be between 0 and 1"),
+        ("column", "column needs a name, as in column:mine"),
+        ("bert", "'bert': known are oracle, noisy:SD, regressed:R, learned, column:NAME"),
+        ("oracle:1", "length predictor 'oracle:1': oracle is what can be given"),
+    ],
+)
+def test_a_wrong_predictor_is_refused(text, message):
+    with pytest.raises(ValueError) as error:
+        LengthPredictor.parse(text)
+    assert message in str(error.value)
+    assert str(error.value).startswith("length predictor")
+
+
+def test_predictors_read_back_as_they_are_written():
+    texts = ("oracle", "noisy:0.5", "regressed:0.6", "learned", "column:bert-v2")
+    for text in texts:
+        assert str(LengthPredictor.parse(text)) == text
+    assert {text.partition(":")[0] for text in texts} == set(PREDICTORS)
+    assert LengthPredictor.parse("noisy:sd=0.5") == LengthPredictor.parse("noisy:0.5")
+
+
+def test_predictions_by_name_are_kept_in_files_and_read_by_column(tmp_path):
+    trace = trace_from_rounds([row(f"r{i}", 1, [i], predicted_tokens=9 - i) for i in range(3)])
+    path = tmp_path / "t.parquet"
+    save_trace(trace.with_prediction("bert", [5, 6, 7]).with_prediction("by-hand", np.array([3, 2, 1])), path)
+    again = load_trace(path)
+    assert list(to_frame(again).columns[-3:]) == [
+        "predicted_tokens",
+        "predicted_tokens:bert",
+        "predicted_tokens:by-hand",
+    ]
+    rows = np.array([2, 0, 2])
+    for text, known in (("learned", [7, 9, 7]), ("column:bert", [7, 5, 7]), ("column:by-hand", [1, 3, 1])):
+        assert LengthPredictor.parse(text).predict(rows, again, 0).tolist() == known
+        assert LengthPredictor.parse(text).predict(np.arange(2), again.take([2, 0]), 0).tolist() == known[:2]
+    with pytest.raises(ValueError) as error:
+        LengthPredictor.parse("column:gpt").predict(rows, again, 0)
+    assert "no column 'predicted_tokens:gpt' (predictions in it: learned, bert, by-hand)" in str(error.value)
+    with pytest.raises(ValueError, match=r"no column 'predicted_tokens' \(predictions in it: none\)"):
+        LengthPredictor.parse("learned").predict(rows, trace_from_rounds([row("a", 1, [1])]), 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "message"),
+    [
+        ("a b", [1, 1], "prediction 'a b': a name is letters"),
+        ("", [1, 1], "prediction '': a name is letters"),
+        ("x", [1], "prediction 'x': needs a whole number of at least 1 for each of 2 requests"),
+        ("x", [1, 0], "of at least 1 for each"),
+        ("x", [1.5, 2], "a whole number"),
+    ],
+)
+def test_wrong_predictions_are_refused(name, tokens, message):
+    trace = trace_from_rounds([row("a", 1, [1]), row("b", 1, [1])])
+    with pytest.raises(ValueError) as error:
+        trace.with_prediction(name, tokens)
+    assert message in str(error.value)
+
+
+def test_a_files_wrong_prediction_is_refused_by_column(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    trace = trace_from_rounds([row("a", 1, [1]), row("b", 1, [1])])
+    save_trace(trace, tmp_path / "t.parquet")
+    table = pq.read_table(tmp_path / "t.parquet")
+    for column, values, message in (
+        ("predicted_tokens:bert", [3, 0], "row 1, field 'predicted_tokens:bert': 0: below 1"),
+        ("predicted_tokens:bert", [3, None], "row 1, field 'predicted_tokens:bert': missing"),
+        ("predicted_tokens:bert", [3.5, 1.0], "field 'predicted_tokens:bert': type double"),
+        ("predicted_tokens:a b", [3, 1], "field 'predicted_tokens:a b': prediction 'a b': a name is letters"),
+    ):
+        pq.write_table(table.append_column(column, pa.array(values)), tmp_path / "bad.parquet")
+        with pytest.raises(FormatError) as error:
+            load_trace(tmp_path / "bad.parquet")
+        assert message in str(error.value)
+
+
+def test_the_noisy_predictor_is_unbiased_in_the_median_and_log_normal():
+    long = trace_from_rounds([row("r", 0, [4] * 2_000)])
+    predicted = LengthPredictor.parse("noisy:0.5").predict(np.zeros(50_000, dtype=np.int64), long, 0)
+    error = np.log(predicted / 10_000)
+    assert np.median(error) == pytest.approx(0, abs=0.01)
+    assert error.std() == pytest.approx(0.5, rel=0.02)
+
+
+def test_the_regressed_predictor_has_its_correlation_and_is_calibrated():
+    """Correlation R of the logs; regressing the truth on the prediction gives slope 1: nothing is left to shrink."""
+    rng = np.random.default_rng(0)
+    lengths = np.maximum(2, np.exp(rng.normal(5, 1, 4_000))).astype(int)
+    trace = trace_from_rounds([row(str(i), 1, [0] * int(n)) for i, n in enumerate(lengths)])
+    truth = np.log(trace.output_tokens)
+    everyone = np.arange(len(truth))
+    for r in (0.3, 0.8):
+        predicted = np.log(LengthPredictor.parse(f"regressed:{r}").predict(everyone, trace, 0))
+        assert np.corrcoef(predicted, truth)[0, 1] == pytest.approx(r, abs=0.03)
+        assert np.polyfit(predicted, truth, 1)[0] == pytest.approx(1, abs=0.08)
+    assert np.array_equal(LengthPredictor.parse("regressed:1").predict(everyone, trace, 0), trace.output_tokens)
+    assert len(set(LengthPredictor.parse("regressed:0").predict(everyone, trace, 0).tolist())) == 1
+
+
+def test_every_predictor_gives_the_first_of_many_as_of_few():
+    trace = REFERENCE.with_prediction("mine", np.arange(len(REFERENCE)) + 1)
+    rows = np.arange(40)
+    for text in ("oracle", "noisy:1", "regressed:0.5", "learned", "column:mine"):
+        predictor = LengthPredictor.parse(text)
+        few, many = (predictor.predict(rows[:n], trace, 5) for n in (10, 40))
+        assert np.array_equal(few, many[:10])
+        assert many.dtype == np.int64
+        assert many.min() >= 1
+        other = predictor.predict(rows, trace, 6)
+        assert np.array_equal(other, many) != predictor.random

@@ -1,0 +1,129 @@
+"""A model of acceptance, and outputs decoded under it.
+
+Per data set. The j-th token of a draft is accepted, if those before it were, with probability
+logistic(α_j + β_b + u): α by place in the draft, β by place in the output, u the request's own. A request's mean
+acceptance (at a reference draft length, well into the output) is Beta distributed, its mean a quadratic in the log
+output length; u follows from it. Rounds of a request hang together through a Gaussian copula: an autoregressive
+normal variable, one value a round, says how far its draft runs. Fitted in `traces.derived.acceptance_fit`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traces.derived.describe import OUTPUT_EDGES
+from traces.derived.draft_schedule import DraftSchedule
+
+ORDER = 5  # of the autoregression
+GRID = np.linspace(-7.0, 7.0, 57)  # of u, for the integral over requests
+BURN_IN = 50
+
+
+@dataclass(frozen=True)
+class AcceptanceModel:
+    """One data set's acceptance.
+
+    Attributes
+    ----------
+    dataset : str
+    by_draft : α_j, j = 1, 2, ...
+    by_output : β by bins of tokens emitted before (`OUTPUT_EDGES`), the last one 0
+    mean_by_length : logit of the Beta's mean as a polynomial in standardised log output length, lowest power first
+    log_length : mean and standard deviation that standardise it
+    concentration : of the Beta; its variance is mean · (1 − mean) / (1 + concentration)
+    latent : correlations of the latent variable at lags 1 to `ORDER`
+    schedule : draft lengths
+    """
+
+    dataset: str
+    by_draft: tuple[float, ...]
+    by_output: tuple[float, ...]
+    mean_by_length: tuple[float, ...]
+    log_length: tuple[float, float]
+    concentration: float
+    latent: tuple[float, ...]
+    schedule: DraftSchedule
+
+    def acceptance_of(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Expected accepted over drafted tokens of a draft of the reference length, by `u`."""
+        depth = np.minimum(np.arange(self.schedule.n), len(self.by_draft) - 1)
+        survive = np.cumprod(_logistic(np.array(self.by_draft)[depth] + u[..., None]), axis=-1)
+        return np.asarray(survive.mean(axis=-1))
+
+    def beta_mean(self, output_tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The Beta's mean at output lengths."""
+        centre, scale = self.log_length
+        # beyond the lengths that were seen the quadratic is not followed
+        x = np.clip((np.log(output_tokens) - centre) / scale, -2.5, 2.5)
+        return _logistic(np.polynomial.polynomial.polyval(x, self.mean_by_length))
+
+    def propensities(self, output_tokens: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
+        """A `u` for each request."""
+        mean = self.beta_mean(output_tokens)
+        drawn = rng.beta(mean * self.concentration, (1 - mean) * self.concentration)
+        return np.interp(drawn, self.acceptance_of(GRID), GRID)
+
+
+def decoded_rounds(
+    model: AcceptanceModel, u: NDArray[np.float64], output_tokens: NDArray[np.int64], rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Drafted and accepted tokens, request after request, and how many rounds each has: all requests in step."""
+    from scipy.special import ndtr
+
+    count = len(u)
+    alpha, beta = np.array(model.by_draft), np.array(model.by_output)
+    weights, scale = _autoregression(model.latent)
+    past = [np.zeros(count) for _ in range(ORDER)]
+    for _ in range(BURN_IN if any(model.latent) else 0):
+        past = [_next(past, weights, scale, rng), *past[:-1]]
+    emitted, n = np.zeros(count, dtype=np.int64), np.full(count, model.schedule.n, dtype=np.int64)
+    running = np.arange(count)
+    steps: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
+    while len(running):
+        z = _next(past, weights, scale, rng)
+        past = [z, *past[:-1]]
+        level = u[running] + beta[np.searchsorted(OUTPUT_EDGES, emitted[running], side="right")]
+        chance, survive = ndtr(-z[running]), np.ones(len(running))
+        run = np.zeros(len(running), dtype=np.int64)
+        for j in range(int(n[running].max())):
+            survive = survive * _logistic(alpha[min(j, len(alpha) - 1)] + level)
+            on = (chance < survive) & (j < n[running])
+            if not on.any():
+                break
+            run += on
+        left = output_tokens[running] - emitted[running]
+        kept = np.minimum(run, left)  # what would come after the output's end is not part of it
+        steps.append((running, n[running], kept))
+        emitted[running] += kept + 1
+        if model.schedule.kind == "heuristic":
+            n[running] = np.where(run == n[running], n[running] + 2, np.maximum(1, n[running] - 1))
+        running = running[emitted[running] < output_tokens[running]]
+    request = np.concatenate([s[0] for s in steps])
+    order = np.argsort(request, kind="stable")
+    drafted, accepted = (np.concatenate([s[k] for s in steps])[order] for k in (1, 2))
+    return drafted, accepted, np.bincount(request, minlength=count).astype(np.int64)
+
+
+def _autoregression(latent: Sequence[float]) -> tuple[NDArray[np.float64], float]:
+    """Yule-Walker: weights of the past values, and the standard deviation of what is new, for unit variance."""
+    from scipy.linalg import solve_toeplitz
+
+    correlation = np.array(latent)
+    weights = solve_toeplitz(np.append(1.0, correlation[:-1]), correlation)
+    return weights, float(np.sqrt(max(1e-6, 1 - weights @ correlation)))
+
+
+def _next(
+    past: list[NDArray[np.float64]], weights: NDArray[np.float64], scale: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    value = scale * rng.standard_normal(len(past[0]))
+    for weight, values in zip(weights.tolist(), past, strict=True):
+        value += weight * values
+    return value
+
+
+def _logistic(x: Any) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-x)))

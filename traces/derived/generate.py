@@ -1,0 +1,94 @@
+"""As many requests as wanted that accept like those of a recorded trace.
+
+Output lengths (with their prompts) are resampled from the trace, or given.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traces.derived.acceptance_model import AcceptanceModel, decoded_rounds
+from traces.provenance import Provenance
+from traces.trace import Trace
+
+MOST_AT_ONCE = 20_000
+
+
+def generate(
+    trace: Trace,
+    models: Mapping[str, AcceptanceModel],
+    *,
+    requests: int | None = None,
+    prompt_tokens: Sequence[int] | NDArray[np.int64] | None = None,
+    output_tokens: Sequence[int] | NDArray[np.int64] | None = None,
+    spread: float = 1.0,
+    seed: int = 0,
+) -> Trace:
+    """Requests that accept like those of `trace`.
+
+    Parameters
+    ----------
+    trace, models : a trace, and what `fit_acceptance` made of it. Data sets keep their shares.
+    requests : how many; their lengths are those of the trace's requests, drawn with replacement.
+    prompt_tokens, output_tokens : instead of a number of requests, their lengths, both (N,).
+    spread : scales how far requests' logits lie from the mean of all; 0: requests differ by chance only.
+    seed : the same gives the same trace.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or not exactly one of `requests` and lengths is given.
+    """
+    if (requests is None) == (output_tokens is None) or (output_tokens is None) != (prompt_tokens is None):
+        raise ValueError("generate: give either a number of requests, or prompt and output lengths")
+    if not 0 <= spread <= 10:
+        raise ValueError(f"spread {spread}: must be between 0 and 10")
+    if requests is not None and not 1 <= requests <= 10**7:
+        raise ValueError(f"requests {requests}: must be between 1 and 10000000")
+    rng = np.random.default_rng([seed, 5])
+    count = len(output_tokens) if output_tokens is not None else int(requests or 0)
+    source = rng.integers(len(trace), size=count)
+    prompts = trace.prompt_tokens[source] if prompt_tokens is None else np.asarray(prompt_tokens, dtype=np.int64)
+    outputs = trace.output_tokens[source] if output_tokens is None else np.asarray(output_tokens, dtype=np.int64)
+    names = np.array([trace.dataset[row] for row in source.tolist()], dtype=object)
+    u = np.zeros(count)
+    for name, model in models.items():
+        u[names == name] = model.propensities(outputs[names == name], rng)
+    u = u.mean() + spread * (u - u.mean())
+    drafted, accepted, rounds = [], [], np.zeros(count, dtype=np.int64)
+    order: list[NDArray[np.int64]] = []
+    for name, model in models.items():
+        rows = np.flatnonzero(names == name)
+        for some in np.array_split(rows, -(-len(rows) // MOST_AT_ONCE)) if len(rows) else []:
+            made, done, counts = decoded_rounds(model, u[some], outputs[some], rng)
+            drafted.append(made)
+            accepted.append(done)
+            rounds[some] = counts
+            order.append(some)
+    places = np.concatenate(order)
+    flat = _gathered(places, rounds)
+    provenance = Provenance(
+        source=f"{count} requests generated from acceptance fitted to: {trace.provenance.source or 'a trace'}",
+        notes={"generated": {
+            "seed": seed, "spread": spread, "lengths": "given" if output_tokens is not None else "resampled",
+            "models": [asdict(m) for m in models.values()],
+        }},
+    )  # fmt: skip
+    # a prediction of the recorded length says nothing of a given one
+    recorded = trace.predictions.items() if output_tokens is None else ()
+    return Trace(
+        request_id=[f"generated-{i}" for i in range(count)], dataset=names.tolist(), prompt_tokens=prompts,
+        output_tokens=outputs, offsets=np.append(0, np.cumsum(rounds)).astype(np.int64),
+        drafted=np.concatenate(drafted)[flat], accepted=np.concatenate(accepted)[flat],
+        predictions={name: tokens[source] for name, tokens in recorded}, provenance=provenance,
+    )  # fmt: skip
+
+
+def _gathered(places: NDArray[np.int64], rounds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where the rounds of request 0, 1, ... lie in arrays that hold requests in the order `places`."""
+    begins = np.empty(len(places), dtype=np.int64)
+    begins[places] = np.append(0, np.cumsum(rounds[places])[:-1])
+    first = np.repeat(begins - np.append(0, np.cumsum(rounds)[:-1]), rounds)
+    return np.asarray(first + np.arange(int(rounds.sum())))

@@ -1,0 +1,19 @@
+"""Traces, profiles and arrivals on disk, as `docs/formats.md` says; every file is written whole or not at all."""
+
+from traces.files.arrival_file import load_arrivals, save_arrivals
+from traces.files.profile_file import load_profile, save_profile
+from traces.files.trace_file import load_trace, save_trace
+from traces.files.writing import BUNDLED, claim_folder, make_writable_folder, write_whole
+
+__all__ = [
+    "BUNDLED",
+    "claim_folder",
+    "load_arrivals",
+    "load_profile",
+    "load_trace",
+    "make_writable_folder",
+    "save_arrivals",
+    "save_profile",
+    "save_trace",
+    "write_whole",
+]

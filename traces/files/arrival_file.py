@@ -1,0 +1,50 @@
+"""Recorded arrivals on disk: one Parquet file, a row a request in order of arrival."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from traces.arrival_trace import ArrivalTrace
+from traces.errors import FormatError
+from traces.files.writing import write_whole
+
+COLUMNS = ("arrival_ns", "prompt_tokens", "output_tokens")
+
+
+def save_arrivals(trace: ArrivalTrace, path: str | Path) -> None:
+    """Write arrivals as Parquet, whole or not at all."""
+    table = pa.table({name: getattr(trace, name) for name in COLUMNS})
+    table = table.replace_schema_metadata({"lapsd": json.dumps({"kind": "arrivals", "source": trace.source})})
+    write_whole(Path(path), lambda p: pq.write_table(table, p))
+
+
+def load_arrivals(path: str | Path) -> ArrivalTrace:
+    """Read what `save_arrivals` wrote.
+
+    Raises
+    ------
+    FormatError
+        Naming the file and what is wrong.
+    """
+    if not Path(path).is_file():
+        raise FormatError(f"arrivals {path}: there is no such file")
+    try:
+        table = pq.read_table(path)
+        note: Any = json.loads((table.schema.metadata or {}).get(b"lapsd", b"{}"))
+    except (OSError, ValueError, pa.ArrowInvalid) as error:
+        reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
+        raise FormatError(f"arrivals {path}: {reason}") from error
+    if not isinstance(note, dict) or note.get("kind") != "arrivals":
+        raise FormatError(f"arrivals {path}: not arrivals of lapsd (lapsd import azure or mooncake makes them)")
+    if missing := [name for name in COLUMNS if name not in table.column_names]:
+        raise FormatError(f"arrivals {path}: there is no column {missing[0]!r}")
+    frame: pd.DataFrame = table.to_pandas()
+    if frame[list(COLUMNS)].isna().to_numpy().any() or not all(frame[c].dtype.kind == "i" for c in COLUMNS):
+        raise FormatError(f"arrivals {path}: a value is missing, or no whole number")
+    arrival, prompt, output = (frame[c].to_numpy(dtype=np.int64) for c in COLUMNS)
+    return ArrivalTrace(arrival, prompt, output, str(note.get("source")))

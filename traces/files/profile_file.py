@@ -1,0 +1,165 @@
+"""Profiles on disk: one JSON file, as `docs/formats.md` says."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from traces.costs import MAX_NS, Costs, Linear, RoundTerms, Swap
+from traces.errors import FormatError
+from traces.files.writing import BUNDLED, write_whole
+from traces.profile import KINDS, WEIGHTS, Profile
+from traces.provenance import Fits, Floors, Provenance, Speculation
+from traces.provenance.record import Record
+
+PROFILE_VERSION = 2
+READABLE = (1, 2)  # version 1 knew batch size 1 only
+R = TypeVar("R", bound=Record)
+
+
+def save_profile(profile: Profile, path: str | Path) -> None:
+    """Write the profile whole or not at all."""
+    stamp = profile.provenance.to_json()
+    for name, record in (("floors", profile.floors), ("speculation", profile.speculation)):
+        if record is not None:
+            stamp[name] = record.to_json()
+    document = {
+        "lapsd_profile": PROFILE_VERSION, "kind": profile.kind, "weights": profile.weights,
+        "costs": asdict(profile.costs), "fits": profile.fits.to_json(), "stamp": stamp,
+    }  # fmt: skip
+    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    write_whole(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def load_profile(path: str | Path) -> Profile:
+    """Load and validate a profile, or the bundled one by the name `reference`.
+
+    Raises
+    ------
+    FormatError
+        Naming the file and the field that is wrong.
+    """
+    path = BUNDLED / "reference.json" if str(path) == "reference" else Path(path)
+    if not path.is_file():
+        raise FormatError(f"profile {path}: {'is a folder' if path.is_dir() else 'no such file'}")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise FormatError(f"profile {path}: not readable JSON ({str(error)[:200]})") from error
+    return _Reader(path).profile(document)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads a profile's fields, refusing each wrong one by its name."""
+
+    path: Path
+
+    def fail(self, name: str, why: str) -> FormatError:
+        return FormatError(f"profile {self.path}, field {name!r}: {why}")
+
+    def profile(self, document: Any) -> Profile:
+        if not isinstance(document, dict) or "lapsd_profile" not in document:
+            raise FormatError(f"profile {self.path}: not a lapsd profile (no field 'lapsd_profile')")
+        version = document["lapsd_profile"]
+        if isinstance(version, bool) or version not in READABLE:
+            readable = " and ".join(map(str, READABLE))
+            raise FormatError(f"profile {self.path}: version {version!r}, this lapsd reads versions {readable}")
+        for name, allowed in (("kind", KINDS), ("weights", WEIGHTS)):
+            if document.get(name) not in allowed:
+                raise self.fail(name, f"{document.get(name)!r} is none of {', '.join(allowed)}")
+        costs, stamp = (self.mapping(document, key, key) for key in ("costs", "stamp"))
+        rest = {key: value for key, value in stamp.items() if key not in ("floors", "speculation")}
+        return Profile(
+            kind=document["kind"],
+            weights=document["weights"],
+            costs=Costs(
+                rounds=self.rounds(costs) if version > 1 else {1: self.old_terms(costs)},
+                prefill=self.linear(costs, "prefill", "costs.prefill"),
+                swap_out=self.linear(costs, "swap_out", "costs.swap_out"),
+                swap_in=self.linear(costs, "swap_in", "costs.swap_in"),
+                swap_ways=self.swap_ways(costs) if version > 1 else {},
+                only_draft_tokens=self.only_draft_tokens(costs),
+            ),
+            fits=self.record(Fits, self.mapping(document, "fits", "fits"), "fits"),
+            provenance=self.record(Provenance, rest, "stamp"),
+            floors=self.record(Floors, stamp["floors"], "stamp.floors") if stamp.get("floors") else None,
+            speculation=(
+                self.record(Speculation, stamp["speculation"], "stamp.speculation")
+                if stamp.get("speculation")
+                else None
+            ),
+        )
+
+    def record(self, kind: type[R], value: Any, name: str) -> R:
+        try:
+            return kind.from_json(value, name)
+        except FormatError as error:
+            raise FormatError(f"profile {self.path}, {error}") from error
+
+    def mapping(self, parent: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
+        value = parent.get(key)
+        if not isinstance(value, dict):
+            raise self.fail(name, "missing" if key not in parent else "not a JSON object")
+        return value
+
+    def integer(self, parent: Mapping[str, Any], key: str, name: str, least: int = 0) -> int:
+        value = parent.get(key)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.fail(name, "missing" if key not in parent else f"{value!r} is not an integer")
+        if not least <= value <= MAX_NS:
+            raise self.fail(name, f"{value} is not between {least} and {MAX_NS} ns")
+        return value
+
+    def linear(self, parent: Mapping[str, Any], key: str, name: str) -> Linear:
+        term = self.mapping(parent, key, name)
+        return Linear(*(self.integer(term, k, f"{name}.{k}") for k in ("base_ns", "per_token_ns")))
+
+    def table(self, parent: Mapping[str, Any], key: str, name: str, what: str) -> dict[int, str]:
+        """An object's keys, which must be positive integers, in order: the number and the key."""
+        term = self.mapping(parent, key, name)
+        if not term:
+            raise self.fail(name, f"needs at least one {what}")
+        for k in term:
+            if not (k.isascii() and k.isdecimal() and len(k) <= 6 and 1 <= int(k) <= 100_000 and str(int(k)) == k):
+                raise self.fail(name, f"{what} {k[:20]!r} is not an integer from 1 to 100000")
+        return {int(k): k for k in sorted(term, key=int)}
+
+    def rounds(self, costs: Mapping[str, Any]) -> dict[int, RoundTerms]:
+        keys = self.table(costs, "rounds", "costs.rounds", "batch size")
+        if 1 not in keys:
+            raise self.fail("costs.rounds", "needs batch size 1")
+        return {b: self.terms(self.mapping(costs["rounds"], k, f"costs.rounds.{k}"), f"costs.rounds.{k}")
+                for b, k in keys.items()}  # fmt: skip
+
+    def terms(self, parent: Mapping[str, Any], name: str) -> RoundTerms:
+        return RoundTerms(
+            draft_step=self.linear(parent, "draft_step", f"{name}.draft_step"),
+            verify_base_ns=self.widths(parent, "verify_base_ns", name, least=1),
+            verify_per_token_ns=self.widths(parent, "verify_per_token_ns", name),
+            host_ns=self.integer(parent, "host_ns", f"{name}.host_ns"),
+        )
+
+    def old_terms(self, costs: Mapping[str, Any]) -> RoundTerms:
+        """Version 1: one slope for all widths."""
+        slope = self.integer(costs, "verify_per_token_ns", "costs.verify_per_token_ns")
+        return self.terms({**costs, "verify_per_token_ns": {"1": slope}}, "costs")
+
+    def widths(self, parent: Mapping[str, Any], key: str, name: str, least: int = 0) -> dict[int, int]:
+        keys = self.table(parent, key, f"{name}.{key}", "width")
+        return {w: self.integer(parent[key], k, f"{name}.{key}.{k}", least) for w, k in keys.items()}
+
+    def only_draft_tokens(self, costs: Mapping[str, Any]) -> int | None:
+        if costs.get("only_draft_tokens") is None:
+            return None
+        return self.integer(costs, "only_draft_tokens", "costs.only_draft_tokens")
+
+    def swap_ways(self, costs: Mapping[str, Any]) -> dict[str, Swap]:
+        ways = self.mapping(costs, "swap_ways", "costs.swap_ways")
+        both_ways = {}
+        for way in ways:
+            name = f"costs.swap_ways.{way}"
+            both = self.mapping(ways, way, name)
+            both_ways[way] = Swap(*(self.linear(both, k, f"{name}.{k}") for k in ("out", "back")))
+        return both_ways

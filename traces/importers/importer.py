@@ -1,0 +1,56 @@
+"""What every importer is: a name, its options, and `read`, which makes of one public file what lapsd works with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from traces.arrival_trace import ArrivalTrace
+from traces.profile import Profile
+from traces.trace import Trace
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a public file holds.
+
+    Attributes
+    ----------
+    trace : Trace or ArrivalTrace
+        Requests and their rounds, or their arrivals and lengths.
+    profile : Profile or None
+        Fitted to the file's wall times, if it has any.
+    notes : tuple of str
+        What a user must know of it, a sentence each: what was estimated, left out or not there.
+    """
+
+    trace: Trace | ArrivalTrace
+    profile: Profile | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Importer:
+    """A public format. The first line of a subclass's docstring says what `lapsd import NAME` does.
+
+    Its fields are the options, with a default, and `help` in their metadata; wrong values are refused at once.
+
+    Attributes
+    ----------
+    name : str
+        As users type it.
+    file : str
+        What the file must be, in a line.
+    """
+
+    name: ClassVar[str]
+    file: ClassVar[str]
+
+    def read(self, path: str | Path) -> Imported:
+        """Read one file; `.gz` is allowed.
+
+        Raises
+        ------
+        FormatError
+            Naming the file, the line and what is wrong with it.
+        """
+        raise NotImplementedError

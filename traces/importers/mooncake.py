@@ -1,0 +1,30 @@
+"""Arrivals of kvcache-ai/Mooncake: JSON lines of `timestamp` (ms), `input_length` and `output_length`.
+
+Its timestamps are rounded to about three seconds: requests of one bucket arrive nearly at once, as in the file.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from traces.arrival_trace import arrivals_of
+from traces.importers.importer import Imported, Importer
+from traces.importers.json_lines import count, json_lines
+
+FIELDS = ("timestamp", "input_length", "output_length")
+
+
+@dataclass(frozen=True)
+class Mooncake(Importer):
+    """Import the arrivals of a Mooncake trace."""
+
+    name: ClassVar[str] = "mooncake"
+    file: ClassVar[str] = "JSON lines of timestamp, input_length, output_length (.gz allowed)."
+
+    def read(self, path: str | Path) -> Imported:
+        """See `Importer.read`."""
+        path, rows = Path(path), []
+        for number, record in json_lines(path):
+            stamp, prompt, output = (count(record.get(f), f, f"{path}, line {number}") for f in FIELDS)
+            rows.append((stamp * 10**6, prompt, output))
+        return Imported(arrivals_of(rows, f"Mooncake trace {path.name}"))

@@ -1,0 +1,185 @@
+"""Public Spec-Bench answer files: a turn of a question becomes a request.
+
+An answer file holds, per question, the tokens each round emitted (accepted draft tokens + 1) in one flat list
+over all turns, and each turn's wall time; neither draft lengths nor prompt lengths. Draft lengths are
+reconstructed by the schedule that made the file, prompt lengths estimated from the questions' text. A
+`wall_time_fit` profile is fitted to the wall times. Format: Spec-Bench (hemingkx/Spec-Bench, Apache-2.0).
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from traces.derived.draft_schedule import DraftSchedule
+from traces.errors import FormatError
+from traces.importers.importer import Imported, Importer
+from traces.importers.json_lines import json_lines
+from traces.importers.wall_times import fit_wall_times
+from traces.invariants import trace_from_rounds
+from traces.provenance import Provenance
+
+
+@dataclass(frozen=True)
+class SpecBench(Importer):
+    """Import a public Spec-Bench answer file as a trace, and fit a profile to its wall times."""
+
+    name: ClassVar[str] = "spec-bench"
+    file: ClassVar[str] = "A Spec-Bench answer file (JSON lines, .gz allowed)."
+
+    questions: Path | None = field(default=None, metadata={"help": "The question file, to estimate prompt lengths."})
+    draft_schedule: str = field(
+        default="heuristic:5",
+        metadata={"help": "How draft lengths were chosen: heuristic:n (transformers' default) or constant:n."},
+    )
+
+    def __post_init__(self) -> None:
+        DraftSchedule.parse(self.draft_schedule)
+
+    def read(self, path: str | Path) -> Imported:
+        """See `Importer.read`."""
+        path, schedule = Path(path), DraftSchedule.parse(self.draft_schedule)
+        answers = list(json_lines(path))
+        if not answers:
+            raise FormatError(f"{path}: holds no answers")
+        turns = [turn for number, answer in answers for turn in _turns(answer, f"{path}, line {number}")]
+        longest = max(max(turn.accepted) for turn in turns)
+        prompts = [0] * len(turns)
+        if self.questions is not None:
+            prompts = _prompt_tokens(turns, _questions(self.questions), _tokens_per_character(answers))
+        rows = [
+            {
+                "request_id": f"{turn.question}-{turn.number}",
+                "dataset": turn.category,
+                "prompt_tokens": prompt,
+                "output_tokens": turn.tokens,
+                "drafted": _drafted(turn, schedule, longest),
+                "accepted": turn.accepted,
+            }
+            for turn, prompt in zip(turns, prompts, strict=True)
+        ]
+        known = self.questions is not None
+        estimate = "prompt_tokens (characters of the conversation so far, without its template)"
+        provenance = Provenance(
+            source=f"Spec-Bench, {answers[0][1].get('model_id', 'unknown model')}",
+            imported_from=path.name,
+            estimated=("drafted (reconstructed by the schedule)", *([estimate] if known else [])),
+            missing=() if known else ("prompt_tokens (0)",),
+            notes={"draft_schedule": str(schedule)},
+        )
+        trace = trace_from_rounds(rows, provenance, source=str(path))
+        prompt_note = (
+            "prompt lengths are estimated from the questions' characters"
+            if known
+            else "prompt lengths are not in the file: 0 (give the questions to estimate them)"
+        )
+        wall_s = np.array([turn.wall_s for turn in turns])
+        if not np.all(wall_s > 0):
+            return Imported(trace, notes=(prompt_note, "the file holds no wall times: no profile"))
+        return Imported(trace, fit_wall_times(trace, wall_s), (prompt_note,))
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """One answer: `accepted` draft tokens a round, `tokens` of output, and 0 where there is no wall time."""
+
+    source: str
+    question: int | str
+    number: int
+    category: str
+    accepted: list[int]
+    tokens: int
+    wall_s: float
+
+
+def _turns(answer: Mapping[str, Any], source: str) -> Iterator[_Turn]:
+    choice = _choice(answer)
+    steps, new, flat = (_integers(choice, key, source) for key in ("decoding_steps", "new_tokens", "accept_lengths"))
+    if len(steps) != len(new):
+        raise FormatError(f"{source}: {len(steps)} turns in 'decoding_steps', {len(new)} in 'new_tokens'")
+    if sum(steps) != len(flat) or min(steps) < 1:
+        raise FormatError(f"{source}: 'decoding_steps' adds up to {sum(steps)}, 'accept_lengths' holds {len(flat)}")
+    if min(flat) < 1:
+        raise FormatError(f"{source}: an element of 'accept_lengths' is below 1")
+    walls, begin = choice.get("wall_time"), 0
+    for turn, (rounds, tokens) in enumerate(zip(steps, new, strict=True)):
+        wall: Any = walls[turn] if isinstance(walls, list) and turn < len(walls) else None
+        accepted = [emitted - 1 for emitted in flat[begin : begin + rounds]]
+        begin += rounds
+        yield _Turn(
+            source, _question(answer), turn, str(answer.get("category", "unknown")), accepted, tokens,
+            float(wall) if type(wall) in (int, float) and math.isfinite(wall) else 0.0,
+        )  # fmt: skip
+
+
+def _choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    choices = answer.get("choices")
+    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+
+
+def _question(record: Mapping[str, Any]) -> int | str:
+    number = record.get("question_id")
+    return number if isinstance(number, int | str) else str(number)
+
+
+def _integers(choice: Mapping[str, Any], key: str, source: str) -> list[int]:
+    values = choice.get(key)
+    if not isinstance(values, list) or not all(type(v) is int and 0 <= v < 2**15 for v in values) or not values:
+        raise FormatError(f"{source}: 'choices[0].{key}' is no list of integers from 0 to {2**15 - 1}")
+    return values
+
+
+def _drafted(turn: _Turn, schedule: DraftSchedule, longest: int) -> list[int]:
+    try:
+        return schedule.drafted(turn.accepted)
+    except ValueError as error:
+        # newer assisted generation ends a draft where the draft model is unsure, which no file tells
+        raise FormatError(
+            f"{turn.source}, turn {turn.number}: {error}: lengths that follow another rule, or a tree, cannot be "
+            f"reconstructed; draft_schedule constant:{longest} (the longest acceptance) reads all as that long"
+        ) from error
+
+
+def _questions(path: str | Path) -> tuple[Path, dict[int | str, list[str]]]:
+    """The file, and each question's turns."""
+    asked = {}
+    for number, record in json_lines(Path(path)):
+        turns = record.get("turns")
+        if not isinstance(turns, list) or not all(isinstance(t, str) for t in turns):
+            raise FormatError(f"{path}, line {number}: 'turns' is no list of texts")
+        asked[_question(record)] = turns
+    return Path(path), asked
+
+
+def _tokens_per_character(answers: Sequence[tuple[int, Mapping[str, Any]]]) -> float:
+    """From the answers themselves: their texts are in the file, with their token counts."""
+    tokens = characters = 0
+    for _, answer in answers:
+        choice = _choice(answer)
+        texts, new = choice.get("turns"), choice.get("new_tokens")
+        if isinstance(texts, list) and isinstance(new, list):
+            characters += sum(len(t) for t in texts if isinstance(t, str))
+            tokens += sum(n for n in new if isinstance(n, int))
+    return tokens / characters if characters else 0.25
+
+
+def _prompt_tokens(
+    turns: Sequence[_Turn], questions: tuple[Path, Mapping[int | str, list[str]]], tokens_per_character: float
+) -> list[int]:
+    """The conversation so far at each turn: questions by their characters, answers by their tokens."""
+    path, asked = questions
+    prompts, context = [], 0.0
+    for turn in turns:
+        if turn.question not in asked:
+            raise FormatError(f"{turn.source}: question {turn.question!r} is not in {path}")
+        if turn.number >= len(asked[turn.question]):
+            raise FormatError(
+                f"{turn.source}: question {turn.question!r} has fewer turns in {path} than were answered"
+            )
+        context = (context if turn.number else 0.0) + len(asked[turn.question][turn.number]) * tokens_per_character
+        prompts.append(round(context))
+        context += turn.tokens
+    return prompts

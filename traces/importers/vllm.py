@@ -1,0 +1,132 @@
+"""What vLLM answers with `--per-request-spec-decode-metrics detailed`, a response a line.
+
+A response holds `usage` and, under `metrics.speculative_decoding`, the draft tokens accepted and drafted in each step
+(`per_step_accepted`, `per_step_drafted`; its `num_draft_tokens` is their sum over the request). The first token of a
+response comes from prefill, which belongs to no step: it is counted to the prompt. Flat records with
+`per_step_accepted` beside `prompt_tokens` and `output_tokens` are read too.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from traces.errors import FormatError
+from traces.importers.importer import Imported, Importer
+from traces.importers.json_lines import count, counts, first_of, json_lines, labels, mapping, prompt_tokens
+from traces.invariants import trace_from_rounds
+from traces.provenance import Provenance
+
+OUTPUTS = ("output_tokens", "num_output_tokens", "completion_tokens", "output_len")
+DRAFTS = ("draft_tokens", "num_speculative_tokens", "num_spec_tokens")
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A record's prompt (None: not given) and output, its steps, and whether prefill emitted the first token."""
+
+    prompt: int | None
+    output: int
+    accepted: list[int]
+    drafted: list[int]
+    prefill_emits: bool
+
+
+@dataclass(frozen=True)
+class Vllm(Importer):
+    """Import what vLLM recorded of each request's speculative steps."""
+
+    name: ClassVar[str] = "vllm"
+    file: ClassVar[str] = "JSON lines: vLLM's responses with detailed metrics, or per_step_accepted (.gz allowed)."
+
+    draft_tokens: int | None = field(
+        default=None, metadata={"help": "Tokens drafted a step, if the file does not say."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.draft_tokens is not None:
+            count(self.draft_tokens, "draft_tokens", "import vllm", 1)
+
+    def read(self, path: str | Path) -> Imported:
+        """See `Importer.read`. Responses with tokens that came neither from prefill nor from a step are left out."""
+        path, rows, requests, left_out = Path(path), [], list[_Request](), list[int]()
+        for number, record in json_lines(path):
+            request = self._request(record, f"{path}, line {number}")
+            if request is None:
+                left_out.append(number)
+                continue
+            requests.append(request)
+            rows.append(labels(record, number) | {
+                "prompt_tokens": (request.prompt or 0) + request.prefill_emits,
+                "output_tokens": request.output - request.prefill_emits,
+                "drafted": request.drafted,
+                "accepted": request.accepted,
+            })  # fmt: skip
+        missing = []
+        if any(request.prompt is None for request in requests):
+            missing.append("prompt_tokens (0)")
+        if left_out:
+            missing.append(
+                f"{len(left_out)} responses, the first in line {left_out[0]}, with tokens of neither prefill nor a "
+                "recorded step (vLLM records no step without a draft)"
+            )
+        from_prefill = sum(request.prefill_emits for request in requests)
+        estimate = f"{from_prefill} requests: the token that prefill emits is counted to the prompt"
+        provenance = Provenance(source="vLLM", imported_from=path.name, missing=tuple(missing),
+                                estimated=(estimate,) if from_prefill else ())  # fmt: skip
+        trace = trace_from_rounds(rows, provenance, str(path))
+        return Imported(trace, notes=tuple(f"not in the file: {m}" for m in missing))
+
+    def _request(self, record: Mapping[str, Any], source: str) -> _Request | None:
+        """What a record says; None for a response whose steps do not account for its tokens."""
+        is_response = "metrics" in record and "per_step_accepted" not in record
+        steps = _steps(record, source) if is_response else record
+        usage = mapping(record.get("usage"), "usage", source) if is_response else record
+        if is_response and steps["per_step_accepted"] == []:
+            return None
+        accepted = counts(steps.get("per_step_accepted"), "per_step_accepted", source)
+        emitted = sum(accepted) + len(accepted)
+        output = count(first_of(usage, OUTPUTS, emitted), "output_tokens", source, 1)
+        if is_response and output > emitted + 1:
+            return None
+        drafted = self._drafted(steps, accepted, source)
+        prefill_emits = is_response or output == emitted + 1
+        accepted = _cut(accepted, output - prefill_emits, source)
+        return _Request(prompt_tokens(usage, source), output, accepted, drafted, prefill_emits)
+
+    def _drafted(self, steps: Mapping[str, Any], accepted: list[int], source: str) -> list[int]:
+        """Draft tokens of each step, none fewer than it accepted."""
+        if "per_step_drafted" in steps:
+            drafted = counts(steps["per_step_drafted"], "per_step_drafted", source)
+            if len(drafted) != len(accepted):
+                lengths = f"{len(drafted)} steps, {len(accepted)} in 'per_step_accepted'"
+                raise FormatError(f"{source}, field 'per_step_drafted': {lengths}")
+        else:
+            n = first_of(steps, DRAFTS, self.draft_tokens)
+            if n is None:
+                raise FormatError(f"{source}: does not say how many tokens were drafted a step (give draft_tokens)")
+            drafted = [count(n, "draft_tokens", source, 1)] * len(accepted)
+        for a, n in zip(accepted, drafted, strict=True):
+            if a > n:
+                raise FormatError(f"{source}, field 'per_step_accepted': {a} accepted of {n} drafted")
+        return drafted
+
+
+def _steps(response: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """What a response says of its speculative steps."""
+    metrics = mapping(response["metrics"], "metrics", source)
+    steps = mapping(metrics.get("speculative_decoding"), "metrics.speculative_decoding", source)
+    if "per_step_accepted" not in steps:
+        raise FormatError(
+            f"{source}, field 'metrics.speculative_decoding': no 'per_step_accepted', a summary only (vLLM records "
+            "steps with --per-request-spec-decode-metrics detailed)"
+        )
+    return steps
+
+
+def _cut(accepted: list[int], output: int, source: str) -> list[int]:
+    """The steps' accepted tokens without those of the last that lie past the output's end."""
+    emitted = sum(accepted) + len(accepted)
+    if not emitted - accepted[-1] <= output <= emitted:
+        raise FormatError(f"{source}, field 'output_tokens': {output}, but the steps emit {emitted}")
+    return [*accepted[:-1], min(accepted[-1], accepted[-1] + 1 - (emitted - output))]

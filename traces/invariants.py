@@ -1,0 +1,121 @@
+"""Traces made of plain lists, and what each row must hold to: validated once, here; the rest trusts it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traces.errors import FormatError
+from traces.provenance import Provenance
+from traces.trace import COLUMNS, POSITION_COLUMNS, Trace, prediction_column, prediction_name
+
+
+def trace_from_rounds(
+    rows: Sequence[Mapping[str, Any]], provenance: Provenance | Mapping[str, Any] | None = None, source: str = "trace"
+) -> Trace:
+    """A validated trace from one mapping a request, with the keys of the file's columns.
+
+    Parameters
+    ----------
+    provenance : where it comes from; a mapping is read as a file's metadata is.
+    source : the file's name, for messages.
+
+    Raises
+    ------
+    FormatError
+        Naming `source`, row and field, if a row breaks an invariant.
+    """
+    if not rows:
+        raise FormatError(f"{source}: holds no requests")
+    names = [*COLUMNS, *(name for name in rows[0] if name in POSITION_COLUMNS or prediction_name(name))]
+    columns = {name: [row[name] for row in rows] for name in names}
+    return checked_trace(columns, provenance or {}, source)
+
+
+def _provenance(known: Provenance | Mapping[str, Any], source: str) -> Provenance:
+    try:
+        return known if isinstance(known, Provenance) else Provenance.from_json(known, "lapsd")
+    except FormatError as error:
+        raise FormatError(f"{source}, {error}") from error
+
+
+def checked_trace(columns: Mapping[str, list[Any]], provenance: Provenance | Mapping[str, Any], source: str) -> Trace:
+    """Build a trace from columns of plain lists, holding every row to the invariants.
+
+    Raises
+    ------
+    FormatError
+        Naming `source`, row and field.
+    """
+    lengths = np.array([len(r) for r in columns["drafted"]], dtype=np.int64)
+    _refuse(source, lengths < 1, "drafted", "a request needs at least one round", lengths)
+    other = np.array([len(r) for r in columns["accepted"]], dtype=np.int64)
+    _refuse(source, other != lengths, "accepted", "as many rounds as in 'drafted' are needed", other)
+    flat = {name: _flat(columns[name], name, source, np.int64) for name in ("drafted", "accepted")}
+    for name, kind in (("acceptable", np.int64), ("accept_prob", np.float32)):
+        if name in columns:
+            lists = np.array([len(r) for r in columns[name]], dtype=np.int64)
+            needed = "a value for each output token is needed"
+            _refuse(source, lists != np.array(columns["output_tokens"]), name, needed, lists)
+            flat[name] = _flat(columns[name], name, source, kind)
+    trace = Trace(
+        request_id=columns["request_id"],
+        dataset=columns["dataset"],
+        prompt_tokens=np.array(columns["prompt_tokens"], dtype=np.int64),
+        output_tokens=np.array(columns["output_tokens"], dtype=np.int64),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        predictions={
+            prediction: np.array(values, dtype=np.int64)
+            for column, values in columns.items()
+            if (prediction := prediction_name(column)) is not None
+        },
+        provenance=_provenance(provenance, source),
+        **flat,
+    )
+    _check_invariants(trace, source)
+    return trace
+
+
+def _flat(lists: list[list[Any]], name: str, source: str, kind: type) -> NDArray[Any]:
+    values = [v for row in lists for v in row]
+    if None in values:
+        row = next(i for i, entries in enumerate(lists) if None in entries)
+        raise FormatError(f"{source}, row {row}, field {name!r}: a value is missing")
+    return np.array(values, dtype=kind)
+
+
+def _check_invariants(trace: Trace, source: str) -> None:
+    owner = np.repeat(np.arange(len(trace)), trace.rounds)
+    bad = np.bincount(owner[trace.accepted < 0], minlength=len(trace)) > 0
+    _refuse(source, bad, "accepted", "below 0")
+    bad = np.bincount(owner[trace.accepted > trace.drafted], minlength=len(trace)) > 0
+    _refuse(source, bad, "accepted", "more tokens accepted than drafted in a round")
+    _refuse(source, trace.prompt_tokens < 0, "prompt_tokens", "below 0", trace.prompt_tokens)
+    _refuse(source, trace.output_tokens < 1, "output_tokens", "below 1", trace.output_tokens)
+    surplus = trace.per_request(trace.accepted) + trace.rounds - trace.output_tokens
+    last = trace.accepted[trace.offsets[1:] - 1]
+    bad = ~((surplus == 0) | ((surplus == 1) & (last > 0)))
+    rule = "the sum of accepted + 1 over rounds must be output_tokens, or one more after an accepted last token"
+    _refuse(source, bad, "output_tokens", rule, trace.output_tokens)
+    for name, tokens in trace.predictions.items():
+        _refuse(source, tokens < 1, prediction_column(name), "below 1", tokens)
+    position_owner = np.repeat(np.arange(len(trace)), trace.output_tokens)
+    if trace.acceptable is not None:
+        left = np.repeat(trace.output_offsets[1:], trace.output_tokens) - np.arange(len(position_owner))
+        wrong = (trace.acceptable < 0) | (trace.acceptable > left)
+        bad = np.bincount(position_owner[wrong], minlength=len(trace)) > 0
+        _refuse(source, bad, "acceptable", "must lie between 0 and the output tokens that are left")
+    if trace.accept_prob is not None:
+        wrong = ~((trace.accept_prob >= 0) & (trace.accept_prob <= 1))
+        bad = np.bincount(position_owner[wrong], minlength=len(trace)) > 0
+        _refuse(source, bad, "accept_prob", "must lie between 0 and 1")
+
+
+def _refuse(
+    source: str, bad: NDArray[np.bool_], name: str, why: str, values: NDArray[np.int64] | None = None
+) -> None:
+    if bad.any():
+        row = int(np.argmax(bad))
+        value = "" if values is None else f"{values[row]}: "
+        raise FormatError(f"{source}, row {row}, field {name!r}: {value}{why}")

@@ -1,0 +1,24 @@
+"""What is known about where numbers come from and how far to trust them, as it stands in traces and profiles."""
+
+from traces.provenance.fits import FitError, Fits, GridError, RoundError, SwapFit
+from traces.provenance.floors import Floors
+from traces.provenance.origin import GreedyCheck, Hardware, LearnedLengths, LengthErrors, Model, Provenance
+from traces.provenance.speculation import DraftLengthRate, Speculation, SpeculationCheck
+
+__all__ = [
+    "DraftLengthRate",
+    "FitError",
+    "Fits",
+    "Floors",
+    "GreedyCheck",
+    "GridError",
+    "Hardware",
+    "LearnedLengths",
+    "LengthErrors",
+    "Model",
+    "Provenance",
+    "RoundError",
+    "Speculation",
+    "SpeculationCheck",
+    "SwapFit",
+]
