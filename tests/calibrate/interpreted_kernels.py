@@ -4,14 +4,18 @@ Run by `test_kernels.py` in a process of its own: the interpreter must be asked 
 """
 
 import os
+from dataclasses import replace
 
 import pytest
 import torch
 
+from calibrate.device_round import DeviceRounds
 from calibrate.kernels import PLAIN, Operators, disagreement
 
 assert os.environ.get("TRITON_INTERPRET") == "1", "set TRITON_INTERPRET=1"
 from calibrate.triton_kernels import KERNELS  # noqa: E402
+from tests.calibrate.tape import TapeGraphs, as_kernels  # noqa: E402
+from tests.calibrate.tiny import VOCABULARY, tiny_pair  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -108,3 +112,27 @@ def test_kernels_that_compute_something_else_are_found_out(kernels):
         found = disagreement(Operators("wrong", **parts, waits=False), CPU, torch.float32)
         assert found is not None
         assert found.startswith(f"{name}: kernels differ")
+
+
+def test_captured_rounds_of_kernels_are_the_rounds_of_plain_torch(monkeypatch):
+    """One graph for rows on both sides of what a program reads at a time, keys in several parts."""
+
+    def verdicts(pair):
+        rounds = DeviceRounds(pair, 1, 2, capacity=256)
+        rounds.ready()
+        tokens = torch.randint(VOCABULARY, (2, 80), generator=torch.Generator().manual_seed(1))
+        rounds.prefill(tokens)
+        lengths = [62, 80]
+        last = [[int(row[n - 2]), int(row[n - 1])] for row, n in zip(tokens, lengths, strict=True)]
+        rounds.place(torch.tensor(last), torch.tensor(lengths) - 1)
+        return rounds, [rounds.round().tolist() for _ in range(2)]
+
+    monkeypatch.setattr("calibrate.lean.packs", lambda model: False)  # a tape cannot look into oneDNN's weights
+    pair = tiny_pair(0.02, torch.float32)
+    _, expected = verdicts(pair)
+    operators = as_kernels(KERNELS, programs=32)
+    for engine in (pair.target_engine, pair.draft_engine):
+        engine.operators = operators
+    rounds, got = verdicts(replace(pair, graphs=TapeGraphs(warm_up=0)))
+    assert got == expected
+    assert rounds.target.splits == 4

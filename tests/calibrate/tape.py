@@ -32,11 +32,16 @@ for _name, _schema in SCHEMAS.items():
     _LIBRARY.impl(_name, lambda *args, name=_name: getattr(_given["operators"], name)(*args), "CPU")
 
 
-def as_kernels(operators: Operators = PLAIN) -> Operators:
-    """`operators` as calls that a tape sees whole; the last ones given count."""
+def as_kernels(operators: Operators = PLAIN, programs: int = 8) -> Operators:
+    """`operators` as calls that a tape sees whole; the last ones given count.
+
+    Parameters
+    ----------
+    programs : from which `Operators.splits` follows.
+    """
     _given["operators"] = operators
     return Operators(
-        "on tape", *(getattr(torch.ops.lapsd_test, name).default for name in SCHEMAS), waits=False, programs=8
+        "on tape", *(getattr(torch.ops.lapsd_test, name).default for name in SCHEMAS), waits=False, programs=programs
     )
 
 
@@ -98,13 +103,12 @@ class Tape(TorchDispatchMode):
 class TapeGraphs:
     """`calibrate.graphs.Capturing` by tapes, in the order of captures."""
 
-    WARM_UP = 3
-
-    def __init__(self) -> None:
+    def __init__(self, warm_up: int = 3) -> None:
         self.tapes: list[Tape] = []
+        self._warm_up = warm_up
 
     def capture(self, function: Callable[[], None]) -> Callable[[], None]:
-        for _ in range(self.WARM_UP):
+        for _ in range(self._warm_up):
             function()
         tape = Tape()
         with tape:

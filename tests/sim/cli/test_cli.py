@@ -260,3 +260,70 @@ def test_a_reader_that_goes_away_gets_no_traceback(files, form):
     done.stdout.close()
     assert done.stderr.read() == b""
     assert done.wait() == 1
+
+
+def test_one_seed_says_that_there_is_no_interval(lapsd, files):
+    _, one, _ = lapsd("compare", *files, "--seeds", 1)
+    _, two, _ = lapsd("compare", *files, "--seeds", 2)
+    assert "One seed gives no interval" in one
+    assert "1 seed (no interval)" in one
+    assert "no interval" not in two
+
+
+def test_compare_shows_whom_a_policy_makes_wait(lapsd, files):
+    _, out, _ = lapsd("compare", *files, "--seeds", 2, "--policy", "fcfs")
+    shown = [line.split() for line in out.splitlines() if "quarter" in line or line.startswith("fcfs")]
+    heading, row = shown[-2:]
+    assert heading[-2:] == ["longest", "quarter"]
+    assert len(row) == 5
+
+
+def test_a_warm_up_is_an_option(lapsd, files):
+    _, out, _ = lapsd("compare", *files, "--seeds", 2, "--warmup", 10, "--policy", "fcfs")
+    assert "the first 10 left out of the statistics" in " ".join(out.split())
+    code, _, error = lapsd("compare", *files, "--warmup", 30)
+    assert (code, error) == (2, "lapsd: warmup 30: must be below the number of requests, 30\n")
+
+
+def test_what_a_trace_says_of_itself_is_shown_in_full_only_if_asked(lapsd):
+    for path in ("reference", "reference.json"):
+        code, short, _ = lapsd("show", path)
+        assert code == 0
+        assert "{" not in short
+        code, long, _ = lapsd("show", path, "--verbose")
+        assert code == 0
+        assert len(long) > len(short)
+        assert "commit" in short
+
+
+def test_settings_of_a_sweep_are_lists_ranges_and_repeated_and_may_be_spelled_with_underscores(lapsd, tmp_path):
+    options = ("--requests", "3:5", "--load", "0.5,0.8", "--load", "0.9", "--kv_slots", "1,0", "--K", "2,3")
+    code, _, told = lapsd("sweep", "--out", tmp_path / "s", "--policy", "laps-sd", "--seeds", 1, *options)
+    assert code == 0, told
+    records = pd.read_parquet(tmp_path / "s")
+    assert len(records) == 3 * 3 * 2 * 2
+    assert sorted(set(records["load"])) == [0.5, 0.8, 0.9]
+    assert sorted(set(records["kv_slots"])) == [0, 1]
+
+
+def test_help_lists_every_verb_and_an_unknown_one_is_one_line(lapsd):
+    _, out, _ = lapsd("--help")
+    for name in cli.VERBS:
+        assert f"  {name} " in out
+        if name != "calibrate":  # whose help is torch's to load
+            assert lapsd(name, "--help")[0] == 0
+    code, _, error = lapsd("compute")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "compute" in error
+
+
+def test_a_verb_loads_no_heavy_library_before_it_needs_one():
+    heavy = ("torch", "matplotlib", "scipy.stats", "distributed", "jinja2")
+    code = f"import sim.cli.compare, sim.cli.show, sys; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_the_command_is_a_module_too():
+    done = subprocess.run([sys.executable, "-m", "sim.cli", "--help"], capture_output=True, text=True, check=True)
+    assert "compare" in done.stdout
