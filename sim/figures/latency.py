@@ -65,9 +65,9 @@ def plot_latency_by_requests(
             ax = dress(axes[line, column], "requests" if line else "", "" if column else f"{how}:\nmean latency, s",
                        "" if line else dataset)  # fmt: skip
             some = rows[(rows["dataset"] == dataset) & (rows["all_at_once"] == at_once)]
-            for place, policy in enumerate(policies):
+            for index, policy in enumerate(policies):
                 own = some[some["policy"] == policy].sort_values("requests")
-                nudge = (place - len(policies) / 2) * 0.35
+                nudge = (index - len(policies) / 2) * 0.35
                 interval_line(ax, own["requests"] + nudge, own["mean_s"], own["high_s"], colour=colour_of(policy),
                               label=policy, markersize=2.5, linewidth=1.1)  # fmt: skip
             bound = some.drop_duplicates("requests").sort_values("requests")

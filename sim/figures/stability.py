@@ -77,10 +77,10 @@ def plot_estimate_errors(rows: pd.DataFrame, datasets: Sequence[str], reference:
     for ax, predictor in zip(axes, predictors, strict=True):
         dress(ax, "", "mean |T̃ − T| / T, %" if ax is axes[0] else "", f"lengths: {predictor}")
         own = rows[rows["predictor"] == predictor].set_index("dataset").loc[list(datasets)]
-        for place, (part, name) in enumerate(PARTS.items()):
+        for index, (part, name) in enumerate(PARTS.items()):
             half = 100 * np.nan_to_num(own[f"{part}_high"] - own[part])
-            ax.bar(np.arange(len(own)) + (place - 1.5) * 0.2, 100 * own[part], 0.18, yerr=half, capsize=1.5,
-                   color=SERIES[place], error_kw={"linewidth": 0.8}, label=name)  # fmt: skip
+            ax.bar(np.arange(len(own)) + (index - 1.5) * 0.2, 100 * own[part], 0.18, yerr=half, capsize=1.5,
+                   color=SERIES[index], error_kw={"linewidth": 0.8}, label=name)  # fmt: skip
         ax.axhline(100 * reference, color="black", linestyle="--", linewidth=0.9, label=f"{label}: {reference:.2%}")
         ax.set_xticks(range(len(datasets)), datasets, fontsize=SMALL, rotation=30, ha="right")
         ax.set_yscale("log")

@@ -17,6 +17,7 @@ from sim.reproduce.report import Report, Table
 from sim.reproduce.words import listed
 from sim.sweeps import folders
 from sim.sweeps.chunks import ChunkRunner
+from sim.sweeps.grid import Sweep
 from sim.sweeps.run import finish, prepare
 from traces import load_profile, load_trace, save_trace
 from traces.errors import FormatError
@@ -76,11 +77,11 @@ def reproduce(
     missing = list(dict.fromkeys(reasons))  # what several traces are lacking for is said once
     named = {name: str(path) for name, path in files.items()} | {RECORDED: trace, MEASURED: profile}
     records = {}
-    for name, sweep in {n: s for q in questions for n, s in q.needs(inputs, size).items()}.items():
-        runner, place = prepare(sweep, named), folder / RUNS / name
+    for name, sweep in needed(questions, inputs, size).items():
+        runner, runs = prepare(sweep, named), folder / RUNS / name
         if not draw_only:
-            records[name] = run_sweep(place, runner, workers, partial(show, name))
-        elif (found := read_finished(place, runner)) is not None:
+            records[name] = run_sweep(runs, runner, workers, partial(show, name))
+        elif (found := read_finished(runs, runner)) is not None:
             records[name] = found
         else:
             missing.append(f"what is drawn from the sweep {name!r}: it is not there, or not finished")
@@ -91,6 +92,15 @@ def reproduce(
     )  # fmt: skip
     write_report(folder, report, partial(show, "figures"))
     return list(report.missing)
+
+
+def needed(questions: Sequence[Question], inputs: Inputs, size: Size) -> dict[str, Sweep]:
+    """The sweeps of all questions, by name, in their order."""
+    sweeps: dict[str, Sweep] = {}
+    for question in questions:
+        for name, sweep in question.needs(inputs, size).items():
+            assert sweeps.setdefault(name, sweep) == sweep, f"two sweeps are called {name}"
+    return sweeps
 
 
 def make_traces(

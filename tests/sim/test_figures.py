@@ -140,6 +140,7 @@ def test_queues_are_compared_by_both_rules():
     assert lines(axes[0])["10 requests"][:, 1].tolist() == [abs(k - 6) for k in range(1, 9)]
     shares = axes[2].images[0].get_array()
     assert (shares[0, 5], shares[1, 3]) == (80, 80)
+    assert [t.get_position() for t in axes[2].texts if t.get_text() == "80"] == [(6, 0), (4, 1)]
     assert axes[4].get_ylabel() == "best K, % of resamples"
 
 

@@ -1,8 +1,9 @@
-"""What the report says of made-up findings, byte for byte as committed in `texts/`.
+"""What the report says of made-up findings, and what is run for it, byte for byte as committed in `texts/`.
 
 Where a text changes on purpose, `python -m tests.sim.reproduce.test_texts` writes them anew, for `git diff` to show.
 """
 
+import json
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,22 @@ def test_the_frame_of_a_report_is_what_was_committed():
     assert whole() == (TEXTS / "whole.md").read_bytes().decode("utf-8")
 
 
+def sweeps() -> str:
+    """What the full and the quick reproduction run, a line a sweep."""
+    inputs = EVIDENCE.inputs
+    lines = {
+        f"{size.name} {name}: {json.dumps(sweep.document())}\n": None
+        for size in (LAPS_SD.full, LAPS_SD.quick)
+        for question in LAPS_SD.questions
+        for name, sweep in question.needs(inputs, size).items()
+    }
+    return "".join(lines)
+
+
+def test_what_is_run_is_what_was_committed():
+    assert sweeps() == (TEXTS / "sweeps.txt").read_bytes().decode("utf-8")
+
+
 def renew() -> None:
     """Write all of them anew."""
     TEXTS.mkdir(exist_ok=True)
@@ -89,6 +106,7 @@ def renew() -> None:
     for name in CASES:
         (TEXTS / f"{name}.md").write_bytes(text_of(name).encode("utf-8"))
     (TEXTS / "whole.md").write_bytes(whole().encode("utf-8"))
+    (TEXTS / "sweeps.txt").write_bytes(sweeps().encode("utf-8"))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from sim.experiment.statistics import Interval, mean_interval
 from sim.figures.stability import PARTS, plot_estimate_errors
 from sim.reproduce.differences import columns
 from sim.reproduce.inputs import ALL, Inputs
-from sim.reproduce.laps_sd.claims.latency import place
+from sim.reproduce.laps_sd.claims.latency import in_words
 from sim.reproduce.laps_sd.fixed import PREDICTOR
 from sim.reproduce.question import Evidence, Question, Tables
 from sim.reproduce.report import HOLDS, NOT, PART, Claim, Figure, Table
@@ -78,9 +78,9 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         + (f" The length predictor that was learnt on this trace leaves {percentage(by[ALL, 'learned']['total'])}."
            if (ALL, "learned") in by else ""),
     ]  # fmt: skip
-    places = [f"{place(d, False)} with {p} lengths" for d, p in within]
+    reached = [f"{in_words(d, False)} with {p} lengths" for d, p in within]
     why = (
-        f"At most {percentage(PAPER_ERROR, 2)} for {listed(places)}."
+        f"At most {percentage(PAPER_ERROR, 2)} for {listed(reached)}."
         if within
         else f"No data set comes to {percentage(PAPER_ERROR, 2)} even with true lengths. A metric that lets errors "
         "of opposite sign cancel would be smaller."

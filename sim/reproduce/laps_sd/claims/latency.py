@@ -63,8 +63,8 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         (r["dataset"], r["all_at_once"], r["policy"]): Interval(r["percent"], r["percent_low"], r["percent_high"])
         for r in rows.to_dict("records")
     }
-    places = [(d, a) for a in (False, True) for d in [ALL, *evidence.inputs.datasets]]
-    in_order = [(d, a, p) for d, a in places for p in BASELINES]
+    shown = [(d, a) for a in (False, True) for d in [ALL, *evidence.inputs.datasets]]
+    in_order = [(d, a, p) for d, a in shown for p in BASELINES]
     reached = [key for key in in_order if cells[key].low <= -100 * PAPER_LATENCY]
     worse = [key for key in in_order if cells[key].low > 0]
     everywhere = all((ALL, False, p) in reached for p in BASELINES)
@@ -82,7 +82,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     )  # fmt: skip
     table = Table(
         ["data set, arrivals", *(f"against {NAMES[p]}" for p in OTHERS)],
-        [[place(d, a), *(change(cells[d, a, p]) for p in OTHERS)] for d, a in places],
+        [[in_words(d, a), *(change(cells[d, a, p]) for p in OTHERS)] for d, a in shown],
         f"Mean latency of LAPS-SD against other policies, {REQUESTS} requests, 95 % intervals over seeds. LP-SRPT is "
         "preemptive shortest predicted remaining length, which the paper does not have; SRPT knows true times.",
     )
@@ -117,12 +117,12 @@ def _grouped(keys: Sequence[Cell]) -> str:
     found = []
     for policy in dict.fromkeys(p for _, _, p in keys):
         for at_once, how in ((False, ""), (True, " with all requests at once")):
-            if on := [place(d, False) for d, a, p in keys if (a, p) == (at_once, policy)]:
+            if on := [in_words(d, False) for d, a, p in keys if (a, p) == (at_once, policy)]:
                 found.append(f"{NAMES[policy]}{how} on {listed(on)}")
     return "; ".join(found) if found else "none of the paper's baselines on any data set"
 
 
-def place(dataset: str, at_once: bool) -> str:
+def in_words(dataset: str, at_once: bool) -> str:
     """A data set and a way to arrive, in words."""
     return f"{'all data sets' if dataset == ALL else dataset}{', all at once' if at_once else ''}"
 
