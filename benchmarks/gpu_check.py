@@ -17,7 +17,6 @@ from pathlib import Path
 
 BEGIN = time.monotonic()  # before anything large is imported
 TINY = "tiny-target+tiny-draft"
-TINY_SECONDS = 60
 CAPTURE_FAILED = 3
 
 
@@ -45,6 +44,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--deadline", type=float, default=480.0, help="seconds")
+    parser.add_argument("--tiny-seconds", type=float, default=60.0, help="of these, for the tiny pair at most")
     parser.add_argument("--commit", default="", help="of the source, where there is no .git")
     parser.add_argument("--no-graphs", action="store_true", help="run rounds operation by operation")
     parser.add_argument("--quick", action="store_true", help="few samples: to see that it works")
@@ -54,7 +54,7 @@ def main() -> None:
     end = BEGIN + arguments.deadline
     flags = ["--no-graphs"] if arguments.no_graphs else []
     if arguments.shapes != TINY:
-        code = run(arguments.out / "tiny", TINY, min(end, BEGIN + TINY_SECONDS), arguments, *flags)
+        code = run(arguments.out / "tiny", TINY, min(end, BEGIN + arguments.tiny_seconds), arguments, *flags)
         print(f"tiny pair: exit code {code}", flush=True)
         if code in (CAPTURE_FAILED, 124):
             flags = ["--no-graphs"]
