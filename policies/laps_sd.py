@@ -19,10 +19,24 @@ until = lru_cache(maxsize=1 << 14)(Until)  # looking one up takes half as long a
 
 
 class Perceived(NamedTuple):
-    """What was predicted of a request when it became perceptible; T̃ = ns_per_token · remaining tokens."""
+    """What is known of a request once it is perceptible: L̂, and the rate ns / tokens that its tokens take.
+
+    Attributes
+    ----------
+    output_tokens : int
+        L̂.
+    ns, tokens : int
+        c̄ · r and accepted + r, r the rounds at which it became so: what as many mean rounds take, and had emitted.
+        Kept apart so that T̃ is rounded once, and equal T̃ are equal.
+    """
 
     output_tokens: int
-    ns_per_token: float
+    ns: int
+    tokens: int
+
+    def time_ns(self, tokens: int) -> int:
+        """T̃ of so many tokens, rounded down."""
+        return self.ns * tokens // self.tokens
 
 
 @dataclass(frozen=True)
@@ -89,16 +103,17 @@ class LapsSD(LAS):
         if isinstance(perceived, Perceived):
             if self.order == "remaining":
                 return (level, not self.perceptible_first, self.remaining_ns(job))
-            return (level, not self.perceptible_first, perceived.ns_per_token * perceived.output_tokens)
+            return (level, not self.perceptible_first, perceived.time_ns(perceived.output_tokens))
         if not self.preempt and perceived == job.queue:  # it has begun its turn in this queue
-            return (level, -1, 0.0)
-        return (level, self.perceptible_first, 0.0)
+            return (level, -1, 0)
+        return (level, self.perceptible_first, 0)
 
     def learn(self, job: Job, now_ns: int) -> None:
         if isinstance(job.memo, Perceived):
             self._follow(job, job.memo)
         elif self.is_stable(job):
-            job.memo = Perceived(job.predicted_tokens, self.mean_round_ns * job.rounds / (job.accepted + job.rounds))
+            rounds = job.rounds
+            job.memo = Perceived(job.predicted_tokens, self.mean_round_ns * rounds, job.accepted + rounds)
             job.queue = self.queue_of(self.remaining_ns(job))
         else:
             queue = self.queue_of(job.service_ns)
@@ -135,10 +150,11 @@ class LapsSD(LAS):
             rates = job.acceptances(gamma)
         return (pstdev(rates) if self.stability == "sd" else max(rates) - min(rates)) < self.delta
 
-    def remaining_ns(self, job: Job) -> float:
-        """T̃ = c̄ · max(0, L̂ − tokens so far) / (ā + 1), with L̂ and ā as they were perceived."""
-        output_tokens, ns_per_token = job.memo
-        return float(ns_per_token * (output_tokens - job.tokens)) if job.tokens < output_tokens else 0.0
+    def remaining_ns(self, job: Job) -> int:
+        """T̃ of a perceptible request: c̄ · r · max(0, L̂ − tokens so far) // (accepted + r)."""
+        output_tokens, ns, tokens = job.memo
+        left: int = output_tokens - job.tokens
+        return int(ns * left // tokens) if left > 0 else 0
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         perceived = job.memo

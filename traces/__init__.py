@@ -3,7 +3,7 @@
 from traces.acceptance_model import AcceptanceModel, fit_acceptance, generate
 from traces.arrival_trace import ArrivalTrace, load_arrivals, save_arrivals
 from traces.errors import FormatError
-from traces.priced import PricedTrace, price
+from traces.pricing import PricedTrace, price
 from traces.profile import Costs, Linear, Profile, RoundCost, RoundTerms, Swap, load_profile, save_profile
 from traces.replay import at_draft_length
 from traces.speculation import speculation_pays

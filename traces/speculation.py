@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from traces.priced import price
+from traces.pricing import price
 from traces.profile import Profile
 from traces.replay import at_draft_length
 from traces.trace import Trace

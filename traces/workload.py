@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces.arrival_trace import ArrivalTrace
-from traces.priced import PricedTrace
+from traces.pricing import PricedTrace
 
 REQUEST_STREAM, ARRIVAL_STREAM, LENGTH_STREAM = 1, 2, 3
 LONGEST_S = 10**9

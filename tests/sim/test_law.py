@@ -146,7 +146,7 @@ class Peeper(LapsSD):
     def run_until(self, job, best_waiting, now_ns):
         until = super().run_until(job, best_waiting, now_ns)
         if until.rounds < NEVER and job.memo is None:
-            job.memo = Perceived(job.predicted_tokens, float(self.mean_round_ns))
+            job.memo = Perceived(job.predicted_tokens, self.mean_round_ns, 1)
         return until
 
 

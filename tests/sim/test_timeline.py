@@ -27,7 +27,7 @@ def recorded(work, policy, capacity, past=None):
 def test_a_preemption_by_hand():
     a, c = row("A", prompt=6, accepted=[0] * 4, n=1), row("C", prompt=3, accepted=[1], n=1)
     work = workload(price(trace_from_rounds([a, c]), PROFILE), arrivals_ms=[0, 12])
-    timeline, _ = recorded(work, parse_policy("srpt"), Capacity(), Outlook(10 * MS, [30.0 * MS]))
+    timeline, _ = recorded(work, parse_policy("srpt"), Capacity(), Outlook(10 * MS, [30 * MS]))
     # A: prefill until 5, a round until 15; out until 18; C: prefill until 20, a round until 30; A: in until 33, three
     found = sorted((s.kind, s.request, s.place, s.start_ns // MS, s.end_ns // MS) for s in timeline.spans)
     assert found == [
