@@ -60,7 +60,7 @@ class PricedTrace:
         return int(max(1, total // len(self.trace.drafted)))
 
     def estimated_ns(self, mean_round_ns: int) -> NDArray[np.int64]:
-        """T̃ of whole requests from their true lengths and acceptance, rounded down: c̄ · r · L // (accepted + r), (R,).
+        """T̃ of whole requests by their true lengths and acceptance, rounded down: c̄ · r · L // (accepted + r), (R,).
 
         r is a request's rounds, `accepted` its accepted draft tokens.
         """
