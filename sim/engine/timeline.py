@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from sim.engine.memory import Move
 from sim.engine.request import Request
 
 
@@ -44,10 +45,11 @@ class Timeline:
     _open: dict[int, Span] = field(default_factory=dict)
     _waiting: dict[int, Span] = field(default_factory=dict)
 
-    def moved(self, kind: str, request: Request, start_ns: int, ns: int) -> None:
-        """A KV cache moved."""
-        if ns:
-            self.spans.append(Span(kind, request.index, 0, start_ns, start_ns + ns))
+    def moved(self, moves: Iterable[Move]) -> None:
+        """KV caches moved."""
+        for kind, request, start_ns, end_ns in moves:
+            if end_ns > start_ns:
+                self.spans.append(Span(kind, request.index, 0, start_ns, end_ns))
 
     def decided(
         self, now_ns: int, start_ns: int, round_ns: int, running: Iterable[Request], waiting: Iterable[Request]
@@ -66,7 +68,7 @@ class Timeline:
                 self.spans.append(Span("waiting", index, request.queue, request.arrival_ns, now_ns))
             slot = self._slots.get(index) or self._slots.setdefault(index, next(free))
             if request.rounds == 0 and start_ns > request.first_service_ns:
-                began, took = request.first_service_ns, request.prefill_spent_ns
+                began, took = request.first_service_ns, request.prefill_ns
                 if took:
                     self.spans.append(Span("prefill", index, slot, began, began + took))
             last = self._open.get(index)

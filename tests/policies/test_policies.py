@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies import FCFS, LAS, NEVER, POLICIES, LapsSD, Outlook, Policy, parse_policy, spec_of
-from sim import simulate
+from sim import Capacity, simulate
 from tests.builders import MS, row, workload
 from traces import Profile, price, trace_from_rounds
 
@@ -258,7 +258,7 @@ def test_ageing_lets_a_starving_request_through():
     finish = {}
     for age_s in (None, 0.1):
         policy = LapsSD(sup_1_s=0.025, delta=0, age_s=age_s)
-        run = simulate(work, policy, outlook=Outlook(10 * MS, [10**9]), kv_slots=None)
+        run = simulate(work, policy, outlook=Outlook(10 * MS, [10**9]), capacity=Capacity(kv_slots=None))
         finish[age_s] = run.finish_ns[0]
     assert finish[0.1] < 0.8 * finish[None]
 

@@ -24,9 +24,10 @@ from policies import (
 )  # fmt: skip
 from policies.laps_sd import Perceived
 from sim import Capacity, simulate
-from sim.engine.batch import BatchServer
-from sim.engine.ranks import Waiting, promises
-from sim.engine.single import SingleServer
+from sim.engine.run import promises
+from sim.engine.servers.batch import BatchServer
+from sim.engine.servers.single import SingleServer
+from sim.engine.servers.waiting import Waiting
 from tests.builders import MS, outlook, row, workload, workloads
 from traces import Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from policies import FCFS, LAS, LPSJF, POLICIES, SRPT, LapsSD, Outlook, Policy, Until, parse_policy
 from sim import Capacity, Run, Timeline, bound_latency_ns, simulate
-from sim.engine.books import Books
-from sim.engine.request import Request, recorded_rows
-from sim.engine.step import StepServer
+from sim.engine.recorded import recorded_rows
+from sim.engine.run_record import RunRecord
+from sim.engine.servers.step import StepServer
 from tests.builders import MS, outlook, row, traces, workload, workloads
 from traces import Costs, Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
 
@@ -27,8 +27,8 @@ def three_requests() -> Workload:
 
 
 def served(policy: Policy, kv_slots: int | None = 1) -> Run:
-    work = three_requests()
-    return simulate(work, policy, outlook=Outlook(10 * MS, [30 * MS]), kv_slots=kv_slots, check=True)
+    work, capacity = three_requests(), Capacity(kv_slots=kv_slots)
+    return simulate(work, policy, outlook=Outlook(10 * MS, [30 * MS]), capacity=capacity, check=True)
 
 
 # policy, then for A, B, C: start of prefill, finish, ms switching, preemptions
@@ -77,7 +77,13 @@ def test_equal_ranks_in_a_queue_go_by_entry_and_never_preempt():
     slow = row("D", prompt=1, accepted=[0] * 6, n=1)
     priced = price(trace_from_rounds([slow, slow, C]), PROFILE)
     policy = LAS(K=2, sup_1_s=SUP_1_S)
-    run = simulate(workload(priced, [0, 1, 200]), policy, outlook=Outlook(10 * MS, [1]), kv_slots=None, check=True)
+    run = simulate(
+        workload(priced, [0, 1, 200]),
+        policy,
+        outlook=Outlook(10 * MS, [1]),
+        capacity=Capacity(kv_slots=None),
+        check=True,
+    )
     # D: two rounds, falls at 20; E: two rounds, falls at 40; equal rank, E is running and keeps its place: 40-80; D
     assert (run.finish_ns / MS).tolist() == [120, 80, 212]
 
@@ -85,14 +91,14 @@ def test_equal_ranks_in_a_queue_go_by_entry_and_never_preempt():
 def test_an_arrival_at_the_end_of_a_round_is_seen_by_that_decision():
     blind = Outlook(10 * MS, [1])
     priced = price(trace_from_rounds([A, C, B]), PROFILE)
-    run = simulate(workload(priced, [0, 15, 500]), SRPT(), outlook=blind, kv_slots=None)
+    run = simulate(workload(priced, [0, 15, 500]), SRPT(), outlook=blind, capacity=Capacity(kv_slots=None))
     assert run.first_service_ns[1] == 15 * MS  # A's first round ends then, and C is shorter
 
 
 def test_a_served_request_keeps_its_place_against_an_equal_rank():
     blind = Outlook(10 * MS, [1])
     priced = price(trace_from_rounds([A, B, C]), PROFILE)
-    run = simulate(workload(priced, [0, 15, 500]), SRPT(), outlook=blind, kv_slots=None)
+    run = simulate(workload(priced, [0, 15, 500]), SRPT(), outlook=blind, capacity=Capacity(kv_slots=None))
     assert run.preemptions.sum() == 0  # at 15 A has 30 ms left, and B brings 30
 
 
@@ -102,7 +108,7 @@ ALL = [parse_policy(name) for name in POLICIES]
 @settings(max_examples=60)
 @given(workloads(), st.sampled_from([1, 2, None]), st.sampled_from(ALL))
 def test_every_token_and_every_nanosecond_is_accounted_for(work, kv_slots, policy):
-    run = simulate(work, policy, outlook=outlook(work.priced), kv_slots=kv_slots, check=True)
+    run = simulate(work, policy, outlook=outlook(work.priced), capacity=Capacity(kv_slots=kv_slots), check=True)
     assert (run.service_ns == work.size_ns).all()
     assert run.end_ns == run.finish_ns.max() == run.service_ns.sum() + run.switch_ns.sum() + run.idle_ns
     assert (run.first_service_ns >= run.arrival_ns).all()
@@ -114,7 +120,12 @@ def test_every_token_and_every_nanosecond_is_accounted_for(work, kv_slots, polic
 def test_no_policy_beats_the_bound(work, kv_slots):
     bound = bound_latency_ns(work).sum()
     for policy in ALL:
-        assert simulate(work, policy, outlook=outlook(work.priced), kv_slots=kv_slots).latency_ns.sum() >= bound
+        assert (
+            simulate(
+                work, policy, outlook=outlook(work.priced), capacity=Capacity(kv_slots=kv_slots)
+            ).latency_ns.sum()
+            >= bound
+        )
 
 
 @settings(max_examples=60)
@@ -324,9 +335,10 @@ def test_a_rank_that_raises_is_told_by_policy_and_request(skip):
 def test_a_server_that_makes_no_progress_says_why():
     """What never fits is refused beforehand; were it not, this is where the run would stop."""
     work = three_requests()
-    requests = [Request(i, 0, 1, r) for i, r in enumerate(recorded_rows(work))]
-    env = simpy.Environment()
-    server = StepServer(env, requests, PROFILE, FCFS(), Capacity(1, None, 3), Books(3))
+    env, capacity = simpy.Environment(), Capacity(1, None, 3)
+    work.arrival_ns[:] = 0
+    memory = capacity.memory(PROFILE.costs)
+    server = StepServer(env, work, recorded_rows(work), FCFS(), capacity, memory, RunRecord(3))
     with pytest.raises(ValueError, match="policy fcfs: no progress at 0 ns: 3 requests wait, and the first does"):
         env.run(env.process(server.serve()))
 

@@ -37,8 +37,8 @@ class Run:
         return self.finish_ns - self.arrival_ns
 
 
-class Books:
-    """The columns of a run, by index, and the server's own time."""
+class RunRecord:
+    """A run as it goes on: who is done, and the server's own rounds and idle time."""
 
     def __init__(self, requests: int) -> None:
         self.first_service_ns, self.finish_ns, self.service_ns, self.switch_ns, self.preemptions = (
@@ -54,7 +54,7 @@ class Books:
         index = request.index
         self.first_service_ns[index] = request.first_service_ns
         self.finish_ns[index] = now_ns
-        self.service_ns[index] = request.prefill_spent_ns + request.service_ns
+        self.service_ns[index] = request.prefill_ns + request.service_ns
         self.switch_ns[index] = request.switch_ns
         self.preemptions[index] = request.preemptions
         self.done += 1

@@ -1,7 +1,7 @@
 """One request at a time, skipping ahead: one SimPy timeout for all rounds that a request is served without a break.
 
-Batch size 1 and no limit on KV tokens: the paper's setting, and the one that is swept. Must give what `step` gives,
-to the nanosecond, for every policy that keeps the promise of its `run_until`.
+Batch size 1 and memory that does not run short meanwhile: the paper's setting, and the one that is swept. Must give
+what `step` gives, to the nanosecond, for every policy that keeps the promise of its `run_until`.
 """
 
 from bisect import bisect_left
@@ -11,9 +11,10 @@ from typing import Any
 
 import simpy
 
-from sim.engine.ranks import rank_of
+from policies import Rank
+from policies.decision import rank_of
 from sim.engine.request import Request
-from sim.engine.skip import SkipServer
+from sim.engine.servers.skip import WAITING_ORDER, SkipServer
 
 
 @dataclass(eq=False)
@@ -22,11 +23,11 @@ class SingleServer(SkipServer):
 
     def serve(self) -> Generator[simpy.Event, Any, None]:
         """The SimPy process: until every request is done, decide, serve a stretch of rounds, commit it."""
-        policy, books, waiting, arrivals = self.policy, self.books, self.waiting, self._arrivals
-        heap, timeout, count = waiting.heap, self.env.timeout, books.requests
+        policy, run_record, waiting, arrivals = self.policy, self.run_record, self.waiting, self._arrivals
+        heap, timeout, count = waiting.heap, self.env.timeout, run_record.requests
         request: Request | None = None
         now = turn_ns = 0
-        while books.done < count:
+        while run_record.done < count:
             if arrivals[self.arrived] <= now:
                 self._admit(now)
             if waiting.wakes:
@@ -37,7 +38,7 @@ class SingleServer(SkipServer):
             if request is None:
                 if not heap:
                     gap = arrivals[self.arrived] - now
-                    books.idle_ns += gap
+                    run_record.idle_ns += gap
                     now += gap
                     yield timeout(gap)
                     continue
@@ -74,7 +75,7 @@ class SingleServer(SkipServer):
             if end == len(totals) - 1:
                 yield timeout(turn_ns)
                 turn_ns = 0
-                books.rounds += end
+                run_record.rounds += end
                 self._complete(request, now)
                 request = None
             elif end == last:
@@ -104,45 +105,28 @@ class SingleServer(SkipServer):
         return end
 
     def _start(self, request: Request, now_ns: int) -> int:
-        """Nanoseconds until the chosen request can run its next round: eviction, return, prefill."""
-        spent = 0
-        capacity = self.capacity
-        if (slots := capacity.kv_slots) is not None:
-            if request.started and not request.away:
-                self.parked.remove(request)
-            if len(self.parked) == slots:
-                victim = max(self.parked, key=lambda r: r.place[:3]) if slots > 1 else self.parked[0]
-                self.parked.remove(victim)
-                moved = self._evict_ns(victim.kv_tokens)
-                victim.switch_ns += moved
-                victim.away = True
-                spent += moved
-        if request.away:
-            moved = self._return_ns(request.kv_tokens)
-            request.switch_ns += moved
-            request.away = False
-            spent += moved
-        if not request.started:
-            request.started = True
-            request.first_service_ns = now_ns + spent
-            request.prefill_spent_ns = request.recorded.prefill_ns
-            spent += request.prefill_spent_ns
+        """Nanoseconds until the chosen request can run its next round: moves, prefill."""
         request.running = True
+        spent, alone = 0, (request,)
+        if self.memory.limited:
+            _, spent = self.memory.make_room(alone, alone, WAITING_ORDER, now_ns)
+        if not request.started:
+            spent += self._prefill(alone, now_ns + spent, self._costs)
         return spent
 
-    def _preempt(self, request: Request, rank: Any, now_ns: int) -> None:
+    def _preempt(self, request: Request, rank: Rank, now_ns: int) -> None:
         request.running = False
         request.preemptions += 1
         self.waiting.push(request, rank, now_ns)
-        if self.capacity.kv_slots is not None:
-            self.parked.append(request)
 
     def _check(self, served: Request | None, now_ns: int) -> None:
         """Every invariant that must hold between stretches."""
         there = self.waiting.everyone() + ([served] if served else [])
-        assert self.arrived == self.books.done + len(there), "a request is lost or doubled"
+        holders, outside = self.memory.holders, self.memory.outside
+        assert self.arrived == self.run_record.done + len(there), "a request is lost or doubled"
         assert len({r.index for r in there}) == len(there)
-        assert self.capacity.fits(len(self.parked) + (served is not None), 0)
+        assert self.memory.fits([], list(holders))
+        assert served is None or not self.memory.limited or served in holders
         assert now_ns >= self.env.now
         for request in there:
             recorded = request.recorded
@@ -151,6 +135,9 @@ class SingleServer(SkipServer):
             assert not request.done
             assert request.service_ns == recorded.service_ns[request.rounds]
             assert request.tokens == recorded.tokens[request.rounds]
-            assert not request.away or (request.started and request not in self.parked)
+            if self.memory.limited:
+                assert (request in holders, not request.started, request in outside).count(True) == 1
             if request is not served:
-                assert request.place[0] == rank_of(self.policy, request, now_ns), "a waiting rank has changed unseen"
+                assert request.waiting_entry[0] == rank_of(self.policy, request, now_ns), (
+                    "a waiting rank has changed unseen"
+                )

@@ -1,41 +1,73 @@
-"""Those who run together: columns by seat, counters kept once for all, and what stretches of their rounds take.
+"""Those who run together: what stretches of their rounds take, and when one of them needs a decision.
 
 Rounds and time served are counted for the whole batch; a request's own counters are those plus what it was ahead by
 when it sat down, and are written back when somebody asks (`settle`).
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from heapq import heappop, heappush
-from typing import Any
 
-from policies import NEVER
+from policies import NEVER, Rank, Until
 from sim.engine.request import Request
 from traces import RoundCost
 
 LOOK_AHEAD = 32  # rounds priced one by one
 
 
-class Seats:
+class Seat:
+    """A running request's seat in the batch.
+
+    Attributes
+    ----------
+    request : Request
+    number : int
+        Of all who ever sat down.
+    rounds_ahead, service_ahead : int
+        What the request's counters are ahead of the batch's.
+    until_round, until_service : int
+        Counters of the batch at which the request needs a decision; 0 while the policy has to be asked.
+    ceiling : Rank or None
+        What its rank does not exceed until then, if that is known.
+    rising : bool
+        Its rank may rise until then, though not above the ceiling.
+    """
+
+    __slots__ = (
+        "ceiling", "number", "request", "rising", "rounds_ahead", "service_ahead", "until_round", "until_service"
+    )  # fmt: skip
+
+    def __init__(self, request: Request, number: int, rounds: int, service_ns: int) -> None:
+        self.request = request
+        self.number = number
+        self.rounds_ahead = request.rounds - rounds
+        self.service_ahead = request.service_ns - service_ns
+        self.until_round = self.until_service = 0
+        self.ceiling: Rank | None = None
+        self.rising = False
+
+
+class RunningBatch:
     """The running requests.
 
     Attributes
     ----------
     rounds, service_ns : int
         Rounds served by the batch, and the time they took.
-    requests, to_ask : list of Request
+    seats, to_ask : list of Seat
         Who runs, and of whom the policy has still to be asked how long.
     """
 
     def __init__(self, costs: list[RoundCost]) -> None:
         self.rounds = self.service_ns = 0
-        self.requests: list[Request] = []
-        self.to_ask: list[Request] = []
-        # (the batch's counter at which a decision is needed, index, request); past ones are dropped as they surface
-        self._round_limits: list[tuple[int, int, Request]] = []
-        self._service_limits: list[tuple[int, int, Request]] = []
+        self.seats: list[Seat] = []
+        self.to_ask: list[Seat] = []
+        self._sat = 0
+        # (the batch's counter at which a decision is needed, number, seat); past ones are dropped as they surface
+        self._round_limits: list[tuple[int, int, Seat]] = []
+        self._service_limits: list[tuple[int, int, Seat]] = []
         # running totals of contexts, and the rounds that the request is ahead by
         self._spans: list[tuple[list[int], int]] = []
-        self._drafts: list[Any] = []  # draft tokens of every round of each, or None
+        self._drafts: list[int | None] = []  # draft tokens of every round of each, or None
         self._costs = costs
         self._priced = False  # the next two hold
         self._drafted: int | None = None  # tokens in every round; None: they differ from round to round
@@ -47,79 +79,85 @@ class Seats:
         contexts = request.recorded.contexts
         if self._total_at == self.rounds:
             self._total += contexts[request.rounds]
-        request.rounds_ahead = ahead = request.rounds - self.rounds
-        request.service_ahead = request.service_ns - self.service_ns
-        request.ceiling, request.rising = None, False
-        request.until_round = request.until_service = 0
-        self.requests.append(request)
-        self.to_ask.append(request)
-        self._spans.append((contexts, ahead))
+        self._sat += 1
+        seat = Seat(request, self._sat, self.rounds, self.service_ns)
+        self.seats.append(seat)
+        self.to_ask.append(seat)
+        self._spans.append((contexts, seat.rounds_ahead))
         self._drafts.append(request.recorded.draft_tokens)
         self._priced = False
 
-    def leave(self, request: Request) -> None:
+    def leave(self, seat: Seat) -> None:
         """A settled request leaves its seat."""
-        seat = self.requests.index(request)
+        number = self.seats.index(seat)
         if self._total_at == self.rounds:
-            self._total -= request.recorded.contexts[request.rounds]
-        del self.requests[seat], self._spans[seat], self._drafts[seat]
-        request.until_round = request.until_service = 0
+            self._total -= seat.request.recorded.contexts[seat.request.rounds]
+        del self.seats[number], self._spans[number], self._drafts[number]
+        seat.until_round = seat.until_service = -1
         self._priced = False
 
     def _set_price(self) -> None:
         self._priced = True
         self._drafted = None
-        if None not in self._drafts:
-            cost = self._costs[len(self._drafts) - 1]
-            self._drafted = drafted = max(self._drafts)
+        lengths = [drafted for drafted in self._drafts if drafted is not None]
+        if len(lengths) == len(self._drafts):
+            cost = self._costs[len(lengths) - 1]
+            self._drafted = drafted = max(lengths)
             self._price = cost.base_ns(drafted), cost.per_token_ns(drafted)
 
-    def settle(self, request: Request) -> Request:
-        """The request with its counters up to date."""
-        request.rounds = rounds = self.rounds + request.rounds_ahead
-        request.service_ns = self.service_ns + request.service_ahead
+    def settle(self, seat: Seat) -> Request:
+        """The seat's request with its counters up to date."""
+        request = seat.request
+        request.rounds = rounds = self.rounds + seat.rounds_ahead
+        request.service_ns = self.service_ns + seat.service_ahead
         request.tokens = request.recorded.tokens[rounds]
         return request
 
-    def run_until(self, request: Request, rounds: int, service_ns: int, tokens: int) -> None:
+    def run_until(self, seat: Seat, until: Until, best_waiting: Rank | None) -> None:
         """The request needs a decision once any of its own counters is there, or it is done. O(log seats)."""
+        rounds, service_ns, tokens, seat.rising = until
+        if seat.rising:
+            seat.ceiling = best_waiting
+        request = seat.request
         totals = request.recorded.tokens
         last = len(totals) - 1
         if rounds < last:
             last = rounds
         if tokens <= totals[last]:
             last = bisect_left(totals, tokens, 0, last)
-        until = last - request.rounds_ahead
-        if until <= self.rounds:
-            until = self.rounds + 1  # a round is always served
-        request.until_round = until
-        heappush(self._round_limits, (until, request.index, request))
+        at = last - seat.rounds_ahead
+        if at <= self.rounds:
+            at = self.rounds + 1  # a round is always served
+        seat.until_round = at
+        heappush(self._round_limits, (at, seat.number, seat))
         if service_ns < NEVER:
-            request.until_service = until = service_ns - request.service_ahead
-            heappush(self._service_limits, (until, request.index, request))
+            seat.until_service = at = service_ns - seat.service_ahead
+            heappush(self._service_limits, (at, seat.number, seat))
 
-    def ask(self, request: Request) -> None:
+    def ask(self, seat: Seat) -> None:
         """The policy is to be asked again."""
-        request.until_round = request.until_service = 0
-        request.ceiling = None
-        self.to_ask.append(request)
+        seat.until_round = seat.until_service = 0
+        seat.ceiling = None
+        self.to_ask.append(seat)
 
-    def reached(self) -> Request | None:
-        """A request that needs a decision now, settled, or None."""
+    def reached(self) -> Seat | None:
+        """Somebody who needs a decision now, settled, or None."""
         limits = self._round_limits
         while limits and limits[0][0] <= self.rounds:
-            until, _, request = heappop(limits)
-            if request.until_round == until:
-                return self.settle(request)
+            until, _, seat = heappop(limits)
+            if seat.until_round == until:
+                self.settle(seat)
+                return seat
         limits = self._service_limits
         while limits and limits[0][0] <= self.service_ns:
-            until, _, request = heappop(limits)
-            if request.until_service == until:
-                return self.settle(request)
+            until, _, seat = heappop(limits)
+            if seat.until_service == until:
+                self.settle(seat)
+                return seat
         return None
 
     def limits(self) -> tuple[int, int]:
-        """Rounds, and time served, until some request needs a decision."""
+        """Rounds, and time served, until somebody needs a decision."""
         limits = self._round_limits
         while limits[0][2].until_round != limits[0][0]:
             heappop(limits)
@@ -129,21 +167,13 @@ class Seats:
             heappop(limits)
         return rounds, limits[0][0] - self.service_ns if limits else NEVER
 
-    def up_to(self, most: int, within_ns: int, free: int | None) -> tuple[int, int]:
-        """Rounds until `most` are over or `within_ns` is reached, at least one, and the time they take.
-
-        `free`: KV tokens that the requests may hold together when a round begins; None: no limit.
-        """
+    def up_to(self, most: int, within_ns: int) -> tuple[int, int]:
+        """Rounds until `most` are over or `within_ns` is reached, at least one, and the time they take."""
         if not self._priced:
             self._set_price()
-        if free is not None:
-            if self._drafted is None:  # what a round may add goes up and down
-                most = 1
-            elif most > 1:
-                most = max(1, bisect_right(range(most), free, key=self._held))
-        if len(self.requests) == 1:
-            request = self.requests[0]
-            totals, done = request.recorded.service_ns, self.rounds + request.rounds_ahead
+        if len(self.seats) == 1:
+            seat = self.seats[0]
+            totals, done = seat.request.recorded.service_ns, self.rounds + seat.rounds_ahead
             last = bisect_left(totals, within_ns + totals[done], done + 1, done + most)
             return last - done, totals[last] - totals[done]
         return self._irregular(most, within_ns) if self._drafted is None else self._regular(most, within_ns)
@@ -173,8 +203,8 @@ class Seats:
 
     def _irregular(self, most: int, within_ns: int) -> tuple[int, int]:
         """Draft lengths differ from round to round: each of the next rounds is priced."""
-        cost, most = self._costs[len(self.requests) - 1], min(most, LOOK_AHEAD)
-        at = [(r.recorded, r.rounds_ahead + self.rounds) for r in self.requests]
+        cost, most = self._costs[len(self.seats) - 1], min(most, LOOK_AHEAD)
+        at = [(seat.request.recorded, seat.rounds_ahead + self.rounds) for seat in self.seats]
         drafted = map(max, zip(*[r.round_drafted[k : k + most] for r, k in at], strict=True))
         context = map(sum, zip(*[r.round_contexts[k : k + most] for r, k in at], strict=True))
         rounds = ns = 0
@@ -183,11 +213,3 @@ class Seats:
             if ns >= within_ns:
                 break
         return rounds, ns
-
-    def _held(self, rounds: int) -> int:
-        """KV tokens held, with what the next round may add, once `rounds` are over."""
-        then = self.rounds + rounds
-        return sum(
-            r.prompt_tokens + r.recorded.tokens[r.rounds_ahead + then] + (r.recorded.draft_tokens or 0) + 1
-            for r in self.requests
-        )

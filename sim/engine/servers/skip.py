@@ -1,50 +1,55 @@
-"""What servers that skip ahead have in common: arrivals, who waits, and who keeps a KV cache in memory meanwhile."""
+"""What servers that skip ahead have in common: arrivals, completions, and who waits."""
 
 from dataclasses import dataclass
+from operator import attrgetter
 
 import simpy
 
 from policies import NEVER, Event, Policy
-from sim.engine.books import Books
+from policies.decision import rank_of
 from sim.engine.capacity import Capacity
-from sim.engine.ranks import Waiting, rank_of
-from sim.engine.request import Recorded, Request
-from traces import Profile
+from sim.engine.memory import Memory
+from sim.engine.prefill import PREFILLS
+from sim.engine.recorded import Recorded
+from sim.engine.request import Request
+from sim.engine.run_record import RunRecord
+from sim.engine.servers.waiting import Waiting
+from traces import Workload
+
+WAITING_ORDER = attrgetter("waiting_entry")
 
 
 @dataclass(eq=False)
 class SkipServer:
     """Takes in arrivals; `serve` is its subclasses'.
 
-    Requests are made when they arrive and forgotten when they are done: what is left of them are the books' columns.
+    Requests are made when they arrive and forgotten when they are done: what is left of them is the run's record.
 
     Parameters
     ----------
-    arrivals, predicted, recorded : by request, in order of arrival
+    recorded : what each request replays, in order of arrival.
     check : hold the server to its invariants at every decision (slow).
-    clients, think_ns : of a closed loop, as in `traces.Workload`.
     """
 
     env: simpy.Environment
-    arrivals: list[int]
-    predicted: list[int]
+    workload: Workload
     recorded: list[Recorded]
-    profile: Profile
     policy: Policy
     capacity: Capacity
-    books: Books
+    memory: Memory
+    run_record: RunRecord
     check: bool = False
-    clients: int | None = None
-    think_ns: int = 0
 
     def __post_init__(self) -> None:
-        self.released = len(self.arrivals) if self.clients is None else min(self.clients, len(self.arrivals))
-        later = len(self.arrivals) - self.released  # of a closed loop: not known yet
-        self._arrivals = [*self.arrivals[: self.released], *[NEVER] * (later + 1)]
-        self._evict_ns, self._return_ns = self.capacity.moves(self.profile.costs)
+        work = self.workload
+        self.released = len(work) if work.clients is None else min(work.clients, len(work))
+        later = len(work) - self.released  # of a closed loop: not known yet
+        self._arrivals: list[int] = [*work.arrival_ns[: self.released].tolist(), *[NEVER] * (later + 1)]
+        self._predicted: list[int] = work.predicted_tokens.tolist()
+        self._costs = work.priced.profile.costs
+        self._prefill = PREFILLS[self.capacity.prefill]
         self._watched = type(self.policy).observe is not Policy.observe
         self.waiting = Waiting(self.policy)
-        self.parked: list[Request] = []  # who waits with a KV cache in memory, where that is limited
         self.arrived = 0  # so many have come
 
     def present(self) -> list[Request]:
@@ -59,7 +64,7 @@ class SkipServer:
     def _arrive(self) -> Request:
         index = self.arrived
         arrival_ns = self._arrivals[index]
-        request = Request(index, arrival_ns, self.predicted[index], self.recorded[index])
+        request = Request(index, arrival_ns, self._predicted[index], self.recorded[index])
         request.entered_ns = arrival_ns
         self.arrived = index + 1
         return request
@@ -76,9 +81,11 @@ class SkipServer:
     def _complete(self, request: Request, now_ns: int) -> None:
         """A request is done."""
         request.running = False
-        self.books.close(request, now_ns)
-        if self.released < self.books.requests:
-            self._arrivals[self.released] = now_ns + self.think_ns
+        if self.memory.limited:
+            self.memory.release(request)
+        self.run_record.close(request, now_ns)
+        if self.released < self.run_record.requests:
+            self._arrivals[self.released] = now_ns + self.workload.think_ns
             self.released += 1
         if self._watched and self.policy.observe(Event("completion", request, now_ns)):
             self._state_changed(now_ns)

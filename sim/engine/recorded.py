@@ -1,0 +1,96 @@
+"""What a request replays: its trace row's rounds, as plain lists and running totals."""
+
+import itertools
+from collections.abc import Hashable
+from dataclasses import replace
+from functools import cached_property
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from policies import Outlook
+from traces import PricedTrace, Workload
+
+
+class Recorded:
+    """A trace row's rounds as plain lists and running totals with a leading 0; shared by all requests that replay it.
+
+    Attributes
+    ----------
+    prompt_tokens, prefill_ns : int
+    round_ns, emitted : list of int, by round
+        Cost when alone, and tokens emitted.
+    service_ns, tokens, drafted, accepted : list of int, by committed rounds
+        What its rounds so far took when alone, and the output, draft and accepted tokens in them.
+    rates : list of float, by committed rounds
+        Accepted over drafted tokens so far.
+    draft_tokens : int or None
+        Draft tokens of every round; None where they differ.
+    foreseen : dict
+        Rounds at which something first happens, by the key of `policies.Job.foresee`.
+    """
+
+    def __init__(self, priced: PricedTrace, row: int) -> None:
+        span, trace = priced.trace.rounds_of(row), priced.trace
+        self.prompt_tokens = int(trace.prompt_tokens[row])
+        self.prefill_ns = int(priced.prefill_ns[row])
+        self.round_ns: list[int] = priced.round_ns[span].tolist()
+        self.emitted: list[int] = priced.emitted[span].tolist()
+        self.service_ns: list[int]
+        self.tokens: list[int]
+        self.drafted: list[int]
+        self.accepted: list[int]
+        self.service_ns, self.tokens, self.drafted, self.accepted = (
+            [0, *np.cumsum(column[span], dtype=np.int64).tolist()]
+            for column in (priced.round_ns, priced.emitted, trace.drafted, trace.accepted)
+        )
+        self.rates = [a / d if d else 0.0 for a, d in zip(self.accepted, self.drafted, strict=True)]
+        lengths = set(trace.drafted[span].tolist())
+        self.draft_tokens: int | None = lengths.pop() if len(lengths) == 1 else None
+        self.foreseen: dict[Hashable, int] = {}
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds there are."""
+        return len(self.round_ns)
+
+    @cached_property
+    def left_ns(self) -> list[int]:
+        """What its further rounds take when alone, by committed rounds."""
+        return [self.service_ns[-1] - s for s in self.service_ns]
+
+    @cached_property
+    def contexts(self) -> list[int]:
+        """Contexts of its rounds so far added up, by committed rounds."""
+        return [0, *itertools.accumulate(self.round_contexts)]
+
+    @cached_property
+    def round_contexts(self) -> list[int]:
+        """Context of each round."""
+        return [self.prompt_tokens + t for t in self.tokens[:-1]]
+
+    @cached_property
+    def round_drafted(self) -> list[int]:
+        """Draft tokens of each round."""
+        return [d - c for c, d in itertools.pairwise(self.drafted)]
+
+
+_RECORDED: WeakKeyDictionary[PricedTrace, dict[int, Recorded]] = WeakKeyDictionary()
+
+
+def recorded_rows(workload: Workload) -> list[Recorded]:
+    """What each request of a workload replays, by index; made once a trace row and priced trace."""
+    rows = _RECORDED.setdefault(workload.priced, {})
+    for row in set(workload.rows.tolist()).difference(rows):
+        rows[row] = Recorded(workload.priced, row)
+    return [rows[row] for row in workload.rows.tolist()]
+
+
+def with_truth(outlook: Outlook, recorded: list[Recorded]) -> Outlook:
+    """The outlook of a clairvoyant policy: true sizes and acceptance added."""
+    return replace(
+        outlook,
+        true_prefill_ns=[r.prefill_ns for r in recorded],
+        true_left_ns=[r.left_ns for r in recorded],
+        true_tokens_per_round=[r.tokens[-1] / r.rounds for r in recorded],
+    )

@@ -1,0 +1,241 @@
+"""Batches, skipping ahead: one SimPy timeout for all rounds that the same requests run together.
+
+Any batch size, and any memory that foresees how long it lasts. Must give what `step` gives, to the nanosecond, for
+every policy that keeps the promise of its `run_until`.
+"""
+
+from bisect import insort
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import simpy
+
+from policies import Rank
+from policies.decision import rank_of
+from sim.engine.request import Request
+from sim.engine.servers.running_batch import RunningBatch, Seat
+from sim.engine.servers.skip import WAITING_ORDER, SkipServer
+
+
+@dataclass(eq=False)
+class BatchServer(SkipServer):
+    """One server of any capacity."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        profile = self.workload.priced.profile
+        self.batch = RunningBatch([profile.round_cost(b) for b in range(1, self.capacity.batch + 1)])
+        self._one_round = False
+        self.busy_ns = 0
+
+    def serve(self) -> Generator[simpy.Event, Any, None]:
+        """The SimPy process: until every request is done, decide, serve a stretch of rounds, commit it."""
+        env, run_record, waiting, batch, memory = self.env, self.run_record, self.waiting, self.batch, self.memory
+        now = pending_ns = 0
+        while run_record.done < run_record.requests:
+            if self._arrivals[self.arrived] <= now:
+                self._admit(now)
+            if waiting.wakes:
+                waiting.wake(now)
+            if self.check:
+                self._check(now)
+            if not waiting.heap and not batch.seats:
+                gap = self._arrivals[self.arrived] - now
+                run_record.idle_ns += gap
+                yield env.timeout(gap)
+                now += gap
+                continue
+            fresh = self._choose(now) if waiting.heap or memory.grows else []
+            if fresh and pending_ns:
+                yield env.timeout(pending_ns)
+                pending_ns = 0
+            before = 0
+            if memory.limited and (fresh or memory.grows):
+                _, before = memory.make_room([s.request for s in batch.seats], fresh, WAITING_ORDER, now)
+            if starting := [r for r in fresh if not r.started]:
+                before += self._prefill(starting, now + before, self._costs)
+            if batch.to_ask:
+                self._ask(now)
+            rounds, stretch_ns = self._stretch(now, now + before)
+            self.busy_ns += before + stretch_ns
+            pending_ns += before + stretch_ns
+            now += before + stretch_ns
+            run_record.rounds = batch.rounds = batch.rounds + rounds
+            batch.service_ns += stretch_ns
+            if self._commit(now):
+                yield env.timeout(pending_ns)
+                pending_ns = 0
+
+    def _state_changed(self, now_ns: int) -> None:
+        super()._state_changed(now_ns)
+        for seat in self.batch.seats:
+            self.batch.settle(seat)
+            self.batch.ask(seat)
+
+    def _choose(self, now_ns: int) -> list[Request]:
+        """Seat the next round's requests; returns those who did not sit there before, in order."""
+        if self.memory.grows:
+            return self._choose_what_fits(now_ns)
+        heap, seats, fresh = self.waiting.heap, self.batch.seats, []
+        while heap and len(seats) < self.capacity.batch:
+            fresh.append(self._sit_down())
+        if heap:
+            self._displace(fresh, now_ns)
+        return fresh
+
+    def _displace(self, fresh: list[Request], now_ns: int) -> None:
+        """Those who wait take the seats of those whose rank is strictly higher, the worst first."""
+        heap, batch, suspects = self.waiting.heap, self.batch, []
+        for seat in batch.seats[: len(batch.seats) - len(fresh)]:
+            bound = seat.ceiling
+            if bound is None or (seat.rising and heap[0][0] < bound):
+                bound = rank_of(self.policy, batch.settle(seat), now_ns)
+                if seat.rising:
+                    batch.ask(seat)
+                else:
+                    seat.ceiling = bound
+            if heap[0][0] < bound:
+                suspects.append((bound, seat.request.entered_ns, seat.request.index, seat))
+        suspects.sort()
+        while suspects and heap[0][0] < suspects[-1][0]:
+            _, entered_ns, index, seat = suspects.pop()
+            rank = rank_of(self.policy, batch.settle(seat), now_ns)
+            if suspects and (rank, entered_ns, index) < suspects[-1][:3]:
+                insort(suspects, (rank, entered_ns, index, seat))  # its rank has fallen: another may be the last
+            elif heap[0][0] < rank:
+                fresh.append(self._sit_down())
+                self._send_away(seat, rank, now_ns)
+                continue
+            if not seat.rising:
+                seat.ceiling = rank
+
+    def _choose_what_fits(self, now_ns: int) -> list[Request]:
+        """Where memory may run short, everyone in order as long as they fit, none passed over."""
+        heap, batch, kept = self.waiting.heap, self.batch, 0
+        fresh: list[Request] = []
+        chosen: list[Request] = []
+        settled = [(batch.settle(seat), seat) for seat in batch.seats]
+        seated = [(rank_of(self.policy, r, now_ns), r.entered_ns, r.index, seat) for r, seat in settled]
+        seated.sort()
+        while len(chosen) < self.capacity.batch and (heap or kept < len(seated)):
+            stays = kept < len(seated) and not (heap and heap[0][0] < seated[kept][0])
+            chosen.append(seated[kept][3].request if stays else heap[0][3])
+            if not self.memory.fits(chosen):
+                break
+            if stays:
+                kept += 1
+            else:
+                fresh.append(self._sit_down())
+        # who loses a seat is first now, as who ran goes before equals, but may not be so at the next boundary
+        self._one_round = kept < len(seated)
+        for rank, _, _, seat in seated[kept:]:
+            self._send_away(seat, rank, now_ns)
+        for seat in batch.seats:
+            batch.ask(seat)
+        return fresh
+
+    def _sit_down(self) -> Request:
+        request = self.waiting.pop()
+        request.running = True
+        self.batch.sit(request)
+        return request
+
+    def _send_away(self, seat: Seat, rank: Rank, now_ns: int) -> None:
+        request = seat.request
+        self.batch.leave(seat)
+        request.running = False
+        request.preemptions += 1
+        self.waiting.push(request, rank, now_ns)
+
+    def _ask(self, now_ns: int) -> None:
+        """Ask the policy how long those may run of whom that is not known; they are settled."""
+        batch, heap = self.batch, self.waiting.heap
+        best = heap[0][0] if heap else None
+        for seat in batch.to_ask:
+            if not seat.until_round:
+                batch.run_until(seat, self.policy.run_until(seat.request, best, now_ns), best)
+        batch.to_ask.clear()
+
+    def _commit(self, now_ns: int) -> bool:
+        """Those whose stretch is over learn, or leave; whether any left."""
+        batch, done = self.batch, []
+        while (seat := batch.reached()) is not None:
+            request = seat.request
+            if request.done:
+                batch.leave(seat)
+                done.append(request)
+                continue
+            batch.ask(seat)
+            queue = request.queue
+            self.policy.learn(request, now_ns)
+            if request.queue != queue:
+                request.entered_ns = now_ns
+        done.sort(key=lambda r: r.index)
+        for request in done:
+            self._complete(request, now_ns)
+        return bool(done)
+
+    def _stretch(self, now_ns: int, start_ns: int) -> tuple[int, int]:
+        """Rounds until the next decision, and the time they take; takes in events that change nothing on the way."""
+        batch, waiting, heap = self.batch, self.waiting, self.waiting.heap
+        most, within = batch.limits()
+        if self._one_round:
+            most = 1
+        elif self.memory.grows:
+            most = self.memory.lasts([seat.request for seat in batch.seats], most)
+        if self._watched or (not heap and len(batch.seats) < self.capacity.batch):
+            # whatever comes is seated, or may change the policy's state
+            return batch.up_to(most, min(within, self._next_event_ns() - start_ns))
+        rounds, stretch_ns = batch.up_to(most, within)
+        first = heap[0][3] if heap else None
+        while (at_ns := self._next_event_ns()) < start_ns + stretch_ns:
+            if waiting.next_wake == at_ns:
+                waiting.wake(at_ns)
+            else:
+                newcomer = self._arrive()
+                waiting.push(newcomer, rank_of(self.policy, newcomer, at_ns), at_ns)
+            # a seat is free only for want of memory: whoever is first now may fit
+            may_sit = len(batch.seats) < self.capacity.batch and heap[0][3] is not first
+            if may_sit or self._matters(heap[0][0], now_ns):
+                rounds, stretch_ns = batch.up_to(rounds, at_ns - start_ns)
+        return rounds, stretch_ns
+
+    def _next_event_ns(self) -> int:
+        arrival_ns = self._arrivals[self.arrived]
+        return min(arrival_ns, self.waiting.next_wake) if self.waiting.wakes else arrival_ns
+
+    def _matters(self, rank: Rank, now_ns: int) -> bool:
+        """Whether a waiting request of that rank may take a seat before the stretch is over."""
+        for seat in self.batch.seats:
+            if seat.ceiling is None:
+                if seat.rising:
+                    return True
+                seat.ceiling = rank_of(self.policy, self.batch.settle(seat), now_ns)
+            if rank < seat.ceiling:
+                return True
+        return False
+
+    def _check(self, now_ns: int) -> None:
+        """Every invariant that must hold between stretches."""
+        seated = [self.batch.settle(seat) for seat in self.batch.seats]
+        waiting, memory = self.waiting.everyone(), self.memory
+        there = seated + waiting
+        assert self.arrived == self.run_record.done + len(there), "a request is lost or doubled"
+        assert len({r.index for r in there}) == len(there)
+        assert len(seated) <= self.capacity.batch
+        assert self.busy_ns + self.run_record.idle_ns == now_ns >= self.env.now, "the server's time does not add up"
+        if memory.limited:
+            assert memory.fits([], list(memory.holders))
+            for r in there:
+                assert (r in memory.holders, not r.started, r in memory.outside).count(True) == 1
+        for request in there:
+            assert request.arrival_ns <= now_ns
+            assert request.running == (request in seated)
+            assert not request.done
+            assert request.tokens == request.recorded.tokens[request.rounds]
+            assert request.started or not request.rounds
+        for request in waiting:
+            assert request.waiting_entry[0] == rank_of(self.policy, request, now_ns), (
+                "a waiting rank has changed unseen"
+            )
