@@ -81,8 +81,8 @@ class Timeline:
         self._follow_waiting(now_ns, wait)
 
     def _follow_waiting(self, now_ns: int, wait: dict[int, Request]) -> None:
-        for index, span in list(self._waiting.items()):
-            if index not in wait or wait[index].queue != span.place:
+        for index in list(self._waiting):
+            if index not in wait:  # who waits stays in its queue
                 self.spans.append(self._waiting.pop(index)._replace(end_ns=now_ns))
         for index, request in wait.items():
             if index not in self._waiting:

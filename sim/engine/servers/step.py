@@ -7,7 +7,7 @@ used. Knows nothing of any particular policy or memory, of randomness, or of flo
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import simpy
 
@@ -110,10 +110,7 @@ class StepServer:
         ready = [r for r in there if self.memory.ready_ns(r, self._now) <= self._now]
         chosen = choose(sorted(ready, key=self._order), self.capacity.batch, self.memory.fits)
         if ready and not chosen:
-            raise ValueError(
-                f"policy {name_of(self.policy)}: no progress at {self._now} ns: {len(there)} requests wait, "
-                f"and the first does not fit kv_tokens {self.capacity.kv_tokens}"
-            )
+            self._stop(f"the first does not fit kv_tokens {self.capacity.kv_tokens}")
         fresh = [r for r in chosen if not r.running]
         for request in there:
             runs = request in chosen
@@ -126,7 +123,16 @@ class StepServer:
     def _next_ns(self) -> int:
         """When somebody may run, while nobody can: the next arrival, or a cache that is on its way."""
         arrivals = [request.arrival_ns for request in self.requests[self.arrived : self.arrived + 1]]
-        return min(arrivals + [self.memory.ready_ns(r, self._now) for r in self.waiting])
+        soonest = min(arrivals + [self.memory.ready_ns(r, self._now) for r in self.waiting])
+        if soonest == NEVER:
+            self._stop("no cache is on its way")
+        return soonest
+
+    def _stop(self, why: str) -> NoReturn:
+        there = len(self.present())
+        raise ValueError(
+            f"policy {name_of(self.policy)}: no progress at {self._now} ns: {there} requests wait, and {why}"
+        )
 
     def _round_ns(self) -> int:
         """A round of the batch: as long as its longest draft, over the sum of contexts."""
