@@ -65,6 +65,10 @@ class Job(Protocol):
         """The same after each of the `last` committed rounds, the newest at the end."""
         ...
 
+    def acceptance_range(self, last: int) -> float:
+        """The largest less the smallest of those."""
+        ...
+
     def foresee(self, key: Hashable, happens: "Callable[[Job], bool]") -> int:
         """For `run_until` only: after how many rounds `happens(job)` first holds; `NEVER` if it does not.
 

@@ -17,7 +17,7 @@ class Recorded:
 
     Attributes
     ----------
-    prompt_tokens, prefill_ns : int
+    prompt_tokens, prefill_ns, rounds : int
     round_ns, emitted : list of int, by round
         Cost when alone, and tokens emitted.
     service_ns, tokens, drafted, accepted : list of int, by committed rounds
@@ -26,6 +26,8 @@ class Recorded:
         Accepted over drafted tokens so far.
     draft_tokens : int or None
         Draft tokens of every round; None where they differ.
+    ranges : dict
+        By `last` and from round `last` on, what `policies.Job.acceptance_range` is.
     foreseen : dict
         Rounds at which something first happens, by the key of `policies.Job.foresee`.
     """
@@ -34,6 +36,7 @@ class Recorded:
         span, trace = priced.trace.rounds_of(row), priced.trace
         self.prompt_tokens = int(trace.prompt_tokens[row])
         self.prefill_ns = int(priced.prefill_ns[row])
+        self.rounds = len(priced.round_ns[span])
         self.round_ns: list[int] = priced.round_ns[span].tolist()
         self.emitted: list[int] = priced.emitted[span].tolist()
         self.service_ns: list[int]
@@ -47,12 +50,14 @@ class Recorded:
         self.rates = [a / d if d else 0.0 for a, d in zip(self.accepted, self.drafted, strict=True)]
         lengths = set(trace.drafted[span].tolist())
         self.draft_tokens: int | None = lengths.pop() if len(lengths) == 1 else None
+        self.ranges: dict[int, list[float]] = {}
         self.foreseen: dict[Hashable, int] = {}
 
-    @property
-    def rounds(self) -> int:
-        """How many rounds there are."""
-        return len(self.round_ns)
+    def ranges_of(self, last: int) -> list[float]:
+        """The largest less the smallest rate of `last` rounds, by the last of them; remembered in `ranges`."""
+        windows = [self.rates[end - last + 1 : end + 1] for end in range(last, len(self.rates))]
+        self.ranges[last] = [max(window) - min(window) for window in windows]
+        return self.ranges[last]
 
     @cached_property
     def left_ns(self) -> list[int]:

@@ -16,12 +16,12 @@ class Request:
     ----------
     recorded : Recorded
         What it replays.
+    entered_ns : int
+        When it came into its queue: at first its arrival.
     started, rounds, tokens, service_ns, queue, memo
         As in `policies.Job`.
     running : bool
         It is one of those who run the present round.
-    entered_ns : int
-        When it came into its queue.
     waiting_entry : tuple or None
         Its entry in the heap of those who wait.
     prefill_ns, first_service_ns, switch_ns, preemptions : int
@@ -33,6 +33,7 @@ class Request:
     arrival_ns: int
     predicted_tokens: int
     recorded: Recorded
+    entered_ns: int
 
     started: bool = False
     rounds: int = 0
@@ -42,7 +43,6 @@ class Request:
     memo: Any = None
 
     running: bool = False
-    entered_ns: int = 0
     waiting_entry: Any = None
     prefill_ns: int = 0
     first_service_ns: int = -1
@@ -69,13 +69,18 @@ class Request:
         assert 0 <= last <= self.rounds, "a policy may look at committed rounds only"
         return self.recorded.rates[self.rounds - last + 1 : self.rounds + 1]
 
+    def acceptance_range(self, last: int) -> float:
+        assert 0 < last <= self.rounds, "a policy may look at committed rounds only"
+        ranges = self.recorded.ranges.get(last) or self.recorded.ranges_of(last)
+        return ranges[self.rounds - last]
+
     def foresee(self, key: Hashable, happens: Callable[[Job], bool]) -> int:
         foreseen = self.recorded.foreseen.get(key)
         return foresee(self.recorded, key, happens) if foreseen is None else foreseen
 
     @property
     def done(self) -> bool:
-        return self.rounds == len(self.recorded.round_ns)
+        return self.rounds == self.recorded.rounds
 
     @property
     def kv_tokens(self) -> int:
@@ -95,7 +100,7 @@ class Request:
 
 def foresee(recorded: Recorded, key: Hashable, happens: Callable[[Job], bool]) -> int:
     """The first number of committed rounds at which `happens`, or `NEVER`; remembered by `key`. O(rounds)."""
-    replay, first = Request(0, 0, 0, recorded), NEVER
+    replay, first = Request(0, 0, 0, recorded, 0), NEVER
     for rounds in range(1, recorded.rounds + 1):
         replay.rounds, replay.tokens = rounds, recorded.tokens[rounds]
         if happens(replay):

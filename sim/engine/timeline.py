@@ -45,11 +45,10 @@ class Timeline:
     _open: dict[int, Span] = field(default_factory=dict)
     _waiting: dict[int, Span] = field(default_factory=dict)
 
-    def moved(self, moves: Iterable[Move]) -> None:
-        """KV caches moved."""
-        for kind, request, start_ns, end_ns in moves:
-            if end_ns > start_ns:
-                self.spans.append(Span(kind, request.index, 0, start_ns, end_ns))
+    def moved(self, move: Move) -> None:
+        """A KV cache moves."""
+        if move.end_ns > move.start_ns:
+            self.spans.append(Span(move.kind, move.request.index, 0, move.start_ns, move.end_ns))
 
     def decided(
         self, now_ns: int, start_ns: int, round_ns: int, running: Iterable[Request], waiting: Iterable[Request]

@@ -50,6 +50,9 @@ class Job:
     def acceptances(self, last: int) -> list[float]:
         return [self.acceptance(r) for r in range(self.rounds - last + 1, self.rounds + 1)]
 
+    def acceptance_range(self, last: int) -> float:
+        return max(self.acceptances(last)) - min(self.acceptances(last))
+
 
 def bound(**parameters: Any) -> LapsSD:
     return LapsSD(**parameters).bind(Outlook(mean_round_ns=10, past_sizes_ns=[400]))

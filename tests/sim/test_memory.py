@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from policies import FCFS, LPSRPT, NEVER, POLICIES, parse_policy
 from sim import Capacity, simulate
-from sim.engine.memory import EVICTIONS, Memory, Slots, Swap, Tokens
+from sim.engine.memory import EVICTIONS, Memory, Slots, Tokens
 from sim.engine.recorded import recorded_rows
 from sim.engine.request import Request
 from tests.builders import MS, outlook, row, workload, workloads
@@ -26,7 +26,7 @@ COSTS = Costs({}, prefill=Linear(5, 2), swap_out=Linear(7, 1), swap_in=Linear(9,
 def some_requests(rounds, prompts=None):
     rows = [row(str(i), prompts[i] if prompts else 1, [0] * k, n=0) for i, k in enumerate(rounds)]
     recorded = recorded_rows(workload(price(trace_from_rounds(rows), PROFILE), [0] * len(rows)))
-    return [Request(i, 0, 1, r, started=True) for i, r in enumerate(recorded)]
+    return [Request(i, 0, 1, r, 0, started=True) for i, r in enumerate(recorded)]
 
 
 def by_index(request):
@@ -34,19 +34,21 @@ def by_index(request):
 
 
 def test_the_worst_of_those_who_wait_go_first_and_only_as_many_as_must():
-    memory = Slots(Swap(COSTS), 3)
+    memory = Slots(EVICTIONS["swap"](COSTS), 3)
     requests = some_requests([5, 5, 5, 5])
     for r in requests[:3]:
         memory.make_room([], [r], by_index, 0)
-    moves, spent = memory.make_room([requests[3]], [requests[3]], by_index, 100)
+    moves = []
+    memory.moved = moves.append
+    spent = memory.make_room([requests[3]], [requests[3]], by_index, 100)
     # the fourth runs; of the three that wait the last goes: 7 + 1 token
     assert [(m.kind, m.request.index, m.start_ns, m.end_ns) for m in moves] == [("swap out", 2, 100, 108)]
     assert (spent, requests[2].switch_ns) == (8, 8)
     assert list(memory.holders) == [requests[0], requests[1], requests[3]]
     memory.release(requests[3])
-    moves, spent = memory.make_room([requests[2]], [requests[2]], by_index, 200)
-    assert [(m.kind, m.start_ns, m.end_ns) for m in moves] == [("swap in", 200, 212)]
-    assert not memory.outside
+    requests[2].rounds = 1
+    assert memory.make_room([requests[2]], [requests[2]], by_index, 200) == 12
+    assert moves[1:] == [("swap in", requests[2], 200, 212)]
 
 
 @pytest.mark.parametrize(("name", "out", "back"), [("swap", 17, 39), ("recompute", 0, 23)])
@@ -61,7 +63,7 @@ def test_memory_of_tokens_lasts_exactly_as_long_as_it_says(rounds, more, most, d
     requests = some_requests(rounds, [data.draw(st.integers(1, 5)) for _ in rounds])
     most = min(most, *rounds)
     needed = sum(r.kv_needed for r in requests)
-    memory = Tokens(Swap(COSTS), None, needed + more)
+    memory = Tokens(EVICTIONS["swap"](COSTS), None, needed + more)
     waiting = some_requests([3])[0]
     if more > waiting.kv_tokens:
         memory.make_room([], [waiting], by_index, 0)
@@ -115,13 +117,17 @@ class Overlapping(Slots):
 
     def __init__(self, eviction, slots):
         super().__init__(eviction, slots)
-        self.coming = {}
+        self.coming, self.outside = {}, set()
 
     def fits(self, running, waiting=()):
         return len(running) + len(waiting) + len(self.coming) <= self.slots
 
     def ready_ns(self, request, now_ns):
-        return self.coming.get(request, NEVER) if request in self.outside else now_ns
+        return now_ns if request in self.holders or not request.rounds else self.coming.get(request, NEVER)
+
+    def evict(self, request, at_ns):
+        self.outside.add(request)
+        return super().evict(request, at_ns)
 
     def make_room(self, running, fresh, order, now_ns):
         for request, ready_ns in list(self.coming.items()):
@@ -129,13 +135,13 @@ class Overlapping(Slots):
                 del self.coming[request]
                 self.outside.remove(request)
                 self.holders[request] = None
-        moves, _ = super().make_room(running, [r for r in fresh if r not in self.holders], order, now_ns)
+        super().make_room(running, [r for r in fresh if r not in self.holders], order, now_ns)
         for request in sorted(self.outside.difference(self.coming), key=order):
             if self.coming or not self.fits(list(self.holders), [request]):
                 break
-            back_ns = self.eviction.back_ns(request.kv_tokens)
-            self.coming[request] = self._move(moves, "swap in", request, now_ns, back_ns)
-        return moves, 0
+            request.switch_ns += (back_ns := self.eviction.back_ns(request.kv_tokens))
+            self.coming[request] = now_ns + back_ns
+        return 0
 
 
 @dataclass(frozen=True)
@@ -217,8 +223,7 @@ def test_a_cache_comes_back_while_another_request_runs():
 def test_a_server_whose_caches_never_come_says_so():
     class Lost(Overlapping):
         def make_room(self, running, fresh, order, now_ns):
-            self.outside.update(r for r in running if r.rounds)
-            return [], 0
+            return 0
 
         def ready_ns(self, request, now_ns):
             return NEVER

@@ -37,14 +37,14 @@ class Memory(ABC):
     ----------
     holders : dict of Request
         Who has a cache in memory, running or not, in the order that they came.
-    outside : set of Request
-        Who has started and has no cache in memory.
     limited : bool
         Room can be lacking at all; where it cannot, a server need not ask.
     grows : bool
         Those who run may lack room from one round to the next, though nobody else comes.
     foresees : bool
         `lasts` keeps its promise: servers may skip ahead.
+    moved : function of a Move, or None
+        Called with each.
     """
 
     limited: bool = True
@@ -54,7 +54,7 @@ class Memory(ABC):
     def __init__(self, eviction: Eviction) -> None:
         self.eviction = eviction
         self.holders: dict[Request, None] = {}
-        self.outside: set[Request] = set()
+        self.moved: Callable[[Move], None] | None = None
 
     @abstractmethod
     def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
@@ -68,10 +68,8 @@ class Memory(ABC):
         """When a request can run at the soonest: now, unless its cache is on its way."""
         return now_ns
 
-    def make_room(
-        self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int
-    ) -> tuple[list[Move], int]:
-        """Make room for those who run, and bring in the caches of those that have none in memory.
+    def make_room(self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int) -> int:
+        """Make room for those who run, and bring in the caches of those who have none there.
 
         Parameters
         ----------
@@ -81,30 +79,38 @@ class Memory(ABC):
 
         Returns
         -------
-        (moves in the order of their start, ns until the round may begin)
+        Nanoseconds until the round may begin.
         """
-        moves: list[Move] = []
         at_ns = now_ns
         waiting = [r for r in self.holders if not r.running]
         if waiting and not self.fits(running, waiting):
             waiting.sort(key=order)
             while waiting and not self.fits(running, waiting):
-                victim = waiting.pop()
-                at_ns = self._move(moves, "swap out", victim, at_ns, self.eviction.out_ns(victim.kv_tokens))
-                del self.holders[victim]
-                self.outside.add(victim)
+                at_ns += self.evict(waiting.pop(), at_ns)
         for request in fresh:
-            if request in self.outside:
-                back_ns = self.eviction.back_ns(request.kv_tokens)
-                at_ns = self._move(moves, self.eviction.back, request, at_ns, back_ns)
-                self.outside.remove(request)
-            self.holders[request] = None
-        return moves, at_ns - now_ns
+            if request not in self.holders:
+                at_ns += self.bring_in(request, at_ns)
+        return at_ns - now_ns
 
-    def _move(self, moves: list[Move], kind: str, request: Request, at_ns: int, ns: int) -> int:
+    def evict(self, request: Request, at_ns: int) -> int:
+        """A holder's cache leaves the memory: nanoseconds that it takes."""
+        del self.holders[request]
+        ns = self.eviction.out_ns(request.recorded.prompt_tokens + request.tokens)
         request.switch_ns += ns
-        moves.append(Move(kind, request, at_ns, at_ns + ns))
-        return at_ns + ns
+        if self.moved is not None:
+            self.moved(Move("swap out", request, at_ns, at_ns + ns))
+        return ns
+
+    def bring_in(self, request: Request, at_ns: int) -> int:
+        """A request holds a cache, its own from outside or a new one: nanoseconds that it takes."""
+        self.holders[request] = None
+        if not request.rounds:
+            return 0
+        ns = self.eviction.back_ns(request.recorded.prompt_tokens + request.tokens)
+        request.switch_ns += ns
+        if self.moved is not None:
+            self.moved(Move(self.eviction.back, request, at_ns, at_ns + ns))
+        return ns
 
     def release(self, request: Request) -> None:
         """A running request is done: its memory is free."""

@@ -1,58 +1,36 @@
 """What becomes of an evicted KV cache, and what it takes to have it in memory again; by name."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from traces import Costs
 
 
-@dataclass(frozen=True)
-class Eviction(ABC):
+class Eviction(NamedTuple):
     """A way to evict.
 
     Attributes
     ----------
+    out_ns, back_ns : functions of a cache's tokens
+        Nanoseconds to evict it, and to have it in memory again.
     back : str
-        What having a cache again is called.
+        What having it again is called.
     """
 
-    back: ClassVar[str]
-
-    costs: Costs
-
-    @abstractmethod
-    def out_ns(self, tokens: int) -> int:
-        """Nanoseconds to evict a cache of so many tokens."""
-
-    @abstractmethod
-    def back_ns(self, tokens: int) -> int:
-        """Nanoseconds to have it in memory again."""
+    out_ns: Callable[[int], int]
+    back_ns: Callable[[int], int]
+    back: str
 
 
-class Swap(Eviction):
+def swap(costs: Costs) -> Eviction:
     """The cache moves to host memory, and back."""
-
-    back = "swap in"
-
-    def out_ns(self, tokens: int) -> int:
-        return self.costs.swap_out(tokens)
-
-    def back_ns(self, tokens: int) -> int:
-        return self.costs.swap_in(tokens)
+    return Eviction(costs.swap_out, costs.swap_in, "swap in")
 
 
-class Recompute(Eviction):
+def recompute(costs: Costs) -> Eviction:
     """The cache is dropped, and its tokens are prefilled again, but for the last, which the next round verifies."""
-
-    back = "recompute"
-
-    def out_ns(self, tokens: int) -> int:
-        return 0
-
-    def back_ns(self, tokens: int) -> int:
-        return self.costs.prefill(tokens - 1) if tokens > 1 else 0
+    prefill = costs.prefill
+    return Eviction(lambda tokens: 0, lambda tokens: prefill(tokens - 1) if tokens > 1 else 0, "recompute")
 
 
-EVICTIONS: Mapping[str, type[Eviction]] = {"swap": Swap, "recompute": Recompute}
+EVICTIONS: Mapping[str, Callable[[Costs], Eviction]] = {"swap": swap, "recompute": recompute}

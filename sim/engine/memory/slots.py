@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sim.engine.memory.base import Memory
+from sim.engine.memory.base import Memory, Order
 from sim.engine.memory.eviction import Eviction
 from sim.engine.recorded import Recorded
 from sim.engine.request import Request
@@ -26,6 +26,24 @@ class Slots(Memory):
 
     def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
         return self.slots is None or len(running) + len(waiting) <= self.slots
+
+    def make_room(self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int) -> int:
+        holders, at_ns = self.holders, now_ns
+        if self.slots is not None and (excess := len(holders) + len(fresh) - self.slots) > 0:
+            for request in fresh:
+                if request in holders:
+                    excess -= 1
+            if excess > 0:
+                waiting = [r for r in holders if not r.running]
+                if len(waiting) > 1:
+                    waiting.sort(key=order)
+                while excess:
+                    at_ns += self.evict(waiting.pop(), at_ns)
+                    excess -= 1
+        for request in fresh:
+            if request not in holders:
+                at_ns += self.bring_in(request, at_ns)
+        return at_ns - now_ns
 
     def refuse(self, recorded: Sequence[Recorded]) -> None:
         """Nobody: there is a slot for each that runs."""

@@ -3,30 +3,31 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 
+from sim.engine.memory.base import Memory
 from sim.engine.memory.eviction import Eviction
-from sim.engine.memory.slots import Slots
 from sim.engine.recorded import Recorded
 from sim.engine.request import Request
 
 
-class Tokens(Slots):
+class Tokens(Memory):
     """Room for so many tokens: of who waits its prompt and output, of who runs also what its next round may add.
 
     Parameters
     ----------
-    tokens : how many.
+    slots : of how many requests; None: of all.
+    tokens : how many tokens.
     """
 
-    grows = True
+    foresees = True
 
     def __init__(self, eviction: Eviction, slots: int | None, tokens: int) -> None:
-        super().__init__(eviction, slots)
+        super().__init__(eviction)
+        self.slots = slots
         self.tokens = tokens
-        self.limited = True
 
     def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
         held = sum(r.kv_needed for r in running) + sum(r.kv_tokens for r in waiting)
-        return held <= self.tokens and super().fits(running, waiting)
+        return held <= self.tokens and (self.slots is None or len(running) + len(waiting) <= self.slots)
 
     def refuse(self, recorded: Sequence[Recorded]) -> None:
         for index, rounds in enumerate(recorded):

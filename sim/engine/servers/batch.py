@@ -52,7 +52,7 @@ class BatchServer(SkipServer):
                 pending_ns = 0
             before = 0
             if memory.limited and (fresh or memory.grows):
-                _, before = memory.make_room([s.request for s in batch.seats], fresh, WAITING_ORDER, now)
+                before = memory.make_room([s.request for s in batch.seats], fresh, WAITING_ORDER, now)
             if starting := [r for r in fresh if not r.started]:
                 before += self._prefill(starting, now + before, self._costs)
             if batch.to_ask:
@@ -193,8 +193,7 @@ class BatchServer(SkipServer):
             if waiting.next_wake == at_ns:
                 waiting.wake(at_ns)
             else:
-                newcomer = self._arrive()
-                waiting.push(newcomer, rank_of(self.policy, newcomer, at_ns), at_ns)
+                self._arrive(at_ns)
             # a seat is free only for want of memory: whoever is first now may fit
             may_sit = len(batch.seats) < self.capacity.batch and heap[0][3] is not first
             if may_sit or self._matters(heap[0][0], now_ns):
@@ -228,7 +227,7 @@ class BatchServer(SkipServer):
         if memory.limited:
             assert memory.fits([], list(memory.holders))
             for r in there:
-                assert (r in memory.holders, not r.started, r in memory.outside).count(True) == 1
+                assert (r in memory.holders) if r.running and r.rounds else (r.started or r not in memory.holders)
         for request in there:
             assert request.arrival_ns <= now_ns
             assert request.running == (request in seated)

@@ -61,22 +61,22 @@ class SkipServer:
         """When each request arrived."""
         return self._arrivals[:-1]
 
-    def _arrive(self) -> Request:
+    def _arrive(self, now_ns: int) -> Request:
+        """The next request comes, and waits."""
         index = self.arrived
-        arrival_ns = self._arrivals[index]
-        request = Request(index, arrival_ns, self._predicted[index], self.recorded[index])
-        request.entered_ns = arrival_ns
         self.arrived = index + 1
+        arrival_ns = self._arrivals[index]
+        request = Request(index, arrival_ns, self._predicted[index], self.recorded[index], arrival_ns)
+        changed = self._watched and self.policy.observe(Event("arrival", request, now_ns))
+        self.waiting.push(request, rank_of(self.policy, request, now_ns), now_ns)
+        if changed:
+            self._state_changed(now_ns)
         return request
 
     def _admit(self, now_ns: int) -> None:
         """Arrivals up to now wait."""
         while self._arrivals[self.arrived] <= now_ns:
-            request = self._arrive()
-            changed = self._watched and self.policy.observe(Event("arrival", request, now_ns))
-            self.waiting.push(request, rank_of(self.policy, request, now_ns), now_ns)
-            if changed:
-                self._state_changed(now_ns)
+            self._arrive(now_ns)
 
     def _complete(self, request: Request, now_ns: int) -> None:
         """A request is done."""
