@@ -7,6 +7,7 @@ from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
 from policies import Outlook
 from traces import PricedTrace, Workload
@@ -65,14 +66,10 @@ class Recorded:
         return [self.service_ns[-1] - s for s in self.service_ns]
 
     @cached_property
-    def contexts(self) -> list[int]:
-        """Contexts of its rounds so far added up, by committed rounds."""
-        return [0, *itertools.accumulate(self.round_contexts)]
-
-    @cached_property
-    def round_contexts(self) -> list[int]:
-        """Context of each round."""
-        return [self.prompt_tokens + t for t in self.tokens[:-1]]
+    def contexts_left(self) -> NDArray[np.int64]:
+        """Contexts of its rounds so far, added up, less those of all its rounds, (committed rounds,)."""
+        contexts = self.prompt_tokens + np.array(self.tokens[:-1], dtype=np.int64)
+        return np.asarray(np.append(0, np.cumsum(contexts)) - contexts.sum(), dtype=np.int64)
 
     @cached_property
     def round_drafted(self) -> list[int]:

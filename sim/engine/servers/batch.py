@@ -7,6 +7,7 @@ every policy that keeps the promise of its `run_until`.
 from bisect import insort
 from collections.abc import Generator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import simpy
@@ -16,6 +17,8 @@ from policies.decision import rank_of
 from sim.engine.request import Request
 from sim.engine.servers.running_batch import RunningBatch, Seat
 from sim.engine.servers.skip import WAITING_ORDER, SkipServer
+
+by_index = attrgetter("index")
 
 
 @dataclass(eq=False)
@@ -31,40 +34,42 @@ class BatchServer(SkipServer):
 
     def serve(self) -> Generator[simpy.Event, Any, None]:
         """The SimPy process: until every request is done, decide, serve a stretch of rounds, commit it."""
-        env, run_record, waiting, batch, memory = self.env, self.run_record, self.waiting, self.batch, self.memory
+        run_record, waiting, batch, memory = self.run_record, self.waiting, self.batch, self.memory
+        timeout, arrivals, heap, seats = self.env.timeout, self._arrivals, self.waiting.heap, self.batch.seats
+        limited, grows = memory.limited, memory.grows
         now = pending_ns = 0
         while run_record.done < run_record.requests:
-            if self._arrivals[self.arrived] <= now:
+            if arrivals[self.arrived] <= now:
                 self._admit(now)
             if waiting.wakes:
                 waiting.wake(now)
             if self.check:
                 self._check(now)
-            if not waiting.heap and not batch.seats:
-                gap = self._arrivals[self.arrived] - now
+            if not heap and not seats:
+                gap = arrivals[self.arrived] - now
                 run_record.idle_ns += gap
-                yield env.timeout(gap)
+                yield timeout(gap)
                 now += gap
                 continue
-            fresh = self._choose(now) if waiting.heap or memory.grows else []
-            if fresh and pending_ns:
-                yield env.timeout(pending_ns)
-                pending_ns = 0
-            before = 0
-            if memory.limited and (fresh or memory.grows):
-                before = memory.make_room([s.request for s in batch.seats], fresh, WAITING_ORDER, now)
-            if starting := [r for r in fresh if not r.started]:
-                before += self._prefill(starting, now + before, self._costs)
+            fresh = self._choose(now) if heap or grows else []
+            start = now
+            if limited and (fresh or grows):
+                start += memory.make_room([seat.request for seat in seats], fresh, WAITING_ORDER, now)
+            if fresh:
+                if pending_ns:
+                    yield timeout(pending_ns)
+                    pending_ns = 0
+                if starting := [r for r in fresh if not r.started]:
+                    start += self._prefill(starting, start, self._costs)
             if batch.to_ask:
                 self._ask(now)
-            rounds, stretch_ns = self._stretch(now, now + before)
-            self.busy_ns += before + stretch_ns
-            pending_ns += before + stretch_ns
-            now += before + stretch_ns
-            run_record.rounds = batch.rounds = batch.rounds + rounds
-            batch.service_ns += stretch_ns
-            if self._commit(now):
-                yield env.timeout(pending_ns)
+            rounds, stretch_ns = self._stretch(now, start)
+            run_record.rounds += rounds
+            pending_ns += start + stretch_ns - now
+            self.busy_ns += start + stretch_ns - now
+            now = start + stretch_ns
+            if (reached := batch.advance(rounds, stretch_ns)) and self._commit(reached, now):
+                yield timeout(pending_ns)
                 pending_ns = 0
 
     def _state_changed(self, now_ns: int) -> None:
@@ -153,25 +158,25 @@ class BatchServer(SkipServer):
         batch, heap = self.batch, self.waiting.heap
         best = heap[0][0] if heap else None
         for seat in batch.to_ask:
-            if not seat.until_round:
+            if not seat.asked:
                 batch.run_until(seat, self.policy.run_until(seat.request, best, now_ns), best)
         batch.to_ask.clear()
 
-    def _commit(self, now_ns: int) -> bool:
+    def _commit(self, reached: list[Seat], now_ns: int) -> bool:
         """Those whose stretch is over learn, or leave; whether any left."""
-        batch, done = self.batch, []
-        while (seat := batch.reached()) is not None:
+        done = []
+        for seat in reached:
             request = seat.request
             if request.done:
-                batch.leave(seat)
+                self.batch.leave(seat)
                 done.append(request)
                 continue
-            batch.ask(seat)
+            self.batch.ask(seat)
             queue = request.queue
             self.policy.learn(request, now_ns)
             if request.queue != queue:
                 request.entered_ns = now_ns
-        done.sort(key=lambda r: r.index)
+        done.sort(key=by_index)
         for request in done:
             self._complete(request, now_ns)
         return bool(done)
@@ -184,21 +189,22 @@ class BatchServer(SkipServer):
             most = 1
         elif self.memory.grows:
             most = self.memory.lasts([seat.request for seat in batch.seats], most)
-        if self._watched or (not heap and len(batch.seats) < self.capacity.batch):
-            # whatever comes is seated, or may change the policy's state
-            return batch.up_to(most, min(within, self._next_event_ns() - start_ns))
-        rounds, stretch_ns = batch.up_to(most, within)
+        free = len(batch.seats) < self.capacity.batch
         first = heap[0][3] if heap else None
-        while (at_ns := self._next_event_ns()) < start_ns + stretch_ns:
+        decides = self._watched or (free and not heap)  # whoever comes: is seated, or may change the policy's state
+        while True:
+            at_ns = self._next_event_ns()
+            until_ns = at_ns - start_ns
+            rounds, stretch_ns = batch.up_to(most, within if within < until_ns else until_ns)
+            if decides or (until_ns >= stretch_ns and (rounds == most or stretch_ns >= within)):
+                return rounds, stretch_ns
             if waiting.next_wake == at_ns:
                 waiting.wake(at_ns)
             else:
                 self._arrive(at_ns)
             # a seat is free only for want of memory: whoever is first now may fit
-            may_sit = len(batch.seats) < self.capacity.batch and heap[0][3] is not first
-            if may_sit or self._matters(heap[0][0], now_ns):
-                rounds, stretch_ns = batch.up_to(rounds, at_ns - start_ns)
-        return rounds, stretch_ns
+            if (free and heap[0][3] is not first) or self._matters(heap[0][0], now_ns):
+                return rounds, stretch_ns
 
     def _next_event_ns(self) -> int:
         arrival_ns = self._arrivals[self.arrived]
