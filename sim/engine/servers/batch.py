@@ -92,15 +92,16 @@ class BatchServer(SkipServer):
     def _displace(self, fresh: list[Request], now_ns: int) -> None:
         """Those who wait take the seats of those whose rank is strictly higher, the worst first."""
         heap, batch, suspects = self.waiting.heap, self.batch, []
-        for seat in batch.seats[: len(batch.seats) - len(fresh)]:
+        best, sat = heap[0][0], batch.seats[: len(batch.seats) - len(fresh)]
+        for seat in [seat for seat in sat if (ceiling := seat.ceiling) is None or best < ceiling]:
             bound = seat.ceiling
-            if bound is None or (seat.rising and heap[0][0] < bound):
+            if bound is None or seat.rising:
                 bound = rank_of(self.policy, batch.settle(seat), now_ns)
                 if seat.rising:
                     batch.ask(seat)
                 else:
                     seat.ceiling = bound
-            if heap[0][0] < bound:
+            if best < bound:
                 suspects.append((bound, seat.request.entered_ns, seat.request.index, seat))
         suspects.sort()
         while suspects and heap[0][0] < suspects[-1][0]:
@@ -158,7 +159,7 @@ class BatchServer(SkipServer):
         batch, heap = self.batch, self.waiting.heap
         best = heap[0][0] if heap else None
         for seat in batch.to_ask:
-            if not seat.asked:
+            if not seat.until_round:
                 batch.run_until(seat, self.policy.run_until(seat.request, best, now_ns), best)
         batch.to_ask.clear()
 
@@ -171,7 +172,6 @@ class BatchServer(SkipServer):
                 self.batch.leave(seat)
                 done.append(request)
                 continue
-            self.batch.ask(seat)
             queue = request.queue
             self.policy.learn(request, now_ns)
             if request.queue != queue:
@@ -189,26 +189,22 @@ class BatchServer(SkipServer):
             most = 1
         elif self.memory.grows:
             most = self.memory.lasts([seat.request for seat in batch.seats], most)
-        free = len(batch.seats) < self.capacity.batch
+        arrivals, free = self._arrivals, len(batch.seats) < self.capacity.batch
         first = heap[0][3] if heap else None
         decides = self._watched or (free and not heap)  # whoever comes: is seated, or may change the policy's state
         while True:
-            at_ns = self._next_event_ns()
+            at_ns = min(arrivals[self.arrived], waiting.next_wake) if waiting.wakes else arrivals[self.arrived]
             until_ns = at_ns - start_ns
             rounds, stretch_ns = batch.up_to(most, within if within < until_ns else until_ns)
             if decides or (until_ns >= stretch_ns and (rounds == most or stretch_ns >= within)):
                 return rounds, stretch_ns
-            if waiting.next_wake == at_ns:
+            if waiting.wakes and waiting.next_wake == at_ns:
                 waiting.wake(at_ns)
             else:
                 self._arrive(at_ns)
             # a seat is free only for want of memory: whoever is first now may fit
             if (free and heap[0][3] is not first) or self._matters(heap[0][0], now_ns):
                 return rounds, stretch_ns
-
-    def _next_event_ns(self) -> int:
-        arrival_ns = self._arrivals[self.arrived]
-        return min(arrival_ns, self.waiting.next_wake) if self.waiting.wakes else arrival_ns
 
     def _matters(self, rank: Rank, now_ns: int) -> bool:
         """Whether a waiting request of that rank may take a seat before the stretch is over."""

@@ -5,6 +5,7 @@ when it sat down, and are written back when somebody asks (`settle`).
 """
 
 from bisect import bisect_left
+from heapq import heappop, heappush
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,30 +23,34 @@ class Seat:
     Attributes
     ----------
     request : Request
+    number : int
+        Of all who ever sat down.
     rounds_ahead, service_ahead : int
         What the request's counters are ahead of the batch's.
-    asked : bool
-        When it needs a decision is known, or it has left.
+    until_round, until_service : int
+        Counters of the batch at which it needs a decision: 0 while the policy has to be asked, -1 when it has left.
     ceiling : Rank or None
         What its rank does not exceed until then, if that is known.
     rising : bool
         Its rank may rise until then, though not above the ceiling.
     """
 
-    __slots__ = ("asked", "ceiling", "request", "rising", "rounds_ahead", "service_ahead")
+    __slots__ = (
+        "ceiling", "number", "request", "rising", "rounds_ahead", "service_ahead", "until_round", "until_service",
+    )  # fmt: skip
 
-    def __init__(self, request: Request, rounds: int, service_ns: int) -> None:
+    def __init__(self, request: Request, number: int, rounds: int, service_ns: int) -> None:
         self.request = request
+        self.number = number
         self.rounds_ahead = request.rounds - rounds
         self.service_ahead = request.service_ns - service_ns
-        self.asked = self.rising = False
+        self.until_round = self.until_service = 0
+        self.rising = False
         self.ceiling: Rank | None = None
 
 
 class RunningBatch:
     """The running requests.
-
-    Lists by seat are searched by `min` and `index`: for tens of seats that is faster than heaps are.
 
     Attributes
     ----------
@@ -59,10 +64,13 @@ class RunningBatch:
         self.rounds = self.service_ns = 0
         self.seats: list[Seat] = []
         self.to_ask: list[Seat] = []
-        # by seat, the batch's counters at which it needs a decision, and draft tokens of every round, or None
-        self._until_round: list[int] = []
-        self._until_service: list[int] = []
+        self._sat = 0
+        # (the batch's counter at which a decision is needed, number, seat); past ones are dropped as they surface
+        self._round_limits: list[tuple[int, int, Seat]] = []
+        self._service_limits: list[tuple[int, int, Seat]] = []
+        # by seat: draft tokens of every round, or None; of each, and what its rounds are ahead of the batch's
         self._drafts: list[int | None] = []
+        self._lengths: list[tuple[list[int], int]] = []
         # by round of the batch from `_origin` on: what contexts of all who run, added up to there, lack to the totals
         # over all their rounds; differences say what stretches take, also across a round where somebody is done
         self._contexts: NDArray[np.int64] = np.zeros(ROUNDS_KEPT, dtype=np.int64)
@@ -75,12 +83,12 @@ class RunningBatch:
 
     def sit(self, request: Request) -> None:
         """A request takes a seat."""
-        seat = Seat(request, self.rounds, self.service_ns)
+        self._sat += 1
+        seat = Seat(request, self._sat, self.rounds, self.service_ns)
         self.seats.append(seat)
         self.to_ask.append(seat)
-        self._until_round.append(NEVER)
-        self._until_service.append(NEVER)
         self._drafts.append(request.recorded.draft_tokens)
+        self._lengths.append((request.recorded.round_drafted, seat.rounds_ahead))
         here = self._contexts_of(request)
         here += request.recorded.contexts_left[request.rounds : -1]
         self._priced = False
@@ -88,11 +96,11 @@ class RunningBatch:
     def leave(self, seat: Seat) -> None:
         """A settled request leaves its seat."""
         number, request = self.seats.index(seat), seat.request
-        del self.seats[number], self._until_round[number], self._until_service[number], self._drafts[number]
+        del self.seats[number], self._drafts[number], self._lengths[number]
         if not request.done:
             here = self._contexts_of(request)
             here -= request.recorded.contexts_left[request.rounds : -1]
-        seat.asked = True
+        seat.until_round = seat.until_service = -1
         self._priced = False
 
     def _contexts_of(self, request: Request) -> NDArray[np.int64]:
@@ -116,7 +124,7 @@ class RunningBatch:
         return request
 
     def run_until(self, seat: Seat, until: Until, best_waiting: Rank | None) -> None:
-        """The request needs a decision once any of its own counters is there, or it is done. O(seats)."""
+        """The request needs a decision once any of its own counters is there, or it is done. O(log seats)."""
         rounds, service_ns, tokens, seat.rising = until
         if seat.rising:
             seat.ceiling = best_waiting
@@ -125,34 +133,53 @@ class RunningBatch:
         if tokens < NEVER and tokens <= recorded.tokens[last]:
             last = bisect_left(recorded.tokens, tokens, 0, last)
         last -= seat.rounds_ahead
-        number = self.seats.index(seat)
-        self._until_round[number] = last if last > self.rounds else self.rounds + 1  # a round is always served
-        self._until_service[number] = service_ns - seat.service_ahead
-        seat.asked = True
+        if last <= self.rounds:
+            last = self.rounds + 1  # a round is always served
+        seat.until_round = last
+        heappush(self._round_limits, (last, seat.number, seat))
+        if service_ns < NEVER:
+            seat.until_service = service_ns = service_ns - seat.service_ahead
+            heappush(self._service_limits, (service_ns, seat.number, seat))
 
     def ask(self, seat: Seat) -> None:
         """The policy is to be asked again."""
-        seat.asked = False
+        seat.until_round = seat.until_service = 0
         seat.ceiling = None
         self.to_ask.append(seat)
 
     def advance(self, rounds: int, ns: int) -> list[Seat]:
         """So many rounds are over: those who need a decision now, settled."""
-        self.rounds += rounds
-        self.service_ns += ns
-        self._ahead.clear()
+        self.rounds = now = self.rounds + rounds
+        self.service_ns = served_ns = self.service_ns + ns
+        if self._ahead:
+            self._ahead.clear()
         reached: list[Seat] = []
-        for limits, counter in ((self._until_round, self.rounds), (self._until_service, self.service_ns)):
-            while (soonest := min(limits)) <= counter:
-                number = limits.index(soonest)
-                self._until_round[number] = self._until_service[number] = NEVER
-                self.settle(self.seats[number])
-                reached.append(self.seats[number])
+        limits = self._round_limits
+        while limits and limits[0][0] <= now:
+            until, _, seat = heappop(limits)
+            if seat.until_round == until:
+                self.ask(seat)
+                reached.append(seat)
+        limits = self._service_limits
+        while limits and limits[0][0] <= served_ns:
+            until, _, seat = heappop(limits)
+            if seat.until_service == until:
+                self.ask(seat)
+                reached.append(seat)
+        for seat in reached:
+            self.settle(seat)
         return reached
 
     def limits(self) -> tuple[int, int]:
         """Rounds, and time served, until somebody needs a decision."""
-        return min(self._until_round) - self.rounds, min(self._until_service) - self.service_ns
+        limits = self._round_limits
+        while limits[0][2].until_round != limits[0][0]:
+            heappop(limits)
+        rounds = limits[0][0] - self.rounds
+        limits = self._service_limits
+        while limits and limits[0][2].until_service != limits[0][0]:
+            heappop(limits)
+        return rounds, limits[0][0] - self.service_ns if limits else NEVER
 
     def up_to(self, most: int, within_ns: int) -> tuple[int, int]:
         """Rounds until `most` are over or `within_ns` is reached, at least one, and the time they take."""
@@ -189,18 +216,12 @@ class RunningBatch:
     def _one_by_one(self, most: int, within_ns: int) -> tuple[int, int]:
         """Draft lengths differ from round to round: each round is priced, as far as it is needed."""
         cost, ahead = self._costs[len(self.seats) - 1], self._ahead
-        ns = ahead[-1] if ahead else 0
-        if len(ahead) < most and (ns < within_ns or not ahead):
-            drafts = [(seat.request.recorded.round_drafted, seat.rounds_ahead) for seat in self.seats]
-            contexts = self._contexts
-            at = self.rounds + len(ahead)
-            before = contexts.item(at - self._origin)
-            while len(ahead) < most and (ns < within_ns or not ahead):
-                drafted = max([lengths[at + more] for lengths, more in drafts])
-                at += 1
-                after = contexts.item(at - self._origin)
-                ns += cost(drafted, after - before)
-                before = after
-                ahead.append(ns)
+        ns, at = (ahead[-1] if ahead else 0), self.rounds + len(ahead)
+        while len(ahead) < most and (ns < within_ns or not ahead):
+            drafted = max([lengths[at + more] for lengths, more in self._lengths])
+            before, after = self._contexts[at - self._origin : at - self._origin + 2].tolist()
+            ns += cost(drafted, after - before)
+            ahead.append(ns)
+            at += 1
         rounds = bisect_left(ahead, within_ns, 0, min(most, len(ahead)) - 1) + 1
         return rounds, ahead[rounds - 1]
