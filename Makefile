@@ -39,8 +39,9 @@ check: .venv/.installed-test
 
 # what only a GPU can show; needs a Python with torch and transformers, installs nothing
 OUT ?= gpu-check
+COMMIT := $(shell git rev-parse HEAD 2>/dev/null)
 gpu-check:
-	PYTHONPATH=. $(PYTHON) benchmarks/gpu_check.py --out $(OUT)
+	PYTHONPATH=. $(PYTHON) benchmarks/gpu_check.py --out $(OUT) --commit '$(COMMIT)'
 
 clean:
 	rm -rf .venv demo build dist *.egg-info

@@ -7,16 +7,17 @@ beside it. Cells come in random order, each warms up until it is steady, and wha
 import random
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 import torch
 
-from calibrate.batched import new_buffer
 from calibrate.cache import kv_bytes_per_token
 from calibrate.decode import Sampling, clock, make_decoder
-from calibrate.device_round import DeviceRounds, bucket_for
+from calibrate.device_round import DeviceRounds
+from calibrate.graphs import CaptureError
 from calibrate.lean import LeanEngine
 from calibrate.models import Pair
 
@@ -26,7 +27,7 @@ CONTEXTS = (128, 512, 1_024, 2_048, 4_096)
 MIXED = 8  # cells whose rows have contexts of their own, which no fit sees
 BLOCK, MAX_BLOCKS, STEADY = 5, 6, 0.01
 LEAST_ROUNDS, MOST_ROUNDS, CELL_SECONDS = 4, 24, 0.45
-DRIFT = 0.03
+DRIFT, DRIFT_CELLS = 0.03, 3
 PASSES = 3
 
 
@@ -125,9 +126,9 @@ def time_grid(
     bench = _Bench(pair, cells, sampling, quick)
     numbered = list(enumerate(cells))
     if pair.device.type == "cuda":
-        # a cell captures its graphs at every visit: one visit each, and the first of them again
-        groups = [[entry] for entry in [*numbered, *numbered[:1]]]
-        visits = [(group, int(k == len(numbered))) for k, group in enumerate(groups)]
+        # one visit each, steady as a GPU is, and the first three again for the drift
+        groups = [[entry] for entry in [*numbered, *numbered[:DRIFT_CELLS]]]
+        visits = [(group, int(k >= len(numbered))) for k, group in enumerate(groups)]
     else:
         # the CPU's speed wanders: the cells of a batch size are timed together, a round of each in turn, so that slow
         # spells fall on all alike; and in several passes, minutes apart
@@ -136,8 +137,11 @@ def time_grid(
     rows: list[tuple[object, ...]] = []
     skipped: dict[str, str] = {}
     interrupted = False
-    for done, (group, visit) in enumerate(visits):
-        progress(done, len(visits))
+    pending, done = deque(visits), 0
+    while pending:
+        group, visit = pending.popleft()
+        progress(done, done + 1 + len(pending))
+        done += 1
         reason = "interrupted" if interrupted else "no time left" if time.monotonic() > deadline else None
         able = [] if reason else [(i, cell) for i, cell in group if bench.does_not_fit(cell) is None]
         try:
@@ -146,6 +150,13 @@ def time_grid(
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             reason = "out of GPU memory"
+        except CaptureError:
+            raise  # no cell after it could be timed
+        except RuntimeError as error:  # of the library or the device: it costs the cell alone that had it
+            if len(able) > 1:
+                pending.extendleft(([entry], visit) for entry in reversed(able))
+                continue
+            reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
         except KeyboardInterrupt:
             interrupted, reason = True, "interrupted"
         there = {row[0] for row in rows}
@@ -171,14 +182,15 @@ def _drift(samples: pd.DataFrame) -> float:
 
 
 class _Bench:
-    """Runs cells in one pair of KV buffers."""
+    """Runs cells in the same KV memory, those of a batch size and width in the same captured rounds."""
 
     def __init__(self, pair: Pair, cells: Sequence[Cell], sampling: Sampling, quick: bool) -> None:
         self._pair, self._sampling = pair, sampling
         visits = 1 if pair.device.type == "cuda" else PASSES
         self._warm_blocks, self._seconds = (1, 0.0) if quick else (MAX_BLOCKS, CELL_SECONDS / visits)
         self._on_device = pair.lean and pair.device.type == "cuda"
-        self._buffers: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._caches: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._rounds: dict[tuple[int, int], DeviceRounds] = {}
         self._cells = cells
 
     def _batched(self, cell: Cell) -> bool:
@@ -186,7 +198,7 @@ class _Bench:
         return cell.batch > 1 or self._on_device
 
     def _capacity(self, cell: Cell) -> int:
-        return min(bucket_for(max(cell.contexts) + cell.width + 1), self._pair.context)
+        return min(max(cell.contexts) + cell.width + 1, self._pair.context)
 
     def does_not_fit(self, cell: Cell) -> str | None:
         """Why a cell cannot be timed, or None."""
@@ -197,7 +209,7 @@ class _Bench:
         need = _cache_bytes(self._pair, self._capacity(cell)) * cell.batch
         free = torch.cuda.mem_get_info(self._pair.device)[0] + torch.cuda.memory_reserved(self._pair.device)
         free -= torch.cuda.memory_allocated(self._pair.device)
-        held = 0 if self._buffers is None else sum(b.nbytes for b in self._buffers)
+        held = 0 if self._caches is None else sum(c.nbytes for c in self._caches)
         if need > 0.9 * (free + held):
             return f"its KV cache takes {need / 2**30:.1f} GiB, {(free + held) / 2**30:.1f} GiB are free"
         return None
@@ -249,57 +261,67 @@ class _Bench:
         return step
 
     def _batch_step(self, cell: Cell) -> Callable[[], tuple[int, int, int, int]]:
-        pair, n, capacity = self._pair, cell.width - 1, self._capacity(cell)
-        temperature = self._sampling.temperature
-        rounds = DeviceRounds(
-            pair, n, cell.batch, capacity=capacity, temperature=temperature, buffers=self._shared(cell, capacity)
-        )
-        if not pair.lean:  # else the shared buffers hold random keys and values
-            rounds.prefill(_random_tokens(pair, (cell.batch, cell.contexts[0])))
-        two = _random_tokens(pair, (cell.batch, 2))
-        rounds.place(two, torch.tensor(cell.contexts) - 1)
+        pair, n, temperature = self._pair, cell.width - 1, self._sampling.temperature
+        rounds = self._rounds_for(cell)
         uniforms = self._sampling.uniforms(0)
-        longest, tokens, turn = max(cell.contexts) - 1, sum(cell.contexts), 0
+        tokens, turn = sum(cell.contexts), 0
+        last_two = _random_tokens(pair, (cell.batch, 2))
+        positions = torch.tensor(cell.contexts, device=pair.device) - 1
+        if not pair.lean:
+            rounds.stand(cell.contexts)
 
         def step() -> tuple[int, int, int, int]:
             nonlocal turn
             turn += 1
+            if pair.lean:  # cells that take turns share rounds
+                rounds.place(last_two, positions)
             start = clock(pair.device)
             drawn = uniforms.draw(2 * n + 1) if temperature else None
-            rounds.round(longest, drawn, force=n if turn % 2 else 0, stay=True).tolist()
+            rounds.round(drawn, force=n if turn % 2 else 0, stay=True).tolist()
             total = time.perf_counter_ns() - start
             times = rounds.times()
             return tokens, times.draft_ns, times.verify_ns, total
 
         return step
 
-    def _shared(self, cell: Cell, capacity: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """One pair of buffers serves all cells: as large as the largest that fits."""
-        if not self._pair.lean:
-            return None, None
-        engines = (self._pair.target_engine, self._pair.draft_engine)
-        if self._buffers is None or any(b.shape[2] < cell.batch or b.shape[4] < capacity for b in self._buffers):
-            self._buffers = None
+    def _rounds_for(self, cell: Cell) -> DeviceRounds:
+        """Captured once a batch size and width; all in one KV memory, as large as the largest cell that fits."""
+        pair, n, temperature = self._pair, cell.width - 1, self._sampling.temperature
+        if not pair.lean:
+            return DeviceRounds(pair, n, cell.batch, capacity=self._capacity(cell), temperature=temperature)
+        caches = self._memory(cell)
+        if (cell.batch, n) not in self._rounds:
+            slots = caches[0].shape[4]
+            rounds = DeviceRounds(pair, n, cell.batch, capacity=slots, temperature=temperature, caches=caches)
+            rounds.ready()
+            self._rounds[cell.batch, n] = rounds
+        return self._rounds[cell.batch, n]
+
+    def _memory(self, cell: Cell) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values for this cell and, where they fit, for all others: random numbers, for timing."""
+        capacity = self._capacity(cell)
+        if self._caches is None or any(c.shape[2] < cell.batch or c.shape[4] < capacity for c in self._caches):
+            self._caches = None
+            self._rounds.clear()
             fitting = [c for c in self._cells if self._batched(c) and self.does_not_fit(c) is None] or [cell]
             rows = max(c.batch for c in fitting)
             slots = max(self._capacity(c) for c in fitting)
             if self._pair.device.type == "cuda" and _cache_bytes(self._pair, slots) * rows > _free(self._pair) * 0.9:
                 rows, slots = cell.batch, capacity
-            made = [new_buffer(e, rows, slots) for e in engines if isinstance(e, LeanEngine)]
-            for buffer in made:
-                buffer.normal_()  # as good as real keys and values for timing, unlike zeros
-            self._buffers = (made[0], made[1])
-        return self._buffers
+            engines = (self._pair.target_engine, self._pair.draft_engine)
+            target, draft = (e.new_cache(rows, slots).normal_() for e in engines if isinstance(e, LeanEngine))
+            self._caches = target, draft
+        return self._caches
 
 
 @torch.inference_mode()
 def time_alone(pair: Pair, n: int, context: int, repeats: int = 30) -> dict[str, int]:
     """Median ns of a draft step and of a verify pass over n + 1 tokens, each again and again by itself."""
     if pair.device.type == "cuda" and isinstance(pair.target_engine, LeanEngine):
-        rounds = DeviceRounds(pair, n, capacity=bucket_for(context + n + 2, pair.context))
-        rounds.place(_random_tokens(pair, (1, 2)), torch.tensor([context - 1]))
+        rounds = DeviceRounds(pair, n, capacity=min(context + n + 2, pair.context))
+        rounds.stand([context])
         parts: list[tuple[str, Callable[[], object], int]] = [
-            ("verify_ns", rounds.part("verify", context), 1), ("draft_step_ns", rounds.part("draft", context), n),
+            ("verify_ns", rounds.part("verify"), 1), ("draft_step_ns", rounds.part("draft"), n),
         ]  # fmt: skip
     else:
         target, small = (e.sequence(context + n + 1) for e in (pair.target_engine, pair.draft_engine))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from calibrate.acceptance import Verdict, accept_greedy, accept_sampled, draw, probabilities
-from calibrate.device_round import DeviceRounds, bucket_for
+from calibrate.device_round import DeviceRounds
 from calibrate.models import Pair
 
 
@@ -149,7 +149,6 @@ class DeviceDecoder:
     def __init__(self, rounds: DeviceRounds, sampling: Sampling, request: int = 0) -> None:
         self.rounds, self._temperature = rounds, sampling.temperature
         self._uniforms = sampling.uniforms(request)
-        self._position = 0  # of the last token
 
     def prefill(self, prompt: list[int]) -> int:
         device = self.rounds.device
@@ -157,18 +156,16 @@ class DeviceDecoder:
         start = clock(device)
         self.rounds.prefill(ids[:, :-1])
         spent = clock(device) - start
-        self._position = len(prompt) - 1
-        self.rounds.place(ids[:, -2:], torch.tensor([self._position]))
+        self.rounds.place(ids[:, -2:], torch.tensor([len(prompt) - 1]))
         return spent
 
     def round(self, force: int | None = None) -> tuple[list[int], tuple[int, int, int]]:
         n = self.rounds.n
         start = time.perf_counter_ns()
         uniforms = [*self._uniforms.draw(n), *self._uniforms.draw(n + 1)] if self._temperature else None
-        verdict = self.rounds.round(self._position, uniforms, force=-1 if force is None else force)
+        verdict = self.rounds.round(uniforms, force=-1 if force is None else force)
         *drafted, accepted, token = verdict[0].tolist()  # the one wait of a round
         total = time.perf_counter_ns() - start
-        self._position += accepted + 1
         times = self.rounds.times()
         return [*drafted[:accepted], token], (times.draft_ns, times.verify_ns, total)
 
@@ -186,13 +183,19 @@ def make_decoder(
         on_device = pair.lean and pair.device.type == "cuda"
     if not on_device:
         return Decoder(pair, n, sampling, capacity, request)
-    key = (n, sampling.temperature)
-    rounds = pair.workspace.get(key)
-    if rounds is None or rounds.capacity < capacity:
-        pair.workspace.clear()  # graphs and buffers are large: one set at a time
-        rounds = DeviceRounds(pair, n, capacity=bucket_for(capacity), temperature=sampling.temperature)
-        pair.workspace[key] = rounds
-    return DeviceDecoder(rounds, sampling, request)
+    workspace, key = pair.workspace, (n, sampling.temperature)
+    if capacity > workspace.capacity:
+        workspace.rounds.clear()
+        workspace.capacity = capacity
+    if key not in workspace.rounds:
+        caches: tuple[Tensor | None, Tensor | None] = (None, None)
+        if pair.lean and workspace.rounds:  # all share one memory: one request is decoded at a time
+            other = next(iter(workspace.rounds.values()))
+            caches = other.target.key_values(), other.draft.key_values()
+        rounds = DeviceRounds(pair, n, capacity=workspace.capacity, temperature=sampling.temperature, caches=caches)
+        rounds.ready()
+        workspace.rounds[key] = rounds
+    return DeviceDecoder(workspace.rounds[key], sampling, request)
 
 
 def generate(

@@ -1,26 +1,21 @@
 """Speculative rounds that stay on the device: drafting, verifying and judging without a word from the host.
 
-One graph for the n draft steps and one for the verify pass and its verdict, per bucket of KV slots. A round launches
-both and reads one small tensor. The draft's first step always takes the last two tokens: after a full acceptance the
-draft lacks the first of them, and else it writes the same keys again. The rules are those of `calibrate.acceptance`.
+Two graphs: the n draft steps, and the verify pass with its verdict; each serves every context. A round launches
+both and reads one small tensor. The draft's first step always takes the last two tokens: after a full acceptance
+the draft lacks the first of them, and else it writes the same keys again. The rules are those of
+`calibrate.acceptance`.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from calibrate.batched import LeanBatch, batch_of
-from calibrate.graphs import Captured, Marks, graph_pool
+from calibrate.batched import batch_of
+from calibrate.graphs import Marks
+from calibrate.lean import LeanBatch
 from calibrate.models import Pair
-
-# at most an eighth more slots than tokens, and few graphs: 128, 144, 160, ..., 240, 256, 288, ...
-BUCKETS = tuple(16 * part * 2**power for power in range(14) for part in range(8, 16))
-
-
-def bucket_for(tokens: int, most: int = 2**62) -> int:
-    """The smallest bucket that holds `tokens`, and never more than `most`."""
-    return min(next(b for b in BUCKETS if b >= tokens), most)
 
 
 @dataclass(frozen=True)
@@ -32,32 +27,26 @@ class RoundTimes:
 
 
 class DeviceRounds:
-    """Rounds of B requests with n draft tokens, in KV buffers of `capacity` tokens a row.
+    """Rounds of B requests with n draft tokens, in KV memory of `capacity` tokens a row.
+
+    Captured where the pair says by what (`Pair.graphs`), run operation by operation elsewhere.
 
     Parameters
     ----------
     n : draft tokens, 0 or more; 0 is plain decoding.
     temperature : 0 is greedy.
-    capture : whether to run captured graphs where there is a GPU; models outside the lean engine cannot.
-    splits : of the target's attention (`calibrate.batched.LeanBatch`).
-    buffers : KV buffers of target and draft to use instead of new ones, at least as large.
+    caches : KV memory of target and draft to use instead of new, at least as large.
     """
 
     def __init__(
-        self, pair: Pair, n: int, rows: int = 1, *, capacity: int, temperature: float = 0.0, capture: bool = True,
-        splits: int = 1, buffers: tuple[Tensor | None, Tensor | None] = (None, None),
+        self, pair: Pair, n: int, rows: int = 1, *, capacity: int, temperature: float = 0.0,
+        caches: tuple[Tensor | None, Tensor | None] = (None, None),
     ) -> None:  # fmt: skip
         self.n, self.rows, self.capacity, self._temperature = n, rows, capacity, temperature
         self.device = pair.device
-        self.target = batch_of(pair.target_engine, rows, capacity, buffers[0])
-        self.draft = batch_of(pair.draft_engine, rows, capacity, buffers[1])
-        if isinstance(self.target, LeanBatch):
-            self.target.splits = splits
-        self._capture = (
-            capture
-            and self.device.type == "cuda"
-            and all(isinstance(m, LeanBatch) for m in (self.target, self.draft))
-        )
+        self.target = batch_of(pair.target_engine, rows, capacity, caches[0])
+        self.draft = batch_of(pair.draft_engine, rows, capacity, caches[1])
+        self._vocabulary, self._graphs = pair.vocabulary, pair.graphs
         self._last_two = torch.zeros(rows, 2, dtype=torch.int64, device=self.device)
         self._position = torch.ones(rows, dtype=torch.int64, device=self.device)  # of the last token
         self._drafted = torch.zeros(rows, n, dtype=torch.int64, device=self.device)
@@ -68,9 +57,21 @@ class DeviceRounds:
         shape = (rows, n + 1, pair.vocabulary) if temperature else (0,)
         self._draft_probabilities = torch.zeros(shape, dtype=torch.float64, device=self.device)
         self._verdict = torch.zeros(rows, n + 2, dtype=torch.int64, device=self.device)
-        self._graphs: dict[tuple[str, int], Captured] = {}
-        self._pool = graph_pool(self.device)
+        self._parts: dict[str, Callable[[], None]] = {}
         self._marks = Marks(self.device, 3)
+
+    @torch.inference_mode()
+    def ready(self) -> None:
+        """Capture what a round runs, once: before a clock starts, and not between `prefill` and `place`."""
+        if self._parts:
+            return
+        # capturing runs each part a few times: the rows must stand still
+        advance = self._advance.clone()
+        self._advance.zero_()
+        parts = {"draft": self._draft_steps, "verify": self._verify} if self.n else {"verify": self._verify}
+        capture = torch.inference_mode() if self._graphs is None else self._graphs.capture
+        self._parts = {name: capture(part) for name, part in parts.items()}
+        self._advance.copy_(advance)
 
     @torch.inference_mode()
     def prefill(self, tokens: Tensor) -> None:
@@ -85,14 +86,27 @@ class DeviceRounds:
         self._position.copy_(position)
 
     @torch.inference_mode()
-    def round(
-        self, longest: int, uniforms: list[float] | None = None, *, force: int = -1, stay: bool = False
-    ) -> Tensor:
+    def stand(self, contexts: Sequence[int], *, fill: bool = True) -> None:
+        """Put each row where a prompt and output of so many tokens would have put it, for timing.
+
+        Keys and values of the lean engine become random numbers (as good as real ones, unlike zeros), unless the
+        memory is filled already (`fill`); other engines prefill random tokens.
+        """
+        generator = torch.Generator().manual_seed(sum(contexts))
+        tokens = torch.randint(self._vocabulary, (self.rows, max(contexts)), generator=generator).to(self.device)
+        for batch in (self.target, self.draft):
+            if not isinstance(batch, LeanBatch):
+                batch.prefill(tokens[:, :-1])
+            elif fill:
+                batch.key_values().normal_()
+        self.place(tokens[:, -2:], torch.tensor(contexts) - 1)
+
+    @torch.inference_mode()
+    def round(self, uniforms: list[float] | None = None, *, force: int = -1, stay: bool = False) -> Tensor:
         """One round of every row, without waiting for it; the rows then stand where the next round begins.
 
         Parameters
         ----------
-        longest : position of the last token of the longest row.
         uniforms : 2n + 1 numbers, where sampling: n for the drafts, n + 1 for the verdict.
         force : accept so many drafted tokens whatever the target says; -1: as it says.
         stay : leave the rows where they are, for the same round again.
@@ -101,9 +115,7 @@ class DeviceRounds:
         -------
         (B, n + 2) on the device: the drafted tokens, how many are accepted, and the target's own token after them.
         """
-        need = longest + self.n + 1
-        # without graphs there is nothing to share: what is needed, in whole cache lines
-        bucket = bucket_for(need, self.capacity) if self._capture else min(-(-need // 16) * 16, self.capacity)
+        self.ready()
         if uniforms is not None:
             # free to be written again: the last round has been read
             self._staged.copy_(torch.tensor(uniforms, dtype=torch.float64))
@@ -112,9 +124,9 @@ class DeviceRounds:
         self._advance.fill_(int(not stay))
         self._marks.mark(0)
         if self.n:
-            self._graph("draft", bucket)()
+            self._parts["draft"]()
         self._marks.mark(1)
-        self._graph("verify", bucket)()
+        self._parts["verify"]()
         self._marks.mark(2)
         return self._verdict
 
@@ -122,25 +134,16 @@ class DeviceRounds:
         """Of the last round; waits for it."""
         return RoundTimes(self._marks.between_ns(0, 1), self._marks.between_ns(1, 2))
 
-    def part(self, name: str, longest: int) -> Captured:
-        """`draft` or `verify` by itself, as a round would run it for rows of up to position `longest`; they stay."""
+    def part(self, name: str) -> Callable[[], None]:
+        """`draft` or `verify` by itself, as rounds run it; the rows stay where they are."""
+        self.ready()
         self._advance.zero_()
-        return self._graph(name, bucket_for(longest + self.n + 1, self.capacity))
+        return self._parts[name]
 
-    def _graph(self, part: str, bucket: int) -> Captured:
-        if (part, bucket) not in self._graphs:
-            steps = self._draft_steps if part == "draft" else self._verify
-            device = self.device if self._capture else torch.device("cpu")
-            advance = self._advance.clone()
-            self._advance.zero_()  # capturing runs the round a few times: the rows must stand still
-            self._graphs[part, bucket] = Captured(lambda: steps(bucket), device, self._pool)
-            self._advance.copy_(advance)
-        return self._graphs[part, bucket]
-
-    def _draft_steps(self, bucket: int) -> None:
+    def _draft_steps(self) -> None:
         tokens, position = self._last_two, self._position - 1
         for step in range(self.n):
-            logits = self.draft.forward(tokens, position, bucket)[:, -1]  # (B, V)
+            logits = self.draft.forward(tokens, position)[:, -1]  # (B, V)
             if self._temperature:
                 weights = (logits.double() / self._temperature).softmax(-1)
                 self._draft_probabilities[:, step] = weights
@@ -148,11 +151,11 @@ class DeviceRounds:
             else:
                 token = logits.argmax(-1)
             self._drafted[:, step] = token
-            tokens, position = token[:, None], self._position + 1 + step
+            tokens, position = token[:, None], self._position + (1 + step)
 
-    def _verify(self, bucket: int) -> None:
+    def _verify(self) -> None:
         tokens = torch.cat([self._last_two[:, 1:], self._drafted], dim=1)
-        logits = self.target.forward(tokens, self._position, bucket)  # (B, n + 1, V)
+        logits = self.target.forward(tokens, self._position)  # (B, n + 1, V)
         if self._temperature:
             target = (logits.double() / self._temperature).softmax(-1)
             stands = self._stands(target)

@@ -20,6 +20,29 @@ def gpu_state(index: int = 0) -> dict[str, Any] | None:
     return _by_nvml(index) or _by_nvidia_smi(index)
 
 
+# NVML's counters of the time that a limit held the clocks below what was asked for
+POLICIES = {"power": 0, "thermal": 1, "board": 3, "reliability": 5}
+
+
+def held_back_ns(index: int = 0) -> dict[str, int] | None:
+    """Time since the driver was loaded that each limit held the clocks back; None where nobody counts.
+
+    What a stretch of work was held back by is the difference of two readings: a state read after it may tell of
+    nothing.
+    """
+    try:
+        import pynvml as nvml
+
+        nvml.nvmlInit()
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        return {
+            name: int(nvml.nvmlDeviceGetViolationStatus(handle, policy).violationTime)
+            for name, policy in POLICIES.items()
+        }
+    except Exception:  # no binding, no driver, or counters that this GPU does not have
+        return None
+
+
 def holds_back(state: dict[str, Any] | None) -> bool:
     """Whether power, heat or the hardware limits the clocks."""
     return bool(state and int(state.get("throttle_reasons") or 0) & HOLDING_BACK)

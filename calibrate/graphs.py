@@ -1,48 +1,67 @@
-"""A fixed sequence of GPU operations as one CUDA graph, and marks in time that do not stop the GPU.
+"""Fixed sequences of GPU operations as CUDA graphs, and marks in time that do not stop the GPU.
 
 At batch 1 launching operations one by one takes longer than running them; a graph is launched once. What a captured
-function reads and writes are tensors that stay where they are. On the CPU both are ordinary calls.
+function reads and writes are tensors that stay where they are, and it never waits for the host.
 """
 
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from typing import Any, Protocol
 
 import torch
 
 WARM_UP = 3
 
 
-class Captured:
-    """`function`, captured on a CUDA device, called as it is elsewhere.
+class CaptureError(RuntimeError):
+    """A function could not be captured; with torch before 2.12 nothing else can be in this process either."""
 
-    Parameters
-    ----------
-    pool : memory pool that graphs share, from `graph_pool`; only one of them may run at a time.
-    """
 
-    def __init__(self, function: Callable[[], None], device: torch.device, pool: Any = None) -> None:
-        self._run = function
-        if device.type != "cuda":
-            return
-        stream = torch.cuda.Stream(device)
-        stream.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(stream):
-            for _ in range(WARM_UP):  # libraries choose and initialise what may not be captured
+class Capturing(Protocol):
+    """What turns a function into one that can be run again and again."""
+
+    def capture(self, function: Callable[[], None]) -> Callable[[], None]: ...
+
+
+class Graphs:
+    """CUDA graphs of one device, which share a stream, its library workspace and a memory pool: one may run at a
+    time."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def capture(self, function: Callable[[], None]) -> Callable[[], None]:
+        """`function`, run a few times, then as a graph.
+
+        Raises
+        ------
+        CaptureError
+            If it cannot be captured.
+        """
+        current = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            for _ in range(WARM_UP):  # libraries choose and initialise, kernels compile: none of it may be captured
                 function()
-        torch.cuda.current_stream(device).wait_stream(stream)
+        current.wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):
-            function()
-        self._run = graph.replay
+        try:
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+                function()
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise CaptureError(f"a CUDA graph could not be captured: {error}") from error
+        return graph.replay
 
-    def __call__(self) -> None:
-        self._run()
 
-
-def graph_pool(device: torch.device) -> Any:
-    """A memory pool for graphs; None where there are none."""
-    return torch.cuda.graph_pool_handle() if device.type == "cuda" else None
+@cache
+def graphs_of(device: torch.device) -> Graphs:
+    """The one set of graphs of a device."""
+    return Graphs(device)
 
 
 class Marks:

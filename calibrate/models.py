@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from calibrate.cache import unsupported_layers
 from calibrate.engine import Engine, choose_engine, logits_are_finite
+from calibrate.graphs import Capturing, graphs_of
 from calibrate.lean import LeanEngine
 from calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
 from calibrate.shapes import config_of, pair_of_shapes
@@ -26,6 +27,23 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.
 DEVICES = ("auto", "cpu", "cuda", "spread")  # spread: the target over all GPUs
 HUB_SECONDS = 2.0
 PROBE_TEXT = "The quick brown fox; 12 + 34 = 46?\n\tdef f(x):  return x**2  # naïve\n"
+
+
+@dataclass
+class Workspace:
+    """What decoders keep from one request to the next, large as it is: KV memory and captured rounds.
+
+    Attributes
+    ----------
+    capacity : int
+        Tokens that the next KV memory holds at least. Who knows the longest request beforehand says so here: more
+        memory later would cost all graphs.
+    rounds : dict
+        By draft length and temperature.
+    """
+
+    capacity: int = 0
+    rounds: dict[Any, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,8 +60,10 @@ class Pair:
         Tokens that both models can attend to.
     target_engine, draft_engine : Engine
         What runs them.
-    workspace : dict
-        What decoders keep from one request to the next: buffers and graphs.
+    graphs : Capturing or None
+        What captures its rounds; None: they run operation by operation.
+    workspace : Workspace
+        What decoders keep from one request to the next.
     """
 
     target: Any
@@ -58,7 +78,8 @@ class Pair:
     dtype: str
     target_engine: Engine
     draft_engine: Engine
-    workspace: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    graphs: Capturing | None = field(default=None, repr=False, compare=False)
+    workspace: Workspace = field(default_factory=lambda: Workspace(), repr=False, compare=False)
 
     @property
     def lean(self) -> bool:
@@ -85,7 +106,11 @@ def choose_device(name: str) -> torch.device:
         raise ValueError(f"device {name!r}: must be {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
     if name in ("cuda", "spread") and not torch.cuda.is_available():
         raise ValueError(f"device {name}: torch sees no CUDA device here")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    # it plans anew for every shape, and every context has its own: time that no serving engine would spend
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    return torch.device("cuda")
 
 
 def load_pair(target: str, draft: str, *, device: str = "auto", dtype: str = "auto", engine: str = "auto") -> Pair:
@@ -156,6 +181,7 @@ def _pair(
             if not logits_are_finite(model, vocabulary):
                 raise ValueError(f"model {name}: its logits are not finite in {dtype} (try another --dtype)")
             engines.append(choose_engine(model, vocabulary, engine))
+    capturable = all(isinstance(e, LeanEngine) and not e.operators.waits for e in engines)
     return Pair(
         target=models[0],
         draft=models[1],
@@ -169,6 +195,7 @@ def _pair(
         dtype=dtype,
         target_engine=engines[0],
         draft_engine=engines[1],
+        graphs=graphs_of(device) if capturable else None,
     )
 
 

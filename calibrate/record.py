@@ -186,6 +186,9 @@ def calibrate(
     """
     log = MemoryLog() if log is None else log
     states = {"before": gpu_state()} if pair.device.type == "cuda" else {}
+    # one KV memory for everything: a larger one later would cost all graphs
+    look_ahead = settings.max_new_tokens + max(settings.draft_tokens) + 1
+    pair.workspace.capacity = max([_longest(pair), *(len(ids) + look_ahead for _, ids in requests)])
     decode(pair, requests, settings, log, progress)
     timings, notes = _timings(pair, settings, log, progress)
     during = notes.pop("gpu_during")
@@ -321,9 +324,14 @@ def round_frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return frame.drop(columns="emitted")
 
 
+def _longest(pair: Pair) -> int:
+    """Tokens of the longest context that is timed, with what its round looks ahead."""
+    return min(pair.context, 4_096 + 64)
+
+
 def _timings(pair: Pair, settings: Settings, log: Log, progress: Progress) -> tuple[Timings, dict[str, Any]]:
     """Prefills, swaps and the grid, beside the rounds of real requests; and notes for the stamp."""
-    longest = min(pair.context, 4_096 + 64)
+    longest = _longest(pair)
     prefills = time_prefills(pair, longest - 4, settings.batches, lambda: progress("timing prefills", 0, 1))
     # prompts as they came weigh the fit where requests lie, a sweep over lengths gives it reach
     real = [(1, r["prompt_tokens"] - 1, r["prefill_ns"], "fit") for r in log.records if r["prompt_tokens"] > 1]

@@ -10,30 +10,32 @@ from typing import Any
 
 import torch
 
+from calibrate.lean import LeanEngine
 from calibrate.models import Pair
 
 
-def stamp(pair: Pair, command: str) -> dict[str, Any]:
-    """What a reader needs to judge a measurement made with `pair` by `command`."""
+def stamp(pair: Pair, command: str, commit: str | None = None) -> dict[str, Any]:
+    """What a reader needs to judge a measurement made with `pair` by `command`; `commit` where there is no .git."""
     return {
         "target": _described(pair.target, pair.target_name),
         "draft": _described(pair.draft, pair.draft_name),
         "weights": pair.weights,
         "dtype": pair.dtype,
         "engine": {"target": pair.target_engine.name, "draft": pair.draft_engine.name},
-        "rounds": "CUDA graphs" if pair.lean and pair.device.type == "cuda" else "eager",
+        "rounds": "eager" if pair.graphs is None else "CUDA graphs",
         "attention": _attention(pair),
+        "cudnn_attention": torch.backends.cuda.cudnn_sdp_enabled(),
         "hardware": hardware(pair.device),
         "software": software(),
         "command": command,
-        "commit": _commit(),
+        "commit": commit or _commit(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
 def _attention(pair: Pair) -> str:
-    if pair.lean:
-        return "scaled_dot_product_attention, grouped heads, masked past each position"
+    if isinstance(pair.target_engine, LeanEngine):
+        return pair.target_engine.operators.name
     return str(getattr(pair.target.config, "_attn_implementation", "unknown"))
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from calibrate.decode import Decoder, Sampling, clock, make_decoder
-from calibrate.device_round import DeviceRounds, bucket_for
+from calibrate.device_round import DeviceRounds
 from calibrate.lean import LeanEngine
 from calibrate.models import Pair
 
@@ -133,7 +133,8 @@ def time_swaps(
 
     Returns
     -------
-    (moves by way, notes): `pin_ns`, what allocating the pinned pool took (None on the CPU), and
+    (moves by way, notes): `pin_ns`, what allocating the pinned pool took, and `pinned_bytes`, its size as torch
+    allocates it, a power of two (both None on the CPU); and
     `int8_relative_error`, ‖x̂ − x‖ / ‖x‖ over keys and values (None for random weights, whose values mean nothing).
     """
     cuda = pair.device.type == "cuda"
@@ -172,6 +173,7 @@ def time_swaps(
     }
     notes = {
         "pin_ns": ways["pinned"].allocation_ns if cuda else None,
+        "pinned_bytes": 2 ** (most * dtype.itemsize - 1).bit_length() if cuda else None,
         "int8_relative_error": None if pair.weights == "random" else float(np.median(error)),
     }
     return moves, notes
@@ -189,15 +191,16 @@ def swap_during_decode(pair: Pair, tokens: int, n: int, rounds: int = 20) -> dic
         return None
     pieces = cache_of(pair, tokens)
     pool = _Pool(sum(p.numel() for p in pieces), pieces[0].dtype, pair.device, pinned=True)
-    running = DeviceRounds(pair, n, capacity=bucket_for(tokens + n + 2))
-    running.place(torch.ones(1, 2, dtype=torch.int64), torch.tensor([tokens - 1]))
+    running = DeviceRounds(pair, n, capacity=tokens + n + 2)
+    running.stand([tokens])
+    running.ready()
     stream = torch.cuda.Stream(pair.device)
 
     def timed(swap: bool, decode: bool) -> tuple[int, int]:
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         torch.cuda.synchronize()
         if decode:
-            running.round(tokens, stay=True)
+            running.round(stay=True)
         with torch.cuda.stream(stream):
             begin.record()
             if swap:

@@ -1,13 +1,14 @@
 """The engines give the model's own logits, also after rollbacks; the lean one is chosen where it does."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from calibrate import load_pair
-from calibrate.engine import HFEngine, choose_engine
+from calibrate.engine import HFEngine, agrees, choose_engine
 from calibrate.lean import LeanEngine
 
 V = 48
@@ -87,7 +88,7 @@ def test_after_a_rollback_logits_equal_those_of_a_fresh_prefix(engine):
         used.forward(tokens)
         used.rollback(11)
         # what lies past the position must not matter, however large
-        buffers = [used._buffer] if engine == "lean" else [b for layer in used.cache.layers for b in layer._buffers]
+        buffers = [used._cache] if engine == "lean" else [b for layer in used.cache.layers for b in layer._buffers]
         for buffer in buffers:
             buffer[..., 11:, :] = 1e30
         fresh.forward(tokens[:11])
@@ -117,6 +118,44 @@ def test_a_llama_that_computes_something_else_is_left_to_transformers():
     model = randomised(models()["grouped"])
     model.model.layers[1].mlp.register_forward_hook(lambda module, inputs, output: 2 * output)
     assert isinstance(choose_engine(model, V), HFEngine)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_a_lean_engine_that_computes_something_else_is_found_out(dtype):
+    """Tolerances follow the type: none is wide enough for a wrong rotation, scale, norm or bias, in bfloat16
+    either."""
+    model = randomised(models()["biases"]).to(dtype)
+    own = HFEngine(model, V)
+
+    def engine(change=lambda lean: None):
+        lean = LeanEngine(model, V)
+        change(lean)
+        return lean
+
+    def shifted(lean):
+        lean.cos, lean.signed_sin = lean.cos.roll(1, 0), lean.signed_sin.roll(1, 0)
+
+    def scaled(lean):
+        ours = lean.operators
+        lean.operators = replace(ours, attend=lambda qkv, *rest: ours.attend(1.2 * qkv, *rest))
+
+    def coarse(lean):
+        lean.epsilon = 0.03
+
+    def without_bias(lean):
+        lean.layers[0].qkv.bias = None
+
+    assert agrees(engine(), own)
+    for mutant in (shifted, scaled, coarse, without_bias):
+        assert not agrees(engine(mutant), own), mutant.__name__
+
+
+def test_padding_rows_of_a_vocabulary_take_part_in_the_product_and_are_cut_off_after_it():
+    """Qwen's 151,665 tokens in 151,936 rows: a product of an odd number of rows is slow on a GPU."""
+    engine = LeanEngine(models()["qwen2"], V - 5)
+    assert engine.head.weight.shape[0] == V
+    with torch.inference_mode():
+        assert engine.sequence(8).forward([1, 2, 3]).shape == (3, V - 5)
 
 
 def test_the_reference_pair_runs_lean():

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import types
 
-from calibrate.gpu_state import gpu_state, holds_back
+from calibrate.gpu_state import gpu_state, held_back_ns, holds_back
 
 LINE = "1980, 2619, 412.25, 51, 0x0000000000000004, 580.1"
 
@@ -47,7 +47,17 @@ def test_the_binding_is_asked_first_and_its_failures_are_not_ours(monkeypatch):
     assert state["driver"] == "580.1"
     assert state["power_watt"] == 300.0
     assert not holds_back(state)
+    assert held_back_ns() is None  # this stand-in counts nothing
     broken = types.ModuleType("pynvml")
     monkeypatch.setitem(sys.modules, "pynvml", broken)
     monkeypatch.setenv("PATH", "/nowhere")
     assert gpu_state() is None
+
+
+def test_what_held_a_gpu_back_is_counted_by_limit(monkeypatch):
+    binding = types.ModuleType("pynvml")
+    binding.nvmlInit = lambda: None
+    binding.nvmlDeviceGetHandleByIndex = lambda index: index
+    binding.nvmlDeviceGetViolationStatus = lambda handle, policy: types.SimpleNamespace(violationTime=10 * policy)
+    monkeypatch.setitem(sys.modules, "pynvml", binding)
+    assert held_back_ns() == {"power": 0, "thermal": 10, "board": 30, "reliability": 50}

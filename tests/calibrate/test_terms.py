@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from calibrate import Sampling
-from calibrate.cells import Cell, Grid, design, time_grid
+from calibrate.cells import Cell, Grid, _Bench, design, time_grid
 from calibrate.floors import pass_bytes
+from calibrate.graphs import CaptureError
 from calibrate.shapes import SHAPES, config_of
 from calibrate.swap import Moves
 from calibrate.terms import Timings, assemble, warnings_of
@@ -135,6 +136,31 @@ def test_mixed_contexts_of_other_models_are_skipped_with_a_reason():
         tiny_pair(0.1, engine="hf"), [Cell(2, (30,)), Cell(2, (30, 30)), Cell(2, (30, 40))], Sampling(), quick=True
     )
     assert grid.skipped == ["batch 2, width 2, context mixed: mixed contexts need the lean engine"]
+
+
+def test_an_error_of_one_cell_costs_that_cell_alone(monkeypatch):
+    step = _Bench._batch_step
+
+    def failing(bench, cell):
+        if cell.width == 3:
+            raise RuntimeError("CUDA error: an illegal memory access\nand more lines")
+        return step(bench, cell)
+
+    monkeypatch.setattr(_Bench, "_batch_step", failing)
+    cells = [Cell(w, (30, 30)) for w in (1, 2, 3, 5)]
+    grid = time_grid(tiny_pair(0.1), cells, Sampling(), quick=True)
+    assert set(grid.samples["cell"]) == {0, 1, 3}
+    assert grid.skipped == ["batch 2, width 3, context 30: RuntimeError: CUDA error: an illegal memory access"]
+
+
+def test_a_failed_capture_ends_the_grid(monkeypatch):
+    class Failing:
+        def capture(self, function):
+            raise CaptureError("no")
+
+    pair = dataclasses.replace(tiny_pair(0.1), graphs=Failing())
+    with pytest.raises(CaptureError):
+        time_grid(pair, [Cell(2, (30, 30))], Sampling(), quick=True)
 
 
 def test_the_shapes_have_the_parameters_that_their_names_say():

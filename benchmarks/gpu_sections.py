@@ -1,0 +1,431 @@
+"""The sections of `gpu_check.py`, in one process.
+
+Sections come by value. `check.json` is written anew, whole, after each, so that whatever stops the run loses one
+section at most; `profile.json` and `samples.parquet` come as soon as there is enough for a profile. Exit code 0: all
+done; 1: a section failed; 3: graphs cannot be captured.
+"""
+
+import argparse
+import itertools
+import json
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from assisted import Rounds
+from gpu_check import CAPTURE_FAILED
+from torch.profiler import ProfilerActivity, profile
+
+from calibrate import Sampling, generate
+from calibrate.cells import BATCHES, DRIFT, WIDTHS, Cell, Grid, design, time_grid
+from calibrate.decode import clock, make_decoder
+from calibrate.device_round import DeviceRounds
+from calibrate.exactness import greedy_regret
+from calibrate.floors import LIBRARY, attention_alone_ns, copy_rate, device_ns, floors, pass_bytes, warm_up
+from calibrate.gpu_state import gpu_state, held_back_ns, holds_back
+from calibrate.graphs import CaptureError
+from calibrate.lean import LeanBatch, LeanEngine
+from calibrate.models import Pair, Workspace, random_pair
+from calibrate.prefill import time_prefills
+from calibrate.record import samples_frame
+from calibrate.stamp import stamp
+from calibrate.swap import Moves, swap_during_decode, time_swaps
+from calibrate.terms import Timings, assemble, warnings_of
+from traces import Profile, save_profile
+from traces.files import write_whole
+
+N = 4
+REPEATS = 30
+SPLITS = (1, 2, 4, 8, 16, 32)
+HELD_BACK = 0.01  # share of a section's time
+SECTIONS = ("floors", "exactness", "verify", "kernels", "batch_1", "side_by_side", "swaps", "prefill", "batches",
+            "closure", "attention", "floors_again")  # fmt: skip
+
+
+def attempt(work: Callable[[], Any]) -> Any:
+    """What `work` gives, or how it failed; a failed capture is not survived."""
+    try:
+        return work()
+    except CaptureError:
+        raise
+    except torch.OutOfMemoryError as error:
+        torch.cuda.empty_cache()
+        return {"failed": f"out of GPU memory ({str(error).splitlines()[0][:200]})"}
+    except Exception:
+        return {"failed": traceback.format_exc()}
+
+
+def has_failed(result: Any) -> bool:
+    """Whether a section or any part of it did."""
+    return isinstance(result, dict) and ("failed" in result or any(has_failed(part) for part in result.values()))
+
+
+class Check:
+    """The run: what has been measured, and where it goes.
+
+    Attributes
+    ----------
+    until : of `time.monotonic`
+    results : by section
+    """
+
+    def __init__(self, pair: Pair, arguments: argparse.Namespace) -> None:
+        self.pair, self.out, self.until = pair, arguments.out, arguments.until
+        self.commit, self.quick = arguments.commit or None, arguments.quick
+        self.results: dict[str, Any] = {}
+        self.longest = min(pair.context, 4_096 + 64)
+        pair.workspace.capacity = self.longest
+        self.contexts = [c for c in (128, 512, 2_048, 4_096) if c + 16 <= self.longest]
+        self.middle = 512 if 512 in self.contexts else self.contexts[-1]
+        self.grids: list[Grid] = []
+        self.prefills = pd.DataFrame(columns=["batch", "tokens", "ns", "role"])
+        self.moves: dict[str, Moves] = {}
+
+    def section(self, name: str) -> None:
+        """Run one section, if there is time, and write all that is known.
+
+        Raises
+        ------
+        CaptureError
+            After writing.
+        """
+        begin, before = time.monotonic(), held_back_ns()
+        failed: CaptureError | None = None
+        if begin >= self.until:
+            result = {"skipped": "no time left"}
+        else:
+            try:
+                result = attempt(getattr(self, name))
+            except CaptureError as error:
+                failed, result = error, {"failed": traceback.format_exc()}
+        after = held_back_ns()
+        held = None if before is None or after is None else {k: after[k] - before[k] for k in after}
+        seconds = round(time.monotonic() - begin, 1)
+        self.results[name] = result | {"seconds": seconds, "gpu": gpu_state(), "held_back_ns": held}
+        self._write()
+        self.results["profile"] = attempt(self.write_profile) or {}
+        self._write()
+        how = "failed" if "failed" in result else result.get("skipped", "done")
+        print(f"{name}: {how} ({seconds} s)", flush=True)
+        if failed is not None:
+            raise failed
+
+    def _write(self) -> None:
+        text = json.dumps(self.results, indent=1, default=str) + "\n"
+        write_whole(self.out / "check.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+    # -- sections ------------------------------------------------------------------------------------------------
+
+    def floors(self) -> dict[str, Any]:
+        """Rates, and the floors of a verify pass."""
+        about = stamp(self.pair, " ".join(sys.argv), self.commit)
+        return {"stamp": about, "floors": floors(self.pair, N, self.contexts)}
+
+    def floors_again(self) -> dict[str, Any]:
+        """The copy rate at the end of the run."""
+        return {"bytes_per_second": {"copy": round(copy_rate(self.pair.device))}}
+
+    def verify(self) -> dict[str, Any]:
+        """The batch-1 pass and draft steps against the floors, each as a graph of its own and inside rounds."""
+        rounds = DeviceRounds(self.pair, N, capacity=self.longest)
+        rounds.ready()
+        splits = {name: getattr(batch, "splits", None) for name, batch in (("target", rounds.target),
+                                                                          ("draft", rounds.draft))}  # fmt: skip
+        return {"splits": splits} | {str(c): attempt(lambda c=c: self._verify(rounds, c)) for c in self.contexts}
+
+    def _verify(self, rounds: DeviceRounds, context: int) -> dict[str, Any]:
+        device = self.pair.device
+        rounds.stand([context])
+        warm_up(device, 0.1)
+        alone = device_ns(rounds.part("verify"), device, REPEATS)
+        times, whole = [], []
+        for turn in range(REPEATS + 5):
+            begin = clock(device)
+            rounds.round(force=N if turn % 2 else 0, stay=True).tolist()
+            whole.append(time.perf_counter_ns() - begin)
+            times.append(rounds.times())
+        found: dict[str, Any] = {
+            "verify_ns": alone,
+            "verify_in_rounds_ns": statistics.median(t.verify_ns for t in times[5:]),
+            "draft_step_in_rounds_ns": statistics.median(t.draft_ns for t in times[5:]) / N,
+            "round_ns": statistics.median(whole[5:]),
+            "bytes": pass_bytes(self.pair.target, context),
+        }
+        bounds = self.results["floors"].get("floors") or {}
+        if bounds:
+            memory, products = bounds["verify_memory_floor_ns"][str(context)], bounds["verify_products_alone_ns"]
+            found["over_memory_floor"] = round(alone / memory, 3)
+            if products:
+                found["over_products_alone"] = round(alone / products, 3)
+        return found
+
+    def attention(self) -> dict[str, Any]:
+        """Attention of a batch-1 verify pass alone: ours by parts, and the library's."""
+        engine = self.pair.target_engine
+        if not isinstance(engine, LeanEngine):
+            return {"skipped": "needs the lean engine"}
+        ways = [*SPLITS, *LIBRARY] if self.pair.device.type == "cuda" else [1]
+        return {
+            str(context): {
+                str(way): attempt(lambda c=context, w=way: attention_alone_ns(engine, N + 1, c, w, self.pair.graphs))
+                for way in ways
+            }
+            for context in self.contexts
+        }
+
+    def kernels(self) -> dict[str, Any]:
+        """What three replays of each part of a round run: name, count and microseconds of every kernel, and gaps."""
+        found = {}
+        for temperature in (0.0, 0.7):
+            rounds = DeviceRounds(self.pair, N, capacity=self.longest, temperature=temperature)
+            rounds.stand([self.middle])
+            for part in ("draft", "verify"):
+                name = f"{part} at temperature {temperature:g}"
+                found[name] = attempt(lambda r=rounds, p=part: self._profiled(r.part(p)))
+        return found
+
+    def _profiled(self, work: Callable[[], None], replays: int = 3) -> dict[str, Any]:
+        cuda = self.pair.device.type == "cuda"
+        work()
+        clock(self.pair.device)
+        with profile(activities=[ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU]) as run:
+            for _ in range(replays):
+                work()
+            clock(self.pair.device)
+        spent: dict[str, list[float]] = {}
+        if not cuda:
+            for row in run.key_averages():
+                spent[row.key] = [row.count, row.self_cpu_time_total]
+            gaps = None
+        else:
+            events = sorted(
+                (e for e in run.events() if e.device_type == torch.autograd.DeviceType.CUDA),
+                key=lambda e: e.time_range.start,
+            )
+            for event in events:
+                entry = spent.setdefault(event.name, [0, 0.0])
+                entry[0] += 1
+                entry[1] += event.time_range.elapsed_us()
+            pairs = itertools.pairwise(events)
+            gaps = sum(max(0.0, b.time_range.start - a.time_range.end) for a, b in pairs) / replays
+        rows = sorted(spent.items(), key=lambda item: -item[1][1])
+        return {
+            "kernels_per_replay": sum(count for _, (count, _) in rows) / replays,
+            "busy_us": round(sum(us for _, (_, us) in rows) / replays, 2),
+            "gaps_us": None if gaps is None else round(gaps, 2),
+            "kernels": [[name[:120], count / replays, round(us / replays, 2)] for name, (count, us) in rows[:25]],
+        }
+
+    @torch.inference_mode()
+    def exactness(self) -> dict[str, Any]:
+        """Graphs give what eager rounds give, without waiting; greedy output by regret; rollbacks leave nothing."""
+        prompt = self._prompt(min(200, self.middle))
+        found: dict[str, Any] = {}
+        for rows, temperature in ((1, 0.0), (1, 0.7), *([(3, 0.7)] if self.pair.lean else [])):
+            eager = replace(self.pair, graphs=None, workspace=Workspace())
+            both = [self._verdicts(p, prompt, rows, temperature) for p in (self.pair, eager)]
+            found[f"graphs_equal_eager_{rows}_rows_at_{temperature:g}"] = both[0] == both[1]
+        done = generate(self.pair, prompt, n=N, max_new_tokens=32, sampling=Sampling())
+        regret = greedy_regret(self.pair, prompt, done.tokens, N)
+        half = len(prompt) // 2
+        used, fresh = (self.pair.target_engine.sequence(len(prompt) + 8) for _ in range(2))
+        for sequence in (used, fresh):
+            sequence.forward(prompt[:half])
+        used.forward(prompt[half : half + N + 1])
+        used.rollback(half)
+        a, b = (sequence.forward(prompt[-3:]) for sequence in (used, fresh))
+        return found | {
+            "greedy_within_tolerance": regret.exact,
+            "worst_regret": regret.worst,
+            "tolerance": regret.tolerance,
+            "ties": regret.ties,
+            "rollback_equals_fresh": bool(torch.equal(a, b)),
+            "rollback_difference": float((a - b).abs().max()),
+        }
+
+    def _verdicts(self, pair: Pair, prompt: list[int], rows: int, temperature: float) -> list[Any]:
+        """What rounds decide, rows standing at different lengths; any wait inside a round is an error."""
+        rounds = DeviceRounds(pair, N, rows, capacity=min(1_024, pair.context), temperature=temperature)
+        rounds.ready()
+        ids = torch.tensor([prompt] * rows, device=pair.device)
+        rounds.prefill(ids)
+        lengths = [len(prompt) - 17 * row for row in range(rows)]
+        rounds.place(torch.tensor([prompt[n - 2 : n] for n in lengths]), torch.tensor(lengths) - 1)
+        uniforms, verdicts = Sampling(temperature, 1).uniforms(0), []
+        # rounds that run operation by operation through plain operators or another engine do wait: that is known
+        strict = pair.device.type == "cuda" and self.pair.graphs is not None and isinstance(rounds.target, LeanBatch)
+        for i in range(12):
+            drawn = uniforms.draw(2 * N + 1) if temperature else None
+            clock(pair.device)
+            if strict:
+                torch.cuda.set_sync_debug_mode("error")
+            try:
+                verdict = rounds.round(drawn, force=(0, N, -1)[i % 3])
+            finally:
+                if strict:
+                    torch.cuda.set_sync_debug_mode("default")
+            verdicts.append(verdict.tolist())
+        return verdicts
+
+    def _prompt(self, length: int) -> list[int]:
+        generator = torch.Generator().manual_seed(length)
+        tokens: list[int] = torch.randint(3, self.pair.vocabulary, (length,), generator=generator).tolist()
+        return tokens
+
+    def batch_1(self) -> dict[str, Any]:
+        """Widths and contexts at batch size 1, inside rounds."""
+        return self._grid(design(self.longest, (1,), WIDTHS))
+
+    def batches(self) -> dict[str, Any]:
+        """The other batch sizes."""
+        return self._grid([c for c in design(self.longest, BATCHES, WIDTHS) if c.batch > 1])
+
+    def _grid(self, cells: list[Cell]) -> dict[str, Any]:
+        grid = time_grid(self.pair, cells, Sampling(), deadline=self.until - 30, quick=self.quick)
+        self.grids.append(grid)
+        keys = ["batch", "width", "tokens"]
+        medians = grid.samples.drop(columns=["cell", "role"]).groupby(keys, as_index=False).median()
+        return {"cells": len(cells), "skipped_cells": grid.skipped or None, "drift": grid.drift,
+                "unstable": grid.unstable, "median_ns": medians.round().to_dict("records")}  # fmt: skip
+
+    @torch.inference_mode()
+    def side_by_side(self) -> dict[str, Any]:
+        """Rounds of ours and of transformers' assisted generation, alternating, n = 4 in both."""
+        pair, rounds = self.pair, Rounds()
+        settings = pair.draft.generation_config
+        settings.num_assistant_tokens, settings.assistant_confidence_threshold = N, 0.0
+        settings.num_assistant_tokens_schedule = "constant"
+        ours: list[float] = []
+        theirs: list[float] = []
+        for turn in range(5):
+            prompt = self._prompt(self.middle // 2 + turn)
+            begin = time.perf_counter()
+            done = generate(pair, prompt, n=N, max_new_tokens=24, sampling=Sampling())
+            ours.append((time.perf_counter() - begin - done.prefill_ns / 1e9) / len(done.rounds))
+            ids = torch.tensor([prompt], device=pair.device)
+            options = {"attention_mask": torch.ones_like(ids), "do_sample": False, "assistant_model": pair.draft}
+            one = self._seconds(lambda: pair.target.generate(ids, max_new_tokens=N + 2, **options))  # noqa: B023
+            few = len(rounds.drafted)
+            many = self._seconds(lambda: pair.target.generate(ids, max_new_tokens=24, **options))  # noqa: B023
+            assert max(rounds.drafted) == N, f"assisted generation drafted {set(rounds.drafted)}"
+            # what both calls share, the prefill among it, falls out of the difference
+            theirs.append((many - one) / max(1, len(rounds.drafted) - 2 * few))
+            rounds.drafted.clear()
+        a, b = (statistics.median(times[1:]) for times in (ours, theirs))
+        return {"ours_ms_per_round": 1e3 * a, "assisted_ms_per_round": 1e3 * b, "assisted_over_ours": b / a}
+
+    def _seconds(self, work: Callable[[], object]) -> float:
+        begin = clock(self.pair.device)
+        work()
+        return (clock(self.pair.device) - begin) / 1e9
+
+    def swaps(self) -> dict[str, Any]:
+        """Every way of moving a cache, idle and during decoding."""
+        sizes = [s for s in (128, 256, 512, 1_024, 2_048, 4_096) if s + 4 <= self.pair.context]
+        self.moves, notes = time_swaps(self.pair, sizes)
+        medians = {
+            way: {str(s): [statistics.median(ns for t, ns in zip(m.tokens, times, strict=True) if t == s)
+                           for times in (m.out_ns, m.back_ns)] for s in sizes}
+            for way, m in self.moves.items()
+        }  # fmt: skip
+        bytes_per_token = {way: m.bytes_per_token for way, m in self.moves.items()}
+        during = attempt(lambda: swap_during_decode(self.pair, self.middle, N))
+        return {"median_out_back_ns": medians, "bytes_per_token": bytes_per_token, **notes, "during_decode": during}
+
+    def prefill(self) -> dict[str, Any]:
+        """Prefill and recomputation."""
+        self.prefills = time_prefills(self.pair, self.longest - 8, BATCHES)
+        medians = self.prefills.groupby(["batch", "tokens"], as_index=False)["ns"].median()
+        return {"median_ns": medians.to_dict("records")}
+
+    def closure(self) -> dict[str, Any]:
+        """Rounds at contexts and acceptances that no fit has seen against the profile's sum of terms."""
+        if not self._enough():
+            return {"skipped": "too little was timed"}
+        costs, fits = assemble(self._timings(), N)
+        cost = Profile("measured", "random", costs).round_cost()
+        ratios = []
+        for k in range(24):
+            context = self.contexts[0] + (self.middle - self.contexts[0]) * k // 24
+            decoder = make_decoder(self.pair, N, Sampling(), min(self.pair.context, self.middle + 128))
+            decoder.prefill(self._prompt(context))
+            for accepted in (0, N, k % (N + 1)):
+                emitted, (_, _, total) = decoder.round(accepted)
+                context += len(emitted)
+            ratios.append(cost(N, context - len(emitted)) / total - 1)
+        return {"closure": statistics.median(ratios), "rounds": len(ratios), "fits": fits}
+
+    # -- the profile ---------------------------------------------------------------------------------------------
+
+    def _enough(self) -> bool:
+        """Whether there is enough for a profile."""
+        return any(len(g.samples) for g in self.grids) and len(self.prefills) > 0 and len(self.moves) > 0
+
+    def _timings(self) -> Timings:
+        samples = pd.concat(
+            [g.samples.assign(cell=g.samples["cell"] + 1_000 * i) for i, g in enumerate(self.grids)],
+            ignore_index=True,
+        )
+        skipped = [s for g in self.grids for s in g.skipped]
+        drift = max((g.drift for g in self.grids), key=abs)
+        return Timings(None, Grid(samples, skipped, drift), self.prefills, self.moves)
+
+    def write_profile(self) -> None:
+        """The profile of everything timed, if it is enough for one."""
+        if not self._enough():
+            return
+        timings = self._timings()
+        costs, fits = assemble(timings, N)
+        about = stamp(self.pair, " ".join(sys.argv), self.commit) | {"draft_tokens": [N], "temperature": 0.0}
+        about |= {"floors": self.results["floors"].get("floors"), "warnings": warnings_of(fits, timings.grid)}
+        sections = {name: result for name, result in self.results.items() if name != "profile"}
+        states = {name: result["gpu"] for name, result in sections.items()}
+        about |= {"drift": timings.grid.drift, "skipped_cells": timings.grid.skipped, "gpu_states": states}
+        held = any(
+            sum(s["held_back_ns"].values()) > HELD_BACK * 1e9 * s["seconds"]
+            for s in sections.values()
+            if s["held_back_ns"]
+        )
+        about["unstable"] = abs(timings.grid.drift) > DRIFT or held or any(holds_back(s) for s in states.values())
+        save_profile(Profile("measured", "random", costs, fits, about), self.out / "profile.json")
+        frame = samples_frame(timings)
+        write_whole(self.out / "samples.parquet", lambda p: frame.to_parquet(p, index=False, compression="zstd"))
+
+
+def main() -> None:
+    """Run all sections and print where they stand."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shapes", required=True)
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--dtype", required=True)
+    parser.add_argument("--until", type=float, required=True, help="of time.monotonic()")
+    parser.add_argument("--commit", default="")
+    parser.add_argument("--no-graphs", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    pair = random_pair(arguments.shapes, device=arguments.device, dtype=arguments.dtype)
+    if arguments.no_graphs:
+        pair = replace(pair, graphs=None)
+    check = Check(pair, arguments)
+    for name in SECTIONS:
+        try:
+            check.section(name)
+        except CaptureError:
+            sys.exit(CAPTURE_FAILED)
+    failed = [name for name, result in check.results.items() if has_failed(result)]
+    print(json.dumps(check.results["verify"], indent=1, default=str))
+    print(f"failed: {', '.join(failed) or 'nothing'}")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
