@@ -7,7 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from policies import LapsSD, Outlook
-from sim.engine.request import Recorded
+from sim.engine.recorded import Recorded
+from sim.engine.request import foresee
 from traces import PricedTrace, Profile, Trace, price, shuffled
 
 _RECORDED: WeakKeyDictionary[Trace, list[Recorded]] = WeakKeyDictionary()
@@ -23,7 +24,7 @@ def stable_rounds(trace: Trace, policy: LapsSD | None = None) -> NDArray[np.int6
 
 
 def _stable_round(recorded: Recorded, policy: LapsSD) -> int:
-    found = recorded.foresee(None, policy.is_stable)
+    found = foresee(recorded, None, policy.is_stable)
     # at its last round it is done: nobody schedules it any more
     return found if found < len(recorded.round_ns) else 0
 

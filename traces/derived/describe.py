@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from traces.priced import progress
+from traces.pricing import progress
 from traces.trace import Trace
 
 LAGS = 10

@@ -1,7 +1,7 @@
 """What happened to each request: columns that a server fills as requests finish, and the run made of them."""
 
-from array import array
 from dataclasses import dataclass
+from struct import Struct
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from policies import Policy
 from sim.engine.request import Request
 
 COLUMNS = ("first_service_ns", "finish_ns", "service_ns", "switch_ns", "preemptions")
+_pack = Struct(f"{1 + len(COLUMNS)}q").pack
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,29 +38,28 @@ class Run:
         return self.finish_ns - self.arrival_ns
 
 
-class Books:
-    """The columns of a run, by index, and the server's own time."""
+class RunRecord:
+    """A run as it goes on: what became of those who are done, and the server's own rounds and idle time."""
 
     def __init__(self, requests: int) -> None:
-        self.first_service_ns, self.finish_ns, self.service_ns, self.switch_ns, self.preemptions = (
-            array("q", bytes(8 * requests)) for _ in COLUMNS
-        )
         self.requests = requests
         self.done = 0
         self.rounds = 0
         self.idle_ns = 0
+        self._rows = bytearray()  # of those who are done: index and `COLUMNS` of each; tuples would take far more
 
     def close(self, request: Request, now_ns: int) -> None:
         """A request is done."""
-        index = request.index
-        self.first_service_ns[index] = request.first_service_ns
-        self.finish_ns[index] = now_ns
-        self.service_ns[index] = request.prefill_spent_ns + request.service_ns
-        self.switch_ns[index] = request.switch_ns
-        self.preemptions[index] = request.preemptions
+        self._rows += _pack(
+            request.index, request.first_service_ns, now_ns, request.prefill_ns + request.service_ns,
+            request.switch_ns, request.preemptions,
+        )  # fmt: skip
         self.done += 1
 
     def run(self, arrival_ns: NDArray[np.int64], end_ns: int, policy: Policy) -> Run:
         """The finished run."""
-        columns = {name: np.frombuffer(getattr(self, name), dtype=np.int64) for name in COLUMNS}
+        rows = np.frombuffer(self._rows, dtype=np.int64).reshape(-1, 1 + len(COLUMNS))
+        by_index = np.empty((len(COLUMNS), self.requests), dtype=np.int64)
+        by_index[:, rows[:, 0]] = rows[:, 1:].T
+        columns = dict(zip(COLUMNS, by_index, strict=True))
         return Run(arrival_ns, **columns, rounds=self.rounds, idle_ns=self.idle_ns, end_ns=end_ns, policy=policy)

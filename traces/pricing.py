@@ -49,18 +49,26 @@ class PricedTrace:
         return float((self.prefill_ns + self.decode_ns / self.batch).mean())
 
     def mean_round_ns(self) -> int:
-        """c̄: the mean cost of this trace's draft lengths at its median context (prompt + half the output)."""
+        """c̄: a round's cost at this trace's median context (prompt + half the output, rounded down), in ns.
+
+        Where draft lengths differ, the mean over its rounds of what each draft length costs there, rounded down.
+        """
         context = int(np.median(self.trace.prompt_tokens + self.trace.output_tokens // 2))
         cost = self.profile.round_cost(self.batch)
         lengths, counts = np.unique(self.trace.drafted, return_counts=True)
-        total = sum(int(c) * cost(int(n), self.batch * context) for n, c in zip(lengths, counts, strict=True))
-        return max(1, round(total / int(counts.sum())))
+        total = sum(c * cost(n, self.batch * context) for n, c in zip(lengths.tolist(), counts.tolist(), strict=True))
+        return int(max(1, total // len(self.trace.drafted)))
 
-    def estimated_ns(self, mean_round_ns: int) -> NDArray[np.float64]:
-        """T̃ of whole requests from their true lengths and acceptance: c̄ · L / (ā + 1), (R,)."""
+    def estimated_ns(self, mean_round_ns: int) -> NDArray[np.int64]:
+        """T̃ of whole requests by their true lengths and acceptance, rounded down: c̄ · r · L // (accepted + r), (R,).
+
+        r is a request's rounds, `accepted` its accepted draft tokens.
+        """
         rounds = self.trace.rounds
-        per_round = self.trace.per_request(self.trace.accepted) / rounds + 1.0
-        return mean_round_ns * self.trace.output_tokens / per_round
+        emitted = self.trace.per_request(self.trace.accepted) + rounds
+        # c̄ taken out of the fraction's whole part: the product of all three need not fit 64 bits
+        whole, rest = np.divmod(rounds * self.trace.output_tokens.astype(np.int64), emitted)
+        return np.asarray(mean_round_ns * whole + mean_round_ns * rest // emitted, dtype=np.int64)
 
 
 def progress(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
