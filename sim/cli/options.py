@@ -51,8 +51,8 @@ def with_setting(
 
 def _option(knob: Knob, lists: bool) -> inspect.Parameter:
     """One that is None where it is not given, so that defaults are the setting's."""
-    told = "" if knob.default in (None, False) else f" [default: {knob.default}]"
-    more: dict[str, Any] = {"show_default": False, "help": knob.help + told}
+    default = "" if knob.default in (None, False) else f" [default: {knob.default}]"
+    more: dict[str, Any] = {"show_default": False, "help": knob.help + default}
     if lists:
         more["metavar"] = "VALUES"
     kind: Any = list[str] | None if lists else knob.kind | None

@@ -90,7 +90,7 @@ class Comparison:
     @property
     def clairvoyant(self) -> set[str]:
         """The policies that know true sizes; every table marks them."""
-        return {policy for policy, told in self.configuration["policies"].items() if told["clairvoyant"]}
+        return {spec for spec, known in self.configuration["policies"].items() if known["clairvoyant"]}
 
     def seed_means(self, policy: str) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Mean latency of each seed in seconds, (seeds,), in the order of seeds."""
@@ -215,7 +215,7 @@ def compare_on(
                 progress(seed * len(everyone) + len(runs), seeds * len(everyone))
         of_seeds.append(Runs(stage, stage.workload(seed), runs))
     specs, values = list(everyone), [measured(runs) for runs in of_seeds]
-    records = [pd.DataFrame({"policy": specs, "seed": seed, **found}) for seed, found in enumerate(values)]
+    records = [pd.DataFrame({"policy": specs, "seed": seed, **measures}) for seed, measures in enumerate(values)]
     bound = dict(zip(specs, (run.policy for run in of_seeds[0].runs), strict=True))
     return Comparison(
         requests=pd.concat([_request_rows(runs, specs) for runs in of_seeds], ignore_index=True),
@@ -266,7 +266,7 @@ def _table(
     setting: Setting, specs: list[str], over_seeds: Mapping[str, Values], of_seeds: Sequence[Mapping[str, Values]]
 ) -> pd.DataFrame:
     table = pd.DataFrame({"policy": specs, **{m.name: over_seeds[m.name] for m in compared()}})
-    means = np.array([found["mean_latency_s"] for found in of_seeds]).T
+    means = np.array([measures["mean_latency_s"] for measures in of_seeds]).T
     baseline = specs.index("fcfs")
     differences = [paired_difference(own, means[baseline]) for own in means]
     differences[baseline] = Interval(0.0, 0.0, 0.0)  # of itself also where one seed allows no interval
@@ -279,8 +279,8 @@ def _table(
     return table.assign(seeds=len(of_seeds), requests=setting.requests, load=load, realised_load=realised)
 
 
-def _request_rows(found: Runs, specs: list[str]) -> pd.DataFrame:
-    workload = found.workload
+def _request_rows(runs: Runs, specs: list[str]) -> pd.DataFrame:
+    workload = runs.workload
     trace, rows = workload.priced.trace, workload.rows
     of_workload = {
         "seed": workload.seed,
@@ -294,7 +294,7 @@ def _request_rows(found: Runs, specs: list[str]) -> pd.DataFrame:
     of_run = [column for column in REQUEST_COLUMNS if column not in of_workload and column != "policy"]
     frames = [
         pd.DataFrame({**of_workload, "policy": spec, **{column: getattr(run, column) for column in of_run}})
-        for spec, run in zip(specs, found.runs, strict=True)
+        for spec, run in zip(specs, runs.runs, strict=True)
     ]
     rest = [column for column in of_workload if column not in REQUEST_COLUMNS]
     return pd.concat(frames, ignore_index=True)[[*REQUEST_COLUMNS, *rest]]

@@ -154,9 +154,9 @@ def measured(runs: Runs) -> dict[str, Values]:
     return {metric.name: metric.of_runs(runs) for metric in recorded()}
 
 
-def summary(seeds: Sequence[Runs], found: Sequence[Mapping[str, Values]]) -> dict[str, Values]:
-    """Every metric over seeds, (P,) each, in order; `found` is what is `measured` of each seed's runs."""
-    values = {name: np.array([of_seed[name] for of_seed in found]) for name in found[0]}
+def summary(seeds: Sequence[Runs], by_seed: Sequence[Mapping[str, Values]]) -> dict[str, Values]:
+    """Every metric over seeds, (P,) each, in order; `by_seed` is what is `measured` of each seed's runs."""
+    values = {name: np.array([of_seed[name] for of_seed in by_seed]) for name in by_seed[0]}
     return {metric.name: _over_seeds(metric, values, seeds) for metric in METRICS}
 
 

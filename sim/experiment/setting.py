@@ -106,8 +106,8 @@ class Knob:
     @property
     def bounds(self) -> str:
         """In words: "at least 1", "above 0 and at most 100"; "" if there are none."""
-        told = [("at least", self.least), ("above", self.above), ("at most", self.most)]
-        return " and ".join(f"{word} {bound:g}" for word, bound in told if bound is not None)
+        ends = [("at least", self.least), ("above", self.above), ("at most", self.most)]
+        return " and ".join(f"{word} {bound:g}" for word, bound in ends if bound is not None)
 
     @property
     def option(self) -> str:
@@ -311,7 +311,7 @@ def canonical(name: str) -> str:
     ValueError
         If there is none of that name, listing those there are.
     """
-    found = _OTHER_NAMES.get(name, name)
-    if found not in KNOBS:
+    own = _OTHER_NAMES.get(name, name)
+    if own not in KNOBS:
         raise ValueError(f"unknown setting {name!r}: known are {', '.join(KNOBS)}")
-    return found
+    return own

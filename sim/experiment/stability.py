@@ -24,9 +24,9 @@ def stable_rounds(trace: Trace, policy: LapsSD | None = None) -> NDArray[np.int6
 
 
 def _stable_round(recorded: Recorded, policy: LapsSD) -> int:
-    found = foresee(recorded, None, policy.is_stable)
+    stable = foresee(recorded, None, policy.is_stable)
     # at its last round it is done: nobody schedules it any more
-    return found if found < len(recorded.round_ns) else 0
+    return stable if stable < len(recorded.round_ns) else 0
 
 
 def stable_requests(trace: Trace, policy: LapsSD) -> pd.DataFrame:
@@ -40,11 +40,11 @@ def stable_requests(trace: Trace, policy: LapsSD) -> pd.DataFrame:
 
 def quantiles(stable: NDArray[np.int64]) -> tuple[float, float, float, float]:
     """p10, median and p90 of the rounds at which requests became perceptible, and the share that did."""
-    found = stable[stable > 0]
-    if not len(found):
+    reached = stable[stable > 0]
+    if not len(reached):
         return float("nan"), float("nan"), float("nan"), 0.0
-    p10, p50, p90 = np.percentile(found, [10, 50, 90]).tolist()
-    return p10, p50, p90, len(found) / len(stable)
+    p10, p50, p90 = np.percentile(reached, [10, 50, 90]).tolist()
+    return p10, p50, p90, len(reached) / len(stable)
 
 
 def transition_errors(
@@ -69,11 +69,11 @@ def transition_errors(
         rounds, truth = len(recorded.round_ns), int(priced.decode_ns[row])
         seen = recorded.tokens[stable] / stable  # tokens a round: ā + 1
         whole = recorded.tokens[rounds] / rounds
-        told, length = int(predicted_tokens[row]), int(trace.output_tokens[row])
+        predicted, length = int(predicted_tokens[row]), int(trace.output_tokens[row])
         cost = outlook.mean_round_ns * rounds / truth
         rows.append({
             "dataset": trace.dataset[row], "round": stable, "rounds": rounds,
-            "total": cost * told / length * whole / seen - 1, "length": told / length - 1,
+            "total": cost * predicted / length * whole / seen - 1, "length": predicted / length - 1,
             "acceptance": whole / seen - 1, "cost": cost - 1,
             "rate": (seen - 1) / (whole - 1) - 1 if whole > 1 else np.nan,
         })  # fmt: skip

@@ -59,14 +59,14 @@ class ChunkRunner:
         stage = self.inputs.stage(setting)
         some = slice(chunk.first_policy, chunk.last_policy + 1)
         policies, seeds = self.policies[some], range(chunk.first_seed, chunk.last_seed + 1)
-        found = [measured(Runs(stage, stage.workload(s), [run(stage, p, s) for p in policies])) for s in seeds]
+        by_seed = [measured(Runs(stage, stage.workload(s), [run(stage, p, s) for p in policies])) for s in seeds]
         of_chunk = {name: getattr(setting, name) for name in KNOBS}
         of_chunk |= {f"{what}_sha256": self.sha256[what][getattr(setting, what)] for what in ("trace", "profile")}
         of_chunk["lapsd"] = version("lapsd")
         columns: dict[str, Any] = {name: values[some] * len(seeds) for name, values in self._policy_columns.items()}
         columns |= {name: [value] * (len(seeds) * len(policies)) for name, value in of_chunk.items()}
         columns["seed"] = np.repeat(np.array(seeds), len(policies))
-        columns |= {name: np.concatenate([of_seed[name] for of_seed in found]) for name in found[0]}
+        columns |= {name: np.concatenate([of_seed[name] for of_seed in by_seed]) for name in by_seed[0]}
         return pa.Table.from_pydict(columns, schema=self.schema)
 
     @cached_property

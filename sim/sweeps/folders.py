@@ -71,12 +71,12 @@ def read_asked(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{folder} holds no sweep (there is no {ASKED})")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict) or "sweep" not in found:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(document, dict) or "sweep" not in document:
             raise ValueError("no sweep in it")
     except ValueError as error:
         raise ValueError(f"{path}: cannot be read: {error}") from error
-    return found
+    return document
 
 
 def refuse_another(folder: Path, runner: ChunkRunner) -> None:
@@ -149,8 +149,8 @@ def write_part(folder: Path, chunk: int, records: pa.Table) -> None:
 def read_latencies(folder: Path, chunks: Sequence[int]) -> pd.DataFrame:
     """Policy, seed and mean latency of those chunks, all of them there."""
     tables = [pq.read_table(part_of(folder, c), columns=["policy", "seed", "mean_latency_s"]) for c in chunks]
-    found: pd.DataFrame = pa.concat_tables(tables).to_pandas()
-    return found
+    latencies: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+    return latencies
 
 
 def write_looks(folder: Path, looks: Mapping[int, Look | None], settings: Sequence[Setting]) -> None:

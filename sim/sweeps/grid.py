@@ -79,7 +79,7 @@ class Sweep:
 
     def configurations(self) -> list[Policy]:
         """The policies, each once for every combination of those parameters that it has."""
-        found: dict[str, Policy] = {}
+        policies: dict[str, Policy] = {}
         had: set[str] = set()
         for spec in self.policies:
             name, _, fixed = spec.partition(":")
@@ -92,7 +92,7 @@ class Sweep:
             for values in itertools.product(*(self.parameters[p] for p in swept)):
                 parts = [fixed] * bool(fixed) + [f"{p}={v}" for p, v in zip(swept, values, strict=True)]
                 policy = parse_policy(f"{name}:{','.join(parts)}")
-                if type(found.setdefault(spec_of(policy), policy)) is not type(policy):
+                if type(policies.setdefault(spec_of(policy), policy)) is not type(policy):
                     raise ValueError(f"two policies are called {spec_of(policy)}: give the class of one a name")
         if nobodys := [p for p in self.parameters if p not in had]:
             classes = [policy_class(spec.partition(":")[0]) for spec in self.policies]
@@ -101,7 +101,7 @@ class Sweep:
                 f"parameter {nobodys[0]!r}: no policy of this sweep has it to vary; they have "
                 f"{', '.join(sorted(known)) or 'none'}, and settings are {', '.join(KNOBS)}"
             )
-        return list(found.values())
+        return list(policies.values())
 
     def combinations(self) -> list[Setting]:
         """The settings, every combination once."""
@@ -115,12 +115,12 @@ class Sweep:
 
     def looks(self) -> list[int]:
         """After how many seeds a setting may stop; the last: all of them."""
-        found = []
+        looks = []
         seeds = FIRST_LOOK
         while self.until_ci is not None and seeds < self.seeds:
-            found.append(seeds)
+            looks.append(seeds)
             seeds *= 2
-        return [*found, self.seeds]
+        return [*looks, self.seeds]
 
     def chunks(self) -> list[Chunk]:
         """All runs, cut into chunks of about `RUNS_A_CHUNK`, in the order of settings, seeds and policies."""
@@ -148,13 +148,13 @@ class Sweep:
         }
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any], place: str = "sweep") -> "Sweep":
+    def from_document(cls, document: Mapping[str, Any], source: str = "sweep") -> "Sweep":
         """From a TOML document: values may be numbers, texts such as "2:8", or lists of them.
 
         Raises
         ------
         ValueError
-            Naming `place` and the key.
+            Naming `source` and the key.
         """
         rest = dict(document)
         try:
@@ -167,10 +167,10 @@ class Sweep:
                 entries = rest.pop(table, {})
                 made[table] = {name: tuple(_texts(values, name)) for name, values in entries.items()}
         except (TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{place}: {error}") from error
+            raise ValueError(f"{source}: {error}") from error
         if rest:
             raise ValueError(
-                f"{place}: unknown key {next(iter(rest))!r}: known are policies, seeds, first_seed, until_ci, "
+                f"{source}: unknown key {next(iter(rest))!r}: known are policies, seeds, first_seed, until_ci, "
                 "[parameters] and [settings]"
             )
         return cls(**made)
@@ -207,11 +207,11 @@ def values_of(text: str, name: str) -> Sequence[str]:
     ValueError
         Naming the parameter and the text.
     """
-    found: list[str] = []
+    values: list[str] = []
     for part in text.split(","):
         ends = part.strip().split(":")
         if len(ends) == 1 or not _is_number(ends[0]):
-            found.append(part.strip())
+            values.append(part.strip())
             continue
         try:
             low, high, *rest = (Decimal(end) for end in ends)
@@ -222,10 +222,10 @@ def values_of(text: str, name: str) -> Sequence[str]:
             raise ValueError(
                 f"{name} {part!r}: a range is low:high or low:high:step, of at most {MOST_VALUES} values"
             ) from None
-        found += [str(low + step * i) for i in range(int((high - low) / step) + 1)]
-    if not all(found):
+        values += [str(low + step * i) for i in range(int((high - low) / step) + 1)]
+    if not all(values):
         raise ValueError(f"{name} {text!r}: a value is empty")
-    return found
+    return values
 
 
 def share_of(text: str) -> float:

@@ -174,7 +174,7 @@ def _enough(folder: Path, runner: ChunkRunner, seeds: int, settings: list[int]) 
     """The settings that have seen enough after so many seeds, or all there are."""
     specs = [spec_of(p) for p in runner.policies]
     baseline = "fcfs" if "fcfs" in specs else specs[0]
-    found = {}
+    enough = {}
     for setting in settings:
         parts = [
             index for index, chunk in enumerate(runner.chunks)
@@ -182,5 +182,5 @@ def _enough(folder: Path, runner: ChunkRunner, seeds: int, settings: list[int]) 
         ]  # fmt: skip
         seen = look(folders.read_latencies(folder, parts), baseline, runner.sweep.until_ci or 1.0)
         if seen.enough or seeds == runner.sweep.seeds:
-            found[setting] = seen
-    return found
+            enough[setting] = seen
+    return enough

@@ -41,10 +41,10 @@ def only(records: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
     for condition in conditions:
         name, equals, value = condition.partition("=")
         if not equals or name not in parameters_of_records(records):
-            raise ValueError(f"--where {condition!r}: needs NAME=VALUE, NAME one of {', '.join(varying(records))}")
+            raise ValueError(f"where {condition!r}: needs NAME=VALUE, NAME one of {', '.join(varying(records))}")
         there = records[name].map(_text)
         if value not in set(there):
-            raise ValueError(f"--where {condition!r}: the values are {', '.join(sorted(set(there)))}")
+            raise ValueError(f"where {condition!r}: the values are {', '.join(sorted(set(there)))}")
         records = records[there == value]
     return records
 
@@ -62,7 +62,7 @@ def plot_sweep(records: pd.DataFrame, x: str, y: str, hue: str | None = None) ->
     _check(records, [x] + ([hue] if hue else []), y)
     groups = [(None, records)] if hue is None else list(records.groupby(hue, sort=True))
     if len(groups) > MOST_LINES:
-        raise ValueError(f"--hue {hue}: {len(groups)} values are more than the {MOST_LINES} that can be told apart")
+        raise ValueError(f"hue {hue}: {len(groups)} values are more than the {MOST_LINES} that can be told apart")
     words = not pd.api.types.is_numeric_dtype(records[x])
     points = []
     for value, group in groups:  # a policy that lacks the parameter has no point on its axis

@@ -72,7 +72,7 @@ def run_in_processes(runner: ChunkRunner, chunks: Sequence[int], workers: int) -
             for pipe in wait(list(hands)):
                 assert isinstance(pipe, Connection)
                 try:
-                    found = pipe.recv()
+                    done = pipe.recv()
                 except (EOFError, OSError):
                     hand = hands.pop(pipe)
                     left.extendleft(reversed(hand.under_way))
@@ -81,11 +81,11 @@ def run_in_processes(runner: ChunkRunner, chunks: Sequence[int], workers: int) -
                     if deaths == DEATHS:
                         raise ValueError(f"workers died {DEATHS} times in a row: is memory short?") from None
                     continue
-                if isinstance(found, Exception):
-                    raise found
-                hands[pipe].under_way.remove(found[0])
+                if isinstance(done, Exception):
+                    raise done
+                hands[pipe].under_way.remove(done[0])
                 deaths = 0
-                yield found
+                yield done
     finally:
         for hand in hands.values():
             _dismiss(hand)

@@ -117,7 +117,7 @@ def test_what_varies_is_known_and_drawn(records, tmp_path):
         (lambda r: plot_sweep(r, "Q", "mean_latency_s"), "column 'Q': what varies in this sweep is policy"),
         (lambda r: plot_sweep(r, "K", "latency"), "metric 'latency': known are mean_latency_s"),
         (lambda r: plot_sweep(r, "K", "mean_latency_s", "policy"), "13 values are more than the 8"),
-        (lambda r: only(r, ["K=9"]), "--where 'K=9': the values are"),
+        (lambda r: only(r, ["K=9"]), "where 'K=9': the values are"),
         (lambda r: sweep_table(r, "latency", ["K"]), "metric 'latency': known are mean_latency_s"),
     ],
 )
