@@ -65,6 +65,10 @@ class Job(Protocol):
         """The same after each of the `last` committed rounds, the newest at the end."""
         ...
 
+    def acceptance_range(self, last: int) -> float:
+        """The largest less the smallest of those."""
+        ...
+
     def foresee(self, key: Hashable, happens: "Callable[[Job], bool]") -> int:
         """For `run_until` only: after how many rounds `happens(job)` first holds; `NEVER` if it does not.
 
@@ -82,8 +86,8 @@ class Outlook:
     ----------
     mean_round_ns : int
         c̄, the cost of a round at the training half's median context.
-    past_sizes_ns : sequence of float, ascending
-        T̃ of the training half's requests: c̄ · L / (ā + 1).
+    past_sizes_ns : sequence of int, ascending
+        T̃ of the training half's requests, c̄ · r · L // (accepted + r), of all their rounds.
     true_prefill_ns : sequence of int, by job index
         True prefill; empty, as all that is true here, unless the policy's class says `clairvoyant`.
     true_left_ns : sequences of int, by job index and committed rounds
@@ -93,7 +97,7 @@ class Outlook:
     """
 
     mean_round_ns: int
-    past_sizes_ns: Sequence[float]
+    past_sizes_ns: Sequence[int]
     true_prefill_ns: Sequence[int] = ()
     true_left_ns: Sequence[Sequence[int]] = ()
     true_tokens_per_round: Sequence[float] = ()

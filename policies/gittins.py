@@ -1,6 +1,5 @@
 """The Gittins index of an empirical distribution of sizes."""
 
-import math
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
@@ -21,7 +20,7 @@ class Gittins(Policy):
 
     name: ClassVar[str] = "gittins"
 
-    sizes_ns: tuple[float, ...] = field(default=(), repr=False, metadata={"bound": True})
+    sizes_ns: tuple[int, ...] = field(default=(), repr=False, metadata={"bound": True})
 
     def bind(self, outlook: Outlook) -> Self:
         return replace(self, sizes_ns=tuple(sorted(outlook.past_sizes_ns)))
@@ -42,4 +41,4 @@ class Gittins(Policy):
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         """Between two past sizes every term falls with service; at the next one its own term is gone."""
         larger = bisect_right(self.sizes_ns, job.service_ns)
-        return Until(service_ns=math.ceil(self.sizes_ns[larger])) if larger < len(self.sizes_ns) else TO_THE_END
+        return Until(service_ns=self.sizes_ns[larger]) if larger < len(self.sizes_ns) else TO_THE_END

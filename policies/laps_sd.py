@@ -6,7 +6,6 @@ from `follow` on are the other readings.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from statistics import pstdev
@@ -19,10 +18,24 @@ until = lru_cache(maxsize=1 << 14)(Until)  # looking one up takes half as long a
 
 
 class Perceived(NamedTuple):
-    """What was predicted of a request when it became perceptible; T̃ = ns_per_token · remaining tokens."""
+    """What is known of a request once it is perceptible: L̂, and the rate ns / tokens that its tokens take.
+
+    Attributes
+    ----------
+    output_tokens : int
+        L̂.
+    ns, tokens : int
+        c̄ · r and accepted + r, r the rounds at which it became so: what as many mean rounds take, and had emitted.
+        Kept apart so that T̃ is rounded once, and equal T̃ are equal.
+    """
 
     output_tokens: int
-    ns_per_token: float
+    ns: int
+    tokens: int
+
+    def time_ns(self, tokens: int) -> int:
+        """T̃ of so many tokens, rounded down; 0 where the output has outrun its prediction."""
+        return self.ns * tokens // self.tokens if tokens > 0 else 0
 
 
 @dataclass(frozen=True)
@@ -86,19 +99,20 @@ class LapsSD(LAS):
     def rank(self, job: Job, now_ns: int) -> Rank:
         perceived = job.memo
         level = self.level(job, now_ns) if self.age_ns else job.queue
+        if perceived is None:
+            return (level, self.perceptible_first, 0)
         if isinstance(perceived, Perceived):
-            if self.order == "remaining":
-                return (level, not self.perceptible_first, self.remaining_ns(job))
-            return (level, not self.perceptible_first, perceived.ns_per_token * perceived.output_tokens)
-        if not self.preempt and perceived == job.queue:  # it has begun its turn in this queue
-            return (level, -1, 0.0)
-        return (level, self.perceptible_first, 0.0)
+            left = perceived.output_tokens - (job.tokens if self.order == "remaining" else 0)
+            return (level, not self.perceptible_first, perceived.time_ns(left))
+        # it has begun its turn in this queue, and `preempt` is off
+        return (level, -1, 0) if perceived == job.queue else (level, self.perceptible_first, 0)
 
     def learn(self, job: Job, now_ns: int) -> None:
         if isinstance(job.memo, Perceived):
             self._follow(job, job.memo)
         elif self.is_stable(job):
-            job.memo = Perceived(job.predicted_tokens, self.mean_round_ns * job.rounds / (job.accepted + job.rounds))
+            rounds = job.rounds
+            job.memo = Perceived(job.predicted_tokens, self.mean_round_ns * rounds, job.accepted + rounds)
             job.queue = self.queue_of(self.remaining_ns(job))
         else:
             queue = self.queue_of(job.service_ns)
@@ -116,29 +130,28 @@ class LapsSD(LAS):
 
     def is_stable(self, job: Job) -> bool:
         """Whether what `stability` names is below `delta`, or `count` rounds are over."""
-        if self.count:
-            return job.rounds >= self.count
         rounds, gamma = job.rounds, self.gamma
-        if self.stability == "window":
-            if rounds < 2 * gamma - 1:
-                return False
-            ends = range(rounds - gamma + 1, rounds + 1)
-            rates: Sequence[float] = [
-                (r * job.acceptance(r) - (r - gamma) * job.acceptance(r - gamma)) / gamma for r in ends
-            ]
-        else:
-            if rounds < gamma:
-                return False
-            if self.stability == "posterior":
-                a, b = 1 + job.accepted, 1 + job.drafted - job.accepted
-                return math.sqrt(a * b / (a + b + 1)) / (a + b) < self.delta
-            rates = job.acceptances(gamma)
-        return (pstdev(rates) if self.stability == "sd" else max(rates) - min(rates)) < self.delta
+        if self.count:
+            return rounds >= self.count
+        if rounds < gamma:
+            return False
+        if self.stability == "range":
+            return job.acceptance_range(gamma) < self.delta
+        if self.stability == "sd":
+            return pstdev(job.acceptances(gamma)) < self.delta
+        if self.stability == "posterior":
+            a, b = 1 + job.accepted, 1 + job.drafted - job.accepted
+            return math.sqrt(a * b / (a + b + 1)) / (a + b) < self.delta
+        if rounds < 2 * gamma - 1:
+            return False
+        ends = range(rounds - gamma + 1, rounds + 1)
+        means = [(r * job.acceptance(r) - (r - gamma) * job.acceptance(r - gamma)) / gamma for r in ends]
+        return max(means) - min(means) < self.delta
 
-    def remaining_ns(self, job: Job) -> float:
-        """T̃ = c̄ · max(0, L̂ − tokens so far) / (ā + 1), with L̂ and ā as they were perceived."""
-        output_tokens, ns_per_token = job.memo
-        return float(ns_per_token * (output_tokens - job.tokens)) if job.tokens < output_tokens else 0.0
+    def remaining_ns(self, job: Job) -> int:
+        """T̃ of a perceptible request: c̄ · r · max(0, L̂ − tokens so far) // (accepted + r)."""
+        perceived: Perceived = job.memo
+        return perceived.time_ns(perceived.output_tokens - job.tokens)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         perceived = job.memo

@@ -55,7 +55,7 @@ class LAS(Policy):
             age_ns=max(1, round(self.age_s * 1e9)) if self.age_s else 0,
         )
 
-    def queue_of(self, time_ns: float) -> int:
+    def queue_of(self, time_ns: int) -> int:
         """The first queue j with time <= Sup_j."""
         return bisect_left(self.bounds_ns, time_ns) + 1
 

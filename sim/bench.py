@@ -17,7 +17,7 @@ import simpy
 
 from policies import LapsSD, Outlook, Policy
 from sim.engine import Capacity, Run, simulate
-from sim.prepared import prepared_halves
+from sim.experiment.stage import Stage
 from traces import Arrivals, LengthPredictor, PricedTrace, Profile, Trace, Workload, draw_workload
 
 TIMEOUTS = 100_000
@@ -94,7 +94,7 @@ class Bench:
     @classmethod
     def of(cls, trace: Trace, profile: Profile, policy: Policy | None = None, batch: int = 1) -> "Bench":
         """The default split; the paper's server, or batches of up to `batch` with memory for all."""
-        future, outlook, share_ns = prepared_halves(trace, profile, batch=batch)
+        future, outlook, share_ns = Stage.of(trace, profile, batch=batch).halves
         capacity = Capacity() if batch == 1 else Capacity(batch, None)
         return cls(future, outlook, share_ns, policy or LapsSD(), capacity)
 

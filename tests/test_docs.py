@@ -1,12 +1,162 @@
-"""The examples in the documentation run as they stand."""
+"""Every command and every block of code in README and docs runs, in the order of its page, in one folder.
+
+What would take long runs with small sizes (`SMALLER`); what is no command of ours is listed with why it is not run.
+"""
 
 import doctest
+import json
+import re
+import shlex
+import shutil
+import sys
+import tomllib
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
-DOCS = Path(__file__).parents[1] / "docs"
+import matplotlib
+import pytest
+
+from sim import cli
+from sim.reproduce.laps_sd.paper import LAPS_SD
+from sim.reproduce.papers import PAPERS
+from sim.sweeps import Sweep, sweep
+from tests.sim.reproduce.test_reproduce import TINY
+from traces.errors import run_command
+from traces.files import BUNDLED
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+DOCTESTS = {"docs/write-a-policy.md"}
+NOT_OURS = {
+    "make demo": "installs, and calibrates for minutes; its parts run in the tests of calibrate and compare",
+    "make test": "runs this",
+    "pip install": "test_wheel.py installs",
+    "dask": "test_cluster.py runs a scheduler and workers",
+}
+CALIBRATED = "--quick --batches 1 --device cpu --max-new-tokens 16 --requests"
+SMALLER = (
+    ("lapsd bench", "lapsd bench --quick"),
+    ("--requests 100000", "--requests 1000"),
+    ("--requests 10000 ", "--requests 1000 "),
+    ("--requests 200", f"{CALIBRATED} 24"),
+    ("llama-7b[+]llama-68m", "tiny-target+tiny-draft --quick --batches 1 --device cpu"),
+    ("seeds=1000", "seeds=4"),
+    ("--seeds (100|200)", "--seeds 10"),
+)
 
 
-def test_the_page_on_writing_policies_runs():
-    found = doctest.testfile(str(DOCS / "write-a-policy.md"), module_relative=False)
+def smaller(text: str) -> str:
+    """The text at small sizes."""
+    for pattern, replacement in SMALLER:
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """(language, text) of every fenced block of a page."""
+    return re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def commands(block: str) -> list[list[str]]:
+    """The words of each command of a block of shell, without comments."""
+    lines = smaller(block.replace("\\\n", " ")).splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def test_pages_hold_blocks_that_are_run():
+    assert sum(language in ("sh", "python", "toml") for page in PAGES for language, _ in blocks(page)) > 20
+    assert {language for page in PAGES for language, _ in blocks(page)} <= {
+        "sh",
+        "python",
+        "toml",
+        "",
+        "text",
+        "json",
+    }
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """What readers of the pages are thought to have: models, prompts, a trace and arrivals. Papers ask little."""
+    data = ROOT / "calibrate" / "reference" / "data"
+    (tmp_path / "my-7b").symlink_to(data / "target")
+    (tmp_path / "my-68m").symlink_to(data / "draft")
+    texts = [f"def f{i}(x):\n    return x + {i}\n\ndef " for i in range(24)]
+    lines = [json.dumps({"prompt": text, "question": text, "group": i}) for i, text in enumerate(texts)]
+    (tmp_path / "prompts.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    times = [f"2023-11-16 18:15:{s:02}.0,{10 + s},{20 + 5 * s}" for s in range(50)]
+    csv = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(times)
+    (tmp_path / "AzureLLMInferenceTrace_conv.csv").write_text(csv, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    few = LAPS_SD.questions[:2]
+    monkeypatch.setitem(PAPERS, "laps-sd", replace(LAPS_SD, quick=TINY, full=TINY, questions=few))
+
+
+@pytest.fixture
+def clusters(monkeypatch):
+    """Clusters of other makes stand for one of this machine: what is typed is run, where it runs is not tested."""
+    distributed = pytest.importorskip("distributed")
+    local = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=None, worker_dashboard_address=None, host="127.0.0.1"
+    )
+
+    def some_cluster(**how):
+        assert how
+        return SimpleNamespace(scale=lambda jobs: None)
+
+    for module, name in (("dask_jobqueue", "SLURMCluster"), ("dask_kubernetes.operator", "KubeCluster")):
+        stand_in = ModuleType(module)
+        setattr(stand_in, name, some_cluster)
+        monkeypatch.setitem(sys.modules, module, stand_in)
+    client, made = distributed.Client, []
+    monkeypatch.setattr(distributed, "Client", lambda address: made.append(client(local)) or made[-1])
+    yield
+    for one in made:
+        one.close()
+    local.close()
+
+
+def run_shell(block: str, capsys) -> None:
+    for words in commands(block):
+        line = shlex.join(words)
+        if any(line.startswith(other) for other in NOT_OURS):
+            continue
+        assert words[0] == "lapsd", f"{line}: what runs this?"
+        *arguments, into = [*words[1:], None] if ">" not in words else [*words[1 : words.index(">")], words[-1]]
+        code = run_command("lapsd", lambda arguments=arguments: cli.app(arguments, standalone_mode=False))
+        out, error = capsys.readouterr()
+        assert code == 0, f"{line}\n{error}"
+        if into:
+            Path(into).write_text(out, encoding="utf-8")
+            json.loads(out)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in DOCTESTS])
+def test_a_page_runs_from_top_to_bottom(page, capsys, request):
+    if page == "docs/reproduction.md":  # where other pages calibrate
+        Path("mine").mkdir()
+        for ending in ("parquet", "json"):
+            name = "trace" if ending == "parquet" else "profile"
+            shutil.copy(BUNDLED / f"reference.{ending}", f"mine/{name}.{ending}")
+    if page == "docs/cluster.md":
+        request.getfixturevalue("clusters")
+    matplotlib.use("Agg")
+    names: dict[str, object] = {"__name__": "__main__"}
+    for number, (language, text) in enumerate(blocks(page)):
+        if language == "sh":
+            run_shell(text, capsys)
+        elif language == "python":
+            exec(smaller(text), names)
+        elif language == "toml":
+            asked = Sweep.from_document(tomllib.loads(text)).document() | {"seeds": 1}
+            records = sweep(f"toml-{number}", asked["policies"], asked["parameters"], seeds=1, **asked["settings"])
+            assert len(records)
+
+
+@pytest.mark.parametrize("page", sorted(DOCTESTS))
+def test_the_examples_of_a_page_give_what_it_says(page):
+    found = doctest.testfile(str(ROOT / page), module_relative=False)
     assert found.attempted >= 10
     assert found.failed == 0

@@ -16,7 +16,7 @@ from traces.files import load_arrivals, load_profile, load_trace, save_arrivals,
 from traces.importers import IMPORTERS, Imported, Importer
 from traces.invariants import trace_from_rounds
 from traces.predictors import PREDICTORS, LengthPredictor
-from traces.priced import PricedTrace, price
+from traces.pricing import PricedTrace, price
 from traces.profile import Profile
 from traces.provenance import Provenance
 from traces.trace import LEARNED, Trace, to_frame

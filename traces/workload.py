@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from traces.arrival_trace import ArrivalTrace
 from traces.predictors import LengthPredictor, Oracle
-from traces.priced import PricedTrace
+from traces.pricing import PricedTrace
 
 REQUEST_STREAM, ARRIVAL_STREAM = 1, 2  # those of predictors come after
 LONGEST_S = 10**9

@@ -1,8 +1,9 @@
 """What a server can run and hold at once."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from sim.engine.memory import EVICTIONS, Memory, Slots, Tokens
+from sim.engine.prefill import PREFILLS
 from traces import Costs
 
 
@@ -37,19 +38,13 @@ class Capacity:
             raise ValueError(f"kv_slots {self.kv_slots}: must be at least the batch size, {self.batch}")
         if self.kv_tokens is not None and self.kv_tokens < 1:
             raise ValueError(f"kv_tokens {self.kv_tokens}: must be at least 1")
-        for name, known in (("evict", ("swap", "recompute")), ("prefill", ("alone", "batched"))):
+        for name, known in (("evict", EVICTIONS), ("prefill", PREFILLS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r}: must be {' or '.join(known)}")
 
-    def fits(self, caches: int, tokens: int) -> bool:
-        """Whether so many caches, holding so many tokens together, fit the memory."""
-        return (self.kv_slots is None or caches <= self.kv_slots) and (
-            self.kv_tokens is None or tokens <= self.kv_tokens
-        )
-
-    def moves(self, costs: Costs) -> tuple[Callable[[int], int], Callable[[int], int]]:
-        """What it takes to evict a cache, and to have it in memory again, by its tokens."""
-        if self.evict == "swap":
-            return costs.swap_out, costs.swap_in
-        # all but the last token, which the next round verifies with its drafts
-        return (lambda tokens: 0), (lambda tokens: costs.prefill(tokens - 1) if tokens > 1 else 0)
+    def memory(self, costs: Costs) -> Memory:
+        """A server's memory, empty."""
+        eviction = EVICTIONS[self.evict](costs)
+        if self.kv_tokens is not None:
+            return Tokens(eviction, self.kv_slots, self.kv_tokens)
+        return Slots(eviction, self.kv_slots)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from sim.engine.memory import Move
 from sim.engine.request import Request
 
 
@@ -44,10 +45,10 @@ class Timeline:
     _open: dict[int, Span] = field(default_factory=dict)
     _waiting: dict[int, Span] = field(default_factory=dict)
 
-    def moved(self, kind: str, request: Request, start_ns: int, ns: int) -> None:
-        """A KV cache moved."""
-        if ns:
-            self.spans.append(Span(kind, request.index, 0, start_ns, start_ns + ns))
+    def moved(self, move: Move) -> None:
+        """A KV cache moves."""
+        if move.end_ns > move.start_ns:
+            self.spans.append(Span(move.kind, move.request.index, 0, move.start_ns, move.end_ns))
 
     def decided(
         self, now_ns: int, start_ns: int, round_ns: int, running: Iterable[Request], waiting: Iterable[Request]
@@ -66,7 +67,7 @@ class Timeline:
                 self.spans.append(Span("waiting", index, request.queue, request.arrival_ns, now_ns))
             slot = self._slots.get(index) or self._slots.setdefault(index, next(free))
             if request.rounds == 0 and start_ns > request.first_service_ns:
-                began, took = request.first_service_ns, request.prefill_spent_ns
+                began, took = request.first_service_ns, request.prefill_ns
                 if took:
                     self.spans.append(Span("prefill", index, slot, began, began + took))
             last = self._open.get(index)
@@ -79,8 +80,8 @@ class Timeline:
         self._follow_waiting(now_ns, wait)
 
     def _follow_waiting(self, now_ns: int, wait: dict[int, Request]) -> None:
-        for index, span in list(self._waiting.items()):
-            if index not in wait or wait[index].queue != span.place:
+        for index in list(self._waiting):
+            if index not in wait:  # who waits stays in its queue
                 self.spans.append(self._waiting.pop(index)._replace(end_ns=now_ns))
         for index, request in wait.items():
             if index not in self._waiting:

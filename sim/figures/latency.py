@@ -1,92 +1,80 @@
-"""Figures. One colour per policy everywhere, colour-blind safe (Okabe and Ito); units on every axis."""
+"""Mean latency: bars of a comparison, and lines over the number of requests."""
 
 import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+
+from sim.figures.style import PAGE, SMALL, colour_of, dress, interval_line, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from sim.comparison import Comparison
-
-COLOURS = {
-    "fcfs": "#999999",
-    "las": "#E69F00",
-    "lp-sjf": "#56B4E9",
-    "lp-srpt": "#0072B2",
-    "laps-sd": "#D55E00",
-    "srpt": "#009E73",
-}
-NAMES = {
-    "fcfs": "FCFS", "las": "LAS", "las-round": "LAS every round", "gittins": "Gittins", "lp-sjf": "LP-SJF",
-    "lp-sjf-mean": "LP-SJF with acceptance", "lp-srpt": "LP-SRPT", "laps-sd": "LAPS-SD", "srpt": "SRPT",
-}  # fmt: skip
-OTHER = ("#CC79A7", "#F0E442", "#000000", "#8C564B")
+    from matplotlib.figure import Figure
 
 
-def colour_of(spec: str, index: int = 0) -> str:
-    """The colour of a policy by its name; policies of a user's own share the rest of the palette."""
-    return COLOURS.get(spec.partition(":")[0], OTHER[index % len(OTHER)])
+def plot_comparison(rows: pd.DataFrame, bound_s: float, caption: str, ax: "Axes | None" = None) -> "Axes":
+    """Mean latency per policy with its 95 % interval over seeds, the tail written beside it, and the bound.
 
-
-def plot_comparison(comparison: "Comparison", ax: "Axes | None" = None) -> "Axes":
-    """Mean latency per policy with its 95 % interval over seeds, the tail written beside it, and the bound."""
+    Parameters
+    ----------
+    rows : `policy`, `mean_s`, `high_s` (NaN: no interval), `p99_latency_s`, `max_slowdown`.
+    bound_s : NaN where none is claimed.
+    """
     if ax is None:
         from matplotlib import pyplot
 
-        _, ax = pyplot.subplots(figsize=(7.0, 3.9), layout="constrained")
-    records = comparison.records
-    means = [comparison.latency(policy) for policy in comparison.policies]
-    values = np.array([m.value for m in means])
-    half = np.nan_to_num([(m.high - m.low) / 2 for m in means])
-    colours = [colour_of(policy, i) for i, policy in enumerate(comparison.policies)]
+        _, ax = pyplot.subplots(figsize=(PAGE, 3.9), layout="constrained")
+    values = rows["mean_s"].to_numpy(dtype=float)
+    half = np.nan_to_num(rows["high_s"].to_numpy(dtype=float) - values)
     position = np.arange(len(values))
+    colours = [colour_of(policy, i) for i, policy in enumerate(rows["policy"])]
     ax.barh(position, values, xerr=half, color=colours, height=0.62, capsize=3)
     right = float((values + half).max())
-    for y, value, spread, record in zip(position.tolist(), values, half, records, strict=True):
+    for y, value, spread, row in zip(position.tolist(), values, half, rows.to_dict("records"), strict=True):
         interval = f" ± {spread:.2g}" if spread else ""
-        tail = f"p99 {record['p99_latency_s']:.3g} s, worst slowdown {record['max_slowdown']:.3g}"
+        tail = f"p99 {row['p99_latency_s']:.3g} s, worst slowdown {row['max_slowdown']:.3g}"
         ax.text(float(value + spread) + 0.02 * right, y, f"{value:.3g}{interval} s\n{tail}", va="center", fontsize=8)
-    bound = float(comparison.runs["bound_s"].mean())
-    if np.isfinite(bound):
-        ax.axvline(bound, color="black", linestyle="--", linewidth=1)
-        ax.annotate(f"bound {bound:.3g} s", (bound, -0.5), xytext=(3, 0), textcoords="offset points", fontsize=8)
-    ax.set_yticks(position, comparison.policies)
+    if np.isfinite(bound_s):
+        ax.axvline(bound_s, color="black", linestyle="--", linewidth=1)
+        ax.annotate(f"bound {bound_s:.3g} s", (bound_s, -0.5), xytext=(3, 0), textcoords="offset points", fontsize=8)
+    ax.set_yticks(position, rows["policy"])
     ax.set_ylim(len(values) - 0.5, -0.75)
     ax.set_xlim(0, 1.45 * right)
     ax.set_xlabel("mean latency, s (95 % interval over seeds)")
     ax.spines[["top", "right"]].set_visible(False)
-    ax.set_title("\n".join(textwrap.wrap(caption(comparison), 105)), fontsize=8, loc="left")
+    ax.set_title("\n".join(textwrap.wrap(caption, 105)), fontsize=8, loc="left")
     return ax
 
 
-def caption(comparison: "Comparison") -> str:
-    """What was run: requests, load, seeds, predictor, where trace and profile come from."""
-    settings, configuration = comparison.settings, comparison.configuration
-    arrivals = settings.arrivals
-    if arrivals.all_at_once:
-        how = "all at once"
-    elif arrivals.clients is not None:
-        how = f"a closed loop of {arrivals.clients} clients who think for {arrivals.think_s:g} s"
-    else:
-        gaps = "Poisson" if arrivals.cv == 1 else f"Gamma gaps (CV {arrivals.cv:g})"
-        how = f"{gaps if arrivals.recorded is None else arrivals.recorded} at "
-        how += f"{arrivals.rate_per_s:g}/s" if arrivals.load is None else f"load {arrivals.load:g}"
-    overloaded = " (overloaded: depends on the number of requests)" if arrivals.overloaded else ""
-    source = configuration["trace"].get("source", "a trace")
-    profile = configuration["profile"]
-    drafts = "" if settings.draft_tokens is None else f", replayed at n = {settings.draft_tokens}"
-    slots = "unlimited KV memory" if settings.kv_slots is None else f"{settings.kv_slots} KV slot(s)"
-    if settings.kv_tokens is not None:
-        slots = f"{settings.kv_tokens} KV tokens ({settings.evict})"
-    if settings.swap is not None or settings.swap_scale != 1:
-        slots += f", caches moved {settings.swap or 'as by default'} x {settings.swap_scale:g}"
-    if settings.batch > 1:
-        slots = f"batches of up to {settings.batch}, {slots}"
-    return (
-        f"{settings.requests} requests, {how}{overloaded}, {settings.seeds} seeds, from an empty server until it is "
-        f"drained; lengths {settings.length_predictor}; {slots}. Trace: {source}"
-        f"{', ' + settings.dataset if settings.dataset else ''}{drafts}. Costs: {profile['kind']} "
-        f"({profile['weights']} weights)."
-    )
+def plot_latency_by_requests(
+    rows: pd.DataFrame, datasets: Sequence[str], policies: Sequence[str], load: float
+) -> "Figure":
+    """Mean latency with 95 % intervals by number of requests: a column a data set, a row a way to arrive.
+
+    Parameters
+    ----------
+    rows : `dataset`, `all_at_once`, `requests`, `policy`, `mean_s`, `high_s`, `bound_s`.
+    load : of those that do not arrive all at once.
+    """
+    figure = new_figure(PAGE, 4.4)
+    axes = figure.subplots(2, len(datasets), sharex=True, squeeze=False)
+    for line, (at_once, how) in enumerate(((False, f"Poisson, load {load:g}"), (True, "all at once"))):
+        for column, dataset in enumerate(datasets):
+            ax = dress(axes[line, column], "requests" if line else "", "" if column else f"{how}:\nmean latency, s",
+                       "" if line else dataset)  # fmt: skip
+            some = rows[(rows["dataset"] == dataset) & (rows["all_at_once"] == at_once)]
+            for index, policy in enumerate(policies):
+                own = some[some["policy"] == policy].sort_values("requests")
+                nudge = (index - len(policies) / 2) * 0.35
+                interval_line(ax, own["requests"] + nudge, own["mean_s"], own["high_s"], colour=colour_of(policy),
+                              label=policy, markersize=2.5, linewidth=1.1)  # fmt: skip
+            bound = some.drop_duplicates("requests").sort_values("requests")
+            ax.plot(bound["requests"], bound["bound_s"], "k--", linewidth=0.9, label="bound")
+            ax.set_ylim(bottom=0)
+            ax.set_xticks(sorted(some["requests"].unique()))
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    handles, labels = [*handles[1:], handles[0]], [*labels[1:], labels[0]]  # the bound last
+    figure.legend(handles, labels, fontsize=SMALL + 0.5, frameon=False, ncols=len(labels), loc="outside upper center")
+    return figure

@@ -1,130 +1,114 @@
-"""A reproduction as a folder that one can read and send: figures, tables, `claims.md`, `report.html`."""
+"""What a report holds, before it is rendered: figures, tables, claims, sections. Plain data; the templates escape."""
 
-import base64
-import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from policies import LapsSD
-from sim.prepared import prepared_halves
-from sim.reproduce.content import Drawn, Figure, Report, Table
-from sim.reproduce.drawing import Drawing
-from sim.reproduce.plan import LOAD, PREDICTOR, Inputs, Size
-from traces.files import write_whole
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MatplotlibFigure
 
-DPI, SCREEN_DPI = 200, 118  # of files; of a page, whose text is about as large as in print
+HOLDS, PART, NOT = "holds", "holds in part", "does not hold here"
 
 
-def settings_table(inputs: Inputs, size: Size) -> Table:
-    """What was fixed before anything was run."""
-    _, outlook, _ = prepared_halves(inputs.trace, inputs.profile)
-    policy = LapsSD()
-    sup = ", ".join(f"{b / 1e9:.3g}" for b in policy.bind(outlook).bounds_ns)
-    told = {
-        "trace": f"{inputs.recording}: {len(inputs.trace)} requests, {len(inputs.trace.datasets)} data sets; shown: "
-        f"{', '.join(inputs.datasets)}",
-        "costs": f"{inputs.profile.kind} ({inputs.profile.weights} weights), {inputs.machine}",
-        "LAPS-SD": f"K = {policy.K}, M = {policy.M:g}, γ = {policy.gamma}, δ = {policy.delta:g}; thresholds {sup} s "
-        "(Sup₁ = median past T̃ / M^(K/2))",
-        "server": "batch size 1, KV memory for one request: every switch is paid; prefill alone",
-        "arrivals": f"30 requests, Poisson at load {LOAD:g}, unless said otherwise; from empty to drained",
-        "lengths": f"{PREDICTOR}: the truth times exp(0.5 z), z standard normal, unless said otherwise",
-        "halves": "servers learn from one half of the trace, workloads are drawn from the other (split seed 0)",
-        "seeds": f"{size.claims:,} for the claim on latency and the readings, {size.queues:,} for K, "
-        f"{size.stability:,} for stability, {size.map:,} a cell of the map, {size.others:,} else",
-        "size": size.name,
-    }
-    return Table(["setting", "value"], [[name, text] for name, text in told.items()])
+@dataclass(frozen=True)
+class Figure:
+    """One figure: its number, what it shows, and how to draw it."""
+
+    number: int
+    title: str
+    caption: str
+    draw: "Callable[[], MatplotlibFigure]"
+
+    @property
+    def name(self) -> str:
+        """The stem of its files."""
+        return f"figure-{self.number:02d}"
 
 
-def provenance(inputs: Inputs, when: str, runs: int) -> Table:
-    """Where everything came from."""
-    rows = [["lapsd", version("lapsd")], ["drawn", when], ["simulated runs", f"{runs:,}"],
-            ["trace", inputs.trace_name], ["profile", inputs.profile_name]]  # fmt: skip
-    for name, known in (("trace", inputs.trace.provenance), ("profile", inputs.profile.provenance)):
-        rows += [[f"{name}: {key}", text] for key, text in known.facts.items()]
-    return Table(["", ""], rows)
+@dataclass(frozen=True)
+class Table:
+    """Headings and rows of text; the first column is left-aligned."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
 
 
-def write_report(
-    folder: Path, inputs: Inputs, size: Size, records: Mapping[str, pd.DataFrame], derived: Mapping[str, Path],
-    missing: Sequence[str], when: str, told: Callable[[str, int, int], None] | None = None,
-) -> list[str]:  # fmt: skip
-    """Draw and write everything that the records allow; returns what is missing."""
-    drawing = Drawing(inputs, size, records, derived, missing)
-    drawing.everything()
-    drawing.figures.sort(key=lambda f: f.number)
-    drawn: dict[int, Drawn] = {}
-    for old in (folder / "figures").glob("figure-*.*"):
-        old.unlink()
-    for place, figure in enumerate(drawing.figures):
-        if told:
-            told("figures", place, len(drawing.figures))
-        drawn[figure.number] = _draw(figure, folder / "figures")
-    if told:
-        told("figures", len(drawing.figures), len(drawing.figures))
-    (folder / "tables").mkdir(exist_ok=True)
-    for name, rows in drawing.tables.items():
-        write_whole(folder / "tables" / f"{name}.csv", partial(rows.to_csv, index=False))
-    report = Report(
-        "LAPS-SD, reproduced and "
-        "questioned", _intro(inputs, size), settings_table(inputs, size), drawing.claims, drawing.sections,
-        drawing.figures, drawing.missing, provenance(inputs, when, sum(map(len, records.values()))), drawn,
-    )  # fmt: skip
-    for template, name in (("claims.md.j2", "claims.md"), ("report.html.j2", "report.html")):
-        text = render(template, report)
-        write_whole(folder / name, partial(_write_text, text))
-    return drawing.missing
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper, and what became of it.
+
+    Attributes
+    ----------
+    sure : how sure it is that the paper claims this
+    short : the finding in a few words
+    found : paragraphs
+    verdict : `HOLDS`, `PART` or `NOT`
+    why : one sentence or two
+    """
+
+    title: str
+    sure: str
+    short: str
+    found: Sequence[str]
+    verdict: str
+    why: str
+    table: Table | None = None
 
 
-def _write_text(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")
+@dataclass(frozen=True)
+class Section:
+    """A question beyond the claims."""
+
+    title: str
+    paragraphs: Sequence[str]
+    tables: Sequence[Table] = ()
 
 
-def _draw(figure: Figure, folder: Path) -> Drawn:
-    drawn = figure.draw()
-    for ending, options in ((".pdf", {"metadata": {"CreationDate": None}}), (".png", {"dpi": DPI})):
-        write_whole(
-            folder / f"{figure.name}{ending}",
-            lambda p, e=ending, o=options: drawn.savefig(p, format=e[1:], **o),  # type: ignore[misc]
-        )
-    png = base64.b64encode((folder / f"{figure.name}.png").read_bytes()).decode("ascii")
-    return Drawn(png, round(drawn.get_figwidth() * SCREEN_DPI))
+@dataclass(frozen=True)
+class Answer:
+    """What became of a question.
+
+    Attributes
+    ----------
+    tables : by the name of their files
+    text : None: figures alone, which are shown beside the settings
+    """
+
+    tables: Mapping[str, pd.DataFrame]
+    text: Claim | Section | None
+    figures: Sequence[Figure]
 
 
-def _intro(inputs: Inputs, size: Size) -> list[str]:
-    text = [
-        "Li, Chen and Li (“Semi-Clairvoyant Scheduling of Speculative Decoding Requests to Minimize LLM Inference "
-        "Latency”, arXiv 2505.17074, IJCAI 2025) propose LAPS-SD: least attained service while a request’s "
-        "acceptance rate is still noisy, shortest job first once it is stable. This report holds the paper’s "
-        "claims against recorded acceptances, replayed in a simulator with "
-        f"{'measured' if inputs.profile.kind == 'measured' else inputs.profile.kind.replace('_', ' ')} costs. It is "
-        f"not the paper’s setup: models, data sets and machine differ ({inputs.recording}; {inputs.machine}), so "
-        "directions and shapes can be judged, absolute times cannot. Each claim says how sure it is that the paper "
-        "makes it: not all of the paper’s text is known to us.",
-        "Differences are paired over seeds, ratios of means with 95 % intervals by the delta method. “Best” "
-        "parameters are chosen on half of the seeds and reported on the other half. Verdicts follow rules that are "
-        "part of the program; settings were fixed before the runs.",
-    ]  # fmt: skip
-    if size.name == "quick":
-        text.append("This is the quick version: few seeds, and a coarse map. Intervals are wide; quote the full one.")
-    return text
+@dataclass(frozen=True)
+class Report:
+    """Everything that is rendered; what is missing is a line each."""
 
+    title: str
+    intro: Sequence[str]
+    settings: Table
+    answers: Sequence[Answer]
+    missing: Sequence[str]
+    provenance: Table
 
-def render(template: str, report: Report) -> str:
-    """A template of `sim/reproduce/templates` filled; HTML is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+    @property
+    def claims(self) -> list[tuple[Claim, Sequence[Figure]]]:
+        """Those of the paper, each with its figures, in order."""
+        return [(a.text, a.figures) for a in self.answers if isinstance(a.text, Claim)]
 
-    environment = Environment(
-        loader=PackageLoader("sim.reproduce"), autoescape=select_autoescape(["html.j2", "html"]),
-        undefined=StrictUndefined,        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    if template.endswith(".html.j2"):  # no line breaks before a percent sign
-        environment.finalize = lambda text: text.replace(" %", "\u00a0%") if isinstance(text, str) else text
-    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
-    by_number = {figure.number: figure for figure in report.figures}
-    return re.sub(r"\n{3,}", "\n\n", environment.get_template(template).render(report=report, figure=by_number))
+    @property
+    def sections(self) -> list[tuple[Section, Sequence[Figure]]]:
+        """The other questions, each with its figures, in order."""
+        return [(a.text, a.figures) for a in self.answers if isinstance(a.text, Section)]
+
+    @property
+    def opening(self) -> list[Figure]:
+        """Figures that go with no text."""
+        return [figure for a in self.answers if a.text is None for figure in a.figures]
+
+    @property
+    def figures(self) -> list[Figure]:
+        """All of them, by number."""
+        return sorted((f for a in self.answers for f in a.figures), key=lambda f: f.number)

@@ -1,122 +1,141 @@
-"""Run a reproduction into a folder: derived traces, sweeps, findings, figures, claims, report."""
+"""Run a reproduction into a folder: derived traces, sweeps, answers, report."""
 
-import json
-import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from sim.reproduce.plan import (
-    FULL,
-    MEASURED,
-    RECORDED,
-    SHUFFLED,
-    Inputs,
-    Size,
-    derived_files,
-    spread_name,
-    stretch_name,
-    sweeps,
-)
-from sim.sweeps import parts
-from sim.sweeps.run import finish, load_work
-from sim.sweeps.work import Work
-from traces import AcceptanceModel, Trace, fit_acceptance, generate, load_profile, load_trace, save_trace, shuffled
+from sim.reproduce.folder import MARK, RUNS, TRACES, claim
+from sim.reproduce.inputs import MEASURED, RECORDED, Inputs, Size
+from sim.reproduce.laps_sd.paper import LAPS_SD
+from sim.reproduce.pages import write_report
+from sim.reproduce.question import Evidence, Paper, Question, ask
+from sim.reproduce.report import Report, Table
+from sim.reproduce.words import listed
+from sim.sweeps import folders
+from sim.sweeps.chunks import ChunkRunner
+from sim.sweeps.grid import Sweep
+from sim.sweeps.run import finish, prepare
+from traces import load_profile, load_trace, save_trace
 from traces.errors import FormatError
-from traces.files import make_writable_folder, write_whole
 
-MARK, TRACES, RUNS, FIGURES = "_reproduction.json", "traces", "runs", "figures"
-LONGEST_OUTPUT = 8_192  # tokens
-Told = Callable[[str, int, int], None]  # what, done, in all
+Progress = Callable[[str, int, int], None]  # what, done, in all
 
 
-def claim(folder: Path, inputs: Inputs, size: Size, *, overwrite: bool, resume: bool) -> None:
-    """Make the folder a reproduction's of these inputs.
+def reproduce(
+    out: str | Path,
+    *,
+    paper: Paper = LAPS_SD,
+    trace: str = "reference",
+    profile: str = "reference",
+    size: Size | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    draw_only: bool = False,
+    progress: Progress | None = None,
+) -> list[str]:
+    """Reproduce and question a paper on a trace and a profile, into the folder `out`.
+
+    Writes `figures/` (PNG and PDF), `claims.md`, `report.html`, the tables as CSV, and every run under `runs/`.
+
+    Parameters
+    ----------
+    trace, profile : files, or `reference`.
+    size : of the paper's; None: the full one.
+    workers : processes; None: one a core.
+    resume : go on with a stopped one; runs that are there are not run again.
+    draw_only : run nothing: draw from the sweeps that are there.
+    progress : called with (what, done, total).
+
+    Returns
+    -------
+    What is missing, a line each; nothing if every question was answered.
 
     Raises
     ------
     ValueError
-        If it holds another one, or anything else; or one of the same, without `resume` or `overwrite`.
+        For bad input, naming it.
     """
-    make_writable_folder(folder)
-    wanted = {
-        "trace": inputs.trace_name,
-        "profile": inputs.profile_name,
-        "size": asdict(size),
-        "lapsd": version("lapsd"),
-    }
-    wanted = json.loads(json.dumps(wanted))
-    mark = folder / MARK
-    if mark.exists():
-        try:
-            before = json.loads(mark.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{mark}: cannot be read: {error}") from error
-        if resume and before != wanted:
-            differs = next(k for k in wanted if not isinstance(before, dict) or before.get(k) != wanted[k])
-            raise ValueError(f"{folder} holds another reproduction ({differs} differs): give --overwrite")
-        if not (resume or overwrite):
-            raise ValueError(f"{folder} holds a reproduction already: give --resume to go on with it, or --overwrite")
-        if overwrite:
-            mark.unlink()  # first: without it what is left is nobody's
-            for made in (TRACES, RUNS):
-                shutil.rmtree(folder / made, ignore_errors=True)
-    elif others := [e.name for e in folder.iterdir() if not e.name.startswith((".", "_"))]:
-        raise ValueError(f"{folder} is not empty and holds no reproduction ({min(others)}): choose another folder")
-    write_whole(mark, lambda p: p.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8"))
+    folder, show = Path(out), progress or (lambda what, done, total: None)
+    inputs, size = Inputs(trace, profile, load_trace(trace), load_profile(profile)), size or paper.full
+    if draw_only and not (folder / MARK).exists():
+        raise ValueError(f"{folder} holds no reproduction (there is no {MARK}) to draw from")
+    claim(folder, paper, inputs, size, overwrite=overwrite, resume=resume or draw_only)
+    show("traces", 0, 1)
+    files, refused = make_traces(folder / TRACES, paper.questions, inputs, size)
+    show("traces", 1, 1)
+    names = {question: question.derives(inputs, size).keys() for question in paper.questions}
+    questions = [question for question in paper.questions if not names[question] & refused.keys()]
+    reasons = (
+        f"{listed([q.about for q in paper.questions if name in names[q]])}: {reason}"
+        for name, reason in refused.items()
+    )
+    missing = list(dict.fromkeys(reasons))  # what several traces are lacking for is said once
+    named = {name: str(path) for name, path in files.items()} | {RECORDED: trace, MEASURED: profile}
+    records = {}
+    for name, sweep in needed(questions, inputs, size).items():
+        runner, runs = prepare(sweep, named), folder / RUNS / name
+        if not draw_only:
+            records[name] = run_sweep(runs, runner, workers, partial(show, name))
+        elif (found := read_finished(runs, runner)) is not None:
+            records[name] = found
+        else:
+            missing.append(f"what is drawn from the sweep {name!r}: it is not there, or not finished")
+    answers, unanswered = ask(questions, Evidence(inputs, size, records, files))
+    report = Report(
+        paper.title, paper.intro(inputs, size), paper.settings(inputs, size), answers, [*missing, *unanswered],
+        provenance(inputs, sum(map(len, records.values()))),
+    )  # fmt: skip
+    write_report(folder, report, partial(show, "figures"))
+    return list(report.missing)
 
 
-def make_traces(inputs: Inputs, size: Size, folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """Write the derived traces that are not there; returns them, and why some cannot be made."""
+def needed(questions: Sequence[Question], inputs: Inputs, size: Size) -> dict[str, Sweep]:
+    """The sweeps of all questions, by name, in their order."""
+    sweeps: dict[str, Sweep] = {}
+    for question in questions:
+        for name, sweep in question.needs(inputs, size).items():
+            assert sweeps.setdefault(name, sweep) == sweep, f"two sweeps are called {name}"
+    return sweeps
+
+
+def make_traces(
+    folder: Path, questions: Sequence[Question], inputs: Inputs, size: Size
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Write the derived traces that are not there: files by name, and by name why one cannot be made."""
     folder.mkdir(exist_ok=True)
-    names = derived_files(folder, size)
-    missing: list[str] = []
-    if not names[SHUFFLED].exists():
-        save_trace(shuffled(inputs.trace, np.random.default_rng(0)), names[SHUFFLED])
-    if not all(path.exists() for path in names.values()):
+    files, refused = {}, {}
+    for name, make in {n: m for q in questions for n, m in q.derives(inputs, size).items()}.items():
+        files[name] = folder / f"{name.replace(' ', '-')}.parquet"
         try:
-            models = fit_acceptance(inputs.trace)
+            if not files[name].exists():
+                save_trace(make(), files[name])
         except FormatError as error:
-            missing.append(f"figures 10 to 13 (on generated requests): {error}")
-            return {SHUFFLED: names[SHUFFLED]}, missing
-        for spread in size.spreads:
-            made = generate(inputs.trace, models, requests=size.generated, spread=spread)
-            save_trace(made, names[spread_name(spread)])
-        for stretch in size.stretches:
-            save_trace(_stretched(inputs.trace, models, stretch, size.generated), names[stretch_name(stretch)])
-    return names, missing
-
-
-def _stretched(trace: Trace, models: Mapping[str, AcceptanceModel], stretch: float, requests: int) -> Trace:
-    """Generated requests whose log output lengths lie `stretch` times as far from the median as recorded."""
-    rows = np.random.default_rng([0, 7]).integers(len(trace), size=requests)
-    middle = float(np.median(trace.output_tokens))
-    outputs = np.rint(middle * (trace.output_tokens[rows] / middle) ** stretch)
-    lengths = np.clip(outputs, 1, LONGEST_OUTPUT).astype(np.int64)
-    return generate(trace, models, prompt_tokens=trace.prompt_tokens[rows], output_tokens=lengths)
+            refused[name] = str(error)
+    return {name: path for name, path in files.items() if name not in refused}, refused
 
 
 def run_sweep(
-    folder: Path, work: Work, *, workers: int | None, told: Callable[[int, int], None] | None
+    folder: Path, runner: ChunkRunner, workers: int | None, progress: Callable[[int, int], None]
 ) -> pd.DataFrame:
     """The sweep's records: those that are there, and the missing ones run."""
-    if (folder / parts.ASKED).exists():
+    folder.parent.mkdir(exist_ok=True)
+    if (folder / folders.ASKED).exists():
         try:
-            parts.refuse_another(folder, work)
+            folders.refuse_another(folder, runner)
         except ValueError:
-            parts.claim(folder, work, overwrite=True)
+            folders.claim(folder, runner, overwrite=True)
     else:
-        parts.claim(folder, work, overwrite=False)
-    finish(folder, work, workers=workers, progress=told)
-    return parts.read(folder)
+        folders.claim(folder, runner, overwrite=False)
+    finish(folder, runner, workers=workers, progress=progress)
+    return folders.read(folder)
 
 
-def read_finished(folder: Path, work: Work) -> pd.DataFrame | None:
+def read_finished(folder: Path, runner: ChunkRunner) -> pd.DataFrame | None:
     """The sweep's records, if all of them are there.
 
     Raises
@@ -124,75 +143,17 @@ def read_finished(folder: Path, work: Work) -> pd.DataFrame | None:
     ValueError
         If the folder holds another sweep, or a damaged part.
     """
-    if not (folder / parts.ASKED).exists():
+    if not (folder / folders.ASKED).exists():
         return None
-    parts.refuse_another(folder, work)
-    return None if parts.missing(folder, work.chunks) else parts.read(folder)
+    folders.refuse_another(folder, runner)
+    return None if folders.missing(folder, runner.chunks) else folders.read(folder)
 
 
-def reproduce(
-    out: str | Path,
-    *,
-    trace: str = "reference",
-    profile: str = "reference",
-    size: Size = FULL,
-    workers: int | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    draw_only: bool = False,
-    told: Told | None = None,
-) -> list[str]:
-    """Reproduce and question the LAPS-SD paper on a trace and a profile, into the folder `out`.
-
-    Writes `figures/` (PNG and PDF), `claims.md`, `report.html`, the tables as CSV, and every run under `runs/`.
-
-    Parameters
-    ----------
-    trace, profile : files, or `reference`.
-    size : `FULL` or `QUICK`.
-    workers : processes; None: one a core.
-    resume : go on with a stopped one; runs that are there are not run again.
-    draw_only : run nothing: draw from the sweeps that are there.
-    told : called with (what, done, total).
-
-    Returns
-    -------
-    What is missing, a line each; nothing if all could be drawn.
-
-    Raises
-    ------
-    ValueError
-        For bad input, naming it.
-    """
-    from sim.reproduce.report import write_report
-
-    folder = Path(out)
-    inputs = Inputs(trace, profile, load_trace(trace), load_profile(profile))
-    if draw_only and not (folder / MARK).exists():
-        raise ValueError(f"{folder} holds no reproduction (there is no {MARK}) to draw from")
-    claim(folder, inputs, size, overwrite=overwrite, resume=resume or draw_only)
-    for name in (TRACES, RUNS, FIGURES):
-        (folder / name).mkdir(exist_ok=True)
-    if told:
-        told("traces", 0, 1)
-    derived, missing = make_traces(inputs, size, folder / TRACES)
-    if told:
-        told("traces", 1, 1)
-    planned = sweeps(inputs, size)
-    if missing:
-        del planned["map"], planned["lengths"]
-    files = {name: str(path) for name, path in derived.items()} | {RECORDED: trace, MEASURED: profile}
-    records = {}
-    for name, wanted in planned.items():
-        work, place = load_work(wanted, files), folder / RUNS / name
-        if draw_only:
-            found = read_finished(place, work)
-            if found is None:
-                missing.append(f"what is drawn from the sweep {name!r}: it is not there, or not finished")
-                continue
-        else:
-            progress = None if told is None else lambda done, total, name=name: told(name, done, total)
-            found = run_sweep(place, work, workers=workers, told=progress)
-        records[name] = found
-    when = datetime.now(UTC).isoformat(timespec="seconds")
-    return write_report(folder, inputs, size, records, derived, missing, when, told)
+def provenance(inputs: Inputs, runs: int) -> Table:
+    """Where everything came from."""
+    drawn = datetime.now(UTC).isoformat(timespec="seconds")
+    rows = [["lapsd", version("lapsd")], ["drawn", drawn], ["simulated runs", f"{runs:,}"],
+            ["trace", inputs.trace_name], ["profile", inputs.profile_name]]  # fmt: skip
+    for name, known in (("trace", inputs.trace.provenance), ("profile", inputs.profile.provenance)):
+        rows += [[f"{name}: {key}", text] for key, text in known.facts.items()]
+    return Table(["", ""], rows)

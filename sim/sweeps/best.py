@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sim.statistics import Interval, mean_interval
-from sim.sweeps.grid import SETTINGS
+from sim.experiment.metrics import columns_of
+from sim.experiment.setting import KNOBS
+from sim.experiment.statistics import Interval, mean_interval, ratio_by_seed
 
 ERROR = 0.05
 RESAMPLES = 2_000
 LEAST_SEEDS = 4
+EACH_HALF = (slice(None), slice(0, None, 2), slice(1, None, 2))  # of the seeds: all, those that select, fresh ones
 ENOUGH_TO_FLIP, ALL_FLIPS, SOME_FLIPS = 6, 10, 2_000  # seeds; seeds; sign vectors where there are more seeds
 
 
@@ -76,22 +78,20 @@ def best(records: pd.DataFrame, by: Sequence[str] = (), metric: str = "mean_late
     ----------
     records : a sweep's.
     by : columns; settings that vary and are not named are averaged over, each seed's mean being one observation.
-    metric : a column; lower is better.
+    metric : a metric; lower is better.
 
     Raises
     ------
     ValueError
         For an unknown column, fewer than `LEAST_SEEDS` seeds, or runs that are missing.
     """
-    for name in [*by, metric]:
+    for name in [*by, *columns_of(metric)]:
         if name not in records.columns:
             raise ValueError(f"column {name!r}: the sweep has {', '.join(map(str, records.columns))}")
-    if not pd.api.types.is_numeric_dtype(records[metric]):
-        raise ValueError(f"column {metric!r}: is not a number")
-    if unfit := [name for name in by if name not in SETTINGS]:
-        raise ValueError(
-            f"--by {unfit[0]}: the best is sought among policies, within settings: {', '.join(SETTINGS)}"
-        )
+        if name not in by and not pd.api.types.is_numeric_dtype(records[name]):
+            raise ValueError(f"column {name!r}: is not a number")
+    if unfit := [name for name in by if name not in KNOBS]:
+        raise ValueError(f"by {unfit[0]}: the best is sought among policies, within settings: {', '.join(KNOBS)}")
     if not by:
         return [_verdict(records, {}, metric)]
     return [
@@ -106,17 +106,20 @@ def _plain(value: Any) -> Any:
 
 
 def _verdict(records: pd.DataFrame, group: dict[str, Any], metric: str) -> Verdict:
-    table = records.pivot_table(index="policy", columns="seed", values=metric, aggfunc="mean")
+    tables = [
+        records.pivot_table(index="policy", columns="seed", values=column, aggfunc="mean")
+        for column in columns_of(metric)
+    ]
     sizes = records.groupby(["policy", "seed"]).size()
-    if table.isna().to_numpy().any() or sizes.nunique() > 1:
+    if any(table.isna().to_numpy().any() for table in tables) or sizes.nunique() > 1:
         raise ValueError(
-            "runs are missing: --resume the sweep, or, where settings stopped at different seeds, name them in by"
+            "runs are missing: resume the sweep, or, where settings stopped at different seeds, name them in by"
         )
-    values, names = table.to_numpy(dtype=float), list(table.index)
-    configurations, seeds = values.shape
+    parts, names = [table.to_numpy(dtype=float) for table in tables], list(tables[0].index)
+    configurations, seeds = parts[0].shape
     if seeds < LEAST_SEEDS:
         raise ValueError(f"{seeds} seeds: selecting and reporting on fresh seeds takes at least {LEAST_SEEDS}")
-    selecting, fresh = values[:, 0::2], values[:, 1::2]
+    values, selecting, fresh = (_by_seed([part[:, some] for part in parts]) for some in EACH_HALF)
     chosen = int(selecting.mean(axis=1).argmin())
     difference = fresh - fresh[chosen]
     kept = ~_worse(difference, max(1, configurations - 1))
@@ -133,6 +136,11 @@ def _verdict(records: pd.DataFrame, group: dict[str, Any], metric: str) -> Verdi
         group, metric, names[chosen], mean_interval(fresh[chosen]), float(selecting[chosen].mean()), alike,
         _wins_of_values(records, names, share), configurations, seeds,
     )  # fmt: skip
+
+
+def _by_seed(parts: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """What each seed says of a metric, (C, seeds), from its columns: one, or two if it is a ratio of means."""
+    return parts[0] if len(parts) == 1 else ratio_by_seed(*parts)
 
 
 def _worse(difference: np.ndarray[Any, Any], comparisons: int) -> np.ndarray[Any, Any]:
@@ -179,7 +187,7 @@ def share_of_wins(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _wins_of_values(records: pd.DataFrame, names: list[str], share: np.ndarray[Any, Any]) -> pd.DataFrame:
     """Wins added up by the values of each parameter that varies."""
     first = list(records.columns).index("policy_name")
-    parameters = list(records.columns)[first : list(records.columns).index(SETTINGS[0])]
+    parameters = list(records.columns)[first : list(records.columns).index(next(iter(KNOBS)))]
     each = records.drop_duplicates("policy").set_index("policy").loc[names]
     rows = []
     for parameter in parameters:

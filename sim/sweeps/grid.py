@@ -7,79 +7,17 @@ whoever runs them. Knows nothing of traces, of workers or of files of results.
 import itertools
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from policies import Policy, parameters_of, parse_policy, policy_class, spec_of
-from sim.engine import Capacity
-from traces import Arrivals, ArrivalTrace, LengthPredictor
+from sim.experiment.setting import KNOBS, Setting, canonical
 
 RUNS_A_CHUNK = 500
 FIRST_LOOK = 50
 MOST_VALUES = 100_000
-
-
-def kind_of(parameter: Field[Any]) -> str:
-    """A field's annotation as text: `int`, `float | None`, ..."""
-    return str(getattr(parameter.type, "__name__", parameter.type))
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Everything a run depends on besides the policy and the seed; one value of each of a sweep's settings."""
-
-    trace: str = "reference"
-    profile: str = "reference"
-    dataset: str | None = None
-    requests: int = 30
-    load: float | None = None
-    rate: float | None = None
-    all_at_once: bool = False
-    cv: float = 1.0
-    arrivals: str | None = None
-    clients: int | None = None
-    think: float = 0.0
-    length_predictor: str = "oracle"
-    split_seed: int = 0
-    draft_tokens: int | None = None
-    batch: int = 1
-    kv_slots: int | None = None
-    kv_tokens: int | None = None
-    evict: str = "swap"
-    swap: str | None = None
-    swap_scale: float = 1.0
-    prefill: str = "alone"
-
-    def __post_init__(self) -> None:
-        for name, least in (("requests", 1), ("split_seed", 0), ("kv_slots", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name} {value}: must be at least {least}")
-        _ = self.capacity, self.coming(None), self.predictor
-
-    @property
-    def capacity(self) -> Capacity:
-        """The server's; without a number of slots, the paper's one at b = 1 and no such limit above; 0: no limit."""
-        slots = (1 if self.batch == 1 else None) if self.kv_slots is None else self.kv_slots or None
-        return Capacity(self.batch, slots, self.kv_tokens, self.evict, self.prefill)
-
-    def coming(self, recorded: ArrivalTrace | None) -> Arrivals:
-        """How requests come, at a load of 0.8 unless something else is said; `recorded` is what `arrivals` names."""
-        default = self.load is None and self.rate is None and not self.all_at_once and self.clients is None
-        load = 0.8 if default else self.load
-        return Arrivals(load, self.rate, self.all_at_once, self.cv, recorded, self.clients, self.think)
-
-    @property
-    def predictor(self) -> LengthPredictor:
-        """How lengths are predicted."""
-        return LengthPredictor.parse(self.length_predictor)
-
-
-SETTINGS = tuple(f.name for f in fields(Setting))
-KINDS = {f.name: kind_of(f) for f in fields(Setting)}
-NOTHING = ("all", "none", "recorded", "auto")  # texts for no value
 
 
 class Chunk(NamedTuple):
@@ -136,12 +74,12 @@ class Sweep:
         for name, values in {**self.parameters, **self.settings}.items():
             if not values:
                 raise ValueError(f"an empty grid: {name} has no values")
-        if unknown := set(self.settings) - set(SETTINGS):
-            raise ValueError(f"unknown setting {sorted(unknown)[0]!r}: known are {', '.join(SETTINGS)}")
+        for name in self.settings:
+            canonical(name)
 
     def configurations(self) -> list[Policy]:
         """The policies, each once for every combination of those parameters that it has."""
-        found: dict[str, Policy] = {}
+        policies: dict[str, Policy] = {}
         had: set[str] = set()
         for spec in self.policies:
             name, _, fixed = spec.partition(":")
@@ -154,32 +92,35 @@ class Sweep:
             for values in itertools.product(*(self.parameters[p] for p in swept)):
                 parts = [fixed] * bool(fixed) + [f"{p}={v}" for p, v in zip(swept, values, strict=True)]
                 policy = parse_policy(f"{name}:{','.join(parts)}")
-                if type(found.setdefault(spec_of(policy), policy)) is not type(policy):
+                if type(policies.setdefault(spec_of(policy), policy)) is not type(policy):
                     raise ValueError(f"two policies are called {spec_of(policy)}: give the class of one a name")
         if nobodys := [p for p in self.parameters if p not in had]:
             classes = [policy_class(spec.partition(":")[0]) for spec in self.policies]
             known = {f.name for policy in classes for f in parameters_of(policy)}
             raise ValueError(
                 f"parameter {nobodys[0]!r}: no policy of this sweep has it to vary; they have "
-                f"{', '.join(sorted(known)) or 'none'}, and settings are {', '.join(SETTINGS)}"
+                f"{', '.join(sorted(known)) or 'none'}, and settings are {', '.join(KNOBS)}"
             )
-        return list(found.values())
+        return list(policies.values())
 
     def combinations(self) -> list[Setting]:
         """The settings, every combination once."""
-        names = list(self.settings)
-        values = [[_setting_value(name, text) for text in self.settings[name]] for name in names]
-        found = (Setting(**dict(zip(names, row, strict=True))) for row in itertools.product(*values))
-        return list(dict.fromkeys(found))
+        knobs = [KNOBS[canonical(name)] for name in self.settings]
+        values = [
+            [knob.parse(text) for text in texts] for knob, texts in zip(knobs, self.settings.values(), strict=True)
+        ]
+        names = [knob.name for knob in knobs]
+        settings = (Setting(**dict(zip(names, row, strict=True))) for row in itertools.product(*values))
+        return list(dict.fromkeys(settings))
 
     def looks(self) -> list[int]:
         """After how many seeds a setting may stop; the last: all of them."""
-        found = []
+        looks = []
         seeds = FIRST_LOOK
         while self.until_ci is not None and seeds < self.seeds:
-            found.append(seeds)
+            looks.append(seeds)
             seeds *= 2
-        return [*found, self.seeds]
+        return [*looks, self.seeds]
 
     def chunks(self) -> list[Chunk]:
         """All runs, cut into chunks of about `RUNS_A_CHUNK`, in the order of settings, seeds and policies."""
@@ -207,13 +148,13 @@ class Sweep:
         }
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any], place: str = "sweep") -> "Sweep":
+    def from_document(cls, document: Mapping[str, Any], source: str = "sweep") -> "Sweep":
         """From a TOML document: values may be numbers, texts such as "2:8", or lists of them.
 
         Raises
         ------
         ValueError
-            Naming `place` and the key.
+            Naming `source` and the key.
         """
         rest = dict(document)
         try:
@@ -226,10 +167,10 @@ class Sweep:
                 entries = rest.pop(table, {})
                 made[table] = {name: tuple(_texts(values, name)) for name, values in entries.items()}
         except (TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{place}: {error}") from error
+            raise ValueError(f"{source}: {error}") from error
         if rest:
             raise ValueError(
-                f"{place}: unknown key {next(iter(rest))!r}: known are policies, seeds, first_seed, until_ci, "
+                f"{source}: unknown key {next(iter(rest))!r}: known are policies, seeds, first_seed, until_ci, "
                 "[parameters] and [settings]"
             )
         return cls(**made)
@@ -266,11 +207,11 @@ def values_of(text: str, name: str) -> Sequence[str]:
     ValueError
         Naming the parameter and the text.
     """
-    found: list[str] = []
+    values: list[str] = []
     for part in text.split(","):
         ends = part.strip().split(":")
-        if len(ends) == 1 or name == "length_predictor" or not _is_number(ends[0]):
-            found.append(part.strip())
+        if len(ends) == 1 or not _is_number(ends[0]):
+            values.append(part.strip())
             continue
         try:
             low, high, *rest = (Decimal(end) for end in ends)
@@ -281,10 +222,10 @@ def values_of(text: str, name: str) -> Sequence[str]:
             raise ValueError(
                 f"{name} {part!r}: a range is low:high or low:high:step, of at most {MOST_VALUES} values"
             ) from None
-        found += [str(low + step * i) for i in range(int((high - low) / step) + 1)]
-    if not all(found):
+        values += [str(low + step * i) for i in range(int((high - low) / step) + 1)]
+    if not all(values):
         raise ValueError(f"{name} {text!r}: a value is empty")
-    return found
+    return values
 
 
 def share_of(text: str) -> float:
@@ -306,19 +247,3 @@ def _is_number(text: str) -> bool:
         return Decimal(text).is_finite()
     except InvalidOperation:
         return False
-
-
-def _setting_value(name: str, text: str) -> Any:
-    kind = KINDS[name]
-    if text in NOTHING and "None" in kind:
-        return None
-    if kind == "bool":
-        if text not in ("true", "false"):
-            raise ValueError(f"{name} {text!r}: must be true or false")
-        return text == "true"
-    if kind.startswith("str"):
-        return text
-    try:
-        return int(text) if kind.startswith("int") else float(text)
-    except ValueError:
-        raise ValueError(f"{name} {text!r}: needs {'an integer' if kind.startswith('int') else 'a number'}") from None

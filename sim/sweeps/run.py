@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from policies import spec_of
-from sim.sweeps import parts
+from sim.experiment.stage import Inputs
+from sim.sweeps import folders
+from sim.sweeps.chunks import ChunkRunner
 from sim.sweeps.grid import Sweep
-from sim.sweeps.looks import Look, look
-from sim.sweeps.work import Work
-from sim.sweeps.workers import Done, do_here, do_in_processes, do_on_cluster
-from traces import load_arrivals, load_profile, load_trace
+from sim.sweeps.stopping import Look, look
+from sim.sweeps.workers import Done, check_workers, run_here, run_in_processes, run_on_cluster
 from traces.files import BUNDLED
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def sweep(
     policies : specs such as `laps-sd:follow=true`.
     parameters : values by name of a policy's parameter; a policy that lacks one runs without it.
     seeds, until_ci : seeds of each setting, or the most, stopping at looks as in `Sweep`.
-    settings : a value or a list of values of anything in `sim.sweeps.grid.Setting`: `requests=[10, 30], load=0.9`.
+    settings : a value or a list of values of anything in `sim.Setting`: `requests=[10, 30], load=0.9`.
     workers : processes; None: one a core.
     client : a Dask client, to use its cluster instead.
     progress : called with (runs done, runs in all) after each chunk.
@@ -59,10 +59,11 @@ def sweep(
     }  # fmt: skip
     if until_ci is not None:
         document["until_ci"] = until_ci
-    work = load_work(Sweep.from_document(document))
-    parts.claim(Path(out), work, overwrite=overwrite)
-    finish(Path(out), work, workers=workers, client=client, progress=progress)
-    return parts.read(Path(out))
+    check_workers(workers)
+    runner = prepare(Sweep.from_document(document))
+    folders.claim(Path(out), runner, overwrite=overwrite)
+    finish(Path(out), runner, workers=workers, client=client, progress=progress)
+    return folders.read(Path(out))
 
 
 def resume(
@@ -79,12 +80,12 @@ def resume(
     ValueError
         If the folder holds no sweep, or a trace, a profile or lapsd is not what it was.
     """
-    work = load_work(Sweep.from_document(parts.read_asked(Path(folder))["sweep"], str(folder)))
-    finish(Path(folder), work, workers=workers, client=client, progress=progress)
-    return parts.read(Path(folder))
+    runner = prepare(Sweep.from_document(folders.read_asked(Path(folder))["sweep"], str(folder)))
+    finish(Path(folder), runner, workers=workers, client=client, progress=progress)
+    return folders.read(Path(folder))
 
 
-def load_work(sweep: Sweep, files: Mapping[str, str] | None = None) -> Work:
+def prepare(sweep: Sweep, files: Mapping[str, str] | None = None) -> ChunkRunner:
     """A sweep with everything it needs, checked: what cannot run is refused before anything runs.
 
     Parameters
@@ -96,22 +97,16 @@ def load_work(sweep: Sweep, files: Mapping[str, str] | None = None) -> Work:
     ValueError
         Naming the value and the bound.
     """
-    settings = sweep.combinations()
     files = files or {}
-    traces = {name: load_trace(files.get(name, name)) for name in dict.fromkeys(s.trace for s in settings)}
-    profiles = {name: load_profile(files.get(name, name)) for name in dict.fromkeys(s.profile for s in settings)}
-    arrivals = {name: load_arrivals(name) for name in dict.fromkeys(s.arrivals for s in settings) if name}
-    work = Work(
-        sweep, traces, profiles,
-        {name: _sha256(files.get(name, name), ".parquet") for name in traces},
-        {name: _sha256(files.get(name, name), ".json") for name in profiles},
-        arrivals, {name: _sha256(name, ".parquet") for name in arrivals},
-    )  # fmt: skip
-    _ = work.policies
-    for setting in settings:
-        work.place(setting)
-        setting.coming(arrivals[setting.arrivals] if setting.arrivals else None)
-    return work
+    inputs = Inputs.load(sweep.combinations(), files)
+    loaded = (("trace", inputs.traces, ".parquet"), ("profile", inputs.profiles, ".json"),
+              ("arrivals", inputs.arrivals, ".parquet"))  # fmt: skip
+    hashes = {
+        what: {name: _sha256(files.get(name, name), ending) for name in names} for what, names, ending in loaded
+    }
+    runner = ChunkRunner(sweep, inputs, hashes)
+    _ = runner.policies
+    return runner
 
 
 def _sha256(name: str, ending: str) -> str:
@@ -121,13 +116,13 @@ def _sha256(name: str, ending: str) -> str:
 
 def finish(
     folder: Path,
-    work: Work,
+    runner: ChunkRunner,
     *,
     workers: int | None = None,
     client: "Client | None" = None,
     progress: Progress | None = None,
 ) -> None:
-    """Do what is missing in a folder that is this sweep's.
+    """Run what is missing in a folder that is this sweep's.
 
     Raises
     ------
@@ -136,53 +131,56 @@ def finish(
     OSError
         If it cannot be written; what was written stays.
     """
-    parts.refuse_another(folder, work)
-    to_do = parts.missing(folder, work.chunks)
-    chunks, first_seed = work.chunks, work.sweep.first_seed
+    check_workers(workers)
+    folders.refuse_another(folder, runner)
+    chunks, first_seed = runner.chunks, runner.sweep.first_seed
+    missing = folders.missing(folder, chunks)
     total = sum(chunk.runs for chunk in chunks)
-    done = total - sum(chunks[place].runs for place in to_do)
+    done = total - sum(chunks[index].runs for index in missing)
     if progress:
         progress(done, total)
-    told: dict[int, Look] = {}
-    for seeds in work.sweep.looks():
-        places = [
-            place for place in to_do
-            if chunks[place].setting not in told and first_seed <= chunks[place].last_seed < first_seed + seeds
+    stopped: dict[int, Look] = {}
+    for seeds in runner.sweep.looks():
+        now = [
+            index for index in missing
+            if chunks[index].setting not in stopped and first_seed <= chunks[index].last_seed < first_seed + seeds
         ]  # fmt: skip
-        for place, records in _done_by(work, places, workers, client):
-            parts.write_part(folder, place, records)
-            done += chunks[place].runs
+        for index, records in _run(runner, now, workers, client):
+            folders.write_part(folder, index, records)
+            done += chunks[index].runs
             if progress:
                 progress(done, total)
-        to_do = [place for place in to_do if place not in set(places)]
-        if work.sweep.until_ci is not None:
-            told |= _enough(folder, work, seeds, [s for s in range(len(work.settings)) if s not in told])
-            skipped = sum(chunks[place].runs for place in to_do if chunks[place].setting in told)
-            to_do = [place for place in to_do if chunks[place].setting not in told]
+        missing = [index for index in missing if index not in set(now)]
+        if runner.sweep.until_ci is not None:
+            going_on = [setting for setting in range(len(runner.settings)) if setting not in stopped]
+            stopped |= _enough(folder, runner, seeds, going_on)
+            skipped = sum(chunks[index].runs for index in missing if chunks[index].setting in stopped)
+            missing = [index for index in missing if chunks[index].setting not in stopped]
             total -= skipped
-            parts.write_looks(folder, {s: told.get(s) for s in range(len(work.settings))}, work.settings)
+            looks = {setting: stopped.get(setting) for setting in range(len(runner.settings))}
+            folders.write_looks(folder, looks, runner.settings)
             if progress and skipped:
                 progress(done, total)
 
 
-def _done_by(work: Work, places: list[int], workers: int | None, client: "Client | None") -> Iterator[Done]:
+def _run(runner: ChunkRunner, chunks: list[int], workers: int | None, client: "Client | None") -> Iterator[Done]:
     if client is not None:
-        return do_on_cluster(work, places, client)
-    workers = min(workers or os.cpu_count() or 1, max(1, len(places)))
-    return do_here(work, places) if workers == 1 else do_in_processes(work, places, workers)
+        return run_on_cluster(runner, chunks, client)
+    workers = min(workers or os.cpu_count() or 1, max(1, len(chunks)))
+    return run_here(runner, chunks) if workers == 1 else run_in_processes(runner, chunks, workers)
 
 
-def _enough(folder: Path, work: Work, seeds: int, settings: list[int]) -> dict[int, Look]:
+def _enough(folder: Path, runner: ChunkRunner, seeds: int, settings: list[int]) -> dict[int, Look]:
     """The settings that have seen enough after so many seeds, or all there are."""
-    specs = [spec_of(p) for p in work.policies]
+    specs = [spec_of(p) for p in runner.policies]
     baseline = "fcfs" if "fcfs" in specs else specs[0]
-    found = {}
+    enough = {}
     for setting in settings:
-        places = [
-            place for place, chunk in enumerate(work.chunks)
-            if chunk.setting == setting and chunk.last_seed < work.sweep.first_seed + seeds
+        parts = [
+            index for index, chunk in enumerate(runner.chunks)
+            if chunk.setting == setting and chunk.last_seed < runner.sweep.first_seed + seeds
         ]  # fmt: skip
-        seen = look(parts.read_places(folder, places), baseline, work.sweep.until_ci or 1.0)
-        if seen.enough or seeds == work.sweep.seeds:
-            found[setting] = seen
-    return found
+        seen = look(folders.read_latencies(folder, parts), baseline, runner.sweep.until_ci or 1.0)
+        if seen.enough or seeds == runner.sweep.seeds:
+            enough[setting] = seen
+    return enough

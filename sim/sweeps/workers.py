@@ -1,4 +1,4 @@
-"""Who does chunks: this process, others of this machine, or a Dask cluster. They return records; they write nothing.
+"""Who runs chunks: this process, others of this machine, or a Dask cluster. They return records; they write nothing.
 
 A worker that dies costs the chunk it was at, which another does again.
 """
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
+from sim.sweeps.chunks import ChunkRunner
 from sim.sweeps.grid import Chunk
-from sim.sweeps.work import Work
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -29,13 +29,25 @@ SECONDS_TO_CONNECT = 8
 Done = tuple[int, pa.Table]
 
 
-def do_here(work: Work, places: Sequence[int]) -> Iterator[Done]:
+def check_workers(workers: int | None) -> None:
+    """See that there is at least one.
+
+    Raises
+    ------
+    ValueError
+        If not.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers {workers}: must be at least 1")
+
+
+def run_here(runner: ChunkRunner, chunks: Sequence[int]) -> Iterator[Done]:
     """One after the other."""
-    for place in places:
-        yield place, work.do(work.chunks[place])
+    for index in chunks:
+        yield index, runner.run(runner.chunks[index])
 
 
-def do_in_processes(work: Work, places: Sequence[int], workers: int) -> Iterator[Done]:
+def run_in_processes(runner: ChunkRunner, chunks: Sequence[int], workers: int) -> Iterator[Done]:
     """In so many processes of this machine, in whatever order they are done.
 
     Each has a pipe of its own: in a queue that all share, one that is killed while it writes would block all others.
@@ -45,22 +57,22 @@ def do_in_processes(work: Work, places: Sequence[int], workers: int) -> Iterator
     ValueError
         If workers die again and again.
     """
-    left, deaths = deque(places), 0
+    left, deaths = deque(chunks), 0
     hands: dict[Connection, _Hand] = {}
     try:
         while left or any(hand.under_way for hand in hands.values()):
             while len(hands) < workers:
-                hand = _hire(work)
+                hand = _hire(runner)
                 hands[hand.pipe] = hand
             for hand in hands.values():
                 while left and len(hand.under_way) < AHEAD:
                     hand.under_way.append(left.popleft())
                     with suppress(OSError):  # it has died: its pipe says so below
-                        hand.pipe.send((hand.under_way[-1], work.chunks[hand.under_way[-1]]))
+                        hand.pipe.send((hand.under_way[-1], runner.chunks[hand.under_way[-1]]))
             for pipe in wait(list(hands)):
                 assert isinstance(pipe, Connection)
                 try:
-                    found = pipe.recv()
+                    done = pipe.recv()
                 except (EOFError, OSError):
                     hand = hands.pop(pipe)
                     left.extendleft(reversed(hand.under_way))
@@ -69,28 +81,28 @@ def do_in_processes(work: Work, places: Sequence[int], workers: int) -> Iterator
                     if deaths == DEATHS:
                         raise ValueError(f"workers died {DEATHS} times in a row: is memory short?") from None
                     continue
-                if isinstance(found, Exception):
-                    raise found
-                hands[pipe].under_way.remove(found[0])
+                if isinstance(done, Exception):
+                    raise done
+                hands[pipe].under_way.remove(done[0])
                 deaths = 0
-                yield found
+                yield done
     finally:
         for hand in hands.values():
             _dismiss(hand)
 
 
 class _Hand(NamedTuple):
-    """A worker process, our end of its pipe, and the places of the chunks that it was given."""
+    """A worker process, our end of its pipe, and the indices of the chunks that it was given."""
 
     process: BaseProcess
     pipe: Connection
     under_way: list[int]
 
 
-def _hire(work: Work) -> _Hand:
+def _hire(runner: ChunkRunner) -> _Hand:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+    process = context.Process(target=_serve, args=(theirs, runner), daemon=True)
     process.start()
     theirs.close()  # so that its death ends the pipe
     return _Hand(process, ours, [])
@@ -103,16 +115,16 @@ def _dismiss(hand: _Hand) -> None:
     hand.pipe.close()
 
 
-def _serve(pipe: Connection, work: Work) -> None:
+def _serve(pipe: Connection, runner: ChunkRunner) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers
     threading.Thread(target=_die_with_parent, daemon=True).start()
     while True:
         try:
-            place, chunk = pipe.recv()
+            index, chunk = pipe.recv()
         except EOFError:
             return
         try:
-            pipe.send((place, work.do(chunk)))
+            pipe.send((index, runner.run(chunk)))
         except Exception as error:
             pipe.send(error)
 
@@ -124,17 +136,17 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def do_on_cluster(work: Work, places: Sequence[int], client: "Client") -> Iterator[Done]:
+def run_on_cluster(runner: ChunkRunner, chunks: Sequence[int], client: "Client") -> Iterator[Done]:
     """On a Dask cluster, in whatever order chunks are done."""
     from distributed import as_completed
 
-    shared = client.scatter(work, broadcast=True)
+    shared = client.scatter(runner, broadcast=True)
     width = AHEAD * max(1, sum(client.nthreads().values()))
-    left = deque(places)
+    left = deque(chunks)
 
     def submit() -> Any:
-        place = left.popleft()
-        return client.submit(_do_of, shared, place, work.chunks[place], pure=False)
+        index = left.popleft()
+        return client.submit(_run_chunk, shared, index, runner.chunks[index], pure=False)
 
     done = as_completed([submit() for _ in range(min(width, len(left)))])
     for future in done:
@@ -144,8 +156,8 @@ def do_on_cluster(work: Work, places: Sequence[int], client: "Client") -> Iterat
             done.add(submit())
 
 
-def _do_of(work: Work, place: int, chunk: Chunk) -> Done:
-    return place, work.do(chunk)
+def _run_chunk(runner: ChunkRunner, index: int, chunk: Chunk) -> Done:
+    return index, runner.run(chunk)
 
 
 def connect(address: str) -> "Client":
@@ -159,7 +171,7 @@ def connect(address: str) -> "Client":
     try:
         from distributed import Client
     except ImportError:
-        raise ValueError("--dask needs dask and distributed: pip install 'lapsd[dask]'") from None
+        raise ValueError("a Dask cluster needs dask and distributed: pip install 'lapsd[dask]'") from None
     import logging
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is told here, in one line
@@ -167,4 +179,4 @@ def connect(address: str) -> "Client":
         return Client(address, timeout=SECONDS_TO_CONNECT)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise ValueError(f"--dask {address}: no scheduler answers ({reason})") from error
+        raise ValueError(f"{address}: no scheduler answers ({reason})") from error

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from tests.builders import row
-from tests.sim.test_comparison import PROFILE
+from tests.sim.experiment.test_comparison import PROFILE
 from traces import FormatError, load_profile, load_trace, save_profile, save_trace, trace_from_rounds
 
 pytestmark = pytest.mark.deep

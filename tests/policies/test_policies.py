@@ -1,12 +1,15 @@
 """LAPS-SD's stability and placement, and policies as text."""
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from policies import FCFS, LAS, NEVER, POLICIES, LapsSD, Outlook, Policy, parse_policy, spec_of
-from sim import simulate
+from sim import Capacity, simulate
 from tests.builders import MS, row, workload
 from traces import Profile, price, trace_from_rounds
 
@@ -47,9 +50,12 @@ class Job:
     def acceptances(self, last: int) -> list[float]:
         return [self.acceptance(r) for r in range(self.rounds - last + 1, self.rounds + 1)]
 
+    def acceptance_range(self, last: int) -> float:
+        return max(self.acceptances(last)) - min(self.acceptances(last))
+
 
 def bound(**parameters: Any) -> LapsSD:
-    return LapsSD(**parameters).bind(Outlook(mean_round_ns=10, past_sizes_ns=[400.0]))
+    return LapsSD(**parameters).bind(Outlook(mean_round_ns=10, past_sizes_ns=[400]))
 
 
 def test_a_request_is_perceptible_at_the_first_round_whose_window_is_calm():
@@ -82,9 +88,9 @@ def test_the_estimate_is_the_papers_with_what_was_seen_at_the_transition():
     job.run(policy, 1)
     job.run(policy, 2)
     # mean accepted 1.5, so 2.5 tokens a round of 10 ns: 15 tokens are left after 5
-    assert policy.remaining_ns(job) == pytest.approx(10 * (20 - 5) / 2.5)
+    assert policy.remaining_ns(job) == 10 * (20 - 5) / 2.5
     job.run(policy, 4)  # later rounds change what remains, not the rate
-    assert policy.remaining_ns(job) == pytest.approx(10 * (20 - 10) / 2.5)
+    assert policy.remaining_ns(job) == 10 * (20 - 10) / 2.5
 
 
 def test_an_overrun_leaves_nothing_to_estimate():
@@ -93,11 +99,38 @@ def test_an_overrun_leaves_nothing_to_estimate():
     assert policy.remaining_ns(job) == 0
 
 
+def perceived(c_bar: int, rounds: int, accepted: int, left: int) -> tuple[LapsSD, Job]:
+    """A request that became perceptible after so many rounds and has so many tokens left."""
+    policy = LapsSD(count=1).bind(Outlook(c_bar, [400]))
+    job = Job(rounds=rounds, history=[accepted], tokens=accepted + rounds, predicted_tokens=accepted + rounds + left)
+    policy.learn(job, 0)
+    return policy, job
+
+
+def test_equal_estimates_tie_whatever_floats_would_do():
+    """T̃ is 21 mean rounds for both: as floats, c̄ · r / (accepted + r) · left differs in the last bit."""
+    c_bar = 10_000_001
+    ranks, floats = set(), set()
+    for rounds, accepted, left in ((7, 3, 30), (7, 8, 45)):
+        policy, job = perceived(c_bar, rounds, accepted, left)
+        ranks.add(policy.rank(job, 0))
+        floats.add(c_bar * rounds / (accepted + rounds) * left)
+    assert len(floats) == 2
+    assert ranks == {(4, False, 21 * c_bar)}
+
+
+@given(st.integers(1, 10**9), st.integers(1, 5_000), st.integers(0, 5_000), st.integers(0, 5_000))
+def test_an_estimate_is_the_whole_nanoseconds_of_the_exact_quotient(c_bar, rounds, accepted, left):
+    policy, job = perceived(c_bar, rounds, accepted, left)
+    assert policy.remaining_ns(job) == Fraction(c_bar * rounds * left, accepted + rounds) // 1
+    assert type(policy.remaining_ns(job)) is int
+
+
 def test_thresholds_grow_by_m_from_the_median_past_size():
     policy = bound(K=4, M=2.0)
     assert policy.bounds_ns == (100, 200, 400)  # 400 / 2 ** (4 / 2)
     assert [policy.queue_of(t) for t in (0, 100, 101, 200, 201, 400, 401)] == [1, 1, 2, 2, 3, 3, 4]
-    assert LAS(K=3, M=3, sup_1_s=1).bind(Outlook(1, [1.0])).bounds_ns == (10**9, 3 * 10**9)
+    assert LAS(K=3, M=3, sup_1_s=1).bind(Outlook(1, [1])).bounds_ns == (10**9, 3 * 10**9)
 
 
 def test_a_perceptible_request_is_placed_once_and_goes_first_in_its_queue():
@@ -164,7 +197,7 @@ def test_fcfs_never_lets_go_of_what_it_started():
 
 def test_the_gittins_index_of_two_sizes_by_hand():
     """Sizes 10 and 100, equally likely: at 0 the first milestone pays 10 + 10 for one completion of two."""
-    policy = parse_policy("gittins").bind(Outlook(1, [100.0, 10.0]))
+    policy = parse_policy("gittins").bind(Outlook(1, [100, 10]))
     assert policy.service_a_completion(0) == 20.0
     assert policy.service_a_completion(5) == 10.0
     assert policy.service_a_completion(10) == 90.0  # only the long one is left
@@ -172,11 +205,11 @@ def test_the_gittins_index_of_two_sizes_by_hand():
 
 
 def test_a_geometric_size_has_a_flat_index_and_a_constant_one_a_falling_one():
-    sizes = [10.0 * k for k in range(1, 200) for _ in range(round(2_000 * 0.9 ** (k - 1) * 0.1))]
+    sizes = [10 * k for k in range(1, 200) for _ in range(round(2_000 * 0.9 ** (k - 1) * 0.1))]
     policy = parse_policy("gittins").bind(Outlook(1, sizes))
     early = [policy.service_a_completion(a) for a in (0, 50, 100)]
     assert max(early) / min(early) < 1.1
-    constant = parse_policy("gittins").bind(Outlook(1, [50.0] * 5))
+    constant = parse_policy("gittins").bind(Outlook(1, [50] * 5))
     assert [constant.service_a_completion(a) for a in (0, 20, 40)] == [50, 30, 10]
 
 
@@ -211,13 +244,13 @@ def test_a_posterior_is_narrow_enough_after_as_many_drafts_as_it_takes():
 
 
 def test_a_request_goes_a_queue_higher_for_each_spell_that_it_has_waited():
-    policy = LAS(K=4, M=2, sup_1_s=1e-8, age_s=1e-6).bind(Outlook(mean_round_ns=10, past_sizes_ns=[400.0]))
+    policy = LAS(K=4, M=2, sup_1_s=1e-8, age_s=1e-6).bind(Outlook(mean_round_ns=10, past_sizes_ns=[400]))
     job = Job(queue=3, service_ns=30, arrival_ns=100)
     # it has waited for now − 100 − 30 ns, and rises at 1000 and 2000 of them
     assert [policy.rank(job, now) for now in (130, 1129, 1130, 2130, 9130)] == [(3,), (3,), (2,), (1,), (1,)]
     assert [policy.wake(job, now) for now in (130, 1129, 1130, 2129)] == [1130, 1130, 2130, 2130]
     assert policy.wake(job, 2130) == NEVER
-    assert LAS().bind(Outlook(10, [400.0])).wake(job, 500) == NEVER
+    assert LAS().bind(Outlook(10, [400])).wake(job, 500) == NEVER
 
 
 def test_ageing_lets_a_starving_request_through():
@@ -228,7 +261,7 @@ def test_ageing_lets_a_starving_request_through():
     finish = {}
     for age_s in (None, 0.1):
         policy = LapsSD(sup_1_s=0.025, delta=0, age_s=age_s)
-        run = simulate(work, policy, outlook=Outlook(10 * MS, [1e9]), kv_slots=None)
+        run = simulate(work, policy, outlook=Outlook(10 * MS, [10**9]), capacity=Capacity(kv_slots=None))
         finish[age_s] = run.finish_ns[0]
     assert finish[0.1] < 0.8 * finish[None]
 

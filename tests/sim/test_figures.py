@@ -1,15 +1,300 @@
-"""Figures are objects that notebooks show; a comparison draws its schedules only if it has recorded them."""
+"""Figures contain what they must: series, axis labels with units, legends, and the numbers of their tables."""
 
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
 import pytest
 
 from policies import FCFS, LapsSD
 from sim import compare
-from sim.figures.trace import plot_trace
-from traces import load_profile, load_trace
+from sim.cli.timings import read_timings
+from sim.experiment.stability import stable_requests
+from sim.figures.acceptance import plot_trace
+from sim.figures.costs import plot_profile
+from sim.figures.latency import plot_comparison
+from sim.figures.style import COLOURS, NAMES, colour_of
+from sim.figures.sweep import plot_heat, plot_lines
+from sim.reproduce.laps_sd import examples
+from sim.reproduce.laps_sd.claims import estimates, latency, queues, switching
+from sim.reproduce.laps_sd.paper import LAPS_SD
+from sim.reproduce.laps_sd.questions import acceptance, preemption, readings, stability, winners
+from tests.sim.reproduce import made_up
+from traces import describe, load_profile, load_trace
+from traces.files import BUNDLED
+
+EVIDENCE = made_up.evidence()
+CASES = {
+    1: (examples.SCHEDULES, made_up.schedules()),
+    2: (switching.QUESTION, made_up.switching(bus=0.002, recompute=0.04)),
+    3: (examples.CURVES, made_up.curves()),
+    4: (examples.QUEUES, made_up.queue_runs()),
+    5: (latency.QUESTION, made_up.latency(lambda d, a, p: -5.0)),
+    6: (queues.QUESTION, made_up.queues({10: 6, 30: 4}, 0.9)),
+    7: (estimates.QUESTION, made_up.estimate_errors(lambda d, p: 0.4)),
+    8: (readings.QUESTION, made_up.readings(1.0)),
+    9: (stability.QUESTION, made_up.stability(0.1, 0.2)),
+    10: (winners.QUESTION, made_up.cells(wins=True)),
+    11: (winners.QUESTION, made_up.cells(wins=True)),
+    12: (acceptance.QUESTION, made_up.value_of_acceptance()),
+    13: (preemption.QUESTION, made_up.preemption()),
+}
 
 
-def test_figures_show_themselves_in_notebooks():
-    assert plot_trace(load_trace("reference"))._repr_png_()[:4] == b"\x89PNG"
+def drawn(number):
+    """A figure of the paper from made-up findings, and its axes."""
+    question, tables = CASES[number]
+    figure = next(f for f in question.draw(EVIDENCE, tables) if f.number == number).draw()
+    figure.canvas.draw()  # lays out, and fails where a text cannot be set
+    return figure, figure.axes
+
+
+def legend(holder):
+    """The entries of a legend of a figure or of axes."""
+    box = holder.get_legend() if hasattr(holder, "get_legend") else holder.legends[0]
+    return [text.get_text() for text in box.get_texts()]
+
+
+def labels(ax):
+    return ax.get_xlabel(), ax.get_ylabel()
+
+
+def lines(ax):
+    """The points of each line with its interval, by label."""
+    return {c.get_label(): c.lines[0].get_xydata() for c in ax.containers}
+
+
+def title(ax):
+    return ax.get_title(loc="left")
+
+
+def test_every_figure_of_the_paper_is_among_the_cases():
+    assert {question for question, _ in CASES.values()} <= set(LAPS_SD.questions)
+    with_figures = [q for q in LAPS_SD.questions if "figure" in q.about]
+    assert {question for question, _ in CASES.values()} == set(with_figures)
+
+
+def test_schedules_show_when_each_request_ran_and_what_it_took():
+    _, (first, second) = drawn(1)
+    assert [title(ax) for ax in (first, second)] == ["fcfs: mean latency 0.05 s", "laps-sd: mean latency 0.05 s"]
+    assert labels(second) == ("time, s", "request")
+    bars = np.array([(b.get_x(), b.get_width()) for b in first.patches])
+    assert bars[:, 0] == pytest.approx([0, 0.005, 0.03, 0.035, 0.06, 0.065])
+    assert bars[:, 1] == pytest.approx([0.005, 0.025] * 3)
+    assert {tuple(b.get_facecolor()) for b in first.patches} != {tuple(b.get_facecolor()) for b in second.patches}
+    assert first.lines[0].get_xdata() == pytest.approx([0, 0.01, 0.02])
+
+
+def test_the_cost_of_a_switch_is_a_line_each_way_and_the_papers_mark():
+    _, (ax,) = drawn(2)
+    assert labels(ax) == ("output length, tokens", "one switch / inference time, %")
+    assert legend(ax) == ["bus", "recompute", "paper: ~14%"]
+    assert ax.lines[0].get_xydata()[2] == pytest.approx([500, 0.2])
+    assert ax.lines[2].get_xydata().tolist() == [pytest.approx([500, 14])]
+    assert ax.get_yscale() == "log"
+
+
+def test_running_acceptance_marks_the_round_at_which_it_is_stable():
+    _, (ax,) = drawn(3)
+    assert labels(ax) == ("round", "running acceptance rate")
+    assert legend(ax) == ["code, 1", "prose, 2", "sums, 3"]
+    curves, dots = ax.lines[0::2], ax.lines[1::2]
+    assert [len(c.get_xydata()) for c in curves] == [4, 4, 4]
+    assert [d.get_xydata().tolist()[0] for d in dots] == [pytest.approx([r + 1, 0.1 * (2 * r + 1)]) for r in range(3)]
+
+
+def test_queues_are_shaded_where_a_request_crosses():
+    _, (ax,) = drawn(4)
+    assert labels(ax) == ("time, s", "request, in order of arrival")
+    assert legend(ax) == ["becomes perceptible", *(f"queue {q}" for q in range(1, 5))]
+    shades = {c.get_label(): c[0].get_facecolor() for c in ax.containers if c.get_label().startswith("queue")}
+    thick = [bar for bar in ax.patches if bar.get_height() > 0.8 and bar.get_width()]
+    assert [bar.get_x() for bar in thick] == pytest.approx([0, 0.01, 0.02, 0.03])
+    assert [bar.get_y() for bar in thick] == pytest.approx([-0.41, -0.41, -0.41, 0.59])
+    assert [bar.get_facecolor() for bar in thick] == [shades[f"queue {q}"] for q in (1, 1, 2, 1)]
+    diamonds = [line.get_xydata().tolist() for line in ax.lines if len(line.get_xydata())]
+    assert diamonds == [[pytest.approx([0.02, 0])]]
+
+
+def test_latency_is_a_line_a_policy_and_the_bound():
+    figure, axes = drawn(5)
+    assert len(axes) == 6
+    assert legend(figure) == [*made_up.POLICIES, "bound"]
+    assert [title(ax) for ax in axes[:3]] == made_up.DATASETS
+    assert labels(axes[0])[1] == "Poisson, load 0.8:\nmean latency, s"
+    assert labels(axes[3]) == ("requests", "all at once:\nmean latency, s")
+    assert lines(axes[4])["lp-sjf"][:, 1] == pytest.approx([1, 3])
+    assert lines(axes[4])["lp-sjf"][:, 0] == pytest.approx([10, 30], abs=2)
+    spread = axes[4].containers[2].lines[2][0].get_segments()[0]
+    assert spread[:, 1] == pytest.approx([0.9, 1.1])
+    assert axes[4].containers[2].lines[0].get_color() == COLOURS["lp-sjf"]
+
+
+def test_queues_are_compared_by_both_rules():
+    _, axes = drawn(6)
+    assert [title(ax) for ax in axes[:2]] == ["Sup₁ scaled with K", "Sup₁ fixed"]
+    assert labels(axes[0])[1] == "mean latency\nagainst K = 4, %"
+    assert labels(axes[2]) == ("K, queues", "requests")
+    assert legend(axes[0]) == ["10 requests", "30 requests"]
+    assert lines(axes[0])["10 requests"][:, 1].tolist() == [abs(k - 6) for k in range(1, 9)]
+    shares = axes[2].images[0].get_array()
+    assert (shares[0, 5], shares[1, 3]) == (80, 80)
+    assert [t.get_position() for t in axes[2].texts if t.get_text() == "80"] == [(6, 0), (4, 1)]
+    assert axes[4].get_ylabel() == "best K, % of resamples"
+
+
+def test_errors_are_bars_beside_the_papers():
+    figure, axes = drawn(7)
+    assert [title(ax) for ax in axes] == [
+        f"lengths: {p}" for p in ("oracle", "noisy:0.5", "regressed:0.6", "learned")
+    ]
+    assert labels(axes[0])[1] == "mean |T̃ − T| / T, %"
+    assert legend(figure) == ["paper: 6.84%", "all together", "length alone", "acceptance alone", "round cost alone"]
+    bars = next(c for c in axes[1].containers if c.get_label() == "length alone")
+    assert [b.get_height() for b in bars] == pytest.approx([20.0] * 4)
+    assert [t.get_text() for t in axes[0].get_xticklabels()] == [*made_up.DATASETS, "all"]
+    assert axes[0].lines[-1].get_ydata() == pytest.approx([6.84, 6.84])
+
+
+def test_readings_are_in_order_and_named():
+    _, (own, others) = drawn(8)
+    assert title(own).startswith("other readings")
+    assert others.get_xlabel() == "mean latency against LAPS-SD as we read it, %"
+    assert len(own.get_yticks()) == len(readings.READINGS)
+    assert [t.get_text() for t in others.get_yticklabels()] == list(readings.OTHERS)
+    dots = others.collections[1].get_offsets()
+    assert dots[:, 0].tolist() == [10.0 * i - 5 for i in range(6)]
+    assert others.collections[0].get_segments()[0][:, 0].tolist() == [-6.0, -4.0]
+
+
+def test_tests_of_stability_are_told_apart_and_shuffled_ones_too():
+    figure, axes = drawn(9)
+    assert [title(ax) for ax in axes] == ["all", *made_up.DATASETS]
+    assert labels(axes[0]) == ("median round of becoming perceptible", "mean latency\nagainst FCFS, %")
+    assert legend(figure) == [*stability.KINDS.values(), "γ, δ on shuffled rounds"]
+    assert axes[0].collections[0].get_offsets().tolist() == [[5, -38], [10, -36]]
+    assert axes[0].collections[0].get_sizes().tolist() == pytest.approx([6 + 26 * 0.8, 6 + 26 * 0.7])
+    assert axes[0].get_xscale() == "log"
+
+
+def test_the_map_names_the_best_and_pales_where_it_is_chance():
+    _, axes = drawn(10)
+    assert [title(ax) for ax in axes] == [
+        f"load {load:g}, {moves}"
+        for moves in ("moves as measured", "a move 14 % at 500 tokens")
+        for load in (0.5, 0.8)
+    ]
+    assert labels(axes[2]) == ("length error (SD of the log)", "acceptance spread")
+    said = [text.get_text() for text in axes[0].texts]
+    assert len(said) == 9
+    assert said[:4] == ["LP-SRPT\n+2.0\n1.10", "LP-SRPT\n+2.5\n1.15", "LP-SRPT\n+3.0\n1.20", "LP-SRPT\n+2.0\n1.10"]
+    assert said[-1] == "LAPS-SD\n+3.0\n1.20"
+    assert [t.get_text() for t in axes[2].get_xticklabels()] == ["0", "0.5", "1"]
+    stars = [line.get_xydata().tolist()[0] for line in axes[0].lines]
+    assert stars[0] == pytest.approx([1, 0.6])  # error 0.5 at spread 1
+    assert len(stars) == 2
+
+
+def test_the_lead_is_in_percent():
+    _, axes = drawn(11)
+    assert axes[0].images[0].get_array()[2].tolist() == [-3, -3.5, -4]
+    assert axes[2].images[0].get_array()[2].tolist() == [8, 8, 8]
+    assert [t.get_text() for t in axes[2].texts][-3:] == ["+8.0"] * 3
+    assert axes[2].texts[-1].get_fontweight() == "bold"
+    assert axes[4].get_ylabel() == "LAPS-SD against the best other, %"
+    assert axes[0].images[0].get_clim() == (-8, 8)
+
+
+def test_the_value_of_acceptance_is_a_line_an_error():
+    _, (left, right) = drawn(12)
+    assert labels(left) == ("acceptance spread (1: as recorded)", "mean latency, %")
+    assert [title(ax) for ax in (left, right)] == list(acceptance.PANELS.values())
+    assert legend(left) == ["length error 0", "length error 0.5", "length error 1"]
+    assert lines(right)["length error 1"].tolist() == [[0, -1], [1, -3], [4, -9]]
+
+
+def test_parts_are_lines_where_generated_and_dots_as_recorded():
+    _, (ax,) = drawn(13)
+    assert labels(ax) == ("CV of requests' times alone", "mean latency, %")
+    assert legend(ax) == list(preemption.PARTS.values())
+    assert lines(ax)["LAPS-SD against LP-SJF: both"] == pytest.approx(np.array([[0.4, 8], [0.8, 0], [1.6, -16]]))
+    dots = ax.containers[1].lines[0]
+    assert (dots.get_linestyle(), dots.get_fillstyle()) == ("None", "none")
+    assert dots.get_xdata().tolist() == [0.7, 0.9, 1.0, 1.2]
+    assert [t.get_text() for t in ax.texts] == ["sums", "all", "code", "prose"]
+
+
+def test_a_comparison_is_a_bar_a_policy_with_interval_tail_and_bound():
+    rows = pd.DataFrame({
+        "policy": ["fcfs", "mine"], "mean_s": [2.0, 1.0], "high_s": [2.5, np.nan], "p99_latency_s": [9.0, 8.0],
+        "max_slowdown": [30.0, 20.0],
+    })  # fmt: skip
+    ax = plot_comparison(rows, 0.5, "what was run")
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["fcfs", "mine"]
+    assert ax.get_xlabel() == "mean latency, s (95 % interval over seeds)"
+    assert [b.get_width() for b in ax.patches] == [2.0, 1.0]
+    assert [t.get_text() for t in ax.texts] == [
+        "2 ± 0.5 s\np99 9 s, worst slowdown 30", "1 s\np99 8 s, worst slowdown 20", "bound 0.5 s"
+    ]  # fmt: skip
+    assert title(ax) == "what was run"
+    assert [t.get_text() for t in plot_comparison(rows, np.nan, "").texts][2:] == []
+
+
+def test_a_sweep_is_a_line_each_value_and_a_level_each_policy_without_it():
+    points = pd.DataFrame({
+        "line": ["las", "las", "laps-sd"], "label": ["las", "las", "laps-sd"], "x": ["b", "a", "a"],
+        "value": [1.0, 2.0, 3.0], "low": [0.5, 1.5, 2.0], "high": [1.5, 2.5, 4.0],
+    })  # fmt: skip
+    level = pd.DataFrame({"policy": ["fcfs"], "value": [2.5]})
+    figure = plot_lines(points, level, policies=True, x="evict", y="mean latency, s", title="20 seeds")
+    (ax,) = figure.axes
+    assert labels(ax) == ("evict", "mean latency, s (95 % over seeds)")
+    assert legend(ax) == ["las", "laps-sd"]
+    assert lines(ax)["las"].tolist() == [[1, 1], [0, 2]]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["a", "b"]
+    assert ax.containers[1].lines[2][0].get_segments()[0].tolist() == [[0, 2], [0, 4]]
+    assert ax.lines[-1].get_ydata()[0] == 2.5
+    assert ax.texts[0].get_text() == "fcfs"
+
+
+def test_a_heat_map_grows_upwards_and_writes_its_cells():
+    table = pd.DataFrame([[1.0, 2.0], [3.0, np.nan]], index=[10, 20], columns=[0.5, 0.8])
+    figure = plot_heat(table, x="load", y="requests", value="mean latency, s", title="5 seeds")
+    ax, bar = figure.axes
+    assert labels(ax) == ("load", "requests")
+    assert bar.get_ylabel() == "mean latency, s"
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["20", "10"]
+    assert [t.get_text() for t in ax.texts] == ["3", "1", "2"]
+
+
+def test_a_trace_is_drawn_by_data_set_in_four_panels():
+    trace = load_trace("reference")
+    figure = plot_trace(describe(trace), stable_requests(trace, LapsSD()), "γ = 5, δ = 0.05", "a title")
+    axes = figure.axes
+    assert [entry.partition(":")[0] for entry in legend(axes[0])] == ["code", "prose", "arithmetic"]
+    assert legend(axes[3]) == ["as recorded", "rounds shuffled within each request"]
+    assert [labels(ax)[0] for ax in axes] == [
+        "acceptance of a request (accepted / drafted)", "lag, rounds", "place in the draft",
+        "perceptible after rounds (γ = 5, δ = 0.05)",
+    ]  # fmt: skip
+    described = describe(trace).set_index("dataset")
+    assert axes[1].lines[0].get_ydata() == pytest.approx(described.loc["code", "autocorrelation"])
+    assert figure._repr_png_()[:4] == b"\x89PNG"  # shows itself in notebooks
+
+
+def test_a_profile_is_points_as_timed_and_lines_as_fitted():
+    profile = load_profile("reference")
+    figure = plot_profile(profile, *read_timings(profile, BUNDLED / "reference.json"))
+    passes, grid, prefill, swaps = figure.axes
+    assert labels(passes) == ("context, tokens", "ms")
+    assert legend(passes) == ["verify, 5 tokens", "draft step"]
+    assert labels(grid) == ("round measured, ms (median of a cell)", "predicted, ms")
+    assert legend(prefill) == ["batch 1", "larger batches"]
+    assert labels(swaps)[0] == "tokens of both models' KV cache"
+    assert len(legend(swaps)) == 2 * len(profile.costs.swap_ways)
+    line = prefill.lines[0].get_xydata()[1]
+    assert line[1] == pytest.approx(profile.costs.prefill(int(line[0])) / 1e6)
 
 
 def test_schedules_need_timelines():
@@ -17,4 +302,15 @@ def test_schedules_need_timelines():
     with pytest.raises(ValueError, match="no timelines were recorded"):
         compare(trace, profile, [FCFS()], requests=3, seeds=1).plot_schedules()
     figure = compare(trace, profile, [FCFS(), LapsSD()], requests=3, seeds=1, timeline=True).plot_schedules()
-    assert len(figure.axes) == 2
+    assert [title(ax).partition(":")[0] for ax in figure.axes] == ["fcfs", "laps-sd"]
+
+
+def test_a_policy_has_one_colour_whatever_its_parameters():
+    assert colour_of("laps-sd:K=2") == colour_of("laps-sd") == COLOURS["laps-sd"]
+    assert len({colour_of("mine", i) for i in range(4)}) == 4
+    assert set(COLOURS) <= set(NAMES)
+
+
+def test_matplotlib_is_loaded_with_the_first_figure():
+    code = "import sys, sim.cli.show, sim.cli.reproduce; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -24,9 +24,10 @@ from policies import (
 )  # fmt: skip
 from policies.laps_sd import Perceived
 from sim import Capacity, simulate
-from sim.engine.batch import BatchServer
-from sim.engine.ranks import Waiting, promises
-from sim.engine.single import SingleServer
+from sim.engine.run import promises
+from sim.engine.servers.batch import BatchServer
+from sim.engine.servers.single import SingleServer
+from sim.engine.servers.waiting import Waiting
 from tests.builders import MS, outlook, row, workload, workloads
 from traces import Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
 
@@ -146,7 +147,7 @@ class Peeper(LapsSD):
     def run_until(self, job, best_waiting, now_ns):
         until = super().run_until(job, best_waiting, now_ns)
         if until.rounds < NEVER and job.memo is None:
-            job.memo = Perceived(job.predicted_tokens, float(self.mean_round_ns))
+            job.memo = Perceived(job.predicted_tokens, self.mean_round_ns, 1)
         return until
 
 

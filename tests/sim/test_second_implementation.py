@@ -28,7 +28,7 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
     arrival[sent:] = [math.inf] * (count - sent)
     prefill = [costs.prefill(p - 1) if p > 1 else 0 for p in prompt]
     at, queue, entry = [0] * count, [1] * count, list(arrival)
-    frozen: dict[int, tuple[int, float]] = {}
+    frozen: dict[int, tuple[int, int, int]] = {}  # predicted length, rounds and accepted tokens then
     turn, served_in = list(arrival), [0] * count
     first, finish, switching, preempted = ([None] * count, [None] * count, [0] * count, [0] * count)
     holders, outside, now, running, served = [], set(), 0, [], [0] * count
@@ -40,8 +40,11 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
         return sum(emits[i][: at[i]])
 
     def left(i):
-        length, per_token = frozen[i]
-        return per_token * max(0, length - tokens(i))
+        return time_of(i, max(0, frozen[i][0] - tokens(i)))
+
+    def time_of(i, some_tokens):
+        _, rounds, taken = frozen[i]
+        return c_bar * rounds * some_tokens // (taken + rounds)
 
     def rank(i):
         begun = first[i] is not None
@@ -66,10 +69,9 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
             every = [sum(min(s, d) for s in above) / sum(s <= d for s in above) for d in above]
             return (min(every, default=math.inf),)
         if i not in frozen and not reading["preempt"] and served_in[i] == queue[i]:
-            return (level(i), -1, 0.0)
+            return (level(i), -1, 0)
         if i in frozen:
-            length, per_token = frozen[i]
-            time = left(i) if reading["order"] == "remaining" else per_token * length
+            time = left(i) if reading["order"] == "remaining" else time_of(i, frozen[i][0])
             return (level(i), 0 if reading["perceptible_first"] else 1, time)
         if not reading["perceptible_first"]:
             return (level(i), 0, 0)
@@ -97,15 +99,15 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
         if kind != "laps-sd":
             return
         if i in frozen:
-            length, per_token = frozen[i]
+            length, *rate = frozen[i]
             if reading["overrun"] > 1 and tokens(i) >= length:
-                frozen[i] = (max(tokens(i) + 1, math.ceil(length * reading["overrun"])), per_token)
+                frozen[i] = (max(tokens(i) + 1, math.ceil(length * reading["overrun"])), *rate)
             if reading["follow"]:
                 place(i, left(i))
             return
         served_in[i] = queue[i]
         if stable(i):
-            frozen[i] = (int(work.predicted_tokens[i]), c_bar * at[i] / (sum(accepted[i][: at[i]]) + at[i]))
+            frozen[i] = (int(work.predicted_tokens[i]), at[i], sum(accepted[i][: at[i]]))
             place(i, left(i))
         else:
             place(i, spent(i))

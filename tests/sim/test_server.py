@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from policies import FCFS, LAS, LPSJF, POLICIES, SRPT, LapsSD, Outlook, Policy, Until, parse_policy
 from sim import Capacity, Run, Timeline, bound_latency_ns, simulate
-from sim.engine.books import Books
-from sim.engine.request import Request, recorded_rows
-from sim.engine.step import StepServer
+from sim.engine.recorded import recorded_rows
+from sim.engine.run_record import RunRecord
+from sim.engine.servers.step import StepServer
 from tests.builders import MS, outlook, row, traces, workload, workloads
 from traces import Costs, Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
 
@@ -27,8 +27,8 @@ def three_requests() -> Workload:
 
 
 def served(policy: Policy, kv_slots: int | None = 1) -> Run:
-    work = three_requests()
-    return simulate(work, policy, outlook=Outlook(10 * MS, [30.0 * MS]), kv_slots=kv_slots, check=True)
+    work, capacity = three_requests(), Capacity(kv_slots=kv_slots)
+    return simulate(work, policy, outlook=Outlook(10 * MS, [30 * MS]), capacity=capacity, check=True)
 
 
 # policy, then for A, B, C: start of prefill, finish, ms switching, preemptions
@@ -77,22 +77,28 @@ def test_equal_ranks_in_a_queue_go_by_entry_and_never_preempt():
     slow = row("D", prompt=1, accepted=[0] * 6, n=1)
     priced = price(trace_from_rounds([slow, slow, C]), PROFILE)
     policy = LAS(K=2, sup_1_s=SUP_1_S)
-    run = simulate(workload(priced, [0, 1, 200]), policy, outlook=Outlook(10 * MS, [1.0]), kv_slots=None, check=True)
+    run = simulate(
+        workload(priced, [0, 1, 200]),
+        policy,
+        outlook=Outlook(10 * MS, [1]),
+        capacity=Capacity(kv_slots=None),
+        check=True,
+    )
     # D: two rounds, falls at 20; E: two rounds, falls at 40; equal rank, E is running and keeps its place: 40-80; D
     assert (run.finish_ns / MS).tolist() == [120, 80, 212]
 
 
 def test_an_arrival_at_the_end_of_a_round_is_seen_by_that_decision():
-    blind = Outlook(10 * MS, [1.0])
+    blind = Outlook(10 * MS, [1])
     priced = price(trace_from_rounds([A, C, B]), PROFILE)
-    run = simulate(workload(priced, [0, 15, 500]), SRPT(), outlook=blind, kv_slots=None)
+    run = simulate(workload(priced, [0, 15, 500]), SRPT(), outlook=blind, capacity=Capacity(kv_slots=None))
     assert run.first_service_ns[1] == 15 * MS  # A's first round ends then, and C is shorter
 
 
 def test_a_served_request_keeps_its_place_against_an_equal_rank():
-    blind = Outlook(10 * MS, [1.0])
+    blind = Outlook(10 * MS, [1])
     priced = price(trace_from_rounds([A, B, C]), PROFILE)
-    run = simulate(workload(priced, [0, 15, 500]), SRPT(), outlook=blind, kv_slots=None)
+    run = simulate(workload(priced, [0, 15, 500]), SRPT(), outlook=blind, capacity=Capacity(kv_slots=None))
     assert run.preemptions.sum() == 0  # at 15 A has 30 ms left, and B brings 30
 
 
@@ -102,7 +108,7 @@ ALL = [parse_policy(name) for name in POLICIES]
 @settings(max_examples=60)
 @given(workloads(), st.sampled_from([1, 2, None]), st.sampled_from(ALL))
 def test_every_token_and_every_nanosecond_is_accounted_for(work, kv_slots, policy):
-    run = simulate(work, policy, outlook=outlook(work.priced), kv_slots=kv_slots, check=True)
+    run = simulate(work, policy, outlook=outlook(work.priced), capacity=Capacity(kv_slots=kv_slots), check=True)
     assert (run.service_ns == work.size_ns).all()
     assert run.end_ns == run.finish_ns.max() == run.service_ns.sum() + run.switch_ns.sum() + run.idle_ns
     assert (run.first_service_ns >= run.arrival_ns).all()
@@ -114,7 +120,12 @@ def test_every_token_and_every_nanosecond_is_accounted_for(work, kv_slots, polic
 def test_no_policy_beats_the_bound(work, kv_slots):
     bound = bound_latency_ns(work).sum()
     for policy in ALL:
-        assert simulate(work, policy, outlook=outlook(work.priced), kv_slots=kv_slots).latency_ns.sum() >= bound
+        assert (
+            simulate(
+                work, policy, outlook=outlook(work.priced), capacity=Capacity(kv_slots=kv_slots)
+            ).latency_ns.sum()
+            >= bound
+        )
 
 
 @settings(max_examples=60)
@@ -195,7 +206,7 @@ TWO = Profile(
 def in_batches(rows_of_rounds, arrivals, policy, **capacity):
     rows = [row(str(i), 1, [0] * k, n=0) for i, k in enumerate(rows_of_rounds)]
     work = workload(price(trace_from_rounds(rows), TWO), arrivals)
-    return simulate(work, policy, outlook=Outlook(10 * MS, [30.0 * MS]), capacity=Capacity(**capacity), check=True)
+    return simulate(work, policy, outlook=Outlook(10 * MS, [30 * MS]), capacity=Capacity(**capacity), check=True)
 
 
 def test_two_requests_share_a_round_by_hand():
@@ -259,7 +270,7 @@ def test_prefills_of_one_decision_run_in_turn_or_together():
     starts = {}
     for how in ("alone", "batched"):
         limits = Capacity(2, None, prefill=how)
-        run = simulate(work, FCFS(), outlook=Outlook(1, [1.0]), capacity=limits, check=True)
+        run = simulate(work, FCFS(), outlook=Outlook(1, [1]), capacity=limits, check=True)
         starts[how] = run.first_service_ns.tolist()
         assert run.finish_ns[0] == (2 if how == "alone" else 1) * MS + 2 * 12 * MS + 10_000 + 12_000
     assert starts == {"alone": [0, MS], "batched": [0, 0]}
@@ -302,7 +313,7 @@ def test_incomparable_ranks_are_told_apart_when_skipping_too():
     with pytest.raises(
         ValueError, match=r"policy fcfs: ranks are not comparable \(\(1,\) of request 1, \('late',\) of"
     ):
-        simulate(three_requests(), Odd(), outlook=Outlook(10 * MS, [1.0]))
+        simulate(three_requests(), Odd(), outlook=Outlook(10 * MS, [1]))
 
 
 @pytest.mark.parametrize("skip", [True, False])
@@ -318,15 +329,16 @@ def test_a_rank_that_raises_is_told_by_policy_and_request(skip):
     with pytest.raises(
         ValueError, match="policy fcfs: ranking request 1 at .* ns raised ZeroDivisionError: division"
     ):
-        simulate(work, Clumsy(), outlook=Outlook(10 * MS, [30.0 * MS]), skip=skip)
+        simulate(work, Clumsy(), outlook=Outlook(10 * MS, [30 * MS]), skip=skip)
 
 
 def test_a_server_that_makes_no_progress_says_why():
     """What never fits is refused beforehand; were it not, this is where the run would stop."""
     work = three_requests()
-    requests = [Request(i, 0, 1, r) for i, r in enumerate(recorded_rows(work))]
-    env = simpy.Environment()
-    server = StepServer(env, requests, PROFILE, FCFS(), Capacity(1, None, 3), Books(3))
+    env, capacity = simpy.Environment(), Capacity(1, None, 3)
+    work.arrival_ns[:] = 0
+    memory = capacity.memory(PROFILE.costs)
+    server = StepServer(env, work, recorded_rows(work), FCFS(), capacity, memory, RunRecord(3))
     with pytest.raises(ValueError, match="policy fcfs: no progress at 0 ns: 3 requests wait, and the first does"):
         env.run(env.process(server.serve()))
 
@@ -372,12 +384,12 @@ def test_a_closed_loop_by_hand():
     at_0, ones = np.zeros(5, dtype=np.int64), np.ones(5, dtype=np.int64)
     work = Workload(priced, np.arange(5), at_0, ones, clients=2, think_ns=5 * MS)
     for skip in (True, False):
-        run = simulate(work, FCFS(), outlook=Outlook(10 * MS, [1.0]), skip=skip, check=True)
+        run = simulate(work, FCFS(), outlook=Outlook(10 * MS, [1]), skip=skip, check=True)
         assert (run.arrival_ns / MS).tolist() == [0, 0, 15, 25, 35]
         assert (run.finish_ns / MS).tolist() == [10, 20, 30, 40, 50]
         assert (run.latency_ns / MS).tolist() == [10, 20, 15, 15, 15]
     alone = Workload(priced, np.arange(5), at_0, ones, clients=1, think_ns=5 * MS)
-    run = simulate(alone, FCFS(), outlook=Outlook(10 * MS, [1.0]), check=True)
+    run = simulate(alone, FCFS(), outlook=Outlook(10 * MS, [1]), check=True)
     assert run.idle_ns == 4 * 5 * MS
     assert set((run.latency_ns / MS).tolist()) == {10}
 

@@ -57,10 +57,10 @@ def replication(
 def latencies(policy: Policy, sizes: dict[int, float], load: float, replications: int = REPLICATIONS) -> np.ndarray:
     """Mean latency by size in rounds, (replications, kinds)."""
     found = []
-    past = Outlook(DELTA, [float(k * DELTA) for k, p in sizes.items() for _ in range(round(p * 100))])
+    past = Outlook(DELTA, [k * DELTA for k, p in sizes.items() for _ in range(round(p * 100))])
     for seed in range(replications):
         work, rounds = replication(sizes, load, seed)
-        latency = simulate(work, policy, outlook=past, kv_slots=None).latency_ns[CUT:-CUT] / DELTA
+        latency = simulate(work, policy, outlook=past, capacity=Capacity(kv_slots=None)).latency_ns[CUT:-CUT] / DELTA
         found.append([latency[rounds[CUT:-CUT] == k].mean() for k in sorted(sizes)])
     return np.array(found)
 
@@ -123,7 +123,7 @@ def test_fcfs_follows_pollaczek_and_khinchine_for_very_variable_sizes():
     measured = []
     for seed in range(REPLICATIONS):
         work, _ = replication(sizes, 0.5, seed, 40_000)
-        run = simulate(work, FCFS(), outlook=Outlook(DELTA, [1.0]), kv_slots=None)
+        run = simulate(work, FCFS(), outlook=Outlook(DELTA, [1]), capacity=Capacity(kv_slots=None))
         measured.append(run.latency_ns[4 * CUT : -CUT].mean() / DELTA)
     expected = fcfs(sizes, 0.5, 0) + mean
     found = np.array(measured)
@@ -188,7 +188,7 @@ def test_batches_of_geometric_requests_follow_their_chain(batch, load):
         rows = np.minimum(rng.geometric(p, REQUESTS), 80) - 1
         arrivals = np.rint(np.cumsum(rng.exponential(DELTA / (load * batch * p), REQUESTS))).astype(np.int64)
         work = Workload(priced, rows, arrivals, rows + 1)
-        run = simulate(work, FCFS(), outlook=Outlook(DELTA, [1.0]), capacity=Capacity(batch, None))
+        run = simulate(work, FCFS(), outlook=Outlook(DELTA, [1]), capacity=Capacity(batch, None))
         measured.append(run.latency_ns[CUT:-CUT].mean() / DELTA)
     expected = chain(batch, p, load * batch * p)
     assert holds(np.array(measured), expected), (np.mean(measured), expected)
@@ -217,8 +217,8 @@ def test_gittins_is_no_worse_than_las_and_fcfs_where_it_knows_the_distribution()
 def test_the_server_idles_exactly_while_nobody_is_there(name):
     """Work conservation, to the nanosecond: its idle time is the time when nobody is present."""
     work, _ = replication(MIXED, 0.8, 3)
-    past = Outlook(DELTA, [float(DELTA * k) for k in (1, 4, 10)])
-    run = simulate(work, parse_policy(name), outlook=past, kv_slots=None)
+    past = Outlook(DELTA, [DELTA * k for k in (1, 4, 10)])
+    run = simulate(work, parse_policy(name), outlook=past, capacity=Capacity(kv_slots=None))
     arrived, finished = np.sort(run.arrival_ns), np.sort(run.finish_ns)
     # the k-th departure empties the server if it comes no later than the next arrival
     nobody = np.maximum(arrived[1:] - finished[:-1], 0).sum() + arrived[0]

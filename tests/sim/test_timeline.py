@@ -1,6 +1,7 @@
 """Timelines: every nanosecond of a run is where it was, and slices of one track never overlap."""
 
 import json
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -8,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies import FCFS, POLICIES, Outlook, parse_policy
+from policies import FCFS, LAS, POLICIES, LapsSD, Outlook, parse_policy
 from sim import Capacity, Timeline, compare, simulate
-from sim.figures.gantt import save_gantt
-from sim.perfetto import chrome_events, write_chrome_trace
+from sim.experiment.perfetto import chrome_events, write_chrome_trace
 from tests.builders import MS, outlook, row, workload, workloads
 from traces import Profile, load_profile, load_trace, price, trace_from_rounds
 
@@ -27,7 +27,7 @@ def recorded(work, policy, capacity, past=None):
 def test_a_preemption_by_hand():
     a, c = row("A", prompt=6, accepted=[0] * 4, n=1), row("C", prompt=3, accepted=[1], n=1)
     work = workload(price(trace_from_rounds([a, c]), PROFILE), arrivals_ms=[0, 12])
-    timeline, _ = recorded(work, parse_policy("srpt"), Capacity(), Outlook(10 * MS, [30.0 * MS]))
+    timeline, _ = recorded(work, parse_policy("srpt"), Capacity(), Outlook(10 * MS, [30 * MS]))
     # A: prefill until 5, a round until 15; out until 18; C: prefill until 20, a round until 30; A: in until 33, three
     found = sorted((s.kind, s.request, s.place, s.start_ns // MS, s.end_ns // MS) for s in timeline.spans)
     assert found == [
@@ -36,6 +36,40 @@ def test_a_preemption_by_hand():
         ("waiting", 1, 1, 12, 15),
     ]  # fmt: skip
     assert timeline.preemptions == [(15 * MS, 0, 1)]
+
+
+def test_a_request_waits_in_the_queue_that_it_has_fallen_to():
+    rows = [row("A", 6, [0] * 4, n=1), row("B", 1, [0] * 3, n=1), row("C", 3, [1], n=1)]
+    work = workload(price(trace_from_rounds(rows), PROFILE), arrivals_ms=[0, 12, 13])
+    timeline, _ = recorded(work, LAS(K=2, sup_1_s=0.015), Capacity(), Outlook(10 * MS, [30 * MS]))
+    waiting = sorted(
+        (s.request, s.place, s.start_ns // MS, s.end_ns // MS) for s in timeline.spans if s.kind == "waiting"
+    )
+    # A runs two rounds and falls at 25; B, in from 28, two, and falls at 48; C until 63; then A until 86, and B
+    assert waiting == [(0, 2, 25, 63), (1, 1, 12, 25), (1, 2, 48, 86), (2, 1, 13, 48)]
+
+
+@dataclass(frozen=True)
+class Logged(LapsSD):
+    """LAPS-SD that writes down which queue a request is in, from when on."""
+
+    log: dict = field(default_factory=dict, compare=False, metadata={"bound": True})
+
+    def learn(self, job, now_ns):
+        super().learn(job, now_ns)
+        self.log.setdefault(job.index, []).append((now_ns, job.queue))
+
+
+@settings(max_examples=80)
+@given(workloads(), st.integers(2, 4), st.integers(1, 3))
+def test_every_spell_of_waiting_is_drawn_in_the_queue_of_that_time(work, queues, batch):
+    policy = Logged(K=queues, gamma=2, delta=0.2)
+    timeline, run = recorded(work, policy, Capacity(batch, batch))
+    for span in timeline.spans:
+        if span.kind == "waiting":
+            past = [queue for at_ns, queue in policy.log.get(span.request, []) if at_ns <= span.start_ns]
+            assert span.place == (past[-1] if past else 1)
+            assert run.arrival_ns[span.request] <= span.start_ns < span.end_ns <= run.finish_ns[span.request]
 
 
 @settings(max_examples=80)
@@ -73,8 +107,13 @@ def test_a_comparison_writes_a_trace_and_draws_bars(tmp_path):
     events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
     names = {e["args"]["name"] for e in events if e["name"] == "process_name"}
     assert {"fcfs: server", "laps-sd: server", "laps-sd: queue 1"} <= names
-    save_gantt(result.timelines, {p: result.arrival_ns(p) for p in result.policies}, tmp_path / "g.png")
-    assert (tmp_path / "g.png").stat().st_size > 10_000
+    panels = result.plot_schedules().axes
+    assert [ax.get_title(loc="left").partition(":")[0] for ax in panels] == ["fcfs", "laps-sd"]
+    assert panels[-1].get_xlabel().startswith("time, s")
+    for ax, timeline in zip(panels, result.timelines.values(), strict=True):
+        shown = [s for s in timeline.spans if s.request < 10 and s.kind != "waiting"]
+        assert len(ax.patches) == len(shown)
+        assert max(p.get_x() + p.get_width() for p in ax.patches) == pytest.approx(max(s.end_ns for s in shown) / 1e9)
 
 
 def test_a_run_with_a_timeline_is_the_same_run():

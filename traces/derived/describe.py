@@ -1,7 +1,7 @@
 """What a trace's acceptances are like: their mean and spread, how rounds hang together, where in a draft they stop.
 
 The figures by which a recorded trace and a generated one are compared. Knows nothing of policies: the rounds at
-which requests become perceptible are in `sim.stability`.
+which requests become perceptible are in `sim.experiment.stability`.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from traces.priced import progress
+from traces.pricing import progress
 from traces.trace import Trace
 
 LAGS = 10

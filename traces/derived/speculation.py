@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from traces.derived.replay import at_draft_length
-from traces.priced import price
+from traces.pricing import price
 from traces.profile import Profile
 from traces.trace import Trace
 

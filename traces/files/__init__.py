@@ -3,10 +3,11 @@
 from traces.files.arrival_file import load_arrivals, save_arrivals
 from traces.files.profile_file import load_profile, save_profile
 from traces.files.trace_file import load_trace, save_trace
-from traces.files.writing import BUNDLED, make_writable_folder, write_whole
+from traces.files.writing import BUNDLED, claim_folder, make_writable_folder, write_whole
 
 __all__ = [
     "BUNDLED",
+    "claim_folder",
     "load_arrivals",
     "load_profile",
     "load_trace",

@@ -1,5 +1,6 @@
 """A reproduction from end to end at a tiny size: everything is drawn, and what is missing is named."""
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -8,12 +9,17 @@ import pandas as pd
 import pytest
 
 from sim import cli
-from sim.reproduce import plan
+from sim.reproduce.inputs import Size
+from sim.reproduce.laps_sd.paper import LAPS_SD
+from sim.reproduce.laps_sd.questions import readings
+from sim.reproduce.papers import PAPERS
+from sim.reproduce.question import Question
+from sim.reproduce.report import Figure, Section
 from sim.reproduce.run import reproduce
 from traces import load_profile, load_trace, save_profile, save_trace
 from traces.errors import run_command
 
-TINY = plan.Size("tiny", 6, 6, 4, 4, 4, (0, 1), (0, 1), (0.8,), (0.5, 1), 120)
+TINY = Size("tiny", 6, 6, 4, 4, 4, (0, 1), (0, 1), (0.8,), (0.5, 1), 120)
 FIGURES = range(1, 14)
 
 
@@ -27,7 +33,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def lapsd(capsys, monkeypatch):
     """`lapsd reproduce --quick` at the tiny size, in this process; returns (exit code, stdout, stderr)."""
-    monkeypatch.setattr(plan, "QUICK", TINY)
+    monkeypatch.setitem(PAPERS, "laps-sd", replace(LAPS_SD, quick=TINY))
 
     def run(*arguments):
         words = ["reproduce", "--quick", "--workers", "1", *map(str, arguments)]
@@ -113,7 +119,7 @@ def test_a_second_run_goes_on_or_is_refused(folder, lapsd):
 
 
 def test_another_reproduction_is_not_gone_on_with(folder, lapsd, monkeypatch):
-    monkeypatch.setattr(plan, "QUICK", replace(TINY, claims=7))
+    monkeypatch.setitem(PAPERS, "laps-sd", replace(LAPS_SD, quick=replace(TINY, claims=7)))
     code, _, error = lapsd("--out", folder, "--resume")
     assert code == 2
     assert "holds another reproduction (size differs)" in error
@@ -150,3 +156,58 @@ def test_a_folder_of_something_else_is_refused(lapsd, tmp_path):
     assert "to draw from" in error
     assert lapsd("--out", tmp_path / "o", "--resume", "--overwrite")[0] == 2
     assert lapsd("--out", tmp_path / "o", "--workers", "0")[0] == 2
+
+
+def test_a_paper_is_a_list_of_questions(tmp_path):
+    """Another one, whose only question is new: what it needs, finds, says and draws is all that there is to write."""
+    from sim.figures.differences import plot_differences
+
+    def draw(evidence, tables):
+        return [Figure(1, "Readings", "As run.", lambda: plot_differences({"all": tables["readings"]}, {}, "ours"))]
+
+    question = Question(
+        "figure 1", readings.find, lambda e, t: Section("Does it pay?", [f"{len(t['readings'])} <other>"]), draw,
+        readings.needs,
+    )  # fmt: skip
+    paper = replace(LAPS_SD, name="another", title="Another paper", questions=(question,))
+    out, seen = tmp_path / "r", []
+    assert reproduce(out, paper=paper, size=TINY, workers=1, progress=lambda what, *_: seen.append(what)) == []
+    assert list(dict.fromkeys(seen)) == ["traces", "readings", "figures"]
+    assert {p.name for p in (out / "figures").iterdir()} == {"figure-01.png", "figure-01.pdf"}
+    assert [p.name for p in (out / "tables").iterdir()] == ["readings.csv"]
+    text = (out / "claims.md").read_text(encoding="utf-8")
+    assert text.startswith("# Another paper\n")
+    assert "## Does it pay?\n\n24 <other>\n" in text
+    assert "24 &lt;other&gt;" in (out / "report.html").read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="another reproduction \\(paper differs\\)"):
+        reproduce(out, size=TINY, workers=1, resume=True)
+
+
+def test_an_unknown_paper_is_refused_with_those_there_are(lapsd, tmp_path):
+    code, _, error = lapsd("--out", tmp_path / "o", "--paper", "alpa")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "paper 'alpa': can be reproduced are laps-sd" in error
+
+
+def test_a_folder_that_names_no_paper_is_the_first_ones(folder, lapsd):
+    mark = folder / "_reproduction.json"
+    before = json.loads(mark.read_text(encoding="utf-8"))
+    del before["paper"]
+    mark.write_text(json.dumps(before), encoding="utf-8")
+    assert lapsd("--out", folder, "--draw-only")[0] == 0
+
+
+def test_a_trace_that_no_model_fits_leaves_out_what_is_generated(tmp_path):
+    """Rounds without drafts say nothing of acceptance: the map and the stretched lengths go, said once each."""
+    few = load_trace("reference").take(range(60))
+    plain = replace(few, drafted=0 * few.drafted, accepted=0 * few.accepted, output_tokens=few.rounds,
+                    acceptable=None, accept_prob=None, predicted_tokens=None)  # fmt: skip
+    save_trace(plain, tmp_path / "plain.parquet")
+    questions = [q for q in LAPS_SD.questions if "generated" in q.about]
+    paper = replace(LAPS_SD, questions=questions)
+    missing = reproduce(tmp_path / "o", paper=paper, trace=str(tmp_path / "plain.parquet"), size=TINY, workers=1)
+    assert [line.partition(":")[0] for line in missing] == [
+        "figure 13 (on generated requests)",
+        "figures 10 and 11 (on generated requests) and figure 12 (on generated requests)",
+    ]
+    assert not (tmp_path / "o" / "runs").exists()

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sim.figures.sweep import only, plot_heat_map, plot_sweep, varying
+from sim.cli.tables import best_tables, sweep_table
 from sim.sweeps import best, sweep
-from sim.tables import best_tables, sweep_table
+from sim.sweeps.summary import only, plot_heat_map, plot_sweep, varying
 
 
 def made_up(means, sd=1.0, shared=3.0, seeds=40, generator=0):
@@ -115,10 +115,10 @@ def test_what_varies_is_known_and_drawn(records, tmp_path):
     ("call", "message"),
     [
         (lambda r: plot_sweep(r, "Q", "mean_latency_s"), "column 'Q': what varies in this sweep is policy"),
-        (lambda r: plot_sweep(r, "K", "latency"), "column 'latency': the metrics are mean_latency_s"),
+        (lambda r: plot_sweep(r, "K", "latency"), "metric 'latency': known are mean_latency_s"),
         (lambda r: plot_sweep(r, "K", "mean_latency_s", "policy"), "13 values are more than the 8"),
-        (lambda r: only(r, ["K=9"]), "--where 'K=9': the values are"),
-        (lambda r: sweep_table(r, "latency", ["K"]), "column 'latency'"),
+        (lambda r: only(r, ["K=9"]), "where 'K=9': the values are"),
+        (lambda r: sweep_table(r, "latency", ["K"]), "metric 'latency': known are mean_latency_s"),
     ],
 )
 def test_a_wrong_column_is_refused_with_what_is_there(call, message, records):

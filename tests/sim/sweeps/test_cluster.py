@@ -53,6 +53,6 @@ def test_a_killed_worker_of_a_cluster_costs_only_what_it_was_doing(cluster, tmp_
 
 def test_a_scheduler_that_does_not_answer_is_told_within_ten_seconds():
     started = time.monotonic()
-    with pytest.raises(ValueError, match=r"--dask tcp://127.0.0.1:9: no scheduler answers"):
+    with pytest.raises(ValueError, match=r"tcp://127.0.0.1:9: no scheduler answers"):
         connect("tcp://127.0.0.1:9")
     assert time.monotonic() - started < 10

@@ -15,7 +15,7 @@ import pytest
 
 from policies import LapsSD
 from sim import compare
-from sim.sweeps import best, grid, parts, read_sweep, resume, sweep
+from sim.sweeps import best, folders, grid, read_sweep, resume, sweep
 from traces import load_profile, load_trace
 
 GRID = {"policies": ["laps-sd", "fcfs"], "parameters": {"K": ["2:5"]}}
@@ -77,7 +77,7 @@ def test_a_record_is_what_a_comparison_finds(tmp_path):
 @contextlib.contextmanager
 def interrupted_after(count, monkeypatch):
     """A sweep in here is interrupted when it would write one part more than `count`."""
-    written = parts.write_part
+    written = folders.write_part
 
     def fails(folder, place, records):
         if len(list(folder.glob("part-*"))) == count:
@@ -85,7 +85,7 @@ def interrupted_after(count, monkeypatch):
         written(folder, place, records)
 
     with monkeypatch.context() as patched:
-        patched.setattr(parts, "write_part", fails)
+        patched.setattr(folders, "write_part", fails)
         with pytest.raises(KeyboardInterrupt):
             yield
 
@@ -113,7 +113,7 @@ def test_a_full_disk_costs_nothing_that_was_there(tmp_path, monkeypatch):
         left[0] -= 1
         write_table(records, path)
 
-    monkeypatch.setattr(parts.pq, "write_table", full)
+    monkeypatch.setattr(folders.pq, "write_table", full)
     with pytest.raises(OSError, match="No space left") as told:
         sweep(tmp_path / "full", **SMALL, workers=1)
     assert "part-000003.parquet" in told.value.filename
@@ -176,7 +176,7 @@ def kill_and_resume(moment, whole, took, folder):
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive, "a worker outlives its parent"
     there = {p.name for p in folder.glob("part-*.parquet")} if folder.exists() else set()
-    if not (folder / parts.ASKED).exists():
+    if not (folder / folders.ASKED).exists():
         return len(there)  # killed before it began: there is nothing to resume
     done = subprocess.run(
         [sys.executable, str(script), "sweep", "--resume", str(folder), "--workers", "2"],
@@ -280,7 +280,7 @@ def test_a_damaged_part_is_named_and_the_others_stay(tmp_path):
         (["--batch", "64", "--requests", "2"], "batch size 64: the profile covers"),
         (["--trace", "nowhere.parquet"], "nowhere.parquet"),
         (["--seeds", "2000000"], "are more than 1,000,000: give --yes"),
-        (["--workers", "0"], "--workers 0: must be at least 1"),
+        (["--workers", "0"], "workers 0: must be at least 1"),
         (["--resume", "x", "--K", "3"], "--resume takes what to run from the folder"),
         (["--from", "nowhere.toml"], "nowhere.toml: No such file or directory"),
     ],

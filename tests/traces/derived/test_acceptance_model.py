@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sim.stability import quantiles, stable_rounds
+from sim.experiment.stability import quantiles, stable_rounds
 from traces import Trace, load_trace
 from traces.derived.acceptance_fit import fit_acceptance
 from traces.derived.acceptance_model import ORDER, AcceptanceModel

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from policies import LapsSD
-from sim.stability import stable_rounds, transition_errors
+from sim.experiment.stability import stable_rounds, transition_errors
 from traces import Trace, price, trace_from_rounds
 from traces.derived.describe import (
     acceptance_by_draft_position,

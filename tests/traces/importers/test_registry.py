@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.cli import app
-from sim.import_cli import command_of
+from sim.cli.importing import command_of
 from tests.builders import row
 from tests.damage import damaged
 from tests.traces.importers.test_spec_bench import answer, written

@@ -126,7 +126,7 @@ def test_a_wrong_type_is_refused_by_file_and_field(tmp_path, key, value, message
 def test_any_value_in_any_place_of_a_profile_is_shown_and_written_again_or_refused(data, tmp_path_factory):
     from rich.console import Console
 
-    from sim.tables import profile_tables
+    from sim.cli.tables import profile_tables
 
     path = tmp_path_factory.mktemp("profile") / "p.json"
     path.write_text(json.dumps(data.draw(damaged(REFERENCE))))

@@ -1,0 +1,46 @@
+"""The order of a decision, which every driver shares: how a rank is asked for, and who is chosen of those present."""
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from policies.base import Job, Policy, Rank
+
+J = TypeVar("J", bound=Job)
+
+
+def name_of(policy: Policy) -> str:
+    """What users call the policy."""
+    return policy.name or type(policy).__name__
+
+
+def rank_of(policy: Policy, job: Job, now_ns: int) -> Rank:
+    """The policy's rank of a job.
+
+    Raises
+    ------
+    ValueError
+        Naming policy, request and value, if the policy raises, or the rank has NaN in it.
+    """
+    try:
+        rank = policy.rank(job, now_ns)
+        for part in rank:
+            if part != part:  # what is not equal to itself has no place in any order
+                break
+        else:
+            return rank
+    except Exception as error:
+        raise ValueError(
+            f"policy {name_of(policy)}: ranking request {job.index} at {now_ns} ns raised "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    raise ValueError(f"policy {name_of(policy)}: rank {rank} of request {job.index} is not comparable")
+
+
+def choose(ordered: Iterable[J], seats: int, fits: Callable[[list[J]], bool]) -> list[J]:
+    """The first in order, as many as have seats and fit the memory together: nobody is passed over."""
+    chosen: list[J] = []
+    for job in ordered:
+        if len(chosen) == seats or not fits([*chosen, job]):
+            break
+        chosen.append(job)
+    return chosen

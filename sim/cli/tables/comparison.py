@@ -1,0 +1,67 @@
+"""Tables of a comparison."""
+
+from rich.markup import escape
+from rich.table import Table
+
+from sim.cli.tables.cells import number, table_of
+from sim.experiment.comparison import Comparison
+from sim.experiment.metrics import FIRM, Metric, Ratio, compared
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """The comparison as people read it; the JSON output has every key."""
+    shown = compared()
+    headings = [metric.heading + "*" * metric.few(comparison.observations) for metric in shown]
+    table = table_of("policy", headings[0], "± 95 %", *headings[1:], "minus FCFS, s\n[95 %]")
+    for row in comparison.records:
+        interval = comparison.latency(row["policy"])
+        spread = number((interval.high - interval.low) / 2, 2)
+        difference = number(row["diff_to_fcfs_s"])
+        if row["diff_low_s"] is not None and row["policy"] != "fcfs":
+            difference += f" [{number(row['diff_low_s'])}, {number(row['diff_high_s'])}]"
+        mark = " †" if row["policy"] in comparison.clairvoyant else ""
+        values = [measure(metric, row[metric.name]) for metric in shown]
+        table.add_row(escape(row["policy"]) + mark, values[0], spread, *values[1:], escape(difference))
+    return table
+
+
+def measure(metric: Metric, value: float | None) -> str:
+    """A metric's value as people read it: shares in percent, ratios with three decimals."""
+    if value is None:
+        return "-"
+    if metric.unit == "share":
+        return number(100 * value, 2)
+    if metric.whole:
+        return str(value)
+    return f"{value:.3f}" if isinstance(metric.over_seeds, Ratio) else number(value)
+
+
+def slowdown_table(comparison: Comparison) -> Table:
+    """Mean slowdown by quarter of output length: whom a policy makes wait."""
+    table = table_of("mean slowdown of the", "shortest quarter", "second", "third", "longest quarter")
+    for policy, row in comparison.slowdown_by_length.iterrows():
+        table.add_row(escape(str(policy)), *(number(value) for value in row))
+    return table
+
+
+def versus_table(comparison: Comparison, policy: str) -> Table:
+    """One policy's mean latency against each other's."""
+    table = Table(box=None, pad_edge=False, header_style="bold", title=None)
+    table.add_column(escape(f"mean latency of {policy} against"), no_wrap=True)
+    table.add_column("difference", justify="right")
+    table.add_column("95 % interval", justify="right")
+    for row in comparison.versus(policy).to_dict("records"):
+        table.add_row(escape(row["policy"]), f"{row['percent']:+.1f} %", f"{row['low']:+.1f} to {row['high']:+.1f} %")
+    return table
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What a reader of the table must know: marks, and where the numbers come from."""
+    lines = [comparison.caption]
+    if any(metric.few(comparison.observations) for metric in compared()):
+        lines.append(f"* fewer than {FIRM} latencies are expected above this percentile: more seeds make it firm.")
+    if comparison.seeds == 1:
+        lines.append("One seed gives no interval: --seeds 2 or more do.")
+    if comparison.clairvoyant:
+        lines.append("† knows the true sizes: a yardstick, not a policy one could deploy.")
+    return lines

@@ -1,0 +1,74 @@
+"""What is shown while a verb works, and where its tables go."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+WIDTH = 150  # of tables that go to a file or a pipe
+SECONDS_UNTIL_SAID = 2  # where nobody watches a bar
+
+
+def console() -> Console:
+    """Where tables go."""
+    return Console() if sys.stdout.isatty() else Console(width=WIDTH)
+
+
+class Watch:
+    """Shows how far work has come: a bar for each thing to do, or, where nobody watches, a line after a moment.
+
+    Attributes
+    ----------
+    console : rich Console
+        stderr, for further lines.
+    """
+
+    def __init__(self, bar: Progress) -> None:
+        self.bar = bar
+        self.console = bar.console
+        self._tasks: dict[str, TaskID] = {}
+        self._begun: dict[str, tuple[float, int]] = {}
+        self._done: dict[str, int] = {}
+        self._said: set[str] = set()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """So much of the total is done; what was done at the first call was there before."""
+        if what not in self._tasks:
+            self._tasks[what] = self.bar.add_task(what, total=total, rate="")
+            self._begun[what] = time.monotonic(), done
+        self._done[what] = done
+        new, seconds = self.since_begun(what)
+        rate = new / seconds if seconds > 0 else 0.0
+        self.bar.update(self._tasks[what], completed=done, total=total, rate=f"{rate:,.0f}/s")
+        unseen = not self.console.is_terminal and what not in self._said
+        if unseen and new and seconds > SECONDS_UNTIL_SAID and done < total:
+            self._said.add(what)
+            self.console.print(f"{what}: about {(total - done) / rate:,.0f} s left", highlight=False)
+
+    def since_begun(self, what: str) -> tuple[int, float]:
+        """How much was done, and the seconds since the first call."""
+        begun, before = self._begun[what]
+        return self._done[what] - before, time.monotonic() - begun
+
+
+@contextmanager
+def watch(quiet: bool = False) -> Iterator[Watch]:
+    """Bars on stderr while the block runs; `quiet`, or where stderr is no terminal, none."""
+    columns = (
+        TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    stderr = Console(stderr=True)
+    with Progress(*columns, console=stderr, transient=True, disable=quiet or not stderr.is_terminal) as bar:
+        yield Watch(bar)

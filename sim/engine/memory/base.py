@@ -1,0 +1,121 @@
+"""The protocol between a server and its KV memory.
+
+A manager says who holds a KV cache, what holding and growing one takes, whether those chosen fit, who must go, what
+moves cost, and whether rounds wait for them. It is one subclass of `Memory` in a file of its own: at least `fits` and
+`refuse`; by overriding more of `Memory` it may keep pages of its own for each request, let go of a part of a cache
+only, refuse to evict, or move caches while rounds go on. Managers know nothing of policies: who is better than whom
+they are told.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from sim.engine.memory.eviction import Eviction
+from sim.engine.recorded import Recorded
+from sim.engine.request import Request
+
+Order = Callable[[Request], Any]  # a sort key: the better, the lower
+
+
+class Move(NamedTuple):
+    """A KV cache that moves: `swap out`, `swap in` or `recompute`."""
+
+    kind: str
+    request: Request
+    start_ns: int
+    end_ns: int
+
+
+class Memory(ABC):
+    """Who holds a KV cache in memory, evicting the worst of those who wait when those who run lack room.
+
+    At each decision a server asks `ready_ns` of everyone there; `fits`, of ever more of the first in order, which
+    are chosen; and `make_room` for those. A request that is done it gives to `release`.
+
+    Attributes
+    ----------
+    holders : dict of Request
+        Who has a cache in memory, running or not, in the order that they came.
+    limited : bool
+        Room can be lacking at all; where it cannot, a server need not ask.
+    grows : bool
+        Those who run may lack room from one round to the next, though nobody else comes.
+    foresees : bool
+        `lasts` keeps its promise: servers may skip ahead.
+    moved : function of a Move, or None
+        Called with each.
+    """
+
+    limited: bool = True
+    grows: ClassVar[bool] = True
+    foresees: ClassVar[bool] = False
+
+    def __init__(self, eviction: Eviction) -> None:
+        self.eviction = eviction
+        self.holders: dict[Request, None] = {}
+        self.moved: Callable[[Move], None] | None = None
+
+    @abstractmethod
+    def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
+        """Whether those can run a round together, beside the caches of those who wait. O(requests)."""
+
+    @abstractmethod
+    def refuse(self, recorded: Sequence[Recorded]) -> None:
+        """Raise `ValueError`, naming request and bound, if one of these would not fit even alone."""
+
+    def ready_ns(self, request: Request, now_ns: int) -> int:
+        """When a request can run at the soonest: now, unless its cache is on its way."""
+        return now_ns
+
+    def make_room(self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int) -> int:
+        """Make room for those who run, and bring in the caches of those who have none there.
+
+        Parameters
+        ----------
+        running : who runs the next round.
+        fresh : those of them who did not run the last one, in order.
+        order : of those who wait.
+
+        Returns
+        -------
+        Nanoseconds until the round may begin.
+        """
+        at_ns = now_ns
+        waiting = [r for r in self.holders if not r.running]
+        if waiting and not self.fits(running, waiting):
+            waiting.sort(key=order)
+            while waiting and not self.fits(running, waiting):
+                at_ns += self.evict(waiting.pop(), at_ns)
+        for request in fresh:
+            if request not in self.holders:
+                at_ns += self.bring_in(request, at_ns)
+        return at_ns - now_ns
+
+    def evict(self, request: Request, at_ns: int) -> int:
+        """A holder's cache leaves the memory: nanoseconds that it takes."""
+        del self.holders[request]
+        ns = self.eviction.out_ns(request.recorded.prompt_tokens + request.tokens)
+        request.switch_ns += ns
+        if self.moved is not None:
+            self.moved(Move("swap out", request, at_ns, at_ns + ns))
+        return ns
+
+    def bring_in(self, request: Request, at_ns: int) -> int:
+        """A request holds a cache, its own from outside or a new one: nanoseconds that it takes."""
+        self.holders[request] = None
+        if not request.rounds:
+            return 0
+        ns = self.eviction.back_ns(request.recorded.prompt_tokens + request.tokens)
+        request.switch_ns += ns
+        if self.moved is not None:
+            self.moved(Move(self.eviction.back, request, at_ns, at_ns + ns))
+        return ns
+
+    def release(self, request: Request) -> None:
+        """A running request is done: its memory is free."""
+        del self.holders[request]
+
+    def lasts(self, running: Sequence[Request], most: int) -> int:
+        """How many of the next `most` rounds those who run fit, at least 1, if nobody else comes."""
+        raise NotImplementedError(f"{type(self).__name__} foresees nothing")

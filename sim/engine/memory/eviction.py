@@ -1,0 +1,36 @@
+"""What becomes of an evicted KV cache, and what it takes to have it in memory again; by name."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from traces import Costs
+
+
+class Eviction(NamedTuple):
+    """A way to evict.
+
+    Attributes
+    ----------
+    out_ns, back_ns : functions of a cache's tokens
+        Nanoseconds to evict it, and to have it in memory again.
+    back : str
+        What having it again is called.
+    """
+
+    out_ns: Callable[[int], int]
+    back_ns: Callable[[int], int]
+    back: str
+
+
+def swap(costs: Costs) -> Eviction:
+    """The cache moves to host memory, and back."""
+    return Eviction(costs.swap_out, costs.swap_in, "swap in")
+
+
+def recompute(costs: Costs) -> Eviction:
+    """The cache is dropped, and its tokens are prefilled again, but for the last, which the next round verifies."""
+    prefill = costs.prefill
+    return Eviction(lambda tokens: 0, lambda tokens: prefill(tokens - 1) if tokens > 1 else 0, "recompute")
+
+
+EVICTIONS: Mapping[str, Callable[[Costs], Eviction]] = {"swap": swap, "recompute": recompute}

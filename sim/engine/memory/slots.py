@@ -1,0 +1,52 @@
+"""Memory for the KV caches of so many requests, however long they are."""
+
+from collections.abc import Sequence
+
+from sim.engine.memory.base import Memory, Order
+from sim.engine.memory.eviction import Eviction
+from sim.engine.recorded import Recorded
+from sim.engine.request import Request
+
+
+class Slots(Memory):
+    """A slot a cache; at least as many as run together, so that those who run always fit.
+
+    Parameters
+    ----------
+    slots : how many; None: as many as there are requests.
+    """
+
+    grows = False
+    foresees = True
+
+    def __init__(self, eviction: Eviction, slots: int | None) -> None:
+        super().__init__(eviction)
+        self.slots = slots
+        self.limited = slots is not None
+
+    def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
+        return self.slots is None or len(running) + len(waiting) <= self.slots
+
+    def make_room(self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int) -> int:
+        holders, at_ns = self.holders, now_ns
+        if self.slots is not None and (excess := len(holders) + len(fresh) - self.slots) > 0:
+            for request in fresh:
+                if request in holders:
+                    excess -= 1
+            if excess > 0:
+                waiting = [r for r in holders if not r.running]
+                if len(waiting) > 1:
+                    waiting.sort(key=order)
+                while excess:
+                    at_ns += self.evict(waiting.pop(), at_ns)
+                    excess -= 1
+        for request in fresh:
+            if request not in holders:
+                at_ns += self.bring_in(request, at_ns)
+        return at_ns - now_ns
+
+    def refuse(self, recorded: Sequence[Recorded]) -> None:
+        """Nobody: there is a slot for each that runs."""
+
+    def lasts(self, running: Sequence[Request], most: int) -> int:
+        return most

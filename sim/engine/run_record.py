@@ -1,0 +1,65 @@
+"""What happened to each request: columns that a server fills as requests finish, and the run made of them."""
+
+from dataclasses import dataclass
+from struct import Struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies import Policy
+from sim.engine.request import Request
+
+COLUMNS = ("first_service_ns", "finish_ns", "service_ns", "switch_ns", "preemptions")
+_pack = Struct(f"{1 + len(COLUMNS)}q").pack
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What happened to each request, arrays by index, all int64 (N,), and the server's own rounds and time.
+
+    `service_ns` is prefill and rounds; `switch_ns` the moves of the request's own KV cache; `rounds` those that the
+    server ran, of one request or several.
+    """
+
+    arrival_ns: NDArray[np.int64]
+    first_service_ns: NDArray[np.int64]
+    finish_ns: NDArray[np.int64]
+    service_ns: NDArray[np.int64]
+    switch_ns: NDArray[np.int64]
+    preemptions: NDArray[np.int64]
+    rounds: int
+    idle_ns: int
+    end_ns: int
+    policy: Policy
+
+    @property
+    def latency_ns(self) -> NDArray[np.int64]:
+        """Finish minus arrival."""
+        return self.finish_ns - self.arrival_ns
+
+
+class RunRecord:
+    """A run as it goes on: what became of those who are done, and the server's own rounds and idle time."""
+
+    def __init__(self, requests: int) -> None:
+        self.requests = requests
+        self.done = 0
+        self.rounds = 0
+        self.idle_ns = 0
+        self._rows = bytearray()  # of those who are done: index and `COLUMNS` of each; tuples would take far more
+
+    def close(self, request: Request, now_ns: int) -> None:
+        """A request is done."""
+        self._rows += _pack(
+            request.index, request.first_service_ns, now_ns, request.prefill_ns + request.service_ns,
+            request.switch_ns, request.preemptions,
+        )  # fmt: skip
+        self.done += 1
+
+    def run(self, arrival_ns: NDArray[np.int64], end_ns: int, policy: Policy) -> Run:
+        """The finished run."""
+        rows = np.frombuffer(self._rows, dtype=np.int64).reshape(-1, 1 + len(COLUMNS))
+        by_index = np.empty((len(COLUMNS), self.requests), dtype=np.int64)
+        by_index[:, rows[:, 0]] = rows[:, 1:].T
+        columns = dict(zip(COLUMNS, by_index, strict=True))
+        return Run(arrival_ns, **columns, rounds=self.rounds, idle_ns=self.idle_ns, end_ns=end_ns, policy=policy)

@@ -1,0 +1,1 @@
+"""The servers: the specification, and two that skip ahead, with the same result."""

@@ -1,0 +1,80 @@
+"""The waiting requests in their order."""
+
+from heapq import heappop, heappush
+from typing import Any
+
+from policies import NEVER, Policy, Rank
+from policies.decision import name_of, rank_of
+from sim.engine.request import Request
+
+
+class Waiting:
+    """Who waits, by rank, then entry into the queue, then order of arrival; for policies that keep their promise.
+
+    A request's own entry is in `waiting_entry`: others of it in the heap are past, and are dropped when they surface.
+
+    Attributes
+    ----------
+    heap : list of (rank, entry time, index, request); the first is who is next.
+    wakes : heap of (time, index, entry) of ranks that fall.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.wakes: list[tuple[int, int, tuple[Any, ...]]] = []
+        self.heap: list[tuple[Rank, int, int, Request]] = []
+        self._ages = type(policy).wake is not Policy.wake
+        self._moved = False  # some have a past in the heap
+
+    def push(self, request: Request, rank: Rank, now_ns: int) -> None:
+        """Add a request, or move one that is there. O(log n)."""
+        request.waiting_entry = entry = (rank, request.entered_ns, request.index, request)
+        heappush(self.heap, entry)
+        if self._ages and (wake := self.policy.wake(request, now_ns)) < NEVER:
+            if wake <= now_ns:
+                raise ValueError(
+                    f"policy {name_of(self.policy)}: wake of request {request.index} at {wake} ns is not after "
+                    f"{now_ns} ns"
+                )
+            heappush(self.wakes, (wake, request.index, entry))
+
+    @property
+    def next_wake(self) -> int:
+        """When the next rank falls."""
+        while self.wakes and self.wakes[0][2][3].waiting_entry is not self.wakes[0][2]:
+            heappop(self.wakes)
+        return self.wakes[0][0] if self.wakes else NEVER
+
+    def pop(self) -> Request:
+        """Remove the first. O(log n)."""
+        request = heappop(self.heap)[3]
+        request.waiting_entry = None
+        if self._moved:
+            self._drop_past()
+        return request
+
+    def wake(self, now_ns: int) -> None:
+        """Rank again those whose time has come."""
+        while self.wakes and self.wakes[0][0] <= now_ns:
+            entry = heappop(self.wakes)[2]
+            request = entry[3]
+            if request.waiting_entry is entry:
+                self._moved = True
+                self.push(request, rank_of(self.policy, request, now_ns), now_ns)
+                self._drop_past()
+
+    def rank_again(self, now_ns: int) -> None:
+        """Rank everybody again. O(n)."""
+        there = self.everyone()
+        self.heap.clear()
+        self.wakes.clear()
+        for request in there:
+            self.push(request, rank_of(self.policy, request, now_ns), now_ns)
+
+    def everyone(self) -> list[Request]:
+        """In no particular order."""
+        return [entry[3] for entry in self.heap if entry[3].waiting_entry is entry]
+
+    def _drop_past(self) -> None:
+        while self.heap and self.heap[0][3].waiting_entry is not self.heap[0]:
+            heappop(self.heap)

@@ -1,0 +1,209 @@
+"""What is measured of runs: one list, which tables, records and figures read. A metric of one's own is one entry.
+
+A metric says what it is of a run and how it is taken over seeds. A ratio is always a ratio of means: records hold its
+numerator and denominator, and whoever shows it divides.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sim.experiment.bound import bound_latency_ns
+from sim.experiment.run import Runs
+from sim.experiment.statistics import Interval, mean_interval, ratio_of_means
+
+FIRM = 10  # observations expected above a percentile; with fewer it is marked
+Values = NDArray[Any]
+MEAN, TOTAL, MAXIMUM = "mean", "total", "maximum"
+
+
+class Percentile(NamedTuple):
+    """A percentile of requests: of each run's own, and over seeds of those of all seeds together.
+
+    Attributes
+    ----------
+    percent : float
+    of : function of Runs
+        What of each request, (P, C).
+    scale : float
+        What `of` is divided by, for the metric's unit.
+    """
+
+    percent: float
+    of: Callable[[Runs], NDArray[Any]]
+    scale: float = 1.0
+
+    def __call__(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Of each row."""
+        return np.asarray(np.percentile(values, self.percent, axis=1) / self.scale)
+
+
+class Ratio(NamedTuple):
+    """A ratio of two metrics' means over seeds, by their names; records hold the two and not the ratio."""
+
+    numerator: str
+    denominator: str
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Something measured.
+
+    Attributes
+    ----------
+    name : str
+        Of its column; ends with the unit.
+    unit : str
+        "s", "share" for a part of 1, "" for counts and other ratios.
+    over_seeds : `MEAN`, `TOTAL`, `MAXIMUM`, a `Percentile` or a `Ratio`
+    of : function of Runs, or None
+        What it is of each run, (P,), where `over_seeds` does not say.
+    heading : str
+        Of its column in the table of a comparison; "" keeps it out of there.
+    whole : bool
+        Whether it is an integer.
+    """
+
+    name: str
+    unit: str
+    over_seeds: str | Percentile | Ratio
+    of: Callable[[Runs], Any] | None = None
+    heading: str = ""
+    whole: bool = False
+
+    def few(self, observations: int) -> bool:
+        """Whether it is a percentile with fewer than `FIRM` of so many observations expected above it."""
+        rule = self.over_seeds
+        # rounded: 1 % of 1,000 is 10
+        return isinstance(rule, Percentile) and round(observations * (100 - rule.percent) / 100, 9) < FIRM
+
+    def of_runs(self, runs: Runs) -> NDArray[Any]:
+        """Its value of each run, (P,), where records hold it."""
+        if isinstance(self.over_seeds, Percentile):
+            return self.over_seeds(self.over_seeds.of(runs))
+        assert self.of is not None
+        return np.broadcast_to(np.asarray(self.of(runs)), len(runs.runs))
+
+
+def _latency_percentile(percent: float) -> Metric:
+    name = f"p{percent:g}"
+    return Metric(f"{name}_latency_s", "s", Percentile(percent, lambda r: r.latency_ns, 1e9), heading=f"{name} s")
+
+
+def _bound_s(runs: Runs) -> float:
+    return float(bound_latency_ns(runs.workload).mean()) / 1e9 if runs.stage.setting.bounded else math.nan
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("mean_latency_s", "s", MEAN, lambda r: r.latency_ns.mean(axis=1) / 1e9, "mean s"),
+    _latency_percentile(50),
+    _latency_percentile(90),
+    _latency_percentile(99),
+    Metric("max_latency_s", "s", MAXIMUM, lambda r: r.latency_ns.max(axis=1) / 1e9),
+    Metric("mean_slowdown", "", MEAN, lambda r: r.slowdown.mean(axis=1), "slow-\ndown"),
+    Metric("max_slowdown", "", MAXIMUM, lambda r: r.slowdown.max(axis=1), "worst"),
+    Metric("preemptions", "", TOTAL, lambda r: r.preemptions.sum(axis=1), "preemp-\ntions", whole=True),
+    Metric("switching_s", "s", MEAN, lambda r: r.switch_ns.sum(axis=1) / 1e9),
+    Metric("busy_s", "s", MEAN, lambda r: (r.switch_ns.sum(axis=1) + r.service_ns.sum(axis=1)) / 1e9),
+    Metric("switching_share", "share", Ratio("switching_s", "busy_s"), heading="switch-\ning %"),
+    Metric("utilisation", "share", MEAN, lambda r: [1 - run.idle_ns / run.end_ns for run in r.runs]),
+    Metric("rounds", "", MEAN, lambda r: [run.rounds for run in r.runs], whole=True),
+    Metric("bound_s", "s", MEAN, _bound_s),
+    Metric("ratio_to_bound", "", Ratio("mean_latency_s", "bound_s"), heading="over\nbound"),
+    Metric("realised_load", "", MEAN, lambda r: r.stage.load_share * r.workload.realised_load),
+)
+
+
+def compared() -> list[Metric]:
+    """Those in the table of a comparison."""
+    return [metric for metric in METRICS if metric.heading]
+
+
+def recorded() -> list[Metric]:
+    """Those that records hold: all but ratios, which are made of what they hold."""
+    return [metric for metric in METRICS if not isinstance(metric.over_seeds, Ratio)]
+
+
+def metric_named(name: str) -> Metric:
+    """The metric of that name.
+
+    Raises
+    ------
+    ValueError
+        Listing those there are.
+    """
+    for metric in METRICS:
+        if metric.name == name:
+            return metric
+    raise ValueError(f"metric {name!r}: known are {', '.join(m.name for m in METRICS)}")
+
+
+def columns_of(name: str) -> tuple[str, ...]:
+    """The columns of records that hold a metric, or, of a ratio, its numerator and denominator."""
+    rule = next((metric.over_seeds for metric in METRICS if metric.name == name), None)
+    return (rule.numerator, rule.denominator) if isinstance(rule, Ratio) else (name,)
+
+
+def measured(runs: Runs) -> dict[str, Values]:
+    """What records hold of runs: every metric but the ratios, (P,) each."""
+    return {metric.name: metric.of_runs(runs) for metric in recorded()}
+
+
+def summary(seeds: Sequence[Runs], by_seed: Sequence[Mapping[str, Values]]) -> dict[str, Values]:
+    """Every metric over seeds, (P,) each, in order; `by_seed` is what is `measured` of each seed's runs."""
+    values = {name: np.array([of_seed[name] for of_seed in by_seed]) for name in by_seed[0]}
+    return {metric.name: _over_seeds(metric, values, seeds) for metric in METRICS}
+
+
+def _over_seeds(metric: Metric, values: Mapping[str, Values], seeds: Sequence[Runs]) -> NDArray[Any]:
+    rule = metric.over_seeds
+    if isinstance(rule, Percentile):
+        return rule(np.concatenate([rule.of(runs) for runs in seeds], axis=1))
+    if isinstance(rule, Ratio):
+        return np.asarray(values[rule.numerator].mean(axis=0) / values[rule.denominator].mean(axis=0))
+    of_seeds = values[metric.name]
+    if rule == TOTAL:
+        return np.asarray(of_seeds.sum(axis=0))
+    return np.asarray(of_seeds.max(axis=0) if rule == MAXIMUM else of_seeds.mean(axis=0))
+
+
+def over_seeds(records: pd.DataFrame, name: str) -> Interval:
+    """A metric of a sweep's records with its interval over seeds; what else varies is averaged over in each seed.
+
+    Records know no requests: a percentile is the mean of the runs' own, and counts are of a run. A maximum is the
+    largest there is, and has no interval.
+
+    Raises
+    ------
+    ValueError
+        If there is no such metric (listing those there are), or the records lack it.
+    """
+    metric, columns = metric_named(name), columns_of(name)
+    if lacking := [column for column in columns if column not in records.columns]:
+        raise ValueError(f"metric {name!r}: the records have no column {lacking[0]!r}")
+    if metric.over_seeds == MAXIMUM:
+        return Interval(float(records[name].max()), math.nan, math.nan)
+    by_seed = records.groupby("seed")[[*columns]].mean()
+    values = [by_seed[column].to_numpy(dtype=float) for column in columns]
+    return mean_interval(values[0]) if len(values) == 1 else ratio_of_means(*values)
+
+
+def by_group(records: pd.DataFrame, by: Sequence[str], metric: Metric) -> pd.DataFrame:
+    """`over_seeds` for each value of some columns: those columns, `value`, `sd` and number of `runs`."""
+    columns = list(columns_of(metric.name))
+    groups = records.groupby(list(by), dropna=False, sort=False)[columns]
+    made = groups.max() if metric.over_seeds == MAXIMUM else groups.mean()
+    value = made[columns[0]] if len(columns) == 1 else made[columns[0]] / made[columns[1]]
+    sd = groups.std()[columns[0]] if len(columns) == 1 else math.nan
+    return pd.DataFrame({"value": value, "sd": sd, "runs": groups.size()}).reset_index()
+
+
+def observations(records: pd.DataFrame) -> "pd.Series[int]":
+    """How many requests each record's percentiles are of."""
+    counted: pd.Series[int] = records["requests"] - records.get("warmup", 0)
+    return counted

@@ -1,0 +1,52 @@
+"""Result folders: what a comparison writes, each file whole or not at all.
+
+Everything but the records starts with `_`, so that `pandas.read_parquet(FOLDER)` reads the records.
+"""
+
+import json
+from pathlib import Path
+
+from sim.experiment.comparison import REQUEST_COLUMNS, Comparison
+from traces.files import claim_folder, write_whole
+
+RECORDS = "requests.parquet"
+
+
+def claim_results(folder: Path, *, overwrite: bool) -> None:
+    """Make the folder a comparison's; what it holds already stays until the new is written.
+
+    Raises
+    ------
+    ValueError
+        If it holds a result already and `overwrite` is not set, or holds anything else.
+    OSError
+        If it cannot be written.
+    """
+    claim_folder(folder, RECORDS, "result", overwrite=overwrite)
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> None:
+    """Write configuration, table, figure and, last, the records of every request."""
+    (folder / RECORDS).unlink(missing_ok=True)
+    document = json.dumps(comparison.configuration, indent=2, default=str) + "\n"
+    write_whole(folder / "_config.json", lambda p: p.write_text(document, encoding="utf-8"))
+    table = json.dumps(comparison.records, indent=2) + "\n"
+    write_whole(folder / "_table.json", lambda p: p.write_text(table, encoding="utf-8"))
+    write_whole(folder / "_latency.png", lambda p: save_figure(comparison, p))
+    records = comparison.requests[comparison.requests["policy"].isin(comparison.policies)][list(REQUEST_COLUMNS)]
+    write_whole(folder / RECORDS, lambda p: records.to_parquet(p, index=False))
+
+
+def save_figure(comparison: Comparison, path: Path) -> None:
+    """Draw the comparison into `path`, in the format of its suffix.
+
+    Raises
+    ------
+    ValueError
+        If matplotlib knows no such format.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.0, 3.9), layout="constrained")
+    comparison.plot(figure.subplots())
+    figure.savefig(path, dpi=160)

@@ -1,0 +1,317 @@
+"""A setting: everything a run depends on besides policy and seed, each spelled once, as a field.
+
+Options of the command line, a sweep's keys, columns of records, captions, `_config.json` and what is said of a wrong
+value are derived from the fields: a new knob is one field here and the code that uses it. Knows nothing of files.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from numbers import Integral, Real
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+from sim.engine import Capacity
+from traces import PREDICTORS, Arrivals, ArrivalTrace, LengthPredictor
+from traces.predictors import usage
+
+LOAD = 0.8  # where nothing is said of how requests come
+NOTHING = ("all", "none", "recorded", "auto")  # texts for no value
+
+Value = int | float | bool | str | None
+
+
+@dataclass(frozen=True)
+class Knob:
+    """What is known of a field of `Setting`.
+
+    Attributes
+    ----------
+    name, help, unit : str
+    kind : type
+        `int`, `float`, `bool` or `str`.
+    optional : bool
+        Whether it may be None.
+    default : its value where nothing is said.
+    least, above, most : float or None
+        Bounds, `above` not included.
+    one_of : tuple of str
+        The only values, if there are only some.
+    also : str
+        Another name that calls may use.
+    halves : bool
+        Whether the halves of the trace, and what is known of them, depend on it.
+    words : str or function
+        In a caption: a template, used where the value is not the default; or what a setting says, "" for nothing.
+    """
+
+    name: str
+    kind: type
+    optional: bool
+    default: Value
+    help: str
+    unit: str = ""
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    one_of: tuple[str, ...] = ()
+    also: str = ""
+    halves: bool = False
+    words: "str | Callable[[Setting], str]" = ""
+
+    def parse(self, text: str) -> Any:
+        """The value of a text, as people type it.
+
+        Raises
+        ------
+        ValueError
+            Naming the knob and the text, if it is none of that kind. Bounds are the setting's to check.
+        """
+        if text in NOTHING and self.optional:
+            return None
+        if self.kind is bool:
+            if text not in ("true", "false"):
+                raise ValueError(f"{self.name} {text!r}: must be true or false")
+            return text == "true"
+        try:
+            return self.kind(text)
+        except ValueError:
+            raise ValueError(f"{self.name} {text!r}: needs {self._a_value}") from None
+
+    def checked(self, value: Any) -> Value:
+        """The value, as a plain one of its kind.
+
+        Raises
+        ------
+        ValueError
+            Naming the knob, the value and the bound.
+        """
+        if value is None and self.optional:
+            return None
+        number = isinstance(value, Integral if self.kind is int else Real) and not isinstance(value, bool)
+        if not (number if self.kind in (int, float) else isinstance(value, self.kind)):
+            raise ValueError(f"{self.name} {value!r}: needs {self._a_value}")
+        if self.one_of and value not in self.one_of:
+            raise ValueError(f"{self.name} {value!r}: must be {' or '.join(self.one_of)}")
+        if number:
+            inside = (
+                math.isfinite(value) and (self.least is None or value >= self.least)
+                and (self.above is None or value > self.above) and (self.most is None or value <= self.most)
+            )  # fmt: skip
+            if not inside:
+                raise ValueError(f"{self.name} {value}: must be {self.bounds or 'finite'}")
+        return self.kind(value)  # type: ignore[no-any-return]
+
+    @property
+    def bounds(self) -> str:
+        """In words: "at least 1", "above 0 and at most 100"; "" if there are none."""
+        ends = [("at least", self.least), ("above", self.above), ("at most", self.most)]
+        return " and ".join(f"{word} {bound:g}" for word, bound in ends if bound is not None)
+
+    @property
+    def option(self) -> str:
+        """As the command line spells it."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def _a_value(self) -> str:
+        return {int: "an integer", float: "a number", bool: "true or false"}.get(self.kind, "a text")
+
+
+def _knob(default: Value, help: str, **more: Any) -> Any:
+    return field(default=default, metadata={"help": help, **more})
+
+
+def _load_in_words(setting: "Setting") -> str:
+    if setting.load is None:
+        return ""
+    return f"load {setting.load:g}{' (overloaded: depends on the number of requests)' if setting.load >= 1 else ''}"
+
+
+def _gaps_in_words(setting: "Setting") -> str:
+    if setting.arrivals or setting.all_at_once or setting.clients is not None:
+        return ""
+    return "Poisson arrivals" if setting.cv == 1 else f"Gamma gaps (CV {setting.cv:g})"
+
+
+def _slots_in_words(setting: "Setting") -> str:
+    if setting.kv_tokens is not None:
+        return ""
+    slots = setting.capacity.kv_slots
+    return "unlimited KV memory" if slots is None else f"{slots} KV slot{'s' * (slots != 1)}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything a run depends on besides policy and seed.
+
+    Raises
+    ------
+    ValueError
+        Naming the field, its value and the bound, or the fields that do not go together.
+    """
+
+    trace: str = _knob(
+        "reference", "A trace file, or 'reference' for the bundled one.", halves=True, words=lambda s: ""
+    )
+    profile: str = _knob(
+        "reference", "A profile file, or 'reference' for the bundled one.", halves=True, words=lambda s: ""
+    )
+    dataset: str | None = _knob(
+        None, "Only this data set of the trace, or a mix: code=0.7+prose=0.3.", halves=True, words="data set {}"
+    )
+    requests: int = _knob(30, "Requests in a workload.", least=1, words=lambda s: f"{s.requests} requests")
+    warmup: int = _knob(
+        0, "Requests left out of the statistics at the start of each run, for steady state.", least=0,
+        unit="requests", words="the first {} left out of the statistics",
+    )  # fmt: skip
+    load: float | None = _knob(
+        None, f"Arriving work per unit of time [default: {LOAD}].", above=0, words=_load_in_words
+    )
+    rate: float | None = _knob(
+        None,
+        "Arrivals per second, instead of a load.",
+        unit="1/s",
+        above=0,
+        also="rate_per_s",
+        words="{:g} arrivals/s",
+    )
+    all_at_once: bool = _knob(False, "All requests arrive at time 0.", words="all at once")
+    cv: float = _knob(
+        1.0, "Of gaps between arrivals: Gamma gaps; 1: a Poisson process.", above=0, most=100, words=_gaps_in_words
+    )
+    arrivals: str | None = _knob(
+        None, "Recorded arrivals (lapsd import azure or mooncake), rescaled to the load.", words="arrivals as in {}"
+    )
+    clients: int | None = _knob(
+        None, "A closed loop of so many clients, instead of a load.", least=1, words="a closed loop of {} clients"
+    )
+    think: float = _knob(
+        0.0, "Seconds from an answer to a client's next request.", unit="s", least=0, most=1e9, also="think_s",
+        words="who think for {:g} s",
+    )  # fmt: skip
+    length_predictor: str = _knob(
+        "oracle", f"What servers take output lengths to be: {', '.join(map(usage, PREDICTORS.values()))}.",
+        words=lambda s: f"lengths {s.length_predictor}",
+    )  # fmt: skip
+    split_seed: int = _knob(
+        0, "Of the split into training and test half.", least=0, halves=True, words="split by seed {}"
+    )
+    draft_tokens: int | None = _knob(
+        None, "Replay the trace at another draft length, if it holds what that needs.", unit="tokens", least=0,
+        most=1000, halves=True, words="replayed at n = {}",
+    )  # fmt: skip
+    batch: int = _knob(
+        1, "Requests that run a round together.", unit="requests", least=1, halves=True, words="batches of up to {}"
+    )
+    kv_slots: int | None = _knob(
+        None, "Requests whose KV caches fit in memory; 0: all [default: 1, or all in batches].", unit="requests",
+        least=0, words=_slots_in_words,
+    )  # fmt: skip
+    kv_tokens: int | None = _knob(
+        None, "Tokens whose keys and values fit in memory.", unit="tokens", least=1, words="{} KV tokens"
+    )
+    evict: str = _knob(
+        "swap", "A cache that must go: swap it out, or recompute it later.", one_of=("swap", "recompute"),
+        words="evict by {}",
+    )  # fmt: skip
+    swap: str | None = _knob(
+        None, "Another way of moving caches that the profile has.", halves=True, words="caches moved by {}"
+    )
+    swap_scale: float = _knob(
+        1.0, "Makes every move so many times as long.", least=0, most=1e6, halves=True, words="moves x {:g}"
+    )
+    prefill: str = _knob(
+        "alone", "Prompts of one decision: alone (in turn) or batched.", one_of=("alone", "batched"),
+        words="prompts {}",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        for name, knob in KNOBS.items():
+            object.__setattr__(self, name, knob.checked(getattr(self, name)))
+        if self.load is None and self.rate is None and not self.all_at_once and self.clients is None:
+            object.__setattr__(self, "load", LOAD)
+        if self.warmup >= self.requests:
+            raise ValueError(f"warmup {self.warmup}: must be below the number of requests, {self.requests}")
+        _ = self.capacity, self.arrival_process(), self.predictor  # refuse what does not go together
+
+    @classmethod
+    def of(cls, **values: Any) -> "Setting":
+        """From the keywords of a call, by name or other name; length predictors may be objects.
+
+        Raises
+        ------
+        ValueError
+            For an unknown name (listing those there are), or as the class does.
+        """
+        named = {canonical(name): value for name, value in values.items()}
+        if isinstance(named.get("length_predictor"), LengthPredictor):
+            named["length_predictor"] = str(named["length_predictor"])
+        if "kv_slots" in named and named["kv_slots"] is None:
+            named["kv_slots"] = 0  # said in a call, None is no limit; the default is what is not said
+        return cls(**named)
+
+    @cached_property
+    def capacity(self) -> Capacity:
+        """The server's. Without a number of slots the paper's one at b = 1; with batches 1 is taken for no limit."""
+        slots = (1 if self.kv_slots is None else self.kv_slots) or None
+        if self.batch > 1 and slots == 1:
+            slots = None
+        return Capacity(self.batch, slots, self.kv_tokens, self.evict, self.prefill)
+
+    @cached_property
+    def predictor(self) -> LengthPredictor:
+        """How lengths are predicted."""
+        return LengthPredictor.parse(self.length_predictor)
+
+    def arrival_process(self, recorded: ArrivalTrace | None = None) -> Arrivals:
+        """How requests come; `recorded` is what `arrivals` names."""
+        return Arrivals(self.load, self.rate, self.all_at_once, self.cv, recorded, self.clients, self.think)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the bound on mean latency holds.
+
+        With batches other schedules are feasible, in a closed loop arrivals differ, and it says nothing of a part of
+        the requests.
+        """
+        return self.batch == 1 and self.clients is None and self.warmup == 0
+
+    def caption(self, named: Mapping[str, str] | None = None) -> str:
+        """In words: what is not the default, and what is always said. `named`: what files are, by knob."""
+        named = named or {}
+        parts = []
+        for name, knob in KNOBS.items():
+            value = getattr(self, name)
+            if callable(knob.words):
+                parts.append(knob.words(self))
+            elif value != knob.default:
+                template = knob.words or f"{name.replace('_', ' ')} {{}}"
+                parts.append(template.format(named.get(name, value)))
+        return ", ".join(filter(None, parts))
+
+
+def _knob_of(name: str, hint: Any, default: Any, more: Mapping[str, Any]) -> Knob:
+    kinds = get_args(hint) or (hint,)
+    (kind,) = (k for k in kinds if k is not NoneType)
+    return Knob(name, kind, NoneType in kinds, default, **more)
+
+
+_HINTS = get_type_hints(Setting)
+KNOBS: Mapping[str, Knob] = {f.name: _knob_of(f.name, _HINTS[f.name], f.default, f.metadata) for f in fields(Setting)}
+_OTHER_NAMES = {knob.also: name for name, knob in KNOBS.items() if knob.also}
+
+
+def canonical(name: str) -> str:
+    """A knob's own name.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name, listing those there are.
+    """
+    own = _OTHER_NAMES.get(name, name)
+    if own not in KNOBS:
+        raise ValueError(f"unknown setting {name!r}: known are {', '.join(KNOBS)}")
+    return own

@@ -1,0 +1,91 @@
+"""Acceptance: how a trace's requests differ, how their rounds hang together, when they become perceptible."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from sim.figures.style import COLUMN, SERIES, SMALL, dress, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_DATASETS = 5
+
+
+def plot_trace(description: pd.DataFrame, requests: pd.DataFrame, test: str, title: str) -> "Figure":
+    """Acceptance over requests, its autocorrelation, acceptance by place in a draft, rounds until perceptible.
+
+    Parameters
+    ----------
+    description : as `traces.describe` makes it: a row a data set, the last of all requests.
+    requests : `dataset`, `acceptance`, and the rounds at which each becomes perceptible (0: never), as recorded and
+        with its rounds shuffled: `stable`, `shuffled`.
+    test : the stability test, in words.
+    """
+    figure = new_figure(9.0, 6.2)
+    axes = figure.subplots(2, 2)
+    names = list(dict.fromkeys(requests["dataset"]))
+    groups = [("all data sets", description.iloc[-1], requests)]
+    if 1 < len(names) <= MOST_DATASETS:
+        described = description.set_index("dataset")
+        groups = [(name, described.loc[name], requests[requests["dataset"] == name]) for name in names]
+    for (name, row, some), colour in zip(groups, SERIES, strict=False):
+        label = f"{name}: mean {row['acceptance']:.3f}, sd {row['acceptance_sd']:.3f}"
+        _steps(axes[0, 0], some["acceptance"].to_numpy(), len(some), colour, "-", label)
+        lags = np.arange(1, len(row["autocorrelation"]) + 1)
+        axes[0, 1].plot(lags, row["autocorrelation"], "o-", color=colour, markersize=3, linewidth=1.2, label=name)
+        draft = row["draft_position"]
+        axes[1, 0].plot(np.arange(1, len(draft) + 1), draft, "o-", color=colour, markersize=3, linewidth=1.2)
+        for column, style in (("stable", "-"), ("shuffled", ":")):
+            rounds = some[column].to_numpy()
+            _steps(axes[1, 1], rounds[rounds > 0], len(some), colour, style, None)
+    axes[0, 1].axhline(0, color="black", linewidth=0.7)
+    axes[1, 1].plot([], [], "k-", label="as recorded")
+    axes[1, 1].plot([], [], "k:", label="rounds shuffled within each request")
+    labels = (
+        (axes[0, 0], "acceptance of a request (accepted / drafted)", "share of requests"),
+        (axes[0, 1], "lag, rounds", "autocorrelation of acceptance"),
+        (axes[1, 0], "place in the draft", "accepted, if those before were"),
+        (axes[1, 1], f"perceptible after rounds ({test})", "share of requests"),
+    )
+    for ax, x, y in labels:
+        dress(ax, x, y).tick_params(labelsize=8)
+        if ax.get_legend_handles_labels()[0]:
+            ax.legend(fontsize=7, frameon=False)
+    axes[0, 0].set_xlim(0, 1)
+    axes[1, 0].set_ylim(0, 1)
+    axes[1, 1].set_xlim(left=0)
+    axes[1, 1].set_ylim(-0.03, 1.12)
+    axes[1, 0].xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def _steps(ax: "Axes", values: np.ndarray, out_of: int, colour: str, style: str, label: str | None) -> None:
+    """The share of `out_of` requests at or below each value."""
+    x = np.sort(values)
+    ax.step(x, np.arange(1, len(x) + 1) / out_of, where="post", color=colour, linestyle=style, linewidth=1.2,
+            label=label)  # fmt: skip
+
+
+def plot_running_acceptance(rows: pd.DataFrame) -> "Figure":
+    """The running acceptance of a few requests, and the round at which each becomes perceptible.
+
+    Parameters
+    ----------
+    rows : `request`, `dataset`, `stable` (the round), and `round` and `rate`, a row a round.
+    """
+    figure = new_figure(COLUMN, 2.7)
+    ax = dress(figure.subplots(), "round", "running acceptance rate")
+    for colour, (_, own) in zip(SERIES, rows.groupby("request", sort=False), strict=False):
+        stable = int(own["stable"].iloc[0])
+        label = f"{own['dataset'].iloc[0]}, {stable}"
+        ax.plot(own["round"], own["rate"], color=colour, linewidth=1.2, label=label)
+        there = own[own["round"] == stable]
+        ax.plot(there["round"], there["rate"], "o", color=colour, markersize=6, markeredgecolor="black")
+    ax.set_ylim(0, 1)
+    ax.set_xlim(0, int(rows["round"].max()) + 1)
+    ax.legend(fontsize=SMALL, frameon=False, title="request of, stable at round", title_fontsize=SMALL)
+    return figure

@@ -1,0 +1,1 @@
+"""What the LAPS-SD paper leaves open, a module a question."""

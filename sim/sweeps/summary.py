@@ -1,0 +1,132 @@
+"""What a sweep's records say: which columns vary, and a metric over seeds by one parameter or two, drawn.
+
+Records hold, in this order, policy, its parameters, settings, seed, metrics and provenance.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from sim.experiment.metrics import metric_named, over_seeds
+from sim.experiment.setting import KNOBS
+from sim.figures.sweep import plot_heat, plot_lines
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_LINES = 8
+POLICY = ("policy", "policy_name")
+
+
+def parameters_of_records(records: pd.DataFrame) -> list[str]:
+    """The columns that say what was run: policy, its parameters, settings."""
+    return [str(c) for c in records.columns[: list(records.columns).index("seed")]]
+
+
+def varying(records: pd.DataFrame) -> list[str]:
+    """Those of them that take more than one value; that a policy lacks a parameter is none."""
+    return [c for c in parameters_of_records(records) if records[c].nunique(dropna=c not in KNOBS) > 1]
+
+
+def only(records: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
+    """The records that fulfil every condition `column=value`.
+
+    Raises
+    ------
+    ValueError
+        For a column that is not there, or a value that no record has.
+    """
+    for condition in conditions:
+        name, equals, value = condition.partition("=")
+        if not equals or name not in parameters_of_records(records):
+            raise ValueError(f"where {condition!r}: needs NAME=VALUE, NAME one of {', '.join(varying(records))}")
+        there = records[name].map(_text)
+        if value not in set(there):
+            raise ValueError(f"where {condition!r}: the values are {', '.join(sorted(set(there)))}")
+        records = records[there == value]
+    return records
+
+
+def plot_sweep(records: pd.DataFrame, x: str, y: str, hue: str | None = None) -> "Figure":
+    """`y` over seeds against `x`, a line each value of `hue`, with 95 % intervals.
+
+    What else varies is averaged over, within each seed, and named in the title.
+
+    Raises
+    ------
+    ValueError
+        For a column that is not there, or not of the right kind.
+    """
+    _check(records, [x] + ([hue] if hue else []), y)
+    groups = [(None, records)] if hue is None else list(records.groupby(hue, sort=True))
+    if len(groups) > MOST_LINES:
+        raise ValueError(f"hue {hue}: {len(groups)} values are more than the {MOST_LINES} that can be told apart")
+    words = not pd.api.types.is_numeric_dtype(records[x])
+    points = []
+    for value, group in groups:  # a policy that lacks the parameter has no point on its axis
+        label = "" if hue is None else _text(value) if hue in POLICY else f"{hue} {_text(value)}"
+        for at, rows in group.groupby(x, sort=True):
+            points.append((str(value), label, str(at) if words else at, *over_seeds(rows, y)))
+    lacking = records[records[x].isna()] if hue is None or hue in POLICY else records.iloc[:0]
+    level = [(str(name), over_seeds(rows, y).value) for name, rows in lacking.groupby("policy", sort=False)]
+    return plot_lines(
+        pd.DataFrame(points, columns=["line", "label", "x", "value", "low", "high"]),
+        pd.DataFrame(level, columns=["policy", "value"]),
+        policies=hue in POLICY, x=_axis(x), y=_in_words(y), title=_title(records, [x, hue]),
+    )  # fmt: skip
+
+
+def plot_heat_map(records: pd.DataFrame, x: str, y: str, value: str) -> "Figure":
+    """`value` over seeds as a heat map over the parameters `x` and `y`, each cell with its figure.
+
+    Raises
+    ------
+    ValueError
+        For a column that is not there, or not of the right kind.
+    """
+    _check(records, [x, y], value)
+    cells = {key: over_seeds(rows, value).value for key, rows in records.groupby([y, x], sort=True)}
+    table = pd.Series(cells).unstack()
+    return plot_heat(table, x=_axis(x), y=_axis(y), value=_in_words(value), title=_title(records, [x, y]), text=_text)
+
+
+def _check(records: pd.DataFrame, parameters: Sequence[str], metric: str) -> None:
+    known = parameters_of_records(records)
+    for name in parameters:
+        if name not in known:
+            raise ValueError(
+                f"column {name!r}: what varies in this sweep is {', '.join(varying(records)) or 'nothing'}"
+            )
+    metric_named(metric)
+
+
+def _title(records: pd.DataFrame, shown: Sequence[str | None]) -> str:
+    seeds = records["seed"].nunique()
+    fixed = []
+    for name in ("policy_name", "requests", "load", "dataset", "length_predictor", "batch"):
+        values = records[name].unique()
+        if name not in shown and len(values) == 1 and _text(values[0]) != "-":
+            fixed.append(f"{name} {_text(values[0])}")
+    mixed = [n for n in varying(records) if n not in shown and n != "policy"]
+    if "policy" in shown:
+        mixed = [n for n in mixed if n in KNOBS]
+    averaged = f"; averaged over {', '.join(mixed)}" if mixed else ""
+    return f"{', '.join(fixed)}; {seeds} seeds{averaged}".replace("policy_name", "policy")
+
+
+def _text(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _axis(parameter: str) -> str:
+    unit = KNOBS[parameter].unit if parameter in KNOBS else "s" if parameter.endswith("_s") else ""
+    return parameter + (f", {unit}" if unit and unit != parameter else "")
+
+
+def _in_words(metric: str) -> str:
+    unit, words = metric_named(metric).unit, metric.removesuffix("_s").replace("_", " ")
+    return words if words.endswith(unit) else f"{words}, {unit}"

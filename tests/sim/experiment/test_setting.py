@@ -1,0 +1,140 @@
+"""Settings: each knob is one field, from which all else that knows of it follows."""
+
+import re
+from dataclasses import asdict, replace
+
+import pytest
+
+from sim import Setting, compare
+from sim.cli import app
+from sim.experiment.setting import KNOBS, LOAD, canonical
+from sim.sweeps.chunks import ChunkRunner
+from sim.sweeps.grid import Sweep
+from sim.sweeps.run import prepare
+from tests.sim.experiment.test_comparison import PROFILE, TRACE
+from traces import LengthPredictor, Profile
+
+OTHER = {  # a value of each knob that is not its default, as people type it
+    "trace": "t.parquet", "profile": "p.json", "dataset": "code", "requests": "12", "warmup": "3", "load": "0.5",
+    "rate": "2", "all_at_once": "true", "cv": "3", "arrivals": "a.parquet", "clients": "4", "think": "1.5",
+    "length_predictor": "noisy:0.5", "split_seed": "7", "draft_tokens": "2", "batch": "4", "kv_slots": "9",
+    "kv_tokens": "900", "evict": "recompute", "swap": "pinned", "swap_scale": "2", "prefill": "batched",
+}  # fmt: skip
+NEEDED = {"think": {"clients": 4}}  # with which others it goes together
+
+
+def other_setting(name):
+    return Setting(**{name: KNOBS[name].parse(OTHER[name])}, **NEEDED.get(name, {}))
+
+
+@pytest.mark.parametrize("verb", ["compare", "sweep"])
+def test_every_knob_is_an_option(verb, capsys):
+    app([verb, "--help"], standalone_mode=False)
+    options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    assert {knob.option for knob in KNOBS.values()} <= options
+
+
+@pytest.mark.parametrize("name", KNOBS)
+def test_every_knob_is_a_key_of_sweeps_and_a_line_of_the_configuration(name):
+    wanted = other_setting(name)
+    needed = {key: (str(value),) for key, value in NEEDED.get(name, {}).items()}
+    assert Sweep(settings={name: (OTHER[name],), **needed}).combinations() == [wanted]
+    assert asdict(wanted)[name] == KNOBS[name].parse(OTHER[name])
+    assert wanted != Setting(**NEEDED.get(name, {}))
+
+
+@pytest.mark.parametrize("name", [name for name in KNOBS if name not in ("trace", "profile")])
+def test_a_caption_says_what_is_not_the_default(name):
+    """Which trace and which profile those say who have loaded them."""
+    assert other_setting(name).caption() != Setting(**NEEDED.get(name, {})).caption()
+
+
+def test_every_knob_is_a_column_of_records():
+    runner: ChunkRunner = prepare(Sweep(settings={"requests": ("2",)}, seeds=1))
+    assert set(KNOBS) <= set(runner.run(runner.chunks[0]).column_names)
+    assert runner.run(runner.chunks[0]).to_pandas()["load"].tolist() == [LOAD] * 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"requests": 0}, "requests 0: must be at least 1"),
+        ({"requests": 2.5}, "requests 2.5: needs an integer"),
+        ({"requests": True}, "requests True: needs an integer"),
+        ({"load": 0.0}, "load 0.0: must be above 0"),
+        ({"load": float("inf")}, "load inf: must be above 0"),
+        ({"load": float("nan")}, "load nan: must be above 0"),
+        ({"cv": 101}, "cv 101: must be above 0 and at most 100"),
+        ({"think": -1, "clients": 2}, "think -1: must be at least 0 and at most 1e+09"),
+        ({"evict": "burn"}, "evict 'burn': must be swap or recompute"),
+        ({"all_at_once": "yes"}, "all_at_once 'yes': needs true or false"),
+        ({"warmup": 30}, "warmup 30: must be below the number of requests, 30"),
+        ({"load": 1, "clients": 2}, "exactly one of a load, a rate"),
+        ({"batch": 4, "kv_slots": 2}, "kv_slots 2: must be at least the batch size, 4"),
+        ({"length_predictor": "bert"}, "bert"),
+        ({"rquests": 3}, "unknown setting 'rquests': known are trace, profile, dataset, requests, warmup, load"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_bound(wrong, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Setting.of(**wrong)
+
+
+@pytest.mark.parametrize(("name", "text"), [("requests", "x"), ("load", "x"), ("all_at_once", "yes")])
+def test_a_text_that_is_no_value_is_refused(name, text):
+    with pytest.raises(ValueError, match=f"{name} '{text}'"):
+        KNOBS[name].parse(text)
+
+
+def test_a_load_is_the_default_only_where_nothing_else_says_how_requests_come():
+    assert Setting().load == LOAD
+    for other in ({"rate": 2.0}, {"all_at_once": True}, {"clients": 3}):
+        assert Setting(**other).load is None
+
+
+def test_slots_of_kv_memory_follow_the_batch_size_unless_they_are_given():
+    assert Setting().capacity.kv_slots == 1
+    assert Setting(batch=4).capacity.kv_slots is None
+    assert Setting(batch=4, kv_slots=1).capacity.kv_slots is None  # the paper's one, which a batch cannot mean
+    assert Setting(kv_slots=0).capacity.kv_slots is None
+    assert Setting.of(kv_slots=None).capacity.kv_slots is None  # said in a call, as it always was
+    assert Setting(batch=4, kv_slots=5).capacity.kv_slots == 5
+
+
+def test_other_names_and_objects_are_taken_in_calls():
+    assert Setting.of(rate_per_s=2) == Setting(rate=2.0)
+    assert Setting.of(clients=2, think_s=1) == Setting(clients=2, think=1.0)
+    assert Setting.of(length_predictor=LengthPredictor.parse("noisy:0.5")) == Setting(length_predictor="noisy:0.5")
+    assert canonical("think_s") == "think"
+    assert Sweep.from_document({"settings": {"rate_per_s": [1, 2]}}).combinations()[1].rate == 2
+
+
+def test_numbers_are_taken_as_plain_ones_of_their_kind():
+    import numpy as np
+
+    made = Setting(requests=np.int64(7), load=1)
+    assert (type(made.requests), type(made.load)) == (int, float)
+    assert made == Setting(requests=7, load=1.0)
+
+
+def test_a_caption_reads():
+    assert Setting().caption() == "30 requests, load 0.8, Poisson arrivals, lengths oracle, 1 KV slot"
+    busy = Setting(requests=9, warmup=2, load=1.5, cv=3, batch=4, swap_scale=2, dataset="code")
+    assert busy.caption() == (
+        "data set code, 9 requests, the first 2 left out of the statistics, load 1.5 (overloaded: depends on the "
+        "number of requests), Gamma gaps (CV 3), lengths oracle, batches of up to 4, unlimited KV memory, moves x 2"
+    )
+    loop = Setting(clients=3, think=0.5, kv_tokens=900)
+    assert loop.caption() == (
+        "30 requests, a closed loop of 3 clients, who think for 0.5 s, lengths oracle, 900 KV tokens"
+    )
+    assert "arrivals as in Azure" in Setting(arrivals="a.parquet").caption({"arrivals": "Azure"})
+
+
+def test_a_call_names_what_it_does_not_know_and_takes_files():
+    with pytest.raises(ValueError, match="unknown setting 'lod': known are"):
+        compare(TRACE, PROFILE, lod=0.8)
+    by_name = compare("reference", "reference", requests=4, seeds=1)
+    assert by_name.setting == replace(Setting(requests=4), trace="reference")
+    with pytest.raises(ValueError, match=r"no-such\.parquet"):
+        compare("no-such.parquet", Profile.constant(draft_ms=1, verify_ms=6))

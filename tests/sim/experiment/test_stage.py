@@ -1,0 +1,65 @@
+"""Stages: what settings share is made once, and one run is what the engine makes of the same inputs."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from policies import FCFS, LapsSD
+from sim import Setting, Stage, run, simulate
+from sim.experiment.stage import Inputs
+from tests.sim.experiment.test_comparison import PROFILE, TRACE
+from traces import draw_workload
+
+
+def test_a_run_is_what_the_engine_makes_of_the_same_inputs():
+    stage = Stage.of(TRACE, PROFILE, requests=20, load=0.7, length_predictor="noisy:0.4", kv_slots=2)
+    setting, halves = stage.setting, stage.halves
+    workload = draw_workload(
+        halves.future, requests=20, seed=3, arrivals=setting.arrival_process(), predictor=setting.predictor,
+        mean_size_ns=halves.share_ns,
+    )  # fmt: skip
+    wanted = simulate(workload, LapsSD(), outlook=halves.outlook, capacity=setting.capacity)
+    assert np.array_equal(run(stage, LapsSD(), 3).finish_ns, wanted.finish_ns)
+    assert not np.array_equal(run(stage, LapsSD(), 4).finish_ns, wanted.finish_ns)
+
+
+def test_policies_of_a_seed_share_its_workload_and_seeds_do_not():
+    stage = Stage.of(TRACE, PROFILE)
+    first = stage.workload(0)
+    assert stage.workload(0) is first
+    assert stage.workload(1) is not first
+    assert np.array_equal(stage.workload(0).arrival_ns, first.arrival_ns)
+
+
+def test_the_halves_are_made_once_for_settings_that_differ_in_nothing_they_depend_on():
+    settings = [Setting(requests=5), Setting(requests=9, load=0.5, evict="recompute"), Setting(swap_scale=2.0)]
+    inputs = Inputs.load(settings)
+    first, second, other = (inputs.stage(setting) for setting in settings)
+    assert first.halves is second.halves
+    assert first.halves is not other.halves
+    assert pickle.loads(pickle.dumps(inputs)).stage(settings[0]).outlook == first.outlook
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"dataset": "poems"}, "dataset 'poems': the trace holds toy"),
+        ({"swap": "pigeon"}, "swap 'pigeon': the ways that the profile has"),
+        ({"batch": 64}, "batch size 64: the profile covers"),
+        ({"draft_tokens": 2}, "draft"),
+        ({"arrivals": "nowhere.parquet"}, "nowhere.parquet"),
+    ],
+)
+def test_what_the_files_do_not_hold_is_refused(setting, message):
+    with pytest.raises(ValueError, match=message):
+        Stage.of(TRACE, PROFILE, **setting)
+
+
+def test_past_and_future_do_not_overlap():
+    stage = Stage.of(TRACE, PROFILE, split_seed=3)
+    past, future = TRACE.halves(3)
+    assert list(stage.halves.future.trace.request_id) == list(future.request_id)
+    assert len(stage.outlook.past_sizes_ns) == len(past)
+    assert not set(past.request_id) & set(future.request_id)
+    assert run(stage, FCFS(), 0).rounds == stage.halves.future.trace.rounds[stage.workload(0).rows].sum()

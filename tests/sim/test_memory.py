@@ -1,0 +1,233 @@
+"""The memory protocol: what it promises servers, and that managers of other kinds fit behind it.
+
+The managers here are not the published ones: each does one thing that a published one needs (pages, reservations,
+moves beside rounds), in as few lines as show that the servers need no change for it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from policies import FCFS, LPSRPT, NEVER, POLICIES, parse_policy
+from sim import Capacity, simulate
+from sim.engine.memory import EVICTIONS, Memory, Slots, Tokens
+from sim.engine.recorded import recorded_rows
+from sim.engine.request import Request
+from tests.builders import MS, outlook, row, workload, workloads
+from traces import Costs, Linear, Profile, price, trace_from_rounds
+
+PROFILE = Profile.constant(draft_ms=0, verify_ms=10, swap_ms=3)
+COSTS = Costs({}, prefill=Linear(5, 2), swap_out=Linear(7, 1), swap_in=Linear(9, 3))
+
+
+def some_requests(rounds, prompts=None):
+    rows = [row(str(i), prompts[i] if prompts else 1, [0] * k, n=0) for i, k in enumerate(rounds)]
+    recorded = recorded_rows(workload(price(trace_from_rounds(rows), PROFILE), [0] * len(rows)))
+    return [Request(i, 0, 1, r, 0, started=True) for i, r in enumerate(recorded)]
+
+
+def by_index(request):
+    return request.index
+
+
+def test_the_worst_of_those_who_wait_go_first_and_only_as_many_as_must():
+    memory = Slots(EVICTIONS["swap"](COSTS), 3)
+    requests = some_requests([5, 5, 5, 5])
+    for r in requests[:3]:
+        memory.make_room([], [r], by_index, 0)
+    moves = []
+    memory.moved = moves.append
+    spent = memory.make_room([requests[3]], [requests[3]], by_index, 100)
+    # the fourth runs; of the three that wait the last goes: 7 + 1 token
+    assert [(m.kind, m.request.index, m.start_ns, m.end_ns) for m in moves] == [("swap out", 2, 100, 108)]
+    assert (spent, requests[2].switch_ns) == (8, 8)
+    assert list(memory.holders) == [requests[0], requests[1], requests[3]]
+    memory.release(requests[3])
+    requests[2].rounds = 1
+    assert memory.make_room([requests[2]], [requests[2]], by_index, 200) == 12
+    assert moves[1:] == [("swap in", requests[2], 200, 212)]
+
+
+@pytest.mark.parametrize(("name", "out", "back"), [("swap", 17, 39), ("recompute", 0, 23)])
+def test_what_an_eviction_costs(name, out, back):
+    eviction = EVICTIONS[name](COSTS)
+    assert (eviction.out_ns(10), eviction.back_ns(10)) == (out, back)
+    assert (EVICTIONS["recompute"](COSTS).back_ns(1)) == 0  # the next round verifies a last token
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.integers(0, 40), st.integers(1, 9), st.data())
+def test_memory_of_tokens_lasts_exactly_as_long_as_it_says(rounds, more, most, data):
+    requests = some_requests(rounds, [data.draw(st.integers(1, 5)) for _ in rounds])
+    most = min(most, *rounds)
+    needed = sum(r.kv_needed for r in requests)
+    memory = Tokens(EVICTIONS["swap"](COSTS), None, needed + more)
+    waiting = some_requests([3])[0]
+    if more > waiting.kv_tokens:
+        memory.make_room([], [waiting], by_index, 0)
+    for r in requests:
+        r.running = True
+    memory.make_room(requests, requests, by_index, 0)
+    lasts, beside = memory.lasts(requests, most), [waiting] if waiting in memory.holders else []
+    assert 1 <= lasts <= most
+    for _ in range(lasts):
+        assert memory.fits(requests, beside)
+        for r in requests:
+            r.rounds, r.tokens = r.rounds + 1, r.tokens + 1
+    if lasts < most:
+        assert not memory.fits(requests, beside)
+
+
+class Pages(Memory):
+    """Pages of so many tokens: a request has as many as its tokens need, and keeps them until someone needs them."""
+
+    def __init__(self, eviction, page, tokens):
+        super().__init__(eviction)
+        self.page, self.pages = page, tokens // page
+
+    def fits(self, running, waiting=()):
+        held = [r.kv_needed for r in running] + [r.kv_tokens for r in waiting]
+        return sum(-(-tokens // self.page) for tokens in held) <= self.pages
+
+    def refuse(self, recorded):
+        pass
+
+
+class Reservation(Memory):
+    """Room for prompt and whole output from the start; nobody is evicted."""
+
+    def __init__(self, eviction, tokens):
+        super().__init__(eviction)
+        self.tokens = tokens
+
+    def fits(self, running, waiting=()):
+        reserved = {*self.holders, *running}
+        return sum(r.prompt_tokens + r.recorded.tokens[-1] for r in reserved) <= self.tokens
+
+    def refuse(self, recorded):
+        pass
+
+
+class Overlapping(Slots):
+    """Slots whose caches move beside rounds, one at a time each way; who is on the way cannot run."""
+
+    foresees = False
+
+    def __init__(self, eviction, slots):
+        super().__init__(eviction, slots)
+        self.coming, self.outside = {}, set()
+
+    def fits(self, running, waiting=()):
+        return len(running) + len(waiting) + len(self.coming) <= self.slots
+
+    def ready_ns(self, request, now_ns):
+        return now_ns if request in self.holders or not request.rounds else self.coming.get(request, NEVER)
+
+    def evict(self, request, at_ns):
+        self.outside.add(request)
+        return super().evict(request, at_ns)
+
+    def make_room(self, running, fresh, order, now_ns):
+        for request, ready_ns in list(self.coming.items()):
+            if ready_ns <= now_ns:
+                del self.coming[request]
+                self.outside.remove(request)
+                self.holders[request] = None
+        super().make_room(running, [r for r in fresh if r not in self.holders], order, now_ns)
+        for request in sorted(self.outside.difference(self.coming), key=order):
+            if self.coming or not self.fits(list(self.holders), [request]):
+                break
+            request.switch_ns += (back_ns := self.eviction.back_ns(request.kv_tokens))
+            self.coming[request] = now_ns + back_ns
+        return 0
+
+
+@dataclass(frozen=True)
+class Managed(Capacity):
+    """A server with a manager of the test's."""
+
+    manager: type = Slots
+    arguments: tuple = ()
+
+    def memory(self, costs):
+        return self.manager(EVICTIONS[self.evict](costs), *self.arguments)
+
+
+def columns(run):
+    names = ("first_service_ns", "finish_ns", "service_ns", "switch_ns", "preemptions")
+    return [getattr(run, name).tolist() for name in names]
+
+
+policies = st.sampled_from(sorted(POLICIES)).map(parse_policy)
+
+
+def largest(work):
+    trace = work.priced.trace
+    return int((trace.prompt_tokens + trace.output_tokens).max() + trace.drafted.max() + 1)
+
+
+@settings(max_examples=60)
+@given(workloads(), policies, st.integers(1, 3), st.integers(0, 40), st.sampled_from(sorted(EVICTIONS)))
+def test_pages_of_one_token_are_memory_in_tokens(work, policy, batch, more, evict):
+    tokens, past = largest(work) + more, outlook(work.priced)
+    paged = Managed(batch, None, evict=evict, manager=Pages, arguments=(1, tokens))
+    plain = Capacity(batch, None, tokens, evict=evict)
+    one, other = (simulate(work, policy, outlook=past, capacity=c, check=True) for c in (paged, plain))
+    assert columns(one) == columns(other)
+
+
+@settings(max_examples=60)
+@given(workloads(), policies, st.integers(1, 3), st.integers(2, 16), st.integers(0, 40))
+def test_pages_waste_what_they_round_up_and_serve_everybody(work, policy, batch, page, more):
+    capacity = Managed(batch, None, manager=Pages, arguments=(page, largest(work) + more + page))
+    run = simulate(work, policy, outlook=outlook(work.priced), capacity=capacity, check=True)
+    assert (run.finish_ns > 0).all()
+    assert run.end_ns >= run.finish_ns.max()
+
+
+@settings(max_examples=60)
+@given(workloads(), st.integers(1, 3), st.integers(0, 60))
+def test_reservations_never_move_a_cache(work, batch, more):
+    capacity = Managed(batch, None, manager=Reservation, arguments=(largest(work) + more,))
+    run = simulate(work, FCFS(), outlook=outlook(work.priced), capacity=capacity, check=True)
+    assert run.switch_ns.sum() == run.preemptions.sum() == 0
+    assert (run.finish_ns > 0).all()
+
+
+@settings(max_examples=60)
+@given(workloads(), policies, st.integers(1, 2), st.integers(1, 2))
+def test_moves_beside_rounds_stall_nobody(work, policy, batch, more):
+    capacity = Managed(batch, None, manager=Overlapping, arguments=(batch + more,))
+    run = simulate(work, policy, outlook=outlook(work.priced), capacity=capacity, check=True)
+    assert (run.finish_ns > 0).all()
+    if batch == 1:
+        assert (run.service_ns == work.size_ns).all()
+        # all time is prefill, rounds, or waiting for an arrival or for a cache on its way
+        assert run.end_ns == run.service_ns.sum() + run.idle_ns
+
+
+def test_a_cache_comes_back_while_another_request_runs():
+    # 0 runs until 10, and makes way for 1, 2 and 3, shorter; of two slots both are full then: 0 moves out
+    rows = [row(str(i), 1, [0] * k, n=0) for i, k in enumerate([9, 2, 2, 3])]
+    work = workload(price(trace_from_rounds(rows), PROFILE), [0, 5, 6, 7])
+    stalled, beside = (
+        simulate(work, LPSRPT(), outlook=outlook(work.priced), capacity=c, check=True)
+        for c in (Capacity(1, 1), Managed(1, None, manager=Overlapping, arguments=(2,)))
+    )
+    assert np.array_equal(stalled.finish_ns // MS, [166, 33, 53, 83])
+    assert beside.end_ns == 160 * MS  # 16 rounds, without a gap
+
+
+def test_a_server_whose_caches_never_come_says_so():
+    class Lost(Overlapping):
+        def make_room(self, running, fresh, order, now_ns):
+            return 0
+
+        def ready_ns(self, request, now_ns):
+            return NEVER
+
+    work = workload(price(trace_from_rounds([row("a", 1, [0] * 2)]), PROFILE), [0])
+    with pytest.raises(ValueError, match="policy fcfs: no progress at 0 ns: 1 requests wait"):
+        simulate(work, FCFS(), outlook=outlook(work.priced), capacity=Managed(manager=Lost, arguments=(1,)))
