@@ -64,16 +64,16 @@ def bare_timeouts_per_s(count: int = TIMEOUTS) -> float:
 
 def in_timeouts(run: Callable[[], Any], repeats: int = REPEATS) -> float:
     """What a call takes in bare timeouts: the median of repeats, each against timeouts before and after it."""
-    found = []
+    ratios = []
     before = bare_timeouts_per_s()
     for _ in range(repeats):
         started = time.perf_counter()
         run()
         took = time.perf_counter() - started
         after = bare_timeouts_per_s()
-        found.append(took * (before + after) / 2)
+        ratios.append(took * (before + after) / 2)
         before = after
-    return median(found)
+    return median(ratios)
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,11 +239,11 @@ def startup_s(repeats: int = 3) -> float:
         "main()\n"
         "os._exit(1)\n"
     )
-    found = []
+    starts = []
     for _ in range(repeats):
         started = time.perf_counter()
         subprocess.run(
             [sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        found.append(time.perf_counter() - started)
-    return min(found)
+        starts.append(time.perf_counter() - started)
+    return min(starts)
