@@ -24,20 +24,20 @@ from gpu_check import CAPTURE_FAILED
 from torch.profiler import ProfilerActivity, profile
 
 from calibrate import Sampling, generate
-from calibrate.cells import BATCHES, DRIFT, WIDTHS, Cell, Grid, design, time_grid
-from calibrate.decode import clock, make_decoder
-from calibrate.device_round import DeviceRounds
-from calibrate.exactness import greedy_regret
-from calibrate.floors import LIBRARY, attention_alone_ns, copy_rate, device_ns, floors, pass_bytes, warm_up
-from calibrate.gpu_state import gpu_state, held_back_ns, holds_back
-from calibrate.graphs import CaptureError
-from calibrate.lean import LeanBatch, LeanEngine
-from calibrate.models import Pair, Workspace, random_pair
-from calibrate.prefill import time_prefills
+from calibrate.decoding.decoder import clock, make_decoder
+from calibrate.decoding.exactness import greedy_regret
+from calibrate.decoding.rounds import DeviceRounds
+from calibrate.fitting.terms import Timings, assemble, warnings_of
+from calibrate.models.graphs import CaptureError
+from calibrate.models.lean import LeanBatch, LeanEngine
+from calibrate.models.loading import Pair, Workspace, random_pair
 from calibrate.record import samples_frame
 from calibrate.stamp import stamp
-from calibrate.swap import Moves, swap_during_decode, time_swaps
-from calibrate.terms import Timings, assemble, warnings_of
+from calibrate.timing.cells import BATCHES, DRIFT, WIDTHS, Cell, Grid, design, time_grid
+from calibrate.timing.floors import LIBRARY, attention_alone_ns, copy_rate, device_ns, floors, pass_bytes, warm_up
+from calibrate.timing.gpu_state import gpu_state, held_back_ns, holds_back
+from calibrate.timing.moves import Moves, swap_during_decode, time_swaps
+from calibrate.timing.prefill import time_prefills
 from traces import Profile, save_profile
 from traces.files import write_whole
 from traces.provenance import Floors

@@ -1,7 +1,7 @@
 """The calibrator: run real speculative decoding and record what it accepts and costs."""
 
-from calibrate.decode import Generation, Sampling, generate
-from calibrate.models import Pair, load_pair, random_pair
+from calibrate.decoding.decoder import Generation, Sampling, generate
+from calibrate.models.loading import Pair, load_pair, random_pair
 from calibrate.record import Calibration, Settings, calibrate, in_order, tokenize
 
 __all__ = [

@@ -10,13 +10,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from calibrate.cells import BATCHES
-from calibrate.decode import Sampling
+from calibrate.decoding.decoder import Sampling
 from calibrate.journal import JOURNAL, Journal, identity
-from calibrate.models import Pair, choose_device, load_pair, locate_pair, random_pair
+from calibrate.models.loading import Pair, choose_device, load_pair, locate_pair, random_pair
+from calibrate.models.shapes import SHAPES
 from calibrate.prompts import PROMPT_SETS, Prompt, bundled_prompts, read_prompts
 from calibrate.record import Calibration, Settings, Tokenized, calibrate, in_order, tokenize
-from calibrate.shapes import SHAPES
+from calibrate.timing.cells import BATCHES
 from traces import Trace, save_profile, save_trace
 from traces.errors import DONE, INCOMPLETE, run_command
 from traces.files import make_writable_folder, write_whole

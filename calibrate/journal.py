@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import torch
 
-from calibrate.models import Pair
+from calibrate.models.loading import Pair
 from calibrate.prompts import Prompt
 from calibrate.stamp import hardware, software
 

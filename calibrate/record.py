@@ -9,19 +9,19 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from calibrate.cells import BATCHES, WIDTHS, design, time_alone, time_grid
-from calibrate.decode import Generation, Sampling, generate
-from calibrate.exactness import greedy_regret
-from calibrate.floors import floors
-from calibrate.gpu_state import gpu_state, holds_back
-from calibrate.lengths import predict_lengths, prompt_embeddings
-from calibrate.models import Pair
-from calibrate.prefill import time_prefills
+from calibrate.decoding.decoder import Generation, Sampling, generate
+from calibrate.decoding.exactness import greedy_regret
+from calibrate.decoding.replayable import replayable
+from calibrate.fitting.lengths import predict_lengths, prompt_embeddings
+from calibrate.fitting.terms import Timings, assemble, warnings_of
+from calibrate.models.loading import Pair
 from calibrate.prompts import Prompt
-from calibrate.replayable import replayable
 from calibrate.stamp import stamp
-from calibrate.swap import swap_during_decode, time_swaps
-from calibrate.terms import Timings, assemble, warnings_of
+from calibrate.timing.cells import BATCHES, WIDTHS, design, time_alone, time_grid
+from calibrate.timing.floors import floors
+from calibrate.timing.gpu_state import gpu_state, holds_back
+from calibrate.timing.moves import swap_during_decode, time_swaps
+from calibrate.timing.prefill import time_prefills
 from traces import LEARNED, Profile, Trace, speculation_pays, trace_from_rounds
 from traces.provenance import GreedyCheck, Provenance, Speculation, SpeculationCheck
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from calibrate.lean import LeanEngine
-from calibrate.models import Pair
+from calibrate.models.lean import LeanEngine
+from calibrate.models.loading import Pair
 from traces.provenance import Hardware, Model, Provenance
 
 

@@ -44,7 +44,6 @@ def test_a_package_imports_only_what_it_may(package):
 
 # the rooms of sim from the ground up; figures take tables and names, so that anything may draw
 ROOMS = ("engine", "figures", "experiment", "sweeps", "reproduce", "bench", "cli")
-MOUNTED = {("calibrate.kernels", "calibrate.triton_kernels")}  # asked for only where Triton is there
 HEAVY = {"torch", "triton", "matplotlib", "scipy", "distributed", "transformers", "safetensors", "sklearn", "pynvml"}
 
 
@@ -99,8 +98,7 @@ def test_no_imports_go_in_a_circle(package):
         assert module not in path, " -> ".join([*path[path.index(module) :], module])
         if module not in done:
             for target in sorted(imported.get(module, ())):
-                if (module, target) not in MOUNTED:
-                    visit(target, [*path, module])
+                visit(target, [*path, module])
             done.add(module)
 
     for module in imported:

@@ -23,8 +23,8 @@ def test_the_gpu_check_runs_every_section_anywhere(tmp_path):
     config, out = tmp_path / "config.json", tmp_path / "out"
     config.write_text(json.dumps(shape))
     command = [sys.executable, "benchmarks/gpu_check.py", "--out", str(out), "--device", "cpu", "--quick",
-               "--shapes", f"{config}+{config}", "--deadline", "900", "--tiny-seconds", "450",
-               "--commit", "abc"]  # fmt: skip
+               "--shapes", f"{config}+{config}", "--deadline", "900",
+               "--tiny-seconds", "450", "--commit", "abc"]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": "."}, capture_output=True, text=True)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3_000:]
     assert len([p for p in out.rglob("*") if p.is_file()]) <= 8

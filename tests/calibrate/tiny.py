@@ -7,7 +7,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from calibrate import Pair
-from calibrate.engine import choose_engine
+from calibrate.models.engine import choose_engine
 
 VOCABULARY = 48
 

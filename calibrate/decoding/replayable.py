@@ -1,0 +1,57 @@
+"""What lets a trace be replayed at any draft length: per output position, would a proposal there have been accepted?
+
+From one teacher-forced pass of each model over a finished output. See `traces.derived.replay` for why that is enough.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from calibrate.decoding.acceptance import probabilities
+from calibrate.models.loading import Pair
+
+CHUNK = 128  # positions whose full distributions are held at once
+
+
+class Replayable(NamedTuple):
+    """Per output position: accepted greedy proposals in a row from there; the probability of acceptance there."""
+
+    acceptable: list[int]
+    accept_prob: list[float]
+
+
+@torch.inference_mode()
+def replayable(pair: Pair, prompt: list[int], output: list[int], temperature: float) -> Replayable:
+    """Both columns of one request, decoded at `temperature` (0: greedily).
+
+    Raises
+    ------
+    ValueError
+        Naming a model whose logits are not finite.
+    """
+    ids, first = [*prompt, *output[:-1]], len(prompt) - 1
+    draft = pair.draft_engine.sequence(len(ids)).forward(ids)[first:]
+    target = pair.target_engine.sequence(len(ids)).forward(ids)[first:]
+    for logits, name in ((draft, pair.draft_name), (target, pair.target_name)):
+        if not bool(torch.isfinite(logits).all()):
+            raise ValueError(f"model {name}: its logits are not finite in {pair.dtype} (try another --dtype)")
+    agree = (draft.argmax(-1).cpu() == torch.tensor(output)).tolist()
+    acceptable, run = [0] * len(output), 0
+    for position in reversed(range(len(output))):
+        run = run + 1 if agree[position] else 0
+        acceptable[position] = run
+    if not temperature:
+        return Replayable(acceptable, [float(a) for a in agree])
+    chunks = range(0, len(output), CHUNK)
+    parts = [
+        _probability(draft[i : i + CHUNK], target[i : i + CHUNK], output[i : i + CHUNK], temperature) for i in chunks
+    ]
+    return Replayable(acceptable, torch.cat(parts).tolist())
+
+
+def _probability(draft: Tensor, target: Tensor, output: list[int], temperature: float) -> Tensor:
+    """min(1, q(y) / p(y)) at each position, (positions,)."""
+    tokens = torch.tensor(output)[:, None]
+    q, p = (probabilities(logits, temperature).gather(-1, tokens)[:, 0] for logits in (draft, target))
+    return (q / p.clamp_min(torch.finfo(p.dtype).tiny)).clamp_max(1.0)

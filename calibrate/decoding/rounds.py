@@ -1,0 +1,195 @@
+"""Speculative rounds that stay on the device: drafting, verifying and judging without a word from the host.
+
+Two graphs: the n draft steps, and the verify pass with its verdict; each serves every context. A round launches
+both and reads one small tensor. The draft's first step always takes the last two tokens: after a full acceptance
+the draft lacks the first of them, and else it writes the same keys again. The rules are those of
+`calibrate.decoding.acceptance`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from calibrate.models.batch import batch_of
+from calibrate.models.graphs import Marks
+from calibrate.models.lean import LeanBatch
+from calibrate.models.loading import Pair
+
+
+@dataclass(frozen=True)
+class RoundTimes:
+    """A round's parts as the device saw them, in nanoseconds."""
+
+    draft_ns: int
+    verify_ns: int
+
+
+class DeviceRounds:
+    """Rounds of B requests with n draft tokens, in KV memory of `capacity` tokens a row.
+
+    Captured where the pair says by what (`Pair.graphs`), run operation by operation elsewhere.
+
+    Parameters
+    ----------
+    n : draft tokens, 0 or more; 0 is plain decoding.
+    temperature : 0 is greedy.
+    caches : KV memory of target and draft to use instead of new, at least as large.
+    """
+
+    def __init__(
+        self, pair: Pair, n: int, rows: int = 1, *, capacity: int, temperature: float = 0.0,
+        caches: tuple[Tensor | None, Tensor | None] = (None, None),
+    ) -> None:  # fmt: skip
+        self.n, self.rows, self.capacity, self._temperature = n, rows, capacity, temperature
+        self.device = pair.device
+        self.target = batch_of(pair.target_engine, rows, capacity, caches[0])
+        self.draft = batch_of(pair.draft_engine, rows, capacity, caches[1])
+        self._vocabulary, self._graphs = pair.vocabulary, pair.graphs
+        self._last_two = torch.zeros(rows, 2, dtype=torch.int64, device=self.device)
+        self._position = torch.ones(rows, dtype=torch.int64, device=self.device)  # of the last token
+        self._drafted = torch.zeros(rows, n, dtype=torch.int64, device=self.device)
+        self._forced = torch.full((1,), -1, dtype=torch.int64, device=self.device)
+        self._advance = torch.ones(1, dtype=torch.int64, device=self.device)
+        self._uniforms = torch.zeros(2 * n + 1, dtype=torch.float64, device=self.device)
+        self._staged = torch.zeros(2 * n + 1, dtype=torch.float64, pin_memory=self.device.type == "cuda")
+        shape = (rows, n + 1, pair.vocabulary) if temperature else (0,)
+        self._draft_probabilities = torch.zeros(shape, dtype=torch.float64, device=self.device)
+        self._verdict = torch.zeros(rows, n + 2, dtype=torch.int64, device=self.device)
+        self._parts: dict[str, Callable[[], None]] = {}
+        self._marks = Marks(self.device, 3)
+
+    @torch.inference_mode()
+    def ready(self) -> None:
+        """Capture what a round runs, once: before a clock starts, and not between `prefill` and `place`."""
+        if self._parts:
+            return
+        # capturing runs each part a few times: the rows must stand still
+        advance = self._advance.clone()
+        self._advance.zero_()
+        parts = {"draft": self._draft_steps, "verify": self._verify} if self.n else {"verify": self._verify}
+        capture = torch.inference_mode() if self._graphs is None else self._graphs.capture
+        self._parts = {name: capture(part) for name, part in parts.items()}
+        self._advance.copy_(advance)
+
+    @torch.inference_mode()
+    def prefill(self, tokens: Tensor) -> None:
+        """Cache `tokens` (B, w), on the device, in both models."""
+        self.target.prefill(tokens)
+        self.draft.prefill(tokens)
+
+    @torch.inference_mode()
+    def place(self, last_two: Tensor, position: Tensor) -> None:
+        """Set the last two tokens (B, 2) of each row, and the position (B,) of the last, at least 1."""
+        self._last_two.copy_(last_two)
+        self._position.copy_(position)
+
+    @torch.inference_mode()
+    def stand(self, contexts: Sequence[int], *, fill: bool = True) -> None:
+        """Put each row where a prompt and output of so many tokens would have put it, for timing.
+
+        Keys and values of the lean engine become random numbers (as good as real ones, unlike zeros), unless the
+        memory is filled already (`fill`); other engines prefill random tokens.
+        """
+        generator = torch.Generator().manual_seed(sum(contexts))
+        tokens = torch.randint(self._vocabulary, (self.rows, max(contexts)), generator=generator).to(self.device)
+        for batch in (self.target, self.draft):
+            if not isinstance(batch, LeanBatch):
+                batch.prefill(tokens[:, :-1])
+            elif fill:
+                batch.key_values().normal_()
+        self.place(tokens[:, -2:], torch.tensor(contexts) - 1)
+
+    @torch.inference_mode()
+    def round(self, uniforms: list[float] | None = None, *, force: int = -1, stay: bool = False) -> Tensor:
+        """One round of every row, without waiting for it; the rows then stand where the next round begins.
+
+        Parameters
+        ----------
+        uniforms : 2n + 1 numbers, where sampling: n for the drafts, n + 1 for the verdict.
+        force : accept so many drafted tokens whatever the target says; -1: as it says.
+        stay : leave the rows where they are, for the same round again.
+
+        Returns
+        -------
+        (B, n + 2) on the device: the drafted tokens, how many are accepted, and the target's own token after them.
+        """
+        self.ready()
+        if uniforms is not None:
+            # free to be written again: the last round has been read
+            self._staged.copy_(torch.tensor(uniforms, dtype=torch.float64))
+            self._uniforms.copy_(self._staged, non_blocking=True)
+        self._forced.fill_(force)
+        self._advance.fill_(int(not stay))
+        self._marks.mark(0)
+        if self.n:
+            self._parts["draft"]()
+        self._marks.mark(1)
+        self._parts["verify"]()
+        self._marks.mark(2)
+        return self._verdict
+
+    def times(self) -> RoundTimes:
+        """Of the last round; waits for it."""
+        return RoundTimes(self._marks.between_ns(0, 1), self._marks.between_ns(1, 2))
+
+    def part(self, name: str) -> Callable[[], None]:
+        """`draft` or `verify` by itself, as rounds run it; the rows stay where they are."""
+        self.ready()
+        self._advance.zero_()
+        return self._parts[name]
+
+    def _draft_steps(self) -> None:
+        tokens, position = self._last_two, self._position - 1
+        for step in range(self.n):
+            logits = self.draft.forward(tokens, position)[:, -1]  # (B, V)
+            if self._temperature:
+                weights = (logits.double() / self._temperature).softmax(-1)
+                self._draft_probabilities[:, step] = weights
+                token = _draw(weights, self._uniforms[step])
+            else:
+                token = logits.argmax(-1)
+            self._drafted[:, step] = token
+            tokens, position = token[:, None], self._position + (1 + step)
+
+    def _verify(self) -> None:
+        tokens = torch.cat([self._last_two[:, 1:], self._drafted], dim=1)
+        logits = self.target.forward(tokens, self._position)  # (B, n + 1, V)
+        if self._temperature:
+            target = (logits.double() / self._temperature).softmax(-1)
+            stands = self._stands(target)
+        else:
+            best = logits.argmax(-1)
+            stands = self._drafted == best[:, : self.n]
+        accepted = stands.long().cumprod(-1).sum(-1)  # (B,)
+        accepted = torch.where(self._forced >= 0, self._forced, accepted)
+        row = torch.arange(self.rows, device=self.device)
+        if self._temperature:
+            # the row after the last draft stays zero: all of the target's distribution is then left
+            left = (target[row, accepted] - self._draft_probabilities[row, accepted]).clamp_min(0)
+            own = _draw(left, self._uniforms[2 * self.n])
+        else:
+            own = best[row, accepted]
+        self._verdict.copy_(torch.cat([self._drafted, accepted[:, None], own[:, None]], dim=1))
+        next_two = torch.stack([tokens[row, accepted], own], dim=1)
+        self._last_two.copy_(torch.where(self._advance > 0, next_two, self._last_two))
+        self._position.add_(self._advance * (accepted + 1))
+
+    def _stands(self, target: Tensor) -> Tensor:
+        """Which drafted tokens the uniforms let stand, (B, n)."""
+        p, q = (
+            t[:, : self.n].gather(-1, self._drafted[..., None])[..., 0] for t in (target, self._draft_probabilities)
+        )
+        return self._uniforms[self.n : 2 * self.n] * q < p
+
+
+def _draw(weights: Tensor, uniform: Tensor) -> Tensor:
+    """A token per row from unnormalised weights (B, V), as `acceptance.draw` does."""
+    sums = weights.cumsum(-1)
+    index = (sums <= uniform * sums[:, -1:]).sum(-1)
+    places = torch.arange(weights.shape[-1], device=weights.device)
+    last = torch.where(weights > 0, places, -1).amax(-1)  # rounding at the upper end
+    index = index.clamp_max(weights.shape[-1] - 1)
+    fine = weights.gather(-1, index[:, None])[:, 0] > 0
+    return torch.where(fine, index, last)

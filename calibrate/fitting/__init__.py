@@ -1,0 +1,1 @@
+"""Integer cost terms and predicted lengths from what was timed and recorded."""

@@ -1,0 +1,99 @@
+"""Output lengths foreseen from prompts: ridge regression on the target's own view of a prompt.
+
+The features are the mean over a prompt's tokens of the base model's last hidden state; what is predicted is the log
+of the output length. Every prediction is made out of fold: by a model that has seen neither the prompt nor any other
+of its group (a document, a template), with everything fitted inside the fold. Predictions are exp(mean log), at least
+1 and at most the cap; outputs that reached the cap are counted, since their true length is not known.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from calibrate.models.loading import Pair
+from traces.provenance import LearnedLengths, LengthErrors
+
+FOLDS = 5
+LEAST_REQUESTS = 20
+LEAST_GROUPS = 5
+
+
+@torch.inference_mode()
+def prompt_embeddings(pair: Pair, prompts: Sequence[list[int]]) -> NDArray[np.float64]:
+    """Mean last hidden state of each prompt, (R, H)."""
+    rows = []
+    for ids in prompts:
+        hidden = pair.target.base_model(input_ids=torch.tensor([ids], device=pair.target.device), use_cache=False)
+        rows.append(hidden.last_hidden_state[0].double().mean(0).cpu().numpy())
+    return np.stack(rows)
+
+
+def predict_lengths(
+    embeddings: NDArray[np.float64],
+    prompt_tokens: NDArray[np.int64],
+    output_tokens: NDArray[np.int64],
+    datasets: Sequence[str],
+    groups: Sequence[str],
+    cap: int,
+) -> tuple[NDArray[np.int64], LearnedLengths] | None:
+    """Out-of-fold predictions (R,) and how good they are, or None for too few requests or groups to tell.
+
+    How good: pooled and per data set, for the predictor and two baselines fitted in the same folds (the data set's
+    median, and a line through log prompt length).
+    """
+    from sklearn.linear_model import LinearRegression, RidgeCV
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    names = np.array(datasets)
+    keys = np.array([f"{d}\0{g}" for d, g in zip(datasets, groups, strict=True)])
+    if len(output_tokens) < LEAST_REQUESTS or len(set(keys)) < LEAST_GROUPS:
+        return None
+    log = np.log(output_tokens)
+    folds = list(GroupKFold(FOLDS).split(embeddings, log, keys))
+    ridge = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-1, 5, 13)))
+    by_length = LinearRegression()
+    length = np.log(np.maximum(prompt_tokens, 1)).reshape(-1, 1)
+    predicted = {
+        "ridge on the prompt's embedding": cross_val_predict(ridge, embeddings, log, cv=folds),
+        "prompt length": cross_val_predict(by_length, length, log, cv=folds),
+        "median of the data set": _fold_medians(log, names, folds),
+    }
+    tokens = {how: np.clip(np.rint(np.exp(p)), 1, cap).astype(np.int64) for how, p in predicted.items()}
+    everything = {"pooled": np.ones(len(names), bool)} | {str(d): names == d for d in dict.fromkeys(datasets)}
+    learned = LearnedLengths(
+        features="mean last hidden state of the target over the prompt",
+        folds=FOLDS,
+        groups=len(set(keys)),
+        censored_at_cap=int((output_tokens >= cap).sum()),
+        by_predictor={
+            how: {name: _errors(p[rows], output_tokens[rows]) for name, rows in everything.items()}
+            for how, p in tokens.items()
+        },
+    )
+    return tokens["ridge on the prompt's embedding"], learned
+
+
+def _fold_medians(log: NDArray[np.float64], names: NDArray[Any], folds: list[Any]) -> NDArray[np.float64]:
+    predicted = np.empty_like(log)
+    for seen, unseen in folds:
+        for name in set(names[unseen]):
+            same = seen[names[seen] == name]
+            predicted[unseen[names[unseen] == name]] = np.median(log[same] if len(same) else log[seen])
+    return predicted
+
+
+def _errors(predicted: NDArray[np.int64], true: NDArray[np.int64]) -> LengthErrors:
+    from scipy.stats import spearmanr
+
+    varied = len(set(predicted.tolist())) > 1 and len(set(true.tolist())) > 1
+    return LengthErrors(
+        requests=len(true),
+        mean_absolute_error=round(float(np.abs(predicted - true).mean()), 2),
+        rank_correlation=round(float(spearmanr(predicted, true)[0]), 3) if varied else None,
+        sd_log_error=round(float(np.log(predicted / true).std()), 3),
+    )

@@ -1,0 +1,1 @@
+"""Models ready to run: loading a pair, its forward passes, their kernels and graphs, KV memory."""

@@ -1,0 +1,338 @@
+"""Loading a target and a draft model that share a tokenizer.
+
+Safetensors only, no remote code. A name that exists as a folder, or starts with `.`, `/` or `~`, is a folder and
+is never asked of the hub. Knows nothing of decoding.
+"""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from calibrate.models.cache import unsupported_layers
+from calibrate.models.engine import Engine, choose_engine, logits_are_finite
+from calibrate.models.graphs import Capturing, graphs_of
+from calibrate.models.lean import LeanEngine
+from calibrate.models.shapes import config_of, pair_of_shapes
+from calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DEVICES = ("auto", "cpu", "cuda", "spread")  # spread: the target over all GPUs
+HUB_SECONDS = 2.0
+PROBE_TEXT = "The quick brown fox; 12 + 34 = 46?\n\tdef f(x):  return x**2  # naïve\n"
+
+
+@dataclass
+class Workspace:
+    """What decoders keep from one request to the next, large as it is: KV memory and captured rounds.
+
+    Attributes
+    ----------
+    capacity : int
+        Tokens that the next KV memory holds at least. Who knows the longest request beforehand says so here: more
+        memory later would cost all graphs.
+    rounds : dict
+        By draft length and temperature.
+    """
+
+    capacity: int = 0
+    rounds: dict[Any, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A target and a draft on one device.
+
+    Attributes
+    ----------
+    vocabulary : int
+        Token ids below it exist in both models; logits of the padding rows above are cut off.
+    stop_ids : frozenset of int
+        Tokens that end an output.
+    context : int
+        Tokens that both models can attend to.
+    target_engine, draft_engine : Engine
+        What runs them.
+    graphs : Capturing or None
+        What captures its rounds; None: they run operation by operation.
+    workspace : Workspace
+        What decoders keep from one request to the next.
+    """
+
+    target: Any
+    draft: Any
+    tokenizer: Any
+    target_name: str
+    draft_name: str
+    vocabulary: int
+    stop_ids: frozenset[int]
+    context: int
+    device: torch.device
+    dtype: str
+    target_engine: Engine
+    draft_engine: Engine
+    graphs: Capturing | None = field(default=None, repr=False, compare=False)
+    workspace: Workspace = field(default_factory=lambda: Workspace(), repr=False, compare=False)
+
+    @property
+    def lean(self) -> bool:
+        """Whether both models run in the lean engine, whose rounds can stay on a device."""
+        return all(isinstance(e, LeanEngine) for e in (self.target_engine, self.draft_engine))
+
+    @property
+    def weights(self) -> str:
+        """`reference` for the pair that ships, `random` for one without weights, else `pretrained`."""
+        if self.tokenizer is None:
+            return "random"
+        return "reference" if self.target_name == self.draft_name == "reference" else "pretrained"
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`: a GPU where there is one, else the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the device is not there.
+    """
+    if name not in DEVICES:
+        raise ValueError(f"device {name!r}: must be {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
+    if name in ("cuda", "spread") and not torch.cuda.is_available():
+        raise ValueError(f"device {name}: torch sees no CUDA device here")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    # it plans anew for every shape, and every context has its own: time that no serving engine would spend
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    return torch.device("cuda")
+
+
+def load_pair(target: str, draft: str, *, device: str = "auto", dtype: str = "auto", engine: str = "auto") -> Pair:
+    """Load both models for inference, and see that they fit together.
+
+    Parameters
+    ----------
+    target, draft : `reference`, a folder, or a name on the hub.
+    dtype : one of `DTYPES`; auto: float32 on the CPU, bfloat16 on a GPU.
+    engine : `hf`, `lean`, or `auto`: lean where it applies (`calibrate.models.engine`).
+
+    Raises
+    ------
+    ValueError
+        Naming the model: no such folder, no safetensors in it, an unreachable hub, unequal vocabularies.
+    """
+    place, dtype = choose_device(device), _dtype(dtype, device)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    target_folder, draft_folder = locate_pair(target, draft)
+    tokenizer, draft_tokenizer = _tokenizer(target_folder, target), _tokenizer(draft_folder, draft)
+    vocabulary = _shared_vocabulary(tokenizer, draft_tokenizer, target, draft)
+    models = [_model(target_folder, target, DTYPES[dtype], place, spread=device == "spread"),
+              _model(draft_folder, draft, DTYPES[dtype], place)]  # fmt: skip
+    for model, name in zip(models, (target, draft), strict=True):
+        if model.config.vocab_size < vocabulary:
+            raise ValueError(
+                f"model {name}: its vocabulary of {model.config.vocab_size} is smaller than the "
+                f"tokenizer's {vocabulary}"
+            )
+    return _pair(
+        models, (target, draft), tokenizer, vocabulary, _stop_ids(models[0], tokenizer), place, dtype, engine
+    )
+
+
+def random_pair(shapes: str, *, device: str = "auto", dtype: str = "auto", engine: str = "auto") -> Pair:
+    """A pair of architectures with random weights, built on the device: for times, not for tokens.
+
+    Parameters
+    ----------
+    shapes : `target+draft`, each a name of `calibrate.models.shapes.SHAPES` or a path of a config.json.
+
+    Raises
+    ------
+    ValueError
+        If a shape is unknown, cannot be rolled back, does not fit into memory, or gives logits that are not finite.
+    """
+    place, dtype = choose_device(device), _dtype(dtype, device)
+    names = pair_of_shapes(shapes)
+    configs = [config_of(name) for name in names]
+    models = []
+    for config, name in zip(configs, names, strict=True):
+        _check_cache(config, name)
+        with _memory_told(name), torch.device(place):
+            # not `to_empty`: it would leave the rotary tables unwritten
+            models.append(AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype]).eval())
+    vocabulary = min(c.vocab_size for c in configs)
+    return _pair(models, names, None, vocabulary, frozenset(), place, dtype, engine)
+
+
+def _pair(
+    models: list[Any], names: tuple[str, str], tokenizer: Any, vocabulary: int, stop_ids: frozenset[int],
+    device: torch.device, dtype: str, engine: str,
+) -> Pair:  # fmt: skip
+    engines = []
+    for model, name in zip(models, names, strict=True):
+        with _memory_told(name):
+            if not logits_are_finite(model, vocabulary):
+                raise ValueError(f"model {name}: its logits are not finite in {dtype} (try another --dtype)")
+            engines.append(choose_engine(model, vocabulary, engine))
+    capturable = all(isinstance(e, LeanEngine) and not e.operators.waits for e in engines)
+    return Pair(
+        target=models[0],
+        draft=models[1],
+        tokenizer=tokenizer,
+        target_name=names[0],
+        draft_name=names[1],
+        vocabulary=vocabulary,
+        stop_ids=stop_ids,
+        context=min(getattr(m.config, "max_position_embeddings", 10**6) for m in models),
+        device=device,
+        dtype=dtype,
+        target_engine=engines[0],
+        draft_engine=engines[1],
+        graphs=graphs_of(device) if capturable else None,
+    )
+
+
+def _dtype(name: str, device: str) -> str:
+    if name == "auto":
+        return "float32" if choose_device(device).type == "cpu" else "bfloat16"
+    if name not in DTYPES:
+        raise ValueError(f"dtype {name!r}: must be auto, {', '.join(DTYPES)}")
+    return name
+
+
+@contextmanager
+def _memory_told(name: str) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ValueError(f"model {name}: does not fit into the memory of the GPU") from error
+
+
+def locate_pair(target: str, draft: str) -> tuple[str, str]:
+    """The folders or hub names of both models, checked in a moment, before anything large is read.
+
+    Raises
+    ------
+    ValueError
+        If a folder is not there or holds no model, or the hub cannot be reached for a name.
+    """
+    return _locate(target, REFERENCE_TARGET), _locate(draft, REFERENCE_DRAFT)
+
+
+def _locate(name: str, reference: Path) -> str:
+    folder = reference if name == "reference" else Path(name).expanduser()
+    if folder.is_dir() or name.startswith((".", "/", "~")) or name == "reference":
+        if not folder.is_dir():
+            raise ValueError(f"model folder {folder}: no such folder")
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"model folder {folder}: holds no config.json")
+        if not any(folder.glob("*.safetensors")):
+            raise ValueError(f"model folder {folder}: holds no .safetensors file (other formats are never loaded)")
+        return str(folder)
+    _reach_hub(name)
+    return name
+
+
+def _reach_hub(name: str) -> None:
+    """Refuse at once, not after the library's retries, if a model is neither cached nor within reach."""
+    import huggingface_hub as hub
+
+    try:
+        hub.snapshot_download(name, local_files_only=True, allow_patterns=["config.json"])
+        return
+    except Exception:  # not cached: the library's own errors for it differ by version
+        pass
+    host = urlsplit(hub.constants.ENDPOINT).hostname or ""
+    reachable = _within(HUB_SECONDS, lambda: socket.create_connection((host, 443), timeout=HUB_SECONDS).close())
+    if not reachable:
+        raise ValueError(f"model {name}: no such folder, and the model hub cannot be reached")
+
+
+def _within(seconds: float, action: Callable[[], object]) -> bool:
+    """Whether `action` ends without an error in time; a hanging name look-up is left behind."""
+    import threading
+
+    done: list[bool] = []
+
+    def attempt() -> None:
+        try:
+            action()
+            done.append(True)
+        except OSError:
+            done.append(False)
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return done == [True]
+
+
+def _loaded(what: str, name: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise ValueError(f"model {name}: its {what} cannot be loaded ({reason})") from error
+    except Exception as error:  # safetensors and tokenizers raise plain exceptions of their own for corrupt files
+        if type(error).__module__.split(".")[0] not in ("safetensors", "safetensors_rust", "tokenizers", "builtins"):
+            raise
+        raise ValueError(f"model {name}: its {what} cannot be loaded ({error})") from error
+
+
+def _tokenizer(folder: str, name: str) -> Any:
+    return _loaded("tokenizer", name, lambda: AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
+
+
+def _model(folder: str, name: str, dtype: torch.dtype, device: torch.device, spread: bool = False) -> Any:
+    config = _loaded("configuration", name, lambda: AutoConfig.from_pretrained(folder, trust_remote_code=False))
+    _check_cache(config, name)
+    model = _loaded(
+        "weights",
+        name,
+        lambda: AutoModelForCausalLM.from_pretrained(
+            folder, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False,
+            device_map="auto" if spread else None,
+        ),
+    )  # fmt: skip
+    with _memory_told(name):
+        return model.eval() if spread else model.to(device).eval()
+
+
+def _check_cache(config: Any, name: str) -> None:
+    if unsupported := unsupported_layers(config):
+        raise ValueError(f"model {name}: its caches ({', '.join(unsupported)}) cannot be rolled back token by token")
+
+
+def _shared_vocabulary(tokenizer: Any, draft_tokenizer: Any, target: str, draft: str) -> int:
+    """The number of token ids, if both tokenizers hold the same ones."""
+    ours, theirs = tokenizer.get_vocab(), draft_tokenizer.get_vocab()
+    if ours != theirs:
+        different = len(ours.items() ^ theirs.items())
+        raise ValueError(
+            f"draft {draft}: its vocabulary ({len(theirs)} tokens) differs from that of {target} ({len(ours)}) "
+            f"in {different} entries: drafts would mean other words"
+        )
+    for special in ("bos_token_id", "eos_token_id", "unk_token_id"):
+        a, b = getattr(tokenizer, special, None), getattr(draft_tokenizer, special, None)
+        if a != b:
+            raise ValueError(f"draft {draft}: its {special} is {b}, that of {target} is {a}")
+    if tokenizer(PROBE_TEXT)["input_ids"] != draft_tokenizer(PROBE_TEXT)["input_ids"]:
+        raise ValueError(f"draft {draft}: its tokenizer cuts a text into other tokens than that of {target}")
+    return max(ours.values()) + 1
+
+
+def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """End-of-sequence ids of the generation configuration (one or a list), else the tokenizer's."""
+    ids = model.generation_config.eos_token_id
+    if ids is None:
+        ids = tokenizer.eos_token_id
+    if ids is None:
+        return frozenset()
+    return frozenset(ids) if isinstance(ids, list | tuple) else frozenset({int(ids)})

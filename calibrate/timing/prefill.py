@@ -1,0 +1,59 @@
+"""Prefill of both models, timed over lengths and batch sizes; recomputing a dropped cache is the same work."""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+import torch
+
+from calibrate.decoding.decoder import Sampling, clock, make_decoder
+from calibrate.decoding.rounds import DeviceRounds
+from calibrate.models.loading import Pair
+
+REPEATS = 5
+MOST_TOKENS = 16_384  # in one batched prefill
+FITTED = (8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096)
+HELD_OUT = (100, 300, 700, 1_500, 3_000)
+BATCHED = (64, 256, 1_024)
+
+
+def time_prefills(
+    pair: Pair, longest: int, batches: Sequence[int] = (), tick: Callable[[], None] = lambda: None
+) -> pd.DataFrame:
+    """A row a prefill: batch, tokens (of all rows), ns, role.
+
+    Parameters
+    ----------
+    longest : the most tokens a row may have.
+    batches : sizes above 1 (of the lean engine) are timed for the record; the term itself is of single prompts.
+    """
+    fitted = [s for s in FITTED if s <= longest] or [max(1, longest)]
+    held_out = [s for s in HELD_OUT if s <= longest]
+    rows: list[tuple[int, int, int, str]] = []
+    for size in (*fitted, *held_out):  # libraries choose kernels by size
+        _single(pair, size)
+    for _ in range(REPEATS):
+        rows += [(1, size, _single(pair, size), "fit") for size in fitted]
+        rows += [(1, size, _single(pair, size), "held_out") for size in held_out]
+        tick()
+    if pair.lean:
+        sizes = [(b, s) for b in batches if b > 1 for s in BATCHED if s <= longest and b * s <= MOST_TOKENS]
+        for b, size in sizes:
+            rows += [(b, b * size, ns, "held_out") for ns in _batched(pair, b, size)]
+        tick()
+    return pd.DataFrame(rows, columns=["batch", "tokens", "ns", "role"])
+
+
+def _single(pair: Pair, size: int) -> int:
+    tokens: list[int] = torch.randint(pair.vocabulary, (size + 1,)).tolist()
+    return make_decoder(pair, 1, Sampling(), size + 3).prefill(tokens)
+
+
+def _batched(pair: Pair, batch: int, size: int) -> list[int]:
+    rounds = DeviceRounds(pair, 1, batch, capacity=size + 3)
+    times = []
+    for _ in range(REPEATS + 1):
+        tokens = torch.randint(pair.vocabulary, (batch, size), device=pair.device)
+        start = clock(pair.device)
+        rounds.prefill(tokens)
+        times.append(clock(pair.device) - start)
+    return times[1:]

@@ -1,0 +1,46 @@
+"""Fits find known costs through jitter and interruptions."""
+
+import numpy as np
+import pytest
+
+from calibrate.fitting.linear import errors, fit_linear
+
+
+def test_a_known_line_is_found_through_jitter_and_interruptions():
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, 1_000, size=2_000)
+    truth = 4_000_000 + 900 * tokens
+    ns = truth * rng.normal(1, 0.05, size=2_000)
+    ns[rng.random(2_000) < 0.02] *= 10  # a fiftieth of the samples is interrupted
+    fit = fit_linear(tokens, ns.astype(np.int64))
+    assert isinstance(fit.term.base_ns, int)
+    assert isinstance(fit.term.per_token_ns, int)
+    assert fit.term.base_ns == pytest.approx(4_000_000, rel=0.02)
+    assert fit.term.per_token_ns == pytest.approx(900, rel=0.1)
+    assert fit.error.median_error < 0.06
+    assert fit.error.samples == 1_000
+
+
+def test_the_sum_of_many_jittery_costs_comes_out_right():
+    ns = np.random.default_rng(1).lognormal(15, 0.15, size=4_000)
+    fit = fit_linear(np.zeros(4_000, dtype=np.int64), ns.astype(np.int64))
+    assert fit.term.base_ns == pytest.approx(ns.mean(), rel=0.02)
+
+
+def test_costs_never_fall_with_tokens_and_never_go_below_nothing():
+    tokens = np.arange(1, 101)
+    falling = fit_linear(tokens, 1_000_000 - 1_000 * tokens).term
+    through_zero = fit_linear(tokens, 50 * tokens).term
+    assert falling.per_token_ns == 0
+    assert through_zero.base_ns >= 0
+    assert through_zero.per_token_ns == pytest.approx(50, abs=1)
+
+
+def test_one_sample_is_its_own_cost():
+    assert fit_linear(np.array([7]), np.array([5_000])).term(7) == pytest.approx(5_000, abs=10)
+
+
+def test_errors_are_relative_to_what_was_measured():
+    found = errors(np.array([110.0, 90.0, 100.0]), np.array([100.0, 100.0, 100.0]))
+    assert found.median_error == pytest.approx(0.1)
+    assert found.samples == 3

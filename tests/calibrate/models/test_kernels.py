@@ -1,0 +1,86 @@
+"""The operators between a pass's products: plain ones here, kernels interpreted and compiled in processes of their
+own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from calibrate.models.kernels import operators
+from calibrate.models.operators import PLAIN, Operators, attend_from_start
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[3]
+
+
+def test_a_prompts_attention_is_that_of_tokens_which_come_one_by_one():
+    qkv = torch.randn(2, 7, 8, 16, dtype=torch.float64)
+    cache = torch.stack([qkv[:, :, 4:6].transpose(1, 2), qkv[:, :, 6:].transpose(1, 2)])
+    whole = attend_from_start(qkv, cache)
+    for t in range(7):
+        one = PLAIN.attend(qkv[:, t : t + 1], cache, torch.tensor([t, t]), 1)
+        torch.testing.assert_close(whole[:, t : t + 1], one)
+
+
+def test_the_cpu_runs_the_plain_versions():
+    assert operators(CPU, torch.bfloat16) is PLAIN
+
+
+@pytest.mark.parametrize(
+    ("rows", "kv_heads", "capacity", "splits"),
+    [(1, 32, 5_120, 16), (1, 12, 5_120, 32), (8, 32, 5_120, 2), (32, 32, 5_120, 1), (1, 32, 300, 4), (1, 32, 60, 1)],
+)
+def test_keys_are_cut_into_as_many_parts_as_keep_a_gpu_busy(rows, kv_heads, capacity, splits):
+    on_an_h200 = Operators("", *[lambda *_: None] * 4, waits=False, programs=2 * 132)  # type: ignore[list-item]
+    assert on_an_h200.splits(rows, kv_heads, capacity) == splits
+    assert PLAIN.splits(rows, kv_heads, capacity) == 1
+
+
+def test_the_triton_kernels_compute_what_plain_torch_does():
+    """`interpreted_kernels.py`, in a process where nothing has imported Triton before."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist",
+               "tests/calibrate/models/interpreted_kernels.py"]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-3_000:]
+    assert "skipped" not in done.stdout
+
+
+COMPILE = """
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compile
+
+from calibrate.models import triton_kernels as kernels
+
+WHOLE = {"positions": "*i64", "mixed": "*fp32", "weight": "*fp32", "scale": "fp32"}
+def build(kernel, dtype, **constants):
+    names = [n for n in kernel.arg_names if n not in constants]
+    tensors = {"qkv", "cos", "signed_sin", "cache", "merged", "gate_up", "out"}
+    types = {n: "*" + dtype if n in tensors else "i64" if n.startswith("by_") else "i32" for n in names}
+    signature = {n: WHOLE.get(n, types[n]) for n in names}
+    signature |= dict.fromkeys(constants, "constexpr")
+    source = ASTSource(kernel, signature, {(kernel.arg_names.index(n),): v for n, v in constants.items()})
+    made = compile(source, target=GPUTarget("cuda", 90, 32))
+    print(kernel.__name__, dtype, constants, made.metadata.shared, len(made.asm["cubin"]))
+    assert made.metadata.shared <= 227 * 1024
+for dtype, size, tile in (("bf16", 128, 16), ("bf16", 128, 64), ("bf16", 64, 16), ("fp16", 72, 16), ("fp32", 64, 16)):
+    block = 64 if size == 64 else 128
+    build(kernels._rotate_and_store, dtype, SIZE=size, BLOCK=block // 2)
+    build(kernels._attend_to_part, dtype, GROUP=4, SIZE=size, TILE=tile, KEYS=kernels.KEYS, BLOCK=block)
+    build(kernels._merge_parts, dtype, GROUP=4, SIZE=size, PARTS=16, BLOCK=block)
+build(kernels._silu_multiply, "bf16", BLOCK=kernels.LANES)
+"""
+
+
+def test_every_kernel_compiles_for_a_hopper_gpu(tmp_path):
+    """Triton compiles down to machine code without a GPU; its interpreter checks no types."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TRITON_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2_000:]
+    assert done.stdout.count("\n") == 16
