@@ -44,14 +44,14 @@ def policy_class(name: str) -> type[Policy]:
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # a console script does not look where it was started
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        named = getattr(importlib.import_module(module), attribute)
     except ImportError as error:
         raise ValueError(f"policy {name}: cannot import {module} ({error})") from error
     except AttributeError as error:
         raise ValueError(f"policy {name}: {module} has no {attribute}") from error
-    if not (isinstance(found, type) and issubclass(found, Policy)):
+    if not (isinstance(named, type) and issubclass(named, Policy)):
         raise ValueError(f"policy {name}: is no subclass of policies.Policy")
-    return found
+    return named
 
 
 def parse_policy(spec: str) -> Policy:
@@ -69,15 +69,15 @@ def parse_policy(spec: str) -> Policy:
     for part in filter(None, rest.split(",")):
         key, equals, text = part.partition("=")
         if key not in known:
-            told = f"its parameters are {', '.join(known)}" if known else "it has none"
-            raise ValueError(f"policy {name} has no parameter {key!r}: {told}")
+            parameters = f"its parameters are {', '.join(known)}" if known else "it has none"
+            raise ValueError(f"policy {name} has no parameter {key!r}: {parameters}")
         if key in values:
             raise ValueError(f"policy {name}: parameter {key!r} is given twice")
         values[key] = _value(text, known[key], f"{name}: {part}" if equals else f"{name}: {key}")
     return made(**values)
 
 
-def _value(text: str, parameter: Field[Any], place: str) -> Any:
+def _value(text: str, parameter: Field[Any], where: str) -> Any:
     """The text in the type of the parameter's annotation."""
     kind = str(getattr(parameter.type, "__name__", parameter.type))
     if text == "auto" and "None" in kind:
@@ -86,13 +86,13 @@ def _value(text: str, parameter: Field[Any], place: str) -> Any:
         return text
     if kind == "bool":
         if text not in ("true", "false"):
-            raise ValueError(f"{place}: needs true or false")
+            raise ValueError(f"{where}: needs true or false")
         return text == "true"
     try:
         return int(text) if kind == "int" else float(text)
     except ValueError:
         wanted = "an integer" if kind == "int" else "a number"
-        raise ValueError(f"{place}: needs {wanted}, as in {parameter.name}={parameter.default}") from None
+        raise ValueError(f"{where}: needs {wanted}, as in {parameter.name}={parameter.default}") from None
 
 
 def _text(value: Any) -> str:

@@ -17,14 +17,14 @@ class Span(NamedTuple):
         `rounds`, `prefill`, `waiting`, `swap out`, `swap in` or `recompute`.
     request : int
         Index of the request.
-    place : int
+    track : int
         Slot of the batch, from 1; for `waiting` the queue; for moves 0.
     start_ns, end_ns : int
     """
 
     kind: str
     request: int
-    place: int
+    track: int
     start_ns: int
     end_ns: int
 

@@ -33,16 +33,16 @@ def chrome_events(timelines: Mapping[str, Timeline]) -> list[dict[str, Any]]:
     for policy, timeline in timelines.items():
         process += 1
         server = [s for s in timeline.spans if s.kind != "waiting"]
-        tracks = {s.place: f"slot {s.place}" if s.place else "KV memory" for s in server}
+        tracks = {s.track: f"slot {s.track}" if s.track else "KV memory" for s in server}
         events += _named(process, f"{policy}: server", tracks)
-        events += [_slice(s, process, s.place, s.kind) for s in server]
+        events += [_slice(s, process, s.track, s.kind) for s in server]
         for at_ns, request, slot in timeline.preemptions:
             events.append({"ph": "i", "s": "t", "pid": process, "tid": slot, "ts": at_ns / 1000,
                            "name": f"request {request} preempted"})  # fmt: skip
         waiting = [s for s in timeline.spans if s.kind == "waiting" and s.end_ns > s.start_ns]
-        for queue in sorted({s.place for s in waiting}):
+        for queue in sorted({s.track for s in waiting}):
             process += 1
-            lanes = _lanes(s for s in waiting if s.place == queue)
+            lanes = _lanes(s for s in waiting if s.track == queue)
             events += _named(process, f"{policy}: queue {queue}", {lane: f"place {lane}" for _, lane in lanes})
             events += [_slice(s, process, lane, "waiting") for s, lane in lanes]
     return events

@@ -5,8 +5,9 @@ import math
 import subprocess
 import sys
 
-from sim.bench import FIGURES, Bench, in_timeouts, metrics
-from traces import load_profile, load_trace
+from sim.bench import FIGURES, Bench, in_timeouts, metrics, with_irregular_drafts
+from tests.builders import row
+from traces import load_profile, load_trace, trace_from_rounds
 
 
 def test_the_bench_prints_every_figure_and_nothing_else():
@@ -17,13 +18,24 @@ def test_the_bench_prints_every_figure_and_nothing_else():
     found = json.loads(done.stdout)
     assert list(found) == [
         "timeouts_per_request", "rounds_over_timeouts", "skip_over_step", "cost_growth", "peak_memory_bytes",
-        "giant_queue", "batch16_over_timeouts", "paper_run_ms", "paper_run_in_timeouts", "startup_s",
+        "giant_queue", "batch16_over_timeouts", "batch16_irregular", "paper_run_ms", "paper_run_in_timeouts",
+        "startup_s",
     ]  # fmt: skip
     assert [f.key for f in FIGURES] == list(found)
     assert all(math.isfinite(value) and value > 0 for value in found.values())
     # figures that hang together
     assert math.isclose(found["paper_run_ms"], found["paper_run_in_timeouts"] / 2000)
     assert found["peak_memory_bytes"] > 50e6
+
+
+def test_irregular_drafts_are_as_the_rule_says_and_change_no_output():
+    trace = trace_from_rounds([row("a", 3, [0, 4, 4, 1, 0, 0, 0, 3], n=4)])
+    mixed = with_irregular_drafts(trace)
+    # 5, one less; 4, all of them: two more; 6, less, less, ...; 2 would be too few for the last
+    assert mixed.drafted.tolist() == [5, 4, 6, 5, 4, 3, 2, 3]
+    assert mixed.accepted.tolist() == trace.accepted.tolist()
+    drafted = with_irregular_drafts(load_trace("reference")).drafted
+    assert len(set(drafted.tolist())) > 3
 
 
 def test_twice_the_work_takes_more_timeouts():

@@ -29,7 +29,7 @@ def test_a_preemption_by_hand():
     work = workload(price(trace_from_rounds([a, c]), PROFILE), arrivals_ms=[0, 12])
     timeline, _ = recorded(work, parse_policy("srpt"), Capacity(), Outlook(10 * MS, [30 * MS]))
     # A: prefill until 5, a round until 15; out until 18; C: prefill until 20, a round until 30; A: in until 33, three
-    found = sorted((s.kind, s.request, s.place, s.start_ns // MS, s.end_ns // MS) for s in timeline.spans)
+    found = sorted((s.kind, s.request, s.track, s.start_ns // MS, s.end_ns // MS) for s in timeline.spans)
     assert found == [
         ("prefill", 0, 1, 0, 5), ("prefill", 1, 1, 18, 20), ("rounds", 0, 1, 5, 15), ("rounds", 0, 1, 33, 63),
         ("rounds", 1, 1, 20, 30), ("swap in", 0, 0, 30, 33), ("swap out", 0, 0, 15, 18), ("waiting", 0, 1, 15, 30),
@@ -43,7 +43,7 @@ def test_a_request_waits_in_the_queue_that_it_has_fallen_to():
     work = workload(price(trace_from_rounds(rows), PROFILE), arrivals_ms=[0, 12, 13])
     timeline, _ = recorded(work, LAS(K=2, sup_1_s=0.015), Capacity(), Outlook(10 * MS, [30 * MS]))
     waiting = sorted(
-        (s.request, s.place, s.start_ns // MS, s.end_ns // MS) for s in timeline.spans if s.kind == "waiting"
+        (s.request, s.track, s.start_ns // MS, s.end_ns // MS) for s in timeline.spans if s.kind == "waiting"
     )
     # A runs two rounds and falls at 25; B, in from 28, two, and falls at 48; C until 63; then A until 86, and B
     assert waiting == [(0, 2, 25, 63), (1, 1, 12, 25), (1, 2, 48, 86), (2, 1, 13, 48)]
@@ -68,7 +68,7 @@ def test_every_spell_of_waiting_is_drawn_in_the_queue_of_that_time(work, queues,
     for span in timeline.spans:
         if span.kind == "waiting":
             past = [queue for at_ns, queue in policy.log.get(span.request, []) if at_ns <= span.start_ns]
-            assert span.place == (past[-1] if past else 1)
+            assert span.track == (past[-1] if past else 1)
             assert run.arrival_ns[span.request] <= span.start_ns < span.end_ns <= run.finish_ns[span.request]
 
 

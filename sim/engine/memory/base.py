@@ -4,7 +4,7 @@ A manager says who holds a KV cache, what holding and growing one takes, whether
 moves cost, and whether rounds wait for them. It is one subclass of `Memory` in a file of its own: at least `fits` and
 `refuse`; by overriding more of `Memory` it may keep pages of its own for each request, let go of a part of a cache
 only, refuse to evict, or move caches while rounds go on. Managers know nothing of policies: who is better than whom
-they are told.
+is the server's to say.
 """
 
 from abc import ABC, abstractmethod

@@ -91,30 +91,29 @@ class BatchServer(SkipServer):
 
     def _displace(self, fresh: list[Request], now_ns: int) -> None:
         """Those who wait take the seats of those whose rank is strictly higher, the worst first."""
-        heap, batch, suspects = self.waiting.heap, self.batch, []
+        heap, batch = self.waiting.heap, self.batch
         best, sat = heap[0][0], batch.seats[: len(batch.seats) - len(fresh)]
+        suspects: list[tuple[Rank, int, int, bool, Seat]] = []  # True: that is its rank now, and no older ceiling
         for seat in [seat for seat in sat if (ceiling := seat.ceiling) is None or best < ceiling]:
-            bound = seat.ceiling
-            if bound is None or seat.rising:
-                bound = rank_of(self.policy, batch.settle(seat), now_ns)
+            rank, request = seat.ceiling, seat.request
+            known = rank is None or seat.rising
+            if rank is None or known:
+                rank = rank_of(self.policy, batch.settle(seat), now_ns)
                 if seat.rising:
                     batch.ask(seat)
                 else:
-                    seat.ceiling = bound
-            if best < bound:
-                suspects.append((bound, seat.request.entered_ns, seat.request.index, seat))
+                    seat.ceiling = rank
+            if best < rank:
+                suspects.append((rank, request.entered_ns, request.index, known, seat))
         suspects.sort()
         while suspects and heap[0][0] < suspects[-1][0]:
-            _, entered_ns, index, seat = suspects.pop()
-            rank = rank_of(self.policy, batch.settle(seat), now_ns)
-            if suspects and (rank, entered_ns, index) < suspects[-1][:3]:
-                insort(suspects, (rank, entered_ns, index, seat))  # its rank has fallen: another may be the last
-            elif heap[0][0] < rank:
+            rank, entered_ns, index, known, seat = suspects.pop()
+            if not known:
+                seat.ceiling = rank = rank_of(self.policy, batch.settle(seat), now_ns)
+                insort(suspects, (rank, entered_ns, index, True, seat))  # it may have fallen behind another
+            else:
                 fresh.append(self._sit_down())
                 self._send_away(seat, rank, now_ns)
-                continue
-            if not seat.rising:
-                seat.ceiling = rank
 
     def _choose_what_fits(self, now_ns: int) -> list[Request]:
         """Where memory may run short, everyone in order as long as they fit, none passed over."""
