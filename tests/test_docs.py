@@ -18,6 +18,8 @@ import matplotlib
 import pytest
 
 from sim import cli
+from sim.experiment.metrics import METRICS
+from sim.experiment.setting import KNOBS
 from sim.reproduce.laps_sd.paper import LAPS_SD
 from sim.reproduce.papers import PAPERS
 from sim.sweeps import Sweep, sweep
@@ -74,6 +76,12 @@ def test_pages_hold_blocks_that_are_run():
         "text",
         "json",
     }
+
+
+def test_the_page_on_sweeps_names_every_setting_and_every_column():
+    page = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    for name in [*(knob.option.removeprefix("--") for knob in KNOBS.values()), *(metric.name for metric in METRICS)]:
+        assert f"`{name}`" in page or f"`{name} " in page, name
 
 
 @pytest.fixture

@@ -183,19 +183,24 @@ def over_seeds(records: pd.DataFrame, name: str) -> Interval:
     ValueError
         If there is no such metric (listing those there are), or the records lack it.
     """
-    metric, columns = metric_named(name), columns_of(name)
-    if lacking := [column for column in columns if column not in records.columns]:
-        raise ValueError(f"metric {name!r}: the records have no column {lacking[0]!r}")
+    metric, columns = metric_named(name), _columns_in(records, name)
     if metric.over_seeds == MAXIMUM:
         return Interval(float(records[name].max()), math.nan, math.nan)
-    by_seed = records.groupby("seed")[[*columns]].mean()
+    by_seed = records.groupby("seed")[columns].mean()
     values = [by_seed[column].to_numpy(dtype=float) for column in columns]
     return mean_interval(values[0]) if len(values) == 1 else ratio_of_means(*values)
 
 
+def _columns_in(records: pd.DataFrame, name: str) -> list[str]:
+    columns = list(columns_of(name))
+    if lacking := [column for column in columns if column not in records.columns]:
+        raise ValueError(f"metric {name!r}: the records have no column {lacking[0]!r}")
+    return columns
+
+
 def by_group(records: pd.DataFrame, by: Sequence[str], metric: Metric) -> pd.DataFrame:
     """`over_seeds` for each value of some columns: those columns, `value`, `sd` and number of `runs`."""
-    columns = list(columns_of(metric.name))
+    columns = _columns_in(records, metric.name)
     groups = records.groupby(list(by), dropna=False, sort=False)[columns]
     made = groups.max() if metric.over_seeds == MAXIMUM else groups.mean()
     value = made[columns[0]] if len(columns) == 1 else made[columns[0]] / made[columns[1]]

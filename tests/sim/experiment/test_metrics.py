@@ -54,8 +54,9 @@ def test_records_hold_the_parts_of_ratios_and_not_the_ratios(tmp_path):
     for name, rule in ratios.items():
         assert name not in records
         assert {*rule} <= set(records.columns)
-    with pytest.raises(ValueError, match="metric 'switching_share': the records have no column 'busy_s'"):
-        over_seeds(records.drop(columns="busy_s"), "switching_share")
+    for show in (lambda r, n: over_seeds(r, n), lambda r, n: sweep_table(r, n, ["requests"])):
+        with pytest.raises(ValueError, match="metric 'switching_share': the records have no column 'busy_s'"):
+            show(records.drop(columns="busy_s"), "switching_share")
     with pytest.raises(ValueError, match="metric 'latency': known are mean_latency_s"):
         over_seeds(records, "latency")
 
