@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 HOUSE = {"traces", "policies", "sim", "calibrate"}
-MAY = {"traces": set(), "policies": set(), "sim": {"traces", "policies"}, "calibrate": {"traces"}}
+MAY = {"traces": set(), "policies": set(), "sim": {"traces", "policies"}, "calibrate": {"traces", "policies"}}
 FOREIGN = {
     "policies": {"numpy"},
     "traces": {"numpy", "pandas", "pyarrow", "scipy"},

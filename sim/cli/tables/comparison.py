@@ -19,10 +19,14 @@ def comparison_table(comparison: Comparison) -> Table:
         difference = number(row["diff_to_fcfs_s"])
         if row["diff_low_s"] is not None and row["policy"] != "fcfs":
             difference += f" [{number(row['diff_low_s'])}, {number(row['diff_high_s'])}]"
-        mark = " †" if row["policy"] in comparison.clairvoyant else ""
         values = [measure(metric, row[metric.name]) for metric in shown]
-        table.add_row(escape(row["policy"]) + mark, values[0], spread, *values[1:], escape(difference))
+        table.add_row(_marked(comparison, row["policy"]), values[0], spread, *values[1:], escape(difference))
     return table
+
+
+def _marked(comparison: Comparison, policy: str) -> str:
+    """A policy's spec, with a mark if it knows the true sizes."""
+    return escape(policy) + (" †" if policy in comparison.clairvoyant else "")
 
 
 def measure(metric: Metric, value: float | None) -> str:
@@ -40,18 +44,16 @@ def slowdown_table(comparison: Comparison) -> Table:
     """Mean slowdown by quarter of output length: whom a policy makes wait."""
     table = table_of("mean slowdown of the", "shortest quarter", "second", "third", "longest quarter")
     for policy, row in comparison.slowdown_by_length.iterrows():
-        table.add_row(escape(str(policy)), *(number(value) for value in row))
+        table.add_row(_marked(comparison, str(policy)), *(number(value) for value in row))
     return table
 
 
 def versus_table(comparison: Comparison, policy: str) -> Table:
     """One policy's mean latency against each other's."""
-    table = Table(box=None, pad_edge=False, header_style="bold", title=None)
-    table.add_column(escape(f"mean latency of {policy} against"), no_wrap=True)
-    table.add_column("difference", justify="right")
-    table.add_column("95 % interval", justify="right")
+    table = table_of(escape(f"mean latency of {policy} against"), "difference", "95 % interval")
     for row in comparison.versus(policy).to_dict("records"):
-        table.add_row(escape(row["policy"]), f"{row['percent']:+.1f} %", f"{row['low']:+.1f} to {row['high']:+.1f} %")
+        interval = f"{row['low']:+.1f} to {row['high']:+.1f} %" if comparison.seeds > 1 else "-"
+        table.add_row(_marked(comparison, row["policy"]), f"{row['percent']:+.1f} %", interval)
     return table
 
 

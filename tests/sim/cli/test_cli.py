@@ -263,10 +263,11 @@ def test_a_reader_that_goes_away_gets_no_traceback(files, form):
 
 
 def test_one_seed_says_that_there_is_no_interval(lapsd, files):
-    _, one, _ = lapsd("compare", *files, "--seeds", 1)
+    _, one, _ = lapsd("compare", *files, "--seeds", 1, "--versus", "fcfs")
     _, two, _ = lapsd("compare", *files, "--seeds", 2)
     assert "One seed gives no interval" in one
     assert "1 seed (no interval)" in one
+    assert "nan" not in one
     assert "no interval" not in two
 
 

@@ -9,7 +9,7 @@ from policies import FCFS, LapsSD
 from sim import Setting, Stage, run, simulate
 from sim.experiment.stage import Inputs
 from tests.sim.experiment.test_comparison import PROFILE, TRACE
-from traces import draw_workload
+from traces import ArrivalTrace, draw_workload, save_arrivals, save_profile, save_trace
 
 
 def test_a_run_is_what_the_engine_makes_of_the_same_inputs():
@@ -63,3 +63,17 @@ def test_past_and_future_do_not_overlap():
     assert len(stage.outlook.past_sizes_ns) == len(past)
     assert not set(past.request_id) & set(future.request_id)
     assert run(stage, FCFS(), 0).rounds == stage.halves.future.trace.rounds[stage.workload(0).rows].sum()
+
+
+def test_what_is_loaded_and_what_is_named_are_run_alike(tmp_path):
+    arrivals = ArrivalTrace(np.array([0, 5, 30, 31, 90]) * 10**8, np.arange(5), np.arange(1, 6), "a test's arrivals")
+    for what, save, name in ((arrivals, save_arrivals, "a.parquet"), (TRACE, save_trace, "t.parquet"),
+                             (PROFILE, save_profile, "p.json")):  # fmt: skip
+        save(what, tmp_path / name)
+    loaded = Stage.of(TRACE, PROFILE, arrivals=arrivals, requests=12)
+    named = Stage.of(tmp_path / "t.parquet", str(tmp_path / "p.json"), arrivals=tmp_path / "a.parquet", requests=12)
+    assert np.array_equal(run(loaded, LapsSD(), 1).finish_ns, run(named, LapsSD(), 1).finish_ns)
+    assert "arrivals as in a test's arrivals" in loaded.caption(2)
+    assert loaded.caption(2) == named.caption(2)
+    with pytest.raises(ValueError, match=r"cv 3\.0: recorded arrivals"):
+        Stage.of(TRACE, PROFILE, arrivals=arrivals, cv=3)
