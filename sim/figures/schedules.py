@@ -101,8 +101,8 @@ def plot_queues(turns: pd.DataFrame, spans: pd.DataFrame, requests: pd.DataFrame
     own = {index: turns[turns["request"] == index] for index in range(len(requests))}
     for index, (arrival_ns, finish_ns) in enumerate(requests[["arrival_ns", "finish_ns"]].itertuples(index=False)):
         seen = own[index]
-        starts, places = [arrival_ns, *seen["ns"]], [1, *seen["queue"]]
-        for start, end, queue in zip(starts, [*starts[1:], finish_ns], places, strict=True):
+        starts, numbers = [arrival_ns, *seen["ns"]], [1, *seen["queue"]]
+        for start, end, queue in zip(starts, [*starts[1:], finish_ns], numbers, strict=True):
             bar(index, start, end, queue, 0.34)
         if seen["perceptible"].any():
             since = seen.loc[seen["perceptible"], "ns"].iloc[0]
@@ -110,10 +110,10 @@ def plot_queues(turns: pd.DataFrame, spans: pd.DataFrame, requests: pd.DataFrame
     running = spans[spans["kind"].isin(["rounds", "prefill"])]
     for request, start_ns, end_ns in running[["request", "start_ns", "end_ns"]].itertuples(index=False):
         # a stretch of rounds may cross queues: cut it where they change
-        ns, places = own[request]["ns"].tolist(), own[request]["queue"].tolist()
+        ns, numbers = own[request]["ns"].tolist(), own[request]["queue"].tolist()
         cuts = [start_ns, *(at for at in ns if start_ns < at < end_ns), end_ns]
         for start, end in itertools.pairwise(cuts):
-            queue = next((q for at, q in zip(reversed(ns), reversed(places), strict=True) if at <= start), 1)
+            queue = next((q for at, q in zip(reversed(ns), reversed(numbers), strict=True) if at <= start), 1)
             bar(request, start, end, queue, 0.82)
     for queue, shade in enumerate(shades, 1):
         ax.barh(0, 0, color=shade, label=f"queue {queue}")

@@ -51,8 +51,8 @@ def latency(change: Callable[[str, bool, str], float]) -> Tables:
     for dataset in EVERYTHING:
         for at_once in (False, True):
             for requests in (10, 30):
-                for place, policy in enumerate(POLICIES):
-                    mean_s = (place + 1) * requests / 30
+                for index, policy in enumerate(POLICIES):
+                    mean_s = (index + 1) * requests / 30
                     rows.append({
                         "dataset": dataset, "all_at_once": at_once, "requests": requests, "policy": policy,
                         "mean_s": mean_s, "low_s": mean_s - 0.1, "high_s": mean_s + 0.1, "bound_s": 0.5,
@@ -213,7 +213,7 @@ MS = 1_000_000
 def schedules() -> Tables:
     """Three requests, 10 ms apart, one after the other for 30 ms each, under two policies."""
     spans = [
-        {"kind": kind, "request": r, "place": 1, "start_ns": (30 * r + start) * MS, "end_ns": (30 * r + end) * MS,
+        {"kind": kind, "request": r, "track": 1, "start_ns": (30 * r + start) * MS, "end_ns": (30 * r + end) * MS,
          "policy": policy}
         for policy in ("fcfs", "laps-sd") for r in range(3)
         for kind, start, end in (("prefill", 0, 5), ("rounds", 5, 30))
@@ -229,7 +229,7 @@ def queue_runs() -> Tables:
     requests = {"seed": 3, "arrival_ns": [0, 5 * MS], "finish_ns": [30 * MS, 40 * MS]}
     return {
         "queue_turns": pd.DataFrame(turns, columns=["ns", "request", "queue", "perceptible"]),
-        "queue_spans": pd.DataFrame(spans, columns=["kind", "request", "place", "start_ns", "end_ns"]),
+        "queue_spans": pd.DataFrame(spans, columns=["kind", "request", "track", "start_ns", "end_ns"]),
         "queue_requests": pd.DataFrame(requests),
     }
 

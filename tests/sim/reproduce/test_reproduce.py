@@ -201,7 +201,7 @@ def test_a_trace_that_no_model_fits_leaves_out_what_is_generated(tmp_path):
     """Rounds without drafts say nothing of acceptance: the map and the stretched lengths go, said once each."""
     few = load_trace("reference").take(range(60))
     plain = replace(few, drafted=0 * few.drafted, accepted=0 * few.accepted, output_tokens=few.rounds,
-                    acceptable=None, accept_prob=None, predicted_tokens=None)  # fmt: skip
+                    acceptable=None, accept_prob=None, predictions={})  # fmt: skip
     save_trace(plain, tmp_path / "plain.parquet")
     questions = [q for q in LAPS_SD.questions if "generated" in q.about]
     paper = replace(LAPS_SD, questions=questions)
