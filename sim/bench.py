@@ -8,20 +8,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
 import simpy
 
-from policies import LapsSD, Outlook, Policy
-from sim.engine import Capacity, Run, simulate
+from policies import LapsSD
+from sim.experiment.metrics import measured
+from sim.experiment.run import Runs, run
 from sim.experiment.stage import Stage
-from traces import Arrivals, LengthPredictor, PricedTrace, Profile, Trace, Workload, draw_workload
+from traces import Profile, Trace
 
 TIMEOUTS = 100_000
-REPEATS = 5
+REPEATS, TOGETHER = 5, 5
+POLICY = LapsSD()
 
 
 class Figure(NamedTuple):
@@ -76,45 +78,36 @@ def in_timeouts(run: Callable[[], Any], repeats: int = REPEATS) -> float:
     return median(ratios)
 
 
-@dataclass(frozen=True, eq=False)
-class Bench:
-    """What is timed: the half of a trace that workloads are drawn from, priced, and what is known of the other.
+def ready(trace: Trace, profile: Profile, requests: int, **setting: Any) -> Stage:
+    """A stage whose workload is drawn: so many requests with noisy lengths, at load 0.8 unless said otherwise."""
+    stage = Stage.of(trace, profile, requests=requests, length_predictor="noisy:0.5", **setting)
+    stage.workload(0)
+    return stage
 
-    Attributes
-    ----------
-    share_ns : float
-        A request's mean share of a full batch.
-    """
 
-    priced: PricedTrace
-    outlook: Outlook
-    share_ns: float
-    policy: Policy
-    capacity: Capacity
+def timeouts_per_request(stage: Stage, repeats: int = REPEATS, *, skip: bool = True) -> float:
+    """What a request costs."""
+    run(stage, POLICY, 0)  # what is remembered of trace rows is remembered
+    return in_timeouts(lambda: run(stage, POLICY, 0, skip=skip), repeats) / stage.setting.requests
 
-    @classmethod
-    def of(cls, trace: Trace, profile: Profile, policy: Policy | None = None, batch: int = 1) -> "Bench":
-        """The default split; the paper's server, or batches of up to `batch` with memory for all."""
-        future, outlook, share_ns = Stage.of(trace, profile, batch=batch).halves
-        capacity = Capacity() if batch == 1 else Capacity(batch, None)
-        return cls(future, outlook, share_ns, policy or LapsSD(), capacity)
 
-    def workload(self, requests: int, seed: int = 0, all_at_once: bool = False) -> Workload:
-        """Requests at load 0.8, or all at once."""
-        arrivals = Arrivals(all_at_once=True) if all_at_once else Arrivals(load=0.8)
-        return draw_workload(
-            self.priced, requests=requests, seed=seed, arrivals=arrivals, mean_size_ns=self.share_ns,
-            predictor=LengthPredictor.parse("noisy:0.5"),
-        )  # fmt: skip
+def iterations_over_timeouts(stage: Stage) -> float:
+    """Iterations a second over bare timeouts a second."""
+    iterations = run(stage, POLICY, 0).rounds
+    return iterations / stage.setting.requests / timeouts_per_request(stage)
 
-    def run(self, workload: Workload, skip: bool = True) -> Run:
-        """Serve it."""
-        return simulate(workload, self.policy, outlook=self.outlook, capacity=self.capacity, skip=skip)
 
-    def timeouts_per_request(self, workload: Workload, repeats: int = REPEATS) -> float:
-        """What a request costs."""
-        self.run(workload)  # what is remembered of trace rows is remembered
-        return in_timeouts(lambda: self.run(workload), repeats) / len(workload)
+def paper_run(stage: Stage, seeds: int) -> float:
+    """A run with its metrics in bare timeouts, `TOGETHER` policies' a workload as in sweeps; drawing not counted."""
+    stages = [Stage(stage.setting, stage.trace, stage.halves) for _ in range(seeds)]  # each keeps a workload
+
+    def runs() -> None:
+        for seed, own in enumerate(stages):
+            done = [run(own, POLICY, seed) for _ in range(TOGETHER)]
+            measured(Runs(own, own.workload(seed), done))
+
+    runs()
+    return in_timeouts(runs) / (seeds * TOGETHER)
 
 
 def with_irregular_drafts(trace: Trace) -> Trace:
@@ -132,19 +125,6 @@ def with_irregular_drafts(trace: Trace) -> Trace:
     return replace(trace, drafted=np.array(drafted, dtype=np.int64))
 
 
-def metrics(run: Run, workload: Workload) -> tuple[float, ...]:
-    """What a sweep keeps of a run: latency's mean, median, tail and worst slowdown, switching, preemptions, use."""
-    latency = run.latency_ns
-    slowdown = latency / workload.size_ns
-    switching = int(run.switch_ns.sum())
-    ordered = np.sort(latency)
-    return (
-        float(latency.mean()), float(ordered[len(ordered) // 2]), float(ordered[int(0.99 * (len(ordered) - 1))]),
-        float(slowdown.mean()), float(slowdown.max()), switching / (switching + int(run.service_ns.sum())),
-        float(run.preemptions.sum()), 1 - run.idle_ns / run.end_ns,
-    )  # fmt: skip
-
-
 def bench(
     trace: Trace, profile: Profile, *, quick: bool = False, progress: Callable[[str], None] = lambda _: None
 ) -> dict[str, float]:
@@ -156,46 +136,36 @@ def bench(
         of 10^4 requests and mean nothing.
     """
     scale = 100 if quick else 1
-    single = Bench.of(trace, profile)
     progress("requests and rounds")
-    usual = single.workload(10_000)
-    rounds = int(single.priced.trace.rounds[usual.rows].sum())
-    cost = single.timeouts_per_request(usual)
+    usual = ready(trace, profile, 10_000)
+    rounds = int(usual.halves.future.trace.rounds[usual.workload(0).rows].sum()) / usual.setting.requests
+    cost = timeouts_per_request(usual)
     progress("stepping")
-    short = single.workload(2_000)
-    skipping = single.timeouts_per_request(short)
-    stepping = in_timeouts(lambda: single.run(short, skip=False), 1 if quick else 3) / len(short)
+    short = ready(trace, profile, 2_000)
+    skipping = timeouts_per_request(short)
+    stepping = timeouts_per_request(short, 1 if quick else 3, skip=False)
     progress("a giant queue")
-    giant = single.timeouts_per_request(single.workload(100_000 // scale, all_at_once=True), 1)
+    giant = timeouts_per_request(ready(trace, profile, 100_000 // scale, all_at_once=True), 1)
     progress("batches of 16")
-    batched = Bench.of(trace, profile, batch=16)
-    full = batched.workload(5_000)
-    iterations = batched.run(full).rounds
-    batch_cost = batched.timeouts_per_request(full)
+    batched = iterations_over_timeouts(ready(trace, profile, 5_000, batch=16))
     progress("batches of 16, draft lengths that differ")
-    irregular = Bench.of(with_irregular_drafts(trace), profile, batch=16)
-    mixed = irregular.workload(2_000)
-    mixed_iterations = irregular.run(mixed).rounds
-    mixed_cost = irregular.timeouts_per_request(mixed)
+    irregular = iterations_over_timeouts(ready(with_irregular_drafts(trace), profile, 2_000, batch=16))
     progress("the paper's runs")
-    paper = [single.workload(30, seed) for seed in range(200)]
-    for work in paper:
-        single.run(work)
-    paper_run = in_timeouts(lambda: [metrics(single.run(work), work) for work in paper]) / len(paper)
+    paper = paper_run(ready(trace, profile, 30), 20 if quick else 60)
     progress("a million requests")
     growth, memory = _in_another_process(trace, profile, 1_000_000 // scale)
     progress("start-up")
     return {
         "timeouts_per_request": cost,
-        "rounds_over_timeouts": rounds / len(usual) / cost,
+        "rounds_over_timeouts": rounds / cost,
         "skip_over_step": stepping / skipping,
         "cost_growth": growth,
         "peak_memory_bytes": memory,
         "giant_queue": giant / cost,
-        "batch16_over_timeouts": iterations / len(full) / batch_cost,
-        "batch16_irregular": mixed_iterations / len(mixed) / mixed_cost,
-        "paper_run_ms": paper_run / 2e6 * 1e3,
-        "paper_run_in_timeouts": paper_run,
+        "batch16_over_timeouts": batched,
+        "batch16_irregular": irregular,
+        "paper_run_ms": paper / 2e6 * 1e3,
+        "paper_run_in_timeouts": paper,
         "startup_s": startup_s(),
     }
 
@@ -210,10 +180,8 @@ def _in_another_process(trace: Trace, profile: Profile, requests: int) -> tuple[
 
 
 def _serve_many(trace: Trace, profile: Profile, requests: int) -> tuple[float, int]:
-    single = Bench.of(trace, profile)
-    few = single.timeouts_per_request(single.workload(10_000))
-    work = single.workload(requests)
-    many = in_timeouts(lambda: single.run(work), 1) / len(work)
+    few = timeouts_per_request(ready(trace, profile, 10_000))
+    many = timeouts_per_request(ready(trace, profile, requests), 1)
     return many / few, peak_memory_bytes()
 
 

@@ -13,16 +13,17 @@ from sim.experiment.stage import Stage
 from traces import Workload
 
 
-def run(stage: Stage, policy: Policy, seed: int, timeline: Timeline | None = None) -> Run:
-    """Serve a seed's workload under a policy.
+def run(stage: Stage, policy: Policy, seed: int, timeline: Timeline | None = None, *, skip: bool = True) -> Run:
+    """Serve a seed's workload under a policy; `timeline` and `skip` are `sim.engine.simulate`'s.
 
     Raises
     ------
     ValueError
         If a request can never fit the memory, or ranks cannot be compared.
     """
+    capacity = stage.setting.capacity
     return simulate(
-        stage.workload(seed), policy, outlook=stage.outlook, capacity=stage.setting.capacity, timeline=timeline
+        stage.workload(seed), policy, outlook=stage.outlook, capacity=capacity, skip=skip, timeline=timeline
     )
 
 

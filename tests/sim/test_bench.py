@@ -5,7 +5,8 @@ import math
 import subprocess
 import sys
 
-from sim.bench import FIGURES, Bench, in_timeouts, metrics, with_irregular_drafts
+from sim import bench
+from sim.bench import FIGURES, POLICY, in_timeouts, ready, run, with_irregular_drafts
 from tests.builders import row
 from traces import load_profile, load_trace, trace_from_rounds
 
@@ -39,20 +40,21 @@ def test_irregular_drafts_are_as_the_rule_says_and_change_no_output():
 
 
 def test_twice_the_work_takes_more_timeouts():
-    single = Bench.of(load_trace("reference"), load_profile("reference"))
-    work = single.workload(300)
-    once = in_timeouts(lambda: single.run(work), 5)
-    assert in_timeouts(lambda: [single.run(work) for _ in range(4)], 5) > 1.5 * once > 0
+    stage = ready(load_trace("reference"), load_profile("reference"), 300)
+    once = in_timeouts(lambda: run(stage, POLICY, 0), 5)
+    assert in_timeouts(lambda: [run(stage, POLICY, 0) for _ in range(4)], 5) > 1.5 * once > 0
 
 
-def test_a_runs_metrics_are_those_of_its_requests():
-    single = Bench.of(load_trace("reference"), load_profile("reference"))
-    work = single.workload(30)
-    run = single.run(work)
-    mean, median, p99, slowdown, worst, switching, preemptions, use = metrics(run, work)
-    assert mean == run.latency_ns.mean()
-    assert run.latency_ns.min() <= median <= p99 <= run.latency_ns.max()
-    assert 1 <= slowdown <= worst
-    assert 0 < switching < 0.01
-    assert preemptions == run.preemptions.sum()
-    assert 0 < use <= 1
+def test_what_is_timed_is_the_run_that_everything_else_calls(monkeypatch):
+    """Stepping steps, batches are of the size asked for, and a paper's run is measured as a sweep's is."""
+    calls = []
+    real = bench.run
+    monkeypatch.setattr(bench, "run", lambda *a, **how: calls.append((a[0].setting, how)) or real(*a, **how))
+    stage = ready(load_trace("reference"), load_profile("reference"), 20, batch=16)
+    bench.timeouts_per_request(stage, 1, skip=False)
+    assert calls[-1] == (stage.setting, {"skip": False})
+    assert (stage.setting.batch, stage.setting.load, stage.setting.length_predictor) == (16, 0.8, "noisy:0.5")
+    counted = []
+    monkeypatch.setattr(bench, "measured", lambda runs: counted.append(len(runs.runs)))
+    assert bench.paper_run(stage, 3) > 0
+    assert set(counted) == {bench.TOGETHER}
