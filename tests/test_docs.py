@@ -33,6 +33,8 @@ DOCTESTS = {"docs/write-a-policy.md"}
 NOT_OURS = {
     "make demo": "installs, and calibrates for minutes; its parts run in the tests of calibrate and compare",
     "make test": "runs this",
+    "make gpu-check": "test_benchmarks.py runs its sections on a CPU",
+    "PYTHONPATH=. python3 benchmarks/gpu_check.py": "the same",
     "pip install": "test_wheel.py installs",
     "dask": "test_cluster.py runs a scheduler and workers",
 }

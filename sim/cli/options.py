@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from sim.experiment.setting import KNOBS, Knob
+from sim.experiment.knob import Knob
+from sim.experiment.setting import KNOBS
 
 FIGURES = (".png", ".pdf", ".svg")
 

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from calibrate import generate
 from calibrate.cli import main
-from calibrate.timing import cells, generate
+from calibrate.timing import cells
 from sim import compare
 from traces import at_draft_length, load_profile, load_trace, to_frame
 from traces.provenance import Model
