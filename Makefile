@@ -4,7 +4,7 @@ BIN := .venv/bin
 comma := ,
 INPUTS := setup.cfg pyproject.toml constraints.txt
 
-.PHONY: demo test test-deep check gpu-check clean
+.PHONY: demo test test-deep check mutants gpu-check clean
 
 # One stamp a set of extras, written last: an install that was killed is done again.
 define install
@@ -36,6 +36,15 @@ check: .venv/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+
+# can the tests fail? hours; see tests/mutants.py
+MUTANTS ?= 200
+SEED ?= 0
+.venv/.installed-mutants: $(INPUTS)
+	$(call install,.[calibrate$(comma)test$(comma)mutants])
+
+mutants: .venv/.installed-mutants
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py --mutants $(MUTANTS) --seed $(SEED)
 
 # what only a GPU can show; needs a Python with torch and transformers, installs nothing
 OUT ?= gpu-check
