@@ -2,7 +2,8 @@
 
 from calibrate.decoding.decoder import Generation, Sampling, generate
 from calibrate.models.loading import Pair, load_pair, random_pair
-from calibrate.record import Calibration, Settings, calibrate, in_order, tokenize
+from calibrate.record import Calibration, calibrate
+from calibrate.requests import Settings, in_order, tokenize
 
 __all__ = [
     "Calibration",

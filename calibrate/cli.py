@@ -15,7 +15,8 @@ from calibrate.journal import JOURNAL, Journal, identity
 from calibrate.models.loading import Pair, choose_device, load_pair, locate_pair, random_pair
 from calibrate.models.shapes import SHAPES
 from calibrate.prompts import PROMPT_SETS, Prompt, bundled_prompts, read_prompts
-from calibrate.record import Calibration, Settings, Tokenized, calibrate, in_order, tokenize
+from calibrate.record import Calibration, calibrate
+from calibrate.requests import Settings, Tokenized, in_order, tokenize
 from calibrate.timing.cells import BATCHES
 from traces import Trace, save_profile, save_trace
 from traces.errors import DONE, INCOMPLETE, run_command
