@@ -86,19 +86,19 @@ class DeviceRounds:
         self._position.copy_(position)
 
     @torch.inference_mode()
-    def stand(self, contexts: Sequence[int], *, fill: bool = True) -> None:
+    def stand(self, contexts: Sequence[int]) -> None:
         """Put each row where a prompt and output of so many tokens would have put it, for timing.
 
-        Keys and values of the lean engine become random numbers (as good as real ones, unlike zeros), unless the
-        memory is filled already (`fill`); other engines prefill random tokens.
+        Keys and values of the lean engine become random numbers, as good as real ones, unlike zeros; other engines
+        prefill random tokens.
         """
         generator = torch.Generator().manual_seed(sum(contexts))
         tokens = torch.randint(self._vocabulary, (self.rows, max(contexts)), generator=generator).to(self.device)
         for batch in (self.target, self.draft):
-            if not isinstance(batch, LeanBatch):
-                batch.prefill(tokens[:, :-1])
-            elif fill:
+            if isinstance(batch, LeanBatch):
                 batch.key_values().normal_()
+            else:
+                batch.prefill(tokens[:, :-1])
         self.place(tokens[:, -2:], torch.tensor(contexts) - 1)
 
     @torch.inference_mode()
