@@ -76,7 +76,8 @@ def test_a_damaged_profile_loads_whole_or_is_refused(tmp_path, seed):
         except FormatError as error:
             assert str(path) in str(error)
         else:
-            assert profile.round_cost()(4, 1_000) >= 1
+            only = profile.costs.only_draft_tokens  # a changed one may be the only one
+            assert profile.round_cost()(4 if only is None else only, 1_000) >= 1
 
 
 def _changed(document, rng):
