@@ -81,7 +81,7 @@ def progress(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return emitted, np.repeat(trace.prompt_tokens, trace.rounds) + before
 
 
-def cost_tables(trace: Trace, profile: Profile, batch: int = 1) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def cost_tables(trace: Trace, profile: Profile, batch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """A round's ns at no context and by context token, indexed by the trace's draft lengths."""
     cost = profile.round_cost(batch)
     base, per_token = np.zeros((2, int(trace.drafted.max()) + 1), dtype=np.int64)

@@ -99,6 +99,15 @@ def test_an_overrun_leaves_nothing_to_estimate():
     assert policy.remaining_ns(job) == 0
 
 
+def test_an_output_far_past_its_prediction_is_taken_to_have_a_token_left():
+    """Where even the longer prediction is overrun: never none, while the request runs."""
+    policy, job = bound(gamma=1, delta=1.0, overrun=1.5), Job(predicted_tokens=2)
+    job.run(policy, 4)
+    job.run(policy, 4)  # 10 tokens: half again of 2 is 3
+    assert job.memo.output_tokens == 11
+    assert policy.remaining_ns(job) == 10 * 2 * 1 // 10
+
+
 def perceived(c_bar: int, rounds: int, accepted: int, left: int) -> tuple[LapsSD, Job]:
     """A request that became perceptible after so many rounds and has so many tokens left."""
     policy = LapsSD(count=1).bind(Outlook(c_bar, [400]))
