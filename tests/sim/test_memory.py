@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from policies import FCFS, LPSRPT, NEVER, POLICIES, parse_policy
 from sim import Capacity, simulate
-from sim.engine.memory import EVICTIONS, Slots, Tokens
+from sim.engine.memory import EVICTIONS, Paged, Slots, Tokens
 from sim.engine.recorded import recorded_rows
 from sim.engine.request import Request
-from tests.builders import MS, outlook, row, workload, workloads
+from tests.builders import MS, capacities, outlook, row, workload, workloads
 from traces import Costs, Linear, Profile, price, trace_from_rounds
 
 PROFILE = Profile.constant(draft_ms=0, verify_ms=10, swap_ms=3)
@@ -79,6 +79,48 @@ def test_memory_of_tokens_lasts_exactly_as_long_as_it_says(rounds, more, most, d
         assert not memory.fits(requests, beside)
 
 
+def let_run(memory, requests, running, rounds):
+    """Those run so many rounds of one token; returns what the first decision's moves take."""
+    spent = []
+    for _ in range(rounds):
+        fresh = [r for r in running if not r.running]
+        for r in requests:
+            r.running = r in running
+        spent.append(memory.make_room(running, fresh, by_index, 0))
+        memory.check()
+        for r in running:
+            r.started, r.rounds, r.tokens = True, r.rounds + 1, r.tokens + 1
+    return spent[0]
+
+
+def test_coming_back_computes_again_only_what_was_overwritten():
+    memory, (one, other) = Paged(EVICTIONS["recompute"](COSTS), 6, 2), some_requests([20, 20], [4, 3])
+    let_run(memory, [one, other], [one], 3)
+    # four blocks: three are full (the prompt's 4 tokens and two of 3; the last is not computed yet), and one more
+    assert memory.fits([one, other])
+    let_run(memory, [one, other], [other], 3)  # takes the two that nobody had, then the one that was not full
+    assert (one.kv_tokens, one.missing) == (7, 0)
+    let_run(memory, [one, other], [other], 1)  # takes the last full one
+    assert one.missing == 2
+    assert let_run(memory, [one, other], [one], 1) == 5 + 2 * 2  # a prefill of two tokens
+    assert (one.missing, other.kv_tokens, other.missing) == (0, 7, 2)  # it took one nobody's, and one of the other's
+
+
+def test_parked_requests_keep_their_blocks_until_those_who_run_lack_some():
+    memory, (one, other) = Paged(EVICTIONS["recompute"](COSTS), 6, 2, park=True), some_requests([20, 20], [4, 3])
+    let_run(memory, [one, other], [one], 3)
+    let_run(memory, [one, other], [other], 2)
+    assert list(memory.holders) == [other]  # there was room for two blocks of the other, not for three
+
+
+def test_swapped_out_blocks_come_back_whole():
+    memory, (one, other) = Paged(EVICTIONS["swap"](COSTS), 6, 2), some_requests([20, 20], [4, 3])
+    let_run(memory, [one, other], [one], 3)
+    assert let_run(memory, [one, other], [other], 1) == 0  # two blocks are left for it
+    assert let_run(memory, [one, other], [other], 1) == 7 + 7  # a third is not: one moves out
+    assert let_run(memory, [one, other], [one], 1) == (7 + 5) + (9 + 3 * 7)
+
+
 class Overlapping(Slots):
     """Slots whose caches move beside rounds, one at a time each way; who is on the way cannot run."""
 
@@ -130,11 +172,17 @@ def columns(run):
 
 
 policies = st.sampled_from(sorted(POLICIES)).map(parse_policy)
+tight = workloads(closed=True).flatmap(lambda work: st.tuples(st.just(work), capacities(work, ("paged",))))
 
 
-def largest(work):
-    trace = work.priced.trace
-    return int((trace.prompt_tokens + trace.output_tokens).max() + trace.drafted.max() + 1)
+@settings(max_examples=100)
+@given(tight, policies)
+def test_nobody_is_lost_and_nothing_stands_still_where_little_more_than_one_request_fits(case, policy):
+    work, capacity = case
+    run = simulate(work, policy, outlook=outlook(work.priced), capacity=capacity, skip=False, check=True)
+    assert (run.finish_ns > run.first_service_ns).all()
+    assert (run.first_service_ns >= run.arrival_ns).all()
+    assert run.end_ns == run.finish_ns.max()
 
 
 @settings(max_examples=60)

@@ -104,6 +104,7 @@ class Paged(Memory):
             return
         self._held[request] = blocks
         while more:
+            assert self._freed, "blocks are taken that are not there"
             first = self._freed[0]
             taken = min(more, first.blocks)
             more -= taken
