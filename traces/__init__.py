@@ -8,6 +8,7 @@ from traces.derived.borrow import borrow_acceptance
 from traces.derived.describe import describe
 from traces.derived.generate import generate
 from traces.derived.mix import is_mix, mix, shares_of
+from traces.derived.ordinary import ordinary_decoding
 from traces.derived.replay import at_draft_length
 from traces.derived.shuffle import shuffled
 from traces.derived.speculation import speculation_pays
@@ -54,6 +55,7 @@ __all__ = [
     "load_profile",
     "load_trace",
     "mix",
+    "ordinary_decoding",
     "price",
     "save_arrivals",
     "save_profile",
