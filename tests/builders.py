@@ -7,7 +7,19 @@ import numpy as np
 from hypothesis import strategies as st
 
 from policies import Outlook
-from traces import Costs, Linear, PricedTrace, Profile, RoundTerms, Swap, Trace, Workload, price, trace_from_rounds
+from traces import (
+    Costs,
+    Linear,
+    PricedTrace,
+    Profile,
+    RoundTerms,
+    StepTerms,
+    Swap,
+    Trace,
+    Workload,
+    price,
+    trace_from_rounds,
+)
 
 MS = 1_000_000
 
@@ -64,12 +76,15 @@ def profiles(draw: st.DrawFn) -> Profile:
     linear = st.builds(Linear, st.integers(0, 5_000), few)
     widths = st.fixed_dictionaries({1: st.integers(1, 9_000), 5: st.integers(1, 9_000)})
     terms = st.builds(RoundTerms, linear, widths, st.fixed_dictionaries({1: few, 9: few}), st.integers(0, 500))
+    tokens = st.fixed_dictionaries({1: st.integers(1, 9_000), 9: st.integers(1, 9_000)})
+    steps = st.builds(StepTerms, tokens, st.fixed_dictionaries({1: few, 9: few}))
     costs = Costs(
         rounds={b: draw(terms) for b in (1, 3)},
         prefill=draw(linear),
         swap_out=draw(linear),
         swap_in=draw(linear),
         swap_ways=draw(st.dictionaries(st.sampled_from(["pinned", "int8"]), st.builds(Swap, linear, linear))),
+        steps=draw(st.just({}) | st.fixed_dictionaries({1: steps, 3: steps})),
     )
     return Profile("by_hand", "unknown", costs)
 

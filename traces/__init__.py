@@ -1,7 +1,7 @@
 """Traces of acceptance, profiles of costs: their files, importers of public formats, workloads drawn from them."""
 
 from traces.arrival_trace import ArrivalTrace
-from traces.costs import Costs, Linear, RoundCost, RoundTerms, Swap
+from traces.costs import Costs, Linear, RoundCost, RoundTerms, StepCost, StepTerms, Swap
 from traces.derived.acceptance_fit import fit_acceptance
 from traces.derived.acceptance_model import AcceptanceModel
 from traces.derived.borrow import borrow_acceptance
@@ -41,6 +41,8 @@ __all__ = [
     "Provenance",
     "RoundCost",
     "RoundTerms",
+    "StepCost",
+    "StepTerms",
     "Swap",
     "Trace",
     "Workload",

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from traces.costs import MAX_NS, Costs, Linear, RoundTerms, Swap
+from traces.costs import MAX_NS, Costs, Linear, RoundTerms, StepTerms, Swap
 from traces.errors import FormatError
 from traces.files.writing import BUNDLED, write_whole
 from traces.profile import KINDS, WEIGHTS, Profile
@@ -81,6 +81,7 @@ class _Reader:
                 swap_in=self.linear(costs, "swap_in", "costs.swap_in"),
                 swap_ways=self.swap_ways(costs) if version > 1 else {},
                 only_draft_tokens=self.only_draft_tokens(costs),
+                steps=self.steps(costs),
             ),
             fits=self.record(Fits, self.mapping(document, "fits", "fits"), "fits"),
             provenance=self.record(Provenance, rest, "stamp"),
@@ -146,14 +147,29 @@ class _Reader:
         slope = self.integer(costs, "verify_per_token_ns", "costs.verify_per_token_ns")
         return self.terms({**costs, "verify_per_token_ns": {"1": slope}}, "costs")
 
-    def widths(self, parent: Mapping[str, Any], key: str, name: str, least: int = 0) -> dict[int, int]:
-        keys = self.table(parent, key, f"{name}.{key}", "width")
+    def widths(
+        self, parent: Mapping[str, Any], key: str, name: str, least: int = 0, what: str = "width"
+    ) -> dict[int, int]:
+        keys = self.table(parent, key, f"{name}.{key}", what)
         return {w: self.integer(parent[key], k, f"{name}.{key}.{k}", least) for w, k in keys.items()}
 
     def only_draft_tokens(self, costs: Mapping[str, Any]) -> int | None:
         if costs.get("only_draft_tokens") is None:
             return None
         return self.integer(costs, "only_draft_tokens", "costs.only_draft_tokens")
+
+    def steps(self, costs: Mapping[str, Any]) -> dict[int, StepTerms]:
+        if not costs.get("steps"):
+            return {}
+        made = {}
+        for batch, key in self.table(costs, "steps", "costs.steps", "batch size").items():
+            name = f"costs.steps.{key}"
+            terms = self.mapping(costs["steps"], key, name)
+            base = self.widths(terms, "base_ns", name, least=1, what="number of tokens")
+            made[batch] = StepTerms(base, self.widths(terms, "per_context_ns", name, what="number of tokens"))
+        if 1 not in made:
+            raise self.fail("costs.steps", "needs batch size 1")
+        return made
 
     def swap_ways(self, costs: Mapping[str, Any]) -> dict[str, Swap]:
         ways = self.mapping(costs, "swap_ways", "costs.swap_ways")
