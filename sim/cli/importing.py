@@ -20,12 +20,14 @@ def command_of(made: type[Importer]) -> Callable[..., None]:
     def command(file: Path, out: Path, overwrite: bool, **options: Any) -> None:
         free_to_write(out, overwrite=overwrite)
         imported = made(**options).read(file)
-        if imported.profile is not None:
-            profile_file = out.with_suffix(".json")
-            if out == profile_file:
-                raise ValueError(f"{out}: a trace's name cannot end in .json")
-            free_to_write(profile_file, overwrite=overwrite)
-        write_trace(imported.trace, out)
+        profile_file = out
+        if imported.trace is not None:
+            if imported.profile is not None:
+                profile_file = out.with_suffix(".json")
+                if out == profile_file:
+                    raise ValueError(f"{out}: a trace's name cannot end in .json")
+                free_to_write(profile_file, overwrite=overwrite)
+            write_trace(imported.trace, out)
         for note in imported.notes:
             print(note)
         if imported.profile is not None:
@@ -69,6 +71,13 @@ def write_trace(trace: Trace | ArrivalTrace, out: Path) -> None:
 
 def _write_profile(profile: Profile, out: Path) -> None:
     save_profile(profile, out)
+    if profile.kind == "imported_fit":
+        batches, prompt = profile.costs.rounds, profile.costs.prefill(1_000) / 1e6
+        steps = ", ".join(f"{batches[b].base_ns(0) / 1e6:.2f} ({b})" for b in sorted(batches))
+        print(
+            f"{out}: a decoding step takes {steps} ms at no context (requests), 1,000 prompt tokens {prompt:.0f} ms"
+        )
+        return
     terms, only = profile.costs.rounds[1], profile.costs.only_draft_tokens
     parts = f"{terms.verify(1).base_ns / 1e6:.2f} ms a round"
     if only is None:

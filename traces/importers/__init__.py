@@ -4,12 +4,25 @@
 """
 
 from traces.importers.azure import Azure
+from traces.importers.distserve import DistServe
 from traces.importers.importer import Imported, Importer
 from traces.importers.mooncake import Mooncake
 from traces.importers.spec_bench import SpecBench
 from traces.importers.specdecode_bench import SpecDecodeBench
 from traces.importers.vllm import Vllm
 
-IMPORTERS: dict[str, type[Importer]] = {i.name: i for i in (SpecBench, SpecDecodeBench, Vllm, Azure, Mooncake)}
+IMPORTERS: dict[str, type[Importer]] = {
+    i.name: i for i in (SpecBench, SpecDecodeBench, Vllm, Azure, Mooncake, DistServe)
+}
 
-__all__ = ["IMPORTERS", "Azure", "Imported", "Importer", "Mooncake", "SpecBench", "SpecDecodeBench", "Vllm"]
+__all__ = [
+    "IMPORTERS",
+    "Azure",
+    "DistServe",
+    "Imported",
+    "Importer",
+    "Mooncake",
+    "SpecBench",
+    "SpecDecodeBench",
+    "Vllm",
+]

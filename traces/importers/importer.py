@@ -15,15 +15,15 @@ class Imported:
 
     Attributes
     ----------
-    trace : Trace or ArrivalTrace
-        Requests and their rounds, or their arrivals and lengths.
+    trace : Trace, ArrivalTrace or None
+        Requests and their rounds, or their arrivals and lengths; None: the file holds costs alone.
     profile : Profile or None
-        Fitted to the file's wall times, if it has any.
+        Fitted to the file's wall times, or the costs that it holds, if it has any.
     notes : tuple of str
         What a user must know of it, a sentence each: what was estimated, left out or not there.
     """
 
-    trace: Trace | ArrivalTrace
+    trace: Trace | ArrivalTrace | None
     profile: Profile | None = None
     notes: tuple[str, ...] = ()
 
