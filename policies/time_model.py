@@ -1,7 +1,7 @@
 """How long a request takes by its lengths: the time model of ALISE, T_gen(s, n) = s · T_0 + n · (α · s + β).
 
 s is the prompt's length, n the output's. As published, a decoding step takes as long at the last token as at the
-first; `exact` lets the context grow, T_dec = n · (α · s + β) + α · n · (n − 1) / 2, and takes prefill as it is priced.
+first; `exact` lets the context grow, T_dec = n · (α · s + β) + α · n · (n − 1) / 2, and takes prefill as priced.
 Knows nothing of traces or profiles: `sim.experiment` fits it to past requests.
 """
 

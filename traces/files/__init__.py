@@ -2,6 +2,7 @@
 
 from traces.files.arrival_file import load_arrivals, save_arrivals
 from traces.files.profile_file import BUNDLED_PROFILES, load_profile, save_profile
+from traces.files.prompt_file import load_prompts, save_prompts
 from traces.files.trace_file import load_trace, save_trace
 from traces.files.writing import BUNDLED, claim_folder, make_writable_folder, write_whole
 
@@ -11,10 +12,12 @@ __all__ = [
     "claim_folder",
     "load_arrivals",
     "load_profile",
+    "load_prompts",
     "load_trace",
     "make_writable_folder",
     "save_arrivals",
     "save_profile",
+    "save_prompts",
     "save_trace",
     "write_whole",
 ]

@@ -20,8 +20,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from traces.costs import MAX_NS, Costs, Linear, Quadratic, RoundTerms, Swap
 from traces.errors import FormatError
+from traces.files.json_lines import mapping
 from traces.importers.importer import Imported, Importer
-from traces.importers.json_lines import mapping
 from traces.profile import Profile
 from traces.provenance import Hardware, Model, Provenance
 

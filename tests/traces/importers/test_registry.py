@@ -14,6 +14,7 @@ from sim.cli import app
 from sim.cli.importing import command_of
 from tests.builders import row
 from tests.damage import damaged
+from tests.traces.importers.test_conversations import ANSWERED, SHARED
 from tests.traces.importers.test_distserve import FITS
 from tests.traces.importers.test_spec_bench import answer, written
 from tests.traces.importers.test_vllm import response, write
@@ -35,6 +36,8 @@ FILES = {
     "azure": "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,3,4\n2023-11-16 18:15:47,5,6\n",
     "mooncake": '{"timestamp": 0, "input_length": 1, "output_length": 2}\n'
     '{"timestamp": 3, "input_length": 1, "output_length": 2}\n',
+    "sharegpt": json.dumps(SHARED),
+    "alpaca-eval": json.dumps(ANSWERED),
     "distserve": json.dumps({"facebook/opt-13b": {"1": FITS}}),
 }
 
