@@ -1,6 +1,8 @@
 """Scheduling policies: pure ranks over a job's history, one module each."""
 
+from policies.alise import Alise
 from policies.base import NEVER, ONE_ROUND, TO_THE_END, Clairvoyant, Event, Job, Outlook, Policy, Rank, Until
+from policies.fastserve import FastServe
 from policies.fcfs import FCFS
 from policies.gittins import Gittins
 from policies.laps_sd import LapsSD
@@ -12,6 +14,7 @@ from policies.lp_srpt import LPSRPT
 from policies.round_robin import RoundRobin
 from policies.spec import POLICIES, parameters_of, parse_policy, policy_class, spec_of
 from policies.srpt import SRPT
+from policies.time_model import TimeModel
 
 __all__ = [
     "FCFS",
@@ -23,8 +26,10 @@ __all__ = [
     "POLICIES",
     "SRPT",
     "TO_THE_END",
+    "Alise",
     "Clairvoyant",
     "Event",
+    "FastServe",
     "Gittins",
     "Job",
     "LASRound",
@@ -34,6 +39,7 @@ __all__ = [
     "Policy",
     "Rank",
     "RoundRobin",
+    "TimeModel",
     "Until",
     "parameters_of",
     "parse_policy",

@@ -9,6 +9,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
+from policies.time_model import TimeModel
+
 Rank = tuple[Any, ...]
 NEVER = 2**62  # a time or a count that is not reached
 
@@ -88,6 +90,8 @@ class Outlook:
         c̄, the cost of a round at the training half's median context.
     past_sizes_ns : sequence of int, ascending
         T̃ of the training half's requests, c̄ · r · L // (accepted + r), of all their rounds.
+    time : TimeModel or None
+        How long a request takes by its lengths, fitted to those requests.
     true_prefill_ns : sequence of int, by job index
         True prefill; empty, as all that is true here, unless the policy's class says `clairvoyant`.
     true_left_ns : sequences of int, by job index and committed rounds
@@ -98,6 +102,7 @@ class Outlook:
 
     mean_round_ns: int
     past_sizes_ns: Sequence[int]
+    time: TimeModel | None = None
     true_prefill_ns: Sequence[int] = ()
     true_left_ns: Sequence[Sequence[int]] = ()
     true_tokens_per_round: Sequence[float] = ()
@@ -172,6 +177,10 @@ class Policy:
     def wake(self, job: Job, now_ns: int) -> int:
         """When the waiting job's rank next falls, after `now_ns`, if it goes on waiting. Only with `run_until`."""
         return NEVER
+
+    def left_ns(self, job: Job) -> int | None:
+        """How much more of the server the job is taken to need, for memory that plans ahead; None: nobody knows."""
+        return None
 
     def observe(self, event: Event) -> bool:
         """Take in an arrival or a completion, into state of the whole policy that `bind` made for this run.

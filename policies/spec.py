@@ -6,7 +6,9 @@ import sys
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
+from policies.alise import Alise
 from policies.base import Policy
+from policies.fastserve import FastServe
 from policies.fcfs import FCFS
 from policies.gittins import Gittins
 from policies.laps_sd import LapsSD
@@ -19,7 +21,8 @@ from policies.round_robin import RoundRobin
 from policies.srpt import SRPT
 
 POLICIES: dict[str, type[Policy]] = {
-    p.name: p for p in (FCFS, RoundRobin, LAS, LASRound, Gittins, LPSJF, LPSRPT, LapsSD, LPSJFMean, SRPT)
+    p.name: p
+    for p in (FCFS, RoundRobin, LAS, LASRound, Gittins, LPSJF, LPSRPT, LapsSD, LPSJFMean, SRPT, FastServe, Alise)
 }
 
 

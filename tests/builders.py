@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from policies import Outlook
-from sim import Capacity
+from sim import Capacity, outlook_of
 from sim.engine.memory import EVICTIONS
 from sim.engine.prefill import PREFILLS
 from traces import (
@@ -49,8 +49,7 @@ def workload(priced: PricedTrace, arrivals_ms: Sequence[float], predicted: Seque
 
 def outlook(priced: PricedTrace) -> Outlook:
     """As if the same trace had been the past."""
-    mean_round = priced.mean_round_ns()
-    return Outlook(mean_round, np.sort(priced.estimated_ns(mean_round)).tolist())
+    return outlook_of(priced)
 
 
 @st.composite

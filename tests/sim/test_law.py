@@ -14,6 +14,8 @@ from policies import (
     LPSRPT,
     NEVER,
     SRPT,
+    Alise,
+    FastServe,
     Gittins,
     LapsSD,
     LASRound,
@@ -73,9 +75,12 @@ def policies(draw):
         "stability": draw(st.sampled_from(["range", "sd", "window", "posterior"])),
         "count": draw(st.sampled_from([0, 0, 0, 2])),
     }  # fmt: skip
+    alise = Alise(**queues, overrun=stability["overrun"], model=draw(st.sampled_from(["published", "exact"])))
     plain = [FCFS(), LPSJF(), LPSJFMean(), LPSRPT(), SRPT(), LASRound(), Gittins(), Tide(draw(st.integers(0, 4)))]
     return draw(st.sampled_from([
-        *plain, RoundRobin(draw(st.integers(1, 4))), LAS(**queues), LAS(**queues), LapsSD(**queues, **stability),
+        *plain, alise, FastServe(quantum_ms=draw(st.sampled_from([1e-5, 1e-3, 0.01])), levels=draw(st.integers(1, 6)),
+                                 starve_s=draw(st.sampled_from([None, 1e-9, 5e-6, 1e-4]))),
+        RoundRobin(draw(st.integers(1, 4))), LAS(**queues), LAS(**queues), LapsSD(**queues, **stability),
         LapsSD(**queues, **stability), LapsSD(**queues),
     ]))  # fmt: skip
 
