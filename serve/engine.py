@@ -4,12 +4,24 @@ from typing import Protocol
 
 from serve.plan import Plan
 from serve.record import Record
+from traces import Provenance
 
 
 class Engine(Protocol):
-    """A real engine, ready to serve."""
+    """A real engine, ready to serve.
+
+    Attributes
+    ----------
+    name : str
+    weights : str
+        Of what kind, as in `traces.Profile`.
+    provenance : Provenance
+        Its models, machine and versions.
+    """
 
     name: str
+    weights: str
+    provenance: Provenance
 
     def serve(self, plan: Plan) -> Record:
         """Serve a plan from an empty server until its last request is done, or until interrupted.

@@ -1,6 +1,7 @@
 """Our engine as validation sees it: a pair of models that serves plans, one after the other, in the same KV memory."""
 
 from calibrate import Pair, Sampling
+from calibrate.stamp import stamp
 from serve.own.rows import Rows
 from serve.own.server import Server
 from serve.plan import Plan
@@ -16,8 +17,8 @@ class OwnEngine:
 
     name = "own"
 
-    def __init__(self, pair: Pair) -> None:
-        self.pair = pair
+    def __init__(self, pair: Pair, command: str = "") -> None:
+        self.pair, self.weights, self.provenance = pair, pair.weights, stamp(pair, command)
         self._rows: Rows | None = None
 
     def serve(self, plan: Plan) -> Record:

@@ -8,18 +8,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import simpy
 
 from serve.plan import Plan
 from serve.record import Moved, Record, Step
 from serve.validation.recorded import trace_of
-from sim.engine import Capacity, Run
+from serve.validation.simulated import run_of, server_of
+from sim.engine import Run
 from sim.engine.memory import Eviction, Move
-from sim.engine.recorded import recorded_rows
 from sim.engine.request import Request
-from sim.engine.run_record import RunRecord
-from sim.engine.servers.step import StepServer
-from traces import Profile, Workload, price
+from traces import Profile, price
 
 
 class Divergence(ValueError):
@@ -88,34 +85,20 @@ def replay(plan: Plan, record: Record) -> Run:
     ValueError
         If the live run was interrupted.
     """
-    workload, durations = _workload(plan, record), Durations(record.steps)
-    capacity = Capacity(plan.batch, plan.kv_slots, plan.kv_tokens, plan.evict)
-    memory = capacity.memory(workload.priced.profile.costs)
-    back = memory.eviction.back
+    durations = Durations(record.steps)
+    costs = Profile.constant(draft_ms=0, verify_ms=1)  # which nobody asks
+    priced = price(trace_of(plan, record), costs)
+    prefill_ns = [served.prefill_ns for served in record.by_index.values()]
+    priced = replace(priced, prefill_ns=np.array(prefill_ns, dtype=np.int64))
+    server = server_of(plan, priced, durations.round_ns)
+    memory, back = server.memory, server.memory.eviction.back
     memory.eviction = Eviction(lambda t: durations.move_ns("swap out"), lambda t: durations.move_ns(back), back)
     memory.moved = durations.moved
-    env, run_record, policy = simpy.Environment(), RunRecord(len(workload)), plan.bound_policy()
-    server = StepServer(
-        env, workload, recorded_rows(workload), policy, capacity, memory, run_record, measured=durations.round_ns
-    )
-    env.run(env.process(server.serve()))
-    run = run_record.run(workload.arrival_ns, int(env.now), policy)
+    run = run_of(server)
     if not durations.over:
         raise Divergence(f"the simulator is done at {run.end_ns} ns, the live run was not")
     _hold(run, record)
     return run
-
-
-def _workload(plan: Plan, record: Record) -> Workload:
-    """The live run's requests as it found them: their acceptance, and what their prompts took."""
-    trace = trace_of(plan, record)
-    free = Profile.constant(draft_ms=0, verify_ms=1)
-    terms = free.costs.rounds[1]
-    priced = price(trace, replace(free, costs=replace(free.costs, rounds={1: terms, plan.batch: terms})))
-    by_index = record.by_index.values()
-    priced = replace(priced, prefill_ns=np.array([s.prefill_ns for s in by_index], dtype=np.int64))
-    told = np.array([(r.arrival_ns, r.predicted_tokens) for r in plan.requests], dtype=np.int64)
-    return Workload(priced, np.arange(len(trace)), told[:, 0], told[:, 1])
 
 
 HELD = ("first_service_ns", "finish_ns", "switch_ns", "preemptions")
