@@ -37,3 +37,10 @@ def speculative(pair: tuple[Path, Path]) -> Engine:
 def tight(pair: tuple[Path, Path]) -> Engine:
     """Four seats and memory for less than four: 11 blocks of 32 tokens, one of which vLLM keeps for itself."""
     return Engine(pair[0], num_gpu_blocks_override=11, max_num_seqs=4)
+
+
+@pytest.fixture(scope="session")
+def ahead(pair: tuple[Path, Path]) -> Engine:
+    """The class for engines that schedule ahead, which vLLM does on GPUs only: here its step follows step."""
+    spec = {"model": str(pair[1]), "num_speculative_tokens": 4, "method": "draft_model"}
+    return Engine(pair[0], speculative_config=spec, scheduler_cls="serve.vllm.AsyncLapsdScheduler")

@@ -1,6 +1,6 @@
 """Driving vLLM by hand in the tests: requests that arrive at given steps, and what became of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,32 @@ class Ask:
 
 @dataclass
 class Served:
-    """What came of it: output tokens by name, names in order of completion, and tokens by name of each step."""
+    """What came of it.
+
+    Attributes
+    ----------
+    tokens : output tokens by name.
+    order : names in order of completion.
+    steps : tokens that each step went over, by name.
+    parked : who was parked in each step.
+    rounds : (drafted, accepted) of each speculative step, as vLLM counts them, by name.
+    """
 
     tokens: dict[str, list[int]] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
     steps: list[dict[str, int]] = field(default_factory=list)
+    parked: list[set[str]] = field(default_factory=list)
+    rounds: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
 
 class Engine:
-    """One vLLM, which serves by one policy after another."""
+    """One vLLM, which serves by one policy after another.
+
+    Attributes
+    ----------
+    names : what the asks are called, by the name that the scheduler has for them.
+    jealous : (step, who ran, who waited) wherever somebody who waits ranks before somebody who runs.
+    """
 
     def __init__(self, target: Path, **options: Any) -> None:
         from vllm import EngineArgs, LLMEngine
@@ -44,17 +61,13 @@ class Engine:
             "disable_log_stats": True, "block_size": 32, "kv_cache_memory_bytes": 1 << 26, "max_num_seqs": 2,
             "scheduler_cls": "serve.vllm.LapsdScheduler",
         }  # fmt: skip
+        if "speculative_config" in options:
+            settings["per_request_spec_decode_metrics"] = "detailed"
         self.engine = LLMEngine.from_engine_args(EngineArgs(model=str(target), **(settings | options)))
         self.scheduler: Any = self.engine.engine_core.engine_core.scheduler  # type: ignore[attr-defined]
-        self.scheduled: dict[str, int] = {}
-        schedule = self.scheduler.schedule
-
-        def spying(*args: Any, **kwargs: Any) -> Any:
-            output = schedule(*args, **kwargs)
-            self.scheduled = dict(output.num_scheduled_tokens)
-            return output
-
-        self.scheduler.schedule = spying
+        self.names: dict[str, str] = {}
+        self.found, self.jealous = Served(), list[tuple[int, str, str]]()
+        self._schedule, self.scheduler.schedule = self.scheduler.schedule, self._watched
 
     def serve(self, asks: Sequence[Ask], **lapsd: Any) -> Served:
         """Serve requests under settings of lapsd's, or as vLLM does where none is given."""
@@ -62,20 +75,19 @@ class Engine:
             self.scheduler.configure(Settings.of(lapsd))
         else:
             self.scheduler.active = False
-        return self.drive(asks)
-
-    def drive(self, asks: Sequence[Ask]) -> Served:
-        """Add each request before its step, until all are done."""
-        found, coming, names = Served(), sorted(asks, key=lambda ask: ask.step), dict[str, str]()
-        step = 0
+        self.begin()
+        coming, step = sorted(asks, key=lambda ask: ask.step), 0
         while coming or self.engine.has_unfinished_requests():
             while coming and coming[0].step <= step:
-                ask = coming.pop(0)
-                names[self.add(ask)] = ask.name
-            self.step(found, names)
+                self.add(coming.pop(0))
+            self.step()
             step += 1
             assert step < 5000, "no progress"
-        return found
+        return self.found
+
+    def begin(self) -> None:
+        """Forget what was seen."""
+        self.found, self.jealous, self.names = Served(), [], {}
 
     def add(self, ask: Ask) -> str:
         """Add a request; returns the name that the scheduler has for it."""
@@ -83,13 +95,30 @@ class Engine:
 
         sampling = SamplingParams(temperature=0, max_tokens=ask.tokens, ignore_eos=True, detokenize=False,
                                   extra_args=ask.extra)  # fmt: skip
-        return self.engine.add_request(ask.name, {"prompt_token_ids": list(ask.prompt)}, sampling)
+        key = self.engine.add_request(ask.name, {"prompt_token_ids": list(ask.prompt)}, sampling)
+        self.names[key] = ask.name
+        return key
 
-    def step(self, found: Served, names: Mapping[str, str]) -> None:
-        """One step, and who ran in it."""
-        outputs = self.engine.step()
-        found.steps.append({names.get(key, key): tokens for key, tokens in self.scheduled.items()})
-        for output in outputs:
+    def step(self) -> None:
+        """One step."""
+        for output in self.engine.step():
             if output.finished:
-                found.tokens[output.request_id] = list(output.outputs[0].token_ids)
-                found.order.append(output.request_id)
+                answer = output.outputs[0]
+                self.found.tokens[output.request_id] = list(answer.token_ids)
+                self.found.order.append(output.request_id)
+                if (metrics := answer.spec_decode_metrics) is not None:
+                    rounds = zip(metrics.per_step_drafted, metrics.per_step_accepted, strict=True)
+                    self.found.rounds[output.request_id] = list(rounds)
+
+    def _watched(self, *args: Any, **kwargs: Any) -> Any:
+        scheduler = self.scheduler
+        jobs = list(scheduler.decisions.jobs.values()) if scheduler.active else []
+        ranks = {job.request_id: scheduler.decisions.policy.rank(job, 0) for job in jobs}
+        output = self._schedule(*args, **kwargs)
+        ran = output.num_scheduled_tokens
+        waits = ranks.keys() - ran.keys()
+        step = len(self.found.steps)
+        self.jealous += [(step, r, w) for r in ran for w in waits if ranks and ranks[w] < ranks[r]]
+        self.found.steps.append({self.names.get(key, key): tokens for key, tokens in ran.items()})
+        self.found.parked.append({self.names[request.request_id] for request in scheduler.parked})
+        return output
