@@ -60,7 +60,7 @@ class Beforehand:
         policy, predictor = parse_policy(settings.policy), _predictor(settings.predictor)
         if settings.profile is None:
             known = _Nothing() if settings.outlook is None else _outlook(settings.outlook)
-            return cls(_bound(policy, cast(Outlook, known)), settings.predicted_tokens, predictor)
+            return cls(_bound(policy, known), settings.predicted_tokens, predictor)
         trace, profile = load_trace(_trace_beside(settings)), load_profile(settings.profile)
         model = profile.provenance.target
         predicted = settings.predicted_tokens or int(np.median(trace.output_tokens)) + 1
@@ -96,14 +96,14 @@ def outlook_of(trace: Trace, profile: Profile, seats: int) -> Outlook:
     return Outlook(mean_round, np.sort(past.estimated_ns(mean_round)).tolist())
 
 
-def _bound(policy: Policy, outlook: Outlook) -> Policy:
-    if policy.clairvoyant and not all(getattr(outlook, name, ()) for name in TRUTH):
+def _bound(policy: Policy, outlook: Outlook | _Nothing) -> Policy:
+    if policy.clairvoyant and (isinstance(outlook, _Nothing) or not all(getattr(outlook, name) for name in TRUTH)):
         raise ValueError(
             f"policy {name_of(policy)}: is clairvoyant, and nobody knows the truth here (an outlook may tell it: "
             f"{', '.join(TRUTH)})"
         )
     try:
-        return policy.bind(outlook)
+        return policy.bind(cast(Outlook, outlook))
     except ValueError as error:
         raise ValueError(f"policy {name_of(policy)}: {error}") from error
 

@@ -1,6 +1,7 @@
 """Driving vLLM by hand in the tests: requests that arrive at given steps, and what became of them."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,11 +72,11 @@ class Engine:
 
     def serve(self, asks: Sequence[Ask], **lapsd: Any) -> Served:
         """Serve requests under settings of lapsd's, or as vLLM does where none is given."""
+        self.begin()
         if lapsd:
             self.scheduler.configure(Settings.of(lapsd))
         else:
             self.scheduler.active = False
-        self.begin()
         coming, step = sorted(asks, key=lambda ask: ask.step), 0
         while coming or self.engine.has_unfinished_requests():
             while coming and coming[0].step <= step:
@@ -86,7 +87,8 @@ class Engine:
         return self.found
 
     def begin(self) -> None:
-        """Forget what was seen."""
+        """Forget what was seen, and whom a test that failed left behind."""
+        self.engine.abort_request(list(self.engine.output_processor.request_states), internal=True)
         self.found, self.jealous, self.names = Served(), [], {}
 
     def add(self, ask: Ask) -> str:
@@ -113,12 +115,15 @@ class Engine:
     def _watched(self, *args: Any, **kwargs: Any) -> Any:
         scheduler = self.scheduler
         jobs = list(scheduler.decisions.jobs.values()) if scheduler.active else []
-        ranks = {job.request_id: scheduler.decisions.policy.rank(job, 0) for job in jobs}
+        ranks: dict[str, Any] = {}
+        with suppress(ZeroDivisionError):  # of a policy that is made to fail
+            ranks = {job.request_id: scheduler.decisions.policy.rank(job, 0) for job in jobs}
         output = self._schedule(*args, **kwargs)
         ran = output.num_scheduled_tokens
         waits = ranks.keys() - ran.keys()
         step = len(self.found.steps)
-        self.jealous += [(step, r, w) for r in ran for w in waits if ranks and ranks[w] < ranks[r]]
+        with suppress(TypeError):
+            self.jealous += [(step, r, w) for r in ran for w in waits if r in ranks and ranks[w] < ranks[r]]
         self.found.steps.append({self.names.get(key, key): tokens for key, tokens in ran.items()})
         self.found.parked.append({self.names[request.request_id] for request in scheduler.parked})
         return output
