@@ -1,5 +1,6 @@
 """Scheduling policies: pure ranks over a job's history, one module each."""
 
+from policies.alike import Alike, AlikeCeiling
 from policies.base import NEVER, ONE_ROUND, TO_THE_END, Clairvoyant, Event, Job, Outlook, Policy, Rank, Until
 from policies.fcfs import FCFS
 from policies.gittins import Gittins
@@ -9,6 +10,7 @@ from policies.las_round import LASRound
 from policies.lp_sjf import LPSJF
 from policies.lp_sjf_mean import LPSJFMean
 from policies.lp_srpt import LPSRPT
+from policies.past import Past
 from policies.round_robin import RoundRobin
 from policies.spec import POLICIES, parameters_of, parse_policy, policy_class, spec_of
 from policies.srpt import SRPT
@@ -23,6 +25,8 @@ __all__ = [
     "POLICIES",
     "SRPT",
     "TO_THE_END",
+    "Alike",
+    "AlikeCeiling",
     "Clairvoyant",
     "Event",
     "Gittins",
@@ -31,6 +35,7 @@ __all__ = [
     "LPSJFMean",
     "LapsSD",
     "Outlook",
+    "Past",
     "Policy",
     "Rank",
     "RoundRobin",

@@ -6,6 +6,7 @@ import sys
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
+from policies.alike import Alike, AlikeCeiling
 from policies.base import Policy
 from policies.fcfs import FCFS
 from policies.gittins import Gittins
@@ -19,7 +20,7 @@ from policies.round_robin import RoundRobin
 from policies.srpt import SRPT
 
 POLICIES: dict[str, type[Policy]] = {
-    p.name: p for p in (FCFS, RoundRobin, LAS, LASRound, Gittins, LPSJF, LPSRPT, LapsSD, LPSJFMean, SRPT)
+    p.name: p for p in (FCFS, RoundRobin, LAS, LASRound, Gittins, LPSJF, LPSRPT, LapsSD, Alike, AlikeCeiling, LPSJFMean, SRPT)
 }
 
 

@@ -48,3 +48,10 @@ class Capacity:
         if self.kv_tokens is not None:
             return Tokens(eviction, self.kv_slots, self.kv_tokens)
         return Slots(eviction, self.kv_slots)
+
+    def move_ns(self, costs: Costs, tokens: int) -> tuple[int, int]:
+        """What it takes to evict a cache of so many tokens and to have it back; nothing where all caches fit."""
+        if self.kv_slots is None and self.kv_tokens is None:
+            return 0, 0
+        eviction = EVICTIONS[self.evict](costs)
+        return eviction.out_ns(tokens), eviction.back_ns(tokens)

@@ -14,6 +14,8 @@ from policies import (
     LPSRPT,
     NEVER,
     SRPT,
+    Alike,
+    AlikeCeiling,
     Gittins,
     LapsSD,
     LASRound,
@@ -73,8 +75,10 @@ def policies(draw):
         "count": draw(st.sampled_from([0, 0, 0, 2])),
     }  # fmt: skip
     plain = [FCFS(), LPSJF(), LPSJFMean(), LPSRPT(), SRPT(), LASRound(), Gittins(), Tide(draw(st.integers(0, 4)))]
+    alike = {"index": draw(st.sampled_from(["gittins", "mean"])), "stay": draw(st.sampled_from([0.0, 1.0, 3.0])),
+             "patience": draw(st.sampled_from([0.0, 0.0, 0.5]))}  # fmt: skip
     return draw(st.sampled_from([
-        *plain, RoundRobin(draw(st.integers(1, 4))), LAS(**queues), LAS(**queues), LapsSD(**queues, **stability),
+        Alike(**alike), Alike(**alike), AlikeCeiling(), *plain, RoundRobin(draw(st.integers(1, 4))), LAS(**queues), LAS(**queues), LapsSD(**queues, **stability),
         LapsSD(**queues, **stability), LapsSD(**queues),
     ]))  # fmt: skip
 

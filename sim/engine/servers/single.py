@@ -71,11 +71,12 @@ class SingleServer(SkipServer):
                         request.entered_ns = now
                 if arrivals[self.arrived] <= now or waiting.wakes or self.check:
                     self._take_in(request, now)
-                if heap and heap[0][0] < (rank := rank_of(policy, request, now)):
+                if heap and heap[0][0] < rank_of(policy, request, now):
                     yield timeout(now - turn_ns)
                     request.running = False
                     request.preemptions += 1
-                    waiting.push(request, rank, now)  # behind whoever is first: that one is next
+                    # its rank is no lower now: behind whoever is first, who is next
+                    waiting.push(request, rank_of(policy, request, now), now)
                     break
 
     def _take_in(self, served: Request | None, now_ns: int) -> None:

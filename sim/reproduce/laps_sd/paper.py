@@ -58,7 +58,7 @@ def intro(inputs: Inputs, size: Size) -> list[str]:
 
 def settings(inputs: Inputs, size: Size) -> Table:
     """What was fixed before anything was run."""
-    outlook = inputs.halves().outlook
+    outlook = outlook_of(inputs.halves().past)
     policy = LapsSD()
     sup = ", ".join(f"{b / 1e9:.3g}" for b in policy.bind(outlook).bounds_ns)
     rows = {

@@ -23,7 +23,7 @@ RULES = {"scaled": "Sup₁ scaled with K", "fixed": "Sup₁ fixed"}
 
 def default_sup_1_s(inputs: Inputs) -> float:
     """The first threshold that LAPS-SD takes by default, over all data sets."""
-    outlook = inputs.halves().outlook
+    outlook = outlook_of(inputs.halves().past)
     return LapsSD().bind(outlook).bounds_ns[0] / 1e9
 
 
