@@ -1,6 +1,7 @@
 """Scheduling policies: pure ranks over a job's history, one module each."""
 
 from policies.alike import Alike, AlikeCeiling
+from policies.alike_online import AlikeOnline
 from policies.base import NEVER, ONE_ROUND, TO_THE_END, Clairvoyant, Event, Job, Outlook, Policy, Rank, Until
 from policies.fcfs import FCFS
 from policies.gittins import Gittins
@@ -27,6 +28,7 @@ __all__ = [
     "TO_THE_END",
     "Alike",
     "AlikeCeiling",
+    "AlikeOnline",
     "Clairvoyant",
     "Event",
     "Gittins",

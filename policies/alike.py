@@ -9,10 +9,12 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from policies.base import ONE_ROUND, Job, Outlook, Policy, Rank, Until
+from policies.base import Job, Outlook, Policy, Rank, Until
 from policies.gittins import inverse_index
 from policies.moves import lead_ns
 from policies.past import Past
+
+RISING = Until(rising=True)
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Alike(Policy):
     index: str = "gittins"
     stay: float = 1.0
     patience: float = 0.0
-    past: Past = field(default_factory=Past, repr=False, metadata={"bound": True})
+    past: Past = field(default_factory=Past, repr=False, compare=False, metadata={"bound": True})
     mean_round_ns: int = field(default=1, repr=False, metadata={"bound": True})
     lead_ns: int = field(default=0, repr=False, metadata={"bound": True})
 
@@ -54,24 +56,33 @@ class Alike(Policy):
         """The index of the job's remaining time."""
         return self.rounds_left(job.predicted_tokens, job.tokens, job.rounds) * self.mean_round_ns
 
+    @property
+    def known_past(self) -> Past:
+        """Whom requests are held against."""
+        return self.past
+
     def rounds_left(self, predicted_tokens: int, tokens: int, rounds: int) -> float:
-        """The index of the remaining rounds. Where no past request was as long: as many as it has had."""
-        left, weight = self.past.left(predicted_tokens, tokens, rounds)
+        """The index of the remaining rounds, of a request that has had so many tokens and rounds.
+
+        Where the past tells nothing: what its prediction leaves, or, beyond that, as many rounds as it has had.
+        """
+        past = self.known_past
+        left, weight = past.left(predicted_tokens, tokens, rounds)
         if not len(left):
-            return max(predicted_tokens / self.past.tokens_per_round - rounds, float(rounds))
+            return (predicted_tokens - tokens) / past.tokens_per_round if predicted_tokens > tokens else float(rounds)
         if self.index == "mean":
             return float(np.add.reduce(left * weight) / np.add.reduce(weight))
         return inverse_index(left, weight)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        """Nothing but the job's own record moves its rank."""
+        """Nothing but the job's own record moves its rank: until it passes the best waiting one."""
         if best_waiting is None:
-            return Until(rising=True)
+            return RISING
         left = job.ahead((self.past, self.mean_round_ns, self.index), self.left_ns)[job.rounds + 1 :]
-        behind = self.patience * job.arrival_ns - self.lead_ns
-        passes = left + behind > best_waiting[0]
-        first = int(passes.argmax()) if len(passes) else 0
-        return Until(rounds=job.rounds + 1 + first, rising=True) if len(passes) and passes[first] else Until(rising=True)
+        passes = left + (self.patience * job.arrival_ns - self.lead_ns) > best_waiting[0]
+        if not len(passes) or not passes[first := int(passes.argmax())]:
+            return RISING
+        return Until(rounds=job.rounds + 1 + first, rising=True)
 
 
 @dataclass(frozen=True)

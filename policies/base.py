@@ -118,7 +118,7 @@ class Outlook:
 
     mean_round_ns: int
     past_sizes_ns: Sequence[int]
-    past: Past = field(default_factory=Past)
+    past: Past = field(default_factory=Past, compare=False)
     move_out_ns: int = 0
     move_back_ns: int = 0
     true_prefill_ns: Sequence[int] = ()

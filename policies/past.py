@@ -5,6 +5,7 @@ Knows nothing of ranks or of the server. `docs/beyond.md` derives it.
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -15,10 +16,18 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-FEW = 8  # of fewer past requests no error of predictions is learnt
-KEPT = 256  # past requests that a request is held against, at most
+FEW = 8  # fewer past requests tell nothing
+EXACT = 512  # past requests that are all held against a request
+KEPT = 256  # of more than those, so many
 NEIGHBOURS = 4  # a prediction is never taken to be surer than the distance to so many past lengths
+MEDIAN_SQUARE = 0.455  # of a standard normal
+LEAST_VARIANCE = 0.01
+LEAST_SLOPE = 0.01  # predictions of less tell nothing
+LEAST_ERROR = 1e-12
+LEAST_LOG = -50.0  # of a weight over the largest
 REMEMBERED = 4_096  # predictions
+
+NO_FLOATS = np.zeros(0)
 
 
 class Error(NamedTuple):
@@ -29,8 +38,8 @@ class Error(NamedTuple):
     sd: float
 
 
-class Spread(NamedTuple):
-    """Variance of tokens a round: of one round in a request, and of long stretches of a request, about its mean."""
+class Pace(NamedTuple):
+    """Variance of the log of tokens a round: of one round in a request, and of long stretches, about its own mean."""
 
     round: float
     stretch: float
@@ -42,15 +51,15 @@ class Kin(NamedTuple):
     Attributes
     ----------
     lengths : list of int
-    tokens, tokens_per_round, rounds_per_token : arrays
-        Output tokens, and how they came.
+    tokens, log_pace, rounds_per_token : arrays
+        Output tokens, log of tokens a round, and rounds a token.
     log_weight : array
         How likely each is, given the prediction alone.
     """
 
     lengths: list[int]
     tokens: Floats
-    tokens_per_round: Floats
+    log_pace: Floats
     rounds_per_token: Floats
     log_weight: Floats
 
@@ -76,10 +85,22 @@ class Past:
     tokens: Integers = field(default_factory=no_integers)
     rounds: Integers = field(default_factory=no_integers)
     early_tokens: Integers = field(default_factory=no_integers)
-    _kin: dict[int, Kin] = field(default_factory=dict, repr=False)
+    _kin: dict[int, Kin] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def some(self, count: int) -> "Past":
+        """At most so many of them, evenly spread."""
+        rows = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64))
+        return Past(self.predicted_tokens[rows], self.tokens[rows], self.rounds[rows], self.early_tokens[rows])
+
+    def with_more(self, done: Sequence[tuple[int, int, int, int]]) -> "Past":
+        """With more requests: of each predicted and output tokens, rounds, and early tokens."""
+        more = np.array(done, dtype=np.int64).reshape(-1, 4).T
+        columns = (self.predicted_tokens, self.tokens, self.rounds, self.early_tokens)
+        predicted, tokens, rounds, early = (np.concatenate(both) for both in zip(columns, more, strict=True))
+        return Past(predicted, tokens, rounds, early)
 
     @cached_property
     def tokens_per_round(self) -> float:
@@ -98,51 +119,58 @@ class Past:
         return Error(bias, slope, math.sqrt(float(((predicted - bias - slope * logs) ** 2).sum()) / freedom))
 
     @cached_property
-    def spread(self) -> Spread:
-        """Of tokens a round, from the two halves of each past request that has at least two rounds.
+    def pace(self) -> Pace:
+        """From the two halves of each past request: their log paces differ with variance
 
-        Their means differ with variance `round` · (1 / h + 1 / (R − h)) + 2 · `stretch`, h the rounds of the first.
+        `round` · (1 / h + 1 / (R − h)) + 2 · `stretch`, h the rounds of the first of R. The shortest quarter and the
+        longest give an equation each, by the median square, which an odd request does not move.
         """
-        two = self.rounds >= 2
-        early, rounds = self.rounds[two] // 2, self.rounds[two]
-        if len(rounds) < FEW:
-            return Spread(1.0, 0.0)
-        first = self.early_tokens[two] / early
-        rest = (self.tokens[two] - self.early_tokens[two]) / (rounds - early)
-        squares, shares = (first - rest) ** 2, 1 / early + 1 / (rounds - early)
-        slope, level = np.polyfit(shares, squares, 1, w=1 / shares)
-        level = max(0.0, float(level))
-        slope = max(1e-6, float(((squares - level) / shares).mean()) if level == 0 else float(slope))
-        return Spread(slope, level / 2)
+        order = np.argsort(self.rounds, kind="stable")
+        order = order[self.rounds[order] >= 2]
+        if len(order) < 4 * FEW:
+            return Pace(1.0, 0.0)
+        early, rounds, tokens = self.rounds[order] // 2, self.rounds[order], self.early_tokens[order]
+        late = rounds - early
+        squares = (np.log(tokens / early) - np.log((self.tokens[order] - tokens) / late)) ** 2 / MEDIAN_SQUARE
+        quarter = len(order) // 4
+        (short, brief), (long, lasting) = (
+            (float(np.median((1 / early + 1 / late)[some])), float(np.median(squares[some])))
+            for some in (slice(quarter), slice(-quarter, None))
+        )
+        stretch = max(0.0, (lasting * short - brief * long) / max(short - long, 1e-9) / 2) if short > long else 0.0
+        return Pace(max((brief - 2 * stretch) / short, LEAST_VARIANCE), stretch)
 
     @cached_property
-    def _ascending(self) -> tuple[Floats, Floats, Floats]:
+    def _ascending(self) -> tuple[list[int], Floats, Floats, Floats, Floats]:
+        """By length: lengths, as floats too, log paces, rounds a token, log lengths, (N,) each."""
         order = np.argsort(self.tokens, kind="stable")
-        tokens = self.tokens[order].astype(float)
-        per_round = tokens / self.rounds[order]
-        return tokens, per_round, np.log(tokens)
+        lengths, tokens = self.tokens[order].tolist(), self.tokens[order].astype(float)
+        rounds_per_token = self.rounds[order] / tokens
+        return lengths, tokens, -np.log(rounds_per_token), rounds_per_token, np.log(tokens)
 
     def left(self, predicted_tokens: int, tokens: int, rounds: int) -> tuple[Floats, Floats]:
         """Rounds that a request has left: of each past one that it may be like, and how likely that one is.
 
-        Of those longer than `tokens`; both empty if there is none. O(KEPT).
+        Of those longer than `tokens`; both empty if there is none, or the past is of fewer than `FEW`. O(KEPT).
 
         Parameters
         ----------
         tokens, rounds : what it has had.
         """
-        lengths, outputs, per_round, rounds_per_token, weight = self.kin(predicted_tokens)
+        if len(self) < FEW:
+            return NO_FLOATS, NO_FLOATS
+        lengths, outputs, log_pace, rounds_per_token, weight = self.kin(predicted_tokens)
         longer = bisect_right(lengths, tokens)
         if longer == len(lengths):
-            return outputs[:0], outputs[:0]
+            return NO_FLOATS, NO_FLOATS
         weight = weight[longer:]
         if rounds:
-            off = per_round[longer:] - tokens / rounds
+            off = log_pace[longer:] - math.log(tokens / rounds)
             off *= off
-            off *= -0.5 / (self.spread.round / rounds + self.spread.stretch)
+            off *= -0.5 / (self.pace.round / rounds + self.pace.stretch)
             off += weight
             weight = off
-        weight = np.exp(weight - weight.max())
+        weight = np.exp(np.maximum(weight - weight.max(), LEAST_LOG))
         return (outputs[longer:] - tokens) * rounds_per_token[longer:], weight
 
     def kin(self, predicted_tokens: int) -> Kin:
@@ -156,23 +184,26 @@ class Past:
 
     def _weighed(self, predicted: float) -> Kin:
         """Weights of log prediction `predicted`: its likelihood given each one's length, by the learnt error."""
-        tokens, per_round, logs = self._ascending
+        lengths, tokens, log_pace, rounds_per_token, logs = self._ascending
         bias, slope, sd = self.error
-        middle = (predicted - bias) / slope if slope > 0.01 else float(logs.mean())
-        rows, stands_for = around(int(np.searchsorted(logs, middle)), len(self))
-        logs, tokens, per_round = logs[rows], tokens[rows], per_round[rows]
-        weight = np.log(stands_for)
-        if sd > 0 or slope > 0.01:
+        informs = abs(slope) > LEAST_SLOPE
+        weight = np.zeros(len(logs))
+        if len(logs) > EXACT:
+            middle = (predicted - bias) / slope if informs else float(logs.mean())
+            rows, stands_for = around(int(np.searchsorted(logs, middle)), len(logs))
+            logs, weight = logs[rows], np.log(stands_for)
+            lengths, tokens = [lengths[row] for row in rows.tolist()], tokens[rows]
+            log_pace, rounds_per_token = log_pace[rows], rounds_per_token[rows]
+        if informs:
             off = predicted - bias - slope * logs
-            reach = float(np.partition(np.abs(off), min(NEIGHBOURS, len(off) - 1))[min(NEIGHBOURS, len(off) - 1)])
-            weight = weight - off**2 / (2 * max(sd**2 + reach**2, 1e-12))
-        return Kin([int(t) for t in tokens], tokens, per_round, 1 / per_round, weight)
+            off *= off
+            nearest = min(NEIGHBOURS, len(off)) - 1
+            weight = weight - off / (2 * max(sd**2 + float(np.partition(off, nearest)[nearest]), LEAST_ERROR))
+        return Kin(lengths, tokens, log_pace, rounds_per_token, weight)
 
 
 def around(middle: int, count: int) -> tuple[Integers, Floats]:
-    """At most `KEPT` of 0..count−1, close to `middle` all and farther off ever fewer, and how many each stands for."""
-    if count <= KEPT:
-        return np.arange(count), np.ones(count)
+    """`KEPT` of 0..count−1, close to `middle` all and farther off ever fewer, and how many each stands for."""
     steps = np.unique(np.geomspace(1, count, KEPT // 2).astype(np.int64))
     rows = np.concatenate([middle - steps[::-1], [middle], middle + steps])
     rows = rows[(rows >= 0) & (rows < count)]

@@ -7,6 +7,7 @@ from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from policies.alike import Alike, AlikeCeiling
+from policies.alike_online import AlikeOnline
 from policies.base import Policy
 from policies.fcfs import FCFS
 from policies.gittins import Gittins
@@ -20,7 +21,22 @@ from policies.round_robin import RoundRobin
 from policies.srpt import SRPT
 
 POLICIES: dict[str, type[Policy]] = {
-    p.name: p for p in (FCFS, RoundRobin, LAS, LASRound, Gittins, LPSJF, LPSRPT, LapsSD, Alike, AlikeCeiling, LPSJFMean, SRPT)
+    p.name: p
+    for p in (
+        FCFS,
+        RoundRobin,
+        LAS,
+        LASRound,
+        Gittins,
+        LPSJF,
+        LPSRPT,
+        LapsSD,
+        Alike,
+        AlikeOnline,
+        AlikeCeiling,
+        LPSJFMean,
+        SRPT,
+    )
 }
 
 
@@ -90,9 +106,9 @@ def _value(text: str, parameter: Field[Any], where: str) -> Any:
             raise ValueError(f"{where}: needs true or false")
         return text == "true"
     try:
-        return int(text) if kind == "int" else float(text)
+        return int(text) if kind.startswith("int") else float(text)
     except ValueError:
-        wanted = "an integer" if kind == "int" else "a number"
+        wanted = "an integer" if kind.startswith("int") else "a number"
         raise ValueError(f"{where}: needs {wanted}, as in {parameter.name}={parameter.default}") from None
 
 

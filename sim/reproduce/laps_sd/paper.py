@@ -1,6 +1,7 @@
 """The LAPS-SD paper as a list of questions, with what introduces them and what is fixed for all of them."""
 
 from policies import LapsSD
+from sim.experiment.stage import outlook_of
 from sim.reproduce.inputs import Inputs, Size
 from sim.reproduce.laps_sd import examples
 from sim.reproduce.laps_sd.claims import estimates, latency, queues, switching

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from policies import LapsSD
+from sim.experiment.stage import outlook_of
 from sim.figures.differences import plot_number_of_queues
 from sim.reproduce.differences import percent, percent_of
 from sim.reproduce.inputs import Inputs, Size
