@@ -1,8 +1,10 @@
 """Scheduling policies: pure ranks over a job's history, one module each."""
 
+from policies.a_min import AMin
 from policies.alike import Alike, AlikeCeiling
 from policies.alike_online import AlikeOnline
 from policies.base import NEVER, ONE_ROUND, TO_THE_END, Clairvoyant, Event, Job, Outlook, Policy, Rank, Until
+from policies.boost import Boost
 from policies.fcfs import FCFS
 from policies.gittins import Gittins
 from policies.laps_sd import LapsSD
@@ -15,6 +17,7 @@ from policies.past import Past
 from policies.round_robin import RoundRobin
 from policies.spec import POLICIES, parameters_of, parse_policy, policy_class, spec_of
 from policies.srpt import SRPT
+from policies.tie import TIE
 
 __all__ = [
     "FCFS",
@@ -25,10 +28,13 @@ __all__ = [
     "ONE_ROUND",
     "POLICIES",
     "SRPT",
+    "TIE",
     "TO_THE_END",
+    "AMin",
     "Alike",
     "AlikeCeiling",
     "AlikeOnline",
+    "Boost",
     "Clairvoyant",
     "Event",
     "Gittins",

@@ -47,7 +47,7 @@ class Gittins(Policy):
 
 def inverse_index(left: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
     """The inverse Gittins index of weighted values left, in any order: min over d of E[min(X, d)] / P(X <= d)."""
-    order = left.argsort()
+    order = left.argsort(kind="stable")
     left, weight = left[order], weight[order]
     finished = weight.cumsum()
     spent = (left * weight).cumsum()

@@ -7,7 +7,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -173,6 +173,17 @@ class Past:
         weight = np.exp(np.maximum(weight - weight.max(), LEAST_LOG))
         return (outputs[longer:] - tokens) * rounds_per_token[longer:], weight
 
+    def lengths(self, predicted_tokens: int) -> tuple[Floats, Floats]:
+        """Output lengths, ascending, and how likely each is, given the prediction alone: (M,) both, M at least 1.
+
+        The prediction itself, if the past is of fewer than `FEW`.
+        """
+        if len(self) < FEW:
+            return np.array([float(predicted_tokens)]), np.ones(1)
+        kin = self.kin(predicted_tokens)
+        weight = np.exp(kin.log_weight - kin.log_weight.max())
+        return kin.tokens, weight / weight.sum()
+
     def kin(self, predicted_tokens: int) -> Kin:
         """Whom a request of that prediction is held against; the latest answers are kept. O(KEPT + log N)."""
         found = self._kin.get(predicted_tokens)
@@ -204,8 +215,13 @@ class Past:
 
 def around(middle: int, count: int) -> tuple[Integers, Floats]:
     """`KEPT` of 0..count−1, close to `middle` all and farther off ever fewer, and how many each stands for."""
-    steps = np.unique(np.geomspace(1, count, KEPT // 2).astype(np.int64))
+    steps = _steps(count)
     rows = np.concatenate([middle - steps[::-1], [middle], middle + steps])
     rows = rows[(rows >= 0) & (rows < count)]
     edges = np.concatenate([[0], (rows[1:] + rows[:-1] + 1) // 2, [count]])
     return rows, np.diff(edges).astype(float)
+
+
+@lru_cache(maxsize=64)
+def _steps(count: int) -> Integers:
+    return np.unique(np.geomspace(1, count, KEPT // 2).astype(np.int64))

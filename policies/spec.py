@@ -6,9 +6,11 @@ import sys
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
+from policies.a_min import AMin
 from policies.alike import Alike, AlikeCeiling
 from policies.alike_online import AlikeOnline
 from policies.base import Policy
+from policies.boost import Boost
 from policies.fcfs import FCFS
 from policies.gittins import Gittins
 from policies.laps_sd import LapsSD
@@ -19,25 +21,13 @@ from policies.lp_sjf_mean import LPSJFMean
 from policies.lp_srpt import LPSRPT
 from policies.round_robin import RoundRobin
 from policies.srpt import SRPT
+from policies.tie import TIE
 
-POLICIES: dict[str, type[Policy]] = {
-    p.name: p
-    for p in (
-        FCFS,
-        RoundRobin,
-        LAS,
-        LASRound,
-        Gittins,
-        LPSJF,
-        LPSRPT,
-        LapsSD,
-        Alike,
-        AlikeOnline,
-        AlikeCeiling,
-        LPSJFMean,
-        SRPT,
-    )
-}
+_KNOWN: tuple[type[Policy], ...] = (
+    FCFS, RoundRobin, LAS, LASRound, Gittins, LPSJF, LPSRPT, AMin, TIE, Boost, LapsSD, Alike, AlikeOnline,
+    AlikeCeiling, LPSJFMean, SRPT,
+)  # fmt: skip
+POLICIES: dict[str, type[Policy]] = {p.name: p for p in _KNOWN}
 
 
 def parameters_of(policy: Policy | type[Policy]) -> list[Field[Any]]:

@@ -14,9 +14,12 @@ from policies import (
     LPSRPT,
     NEVER,
     SRPT,
+    TIE,
     Alike,
     AlikeCeiling,
     AlikeOnline,
+    AMin,
+    Boost,
     Gittins,
     LapsSD,
     LASRound,
@@ -73,15 +76,18 @@ def policies(draw):
         "perceptible_first": draw(st.booleans()), "preempt": draw(st.booleans()),
         "overrun": draw(st.sampled_from([1.0, 1.5])),
         "stability": draw(st.sampled_from(["range", "sd", "window", "posterior"])),
-        "count": draw(st.sampled_from([0, 0, 0, 2])),
+        "count": draw(st.sampled_from([0, 0, 0, 2])), "stay": draw(st.sampled_from([0.0, 0.0, 1.0])),
     }  # fmt: skip
     plain = [FCFS(), LPSJF(), LPSJFMean(), LPSRPT(), SRPT(), LASRound(), Gittins(), Tide(draw(st.integers(0, 4)))]
     alike = {"index": draw(st.sampled_from(["gittins", "mean"])), "stay": draw(st.sampled_from([0.0, 1.0, 3.0])),
              "patience": draw(st.sampled_from([0.0, 0.0, 0.5]))}  # fmt: skip
+    srpt = LPSRPT(draw(st.sampled_from([None, 0.0, 0.5, 1.0])), draw(st.sampled_from([0.0, 1.0])))
+    relatives = [srpt, srpt, AMin(draw(st.sampled_from([0.0, 0.5]))), TIE(), Boost()]
     online = AlikeOnline(**alike, known=draw(st.sampled_from([0, None])))
     return draw(st.sampled_from([
         *plain, RoundRobin(draw(st.integers(1, 4))), LAS(**queues), LAS(**queues), LapsSD(**queues, **stability),
         LapsSD(**queues, **stability), LapsSD(**queues), Alike(**alike), Alike(**alike), AlikeCeiling(), online,
+        *relatives,
     ]))  # fmt: skip
 
 
