@@ -15,6 +15,7 @@ from typing import Any
 
 from calibrate.prompts import arithmetic, fields, lists, stdlib
 from calibrate.prompts.problems import Template, question_prompt
+from traces.prompts import template_of
 
 PROMPT_SEED = 20_250_517  # held apart from the streams that the reference pair trains on
 
@@ -114,12 +115,7 @@ def read_prompts(path: str | Path, field: str) -> list[Prompt]:
     if not records:
         raise ValueError(f"prompts file {path}: holds no prompts")
     texts = [(n, _text_of(record, field, path, n), record.get("group")) for n, record in records]
-    return [Prompt(f"{dataset}-{n}", dataset, text, str(group or _template(text))) for n, text, group in texts]
-
-
-def _template(text: str) -> str:
-    """The text without its numbers, spacing and case: what prompts from one template share."""
-    return re.sub(r"\d+", "#", re.sub(r"\s+", " ", text)).strip().lower()
+    return [Prompt(f"{dataset}-{n}", dataset, text, str(group or template_of(text))) for n, text, group in texts]
 
 
 def _listed(content: str) -> list[tuple[int, Any]]:
