@@ -1,12 +1,11 @@
-"""Output lengths foreseen from prompts: boosted trees on what a prompt tells, and on the target's own view of it.
+"""Output lengths foreseen from prompts: boosted trees on what a prompt's text tells.
 
-What a prompt tells is counted in its text: words, numbers, the number that stands before a word ("in 7 steps"), commas,
-lines. The target's view is the mean over a prompt's tokens of the base model's last hidden state, of which the trees
-see the main components only: whole, it names the document or template, and what is learnt from it does not carry over
-to others. What is predicted is the log of the output length. Every prediction is made out of fold: by a model that has
-seen neither the prompt nor any other of its group (a document, a template), with everything fitted inside the fold.
-Predictions are exp(mean log), at least 1 and at most the cap; outputs that reached the cap are counted, since their
-true length is not known.
+Numbers, the number that stands before a word ("in 7 steps"), commas and lines are counted; not a prompt's length, and not
+the target's own view of it (its last hidden state): both name the document or template, and what is learnt from them
+does not carry over to others. What is predicted is the log of the output length. Every prediction is made out of fold: by
+a model that has seen neither the prompt nor any other of its group (a document, a template), with everything fitted
+inside the fold. Predictions are exp(mean log), at least 1 and at most the cap; outputs that reached the cap are counted,
+since their true length is not known.
 """
 
 import re
@@ -23,8 +22,7 @@ from traces.provenance import LearnedLengths, LengthErrors
 FOLDS = 5
 LEAST_REQUESTS = 20
 LEAST_GROUPS = 5
-COMPONENTS = 8  # of the embedding
-LEARNT = "trees on the prompt's counts and embedding"
+LEARNT = "trees on what the prompt tells"
 
 
 @torch.inference_mode()
@@ -38,15 +36,15 @@ def prompt_embeddings(pair: Pair, prompts: Sequence[list[int]]) -> NDArray[np.fl
 
 
 def prompt_counts(texts: Sequence[str]) -> NDArray[np.float64]:
-    """What can be counted in each prompt, (R, 7), as log(1 + count).
+    """What can be counted in each prompt, (R, 6), as log(1 + count).
 
-    Words, numbers, commas, line ends, the last number, the smallest one, and the last one that a word follows.
+    Numbers, commas, line ends, the last number, the smallest one, and the last one that a word follows.
     """
     rows = []
     for text in texts:
         numbers = [int(x) for x in re.findall(r"(?<![\w.])\d{1,6}(?!\w)", text)] or [0]
         told = [int(x) for x in re.findall(r"(?<![\w.$])(\d{1,3}) [a-z]", text)] or [0]
-        counts = [len(re.findall(r"\w+", text)), len(re.findall(r"\d+", text)), text.count(","), text.count("\n")]
+        counts = [len(re.findall(r"\d+", text)), text.count(","), text.count("\n")]
         rows.append([*counts, numbers[-1], min(numbers), told[-1]])
     return np.log1p(np.array(rows, dtype=np.float64))
 
@@ -65,6 +63,7 @@ def predict_lengths(
     How good: pooled and per data set, for the predictor and three others fitted in the same folds: ridge regression on
     the whole embedding, a line through log prompt length, and the data set's median.
     """
+    from sklearn.ensemble import GradientBoostingRegressor
     from sklearn.linear_model import LinearRegression, RidgeCV
     from sklearn.model_selection import GroupKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
@@ -77,10 +76,13 @@ def predict_lengths(
     log = np.log(output_tokens)
     folds = list(GroupKFold(FOLDS).split(embeddings, log, keys))
     ridge = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-1, 5, 13)))
+    trees = GradientBoostingRegressor(
+        n_estimators=100, learning_rate=0.05, max_depth=3, subsample=0.5, min_samples_leaf=0.05, random_state=0
+    )
     by_length = LinearRegression()
     length = np.log(np.maximum(prompt_tokens, 1)).reshape(-1, 1)
     predicted = {
-        LEARNT: cross_val_predict(_trees(embeddings.shape[1]), np.hstack([prompt_counts(texts), embeddings]), log, cv=folds),
+        LEARNT: cross_val_predict(trees, prompt_counts(texts), log, cv=folds),
         "ridge on the prompt's embedding": cross_val_predict(ridge, embeddings, log, cv=folds),
         "prompt length": cross_val_predict(by_length, length, log, cv=folds),
         "median of the data set": _fold_medians(log, names, folds),
@@ -88,7 +90,7 @@ def predict_lengths(
     tokens = {how: np.clip(np.rint(np.exp(p)), 1, cap).astype(np.int64) for how, p in predicted.items()}
     everything = {"pooled": np.ones(len(names), bool)} | {str(d): names == d for d in dict.fromkeys(datasets)}
     learned = LearnedLengths(
-        features="counts in the prompt's text, mean last hidden state of the target over the prompt",
+        features="counts of numbers, commas and lines in the prompt's text, and what the numbers are",
         folds=FOLDS,
         groups=len(set(keys)),
         censored_at_cap=int((output_tokens >= cap).sum()),
@@ -98,22 +100,6 @@ def predict_lengths(
         },
     )
     return tokens[LEARNT], learned
-
-
-def _trees(width: int) -> Any:
-    """Boosted trees on the counts and the main components of an embedding of that width."""
-    from sklearn.compose import make_column_transformer
-    from sklearn.decomposition import PCA
-    from sklearn.ensemble import GradientBoostingRegressor
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    view = make_pipeline(StandardScaler(), PCA(min(COMPONENTS, width), random_state=0))
-    features = make_column_transformer((view, slice(-width, None)), remainder="passthrough")
-    trees = GradientBoostingRegressor(
-        n_estimators=100, learning_rate=0.05, max_depth=3, subsample=0.5, min_samples_leaf=0.05, random_state=0
-    )
-    return make_pipeline(features, trees)
 
 
 def _fold_medians(log: NDArray[np.float64], names: NDArray[Any], folds: list[Any]) -> NDArray[np.float64]:

@@ -64,6 +64,13 @@ def test_generated_answers_have_the_size_that_their_questions_tell(templates):
     assert np.corrcoef([p.size for p in problems], [len(p.answer) for p in problems])[0, 1] > 0.5
 
 
+def test_bundled_problems_are_of_templates_whose_steps_can_be_counted():
+    assert {p.group for p in bundled_prompts("arithmetic")} == {t.__name__ for t in arithmetic.ASKED}
+    assert {t.__name__ for t in arithmetic.TEMPLATES} - {t.__name__ for t in arithmetic.ASKED} == {
+        "saving", "tank", "shifts",
+    }  # fmt: skip
+
+
 def test_steps_items_and_fields_are_counted_in_the_answers():
     rng = random.Random(1)
     for _ in range(500):
