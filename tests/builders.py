@@ -1,13 +1,14 @@
 """Small traces, profiles and workloads for the tests, by hand or by hypothesis."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
 from policies import Outlook
-from sim import Capacity
+from sim import Capacity, outlook_of
 from sim.engine.memory import EVICTIONS, MANAGERS
 from sim.engine.prefill import PREFILLS
 from traces import (
@@ -48,9 +49,10 @@ def workload(priced: PricedTrace, arrivals_ms: Sequence[float], predicted: Seque
 
 
 def outlook(priced: PricedTrace) -> Outlook:
-    """As if the same trace had been the past."""
-    mean_round = priced.mean_round_ns()
-    return Outlook(mean_round, np.sort(priced.estimated_ns(mean_round)).tolist())
+    """As if the same trace had been the past, of lengths that were foreseen; and every stop moved a cache."""
+    costs, context = priced.profile.costs, priced.median_context
+    moves = {"move_out_ns": costs.swap_out(context), "move_back_ns": costs.swap_in(context)}
+    return replace(outlook_of(priced), **moves)
 
 
 @st.composite

@@ -10,7 +10,7 @@ HOUSE = {"traces", "policies", "sim", "calibrate"}
 MAY = {"traces": set(), "policies": set(), "sim": {"traces", "policies"}, "calibrate": {"traces", "policies"}}
 FOREIGN = {
     "policies": {"numpy"},
-    "traces": {"numpy", "pandas", "pyarrow", "scipy"},
+    "traces": {"numpy", "pandas", "pyarrow", "scipy", "tokenizers"},
     "sim": {"numpy", "pandas", "pyarrow", "scipy", "simpy", "matplotlib", "typer", "rich", "tomli_w", "jinja2",
             "distributed"},
     "calibrate": {"numpy", "pandas", "pyarrow", "scipy", "torch", "transformers", "tokenizers", "safetensors",

@@ -8,16 +8,27 @@ from traces.derived.borrow import borrow_acceptance
 from traces.derived.describe import describe
 from traces.derived.generate import generate
 from traces.derived.mix import is_mix, mix, shares_of
+from traces.derived.ordinary import ordinary_decoding
 from traces.derived.replay import at_draft_length
 from traces.derived.shuffle import shuffled
 from traces.derived.speculation import speculation_pays
 from traces.errors import FormatError
-from traces.files import load_arrivals, load_profile, load_trace, save_arrivals, save_profile, save_trace
+from traces.files import (
+    load_arrivals,
+    load_profile,
+    load_prompts,
+    load_trace,
+    save_arrivals,
+    save_profile,
+    save_prompts,
+    save_trace,
+)
 from traces.importers import IMPORTERS, Imported, Importer
 from traces.invariants import trace_from_rounds
 from traces.predictors import PREDICTORS, LengthPredictor
 from traces.pricing import PricedTrace, price
 from traces.profile import Profile
+from traces.prompts import Prompt
 from traces.provenance import Provenance
 from traces.trace import LEARNED, Trace, to_frame
 from traces.workload import Arrivals, Workload, draw_workload
@@ -37,6 +48,7 @@ __all__ = [
     "Linear",
     "PricedTrace",
     "Profile",
+    "Prompt",
     "Provenance",
     "RoundCost",
     "RoundTerms",
@@ -54,11 +66,14 @@ __all__ = [
     "is_mix",
     "load_arrivals",
     "load_profile",
+    "load_prompts",
     "load_trace",
     "mix",
+    "ordinary_decoding",
     "price",
     "save_arrivals",
     "save_profile",
+    "save_prompts",
     "save_trace",
     "shares_of",
     "shuffled",

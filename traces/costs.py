@@ -21,6 +21,24 @@ class Linear:
     def __call__(self, tokens: int) -> int:
         return self.base_ns + self.per_token_ns * tokens
 
+    def several(self, parts: Sequence[int]) -> int:
+        """So many parts in one pass: a batch of prompts."""
+        return self(sum(parts))
+
+
+@dataclass(frozen=True)
+class Quadratic(Linear):
+    """`base_ns + per_token_ns * tokens`, and `per_square_ps * tokens²` picoseconds, rounded down: long prompts."""
+
+    per_square_ps: int = 0
+
+    def __call__(self, tokens: int) -> int:
+        return super().__call__(tokens) + self.per_square_ps * tokens * tokens // 1_000
+
+    def several(self, parts: Sequence[int]) -> int:
+        """Tokens attend to those of their own part alone."""
+        return super().__call__(sum(parts)) + self.per_square_ps * sum([p * p for p in parts]) // 1_000
+
 
 @dataclass(frozen=True)
 class RoundTerms:
@@ -108,7 +126,8 @@ class Costs:
     rounds : mapping of batch size to RoundTerms
         At least that of batch size 1.
     prefill : Linear
-        Both models over a prompt, by prompt tokens; also what recomputing a cache of as many tokens takes.
+        Both models over a prompt, by prompt tokens; also what recomputing a cache of as many tokens takes. It may be
+        `Quadratic`.
     swap_out, swap_in : Linear
         Moving a request's KV cache to host memory and back, by its tokens: the way that schedules are charged.
     swap_ways : mapping of name to Swap
@@ -192,7 +211,7 @@ class StepCost:
             tokens, before = sum(drafted) + len(drafted) + sum(chunks), contexts + held
             return _between(self._steps[low](tokens, before), self._steps[high](tokens, before), share)
         rounds = self._rounds[len(drafted)](max(drafted), contexts) if drafted else 0
-        return rounds + self._prefill(sum(chunks))
+        return rounds + self._prefill.several(chunks)
 
 
 def _around(measured: Collection[int], batch: int) -> tuple[int, int, tuple[int, int]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from traces.costs import MAX_NS, Costs, Linear, RoundCost, RoundTerms, StepCost, Swap
 from traces.provenance import Fits, Floors, Provenance, Speculation
 
-KINDS = ("measured", "wall_time_fit", "by_hand")
+KINDS = ("measured", "wall_time_fit", "imported_fit", "by_hand")
 WEIGHTS = ("pretrained", "reference", "random", "unknown")
 
 
@@ -18,8 +18,8 @@ class Profile:
 
     Attributes
     ----------
-    kind : {"measured", "wall_time_fit", "by_hand"}
-        Whether each term was timed, fitted to whole requests' wall times, or made up.
+    kind : {"measured", "wall_time_fit", "imported_fit", "by_hand"}
+        Whether each term was timed, fitted to whole requests' wall times, taken from others' fits, or made up.
     weights : {"pretrained", "reference", "random", "unknown"}
     costs : Costs
     fits : Fits

@@ -27,8 +27,8 @@ def alone(fresh: Sequence[Request], start_ns: int, costs: Costs) -> int:
 def batched(fresh: Sequence[Request], start_ns: int, costs: Costs) -> int:
     """All prompts in one pass, which each of them spends."""
     # the first round verifies a prompt's last token: what is left to cache may be nothing
-    to_cache = sum(max(0, request.prompt_tokens - 1) for request in fresh)
-    spent = costs.prefill(to_cache) if to_cache else 0
+    to_cache = [request.prompt_tokens - 1 for request in fresh if request.prompt_tokens > 1]
+    spent = costs.prefill.several(to_cache) if to_cache else 0
     for request in fresh:
         request.started = True
         request.first_service_ns = start_ns

@@ -59,7 +59,7 @@ class Setting:
         "reference", "A trace file, or 'reference' for the bundled one.", halves=True, words=lambda s: ""
     )
     profile: str = _knob(
-        "reference", "A profile file, or 'reference' for the bundled one.", halves=True, words=lambda s: ""
+        "reference", "A profile file, or a bundled one: reference, opt-13b-a100.", halves=True, words=lambda s: ""
     )
     dataset: str | None = _knob(
         None, "Only this data set of the trace, or a mix: code=0.7+prose=0.3.", halves=True, words="data set {}"

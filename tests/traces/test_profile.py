@@ -71,7 +71,7 @@ def test_impossible_times_by_hand_are_refused(bad):
     ("place", "value", "message"),
     [
         (("lapsd_profile",), 3, "version 3, this lapsd reads versions 1 and 2"),
-        (("kind",), "guessed", "field 'kind': 'guessed' is none of measured, wall_time_fit, by_hand"),
+        (("kind",), "guessed", "field 'kind': 'guessed' is none of measured, wall_time_fit, imported_fit, by_hand"),
         (("weights",), None, "field 'weights': None is none of"),
         (("costs",), [], "field 'costs': not a JSON object"),
         (("costs", "prefill"), None, "field 'costs.prefill': not a JSON object"),

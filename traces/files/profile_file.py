@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from traces.costs import MAX_NS, Costs, Linear, RoundTerms, StepTerms, Swap
+from traces.costs import MAX_NS, Costs, Linear, Quadratic, RoundTerms, StepTerms, Swap
 from traces.errors import FormatError
 from traces.files.writing import BUNDLED, write_whole
 from traces.profile import KINDS, WEIGHTS, Profile
@@ -14,6 +14,7 @@ from traces.provenance import Fits, Floors, Provenance, Speculation
 from traces.provenance.record import Record
 
 PROFILE_VERSION = 2
+BUNDLED_PROFILES = ("reference", "opt-13b-a100")
 READABLE = (1, 2)  # version 1 knew batch size 1 only
 R = TypeVar("R", bound=Record)
 
@@ -33,14 +34,14 @@ def save_profile(profile: Profile, path: str | Path) -> None:
 
 
 def load_profile(path: str | Path) -> Profile:
-    """Load and validate a profile, or the bundled one by the name `reference`.
+    """Load and validate a profile, or a bundled one by its name: `reference` or `opt-13b-a100`.
 
     Raises
     ------
     FormatError
         Naming the file and the field that is wrong.
     """
-    path = BUNDLED / "reference.json" if str(path) == "reference" else Path(path)
+    path = BUNDLED / f"{path}.json" if str(path) in BUNDLED_PROFILES else Path(path)
     if not path.is_file():
         raise FormatError(f"profile {path}: {'is a folder' if path.is_dir() else 'no such file'}")
     try:
@@ -76,7 +77,7 @@ class _Reader:
             weights=document["weights"],
             costs=Costs(
                 rounds=self.rounds(costs) if version > 1 else {1: self.old_terms(costs)},
-                prefill=self.linear(costs, "prefill", "costs.prefill"),
+                prefill=self.prefill(costs),
                 swap_out=self.linear(costs, "swap_out", "costs.swap_out"),
                 swap_in=self.linear(costs, "swap_in", "costs.swap_in"),
                 swap_ways=self.swap_ways(costs) if version > 1 else {},
@@ -116,6 +117,13 @@ class _Reader:
     def linear(self, parent: Mapping[str, Any], key: str, name: str) -> Linear:
         term = self.mapping(parent, key, name)
         return Linear(*(self.integer(term, k, f"{name}.{k}") for k in ("base_ns", "per_token_ns")))
+
+    def prefill(self, costs: Mapping[str, Any]) -> Linear:
+        term, line = self.mapping(costs, "prefill", "costs.prefill"), self.linear(costs, "prefill", "costs.prefill")
+        if "per_square_ps" not in term:
+            return line
+        square = self.integer(term, "per_square_ps", "costs.prefill.per_square_ps")
+        return Quadratic(line.base_ns, line.per_token_ns, square)
 
     def table(self, parent: Mapping[str, Any], key: str, name: str, what: str) -> dict[int, str]:
         """An object's keys, which must be positive integers, in order: the number and the key."""
