@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from tests.serve.vllm import mine
 from tests.serve.vllm.engines import Ask, Engine
 
 # of all lengths, and some come while others run
