@@ -49,9 +49,8 @@ class Estimate:
     policy: Policy | None = None
 
     def left_ns(self, request: Request) -> int:
-        """How long it has still to run, by a policy that has a `left_ns`; else 0."""
-        left_ns = getattr(self.policy, "left_ns", None)
-        return 0 if left_ns is None else left_ns(request)
+        """How long it has still to run; 0 where nobody knows."""
+        return (None if self.policy is None else self.policy.left_ns(request)) or 0
 
     def wake(self, request: Request, now_ns: int) -> int:
         """When, after `now_ns`, its rank falls if it goes on waiting."""
