@@ -104,13 +104,13 @@ class Outlook:
         c̄, the cost of a round at the training half's median context.
     past_sizes_ns : sequence of int, ascending
         T̃ of the training half's requests, c̄ · r · L // (accepted + r), of all their rounds.
-    time : TimeModel or None
-        How long a request takes by its lengths, fitted to those requests.
     past : Past
         Those requests, with how long they were predicted to be; of the test half, if the policy is clairvoyant.
     move_out_ns, move_back_ns : int
         What it takes to move the KV cache of a request of the median context out and back, if one that stops running
         has to; else 0.
+    time : TimeModel or None
+        How long a request takes by its lengths, fitted to those requests.
     true_prefill_ns : sequence of int, by job index
         True prefill; empty, as all that is true here, unless the policy's class says `clairvoyant`.
     true_left_ns : sequences of int, by job index and committed rounds
@@ -121,10 +121,10 @@ class Outlook:
 
     mean_round_ns: int
     past_sizes_ns: Sequence[int]
-    time: TimeModel | None = None
     past: Past = field(default_factory=Past, compare=False)
     move_out_ns: int = 0
     move_back_ns: int = 0
+    time: TimeModel | None = None
     true_prefill_ns: Sequence[int] = ()
     true_left_ns: Sequence[Sequence[int]] = ()
     true_tokens_per_round: Sequence[float] = ()

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from statistics import pstdev
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from policies.base import ONE_ROUND, TO_THE_END, Job, Outlook, Rank, Until
 from policies.las import LAS
@@ -103,7 +103,7 @@ class LapsSD(LAS):
     def bind(self, outlook: Outlook) -> Self:
         key = f"{type(self).__qualname__} stable: {self.gamma}, {self.delta}, {self.stability}, {self.count}"
         lead = round(self.stay * lead_ns(outlook))
-        own = {"mean_round_ns": outlook.mean_round_ns, "stable_key": key, "lead_ns": lead}
+        own: dict[str, Any] = {"mean_round_ns": outlook.mean_round_ns, "stable_key": key, "lead_ns": lead}
         return replace(self, **self._queues(outlook), **own)
 
     def rank(self, job: Job, now_ns: int) -> Rank:

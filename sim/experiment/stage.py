@@ -42,7 +42,8 @@ def outlook_of(training: PricedTrace, predictor: LengthPredictor | None = None) 
     """What a server learns from past requests: the training half of the trace."""
     mean_round = training.mean_round_ns()
     sizes = np.sort(training.estimated_ns(mean_round)).tolist()
-    return Outlook(mean_round, sizes, time_model_of(training), past_of(training, predictor or Oracle()))
+    past = past_of(training, predictor or Oracle())
+    return Outlook(mean_round, sizes, past, time=time_model_of(training))
 
 
 def past_of(priced: PricedTrace, predictor: LengthPredictor) -> Past:
