@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 VERBS: "Mapping[str, str]" = {
     "compare": "compare", "show": "show", "bench": "bench", "sweep": "sweep", "best": "best", "generate": "generate",
-    "import": "importing", "reproduce": "reproduce", "calibrate": "calibrate",
+    "import": "importing", "reproduce": "reproduce", "predict": "predict", "calibrate": "calibrate",
 }  # fmt: skip
 
 
