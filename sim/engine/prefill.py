@@ -1,7 +1,11 @@
-"""How the prompts of one decision are prefilled, before its round: one function each, by name."""
+"""How prompts are prefilled, by name: before the round of a decision, or in steps that others share.
+
+Where steps are shared, a step holds rounds of those who decode and chunks of prompts, within a budget of tokens.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 
+from policies import NEVER
 from sim.engine.request import Request
 from traces import Costs
 
@@ -32,4 +36,21 @@ def batched(fresh: Sequence[Request], start_ns: int, costs: Costs) -> int:
     return spent
 
 
-PREFILLS: Mapping[str, Prefill] = {"alone": alone, "batched": batched}
+PREFILLS: Mapping[str, Prefill | None] = {"alone": alone, "batched": batched, "mixed": None, "chunked": None}
+"""What is done before a round; None: nothing, prompts share steps."""
+
+
+def share(chosen: Sequence[Request], budget: int | None) -> dict[Request, int]:
+    """Tokens that each of those has in the next step; who has none is left out.
+
+    Those who ran the last one come first, in order, as vLLM has it. A request that lacks tokens (`missing`) has as
+    many of them as the budget leaves; any other its whole round, or nothing.
+    """
+    tokens: dict[Request, int] = {}
+    left = NEVER if budget is None else budget
+    for request in sorted(chosen, key=lambda r: not r.running):
+        given = min(request.missing, left) if request.missing else request.next_drafted + 1
+        if 0 < given <= left:
+            tokens[request] = given
+            left -= given
+    return tokens
