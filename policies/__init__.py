@@ -1,7 +1,11 @@
 """Scheduling policies: pure ranks over a job's history, one module each."""
 
+from policies.a_min import AMin
+from policies.alike import Alike, AlikeCeiling
+from policies.alike_online import AlikeOnline
 from policies.alise import Alise
 from policies.base import NEVER, ONE_ROUND, TO_THE_END, Clairvoyant, Event, Job, Outlook, Policy, Rank, Until
+from policies.boost import Boost
 from policies.fastserve import FastServe
 from policies.fcfs import FCFS
 from policies.gittins import Gittins
@@ -11,9 +15,11 @@ from policies.las_round import LASRound
 from policies.lp_sjf import LPSJF
 from policies.lp_sjf_mean import LPSJFMean
 from policies.lp_srpt import LPSRPT
+from policies.past import Past
 from policies.round_robin import RoundRobin
 from policies.spec import POLICIES, parameters_of, parse_policy, policy_class, spec_of
 from policies.srpt import SRPT
+from policies.tie import TIE
 from policies.time_model import TimeModel
 
 __all__ = [
@@ -25,8 +31,14 @@ __all__ = [
     "ONE_ROUND",
     "POLICIES",
     "SRPT",
+    "TIE",
     "TO_THE_END",
+    "AMin",
+    "Alike",
+    "AlikeCeiling",
+    "AlikeOnline",
     "Alise",
+    "Boost",
     "Clairvoyant",
     "Event",
     "FastServe",
@@ -36,6 +48,7 @@ __all__ = [
     "LPSJFMean",
     "LapsSD",
     "Outlook",
+    "Past",
     "Policy",
     "Rank",
     "RoundRobin",

@@ -1,6 +1,7 @@
 """Small traces, profiles and workloads for the tests, by hand or by hypothesis."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,10 @@ def workload(priced: PricedTrace, arrivals_ms: Sequence[float], predicted: Seque
 
 
 def outlook(priced: PricedTrace) -> Outlook:
-    """As if the same trace had been the past."""
-    return outlook_of(priced)
+    """As if the same trace had been the past, of lengths that were foreseen; and every stop moved a cache."""
+    costs, context = priced.profile.costs, priced.median_context
+    moves = {"move_out_ns": costs.swap_out(context), "move_back_ns": costs.swap_in(context)}
+    return replace(outlook_of(priced), **moves)
 
 
 @st.composite

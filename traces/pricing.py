@@ -49,12 +49,17 @@ class PricedTrace:
         """E[S] over the trace: prefill, and a request's share of its rounds."""
         return float((self.prefill_ns + self.decode_ns / self.batch).mean())
 
+    @property
+    def median_context(self) -> int:
+        """The median over requests of prompt + half the output, rounded down."""
+        return int(np.median(self.trace.prompt_tokens + self.trace.output_tokens // 2))
+
     def mean_round_ns(self) -> int:
         """c̄: a round's cost at this trace's median context (prompt + half the output, rounded down), in ns.
 
         Where draft lengths differ, the mean over its rounds of what each draft length costs there, rounded down.
         """
-        context = int(np.median(self.trace.prompt_tokens + self.trace.output_tokens // 2))
+        context = self.median_context
         cost = self.profile.round_cost(self.batch)
         lengths, counts = np.unique(self.trace.drafted, return_counts=True)
         total = sum(c * cost(n, self.batch * context) for n, c in zip(lengths.tolist(), counts.tolist(), strict=True))

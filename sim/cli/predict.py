@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -60,6 +61,8 @@ def predict(
         raise ValueError(f"--predictor {unknown[0]}: known are {', '.join(MODELS)}")
     if (past is None) != (past_prompts is None) or (insert and past is None):
         raise ValueError("--past: needs --past-prompts, and --insert needs both")
+    if find_spec("sklearn") is None:
+        raise ValueError("predict: needs scikit-learn: pip install 'lapsd[predict]'")
     free_to_write(out, overwrite=overwrite)
     new_encoder = encoder_named(encoder)
     asked = Asked.of(load_trace(trace), load_prompts(prompts))

@@ -86,3 +86,10 @@ class Capacity:
         for index, rounds in enumerate(recorded):
             if (need := max(rounds.round_drafted) + 1) > self.budget:
                 raise ValueError(f"token_budget {self.budget}: a round of request {index} takes {need} tokens")
+
+    def move_ns(self, costs: Costs, tokens: int) -> tuple[int, int]:
+        """What it takes to evict a cache of so many tokens and to have it back; nothing where all caches fit."""
+        memory = self.memory(costs)
+        if not memory.limited:
+            return 0, 0
+        return memory.eviction.out_ns(tokens), memory.eviction.back_ns(tokens)

@@ -4,8 +4,13 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from policies import NEVER, Job
 from sim.engine.recorded import Recorded
+
+VALUES_KEPT = 64  # of a trace row, by prediction and key
 
 
 @dataclass(slots=True, eq=False)
@@ -82,6 +87,10 @@ class Request:
         foreseen = self.recorded.foreseen.get(key)
         return foresee(self.recorded, key, happens) if foreseen is None else foreseen
 
+    def ahead(self, key: Hashable, value: Callable[[Job], float]) -> NDArray[np.float64]:
+        values = self.recorded.values.get((self.predicted_tokens, key))
+        return ahead(self, key, value) if values is None else values
+
     @property
     def done(self) -> bool:
         return self.rounds == self.recorded.rounds
@@ -112,3 +121,17 @@ def foresee(recorded: Recorded, key: Hashable, happens: Callable[[Job], bool]) -
             break
     recorded.foreseen[key] = first
     return first
+
+
+def ahead(request: Request, key: Hashable, value: Callable[[Job], float]) -> NDArray[np.float64]:
+    """What `value` is of a request at each of its rounds; those of some predictions are remembered. O(rounds)."""
+    recorded = request.recorded
+    replay = Request(request.index, request.arrival_ns, request.predicted_tokens, recorded, 0, started=True)
+    values = np.empty(recorded.rounds)
+    for rounds in range(recorded.rounds):
+        replay.rounds, replay.tokens = rounds, recorded.tokens[rounds]
+        values[rounds] = value(replay)
+    if len(recorded.values) >= VALUES_KEPT:
+        recorded.values.clear()
+    recorded.values[request.predicted_tokens, key] = values
+    return values

@@ -28,7 +28,7 @@ class Job:
 
 
 def bound(policy, time=TIME, sizes=(400,)):
-    return policy.bind(Outlook(100, list(sizes), time))
+    return policy.bind(Outlook(100, list(sizes), time=time))
 
 
 def test_the_published_form_keeps_the_context_that_a_step_begins_with():
