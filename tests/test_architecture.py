@@ -36,7 +36,9 @@ def imports(path: Path) -> set[tuple[str, str]]:
 
 
 MOUNTED = {
-    ("sim/cli/calibrate.py", "calibrate.cli"), ("sim/cli/validate.py", "serve.cli"), ("sim/cli/predict.py", "predict"),
+    ("sim/cli/calibrate.py", "calibrate.cli"),
+    ("sim/cli/validate.py", "serve.cli"),
+    ("sim/cli/predict.py", "predict"),
 }  # fmt: skip
 
 
@@ -54,7 +56,8 @@ def test_a_package_imports_only_what_it_may(package):
 # the rooms of sim from the ground up; figures take tables and names, so that anything may draw
 ROOMS = ("engine", "figures", "experiment", "sweeps", "reproduce", "bench", "cli")
 HEAVY = {
-    "torch", "triton", "matplotlib", "scipy", "distributed", "transformers", "safetensors", "sklearn", "pynvml", "faiss",
+    "torch", "triton", "matplotlib", "scipy", "distributed", "transformers", "safetensors", "sklearn", "pynvml",
+    "faiss",
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from sim.experiment.run import Runs, run
 from sim.experiment.stage import Stage
 from sim.experiment.statistics import Interval, mean_interval
 
-DOUBLINGS = 40  # of a rate, up or down, before there is taken to be no limit
+DOUBLINGS = 20  # of a rate, up or down, before there is taken to be no limit
 TOLERANCE = 0.02
 
 

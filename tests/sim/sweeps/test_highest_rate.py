@@ -71,11 +71,11 @@ def test_bounds_are_named(stage):
 
 def test_the_command_prints_a_row_a_policy(lapsd):
     given = ("--policy", "fcfs", "--policy", "lp-srpt", "--seeds", 2, "--requests", 10, "--tolerance", 0.3)
-    code, out, _ = lapsd("capacity", "--constraint", "mean_latency_s<=2", *given, "--json")
+    code, out, _ = lapsd("capacity", "--constraint", "mean_latency_s<=0.3", *given, "--json")
     rows = json.loads(out)
     assert (code, [row["policy"] for row in rows], len(rows[0]["seeds"])) == (0, ["fcfs", "lp-srpt"], 2)
     assert rows[0]["rate_per_s"] > 0
-    code, out, _ = lapsd("capacity", "--constraint", "mean_latency_s<=2", *given)
+    code, out, _ = lapsd("capacity", "--constraint", "mean_latency_s<=0.3", *given)
     assert code == 0
-    assert "mean_latency_s <= 2 s, 2 seeds" in out
+    assert "mean_latency_s <= 0.3 s, 2 seeds" in out
     assert lapsd("capacity", "--constraint", "x")[0] == 2
