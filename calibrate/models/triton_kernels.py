@@ -60,9 +60,7 @@ def _rotate_and_store(
     tl.store(target + SIZE // 2, high.to(qkv.dtype.element_ty), inside)
 
 
-def attend(
-    qkv: Tensor, cache: Tensor, positions: Tensor, splits: int, places: Tensor | None = None
-) -> Tensor:
+def attend(qkv: Tensor, cache: Tensor, positions: Tensor, splits: int, places: Tensor | None = None) -> Tensor:
     rows, width, heads, size = qkv.shape
     kv_heads = cache.shape[2]
     heads -= 2 * kv_heads

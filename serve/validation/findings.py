@@ -123,7 +123,9 @@ def errors_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
     """
     rows = []
     for (load, policy), runs in _grouped(outcomes).items():
-        live, foretold = (np.concatenate([getattr(o, name) for o in runs]) / 1e9 for name in ("live_ns", "foretold_ns"))
+        live, foretold = (
+            np.concatenate([getattr(o, name) for o in runs]) / 1e9 for name in ("live_ns", "foretold_ns")
+        )
         means = [[getattr(o, name).mean() for o in runs] for name in ("foretold_ns", "live_ns")]
         busy = _percent(ratio_of_means([o.foretold_busy_ns for o in runs], [o.busy_ns for o in runs]))
         row: dict[str, Any] = {"load": load, "policy": policy, "seeds": len(runs), "requests": len(runs[0].live_ns)}
@@ -188,7 +190,11 @@ def requests_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
 
 def verdicts(outcomes: Sequence[Outcome], errors: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
     """What the tables come to, in sentences: decisions, costs, order; and whether the machine can tell."""
-    lines = [_decisions(outcomes), _costs(errors, "busy_error", "busy time", BUSY), _costs(errors, "error", "mean latency", LATENCY)]
+    lines = [
+        _decisions(outcomes),
+        _costs(errors, "busy_error", "busy time", BUSY),
+        _costs(errors, "error", "mean latency", LATENCY),
+    ]
     if len(differences):
         baseline = differences[differences["policy"] == BASELINE]
         worst = float(baseline["points"].abs().max()) if len(baseline) else math.nan
@@ -221,5 +227,7 @@ def _costs(errors: pd.DataFrame, column: str, what: str, most: float) -> str:
     line = f"Costs: {what} is foretold within {most:g} % in {int(within.sum())} of {len(errors)} rows"
     line += f", the worst {float(size.max()):.1f} % off."
     if unsure.any():
-        line += f" In {int(unsure.sum())} of the others the machine's own drift is larger than the error: it cannot tell."
+        line += (
+            f" In {int(unsure.sum())} of the others the machine's own drift is larger than the error: it cannot tell."
+        )
     return line

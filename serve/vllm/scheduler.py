@@ -77,7 +77,9 @@ class LapsdScheduler(ParkingScheduler):
 
     def _check(self, settings: Settings) -> None:
         if self.scheduler_config.policy != "fcfs":
-            raise ValueError(f"lapsd: --scheduling-policy {self.scheduler_config.policy}: must be fcfs, or two decide")
+            raise ValueError(
+                f"lapsd: --scheduling-policy {self.scheduler_config.policy}: must be fcfs, or two decide"
+            )
         if settings.preemption == "parked" and self.connector is not None:
             raise ValueError("lapsd: preemption=parked: not with a KV connector, which moves blocks itself")
         if settings.preemption == "parked" and self.parallel_config.pipeline_parallel_size > 1:
