@@ -79,10 +79,11 @@ class SingleServer(SkipServer):
                 if coming_ns <= now or wakes or check:
                     self._take_in(request, now)
                     coming_ns = arrivals[self.arrived]
-                if heap and heap[0][0] < (rank := rank_of(policy, request, now)):
+                if heap and heap[0][0] < rank_of(policy, request, now):
                     request.running = False
                     request.preemptions += 1
-                    request = waiting.swap(request, rank, now)
+                    # its rank is no lower now: behind whoever is first, who is next
+                    request = waiting.swap(request, rank_of(policy, request, now), now)
                     break
         yield timeout(now - clock)
 

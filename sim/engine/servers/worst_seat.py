@@ -53,8 +53,8 @@ class WorstSeat:
         if len(self._ranked) > KEPT + 2 * len(self.batch.seats):
             self._ranked = [bound for bound in self._ranked if bound[4].bound is bound]
 
-    def behind(self, best_waiting: Rank, now_ns: int) -> tuple[Seat, Rank] | None:
-        """The worst seat with its rank, if that waiting rank is lower."""
+    def behind(self, best_waiting: Rank, now_ns: int) -> Seat | None:
+        """The worst seat, if that waiting rank is lower."""
         ranked = self._ranked
         while ranked:
             rank, _, _, _, seat = ranked[-1]
@@ -63,7 +63,7 @@ class WorstSeat:
             elif not best_waiting < rank:
                 return None
             elif seat.ranked_at == self.batch.rounds:
-                return seat, rank
+                return seat
             else:
                 self._rank(seat, now_ns)
         return None
