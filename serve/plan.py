@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from policies import Outlook
+from policies import Outlook, Policy
+from policies.decision import name_of
+from policies.spec import parse_policy
 
 CLOCKS = ("busy", "wall")
 VERSION = 1
+UNKNOWN = Outlook(1, (1,))
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Plan:
 
     requests: Sequence[Asked]
     policy: str = "fcfs"
-    outlook: Outlook = Outlook(1, (1,))
+    outlook: Outlook = UNKNOWN
     clock: str = "busy"
     batch: int = 1
     kv_slots: int | None = 1
@@ -90,6 +93,21 @@ class Plan:
         for i, (before, at) in enumerate(zip([0, *arrivals], arrivals, strict=False)):
             if at < before:
                 raise ValueError(f"request {i} arrives at {at} ns, before {before} ns: arrivals must not decrease")
+
+    def bound_policy(self) -> Policy:
+        """The policy for one run, knowing what the plan says beforehand; the truth only if it is clairvoyant.
+
+        Raises
+        ------
+        ValueError
+            If there is no such policy, or it needs the truth and the plan does not hold it.
+        """
+        policy, known = parse_policy(self.policy), self.outlook
+        if not policy.clairvoyant:
+            known = Outlook(known.mean_round_ns, known.past_sizes_ns)
+        elif len(known.true_left_ns) != len(self.requests):
+            raise ValueError(f"policy {name_of(policy)}: knows the true sizes, which are not there")
+        return policy.bind(known)
 
     def to_json(self) -> str:
         """One JSON object."""
