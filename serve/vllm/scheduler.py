@@ -39,6 +39,10 @@ class LapsdScheduler(ParkingScheduler):
         The policy decides; where it does not, vLLM's own scheduler does, and a line in the log says why.
     settings : Settings
     decisions : Decisions
+    failed : str
+        What the policy did wrong, if it did: then it is first come, first served.
+    ended_ns : int
+        When the last step did.
     clock : Clock
     """
 
@@ -46,8 +50,8 @@ class LapsdScheduler(ParkingScheduler):
         super().__init__(*args, **kwargs)
         self.active = False
         self.clock: Clock = WallClock()
+        self.ended_ns = 0
         self._begun: dict[int, int] = {}  # steps under way: by scheduler output, when they began
-        self._ended = 0
         settings = Settings.of(self.vllm_config.additional_config.get("lapsd", {}))
         if vllm.__version__ in TRIED or settings.untried_vllm:
             self.configure(settings)
@@ -71,9 +75,13 @@ class LapsdScheduler(ParkingScheduler):
         if known.model and known.model.rstrip("/").split("/")[-1] != served.rstrip("/").split("/")[-1]:
             logger.warning("lapsd: the profile was measured on %s, but %s is served", known.model, served)
         self.settings, self._known = settings, known
-        self._begun, self._ended = {}, 0
-        self.decisions = Decisions(known.policy, lambda line: logger.error("lapsd: %s", line))
+        self._begun, self.ended_ns = {}, 0
+        self.decisions, self.failed = Decisions(known.policy, self._report), ""
         self.active = True
+
+    def _report(self, line: str) -> None:
+        logger.error("lapsd: %s", line)
+        self.failed = line
 
     def _check(self, settings: Settings) -> None:
         if self.scheduler_config.policy != "fcfs":
@@ -144,8 +152,8 @@ class LapsdScheduler(ParkingScheduler):
         """Count the step for those who decoded in it: prefill emits the first token, and is no round."""
         now_ns = self.clock.end()
         # where vLLM schedules ahead steps overlap: one lasts from the end of the one before
-        round_ns = now_ns - max(self._begun.pop(id(output), now_ns), self._ended)
-        self._ended = now_ns
+        round_ns = now_ns - max(self._begun.pop(id(output), now_ns), self.ended_ns)
+        self.ended_ns = now_ns
         for request, tokens in before.items():
             emitted = request.num_output_tokens - tokens
             if tokens > 0 and emitted > 0 and request.request_id in self.decisions.jobs:
