@@ -9,6 +9,12 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.past import Past
+from policies.time_model import TimeModel
+
 Rank = tuple[Any, ...]
 NEVER = 2**62  # a time or a count that is not reached
 
@@ -25,6 +31,8 @@ class Job(Protocol):
         Predicted output length.
     started : bool
         Its prefill has begun.
+    running : bool
+        It ran the round that ended last. A rank must not fall by its ceasing to run.
     rounds, tokens : int
         Committed rounds, and output tokens they emitted.
     service_ns : int
@@ -42,6 +50,7 @@ class Job(Protocol):
     arrival_ns: int
     predicted_tokens: int
     started: bool
+    running: bool
     rounds: int
     tokens: int
     service_ns: int
@@ -77,6 +86,13 @@ class Job(Protocol):
         """
         ...
 
+    def ahead(self, key: Hashable, value: "Callable[[Job], float]") -> NDArray[np.float64]:
+        """For `run_until` only: `value(job)` after each number of committed rounds, from 0 to the last but one.
+
+        As `foresee`; `value` may depend on `predicted_tokens` too.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Outlook:
@@ -88,6 +104,13 @@ class Outlook:
         c̄, the cost of a round at the training half's median context.
     past_sizes_ns : sequence of int, ascending
         T̃ of the training half's requests, c̄ · r · L // (accepted + r), of all their rounds.
+    past : Past
+        Those requests, with how long they were predicted to be; of the test half, if the policy is clairvoyant.
+    move_out_ns, move_back_ns : int
+        What it takes to move the KV cache of a request of the median context out and back, if one that stops running
+        has to; else 0.
+    time : TimeModel or None
+        How long a request takes by its lengths, fitted to those requests.
     true_prefill_ns : sequence of int, by job index
         True prefill; empty, as all that is true here, unless the policy's class says `clairvoyant`.
     true_left_ns : sequences of int, by job index and committed rounds
@@ -98,6 +121,10 @@ class Outlook:
 
     mean_round_ns: int
     past_sizes_ns: Sequence[int]
+    past: Past = field(default_factory=Past, compare=False)
+    move_out_ns: int = 0
+    move_back_ns: int = 0
+    time: TimeModel | None = None
     true_prefill_ns: Sequence[int] = ()
     true_left_ns: Sequence[Sequence[int]] = ()
     true_tokens_per_round: Sequence[float] = ()
@@ -172,6 +199,10 @@ class Policy:
     def wake(self, job: Job, now_ns: int) -> int:
         """When the waiting job's rank next falls, after `now_ns`, if it goes on waiting. Only with `run_until`."""
         return NEVER
+
+    def left_ns(self, job: Job) -> int | None:
+        """How much more of the server the job is taken to need, for memory that plans ahead; None: nobody knows."""
+        return None
 
     def observe(self, event: Event) -> bool:
         """Take in an arrival or a completion, into state of the whole policy that `bind` made for this run.

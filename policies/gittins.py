@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from policies.base import TO_THE_END, Job, Outlook, Policy, Rank, Until
 
@@ -42,3 +43,14 @@ class Gittins(Policy):
         """Between two past sizes every term falls with service; at the next one its own term is gone."""
         larger = bisect_right(self.sizes_ns, job.service_ns)
         return Until(service_ns=self.sizes_ns[larger]) if larger < len(self.sizes_ns) else TO_THE_END
+
+
+def inverse_index(left: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
+    """The inverse Gittins index of weighted values left, in any order: min over d of E[min(X, d)] / P(X <= d)."""
+    order = left.argsort(kind="stable")
+    left, weight = left[order], weight[order]
+    finished = weight.cumsum()
+    spent = (left * weight).cumsum()
+    spent += left * (finished[-1] - finished)  # those that finish, and d of each that does not
+    spent /= finished
+    return float(spent.min())

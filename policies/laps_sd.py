@@ -9,10 +9,11 @@ import math
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from statistics import pstdev
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from policies.base import ONE_ROUND, TO_THE_END, Job, Outlook, Rank, Until
 from policies.las import LAS
+from policies.moves import lead_ns
 
 until = lru_cache(maxsize=1 << 14)(Until)  # looking one up takes half as long as making it: 2 % of a run
 
@@ -33,9 +34,10 @@ class Perceived(NamedTuple):
     ns: int
     tokens: int
 
-    def time_ns(self, tokens: int) -> int:
-        """T̃ of so many tokens, rounded down; 0 where the output has outrun its prediction."""
-        return self.ns * tokens // self.tokens if tokens > 0 else 0
+    def left_ns(self, emitted: int) -> int:
+        """T̃ once so many tokens are emitted, rounded down; 0 where the output has outrun its prediction."""
+        output, ns, tokens = self  # faster than by name
+        return ns * (output - emitted) // tokens if emitted < output else 0
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class LapsSD(LAS):
         rounds going by, or the standard deviation of Beta(1 + accepted, 1 + drafted − accepted) (`posterior`), from
         round `gamma` on.
     count : perceptible after so many rounds, whatever acceptance does (a control); 0: by stability.
+    stay : a request that runs is ahead by so many times what its stopping would cost all in moves: placed and ranked
+        by that much less service, or T̃.
     """
 
     name: ClassVar[str] = "laps-sd"
@@ -72,6 +76,8 @@ class LapsSD(LAS):
     overrun: float = 1.0
     stability: str = "range"
     count: int = 0
+    stay: float = 0.0
+    lead_ns: int = field(default=0, repr=False, metadata={"bound": True})
     mean_round_ns: int = field(default=0, repr=False, metadata={"bound": True})
     stable_key: str = field(default="", repr=False, metadata={"bound": True})
 
@@ -85,6 +91,8 @@ class LapsSD(LAS):
             raise ValueError(f"{self.name}: overrun={self.overrun} must be between 1 and 1000")
         if not 0 <= self.count <= 100_000:
             raise ValueError(f"{self.name}: count={self.count} must be between 0 and 100000")
+        if not 0 <= self.stay <= 1000:
+            raise ValueError(f"{self.name}: stay={self.stay} must be between 0 and 1000")
         for parameter, known in (
             ("order", ("remaining", "total")),
             ("stability", ("range", "sd", "window", "posterior")),
@@ -94,16 +102,29 @@ class LapsSD(LAS):
 
     def bind(self, outlook: Outlook) -> Self:
         key = f"{type(self).__qualname__} stable: {self.gamma}, {self.delta}, {self.stability}, {self.count}"
-        return replace(super().bind(outlook), mean_round_ns=outlook.mean_round_ns, stable_key=key)
+        lead = round(self.stay * lead_ns(outlook))
+        own: dict[str, Any] = {"mean_round_ns": outlook.mean_round_ns, "stable_key": key, "lead_ns": lead}
+        return replace(self, **self._queues(outlook), **own)
 
     def rank(self, job: Job, now_ns: int) -> Rank:
+        rank = self._rank(job, now_ns)
+        return self._ahead(job, rank) if self.lead_ns and job.running else rank
+
+    def _ahead(self, job: Job, rank: Rank) -> Rank:
+        """The rank of a request that runs, `lead_ns` less service or T̃ taken into account."""
+        level, first, time_ns = rank
+        if not isinstance(job.memo, Perceived):
+            return (min(level, self.queue_of(job.service_ns - self.lead_ns)), first, time_ns)
+        return (min(level, self.queue_of(time_ns - self.lead_ns)), first, time_ns - self.lead_ns)
+
+    def _rank(self, job: Job, now_ns: int) -> Rank:
         perceived = job.memo
         level = self.level(job, now_ns) if self.age_ns else job.queue
         if perceived is None:
             return (level, self.perceptible_first, 0)
         if isinstance(perceived, Perceived):
-            left = perceived.output_tokens - (job.tokens if self.order == "remaining" else 0)
-            return (level, not self.perceptible_first, perceived.time_ns(left))
+            emitted = job.tokens if self.order == "remaining" else 0
+            return (level, not self.perceptible_first, perceived.left_ns(emitted))
         # it has begun its turn in this queue, and `preempt` is off
         return (level, -1, 0) if perceived == job.queue else (level, self.perceptible_first, 0)
 
@@ -151,10 +172,12 @@ class LapsSD(LAS):
     def remaining_ns(self, job: Job) -> int:
         """T̃ of a perceptible request: c̄ · r · max(0, L̂ − tokens so far) // (accepted + r)."""
         perceived: Perceived = job.memo
-        return perceived.time_ns(perceived.output_tokens - job.tokens)
+        return perceived.left_ns(job.tokens)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         perceived = job.memo
+        if self.lead_ns:
+            return ONE_ROUND
         if isinstance(perceived, Perceived):
             if self.follow:
                 return ONE_ROUND

@@ -6,7 +6,13 @@ import sys
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
+from policies.a_min import AMin
+from policies.alike import Alike, AlikeCeiling
+from policies.alike_online import AlikeOnline
+from policies.alise import Alise
 from policies.base import Policy
+from policies.boost import Boost
+from policies.fastserve import FastServe
 from policies.fcfs import FCFS
 from policies.gittins import Gittins
 from policies.laps_sd import LapsSD
@@ -17,10 +23,13 @@ from policies.lp_sjf_mean import LPSJFMean
 from policies.lp_srpt import LPSRPT
 from policies.round_robin import RoundRobin
 from policies.srpt import SRPT
+from policies.tie import TIE
 
-POLICIES: dict[str, type[Policy]] = {
-    p.name: p for p in (FCFS, RoundRobin, LAS, LASRound, Gittins, LPSJF, LPSRPT, LapsSD, LPSJFMean, SRPT)
-}
+_KNOWN: tuple[type[Policy], ...] = (
+    FCFS, RoundRobin, LAS, LASRound, Gittins, LPSJF, LPSRPT, AMin, TIE, Boost, LapsSD, Alike, AlikeOnline,
+    AlikeCeiling, LPSJFMean, SRPT, FastServe, Alise,
+)  # fmt: skip
+POLICIES: dict[str, type[Policy]] = {p.name: p for p in _KNOWN}
 
 
 def parameters_of(policy: Policy | type[Policy]) -> list[Field[Any]]:
@@ -89,9 +98,9 @@ def _value(text: str, parameter: Field[Any], where: str) -> Any:
             raise ValueError(f"{where}: needs true or false")
         return text == "true"
     try:
-        return int(text) if kind == "int" else float(text)
+        return int(text) if kind.startswith("int") else float(text)
     except ValueError:
-        wanted = "an integer" if kind == "int" else "a number"
+        wanted = "an integer" if kind.startswith("int") else "a number"
         raise ValueError(f"{where}: needs {wanted}, as in {parameter.name}={parameter.default}") from None
 
 

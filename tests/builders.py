@@ -1,13 +1,29 @@
 """Small traces, profiles and workloads for the tests, by hand or by hypothesis."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
 from policies import Outlook
-from traces import Costs, Linear, PricedTrace, Profile, RoundTerms, Swap, Trace, Workload, price, trace_from_rounds
+from sim import Capacity, outlook_of
+from sim.engine.memory import EVICTIONS
+from sim.engine.prefill import PREFILLS
+from traces import (
+    Costs,
+    Linear,
+    PricedTrace,
+    Profile,
+    RoundTerms,
+    StepTerms,
+    Swap,
+    Trace,
+    Workload,
+    price,
+    trace_from_rounds,
+)
 
 MS = 1_000_000
 
@@ -33,9 +49,10 @@ def workload(priced: PricedTrace, arrivals_ms: Sequence[float], predicted: Seque
 
 
 def outlook(priced: PricedTrace) -> Outlook:
-    """As if the same trace had been the past."""
-    mean_round = priced.mean_round_ns()
-    return Outlook(mean_round, np.sort(priced.estimated_ns(mean_round)).tolist())
+    """As if the same trace had been the past, of lengths that were foreseen; and every stop moved a cache."""
+    costs, context = priced.profile.costs, priced.median_context
+    moves = {"move_out_ns": costs.swap_out(context), "move_back_ns": costs.swap_in(context)}
+    return replace(outlook_of(priced), **moves)
 
 
 @st.composite
@@ -64,12 +81,15 @@ def profiles(draw: st.DrawFn) -> Profile:
     linear = st.builds(Linear, st.integers(0, 5_000), few)
     widths = st.fixed_dictionaries({1: st.integers(1, 9_000), 5: st.integers(1, 9_000)})
     terms = st.builds(RoundTerms, linear, widths, st.fixed_dictionaries({1: few, 9: few}), st.integers(0, 500))
+    tokens = st.fixed_dictionaries({1: st.integers(1, 9_000), 9: st.integers(1, 9_000)})
+    steps = st.builds(StepTerms, tokens, st.fixed_dictionaries({1: few, 9: few}))
     costs = Costs(
         rounds={b: draw(terms) for b in (1, 3)},
         prefill=draw(linear),
         swap_out=draw(linear),
         swap_in=draw(linear),
         swap_ways=draw(st.dictionaries(st.sampled_from(["pinned", "int8"]), st.builds(Swap, linear, linear))),
+        steps=draw(st.just({}) | st.fixed_dictionaries({1: steps, 3: steps})),
     )
     return Profile("by_hand", "unknown", costs)
 
@@ -91,3 +111,25 @@ def workloads(
         loop = (clients, draw(st.sampled_from([0, step])))
         return Workload(priced, np.arange(len(trace)), np.zeros_like(arrivals), np.array(predicted), 0, *loop)
     return Workload(priced, np.arange(len(trace)), arrivals, np.array(predicted, dtype=np.int64))
+
+
+@st.composite
+def capacities(
+    draw: st.DrawFn,
+    work: Workload,
+    managers: Sequence[str] = ("auto", "paged"),
+    prefills: Sequence[str] = tuple(PREFILLS),
+) -> Capacity:
+    """A server whose memory, where it is limited, is tight: the largest request fits, with little more."""
+    batch, trace = draw(st.sampled_from([1, 1, 2, 3])), work.priced.trace
+    largest = int((trace.prompt_tokens + trace.output_tokens).max() + trace.drafted.max() + 1)
+    how = {
+        "evict": draw(st.sampled_from(sorted(EVICTIONS))), "prefill": draw(st.sampled_from(prefills)),
+        "token_budget": draw(st.sampled_from([7, 16, 40])),
+    }  # fmt: skip
+    slots, more = draw(st.sampled_from([batch, batch + 1, None])), draw(st.integers(0, 60))
+    if draw(st.sampled_from(managers)) == "auto":
+        return Capacity(batch, slots, draw(st.sampled_from([None, largest + more])), **how)
+    block, park = draw(st.sampled_from([1, 4, 16])), draw(st.sampled_from(["true", "false"]))
+    blocks = -(-(largest + more) // block)
+    return Capacity(batch, None, manager=f"paged:block={block}+blocks={blocks}+park={park}", **how)

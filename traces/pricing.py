@@ -4,6 +4,7 @@ Where a request's rounds meet the machine's costs. A request's context at a roun
 tokens emitted before it. Knows nothing of arrivals or policies.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -48,12 +49,17 @@ class PricedTrace:
         """E[S] over the trace: prefill, and a request's share of its rounds."""
         return float((self.prefill_ns + self.decode_ns / self.batch).mean())
 
+    @property
+    def median_context(self) -> int:
+        """The median over requests of prompt + half the output, rounded down."""
+        return int(np.median(self.trace.prompt_tokens + self.trace.output_tokens // 2))
+
     def mean_round_ns(self) -> int:
         """c̄: a round's cost at this trace's median context (prompt + half the output, rounded down), in ns.
 
         Where draft lengths differ, the mean over its rounds of what each draft length costs there, rounded down.
         """
-        context = int(np.median(self.trace.prompt_tokens + self.trace.output_tokens // 2))
+        context = self.median_context
         cost = self.profile.round_cost(self.batch)
         lengths, counts = np.unique(self.trace.drafted, return_counts=True)
         total = sum(c * cost(n, self.batch * context) for n, c in zip(lengths.tolist(), counts.tolist(), strict=True))
@@ -97,6 +103,6 @@ def price(trace: Trace, profile: Profile, batch: int = 1) -> PricedTrace:
     round_ns = base[trace.drafted] + per_token[trace.drafted] * batch * context
     # the first round verifies the prompt's last token: what is left to cache may be nothing
     to_cache = np.maximum(trace.prompt_tokens - 1, 0)
-    prefill = profile.costs.prefill
-    prefill_ns = np.where(to_cache > 0, prefill.base_ns + prefill.per_token_ns * to_cache, 0)
+    prefill: Callable[[NDArray[np.int64]], NDArray[np.int64]] = profile.costs.prefill  # type: ignore[assignment]
+    prefill_ns = np.where(to_cache > 0, prefill(to_cache), 0)
     return PricedTrace(trace, profile, round_ns, emitted, prefill_ns, trace.per_request(round_ns), batch)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from calibrate.prompts import arithmetic, stdlib
+from traces.prompts import template_of
 
 PROMPT_SEED = 20_250_517  # held apart from the streams that the reference pair trains on
 
@@ -111,12 +112,7 @@ def read_prompts(path: str | Path, field: str) -> list[Prompt]:
     if not records:
         raise ValueError(f"prompts file {path}: holds no prompts")
     texts = [(n, _text_of(record, field, path, n), record.get("group")) for n, record in records]
-    return [Prompt(f"{dataset}-{n}", dataset, text, str(group or _template(text))) for n, text, group in texts]
-
-
-def _template(text: str) -> str:
-    """The text without its numbers, spacing and case: what prompts from one template share."""
-    return re.sub(r"\d+", "#", re.sub(r"\s+", " ", text)).strip().lower()
+    return [Prompt(f"{dataset}-{n}", dataset, text, str(group or template_of(text))) for n, text, group in texts]
 
 
 def _listed(content: str) -> list[tuple[int, Any]]:

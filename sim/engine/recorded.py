@@ -31,6 +31,8 @@ class Recorded:
         By `last` and from round `last` on, what `policies.Job.acceptance_range` is.
     foreseen : dict
         Rounds at which something first happens, by the key of `policies.Job.foresee`.
+    values : dict
+        Values by committed rounds, by prediction and the key of `policies.Job.ahead`.
     """
 
     def __init__(self, priced: PricedTrace, row: int) -> None:
@@ -53,6 +55,7 @@ class Recorded:
         self.draft_tokens: int | None = lengths.pop() if len(lengths) == 1 else None
         self.ranges: dict[int, list[float]] = {}
         self.foreseen: dict[Hashable, int] = {}
+        self.values: dict[tuple[int, Hashable], NDArray[np.float64]] = {}
 
     def ranges_of(self, last: int) -> list[float]:
         """The largest less the smallest rate of `last` rounds, by the last of them; remembered in `ranges`."""

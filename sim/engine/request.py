@@ -4,8 +4,13 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from policies import NEVER, Job
 from sim.engine.recorded import Recorded
+
+VALUES_KEPT = 64  # of a trace row, by prediction and key
 
 
 @dataclass(slots=True, eq=False)
@@ -22,6 +27,9 @@ class Request:
         As in `policies.Job`.
     running : bool
         It is one of those who run the present round.
+    missing : int
+        Tokens to prefill before its next round can run, where that is done in steps that others share (of its prompt,
+        or of a cache that was dropped), or the cache that it gave up is to be computed again.
     waiting_entry : tuple or None
         Its entry in the heap of those who wait.
     prefill_ns, first_service_ns, switch_ns, preemptions : int
@@ -43,6 +51,7 @@ class Request:
     memo: Any = None
 
     running: bool = False
+    missing: int = 0
     waiting_entry: Any = None
     prefill_ns: int = 0
     first_service_ns: int = -1
@@ -78,6 +87,10 @@ class Request:
         foreseen = self.recorded.foreseen.get(key)
         return foresee(self.recorded, key, happens) if foreseen is None else foreseen
 
+    def ahead(self, key: Hashable, value: Callable[[Job], float]) -> NDArray[np.float64]:
+        values = self.recorded.values.get((self.predicted_tokens, key))
+        return ahead(self, key, value) if values is None else values
+
     @property
     def done(self) -> bool:
         return self.rounds == self.recorded.rounds
@@ -108,3 +121,17 @@ def foresee(recorded: Recorded, key: Hashable, happens: Callable[[Job], bool]) -
             break
     recorded.foreseen[key] = first
     return first
+
+
+def ahead(request: Request, key: Hashable, value: Callable[[Job], float]) -> NDArray[np.float64]:
+    """What `value` is of a request at each of its rounds; those of some predictions are remembered. O(rounds)."""
+    recorded = request.recorded
+    replay = Request(request.index, request.arrival_ns, request.predicted_tokens, recorded, 0, started=True)
+    values = np.empty(recorded.rounds)
+    for rounds in range(recorded.rounds):
+        replay.rounds, replay.tokens = rounds, recorded.tokens[rounds]
+        values[rounds] = value(replay)
+    if len(recorded.values) >= VALUES_KEPT:
+        recorded.values.clear()
+    recorded.values[request.predicted_tokens, key] = values
+    return values

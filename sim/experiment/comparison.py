@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from policies import FCFS, LAS, LPSJF, LPSRPT, SRPT, LapsSD, Policy, parameters_of, spec_of
+from policies import FCFS, LAS, LPSJF, LPSRPT, SRPT, Alike, LapsSD, Policy, parameters_of, spec_of
 from sim.engine import Timeline
 from sim.experiment.metrics import Values, compared, measured, summary
 from sim.experiment.run import Runs, run
@@ -154,8 +154,8 @@ class Comparison:
 
 
 def default_policies() -> list[Policy]:
-    """The policies of the LAPS-SD paper, preemptive shortest predicted length, and clairvoyant SRPT."""
-    return [FCFS(), LAS(), LPSJF(), LPSRPT(), LapsSD(), SRPT()]
+    """The policies of the LAPS-SD paper, preemptive shortest predicted length, `alike`, and clairvoyant SRPT."""
+    return [FCFS(), LAS(), LPSJF(), LPSRPT(), LapsSD(), Alike(), SRPT()]
 
 
 def compare(

@@ -22,9 +22,8 @@ def run(stage: Stage, policy: Policy, seed: int, timeline: Timeline | None = Non
         If a request can never fit the memory, or ranks cannot be compared.
     """
     capacity = stage.setting.capacity
-    return simulate(
-        stage.workload(seed), policy, outlook=stage.outlook, capacity=capacity, skip=skip, timeline=timeline
-    )
+    outlook = stage.ceiling if policy.clairvoyant else stage.outlook
+    return simulate(stage.workload(seed), policy, outlook=outlook, capacity=capacity, skip=skip, timeline=timeline)
 
 
 @dataclass(frozen=True, eq=False)

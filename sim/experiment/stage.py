@@ -3,17 +3,20 @@
 Past requests, from which servers learn, are one half of the trace; workloads are drawn from the other.
 """
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from policies import Outlook
+from policies import Outlook, Past, TimeModel
 from sim.experiment.setting import KNOBS, Setting
 from traces import (
     ArrivalTrace,
+    LengthPredictor,
     PricedTrace,
     Profile,
     Trace,
@@ -28,15 +31,49 @@ from traces import (
     price,
     shares_of,
 )
+from traces.predictors import Oracle
 
 REPLAY_STREAM = 4  # after the streams of `traces.workload`
+PAST_SEED = 2**62  # no workload has it: the past was predicted with errors of its own
 PREPARED_BY = tuple(name for name, knob in KNOBS.items() if knob.halves)
 
 
-def outlook_of(training: PricedTrace) -> Outlook:
+def outlook_of(training: PricedTrace, predictor: LengthPredictor | None = None) -> Outlook:
     """What a server learns from past requests: the training half of the trace."""
     mean_round = training.mean_round_ns()
-    return Outlook(mean_round, np.sort(training.estimated_ns(mean_round)).tolist())
+    sizes = np.sort(training.estimated_ns(mean_round)).tolist()
+    past = past_of(training, predictor or Oracle())
+    return Outlook(mean_round, sizes, past, time=time_model_of(training))
+
+
+def past_of(priced: PricedTrace, predictor: LengthPredictor) -> Past:
+    """All requests of a trace, as they were and as they were predicted to be."""
+    trace, emitted = priced.trace, np.append(0, np.cumsum(priced.emitted))
+    starts, middles = trace.offsets[:-1], trace.offsets[:-1] + trace.rounds // 2
+    predicted = predictor.predict(np.arange(len(trace)), trace, PAST_SEED)
+    return Past(predicted, trace.output_tokens, trace.rounds, emitted[middles] - emitted[starts])
+
+
+def time_model_of(training: PricedTrace) -> TimeModel:
+    """ALISE's time model, fitted to past requests in batches of their `batch`.
+
+    T_0 is the least-squares slope of prefills through the origin. α and β are what a step of a full batch takes by
+    its requests' contexts, exactly; where draft lengths differ, the means over rounds, rounded down.
+    """
+    trace, cost = training.trace, training.profile.round_cost(training.batch)
+    prompts = trace.prompt_tokens.astype(float)
+    lengths, counts = np.unique(trace.drafted, return_counts=True)
+    rounds, tokens = len(trace.drafted), int(trace.output_tokens.sum())
+    pairs = list(zip(lengths.tolist(), counts.tolist(), strict=True))
+    shared = math.gcd(rounds, tokens)
+    return TimeModel(
+        prefill_ns_a_token=round(float((prompts @ training.prefill_ns) / max(1.0, prompts @ prompts))),
+        step_ns_a_token=training.batch * sum(count * cost.per_token_ns(n) for n, count in pairs) // rounds,
+        step_ns=sum(count * cost.base_ns(n) for n, count in pairs) // rounds,
+        rounds=rounds // shared,
+        tokens=tokens // shared,
+        prefill=training.profile.costs.prefill,
+    )
 
 
 class Halves(NamedTuple):
@@ -46,14 +83,14 @@ class Halves(NamedTuple):
     ----------
     future : PricedTrace
         The half that workloads are drawn from.
-    outlook : Outlook
-        What is known of the other.
+    past : PricedTrace
+        The other, of which servers know.
     share_ns : float
         A request's mean share of the server: of a full batch, its size at b = 1.
     """
 
     future: PricedTrace
-    outlook: Outlook
+    past: PricedTrace
     share_ns: float
 
     @classmethod
@@ -75,7 +112,7 @@ class Halves(NamedTuple):
         if shares:
             past, future = mix(past, shares), mix(future, shares)
         share_ns = price(future, profile, setting.batch).mean_size_ns
-        return cls(price(future, profile), outlook_of(price(past, profile, setting.batch)), share_ns)
+        return cls(price(future, profile), price(past, profile, setting.batch), share_ns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,10 +165,17 @@ class Stage:
         """What rounds and moves cost, as the setting has them."""
         return self.halves.future.profile
 
-    @property
+    @cached_property
     def outlook(self) -> Outlook:
         """What a server knows beforehand."""
-        return self.halves.outlook
+        known = outlook_of(self.halves.past, self.setting.predictor)
+        out_ns, back_ns = self.setting.capacity.move_ns(self.profile.costs, self.halves.past.median_context)
+        return replace(known, move_out_ns=out_ns, move_back_ns=back_ns)
+
+    @cached_property
+    def ceiling(self) -> Outlook:
+        """The same, with the requests that workloads are drawn from as its past: for clairvoyant policies alone."""
+        return replace(self.outlook, past=past_of(self.halves.future, self.setting.predictor))
 
     @property
     def load_share(self) -> float:

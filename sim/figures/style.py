@@ -22,12 +22,14 @@ COLOURS = {
     "lp-sjf": "#56B4E9",
     "lp-srpt": "#0072B2",
     "laps-sd": "#D55E00",
+    "alike": "#CC79A7",
     "srpt": "#009E73",
 }
-OTHER = ("#CC79A7", "#F0E442", "#000000", "#8C564B")
+OTHER = ("#F0E442", "#000000", "#8C564B")
 NAMES = {
     "fcfs": "FCFS", "las": "LAS", "las-round": "LAS every round", "gittins": "Gittins", "lp-sjf": "LP-SJF",
-    "lp-sjf-mean": "LP-SJF with acceptance", "lp-srpt": "LP-SRPT", "laps-sd": "LAPS-SD", "srpt": "SRPT",
+    "lp-sjf-mean": "LP-SJF with acceptance", "lp-srpt": "LP-SRPT", "laps-sd": "LAPS-SD", "alike": "Alike",
+    "alike-online": "Alike, online", "alike-ceiling": "Alike, the ceiling", "srpt": "SRPT",
 }  # fmt: skip
 # what is no policy (data sets, parts, parameters): Tol's bright scheme, none of whose colours is a policy's
 SERIES = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377", "#66CCEE")

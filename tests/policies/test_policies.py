@@ -26,6 +26,7 @@ class Job:
     queue: int = 1
     memo: Any = None
     started: bool = True
+    running: bool = False
     index: int = 0
     arrival_ns: int = 0
 

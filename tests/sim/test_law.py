@@ -14,6 +14,14 @@ from policies import (
     LPSRPT,
     NEVER,
     SRPT,
+    TIE,
+    Alike,
+    AlikeCeiling,
+    AlikeOnline,
+    Alise,
+    AMin,
+    Boost,
+    FastServe,
     Gittins,
     LapsSD,
     LASRound,
@@ -24,11 +32,12 @@ from policies import (
 )  # fmt: skip
 from policies.laps_sd import Perceived
 from sim import Capacity, simulate
+from sim.engine.memory import Paged
 from sim.engine.run import promises
 from sim.engine.servers.batch import BatchServer
 from sim.engine.servers.single import SingleServer
 from sim.engine.servers.waiting import Waiting
-from tests.builders import MS, outlook, row, workload, workloads
+from tests.builders import MS, capacities, outlook, row, workload, workloads
 from traces import Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
 
 COLUMNS = ("arrival_ns", "first_service_ns", "finish_ns", "service_ns", "switch_ns", "preemptions")
@@ -70,33 +79,29 @@ def policies(draw):
         "perceptible_first": draw(st.booleans()), "preempt": draw(st.booleans()),
         "overrun": draw(st.sampled_from([1.0, 1.5])),
         "stability": draw(st.sampled_from(["range", "sd", "window", "posterior"])),
-        "count": draw(st.sampled_from([0, 0, 0, 2])),
+        "count": draw(st.sampled_from([0, 0, 0, 2])), "stay": draw(st.sampled_from([0.0, 0.0, 1.0])),
     }  # fmt: skip
+    alise = Alise(**queues, overrun=stability["overrun"], model=draw(st.sampled_from(["published", "exact"])))
     plain = [FCFS(), LPSJF(), LPSJFMean(), LPSRPT(), SRPT(), LASRound(), Gittins(), Tide(draw(st.integers(0, 4)))]
+    alike = {"index": draw(st.sampled_from(["gittins", "mean"])), "stay": draw(st.sampled_from([0.0, 1.0, 3.0])),
+             "patience": draw(st.sampled_from([0.0, 0.0, 0.5]))}  # fmt: skip
+    srpt = LPSRPT(draw(st.sampled_from([None, 0.0, 0.5, 1.0])), draw(st.sampled_from([0.0, 1.0])))
+    relatives = [srpt, srpt, AMin(draw(st.sampled_from([0.0, 0.5]))), TIE(), Boost()]
+    online = AlikeOnline(**alike, known=draw(st.sampled_from([0, None])))
     return draw(st.sampled_from([
-        *plain, RoundRobin(draw(st.integers(1, 4))), LAS(**queues), LAS(**queues), LapsSD(**queues, **stability),
+        *plain, alise, FastServe(quantum_ms=draw(st.sampled_from([1e-5, 1e-3, 0.01])), levels=draw(st.integers(1, 6)),
+                                 starve_s=draw(st.sampled_from([None, 1e-9, 5e-6, 1e-4]))),
+        RoundRobin(draw(st.integers(1, 4))), LAS(**queues), LAS(**queues), LapsSD(**queues, **stability),
         LapsSD(**queues, **stability), LapsSD(**queues),
+        Alike(**alike), Alike(**alike), AlikeCeiling(), online, *relatives,
     ]))  # fmt: skip
 
 
 @st.composite
-def cases(draw, max_requests=12):
+def cases(draw, managers=("auto", "paged"), max_requests=12):
     """A workload, a policy, and a capacity whose memory, where it is limited, is tight."""
     work, policy = draw(workloads(max_requests=max_requests, closed=True)), draw(policies())
-    batch = draw(st.sampled_from([1, 1, 2, 3]))
-    trace = work.priced.trace
-    largest = int((trace.prompt_tokens + trace.output_tokens).max() + trace.drafted.max() + 1)
-    return (
-        work,
-        policy,
-        Capacity(
-            batch,
-            draw(st.sampled_from([batch, batch + 1, None])),
-            draw(st.none() | st.integers(0, 60).map(largest.__add__)),
-            evict=draw(st.sampled_from(["swap", "recompute"])),
-            prefill=draw(st.sampled_from(["alone", "batched"])),
-        ),
-    )
+    return work, policy, draw(capacities(work, managers, prefills=("alone", "batched")))
 
 
 def same(work: Workload, policy: Policy, capacity: Capacity, check: bool = True) -> bool:
@@ -166,6 +171,16 @@ class Grouper(Policy):
         return Until(rounds=(job.rounds // 3 + 1) * 3)
 
 
+@dataclass(frozen=True)
+class Forgetful(Alike):
+    """A promise made as if the request did not run: it lasts beyond the lead of who runs."""
+
+    def run_until(self, job, best_waiting, now_ns):
+        if best_waiting is not None:
+            best_waiting = (best_waiting[0] + 2 * self.lead_ns + 1,)
+        return super().run_until(job, best_waiting, now_ns)
+
+
 def breaks_the_law(some_cases) -> bool:
     @settings(max_examples=3_000, phases=[Phase.generate])  # ends at the first that breaks it
     @given(some_cases)
@@ -181,8 +196,8 @@ def breaks_the_law(some_cases) -> bool:
 
 @pytest.mark.parametrize(
     "mutant",
-    [TooFar(2), Sleeper(K=3, age_s=5e-6), Peeper(gamma=2, delta=0.2), Grouper()],
-    ids=["a hint one round too far", "a missed wake", "a look ahead", "a float sum"],
+    [TooFar(2), Sleeper(K=3, age_s=5e-6), Peeper(gamma=2, delta=0.2), Grouper(), Forgetful()],
+    ids=["a hint one round too far", "a missed wake", "a look ahead", "a float sum", "a lead counted twice"],
 )
 def test_mutants_of_policies_break_the_law(mutant):
     assert breaks_the_law(cases().map(lambda case: (case[0], mutant, case[2])))
@@ -193,19 +208,51 @@ def late_cut(server, original):
     return lambda self, request, last, *rest: min(last, original(self, request, last, *rest) + 1)
 
 
+def as_it_ran(server, original):
+    """Who stops is put back with the rank that it had while it ran."""
+
+    def push(self, request, rank, now_ns):
+        if request.preemptions and not request.running:
+            request.running = True
+            rank = self.policy.rank(request, now_ns)
+            request.running = False
+        original(self, request, rank, now_ns)
+
+    return push
+
+
 @pytest.mark.parametrize(
     ("owner", "name", "mutate", "policy"),
     [
+        (Waiting, "push", as_it_ran, Alike()),
         (SingleServer, "_limit_by_events", late_cut, LPSRPT()),
         (BatchServer, "_matters", lambda server, original: lambda self, rank, now_ns: False, LPSRPT()),
         (Waiting, "rank_again", lambda server, original: lambda self, now_ns: None, Tide()),
         (Waiting, "next_wake", lambda server, original: property(lambda self: NEVER), LAS(K=3, age_s=5e-6)),
     ],
-    ids=["a late cut", "an arrival overlooked", "a heap not ranked again", "a wake overlooked"],
+    ids=["a rank as it ran", "a late cut", "an arrival overlooked", "a heap not ranked again", "a wake overlooked"],
 )
 def test_mutants_of_the_engine_break_the_law(owner, name, mutate, policy, monkeypatch):
     monkeypatch.setattr(owner, name, mutate(owner, getattr(owner, name)))
     assert breaks_the_law(cases().map(lambda case: (case[0], policy, case[2])))
+
+
+def blocks_not_caught_up(server, original):
+    """Blocks that a stretch took are not taken once it is over."""
+    return lambda self, request: None
+
+
+@pytest.mark.parametrize(
+    ("name", "mutate"),
+    [
+        ("lasts", lambda server, original: lambda self, running, most: min(most, original(self, running, most) + 1)),
+        ("_catch_up", blocks_not_caught_up),
+    ],
+    ids=["a promise one round too long", "blocks of a stretch forgotten"],
+)
+def test_mutants_of_memory_in_blocks_break_the_law(name, mutate, monkeypatch):
+    monkeypatch.setattr(Paged, name, mutate(Paged, getattr(Paged, name)))
+    assert breaks_the_law(cases(("paged",)))
 
 
 FLAT = RoundTerms(Linear(0, 0), {1: 10 * MS}, {1: 0}, 0)

@@ -9,7 +9,7 @@ is the server's to say.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from sim.engine.memory.eviction import Eviction
 from sim.engine.recorded import Recorded
@@ -27,6 +27,19 @@ class Move(NamedTuple):
     end_ns: int
 
 
+class Limits(Protocol):
+    """What a server tells a manager of its size: see `sim.engine.Capacity`."""
+
+    @property
+    def batch(self) -> int: ...
+
+    @property
+    def kv_slots(self) -> int | None: ...
+
+    @property
+    def kv_tokens(self) -> int | None: ...
+
+
 class Memory(ABC):
     """Who holds a KV cache in memory, evicting the worst of those who wait when those who run lack room.
 
@@ -35,6 +48,8 @@ class Memory(ABC):
 
     Attributes
     ----------
+    name : str
+        What users call it.
     holders : dict of Request
         Who has a cache in memory, running or not, in the order that they came.
     limited : bool
@@ -47,6 +62,7 @@ class Memory(ABC):
         Called with each.
     """
 
+    name: ClassVar[str]
     limited: bool = True
     grows: ClassVar[bool] = True
     foresees: ClassVar[bool] = False
@@ -55,6 +71,17 @@ class Memory(ABC):
         self.eviction = eviction
         self.holders: dict[Request, None] = {}
         self.moved: Callable[[Move], None] | None = None
+
+    @classmethod
+    @abstractmethod
+    def of(cls, eviction: Eviction, limits: Limits) -> Self:
+        """The manager of a server of those limits; further parameters, by keyword, are a user's.
+
+        Raises
+        ------
+        ValueError
+            Naming the manager, and what it lacks or the parameter that is out of bounds.
+        """
 
     @abstractmethod
     def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
@@ -95,7 +122,9 @@ class Memory(ABC):
     def evict(self, request: Request, at_ns: int) -> int:
         """A holder's cache leaves the memory: nanoseconds that it takes."""
         del self.holders[request]
-        ns = self.eviction.out_ns(request.recorded.prompt_tokens + request.tokens)
+        ns = self.eviction.out_ns(request.kv_tokens - request.missing)
+        if self.eviction.drops:
+            request.missing = max(0, request.kv_tokens - 1)
         request.switch_ns += ns
         if self.moved is not None:
             self.moved(Move("swap out", request, at_ns, at_ns + ns))
@@ -104,9 +133,13 @@ class Memory(ABC):
     def bring_in(self, request: Request, at_ns: int) -> int:
         """A request holds a cache, its own from outside or a new one: nanoseconds that it takes."""
         self.holders[request] = None
-        if not request.rounds:
+        if not request.started or self.eviction.in_steps:
             return 0
-        ns = self.eviction.back_ns(request.recorded.prompt_tokens + request.tokens)
+        if self.eviction.drops:
+            ns = self.eviction.back_ns(request.missing + 1)
+            request.missing = 0
+        else:
+            ns = self.eviction.back_ns(request.kv_tokens - request.missing)
         request.switch_ns += ns
         if self.moved is not None:
             self.moved(Move(self.eviction.back, request, at_ns, at_ns + ns))
@@ -115,6 +148,10 @@ class Memory(ABC):
     def release(self, request: Request) -> None:
         """A running request is done: its memory is free."""
         del self.holders[request]
+
+    def check(self) -> None:
+        """Assert every invariant between rounds: nobody looks ahead, and what was emitted was looked ahead for."""
+        assert self.fits([], list(self.holders))
 
     def lasts(self, running: Sequence[Request], most: int) -> int:
         """How many of the next `most` rounds those who run fit, at least 1, if nobody else comes."""

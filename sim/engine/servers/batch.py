@@ -113,7 +113,7 @@ class BatchServer(SkipServer):
                 insort(suspects, (rank, entered_ns, index, True, seat))  # it may have fallen behind another
             else:
                 fresh.append(self._sit_down())
-                self._send_away(seat, rank, now_ns)
+                self._send_away(seat, now_ns)
 
     def _choose_what_fits(self, now_ns: int) -> list[Request]:
         """Where memory may run short, everyone in order as long as they fit, none passed over."""
@@ -134,8 +134,8 @@ class BatchServer(SkipServer):
                 fresh.append(self._sit_down())
         # who loses a seat is first now, as who ran goes before equals, but may not be so at the next boundary
         self._one_round = kept < len(seated)
-        for rank, _, _, seat in seated[kept:]:
-            self._send_away(seat, rank, now_ns)
+        for *_, seat in seated[kept:]:
+            self._send_away(seat, now_ns)
         for seat in batch.seats:
             batch.ask(seat)
         return fresh
@@ -146,12 +146,12 @@ class BatchServer(SkipServer):
         self.batch.sit(request)
         return request
 
-    def _send_away(self, seat: Seat, rank: Rank, now_ns: int) -> None:
+    def _send_away(self, seat: Seat, now_ns: int) -> None:
         request = seat.request
         self.batch.leave(seat)
         request.running = False
         request.preemptions += 1
-        self.waiting.push(request, rank, now_ns)
+        self.waiting.push(request, rank_of(self.policy, request, now_ns), now_ns)  # as one that waits
 
     def _ask(self, now_ns: int) -> None:
         """Ask the policy how long those may run of whom that is not known; they are settled."""

@@ -1,4 +1,4 @@
-"""The specification: requests of a workload served in batches under a policy, round by round, on SimPy's clock.
+"""The specification: requests of a workload served in batches under a policy, step by step, on SimPy's clock.
 
 The order of things at one instant, and what each decision commits, is `docs/simulator.md`. Slow and obvious: every
 request is ranked again at every round boundary, and of a policy only `rank`, `learn` and what `observe` takes in are
@@ -15,7 +15,7 @@ from policies import NEVER, Event, Policy
 from policies.decision import choose, name_of, rank_of
 from sim.engine.capacity import Capacity
 from sim.engine.memory import Memory
-from sim.engine.prefill import PREFILLS
+from sim.engine.prefill import PREFILLS, share
 from sim.engine.recorded import Recorded
 from sim.engine.request import Request
 from sim.engine.run_record import RunRecord
@@ -46,6 +46,7 @@ class StepServer:
 
     waiting: list[Request] = field(default_factory=list)
     running: list[Request] = field(default_factory=list)
+    step: dict[Request, int] = field(default_factory=dict)  # tokens of who shares the next one, where prompts do
     arrived: int = 0
     busy_ns: int = 0
 
@@ -58,6 +59,10 @@ class StepServer:
             request.arrival_ns = NEVER  # not known yet
         if self.timeline is not None:
             self.memory.moved = self.timeline.moved
+        if self.capacity.in_steps:
+            self._step_cost = profile.step_cost(self.capacity.batch)
+            for request in self.requests:
+                request.missing = max(0, request.prompt_tokens - 1)
         self._prefill = PREFILLS[self.capacity.prefill]
         self._costs = profile.costs
         self._round_cost = {b: profile.round_cost(b) for b in range(1, self.capacity.batch + 1)}
@@ -75,9 +80,8 @@ class StepServer:
                 self.run_record.idle_ns += gap
                 yield self.env.timeout(gap)
                 continue
-            starting = [r for r in fresh if not r.started]
-            before += self._prefill(starting, self._now + before, self._costs) if starting else 0
-            round_ns = self._round_ns()
+            before += self._start([r for r in fresh if not r.started], self._now + before)
+            round_ns = self._step_ns()
             self.busy_ns += before + round_ns
             if self.timeline is not None:
                 self.timeline.decided(self._now, self._now + before, round_ns, self.running, self.waiting)
@@ -117,8 +121,12 @@ class StepServer:
         there = self.present()
         ready = [r for r in there if self.memory.ready_ns(r, self._now) <= self._now]
         chosen = choose(sorted(ready, key=self._order), self.capacity.batch, self.memory.fits)
+        if self.capacity.in_steps:
+            # who would come for nothing stays where it is
+            self.step = share(chosen, self.capacity.budget)
+            chosen = [r for r in chosen if r.running or r in self.step]
         if ready and not chosen:
-            self._stop(f"the first does not fit kv_tokens {self.capacity.kv_tokens}")
+            self._stop("the first does not fit the memory")
         fresh = [r for r in chosen if not r.running]
         for request in there:
             runs = request in chosen
@@ -142,19 +150,36 @@ class StepServer:
             f"policy {name_of(self.policy)}: no progress at {self._now} ns: {there} requests wait, and {why}"
         )
 
-    def _round_ns(self) -> int:
-        """A round of the batch: as long as its longest draft, over the sum of contexts."""
+    def _start(self, starting: list[Request], at_ns: int) -> int:
+        """Requests start: nanoseconds that their prompts take before the round."""
+        if self._prefill is not None:
+            return self._prefill(starting, at_ns, self._costs) if starting else 0
+        for request in starting:
+            request.started, request.first_service_ns = True, at_ns
+        return 0
+
+    def _step_ns(self) -> int:
+        """A round of those who decode, beside the chunks of prompts, if there are any, that share the step."""
         if self.measured is not None:
             return self.measured(self._now, self.running)
-        if len(self.running) == 1:
-            return self.running[0].recorded.round_ns[self.running[0].rounds]
-        cost = self._round_cost[len(self.running)]
-        return cost(max(r.next_drafted for r in self.running), sum(r.kv_tokens for r in self.running))
+        chunks = [r for r in self.step if r.missing]
+        rounds = [r for r in self.step or self.running if not r.missing]
+        drafted, contexts = [r.next_drafted for r in rounds], sum(r.kv_tokens for r in rounds)
+        if chunks:
+            held = sum(r.kv_tokens - 1 - r.missing for r in chunks)
+            return self._step_cost(drafted, contexts, [self.step[r] for r in chunks], held)
+        if len(rounds) == 1:
+            return rounds[0].recorded.round_ns[rounds[0].rounds]
+        return self._round_cost[len(rounds)](max(drafted), contexts)
 
-    def _commit(self, round_ns: int) -> None:
+    def _commit(self, step_ns: int) -> None:
         self.run_record.rounds += 1
-        for request in self.running:
-            request.service_ns += round_ns
+        for request in self.step or self.running:
+            if request.missing:
+                request.missing -= self.step[request]
+                request.prefill_ns += step_ns
+                continue
+            request.service_ns += step_ns
             request.tokens += request.recorded.emitted[request.rounds]
             request.rounds += 1
             queue = request.queue
@@ -181,8 +206,7 @@ class StepServer:
         assert all(r in holders for r in self.running)
         assert all(r.running == (r in self.running) for r in self.requests)
         assert all(r.arrival_ns <= self._now for r in there)
-        # between rounds nobody looks ahead, and what was emitted was looked ahead for
-        assert self.memory.fits([], list(holders))
+        self.memory.check()
         assert all(not r.done for r in [*holders, *there])
         for request in self.requests[: self.arrived]:
             if self.capacity.batch == 1:

@@ -1,6 +1,7 @@
 """The LAPS-SD paper as a list of questions, with what introduces them and what is fixed for all of them."""
 
 from policies import LapsSD
+from sim.experiment.stage import outlook_of
 from sim.reproduce.inputs import Inputs, Size
 from sim.reproduce.laps_sd import examples
 from sim.reproduce.laps_sd.claims import estimates, latency, queues, switching
@@ -58,7 +59,7 @@ def intro(inputs: Inputs, size: Size) -> list[str]:
 
 def settings(inputs: Inputs, size: Size) -> Table:
     """What was fixed before anything was run."""
-    outlook = inputs.halves().outlook
+    outlook = outlook_of(inputs.halves().past)
     policy = LapsSD()
     sup = ", ".join(f"{b / 1e9:.3g}" for b in policy.bind(outlook).bounds_ns)
     rows = {

@@ -51,7 +51,7 @@ def test_the_table_follows_from_the_records_of_every_request(result):
 def test_every_policy_sees_the_same_requests(result):
     columns = ["seed", "index", "request_id", "arrival_ns", "service_ns", "predicted_tokens"]
     seen = [rows[columns].reset_index(drop=True) for _, rows in result.requests.groupby("policy", sort=False)]
-    assert len(seen) == 6
+    assert len(seen) == 7
     for other in seen[1:]:
         pd.testing.assert_frame_equal(seen[0], other)
 
@@ -83,7 +83,7 @@ def test_requests_come_from_the_test_half_only(result):
 
 
 def test_slowdown_by_length_has_a_column_a_quarter(result):
-    assert result.slowdown_by_length.shape == (6, 4)
+    assert result.slowdown_by_length.shape == (7, 4)
     assert (result.slowdown_by_length.to_numpy() >= 1).all()
 
 
@@ -136,7 +136,7 @@ def test_a_result_folder_reads_as_records_and_is_not_overwritten(tmp_path, resul
     claim_results(folder, overwrite=False)
     write_comparison(result, folder)
     frame = pd.read_parquet(folder)
-    assert len(frame) == 6 * 6 * 20
+    assert len(frame) == 7 * 6 * 20
     wanted = "seed policy index request_id arrival_ns first_service_ns finish_ns service_ns switch_ns preemptions"
     assert list(frame.columns) == [*wanted.split(), "predicted_tokens"]
     assert (folder / "_latency.png").stat().st_size > 10_000

@@ -1,12 +1,13 @@
 """Stages: what settings share is made once, and one run is what the engine makes of the same inputs."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from policies import FCFS, LapsSD
-from sim import Setting, Stage, run, simulate
+from policies import FCFS, Alike, AlikeCeiling, LapsSD
+from sim import Setting, Stage, outlook_of, run, simulate
 from sim.experiment.stage import Inputs
 from tests.sim.experiment.test_comparison import PROFILE, TRACE
 from traces import ArrivalTrace, draw_workload, save_arrivals, save_profile, save_trace
@@ -19,7 +20,7 @@ def test_a_run_is_what_the_engine_makes_of_the_same_inputs():
         halves.future, requests=20, seed=3, arrivals=setting.arrival_process(), predictor=setting.predictor,
         mean_size_ns=halves.share_ns,
     )  # fmt: skip
-    wanted = simulate(workload, LapsSD(), outlook=halves.outlook, capacity=setting.capacity)
+    wanted = simulate(workload, LapsSD(), outlook=outlook_of(halves.past), capacity=setting.capacity)
     assert np.array_equal(run(stage, LapsSD(), 3).finish_ns, wanted.finish_ns)
     assert not np.array_equal(run(stage, LapsSD(), 4).finish_ns, wanted.finish_ns)
 
@@ -63,6 +64,40 @@ def test_past_and_future_do_not_overlap():
     assert len(stage.outlook.past_sizes_ns) == len(past)
     assert not set(past.request_id) & set(future.request_id)
     assert run(stage, FCFS(), 0).rounds == stage.halves.future.trace.rounds[stage.workload(0).rows].sum()
+
+
+def test_the_past_was_predicted_as_the_future_is_with_errors_of_its_own():
+    foreseen, guessed = (Stage.of(TRACE, PROFILE, length_predictor=p).outlook.past for p in ("oracle", "noisy:0.5"))
+    assert foreseen.predicted_tokens.tolist() == foreseen.tokens.tolist() == TRACE.halves()[0].output_tokens.tolist()
+    assert guessed.error.sd == pytest.approx(0.5, rel=0.5)
+    trace = TRACE.halves()[0]
+    for row in range(len(trace)):
+        accepted = trace.accepted[trace.rounds_of(row)]
+        half = len(accepted) // 2
+        assert foreseen.early_tokens[row] == accepted[:half].sum() + half
+        assert foreseen.rounds[row] == len(accepted)
+
+
+def test_only_who_is_clairvoyant_has_the_requests_to_come_for_a_past():
+    stage = Stage.of(TRACE, PROFILE, length_predictor="noisy:0.5")
+    known, ceiling = (run(stage, policy, 0).policy.past for policy in (Alike(), AlikeCeiling()))
+    assert known is stage.outlook.past
+    assert ceiling.tokens.tolist() == stage.halves.future.trace.output_tokens.tolist()
+
+
+@pytest.mark.parametrize(
+    ("setting", "moves"),
+    [({}, True), ({"kv_slots": 0}, False), ({"batch": 2}, False), ({"batch": 2, "kv_slots": 2}, True)],
+)
+def test_what_a_move_takes_is_known_where_caches_have_to_move(setting, moves):
+    terms = PROFILE.costs.rounds[1]
+    profile = replace(PROFILE, costs=replace(PROFILE.costs, rounds={1: terms, 2: terms}))
+    stage = Stage.of(TRACE, profile, **setting)
+    context, costs = stage.halves.past.median_context, PROFILE.costs
+    wanted = (costs.swap_out(context), costs.swap_in(context)) if moves else (0, 0)
+    assert (stage.outlook.move_out_ns, stage.outlook.move_back_ns) == wanted
+    recomputed = Stage.of(TRACE, profile, **setting, evict="recompute").outlook
+    assert (recomputed.move_out_ns, recomputed.move_back_ns) == (0, costs.prefill(context - 1) if moves else 0)
 
 
 def test_what_is_loaded_and_what_is_named_are_run_alike(tmp_path):

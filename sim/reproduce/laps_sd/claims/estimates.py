@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from sim.experiment.stability import transition_errors
+from sim.experiment.stage import outlook_of
 from sim.experiment.statistics import Interval, mean_interval
 from sim.figures.stability import PARTS, plot_estimate_errors
 from sim.reproduce.differences import columns
@@ -35,7 +36,8 @@ def find(evidence: Evidence) -> Tables:
     """
     rows = []
     for dataset in [*evidence.inputs.datasets, ALL]:
-        priced, outlook, _ = evidence.inputs.halves(None if dataset == ALL else dataset)
+        priced, past, _ = evidence.inputs.halves(None if dataset == ALL else dataset)
+        outlook = outlook_of(past)
         everyone = np.arange(len(priced.trace))
         for name in predictors(evidence.inputs):
             predictor = LengthPredictor.parse(name)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from policies import LapsSD
+from sim.experiment.stage import outlook_of
 from sim.figures.differences import plot_number_of_queues
 from sim.reproduce.differences import percent, percent_of
 from sim.reproduce.inputs import Inputs, Size
@@ -23,7 +24,7 @@ RULES = {"scaled": "Sup₁ scaled with K", "fixed": "Sup₁ fixed"}
 
 def default_sup_1_s(inputs: Inputs) -> float:
     """The first threshold that LAPS-SD takes by default, over all data sets."""
-    outlook = inputs.halves().outlook
+    outlook = outlook_of(inputs.halves().past)
     return LapsSD().bind(outlook).bounds_ns[0] / 1e9
 
 

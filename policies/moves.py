@@ -1,0 +1,16 @@
+"""What it costs everybody that a running request stops for another, where caches have to move."""
+
+from policies.base import Outlook
+
+BEHIND = 1  # requests that wait beside the two
+
+
+def lead_ns(outlook: Outlook) -> int:
+    """By how much less remaining time a waiting request must need to take the place of a running one.
+
+    Let a be what the running request needs, and b the waiting one. One after the other they are done at a and a + b;
+    if b goes first, at out + b and out + b + back + a. That is better for the two together only if
+    a − b > 2 · out + back; and everyone behind them is later by out + back.
+    """
+    out, back = outlook.move_out_ns, outlook.move_back_ns
+    return 2 * out + back + BEHIND * (out + back)
