@@ -72,13 +72,13 @@ class RecordingScheduler(LapsdScheduler):
         now_ns, step = self.ended_ns, self._scheduled
         if not step.requests:
             return
-        emitted = [
-            request.num_output_tokens - before[request] if before[request] else 0 for request in step.requests
-        ]
+        emitted = [request.num_output_tokens - before[request] if before[request] else 0 for request in step.requests]
         for request, count in zip(step.requests, emitted, strict=True):
             tally = self._tallies.setdefault(request.request_id, Tally(begun_ns))
             if count:
-                tally.drafted.append(max(len(output.scheduled_spec_decode_tokens.get(request.request_id, ())), count - 1))
+                tally.drafted.append(
+                    max(len(output.scheduled_spec_decode_tokens.get(request.request_id, ())), count - 1)
+                )
                 tally.accepted.append(count - 1)
             elif not before[request]:
                 tally.prefill_ns += now_ns - begun_ns

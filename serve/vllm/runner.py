@@ -1,7 +1,7 @@
 """A process that serves plans with vLLM and writes records: `python -m serve.vllm.runner PLAN.json RECORD.json ...`
 
-Runs in the Python that has vLLM. Without arguments pairs of files are read from standard input, a pair a line with a
-tab between, and each is answered by a line on standard output as soon as its record is there: `done`, `interrupted`, or
+Runs in the Python that has vLLM. Without arguments pairs of files are read from standard input, a pair a line with
+a tab between, and each is answered by a line on standard output once its record is there: `done`, `interrupted`, or
 `error` and why. The engine is started for the first plan and stays as long as plans are of the same models and memory.
 """
 
@@ -26,7 +26,7 @@ MEMORY = 1 << 30  # bytes of keys and values, unless a plan says how many tokens
 
 @dataclass
 class StepClock:
-    """A run's clock, whose boundaries are the ends of steps: time after one belongs to the next. A `serve.vllm.Clock`."""
+    """A run's clock (`serve.vllm.clock.Clock`) with boundaries at the ends of steps: time after one is the next's."""
 
     time: Clock
     boundary_ns: int = 0
@@ -104,7 +104,9 @@ class Runner:
         if not scheduler.active or scheduler.failed:
             raise ValueError(f"policy {plan.policy}: failed, and the run went on without it: {scheduler.failed}")
         notes = _notes(scheduler, preemption)
-        return Record("vllm", plan.policy, scheduler.steps, scheduler.served, idle_ns, clock.boundary_ns, complete, notes)
+        return Record(
+            "vllm", plan.policy, scheduler.steps, scheduler.served, idle_ns, clock.boundary_ns, complete, notes
+        )
 
 
 def _steps(engine: Any, plan: Plan, clock: StepClock) -> Iterator[int]:
@@ -153,8 +155,8 @@ def _check_lengths(plan: Plan, context: int) -> None:
         need = len(asked.prompt) + asked.max_new_tokens + 1
         if need > context:
             raise ValueError(
-                f"request {i} ({asked.request_id}): prompt and output may take {need} tokens, but the model's context "
-                f"is {context}"
+                f"request {i} ({asked.request_id}): prompt and output may take {need} tokens, but the model's "
+                f"context is {context}"
             )
 
 

@@ -24,9 +24,8 @@ from serve.vllm.clock import Clock, WallClock
 from serve.vllm.decisions import Decisions
 from serve.vllm.job import LiveJob
 from serve.vllm.parking import ParkingScheduler
-from serve.vllm.settings import Settings
+from serve.vllm.settings import TRIED, Settings
 
-TRIED = ("0.32.0",)
 logger = logging.getLogger("vllm.lapsd")  # below vLLM's own, which has handlers
 
 
@@ -85,7 +84,9 @@ class LapsdScheduler(ParkingScheduler):
 
     def _check(self, settings: Settings) -> None:
         if self.scheduler_config.policy != "fcfs":
-            raise ValueError(f"lapsd: --scheduling-policy {self.scheduler_config.policy}: must be fcfs, or two decide")
+            raise ValueError(
+                f"lapsd: --scheduling-policy {self.scheduler_config.policy}: must be fcfs, or two decide"
+            )
         if settings.preemption == "parked" and self.connector is not None:
             raise ValueError("lapsd: preemption=parked: not with a KV connector, which moves blocks itself")
         if settings.preemption == "parked" and self.parallel_config.pipeline_parallel_size > 1:
@@ -201,7 +202,7 @@ class LapsdScheduler(ParkingScheduler):
         return bool(self._handle_blocked_waiting_request(request))
 
     def _fits(self, jobs: list[LiveJob]) -> bool:
-        """Whether they fit memory together, from what was refused in the last step: nobody is passed over for long."""
+        """Whether they fit memory together, as far as the last step's refusal tells."""
         refused = self.refused
         if refused is None or len(jobs) <= refused.beside:
             return True

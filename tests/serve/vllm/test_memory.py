@@ -95,4 +95,3 @@ def test_a_reset_of_the_cache_takes_the_parked_along(tight):
         tight.step()
     assert tight.found.tokens == expected
     assert is_over(tight)
-
