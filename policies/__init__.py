@@ -8,6 +8,7 @@ from policies.boost import Boost
 from policies.fcfs import FCFS
 from policies.gittins import Gittins
 from policies.laps_sd import LapsSD
+from policies.laps_sd_adapted import LapsSDAdapted
 from policies.las import LAS
 from policies.las_round import LASRound
 from policies.lp_sjf import LPSJF
@@ -42,6 +43,7 @@ __all__ = [
     "LASRound",
     "LPSJFMean",
     "LapsSD",
+    "LapsSDAdapted",
     "Outlook",
     "Past",
     "Policy",
