@@ -26,7 +26,7 @@ class WorstSeat:
         self._ranked: list[tuple[Rank, int, int, int, Seat]] = []
         self._unranked: dict[
             Seat, None
-        ] = {}  # they were asked since, and are at most what they are now, if not rising
+        ] = {}  # asked, and not ranked since; unless rising, they are no worse than now
         self._bounds = 0  # so many were made
 
     def asked(self, seat: Seat, best_waiting: Rank | None) -> None:
