@@ -107,9 +107,14 @@ def _title(records: pd.DataFrame, shown: Sequence[str | None]) -> str:
     seeds = records["seed"].nunique()
     fixed = []
     for name in ("policy_name", *KNOBS):
-        values = records[name].unique() if name in records.columns and name not in shown else ()
-        if len(values) == 1 and _text(values[0]) not in ("-", _text(KNOBS[name].default) if name in KNOBS else ""):
-            fixed.append(f"{name} {_text(values[0])}")
+        if name in shown or name not in records.columns:
+            continue
+        values, default = (
+            [_text(v) for v in records[name].unique()],
+            _text(KNOBS[name].default if name in KNOBS else None),
+        )
+        if len(values) == 1 and values[0] not in ("-", default):
+            fixed.append(f"{name} {values[0]}")
     mixed = [n for n in varying(records) if n not in shown and n != "policy"]
     if "policy" in shown:
         mixed = [n for n in mixed if n in KNOBS]
