@@ -121,8 +121,8 @@ def _hold_models(known: Any, what: str, target: str, draft: str) -> None:
 
 
 def _folder(
-    out: Path | None, setting: Mapping[str, Any], loads: list[float], policies: list[Policy], trace: str, clock: str, *,
-    overwrite: bool, resume: bool,
+    out: Path | None, setting: Mapping[str, Any], loads: list[float], policies: list[Policy], trace: str,
+    clock: str, *, overwrite: bool, resume: bool,
 ) -> Folder | None:  # fmt: skip
     if out is None:
         return None

@@ -14,6 +14,7 @@ from policies.spec import parse_policy
 
 CLOCKS = ("busy", "wall")
 VERSION = 1
+UNKNOWN = Outlook(1, (1,))
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Plan:
 
     requests: Sequence[Asked]
     policy: str = "fcfs"
-    outlook: Outlook = Outlook(1, (1,))
+    outlook: Outlook = UNKNOWN
     clock: str = "busy"
     batch: int = 1
     kv_slots: int | None = 1

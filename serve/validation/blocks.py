@@ -1,7 +1,7 @@
 """Live runs in blocks: one workload under every policy, calibrations before, between and after.
 
-A block is written whole as soon as it is done, so that what an interrupt leaves is complete blocks and, marked as such,
-the one that it cut short.
+A block is written whole as soon as it is done: an interrupt leaves complete blocks and, marked as such, the one that
+it cut short.
 """
 
 import gzip

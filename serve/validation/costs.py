@@ -1,8 +1,8 @@
 """What live rounds cost on average: a profile from calibration runs, made on the same engine between the others.
 
-A calibration serves requests that no workload holds, in turn, so that prompts, rounds and moves are timed as live runs
-spend them: boundary to boundary. All terms are means (`calibrate.fitting.linear.fit_mean`), since what is foretold are
-sums. Only the draft length that was run is priced.
+A calibration serves requests that no workload holds, in turn, so that prompts, rounds and moves are timed as live
+runs spend them: boundary to boundary. All terms are means (`calibrate.fitting.linear.fit_mean`), since what is
+foretold are sums. Only the draft length that was run is priced.
 """
 
 from collections.abc import Iterable, Sequence

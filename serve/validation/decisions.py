@@ -1,7 +1,7 @@
 """Decisions: fed with a live run's own durations and acceptance, the simulator must give back that run.
 
-Every decision (the instant, who runs, in which order, whose cache moves) and every time of every request, exactly. Where
-it would do something else, that decision is named.
+Every decision (the instant, who runs, in which order, whose cache moves) and every time of every request, exactly.
+Where it would do something else, that decision is named.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,8 @@
-"""What live runs say of the simulator: errors with their intervals, orders, and differences of policies beside each other.
+"""What live runs say of the simulator: errors with intervals, orders, and differences of policies side by side.
 
-The unit is the seed, as everywhere (`sim.experiment.statistics`); percentiles are of latencies pooled over seeds. Beside
-each error stands how much the machine itself drifted: how far the same rounds, before and after a run, were apart.
+The unit is the seed, as everywhere (`sim.experiment.statistics`); percentiles are of latencies pooled over seeds.
+Beside each error stands how much the machine itself drifted: how far apart the same rounds were before and after a
+run.
 """
 
 import math
@@ -118,12 +119,14 @@ def _percent(interval: Interval) -> dict[str, float]:
 def errors_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
     """A row a load and policy: latencies real and foretold, in seconds, and errors in percent.
 
-    `error` is of mean latency, `busy_error` of busy time, each the ratio of means over seeds less 1, with its interval;
+    `error` is of mean latency, `busy_error` of busy time, the ratio of means over seeds less 1, with its interval;
     `drift` is the mean of what the same rounds changed by, whichever way, from before a run to after it, in percent.
     """
     rows = []
     for (load, policy), runs in _grouped(outcomes).items():
-        live, foretold = (np.concatenate([getattr(o, name) for o in runs]) / 1e9 for name in ("live_ns", "foretold_ns"))
+        live, foretold = (
+            np.concatenate([getattr(o, name) for o in runs]) / 1e9 for name in ("live_ns", "foretold_ns")
+        )
         means = [[getattr(o, name).mean() for o in runs] for name in ("foretold_ns", "live_ns")]
         busy = _percent(ratio_of_means([o.foretold_busy_ns for o in runs], [o.busy_ns for o in runs]))
         row: dict[str, Any] = {"load": load, "policy": policy, "seeds": len(runs), "requests": len(runs[0].live_ns)}
@@ -188,14 +191,18 @@ def requests_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
 
 def verdicts(outcomes: Sequence[Outcome], errors: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
     """What the tables come to, in sentences: decisions, costs, order; and whether the machine can tell."""
-    lines = [_decisions(outcomes), _costs(errors, "busy_error", "busy time", BUSY), _costs(errors, "error", "mean latency", LATENCY)]
+    lines = [
+        _decisions(outcomes),
+        _costs(errors, "busy_error", "busy time", BUSY),
+        _costs(errors, "error", "mean latency", LATENCY),
+    ]
     if len(differences):
         baseline = differences[differences["policy"] == BASELINE]
         worst = float(baseline["points"].abs().max()) if len(baseline) else math.nan
         if len(baseline):
             within = int((baseline["points"].abs() <= RATIO).sum())
             lines.append(
-                f"Ratios to FCFS: {within} of {len(baseline)} within {RATIO:g} points, the worst {worst:.1f} points off."
+                f"Ratios to FCFS: {within} of {len(baseline)} within {RATIO:g} points, the worst {worst:.1f} off."
             )
         told = differences[differences["told"]]
         lines.append(
@@ -215,11 +222,13 @@ def _decisions(outcomes: Sequence[Outcome]) -> str:
 
 
 def _costs(errors: pd.DataFrame, column: str, what: str, most: float) -> str:
-    """How many rows are within what is asked, and of the others, where the machine's drift is larger than the error."""
+    """How many rows are within what is asked, and in how many others the machine's drift exceeds the error."""
     size = errors[column].abs()
     within, unsure = size <= most, (size > most) & (errors["drift"] > size)
     line = f"Costs: {what} is foretold within {most:g} % in {int(within.sum())} of {len(errors)} rows"
     line += f", the worst {float(size.max()):.1f} % off."
     if unsure.any():
-        line += f" In {int(unsure.sum())} of the others the machine's own drift is larger than the error: it cannot tell."
+        line += (
+            f" In {int(unsure.sum())} of the others the machine's own drift is larger than the error: it cannot tell."
+        )
     return line

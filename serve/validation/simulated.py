@@ -1,4 +1,4 @@
-"""The simulator's server for a live run's plan: the same requests, arrivals, predictions, policy, batch and memory."""
+"""The simulator's server for a live run's plan: its requests, arrivals, predictions, policy, batch and memory."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -76,6 +76,6 @@ def live_order(record: Record) -> Order:
 
 
 def told_the_truth(plan: Plan, seen: Record, profile: Profile) -> Plan:
-    """The plan with what clairvoyant policies know: what its requests did in a run of theirs, at a profile's costs."""
+    """The plan with what clairvoyant policies know: what its requests did in a run, at a profile's costs."""
     priced = price(trace_of(plan, seen), profile)
     return replace(plan, outlook=with_truth(plan.outlook, [Recorded(priced, i) for i in range(len(plan.requests))]))

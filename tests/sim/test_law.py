@@ -98,7 +98,7 @@ def policies(draw):
 
 
 @st.composite
-def cases(draw, managers=("auto", "paged"), max_requests=12):
+def cases(draw, managers=("auto", "paged", "reserve"), max_requests=12):
     """A workload, a policy, and a capacity whose memory, where it is limited, is tight."""
     work, policy = draw(workloads(max_requests=max_requests, closed=True)), draw(policies())
     return work, policy, draw(capacities(work, managers, prefills=("alone", "batched")))
