@@ -59,6 +59,7 @@ def command(
     profile: Annotated[
         Path | None, typer.Option(help="Foretell from this profile, not from costs measured between the runs.")
     ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few calibration rounds: for trying it out.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Keep every live run, and the tables, in this folder.")] = None,
@@ -94,7 +95,7 @@ def command(
     folder = _folder(out, setting, loads, policies, name, clock, overwrite=overwrite, resume=resume)
     pair = load_pair(target, draft, device=device, dtype=dtype)
     source = Source.of(trace, _texts(trace, prompts, field), _tokenizer(pair), name)
-    trial = Trial(OwnEngine(pair, _typed()), source, dict(setting), policies, clock)
+    trial = Trial(OwnEngine(pair, _typed()), source, dict(setting), policies, clock, quick)
     given = load_profile(profile) if profile is not None else None
     outcomes, complete = _serve(trial, loads, seeds, folder, given, quiet=as_json)
     if outcomes:

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HOUSE = {"traces", "policies", "sim", "calibrate"}
-MAY = {"traces": set(), "policies": set(), "sim": {"traces", "policies"}, "calibrate": {"traces", "policies"}}
+HOUSE = {"traces", "policies", "sim", "calibrate", "serve"}
+MAY = {
+    "traces": set(), "policies": set(), "sim": {"traces", "policies"}, "calibrate": {"traces", "policies"},
+    "serve": {"traces", "policies", "sim", "calibrate"},
+}  # fmt: skip
 FOREIGN = {
     "policies": {"numpy"},
     "traces": {"numpy", "pandas", "pyarrow", "scipy", "tokenizers"},
@@ -15,6 +18,7 @@ FOREIGN = {
             "distributed"},
     "calibrate": {"numpy", "pandas", "pyarrow", "scipy", "torch", "transformers", "tokenizers", "safetensors",
                   "triton", "huggingface_hub", "sklearn", "pynvml", "typer", "rich"},
+    "serve": {"numpy", "pandas", "simpy", "torch", "typer", "rich", "jinja2", "matplotlib", "vllm"},
 }  # fmt: skip
 STANDARD = set(__import__("sys").stdlib_module_names)
 
@@ -47,7 +51,8 @@ def test_a_package_imports_only_what_it_may(package):
 
 # the rooms of sim from the ground up; figures take tables and names, so that anything may draw
 ROOMS = ("engine", "figures", "experiment", "sweeps", "reproduce", "bench", "cli")
-HEAVY = {"torch", "triton", "matplotlib", "scipy", "distributed", "transformers", "safetensors", "sklearn", "pynvml"}
+HEAVY = {"torch", "triton", "matplotlib", "scipy", "distributed", "transformers", "safetensors", "sklearn", "pynvml",
+         "vllm"}  # fmt: skip
 
 
 def modules_of(package):
@@ -89,6 +94,21 @@ def test_no_import_of_sim_runs_back_up():
         if room_of(module) == "figures":
             up |= {(module, t) for t in targets if room_of(t) != "figures"}
     assert not up
+
+
+# of serve: plain data, our engine, what is said of live runs, the verb
+SERVED = ("outlook_json", "plan", "record", "engine", "own", "validation", "cli")
+
+
+def test_no_import_of_serve_runs_back_up_and_vllm_stands_apart():
+    for module, targets in own_imports("serve").items():
+        rooms = {room_of(target) for target in targets}
+        if room_of(module) == "vllm":
+            assert rooms <= {"vllm", "outlook_json", "plan", "record"}, f"{module} imports more than plain data"
+        elif module != "serve":
+            assert rooms <= set(SERVED[: SERVED.index(room_of(module)) + 1]), f"{module} imports upwards"
+    for path in (ROOT / "serve" / "vllm").rglob("*.py"):
+        assert not {top for top, _ in imports(path)} & {"sim", "calibrate"}, f"{path} needs more than it may"
 
 
 @pytest.mark.parametrize("package", sorted(HOUSE))
