@@ -1,4 +1,4 @@
-"""What the server knows before the first request: the policy, bound to past requests, and what is foretold of new ones.
+"""What the server knows before the first request: the policy, bound to the past, and what is foretold of new ones.
 
 Whatever is wrong here stops the engine before it serves anybody, with one line. Knows nothing of vLLM.
 """

@@ -1,7 +1,7 @@
 """A request as policies see it while vLLM serves it, counted from its steps. Knows nothing of vLLM itself.
 
-vLLM's prefill emits the first token, which belongs to no round: as in traces that are imported from vLLM, it counts to
-the prompt. So `tokens` are those after the first, and `predicted_tokens` is one less than the whole output's.
+vLLM's prefill emits the first token, which belongs to no round: as in traces that are imported from vLLM, it counts
+to the prompt. So `tokens` are those after the first, and `predicted_tokens` is one less than the whole output's.
 """
 
 from collections.abc import Callable, Hashable

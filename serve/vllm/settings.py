@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+TRIED = ("0.32.0",)  # versions of vLLM
 PREEMPTIONS = ("recompute", "parked")
 KINDS = {
     "policy": str, "preemption": str, "profile": str, "trace": str, "outlook": Mapping, "predicted_tokens": int,

@@ -4,7 +4,6 @@ import itertools
 
 import pytest
 
-from tests.serve.vllm import mine
 from tests.serve.vllm.engines import Ask, Engine
 
 # of all lengths, and some come while others run
