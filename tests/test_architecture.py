@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HOUSE = {"traces", "policies", "sim", "calibrate"}
-MAY = {"traces": set(), "policies": set(), "sim": {"traces", "policies"}, "calibrate": {"traces", "policies"}}
+HOUSE = {"traces", "policies", "predict", "sim", "calibrate"}
+MAY = {
+    "traces": set(), "policies": set(), "predict": {"traces"}, "sim": {"traces", "policies"},
+    "calibrate": {"traces", "policies"},
+}  # fmt: skip
 FOREIGN = {
     "policies": {"numpy"},
     "traces": {"numpy", "pandas", "pyarrow", "scipy", "tokenizers"},
+    "predict": {"numpy", "scipy", "sklearn", "faiss", "torch", "transformers"},
     "sim": {"numpy", "pandas", "pyarrow", "scipy", "simpy", "matplotlib", "typer", "rich", "tomli_w", "jinja2",
             "distributed"},
     "calibrate": {"numpy", "pandas", "pyarrow", "scipy", "torch", "transformers", "tokenizers", "safetensors",
@@ -31,7 +35,11 @@ def imports(path: Path) -> set[tuple[str, str]]:
     return {(name.split(".")[0], name) for name in found}
 
 
-MOUNTED = {("sim/cli/calibrate.py", "calibrate.cli"), ("sim/cli/validate.py", "serve.cli")}
+MOUNTED = {
+    ("sim/cli/calibrate.py", "calibrate.cli"),
+    ("sim/cli/validate.py", "serve.cli"),
+    ("sim/cli/predict.py", "predict"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("package", sorted(HOUSE))
@@ -47,7 +55,10 @@ def test_a_package_imports_only_what_it_may(package):
 
 # the rooms of sim from the ground up; figures take tables and names, so that anything may draw
 ROOMS = ("engine", "figures", "experiment", "sweeps", "reproduce", "bench", "cli")
-HEAVY = {"torch", "triton", "matplotlib", "scipy", "distributed", "transformers", "safetensors", "sklearn", "pynvml"}
+HEAVY = {
+    "torch", "triton", "matplotlib", "scipy", "distributed", "transformers", "safetensors", "sklearn", "pynvml",
+    "faiss",
+}  # fmt: skip
 
 
 def modules_of(package):

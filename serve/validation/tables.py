@@ -1,6 +1,6 @@
 """What live runs say of the simulator, as text: one list of columns, for terminals and pages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -18,12 +18,12 @@ class Text(NamedTuple):
     words: int
 
 
-def _interval(row: dict[str, Any], value: str, low: str, high: str, digits: int = 1) -> str:
+def _interval(row: Mapping[Any, Any], value: str, low: str, high: str, digits: int = 1) -> str:
     shown = f"{row[value]:+.{digits}f}"
     return shown if pd.isna(row[low]) else f"{shown} [{row[low]:+.{digits}f}, {row[high]:+.{digits}f}]"
 
 
-def _beside(row: dict[str, Any], name: str) -> str:
+def _beside(row: Mapping[Any, Any], name: str) -> str:
     return f"{number(row[f'{name}_s'])} / {number(row[f'foretold_{name}_s'])}"
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 VERBS: "Mapping[str, str]" = {
     "compare": "compare", "show": "show", "bench": "bench", "sweep": "sweep", "best": "best", "generate": "generate",
-    "import": "importing", "reproduce": "reproduce", "calibrate": "calibrate", "validate": "validate",
+    "import": "importing", "capacity": "capacity", "predict": "predict", "reproduce": "reproduce",
+    "calibrate": "calibrate", "validate": "validate",
 }  # fmt: skip
 
 

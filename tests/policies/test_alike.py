@@ -62,7 +62,7 @@ def test_who_runs_is_ahead_by_what_its_stopping_costs():
     for stay in (0.0, 1.0, 2.0):
         policy = bound(past, Alike(stay=stay), moves=(3, 5))
         lead = rank(policy, **job) - rank(policy, **job, running=True)
-        assert lead == pytest.approx(stay * (2 * 3 + 5 + 3 + 5))  # for two: 2 out + back; for one behind: out + back
+        assert lead == pytest.approx(stay * (2 * 3 + 5 + 3 * (3 + 5)))  # for two; and for three behind them
     assert rank(bound(past), **job) == rank(bound(past), **job, running=True)  # where nothing has to move
 
 

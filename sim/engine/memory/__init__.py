@@ -1,6 +1,6 @@
 """KV memory: the protocol, and one manager a module."""
 
-from sim.engine.memory.base import Limits, Memory, Move, Order
+from sim.engine.memory.base import Estimate, Limits, Memory, Move, Order
 from sim.engine.memory.eviction import EVICTIONS, Eviction, recompute_in_steps
 from sim.engine.memory.managers import MANAGERS, parse_memory
 from sim.engine.memory.paged import Paged
@@ -10,6 +10,7 @@ from sim.engine.memory.tokens import Tokens
 __all__ = [
     "EVICTIONS",
     "MANAGERS",
+    "Estimate",
     "Eviction",
     "Limits",
     "Memory",

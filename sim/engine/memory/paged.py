@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sim.engine.memory.base import Limits, Memory, Order
+from sim.engine.memory.blocks import blocks_of, refuse_larger
 from sim.engine.memory.eviction import Eviction
 from sim.engine.recorded import Recorded
 from sim.engine.request import Request
@@ -49,15 +50,7 @@ class Paged(Memory):
     def of(
         cls, eviction: Eviction, limits: Limits, *, block: int = 16, blocks: int = 0, park: bool = False
     ) -> "Paged":
-        """Of `blocks`, or of as many as `kv_tokens` fill."""
-        if block < 1:
-            raise ValueError(f"memory paged: block {block}: must be at least 1 token")
-        if bool(blocks) == (limits.kv_tokens is not None):
-            raise ValueError("memory paged: needs kv_tokens, or blocks, and not both")
-        blocks = blocks or (limits.kv_tokens or 0) // block
-        if blocks < 1:
-            raise ValueError(f"memory paged: blocks {blocks}: must be at least 1")
-        return cls(eviction, blocks, block, park)
+        return cls(eviction, blocks_of(cls.name, limits, block, blocks), block, park)
 
     def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
         held = self._held
@@ -68,13 +61,7 @@ class Paged(Memory):
         return max(self._held.get(request, 0), -(-request.kv_needed // self.block))
 
     def refuse(self, recorded: Sequence[Recorded]) -> None:
-        for index, rounds in enumerate(recorded):
-            tokens = rounds.prompt_tokens + rounds.tokens[-1] + max(rounds.round_drafted) + 1
-            if (need := -(-tokens // self.block)) > self.blocks:
-                raise ValueError(
-                    f"memory paged of {self.blocks} blocks: request {index} can never fit: its prompt, output and "
-                    f"look-ahead take {need} blocks of {self.block} tokens"
-                )
+        refuse_larger(self.name, recorded, self.blocks, self.block)
 
     def make_room(self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int) -> int:
         at_ns = now_ns

@@ -14,7 +14,7 @@ import simpy
 from policies import NEVER, Event, Policy
 from policies.decision import choose, name_of, rank_of
 from sim.engine.capacity import Capacity
-from sim.engine.memory import Memory
+from sim.engine.memory import Estimate, Memory
 from sim.engine.prefill import PREFILLS, share
 from sim.engine.recorded import Recorded
 from sim.engine.request import Request
@@ -57,6 +57,7 @@ class StepServer:
         self.released = len(work) if work.clients is None else min(work.clients, len(work))
         for request in self.requests[self.released :]:
             request.arrival_ns = NEVER  # not known yet
+        self.memory.estimate = Estimate(self.policy)
         if self.timeline is not None:
             self.memory.moved = self.timeline.moved
         if self.capacity.in_steps:
@@ -119,14 +120,12 @@ class StepServer:
     def _choose(self) -> list[Request]:
         """Choose who runs the next round; returns those who did not run the last one, in order."""
         there = self.present()
-        ready = [r for r in there if self.memory.ready_ns(r, self._now) <= self._now]
-        chosen = choose(sorted(ready, key=self._order), self.capacity.batch, self.memory.fits)
+        ordered = sorted(there, key=self._order)
+        chosen = choose(self.memory.ready(ordered, self._now), self.capacity.batch, self.memory.fits)
         if self.capacity.in_steps:
             # who would come for nothing stays where it is
             self.step = share(chosen, self.capacity.budget)
             chosen = [r for r in chosen if r.running or r in self.step]
-        if ready and not chosen:
-            self._stop("the first does not fit the memory")
         fresh = [r for r in chosen if not r.running]
         for request in there:
             runs = request in chosen
@@ -139,10 +138,12 @@ class StepServer:
     def _next_ns(self) -> int:
         """When somebody may run, while nobody can: the next arrival, or a cache that is on its way."""
         arrivals = [request.arrival_ns for request in self.requests[self.arrived : self.arrived + 1]]
-        soonest = min(arrivals + [self.memory.ready_ns(r, self._now) for r in self.waiting])
-        if soonest == NEVER:
-            self._stop("no cache is on its way")
-        return soonest
+        ready_ns = [self.memory.ready_ns(r, self._now) for r in self.waiting]
+        on_the_way = [ns for ns in ready_ns if self._now < ns < NEVER]
+        if self.waiting and not on_the_way:
+            who = "the first does not fit the memory" if min(ready_ns) <= self._now else "no cache is on its way"
+            self._stop(who)
+        return min(arrivals + on_the_way)
 
     def _stop(self, why: str) -> NoReturn:
         there = len(self.present())

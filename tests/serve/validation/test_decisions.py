@@ -1,4 +1,4 @@
-"""Fed with a live run's own durations, the simulator gives that run back; and a wrong decision is found out, by name."""
+"""Fed with a live run's own durations, the simulator gives that run back; wrong decisions are found out, by name."""
 
 from dataclasses import replace
 
