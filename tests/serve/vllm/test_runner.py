@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from policies import Outlook
 from serve.plan import Asked, Plan
 from serve.record import Record
 from serve.validation.recorded import trace_of
 from serve.vllm.runner import BLOCK, Runner
-from tests.serve.vllm.test_scheduler import ASKS, MS
+from tests.serve.vllm.engines import MS, OUTLOOK
+from tests.serve.vllm.test_scheduler import ASKS
 
-OUTLOOK = Outlook(MS, [20 * MS, 40 * MS, 80 * MS])
 N = 4
 
 
@@ -87,7 +86,7 @@ def test_a_policy_that_fails_is_no_run_of_that_policy(runner, plan):
     ("changed", "complaint"),
     [
         ({"kv_slots": 2}, "kv_slots 2 with evict swap: vLLM swaps nothing out"),
-        ({"policy": "srpt"}, "policy srpt: is clairvoyant"),
+        ({"policy": "srpt"}, "policy srpt: knows the true sizes, which are not there"),
         ({"target": "/nowhere"}, "vLLM refuses /nowhere"),
     ],
 )
