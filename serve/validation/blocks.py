@@ -161,7 +161,7 @@ class Trial:
                 break
             plan = self.source.plan(stage, workload, policy, self.clock)
             if policy.clairvoyant:
-                plan = replace(plan, outlook=told_the_truth(plan, records[0], profile).outlook)
+                plan = told_the_truth(replace(plan, outlook=stage.ceiling), records[0], profile)
             progress(f"load {load:g}, seed {seed}: {plan.policy}")
             plans.append(plan)
             records.append(self.engine.serve(plan))

@@ -14,7 +14,7 @@ from serve.record import Moved, Record, Step
 from serve.validation.recorded import trace_of
 from serve.validation.simulated import run_of, server_of
 from sim.engine import Run
-from sim.engine.memory import Eviction, Move
+from sim.engine.memory import Move
 from sim.engine.request import Request
 from traces import Profile, price
 
@@ -92,7 +92,9 @@ def replay(plan: Plan, record: Record) -> Run:
     priced = replace(priced, prefill_ns=np.array(prefill_ns, dtype=np.int64))
     server = server_of(plan, priced, durations.round_ns)
     memory, back = server.memory, server.memory.eviction.back
-    memory.eviction = Eviction(lambda t: durations.move_ns("swap out"), lambda t: durations.move_ns(back), back)
+    memory.eviction = memory.eviction._replace(
+        out_ns=lambda tokens: durations.move_ns("swap out"), back_ns=lambda tokens: durations.move_ns(back)
+    )
     memory.moved = durations.moved
     run = run_of(server)
     if not durations.over:
