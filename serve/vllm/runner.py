@@ -5,6 +5,7 @@ a tab between, and each is answered by a line on standard output once its record
 `error` and why. The engine is started for the first plan and stays while plans are of the same models and memory.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -83,7 +84,7 @@ class Runner:
         """
         preemption = _preemption(plan)
         if (needs := Needs.of(plan)) != self._needs:
-            self._engine, self._needs = None, None
+            self._end()
             self._engine = _start(needs)
             self._needs = needs
         engine, scheduler = self._engine, self._engine.engine_core.engine_core.scheduler
@@ -106,6 +107,13 @@ class Runner:
         return Record(
             "vllm", plan.policy, scheduler.steps, scheduler.served, idle_ns, clock.boundary_ns, complete, notes
         )
+
+    def _end(self) -> None:
+        """End the engine that is there, before another one shares the process with what it leaves."""
+        if self._engine is not None:
+            self._engine.engine_core.shutdown()
+        self._engine, self._needs = None, None
+        gc.collect()
 
 
 def _steps(engine: Any, plan: Plan, clock: StepClock) -> Iterator[int]:
