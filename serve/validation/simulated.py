@@ -24,8 +24,8 @@ Order = list[tuple[int, int]]  # (request, its round), in the order that they ra
 def capacity_of(plan: Plan, record: Record) -> Capacity:
     """What the engine of a live run could run and hold, in the simulator's words.
 
-    vLLM reads prompts in chunks that share steps with rounds, and who loses its seat keeps its blocks, or, where a plan
-    evicts by recompute, frees them.
+    vLLM reads prompts in chunks that share steps with rounds, and who loses its seat keeps its blocks, or, where a
+    plan evicts by recompute, frees them.
     """
     if record.engine != "vllm":
         return Capacity(plan.batch, plan.kv_slots, plan.kv_tokens, plan.evict)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serve.own.clock import Clock
+from serve.clock import Clock
 from serve.plan import Plan
 from serve.record import Record
 from serve.vllm.beforehand import Beforehand
