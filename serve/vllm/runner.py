@@ -2,9 +2,10 @@
 
 Runs in the Python that has vLLM. Without arguments pairs of files are read from standard input, a pair a line with
 a tab between, and each is answered by a line on standard output once its record is there: `done`, `interrupted`, or
-`error` and why. The engine is started for the first plan and stays as long as plans are of the same models and memory.
+`error` and why. The engine is started for the first plan and stays while plans are of the same models and memory.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -12,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serve.own.clock import Clock
+from serve.clock import Clock
 from serve.plan import Plan
 from serve.record import Record
+from serve.vllm.beforehand import Beforehand
 from serve.vllm.settings import Settings
 from traces.errors import BAD_INPUT, DONE, INTERRUPTED, run_command
 from traces.files import write_whole
@@ -82,15 +84,13 @@ class Runner:
         """
         preemption = _preemption(plan)
         if (needs := Needs.of(plan)) != self._needs:
-            self._engine, self._needs = None, None
+            self._end()
             self._engine = _start(needs)
             self._needs = needs
         engine, scheduler = self._engine, self._engine.engine_core.engine_core.scheduler
         _check_lengths(plan, scheduler.max_model_len)
-        known = plan.outlook
-        outlook = {name: getattr(known, name) for name in known.__dataclass_fields__}
         scheduler.max_num_active_reqs = plan.batch
-        scheduler.configure(Settings(plan.policy, preemption, outlook=outlook))
+        scheduler.configure(Settings(plan.policy, preemption), Beforehand(plan.bound_policy()))
         engine.reset_prefix_cache()
         scheduler.forget()
         scheduler.clock = clock = StepClock(Clock(plan.clock))
@@ -107,6 +107,13 @@ class Runner:
         return Record(
             "vllm", plan.policy, scheduler.steps, scheduler.served, idle_ns, clock.boundary_ns, complete, notes
         )
+
+    def _end(self) -> None:
+        """End the engine that is there, before another one shares the process with what it leaves."""
+        if self._engine is not None:
+            self._engine.engine_core.shutdown()
+        self._engine, self._needs = None, None
+        gc.collect()
 
 
 def _steps(engine: Any, plan: Plan, clock: StepClock) -> Iterator[int]:
