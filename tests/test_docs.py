@@ -49,7 +49,7 @@ SMALLER = (
     ("--requests 200", f"{CALIBRATED} 24"),
     ("llama-7b[+]llama-68m", "tiny-target+tiny-draft --quick --batches 1 --device cpu"),
     ("seeds=1000", "seeds=4"),
-    ("--seeds (100|200)", "--seeds 10"),
+    (r"(lapsd validate[^\n#]*)", r"\1 --quick --requests 2 --seeds 1 --device cpu"),
 )
 
 

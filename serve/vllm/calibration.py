@@ -5,7 +5,7 @@ a sample. A step's cost depends on the tokens of all requests in it, prompts amo
 timed apart. Terms are means, not medians: what is foretold are sums, and steps have a long tail.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -105,8 +105,8 @@ def costs_of(samples: pd.DataFrame, n: int) -> tuple[Costs, Fits]:
     ):
         if len(rows) < least:
             raise ValueError(f"calibration: {len(rows)} {what} of a request alone, at least {least} are needed")
-    terms = {int(b): _round(rows, n) for b, rows in rounds.groupby("batch") if len(rows) >= LEAST_ROUNDS}
-    steps = {int(b): _step(rows) for b, rows in prompts.groupby("batch") if len(rows) >= LEAST_PROMPTS}
+    terms = {b: _round(rows, n) for b, rows in _by_batch(rounds, LEAST_ROUNDS)}
+    steps = {b: _step(rows) for b, rows in _by_batch(prompts, LEAST_PROMPTS)}
     prefill = fit_mean(alone["tokens"].to_numpy(), alone["ns"].to_numpy())
     free = Linear(0, 0)
     costs = Costs(terms, prefill, free, free, only_draft_tokens=n, steps=steps)
@@ -116,6 +116,14 @@ def costs_of(samples: pd.DataFrame, n: int) -> tuple[Costs, Fits]:
         "prefill": _judged(alone, lambda seen, row: _step(seen)(row.tokens, row.contexts)),
     }
     return costs, Fits(terms=judged)
+
+
+def _by_batch(samples: pd.DataFrame, least: int) -> Iterator[tuple[int, pd.DataFrame]]:
+    """Batch sizes of which there are enough samples, and those."""
+    for batch in sorted(set(samples["batch"].to_numpy().tolist())):
+        rows = samples[samples["batch"] == batch]
+        if len(rows) >= least:
+            yield batch, rows
 
 
 def _round(rows: pd.DataFrame, n: int) -> RoundTerms:

@@ -30,7 +30,7 @@ class StepServer:
     Attributes
     ----------
     measured : function of an instant and of who runs, or None
-        What the next round takes in nanoseconds, where that is known from elsewhere and not from the profile.
+        Asked what the next step takes in nanoseconds; None, as its answer too: what it costs.
     """
 
     env: simpy.Environment
@@ -42,7 +42,7 @@ class StepServer:
     run_record: RunRecord
     check: bool = False
     timeline: Timeline | None = None
-    measured: Callable[[int, Sequence[Request]], int] | None = None
+    measured: Callable[[int, Sequence[Request]], int | None] | None = None
 
     waiting: list[Request] = field(default_factory=list)
     running: list[Request] = field(default_factory=list)
@@ -161,8 +161,8 @@ class StepServer:
 
     def _step_ns(self) -> int:
         """A round of those who decode, beside the chunks of prompts, if there are any, that share the step."""
-        if self.measured is not None:
-            return self.measured(self._now, self.running)
+        if self.measured is not None and (known := self.measured(self._now, self.running)) is not None:
+            return known
         chunks = [r for r in self.step if r.missing]
         rounds = [r for r in self.step or self.running if not r.missing]
         drafted, contexts = [r.next_drafted for r in rounds], sum(r.kv_tokens for r in rounds)

@@ -40,7 +40,7 @@ def outcome(policy, seed, live, foretold, *, busy=(100, 100), drift=0.0, diverge
 
 @pytest.fixture
 def outcomes():
-    """FCFS foretold 10 % too high on both seeds, SRPT exactly but for the sign of what it saves on FCFS."""
+    """FCFS foretold 10 % too high on both seeds, SRPT so far that it loses."""
     return [
         outcome("fcfs", 0, [1, 2, 3], [1.1, 2.2, 3.3], busy=(100, 101)),
         outcome("fcfs", 1, [2, 4, 6], [2.2, 4.4, 6.6], busy=(100, 101)),
@@ -112,11 +112,19 @@ def trial():
     return Trial(OwnEngine(pair), source, setting, [FCFS(), SRPT()], "busy")
 
 
-def test_a_block_is_served_foretold_written_and_read_back(trial, tmp_path):
-    said = []
-    profile = trial.first_profile(said.append)
-    assert said == ["warming up", "calibrating"]
-    block = trial.block(0.9, 3, profile, said.append)
+@pytest.fixture(scope="module")
+def profile(trial):
+    """Costs to begin with."""
+    return trial.first_profile(lambda what: None)
+
+
+@pytest.fixture(scope="module")
+def block(trial, profile):
+    """A workload under both policies."""
+    return trial.block(0.9, 3, profile, lambda what: None)
+
+
+def test_a_block_is_served_foretold_written_and_read_back(block, tmp_path):
     assert block.complete
     assert len(block.calibrations) == 3
     assert [p.policy for p in block.plans] == ["fcfs", "srpt"]
@@ -134,9 +142,8 @@ def test_a_block_is_served_foretold_written_and_read_back(trial, tmp_path):
         Block.read(tmp_path / "wrong.json.gz")
 
 
-def test_live_requests_are_those_of_the_trace_with_their_own_random_numbers(trial):
+def test_live_requests_are_those_of_the_trace_with_their_own_random_numbers(trial, profile):
     """A request that a workload draws twice is the same twice, and outputs are what the trace says."""
-    profile = trial.first_profile(lambda what: None)
     stage = trial.stage(0.9, profile)
     made = trial.source.plan(stage, stage.workload(1), FCFS(), "busy")
     whole = trial.source.trace
@@ -150,8 +157,8 @@ def test_live_requests_are_those_of_the_trace_with_their_own_random_numbers(tria
         assert list(served.accepted) == whole.accepted[whole.rounds_of(row)].tolist()
 
 
-def test_costs_are_means_of_what_was_timed(trial):
-    records = trial.calibrate(trial.stage(0.9, trial.first_profile(lambda what: None)))
+def test_costs_are_means_of_what_was_timed(block):
+    records = [record for records in block.calibrations for record in records]
     profile = profile_of(records, Provenance(), "random")
     steps = [step for record in records for step in record.steps]
     foretold = sum(profile.round_cost()(3, sum(step.contexts)) for step in steps)
@@ -164,11 +171,8 @@ def test_costs_are_means_of_what_was_timed(trial):
         profile_of([replace(records[0], steps=[])], Provenance(), "random")
 
 
-def test_what_is_foretold_follows_the_costs(trial):
-    profile = trial.first_profile(lambda what: None)
-    stage = trial.stage(0.9, profile)
-    made = trial.source.plan(stage, stage.workload(1), FCFS(), "busy")
-    record = trial.engine.serve(made)
+def test_what_is_foretold_follows_the_costs(block, profile):
+    made, record = block.plans[0], block.records[0]
     run, order = foretell(made, record, profile)
     assert order == live_order(record)
     terms = replace(profile.costs.rounds[1], host_ns=profile.costs.rounds[1].host_ns + 10**9)
@@ -178,8 +182,7 @@ def test_what_is_foretold_follows_the_costs(trial):
     assert late.end_ns - late.idle_ns - (run.end_ns - run.idle_ns) > run.rounds * 10**9 - 2 * prefills
 
 
-def test_an_interrupt_leaves_a_block_that_says_so(trial, monkeypatch):
-    profile = trial.first_profile(lambda what: None)
+def test_an_interrupt_leaves_a_block_that_says_so(trial, profile, monkeypatch):
     serve, left = trial.engine.serve, iter([True, True, False])
 
     def cut_short(made):
@@ -199,12 +202,10 @@ def test_a_source_needs_prompts_of_the_length_that_the_trace_says(trial):
         Source.of(trial.source.trace, texts, lambda text: [VOCABULARY], "it")
 
 
-def test_a_folder_keeps_blocks_and_goes_on_with_the_same_validation_only(trial, tmp_path):
+def test_a_folder_keeps_blocks_and_goes_on_with_the_same_validation_only(block, profile, tmp_path):
     configuration = {"command": "lapsd validate", "loads": [0.9]}
     folder = Folder(tmp_path / "v", configuration, overwrite=False, resume=False)
-    profile = trial.first_profile(lambda what: None)
     folder.begin(profile)
-    block = trial.block(0.9, 0, profile, lambda what: None)
     folder.keep(block)
     report = Report("tiny models", {"a & b": "<c>"}, outcomes_of(block))
     folder.conclude(report.requests, report.findings())
@@ -216,7 +217,7 @@ def test_a_folder_keeps_blocks_and_goes_on_with_the_same_validation_only(trial, 
         Folder(tmp_path / "w", configuration, overwrite=False, resume=True)
     again = Folder(tmp_path / "v", configuration, overwrite=False, resume=True)
     assert again.profile.costs == profile.costs
-    assert again.done(0.9, 0).complete
+    assert again.done(0.9, 3).complete
     assert again.done(0.9, 1) is None
     findings = json.loads((tmp_path / "v" / "_findings.json").read_text())
     assert findings["errors"][0]["policy"] == "fcfs"
