@@ -38,6 +38,7 @@ def imports(path: Path) -> set[tuple[str, str]]:
 
 MOUNTED = {
     ("sim/cli/calibrate.py", "calibrate.cli"),
+    ("sim/cli/calibrate.py", "serve.vllm.cli"),
     ("sim/cli/validate.py", "serve.cli"),
     ("sim/cli/predict.py", "predict"),
 }  # fmt: skip

@@ -34,6 +34,7 @@ NOT_OURS = {
     "make demo": "installs, and calibrates for minutes; its parts run in the tests of calibrate and compare",
     "make test": "runs this",
     "make vllm": "installs, and runs tests/serve/vllm",
+    "lapsd calibrate --engine vllm": "needs vLLM; tests/serve/vllm/test_calibration.py runs it",
     "vllm serve": "tests/serve/vllm serves; its options are parsed there",
     "make gpu-check": "test_benchmarks.py runs its sections on a CPU",
     "PYTHONPATH=. python3 benchmarks/gpu_check.py": "the same",

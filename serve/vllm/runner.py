@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,7 @@ def _pairs(arguments: list[str]) -> Iterable[tuple[str, str]]:
         raise ValueError(f"{len(arguments)} files: plans and records come in pairs")
     if arguments:
         return zip(arguments[::2], arguments[1::2], strict=True)
-    return (tuple(line.rstrip("\n").split("\t")) for line in sys.stdin)  # type: ignore[misc]
+    return ((plan, record) for plan, _, record in (line.rstrip("\n").partition("\t") for line in sys.stdin))
 
 
 def run(arguments: list[str]) -> int:
@@ -228,7 +229,7 @@ def run(arguments: list[str]) -> int:
             worst = BAD_INPUT
             continue
         text = found.to_json()
-        write_whole(Path(record), lambda path, text=text: path.write_text(text, encoding="utf-8"))
+        write_whole(Path(record), partial(Path.write_text, data=text, encoding="utf-8"))
         print("done" if found.complete else "interrupted", flush=True)
         if not found.complete:
             return INTERRUPTED
