@@ -22,6 +22,7 @@ from policies import (
     Boost,
     Gittins,
     LapsSD,
+    LapsSDAdapted,
     LASRound,
     LPSJFMean,
     Policy,
@@ -82,7 +83,8 @@ def policies(draw):
     alike = {"index": draw(st.sampled_from(["gittins", "mean"])), "stay": draw(st.sampled_from([0.0, 1.0, 3.0])),
              "patience": draw(st.sampled_from([0.0, 0.0, 0.5]))}  # fmt: skip
     srpt = LPSRPT(draw(st.sampled_from([None, 0.0, 0.5, 1.0])), draw(st.sampled_from([0.0, 1.0])))
-    relatives = [srpt, srpt, AMin(draw(st.sampled_from([0.0, 0.5]))), TIE(), Boost()]
+    relatives = [srpt, srpt, AMin(draw(st.sampled_from([0.0, 0.5]))), TIE(), Boost(),
+                 LapsSDAdapted(rule=draw(st.sampled_from(["present", "quantiles", "both"])))]  # fmt: skip
     online = AlikeOnline(**alike, known=draw(st.sampled_from([0, None])))
     return draw(st.sampled_from([
         *plain, RoundRobin(draw(st.integers(1, 4))), LAS(**queues), LAS(**queues), LapsSD(**queues, **stability),
