@@ -3,8 +3,10 @@
 from policies.a_min import AMin
 from policies.alike import Alike, AlikeCeiling
 from policies.alike_online import AlikeOnline
+from policies.alise import Alise
 from policies.base import NEVER, ONE_ROUND, TO_THE_END, Clairvoyant, Event, Job, Outlook, Policy, Rank, Until
 from policies.boost import Boost
+from policies.fastserve import FastServe
 from policies.fcfs import FCFS
 from policies.gittins import Gittins
 from policies.laps_sd import LapsSD
@@ -19,6 +21,7 @@ from policies.round_robin import RoundRobin
 from policies.spec import POLICIES, parameters_of, parse_policy, policy_class, spec_of
 from policies.srpt import SRPT
 from policies.tie import TIE
+from policies.time_model import TimeModel
 
 __all__ = [
     "FCFS",
@@ -35,9 +38,11 @@ __all__ = [
     "Alike",
     "AlikeCeiling",
     "AlikeOnline",
+    "Alise",
     "Boost",
     "Clairvoyant",
     "Event",
+    "FastServe",
     "Gittins",
     "Job",
     "LASRound",
@@ -49,6 +54,7 @@ __all__ = [
     "Policy",
     "Rank",
     "RoundRobin",
+    "TimeModel",
     "Until",
     "parameters_of",
     "parse_policy",

@@ -50,9 +50,9 @@ class Alike(Policy):
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         behind = self.patience * job.arrival_ns - (self.lead_ns if job.running else 0)
-        return (self.left_ns(job) + behind,)
+        return (self.index_ns(job) + behind,)
 
-    def left_ns(self, job: Job) -> float:
+    def index_ns(self, job: Job) -> float:
         """The index of the job's remaining time."""
         return self.rounds_left(job.predicted_tokens, job.tokens, job.rounds) * self.mean_round_ns
 
@@ -78,7 +78,7 @@ class Alike(Policy):
         """Nothing but the job's own record moves its rank: until it passes the best waiting one."""
         if best_waiting is None:
             return RISING
-        left = job.ahead((self.past, self.mean_round_ns, self.index), self.left_ns)[job.rounds + 1 :]
+        left = job.ahead((self.past, self.mean_round_ns, self.index), self.index_ns)[job.rounds + 1 :]
         passes = left + (self.patience * job.arrival_ns - self.lead_ns) > best_waiting[0]
         if not len(passes) or not passes[first := int(passes.argmax())]:
             return RISING

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.past import Past
+from policies.time_model import TimeModel
 
 Rank = tuple[Any, ...]
 NEVER = 2**62  # a time or a count that is not reached
@@ -108,6 +109,8 @@ class Outlook:
     move_out_ns, move_back_ns : int
         What it takes to move the KV cache of a request of the median context out and back, if one that stops running
         has to; else 0.
+    time : TimeModel or None
+        How long a request takes by its lengths, fitted to those requests.
     true_prefill_ns : sequence of int, by job index
         True prefill; empty, as all that is true here, unless the policy's class says `clairvoyant`.
     true_left_ns : sequences of int, by job index and committed rounds
@@ -121,6 +124,7 @@ class Outlook:
     past: Past = field(default_factory=Past, compare=False)
     move_out_ns: int = 0
     move_back_ns: int = 0
+    time: TimeModel | None = None
     true_prefill_ns: Sequence[int] = ()
     true_left_ns: Sequence[Sequence[int]] = ()
     true_tokens_per_round: Sequence[float] = ()
@@ -195,6 +199,10 @@ class Policy:
     def wake(self, job: Job, now_ns: int) -> int:
         """When the waiting job's rank next falls, after `now_ns`, if it goes on waiting. Only with `run_until`."""
         return NEVER
+
+    def left_ns(self, job: Job) -> int | None:
+        """How much more of the server the job is taken to need, for memory that plans ahead; None: nobody knows."""
+        return None
 
     def observe(self, event: Event) -> bool:
         """Take in an arrival or a completion, into state of the whole policy that `bind` made for this run.

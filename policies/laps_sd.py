@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from statistics import pstdev
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from policies.base import ONE_ROUND, TO_THE_END, Job, Outlook, Rank, Until
 from policies.las import LAS
@@ -34,9 +34,10 @@ class Perceived(NamedTuple):
     ns: int
     tokens: int
 
-    def time_ns(self, tokens: int) -> int:
-        """T̃ of so many tokens, rounded down; 0 where the output has outrun its prediction."""
-        return self.ns * tokens // self.tokens if tokens > 0 else 0
+    def left_ns(self, emitted: int) -> int:
+        """T̃ once so many tokens are emitted, rounded down; 0 where the output has outrun its prediction."""
+        output, ns, tokens = self  # faster than by name
+        return ns * (output - emitted) // tokens if emitted < output else 0
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ class LapsSD(LAS):
     def bind(self, outlook: Outlook) -> Self:
         key = f"{type(self).__qualname__} stable: {self.gamma}, {self.delta}, {self.stability}, {self.count}"
         lead = round(self.stay * lead_ns(outlook))
-        return replace(super().bind(outlook), mean_round_ns=outlook.mean_round_ns, stable_key=key, lead_ns=lead)
+        own: dict[str, Any] = {"mean_round_ns": outlook.mean_round_ns, "stable_key": key, "lead_ns": lead}
+        return replace(self, **self._queues(outlook), **own)
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         rank = self._rank(job, now_ns)
@@ -121,8 +123,8 @@ class LapsSD(LAS):
         if perceived is None:
             return (level, self.perceptible_first, 0)
         if isinstance(perceived, Perceived):
-            left = perceived.output_tokens - (job.tokens if self.order == "remaining" else 0)
-            return (level, not self.perceptible_first, perceived.time_ns(left))
+            emitted = job.tokens if self.order == "remaining" else 0
+            return (level, not self.perceptible_first, perceived.left_ns(emitted))
         # it has begun its turn in this queue, and `preempt` is off
         return (level, -1, 0) if perceived == job.queue else (level, self.perceptible_first, 0)
 
@@ -170,7 +172,7 @@ class LapsSD(LAS):
     def remaining_ns(self, job: Job) -> int:
         """T̃ of a perceptible request: c̄ · r · max(0, L̂ − tokens so far) // (accepted + r)."""
         perceived: Perceived = job.memo
-        return perceived.time_ns(perceived.output_tokens - job.tokens)
+        return perceived.left_ns(job.tokens)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         perceived = job.memo

@@ -4,7 +4,7 @@ import math
 from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 from statistics import median
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from policies.base import NEVER, Job, Outlook, Policy, Rank, Until
 
@@ -45,15 +45,18 @@ class LAS(Policy):
                 raise ValueError(f"{self.name}: {name}={value} must be above 0, and at most {LONGEST_S:g}")
 
     def bind(self, outlook: Outlook) -> Self:
+        return replace(self, **self._queues(outlook))
+
+    def _queues(self, outlook: Outlook) -> dict[str, Any]:
+        """The fields that say where queues end and when jobs age."""
         sup_1 = self.sup_1_s * 1e9 if self.sup_1_s else median(outlook.past_sizes_ns) / self.M ** (self.K / 2)
         sups = (min(sup_1 * self.M**j, LONGEST_S * 1e9) for j in range(self.K - 1))
         bounds = tuple(max(1, math.floor(sup)) for sup in sups)
-        return replace(
-            self,
-            bounds_ns=bounds,
-            leaves_ns=(*(b + 1 for b in bounds), NEVER),  # service at which a job leaves each queue
-            age_ns=max(1, round(self.age_s * 1e9)) if self.age_s else 0,
-        )
+        return {
+            "bounds_ns": bounds,
+            "leaves_ns": (*(b + 1 for b in bounds), NEVER),  # service at which a job leaves each queue
+            "age_ns": max(1, round(self.age_s * 1e9)) if self.age_s else 0,
+        }
 
     def queue_of(self, time_ns: int) -> int:
         """The first queue j with time <= Sup_j."""

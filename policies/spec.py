@@ -9,8 +9,10 @@ from typing import Any
 from policies.a_min import AMin
 from policies.alike import Alike, AlikeCeiling
 from policies.alike_online import AlikeOnline
+from policies.alise import Alise
 from policies.base import Policy
 from policies.boost import Boost
+from policies.fastserve import FastServe
 from policies.fcfs import FCFS
 from policies.gittins import Gittins
 from policies.laps_sd import LapsSD
@@ -26,7 +28,7 @@ from policies.tie import TIE
 
 _KNOWN: tuple[type[Policy], ...] = (
     FCFS, RoundRobin, LAS, LASRound, Gittins, LPSJF, LPSRPT, AMin, TIE, Boost, LapsSD, LapsSDAdapted,
-    Alike, AlikeOnline, AlikeCeiling, LPSJFMean, SRPT,
+    Alike, AlikeOnline, AlikeCeiling, LPSJFMean, SRPT, FastServe, Alise,
 )  # fmt: skip
 POLICIES: dict[str, type[Policy]] = {p.name: p for p in _KNOWN}
 

@@ -8,8 +8,22 @@ import numpy as np
 from hypothesis import strategies as st
 
 from policies import Outlook
-from sim import outlook_of
-from traces import Costs, Linear, PricedTrace, Profile, RoundTerms, Swap, Trace, Workload, price, trace_from_rounds
+from sim import Capacity, outlook_of
+from sim.engine.memory import EVICTIONS, MANAGERS
+from sim.engine.prefill import PREFILLS
+from traces import (
+    Costs,
+    Linear,
+    PricedTrace,
+    Profile,
+    RoundTerms,
+    StepTerms,
+    Swap,
+    Trace,
+    Workload,
+    price,
+    trace_from_rounds,
+)
 
 MS = 1_000_000
 
@@ -67,12 +81,15 @@ def profiles(draw: st.DrawFn) -> Profile:
     linear = st.builds(Linear, st.integers(0, 5_000), few)
     widths = st.fixed_dictionaries({1: st.integers(1, 9_000), 5: st.integers(1, 9_000)})
     terms = st.builds(RoundTerms, linear, widths, st.fixed_dictionaries({1: few, 9: few}), st.integers(0, 500))
+    tokens = st.fixed_dictionaries({1: st.integers(1, 9_000), 9: st.integers(1, 9_000)})
+    steps = st.builds(StepTerms, tokens, st.fixed_dictionaries({1: few, 9: few}))
     costs = Costs(
         rounds={b: draw(terms) for b in (1, 3)},
         prefill=draw(linear),
         swap_out=draw(linear),
         swap_in=draw(linear),
         swap_ways=draw(st.dictionaries(st.sampled_from(["pinned", "int8"]), st.builds(Swap, linear, linear))),
+        steps=draw(st.just({}) | st.fixed_dictionaries({1: steps, 3: steps})),
     )
     return Profile("by_hand", "unknown", costs)
 
@@ -94,3 +111,45 @@ def workloads(
         loop = (clients, draw(st.sampled_from([0, step])))
         return Workload(priced, np.arange(len(trace)), np.zeros_like(arrivals), np.array(predicted), 0, *loop)
     return Workload(priced, np.arange(len(trace)), arrivals, np.array(predicted, dtype=np.int64))
+
+
+@st.composite
+def capacities(
+    draw: st.DrawFn,
+    work: Workload,
+    managers: Sequence[str] = ("auto", *list(MANAGERS)[2:]),
+    prefills: Sequence[str] = tuple(PREFILLS),
+) -> Capacity:
+    """A server whose memory, where it is limited, is tight: the largest request fits, with little more."""
+    batch, trace = draw(st.sampled_from([1, 1, 2, 3])), work.priced.trace
+    largest = int((trace.prompt_tokens + trace.output_tokens).max() + trace.drafted.max() + 1)
+    how = {
+        "evict": draw(st.sampled_from(sorted(EVICTIONS))), "prefill": draw(st.sampled_from(prefills)),
+        "token_budget": draw(st.sampled_from([7, 16, 40])),
+    }  # fmt: skip
+    slots, more = draw(st.sampled_from([batch, batch + 1, None])), draw(st.integers(0, 60))
+    manager = draw(st.sampled_from(managers))
+    if manager == "reserve":
+        output, context = draw(st.sampled_from(["max", "pow2", "oracle"])), int(largest)
+        tokens = context + int(trace.drafted.max()) + 1 + more
+        return Capacity(batch, None, tokens, manager=f"reserve:output={output}+context={context}", **how)
+    if manager == "auto":
+        return Capacity(batch, slots, draw(st.sampled_from([None, largest + more])), **how)
+    if manager in ("fastserve", "alise"):
+        return _offloading(draw, manager, batch, largest + more, how["prefill"])
+    block, park = draw(st.sampled_from([1, 4, 16])), draw(st.sampled_from(["true", "false"]))
+    blocks = -(-(largest + more) // block)
+    return Capacity(batch, None, manager=f"paged:block={block}+blocks={blocks}+park={park}", **how)
+
+
+def _offloading(draw: st.DrawFn, manager: str, batch: int, tokens: int, prefill: str) -> Capacity:
+    """A server whose caches move beside rounds."""
+    block = draw(st.sampled_from([1, 4, 16]))
+    spec = f"{manager}:block={block}+blocks={-(-tokens // block)}"
+    if manager == "fastserve":
+        spec += f"+host={draw(st.sampled_from([0, 200]))}"
+    else:
+        low, high = sorted(draw(st.sampled_from([(0.9, 0.95), (0.0, 1.0), (0.3, 0.6), (1.0, 1.0)])))
+        int8, overlap = draw(st.sampled_from(["none", "moved", "all"])), draw(st.sampled_from(["true", "false"]))
+        spec += f"+low={low}+high={high}+int8={int8}+overlap={overlap}+quantise_ns={draw(st.integers(0, 9))}"
+    return Capacity(batch, None, manager=spec, prefill=prefill, token_budget=16)

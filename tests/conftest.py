@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from sim import cli
+from traces.errors import run_command
+
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
 
@@ -25,3 +28,14 @@ def public_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the public data sets are not beside this checkout (LAPSD_PUBLIC_DATA names another place)")
     return folder
+
+
+@pytest.fixture
+def lapsd(capsys):
+    """Run the command line in this process; returns (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        code = run_command("lapsd", lambda: cli.app([str(a) for a in arguments], standalone_mode=False))
+        return code, *capsys.readouterr()
+
+    return run

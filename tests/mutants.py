@@ -22,7 +22,7 @@ KILLERS = (
     "tests/sim/test_bound.py", "tests/sim/test_timeline.py", "tests/sim/test_memory.py", "tests/sim/test_server.py",
     "tests/sim/test_second_implementation.py", "tests/sim/test_law.py", "tests/sim/test_theory.py",
 )  # fmt: skip
-SECONDS = 600  # a mutant that takes longer runs for ever: killed
+SECONDS = 300  # a mutant that takes longer runs for ever: killed
 
 
 def copy_of_checkout(folder: Path) -> None:

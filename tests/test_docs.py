@@ -33,6 +33,8 @@ DOCTESTS = {"docs/write-a-policy.md"}
 NOT_OURS = {
     "make demo": "installs, and calibrates for minutes; its parts run in the tests of calibrate and compare",
     "make test": "runs this",
+    "make vllm": "installs, and runs tests/serve/vllm",
+    "vllm serve": "tests/serve/vllm serves; its options are parsed there",
     "make gpu-check": "test_benchmarks.py runs its sections on a CPU",
     "PYTHONPATH=. python3 benchmarks/gpu_check.py": "the same",
     "pip install": "test_wheel.py installs",
@@ -157,7 +159,7 @@ def test_a_page_runs_from_top_to_bottom(page, capsys, request):
     for number, (language, text) in enumerate(blocks(page)):
         if language == "sh":
             run_shell(text, capsys)
-        elif language == "python":
+        elif language == "python" and "from vllm " not in text:  # tests/serve/vllm has those
             exec(smaller(text), names)
         elif language == "toml":
             asked = Sweep.from_document(tomllib.loads(text)).document() | {"seeds": 1}

@@ -4,7 +4,7 @@ Coefficients are integers, so every cost is an exact integer function and no sum
 nothing of how costs were measured, nor of requests or policies.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -20,6 +20,24 @@ class Linear:
 
     def __call__(self, tokens: int) -> int:
         return self.base_ns + self.per_token_ns * tokens
+
+    def several(self, parts: Sequence[int]) -> int:
+        """So many parts in one pass: a batch of prompts."""
+        return self(sum(parts))
+
+
+@dataclass(frozen=True)
+class Quadratic(Linear):
+    """`base_ns + per_token_ns * tokens`, and `per_square_ps * tokens²` picoseconds, rounded down: long prompts."""
+
+    per_square_ps: int = 0
+
+    def __call__(self, tokens: int) -> int:
+        return super().__call__(tokens) + self.per_square_ps * tokens * tokens // 1_000
+
+    def several(self, parts: Sequence[int]) -> int:
+        """Tokens attend to those of their own part alone."""
+        return super().__call__(sum(parts)) + self.per_square_ps * sum([p * p for p in parts]) // 1_000
 
 
 @dataclass(frozen=True)
@@ -70,6 +88,28 @@ def _at_width(table: Mapping[int, int], width: int) -> int:
 
 
 @dataclass(frozen=True)
+class StepTerms:
+    """What a step that holds prompts costs with b requests in it, all of them counted, in integer nanoseconds.
+
+    Its *tokens* are all that it computes: drafted + 1 of a request that decodes, the chunk of one whose prompt is
+    prefilled. Its *contexts* are the tokens that those requests held before it, added up.
+
+    Attributes
+    ----------
+    base_ns : mapping of tokens to ns
+        The step at no context, drafting included; read as `RoundTerms.verify_base_ns` is.
+    per_context_ns : mapping of tokens to ns
+        What each token of contexts adds, read in the same way.
+    """
+
+    base_ns: Mapping[int, int]
+    per_context_ns: Mapping[int, int]
+
+    def __call__(self, tokens: int, contexts: int) -> int:
+        return _at_width(self.base_ns, tokens) + _at_width(self.per_context_ns, tokens) * contexts
+
+
+@dataclass(frozen=True)
 class Swap:
     """One way of moving a request's KV cache (of both models) to host memory (`out`) and back (`back`), by tokens."""
 
@@ -86,13 +126,17 @@ class Costs:
     rounds : mapping of batch size to RoundTerms
         At least that of batch size 1.
     prefill : Linear
-        Both models over a prompt, by prompt tokens; also what recomputing a cache of as many tokens takes.
+        Both models over a prompt, by prompt tokens; also what recomputing a cache of as many tokens takes. It may be
+        `Quadratic`.
     swap_out, swap_in : Linear
         Moving a request's KV cache to host memory and back, by its tokens: the way that schedules are charged.
     swap_ways : mapping of name to Swap
         Every way that was measured.
     only_draft_tokens : int or None
         The only draft length that the rounds hold for, where no other was timed and terms could not be told apart.
+    steps : mapping of batch size to StepTerms
+        Steps that hold prompts, where they were timed; else empty, and such a step is put together of a round and a
+        prefill (`StepCost`).
     """
 
     rounds: Mapping[int, RoundTerms]
@@ -101,6 +145,7 @@ class Costs:
     swap_in: Linear
     swap_ways: Mapping[str, Swap] = field(default_factory=dict)
     only_draft_tokens: int | None = None
+    steps: Mapping[int, StepTerms] = field(default_factory=dict)
 
 
 class RoundCost:
@@ -113,22 +158,11 @@ class RoundCost:
     def __init__(
         self, rounds: Mapping[int, RoundTerms], batch: int = 1, only_draft_tokens: int | None = None
     ) -> None:
-        known = sorted(rounds)
-        if not known[0] <= batch <= known[-1]:
-            measured = ", ".join(map(str, known))
-            raise ValueError(
-                f"batch size {batch}: the profile covers {known[0]} to {known[-1]} (measured: {measured})"
-            )
-        low, high = max(b for b in known if b <= batch), min(b for b in known if b >= batch)
+        low, high, self._share = _around(rounds, batch)
         self._below, self._above = rounds[low], rounds[high]
-        self._share = (batch - low, max(1, high - low))
         self._only = only_draft_tokens
         self.base_ns = cache(self._base_ns)
         self.per_token_ns = cache(self._per_token_ns)
-
-    def _between(self, low: int, high: int) -> int:
-        part, whole = self._share
-        return low + (high - low) * part // whole
 
     def _base_ns(self, drafted: int) -> int:
         """The round at no context."""
@@ -137,11 +171,66 @@ class RoundCost:
                 f"draft tokens {drafted}: the profile was fitted to rounds of {self._only} draft tokens alone, which "
                 "do not tell what other rounds cost"
             )
-        return self._between(self._below.base_ns(drafted), self._above.base_ns(drafted))
+        return _between(self._below.base_ns(drafted), self._above.base_ns(drafted), self._share)
 
     def _per_token_ns(self, drafted: int) -> int:
         """What each context token adds to such a round."""
-        return self._between(self._below.per_token_ns(drafted), self._above.per_token_ns(drafted))
+        return _between(self._below.per_token_ns(drafted), self._above.per_token_ns(drafted), self._share)
 
     def __call__(self, drafted: int, context: int) -> int:
         return self.base_ns(drafted) + self.per_token_ns(drafted) * context
+
+
+class StepCost:
+    """The cost of a step that holds prompts beside the rounds of those who decode, by exact integers.
+
+    As it was timed (`Costs.steps`), linear between two measured batch sizes and rounded down; where it was not, a
+    round of those who decode and a prefill of all the prompts' tokens, one after the other.
+    """
+
+    def __init__(self, costs: Costs, batch: int) -> None:
+        self._prefill = costs.prefill
+        self._around = {b: _around(costs.steps, b) for b in range(1, batch + 1)} if costs.steps else {}
+        self._steps = costs.steps
+        self._rounds = {
+            b: RoundCost(costs.rounds, b, costs.only_draft_tokens) for b in range(1, batch + 1) if not costs.steps
+        }
+
+    def __call__(self, drafted: Sequence[int], contexts: int, chunks: Sequence[int], held: int) -> int:
+        """Nanoseconds of one step.
+
+        Parameters
+        ----------
+        drafted : draft tokens of each request that decodes.
+        contexts : of those requests, added up.
+        chunks : tokens of each prompt that the step computes, at least one.
+        held : tokens of those prompts computed before, added up.
+        """
+        if self._steps:
+            low, high, share = self._around[len(drafted) + len(chunks)]
+            tokens, before = sum(drafted) + len(drafted) + sum(chunks), contexts + held
+            return _between(self._steps[low](tokens, before), self._steps[high](tokens, before), share)
+        rounds = self._rounds[len(drafted)](max(drafted), contexts) if drafted else 0
+        return rounds + self._prefill.several(chunks)
+
+
+def _around(measured: Collection[int], batch: int) -> tuple[int, int, tuple[int, int]]:
+    """The measured batch sizes around one, and how far from the lower to the higher it lies, as a fraction.
+
+    Raises
+    ------
+    ValueError
+        If it lies outside.
+    """
+    known = sorted(measured)
+    if not known[0] <= batch <= known[-1]:
+        sizes = ", ".join(map(str, known))
+        raise ValueError(f"batch size {batch}: the profile covers {known[0]} to {known[-1]} (measured: {sizes})")
+    low, high = max(b for b in known if b <= batch), min(b for b in known if b >= batch)
+    return low, high, (batch - low, max(1, high - low))
+
+
+def _between(low: int, high: int, share: tuple[int, int]) -> int:
+    """So far on the way from one to the other, rounded down."""
+    part, whole = share
+    return low + (high - low) * part // whole

@@ -4,6 +4,7 @@ Where a request's rounds meet the machine's costs. A request's context at a roun
 tokens emitted before it. Knows nothing of arrivals or policies.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -102,6 +103,6 @@ def price(trace: Trace, profile: Profile, batch: int = 1) -> PricedTrace:
     round_ns = base[trace.drafted] + per_token[trace.drafted] * batch * context
     # the first round verifies the prompt's last token: what is left to cache may be nothing
     to_cache = np.maximum(trace.prompt_tokens - 1, 0)
-    prefill = profile.costs.prefill
-    prefill_ns = np.where(to_cache > 0, prefill.base_ns + prefill.per_token_ns * to_cache, 0)
+    prefill: Callable[[NDArray[np.int64]], NDArray[np.int64]] = profile.costs.prefill  # type: ignore[assignment]
+    prefill_ns = np.where(to_cache > 0, prefill(to_cache), 0)
     return PricedTrace(trace, profile, round_ns, emitted, prefill_ns, trace.per_request(round_ns), batch)

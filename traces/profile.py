@@ -5,10 +5,10 @@ Knows nothing of files (`traces.files.profile_file`), nor of requests or policie
 
 from dataclasses import dataclass, field, replace
 
-from traces.costs import MAX_NS, Costs, Linear, RoundCost, RoundTerms, Swap
+from traces.costs import MAX_NS, Costs, Linear, RoundCost, RoundTerms, StepCost, Swap
 from traces.provenance import Fits, Floors, Provenance, Speculation
 
-KINDS = ("measured", "wall_time_fit", "by_hand")
+KINDS = ("measured", "wall_time_fit", "imported_fit", "by_hand")
 WEIGHTS = ("pretrained", "reference", "random", "unknown")
 
 
@@ -18,8 +18,8 @@ class Profile:
 
     Attributes
     ----------
-    kind : {"measured", "wall_time_fit", "by_hand"}
-        Whether each term was timed, fitted to whole requests' wall times, or made up.
+    kind : {"measured", "wall_time_fit", "imported_fit", "by_hand"}
+        Whether each term was timed, fitted to whole requests' wall times, taken from others' fits, or made up.
     weights : {"pretrained", "reference", "random", "unknown"}
     costs : Costs
     fits : Fits
@@ -113,6 +113,16 @@ class Profile:
             If the profile does not cover the batch size; and the cost, if it does not cover the draft length.
         """
         return RoundCost(self.costs.rounds, batch, self.costs.only_draft_tokens)
+
+    def step_cost(self, batch: int = 1) -> "StepCost":
+        """The cost of a step of up to `batch` requests that holds prompts, as an integer function.
+
+        Raises
+        ------
+        ValueError
+            If the profile does not cover the batch size.
+        """
+        return StepCost(self.costs, batch)
 
 
 def _ns(ms: float, name: str) -> int:

@@ -198,6 +198,13 @@ def make_decoder(
     return DeviceDecoder(workspace.rounds[key], sampling, request)
 
 
+def cut(emitted: list[int], stop_ids: frozenset[int], room: int) -> tuple[list[int], bool]:
+    """What of a round's tokens is output, and whether it ends there: at a stop token, which counts, or at the cap."""
+    end = next((i + 1 for i, token in enumerate(emitted) if token in stop_ids), None)
+    kept = emitted[: room if end is None else min(end, room)]
+    return kept, end is not None or len(kept) == room
+
+
 def generate(
     pair: Pair, prompt: list[int], *, n: int, max_new_tokens: int, sampling: Sampling, request: int = 0
 ) -> Generation:
@@ -224,13 +231,11 @@ def generate(
     decoder = make_decoder(pair, n, sampling, need, request, on_device=None if len(prompt) > 1 else False)
     generation = Generation(len(prompt), decoder.prefill(prompt))
     stopped = False
-    while not stopped and len(generation.tokens) < max_new_tokens:
+    while not stopped:
         context = len(prompt) + len(generation.tokens)
         emitted, (draft_ns, verify_ns, total_ns) = decoder.round()
         accepted = len(emitted) - 1
-        end = next((i + 1 for i, token in enumerate(emitted) if token in pair.stop_ids), len(emitted))
-        stopped = end < len(emitted) or emitted[-1] in pair.stop_ids
-        emitted = emitted[: min(end, max_new_tokens - len(generation.tokens))]
+        emitted, stopped = cut(emitted, pair.stop_ids, max_new_tokens - len(generation.tokens))
         generation.tokens += emitted
         generation.rounds.append(
             Round(n, min(accepted, len(emitted)), len(emitted), context, draft_ns, verify_ns, total_ns)

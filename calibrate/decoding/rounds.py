@@ -36,24 +36,25 @@ class DeviceRounds:
     n : draft tokens, 0 or more; 0 is plain decoding.
     temperature : 0 is greedy.
     caches : KV memory of target and draft to use instead of new, at least as large.
+    places : (B,) on the device, the caches' row of each request, read at each round; None: the first is the first.
     """
 
     def __init__(
         self, pair: Pair, n: int, rows: int = 1, *, capacity: int, temperature: float = 0.0,
-        caches: tuple[Tensor | None, Tensor | None] = (None, None),
+        caches: tuple[Tensor | None, Tensor | None] = (None, None), places: Tensor | None = None,
     ) -> None:  # fmt: skip
         self.n, self.rows, self.capacity, self._temperature = n, rows, capacity, temperature
         self.device = pair.device
-        self.target = batch_of(pair.target_engine, rows, capacity, caches[0])
-        self.draft = batch_of(pair.draft_engine, rows, capacity, caches[1])
+        self.target = batch_of(pair.target_engine, rows, capacity, caches[0], places)
+        self.draft = batch_of(pair.draft_engine, rows, capacity, caches[1], places)
         self._vocabulary, self._graphs = pair.vocabulary, pair.graphs
         self._last_two = torch.zeros(rows, 2, dtype=torch.int64, device=self.device)
         self._position = torch.ones(rows, dtype=torch.int64, device=self.device)  # of the last token
         self._drafted = torch.zeros(rows, n, dtype=torch.int64, device=self.device)
         self._forced = torch.full((1,), -1, dtype=torch.int64, device=self.device)
         self._advance = torch.ones(1, dtype=torch.int64, device=self.device)
-        self._uniforms = torch.zeros(2 * n + 1, dtype=torch.float64, device=self.device)
-        self._staged = torch.zeros(2 * n + 1, dtype=torch.float64, pin_memory=self.device.type == "cuda")
+        self._uniforms = torch.zeros(rows, 2 * n + 1, dtype=torch.float64, device=self.device)
+        self._staged = torch.zeros(rows, 2 * n + 1, dtype=torch.float64, pin_memory=self.device.type == "cuda")
         shape = (rows, n + 1, pair.vocabulary) if temperature else (0,)
         self._draft_probabilities = torch.zeros(shape, dtype=torch.float64, device=self.device)
         self._verdict = torch.zeros(rows, n + 2, dtype=torch.int64, device=self.device)
@@ -102,12 +103,15 @@ class DeviceRounds:
         self.place(tokens[:, -2:], torch.tensor(contexts) - 1)
 
     @torch.inference_mode()
-    def round(self, uniforms: list[float] | None = None, *, force: int = -1, stay: bool = False) -> Tensor:
+    def round(
+        self, uniforms: list[float] | list[list[float]] | None = None, *, force: int = -1, stay: bool = False
+    ) -> Tensor:
         """One round of every row, without waiting for it; the rows then stand where the next round begins.
 
         Parameters
         ----------
-        uniforms : 2n + 1 numbers, where sampling: n for the drafts, n + 1 for the verdict.
+        uniforms : 2n + 1 numbers, where sampling: n for the drafts, n + 1 for the verdict; as many for each row, or
+            the same for all.
         force : accept so many drafted tokens whatever the target says; -1: as it says.
         stay : leave the rows where they are, for the same round again.
 
@@ -147,7 +151,7 @@ class DeviceRounds:
             if self._temperature:
                 weights = (logits.double() / self._temperature).softmax(-1)
                 self._draft_probabilities[:, step] = weights
-                token = _draw(weights, self._uniforms[step])
+                token = _draw(weights, self._uniforms[:, step])
             else:
                 token = logits.argmax(-1)
             self._drafted[:, step] = token
@@ -168,7 +172,7 @@ class DeviceRounds:
         if self._temperature:
             # the row after the last draft stays zero: all of the target's distribution is then left
             left = (target[row, accepted] - self._draft_probabilities[row, accepted]).clamp_min(0)
-            own = _draw(left, self._uniforms[2 * self.n])
+            own = _draw(left, self._uniforms[:, 2 * self.n])
         else:
             own = best[row, accepted]
         self._verdict.copy_(torch.cat([self._drafted, accepted[:, None], own[:, None]], dim=1))
@@ -181,13 +185,13 @@ class DeviceRounds:
         p, q = (
             t[:, : self.n].gather(-1, self._drafted[..., None])[..., 0] for t in (target, self._draft_probabilities)
         )
-        return self._uniforms[self.n : 2 * self.n] * q < p
+        return self._uniforms[:, self.n : 2 * self.n] * q < p
 
 
 def _draw(weights: Tensor, uniform: Tensor) -> Tensor:
-    """A token per row from unnormalised weights (B, V), as `acceptance.draw` does."""
+    """A token per row from unnormalised weights (B, V) and uniforms (B,), as `acceptance.draw` does."""
     sums = weights.cumsum(-1)
-    index = (sums <= uniform * sums[:, -1:]).sum(-1)
+    index = (sums <= uniform[:, None] * sums[:, -1:]).sum(-1)
     places = torch.arange(weights.shape[-1], device=weights.device)
     last = torch.where(weights > 0, places, -1).amax(-1)  # rounding at the upper end
     index = index.clamp_max(weights.shape[-1] - 1)

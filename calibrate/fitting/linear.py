@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
+from scipy.optimize import least_squares, nnls
 
 from traces import Linear
 from traces.provenance import FitError
@@ -43,6 +43,25 @@ def _solve(tokens: NDArray[np.float64], ns: NDArray[np.float64]) -> tuple[float,
         found = least_squares(residuals, found, bounds=(0, np.inf), loss="soft_l1", f_scale=0.3).x
         expected = np.maximum(scale * (found[0] + found[1] * tokens / longest), 1.0)
     return float(found[0]) * scale, float(found[1]) * scale / longest
+
+
+def fit_mean(tokens: NDArray[np.int64], ns: NDArray[np.int64], least: int = 0) -> Linear:
+    """`base + slope * tokens` in integers, by plain least squares: what the samples take on average, all of them.
+
+    For costs whose *sums* must come out right: interruptions by the system count for what they took.
+
+    Parameters
+    ----------
+    tokens, ns : (S,) each, S >= 1.
+    least : lower bound of the base.
+    """
+    x, y = np.asarray(tokens, dtype=float), np.asarray(ns, dtype=float)
+    longest = max(float(x.max()), 1.0)
+    columns = [np.ones(len(x)), *([x / longest] if len(set(x)) > 1 else [])]
+    found = nnls(np.column_stack(columns), y)[0]
+    slope = round(float(found[1]) / longest) if len(found) > 1 else 0
+    # what rounding the slope moved, the base takes back
+    return Linear(max(least, round(float((y - slope * x).mean()))), slope)
 
 
 def fit_linear(tokens: NDArray[np.int64], ns: NDArray[np.int64], least: int = 0) -> Fit:

@@ -31,11 +31,17 @@ class Batch(Protocol):
         ...
 
 
-def batch_of(engine: Engine, rows: int, capacity: int, cache: Tensor | None = None) -> Batch:
-    """`rows` empty sequences of up to `capacity` tokens of an engine's model, in (the start of) `cache` if given."""
+def batch_of(
+    engine: Engine, rows: int, capacity: int, cache: Tensor | None = None, places: Tensor | None = None
+) -> Batch:
+    """`rows` empty sequences of up to `capacity` tokens of an engine's model, in (the start of) `cache` if given.
+
+    `places` are `LeanBatch`'s.
+    """
     if isinstance(engine, LeanEngine):
-        return LeanBatch(engine, rows, capacity, cache)
+        return LeanBatch(engine, rows, capacity, cache, places=places)
     assert isinstance(engine, HFEngine)
+    assert places is None
     return HFBatch(engine, capacity)
 
 

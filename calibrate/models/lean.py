@@ -112,26 +112,28 @@ class LeanEngine:
         return torch.empty(shape, dtype=self.embedding.dtype, device=self.device)
 
     def run(
-        self, tokens: Tensor, positions: Tensor, cache: Tensor, splits: int = 1, *, start: bool = False
-    ) -> Tensor:
+        self, tokens: Tensor, positions: Tensor, cache: Tensor, splits: int = 1, places: Tensor | None = None, *,
+        start: bool = False,
+    ) -> Tensor:  # fmt: skip
         """Append `tokens` (B, w) at `positions` (B,): the last layer's output, (B·w, hidden size).
 
         Parameters
         ----------
-        cache : (layers, 2, B, kv heads, C, size).
+        cache : (layers, 2, B, kv heads, C, size); with `places`, of more rows.
+        places : (B,), the cache's row of each; None: the first is the first.
         start : all rows start at slot 0: prompts, whose attention the library has kernels for.
         """
-        run = self.operators
+        run, where = self.operators, () if places is None else (places,)
         rows, width = tokens.shape
         x = functional.embedding(tokens, self.embedding).view(rows * width, -1)
         for layer, held in zip(self.layers, cache, strict=True):
             hidden = run.norm(x, layer.norm_1, self.epsilon)
             qkv = layer.qkv(hidden).view(rows, width, -1, self.size)
-            run.rotate_and_store(qkv, self.cos, self.signed_sin, positions, held)
+            run.rotate_and_store(qkv, self.cos, self.signed_sin, positions, held, *where)
             if start:
                 mixed = attend_from_start(qkv, held[:, :, :, :width])
             else:
-                mixed = run.attend(qkv, held, positions, splits)
+                mixed = run.attend(qkv, held, positions, splits, *where)
             x = layer.out(mixed.view(rows * width, -1), x)
             hidden = run.norm(x, layer.norm_2, self.epsilon)
             x = layer.down(run.silu_multiply(layer.gate_up(hidden)), x)
@@ -152,22 +154,25 @@ class LeanBatch:
     ----------
     cache : KV memory to use (the start of) instead of new, at least as large.
     splits : None: as many as keep the device busy (`Operators.splits`).
+    places : (B,), the row of `cache` that holds each sequence, read at each pass; None: the first holds the first.
     """
 
     def __init__(
-        self, engine: LeanEngine, rows: int, capacity: int, cache: Tensor | None = None, splits: int | None = None
-    ) -> None:
-        self._engine = engine
+        self, engine: LeanEngine, rows: int, capacity: int, cache: Tensor | None = None, splits: int | None = None,
+        places: Tensor | None = None,
+    ) -> None:  # fmt: skip
+        self._engine, self._places = engine, places
         cache = engine.new_cache(rows, capacity) if cache is None else cache
-        self.cache = cache[:, :, :rows, :, :capacity]
+        self.cache = cache[:, :, : rows if places is None else None, :, :capacity]
         self.splits = engine.operators.splits(rows, engine.kv_heads, capacity) if splits is None else splits
         self._zeros = torch.zeros(rows, dtype=torch.int64, device=engine.device)
 
     def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        x = self._engine.run(tokens, positions, self.cache, self.splits)
+        x = self._engine.run(tokens, positions, self.cache, self.splits, self._places)
         return self._engine.logits(x).view(*tokens.shape, -1)
 
     def prefill(self, tokens: Tensor) -> None:
+        assert self._places is None, "prompts are read into rows side by side"
         self._engine.run(tokens, self._zeros, self.cache, start=True)
 
     def key_values(self) -> Tensor:

@@ -6,7 +6,7 @@ at positions on the host, which costs nothing on the CPU and keeps them out of g
 layers or weights.
 
 Shapes: B rows of w new tokens; H query heads in groups of G that share one of K heads of keys and values; D a
-head's size; C slots of a cache.
+head's size; C slots of a cache, whose rows are those of the batch, or, where `places` (B,) says which, any.
 """
 
 import math
@@ -41,7 +41,9 @@ def silu_multiply(gate_up: Tensor) -> Tensor:
     return functional.silu(gate) * up
 
 
-def rotate_and_store(qkv: Tensor, cos: Tensor, signed_sin: Tensor, positions: Tensor, cache: Tensor) -> None:
+def rotate_and_store(
+    qkv: Tensor, cos: Tensor, signed_sin: Tensor, positions: Tensor, cache: Tensor, places: Tensor | None = None
+) -> None:
     """Rotary position embedding of queries and keys, and new keys and values into the cache.
 
     Parameters
@@ -49,25 +51,25 @@ def rotate_and_store(qkv: Tensor, cos: Tensor, signed_sin: Tensor, positions: Te
     qkv : (B, w, H + 2K, D), contiguous; the queries in it are rotated in place, its keys are undefined afterwards.
     cos, signed_sin : (positions, D); the first half of `signed_sin` is -sin.
     positions : (B,), int64: the slot of each row's first new token.
-    cache : (2, B, K, C, D), keys first.
+    cache : (2, B, K, C, D), keys first; with `places`, of more rows.
     """
     heads, width = cache.shape[2], qkv.shape[1]
-    for rows, start in _runs(positions):
+    for rows, held, start in _runs(positions, places):
         new = slice(start, start + width)
         rotated = qkv[rows, :, :-heads]
         swapped = rotated.roll(rotated.shape[-1] // 2, -1)
         rotated.mul_(cos[new, None]).addcmul_(swapped, signed_sin[new, None])
-        cache[0, rows, :, new] = rotated[:, :, -heads:].transpose(1, 2)
-        cache[1, rows, :, new] = qkv[rows, :, -heads:].transpose(1, 2)
+        cache[0, held, :, new] = rotated[:, :, -heads:].transpose(1, 2)
+        cache[1, held, :, new] = qkv[rows, :, -heads:].transpose(1, 2)
 
 
-def attend(qkv: Tensor, cache: Tensor, positions: Tensor, splits: int) -> Tensor:
+def attend(qkv: Tensor, cache: Tensor, positions: Tensor, splits: int, places: Tensor | None = None) -> Tensor:
     """Attention of w new tokens, which are in the cache already, to what each may see: (B, w, H·D).
 
     Parameters
     ----------
     qkv : (B, w, H + 2K, D); its queries are read.
-    cache, positions : as in `rotate_and_store`.
+    cache, positions, places : as in `rotate_and_store`.
     splits : parts into which a kernel cuts each row's keys, so that few rows fill a GPU; nothing here.
     """
     rows, width, heads, size = qkv.shape
@@ -75,10 +77,10 @@ def attend(qkv: Tensor, cache: Tensor, positions: Tensor, splits: int) -> Tensor
     heads -= 2 * kv_heads
     groups, scale = heads // kv_heads, 1 / math.sqrt(size)
     parts = []
-    for some, start in _runs(positions):
+    for some, held, start in _runs(positions, places):
         # the heads that share keys become rows of one product: no key is copied
         queries = qkv[some, :, :heads].reshape(-1, width, kv_heads, groups, size).permute(0, 2, 3, 1, 4)
-        keys, values = cache[:, some, :, : start + width]
+        keys, values = cache[:, held, :, : start + width]
         mixed = functional.scaled_dot_product_attention(
             queries.reshape(-1, kv_heads, groups * width, size), keys, values,
             attn_mask=_allowed(width, start, groups, qkv.device), scale=scale,
@@ -102,16 +104,18 @@ def attend_from_start(qkv: Tensor, cache: Tensor) -> Tensor:
     return mixed.transpose(1, 2).reshape(rows, width, heads * size)
 
 
-def _runs(positions: Tensor) -> list[tuple[slice, int]]:
-    """Neighbouring rows of the same position, and that position."""
+def _runs(positions: Tensor, places: Tensor | None) -> list[tuple[slice, slice, int]]:
+    """Neighbouring rows of the same position, here and in the cache, and that position."""
     starts = positions.tolist()
-    if len(set(starts)) == 1:
-        return [(slice(None), starts[0])]
-    runs, first = [], 0
-    for start, rows in groupby(starts):
-        last = first + sum(1 for _ in rows)
-        runs.append((slice(first, last), start))
-        first = last
+    if places is None and len(set(starts)) == 1:
+        return [(slice(None), slice(None), starts[0])]
+    kept = range(len(starts)) if places is None else places.tolist()
+    runs = []
+    # neighbours of the cache are as far from it as from here
+    for (start, off), rows in groupby(enumerate(kept), lambda row: (starts[row[0]], row[1] - row[0])):
+        those = [row for row, _ in rows]
+        first, end = those[0], those[-1] + 1
+        runs.append((slice(first, end), slice(first + off, end + off), start))
     return runs
 
 
@@ -137,8 +141,8 @@ class Operators:
     name: str
     norm: Callable[[Tensor, Tensor, float], Tensor]
     silu_multiply: Callable[[Tensor], Tensor]
-    rotate_and_store: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
-    attend: Callable[[Tensor, Tensor, Tensor, int], Tensor]
+    rotate_and_store: Callable[..., None]
+    attend: Callable[..., Tensor]
     waits: bool
     programs: int = 0
 

@@ -16,20 +16,22 @@ QUERIES = 64  # queries of one program at most
 LANES = 1_024  # elements of one program of an elementwise kernel
 
 
-def rotate_and_store(qkv: Tensor, cos: Tensor, signed_sin: Tensor, positions: Tensor, cache: Tensor) -> None:
+def rotate_and_store(
+    qkv: Tensor, cos: Tensor, signed_sin: Tensor, positions: Tensor, cache: Tensor, places: Tensor | None = None
+) -> None:
     rows, width, heads, size = qkv.shape
     kv_heads = cache.shape[2]
     assert qkv.is_contiguous()
     assert cache.stride(4) == 1
     _rotate_and_store[(rows * width, heads)](
-        qkv, cos, signed_sin, positions, cache, width, heads - 2 * kv_heads, kv_heads, *cache.stride()[:4],
+        qkv, cos, signed_sin, positions, places, cache, width, heads - 2 * kv_heads, kv_heads, *cache.stride()[:4],
         SIZE=size, BLOCK=triton.next_power_of_2(size // 2), num_warps=1,
     )  # fmt: skip
 
 
 @triton.jit
 def _rotate_and_store(
-    qkv, cos, signed_sin, positions, cache, width, heads, kv_heads, by_kind, by_row, by_head, by_slot,
+    qkv, cos, signed_sin, positions, places, cache, width, heads, kv_heads, by_kind, by_row, by_head, by_slot,
     SIZE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """A program is one head of one token. A thread holds an element and its partner: nobody else reads what it
@@ -52,12 +54,13 @@ def _rotate_and_store(
     target = source
     if head >= heads:
         kind, own = (head - heads) // kv_heads, (head - heads) % kv_heads
-        target = cache + kind * by_kind + row * by_row + own * by_head + slot * by_slot + lane
+        place = row if places is None else tl.load(places + row)
+        target = cache + kind * by_kind + place * by_row + own * by_head + slot * by_slot + lane
     tl.store(target, low.to(qkv.dtype.element_ty), inside)
     tl.store(target + SIZE // 2, high.to(qkv.dtype.element_ty), inside)
 
 
-def attend(qkv: Tensor, cache: Tensor, positions: Tensor, splits: int) -> Tensor:
+def attend(qkv: Tensor, cache: Tensor, positions: Tensor, splits: int, places: Tensor | None = None) -> Tensor:
     rows, width, heads, size = qkv.shape
     kv_heads = cache.shape[2]
     heads -= 2 * kv_heads
@@ -71,8 +74,9 @@ def attend(qkv: Tensor, cache: Tensor, positions: Tensor, splits: int) -> Tensor
     mixed = torch.empty(rows, kv_heads, parts, queries, size, dtype=torch.float32, device=qkv.device)
     weight = torch.empty(rows, kv_heads, parts, queries, dtype=torch.float32, device=qkv.device)
     _attend_to_part[(rows, kv_heads, parts * triton.cdiv(queries, tile))](
-        qkv, cache, positions, mixed, weight, width, kv_heads, *cache.stride()[:4], size**-0.5 * 1.4426950408889634,
-        parts, GROUP=group, SIZE=size, TILE=tile, KEYS=KEYS, BLOCK=block, num_warps=4, num_stages=2,
+        qkv, cache, positions, places, mixed, weight, width, kv_heads, *cache.stride()[:4],
+        size**-0.5 * 1.4426950408889634, parts,
+        GROUP=group, SIZE=size, TILE=tile, KEYS=KEYS, BLOCK=block, num_warps=4, num_stages=2,
     )  # fmt: skip
     merged = torch.empty(rows, width, heads * size, dtype=qkv.dtype, device=qkv.device)
     _merge_parts[(rows * width, heads)](
@@ -83,7 +87,7 @@ def attend(qkv: Tensor, cache: Tensor, positions: Tensor, splits: int) -> Tensor
 
 @triton.jit
 def _attend_to_part(
-    qkv, cache, positions, mixed, weight, width, kv_heads, by_kind, by_row, by_head, by_slot, scale, parts,
+    qkv, cache, positions, places, mixed, weight, width, kv_heads, by_kind, by_row, by_head, by_slot, scale, parts,
     GROUP: tl.constexpr, SIZE: tl.constexpr, TILE: tl.constexpr, KEYS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Some queries of one row and head of keys, over one part of the keys: their mix, and the log2 of its weight."""
@@ -107,7 +111,8 @@ def _attend_to_part(
     top = tl.full([TILE], float("-inf"), tl.float32)
     total = tl.zeros([TILE], tl.float32)
     sums = tl.zeros([TILE, BLOCK], tl.float32)
-    keys = cache + row * by_row + head * by_head
+    place_of_row = row if places is None else tl.load(places + row)
+    keys = cache + place_of_row * by_row + head * by_head
     values = keys + by_kind
     for first in range(begin, end, KEYS):
         slot = first + tl.arange(0, KEYS)

@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from calibrate.prompts import arithmetic, stdlib
+from calibrate.prompts import arithmetic, fields, lists, stdlib
+from calibrate.prompts.problems import Template, question_prompt
+from traces.prompts import template_of
 
 PROMPT_SEED = 20_250_517  # held apart from the streams that the reference pair trains on
 
@@ -32,19 +34,15 @@ class Prompt:
     group: str = ""
 
 
-def question_prompt(question: str) -> str:
-    """How a word problem is put to the reference pair."""
-    return f"Question: {question.strip()}\nAnswer:"
-
-
 def _code() -> list[Prompt]:
-    """Signature and docstring of held-out library functions; the model writes the body."""
+    """Signature and docstring of held-out library functions, and as many functions of `fields`; bodies are wanted."""
     wanted = [
         f for f in stdlib.functions(held_out=True)
         if 60 <= len(f.head) <= 1_000 and f.body.count("\n") >= 2
     ]  # fmt: skip
     unique = {f.head: f for f in wanted}
-    return [Prompt(f"{f.module}.{f.name}", "code", f.head, f.module) for f in unique.values()]
+    found = [Prompt(f"{f.module}.{f.name}", "code", f.head, f.module) for f in unique.values()]
+    return found + _generated("code", fields.problem, str, len(found))
 
 
 def _opening(text: str) -> str:
@@ -54,18 +52,24 @@ def _opening(text: str) -> str:
 
 
 def _prose() -> list[Prompt]:
-    """The opening of a held-out piece of documentation; the model goes on."""
+    """The opening of held-out pieces of documentation, to be gone on with, and as many questions of `lists`."""
     documents = stdlib.documents(held_out_only=True)
     held_out = [d for d in documents if len(_opening(d.text)) < 0.7 * len(d.text)]
     unique = {_opening(d.text): d for d in held_out}
-    return [Prompt(d.source, "prose", opening, d.source) for opening, d in unique.items()]
+    found = [Prompt(d.source, "prose", opening, d.source) for opening, d in unique.items()]
+    return found + _generated("prose", lists.problem, question_prompt, len(found))
 
 
-def _arithmetic(count: int = 2_000) -> list[Prompt]:
-    """Word problems of our own templates."""
+def _arithmetic() -> list[Prompt]:
+    """Word problems of 1 to 12 steps."""
+    return _generated("arithmetic", arithmetic.problem, question_prompt, 2_000)
+
+
+def _generated(dataset: str, draw: Template, asked: Callable[[str], str], count: int) -> list[Prompt]:
+    """About `count` different prompts from our own templates; a template is a group."""
     rng = random.Random(PROMPT_SEED)
-    problems = {p.question: p for p in (arithmetic.problem(rng) for _ in range(count))}
-    return [Prompt(f"problem-{i}", "arithmetic", question_prompt(p.question), p.template)
+    problems = {p.question: p for p in (draw(rng) for _ in range(count))}
+    return [Prompt(f"{p.template}-{i}", dataset, asked(p.question), p.template)
             for i, p in enumerate(problems.values())]  # fmt: skip
 
 
@@ -111,12 +115,7 @@ def read_prompts(path: str | Path, field: str) -> list[Prompt]:
     if not records:
         raise ValueError(f"prompts file {path}: holds no prompts")
     texts = [(n, _text_of(record, field, path, n), record.get("group")) for n, record in records]
-    return [Prompt(f"{dataset}-{n}", dataset, text, str(group or _template(text))) for n, text, group in texts]
-
-
-def _template(text: str) -> str:
-    """The text without its numbers, spacing and case: what prompts from one template share."""
-    return re.sub(r"\d+", "#", re.sub(r"\s+", " ", text)).strip().lower()
+    return [Prompt(f"{dataset}-{n}", dataset, text, str(group or template_of(text))) for n, text, group in texts]
 
 
 def _listed(content: str) -> list[tuple[int, Any]]:

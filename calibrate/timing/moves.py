@@ -47,28 +47,39 @@ def cache_of(pair: Pair, tokens: int) -> list[Tensor]:
         return [t[:, :, 0, :, :tokens] for t in (rounds.target.key_values(), rounds.draft.key_values())]
 
 
-class _Pool:
-    """A host buffer, and one on the device to gather into, used again and again."""
+class Pool:
+    """A host buffer for `size` elements, and one on a GPU to gather into, used again and again.
 
-    def __init__(self, size: int, dtype: torch.dtype, device: torch.device, pinned: bool) -> None:
+    Parameters
+    ----------
+    staging : that one, which pools that never move at once may share; None: a new one.
+    """
+
+    def __init__(
+        self, size: int, dtype: torch.dtype, device: torch.device, pinned: bool, staging: Tensor | None = None
+    ) -> None:
         start = clock(device)
         self.host = torch.empty(size, dtype=dtype, pin_memory=pinned)
         self.allocation_ns = clock(device) - start
-        self._staging = torch.empty(size, dtype=dtype, device=device) if device.type == "cuda" else None
+        if staging is None and device.type == "cuda":
+            staging = torch.empty(size, dtype=dtype, device=device)
+        self.staging = staging
 
     def out(self, pieces: Sequence[Tensor]) -> None:
+        """Copy tensors to the host, without waiting for a GPU."""
         size = self._each(pieces, lambda part, piece: part.copy_(piece))
-        if self._staging is not None:
-            self.host[:size].copy_(self._staging[:size], non_blocking=True)
+        if self.staging is not None:
+            self.host[:size].copy_(self.staging[:size], non_blocking=True)
 
     def back(self, pieces: Sequence[Tensor]) -> None:
+        """Copy what `out` was given into tensors of the same shapes."""
         size = sum(p.numel() for p in pieces)
-        if self._staging is not None:
-            self._staging[:size].copy_(self.host[:size], non_blocking=True)
+        if self.staging is not None:
+            self.staging[:size].copy_(self.host[:size], non_blocking=True)
         self._each(pieces, lambda part, piece: piece.copy_(part))
 
     def _each(self, pieces: Sequence[Tensor], move: Callable[[Tensor, Tensor], Any]) -> int:
-        flat = self.host if self._staging is None else self._staging
+        flat = self.host if self.staging is None else self.staging
         start = 0
         for piece in pieces:
             move(flat[start : start + piece.numel()].view(piece.shape), piece)
@@ -108,8 +119,8 @@ class _Int8:
 
     def __init__(self, size: int, pieces: Sequence[Tensor], pinned: bool) -> None:
         device, dtype = pieces[0].device, pieces[0].dtype
-        self._values = _Pool(size, torch.int8, device, pinned)
-        self._scales = _Pool(sum(p[..., :1, :].numel() for p in pieces), dtype, device, pinned)
+        self._values = Pool(size, torch.int8, device, pinned)
+        self._scales = Pool(sum(p[..., :1, :].numel() for p in pieces), dtype, device, pinned)
 
     def out(self, pieces: Sequence[Tensor]) -> None:
         both = [quantise(p) for p in pieces]
@@ -141,10 +152,10 @@ def time_swaps(
     longest = cache_of(pair, max(sizes))
     most = sum(p.numel() for p in longest)
     dtype = longest[0].dtype
-    pageable = _Pool(most, dtype, pair.device, pinned=False)
+    pageable = Pool(most, dtype, pair.device, pinned=False)
     ways: dict[str, Any] = {"pageable": pageable, "naive": _Naive(), "int8": _Int8(most, longest, cuda)}
     if cuda:
-        ways = {"pinned": _Pool(most, dtype, pair.device, pinned=True), **ways}
+        ways = {"pinned": Pool(most, dtype, pair.device, pinned=True), **ways}
     found: dict[str, list[tuple[int, int, int]]] = {way: [] for way in ways}
     error: list[float] = []
     for size in sizes:
@@ -190,7 +201,7 @@ def swap_during_decode(pair: Pair, tokens: int, n: int, rounds: int = 20) -> dic
     if pair.device.type != "cuda" or not isinstance(pair.target_engine, LeanEngine):
         return None
     pieces = cache_of(pair, tokens)
-    pool = _Pool(sum(p.numel() for p in pieces), pieces[0].dtype, pair.device, pinned=True)
+    pool = Pool(sum(p.numel() for p in pieces), pieces[0].dtype, pair.device, pinned=True)
     running = DeviceRounds(pair, n, capacity=tokens + n + 2)
     running.stand([tokens])
     running.ready()

@@ -8,7 +8,7 @@ import typer
 
 from sim.cli.importing import free_to_write, write_trace
 from sim.cli.options import Overwrite, verb
-from traces import borrow_acceptance, fit_acceptance, load_arrivals, load_trace
+from traces import Provenance, borrow_acceptance, fit_acceptance, load_arrivals, load_trace, ordinary_decoding
 from traces import generate as make
 
 app = verb()
@@ -28,7 +28,11 @@ def generate(
         typer.Option(help="Arrivals (lapsd import azure or mooncake) whose prompt and output lengths to take."),
     ] = None,
     acceptance: Annotated[
-        str, typer.Option(help="fitted: from a model fitted to the trace; recorded: its rounds, by output length.")
+        str,
+        typer.Option(
+            help="fitted: from a model fitted to the trace; recorded: its rounds, by output length; "
+            "none: ordinary decoding, without drafts."
+        ),
     ] = "fitted",
     spread: Annotated[
         float, typer.Option(help="Of a fitted model: scales how far requests' acceptances (their logits) lie apart.")
@@ -37,10 +41,11 @@ def generate(
     overwrite: Overwrite = False,
 ) -> None:
     """Make a trace of any size whose requests accept like those of a recorded one."""
-    if acceptance not in ("fitted", "recorded"):
-        raise ValueError(f"--acceptance {acceptance}: must be fitted or recorded")
-    if acceptance == "recorded" and (lengths is None or spread != 1):
-        raise ValueError("--acceptance recorded: needs --lengths, and leaves the spread as it was recorded")
+    if acceptance not in ("fitted", "recorded", "none"):
+        raise ValueError(f"--acceptance {acceptance}: must be fitted, recorded or none")
+    if acceptance != "fitted" and (lengths is None or spread != 1):
+        left = "leaves the spread as it was recorded" if acceptance == "recorded" else "has no spread"
+        raise ValueError(f"--acceptance {acceptance}: needs --lengths, and {left}")
     if requests is not None and requests < 1:
         raise ValueError(f"--requests {requests}: must be at least 1")
     if seed < 0:
@@ -59,6 +64,8 @@ def generate(
             made = make(
                 trace, fit_acceptance(trace), prompt_tokens=prompts, output_tokens=outputs, spread=spread, seed=seed
             )
+        elif acceptance == "none":
+            made = ordinary_decoding(prompts, outputs, provenance=Provenance(source=f"lengths of {public.source}"))
         else:
             made = borrow_acceptance(trace, prompts, outputs, seed=seed)
         made = replace(made, provenance=made.provenance.noting(lengths=public.source))

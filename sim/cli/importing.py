@@ -9,7 +9,18 @@ from typing import Annotated, Any
 import typer
 
 from sim.cli.options import Overwrite, verb
-from traces import IMPORTERS, ArrivalTrace, Importer, Profile, Trace, save_arrivals, save_profile, save_trace
+from traces import (
+    IMPORTERS,
+    ArrivalTrace,
+    Imported,
+    Importer,
+    Profile,
+    Trace,
+    save_arrivals,
+    save_profile,
+    save_prompts,
+    save_trace,
+)
 
 app = verb(help="Turn public files into lapsd's own.", no_args_is_help=True)
 
@@ -19,17 +30,7 @@ def command_of(made: type[Importer]) -> Callable[..., None]:
 
     def command(file: Path, out: Path, overwrite: bool, **options: Any) -> None:
         free_to_write(out, overwrite=overwrite)
-        imported = made(**options).read(file)
-        if imported.profile is not None:
-            profile_file = out.with_suffix(".json")
-            if out == profile_file:
-                raise ValueError(f"{out}: a trace's name cannot end in .json")
-            free_to_write(profile_file, overwrite=overwrite)
-        write_trace(imported.trace, out)
-        for note in imported.notes:
-            print(note)
-        if imported.profile is not None:
-            _write_profile(imported.profile, profile_file)
+        write_imported(made(**options).read(file), out, overwrite=overwrite)
 
     own = {f.name: (Annotated[f.type, typer.Option(help=f.metadata["help"])], f.default) for f in fields(made)}
     given = {
@@ -47,6 +48,27 @@ def command_of(made: type[Importer]) -> Callable[..., None]:
 
 for one in IMPORTERS.values():
     app.command(one.name, help=(one.__doc__ or "").split("\n\n")[0])(command_of(one))
+
+
+def write_imported(imported: Imported, out: Path, *, overwrite: bool) -> None:
+    """Write the trace, and beside it the prompts and the profile that came with it; or the profile alone."""
+    profile_file, prompts_file = out, out.with_suffix(".prompts.jsonl")
+    if imported.trace is not None:
+        if imported.profile is not None:
+            profile_file = out.with_suffix(".json")
+            if out == profile_file:
+                raise ValueError(f"{out}: a trace's name cannot end in .json")
+            free_to_write(profile_file, overwrite=overwrite)
+        if imported.prompts:
+            free_to_write(prompts_file, overwrite=overwrite)
+            save_prompts(imported.prompts, prompts_file)
+        write_trace(imported.trace, out)
+    for note in imported.notes:
+        print(note)
+    if imported.prompts:
+        print(f"{prompts_file}: {len(imported.prompts)} prompts, for lapsd predict")
+    if imported.profile is not None:
+        _write_profile(imported.profile, profile_file)
 
 
 def free_to_write(*files: Path, overwrite: bool) -> None:
@@ -69,6 +91,13 @@ def write_trace(trace: Trace | ArrivalTrace, out: Path) -> None:
 
 def _write_profile(profile: Profile, out: Path) -> None:
     save_profile(profile, out)
+    if profile.kind == "imported_fit":
+        batches, prompt = profile.costs.rounds, profile.costs.prefill(1_000) / 1e6
+        steps = ", ".join(f"{batches[b].base_ns(0) / 1e6:.2f} ({b})" for b in sorted(batches))
+        print(
+            f"{out}: a decoding step takes {steps} ms at no context (requests), 1,000 prompt tokens {prompt:.0f} ms"
+        )
+        return
     terms, only = profile.costs.rounds[1], profile.costs.only_draft_tokens
     parts = f"{terms.verify(1).base_ns / 1e6:.2f} ms a round"
     if only is None:

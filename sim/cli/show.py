@@ -17,7 +17,7 @@ from sim.figures.costs import plot_profile
 from sim.sweeps import read_sweep
 from sim.sweeps.summary import only, plot_heat_map, plot_sweep, varying
 from traces import describe, load_profile, load_trace
-from traces.files import BUNDLED, write_whole
+from traces.files import BUNDLED, BUNDLED_PROFILES, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +42,8 @@ def show(
 ) -> None:
     """Print what a trace, a profile or a sweep holds."""
     check_file("--plot", plot, FIGURES)
-    path = str(BUNDLED / path) if path == "reference.json" and not Path(path).exists() else path
+    if not Path(path).exists() and (path == "reference.json" or path in BUNDLED_PROFILES[1:]):
+        path = str(BUNDLED / f"{path.removesuffix('.json')}.json")
     draw = plot is not None
     if Path(path).is_dir():
         figure = _show_sweep(Path(path), draw, where or [], x, y, hue, value)

@@ -1,10 +1,14 @@
 """What a server can run and hold at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sim.engine.memory import EVICTIONS, Memory, Slots, Tokens
+from sim.engine.memory import EVICTIONS, Memory, parse_memory, recompute_in_steps
 from sim.engine.prefill import PREFILLS
-from traces import Costs
+from sim.engine.recorded import Recorded
+from traces import Costs, Linear
+
+FREE = Costs({}, prefill=Linear(0, 0), swap_out=Linear(0, 0), swap_in=Linear(0, 0))
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,11 @@ class Capacity:
     kv_slots : requests whose KV caches fit in memory, at least `batch`; None: no such limit. At 1 every switch pays.
     kv_tokens : tokens whose keys and values fit, running requests with what their next round may add; None: no limit.
     evict : `swap` moves a cache to host memory and back; `recompute` drops it and prefills its tokens again.
-    prefill : prompts of one decision `alone`, one after the other, or `batched`, all their tokens in one pass.
+    prefill : prompts of one decision `alone`, one after the other; `batched`, all their tokens in one pass;
+        `mixed`, whole, in one step with the rounds of those who decode; or `chunked`, as the token budget allows.
+    manager : of the memory, by name, as in `paged:block=32+park=true`; auto: `tokens` if `kv_tokens` is given, else
+        `slots`.
+    token_budget : tokens of a chunked step, drafts and the one more that each round adds counted.
 
     Raises
     ------
@@ -30,6 +38,8 @@ class Capacity:
     kv_tokens: int | None = None
     evict: str = "swap"
     prefill: str = "alone"
+    manager: str = "auto"
+    token_budget: int = 2048
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -38,20 +48,48 @@ class Capacity:
             raise ValueError(f"kv_slots {self.kv_slots}: must be at least the batch size, {self.batch}")
         if self.kv_tokens is not None and self.kv_tokens < 1:
             raise ValueError(f"kv_tokens {self.kv_tokens}: must be at least 1")
+        if self.token_budget < 1:
+            raise ValueError(f"token_budget {self.token_budget}: must be at least 1")
         for name, known in (("evict", EVICTIONS), ("prefill", PREFILLS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r}: must be {' or '.join(known)}")
+        self.memory(FREE)  # refuses what it does not know
+
+    @property
+    def in_steps(self) -> bool:
+        """Whether prompts are prefilled in steps that others share."""
+        return PREFILLS[self.prefill] is None
+
+    @property
+    def budget(self) -> int | None:
+        """Tokens of a step, if they are limited."""
+        return self.token_budget if self.prefill == "chunked" else None
 
     def memory(self, costs: Costs) -> Memory:
-        """A server's memory, empty."""
+        """A server's memory, empty.
+
+        Raises
+        ------
+        ValueError
+            Naming the manager, and what it lacks or the parameter that is out of bounds.
+        """
         eviction = EVICTIONS[self.evict](costs)
-        if self.kv_tokens is not None:
-            return Tokens(eviction, self.kv_slots, self.kv_tokens)
-        return Slots(eviction, self.kv_slots)
+        if eviction.drops and self.in_steps:
+            eviction = recompute_in_steps(costs)
+        auto = "slots" if self.kv_tokens is None else "tokens"
+        return parse_memory(auto if self.manager == "auto" else self.manager, eviction, self)
+
+    def refuse(self, recorded: Sequence[Recorded]) -> None:
+        """Raise `ValueError`, naming request and bound, if a round of one of these exceeds the budget even alone."""
+        if self.budget is None:
+            return
+        for index, rounds in enumerate(recorded):
+            if (need := max(rounds.round_drafted) + 1) > self.budget:
+                raise ValueError(f"token_budget {self.budget}: a round of request {index} takes {need} tokens")
 
     def move_ns(self, costs: Costs, tokens: int) -> tuple[int, int]:
         """What it takes to evict a cache of so many tokens and to have it back; nothing where all caches fit."""
-        if self.kv_slots is None and self.kv_tokens is None:
+        memory = self.memory(costs)
+        if not memory.limited:
             return 0, 0
-        eviction = EVICTIONS[self.evict](costs)
-        return eviction.out_ns(tokens), eviction.back_ns(tokens)
+        return memory.eviction.out_ns(tokens), memory.eviction.back_ns(tokens)

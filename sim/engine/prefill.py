@@ -1,7 +1,11 @@
-"""How the prompts of one decision are prefilled, before its round: one function each, by name."""
+"""How prompts are prefilled, by name: before the round of a decision, or in steps that others share.
+
+Where steps are shared, a step holds rounds of those who decode and chunks of prompts, within a budget of tokens.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 
+from policies import NEVER
 from sim.engine.request import Request
 from traces import Costs
 
@@ -23,8 +27,8 @@ def alone(fresh: Sequence[Request], start_ns: int, costs: Costs) -> int:
 def batched(fresh: Sequence[Request], start_ns: int, costs: Costs) -> int:
     """All prompts in one pass, which each of them spends."""
     # the first round verifies a prompt's last token: what is left to cache may be nothing
-    to_cache = sum(max(0, request.prompt_tokens - 1) for request in fresh)
-    spent = costs.prefill(to_cache) if to_cache else 0
+    to_cache = [request.prompt_tokens - 1 for request in fresh if request.prompt_tokens > 1]
+    spent = costs.prefill.several(to_cache) if to_cache else 0
     for request in fresh:
         request.started = True
         request.first_service_ns = start_ns
@@ -32,4 +36,21 @@ def batched(fresh: Sequence[Request], start_ns: int, costs: Costs) -> int:
     return spent
 
 
-PREFILLS: Mapping[str, Prefill] = {"alone": alone, "batched": batched}
+PREFILLS: Mapping[str, Prefill | None] = {"alone": alone, "batched": batched, "mixed": None, "chunked": None}
+"""What is done before a round; None: nothing, prompts share steps."""
+
+
+def share(chosen: Sequence[Request], budget: int | None) -> dict[Request, int]:
+    """Tokens that each of those has in the next step; who has none is left out.
+
+    Those who ran the last one come first, in order, as vLLM has it. A request that lacks tokens (`missing`) has as
+    many of them as the budget leaves; any other its whole round, or nothing.
+    """
+    tokens: dict[Request, int] = {}
+    left = NEVER if budget is None else budget
+    for request in sorted(chosen, key=lambda r: not r.running):
+        given = min(request.missing, left) if request.missing else request.next_drafted + 1
+        if 0 < given <= left:
+            tokens[request] = given
+            left -= given
+    return tokens

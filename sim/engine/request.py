@@ -27,6 +27,9 @@ class Request:
         As in `policies.Job`.
     running : bool
         It is one of those who run the present round.
+    missing : int
+        Tokens to prefill before its next round can run, where that is done in steps that others share (of its prompt,
+        or of a cache that was dropped), or the cache that it gave up is to be computed again.
     waiting_entry : tuple or None
         Its entry in the heap of those who wait.
     prefill_ns, first_service_ns, switch_ns, preemptions : int
@@ -48,6 +51,7 @@ class Request:
     memo: Any = None
 
     running: bool = False
+    missing: int = 0
     waiting_entry: Any = None
     prefill_ns: int = 0
     first_service_ns: int = -1

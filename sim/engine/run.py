@@ -50,11 +50,12 @@ def simulate(
     recorded = recorded_rows(workload)
     memory = capacity.memory(workload.priced.profile.costs)
     memory.refuse(recorded)
+    capacity.refuse(recorded)
     policy = policy.bind(with_truth(outlook, recorded) if policy.clairvoyant else outlook)
     env, run_record = simpy.Environment(), RunRecord(len(workload))
     there = (env, workload, recorded, policy, capacity, memory, run_record)
     server: StepServer | SingleServer | BatchServer
-    if timeline is not None or not (skip and memory.foresees and promises(policy)):
+    if timeline is not None or capacity.in_steps or not (skip and memory.foresees and promises(policy)):
         server = StepServer(*there, check, timeline)
     elif capacity.batch == 1 and not memory.grows:
         server = SingleServer(*there, check)

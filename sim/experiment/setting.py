@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, get_type_hints
 
 from sim.engine import Capacity
+from sim.engine.prefill import PREFILLS
 from sim.experiment.knob import Knob, Value
 from traces import PREDICTORS, Arrivals, ArrivalTrace, LengthPredictor
 from traces.predictors import usage
@@ -40,6 +41,10 @@ def _slots_in_words(setting: "Setting") -> str:
     return "unlimited KV memory" if slots is None else f"{slots} KV slot{'s' * (slots != 1)}"
 
 
+def _budget_in_words(setting: "Setting") -> str:
+    return f"{setting.token_budget} tokens a step" if setting.prefill == "chunked" else ""
+
+
 @dataclass(frozen=True)
 class Setting:
     """Everything a run depends on besides policy and seed.
@@ -54,7 +59,7 @@ class Setting:
         "reference", "A trace file, or 'reference' for the bundled one.", halves=True, words=lambda s: ""
     )
     profile: str = _knob(
-        "reference", "A profile file, or 'reference' for the bundled one.", halves=True, words=lambda s: ""
+        "reference", "A profile file, or a bundled one: reference, opt-13b-a100.", halves=True, words=lambda s: ""
     )
     dataset: str | None = _knob(
         None, "Only this data set of the trace, or a mix: code=0.7+prose=0.3.", halves=True, words="data set {}"
@@ -116,10 +121,17 @@ class Setting:
     swap_scale: float = _knob(
         1.0, "Makes every move so many times as long.", least=0, most=1e6, halves=True, words="moves x {:g}"
     )
-    prefill: str = _knob(
-        "alone", "Prompts of one decision: alone (in turn) or batched.", one_of=("alone", "batched"),
-        words="prompts {}",
+    memory: str = _knob(
+        "auto", "Manager of KV memory: slots, tokens, paged:block=16+park=true, ... [default: tokens if they are "
+        "limited, else slots].", words="memory {}",
     )  # fmt: skip
+    prefill: str = _knob(
+        "alone", "Prompts of one decision: alone (in turn) or batched; or in steps that rounds share: mixed (whole) "
+        "or chunked.", one_of=tuple(PREFILLS), words="prompts {}",
+    )  # fmt: skip
+    token_budget: int = _knob(
+        2048, "Tokens of a step, where prompts are chunked.", unit="tokens", least=1, words=_budget_in_words
+    )
 
     def __post_init__(self) -> None:
         for name, knob in KNOBS.items():
@@ -152,7 +164,7 @@ class Setting:
         slots = (1 if self.kv_slots is None else self.kv_slots) or None
         if self.batch > 1 and slots == 1:
             slots = None
-        return Capacity(self.batch, slots, self.kv_tokens, self.evict, self.prefill)
+        return Capacity(self.batch, slots, self.kv_tokens, self.evict, self.prefill, self.memory, self.token_budget)
 
     @cached_property
     def predictor(self) -> LengthPredictor:

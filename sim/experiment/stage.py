@@ -3,6 +3,7 @@
 Past requests, from which servers learn, are one half of the trace; workloads are drawn from the other.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from policies import Outlook, Past
+from policies import Outlook, Past, TimeModel
 from sim.experiment.setting import KNOBS, Setting
 from traces import (
     ArrivalTrace,
@@ -41,7 +42,8 @@ def outlook_of(training: PricedTrace, predictor: LengthPredictor | None = None) 
     """What a server learns from past requests: the training half of the trace."""
     mean_round = training.mean_round_ns()
     sizes = np.sort(training.estimated_ns(mean_round)).tolist()
-    return Outlook(mean_round, sizes, past_of(training, predictor or Oracle()))
+    past = past_of(training, predictor or Oracle())
+    return Outlook(mean_round, sizes, past, time=time_model_of(training))
 
 
 def past_of(priced: PricedTrace, predictor: LengthPredictor) -> Past:
@@ -50,6 +52,28 @@ def past_of(priced: PricedTrace, predictor: LengthPredictor) -> Past:
     starts, middles = trace.offsets[:-1], trace.offsets[:-1] + trace.rounds // 2
     predicted = predictor.predict(np.arange(len(trace)), trace, PAST_SEED)
     return Past(predicted, trace.output_tokens, trace.rounds, emitted[middles] - emitted[starts])
+
+
+def time_model_of(training: PricedTrace) -> TimeModel:
+    """ALISE's time model, fitted to past requests in batches of their `batch`.
+
+    T_0 is the least-squares slope of prefills through the origin. α and β are what a step of a full batch takes by
+    its requests' contexts, exactly; where draft lengths differ, the means over rounds, rounded down.
+    """
+    trace, cost = training.trace, training.profile.round_cost(training.batch)
+    prompts = trace.prompt_tokens.astype(float)
+    lengths, counts = np.unique(trace.drafted, return_counts=True)
+    rounds, tokens = len(trace.drafted), int(trace.output_tokens.sum())
+    pairs = list(zip(lengths.tolist(), counts.tolist(), strict=True))
+    shared = math.gcd(rounds, tokens)
+    return TimeModel(
+        prefill_ns_a_token=round(float((prompts @ training.prefill_ns) / max(1.0, prompts @ prompts))),
+        step_ns_a_token=training.batch * sum(count * cost.per_token_ns(n) for n, count in pairs) // rounds,
+        step_ns=sum(count * cost.base_ns(n) for n, count in pairs) // rounds,
+        rounds=rounds // shared,
+        tokens=tokens // shared,
+        prefill=training.profile.costs.prefill,
+    )
 
 
 class Halves(NamedTuple):

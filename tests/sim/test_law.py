@@ -18,8 +18,10 @@ from policies import (
     Alike,
     AlikeCeiling,
     AlikeOnline,
+    Alise,
     AMin,
     Boost,
+    FastServe,
     Gittins,
     LapsSD,
     LapsSDAdapted,
@@ -31,11 +33,12 @@ from policies import (
 )  # fmt: skip
 from policies.laps_sd import Perceived
 from sim import Capacity, simulate
+from sim.engine.memory import Paged
 from sim.engine.run import promises
-from sim.engine.servers.batch import BatchServer
 from sim.engine.servers.single import SingleServer
 from sim.engine.servers.waiting import Waiting
-from tests.builders import MS, outlook, row, workload, workloads
+from sim.engine.servers.worst_seat import WorstSeat
+from tests.builders import MS, capacities, outlook, row, workload, workloads
 from traces import Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
 
 COLUMNS = ("arrival_ns", "first_service_ns", "finish_ns", "service_ns", "switch_ns", "preemptions")
@@ -79,6 +82,7 @@ def policies(draw):
         "stability": draw(st.sampled_from(["range", "sd", "window", "posterior"])),
         "count": draw(st.sampled_from([0, 0, 0, 2])), "stay": draw(st.sampled_from([0.0, 0.0, 1.0])),
     }  # fmt: skip
+    alise = Alise(**queues, overrun=stability["overrun"], model=draw(st.sampled_from(["published", "exact"])))
     plain = [FCFS(), LPSJF(), LPSJFMean(), LPSRPT(), SRPT(), LASRound(), Gittins(), Tide(draw(st.integers(0, 4)))]
     alike = {"index": draw(st.sampled_from(["gittins", "mean"])), "stay": draw(st.sampled_from([0.0, 1.0, 3.0])),
              "patience": draw(st.sampled_from([0.0, 0.0, 0.5]))}  # fmt: skip
@@ -87,30 +91,19 @@ def policies(draw):
                  LapsSDAdapted(rule=draw(st.sampled_from(["present", "quantiles", "both"])))]  # fmt: skip
     online = AlikeOnline(**alike, known=draw(st.sampled_from([0, None])))
     return draw(st.sampled_from([
-        *plain, RoundRobin(draw(st.integers(1, 4))), LAS(**queues), LAS(**queues), LapsSD(**queues, **stability),
-        LapsSD(**queues, **stability), LapsSD(**queues), Alike(**alike), Alike(**alike), AlikeCeiling(), online,
-        *relatives,
+        *plain, alise, FastServe(quantum_ms=draw(st.sampled_from([1e-5, 1e-3, 0.01])), levels=draw(st.integers(1, 6)),
+                                 starve_s=draw(st.sampled_from([None, 1e-9, 5e-6, 1e-4]))),
+        RoundRobin(draw(st.integers(1, 4))), LAS(**queues), LAS(**queues), LapsSD(**queues, **stability),
+        LapsSD(**queues, **stability), LapsSD(**queues),
+        Alike(**alike), Alike(**alike), AlikeCeiling(), online, *relatives,
     ]))  # fmt: skip
 
 
 @st.composite
-def cases(draw, max_requests=12):
+def cases(draw, managers=("auto", "paged", "reserve"), max_requests=12):
     """A workload, a policy, and a capacity whose memory, where it is limited, is tight."""
     work, policy = draw(workloads(max_requests=max_requests, closed=True)), draw(policies())
-    batch = draw(st.sampled_from([1, 1, 2, 3]))
-    trace = work.priced.trace
-    largest = int((trace.prompt_tokens + trace.output_tokens).max() + trace.drafted.max() + 1)
-    return (
-        work,
-        policy,
-        Capacity(
-            batch,
-            draw(st.sampled_from([batch, batch + 1, None])),
-            draw(st.none() | st.integers(0, 60).map(largest.__add__)),
-            evict=draw(st.sampled_from(["swap", "recompute"])),
-            prefill=draw(st.sampled_from(["alone", "batched"])),
-        ),
-    )
+    return work, policy, draw(capacities(work, managers, prefills=("alone", "batched")))
 
 
 def same(work: Workload, policy: Policy, capacity: Capacity, check: bool = True) -> bool:
@@ -235,7 +228,7 @@ def as_it_ran(server, original):
     [
         (Waiting, "push", as_it_ran, Alike()),
         (SingleServer, "_limit_by_events", late_cut, LPSRPT()),
-        (BatchServer, "_matters", lambda server, original: lambda self, rank, now_ns: False, LPSRPT()),
+        (WorstSeat, "may_be_behind", lambda server, original: lambda self, rank, now_ns: False, LPSRPT()),
         (Waiting, "rank_again", lambda server, original: lambda self, now_ns: None, Tide()),
         (Waiting, "next_wake", lambda server, original: property(lambda self: NEVER), LAS(K=3, age_s=5e-6)),
     ],
@@ -244,6 +237,24 @@ def as_it_ran(server, original):
 def test_mutants_of_the_engine_break_the_law(owner, name, mutate, policy, monkeypatch):
     monkeypatch.setattr(owner, name, mutate(owner, getattr(owner, name)))
     assert breaks_the_law(cases().map(lambda case: (case[0], policy, case[2])))
+
+
+def blocks_not_caught_up(server, original):
+    """Blocks that a stretch took are not taken once it is over."""
+    return lambda self, request: None
+
+
+@pytest.mark.parametrize(
+    ("name", "mutate"),
+    [
+        ("lasts", lambda server, original: lambda self, running, most: min(most, original(self, running, most) + 1)),
+        ("_catch_up", blocks_not_caught_up),
+    ],
+    ids=["a promise one round too long", "blocks of a stretch forgotten"],
+)
+def test_mutants_of_memory_in_blocks_break_the_law(name, mutate, monkeypatch):
+    monkeypatch.setattr(Paged, name, mutate(Paged, getattr(Paged, name)))
+    assert breaks_the_law(cases(("paged",)))
 
 
 FLAT = RoundTerms(Linear(0, 0), {1: 10 * MS}, {1: 0}, 0)

@@ -1,7 +1,6 @@
 """The memory protocol: what it promises servers, and that managers of other kinds fit behind it.
 
-The managers here are not the published ones: each does one thing that a published one needs (pages, reservations,
-moves beside rounds), in as few lines as show that the servers need no change for it.
+`Overlapping` is not a published manager: it moves caches beside rounds in as few lines as show what that needs.
 """
 
 from dataclasses import dataclass
@@ -13,10 +12,10 @@ from hypothesis import strategies as st
 
 from policies import FCFS, LPSRPT, NEVER, POLICIES, parse_policy
 from sim import Capacity, simulate
-from sim.engine.memory import EVICTIONS, Memory, Slots, Tokens
+from sim.engine.memory import EVICTIONS, Paged, Slots, Tokens
 from sim.engine.recorded import recorded_rows
 from sim.engine.request import Request
-from tests.builders import MS, outlook, row, workload, workloads
+from tests.builders import MS, capacities, outlook, row, workload, workloads
 from traces import Costs, Linear, Profile, price, trace_from_rounds
 
 PROFILE = Profile.constant(draft_ms=0, verify_ms=10, swap_ms=3)
@@ -26,7 +25,7 @@ COSTS = Costs({}, prefill=Linear(5, 2), swap_out=Linear(7, 1), swap_in=Linear(9,
 def some_requests(rounds, prompts=None):
     rows = [row(str(i), prompts[i] if prompts else 1, [0] * k, n=0) for i, k in enumerate(rounds)]
     recorded = recorded_rows(workload(price(trace_from_rounds(rows), PROFILE), [0] * len(rows)))
-    return [Request(i, 0, 1, r, 0, started=True) for i, r in enumerate(recorded)]
+    return [Request(i, 0, 1, r, 0) for i, r in enumerate(recorded)]
 
 
 def by_index(request):
@@ -46,7 +45,7 @@ def test_the_worst_of_those_who_wait_go_first_and_only_as_many_as_must():
     assert (spent, requests[2].switch_ns) == (8, 8)
     assert list(memory.holders) == [requests[0], requests[1], requests[3]]
     memory.release(requests[3])
-    requests[2].rounds = 1
+    requests[2].started = True
     assert memory.make_room([requests[2]], [requests[2]], by_index, 200) == 12
     assert moves[1:] == [("swap in", requests[2], 200, 212)]
 
@@ -80,34 +79,46 @@ def test_memory_of_tokens_lasts_exactly_as_long_as_it_says(rounds, more, most, d
         assert not memory.fits(requests, beside)
 
 
-class Pages(Memory):
-    """Pages of so many tokens: a request has as many as its tokens need, and keeps them until someone needs them."""
+def let_run(memory, requests, running, rounds):
+    """Those run so many rounds of one token; returns what the first decision's moves take."""
+    spent = []
+    for _ in range(rounds):
+        fresh = [r for r in running if not r.running]
+        for r in requests:
+            r.running = r in running
+        spent.append(memory.make_room(running, fresh, by_index, 0))
+        memory.check()
+        for r in running:
+            r.started, r.rounds, r.tokens = True, r.rounds + 1, r.tokens + 1
+    return spent[0]
 
-    def __init__(self, eviction, page, tokens):
-        super().__init__(eviction)
-        self.page, self.pages = page, tokens // page
 
-    def fits(self, running, waiting=()):
-        held = [r.kv_needed for r in running] + [r.kv_tokens for r in waiting]
-        return sum(-(-tokens // self.page) for tokens in held) <= self.pages
+def test_coming_back_computes_again_only_what_was_overwritten():
+    memory, (one, other) = Paged(EVICTIONS["recompute"](COSTS), 6, 2), some_requests([20, 20], [4, 3])
+    let_run(memory, [one, other], [one], 3)
+    # four blocks: three are full (the prompt's 4 tokens and two of 3; the last is not computed yet), and one more
+    assert memory.fits([one, other])
+    let_run(memory, [one, other], [other], 3)  # takes the two that nobody had, then the one that was not full
+    assert (one.kv_tokens, one.missing) == (7, 0)
+    let_run(memory, [one, other], [other], 1)  # takes the last full one
+    assert one.missing == 2
+    assert let_run(memory, [one, other], [one], 1) == 5 + 2 * 2  # a prefill of two tokens
+    assert (one.missing, other.kv_tokens, other.missing) == (0, 7, 2)  # it took one nobody's, and one of the other's
 
-    def refuse(self, recorded):
-        pass
+
+def test_parked_requests_keep_their_blocks_until_those_who_run_lack_some():
+    memory, (one, other) = Paged(EVICTIONS["recompute"](COSTS), 6, 2, park=True), some_requests([20, 20], [4, 3])
+    let_run(memory, [one, other], [one], 3)
+    let_run(memory, [one, other], [other], 2)
+    assert list(memory.holders) == [other]  # there was room for two blocks of the other, not for three
 
 
-class Reservation(Memory):
-    """Room for prompt and whole output from the start; nobody is evicted."""
-
-    def __init__(self, eviction, tokens):
-        super().__init__(eviction)
-        self.tokens = tokens
-
-    def fits(self, running, waiting=()):
-        reserved = {*self.holders, *running}
-        return sum(r.prompt_tokens + r.recorded.tokens[-1] for r in reserved) <= self.tokens
-
-    def refuse(self, recorded):
-        pass
+def test_swapped_out_blocks_come_back_whole():
+    memory, (one, other) = Paged(EVICTIONS["swap"](COSTS), 6, 2), some_requests([20, 20], [4, 3])
+    let_run(memory, [one, other], [one], 3)
+    assert let_run(memory, [one, other], [other], 1) == 0  # two blocks are left for it
+    assert let_run(memory, [one, other], [other], 1) == 7 + 7  # a third is not: one moves out
+    assert let_run(memory, [one, other], [one], 1) == (7 + 5) + (9 + 3 * 7)
 
 
 class Overlapping(Slots):
@@ -148,11 +159,11 @@ class Overlapping(Slots):
 class Managed(Capacity):
     """A server with a manager of the test's."""
 
-    manager: type = Slots
+    kind: type = Slots
     arguments: tuple = ()
 
     def memory(self, costs):
-        return self.manager(EVICTIONS[self.evict](costs), *self.arguments)
+        return self.kind(EVICTIONS[self.evict](costs), *self.arguments)
 
 
 def columns(run):
@@ -161,45 +172,23 @@ def columns(run):
 
 
 policies = st.sampled_from(sorted(POLICIES)).map(parse_policy)
+tight = workloads(closed=True).flatmap(lambda work: st.tuples(st.just(work), capacities(work)))
 
 
-def largest(work):
-    trace = work.priced.trace
-    return int((trace.prompt_tokens + trace.output_tokens).max() + trace.drafted.max() + 1)
-
-
-@settings(max_examples=60)
-@given(workloads(), policies, st.integers(1, 3), st.integers(0, 40), st.sampled_from(sorted(EVICTIONS)))
-def test_pages_of_one_token_are_memory_in_tokens(work, policy, batch, more, evict):
-    tokens, past = largest(work) + more, outlook(work.priced)
-    paged = Managed(batch, None, evict=evict, manager=Pages, arguments=(1, tokens))
-    plain = Capacity(batch, None, tokens, evict=evict)
-    one, other = (simulate(work, policy, outlook=past, capacity=c, check=True) for c in (paged, plain))
-    assert columns(one) == columns(other)
-
-
-@settings(max_examples=60)
-@given(workloads(), policies, st.integers(1, 3), st.integers(2, 16), st.integers(0, 40))
-def test_pages_waste_what_they_round_up_and_serve_everybody(work, policy, batch, page, more):
-    capacity = Managed(batch, None, manager=Pages, arguments=(page, largest(work) + more + page))
-    run = simulate(work, policy, outlook=outlook(work.priced), capacity=capacity, check=True)
-    assert (run.finish_ns > 0).all()
-    assert run.end_ns >= run.finish_ns.max()
-
-
-@settings(max_examples=60)
-@given(workloads(), st.integers(1, 3), st.integers(0, 60))
-def test_reservations_never_move_a_cache(work, batch, more):
-    capacity = Managed(batch, None, manager=Reservation, arguments=(largest(work) + more,))
-    run = simulate(work, FCFS(), outlook=outlook(work.priced), capacity=capacity, check=True)
-    assert run.switch_ns.sum() == run.preemptions.sum() == 0
-    assert (run.finish_ns > 0).all()
+@settings(max_examples=100)
+@given(tight, policies)
+def test_nobody_is_lost_and_nothing_stands_still_where_little_more_than_one_request_fits(case, policy):
+    work, capacity = case
+    run = simulate(work, policy, outlook=outlook(work.priced), capacity=capacity, skip=False, check=True)
+    assert (run.finish_ns > run.first_service_ns).all()
+    assert (run.first_service_ns >= run.arrival_ns).all()
+    assert run.end_ns == run.finish_ns.max()
 
 
 @settings(max_examples=60)
 @given(workloads(), policies, st.integers(1, 2), st.integers(1, 2))
 def test_moves_beside_rounds_stall_nobody(work, policy, batch, more):
-    capacity = Managed(batch, None, manager=Overlapping, arguments=(batch + more,))
+    capacity = Managed(batch, None, kind=Overlapping, arguments=(batch + more,))
     run = simulate(work, policy, outlook=outlook(work.priced), capacity=capacity, check=True)
     assert (run.finish_ns > 0).all()
     if batch == 1:
@@ -214,7 +203,7 @@ def test_a_cache_comes_back_while_another_request_runs():
     work = workload(price(trace_from_rounds(rows), PROFILE), [0, 5, 6, 7])
     stalled, beside = (
         simulate(work, LPSRPT(), outlook=outlook(work.priced), capacity=c, check=True)
-        for c in (Capacity(1, 1), Managed(1, None, manager=Overlapping, arguments=(2,)))
+        for c in (Capacity(1, 1), Managed(1, None, kind=Overlapping, arguments=(2,)))
     )
     assert np.array_equal(stalled.finish_ns // MS, [166, 33, 53, 83])
     assert beside.end_ns == 160 * MS  # 16 rounds, without a gap
@@ -230,4 +219,4 @@ def test_a_server_whose_caches_never_come_says_so():
 
     work = workload(price(trace_from_rounds([row("a", 1, [0] * 2)]), PROFILE), [0])
     with pytest.raises(ValueError, match="policy fcfs: no progress at 0 ns: 1 requests wait"):
-        simulate(work, FCFS(), outlook=outlook(work.priced), capacity=Managed(manager=Lost, arguments=(1,)))
+        simulate(work, FCFS(), outlook=outlook(work.priced), capacity=Managed(kind=Lost, arguments=(1,)))

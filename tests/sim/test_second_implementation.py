@@ -4,15 +4,27 @@ It shares only the priced rounds with the first. Both must agree to the nanoseco
 """
 
 import math
+import re
 import statistics
 from bisect import bisect_left
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies import LAS, POLICIES, LapsSD, RoundRobin
-from sim import Capacity, simulate
-from tests.builders import outlook, workloads
+from policies import LAS, LPSRPT, POLICIES, LapsSD, RoundRobin
+from sim import simulate
+from tests.builders import capacities, outlook, workloads
+from tests.sim.second_offload import SecondOffload
+
+
+class Foretelling(LPSRPT):
+    """A policy that estimates what requests have left, for memory that looks ahead."""
+
+    def run_until(self, job, best_waiting, now_ns):
+        return super().run_until(job, best_waiting, now_ns)
+
+    def left_ns(self, job):
+        return 7 * max(0, job.predicted_tokens - job.tokens)
 
 
 def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, sizes=(), reading=None, age=None):
@@ -32,6 +44,13 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
     turn, served_in = list(arrival), [0] * count
     first, finish, switching, preempted = ([None] * count, [None] * count, [0] * count, [0] * count)
     holders, outside, now, running, served = [], set(), 0, [], [0] * count
+    in_steps = limits.prefill in ("mixed", "chunked")
+    lacking = [max(0, p - 1) if in_steps else 0 for p in prompt]
+    name, *options = re.split("[:+=]", limits.manager)
+    option = dict(zip(options[::2], options[1::2], strict=True))
+    size = int(option.get("block", 16))
+    line = [None] * (int(option["blocks"]) if "blocks" in option else (limits.kv_tokens or 0) // size)
+    blocks, total_blocks = [0] * count, len(line)
 
     def spent(i):
         return served[i]
@@ -81,6 +100,15 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
         if age is None:
             return queue[i]
         return max(1, queue[i] - (now - arrival[i] - served[i]) // age)
+
+    def foretold(i):
+        return 7 * max(0, int(work.predicted_tokens[i]) - tokens(i)) if kind == "lp-srpt" else 0
+
+    def until_rise(i):
+        if age is None or kind not in ("las", "laps-sd") or level(i) == 1:
+            return math.inf
+        waited = now - arrival[i] - served[i]
+        return (waited // age + 1) * age - waited
 
     def place(i, time):
         j = bisect_left(bounds, time) + 1
@@ -134,24 +162,140 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
     def lookahead(i):
         return prompt[i] + tokens(i) + drafted[i][at[i]] + 1
 
+    def needed(i):
+        return max(blocks[i], math.ceil(lookahead(i) / size))
+
+    def fit(runs, waits):
+        if name == "paged":
+            return sum(map(needed, runs)) + sum(blocks[i] for i in waits) <= total_blocks
+        if offload is not None:
+            return offload.fit(runs, waits)
+        if name == "reserve":
+            return sum(reserved(i) for i in [*runs, *waits]) <= limits.kv_tokens
+        held = sum(map(lookahead, runs)) + sum(prompt[i] + tokens(i) for i in waits)
+        return fits(len(runs) + len(waits), held)
+
+    def reserved(i):
+        output, most = sum(emits[i]), int(option["context"]) - prompt[i]
+        power = next(2**k for k in range(20) if 2**k >= output)
+        output = {"max": most, "pow2": min(power, most), "oracle": output}[option["output"]]
+        return prompt[i] + output + max(drafted[i]) + 1
+
+    def pages():
+        """Evictions, who comes, and growth, with blocks: what moves and computing again take."""
+        pay, waits = (
+            0,
+            sorted((i for i in here if blocks[i] and i not in running), key=lambda i: (rank(i), entry[i], i)),
+        )
+        always = limits.evict == "recompute" and option.get("park") != "true"
+        while waits and (always or not fit(running, waits)):
+            i = waits.pop()
+            if limits.evict == "swap":
+                pay += moved(i, costs.swap_out(prompt[i] + tokens(i) - lacking[i]))
+                if offload is not None:
+                    offload.done(i)
+                    switching[i] = offload.spent.get(i, 0)
+                line.extend([None] * blocks[i])
+            else:
+                whole = (prompt[i] + tokens(i) - 1 - lacking[i]) // size
+                line.extend([None] * (blocks[i] - whole) + [i] * whole)
+            blocks[i] = 0
+            outside.add(i)
+        for i in running:
+            if i in outside:
+                if limits.evict == "swap":
+                    pay += moved(i, costs.swap_in(prompt[i] + tokens(i) - lacking[i]))
+                else:
+                    lacking[i] = lacks(i)
+                    blocks[i] = line.count(i)
+                    line[:] = [owner for owner in line if owner != i]
+                    if not in_steps:
+                        pay += moved(i, costs.prefill(lacking[i]) if lacking[i] else 0)
+                        lacking[i] = 0
+                outside.remove(i)
+        for i in running:
+            more = needed(i) - blocks[i]
+            blocks[i] += more
+            del line[:more]
+        return pay
+
+    def lacks(i):
+        if name == "paged" and limits.evict == "recompute" and i in outside:
+            return prompt[i] + tokens(i) - 1 - size * line.count(i)
+        return lacking[i]
+
+    def moved(i, ns):
+        switching[i] += ns
+        return ns
+
     def fits(some, total):
         return (limits.kv_slots is None or some <= limits.kv_slots) and (
             limits.kv_tokens is None or total <= limits.kv_tokens
         )
 
-    def round_time():
-        if len(running) == 1:
-            return price[running[0]][at[running[0]]]
-        n = max(drafted[i][at[i]] for i in running)
-        context = sum(prompt[i] + tokens(i) for i in running)
+    def move():
+        """Evictions and who comes, with slots or tokens: what that takes."""
+        pay, idle = (
+            0,
+            sorted((i for i in here if i in holders and i not in running), key=lambda i: (rank(i), entry[i], i)),
+        )
+        while idle and not fit(running, idle):
+            victim = idle.pop()
+            if limits.evict == "swap":
+                pay += moved(victim, costs.swap_out(prompt[victim] + tokens(victim) - lacking[victim]))
+            elif in_steps:
+                lacking[victim] = max(0, prompt[victim] + tokens(victim) - 1)
+            holders.remove(victim)
+            outside.add(victim)
+        for i in running:
+            if i in outside:
+                held = prompt[i] + tokens(i)
+                if limits.evict == "swap":
+                    pay += moved(i, costs.swap_in(held - lacking[i]))
+                elif not in_steps:
+                    pay += moved(i, costs.prefill(held - 1) if held > 1 else 0)
+                outside.remove(i)
+            if i not in holders:
+                holders.append(i)
+        return pay
+
+    def step_time():
+        held = sum(prompt[i] + tokens(i) - 1 - lacking[i] for i in chunks) + sum(
+            prompt[i] + tokens(i) for i in decoding
+        )
+        computed = sum(given[i] for i in part)
+        if not costs.steps:
+            rounds = batch_time(decoding) if decoding else 0
+            return rounds + costs.prefill(sum(given[i] for i in chunks))
+        low, high = (
+            table_value(costs.steps[b].base_ns, computed)
+            + table_value(costs.steps[b].per_context_ns, computed) * held
+            for b in (1, 3)
+        )
+        return low + (high - low) * (len(part) - 1) // 2
+
+    def round_time(decoding):
+        return price[decoding[0]][at[decoding[0]]] if len(decoding) == 1 else batch_time(decoding)
+
+    def batch_time(decoding):
+        n = max(drafted[i][at[i]] for i in decoding)
+        context = sum(prompt[i] + tokens(i) for i in decoding)
         ends = []
         for size in (1, 3):  # the sizes that the generated profiles hold
             term = costs.rounds[size]
             at_width = [table_value(t, n + 1) for t in (term.verify_base_ns, term.verify_per_token_ns)]
             ends.append((n * term.draft_step.base_ns + at_width[0] + term.host_ns,
                          n * term.draft_step.per_token_ns + at_width[1]))  # fmt: skip
-        base, slope = (low + (high - low) * (len(running) - 1) // 2 for low, high in zip(*ends, strict=True))
+        base, slope = (low + (high - low) * (len(decoding) - 1) // 2 for low, high in zip(*ends, strict=True))
         return base + slope * context
+
+    offload = None
+    if name in ("fastserve", "alise"):
+        offload = SecondOffload(
+            name, option, limits.batch, tokens=lambda i: prompt[i] + tokens(i) - lacking[i], look_ahead=lookahead,
+            left=foretold, until_rise=until_rise,
+            move=lambda way, some: (costs.swap_out if way == "out" else costs.swap_in)(some),
+        )  # fmt: skip
 
     while any(f is None for f in finish):
         here = [i for i in range(count) if arrival[i] <= now and finish[i] is None]
@@ -160,36 +304,34 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
             continue
         here.sort(key=lambda i: (rank(i), i not in running, entry[i], i))
         chosen = []
-        for i in here:
-            if len(chosen) == limits.batch or not fits(len(chosen) + 1, sum(map(lookahead, [*chosen, i]))):
+        for i in here if offload is None else offload.decide(here, running, now):
+            if len(chosen) == limits.batch or not fit([*chosen, i], []):
                 break
             chosen.append(i)
+        given, budget = {}, limits.token_budget if limits.prefill == "chunked" else math.inf
+        for i in [i for i in chosen if i in running] + [i for i in chosen if i not in running]:
+            want = lacks(i) or drafted[i][at[i]] + 1
+            given[i] = min(want, budget) if lacks(i) or want <= budget else 0
+            budget -= given[i]
+        if in_steps:
+            chosen = [i for i in chosen if given[i] or i in running]
         for i in running:
             preempted[i] += i not in chosen
         running = chosen
-        idle = sorted((i for i in here if i in holders and i not in running), key=lambda i: (rank(i), entry[i], i))
-        while idle and not fits(
-            len(running) + len(idle), sum(map(lookahead, running)) + sum(prompt[i] + tokens(i) for i in idle)
-        ):
-            victim = idle.pop()
-            if limits.evict == "swap":
-                move = costs.swap_out(prompt[victim] + tokens(victim))
-                switching[victim] += move
-                now += move
-            holders.remove(victim)
-            outside.add(victim)
-        for i in running:
-            if i in outside:
-                held = prompt[i] + tokens(i)
-                move = costs.swap_in(held) if limits.evict == "swap" else costs.prefill(held - 1) if held > 1 else 0
-                switching[i] += move
-                now += move
-                outside.remove(i)
-            if i not in holders:
-                holders.append(i)
+        if offload is not None:
+            if not running:
+                now = min([a for a in arrival if a > now] + [offload.next_end(now)])
+                continue
+            idle = sorted((i for i in here if i not in running), key=lambda i: (rank(i), entry[i], i))
+            now = offload.seat(idle, running, now)
+        else:
+            now += pages() if name == "paged" else move()
         begin = now
         fresh = [i for i in running if first[i] is None]
-        if limits.prefill == "batched":
+        if in_steps:
+            for i in fresh:
+                first[i] = now
+        elif limits.prefill == "batched":
             cached = sum(max(0, prompt[i] - 1) for i in fresh)
             now += costs.prefill(cached) if cached else 0
             for i in fresh:
@@ -198,15 +340,25 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
             for i in fresh:
                 first[i] = now
                 now += prefill[i]
-        spent_now = round_time()
+        part = [i for i in running if given[i] or not in_steps]
+        chunks = [i for i in part if lacking[i]]
+        decoding = [i for i in part if not lacking[i]]
+        spent_now = step_time() if chunks else round_time(decoding)
         now += spent_now
-        for i in list(running):
+        for i in chunks:
+            lacking[i] -= given[i]
+        for i in decoding:
             served[i] += spent_now
             at[i] += 1
             learn(i)
             if at[i] == len(price[i]):
                 finish[i] = now
-                holders.remove(i)
+                holders[:] = [other for other in holders if other != i]
+                if offload is not None:
+                    offload.done(i)
+                    switching[i] = offload.spent.get(i, 0)
+                line.extend([None] * blocks[i])
+                blocks[i] = 0
                 running.remove(i)
                 if sent < count:
                     arrival[sent] = entry[sent] = turn[sent] = now + work.think_ns
@@ -227,14 +379,7 @@ def table_value(table, width):
 
 @settings(max_examples=300)
 @given(
-    workloads(closed=True),
-    st.builds(
-        lambda batch, more, tokens, **rest: Capacity(
-            batch, None if more is None else batch + more, tokens, **rest
-        ),
-        st.integers(1, 3), st.sampled_from([0, 1, None]), st.sampled_from([None, 200, 260]),
-        evict=st.sampled_from(["swap", "recompute"]), prefill=st.sampled_from(["alone", "batched"]),
-    ),
+    workloads(closed=True).flatmap(lambda work: st.tuples(st.just(work), capacities(work))),
     st.sampled_from(["fcfs", "rr", "lp-sjf", "lp-sjf-mean", "lp-srpt", "srpt", "las", "las-round", "gittins"])
     | st.just("laps-sd"),
     st.integers(1, 5),
@@ -248,12 +393,13 @@ def table_value(table, width):
         "stability": st.sampled_from(["range", "sd", "window", "posterior"]), "count": st.sampled_from([0, 0, 0, 2]),
     }),
 )  # fmt: skip
-def test_both_simulators_agree_to_the_nanosecond(work, limits, kind, K, M, gamma, delta, age, reading):
+def test_both_simulators_agree_to_the_nanosecond(case, kind, K, M, gamma, delta, age, reading):
+    work, limits = case
     past = outlook(work.priced)
     age_s = None if age is None else age / 1e9
     policy = {"las": LAS(K=K, M=M, age_s=age_s),
               "laps-sd": LapsSD(K=K, M=M, age_s=age_s, gamma=gamma, delta=delta, **reading),
-              "rr": RoundRobin(quantum=gamma)}.get(kind) or POLICIES[kind]()  # fmt: skip
+              "rr": RoundRobin(quantum=gamma), "lp-srpt": Foretelling()}.get(kind) or POLICIES[kind]()  # fmt: skip
     sizes = sorted(past.past_sizes_ns)
     middle = (sizes[(len(sizes) - 1) // 2] + sizes[len(sizes) // 2]) / 2
     bounds = [max(1, math.floor(min(middle / M ** (K / 2) * M**j, 1e18))) for j in range(K - 1)]

@@ -14,6 +14,7 @@ from traces import (
     Linear,
     Profile,
     RoundTerms,
+    StepTerms,
     load_profile,
     price,
     save_profile,
@@ -70,7 +71,7 @@ def test_impossible_times_by_hand_are_refused(bad):
     ("place", "value", "message"),
     [
         (("lapsd_profile",), 3, "version 3, this lapsd reads versions 1 and 2"),
-        (("kind",), "guessed", "field 'kind': 'guessed' is none of measured, wall_time_fit, by_hand"),
+        (("kind",), "guessed", "field 'kind': 'guessed' is none of measured, wall_time_fit, imported_fit, by_hand"),
         (("weights",), None, "field 'weights': None is none of"),
         (("costs",), [], "field 'costs': not a JSON object"),
         (("costs", "prefill"), None, "field 'costs.prefill': not a JSON object"),
@@ -87,6 +88,10 @@ def test_impossible_times_by_hand_are_refused(bad):
         (("costs", "rounds", "1", "verify_base_ns"), {"0": 1}, "width '0' is not an integer from 1"),
         (("costs", "rounds", "1", "verify_base_ns"), {"1": 0}, "0 is not between 1 and"),
         (("costs", "swap_ways"), {"pinned": {}}, "field 'costs.swap_ways.pinned.out': missing"),
+        (("costs", "steps"), {"2": {}}, "field 'costs.steps.2.base_ns': missing"),
+        (("costs", "steps"), {"2": {"base_ns": {"1": 1}, "per_context_ns": {"1": 0}}}, "needs batch size 1"),
+        (("costs", "steps"), {"1": {"base_ns": {"x": 1}}}, "number of tokens 'x' is not an integer"),
+        (("costs", "steps"), 5, "field 'costs.steps': not a JSON object"),
         (("stamp",), 3, "field 'stamp': not a JSON object"),
     ],
 )
@@ -136,6 +141,26 @@ def test_batch_sizes_between_measured_ones_lie_on_the_line_and_others_are_refuse
     assert profile.round_cost(2).per_token_ns(4) == 6 + (12 - 6) // 3
     with pytest.raises(ValueError, match=r"batch size 5: the profile covers 1 to 4 \(measured: 1, 4\)"):
         profile.round_cost(5)
+
+
+def test_a_step_that_holds_prompts_costs_what_was_timed():
+    one, three = StepTerms({1: 100, 11: 200}, {1: 3}), StepTerms({1: 120, 11: 240}, {1: 5})
+    costs = Costs({1: RoundTerms(Linear(0, 0), {1: 7}, {1: 0}, 0)}, *[Linear(0, 0)] * 3, steps={1: one, 3: three})
+    step = dataclasses.replace(Profile.constant(1, 1), costs=costs).step_cost(3)
+    # one prompt's chunk of 6 tokens, 4 of that prompt there already
+    assert step([], 0, [6], 4) == 150 + 3 * 4
+    # beside a round of 2 + 1 tokens at a context of 20: half way from one request to three
+    assert step([2], 20, [3], 4) == (150 + 3 * 24 + 180 + 5 * 24) // 2
+    with pytest.raises(ValueError, match=r"batch size 4: the profile covers 1 to 3 \(measured: 1, 3\)"):
+        dataclasses.replace(Profile.constant(1, 1), costs=costs).step_cost(4)
+
+
+def test_a_step_that_was_not_timed_is_a_round_and_a_prefill():
+    two = RoundTerms(Linear(10, 1), {1: 100, 5: 200}, {1: 2}, 7)
+    costs = Costs({1: two, 2: two}, prefill=Linear(50, 3), swap_out=Linear(0, 0), swap_in=Linear(0, 0))
+    step = dataclasses.replace(Profile.constant(1, 1), costs=costs).step_cost(2)
+    assert step([], 0, [6, 2], 4) == 50 + 3 * 8
+    assert step([4], 30, [6], 0) == 4 * 10 + 200 + 7 + (4 + 2) * 30 + 50 + 3 * 6
 
 
 def test_another_way_of_moving_caches_and_longer_moves():

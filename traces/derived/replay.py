@@ -21,17 +21,17 @@ def at_draft_length(trace: Trace, n: int, rng: np.random.Generator) -> Trace:
 
     Parameters
     ----------
-    n : draft tokens a round, from 0 (plain decoding) to 1,000.
+    n : draft tokens a round, to 1,000; 0 is ordinary decoding, of any trace: nothing has to be known of proposals.
     rng : decides which proposals are accepted, where the trace holds probabilities other than 0 and 1.
 
     Raises
     ------
     ValueError
-        If `n` is out of range, or the trace holds neither `accept_prob` nor `acceptable`.
+        If `n` is out of range, or is not 0 and the trace holds neither `accept_prob` nor `acceptable`.
     """
     if not 0 <= n <= 1_000:
         raise ValueError(f"draft tokens {n}: must be between 0 and 1000")
-    runs = _runs(trace, rng)
+    runs = _runs(trace, rng) if n else np.zeros(int(trace.output_tokens.sum()), dtype=np.int64)
     accepted = [rounds_over(runs[a:b].tolist(), n) for a, b in pairwise(trace.output_offsets)]
     rounds = np.array([len(a) for a in accepted], dtype=np.int64)
     flat = np.array([a for request in accepted for a in request], dtype=np.int64)

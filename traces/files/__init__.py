@@ -1,19 +1,23 @@
 """Traces, profiles and arrivals on disk, as `docs/formats.md` says; every file is written whole or not at all."""
 
 from traces.files.arrival_file import load_arrivals, save_arrivals
-from traces.files.profile_file import load_profile, save_profile
+from traces.files.profile_file import BUNDLED_PROFILES, load_profile, save_profile
+from traces.files.prompt_file import load_prompts, save_prompts
 from traces.files.trace_file import load_trace, save_trace
 from traces.files.writing import BUNDLED, claim_folder, make_writable_folder, write_whole
 
 __all__ = [
     "BUNDLED",
+    "BUNDLED_PROFILES",
     "claim_folder",
     "load_arrivals",
     "load_profile",
+    "load_prompts",
     "load_trace",
     "make_writable_folder",
     "save_arrivals",
     "save_profile",
+    "save_prompts",
     "save_trace",
     "write_whole",
 ]

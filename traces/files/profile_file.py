@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from traces.costs import MAX_NS, Costs, Linear, RoundTerms, Swap
+from traces.costs import MAX_NS, Costs, Linear, Quadratic, RoundTerms, StepTerms, Swap
 from traces.errors import FormatError
 from traces.files.writing import BUNDLED, write_whole
 from traces.profile import KINDS, WEIGHTS, Profile
@@ -14,6 +14,7 @@ from traces.provenance import Fits, Floors, Provenance, Speculation
 from traces.provenance.record import Record
 
 PROFILE_VERSION = 2
+BUNDLED_PROFILES = ("reference", "opt-13b-a100")
 READABLE = (1, 2)  # version 1 knew batch size 1 only
 R = TypeVar("R", bound=Record)
 
@@ -33,14 +34,14 @@ def save_profile(profile: Profile, path: str | Path) -> None:
 
 
 def load_profile(path: str | Path) -> Profile:
-    """Load and validate a profile, or the bundled one by the name `reference`.
+    """Load and validate a profile, or a bundled one by its name: `reference` or `opt-13b-a100`.
 
     Raises
     ------
     FormatError
         Naming the file and the field that is wrong.
     """
-    path = BUNDLED / "reference.json" if str(path) == "reference" else Path(path)
+    path = BUNDLED / f"{path}.json" if str(path) in BUNDLED_PROFILES else Path(path)
     if not path.is_file():
         raise FormatError(f"profile {path}: {'is a folder' if path.is_dir() else 'no such file'}")
     try:
@@ -76,11 +77,12 @@ class _Reader:
             weights=document["weights"],
             costs=Costs(
                 rounds=self.rounds(costs) if version > 1 else {1: self.old_terms(costs)},
-                prefill=self.linear(costs, "prefill", "costs.prefill"),
+                prefill=self.prefill(costs),
                 swap_out=self.linear(costs, "swap_out", "costs.swap_out"),
                 swap_in=self.linear(costs, "swap_in", "costs.swap_in"),
                 swap_ways=self.swap_ways(costs) if version > 1 else {},
                 only_draft_tokens=self.only_draft_tokens(costs),
+                steps=self.steps(costs),
             ),
             fits=self.record(Fits, self.mapping(document, "fits", "fits"), "fits"),
             provenance=self.record(Provenance, rest, "stamp"),
@@ -116,6 +118,13 @@ class _Reader:
         term = self.mapping(parent, key, name)
         return Linear(*(self.integer(term, k, f"{name}.{k}") for k in ("base_ns", "per_token_ns")))
 
+    def prefill(self, costs: Mapping[str, Any]) -> Linear:
+        term, line = self.mapping(costs, "prefill", "costs.prefill"), self.linear(costs, "prefill", "costs.prefill")
+        if "per_square_ps" not in term:
+            return line
+        square = self.integer(term, "per_square_ps", "costs.prefill.per_square_ps")
+        return Quadratic(line.base_ns, line.per_token_ns, square)
+
     def table(self, parent: Mapping[str, Any], key: str, name: str, what: str) -> dict[int, str]:
         """An object's keys, which must be positive integers, in order: the number and the key."""
         term = self.mapping(parent, key, name)
@@ -146,14 +155,29 @@ class _Reader:
         slope = self.integer(costs, "verify_per_token_ns", "costs.verify_per_token_ns")
         return self.terms({**costs, "verify_per_token_ns": {"1": slope}}, "costs")
 
-    def widths(self, parent: Mapping[str, Any], key: str, name: str, least: int = 0) -> dict[int, int]:
-        keys = self.table(parent, key, f"{name}.{key}", "width")
+    def widths(
+        self, parent: Mapping[str, Any], key: str, name: str, least: int = 0, what: str = "width"
+    ) -> dict[int, int]:
+        keys = self.table(parent, key, f"{name}.{key}", what)
         return {w: self.integer(parent[key], k, f"{name}.{key}.{k}", least) for w, k in keys.items()}
 
     def only_draft_tokens(self, costs: Mapping[str, Any]) -> int | None:
         if costs.get("only_draft_tokens") is None:
             return None
         return self.integer(costs, "only_draft_tokens", "costs.only_draft_tokens")
+
+    def steps(self, costs: Mapping[str, Any]) -> dict[int, StepTerms]:
+        if not costs.get("steps"):
+            return {}
+        made = {}
+        for batch, key in self.table(costs, "steps", "costs.steps", "batch size").items():
+            name = f"costs.steps.{key}"
+            terms = self.mapping(costs["steps"], key, name)
+            base = self.widths(terms, "base_ns", name, least=1, what="number of tokens")
+            made[batch] = StepTerms(base, self.widths(terms, "per_context_ns", name, what="number of tokens"))
+        if 1 not in made:
+            raise self.fail("costs.steps", "needs batch size 1")
+        return made
 
     def swap_ways(self, costs: Mapping[str, Any]) -> dict[str, Swap]:
         ways = self.mapping(costs, "swap_ways", "costs.swap_ways")

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from traces.arrival_trace import ArrivalTrace
 from traces.profile import Profile
+from traces.prompts import Prompt
 from traces.trace import Trace
 
 
@@ -15,17 +16,20 @@ class Imported:
 
     Attributes
     ----------
-    trace : Trace or ArrivalTrace
-        Requests and their rounds, or their arrivals and lengths.
+    trace : Trace, ArrivalTrace or None
+        Requests and their rounds, or their arrivals and lengths; None: the file holds costs alone.
     profile : Profile or None
-        Fitted to the file's wall times, if it has any.
+        Fitted to the file's wall times, or the costs that it holds, if it has any.
     notes : tuple of str
         What a user must know of it, a sentence each: what was estimated, left out or not there.
+    prompts : tuple of Prompt
+        The requests' prompts, in order, where the file holds them: what predictors of lengths learn from.
     """
 
-    trace: Trace | ArrivalTrace
+    trace: Trace | ArrivalTrace | None
     profile: Profile | None = None
     notes: tuple[str, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from traces.arrival_trace import arrivals_of
+from traces.files.json_lines import count, json_lines
 from traces.importers.importer import Imported, Importer
-from traces.importers.json_lines import count, json_lines
 
 FIELDS = ("timestamp", "input_length", "output_length")
 

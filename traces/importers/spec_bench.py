@@ -16,8 +16,8 @@ import numpy as np
 
 from traces.derived.draft_schedule import DraftSchedule
 from traces.errors import FormatError
+from traces.files.json_lines import json_lines
 from traces.importers.importer import Imported, Importer
-from traces.importers.json_lines import json_lines
 from traces.importers.wall_times import fit_wall_times
 from traces.invariants import trace_from_rounds
 from traces.provenance import Provenance

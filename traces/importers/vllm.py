@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from traces.errors import FormatError
+from traces.files.json_lines import count, counts, first_of, json_lines, labels, mapping, prompt_tokens
 from traces.importers.importer import Imported, Importer
-from traces.importers.json_lines import count, counts, first_of, json_lines, labels, mapping, prompt_tokens
 from traces.invariants import trace_from_rounds
 from traces.provenance import Provenance
 

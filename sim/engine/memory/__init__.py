@@ -1,8 +1,24 @@
 """KV memory: the protocol, and one manager a module."""
 
-from sim.engine.memory.base import Memory, Move, Order
-from sim.engine.memory.eviction import EVICTIONS, Eviction
+from sim.engine.memory.base import Estimate, Limits, Memory, Move, Order
+from sim.engine.memory.eviction import EVICTIONS, Eviction, recompute_in_steps
+from sim.engine.memory.managers import MANAGERS, parse_memory
+from sim.engine.memory.paged import Paged
 from sim.engine.memory.slots import Slots
 from sim.engine.memory.tokens import Tokens
 
-__all__ = ["EVICTIONS", "Eviction", "Memory", "Move", "Order", "Slots", "Tokens"]
+__all__ = [
+    "EVICTIONS",
+    "MANAGERS",
+    "Estimate",
+    "Eviction",
+    "Limits",
+    "Memory",
+    "Move",
+    "Order",
+    "Paged",
+    "Slots",
+    "Tokens",
+    "parse_memory",
+    "recompute_in_steps",
+]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sim.engine.memory.base import Memory, Order
+from sim.engine.memory.base import Limits, Memory, Order
 from sim.engine.memory.eviction import Eviction
 from sim.engine.recorded import Recorded
 from sim.engine.request import Request
@@ -16,6 +16,7 @@ class Slots(Memory):
     slots : how many; None: as many as there are requests.
     """
 
+    name = "slots"
     grows = False
     foresees = True
 
@@ -23,6 +24,12 @@ class Slots(Memory):
         super().__init__(eviction)
         self.slots = slots
         self.limited = slots is not None
+
+    @classmethod
+    def of(cls, eviction: Eviction, limits: Limits) -> "Slots":
+        if limits.kv_tokens is not None:
+            raise ValueError(f"memory slots: knows no kv_tokens, here {limits.kv_tokens}")
+        return cls(eviction, limits.kv_slots)
 
     def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
         return self.slots is None or len(running) + len(waiting) <= self.slots

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from sim.engine.memory.base import Memory
+from sim.engine.memory.base import Limits, Memory
 from sim.engine.memory.eviction import Eviction
 from sim.engine.recorded import Recorded
 from sim.engine.request import Request
@@ -18,12 +18,19 @@ class Tokens(Memory):
     tokens : how many tokens.
     """
 
+    name = "tokens"
     foresees = True
 
     def __init__(self, eviction: Eviction, slots: int | None, tokens: int) -> None:
         super().__init__(eviction)
         self.slots = slots
         self.tokens = tokens
+
+    @classmethod
+    def of(cls, eviction: Eviction, limits: Limits) -> "Tokens":
+        if limits.kv_tokens is None:
+            raise ValueError("memory tokens: needs kv_tokens")
+        return cls(eviction, limits.kv_slots, limits.kv_tokens)
 
     def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
         held = sum(r.kv_needed for r in running) + sum(r.kv_tokens for r in waiting)

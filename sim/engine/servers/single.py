@@ -1,4 +1,4 @@
-"""One request at a time, skipping ahead: one SimPy timeout for all rounds that a request is served without a break.
+"""One request at a time, skipping ahead from decision to decision: one SimPy timeout until the server is idle.
 
 Batch size 1 and memory that does not run short meanwhile: the paper's setting, and the one that is swept. Must give
 what `step` gives, to the nanosecond, for every policy that keeps the promise of its `run_until`.
@@ -24,60 +24,68 @@ class SingleServer(SkipServer):
     def serve(self) -> Generator[simpy.Event, Any, None]:
         """The SimPy process: until every request is done, decide, serve a stretch of rounds, commit it."""
         policy, run_record, waiting, arrivals = self.policy, self.run_record, self.waiting, self._arrivals
-        heap, timeout, count = waiting.heap, self.env.timeout, run_record.requests
+        heap, timeout = waiting.heap, self.env.timeout
         memory = self.memory if self.memory.limited else None
-        now = 0
-        while run_record.done < count:
-            if arrivals[self.arrived] <= now or waiting.wakes or self.check:
-                self._take_in(None, now)
-            if not heap:
-                gap = arrivals[self.arrived] - now
-                run_record.idle_ns += gap
-                now += gap
-                yield timeout(gap)
-                continue
-            request, turn_ns, start = waiting.pop(), now, now
+        wakes, check = waiting.wakes, self.check
+        request: Request | None = None
+        now = clock = 0  # the latter is SimPy's
+        while True:
+            if request is None:
+                if not heap:
+                    if run_record.done == run_record.requests:
+                        break
+                    run_record.idle_ns += arrivals[self.arrived] - now
+                    yield timeout(arrivals[self.arrived] - clock)
+                    now = clock = arrivals[self.arrived]
+                    self._take_in(None, now)
+                request = waiting.pop()
             request.running, alone = True, (request,)
+            start, coming_ns = now, arrivals[self.arrived]
             if memory is not None:
                 start += memory.make_room(alone, alone, WAITING_ORDER, now)
             if not request.started:
                 start += self._prefill(alone, start, self._costs)
             recorded = request.recorded
-            totals, whole = recorded.service_ns, recorded.rounds
+            totals, whole, done = recorded.service_ns, recorded.rounds, request.rounds
             while True:
-                done = request.rounds
                 rounds, service_ns, tokens, rising = policy.run_until(request, heap[0][0] if heap else None, now)
-                last = rounds if rounds < whole else whole
-                if service_ns <= totals[last]:
-                    last = bisect_left(totals, service_ns, 0, last)
-                if tokens < NEVER and tokens <= recorded.tokens[last]:
-                    last = bisect_left(recorded.tokens, tokens, 0, last)
-                if last <= done:  # a round is always served
-                    last = done + 1
-                end, origin = last, start - totals[done]
-                if arrivals[self.arrived] < origin + totals[last] or waiting.wakes:
+                end = rounds if rounds < whole else whole
+                if service_ns <= totals[end]:
+                    end = bisect_left(totals, service_ns, 0, end)
+                if tokens < NEVER and tokens <= recorded.tokens[end]:
+                    end = bisect_left(recorded.tokens, tokens, 0, end)
+                if end <= done:  # a round is always served
+                    end = done + 1
+                last, origin = end, start - totals[done]
+                if coming_ns < origin + totals[end] or wakes:
                     end = self._limit_by_events(request, last, rising, origin, now)
-                now = start = origin + totals[end]
-                request.rounds, request.tokens, request.service_ns = end, recorded.tokens[end], totals[end]
+                    coming_ns = arrivals[self.arrived]
+                request.rounds = done = end
+                request.tokens = recorded.tokens[end]
+                request.service_ns = service_ns = totals[end]
+                now = start = origin + service_ns
                 if end == whole:
-                    yield timeout(now - turn_ns)
                     run_record.rounds += end
                     self._complete(request, now)
+                    request = None
+                    if arrivals[self.arrived] <= now or wakes or check:
+                        self._take_in(None, now)
                     break
                 if end == last:
                     queue = request.queue
                     policy.learn(request, now)
                     if request.queue != queue:
                         request.entered_ns = now
-                if arrivals[self.arrived] <= now or waiting.wakes or self.check:
+                if coming_ns <= now or wakes or check:
                     self._take_in(request, now)
+                    coming_ns = arrivals[self.arrived]
                 if heap and heap[0][0] < rank_of(policy, request, now):
-                    yield timeout(now - turn_ns)
                     request.running = False
                     request.preemptions += 1
                     # its rank is no lower now: behind whoever is first, who is next
-                    waiting.push(request, rank_of(policy, request, now), now)
+                    request = waiting.swap(request, rank_of(policy, request, now), now)
                     break
+        yield timeout(now - clock)
 
     def _take_in(self, served: Request | None, now_ns: int) -> None:
         """Arrivals up to now wait, and ranks that fall have fallen."""

@@ -47,7 +47,9 @@ class SkipServer:
         self._arrivals: list[int] = [*work.arrival_ns[: self.released].tolist(), *[NEVER] * (later + 1)]
         self._predicted: list[int] = work.predicted_tokens.tolist()
         self._costs = work.priced.profile.costs
-        self._prefill = PREFILLS[self.capacity.prefill]
+        prefill = PREFILLS[self.capacity.prefill]
+        assert prefill is not None, "prompts share steps: only stepping does that"
+        self._prefill = prefill
         self._watched = type(self.policy).observe is not Policy.observe
         self.waiting = Waiting(self.policy)
         self.arrived = 0  # so many have come

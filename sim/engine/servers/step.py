@@ -1,11 +1,11 @@
-"""The specification: requests of a workload served in batches under a policy, round by round, on SimPy's clock.
+"""The specification: requests of a workload served in batches under a policy, step by step, on SimPy's clock.
 
 The order of things at one instant, and what each decision commits, is `docs/simulator.md`. Slow and obvious: every
 request is ranked again at every round boundary, and of a policy only `rank`, `learn` and what `observe` takes in are
 used. Knows nothing of any particular policy or memory, of randomness, or of floats: time is integer nanoseconds.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -14,8 +14,8 @@ import simpy
 from policies import NEVER, Event, Policy
 from policies.decision import choose, name_of, rank_of
 from sim.engine.capacity import Capacity
-from sim.engine.memory import Memory
-from sim.engine.prefill import PREFILLS
+from sim.engine.memory import Estimate, Memory
+from sim.engine.prefill import PREFILLS, share
 from sim.engine.recorded import Recorded
 from sim.engine.request import Request
 from sim.engine.run_record import RunRecord
@@ -25,7 +25,13 @@ from traces import Workload
 
 @dataclass(eq=False)
 class StepServer:
-    """One server of a given capacity, deciding at every round boundary."""
+    """One server of a given capacity, deciding at every round boundary.
+
+    Attributes
+    ----------
+    measured : function of an instant and of who runs, or None
+        What the next round takes in nanoseconds, where that is known from elsewhere and not from the profile.
+    """
 
     env: simpy.Environment
     workload: Workload
@@ -36,9 +42,11 @@ class StepServer:
     run_record: RunRecord
     check: bool = False
     timeline: Timeline | None = None
+    measured: Callable[[int, Sequence[Request]], int] | None = None
 
     waiting: list[Request] = field(default_factory=list)
     running: list[Request] = field(default_factory=list)
+    step: dict[Request, int] = field(default_factory=dict)  # tokens of who shares the next one, where prompts do
     arrived: int = 0
     busy_ns: int = 0
 
@@ -49,8 +57,13 @@ class StepServer:
         self.released = len(work) if work.clients is None else min(work.clients, len(work))
         for request in self.requests[self.released :]:
             request.arrival_ns = NEVER  # not known yet
+        self.memory.estimate = Estimate(self.policy)
         if self.timeline is not None:
             self.memory.moved = self.timeline.moved
+        if self.capacity.in_steps:
+            self._step_cost = profile.step_cost(self.capacity.batch)
+            for request in self.requests:
+                request.missing = max(0, request.prompt_tokens - 1)
         self._prefill = PREFILLS[self.capacity.prefill]
         self._costs = profile.costs
         self._round_cost = {b: profile.round_cost(b) for b in range(1, self.capacity.batch + 1)}
@@ -68,9 +81,8 @@ class StepServer:
                 self.run_record.idle_ns += gap
                 yield self.env.timeout(gap)
                 continue
-            starting = [r for r in fresh if not r.started]
-            before += self._prefill(starting, self._now + before, self._costs) if starting else 0
-            round_ns = self._round_ns()
+            before += self._start([r for r in fresh if not r.started], self._now + before)
+            round_ns = self._step_ns()
             self.busy_ns += before + round_ns
             if self.timeline is not None:
                 self.timeline.decided(self._now, self._now + before, round_ns, self.running, self.waiting)
@@ -108,10 +120,12 @@ class StepServer:
     def _choose(self) -> list[Request]:
         """Choose who runs the next round; returns those who did not run the last one, in order."""
         there = self.present()
-        ready = [r for r in there if self.memory.ready_ns(r, self._now) <= self._now]
-        chosen = choose(sorted(ready, key=self._order), self.capacity.batch, self.memory.fits)
-        if ready and not chosen:
-            self._stop(f"the first does not fit kv_tokens {self.capacity.kv_tokens}")
+        ordered = sorted(there, key=self._order)
+        chosen = choose(self.memory.ready(ordered, self._now), self.capacity.batch, self.memory.fits)
+        if self.capacity.in_steps:
+            # who would come for nothing stays where it is
+            self.step = share(chosen, self.capacity.budget)
+            chosen = [r for r in chosen if r.running or r in self.step]
         fresh = [r for r in chosen if not r.running]
         for request in there:
             runs = request in chosen
@@ -124,10 +138,12 @@ class StepServer:
     def _next_ns(self) -> int:
         """When somebody may run, while nobody can: the next arrival, or a cache that is on its way."""
         arrivals = [request.arrival_ns for request in self.requests[self.arrived : self.arrived + 1]]
-        soonest = min(arrivals + [self.memory.ready_ns(r, self._now) for r in self.waiting])
-        if soonest == NEVER:
-            self._stop("no cache is on its way")
-        return soonest
+        ready_ns = [self.memory.ready_ns(r, self._now) for r in self.waiting]
+        on_the_way = [ns for ns in ready_ns if self._now < ns < NEVER]
+        if self.waiting and not on_the_way:
+            who = "the first does not fit the memory" if min(ready_ns) <= self._now else "no cache is on its way"
+            self._stop(who)
+        return min(arrivals + on_the_way)
 
     def _stop(self, why: str) -> NoReturn:
         there = len(self.present())
@@ -135,17 +151,36 @@ class StepServer:
             f"policy {name_of(self.policy)}: no progress at {self._now} ns: {there} requests wait, and {why}"
         )
 
-    def _round_ns(self) -> int:
-        """A round of the batch: as long as its longest draft, over the sum of contexts."""
-        if len(self.running) == 1:
-            return self.running[0].recorded.round_ns[self.running[0].rounds]
-        cost = self._round_cost[len(self.running)]
-        return cost(max(r.next_drafted for r in self.running), sum(r.kv_tokens for r in self.running))
+    def _start(self, starting: list[Request], at_ns: int) -> int:
+        """Requests start: nanoseconds that their prompts take before the round."""
+        if self._prefill is not None:
+            return self._prefill(starting, at_ns, self._costs) if starting else 0
+        for request in starting:
+            request.started, request.first_service_ns = True, at_ns
+        return 0
 
-    def _commit(self, round_ns: int) -> None:
+    def _step_ns(self) -> int:
+        """A round of those who decode, beside the chunks of prompts, if there are any, that share the step."""
+        if self.measured is not None:
+            return self.measured(self._now, self.running)
+        chunks = [r for r in self.step if r.missing]
+        rounds = [r for r in self.step or self.running if not r.missing]
+        drafted, contexts = [r.next_drafted for r in rounds], sum(r.kv_tokens for r in rounds)
+        if chunks:
+            held = sum(r.kv_tokens - 1 - r.missing for r in chunks)
+            return self._step_cost(drafted, contexts, [self.step[r] for r in chunks], held)
+        if len(rounds) == 1:
+            return rounds[0].recorded.round_ns[rounds[0].rounds]
+        return self._round_cost[len(rounds)](max(drafted), contexts)
+
+    def _commit(self, step_ns: int) -> None:
         self.run_record.rounds += 1
-        for request in self.running:
-            request.service_ns += round_ns
+        for request in self.step or self.running:
+            if request.missing:
+                request.missing -= self.step[request]
+                request.prefill_ns += step_ns
+                continue
+            request.service_ns += step_ns
             request.tokens += request.recorded.emitted[request.rounds]
             request.rounds += 1
             queue = request.queue
@@ -172,8 +207,7 @@ class StepServer:
         assert all(r in holders for r in self.running)
         assert all(r.running == (r in self.running) for r in self.requests)
         assert all(r.arrival_ns <= self._now for r in there)
-        # between rounds nobody looks ahead, and what was emitted was looked ahead for
-        assert self.memory.fits([], list(holders))
+        self.memory.check()
         assert all(not r.done for r in [*holders, *there])
         for request in self.requests[: self.arrived]:
             if self.capacity.batch == 1:

@@ -1,6 +1,6 @@
 """The waiting requests in their order."""
 
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heapreplace
 from typing import Any
 
 from policies import NEVER, Policy, Rank
@@ -31,12 +31,25 @@ class Waiting:
         request.waiting_entry = entry = (rank, request.entered_ns, request.index, request)
         heappush(self.heap, entry)
         if self._ages and (wake := self.policy.wake(request, now_ns)) < NEVER:
-            if wake <= now_ns:
-                raise ValueError(
-                    f"policy {name_of(self.policy)}: wake of request {request.index} at {wake} ns is not after "
-                    f"{now_ns} ns"
-                )
-            heappush(self.wakes, (wake, request.index, entry))
+            self._foretell(wake, entry, now_ns)
+
+    def swap(self, request: Request, rank: Rank, now_ns: int) -> Request:
+        """Remove the first, and add a request that goes behind it. O(log n)."""
+        request.waiting_entry = entry = (rank, request.entered_ns, request.index, request)
+        first = heapreplace(self.heap, entry)[3]
+        first.waiting_entry = None
+        if self._ages and (wake := self.policy.wake(request, now_ns)) < NEVER:
+            self._foretell(wake, entry, now_ns)
+        if self._moved:
+            self._drop_past()
+        return first
+
+    def _foretell(self, wake_ns: int, entry: tuple[Any, ...], now_ns: int) -> None:
+        if wake_ns <= now_ns:
+            raise ValueError(
+                f"policy {name_of(self.policy)}: wake of request {entry[2]} at {wake_ns} ns is not after {now_ns} ns"
+            )
+        heappush(self.wakes, (wake_ns, entry[2], entry))
 
     @property
     def next_wake(self) -> int:

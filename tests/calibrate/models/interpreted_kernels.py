@@ -99,6 +99,23 @@ def test_memory_in_pieces_of_a_larger_one_is_read_where_it_lies(kernels):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-6)
 
 
+def test_rows_of_a_cache_may_be_any_of_it(kernels):
+    """A batch of three, whose keys and values lie in rows 4, 1 and 2 of five: as in a cache of those alone."""
+    qkv, cos, signed_sin, start, own = layer(3, 3, 4, 2, 16, 90, (5, 70, 70), torch.float32)
+    places = torch.tensor([4, 1, 2])
+    whole = torch.full((2, 5, *own.shape[2:]), float("nan"))
+    whole[:, places] = own
+    alone = qkv.clone()
+    PLAIN.rotate_and_store(alone, cos, signed_sin, start, own)
+    for run in (kernels, PLAIN):
+        new, held = qkv.clone(), whole.clone()
+        run.rotate_and_store(new, cos, signed_sin, start, held, places)
+        torch.testing.assert_close(held[:, places], own, rtol=1e-5, atol=2e-6, equal_nan=True)
+        assert torch.isnan(held[:, [0, 3]]).all()
+        mixed = run.attend(new, held, start, 4, places)
+        torch.testing.assert_close(mixed, PLAIN.attend(alone, own, start, 1), rtol=1e-5, atol=2e-6)
+
+
 def test_kernels_that_compute_something_else_are_found_out(kernels):
     assert disagreement(kernels, CPU, torch.float32) is None
     wrong = {

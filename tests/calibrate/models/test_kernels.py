@@ -57,7 +57,7 @@ from triton.compiler import ASTSource, compile
 
 from calibrate.models import triton_kernels as kernels
 
-WHOLE = {"positions": "*i64", "mixed": "*fp32", "weight": "*fp32", "scale": "fp32"}
+WHOLE = {"positions": "*i64", "places": "*i64", "mixed": "*fp32", "weight": "*fp32", "scale": "fp32"}
 def build(kernel, dtype, **constants):
     names = [n for n in kernel.arg_names if n not in constants]
     tensors = {"qkv", "cos", "signed_sin", "cache", "merged", "gate_up", "out"}
@@ -70,8 +70,9 @@ def build(kernel, dtype, **constants):
     assert made.metadata.shared <= 227 * 1024
 for dtype, size, tile in (("bf16", 128, 16), ("bf16", 128, 64), ("bf16", 64, 16), ("fp16", 72, 16), ("fp32", 64, 16)):
     block = 64 if size == 64 else 128
-    build(kernels._rotate_and_store, dtype, SIZE=size, BLOCK=block // 2)
-    build(kernels._attend_to_part, dtype, GROUP=4, SIZE=size, TILE=tile, KEYS=kernels.KEYS, BLOCK=block)
+    for places in ({}, {"places": None}):  # a cache's rows are the batch's, or any
+        build(kernels._rotate_and_store, dtype, SIZE=size, BLOCK=block // 2, **places)
+        build(kernels._attend_to_part, dtype, GROUP=4, SIZE=size, TILE=tile, KEYS=kernels.KEYS, BLOCK=block, **places)
     build(kernels._merge_parts, dtype, GROUP=4, SIZE=size, PARTS=16, BLOCK=block)
 build(kernels._silu_multiply, "bf16", BLOCK=kernels.LANES)
 """
@@ -83,4 +84,4 @@ def test_every_kernel_compiles_for_a_hopper_gpu(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TRITON_CACHE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2_000:]
-    assert done.stdout.count("\n") == 16
+    assert done.stdout.count("\n") == 26

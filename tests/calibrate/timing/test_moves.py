@@ -16,7 +16,7 @@ def test_every_way_brings_back_what_went(engine):
     size = sum(p.numel() for p in pieces)
     assert size == 2 * 2 * 2 * 2 * 20 * 8  # models, layers, keys and values, heads, tokens, a head's size
     for way, tolerance in (
-        (swap._Pool(size, torch.float32, pair.device, False), 0.0),
+        (swap.Pool(size, torch.float32, pair.device, False), 0.0),
         (swap._Naive(), 0.0),
         (swap._Int8(size, pieces, False), 0.02),
     ):

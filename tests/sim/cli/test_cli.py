@@ -13,7 +13,6 @@ import pytest
 from sim import cli
 from tests.sim.experiment.test_comparison import PROFILE, TRACE
 from traces import load_profile, load_trace, save_profile, save_trace
-from traces.errors import run_command
 
 
 @pytest.fixture
@@ -21,17 +20,6 @@ def files(tmp_path):
     save_trace(TRACE, tmp_path / "t.parquet")
     save_profile(PROFILE, tmp_path / "p.json")
     return ["--trace", str(tmp_path / "t.parquet"), "--profile", str(tmp_path / "p.json")]
-
-
-@pytest.fixture
-def lapsd(capsys):
-    """Run the command line in this process; returns (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        code = run_command("lapsd", lambda: cli.app([str(a) for a in arguments], standalone_mode=False))
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def test_compare_prints_a_row_a_policy_and_what_it_was_run_on(lapsd, files):
@@ -171,7 +159,7 @@ def test_generated_traces_are_served_with_public_lengths_and_arrivals(lapsd, tmp
         (["--requests", "0"], "--requests 0: must be at least 1"),
         (["--seed", "-1"], "--seed -1: must be at least 0"),
         (["--spread", "-1"], "spread -1.0: must be between 0 and 10"),
-        (["--acceptance", "dreamt"], "--acceptance dreamt: must be fitted or recorded"),
+        (["--acceptance", "dreamt"], "--acceptance dreamt: must be fitted, recorded or none"),
         (["--acceptance", "recorded"], "needs --lengths"),
         (["--trace", "nowhere.parquet"], "no such file"),
         (["--lengths", "nowhere.parquet"], "there is no such file"),

@@ -19,8 +19,9 @@ OTHER = {  # a value of each knob that is not its default, as people type it
     "rate": "2", "all_at_once": "true", "cv": "3", "arrivals": "a.parquet", "clients": "4", "think": "1.5",
     "length_predictor": "noisy:0.5", "split_seed": "7", "draft_tokens": "2", "batch": "4", "kv_slots": "9",
     "kv_tokens": "900", "evict": "recompute", "swap": "pinned", "swap_scale": "2", "prefill": "batched",
+    "memory": "paged:blocks=90", "token_budget": "512",
 }  # fmt: skip
-NEEDED = {"think": {"clients": 4}}  # with which others it goes together
+NEEDED = {"think": {"clients": 4}, "token_budget": {"prefill": "chunked"}}  # with which others it goes together
 
 
 def other_setting(name):
@@ -67,6 +68,23 @@ def test_every_knob_is_a_column_of_records():
         ({"cv": 101}, "cv 101: must be above 0 and at most 100"),
         ({"think": -1, "clients": 2}, "think -1: must be at least 0 and at most 1e+09"),
         ({"evict": "burn"}, "evict 'burn': must be swap or recompute"),
+        ({"memory": "heap"}, "memory 'heap': must be slots, tokens, reserve, paged, fastserve, alise"),
+        ({"memory": "slots", "kv_tokens": 9}, "memory slots: knows no kv_tokens, here 9"),
+        ({"memory": "tokens"}, "memory tokens: needs kv_tokens"),
+        ({"memory": "paged"}, "memory paged: needs kv_tokens, or blocks, and not both"),
+        ({"memory": "paged:size=4"}, "memory paged has no parameter 'size': its parameters are block, blocks, park"),
+        ({"memory": "paged:block=0", "kv_tokens": 9}, "memory paged: block 0: must be at least 1 token"),
+        ({"memory": "paged:block=x", "kv_tokens": 9}, "memory paged: block 'x': needs an integer"),
+        ({"memory": "paged:blocks=-2"}, "memory paged: blocks -2: must be at least 1"),
+        ({"memory": "paged", "kv_tokens": 9}, "memory paged: blocks 0: must be at least 1"),
+        ({"memory": "paged:park=1", "kv_tokens": 99}, "memory paged: park '1': needs true or false"),
+        ({"memory": "reserve"}, "memory reserve: needs kv_tokens"),
+        (
+            {"memory": "reserve:output=all", "kv_tokens": 9},
+            "memory reserve: output 'all': must be max or pow2 or oracle",
+        ),
+        ({"memory": "reserve:context=0", "kv_tokens": 9}, "memory reserve: context 0: must be at least 1 token"),
+        ({"token_budget": 0}, "token_budget 0: must be at least 1"),
         ({"all_at_once": "yes"}, "all_at_once 'yes': needs true or false"),
         ({"warmup": 30}, "warmup 30: must be below the number of requests, 30"),
         ({"load": 1, "clients": 2}, "exactly one of a load, a rate"),

@@ -1,5 +1,6 @@
 """Every importer is a command with the importer's own options, and nothing else needs to know of it."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -13,9 +14,20 @@ from sim.cli import app
 from sim.cli.importing import command_of
 from tests.builders import row
 from tests.damage import damaged
+from tests.traces.importers.test_conversations import ANSWERED, SHARED
+from tests.traces.importers.test_distserve import FITS
 from tests.traces.importers.test_spec_bench import answer, written
 from tests.traces.importers.test_vllm import response, write
-from traces import IMPORTERS, FormatError, Imported, Importer, load_arrivals, load_trace, trace_from_rounds
+from traces import (
+    IMPORTERS,
+    FormatError,
+    Imported,
+    Importer,
+    load_arrivals,
+    load_profile,
+    load_trace,
+    trace_from_rounds,
+)
 from traces.errors import run_command
 
 FILES = {
@@ -24,6 +36,9 @@ FILES = {
     "azure": "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,3,4\n2023-11-16 18:15:47,5,6\n",
     "mooncake": '{"timestamp": 0, "input_length": 1, "output_length": 2}\n'
     '{"timestamp": 3, "input_length": 1, "output_length": 2}\n',
+    "sharegpt": json.dumps(SHARED),
+    "alpaca-eval": json.dumps(ANSWERED),
+    "distserve": json.dumps({"facebook/opt-13b": {"1": FITS}}),
 }
 
 
@@ -39,7 +54,11 @@ def test_every_importer_is_a_command(name, tmp_path, capsys):
     else:
         file.write_text(FILES[name])
     assert lapsd("import", name, file, "-o", out) == 0
-    assert "2 arrivals" in capsys.readouterr().out or len(load_trace(out)) >= 1
+    said = capsys.readouterr().out
+    if name == "distserve":
+        assert load_profile(out).kind == "imported_fit"
+    else:
+        assert "2 arrivals" in said or len(load_trace(out)) >= 1
     assert lapsd("import", name, file, "-o", out) == 2
     assert "exists already" in capsys.readouterr().err
     assert lapsd("import", name, file, "-o", out, "--overwrite") == 0

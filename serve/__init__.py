@@ -1,0 +1,1 @@
+"""The same policies on real engines, and the simulator held to what happens there."""

@@ -1,0 +1,1 @@
+"""Our own engine: speculative rounds of real models in continuous batches, under the simulator's policies."""

@@ -1,0 +1,72 @@
+"""Our engine as validation sees it: a pair of models that serves plan after plan in the same KV memory."""
+
+from calibrate import Pair, Sampling
+from calibrate.stamp import stamp
+from serve.own.rows import Rows
+from serve.own.server import Server
+from serve.plan import Plan
+from serve.record import Record
+from sim.engine import Capacity
+from traces import Profile
+
+FREE = Profile.constant(draft_ms=0, verify_ms=1).costs  # moves take what they take: the server measures it
+
+
+class OwnEngine:
+    """Serves plans with a pair of models; KV memory and captured rounds stay from run to run where they fit."""
+
+    name = "own"
+
+    def __init__(self, pair: Pair, command: str = "") -> None:
+        self.pair, self.weights, self.provenance = pair, pair.weights, stamp(pair, command)
+        self._rows: Rows | None = None
+
+    def serve(self, plan: Plan) -> Record:
+        """See `serve.engine.Engine`.
+
+        Raises
+        ------
+        ValueError
+            If the plan names other models, a request is longer than the models' context or what may be in memory, or
+            a clairvoyant policy is not told the truth.
+        """
+        self._check(plan)
+        memory = Capacity(plan.batch, plan.kv_slots, plan.kv_tokens, plan.evict).memory(FREE)
+        return Server(plan, plan.bound_policy(), memory, self._rows_for(plan)).serve()
+
+    def _check(self, plan: Plan) -> None:
+        pair = self.pair
+        if (plan.target, plan.draft) != (pair.target_name, pair.draft_name):
+            raise ValueError(
+                f"models {plan.target} + {plan.draft}: the engine runs {pair.target_name} + {pair.draft_name}"
+            )
+        for i, asked in enumerate(plan.requests):
+            need = len(asked.prompt) + asked.max_new_tokens + plan.draft_tokens + 1
+            if len(asked.prompt) < 2:
+                raise ValueError(f"request {i} ({asked.request_id}): a prompt of at least two tokens is needed")
+            if need > pair.context:
+                raise ValueError(
+                    f"request {i} ({asked.request_id}): prompt, output and look-ahead may take {need} tokens, but "
+                    f"the models' context is {pair.context}"
+                )
+            if plan.kv_tokens is not None and need > plan.kv_tokens:
+                raise ValueError(
+                    f"kv_tokens {plan.kv_tokens}: request {i} ({asked.request_id}) may never fit: prompt, output and "
+                    f"look-ahead may take {need} tokens"
+                )
+
+    def _rows_for(self, plan: Plan) -> Rows:
+        """KV memory for a plan, that of the last one where it is large enough."""
+        longest = max(len(a.prompt) + a.max_new_tokens for a in plan.requests) + plan.draft_tokens + 1
+        rows = max(plan.batch, min(len(plan.requests), plan.kv_slots or len(plan.requests)))
+        sampling, held = Sampling(plan.temperature, plan.seed), self._rows
+        fits = held is not None and (
+            (held.n, held.sampling) == (plan.draft_tokens, sampling)
+            and held.rows >= rows and held.capacity >= longest and held.batch >= plan.batch
+        )  # fmt: skip
+        if held is None or not fits:
+            self._rows = None  # before as much is taken again
+            held = Rows(self.pair, plan.draft_tokens, sampling, rows=rows, capacity=longest, batch=plan.batch)
+            self._rows = held
+        held.clear()
+        return held

@@ -1,0 +1,40 @@
+"""A request's rounds as a live server learns of them: the simulator's record of a request, growing."""
+
+from policies import NEVER
+from sim.engine.recorded import Recorded
+
+
+class History(Recorded):
+    """Rounds so far. Nobody knows how many there will be: `rounds` is `NEVER` until the last is committed.
+
+    Parameters
+    ----------
+    draft_tokens : of every round; `drafted` is a round ahead, for who asks what the next may fill.
+    """
+
+    def __init__(self, prompt_tokens: int, draft_tokens: int) -> None:
+        self.prompt_tokens, self.draft_tokens = prompt_tokens, draft_tokens
+        self.rounds = NEVER
+        self.emitted = []
+        self.tokens, self.accepted, self.rates = [0], [0], [0.0]
+        self.drafted = [0, draft_tokens]
+        self.ranges, self.foreseen = {}, {}
+
+    def add(self, emitted: int, accepted: int, *, last: bool) -> None:
+        """A round is over: tokens that it emitted, drafts among them, and whether it was the last. O(windows)."""
+        drafted = self.drafted[-1]
+        self.emitted.append(emitted)
+        self.tokens.append(self.tokens[-1] + emitted)
+        self.accepted.append(self.accepted[-1] + accepted)
+        self.rates.append(self.accepted[-1] / drafted if drafted else 0.0)
+        self.drafted.append(drafted + (self.draft_tokens or 0))
+        for window, ranges in self.ranges.items():
+            rates = self.rates[-window:]
+            ranges.append(max(rates) - min(rates))
+        if last:
+            self.rounds = len(self.emitted)
+
+    @property
+    def accepted_by_round(self) -> list[int]:
+        """Draft tokens that became output, round by round."""
+        return [after - before for before, after in zip(self.accepted, self.accepted[1:], strict=False)]

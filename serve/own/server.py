@@ -1,0 +1,188 @@
+"""The server: requests arrive on a clock, and at each round boundary a policy says who runs the next round.
+
+The order of things at one instant is the simulator's (`docs/simulator.md`); who is chosen of those present, and the
+rules of the memory, are its own code, but the loop is another one, so that each can be held to the other. Only here
+prompts are read, rounds run and caches move in truth. Knows nothing of any particular policy or model.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from calibrate.decoding.decoder import cut
+from policies import Event, Policy
+from policies.decision import choose, rank_of
+from serve.own.clock import Clock
+from serve.own.history import History
+from serve.own.rows import Rows
+from serve.plan import Plan
+from serve.record import Moved, Prefilled, Record, Served, Step
+from sim.engine.memory import Memory, Move
+from sim.engine.request import Request
+
+
+@dataclass(eq=False)
+class Server:
+    """One run of a plan.
+
+    Parameters
+    ----------
+    policy : bound.
+    memory : whose moves take nothing by themselves: what they truly take is measured.
+    """
+
+    plan: Plan
+    policy: Policy
+    memory: Memory
+    rows: Rows
+
+    waiting: list[Request] = field(default_factory=list)
+    running: list[Request] = field(default_factory=list)
+    outputs: dict[int, list[int]] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    served: list[Served] = field(default_factory=list)
+    arrived: int = 0
+    idle_ns: int = 0
+    now_ns: int = 0
+
+    def __post_init__(self) -> None:
+        n = self.plan.draft_tokens
+        self.requests = [
+            Request(i, asked.arrival_ns, asked.predicted_tokens, History(len(asked.prompt), n), asked.arrival_ns)
+            for i, asked in enumerate(self.plan.requests)
+        ]
+        self.memory.moved = self._move
+        self._moves: list[Moved] = []
+
+    def serve(self) -> Record:
+        """Serve until every request is done, or until interrupted."""
+        self.clock, complete = Clock(self.plan.clock), True
+        try:
+            while len(self.served) < len(self.requests):
+                self._step()
+        except KeyboardInterrupt:
+            complete = False
+        return Record("own", self.plan.policy, self.steps, self.served, self.idle_ns, self.now_ns, complete)
+
+    def _step(self) -> None:
+        """Decide, do what was decided, and commit it at the instant of the next decision."""
+        self._admit()
+        fresh = self._choose()
+        self._moves = []
+        self.memory.make_room(self.running, fresh, self._order, self.now_ns)
+        if not self.running:
+            self._idle()
+            return
+        prefills = [self._prefill(request) for request in fresh if not request.started]
+        self._round(prefills)
+
+    def _admit(self) -> None:
+        while self.arrived < len(self.requests) and self.requests[self.arrived].arrival_ns <= self.now_ns:
+            request, asked = self.requests[self.arrived], self.plan.requests[self.arrived]
+            self.rows.enter(request.index, asked.prompt, asked.stream)
+            self.outputs[request.index] = []
+            self.waiting.append(request)
+            self.arrived += 1
+            self.policy.observe(Event("arrival", request, self.now_ns))
+
+    def _order(self, request: Request) -> tuple[Any, ...]:
+        rank = rank_of(self.policy, request, self.now_ns)
+        return (rank, not request.running, request.entered_ns, request.index)
+
+    def _choose(self) -> list[Request]:
+        """Choose who runs the next round; returns those who did not run the last one, in order."""
+        there = self.waiting + self.running
+        chosen = choose(sorted(there, key=self._order), self.plan.batch, self.memory.fits)
+        fresh = [request for request in chosen if not request.running]
+        for request in there:
+            runs = request in chosen
+            request.preemptions += request.running and not runs
+            request.running = runs
+        self.waiting = [request for request in there if not request.running]
+        self.running = chosen
+        return fresh
+
+    def _idle(self) -> None:
+        assert not self.waiting, "what was refused at the beginning fits"
+        arrival_ns = self.requests[self.arrived].arrival_ns
+        self.clock.idle_until(arrival_ns)
+        self.idle_ns += arrival_ns - self.now_ns
+        self.now_ns = arrival_ns
+
+    def _move(self, move: Move) -> None:
+        """The memory says that a cache must move: now it does."""
+        request = move.request
+        if move.kind == "swap in":
+            ns = self.rows.back(request.index)
+        elif move.kind == "recompute":
+            ns = self.rows.prefill(request.index)
+        elif self.plan.evict == "swap":
+            ns = self.rows.out(request.index)
+        else:
+            self.rows.drop(request.index)
+            ns = 0
+        request.switch_ns += ns
+        self._moves.append(Moved(move.kind, request.index, request.kv_tokens, ns))
+
+    def _prefill(self, request: Request) -> Prefilled:
+        request.started = True
+        request.prefill_ns = self.rows.prefill(request.index)
+        return Prefilled(request.index, request.prompt_tokens - 1, request.prefill_ns)
+
+    def _round(self, prefills: list[Prefilled]) -> None:
+        """A round of those who run, and the step's end."""
+        running = self.running
+        emitted, draft_ns, verify_ns = self.rows.round([request.index for request in running])
+        start_ns, self.now_ns = self.now_ns, self.clock.now_ns()
+        at_ns = start_ns + sum(move.ns for move in self._moves)
+        for prefill in prefills:
+            self.requests[prefill.request].first_service_ns = at_ns
+            at_ns += prefill.ns
+        round_ns = self.now_ns - at_ns
+        contexts = [request.kv_tokens for request in running]
+        kept = [self._commit(r, e.tokens, round_ns) for r, e in zip(running, emitted, strict=True)]
+        self.steps.append(
+            Step(
+                start_ns, self.now_ns, [r.index for r in running], round_ns, contexts,
+                scheduled=[self.plan.draft_tokens + 1] * len(running),
+                accepted=[min(e.accepted, k) for e, k in zip(emitted, kept, strict=True)], emitted=kept,
+                moves=self._moves, prefills=prefills, draft_ns=draft_ns, verify_ns=verify_ns,
+            )
+        )  # fmt: skip
+        self._complete()
+
+    def _commit(self, request: Request, tokens: list[int], round_ns: int) -> int:
+        """A request's part of a round; how many tokens it emitted."""
+        history, output = request.recorded, self.outputs[request.index]
+        assert isinstance(history, History)
+        most = self.plan.requests[request.index].max_new_tokens
+        stops = frozenset() if self.plan.ignore_stops else self.rows.pair.stop_ids
+        kept, last = cut(tokens, stops, most - len(output))
+        output += kept
+        history.add(len(kept), min(len(tokens) - 1, len(kept)), last=last)
+        request.service_ns += round_ns
+        request.tokens += len(kept)
+        request.rounds += 1
+        queue = request.queue
+        self.policy.learn(request, self.now_ns)
+        if request.queue != queue:
+            request.entered_ns = self.now_ns
+        return len(kept)
+
+    def _complete(self) -> None:
+        done = sorted((r for r in self.running if r.done), key=lambda r: r.index)
+        self.running = [r for r in self.running if not r.done]
+        for request in done:
+            self.memory.release(request)
+            self.rows.leave(request.index)
+            request.running = False
+            self.served.append(self._served(request))
+            self.policy.observe(Event("completion", request, self.now_ns))
+
+    def _served(self, request: Request) -> Served:
+        history = request.recorded
+        assert isinstance(history, History)
+        return Served(
+            request.index, request.arrival_ns, request.first_service_ns, self.now_ns, request.prefill_ns,
+            request.service_ns, request.switch_ns, request.preemptions, self.outputs[request.index],
+            drafted=[self.plan.draft_tokens] * request.rounds, accepted=history.accepted_by_round,
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""The simulator held to live runs: its decisions, given their durations; its foresight, given costs."""

@@ -1,0 +1,170 @@
+"""Live runs in blocks: one workload under every policy, calibrations before, between and after.
+
+A block is written whole as soon as it is done: an interrupt leaves complete blocks and, marked as such, the one that
+it cut short.
+"""
+
+import gzip
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from policies import Policy, RoundRobin
+from serve.engine import Engine
+from serve.plan import Plan
+from serve.record import Record
+from serve.validation.costs import profile_of
+from serve.validation.simulated import told_the_truth
+from serve.validation.source import Source
+from sim.experiment import Stage
+from traces import Profile
+from traces.files import write_whole
+
+CALIBRATED = 8  # requests of a calibration, or three a seat
+CALIBRATION_STREAM = 7  # after those of `traces.workload` and `sim.experiment.stage`
+TURN = 5  # rounds, so that caches move at many sizes
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A workload served under every policy.
+
+    Attributes
+    ----------
+    load : float
+    seed : int
+    plans, records : sequences, (P,)
+        Of the policies in turn; the last record may be of an interrupted run.
+    calibrations : sequence of sequences of Record, (P + 1,)
+        The same requests in batches of several sizes; run i is between calibrations i and i + 1.
+    """
+
+    load: float
+    seed: int
+    plans: Sequence[Plan]
+    records: Sequence[Record]
+    calibrations: Sequence[Sequence[Record]]
+
+    @property
+    def complete(self) -> bool:
+        """Nothing was interrupted."""
+        runs = [*self.records, *(record for records in self.calibrations for record in records)]
+        return all(record.complete for record in runs) and len(self.calibrations) == len(self.plans) + 1
+
+    @property
+    def name(self) -> str:
+        """The stem of its file."""
+        return f"load-{self.load:g}-seed-{self.seed}"
+
+    def write(self, folder: Path) -> None:
+        """Into a file of its name."""
+        document = {
+            "load": self.load, "seed": self.seed,
+            "plans": [json.loads(plan.to_json()) for plan in self.plans],
+            "records": [json.loads(record.to_json()) for record in self.records],
+            "calibrations": [[json.loads(r.to_json()) for r in records] for records in self.calibrations],
+        }  # fmt: skip
+        packed = gzip.compress(json.dumps(document).encode(), mtime=0)
+        write_whole(folder / f"{self.name}.json.gz", lambda path: path.write_bytes(packed))
+
+    @classmethod
+    def read(cls, path: Path) -> "Block":
+        """From such a file.
+
+        Raises
+        ------
+        ValueError
+            If it is none.
+        """
+        try:
+            found: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
+            plans = [Plan.from_json(json.dumps(plan)) for plan in found["plans"]]
+            records = [_record(record) for record in found["records"]]
+            calibrations = [[_record(record) for record in records] for records in found["calibrations"]]
+            return cls(found["load"], found["seed"], plans, records, calibrations)
+        except (OSError, EOFError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: holds no live runs ({error})") from error
+
+
+def _record(found: dict[str, Any]) -> Record:
+    return Record.from_json(json.dumps(found))
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """Live runs of some policies on an engine, of what a source holds.
+
+    Attributes
+    ----------
+    setting : mapping
+        Fields of `sim.Setting`, all but the load.
+    policies : sequence of Policy
+        FCFS first: the others are measured against it, and its run tells clairvoyant ones the truth.
+    clock : "busy" or "wall"
+    """
+
+    engine: Engine
+    source: Source
+    setting: dict[str, Any]
+    policies: Sequence[Policy]
+    clock: str
+
+    def stage(self, load: float, profile: Profile) -> Stage:
+        """The setting at a load, which is relative to a profile's costs."""
+        return Stage.of(self.source.trace, profile, **{**self.setting, "load": load})
+
+    def calibrate(self, stage: Stage) -> list[Record]:
+        """The same rounds each time: requests of the training half, all at once, in turn, in batches of each size."""
+        past = stage.trace.halves(stage.setting.split_seed)[0]
+        rows = np.random.default_rng([stage.setting.split_seed, CALIBRATION_STREAM]).permutation(len(past)).tolist()
+        most, records = stage.setting.batch, []
+        for batch in sorted({1, (most + 1) // 2, most}):
+            some = rows[: max(CALIBRATED, 3 * batch) if batch > 1 else CALIBRATED]
+            record = self.engine.serve(self.source.calibration(stage, some, RoundRobin(TURN), batch))
+            records.append(record)
+            if not record.complete:
+                break
+        return records
+
+    def first_profile(self, progress: Progress) -> Profile:
+        """Costs to begin with, which loads are relative to: of a calibration after one that nobody looks at.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If it was interrupted.
+        """
+        known = Profile.constant(draft_ms=0, verify_ms=1)  # of no matter: all come at once
+        rounds = dict.fromkeys((1, self.setting.get("batch", 1)), known.costs.rounds[1])
+        stage = self.stage(0.5, replace(known, costs=replace(known.costs, rounds=rounds)))
+        for what in ("warming up", "calibrating"):
+            progress(what)
+            records = self.calibrate(stage)
+            if not all(record.complete for record in records):
+                raise KeyboardInterrupt
+        return profile_of(records, self.engine.provenance, self.engine.weights)
+
+    def block(self, load: float, seed: int, profile: Profile, progress: Progress) -> Block:
+        """Serve a seed's workload under every policy; what there was until an interrupt, if there is one."""
+        stage = self.stage(load, profile)
+        workload = stage.workload(seed)
+        plans: list[Plan] = []
+        records: list[Record] = []
+        calibrations = [self.calibrate(stage)]
+        for policy in self.policies:
+            if not all(record.complete for record in [*records, *calibrations[-1]]):
+                break
+            plan = self.source.plan(stage, workload, policy, self.clock)
+            if policy.clairvoyant:
+                plan = replace(plan, outlook=told_the_truth(plan, records[0], profile).outlook)
+            progress(f"load {load:g}, seed {seed}: {plan.policy}")
+            plans.append(plan)
+            records.append(self.engine.serve(plan))
+            if records[-1].complete:
+                calibrations.append(self.calibrate(stage))
+        return Block(load, seed, plans, records, calibrations)

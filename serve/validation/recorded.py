@@ -1,0 +1,27 @@
+"""A live run as a trace: what its requests drafted and accepted, in the order of the plan."""
+
+from serve.plan import Plan
+from serve.record import Record
+from traces import Trace, trace_from_rounds
+from traces.provenance import Provenance
+
+
+def trace_of(plan: Plan, record: Record) -> Trace:
+    """A row a request of the plan, in its order.
+
+    Raises
+    ------
+    ValueError
+        If the run was interrupted: not all requests have an end.
+    """
+    served = record.by_index
+    if len(served) < len(plan.requests):
+        raise ValueError(f"a run of {len(plan.requests)} requests was interrupted after {len(served)}")
+    rows = [
+        {
+            "request_id": asked.request_id, "dataset": asked.dataset, "prompt_tokens": len(asked.prompt),
+            "output_tokens": len(served[i].tokens), "drafted": served[i].drafted, "accepted": served[i].accepted,
+        }
+        for i, asked in enumerate(plan.requests)
+    ]  # fmt: skip
+    return trace_from_rounds(rows, Provenance(source=f"a live run of {record.engine} under {record.policy}"))

@@ -1,0 +1,100 @@
+"""Everything that live runs say of the simulator, put together: for a terminal, as JSON, as one page."""
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from serve.validation.findings import Outcome, differences_table, errors_table, requests_table, verdicts
+from serve.validation.tables import differences_text, errors_text
+from sim.figures.foretold import plot_foretold
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What came of live runs.
+
+    Attributes
+    ----------
+    engine : str
+        In words.
+    made : mapping
+        How it was made: command, models, machine, settings.
+    outcomes : sequence of Outcome, at least one
+    """
+
+    engine: str
+    made: Mapping[str, str]
+    outcomes: Sequence[Outcome]
+
+    @cached_property
+    def errors(self) -> pd.DataFrame:
+        """See `findings.errors_table`."""
+        return errors_table(self.outcomes)
+
+    @cached_property
+    def differences(self) -> pd.DataFrame:
+        """See `findings.differences_table`."""
+        return differences_table(self.outcomes)
+
+    @cached_property
+    def requests(self) -> pd.DataFrame:
+        """See `findings.requests_table`."""
+        return requests_table(self.outcomes)
+
+    @cached_property
+    def verdicts(self) -> list[str]:
+        """See `findings.verdicts`."""
+        return verdicts(self.outcomes, self.errors, self.differences)
+
+    @property
+    def caption(self) -> str:
+        """What was run, in words."""
+        plan = self.outcomes[0].plan
+        seeds, loads = (len({getattr(o, name) for o in self.outcomes}) for name in ("seed", "load"))
+        times = "wall clock" if plan.clock == "wall" else "clock of busy time"
+        return (
+            f"{self.engine}: {len(plan.requests)} requests, {loads} load{'s' * (loads > 1)}, {seeds} "
+            f"seed{'s' * (seeds > 1)}, batches of up to {plan.batch}, {times}"
+        )
+
+    def figure(self) -> "Figure":
+        """Foretold over real latency, a dot a request."""
+        return plot_foretold(self.requests, self.caption)
+
+    def findings(self) -> dict[str, Any]:
+        """All tables and sentences, for JSON."""
+        tables = {"errors": self.errors, "differences": self.differences}
+        return {
+            "caption": self.caption, "verdicts": self.verdicts, "made": dict(self.made),
+            **{name: [_plain(row) for row in frame.to_dict("records")] for name, frame in tables.items()},
+        }  # fmt: skip
+
+    def page(self) -> str:
+        """One self-contained HTML page."""
+        from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+        environment = Environment(
+            loader=PackageLoader("serve.validation"), autoescape=select_autoescape(["html.j2", "html"]),
+            undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        )  # fmt: skip
+        drawn = io.BytesIO()
+        self.figure().savefig(drawn, format="png", dpi=150)
+        return environment.get_template("page.html.j2").render(
+            engine=self.engine, caption=self.caption, verdicts=self.verdicts, made=self.made,
+            errors=errors_text(self.errors), differences=differences_text(self.differences),
+            png=base64.b64encode(drawn.getvalue()).decode("ascii"),
+        )  # fmt: skip
+
+
+def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Without NaN, which JSON does not know."""
+    return {str(k): None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}

@@ -1,0 +1,74 @@
+"""A request as policies see it while vLLM serves it, counted from its steps. Knows nothing of vLLM itself.
+
+vLLM's prefill emits the first token, which belongs to no round: as in traces that are imported from vLLM, it counts
+to the prompt. So `tokens` are those after the first, and `predicted_tokens` is one less than the whole output's.
+"""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from policies import Job
+
+
+@dataclass(slots=True, eq=False)
+class LiveJob:
+    """A request that vLLM serves.
+
+    Attributes
+    ----------
+    request_id : str
+        Its name in the engine.
+    index, arrival_ns, prompt_tokens, predicted_tokens, started, rounds, tokens, service_ns, drafted, accepted, queue,
+    memo
+        As in `policies.Job`.
+    entered_ns : int
+        When it came into its queue: at first its arrival.
+    running : bool
+        It is one of those who run the present step.
+    rates : list of float, by committed rounds
+        Accepted over drafted tokens so far, from round 0 on.
+    """
+
+    request_id: str
+    index: int
+    arrival_ns: int
+    prompt_tokens: int
+    predicted_tokens: int
+    entered_ns: int
+
+    started: bool = False
+    rounds: int = 0
+    tokens: int = 0
+    service_ns: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    queue: int = 1
+    memo: Any = None
+    running: bool = False
+    rates: list[float] = field(default_factory=lambda: [0.0])
+
+    def commit(self, emitted: int, drafted: int, round_ns: int) -> None:
+        """Count one round that emitted `emitted` >= 1 tokens, all but one of them of `drafted` ones. O(1)."""
+        self.rounds += 1
+        self.tokens += emitted
+        self.drafted += drafted
+        self.accepted += emitted - 1
+        self.service_ns += round_ns
+        self.rates.append(self.accepted / self.drafted if self.drafted else 0.0)
+
+    def acceptance(self, rounds: int) -> float:
+        assert 0 <= rounds <= self.rounds, "a policy may look at committed rounds only"
+        return self.rates[rounds]
+
+    def acceptances(self, last: int) -> list[float]:
+        assert 0 <= last <= self.rounds, "a policy may look at committed rounds only"
+        return self.rates[self.rounds - last + 1 : self.rounds + 1]
+
+    def acceptance_range(self, last: int) -> float:
+        assert 0 < last <= self.rounds, "a policy may look at committed rounds only"
+        window = self.acceptances(last)
+        return max(window) - min(window)
+
+    def foresee(self, key: Hashable, happens: Callable[[Job], bool]) -> NoReturn:
+        raise NotImplementedError("a real server cannot foresee: only `run_until` may ask, which nobody calls here")

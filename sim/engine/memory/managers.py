@@ -1,0 +1,59 @@
+"""Memory managers by name: `paged:block=32+park=true` as text becomes the manager of a server."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from sim.engine.memory.alise import AliseMemory
+from sim.engine.memory.base import Limits, Memory
+from sim.engine.memory.eviction import Eviction
+from sim.engine.memory.fastserve import FastServeMemory
+from sim.engine.memory.paged import Paged
+from sim.engine.memory.reserve import Reserve
+from sim.engine.memory.slots import Slots
+from sim.engine.memory.tokens import Tokens
+
+MANAGERS: Mapping[str, type[Memory]] = {
+    m.name: m for m in (Slots, Tokens, Reserve, Paged, FastServeMemory, AliseMemory)
+}
+
+
+def parse_memory(spec: str, eviction: Eviction, limits: Limits) -> Memory:
+    """A manager from `name` or `name:parameter=value+...`, empty.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or parameter (listing the known ones), or a value out of bounds.
+    """
+    name, _, rest = spec.partition(":")
+    if name not in MANAGERS:
+        raise ValueError(f"memory {name!r}: must be {', '.join(MANAGERS)}")
+    known = parameters_of(MANAGERS[name])
+    values: dict[str, Any] = {}
+    for part in filter(None, rest.split("+")):
+        key, _, text = part.partition("=")
+        if key not in known:
+            its = f"its parameters are {', '.join(known)}" if known else "it has none"
+            raise ValueError(f"memory {name} has no parameter {key!r}: {its}")
+        values[key] = _value(text, known[key].default, f"memory {name}: {key} {text!r}")
+    return MANAGERS[name].of(eviction, limits, **values)
+
+
+def parameters_of(manager: type[Memory]) -> Mapping[str, inspect.Parameter]:
+    """What a user may set of a manager, by name: the keywords of its `of`, each with its default."""
+    return {name: p for name, p in inspect.signature(manager.of).parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def _value(text: str, default: Any, where: str) -> Any:
+    """The text in the type of the parameter's default."""
+    if isinstance(default, str):
+        return text
+    if isinstance(default, bool):
+        if text not in ("true", "false"):
+            raise ValueError(f"{where}: needs true or false")
+        return text == "true"
+    try:
+        return type(default)(text)
+    except ValueError:
+        raise ValueError(f"{where}: needs {'an integer' if isinstance(default, int) else 'a number'}") from None

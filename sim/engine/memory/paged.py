@@ -1,0 +1,155 @@
+"""Memory in blocks of tokens, after vLLM: taken as a request grows, and not overwritten before they are needed."""
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sim.engine.memory.base import Limits, Memory, Order
+from sim.engine.memory.blocks import blocks_of, refuse_larger
+from sim.engine.memory.eviction import Eviction
+from sim.engine.recorded import Recorded
+from sim.engine.request import Request
+
+
+@dataclass(slots=True, eq=False)
+class Freed:
+    """Blocks that were freed together: the first ones of a request that may come back for them, or nobody's."""
+
+    owner: Request | None
+    blocks: int
+
+
+class Paged(Memory):
+    """Blocks of so many tokens: of who runs as many as its next round may fill, and never fewer than it had.
+
+    Free blocks are overwritten in the order that they were freed. Who is evicted by `recompute` frees its blocks;
+    those that it had filled are its own again if it comes back before they are overwritten, so that only what is gone
+    is computed again. A request's last blocks are overwritten first. By `swap` all its blocks move out, and back.
+
+    Parameters
+    ----------
+    blocks : how many there are.
+    block : tokens of each.
+    park : who does not run keeps its blocks until those who run lack some, and the worst is evicted first; else, by
+        `recompute`, they are free at once. By `swap` only those go who must.
+    """
+
+    name = "paged"
+    foresees = True
+
+    def __init__(self, eviction: Eviction, blocks: int, block: int = 16, park: bool = False) -> None:
+        super().__init__(eviction)
+        self.blocks, self.block = blocks, block
+        self._keeps = park or not eviction.drops
+        self._held: dict[Request, int] = {}
+        self._freed = deque([Freed(None, blocks)])  # the first is overwritten first
+        self._left: dict[Request, Freed] = {}
+
+    @classmethod
+    def of(
+        cls, eviction: Eviction, limits: Limits, *, block: int = 16, blocks: int = 0, park: bool = False
+    ) -> "Paged":
+        return cls(eviction, blocks_of(cls.name, limits, block, blocks), block, park)
+
+    def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
+        held = self._held
+        return sum([self._needed(r) for r in running]) + sum([held[r] for r in waiting]) <= self.blocks
+
+    def _needed(self, request: Request) -> int:
+        """Its blocks in its next round."""
+        return max(self._held.get(request, 0), -(-request.kv_needed // self.block))
+
+    def refuse(self, recorded: Sequence[Recorded]) -> None:
+        refuse_larger(self.name, recorded, self.blocks, self.block)
+
+    def make_room(self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int) -> int:
+        at_ns = now_ns
+        for request in self.holders:
+            self._catch_up(request)
+        waiting = sorted((r for r in self.holders if not r.running), key=order)
+        while waiting and not (self._keeps and self.fits(running, waiting)):
+            at_ns += self.evict(waiting.pop(), at_ns)
+        for request in fresh:
+            if request not in self.holders:
+                at_ns += self.bring_in(request, at_ns)
+        for request in running:
+            self._take(request, self._needed(request))
+        return at_ns - now_ns
+
+    def _catch_up(self, request: Request) -> None:
+        """Take what its last round took: nothing, unless the server skipped ahead to here."""
+        recorded, done = request.recorded, request.rounds
+        if done:
+            looked_at = recorded.prompt_tokens + recorded.tokens[done - 1] + recorded.round_drafted[done - 1] + 1
+            self._take(request, -(-looked_at // self.block))
+
+    def _take(self, request: Request, blocks: int) -> None:
+        """Have at least so many blocks, overwriting what was freed first."""
+        more = blocks - self._held[request]
+        if more <= 0:
+            return
+        self._held[request] = blocks
+        while more:
+            assert self._freed, "blocks are taken that are not there"
+            first = self._freed[0]
+            taken = min(more, first.blocks)
+            more -= taken
+            first.blocks -= taken
+            if first.owner is not None:
+                first.owner.missing = self._gone(first.owner, first.blocks)
+                if not first.blocks:
+                    del self._left[first.owner]
+            if not first.blocks:
+                self._freed.popleft()
+
+    def _gone(self, request: Request, blocks: int) -> int:
+        """Tokens of a cache that those blocks of it do not hold, but for the last, which the next round verifies."""
+        return request.kv_tokens - 1 - blocks * self.block
+
+    def evict(self, request: Request, at_ns: int) -> int:
+        held, full = self._held.pop(request), (request.kv_tokens - 1 - request.missing) // self.block
+        ns = super().evict(request, at_ns)
+        if not self.eviction.drops or full < 1:
+            self._freed.append(Freed(None, held))
+            return ns
+        request.missing = self._gone(request, full)
+        self._left[request] = Freed(request, full)
+        self._freed += [Freed(None, held - full), self._left[request]]
+        return ns
+
+    def bring_in(self, request: Request, at_ns: int) -> int:
+        freed = self._left.pop(request, None)
+        self._held[request] = freed.blocks if freed else 0
+        if freed:
+            freed.owner, freed.blocks = None, 0
+        return super().bring_in(request, at_ns)
+
+    def release(self, request: Request) -> None:
+        self._catch_up(request)
+        super().release(request)
+        self._freed.append(Freed(None, self._held.pop(request)))
+
+    def lasts(self, running: Sequence[Request], most: int) -> int:
+        if most == 1 or any(r.recorded.draft_tokens is None for r in running):
+            return 1  # what a round may add goes up and down where draft lengths differ
+        free = self.blocks - sum([self._held[r] for r in self.holders if not r.running])
+        block = self.block
+        rows = [
+            (r.recorded.tokens, r.rounds, r.prompt_tokens + r.next_drafted + block, self._held[r]) for r in running
+        ]
+
+        def needed(rounds: int) -> int:
+            return sum([max(held, (ahead + tokens[done + rounds]) // block) for tokens, done, ahead, held in rows])
+
+        return max(1, bisect_right(range(most), free, key=needed))
+
+    def check(self) -> None:
+        super().check()
+        assert self._held.keys() == self.holders.keys()
+        assert sum(self._held.values()) + sum(freed.blocks for freed in self._freed) == self.blocks
+        for request, freed in self._left.items():
+            assert freed.owner is request
+            assert not request.running
+            assert freed.blocks > 0
+            assert request.missing == self._gone(request, freed.blocks)

@@ -1,0 +1,45 @@
+"""What was foretold against what was measured, request by request."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from sim.figures.style import COLUMN, NAMES, SMALL, colour_of, dress, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot_foretold(requests: pd.DataFrame, caption: str) -> "Figure":
+    """A dot a request, its latency foretold over its latency in truth, a panel a load.
+
+    Parameters
+    ----------
+    requests : `load`, `policy`, `latency_s`, `foretold_latency_s`.
+    """
+    loads = sorted(set(requests["load"]))
+    figure = new_figure(COLUMN * max(len(loads), 1.4), COLUMN + 0.4)
+    axes = figure.subplots(1, len(loads), squeeze=False)[0]
+    for ax, load in zip(axes, loads, strict=True):
+        there = requests[requests["load"] == load]
+        columns = ["latency_s", "foretold_latency_s"]
+        ends = [there[columns].to_numpy().min() * 0.8, there[columns].to_numpy().max() * 1.25]
+        ax.plot(ends, ends, color="black", linewidth=0.7)
+        for i, (policy, some) in enumerate(there.groupby("policy", sort=False)):
+            name = NAMES.get(str(policy), str(policy))
+            dots = {"markersize": 2.5, "alpha": 0.6, "markeredgewidth": 0}
+            ax.loglog(
+                some["latency_s"],
+                some["foretold_latency_s"],
+                "o",
+                color=colour_of(str(policy), i),
+                label=name,
+                **dots,
+            )
+        ax.set_xlim(*ends)
+        ax.set_ylim(*ends)
+        ax.set_aspect("equal")
+        dress(ax, "latency measured, s", "latency foretold, s", f"load {load:g}")
+    axes[0].legend(fontsize=SMALL - 1, frameon=False, markerscale=1.5)
+    figure.suptitle(caption, fontsize=SMALL, x=0.01, ha="left")
+    return figure

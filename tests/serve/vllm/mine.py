@@ -1,0 +1,63 @@
+"""Policies as a user of vLLM might write them: one that works, one that watches, some that fail."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from policies import FCFS, Event, Job, Policy, Rank
+
+SEEN: list[tuple[str, int]] = []  # kind of event and index, of the last `Watching`
+JOBS: dict[int, Job] = {}
+
+
+@dataclass(frozen=True)
+class LastComeFirstServed(Policy):
+    """Who came last, `weight` times as much."""
+
+    weight: int = 1
+
+    def rank(self, job: Job, now_ns: int) -> Rank:
+        return (-job.index * self.weight,)
+
+
+@dataclass(frozen=True)
+class Watching(FCFS):
+    """First come, first served, and keeps all that it was shown."""
+
+    def bind(self, outlook: Any) -> "Watching":
+        SEEN.clear()
+        JOBS.clear()
+        return self
+
+    def observe(self, event: Event) -> bool:
+        SEEN.append((event.kind, event.job.index))
+        JOBS[event.job.index] = event.job
+        return False
+
+
+@dataclass(frozen=True)
+class Failing(Policy):
+    """The last come first, until one has had `after` rounds: then `how` decides what goes wrong."""
+
+    how: str = "rank"
+    after: int = 3
+    due: list[bool] = field(default_factory=list, metadata={"bound": True})
+
+    def rank(self, job: Job, now_ns: int) -> Rank:
+        if self.due and self.how == "rank":
+            raise ZeroDivisionError("nothing to divide by")
+        if self.due and self.how == "nan":
+            return (float("nan"),)
+        if self.due and self.how == "kinds":
+            return ("first",) if job.index else (0,)
+        return (-job.index,)
+
+    def learn(self, job: Job, now_ns: int) -> None:
+        if job.rounds >= self.after:
+            self.due.append(True)
+            if self.how == "learn":
+                raise KeyError("memo")
+
+    def observe(self, event: Event) -> bool:
+        if self.due and self.how == "observe":
+            raise RuntimeError("not observed")
+        return False

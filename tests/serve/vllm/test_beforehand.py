@@ -1,0 +1,97 @@
+"""Settings for vLLM, and the policy and predictions made of them, without vLLM."""
+
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from policies import LAS, LapsSD
+from serve.vllm.beforehand import Beforehand
+from serve.vllm.settings import Settings
+from sim import Stage
+from tests.serve.vllm.mine import LastComeFirstServed
+from traces import load_profile, load_trace
+from traces.files import BUNDLED
+
+
+def sampling(**extra):
+    return SimpleNamespace(extra_args=extra or None, max_tokens=77)
+
+
+def longer_prompts_longer_answers(prompt, sampling):
+    return 10 * len(prompt)
+
+
+def test_a_policy_is_bound_to_the_past_that_profile_and_trace_tell():
+    known = Beforehand.of(Settings.of({"policy": "las:K=3", "profile": "reference"}), seats=1)
+    assert isinstance(known.policy, LAS)
+    sizes = np.median(Stage.of().outlook.past_sizes_ns)  # of half of the same trace
+    assert known.policy.bounds_ns[0] == pytest.approx(sizes / 2**1.5, rel=0.2)
+    assert known.predicted_tokens == int(np.median(load_trace("reference").output_tokens)) + 1
+
+
+def test_more_seats_make_longer_rounds_and_no_more_than_the_profile_covers():
+    one, four, many = (
+        Beforehand.of(Settings(policy="laps-sd", profile="reference"), seats=seats).policy for seats in (1, 4, 10**6)
+    )
+    assert isinstance(one, LapsSD)
+    assert one.mean_round_ns < four.mean_round_ns < many.mean_round_ns
+    assert load_profile("reference").round_cost(max(load_profile("reference").costs.rounds))
+
+
+def test_the_trace_is_the_profiles_neighbour_unless_it_is_named(tmp_path):
+    shutil.copy(BUNDLED / "reference.json", tmp_path / "profile.json")
+    settings = Settings(policy="las", profile=str(tmp_path / "profile.json"))
+    with pytest.raises(ValueError, match=r"no trace\.parquet is beside it"):
+        Beforehand.of(settings, 1)
+    shutil.copy(BUNDLED / "reference.parquet", tmp_path / "trace.parquet")
+    assert Beforehand.of(settings, 1).policy == Beforehand.of(Settings(policy="las", profile="reference"), 1).policy
+
+
+def test_predictions_come_from_the_request_then_the_predictor_then_what_is_usual():
+    here = f"{__name__}.longer_prompts_longer_answers"
+    known = Beforehand.of(Settings(predictor=here, predicted_tokens=50), 1)
+    assert known.foretell([1, 2, 3], sampling(predicted_tokens=12)) == 12
+    assert known.foretell([1, 2, 3], sampling(predicted_tokens=12.6)) == 13
+    assert known.foretell([1, 2, 3], sampling()) == 30
+    assert Beforehand.of(Settings(predicted_tokens=50), 1).foretell([1], sampling(other=3)) == 50
+    assert Beforehand.of(Settings(), 1).foretell([1], sampling()) == 77
+
+
+@pytest.mark.parametrize("told", [0, -2, "long", True, float("nan"), float("inf"), [3]])
+def test_what_is_no_prediction_is_refused(told):
+    with pytest.raises(ValueError, match="predicted_tokens="):
+        Beforehand.of(Settings(), 1).foretell([1], sampling(predicted_tokens=told))
+
+
+def test_a_policy_of_ones_own_is_found_by_module_and_class():
+    known = Beforehand.of(Settings(policy="tests.serve.vllm.mine.LastComeFirstServed:weight=3"), 1)
+    assert known.policy == LastComeFirstServed(weight=3)
+
+
+@pytest.mark.parametrize(
+    ("document", "complaint"),
+    [
+        ([], r"lapsd: \[\] must be an object"),
+        ({"polcy": "las"}, "unknown setting 'polcy': known are policy, preemption"),
+        ({"policy": 3}, "policy=3 must be of type str"),
+        ({"predicted_tokens": True}, "predicted_tokens=True must be of type int"),
+        ({"predicted_tokens": 0}, "predicted_tokens=0 must be at least 1"),
+        ({"preemption": "park"}, "preemption='park' must be recompute or parked"),
+        ({"profile": "reference", "outlook": {}}, "not both"),
+        ({"trace": "reference"}, "trace without profile"),
+        ({"outlook": {"past": 3}}, "outlook: unknown field 'past'"),
+        ({"outlook": {"mean_round_ns": 3}}, "outlook: needs past_sizes_ns"),
+        ({"policy": "las"}, "policy las: needs to know past_sizes_ns beforehand"),
+        ({"policy": "srpt", "profile": "reference"}, "policy srpt: is clairvoyant"),
+        ({"policy": "no.such.Policy"}, "cannot import no.such"),
+        ({"predictor": "json.__version__x"}, "cannot be imported"),
+        ({"predictor": "json.__name__"}, "is no function"),
+        ({"predictor": "nodots"}, "cannot be imported"),
+    ],
+)
+def test_wrong_settings_are_one_line(document, complaint):
+    with pytest.raises(ValueError, match=complaint) as caught:
+        Beforehand.of(Settings.of(document), 2)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,127 @@
+"""The order of requests by a policy, and what it sees of them, without vLLM."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies import FCFS, LPSRPT, LapsSD, Outlook, RoundRobin
+from policies.laps_sd import Perceived
+from serve.vllm.decisions import Decisions
+from serve.vllm.job import LiveJob
+from sim.engine.recorded import Recorded
+from sim.engine.request import Request
+from tests.builders import row
+from tests.serve.vllm.mine import Failing
+from traces import Profile, price, trace_from_rounds
+
+MS = 1_000_000
+OUTLOOK = Outlook(MS, [8 * MS, 16 * MS, 32 * MS])
+
+
+def decisions(policy=None) -> tuple[Decisions, list[str]]:
+    lines: list[str] = []
+    return Decisions((policy or FCFS()).bind(OUTLOOK), lines.append), lines
+
+
+def arrive(found: Decisions, *lengths: int, at: int = 0) -> list[str]:
+    """Requests a, b, ... of so many foretold tokens."""
+    keys = [chr(ord("a") + found.arrived + i) for i in range(len(lengths))]
+    for key, tokens in zip(keys, lengths, strict=True):
+        found.arrive(key, arrival_ns=at, prompt_tokens=4, output_tokens=tokens, now_ns=at)
+    return keys
+
+
+def order(found: Decisions, keys: list[str], now_ns: int = 0) -> str:
+    return "".join(job.request_id for job in found.order(keys, now_ns))
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.just(4)), min_size=1, max_size=20))
+def test_a_live_request_shows_a_policy_what_a_simulated_one_does(rounds):
+    accepted = [a for a, _ in rounds]
+    priced = price(trace_from_rounds([row("r", 5, accepted)]), Profile.constant(1.0, 10.0))
+    recorded = Recorded(priced, 0)
+    simulated, live = Request(0, 0, 9, recorded, 0), LiveJob("r", 0, 0, 5, 9, 0)
+    for r, (a, drafted) in enumerate(rounds, 1):
+        live.commit(a + 1, drafted, recorded.round_ns[r - 1])
+        simulated.rounds, simulated.tokens, simulated.service_ns = r, recorded.tokens[r], recorded.service_ns[r]
+        for name in ("rounds", "tokens", "service_ns", "drafted", "accepted", "prompt_tokens", "predicted_tokens"):
+            assert getattr(live, name) == getattr(simulated, name)
+        for k in range(1, r + 1):
+            assert live.acceptance(k) == simulated.acceptance(k)
+            assert live.acceptances(k) == simulated.acceptances(k)
+            assert live.acceptance_range(k) == simulated.acceptance_range(k)
+
+
+def test_equal_ranks_go_by_who_runs_then_by_entry_into_the_queue_then_by_arrival():
+    found, _ = decisions(LPSRPT())
+    keys = arrive(found, 9, 9, 9)
+    assert order(found, keys) == "abc"
+    found.seat(["c"])
+    assert order(found, keys) == "cab"
+    found.jobs["a"].entered_ns = 5
+    assert order(found, keys) == "cba"
+
+
+def test_the_first_token_is_prefills_and_predictions_are_of_the_rest():
+    found, _ = decisions()
+    arrive(found, 9, 1)
+    assert [job.predicted_tokens for job in found.jobs.values()] == [8, 1]
+
+
+def test_a_change_of_queue_is_entry_into_it():
+    found, _ = decisions(RoundRobin(quantum=2))
+    arrive(found, 9)
+    found.commit("a", 1, 0, MS, now_ns=3 * MS)
+    assert found.jobs["a"].memo is None
+    found.commit("a", 1, 0, MS, now_ns=4 * MS)
+    assert found.jobs["a"].memo == 4 * MS
+    laps, _ = decisions(LapsSD(K=4, gamma=2))
+    arrive(laps, 40)
+    for now in (1, 2):
+        laps.commit("a", 4, 4, 10 * MS, now_ns=now)
+    job = laps.jobs["a"]
+    assert isinstance(job.memo, Perceived)
+    assert job.entered_ns == 2
+    assert job.queue > 1
+
+
+def test_who_is_seated_has_started_and_stays_started():
+    found, _ = decisions()
+    keys = arrive(found, 5, 5)
+    found.seat(["b"])
+    found.seat(["a"])
+    assert [(found.jobs[k].running, found.jobs[k].started) for k in keys] == [(True, True), (False, True)]
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("rank", "request a: policy Failing: ranking request 0 at 7 ns raised ZeroDivisionError"),
+        ("nan", "request a: policy Failing: rank (nan,) of request 0 is not comparable"),
+        ("kinds", "ranks that cannot be compared: TypeError"),
+        ("learn", "learning of request a raised KeyError: 'memo'"),
+        ("observe", "observing request c raised RuntimeError: not observed"),
+    ],
+)
+def test_what_a_policy_raises_is_told_once_and_ends_it(how, told):
+    found, lines = decisions(Failing(how=how, after=1))
+    keys = arrive(found, 5, 5)
+    assert order(found, keys) == "ba"
+    found.seat(["b"])
+    found.commit("a", 1, 0, MS, 5)
+    keys += arrive(found, 5)
+    assert order(found, keys, 7) == "bac"  # b has begun
+    found.commit("a", 1, 0, MS, 9)
+    assert order(found, keys, 9) == "bac"
+    assert len(lines) == 1
+    assert told in lines[0]
+    assert found.policy == FCFS()
+
+
+def test_an_order_is_of_those_who_are_present_alone():
+    found, _ = decisions()
+    keys = arrive(found, 5, 5, 5)
+    assert order(found, [keys[2], keys[0]]) == "ac"
+    found.leave("a", 3)
+    assert set(found.jobs) == {"b", "c"}
+    assert found.arrived == 3

@@ -1,0 +1,47 @@
+"""Prompts as files."""
+
+import json
+
+import pytest
+
+from traces import FormatError, Prompt, load_prompts, save_prompts
+
+
+def test_prompts_survive_a_file(tmp_path):
+    prompts = [Prompt("a", 'two\nlines, "quotes" and ü', "g"), Prompt("b", "x", "x")]
+    save_prompts(prompts, tmp_path / "p.jsonl")
+    assert list(load_prompts(tmp_path / "p.jsonl").values()) == prompts
+
+
+def test_without_a_group_it_is_the_text_without_its_numbers(tmp_path):
+    lines = [{"request_id": i, "prompt": f"What  is {i} + 4?"} for i in (3, 17)]
+    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert {p.group for p in load_prompts(tmp_path / "p.jsonl").values()} == {"what is # + #?"}
+
+
+def test_a_question_file_is_a_prompt_a_turn(tmp_path):
+    (tmp_path / "q.jsonl").write_text(json.dumps({"question_id": 81, "turns": ["Write.", "Again."]}))
+    found = load_prompts(tmp_path / "q.jsonl")
+    assert {name: (p.text, p.group) for name, p in found.items()} == {
+        "81-0": ("Write.", "question 81"), "81-1": ("Write.\nAgain.", "question 81"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "holds no prompts"),
+        ("{}", "line 1: needs 'request_id' and a text in 'prompt'"),
+        ('{"request_id": "a", "prompt": 3}', "line 1: needs 'request_id'"),
+        (
+            '{"request_id": "a", "prompt": "x"}\n{"request_id": "a", "prompt": "y"}',
+            "line 2: request 'a' is there twice",
+        ),
+        ('{"question_id": 1, "turns": []}', "line 1: needs 'question_id' and a list of texts in 'turns'"),
+        ("x", "line 1: not JSON"),
+    ],
+)
+def test_what_are_no_prompts_is_refused_by_line(tmp_path, content, message):
+    (tmp_path / "p.jsonl").write_text(content)
+    with pytest.raises(FormatError, match=message):
+        load_prompts(tmp_path / "p.jsonl")

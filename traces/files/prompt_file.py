@@ -1,0 +1,54 @@
+"""Prompts on disk: JSON lines of `request_id`, `prompt` and, optionally, `group`; or a Spec-Bench question file."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from traces.errors import FormatError
+from traces.files.json_lines import json_lines
+from traces.files.writing import write_whole
+from traces.prompts import Prompt, template_of
+
+
+def save_prompts(prompts: Sequence[Prompt], path: str | Path) -> None:
+    """Write prompts, a line each, whole or not at all."""
+    records = ({"request_id": p.request_id, "prompt": p.text, "group": p.group} for p in prompts)
+    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    write_whole(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def load_prompts(path: str | Path) -> dict[str, Prompt]:
+    """Read prompts by request (`.gz` allowed); without a `group`, texts that differ in numbers only are one.
+
+    A line with `question_id` and `turns`, as in Spec-Bench's and MT-Bench's question files, is a prompt a turn,
+    `ID-TURN`, with the turns before it.
+
+    Raises
+    ------
+    FormatError
+        Naming the file, the line and what is wrong.
+    """
+    path, prompts = Path(path), dict[str, Prompt]()
+    for number, record in json_lines(path):
+        for prompt in _prompts_of(record, f"prompts {path}, line {number}"):
+            if prompt.request_id in prompts:
+                raise FormatError(f"prompts {path}, line {number}: request {prompt.request_id!r} is there twice")
+            prompts[prompt.request_id] = prompt
+    if not prompts:
+        raise FormatError(f"prompts {path}: holds no prompts")
+    return prompts
+
+
+def _prompts_of(record: dict[str, Any], source: str) -> Iterator[Prompt]:
+    if "turns" in record and "request_id" not in record:
+        turns, name = record["turns"], record.get("question_id")
+        if not isinstance(turns, list) or not turns or not all(isinstance(t, str) for t in turns) or name is None:
+            raise FormatError(f"{source}: needs 'question_id' and a list of texts in 'turns'")
+        for turn in range(len(turns)):
+            yield Prompt(f"{name}-{turn}", "\n".join(turns[: turn + 1]), f"question {name}")
+        return
+    name, text = record.get("request_id"), record.get("prompt")
+    if not isinstance(name, str | int) or not isinstance(text, str):
+        raise FormatError(f"{source}: needs 'request_id' and a text in 'prompt'")
+    yield Prompt(str(name), text, str(record.get("group") or template_of(text)))

@@ -1,0 +1,91 @@
+"""From texts to a trace: what importers of prompts and answers share. A file holds a list of JSON objects."""
+
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from traces.derived.ordinary import ordinary_decoding
+from traces.errors import FormatError
+from traces.importers.importer import Imported
+from traces.importers.token_counts import TokenCounts
+from traces.prompts import Prompt, template_of
+from traces.provenance import Provenance
+
+
+class Exchange(NamedTuple):
+    """A prompt and its answer."""
+
+    request_id: str
+    dataset: str
+    prompt: str
+    answer: str
+
+
+def json_list(path: Path) -> list[Any]:
+    """The list in a JSON file (`.gz` allowed).
+
+    Raises
+    ------
+    FormatError
+        If it cannot be read, or is no list of at least one entry.
+    """
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
+            document = json.load(file)
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: not JSON") from error
+    if not isinstance(document, list) or not document:
+        raise FormatError(f"{path}: not a list with at least one entry")
+    return document
+
+
+def imported(exchanges: Sequence[Exchange], path: Path, source: str, tokenizer: str, most: int) -> Imported:
+    """A trace of ordinary decoding, and its prompts.
+
+    Parameters
+    ----------
+    most : tokens of prompt and answer together, above which an exchange is left out; 0: none is.
+
+    Raises
+    ------
+    FormatError
+        If none is left.
+    """
+    count = TokenCounts(tokenizer)
+    prompts, answers = count([e.prompt for e in exchanges]), count([e.answer for e in exchanges])
+    kept = [
+        (exchange, prompt, answer)
+        for exchange, prompt, answer in zip(exchanges, prompts, answers, strict=True)
+        if prompt and answer and (not most or prompt + answer <= most)
+    ]
+    if not kept:
+        raise FormatError(f"{path}: no prompt with an answer of at most {most} tokens together")
+    notes = []
+    if left_out := len(exchanges) - len(kept):
+        bound = f", or more than {most} tokens together" if most else ""
+        notes.append(f"{left_out} of {len(exchanges)} left out: no text in prompt or answer{bound}")
+    if count.estimated:
+        notes.append(f"lengths are estimated: {tokenizer}")
+    provenance = Provenance(
+        source=source,
+        imported_from=path.name,
+        estimated=(f"prompt_tokens, output_tokens ({tokenizer})",) if count.estimated else (),
+        missing=("drafts: ordinary decoding", "the chat template, and the end of the answer as a token"),
+        notes={"tokenizer": Path(tokenizer).name if not count.estimated else tokenizer},
+    )
+    trace = ordinary_decoding(
+        [prompt for _, prompt, _ in kept], [answer for *_, answer in kept],
+        request_id=[e.request_id for e, *_ in kept], dataset=[e.dataset for e, *_ in kept], provenance=provenance,
+    )  # fmt: skip
+    texts = tuple(Prompt(e.request_id, e.prompt, template_of(e.prompt)) for e, *_ in kept)
+    return Imported(trace, prompts=texts, notes=tuple(notes))
+
+
+def refuse_most(most: int) -> None:
+    """See that a bound on tokens is one."""
+    if not 0 <= most <= 10**7:
+        raise ValueError(f"most_tokens {most}: must be between 0 and 10000000")

@@ -1,0 +1,56 @@
+"""ShareGPT's own JSON: a list of conversations, `{"id", "conversations": [{"from": "human", "value": ...}, ...]}`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from traces.errors import FormatError
+from traces.importers.conversations import Exchange, imported, json_list, refuse_most
+from traces.importers.importer import Imported, Importer
+from traces.importers.token_counts import HELP
+
+ASKS, ANSWERS = ("human", "user"), ("gpt", "chatgpt", "assistant", "bing", "bard")
+
+
+@dataclass(frozen=True)
+class ShareGPT(Importer):
+    """Import ShareGPT conversations: the first question and its answer of each, decoded without a draft model.
+
+    As serving benchmarks do (vLLM's, FastServe's): conversations that begin otherwise, or are too long, are left out.
+    """
+
+    name: ClassVar[str] = "sharegpt"
+    file: ClassVar[str] = "ShareGPT's JSON: a list of conversations (.gz allowed)."
+
+    tokenizer: str = field(default="chars/4", metadata={"help": HELP})
+    most_tokens: int = field(
+        default=2048, metadata={"help": "Leave out what has more tokens, prompt and answer together; 0: nothing."}
+    )
+
+    def __post_init__(self) -> None:
+        refuse_most(self.most_tokens)
+
+    def read(self, path: str | Path) -> Imported:
+        """See `Importer.read`."""
+        path = Path(path)
+        found = [_first(record, number, f"{path}, entry {number}") for number, record in enumerate(json_list(path))]
+        if not (exchanges := [exchange for exchange in found if exchange is not None]):
+            raise FormatError(f"{path}: no conversation begins with a question and its answer")
+        made = imported(exchanges, path, f"ShareGPT ({path.name})", self.tokenizer, self.most_tokens)
+        if other := len(found) - len(exchanges):
+            others = f"{other} of {len(found)} conversations do not begin with a question and its answer"
+            return Imported(made.trace, prompts=made.prompts, notes=(others, *made.notes))
+        return made
+
+
+def _first(record: Any, number: int, source: str) -> Exchange | None:
+    """The first question and its answer; None where a conversation begins otherwise."""
+    if not isinstance(record, dict) or not isinstance(record.get("conversations"), list):
+        raise FormatError(f"{source}: needs a list in 'conversations'")
+    turns = record["conversations"][:2]
+    if not all(isinstance(t, dict) and isinstance(t.get("value"), str) for t in turns):
+        raise FormatError(f"{source}: a turn needs 'from' and a text in 'value'")
+    if len(turns) < 2 or turns[0].get("from") not in ASKS or turns[1].get("from") not in ANSWERS:
+        return None
+    name = f"{str(record.get('id', 'conversation'))[:180]}-{number}"
+    return Exchange(name, "sharegpt", turns[0]["value"], turns[1]["value"])
