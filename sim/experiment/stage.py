@@ -51,7 +51,7 @@ _PASTS: WeakKeyDictionary[PricedTrace, dict[LengthPredictor, Past]] = WeakKeyDic
 
 
 def past_of(priced: PricedTrace, predictor: LengthPredictor) -> Past:
-    """All requests of a trace, as they were and as they were predicted to be; made once, with what is learnt of it."""
+    """All requests of a trace, as they were and as they were predicted to be; made once, with what it teaches."""
     made = _PASTS.setdefault(priced, {})
     if predictor not in made:
         made[predictor] = _past_of(priced, predictor)
