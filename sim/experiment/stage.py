@@ -181,7 +181,7 @@ class Stage:
         """What a server knows beforehand."""
         known = outlook_of(self.halves.past, self.setting.predictor)
         out_ns, back_ns = self.setting.capacity.move_ns(self.profile.costs, self.halves.past.median_context)
-        return replace(known, move_out_ns=out_ns, move_back_ns=back_ns)
+        return replace(known, move_out_ns=out_ns, move_back_ns=back_ns, seats=self.setting.batch)
 
     @cached_property
     def ceiling(self) -> Outlook:
