@@ -20,6 +20,7 @@ import pytest
 from sim import cli
 from sim.experiment.metrics import METRICS
 from sim.experiment.setting import KNOBS
+from sim.reproduce.beyond.paper import BEYOND
 from sim.reproduce.laps_sd.paper import LAPS_SD
 from sim.reproduce.papers import PAPERS
 from sim.sweeps import Sweep, sweep
@@ -104,6 +105,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     few = LAPS_SD.questions[:2]
     monkeypatch.setitem(PAPERS, "laps-sd", replace(LAPS_SD, quick=TINY, full=TINY, questions=few))
+    two = replace(TINY, queues=2)
+    monkeypatch.setitem(PAPERS, "beyond", replace(BEYOND, quick=two, full=two, questions=BEYOND.questions[-1:]))
 
 
 @pytest.fixture
@@ -148,7 +151,7 @@ def run_shell(block: str, capsys) -> None:
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in DOCTESTS])
 def test_a_page_runs_from_top_to_bottom(page, capsys, request):
-    if page == "docs/reproduction.md":  # where other pages calibrate
+    if page in ("docs/reproduction.md", "docs/beyond.md"):  # where other pages calibrate
         Path("mine").mkdir()
         for ending in ("parquet", "json"):
             name = "trace" if ending == "parquet" else "profile"

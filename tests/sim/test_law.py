@@ -24,6 +24,7 @@ from policies import (
     FastServe,
     Gittins,
     LapsSD,
+    LapsSDAdapted,
     LASRound,
     LPSJFMean,
     Policy,
@@ -86,7 +87,8 @@ def policies(draw):
     alike = {"index": draw(st.sampled_from(["gittins", "mean"])), "stay": draw(st.sampled_from([0.0, 1.0, 3.0])),
              "patience": draw(st.sampled_from([0.0, 0.0, 0.5]))}  # fmt: skip
     srpt = LPSRPT(draw(st.sampled_from([None, 0.0, 0.5, 1.0])), draw(st.sampled_from([0.0, 1.0])))
-    relatives = [srpt, srpt, AMin(draw(st.sampled_from([0.0, 0.5]))), TIE(), Boost()]
+    relatives = [srpt, srpt, AMin(draw(st.sampled_from([0.0, 0.5]))), TIE(), Boost(),
+                 LapsSDAdapted(rule=draw(st.sampled_from(["present", "quantiles", "both"])))]  # fmt: skip
     online = AlikeOnline(**alike, known=draw(st.sampled_from([0, None])))
     return draw(st.sampled_from([
         *plain, alise, FastServe(quantum_ms=draw(st.sampled_from([1e-5, 1e-3, 0.01])), levels=draw(st.integers(1, 6)),

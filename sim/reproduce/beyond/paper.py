@@ -10,7 +10,7 @@ from sim.reproduce.words import listed
 
 QUESTIONS = (cells.AS_RECORDED, cells.GENERATED, tail.QUESTION, online.QUESTION, batches.QUESTION, adapted.QUESTION)
 FULL = Size(
-    "full", claims=0, queues=100, others=40, stability=16, map=60, spreads=(2,), errors=(), loads=(0.5, 0.8, 0.95),
+    "full", claims=0, queues=60, others=40, stability=12, map=50, spreads=(2,), errors=(), loads=(0.5, 0.8, 0.95),
     stretches=(), generated=2_000,
 )  # fmt: skip
 QUICK = Size(
