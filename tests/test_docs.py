@@ -102,6 +102,10 @@ def folder(tmp_path, monkeypatch):
     times = [f"2023-11-16 18:15:{s:02}.0,{10 + s},{20 + 5 * s}" for s in range(50)]
     csv = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(times)
     (tmp_path / "AzureLLMInferenceTrace_conv.csv").write_text(csv, encoding="utf-8")
+    answers = [{"instruction": f"Tell {'all' * (i % 2)} of {'abc'[i % 3]} and {i}", "output": "so " * (5 + i % 7 * 9)}
+               for i in range(40)]  # fmt: skip
+    answers = [a | {"instruction": a["instruction"] + " x" * (i % 13)} for i, a in enumerate(answers)]
+    (tmp_path / "model_outputs.json").write_text(json.dumps(answers), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     few = LAPS_SD.questions[:2]
     monkeypatch.setitem(PAPERS, "laps-sd", replace(LAPS_SD, quick=TINY, full=TINY, questions=few))
