@@ -200,8 +200,8 @@ def _traces(
         rows = [_row(r) for r in log.records if r["draft_tokens"] == n]
         lengths = np.array([r["output_tokens"] for r in rows])
         predicted = predict_lengths(
-            embeddings, np.array([r["prompt_tokens"] for r in rows]), lengths, [p.dataset for p, _ in requests],
-            [p.group for p, _ in requests], settings.max_new_tokens,
+            embeddings, [p.text for p, _ in requests], np.array([r["prompt_tokens"] for r in rows]), lengths,
+            [p.dataset for p, _ in requests], [p.group for p, _ in requests], settings.max_new_tokens,
         )  # fmt: skip
         own = replace(provenance, source=source, draft_tokens=(n,))
         if predicted is None:

@@ -1,11 +1,15 @@
-"""Output lengths foreseen from prompts: ridge regression on the target's own view of a prompt.
+"""Output lengths foreseen from prompts: boosted trees on what a prompt tells, and on the target's own view of it.
 
-The features are the mean over a prompt's tokens of the base model's last hidden state; what is predicted is the log
-of the output length. Every prediction is made out of fold: by a model that has seen neither the prompt nor any other
-of its group (a document, a template), with everything fitted inside the fold. Predictions are exp(mean log), at least
-1 and at most the cap; outputs that reached the cap are counted, since their true length is not known.
+What a prompt tells is counted in its text: words, numbers, the number that stands before a word ("in 7 steps"), commas,
+lines. The target's view is the mean over a prompt's tokens of the base model's last hidden state, of which the trees
+see the main components only: whole, it names the document or template, and what is learnt from it does not carry over
+to others. What is predicted is the log of the output length. Every prediction is made out of fold: by a model that has
+seen neither the prompt nor any other of its group (a document, a template), with everything fitted inside the fold.
+Predictions are exp(mean log), at least 1 and at most the cap; outputs that reached the cap are counted, since their
+true length is not known.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +23,8 @@ from traces.provenance import LearnedLengths, LengthErrors
 FOLDS = 5
 LEAST_REQUESTS = 20
 LEAST_GROUPS = 5
+COMPONENTS = 8  # of the embedding
+LEARNT = "trees on the prompt's counts and embedding"
 
 
 @torch.inference_mode()
@@ -31,8 +37,23 @@ def prompt_embeddings(pair: Pair, prompts: Sequence[list[int]]) -> NDArray[np.fl
     return np.stack(rows)
 
 
+def prompt_counts(texts: Sequence[str]) -> NDArray[np.float64]:
+    """What can be counted in each prompt, (R, 7), as log(1 + count).
+
+    Words, numbers, commas, line ends, the last number, the smallest one, and the last one that a word follows.
+    """
+    rows = []
+    for text in texts:
+        numbers = [int(x) for x in re.findall(r"(?<![\w.])\d{1,6}(?!\w)", text)] or [0]
+        told = [int(x) for x in re.findall(r"(?<![\w.$])(\d{1,3}) [a-z]", text)] or [0]
+        counts = [len(re.findall(r"\w+", text)), len(re.findall(r"\d+", text)), text.count(","), text.count("\n")]
+        rows.append([*counts, numbers[-1], min(numbers), told[-1]])
+    return np.log1p(np.array(rows, dtype=np.float64))
+
+
 def predict_lengths(
     embeddings: NDArray[np.float64],
+    texts: Sequence[str],
     prompt_tokens: NDArray[np.int64],
     output_tokens: NDArray[np.int64],
     datasets: Sequence[str],
@@ -41,8 +62,8 @@ def predict_lengths(
 ) -> tuple[NDArray[np.int64], LearnedLengths] | None:
     """Out-of-fold predictions (R,) and how good they are, or None for too few requests or groups to tell.
 
-    How good: pooled and per data set, for the predictor and two baselines fitted in the same folds (the data set's
-    median, and a line through log prompt length).
+    How good: pooled and per data set, for the predictor and three others fitted in the same folds: ridge regression on
+    the whole embedding, a line through log prompt length, and the data set's median.
     """
     from sklearn.linear_model import LinearRegression, RidgeCV
     from sklearn.model_selection import GroupKFold, cross_val_predict
@@ -59,6 +80,9 @@ def predict_lengths(
     by_length = LinearRegression()
     length = np.log(np.maximum(prompt_tokens, 1)).reshape(-1, 1)
     predicted = {
+        LEARNT: cross_val_predict(
+            _trees(embeddings.shape[1]), np.hstack([prompt_counts(texts), embeddings]), log, cv=folds
+        ),
         "ridge on the prompt's embedding": cross_val_predict(ridge, embeddings, log, cv=folds),
         "prompt length": cross_val_predict(by_length, length, log, cv=folds),
         "median of the data set": _fold_medians(log, names, folds),
@@ -66,7 +90,7 @@ def predict_lengths(
     tokens = {how: np.clip(np.rint(np.exp(p)), 1, cap).astype(np.int64) for how, p in predicted.items()}
     everything = {"pooled": np.ones(len(names), bool)} | {str(d): names == d for d in dict.fromkeys(datasets)}
     learned = LearnedLengths(
-        features="mean last hidden state of the target over the prompt",
+        features="counts in the prompt's text, mean last hidden state of the target over the prompt",
         folds=FOLDS,
         groups=len(set(keys)),
         censored_at_cap=int((output_tokens >= cap).sum()),
@@ -75,7 +99,23 @@ def predict_lengths(
             for how, p in tokens.items()
         },
     )
-    return tokens["ridge on the prompt's embedding"], learned
+    return tokens[LEARNT], learned
+
+
+def _trees(width: int) -> Any:
+    """Boosted trees on the counts and the main components of an embedding of that width."""
+    from sklearn.compose import make_column_transformer
+    from sklearn.decomposition import PCA
+    from sklearn.ensemble import GradientBoostingRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    view = make_pipeline(StandardScaler(), PCA(min(COMPONENTS, width), random_state=0))
+    features = make_column_transformer((view, slice(-width, None)), remainder="passthrough")
+    trees = GradientBoostingRegressor(
+        n_estimators=100, learning_rate=0.05, max_depth=3, subsample=0.5, min_samples_leaf=0.05, random_state=0
+    )
+    return make_pipeline(features, trees)
 
 
 def _fold_medians(log: NDArray[np.float64], names: NDArray[Any], folds: list[Any]) -> NDArray[np.float64]:
@@ -88,12 +128,13 @@ def _fold_medians(log: NDArray[np.float64], names: NDArray[Any], folds: list[Any
 
 
 def _errors(predicted: NDArray[np.int64], true: NDArray[np.int64]) -> LengthErrors:
-    from scipy.stats import spearmanr
+    from scipy.stats import kendalltau, spearmanr
 
     varied = len(set(predicted.tolist())) > 1 and len(set(true.tolist())) > 1
     return LengthErrors(
         requests=len(true),
         mean_absolute_error=round(float(np.abs(predicted - true).mean()), 2),
         rank_correlation=round(float(spearmanr(predicted, true)[0]), 3) if varied else None,
+        kendall_tau=round(float(kendalltau(predicted, true)[0]), 3) if varied else None,
         sd_log_error=round(float(np.log(predicted / true).std()), 3),
     )

@@ -1,53 +1,39 @@
-"""Arithmetic word problems with worked answers, generated from templates of our own.
+"""Arithmetic word problems of 1 to 12 steps with worked answers, generated from templates of our own.
 
-Every problem is a pure function of a `random.Random`; the number of steps varies, and with it the length of
-the answer. The answers serve to train the reference pair; prompts use the questions alone.
+A step is a line of the answer, which ends in a line `#### result`; the question states how many there are. The
+answers serve to train the reference pair; prompts use the questions alone.
 """
 
 import itertools
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 
-NAMES = (
-    "Ada", "Boris", "Carla", "Dmitri", "Elena", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Kemal", "Lena",
-    "Mara", "Nils", "Olga", "Pavel", "Rosa", "Sven", "Tara", "Umar", "Vera", "Willem", "Yara", "Zoe",
-)  # fmt: skip
-GOODS = (
-    "pencils", "notebooks", "apples", "lamps", "chairs", "candles", "mugs", "scarves", "puzzles", "plants",
-    "books", "towels", "baskets", "bolts", "postcards", "loaves of bread",
-)  # fmt: skip
-PLACES = ("market", "workshop", "library", "bakery", "garden centre", "harbour", "school", "museum")
+from calibrate.prompts.problems import GOODS, NAMES, PLACES, Problem, Template, drawn, worked_in
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A question and its worked answer, which ends in a line `#### result`; and the template's name."""
-
-    question: str
-    answer: str
-    template: str = ""
+def _problem(question: str, steps: list[str], result: int) -> Problem:
+    return Problem(f"{question} {worked_in(len(steps))}", "\n".join([*steps, f"#### {result}"]), len(steps))
 
 
-def _answer(steps: list[str], result: int) -> str:
-    return "\n".join([*steps, f"#### {result}"])
+def _sum(numbers: list[int]) -> str:
+    return f"{' + '.join(map(str, numbers))} = "
 
 
 def shopping(rng: random.Random) -> Problem:
     """Sum of several purchases."""
     name, place = rng.choice(NAMES), rng.choice(PLACES)
-    bought = [(g, rng.randint(2, 12), rng.randint(1, 25)) for g in rng.sample(GOODS, rng.randint(2, 6))]
+    bought = [(g, rng.randint(2, 12), rng.randint(1, 25)) for g in rng.sample(GOODS, rng.randint(1, 11))]
     listed = ", ".join(f"{count} {good} at ${price} each" for good, count, price in bought)
     steps = [f"The {good} cost {n} * {p} = ${n * p}." for good, n, p in bought]
     total = sum(n * p for _, n, p in bought)
-    steps.append(f"In total {' + '.join(str(n * p) for _, n, p in bought)} = ${total}.")
-    question = f"At the {place}, {name} buys {listed}. How many dollars does {name} spend in total?"
-    return Problem(question, _answer(steps, total))
+    steps.append(f"In total {_sum([n * p for _, n, p in bought])}${total}.")
+    return _problem(
+        f"At the {place}, {name} buys {listed}. How many dollars does {name} spend in total?", steps, total
+    )
 
 
 def saving(rng: random.Random) -> Problem:
     """A sum that grows by a step that itself grows, week by week."""
-    name, weeks = rng.choice(NAMES), rng.randint(3, 14)
+    name, weeks = rng.choice(NAMES), rng.randint(1, 11)
     start, first, more = rng.randint(5, 80), rng.randint(3, 30), rng.randint(1, 9)
     total, steps = start, [f"{name} starts with ${start}."]
     for week in range(1, weeks + 1):
@@ -58,12 +44,12 @@ def saving(rng: random.Random) -> Problem:
         f"{name} has ${start} and saves ${first} in the first week. Each week after that, {name} saves ${more} "
         f"more than in the week before. How many dollars does {name} have after {weeks} weeks?"
     )
-    return Problem(question, _answer(steps, total))
+    return _problem(question, steps, total)
 
 
 def tank(rng: random.Random) -> Problem:
     """Filling and leaking, hour by hour."""
-    start, rate, hours = rng.randint(20, 200), rng.randint(15, 60), rng.randint(2, 9)
+    start, rate, hours = rng.randint(20, 200), rng.randint(15, 60), rng.randint(1, 11)
     leak = rng.randint(2, rate - 5)
     level, steps = start, [f"Each hour the tank gains {rate} - {leak} = {rate - leak} litres."]
     for hour in range(1, hours + 1):
@@ -73,11 +59,11 @@ def tank(rng: random.Random) -> Problem:
         f"A tank holds {start} litres of water. A pump adds {rate} litres an hour while {leak} litres an hour "
         f"leak out. How many litres are in the tank after {hours} hours?"
     )
-    return Problem(question, _answer(steps, level))
+    return _problem(question, steps, level)
 
 
 def wages(rng: random.Random) -> Problem:
-    """Pay with overtime."""
+    """Pay with overtime: always four steps."""
     name, pay, hours, extra = rng.choice(NAMES), rng.randint(9, 40), rng.randint(20, 40), rng.randint(2, 12)
     bonus = rng.randint(2, 9)
     base, over = pay * hours, (pay + bonus) * extra
@@ -91,22 +77,36 @@ def wages(rng: random.Random) -> Problem:
         f"{name} earns ${pay} an hour, and ${bonus} more for each hour of overtime. This week {name} worked "
         f"{hours} regular hours and {extra} hours of overtime. How many dollars did {name} earn?"
     )
-    return Problem(question, _answer(steps, base + over))
+    return _problem(question, steps, base + over)
+
+
+def shifts(rng: random.Random) -> Problem:
+    """Pay day by day, with the sum so far."""
+    name, pay = rng.choice(NAMES), rng.randint(9, 30)
+    hours = [rng.randint(2, 9) for _ in range(rng.randint(1, 12))]
+    total, steps = 0, []
+    for day, worked in enumerate(hours, 1):
+        steps.append(f"Day {day}: {worked} * {pay} = ${worked * pay}, and {total} + {worked * pay} = "
+                     f"${total + worked * pay}.")  # fmt: skip
+        total += worked * pay
+    listed = ", ".join(map(str, hours))
+    question = f"{name} is paid ${pay} an hour and works these hours, day by day: {listed}. How many dollars is that?"
+    return _problem(question, steps, total)
 
 
 def journey(rng: random.Random) -> Problem:
     """Distance over several legs."""
     name = rng.choice(NAMES)
-    legs = [(rng.randint(30, 110), rng.randint(1, 6)) for _ in range(rng.randint(2, 5))]
+    legs = [(rng.randint(30, 110), rng.randint(1, 6)) for _ in range(rng.randint(1, 11))]
     told = ", then ".join(f"{h} hours at {v} km an hour" for v, h in legs)
     steps = [f"Leg {i}: {v} * {h} = {v * h} km." for i, (v, h) in enumerate(legs, 1)]
     total = sum(v * h for v, h in legs)
-    steps.append(f"The whole way is {' + '.join(str(v * h) for v, h in legs)} = {total} km.")
-    return Problem(f"{name} drives {told}. How many kilometres does {name} drive?", _answer(steps, total))
+    steps.append(f"The whole way is {_sum([v * h for v, h in legs])}{total} km.")
+    return _problem(f"{name} drives {told}. How many kilometres does {name} drive?", steps, total)
 
 
 def sharing(rng: random.Random) -> Problem:
-    """Division without remainder."""
+    """Division without remainder: always two steps."""
     name, friends, each = rng.choice(NAMES), rng.randint(2, 12), rng.randint(3, 30)
     kept, good = rng.randint(1, 20), rng.choice(GOODS)
     had = friends * each + kept
@@ -116,11 +116,19 @@ def sharing(rng: random.Random) -> Problem:
         f"{name} has {had} {good}, keeps {kept} of them and shares the rest equally among {friends} friends. "
         f"How many {good} does each friend get?"
     )
-    return Problem(question, _answer(steps, each))
+    return _problem(question, steps, each)
+
+
+def boxes(rng: random.Random) -> Problem:
+    """One multiplication."""
+    name, count, each = rng.choice(NAMES), rng.randint(2, 40), rng.randint(2, 40)
+    good, place = rng.choice(GOODS), rng.choice(PLACES)
+    question = f"{name} carries {count} boxes to the {place}. Each holds {each} {good}. How many {good} is that?"
+    return _problem(question, [f"The boxes hold {count} * {each} = {count * each} {good}."], count * each)
 
 
 def seats(rng: random.Random) -> Problem:
-    """Rows of a hall."""
+    """Rows of a hall: always four steps."""
     rows, wide, back = rng.randint(5, 30), rng.randint(6, 30), rng.randint(2, 9)
     gone, place = rng.randint(3, 40), rng.choice(PLACES)
     total = rows * wide + back * (wide + 4) - gone
@@ -135,12 +143,12 @@ def seats(rng: random.Random) -> Problem:
         f"A hall at the {place} has {rows} front rows with {wide} seats each and {back} back rows with 4 seats "
         f"more each. {gone} seats are broken. How many seats can be used?"
     )
-    return Problem(question, _answer(steps, total))
+    return _problem(question, steps, total)
 
 
 def ages(rng: random.Random) -> Problem:
     """A chain of age differences."""
-    people = rng.sample(NAMES, rng.randint(3, 7))
+    people = rng.sample(NAMES, rng.randint(2, 12))
     age = rng.randint(8, 30)
     told, steps = [f"{people[0]} is {age} years old"], [f"{people[0]} is {age}."]
     for before, name in itertools.pairwise(people):
@@ -149,15 +157,37 @@ def ages(rng: random.Random) -> Problem:
         told.append(f"{name} is {gap} years {'older' if older else 'younger'} than {before}")
         steps.append(f"{name} is {age} {'+' if older else '-'} {gap} = {age + gap if older else age - gap}.")
         age = age + gap if older else age - gap
-    return Problem(f"{', '.join(told)}. How old is {people[-1]}?", _answer(steps, age))
+    return _problem(f"{', '.join(told)}. How old is {people[-1]}?", steps, age)
 
 
-TEMPLATES: tuple[Callable[[random.Random], Problem], ...] = (
-    shopping, saving, tank, wages, journey, sharing, seats, ages,
+def cutting(rng: random.Random) -> Problem:
+    """What is left of a rope, piece by piece."""
+    name, pieces = rng.choice(NAMES), [rng.randint(2, 30) for _ in range(rng.randint(1, 12))]
+    left = sum(pieces) + rng.randint(1, 60)
+    question = f"{name} has {left} metres of rope and cuts off pieces of {', '.join(map(str, pieces))} metres."
+    steps = []
+    for piece in pieces:
+        steps.append(f"After cutting {piece} metres there are {left} - {piece} = {left - piece} metres left.")
+        left -= piece
+    return _problem(f"{question} How many metres are left?", steps, left)
+
+
+def scores(rng: random.Random) -> Problem:
+    """A running sum of points."""
+    name, points = rng.choice(NAMES), [rng.randint(1, 40) for _ in range(rng.randint(2, 13))]
+    total, steps = points[0], []
+    for scored in points[1:]:
+        steps.append(f"{total} + {scored} = {total + scored}")
+        total += scored
+    question = f"{name} scores {', '.join(map(str, points))} points in {len(points)} rounds. What is the sum?"
+    return _problem(question, steps, total)
+
+
+TEMPLATES: tuple[Template, ...] = (
+    shopping, saving, tank, wages, shifts, journey, sharing, boxes, seats, ages, cutting, scores,
 )  # fmt: skip
 
 
 def problem(rng: random.Random) -> Problem:
     """One problem of a template drawn at random."""
-    template = rng.choice(TEMPLATES)
-    return replace(template(rng), template=template.__name__)
+    return drawn(TEMPLATES, rng)

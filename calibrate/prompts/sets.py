@@ -13,10 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from calibrate.prompts import arithmetic, stdlib
+from calibrate.prompts import arithmetic, fields, lists, stdlib
+from calibrate.prompts.problems import Template, question_prompt
 from traces.prompts import template_of
 
-PROMPT_SEED = 20_250_517  # held apart from the streams that the reference pair trains on
+PROMPT_SEED = 20_250_517
+TRAINING_SEED = 1
+TRAINING_PROBLEMS = 20_000  # of each kind, from the training's seed: never asked; the reference pair's training saw fewer
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,15 @@ class Prompt:
     group: str = ""
 
 
-def question_prompt(question: str) -> str:
-    """How a word problem is put to the reference pair."""
-    return f"Question: {question.strip()}\nAnswer:"
-
-
 def _code() -> list[Prompt]:
-    """Signature and docstring of held-out library functions; the model writes the body."""
+    """Signature and docstring of held-out library functions, and as many functions of `fields`; bodies are wanted."""
     wanted = [
         f for f in stdlib.functions(held_out=True)
         if 60 <= len(f.head) <= 1_000 and f.body.count("\n") >= 2
     ]  # fmt: skip
     unique = {f.head: f for f in wanted}
-    return [Prompt(f"{f.module}.{f.name}", "code", f.head, f.module) for f in unique.values()]
+    found = [Prompt(f"{f.module}.{f.name}", "code", f.head, f.module) for f in unique.values()]
+    return found + _generated("code", fields.problem, str, len(found))
 
 
 def _opening(text: str) -> str:
@@ -55,19 +54,34 @@ def _opening(text: str) -> str:
 
 
 def _prose() -> list[Prompt]:
-    """The opening of a held-out piece of documentation; the model goes on."""
+    """The opening of held-out pieces of documentation, to be gone on with, and as many questions of `lists`."""
     documents = stdlib.documents(held_out_only=True)
     held_out = [d for d in documents if len(_opening(d.text)) < 0.7 * len(d.text)]
     unique = {_opening(d.text): d for d in held_out}
-    return [Prompt(d.source, "prose", opening, d.source) for opening, d in unique.items()]
+    found = [Prompt(d.source, "prose", opening, d.source) for opening, d in unique.items()]
+    return found + _generated("prose", lists.problem, question_prompt, len(found))
 
 
-def _arithmetic(count: int = 2_000) -> list[Prompt]:
-    """Word problems of our own templates."""
-    rng = random.Random(PROMPT_SEED)
-    problems = {p.question: p for p in (arithmetic.problem(rng) for _ in range(count))}
-    return [Prompt(f"problem-{i}", "arithmetic", question_prompt(p.question), p.template)
-            for i, p in enumerate(problems.values())]  # fmt: skip
+def _arithmetic() -> list[Prompt]:
+    """Word problems of 1 to 12 steps."""
+    return _generated("arithmetic", arithmetic.problem, question_prompt, 2_000)
+
+
+def _generated(dataset: str, draw: Template, asked: Callable[[str], str], count: int) -> list[Prompt]:
+    """`count` different prompts from our own templates, none of which the reference pair trains on.
+
+    A template is a group. Sizes are log-uniform, more short answers than long ones, so that lengths differ as much
+    between requests as those of free texts do.
+    """
+    rng, trained = random.Random(TRAINING_SEED), set()
+    for _ in range(TRAINING_PROBLEMS):
+        trained.add(draw(rng).question)
+    rng, found = random.Random(PROMPT_SEED), dict[str, Prompt]()
+    while len(found) < count:
+        p = draw(rng)
+        if p.question not in trained and rng.random() < 1 / p.size:
+            found.setdefault(p.question, Prompt(f"{p.template}-{len(found)}", dataset, asked(p.question), p.template))
+    return list(found.values())
 
 
 PROMPT_SETS: dict[str, Callable[[], list[Prompt]]] = {"code": _code, "prose": _prose, "arithmetic": _arithmetic}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
-from calibrate.reference import corpus, train
+from calibrate.reference import corpus, parallel, train
 from calibrate.reference.distil import target_texts
 from calibrate.reference.publish import publish
 from calibrate.reference.tokenizer import train_tokenizer
@@ -23,24 +23,26 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--gsm8k", type=Path, required=True, help="GSM8K train, JSON lines (.gz allowed)")
     parser.add_argument("--mbpp", type=Path, required=True, help="MBPP, JSON lines (.gz allowed)")
     parser.add_argument("--out", type=Path, default=Path("reference-training"), help="checkpoints and the result")
-    parser.add_argument("--target-tokens", type=int, default=18_000_000)
-    parser.add_argument("--draft-tokens", type=int, default=5_000_000)
-    parser.add_argument("--distil-documents", type=int, default=3_000, help="texts that the target writes")
+    parser.add_argument("--target-tokens", type=int, default=7_500_000)
+    parser.add_argument("--draft-tokens", type=int, default=3_000_000)
+    parser.add_argument("--distil-documents", type=int, default=2_000, help="texts that the target writes")
     parser.add_argument("--device", default="cpu")
     return parser.parse_args()
 
 
 def _tokenizer(args: argparse.Namespace) -> PreTrainedTokenizerFast:
     folder = args.out / "tokenizer"
-    if not (folder / "tokenizer.json").exists():
+    if parallel.rank() == 0 and not (folder / "tokenizer.json").exists():
         texts = itertools.islice(corpus.documents(args.gsm8k, args.mbpp), TOKENIZER_DOCUMENTS)
         train_tokenizer(texts, 2 * train.CONTEXT).save_pretrained(folder)
+    parallel.wait()
     return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 def main() -> None:
     """Tokenizer, target, the target's own texts, draft, and the two folders that ship."""
     args = _arguments()
+    parallel.join()
     tokenizer = _tokenizer(args)
     device = args.device
 
@@ -51,7 +53,7 @@ def main() -> None:
     target.eval()
 
     openings = corpus.documents(args.gsm8k, args.mbpp)
-    texts = target_texts(target, tokenizer, openings, args.distil_documents, args.out / "target-texts.jsonl")
+    texts = target_texts(target, tokenizer, openings, args.distil_documents, args.out / "texts")
     draft_recipe = train.Recipe(tokens=args.draft_tokens, lr=4e-3)
     draft = train.new_model(train.draft_config(), recipe.seed, device)
     # half of what the draft sees is the target's own writing, half the corpus, so that it does not overfit the former
@@ -61,6 +63,8 @@ def main() -> None:
     loss = train.distillation_loss(target)
     draft_loss = train.train(draft, blocks, loss, draft_recipe, args.out / "draft", device)
 
+    if parallel.rank() > 0:
+        return
     publish(args.out / "data", tokenizer, target, draft)
     print(f"{args.out / 'data'}: target loss {target_loss:.3f} nats, draft divergence {draft_loss:.3f} nats")
 

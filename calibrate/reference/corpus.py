@@ -1,22 +1,25 @@
-"""What the reference pair learns from: library functions, documentation, word problems, small programs.
+"""What the reference pair learns from: functions, documentation, word problems, lists, small programs.
 
 Sources: the running Python's standard library but for its held-out modules and topics; GSM8K train (MIT);
-MBPP (CC-BY-4.0); word problems of our own templates. Each source is an endless seeded stream of documents,
-mixed by `SHARES`. Knows nothing of torch.
+MBPP (CC-BY-4.0); problems, lists and functions of our own templates. Each source is an endless seeded stream of
+documents, mixed by `SHARES`. No document holds a bundled prompt. Knows nothing of torch.
 """
 
 import gzip
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from calibrate.prompts import arithmetic, stdlib
-from calibrate.prompts.sets import question_prompt
+from calibrate.prompts import arithmetic, bundled_prompts, fields, lists, stdlib
+from calibrate.prompts.problems import Template, question_prompt, worked_in
+from calibrate.prompts.sets import TRAINING_PROBLEMS, TRAINING_SEED
 
-SHARES = {"code": 0.46, "prose": 0.20, "gsm8k": 0.16, "arithmetic": 0.13, "mbpp": 0.05}  # of the documents' bytes
-ARITHMETIC_SEED = 1  # never the prompts' seed
+SHARES = {  # of the documents' characters
+    "code": 0.36, "prose": 0.18, "gsm8k": 0.13, "arithmetic": 0.12, "lists": 0.09, "fields": 0.08, "mbpp": 0.04,
+}  # fmt: skip
+FIRST_WORDS = 4
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -25,9 +28,33 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return [json.loads(line) for line in file if line.strip()]
 
 
+def words(text: str) -> list[str]:
+    """The text's words, whatever stands between them."""
+    return re.findall(r"\w+", text)
+
+
+def unseen(texts: Iterable[str], prompts: Iterable[str]) -> list[str]:
+    """The texts that hold none of the prompts, read as sequences of words; no prompt has fewer than four."""
+    starts: dict[tuple[str, ...], list[list[str]]] = {}
+    for prompt in map(words, prompts):
+        starts.setdefault(tuple(prompt[:FIRST_WORDS]), []).append(prompt)
+
+    def holds_one(text: str) -> bool:
+        read = words(text)
+        windows = enumerate(zip(*(read[i:] for i in range(FIRST_WORDS)), strict=False))
+        return any(read[at : at + len(p)] == p for at, window in windows for p in starts.get(window, ()))
+
+    return [text for text in texts if not holds_one(text)]
+
+
+def library() -> dict[str, list[str]]:
+    """The library's functions ("code") and documentation ("prose") that hold no bundled prompt."""
+    prompts = [p.text for name in ("code", "prose") for p in bundled_prompts(name)]
+    return {"code": unseen(_code(), prompts), "prose": unseen(_prose(), prompts)}
+
+
 def _code() -> list[str]:
-    prompts = {f.head for f in stdlib.functions(held_out=True) if f.head}
-    texts = (f"{f.head}\n{f.body}".strip() for f in stdlib.functions(held_out=False) if f.head not in prompts)
+    texts = (f"{f.head}\n{f.body}".strip() for f in stdlib.functions(held_out=False))
     return [text for text in dict.fromkeys(texts) if 40 <= len(text) <= 4_000]
 
 
@@ -39,8 +66,13 @@ def _prose() -> list[str]:
 
 
 def _gsm8k(path: Path) -> list[str]:
-    """Questions and answers, without the calculator's annotations."""
-    return [f"{question_prompt(r['question'])} {re.sub('<<.*?>>', '', r['answer'])}" for r in _rows(path)]
+    """Questions and answers, without the calculator's annotations; every other one tells its number of steps."""
+    texts = []
+    for i, row in enumerate(_rows(path)):
+        answer = re.sub("<<.*?>>", "", row["answer"])
+        told = f" {worked_in(answer.count(chr(10)))}" if i % 2 else ""
+        texts.append(f"{question_prompt(row['question'].strip() + told)} {answer}")
+    return texts
 
 
 def _mbpp(path: Path) -> list[str]:
@@ -56,21 +88,24 @@ def _shuffled(texts: list[str], seed: str) -> Iterator[str]:
         yield from order
 
 
-def _problems() -> Iterator[str]:
-    rng = random.Random(ARITHMETIC_SEED)
+def _answered(draw: Template, asked: Callable[[str], str], between: str) -> Iterator[str]:
+    """The problems of our own templates that are never prompts, with their answers, over and over."""
     while True:
-        problem = arithmetic.problem(rng)
-        yield f"{question_prompt(problem.question)} {problem.answer}"
+        rng = random.Random(TRAINING_SEED)
+        for _ in range(TRAINING_PROBLEMS):
+            problem = draw(rng)
+            yield f"{asked(problem.question)}{between}{problem.answer}"
 
 
 def documents(gsm8k: Path, mbpp: Path) -> Iterator[str]:
     """An endless, reproducible stream of training documents in the proportions of `SHARES`."""
     streams = {
-        "code": _shuffled(_code(), "code"),
-        "prose": _shuffled(_prose(), "prose"),
+        **{name: _shuffled(texts, name) for name, texts in library().items()},
         "gsm8k": _shuffled(_gsm8k(gsm8k), "gsm8k"),
         "mbpp": _shuffled(_mbpp(mbpp), "mbpp"),
-        "arithmetic": _problems(),
+        "arithmetic": _answered(arithmetic.problem, question_prompt, " "),
+        "lists": _answered(lists.problem, question_prompt, " "),
+        "fields": _answered(fields.problem, str, "\n"),
     }
     written = dict.fromkeys(SHARES, 0)
     while True:  # always the source that is furthest behind its share

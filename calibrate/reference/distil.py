@@ -13,26 +13,44 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from calibrate.reference import parallel
+
 OPENING_TOKENS, LENGTH, BATCH = 24, 320, 160
 
 
 def target_texts(
-    target: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, documents: Iterator[str], count: int, path: Path
+    target: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, documents: Iterator[str], count: int, folder: Path
 ) -> list[str]:
-    """`count` texts that the target continued, kept in `path` (read back if it exists already)."""
-    if path.exists():
-        with path.open(encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
-    torch.manual_seed(1)
+    """About `count` texts that the target continued, kept in `folder` (read back if they are there already).
+
+    Each process writes its share.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"texts-{i}-of-{parallel.size()}.jsonl" for i in range(parallel.size())]
+    own = paths[parallel.rank()]
+    if not own.exists():
+        torch.manual_seed(1 + parallel.rank())
+        shared = itertools.islice(documents, parallel.rank(), None, parallel.size())
+        _write(own, _texts(target, tokenizer, shared, count // parallel.size()))
+    parallel.wait()
+    return [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _texts(
+    target: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, documents: Iterator[str], count: int
+) -> list[str]:
     texts: list[str] = []
     while len(texts) < count:
         texts += _continued(target, tokenizer, list(itertools.islice(documents, BATCH)))
         print(f"target texts: {len(texts)}/{count}", flush=True)
+    return texts
+
+
+def _write(path: Path, texts: list[str]) -> None:
     temporary = path.with_name("." + path.name)
     with temporary.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(text) + "\n" for text in texts)
     os.replace(temporary, path)
-    return texts
 
 
 def _continued(target: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, documents: list[str]) -> list[str]:

@@ -21,6 +21,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from calibrate.reference import parallel
+
 CONTEXT = 512
 Loss = Callable[[torch.nn.Module, Tensor], Tensor]
 
@@ -49,13 +51,13 @@ class Recipe:
 
 
 def target_config() -> LlamaConfig:
-    """6.6 M parameters: 6 layers of 288, 4 query heads over 2 key-value heads, tied embeddings."""
-    return _config(hidden_size=288, intermediate_size=768, num_hidden_layers=6,
+    """7.0 M parameters: 8 layers of 256, 4 query heads of 64 over 2 key-value heads, tied embeddings."""
+    return _config(hidden_size=256, intermediate_size=704, num_hidden_layers=8,
                    num_attention_heads=4, num_key_value_heads=2)  # fmt: skip
 
 
 def draft_config() -> LlamaConfig:
-    """0.7 M parameters: one layer of 128."""
+    """0.7 M parameters: one layer of 128, 4 query heads of 32 over 2 key-value heads, tied embeddings."""
     return _config(hidden_size=128, intermediate_size=320, num_hidden_layers=1,
                    num_attention_heads=4, num_key_value_heads=2)  # fmt: skip
 
@@ -117,7 +119,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     optimizers = _optimizers(model, recipe)
     first, smooth = _resume(folder, model, optimizers, recipe)
-    blocks = itertools.islice(blocks, first, None)
+    blocks = itertools.islice(parallel.rows(blocks), first, None)
     model.train()
     since, started = first, time.perf_counter()
     for step in range(first, recipe.steps):
@@ -126,15 +128,16 @@ def train(
         with torch.autocast(device, dtype=torch.bfloat16):
             loss = loss_of(model, next(blocks).to(device))
         loss.backward()
+        loss = parallel.average(model, loss.detach())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        value = float(loss.detach())
+        value = float(loss)
         if not math.isfinite(value):
             raise RuntimeError(f"the loss is {value} at step {step} of {folder.name}: lower the learning rate")
         smooth = value if step == 0 else 0.98 * smooth + 0.02 * value
-        if (step + 1) % 20 == 0:
+        if (step + 1) % 20 == 0 and parallel.rank() == 0:
             rate = (step + 1 - since) * recipe.batch * CONTEXT / (time.perf_counter() - started)
             print(
                 f"{folder.name}: step {step + 1}/{recipe.steps}  loss {smooth:.3f}  {rate:,.0f} tokens/s", flush=True
@@ -155,6 +158,8 @@ def _state(model: torch.nn.Module, optimizers: list[torch.optim.Optimizer]) -> d
 def _checkpoint(
     folder: Path, model: torch.nn.Module, optimizers: list[Any], recipe: Recipe, step: int, loss: float
 ) -> None:
+    if parallel.rank() > 0:
+        return
     temporary = folder / ".checkpoint"
     note = {"step": step, "loss": loss, "recipe": asdict(recipe)}
     save_file(_state(model, optimizers), temporary, metadata={"lapsd": json.dumps(note)})

@@ -1,7 +1,7 @@
 """What can be served for real: a recorded trace and the prompts of its requests, as the trace was recorded.
 
-Live runs decode with the draft length, temperature, seed and cap of the recording, each request with the random numbers
-it had there. Knows nothing of engines.
+Live runs decode with the draft length, temperature, seed and cap of the recording, each request with the random
+numbers it had there. Knows nothing of engines.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,7 @@
 """The command line: a thin skin over the library, a module a verb, loaded when the verb is typed.
 
-So `lapsd compare` never loads what only `lapsd reproduce` needs, and everything but `calibrate` and `validate` works without
-torch.
+So `lapsd compare` never loads what only `lapsd reproduce` needs, and everything but `calibrate` and `validate` works
+without torch.
 """
 
 import importlib

@@ -1,12 +1,15 @@
 """Prompt sets: enough of each, new to the reference pair, and files read line by line."""
 
+import ast
 import gzip
+import itertools
 import random
 import re
 
+import numpy as np
 import pytest
 
-from calibrate.prompts import PROMPT_SETS, arithmetic, bundled_prompts, read_prompts
+from calibrate.prompts import PROMPT_SETS, arithmetic, bundled_prompts, fields, lists, read_prompts
 from calibrate.reference import corpus
 
 
@@ -20,22 +23,57 @@ def test_each_bundled_set_holds_enough_prompts_all_different(name):
     assert prompts != bundled_prompts(name, seed=1)
 
 
-def test_code_and_prose_prompts_are_held_out_from_training():
-    def flat(text):
-        return " ".join(text.split())
-
-    trained = flat("\n\0\n".join(corpus._code() + corpus._prose()))
-    seen = {name: [p for p in bundled_prompts(name) if flat(p.text) in trained] for name in ("code", "prose")}
-    assert not seen["code"]
-    # short docstrings that functions of other modules share: 9 of 760 on Python 3.11
-    assert len(seen["prose"]) < 0.03 * len(bundled_prompts("prose"))
+@pytest.fixture(scope="module")
+def library():
+    """The whole training text that is cut from Python's library."""
+    return corpus.library()
 
 
-def test_arithmetic_prompts_and_training_problems_come_from_different_seeds():
-    asked = {p.text for p in bundled_prompts("arithmetic")}
-    rng = random.Random(corpus.ARITHMETIC_SEED)
-    trained = {corpus.question_prompt(arithmetic.problem(rng).question) for _ in range(20_000)}
-    assert len(asked & trained) < 0.01 * len(asked)
+def test_no_bundled_code_or_prose_prompt_is_trained_on(library):
+    """A search for each prompt's text, apart from its spacing, in everything: another way than the corpus's own."""
+    assert all(len(texts) > 2_000 for texts in library.values())
+    trained = " ".join(" \0 ".join(text for texts in library.values() for text in texts).split())
+    prompts = [p for name in ("code", "prose") for p in bundled_prompts(name)]
+    assert not [p.request_id for p in prompts if " ".join(p.text.split()) in trained]
+    some = library["prose"][7].split()[:8]
+    assert " ".join(some) in trained  # the search finds what is there
+
+
+def test_a_text_that_holds_a_prompt_in_other_spacing_and_quotes_is_not_trained_on():
+    texts = ["def f(x):\n    \"\"\"Return  the value\n    of x,\n    or nothing.\"\"\"", "Return the value of y.", "x"]
+    assert corpus.unseen(texts, ["Return the value of x", "Some other prompt here"]) == texts[1:]
+
+
+def test_no_generated_prompt_is_trained_on(public_data):
+    folder = public_data / "prompts"
+    texts = list(itertools.islice(corpus.documents(folder / "gsm8k_train.jsonl.gz", folder / "mbpp.jsonl.gz"), 6_000))
+    asked = tuple(p.text for name in PROMPT_SETS for p in bundled_prompts(name))
+    assert not [text for text in texts if text.startswith(asked)]
+    assert sum(text.startswith("Question: ") for text in texts) > 1_000
+
+
+@pytest.mark.parametrize("templates", [arithmetic, lists, fields])
+def test_generated_answers_have_the_size_that_their_questions_tell(templates):
+    rng = random.Random(0)
+    problems = [templates.problem(rng) for _ in range(1_000)]
+    assert {p.template for p in problems} == {t.__name__ for t in templates.TEMPLATES}
+    for p in problems:
+        told = re.findall(rf"(?<!\d){p.size} (steps?\.|[a-z]+)", p.question)
+        assert told, p
+    assert {1, 2, 11, 12} <= {p.size for p in problems}
+    assert np.corrcoef([p.size for p in problems], [len(p.answer) for p in problems])[0, 1] > 0.5
+
+
+def test_steps_items_and_fields_are_counted_in_the_answers():
+    rng = random.Random(1)
+    for _ in range(500):
+        worked, listed, function = (module.problem(rng) for module in (arithmetic, lists, fields))
+        assert worked.answer.count("\n") == worked.size
+        assert listed.answer.count("\n") == listed.size - 1
+        source = f"{function.question}\n{function.answer}\n"
+        (node,) = ast.parse(source).body
+        assert ast.get_docstring(node).count(",") >= function.size - 1
+        assert source.count("\n") >= 2 + function.size
 
 
 def test_every_worked_answer_is_right():

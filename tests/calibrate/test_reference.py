@@ -1,9 +1,14 @@
 """The recipe's training: a run that was stopped goes on as if it had not been."""
 
+import json
+import socket
+
 import pytest
 import torch
+from transformers import PreTrainedTokenizerFast
 
-from calibrate.reference import train
+from calibrate.models.loading import load_pair
+from calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET, distil, parallel, train
 
 RECIPE = train.Recipe(tokens=6 * 2 * train.CONTEXT, batch=2, checkpoint_every=2)
 
@@ -42,3 +47,53 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
     other = train.Recipe(tokens=RECIPE.tokens, batch=2, lr=1e-3)
     with pytest.raises(ValueError, match="was made by another recipe"):
         train.train(tiny(), blocks(), train.next_token_loss, other, tmp_path, "cpu")
+
+
+def one_of_two(rank, folder, port):
+    """What one of two processes does: it sees its rows only, and keeps what it ends with."""
+    torch.distributed.init_process_group("gloo", init_method=f"tcp://localhost:{port}", rank=rank, world_size=2)
+    model = tiny()
+    loss = train.train(model, blocks(), train.next_token_loss, RECIPE, folder, "cpu")
+    torch.save((loss, [p.detach() for p in model.parameters()]), folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_train_what_one_does(tmp_path):
+    alone = tiny()
+    loss = train.train(alone, blocks(), train.next_token_loss, RECIPE, tmp_path / "alone", "cpu")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(one_of_two, (tmp_path, port), nprocs=2)
+    (first, ours), (second, theirs) = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert first == second == pytest.approx(loss, rel=1e-3)  # bf16 forward; rows are averaged in another order
+    for a, b, c in zip(alone.parameters(), ours, theirs, strict=True):
+        assert torch.equal(b, c)
+        torch.testing.assert_close(a, b, rtol=0.05, atol=5e-3)
+    assert parallel.size() == 1
+
+
+def test_the_targets_own_texts_begin_as_documents_do_and_are_written_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(distil, "BATCH", 2)
+    monkeypatch.setattr(distil, "LENGTH", 32)
+    pair = load_pair(REFERENCE_TARGET, REFERENCE_DRAFT)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(REFERENCE_TARGET)
+    text = "def square(x):\n    \"\"\"Return the square of a number, which may be anything at all.\"\"\""
+    texts = distil.target_texts(pair.target, tokenizer, iter([text] * 9), 3, tmp_path)
+    opening = tokenizer.decode(tokenizer(text)["input_ids"][: distil.OPENING_TOKENS], skip_special_tokens=True)
+    assert len(texts) == 4
+    assert all(t.startswith(opening) and len(t) > len(opening) for t in texts)
+    assert distil.target_texts(pair.target, tokenizer, iter([]), 3, tmp_path) == texts
+
+
+@pytest.mark.parametrize("folder", [REFERENCE_TARGET, REFERENCE_DRAFT])
+def test_the_pair_is_of_a_kind_that_other_engines_serve(folder):
+    """Plain LLaMA folders; vLLM's attention on CPUs takes these head sizes only."""
+    config = json.loads((folder / "config.json").read_text())
+    assert config["architectures"] == ["LlamaForCausalLM"]
+    assert config["head_dim"] * config["num_attention_heads"] == config["hidden_size"]
+    assert config["head_dim"] in (32, 64, 80, 96, 112, 128, 160, 192, 224, 256)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    assert len(tokenizer) == config["vocab_size"]
+    assert [tokenizer.bos_token_id, tokenizer.eos_token_id] == [config["bos_token_id"], config["eos_token_id"]]
+    assert sum(f.stat().st_size for f in folder.parent.rglob("*") if f.is_file()) < 20_000_000

@@ -67,6 +67,8 @@ class LengthErrors(Record):
         In tokens.
     rank_correlation : float or None
         Spearman's; None where predictions or lengths are all the same.
+    kendall_tau : float or None
+        Kendall's tau-b; None there too, and in files written before it was kept.
     sd_log_error : float
         Standard deviation of log(predicted / true).
     """
@@ -75,6 +77,7 @@ class LengthErrors(Record):
     mean_absolute_error: float
     sd_log_error: float
     rank_correlation: float | None = None
+    kendall_tau: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

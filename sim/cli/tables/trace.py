@@ -40,13 +40,14 @@ def trace_tables(trace: Trace, *, verbose: bool = False) -> list[Table]:
 def lengths_table(learned: LearnedLengths, *, verbose: bool) -> Table:
     """How well output lengths were predicted from prompts, out of fold; `verbose`: per data set."""
     table = table_of("lengths predicted by", "requests of", "requests", "mean error\ntokens", "rank\ncorrelation",
-                   "sd of the\nlog error")  # fmt: skip
+                   "Kendall's\ntau", "sd of the\nlog error")  # fmt: skip
     for predictor, by_dataset in learned.by_predictor.items():
         for name, errors in by_dataset.items():
             if verbose or name == "pooled":
                 table.add_row(
                     escape(predictor), "all" if name == "pooled" else escape(name), str(errors.requests),
-                    number(errors.mean_absolute_error), number(errors.rank_correlation), number(errors.sd_log_error),
+                    number(errors.mean_absolute_error), number(errors.rank_correlation),
+                    number(errors.kendall_tau), number(errors.sd_log_error),
                 )  # fmt: skip
     return table
 

@@ -49,9 +49,8 @@ class Estimate:
     policy: Policy | None = None
 
     def left_ns(self, request: Request) -> int:
-        """How long it has still to run, as the policy takes it; 0 if it has no idea."""
-        left_ns = None if self.policy is None else self.policy.left_ns(request)
-        return left_ns or 0
+        """How long it has still to run; 0 where nobody knows."""
+        return (None if self.policy is None else self.policy.left_ns(request)) or 0
 
     def wake(self, request: Request, now_ns: int) -> int:
         """When, after `now_ns`, its rank falls if it goes on waiting."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from calibrate.fitting.lengths import predict_lengths
+from calibrate.fitting.lengths import LEARNT, predict_lengths, prompt_counts
 
 RNG = np.random.default_rng(0)
 
@@ -16,6 +16,7 @@ def data(signal: float, groups: int = 30, each: int = 6):
     log = 4 + signal * x[:, 1] + 0.8 * of_group + 0.05 * RNG.standard_normal(len(group))
     return (
         x,
+        ["Some prompt"] * len(group),
         np.full(len(group), 20),
         np.clip(np.rint(np.exp(log)), 1, 400).astype(int),
         ["a"] * len(group),
@@ -24,26 +25,46 @@ def data(signal: float, groups: int = 30, each: int = 6):
 
 
 def test_a_signal_in_the_embedding_is_found_and_beats_the_baselines():
-    x, prompt, output, sets, groups = data(1.0)
-    predicted, learned = predict_lengths(x, prompt, output, sets, groups, cap=400)
+    x, texts, prompt, output, sets, groups = data(1.0)
+    predicted, learned = predict_lengths(x, texts, prompt, output, sets, groups, cap=400)
     assert ((predicted >= 1) & (predicted <= 400)).all()
     quality = {how: rows["pooled"] for how, rows in learned.by_predictor.items()}
-    assert quality["ridge on the prompt's embedding"].rank_correlation > 0.5
+    assert quality[LEARNT].rank_correlation > 0.5
+    assert 0.3 < quality[LEARNT].kendall_tau < quality[LEARNT].rank_correlation
     for baseline in ("prompt length", "median of the data set"):
-        ridge = quality["ridge on the prompt's embedding"]
-        assert ridge.mean_absolute_error < quality[baseline].mean_absolute_error
+        assert quality[LEARNT].mean_absolute_error < quality[baseline].mean_absolute_error
     assert learned.censored_at_cap == int((output >= 400).sum()) > 0
     assert set(learned.by_predictor["prompt length"]) == {"pooled", "a"}
 
 
 def test_what_only_the_group_tells_is_not_learnt():
     """The first feature names the group; a random split would find its level, a grouped one cannot."""
-    x, prompt, output, sets, groups = data(0.0)
-    _, learned = predict_lengths(x, prompt, output, sets, groups, cap=400)
-    assert (learned.by_predictor["ridge on the prompt's embedding"]["pooled"].rank_correlation or 0) < 0.35
+    x, texts, prompt, output, sets, groups = data(0.0)
+    _, learned = predict_lengths(x, texts, prompt, output, sets, groups, cap=400)
+    assert (learned.by_predictor[LEARNT]["pooled"].rank_correlation or 0) < 0.35
+
+
+def test_a_number_that_the_prompt_tells_carries_over_to_templates_never_seen():
+    """Every group words its question differently and has an embedding of its own: only the number is common."""
+    rng = np.random.default_rng(1)
+    steps = rng.integers(1, 13, 300)
+    group = np.arange(300) % 15
+    texts = [f"{'a ' * g}{rng.integers(20, 99)}, {rng.integers(20, 99)} in {s} steps" for g, s in zip(group, steps)]
+    x = np.eye(15)[group] + 0.01 * rng.standard_normal((300, 15))
+    output = np.rint(steps * 15 * np.exp(0.2 * rng.standard_normal(300))).astype(int)
+    prompt = np.array([len(t) for t in texts])
+    _, learned = predict_lengths(x, texts, prompt, output, ["a"] * 300, [str(g) for g in group], cap=400)
+    tau = {how: rows["pooled"].kendall_tau or 0 for how, rows in learned.by_predictor.items()}
+    assert tau[LEARNT] > 0.7
+    assert all(other < 0.2 for how, other in tau.items() if how != LEARNT)
+
+
+def test_what_is_counted_in_a_prompt():
+    counted = np.expm1(prompt_counts(["Ada buys 12 mugs, 3 lamps at $40 each.\nWork it out in 7 steps.", "none"]))
+    assert np.rint(counted).astype(int).tolist() == [[15, 4, 1, 1, 7, 3, 7], [1, 0, 0, 0, 0, 0, 0]]
 
 
 def test_too_little_to_learn_from_is_not_learnt_from():
-    x, prompt, output, sets, groups = data(1.0)
-    assert predict_lengths(x[:10], prompt[:10], output[:10], sets[:10], groups[:10], cap=400) is None
-    assert predict_lengths(x, prompt, output, sets, ["one"] * len(x), cap=400) is None
+    x, texts, prompt, output, sets, groups = data(1.0)
+    assert predict_lengths(x[:10], texts[:10], prompt[:10], output[:10], sets[:10], groups[:10], cap=400) is None
+    assert predict_lengths(x, texts, prompt, output, sets, ["one"] * len(x), cap=400) is None
