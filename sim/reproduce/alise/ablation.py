@@ -68,9 +68,9 @@ def find(evidence: Evidence) -> Tables:
             "low": change_.low, "high": change_.high, "preemptions": own["preemptions"].mean(),
             "switching_share": over_seeds(own, "switching_share").value, "seeds": len(own),
         })  # fmt: skip
-    scheduling = percent(by_seed.rename(columns={"reactive": "alise", "fcfs paged": "fcfs"}), "alise", "fcfs")
-    fig = pd.DataFrame([{"percent": scheduling.value, "low": scheduling.low, "high": scheduling.high}])
-    return {"ablation": pd.DataFrame(rows), "head-of-line": fig}
+    scheduling = percent(by_seed, "reactive", "fcfs paged")
+    blocking = pd.DataFrame([{"percent": scheduling.value, "low": scheduling.low, "high": scheduling.high}])
+    return {"ablation": pd.DataFrame(rows), "head-of-line": blocking}
 
 
 def say(evidence: Evidence, tables: Tables) -> Section:

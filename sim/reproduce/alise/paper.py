@@ -9,10 +9,10 @@ from sim.reproduce.report import Table
 QUESTIONS = (throughput.QUESTION, ablation.BLOCKING, ablation.QUESTION, time_model.QUESTION, predictors.QUESTION)
 FULL = Size(
     "full", claims=12, queues=0, others=12, stability=0, map=0, spreads=(), errors=(),
-    loads=(0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0), stretches=(), generated=300,
+    loads=(0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0), stretches=(), generated=300,
 )  # fmt: skip
 QUICK = Size(
-    "quick", claims=3, queues=0, others=3, stability=0, map=0, spreads=(), errors=(), loads=(0.3, 0.5, 0.75),
+    "quick", claims=3, queues=0, others=3, stability=0, map=0, spreads=(), errors=(), loads=(0.4, 0.8, 1.6),
     stretches=(), generated=100,
 )  # fmt: skip
 
