@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HOUSE = {"traces", "policies", "predict", "sim", "calibrate"}
+HOUSE = {"traces", "policies", "predict", "sim", "calibrate", "serve"}
 MAY = {
     "traces": set(), "policies": set(), "predict": {"traces"}, "sim": {"traces", "policies"},
-    "calibrate": {"traces", "policies"},
+    "calibrate": {"traces", "policies"}, "serve": {"traces", "policies", "sim", "calibrate"},
 }  # fmt: skip
 FOREIGN = {
     "policies": {"numpy"},
@@ -19,6 +19,7 @@ FOREIGN = {
             "distributed"},
     "calibrate": {"numpy", "pandas", "pyarrow", "scipy", "torch", "transformers", "tokenizers", "safetensors",
                   "triton", "huggingface_hub", "sklearn", "pynvml", "typer", "rich"},
+    "serve": {"numpy", "pandas", "scipy", "simpy", "torch", "typer", "rich", "jinja2", "matplotlib", "vllm"},
 }  # fmt: skip
 STANDARD = set(__import__("sys").stdlib_module_names)
 
@@ -37,6 +38,7 @@ def imports(path: Path) -> set[tuple[str, str]]:
 
 MOUNTED = {
     ("sim/cli/calibrate.py", "calibrate.cli"),
+    ("sim/cli/calibrate.py", "serve.vllm.cli"),
     ("sim/cli/validate.py", "serve.cli"),
     ("sim/cli/predict.py", "predict"),
 }  # fmt: skip
@@ -57,7 +59,7 @@ def test_a_package_imports_only_what_it_may(package):
 ROOMS = ("engine", "figures", "experiment", "sweeps", "reproduce", "bench", "cli")
 HEAVY = {
     "torch", "triton", "matplotlib", "scipy", "distributed", "transformers", "safetensors", "sklearn", "pynvml",
-    "faiss",
+    "faiss", "vllm",
 }  # fmt: skip
 
 
@@ -100,6 +102,22 @@ def test_no_import_of_sim_runs_back_up():
         if room_of(module) == "figures":
             up |= {(module, t) for t in targets if room_of(t) != "figures"}
     assert not up
+
+
+# of serve: plain data, our engine, what is said of live runs; vLLM's part, which knows plain data alone; the verb
+SERVED = ("outlook_json", "plan", "record", "clock", "engine", "own", "validation", "vllm", "cli")
+
+
+def test_no_import_of_serve_runs_back_up_and_vllm_stands_apart():
+    for module, targets in own_imports("serve").items():
+        rooms = {room_of(target) for target in targets}
+        if room_of(module) == "vllm":
+            assert rooms <= {"vllm", *SERVED[: SERVED.index("engine")]}, f"{module} imports more than plain data"
+        elif module != "serve":
+            assert rooms <= set(SERVED[: SERVED.index(room_of(module)) + 1]), f"{module} imports upwards"
+    for path in (ROOT / "serve" / "vllm").rglob("*.py"):
+        if path.name != "process.py":  # which runs beside the simulator, not in vLLM's Python
+            assert not {top for top, _ in imports(path)} & {"sim", "calibrate"}, f"{path} needs more than it may"
 
 
 @pytest.mark.parametrize("package", sorted(HOUSE))

@@ -35,6 +35,7 @@ NOT_OURS = {
     "make demo": "installs, and calibrates for minutes; its parts run in the tests of calibrate and compare",
     "make test": "runs this",
     "make vllm": "installs, and runs tests/serve/vllm",
+    "lapsd calibrate --engine vllm": "needs vLLM; tests/serve/vllm/test_calibration.py runs it",
     "vllm serve": "tests/serve/vllm serves; its options are parsed there",
     "make gpu-check": "test_benchmarks.py runs its sections on a CPU",
     "PYTHONPATH=. python3 benchmarks/gpu_check.py": "the same",
@@ -49,7 +50,7 @@ SMALLER = (
     ("--requests 200", f"{CALIBRATED} 24"),
     ("llama-7b[+]llama-68m", "tiny-target+tiny-draft --quick --batches 1 --device cpu"),
     ("seeds=1000", "seeds=4"),
-    ("--seeds (100|200)", "--seeds 10"),
+    (r"(lapsd validate[^\n#]*)", r"\1 --quick --requests 2 --seeds 1 --device cpu"),
 )
 
 
@@ -101,6 +102,10 @@ def folder(tmp_path, monkeypatch):
     times = [f"2023-11-16 18:15:{s:02}.0,{10 + s},{20 + 5 * s}" for s in range(50)]
     csv = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(times)
     (tmp_path / "AzureLLMInferenceTrace_conv.csv").write_text(csv, encoding="utf-8")
+    answers = [{"instruction": f"Tell {'all' * (i % 2)} of {'abc'[i % 3]} and {i}", "output": "so " * (5 + i % 7 * 9)}
+               for i in range(40)]  # fmt: skip
+    answers = [a | {"instruction": a["instruction"] + " x" * (i % 13)} for i, a in enumerate(answers)]
+    (tmp_path / "model_outputs.json").write_text(json.dumps(answers), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     few = LAPS_SD.questions[:2]
     monkeypatch.setitem(PAPERS, "laps-sd", replace(LAPS_SD, quick=TINY, full=TINY, questions=few))

@@ -80,7 +80,9 @@ def predict_lengths(
     by_length = LinearRegression()
     length = np.log(np.maximum(prompt_tokens, 1)).reshape(-1, 1)
     predicted = {
-        LEARNT: cross_val_predict(_trees(embeddings.shape[1]), np.hstack([prompt_counts(texts), embeddings]), log, cv=folds),
+        LEARNT: cross_val_predict(
+            _trees(embeddings.shape[1]), np.hstack([prompt_counts(texts), embeddings]), log, cv=folds
+        ),
         "ridge on the prompt's embedding": cross_val_predict(ridge, embeddings, log, cv=folds),
         "prompt length": cross_val_predict(by_length, length, log, cv=folds),
         "median of the data set": _fold_medians(log, names, folds),

@@ -17,7 +17,9 @@ from calibrate.prompts import arithmetic, fields, lists, stdlib
 from calibrate.prompts.problems import Template, question_prompt
 from traces.prompts import template_of
 
-PROMPT_SEED = 20_250_517  # held apart from the streams that the reference pair trains on
+PROMPT_SEED = 20_250_517
+TRAINING_SEED = 1
+TRAINING_PROBLEMS = 20_000  # of each kind, from the training's seed: never asked; the reference pair's training saw fewer
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,20 @@ def _arithmetic() -> list[Prompt]:
 
 
 def _generated(dataset: str, draw: Template, asked: Callable[[str], str], count: int) -> list[Prompt]:
-    """About `count` different prompts from our own templates; a template is a group."""
-    rng = random.Random(PROMPT_SEED)
-    problems = {p.question: p for p in (draw(rng) for _ in range(count))}
-    return [Prompt(f"{p.template}-{i}", dataset, asked(p.question), p.template)
-            for i, p in enumerate(problems.values())]  # fmt: skip
+    """`count` different prompts from our own templates, none of which the reference pair trains on.
+
+    A template is a group. Sizes are log-uniform, more short answers than long ones, so that lengths differ as much
+    between requests as those of free texts do.
+    """
+    rng, trained = random.Random(TRAINING_SEED), set()
+    for _ in range(TRAINING_PROBLEMS):
+        trained.add(draw(rng).question)
+    rng, found = random.Random(PROMPT_SEED), dict[str, Prompt]()
+    while len(found) < count:
+        p = draw(rng)
+        if p.question not in trained and rng.random() < 1 / p.size:
+            found.setdefault(p.question, Prompt(f"{p.template}-{len(found)}", dataset, asked(p.question), p.template))
+    return list(found.values())
 
 
 PROMPT_SETS: dict[str, Callable[[], list[Prompt]]] = {"code": _code, "prose": _prose, "arithmetic": _arithmetic}

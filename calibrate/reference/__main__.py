@@ -23,9 +23,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--gsm8k", type=Path, required=True, help="GSM8K train, JSON lines (.gz allowed)")
     parser.add_argument("--mbpp", type=Path, required=True, help="MBPP, JSON lines (.gz allowed)")
     parser.add_argument("--out", type=Path, default=Path("reference-training"), help="checkpoints and the result")
-    parser.add_argument("--target-tokens", type=int, default=10_000_000)
-    parser.add_argument("--draft-tokens", type=int, default=4_000_000)
-    parser.add_argument("--distil-documents", type=int, default=3_000, help="texts that the target writes")
+    parser.add_argument("--target-tokens", type=int, default=7_500_000)
+    parser.add_argument("--draft-tokens", type=int, default=3_000_000)
+    parser.add_argument("--distil-documents", type=int, default=2_000, help="texts that the target writes")
     parser.add_argument("--device", default="cpu")
     return parser.parse_args()
 

@@ -12,13 +12,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from calibrate.prompts import PROMPT_SETS, arithmetic, bundled_prompts, fields, lists, stdlib
+from calibrate.prompts import arithmetic, bundled_prompts, fields, lists, stdlib
 from calibrate.prompts.problems import Template, question_prompt, worked_in
+from calibrate.prompts.sets import TRAINING_PROBLEMS, TRAINING_SEED
 
 SHARES = {  # of the documents' characters
     "code": 0.36, "prose": 0.18, "gsm8k": 0.13, "arithmetic": 0.12, "lists": 0.09, "fields": 0.08, "mbpp": 0.04,
 }  # fmt: skip
-TEMPLATES_SEED = 1  # never the prompts' seed
 FIRST_WORDS = 4
 
 
@@ -88,26 +88,24 @@ def _shuffled(texts: list[str], seed: str) -> Iterator[str]:
         yield from order
 
 
-def _answered(draw: Template, asked: Callable[[str], str], between: str, prompts: set[str]) -> Iterator[str]:
-    """Endless problems of our own templates with their answers, but for those that are among `prompts`."""
-    rng = random.Random(TEMPLATES_SEED)
+def _answered(draw: Template, asked: Callable[[str], str], between: str) -> Iterator[str]:
+    """The problems of our own templates that are never prompts, with their answers, over and over."""
     while True:
-        problem = draw(rng)
-        prompt = asked(problem.question)
-        if prompt not in prompts:
-            yield f"{prompt}{between}{problem.answer}"
+        rng = random.Random(TRAINING_SEED)
+        for _ in range(TRAINING_PROBLEMS):
+            problem = draw(rng)
+            yield f"{asked(problem.question)}{between}{problem.answer}"
 
 
 def documents(gsm8k: Path, mbpp: Path) -> Iterator[str]:
     """An endless, reproducible stream of training documents in the proportions of `SHARES`."""
-    prompts = {p.text for name in PROMPT_SETS for p in bundled_prompts(name)}
     streams = {
         **{name: _shuffled(texts, name) for name, texts in library().items()},
         "gsm8k": _shuffled(_gsm8k(gsm8k), "gsm8k"),
         "mbpp": _shuffled(_mbpp(mbpp), "mbpp"),
-        "arithmetic": _answered(arithmetic.problem, question_prompt, " ", prompts),
-        "lists": _answered(lists.problem, question_prompt, " ", prompts),
-        "fields": _answered(fields.problem, str, "\n", prompts),
+        "arithmetic": _answered(arithmetic.problem, question_prompt, " "),
+        "lists": _answered(lists.problem, question_prompt, " "),
+        "fields": _answered(fields.problem, str, "\n"),
     }
     written = dict.fromkeys(SHARES, 0)
     while True:  # always the source that is furthest behind its share

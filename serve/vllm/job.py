@@ -72,3 +72,8 @@ class LiveJob:
 
     def foresee(self, key: Hashable, happens: Callable[[Job], bool]) -> NoReturn:
         raise NotImplementedError("a real server cannot foresee: only `run_until` may ask, which nobody calls here")
+
+    def ahead(self, key: Hashable, value: Callable[[Job], float]) -> NoReturn:
+        raise NotImplementedError(
+            "a real server cannot look ahead: only `run_until` may ask, which nobody calls here"
+        )

@@ -85,7 +85,7 @@ class RecordingScheduler(LapsdScheduler):
         indices = [jobs[request.request_id].index for request in step.requests]
         self.steps.append(
             Step(begun_ns, now_ns, indices, now_ns - begun_ns, step.contexts, step.tokens,
-                 accepted=[max(0, count - 1) for count in emitted], emitted=emitted)
+                 accepted=[max(0, count - 1) for count in emitted], emitted=emitted, moves=[], prefills=[])
         )  # fmt: skip
         for request in step.requests:
             if request.is_finished():

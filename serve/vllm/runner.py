@@ -2,19 +2,22 @@
 
 Runs in the Python that has vLLM. Without arguments pairs of files are read from standard input, a pair a line with
 a tab between, and each is answered by a line on standard output once its record is there: `done`, `interrupted`, or
-`error` and why. The engine is started for the first plan and stays as long as plans are of the same models and memory.
+`error` and why. The engine is started for the first plan and stays while plans are of the same models and memory.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from serve.own.clock import Clock
+from serve.clock import Clock
 from serve.plan import Plan
 from serve.record import Record
+from serve.vllm.beforehand import Beforehand
 from serve.vllm.settings import Settings
 from traces.errors import BAD_INPUT, DONE, INTERRUPTED, run_command
 from traces.files import write_whole
@@ -82,15 +85,13 @@ class Runner:
         """
         preemption = _preemption(plan)
         if (needs := Needs.of(plan)) != self._needs:
-            self._engine, self._needs = None, None
+            self._end()
             self._engine = _start(needs)
             self._needs = needs
         engine, scheduler = self._engine, self._engine.engine_core.engine_core.scheduler
         _check_lengths(plan, scheduler.max_model_len)
-        known = plan.outlook
-        outlook = {name: getattr(known, name) for name in known.__dataclass_fields__}
         scheduler.max_num_active_reqs = plan.batch
-        scheduler.configure(Settings(plan.policy, preemption, outlook=outlook))
+        scheduler.configure(Settings(plan.policy, preemption), Beforehand(plan.bound_policy()))
         engine.reset_prefix_cache()
         scheduler.forget()
         scheduler.clock = clock = StepClock(Clock(plan.clock))
@@ -107,6 +108,13 @@ class Runner:
         return Record(
             "vllm", plan.policy, scheduler.steps, scheduler.served, idle_ns, clock.boundary_ns, complete, notes
         )
+
+    def _end(self) -> None:
+        """End the engine that is there, before another one shares the process with what it leaves."""
+        if self._engine is not None:
+            self._engine.engine_core.shutdown()
+        self._engine, self._needs = None, None
+        gc.collect()
 
 
 def _steps(engine: Any, plan: Plan, clock: StepClock) -> Iterator[int]:
@@ -205,7 +213,7 @@ def _pairs(arguments: list[str]) -> Iterable[tuple[str, str]]:
         raise ValueError(f"{len(arguments)} files: plans and records come in pairs")
     if arguments:
         return zip(arguments[::2], arguments[1::2], strict=True)
-    return (tuple(line.rstrip("\n").split("\t")) for line in sys.stdin)  # type: ignore[misc]
+    return ((plan, record) for plan, _, record in (line.rstrip("\n").partition("\t") for line in sys.stdin))
 
 
 def run(arguments: list[str]) -> int:
@@ -221,7 +229,7 @@ def run(arguments: list[str]) -> int:
             worst = BAD_INPUT
             continue
         text = found.to_json()
-        write_whole(Path(record), lambda path, text=text: path.write_text(text, encoding="utf-8"))
+        write_whole(Path(record), partial(Path.write_text, data=text, encoding="utf-8"))
         print("done" if found.complete else "interrupted", flush=True)
         if not found.complete:
             return INTERRUPTED

@@ -58,8 +58,12 @@ class LapsdScheduler(ParkingScheduler):
             tried = ", ".join(TRIED)
             logger.warning("lapsd: vLLM %s was not tried (%s was): scheduling as vLLM does", vllm.__version__, tried)
 
-    def configure(self, settings: Settings) -> None:
+    def configure(self, settings: Settings, known: Beforehand | None = None) -> None:
         """Serve by these settings from now on.
+
+        Parameters
+        ----------
+        known : what the settings make known beforehand, unless somebody knows better.
 
         Raises
         ------
@@ -69,7 +73,7 @@ class LapsdScheduler(ParkingScheduler):
         if self.requests:
             raise ValueError(f"lapsd: {len(self.requests)} requests are there: only an empty engine gets a policy")
         self._check(settings)
-        known = Beforehand.of(settings, self.max_num_active_reqs)
+        known = known or Beforehand.of(settings, self.max_num_active_reqs)
         served = str(self.vllm_config.model_config.model)
         if known.model and known.model.rstrip("/").split("/")[-1] != served.rstrip("/").split("/")[-1]:
             logger.warning("lapsd: the profile was measured on %s, but %s is served", known.model, served)

@@ -14,6 +14,7 @@ from sim.cli.tables.cells import number, table_of
 from sim.cli.terminal import console, watch
 from sim.experiment.setting import KNOBS
 from sim.experiment.stage import Stage
+from sim.experiment.statistics import Interval
 from sim.sweeps.highest_rate import TOLERANCE, Constraint, capacity
 
 app = verb()
@@ -36,7 +37,8 @@ def show_capacity(
     """Find the highest rate of arrivals at which a constraint holds, by bisection in every seed."""
     wanted, stage = Constraint.parse(constraint), Stage.of(**setting)
     policies = [parse_policy(spec) for spec in policy or ["fcfs"]]
-    found, done = [], 0
+    rates: dict[str, tuple[Interval, list[float]]] = {}
+    done = 0
     with watch(quiet=as_json) as shown:
 
         def went_on() -> None:
@@ -45,21 +47,20 @@ def show_capacity(
             shown("bisecting", done, seeds * len(policies))
 
         for one in policies:
-            rate, of_seeds = capacity(stage, one, wanted, seeds, tolerance=tolerance, progress=went_on)
-            names = ("rate_per_s", "low", "high")
-            ends = {name: end if math.isfinite(end) else None for name, end in zip(names, rate, strict=True)}
-            found.append(
-                {"policy": spec_of(one), **ends, "seeds": [r if math.isfinite(r) else None for r in of_seeds]}
-            )
+            rates[spec_of(one)] = capacity(stage, one, wanted, seeds, tolerance=tolerance, progress=went_on)
     if as_json:
-        print(json.dumps(found, indent=2, allow_nan=False))
+        print(json.dumps([_record(*row) for row in rates.items()], indent=2, allow_nan=False))
         return
     table = table_of("policy", "arrivals\n/ s", "low\n95 %", "high\n95 %", "lowest\nseed", "highest\nseed")
-    for row in found:
-        each = [math.inf if r is None else r for r in row["seeds"]]
-        ends = [number(row[name]) for name in ("rate_per_s", "low", "high")]
-        table.add_row(escape(row["policy"]), *ends, number(min(each)), number(max(each)))
+    for spec, (rate, of_seeds) in rates.items():
+        table.add_row(escape(spec), *map(number, (*rate, min(of_seeds), max(of_seeds))))
     stdout = console()
     stdout.print(table, "")
     stdout.print(escape(f"{wanted}, {seeds} seeds; {stage.setting.requests} requests; "
                         f"{stage.trace.provenance.source or 'a trace'}; a dash: no limit"), style="dim")  # fmt: skip
+
+
+def _record(spec: str, found: tuple[Interval, list[float]]) -> dict[str, Any]:
+    """JSON-ready; no limit is null."""
+    rate, of_seeds = ([x if math.isfinite(x) else None for x in values] for values in found)
+    return {"policy": spec, **dict(zip(("rate_per_s", "low", "high"), rate, strict=True)), "seeds": of_seeds}

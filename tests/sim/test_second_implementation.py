@@ -8,11 +8,14 @@ import re
 import statistics
 from bisect import bisect_left
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from policies import LAS, LPSRPT, POLICIES, LapsSD, RoundRobin
 from sim import simulate
+from sim.engine.memory import AliseMemory, FastServeMemory, Paged
+from sim.engine.memory.offload import Offload
 from tests.builders import capacities, outlook, workloads
 from tests.sim.second_offload import SecondOffload
 
@@ -377,8 +380,7 @@ def table_value(table, width):
     return table[low] + (table[high] - table[low]) * (width - low) // (high - low)
 
 
-@settings(max_examples=300)
-@given(
+CASES = (
     workloads(closed=True).flatmap(lambda work: st.tuples(st.just(work), capacities(work))),
     st.sampled_from(["fcfs", "rr", "lp-sjf", "lp-sjf-mean", "lp-srpt", "srpt", "las", "las-round", "gittins"])
     | st.just("laps-sd"),
@@ -393,7 +395,9 @@ def table_value(table, width):
         "stability": st.sampled_from(["range", "sd", "window", "posterior"]), "count": st.sampled_from([0, 0, 0, 2]),
     }),
 )  # fmt: skip
-def test_both_simulators_agree_to_the_nanosecond(case, kind, K, M, gamma, delta, age, reading):
+
+
+def agree(case, kind, K, M, gamma, delta, age, reading):
     work, limits = case
     past = outlook(work.priced)
     age_s = None if age is None else age / 1e9
@@ -408,3 +412,25 @@ def test_both_simulators_agree_to_the_nanosecond(case, kind, K, M, gamma, delta,
     run = simulate(work, policy, outlook=past, capacity=limits, check=True)
     found = [c.tolist() for c in (run.first_service_ns, run.finish_ns, run.switch_ns, run.preemptions)]
     assert found == list(expected)
+
+
+@settings(max_examples=300)
+@given(*CASES)
+def test_both_simulators_agree_to_the_nanosecond(case, kind, K, M, gamma, delta, age, reading):
+    agree(case, kind, K, M, gamma, delta, age, reading)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "mutant"),
+    [
+        (Offload, "_until_free", lambda self, now_ns: now_ns),
+        (AliseMemory, "_offload", lambda self, longest_first, turn, now_ns: False),
+        (FastServeMemory, "room", lambda self, request: self.needed(request) + 1),
+        (Paged, "_gone", lambda self, request, blocks: request.kv_tokens - 1),
+    ],
+    ids=["rounds that wait for no move", "nobody offloaded ahead", "a block too many", "nothing survives"],
+)
+def test_mutants_of_memory_differ_from_the_second_implementation(owner, name, mutant, monkeypatch):
+    monkeypatch.setattr(owner, name, mutant)
+    with pytest.raises(AssertionError):
+        settings(max_examples=2_000, phases=[Phase.generate])(given(*CASES)(agree))()

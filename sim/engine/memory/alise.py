@@ -53,6 +53,8 @@ class AliseMemory(Offload):
                    overlap=overlap)  # fmt: skip
 
     def plan(self, ordered: Sequence[Request], now_ns: int) -> None:
+        if not self.outside and self.blocks - self.soon_free <= self.high:
+            return
         waits = self._waits(ordered, now_ns)
         longest_first = sorted((r for r in ordered if r in self.holders), key=waits.__getitem__, reverse=True)
         offloaded = self._offload(longest_first, set(ordered[: self.batch]), now_ns)

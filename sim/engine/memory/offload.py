@@ -66,7 +66,9 @@ class Offload(Memory):
 
     def needed(self, request: Request) -> int:
         """Its blocks in its next round."""
-        return max(self.held.get(request, 0), -(-request.kv_needed // self.block))
+        blocks = -(-request.kv_needed // self.block)
+        held = self.held.get(request, 0)
+        return blocks if blocks > held else held
 
     @property
     def free(self) -> int:
@@ -87,17 +89,23 @@ class Offload(Memory):
         refuse_larger(self.name, recorded, self.blocks, self.block)
 
     def make_room(self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int) -> int:
-        waiting = sorted((r for r in self.holders if not r.running), key=order)
-        while waiting and not self.fits(running, waiting):
-            self.evict(waiting.pop(), now_ns)
+        waiting = [r for r in self.holders if not r.running]
+        if waiting and not self.fits(running, waiting):
+            waiting.sort(key=order)
+            while waiting and not self.fits(running, waiting):
+                self.evict(waiting.pop(), now_ns)
         for request in running:
             self.holders[request] = None
             self.held[request] = self.needed(request)
+        return self._until_free(now_ns) - now_ns
+
+    def _until_free(self, now_ns: int) -> int:
+        """When so many have left that all who stay have their blocks."""
         at_ns, lacking = now_ns, -self.free
         for request, end_ns in sorted(self.leaving.items(), key=lambda item: item[1]):
             if lacking > 0:
                 at_ns, lacking = max(at_ns, end_ns), lacking - self.held[request]
-        return at_ns - now_ns
+        return at_ns
 
     def evict(self, request: Request, at_ns: int) -> int:
         """A holder's cache begins its way out: nanoseconds until it is there."""

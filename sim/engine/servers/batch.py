@@ -11,7 +11,8 @@ from typing import Any
 
 import simpy
 
-from policies.decision import rank_of
+from policies import Rank
+from policies.decision import choose, rank_of
 from sim.engine.request import Request
 from sim.engine.servers.running_batch import RunningBatch, Seat
 from sim.engine.servers.skip import WAITING_ORDER, SkipServer
@@ -78,7 +79,8 @@ class BatchServer(SkipServer):
     def _choose(self, now_ns: int) -> list[Request]:
         """Seat the next round's requests; returns those who did not sit there before, in order."""
         if self.memory.grows:
-            return self._choose_what_fits(now_ns)
+            kept = self._keep_all(now_ns)
+            return self._choose_what_fits(now_ns) if kept is None else kept
         heap, seats = self.waiting.heap, self.batch.seats
         fresh: list[Request] = []
         while heap and len(seats) < self.capacity.batch:
@@ -95,26 +97,50 @@ class BatchServer(SkipServer):
             fresh.append(self._sit_down())
             self._send_away(seat, now_ns)
 
+    def _keep_all(self, now_ns: int) -> list[Request] | None:
+        """Newcomers, as many of the first as fit, if all who run keep their seats; None if they may not."""
+        heap, batch, worst, fits = self.waiting.heap, self.batch, self.worst, self.memory.fits
+        together = [batch.settle(seat) for seat in batch.seats]
+        if not fits(together):
+            return None
+        if heap:
+            worst.rank(list(batch.to_ask), now_ns)
+            if worst.behind(heap[0][0], now_ns):
+                return None
+        fresh: list[Request] = []
+        self._one_round = False
+        while heap and len(together) < self.capacity.batch and fits([*together, heap[0][3]]):
+            fresh.append(self._sit_down())
+            together.append(fresh[-1])
+        return fresh
+
     def _choose_what_fits(self, now_ns: int) -> list[Request]:
         """Where memory may run short, everyone in order as long as they fit, none passed over."""
-        heap, batch, kept = self.waiting.heap, self.batch, 0
-        fresh: list[Request] = []
-        chosen: list[Request] = []
+        waiting, heap, batch = self.waiting, self.waiting.heap, self.batch
         settled = [(batch.settle(seat), seat) for seat in batch.seats]
         seated = [(rank_of(self.policy, r, now_ns), r.entered_ns, r.index, seat) for r, seat in settled]
         seated.sort()
-        while len(chosen) < self.capacity.batch and (heap or kept < len(seated)):
-            stays = kept < len(seated) and not (heap and heap[0][0] < seated[kept][0])
-            chosen.append(seated[kept][3].request if stays else heap[0][3])
-            if not self.memory.fits(chosen):
-                break
-            if stays:
+        kept = 0
+        ordered: list[Request] = []
+        newcomers: list[tuple[Request, Rank]] = []
+        while len(ordered) < self.capacity.batch and (heap or kept < len(seated)):
+            if kept < len(seated) and not (heap and heap[0][0] < seated[kept][0]):
+                ordered.append(seated[kept][3].request)
                 kept += 1
             else:
-                fresh.append(self._sit_down())
+                rank = heap[0][0]
+                ordered.append(waiting.pop())
+                newcomers.append((ordered[-1], rank))
+        chosen = set(choose(ordered, len(ordered), self.memory.fits))
+        fresh = [request for request, _ in newcomers if request in chosen]
+        for request, rank in newcomers[len(fresh) :]:
+            waiting.push(request, rank, now_ns)
         # who loses a seat is first now, as who ran goes before equals, but may not be so at the next boundary
-        self._one_round = kept < len(seated)
-        for *_, seat in seated[kept:]:
+        losers = [seat for *_, seat in seated if seat.request not in chosen]
+        self._one_round = bool(losers)
+        for request in fresh:
+            self._sit(request)
+        for seat in losers:
             self._send_away(seat, now_ns)
         for seat in batch.seats:
             batch.ask(seat)
@@ -122,9 +148,12 @@ class BatchServer(SkipServer):
 
     def _sit_down(self) -> Request:
         request = self.waiting.pop()
+        self._sit(request)
+        return request
+
+    def _sit(self, request: Request) -> None:
         request.running = True
         self.batch.sit(request)
-        return request
 
     def _send_away(self, seat: Seat, now_ns: int) -> None:
         request = seat.request

@@ -14,7 +14,7 @@ import simpy
 from policies import NEVER, Event, Policy
 from policies.decision import choose, name_of, rank_of
 from sim.engine.capacity import Capacity
-from sim.engine.memory import Estimate, Memory
+from sim.engine.memory import Estimate, Memory, Order
 from sim.engine.prefill import PREFILLS, share
 from sim.engine.recorded import Recorded
 from sim.engine.request import Request
@@ -30,7 +30,7 @@ class StepServer:
     Attributes
     ----------
     measured : function of an instant and of who runs, or None
-        What the next round takes in nanoseconds, where that is known from elsewhere and not from the profile.
+        Asked what the next step takes in nanoseconds; None, as its answer too: what it costs.
     """
 
     env: simpy.Environment
@@ -42,7 +42,7 @@ class StepServer:
     run_record: RunRecord
     check: bool = False
     timeline: Timeline | None = None
-    measured: Callable[[int, Sequence[Request]], int] | None = None
+    measured: Callable[[int, Sequence[Request]], int | None] | None = None
 
     waiting: list[Request] = field(default_factory=list)
     running: list[Request] = field(default_factory=list)
@@ -75,7 +75,7 @@ class StepServer:
             if self.check:
                 self._check()
             fresh = self._choose()
-            before = self.memory.make_room(self.running, fresh, self._order, self._now)
+            before = self.memory.make_room(self.running, fresh, self._order(), self._now)
             if not self.running:
                 gap = self._next_ns() - self._now
                 self.run_record.idle_ns += gap
@@ -112,25 +112,24 @@ class StepServer:
             self.arrived += 1
             self.policy.observe(Event("arrival", request, self._now))
 
-    def _order(self, request: Request) -> tuple[Any, ...]:
+    def _order(self) -> Order:
         """By rank; at equal ranks who runs keeps running, then by entry into the queue, then by order of arrival."""
-        rank = rank_of(self.policy, request, self._now)
-        return (rank, not request.running, request.entered_ns, request.index)
+        policy, now_ns = self.policy, self._now
+        return lambda r: (rank_of(policy, r, now_ns), not r.running, r.entered_ns, r.index)
 
     def _choose(self) -> list[Request]:
         """Choose who runs the next round; returns those who did not run the last one, in order."""
         there = self.present()
-        ordered = sorted(there, key=self._order)
+        ordered = sorted(there, key=self._order())
         chosen = choose(self.memory.ready(ordered, self._now), self.capacity.batch, self.memory.fits)
         if self.capacity.in_steps:
             # who would come for nothing stays where it is
             self.step = share(chosen, self.capacity.budget)
             chosen = [r for r in chosen if r.running or r in self.step]
-        fresh = [r for r in chosen if not r.running]
+        fresh, runs = [r for r in chosen if not r.running], set(chosen)
         for request in there:
-            runs = request in chosen
-            request.preemptions += request.running and not runs
-            request.running = runs
+            request.preemptions += request.running and request not in runs
+            request.running = request in runs
         self.waiting = [r for r in there if not r.running]
         self.running = chosen
         return fresh
@@ -161,8 +160,8 @@ class StepServer:
 
     def _step_ns(self) -> int:
         """A round of those who decode, beside the chunks of prompts, if there are any, that share the step."""
-        if self.measured is not None:
-            return self.measured(self._now, self.running)
+        if self.measured is not None and (known := self.measured(self._now, self.running)) is not None:
+            return known
         chunks = [r for r in self.step if r.missing]
         rounds = [r for r in self.step or self.running if not r.missing]
         drafted, contexts = [r.next_drafted for r in rounds], sum(r.kv_tokens for r in rounds)

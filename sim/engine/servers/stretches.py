@@ -35,12 +35,20 @@ class Stretches(ABC):
         """A request runs after the batch's first `rounds`."""
         here = self._rounds_of(request, rounds)
         here += request.recorded.contexts_left[request.rounds : -1]
+        self._sat(request, rounds)
 
     def leave(self, number: int, request: Request, rounds: int) -> None:
         """A request, the `number`-th of those who run, runs no more after the batch's first `rounds`."""
         if not request.done:
             here = self._rounds_of(request, rounds)
             here -= request.recorded.contexts_left[request.rounds : -1]
+        self._left(number, request)
+
+    @abstractmethod
+    def _sat(self, request: Request, rounds: int) -> None: ...
+
+    @abstractmethod
+    def _left(self, number: int, request: Request) -> None: ...
 
     @abstractmethod
     def up_to(self, rounds: int, most: int, within_ns: int) -> tuple[int, int]:
@@ -70,16 +78,14 @@ class RegularStretches(Stretches):
         self._drafting: dict[int, int] = {}  # how many run, by their draft tokens
         self._price: tuple[int, int] | None = None  # of a round, and of each context token
 
-    def sit(self, request: Request, rounds: int) -> None:
-        super().sit(request, rounds)
+    def _sat(self, request: Request, rounds: int) -> None:
         drafted = request.recorded.draft_tokens
         assert drafted is not None
         self._drafting[drafted] = self._drafting.get(drafted, 0) + 1
         self._running += 1
         self._price = None
 
-    def leave(self, number: int, request: Request, rounds: int) -> None:
-        super().leave(number, request, rounds)
+    def _left(self, number: int, request: Request) -> None:
         drafted = request.recorded.draft_tokens
         assert drafted is not None
         self._drafting[drafted] -= 1
@@ -125,14 +131,12 @@ class IrregularStretches(Stretches):
         ] = []  # what the rounds after the first `_priced_at` take, added up, as far as was asked
         self._priced_at = 0
 
-    def sit(self, request: Request, rounds: int) -> None:
-        super().sit(request, rounds)
+    def _sat(self, request: Request, rounds: int) -> None:
         self._running.append(request)
         self._drafts.append((request.recorded.round_drafted, request.rounds - rounds))
         self._ahead.clear()
 
-    def leave(self, number: int, request: Request, rounds: int) -> None:
-        super().leave(number, request, rounds)
+    def _left(self, number: int, request: Request) -> None:
         del self._running[number], self._drafts[number]
         self._ahead.clear()
 

@@ -11,7 +11,7 @@ from policies import Policy, Rank
 from policies.decision import rank_of
 from sim.engine.servers.running_batch import RunningBatch, Seat
 
-KEPT = 256  # bounds, before past ones are dropped
+KEPT = 8  # past bounds, beside one a seat, before they are dropped: a longer list is dearer to keep in order
 
 
 class WorstSeat:
@@ -26,7 +26,7 @@ class WorstSeat:
         self._ranked: list[tuple[Rank, int, int, int, Seat]] = []
         self._unranked: dict[
             Seat, None
-        ] = {}  # they were asked since, and are at most what they are now, if not rising
+        ] = {}  # asked, and not ranked since; unless rising, they are no worse than now
         self._bounds = 0  # so many were made
 
     def asked(self, seat: Seat, best_waiting: Rank | None) -> None:
@@ -50,21 +50,22 @@ class WorstSeat:
             if seat.bound is None or seat.rising:
                 self._rank(seat, now_ns)
         self._unranked.clear()
-        if len(self._ranked) > KEPT + 2 * len(self.batch.seats):
+        if len(self._ranked) > KEPT + len(self.batch.seats):
             self._ranked = [bound for bound in self._ranked if bound[4].bound is bound]
 
     def behind(self, best_waiting: Rank, now_ns: int) -> Seat | None:
         """The worst seat, if that waiting rank is lower."""
         ranked = self._ranked
         while ranked:
-            rank, _, _, _, seat = ranked[-1]
-            if seat.bound is not ranked[-1]:
-                ranked.pop()
-            elif not best_waiting < rank:
-                return None
-            elif seat.ranked_at == self.batch.rounds:
-                return seat
-            else:
+            bound = ranked[-1]
+            seat = bound[4]
+            if seat.bound is bound:
+                if not best_waiting < bound[0]:
+                    return None
+                if seat.ranked_at == self.batch.rounds:
+                    return seat
+            ranked.pop()
+            if seat.bound is bound:
                 self._rank(seat, now_ns)
         return None
 
@@ -82,11 +83,12 @@ class WorstSeat:
         return bool(ranked) and waiting < ranked[-1][0]
 
     def _rank(self, seat: Seat, now_ns: int) -> None:
-        rank = rank_of(self.policy, self.batch.settle(seat), now_ns)
+        batch = self.batch
+        rank = rank_of(self.policy, batch.settle(seat), now_ns)
         if seat.rising and seat.until_round:
-            self.batch.ask(seat)
+            batch.ask(seat)
         self._bind(seat, rank)
-        seat.ranked_at = self.batch.rounds
+        seat.ranked_at = batch.rounds
 
     def _bind(self, seat: Seat, rank: Rank) -> None:
         request, self._bounds = seat.request, self._bounds + 1

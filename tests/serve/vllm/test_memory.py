@@ -6,7 +6,7 @@ import pytest
 
 from serve.vllm.settings import Settings
 from tests.serve.vllm.engines import Ask, Engine
-from tests.serve.vllm.test_scheduler import OUTLOOK, PREEMPTIONS, is_over
+from tests.serve.vllm.test_scheduler import PREEMPTIONS, is_over
 
 # the engine has 6 blocks of 32 tokens: any of the long ones needs three or four of them in the end
 LONG = [
@@ -24,7 +24,7 @@ def alone(tight: Engine) -> dict[str, list[int]]:
 @pytest.mark.parametrize("preemption", PREEMPTIONS)
 @pytest.mark.parametrize("policy", ["fcfs", "rr:quantum=4", "las", "lp-srpt", "laps-sd:gamma=1"])
 def test_where_memory_is_tight_everybody_finishes_with_the_same_tokens(tight, alone, policy, preemption):
-    served = tight.serve([*LONG, *SHORT], policy=policy, preemption=preemption, outlook=OUTLOOK)
+    served = tight.serve([*LONG, *SHORT], policy=policy, preemption=preemption)
     assert tight.scheduler.active
     assert served.tokens == alone
     assert is_over(tight)

@@ -9,18 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from policies import Outlook
 from serve.plan import Asked, Plan
 from serve.record import Record
 from serve.validation.recorded import trace_of
 from serve.vllm.runner import BLOCK, Runner
-from tests.serve.vllm.test_scheduler import ASKS, MS
+from tests.serve.vllm.engines import MS, OUTLOOK
+from tests.serve.vllm.test_scheduler import ASKS
 
-OUTLOOK = Outlook(MS, [20 * MS, 40 * MS, 80 * MS])
 N = 4
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # an engine that ends takes what all of the process share
 def runner(pair) -> Runner:
     return Runner()
 
@@ -62,13 +61,11 @@ def test_a_record_accounts_for_all_time_and_every_token(runner, plan, plain, pol
         assert served.service_ns == rounds
         prompt = [s.scheduled[i] for s, i in mine if not s.emitted[i]]
         assert sum(prompt) >= len(asked.prompt)  # more where it was computed again
-        for step, i in mine:
-            if step.emitted[i] and step.scheduled[i] > 1:
-                assert step.scheduled[i] == N + 1 or served.tokens
+        assert {s.scheduled[i] for s, i in mine if s.accepted[i]} == {N + 1}
     trace = trace_of(plan, record)
     assert trace.output_tokens.tolist() == [asked.max_new_tokens for asked in plan.requests]
     again = sum(served.preemptions for served in record.served)
-    assert (again > 0) == (policy != "fcfs")
+    assert again > 0 if policy == "lp-srpt" else policy != "fcfs" or not again
 
 
 def test_the_wall_clock_sleeps_until_the_next_arrival(runner, plan):
@@ -87,8 +84,7 @@ def test_a_policy_that_fails_is_no_run_of_that_policy(runner, plan):
     ("changed", "complaint"),
     [
         ({"kv_slots": 2}, "kv_slots 2 with evict swap: vLLM swaps nothing out"),
-        ({"policy": "srpt"}, "policy srpt: is clairvoyant"),
-        ({"target": "/nowhere"}, "vLLM refuses /nowhere"),
+        ({"policy": "srpt"}, "policy srpt: knows the true sizes, which are not there"),
     ],
 )
 def test_what_vllm_cannot_do_is_one_line(runner, plan, changed, complaint):
@@ -105,18 +101,24 @@ def test_a_request_longer_than_the_context_is_named(runner, plan):
 
 
 def test_the_process_answers_each_pair_of_files_by_a_line(plan, pair, tmp_path):
-    good, bad = tmp_path / "plan.json", tmp_path / "bad.json"
+    good, bad, ugly = (tmp_path / name for name in ("plan.json", "bad.json", "ugly.json"))
     good.write_text(replace(plan, draft_tokens=0, kv_tokens=20 * BLOCK).to_json())
     bad.write_text(json.dumps({"lapsd_plan": 99}))
-    lines = f"{bad}\t{tmp_path / 'none.json'}\n{good}\t{tmp_path / 'record.json'}\n"
+    ugly.write_text(replace(plan, target=str(tmp_path)).to_json())
+    none = tmp_path / "none.json"
+    lines = f"{bad}\t{none}\n{ugly}\t{none}\n{good}\t{tmp_path / 'record.json'}\n"
     root = Path(__file__).parents[3]
     done = subprocess.run(
         [sys.executable, "-m", "serve.vllm.runner"], input=lines, cwd=root, capture_output=True, text=True,
         env=os.environ | {"PYTHONPATH": str(root)}, timeout=600,
     )  # fmt: skip
-    assert done.stdout.splitlines() == ["error\tlapsd_plan: version 1 is needed", "done"], done.stderr[-2000:]
+    answers = [line for line in done.stdout.splitlines() if line.startswith(("error", "done"))]
+    assert len(answers) == 3, done.stderr[-2000:]
+    assert answers[0] == "error\tlapsd_plan: version 1 is needed"
+    assert answers[1].startswith(f"error\tvLLM refuses {tmp_path}")
+    assert answers[2] == "done"
     record = Record.from_json((tmp_path / "record.json").read_text())
     assert len(record.served) == len(plan.requests)
     assert record.notes["blocks"] == 20
-    assert not (tmp_path / "none.json").exists()
+    assert not none.exists()
     assert all(set(served.drafted) == {0} for served in record.served)
