@@ -175,9 +175,9 @@ def bench(
     progress("batches of 16, draft lengths that differ")
     irregular = iterations_over_timeouts(ready(with_irregular_drafts(trace), profile, 2_000, batch=16))
     tight = {}
-    for name, (words, memory) in MEMORIES.items():
+    for name, (words, settings) in MEMORIES.items():
         progress(f"tight memory: {words}")
-        tight[f"memory_{name}"] = iterations_over_timeouts(in_tight_memory(trace, **memory))
+        tight[f"memory_{name}"] = iterations_over_timeouts(in_tight_memory(trace, **settings))
     progress("the paper's runs")
     paper = paper_run(ready(trace, profile, 30), 20 if quick else 60)
     progress("a million requests")
