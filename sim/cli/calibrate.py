@@ -1,4 +1,4 @@
-"""The verb `calibrate`, which lives in `calibrate.cli`, for another engine in `serve.calibration.cli`; both need torch."""
+"""The verb `calibrate`, which lives in `calibrate.cli`, for vLLM in `serve.calibration.cli`; both need torch."""
 
 import sys
 
