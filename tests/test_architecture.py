@@ -38,7 +38,7 @@ def imports(path: Path) -> set[tuple[str, str]]:
 
 MOUNTED = {
     ("sim/cli/calibrate.py", "calibrate.cli"),
-    ("sim/cli/calibrate.py", "serve.vllm.cli"),
+    ("sim/cli/calibrate.py", "serve.calibration.cli"),
     ("sim/cli/validate.py", "serve.cli"),
     ("sim/cli/predict.py", "predict"),
 }  # fmt: skip
@@ -105,7 +105,7 @@ def test_no_import_of_sim_runs_back_up():
 
 
 # of serve: plain data, our engine, what is said of live runs; vLLM's part, which knows plain data alone; the verb
-SERVED = ("outlook_json", "plan", "record", "clock", "engine", "own", "validation", "vllm", "cli")
+SERVED = ("outlook_json", "plan", "record", "clock", "engine", "own", "validation", "vllm", "calibration", "cli")
 
 
 BESIDE = {"serve.vllm.process", "serve.vllm.calibration", "serve.vllm.cli"}  # of vLLM's, but not in its Python

@@ -1,4 +1,4 @@
-"""The verb `calibrate`, which lives in `calibrate.cli`, for another engine in `serve.vllm.cli`; both need torch."""
+"""The verb `calibrate`, which lives in `calibrate.cli`, for vLLM in `serve.calibration.cli`; both need torch."""
 
 import sys
 
@@ -16,7 +16,7 @@ def calibrate(context: typer.Context) -> int:
     words = " ".join(context.args).replace("=", " ")
     try:
         if "--engine vllm" in words:
-            from serve.vllm.cli import main
+            from serve.calibration.cli import main
         else:
             from calibrate.cli import main
     except ModuleNotFoundError as error:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from calibrate.reference import REFERENCE_TARGET
+from serve.calibration import cli
+from serve.calibration.steps import costs_of, samples_of
 from serve.record import Record, Step
-from serve.vllm import cli
-from serve.vllm.calibration import costs_of, samples_of
 from tests.serve.vllm.models import save_pair
 from traces import load_profile, load_trace
 

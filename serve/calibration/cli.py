@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
 from calibrate.cli import DEFAULT_TEMPERATURE, claim, numbers, prompts_named, typed, write
@@ -12,8 +13,8 @@ from calibrate.prompts import PROMPT_SETS
 from calibrate.record import Calibration
 from calibrate.requests import Settings, Tokenized, in_order, tokenize
 from calibrate.stamp import stamp
+from serve.calibration.steps import Requests, calibrate
 from serve.plan import Asked, Plan
-from serve.vllm.calibration import Requests, calibrate
 from serve.vllm.process import DEFAULT_PYTHON, VllmEngine
 from sim.cli.terminal import watch
 from traces.errors import DONE, run_command
@@ -104,6 +105,11 @@ def _report(out: Path, result: Calibration, n: int) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the verb on `arguments` (default: the process's own) and return its exit code."""
-    return run_command(
-        "lapsd calibrate", lambda: app(arguments, standalone_mode=False, prog_name="lapsd calibrate --engine vllm")
-    )
+
+    def run() -> object:
+        try:
+            return app(arguments, standalone_mode=False, prog_name="lapsd calibrate --engine vllm")
+        except torch.OutOfMemoryError as error:
+            raise MemoryError from error
+
+    return run_command("lapsd calibrate", run)
