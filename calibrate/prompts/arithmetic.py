@@ -186,6 +186,8 @@ def scores(rng: random.Random) -> Problem:
 TEMPLATES: tuple[Template, ...] = (
     shopping, saving, tank, wages, shifts, journey, sharing, boxes, seats, ages, cutting, scores,
 )  # fmt: skip
+# How many weeks, hours or days there are is one number among others, which so small a model hardly heeds: not asked.
+ASKED: tuple[Template, ...] = tuple(t for t in TEMPLATES if t not in (saving, tank, shifts))
 
 
 def problem(rng: random.Random) -> Problem:

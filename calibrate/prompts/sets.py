@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from calibrate.prompts import arithmetic, fields, lists, stdlib
-from calibrate.prompts.problems import Template, question_prompt
+from calibrate.prompts import arithmetic, fields, stdlib
+from calibrate.prompts.problems import Problem, Template, question_prompt
 from traces.prompts import template_of
 
 PROMPT_SEED = 20_250_517
@@ -37,14 +37,14 @@ class Prompt:
 
 
 def _code() -> list[Prompt]:
-    """Signature and docstring of held-out library functions, and as many functions of `fields`; bodies are wanted."""
+    """Signature and docstring of held-out library functions, and twice as many of `fields`; bodies are wanted."""
     wanted = [
         f for f in stdlib.functions(held_out=True)
         if 60 <= len(f.head) <= 1_000 and f.body.count("\n") >= 2
     ]  # fmt: skip
     unique = {f.head: f for f in wanted}
     found = [Prompt(f"{f.module}.{f.name}", "code", f.head, f.module) for f in unique.values()]
-    return found + _generated("code", fields.problem, str, len(found))
+    return found + _generated("code", fields.problem, fields.TEMPLATES, str, 2 * len(found))
 
 
 def _opening(text: str) -> str:
@@ -54,32 +54,38 @@ def _opening(text: str) -> str:
 
 
 def _prose() -> list[Prompt]:
-    """The opening of held-out pieces of documentation, to be gone on with, and as many questions of `lists`."""
+    """The opening of a held-out piece of documentation; the model goes on."""
     documents = stdlib.documents(held_out_only=True)
     held_out = [d for d in documents if len(_opening(d.text)) < 0.7 * len(d.text)]
     unique = {_opening(d.text): d for d in held_out}
-    found = [Prompt(d.source, "prose", opening, d.source) for opening, d in unique.items()]
-    return found + _generated("prose", lists.problem, question_prompt, len(found))
+    return [Prompt(d.source, "prose", opening, d.source) for opening, d in unique.items()]
 
 
 def _arithmetic() -> list[Prompt]:
-    """Word problems of 1 to 12 steps."""
-    return _generated("arithmetic", arithmetic.problem, question_prompt, 2_000)
+    """Word problems whose steps, 1 to 12, can be counted in the question."""
+    return _generated("arithmetic", arithmetic.problem, arithmetic.ASKED, question_prompt, 2_000)
 
 
-def _generated(dataset: str, draw: Template, asked: Callable[[str], str], count: int) -> list[Prompt]:
+def _generated(
+    dataset: str,
+    draw: Callable[[random.Random], Problem],
+    templates: tuple[Template, ...],
+    asked: Callable[[str], str],
+    count: int,
+) -> list[Prompt]:
     """`count` different prompts from our own templates, none of which the reference pair trains on.
 
     A template is a group. Sizes are log-uniform, more short answers than long ones, so that lengths differ as much
     between requests as those of free texts do.
     """
+    names = {t.__name__ for t in templates}
     rng, trained = random.Random(TRAINING_SEED), set()
     for _ in range(TRAINING_PROBLEMS):
         trained.add(draw(rng).question)
     rng, found = random.Random(PROMPT_SEED), dict[str, Prompt]()
     while len(found) < count:
         p = draw(rng)
-        if p.question not in trained and rng.random() < 1 / p.size:
+        if p.template in names and p.question not in trained and rng.random() < 1 / p.size:
             found.setdefault(p.question, Prompt(f"{p.template}-{len(found)}", dataset, asked(p.question), p.template))
     return list(found.values())
 

@@ -46,7 +46,7 @@ def test_the_profile_is_measured_and_stamped(folder):
     assert set(profile.costs.swap_ways) == {"pageable", "naive", "int8"}
     assert profile.costs.swap_out(512) > 0
     known = profile.provenance
-    assert known.target == Model(name="reference", parameters=6657696, type="llama")
+    assert known.target == Model(name="reference", parameters=6951168, type="llama")
     assert known.greedy_check.exact
     assert known.greedy_check.tokens > 30
     assert known.command.startswith("lapsd calibrate")

@@ -40,8 +40,8 @@ def test_the_bundled_files_are_written_as_they_were_read(tmp_path):
 def test_what_is_known_of_the_bundled_files_has_types():
     profile, trace = load_profile("reference"), load_trace("reference")
     known = profile.provenance
-    assert known.target == trace.provenance.target == Model(name="reference", parameters=6657696, type="llama")
-    assert str(known.target) == "reference (6.66 M parameters)"
+    assert known.target == trace.provenance.target == Model(name="reference", parameters=6951168, type="llama")
+    assert str(known.target) == "reference (6.95 M parameters)"
     assert str(known.hardware) == "2 threads of AMD EPYC"
     assert known.draft_tokens == trace.provenance.draft_tokens == (4,)  # in the trace's file a bare 4
     assert known.length_predictor.by_predictor["prompt length"]["pooled"].requests == 600
