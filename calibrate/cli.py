@@ -78,14 +78,14 @@ def command(
         raise ValueError(f"--seed {seed}: must be at least 0")
     sampling = Sampling(0.0 if greedy else DEFAULT_TEMPERATURE if temperature is None else temperature, seed)
     settings = Settings(
-        _numbers(draft_tokens, "--draft-tokens"),
+        numbers(draft_tokens, "--draft-tokens"),
         max_new_tokens,
         requests,
         sampling,
-        _numbers(batches, "--batches"),
+        numbers(batches, "--batches"),
         quick,
     )
-    _claim(out, overwrite, resume)
+    claim(out, overwrite, resume)
     choose_device(device)
     if random_weights is not None:
         if prompts or chat or resume or (target, draft) != ("reference", "reference"):
@@ -93,7 +93,7 @@ def command(
         pair = random_pair(random_weights, device=device, dtype=dtype, engine=engine)
         return _finish(_calibrated(pair, [], settings, None), out)
     locate_pair(target, draft)
-    sets = [_prompts(name, field, seed) for name in prompts or list(PROMPT_SETS)]
+    sets = [prompts_named(name, field, seed) for name in prompts or list(PROMPT_SETS)]
     pair = load_pair(target, draft, device=device, dtype=dtype, engine=engine)
     order = in_order([tokenize(pair, found, settings, leave_out=bundled, chat=chat) for bundled, found in sets])
     journal = Journal(out, identity(pair, order, settings.described | {"requests": len(order)}), resume=resume)
@@ -115,7 +115,14 @@ def command(
     return code
 
 
-def _numbers(text: str, option: str) -> tuple[int, ...]:
+def numbers(text: str, option: str) -> tuple[int, ...]:
+    """The numbers of an option that takes several.
+
+    Raises
+    ------
+    ValueError
+        Naming the option, if they are none.
+    """
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -126,19 +133,19 @@ def _calibrated(pair: Pair, order: list[Tokenized], settings: Settings, journal:
     with _progress() as bar:
         task = bar.add_task("starting", total=None)
         return calibrate(
-            pair, order, settings, log=journal, command=_typed(),
+            pair, order, settings, log=journal, command=typed(),
             progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
         )  # fmt: skip
 
 
-def _prompts(name: str, field: str, seed: int) -> tuple[bool, list[Prompt]]:
+def prompts_named(name: str, field: str, seed: int) -> tuple[bool, list[Prompt]]:
     """Whether the set is a bundled one, and its prompts."""
     if name in PROMPT_SETS and not Path(name).exists():
         return True, bundled_prompts(name, seed)
     return False, read_prompts(name, field)
 
 
-def _claim(out: Path, overwrite: bool, resume: bool) -> None:
+def claim(out: Path, overwrite: bool, resume: bool) -> None:
     """See that the folder is free and can be written before hours of work."""
     make_writable_folder(out)
     taken = [p.name for p in sorted(out.glob("trace*.parquet"))] + [n for n in OTHER_FILES if (out / n).exists()]
@@ -151,7 +158,8 @@ def _claim(out: Path, overwrite: bool, resume: bool) -> None:
         raise ValueError(f"{out} holds {taken[0]} already: choose another --out or give --overwrite")
 
 
-def _typed() -> str:
+def typed() -> str:
+    """The command as the user typed it."""
     arguments = sys.argv[1:] if sys.argv[1:2] == ["calibrate"] else ["calibrate", *sys.argv[1:]]
     return shlex.join(["lapsd", *arguments])
 

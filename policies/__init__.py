@@ -10,6 +10,7 @@ from policies.fastserve import FastServe
 from policies.fcfs import FCFS
 from policies.gittins import Gittins
 from policies.laps_sd import LapsSD
+from policies.laps_sd_adapted import LapsSDAdapted
 from policies.las import LAS
 from policies.las_round import LASRound
 from policies.lp_sjf import LPSJF
@@ -47,6 +48,7 @@ __all__ = [
     "LASRound",
     "LPSJFMean",
     "LapsSD",
+    "LapsSDAdapted",
     "Outlook",
     "Past",
     "Policy",

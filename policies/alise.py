@@ -25,7 +25,8 @@ class Alise(LAS):
     Parameters
     ----------
     K, M, sup_1_s : as of `las`.
-    age_s : seconds of waiting, in all, that raise a request by one queue; None: it never rises.
+    age_s : seconds of waiting, in all, that raise a request by one queue; None: it never rises. A few times what
+        requests take: much below, all are soon before all queues, which is first come, first served.
     overrun : factor, at least 1, by which a prediction grows whenever the output reaches it; 1: not at all, and
         nothing is left of the request then, which goes first.
     model : the time model as it was `published`, or `exact`, with a growing context.
@@ -33,7 +34,7 @@ class Alise(LAS):
 
     name: ClassVar[str] = "alise"
 
-    age_s: float | None = 3.0
+    age_s: float | None = 30.0
     overrun: float = 2.0
     model: str = "published"
     time: TimeModel = field(default=TimeModel(0, 0, 1), repr=False, metadata={"bound": True})

@@ -109,6 +109,8 @@ class Outlook:
     move_out_ns, move_back_ns : int
         What it takes to move the KV cache of a request of the median context out and back, if one that stops running
         has to; else 0.
+    seats : int
+        Requests that run a round together.
     time : TimeModel or None
         How long a request takes by its lengths, fitted to those requests.
     true_prefill_ns : sequence of int, by job index
@@ -124,6 +126,7 @@ class Outlook:
     past: Past = field(default_factory=Past, compare=False)
     move_out_ns: int = 0
     move_back_ns: int = 0
+    seats: int = 1
     time: TimeModel | None = None
     true_prefill_ns: Sequence[int] = ()
     true_left_ns: Sequence[Sequence[int]] = ()

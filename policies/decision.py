@@ -1,5 +1,7 @@
 """The order of a decision, which every driver shares: how a rank is asked for, and who is chosen of those present."""
 
+import itertools
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -37,10 +39,11 @@ def rank_of(policy: Policy, job: Job, now_ns: int) -> Rank:
 
 
 def choose(ordered: Iterable[J], seats: int, fits: Callable[[list[J]], bool]) -> list[J]:
-    """The first in order, as many as have seats and fit the memory together: nobody is passed over."""
-    chosen: list[J] = []
-    for job in ordered:
-        if len(chosen) == seats or not fits([*chosen, job]):
-            break
-        chosen.append(job)
-    return chosen
+    """The first in order, as many as have seats and fit the memory together: nobody is passed over.
+
+    `fits` is asked O(log seats) times: what is more than fits does not fit with more beside it.
+    """
+    first = list(itertools.islice(ordered, seats))
+    if fits(first):
+        return first
+    return first[: bisect_left(range(1, len(first)), True, key=lambda count: not fits(first[:count]))]

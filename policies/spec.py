@@ -16,6 +16,7 @@ from policies.fastserve import FastServe
 from policies.fcfs import FCFS
 from policies.gittins import Gittins
 from policies.laps_sd import LapsSD
+from policies.laps_sd_adapted import LapsSDAdapted
 from policies.las import LAS
 from policies.las_round import LASRound
 from policies.lp_sjf import LPSJF
@@ -26,8 +27,8 @@ from policies.srpt import SRPT
 from policies.tie import TIE
 
 _KNOWN: tuple[type[Policy], ...] = (
-    FCFS, RoundRobin, LAS, LASRound, Gittins, LPSJF, LPSRPT, AMin, TIE, Boost, LapsSD, Alike, AlikeOnline,
-    AlikeCeiling, LPSJFMean, SRPT, FastServe, Alise,
+    FCFS, RoundRobin, LAS, LASRound, Gittins, LPSJF, LPSRPT, AMin, TIE, Boost, LapsSD, LapsSDAdapted,
+    Alike, AlikeOnline, AlikeCeiling, LPSJFMean, SRPT, FastServe, Alise,
 )  # fmt: skip
 POLICIES: dict[str, type[Policy]] = {p.name: p for p in _KNOWN}
 

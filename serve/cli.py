@@ -3,18 +3,20 @@
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
 from rich.markup import escape
 
 from calibrate import load_pair
-from calibrate.models.loading import Pair, locate_pair
+from calibrate.models.loading import load_tokenizer, locate_pair
 from calibrate.prompts import PROMPT_SETS, Prompt, bundled_prompts, read_prompts
 from policies import FCFS, LAS, LPSJF, LPSRPT, POLICIES, SRPT, LapsSD, Policy, parse_policy, spec_of
+from serve.engine import Engine
 from serve.own.engine import OwnEngine
 from serve.plan import CLOCKS
 from serve.validation.blocks import Trial
@@ -23,6 +25,7 @@ from serve.validation.folder import Folder
 from serve.validation.report import Report
 from serve.validation.source import Source
 from serve.validation.tables import differences_text, errors_text, table
+from serve.vllm.process import DEFAULT_PYTHON, VllmEngine
 from sim.cli.options import FIGURES, AsJson, Overwrite, check_file, verb, with_setting
 from sim.cli.terminal import console, watch
 from sim.experiment import Setting
@@ -31,6 +34,7 @@ from traces.errors import INTERRUPTED, run_command
 from traces.files import write_whole
 
 SETTINGS = ("trace", "requests", "length_predictor", "split_seed", "batch", "kv_slots", "kv_tokens", "evict")
+ENGINES = {"own": "our own engine", "vllm": "vLLM"}
 REQUESTS, SEEDS, LOADS = 40, 5, (0.8,)
 
 app = verb()
@@ -47,6 +51,10 @@ def command(
         list[str] | None, typer.Option(help=f"Repeat for several, FCFS is always there: {', '.join(POLICIES)}.")
     ] = None,
     seeds: Annotated[int, typer.Option(help="Workloads: seeds 0, 1, ...")] = SEEDS,
+    engine: Annotated[str, typer.Option(help=f"{' or '.join(ENGINES)}: what serves for real.")] = "own",
+    vllm_python: Annotated[
+        Path, typer.Option(help="The Python of an environment that has vLLM (make vllm sets one up).")
+    ] = DEFAULT_PYTHON,
     clock: Annotated[
         str, typer.Option(help="busy: idle time is leapt over, so that only durations vary; wall: slept through.")
     ] = "busy",
@@ -59,6 +67,7 @@ def command(
     profile: Annotated[
         Path | None, typer.Option(help="Foretell from this profile, not from costs measured between the runs.")
     ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few calibration rounds: for trying it out.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Keep every live run, and the tables, in this folder.")] = None,
@@ -77,28 +86,38 @@ def command(
     check_file("--html", html, (".html",))
     if resume and (overwrite or out is None):
         raise ValueError("--resume: needs --out, and goes without --overwrite")
-    if clock not in CLOCKS:
-        raise ValueError(f"--clock {clock}: must be {' or '.join(CLOCKS)}")
+    for option, value, known in (("--clock", clock, CLOCKS), ("--engine", engine, ENGINES)):
+        if value not in known:
+            raise ValueError(f"{option} {value}: must be {' or '.join(known)}")
     if seeds < 1:
         raise ValueError(f"--seeds {seeds}: must be at least 1")
     loads = list(dict.fromkeys(load or LOADS))
-    setting = {"requests": REQUESTS, "length_predictor": "learned", **setting}
-    for one in loads:
-        Setting.of(**{**setting, "load": one})  # refuse what is wrong before anything is loaded
-    policies = _policies(policy)
-    name = str(setting.pop("trace", "reference"))
+    # vLLM keeps the blocks of who waits unless it is told otherwise
+    setting = {
+        "requests": REQUESTS,
+        "length_predictor": "learned",
+        **({"kv_slots": 0} if engine == "vllm" else {}),
+        **setting,
+    }
+    policies, name = _policies(policy), str(setting.pop("trace", "reference"))
     trace = load_trace(name)
+    for one in loads:  # refuse what is wrong before any model is loaded
+        Setting.of(**{**setting, "load": one}).predictor.predict(np.arange(len(trace)), trace, 0)
     for known, path in ((trace.provenance, f"trace {name}"), *_given(profile)):
         _hold_models(known, path, target, draft)
     locate_pair(target, draft)
     folder = _folder(out, setting, loads, policies, name, clock, overwrite=overwrite, resume=resume)
-    pair = load_pair(target, draft, device=device, dtype=dtype)
-    source = Source.of(trace, _texts(trace, prompts, field), _tokenizer(pair), name)
-    trial = Trial(OwnEngine(pair, _typed()), source, dict(setting), policies, clock)
+    source = Source.of(trace, _texts(trace, prompts, field), _tokenizer(target), name)
+    serving: Engine
+    if engine == "vllm":
+        serving = VllmEngine(target, draft, vllm_python, _typed())
+    else:
+        serving = OwnEngine(load_pair(target, draft, device=device, dtype=dtype), _typed())
+    trial = Trial(serving, source, dict(setting), policies, clock, quick)
     given = load_profile(profile) if profile is not None else None
     outcomes, complete = _serve(trial, loads, seeds, folder, given, quiet=as_json)
     if outcomes:
-        report = Report(f"our own engine with {target} + {draft}", _made(trial, loads, seeds), outcomes)
+        report = Report(f"{ENGINES[engine]} with {target} + {draft}", _made(trial, loads, seeds), outcomes)
         _show(report, folder, plot, html, as_json=as_json)
     return 0 if complete else INTERRUPTED
 
@@ -121,8 +140,8 @@ def _hold_models(known: Any, what: str, target: str, draft: str) -> None:
 
 
 def _folder(
-    out: Path | None, setting: Mapping[str, Any], loads: list[float], policies: list[Policy], trace: str, clock: str, *,
-    overwrite: bool, resume: bool,
+    out: Path | None, setting: Mapping[str, Any], loads: list[float], policies: list[Policy], trace: str,
+    clock: str, *, overwrite: bool, resume: bool,
 ) -> Folder | None:  # fmt: skip
     if out is None:
         return None
@@ -142,8 +161,9 @@ def _texts(trace: Trace, names: list[str] | None, field: str) -> list[tuple[str,
     return [(p.dataset, p.request_id, p.text) for p in found]
 
 
-def _tokenizer(pair: Pair) -> Any:
-    return lambda text: pair.tokenizer(text)["input_ids"]
+def _tokenizer(target: str) -> Callable[[str], list[int]]:
+    tokenizer = load_tokenizer(target)
+    return lambda text: list(tokenizer(text)["input_ids"])
 
 
 def _typed() -> str:

@@ -1,19 +1,21 @@
 """What an engine is asked to serve: requests with their arrivals, and under what policy, memory and clock.
 
-Plain data, and JSON for engines that live in another process. Needs the standard library and `policies` alone.
+Plain data, and JSON for engines that live in another process. Needs `policies` and `traces` alone.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from policies import Outlook, Policy
 from policies.decision import name_of
 from policies.spec import parse_policy
+from serve.outlook_json import outlook_from_json, outlook_to_json
 
 CLOCKS = ("busy", "wall")
 VERSION = 1
+UNKNOWN = Outlook(1, (1,))
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Plan:
 
     requests: Sequence[Asked]
     policy: str = "fcfs"
-    outlook: Outlook = Outlook(1, (1,))
+    outlook: Outlook = UNKNOWN
     clock: str = "busy"
     batch: int = 1
     kv_slots: int | None = 1
@@ -103,14 +105,16 @@ class Plan:
         """
         policy, known = parse_policy(self.policy), self.outlook
         if not policy.clairvoyant:
-            known = Outlook(known.mean_round_ns, known.past_sizes_ns)
+            known = replace(known, true_prefill_ns=(), true_left_ns=(), true_tokens_per_round=())
         elif len(known.true_left_ns) != len(self.requests):
             raise ValueError(f"policy {name_of(policy)}: knows the true sizes, which are not there")
         return policy.bind(known)
 
     def to_json(self) -> str:
         """One JSON object."""
-        return json.dumps({"lapsd_plan": VERSION, **asdict(self)})
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        own |= {"requests": [asdict(asked) for asked in self.requests], "outlook": outlook_to_json(self.outlook)}
+        return json.dumps({"lapsd_plan": VERSION, **own})
 
     @classmethod
     def from_json(cls, text: str) -> "Plan":
@@ -123,7 +127,7 @@ class Plan:
         """
         found = versioned(text, "lapsd_plan", VERSION)
         found["requests"] = [Asked(**request) for request in found["requests"]]
-        found["outlook"] = Outlook(**found["outlook"])
+        found["outlook"] = outlook_from_json(found["outlook"])
         return cls(**{f.name: found[f.name] for f in fields(cls) if f.name in found})
 
 

@@ -1,8 +1,8 @@
 """What a live run left behind: every step of the server, and what became of each request.
 
-Times are integer nanoseconds on the run's own clock, which begins at 0. A step is one decision and what it committed:
-moves, prompts, then a round (or whatever the engine does in one go). All time from one decision to the next belongs to
-the step between them; idle time ends exactly at an arrival. Plain data, and JSON; needs the standard library alone.
+Times are integer nanoseconds on the run's own clock, which begins at 0. A step is one decision and what it
+committed: moves, prompts, then a round (or whatever the engine does in one go). All time from one decision to the
+next belongs to the step between them; idle time ends exactly at an arrival. Plain data, and JSON.
 """
 
 import json

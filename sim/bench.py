@@ -7,7 +7,7 @@ Workloads are LAPS-SD's at load 0.8 with noisy lengths, unless a figure says oth
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from statistics import median
 from typing import Any, NamedTuple
@@ -35,6 +35,16 @@ class Figure(NamedTuple):
     at_most: bool
 
 
+# (in words, settings) by figure; 0.01 of bare timeouts is 20,000 iterations a second where those run at 2 M/s
+MEMORIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "tokens": ("tokens", {"memory": "tokens"}),
+    "reserve": ("reserved at admission", {"memory": "reserve:output=oracle"}),
+    "paged": ("blocks", {"memory": "paged"}),
+    "chunked": ("blocks, prompts in chunks", {"memory": "paged", "evict": "recompute", "prefill": "chunked"}),
+    "fastserve": ("FastServe's", {"memory": "fastserve"}),
+    "alise": ("ALISE's", {"memory": "alise"}),
+}
+
 FIGURES = (
     Figure("timeouts_per_request", "bare timeouts that a request costs, b = 1", 30, True),
     Figure("rounds_over_timeouts", "rounds a second over bare timeouts a second, b = 1", 3, False),
@@ -44,6 +54,10 @@ FIGURES = (
     Figure("giant_queue", "cost of a request when 10^5 come at once over that at load 0.8", 3, True),
     Figure("batch16_over_timeouts", "iterations a second at b = 16 over bare timeouts a second", 0.15, False),
     Figure("batch16_irregular", "the same where draft lengths differ from round to round", 0.12, False),
+    *(
+        Figure(f"memory_{name}", f"the same, 64 together in tight memory: {words}", 0.01, False)
+        for name, (words, _) in MEMORIES.items()
+    ),
     Figure("paper_run_ms", "a run of 30 requests with its metrics, ms where bare timeouts run at 2 M/s", 0.5, True),
     Figure("paper_run_in_timeouts", "the same in bare timeouts", 1000, True),
     Figure("startup_s", "`lapsd compare` to the first simulated event, s", 1, True),
@@ -95,6 +109,16 @@ def iterations_over_timeouts(stage: Stage) -> float:
     """Iterations a second over bare timeouts a second."""
     iterations = run(stage, POLICY, 0).rounds
     return iterations / stage.setting.requests / timeouts_per_request(stage)
+
+
+def in_tight_memory(trace: Trace, **memory: Any) -> Stage:
+    """A stage of 64 requests together, overloaded, in memory for as many of mean length; by a profile by hand."""
+    profile = Profile.constant(draft_ms=0.1, verify_ms=2, prefill_ms_per_token=0.01, swap_ms_per_token=0.01)
+    one = profile.costs.rounds[1]
+    profile = replace(profile, costs=replace(profile.costs, rounds={1: one, 64: one}))
+    tokens = int((trace.prompt_tokens + trace.output_tokens).mean() * 64)
+    largest = int((trace.prompt_tokens + trace.output_tokens).max() + trace.drafted.max() + 1)
+    return ready(trace, profile, 1_000, batch=64, load=1.2, kv_tokens=max(tokens, 2 * largest), **memory)
 
 
 def paper_run(stage: Stage, seeds: int) -> float:
@@ -150,6 +174,10 @@ def bench(
     batched = iterations_over_timeouts(ready(trace, profile, 5_000, batch=16))
     progress("batches of 16, draft lengths that differ")
     irregular = iterations_over_timeouts(ready(with_irregular_drafts(trace), profile, 2_000, batch=16))
+    tight = {}
+    for name, (words, settings) in MEMORIES.items():
+        progress(f"tight memory: {words}")
+        tight[f"memory_{name}"] = iterations_over_timeouts(in_tight_memory(trace, **settings))
     progress("the paper's runs")
     paper = paper_run(ready(trace, profile, 30), 20 if quick else 60)
     progress("a million requests")
@@ -164,6 +192,7 @@ def bench(
         "giant_queue": giant / cost,
         "batch16_over_timeouts": batched,
         "batch16_irregular": irregular,
+        **tight,
         "paper_run_ms": paper / 2e6 * 1e3,
         "paper_run_in_timeouts": paper,
         "startup_s": startup_s(),

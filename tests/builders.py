@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from policies import Outlook
 from sim import Capacity, outlook_of
-from sim.engine.memory import EVICTIONS
+from sim.engine.memory import EVICTIONS, MANAGERS
 from sim.engine.prefill import PREFILLS
 from traces import (
     Costs,
@@ -117,7 +117,7 @@ def workloads(
 def capacities(
     draw: st.DrawFn,
     work: Workload,
-    managers: Sequence[str] = ("auto", "paged"),
+    managers: Sequence[str] = ("auto", *list(MANAGERS)[2:]),
     prefills: Sequence[str] = tuple(PREFILLS),
 ) -> Capacity:
     """A server whose memory, where it is limited, is tight: the largest request fits, with little more."""
@@ -128,8 +128,28 @@ def capacities(
         "token_budget": draw(st.sampled_from([7, 16, 40])),
     }  # fmt: skip
     slots, more = draw(st.sampled_from([batch, batch + 1, None])), draw(st.integers(0, 60))
-    if draw(st.sampled_from(managers)) == "auto":
+    manager = draw(st.sampled_from(managers))
+    if manager == "reserve":
+        output, context = draw(st.sampled_from(["max", "pow2", "oracle"])), int(largest)
+        tokens = context + int(trace.drafted.max()) + 1 + more
+        return Capacity(batch, None, tokens, manager=f"reserve:output={output}+context={context}", **how)
+    if manager == "auto":
         return Capacity(batch, slots, draw(st.sampled_from([None, largest + more])), **how)
+    if manager in ("fastserve", "alise"):
+        return _offloading(draw, manager, batch, largest + more, how["prefill"])
     block, park = draw(st.sampled_from([1, 4, 16])), draw(st.sampled_from(["true", "false"]))
     blocks = -(-(largest + more) // block)
     return Capacity(batch, None, manager=f"paged:block={block}+blocks={blocks}+park={park}", **how)
+
+
+def _offloading(draw: st.DrawFn, manager: str, batch: int, tokens: int, prefill: str) -> Capacity:
+    """A server whose caches move beside rounds."""
+    block = draw(st.sampled_from([1, 4, 16]))
+    spec = f"{manager}:block={block}+blocks={-(-tokens // block)}"
+    if manager == "fastserve":
+        spec += f"+host={draw(st.sampled_from([0, 200]))}"
+    else:
+        low, high = sorted(draw(st.sampled_from([(0.9, 0.95), (0.0, 1.0), (0.3, 0.6), (1.0, 1.0)])))
+        int8, overlap = draw(st.sampled_from(["none", "moved", "all"])), draw(st.sampled_from(["true", "false"]))
+        spec += f"+low={low}+high={high}+int8={int8}+overlap={overlap}+quantise_ns={draw(st.integers(0, 9))}"
+    return Capacity(batch, None, manager=spec, prefill=prefill, token_budget=16)

@@ -20,6 +20,7 @@ import pytest
 from sim import cli
 from sim.experiment.metrics import METRICS
 from sim.experiment.setting import KNOBS
+from sim.reproduce.beyond.paper import BEYOND
 from sim.reproduce.laps_sd.paper import LAPS_SD
 from sim.reproduce.papers import PAPERS
 from sim.sweeps import Sweep, sweep
@@ -33,6 +34,9 @@ DOCTESTS = {"docs/write-a-policy.md"}
 NOT_OURS = {
     "make demo": "installs, and calibrates for minutes; its parts run in the tests of calibrate and compare",
     "make test": "runs this",
+    "make vllm": "installs, and runs tests/serve/vllm",
+    "lapsd calibrate --engine vllm": "needs vLLM; tests/serve/vllm/test_calibration.py runs it",
+    "vllm serve": "tests/serve/vllm serves; its options are parsed there",
     "make gpu-check": "test_benchmarks.py runs its sections on a CPU",
     "PYTHONPATH=. python3 benchmarks/gpu_check.py": "the same",
     "pip install": "test_wheel.py installs",
@@ -46,7 +50,7 @@ SMALLER = (
     ("--requests 200", f"{CALIBRATED} 24"),
     ("llama-7b[+]llama-68m", "tiny-target+tiny-draft --quick --batches 1 --device cpu"),
     ("seeds=1000", "seeds=4"),
-    ("--seeds (100|200)", "--seeds 10"),
+    (r"(lapsd validate[^\n#]*)", r"\1 --quick --requests 2 --seeds 1 --device cpu"),
 )
 
 
@@ -98,9 +102,15 @@ def folder(tmp_path, monkeypatch):
     times = [f"2023-11-16 18:15:{s:02}.0,{10 + s},{20 + 5 * s}" for s in range(50)]
     csv = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(times)
     (tmp_path / "AzureLLMInferenceTrace_conv.csv").write_text(csv, encoding="utf-8")
+    answers = [{"instruction": f"Tell {'all' * (i % 2)} of {'abc'[i % 3]} and {i}", "output": "so " * (5 + i % 7 * 9)}
+               for i in range(40)]  # fmt: skip
+    answers = [a | {"instruction": a["instruction"] + " x" * (i % 13)} for i, a in enumerate(answers)]
+    (tmp_path / "model_outputs.json").write_text(json.dumps(answers), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     few = LAPS_SD.questions[:2]
     monkeypatch.setitem(PAPERS, "laps-sd", replace(LAPS_SD, quick=TINY, full=TINY, questions=few))
+    two = replace(TINY, queues=2)
+    monkeypatch.setitem(PAPERS, "beyond", replace(BEYOND, quick=two, full=two, questions=BEYOND.questions[-1:]))
 
 
 @pytest.fixture
@@ -145,7 +155,7 @@ def run_shell(block: str, capsys) -> None:
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in DOCTESTS])
 def test_a_page_runs_from_top_to_bottom(page, capsys, request):
-    if page == "docs/reproduction.md":  # where other pages calibrate
+    if page in ("docs/reproduction.md", "docs/beyond.md"):  # where other pages calibrate
         Path("mine").mkdir()
         for ending in ("parquet", "json"):
             name = "trace" if ending == "parquet" else "profile"
@@ -157,7 +167,7 @@ def test_a_page_runs_from_top_to_bottom(page, capsys, request):
     for number, (language, text) in enumerate(blocks(page)):
         if language == "sh":
             run_shell(text, capsys)
-        elif language == "python":
+        elif language == "python" and "from vllm " not in text:  # tests/serve/vllm has those
             exec(smaller(text), names)
         elif language == "toml":
             asked = Sweep.from_document(tomllib.loads(text)).document() | {"seeds": 1}

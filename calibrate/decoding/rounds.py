@@ -103,7 +103,9 @@ class DeviceRounds:
         self.place(tokens[:, -2:], torch.tensor(contexts) - 1)
 
     @torch.inference_mode()
-    def round(self, uniforms: list[float] | list[list[float]] | None = None, *, force: int = -1, stay: bool = False) -> Tensor:
+    def round(
+        self, uniforms: list[float] | list[list[float]] | None = None, *, force: int = -1, stay: bool = False
+    ) -> Tensor:
         """One round of every row, without waiting for it; the rows then stand where the next round begins.
 
         Parameters

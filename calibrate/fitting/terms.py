@@ -220,9 +220,9 @@ def _percentiles(ns: "pd.Series[int]") -> dict[int, int]:
 
 def warnings_of(fits: Fits, grid: Grid) -> list[str]:
     """What a reader must know before trusting the terms, a line each."""
-    told = list(fits.warnings())
+    warnings = list(fits.warnings())
     if grid.unstable:
-        told.append(f"unstable: the same rounds took {grid.drift:+.0%} at the end of the timing (more than 3 %)")
+        warnings.append(f"unstable: the same rounds took {grid.drift:+.0%} at the end of the timing (more than 3 %)")
     if grid.skipped:
-        told.append(f"{len(grid.skipped)} cells were not timed, the first: {grid.skipped[0]}")
-    return told
+        warnings.append(f"{len(grid.skipped)} cells were not timed, the first: {grid.skipped[0]}")
+    return warnings

@@ -215,6 +215,18 @@ def _memory_told(name: str) -> Iterator[None]:
         raise ValueError(f"model {name}: does not fit into the memory of the GPU") from error
 
 
+def load_tokenizer(target: str) -> Any:
+    """The tokenizer of a target alone: `reference`, a folder, or a name on the hub.
+
+    Raises
+    ------
+    ValueError
+        As `load_pair` does.
+    """
+    transformers_logging.set_verbosity_error()
+    return _tokenizer(_locate(target, REFERENCE_TARGET), target)
+
+
 def locate_pair(target: str, draft: str) -> tuple[str, str]:
     """The folders or hub names of both models, checked in a moment, before anything large is read.
 

@@ -63,9 +63,7 @@ def rotate_and_store(
         cache[1, held, :, new] = qkv[rows, :, -heads:].transpose(1, 2)
 
 
-def attend(
-    qkv: Tensor, cache: Tensor, positions: Tensor, splits: int, places: Tensor | None = None
-) -> Tensor:
+def attend(qkv: Tensor, cache: Tensor, positions: Tensor, splits: int, places: Tensor | None = None) -> Tensor:
     """Attention of w new tokens, which are in the cache already, to what each may see: (B, w, H·D).
 
     Parameters

@@ -60,9 +60,7 @@ def _rotate_and_store(
     tl.store(target + SIZE // 2, high.to(qkv.dtype.element_ty), inside)
 
 
-def attend(
-    qkv: Tensor, cache: Tensor, positions: Tensor, splits: int, places: Tensor | None = None
-) -> Tensor:
+def attend(qkv: Tensor, cache: Tensor, positions: Tensor, splits: int, places: Tensor | None = None) -> Tensor:
     rows, width, heads, size = qkv.shape
     kv_heads = cache.shape[2]
     heads -= 2 * kv_heads
@@ -76,8 +74,9 @@ def attend(
     mixed = torch.empty(rows, kv_heads, parts, queries, size, dtype=torch.float32, device=qkv.device)
     weight = torch.empty(rows, kv_heads, parts, queries, dtype=torch.float32, device=qkv.device)
     _attend_to_part[(rows, kv_heads, parts * triton.cdiv(queries, tile))](
-        qkv, cache, positions, places, mixed, weight, width, kv_heads, *cache.stride()[:4], size**-0.5 * 1.4426950408889634,
-        parts, GROUP=group, SIZE=size, TILE=tile, KEYS=KEYS, BLOCK=block, num_warps=4, num_stages=2,
+        qkv, cache, positions, places, mixed, weight, width, kv_heads, *cache.stride()[:4],
+        size**-0.5 * 1.4426950408889634, parts,
+        GROUP=group, SIZE=size, TILE=tile, KEYS=KEYS, BLOCK=block, num_warps=4, num_stages=2,
     )  # fmt: skip
     merged = torch.empty(rows, width, heads * size, dtype=qkv.dtype, device=qkv.device)
     _merge_parts[(rows * width, heads)](

@@ -26,7 +26,9 @@ def shopping(rng: random.Random) -> Problem:
     steps = [f"The {good} cost {n} * {p} = ${n * p}." for good, n, p in bought]
     total = sum(n * p for _, n, p in bought)
     steps.append(f"In total {_sum([n * p for _, n, p in bought])}${total}.")
-    return _problem(f"At the {place}, {name} buys {listed}. How many dollars does {name} spend in total?", steps, total)
+    return _problem(
+        f"At the {place}, {name} buys {listed}. How many dollars does {name} spend in total?", steps, total
+    )
 
 
 def saving(rng: random.Random) -> Problem:

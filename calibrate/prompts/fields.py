@@ -44,14 +44,18 @@ def as_dict(rng: random.Random) -> Problem:
     """A dictionary of attributes."""
     names, told, thing = _drawn(rng)
     lines = ["return {", *_each(names, lambda n: f'    "{n}": self.{n},'), "}"]
-    return _function(f"def {thing}_as_dict(self):", f"Return the {thing} as a dictionary of {told}.", lines, len(names))
+    return _function(
+        f"def {thing}_as_dict(self):", f"Return the {thing} as a dictionary of {told}.", lines, len(names)
+    )
 
 
 def check(rng: random.Random) -> Problem:
     """An error for each missing value."""
     names, told, thing = _drawn(rng)
     lines = _each(names, lambda n: f'if {thing}.{n} is None:\n    raise ValueError("the {thing} has no {n}")')
-    return _function(f"def check_{thing}({thing}):", f"Raise ValueError if one is missing of {told}.", lines, len(names))
+    return _function(
+        f"def check_{thing}({thing}):", f"Raise ValueError if one is missing of {told}.", lines, len(names)
+    )
 
 
 def show(rng: random.Random) -> Problem:
@@ -89,7 +93,9 @@ def defaults(rng: random.Random) -> Problem:
     """A default for each setting that is absent."""
     names, told, thing = _drawn(rng)
     lines = _each(names, lambda n: f'self.{n} = settings.get("{n}", {rng.randint(0, 9)})')
-    return _function(f"def read_{thing}(self, settings):", f"Read the {thing} from settings of {told}.", lines, len(names))
+    return _function(
+        f"def read_{thing}(self, settings):", f"Read the {thing} from settings of {told}.", lines, len(names)
+    )
 
 
 def tests(rng: random.Random) -> Problem:
@@ -104,7 +110,9 @@ def merge(rng: random.Random) -> Problem:
     """Copies what is set."""
     names, told, thing = _drawn(rng)
     lines = _each(names, lambda n: f"if other.{n}:\n    self.{n} = other.{n}")
-    return _function(f"def merge_{thing}(self, other):", f"Take over from the other {thing} {told}.", lines, len(names))
+    return _function(
+        f"def merge_{thing}(self, other):", f"Take over from the other {thing} {told}.", lines, len(names)
+    )
 
 
 TEMPLATES: tuple[Template, ...] = (

@@ -60,7 +60,9 @@ def guests(rng: random.Random) -> Problem:
     """Names."""
     name, place, day = rng.choice(NAMES), rng.choice(PLACES), rng.choice(DAYS)
     return _numbered(
-        rng, lambda n: f"On {day} {name} invites {n} people to the {place}. Who are they?", lambda _: rng.choice(NAMES)
+        rng,
+        lambda n: f"On {day} {name} invites {n} people to the {place}. Who are they?",
+        lambda _: rng.choice(NAMES),
     )
 
 

@@ -1,1 +1,1 @@
-"""Our own engine: speculative rounds of real models in continuous batches, under the simulator's policies and memory."""
+"""Our own engine: speculative rounds of real models in continuous batches, under the simulator's policies."""

@@ -1,4 +1,4 @@
-"""Our engine as validation sees it: a pair of models that serves plans, one after the other, in the same KV memory."""
+"""Our engine as validation sees it: a pair of models that serves plan after plan in the same KV memory."""
 
 from calibrate import Pair, Sampling
 from calibrate.stamp import stamp
@@ -46,8 +46,8 @@ class OwnEngine:
                 raise ValueError(f"request {i} ({asked.request_id}): a prompt of at least two tokens is needed")
             if need > pair.context:
                 raise ValueError(
-                    f"request {i} ({asked.request_id}): prompt, output and look-ahead may take {need} tokens, but the "
-                    f"models' context is {pair.context}"
+                    f"request {i} ({asked.request_id}): prompt, output and look-ahead may take {need} tokens, but "
+                    f"the models' context is {pair.context}"
                 )
             if plan.kv_tokens is not None and need > plan.kv_tokens:
                 raise ValueError(

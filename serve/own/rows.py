@@ -54,7 +54,9 @@ class Rows:
     def __init__(self, pair: Pair, n: int, sampling: Sampling, *, rows: int, capacity: int, batch: int) -> None:
         engines = [e for e in (pair.target_engine, pair.draft_engine) if isinstance(e, LeanEngine)]
         if len(engines) < 2:
-            raise ValueError(f"models {pair.target_name} and {pair.draft_name}: serving needs the lean engine for both")
+            raise ValueError(
+                f"models {pair.target_name} and {pair.draft_name}: serving needs the lean engine for both"
+            )
         self.pair, self.n, self.sampling = pair, n, sampling
         self.rows, self.capacity, self.batch = rows, capacity, batch
         self._engines = engines

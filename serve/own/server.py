@@ -11,7 +11,7 @@ from typing import Any
 from calibrate.decoding.decoder import cut
 from policies import Event, Policy
 from policies.decision import choose, rank_of
-from serve.own.clock import Clock
+from serve.clock import Clock
 from serve.own.history import History
 from serve.own.rows import Rows
 from serve.plan import Plan

@@ -1,1 +1,1 @@
-"""The simulator held to live runs: its decisions, given their durations, and its foresight, given costs measured beside."""
+"""The simulator held to live runs: its decisions, given their durations; its foresight, given costs."""

@@ -1,7 +1,7 @@
 """Live runs in blocks: one workload under every policy, calibrations before, between and after.
 
-A block is written whole as soon as it is done, so that what an interrupt leaves is complete blocks and, marked as such,
-the one that it cut short.
+A block is written whole as soon as it is done: an interrupt leaves complete blocks and, marked as such, the one that
+it cut short.
 """
 
 import gzip
@@ -24,7 +24,7 @@ from sim.experiment import Stage
 from traces import Profile
 from traces.files import write_whole
 
-CALIBRATED = 8  # requests of a calibration, or three a seat
+CALIBRATED, QUICK = 8, 2  # requests of a calibration, or three a seat
 CALIBRATION_STREAM = 7  # after those of `traces.workload` and `sim.experiment.stage`
 TURN = 5  # rounds, so that caches move at many sizes
 Progress = Callable[[str], None]
@@ -106,6 +106,8 @@ class Trial:
     policies : sequence of Policy
         FCFS first: the others are measured against it, and its run tells clairvoyant ones the truth.
     clock : "busy" or "wall"
+    quick : bool
+        Few calibration rounds: for trying things out.
     """
 
     engine: Engine
@@ -113,6 +115,7 @@ class Trial:
     setting: dict[str, Any]
     policies: Sequence[Policy]
     clock: str
+    quick: bool = False
 
     def stage(self, load: float, profile: Profile) -> Stage:
         """The setting at a load, which is relative to a profile's costs."""
@@ -124,7 +127,7 @@ class Trial:
         rows = np.random.default_rng([stage.setting.split_seed, CALIBRATION_STREAM]).permutation(len(past)).tolist()
         most, records = stage.setting.batch, []
         for batch in sorted({1, (most + 1) // 2, most}):
-            some = rows[: max(CALIBRATED, 3 * batch) if batch > 1 else CALIBRATED]
+            some = rows[: QUICK * batch if self.quick else max(CALIBRATED, 3 * batch)]
             record = self.engine.serve(self.source.calibration(stage, some, RoundRobin(TURN), batch))
             records.append(record)
             if not record.complete:
@@ -142,7 +145,7 @@ class Trial:
         known = Profile.constant(draft_ms=0, verify_ms=1)  # of no matter: all come at once
         rounds = dict.fromkeys((1, self.setting.get("batch", 1)), known.costs.rounds[1])
         stage = self.stage(0.5, replace(known, costs=replace(known.costs, rounds=rounds)))
-        for what in ("warming up", "calibrating"):
+        for what in ("calibrating",) if self.quick else ("warming up", "calibrating"):
             progress(what)
             records = self.calibrate(stage)
             if not all(record.complete for record in records):
@@ -161,7 +164,7 @@ class Trial:
                 break
             plan = self.source.plan(stage, workload, policy, self.clock)
             if policy.clairvoyant:
-                plan = replace(plan, outlook=told_the_truth(plan, records[0], profile).outlook)
+                plan = told_the_truth(replace(plan, outlook=stage.ceiling), records[0], profile)
             progress(f"load {load:g}, seed {seed}: {plan.policy}")
             plans.append(plan)
             records.append(self.engine.serve(plan))

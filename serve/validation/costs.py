@@ -1,27 +1,29 @@
 """What live rounds cost on average: a profile from calibration runs, made on the same engine between the others.
 
-A calibration serves requests that no workload holds, in turn, so that prompts, rounds and moves are timed as live runs
-spend them: boundary to boundary. All terms are means (`calibrate.fitting.linear.fit_mean`), since what is foretold are
-sums. Only the draft length that was run is priced.
+A calibration serves requests that no workload holds, in turn, so that prompts, rounds and moves are timed as live
+runs spend them: boundary to boundary. All terms are means (`calibrate.fitting.linear.fit_mean`), since what is
+foretold are sums. Only the draft length that was run is priced.
 """
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import nnls
 
 from calibrate.fitting.linear import fit_mean
-from serve.record import Record
-from traces import Costs, Linear, Profile, Provenance, RoundTerms
+from serve.record import Record, Step
+from traces import Costs, Linear, Profile, Provenance, RoundTerms, StepTerms
 
 LEAST_ROUNDS = 20  # of a batch size, for terms of its own
+KNOT = 1_001  # tokens; costs are linear between 1 and it, and beyond
 
 
 def rounds_of(records: Iterable[Record]) -> pd.DataFrame:
-    """A row a round: batch, drafted, tokens (contexts added up), draft_ns, verify_ns, total_ns."""
+    """A row a step without prompts: batch, drafted, tokens (contexts added up), draft_ns, verify_ns, total_ns."""
     rows = [
         (len(s.running), max(s.scheduled) - 1, sum(s.contexts), s.draft_ns, s.verify_ns, s.round_ns)
-        for record in records for s in record.steps
+        for record in records for s in record.steps if all(s.emitted)
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=["batch", "drafted", "tokens", "draft_ns", "verify_ns", "total_ns"])
 
@@ -45,16 +47,35 @@ def profile_of(records: Sequence[Record], provenance: Provenance, weights: str) 
     prompts = [(p.tokens, p.ns) for record in records for step in record.steps for p in step.prefills]
     prompts += [(m.tokens - 1, m.ns) for m in moves if m.kind == "recompute"]
     out, back = (_mean([(m.tokens, m.ns) for m in moves if m.kind == kind]) for kind in ("swap out", "swap in"))
-    costs = Costs(terms, _mean(prompts), out, back, only_draft_tokens=n)
+    shared = [step for record in records for step in record.steps if not all(step.emitted)]
+    prefill, steps = _shared(shared, sizes[-1]) if shared else (_mean(prompts), {})
+    same = rounds["drafted"].nunique() == 1
+    costs = Costs(terms, prefill, out, back, only_draft_tokens=n if same else None, steps=steps)
     return Profile("measured", weights, costs, provenance=provenance)
 
 
 def _terms(rounds: pd.DataFrame, n: int) -> RoundTerms:
-    tokens = rounds["tokens"].to_numpy()
+    """Of one batch size; where an engine does not tell the parts of a round, all of it is the verify pass."""
+    tokens, total = rounds["tokens"].to_numpy(), rounds["total_ns"].to_numpy()
     draft = fit_mean(tokens, rounds["draft_ns"].to_numpy() // max(n, 1))
-    verify = fit_mean(tokens, rounds["verify_ns"].to_numpy(), least=1)
-    host = (rounds["total_ns"] - rounds["draft_ns"] - rounds["verify_ns"]).mean()
+    told = bool(rounds["verify_ns"].any())
+    verify = fit_mean(tokens, rounds["verify_ns"].to_numpy() if told else total, least=1)
+    host = (total - rounds["draft_ns"] - rounds["verify_ns"]).mean() if told else 0
     return RoundTerms(draft, {n + 1: verify.base_ns}, {n + 1: verify.per_token_ns}, max(0, round(host)))
+
+
+def _shared(steps: Sequence[Step], batch: int) -> tuple[Linear, dict[int, StepTerms]]:
+    """Of steps that hold prompts: a plane over requests, tokens and contexts; and a prompt's alone, by its tokens."""
+    rows = np.array([(1, len(s.running), sum(s.scheduled), sum(s.contexts)) for s in steps], dtype=float)
+    scale = np.maximum(rows.max(axis=0), 1)
+    found = nnls(rows / scale, np.array([s.round_ns for s in steps], dtype=float))[0] / scale
+    base, request, token, context = (float(value) for value in found)
+
+    def terms(b: int) -> StepTerms:
+        at = {t: max(1, round(base + request * b + token * t)) for t in (1, KNOT)}
+        return StepTerms(at, {1: round(context)})
+
+    return Linear(round(base + request), round(token)), {b: terms(b) for b in sorted({1, batch})}
 
 
 def _mean(samples: Sequence[tuple[int, int]]) -> Linear:

@@ -1,7 +1,7 @@
 """Decisions: fed with a live run's own durations and acceptance, the simulator must give back that run.
 
-Every decision (the instant, who runs, in which order, whose cache moves) and every time of every request, exactly. Where
-it would do something else, that decision is named.
+Every decision (the instant, who runs, in which order, whose cache moves) and every time of every request, exactly.
+Where it would do something else, that decision is named.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from serve.record import Moved, Record, Step
 from serve.validation.recorded import trace_of
 from serve.validation.simulated import run_of, server_of
 from sim.engine import Run
-from sim.engine.memory import Eviction, Move
+from sim.engine.memory import Move
 from sim.engine.request import Request
 from traces import Profile, price
 
@@ -86,13 +86,16 @@ def replay(plan: Plan, record: Record) -> Run:
         If the live run was interrupted.
     """
     durations = Durations(record.steps)
-    costs = Profile.constant(draft_ms=0, verify_ms=1)  # which nobody asks
-    priced = price(trace_of(plan, record), costs)
+    asked = Profile.constant(draft_ms=0, verify_ms=1)  # by nobody
+    rounds = dict.fromkeys((1, plan.batch), asked.costs.rounds[1])
+    priced = price(trace_of(plan, record), replace(asked, costs=replace(asked.costs, rounds=rounds)))
     prefill_ns = [served.prefill_ns for served in record.by_index.values()]
     priced = replace(priced, prefill_ns=np.array(prefill_ns, dtype=np.int64))
-    server = server_of(plan, priced, durations.round_ns)
+    server = server_of(plan, record, priced, durations.round_ns)
     memory, back = server.memory, server.memory.eviction.back
-    memory.eviction = Eviction(lambda t: durations.move_ns("swap out"), lambda t: durations.move_ns(back), back)
+    memory.eviction = memory.eviction._replace(
+        out_ns=lambda tokens: durations.move_ns("swap out"), back_ns=lambda tokens: durations.move_ns(back)
+    )
     memory.moved = durations.moved
     run = run_of(server)
     if not durations.over:

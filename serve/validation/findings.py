@@ -1,7 +1,8 @@
-"""What live runs say of the simulator: errors with their intervals, orders, and differences of policies beside each other.
+"""What live runs say of the simulator: errors with intervals, orders, and differences of policies side by side.
 
-The unit is the seed, as everywhere (`sim.experiment.statistics`); percentiles are of latencies pooled over seeds. Beside
-each error stands how much the machine itself drifted: how far the same rounds, before and after a run, were apart.
+The unit is the seed, as everywhere (`sim.experiment.statistics`); percentiles are of latencies pooled over seeds.
+Beside each error stands how much the machine itself drifted: how far apart the same rounds were before and after a
+run.
 """
 
 import math
@@ -19,7 +20,7 @@ from serve.validation.blocks import Block
 from serve.validation.costs import profile_of
 from serve.validation.decisions import Divergence, replay
 from serve.validation.simulated import Order, foretell, live_order
-from sim.experiment import mean_interval, paired_difference, ratio_of_means
+from sim.experiment import paired_difference, ratio_of_means
 from sim.experiment.statistics import Interval
 from traces import Profile, Provenance
 
@@ -38,10 +39,12 @@ class Outcome:
     busy_ns, foretold_busy_ns : int
     same_order : float
         The share of rounds that ran in the same order.
-    drift : float
-        How much longer the calibration after it took than the one before, relative.
-    divergence : str
-        The first decision that the simulator, fed with the run's own durations, takes differently; "": none.
+    drift, latency_drift : float
+        How much longer the calibration after it took than the one before, and how much longer the mean latency is
+        that the simulator foretells from the one than from the other; relative.
+    divergence : str or None
+        The first decision that the simulator, fed with the run's own durations, takes differently; "": none; None:
+        it was not, since the engine's order of things at an instant is its own.
     """
 
     load: float
@@ -53,7 +56,8 @@ class Outcome:
     foretold_busy_ns: int
     same_order: float
     drift: float
-    divergence: str
+    latency_drift: float
+    divergence: str | None
 
     @property
     def rank_correlation(self) -> float:
@@ -74,17 +78,22 @@ def outcomes_of(block: Block, given: Profile | None = None) -> list[Outcome]:
         beside = [c for c in block.calibrations[i : i + 2] if all(record.complete for record in c)]
         if not record.complete or not beside:
             continue
-        profile = given or profile_of([r for c in beside for r in c], Provenance(), "unknown")
-        run, order = foretell(plan, record, profile)
+        run, order = foretell(plan, record, given or _costs_of(*beside))
+        sides = [foretell(plan, record, _costs_of(c))[0].latency_ns.mean() for c in beside]
         live = np.array([served.latency_ns for served in record.by_index.values()], dtype=np.int64)
         spent = [sum(r.busy_ns for r in c) for c in beside]
         found.append(
             Outcome(
                 block.load, block.seed, plan, live, run.latency_ns, record.busy_ns, run.end_ns - run.idle_ns,
-                same_order(live_order(record), order), spent[-1] / spent[0] - 1, _divergence(plan, record),
+                same_order(live_order(record), order), spent[-1] / spent[0] - 1,
+                sides[-1] / sides[0] - 1, _divergence(plan, record),
             )
         )  # fmt: skip
     return found
+
+
+def _costs_of(*calibrations: Sequence[Record]) -> Profile:
+    return profile_of([record for records in calibrations for record in records], Provenance(), "unknown")
 
 
 def same_order(live: Order, foretold: Order) -> float:
@@ -93,7 +102,9 @@ def same_order(live: Order, foretold: Order) -> float:
     return sum(block.size for block in blocks) / max(len(live), 1)
 
 
-def _divergence(plan: Plan, record: Record) -> str:
+def _divergence(plan: Plan, record: Record) -> str | None:
+    if record.engine != "own":
+        return None
     try:
         replay(plan, record)
     except Divergence as error:
@@ -118,12 +129,15 @@ def _percent(interval: Interval) -> dict[str, float]:
 def errors_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
     """A row a load and policy: latencies real and foretold, in seconds, and errors in percent.
 
-    `error` is of mean latency, `busy_error` of busy time, each the ratio of means over seeds less 1, with its interval;
-    `drift` is the mean of what the same rounds changed by, whichever way, from before a run to after it, in percent.
+    `error` is of mean latency, `busy_error` of busy time, the ratio of means over seeds less 1, with its interval;
+    `busy_drift` is the mean of what the same rounds changed by, whichever way, from before a run to after it, and
+    `drift` what that comes to in mean latency, both in percent.
     """
     rows = []
     for (load, policy), runs in _grouped(outcomes).items():
-        live, foretold = (np.concatenate([getattr(o, name) for o in runs]) / 1e9 for name in ("live_ns", "foretold_ns"))
+        live, foretold = (
+            np.concatenate([getattr(o, name) for o in runs]) / 1e9 for name in ("live_ns", "foretold_ns")
+        )
         means = [[getattr(o, name).mean() for o in runs] for name in ("foretold_ns", "live_ns")]
         busy = _percent(ratio_of_means([o.foretold_busy_ns for o in runs], [o.busy_ns for o in runs]))
         row: dict[str, Any] = {"load": load, "policy": policy, "seeds": len(runs), "requests": len(runs[0].live_ns)}
@@ -133,8 +147,9 @@ def errors_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
         row |= {
             "rank_correlation": float(np.mean([o.rank_correlation for o in runs])),
             "same_order": float(np.mean([o.same_order for o in runs])),
-            "drift": 100 * float(np.mean([abs(o.drift) for o in runs])),
-            "exact_decisions": sum(not o.divergence for o in runs),
+            "busy_drift": 100 * float(np.mean([abs(o.drift) for o in runs])),
+            "drift": 100 * float(np.mean([abs(o.latency_drift) for o in runs])),
+            "exact_decisions": sum(o.divergence == "" for o in runs),
         }
         rows.append(row)
     return pd.DataFrame(rows)
@@ -188,38 +203,49 @@ def requests_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
 
 def verdicts(outcomes: Sequence[Outcome], errors: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
     """What the tables come to, in sentences: decisions, costs, order; and whether the machine can tell."""
-    lines = [_decisions(outcomes), _costs(errors, "busy_error", "busy time", BUSY), _costs(errors, "error", "mean latency", LATENCY)]
+    lines = [
+        *_decisions([o for o in outcomes if o.divergence is not None]),
+        _foretold(errors, "busy_", "busy time", BUSY),
+        _foretold(errors, "", "mean latency", LATENCY),
+    ]
     if len(differences):
         baseline = differences[differences["policy"] == BASELINE]
         worst = float(baseline["points"].abs().max()) if len(baseline) else math.nan
         if len(baseline):
             within = int((baseline["points"].abs() <= RATIO).sum())
             lines.append(
-                f"Ratios to FCFS: {within} of {len(baseline)} within {RATIO:g} points, the worst {worst:.1f} points off."
+                f"Ratios to FCFS: {within} of {len(baseline)} within {RATIO:g} points, the worst {worst:.1f} off."
             )
         told = differences[differences["told"]]
         lines.append(
             f"Order: of {len(differences)} pairs of policies reality tells {len(told)} apart; the simulator has "
             f"{int(told['same_sign'].sum())} of them the same way round."
         )
-    drift = mean_interval([100 * abs(o.drift) for o in outcomes])
-    lines.append(f"Drift: the same rounds before and after a run were {drift.value:.1f} % apart on average.")
+    rounds, latency = (100 * np.mean([abs(getattr(o, d)) for o in outcomes]) for d in ("drift", "latency_drift"))
+    lines.append(
+        f"Drift: the same rounds before and after a run were {rounds:.1f} % apart on average, which comes to "
+        f"{latency:.1f} % of mean latency."
+    )
     return lines
 
 
-def _decisions(outcomes: Sequence[Outcome]) -> str:
+def _decisions(outcomes: Sequence[Outcome]) -> list[str]:
+    if not outcomes:
+        return []
     exact = [o for o in outcomes if not o.divergence]
     line = f"Decisions: fed with their own durations, {len(exact)} of {len(outcomes)} live runs come back exactly."
     first = next((o for o in outcomes if o.divergence), None)
-    return line if first is None else f"{line} The first that does not ({first.plan.policy}): {first.divergence}."
+    return [line if first is None else f"{line} The first that does not ({first.plan.policy}): {first.divergence}."]
 
 
-def _costs(errors: pd.DataFrame, column: str, what: str, most: float) -> str:
-    """How many rows are within what is asked, and of the others, where the machine's drift is larger than the error."""
-    size = errors[column].abs()
-    within, unsure = size <= most, (size > most) & (errors["drift"] > size)
+def _foretold(errors: pd.DataFrame, kind: str, what: str, most: float) -> str:
+    """How many rows are within what is asked, and in how many others the machine's drift exceeds the error."""
+    size = errors[f"{kind}error"].abs()
+    within, unsure = size <= most, (size > most) & (errors[f"{kind}drift"] > size)
     line = f"Costs: {what} is foretold within {most:g} % in {int(within.sum())} of {len(errors)} rows"
     line += f", the worst {float(size.max()):.1f} % off."
     if unsure.any():
-        line += f" In {int(unsure.sum())} of the others the machine's own drift is larger than the error: it cannot tell."
+        line += (
+            f" In {int(unsure.sum())} of the others the machine's own drift is larger than the error: it cannot tell."
+        )
     return line

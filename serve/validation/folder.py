@@ -33,7 +33,9 @@ class Folder:
             self._hold(whole)
         else:
             if (path / CONFIG).exists() and not overwrite:
-                raise ValueError(f"{path} holds a validation already: choose another folder, go on with it, or overwrite it")
+                raise ValueError(
+                    f"{path} holds a validation already: choose another folder, go on with it, or overwrite it"
+                )
             claim_folder(path, RECORDS, "validation", overwrite=overwrite)
         make_writable_folder(self._runs)
         if not resume:

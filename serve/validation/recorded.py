@@ -17,9 +17,10 @@ def trace_of(plan: Plan, record: Record) -> Trace:
     served = record.by_index
     if len(served) < len(plan.requests):
         raise ValueError(f"a run of {len(plan.requests)} requests was interrupted after {len(served)}")
+    read = 1 if record.engine == "vllm" else 0  # its prompts emit a token, which rounds then have as a part of them
     rows = [
         {
-            "request_id": asked.request_id, "dataset": asked.dataset, "prompt_tokens": len(asked.prompt),
+            "request_id": asked.request_id, "dataset": asked.dataset, "prompt_tokens": len(asked.prompt) + read,
             "output_tokens": len(served[i].tokens), "drafted": served[i].drafted, "accepted": served[i].accepted,
         }
         for i, asked in enumerate(plan.requests)

@@ -1,7 +1,8 @@
-"""The simulator's server for a live run's plan: the same requests, arrivals, predictions, policy, batch and memory."""
+"""The simulator's server for a live run's plan: its requests, arrivals, predictions, policy, batch and memory."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import simpy
@@ -16,27 +17,40 @@ from sim.engine.run_record import RunRecord
 from sim.engine.servers.step import StepServer
 from traces import PricedTrace, Profile, Workload, price
 
-Took = Callable[[int, Sequence[Request]], int]  # what a round takes, from an instant on, of who runs
+Took = Callable[[int, Sequence[Request]], int | None]  # what a step takes, from an instant on; None: what it costs
 Order = list[tuple[int, int]]  # (request, its round), in the order that they ran
 
 
-def server_of(plan: Plan, priced: PricedTrace, took: Took) -> StepServer:
-    """The specification's server, before its first decision.
+def capacity_of(plan: Plan, record: Record) -> Capacity:
+    """What the engine of a live run could run and hold, in the simulator's words.
+
+    vLLM reads prompts in chunks that share steps with rounds, and who loses its seat keeps its blocks, or, where a
+    plan evicts by recompute, frees them.
+    """
+    if record.engine != "vllm":
+        return Capacity(plan.batch, plan.kv_slots, plan.kv_tokens, plan.evict)
+    notes = record.notes
+    how: dict[str, Any] = {"evict": "recompute", "prefill": "chunked", "token_budget": int(notes["token_budget"])}
+    if plan.evict == "recompute" and plan.kv_tokens is None:
+        return Capacity(plan.batch, plan.kv_slots, **how)
+    block, tokens = int(notes["block_tokens"]), int(notes["blocks"]) * int(notes["block_tokens"])
+    park = "false" if plan.evict == "recompute" else "true"
+    return Capacity(plan.batch, None, tokens, manager=f"paged:block={block}+park={park}", **how)
+
+
+def server_of(plan: Plan, record: Record, priced: PricedTrace, took: Took) -> StepServer:
+    """The specification's server for a live run, before its first decision.
 
     Parameters
     ----------
     priced : a row a request of the plan, in its order.
-    took : what rounds take.
     """
-    terms = priced.profile.costs.rounds  # a batch that nobody timed is priced by `took` alone
-    costs = replace(priced.profile.costs, rounds={plan.batch: terms[max(terms)], **terms})
-    priced = replace(priced, profile=replace(priced.profile, costs=costs))
     told = np.array([(r.arrival_ns, r.predicted_tokens) for r in plan.requests], dtype=np.int64)
     workload = Workload(priced, np.arange(len(plan.requests)), told[:, 0], told[:, 1])
-    capacity = Capacity(plan.batch, plan.kv_slots, plan.kv_tokens, plan.evict)
+    capacity = capacity_of(plan, record)
     return StepServer(
-        simpy.Environment(), workload, recorded_rows(workload), plan.bound_policy(), capacity, capacity.memory(costs),
-        RunRecord(len(workload)), measured=took,
+        simpy.Environment(), workload, recorded_rows(workload), plan.bound_policy(), capacity,
+        capacity.memory(priced.profile.costs), RunRecord(len(workload)), measured=took,
     )  # fmt: skip
 
 
@@ -55,27 +69,27 @@ def foretell(plan: Plan, record: Record, profile: Profile) -> tuple[Run, Order]:
         If the live run was interrupted, or the profile does not cover it.
     """
     order: Order = []
-    cost = {b: profile.round_cost(b) for b in range(1, plan.batch + 1)}
 
-    def took(now_ns: int, running: Sequence[Request]) -> int:
-        order.extend(sorted((r.index, r.rounds) for r in running))
-        return cost[len(running)](max(r.next_drafted for r in running), sum(r.kv_tokens for r in running))
+    def follow(now_ns: int, running: Sequence[Request]) -> None:
+        rounds = [r for r in server.step or running if not r.missing]
+        order.extend(sorted((r.index, r.rounds) for r in rounds))
 
-    return run_of(server_of(plan, price(trace_of(plan, record), profile), took)), order
+    server = server_of(plan, record, price(trace_of(plan, record), profile), follow)
+    return run_of(server), order
 
 
 def live_order(record: Record) -> Order:
-    """Who ran when, in truth."""
+    """Who ran when, in truth; pieces of prompts are no rounds."""
     rounds: dict[int, int] = {}
     order: Order = []
     for step in record.steps:
-        for index in sorted(step.running):
+        for index in sorted(i for i, emitted in zip(step.running, step.emitted, strict=True) if emitted):
             order.append((index, rounds.get(index, 0)))
             rounds[index] = rounds.get(index, 0) + 1
     return order
 
 
 def told_the_truth(plan: Plan, seen: Record, profile: Profile) -> Plan:
-    """The plan with what clairvoyant policies know: what its requests did in a run of theirs, at a profile's costs."""
+    """The plan with what clairvoyant policies know: what its requests did in a run, at a profile's costs."""
     priced = price(trace_of(plan, seen), profile)
     return replace(plan, outlook=with_truth(plan.outlook, [Recorded(priced, i) for i in range(len(plan.requests))]))

@@ -1,7 +1,7 @@
 """What can be served for real: a recorded trace and the prompts of its requests, as the trace was recorded.
 
-Live runs decode with the draft length, temperature, seed and cap of the recording, each request with the random numbers
-it had there. Knows nothing of engines.
+Live runs decode with the draft length, temperature, seed and cap of the recording, each request with the random
+numbers it had there. Knows nothing of engines.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -57,7 +57,9 @@ class Source:
                 prompts[dataset, request_id] = ids
         kept = sorted(rows[key] for key in prompts if len(prompts[key]) > 1)
         if len(kept) < 2:
-            raise ValueError(f"trace {name}: the prompts of {len(kept)} of its {len(trace)} requests are here, 2 are needed")
+            raise ValueError(
+                f"trace {name}: the prompts of {len(kept)} of its {len(trace)} requests are here, 2 are needed"
+            )
         return cls(trace.take(kept), prompts, {key: rows[key] for key in prompts})
 
     @property

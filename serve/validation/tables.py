@@ -1,6 +1,6 @@
 """What live runs say of the simulator, as text: one list of columns, for terminals and pages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -18,12 +18,12 @@ class Text(NamedTuple):
     words: int
 
 
-def _interval(row: dict[str, Any], value: str, low: str, high: str, digits: int = 1) -> str:
+def _interval(row: Mapping[Any, Any], value: str, low: str, high: str, digits: int = 1) -> str:
     shown = f"{row[value]:+.{digits}f}"
     return shown if pd.isna(row[low]) else f"{shown} [{row[low]:+.{digits}f}, {row[high]:+.{digits}f}]"
 
 
-def _beside(row: dict[str, Any], name: str) -> str:
+def _beside(row: Mapping[Any, Any], name: str) -> str:
     return f"{number(row[f'{name}_s'])} / {number(row[f'foretold_{name}_s'])}"
 
 
@@ -31,19 +31,18 @@ def errors_text(errors: pd.DataFrame) -> Text:
     """Latencies real and foretold by load and policy, and how far apart they are."""
     headings = (
         "load", "policy", "mean s\nreal / foretold", "p50 s\nreal / foretold", "p99 s\nreal / foretold",
-        "error of the mean %\n[95 %]", "of busy time %\n[95 %]", "machine's\ndrift %", "rank\ncorrelation",
+        "error of the mean %\n[95 %]", "of busy time %\n[95 %]", "drift %\nof rounds / latency", "rank\ncorrelation",
         "same\norder %", "decisions\nexact",
     )  # fmt: skip
-    rows = [
-        (
-            f"{row['load']:g}", row["policy"], _beside(row, "mean"), _beside(row, "p50"), _beside(row, "p99"),
-            _interval(row, "error", "error_low", "error_high"),
-            _interval(row, "busy_error", "busy_error_low", "busy_error_high"), f"{row['drift']:.1f}",
-            f"{row['rank_correlation']:.3f}", f"{100 * row['same_order']:.0f}",
-            f"{row['exact_decisions']} of {row['seeds']}",
-        )
-        for row in errors.to_dict("records")
-    ]  # fmt: skip
+    rows = []
+    for row in errors.to_dict("records"):
+        drift = f"{row['busy_drift']:.1f} / {row['drift']:.1f}"
+        means = [_beside(row, name) for name in ("mean", "p50", "p99")]
+        off = [_interval(row, f"{k}error", f"{k}error_low", f"{k}error_high") for k in ("", "busy_")]
+        exact = f"{row['exact_decisions']} of {row['seeds']}"
+        same = f"{100 * row['same_order']:.0f}"
+        words = (f"{row['load']:g}", row["policy"])
+        rows.append((*words, *means, *off, drift, f"{row['rank_correlation']:.3f}", same, exact))
     return Text(headings, rows, 2)
 
 

@@ -1,31 +1,24 @@
-"""What the server knows before the first request: the policy, bound to past requests, and what is foretold of new ones.
+"""What the server knows before the first request: the policy, bound to the past, and what is foretold of new ones.
 
 Whatever is wrong here stops the engine before it serves anybody, with one line. Knows nothing of vLLM.
 """
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import numpy as np
 
-from policies import Outlook, Policy, parse_policy
+from policies import Outlook, Past, Policy, TimeModel, parse_policy
 from policies.decision import name_of
+from serve.vllm.outlook import outlook_of
 from serve.vllm.settings import Settings
-from traces import Profile, Trace, load_profile, load_trace, price
+from traces import load_profile, load_trace
 
 Predictor = Callable[[Sequence[int], Any], int]  # prompt token ids and sampling parameters to output tokens
 MOST_TOKENS = 10**9
-TRUTH = ("true_prefill_ns", "true_left_ns", "true_tokens_per_round")
-
-
-class _Nothing:
-    """An outlook where nothing is known: refuses the policies that ask."""
-
-    def __getattr__(self, name: str) -> NoReturn:
-        raise ValueError(f"needs to know {name} beforehand: give a profile and a trace, or an outlook")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +51,18 @@ class Beforehand:
             For an unknown policy, files that cannot be read, or a policy that needs to know what nobody told.
         """
         policy, predictor = parse_policy(settings.policy), _predictor(settings.predictor)
+        if policy.clairvoyant:
+            raise ValueError(f"policy {name_of(policy)}: is clairvoyant, and nobody knows the truth here")
         if settings.profile is None:
-            known = _Nothing() if settings.outlook is None else _outlook(settings.outlook)
-            return cls(_bound(policy, known), settings.predicted_tokens, predictor)
+            return cls(_bound_to_nothing(policy), settings.predicted_tokens, predictor)
         trace, profile = load_trace(_trace_beside(settings)), load_profile(settings.profile)
-        model = profile.provenance.target
+        known = outlook_of(trace, profile, seats)
+        if settings.preemption == "recompute":
+            contexts = trace.prompt_tokens + trace.output_tokens // 2
+            known = replace(known, move_back_ns=profile.costs.prefill(int(np.median(contexts))))
         predicted = settings.predicted_tokens or int(np.median(trace.output_tokens)) + 1
-        name = "" if model is None else model.name
-        return cls(_bound(policy, outlook_of(trace, profile, seats)), predicted, predictor, name)
+        model = profile.provenance.target
+        return cls(_bound(policy, known), predicted, predictor, "" if model is None else model.name)
 
     def foretell(self, prompt: Sequence[int], sampling: Any) -> int:
         """A request's output tokens: as its `extra_args` say, or the predictor, or as for one that says nothing.
@@ -89,34 +86,24 @@ class Beforehand:
         return self.predicted_tokens or getattr(sampling, "max_tokens", None) or 1
 
 
-def outlook_of(trace: Trace, profile: Profile, seats: int) -> Outlook:
-    """What past requests teach, served in batches as large as there are seats, or as the profile covers."""
-    past = price(trace, profile, min(seats, max(profile.costs.rounds)))
-    mean_round = past.mean_round_ns()
-    return Outlook(mean_round, np.sort(past.estimated_ns(mean_round)).tolist())
-
-
-def _bound(policy: Policy, outlook: Outlook | _Nothing) -> Policy:
-    if policy.clairvoyant and (isinstance(outlook, _Nothing) or not all(getattr(outlook, name) for name in TRUTH)):
-        raise ValueError(
-            f"policy {name_of(policy)}: is clairvoyant, and nobody knows the truth here (an outlook may tell it: "
-            f"{', '.join(TRUTH)})"
-        )
+def _bound(policy: Policy, outlook: Outlook) -> Policy:
     try:
-        return policy.bind(cast(Outlook, outlook))
+        return policy.bind(outlook)
     except ValueError as error:
         raise ValueError(f"policy {name_of(policy)}: {error}") from error
 
 
-def _outlook(document: Mapping[str, Any]) -> Outlook:
-    known = [f.name for f in fields(Outlook)]
-    for key in document:
-        if key not in known:
-            raise ValueError(f"lapsd: outlook: unknown field {key!r}: known are {', '.join(known)}")
-    for key in known[:2]:
-        if key not in document:
-            raise ValueError(f"lapsd: outlook: needs {key}")
-    return Outlook(**document)
+def _bound_to_nothing(policy: Policy) -> Policy:
+    """The policy where nothing is known: one that would not be the same whatever the past was is refused."""
+    bound = []
+    for scale in (1, 3):
+        tokens = np.arange(1, 40) * scale
+        past = Past(tokens, tokens, tokens, tokens)
+        known = Outlook(10**6 * scale, (10**7 * scale,), past, time=TimeModel(scale, scale, scale))
+        bound.append(_bound(policy, known))
+    if bound[0] != bound[1]:
+        raise ValueError(f"policy {name_of(policy)}: learns from past requests: give a profile and a trace")
+    return bound[0]
 
 
 def _trace_beside(settings: Settings) -> str:

@@ -1,7 +1,7 @@
 """Who runs, by a policy, among requests that an engine knows by their ids. Knows nothing of vLLM or of memory.
 
-A policy is somebody's code in the middle of a production engine: whatever it raises is reported once, and from then on
-requests are served first come, first served.
+A policy is somebody's code in the middle of a production engine: whatever it raises is reported once, and from then
+on requests are served first come, first served.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,7 +1,7 @@
 """A request as policies see it while vLLM serves it, counted from its steps. Knows nothing of vLLM itself.
 
-vLLM's prefill emits the first token, which belongs to no round: as in traces that are imported from vLLM, it counts to
-the prompt. So `tokens` are those after the first, and `predicted_tokens` is one less than the whole output's.
+vLLM's prefill emits the first token, which belongs to no round: as in traces that are imported from vLLM, it counts
+to the prompt. So `tokens` are those after the first, and `predicted_tokens` is one less than the whole output's.
 """
 
 from collections.abc import Callable, Hashable
@@ -72,3 +72,8 @@ class LiveJob:
 
     def foresee(self, key: Hashable, happens: Callable[[Job], bool]) -> NoReturn:
         raise NotImplementedError("a real server cannot foresee: only `run_until` may ask, which nobody calls here")
+
+    def ahead(self, key: Hashable, value: Callable[[Job], float]) -> NoReturn:
+        raise NotImplementedError(
+            "a real server cannot look ahead: only `run_until` may ask, which nobody calls here"
+        )

@@ -110,4 +110,3 @@ class ParkingScheduler(Scheduler):
 
     def _forget_finished(self) -> None:
         self.parked = [request for request in self.parked if not request.is_finished()]
-

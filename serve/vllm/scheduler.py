@@ -24,9 +24,8 @@ from serve.vllm.clock import Clock, WallClock
 from serve.vllm.decisions import Decisions
 from serve.vllm.job import LiveJob
 from serve.vllm.parking import ParkingScheduler
-from serve.vllm.settings import Settings
+from serve.vllm.settings import TRIED, Settings
 
-TRIED = ("0.32.0",)
 logger = logging.getLogger("vllm.lapsd")  # below vLLM's own, which has handlers
 
 
@@ -39,6 +38,10 @@ class LapsdScheduler(ParkingScheduler):
         The policy decides; where it does not, vLLM's own scheduler does, and a line in the log says why.
     settings : Settings
     decisions : Decisions
+    failed : str
+        What the policy did wrong, if it did: then it is first come, first served.
+    ended_ns : int
+        When the last step did.
     clock : Clock
     """
 
@@ -46,8 +49,8 @@ class LapsdScheduler(ParkingScheduler):
         super().__init__(*args, **kwargs)
         self.active = False
         self.clock: Clock = WallClock()
+        self.ended_ns = 0
         self._begun: dict[int, int] = {}  # steps under way: by scheduler output, when they began
-        self._ended = 0
         settings = Settings.of(self.vllm_config.additional_config.get("lapsd", {}))
         if vllm.__version__ in TRIED or settings.untried_vllm:
             self.configure(settings)
@@ -55,8 +58,12 @@ class LapsdScheduler(ParkingScheduler):
             tried = ", ".join(TRIED)
             logger.warning("lapsd: vLLM %s was not tried (%s was): scheduling as vLLM does", vllm.__version__, tried)
 
-    def configure(self, settings: Settings) -> None:
+    def configure(self, settings: Settings, known: Beforehand | None = None) -> None:
         """Serve by these settings from now on.
+
+        Parameters
+        ----------
+        known : what the settings make known beforehand, unless somebody knows better.
 
         Raises
         ------
@@ -66,18 +73,24 @@ class LapsdScheduler(ParkingScheduler):
         if self.requests:
             raise ValueError(f"lapsd: {len(self.requests)} requests are there: only an empty engine gets a policy")
         self._check(settings)
-        known = Beforehand.of(settings, self.max_num_active_reqs)
+        known = known or Beforehand.of(settings, self.max_num_active_reqs)
         served = str(self.vllm_config.model_config.model)
         if known.model and known.model.rstrip("/").split("/")[-1] != served.rstrip("/").split("/")[-1]:
             logger.warning("lapsd: the profile was measured on %s, but %s is served", known.model, served)
         self.settings, self._known = settings, known
-        self._begun, self._ended = {}, 0
-        self.decisions = Decisions(known.policy, lambda line: logger.error("lapsd: %s", line))
+        self._begun, self.ended_ns = {}, 0
+        self.decisions, self.failed = Decisions(known.policy, self._report), ""
         self.active = True
+
+    def _report(self, line: str) -> None:
+        logger.error("lapsd: %s", line)
+        self.failed = line
 
     def _check(self, settings: Settings) -> None:
         if self.scheduler_config.policy != "fcfs":
-            raise ValueError(f"lapsd: --scheduling-policy {self.scheduler_config.policy}: must be fcfs, or two decide")
+            raise ValueError(
+                f"lapsd: --scheduling-policy {self.scheduler_config.policy}: must be fcfs, or two decide"
+            )
         if settings.preemption == "parked" and self.connector is not None:
             raise ValueError("lapsd: preemption=parked: not with a KV connector, which moves blocks itself")
         if settings.preemption == "parked" and self.parallel_config.pipeline_parallel_size > 1:
@@ -144,8 +157,8 @@ class LapsdScheduler(ParkingScheduler):
         """Count the step for those who decoded in it: prefill emits the first token, and is no round."""
         now_ns = self.clock.end()
         # where vLLM schedules ahead steps overlap: one lasts from the end of the one before
-        round_ns = now_ns - max(self._begun.pop(id(output), now_ns), self._ended)
-        self._ended = now_ns
+        round_ns = now_ns - max(self._begun.pop(id(output), now_ns), self.ended_ns)
+        self.ended_ns = now_ns
         for request, tokens in before.items():
             emitted = request.num_output_tokens - tokens
             if tokens > 0 and emitted > 0 and request.request_id in self.decisions.jobs:
@@ -193,7 +206,7 @@ class LapsdScheduler(ParkingScheduler):
         return bool(self._handle_blocked_waiting_request(request))
 
     def _fits(self, jobs: list[LiveJob]) -> bool:
-        """Whether they fit memory together, from what was refused in the last step: nobody is passed over for long."""
+        """Whether they fit memory together, as far as the last step's refusal tells."""
         refused = self.refused
         if refused is None or len(jobs) <= refused.beside:
             return True

@@ -1,13 +1,13 @@
 """What a user says in `--additional-config '{"lapsd": {...}}'`, checked. Knows nothing of vLLM, nor of policies."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
+TRIED = ("0.32.0",)  # versions of vLLM
 PREEMPTIONS = ("recompute", "parked")
 KINDS = {
-    "policy": str, "preemption": str, "profile": str, "trace": str, "outlook": Mapping, "predicted_tokens": int,
-    "predictor": str, "untried_vllm": bool,
+    "policy": str, "preemption": str, "profile": str, "trace": str, "predicted_tokens": int, "predictor": str,
+    "untried_vllm": bool,
 }  # fmt: skip
 
 
@@ -24,8 +24,6 @@ class Settings:
     profile, trace : str or None
         What the policy knows beforehand, as `lapsd calibrate` writes them: costs, and past requests. The trace is the
         profile's neighbour `trace.parquet` unless it is given.
-    outlook : mapping or None
-        The same, worked out: the fields of `policies.Outlook`. Clairvoyant policies can have their truth only here.
     predicted_tokens : int or None
         Whole output length of a request that says nothing of it; None: the trace's median, or its own maximum.
     predictor : str or None
@@ -38,7 +36,6 @@ class Settings:
     preemption: str = "recompute"
     profile: str | None = None
     trace: str | None = None
-    outlook: Mapping[str, Any] | None = field(default=None, hash=False)
     predicted_tokens: int | None = None
     predictor: str | None = None
     untried_vllm: bool = False
@@ -66,7 +63,5 @@ class Settings:
             raise ValueError(f"lapsd: preemption={self.preemption!r} must be {' or '.join(PREEMPTIONS)}")
         if self.predicted_tokens is not None and self.predicted_tokens < 1:
             raise ValueError(f"lapsd: predicted_tokens={self.predicted_tokens} must be at least 1")
-        if self.outlook is not None and (self.profile is not None or self.trace is not None):
-            raise ValueError("lapsd: give an outlook, or a profile and a trace, not both")
         if self.trace is not None and self.profile is None:
             raise ValueError("lapsd: trace without profile: past requests cannot be priced")

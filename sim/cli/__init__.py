@@ -1,7 +1,7 @@
 """The command line: a thin skin over the library, a module a verb, loaded when the verb is typed.
 
-So `lapsd compare` never loads what only `lapsd reproduce` needs, and everything but `calibrate` and `validate` works without
-torch.
+So `lapsd compare` never loads what only `lapsd reproduce` needs, and everything but `calibrate` and `validate` works
+without torch.
 """
 
 import importlib
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 VERBS: "Mapping[str, str]" = {
     "compare": "compare", "show": "show", "bench": "bench", "sweep": "sweep", "best": "best", "generate": "generate",
-    "import": "importing", "reproduce": "reproduce", "calibrate": "calibrate", "validate": "validate",
+    "import": "importing", "capacity": "capacity", "predict": "predict", "reproduce": "reproduce",
+    "calibrate": "calibrate", "validate": "validate",
 }  # fmt: skip
 
 

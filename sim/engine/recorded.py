@@ -75,6 +75,12 @@ class Recorded:
         return np.asarray(np.append(0, np.cumsum(contexts)) - contexts.sum(), dtype=np.int64)
 
     @cached_property
+    def looks_ahead(self) -> list[int]:
+        """By committed rounds: tokens that the next one may fill: those it holds, the drafts and one more."""
+        prompt = self.prompt_tokens + 1
+        return [prompt + t + d for t, d in zip(self.tokens, self.round_drafted, strict=False)]
+
+    @cached_property
     def round_drafted(self) -> list[int]:
         """Draft tokens of each round."""
         return [d - c for c, d in itertools.pairwise(self.drafted)]

@@ -103,12 +103,12 @@ class Request:
     @property
     def next_drafted(self) -> int:
         """Draft tokens of its next round."""
-        return self.recorded.drafted[self.rounds + 1] - self.recorded.drafted[self.rounds]
+        return self.recorded.round_drafted[self.rounds]
 
     @property
     def kv_needed(self) -> int:
         """KV tokens that its next round may fill: what it holds, the drafts and one more."""
-        return self.kv_tokens + self.next_drafted + 1
+        return self.recorded.looks_ahead[self.rounds]
 
 
 def foresee(recorded: Recorded, key: Hashable, happens: Callable[[Job], bool]) -> int:

@@ -105,6 +105,8 @@ METRICS: tuple[Metric, ...] = (
     _latency_percentile(90),
     _latency_percentile(99),
     Metric("max_latency_s", "s", MAXIMUM, lambda r: r.latency_ns.max(axis=1) / 1e9),
+    Metric("mean_normalised_latency_s", "s", MEAN, lambda r: r.normalised_ns.mean(axis=1) / 1e9),
+    Metric("p90_normalised_latency_s", "s", Percentile(90, lambda r: r.normalised_ns, 1e9)),
     Metric("mean_slowdown", "", MEAN, lambda r: r.slowdown.mean(axis=1), "slow-\ndown"),
     Metric("max_slowdown", "", MAXIMUM, lambda r: r.slowdown.max(axis=1), "worst"),
     Metric("preemptions", "", TOTAL, lambda r: r.preemptions.sum(axis=1), "preemp-\ntions", whole=True),

@@ -52,6 +52,12 @@ class Runs:
         return self.latency_ns / self.workload.size_ns[self.stage.setting.warmup :]
 
     @cached_property
+    def normalised_ns(self) -> NDArray[np.float64]:
+        """Latency over output tokens, (P, C)."""
+        output = self.workload.priced.trace.output_tokens[self.workload.rows]
+        return self.latency_ns / output[self.stage.setting.warmup :]
+
+    @cached_property
     def switch_ns(self) -> NDArray[np.int64]:
         """Moves of each request's cache, (P, C)."""
         return self._counted("switch_ns")

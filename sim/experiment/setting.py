@@ -56,7 +56,10 @@ class Setting:
     """
 
     trace: str = _knob(
-        "reference", "A trace file, or 'reference' for the bundled one.", halves=True, words=lambda s: ""
+        "reference",
+        "A trace file, or a bundled one: reference, azure-conversations.",
+        halves=True,
+        words=lambda s: "",
     )
     profile: str = _knob(
         "reference", "A profile file, or a bundled one: reference, opt-13b-a100.", halves=True, words=lambda s: ""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -46,8 +47,18 @@ def outlook_of(training: PricedTrace, predictor: LengthPredictor | None = None) 
     return Outlook(mean_round, sizes, past, time=time_model_of(training))
 
 
+_PASTS: WeakKeyDictionary[PricedTrace, dict[LengthPredictor, Past]] = WeakKeyDictionary()
+
+
 def past_of(priced: PricedTrace, predictor: LengthPredictor) -> Past:
-    """All requests of a trace, as they were and as they were predicted to be."""
+    """All requests of a trace, as they were and as they were predicted to be; made once, with what it teaches."""
+    made = _PASTS.setdefault(priced, {})
+    if predictor not in made:
+        made[predictor] = _past_of(priced, predictor)
+    return made[predictor]
+
+
+def _past_of(priced: PricedTrace, predictor: LengthPredictor) -> Past:
     trace, emitted = priced.trace, np.append(0, np.cumsum(priced.emitted))
     starts, middles = trace.offsets[:-1], trace.offsets[:-1] + trace.rounds // 2
     predicted = predictor.predict(np.arange(len(trace)), trace, PAST_SEED)
@@ -170,7 +181,7 @@ class Stage:
         """What a server knows beforehand."""
         known = outlook_of(self.halves.past, self.setting.predictor)
         out_ns, back_ns = self.setting.capacity.move_ns(self.profile.costs, self.halves.past.median_context)
-        return replace(known, move_out_ns=out_ns, move_back_ns=back_ns)
+        return replace(known, move_out_ns=out_ns, move_back_ns=back_ns, seats=self.setting.batch)
 
     @cached_property
     def ceiling(self) -> Outlook:

@@ -28,7 +28,14 @@ def plot_foretold(requests: pd.DataFrame, caption: str) -> "Figure":
         for i, (policy, some) in enumerate(there.groupby("policy", sort=False)):
             name = NAMES.get(str(policy), str(policy))
             dots = {"markersize": 2.5, "alpha": 0.6, "markeredgewidth": 0}
-            ax.loglog(some["latency_s"], some["foretold_latency_s"], "o", color=colour_of(str(policy), i), label=name, **dots)
+            ax.loglog(
+                some["latency_s"],
+                some["foretold_latency_s"],
+                "o",
+                color=colour_of(str(policy), i),
+                label=name,
+                **dots,
+            )
         ax.set_xlim(*ends)
         ax.set_ylim(*ends)
         ax.set_aspect("equal")

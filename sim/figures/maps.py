@@ -71,6 +71,31 @@ def plot_lead(cells: pd.DataFrame, stars: Stars, dear: str) -> "Figure":
     return figure
 
 
+def plot_cells(cells: pd.DataFrame) -> "Figure":
+    """A difference in percent by row and column: blue where it is below 0, bold beyond chance.
+
+    Parameters
+    ----------
+    cells : `row`, `column`, `percent`, `low`, `high`.
+    """
+    rows, columns = list(dict.fromkeys(cells["row"])), list(dict.fromkeys(cells["column"]))
+    table = cells.pivot(index="row", columns="column", values="percent").loc[rows, columns]
+    limit = min(MOST, max(2.0, float(cells["percent"].abs().max())))
+    figure = new_figure(PAGE, 1.0 + 0.22 * len(rows))
+    ax = dress(figure.subplots(), "length predictor", "")
+    image = ax.imshow(table.to_numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+    for cell in cells.to_dict("records"):
+        sure = cell["low"] > 0 or cell["high"] < 0
+        ax.text(columns.index(cell["column"]), rows.index(cell["row"]), f"{cell['percent']:+.1f}", ha="center",
+                va="center", fontsize=SMALL, fontweight="bold" if sure else "normal",
+                color="white" if abs(cell["percent"]) > 0.65 * limit else "black")  # fmt: skip
+    ax.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
+    ax.set_yticks(range(len(rows)), rows)
+    ax.spines[:].set_visible(False)
+    figure.colorbar(image, ax=ax, label="%").ax.tick_params(labelsize=SMALL)
+    return figure
+
+
 def _panels(
     cells: pd.DataFrame, stars: Stars, dear: str, draw: Callable[..., "AxesImage"], *,
     heights: tuple[float, float], sizes: tuple[float, float],

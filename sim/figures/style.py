@@ -29,7 +29,8 @@ OTHER = ("#F0E442", "#000000", "#8C564B")
 NAMES = {
     "fcfs": "FCFS", "las": "LAS", "las-round": "LAS every round", "gittins": "Gittins", "lp-sjf": "LP-SJF",
     "lp-sjf-mean": "LP-SJF with acceptance", "lp-srpt": "LP-SRPT", "laps-sd": "LAPS-SD", "alike": "Alike",
-    "alike-online": "Alike, online", "alike-ceiling": "Alike, the ceiling", "srpt": "SRPT",
+    "alike-online": "Alike, online", "laps-sd:count=3": "LAPS-SD by count", "lp-srpt:stay=1": "LP-SRPT with a lead",
+    "laps-sd:stay=1": "LAPS-SD with a lead", "alike-ceiling": "Alike, the ceiling", "srpt": "SRPT",
 }  # fmt: skip
 # what is no policy (data sets, parts, parameters): Tol's bright scheme, none of whose colours is a policy's
 SERIES = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377", "#66CCEE")

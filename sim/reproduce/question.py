@@ -83,6 +83,7 @@ class Paper:
     settings : what is fixed before anything is run
     questions : in the order of the report: those with figures alone go first, then claims, then sections
     full, quick : how much is run
+    trace, profile : what it is reproduced on where nothing is said
     """
 
     name: str
@@ -92,6 +93,8 @@ class Paper:
     questions: Sequence[Question]
     full: Size
     quick: Size
+    trace: str = "reference"
+    profile: str = "reference"
 
 
 def ask(questions: Sequence[Question], evidence: Evidence) -> tuple[list[Answer], list[str]]:

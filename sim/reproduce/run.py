@@ -29,8 +29,8 @@ def reproduce(
     out: str | Path,
     *,
     paper: Paper = LAPS_SD,
-    trace: str = "reference",
-    profile: str = "reference",
+    trace: str | None = None,
+    profile: str | None = None,
     size: Size | None = None,
     workers: int | None = None,
     overwrite: bool = False,
@@ -44,7 +44,7 @@ def reproduce(
 
     Parameters
     ----------
-    trace, profile : files, or `reference`.
+    trace, profile : files, or bundled ones by name; None: the paper's own.
     size : of the paper's; None: the full one.
     workers : processes; None: one a core.
     resume : go on with a stopped one; runs that are there are not run again.
@@ -61,6 +61,7 @@ def reproduce(
         For bad input, naming it.
     """
     folder, show = Path(out), progress or (lambda what, done, total: None)
+    trace, profile = trace or paper.trace, profile or paper.profile
     inputs, size = Inputs(trace, profile, load_trace(trace), load_profile(profile)), size or paper.full
     if draw_only and not (folder / MARK).exists():
         raise ValueError(f"{folder} holds no reproduction (there is no {MARK}) to draw from")

@@ -15,7 +15,7 @@ from sim.sweeps.chunks import ChunkRunner
 from sim.sweeps.grid import Sweep
 from sim.sweeps.stopping import Look, look
 from sim.sweeps.workers import Done, check_workers, run_here, run_in_processes, run_on_cluster
-from traces.files import BUNDLED
+from traces.files import BUNDLED, BUNDLED_PROFILES, BUNDLED_TRACES
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -110,7 +110,7 @@ def prepare(sweep: Sweep, files: Mapping[str, str] | None = None) -> ChunkRunner
 
 
 def _sha256(name: str, ending: str) -> str:
-    path = BUNDLED / f"{name}{ending}" if name == "reference" else Path(name)
+    path = BUNDLED / f"{name}{ending}" if name in (*BUNDLED_TRACES, *BUNDLED_PROFILES) else Path(name)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

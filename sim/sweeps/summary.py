@@ -103,17 +103,23 @@ def _check(records: pd.DataFrame, parameters: Sequence[str], metric: str) -> Non
 
 
 def _title(records: pd.DataFrame, shown: Sequence[str | None]) -> str:
+    """The policy and the settings that all records share, but for defaults; seeds, and what is averaged over."""
     seeds = records["seed"].nunique()
     fixed = []
-    for name in ("policy_name", "requests", "load", "dataset", "length_predictor", "batch"):
-        values = records[name].unique()
-        if name not in shown and len(values) == 1 and _text(values[0]) != "-":
-            fixed.append(f"{name} {_text(values[0])}")
+    for name in ("policy_name", *KNOBS):
+        if name in shown or name not in records.columns:
+            continue
+        values, default = (
+            [_text(v) for v in records[name].unique()],
+            _text(KNOBS[name].default if name in KNOBS else None),
+        )
+        if len(values) == 1 and values[0] not in ("-", default):
+            fixed.append(f"{name} {values[0]}")
     mixed = [n for n in varying(records) if n not in shown and n != "policy"]
     if "policy" in shown:
         mixed = [n for n in mixed if n in KNOBS]
     averaged = f"; averaged over {', '.join(mixed)}" if mixed else ""
-    return f"{', '.join(fixed)}; {seeds} seeds{averaged}".replace("policy_name", "policy")
+    return "; ".join(filter(None, [", ".join(fixed), f"{seeds} seeds{averaged}"])).replace("policy_name", "policy")
 
 
 def _text(value: Any) -> str:

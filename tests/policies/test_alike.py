@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from policies import Alike, AlikeCeiling, AlikeOnline, Event, Outlook, Past, parse_policy, spec_of
+from policies.moves import lead_ns
 from policies.past import FEW
 from tests.policies.test_past import past_of
 from tests.policies.test_policies import Job
@@ -62,8 +63,14 @@ def test_who_runs_is_ahead_by_what_its_stopping_costs():
     for stay in (0.0, 1.0, 2.0):
         policy = bound(past, Alike(stay=stay), moves=(3, 5))
         lead = rank(policy, **job) - rank(policy, **job, running=True)
-        assert lead == pytest.approx(stay * (2 * 3 + 5 + 3 + 5))  # for two: 2 out + back; for one behind: out + back
+        assert lead == pytest.approx(stay * (2 * 3 + 5 + 3 * (3 + 5)))  # for two; and for three behind them
     assert rank(bound(past), **job) == rank(bound(past), **job, running=True)  # where nothing has to move
+
+
+def test_the_lead_grows_with_those_who_run_beside():
+    """Three behind and three beside; and a seat comes free four times as often."""
+    assert lead_ns(Outlook(ROUND, [400], Past(), 3, 5, seats=4)) == 4 * (2 * 3 + 5 + 6 * (3 + 5))
+    assert lead_ns(Outlook(ROUND, [400], Past(), seats=4)) == 0
 
 
 def test_patience_counts_the_time_that_it_has_been_there():

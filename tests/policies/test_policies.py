@@ -169,6 +169,7 @@ def test_a_perceptible_request_is_placed_once_and_goes_first_in_its_queue():
         ("laps-sd:K", "needs an integer, as in K=4"),
         ("laps-sd:K=2,K=3", "parameter 'K' is given twice"),
         ("las:sup_1_s=0", "sup_1_s=0.0 must be above 0"),
+        ("las:sup_1_s=-1", "sup_1_s=-1.0 must be above 0"),
         ("laps-sd:order=random", "order=random must be remaining or total"),
         ("laps-sd:stability=x", "stability=x must be range or sd or window or posterior"),
         ("laps-sd:follow=yes", "needs true or false"),

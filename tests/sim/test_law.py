@@ -24,6 +24,7 @@ from policies import (
     FastServe,
     Gittins,
     LapsSD,
+    LapsSDAdapted,
     LASRound,
     LPSJFMean,
     Policy,
@@ -34,9 +35,9 @@ from policies.laps_sd import Perceived
 from sim import Capacity, simulate
 from sim.engine.memory import Paged
 from sim.engine.run import promises
-from sim.engine.servers.batch import BatchServer
 from sim.engine.servers.single import SingleServer
 from sim.engine.servers.waiting import Waiting
+from sim.engine.servers.worst_seat import WorstSeat
 from tests.builders import MS, capacities, outlook, row, workload, workloads
 from traces import Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
 
@@ -86,7 +87,8 @@ def policies(draw):
     alike = {"index": draw(st.sampled_from(["gittins", "mean"])), "stay": draw(st.sampled_from([0.0, 1.0, 3.0])),
              "patience": draw(st.sampled_from([0.0, 0.0, 0.5]))}  # fmt: skip
     srpt = LPSRPT(draw(st.sampled_from([None, 0.0, 0.5, 1.0])), draw(st.sampled_from([0.0, 1.0])))
-    relatives = [srpt, srpt, AMin(draw(st.sampled_from([0.0, 0.5]))), TIE(), Boost()]
+    relatives = [srpt, srpt, AMin(draw(st.sampled_from([0.0, 0.5]))), TIE(), Boost(),
+                 LapsSDAdapted(rule=draw(st.sampled_from(["present", "quantiles", "both"])))]  # fmt: skip
     online = AlikeOnline(**alike, known=draw(st.sampled_from([0, None])))
     return draw(st.sampled_from([
         *plain, alise, FastServe(quantum_ms=draw(st.sampled_from([1e-5, 1e-3, 0.01])), levels=draw(st.integers(1, 6)),
@@ -98,7 +100,7 @@ def policies(draw):
 
 
 @st.composite
-def cases(draw, managers=("auto", "paged"), max_requests=12):
+def cases(draw, managers=("auto", "paged", "reserve"), max_requests=12):
     """A workload, a policy, and a capacity whose memory, where it is limited, is tight."""
     work, policy = draw(workloads(max_requests=max_requests, closed=True)), draw(policies())
     return work, policy, draw(capacities(work, managers, prefills=("alone", "batched")))
@@ -226,7 +228,7 @@ def as_it_ran(server, original):
     [
         (Waiting, "push", as_it_ran, Alike()),
         (SingleServer, "_limit_by_events", late_cut, LPSRPT()),
-        (BatchServer, "_matters", lambda server, original: lambda self, rank, now_ns: False, LPSRPT()),
+        (WorstSeat, "may_be_behind", lambda server, original: lambda self, rank, now_ns: False, LPSRPT()),
         (Waiting, "rank_again", lambda server, original: lambda self, now_ns: None, Tide()),
         (Waiting, "next_wake", lambda server, original: property(lambda self: NEVER), LAS(K=3, age_s=5e-6)),
     ],

@@ -172,7 +172,7 @@ def columns(run):
 
 
 policies = st.sampled_from(sorted(POLICIES)).map(parse_policy)
-tight = workloads(closed=True).flatmap(lambda work: st.tuples(st.just(work), capacities(work, ("paged",))))
+tight = workloads(closed=True).flatmap(lambda work: st.tuples(st.just(work), capacities(work)))
 
 
 @settings(max_examples=100)

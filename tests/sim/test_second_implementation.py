@@ -8,12 +8,26 @@ import re
 import statistics
 from bisect import bisect_left
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from policies import LAS, POLICIES, LapsSD, RoundRobin
+from policies import LAS, LPSRPT, POLICIES, LapsSD, RoundRobin
 from sim import simulate
+from sim.engine.memory import AliseMemory, FastServeMemory, Paged
+from sim.engine.memory.offload import Offload
 from tests.builders import capacities, outlook, workloads
+from tests.sim.second_offload import SecondOffload
+
+
+class Foretelling(LPSRPT):
+    """A policy that estimates what requests have left, for memory that looks ahead."""
+
+    def run_until(self, job, best_waiting, now_ns):
+        return super().run_until(job, best_waiting, now_ns)
+
+    def left_ns(self, job):
+        return 7 * max(0, job.predicted_tokens - job.tokens)
 
 
 def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, sizes=(), reading=None, age=None):
@@ -90,6 +104,15 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
             return queue[i]
         return max(1, queue[i] - (now - arrival[i] - served[i]) // age)
 
+    def foretold(i):
+        return 7 * max(0, int(work.predicted_tokens[i]) - tokens(i)) if kind == "lp-srpt" else 0
+
+    def until_rise(i):
+        if age is None or kind not in ("las", "laps-sd") or level(i) == 1:
+            return math.inf
+        waited = now - arrival[i] - served[i]
+        return (waited // age + 1) * age - waited
+
     def place(i, time):
         j = bisect_left(bounds, time) + 1
         if j != queue[i]:
@@ -148,8 +171,18 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
     def fit(runs, waits):
         if name == "paged":
             return sum(map(needed, runs)) + sum(blocks[i] for i in waits) <= total_blocks
+        if offload is not None:
+            return offload.fit(runs, waits)
+        if name == "reserve":
+            return sum(reserved(i) for i in [*runs, *waits]) <= limits.kv_tokens
         held = sum(map(lookahead, runs)) + sum(prompt[i] + tokens(i) for i in waits)
         return fits(len(runs) + len(waits), held)
+
+    def reserved(i):
+        output, most = sum(emits[i]), int(option["context"]) - prompt[i]
+        power = next(2**k for k in range(20) if 2**k >= output)
+        output = {"max": most, "pow2": min(power, most), "oracle": output}[option["output"]]
+        return prompt[i] + output + max(drafted[i]) + 1
 
     def pages():
         """Evictions, who comes, and growth, with blocks: what moves and computing again take."""
@@ -162,6 +195,9 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
             i = waits.pop()
             if limits.evict == "swap":
                 pay += moved(i, costs.swap_out(prompt[i] + tokens(i) - lacking[i]))
+                if offload is not None:
+                    offload.done(i)
+                    switching[i] = offload.spent.get(i, 0)
                 line.extend([None] * blocks[i])
             else:
                 whole = (prompt[i] + tokens(i) - 1 - lacking[i]) // size
@@ -256,6 +292,14 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
         base, slope = (low + (high - low) * (len(decoding) - 1) // 2 for low, high in zip(*ends, strict=True))
         return base + slope * context
 
+    offload = None
+    if name in ("fastserve", "alise"):
+        offload = SecondOffload(
+            name, option, limits.batch, tokens=lambda i: prompt[i] + tokens(i) - lacking[i], look_ahead=lookahead,
+            left=foretold, until_rise=until_rise,
+            move=lambda way, some: (costs.swap_out if way == "out" else costs.swap_in)(some),
+        )  # fmt: skip
+
     while any(f is None for f in finish):
         here = [i for i in range(count) if arrival[i] <= now and finish[i] is None]
         if not here:
@@ -263,7 +307,7 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
             continue
         here.sort(key=lambda i: (rank(i), i not in running, entry[i], i))
         chosen = []
-        for i in here:
+        for i in here if offload is None else offload.decide(here, running, now):
             if len(chosen) == limits.batch or not fit([*chosen, i], []):
                 break
             chosen.append(i)
@@ -277,7 +321,14 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
         for i in running:
             preempted[i] += i not in chosen
         running = chosen
-        now += pages() if name == "paged" else move()
+        if offload is not None:
+            if not running:
+                now = min([a for a in arrival if a > now] + [offload.next_end(now)])
+                continue
+            idle = sorted((i for i in here if i not in running), key=lambda i: (rank(i), entry[i], i))
+            now = offload.seat(idle, running, now)
+        else:
+            now += pages() if name == "paged" else move()
         begin = now
         fresh = [i for i in running if first[i] is None]
         if in_steps:
@@ -306,6 +357,9 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
             if at[i] == len(price[i]):
                 finish[i] = now
                 holders[:] = [other for other in holders if other != i]
+                if offload is not None:
+                    offload.done(i)
+                    switching[i] = offload.spent.get(i, 0)
                 line.extend([None] * blocks[i])
                 blocks[i] = 0
                 running.remove(i)
@@ -326,8 +380,7 @@ def table_value(table, width):
     return table[low] + (table[high] - table[low]) * (width - low) // (high - low)
 
 
-@settings(max_examples=300)
-@given(
+CASES = (
     workloads(closed=True).flatmap(lambda work: st.tuples(st.just(work), capacities(work))),
     st.sampled_from(["fcfs", "rr", "lp-sjf", "lp-sjf-mean", "lp-srpt", "srpt", "las", "las-round", "gittins"])
     | st.just("laps-sd"),
@@ -342,13 +395,15 @@ def table_value(table, width):
         "stability": st.sampled_from(["range", "sd", "window", "posterior"]), "count": st.sampled_from([0, 0, 0, 2]),
     }),
 )  # fmt: skip
-def test_both_simulators_agree_to_the_nanosecond(case, kind, K, M, gamma, delta, age, reading):
+
+
+def agree(case, kind, K, M, gamma, delta, age, reading):
     work, limits = case
     past = outlook(work.priced)
     age_s = None if age is None else age / 1e9
     policy = {"las": LAS(K=K, M=M, age_s=age_s),
               "laps-sd": LapsSD(K=K, M=M, age_s=age_s, gamma=gamma, delta=delta, **reading),
-              "rr": RoundRobin(quantum=gamma)}.get(kind) or POLICIES[kind]()  # fmt: skip
+              "rr": RoundRobin(quantum=gamma), "lp-srpt": Foretelling()}.get(kind) or POLICIES[kind]()  # fmt: skip
     sizes = sorted(past.past_sizes_ns)
     middle = (sizes[(len(sizes) - 1) // 2] + sizes[len(sizes) // 2]) / 2
     bounds = [max(1, math.floor(min(middle / M ** (K / 2) * M**j, 1e18))) for j in range(K - 1)]
@@ -357,3 +412,25 @@ def test_both_simulators_agree_to_the_nanosecond(case, kind, K, M, gamma, delta,
     run = simulate(work, policy, outlook=past, capacity=limits, check=True)
     found = [c.tolist() for c in (run.first_service_ns, run.finish_ns, run.switch_ns, run.preemptions)]
     assert found == list(expected)
+
+
+@settings(max_examples=300)
+@given(*CASES)
+def test_both_simulators_agree_to_the_nanosecond(case, kind, K, M, gamma, delta, age, reading):
+    agree(case, kind, K, M, gamma, delta, age, reading)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "mutant"),
+    [
+        (Offload, "_until_free", lambda self, now_ns: now_ns),
+        (AliseMemory, "_offload", lambda self, longest_first, turn, now_ns: False),
+        (FastServeMemory, "room", lambda self, request: self.needed(request) + 1),
+        (Paged, "_gone", lambda self, request, blocks: request.kv_tokens - 1),
+    ],
+    ids=["rounds that wait for no move", "nobody offloaded ahead", "a block too many", "nothing survives"],
+)
+def test_mutants_of_memory_differ_from_the_second_implementation(owner, name, mutant, monkeypatch):
+    monkeypatch.setattr(owner, name, mutant)
+    with pytest.raises(AssertionError):
+        settings(max_examples=2_000, phases=[Phase.generate])(given(*CASES)(agree))()

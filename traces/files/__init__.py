@@ -3,12 +3,13 @@
 from traces.files.arrival_file import load_arrivals, save_arrivals
 from traces.files.profile_file import BUNDLED_PROFILES, load_profile, save_profile
 from traces.files.prompt_file import load_prompts, save_prompts
-from traces.files.trace_file import load_trace, save_trace
+from traces.files.trace_file import BUNDLED_TRACES, load_trace, save_trace
 from traces.files.writing import BUNDLED, claim_folder, make_writable_folder, write_whole
 
 __all__ = [
     "BUNDLED",
     "BUNDLED_PROFILES",
+    "BUNDLED_TRACES",
     "claim_folder",
     "load_arrivals",
     "load_profile",

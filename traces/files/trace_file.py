@@ -24,17 +24,18 @@ TYPES = {
     "acceptable": pa.list_(pa.int16()),
     "accept_prob": pa.list_(pa.float32()),
 }
+BUNDLED_TRACES = ("reference", "azure-conversations")
 
 
 def load_trace(path: str | Path) -> Trace:
-    """Load and validate a trace file, or the bundled one by the name `reference`.
+    """Load and validate a trace file, or a bundled one by its name: `reference` or `azure-conversations`.
 
     Raises
     ------
     FormatError
         Naming the file and what is wrong with it.
     """
-    path = BUNDLED / "reference.parquet" if str(path) == "reference" else Path(path)
+    path = BUNDLED / f"{path}.parquet" if str(path) in BUNDLED_TRACES else Path(path)
     table, note = _read(path)
     if missing := [name for name in COLUMNS if name not in table.column_names]:
         raise FormatError(f"trace {path}: no column {missing[0]!r}")

@@ -3,14 +3,16 @@
 A manager says who holds a KV cache, what holding and growing one takes, whether those chosen fit, who must go, what
 moves cost, and whether rounds wait for them. It is one subclass of `Memory` in a file of its own: at least `fits` and
 `refuse`; by overriding more of `Memory` it may keep pages of its own for each request, let go of a part of a cache
-only, refuse to evict, or move caches while rounds go on. Managers know nothing of policies: who is better than whom
-is the server's to say.
+only, refuse to evict, or move caches while rounds go on. Who is better than whom is the server's to say; of a policy
+managers know what it estimates, if they ask.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
+from policies import NEVER, Policy
 from sim.engine.memory.eviction import Eviction
 from sim.engine.recorded import Recorded
 from sim.engine.request import Request
@@ -40,11 +42,26 @@ class Limits(Protocol):
     def kv_tokens(self) -> int | None: ...
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """What the policy that a server serves by foretells of requests."""
+
+    policy: Policy | None = None
+
+    def left_ns(self, request: Request) -> int:
+        """How long it has still to run; 0 where nobody knows."""
+        return (None if self.policy is None else self.policy.left_ns(request)) or 0
+
+    def wake(self, request: Request, now_ns: int) -> int:
+        """When, after `now_ns`, its rank falls if it goes on waiting."""
+        return NEVER if self.policy is None else self.policy.wake(request, now_ns)
+
+
 class Memory(ABC):
     """Who holds a KV cache in memory, evicting the worst of those who wait when those who run lack room.
 
-    At each decision a server asks `ready_ns` of everyone there; `fits`, of ever more of the first in order, which
-    are chosen; and `make_room` for those. A request that is done it gives to `release`.
+    At each decision a server asks who is `ready`; `fits`, of ever more of the first of those, which are chosen; and
+    `make_room` for them. A request that is done it gives to `release`.
 
     Attributes
     ----------
@@ -55,9 +72,11 @@ class Memory(ABC):
     limited : bool
         Room can be lacking at all; where it cannot, a server need not ask.
     grows : bool
-        Those who run may lack room from one round to the next, though nobody else comes.
+        Fewer than a batch may fit, or those who run may lack room from one round to the next.
     foresees : bool
         `lasts` keeps its promise: servers may skip ahead.
+    estimate : Estimate
+        Of the policy that the server serves by, for managers that look ahead.
     moved : function of a Move, or None
         Called with each.
     """
@@ -70,6 +89,7 @@ class Memory(ABC):
     def __init__(self, eviction: Eviction) -> None:
         self.eviction = eviction
         self.holders: dict[Request, None] = {}
+        self.estimate = Estimate()
         self.moved: Callable[[Move], None] | None = None
 
     @classmethod
@@ -90,6 +110,10 @@ class Memory(ABC):
     @abstractmethod
     def refuse(self, recorded: Sequence[Recorded]) -> None:
         """Raise `ValueError`, naming request and bound, if one of these would not fit even alone."""
+
+    def ready(self, ordered: Sequence[Request], now_ns: int) -> list[Request]:
+        """A decision begins, for those there, in order: who of them can run."""
+        return [r for r in ordered if self.ready_ns(r, now_ns) <= now_ns]
 
     def ready_ns(self, request: Request, now_ns: int) -> int:
         """When a request can run at the soonest: now, unless its cache is on its way."""

@@ -4,13 +4,18 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from sim.engine.memory.alise import AliseMemory
 from sim.engine.memory.base import Limits, Memory
 from sim.engine.memory.eviction import Eviction
+from sim.engine.memory.fastserve import FastServeMemory
 from sim.engine.memory.paged import Paged
+from sim.engine.memory.reserve import Reserve
 from sim.engine.memory.slots import Slots
 from sim.engine.memory.tokens import Tokens
 
-MANAGERS: Mapping[str, type[Memory]] = {m.name: m for m in (Slots, Tokens, Paged)}
+MANAGERS: Mapping[str, type[Memory]] = {
+    m.name: m for m in (Slots, Tokens, Reserve, Paged, FastServeMemory, AliseMemory)
+}
 
 
 def parse_memory(spec: str, eviction: Eviction, limits: Limits) -> Memory:

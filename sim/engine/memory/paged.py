@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sim.engine.memory.base import Limits, Memory, Order
+from sim.engine.memory.blocks import blocks_of, refuse_larger
 from sim.engine.memory.eviction import Eviction
 from sim.engine.recorded import Recorded
 from sim.engine.request import Request
@@ -49,15 +50,7 @@ class Paged(Memory):
     def of(
         cls, eviction: Eviction, limits: Limits, *, block: int = 16, blocks: int = 0, park: bool = False
     ) -> "Paged":
-        """Of `blocks`, or of as many as `kv_tokens` fill."""
-        if block < 1:
-            raise ValueError(f"memory paged: block {block}: must be at least 1 token")
-        if bool(blocks) == (limits.kv_tokens is not None):
-            raise ValueError("memory paged: needs kv_tokens, or blocks, and not both")
-        blocks = blocks or (limits.kv_tokens or 0) // block
-        if blocks < 1:
-            raise ValueError(f"memory paged: blocks {blocks}: must be at least 1")
-        return cls(eviction, blocks, block, park)
+        return cls(eviction, blocks_of(cls.name, limits, block, blocks), block, park)
 
     def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
         held = self._held
@@ -65,24 +58,23 @@ class Paged(Memory):
 
     def _needed(self, request: Request) -> int:
         """Its blocks in its next round."""
-        return max(self._held.get(request, 0), -(-request.kv_needed // self.block))
+        blocks = -(-request.kv_needed // self.block)
+        held = self._held.get(request, 0)
+        return blocks if blocks > held else held
 
     def refuse(self, recorded: Sequence[Recorded]) -> None:
-        for index, rounds in enumerate(recorded):
-            tokens = rounds.prompt_tokens + rounds.tokens[-1] + max(rounds.round_drafted) + 1
-            if (need := -(-tokens // self.block)) > self.blocks:
-                raise ValueError(
-                    f"memory paged of {self.blocks} blocks: request {index} can never fit: its prompt, output and "
-                    f"look-ahead take {need} blocks of {self.block} tokens"
-                )
+        refuse_larger(self.name, recorded, self.blocks, self.block)
 
     def make_room(self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int) -> int:
         at_ns = now_ns
-        for request in self.holders:
+        waiting = [r for r in self.holders if not r.running]
+        comes_back = any(r in self._left for r in fresh)  # what it finds depends on what was taken before
+        for request in self.holders if comes_back else waiting:
             self._catch_up(request)
-        waiting = sorted((r for r in self.holders if not r.running), key=order)
-        while waiting and not (self._keeps and self.fits(running, waiting)):
-            at_ns += self.evict(waiting.pop(), at_ns)
+        if waiting and not (self._keeps and self.fits(running, waiting)):
+            waiting.sort(key=order)
+            while waiting and not (self._keeps and self.fits(running, waiting)):
+                at_ns += self.evict(waiting.pop(), at_ns)
         for request in fresh:
             if request not in self.holders:
                 at_ns += self.bring_in(request, at_ns)
@@ -92,10 +84,8 @@ class Paged(Memory):
 
     def _catch_up(self, request: Request) -> None:
         """Take what its last round took: nothing, unless the server skipped ahead to here."""
-        recorded, done = request.recorded, request.rounds
-        if done:
-            looked_at = recorded.prompt_tokens + recorded.tokens[done - 1] + recorded.round_drafted[done - 1] + 1
-            self._take(request, -(-looked_at // self.block))
+        if request.rounds:
+            self._take(request, -(-request.recorded.looks_ahead[request.rounds - 1] // self.block))
 
     def _take(self, request: Request, blocks: int) -> None:
         """Have at least so many blocks, overwriting what was freed first."""
@@ -146,15 +136,14 @@ class Paged(Memory):
     def lasts(self, running: Sequence[Request], most: int) -> int:
         if most == 1 or any(r.recorded.draft_tokens is None for r in running):
             return 1  # what a round may add goes up and down where draft lengths differ
-        free = self.blocks - sum([self._held[r] for r in self.holders if not r.running])
-        block = self.block
-        rows = [
-            (r.recorded.tokens, r.rounds, r.prompt_tokens + r.next_drafted + block, self._held[r]) for r in running
-        ]
+        free, block = self.blocks - sum([self._held[r] for r in self.holders if not r.running]), self.block
+        ahead = [(r.recorded.looks_ahead, r.rounds) for r in running]
 
         def needed(rounds: int) -> int:
-            return sum([max(held, (ahead + tokens[done + rounds]) // block) for tokens, done, ahead, held in rows])
+            return sum([-(-tokens[done + rounds] // block) for tokens, done in ahead])
 
+        if needed(most - 1) <= free:
+            return most
         return max(1, bisect_right(range(most), free, key=needed))
 
     def check(self) -> None:

@@ -1,10 +1,9 @@
-"""Batches, skipping ahead: one SimPy timeout for all rounds that the same requests run together.
+"""Batches, skipping ahead from decision to decision: one SimPy timeout until the server is idle.
 
 Any batch size, and any memory that foresees how long it lasts. Must give what `step` gives, to the nanosecond, for
 every policy that keeps the promise of its `run_until`.
 """
 
-from bisect import insort
 from collections.abc import Generator
 from dataclasses import dataclass
 from operator import attrgetter
@@ -13,10 +12,12 @@ from typing import Any
 import simpy
 
 from policies import Rank
-from policies.decision import rank_of
+from policies.decision import choose, rank_of
 from sim.engine.request import Request
 from sim.engine.servers.running_batch import RunningBatch, Seat
 from sim.engine.servers.skip import WAITING_ORDER, SkipServer
+from sim.engine.servers.stretches import IrregularStretches, RegularStretches
+from sim.engine.servers.worst_seat import WorstSeat
 
 by_index = attrgetter("index")
 
@@ -28,49 +29,46 @@ class BatchServer(SkipServer):
     def __post_init__(self) -> None:
         super().__post_init__()
         profile = self.workload.priced.profile
-        self.batch = RunningBatch([profile.round_cost(b) for b in range(1, self.capacity.batch + 1)])
+        costs = [profile.round_cost(b) for b in range(1, self.capacity.batch + 1)]
+        irregular = None in map(attrgetter("draft_tokens"), self.recorded)
+        self.batch = RunningBatch(IrregularStretches(costs) if irregular else RegularStretches(costs))
         self._one_round = False
-        self.busy_ns = 0
+        self.worst = WorstSeat(self.policy, self.batch)
 
     def serve(self) -> Generator[simpy.Event, Any, None]:
         """The SimPy process: until every request is done, decide, serve a stretch of rounds, commit it."""
         run_record, waiting, batch, memory = self.run_record, self.waiting, self.batch, self.memory
         timeout, arrivals, heap, seats = self.env.timeout, self._arrivals, self.waiting.heap, self.batch.seats
-        limited, grows = memory.limited, memory.grows
-        now = pending_ns = 0
-        while run_record.done < run_record.requests:
+        limited, grows, wakes, check = memory.limited, memory.grows, waiting.wakes, self.check
+        now = clock = 0  # the latter is SimPy's
+        while True:
             if arrivals[self.arrived] <= now:
                 self._admit(now)
-            if waiting.wakes:
+            if wakes:
                 waiting.wake(now)
-            if self.check:
+            if check:
                 self._check(now)
             if not heap and not seats:
-                gap = arrivals[self.arrived] - now
-                run_record.idle_ns += gap
-                yield timeout(gap)
-                now += gap
+                if run_record.done == run_record.requests:
+                    break
+                run_record.idle_ns += arrivals[self.arrived] - now
+                yield timeout(arrivals[self.arrived] - clock)
+                now = clock = arrivals[self.arrived]
                 continue
-            fresh = self._choose(now) if heap or grows else []
+            fresh = self._choose(now) if heap or grows else ()
             start = now
             if limited and (fresh or grows):
                 start += memory.make_room([seat.request for seat in seats], fresh, WAITING_ORDER, now)
-            if fresh:
-                if pending_ns:
-                    yield timeout(pending_ns)
-                    pending_ns = 0
-                if starting := [r for r in fresh if not r.started]:
-                    start += self._prefill(starting, start, self._costs)
+            if fresh and (starting := [r for r in fresh if not r.started]):
+                start += self._prefill(starting, start, self._costs)
             if batch.to_ask:
                 self._ask(now)
             rounds, stretch_ns = self._stretch(now, start)
-            run_record.rounds += rounds
-            pending_ns += start + stretch_ns - now
-            self.busy_ns += start + stretch_ns - now
             now = start + stretch_ns
-            if (reached := batch.advance(rounds, stretch_ns)) and self._commit(reached, now):
-                yield timeout(pending_ns)
-                pending_ns = 0
+            if reached := batch.advance(rounds, stretch_ns):
+                self._commit(reached, now)
+        run_record.rounds = batch.rounds
+        yield timeout(now - clock)
 
     def _state_changed(self, now_ns: int) -> None:
         super()._state_changed(now_ns)
@@ -81,60 +79,68 @@ class BatchServer(SkipServer):
     def _choose(self, now_ns: int) -> list[Request]:
         """Seat the next round's requests; returns those who did not sit there before, in order."""
         if self.memory.grows:
-            return self._choose_what_fits(now_ns)
-        heap, seats, fresh = self.waiting.heap, self.batch.seats, []
+            kept = self._keep_all(now_ns)
+            return self._choose_what_fits(now_ns) if kept is None else kept
+        heap, seats = self.waiting.heap, self.batch.seats
+        fresh: list[Request] = []
         while heap and len(seats) < self.capacity.batch:
             fresh.append(self._sit_down())
-        if heap:
+        if heap and len(fresh) < len(seats):
             self._displace(fresh, now_ns)
         return fresh
 
     def _displace(self, fresh: list[Request], now_ns: int) -> None:
         """Those who wait take the seats of those whose rank is strictly higher, the worst first."""
-        heap, batch = self.waiting.heap, self.batch
-        best, sat = heap[0][0], batch.seats[: len(batch.seats) - len(fresh)]
-        suspects: list[tuple[Rank, int, int, bool, Seat]] = []  # True: that is its rank now, and no older ceiling
-        for seat in [seat for seat in sat if (ceiling := seat.ceiling) is None or best < ceiling]:
-            rank, request = seat.ceiling, seat.request
-            known = rank is None or seat.rising
-            if rank is None or known:
-                rank = rank_of(self.policy, batch.settle(seat), now_ns)
-                if seat.rising:
-                    batch.ask(seat)
-                else:
-                    seat.ceiling = rank
-            if best < rank:
-                suspects.append((rank, request.entered_ns, request.index, known, seat))
-        suspects.sort()
-        while suspects and heap[0][0] < suspects[-1][0]:
-            rank, entered_ns, index, known, seat = suspects.pop()
-            if not known:
-                seat.ceiling = rank = rank_of(self.policy, batch.settle(seat), now_ns)
-                insort(suspects, (rank, entered_ns, index, True, seat))  # it may have fallen behind another
-            else:
-                fresh.append(self._sit_down())
-                self._send_away(seat, now_ns)
+        heap, to_ask, worst = self.waiting.heap, self.batch.to_ask, self.worst
+        worst.rank(to_ask[: len(to_ask) - len(fresh)], now_ns)  # all but those who have just sat down
+        while seat := worst.behind(heap[0][0], now_ns):
+            fresh.append(self._sit_down())
+            self._send_away(seat, now_ns)
+
+    def _keep_all(self, now_ns: int) -> list[Request] | None:
+        """Newcomers, as many of the first as fit, if all who run keep their seats; None if they may not."""
+        heap, batch, worst, fits = self.waiting.heap, self.batch, self.worst, self.memory.fits
+        together = [batch.settle(seat) for seat in batch.seats]
+        if not fits(together):
+            return None
+        if heap:
+            worst.rank(list(batch.to_ask), now_ns)
+            if worst.behind(heap[0][0], now_ns):
+                return None
+        fresh: list[Request] = []
+        self._one_round = False
+        while heap and len(together) < self.capacity.batch and fits([*together, heap[0][3]]):
+            fresh.append(self._sit_down())
+            together.append(fresh[-1])
+        return fresh
 
     def _choose_what_fits(self, now_ns: int) -> list[Request]:
         """Where memory may run short, everyone in order as long as they fit, none passed over."""
-        heap, batch, kept = self.waiting.heap, self.batch, 0
-        fresh: list[Request] = []
-        chosen: list[Request] = []
+        waiting, heap, batch = self.waiting, self.waiting.heap, self.batch
         settled = [(batch.settle(seat), seat) for seat in batch.seats]
         seated = [(rank_of(self.policy, r, now_ns), r.entered_ns, r.index, seat) for r, seat in settled]
         seated.sort()
-        while len(chosen) < self.capacity.batch and (heap or kept < len(seated)):
-            stays = kept < len(seated) and not (heap and heap[0][0] < seated[kept][0])
-            chosen.append(seated[kept][3].request if stays else heap[0][3])
-            if not self.memory.fits(chosen):
-                break
-            if stays:
+        kept = 0
+        ordered: list[Request] = []
+        newcomers: list[tuple[Request, Rank]] = []
+        while len(ordered) < self.capacity.batch and (heap or kept < len(seated)):
+            if kept < len(seated) and not (heap and heap[0][0] < seated[kept][0]):
+                ordered.append(seated[kept][3].request)
                 kept += 1
             else:
-                fresh.append(self._sit_down())
+                rank = heap[0][0]
+                ordered.append(waiting.pop())
+                newcomers.append((ordered[-1], rank))
+        chosen = set(choose(ordered, len(ordered), self.memory.fits))
+        fresh = [request for request, _ in newcomers if request in chosen]
+        for request, rank in newcomers[len(fresh) :]:
+            waiting.push(request, rank, now_ns)
         # who loses a seat is first now, as who ran goes before equals, but may not be so at the next boundary
-        self._one_round = kept < len(seated)
-        for *_, seat in seated[kept:]:
+        losers = [seat for *_, seat in seated if seat.request not in chosen]
+        self._one_round = bool(losers)
+        for request in fresh:
+            self._sit(request)
+        for seat in losers:
             self._send_away(seat, now_ns)
         for seat in batch.seats:
             batch.ask(seat)
@@ -142,13 +148,16 @@ class BatchServer(SkipServer):
 
     def _sit_down(self) -> Request:
         request = self.waiting.pop()
+        self._sit(request)
+        return request
+
+    def _sit(self, request: Request) -> None:
         request.running = True
         self.batch.sit(request)
-        return request
 
     def _send_away(self, seat: Seat, now_ns: int) -> None:
         request = seat.request
-        self.batch.leave(seat)
+        self._leave(seat)
         request.running = False
         request.preemptions += 1
         self.waiting.push(request, rank_of(self.policy, request, now_ns), now_ns)  # as one that waits
@@ -159,26 +168,32 @@ class BatchServer(SkipServer):
         best = heap[0][0] if heap else None
         for seat in batch.to_ask:
             if not seat.until_round:
-                batch.run_until(seat, self.policy.run_until(seat.request, best, now_ns), best)
+                batch.run_until(seat, self.policy.run_until(seat.request, best, now_ns))
+                if seat.bound is None or seat.rising:
+                    self.worst.asked(seat, best)
         batch.to_ask.clear()
 
-    def _commit(self, reached: list[Seat], now_ns: int) -> bool:
-        """Those whose stretch is over learn, or leave; whether any left."""
-        done = []
+    def _commit(self, reached: list[Seat], now_ns: int) -> None:
+        """Those whose stretch is over learn, or leave."""
+        done: list[Request] = []
         for seat in reached:
-            request = seat.request
-            if request.done:
-                self.batch.leave(seat)
+            request = self.batch.settle(seat)
+            if request.rounds == request.recorded.rounds:
+                self._leave(seat)
                 done.append(request)
                 continue
             queue = request.queue
             self.policy.learn(request, now_ns)
             if request.queue != queue:
                 request.entered_ns = now_ns
-        done.sort(key=by_index)
+        if len(done) > 1:
+            done.sort(key=by_index)
         for request in done:
             self._complete(request, now_ns)
-        return bool(done)
+
+    def _leave(self, seat: Seat) -> None:
+        self.batch.leave(seat)
+        self.worst.left(seat)
 
     def _stretch(self, now_ns: int, start_ns: int) -> tuple[int, int]:
         """Rounds until the next decision, and the time they take; takes in events that change nothing on the way."""
@@ -194,7 +209,7 @@ class BatchServer(SkipServer):
         while True:
             at_ns = min(arrivals[self.arrived], waiting.next_wake) if waiting.wakes else arrivals[self.arrived]
             until_ns = at_ns - start_ns
-            rounds, stretch_ns = batch.up_to(most, within if within < until_ns else until_ns)
+            rounds, stretch_ns = batch.stretches.up_to(batch.rounds, most, within if within < until_ns else until_ns)
             if decides or (until_ns >= stretch_ns and (rounds == most or stretch_ns >= within)):
                 return rounds, stretch_ns
             if waiting.wakes and waiting.next_wake == at_ns:
@@ -202,19 +217,8 @@ class BatchServer(SkipServer):
             else:
                 self._arrive(at_ns)
             # a seat is free only for want of memory: whoever is first now may fit
-            if (free and heap[0][3] is not first) or self._matters(heap[0][0], now_ns):
+            if (free and heap[0][3] is not first) or self.worst.may_be_behind(heap[0][0], now_ns):
                 return rounds, stretch_ns
-
-    def _matters(self, rank: Rank, now_ns: int) -> bool:
-        """Whether a waiting request of that rank may take a seat before the stretch is over."""
-        for seat in self.batch.seats:
-            if seat.ceiling is None:
-                if seat.rising:
-                    return True
-                seat.ceiling = rank_of(self.policy, self.batch.settle(seat), now_ns)
-            if rank < seat.ceiling:
-                return True
-        return False
 
     def _check(self, now_ns: int) -> None:
         """Every invariant that must hold between stretches."""
@@ -224,7 +228,7 @@ class BatchServer(SkipServer):
         assert self.arrived == self.run_record.done + len(there), "a request is lost or doubled"
         assert len({r.index for r in there}) == len(there)
         assert len(seated) <= self.capacity.batch
-        assert self.busy_ns + self.run_record.idle_ns == now_ns >= self.env.now, "the server's time does not add up"
+        assert now_ns >= self.env.now
         if memory.limited:
             assert memory.fits([], list(memory.holders))
             for r in there:

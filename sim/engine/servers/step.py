@@ -14,7 +14,7 @@ import simpy
 from policies import NEVER, Event, Policy
 from policies.decision import choose, name_of, rank_of
 from sim.engine.capacity import Capacity
-from sim.engine.memory import Memory
+from sim.engine.memory import Estimate, Memory, Order
 from sim.engine.prefill import PREFILLS, share
 from sim.engine.recorded import Recorded
 from sim.engine.request import Request
@@ -30,7 +30,7 @@ class StepServer:
     Attributes
     ----------
     measured : function of an instant and of who runs, or None
-        What the next round takes in nanoseconds, where that is known from elsewhere and not from the profile.
+        Asked what the next step takes in nanoseconds; None, as its answer too: what it costs.
     """
 
     env: simpy.Environment
@@ -42,7 +42,7 @@ class StepServer:
     run_record: RunRecord
     check: bool = False
     timeline: Timeline | None = None
-    measured: Callable[[int, Sequence[Request]], int] | None = None
+    measured: Callable[[int, Sequence[Request]], int | None] | None = None
 
     waiting: list[Request] = field(default_factory=list)
     running: list[Request] = field(default_factory=list)
@@ -57,6 +57,7 @@ class StepServer:
         self.released = len(work) if work.clients is None else min(work.clients, len(work))
         for request in self.requests[self.released :]:
             request.arrival_ns = NEVER  # not known yet
+        self.memory.estimate = Estimate(self.policy)
         if self.timeline is not None:
             self.memory.moved = self.timeline.moved
         if self.capacity.in_steps:
@@ -74,7 +75,7 @@ class StepServer:
             if self.check:
                 self._check()
             fresh = self._choose()
-            before = self.memory.make_room(self.running, fresh, self._order, self._now)
+            before = self.memory.make_room(self.running, fresh, self._order(), self._now)
             if not self.running:
                 gap = self._next_ns() - self._now
                 self.run_record.idle_ns += gap
@@ -111,27 +112,24 @@ class StepServer:
             self.arrived += 1
             self.policy.observe(Event("arrival", request, self._now))
 
-    def _order(self, request: Request) -> tuple[Any, ...]:
+    def _order(self) -> Order:
         """By rank; at equal ranks who runs keeps running, then by entry into the queue, then by order of arrival."""
-        rank = rank_of(self.policy, request, self._now)
-        return (rank, not request.running, request.entered_ns, request.index)
+        policy, now_ns = self.policy, self._now
+        return lambda r: (rank_of(policy, r, now_ns), not r.running, r.entered_ns, r.index)
 
     def _choose(self) -> list[Request]:
         """Choose who runs the next round; returns those who did not run the last one, in order."""
         there = self.present()
-        ready = [r for r in there if self.memory.ready_ns(r, self._now) <= self._now]
-        chosen = choose(sorted(ready, key=self._order), self.capacity.batch, self.memory.fits)
+        ordered = sorted(there, key=self._order())
+        chosen = choose(self.memory.ready(ordered, self._now), self.capacity.batch, self.memory.fits)
         if self.capacity.in_steps:
             # who would come for nothing stays where it is
             self.step = share(chosen, self.capacity.budget)
             chosen = [r for r in chosen if r.running or r in self.step]
-        if ready and not chosen:
-            self._stop("the first does not fit the memory")
-        fresh = [r for r in chosen if not r.running]
+        fresh, runs = [r for r in chosen if not r.running], set(chosen)
         for request in there:
-            runs = request in chosen
-            request.preemptions += request.running and not runs
-            request.running = runs
+            request.preemptions += request.running and request not in runs
+            request.running = request in runs
         self.waiting = [r for r in there if not r.running]
         self.running = chosen
         return fresh
@@ -139,10 +137,12 @@ class StepServer:
     def _next_ns(self) -> int:
         """When somebody may run, while nobody can: the next arrival, or a cache that is on its way."""
         arrivals = [request.arrival_ns for request in self.requests[self.arrived : self.arrived + 1]]
-        soonest = min(arrivals + [self.memory.ready_ns(r, self._now) for r in self.waiting])
-        if soonest == NEVER:
-            self._stop("no cache is on its way")
-        return soonest
+        ready_ns = [self.memory.ready_ns(r, self._now) for r in self.waiting]
+        on_the_way = [ns for ns in ready_ns if self._now < ns < NEVER]
+        if self.waiting and not on_the_way:
+            who = "the first does not fit the memory" if min(ready_ns) <= self._now else "no cache is on its way"
+            self._stop(who)
+        return min(arrivals + on_the_way)
 
     def _stop(self, why: str) -> NoReturn:
         there = len(self.present())
@@ -160,8 +160,8 @@ class StepServer:
 
     def _step_ns(self) -> int:
         """A round of those who decode, beside the chunks of prompts, if there are any, that share the step."""
-        if self.measured is not None:
-            return self.measured(self._now, self.running)
+        if self.measured is not None and (known := self.measured(self._now, self.running)) is not None:
+            return known
         chunks = [r for r in self.step if r.missing]
         rounds = [r for r in self.step or self.running if not r.missing]
         drafted, contexts = [r.next_drafted for r in rounds], sum(r.kv_tokens for r in rounds)

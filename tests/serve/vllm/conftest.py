@@ -35,8 +35,8 @@ def speculative(pair: tuple[Path, Path]) -> Engine:
 
 @pytest.fixture(scope="session")
 def tight(pair: tuple[Path, Path]) -> Engine:
-    """Four seats and memory for less than four: 11 blocks of 32 tokens, one of which vLLM keeps for itself."""
-    return Engine(pair[0], num_gpu_blocks_override=11, max_num_seqs=4)
+    """Four seats and memory for less than four: 7 blocks of 32 tokens, one of which vLLM keeps for itself."""
+    return Engine(pair[0], num_gpu_blocks_override=7, max_num_seqs=4, max_model_len=128)
 
 
 @pytest.fixture(scope="session")

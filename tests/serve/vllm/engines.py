@@ -6,8 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from policies import Outlook, parse_policy
+from serve.vllm.beforehand import Beforehand
 from serve.vllm.settings import Settings
 from tests.serve.vllm.models import CONTEXT
+
+MS = 1_000_000
+OUTLOOK = Outlook(MS, [20 * MS, 40 * MS, 80 * MS])
 
 
 @dataclass(frozen=True)
@@ -70,11 +75,12 @@ class Engine:
         self.found, self.jealous = Served(), list[tuple[int, str, str]]()
         self._schedule, self.scheduler.schedule = self.scheduler.schedule, self._watched
 
-    def serve(self, asks: Sequence[Ask], **lapsd: Any) -> Served:
+    def serve(self, asks: Sequence[Ask], outlook: Outlook = OUTLOOK, **lapsd: Any) -> Served:
         """Serve requests under settings of lapsd's, or as vLLM does where none is given."""
         self.begin()
         if lapsd:
-            self.scheduler.configure(Settings.of(lapsd))
+            policy = parse_policy(lapsd["policy"]).bind(outlook)
+            self.scheduler.configure(Settings.of(lapsd), Beforehand(policy))
         else:
             self.scheduler.active = False
         coming, step = sorted(asks, key=lambda ask: ask.step), 0

@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-VOCABULARY, CONTEXT = 64, 256
+CONTEXT = 256
 
 
-def save_pair(folder: Path) -> tuple[Path, Path]:
+def save_pair(folder: Path, vocabulary: int = 64) -> tuple[Path, Path]:
     """Save target and draft; the target's later layers say little, so that the draft is often right."""
     import torch
 
-    target, draft = _model(0, layers=3), _model(1, layers=1)
+    target, draft = _model(0, 3, vocabulary), _model(1, 1, vocabulary)
     draft.model.embed_tokens.load_state_dict(target.model.embed_tokens.state_dict())
     draft.model.layers[0].load_state_dict(target.model.layers[0].state_dict())
     draft.lm_head.load_state_dict(target.lm_head.state_dict())
@@ -23,13 +23,13 @@ def save_pair(folder: Path) -> tuple[Path, Path]:
     return folder / "target", folder / "draft"
 
 
-def _model(seed: int, layers: int) -> Any:
+def _model(seed: int, layers: int, vocabulary: int) -> Any:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=64, intermediate_size=96, num_hidden_layers=layers, num_attention_heads=2,
+        vocab_size=vocabulary, hidden_size=64, intermediate_size=96, num_hidden_layers=layers, num_attention_heads=2,
         num_key_value_heads=1, head_dim=32, max_position_embeddings=CONTEXT, initializer_range=0.3, eos_token_id=None,
         bos_token_id=None, tie_word_embeddings=False,
     )  # fmt: skip

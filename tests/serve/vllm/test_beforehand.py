@@ -6,13 +6,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from policies import LAS, LapsSD
+from policies import LAS, LapsSD, Outlook
+from policies.moves import lead_ns
 from serve.vllm.beforehand import Beforehand
-from serve.vllm.settings import Settings
+from serve.vllm.outlook import outlook_of
+from serve.vllm.settings import PREEMPTIONS, Settings
 from sim import Stage
+from sim.experiment import stage
 from tests.serve.vllm.mine import LastComeFirstServed
-from traces import load_profile, load_trace
+from traces import load_profile, load_trace, price
 from traces.files import BUNDLED
+from traces.predictors import Learned
 
 
 def sampling(**extra):
@@ -49,6 +53,35 @@ def test_the_trace_is_the_profiles_neighbour_unless_it_is_named(tmp_path):
     assert Beforehand.of(settings, 1).policy == Beforehand.of(Settings(policy="las", profile="reference"), 1).policy
 
 
+def test_past_requests_teach_what_they_teach_in_the_simulator():
+    trace, profile = load_trace("reference"), load_profile("reference")
+    here, there = outlook_of(trace, profile, 4), stage.outlook_of(price(trace, profile, 4), Learned())
+    assert here == there  # but for the past, which is no part of that
+    for f in ("predicted_tokens", "tokens", "rounds", "early_tokens"):
+        assert np.array_equal(getattr(here.past, f), getattr(there.past, f)), f
+
+
+@pytest.mark.parametrize(
+    "policy", ["fcfs", "rr", "lp-sjf", "lp-srpt", "las:sup_1_s=0.5", "gittins", "laps-sd:sup_1_s=2"]
+)
+def test_who_learns_nothing_from_the_past_needs_none(policy):
+    learns = policy in ("gittins", "laps-sd:sup_1_s=2")  # the latter its mean round
+    if learns:
+        with pytest.raises(ValueError, match="learns from past requests"):
+            Beforehand.of(Settings(policy), 1)
+    else:
+        assert Beforehand.of(Settings(policy), 1).policy
+
+
+def test_who_loses_a_seat_is_recomputed_or_keeps_all():
+    trace, costs = load_trace("reference"), load_profile("reference").costs
+    leads = {
+        p: Beforehand.of(Settings("alike:stay=1", p, profile="reference"), 1).policy.lead_ns for p in PREEMPTIONS
+    }
+    median = int(np.median(trace.prompt_tokens + trace.output_tokens // 2))
+    assert leads == {"recompute": lead_ns(Outlook(1, (1,), move_back_ns=costs.prefill(median))), "parked": 0}
+
+
 def test_predictions_come_from_the_request_then_the_predictor_then_what_is_usual():
     here = f"{__name__}.longer_prompts_longer_answers"
     known = Beforehand.of(Settings(predictor=here, predicted_tokens=50), 1)
@@ -79,11 +112,11 @@ def test_a_policy_of_ones_own_is_found_by_module_and_class():
         ({"predicted_tokens": True}, "predicted_tokens=True must be of type int"),
         ({"predicted_tokens": 0}, "predicted_tokens=0 must be at least 1"),
         ({"preemption": "park"}, "preemption='park' must be recompute or parked"),
-        ({"profile": "reference", "outlook": {}}, "not both"),
         ({"trace": "reference"}, "trace without profile"),
-        ({"outlook": {"past": 3}}, "outlook: unknown field 'past'"),
-        ({"outlook": {"mean_round_ns": 3}}, "outlook: needs past_sizes_ns"),
-        ({"policy": "las"}, "policy las: needs to know past_sizes_ns beforehand"),
+        *(
+            ({"policy": p}, f"policy {p}: learns from past requests")
+            for p in ("las", "gittins", "laps-sd", "alike", "alise", "boost")
+        ),
         ({"policy": "srpt", "profile": "reference"}, "policy srpt: is clairvoyant"),
         ({"policy": "no.such.Policy"}, "cannot import no.such"),
         ({"predictor": "json.__version__x"}, "cannot be imported"),

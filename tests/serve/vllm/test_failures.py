@@ -1,14 +1,15 @@
 """What goes wrong around a policy in vLLM: aborts, doubled ids, bad settings, code that raises, untried versions."""
 
 import logging
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from serve.vllm.settings import Settings
 from tests.serve.vllm import mine
-from tests.serve.vllm.engines import Ask, Engine
-from tests.serve.vllm.test_scheduler import ASKS, OUTLOOK, PREEMPTIONS, is_over
+from tests.serve.vllm.engines import OUTLOOK, Ask, Engine
+from tests.serve.vllm.test_scheduler import ASKS, PREEMPTIONS, is_over
 
 MINE = "tests.serve.vllm.mine"
 
@@ -165,8 +166,7 @@ def again(engine: Engine, **changed):
     [
         ({"policy": "lapsd"}, "unknown policy 'lapsd'"),
         ({"policy": "laps-sd:K=0"}, "K=0 must be between 1 and 64"),
-        ({"policy": "laps-sd"}, "policy laps-sd: needs to know past_sizes_ns beforehand: give a profile and a trace"),
-        ({"policy": "las", "outlook": {"mean_round_ns": 5, "past_sizes_ns": []}}, "policy las: no median"),
+        ({"policy": "laps-sd"}, "policy laps-sd: learns from past requests: give a profile and a trace"),
         ({"policy": "srpt"}, "policy srpt: is clairvoyant"),
         ({"preemption": "swap"}, "preemption='swap' must be recompute or parked"),
         ({"profile": "nowhere.json"}, "nowhere.json"),
@@ -196,10 +196,10 @@ def test_a_version_that_was_not_tried_gets_one_line_and_vllms_own_scheduling(pla
     assert again(plain, additional_config={"lapsd": {"policy": "lp-srpt", "untried_vllm": True}}).active
 
 
-def test_clairvoyant_policies_take_the_truth_from_an_outlook(plain):
+def test_clairvoyant_policies_serve_where_somebody_knows_the_truth(plain):
     left = [[(ask.tokens - had) * 1000 for had in range(1, ask.tokens + 1)] for ask in ASKS]
-    truth = {"true_prefill_ns": [1] * 8, "true_left_ns": left, "true_tokens_per_round": [1.0] * 8}
-    served = plain.serve(ASKS, policy="srpt", outlook=OUTLOOK | truth)
+    truth = replace(OUTLOOK, true_prefill_ns=[1] * 8, true_left_ns=left, true_tokens_per_round=[1.0] * 8)
+    served = plain.serve(ASKS, policy="srpt", outlook=truth)
     assert served.steps == plain.serve(ASKS, policy="lp-srpt").steps
 
 

@@ -4,7 +4,6 @@ import itertools
 
 import pytest
 
-from tests.serve.vllm import mine
 from tests.serve.vllm.engines import Ask, Engine
 
 # of all lengths, and some come while others run
@@ -12,8 +11,6 @@ ASKS = [
     Ask(f"r{i}", tokens, prompt=[(7 * i + j) % 60 + 1 for j in range(3 + 5 * i)], step=step, predicted=tokens)
     for i, (tokens, step) in enumerate([(60, 0), (45, 0), (8, 2), (30, 5), (5, 9), (20, 9), (12, 30), (40, 31)])
 ]
-MS = 1_000_000
-OUTLOOK = {"mean_round_ns": MS, "past_sizes_ns": [20 * MS, 40 * MS, 80 * MS]}
 POLICIES = ["fcfs", "rr:quantum=3", "las", "las-round", "gittins", "lp-sjf", "lp-srpt", "laps-sd:K=6",
             "tests.serve.vllm.mine.LastComeFirstServed:weight=2"]  # fmt: skip
 PREEMPTIONS = ["recompute", "parked"]
@@ -39,7 +36,7 @@ def test_tokens_are_those_of_vllm_alone_and_nobody_waits_who_ranks_before_one_wh
     request, alone, name, policy, preemption
 ):
     engine: Engine = request.getfixturevalue(name)
-    served = engine.serve(ASKS, policy=policy, preemption=preemption, outlook=OUTLOOK)
+    served = engine.serve(ASKS, policy=policy, preemption=preemption)
     assert engine.scheduler.active
     assert served.tokens == alone
     assert is_over(engine)

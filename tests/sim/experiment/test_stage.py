@@ -96,6 +96,7 @@ def test_what_a_move_takes_is_known_where_caches_have_to_move(setting, moves):
     context, costs = stage.halves.past.median_context, PROFILE.costs
     wanted = (costs.swap_out(context), costs.swap_in(context)) if moves else (0, 0)
     assert (stage.outlook.move_out_ns, stage.outlook.move_back_ns) == wanted
+    assert stage.outlook.seats == setting.get("batch", 1)
     recomputed = Stage.of(TRACE, profile, **setting, evict="recompute").outlook
     assert (recomputed.move_out_ns, recomputed.move_back_ns) == (0, costs.prefill(context - 1) if moves else 0)
 

@@ -111,6 +111,16 @@ def test_what_varies_is_known_and_drawn(records, tmp_path):
     assert sweep_table(records, "mean_latency_s", varying(records)).row_count == 21
 
 
+def test_a_title_says_every_shared_setting_that_is_not_its_default(records):
+    las = only(records, ["policy_name=las", "requests=6"]).assign(kv_tokens=900)
+    title = plot_heat_map(las, "K", "M", "mean_latency_s").axes[0].get_title(loc="left")
+    assert title.startswith("policy las, ")
+    assert "requests 6" in title
+    assert "kv_tokens 900" in title
+    assert "batch" not in title  # the default
+    assert title.endswith("; 5 seeds")
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -1,0 +1,1 @@
+"""Calibrating an engine that is not ours: what its own steps accept and cost."""

@@ -1,0 +1,240 @@
+"""A process that serves plans with vLLM and writes records: `python -m serve.vllm.runner PLAN.json RECORD.json ...`
+
+Runs in the Python that has vLLM. Without arguments pairs of files are read from standard input, a pair a line with
+a tab between, and each is answered by a line on standard output once its record is there: `done`, `interrupted`, or
+`error` and why. The engine is started for the first plan and stays while plans are of the same models and memory.
+"""
+
+import gc
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from serve.clock import Clock
+from serve.plan import Plan
+from serve.record import Record
+from serve.vllm.beforehand import Beforehand
+from serve.vllm.settings import Settings
+from traces.errors import BAD_INPUT, DONE, INTERRUPTED, run_command
+from traces.files import write_whole
+
+SEATS = 16  # at least, so that plans of few seats share an engine
+BLOCK = 32  # tokens; vLLM's CPU kernels take multiples of it
+MEMORY = 1 << 30  # bytes of keys and values, unless a plan says how many tokens
+
+
+@dataclass
+class StepClock:
+    """A run's clock (`serve.vllm.clock.Clock`) with boundaries at the ends of steps: time after one is the next's."""
+
+    time: Clock
+    boundary_ns: int = 0
+
+    def begin(self) -> int:
+        return self.boundary_ns
+
+    def end(self) -> int:
+        self.boundary_ns = max(self.boundary_ns, self.time.now_ns())
+        return self.boundary_ns
+
+    def arrived(self, arrival_s: float) -> int:
+        return round(arrival_s * 1e9)
+
+    def idle_until(self, ns: int) -> int:
+        """Come to an instant with nothing to do; how much idle time that was."""
+        self.time.idle_until(ns)
+        idle, self.boundary_ns = ns - self.boundary_ns, ns
+        return idle
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an engine must be started for."""
+
+    target: str
+    draft: str
+    draft_tokens: int
+    kv_tokens: int | None
+    seats: int
+
+    @classmethod
+    def of(cls, plan: Plan) -> "Needs":
+        """Of a plan."""
+        draft = plan.draft if plan.draft_tokens else ""
+        return cls(plan.target, draft, plan.draft_tokens, plan.kv_tokens, max(SEATS, plan.batch))
+
+
+class Runner:
+    """Serves one plan after another; a new engine only where the last one does not do."""
+
+    def __init__(self) -> None:
+        self._needs: Needs | None = None
+        self._engine: Any = None
+
+    def serve(self, plan: Plan) -> Record:
+        """Serve a plan from an empty engine to its end, or until interrupted.
+
+        Raises
+        ------
+        ValueError
+            If vLLM refuses the models, or the plan asks for what it does not have.
+        """
+        preemption = _preemption(plan)
+        if (needs := Needs.of(plan)) != self._needs:
+            self._end()
+            self._engine = _start(needs)
+            self._needs = needs
+        engine, scheduler = self._engine, self._engine.engine_core.engine_core.scheduler
+        _check_lengths(plan, scheduler.max_model_len)
+        scheduler.max_num_active_reqs = plan.batch
+        scheduler.configure(Settings(plan.policy, preemption), Beforehand(plan.bound_policy()))
+        engine.reset_prefix_cache()
+        scheduler.forget()
+        scheduler.clock = clock = StepClock(Clock(plan.clock))
+        complete, idle_ns = True, 0
+        try:
+            for idle in _steps(engine, plan, clock):
+                idle_ns += idle
+        except KeyboardInterrupt:
+            complete = False
+            engine.abort_request(list(engine.output_processor.request_states), internal=True)
+        if not scheduler.active or scheduler.failed:
+            raise ValueError(f"policy {plan.policy}: failed, and the run went on without it: {scheduler.failed}")
+        notes = _notes(scheduler, preemption)
+        return Record(
+            "vllm", plan.policy, scheduler.steps, scheduler.served, idle_ns, clock.boundary_ns, complete, notes
+        )
+
+    def _end(self) -> None:
+        """End the engine that is there, before another one shares the process with what it leaves."""
+        if self._engine is not None:
+            self._engine.engine_core.shutdown()
+        self._engine, self._needs = None, None
+        gc.collect()
+
+
+def _steps(engine: Any, plan: Plan, clock: StepClock) -> Iterator[int]:
+    """Add requests as they arrive and step until all are done; yields idle time."""
+    coming = 0
+    while coming < len(plan.requests) or engine.has_unfinished_requests():
+        while coming < len(plan.requests) and plan.requests[coming].arrival_ns <= clock.boundary_ns:
+            _add(engine, plan, coming)
+            coming += 1
+        if engine.has_unfinished_requests():
+            engine.step()
+            yield 0
+        else:
+            yield clock.idle_until(plan.requests[coming].arrival_ns)
+
+
+def _add(engine: Any, plan: Plan, index: int) -> None:
+    from vllm import SamplingParams
+
+    asked, config = plan.requests[index], engine.model_config.hf_config
+    stops = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    sampling = SamplingParams(
+        temperature=plan.temperature, seed=plan.seed * 1_000_003 + asked.stream, max_tokens=asked.max_new_tokens + 1,
+        ignore_eos=True, stop_token_ids=[] if plan.ignore_stops else [s for s in stops if s is not None],
+        detokenize=False, extra_args={"predicted_tokens": asked.predicted_tokens + 1},
+    )  # fmt: skip
+    engine.add_request(
+        str(index), {"prompt_token_ids": list(asked.prompt)}, sampling, arrival_time=asked.arrival_ns / 1e9
+    )
+
+
+def _preemption(plan: Plan) -> str:
+    """How requests lose their seat: vLLM moves nothing to host memory."""
+    if plan.evict == "recompute":
+        return "recompute"
+    if plan.kv_slots is not None:
+        raise ValueError(
+            f"kv_slots {plan.kv_slots} with evict {plan.evict}: vLLM swaps nothing out; no kv_slots keeps blocks "
+            "(parked), evict recompute frees them"
+        )
+    return "parked"
+
+
+def _check_lengths(plan: Plan, context: int) -> None:
+    for i, asked in enumerate(plan.requests):
+        need = len(asked.prompt) + asked.max_new_tokens + 1
+        if need > context:
+            raise ValueError(
+                f"request {i} ({asked.request_id}): prompt and output may take {need} tokens, but the model's "
+                f"context is {context}"
+            )
+
+
+def _start(needs: Needs) -> Any:
+    """Start an engine.
+
+    Raises
+    ------
+    ValueError
+        In one line, if vLLM refuses.
+    """
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    from vllm import EngineArgs, LLMEngine
+
+    options: dict[str, Any] = {}
+    if needs.draft:
+        options["speculative_config"] = {
+            "model": needs.draft, "num_speculative_tokens": needs.draft_tokens, "method": "draft_model"
+        }  # fmt: skip
+    if needs.kv_tokens is not None:
+        options["num_gpu_blocks_override"] = -(-needs.kv_tokens // BLOCK) + 1  # vLLM keeps one for itself
+    try:
+        arguments = EngineArgs(
+            model=needs.target, skip_tokenizer_init=True, dtype="float32", enforce_eager=True, disable_log_stats=True,
+            block_size=BLOCK, kv_cache_memory_bytes=MEMORY, max_num_seqs=needs.seats, enable_prefix_caching=False,
+            scheduler_cls="serve.vllm.recording.RecordingScheduler", **options,
+        )  # fmt: skip
+        return LLMEngine.from_engine_args(arguments)
+    except (ValueError, NotImplementedError, RuntimeError, OSError) as error:
+        why = " ".join(str(error).split())
+        raise ValueError(f"vLLM refuses {needs.target} + {needs.draft or 'no draft'}: {why[:400]}") from error
+
+
+def _notes(scheduler: Any, preemption: str) -> dict[str, Any]:
+    import vllm
+
+    return {
+        "versions": {"vllm": vllm.__version__}, "preemption": preemption, "block_tokens": scheduler.block_size,
+        "blocks": scheduler.cache_config.num_gpu_blocks - 1, "token_budget": scheduler.max_num_scheduled_tokens,
+        "first_token": "prefill emits it; it counts to the prompt", "prefix_caching": False,
+    }  # fmt: skip
+
+
+def _pairs(arguments: list[str]) -> Iterable[tuple[str, str]]:
+    if len(arguments) % 2:
+        raise ValueError(f"{len(arguments)} files: plans and records come in pairs")
+    if arguments:
+        return zip(arguments[::2], arguments[1::2], strict=True)
+    return ((plan, record) for plan, _, record in (line.rstrip("\n").partition("\t") for line in sys.stdin))
+
+
+def run(arguments: list[str]) -> int:
+    """Serve the plans that are named, or that come; the exit code."""
+    runner, worst = Runner(), DONE
+    for plan, record in _pairs(arguments):
+        try:
+            found = runner.serve(Plan.from_json(Path(plan).read_text(encoding="utf-8")))
+        except ValueError as error:
+            if arguments:
+                raise
+            print(f"error\t{error}", flush=True)
+            worst = BAD_INPUT
+            continue
+        text = found.to_json()
+        write_whole(Path(record), partial(Path.write_text, data=text, encoding="utf-8"))
+        print("done" if found.complete else "interrupted", flush=True)
+        if not found.complete:
+            return INTERRUPTED
+    return worst
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("serve.vllm.runner", lambda: run(sys.argv[1:])))

@@ -1,0 +1,102 @@
+"""Offloading by estimated waiting time, after ALISE (arXiv 2410.23537), whose Algorithm 2 was not at hand.
+
+Known of it: caches of requests that will wait long move to host memory, those of requests that will not come back,
+and quantising halves what moves. The estimate, the watermarks and what makes way for whom are our reading.
+"""
+
+from collections.abc import Sequence
+
+from policies import NEVER
+from sim.engine.memory.base import Limits, Order
+from sim.engine.memory.blocks import blocks_of
+from sim.engine.memory.eviction import Eviction
+from sim.engine.memory.offload import Offload
+from sim.engine.request import Request
+
+QUANTISED = ("none", "moved", "all")
+
+
+class AliseMemory(Offload):
+    """Above the high watermark the longest waits move out, down to the low one; below that the shortest come back.
+
+    Parameters
+    ----------
+    high, low : watermarks, as shares of the blocks.
+    int8 : `none` is quantised, what is `moved` (half as many bytes move), or `all` (twice as many tokens fit too).
+    quantise_ns : what quantising a token takes, and what undoing it takes.
+    overlap : moves go on beside rounds; else rounds wait for them.
+    """
+
+    name = "alise"
+
+    def __init__(self, eviction: Eviction, batch: int, blocks: int, block: int, *, high: float, low: float,
+                 int8: str, quantise_ns: int, overlap: bool) -> None:  # fmt: skip
+        super().__init__(eviction, batch, blocks, 2 * block if int8 == "all" else block)
+        self.high, self.low = int(high * blocks), int(low * blocks)
+        self.int8, self.quantise_ns, self.overlap = int8, quantise_ns, overlap
+
+    @classmethod
+    def of(
+        cls, eviction: Eviction, limits: Limits, *, block: int = 16, blocks: int = 0, high: float = 0.95,
+        low: float = 0.9, int8: str = "moved", quantise_ns: int = 0, overlap: bool = True,
+    ) -> "AliseMemory":  # fmt: skip
+        if eviction.drops:
+            raise ValueError("memory alise: moves caches: evict must be swap")
+        if not 0 <= low <= high <= 1:
+            raise ValueError(f"memory alise: low {low}, high {high}: must be 0 <= low <= high <= 1")
+        if int8 not in QUANTISED:
+            raise ValueError(f"memory alise: int8 {int8!r}: must be {' or '.join(QUANTISED)}")
+        if quantise_ns < 0:
+            raise ValueError(f"memory alise: quantise_ns {quantise_ns}: must be at least 0")
+        made = blocks_of(cls.name, limits, block, blocks)
+        return cls(eviction, limits.batch, made, block, high=high, low=low, int8=int8, quantise_ns=quantise_ns,
+                   overlap=overlap)  # fmt: skip
+
+    def plan(self, ordered: Sequence[Request], now_ns: int) -> None:
+        if not self.outside and self.blocks - self.soon_free <= self.high:
+            return
+        waits = self._waits(ordered, now_ns)
+        longest_first = sorted((r for r in ordered if r in self.holders), key=waits.__getitem__, reverse=True)
+        offloaded = self._offload(longest_first, set(ordered[: self.batch]), now_ns)
+        for request in sorted((r for r in ordered if r in self.outside), key=waits.__getitem__):
+            room = self.room(request)
+            if request in ordered[: self.batch]:  # its turn: whoever waits longer makes way
+                while longest_first and self.soon_free < room and waits[longest_first[0]] > waits[request]:
+                    self.evict(longest_first.pop(0), now_ns)
+                if self.free >= room:
+                    self.fetch(request, now_ns)
+            elif not offloaded and self.blocks - self.free + room <= self.low:
+                self.fetch(request, now_ns)
+
+    def _offload(self, longest_first: list[Request], turn: set[Request], now_ns: int) -> bool:
+        """Those whose turn it is not move out, if the high watermark is exceeded."""
+        if self.blocks - self.soon_free <= self.high:
+            return False
+        for request in [r for r in longest_first if r not in turn and not r.running]:
+            if self.blocks - self.soon_free <= self.low:
+                break
+            longest_first.remove(request)
+            self.evict(request, now_ns)
+        return True
+
+    def _waits(self, ordered: Sequence[Request], now_ns: int) -> dict[Request, tuple[int, int]]:
+        """Estimated waiting times, in order of turns where they are equal.
+
+        Until those before have run, so many at a time, or the request rises in rank, whichever comes first.
+        """
+        before_ns, waits = 0, {}
+        for turn, request in enumerate(ordered):
+            ns = before_ns // self.batch if turn >= self.batch else 0
+            wake_ns = NEVER if request.running else self.estimate.wake(request, now_ns)
+            waits[request] = (min(ns, wake_ns - now_ns), turn)
+            before_ns += self.estimate.left_ns(request)
+        return waits
+
+    def make_room(self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int) -> int:
+        ns = super().make_room(running, fresh, order, now_ns)
+        return ns if self.overlap else max(ns, *(end_ns - now_ns for end_ns in self._engine_free_ns.values()))
+
+    def move_ns(self, kind: str, tokens: int) -> int:
+        if self.int8 == "none":
+            return super().move_ns(kind, tokens)
+        return super().move_ns(kind, -(-tokens // 2)) + tokens * self.quantise_ns

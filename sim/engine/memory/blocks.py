@@ -1,0 +1,35 @@
+"""Blocks of tokens: how many a server has, and who could never have enough of them."""
+
+from collections.abc import Sequence
+
+from sim.engine.memory.base import Limits
+from sim.engine.recorded import Recorded
+
+
+def blocks_of(manager: str, limits: Limits, block: int, blocks: int) -> int:
+    """`blocks`, or, where that is 0, as many of `block` tokens as `kv_tokens` fill.
+
+    Raises
+    ------
+    ValueError
+        Naming the manager, and what it lacks or the value that is out of bounds.
+    """
+    if block < 1:
+        raise ValueError(f"memory {manager}: block {block}: must be at least 1 token")
+    if bool(blocks) == (limits.kv_tokens is not None):
+        raise ValueError(f"memory {manager}: needs kv_tokens, or blocks, and not both")
+    blocks = blocks or (limits.kv_tokens or 0) // block
+    if blocks < 1:
+        raise ValueError(f"memory {manager}: blocks {blocks}: must be at least 1")
+    return blocks
+
+
+def refuse_larger(manager: str, recorded: Sequence[Recorded], blocks: int, block: int) -> None:
+    """Raise `ValueError`, naming request and bound, if one of these would not fit even alone."""
+    for index, rounds in enumerate(recorded):
+        tokens = rounds.prompt_tokens + rounds.tokens[-1] + max(rounds.round_drafted) + 1
+        if (need := -(-tokens // block)) > blocks:
+            raise ValueError(
+                f"memory {manager} of {blocks} blocks: request {index} can never fit: its prompt, output and "
+                f"look-ahead take {need} blocks of {block} tokens"
+            )

@@ -1,0 +1,57 @@
+"""Proactive swapping, after FastServe's public artifact (LLMServe/FastServe at 187a274)."""
+
+from collections.abc import Sequence
+
+from policies import NEVER
+from sim.engine.memory.base import Limits
+from sim.engine.memory.blocks import blocks_of
+from sim.engine.memory.eviction import Eviction
+from sim.engine.memory.offload import Offload
+from sim.engine.request import Request
+
+
+class FastServeMemory(Offload):
+    """Keeps as many blocks free as requests run together: who is last moves out, and who is first comes back.
+
+    Parameters
+    ----------
+    host : tokens that fit in host memory; 0: all. Where less than a tenth of them is left, no newcomer starts.
+    """
+
+    name = "fastserve"
+
+    def __init__(self, eviction: Eviction, batch: int, blocks: int, block: int = 16, host: int = 0) -> None:
+        super().__init__(eviction, batch, blocks, block)
+        self.host = host
+
+    @classmethod
+    def of(
+        cls, eviction: Eviction, limits: Limits, *, block: int = 16, blocks: int = 0, host: int = 0
+    ) -> "FastServeMemory":
+        if eviction.drops:
+            raise ValueError("memory fastserve: moves caches: evict must be swap")
+        if host < 0:
+            raise ValueError(f"memory fastserve: host {host}: must be at least 0 tokens")
+        return cls(eviction, limits.batch, blocks_of(cls.name, limits, block, blocks), block, host)
+
+    def plan(self, ordered: Sequence[Request], now_ns: int) -> None:
+        there = [r for r in ordered if r in self.holders]
+        evicted = False
+        while self.soon_free < self.batch and len(there) > 1:
+            self.evict(there.pop(), now_ns)
+            evicted = True
+        if evicted:
+            return
+        for request in ordered[: self.batch]:
+            if request in self.outside:
+                kept = self.batch if self.holders or self.coming else 0  # else nobody could run
+                if self.room(request) + kept > self.free:
+                    return
+                self.fetch(request, now_ns)
+
+    def ready_ns(self, request: Request, now_ns: int) -> int:
+        if not request.started and self.host:
+            used = sum(r.kv_tokens - r.missing for r in (*self.outside, *self.leaving))
+            if 10 * (self.host - used) < self.host:
+                return NEVER
+        return super().ready_ns(request, now_ns)

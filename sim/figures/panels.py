@@ -1,0 +1,46 @@
+"""Lines with intervals over a parameter, a panel a case."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from sim.figures.style import COLOURS, PAGE, SERIES, SMALL, dress, interval_line, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ACROSS = 4  # panels
+
+
+def plot_panels(rows: pd.DataFrame, x: str, y: str, *, log: bool = False) -> "Figure":
+    """A line each `line` with 95 % intervals over `x`, in a panel each `panel`.
+
+    Parameters
+    ----------
+    rows : `panel`, `line`, `x`, `value`, `high`, and, for lines that are policies, `colour`, the policy.
+    x, y : labels of the axes.
+    log : x by factors of two.
+    """
+    panels, lines = list(dict.fromkeys(rows["panel"])), list(dict.fromkeys(rows["line"]))
+    across = min(ACROSS, len(panels))
+    down = -(-len(panels) // across)
+    figure = new_figure(PAGE, 0.6 + 2.1 * down)
+    axes = figure.subplots(down, across, squeeze=False, sharey=True)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_visible(False)
+    for number, (ax, panel) in enumerate(zip(axes.flat, panels, strict=False)):
+        dress(ax, x, "" if number % across else y, panel)
+        for index, line in enumerate(lines):
+            own = rows[(rows["panel"] == panel) & (rows["line"] == line)].sort_values("x")
+            policy = own["colour"].iloc[0] if "colour" in own and len(own) else ""
+            colour = COLOURS.get(policy, SERIES[index % len(SERIES)])
+            interval_line(ax, own["x"], own["value"], own["high"], colour=colour, label=line)
+        ax.axhline(0, color="black", linewidth=0.7)
+        ticks = sorted(rows.loc[rows["panel"] == panel, "x"].unique())
+        if log:
+            ax.set_xscale("log", base=2)
+        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        ax.minorticks_off()
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=SMALL, frameon=False, ncols=len(labels), loc="outside upper center")
+    return figure

@@ -1,0 +1,64 @@
+"""The ALISE paper as a list of questions, with what introduces them and what is fixed for all of them."""
+
+from sim.reproduce.alise import ablation, predictors, throughput, time_model
+from sim.reproduce.alise.systems import CAP, PREDICTOR, SMALL_CAP, SYSTEMS, memories, rates
+from sim.reproduce.inputs import Inputs, Size
+from sim.reproduce.question import Paper, Unanswerable
+from sim.reproduce.report import Table
+
+QUESTIONS = (throughput.QUESTION, ablation.BLOCKING, ablation.QUESTION, time_model.QUESTION, predictors.QUESTION)
+FULL = Size(
+    "full", claims=12, queues=0, others=12, stability=0, map=0, spreads=(), errors=(),
+    loads=(0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0), stretches=(), generated=300,
+)  # fmt: skip
+QUICK = Size(
+    "quick", claims=3, queues=0, others=3, stability=0, map=0, spreads=(), errors=(), loads=(0.4, 0.8, 1.6),
+    stretches=(), generated=100,
+)  # fmt: skip
+
+
+def intro(inputs: Inputs, size: Size) -> list[str]:
+    """What the paper proposes, and what can be judged here."""
+    text = [
+        "Zhao and Wang (“ALISE: Accelerating Large Language Model Serving with Speculative Scheduling”, arXiv "
+        "2410.23537, ICCAD 2024) propose to predict output lengths by retrieving similar past prompts, to serve by "
+        "estimated remaining time with preemption, and to move KV caches by estimated waiting time, quantised. "
+        "“Speculative” there is the prediction: requests are decoded one token at a time. Most of the paper’s text "
+        "was not at hand: what it leaves open to us is a parameter, with an ablation. Each claim says how sure it is "
+        "that the paper makes it.",
+        f"Requests: {inputs.recording}. Costs: {inputs.profile.provenance.source or inputs.machine} "
+        f"({inputs.profile.kind.replace('_', ' ')}): directions and shapes can be judged, the paper’s own setup is "
+        "unknown. Alpaca’s and ShareGPT’s requests may not be shipped: lapsd import alpaca-eval and sharegpt read "
+        "them, and --trace takes them.",
+    ]  # fmt: skip
+    if size.name == "quick":
+        text.append("This is the quick version: few seeds and rates. Intervals are wide; quote the full one.")
+    return text
+
+
+def settings(inputs: Inputs, size: Size) -> Table:
+    """What was fixed before anything was run."""
+    try:
+        memory = ", ".join(f"{name}: {tokens:,} KV tokens" for name, tokens in memories(inputs).items())
+    except Unanswerable as reason:
+        memory = str(reason)
+    rows = {
+        "trace": f"{inputs.recording}: {len(inputs.trace)} requests",
+        "costs": f"{inputs.profile.kind}, {inputs.machine}",
+        "memory": memory,
+        "batches": f"up to {CAP} requests; FastServe and vLLM’s second baseline {SMALL_CAP}",
+        "systems": "; ".join(f"{s.label}: {s.policy}, {s.settings['memory']}" for s in SYSTEMS.values()),
+        "lengths": f"{PREDICTOR}: the truth times exp(0.5 z), z standard normal, unless said otherwise",
+        "arrivals": f"{size.generated} Poisson arrivals, {', '.join(f'{r:g}' for r in rates(inputs, size))} a "
+        "second; from empty to drained",
+        "halves": "servers learn from one half of the trace, workloads are drawn from the other (split seed 0)",
+        "seeds": f"{size.claims} for the curves, {size.others} for the ablation",
+        "size": size.name,
+    }
+    return Table(["setting", "value"], [[name, text] for name, text in rows.items()])
+
+
+ALISE = Paper(
+    "alise", "ALISE, reproduced and questioned", intro, settings, QUESTIONS, FULL, QUICK,
+    trace="azure-conversations", profile="opt-13b-a100",
+)  # fmt: skip

@@ -1,0 +1,185 @@
+"""Claim: up to 1.8 (Alpaca) and 2.1 times (ShareGPT) vLLM's throughput at the same latency."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from sim.experiment.statistics import Interval, mean_interval, ratio_of_means
+from sim.figures.sweep import plot_lines
+from sim.reproduce.alise.systems import SYSTEMS, memories, rates, together
+from sim.reproduce.inputs import Inputs, Size
+from sim.reproduce.question import Evidence, Question, Tables, Unanswerable
+from sim.reproduce.report import HOLDS, NOT, PART, Claim, Figure, Section, Table
+from sim.sweeps.grid import Sweep
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MatplotlibFigure
+
+TITLE = "Up to 1.8 (Alpaca) and 2.1 times (ShareGPT) vLLM's throughput at the same latency"
+METRIC = "mean_normalised_latency_s"
+TAIL = "p90_normalised_latency_s"
+PAPER = (1.8, 2.1)
+BOUNDS_S = (0.05, 0.1, 0.15, 0.3, 0.6)  # the last three are FastServe's, of the time per token
+AT_S = 0.15
+AGAINST = ("vllm", "vllm-swap", "vllm-16", "fastserve", "orca", "orca-oracle", "alise-oracle")
+
+
+def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
+    """Every system at every rate and memory."""
+    try:
+        tokens = list(memories(inputs).values())
+    except Unanswerable:
+        return {}
+    return {
+        f"curve {name}": system.sweep(
+            size.claims, requests=size.generated, kv_tokens=tokens, rate=rates(inputs, size)
+        )
+        for name, system in SYSTEMS.items()
+    }
+
+
+def find(evidence: Evidence) -> Tables:
+    """Normalised latency by system, memory and rate; and the rate at each constraint, with ratios to ALISE's."""
+    sizes, records = memories(evidence.inputs), together(evidence.records, "curve")
+    records["memory"] = records["kv_tokens"].map({tokens: name for name, tokens in sizes.items()})
+    curves, crossings = [], []
+    for (memory, system), group in records.groupby(["memory", "system"], sort=False):
+        for rate, some in group.groupby("rate"):
+            mean, tail = mean_interval(some[METRIC]), mean_interval(some[TAIL])
+            curves.append({
+                "memory": memory, "system": system, "rate_per_s": rate, "mean_s": mean.value, "low_s": mean.low,
+                "high_s": mean.high, "p90_s": tail.value, "seeds": len(some),
+            })  # fmt: skip
+        for bound in BOUNDS_S:
+            of_seeds = rates_at(group, bound)
+            crossings.append({"memory": memory, "system": system, "bound_s": bound, "rates": of_seeds})
+    return {"curves": pd.DataFrame(curves), "throughput": _ratios(crossings)}
+
+
+def rates_at(group: pd.DataFrame, bound_s: float) -> list[float]:
+    """The rate at which normalised latency reaches the bound, by seed: between two rates on the line of its log.
+
+    NaN where it lies outside the rates that were run.
+    """
+    found = []
+    for _, own in group.sort_values("rate").groupby("seed"):
+        at, logs = own["rate"].to_numpy(float), np.log(own[METRIC].to_numpy(float))
+        above = np.flatnonzero(logs > np.log(bound_s))
+        if not above.size or above[0] == 0:
+            found.append(float("nan"))
+            continue
+        right = int(above[0])
+        part = (np.log(bound_s) - logs[right - 1]) / (logs[right] - logs[right - 1])
+        found.append(float(at[right - 1] + part * (at[right] - at[right - 1])))
+    return found
+
+
+def _ratios(crossings: list[dict[str, object]]) -> pd.DataFrame:
+    known = {(c["memory"], c["system"], c["bound_s"]): np.array(c["rates"], dtype=float) for c in crossings}
+    rows = []
+    for (memory, system, bound), of_seeds in known.items():
+        alise = known[memory, "alise", bound]
+        both = np.isfinite(of_seeds) & np.isfinite(alise)
+        enough = both.all() and len(both) > 0
+        rate = mean_interval(of_seeds) if enough else Interval(*[float("nan")] * 3)
+        ratio = ratio_of_means(alise, of_seeds) if enough else Interval(*[float("nan")] * 3)
+        rows.append({
+            "memory": memory, "system": system, "bound_s": bound, "rate_per_s": rate.value, "low": rate.low,
+            "high": rate.high, "alise_over": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def say(evidence: Evidence, tables: Tables) -> Claim | Section:
+    """Holds if the interval of the ratio to vLLM (recompute) reaches 1.8 at some constraint; in part if above 1."""
+    rows = tables["throughput"]
+    vllm = rows[(rows["system"] == "vllm") & rows["alise_over"].notna()]
+    if vllm.empty:
+        return Section(TITLE, ["No constraint is reached between the rates that were run: nothing can be said."])
+    best = max(vllm.to_dict("records"), key=lambda row: float(row["alise_over"]))
+    reached = bool((vllm["ratio_high"] >= PAPER[0]).any())
+    ahead = vllm[vllm["ratio_low"] > 1]
+    behind = vllm[vllm["ratio_high"] < 1]
+    found = [
+        f"At the same mean normalised latency ALISE carries at most {_times(best)} vLLM's rate "
+        f"({best['memory']}, {best['bound_s']:g} s a token). It is ahead beyond chance at {len(ahead)} of "
+        f"{len(vllm)} constraints, behind at {len(behind)}.",
+        _caps(rows),
+        "The factor is one of the constraint: order and memory matter where requests wait. The table has them all.",
+    ]
+    return Claim(
+        TITLE,
+        "The paper's own words (abstract). Its constraint, models, hardware and vLLM's settings are not known to us.",
+        f"at most {_times(best)} vLLM's",
+        [text for text in found if text],
+        HOLDS if reached else PART if len(ahead) else NOT,
+        f"1.8 is {'' if reached else 'not '}reached against vLLM with a batch of up to 256.",
+        _table(rows),
+    )
+
+
+def _times(row: Any) -> str:
+    return f"{row['alise_over']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}] times"
+
+
+def _caps(rows: pd.DataFrame) -> str:
+    """What the batch cap does to vLLM's baseline."""
+    some = rows[(rows["bound_s"] == AT_S) & rows["alise_over"].notna()]
+    known = {(r["memory"], r["system"]): r for r in some.to_dict("records")}
+    pairs = [
+        f"{memory}: {_times(known[memory, 'vllm-16'])} vLLM's held to 16 requests, "
+        f"{_times(known[memory, 'vllm'])} vLLM's at 256"
+        for memory in dict.fromkeys(rows["memory"])
+        if {(memory, "vllm-16"), (memory, "vllm")} <= known.keys()
+    ]
+    head = f"The baseline's batch cap matters (FastServe's artifact holds vLLM to 16), at {AT_S:g} s a token. "
+    return head + "; ".join(pairs) + "." if pairs else ""
+
+
+def _table(rows: pd.DataFrame) -> Table:
+    body = []
+    for (memory, bound), some in rows.groupby(["memory", "bound_s"], sort=False):
+        of = {r["system"]: r for r in some.to_dict("records")}
+        own = of["alise"]["rate_per_s"]
+        cells = ["-" if np.isnan(of[s]["alise_over"]) else _times(of[s]).removesuffix(" times") for s in AGAINST]
+        body.append([f"{memory}, {bound:g} s", "-" if np.isnan(own) else f"{own:.2f}", *cells])
+    return Table(
+        ["memory, constraint", "ALISE, requests/s", *(SYSTEMS[s].label for s in AGAINST)], body,
+        "ALISE's rate at a constraint on mean latency over output length, and how many times another's it is, 95 % "
+        "over seeds; a dash: not between the rates that were run.",
+    )  # fmt: skip
+
+
+def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
+    """A figure a memory: normalised latency against rate, a line a system."""
+    figures = []
+    for number, (memory, rows) in enumerate(tables["curves"].groupby("memory", sort=False), 1):
+        points = pd.DataFrame({
+            "line": rows["system"], "label": [SYSTEMS[s].label for s in rows["system"]], "x": rows["rate_per_s"],
+            "value": rows["mean_s"], "low": rows["low_s"], "high": rows["high_s"],
+        })  # fmt: skip
+        title = f"Mean latency over output length by arrival rate, {memory}"
+        figures.append(Figure(
+            number, title,
+            f"{title}. {evidence.inputs.where} {evidence.size.generated} requests, from empty to drained.",
+            partial(_drawn, points, title),
+        ))  # fmt: skip
+    return figures
+
+
+def _drawn(points: pd.DataFrame, title: str) -> "MatplotlibFigure":
+    figure = plot_lines(
+        points,
+        pd.DataFrame(columns=["policy", "value"]),
+        policies=False,
+        x="arrivals / s",
+        y="s a token",
+        title=title,
+    )
+    figure.axes[0].set_yscale("log")
+    return figure
+
+
+QUESTION = Question("throughput at a latency constraint", find, say, draw, needs)

@@ -1,0 +1,123 @@
+"""The highest rate of arrivals at which a constraint on a metric holds: a server's capacity, by bisection.
+
+Each seed has its own: the same requests, with the same unit gaps, come faster or slower. Their mean has an interval
+over seeds. Where a metric does not rise with the rate in a single run, one of its crossings is found.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from policies import Policy
+from sim.experiment.metrics import Metric, metric_named, recorded
+from sim.experiment.run import Runs, run
+from sim.experiment.stage import Stage
+from sim.experiment.statistics import Interval, mean_interval
+
+DOUBLINGS = 20  # of a rate, up or down, before there is taken to be no limit
+TOLERANCE = 0.02
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A metric of a run that must not exceed a bound."""
+
+    metric: Metric
+    bound: float
+
+    @classmethod
+    def parse(cls, text: str) -> "Constraint":
+        """From `mean_normalised_latency_s<=0.2`.
+
+        Raises
+        ------
+        ValueError
+            If it is none, or the metric is unknown or not one of single runs.
+        """
+        found = re.fullmatch(r"\s*(\w+)\s*<=?\s*([0-9.eE+-]+)\s*", text)
+        try:
+            bound = float(found[2]) if found else 0.0
+        except ValueError:
+            bound = 0.0
+        if found is None or not 0 < bound < float("inf"):
+            raise ValueError(f"constraint {text!r}: needs METRIC<=BOUND, as in mean_normalised_latency_s<=0.2")
+        metric = metric_named(found[1])
+        if metric not in recorded():
+            raise ValueError(f"constraint {text!r}: {metric.name} is no metric of a single run")
+        return cls(metric, bound)
+
+    def __str__(self) -> str:
+        return f"{self.metric.name} <= {self.bound:g}{f' {self.metric.unit}' if self.metric.unit == 's' else ''}"
+
+    def holds(self, stage: Stage, policy: Policy, seed: int) -> bool:
+        """Whether a run satisfies it."""
+        runs = Runs(stage, stage.workload(seed), [run(stage, policy, seed)])
+        return bool(self.metric.of_runs(runs)[0] <= self.bound)
+
+
+def at_rate(stage: Stage, rate: float) -> Stage:
+    """The same stage with so many arrivals a second."""
+    return replace(stage, setting=replace(stage.setting, rate=rate, load=None), _latest={})
+
+
+def highest_rate(
+    stage: Stage, policy: Policy, constraint: Constraint, seed: int, tolerance: float = TOLERANCE
+) -> float:
+    """A seed's highest rate, in arrivals a second, to within a share of itself; 0: it holds at no rate; inf: at any.
+
+    O(log(1 / tolerance)) runs.
+    """
+
+    def holds(rate: float) -> bool:
+        return constraint.holds(at_rate(stage, rate), policy, seed)
+
+    low = high = 1e9 / stage.halves.share_ns  # at a load of 1
+    if holds(low):
+        for _ in range(DOUBLINGS):
+            low, high = high, 2 * high
+            if not holds(high):
+                break
+        else:
+            return float("inf")
+    else:
+        for _ in range(DOUBLINGS):
+            low, high = low / 2, low
+            if holds(low):
+                break
+        else:
+            return 0.0
+    while high > low * (1 + tolerance):
+        middle = float(np.sqrt(low * high))
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
+
+
+def capacity(
+    stage: Stage,
+    policy: Policy,
+    constraint: Constraint,
+    seeds: int,
+    *,
+    tolerance: float = TOLERANCE,
+    progress: Callable[[], None] = lambda: None,
+) -> tuple[Interval, list[float]]:
+    """The highest rate with its interval over seeds, and each seed's.
+
+    Raises
+    ------
+    ValueError
+        If the number of seeds or the tolerance is out of range, or requests do not come at a rate.
+    """
+    if seeds < 1:
+        raise ValueError(f"seeds {seeds}: must be at least 1")
+    if not 1e-4 <= tolerance <= 1:
+        raise ValueError(f"tolerance {tolerance:g}: must be between 0.0001 and 1")
+    if stage.setting.all_at_once or stage.setting.clients is not None:
+        raise ValueError("capacity: requests must come at a rate, not all at once or in a closed loop")
+    rates = []
+    for seed in range(seeds):
+        rates.append(highest_rate(stage, policy, constraint, seed, tolerance))
+        progress()
+    return mean_interval(rates) if np.isfinite(rates).all() else Interval(float("inf"), *[float("nan")] * 2), rates

@@ -1,0 +1,134 @@
+"""The server: what it decodes depends on nothing but the request, and what it records adds up."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from calibrate import Sampling, generate
+from serve.own.engine import OwnEngine
+from serve.own.rows import Rows
+from tests.calibrate.tiny import plain_greedy, tiny_pair
+from tests.serve.plans import plan
+
+MEMORY = {
+    "one slot": {"batch": 1, "kv_slots": 1},
+    "all, one at a time": {"batch": 1, "kv_slots": None},
+    "four of four": {"batch": 4, "kv_slots": 4},
+    "three of four, few tokens": {"batch": 3, "kv_slots": 4, "kv_tokens": 120},
+}
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return OwnEngine(tiny_pair(0.05))
+
+
+@pytest.fixture(scope="module")
+def decoded(engine):
+    """What the calibrator decodes of each request, alone, by temperature."""
+    requests = plan(6, most=16).requests
+    return {
+        t: [
+            generate(
+                engine.pair, list(a.prompt), n=3, max_new_tokens=a.max_new_tokens, sampling=Sampling(t), request=i
+            )
+            for i, a in enumerate(requests)
+        ]
+        for t in (0.0, 0.8)
+    }
+
+
+@pytest.mark.parametrize("evict", ["swap", "recompute"])
+@pytest.mark.parametrize("memory", MEMORY)
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_outputs_are_the_calibrators_whatever_the_batch_and_the_memory(engine, decoded, temperature, memory, evict):
+    """In float64, sampled too: a request's random numbers are its own."""
+    record = engine.serve(
+        plan(6, most=16, policy="rr:quantum=2", temperature=temperature, evict=evict, **MEMORY[memory])
+    )
+    for served, alone in zip(record.by_index.values(), decoded[temperature], strict=True):
+        assert served.tokens == alone.tokens
+        assert served.accepted == [r.accepted for r in alone.rounds]
+        assert served.drafted == [r.drafted for r in alone.rounds]
+    moves = [move for step in record.steps for move in step.moves]
+    assert bool(moves) == (memory != "all, one at a time")
+    assert {move.kind for move in moves} <= {"swap out", "swap in" if evict == "swap" else "recompute"}
+
+
+def test_outputs_do_not_depend_on_the_policy_and_end_at_a_stop_token():
+    pair = tiny_pair(0.05, stop=frozenset(range(0, 48, 5)))
+    served = OwnEngine(pair)
+    asked = plan(5, most=25, batch=2, kv_slots=2)
+    outputs = [
+        [s.tokens for s in served.serve(replace(asked, policy=policy)).by_index.values()]
+        for policy in ("fcfs", "las", "lp-srpt", "laps-sd")
+    ]
+    expected = [plain_greedy(pair.target, list(a.prompt), a.max_new_tokens, pair.stop_ids) for a in asked.requests]
+    assert outputs == [expected] * 4
+    assert any(len(tokens) < a.max_new_tokens for tokens, a in zip(expected, asked.requests, strict=True))
+
+
+def test_a_record_adds_up(engine):
+    record = engine.serve(plan(6, most=16, policy="las", batch=2, kv_slots=2))
+    assert record.busy_ns + record.idle_ns == record.end_ns
+    assert all(before.end_ns <= after.start_ns for before, after in itertools.pairwise(record.steps))
+    for step in record.steps:
+        spent = sum(move.ns for move in step.moves) + sum(p.ns for p in step.prefills) + step.round_ns
+        assert step.start_ns + spent == step.end_ns
+        assert 0 < step.draft_ns + step.verify_ns <= step.round_ns
+    for index, served in record.by_index.items():
+        mine = [step for step in record.steps if index in step.running]
+        assert served.service_ns == sum(step.round_ns for step in mine)
+        assert served.finish_ns == mine[-1].end_ns
+        assert len(served.accepted) == len(mine)
+        assert served.switch_ns == sum(m.ns for s in record.steps for m in s.moves if m.request == index)
+        assert served.arrival_ns <= served.first_service_ns < served.finish_ns
+    first = record.by_index[record.steps[0].running[0]]
+    assert first.first_service_ns == record.steps[0].start_ns
+
+
+def test_on_the_wall_clock_nobody_is_served_before_the_arrival(engine):
+    asked = plan(3, most=4, gap_ns=40_000_000, clock="wall", batch=1)
+    record = engine.serve(asked)
+    assert all(s.first_service_ns >= s.arrival_ns for s in record.served)
+    assert record.idle_ns + record.busy_ns == record.end_ns
+
+
+def test_an_interrupted_run_keeps_what_was_finished(engine, monkeypatch):
+    asked, rounds = plan(4, most=3, gap_ns=0), Rows.round
+    counted = itertools.count()
+
+    def interrupted(self, keys):
+        if next(counted) == 4:
+            raise KeyboardInterrupt
+        return rounds(self, keys)
+
+    monkeypatch.setattr(Rows, "round", interrupted)
+    record = engine.serve(asked)
+    assert not record.complete
+    assert len(record.steps) == 4
+    assert 0 < len(record.served) < 4
+    monkeypatch.undo()
+    assert engine.serve(asked).complete  # and the engine goes on
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": "other"}, "models other + tiny: the engine runs tiny + tiny"),
+        ({"kv_tokens": 20, "kv_slots": None}, "kv_tokens 20: request 0 (r0) may never fit"),
+        ({"policy": "srpt"}, "policy srpt: knows the true sizes, which are not there"),
+        ({"policy": "nobody"}, "unknown policy 'nobody'"),
+        ({"draft_tokens": 90}, "but the models' context is 128"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_in_a_line(engine, changes, message):
+    with pytest.raises(ValueError) as error:
+        engine.serve(plan(3, **changes))
+    assert message in str(error.value)
+
+
+def test_other_engines_rows_cannot_be_of_different_lengths():
+    with pytest.raises(ValueError, match="serving needs the lean engine for both"):
+        OwnEngine(tiny_pair(0.05, engine="hf")).serve(plan(2))

@@ -1,0 +1,124 @@
+"""Plans served by vLLM, and the records of it."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from serve.plan import Asked, Plan
+from serve.record import Record
+from serve.validation.recorded import trace_of
+from serve.vllm.runner import BLOCK, Runner
+from tests.serve.vllm.engines import MS, OUTLOOK
+from tests.serve.vllm.test_scheduler import ASKS
+
+N = 4
+
+
+@pytest.fixture(scope="session")  # an engine that ends takes what all of the process share
+def runner(pair) -> Runner:
+    return Runner()
+
+
+@pytest.fixture(scope="module")
+def plan(pair) -> Plan:
+    """The requests that other tests serve; the first token is the prompt's, so they ask for one less."""
+    asked = [
+        Asked(ask.name, "toy", 3 * MS * ask.step, ask.prompt, ask.tokens - 1, ask.tokens - 1, stream=i)
+        for i, ask in enumerate(ASKS)
+    ]
+    return Plan(asked, "lp-srpt", OUTLOOK, "busy", batch=2, kv_slots=None, target=str(pair[0]), draft=str(pair[1]),
+                draft_tokens=N, ignore_stops=True)  # fmt: skip
+
+
+@pytest.mark.parametrize("evict", ["swap", "recompute"])
+@pytest.mark.parametrize("policy", ["fcfs", "lp-srpt", "laps-sd"])
+def test_a_record_accounts_for_all_time_and_every_token(runner, plan, plain, policy, evict):
+    alone = plain.serve(ASKS).tokens
+    record = runner.serve(replace(plan, policy=policy, evict=evict))
+    assert Record.from_json(record.to_json()) == record
+    assert record.complete
+    at = 0
+    for step in record.steps:
+        assert step.start_ns >= at
+        assert step.round_ns == step.end_ns - step.start_ns > 0
+        assert 1 <= len(step.running) <= 2
+        at = step.end_ns
+    assert record.end_ns == at == record.busy_ns + record.idle_ns
+    for index, served in record.by_index.items():
+        asked = plan.requests[index]
+        assert served.tokens == alone[asked.request_id][1:]
+        mine = [(s, s.running.index(index)) for s in record.steps if index in s.running]
+        assert sum(s.emitted[i] for s, i in mine) == len(served.tokens)
+        assert [s.accepted[i] for s, i in mine if s.emitted[i]] == list(served.accepted)
+        assert served.first_service_ns == mine[0][0].start_ns >= asked.arrival_ns == served.arrival_ns
+        assert served.finish_ns == mine[-1][0].end_ns
+        rounds = sum(s.round_ns for s, i in mine if s.emitted[i])
+        assert served.service_ns == rounds
+        prompt = [s.scheduled[i] for s, i in mine if not s.emitted[i]]
+        assert sum(prompt) >= len(asked.prompt)  # more where it was computed again
+        assert {s.scheduled[i] for s, i in mine if s.accepted[i]} == {N + 1}
+    trace = trace_of(plan, record)
+    assert trace.output_tokens.tolist() == [asked.max_new_tokens for asked in plan.requests]
+    again = sum(served.preemptions for served in record.served)
+    assert again > 0 if policy == "lp-srpt" else policy != "fcfs" or not again
+
+
+def test_the_wall_clock_sleeps_until_the_next_arrival(runner, plan):
+    late = replace(plan, clock="wall", requests=[plan.requests[4], replace(plan.requests[6], arrival_ns=10**9)])
+    record = runner.serve(late)
+    assert record.by_index[1].first_service_ns == 10**9
+    assert record.idle_ns > 0
+
+
+def test_a_policy_that_fails_is_no_run_of_that_policy(runner, plan):
+    with pytest.raises(ValueError, match=r"failed, and the run went on without it: policy Failing: request"):
+        runner.serve(replace(plan, policy="tests.serve.vllm.mine.Failing"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"kv_slots": 2}, "kv_slots 2 with evict swap: vLLM swaps nothing out"),
+        ({"policy": "srpt"}, "policy srpt: knows the true sizes, which are not there"),
+    ],
+)
+def test_what_vllm_cannot_do_is_one_line(runner, plan, changed, complaint):
+    with pytest.raises(ValueError) as caught:
+        runner.serve(replace(plan, **changed))
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_request_longer_than_the_context_is_named(runner, plan):
+    long = replace(plan.requests[3], prompt=[1] * 250)
+    with pytest.raises(ValueError, match=r"request 1 \(r3\): prompt and output may take 280 tokens"):
+        runner.serve(replace(plan, requests=[plan.requests[0], replace(long, arrival_ns=10**6)]))
+
+
+def test_the_process_answers_each_pair_of_files_by_a_line(plan, pair, tmp_path):
+    good, bad, ugly = (tmp_path / name for name in ("plan.json", "bad.json", "ugly.json"))
+    good.write_text(replace(plan, draft_tokens=0, kv_tokens=20 * BLOCK).to_json())
+    bad.write_text(json.dumps({"lapsd_plan": 99}))
+    ugly.write_text(replace(plan, target=str(tmp_path)).to_json())
+    none = tmp_path / "none.json"
+    lines = f"{bad}\t{none}\n{ugly}\t{none}\n{good}\t{tmp_path / 'record.json'}\n"
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-m", "serve.vllm.runner"], input=lines, cwd=root, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(root)}, timeout=600,
+    )  # fmt: skip
+    answers = [line for line in done.stdout.splitlines() if line.startswith(("error", "done"))]
+    assert len(answers) == 3, done.stderr[-2000:]
+    assert answers[0] == "error\tlapsd_plan: version 1 is needed"
+    assert answers[1].startswith(f"error\tvLLM refuses {tmp_path}")
+    assert answers[2] == "done"
+    record = Record.from_json((tmp_path / "record.json").read_text())
+    assert len(record.served) == len(plan.requests)
+    assert record.notes["blocks"] == 20
+    assert not none.exists()
+    assert all(set(served.drafted) == {0} for served in record.served)

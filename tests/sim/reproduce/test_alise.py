@@ -1,0 +1,108 @@
+"""The reproduction of ALISE: what its questions find in made-up records, and all of it on a few requests."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sim.reproduce.alise import ablation, throughput, time_model
+from sim.reproduce.alise.paper import ALISE
+from sim.reproduce.alise.systems import SYSTEMS, memories, rates
+from sim.reproduce.inputs import Inputs
+from sim.reproduce.papers import paper_of
+from sim.reproduce.question import Evidence, Unanswerable
+from sim.reproduce.report import HOLDS, NOT, PART
+from sim.reproduce.run import reproduce
+from traces import Profile, load_profile, load_trace, ordinary_decoding, save_trace
+
+TINY = replace(ALISE.quick, claims=2, others=2, loads=(0.3, 2.0), generated=12)
+INPUTS = Inputs(
+    "azure-conversations", "opt-13b-a100", load_trace("azure-conversations"), load_profile("opt-13b-a100")
+)
+
+
+def curves(factors, seeds=6):
+    """Records of systems whose normalised latency is exp(rate · factor) / 100 s, but for noise by seed."""
+    records = {}
+    for system in SYSTEMS:
+        rows = [
+            {"seed": seed, "rate": rate, "kv_tokens": tokens,
+             throughput.METRIC: np.exp(rate * factors.get(system, 1.0) * (1 + 0.01 * seed)) / 100,
+             throughput.TAIL: np.exp(rate) / 50}
+            for seed in range(seeds) for rate in (0.5, 1.0, 2.0, 4.0, 16.0) for tokens in memories(INPUTS).values()
+        ]  # fmt: skip
+        records[f"curve {system}"] = pd.DataFrame(rows)
+    return Evidence(INPUTS, TINY, records)
+
+
+def test_the_rate_at_a_constraint_lies_on_the_line_of_the_log_between_two_rates():
+    records = curves({}).records["curve vllm"]
+    found = throughput.rates_at(records[records["kv_tokens"] == 12_207], 0.3)
+    assert found == pytest.approx([np.log(30) / (1 + 0.01 * seed) for seed in range(6)])
+    assert np.isnan(throughput.rates_at(records, 1e-9)).all()
+    assert np.isnan(throughput.rates_at(records, 1e9)).all()
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(0.5, HOLDS), (0.8, PART), (1.3, NOT)])
+def test_the_claim_on_throughput_is_judged_by_the_ratio_to_vllm(factor, verdict):
+    evidence = curves({"alise": factor})
+    tables = throughput.find(evidence)
+    rows = tables["throughput"].set_index(["memory", "system", "bound_s"])
+    assert rows.loc[("40 GB", "vllm", 0.15), "alise_over"] == pytest.approx(1 / factor, rel=1e-6)
+    claim = throughput.say(evidence, tables)
+    assert claim.verdict == verdict
+    assert "16 requests" in " ".join(claim.found)
+    assert [figure.number for figure in throughput.draw(evidence, tables)] == [1, 2]
+
+
+def test_parts_are_held_against_the_whole():
+    latency = 0.1 * (1 + 0.1 * np.arange(5))
+    records = {
+        f"part {name}": pd.DataFrame({
+            "seed": range(5), throughput.METRIC: latency * (1.5 if name == "no ageing" else 1),
+            throughput.TAIL: 0.2, "preemptions": 3, "switching_s": 1.0, "busy_s": 4.0,
+        })
+        for name in ablation.PARTS
+    }  # fmt: skip
+    evidence = Evidence(INPUTS, TINY, records)
+    tables = ablation.find(evidence)
+    rows = tables["ablation"].set_index("part")
+    assert rows.loc["no ageing", "percent"] == pytest.approx(50)
+    assert rows.loc["whole", "percent"] == 0
+    assert "Worse: no ageing." in ablation.say(evidence, tables).paragraphs[0]
+    assert ablation.say_blocking(evidence, tables).verdict == NOT  # both alike in these records
+
+
+def test_the_published_time_model_forgets_that_contexts_grow():
+    found = time_model.find(Evidence(INPUTS, TINY))
+    errors = found["errors"].set_index(["form", "part"])
+    assert errors.loc[("exact", "whole"), "median_error"] == pytest.approx(0, abs=1e-6)
+    assert errors.loc[("published", "decoding"), "bias"] < 0
+    assert errors.loc[("published", "prefill"), "median_error"] > 0.02
+    assert time_model.draw(Evidence(INPUTS, TINY), found)[0].number == 5
+
+
+def test_rates_follow_what_full_batches_could_serve():
+    low, high = rates(INPUTS, TINY)
+    assert high / low == pytest.approx(2 / 0.3, rel=0.05)
+
+
+def test_a_profile_that_knows_no_memory_leaves_the_curves_out():
+    inputs = replace(INPUTS, profile=Profile.constant(1, 1))
+    assert throughput.needs(inputs, TINY) == {}
+    with pytest.raises(Unanswerable, match="does not say how many tokens"):
+        throughput.find(Evidence(inputs, TINY))
+
+
+def test_all_of_it_runs_on_a_few_requests(tmp_path):
+    rng = np.random.default_rng(0)
+    save_trace(ordinary_decoding(rng.integers(1, 60, 20), rng.integers(2, 40, 20)), tmp_path / "t.parquet")
+    left_out = reproduce(
+        tmp_path / "out", paper=paper_of("alise"), trace=str(tmp_path / "t.parquet"), size=TINY, workers=1
+    )
+    assert [line.split(":")[0] for line in left_out if "predictor" in line] == ["the length predictor"]
+    text = (tmp_path / "out" / "claims.md").read_text()
+    assert "vLLM" in text
+    assert (tmp_path / "out" / "figures" / "figure-01.png").stat().st_size > 10_000
+    assert {p.name for p in (tmp_path / "out" / "tables").iterdir()} >= {"ablation.csv", "curves.csv", "errors.csv"}

@@ -1,0 +1,134 @@
+"""Caches that move beside rounds, a second time: for the second simulator, following docs/simulator.md.
+
+Knows a request by its number, and nothing of the first simulator.
+"""
+
+import math
+
+
+class SecondOffload:
+    """`fastserve` or `alise`, by `option`, for b requests at a time.
+
+    `tokens`, `look_ahead`, `left` and `until_rise` are functions of a request; `move` of a direction and tokens.
+    """
+
+    def __init__(self, name, option, b, *, tokens, look_ahead, left, until_rise, move):
+        self.name, self.b = name, b
+        self.blocks, self.size = int(option["blocks"]), int(option["block"])
+        self.int8, self.quantise = option.get("int8", "none"), int(option.get("quantise_ns", 0))
+        if self.int8 == "all":
+            self.size *= 2
+        if name == "alise":
+            self.high, self.low = (math.floor(float(option[k]) * self.blocks) for k in ("high", "low"))
+        self.host, self.waits_for_moves = int(option.get("host", 0)), option.get("overlap") == "false"
+        self.tokens, self.look_ahead, self.left, self.until_rise, self.move = (
+            tokens,
+            look_ahead,
+            left,
+            until_rise,
+            move,
+        )
+        self.where, self.holds, self.end, self.engine = {}, {}, {}, {"out": 0, "in": 0}
+        self.spent = {}
+
+    def those(self, *places):
+        return [i for i, place in self.where.items() if place in places]
+
+    def need(self, i):
+        return max(self.holds.get(i, 0), math.ceil(self.look_ahead(i) / self.size))
+
+    def free(self):
+        return self.blocks - sum(self.holds.values())
+
+    def soon(self):
+        return self.free() + sum(self.holds[i] for i in self.those("leaving"))
+
+    def ask(self, i, way, now):
+        tokens = self.tokens(i)
+        took = self.move(way, tokens if self.int8 == "none" else math.ceil(tokens / 2))
+        took += 0 if self.int8 == "none" else tokens * self.quantise
+        self.engine[way] = self.end[i] = max(now, self.engine[way]) + took
+        self.spent[i] = self.spent.get(i, 0) + took
+        self.where[i] = "leaving" if way == "out" else "coming"
+        if way == "in":
+            self.holds[i] = math.ceil(self.look_ahead(i) / self.size)
+
+    def over(self, now):
+        done = [i for i in self.those("leaving", "coming") if self.end[i] <= now]
+        for i in done:
+            if self.where[i] == "leaving":
+                self.where[i] = "outside"
+                del self.holds[i]
+            else:
+                self.where[i] = "here"
+        return done
+
+    def decide(self, order, running, now):
+        """Who can run, in order."""
+        self.over(now)
+        plan = self.fastserve if self.name == "fastserve" else self.alise
+        plan(order, running, now)
+        if self.over(now):
+            plan(order, running, now)
+            self.over(now)
+        away = sum(self.tokens(i) for i in self.those("outside", "leaving"))
+        closed = self.host and self.host - away < self.host / 10
+        return [i for i in order if self.where.get(i) == "here" or (i not in self.where and not closed)]
+
+    def fastserve(self, order, running, now):
+        here, moved = [i for i in order if self.where.get(i) == "here"], False
+        while self.soon() < self.b and len(here) >= 2:
+            self.ask(here.pop(), "out", now)
+            moved = True
+        for i in [] if moved else [i for i in order[: self.b] if self.where.get(i) == "outside"]:
+            spare = self.b if self.those("here", "coming") else 0
+            if self.free() - math.ceil(self.look_ahead(i) / self.size) < spare:
+                break
+            self.ask(i, "in", now)
+
+    def alise(self, order, running, now):
+        def key(i):
+            turn = order.index(i)
+            wait = sum(map(self.left, order[:turn])) // self.b if turn >= self.b else 0
+            return (wait if i in running else min(wait, self.until_rise(i)), turn)
+
+        first, full = order[: self.b], self.blocks - self.soon() > self.high
+        keys = {i: key(i) for i in order}
+        if full:
+            for i in sorted(self.those("here"), key=keys.get, reverse=True):
+                if i not in running and i not in first and self.blocks - self.soon() > self.low:
+                    self.ask(i, "out", now)
+        for i in sorted(self.those("outside"), key=keys.get):
+            room = math.ceil(self.look_ahead(i) / self.size)
+            if i in first:
+                while self.soon() < room:
+                    worst = max(self.those("here"), key=keys.get, default=i)
+                    if keys[worst] <= keys[i]:
+                        break
+                    self.ask(worst, "out", now)
+                if self.free() >= room:
+                    self.ask(i, "in", now)
+            elif not full and self.blocks - self.free() + room <= self.low:
+                self.ask(i, "in", now)
+
+    def fit(self, runs, waits):
+        return sum(map(self.need, runs)) + sum(self.holds[i] for i in [*waits, *self.those("coming")]) <= self.blocks
+
+    def seat(self, order, running, now):
+        """Those run: when the decision's step may begin."""
+        idle = [i for i in order if self.where.get(i) == "here" and i not in running]
+        while idle and not self.fit(running, idle):
+            self.ask(idle.pop(), "out", now)
+        for i in running:
+            self.where[i], self.holds[i] = "here", self.need(i)
+        begin, lacking = now, -self.free()
+        for i in sorted(self.those("leaving"), key=self.end.get):
+            if lacking > 0:
+                begin, lacking = max(begin, self.end[i]), lacking - self.holds[i]
+        return max(begin, *self.engine.values()) if self.waits_for_moves else begin
+
+    def next_end(self, now):
+        return min([self.end[i] for i in self.those("leaving", "coming") if self.end[i] > now], default=math.inf)
+
+    def done(self, i):
+        del self.where[i], self.holds[i]
