@@ -1,11 +1,11 @@
 """Output lengths foreseen from prompts: boosted trees on what a prompt's text tells.
 
-Numbers, the number that stands before a word ("in 7 steps"), commas and lines are counted; not a prompt's length, and not
-the target's own view of it (its last hidden state): both name the document or template, and what is learnt from them
-does not carry over to others. What is predicted is the log of the output length. Every prediction is made out of fold: by
-a model that has seen neither the prompt nor any other of its group (a document, a template), with everything fitted
-inside the fold. Predictions are exp(mean log), at least 1 and at most the cap; outputs that reached the cap are counted,
-since their true length is not known.
+Numbers, the number that stands before a word ("in 7 steps"), commas and lines are counted; not a prompt's length, and
+not the target's own view of it (its last hidden state): both name the document or template, and what is learnt from
+them does not carry over to others. What is predicted is the log of the output length. Every prediction is made out of
+fold: by a model that has seen neither the prompt nor any other of its group (document, template), with everything
+fitted inside the fold. Predictions are exp(mean log), at least 1 and at most the cap; outputs that reached it are
+counted, since their true length is not known.
 """
 
 import re
@@ -60,8 +60,8 @@ def predict_lengths(
 ) -> tuple[NDArray[np.int64], LearnedLengths] | None:
     """Out-of-fold predictions (R,) and how good they are, or None for too few requests or groups to tell.
 
-    How good: pooled and per data set, for the predictor and three others fitted in the same folds: ridge regression on
-    the whole embedding, a line through log prompt length, and the data set's median.
+    How good: pooled and per data set, for the predictor and three others fitted in the same folds: ridge regression
+    on the whole embedding, a line through log prompt length, and the data set's median.
     """
     from sklearn.ensemble import GradientBoostingRegressor
     from sklearn.linear_model import LinearRegression, RidgeCV

@@ -1,7 +1,7 @@
 """Small Python functions with a statement for each of 1 to 12 named fields, generated from templates of our own.
 
-A question is a function's head, signature and docstring, which names the fields and says how many they are; the answer
-is its body. Bodies serve to train the reference pair; prompts use the heads alone.
+A question is a function's head, signature and docstring, which names the fields and says how many they are; the
+answer is its body. Bodies serve to train the reference pair; prompts use the heads alone.
 """
 
 import random
@@ -84,8 +84,8 @@ def unpack(rng: random.Random) -> Problem:
 def compare(rng: random.Random) -> Problem:
     """The fields that differ."""
     names, told, thing = _drawn(rng)
-    lines = ["changed = []",
-             *_each(names, lambda n: f'if old.{n} != new.{n}:\n    changed.append("{n}")'), "return changed"]  # fmt: skip
+    differing = _each(names, lambda n: f'if old.{n} != new.{n}:\n    changed.append("{n}")')
+    lines = ["changed = []", *differing, "return changed"]
     return _function(f"def changed_{thing}(old, new):", f"Return what changed of {told}.", lines, len(names))
 
 

@@ -19,7 +19,9 @@ from traces.prompts import template_of
 
 PROMPT_SEED = 20_250_517
 TRAINING_SEED = 1
-TRAINING_PROBLEMS = 20_000  # of each kind, from the training's seed: never asked; the reference pair's training saw fewer
+TRAINING_PROBLEMS = (
+    20_000  # of each kind, from the training's seed: never asked; the reference pair's training saw fewer
+)
 
 
 @dataclass(frozen=True)

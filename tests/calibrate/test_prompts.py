@@ -40,7 +40,7 @@ def test_no_bundled_code_or_prose_prompt_is_trained_on(library):
 
 
 def test_a_text_that_holds_a_prompt_in_other_spacing_and_quotes_is_not_trained_on():
-    texts = ["def f(x):\n    \"\"\"Return  the value\n    of x,\n    or nothing.\"\"\"", "Return the value of y.", "x"]
+    texts = ['def f(x):\n    """Return  the value\n    of x,\n    or nothing."""', "Return the value of y.", "x"]
     assert corpus.unseen(texts, ["Return the value of x", "Some other prompt here"]) == texts[1:]
 
 

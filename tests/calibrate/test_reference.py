@@ -78,7 +78,7 @@ def test_the_targets_own_texts_begin_as_documents_do_and_are_written_once(tmp_pa
     monkeypatch.setattr(distil, "LENGTH", 32)
     pair = load_pair(REFERENCE_TARGET, REFERENCE_DRAFT)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(REFERENCE_TARGET)
-    text = "def square(x):\n    \"\"\"Return the square of a number, which may be anything at all.\"\"\""
+    text = 'def square(x):\n    """Return the square of a number, which may be anything at all."""'
     texts = distil.target_texts(pair.target, tokenizer, iter([text] * 9), 3, tmp_path)
     opening = tokenizer.decode(tokenizer(text)["input_ids"][: distil.OPENING_TOKENS], skip_special_tokens=True)
     assert len(texts) == 4

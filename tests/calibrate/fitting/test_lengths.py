@@ -50,7 +50,10 @@ def test_a_number_that_the_prompt_tells_carries_over_to_templates_never_seen():
     rng = np.random.default_rng(1)
     steps = rng.integers(1, 13, 300)
     group = np.arange(300) % 15
-    texts = [f"{'a ' * g}{rng.integers(20, 99)}, {rng.integers(20, 99)} in {s} steps" for g, s in zip(group, steps)]
+    texts = [
+        f"{'a ' * g}{rng.integers(20, 99)}, {rng.integers(20, 99)} in {s} steps"
+        for g, s in zip(group, steps, strict=True)
+    ]
     x = np.eye(15)[group] + 0.01 * rng.standard_normal((300, 15))
     output = np.rint(steps * 15 * np.exp(0.2 * rng.standard_normal(300))).astype(int)
     prompt = np.array([len(t) for t in texts])
