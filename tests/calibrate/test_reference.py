@@ -67,9 +67,9 @@ def test_two_processes_train_what_one_does(tmp_path):
     torch.multiprocessing.spawn(one_of_two, (tmp_path, port), nprocs=2)
     (first, ours), (second, theirs) = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     assert first == second == pytest.approx(loss, rel=1e-3)  # bf16 forward; rows are averaged in another order
-    for a, b, c in zip(alone.parameters(), ours, theirs, strict=True):
+    for a, b, c, start in zip(alone.parameters(), ours, theirs, tiny().parameters(), strict=True):
         assert torch.equal(b, c)
-        torch.testing.assert_close(a, b, rtol=0.05, atol=5e-3)
+        assert (a - b).norm() < 0.1 * (a - start).norm()
     assert parallel.size() == 1
 
 
@@ -78,7 +78,7 @@ def test_the_targets_own_texts_begin_as_documents_do_and_are_written_once(tmp_pa
     monkeypatch.setattr(distil, "LENGTH", 32)
     pair = load_pair(REFERENCE_TARGET, REFERENCE_DRAFT)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(REFERENCE_TARGET)
-    text = 'def square(x):\n    """Return the square of a number, which may be anything at all."""'
+    text = "The square of a number, which may be anything at all, a sum or a product of others, or none of these."
     texts = distil.target_texts(pair.target, tokenizer, iter([text] * 9), 3, tmp_path)
     opening = tokenizer.decode(tokenizer(text)["input_ids"][: distil.OPENING_TOKENS], skip_special_tokens=True)
     assert len(texts) == 4
