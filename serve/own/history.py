@@ -9,7 +9,8 @@ class History(Recorded):
 
     Parameters
     ----------
-    draft_tokens : of every round; `drafted` is a round ahead, for who asks what the next may fill.
+    draft_tokens : of every round; `drafted`, `round_drafted` and `looks_ahead` are a round ahead, for who asks what
+        the next may fill.
     """
 
     def __init__(self, prompt_tokens: int, draft_tokens: int) -> None:
@@ -18,6 +19,8 @@ class History(Recorded):
         self.emitted = []
         self.tokens, self.accepted, self.rates = [0], [0], [0.0]
         self.drafted = [0, draft_tokens]
+        self.round_drafted = [draft_tokens]
+        self.looks_ahead = [prompt_tokens + draft_tokens + 1]
         self.ranges, self.foreseen = {}, {}
 
     def add(self, emitted: int, accepted: int, *, last: bool) -> None:
@@ -28,6 +31,8 @@ class History(Recorded):
         self.accepted.append(self.accepted[-1] + accepted)
         self.rates.append(self.accepted[-1] / drafted if drafted else 0.0)
         self.drafted.append(drafted + (self.draft_tokens or 0))
+        self.round_drafted.append(self.draft_tokens or 0)
+        self.looks_ahead.append(self.looks_ahead[-1] + emitted)
         for window, ranges in self.ranges.items():
             rates = self.rates[-window:]
             ranges.append(max(rates) - min(rates))

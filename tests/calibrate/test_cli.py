@@ -66,7 +66,7 @@ def test_the_profile_is_measured_and_stamped(folder):
 
 def test_what_was_calibrated_can_be_compared(folder):
     result = compare(load_trace(folder / "trace.parquet"), load_profile(folder / "profile.json"), requests=5, seeds=2)
-    assert len(result.records) == 6
+    assert len(result.records) == 7
     assert all(r["ratio_to_bound"] >= 1 for r in result.records)
 
 

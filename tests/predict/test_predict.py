@@ -43,13 +43,21 @@ def fitted(model, **options):
     return model
 
 
-@pytest.mark.parametrize("make", [Ridge, lambda: Ranker(TfidfEncoder()), lambda: Retrieval(TfidfEncoder(), 5, 0.3)],
-                         ids=["ridge", "ranker", "retrieval"])  # fmt: skip
+@pytest.mark.parametrize("make", [Ridge, lambda: Ranker(TfidfEncoder())], ids=["ridge", "ranker"])
 def test_what_prompts_tell_is_learnt(make):
     texts, tokens, datasets = told(60, seed=1)
     predicted = fitted(make()).predict(texts, datasets)
     assert Accuracy.of(np.rint(predicted).astype(int), tokens).log_error < 0.25
     assert np.log(np.median(predicted[[("story" in t) for t in texts]]) / 400) == pytest.approx(0, abs=0.3)
+
+
+def test_retrieval_answers_with_the_lengths_of_prompts_like_it():
+    past = [f"Please write a {kind} number{i}" for kind in KINDS for i in range(10)]
+    model = Retrieval(TfidfEncoder(), 5, 0.3)
+    model.fit(past, np.repeat([*KINDS.values()], 10), ["a"] * len(past))
+    predicted = model.predict([f"Please write a {kind}" for kind in KINDS], ["a"] * len(KINDS))
+    assert not model.fell_back.any()
+    assert predicted == pytest.approx([*KINDS.values()], rel=0.05)
 
 
 def test_nothing_is_learnt_where_prompts_tell_nothing():

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from sim import bench
-from sim.bench import FIGURES, POLICY, in_timeouts, ready, run, with_irregular_drafts
+from sim.bench import FIGURES, MEMORIES, POLICY, in_timeouts, ready, run, with_irregular_drafts
 from tests.builders import row
 from traces import load_profile, load_trace, trace_from_rounds
 
@@ -19,7 +19,8 @@ def test_the_bench_prints_every_figure_and_nothing_else():
     found = json.loads(done.stdout)
     assert list(found) == [
         "timeouts_per_request", "rounds_over_timeouts", "skip_over_step", "cost_growth", "peak_memory_bytes",
-        "giant_queue", "batch16_over_timeouts", "batch16_irregular", "paper_run_ms", "paper_run_in_timeouts",
+        "giant_queue", "batch16_over_timeouts", "batch16_irregular",
+        *(f"memory_{name}" for name in MEMORIES), "paper_run_ms", "paper_run_in_timeouts",
         "startup_s",
     ]  # fmt: skip
     assert [f.key for f in FIGURES] == list(found)

@@ -14,7 +14,7 @@ from sim.experiment.stability import stable_requests
 from sim.figures.acceptance import plot_trace
 from sim.figures.costs import plot_profile
 from sim.figures.latency import plot_comparison
-from sim.figures.style import COLOURS, NAMES, colour_of
+from sim.figures.style import COLOURS, NAMES, OTHER, colour_of
 from sim.figures.sweep import plot_heat, plot_lines
 from sim.reproduce.laps_sd import examples
 from sim.reproduce.laps_sd.claims import estimates, latency, queues, switching
@@ -307,7 +307,7 @@ def test_schedules_need_timelines():
 
 def test_a_policy_has_one_colour_whatever_its_parameters():
     assert colour_of("laps-sd:K=2") == colour_of("laps-sd") == COLOURS["laps-sd"]
-    assert len({colour_of("mine", i) for i in range(4)}) == 4
+    assert len({colour_of("mine", i) for i in range(len(OTHER))}) == len(OTHER)
     assert set(COLOURS) <= set(NAMES)
 
 

@@ -47,11 +47,11 @@ def test_out_and_plot_are_written_where_asked(lapsd, files, tmp_path):
     assert code == 0
     assert str(plot) in text
     assert plot.read_bytes().startswith(b"%PDF")
-    assert len(pd.read_parquet(out)) == 2 * 6 * 30
+    assert len(pd.read_parquet(out)) == 2 * 7 * 30
     code, _, error = lapsd("compare", *files, "--seeds", 2, "--out", out)
     assert (code, error.count("\n")) == (2, 1)
     assert lapsd("compare", *files, "--seeds", 1, "--out", out, "--overwrite")[0] == 0
-    assert len(pd.read_parquet(out)) == 6 * 30
+    assert len(pd.read_parquet(out)) == 7 * 30
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from policies import LapsSD
+from sim import outlook_of
 from sim.experiment.stability import stable_rounds, transition_errors
 from sim.reproduce.differences import points, selected
 from sim.reproduce.inputs import Inputs
@@ -156,14 +157,14 @@ def test_the_best_is_selected_on_other_seeds_than_it_is_quoted_from():
 
 def test_the_estimate_is_held_against_recorded_times():
     """One request by hand: T̃ from what a server knew at its transition, over what its rounds really took."""
-    priced, outlook, _ = INPUTS.halves("code")
+    priced, past, _ = INPUTS.halves("code")
     stable = stable_rounds(priced.trace, LapsSD())
     row = int(np.flatnonzero(stable)[0])
     span = priced.trace.rounds_of(row)
     accepted = priced.trace.accepted[span][: stable[row]]
     per_round = accepted.sum() / stable[row] + 1
-    estimate = outlook.mean_round_ns * priced.trace.output_tokens[row] / per_round
-    found = transition_errors(priced, outlook, priced.trace.output_tokens, LapsSD()).iloc[0]
+    estimate = past.mean_round_ns() * priced.trace.output_tokens[row] / per_round
+    found = transition_errors(priced, outlook_of(past), priced.trace.output_tokens, LapsSD()).iloc[0]
     assert found["total"] == pytest.approx(estimate / priced.round_ns[span].sum() - 1)
     assert (1 + found["length"]) * (1 + found["acceptance"]) * (1 + found["cost"]) == pytest.approx(
         1 + found["total"]
