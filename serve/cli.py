@@ -15,7 +15,7 @@ from rich.markup import escape
 from calibrate import load_pair
 from calibrate.models.loading import load_tokenizer, locate_pair
 from calibrate.prompts import PROMPT_SETS, Prompt, bundled_prompts, read_prompts
-from policies import FCFS, LAS, LPSJF, LPSRPT, POLICIES, SRPT, LapsSD, Policy, parse_policy, spec_of
+from policies import FCFS, LAS, LPSJF, LPSRPT, POLICIES, SRPT, Alike, LapsSD, Policy, parse_policy, spec_of
 from serve.engine import Engine
 from serve.own.engine import OwnEngine
 from serve.plan import CLOCKS
@@ -35,13 +35,13 @@ from traces.files import write_whole
 
 SETTINGS = ("trace", "requests", "length_predictor", "split_seed", "batch", "kv_slots", "kv_tokens", "evict")
 ENGINES = {"own": "our own engine", "vllm": "vLLM"}
-REQUESTS, SEEDS, LOADS = 40, 5, (0.8,)
+SEEDS, LOADS = 5, (0.8,)
 
 app = verb()
 
 
 @app.command(name="validate")
-@with_setting(SETTINGS)
+@with_setting(SETTINGS, defaults={"requests": 40, "length_predictor": "learned"})
 def command(
     setting: Mapping[str, Any],
     load: Annotated[
@@ -93,12 +93,7 @@ def command(
         raise ValueError(f"--seeds {seeds}: must be at least 1")
     loads = list(dict.fromkeys(load or LOADS))
     # vLLM keeps the blocks of who waits unless it is told otherwise
-    setting = {
-        "requests": REQUESTS,
-        "length_predictor": "learned",
-        **({"kv_slots": 0} if engine == "vllm" else {}),
-        **setting,
-    }
+    setting = {**({"kv_slots": 0} if engine == "vllm" else {}), **setting}
     policies, name = _policies(policy), str(setting.pop("trace", "reference"))
     trace = load_trace(name)
     for one in loads:  # refuse what is wrong before any model is loaded
@@ -124,7 +119,7 @@ def command(
 
 def _policies(specs: list[str] | None) -> list[Policy]:
     """FCFS, against which the others are measured, and those asked for."""
-    asked = [parse_policy(spec) for spec in specs] if specs else [LAS(), LPSJF(), LPSRPT(), LapsSD(), SRPT()]
+    asked = [parse_policy(spec) for spec in specs] if specs else [LAS(), LPSJF(), LPSRPT(), LapsSD(), Alike(), SRPT()]
     return list({spec_of(p): p for p in (FCFS(), *asked)}.values())
 
 

@@ -18,6 +18,7 @@ from serve.clock import Clock
 from serve.plan import Plan
 from serve.record import Record
 from serve.vllm.beforehand import Beforehand
+from serve.vllm.cpu_sampling import repair
 from serve.vllm.settings import Settings
 from traces.errors import BAD_INPUT, DONE, INTERRUPTED, run_command
 from traces.files import write_whole
@@ -179,6 +180,7 @@ def _start(needs: Needs) -> Any:
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     from vllm import EngineArgs, LLMEngine
 
+    repair()
     options: dict[str, Any] = {}
     if needs.draft:
         options["speculative_config"] = {
