@@ -231,13 +231,18 @@ def _report_profile(path: Path, result: Calibration) -> None:
         print(f"speculation at batch size 1: {best_is}")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the verb on `arguments` (default: the process's own) and return its exit code."""
+def run_with_models(app: typer.Typer, name: str, arguments: list[str] | None) -> int:
+    """Run a verb that loads models and return its exit code; a full GPU is out of memory like a full host."""
 
     def run() -> object:
         try:
-            return app(arguments, standalone_mode=False, prog_name="lapsd calibrate")
+            return app(arguments, standalone_mode=False, prog_name=name)
         except torch.OutOfMemoryError as error:
             raise MemoryError from error
 
-    return run_command("lapsd calibrate", run)
+    return run_command(name, run)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the verb on `arguments` (default: the process's own) and return its exit code."""
+    return run_with_models(app, "lapsd calibrate", arguments)

@@ -3,6 +3,7 @@
 All work on logs of lengths, and answer with exp of what they expect: right in the median.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ PAIRS_A_PROMPT = 20
 ALPHAS = (0.3, 1.0, 3.0, 10.0)
 
 
-class LengthModel:
+class LengthModel(ABC):
     """A predictor.
 
     Attributes
@@ -30,13 +31,13 @@ class LengthModel:
 
     fell_back: NDArray[np.bool_] = np.zeros(0, bool)
 
+    @abstractmethod
     def fit(self, texts: Sequence[str], tokens: NDArray[np.int64], datasets: Sequence[str]) -> None:
         """Learn from past prompts, the lengths of their answers (R,), and what data sets they are of."""
-        raise NotImplementedError
 
+    @abstractmethod
     def predict(self, texts: Sequence[str], datasets: Sequence[str]) -> Lengths:
         """Expected lengths in tokens, (N,)."""
-        raise NotImplementedError
 
 
 class Median(LengthModel):

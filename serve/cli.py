@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
 from rich.markup import escape
 
 from calibrate import load_pair
+from calibrate.cli import run_with_models
 from calibrate.models.loading import load_tokenizer, locate_pair
 from calibrate.prompts import PROMPT_SETS, Prompt, bundled_prompts, read_prompts
 from policies import FCFS, LAS, LPSJF, LPSRPT, POLICIES, SRPT, Alike, LapsSD, Policy, parse_policy, spec_of
@@ -30,7 +30,7 @@ from sim.cli.options import FIGURES, AsJson, Overwrite, check_file, verb, with_s
 from sim.cli.terminal import console, watch
 from sim.experiment import Setting
 from traces import Profile, Trace, load_profile, load_trace
-from traces.errors import INTERRUPTED, run_command
+from traces.errors import INTERRUPTED
 from traces.files import write_whole
 
 SETTINGS = ("trace", "requests", "length_predictor", "split_seed", "batch", "kv_slots", "kv_tokens", "evict")
@@ -225,11 +225,4 @@ def _show(report: Report, folder: Folder | None, plot: Path | None, html: Path |
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the verb on `arguments` (default: the process's own) and return its exit code."""
-
-    def run() -> object:
-        try:
-            return app(arguments, standalone_mode=False, prog_name="lapsd validate")
-        except torch.OutOfMemoryError as error:
-            raise MemoryError from error
-
-    return run_command("lapsd validate", run)
+    return run_with_models(app, "lapsd validate", arguments)

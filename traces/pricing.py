@@ -4,15 +4,27 @@ Where a request's rounds meet the machine's costs. A request's context at a roun
 tokens emitted before it. Knows nothing of arrivals or policies.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from traces.profile import Profile
 from traces.trace import Trace
+
+
+class TimeTerms(NamedTuple):
+    """What `policies.TimeModel` is made of, in its order: T_0, α and β in ns, and rounds that emit so many tokens."""
+
+    prefill_ns_a_token: int
+    step_ns_a_token: int
+    step_ns: int
+    rounds: int
+    tokens: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +87,31 @@ class PricedTrace:
         # c̄ taken out of the fraction's whole part: the product of all three need not fit 64 bits
         whole, rest = np.divmod(rounds * self.trace.output_tokens.astype(np.int64), emitted)
         return np.asarray(mean_round_ns * whole + mean_round_ns * rest // emitted, dtype=np.int64)
+
+    def early_tokens(self) -> NDArray[np.int64]:
+        """Output tokens of the first half of each request's rounds, rounded down, (R,)."""
+        emitted, starts = np.append(0, np.cumsum(self.emitted)), self.trace.offsets[:-1]
+        return np.asarray(emitted[starts + self.trace.rounds // 2] - emitted[starts])
+
+    def time_terms(self) -> TimeTerms:
+        """ALISE's time model, fitted to these requests in batches of their `batch`.
+
+        T_0 is the least-squares slope of prefills through the origin. α and β are what a step of a full batch takes
+        by its requests' contexts, exactly; where draft lengths differ, the means over rounds, rounded down.
+        """
+        trace, cost = self.trace, self.profile.round_cost(self.batch)
+        prompts = trace.prompt_tokens.astype(float)
+        lengths, counts = np.unique(trace.drafted, return_counts=True)
+        rounds, tokens = len(trace.drafted), int(trace.output_tokens.sum())
+        pairs = list(zip(lengths.tolist(), counts.tolist(), strict=True))
+        shared = math.gcd(rounds, tokens)
+        return TimeTerms(
+            prefill_ns_a_token=round(float((prompts @ self.prefill_ns) / max(1.0, prompts @ prompts))),
+            step_ns_a_token=self.batch * sum(count * cost.per_token_ns(n) for n, count in pairs) // rounds,
+            step_ns=sum(count * cost.base_ns(n) for n, count in pairs) // rounds,
+            rounds=rounds // shared,
+            tokens=tokens // shared,
+        )
 
 
 def progress(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
-from calibrate.cli import DEFAULT_TEMPERATURE, claim, numbers, prompts_named, typed, write
+from calibrate.cli import DEFAULT_TEMPERATURE, claim, numbers, prompts_named, run_with_models, typed, write
 from calibrate.decoding.decoder import Sampling
 from calibrate.models.loading import Pair, load_pair, locate_pair
 from calibrate.prompts import PROMPT_SETS
@@ -17,7 +16,7 @@ from serve.calibration.steps import Requests, calibrate
 from serve.plan import Asked, Plan
 from serve.vllm.process import DEFAULT_PYTHON, VllmEngine
 from sim.cli.terminal import watch
-from traces.errors import DONE, run_command
+from traces.errors import DONE
 
 BATCHES = "1,2,4,8"
 
@@ -105,11 +104,4 @@ def _report(out: Path, result: Calibration, n: int) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the verb on `arguments` (default: the process's own) and return its exit code."""
-
-    def run() -> object:
-        try:
-            return app(arguments, standalone_mode=False, prog_name="lapsd calibrate --engine vllm")
-        except torch.OutOfMemoryError as error:
-            raise MemoryError from error
-
-    return run_command("lapsd calibrate", run)
+    return run_with_models(app, "lapsd calibrate --engine vllm", arguments)

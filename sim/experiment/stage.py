@@ -3,7 +3,6 @@
 Past requests, from which servers learn, are one half of the trace; workloads are drawn from the other.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -59,32 +58,14 @@ def past_of(priced: PricedTrace, predictor: LengthPredictor) -> Past:
 
 
 def _past_of(priced: PricedTrace, predictor: LengthPredictor) -> Past:
-    trace, emitted = priced.trace, np.append(0, np.cumsum(priced.emitted))
-    starts, middles = trace.offsets[:-1], trace.offsets[:-1] + trace.rounds // 2
+    trace = priced.trace
     predicted = predictor.predict(np.arange(len(trace)), trace, PAST_SEED)
-    return Past(predicted, trace.output_tokens, trace.rounds, emitted[middles] - emitted[starts])
+    return Past(predicted, trace.output_tokens, trace.rounds, priced.early_tokens())
 
 
 def time_model_of(training: PricedTrace) -> TimeModel:
-    """ALISE's time model, fitted to past requests in batches of their `batch`.
-
-    T_0 is the least-squares slope of prefills through the origin. α and β are what a step of a full batch takes by
-    its requests' contexts, exactly; where draft lengths differ, the means over rounds, rounded down.
-    """
-    trace, cost = training.trace, training.profile.round_cost(training.batch)
-    prompts = trace.prompt_tokens.astype(float)
-    lengths, counts = np.unique(trace.drafted, return_counts=True)
-    rounds, tokens = len(trace.drafted), int(trace.output_tokens.sum())
-    pairs = list(zip(lengths.tolist(), counts.tolist(), strict=True))
-    shared = math.gcd(rounds, tokens)
-    return TimeModel(
-        prefill_ns_a_token=round(float((prompts @ training.prefill_ns) / max(1.0, prompts @ prompts))),
-        step_ns_a_token=training.batch * sum(count * cost.per_token_ns(n) for n, count in pairs) // rounds,
-        step_ns=sum(count * cost.base_ns(n) for n, count in pairs) // rounds,
-        rounds=rounds // shared,
-        tokens=tokens // shared,
-        prefill=training.profile.costs.prefill,
-    )
+    """ALISE's time model, fitted to past requests."""
+    return TimeModel(*training.time_terms(), prefill=training.profile.costs.prefill)
 
 
 class Halves(NamedTuple):

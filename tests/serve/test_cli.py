@@ -57,7 +57,7 @@ def test_a_trace_without_predictions_or_a_profile_of_other_models_is_refused(tmp
 
 def test_fcfs_is_always_there_and_first():
     assert [p.name for p in cli._policies(["las", "fcfs"])] == ["fcfs", "las"]
-    assert [p.name for p in cli._policies(None)] == ["fcfs", "las", "lp-sjf", "lp-srpt", "laps-sd", "srpt"]
+    assert [p.name for p in cli._policies(None)] == ["fcfs", "las", "lp-sjf", "lp-srpt", "laps-sd", "alike", "srpt"]
 
 
 def test_prompts_are_those_of_the_traces_data_sets():

@@ -1,5 +1,6 @@
 """What every importer is: a name, its options, and `read`, which makes of one public file what lapsd works with."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -33,7 +34,7 @@ class Imported:
 
 
 @dataclass(frozen=True)
-class Importer:
+class Importer(ABC):
     """A public format. The first line of a subclass's docstring says what `lapsd import NAME` does.
 
     Its fields are the options, with a default, and `help` in their metadata; wrong values are refused at once.
@@ -49,6 +50,7 @@ class Importer:
     name: ClassVar[str]
     file: ClassVar[str]
 
+    @abstractmethod
     def read(self, path: str | Path) -> Imported:
         """Read one file; `.gz` is allowed.
 
@@ -57,4 +59,3 @@ class Importer:
         FormatError
             Naming the file, the line and what is wrong with it.
         """
-        raise NotImplementedError
