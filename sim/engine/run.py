@@ -8,6 +8,7 @@ import simpy
 from policies import Outlook, Policy
 from policies.decision import name_of
 from sim.engine.capacity import Capacity
+from sim.engine.occupancy import Occupancy
 from sim.engine.recorded import recorded_rows, with_truth
 from sim.engine.request import Request
 from sim.engine.run_record import Run, RunRecord
@@ -27,6 +28,7 @@ def simulate(
     skip: bool = True,
     check: bool = False,
     timeline: Timeline | None = None,
+    occupancy: Occupancy | None = None,
 ) -> Run:
     """Serve `workload` under `policy`, from an empty server until the last request is done.
 
@@ -39,7 +41,7 @@ def simulate(
         can say how long it lasts. Results are the same to the nanosecond; False steps through every round, which is
         slow, and is the specification.
     check : hold the server to its invariants at every decision (slow).
-    timeline : records every decision (steps through every round).
+    timeline, occupancy : record every decision, and how full the memory is (step through every round).
 
     Raises
     ------
@@ -55,8 +57,9 @@ def simulate(
     env, run_record = simpy.Environment(), RunRecord(len(workload))
     there = (env, workload, recorded, policy, capacity, memory, run_record)
     server: StepServer | SingleServer | BatchServer
-    if timeline is not None or capacity.in_steps or not (skip and memory.foresees and promises(policy)):
-        server = StepServer(*there, check, timeline)
+    watched = timeline is not None or occupancy is not None
+    if watched or capacity.in_steps or not (skip and memory.foresees and promises(policy)):
+        server = StepServer(*there, check, timeline, occupancy)
     elif capacity.batch == 1 and not memory.grows:
         server = SingleServer(*there, check)
     else:

@@ -8,13 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies import Policy
-from sim.engine import Run, Timeline, simulate
+from sim.engine import Occupancy, Run, Timeline, simulate
 from sim.experiment.stage import Stage
 from traces import Workload
 
 
-def run(stage: Stage, policy: Policy, seed: int, timeline: Timeline | None = None, *, skip: bool = True) -> Run:
-    """Serve a seed's workload under a policy; `timeline` and `skip` are `sim.engine.simulate`'s.
+def run(
+    stage: Stage, policy: Policy, seed: int, timeline: Timeline | None = None, *, skip: bool = True,
+    occupancy: Occupancy | None = None,
+) -> Run:  # fmt: skip
+    """Serve a seed's workload under a policy; `timeline`, `skip` and `occupancy` are `sim.engine.simulate`'s.
 
     Raises
     ------
@@ -23,7 +26,10 @@ def run(stage: Stage, policy: Policy, seed: int, timeline: Timeline | None = Non
     """
     capacity = stage.setting.capacity
     outlook = stage.ceiling if policy.clairvoyant else stage.outlook
-    return simulate(stage.workload(seed), policy, outlook=outlook, capacity=capacity, skip=skip, timeline=timeline)
+    return simulate(
+        stage.workload(seed), policy, outlook=outlook, capacity=capacity, skip=skip, timeline=timeline,
+        occupancy=occupancy,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ managers know what it estimates, if they ask.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
@@ -172,6 +172,15 @@ class Memory(ABC):
     def release(self, request: Request) -> None:
         """A running request is done: its memory is free."""
         del self.holders[request]
+
+    def usage(self) -> tuple[int, int]:
+        """KV tokens that hold keys and values, and those that are taken for them. O(holders)."""
+        taken = sum([r.kv_needed if r.running else r.kv_tokens for r in self.holders])
+        return self._filled(self.holders), taken
+
+    @staticmethod
+    def _filled(holders: Iterable[Request]) -> int:
+        return sum([r.kv_tokens - r.missing for r in holders])
 
     def check(self) -> None:
         """Assert every invariant between rounds: nobody looks ahead, and what was emitted was looked ahead for."""

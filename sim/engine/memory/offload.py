@@ -137,6 +137,9 @@ class Offload(Memory):
         """What moving so many tokens takes."""
         return self.eviction.out_ns(tokens) if kind == "swap out" else self.eviction.back_ns(tokens)
 
+    def usage(self) -> tuple[int, int]:
+        return self._filled(self.held), self.block * sum(self.held.values())
+
     def release(self, request: Request) -> None:
         super().release(request)
         del self.held[request]

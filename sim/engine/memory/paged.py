@@ -146,6 +146,9 @@ class Paged(Memory):
             return most
         return max(1, bisect_right(range(most), free, key=needed))
 
+    def usage(self) -> tuple[int, int]:
+        return self._filled(self.holders), self.block * sum(self._held.values())
+
     def check(self) -> None:
         super().check()
         assert self._held.keys() == self.holders.keys()

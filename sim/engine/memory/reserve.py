@@ -66,5 +66,8 @@ class Reserve(Memory):
                     f"kv_tokens {self.tokens}: request {index} can never fit: {need} tokens are reserved for it"
                 )
 
+    def usage(self) -> tuple[int, int]:
+        return self._filled(self.holders), sum([self._room(r.recorded) for r in self.holders])
+
     def lasts(self, running: Sequence[Request], most: int) -> int:
         return most

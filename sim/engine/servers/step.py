@@ -15,6 +15,7 @@ from policies import NEVER, Event, Policy
 from policies.decision import choose, name_of, rank_of
 from sim.engine.capacity import Capacity
 from sim.engine.memory import Estimate, Memory, Order
+from sim.engine.occupancy import Occupancy
 from sim.engine.prefill import PREFILLS, share
 from sim.engine.recorded import Recorded
 from sim.engine.request import Request
@@ -42,6 +43,7 @@ class StepServer:
     run_record: RunRecord
     check: bool = False
     timeline: Timeline | None = None
+    occupancy: Occupancy | None = None
     measured: Callable[[int, Sequence[Request]], int | None] | None = None
 
     waiting: list[Request] = field(default_factory=list)
@@ -86,6 +88,8 @@ class StepServer:
             self.busy_ns += before + round_ns
             if self.timeline is not None:
                 self.timeline.decided(self._now, self._now + before, round_ns, self.running, self.waiting)
+            if self.occupancy is not None:
+                self.occupancy.went_on(self.memory, bool(self.waiting), before + round_ns)
             yield self.env.timeout(before + round_ns)
             self._commit(round_ns)
         if self.timeline is not None:

@@ -12,7 +12,7 @@ from sim.reproduce.alise.throughput import METRIC, TAIL
 from sim.reproduce.differences import percent
 from sim.reproduce.inputs import Inputs, Size
 from sim.reproduce.question import Evidence, Question, Tables, Unanswerable
-from sim.reproduce.report import HOLDS, NOT, Claim, Section, Table
+from sim.reproduce.report import Section, Table
 from sim.reproduce.words import change, percentage
 from sim.sweeps.grid import Sweep
 
@@ -68,9 +68,7 @@ def find(evidence: Evidence) -> Tables:
             "low": change_.low, "high": change_.high, "preemptions": own["preemptions"].mean(),
             "switching_share": over_seeds(own, "switching_share").value, "seeds": len(own),
         })  # fmt: skip
-    scheduling = percent(by_seed, "reactive", "fcfs paged")
-    blocking = pd.DataFrame([{"percent": scheduling.value, "low": scheduling.low, "high": scheduling.high}])
-    return {"ablation": pd.DataFrame(rows), "head-of-line": blocking}
+    return {"ablation": pd.DataFrame(rows)}
 
 
 def say(evidence: Evidence, tables: Tables) -> Section:
@@ -100,22 +98,4 @@ def _interval(row: Any) -> Interval:
     return Interval(row["percent"], row["low"], row["high"])
 
 
-def say_blocking(evidence: Evidence, tables: Tables) -> Claim:
-    """Holds if shortest first is below FCFS beyond chance, with the same memory."""
-    row = tables["head-of-line"].iloc[0]
-    against = change(_interval(row))
-    return Claim(
-        "First come, first served blocks short requests behind long ones; ALISE does not",
-        "Known from the caption of the paper's Figure 2 and a review; its numbers are not.",
-        f"{against} latency over output length",
-        [
-            "With vLLM's memory and swapping under both, ordering by estimated remaining time changes mean latency "
-            f"over output length by {against}."
-        ],
-        HOLDS if row["high"] < 0 else NOT,
-        "Direction and sign can be judged; the paper's size cannot.",
-    )
-
-
 QUESTION = Question("what each part of ALISE is worth", find, say, needs=needs)
-BLOCKING = Question("first come, first served against ALISE", find, say_blocking, needs=needs)

@@ -1,12 +1,15 @@
 """The ALISE paper as a list of questions, with what introduces them and what is fixed for all of them."""
 
-from sim.reproduce.alise import ablation, predictors, throughput, time_model
+from sim.reproduce.alise import ablation, blocking, predictors, throughput, time_model, waste
 from sim.reproduce.alise.systems import CAP, PREDICTOR, SMALL_CAP, SYSTEMS, memories, rates
 from sim.reproduce.inputs import Inputs, Size
 from sim.reproduce.question import Paper, Unanswerable
 from sim.reproduce.report import Table
 
-QUESTIONS = (throughput.QUESTION, ablation.BLOCKING, ablation.QUESTION, time_model.QUESTION, predictors.QUESTION)
+QUESTIONS = (
+    throughput.QUESTION, blocking.QUESTION, ablation.QUESTION, waste.QUESTION, time_model.QUESTION,
+    predictors.QUESTION,
+)  # fmt: skip
 FULL = Size(
     "full", claims=12, queues=0, others=12, stability=0, map=0, spreads=(), errors=(),
     loads=(0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0), stretches=(), generated=300,

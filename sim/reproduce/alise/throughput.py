@@ -155,7 +155,7 @@ def _table(rows: pd.DataFrame) -> Table:
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     """A figure a memory: normalised latency against rate, a line a system."""
     figures = []
-    for number, (memory, rows) in enumerate(tables["curves"].groupby("memory", sort=False), 1):
+    for number, (memory, rows) in enumerate(tables["curves"].groupby("memory", sort=False), 6):
         points = pd.DataFrame({
             "line": rows["system"], "label": [SYSTEMS[s].label for s in rows["system"]], "x": rows["rate_per_s"],
             "value": rows["mean_s"], "low": rows["low_s"], "high": rows["high_s"],
@@ -163,7 +163,7 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
         title = f"Mean latency over output length by arrival rate, {memory}"
         figures.append(Figure(
             number, title,
-            f"{title}. {evidence.inputs.where} {evidence.size.generated} requests, from empty to drained.",
+            f"{evidence.inputs.where} {evidence.size.generated} requests, from empty to drained.",
             partial(_drawn, points, title),
         ))  # fmt: skip
     return figures
@@ -178,7 +178,13 @@ def _drawn(points: pd.DataFrame, title: str) -> "MatplotlibFigure":
         y="s a token",
         title=title,
     )
-    figure.axes[0].set_yscale("log")
+    axis = figure.axes[0]
+    if (legend := axis.get_legend()) is not None:  # beside the lines: they fill the axes
+        legend.remove()
+        figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    axis.set_yscale("log")
+    for which in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+        which(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "125" else "")
     return figure
 
 

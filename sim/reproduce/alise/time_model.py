@@ -5,12 +5,13 @@ import pandas as pd
 
 from policies.time_model import FORMS
 from sim.experiment.stage import Stage
-from sim.figures.sweep import plot_lines
+from sim.figures.breakdown import plot_breakdown
 from sim.reproduce.question import Evidence, Question, Tables
 from sim.reproduce.report import Figure, Section, Table
 from sim.reproduce.words import percentage
 
-PROMPTS = (1, 128, 256, 512, 768, 1024, 1536, 2048)
+PROMPTS = (1, 16, 64, 128, 256, 512, 1024, 2048)
+OUTPUTS, AFTER = (1, 256, 512, 1024), (128, 512, 1024)  # tokens, after prompts of so many
 
 
 def find(evidence: Evidence) -> Tables:
@@ -19,13 +20,12 @@ def find(evidence: Evidence) -> Tables:
     stage = Stage.of(inputs.trace, inputs.profile)
     time, priced = stage.outlook.time, stage.halves.future
     assert time is not None
-    cost = inputs.profile.round_cost()
-    breakdown = pd.DataFrame({
-        "prompt_tokens": PROMPTS,
-        "prefill_ms": [time.prefill_ns(s, "exact") / 1e6 for s in PROMPTS],
-        "fitted_ms": [time.prefill_ns(s) / 1e6 for s in PROMPTS],
-        "step_ms": [(cost.base_ns(0) + cost.per_token_ns(0) * s) / 1e6 for s in PROMPTS],
-    })  # fmt: skip
+    breakdown = pd.DataFrame(
+        [(s, 0, "prefill", *(time.prefill_ns(s, form) / 1e9 for form in FORMS)) for s in PROMPTS]
+        + [(s, n, "decoding", *(time.decode_ns(s, n, form=form) / 1e9 for form in FORMS)) for s in AFTER
+           for n in OUTPUTS],
+        columns=["prompt_tokens", "output_tokens", "part", "model", "true"],
+    )  # fmt: skip
     rows = []
     lengths = list(zip(priced.trace.prompt_tokens.tolist(), priced.trace.output_tokens.tolist(), strict=True))
     for form in FORMS:
@@ -67,21 +67,11 @@ def say(evidence: Evidence, tables: Tables) -> Section:
 
 
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
-    """Prefill, as it is and as fitted, by prompt length; a decoding step beside."""
-    rows = tables["breakdown"]
-    series = {"prefill_ms": "prefill", "fitted_ms": "prefill as s · T_0", "step_ms": "a decoding step"}
-    points = pd.concat(
-        pd.DataFrame({
-            "line": label, "label": label, "x": rows["prompt_tokens"], "value": rows[name], "low": rows[name],
-            "high": rows[name],
-        }) for name, label in series.items()
-    )  # fmt: skip
-    title = "Prefill and a decoding step by prompt length, one request"
-    none = pd.DataFrame(columns=["policy", "value"])
-    return [Figure(
-        5, title, f"{title}. {evidence.inputs.costs}",
-        lambda: plot_lines(points, none, policies=False, x="prompt tokens", y="ms", title=title),
-    )]  # fmt: skip
+    """Prefill by prompt length, decoding by output length, as they are and as modelled."""
+    parts = dict(list(tables["breakdown"].groupby("part")))
+    caption = f"One request alone. Dashed: s T_0, and n (α s + β). {evidence.inputs.costs}"
+    title = "What prefill and decoding take by length"
+    return [Figure(5, title, caption, lambda: plot_breakdown(parts["prefill"], parts["decoding"]))]
 
 
 QUESTION = Question("the time model", find, say, draw)

@@ -184,7 +184,7 @@ def test_a_paper_is_a_list_of_questions(tmp_path):
 
 
 def test_an_unknown_paper_is_refused_with_those_there_are(lapsd, tmp_path):
-    code, _, error = lapsd("--out", tmp_path / "o", "--paper", "alpa")
+    code, _, error = lapsd("--out", tmp_path / "o", "alpa")
     assert (code, error.count("\n")) == (2, 1)
     assert "paper 'alpa': can be reproduced are laps-sd" in error
 

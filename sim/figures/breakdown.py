@@ -1,0 +1,38 @@
+"""What requests take by their lengths: prefill by the prompt, decoding by the output."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from sim.figures.style import PAGE, SERIES, SMALL, dress, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DASHES = {"true": "-", "model": "--"}
+
+
+def plot_breakdown(prefill: pd.DataFrame, decoding: pd.DataFrame) -> "Figure":
+    """Prefill over prompt tokens, and decoding over output tokens, a colour a prompt length; dashed: as modelled.
+
+    Parameters
+    ----------
+    prefill : `prompt_tokens`, `true`, `model`, in seconds.
+    decoding : the same, and `output_tokens`.
+    """
+    figure = new_figure(PAGE, 2.7)
+    left, right = figure.subplots(1, 2)
+    dress(left, "prompt tokens", "s", "prefill")
+    dress(right, "output tokens", "s", "decoding")
+    for column, dash in DASHES.items():
+        left.plot(prefill["prompt_tokens"], prefill[column], dash, color=SERIES[0], linewidth=1.3,
+                  label="as it is" if column == "true" else "s · T_0")  # fmt: skip
+        for index, (prompt, own) in enumerate(decoding.groupby("prompt_tokens")):
+            label = f"after {prompt} tokens" if column == "true" else None
+            colour = SERIES[index % len(SERIES)]
+            right.plot(own["output_tokens"], own[column], dash, color=colour, linewidth=1.3, label=label)
+    for ax in (left, right):
+        ax.set_xlim(left=0)
+        ax.set_ylim(bottom=0)
+        ax.legend(frameon=False, fontsize=SMALL)
+    return figure
