@@ -112,6 +112,12 @@ def _divergence(plan: Plan, record: Record) -> str | None:
     return ""
 
 
+def _exact(runs: Sequence[Outcome]) -> int | None:
+    """How many came back exactly; None where none was replayed."""
+    replayed = [o.divergence for o in runs if o.divergence is not None]
+    return replayed.count("") if replayed else None
+
+
 def _grouped(outcomes: Iterable[Outcome]) -> dict[tuple[float, str], list[Outcome]]:
     """By load and policy, seeds in order."""
     groups: dict[tuple[float, str], list[Outcome]] = {}
@@ -149,7 +155,7 @@ def errors_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
             "same_order": float(np.mean([o.same_order for o in runs])),
             "busy_drift": 100 * float(np.mean([abs(o.drift) for o in runs])),
             "drift": 100 * float(np.mean([abs(o.latency_drift) for o in runs])),
-            "exact_decisions": sum(o.divergence == "" for o in runs),
+            "exact_decisions": _exact(runs),
         }
         rows.append(row)
     return pd.DataFrame(rows)

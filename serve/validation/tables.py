@@ -39,7 +39,7 @@ def errors_text(errors: pd.DataFrame) -> Text:
         drift = f"{row['busy_drift']:.1f} / {row['drift']:.1f}"
         means = [_beside(row, name) for name in ("mean", "p50", "p99")]
         off = [_interval(row, f"{k}error", f"{k}error_low", f"{k}error_high") for k in ("", "busy_")]
-        exact = f"{row['exact_decisions']} of {row['seeds']}"
+        exact = "-" if pd.isna(row["exact_decisions"]) else f"{row['exact_decisions']:g} of {row['seeds']}"
         same = f"{100 * row['same_order']:.0f}"
         words = (f"{row['load']:g}", row["policy"])
         rows.append((*words, *means, *off, drift, f"{row['rank_correlation']:.3f}", same, exact))

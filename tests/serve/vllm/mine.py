@@ -1,5 +1,6 @@
 """Policies as a user of vLLM might write them: one that works, one that watches, some that fail."""
 
+import signal
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,3 +62,15 @@ class Failing(Policy):
         if self.due and self.how == "observe":
             raise RuntimeError("not observed")
         return False
+
+
+@dataclass(frozen=True)
+class CtrlC(Policy):
+    """First come, first served, until somebody presses Ctrl-C when the third has had so many tokens."""
+
+    tokens: int = 3
+
+    def rank(self, job: Job, now_ns: int) -> Rank:
+        if job.index == 2 and job.tokens >= self.tokens:
+            signal.raise_signal(signal.SIGINT)
+        return (job.arrival_ns,)

@@ -8,10 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from calibrate.models.loading import load_tokenizer
+from calibrate.prompts import bundled_prompts
+from calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
 from serve.plan import Asked, Plan
 from serve.record import Record
 from serve.validation.recorded import trace_of
+from serve.vllm.cpu_sampling import expand
 from serve.vllm.runner import BLOCK, Runner
 from tests.serve.vllm.engines import MS, OUTLOOK
 from tests.serve.vllm.test_scheduler import ASKS
@@ -66,6 +73,38 @@ def test_a_record_accounts_for_all_time_and_every_token(runner, plan, plain, pol
     assert trace.output_tokens.tolist() == [asked.max_new_tokens for asked in plan.requests]
     again = sum(served.preemptions for served in record.served)
     assert again > 0 if policy == "lp-srpt" else policy != "fcfs" or not again
+
+
+def test_sampling_next_to_no_temperature_is_greedy(runner):
+    """What vLLM 0.32 alone gets wrong on CPUs: `serve.vllm.cpu_sampling`. Of a pair whose tokens are not alike."""
+    tokenizer = load_tokenizer(str(REFERENCE_TARGET))
+    prompts = [tokenizer(prompt.text)["input_ids"] for prompt in bundled_prompts("code", 0)[:4]]
+    asked = [Asked(str(i), "code", 0, prompt, 20, 20, stream=i) for i, prompt in enumerate(prompts)]
+    plan = Plan(asked, "fcfs", OUTLOOK, batch=2, kv_slots=None, target=str(REFERENCE_TARGET),
+                draft=str(REFERENCE_DRAFT), draft_tokens=N)  # fmt: skip
+    greedy, sampled = (runner.serve(replace(plan, temperature=t)) for t in (0.0, 0.01))
+    assert [s.tokens for s in sampled.by_index.values()] == [s.tokens for s in greedy.by_index.values()]
+    assert sum(sum(s.accepted) for s in greedy.served) > 20  # drafts are accepted at all
+
+
+@given(
+    values=st.lists(st.sampled_from([0.0, 0.3, 1.0]), min_size=1, max_size=6),
+    counts=st.lists(st.integers(0, 5), min_size=6, max_size=6),
+)
+def test_each_draft_token_gets_its_requests_temperature(values, counts):
+    counts = counts[: len(values)]
+    ends = torch.tensor(counts, dtype=torch.int32).cumsum(0, dtype=torch.int32)
+    found = expand(torch.tensor(values), ends, sum(counts), replace_from=0, replace_to=1)
+    expected = [value or 1.0 for value, count in zip(values, counts, strict=True) for _ in range(count)]
+    assert found.tolist() == pytest.approx(expected)
+
+
+def test_ctrl_c_amid_a_run_keeps_who_is_done_and_the_engine(runner, plan):
+    record = runner.serve(replace(plan, policy="tests.serve.vllm.mine.CtrlC"))
+    assert not record.complete
+    assert 0 < len(record.served) < len(plan.requests)
+    assert all(served.tokens for served in record.served)
+    assert runner.serve(plan).complete
 
 
 def test_the_wall_clock_sleeps_until_the_next_arrival(runner, plan):

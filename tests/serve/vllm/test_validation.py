@@ -1,0 +1,25 @@
+"""`lapsd validate --engine vllm`, from end to end."""
+
+import json
+import sys
+
+import pytest
+
+from serve import cli
+
+OPTIONS = ("--engine", "vllm", "--vllm-python", sys.executable, "--quick", "--requests", "3", "--seeds", "1")
+
+
+def test_policies_are_served_and_foretold(tmp_path, capsys):
+    pytest.importorskip("vllm", reason="make vllm has it")
+    out = tmp_path / "out"
+    given = ["--policy", "laps-sd", "--policy", "srpt", "--batch", "2", "--out", str(out)]
+    assert cli.main([*OPTIONS, *given, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    rows = {row["policy"]: row for row in found["errors"]}
+    assert list(rows) == ["fcfs", "laps-sd", "srpt"]
+    assert all(row["requests"] == 3 and row["mean_s"] > 0 and row["foretold_mean_s"] > 0 for row in rows.values())
+    assert all(row["exact_decisions"] is None for row in rows.values())  # vLLM's are not replayed
+    assert (out / "_runs" / "load-0.8-seed-0.json.gz").exists()
+    assert cli.main([*OPTIONS, *given, "--resume"]) == 0  # from the runs that are there
+    assert "vLLM with reference + reference" in capsys.readouterr().out
