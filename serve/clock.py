@@ -21,6 +21,14 @@ class Clock:
         """The present instant."""
         return time.perf_counter_ns() - self._origin
 
+    def stop(self) -> None:
+        """Stand still until `go`, whatever is done meanwhile."""
+        self._stopped = time.perf_counter_ns()
+
+    def go(self) -> None:
+        """Go on from where it stopped."""
+        self._origin += time.perf_counter_ns() - self._stopped
+
     def idle_until(self, ns: int) -> None:
         """Come to an instant with nothing to do; real time may be beyond it already."""
         if self._leaps:

@@ -1,5 +1,6 @@
 """What validation asks of an engine: serve a plan, and say what happened."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from serve.plan import Plan
@@ -17,14 +18,22 @@ class Engine(Protocol):
         Of what kind, as in `traces.Profile`.
     provenance : Provenance
         Its models, machine and versions.
+    interleaves : bool
+        Rounds of other plans can run between those of one.
     """
 
     name: str
     weights: str
     provenance: Provenance
+    interleaves: bool
 
-    def serve(self, plan: Plan) -> Record:
+    def serve(self, plan: Plan, beside: Sequence[Plan] = ()) -> Record:
         """Serve a plan from an empty server until its last request is done, or until interrupted.
+
+        Parameters
+        ----------
+        beside : calibration plans whose rounds run between those of the plan, off its clock, where the engine
+            `interleaves` and the clock is that of busy time.
 
         Raises
         ------

@@ -7,7 +7,7 @@ next belongs to the step between them; idle time ends exactly at an arrival. Pla
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from serve.plan import versioned
@@ -123,6 +123,8 @@ class Record:
         False: interrupted; requests that were not done are missing from `served`.
     notes : mapping
         What else the engine tells: versions, warnings.
+    beside : sequence of Record
+        Of each calibration plan the steps that ran between the run's, off its clock, again and again.
     """
 
     engine: str
@@ -133,6 +135,7 @@ class Record:
     end_ns: int
     complete: bool = True
     notes: Mapping[str, Any] = field(default_factory=dict)
+    beside: Sequence["Record"] = ()
 
     @property
     def busy_ns(self) -> int:
@@ -143,6 +146,13 @@ class Record:
     def by_index(self) -> dict[int, Served]:
         """Who was served to the end, by index, ascending."""
         return {s.index: s for s in sorted(self.served, key=lambda s: s.index)}
+
+    def halves(self) -> tuple["Record", "Record"]:
+        """Its steps in two halves, each as a record of nothing else."""
+        middle = len(self.steps) // 2
+        parts = (self.steps[:middle], self.steps[middle:])
+        first, second = (replace(self, steps=steps, served=(), complete=False) for steps in parts)
+        return first, second
 
     def to_json(self) -> str:
         """One JSON object."""
@@ -157,10 +167,15 @@ class Record:
         ValueError
             If it is none, or of another version.
         """
-        found = versioned(text, "lapsd_record", VERSION)
-        found["steps"] = [_step(step) for step in found["steps"]]
-        found["served"] = [Served(**served) for served in found["served"]]
-        return cls(**{f.name: found[f.name] for f in fields(cls) if f.name in found})
+        return cls._of(versioned(text, "lapsd_record", VERSION))
+
+    @classmethod
+    def _of(cls, found: Mapping[str, Any]) -> "Record":
+        made = {f.name: found[f.name] for f in fields(cls) if f.name in found}
+        made["steps"] = [_step(step) for step in found["steps"]]
+        made["served"] = [Served(**served) for served in found["served"]]
+        made["beside"] = tuple(cls._of(record) for record in found.get("beside", ()))
+        return cls(**made)
 
 
 def _step(found: Mapping[str, Any]) -> Step:

@@ -1,7 +1,12 @@
 """Our engine as validation sees it: a pair of models that serves plan after plan in the same KV memory."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
 from calibrate import Pair, Sampling
 from calibrate.stamp import stamp
+from serve.own.probe import Probe
 from serve.own.rows import Rows
 from serve.own.server import Server
 from serve.plan import Plan
@@ -15,13 +20,13 @@ FREE = Profile.constant(draft_ms=0, verify_ms=1).costs  # moves take what they t
 class OwnEngine:
     """Serves plans with a pair of models; KV memory and captured rounds stay from run to run where they fit."""
 
-    name = "own"
+    name, interleaves = "own", True
 
     def __init__(self, pair: Pair, command: str = "") -> None:
         self.pair, self.weights, self.provenance = pair, pair.weights, stamp(pair, command)
-        self._rows: Rows | None = None
+        self._rows: dict[int, Rows] = {}
 
-    def serve(self, plan: Plan) -> Record:
+    def serve(self, plan: Plan, beside: Sequence[Plan] = ()) -> Record:
         """See `serve.engine.Engine`.
 
         Raises
@@ -30,9 +35,18 @@ class OwnEngine:
             If the plan names other models, a request is longer than the models' context or what may be in memory, or
             a clairvoyant policy is not told the truth.
         """
-        self._check(plan)
-        memory = Capacity(plan.batch, plan.kv_slots, plan.kv_tokens, plan.evict).memory(FREE)
-        return Server(plan, plan.bound_policy(), memory, self._rows_for(plan)).serve()
+        for one in (plan, *beside):
+            self._check(one)
+        if not beside:
+            return self._server(plan).serve()
+        probe = Probe([partial(self._server, other, i) for i, other in enumerate(beside, 1)])
+        record = self._server(plan).serve(probe)
+        return replace(record, beside=probe.finish()) if record.complete else record
+
+    def _server(self, plan: Plan, memory: int = 0) -> Server:
+        """For one run, in one of the KV memories."""
+        capacity = Capacity(plan.batch, plan.kv_slots, plan.kv_tokens, plan.evict)
+        return Server(plan, plan.bound_policy(), capacity.memory(FREE), self._rows_for(plan, memory))
 
     def _check(self, plan: Plan) -> None:
         pair = self.pair
@@ -55,18 +69,18 @@ class OwnEngine:
                     f"look-ahead may take {need} tokens"
                 )
 
-    def _rows_for(self, plan: Plan) -> Rows:
-        """KV memory for a plan, that of the last one where it is large enough."""
+    def _rows_for(self, plan: Plan, memory: int) -> Rows:
+        """KV memory for a plan: the one of that number, where it is large enough."""
         longest = max(len(a.prompt) + a.max_new_tokens for a in plan.requests) + plan.draft_tokens + 1
         rows = max(plan.batch, min(len(plan.requests), plan.kv_slots or len(plan.requests)))
-        sampling, held = Sampling(plan.temperature, plan.seed), self._rows
+        sampling, held = Sampling(plan.temperature, plan.seed), self._rows.get(memory)
         fits = held is not None and (
             (held.n, held.sampling) == (plan.draft_tokens, sampling)
             and held.rows >= rows and held.capacity >= longest and held.batch >= plan.batch
         )  # fmt: skip
         if held is None or not fits:
-            self._rows = None  # before as much is taken again
+            self._rows.pop(memory, None)  # before as much is taken again
             held = Rows(self.pair, plan.draft_tokens, sampling, rows=rows, capacity=longest, batch=plan.batch)
-            self._rows = held
+            self._rows[memory] = held
         held.clear()
         return held

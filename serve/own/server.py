@@ -5,6 +5,7 @@ rules of the memory, are its own code, but the loop is another one, so that each
 prompts are read, rounds run and caches move in truth. Knows nothing of any particular policy or model.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,17 +54,31 @@ class Server:
         self.memory.moved = self._move
         self._moves: list[Moved] = []
 
-    def serve(self) -> Record:
+    def serve(self, after_step: Callable[["Server"], None] = lambda server: None) -> Record:
         """Serve until every request is done, or until interrupted."""
-        self.clock, complete = Clock(self.plan.clock), True
+        self.begin()
         try:
-            while len(self.served) < len(self.requests):
-                self._step()
+            while not self.done:
+                self.step()
+                after_step(self)
         except KeyboardInterrupt:
-            complete = False
-        return Record("own", self.plan.policy, self.steps, self.served, self.idle_ns, self.now_ns, complete)
+            pass
+        return self.record()
 
-    def _step(self) -> None:
+    def begin(self) -> None:
+        """The run's clock begins."""
+        self.clock = Clock(self.plan.clock)
+
+    @property
+    def done(self) -> bool:
+        """Nobody is left to serve."""
+        return len(self.served) == len(self.requests)
+
+    def record(self) -> Record:
+        """What happened so far."""
+        return Record("own", self.plan.policy, self.steps, self.served, self.idle_ns, self.now_ns, self.done)
+
+    def step(self) -> None:
         """Decide, do what was decided, and commit it at the instant of the next decision."""
         self._admit()
         fresh = self._choose()

@@ -1,4 +1,4 @@
-"""Live runs in blocks: one workload under every policy, calibrations before, between and after.
+"""Live runs in blocks: one workload under every policy, calibration rounds within them, or before and after each.
 
 A block is written whole as soon as it is done: an interrupt leaves complete blocks and, marked as such, the one that
 it cut short.
@@ -41,7 +41,8 @@ class Block:
     plans, records : sequences, (P,)
         Of the policies in turn; the last record may be of an interrupted run.
     calibrations : sequence of sequences of Record, (P + 1,)
-        The same requests in batches of several sizes; run i is between calibrations i and i + 1.
+        The same requests in batches of several sizes; run i is between calibrations i and i + 1. None at all where
+        their rounds ran between those of the runs (`Record.beside`).
     """
 
     load: float
@@ -54,7 +55,16 @@ class Block:
     def complete(self) -> bool:
         """Nothing was interrupted."""
         runs = [*self.records, *(record for records in self.calibrations for record in records)]
-        return all(record.complete for record in runs) and len(self.calibrations) == len(self.plans) + 1
+        return all(record.complete for record in runs) and len(self.calibrations) in (0, len(self.plans) + 1)
+
+    def beside(self, i: int) -> tuple[list[Record], list[Record]]:
+        """What calibration rounds took in the first and in the second half of those about run i."""
+        if self.records[i].beside:
+            halves = [record.halves() for record in self.records[i].beside]
+            return [first for first, _ in halves], [second for _, second in halves]
+        before, after = (list(self.calibrations[k : k + 1]) for k in (i, i + 1))
+        whole = [c for c in (*before, *after) if all(record.complete for record in c)]
+        return (list(whole[0]), list(whole[-1])) if whole else ([], [])
 
     @property
     def name(self) -> str:
@@ -121,16 +131,27 @@ class Trial:
         """The setting at a load, which is relative to a profile's costs."""
         return Stage.of(self.source.trace, profile, **{**self.setting, "load": load})
 
-    def calibrate(self, stage: Stage) -> list[Record]:
+    @property
+    def interleaves(self) -> bool:
+        """Calibration rounds run between the rounds of a run: no wall clock can stand still for them."""
+        return self.engine.interleaves and self.clock == "busy"
+
+    def calibrations(self, stage: Stage) -> list[Plan]:
         """The same rounds each time: requests of the training half, all at once, in turn, in batches of each size."""
         past = stage.trace.halves(stage.setting.split_seed)[0]
         rows = np.random.default_rng([stage.setting.split_seed, CALIBRATION_STREAM]).permutation(len(past)).tolist()
-        most, records = stage.setting.batch, []
+        most, plans = stage.setting.batch, []
         for batch in sorted({1, (most + 1) // 2, most}):
             some = rows[: QUICK * batch if self.quick else max(CALIBRATED, 3 * batch)]
-            record = self.engine.serve(self.source.calibration(stage, some, RoundRobin(TURN), batch))
-            records.append(record)
-            if not record.complete:
+            plans.append(self.source.calibration(stage, some, RoundRobin(TURN), batch))
+        return plans
+
+    def calibrate(self, stage: Stage) -> list[Record]:
+        """Serve them, until an interrupt."""
+        records: list[Record] = []
+        for plan in self.calibrations(stage):
+            records.append(self.engine.serve(plan))
+            if not records[-1].complete:
                 break
         return records
 
@@ -158,16 +179,17 @@ class Trial:
         workload = stage.workload(seed)
         plans: list[Plan] = []
         records: list[Record] = []
-        calibrations = [self.calibrate(stage)]
+        beside = self.calibrations(stage) if self.interleaves else []
+        calibrations = [] if beside else [self.calibrate(stage)]
         for policy in self.policies:
-            if not all(record.complete for record in [*records, *calibrations[-1]]):
+            if not all(record.complete for record in [*records, *(calibrations[-1] if calibrations else [])]):
                 break
             plan = self.source.plan(stage, workload, policy, self.clock)
             if policy.clairvoyant:
                 plan = told_the_truth(replace(plan, outlook=stage.ceiling), records[0], profile)
             progress(f"load {load:g}, seed {seed}: {plan.policy}")
             plans.append(plan)
-            records.append(self.engine.serve(plan))
-            if records[-1].complete:
+            records.append(self.engine.serve(plan, beside))
+            if records[-1].complete and not beside:
                 calibrations.append(self.calibrate(stage))
         return Block(load, seed, plans, records, calibrations)

@@ -2,7 +2,7 @@
 
 The unit is the seed, as everywhere (`sim.experiment.statistics`); percentiles are of latencies pooled over seeds.
 Beside each error stands how much the machine itself drifted: how far apart the same rounds were before and after a
-run.
+run, or in its first and its second half.
 """
 
 import math
@@ -40,8 +40,8 @@ class Outcome:
     same_order : float
         The share of rounds that ran in the same order.
     drift, latency_drift : float
-        How much longer the calibration after it took than the one before, and how much longer the mean latency is
-        that the simulator foretells from the one than from the other; relative.
+        How much longer calibration rounds took after the run than before it, or in its second half than in its first,
+        and how much longer the mean latency is that the simulator foretells from those; relative.
     divergence : str or None
         The first decision that the simulator, fed with the run's own durations, takes differently; "": none; None:
         it was not, since the engine's order of things at an instant is its own.
@@ -71,17 +71,17 @@ def outcomes_of(block: Block, given: Profile | None = None) -> list[Outcome]:
 
     Parameters
     ----------
-    given : costs to foretell from; None: of the calibrations on both sides of each run.
+    given : costs to foretell from; None: of the calibration rounds within each run, or on both sides of it.
     """
     found = []
     for i, (plan, record) in enumerate(zip(block.plans, block.records, strict=True)):
-        beside = [c for c in block.calibrations[i : i + 2] if all(record.complete for record in c)]
+        beside = [c for c in block.beside(i) if c]
         if not record.complete or not beside:
             continue
         run, order = foretell(plan, record, given or _costs_of(*beside))
         sides = [foretell(plan, record, _costs_of(c))[0].latency_ns.mean() for c in beside]
         live = np.array([served.latency_ns for served in record.by_index.values()], dtype=np.int64)
-        spent = [sum(r.busy_ns for r in c) for c in beside]
+        spent = [float(np.mean([step.end_ns - step.start_ns for r in c for step in r.steps])) for c in beside]
         found.append(
             Outcome(
                 block.load, block.seed, plan, live, run.latency_ns, record.busy_ns, run.end_ns - run.idle_ns,
@@ -229,7 +229,7 @@ def verdicts(outcomes: Sequence[Outcome], errors: pd.DataFrame, differences: pd.
         )
     rounds, latency = (100 * np.mean([abs(getattr(o, d)) for o in outcomes]) for d in ("drift", "latency_drift"))
     lines.append(
-        f"Drift: the same rounds before and after a run were {rounds:.1f} % apart on average, which comes to "
+        f"Drift: the same rounds, early and late, were {rounds:.1f} % apart on average, which comes to "
         f"{latency:.1f} % of mean latency."
     )
     return lines

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -36,7 +37,7 @@ class VllmEngine:
         If that Python is not there, or has no vLLM, or one that was never tried.
     """
 
-    name = "vllm"
+    name, interleaves = "vllm", False
 
     def __init__(self, target: str, draft: str, python: Path = DEFAULT_PYTHON, command: str = "") -> None:
         self.version = version_of(python)
@@ -51,7 +52,7 @@ class VllmEngine:
         self._process: subprocess.Popen[str] | None = None
         self._errors: IO[str] | None = None
 
-    def serve(self, plan: Plan) -> Record:
+    def serve(self, plan: Plan, beside: Sequence[Plan] = ()) -> Record:
         """See `serve.engine.Engine`; an interrupt is the process's too, which then gives what it has.
 
         Raises
@@ -59,6 +60,7 @@ class VllmEngine:
         ValueError
             In one line, if vLLM refuses the plan, or the process ends.
         """
+        assert not beside, "vLLM's steps are its own"
         target, draft = _located(plan.target, REFERENCE_TARGET), _located(plan.draft, REFERENCE_DRAFT)
         located = replace(plan, target=target, draft=draft)
         with tempfile.TemporaryDirectory(prefix="lapsd-vllm-") as folder:

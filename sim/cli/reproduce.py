@@ -23,9 +23,7 @@ app = verb()
 def reproduce(
     setting: Mapping[str, Any],
     out: Annotated[Path, typer.Option(help="The folder for figures, claims.md, report.html and all runs.")],
-    paper: Annotated[
-        str, typer.Argument(help="laps-sd, alise, or beyond: what comes after them.")
-    ] = "laps-sd",
+    paper: Annotated[str, typer.Argument(help="laps-sd, alise, or beyond: what comes after them.")] = "laps-sd",
     quick: Annotated[bool, typer.Option("--quick", help="Few seeds and a coarse map: a first look.")] = False,
     workers: Workers = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped one; what was run stays.")] = False,

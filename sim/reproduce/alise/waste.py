@@ -54,12 +54,12 @@ def find(evidence: Evidence) -> Tables:
 
 def say(evidence: Evidence, tables: Tables) -> Section:
     """The table, and what paging saves."""
-    rows = tables["waste"].set_index("manager")
-    body = [[name, *(percentage(row[share]) for share in SHARES)] for name, row in rows.iterrows()]
+    rows = tables["waste"].to_dict("records")
+    body = [[str(row["manager"]), *(percentage(row[share]) for share in SHARES)] for row in rows]
+    unfilled = {row["manager"]: percentage(row["unfilled"]) for row in rows}
     text = (
-        "Reserving the longest output that there can be leaves "
-        f"{percentage(rows.loc['ORCA, largest output', 'unfilled'])} of the memory taken and not filled while others "
-        f"wait for it; blocks of 16 tokens {percentage(rows.loc['blocks of 16', 'unfilled'])}."
+        f"Reserving the longest output that there can be leaves {unfilled['ORCA, largest output']} of the memory "
+        f"taken and not filled while others wait for it; blocks of 16 tokens {unfilled['blocks of 16']}."
     )
     caption = (
         f"Shares of {min(memories(evidence.inputs).values()):,} KV tokens over the time that somebody waits, at "

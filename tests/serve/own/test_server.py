@@ -1,13 +1,16 @@
 """The server: what it decodes depends on nothing but the request, and what it records adds up."""
 
 import itertools
+import time
 from dataclasses import replace
 
 import pytest
 
 from calibrate import Sampling, generate
 from serve.own.engine import OwnEngine
+from serve.own.probe import EVERY, Probe
 from serve.own.rows import Rows
+from serve.record import Record
 from tests.calibrate.tiny import plain_greedy, tiny_pair
 from tests.serve.plans import plan
 
@@ -86,6 +89,32 @@ def test_a_record_adds_up(engine):
         assert served.arrival_ns <= served.first_service_ns < served.finish_ns
     first = record.by_index[record.steps[0].running[0]]
     assert first.first_service_ns == record.steps[0].start_ns
+
+
+def test_calibration_rounds_run_beside_a_run_off_its_clock(engine, decoded, monkeypatch):
+    step, asleep = Probe._step, 0.03
+
+    def late(self):
+        time.sleep(asleep)
+        step(self)
+
+    monkeypatch.setattr(Probe, "_step", late)
+    made = plan(6, most=16, policy="rr:quantum=2", batch=1, kv_slots=1, gap_ns=0)
+    other = plan(3, most=5, policy="rr", batch=2, kv_slots=2, gap_ns=0)
+    monkeypatch.setattr("serve.own.probe.LEAST", 3)
+    record = engine.serve(made, [other, replace(other, batch=1)])
+    assert record.complete
+    assert [s.tokens for s in record.by_index.values()] == [alone.tokens for alone in decoded[0.0]]
+    assert record.busy_ns == record.end_ns
+    beside = [len(one.steps) for one in record.beside]
+    assert sum(beside) == max(len(record.steps) // EVERY, 6)
+    assert max(beside) - min(beside) <= 1
+    assert max(len(s.running) for s in record.beside[0].steps) == 2
+    assert record.busy_ns < (sum(beside) * asleep) * 1e9 / 2  # what was slept through is on no clock of the run
+    assert all(s.end_ns - s.start_ns < asleep * 1e9 for one in record.beside for s in one.steps)
+    first, second = record.beside[0].halves()
+    assert [*first.steps, *second.steps] == record.beside[0].steps
+    assert Record.from_json(record.to_json()) == record
 
 
 def test_on_the_wall_clock_nobody_is_served_before_the_arrival(engine):

@@ -82,7 +82,7 @@ def test_sentences_count_what_is_within_and_say_where_the_machine_cannot_tell(ou
     assert lines[2].endswith("In 1 of the others the machine's own drift is larger than the error: it cannot tell.")
     assert lines[3].startswith("Ratios to FCFS: 0 of 1 within 3 points, the worst 71.2 off.")
     assert lines[4].startswith("Order: of 1 pairs of policies reality tells 0 apart; the simulator has 0 of them")
-    assert lines[5].startswith("Drift: the same rounds before and after a run were 25.0 % apart on average")
+    assert lines[5].startswith("Drift: the same rounds, early and late, were 25.0 % apart on average")
 
 
 def test_the_same_order_is_the_share_of_rounds_in_stretches_that_both_have():
@@ -119,16 +119,33 @@ def profile(trial):
 
 
 @pytest.fixture(scope="module")
+def apart(trial):
+    """On the wall clock, which stands still for nobody: calibrations run before and after each run."""
+    return replace(trial, clock="wall")
+
+
+@pytest.fixture(scope="module")
 def block(trial, profile):
     """A workload under both policies."""
     return trial.block(0.9, 3, profile, lambda what: None)
 
 
-def test_a_block_is_served_foretold_written_and_read_back(block, tmp_path):
+@pytest.fixture(scope="module")
+def block_apart(apart, profile):
+    """The same on the wall clock."""
+    return apart.block(0.9, 3, profile, lambda what: None)
+
+
+@pytest.mark.parametrize("which", ["block", "block_apart"])
+def test_a_block_is_served_foretold_written_and_read_back(which, request, tmp_path):
+    block = request.getfixturevalue(which)
     assert block.complete
-    assert len(block.calibrations) == 3
+    assert len(block.calibrations) == (3 if which == "block_apart" else 0)
     assert [p.policy for p in block.plans] == ["fcfs", "srpt"]
-    assert all(sum(len(s.moves) for r in c for s in r.steps) for c in block.calibrations)  # one slot: caches move
+    for i in range(2):
+        early, late = block.beside(i)
+        assert early != late
+        assert sum(len(s.moves) for r in (*early, *late) for s in r.steps)  # one slot: caches move
     found = outcomes_of(block)
     assert [o.divergence for o in found] == ["", ""]
     assert [o.live_ns.tolist() for o in found] == [
@@ -157,8 +174,8 @@ def test_live_requests_are_those_of_the_trace_with_their_own_random_numbers(tria
         assert list(served.accepted) == whole.accepted[whole.rounds_of(row)].tolist()
 
 
-def test_costs_are_means_of_what_was_timed(block):
-    records = [record for records in block.calibrations for record in records]
+def test_costs_are_means_of_what_was_timed(block_apart):
+    records = [record for records in block_apart.calibrations for record in records]
     profile = profile_of(records, Provenance(), "random")
     steps = [step for record in records for step in record.steps]
     foretold = sum(profile.round_cost()(3, sum(step.contexts)) for step in steps)
@@ -182,11 +199,12 @@ def test_what_is_foretold_follows_the_costs(block, profile):
     assert late.end_ns - late.idle_ns - (run.end_ns - run.idle_ns) > run.rounds * 10**9 - 2 * prefills
 
 
-def test_an_interrupt_leaves_a_block_that_says_so(trial, profile, monkeypatch):
+def test_an_interrupt_leaves_a_block_that_says_so(apart, profile, monkeypatch):
+    trial = apart
     serve, left = trial.engine.serve, iter([True, True, False])
 
-    def cut_short(made):
-        record = serve(made)
+    def cut_short(made, beside=()):
+        record = serve(made, beside)
         return record if next(left, True) else replace(record, complete=False, served=record.served[:1])
 
     monkeypatch.setattr(trial.engine, "serve", cut_short)
