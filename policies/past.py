@@ -7,7 +7,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -18,24 +18,35 @@ Integers = NDArray[np.int64]
 
 FEW = 8  # fewer past requests tell nothing
 EXACT = 512  # past requests that are all held against a request
-KEPT = 256  # of more than those, so many
-NEIGHBOURS = 4  # a prediction is never taken to be surer than the distance to so many past lengths
+REACH = 3.0  # widths, from where so many are taken where there are more
+NEIGHBOURS = 4  # no width is less than the distance to so many past predictions
 MEDIAN_SQUARE = 0.455  # of a standard normal
 LEAST_VARIANCE = 0.01
-LEAST_SLOPE = 0.01  # predictions of less tell nothing
 LEAST_ERROR = 1e-12
 LEAST_LOG = -50.0  # of a weight over the largest
+WIDTHS = (0.0, 0.1, 0.3, 1.0, math.inf)  # times the SD of log predictions
+DOUBTS = (0.0, 0.1, 1.0, math.inf)  # times the variance of log paces
+LEFT_OUT = 128  # past requests that choose among those
+LEAST_WIDTH = 0.05  # of a kernel over log rounds
+LEAST_DENSITY = 1e-4  # of what is left, so that one odd request does not choose
 REMEMBERED = 4_096  # predictions
 
 NO_FLOATS = np.zeros(0)
 
 
-class Error(NamedTuple):
-    """What log predictions are of log lengths: `bias` + `slope` · log length, and normal errors of SD `sd`."""
+class Likeness(NamedTuple):
+    """How far apart requests may be that are alike.
 
-    bias: float
-    slope: float
-    sd: float
+    Attributes
+    ----------
+    width : float
+        SD of log predictions; inf: predictions tell nothing.
+    doubt : float
+        Variance of log paces beside what `Pace` says; inf: paces tell nothing.
+    """
+
+    width: float
+    doubt: float
 
 
 class Pace(NamedTuple):
@@ -108,17 +119,6 @@ class Past:
         return float(self.tokens.sum() / self.rounds.sum()) if len(self) else 1.0
 
     @cached_property
-    def error(self) -> Error:
-        """Of predictions, by least squares over the pairs of log length and log prediction."""
-        logs, predicted = np.log(self.tokens), np.log(self.predicted_tokens)
-        around = logs - logs.mean()
-        variance = float((around**2).mean())
-        slope = float((around * predicted).mean()) / variance if variance else 0.0
-        bias = float(predicted.mean() - slope * logs.mean())
-        freedom = max(1, len(self) - 2)
-        return Error(bias, slope, math.sqrt(float(((predicted - bias - slope * logs) ** 2).sum()) / freedom))
-
-    @cached_property
     def pace(self) -> Pace:
         """From the two halves of each past request: their log paces differ with variance
 
@@ -141,17 +141,59 @@ class Past:
         return Pace(max((brief - 2 * stretch) / short, LEAST_VARIANCE), stretch)
 
     @cached_property
-    def _ascending(self) -> tuple[list[int], Floats, Floats, Floats, Floats]:
-        """By length: lengths, as floats too, log paces, rounds a token, log lengths, (N,) each."""
-        order = np.argsort(self.tokens, kind="stable")
-        lengths, tokens = self.tokens[order].tolist(), self.tokens[order].astype(float)
-        rounds_per_token = self.rounds[order] / tokens
-        return lengths, tokens, -np.log(rounds_per_token), rounds_per_token, np.log(tokens)
+    def likeness(self) -> Likeness:
+        """At which past requests, each left out, are foretold best by the others.
+
+        After a quarter, half and three quarters of their rounds: by the log density, among those weighed, of the log
+        of the rounds left. The width of `WIDTHS` first, where paces tell nothing, and with it the doubt of `DOUBTS`.
+        """
+        some = self.some(EXACT)
+        rows, had_rounds, had = some._on_the_way(max(1, len(some) // LEFT_OUT))
+        if len(rows) < 4 * FEW:
+            return Likeness(0.0, 0.0)
+        log_pace, predicted = np.log(some.tokens / some.rounds), np.log(some.predicted_tokens)
+        others = (some.tokens > had[:, None]) & (np.arange(len(some)) != rows[:, None])
+        foretold = np.log(np.where(others, some.tokens - had[:, None], 1)) - log_pace
+        truly = np.log(some.rounds[rows] - had_rounds)[:, None]
+        wide = max(float(np.log(some.rounds).std()) * 1.06 * len(some) ** -0.2, LEAST_WIDTH)  # Silverman's rule
+        near = np.exp(-0.5 * ((foretold - truly) / wide) ** 2)
+        off = (log_pace - np.log(had / had_rounds)[:, None]) ** 2
+        known = (self.pace.round / had_rounds + self.pace.stretch)[:, None]
+
+        def score(width: float, doubt: float) -> float:
+            likely = log_likely(predicted[rows], predicted, width) - 0.5 * off / (known + doubt)
+            log_weight = np.where(others, likely, -np.inf)
+            weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
+            density = (weight * near).sum(axis=1) / weight.sum(axis=1)
+            return float(np.log(density + LEAST_DENSITY).mean())
+
+        widths, doubts = scaled(WIDTHS, float(predicted.std())), scaled(DOUBTS, float(log_pace.var()))
+        width = max(widths, key=lambda width: score(width, math.inf))
+        return Likeness(width, max(doubts, key=lambda doubt: score(width, doubt)))
+
+    def _on_the_way(self, step: int) -> tuple[Integers, Integers, Integers]:
+        """Every `step`th request after each quarter of its rounds: its row, and the rounds and tokens that it had.
+
+        Between what is known tokens are taken to come evenly. Only where some other request is longer.
+        """
+        rows, early, late = np.arange(len(self)), self.early_tokens, self.tokens - self.early_tokens
+        parts = ((self.rounds // 4, early // 2), (self.rounds // 2, early), (3 * self.rounds // 4, early + late // 2))
+        longest = np.partition(self.tokens, -2)[-2] if len(self) > 1 else 0
+        had = np.concatenate([np.column_stack([rows, *part])[rows % step == 0] for part in parts])
+        shorter = had[:, 2] < np.minimum(self.tokens, longest)[had[:, 0]]
+        row, rounds, tokens = had[shorter & (had[:, 1:] > 0).all(axis=1)].T
+        return row, rounds, tokens
+
+    @cached_property
+    def _by_prediction(self) -> tuple[Floats, Integers]:
+        """Log predictions, ascending, and whose they are: among equal ones the shorter request first. (N,) both."""
+        order = np.lexsort((self.tokens, self.predicted_tokens))
+        return np.log(self.predicted_tokens[order]), order
 
     def left(self, predicted_tokens: int, tokens: int, rounds: int) -> tuple[Floats, Floats]:
         """Rounds that a request has left: of each past one that it may be like, and how likely that one is.
 
-        Of those longer than `tokens`; both empty if there is none, or the past is of fewer than `FEW`. O(KEPT).
+        Of those longer than `tokens`; both empty if there is none, or the past is of fewer than `FEW`. O(EXACT).
 
         Parameters
         ----------
@@ -164,10 +206,10 @@ class Past:
         if longer == len(lengths):
             return NO_FLOATS, NO_FLOATS
         weight = weight[longer:]
-        if rounds:
+        if rounds and (doubt := self.likeness.doubt) < math.inf:
             off = log_pace[longer:] - math.log(tokens / rounds)
             off *= off
-            off *= -0.5 / (self.pace.round / rounds + self.pace.stretch)
+            off *= -0.5 / (self.pace.round / rounds + self.pace.stretch + doubt)
             off += weight
             weight = off
         weight = np.exp(np.maximum(weight - weight.max(), LEAST_LOG))
@@ -185,7 +227,7 @@ class Past:
         return kin.tokens, weight / weight.sum()
 
     def kin(self, predicted_tokens: int) -> Kin:
-        """Whom a request of that prediction is held against; the latest answers are kept. O(KEPT + log N)."""
+        """Whom a request of that prediction is held against; the latest answers are kept. O(EXACT + log N)."""
         found = self._kin.get(predicted_tokens)
         if found is None:
             if len(self._kin) >= REMEMBERED:
@@ -194,34 +236,33 @@ class Past:
         return found
 
     def _weighed(self, predicted: float) -> Kin:
-        """Weights of log prediction `predicted`: its likelihood given each one's length, by the learnt error."""
-        lengths, tokens, log_pace, rounds_per_token, logs = self._ascending
-        bias, slope, sd = self.error
-        informs = abs(slope) > LEAST_SLOPE
-        weight = np.zeros(len(logs))
-        if len(logs) > EXACT:
-            middle = (predicted - bias) / slope if informs else float(logs.mean())
-            rows, stands_for = around(int(np.searchsorted(logs, middle)), len(logs))
-            logs, weight = logs[rows], np.log(stands_for)
-            lengths, tokens = [lengths[row] for row in rows.tolist()], tokens[rows]
-            log_pace, rounds_per_token = log_pace[rows], rounds_per_token[rows]
-        if informs:
-            off = predicted - bias - slope * logs
-            off *= off
-            nearest = min(NEIGHBOURS, len(off)) - 1
-            weight = weight - off / (2 * max(sd**2 + float(np.partition(off, nearest)[nearest]), LEAST_ERROR))
-        return Kin(lengths, tokens, log_pace, rounds_per_token, weight)
+        """Those held against log prediction `predicted`, and how likely their own predictions are beside it."""
+        logs, rows = self._by_prediction
+        width = self.likeness.width
+        if len(rows) > EXACT:
+            reach = (predicted - REACH * width, predicted + REACH * width)
+            first, last = int(np.searchsorted(logs, reach[0], "left")), int(np.searchsorted(logs, reach[1], "right"))
+            first, last = max(0, min(first, last - EXACT)), min(len(rows), max(last, first + EXACT))
+            kept = np.unique(np.linspace(first, last - 1, EXACT).astype(np.int64))
+            logs, rows = logs[kept], rows[kept]
+        weight = log_likely(np.array([predicted]), logs, width)[0]
+        order = np.argsort(self.tokens[rows], kind="stable")
+        rows, weight = rows[order], weight[order]
+        tokens = self.tokens[rows].astype(float)
+        rounds_per_token = self.rounds[rows] / tokens
+        return Kin(self.tokens[rows].tolist(), tokens, -np.log(rounds_per_token), rounds_per_token, weight)
 
 
-def around(middle: int, count: int) -> tuple[Integers, Floats]:
-    """`KEPT` of 0..count−1, close to `middle` all and farther off ever fewer, and how many each stands for."""
-    steps = _steps(count)
-    rows = np.concatenate([middle - steps[::-1], [middle], middle + steps])
-    rows = rows[(rows >= 0) & (rows < count)]
-    edges = np.concatenate([[0], (rows[1:] + rows[:-1] + 1) // 2, [count]])
-    return rows, np.diff(edges).astype(float)
+def log_likely(predicted: Floats, past: Floats, width: float) -> Floats:
+    """How likely past log predictions (M,) are beside others (P,), as logs: (P, M)."""
+    if width == math.inf:
+        return np.zeros((len(predicted), len(past)))
+    off = (predicted[:, None] - past) ** 2
+    nearest = min(NEIGHBOURS, len(past)) - 1
+    closest = np.partition(off, nearest, axis=1)[:, nearest, None]
+    return np.asarray(-off / (2 * np.maximum(np.maximum(width**2, closest), LEAST_ERROR)))
 
 
-@lru_cache(maxsize=64)
-def _steps(count: int) -> Integers:
-    return np.unique(np.geomspace(1, count, KEPT // 2).astype(np.int64))
+def scaled(factors: Sequence[float], by: float) -> list[float]:
+    """Each times `by`, which may be 0."""
+    return [factor if math.isinf(factor) else factor * by for factor in factors]

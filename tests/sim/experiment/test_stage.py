@@ -69,7 +69,7 @@ def test_past_and_future_do_not_overlap():
 def test_the_past_was_predicted_as_the_future_is_with_errors_of_its_own():
     foreseen, guessed = (Stage.of(TRACE, PROFILE, length_predictor=p).outlook.past for p in ("oracle", "noisy:0.5"))
     assert foreseen.predicted_tokens.tolist() == foreseen.tokens.tolist() == TRACE.halves()[0].output_tokens.tolist()
-    assert guessed.error.sd == pytest.approx(0.5, rel=0.5)
+    assert np.log(guessed.predicted_tokens / guessed.tokens).std() == pytest.approx(0.5, rel=0.5)
     trace = TRACE.halves()[0]
     for row in range(len(trace)):
         accepted = trace.accepted[trace.rounds_of(row)]
