@@ -49,6 +49,9 @@ class Likeness(NamedTuple):
     doubt: float
 
 
+NOTHING = Likeness(math.inf, math.inf)
+
+
 class Pace(NamedTuple):
     """Variance of the log of tokens a round: of one round in a request, and of long stretches, about its own mean."""
 
@@ -167,7 +170,8 @@ class Past:
             density = (weight * near).sum(axis=1) / weight.sum(axis=1)
             return float(np.log(density + LEAST_DENSITY).mean())
 
-        widths, doubts = scaled(WIDTHS, float(predicted.std())), scaled(DOUBTS, float(log_pace.var()))
+        widths = scaled(WIDTHS, float(predicted.std())) if np.ptp(predicted) else [math.inf]
+        doubts = scaled(DOUBTS, float(log_pace.var()))
         width = max(widths, key=lambda width: score(width, math.inf))
         return Likeness(width, max(doubts, key=lambda doubt: score(width, doubt)))
 
@@ -193,7 +197,8 @@ class Past:
     def left(self, predicted_tokens: int, tokens: int, rounds: int) -> tuple[Floats, Floats]:
         """Rounds that a request has left: of each past one that it may be like, and how likely that one is.
 
-        Of those longer than `tokens`; both empty if there is none, or the past is of fewer than `FEW`. O(EXACT).
+        Of those longer than `tokens`, or, where neither predictions nor paces tell anything, of more rounds; both
+        empty if there is none, or the past is of fewer than `FEW`. O(EXACT).
 
         Parameters
         ----------
@@ -202,6 +207,10 @@ class Past:
         if len(self) < FEW:
             return NO_FLOATS, NO_FLOATS
         lengths, outputs, log_pace, rounds_per_token, weight = self.kin(predicted_tokens)
+        if self.likeness == NOTHING:
+            all_rounds = outputs * rounds_per_token
+            longer_ones = all_rounds > rounds + 0.5  # they are whole but for floats
+            return all_rounds[longer_ones] - rounds, np.exp(weight[longer_ones])
         longer = bisect_right(lengths, tokens)
         if longer == len(lengths):
             return NO_FLOATS, NO_FLOATS

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from policies import Past
 from policies.gittins import Gittins, inverse_index
-from policies.past import EXACT, FEW
+from policies.past import EXACT, FEW, NOTHING
 
 RNG = np.random.default_rng(7)
 
@@ -145,6 +145,16 @@ def test_what_a_long_past_says_is_what_all_of_it_would(sd):
         whole = np.where(tokens > 20, np.exp(-(off**2) / 2), 0)
         expected = float((whole * (tokens - 20)).sum() / whole.sum()) / 2
         assert float((left * weight).sum() / weight.sum()) == pytest.approx(expected, rel=0.15)
+
+
+def test_where_nothing_tells_age_in_rounds_is_all_that_is_left():
+    """It is the policy `gittins` then, of rounds."""
+    past = past_of(tokens := lognormal(40), RNG.integers(1, 60, 40), predicted=[7] * 40)
+    assert past.likeness.width == math.inf
+    vars(past)["likeness"] = NOTHING
+    left, weight = past.left(7, int(tokens.max()) + 1, 20)
+    assert sorted(left.round().tolist()) == sorted((past.rounds[past.rounds > 20] - 20).tolist())
+    assert set(weight.tolist()) == {1.0}
 
 
 def test_a_past_grows_and_shrinks():

@@ -135,7 +135,8 @@ def _table(cells: pd.DataFrame) -> Table:
     """A line a server, a column a predictor: the difference, its half interval, and the gap to the ceiling."""
     names = list(dict.fromkeys(cells["predictor"]))
     body = []
-    for (batch, moves, load), some in cells.groupby(["batch", "moves", "load"], sort=False):
+    ordered = cells.assign(moves=pd.Categorical(cells["moves"], [FREE, MEASURED, DEAR], ordered=True))
+    for (batch, moves, load), some in ordered.groupby(["batch", "moves", "load"], observed=True):
         by = some.set_index("predictor")
         body.append([
             str(batch), str(moves), f"{load:g}",
