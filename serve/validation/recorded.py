@@ -7,7 +7,7 @@ from traces.provenance import Provenance
 
 
 def trace_of(plan: Plan, record: Record) -> Trace:
-    """A row a request of the plan, in its order.
+    """A row a request of the plan, in its order; who ended with the token of its prompt has a round like any other.
 
     Raises
     ------
@@ -21,7 +21,8 @@ def trace_of(plan: Plan, record: Record) -> Trace:
     rows = [
         {
             "request_id": asked.request_id, "dataset": asked.dataset, "prompt_tokens": len(asked.prompt) + read,
-            "output_tokens": len(served[i].tokens), "drafted": served[i].drafted, "accepted": served[i].accepted,
+            "output_tokens": len(served[i].tokens), "accepted": served[i].accepted,
+            "drafted": served[i].drafted if any(served[i].drafted) else [plan.draft_tokens] * len(served[i].drafted),
         }
         for i, asked in enumerate(plan.requests)
     ]  # fmt: skip

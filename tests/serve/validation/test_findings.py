@@ -9,6 +9,7 @@ import pytest
 from policies import FCFS, SRPT
 from serve.own.engine import OwnEngine
 from serve.plan import Plan
+from serve.record import Record, Served
 from serve.validation.blocks import Block, Trial
 from serve.validation.costs import profile_of
 from serve.validation.findings import (
@@ -21,6 +22,7 @@ from serve.validation.findings import (
     verdicts,
 )
 from serve.validation.folder import Folder
+from serve.validation.recorded import trace_of
 from serve.validation.report import Report
 from serve.validation.simulated import foretell, live_order
 from serve.validation.source import Source
@@ -186,6 +188,18 @@ def test_costs_are_means_of_what_was_timed(block_apart):
         profile.round_cost()(2, 10)
     with pytest.raises(ValueError, match="0 rounds of one request, at least 20 are needed"):
         profile_of([replace(records[0], steps=[])], Provenance(), "random")
+
+
+def test_who_ended_with_the_token_of_its_prompt_has_a_round_like_any_other():
+    """In vLLM, where prompts emit one: a profile of one draft length must be able to price it."""
+    served = [
+        Served(0, 0, 0, 9, 9, 0, 0, 0, [3], [0], [0]),
+        Served(1, 0, 9, 30, 1, 20, 0, 0, [1, 2, 3], [3, 3], [1, 0]),
+    ]
+    trace = trace_of(plan(2, most=4), Record("vllm", "fcfs", [], served, 0, 30))
+    assert trace.drafted.tolist() == [3, 3, 3]
+    assert trace.rounds.tolist() == [1, 2]
+    assert trace.output_tokens.tolist() == [1, 3]
 
 
 def test_what_is_foretold_follows_the_costs(block, profile):
