@@ -18,22 +18,22 @@ class Engine(Protocol):
         Of what kind, as in `traces.Profile`.
     provenance : Provenance
         Its models, machine and versions.
-    interleaves : bool
-        Rounds of other plans can run between those of one.
     """
 
     name: str
     weights: str
     provenance: Provenance
-    interleaves: bool
+
+    def interleaves(self, clock: str, kv_tokens: int | None) -> bool:
+        """Whether rounds of other plans can run between those of one of such a clock and memory."""
+        ...
 
     def serve(self, plan: Plan, beside: Sequence[Plan] = ()) -> Record:
         """Serve a plan from an empty server until its last request is done, or until interrupted.
 
         Parameters
         ----------
-        beside : calibration plans whose rounds run between those of the plan, off its clock, where the engine
-            `interleaves` and the clock is that of busy time.
+        beside : calibration plans whose rounds run between those of the plan, off its clock, if it `interleaves`.
 
         Raises
         ------

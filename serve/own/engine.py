@@ -20,11 +20,15 @@ FREE = Profile.constant(draft_ms=0, verify_ms=1).costs  # moves take what they t
 class OwnEngine:
     """Serves plans with a pair of models; KV memory and captured rounds stay from run to run where they fit."""
 
-    name, interleaves = "own", True
+    name = "own"
 
     def __init__(self, pair: Pair, command: str = "") -> None:
         self.pair, self.weights, self.provenance = pair, pair.weights, stamp(pair, command)
         self._rows: dict[int, Rows] = {}
+
+    def interleaves(self, clock: str, kv_tokens: int | None) -> bool:
+        """See `serve.engine.Engine`; calibration has memory of its own."""
+        return clock == "busy"
 
     def serve(self, plan: Plan, beside: Sequence[Plan] = ()) -> Record:
         """See `serve.engine.Engine`.

@@ -133,8 +133,8 @@ class Trial:
 
     @property
     def interleaves(self) -> bool:
-        """Calibration rounds run between the rounds of a run: no wall clock can stand still for them."""
-        return self.engine.interleaves and self.clock == "busy"
+        """Calibration rounds run between the rounds of a run."""
+        return self.engine.interleaves(self.clock, self.setting.get("kv_tokens"))
 
     def calibrations(self, stage: Stage) -> list[Plan]:
         """The same rounds each time: requests of the training half, all at once, in turn, in batches of each size."""

@@ -37,7 +37,7 @@ class VllmEngine:
         If that Python is not there, or has no vLLM, or one that was never tried.
     """
 
-    name, interleaves = "vllm", False
+    name = "vllm"
 
     def __init__(self, target: str, draft: str, python: Path = DEFAULT_PYTHON, command: str = "") -> None:
         self.version = version_of(python)
@@ -52,6 +52,10 @@ class VllmEngine:
         self._process: subprocess.Popen[str] | None = None
         self._errors: IO[str] | None = None
 
+    def interleaves(self, clock: str, kv_tokens: int | None) -> bool:
+        """See `serve.engine.Engine`; calibration takes blocks of the same memory, of which there must be enough."""
+        return clock == "busy" and kv_tokens is None
+
     def serve(self, plan: Plan, beside: Sequence[Plan] = ()) -> Record:
         """See `serve.engine.Engine`; an interrupt is the process's too, which then gives what it has.
 
@@ -60,13 +64,14 @@ class VllmEngine:
         ValueError
             In one line, if vLLM refuses the plan, or the process ends.
         """
-        assert not beside, "vLLM's steps are its own"
-        target, draft = _located(plan.target, REFERENCE_TARGET), _located(plan.draft, REFERENCE_DRAFT)
-        located = replace(plan, target=target, draft=draft)
         with tempfile.TemporaryDirectory(prefix="lapsd-vllm-") as folder:
-            asked, answer = Path(folder) / "plan.json", Path(folder) / "record.json"
-            asked.write_text(located.to_json(), encoding="utf-8")
-            reply = self._ask(f"{asked}\t{answer}\n")
+            answer, files = Path(folder) / "record.json", list[str]()
+            for i, one in enumerate((plan, *beside)):
+                target, draft = _located(one.target, REFERENCE_TARGET), _located(one.draft, REFERENCE_DRAFT)
+                files.append(str(Path(folder) / f"plan-{i}.json"))
+                Path(files[-1]).write_text(replace(one, target=target, draft=draft).to_json(), encoding="utf-8")
+            files.insert(1, str(answer))
+            reply = self._ask("\t".join(files) + "\n")
             if reply not in ("done", "interrupted"):
                 raise ValueError(reply.removeprefix("error\t"))
             return Record.from_json(answer.read_text(encoding="utf-8"))

@@ -8,10 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.core.sched.request_queue import create_request_queue
 from vllm.v1.request import Request
 
 from serve.record import Served, Step
 from serve.vllm.scheduler import LapsdScheduler
+
+OF_A_RUN = (
+    "running", "waiting", "parked", "places", "refused", "max_num_active_reqs", "clock", "active", "settings",
+    "decisions", "failed", "ended_ns", "_known", "_begun", "steps", "served", "_tallies", "_scheduled",
+)  # fmt: skip
 
 
 @dataclass
@@ -53,6 +59,22 @@ class RecordingScheduler(LapsdScheduler):
         self.served: list[Served] = []
         self._tallies: dict[str, Tally] = {}
         self._scheduled = Scheduled([], [], [])
+
+    def put_by(self) -> dict[str, Any]:
+        """Put by all that belongs to a run, its requests among it; the scheduler is as if nobody had come."""
+        book = {name: getattr(self, name) for name in OF_A_RUN}
+        self.running, self.waiting, self.parked = [], create_request_queue(self.policy), []
+        self.places, self.refused = {}, None
+        self.forget()
+        return book
+
+    def take_up(self, book: dict[str, Any]) -> None:
+        """Go on with a run that was put by, in place of the one that is there."""
+        for name, value in book.items():
+            setattr(self, name, value)
+
+    def _there(self) -> int:
+        return sum(self.get_request_counts())
 
     def schedule(self, *args: Any, **kwargs: Any) -> SchedulerOutput:
         before = {r.request_id for r in self._scheduled.requests if not r.is_finished()}

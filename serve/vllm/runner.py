@@ -1,14 +1,15 @@
 """A process that serves plans with vLLM and writes records: `python -m serve.vllm.runner PLAN.json RECORD.json ...`
 
-Runs in the Python that has vLLM. Without arguments pairs of files are read from standard input, a pair a line with
-a tab between, and each is answered by a line on standard output once its record is there: `done`, `interrupted`, or
-`error` and why. The engine is started for the first plan and stays while plans are of the same models and memory.
+Runs in the Python that has vLLM. Without arguments files are read from standard input, with tabs between: a plan, its
+record, and any calibration plans whose steps run between its own. Each line is answered by one on standard output
+once its record is there: `done`, `interrupted`, or `error` and why. The engine is started for the first plan and
+stays while plans are of the same models and memory.
 """
 
 import gc
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from serve.plan import Plan
 from serve.record import Record
 from serve.vllm.beforehand import Beforehand
 from serve.vllm.cpu_sampling import repair
+from serve.vllm.probe import Probe
 from serve.vllm.settings import Settings
 from traces.errors import BAD_INPUT, DONE, INTERRUPTED, run_command
 from traces.files import write_whole
@@ -76,8 +78,12 @@ class Runner:
         self._needs: Needs | None = None
         self._engine: Any = None
 
-    def serve(self, plan: Plan) -> Record:
+    def serve(self, plan: Plan, beside: Sequence[Plan] = ()) -> Record:
         """Serve a plan from an empty engine to its end, or until interrupted.
+
+        Parameters
+        ----------
+        beside : calibration plans of the same models whose steps run between those of the plan, off its clock.
 
         Raises
         ------
@@ -90,24 +96,36 @@ class Runner:
             self._engine = _start(needs)
             self._needs = needs
         engine, scheduler = self._engine, self._engine.engine_core.engine_core.scheduler
-        _check_lengths(plan, scheduler.max_model_len)
-        scheduler.max_num_active_reqs = plan.batch
-        scheduler.configure(Settings(plan.policy, preemption), Beforehand(plan.bound_policy()))
+        for one in (plan, *beside):
+            _check_lengths(one, scheduler.max_model_len)
         engine.reset_prefix_cache()
-        scheduler.forget()
-        scheduler.clock = clock = StepClock(Clock(plan.clock))
-        complete, idle_ns = True, 0
+        probe = Probe(engine, beside, partial(_begin, scheduler), partial(_add, engine))
+        _begin(scheduler, plan)
+        clock, idle_ns, complete = scheduler.clock, 0, True
+        calibrations: tuple[Record, ...] = ()
         try:
-            for idle in _steps(engine, plan, clock):
+            for idle in _steps(engine, scheduler, plan):
                 idle_ns += idle
+                probe.after_step(clock)
+            calibrations = probe.finish()
         except KeyboardInterrupt:
             complete = False
-            engine.abort_request(list(engine.output_processor.request_states), internal=True)
+            engine.abort_request(list(scheduler.decisions.jobs), internal=True)
+        finally:
+            probe.close()
         if not scheduler.active or scheduler.failed:
             raise ValueError(f"policy {plan.policy}: failed, and the run went on without it: {scheduler.failed}")
         notes = _notes(scheduler, preemption)
         return Record(
-            "vllm", plan.policy, scheduler.steps, scheduler.served, idle_ns, clock.boundary_ns, complete, notes
+            "vllm",
+            plan.policy,
+            scheduler.steps,
+            scheduler.served,
+            idle_ns,
+            clock.boundary_ns,
+            complete,
+            notes,
+            calibrations,
         )
 
     def _end(self) -> None:
@@ -118,21 +136,29 @@ class Runner:
         gc.collect()
 
 
-def _steps(engine: Any, plan: Plan, clock: StepClock) -> Iterator[int]:
+def _begin(scheduler: Any, plan: Plan) -> None:
+    """Have the scheduler begin a run of a plan, with a clock of its own."""
+    scheduler.max_num_active_reqs = plan.batch
+    scheduler.configure(Settings(plan.policy, _preemption(plan)), Beforehand(plan.bound_policy()))
+    scheduler.forget()
+    scheduler.clock = StepClock(Clock(plan.clock))
+
+
+def _steps(engine: Any, scheduler: Any, plan: Plan) -> Iterator[int]:
     """Add requests as they arrive and step until all are done; yields idle time."""
-    coming = 0
-    while coming < len(plan.requests) or engine.has_unfinished_requests():
+    coming, clock = 0, scheduler.clock
+    while coming < len(plan.requests) or scheduler.get_num_unfinished_requests():
         while coming < len(plan.requests) and plan.requests[coming].arrival_ns <= clock.boundary_ns:
             _add(engine, plan, coming)
             coming += 1
-        if engine.has_unfinished_requests():
+        if scheduler.get_num_unfinished_requests():
             engine.step()
             yield 0
         else:
             yield clock.idle_until(plan.requests[coming].arrival_ns)
 
 
-def _add(engine: Any, plan: Plan, index: int) -> None:
+def _add(engine: Any, plan: Plan, index: int, prefix: str = "") -> None:
     from vllm import SamplingParams
 
     asked, config = plan.requests[index], engine.model_config.hf_config
@@ -143,7 +169,7 @@ def _add(engine: Any, plan: Plan, index: int) -> None:
         detokenize=False, extra_args={"predicted_tokens": asked.predicted_tokens + 1},
     )  # fmt: skip
     engine.add_request(
-        str(index), {"prompt_token_ids": list(asked.prompt)}, sampling, arrival_time=asked.arrival_ns / 1e9
+        f"{prefix}{index}", {"prompt_token_ids": list(asked.prompt)}, sampling, arrival_time=asked.arrival_ns / 1e9
     )
 
 
@@ -210,20 +236,22 @@ def _notes(scheduler: Any, preemption: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _pairs(arguments: list[str]) -> Iterable[tuple[str, str]]:
+def _asked(arguments: list[str]) -> Iterable[list[str]]:
+    """Each plan's file, its record's, and those of calibration plans."""
     if len(arguments) % 2:
         raise ValueError(f"{len(arguments)} files: plans and records come in pairs")
     if arguments:
-        return zip(arguments[::2], arguments[1::2], strict=True)
-    return ((plan, record) for plan, _, record in (line.rstrip("\n").partition("\t") for line in sys.stdin))
+        return ([*pair] for pair in zip(arguments[::2], arguments[1::2], strict=True))
+    return (line.rstrip("\n").split("\t") for line in sys.stdin)
 
 
 def run(arguments: list[str]) -> int:
     """Serve the plans that are named, or that come; the exit code."""
     runner, worst = Runner(), DONE
-    for plan, record in _pairs(arguments):
+    for plan, record, *beside in _asked(arguments):
         try:
-            found = runner.serve(Plan.from_json(Path(plan).read_text(encoding="utf-8")))
+            plans = [Plan.from_json(Path(path).read_text(encoding="utf-8")) for path in (plan, *beside)]
+            found = runner.serve(plans[0], plans[1:])
         except ValueError as error:
             if arguments:
                 raise

@@ -70,8 +70,8 @@ class LapsdScheduler(ParkingScheduler):
         ValueError
             If they are wrong, or do not go with the engine's configuration, or requests are there.
         """
-        if self.requests:
-            raise ValueError(f"lapsd: {len(self.requests)} requests are there: only an empty engine gets a policy")
+        if there := self._there():
+            raise ValueError(f"lapsd: {there} requests are there: only an empty engine gets a policy")
         self._check(settings)
         known = known or Beforehand.of(settings, self.max_num_active_reqs)
         served = str(self.vllm_config.model_config.model)
@@ -81,6 +81,10 @@ class LapsdScheduler(ParkingScheduler):
         self._begun, self.ended_ns = {}, 0
         self.decisions, self.failed = Decisions(known.policy, self._report), ""
         self.active = True
+
+    def _there(self) -> int:
+        """How many requests a policy would have to answer for."""
+        return len(self.requests)
 
     def _report(self, line: str) -> None:
         logger.error("lapsd: %s", line)
