@@ -63,7 +63,8 @@ class RecordingScheduler(LapsdScheduler):
     def put_by(self) -> dict[str, Any]:
         """Put by all that belongs to a run, its requests among it; the scheduler is as if nobody had come."""
         book = {name: getattr(self, name) for name in OF_A_RUN}
-        self.running, self.waiting, self.parked = [], create_request_queue(self.policy), []
+        none: list[Request] = []
+        self.running, self.waiting, self.parked = none, create_request_queue(self.policy), [*none]
         self.places, self.refused = {}, None
         self.forget()
         return book

@@ -1,6 +1,7 @@
 """vLLM as a process, played by a Python script where what is tested is the talk between the two."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def python(folder: Path, answers: str, version: str = "0.32.0") -> Path:
         "assert sys.argv[1:] == ['-m', 'serve.vllm.runner']\n"
         f"RECORD = {RECORD.to_json()!r}\n"
         "for line in sys.stdin:\n"
-        "    plan, record = line.rstrip('\\n').split('\\t')\n"
+        "    plan, record, *beside = line.rstrip('\\n').split('\\t')\n"
         f"    {answers}\n"
     )
     script.chmod(0o755)
@@ -48,6 +49,22 @@ def test_a_plan_goes_there_and_a_record_comes_back_over_one_process(tmp_path):
     found.close()
     assert seen.read_text().splitlines() == [PLAN.to_json(), PLAN.to_json()]
     assert found.provenance.software == {"vllm": "0.32.0"}
+
+
+def test_calibration_plans_go_with_it(tmp_path):
+    seen = tmp_path / "seen"
+    found = engine(
+        tmp_path,
+        f"open({str(seen)!r}, 'w').write(open(beside[1]).read()); open(record, 'w').write(RECORD); "
+        "print('done', flush=True)",
+    )
+    other = replace(PLAN, batch=3)
+    assert found.serve(PLAN, [PLAN, other]) == RECORD
+    assert Plan.from_json(seen.read_text()) == other
+    found.close()
+    assert found.interleaves("busy", None)
+    assert not found.interleaves("wall", None)
+    assert not found.interleaves("busy", 100)
 
 
 def test_the_reference_pair_is_sent_as_folders(tmp_path):

@@ -1,9 +1,11 @@
 """Plans served by vLLM, and the records of it."""
 
+import itertools
 import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from serve.plan import Asked, Plan
 from serve.record import Record
 from serve.validation.recorded import trace_of
 from serve.vllm.cpu_sampling import expand
+from serve.vllm.probe import BURST, EVERY, Probe
 from serve.vllm.runner import BLOCK, Runner
 from tests.serve.vllm.engines import MS, OUTLOOK
 from tests.serve.vllm.test_scheduler import ASKS
@@ -99,11 +102,41 @@ def test_each_draft_token_gets_its_requests_temperature(values, counts):
     assert found.tolist() == pytest.approx(expected)
 
 
+def test_calibration_steps_run_beside_a_run_off_its_clock(runner, plan, plain, monkeypatch):
+    burst, asleep = Probe._burst, 0.05
+
+    def late(self):
+        time.sleep(asleep)
+        burst(self)
+
+    monkeypatch.setattr(Probe, "_burst", late)
+    monkeypatch.setattr("serve.vllm.probe.LEAST", 12)
+    alone = plain.serve(ASKS).tokens
+    other = replace(plan, requests=[replace(asked, arrival_ns=0) for asked in plan.requests[:2]], policy="rr")
+    record = runner.serve(plan, [other, replace(other, batch=1)])
+    assert record.complete
+    for index, served in record.by_index.items():
+        assert served.tokens == alone[plan.requests[index].request_id][1:]
+    assert all(before.end_ns <= after.start_ns for before, after in itertools.pairwise(record.steps))
+    assert record.end_ns == record.busy_ns + record.idle_ns
+    bursts = max(len(record.steps) // EVERY, 6)  # of 5, in turn, until each has 12
+    assert [len(one.steps) for one in record.beside] == [BURST * (bursts - bursts // 2), BURST * (bursts // 2)]
+    assert all(step.round_ns < asleep * 1e9 for one in (record, *record.beside) for step in one.steps)
+    assert {len(step.running) for step in record.beside[1].steps} == {1}
+    assert 2 in {len(step.running) for step in record.beside[0].steps}
+    assert runner.serve(plan).beside == ()  # and nobody is left in the engine
+    assert Record.from_json(record.to_json()) == record
+
+
 def test_ctrl_c_amid_a_run_keeps_who_is_done_and_the_engine(runner, plan):
     record = runner.serve(replace(plan, policy="tests.serve.vllm.mine.CtrlC"))
     assert not record.complete
     assert 0 < len(record.served) < len(plan.requests)
     assert all(served.tokens for served in record.served)
+    assert runner.serve(plan, [plan]).complete
+    cut = runner.serve(replace(plan, policy="tests.serve.vllm.mine.CtrlC"), [plan])
+    assert not cut.complete
+    assert cut.beside == ()
     assert runner.serve(plan).complete
 
 
