@@ -60,7 +60,7 @@ def test_calibration_plans_go_with_it(tmp_path):
     )
     other = replace(PLAN, batch=3)
     assert found.serve(PLAN, [PLAN, other]) == RECORD
-    assert Plan.from_json(seen.read_text()) == other
+    assert seen.read_text() == other.to_json()
     found.close()
     assert found.interleaves("busy", None)
     assert not found.interleaves("wall", None)
