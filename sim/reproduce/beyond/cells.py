@@ -82,6 +82,7 @@ def _find(trace: str, evidence: Evidence) -> Tables:
                 "fcfs": float(table["fcfs"].mean() / table[OWN].mean()),
                 "over_bound": float(table[OWN].mean()) / bound_s, "seeds": len(table),
             })  # fmt: skip
+    rows.sort(key=lambda row: (row["batch"], (FREE, MEASURED, DEAR).index(row["moves"]), row["load"]))
     return {f"cells_{trace.replace(' ', '_')}": pd.DataFrame(rows)}
 
 
@@ -135,8 +136,7 @@ def _table(cells: pd.DataFrame) -> Table:
     """A line a server, a column a predictor: the difference, its half interval, and the gap to the ceiling."""
     names = list(dict.fromkeys(cells["predictor"]))
     body = []
-    ordered = cells.assign(moves=pd.Categorical(cells["moves"], [FREE, MEASURED, DEAR], ordered=True))
-    for (batch, moves, load), some in ordered.groupby(["batch", "moves", "load"], observed=True):
+    for (batch, moves, load), some in cells.groupby(["batch", "moves", "load"], sort=False):
         by = some.set_index("predictor")
         body.append([
             str(batch), str(moves), f"{load:g}",
