@@ -4,6 +4,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,8 +20,8 @@ from policies import FCFS, LAS, LPSJF, LPSRPT, POLICIES, SRPT, Alike, LapsSD, Po
 from serve.engine import Engine
 from serve.own.engine import OwnEngine
 from serve.plan import CLOCKS
-from serve.validation.blocks import Trial
-from serve.validation.findings import Outcome, outcomes_of
+from serve.validation.blocks import Block, Trial
+from serve.validation.findings import Outcome, outcomes
 from serve.validation.folder import Folder
 from serve.validation.report import Report
 from serve.validation.source import Source
@@ -110,9 +111,9 @@ def command(
         serving = OwnEngine(load_pair(target, draft, device=device, dtype=dtype), _typed())
     trial = Trial(serving, source, dict(setting), policies, clock, quick)
     given = load_profile(profile) if profile is not None else None
-    outcomes, complete = _serve(trial, loads, seeds, folder, given, quiet=as_json)
-    if outcomes:
-        report = Report(f"{ENGINES[engine]} with {target} + {draft}", _made(trial, loads, seeds), outcomes)
+    found, complete = _serve(trial, loads, seeds, folder, given, quiet=as_json)
+    if found:
+        report = Report(f"{ENGINES[engine]} with {target} + {draft}", _made(trial, loads, seeds), found)
         _show(report, folder, plot, html, as_json=as_json)
     return 0 if complete else INTERRUPTED
 
@@ -170,28 +171,25 @@ def _serve(
     trial: Trial, loads: list[float], seeds: int, folder: Folder | None, given: Profile | None, *, quiet: bool
 ) -> tuple[list[Outcome], bool]:
     """Live runs, block by block, seeds before loads; what came of them, and whether nothing cut them short."""
-    outcomes: list[Outcome] = []
-    with watch(quiet=quiet) as shown:
-        try:
-            first = folder.profile if folder is not None else None
-            if first is None:
-                first = trial.first_profile(lambda what: shown.console.print(what) if not quiet else None)
+    served: list[Block] = []
+    asked = [(load, seed) for seed in range(seeds) for load in loads]
+    with watch(quiet=quiet) as shown, suppress(KeyboardInterrupt):
+        first = folder.profile if folder is not None else None
+        if first is None:
+            first = trial.first_profile(lambda what: shown.console.print(what) if not quiet else None)
+            if folder is not None:
+                folder.begin(first)
+        for i, (load, seed) in enumerate(asked):
+            shown("live runs", i, len(asked))
+            block = folder.done(load, seed) if folder is not None else None
+            if block is None:
+                block = trial.block(load, seed, first, lambda what: None)
                 if folder is not None:
-                    folder.begin(first)
-            blocks = [(load, seed) for seed in range(seeds) for load in loads]
-            for i, (load, seed) in enumerate(blocks):
-                shown("live runs", i, len(blocks))
-                block = folder.done(load, seed) if folder is not None else None
-                if block is None:
-                    block = trial.block(load, seed, first, lambda what: None)
-                    if folder is not None:
-                        folder.keep(block)
-                outcomes += outcomes_of(block, given)
-                if not block.complete:
-                    return outcomes, False
-        except KeyboardInterrupt:
-            return outcomes, False
-    return outcomes, True
+                    folder.keep(block)
+            served.append(block)
+            if not block.complete:
+                break
+    return outcomes(served, given), len(served) == len(asked) and all(block.complete for block in served)
 
 
 def _made(trial: Trial, loads: list[float], seeds: int) -> dict[str, str]:

@@ -51,6 +51,7 @@ SMALLER = (
     ("llama-7b[+]llama-68m", "tiny-target+tiny-draft --quick --batches 1 --device cpu"),
     ("seeds=1000", "seeds=4"),
     (r" --load 0.5 --load 0.8 --load 0.95", r" --load 0.8 --policy las"),
+    (r" --policy lp-sjf --policy lp-srpt", ""),
     (r"(lapsd validate[^\n#]*)", r"\1 --quick --requests 2 --seeds 1 --device cpu"),
 )
 

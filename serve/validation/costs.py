@@ -2,10 +2,12 @@
 
 A calibration serves requests that no workload holds, in turn, so that prompts, rounds and moves are timed as live
 runs spend them: boundary to boundary. All terms are means (`calibrate.fitting.linear.fit_mean`), since what is
-foretold are sums. Only the draft length that was run is priced.
+foretold are sums. Only the draft length that was run is priced. How costs grow with contexts takes more rounds to
+tell than there are beside a run: that is learnt from all of them, and only the level from a run's own.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -52,6 +54,30 @@ def profile_of(records: Sequence[Record], provenance: Provenance, weights: str) 
     same = rounds["drafted"].nunique() == 1
     costs = Costs(terms, prefill, out, back, only_draft_tokens=n if same else None, steps=steps)
     return Profile("measured", weights, costs, provenance=provenance)
+
+
+def at_level_of(shape: Profile, records: Iterable[Record]) -> Profile:
+    """A profile with all of its costs times what some rounds took in truth over what it says of them."""
+    rounds = [step for record in records for step in record.steps if all(step.emitted)]
+    said = sum(shape.round_cost(len(s.running))(max(s.scheduled) - 1, sum(s.contexts)) for s in rounds)
+    ratio = sum(s.round_ns for s in rounds) / said if said else 1.0
+
+    def linear(term: Linear) -> Linear:
+        return Linear(round(ratio * term.base_ns), round(ratio * term.per_token_ns))
+
+    def table(of: Mapping[int, int]) -> dict[int, int]:
+        return {key: round(ratio * ns) for key, ns in of.items()}
+
+    costs = shape.costs
+    terms = {
+        b: RoundTerms(
+            linear(t.draft_step), table(t.verify_base_ns), table(t.verify_per_token_ns), round(ratio * t.host_ns)
+        )
+        for b, t in costs.rounds.items()
+    }
+    steps = {b: StepTerms(table(s.base_ns), table(s.per_context_ns)) for b, s in costs.steps.items()}
+    moved = {name: linear(getattr(costs, name)) for name in ("prefill", "swap_out", "swap_in")}
+    return replace(shape, costs=replace(costs, rounds=terms, steps=steps, **moved))
 
 
 def _terms(rounds: pd.DataFrame, n: int) -> RoundTerms:

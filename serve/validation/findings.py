@@ -17,7 +17,7 @@ import pandas as pd
 from serve.plan import Plan
 from serve.record import Record
 from serve.validation.blocks import Block
-from serve.validation.costs import profile_of
+from serve.validation.costs import at_level_of, profile_of
 from serve.validation.decisions import Divergence, replay
 from serve.validation.simulated import Order, foretell, live_order
 from sim.engine import Run
@@ -69,20 +69,38 @@ class Outcome:
         return float(live.corr(foretold))
 
 
-def outcomes_of(block: Block, given: Profile | None = None) -> list[Outcome]:
+def outcomes(blocks: Sequence[Block], given: Profile | None = None) -> list[Outcome]:
+    """Of every run of a validation that was served to its end.
+
+    Parameters
+    ----------
+    given : costs to foretell from; None: those of all calibration rounds, at the level of each run's own.
+    """
+    parts = [part for block in blocks for i in range(len(block.records)) for part in block.beside(i)]
+    records = [record for part in parts for record in part]
+    if not records:
+        return []
+    shape = given or _costs_of(records)
+    return [outcome for block in blocks for outcome in outcomes_of(block, shape, given)]
+
+
+def outcomes_of(block: Block, shape: Profile, given: Profile | None = None) -> list[Outcome]:
     """Of every run of a block that was served to its end.
 
     Parameters
     ----------
-    given : costs to foretell from; None: of the calibration rounds within each run, or on both sides of it.
+    shape : costs that are right but for their level, which the calibration rounds within each run tell, or those on
+        both sides of it.
+    given : costs to foretell from instead.
     """
     found = []
     for i, (plan, record) in enumerate(zip(block.plans, block.records, strict=True)):
         beside = [c for c in block.beside(i) if c]
         if not record.complete or not beside:
             continue
-        run, order = foretell(plan, record, given or _costs_of(*beside))
-        sides = [foretell(plan, record, _costs_of(c))[0].latency_ns.mean() for c in beside]
+        both = [record for part in beside for record in part]
+        run, order = foretell(plan, record, given or at_level_of(shape, both))
+        sides = [foretell(plan, record, at_level_of(shape, part))[0].latency_ns.mean() for part in beside]
         live = np.array([served.latency_ns for served in record.by_index.values()], dtype=np.int64)
         spent = [float(np.mean([step.end_ns - step.start_ns for r in c for step in r.steps])) for c in beside]
         found.append(
@@ -103,8 +121,8 @@ def _own(plan: Plan, record: Record, otherwise: Run) -> np.ndarray[Any, np.dtype
         return otherwise.latency_ns
 
 
-def _costs_of(*calibrations: Sequence[Record]) -> Profile:
-    return profile_of([record for records in calibrations for record in records], Provenance(), "unknown")
+def _costs_of(records: Sequence[Record]) -> Profile:
+    return profile_of(records, Provenance(), "unknown")
 
 
 def same_order(live: Order, foretold: Order) -> float:

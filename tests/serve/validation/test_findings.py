@@ -11,15 +11,17 @@ from serve.own.engine import OwnEngine
 from serve.plan import Plan
 from serve.record import Record, Served
 from serve.validation.blocks import Block, Trial
-from serve.validation.costs import profile_of
+from serve.validation.costs import at_level_of, profile_of
 from serve.validation.findings import (
     Outcome,
     differences_table,
     errors_table,
-    outcomes_of,
     requests_table,
     same_order,
     verdicts,
+)
+from serve.validation.findings import (
+    outcomes as all_outcomes,
 )
 from serve.validation.folder import Folder
 from serve.validation.recorded import trace_of
@@ -151,13 +153,13 @@ def test_a_block_is_served_foretold_written_and_read_back(which, request, tmp_pa
         early, late = block.beside(i)
         assert early != late
         assert sum(len(s.moves) for r in (*early, *late) for s in r.steps)  # one slot: caches move
-    found = outcomes_of(block)
+    found = all_outcomes([block])
     assert [o.divergence for o in found] == ["", ""]
     assert [o.live_ns.tolist() for o in found] == [
         [s.latency_ns for s in record.by_index.values()] for record in block.records
     ]
     block.write(tmp_path)
-    again = outcomes_of(Block.read(tmp_path / "load-0.9-seed-3.json.gz"))
+    again = all_outcomes([Block.read(tmp_path / "load-0.9-seed-3.json.gz")])
     assert [o.foretold_ns.tolist() for o in again] == [o.foretold_ns.tolist() for o in found]
     for one in found:  # sums of means are the sums, so that only who waits for whom is left to differ
         assert one.own_ns.sum() == pytest.approx(one.live_ns.sum(), rel=0.3)
@@ -195,6 +197,20 @@ def test_costs_are_means_of_what_was_timed(block_apart):
         profile_of([replace(records[0], steps=[])], Provenance(), "random")
 
 
+def test_the_level_is_a_runs_own_and_the_shape_everybodys(block):
+    records = list(block.records[0].beside)
+    shape = profile_of(records, Provenance(), "random")
+    for factor in (0.5, 1.0, 3.0):
+        slower = [
+            replace(r, steps=[replace(s, round_ns=round(factor * s.round_ns)) for s in r.steps]) for r in records
+        ]
+        found = at_level_of(shape, slower)
+        for context in (0, 50):
+            assert found.round_cost()(3, context) == pytest.approx(factor * shape.round_cost()(3, context), rel=0.02)
+        assert found.costs.prefill(20) == pytest.approx(factor * shape.costs.prefill(20), rel=0.02)
+    assert at_level_of(shape, []) == shape
+
+
 def test_who_ended_with_the_token_of_its_prompt_has_a_round_like_any_other():
     """In vLLM, where prompts emit one: a profile of one draft length must be able to price it."""
     served = [
@@ -230,7 +246,7 @@ def test_an_interrupt_leaves_a_block_that_says_so(apart, profile, monkeypatch):
     block = trial.block(0.9, 0, profile, lambda what: None)
     assert not block.complete
     assert len(block.records) == 1
-    assert len(outcomes_of(block)) == 1  # from the calibration before it: the one after it was cut short
+    assert len(all_outcomes([block])) == 1  # from the calibration before it: the one after it was cut short
 
 
 def test_a_source_needs_prompts_of_the_length_that_the_trace_says(trial):
@@ -244,7 +260,7 @@ def test_a_folder_keeps_blocks_and_goes_on_with_the_same_validation_only(block, 
     folder = Folder(tmp_path / "v", configuration, overwrite=False, resume=False)
     folder.begin(profile)
     folder.keep(block)
-    report = Report("tiny models", {"a & b": "<c>"}, outcomes_of(block))
+    report = Report("tiny models", {"a & b": "<c>"}, all_outcomes([block]))
     folder.conclude(report.requests, report.findings())
     with pytest.raises(ValueError, match="holds a validation already"):
         Folder(tmp_path / "v", configuration, overwrite=False, resume=False)
