@@ -3,7 +3,7 @@
 `Overlapping` is not a published manager: it moves caches beside rounds in as few lines as show what that needs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from policies import FCFS, LPSRPT, NEVER, POLICIES, parse_policy
 from sim import Capacity, simulate
+from sim.engine import Occupancy
 from sim.engine.memory import EVICTIONS, Paged, Slots, Tokens
 from sim.engine.recorded import recorded_rows
 from sim.engine.request import Request
@@ -220,3 +221,45 @@ def test_a_server_whose_caches_never_come_says_so():
     work = workload(price(trace_from_rounds([row("a", 1, [0] * 2)]), PROFILE), [0])
     with pytest.raises(ValueError, match="policy fcfs: no progress at 0 ns: 1 requests wait"):
         simulate(work, FCFS(), outlook=outlook(work.priced), capacity=Managed(kind=Lost, arguments=(1,)))
+
+
+def two_where_one_fits(manager, tokens):
+    """Two requests of ten prompt and four output tokens, a token a round of 10 ms, of which one has to wait."""
+    rows = [row(name, 10, [0] * 4, n=0) for name in "ab"]
+    costs = PROFILE.costs
+    profile = replace(PROFILE, costs=replace(costs, rounds=dict.fromkeys((1, 2), costs.rounds[1])))
+    work = workload(price(trace_from_rounds(rows), profile), [0, 0])
+    seen = Occupancy()
+    capacity = Capacity(2, None, tokens, manager=manager)
+    run = simulate(work, FCFS(), outlook=outlook(work.priced), capacity=capacity, occupancy=seen)
+    assert run.end_ns == 80 * MS
+    return [x / 10 / MS for x in (seen.ns, seen.filled, seen.taken)]
+
+
+@pytest.mark.parametrize(
+    ("manager", "tokens", "taken"),
+    [
+        ("tokens", 20, 11 + 12 + 13 + 14),  # a round may add one
+        ("reserve:output=oracle", 20, 4 * 15),
+        ("reserve:output=pow2", 20, 4 * 15),
+        ("reserve:output=max+context=18", 20, 4 * 19),
+        ("paged:block=4", 16, 12 + 12 + 16 + 16),
+        ("fastserve:block=4", 16, 12 + 12 + 16 + 16),
+        ("alise:block=4+high=1.0+low=1.0", 16, 12 + 12 + 16 + 16),
+    ],
+)
+def test_how_much_is_taken_and_how_much_of_it_is_filled_while_somebody_waits(manager, tokens, taken):
+    assert two_where_one_fits(manager, tokens) == [4, 10 + 11 + 12 + 13, taken]
+
+
+@given(workloads(), st.sampled_from(["tokens", "reserve:output=pow2", "paged:block=3", "fastserve:block=3", "alise"]))
+@settings(max_examples=30)
+def test_no_more_is_filled_than_taken_and_no_more_taken_than_there_is(work, manager):
+    tokens = int((work.priced.trace.prompt_tokens + work.priced.trace.output_tokens).max()) * 2 + 40
+    seen = Occupancy()
+    capacity = Capacity(3, None, tokens, manager=manager)
+    watched = simulate(work, LPSRPT(), outlook=outlook(work.priced), capacity=capacity, occupancy=seen)
+    assert 0 <= seen.filled <= seen.taken <= tokens * seen.ns
+    assert seen.ns <= watched.end_ns - watched.idle_ns
+    alone = simulate(work, LPSRPT(), outlook=outlook(work.priced), capacity=capacity)
+    assert watched.finish_ns.tolist() == alone.finish_ns.tolist()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sim.reproduce.alise import ablation, blocking, throughput, time_model
+from sim.reproduce.alise import ablation, blocking, throughput, time_model, waste
 from sim.reproduce.alise.paper import ALISE
 from sim.reproduce.alise.systems import SYSTEMS, memories, rates
 from sim.reproduce.inputs import Inputs
@@ -106,3 +106,22 @@ def test_all_of_it_runs_on_a_few_requests(tmp_path):
     assert "vLLM" in text
     assert (tmp_path / "out" / "figures" / "figure-06.png").stat().st_size > 10_000
     assert {p.name for p in (tmp_path / "out" / "tables").iterdir()} >= {"ablation.csv", "curves.csv", "errors.csv"}
+
+
+def test_what_is_reserved_for_the_longest_output_is_mostly_not_filled(monkeypatch):
+    monkeypatch.setattr(waste, "SEEDS", 1)
+    evidence = Evidence(INPUTS, replace(TINY, generated=40, loads=(3.0,)))
+    tables = waste.find(evidence)
+    rows = tables["waste"].set_index("manager")
+    assert rows.sum(axis=1).to_numpy() == pytest.approx(1)
+    assert (rows.to_numpy() >= 0).all()
+    assert rows.loc["ORCA, largest output", "unfilled"] > 5 * rows.loc["blocks of 16", "unfilled"]
+    unfilled = rows.loc[["single tokens", "blocks of 16", "blocks of 32", "blocks of 128"], "unfilled"]
+    assert unfilled.is_monotonic_increasing
+    assert "blocks of 16 tokens" in waste.say(evidence, tables).paragraphs[0]
+    (figure,) = waste.draw(evidence, tables)
+    (axes,) = figure.draw().axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == list(waste.MANAGERS)
+    assert axes.get_xlabel() == "share of KV memory"
+    with pytest.raises(Unanswerable, match="nobody waits"):
+        waste.find(Evidence(INPUTS, replace(TINY, generated=2, loads=(0.01,))))
