@@ -76,8 +76,10 @@ def at_level_of(shape: Profile, records: Iterable[Record]) -> Profile:
         for b, t in costs.rounds.items()
     }
     steps = {b: StepTerms(table(s.base_ns), table(s.per_context_ns)) for b, s in costs.steps.items()}
-    moved = {name: linear(getattr(costs, name)) for name in ("prefill", "swap_out", "swap_in")}
-    return replace(shape, costs=replace(costs, rounds=terms, steps=steps, **moved))
+    prefill, out, back = map(linear, (costs.prefill, costs.swap_out, costs.swap_in))
+    return replace(
+        shape, costs=replace(costs, rounds=terms, steps=steps, prefill=prefill, swap_out=out, swap_in=back)
+    )
 
 
 def _terms(rounds: pd.DataFrame, n: int) -> RoundTerms:
