@@ -68,6 +68,10 @@ class Step:
     draft_ns: int = 0
     verify_ns: int = 0
 
+    def moved_to(self, start_ns: int) -> "Step":
+        """The same at another instant."""
+        return replace(self, start_ns=start_ns, end_ns=start_ns + self.end_ns - self.start_ns)
+
 
 @dataclass(frozen=True)
 class Served:
@@ -124,7 +128,8 @@ class Record:
     notes : mapping
         What else the engine tells: versions, warnings.
     beside : sequence of Record
-        Of each calibration plan the steps that ran between the run's, off its clock, again and again.
+        Of each calibration plan the steps that ran between the run's, off its clock, again and again; each begins
+        when the run stood still for it.
     """
 
     engine: str

@@ -24,7 +24,7 @@ class Probe:
         self._make = make
         self._servers = [self._begun(i) for i in range(len(make))]
         self._steps: list[list[Step]] = [[] for _ in make]
-        self._turn, self._due = 0, 0
+        self._turn, self._due, self._latest_ns = 0, 0, 0
 
     def __call__(self, live: Server) -> None:
         """A live step is over: after so many of them, one of calibration while the run's clock stands."""
@@ -32,27 +32,28 @@ class Probe:
         if self._due == EVERY:
             self._due = 0
             live.clock.stop()
-            self._step()
+            self._step(live.now_ns)
             live.clock.go()
+            self._latest_ns = live.now_ns
 
     def finish(self) -> tuple[Record, ...]:
         """All steps of each plan, after some more where the run was short."""
         while min(map(len, self._steps)) < LEAST:
-            self._step()
+            self._step(self._latest_ns)
         return tuple(
             Record("own", server.plan.policy, steps, [], 0, 0, complete=False)
             for server, steps in zip(self._servers, self._steps, strict=True)
         )
 
-    def _step(self) -> None:
-        """A step of the plan whose turn it is; one that is done begins again."""
+    def _step(self, at_ns: int) -> None:
+        """A step of the plan whose turn it is, at an instant of the run; one that is done begins again."""
         turn = self._turn
         self._turn = (turn + 1) % len(self._servers)
         server = self._servers[turn]
         server.clock.go()
         server.step()
         server.clock.stop()
-        self._steps[turn].append(server.steps[-1])
+        self._steps[turn].append(server.steps[-1].moved_to(at_ns))
         if server.done:
             self._servers[turn] = self._begun(turn)
 

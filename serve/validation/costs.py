@@ -18,6 +18,7 @@ from serve.record import Record, Step
 from traces import Costs, Linear, Profile, Provenance, RoundTerms, StepTerms
 
 LEAST_ROUNDS = 20  # of a batch size, for terms of its own
+ABOUT = 25  # calibration rounds that tell how fast the machine is in the midst of them
 KNOT = 1_001  # tokens; costs are linear between 1 and it, and beyond
 
 
@@ -59,7 +60,7 @@ def profile_of(records: Sequence[Record], provenance: Provenance, weights: str) 
 def at_level_of(shape: Profile, records: Iterable[Record]) -> Profile:
     """A profile with all of its costs times what some rounds took in truth over what it says of them."""
     rounds = [step for record in records for step in record.steps if all(step.emitted)]
-    said = sum(shape.round_cost(len(s.running))(max(s.scheduled) - 1, sum(s.contexts)) for s in rounds)
+    said = sum(_said(shape, step) for step in rounds)
     ratio = sum(s.round_ns for s in rounds) / said if said else 1.0
 
     def linear(term: Linear) -> Linear:
@@ -80,6 +81,33 @@ def at_level_of(shape: Profile, records: Iterable[Record]) -> Profile:
     return replace(
         shape, costs=replace(costs, rounds=terms, steps=steps, prefill=prefill, swap_out=out, swap_in=back)
     )
+
+
+class Slowness:
+    """How many times as long as a profile says rounds took about each instant of a run, as calibration saw it.
+
+    Parameters
+    ----------
+    records : of calibration rounds at instants of the run.
+    """
+
+    def __init__(self, shape: Profile, records: Iterable[Record]) -> None:
+        steps = sorted((s for r in records for s in r.steps if all(s.emitted)), key=lambda s: s.start_ns)
+        self._at_ns = np.array([step.start_ns for step in steps])
+        took = np.cumsum([0, *(step.round_ns for step in steps)])
+        said = np.cumsum([0, *(_said(shape, step) for step in steps)])
+        middle = np.arange(len(steps))
+        first, last = np.maximum(middle - ABOUT // 2, 0), np.minimum(middle + ABOUT // 2 + 1, len(steps))
+        self._times = (took[last] - took[first]) / (said[last] - said[first])
+
+    def __call__(self, now_ns: int) -> float:
+        """About an instant."""
+        return float(self._times[min(int(np.searchsorted(self._at_ns, now_ns)), len(self._times) - 1)])
+
+
+def _said(shape: Profile, step: Step) -> int:
+    """What a profile says of a round."""
+    return shape.round_cost(len(step.running))(max(step.scheduled) - 1, sum(step.contexts))
 
 
 def _terms(rounds: pd.DataFrame, n: int) -> RoundTerms:

@@ -17,10 +17,9 @@ import pandas as pd
 from serve.plan import Plan
 from serve.record import Record
 from serve.validation.blocks import Block
-from serve.validation.costs import at_level_of, profile_of
+from serve.validation.costs import Slowness, at_level_of, profile_of
 from serve.validation.decisions import Divergence, replay
 from serve.validation.simulated import Order, foretell, live_order
-from sim.engine import Run
 from sim.experiment import paired_difference, ratio_of_means
 from sim.experiment.statistics import Interval
 from traces import Profile, Provenance
@@ -35,9 +34,8 @@ class Outcome:
 
     Attributes
     ----------
-    live_ns, foretold_ns, own_ns : int64 arrays (N,)
-        Latencies by request: real, foretold, and foretold from what this very run's rounds took on average, where all
-        that is left to be wrong is that averages are no rounds.
+    live_ns, foretold_ns : int64 arrays (N,)
+        Latencies by request.
     busy_ns, foretold_busy_ns : int
     same_order : float
         The share of rounds that ran in the same order.
@@ -54,7 +52,6 @@ class Outcome:
     plan: Plan
     live_ns: np.ndarray[Any, np.dtype[np.int64]]
     foretold_ns: np.ndarray[Any, np.dtype[np.int64]]
-    own_ns: np.ndarray[Any, np.dtype[np.int64]]
     busy_ns: int
     foretold_busy_ns: int
     same_order: float
@@ -98,14 +95,13 @@ def outcomes_of(block: Block, shape: Profile, given: Profile | None = None) -> l
         beside = [c for c in block.beside(i) if c]
         if not record.complete or not beside:
             continue
-        both = [record for part in beside for record in part]
-        run, order = foretell(plan, record, given or at_level_of(shape, both))
+        run, order = foretell(plan, record, *_costs_beside(record, beside, shape, given))
         sides = [foretell(plan, record, at_level_of(shape, part))[0].latency_ns.mean() for part in beside]
         live = np.array([served.latency_ns for served in record.by_index.values()], dtype=np.int64)
         spent = [float(np.mean([step.end_ns - step.start_ns for r in c for step in r.steps])) for c in beside]
         found.append(
             Outcome(
-                block.load, block.seed, plan, live, run.latency_ns, _own(plan, record, run), record.busy_ns,
+                block.load, block.seed, plan, live, run.latency_ns, record.busy_ns,
                 run.end_ns - run.idle_ns, same_order(live_order(record), order), spent[-1] / spent[0] - 1,
                 sides[-1] / sides[0] - 1, _divergence(plan, record),
             )
@@ -113,12 +109,14 @@ def outcomes_of(block: Block, shape: Profile, given: Profile | None = None) -> l
     return found
 
 
-def _own(plan: Plan, record: Record, otherwise: Run) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Latencies foretold from the run's own means; from the calibration's, where it has too few rounds of its own."""
-    try:
-        return foretell(plan, record, _costs_of([record]))[0].latency_ns
-    except ValueError:
-        return otherwise.latency_ns
+def _costs_beside(
+    record: Record, beside: Sequence[Sequence[Record]], shape: Profile, given: Profile | None
+) -> tuple[Profile, Slowness | None]:
+    """Costs at the level of a run's calibration, and, where its rounds ran within the run, how that changed."""
+    if given is not None:
+        return given, None
+    level = at_level_of(shape, [one for part in beside for one in part])
+    return level, Slowness(level, record.beside) if record.beside else None
 
 
 def _costs_of(records: Sequence[Record]) -> Profile:
@@ -165,7 +163,6 @@ def errors_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
     """A row a load and policy: latencies real and foretold, in seconds, and errors in percent.
 
     `error` is of mean latency, `busy_error` of busy time, the ratio of means over seeds less 1, with its interval;
-    `own_error` is of mean latency where costs are the means of the run itself;
     `busy_drift` is the mean of what the same rounds changed by, whichever way, from before a run to after it, and
     `drift` what that comes to in mean latency, both in percent.
     """
@@ -175,13 +172,11 @@ def errors_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
             np.concatenate([getattr(o, name) for o in runs]) / 1e9 for name in ("live_ns", "foretold_ns")
         )
         means = [[getattr(o, name).mean() for o in runs] for name in ("foretold_ns", "live_ns")]
-        own = _percent(ratio_of_means([o.own_ns.mean() for o in runs], means[1]))
         busy = _percent(ratio_of_means([o.foretold_busy_ns for o in runs], [o.busy_ns for o in runs]))
         row: dict[str, Any] = {"load": load, "policy": policy, "seeds": len(runs), "requests": len(runs[0].live_ns)}
         for name, statistic in (("mean", np.mean), ("p50", np.median), ("p99", lambda x: np.percentile(x, 99))):
             row |= {f"{name}_s": float(statistic(live)), f"foretold_{name}_s": float(statistic(foretold))}
         row |= _percent(ratio_of_means(*means)) | {f"busy_{name}": value for name, value in busy.items()}
-        row |= {f"own_{name}": value for name, value in own.items()}
         row |= {
             "rank_correlation": float(np.mean([o.rank_correlation for o in runs])),
             "same_order": float(np.mean([o.same_order for o in runs])),
@@ -245,7 +240,6 @@ def verdicts(outcomes: Sequence[Outcome], errors: pd.DataFrame, differences: pd.
         *_decisions([o for o in outcomes if o.divergence is not None]),
         _foretold(errors, "busy_", "busy time", BUSY),
         _foretold(errors, "", "mean latency", LATENCY),
-        _itself(errors),
     ]
     if len(differences):
         baseline = differences[differences["policy"] == BASELINE]
@@ -275,15 +269,6 @@ def _decisions(outcomes: Sequence[Outcome]) -> list[str]:
     line = f"Decisions: fed with their own durations, {len(exact)} of {len(outcomes)} live runs come back exactly."
     first = next((o for o in outcomes if o.divergence), None)
     return [line if first is None else f"{line} The first that does not ({first.plan.policy}): {first.divergence}."]
-
-
-def _itself(errors: pd.DataFrame) -> str:
-    """What is left of the errors where costs cannot be wrong on average."""
-    size = errors["own_error"].abs()
-    return (
-        f"Averages: from the means of each run itself mean latency is foretold within {LATENCY:g} % in "
-        f"{int((size <= LATENCY).sum())} of {len(errors)} rows, the worst {float(size.max()):.1f} % off."
-    )
 
 
 def _foretold(errors: pd.DataFrame, kind: str, what: str, most: float) -> str:

@@ -60,8 +60,14 @@ def run_of(server: StepServer) -> Run:
     return server.run_record.run(server.workload.arrival_ns, int(server.env.now), server.policy)
 
 
-def foretell(plan: Plan, record: Record, profile: Profile) -> tuple[Run, Order]:
+def foretell(
+    plan: Plan, record: Record, profile: Profile, slowness: Callable[[int], float] | None = None
+) -> tuple[Run, Order]:
     """What the simulator says of a plan from costs, and from the acceptance of its live run; and who ran when.
+
+    Parameters
+    ----------
+    slowness : how many times as long as the costs say rounds take at an instant of the run.
 
     Raises
     ------
@@ -70,9 +76,10 @@ def foretell(plan: Plan, record: Record, profile: Profile) -> tuple[Run, Order]:
     """
     order: Order = []
 
-    def follow(now_ns: int, running: Sequence[Request]) -> None:
+    def follow(now_ns: int, running: Sequence[Request]) -> int | None:
         rounds = [r for r in server.step or running if not r.missing]
         order.extend(sorted((r.index, r.rounds) for r in rounds))
+        return None if slowness is None else max(1, round(server.cost_ns() * slowness(now_ns)))
 
     server = server_of(plan, record, price(trace_of(plan, record), profile), follow)
     return run_of(server), order

@@ -31,14 +31,14 @@ def errors_text(errors: pd.DataFrame) -> Text:
     """Latencies real and foretold by load and policy, and how far apart they are."""
     headings = (
         "load", "policy", "mean s\nreal / foretold", "p50 s\nreal / foretold", "p99 s\nreal / foretold",
-        "error of the mean %\n[95 %]", "from the run's\nown means %", "of busy time %\n[95 %]",
+        "error of the mean %\n[95 %]", "of busy time %\n[95 %]",
         "drift %\nof rounds / latency", "rank\ncorrelation", "same\norder %", "decisions\nexact",
     )  # fmt: skip
     rows = []
     for row in errors.to_dict("records"):
         drift = f"{row['busy_drift']:.1f} / {row['drift']:.1f}"
         means = [_beside(row, name) for name in ("mean", "p50", "p99")]
-        off = [_interval(row, f"{k}error", f"{k}error_low", f"{k}error_high") for k in ("", "own_", "busy_")]
+        off = [_interval(row, f"{k}error", f"{k}error_low", f"{k}error_high") for k in ("", "busy_")]
         exact = "-" if pd.isna(row["exact_decisions"]) else f"{row['exact_decisions']:g} of {row['seeds']}"
         same = f"{100 * row['same_order']:.0f}"
         words = (f"{row['load']:g}", row["policy"])

@@ -30,7 +30,7 @@ class Probe:
     ) -> None:
         self._engine, self._scheduler = engine, engine.engine_core.engine_core.scheduler
         self._plans, self._add, self._books = plans, add, list[dict[str, Any]]()
-        self._due, self._turn, self._cycles = 0, 0, 0
+        self._due, self._turn, self._cycles, self._latest_ns = 0, 0, 0, 0
         for plan in plans:
             begin(plan)
             self._scheduler.clock.time.stop()
@@ -42,13 +42,14 @@ class Probe:
         if self._plans and self._due == EVERY:
             self._due = 0
             clock.time.stop()
-            self._burst()
+            self._burst(clock.boundary_ns)
             clock.time.go()
+            self._latest_ns = clock.boundary_ns
 
     def finish(self) -> tuple[Record, ...]:
         """All steps of each plan, after some more where the run was short."""
         while any(len(book["steps"]) < LEAST for book in self._books):
-            self._burst()
+            self._burst(self._latest_ns)
         return tuple(
             Record("vllm", plan.policy, book["steps"], [], 0, 0, complete=False)
             for plan, book in zip(self._plans, self._books, strict=True)
@@ -62,8 +63,8 @@ class Probe:
             self._engine.abort_request(list(self._scheduler.decisions.jobs), internal=True)
         self._scheduler.take_up(mine)
 
-    def _burst(self) -> None:
-        """Some steps of the plan whose turn it is; one that is done begins again."""
+    def _burst(self, at_ns: int) -> None:
+        """Some steps of the plan whose turn it is, at an instant of the run; one that is done begins again."""
         turn = self._turn
         self._turn = (turn + 1) % len(self._plans)
         mine = self._scheduler.put_by()
@@ -76,6 +77,7 @@ class Probe:
                     for i in range(len(self._plans[turn].requests)):
                         self._add(self._plans[turn], i, f"calibration-{self._cycles}-")
                 self._engine.step()
+                self._scheduler.steps[-1] = self._scheduler.steps[-1].moved_to(at_ns)
             self._scheduler.clock.time.stop()
         finally:
             self._books[turn] = self._scheduler.put_by()

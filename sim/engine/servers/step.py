@@ -166,6 +166,10 @@ class StepServer:
         """A round of those who decode, beside the chunks of prompts, if there are any, that share the step."""
         if self.measured is not None and (known := self.measured(self._now, self.running)) is not None:
             return known
+        return self.cost_ns()
+
+    def cost_ns(self) -> int:
+        """What the next step costs by the profile."""
         chunks = [r for r in self.step if r.missing]
         rounds = [r for r in self.step or self.running if not r.missing]
         drafted, contexts = [r.next_drafted for r in rounds], sum(r.kv_tokens for r in rounds)

@@ -92,11 +92,11 @@ def test_a_record_adds_up(engine):
 
 
 def test_calibration_rounds_run_beside_a_run_off_its_clock(engine, decoded, monkeypatch):
-    step, asleep = Probe._step, 0.03
+    step, asleep = Probe._step, 0.2
 
-    def late(self):
+    def late(self, at_ns):
         time.sleep(asleep)
-        step(self)
+        step(self, at_ns)
 
     monkeypatch.setattr(Probe, "_step", late)
     made = plan(6, most=16, policy="rr:quantum=2", batch=1, kv_slots=1, gap_ns=0)
@@ -112,6 +112,10 @@ def test_calibration_rounds_run_beside_a_run_off_its_clock(engine, decoded, monk
     assert max(len(s.running) for s in record.beside[0].steps) == 2
     assert record.busy_ns < (sum(beside) * asleep) * 1e9 / 2  # what was slept through is on no clock of the run
     assert all(s.end_ns - s.start_ns < asleep * 1e9 for one in record.beside for s in one.steps)
+    for one in record.beside:
+        starts = [s.start_ns for s in one.steps]
+        assert starts == sorted(starts)
+        assert 0 < starts[0] < starts[-1] <= record.end_ns
     first, second = record.beside[0].halves()
     assert [*first.steps, *second.steps] == record.beside[0].steps
     assert Record.from_json(record.to_json()) == record

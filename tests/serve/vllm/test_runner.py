@@ -103,11 +103,11 @@ def test_each_draft_token_gets_its_requests_temperature(values, counts):
 
 
 def test_calibration_steps_run_beside_a_run_off_its_clock(runner, plan, plain, monkeypatch):
-    burst, asleep = Probe._burst, 0.05
+    burst, asleep = Probe._burst, 0.3
 
-    def late(self):
+    def late(self, at_ns):
         time.sleep(asleep)
-        burst(self)
+        burst(self, at_ns)
 
     monkeypatch.setattr(Probe, "_burst", late)
     monkeypatch.setattr("serve.vllm.probe.LEAST", 12)
@@ -123,6 +123,7 @@ def test_calibration_steps_run_beside_a_run_off_its_clock(runner, plan, plain, m
     assert [len(one.steps) for one in record.beside] == [BURST * (bursts - bursts // 2), BURST * (bursts // 2)]
     assert all(step.round_ns < asleep * 1e9 for one in (record, *record.beside) for step in one.steps)
     assert {len(step.running) for step in record.beside[1].steps} == {1}
+    assert all(0 < step.start_ns <= record.end_ns for one in record.beside for step in one.steps)
     assert 2 in {len(step.running) for step in record.beside[0].steps}
     assert runner.serve(plan).beside == ()  # and nobody is left in the engine
     assert Record.from_json(record.to_json()) == record
