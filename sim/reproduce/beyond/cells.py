@@ -31,9 +31,9 @@ WIDE = "spread 2"  # generated, requests twice as far apart in acceptance as rec
 
 
 def _needs(trace: str, inputs: Inputs, size: Size) -> dict[str, Sweep]:
-    """A sweep a batch size: with room for all, so that moves are free, and with room for those who run alone."""
+    """A sweep a batch size that the profile covers: with room for all, so that moves are free, and for who runs."""
     found = {}
-    for batch in BATCHES:
+    for batch in [b for b in BATCHES if b <= max(inputs.profile.costs.rounds)]:
         settings: dict[str, Any] = {
             "trace": trace, "length_predictor": predictors(inputs), "load": [f"{x:g}" for x in size.loads],
             "batch": batch, "requests": REQUESTS if batch == 1 else IN_BATCHES,
