@@ -13,7 +13,7 @@ from sim.reproduce.report import HOLDS, NOT, PART
 from sim.reproduce.run import reproduce
 from tests.sim.reproduce import made_up
 from tests.sim.reproduce.made_up import around, percent
-from traces import Profile
+from traces import Profile, load_profile
 
 EVIDENCE = made_up.evidence()
 TINY = Size("tiny", 0, 4, 2, 2, 2, (2,), (), (0.8,), (), 100)
@@ -56,7 +56,8 @@ def test_the_table_has_a_line_a_server_and_a_column_a_predictor():
 def test_batches_that_a_profile_does_not_cover_have_no_cells():
     alone = replace(EVIDENCE.inputs, profile=Profile.constant(1, 3))
     assert set(cells._needs("recorded", alone, TINY)) == {"recorded-1-free"}
-    assert {name.split("-")[1] for name in cells._needs("recorded", EVIDENCE.inputs, TINY)} == {"1", "4", "8"}
+    whole = replace(EVIDENCE.inputs, profile=load_profile("reference"))
+    assert {name.split("-")[1] for name in cells._needs("recorded", whole, TINY)} == {"1", "4", "8"}
 
 
 def tail_rows(p99: float) -> dict[str, pd.DataFrame]:
