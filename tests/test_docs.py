@@ -36,6 +36,7 @@ NOT_OURS = {
     "make test": "runs this",
     "make vllm": "installs, and runs tests/serve/vllm",
     "lapsd calibrate --engine vllm": "needs vLLM; tests/serve/vllm/test_calibration.py runs it",
+    "lapsd validate --engine vllm": "needs vLLM; tests/serve/vllm/test_validation.py runs it",
     "vllm serve": "tests/serve/vllm serves; its options are parsed there",
     "make gpu-check": "test_benchmarks.py runs its sections on a CPU",
     "PYTHONPATH=. python3 benchmarks/gpu_check.py": "the same",
@@ -52,6 +53,7 @@ SMALLER = (
     ("seeds=1000", "seeds=4"),
     (r" --load 0.5 --load 0.8 --load 0.95", r" --load 0.8 --policy las"),
     (r" --policy lp-sjf --policy lp-srpt", ""),
+    (r"0.95 --policy lp-srpt --policy laps-sd --policy alike", "0.95 --policy alike"),
     (r"(lapsd validate[^\n#]*)", r"\1 --quick --requests 2 --seeds 1 --device cpu"),
 )
 
