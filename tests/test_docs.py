@@ -53,7 +53,7 @@ SMALLER = (
     ("seeds=1000", "seeds=4"),
     (r" --load 0.5 --load 0.8 --load 0.95", r" --load 0.8 --policy las"),
     (r" --policy lp-sjf --policy lp-srpt", ""),
-    (r"0.95 --policy lp-srpt --policy laps-sd --policy alike", "0.95 --policy alike"),
+    (r" --policy lp-srpt --policy laps-sd --policy alike", " --policy alike"),
     (r"(lapsd validate[^\n#]*)", r"\1 --quick --requests 2 --seeds 1 --device cpu"),
 )
 
