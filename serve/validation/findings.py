@@ -77,7 +77,7 @@ def outcomes(blocks: Sequence[Block], given: Profile | None = None) -> list[Outc
     records = [record for part in parts for record in part]
     if not records:
         return []
-    shape = given or _costs_of(records)
+    shape = _costs_of(records)
     return [outcome for block in blocks for outcome in outcomes_of(block, shape, given)]
 
 
