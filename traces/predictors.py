@@ -6,6 +6,7 @@ request, and the first predictions of many are those of few. Knows nothing of ar
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ LENGTH_STREAM = 3  # after the streams of `traces.workload`
 
 
 @dataclass(frozen=True)
-class LengthPredictor:
+class LengthPredictor(ABC):
     """What the server believes output lengths to be. The fields of a subclass are its parameters.
 
     Attributes
@@ -65,6 +66,7 @@ class LengthPredictor:
         texts = [f"{v:g}" if isinstance(v, float) else str(v) for v in values]
         return f"{self.kind}:{','.join(texts)}" if texts else self.kind
 
+    @abstractmethod
     def predict(self, rows: NDArray[np.int64], trace: Trace, seed: int) -> NDArray[np.int64]:
         """Predicted output tokens of the requests in `rows` of the trace, (N,), each at least 1.
 
@@ -73,7 +75,6 @@ class LengthPredictor:
         ValueError
             If the trace lacks what the predictor needs.
         """
-        raise NotImplementedError
 
     def _between(self, name: str, value: float, most: float) -> None:
         if not 0 <= value <= most:
