@@ -1,5 +1,6 @@
 """What was foretold against what was measured, request by request."""
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -8,6 +9,8 @@ from sim.figures.style import COLUMN, NAMES, SMALL, colour_of, dress, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+LETTERS = 18  # of small type on an inch
 
 
 def plot_foretold(requests: pd.DataFrame, caption: str) -> "Figure":
@@ -41,5 +44,6 @@ def plot_foretold(requests: pd.DataFrame, caption: str) -> "Figure":
         ax.set_aspect("equal")
         dress(ax, "latency measured, s", "latency foretold, s", f"load {load:g}")
     axes[0].legend(fontsize=SMALL - 1, frameon=False, markerscale=1.5)
-    figure.suptitle(caption, fontsize=SMALL, x=0.01, ha="left")
+    wide = int(LETTERS * figure.get_figwidth())
+    figure.suptitle("\n".join(textwrap.wrap(caption, wide)), fontsize=SMALL, x=0.01, ha="left")
     return figure
