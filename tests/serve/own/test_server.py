@@ -111,7 +111,6 @@ def test_calibration_rounds_run_beside_a_run_off_its_clock(engine, decoded, monk
     assert max(beside) - min(beside) <= 1
     assert max(len(s.running) for s in record.beside[0].steps) == 2
     assert record.busy_ns < (sum(beside) * asleep) * 1e9 / 2  # what was slept through is on no clock of the run
-    assert all(s.end_ns - s.start_ns < asleep * 1e9 for one in record.beside for s in one.steps)
     for one in record.beside:
         starts = [s.start_ns for s in one.steps]
         assert starts == sorted(starts)

@@ -103,7 +103,7 @@ def test_each_draft_token_gets_its_requests_temperature(values, counts):
 
 
 def test_calibration_steps_run_beside_a_run_off_its_clock(runner, plan, plain, monkeypatch):
-    burst, asleep = Probe._burst, 0.3
+    burst, asleep = Probe._burst, 1.0
 
     def late(self, at_ns):
         time.sleep(asleep)
