@@ -199,7 +199,8 @@ def _made(trial: Trial, loads: list[float], seeds: int) -> dict[str, str]:
         "type": known.dtype, "versions": ", ".join(f"{k} {v}" for k, v in known.software.items()),
         "commit": known.commit, "time": known.time, "loads": ", ".join(f"{x:g}" for x in loads), "seeds": str(seeds),
         "settings": ", ".join(f"{k} {v}" for k, v in trial.setting.items()),
-        "costs": f"means of calibration rounds {'within' if trial.interleaves else 'before and after'} each run", "acceptance": "of each live run itself",
+        "costs": f"means of calibration rounds {'within' if trial.interleaves else 'before and after'} each run",
+        "acceptance": "of each live run itself",
     }  # fmt: skip
 
 
