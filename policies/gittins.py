@@ -53,4 +53,4 @@ def inverse_index(left: NDArray[np.float64], weight: NDArray[np.float64]) -> flo
     spent = (left * weight).cumsum()
     spent += left * (finished[-1] - finished)  # those that finish, and d of each that does not
     spent /= finished
-    return float(spent.min())
+    return float(np.minimum.reduce(spent))

@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 FEW = 8  # fewer past requests tell nothing
-EXACT = 512  # past requests that are all held against a request
+EXACT = 300  # past requests that are all held against a request
 REACH = 3.0  # widths, from where so many are taken where there are more
 NEIGHBOURS = 4  # no width is less than the distance to so many past predictions
 MEDIAN_SQUARE = 0.455  # of a standard normal
@@ -221,7 +221,7 @@ class Past:
             off *= -0.5 / (self.pace.round / rounds + self.pace.stretch + doubt)
             off += weight
             weight = off
-        weight = np.exp(np.maximum(weight - weight.max(), LEAST_LOG))
+        weight = np.exp(np.maximum(weight - np.maximum.reduce(weight), LEAST_LOG))
         return (outputs[longer:] - tokens) * rounds_per_token[longer:], weight
 
     def lengths(self, predicted_tokens: int) -> tuple[Floats, Floats]:
