@@ -87,25 +87,28 @@ class SecondOffload:
             self.ask(i, "in", now)
 
     def alise(self, order, running, now):
+        first = []
+        while len(first) < min(self.b, len(order)) and sum(map(self.need, order[: len(first) + 1])) <= self.blocks:
+            first.append(order[len(first)])
+
         def key(i):
             turn = order.index(i)
-            wait = sum(map(self.left, order[:turn])) // self.b if turn >= self.b else 0
+            wait = 0 if i in first else sum(map(self.left, order[:turn])) // len(first)
             return (wait if i in running else min(wait, self.until_rise(i)), turn)
 
-        first, full = order[: self.b], self.blocks - self.soon() > self.high
-        keys = {i: key(i) for i in order}
-        if full:
-            for i in sorted(self.those("here"), key=keys.get, reverse=True):
-                if i not in running and i not in first and self.blocks - self.soon() > self.low:
-                    self.ask(i, "out", now)
+        keys, full = {i: key(i) for i in order}, self.blocks - self.soon() > self.high
+
+        def others():
+            return sorted((i for i in self.those("here") if i not in first), key=keys.get, reverse=True)
+
+        for i in others() if full else []:
+            if i not in running and self.blocks - self.soon() > self.low:
+                self.ask(i, "out", now)
         for i in sorted(self.those("outside"), key=keys.get):
             room = math.ceil(self.look_ahead(i) / self.size)
             if i in first:
-                while self.soon() < room:
-                    worst = max(self.those("here"), key=keys.get, default=i)
-                    if keys[worst] <= keys[i]:
-                        break
-                    self.ask(worst, "out", now)
+                while self.soon() < room and others():
+                    self.ask(others()[0], "out", now)
                 if self.free() >= room:
                     self.ask(i, "in", now)
             elif not full and self.blocks - self.free() + room <= self.low:

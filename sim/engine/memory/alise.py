@@ -55,38 +55,49 @@ class AliseMemory(Offload):
     def plan(self, ordered: Sequence[Request], now_ns: int) -> None:
         if not self.outside and self.blocks - self.soon_free <= self.high:
             return
-        waits = self._waits(ordered, now_ns)
-        longest_first = sorted((r for r in ordered if r in self.holders), key=waits.__getitem__, reverse=True)
-        offloaded = self._offload(longest_first, set(ordered[: self.batch]), now_ns)
-        for request in sorted((r for r in ordered if r in self.outside), key=waits.__getitem__):
-            room = self.room(request)
-            if request in ordered[: self.batch]:  # its turn: whoever waits longer makes way
-                while longest_first and self.soon_free < room and waits[longest_first[0]] > waits[request]:
+        turns = self._turns(ordered)
+        waits, turn = self._waits(ordered, turns, now_ns), set(ordered[:turns])
+        longest_first = sorted((r for r in self.holders if r not in turn), key=waits.__getitem__, reverse=True)
+        offloaded = self._offload(longest_first, now_ns)
+        for request in sorted(self.outside, key=waits.__getitem__):
+            room = self.needed(request)
+            if request in turn:
+                while longest_first and self.soon_free < room:
                     self.evict(longest_first.pop(0), now_ns)
                 if self.free >= room:
                     self.fetch(request, now_ns)
             elif not offloaded and self.blocks - self.free + room <= self.low:
                 self.fetch(request, now_ns)
 
-    def _offload(self, longest_first: list[Request], turn: set[Request], now_ns: int) -> bool:
-        """Those whose turn it is not move out, if the high watermark is exceeded."""
+    def _turns(self, ordered: Sequence[Request]) -> int:
+        """Of how many it is the turn: of the first, as many as a batch whose next rounds fit the memory together."""
+        free = self.blocks
+        for turns, request in enumerate(ordered[: self.batch]):
+            free -= self.needed(request)
+            if free < 0:
+                return turns
+        return min(len(ordered), self.batch)
+
+    def _offload(self, longest_first: list[Request], now_ns: int) -> bool:
+        """Those whose turn it is not, and who do not run, move out, if the high watermark is exceeded."""
         if self.blocks - self.soon_free <= self.high:
             return False
-        for request in [r for r in longest_first if r not in turn and not r.running]:
+        for request in [r for r in longest_first if not r.running]:
             if self.blocks - self.soon_free <= self.low:
                 break
             longest_first.remove(request)
             self.evict(request, now_ns)
         return True
 
-    def _waits(self, ordered: Sequence[Request], now_ns: int) -> dict[Request, tuple[int, int]]:
+    def _waits(self, ordered: Sequence[Request], turns: int, now_ns: int) -> dict[Request, tuple[int, int]]:
         """Estimated waiting times, in order of turns where they are equal.
 
-        Until those before have run, so many at a time, or the request rises in rank, whichever comes first.
+        Until those before have run, as many at a time as have their turn, or the request rises in rank, whichever
+        comes first.
         """
         before_ns, waits = 0, {}
         for turn, request in enumerate(ordered):
-            ns = before_ns // self.batch if turn >= self.batch else 0
+            ns = before_ns // turns if turn >= turns else 0
             wake_ns = NEVER if request.running else self.estimate.wake(request, now_ns)
             waits[request] = (min(ns, wake_ns - now_ns), turn)
             before_ns += self.estimate.left_ns(request)

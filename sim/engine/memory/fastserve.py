@@ -45,7 +45,7 @@ class FastServeMemory(Offload):
         for request in ordered[: self.batch]:
             if request in self.outside:
                 kept = self.batch if self.holders or self.coming else 0  # else nobody could run
-                if self.room(request) + kept > self.free:
+                if self.needed(request) + kept > self.free:
                     return
                 self.fetch(request, now_ns)
 

@@ -116,12 +116,8 @@ class Offload(Memory):
     def fetch(self, request: Request, at_ns: int) -> None:
         """A cache from outside begins its way in."""
         self.outside.remove(request)
-        self.held[request] = self.room(request)
+        self.held[request] = self.needed(request)
         self.coming[request] = self._move("swap in", request, at_ns)
-
-    def room(self, request: Request) -> int:
-        """Blocks that a cache from outside needs to run."""
-        return -(-request.kv_needed // self.block)
 
     def _move(self, kind: str, request: Request, at_ns: int) -> int:
         """When a move that its engine does next is over."""
