@@ -18,6 +18,7 @@ Integers = NDArray[np.int64]
 
 FEW = 8  # fewer past requests tell nothing
 EXACT = 300  # past requests that are all held against a request
+TOLD_BY = 1_024  # past requests that say how far apart are alike
 REACH = 3.0  # widths, from where so many are taken where there are more
 NEIGHBOURS = 4  # no width is less than the distance to so many past predictions
 MEDIAN_SQUARE = 0.455  # of a standard normal
@@ -150,7 +151,7 @@ class Past:
         After a quarter, half and three quarters of their rounds: by the log density, among those weighed, of the log
         of the rounds left. The width of `WIDTHS` first, where paces tell nothing, and with it the doubt of `DOUBTS`.
         """
-        some = self.some(EXACT)
+        some = self.some(TOLD_BY)
         rows, had_rounds, had = some._on_the_way(max(1, len(some) // LEFT_OUT))
         if len(rows) < 4 * FEW:
             return Likeness(0.0, 0.0)
