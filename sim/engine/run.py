@@ -8,12 +8,15 @@ import simpy
 from policies import Outlook, Policy
 from policies.decision import name_of
 from sim.engine.capacity import Capacity
+from sim.engine.memory import Offload
 from sim.engine.occupancy import Occupancy
 from sim.engine.recorded import recorded_rows, with_truth
 from sim.engine.request import Request
 from sim.engine.run_record import Run, RunRecord
 from sim.engine.servers.batch import BatchServer
+from sim.engine.servers.offload import OffloadServer
 from sim.engine.servers.single import SingleServer
+from sim.engine.servers.skip import SkipServer
 from sim.engine.servers.step import StepServer
 from sim.engine.timeline import Timeline
 from traces import Workload
@@ -56,10 +59,12 @@ def simulate(
     policy = policy.bind(with_truth(outlook, recorded) if policy.clairvoyant else outlook)
     env, run_record = simpy.Environment(), RunRecord(len(workload))
     there = (env, workload, recorded, policy, capacity, memory, run_record)
-    server: StepServer | SingleServer | BatchServer
+    server: StepServer | SkipServer
     watched = timeline is not None or occupancy is not None
     if watched or capacity.in_steps or not (skip and memory.foresees and promises(policy)):
         server = StepServer(*there, check, timeline, occupancy)
+    elif isinstance(memory, Offload):
+        server = OffloadServer(*there, check)
     elif capacity.batch == 1 and not memory.grows:
         server = SingleServer(*there, check)
     else:

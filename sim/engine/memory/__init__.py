@@ -5,6 +5,7 @@ from sim.engine.memory.base import Estimate, Limits, Memory, Move, Order
 from sim.engine.memory.eviction import EVICTIONS, Eviction, recompute_in_steps
 from sim.engine.memory.fastserve import FastServeMemory
 from sim.engine.memory.managers import MANAGERS, parse_memory
+from sim.engine.memory.offload import Offload
 from sim.engine.memory.paged import Paged
 from sim.engine.memory.reserve import Reserve
 from sim.engine.memory.slots import Slots
@@ -20,6 +21,7 @@ __all__ = [
     "Limits",
     "Memory",
     "Move",
+    "Offload",
     "Order",
     "Paged",
     "Reserve",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from policies import NEVER
 from sim.engine.memory.base import Limits, Order
-from sim.engine.memory.blocks import blocks_of
+from sim.engine.memory.blocks import as_many, blocks_of, needs
 from sim.engine.memory.eviction import Eviction
 from sim.engine.memory.offload import Offload
 from sim.engine.request import Request
@@ -52,42 +52,52 @@ class AliseMemory(Offload):
         return cls(eviction, limits.batch, made, block, high=high, low=low, int8=int8, quantise_ns=quantise_ns,
                    overlap=overlap)  # fmt: skip
 
-    def plan(self, ordered: Sequence[Request], now_ns: int) -> None:
+    def plan(self, ordered: Sequence[Request], now_ns: int) -> bool:
         if not self.outside and self.blocks - self.soon_free <= self.high:
-            return
+            return False
         turns = self._turns(ordered)
-        waits, turn = self._waits(ordered, turns, now_ns), set(ordered[:turns])
-        longest_first = sorted((r for r in self.holders if r not in turn), key=waits.__getitem__, reverse=True)
-        offloaded = self._offload(longest_first, now_ns)
-        for request in sorted(self.outside, key=waits.__getitem__):
-            room = self.needed(request)
-            if request in turn:
-                while longest_first and self.soon_free < room:
-                    self.evict(longest_first.pop(0), now_ns)
-                if self.free >= room:
+        turn = set(ordered[:turns])
+        others = [r for r in self.holders if r not in turn]
+        full = self.blocks - self.soon_free > self.high
+        back = [r for r in self.outside if r in turn or (not full and self._has_room_for(r))]
+        if not back and not (full and others):
+            return False
+        waits, wants = self._waits(ordered, turns, now_ns), False
+        others.sort(key=waits.__getitem__, reverse=True)
+        if full:
+            self._offload(others, now_ns)
+        for request in sorted(back, key=waits.__getitem__):
+            if request not in turn:
+                if self._has_room_for(request):
                     self.fetch(request, now_ns)
-            elif not offloaded and self.blocks - self.free + room <= self.low:
+                continue
+            room = self.needed(request)
+            while others and self.soon_free < room:
+                self.evict(others.pop(0), now_ns)
+            if self.free >= room:
                 self.fetch(request, now_ns)
+            else:
+                wants = True
+        return wants
 
     def _turns(self, ordered: Sequence[Request]) -> int:
         """Of how many it is the turn: of the first, as many as a batch whose next rounds fit the memory together."""
-        free = self.blocks
-        for turns, request in enumerate(ordered[: self.batch]):
-            free -= self.needed(request)
-            if free < 0:
-                return turns
-        return min(len(ordered), self.batch)
+        return as_many(needs(ordered[: self.batch], self.block, self.held), self.blocks)
 
-    def _offload(self, longest_first: list[Request], now_ns: int) -> bool:
-        """Those whose turn it is not, and who do not run, move out, if the high watermark is exceeded."""
-        if self.blocks - self.soon_free <= self.high:
-            return False
-        for request in [r for r in longest_first if not r.running]:
+    def _has_room_for(self, request: Request) -> bool:
+        """Whether its cache may come back ahead of its turn."""
+        return self.blocks - self.free + self.needed(request) <= self.low
+
+    def _offload(self, others: list[Request], now_ns: int) -> None:
+        """Those who do not run move out, the first of those whose turn it is not, down to the low watermark."""
+        for request in [r for r in others if not r.running]:
             if self.blocks - self.soon_free <= self.low:
                 break
-            longest_first.remove(request)
+            others.remove(request)
             self.evict(request, now_ns)
-        return True
+
+    def may_take(self, running: Sequence[Request]) -> int:
+        return self.high if len(self.holders) > len(running) else self.blocks
 
     def _waits(self, ordered: Sequence[Request], turns: int, now_ns: int) -> dict[Request, tuple[int, int]]:
         """Estimated waiting times, in order of turns where they are equal.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from policies import NEVER, Policy
+from policies.decision import choose
 from sim.engine.memory.eviction import Eviction
 from sim.engine.recorded import Recorded
 from sim.engine.request import Request
@@ -110,6 +111,10 @@ class Memory(ABC):
     @abstractmethod
     def refuse(self, recorded: Sequence[Recorded]) -> None:
         """Raise `ValueError`, naming request and bound, if one of these would not fit even alone."""
+
+    def first_that_fit(self, ordered: Sequence[Request], seats: int) -> list[Request]:
+        """The first in order, as many as have seats and fit together, as `policies.decision.choose` has it."""
+        return choose(ordered, seats, self.fits)
 
     def ready(self, ordered: Sequence[Request], now_ns: int) -> list[Request]:
         """A decision begins, for those there, in order: who of them can run."""

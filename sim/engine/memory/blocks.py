@@ -1,9 +1,12 @@
-"""Blocks of tokens: how many a server has, and who could never have enough of them."""
+"""Blocks of tokens: how many a server has, how many requests need, and who could never have enough of them."""
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 from sim.engine.memory.base import Limits
 from sim.engine.recorded import Recorded
+from sim.engine.request import Request
 
 
 def blocks_of(manager: str, limits: Limits, block: int, blocks: int) -> int:
@@ -22,6 +25,22 @@ def blocks_of(manager: str, limits: Limits, block: int, blocks: int) -> int:
     if blocks < 1:
         raise ValueError(f"memory {manager}: blocks {blocks}: must be at least 1")
     return blocks
+
+
+def needs(requests: Sequence[Request], block: int, held: Mapping[Request, int]) -> list[int]:
+    """Blocks of so many tokens that each request needs in its next round, and no fewer than it holds."""
+    blocks = []
+    for request in requests:
+        # `Request.kv_needed`, which this asks for so often that a call would double its time
+        more = -(-request.recorded.looks_ahead[request.rounds] // block)
+        has = held.get(request, 0)
+        blocks.append(more if more > has else has)
+    return blocks
+
+
+def as_many(needed: Sequence[int], blocks: int) -> int:
+    """How many of the first have so many blocks together."""
+    return bisect_right(list(accumulate(needed)), blocks)
 
 
 def refuse_larger(manager: str, recorded: Sequence[Recorded], blocks: int, block: int) -> None:

@@ -34,20 +34,33 @@ class FastServeMemory(Offload):
             raise ValueError(f"memory fastserve: host {host}: must be at least 0 tokens")
         return cls(eviction, limits.batch, blocks_of(cls.name, limits, block, blocks), block, host)
 
-    def plan(self, ordered: Sequence[Request], now_ns: int) -> None:
+    @property
+    def foresees(self) -> bool:  # type: ignore[override]
+        """Where host memory is limited newcomers wait for it."""
+        return not self.host
+
+    def plan(self, ordered: Sequence[Request], now_ns: int) -> bool:
         there = [r for r in ordered if r in self.holders]
         evicted = False
         while self.soon_free < self.batch and len(there) > 1:
             self.evict(there.pop(), now_ns)
             evicted = True
         if evicted:
-            return
+            return False
         for request in ordered[: self.batch]:
             if request in self.outside:
                 kept = self.batch if self.holders or self.coming else 0  # else nobody could run
                 if self.needed(request) + kept > self.free:
-                    return
+                    break
                 self.fetch(request, now_ns)
+        return False
+
+    def may_take(self, running: Sequence[Request]) -> int:
+        return self.blocks - self.batch if len(self.holders) > 1 else self.blocks
+
+    def ready(self, ordered: Sequence[Request], now_ns: int) -> list[Request]:
+        ready = super().ready(ordered, now_ns)
+        return [r for r in ready if self.ready_ns(r, now_ns) <= now_ns] if self.host else ready
 
     def ready_ns(self, request: Request, now_ns: int) -> int:
         if not request.started and self.host:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sim.engine.memory.base import Limits, Memory, Order
-from sim.engine.memory.blocks import blocks_of, refuse_larger
+from sim.engine.memory.blocks import as_many, blocks_of, needs, refuse_larger
 from sim.engine.memory.eviction import Eviction
 from sim.engine.recorded import Recorded
 from sim.engine.request import Request
@@ -54,13 +54,11 @@ class Paged(Memory):
 
     def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
         held = self._held
-        return sum([self._needed(r) for r in running]) + sum([held[r] for r in waiting]) <= self.blocks
+        return sum(needs(running, self.block, held)) + sum([held[r] for r in waiting]) <= self.blocks
 
-    def _needed(self, request: Request) -> int:
-        """Its blocks in its next round."""
-        blocks = -(-request.kv_needed // self.block)
-        held = self._held.get(request, 0)
-        return blocks if blocks > held else held
+    def first_that_fit(self, ordered: Sequence[Request], seats: int) -> list[Request]:
+        first = list(ordered[:seats])
+        return first[: as_many(needs(first, self.block, self._held), self.blocks)]
 
     def refuse(self, recorded: Sequence[Recorded]) -> None:
         refuse_larger(self.name, recorded, self.blocks, self.block)
@@ -78,8 +76,8 @@ class Paged(Memory):
         for request in fresh:
             if request not in self.holders:
                 at_ns += self.bring_in(request, at_ns)
-        for request in running:
-            self._take(request, self._needed(request))
+        for request, blocks in zip(running, needs(running, self.block, self._held), strict=True):
+            self._take(request, blocks)
         return at_ns - now_ns
 
     def _catch_up(self, request: Request) -> None:

@@ -4,15 +4,15 @@ Any batch size, and any memory that foresees how long it lasts. Must give what `
 every policy that keeps the promise of its `run_until`.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, NoReturn
 
 import simpy
 
 from policies import Rank
-from policies.decision import choose, rank_of
+from policies.decision import name_of, rank_of
 from sim.engine.request import Request
 from sim.engine.servers.running_batch import RunningBatch, Seat
 from sim.engine.servers.skip import WAITING_ORDER, SkipServer
@@ -48,17 +48,18 @@ class BatchServer(SkipServer):
                 waiting.wake(now)
             if check:
                 self._check(now)
-            if not heap and not seats:
+            fresh = self._choose(now) if heap or grows else ()
+            if not seats:
                 if run_record.done == run_record.requests:
                     break
-                run_record.idle_ns += arrivals[self.arrived] - now
-                yield timeout(arrivals[self.arrived] - clock)
-                now = clock = arrivals[self.arrived]
+                until = self._next_ns(now)
+                run_record.idle_ns += until - now
+                yield timeout(until - clock)
+                now = clock = until
                 continue
-            fresh = self._choose(now) if heap or grows else ()
             start = now
             if limited and (fresh or grows):
-                start += memory.make_room([seat.request for seat in seats], fresh, WAITING_ORDER, now)
+                start += self._make_room(fresh, now)
             if fresh and (starting := [r for r in fresh if not r.started]):
                 start += self._prefill(starting, start, self._costs)
             if batch.to_ask:
@@ -69,6 +70,20 @@ class BatchServer(SkipServer):
                 self._commit(reached, now)
         run_record.rounds = batch.rounds
         yield timeout(now - clock)
+
+    def _next_ns(self, now_ns: int) -> int:
+        """When somebody may run, while nobody can."""
+        if self.waiting.heap:
+            self._stop(now_ns, "the first does not fit the memory")
+        return self._arrivals[self.arrived]
+
+    def _stop(self, now_ns: int, why: str) -> NoReturn:
+        name, there = name_of(self.policy), len(self.present())
+        raise ValueError(f"policy {name}: no progress at {now_ns} ns: {there} requests wait, and {why}")
+
+    def _make_room(self, fresh: Sequence[Request], now_ns: int) -> int:
+        """The memory has room for those who run, and the caches of newcomers: nanoseconds that it takes."""
+        return self.memory.make_room([seat.request for seat in self.batch.seats], fresh, WAITING_ORDER, now_ns)
 
     def _state_changed(self, now_ns: int) -> None:
         super()._state_changed(now_ns)
@@ -131,7 +146,7 @@ class BatchServer(SkipServer):
                 rank = heap[0][0]
                 ordered.append(waiting.pop())
                 newcomers.append((ordered[-1], rank))
-        chosen = set(choose(ordered, len(ordered), self.memory.fits))
+        chosen = set(self.memory.first_that_fit(ordered, len(ordered)))
         fresh = [request for request, _ in newcomers if request in chosen]
         for request, rank in newcomers[len(fresh) :]:
             waiting.push(request, rank, now_ns)
@@ -198,11 +213,7 @@ class BatchServer(SkipServer):
     def _stretch(self, now_ns: int, start_ns: int) -> tuple[int, int]:
         """Rounds until the next decision, and the time they take; takes in events that change nothing on the way."""
         batch, waiting, heap = self.batch, self.waiting, self.waiting.heap
-        most, within = batch.limits()
-        if self._one_round:
-            most = 1
-        elif self.memory.grows:
-            most = self.memory.lasts([seat.request for seat in batch.seats], most)
+        most, within = self._limits(start_ns)
         arrivals, free = self._arrivals, len(batch.seats) < self.capacity.batch
         first = heap[0][3] if heap else None
         decides = self._watched or (free and not heap)  # whoever comes: is seated, or may change the policy's state
@@ -213,12 +224,23 @@ class BatchServer(SkipServer):
             if decides or (until_ns >= stretch_ns and (rounds == most or stretch_ns >= within)):
                 return rounds, stretch_ns
             if waiting.wakes and waiting.next_wake == at_ns:
+                if waiting.apart:
+                    return rounds, stretch_ns
                 waiting.wake(at_ns)
             else:
                 self._arrive(at_ns)
             # a seat is free only for want of memory: whoever is first now may fit
             if (free and heap[0][3] is not first) or self.worst.may_be_behind(heap[0][0], now_ns):
                 return rounds, stretch_ns
+
+    def _limits(self, start_ns: int) -> tuple[int, int]:
+        """Rounds from an instant on, and time served, until somebody or the memory needs a decision."""
+        most, within = self.batch.limits()
+        if self._one_round:
+            most = 1
+        elif self.memory.grows:
+            most = self.memory.lasts([seat.request for seat in self.batch.seats], most)
+        return most, within
 
     def _check(self, now_ns: int) -> None:
         """Every invariant that must hold between stretches."""

@@ -56,7 +56,7 @@ class SkipServer:
 
     def present(self) -> list[Request]:
         """Who waits."""
-        return [entry[3] for entry in self.waiting.heap]
+        return self.waiting.everyone()
 
     @property
     def arrived_ns(self) -> list[int]:

@@ -16,6 +16,8 @@ class Waiting:
     Attributes
     ----------
     heap : list of (rank, entry time, index, request); the first is who is next.
+    apart : dict of Request
+        Who waits and cannot run yet, and so has its entry, but none in the heap.
     wakes : heap of (time, index, entry) of ranks that fall.
     """
 
@@ -23,13 +25,15 @@ class Waiting:
         self.policy = policy
         self.wakes: list[tuple[int, int, tuple[Any, ...]]] = []
         self.heap: list[tuple[Rank, int, int, Request]] = []
+        self.apart: dict[Request, None] = {}
         self._ages = type(policy).wake is not Policy.wake
         self._moved = False  # some have a past in the heap
 
     def push(self, request: Request, rank: Rank, now_ns: int) -> None:
         """Add a request, or move one that is there. O(log n)."""
         request.waiting_entry = entry = (rank, request.entered_ns, request.index, request)
-        heappush(self.heap, entry)
+        if request not in self.apart:
+            heappush(self.heap, entry)
         if self._ages and (wake := self.policy.wake(request, now_ns)) < NEVER:
             self._foretell(wake, entry, now_ns)
 
@@ -66,6 +70,18 @@ class Waiting:
             self._drop_past()
         return request
 
+    def set_apart(self, request: Request, now_ns: int) -> None:
+        """Somebody who is there cannot run any more."""
+        self.apart[request] = None
+        self._moved = True
+        self.push(request, request.waiting_entry[0], now_ns)
+        self._drop_past()
+
+    def set_ready(self, request: Request, now_ns: int) -> None:
+        """Somebody can run who could not."""
+        del self.apart[request]
+        self.push(request, request.waiting_entry[0], now_ns)
+
     def wake(self, now_ns: int) -> None:
         """Rank again those whose time has come."""
         while self.wakes and self.wakes[0][0] <= now_ns:
@@ -86,7 +102,7 @@ class Waiting:
 
     def everyone(self) -> list[Request]:
         """In no particular order."""
-        return [entry[3] for entry in self.heap if entry[3].waiting_entry is entry]
+        return [*(entry[3] for entry in self.heap if entry[3].waiting_entry is entry), *self.apart]
 
     def _drop_past(self) -> None:
         while self.heap and self.heap[0][3].waiting_entry is not self.heap[0]:

@@ -1,0 +1,106 @@
+"""Batches in memory whose caches move beside rounds, skipping ahead from decision to decision.
+
+The manager is asked who moves, with everybody in order, only where it may have something to do; must give what `step`
+gives, to the nanosecond.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from policies import NEVER
+from policies.decision import rank_of
+from sim.engine.memory import Offload
+from sim.engine.request import Request
+from sim.engine.servers.batch import BatchServer
+from sim.engine.servers.running_batch import Seat
+from sim.engine.servers.skip import WAITING_ORDER
+
+
+@dataclass(eq=False)
+class OffloadServer(BatchServer):
+    """One server whose caches move beside rounds: who waits `apart` has its cache outside, or on its way."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        assert isinstance(self.memory, Offload)
+        self._moves = self.memory
+        # the batch's rounds, and the instant, from which on the manager may have something to do
+        self._rests_rounds, self._rests_ns = 0, 0
+
+    def _choose(self, now_ns: int) -> list[Request]:
+        self._one_round = False
+        if self.batch.rounds < self._rests_rounds and now_ns < self._rests_ns:
+            kept = self._keep_all(now_ns)
+            if kept is not None:
+                return kept
+        return self._choose_of_all(now_ns)
+
+    def _choose_of_all(self, now_ns: int) -> list[Request]:
+        """As the specification has it: everybody in order, moves, and the first of those who can run."""
+        batch, waiting, memory, policy = self.batch, self.waiting, self._moves, self.policy
+        there = [(batch.settle(seat), seat) for seat in batch.seats]
+        ordered = [(rank_of(policy, r, now_ns), False, r.entered_ns, r.index, r) for r, _ in there]
+        for request in waiting.everyone():
+            rank, entered_ns, index, _ = request.waiting_entry
+            ordered.append((rank, True, entered_ns, index, request))
+        ordered.sort()
+        ready = memory.ready([entry[4] for entry in ordered], now_ns)
+        runs = set(chosen := memory.first_that_fit(ready, self.capacity.batch))
+        self._sort_out(now_ns)
+        losers = [seat for request, seat in there if request not in runs]
+        for seat in losers:
+            if memory.ready_ns(seat.request, now_ns) > now_ns:
+                waiting.apart[seat.request] = None
+        fresh = [request for request in chosen if not request.running]
+        for request in fresh:
+            popped = waiting.pop()
+            assert popped is request, "those chosen are not the first who wait"
+            self._sit(request)
+        for seat in losers:
+            self._send_away(seat, now_ns)
+        # who loses a seat is first now, as who ran goes before equals, but may not be so at the next boundary
+        self._one_round = bool(losers)
+        if waiting.heap:  # ask those again who may not stay ahead of the first
+            self.worst.rank(batch.to_ask[: len(batch.to_ask) - len(fresh)], now_ns)
+            self.worst.behind(waiting.heap[0][0], now_ns)
+        return fresh
+
+    def _sort_out(self, now_ns: int) -> None:
+        """Who waits and can run is in the heap; who cannot is apart."""
+        waiting, memory = self.waiting, self._moves
+        for request in [r for r in waiting.apart if r in memory.holders]:
+            waiting.set_ready(request, now_ns)
+        for request in [r for r in (*memory.leaving, *memory.outside) if r not in waiting.apart and not r.running]:
+            waiting.set_apart(request, now_ns)
+
+    def _make_room(self, fresh: Sequence[Request], now_ns: int) -> int:
+        memory, waiting = self._moves, self.waiting
+        ns = memory.make_room([seat.request for seat in self.batch.seats], fresh, WAITING_ORDER, now_ns)
+        for request in [r for r in memory.leaving if r not in waiting.apart]:
+            waiting.set_apart(request, now_ns)
+        return ns
+
+    def _limits(self, start_ns: int) -> tuple[int, int]:
+        """The memory rests as long as it said, nobody lands, and nobody who is apart may rise past who runs."""
+        most, within = self.batch.limits()
+        memory, waiting, running = self._moves, self.waiting, [seat.request for seat in self.batch.seats]
+        rests = memory.at_rest and not (waiting.apart and any(seat.rising for seat in self.batch.seats))
+        lasts, acts = memory.rests(running, most) if rests else (1, 1)
+        self._rests_rounds, self._rests_ns = self.batch.rounds + acts, memory.next_ns
+        if waiting.apart and waiting.wakes:
+            self._rests_ns = min(self._rests_ns, waiting.next_wake)
+        return 1 if self._one_round else lasts, min(within, self._rests_ns - start_ns)
+
+    def _commit(self, reached: list[Seat], now_ns: int) -> None:
+        super()._commit(reached, now_ns)
+        if self.waiting.apart:  # there is room for them, or they may come before who has learnt
+            self._rests_rounds = 0
+
+    def _state_changed(self, now_ns: int) -> None:
+        super()._state_changed(now_ns)
+        self._rests_rounds = 0
+
+    def _next_ns(self, now_ns: int) -> int:
+        if self.present() and self._moves.next_ns == NEVER:
+            self._stop(now_ns, "no cache is on its way")
+        return min(self._arrivals[self.arrived], self._moves.next_ns)
