@@ -32,9 +32,9 @@ class Request:
         or of a cache that was dropped), or the cache that it gave up is to be computed again.
     waiting_entry : tuple or None
         Its entry in the heap of those who wait.
-    prefill_ns, first_service_ns, switch_ns, preemptions : int
-        For the run's record: time spent in prefill, when that began (-1: not yet), moves of its KV cache, and how
-        often it had to stop.
+    prefill_ns, first_service_ns, first_token_ns, switch_ns, preemptions : int
+        For the run's record: time spent in prefill, when that began (-1: not yet), when its first round was over,
+        moves of its KV cache, and how often it had to stop.
     """
 
     index: int
@@ -55,6 +55,7 @@ class Request:
     waiting_entry: Any = None
     prefill_ns: int = 0
     first_service_ns: int = -1
+    first_token_ns: int = -1
     switch_ns: int = 0
     preemptions: int = 0
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from policies import Policy
 from sim.engine.request import Request
 
-COLUMNS = ("first_service_ns", "finish_ns", "service_ns", "switch_ns", "preemptions")
+COLUMNS = ("first_service_ns", "first_token_ns", "finish_ns", "service_ns", "switch_ns", "preemptions")
 _pack = Struct(f"{1 + len(COLUMNS)}q").pack
 
 
@@ -17,12 +17,13 @@ _pack = Struct(f"{1 + len(COLUMNS)}q").pack
 class Run:
     """What happened to each request, arrays by index, all int64 (N,), and the server's own rounds and time.
 
-    `service_ns` is prefill and rounds; `switch_ns` the moves of the request's own KV cache; `rounds` those that the
-    server ran, of one request or several.
+    `first_token_ns` is when its first round was over; `service_ns` is prefill and rounds; `switch_ns` the moves of
+    the request's own KV cache; `rounds` those that the server ran, of one request or several.
     """
 
     arrival_ns: NDArray[np.int64]
     first_service_ns: NDArray[np.int64]
+    first_token_ns: NDArray[np.int64]
     finish_ns: NDArray[np.int64]
     service_ns: NDArray[np.int64]
     switch_ns: NDArray[np.int64]
@@ -51,8 +52,8 @@ class RunRecord:
     def close(self, request: Request, now_ns: int) -> None:
         """A request is done."""
         self._rows += _pack(
-            request.index, request.first_service_ns, now_ns, request.prefill_ns + request.service_ns,
-            request.switch_ns, request.preemptions,
+            request.index, request.first_service_ns, request.first_token_ns, now_ns,
+            request.prefill_ns + request.service_ns, request.switch_ns, request.preemptions,
         )  # fmt: skip
         self.done += 1
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 REQUEST_COLUMNS = (
-    "seed", "policy", "index", "request_id", "arrival_ns", "first_service_ns", "finish_ns", "service_ns", "switch_ns",
-    "preemptions", "predicted_tokens",
+    "seed", "policy", "index", "request_id", "arrival_ns", "first_service_ns", "first_token_ns", "finish_ns",
+    "service_ns", "switch_ns", "preemptions", "predicted_tokens",
 )  # fmt: skip
 SEEDS = 20
 

@@ -12,6 +12,8 @@ from sim.engine import Occupancy, Run, Timeline, simulate
 from sim.experiment.stage import Stage
 from traces import Workload
 
+SLO_S = (1.55, 0.15)  # FastServe's first constraint of the two; its others are twice and four times as much
+
 
 def run(
     stage: Stage, policy: Policy, seed: int, timeline: Timeline | None = None, *, skip: bool = True,
@@ -62,6 +64,24 @@ class Runs:
         """Latency over output tokens, (P, C)."""
         output = self.workload.priced.trace.output_tokens[self.workload.rows]
         return self.latency_ns / output[self.stage.setting.warmup :]
+
+    @cached_property
+    def first_token_ns(self) -> NDArray[np.int64]:
+        """From arrival to the end of the first round, (P, C)."""
+        return self._counted("first_token_ns") - self._counted("arrival_ns")
+
+    @cached_property
+    def token_ns(self) -> NDArray[np.float64]:
+        """From then to the end, over the output tokens that are left then; 0 if there are none, (P, C)."""
+        trace, rows = self.workload.priced.trace, self.workload.rows[self.stage.setting.warmup :]
+        left = trace.output_tokens[rows] - self.workload.priced.emitted[trace.offsets[rows]]
+        return np.asarray((self.latency_ns - self.first_token_ns) / np.maximum(left, 1))
+
+    @cached_property
+    def slo_scale(self) -> NDArray[np.float64]:
+        """The larger of time to the first token over `SLO_S[0]` and time a further one over `SLO_S[1]`, (P, C)."""
+        first_s, token_s = SLO_S
+        return np.maximum(self.first_token_ns / (first_s * 1e9), self.token_ns / (token_s * 1e9))
 
     @cached_property
     def switch_ns(self) -> NDArray[np.int64]:

@@ -41,7 +41,7 @@ from sim.engine.servers.worst_seat import WorstSeat
 from tests.builders import MS, capacities, outlook, row, workload, workloads
 from traces import Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
 
-COLUMNS = ("arrival_ns", "first_service_ns", "finish_ns", "service_ns", "switch_ns", "preemptions")
+COLUMNS = ("arrival_ns", "first_service_ns", "first_token_ns", "finish_ns", "service_ns", "switch_ns", "preemptions")
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,18 @@ import math
 import re
 import statistics
 from bisect import bisect_left
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from policies import LAS, LPSRPT, POLICIES, LapsSD, RoundRobin
+from policies import LAS, LPSRPT, POLICIES, Alise, FastServe, LapsSD, RoundRobin
 from sim import simulate
 from sim.engine.memory import AliseMemory, FastServeMemory, Paged
 from sim.engine.memory.offload import Offload
 from tests.builders import capacities, outlook, workloads
+from tests.sim.second_alise import SecondAlise, SecondFastServe
 from tests.sim.second_offload import SecondOffload
 
 
@@ -30,8 +32,10 @@ class Foretelling(LPSRPT):
         return 7 * max(0, job.predicted_tokens - job.tokens)
 
 
-def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, sizes=(), reading=None, age=None):
-    """(first service, finish, switching, preemptions) of each request."""
+def schedule(
+    work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, sizes=(), reading=None, age=None, second=None
+):
+    """(first service, first token, finish, switching, preemptions) of each request; `second` makes a policy."""
     trace, priced, costs = work.priced.trace, work.priced, work.priced.profile.costs
     spans = [trace.rounds_of(int(r)) for r in work.rows]
     price = [priced.round_ns[s].tolist() for s in spans]
@@ -45,7 +49,7 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
     at, queue, entry = [0] * count, [1] * count, list(arrival)
     frozen: dict[int, tuple[int, int, int]] = {}  # predicted length, rounds and accepted tokens then
     turn, served_in = list(arrival), [0] * count
-    first, finish, switching, preempted = ([None] * count, [None] * count, [0] * count, [0] * count)
+    first, token, finish, switching, preempted = (*([None] * count for _ in range(3)), [0] * count, [0] * count)
     holders, outside, now, running, served = [], set(), 0, [], [0] * count
     in_steps = limits.prefill in ("mixed", "chunked")
     lacking = [max(0, p - 1) if in_steps else 0 for p in prompt]
@@ -54,6 +58,11 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
     size = int(option.get("block", 16))
     line = [None] * (int(option["blocks"]) if "blocks" in option else (limits.kv_tokens or 0) // size)
     blocks, total_blocks = [0] * count, len(line)
+
+    own = second and second(SimpleNamespace(
+        prompt=prompt.__getitem__, tokens=lambda i: tokens(i), served=served.__getitem__, arrival=arrival.__getitem__,
+        begun=lambda i: first[i] is not None, foreseen=lambda i: int(work.predicted_tokens[i]),
+    ))  # fmt: skip
 
     def spent(i):
         return served[i]
@@ -70,6 +79,8 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
 
     def rank(i):
         begun = first[i] is not None
+        if own:
+            return own.rank(i, now)
         if kind == "fcfs":
             return (not begun, i)
         if kind == "lp-sjf":
@@ -105,9 +116,13 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
         return max(1, queue[i] - (now - arrival[i] - served[i]) // age)
 
     def foretold(i):
+        if own:
+            return own.left(i)
         return 7 * max(0, int(work.predicted_tokens[i]) - tokens(i)) if kind == "lp-srpt" else 0
 
     def until_rise(i):
+        if own:
+            return own.until_rise(i, now)
         if age is None or kind not in ("las", "laps-sd") or level(i) == 1:
             return math.inf
         waited = now - arrival[i] - served[i]
@@ -122,7 +137,9 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
         d = sum(drafted[i][:rounds])
         return sum(accepted[i][:rounds]) / d if d else 0.0
 
-    def learn(i):
+    def learn(i, spent_now):
+        if own:
+            own.learn(i, now, spent_now)
         if kind == "las":
             place(i, spent(i))
         if kind == "rr" and at[i] % gamma == 0:
@@ -353,7 +370,8 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
         for i in decoding:
             served[i] += spent_now
             at[i] += 1
-            learn(i)
+            token[i] = now if at[i] == 1 else token[i]
+            learn(i, spent_now)
             if at[i] == len(price[i]):
                 finish[i] = now
                 holders[:] = [other for other in holders if other != i]
@@ -366,7 +384,7 @@ def schedule(work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, size
                 if sent < count:
                     arrival[sent] = entry[sent] = turn[sent] = now + work.think_ns
                     sent += 1
-    return first, finish, switching, preempted
+    return first, token, finish, switching, preempted
 
 
 def table_value(table, width):
@@ -383,7 +401,7 @@ def table_value(table, width):
 CASES = (
     workloads(closed=True).flatmap(lambda work: st.tuples(st.just(work), capacities(work))),
     st.sampled_from(["fcfs", "rr", "lp-sjf", "lp-sjf-mean", "lp-srpt", "srpt", "las", "las-round", "gittins"])
-    | st.just("laps-sd"),
+    | st.sampled_from(["laps-sd", "alise", "fastserve"]),
     st.integers(1, 5),
     st.sampled_from([1.5, 2.0, 4.0]),
     st.integers(1, 4),
@@ -397,20 +415,36 @@ CASES = (
 )  # fmt: skip
 
 
+FOUND = ("first_service_ns", "first_token_ns", "finish_ns", "switch_ns", "preemptions")
+MODELS = ("published", "exact")
+
+
 def agree(case, kind, K, M, gamma, delta, age, reading):
     work, limits = case
+    terms, costs = work.priced.time_terms(), work.priced.profile.costs
     past = outlook(work.priced)
     age_s = None if age is None else age / 1e9
     policy = {"las": LAS(K=K, M=M, age_s=age_s),
               "laps-sd": LapsSD(K=K, M=M, age_s=age_s, gamma=gamma, delta=delta, **reading),
-              "rr": RoundRobin(quantum=gamma), "lp-srpt": Foretelling()}.get(kind) or POLICIES[kind]()  # fmt: skip
+              "rr": RoundRobin(quantum=gamma), "lp-srpt": Foretelling(),
+              "alise": Alise(K=K, M=M, age_s=age_s, overrun=M, model=MODELS[gamma % 2]),
+              "fastserve": FastServe(quantum_ms=delta or 1e-3, levels=K, starve_s=age_s),
+              }.get(kind) or POLICIES[kind]()  # fmt: skip
     sizes = sorted(past.past_sizes_ns)
     middle = (sizes[(len(sizes) - 1) // 2] + sizes[len(sizes) // 2]) / 2
     bounds = [max(1, math.floor(min(middle / M ** (K / 2) * M**j, 1e18))) for j in range(K - 1)]
+    seconds = {
+        "alise": lambda of: SecondAlise(of, (*terms, costs.prefill), form=MODELS[gamma % 2], overrun=M, bounds=bounds,
+                                        age=age),
+        "fastserve": lambda of: SecondFastServe(
+            of, costs.prefill, starve=age or math.inf,
+            quanta=[*(round((delta or 1e-3) * 1e6) * 2**j for j in range(K - 1)), math.inf],
+        ),
+    }  # fmt: skip
     expected = schedule(work, limits, kind, bounds=bounds, gamma=gamma, delta=delta, c_bar=past.mean_round_ns,
-                        sizes=sizes, reading=reading, age=age)  # fmt: skip
+                        sizes=sizes, reading=reading, age=age, second=seconds.get(kind))  # fmt: skip
     run = simulate(work, policy, outlook=past, capacity=limits, check=True)
-    found = [c.tolist() for c in (run.first_service_ns, run.finish_ns, run.switch_ns, run.preemptions)]
+    found = [getattr(run, name).tolist() for name in FOUND]
     assert found == list(expected)
 
 

@@ -48,6 +48,7 @@ class BatchServer(SkipServer):
                 waiting.wake(now)
             if check:
                 self._check(now)
+            starting: Sequence[Request] = ()
             fresh = self._choose(now) if heap or grows else ()
             if not seats:
                 if run_record.done == run_record.requests:
@@ -65,6 +66,10 @@ class BatchServer(SkipServer):
             if batch.to_ask:
                 self._ask(now)
             rounds, stretch_ns = self._stretch(now, start)
+            if starting:
+                first_ns = start + batch.stretches.up_to(batch.rounds, 1, 0)[1]
+                for request in starting:
+                    request.first_token_ns = first_ns
             now = start + stretch_ns
             if reached := batch.advance(rounds, stretch_ns):
                 self._commit(reached, now)

@@ -45,6 +45,7 @@ class SingleServer(SkipServer):
                 start += memory.make_room(alone, alone, WAITING_ORDER, now)
             if not request.started:
                 start += self._prefill(alone, start, self._costs)
+                request.first_token_ns = start + request.recorded.service_ns[1]
             recorded = request.recorded
             totals, whole, done = recorded.service_ns, recorded.rounds, request.rounds
             while True:

@@ -190,6 +190,8 @@ class StepServer:
             request.service_ns += step_ns
             request.tokens += request.recorded.emitted[request.rounds]
             request.rounds += 1
+            if request.rounds == 1:
+                request.first_token_ns = self._now
             queue = request.queue
             self.policy.learn(request, self._now)
             if request.queue != queue:

@@ -137,8 +137,8 @@ def test_a_result_folder_reads_as_records_and_is_not_overwritten(tmp_path, resul
     write_comparison(result, folder)
     frame = pd.read_parquet(folder)
     assert len(frame) == 7 * 6 * 20
-    wanted = "seed policy index request_id arrival_ns first_service_ns finish_ns service_ns switch_ns preemptions"
-    assert list(frame.columns) == [*wanted.split(), "predicted_tokens"]
+    wanted = "seed policy index request_id arrival_ns first_service_ns first_token_ns finish_ns service_ns switch_ns"
+    assert list(frame.columns) == [*wanted.split(), "preemptions", "predicted_tokens"]
     assert (folder / "_latency.png").stat().st_size > 10_000
     config = json.loads((folder / "_config.json").read_text())
     assert config["policies"]["laps-sd"]["K"] == 4

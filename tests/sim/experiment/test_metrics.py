@@ -12,6 +12,7 @@ from sim.experiment.metrics import MAXIMUM, METRICS, Metric, Percentile, Ratio, 
 from sim.experiment.statistics import ratio_by_seed
 from sim.sweeps import best
 from tests.sim.experiment.test_comparison import PROFILE, TRACE
+from traces import price
 
 
 def made_up():
@@ -45,6 +46,19 @@ def test_what_each_seed_says_of_a_ratio_has_its_mean_and_interval():
     x = 1.7 * y + rng.gamma(1, size=(3, 40))
     for values, ours, base in zip(ratio_by_seed(x, y), x, y, strict=True):
         assert mean_interval(values) == pytest.approx(ratio_of_means(ours, base))
+
+
+def test_first_and_further_tokens_are_of_the_first_round_and_the_rest():
+    """One request alone: prefill and a round, then the others, over the tokens that those emit."""
+    result = compare(TRACE, PROFILE, [FCFS()], requests=1, seeds=1)
+    (row,), run = result.requests.to_dict("records"), result.runs.iloc[0]
+    spans = TRACE.rounds_of(TRACE.request_id.index(row["request_id"]))
+    round_ns = price(TRACE, PROFILE).round_ns[spans]
+    left = row["output_tokens"] - TRACE.accepted[spans][0] - 1
+    assert row["finish_ns"] - row["first_token_ns"] == round_ns[1:].sum() > 0
+    assert run["mean_ttft_s"] == (row["first_token_ns"] - row["arrival_ns"]) / 1e9
+    assert run["p99_tpot_s"] == pytest.approx(round_ns[1:].sum() / left / 1e9)
+    assert run["p95_slo_scale"] == pytest.approx(max(run["mean_ttft_s"] / 1.55, run["mean_tpot_s"] / 0.15))
 
 
 def test_records_hold_the_parts_of_ratios_and_not_the_ratios(tmp_path):

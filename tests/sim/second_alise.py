@@ -1,0 +1,82 @@
+"""The policies `alise` and `fastserve`, a second time: for the second simulator, following docs/alise.md.
+
+Know a request by its number, and nothing of the first simulator. `of` holds functions of a request: `prompt`,
+`tokens` (emitted), `served`, `arrival`, `begun` and `foreseen` (its predicted length).
+"""
+
+import math
+from bisect import bisect_left
+
+
+class SecondAlise:
+    """(queue, T), or (0, arrival); `time` is (T_0, alpha, beta, rounds, tokens, prefill) of the time model."""
+
+    def __init__(self, of, time, *, form, overrun, bounds, age):
+        self.of, self.form, self.overrun, self.bounds, self.age = of, form, overrun, bounds, age
+        self.t_0, self.alpha, self.beta, self.rounds, self.per, self.prefill = time
+        self.longer = {}
+
+    def left(self, i):
+        s, t = self.of.prompt(i), self.of.tokens(i)
+        n = max(0, self.longer.get(i, self.of.foreseen(i)) - t)
+        contexts = n * s if self.form == "published" else sum(range(s + t, s + t + n))
+        before = self.t_0 * s if self.form == "published" else self.prefill(s - 1) if s > 1 else 0
+        decoding = (self.alpha * contexts + n * self.beta) * self.rounds // self.per
+        return decoding + (0 if self.of.begun(i) else before)
+
+    def level(self, i, now):
+        queue = bisect_left(self.bounds, self.left(i)) + 1
+        waited = now - self.of.arrival(i) - self.of.served(i)
+        return queue if self.age is None else max(0, queue - waited // self.age)
+
+    def rank(self, i, now):
+        level = self.level(i, now)
+        return (level, self.left(i)) if level else (0, self.of.arrival(i))
+
+    def learn(self, i, now, spent):
+        length = self.longer.get(i, self.of.foreseen(i))
+        if self.overrun > 1 and self.of.tokens(i) >= length:
+            self.longer[i] = max(self.of.tokens(i) + 1, math.ceil(length * self.overrun))
+
+    def until_rise(self, i, now):
+        if self.age is None or not self.level(i, now):
+            return math.inf
+        return self.age - (now - self.of.arrival(i) - self.of.served(i)) % self.age
+
+
+class SecondFastServe:
+    """(level, behind, when it came there); `quanta` in ns, the last one infinite; `prefill` as the profile has it."""
+
+    def __init__(self, of, prefill, *, quanta, starve):
+        self.of, self.prefill, self.quanta, self.starve = of, prefill, quanta, starve
+        self.level, self.came, self.before, self.last = {}, {}, {}, {}
+
+    def joins(self, i):
+        s = self.of.prompt(i)
+        return next(j for j, q in enumerate(self.quanta) if (self.prefill(s - 1) if s > 1 else 0) <= q)
+
+    def starves(self, i):
+        return self.last.get(i, self.of.arrival(i)) + self.starve
+
+    def rank(self, i, now):
+        if self.starves(i) <= now:
+            return (0, 0, -self.starves(i))
+        return (self.level[i], 0, -self.came[i]) if i in self.level else (self.joins(i), 1, self.of.arrival(i))
+
+    def left(self, i):
+        spent = self.of.served(i) - self.before[i] if i in self.level else 0
+        return max(0, self.quanta[self.level.get(i, self.joins(i))] - spent)
+
+    def learn(self, i, now, spent):
+        """It has run a round that took `spent`, until now."""
+        begun = now - spent
+        if i not in self.level:
+            self.level[i], self.came[i], self.before[i] = self.joins(i), self.of.arrival(i), 0
+        if self.starves(i) <= begun:
+            self.level[i], self.came[i], self.before[i] = 0, now, self.of.served(i) - spent
+        if self.of.served(i) - self.before[i] > self.quanta[self.level[i]]:
+            self.level[i], self.came[i], self.before[i] = self.level[i] + 1, now, self.of.served(i)
+        self.last[i] = now
+
+    def until_rise(self, i, now):
+        return self.starves(i) - now if self.starves(i) > now else math.inf
