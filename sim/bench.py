@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import simpy
 
-from policies import LapsSD
+from policies import FCFS, LapsSD, Policy
 from sim.experiment.metrics import measured
 from sim.experiment.run import Runs, run
 from sim.experiment.stage import Stage
-from traces import Profile, Trace
+from traces import Profile, Trace, load_profile, load_trace
 
 TIMEOUTS = 100_000
 REPEATS, TOGETHER = 5, 5
@@ -35,7 +35,8 @@ class Figure(NamedTuple):
     at_most: bool
 
 
-# (in words, settings) by figure; 0.01 of bare timeouts is 20,000 iterations a second where those run at 2 M/s
+# (in words, settings) by figure; 0.01 of bare timeouts is 20,000 iterations a second where those run at 2 M/s.
+# Ordinary requests, first come, first served, 64 together in memory for as many of mean length, at load 1.2.
 MEMORIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "tokens": ("tokens", {"memory": "tokens"}),
     "reserve": ("reserved at admission", {"memory": "reserve:output=oracle"}),
@@ -55,7 +56,7 @@ FIGURES = (
     Figure("batch16_over_timeouts", "iterations a second at b = 16 over bare timeouts a second", 0.15, False),
     Figure("batch16_irregular", "the same where draft lengths differ from round to round", 0.12, False),
     *(
-        Figure(f"memory_{name}", f"the same, 64 together in tight memory: {words}", 0.01, False)
+        Figure(f"memory_{name}", f"the same, 64 ordinary requests in tight memory: {words}", 0.01, False)
         for name, (words, _) in MEMORIES.items()
     ),
     Figure("paper_run_ms", "a run of 30 requests with its metrics, ms where bare timeouts run at 2 M/s", 0.5, True),
@@ -99,26 +100,26 @@ def ready(trace: Trace, profile: Profile, requests: int, **setting: Any) -> Stag
     return stage
 
 
-def timeouts_per_request(stage: Stage, repeats: int = REPEATS, *, skip: bool = True) -> float:
+def timeouts_per_request(
+    stage: Stage, policy: Policy = POLICY, repeats: int = REPEATS, *, skip: bool = True
+) -> float:
     """What a request costs."""
-    run(stage, POLICY, 0)  # what is remembered of trace rows is remembered
-    return in_timeouts(lambda: run(stage, POLICY, 0, skip=skip), repeats) / stage.setting.requests
+    run(stage, policy, 0)  # what is remembered of trace rows is remembered
+    return in_timeouts(lambda: run(stage, policy, 0, skip=skip), repeats) / stage.setting.requests
 
 
-def iterations_over_timeouts(stage: Stage) -> float:
+def iterations_over_timeouts(stage: Stage, policy: Policy = POLICY) -> float:
     """Iterations a second over bare timeouts a second."""
-    iterations = run(stage, POLICY, 0).rounds
-    return iterations / stage.setting.requests / timeouts_per_request(stage)
+    iterations = run(stage, policy, 0).rounds
+    return iterations / stage.setting.requests / timeouts_per_request(stage, policy)
 
 
-def in_tight_memory(trace: Trace, **memory: Any) -> Stage:
-    """A stage of 64 requests together, overloaded, in memory for as many of mean length; by a profile by hand."""
-    profile = Profile.constant(draft_ms=0.1, verify_ms=2, prefill_ms_per_token=0.01, swap_ms_per_token=0.01)
-    one = profile.costs.rounds[1]
-    profile = replace(profile, costs=replace(profile.costs, rounds={1: one, 64: one}))
+def in_tight_memory(**memory: Any) -> Stage:
+    """A stage of ordinary requests, 64 together, overloaded, in memory for as many of mean length."""
+    trace, profile = load_trace("azure-conversations"), load_profile("opt-13b-a100")
     tokens = int((trace.prompt_tokens + trace.output_tokens).mean() * 64)
-    largest = int((trace.prompt_tokens + trace.output_tokens).max() + trace.drafted.max() + 1)
-    return ready(trace, profile, 1_000, batch=64, load=1.2, kv_tokens=max(tokens, 2 * largest), **memory)
+    setting = {"batch": 64, "load": 1.2, "kv_tokens": tokens, "prefill": "batched", **memory}
+    return ready(trace, profile, 1_000, **setting)
 
 
 def paper_run(stage: Stage, seeds: int) -> float:
@@ -167,9 +168,9 @@ def bench(
     progress("stepping")
     short = ready(trace, profile, 2_000)
     skipping = timeouts_per_request(short)
-    stepping = timeouts_per_request(short, 1 if quick else 3, skip=False)
+    stepping = timeouts_per_request(short, repeats=1 if quick else 3, skip=False)
     progress("a giant queue")
-    giant = timeouts_per_request(ready(trace, profile, 100_000 // scale, all_at_once=True), 1)
+    giant = timeouts_per_request(ready(trace, profile, 100_000 // scale, all_at_once=True), repeats=1)
     progress("batches of 16")
     batched = iterations_over_timeouts(ready(trace, profile, 5_000, batch=16))
     progress("batches of 16, draft lengths that differ")
@@ -177,7 +178,7 @@ def bench(
     tight = {}
     for name, (words, settings) in MEMORIES.items():
         progress(f"tight memory: {words}")
-        tight[f"memory_{name}"] = iterations_over_timeouts(in_tight_memory(trace, **settings))
+        tight[f"memory_{name}"] = iterations_over_timeouts(in_tight_memory(**settings), FCFS())
     progress("the paper's runs")
     paper = paper_run(ready(trace, profile, 30), 20 if quick else 60)
     progress("a million requests")
@@ -210,7 +211,7 @@ def _in_another_process(trace: Trace, profile: Profile, requests: int) -> tuple[
 
 def _serve_many(trace: Trace, profile: Profile, requests: int) -> tuple[float, int]:
     few = timeouts_per_request(ready(trace, profile, 10_000))
-    many = timeouts_per_request(ready(trace, profile, requests), 1)
+    many = timeouts_per_request(ready(trace, profile, requests), repeats=1)
     return many / few, peak_memory_bytes()
 
 

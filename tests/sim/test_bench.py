@@ -52,7 +52,7 @@ def test_what_is_timed_is_the_run_that_everything_else_calls(monkeypatch):
     real = bench.run
     monkeypatch.setattr(bench, "run", lambda *a, **how: calls.append((a[0].setting, how)) or real(*a, **how))
     stage = ready(load_trace("reference"), load_profile("reference"), 20, batch=16)
-    bench.timeouts_per_request(stage, 1, skip=False)
+    bench.timeouts_per_request(stage, repeats=1, skip=False)
     assert calls[-1] == (stage.setting, {"skip": False})
     assert (stage.setting.batch, stage.setting.load, stage.setting.length_predictor) == (16, 0.8, "noisy:0.5")
     counted = []
