@@ -52,7 +52,7 @@ def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
 
 def rate_of(inputs: Inputs, size: Size) -> float:
     """The middle one: where requests wait, and are not too many."""
-    every = rates(inputs, size)
+    every = rates(inputs, size, min(memories(inputs).values()))
     return every[len(every) // 2]
 
 

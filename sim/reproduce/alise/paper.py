@@ -1,7 +1,7 @@
 """The ALISE paper as a list of questions, with what introduces them and what is fixed for all of them."""
 
 from sim.reproduce.alise import ablation, blocking, predictors, throughput, time_model, waste
-from sim.reproduce.alise.systems import CAP, PREDICTOR, SMALL_CAP, SYSTEMS, memories, rates
+from sim.reproduce.alise.systems import CAP, PREDICTOR, SMALL_CAP, SYSTEMS, memories, rates, requests
 from sim.reproduce.inputs import Inputs, Size
 from sim.reproduce.question import Paper, Unanswerable
 from sim.reproduce.report import Table
@@ -42,9 +42,15 @@ def intro(inputs: Inputs, size: Size) -> list[str]:
 def settings(inputs: Inputs, size: Size) -> Table:
     """What was fixed before anything was run."""
     try:
-        memory = ", ".join(f"{name}: {tokens:,} KV tokens" for name, tokens in memories(inputs).items())
+        known = memories(inputs)
+        memory = ", ".join(f"{name}: {tokens:,} KV tokens" for name, tokens in known.items())
     except Unanswerable as reason:
-        memory = str(reason)
+        known, memory = {}, str(reason)
+    arrivals = [
+        f"{name}: {requests(inputs, size, tokens)} Poisson arrivals, "
+        f"{', '.join(f'{rate:g}' for rate in rates(inputs, size, tokens))} a second"
+        for name, tokens in known.items()
+    ]
     rows = {
         "trace": f"{inputs.recording}: {len(inputs.trace)} requests",
         "costs": f"{inputs.profile.kind}, {inputs.machine}",
@@ -52,8 +58,7 @@ def settings(inputs: Inputs, size: Size) -> Table:
         "batches": f"up to {CAP} requests; FastServe and vLLM’s second baseline {SMALL_CAP}",
         "systems": "; ".join(f"{s.label}: {s.policy}, {s.settings['memory']}" for s in SYSTEMS.values()),
         "lengths": f"{PREDICTOR}: the truth times exp(0.5 z), z standard normal, unless said otherwise",
-        "arrivals": f"{size.generated} Poisson arrivals, {', '.join(f'{r:g}' for r in rates(inputs, size))} a "
-        "second; from empty to drained",
+        "arrivals": "; ".join([*arrivals, "from empty to drained"]),
         "halves": "servers learn from one half of the trace, workloads are drawn from the other (split seed 0)",
         "seeds": f"{size.claims} for the curves, {size.others} for the ablation",
         "size": size.name,

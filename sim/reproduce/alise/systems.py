@@ -15,6 +15,7 @@ PREDICTOR = "noisy:0.5"  # the paper's predictor is not known well enough: an er
 CAP = 256  # requests in a batch, vLLM's default
 SMALL_CAP = 16  # as FastServe's artifact has it
 MEMORIES = ("40 GB", "80 GB")
+USUAL = 40  # requests in memory, which `Size.generated` are several batches of
 KV_TOKENS = "kv_tokens_at_90%_of"
 
 
@@ -73,16 +74,27 @@ def memories(inputs: Inputs) -> dict[str, int]:
     return found
 
 
-def rates(inputs: Inputs, size: Size) -> list[float]:
-    """Arrivals a second: `size.loads` of what full batches of `SMALL_CAP` could serve, in two digits."""
-    share_ns = Stage.of(inputs.trace, inputs.profile, batch=SMALL_CAP, requests=1).halves.share_ns
+def fitting(inputs: Inputs, tokens: int) -> int:
+    """Requests of mean length whose keys and values fit so many tokens, at most `CAP`."""
+    trace = inputs.trace
+    return max(1, min(CAP, int(tokens / (trace.prompt_tokens + trace.output_tokens).mean())))
+
+
+def rates(inputs: Inputs, size: Size, tokens: int) -> list[float]:
+    """Arrivals a second: `size.loads` of what batches of as many as fit could serve, in two digits."""
+    share_ns = Stage.of(inputs.trace, inputs.profile, batch=fitting(inputs, tokens), requests=1).halves.share_ns
     return [float(f"{load * 1e9 / share_ns:.2g}") for load in size.loads]
 
 
+def requests(inputs: Inputs, size: Size, tokens: int) -> int:
+    """Of a run: `size.generated`, or up to three times as many where more than `USUAL` fit together."""
+    return round(size.generated * min(3.0, max(1.0, fitting(inputs, tokens) / USUAL)))
+
+
 def together(records: Mapping[str, pd.DataFrame], prefix: str) -> pd.DataFrame:
-    """The records of the sweeps `PREFIX NAME`, with NAME in the column `system`."""
+    """The records of the sweeps `PREFIX NAME` or `PREFIX NAME, ...`, with NAME in the column `system`."""
     frames = [
-        records[name].assign(system=name.removeprefix(f"{prefix} "))
+        records[name].assign(system=name.removeprefix(f"{prefix} ").split(", ")[0])
         for name in records
         if name.startswith(f"{prefix} ")
     ]

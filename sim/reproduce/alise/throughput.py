@@ -9,7 +9,7 @@ import pandas as pd
 
 from sim.experiment.statistics import Interval, mean_interval, ratio_of_means
 from sim.figures.sweep import plot_lines
-from sim.reproduce.alise.systems import SYSTEMS, memories, rates, together
+from sim.reproduce.alise.systems import SYSTEMS, memories, rates, requests, together
 from sim.reproduce.inputs import Inputs, Size
 from sim.reproduce.question import Evidence, Question, Tables, Unanswerable
 from sim.reproduce.report import HOLDS, NOT, PART, Claim, Figure, Section, Table
@@ -34,15 +34,16 @@ AGAINST = ("vllm", "vllm-swap", "vllm-16", "fastserve", "orca", "orca-oracle", "
 
 
 def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
-    """Every system at every rate and memory."""
+    """Every system in every memory, at rates that say what it can serve."""
     try:
-        tokens = list(memories(inputs).values())
+        known = memories(inputs)
     except Unanswerable:
         return {}
     return {
-        f"curve {name}": system.sweep(
-            size.claims, requests=size.generated, kv_tokens=tokens, rate=rates(inputs, size)
+        f"curve {name}, {memory}": system.sweep(
+            size.claims, requests=requests(inputs, size, tokens), kv_tokens=tokens, rate=rates(inputs, size, tokens)
         )
+        for memory, tokens in known.items()
         for name, system in SYSTEMS.items()
     }
 
@@ -162,7 +163,7 @@ def _table(rows: pd.DataFrame) -> Table:
 
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     """A figure a memory: normalised latency against rate, a line a system."""
-    figures = []
+    figures, inputs, sizes = [], evidence.inputs, memories(evidence.inputs)
     for number, (memory, rows) in enumerate(tables["curves"].groupby("memory", sort=False), 6):
         points = pd.DataFrame({
             "line": rows["system"], "label": [SYSTEMS[s].label for s in rows["system"]], "x": rows["rate_per_s"],
@@ -171,7 +172,7 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
         title = f"Mean latency over output length by arrival rate, {memory}"
         figures.append(Figure(
             number, title,
-            f"{evidence.inputs.where} {evidence.size.generated} requests, from empty to drained.",
+            f"{inputs.where} {requests(inputs, evidence.size, sizes[str(memory)])} requests, from empty to drained.",
             partial(_drawn, points, title),
         ))  # fmt: skip
     return figures

@@ -8,7 +8,7 @@ import pytest
 
 from sim.reproduce.alise import ablation, blocking, throughput, time_model, waste
 from sim.reproduce.alise.paper import ALISE
-from sim.reproduce.alise.systems import SYSTEMS, memories, rates
+from sim.reproduce.alise.systems import SYSTEMS, memories, rates, requests
 from sim.reproduce.inputs import Inputs
 from sim.reproduce.papers import paper_of
 from sim.reproduce.question import Evidence, Unanswerable
@@ -85,8 +85,11 @@ def test_the_published_time_model_forgets_that_contexts_grow():
 
 
 def test_rates_follow_what_full_batches_could_serve():
-    low, high = rates(INPUTS, TINY)
+    small, large = memories(INPUTS).values()
+    low, high = rates(INPUTS, TINY, small)
     assert high / low == pytest.approx(2 / 0.3, rel=0.05)
+    assert rates(INPUTS, TINY, large)[0] > 1.5 * low
+    assert [requests(INPUTS, TINY, tokens) for tokens in (small, large)] == [12, 17]  # 57 fit the larger
 
 
 def test_a_profile_that_knows_no_memory_leaves_the_curves_out():
