@@ -19,7 +19,7 @@ class SecondAlise:
     def left(self, i):
         s, t = self.of.prompt(i), self.of.tokens(i)
         n = max(0, self.longer.get(i, self.of.foreseen(i)) - t)
-        contexts = n * s if self.form == "published" else sum(range(s + t, s + t + n))
+        contexts = n * s if self.form == "published" else (s + t + s + t + n - 1) * n // 2
         before = self.t_0 * s if self.form == "published" else self.prefill(s - 1) if s > 1 else 0
         decoding = (self.alpha * contexts + n * self.beta) * self.rounds // self.per
         return decoding + (0 if self.of.begun(i) else before)

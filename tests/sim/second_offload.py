@@ -3,6 +3,7 @@
 Knows a request by its number, and nothing of the first simulator.
 """
 
+import itertools
 import math
 
 
@@ -91,9 +92,11 @@ class SecondOffload:
         while len(first) < min(self.b, len(order)) and sum(map(self.need, order[: len(first) + 1])) <= self.blocks:
             first.append(order[len(first)])
 
+        before = [0, *itertools.accumulate(map(self.left, order))]
+
         def key(i):
             turn = order.index(i)
-            wait = 0 if i in first else sum(map(self.left, order[:turn])) // len(first)
+            wait = 0 if i in first else before[turn] // len(first)
             return (wait if i in running else min(wait, self.until_rise(i)), turn)
 
         keys, full = {i: key(i) for i in order}, self.blocks - self.soon() > self.high

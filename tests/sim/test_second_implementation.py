@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from policies import LAS, LPSRPT, POLICIES, Alise, FastServe, LapsSD, RoundRobin
 from sim import simulate
-from sim.engine.memory import AliseMemory, FastServeMemory, Paged
+from sim.engine.memory import MANAGERS, AliseMemory, FastServeMemory, Paged
 from sim.engine.memory.offload import Offload
 from tests.builders import capacities, outlook, workloads
 from tests.sim.second_alise import SecondAlise, SecondFastServe
@@ -398,10 +398,11 @@ def table_value(table, width):
     return table[low] + (table[high] - table[low]) * (width - low) // (high - low)
 
 
-CASES = (
-    workloads(closed=True).flatmap(lambda work: st.tuples(st.just(work), capacities(work))),
-    st.sampled_from(["fcfs", "rr", "lp-sjf", "lp-sjf-mean", "lp-srpt", "srpt", "las", "las-round", "gittins"])
-    | st.sampled_from(["laps-sd", "alise", "fastserve"]),
+KINDS = st.sampled_from(
+    ["fcfs", "rr", "lp-sjf", "lp-sjf-mean", "lp-srpt", "srpt", "las", "las-round", "gittins"]
+) | st.sampled_from(["laps-sd", "alise", "fastserve"])
+FORESEEING = st.sampled_from(["alise", "alise", "lp-srpt", "fastserve", "laps-sd", "las", "fcfs"])
+PARAMETERS = (
     st.integers(1, 5),
     st.sampled_from([1.5, 2.0, 4.0]),
     st.integers(1, 4),
@@ -417,6 +418,15 @@ CASES = (
 
 FOUND = ("first_service_ns", "first_token_ns", "finish_ns", "switch_ns", "preemptions")
 MODELS = ("published", "exact")
+
+
+def cases(kinds=KINDS, managers=("auto", *list(MANAGERS)[2:])):
+    """Workloads with a server's limits, the kind of a policy, and its parameters."""
+    drawn = workloads(closed=True).flatmap(lambda work: st.tuples(st.just(work), capacities(work, managers)))
+    return (drawn, kinds, *PARAMETERS)
+
+
+CASES, BESIDE = cases(), cases(FORESEEING, ("alise", "alise", "fastserve"))
 
 
 def agree(case, kind, K, M, gamma, delta, age, reading):
@@ -451,6 +461,12 @@ def agree(case, kind, K, M, gamma, delta, age, reading):
 @settings(max_examples=300)
 @given(*CASES)
 def test_both_simulators_agree_to_the_nanosecond(case, kind, K, M, gamma, delta, age, reading):
+    agree(case, kind, K, M, gamma, delta, age, reading)
+
+
+@settings(max_examples=400)
+@given(*BESIDE)
+def test_both_simulators_agree_where_caches_move_beside_rounds(case, kind, K, M, gamma, delta, age, reading):
     agree(case, kind, K, M, gamma, delta, age, reading)
 
 

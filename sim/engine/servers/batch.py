@@ -67,9 +67,9 @@ class BatchServer(SkipServer):
                 self._ask(now)
             rounds, stretch_ns = self._stretch(now, start)
             if starting:
-                first_ns = start + batch.stretches.up_to(batch.rounds, 1, 0)[1]
+                first_ns = stretch_ns if rounds == 1 else batch.stretches.up_to(batch.rounds, 1, 0)[1]
                 for request in starting:
-                    request.first_token_ns = first_ns
+                    request.first_token_ns = start + first_ns
             now = start + stretch_ns
             if reached := batch.advance(rounds, stretch_ns):
                 self._commit(reached, now)
