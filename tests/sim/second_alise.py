@@ -45,7 +45,7 @@ class SecondAlise:
 
 
 class SecondFastServe:
-    """(level, behind, when it came there); `quanta` in ns, the last one infinite; `prefill` as the profile has it."""
+    """(level, behind, when it came there); `quanta` in ns, the last one 2^62; `prefill` as the profile has it."""
 
     def __init__(self, of, prefill, *, quanta, starve):
         self.of, self.prefill, self.quanta, self.starve = of, prefill, quanta, starve

@@ -107,6 +107,7 @@ class SecondOffload:
         for i in others() if full else []:
             if i not in running and self.blocks - self.soon() > self.low:
                 self.ask(i, "out", now)
+        short = False
         for i in sorted(self.those("outside"), key=keys.get):
             room = math.ceil(self.look_ahead(i) / self.size)
             if i in first:
@@ -114,7 +115,9 @@ class SecondOffload:
                     self.ask(others()[0], "out", now)
                 if self.free() >= room:
                     self.ask(i, "in", now)
-            elif not full and self.blocks - self.free() + room <= self.low:
+                else:
+                    short = True
+            elif not short and not full and self.blocks - self.free() + room <= self.low:
                 self.ask(i, "in", now)
 
     def fit(self, runs, waits):

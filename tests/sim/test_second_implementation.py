@@ -341,6 +341,7 @@ def schedule(
         if offload is not None:
             if not running:
                 now = min([a for a in arrival if a > now] + [offload.next_end(now)])
+                assert now < math.inf, "nobody can ever run"
                 continue
             idle = sorted((i for i in here if i not in running), key=lambda i: (rank(i), entry[i], i))
             now = offload.seat(idle, running, now)
@@ -448,7 +449,7 @@ def agree(case, kind, K, M, gamma, delta, age, reading):
                                         age=age),
         "fastserve": lambda of: SecondFastServe(
             of, costs.prefill, starve=age or math.inf,
-            quanta=[*(round((delta or 1e-3) * 1e6) * 2**j for j in range(K - 1)), math.inf],
+            quanta=[*(round((delta or 1e-3) * 1e6) * 2**j for j in range(K - 1)), 2**62],
         ),
     }  # fmt: skip
     expected = schedule(work, limits, kind, bounds=bounds, gamma=gamma, delta=delta, c_bar=past.mean_round_ns,

@@ -68,7 +68,7 @@ class AliseMemory(Offload):
             self._offload(others, now_ns)
         for request in sorted(back, key=waits.__getitem__):
             if request not in turn:
-                if self._has_room_for(request):
+                if not wants and self._has_room_for(request):  # not what another's turn waits for
                     self.fetch(request, now_ns)
                 continue
             room = self.needed(request)

@@ -8,7 +8,7 @@ import simpy
 from policies import NEVER, Event, Policy
 from policies.decision import rank_of
 from sim.engine.capacity import Capacity
-from sim.engine.memory import Memory
+from sim.engine.memory import Estimate, Memory
 from sim.engine.prefill import PREFILLS
 from sim.engine.recorded import Recorded
 from sim.engine.request import Request
@@ -51,6 +51,7 @@ class SkipServer:
         assert prefill is not None, "prompts share steps: only stepping does that"
         self._prefill = prefill
         self._watched = type(self.policy).observe is not Policy.observe
+        self.memory.estimate = Estimate(self.policy)
         self.waiting = Waiting(self.policy)
         self.arrived = 0  # so many have come
 
