@@ -24,6 +24,9 @@ class SecondAlise:
         decoding = (self.alpha * contexts + n * self.beta) * self.rounds // self.per
         return decoding + (0 if self.of.begun(i) else before)
 
+    def level_of(self, i):
+        return 0  # it keeps no queues
+
     def level(self, i, now):
         queue = bisect_left(self.bounds, self.left(i)) + 1
         waited = now - self.of.arrival(i) - self.of.served(i)
@@ -50,6 +53,9 @@ class SecondFastServe:
     def __init__(self, of, prefill, *, quanta, starve):
         self.of, self.prefill, self.quanta, self.starve = of, prefill, quanta, starve
         self.level, self.came, self.before, self.last = {}, {}, {}, {}
+
+    def level_of(self, i):
+        return self.level.get(i, 0)
 
     def joins(self, i):
         s = self.of.prompt(i)

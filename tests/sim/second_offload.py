@@ -72,16 +72,19 @@ class SecondOffload:
         if self.over(now):
             plan(order, running, now)
             self.over(now)
+        return [i for i in order if self.where.get(i) == "here" or (i not in self.where and not self.closed())]
+
+    def closed(self):
         away = sum(self.tokens(i) for i in self.those("outside", "leaving"))
-        closed = self.host and self.host - away < self.host / 10
-        return [i for i in order if self.where.get(i) == "here" or (i not in self.where and not closed)]
+        return self.host and self.host - away < self.host / 10
 
     def fastserve(self, order, running, now):
         here, moved = [i for i in order if self.where.get(i) == "here"], False
         while self.soon() < self.b and len(here) >= 2:
             self.ask(here.pop(), "out", now)
             moved = True
-        for i in [] if moved else [i for i in order[: self.b] if self.where.get(i) == "outside"]:
+        able = [i for i in order if i in self.where or not self.closed()]
+        for i in [] if moved else [i for i in able[: self.b] if self.where.get(i) == "outside"]:
             spare = self.b if self.those("here", "coming") else 0
             if self.free() - math.ceil(self.look_ahead(i) / self.size) < spare:
                 break

@@ -139,7 +139,9 @@ def schedule(
 
     def learn(i, spent_now):
         if own:
+            level = own.level_of(i)
             own.learn(i, now, spent_now)
+            entry[i] = now if own.level_of(i) != level else entry[i]
         if kind == "las":
             place(i, spent(i))
         if kind == "rr" and at[i] % gamma == 0:

@@ -47,7 +47,8 @@ class FastServeMemory(Offload):
             evicted = True
         if evicted:
             return False
-        for request in ordered[: self.batch]:
+        able = [r for r in ordered if r.started] if self._is_closed() else ordered
+        for request in able[: self.batch]:
             if request in self.outside:
                 kept = self.batch if self.holders or self.coming else 0  # else nobody could run
                 if self.needed(request) + kept > self.free:
@@ -63,8 +64,11 @@ class FastServeMemory(Offload):
         return [r for r in ready if self.ready_ns(r, now_ns) <= now_ns] if self.host else ready
 
     def ready_ns(self, request: Request, now_ns: int) -> int:
-        if not request.started and self.host:
-            used = sum(r.kv_tokens - r.missing for r in (*self.outside, *self.leaving))
-            if 10 * (self.host - used) < self.host:
-                return NEVER
-        return super().ready_ns(request, now_ns)
+        return NEVER if not request.started and self._is_closed() else super().ready_ns(request, now_ns)
+
+    def _is_closed(self) -> bool:
+        """Whether host memory is so full that no newcomer starts."""
+        if not self.host:
+            return False
+        used = sum(r.kv_tokens - r.missing for r in (*self.outside, *self.leaving))
+        return 10 * (self.host - used) < self.host
