@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from policies import FCFS, LPSRPT, NEVER, POLICIES, parse_policy
 from sim import Capacity, simulate
 from sim.engine import Occupancy
-from sim.engine.memory import EVICTIONS, Paged, Slots, Tokens
+from sim.engine.memory import EVICTIONS, AliseMemory, FastServeMemory, Paged, Slots, Tokens
 from sim.engine.recorded import recorded_rows
 from sim.engine.request import Request
 from tests.builders import MS, capacities, outlook, row, workload, workloads
@@ -221,6 +221,26 @@ def test_a_server_whose_caches_never_come_says_so():
     work = workload(price(trace_from_rounds([row("a", 1, [0] * 2)]), PROFILE), [0])
     with pytest.raises(ValueError, match="policy fcfs: no progress at 0 ns: 1 requests wait"):
         simulate(work, FCFS(), outlook=outlook(work.priced), capacity=Managed(kind=Lost, arguments=(1,)))
+
+
+def test_nothing_is_fetched_ahead_into_blocks_that_anothers_turn_waits_for():
+    """Else it would be sent away for that turn, and fetched again as soon as it is out, for ever."""
+    turn, later, away = some_requests([3, 3, 3], [11, 7, 7])  # they need 12, 8 and 8 blocks of a token
+    memory = AliseMemory.of(EVICTIONS["swap"](COSTS), Capacity(1, None, 19), block=1, low=0.9, high=0.95)
+    memory.outside, memory.held, memory.leaving = {turn, later}, {away: 8}, {away: 100}
+    assert memory.plan([turn, later, away], 0)  # 11 are free, and below the watermark
+    assert not memory.coming
+    assert not memory.plan([later, turn, away], 0)
+    assert list(memory.coming) == [later]
+
+
+def test_where_no_newcomer_may_start_others_come_back():
+    newcomer, outside = some_requests([3, 3], [5, 19])
+    memory = FastServeMemory.of(EVICTIONS["swap"](COSTS), Capacity(1, None, 40), block=4, host=20)
+    outside.started, memory.outside = True, {outside}
+    assert memory.ready_ns(newcomer, 0) == NEVER  # 19 of 20 tokens of host memory are taken
+    assert memory.ready([newcomer, outside], 0) == [newcomer]  # now they are not
+    assert list(memory.coming) == [outside]
 
 
 def two_where_one_fits(manager, tokens):
