@@ -21,6 +21,11 @@ if threading.current_thread() is threading.main_thread():
 PUBLIC = Path(__file__).parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that no worker is left alone with it."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/test_docs.py"))
+
+
 @pytest.fixture(scope="session")
 def public_data() -> Path:
     """The folder of public data sets, which the project does not ship."""
