@@ -38,6 +38,11 @@ def rank_of(policy: Policy, job: Job, now_ns: int) -> Rank:
     raise ValueError(f"policy {name_of(policy)}: rank {rank} of request {job.index} is not comparable")
 
 
+def no_progress(policy: Policy, now_ns: int, waiting: int, why: str) -> ValueError:
+    """What is wrong where somebody waits, and nobody will ever run."""
+    return ValueError(f"policy {name_of(policy)}: no progress at {now_ns} ns: {waiting} requests wait, and {why}")
+
+
 def choose(ordered: Iterable[J], seats: int, fits: Callable[[list[J]], bool]) -> list[J]:
     """The first in order, as many as have seats and fit the memory together: nobody is passed over.
 

@@ -80,6 +80,9 @@ class AliseMemory(Offload):
                 wants = True
         return wants
 
+    def may_take(self, running: Sequence[Request]) -> int:
+        return self.high if len(self.holders) > len(running) else self.blocks
+
     def _turns(self, ordered: Sequence[Request]) -> int:
         """Of how many it is the turn: of the first, as many as a batch whose next rounds fit the memory together."""
         return as_many(needs(ordered[: self.batch], self.block, self.held), self.blocks)
@@ -95,9 +98,6 @@ class AliseMemory(Offload):
                 break
             others.remove(request)
             self.evict(request, now_ns)
-
-    def may_take(self, running: Sequence[Request]) -> int:
-        return self.high if len(self.holders) > len(running) else self.blocks
 
     def _waits(self, ordered: Sequence[Request], turns: int, now_ns: int) -> dict[Request, tuple[int, int]]:
         """Estimated waiting times, in order of turns where they are equal.

@@ -85,7 +85,7 @@ class Memory(ABC):
     name: ClassVar[str]
     limited: bool = True
     grows: ClassVar[bool] = True
-    foresees: ClassVar[bool] = False
+    foresees: bool = False
 
     def __init__(self, eviction: Eviction) -> None:
         self.eviction = eviction

@@ -23,6 +23,7 @@ class FastServeMemory(Offload):
     def __init__(self, eviction: Eviction, batch: int, blocks: int, block: int = 16, host: int = 0) -> None:
         super().__init__(eviction, batch, blocks, block)
         self.host = host
+        self.foresees = not host  # else newcomers wait for host memory
 
     @classmethod
     def of(
@@ -33,11 +34,6 @@ class FastServeMemory(Offload):
         if host < 0:
             raise ValueError(f"memory fastserve: host {host}: must be at least 0 tokens")
         return cls(eviction, limits.batch, blocks_of(cls.name, limits, block, blocks), block, host)
-
-    @property
-    def foresees(self) -> bool:  # type: ignore[override]
-        """Where host memory is limited newcomers wait for it."""
-        return not self.host
 
     def plan(self, ordered: Sequence[Request], now_ns: int) -> bool:
         there = [r for r in ordered if r in self.holders]

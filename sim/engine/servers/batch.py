@@ -7,12 +7,12 @@ every policy that keeps the promise of its `run_until`.
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, NoReturn
+from typing import Any
 
 import simpy
 
 from policies import Rank
-from policies.decision import name_of, rank_of
+from policies.decision import no_progress, rank_of
 from sim.engine.request import Request
 from sim.engine.servers.running_batch import RunningBatch, Seat
 from sim.engine.servers.skip import WAITING_ORDER, SkipServer
@@ -79,12 +79,8 @@ class BatchServer(SkipServer):
     def _next_ns(self, now_ns: int) -> int:
         """When somebody may run, while nobody can."""
         if self.waiting.heap:
-            self._stop(now_ns, "the first does not fit the memory")
+            raise no_progress(self.policy, now_ns, len(self.present()), "the first does not fit the memory")
         return self._arrivals[self.arrived]
-
-    def _stop(self, now_ns: int, why: str) -> NoReturn:
-        name, there = name_of(self.policy), len(self.present())
-        raise ValueError(f"policy {name}: no progress at {now_ns} ns: {there} requests wait, and {why}")
 
     def _make_room(self, fresh: Sequence[Request], now_ns: int) -> int:
         """The memory has room for those who run, and the caches of newcomers: nanoseconds that it takes."""

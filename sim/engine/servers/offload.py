@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from policies import NEVER
-from policies.decision import rank_of
+from policies.decision import no_progress, rank_of
 from sim.engine.memory import Offload
 from sim.engine.request import Request
 from sim.engine.servers.batch import BatchServer
@@ -102,5 +102,5 @@ class OffloadServer(BatchServer):
 
     def _next_ns(self, now_ns: int) -> int:
         if self.present() and self._moves.next_ns == NEVER:
-            self._stop(now_ns, "no cache is on its way")
+            raise no_progress(self.policy, now_ns, len(self.present()), "no cache is on its way")
         return min(self._arrivals[self.arrived], self._moves.next_ns)

@@ -7,12 +7,12 @@ used. Knows nothing of any particular policy or memory, of randomness, or of flo
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 import simpy
 
 from policies import NEVER, Event, Policy
-from policies.decision import choose, name_of, rank_of
+from policies.decision import choose, no_progress, rank_of
 from sim.engine.capacity import Capacity
 from sim.engine.memory import Estimate, Memory, Order
 from sim.engine.occupancy import Occupancy
@@ -145,14 +145,8 @@ class StepServer:
         on_the_way = [ns for ns in ready_ns if self._now < ns < NEVER]
         if self.waiting and not on_the_way:
             who = "the first does not fit the memory" if min(ready_ns) <= self._now else "no cache is on its way"
-            self._stop(who)
+            raise no_progress(self.policy, self._now, len(self.present()), who)
         return min(arrivals + on_the_way)
-
-    def _stop(self, why: str) -> NoReturn:
-        there = len(self.present())
-        raise ValueError(
-            f"policy {name_of(self.policy)}: no progress at {self._now} ns: {there} requests wait, and {why}"
-        )
 
     def _start(self, starting: list[Request], at_ns: int) -> int:
         """Requests start: nanoseconds that their prompts take before the round."""

@@ -1,0 +1,381 @@
+"""A second simulator, following docs/simulator.md, without SimPy and without our policies.
+
+It shares only the priced rounds with the first.
+"""
+
+import math
+import re
+import statistics
+from bisect import bisect_left
+from types import SimpleNamespace
+
+from tests.sim.second_offload import SecondOffload
+
+
+def schedule(
+    work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, sizes=(), reading=None, age=None, second=None
+):
+    """(first service, first token, finish, switching, preemptions) of each request; `second` makes a policy."""
+    trace, priced, costs = work.priced.trace, work.priced, work.priced.profile.costs
+    spans = [trace.rounds_of(int(r)) for r in work.rows]
+    price = [priced.round_ns[s].tolist() for s in spans]
+    emits = [priced.emitted[s].tolist() for s in spans]
+    drafted, accepted = ([a[s].tolist() for s in spans] for a in (trace.drafted, trace.accepted))
+    prompt = [int(trace.prompt_tokens[r]) for r in work.rows]
+    count, arrival = len(spans), work.arrival_ns.tolist()
+    sent = count if work.clients is None else min(count, work.clients)
+    arrival[sent:] = [math.inf] * (count - sent)
+    prefill = [costs.prefill(p - 1) if p > 1 else 0 for p in prompt]
+    at, queue, entry = [0] * count, [1] * count, list(arrival)
+    frozen: dict[int, tuple[int, int, int]] = {}  # predicted length, rounds and accepted tokens then
+    turn, served_in = list(arrival), [0] * count
+    first, token, finish, switching, preempted = (*([None] * count for _ in range(3)), [0] * count, [0] * count)
+    holders, outside, now, running, served = [], set(), 0, [], [0] * count
+    in_steps = limits.prefill in ("mixed", "chunked")
+    lacking = [max(0, p - 1) if in_steps else 0 for p in prompt]
+    name, *options = re.split("[:+=]", limits.manager)
+    option = dict(zip(options[::2], options[1::2], strict=True))
+    size = int(option.get("block", 16))
+    line = [None] * (int(option["blocks"]) if "blocks" in option else (limits.kv_tokens or 0) // size)
+    blocks, total_blocks = [0] * count, len(line)
+
+    own = second and second(SimpleNamespace(
+        prompt=prompt.__getitem__, tokens=lambda i: tokens(i), served=served.__getitem__, arrival=arrival.__getitem__,
+        begun=lambda i: first[i] is not None, foreseen=lambda i: int(work.predicted_tokens[i]),
+    ))  # fmt: skip
+
+    def spent(i):
+        return served[i]
+
+    def tokens(i):
+        return sum(emits[i][: at[i]])
+
+    def left(i):
+        return time_of(i, max(0, frozen[i][0] - tokens(i)))
+
+    def time_of(i, some_tokens):
+        _, rounds, taken = frozen[i]
+        return c_bar * rounds * some_tokens // (taken + rounds)
+
+    def rank(i):
+        begun = first[i] is not None
+        if own:
+            return own.rank(i, now)
+        if kind == "fcfs":
+            return (not begun, i)
+        if kind == "lp-sjf":
+            return (not begun, int(work.predicted_tokens[i]))
+        if kind == "srpt":
+            return ((0 if begun else prefill[i]) + sum(price[i][at[i] :]),)
+        if kind == "las":
+            return (level(i),)
+        if kind == "las-round":
+            return (spent(i),)
+        if kind == "lp-srpt":
+            return (max(0, int(work.predicted_tokens[i]) - tokens(i)),)
+        if kind == "lp-sjf-mean":
+            return (not begun, int(work.predicted_tokens[i]) / (sum(emits[i]) / len(emits[i])))
+        if kind == "rr":
+            return (at[i] % gamma == 0, turn[i])
+        if kind == "gittins":
+            above = [s - spent(i) for s in sizes if s > spent(i)]
+            every = [sum(min(s, d) for s in above) / sum(s <= d for s in above) for d in above]
+            return (min(every, default=math.inf),)
+        if i not in frozen and not reading["preempt"] and served_in[i] == queue[i]:
+            return (level(i), -1, 0)
+        if i in frozen:
+            time = left(i) if reading["order"] == "remaining" else time_of(i, frozen[i][0])
+            return (level(i), 0 if reading["perceptible_first"] else 1, time)
+        if not reading["perceptible_first"]:
+            return (level(i), 0, 0)
+        return (level(i), 1, 0)
+
+    def level(i):
+        if age is None:
+            return queue[i]
+        return max(1, queue[i] - (now - arrival[i] - served[i]) // age)
+
+    def foretold(i):
+        if own:
+            return own.left(i)
+        return 7 * max(0, int(work.predicted_tokens[i]) - tokens(i)) if kind == "lp-srpt" else 0
+
+    def until_rise(i):
+        if own:
+            return own.until_rise(i, now)
+        if age is None or kind not in ("las", "laps-sd") or level(i) == 1:
+            return math.inf
+        waited = now - arrival[i] - served[i]
+        return (waited // age + 1) * age - waited
+
+    def place(i, time):
+        j = bisect_left(bounds, time) + 1
+        if j != queue[i]:
+            queue[i], entry[i] = j, now
+
+    def mean_acceptance(i, rounds):
+        d = sum(drafted[i][:rounds])
+        return sum(accepted[i][:rounds]) / d if d else 0.0
+
+    def learn(i, spent_now):
+        if own:
+            level = own.level_of(i)
+            own.learn(i, now, spent_now)
+            entry[i] = now if own.level_of(i) != level else entry[i]
+        if kind == "las":
+            place(i, spent(i))
+        if kind == "rr" and at[i] % gamma == 0:
+            turn[i] = now
+        if kind != "laps-sd":
+            return
+        if i in frozen:
+            length, *rate = frozen[i]
+            if reading["overrun"] > 1 and tokens(i) >= length:
+                frozen[i] = (max(tokens(i) + 1, math.ceil(length * reading["overrun"])), *rate)
+            if reading["follow"]:
+                place(i, left(i))
+            return
+        served_in[i] = queue[i]
+        if stable(i):
+            frozen[i] = (int(work.predicted_tokens[i]), at[i], sum(accepted[i][: at[i]]))
+            place(i, left(i))
+        else:
+            place(i, spent(i))
+
+    def stable(i):
+        if reading["count"]:
+            return at[i] >= reading["count"]
+        if reading["stability"] == "posterior":
+            a, b = 1 + sum(accepted[i][: at[i]]), 1 + sum(drafted[i][: at[i]]) - sum(accepted[i][: at[i]])
+            return at[i] >= gamma and math.sqrt(a * b / (a + b + 1)) / (a + b) < delta
+        if reading["stability"] == "window":
+            if at[i] < 2 * gamma - 1:
+                return False
+            ends = range(at[i] - gamma + 1, at[i] + 1)
+            window = [(r * mean_acceptance(i, r) - (r - gamma) * mean_acceptance(i, r - gamma)) / gamma for r in ends]
+        else:
+            window = [mean_acceptance(i, r) for r in range(at[i] - gamma + 1, at[i] + 1)] if at[i] >= gamma else []
+        if not window:
+            return False
+        if reading["stability"] == "sd":
+            return statistics.pstdev(window) < delta
+        return max(window) - min(window) < delta
+
+    def lookahead(i):
+        return prompt[i] + tokens(i) + drafted[i][at[i]] + 1
+
+    def needed(i):
+        return max(blocks[i], math.ceil(lookahead(i) / size))
+
+    def fit(runs, waits):
+        if name == "paged":
+            return sum(map(needed, runs)) + sum(blocks[i] for i in waits) <= total_blocks
+        if offload is not None:
+            return offload.fit(runs, waits)
+        if name == "reserve":
+            return sum(reserved(i) for i in [*runs, *waits]) <= limits.kv_tokens
+        held = sum(map(lookahead, runs)) + sum(prompt[i] + tokens(i) for i in waits)
+        return fits(len(runs) + len(waits), held)
+
+    def reserved(i):
+        output, most = sum(emits[i]), int(option["context"]) - prompt[i]
+        power = next(2**k for k in range(20) if 2**k >= output)
+        output = {"max": most, "pow2": min(power, most), "oracle": output}[option["output"]]
+        return prompt[i] + output + max(drafted[i]) + 1
+
+    def pages():
+        """Evictions, who comes, and growth, with blocks: what moves and computing again take."""
+        pay, waits = (
+            0,
+            sorted((i for i in here if blocks[i] and i not in running), key=lambda i: (rank(i), entry[i], i)),
+        )
+        always = limits.evict == "recompute" and option.get("park") != "true"
+        while waits and (always or not fit(running, waits)):
+            i = waits.pop()
+            if limits.evict == "swap":
+                pay += moved(i, costs.swap_out(prompt[i] + tokens(i) - lacking[i]))
+                if offload is not None:
+                    offload.done(i)
+                    switching[i] = offload.spent.get(i, 0)
+                line.extend([None] * blocks[i])
+            else:
+                whole = (prompt[i] + tokens(i) - 1 - lacking[i]) // size
+                line.extend([None] * (blocks[i] - whole) + [i] * whole)
+            blocks[i] = 0
+            outside.add(i)
+        for i in running:
+            if i in outside:
+                if limits.evict == "swap":
+                    pay += moved(i, costs.swap_in(prompt[i] + tokens(i) - lacking[i]))
+                else:
+                    lacking[i] = lacks(i)
+                    blocks[i] = line.count(i)
+                    line[:] = [owner for owner in line if owner != i]
+                    if not in_steps:
+                        pay += moved(i, costs.prefill(lacking[i]) if lacking[i] else 0)
+                        lacking[i] = 0
+                outside.remove(i)
+        for i in running:
+            more = needed(i) - blocks[i]
+            blocks[i] += more
+            del line[:more]
+        return pay
+
+    def lacks(i):
+        if name == "paged" and limits.evict == "recompute" and i in outside:
+            return prompt[i] + tokens(i) - 1 - size * line.count(i)
+        return lacking[i]
+
+    def moved(i, ns):
+        switching[i] += ns
+        return ns
+
+    def fits(some, total):
+        return (limits.kv_slots is None or some <= limits.kv_slots) and (
+            limits.kv_tokens is None or total <= limits.kv_tokens
+        )
+
+    def move():
+        """Evictions and who comes, with slots or tokens: what that takes."""
+        pay, idle = (
+            0,
+            sorted((i for i in here if i in holders and i not in running), key=lambda i: (rank(i), entry[i], i)),
+        )
+        while idle and not fit(running, idle):
+            victim = idle.pop()
+            if limits.evict == "swap":
+                pay += moved(victim, costs.swap_out(prompt[victim] + tokens(victim) - lacking[victim]))
+            elif in_steps:
+                lacking[victim] = max(0, prompt[victim] + tokens(victim) - 1)
+            holders.remove(victim)
+            outside.add(victim)
+        for i in running:
+            if i in outside:
+                held = prompt[i] + tokens(i)
+                if limits.evict == "swap":
+                    pay += moved(i, costs.swap_in(held - lacking[i]))
+                elif not in_steps:
+                    pay += moved(i, costs.prefill(held - 1) if held > 1 else 0)
+                outside.remove(i)
+            if i not in holders:
+                holders.append(i)
+        return pay
+
+    def step_time():
+        held = sum(prompt[i] + tokens(i) - 1 - lacking[i] for i in chunks) + sum(
+            prompt[i] + tokens(i) for i in decoding
+        )
+        computed = sum(given[i] for i in part)
+        if not costs.steps:
+            rounds = batch_time(decoding) if decoding else 0
+            return rounds + costs.prefill(sum(given[i] for i in chunks))
+        low, high = (
+            table_value(costs.steps[b].base_ns, computed)
+            + table_value(costs.steps[b].per_context_ns, computed) * held
+            for b in (1, 3)
+        )
+        return low + (high - low) * (len(part) - 1) // 2
+
+    def round_time(decoding):
+        return price[decoding[0]][at[decoding[0]]] if len(decoding) == 1 else batch_time(decoding)
+
+    def batch_time(decoding):
+        n = max(drafted[i][at[i]] for i in decoding)
+        context = sum(prompt[i] + tokens(i) for i in decoding)
+        ends = []
+        for size in (1, 3):  # the sizes that the generated profiles hold
+            term = costs.rounds[size]
+            at_width = [table_value(t, n + 1) for t in (term.verify_base_ns, term.verify_per_token_ns)]
+            ends.append((n * term.draft_step.base_ns + at_width[0] + term.host_ns,
+                         n * term.draft_step.per_token_ns + at_width[1]))  # fmt: skip
+        base, slope = (low + (high - low) * (len(decoding) - 1) // 2 for low, high in zip(*ends, strict=True))
+        return base + slope * context
+
+    offload = None
+    if name in ("fastserve", "alise"):
+        offload = SecondOffload(
+            name, option, limits.batch, tokens=lambda i: prompt[i] + tokens(i) - lacking[i], look_ahead=lookahead,
+            left=foretold, until_rise=until_rise,
+            move=lambda way, some: (costs.swap_out if way == "out" else costs.swap_in)(some),
+        )  # fmt: skip
+
+    while any(f is None for f in finish):
+        here = [i for i in range(count) if arrival[i] <= now and finish[i] is None]
+        if not here:
+            now = min(a for a in arrival if a > now)
+            continue
+        here.sort(key=lambda i: (rank(i), i not in running, entry[i], i))
+        chosen = []
+        for i in here if offload is None else offload.decide(here, running, now):
+            if len(chosen) == limits.batch or not fit([*chosen, i], []):
+                break
+            chosen.append(i)
+        given, budget = {}, limits.token_budget if limits.prefill == "chunked" else math.inf
+        for i in [i for i in chosen if i in running] + [i for i in chosen if i not in running]:
+            want = lacks(i) or drafted[i][at[i]] + 1
+            given[i] = min(want, budget) if lacks(i) or want <= budget else 0
+            budget -= given[i]
+        if in_steps:
+            chosen = [i for i in chosen if given[i] or i in running]
+        for i in running:
+            preempted[i] += i not in chosen
+        running = chosen
+        if offload is not None:
+            if not running:
+                now = min([a for a in arrival if a > now] + [offload.next_end(now)])
+                assert now < math.inf, "nobody can ever run"
+                continue
+            idle = sorted((i for i in here if i not in running), key=lambda i: (rank(i), entry[i], i))
+            now = offload.seat(idle, running, now)
+        else:
+            now += pages() if name == "paged" else move()
+        begin = now
+        fresh = [i for i in running if first[i] is None]
+        if in_steps:
+            for i in fresh:
+                first[i] = now
+        elif limits.prefill == "batched":
+            cached = sum(max(0, prompt[i] - 1) for i in fresh)
+            now += costs.prefill(cached) if cached else 0
+            for i in fresh:
+                first[i] = begin
+        else:
+            for i in fresh:
+                first[i] = now
+                now += prefill[i]
+        part = [i for i in running if given[i] or not in_steps]
+        chunks = [i for i in part if lacking[i]]
+        decoding = [i for i in part if not lacking[i]]
+        spent_now = step_time() if chunks else round_time(decoding)
+        now += spent_now
+        for i in chunks:
+            lacking[i] -= given[i]
+        for i in decoding:
+            served[i] += spent_now
+            at[i] += 1
+            token[i] = now if at[i] == 1 else token[i]
+            learn(i, spent_now)
+            if at[i] == len(price[i]):
+                finish[i] = now
+                holders[:] = [other for other in holders if other != i]
+                if offload is not None:
+                    offload.done(i)
+                    switching[i] = offload.spent.get(i, 0)
+                line.extend([None] * blocks[i])
+                blocks[i] = 0
+                running.remove(i)
+                if sent < count:
+                    arrival[sent] = entry[sent] = turn[sent] = now + work.think_ns
+                    sent += 1
+    return first, token, finish, switching, preempted
+
+
+def table_value(table, width):
+    known = sorted(table)
+    assert known[0] == 1
+    if width >= known[-1]:
+        low, high = known[-2:]
+        value = table[low] + (table[high] - table[low]) * (width - low) // (high - low)
+        return max(value, table[high]) if width > high else table[high]
+    low, high = max(w for w in known if w <= width), min(w for w in known if w > width)
+    return table[low] + (table[high] - table[low]) * (width - low) // (high - low)
