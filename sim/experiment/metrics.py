@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sim.experiment.bound import bound_latency_ns
 from sim.experiment.run import Runs
-from sim.experiment.statistics import Interval, mean_interval, ratio_of_means
+from sim.experiment.statistics import Interval, mean_interval, percentile, ratio_of_means
 
 FIRM = 10  # observations expected above a percentile; with fewer it is marked
 Values = NDArray[Any]
@@ -40,7 +40,7 @@ class Percentile(NamedTuple):
 
     def __call__(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Of each row."""
-        return np.asarray(np.percentile(values, self.percent, axis=1) / self.scale)
+        return percentile(values, self.percent) / self.scale
 
 
 class Ratio(NamedTuple):

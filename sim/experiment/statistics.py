@@ -5,7 +5,7 @@ ratios would be biased, a plain bootstrap covers too little at 10-20 seeds. Know
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -62,3 +62,12 @@ def ratio_by_seed(values: ArrayLike, baseline: ArrayLike) -> NDArray[np.float64]
     mean = y.mean(axis=-1, keepdims=True)
     ratio = x.mean(axis=-1, keepdims=True) / mean
     return np.asarray(ratio + (x - ratio * y) / mean)
+
+
+def percentile(values: NDArray[Any], percent: float) -> NDArray[np.float64]:
+    """`numpy.percentile` of each row of (P, C) values, to the bit; several times as fast where there are few."""
+    at = (values.shape[1] - 1) * (percent / 100)
+    ordered, below, part = np.sort(values, axis=1), int(at), at - int(at)
+    low, high = ordered[:, below], ordered[:, min(below + 1, values.shape[1] - 1)]
+    gap = high - low
+    return np.asarray(low + gap * part if part < 0.5 else high - gap * (1 - part), dtype=np.float64)

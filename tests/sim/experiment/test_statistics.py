@@ -4,9 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from sim import mean_interval, paired_difference, ratio_of_means
+from sim.experiment.statistics import percentile
 
 
 def test_a_paired_difference_is_scipys():
@@ -39,3 +42,15 @@ def test_the_interval_of_a_ratio_of_means_covers_as_often_as_it_says():
 def test_the_same_numbers_differ_by_nothing():
     assert paired_difference([1, 2, 3], [1, 2, 3]) == (0, 0, 0)
     assert ratio_of_means([1, 2, 3], [1, 2, 3]) == (1, 1, 1)
+
+
+@given(
+    st.integers(1, 40).flatmap(
+        lambda c: st.lists(st.lists(st.integers(0, 2**53), min_size=c, max_size=c), min_size=1)
+    ),
+    st.sampled_from([50.0, 90.0, 95.0, 99.0]) | st.floats(0, 100),
+)
+def test_percentiles_are_numpys(rows, percent):
+    values = np.array(rows)
+    for some in (values, values / 3):
+        assert (percentile(some, percent) == np.percentile(some, percent, axis=1)).all()
