@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sim.engine.memory import EVICTIONS, Memory, parse_memory, recompute_in_steps
-from sim.engine.prefill import PREFILLS
+from sim.engine.prefill import PREFILLS, in_steps
 from sim.engine.recorded import Recorded
 from traces import Costs, Linear
 
@@ -58,7 +58,7 @@ class Capacity:
     @property
     def in_steps(self) -> bool:
         """Whether prompts are prefilled in steps that others share."""
-        return PREFILLS[self.prefill] is None
+        return PREFILLS[self.prefill] is in_steps
 
     @property
     def budget(self) -> int | None:

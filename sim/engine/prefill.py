@@ -36,8 +36,15 @@ def batched(fresh: Sequence[Request], start_ns: int, costs: Costs) -> int:
     return spent
 
 
-PREFILLS: Mapping[str, Prefill | None] = {"alone": alone, "batched": batched, "mixed": None, "chunked": None}
-"""What is done before a round; None: nothing, prompts share steps."""
+def in_steps(fresh: Sequence[Request], start_ns: int, costs: Costs) -> int:
+    """Nothing before a round: prompts share steps."""
+    for request in fresh:
+        request.started, request.first_service_ns = True, start_ns
+    return 0
+
+
+PREFILLS: Mapping[str, Prefill] = {"alone": alone, "batched": batched, "mixed": in_steps, "chunked": in_steps}
+"""What is done before a round."""
 
 
 def share(chosen: Sequence[Request], budget: int | None) -> dict[Request, int]:

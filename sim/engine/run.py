@@ -14,6 +14,7 @@ from sim.engine.recorded import recorded_rows, with_truth
 from sim.engine.request import Request
 from sim.engine.run_record import Run, RunRecord
 from sim.engine.servers.batch import BatchServer
+from sim.engine.servers.mixed import MixedServer
 from sim.engine.servers.offload import OffloadServer
 from sim.engine.servers.single import SingleServer
 from sim.engine.servers.skip import SkipServer
@@ -61,10 +62,13 @@ def simulate(
     there = (env, workload, recorded, policy, capacity, memory, run_record)
     server: StepServer | SkipServer
     watched = timeline is not None or occupancy is not None
-    if watched or capacity.in_steps or not (skip and memory.foresees and promises(policy)):
+    moves_in_steps = capacity.in_steps and isinstance(memory, Offload)
+    if watched or moves_in_steps or not (skip and memory.foresees and promises(policy)):
         server = StepServer(*there, check, timeline, occupancy)
     elif isinstance(memory, Offload):
         server = OffloadServer(*there, check)
+    elif capacity.in_steps:
+        server = MixedServer(*there, check)
     elif capacity.batch == 1 and not memory.grows:
         server = SingleServer(*there, check)
     else:

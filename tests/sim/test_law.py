@@ -36,6 +36,7 @@ from sim import Capacity, simulate
 from sim.engine.memory import Estimate, Offload, Paged
 from sim.engine.run import promises
 from sim.engine.servers.batch import BatchServer
+from sim.engine.servers.mixed import MixedServer
 from sim.engine.servers.offload import OffloadServer
 from sim.engine.servers.single import SingleServer
 from sim.engine.servers.waiting import Waiting
@@ -72,6 +73,7 @@ class Tide(Policy):
         return self.queues != queues
 
 
+SITTING = ("auto", "paged", "reserve")  # caches that stay, or move between rounds
 OFFLOADING = ("fastserve", "alise")  # caches that move beside rounds
 
 
@@ -111,11 +113,11 @@ def policies(draw, foreseeing=False):
 
 
 @st.composite
-def cases(draw, managers=("auto", "paged", "reserve", *OFFLOADING), max_requests=12):
+def cases(draw, managers=(*SITTING, *OFFLOADING), max_requests=12, prefills=("alone", "batched")):
     """A workload, a policy, and a capacity whose memory, where it is limited, is tight."""
     foreseeing = managers == OFFLOADING and draw(st.booleans())
     work, policy = draw(workloads(max_requests=max_requests, closed=True)), draw(policies(foreseeing))
-    return work, policy, draw(capacities(work, managers, prefills=("alone", "batched")))
+    return work, policy, draw(capacities(work, managers, prefills))
 
 
 def same(work: Workload, policy: Policy, capacity: Capacity, check: bool = True) -> bool:
@@ -139,6 +141,12 @@ def test_skipping_ahead_changes_nothing(case):
 @settings(max_examples=400)
 @given(cases(OFFLOADING))
 def test_skipping_ahead_changes_nothing_where_caches_move_beside_rounds(case):
+    assert same(*case)
+
+
+@settings(max_examples=400)
+@given(cases(SITTING, prefills=("mixed", "chunked")))
+def test_skipping_ahead_changes_nothing_where_prompts_share_steps(case):
     assert same(*case)
 
 
@@ -273,6 +281,38 @@ def blocks_not_caught_up(server, original):
 def test_mutants_of_memory_in_blocks_break_the_law(name, mutate, monkeypatch):
     monkeypatch.setattr(Paged, name, mutate(Paged, getattr(Paged, name)))
     assert breaks_the_law(cases(("paged",)))
+
+
+def in_longer_stretches(owner, original):
+    """A stretch goes on though those who run may lack budget in its rounds."""
+
+    def choose(self, now_ns):
+        fresh = original(self, now_ns)
+        self._one_round = False
+        return fresh
+
+    return choose
+
+
+def who_sits(owner, original):
+    """Only those who sit are compared with who waits: whoever prefills runs on."""
+    return lambda self, rank, now_ns: (
+        self.worst.rank(list(self.batch.to_ask), now_ns) or bool(self.worst.behind(rank, now_ns))
+    )
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "mutate"),
+    [
+        (Paged, "catch_up", lambda owner, original: lambda self: None),
+        (MixedServer, "_comes_before_some", who_sits),
+        (MixedServer, "_choose", in_longer_stretches),
+    ],
+    ids=["what was overwritten", "who prefills runs on", "a budget of one round for many"],
+)
+def test_mutants_of_steps_that_prompts_share_break_the_law(owner, name, mutate, monkeypatch):
+    monkeypatch.setattr(owner, name, mutate(owner, getattr(owner, name)))
+    assert breaks_the_law(cases(SITTING, prefills=("mixed", "chunked")))
 
 
 def unasked(owner, original):

@@ -116,6 +116,9 @@ class Memory(ABC):
         """The first in order, as many as have seats and fit together, as `policies.decision.choose` has it."""
         return choose(ordered, seats, self.fits)
 
+    def catch_up(self) -> None:  # noqa: B027 - nothing to do, for most
+        """What requests lack (`Request.missing`) is to be as it is, also where the server skipped ahead to here."""
+
     def ready(self, ordered: Sequence[Request], now_ns: int) -> list[Request]:
         """A decision begins, for those there, in order: who of them can run."""
         return [r for r in ordered if self.ready_ns(r, now_ns) <= now_ns]

@@ -66,8 +66,9 @@ class Paged(Memory):
     def make_room(self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int) -> int:
         at_ns = now_ns
         waiting = [r for r in self.holders if not r.running]
-        comes_back = any(r in self._left for r in fresh)  # what it finds depends on what was taken before
-        for request in self.holders if comes_back else waiting:
+        if any(r in self._left for r in fresh):  # what it finds depends on what was taken before
+            self.catch_up()
+        for request in waiting:
             self._catch_up(request)
         if waiting and not (self._keeps and self.fits(running, waiting)):
             waiting.sort(key=order)
@@ -80,9 +81,14 @@ class Paged(Memory):
             self._take(request, blocks)
         return at_ns - now_ns
 
+    def catch_up(self) -> None:
+        if self._left:
+            for request in self.holders:
+                self._catch_up(request)
+
     def _catch_up(self, request: Request) -> None:
         """Take what its last round took: nothing, unless the server skipped ahead to here."""
-        if request.rounds:
+        if request.rounds and request.recorded.draft_tokens is not None:  # else no server skips
             self._take(request, -(-request.recorded.looks_ahead[request.rounds - 1] // self.block))
 
     def _take(self, request: Request, blocks: int) -> None:

@@ -132,27 +132,17 @@ class BatchServer(SkipServer):
 
     def _choose_what_fits(self, now_ns: int) -> list[Request]:
         """Where memory may run short, everyone in order as long as they fit, none passed over."""
-        waiting, heap, batch = self.waiting, self.waiting.heap, self.batch
-        settled = [(batch.settle(seat), seat) for seat in batch.seats]
-        seated = [(rank_of(self.policy, r, now_ns), r.entered_ns, r.index, seat) for r, seat in settled]
-        seated.sort()
-        kept = 0
-        ordered: list[Request] = []
-        newcomers: list[tuple[Request, Rank]] = []
-        while len(ordered) < self.capacity.batch and (heap or kept < len(seated)):
-            if kept < len(seated) and not (heap and heap[0][0] < seated[kept][0]):
-                ordered.append(seated[kept][3].request)
-                kept += 1
-            else:
-                rank = heap[0][0]
-                ordered.append(waiting.pop())
-                newcomers.append((ordered[-1], rank))
+        waiting, batch = self.waiting, self.batch
+        seats: dict[Request, Seat] = {batch.settle(seat): seat for seat in batch.seats}
+        ordered, newcomers = self._in_order(
+            [(rank_of(self.policy, r, now_ns), r.entered_ns, r.index, r) for r in seats]
+        )
         chosen = set(self.memory.first_that_fit(ordered, len(ordered)))
         fresh = [request for request, _ in newcomers if request in chosen]
         for request, rank in newcomers[len(fresh) :]:
             waiting.push(request, rank, now_ns)
         # who loses a seat is first now, as who ran goes before equals, but may not be so at the next boundary
-        losers = [seat for *_, seat in seated if seat.request not in chosen]
+        losers = [seat for request, seat in seats.items() if request not in chosen]
         self._one_round = bool(losers)
         for request in fresh:
             self._sit(request)
@@ -161,6 +151,24 @@ class BatchServer(SkipServer):
         for seat in batch.seats:
             batch.ask(seat)
         return fresh
+
+    def _in_order(
+        self, running: list[tuple[Rank, int, int, Request]]
+    ) -> tuple[list[Request], list[tuple[Request, Rank]]]:
+        """The first of all, as many as run together, and those of them who waited, which are taken from there."""
+        waiting, heap, kept = self.waiting, self.waiting.heap, 0
+        running.sort()
+        ordered: list[Request] = []
+        newcomers: list[tuple[Request, Rank]] = []
+        while len(ordered) < self.capacity.batch and (heap or kept < len(running)):
+            if kept < len(running) and not (heap and heap[0][0] < running[kept][0]):
+                ordered.append(running[kept][3])
+                kept += 1
+            else:
+                rank = heap[0][0]
+                ordered.append(waiting.pop())
+                newcomers.append((ordered[-1], rank))
+        return ordered, newcomers
 
     def _sit_down(self) -> Request:
         request = self.waiting.pop()
@@ -172,8 +180,10 @@ class BatchServer(SkipServer):
         self.batch.sit(request)
 
     def _send_away(self, seat: Seat, now_ns: int) -> None:
-        request = seat.request
         self._leave(seat)
+        self._wait_again(seat.request, now_ns)
+
+    def _wait_again(self, request: Request, now_ns: int) -> None:
         request.running = False
         request.preemptions += 1
         self.waiting.push(request, rank_of(self.policy, request, now_ns), now_ns)  # as one that waits
@@ -243,9 +253,12 @@ class BatchServer(SkipServer):
             most = self.memory.lasts([seat.request for seat in self.batch.seats], most)
         return most, within
 
+    def _running(self) -> list[Request]:
+        return [self.batch.settle(seat) for seat in self.batch.seats]
+
     def _check(self, now_ns: int) -> None:
         """Every invariant that must hold between stretches."""
-        seated = [self.batch.settle(seat) for seat in self.batch.seats]
+        seated = self._running()
         waiting, memory = self.waiting.everyone(), self.memory
         there = seated + waiting
         assert self.arrived == self.run_record.done + len(there), "a request is lost or doubled"

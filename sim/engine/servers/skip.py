@@ -47,9 +47,7 @@ class SkipServer:
         self._arrivals: list[int] = [*work.arrival_ns[: self.released].tolist(), *[NEVER] * (later + 1)]
         self._predicted: list[int] = work.predicted_tokens.tolist()
         self._costs = work.priced.profile.costs
-        prefill = PREFILLS[self.capacity.prefill]
-        assert prefill is not None, "prompts share steps: only stepping does that"
-        self._prefill = prefill
+        self._prefill = PREFILLS[self.capacity.prefill]
         self._watched = type(self.policy).observe is not Policy.observe
         self.memory.estimate = Estimate(self.policy)
         self.waiting = Waiting(self.policy)

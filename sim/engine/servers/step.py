@@ -150,11 +150,7 @@ class StepServer:
 
     def _start(self, starting: list[Request], at_ns: int) -> int:
         """Requests start: nanoseconds that their prompts take before the round."""
-        if self._prefill is not None:
-            return self._prefill(starting, at_ns, self._costs) if starting else 0
-        for request in starting:
-            request.started, request.first_service_ns = True, at_ns
-        return 0
+        return self._prefill(starting, at_ns, self._costs) if starting else 0
 
     def _step_ns(self) -> int:
         """A round of those who decode, beside the chunks of prompts, if there are any, that share the step."""

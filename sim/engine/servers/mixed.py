@@ -1,0 +1,198 @@
+"""Batches whose prompts share steps with rounds, skipping ahead wherever nobody prefills.
+
+A step that holds chunks of prompts is decided and served as the specification does it, one at a time; must give what
+`step` gives, to the nanosecond.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import simpy
+
+from policies import NEVER, Rank
+from policies.decision import rank_of
+from sim.engine.prefill import share
+from sim.engine.request import Request
+from sim.engine.servers.batch import BatchServer
+from sim.engine.servers.running_batch import Seat
+from sim.engine.servers.skip import WAITING_ORDER
+
+
+@dataclass(eq=False)
+class MixedServer(BatchServer):
+    """One server whose prompts share steps: who runs and has no round in the next one is `beside` those who sit.
+
+    Attributes
+    ----------
+    beside : dict of Request
+        Who runs and lacks tokens, or for whose round the budget does not last.
+    chunks : dict of int by Request
+        Tokens of prompts that the next step computes.
+    """
+
+    beside: dict[Request, None] = field(default_factory=dict)
+    chunks: dict[Request, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._step_cost = self.workload.priced.profile.step_cost(self.capacity.batch)
+        self._budget = NEVER if self.capacity.budget is None else self.capacity.budget
+        self._longest_round = max([d for r in self.recorded for d in r.round_drafted], default=0) + 1  # in tokens
+        self._first_rounds: list[Request] = []  # who sat down for its first
+
+    def serve(self) -> Generator[simpy.Event, Any, None]:
+        """The SimPy process: until every request is done, decide, serve a step or a stretch of rounds, commit it."""
+        run_record, waiting, batch, beside = self.run_record, self.waiting, self.batch, self.beside
+        timeout, arrivals, limited, wakes = self.env.timeout, self._arrivals, self.memory.limited, waiting.wakes
+        now = clock = 0  # the latter is SimPy's
+        while True:
+            if arrivals[self.arrived] <= now:
+                self._admit(now)
+            if wakes:
+                waiting.wake(now)
+            if self.check:
+                self._check(now)
+            fresh = self._choose(now)
+            if not (batch.seats or beside):
+                if run_record.done == run_record.requests:
+                    break
+                until = self._next_ns(now)
+                run_record.idle_ns += until - now
+                yield timeout(until - clock)
+                now = clock = until
+                continue
+            start = now + (self._make_room(fresh, now) if limited else 0)
+            if starting := [r for r in fresh if not r.started]:
+                self._prefill(starting, start, self._costs)
+            if batch.to_ask:
+                self._ask(now)
+            rounds, step_ns = (1, self._step_ns()) if beside else self._stretch(now, start)
+            if self._first_rounds:
+                self._note_first_rounds(start, step_ns, rounds)
+            now = start + step_ns
+            reached = batch.advance(rounds, step_ns)
+            for request, tokens in self.chunks.items():
+                request.missing -= tokens
+                request.prefill_ns += step_ns
+            if reached:
+                self._commit(reached, now)
+        run_record.rounds = batch.rounds
+        yield timeout(now - clock)
+
+    def _arrive(self, now_ns: int) -> Request:
+        request = super()._arrive(now_ns)
+        request.missing = max(0, request.prompt_tokens - 1)
+        return request
+
+    def _choose(self, now_ns: int) -> list[Request]:
+        for request in [r for r in self.beside if not r.missing]:
+            del self.beside[request]
+            self._sit(request)
+        self.chunks.clear()
+        kept = self._keep_all(now_ns)
+        return self._choose_what_fits(now_ns) if kept is None else kept
+
+    def _keep_all(self, now_ns: int) -> list[Request] | None:
+        """Newcomers for whom there is room and budget, if all who run go on, all of them in the step; else None."""
+        heap, batch, fits = self.waiting.heap, self.batch, self.memory.fits
+        together = [*map(batch.settle, batch.seats), *self.beside]
+        if heap:
+            self.memory.catch_up()
+        left = self._budget - sum([r.missing or r.next_drafted + 1 for r in together])
+        if left < 0 or not fits(together) or (heap and self._comes_before_some(heap[0][0], now_ns)):
+            return None
+        self.chunks.update((r, r.missing) for r in self.beside)
+        fresh: list[Request] = []
+        passed: list[tuple[Request, Rank]] = []
+        while heap and left and len(together) < self.capacity.batch and fits([*together, heap[0][3]]):
+            rank, request = heap[0][0], self.waiting.pop()
+            together.append(request)
+            tokens = min(request.missing, left) or request.next_drafted + 1
+            if tokens > left:
+                passed.append((request, rank))
+                continue
+            left -= tokens
+            fresh.append(request)
+            self._take_in(request, tokens)
+        for request, rank in passed:
+            self.waiting.push(request, rank, now_ns)
+        # who waits may have more of the budget next time, and who runs less
+        self._one_round = not left or bool(passed) or len(together) * self._longest_round > self._budget
+        return fresh
+
+    def _comes_before_some(self, waiting: Rank, now_ns: int) -> bool:
+        """Whether a waiting rank is lower than that of one who runs."""
+        self.worst.rank(list(self.batch.to_ask), now_ns)
+        return self.worst.behind(waiting, now_ns) is not None or any(
+            waiting < rank_of(self.policy, r, now_ns) for r in self.beside
+        )
+
+    def _choose_what_fits(self, now_ns: int) -> list[Request]:
+        """Everyone in order as long as they fit, none passed over; of those, who has tokens of the step."""
+        batch, beside = self.batch, self.beside
+        seats: dict[Request, Seat] = {batch.settle(seat): seat for seat in batch.seats}
+        running = [(rank_of(self.policy, r, now_ns), r.entered_ns, r.index, r) for r in (*seats, *beside)]
+        ordered, newcomers = self._in_order(running)
+        chosen = self.memory.first_that_fit(ordered, len(ordered))
+        step, kept = share(chosen, self.capacity.budget), set(chosen)
+        self.chunks.update((r, tokens) for r, tokens in step.items() if r.missing)
+        for request, rank in newcomers:
+            if request not in step:
+                self.waiting.push(request, rank, now_ns)
+        for request, seat in seats.items():
+            if request not in kept:
+                self._send_away(seat, now_ns)
+            elif request not in step:
+                self._leave(seat)
+                beside[request] = None
+        for request in [r for r in beside if r not in kept]:
+            del beside[request]
+            self._wait_again(request, now_ns)
+        fresh = [request for request, _ in newcomers if request in step]
+        for request in fresh:
+            self._take_in(request, step[request])
+        self._one_round = True
+        for seat in batch.seats:
+            batch.ask(seat)
+        return fresh
+
+    def _take_in(self, request: Request, tokens: int) -> None:
+        """A newcomer has so many tokens of the step."""
+        if request.missing:
+            request.running = True
+            self.beside[request] = None
+            self.chunks[request] = tokens
+        else:
+            self._sit(request)
+
+    def _sit(self, request: Request) -> None:
+        super()._sit(request)
+        if not request.rounds:
+            self._first_rounds.append(request)
+
+    def _note_first_rounds(self, start_ns: int, step_ns: int, rounds: int) -> None:
+        """When the first rounds of those are over who sat down for theirs, and still do."""
+        batch = self.batch
+        first_ns = step_ns if rounds == 1 else batch.stretches.up_to(batch.rounds, 1, 0)[1]
+        for request in self._first_rounds:
+            if request.running and request not in self.beside:
+                request.first_token_ns = start_ns + first_ns
+        self._first_rounds.clear()
+
+    def _make_room(self, fresh: Sequence[Request], now_ns: int) -> int:
+        running = [*(seat.request for seat in self.batch.seats), *self.beside]
+        return self.memory.make_room(running, fresh, WAITING_ORDER, now_ns)
+
+    def _step_ns(self) -> int:
+        """What the next step costs, of the rounds of those who sit and the chunks beside them."""
+        batch, chunks = self.batch, self.chunks
+        if not chunks:
+            return batch.stretches.up_to(batch.rounds, 1, 0)[1]
+        rounds = [seat.request for seat in batch.seats]
+        held = sum([r.kv_tokens - 1 - r.missing for r in chunks])
+        contexts = sum([batch.settle(seat).kv_tokens for seat in batch.seats])
+        return self._step_cost([r.next_drafted for r in rounds], contexts, list(chunks.values()), held)
+
+    def _running(self) -> list[Request]:
+        return [*super()._running(), *self.beside]
