@@ -56,6 +56,7 @@ class Recorded:
         self.ranges: dict[int, list[float]] = {}
         self.foreseen: dict[Hashable, int] = {}
         self.values: dict[tuple[int, Hashable], NDArray[np.float64]] = {}
+        self._blocks_ahead: dict[int, NDArray[np.int64]] = {}
 
     def ranges_of(self, last: int) -> list[float]:
         """The largest less the smallest rate of `last` rounds, by the last of them; remembered in `ranges`."""
@@ -79,6 +80,13 @@ class Recorded:
         """By committed rounds: tokens that the next one may fill: those it holds, the drafts and one more."""
         prompt = self.prompt_tokens + 1
         return [prompt + t + d for t, d in zip(self.tokens, self.round_drafted, strict=False)]
+
+    def blocks_ahead(self, block: int) -> NDArray[np.int64]:
+        """The same in blocks of so many tokens, rounded up, (rounds,); remembered."""
+        blocks = self._blocks_ahead.get(block)
+        if blocks is None:
+            blocks = self._blocks_ahead[block] = -(-np.array(self.looks_ahead, dtype=np.int64) // block)
+        return blocks
 
     @cached_property
     def round_drafted(self) -> list[int]:

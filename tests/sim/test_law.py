@@ -39,6 +39,8 @@ from sim.engine.servers.batch import BatchServer
 from sim.engine.servers.mixed import MixedServer
 from sim.engine.servers.offload import OffloadServer
 from sim.engine.servers.single import SingleServer
+from sim.engine.servers.together import Together
+from sim.engine.servers.totals import Needs
 from sim.engine.servers.waiting import Waiting
 from sim.engine.servers.worst_seat import WorstSeat
 from tests.builders import MS, capacities, outlook, row, workload, workloads
@@ -270,16 +272,22 @@ def blocks_not_caught_up(server, original):
     return lambda self, request: None
 
 
+def a_round_more(owner, original):
+    """Who runs is said to fit a round longer than it does."""
+    return lambda self, most, room: min(most, original(self, most, room) + 1)
+
+
 @pytest.mark.parametrize(
-    ("name", "mutate"),
+    ("owner", "name", "mutate"),
     [
-        ("lasts", lambda server, original: lambda self, running, most: min(most, original(self, running, most) + 1)),
-        ("_catch_up", blocks_not_caught_up),
+        (Together, "within", a_round_more),
+        (Paged, "_catch_up", blocks_not_caught_up),
+        (Needs, "leave", lambda owner, original: lambda self, request, rounds: None),
     ],
-    ids=["a promise one round too long", "blocks of a stretch forgotten"],
+    ids=["a promise one round too long", "blocks of a stretch forgotten", "who left counted"],
 )
-def test_mutants_of_memory_in_blocks_break_the_law(name, mutate, monkeypatch):
-    monkeypatch.setattr(Paged, name, mutate(Paged, getattr(Paged, name)))
+def test_mutants_of_memory_in_blocks_break_the_law(owner, name, mutate, monkeypatch):
+    monkeypatch.setattr(owner, name, mutate(owner, getattr(owner, name)))
     assert breaks_the_law(cases(("paged",)))
 
 
@@ -325,20 +333,10 @@ def unasked(owner, original):
     return made
 
 
-def acts_a_round_later(owner, original):
-    """A manager that is asked a round too late."""
-
-    def rests(self, running, most):
-        lasts, acts = original(self, running, most)
-        return min(most, lasts + 1), acts + 1
-
-    return rests
-
-
 @pytest.mark.parametrize(
     ("owner", "name", "mutate"),
     [
-        (Offload, "rests", acts_a_round_later),
+        (Together, "within", a_round_more),
         (Offload, "_catch_up", lambda owner, original: lambda self: None),
         (Offload, "next_ns", lambda owner, original: property(lambda self: NEVER)),
         (OffloadServer, "_commit", lambda owner, original: BatchServer._commit),

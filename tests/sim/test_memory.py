@@ -16,6 +16,7 @@ from sim.engine import Occupancy
 from sim.engine.memory import EVICTIONS, AliseMemory, FastServeMemory, Paged, Slots, Tokens
 from sim.engine.recorded import recorded_rows
 from sim.engine.request import Request
+from sim.engine.servers.totals import Needs
 from tests.builders import MS, capacities, outlook, row, workload, workloads
 from traces import Costs, Linear, Profile, price, trace_from_rounds
 
@@ -70,7 +71,10 @@ def test_memory_of_tokens_lasts_exactly_as_long_as_it_says(rounds, more, most, d
     for r in requests:
         r.running = True
     memory.make_room(requests, requests, by_index, 0)
-    lasts, beside = memory.lasts(requests, most), [waiting] if waiting in memory.holders else []
+    beside, needs = [waiting] if waiting in memory.holders else [], Needs(memory)
+    for r in requests:
+        needs.sit(r, 0)
+    lasts = needs.within(0, most, memory.room(beside))
     assert 1 <= lasts <= most
     for _ in range(lasts):
         assert memory.fits(requests, beside)

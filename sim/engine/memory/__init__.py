@@ -1,5 +1,6 @@
 """KV memory: the protocol, and one manager a module."""
 
+from sim.engine.memory.adds_up import AddsUp
 from sim.engine.memory.alise import AliseMemory
 from sim.engine.memory.base import Estimate, Limits, Memory, Move, Order
 from sim.engine.memory.eviction import EVICTIONS, Eviction, recompute_in_steps
@@ -14,6 +15,7 @@ from sim.engine.memory.tokens import Tokens
 __all__ = [
     "EVICTIONS",
     "MANAGERS",
+    "AddsUp",
     "AliseMemory",
     "Estimate",
     "Eviction",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from policies import NEVER
 from sim.engine.memory.base import Limits, Order
-from sim.engine.memory.blocks import as_many, blocks_of, needs
+from sim.engine.memory.blocks import as_many, blocks_needed, blocks_of
 from sim.engine.memory.eviction import Eviction
 from sim.engine.memory.offload import Offload
 from sim.engine.request import Request
@@ -71,7 +71,7 @@ class AliseMemory(Offload):
                 if not wants and self._has_room_for(request):  # not what another's turn waits for
                     self.fetch(request, now_ns)
                 continue
-            room = self.needed(request)
+            room = self.needed((request,))
             while others and self.soon_free < room:
                 self.evict(others.pop(0), now_ns)
             if self.free >= room:
@@ -80,16 +80,16 @@ class AliseMemory(Offload):
                 wants = True
         return wants
 
-    def may_take(self, running: Sequence[Request]) -> int:
-        return self.high if len(self.holders) > len(running) else self.blocks
+    def may_take(self, running: int) -> int:
+        return self.high if len(self.holders) > running else self.blocks
 
     def _turns(self, ordered: Sequence[Request]) -> int:
         """Of how many it is the turn: of the first, as many as a batch whose next rounds fit the memory together."""
-        return as_many(needs(ordered[: self.batch], self.block, self.held), self.blocks)
+        return as_many(blocks_needed(ordered[: self.batch], self.block, self.held), self.blocks)
 
     def _has_room_for(self, request: Request) -> bool:
         """Whether its cache may come back ahead of its turn."""
-        return self.blocks - self.free + self.needed(request) <= self.low
+        return self.blocks - self.free + self.needed((request,)) <= self.low
 
     def _offload(self, others: list[Request], now_ns: int) -> None:
         """Those who do not run move out, the first of those whose turn it is not, down to the low watermark."""

@@ -27,7 +27,7 @@ def blocks_of(manager: str, limits: Limits, block: int, blocks: int) -> int:
     return blocks
 
 
-def needs(requests: Sequence[Request], block: int, held: Mapping[Request, int]) -> list[int]:
+def blocks_needed(requests: Sequence[Request], block: int, held: Mapping[Request, int]) -> list[int]:
     """Blocks of so many tokens that each request needs in its next round, and no fewer than it holds."""
     blocks = []
     for request in requests:

@@ -47,12 +47,12 @@ class FastServeMemory(Offload):
         for request in able[: self.batch]:
             if request in self.outside:
                 kept = self.batch if self.holders or self.coming else 0  # else nobody could run
-                if self.needed(request) + kept > self.free:
+                if self.needed((request,)) + kept > self.free:
                     break
                 self.fetch(request, now_ns)
         return False
 
-    def may_take(self, running: Sequence[Request]) -> int:
+    def may_take(self, running: int) -> int:
         return self.blocks - self.batch if len(self.holders) > 1 else self.blocks
 
     def ready(self, ordered: Sequence[Request], now_ns: int) -> list[Request]:

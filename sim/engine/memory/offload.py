@@ -4,18 +4,21 @@ What managers that offload ahead of need have in common; who leaves and who come
 """
 
 from abc import abstractmethod
-from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from policies import NEVER
-from sim.engine.memory.base import Memory, Move, Order
-from sim.engine.memory.blocks import as_many, needs, refuse_larger
+from sim.engine.memory.adds_up import AddsUp
+from sim.engine.memory.base import Move, Order
+from sim.engine.memory.blocks import as_many, blocks_needed, refuse_larger
 from sim.engine.memory.eviction import Eviction
 from sim.engine.recorded import Recorded
 from sim.engine.request import Request
 
 
-class Offload(Memory):
+class Offload(AddsUp):
     """Blocks of so many tokens; a cache that is on its way out or in holds its blocks, and its request cannot run.
 
     A move begins when its engine is free, and rounds go on meanwhile. They wait only where those who run lack blocks
@@ -52,7 +55,7 @@ class Offload(Memory):
         """
 
     @abstractmethod
-    def may_take(self, running: Sequence[Request]) -> int:
+    def may_take(self, running: int) -> int:
         """So many blocks may those take who run, beside all that is held but by who leaves, before `plan` acts."""
 
     def ready(self, ordered: Sequence[Request], now_ns: int) -> list[Request]:
@@ -97,36 +100,21 @@ class Offload(Memory):
         """When the next move is over."""
         return min([*self.leaving.values(), *self.coming.values()], default=NEVER)
 
-    def lasts(self, running: Sequence[Request], most: int) -> int:
-        return self.rests(running, most)[0]
+    def rooms(self, running: int) -> tuple[int, int]:
+        """What so many who run may need together: before they lack blocks that are free, and before `plan` acts."""
+        taken = [self.held[r] for r in self.holders if not r.running] if len(self.holders) > running else []
+        leaving = sum([self.held[r] for r in self.leaving])
+        free = self.room() - sum(taken) - leaving
+        return free, free + leaving - self.blocks + self.may_take(running)
 
-    def rests(self, running: Sequence[Request], most: int) -> tuple[int, int]:
-        """How many of the next `most` rounds, at least 1, those who run fit and no `plan` acts, if nobody else comes.
+    def needs(self, request: Request) -> NDArray[np.int64]:
+        return request.recorded.blocks_ahead(self.block)[request.rounds :]
 
-        And at the decision after how many it may act; more than `most` if not by then.
-        """
-        block, ahead = self.block, []
-        for request in running:
-            ahead.append((request.recorded.looks_ahead, request.rounds))
-            if request.recorded.draft_tokens is None:
-                most = 1  # what a round may add goes up and down where draft lengths differ
-        blocks = self.free + sum([self.held[r] for r in running])
+    def needed(self, running: Sequence[Request]) -> int:
+        return sum(blocks_needed(running, self.block, self.held))
 
-        def needed(rounds: int) -> int:
-            return sum([-(-tokens[done + rounds] // block) for tokens, done in ahead])
-
-        def as_long_as(blocks: int, most: int, need: int) -> int:
-            """In how many rounds no more than those are needed, of so many, of which the last one needs `need`."""
-            return most if need <= blocks else bisect_right(range(most), blocks, key=needed)
-
-        last = needed(most - 1)
-        # a plan sees what the round before that decision held, who leaves not counted
-        acts = 1 + as_long_as(blocks - self.blocks + self.may_take(running) + self.soon_free - self.free, most, last)
-        return max(1, min(as_long_as(blocks, most, last), acts)), acts
-
-    def needed(self, request: Request) -> int:
-        """Its blocks in its next round."""
-        return needs((request,), self.block, self.held)[0]
+    def room(self, waiting: Iterable[Request] = ()) -> int:
+        return self.blocks - sum([self.held[r] for r in (*waiting, *self.coming)])
 
     @property
     def free(self) -> int:
@@ -138,21 +126,15 @@ class Offload(Memory):
         """Blocks that nobody holds once those who leave have left."""
         return self.free + sum([self.held[r] for r in self.leaving])
 
-    def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
-        held = self.held
-        taken = sum([held[r] for r in waiting]) + sum([held[r] for r in self.coming])
-        return taken + sum(needs(running, self.block, held)) <= self.blocks
-
     def first_that_fit(self, ordered: Sequence[Request], seats: int) -> list[Request]:
         first = list(ordered[:seats])
-        coming = sum([self.held[r] for r in self.coming])
-        return first[: as_many(needs(first, self.block, self.held), self.blocks - coming)]
+        return first[: as_many(blocks_needed(first, self.block, self.held), self.room())]
 
     def refuse(self, recorded: Sequence[Recorded]) -> None:
         refuse_larger(self.name, recorded, self.blocks, self.block)
 
     def make_room(self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int) -> int:
-        waiting, needed = [r for r in self.holders if not r.running], needs(running, self.block, self.held)
+        waiting, needed = [r for r in self.holders if not r.running], blocks_needed(running, self.block, self.held)
         if waiting:
             waiting.sort(key=order)
             lacking = sum(needed) + sum([self.held[r] for r in (*waiting, *self.coming)]) - self.blocks
@@ -181,7 +163,7 @@ class Offload(Memory):
     def fetch(self, request: Request, at_ns: int) -> None:
         """A cache from outside begins its way in."""
         self.outside.remove(request)
-        self.held[request] = self.needed(request)
+        self.held[request] = self.needed((request,))
         self.coming[request] = self._move("swap in", request, at_ns)
 
     def _move(self, kind: str, request: Request, at_ns: int) -> int:

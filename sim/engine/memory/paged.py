@@ -1,12 +1,15 @@
 """Memory in blocks of tokens, after vLLM: taken as a request grows, and not overwritten before they are needed."""
 
-from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sim.engine.memory.base import Limits, Memory, Order
-from sim.engine.memory.blocks import as_many, blocks_of, needs, refuse_larger
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.engine.memory.adds_up import AddsUp
+from sim.engine.memory.base import Limits, Order
+from sim.engine.memory.blocks import as_many, blocks_needed, blocks_of, refuse_larger
 from sim.engine.memory.eviction import Eviction
 from sim.engine.recorded import Recorded
 from sim.engine.request import Request
@@ -20,7 +23,7 @@ class Freed:
     blocks: int
 
 
-class Paged(Memory):
+class Paged(AddsUp):
     """Blocks of so many tokens: of who runs as many as its next round may fill, and never fewer than it had.
 
     Free blocks are overwritten in the order that they were freed. Who is evicted by `recompute` frees its blocks;
@@ -52,13 +55,18 @@ class Paged(Memory):
     ) -> "Paged":
         return cls(eviction, blocks_of(cls.name, limits, block, blocks), block, park)
 
-    def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
-        held = self._held
-        return sum(needs(running, self.block, held)) + sum([held[r] for r in waiting]) <= self.blocks
+    def needs(self, request: Request) -> NDArray[np.int64]:
+        return request.recorded.blocks_ahead(self.block)[request.rounds :]
+
+    def needed(self, running: Sequence[Request]) -> int:
+        return sum(blocks_needed(running, self.block, self._held))
+
+    def room(self, waiting: Iterable[Request] = ()) -> int:
+        return self.blocks - sum([self._held[r] for r in waiting])
 
     def first_that_fit(self, ordered: Sequence[Request], seats: int) -> list[Request]:
         first = list(ordered[:seats])
-        return first[: as_many(needs(first, self.block, self._held), self.blocks)]
+        return first[: as_many(blocks_needed(first, self.block, self._held), self.blocks)]
 
     def refuse(self, recorded: Sequence[Recorded]) -> None:
         refuse_larger(self.name, recorded, self.blocks, self.block)
@@ -77,7 +85,7 @@ class Paged(Memory):
         for request in fresh:
             if request not in self.holders:
                 at_ns += self.bring_in(request, at_ns)
-        for request, blocks in zip(running, needs(running, self.block, self._held), strict=True):
+        for request, blocks in zip(running, blocks_needed(running, self.block, self._held), strict=True):
             self._take(request, blocks)
         return at_ns - now_ns
 
@@ -136,19 +144,6 @@ class Paged(Memory):
         self._catch_up(request)
         super().release(request)
         self._freed.append(Freed(None, self._held.pop(request)))
-
-    def lasts(self, running: Sequence[Request], most: int) -> int:
-        if most == 1 or any(r.recorded.draft_tokens is None for r in running):
-            return 1  # what a round may add goes up and down where draft lengths differ
-        free, block = self.blocks - sum([self._held[r] for r in self.holders if not r.running]), self.block
-        ahead = [(r.recorded.looks_ahead, r.rounds) for r in running]
-
-        def needed(rounds: int) -> int:
-            return sum([-(-tokens[done + rounds] // block) for tokens, done in ahead])
-
-        if needed(most - 1) <= free:
-            return most
-        return max(1, bisect_right(range(most), free, key=needed))
 
     def usage(self) -> tuple[int, int]:
         return self._filled(self.holders), self.block * sum(self._held.values())

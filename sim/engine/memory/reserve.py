@@ -1,8 +1,9 @@
 """Memory reserved whole at admission, after ORCA: nobody ever lacks room later, and much of it is never used."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from sim.engine.memory.base import Limits, Memory
+from sim.engine.memory.adds_up import AddsUp
+from sim.engine.memory.base import Limits
 from sim.engine.memory.eviction import Eviction
 from sim.engine.recorded import Recorded
 from sim.engine.request import Request
@@ -15,7 +16,7 @@ OUTPUTS: Mapping[str, Callable[[int, int], int]] = {
 }
 
 
-class Reserve(Memory):
+class Reserve(AddsUp):
     """Room for so many tokens: of each holder, running or not, its prompt, the output reserved for it, and a round's.
 
     A request that does not run keeps its reservation, and is evicted whole when those who run lack room; first come,
@@ -46,10 +47,16 @@ class Reserve(Memory):
             raise ValueError(f"memory reserve: context {context}: must be at least 1 token")
         return cls(eviction, limits.kv_tokens, output, context)
 
-    def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
-        return sum([self._room(r.recorded) for r in (*running, *waiting)]) <= self.tokens
+    def needs(self, request: Request) -> int:
+        return self._reserved_for(request.recorded)
 
-    def _room(self, rounds: Recorded) -> int:
+    def needed(self, running: Sequence[Request]) -> int:
+        return sum([self._reserved_for(r.recorded) for r in running])
+
+    def room(self, waiting: Iterable[Request] = ()) -> int:
+        return self.tokens - sum([self._reserved_for(r.recorded) for r in waiting])
+
+    def _reserved_for(self, rounds: Recorded) -> int:
         """Tokens reserved for a request; remembered."""
         room = self._reserved.get(rounds)
         if room is None:
@@ -61,13 +68,13 @@ class Reserve(Memory):
         for index, rounds in enumerate(recorded):
             if (length := rounds.prompt_tokens + rounds.tokens[-1]) > self.context:
                 raise ValueError(f"memory reserve, context {self.context}: request {index} has {length} tokens")
-            if (need := self._room(rounds)) > self.tokens:
+            if (need := self._reserved_for(rounds)) > self.tokens:
                 raise ValueError(
                     f"kv_tokens {self.tokens}: request {index} can never fit: {need} tokens are reserved for it"
                 )
 
     def usage(self) -> tuple[int, int]:
-        return self._filled(self.holders), sum([self._room(r.recorded) for r in self.holders])
+        return self._filled(self.holders), sum([self._reserved_for(r.recorded) for r in self.holders])
 
     def lasts(self, running: Sequence[Request], most: int) -> int:
         return most

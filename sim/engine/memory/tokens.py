@@ -1,15 +1,18 @@
 """Memory for the keys and values of so many tokens, and, if that is limited too, of so many requests."""
 
-from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from sim.engine.memory.base import Limits, Memory
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.engine.memory.adds_up import AddsUp
+from sim.engine.memory.base import Limits
 from sim.engine.memory.eviction import Eviction
 from sim.engine.recorded import Recorded
 from sim.engine.request import Request
 
 
-class Tokens(Memory):
+class Tokens(AddsUp):
     """Room for so many tokens: of who waits its prompt and output, of who runs also what its next round may add.
 
     Parameters
@@ -32,9 +35,17 @@ class Tokens(Memory):
             raise ValueError("memory tokens: needs kv_tokens")
         return cls(eviction, limits.kv_slots, limits.kv_tokens)
 
+    def needs(self, request: Request) -> NDArray[np.int64]:
+        return request.recorded.blocks_ahead(1)[request.rounds :]
+
+    def needed(self, running: Sequence[Request]) -> int:
+        return sum([r.kv_needed for r in running])
+
+    def room(self, waiting: Iterable[Request] = ()) -> int:
+        return self.tokens - sum([r.kv_tokens for r in waiting])
+
     def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
-        held = sum(r.kv_needed for r in running) + sum(r.kv_tokens for r in waiting)
-        return held <= self.tokens and (self.slots is None or len(running) + len(waiting) <= self.slots)
+        return super().fits(running, waiting) and (self.slots is None or len(running) + len(waiting) <= self.slots)
 
     def refuse(self, recorded: Sequence[Recorded]) -> None:
         for index, rounds in enumerate(recorded):
@@ -44,15 +55,3 @@ class Tokens(Memory):
                     f"kv_tokens {self.tokens}: request {index} can never fit: its prompt, output and "
                     f"look-ahead take {need} tokens"
                 )
-
-    def lasts(self, running: Sequence[Request], most: int) -> int:
-        if most == 1 or any(r.recorded.draft_tokens is None for r in running):
-            return 1  # what a round may add goes up and down where draft lengths differ
-        free = self.tokens - sum(r.kv_tokens for r in self.holders if not r.running)
-        look_ahead = sum(r.prompt_tokens + r.next_drafted + 1 for r in running)
-        outputs = [(r.recorded.tokens, r.rounds) for r in running]
-
-        def needed(rounds: int) -> int:
-            return look_ahead + sum([tokens[done + rounds] for tokens, done in outputs])
-
-        return max(1, bisect_right(range(most), free, key=needed))

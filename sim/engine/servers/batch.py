@@ -17,6 +17,7 @@ from sim.engine.request import Request
 from sim.engine.servers.running_batch import RunningBatch, Seat
 from sim.engine.servers.skip import WAITING_ORDER, SkipServer
 from sim.engine.servers.stretches import IrregularStretches, RegularStretches
+from sim.engine.servers.together import Together
 from sim.engine.servers.worst_seat import WorstSeat
 
 by_index = attrgetter("index")
@@ -32,6 +33,7 @@ class BatchServer(SkipServer):
         costs = [profile.round_cost(b) for b in range(1, self.capacity.batch + 1)]
         irregular = None in map(attrgetter("draft_tokens"), self.recorded)
         self.batch = RunningBatch(IrregularStretches(costs) if irregular else RegularStretches(costs))
+        self.together = Together(self.memory, self.batch, not irregular)
         self._one_round = False
         self.worst = WorstSeat(self.policy, self.batch)
 
@@ -84,7 +86,16 @@ class BatchServer(SkipServer):
 
     def _make_room(self, fresh: Sequence[Request], now_ns: int) -> int:
         """The memory has room for those who run, and the caches of newcomers: nanoseconds that it takes."""
-        return self.memory.make_room([seat.request for seat in self.batch.seats], fresh, WAITING_ORDER, now_ns)
+        if not fresh and self._all_there_run():
+            return 0
+        return self.memory.make_room(self.together.settled(), fresh, WAITING_ORDER, now_ns)
+
+    def _all_there_run(self) -> bool:
+        """Whether nobody but those who run has anything, and they take what they need unasked."""
+        return self.together.needs is not None and len(self.memory.holders) == self._how_many_run()
+
+    def _how_many_run(self) -> int:
+        return len(self.batch.seats)
 
     def _state_changed(self, now_ns: int) -> None:
         super()._state_changed(now_ns)
@@ -115,9 +126,8 @@ class BatchServer(SkipServer):
 
     def _keep_all(self, now_ns: int) -> list[Request] | None:
         """Newcomers, as many of the first as fit, if all who run keep their seats; None if they may not."""
-        heap, batch, worst, fits = self.waiting.heap, self.batch, self.worst, self.memory.fits
-        together = [batch.settle(seat) for seat in batch.seats]
-        if not fits(together):
+        heap, batch, worst, together = self.waiting.heap, self.batch, self.worst, self.together
+        if not together.fit():
             return None
         if heap:
             worst.rank(list(batch.to_ask), now_ns)
@@ -125,9 +135,8 @@ class BatchServer(SkipServer):
                 return None
         fresh: list[Request] = []
         self._one_round = False
-        while heap and len(together) < self.capacity.batch and fits([*together, heap[0][3]]):
+        while heap and len(batch.seats) < self.capacity.batch and together.fit((heap[0][3],)):
             fresh.append(self._sit_down())
-            together.append(fresh[-1])
         return fresh
 
     def _choose_what_fits(self, now_ns: int) -> list[Request]:
@@ -250,7 +259,7 @@ class BatchServer(SkipServer):
         if self._one_round:
             most = 1
         elif self.memory.grows:
-            most = self.memory.lasts([seat.request for seat in self.batch.seats], most)
+            most = self.together.last(most)
         return most, within
 
     def _running(self) -> list[Request]:

@@ -38,7 +38,8 @@ class MixedServer(BatchServer):
         super().__post_init__()
         self._step_cost = self.workload.priced.profile.step_cost(self.capacity.batch)
         self._budget = NEVER if self.capacity.budget is None else self.capacity.budget
-        self._longest_round = max([d for r in self.recorded for d in r.round_drafted], default=0) + 1  # in tokens
+        drafted = {d for r in self.recorded for d in r.round_drafted}
+        self._longest_round, self._rounds_alike = max(drafted) + 1, len(drafted) == 1  # the former in tokens
         self._first_rounds: list[Request] = []  # who sat down for its first
 
     def serve(self) -> Generator[simpy.Event, Any, None]:
@@ -95,31 +96,41 @@ class MixedServer(BatchServer):
 
     def _keep_all(self, now_ns: int) -> list[Request] | None:
         """Newcomers for whom there is room and budget, if all who run go on, all of them in the step; else None."""
-        heap, batch, fits = self.waiting.heap, self.batch, self.memory.fits
-        together = [*map(batch.settle, batch.seats), *self.beside]
-        if heap:
-            self.memory.catch_up()
-        left = self._budget - sum([r.missing or r.next_drafted + 1 for r in together])
-        if left < 0 or not fits(together) or (heap and self._comes_before_some(heap[0][0], now_ns)):
+        heap, beside, together = self.waiting.heap, self.beside, self.together
+        left = self._budget - self._tokens_of_rounds() - sum([r.missing for r in beside])
+        if left < 0 or not together.fit(tuple(beside)) or (heap and self._comes_before_some(heap[0][0], now_ns)):
             return None
-        self.chunks.update((r, r.missing) for r in self.beside)
+        self.chunks.update((r, r.missing) for r in beside)
         fresh: list[Request] = []
-        passed: list[tuple[Request, Rank]] = []
-        while heap and left and len(together) < self.capacity.batch and fits([*together, heap[0][3]]):
-            rank, request = heap[0][0], self.waiting.pop()
-            together.append(request)
+        passed: list[tuple[Rank, Request]] = []
+        caught_up = False
+        while heap and left and self._how_many_run() + len(passed) < self.capacity.batch:
+            rank, request = heap[0][0], heap[0][3]
+            if not together.fit((*beside, *(r for _, r in passed), request)):
+                break
+            if request.started and not caught_up:  # what it lacks depends on what others took
+                together.settled()
+                self.memory.catch_up()
+                caught_up = True
+            self.waiting.pop()
             tokens = min(request.missing, left) or request.next_drafted + 1
             if tokens > left:
-                passed.append((request, rank))
+                passed.append((rank, request))
                 continue
             left -= tokens
             fresh.append(request)
             self._take_in(request, tokens)
-        for request, rank in passed:
+        for rank, request in passed:
             self.waiting.push(request, rank, now_ns)
         # who waits may have more of the budget next time, and who runs less
-        self._one_round = not left or bool(passed) or len(together) * self._longest_round > self._budget
+        self._one_round = not left or bool(passed) or self._how_many_run() * self._longest_round > self._budget
         return fresh
+
+    def _tokens_of_rounds(self) -> int:
+        """What the next round takes of the budget, of those who sit."""
+        if self._rounds_alike:
+            return len(self.batch.seats) * self._longest_round
+        return sum([request.next_drafted + 1 for request in self.together.settled()])
 
     def _comes_before_some(self, waiting: Rank, now_ns: int) -> bool:
         """Whether a waiting rank is lower than that of one who runs."""
@@ -134,6 +145,7 @@ class MixedServer(BatchServer):
         seats: dict[Request, Seat] = {batch.settle(seat): seat for seat in batch.seats}
         running = [(rank_of(self.policy, r, now_ns), r.entered_ns, r.index, r) for r in (*seats, *beside)]
         ordered, newcomers = self._in_order(running)
+        self.memory.catch_up()
         chosen = self.memory.first_that_fit(ordered, len(ordered))
         step, kept = share(chosen, self.capacity.budget), set(chosen)
         self.chunks.update((r, tokens) for r, tokens in step.items() if r.missing)
@@ -181,8 +193,9 @@ class MixedServer(BatchServer):
         self._first_rounds.clear()
 
     def _make_room(self, fresh: Sequence[Request], now_ns: int) -> int:
-        running = [*(seat.request for seat in self.batch.seats), *self.beside]
-        return self.memory.make_room(running, fresh, WAITING_ORDER, now_ns)
+        if not fresh and self._all_there_run():
+            return 0
+        return self.memory.make_room([*self.together.settled(), *self.beside], fresh, WAITING_ORDER, now_ns)
 
     def _step_ns(self) -> int:
         """What the next step costs, of the rounds of those who sit and the chunks beside them."""
@@ -193,6 +206,9 @@ class MixedServer(BatchServer):
         held = sum([r.kv_tokens - 1 - r.missing for r in chunks])
         contexts = sum([batch.settle(seat).kv_tokens for seat in batch.seats])
         return self._step_cost([r.next_drafted for r in rounds], contexts, list(chunks.values()), held)
+
+    def _how_many_run(self) -> int:
+        return len(self.batch.seats) + len(self.beside)
 
     def _running(self) -> list[Request]:
         return [*super()._running(), *self.beside]

@@ -75,7 +75,9 @@ class OffloadServer(BatchServer):
 
     def _make_room(self, fresh: Sequence[Request], now_ns: int) -> int:
         memory, waiting = self._moves, self.waiting
-        ns = memory.make_room([seat.request for seat in self.batch.seats], fresh, WAITING_ORDER, now_ns)
+        if not (fresh or memory.leaving or memory.coming) and self._all_there_run():
+            return 0
+        ns = memory.make_room(self.together.settled(), fresh, WAITING_ORDER, now_ns)
         for request in [r for r in memory.leaving if r not in waiting.apart]:
             waiting.set_apart(request, now_ns)
         return ns
@@ -83,9 +85,13 @@ class OffloadServer(BatchServer):
     def _limits(self, start_ns: int) -> tuple[int, int]:
         """The memory rests as long as it said, nobody lands, and nobody who is apart may rise past who runs."""
         most, within = self.batch.limits()
-        memory, waiting, running = self._moves, self.waiting, [seat.request for seat in self.batch.seats]
-        rests = memory.at_rest and not (waiting.apart and any(seat.rising for seat in self.batch.seats))
-        lasts, acts = memory.rests(running, most) if rests else (1, 1)
+        memory, waiting, seats = self._moves, self.waiting, self.batch.seats
+        lasts = acts = 1
+        if memory.at_rest and not (waiting.apart and any(seat.rising for seat in seats)):
+            free, idle = memory.rooms(len(seats))
+            # a plan sees what the round before that decision held
+            acts = 1 + self.together.within(most, idle)
+            lasts = max(1, min(self.together.within(most, free), acts))
         self._rests_rounds, self._rests_ns = self.batch.rounds + acts, memory.next_ns
         if waiting.apart and waiting.wakes:
             self._rests_ns = min(self._rests_ns, waiting.next_wake)

@@ -10,6 +10,7 @@ from heapq import heappop, heappush
 from policies import NEVER, Rank, Until
 from sim.engine.request import Request
 from sim.engine.servers.stretches import Stretches
+from sim.engine.servers.totals import Needs
 
 
 class Seat:
@@ -66,6 +67,8 @@ class RunningBatch:
         Who runs, and of whom the policy has still to be asked how long.
     stretches : Stretches
         What their rounds take.
+    needs : Needs or None
+        What they need of memory, where that is summed.
     """
 
     def __init__(self, stretches: Stretches) -> None:
@@ -73,6 +76,7 @@ class RunningBatch:
         self.seats: list[Seat] = []
         self.to_ask: list[Seat] = []
         self.stretches = stretches
+        self.needs: Needs | None = None
         self._sat = 0
         # (the batch's counter at which a decision is needed, number, seat); past ones are dropped as they surface
         self._round_limits: list[tuple[int, int, Seat]] = [(NEVER, 0, Seat.nobodys())]
@@ -85,12 +89,16 @@ class RunningBatch:
         self.seats.append(seat)
         self.to_ask.append(seat)
         self.stretches.sit(request, self.rounds)
+        if self.needs is not None:
+            self.needs.sit(request, self.rounds)
 
     def leave(self, seat: Seat) -> None:
         """A settled request leaves its seat."""
         number = self.seats.index(seat)
         del self.seats[number]
         self.stretches.leave(number, seat.request, self.rounds)
+        if self.needs is not None:
+            self.needs.leave(seat.request, self.rounds)
         seat.until_round = seat.until_service = -1
 
     def settle(self, seat: Seat) -> Request:

@@ -7,13 +7,9 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sim.engine.request import Request
+from sim.engine.servers.totals import Totals
 from traces import RoundCost
-
-ROUNDS_KEPT = 4096  # of running totals, at least
 
 
 class Stretches(ABC):
@@ -26,21 +22,20 @@ class Stretches(ABC):
 
     def __init__(self, costs: Sequence[RoundCost]) -> None:
         self._costs = costs
-        # by round of the batch from `_origin` on: what contexts of all who run, added up to there, lack to the totals
-        # over all their rounds; differences say what stretches take, also across a round where somebody is done
-        self._contexts: NDArray[np.int64] = np.zeros(ROUNDS_KEPT, dtype=np.int64)
-        self._origin = 0
+        # what contexts of all who run, added up to a round, lack to the totals over all their rounds; differences say
+        # what stretches take, also across a round where somebody is done
+        self._contexts = Totals()
 
     def sit(self, request: Request, rounds: int) -> None:
         """A request runs after the batch's first `rounds`."""
-        here = self._rounds_of(request, rounds)
+        here = self._contexts.of(request, rounds)
         here += request.recorded.contexts_left[request.rounds : -1]
         self._sat(request, rounds)
 
     def leave(self, number: int, request: Request, rounds: int) -> None:
         """A request, the `number`-th of those who run, runs no more after the batch's first `rounds`."""
         if not request.done:
-            here = self._rounds_of(request, rounds)
+            here = self._contexts.of(request, rounds)
             here -= request.recorded.contexts_left[request.rounds : -1]
         self._left(number, request)
 
@@ -56,17 +51,6 @@ class Stretches(ABC):
 
         `rounds` are over.
         """
-
-    def _rounds_of(self, request: Request, rounds: int) -> NDArray[np.int64]:
-        """Where a settled request's further rounds lie in `_contexts`."""
-        start = rounds - self._origin
-        stop = start + request.recorded.rounds - request.rounds
-        if stop >= len(self._contexts):
-            room = np.zeros(max(ROUNDS_KEPT, 2 * (stop - start)), dtype=np.int64)
-            self._contexts = np.append(self._contexts[start:], room)
-            self._origin = rounds
-            start, stop = 0, stop - start
-        return self._contexts[start:stop]
 
 
 class RegularStretches(Stretches):
@@ -96,7 +80,8 @@ class RegularStretches(Stretches):
 
     def up_to(self, rounds: int, most: int, within_ns: int) -> tuple[int, int]:
         base, per_token = self._price or self._set_price()
-        total, now = self._contexts.item, rounds - self._origin
+        contexts = self._contexts
+        total, now = contexts.values.item, rounds - contexts.origin
         before = total(now)
         ns = longest = base * most + per_token * (total(now + most) - before)
         if ns < within_ns or most == 1:
@@ -156,7 +141,7 @@ class IrregularStretches(Stretches):
 
     def _price_ahead(self, rounds: int, most: int, within_ns: int) -> tuple[int, int]:
         """Price further rounds until `most` are over or `within_ns` is reached, at least one."""
-        ahead, drafts, total, start = self._ahead, self._drafts, self._contexts.item, self._origin
+        ahead, drafts, total, start = self._ahead, self._drafts, self._contexts.values.item, self._contexts.origin
         cost, prices = self._costs[len(drafts) - 1], self._prices[len(drafts) - 1]
         at, end, ns = rounds + len(ahead), rounds + most, ahead[-1] if ahead else 0
         before = total(at - start)

@@ -1,0 +1,49 @@
+"""Whether those who run together fit the memory, and for how long."""
+
+from collections.abc import Sequence
+
+from sim.engine.memory import AddsUp, Memory
+from sim.engine.request import Request
+from sim.engine.servers.running_batch import RunningBatch
+from sim.engine.servers.totals import Needs
+
+
+class Together:
+    """Those who run, in memory: by sums of what they need where those can be kept, O(1); else counted, O(requests).
+
+    Attributes
+    ----------
+    needs : Needs or None
+        The sums: where needs add up, and each request drafts as many tokens in all its rounds.
+    """
+
+    def __init__(self, memory: Memory, batch: RunningBatch, regular: bool) -> None:
+        self.memory, self.batch = memory, batch
+        self.needs = Needs(memory) if regular and isinstance(memory, AddsUp) else None
+        batch.needs = self.needs
+
+    def settled(self) -> list[Request]:
+        """Those who run, with their counters up to date."""
+        return [*map(self.batch.settle, self.batch.seats)]
+
+    def fit(self, more: Sequence[Request] = ()) -> bool:
+        """Whether they can run the next round, with those beside them."""
+        if self.needs is None:
+            return self.memory.fits([*self.settled(), *more])
+        memory, needed = self.needs.memory, self.needs.at(self.batch.rounds)
+        return needed + memory.needed(more) <= memory.room()
+
+    def last(self, most: int) -> int:
+        """How many of the next `most` rounds they fit, at least 1, if nobody else comes."""
+        if self.needs is None:
+            return self.memory.lasts(self.settled(), most)
+        holders = self.needs.memory.holders
+        parked = [r for r in holders if not r.running] if len(holders) > len(self.batch.seats) else ()
+        return max(1, self.within(most, self.needs.memory.room(parked)))
+
+    def within(self, most: int, room: int) -> int:
+        """In how many of the next `most` rounds they need at most that; where they are counted, of the next alone."""
+        if self.needs is not None:
+            return self.needs.within(self.batch.rounds, most, room)
+        assert isinstance(self.memory, AddsUp)
+        return int(self.memory.needed(self.settled()) <= room)
