@@ -62,7 +62,7 @@ class AliseMemory(Offload):
         back = [r for r in self.outside if r in turn or (not full and self._has_room_for(r))]
         if not back and not (full and others):
             return False
-        waits, wants = self._waits(ordered, turns, now_ns), False
+        waits, wants, left = self._waits(ordered, turns, now_ns), False, len(self.leaving)
         others.sort(key=waits.__getitem__, reverse=True)
         if full:
             self._offload(others, now_ns)
@@ -78,7 +78,7 @@ class AliseMemory(Offload):
                 self.fetch(request, now_ns)
             else:
                 wants = True
-        return wants
+        return wants or len(self.leaving) > left
 
     def may_take(self, running: int) -> int:
         return self.high if len(self.holders) > running else self.blocks

@@ -119,9 +119,9 @@ class Memory(ABC):
     def catch_up(self) -> None:  # noqa: B027 - nothing to do, for most
         """What requests lack (`Request.missing`) is to be as it is, also where the server skipped ahead to here."""
 
-    def ready(self, ordered: Sequence[Request], now_ns: int) -> list[Request]:
+    def ready(self, ordered: Sequence[Request], now_ns: int) -> Iterable[Request]:
         """A decision begins, for those there, in order: who of them can run."""
-        return [r for r in ordered if self.ready_ns(r, now_ns) <= now_ns]
+        return (r for r in ordered if self.ready_ns(r, now_ns) <= now_ns)
 
     def ready_ns(self, request: Request, now_ns: int) -> int:
         """When a request can run at the soonest: now, unless its cache is on its way."""

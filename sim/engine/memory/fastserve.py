@@ -1,6 +1,6 @@
 """Proactive swapping, after FastServe's public artifact (LLMServe/FastServe at 187a274)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from policies import NEVER
 from sim.engine.memory.base import Limits
@@ -41,23 +41,22 @@ class FastServeMemory(Offload):
         while self.soon_free < self.batch and len(there) > 1:
             self.evict(there.pop(), now_ns)
             evicted = True
-        if evicted:
-            return False
         able = [r for r in ordered if r.started] if self._is_closed() else ordered
-        for request in able[: self.batch]:
-            if request in self.outside:
-                kept = self.batch if self.holders or self.coming else 0  # else nobody could run
-                if self.needed((request,)) + kept > self.free:
-                    break
-                self.fetch(request, now_ns)
+        for request in [r for r in able[: self.batch] if r in self.outside]:
+            kept = self.batch if self.holders or self.coming else 0  # else nobody could run
+            if self.needed((request,)) + kept > self.free:
+                break
+            if evicted:
+                return True
+            self.fetch(request, now_ns)
         return False
 
     def may_take(self, running: int) -> int:
         return self.blocks - self.batch if len(self.holders) > 1 else self.blocks
 
-    def ready(self, ordered: Sequence[Request], now_ns: int) -> list[Request]:
+    def ready(self, ordered: Sequence[Request], now_ns: int) -> Iterable[Request]:
         ready = super().ready(ordered, now_ns)
-        return [r for r in ready if self.ready_ns(r, now_ns) <= now_ns] if self.host else ready
+        return (r for r in ready if self.ready_ns(r, now_ns) <= now_ns) if self.host else ready
 
     def ready_ns(self, request: Request, now_ns: int) -> int:
         return NEVER if not request.started and self._is_closed() else super().ready_ns(request, now_ns)

@@ -32,7 +32,7 @@ class Offload(AddsUp):
     Attributes
     ----------
     at_rest : bool
-        Nothing moved at this decision, and nothing will by rounds going on alone, as long as it `lasts`.
+        No `plan` acts by rounds going on alone, as long as those who run have the `rooms` for it.
     """
 
     foresees = True
@@ -51,23 +51,22 @@ class Offload(AddsUp):
     def plan(self, ordered: Sequence[Request], now_ns: int) -> bool:
         """Send holders away and fetch caches from outside, as it is best for those there, in order.
 
-        Returns whether somebody waits for blocks that others are to free.
+        Returns whether it may act again though nothing changes but that rounds go on.
         """
 
     @abstractmethod
     def may_take(self, running: int) -> int:
         """So many blocks may those take who run, beside all that is held but by who leaves, before `plan` acts."""
 
-    def ready(self, ordered: Sequence[Request], now_ns: int) -> list[Request]:
+    def ready(self, ordered: Sequence[Request], now_ns: int) -> Iterable[Request]:
         self._catch_up()
-        self.at_rest = not self._land(now_ns)
-        wants = self.plan(ordered, now_ns)
+        self._land(now_ns)
+        again = self.plan(ordered, now_ns)
         if self._land(now_ns):  # moves that take no time make room at once
-            wants = self.plan(ordered, now_ns)
-            self._land(now_ns)
-        self.at_rest &= not wants
+            again = self.plan(ordered, now_ns) | self._land(now_ns)
+        self.at_rest = not again
         here = self.holders
-        return [r for r in ordered if r in here or not r.started]
+        return (r for r in ordered if r in here or not r.started)
 
     def _catch_up(self) -> None:
         """Hold what those who ran held in their last round: as it is, unless the server skipped ahead to here."""
@@ -141,6 +140,7 @@ class Offload(AddsUp):
             while waiting and lacking > 0:
                 lacking -= self.held[waiting[-1]]
                 self.evict(waiting.pop(), now_ns)
+                self.at_rest = False
         for request, blocks in zip(running, needed, strict=True):
             self.holders[request] = None
             self.held[request] = blocks
@@ -168,7 +168,6 @@ class Offload(AddsUp):
 
     def _move(self, kind: str, request: Request, at_ns: int) -> int:
         """When a move that its engine does next is over."""
-        self.at_rest = False
         ns = self.move_ns(kind, request.kv_tokens - request.missing)
         start_ns = max(at_ns, self._engine_free_ns[kind])
         self._engine_free_ns[kind] = end_ns = start_ns + ns

@@ -4,6 +4,7 @@ The manager is asked who moves, with everybody in order, only where it may have 
 gives, to the nanosecond.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,16 +39,15 @@ class OffloadServer(BatchServer):
     def _choose_of_all(self, now_ns: int) -> list[Request]:
         """As the specification has it: everybody in order, moves, and the first of those who can run."""
         batch, waiting, memory, policy = self.batch, self.waiting, self._moves, self.policy
-        there = [(batch.settle(seat), seat) for seat in batch.seats]
-        ordered = [(rank_of(policy, r, now_ns), False, r.entered_ns, r.index, r) for r, _ in there]
-        for request in waiting.everyone():
-            rank, entered_ns, index, _ = request.waiting_entry
-            ordered.append((rank, True, entered_ns, index, request))
+        there = {batch.settle(seat): seat for seat in batch.seats}
+        # among equals who runs goes before who waits
+        ordered = [(rank_of(policy, r, now_ns), r.entered_ns - NEVER, r.index, r) for r in there]
+        ordered += waiting.entries()
         ordered.sort()
-        ready = memory.ready([entry[4] for entry in ordered], now_ns)
-        runs = set(chosen := memory.first_that_fit(ready, self.capacity.batch))
+        ready = memory.ready([entry[3] for entry in ordered], now_ns)
+        chosen = self.together.first_that_fit(list(itertools.islice(ready, self.capacity.batch)))
         self._sort_out(now_ns)
-        losers = [seat for request, seat in there if request not in runs]
+        losers = [there[r] for r in set(there).difference(chosen)]
         for seat in losers:
             if memory.ready_ns(seat.request, now_ns) > now_ns:
                 waiting.apart[seat.request] = None

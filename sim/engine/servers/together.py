@@ -33,6 +33,22 @@ class Together:
         memory, needed = self.needs.memory, self.needs.at(self.batch.rounds)
         return needed + memory.needed(more) <= memory.room()
 
+    def first_that_fit(self, first: list[Request]) -> list[Request]:
+        """Of those, who have seats, as many of the first as fit; those who run are settled."""
+        runs = len(self.batch.seats)
+        if self.needs is None or len(first) < runs or not all([r.running for r in first[:runs]]):
+            return self.memory.first_that_fit(first, len(first))
+        memory, needed = self.needs.memory, self.needs.at(self.batch.rounds)
+        room, fit = memory.room(), runs
+        if needed > room:
+            return self.memory.first_that_fit(first, len(first))
+        for request in first[runs:]:
+            needed += memory.needed((request,))
+            if needed > room:
+                break
+            fit += 1
+        return first[:fit]
+
     def last(self, most: int) -> int:
         """How many of the next `most` rounds they fit, at least 1, if nobody else comes."""
         if self.needs is None:

@@ -100,6 +100,14 @@ class Waiting:
         for request in there:
             self.push(request, rank_of(self.policy, request, now_ns), now_ns)
 
+    def entries(self) -> list[tuple[Any, ...]]:
+        """Of all who wait, in order but for those apart. O(n), where few came or went since: a sorted list is a heap."""
+        if self._moved:
+            self.heap[:] = [entry for entry in self.heap if entry[3].waiting_entry is entry]
+            self._moved = False
+        self.heap.sort()
+        return [*self.heap, *(request.waiting_entry for request in self.apart)]
+
     def everyone(self) -> list[Request]:
         """In no particular order."""
         return [*(entry[3] for entry in self.heap if entry[3].waiting_entry is entry), *self.apart]
