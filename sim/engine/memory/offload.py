@@ -133,22 +133,23 @@ class Offload(AddsUp):
         refuse_larger(self.name, recorded, self.blocks, self.block)
 
     def make_room(self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int) -> int:
-        waiting, needed = [r for r in self.holders if not r.running], blocks_needed(running, self.block, self.held)
-        if waiting:
-            waiting.sort(key=order)
-            lacking = sum(needed) + sum([self.held[r] for r in (*waiting, *self.coming)]) - self.blocks
-            while waiting and lacking > 0:
-                lacking -= self.held[waiting[-1]]
-                self.evict(waiting.pop(), now_ns)
-                self.at_rest = False
-        for request, blocks in zip(running, needed, strict=True):
+        for request in fresh:
             self.holders[request] = None
-            self.held[request] = blocks
-        return self._until_free(now_ns) - now_ns
+            self.held[request] = self.needed((request,))
+        waiting = [r for r in self.holders if not r.running]
+        if not (waiting or self.leaving):
+            return 0
+        lacking = self.needed(running) - self.room(waiting)
+        waiting.sort(key=order)
+        while waiting and lacking > 0:
+            lacking -= self.held[waiting[-1]]
+            self.evict(waiting.pop(), now_ns)
+            self.at_rest = False
+        return self._until_free(lacking, now_ns) - now_ns
 
-    def _until_free(self, now_ns: int) -> int:
-        """When so many have left that all who stay have their blocks."""
-        at_ns, lacking = now_ns, -self.free
+    def _until_free(self, lacking: int, now_ns: int) -> int:
+        """When so many have left that who runs has the blocks that it lacks, those of who leaves being free."""
+        at_ns, lacking = now_ns, lacking + sum([self.held[r] for r in self.leaving])
         for request, end_ns in sorted(self.leaving.items(), key=lambda item: item[1]):
             if lacking > 0:
                 at_ns, lacking = max(at_ns, end_ns), lacking - self.held[request]
@@ -181,7 +182,9 @@ class Offload(AddsUp):
         return self.eviction.out_ns(tokens) if kind == "swap out" else self.eviction.back_ns(tokens)
 
     def usage(self) -> tuple[int, int]:
-        return self._filled(self.held), self.block * sum(self.held.values())
+        running = [r for r in self.holders if r.running]
+        others = [blocks for r, blocks in self.held.items() if r not in self.holders or not r.running]
+        return self._filled(self.held), self.block * (self.needed(running) + sum(others))
 
     def release(self, request: Request) -> None:
         super().release(request)

@@ -25,11 +25,12 @@ class OffloadServer(BatchServer):
         super().__post_init__()
         assert isinstance(self.memory, Offload)
         self._moves = self.memory
+        self._all_settled = False
         # the batch's rounds, and the instant, from which on the manager may have something to do
         self._rests_rounds, self._rests_ns = 0, 0
 
     def _choose(self, now_ns: int) -> list[Request]:
-        self._one_round = False
+        self._one_round = self._all_settled = False
         if self.batch.rounds < self._rests_rounds and now_ns < self._rests_ns:
             kept = self._keep_all(now_ns)
             if kept is not None:
@@ -40,6 +41,7 @@ class OffloadServer(BatchServer):
         """As the specification has it: everybody in order, moves, and the first of those who can run."""
         batch, waiting, memory, policy = self.batch, self.waiting, self._moves, self.policy
         there = {batch.settle(seat): seat for seat in batch.seats}
+        self._all_settled = True
         # among equals who runs goes before who waits
         ordered = [(rank_of(policy, r, now_ns), r.entered_ns - NEVER, r.index, r) for r in there]
         ordered += waiting.entries()
@@ -77,7 +79,9 @@ class OffloadServer(BatchServer):
         memory, waiting = self._moves, self.waiting
         if not (fresh or memory.leaving or memory.coming) and self._all_there_run():
             return 0
-        ns = memory.make_room(self.together.settled(), fresh, WAITING_ORDER, now_ns)
+        seats = self.batch.seats
+        running = [seat.request for seat in seats] if self._all_settled else self.together.settled()
+        ns = memory.make_room(running, fresh, WAITING_ORDER, now_ns)
         for request in [r for r in memory.leaving if r not in waiting.apart]:
             waiting.set_apart(request, now_ns)
         return ns

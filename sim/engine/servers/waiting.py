@@ -1,5 +1,6 @@
 """The waiting requests in their order."""
 
+from bisect import insort
 from heapq import heappop, heappush, heapreplace
 from typing import Any
 
@@ -26,13 +27,16 @@ class Waiting:
         self.wakes: list[tuple[int, int, tuple[Any, ...]]] = []
         self.heap: list[tuple[Rank, int, int, Request]] = []
         self.apart: dict[Request, None] = {}
+        self._line: list[tuple[Any, ...]] = []  # entries of those apart in order, and past ones
         self._ages = type(policy).wake is not Policy.wake
         self._moved = False  # some have a past in the heap
 
     def push(self, request: Request, rank: Rank, now_ns: int) -> None:
         """Add a request, or move one that is there. O(log n)."""
         request.waiting_entry = entry = (rank, request.entered_ns, request.index, request)
-        if request not in self.apart:
+        if request in self.apart:
+            insort(self._line, entry)
+        else:
             heappush(self.heap, entry)
         if self._ages and (wake := self.policy.wake(request, now_ns)) < NEVER:
             self._foretell(wake, entry, now_ns)
@@ -96,17 +100,19 @@ class Waiting:
         """Rank everybody again. O(n)."""
         there = self.everyone()
         self.heap.clear()
+        self._line.clear()
         self.wakes.clear()
         for request in there:
             self.push(request, rank_of(self.policy, request, now_ns), now_ns)
 
     def entries(self) -> list[tuple[Any, ...]]:
-        """Of all who wait, in order but for those apart. O(n), where few came or went since: a sorted list is a heap."""
+        """Of all who wait, in order but for those apart, who are so too. O(n): a sorted list is a heap, and stays near."""
         if self._moved:
             self.heap[:] = [entry for entry in self.heap if entry[3].waiting_entry is entry]
             self._moved = False
         self.heap.sort()
-        return [*self.heap, *(request.waiting_entry for request in self.apart)]
+        self._line = [entry for entry in self._line if entry[3].waiting_entry is entry]
+        return self.heap + self._line
 
     def everyone(self) -> list[Request]:
         """In no particular order."""
