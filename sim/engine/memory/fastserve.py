@@ -36,11 +36,12 @@ class FastServeMemory(Offload):
         return cls(eviction, limits.batch, blocks_of(cls.name, limits, block, blocks), block, host)
 
     def plan(self, ordered: Sequence[Request], now_ns: int) -> bool:
-        there = [r for r in ordered if r in self.holders]
         evicted = False
-        while self.soon_free < self.batch and len(there) > 1:
-            self.evict(there.pop(), now_ns)
-            evicted = True
+        if self.soon_free < self.batch and len(self.holders) > 1:
+            there = [r for r in ordered if r in self.holders]
+            while self.soon_free < self.batch and len(there) > 1:
+                self.evict(there.pop(), now_ns)
+                evicted = True
         able = [r for r in ordered if r.started] if self._is_closed() else ordered
         for request in [r for r in able[: self.batch] if r in self.outside]:
             kept = self.batch if self.holders or self.coming else 0  # else nobody could run

@@ -5,6 +5,7 @@ What managers that offload ahead of need have in common; who leaves and who come
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,19 @@ from sim.engine.memory.blocks import as_many, blocks_needed, refuse_larger
 from sim.engine.memory.eviction import Eviction
 from sim.engine.recorded import Recorded
 from sim.engine.request import Request
+
+
+class Sums(Protocol):
+    """What those who run have together, where a server keeps sums."""
+
+    def held(self) -> int:
+        """Blocks in the last round, of who has not stopped since."""
+
+    def needed(self) -> int:
+        """Blocks in the next round."""
+
+    def stops(self, held: int) -> None:
+        """Somebody who ran the last round stops, and held so many in it."""
 
 
 class Offload(AddsUp):
@@ -31,6 +45,12 @@ class Offload(AddsUp):
 
     Attributes
     ----------
+    held : dict of int by Request
+        Blocks, of holders and of who is on its way; of who runs at least so many.
+    sums : Sums or None
+        Of who runs, for servers that keep them; None: `held` is brought up to date at each decision.
+    changed : list of Request
+        Whose cache came, or began to leave, at this decision; servers that have dealt with some clear it.
     at_rest : bool
         No `plan` acts by rounds going on alone, as long as those who run have the `rooms` for it.
     """
@@ -41,10 +61,12 @@ class Offload(AddsUp):
         super().__init__(eviction)
         self.batch, self.blocks, self.block = batch, blocks, block
         self.at_rest = False
-        self.held: dict[Request, int] = {}  # blocks, of holders and of who is on its way
+        self.held: dict[Request, int] = {}
         self.leaving: dict[Request, int] = {}  # until when
         self.coming: dict[Request, int] = {}
         self.outside: set[Request] = set()
+        self.changed: list[Request] = []
+        self.sums: Sums | None = None
         self._engine_free_ns = {"swap out": 0, "swap in": 0}
 
     @abstractmethod
@@ -59,7 +81,9 @@ class Offload(AddsUp):
         """So many blocks may those take who run, beside all that is held but by who leaves, before `plan` acts."""
 
     def ready(self, ordered: Sequence[Request], now_ns: int) -> Iterable[Request]:
-        self._catch_up()
+        if self.sums is None:
+            self._catch_up(self.holders)
+        self.changed.clear()
         self._land(now_ns)
         again = self.plan(ordered, now_ns)
         if self._land(now_ns):  # moves that take no time make room at once
@@ -68,14 +92,15 @@ class Offload(AddsUp):
         here = self.holders
         return (r for r in ordered if r in here or not r.started)
 
-    def _catch_up(self) -> None:
-        """Hold what those who ran held in their last round: as it is, unless the server skipped ahead to here."""
-        held = self.held
-        for request in self.holders:
-            if request.running and request.rounds:
-                blocks = -(-request.recorded.looks_ahead[request.rounds - 1] // self.block)
-                if blocks > held[request]:
-                    held[request] = blocks
+    def _catch_up(self, requests: Iterable[Request]) -> None:
+        """Hold what those held in the last round that they ran: as it is, unless the server skipped ahead to here."""
+        for request in requests:
+            if request.rounds and (request.running or self.sums is not None):
+                self.held[request] = max(self.held[request], self.needed_before(request))
+
+    def needed_before(self, request: Request) -> int:
+        """What it needed in the last round that it ran."""
+        return -(-request.recorded.looks_ahead[request.rounds - 1] // self.block)
 
     def _land(self, now_ns: int) -> bool:
         """Moves that are over by now; whether there were any."""
@@ -87,6 +112,7 @@ class Offload(AddsUp):
         for request in come:
             del self.coming[request]
             self.holders[request] = None
+        self.changed += come
         return bool(left or come)
 
     def ready_ns(self, request: Request, now_ns: int) -> int:
@@ -118,7 +144,10 @@ class Offload(AddsUp):
     @property
     def free(self) -> int:
         """Blocks that nobody holds."""
-        return self.blocks - sum(self.held.values())
+        if self.sums is None:
+            return self.blocks - sum(self.held.values())
+        others = [*self.leaving, *self.coming, *(r for r in self.holders if not r.running)]
+        return self.blocks - self.sums.held() - sum([self.held[r] for r in others])
 
     @property
     def soon_free(self) -> int:
@@ -133,13 +162,16 @@ class Offload(AddsUp):
         refuse_larger(self.name, recorded, self.blocks, self.block)
 
     def make_room(self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int) -> int:
-        for request in fresh:
+        take = running if self.sums is None else fresh
+        for request, blocks in zip(take, blocks_needed(take, self.block, self.held), strict=True):
             self.holders[request] = None
-            self.held[request] = self.needed((request,))
+            self.held[request] = blocks
         waiting = [r for r in self.holders if not r.running]
         if not (waiting or self.leaving):
             return 0
-        lacking = self.needed(running) - self.room(waiting)
+        if self.sums is not None:
+            self._catch_up(waiting)
+        lacking = (self.needed(running) if self.sums is None else self.sums.needed()) - self.room(waiting)
         waiting.sort(key=order)
         while waiting and lacking > 0:
             lacking -= self.held[waiting[-1]]
@@ -157,7 +189,12 @@ class Offload(AddsUp):
 
     def evict(self, request: Request, at_ns: int) -> int:
         """A holder's cache begins its way out: nanoseconds until it is there."""
+        if self.sums is not None:
+            self._catch_up((request,))
+            if request.running:
+                self.sums.stops(self.held[request])
         del self.holders[request]
+        self.changed.append(request)
         self.leaving[request] = self._move("swap out", request, at_ns)
         return self.leaving[request] - at_ns
 
@@ -182,9 +219,7 @@ class Offload(AddsUp):
         return self.eviction.out_ns(tokens) if kind == "swap out" else self.eviction.back_ns(tokens)
 
     def usage(self) -> tuple[int, int]:
-        running = [r for r in self.holders if r.running]
-        others = [blocks for r, blocks in self.held.items() if r not in self.holders or not r.running]
-        return self._filled(self.held), self.block * (self.needed(running) + sum(others))
+        return self._filled(self.held), self.block * sum(self.held.values())
 
     def release(self, request: Request) -> None:
         super().release(request)

@@ -25,12 +25,18 @@ class OffloadServer(BatchServer):
         super().__post_init__()
         assert isinstance(self.memory, Offload)
         self._moves = self.memory
-        self._all_settled = False
+        if self.together.needs is not None:
+            self._moves.sums = self.together
         # the batch's rounds, and the instant, from which on the manager may have something to do
         self._rests_rounds, self._rests_ns = 0, 0
 
+    def _leave(self, seat: Seat) -> None:
+        super()._leave(seat)
+        if self._moves.sums is not None and seat.request in self._moves.holders:  # else it stopped when it was evicted
+            self.together.stops(self._moves.needed_before(seat.request))
+
     def _choose(self, now_ns: int) -> list[Request]:
-        self._one_round = self._all_settled = False
+        self._one_round = False
         if self.batch.rounds < self._rests_rounds and now_ns < self._rests_ns:
             kept = self._keep_all(now_ns)
             if kept is not None:
@@ -41,7 +47,6 @@ class OffloadServer(BatchServer):
         """As the specification has it: everybody in order, moves, and the first of those who can run."""
         batch, waiting, memory, policy = self.batch, self.waiting, self._moves, self.policy
         there = {batch.settle(seat): seat for seat in batch.seats}
-        self._all_settled = True
         # among equals who runs goes before who waits
         ordered = [(rank_of(policy, r, now_ns), r.entered_ns - NEVER, r.index, r) for r in there]
         ordered += waiting.entries()
@@ -49,11 +54,11 @@ class OffloadServer(BatchServer):
         ready = memory.ready([entry[3] for entry in ordered], now_ns)
         chosen = self.together.first_that_fit(list(itertools.islice(ready, self.capacity.batch)))
         self._sort_out(now_ns)
-        losers = [there[r] for r in set(there).difference(chosen)]
+        fresh, runs = [r for r in chosen if not r.running], set(chosen)
+        losers = [seat for r, seat in there.items() if r not in runs] if len(runs) - len(fresh) < len(there) else []
         for seat in losers:
             if memory.ready_ns(seat.request, now_ns) > now_ns:
                 waiting.apart[seat.request] = None
-        fresh = [request for request in chosen if not request.running]
         for request in fresh:
             popped = waiting.pop()
             assert popped is request, "those chosen are not the first who wait"
@@ -70,20 +75,21 @@ class OffloadServer(BatchServer):
     def _sort_out(self, now_ns: int) -> None:
         """Who waits and can run is in the heap; who cannot is apart."""
         waiting, memory = self.waiting, self._moves
-        for request in [r for r in waiting.apart if r in memory.holders]:
-            waiting.set_ready(request, now_ns)
-        for request in [r for r in (*memory.leaving, *memory.outside) if r not in waiting.apart and not r.running]:
-            waiting.set_apart(request, now_ns)
+        for request in memory.changed:
+            if request in memory.holders:
+                if request in waiting.apart:
+                    waiting.set_ready(request, now_ns)
+            elif not (request.running or request in waiting.apart):
+                waiting.set_apart(request, now_ns)
+        memory.changed.clear()
 
     def _make_room(self, fresh: Sequence[Request], now_ns: int) -> int:
-        memory, waiting = self._moves, self.waiting
+        memory = self._moves
         if not (fresh or memory.leaving or memory.coming) and self._all_there_run():
             return 0
-        seats = self.batch.seats
-        running = [seat.request for seat in seats] if self._all_settled else self.together.settled()
+        running = self.together.settled() if memory.sums is None else ()
         ns = memory.make_room(running, fresh, WAITING_ORDER, now_ns)
-        for request in [r for r in memory.leaving if r not in waiting.apart]:
-            waiting.set_apart(request, now_ns)
+        self._sort_out(now_ns)
         return ns
 
     def _limits(self, start_ns: int) -> tuple[int, int]:
@@ -91,7 +97,7 @@ class OffloadServer(BatchServer):
         most, within = self.batch.limits()
         memory, waiting, seats = self._moves, self.waiting, self.batch.seats
         lasts = acts = 1
-        if memory.at_rest and not (waiting.apart and any(seat.rising for seat in seats)):
+        if memory.at_rest and not (waiting.apart and any([seat.rising for seat in seats])):
             free, idle = memory.rooms(len(seats))
             # a plan sees what the round before that decision held
             acts = 1 + self.together.within(most, idle)

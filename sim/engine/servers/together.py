@@ -26,11 +26,26 @@ class Together:
         """Those who run, with their counters up to date."""
         return [*map(self.batch.settle, self.batch.seats)]
 
+    def held(self) -> int:
+        """What they needed in the last round, for memory that sums; of who has not stopped since."""
+        assert self.needs is not None
+        return self.needs.last(self.batch.rounds)
+
+    def stops(self, held: int) -> None:
+        """Somebody who ran the last round stops, and held so much in it."""
+        assert self.needs is not None
+        self.needs.out_of_last(held, self.batch.rounds)
+
+    def needed(self) -> int:
+        """What they need in the next round, for memory that sums."""
+        assert self.needs is not None
+        return self.needs.at(self.batch.rounds)
+
     def fit(self, more: Sequence[Request] = ()) -> bool:
         """Whether they can run the next round, with those beside them."""
         if self.needs is None:
             return self.memory.fits([*self.settled(), *more])
-        memory, needed = self.needs.memory, self.needs.at(self.batch.rounds)
+        memory, needed = self.needs.memory, self.needed()
         return needed + memory.needed(more) <= memory.room()
 
     def first_that_fit(self, first: list[Request]) -> list[Request]:
@@ -38,7 +53,7 @@ class Together:
         runs = len(self.batch.seats)
         if self.needs is None or len(first) < runs or not all([r.running for r in first[:runs]]):
             return self.memory.first_that_fit(first, len(first))
-        memory, needed = self.needs.memory, self.needs.at(self.batch.rounds)
+        memory, needed = self.needs.memory, self.needed()
         room, fit = memory.room(), runs
         if needed > room:
             return self.memory.first_that_fit(first, len(first))

@@ -27,9 +27,10 @@ class Totals:
         stop = start + request.recorded.rounds - request.rounds
         if stop >= len(self.values):
             room = np.zeros(max(ROUNDS_KEPT, 2 * (stop - start)), dtype=np.int64)
-            self.values = np.append(self.values[start:], room)
-            self.origin = rounds
-            start, stop = 0, stop - start
+            before = min(start, 1)  # what the last round had stays
+            self.values = np.append(self.values[start - before :], room)
+            self.origin = rounds - before
+            start, stop = before, before + stop - start
         return self.values[start:stop]
 
 
@@ -54,6 +55,14 @@ class Needs(Totals):
     def at(self, rounds: int) -> int:
         """What those who run need together in their next round; so many are over."""
         return int(self.values.item(rounds - self.origin))
+
+    def last(self, rounds: int) -> int:
+        """What they needed in the last round, but for those of them that were taken `out_of_last`."""
+        return int(self.values.item(rounds - 1 - self.origin)) if rounds else 0
+
+    def out_of_last(self, needed: int, rounds: int) -> None:
+        """A request that needed so much in the last round does not run any more."""
+        self.values[rounds - 1 - self.origin] -= needed
 
     def within(self, rounds: int, most: int, room: int) -> int:
         """In how many of the next `most` rounds, in which nobody is done before the last, they need at most that."""
