@@ -2,7 +2,8 @@
 
 import itertools
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from policies.base import Job, Policy, Rank
@@ -36,6 +37,15 @@ def rank_of(policy: Policy, job: Job, now_ns: int) -> Rank:
             f"{type(error).__name__}: {error}"
         ) from error
     raise ValueError(f"policy {name_of(policy)}: rank {rank} of request {job.index} is not comparable")
+
+
+def ranks_of(policy: Policy, jobs: Sequence[Job], now_ns: int) -> list[Rank]:
+    """The policy's ranks of jobs, as `rank_of` has each."""
+    with suppress(Exception):  # `rank_of` says of which job
+        ranks = [policy.rank(job, now_ns) for job in jobs]
+        if all([part == part for rank in ranks for part in rank]):  # noqa: C419 - a third of the time
+            return ranks
+    return [rank_of(policy, job, now_ns) for job in jobs]
 
 
 def no_progress(policy: Policy, now_ns: int, waiting: int, why: str) -> ValueError:

@@ -146,7 +146,7 @@ class Offload(AddsUp):
         """Blocks that nobody holds."""
         if self.sums is None:
             return self.blocks - sum(self.held.values())
-        others = [*self.leaving, *self.coming, *(r for r in self.holders if not r.running)]
+        others = [*self.leaving, *self.coming, *[r for r in self.holders if not r.running]]
         return self.blocks - self.sums.held() - sum([self.held[r] for r in others])
 
     @property

@@ -12,7 +12,7 @@ from typing import Any
 import simpy
 
 from policies import Rank
-from policies.decision import no_progress, rank_of
+from policies.decision import no_progress, rank_of, ranks_of
 from sim.engine.request import Request
 from sim.engine.servers.running_batch import RunningBatch, Seat
 from sim.engine.servers.skip import WAITING_ORDER, SkipServer
@@ -88,7 +88,7 @@ class BatchServer(SkipServer):
         """The memory has room for those who run, and the caches of newcomers: nanoseconds that it takes."""
         if not fresh and self._all_there_run():
             return 0
-        return self.memory.make_room(self.together.settled(), fresh, WAITING_ORDER, now_ns)
+        return self.memory.make_room(self.batch.settled(), fresh, WAITING_ORDER, now_ns)
 
     def _all_there_run(self) -> bool:
         """Whether nobody but those who run has anything, and they take what they need unasked."""
@@ -142,10 +142,8 @@ class BatchServer(SkipServer):
     def _choose_what_fits(self, now_ns: int) -> list[Request]:
         """Where memory may run short, everyone in order as long as they fit, none passed over."""
         waiting, batch = self.waiting, self.batch
-        seats: dict[Request, Seat] = {batch.settle(seat): seat for seat in batch.seats}
-        ordered, newcomers = self._in_order(
-            [(rank_of(self.policy, r, now_ns), r.entered_ns, r.index, r) for r in seats]
-        )
+        seats = dict(zip(batch.settled(), batch.seats, strict=True))
+        ordered, newcomers = self._in_order(list(seats), now_ns)
         chosen = set(self.memory.first_that_fit(ordered, len(ordered)))
         fresh = [request for request, _ in newcomers if request in chosen]
         for request, rank in newcomers[len(fresh) :]:
@@ -161,17 +159,16 @@ class BatchServer(SkipServer):
             batch.ask(seat)
         return fresh
 
-    def _in_order(
-        self, running: list[tuple[Rank, int, int, Request]]
-    ) -> tuple[list[Request], list[tuple[Request, Rank]]]:
+    def _in_order(self, running: list[Request], now_ns: int) -> tuple[list[Request], list[tuple[Request, Rank]]]:
         """The first of all, as many as run together, and those of them who waited, which are taken from there."""
         waiting, heap, kept = self.waiting, self.waiting.heap, 0
-        running.sort()
+        ranks = ranks_of(self.policy, running, now_ns)
+        seated = sorted((rank, r.entered_ns, r.index, r) for rank, r in zip(ranks, running, strict=True))
         ordered: list[Request] = []
         newcomers: list[tuple[Request, Rank]] = []
-        while len(ordered) < self.capacity.batch and (heap or kept < len(running)):
-            if kept < len(running) and not (heap and heap[0][0] < running[kept][0]):
-                ordered.append(running[kept][3])
+        while len(ordered) < self.capacity.batch and (heap or kept < len(seated)):
+            if kept < len(seated) and not (heap and heap[0][0] < seated[kept][0]):
+                ordered.append(seated[kept][3])
                 kept += 1
             else:
                 rank = heap[0][0]
@@ -263,7 +260,7 @@ class BatchServer(SkipServer):
         return most, within
 
     def _running(self) -> list[Request]:
-        return [self.batch.settle(seat) for seat in self.batch.seats]
+        return self.batch.settled()
 
     def _check(self, now_ns: int) -> None:
         """Every invariant that must hold between stretches."""

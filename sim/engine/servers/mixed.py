@@ -15,7 +15,6 @@ from policies.decision import rank_of
 from sim.engine.prefill import share
 from sim.engine.request import Request
 from sim.engine.servers.batch import BatchServer
-from sim.engine.servers.running_batch import Seat
 from sim.engine.servers.skip import WAITING_ORDER
 
 
@@ -109,7 +108,7 @@ class MixedServer(BatchServer):
             if not together.fit((*beside, *(r for _, r in passed), request)):
                 break
             if request.started and not caught_up:  # what it lacks depends on what others took
-                together.settled()
+                self.batch.settled()
                 self.memory.catch_up()
                 caught_up = True
             self.waiting.pop()
@@ -130,7 +129,7 @@ class MixedServer(BatchServer):
         """What the next round takes of the budget, of those who sit."""
         if self._rounds_alike:
             return len(self.batch.seats) * self._longest_round
-        return sum([request.next_drafted + 1 for request in self.together.settled()])
+        return sum([request.next_drafted + 1 for request in self.batch.settled()])
 
     def _comes_before_some(self, waiting: Rank, now_ns: int) -> bool:
         """Whether a waiting rank is lower than that of one who runs."""
@@ -142,9 +141,8 @@ class MixedServer(BatchServer):
     def _choose_what_fits(self, now_ns: int) -> list[Request]:
         """Everyone in order as long as they fit, none passed over; of those, who has tokens of the step."""
         batch, beside = self.batch, self.beside
-        seats: dict[Request, Seat] = {batch.settle(seat): seat for seat in batch.seats}
-        running = [(rank_of(self.policy, r, now_ns), r.entered_ns, r.index, r) for r in (*seats, *beside)]
-        ordered, newcomers = self._in_order(running)
+        seats = dict(zip(batch.settled(), batch.seats, strict=True))
+        ordered, newcomers = self._in_order([*seats, *beside], now_ns)
         self.memory.catch_up()
         chosen = self.memory.first_that_fit(ordered, len(ordered))
         step, kept = share(chosen, self.capacity.budget), set(chosen)
@@ -195,16 +193,16 @@ class MixedServer(BatchServer):
     def _make_room(self, fresh: Sequence[Request], now_ns: int) -> int:
         if not fresh and self._all_there_run():
             return 0
-        return self.memory.make_room([*self.together.settled(), *self.beside], fresh, WAITING_ORDER, now_ns)
+        return self.memory.make_room([*self.batch.settled(), *self.beside], fresh, WAITING_ORDER, now_ns)
 
     def _step_ns(self) -> int:
         """What the next step costs, of the rounds of those who sit and the chunks beside them."""
         batch, chunks = self.batch, self.chunks
         if not chunks:
             return batch.stretches.up_to(batch.rounds, 1, 0)[1]
-        rounds = [seat.request for seat in batch.seats]
+        rounds = batch.settled()
         held = sum([r.kv_tokens - 1 - r.missing for r in chunks])
-        contexts = sum([batch.settle(seat).kv_tokens for seat in batch.seats])
+        contexts = sum([r.kv_tokens for r in rounds])
         return self._step_cost([r.next_drafted for r in rounds], contexts, list(chunks.values()), held)
 
     def _how_many_run(self) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from policies import NEVER
-from policies.decision import no_progress, rank_of
+from policies.decision import no_progress, ranks_of
 from sim.engine.memory import Offload
 from sim.engine.request import Request
 from sim.engine.servers.batch import BatchServer
@@ -32,7 +32,7 @@ class OffloadServer(BatchServer):
 
     def _leave(self, seat: Seat) -> None:
         super()._leave(seat)
-        if self._moves.sums is not None and seat.request in self._moves.holders:  # else it stopped when it was evicted
+        if self._moves.sums is not None and seat.request in self._moves.holders:  # else it stopped as it was evicted
             self.together.stops(self._moves.needed_before(seat.request))
 
     def _choose(self, now_ns: int) -> list[Request]:
@@ -46,16 +46,17 @@ class OffloadServer(BatchServer):
     def _choose_of_all(self, now_ns: int) -> list[Request]:
         """As the specification has it: everybody in order, moves, and the first of those who can run."""
         batch, waiting, memory, policy = self.batch, self.waiting, self._moves, self.policy
-        there = {batch.settle(seat): seat for seat in batch.seats}
+        there = batch.settled()
         # among equals who runs goes before who waits
-        ordered = [(rank_of(policy, r, now_ns), r.entered_ns - NEVER, r.index, r) for r in there]
+        ranks = ranks_of(policy, there, now_ns)
+        ordered = [(rank, r.entered_ns - NEVER, r.index, r) for rank, r in zip(ranks, there, strict=True)]
         ordered += waiting.entries()
         ordered.sort()
         ready = memory.ready([entry[3] for entry in ordered], now_ns)
         chosen = self.together.first_that_fit(list(itertools.islice(ready, self.capacity.batch)))
         self._sort_out(now_ns)
         fresh, runs = [r for r in chosen if not r.running], set(chosen)
-        losers = [seat for r, seat in there.items() if r not in runs] if len(runs) - len(fresh) < len(there) else []
+        losers = [s for s in batch.seats if s.request not in runs] if len(runs) - len(fresh) < len(there) else []
         for seat in losers:
             if memory.ready_ns(seat.request, now_ns) > now_ns:
                 waiting.apart[seat.request] = None
@@ -87,7 +88,7 @@ class OffloadServer(BatchServer):
         memory = self._moves
         if not (fresh or memory.leaving or memory.coming) and self._all_there_run():
             return 0
-        running = self.together.settled() if memory.sums is None else ()
+        running = self.batch.settled() if memory.sums is None else ()
         ns = memory.make_room(running, fresh, WAITING_ORDER, now_ns)
         self._sort_out(now_ns)
         return ns
@@ -97,7 +98,7 @@ class OffloadServer(BatchServer):
         most, within = self.batch.limits()
         memory, waiting, seats = self._moves, self.waiting, self.batch.seats
         lasts = acts = 1
-        if memory.at_rest and not (waiting.apart and any([seat.rising for seat in seats])):
+        if memory.at_rest and not (waiting.apart and any(seat.rising for seat in seats)):
             free, idle = memory.rooms(len(seats))
             # a plan sees what the round before that decision held
             acts = 1 + self.together.within(most, idle)

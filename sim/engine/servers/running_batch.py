@@ -109,6 +109,17 @@ class RunningBatch:
         request.tokens = request.recorded.tokens[rounds]
         return request
 
+    def settled(self) -> list[Request]:
+        """Those who run, in order of seats, with their counters up to date."""
+        rounds, service_ns, settled = self.rounds, self.service_ns, []
+        for seat in self.seats:  # as `settle`, which for each would take half as long again
+            request = seat.request
+            request.rounds = done = rounds + seat.rounds_ahead
+            request.service_ns = service_ns + seat.service_ahead
+            request.tokens = request.recorded.tokens[done]
+            settled.append(request)
+        return settled
+
     def run_until(self, seat: Seat, until: Until) -> None:
         """The request needs a decision once any of its own counters is there, or it is done. O(log seats)."""
         rounds, service_ns, tokens, seat.rising = until

@@ -22,10 +22,6 @@ class Together:
         self.needs = Needs(memory) if regular and isinstance(memory, AddsUp) else None
         batch.needs = self.needs
 
-    def settled(self) -> list[Request]:
-        """Those who run, with their counters up to date."""
-        return [*map(self.batch.settle, self.batch.seats)]
-
     def held(self) -> int:
         """What they needed in the last round, for memory that sums; of who has not stopped since."""
         assert self.needs is not None
@@ -44,14 +40,14 @@ class Together:
     def fit(self, more: Sequence[Request] = ()) -> bool:
         """Whether they can run the next round, with those beside them."""
         if self.needs is None:
-            return self.memory.fits([*self.settled(), *more])
+            return self.memory.fits([*self.batch.settled(), *more])
         memory, needed = self.needs.memory, self.needed()
         return needed + memory.needed(more) <= memory.room()
 
     def first_that_fit(self, first: list[Request]) -> list[Request]:
         """Of those, who have seats, as many of the first as fit; those who run are settled."""
         runs = len(self.batch.seats)
-        if self.needs is None or len(first) < runs or not all([r.running for r in first[:runs]]):
+        if self.needs is None or len(first) < runs or not all(r.running for r in first[:runs]):
             return self.memory.first_that_fit(first, len(first))
         memory, needed = self.needs.memory, self.needed()
         room, fit = memory.room(), runs
@@ -67,7 +63,7 @@ class Together:
     def last(self, most: int) -> int:
         """How many of the next `most` rounds they fit, at least 1, if nobody else comes."""
         if self.needs is None:
-            return self.memory.lasts(self.settled(), most)
+            return self.memory.lasts(self.batch.settled(), most)
         holders = self.needs.memory.holders
         parked = [r for r in holders if not r.running] if len(holders) > len(self.batch.seats) else ()
         return max(1, self.within(most, self.needs.memory.room(parked)))
@@ -77,4 +73,4 @@ class Together:
         if self.needs is not None:
             return self.needs.within(self.batch.rounds, most, room)
         assert isinstance(self.memory, AddsUp)
-        return int(self.memory.needed(self.settled()) <= room)
+        return int(self.memory.needed(self.batch.settled()) <= room)

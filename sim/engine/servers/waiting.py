@@ -27,7 +27,8 @@ class Waiting:
         self.wakes: list[tuple[int, int, tuple[Any, ...]]] = []
         self.heap: list[tuple[Rank, int, int, Request]] = []
         self.apart: dict[Request, None] = {}
-        self._line: list[tuple[Any, ...]] = []  # entries of those apart in order, and past ones
+        self._line: list[tuple[Any, ...]] = []  # entries of those apart in order, and
+        self._line_moved = False  # past ones
         self._ages = type(policy).wake is not Policy.wake
         self._moved = False  # some have a past in the heap
 
@@ -84,6 +85,7 @@ class Waiting:
     def set_ready(self, request: Request, now_ns: int) -> None:
         """Somebody can run who could not."""
         del self.apart[request]
+        self._line_moved = True
         self.push(request, request.waiting_entry[0], now_ns)
 
     def wake(self, now_ns: int) -> None:
@@ -92,7 +94,7 @@ class Waiting:
             entry = heappop(self.wakes)[2]
             request = entry[3]
             if request.waiting_entry is entry:
-                self._moved = True
+                self._moved = self._line_moved = True
                 self.push(request, rank_of(self.policy, request, now_ns), now_ns)
                 self._drop_past()
 
@@ -106,12 +108,14 @@ class Waiting:
             self.push(request, rank_of(self.policy, request, now_ns), now_ns)
 
     def entries(self) -> list[tuple[Any, ...]]:
-        """Of all who wait, in order but for those apart, who are so too. O(n): a sorted list is a heap, and stays near."""
+        """Of those who wait in order, then of those apart in order. O(n): a sorted list is a heap, and stays near."""
         if self._moved:
             self.heap[:] = [entry for entry in self.heap if entry[3].waiting_entry is entry]
             self._moved = False
         self.heap.sort()
-        self._line = [entry for entry in self._line if entry[3].waiting_entry is entry]
+        if self._line_moved:
+            self._line = [entry for entry in self._line if entry[3].waiting_entry is entry]
+            self._line_moved = False
         return self.heap + self._line
 
     def everyone(self) -> list[Request]:
