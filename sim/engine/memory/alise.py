@@ -4,7 +4,7 @@ Known of it: caches of requests that will wait long move to host memory, those o
 and quantising halves what moves. The estimate, the watermarks and what makes way for whom are our reading.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from policies import NEVER
 from sim.engine.memory.base import Limits, Order
@@ -59,16 +59,19 @@ class AliseMemory(Offload):
         turn = set(ordered[:turns])
         others = [r for r in self.holders if r not in turn]
         full = self.blocks - self.soon_free > self.high
-        back = [r for r in self.outside if r in turn or (not full and self._has_room_for(r))]
+        taken = self.blocks - self.free
+        back = [r for r in self.outside if r in turn or (not full and taken + self.needed((r,)) <= self.low)]
         if not back and not (full and others):
             return False
-        waits, wants, left = self._waits(ordered, turns, now_ns), False, len(self.leaving)
+        waits = self._waits(ordered, turns, {*others, *back}, now_ns)
+        wants, left = False, len(self.leaving)
         others.sort(key=waits.__getitem__, reverse=True)
         if full:
             self._offload(others, now_ns)
         for request in sorted(back, key=waits.__getitem__):
             if request not in turn:
-                if not wants and self._has_room_for(request):  # not what another's turn waits for
+                # ahead of its turn, and not into what another's turn waits for
+                if not wants and self.blocks - self.free + self.needed((request,)) <= self.low:
                     self.fetch(request, now_ns)
                 continue
             room = self.needed((request,))
@@ -87,10 +90,6 @@ class AliseMemory(Offload):
         """Of how many it is the turn: of the first, as many as a batch whose next rounds fit the memory together."""
         return as_many(blocks_needed(ordered[: self.batch], self.block, self.held), self.blocks)
 
-    def _has_room_for(self, request: Request) -> bool:
-        """Whether its cache may come back ahead of its turn."""
-        return self.blocks - self.free + self.needed((request,)) <= self.low
-
     def _offload(self, others: list[Request], now_ns: int) -> None:
         """Those who do not run move out, the first of those whose turn it is not, down to the low watermark."""
         for request in [r for r in others if not r.running]:
@@ -99,17 +98,20 @@ class AliseMemory(Offload):
             others.remove(request)
             self.evict(request, now_ns)
 
-    def _waits(self, ordered: Sequence[Request], turns: int, now_ns: int) -> dict[Request, tuple[int, int]]:
-        """Estimated waiting times, in order of turns where they are equal.
+    def _waits(
+        self, ordered: Sequence[Request], turns: int, whose: Set[Request], now_ns: int
+    ) -> dict[Request, tuple[int, int]]:
+        """Estimated waiting times of some, in order of turns where they are equal.
 
         Until those before have run, as many at a time as have their turn, or the request rises in rank, whichever
         comes first.
         """
         before_ns, waits = 0, {}
         for turn, request in enumerate(ordered):
-            ns = before_ns // turns if turn >= turns else 0
-            wake_ns = NEVER if request.running else self.estimate.wake(request, now_ns)
-            waits[request] = (min(ns, wake_ns - now_ns), turn)
+            if request in whose:
+                ns = before_ns // turns if turn >= turns else 0
+                wake_ns = NEVER if request.running else self.estimate.wake(request, now_ns)
+                waits[request] = (min(ns, wake_ns - now_ns), turn)
             before_ns += self.estimate.left_ns(request)
         return waits
 
