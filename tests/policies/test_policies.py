@@ -185,6 +185,39 @@ def test_a_wrong_spec_is_refused_with_what_is_known(spec, message):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "outside", "within"),
+    [
+        ("las:K", (0, 65), (1, 64)),
+        ("las:M", (0.5, 1, 1000.1), (1.001, 1000)),
+        ("las:sup_1_s", (-1, 0), (1e-9, 1e9)),
+        ("las:age_s", (-1, 0), (1e-9, 1e9)),
+        ("laps-sd:gamma", (0, 100_001), (1, 100_000)),
+        ("laps-sd:delta", (-0.1, 1.1), (0, 1)),
+        ("laps-sd:overrun", (0.9, 1000.1), (1, 1000)),
+        ("laps-sd:count", (-1, 100_001), (0, 100_000)),
+        ("laps-sd:stay", (-0.1, 1000.1), (0, 1000)),
+        ("lp-srpt:c", (-0.1, 1000.1), (0, 1000)),
+        ("lp-srpt:stay", (-0.1, 1000.1), (0, 1000)),
+        ("rr:quantum", (0, 1_000_001), (1, 1_000_000)),
+        ("tie:tail", (-0.1, 1.1), (0, 1)),
+        ("a-min:quantile", (-0.1, 1.1), (0, 1)),
+        ("boost:theta", (9e-7, 1000.1), (1e-6, 1000)),
+        ("alise:overrun", (0.9, 1000.1), (1, 1000)),
+        ("fastserve:quantum_ms", (0, 1.1e9), (1e-6, 1e9)),
+        ("fastserve:levels", (0, 65), (1, 64)),
+        ("fastserve:starve_s", (0, 1.1e9), (1e-9, 1e9)),
+        ("alike-online:known", (-1,), (0, 5)),
+    ],
+)
+def test_parameters_are_bounded_as_they_say(name, outside, within):
+    for value in within:
+        parse_policy(f"{name}={value}")
+    for value in outside:
+        with pytest.raises(ValueError, match=f"{name.split(':')[1]}={value:.10g}.* must be"):
+            parse_policy(f"{name}={value:.10g}")
+
+
 def test_a_policy_and_its_spec_are_each_other():
     for name in POLICIES:
         assert spec_of(parse_policy(name)) == name

@@ -104,6 +104,8 @@ def test_k_falls_as_requests_come():
 def test_with_quantiles_as_many_past_requests_belong_to_each_queue():
     policy = sizes_of("quantiles")
     assert [policy.queue_of(size) for size in range(100, 900, 100)] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert LapsSDAdapted(rule="quantiles", K=4).bind(Outlook(ROUND, [100], Past())).queue_of(1) == 1  # of one
+    assert LapsSDAdapted(rule="quantiles", K=2).bind(Outlook(ROUND, [100, 200], Past())).queue_of(151) == 2
     both = sizes_of("both")  # nobody there: eight queues
     assert [both.queue_of(size) for size in range(100, 900, 100)] == list(range(1, 9))
 

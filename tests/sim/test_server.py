@@ -6,7 +6,7 @@ import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies import FCFS, LAS, LPSJF, POLICIES, SRPT, LapsSD, Outlook, Policy, Until, parse_policy
+from policies import FCFS, LAS, LPSJF, ONE_ROUND, POLICIES, SRPT, LapsSD, Outlook, Policy, Until, parse_policy
 from sim import Capacity, Run, Timeline, bound_latency_ns, simulate
 from sim.engine.recorded import recorded_rows
 from sim.engine.run_record import RunRecord
@@ -218,7 +218,7 @@ def test_two_requests_share_a_round_by_hand():
 
 
 def test_of_equal_ranks_who_entered_the_queue_first_goes_first_whoever_arrived_first():
-    """At batch size 1 entry cannot be told from arrival; here 1 falls into the lower queue a round before 0 does."""
+    """Here 1 falls into the lower queue a round before 0 does."""
 
     class Sinking(Policy):
         def rank(self, job, now_ns):
@@ -231,6 +231,38 @@ def test_of_equal_ranks_who_entered_the_queue_first_goes_first_whoever_arrived_f
     # 2 leaves after the third round, and of 0 and 1, both waiting in queue 2, it is 1 that takes its place
     assert run.preemptions.tolist() == [1, 1, 0, 0]
     assert run.finish_ns[1] < run.finish_ns[3] < run.finish_ns[0]
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_one_at_a_time_who_entered_the_queue_first_goes_first_too(skip):
+    """0 and 1 meet in queue 3: 1 falls there at once, 0 by way of queue 2, and then both wait for 2."""
+    queues = {0: [1, 2, 3], 1: [1, 3]}
+
+    class Falling(Policy):
+        def rank(self, job, now_ns):
+            return (job.queue,)
+
+        def learn(self, job, now_ns):
+            its = queues.get(job.index, [1])
+            job.queue = its[min(job.rounds, len(its) - 1)]
+
+        def run_until(self, job, best_waiting, now_ns):
+            return ONE_ROUND
+
+    rows = [row(str(i), 1, [0] * k, n=0) for i, k in enumerate([4, 4, 1])]
+    work = workload(price(trace_from_rounds(rows), TWO), [0, 5, 25])
+    run = simulate(work, Falling(), outlook=Outlook(10 * MS, [30 * MS]), capacity=Capacity(kv_slots=None), skip=skip)
+    # 0 to 10, 1 to 20, 0 to 30 and into queue 3, 2 to 40, then 1, which came there at 20
+    assert run.finish_ns.tolist() == [90 * MS, 70 * MS, 40 * MS]
+
+
+def test_a_round_that_exceeds_the_token_budget_is_refused_by_name():
+    rows = [row("short", 3, [1, 1], n=2), row("long", 3, [1, 1], n=4)]
+    work = workload(price(trace_from_rounds(rows), PROFILE), [0, 0])
+    for budget in (5, 6):
+        simulate(work, FCFS(), outlook=Outlook(1, [1]), capacity=Capacity(prefill="chunked", token_budget=budget))
+    with pytest.raises(ValueError, match="token_budget 4: a round of request 1 takes 5 tokens"):
+        simulate(work, FCFS(), outlook=Outlook(1, [1]), capacity=Capacity(prefill="chunked", token_budget=4))
 
 
 def test_memory_in_tokens_holds_as_many_as_fit_and_passes_nobody_over():

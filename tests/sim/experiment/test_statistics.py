@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sim import mean_interval, paired_difference, ratio_of_means
-from sim.experiment.statistics import percentile
+from sim.experiment.statistics import percentile, ratio_by_seed
 
 
 def test_a_paired_difference_is_scipys():
@@ -37,6 +37,14 @@ def test_the_interval_of_a_ratio_of_means_covers_as_often_as_it_says():
         ratio = ratio_of_means(value, base)
         covered += ratio.low <= (0.7 * 4 + 0.2) / 4 <= ratio.high
     assert 0.93 <= covered / 2_000 <= 0.97  # the odds of a false alarm are below 1e-4
+
+
+def test_what_seeds_say_of_a_ratio_has_its_mean_and_its_interval():
+    rng = np.random.default_rng(2)
+    base = rng.gamma(4, size=(3, 20))
+    values = 0.7 * base + rng.gamma(2, 0.1, size=(3, 20))
+    for said, of, to in zip(ratio_by_seed(values, base), values, base, strict=True):
+        assert tuple(mean_interval(said)) == pytest.approx(tuple(ratio_of_means(of, to)))
 
 
 def test_the_same_numbers_differ_by_nothing():
