@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from sim.engine.memory.alise import AliseMemory
@@ -40,6 +41,7 @@ def parse_memory(spec: str, eviction: Eviction, limits: Limits) -> Memory:
     return MANAGERS[name].of(eviction, limits, **values)
 
 
+@cache
 def parameters_of(manager: type[Memory]) -> Mapping[str, inspect.Parameter]:
     """What a user may set of a manager, by name: the keywords of its `of`, each with its default."""
     return {name: p for name, p in inspect.signature(manager.of).parameters.items() if p.kind is p.KEYWORD_ONLY}

@@ -36,6 +36,12 @@ class Slots(Memory):
 
     def make_room(self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int) -> int:
         holders, at_ns = self.holders, now_ns
+        if self.slots == 1 and holders and fresh:  # as below, half as long: the paper's setting
+            (other,) = holders
+            if other is fresh[0]:
+                return 0
+            at_ns += self.evict(other, at_ns)
+            return at_ns + self.bring_in(fresh[0], at_ns) - now_ns
         if self.slots is not None and (excess := len(holders) + len(fresh) - self.slots) > 0:
             for request in fresh:
                 if request in holders:
