@@ -43,8 +43,10 @@ from sim.engine.servers.together import Together
 from sim.engine.servers.totals import Needs
 from sim.engine.servers.waiting import Waiting
 from sim.engine.servers.worst_seat import WorstSeat
+from sim.experiment.run import run
+from sim.experiment.stage import Stage
 from tests.builders import MS, capacities, outlook, row, workload, workloads
-from traces import Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
+from traces import Linear, Profile, RoundTerms, Workload, load_profile, load_trace, price, trace_from_rounds
 
 COLUMNS = ("arrival_ns", "first_service_ns", "first_token_ns", "finish_ns", "service_ns", "switch_ns", "preemptions")
 
@@ -150,6 +152,24 @@ def test_skipping_ahead_changes_nothing_where_caches_move_beside_rounds(case):
 @given(cases(SITTING, prefills=("mixed", "chunked")))
 def test_skipping_ahead_changes_nothing_where_prompts_share_steps(case):
     assert same(*case)
+
+
+@pytest.mark.parametrize("policy", [FCFS(), Alise(), FastServe(), LapsSD()], ids=lambda policy: policy.name)
+@pytest.mark.parametrize("memory", [
+    {"memory": "tokens"}, {"memory": "reserve"}, {"memory": "paged"}, {"memory": "fastserve"}, {"memory": "alise"},
+    {"memory": "alise:overlap=false"}, {"memory": "paged", "evict": "recompute", "prefill": "chunked"},
+    {"memory": "paged:park=true", "evict": "recompute", "prefill": "chunked", "token_budget": 200},
+    {"memory": "reserve", "prefill": "mixed"},
+], ids=lambda memory: "-".join(map(str, memory.values())))  # fmt: skip
+def test_skipping_ahead_changes_nothing_for_many_requests_of_real_lengths(memory, policy):
+    trace, profile = load_trace("azure-conversations"), load_profile("opt-13b-a100")
+    tokens = int((trace.prompt_tokens + trace.output_tokens).mean() * 24)
+    setting = {"batch": 24, "load": 1.3, "kv_tokens": tokens, "length_predictor": "noisy:0.5", "prefill": "batched"}
+    stage = Stage.of(trace, profile, requests=150, **setting | memory)
+    slow, fast = (run(stage, policy, 0, skip=skip) for skip in (False, True))
+    for column in COLUMNS:
+        assert np.array_equal(getattr(slow, column), getattr(fast, column)), column
+    assert (slow.rounds, slow.idle_ns, slow.end_ns) == (fast.rounds, fast.idle_ns, fast.end_ns)
 
 
 @pytest.mark.deep
@@ -337,7 +357,8 @@ def unasked(owner, original):
     ("owner", "name", "mutate"),
     [
         (Together, "within", a_round_more),
-        (Offload, "_catch_up", lambda owner, original: lambda self: None),
+        (Offload, "_catch_up", lambda owner, original: lambda self, requests: None),
+        (Together, "stops", lambda owner, original: lambda self, held: None),
         (Offload, "next_ns", lambda owner, original: property(lambda self: NEVER)),
         (OffloadServer, "_commit", lambda owner, original: BatchServer._commit),
         (OffloadServer, "__post_init__", unasked),
@@ -346,6 +367,7 @@ def unasked(owner, original):
     ids=[
         "asked too late",
         "blocks of a stretch forgotten",
+        "who stopped holds on",
         "a move's end",
         "room for who is outside",
         "unasked",

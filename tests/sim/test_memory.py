@@ -243,7 +243,7 @@ def test_where_no_newcomer_may_start_others_come_back():
     memory = FastServeMemory.of(EVICTIONS["swap"](COSTS), Capacity(1, None, 40), block=4, host=20)
     outside.started, memory.outside = True, {outside}
     assert memory.ready_ns(newcomer, 0) == NEVER  # 19 of 20 tokens of host memory are taken
-    assert memory.ready([newcomer, outside], 0) == [newcomer]  # now they are not
+    assert list(memory.ready([newcomer, outside], 0)) == [newcomer]  # now they are not
     assert list(memory.coming) == [outside]
 
 

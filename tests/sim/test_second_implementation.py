@@ -100,7 +100,7 @@ def test_both_simulators_agree_where_caches_move_beside_rounds(case, kind, K, M,
 @pytest.mark.parametrize(
     ("owner", "name", "mutant"),
     [
-        (Offload, "_until_free", lambda self, now_ns: now_ns),
+        (Offload, "_until_free", lambda self, lacking, now_ns: now_ns),
         (AliseMemory, "_offload", lambda self, longest_first, now_ns: False),
         (AliseMemory, "_turns", lambda self, ordered: min(len(ordered), self.batch)),
         (FastServeMemory, "soon_free", property(lambda self: self.free)),
