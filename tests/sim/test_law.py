@@ -158,14 +158,14 @@ def test_skipping_ahead_changes_nothing_where_prompts_share_steps(case):
 @pytest.mark.parametrize("memory", [
     {"memory": "tokens"}, {"memory": "reserve"}, {"memory": "paged"}, {"memory": "fastserve"}, {"memory": "alise"},
     {"memory": "alise:overlap=false"}, {"memory": "paged", "evict": "recompute", "prefill": "chunked"},
-    {"memory": "paged:park=true", "evict": "recompute", "prefill": "chunked", "token_budget": 200},
+    {"memory": "paged:park=true", "evict": "recompute", "prefill": "chunked", "token_budget": 500},
     {"memory": "reserve", "prefill": "mixed"},
 ], ids=lambda memory: "-".join(map(str, memory.values())))  # fmt: skip
 def test_skipping_ahead_changes_nothing_for_many_requests_of_real_lengths(memory, policy):
     trace, profile = load_trace("azure-conversations"), load_profile("opt-13b-a100")
     tokens = int((trace.prompt_tokens + trace.output_tokens).mean() * 24)
     setting = {"batch": 24, "load": 1.3, "kv_tokens": tokens, "length_predictor": "noisy:0.5", "prefill": "batched"}
-    stage = Stage.of(trace, profile, requests=150, **setting | memory)
+    stage = Stage.of(trace, profile, requests=100, **setting | memory)
     slow, fast = (run(stage, policy, 0, skip=skip) for skip in (False, True))
     for column in COLUMNS:
         assert np.array_equal(getattr(slow, column), getattr(fast, column)), column
