@@ -191,7 +191,8 @@ class MixedServer(BatchServer):
         self._first_rounds.clear()
 
     def _make_room(self, fresh: Sequence[Request], now_ns: int) -> int:
-        if not fresh and self._all_there_run():
+        stalled = len(self.beside) > len(self.chunks)  # they take for a round that they do not run yet
+        if not (fresh or stalled) and self._all_there_run():
             return 0
         return self.memory.make_room([*self.batch.settled(), *self.beside], fresh, WAITING_ORDER, now_ns)
 
