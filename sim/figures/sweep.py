@@ -28,7 +28,14 @@ def plot_lines(points: pd.DataFrame, level: pd.DataFrame, *, policies: bool, x: 
     x, y, title : in words.
     """
     figure = new_figure(7.0, 3.9)
-    ax = figure.subplots()
+    draw_lines(figure.subplots(), points, level, policies=policies, x=x, y=y, title=title)
+    return figure
+
+
+def draw_lines(
+    ax: "Axes", points: pd.DataFrame, level: pd.DataFrame, *, policies: bool, x: str, y: str, title: str
+) -> None:
+    """`plot_lines` on axes of one's own."""
     words = [] if pd.api.types.is_numeric_dtype(points["x"]) else sorted(points["x"].unique())
     for index, (line, own) in enumerate(points.groupby("line", sort=False)):
         at = [words.index(v) for v in own["x"]] if words else own["x"]
@@ -48,7 +55,6 @@ def plot_lines(points: pd.DataFrame, level: pd.DataFrame, *, policies: bool, x: 
     if (points["label"] != "").any():
         ax.legend(frameon=False, fontsize=8)
     ax.set_title("\n".join(textwrap.wrap(title, 105)), fontsize=8, loc="left")
-    return figure
 
 
 def plot_heat(

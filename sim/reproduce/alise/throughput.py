@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from sim.experiment.statistics import Interval, mean_interval, ratio_of_means
-from sim.figures.sweep import plot_lines
+from sim.figures.style import PAGE, new_figure
+from sim.figures.sweep import draw_lines
 from sim.reproduce.alise.systems import SYSTEMS, memories, rates, requests, together
 from sim.reproduce.inputs import Inputs, Size
 from sim.reproduce.question import Evidence, Question, Tables, Unanswerable
@@ -58,7 +59,8 @@ def find(evidence: Evidence) -> Tables:
             mean, tail = mean_interval(some[METRIC]), mean_interval(some[TAIL])
             curves.append({
                 "memory": memory, "system": system, "rate_per_s": rate, "mean_s": mean.value, "low_s": mean.low,
-                "high_s": mean.high, "p90_s": tail.value, "seeds": len(some),
+                "high_s": mean.high, "p90_s": tail.value, "p90_low_s": tail.low, "p90_high_s": tail.high,
+                "seeds": len(some),
             })  # fmt: skip
         for name, (metric, bound) in CONSTRAINTS.items():
             of_seeds = rates_at(group, metric, bound)
@@ -167,38 +169,38 @@ def _table(rows: pd.DataFrame) -> Table:
 
 
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
-    """A figure a memory: normalised latency against rate, a line a system."""
+    """A figure a memory: normalised latency against rate, its mean and its p90, a line a system."""
     figures, inputs, sizes = [], evidence.inputs, memories(evidence.inputs)
     for number, (memory, rows) in enumerate(tables["curves"].groupby("memory", sort=False), 6):
-        points = pd.DataFrame({
-            "line": rows["system"], "label": [SYSTEMS[s].label for s in rows["system"]], "x": rows["rate_per_s"],
-            "value": rows["mean_s"], "low": rows["low_s"], "high": rows["high_s"],
-        })  # fmt: skip
-        title = f"Mean latency over output length by arrival rate, {memory}"
+        title = f"Latency over output length by arrival rate, {memory}"
         figures.append(Figure(
             number, title,
             f"{inputs.where} {requests(inputs, evidence.size, sizes[str(memory)])} requests, from empty to drained.",
-            partial(_drawn, points, title),
+            partial(_drawn, rows, str(memory)),
         ))  # fmt: skip
     return figures
 
 
-def _drawn(points: pd.DataFrame, title: str) -> "MatplotlibFigure":
-    figure = plot_lines(
-        points,
-        pd.DataFrame(columns=["policy", "value"]),
-        policies=False,
-        x="arrivals / s",
-        y="s a token",
-        title=title,
-    )
-    axis = figure.axes[0]
-    if (legend := axis.get_legend()) is not None:  # beside the lines: they fill the axes
-        legend.remove()
-        figure.legend(loc="outside right upper", frameon=False, fontsize=8)
-    axis.set_yscale("log")
-    for which in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
-        which(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "125" else "")
+def _drawn(rows: pd.DataFrame, memory: str) -> "MatplotlibFigure":
+    figure = new_figure(PAGE, 3.9)
+    lines = {"line": rows["system"], "label": [SYSTEMS[s].label for s in rows["system"]], "x": rows["rate_per_s"]}
+    nobody = pd.DataFrame(columns=["policy", "value"])
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, of, prefix in zip(axes, ("mean", "p90"), ("", "p90_"), strict=True):
+        value = rows["mean_s" if of == "mean" else "p90_s"]
+        points = pd.DataFrame(
+            {**lines, "value": value, "low": rows[f"{prefix}low_s"], "high": rows[f"{prefix}high_s"]}
+        )
+        draw_lines(
+            axis, points, nobody, policies=False, x="arrivals / s", y="s a token", title=f"{of} of requests, {memory}"
+        )
+        axis.get_legend().remove()
+        axis.set_yscale("log")
+        for which in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+            which(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "125" else "")
+    axes[1].set_ylabel("")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=7, columnspacing=1.2)
     return figure
 
 
