@@ -1,6 +1,7 @@
 """The law of the engine: skipping ahead changes nothing, to the nanosecond; and mutants that break it are caught."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -162,14 +163,47 @@ def test_skipping_ahead_changes_nothing_where_prompts_share_steps(case):
     {"memory": "reserve", "prefill": "mixed"},
 ], ids=lambda memory: "-".join(map(str, memory.values())))  # fmt: skip
 def test_skipping_ahead_changes_nothing_for_many_requests_of_real_lengths(memory, policy):
+    assert same_of_real_lengths(policy, batch=24, fit=24, requests=100, load=1.3, **{"prefill": "batched"} | memory)
+
+
+def same_of_real_lengths(policy: Policy, batch: int, fit: float, seed: int = 0, **setting: Any) -> bool:
+    """As `same`, of Azure's lengths in memory for so many requests of mean length."""
     trace, profile = load_trace("azure-conversations"), load_profile("opt-13b-a100")
-    tokens = int((trace.prompt_tokens + trace.output_tokens).mean() * 24)
-    setting = {"batch": 24, "load": 1.3, "kv_tokens": tokens, "length_predictor": "noisy:0.5", "prefill": "batched"}
-    stage = Stage.of(trace, profile, requests=100, **setting | memory)
-    slow, fast = (run(stage, policy, 0, skip=skip) for skip in (False, True))
-    for column in COLUMNS:
-        assert np.array_equal(getattr(slow, column), getattr(fast, column)), column
-    assert (slow.rounds, slow.idle_ns, slow.end_ns) == (fast.rounds, fast.idle_ns, fast.end_ns)
+    lengths = trace.prompt_tokens + trace.output_tokens
+    tokens = max(int(lengths.mean() * fit), int(lengths.max()) + 200)
+    stage = Stage.of(trace, profile, batch=batch, kv_tokens=tokens, length_predictor="noisy:0.5", **setting)
+    slow, fast = (run(stage, policy, seed, skip=skip) for skip in (False, True))
+    return all(np.array_equal(getattr(slow, c), getattr(fast, c)) for c in COLUMNS) and (
+        (slow.rounds, slow.idle_ns, slow.end_ns) == (fast.rounds, fast.idle_ns, fast.end_ns)
+    )
+
+
+@st.composite
+def real_settings(draw):
+    """A server of tight memory, and requests of real lengths."""
+    batch, manager = draw(st.integers(1, 16)), draw(st.sampled_from(["tokens", "reserve", "paged", *OFFLOADING]))
+    parameters = {
+        "paged": st.sampled_from(["", ":park=true", ":block=1"]),
+        "alise": st.sampled_from(["", ":overlap=false", ":high=0.6+low=0.3", ":int8=all"]),
+    }
+    moves = manager in OFFLOADING
+    return {
+        "policy": draw(st.sampled_from([FCFS(), Alise(), Alise(age_s=2.0), FastServe(quantum_ms=200), LapsSD(), LAS(),
+                                        Gittins(), LPSJF(), LPSRPT(), AMin()])),
+        "batch": batch, "fit": batch * draw(st.sampled_from([0.7, 1.0, 1.3])), "requests": draw(st.integers(20, 80)),
+        "load": draw(st.sampled_from([0.7, 1.0, 1.5])), "seed": draw(st.integers(0, 99)),
+        "memory": manager + draw(parameters.get(manager, st.just(""))),
+        "evict": "swap" if moves else draw(st.sampled_from(["swap", "recompute"])),
+        "prefill": draw(st.sampled_from(["alone", "batched"] if moves else ["batched", "mixed", "chunked"])),
+    }  # fmt: skip
+
+
+@pytest.mark.deep
+@settings(max_examples=500, derandomize=False)
+@given(real_settings(), st.sampled_from([64, 200, 512, 2048]))
+def test_skipping_ahead_changes_nothing_of_real_lengths_whatever_the_server(setting, budget):
+    chunked = {"token_budget": budget} if setting["prefill"] == "chunked" else {}
+    assert same_of_real_lengths(**setting, **chunked)
 
 
 @pytest.mark.deep

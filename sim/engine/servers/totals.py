@@ -54,7 +54,8 @@ class Needs(Totals):
 
     def at(self, rounds: int) -> int:
         """What those who run need together in their next round; so many are over."""
-        return int(self.values.item(rounds - self.origin))
+        at = rounds - self.origin
+        return int(self.values.item(at)) if at < len(self.values) else 0  # nobody sat down for as long
 
     def last(self, rounds: int) -> int:
         """What they needed in the last round, but for those of them that were taken `out_of_last`."""

@@ -57,6 +57,24 @@ def test_the_claim_on_throughput_is_judged_by_the_ratio_to_vllm(factor, verdict)
     assert [figure.number for figure in throughput.draw(evidence, tables)] == [6, 7]
 
 
+def test_mean_and_p90_are_drawn_side_by_side_with_a_line_a_system():
+    evidence = curves({"alise": 0.5})
+    figure = throughput.draw(evidence, throughput.find(evidence))[0].draw()
+    mean, p90 = figure.axes
+    titles = [axis.get_title(loc="left") for axis in figure.axes]
+    assert titles == ["mean of requests, 40 GB", "p90 of requests, 40 GB"]
+    assert [axis.get_xlabel() for axis in figure.axes] == ["arrivals / s"] * 2
+    assert mean.get_ylabel() == "s a token (95 % over seeds)"
+    assert mean.get_yscale() == p90.get_yscale() == "log"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [s.label for s in SYSTEMS.values()]
+    at, number = np.array([0.5, 1, 2, 4, 16]), list(SYSTEMS).index("alise")
+    of_means = np.mean([np.exp(at * 0.5 * (1 + 0.01 * seed)) / 100 for seed in range(6)], axis=0)
+    for axis, expected in ((mean, of_means), (p90, np.exp(at) / 50)):
+        line = axis.containers[number].lines[0]
+        assert line.get_xdata() == pytest.approx(at)
+        assert line.get_ydata() == pytest.approx(expected)
+
+
 def test_parts_are_held_against_the_whole():
     latency = 0.1 * (1 + 0.1 * np.arange(5))
     records = {
