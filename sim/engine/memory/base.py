@@ -2,9 +2,9 @@
 
 A manager says who holds a KV cache, what holding and growing one takes, whether those chosen fit, who must go, what
 moves cost, and whether rounds wait for them. It is one subclass of `Memory` in a file of its own: at least `fits` and
-`refuse`; by overriding more of `Memory` it may keep pages of its own for each request, let go of a part of a cache
-only, refuse to evict, or move caches while rounds go on. Who is better than whom is the server's to say; of a policy
-managers know what it estimates, if they ask.
+`refuse`; of `AddsUp`, where what requests need adds up; by overriding more it may keep pages of its own for each
+request, let go of a part of a cache only, refuse to evict, or move caches while rounds go on. Who is better than whom
+is the server's to say; of a policy managers know what it estimates, if they ask.
 """
 
 from abc import ABC, abstractmethod
