@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from policies import FCFS, LPSRPT, NEVER, POLICIES, parse_policy
 from sim import Capacity, simulate
 from sim.engine import Occupancy
-from sim.engine.memory import EVICTIONS, AliseMemory, FastServeMemory, Paged, Slots, Tokens
+from sim.engine.memory import EVICTIONS, AliseMemory, FastServeMemory, Memory, Paged, Slots, Tokens
+from sim.engine.prefill import PREFILLS
 from sim.engine.recorded import recorded_rows
 from sim.engine.request import Request
 from sim.engine.servers.totals import Needs
@@ -200,6 +201,38 @@ def test_moves_beside_rounds_stall_nobody(work, policy, batch, more):
         assert (run.service_ns == work.size_ns).all()
         # all time is prefill, rounds, or waiting for an arrival or for a cache on its way
         assert run.end_ns == run.service_ns.sum() + run.idle_ns
+
+
+class Fewest(Memory):
+    """As little as a manager has to say: so many tokens, and those who wait hold what they have."""
+
+    name = "fewest"
+
+    def __init__(self, eviction, tokens):
+        super().__init__(eviction)
+        self.tokens = tokens
+
+    @classmethod
+    def of(cls, eviction, limits):
+        return cls(eviction, limits.kv_tokens)
+
+    def fits(self, running, waiting=()):
+        return sum(r.kv_needed for r in running) + sum(r.kv_tokens for r in waiting) <= self.tokens
+
+    def refuse(self, recorded):
+        pass
+
+
+@pytest.mark.parametrize("prefill", PREFILLS)
+def test_a_manager_that_promises_nothing_is_asked_at_each_decision(prefill):
+    rows = [row(str(i), 4, [1] * k, n=1) for i, k in enumerate([9, 2, 4, 3])]
+    work = workload(price(trace_from_rounds(rows), PROFILE), [0, 5, 6, 7])
+    limits = {"batch": 1, "kv_slots": None, "prefill": prefill, "evict": "recompute"}
+    own = Managed(**limits, kind=Fewest, arguments=(30,))
+    run = simulate(work, LPSRPT(), outlook=outlook(work.priced), capacity=own, check=True)
+    assert columns(run) == columns(
+        simulate(work, LPSRPT(), outlook=outlook(work.priced), capacity=Capacity(**limits, kv_tokens=30))
+    )
 
 
 def test_a_cache_comes_back_while_another_request_runs():
