@@ -36,20 +36,23 @@ class FastServeMemory(Offload):
         return cls(eviction, limits.batch, blocks_of(cls.name, limits, block, blocks), block, host)
 
     def plan(self, ordered: Sequence[Request], now_ns: int) -> bool:
-        evicted = False
-        if self.soon_free < self.batch and len(self.holders) > 1:
+        free, evicted = self.soon_free, False
+        if free < self.batch and len(self.holders) > 1:
             there = [r for r in ordered if r in self.holders]
-            while self.soon_free < self.batch and len(there) > 1:
-                self.evict(there.pop(), now_ns)
-                evicted = True
+            while free < self.batch and len(there) > 1:
+                self.evict(last := there.pop(), now_ns)
+                free, evicted = free + self.held[last], True
         able = [r for r in ordered if r.started] if self._is_closed() else ordered
-        for request in [r for r in able[: self.batch] if r in self.outside]:
-            kept = self.batch if self.holders or self.coming else 0  # else nobody could run
-            if self.needed((request,)) + kept > self.free:
-                break
-            if evicted:
-                return True
-            self.fetch(request, now_ns)
+        if back := [r for r in able[: self.batch] if r in self.outside]:
+            free = self.free
+            for request in back:
+                kept = self.batch if self.holders or self.coming else 0  # else nobody could run
+                if self.needed((request,)) + kept > free:
+                    break
+                if evicted:
+                    return True
+                self.fetch(request, now_ns)
+                free -= self.held[request]
         return False
 
     def may_take(self, running: int) -> int:
