@@ -4,7 +4,7 @@ from policies.a_min import AMin
 from policies.alike import Alike, AlikeCeiling
 from policies.alike_online import AlikeOnline
 from policies.alise import Alise
-from policies.base import NEVER, ONE_ROUND, TO_THE_END, Clairvoyant, Event, Job, Outlook, Policy, Rank, Until
+from policies.base import NEVER, ONE_ROUND, STEADY, TO_THE_END, Clairvoyant, Event, Job, Outlook, Policy, Rank, Until
 from policies.boost import Boost
 from policies.fastserve import FastServe
 from policies.fcfs import FCFS
@@ -32,6 +32,7 @@ __all__ = [
     "ONE_ROUND",
     "POLICIES",
     "SRPT",
+    "STEADY",
     "TIE",
     "TO_THE_END",
     "AMin",

@@ -142,15 +142,19 @@ class Until(NamedTuple):
         Values of the job's own counters.
     rising : bool
         The rank may rise before then, though not past the best waiting one; else it does not rise at all.
+    steady : bool
+        It does not change at all before then: a server need not ask for it again.
     """
 
     rounds: int = NEVER
     service_ns: int = NEVER
     tokens: int = NEVER
     rising: bool = False
+    steady: bool = False
 
 
 TO_THE_END = Until()
+STEADY = Until(steady=True)
 ONE_ROUND = Until(rounds=0)  # a round is always served
 
 

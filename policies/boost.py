@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from statistics import mean
 from typing import ClassVar, Self
 
-from policies.base import TO_THE_END, Job, Outlook, Policy, Rank, Until
+from policies.base import STEADY, Job, Outlook, Policy, Rank, Until
 from policies.past import Past
 
 
@@ -43,4 +43,4 @@ class Boost(Policy):
         return (job.arrival_ns + math.log(-math.expm1(-per_ns * rounds * self.mean_round_ns)) / per_ns,)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        return TO_THE_END
+        return STEADY

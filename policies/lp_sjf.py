@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from policies.base import TO_THE_END, Job, Policy, Rank, Until
+from policies.base import STEADY, Job, Policy, Rank, Until
 
 
 @dataclass(frozen=True)
@@ -19,4 +19,4 @@ class LPSJF(Policy):
         return (not job.started, job.predicted_tokens)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        return TO_THE_END
+        return STEADY

@@ -265,6 +265,16 @@ class Forgetful(Alike):
         return super().run_until(job, best_waiting, now_ns)
 
 
+class Unsteady(LPSRPT):
+    """A rank that falls, called steady."""
+
+    def run_until(self, job, best_waiting, now_ns):
+        return super().run_until(job, best_waiting, now_ns)._replace(steady=True)
+
+    def wake(self, job, now_ns):
+        return super().wake(job, now_ns)
+
+
 def breaks_the_law(some_cases) -> bool:
     @settings(max_examples=3_000, phases=[Phase.generate])  # ends at the first that breaks it
     @given(some_cases)
@@ -303,6 +313,10 @@ def as_it_ran(server, original):
         original(self, request, rank, now_ns)
 
     return push
+
+
+def test_a_rank_that_is_called_steady_and_is_not_breaks_the_law():
+    assert breaks_the_law(cases(OFFLOADING).map(lambda case: (case[0], Unsteady(), case[2])))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ gives, to the nanosecond.
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from policies import NEVER
 from policies.decision import no_progress, ranks_of
@@ -45,12 +46,9 @@ class OffloadServer(BatchServer):
 
     def _choose_of_all(self, now_ns: int) -> list[Request]:
         """As the specification has it: everybody in order, moves, and the first of those who can run."""
-        batch, waiting, memory, policy = self.batch, self.waiting, self._moves, self.policy
+        batch, waiting, memory = self.batch, self.waiting, self._moves
         there = batch.settled()
-        # among equals who runs goes before who waits
-        ranks = ranks_of(policy, there, now_ns)
-        ordered = [(rank, r.entered_ns - NEVER, r.index, r) for rank, r in zip(ranks, there, strict=True)]
-        ordered += waiting.entries()
+        ordered = [*self._entries(now_ns), *waiting.entries()]
         ordered.sort()
         ready = memory.ready([entry[3] for entry in ordered], now_ns)
         chosen = self.together.first_that_fit(list(itertools.islice(ready, self.capacity.batch)))
@@ -72,6 +70,21 @@ class OffloadServer(BatchServer):
             self.worst.rank(batch.to_ask[: len(batch.to_ask) - len(fresh)], now_ns)
             self.worst.behind(waiting.heap[0][0], now_ns)
         return fresh
+
+    def _entries(self, now_ns: int) -> list[tuple[Any, ...]]:
+        """Those who run, as entries of the order: among equals they go before who waits. They are settled."""
+        known = [seat.entry for seat in self.batch.seats if seat.entry is not None]
+        if len(known) == len(self.batch.seats):
+            return known
+        unknown = [seat for seat in self.batch.seats if seat.entry is None]
+        ranks = ranks_of(self.policy, [seat.request for seat in unknown], now_ns)
+        for rank, seat in zip(ranks, unknown, strict=True):
+            request = seat.request
+            entry = (rank, request.entered_ns - NEVER, request.index, request)
+            known.append(entry)
+            if seat.steady and seat.until_round:
+                seat.entry = entry
+        return known
 
     def _sort_out(self, now_ns: int) -> None:
         """Who waits and can run is in the heap; who cannot is apart."""

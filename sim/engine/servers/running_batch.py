@@ -27,6 +27,10 @@ class Seat:
         Counters of the batch at which it needs a decision: 0 while the policy has to be asked, -1 when it has left.
     rising : bool
         Its rank may rise until then, though not above the best waiting rank of now.
+    steady : bool
+        It does not change until then.
+    entry : tuple or None
+        Its place in the order of a decision, where it is steady and that is known; `OffloadServer`'s.
     bound : tuple or None
         What its rank does not exceed until then, if that is known; `WorstSeat`'s.
     ranked_at : int
@@ -34,8 +38,8 @@ class Seat:
     """
 
     __slots__ = (
-        "bound", "number", "ranked_at", "request", "rising", "rounds_ahead", "service_ahead", "until_round",
-        "until_service",
+        "bound", "entry", "number", "ranked_at", "request", "rising", "rounds_ahead", "service_ahead", "steady",
+        "until_round", "until_service",
     )  # fmt: skip
 
     def __init__(self, request: Request, number: int, rounds: int, service_ns: int) -> None:
@@ -44,7 +48,8 @@ class Seat:
         self.rounds_ahead = request.rounds - rounds
         self.service_ahead = request.service_ns - service_ns
         self.until_round = self.until_service = 0
-        self.rising = False
+        self.rising = self.steady = False
+        self.entry: tuple[Rank, int, int, Request] | None = None
         self.bound: tuple[Rank, int, int, int, Seat] | None = None
         self.ranked_at = -1
 
@@ -122,7 +127,7 @@ class RunningBatch:
 
     def run_until(self, seat: Seat, until: Until) -> None:
         """The request needs a decision once any of its own counters is there, or it is done. O(log seats)."""
-        rounds, service_ns, tokens, seat.rising = until
+        rounds, service_ns, tokens, seat.rising, seat.steady = until
         recorded = seat.request.recorded
         last = recorded.rounds
         if rounds < last:
@@ -141,7 +146,7 @@ class RunningBatch:
     def ask(self, seat: Seat) -> None:
         """The policy is to be asked again."""
         seat.until_round = seat.until_service = 0
-        seat.bound = None
+        seat.bound = seat.entry = None
         self.to_ask.append(seat)
 
     def advance(self, rounds: int, ns: int) -> list[Seat]:

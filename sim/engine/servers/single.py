@@ -49,7 +49,7 @@ class SingleServer(SkipServer):
             recorded = request.recorded
             totals, whole, done = recorded.service_ns, recorded.rounds, request.rounds
             while True:
-                rounds, service_ns, tokens, rising = policy.run_until(request, heap[0][0] if heap else None, now)
+                rounds, service_ns, tokens, rising, _ = policy.run_until(request, heap[0][0] if heap else None, now)
                 end = rounds if rounds < whole else whole
                 if service_ns <= totals[end]:
                     end = bisect_left(totals, service_ns, 0, end)

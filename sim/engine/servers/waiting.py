@@ -1,6 +1,6 @@
 """The waiting requests in their order."""
 
-from bisect import insort
+from bisect import bisect_left, insort
 from heapq import heappop, heappush, heapreplace
 from typing import Any
 
@@ -27,8 +27,7 @@ class Waiting:
         self.wakes: list[tuple[int, int, tuple[Any, ...]]] = []
         self.heap: list[tuple[Rank, int, int, Request]] = []
         self.apart: dict[Request, None] = {}
-        self._line: list[tuple[Any, ...]] = []  # entries of those apart in order, and
-        self._line_moved = False  # past ones
+        self._line: list[tuple[Any, ...]] = []  # entries of those apart, in order
         self._ages = type(policy).wake is not Policy.wake
         self._moved = False  # some have a past in the heap
 
@@ -85,7 +84,7 @@ class Waiting:
     def set_ready(self, request: Request, now_ns: int) -> None:
         """Somebody can run who could not."""
         del self.apart[request]
-        self._line_moved = True
+        del self._line[bisect_left(self._line, request.waiting_entry)]
         self.push(request, request.waiting_entry[0], now_ns)
 
     def wake(self, now_ns: int) -> None:
@@ -94,7 +93,9 @@ class Waiting:
             entry = heappop(self.wakes)[2]
             request = entry[3]
             if request.waiting_entry is entry:
-                self._moved = self._line_moved = True
+                if request in self.apart:
+                    del self._line[bisect_left(self._line, entry)]
+                self._moved = True
                 self.push(request, rank_of(self.policy, request, now_ns), now_ns)
                 self._drop_past()
 
@@ -113,9 +114,6 @@ class Waiting:
             self.heap[:] = [entry for entry in self.heap if entry[3].waiting_entry is entry]
             self._moved = False
         self.heap.sort()
-        if self._line_moved:
-            self._line = [entry for entry in self._line if entry[3].waiting_entry is entry]
-            self._line_moved = False
         return self.heap + self._line
 
     def everyone(self) -> list[Request]:
