@@ -19,6 +19,7 @@ class FastServeMemory(Offload):
     """
 
     name = "fastserve"
+    asks_of_all = False
 
     def __init__(self, eviction: Eviction, batch: int, blocks: int, block: int = 16, host: int = 0) -> None:
         super().__init__(eviction, batch, blocks, block)

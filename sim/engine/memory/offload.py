@@ -5,7 +5,7 @@ What managers that offload ahead of need have in common; who leaves and who come
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ class Sums(Protocol):
 
     def stops(self, held: int) -> None:
         """Somebody who ran the last round stops, and held so many in it."""
+
+    def settle(self, request: Request) -> None:
+        """Bring up to date how far one is who runs."""
 
 
 class Offload(AddsUp):
@@ -56,6 +59,7 @@ class Offload(AddsUp):
     """
 
     foresees = True
+    asks_of_all: ClassVar[bool] = True  # `plan` needs to know how far everybody is who runs
 
     def __init__(self, eviction: Eviction, batch: int, blocks: int, block: int) -> None:
         super().__init__(eviction)
@@ -190,6 +194,8 @@ class Offload(AddsUp):
     def evict(self, request: Request, at_ns: int) -> int:
         """A holder's cache begins its way out: nanoseconds until it is there."""
         if self.sums is not None:
+            if request.running:
+                self.sums.settle(request)
             self._catch_up((request,))
             if request.running:
                 self.sums.stops(self.held[request])

@@ -32,6 +32,10 @@ class Together:
         assert self.needs is not None
         self.needs.out_of_last(held, self.batch.rounds)
 
+    def settle(self, request: Request) -> None:
+        """Bring up to date how far one is who runs."""
+        self.batch.settle(next(seat for seat in self.batch.seats if seat.request is request))
+
     def needed(self) -> int:
         """What they need in the next round, for memory that sums."""
         assert self.needs is not None
@@ -45,20 +49,20 @@ class Together:
         return needed + memory.needed(more) <= memory.room()
 
     def first_that_fit(self, first: list[Request]) -> list[Request]:
-        """Of those, who have seats, as many of the first as fit; those who run are settled."""
+        """Of those, who have seats, as many of the first as fit."""
         runs = len(self.batch.seats)
-        if self.needs is None or len(first) < runs or not all(r.running for r in first[:runs]):
-            return self.memory.first_that_fit(first, len(first))
-        memory, needed = self.needs.memory, self.needed()
-        room, fit = memory.room(), runs
-        if needed > room:
-            return self.memory.first_that_fit(first, len(first))
-        for request in first[runs:]:
-            needed += memory.needed((request,))
-            if needed > room:
-                break
-            fit += 1
-        return first[:fit]
+        if self.needs is not None and len(first) >= runs and all(r.running for r in first[:runs]):
+            memory, needed, fit = self.needs.memory, self.needed(), runs
+            room = memory.room()
+            if needed <= room:
+                for request in first[runs:]:
+                    needed += memory.needed((request,))
+                    if needed > room:
+                        break
+                    fit += 1
+                return first[:fit]
+        self.batch.settled()
+        return self.memory.first_that_fit(first, len(first))
 
     def last(self, most: int) -> int:
         """How many of the next `most` rounds they fit, at least 1, if nobody else comes."""
