@@ -55,7 +55,8 @@ class OffloadServer(BatchServer):
         chosen = self.together.first_that_fit(list(itertools.islice(ready, self.capacity.batch)))
         self._sort_out(now_ns)
         fresh, runs = [r for r in chosen if not r.running], set(chosen)
-        losers = [s for s in batch.seats if s.request not in runs] if len(runs) - len(fresh) < len(batch.seats) else []
+        all_stay = len(runs) - len(fresh) == len(batch.seats)
+        losers = [] if all_stay else [seat for seat in batch.seats if seat.request not in runs]
         for seat in losers:
             batch.settle(seat)
             if memory.ready_ns(seat.request, now_ns) > now_ns:
