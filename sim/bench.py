@@ -40,7 +40,7 @@ class Figure(NamedTuple):
 MEMORIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "tokens": ("tokens", {"memory": "tokens"}),
     "reserve": ("reserved at admission", {"memory": "reserve:output=oracle"}),
-    "mixed": ("the same, prompts whole in shared steps", {"memory": "reserve:output=oracle", "prefill": "mixed"}),
+    "mixed": ("reserved, prompts whole in shared steps", {"memory": "reserve:output=oracle", "prefill": "mixed"}),
     "paged": ("blocks", {"memory": "paged"}),
     "chunked": ("blocks, prompts in chunks", {"memory": "paged", "evict": "recompute", "prefill": "chunked"}),
     "fastserve": ("FastServe's", {"memory": "fastserve"}),
