@@ -51,7 +51,8 @@ class Together:
     def first_that_fit(self, first: list[Request]) -> list[Request]:
         """Of those, who have seats, as many of the first as fit."""
         runs = len(self.batch.seats)
-        if self.needs is not None and len(first) >= runs and all(r.running for r in first[:runs]):
+        all_run = all([r.running for r in first[:runs]])  # noqa: C419 - in half the time
+        if self.needs is not None and len(first) >= runs and all_run:
             memory, needed, fit = self.needs.memory, self.needed(), runs
             room = memory.room()
             if needed <= room:
