@@ -106,7 +106,13 @@ def test_both_simulators_agree_where_caches_move_beside_rounds(case, kind, K, M,
         (FastServeMemory, "soon_free", property(lambda self: self.blocks)),
         (Paged, "_gone", lambda self, request, blocks: request.kv_tokens - 1),
     ],
-    ids=["rounds wait for no move", "nobody offloaded ahead", "everybody's turn", "nobody leaves ahead", "nothing survives"],
+    ids=[
+        "rounds wait for no move",
+        "nobody offloaded ahead",
+        "everybody's turn",
+        "nobody leaves ahead",
+        "nothing survives",
+    ],
 )
 def test_mutants_of_memory_differ_from_the_second_implementation(owner, name, mutant, monkeypatch):
     monkeypatch.setattr(owner, name, mutant)
