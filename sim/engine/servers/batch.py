@@ -35,6 +35,7 @@ class BatchServer(SkipServer):
         self.batch = RunningBatch(IrregularStretches(costs) if irregular else RegularStretches(costs))
         self.together = Together(self.memory, self.batch, not irregular)
         self._one_round = False
+        self._first_rounds: list[Request] = []  # who has started, and its first round is not over
         self.worst = WorstSeat(self.policy, self.batch)
 
     def serve(self) -> Generator[simpy.Event, Any, None]:
@@ -42,6 +43,7 @@ class BatchServer(SkipServer):
         run_record, waiting, batch, memory = self.run_record, self.waiting, self.batch, self.memory
         timeout, arrivals, heap, seats = self.env.timeout, self._arrivals, self.waiting.heap, self.batch.seats
         limited, grows, wakes, check = memory.limited, memory.grows, waiting.wakes, self.check
+        always, first_rounds = grows or self.capacity.in_steps, self._first_rounds
         now = clock = 0  # the latter is SimPy's
         while True:
             if arrivals[self.arrived] <= now:
@@ -50,9 +52,8 @@ class BatchServer(SkipServer):
                 waiting.wake(now)
             if check:
                 self._check(now)
-            starting: Sequence[Request] = ()
-            fresh = self._choose(now) if heap or grows else ()
-            if not seats:
+            fresh = self._choose(now) if heap or always else ()
+            if not seats and not self._how_many_run():
                 if run_record.done == run_record.requests:
                     break
                 until = self._next_ns(now)
@@ -65,18 +66,24 @@ class BatchServer(SkipServer):
                 start += self._make_room(fresh, now)
             if fresh and (starting := [r for r in fresh if not r.started]):
                 start += self._prefill(starting, start, self._costs)
+                first_rounds += starting
             if batch.to_ask:
                 self._ask(now)
             rounds, stretch_ns = self._stretch(now, start)
-            if starting:
+            if first_rounds:
                 first_ns = stretch_ns if rounds == 1 else batch.stretches.up_to(batch.rounds, 1, 0)[1]
-                for request in starting:
-                    request.first_token_ns = start + first_ns
+                self._note_first_rounds(start + first_ns)
             now = start + stretch_ns
             if reached := batch.advance(rounds, stretch_ns):
                 self._commit(reached, now)
         run_record.rounds = batch.rounds
         yield timeout(now - clock)
+
+    def _note_first_rounds(self, end_ns: int) -> None:
+        """The first round of who has just sat down is over then."""
+        for request in self._first_rounds:
+            request.first_token_ns = end_ns
+        self._first_rounds.clear()
 
     def _next_ns(self, now_ns: int) -> int:
         """When somebody may run, while nobody can."""

@@ -4,11 +4,8 @@ A step that holds chunks of prompts is decided and served as the specification d
 `step` gives, to the nanosecond.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import simpy
 
 from policies import NEVER, Rank
 from policies.decision import rank_of
@@ -39,46 +36,6 @@ class MixedServer(BatchServer):
         self._budget = NEVER if self.capacity.budget is None else self.capacity.budget
         drafted = {d for r in self.recorded for d in r.round_drafted}
         self._longest_round, self._rounds_alike = max(drafted) + 1, len(drafted) == 1  # the former in tokens
-        self._first_rounds: list[Request] = []  # who sat down for its first
-
-    def serve(self) -> Generator[simpy.Event, Any, None]:
-        """The SimPy process: until every request is done, decide, serve a step or a stretch of rounds, commit it."""
-        run_record, waiting, batch, beside = self.run_record, self.waiting, self.batch, self.beside
-        timeout, arrivals, limited, wakes = self.env.timeout, self._arrivals, self.memory.limited, waiting.wakes
-        now = clock = 0  # the latter is SimPy's
-        while True:
-            if arrivals[self.arrived] <= now:
-                self._admit(now)
-            if wakes:
-                waiting.wake(now)
-            if self.check:
-                self._check(now)
-            fresh = self._choose(now)
-            if not (batch.seats or beside):
-                if run_record.done == run_record.requests:
-                    break
-                until = self._next_ns(now)
-                run_record.idle_ns += until - now
-                yield timeout(until - clock)
-                now = clock = until
-                continue
-            start = now + (self._make_room(fresh, now) if limited else 0)
-            if starting := [r for r in fresh if not r.started]:
-                self._prefill(starting, start, self._costs)
-            if batch.to_ask:
-                self._ask(now)
-            rounds, step_ns = (1, self._step_ns()) if beside else self._stretch(now, start)
-            if self._first_rounds:
-                self._note_first_rounds(start, step_ns, rounds)
-            now = start + step_ns
-            reached = batch.advance(rounds, step_ns)
-            for request, tokens in self.chunks.items():
-                request.missing -= tokens
-                request.prefill_ns += step_ns
-            if reached:
-                self._commit(reached, now)
-        run_record.rounds = batch.rounds
-        yield timeout(now - clock)
 
     def _arrive(self, now_ns: int) -> Request:
         request = super()._arrive(now_ns)
@@ -176,25 +133,26 @@ class MixedServer(BatchServer):
         else:
             self._sit(request)
 
-    def _sit(self, request: Request) -> None:
-        super()._sit(request)
-        if not request.rounds:
-            self._first_rounds.append(request)
-
-    def _note_first_rounds(self, start_ns: int, step_ns: int, rounds: int) -> None:
-        """When the first rounds of those are over who sat down for theirs, and still do."""
-        batch = self.batch
-        first_ns = step_ns if rounds == 1 else batch.stretches.up_to(batch.rounds, 1, 0)[1]
-        for request in self._first_rounds:
-            if request.running and request not in self.beside:
-                request.first_token_ns = start_ns + first_ns
-        self._first_rounds.clear()
+    def _note_first_rounds(self, end_ns: int) -> None:
+        first = [request for request in self._first_rounds if request.running and request not in self.beside]
+        for request in first:
+            request.first_token_ns = end_ns
+            self._first_rounds.remove(request)
 
     def _make_room(self, fresh: Sequence[Request], now_ns: int) -> int:
         stalled = len(self.beside) > len(self.chunks)  # they take for a round that they do not run yet
         if not (fresh or stalled) and self._all_there_run():
             return 0
         return self.memory.make_room([*self.batch.settled(), *self.beside], fresh, WAITING_ORDER, now_ns)
+
+    def _stretch(self, now_ns: int, start_ns: int) -> tuple[int, int]:
+        if not self.beside:
+            return super()._stretch(now_ns, start_ns)
+        step_ns = self._step_ns()
+        for request, tokens in self.chunks.items():
+            request.missing -= tokens
+            request.prefill_ns += step_ns
+        return 1, step_ns
 
     def _step_ns(self) -> int:
         """What the next step costs, of the rounds of those who sit and the chunks beside them."""
