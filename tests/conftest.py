@@ -6,13 +6,15 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from sim import cli
 from traces.errors import run_command
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
+# where only it matters that something fails, not how it fails shortest
+settings.register_profile("unshrunk", settings.get_profile("repeatable"), phases=(Phase.explicit, Phase.generate))
 
 # started in the background, a shell's jobs ignore interrupts, and so would the commands that tests interrupt
 if threading.current_thread() is threading.main_thread():

@@ -2,17 +2,20 @@
 
     make mutants [MUTANTS=200] [SEED=0]
 
-cosmic-ray mutates a copy of the checkout: policies, engine, pricing and statistics. Prints every survivor with its
-diff, then how many were killed. 200 take hours: each is a run of the tests below until the first that fails.
+cosmic-ray mutates copies of the checkout, one a core: policies, engine, pricing and statistics. Prints every survivor
+with its diff, then how many were killed. 200 take hours: each is a run of the tests below until the first that fails.
 """
 
 import argparse
+import os
 import random
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,9 @@ KILLERS = (
     "tests/sim/test_bound.py", "tests/sim/test_timeline.py", "tests/sim/test_memory.py", "tests/sim/test_server.py",
     "tests/sim/test_second_implementation.py", "tests/sim/test_law.py", "tests/sim/test_theory.py",
 )  # fmt: skip
-SECONDS = 300  # a mutant that takes longer runs for ever: killed
+PYTEST = f"{sys.executable} -m pytest -x -q -p no:cacheprovider --hypothesis-profile unshrunk {' '.join(KILLERS)}"
+COSMIC_RAY = (sys.executable, "-m", "cosmic_ray.cli")
+FOREVER = 4  # a mutant that takes so many times what the tests take runs for ever: killed
 
 
 def copy_of_checkout(folder: Path) -> None:
@@ -41,41 +46,69 @@ def is_worth_it(job: Any) -> bool:
     return not name.endswith(("_Is", "_IsNot")) and "_BitOr_" not in name
 
 
+def begin(folder: Path, seconds: float) -> list[Any]:
+    """A session of every mutant in a copy of the checkout: its jobs, in the order of places."""
+    from cosmic_ray.work_db import WorkDB, use_db
+
+    paths = ", ".join(f'"{path}"' for path in MUTATED)
+    (folder / "mutants.toml").write_text(
+        f"[cosmic-ray]\nmodule-path = [{paths}]\ntimeout = {seconds}\nexcluded-modules = []\n"
+        f'test-command = "{PYTEST}"\n[cosmic-ray.distributor]\nname = "local"\n',
+        encoding="utf-8",
+    )
+    subprocess.run([*COSMIC_RAY, "init", "mutants.toml", "session.sqlite"], cwd=folder, check=True)
+    with use_db(str(folder / "session.sqlite"), WorkDB.Mode.open) as session:
+        return sorted(session.work_items, key=lambda job: str(job.mutations))
+
+
+def leave_only(folder: Path, jobs: list[Any], chosen: Collection[int]) -> None:
+    """Skip all mutants of the session but those of these places."""
+    from cosmic_ray.work_db import WorkDB, use_db
+    from cosmic_ray.work_item import WorkerOutcome, WorkResult
+
+    with use_db(str(folder / "session.sqlite"), WorkDB.Mode.open) as session:
+        others = [job.job_id for place, job in enumerate(jobs) if place not in chosen]
+        session.set_multiple_results(others, WorkResult(WorkerOutcome.SKIPPED))
+
+
+def results_of(folder: Path) -> list[Any]:
+    """What became of the mutants that the session ran."""
+    from cosmic_ray.work_db import WorkDB, use_db
+    from cosmic_ray.work_item import WorkerOutcome
+
+    with use_db(str(folder / "session.sqlite"), WorkDB.Mode.open) as session:
+        return [result for _, result in session.results if result.worker_outcome is not WorkerOutcome.SKIPPED]
+
+
 def main() -> None:
     """Sample, run, report; exit code 1 if fewer than 95 % were killed."""
-    from cosmic_ray.work_db import WorkDB, use_db
-    from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
+    from cosmic_ray.work_item import TestOutcome
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mutants", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        copy_of_checkout(folder)
-        pytest = f"{sys.executable} -m pytest -x -q -p no:cacheprovider {' '.join(KILLERS)}"
-        paths = ", ".join(f'"{path}"' for path in MUTATED)
-        (folder / "mutants.toml").write_text(
-            f"[cosmic-ray]\nmodule-path = [{paths}]\ntimeout = {SECONDS}\nexcluded-modules = []\n"
-            f'test-command = "{pytest}"\n[cosmic-ray.distributor]\nname = "local"\n',
-            encoding="utf-8",
-        )
-        cosmic_ray = [sys.executable, "-m", "cosmic_ray.cli"]
-        subprocess.run([*cosmic_ray, "init", "mutants.toml", "session.sqlite"], cwd=folder, check=True)
-        with use_db(str(folder / "session.sqlite"), WorkDB.Mode.open) as session:
-            # in the order of places, so that a seed means the same mutants everywhere
-            every = list(session.work_items)
-            jobs = sorted((job for job in every if is_worth_it(job)), key=lambda job: str(job.mutations))
-            sample = random.Random(arguments.seed).sample(jobs, min(len(jobs), arguments.mutants))
-            chosen = {job.job_id for job in sample}
-            skipped = WorkResult(WorkerOutcome.SKIPPED)
-            session.set_multiple_results([job.job_id for job in every if job.job_id not in chosen], skipped)
-        if subprocess.run(shlex.split(pytest), cwd=folder, stdout=subprocess.DEVNULL, check=False).returncode:
+        folders = [Path(name, str(core)) for core in range(os.cpu_count() or 1)]
+        for folder in folders:
+            copy_of_checkout(folder)
+        started = time.monotonic()
+        if subprocess.run(shlex.split(PYTEST), cwd=folders[0], stdout=subprocess.DEVNULL, check=False).returncode:
             sys.exit("the tests fail as it is: they would kill every mutant")
-        print(f"{len(chosen)} of {len(jobs)} mutants", flush=True)
-        subprocess.run([*cosmic_ray, "exec", "mutants.toml", "session.sqlite"], cwd=folder, check=True)
-        with use_db(str(folder / "session.sqlite"), WorkDB.Mode.open) as session:
-            results = [result for job, result in session.results if job in chosen]
+        seconds = FOREVER * (time.monotonic() - started)
+        sessions = [begin(folder, seconds) for folder in folders]
+        # of the order of places, so that a seed means the same mutants everywhere
+        worth = [place for place, job in enumerate(sessions[0]) if is_worth_it(job)]
+        sample = random.Random(arguments.seed).sample(worth, min(len(worth), arguments.mutants))
+        print(f"{len(sample)} of {len(worth)} mutants", flush=True)
+        running = []
+        for core, (folder, jobs) in enumerate(zip(folders, sessions, strict=True)):
+            leave_only(folder, jobs, set(sample[core :: len(folders)]))
+            running.append(subprocess.Popen([*COSMIC_RAY, "exec", "mutants.toml", "session.sqlite"], cwd=folder))
+        codes = [process.wait() for process in running]
+        if any(codes):
+            sys.exit("cosmic-ray failed")
+        results = [result for folder in folders for result in results_of(folder)]
     survivors = [result for result in results if result.test_outcome is TestOutcome.SURVIVED]
     for result in survivors:
         print(result.diff, "\n")
