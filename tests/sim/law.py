@@ -1,0 +1,150 @@
+"""What the law of the engine is held on: any policy, workload and capacity; and what it says."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from policies import (
+    FCFS,
+    LAS,
+    LPSJF,
+    LPSRPT,
+    POLICIES,
+    Alike,
+    AlikeOnline,
+    Alise,
+    AMin,
+    FastServe,
+    Gittins,
+    LapsSD,
+    LapsSDAdapted,
+    Policy,
+    RoundRobin,
+    Until,
+)  # fmt: skip
+from sim import Capacity, simulate
+from sim.engine.run import promises
+from sim.experiment.run import run
+from sim.experiment.stage import Stage
+from tests.builders import capacities, outlook, workloads
+from traces import Workload, load_profile, load_trace
+
+COLUMNS = ("arrival_ns", "first_service_ns", "first_token_ns", "finish_ns", "service_ns", "switch_ns", "preemptions")
+
+
+@dataclass(frozen=True)
+class Tide(Policy):
+    """A toy whose number of queues follows the load: one queue when few are there, three when many are."""
+
+    few: int = 2
+    present: list[int] = field(default_factory=lambda: [0], metadata={"bound": True})
+
+    def bind(self, outlook):
+        return replace(self, present=[0])
+
+    @property
+    def queues(self):
+        return 1 if self.present[0] <= self.few else 3
+
+    def rank(self, job, now_ns):
+        return (min(job.rounds // 2 + 1, self.queues), job.predicted_tokens)
+
+    def run_until(self, job, best_waiting, now_ns):
+        return Until(rounds=(job.rounds // 2 + 1) * 2)
+
+    def observe(self, event):
+        queues = self.queues
+        self.present[0] += 1 if event.kind == "arrival" else -1
+        return self.queues != queues
+
+
+SITTING = ("auto", "paged", "reserve")  # caches that stay, or move between rounds
+OFFLOADING = ("fastserve", "alise")  # caches that move beside rounds
+
+
+@st.composite
+def policies(draw, foreseeing=False):
+    """Any policy; or, `foreseeing`, one that tells memory what it foresees, be it what is left or a rank's fall."""
+    queues = {"K": draw(st.integers(1, 5)), "M": draw(st.sampled_from([1.5, 2.0, 4.0])),
+              "age_s": draw(st.sampled_from([None, None, 1e-9, 5e-6, 1e-4]))}  # fmt: skip
+    stability = {
+        "gamma": draw(st.integers(1, 4)), "delta": draw(st.sampled_from([0.0, 0.05, 0.2, 1.0])),
+        "follow": draw(st.booleans()), "order": draw(st.sampled_from(["remaining", "total"])),
+        "perceptible_first": draw(st.booleans()), "preempt": draw(st.booleans()),
+        "overrun": draw(st.sampled_from([1.0, 1.5])),
+        "stability": draw(st.sampled_from(["range", "sd", "window", "posterior"])),
+        "count": draw(st.sampled_from([0, 0, 0, 2])), "stay": draw(st.sampled_from([0.0, 0.0, 1.0])),
+    }  # fmt: skip
+    alise = Alise(**queues, overrun=stability["overrun"], model=draw(st.sampled_from(["published", "exact"])))
+    fastserve = FastServe(
+        quantum_ms=draw(st.sampled_from([1e-5, 1e-3, 0.01])), levels=draw(st.integers(1, 6)),
+        starve_s=draw(st.sampled_from([None, 1e-9, 5e-6, 1e-4])),
+    )  # fmt: skip
+    if foreseeing:
+        return draw(st.sampled_from([alise, alise, fastserve, LAS(**queues), LapsSD(**queues, **stability)]))
+    alike = {"index": draw(st.sampled_from(["gittins", "mean"])), "stay": draw(st.sampled_from([0.0, 1.0, 3.0])),
+             "patience": draw(st.sampled_from([0.0, 0.0, 0.5]))}  # fmt: skip
+    srpt = LPSRPT(draw(st.sampled_from([None, 0.0, 0.5, 1.0])), draw(st.sampled_from([0.0, 1.0])))
+    varied = [
+        alise, fastserve, Tide(draw(st.integers(0, 4))), RoundRobin(draw(st.integers(1, 4))), LAS(**queues),
+        LAS(**queues), LapsSD(**queues, **stability), LapsSD(**queues, **stability), LapsSD(**queues), Alike(**alike),
+        Alike(**alike), AlikeOnline(**alike, known=draw(st.sampled_from([0, None]))), srpt, srpt,
+        AMin(draw(st.sampled_from([0.0, 0.5]))),
+        LapsSDAdapted(rule=draw(st.sampled_from(["present", "quantiles", "both"]))),
+    ]  # fmt: skip
+    as_they_come = [kind() for kind in POLICIES.values() if kind not in map(type, varied)]
+    return draw(st.sampled_from([*as_they_come, *varied]))
+
+
+@st.composite
+def cases(draw, managers=(*SITTING, *OFFLOADING), max_requests=12, prefills=("alone", "batched")):
+    """A workload, a policy, and a capacity whose memory, where it is limited, is tight."""
+    foreseeing = managers == OFFLOADING and draw(st.booleans())
+    work, policy = draw(workloads(max_requests=max_requests, closed=True)), draw(policies(foreseeing))
+    return work, policy, draw(capacities(work, managers, prefills))
+
+
+def same(work: Workload, policy: Policy, capacity: Capacity, check: bool = True) -> bool:
+    """Whether skipping ahead gives what stepping through every round gives."""
+    past = outlook(work.priced)
+    slow, fast = (
+        simulate(work, policy, outlook=past, capacity=capacity, skip=skip, check=check) for skip in (False, True)
+    )
+    assert promises(policy), "else both step"
+    return all(np.array_equal(getattr(slow, c), getattr(fast, c)) for c in COLUMNS) and (
+        (slow.rounds, slow.idle_ns, slow.end_ns) == (fast.rounds, fast.idle_ns, fast.end_ns)
+    )
+
+
+def same_of_real_lengths(policy: Policy, batch: int, fit: float, seed: int = 0, **setting: Any) -> bool:
+    """As `same`, of Azure's lengths in memory for so many requests of mean length."""
+    trace, profile = load_trace("azure-conversations"), load_profile("opt-13b-a100")
+    lengths = trace.prompt_tokens + trace.output_tokens
+    tokens = max(int(lengths.mean() * fit), int(lengths.max()) + 200)
+    stage = Stage.of(trace, profile, batch=batch, kv_tokens=tokens, length_predictor="noisy:0.5", **setting)
+    slow, fast = (run(stage, policy, seed, skip=skip) for skip in (False, True))
+    return all(np.array_equal(getattr(slow, c), getattr(fast, c)) for c in COLUMNS) and (
+        (slow.rounds, slow.idle_ns, slow.end_ns) == (fast.rounds, fast.idle_ns, fast.end_ns)
+    )
+
+
+@st.composite
+def real_settings(draw):
+    """A server of tight memory, and requests of real lengths."""
+    batch, manager = draw(st.integers(1, 16)), draw(st.sampled_from(["tokens", "reserve", "paged", *OFFLOADING]))
+    parameters = {
+        "paged": st.sampled_from(["", ":park=true", ":block=1"]),
+        "alise": st.sampled_from(["", ":overlap=false", ":high=0.6+low=0.3", ":int8=all"]),
+    }
+    moves = manager in OFFLOADING
+    return {
+        "policy": draw(st.sampled_from([FCFS(), Alise(), Alise(age_s=2.0), FastServe(quantum_ms=200), LapsSD(), LAS(),
+                                        Gittins(), LPSJF(), LPSRPT(), AMin()])),
+        "batch": batch, "fit": batch * draw(st.sampled_from([0.7, 1.0, 1.3])), "requests": draw(st.integers(20, 80)),
+        "load": draw(st.sampled_from([0.7, 1.0, 1.5])), "seed": draw(st.integers(0, 99)),
+        "memory": manager + draw(parameters.get(manager, st.just(""))),
+        "evict": "swap" if moves else draw(st.sampled_from(["swap", "recompute"])),
+        "prefill": draw(st.sampled_from(["alone", "batched"] if moves else ["batched", "mixed", "chunked"])),
+    }  # fmt: skip
