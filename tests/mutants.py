@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[1]
 MUTATED = ("policies", "sim/engine", "traces/pricing.py", "sim/experiment/statistics.py", "sim/experiment/bound.py")
 KILLERS = (
     "tests/policies", "tests/traces/test_pricing.py", "tests/sim/experiment/test_statistics.py",
-    "tests/sim/test_bound.py", "tests/sim/test_timeline.py", "tests/sim/test_memory.py", "tests/sim/test_server.py",
+    "tests/sim/test_bound.py", "tests/sim/test_timeline.py", "tests/sim/test_memory.py", "tests/sim/test_by_hand.py",
+    "tests/sim/test_every_schedule.py", "tests/sim/test_refusals.py",
     "tests/sim/test_second_implementation.py", "tests/sim/test_law.py", "tests/sim/test_theory.py",
 )  # fmt: skip
 PYTEST = f"{sys.executable} -m pytest -x -q -p no:cacheprovider --hypothesis-profile unshrunk {' '.join(KILLERS)}"

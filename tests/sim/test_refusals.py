@@ -1,0 +1,117 @@
+"""What a server refuses, by the name of who is wrong."""
+
+import pytest
+import simpy
+
+from policies import FCFS, Outlook, Policy, Until
+from sim import Capacity, simulate
+from sim.engine.recorded import recorded_rows
+from sim.engine.run_record import RunRecord
+from sim.engine.servers.step import StepServer
+from tests.builders import MS, row, workload
+from tests.sim.by_hand import PROFILE, in_batches, served, three_requests
+from traces import price, trace_from_rounds
+
+
+def test_the_check_catches_a_server_that_loses_time():
+    class Thief(FCFS):
+        def learn(self, job, now_ns):
+            job.service_ns += 1
+
+    with pytest.raises(AssertionError):
+        served(Thief())
+
+
+def test_a_policy_may_not_look_beyond_committed_rounds():
+    class Seer(FCFS):
+        def learn(self, job, now_ns):
+            job.acceptance(job.rounds + 1)
+
+    with pytest.raises(AssertionError, match="committed rounds only"):
+        served(Seer())
+
+
+def test_too_few_slots_are_refused():
+    with pytest.raises(ValueError, match="kv_slots 0: must be at least the batch size, 1"):
+        served(FCFS(), kv_slots=0)
+
+
+def test_a_round_that_exceeds_the_token_budget_is_refused_by_name():
+    rows = [row("short", 3, [1, 1], n=2), row("long", 3, [1, 1], n=4)]
+    work = workload(price(trace_from_rounds(rows), PROFILE), [0, 0])
+    for budget in (5, 6):
+        simulate(work, FCFS(), outlook=Outlook(1, [1]), capacity=Capacity(prefill="chunked", token_budget=budget))
+    with pytest.raises(ValueError, match="token_budget 4: a round of request 1 takes 5 tokens"):
+        simulate(work, FCFS(), outlook=Outlook(1, [1]), capacity=Capacity(prefill="chunked", token_budget=4))
+
+
+@pytest.mark.parametrize(
+    ("rank", "message"),
+    [
+        (lambda job: (float("nan"),), r"policy Odd: rank \(nan,\) of request 0 is not comparable"),
+        (lambda job: (job.index, "x") if job.index else (0, 1), None),
+        (
+            lambda job: (None if job.index else 1,),
+            r"policy Odd: ranks are not comparable \(\(1,\) of request 0, \(None,\) of request 1\)",
+        ),
+    ],
+)
+def test_ranks_without_an_order_are_refused_by_the_policys_name(rank, message):
+    class Odd(Policy):
+        def rank(self, job, now_ns):
+            return rank(job)
+
+    def run():
+        return in_batches([2, 2], [0, 0], Odd(), batch=1)
+
+    if message is None:
+        run()
+    else:
+        with pytest.raises(ValueError, match=message):
+            run()
+
+
+def test_incomparable_ranks_are_told_apart_when_skipping_too():
+    class Odd(FCFS):
+        def rank(self, job, now_ns):
+            return ("late",) if job.index == 2 else (job.index,)
+
+        def run_until(self, job, best_waiting, now_ns):
+            return Until()
+
+    with pytest.raises(
+        ValueError, match=r"policy fcfs: ranks are not comparable \(\(1,\) of request 1, \('late',\) of"
+    ):
+        simulate(three_requests(), Odd(), outlook=Outlook(10 * MS, [1]))
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_a_rank_that_raises_is_told_by_policy_and_request(skip):
+    class Clumsy(FCFS):
+        def rank(self, job, now_ns):
+            return (1 / (job.index - 1),)
+
+        def run_until(self, job, best_waiting, now_ns):
+            return Until()
+
+    work = three_requests()
+    with pytest.raises(
+        ValueError, match="policy fcfs: ranking request 1 at .* ns raised ZeroDivisionError: division"
+    ):
+        simulate(work, Clumsy(), outlook=Outlook(10 * MS, [30 * MS]), skip=skip)
+
+
+def test_a_server_that_makes_no_progress_says_why():
+    """What never fits is refused beforehand; were it not, this is where the run would stop."""
+    work = three_requests()
+    env, capacity = simpy.Environment(), Capacity(1, None, 3)
+    work.arrival_ns[:] = 0
+    memory = capacity.memory(PROFILE.costs)
+    server = StepServer(env, work, recorded_rows(work), FCFS(), capacity, memory, RunRecord(3))
+    with pytest.raises(ValueError, match="policy fcfs: no progress at 0 ns: 3 requests wait, and the first does"):
+        env.run(env.process(server.serve()))
+
+
+def test_a_profile_that_does_not_cover_the_batch_is_refused():
+    with pytest.raises(ValueError, match="batch size 3: the profile covers 1 to 2"):
+        in_batches([1], [0], FCFS(), batch=3, kv_slots=None)
