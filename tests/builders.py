@@ -8,9 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from policies import Outlook
-from sim import Capacity, outlook_of
-from sim.engine.memory import EVICTIONS, MANAGERS
-from sim.engine.prefill import PREFILLS
+from sim import outlook_of
 from traces import (
     Costs,
     Linear,
@@ -111,49 +109,3 @@ def workloads(
         loop = (clients, draw(st.sampled_from([0, step])))
         return Workload(priced, np.arange(len(trace)), np.zeros_like(arrivals), np.array(predicted), 0, *loop)
     return Workload(priced, np.arange(len(trace)), arrivals, np.array(predicted, dtype=np.int64))
-
-
-@st.composite
-def capacities(
-    draw: st.DrawFn,
-    work: Workload,
-    managers: Sequence[str] = ("auto", *list(MANAGERS)[2:]),
-    prefills: Sequence[str] = tuple(PREFILLS),
-) -> Capacity:
-    """A server whose memory, where it is limited, is tight: the largest request fits, with little more.
-
-    Where caches move beside rounds, at times two or three of them do: else there is nobody to choose from.
-    """
-    batch, trace = draw(st.sampled_from([1, 1, 2, 3])), work.priced.trace
-    largest = int((trace.prompt_tokens + trace.output_tokens).max() + trace.drafted.max() + 1)
-    how = {
-        "evict": draw(st.sampled_from(sorted(EVICTIONS))), "prefill": draw(st.sampled_from(prefills)),
-        "token_budget": draw(st.sampled_from([7, 16, 40])),
-    }  # fmt: skip
-    slots, more = draw(st.sampled_from([batch, batch + 1, None])), draw(st.integers(0, 60))
-    manager = draw(st.sampled_from(managers))
-    if manager == "reserve":
-        output, context = draw(st.sampled_from(["max", "pow2", "oracle"])), int(largest)
-        tokens = context + int(trace.drafted.max()) + 1 + more
-        return Capacity(batch, None, tokens, manager=f"reserve:output={output}+context={context}", **how)
-    if manager == "auto":
-        return Capacity(batch, slots, draw(st.sampled_from([None, largest + more])), **how)
-    if manager in ("fastserve", "alise"):
-        tokens = largest * draw(st.sampled_from([1, 1, 2, 3])) + more
-        return _offloading(draw, manager, batch, tokens, how["prefill"])
-    block, park = draw(st.sampled_from([1, 4, 16])), draw(st.sampled_from(["true", "false"]))
-    blocks = -(-(largest + more) // block)
-    return Capacity(batch, None, manager=f"paged:block={block}+blocks={blocks}+park={park}", **how)
-
-
-def _offloading(draw: st.DrawFn, manager: str, batch: int, tokens: int, prefill: str) -> Capacity:
-    """A server whose caches move beside rounds."""
-    block = draw(st.sampled_from([1, 4, 16]))
-    spec = f"{manager}:block={block}+blocks={-(-tokens // block)}"
-    if manager == "fastserve":
-        spec += f"+host={draw(st.sampled_from([0, 200]))}"
-    else:
-        low, high = sorted(draw(st.sampled_from([(0.9, 0.95), (0.0, 1.0), (0.3, 0.6), (1.0, 1.0)])))
-        int8, overlap = draw(st.sampled_from(["none", "moved", "all"])), draw(st.sampled_from(["true", "false"]))
-        spec += f"+low={low}+high={high}+int8={int8}+overlap={overlap}+quantise_ns={draw(st.integers(0, 9))}"
-    return Capacity(batch, None, manager=spec, prefill=prefill, token_budget=16)

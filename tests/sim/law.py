@@ -28,7 +28,8 @@ from sim import Capacity, simulate
 from sim.engine.run import promises
 from sim.experiment.run import run
 from sim.experiment.stage import Stage
-from tests.builders import capacities, outlook, workloads
+from tests.builders import outlook, workloads
+from tests.capacities import EVERY, OFFLOADING, capacities
 from traces import Workload, load_profile, load_trace
 
 COLUMNS = ("arrival_ns", "first_service_ns", "first_token_ns", "finish_ns", "service_ns", "switch_ns", "preemptions")
@@ -58,10 +59,6 @@ class Tide(Policy):
         queues = self.queues
         self.present[0] += 1 if event.kind == "arrival" else -1
         return self.queues != queues
-
-
-SITTING = ("auto", "paged", "reserve")  # caches that stay, or move between rounds
-OFFLOADING = ("fastserve", "alise")  # caches that move beside rounds
 
 
 @st.composite
@@ -99,7 +96,7 @@ def policies(draw, foreseeing=False):
 
 
 @st.composite
-def cases(draw, managers=(*SITTING, *OFFLOADING), max_requests=12, prefills=("alone", "batched")):
+def cases(draw, managers=EVERY, max_requests=12, prefills=("alone", "batched")):
     """A workload, a policy, and a capacity whose memory, where it is limited, is tight."""
     foreseeing = managers == OFFLOADING and draw(st.booleans())
     work, policy = draw(workloads(max_requests=max_requests, closed=True)), draw(policies(foreseeing))

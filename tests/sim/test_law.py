@@ -20,7 +20,8 @@ from policies import (
 from sim import Capacity, simulate
 from sim.engine.run import promises
 from tests.builders import MS, outlook, row, workload
-from tests.sim.law import OFFLOADING, SITTING, cases, real_settings, same, same_of_real_lengths
+from tests.capacities import OFFLOADING, SITTING
+from tests.sim.law import cases, real_settings, same, same_of_real_lengths
 from traces import Linear, Profile, RoundTerms, price, trace_from_rounds
 
 

@@ -26,7 +26,8 @@ from sim.engine.servers.together import Together
 from sim.engine.servers.totals import Needs
 from sim.engine.servers.waiting import Waiting
 from sim.engine.servers.worst_seat import WorstSeat
-from tests.sim.law import OFFLOADING, SITTING, Tide, cases, same
+from tests.capacities import OFFLOADING, SITTING
+from tests.sim.law import Tide, cases, same
 
 
 class TooFar(RoundRobin):
@@ -194,17 +195,17 @@ def who_sits(owner, original):
 
 
 @pytest.mark.parametrize(
-    ("owner", "name", "mutate"),
+    ("owner", "name", "mutate", "managers"),
     [
-        (Paged, "catch_up", lambda owner, original: lambda self: None),
-        (MixedServer, "_comes_before_some", who_sits),
-        (MixedServer, "_choose", in_longer_stretches),
+        (Paged, "catch_up", lambda owner, original: lambda self: None, ("paged",)),
+        (MixedServer, "_comes_before_some", who_sits, SITTING),
+        (MixedServer, "_choose", in_longer_stretches, ("auto",)),
     ],
     ids=["what was overwritten", "who prefills runs on", "a budget of one round for many"],
 )
-def test_mutants_of_steps_that_prompts_share_break_the_law(owner, name, mutate, monkeypatch):
+def test_mutants_of_steps_that_prompts_share_break_the_law(owner, name, mutate, managers, monkeypatch):
     monkeypatch.setattr(owner, name, mutate(owner, getattr(owner, name)))
-    assert breaks_the_law(cases(SITTING, prefills=("mixed", "chunked")))
+    assert breaks_the_law(cases(managers, prefills=("chunked", "mixed")))
 
 
 def unasked(owner, original):
@@ -241,7 +242,7 @@ def unasked(owner, original):
 def test_mutants_of_caches_that_move_beside_rounds_break_the_law(owner, name, mutate, monkeypatch):
     monkeypatch.setattr(owner, name, mutate(owner, getattr(owner, name)))
     if mutate is unasked:  # few notice
-        some = cases(OFFLOADING[1:]).map(lambda case: (case[0], FastServe(quantum_ms=1e-3, starve_s=5e-6), case[2]))
+        some = cases(("alise",)).map(lambda case: (case[0], FastServe(quantum_ms=1e-3, starve_s=5e-6), case[2]))
     else:
         some = cases(OFFLOADING)
     assert breaks_the_law(some)

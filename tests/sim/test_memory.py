@@ -18,7 +18,8 @@ from sim.engine.prefill import PREFILLS
 from sim.engine.recorded import recorded_rows
 from sim.engine.request import Request
 from sim.engine.servers.totals import Needs
-from tests.builders import MS, capacities, outlook, row, workload, workloads
+from tests.builders import MS, outlook, row, workload, workloads
+from tests.capacities import capacities
 from traces import Costs, Linear, Profile, price, trace_from_rounds
 
 PROFILE = Profile.constant(draft_ms=0, verify_ms=10, swap_ms=3)

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from policies import LAS, LPSRPT, POLICIES, Alise, FastServe, LapsSD, RoundRobin
 from sim import simulate
-from sim.engine.memory import MANAGERS, AliseMemory, FastServeMemory, Paged
+from sim.engine.memory import AliseMemory, FastServeMemory, Paged
 from sim.engine.memory.offload import Offload
-from tests.builders import capacities, outlook, workloads
+from tests.builders import outlook, workloads
+from tests.capacities import EVERY, capacities
 from tests.sim.second_alise import SecondAlise, SecondFastServe
 from tests.sim.second_simulator import schedule
 
@@ -47,7 +48,7 @@ FOUND = ("first_service_ns", "first_token_ns", "finish_ns", "switch_ns", "preemp
 MODELS = ("published", "exact")
 
 
-def cases(kinds=KINDS, managers=("auto", *list(MANAGERS)[2:])):
+def cases(kinds=KINDS, managers=EVERY):
     """Workloads with a server's limits, the kind of a policy, and its parameters."""
     drawn = workloads(closed=True).flatmap(lambda work: st.tuples(st.just(work), capacities(work, managers)))
     return (drawn, kinds, *PARAMETERS)
