@@ -181,3 +181,12 @@ def test_the_index_by_hand():
     assert inverse_index(np.array([10.0, 1.0]), np.array([0.5, 0.5])) == 2
     # one in twenty takes 1: 20 a completion, so on to the end: 9.55
     assert inverse_index(np.array([10.0, 1.0]), np.array([0.95, 0.05])) == pytest.approx(9.55)
+
+
+def test_a_past_of_requests_that_are_all_the_same_foretells_just_them():
+    past = past_of([20] * 50)
+    with np.errstate(divide="raise", invalid="raise"):
+        rounds, weight = past.left(20, 8, 4)
+    assert set(rounds.tolist()) == {6.0}
+    assert np.isfinite(weight).all()
+    assert weight.min() == weight.max() > 0

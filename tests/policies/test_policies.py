@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from policies import FCFS, LAS, NEVER, POLICIES, LapsSD, Outlook, Policy, parse_policy, spec_of
 from sim import Capacity, simulate
-from tests.builders import MS, row, workload
-from traces import Profile, price, trace_from_rounds
+from tests.builders import MS, outlook, row, workload
+from traces import Profile, load_profile, load_trace, price, trace_from_rounds
 
 
 @dataclass
@@ -228,6 +228,12 @@ def test_a_policy_and_its_spec_are_each_other():
     assert parse_policy("laps-sd:follow=true,order=total") == LapsSD(follow=True, order="total")
     assert spec_of(LapsSD(follow=True, order="total")) == "laps-sd:follow=true,order=total"
     assert spec_of(LapsSD(M=3.0, delta=0.1234567890123)) == "laps-sd:M=3,delta=0.1234567890123"
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_what_the_outlook_fills_in_is_no_parameter(name):
+    past = outlook(price(load_trace("reference"), load_profile("reference")))
+    assert spec_of(parse_policy(name).bind(past)) == name
 
 
 def test_a_policy_without_a_rank_says_so():

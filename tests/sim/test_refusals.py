@@ -9,7 +9,7 @@ from sim.engine.recorded import recorded_rows
 from sim.engine.run_record import RunRecord
 from sim.engine.servers.step import StepServer
 from tests.builders import MS, row, workload
-from tests.sim.by_hand import PROFILE, in_batches, served, three_requests
+from tests.sim.by_hand import PROFILE, C, in_batches, served, three_requests
 from traces import price, trace_from_rounds
 
 
@@ -43,6 +43,21 @@ def test_a_round_that_exceeds_the_token_budget_is_refused_by_name():
         simulate(work, FCFS(), outlook=Outlook(1, [1]), capacity=Capacity(prefill="chunked", token_budget=budget))
     with pytest.raises(ValueError, match="token_budget 4: a round of request 1 takes 5 tokens"):
         simulate(work, FCFS(), outlook=Outlook(1, [1]), capacity=Capacity(prefill="chunked", token_budget=4))
+
+
+@pytest.mark.parametrize(
+    "manager", ["tokens", "reserve:output=oracle", "paged:block=1", "fastserve:block=1", "alise:block=1"]
+)
+def test_who_just_fits_is_served_and_who_lacks_a_token_is_refused_by_name(manager):
+    # a prompt of 6, 9 tokens of output, and 2 drafts with one more ahead of that
+    work = workload(price(trace_from_rounds([C, row("r", 6, [2, 2, 2], n=2)]), PROFILE), [0, 0])
+    for tokens in (18, 17):
+        capacity = Capacity(1, None, tokens, manager=manager)
+        if tokens == 18:
+            assert (simulate(work, FCFS(), outlook=Outlook(1, [1]), capacity=capacity).finish_ns > 0).all()
+        else:
+            with pytest.raises(ValueError, match=f"{tokens}.*: request 1 can never fit: .*18 (tokens|blocks)"):
+                simulate(work, FCFS(), outlook=Outlook(1, [1]), capacity=capacity)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,15 @@ def test_of_several_draft_lengths_it_is_the_mean_over_rounds_rounded_once():
         assert price(trace_from_rounds([one]), PROFILE).mean_round_ns() == mean  # 136.2 of the last
 
 
+def test_the_mean_size_is_prefill_and_a_share_of_rounds_that_a_batch_runs_together():
+    costs = Costs(dict.fromkeys((1, 2), TERMS), Linear(7, 50), *[Linear(0, 0)] * 2)
+    trace = trace_from_rounds([row("a", 1, [0, 0], n=0), row("b", 11, [0], n=0)])
+    for batch in (1, 2):
+        rounds = 3 * 100 + batch * (1 + 2 + 11)  # beside others of like contexts
+        priced = price(trace, Profile("by_hand", "unknown", costs), batch)
+        assert priced.mean_size_ns == (7 + 10 * 50 + rounds / batch) / 2
+
+
 @given(traces(), profiles(), st.integers(1, 10**12))
 def test_estimates_of_whole_requests_are_exact_quotients_rounded_down(trace, profile, mean_round):
     found = price(trace, profile).estimated_ns(mean_round)

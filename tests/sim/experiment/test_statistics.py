@@ -56,7 +56,7 @@ def test_the_same_numbers_differ_by_nothing():
     st.integers(1, 40).flatmap(
         lambda c: st.lists(st.lists(st.integers(0, 2**53), min_size=c, max_size=c), min_size=1)
     ),
-    st.sampled_from([50.0, 90.0, 95.0, 99.0]) | st.floats(0, 100),
+    st.sampled_from([0.0, 50.0, 90.0, 95.0, 99.0, 100.0]) | st.floats(0, 100),
 )
 def test_percentiles_are_numpys(rows, percent):
     values = np.array(rows)
