@@ -18,7 +18,7 @@ class FormatError(ValueError):
 def run_command(program: str, command: Callable[[], object]) -> int:
     """Run a command line's body and return the exit code, errors as one line on stderr."""
     try:
-        code = command()
+        code = _called(command)
         sys.stdout.flush()
         if code == INTERRUPTED:  # the command-line library turns the interrupt into this code
             raise KeyboardInterrupt
@@ -26,10 +26,10 @@ def run_command(program: str, command: Callable[[], object]) -> int:
     except KeyboardInterrupt:
         return _complain(program, "interrupted", INTERRUPTED)
     except BrokenPipeError:
-        # whoever read our output has gone; keep the interpreter from complaining when it closes stdout
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_stdout()  # whoever read our output has gone
         return INCOMPLETE
     except OSError as error:
+        _leave_stdout()
         file = f"{error.filename}: " if error.filename else ""
         return _complain(program, f"{file}{error.strerror or error}", BAD_INPUT)
     except MemoryError:
@@ -40,10 +40,25 @@ def run_command(program: str, command: Callable[[], object]) -> int:
         usage = getattr(error, "format_message", None)  # the command-line library's own complaints
         if usage is None:
             raise
-        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the whole help page
-            print(usage())
-            return DONE
         return _complain(program, usage(), BAD_INPUT)
+
+
+def _called(command: Callable[[], object]) -> object:
+    try:
+        return command()
+    except Exception as error:
+        if type(error).__name__ != "NoArgsIsHelpError":  # its message is the whole help page
+            raise
+        print(error.format_message())  # type: ignore[attr-defined]
+        return DONE
+
+
+def _leave_stdout() -> None:
+    """Keep the interpreter from complaining, when it closes stdout, of what cannot be written there."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(program: str, message: str, code: int) -> int:

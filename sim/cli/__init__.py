@@ -6,7 +6,8 @@ without torch.
 
 import importlib
 import sys
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -50,8 +51,18 @@ app = typer.Typer(
 )
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"lapsd {version('lapsd')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _lapsd() -> None:
+def _lapsd(
+    asked: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     pass
 
 

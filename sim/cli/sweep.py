@@ -107,7 +107,7 @@ def _tables(
     while words:
         word = words.pop(0)
         if not word.startswith("--") or len(word) == 2:
-            raise ValueError(f"{word!r}: an option of a sweep is --NAME VALUES, as in --K 2:8")
+            raise ValueError(f"{word!r}: a sweep takes --NAME VALUES, as in --K 2:8, and a file as --from FILE")
         name, equals, value = word[2:].partition("=")
         if not equals:
             if not words or words[0].startswith("--"):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import pandas as pd
 import pytest
@@ -316,3 +317,23 @@ def test_a_verb_loads_no_heavy_library_before_it_needs_one():
 def test_the_command_is_a_module_too():
     done = subprocess.run([sys.executable, "-m", "sim.cli", "--help"], capture_output=True, text=True, check=True)
     assert "compare" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["compare", "--seeds", "1"]])
+def test_output_that_nobody_takes_leaves_no_traceback(arguments):
+    def run(stdout):
+        command = [sys.executable, "-c", "from sim.cli import main; main()", *arguments]
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+        return done.returncode, done.stderr
+
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert run(writer) == (1, "")
+    os.close(writer)
+    if os.path.exists("/dev/full"):
+        with open("/dev/full", "w") as full:
+            assert run(full) == (2, "lapsd: No space left on device\n")
+
+
+def test_the_version_is_told(lapsd):
+    assert lapsd("--version") == (0, f"lapsd {version('lapsd')}\n", "")

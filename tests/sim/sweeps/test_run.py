@@ -274,6 +274,7 @@ def test_a_damaged_part_is_named_and_the_others_stay(tmp_path):
     [
         (["--policy", "fcfs", "--K", "2:3"], "parameter 'K': no policy of this sweep has it"),
         (["--polices", "3"], "parameter 'polices': no policy of this sweep has it"),
+        (["sweep.toml"], "'sweep.toml': a sweep takes --NAME VALUES, as in --K 2:8, and a file as --from FILE"),
         (["--K"], "--K: needs a value, a list or a range"),
         (["--K", "2", "--K", "3"], "--K is given twice"),
         (["--dataset", "novels"], "dataset 'novels': the trace holds"),
