@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, get_type_hints
 
 from sim.engine import Capacity
+from sim.engine.memory import MANAGERS
 from sim.engine.prefill import PREFILLS
 from sim.experiment.knob import Knob, Value
 from traces import PREDICTORS, Arrivals, ArrivalTrace, LengthPredictor
@@ -125,8 +126,8 @@ class Setting:
         1.0, "Makes every move so many times as long.", least=0, most=1e6, halves=True, words="moves x {:g}"
     )
     memory: str = _knob(
-        "auto", "Manager of KV memory: slots, tokens, paged:block=16+park=true, ... [default: tokens if they are "
-        "limited, else slots].", words="memory {}",
+        "auto", f"Manager of KV memory: {', '.join(MANAGERS)}, with parameters as in paged:block=16+park=true; auto: "
+        "tokens if they are limited, else slots.", words="memory {}",
     )  # fmt: skip
     prefill: str = _knob(
         "alone", "Prompts of one decision: alone (in turn) or batched; or in steps that rounds share: mixed (whole) "
