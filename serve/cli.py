@@ -25,7 +25,7 @@ from serve.validation.findings import Outcome, outcomes
 from serve.validation.folder import Folder
 from serve.validation.report import Report
 from serve.validation.source import Source
-from serve.validation.tables import differences_text, errors_text, table
+from serve.validation.tables import differences_text, errors_text, latencies_text, table
 from serve.vllm.process import DEFAULT_PYTHON, VllmEngine
 from sim.cli.options import FIGURES, AsJson, Overwrite, check_file, verb, with_setting
 from sim.cli.terminal import console, watch
@@ -215,6 +215,7 @@ def _show(report: Report, folder: Folder | None, plot: Path | None, html: Path |
         print(json.dumps(report.findings(), indent=2, allow_nan=False))
         return
     stdout = console()
+    stdout.print(table(latencies_text(report.errors)), "")
     stdout.print(table(errors_text(report.errors)), "")
     if len(report.differences):
         stdout.print(table(differences_text(report.differences)), "")

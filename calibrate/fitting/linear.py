@@ -60,6 +60,8 @@ def fit_mean(tokens: NDArray[np.int64], ns: NDArray[np.int64], least: int = 0) -
     columns = [np.ones(len(x)), *([x / longest] if len(set(x)) > 1 else [])]
     found = nnls(np.column_stack(columns), y)[0]
     slope = round(float(found[1]) / longest) if len(found) > 1 else 0
+    if (y - slope * x).mean() < least:  # a line through its lowest base: of least squares the sum would be too large
+        slope = max(0, int((y - least).sum() // max(x.sum(), 1)))
     # what rounding the slope moved, the base takes back
     return Linear(max(least, round(float((y - slope * x).mean()))), slope)
 

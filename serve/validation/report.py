@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from serve.validation.findings import Outcome, differences_table, errors_table, requests_table, verdicts
-from serve.validation.tables import differences_text, errors_text
+from serve.validation.tables import differences_text, errors_text, latencies_text
 from sim.figures.foretold import plot_foretold
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ class Report:
         self.figure().savefig(drawn, format="png", dpi=150)
         return environment.get_template("page.html.j2").render(
             engine=self.engine, caption=self.caption, verdicts=self.verdicts, made=self.made,
-            errors=errors_text(self.errors), differences=differences_text(self.differences),
+            latencies=latencies_text(self.errors), errors=errors_text(self.errors),
+            differences=differences_text(self.differences),
             png=base64.b64encode(drawn.getvalue()).decode("ascii"),
         )  # fmt: skip
 

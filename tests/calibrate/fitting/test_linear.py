@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from calibrate.fitting.linear import errors, fit_linear
+from calibrate.fitting.linear import errors, fit_linear, fit_mean
+from traces import Linear
 
 
 def test_a_known_line_is_found_through_jitter_and_interruptions():
@@ -44,3 +47,22 @@ def test_errors_are_relative_to_what_was_measured():
     found = errors(np.array([110.0, 90.0, 100.0]), np.array([100.0, 100.0, 100.0]))
     assert found.median_error == pytest.approx(0.1)
     assert found.samples == 3
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2_000), st.integers(0, 10**9)), min_size=1, max_size=30),
+    st.sampled_from([0, 1]),
+)
+def test_a_mean_terms_sum_is_the_samples_own(samples, least):
+    """Also where a slow spell came at the longest, and a line of least squares would begin below its least base."""
+    tokens, ns = np.array(samples).T
+    term = fit_mean(tokens, ns, least)
+    assert term.base_ns >= least
+    assert term.per_token_ns >= 0
+    off = sum(term(t) for t in tokens.tolist()) - int(ns.sum())
+    assert abs(off) <= len(tokens) * (1 if ns.mean() >= least else least)
+
+
+def test_a_mean_term_finds_a_line_again():
+    tokens = np.arange(1, 200)
+    assert fit_mean(tokens, 7 * tokens + 500) == Linear(500, 7)
