@@ -145,6 +145,9 @@ def test_who_spent_a_quantum_falls_to_the_front_of_the_next_level():
     policy.learn(job, 160)
     assert (policy.rank(job, 160), job.queue) == ((1, 0, -160), 2)
     assert policy.left_ns(job) == 200
+    job.service_ns = 210
+    policy.learn(job, 210)
+    assert policy.left_ns(job) == 150  # of the quantum of its level, 50 are spent there
     assert policy.rank(job, 160) < policy.rank(Job(prompt_tokens=60, arrival_ns=0), 160)  # before newcomers there
     later = Job(prompt_tokens=1, started=True, service_ns=101)
     policy.learn(later, 300)
