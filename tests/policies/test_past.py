@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from policies import Past
 from policies.gittins import Gittins, inverse_index
-from policies.past import EXACT, FEW, NOTHING
+from policies.past import EXACT, FEW, NOTHING, log_likely
 
 RNG = np.random.default_rng(7)
 
@@ -190,3 +190,11 @@ def test_a_past_of_requests_that_are_all_the_same_foretells_just_them():
     assert set(rounds.tolist()) == {6.0}
     assert np.isfinite(weight).all()
     assert weight.min() == weight.max() > 0
+
+
+def test_a_width_reaches_the_fourth_nearest_at_least():
+    past = np.array([0.0, 1.0, 2.0, 3.0, 7.0])
+    for width, of in ((0.0, 3.0), (2.0, 3.0), (4.0, 4.0)):  # the fourth nearest to 0 is 3 away
+        assert log_likely(np.zeros(1), past, width)[0] == pytest.approx(-(past**2) / (2 * of**2))
+    assert log_likely(np.zeros(1), past[:2], 0.0)[0] == pytest.approx([0, -0.5])  # or the last, of fewer
+    assert not log_likely(np.zeros(1), past, math.inf).any()

@@ -37,12 +37,12 @@ def test_too_few_slots_are_refused():
 
 
 def test_a_round_that_exceeds_the_token_budget_is_refused_by_name():
-    rows = [row("short", 3, [1, 1], n=2), row("long", 3, [1, 1], n=4)]
+    rows = [row("short", 3, [1, 1], n=2), row("long", 3, [1, 1], n=5)]
     work = workload(price(trace_from_rounds(rows), PROFILE), [0, 0])
-    for budget in (5, 6):
+    for budget in (6, 7):
         simulate(work, FCFS(), outlook=Outlook(1, [1]), capacity=Capacity(prefill="chunked", token_budget=budget))
-    with pytest.raises(ValueError, match="token_budget 4: a round of request 1 takes 5 tokens"):
-        simulate(work, FCFS(), outlook=Outlook(1, [1]), capacity=Capacity(prefill="chunked", token_budget=4))
+    with pytest.raises(ValueError, match="token_budget 5: a round of request 1 takes 6 tokens"):
+        simulate(work, FCFS(), outlook=Outlook(1, [1]), capacity=Capacity(prefill="chunked", token_budget=5))
 
 
 @pytest.mark.parametrize(
