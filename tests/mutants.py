@@ -45,14 +45,15 @@ def copy_of_checkout(folder: Path) -> None:
 
 
 def is_worth_it(job: Any) -> bool:
-    """Not `is` for `==`, the same for small integers, nor what makes an annotation `X | None` fail at import.
+    """Not what changes nothing that could be seen, or fails at import.
 
-    Nor what servers and managers hold themselves to (`check`), which is a test itself.
+    `is` and `==` are the same of small integers and of what compares by identity; most decorators say what is abstract
+    or remembered; what servers and managers hold themselves to (`check`) is a test itself; `X | None` is a type.
     """
     mutation = job.mutations[0]
     name = mutation.operator_name
-    a_test = mutation.definition_name in ("check", "_check")
-    return not (name.endswith(("_Is", "_IsNot")) or "_BitOr_" in name or a_test)
+    same = name.endswith(("_Is", "_IsNot", "_Is_Eq", "_IsNot_NotEq"))
+    return not (same or "_BitOr_" in name or "Decorator" in name or mutation.definition_name in ("check", "_check"))
 
 
 def begin(folder: Path, seconds: float) -> list[Any]:

@@ -184,7 +184,7 @@ def test_the_index_by_hand():
 
 
 def test_a_past_of_requests_that_are_all_the_same_foretells_just_them():
-    past = past_of([20] * 50)
+    past = past_of([20] * 16)
     with np.errstate(divide="raise", invalid="raise"):
         rounds, weight = past.left(20, 8, 4)
     assert set(rounds.tolist()) == {6.0}

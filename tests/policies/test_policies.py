@@ -233,7 +233,9 @@ def test_a_policy_and_its_spec_are_each_other():
 @pytest.mark.parametrize("name", POLICIES)
 def test_what_the_outlook_fills_in_is_no_parameter(name):
     past = outlook(price(load_trace("reference"), load_profile("reference")))
-    assert spec_of(parse_policy(name).bind(past)) == name
+    policy = parse_policy(name)
+    assert spec_of(policy.bind(past)) == name
+    assert repr(policy.bind(past)) == repr(policy)
 
 
 def test_a_policy_without_a_rank_says_so():

@@ -61,6 +61,30 @@ def test_who_just_fits_is_served_and_who_lacks_a_token_is_refused_by_name(manage
 
 
 @pytest.mark.parametrize(
+    ("spec", "outside", "within"),
+    [
+        ("reserve:context", (0, -1), (1, 4096)),
+        ("paged:block", (0, -1), (1, 50)),
+        ("fastserve:block", (0, -1), (1, 50)),
+        ("fastserve:host", (-1, -50), (0, 1)),
+        ("alise:low", (-0.01, 0.96), (0, 0.95)),
+        ("alise:high", (0.89, 1.01), (0.9, 1)),
+        ("alise:quantise_ns", (-1,), (0, 1)),
+        ("alise:int8", ("half", ""), ("none", "moved", "all")),
+        ("reserve:output", ("mean", ""), ("max", "pow2", "oracle")),
+    ],
+)
+def test_parameters_of_memory_are_bounded_as_they_say(spec, outside, within):
+    for value in within:
+        Capacity(1, None, 50, manager=f"{spec}={value}")
+    for value in outside:
+        with pytest.raises(
+            ValueError, match=f"memory {spec.split(':')[0]}: .*{spec.split(':')[1]} '?{value}'?.* must be"
+        ):
+            Capacity(1, None, 50, manager=f"{spec}={value}")
+
+
+@pytest.mark.parametrize(
     ("rank", "message"),
     [
         (lambda job: (float("nan"),), r"policy Odd: rank \(nan,\) of request 0 is not comparable"),
