@@ -47,8 +47,8 @@ def copy_of_checkout(folder: Path) -> None:
 def is_worth_it(job: Any) -> bool:
     """Not what changes nothing that could be seen, or fails at import.
 
-    `is` and `==` are the same of small integers and of what compares by identity; most decorators say what is abstract
-    or remembered; what servers and managers hold themselves to (`check`) is a test itself; `X | None` is a type.
+    `is` and `==` are the same of small integers and of what compares by identity; most decorators say what is
+    abstract or remembered; what servers and managers hold themselves to (`check`) is a test itself; `X | None` is a type.
     """
     mutation = job.mutations[0]
     name = mutation.operator_name
