@@ -48,7 +48,8 @@ def is_worth_it(job: Any) -> bool:
     """Not what changes nothing that could be seen, or fails at import.
 
     `is` and `==` are the same of small integers and of what compares by identity; most decorators say what is
-    abstract or remembered; what servers and managers hold themselves to (`check`) is a test itself; `X | None` is a type.
+    abstract or remembered; what servers and managers hold themselves to (`check`) is a test itself; `X | None` is a
+    type.
     """
     mutation = job.mutations[0]
     name = mutation.operator_name
