@@ -102,11 +102,12 @@ def test_an_overrun_leaves_nothing_to_estimate():
 
 def test_an_output_far_past_its_prediction_is_taken_to_have_a_token_left():
     """Where even the longer prediction is overrun: never none, while the request runs."""
-    policy, job = bound(gamma=1, delta=1.0, overrun=1.5), Job(predicted_tokens=2)
-    job.run(policy, 4)
-    job.run(policy, 4)  # 10 tokens: half again of 2 is 3
-    assert job.memo.output_tokens == 11
-    assert policy.remaining_ns(job) == 10 * 2 * 1 // 10
+    for accepted in (4, 3):
+        policy, job = bound(gamma=1, delta=1.0, overrun=1.5), Job(predicted_tokens=2)
+        job.run(policy, accepted)
+        job.run(policy, 4)  # 10 or 9 tokens: half again of 2 is 3
+        assert job.memo.output_tokens == job.tokens + 1
+        assert policy.remaining_ns(job) == 10 * 1 // (accepted + 1)
 
 
 def perceived(c_bar: int, rounds: int, accepted: int, left: int) -> tuple[LapsSD, Job]:

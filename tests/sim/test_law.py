@@ -22,7 +22,7 @@ from sim.engine.run import promises
 from tests.builders import MS, outlook, row, workload
 from tests.capacities import OFFLOADING, SITTING
 from tests.sim.law import cases, real_settings, same, same_of_real_lengths
-from traces import Linear, Profile, RoundTerms, price, trace_from_rounds
+from traces import Costs, Linear, Profile, RoundTerms, price, trace_from_rounds
 
 
 @settings(max_examples=400)
@@ -74,9 +74,9 @@ PROFILE = Profile.constant(draft_ms=0, verify_ms=10)
 PROFILE = replace(PROFILE, costs=replace(PROFILE.costs, rounds={1: FLAT, 4: FLAT}))
 
 
-def by_rounds(rounds, arrivals_ms, predicted, prompts=None):
+def by_rounds(rounds, arrivals_ms, predicted, prompts=None, profile=PROFILE):
     rows = [row(str(i), 1 if prompts is None else prompts[i], [0] * k, n=0) for i, k in enumerate(rounds)]
-    return workload(price(trace_from_rounds(rows), PROFILE), arrivals_ms, predicted)
+    return workload(price(trace_from_rounds(rows), profile), arrivals_ms, predicted)
 
 
 def test_a_seat_that_is_free_for_want_of_memory_goes_to_a_newcomer_who_fits():
@@ -107,6 +107,14 @@ def test_who_lost_a_seat_to_memory_goes_behind_equals_at_the_next_boundary():
     run = simulate(work, Moves(), outlook=outlook(work.priced), capacity=capacity)
     assert run.preemptions.tolist()[1] >= 1
     assert run.first_service_ns[2] < run.finish_ns[0]
+
+
+def test_who_stops_though_nobody_starts_holds_what_its_last_round_took():
+    # a cache on its way in leaves the one who ran no room; whether it has to leave then hangs on a single block
+    costs = Costs({1: RoundTerms(Linear(0, 0), {1: 10}, {1: 0}, 0)}, Linear(0, 0), Linear(0, 0), Linear(0, 1))
+    profile, arrivals_ms = Profile("by_hand", "unknown", costs), [0, 9e-6, 9e-6]
+    work = by_rounds([3, 2, 4], arrivals_ms, [4, 3, 7], prompts=[18, 13, 5], profile=profile)
+    assert same(work, LAS(K=3, sup_1_s=15e-9), Capacity(1, None, manager="alise:block=1+blocks=29"))
 
 
 @dataclass(frozen=True)

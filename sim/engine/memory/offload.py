@@ -100,11 +100,14 @@ class Offload(AddsUp):
         """Hold what those held in the last round that they ran: as it is, unless the server skipped ahead to here."""
         for request in requests:
             if request.rounds and (request.running or self.sums is not None):
-                self.held[request] = max(self.held[request], self.needed_before(request))
+                before = -(-request.recorded.looks_ahead[request.rounds - 1] // self.block)
+                self.held[request] = max(self.held[request], before)
 
-    def needed_before(self, request: Request) -> int:
-        """What it needed in the last round that it ran."""
-        return -(-request.recorded.looks_ahead[request.rounds - 1] // self.block)
+    def stop(self, request: Request) -> None:
+        """Who ran the last round, and is summed, stops, and keeps its cache as that left it."""
+        assert self.sums is not None
+        self._catch_up((request,))
+        self.sums.stops(self.held[request])
 
     def _land(self, now_ns: int) -> bool:
         """Moves that are over by now; whether there were any."""
@@ -173,8 +176,6 @@ class Offload(AddsUp):
         waiting = [r for r in self.holders if not r.running]
         if not (waiting or self.leaving):
             return 0
-        if self.sums is not None:
-            self._catch_up(waiting)
         lacking = (self.needed(running) if self.sums is None else self.sums.needed()) - self.room(waiting)
         waiting.sort(key=order)
         while waiting and lacking > 0:
@@ -193,12 +194,9 @@ class Offload(AddsUp):
 
     def evict(self, request: Request, at_ns: int) -> int:
         """A holder's cache begins its way out: nanoseconds until it is there."""
-        if self.sums is not None:
-            if request.running:
-                self.sums.settle(request)
-            self._catch_up((request,))
-            if request.running:
-                self.sums.stops(self.held[request])
+        if self.sums is not None and request.running:
+            self.sums.settle(request)
+            self.stop(request)
         del self.holders[request]
         self.changed.append(request)
         self.leaving[request] = self._move("swap out", request, at_ns)

@@ -34,7 +34,7 @@ class OffloadServer(BatchServer):
     def _leave(self, seat: Seat) -> None:
         super()._leave(seat)
         if self._moves.sums is not None and seat.request in self._moves.holders:  # else it stopped as it was evicted
-            self.together.stops(self._moves.needed_before(seat.request))
+            self._moves.stop(seat.request)
 
     def _choose(self, now_ns: int) -> list[Request]:
         self._one_round = False
