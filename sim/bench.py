@@ -47,8 +47,8 @@ MEMORIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "alise": ("ALISE's", {"memory": "alise"}),
 }
 
-# Bounds guard what two-core machines held, of the bundled trace: its requests have 38 rounds on average, and of longer
-# ones there are more rounds and iterations a second.
+# Bounds guard what two-core machines held, of the bundled trace: its requests have 38 rounds on average, and of
+# longer ones there are more rounds and iterations a second.
 FIGURES = (
     Figure("timeouts_per_request", "bare timeouts that a request costs, b = 1", 21, True),
     Figure("rounds_over_timeouts", "rounds a second over bare timeouts a second, b = 1", 1.8, False),
