@@ -99,7 +99,7 @@ class Offload(AddsUp):
     def _catch_up(self, requests: Iterable[Request]) -> None:
         """Hold what those held in the last round that they ran: as it is, unless the server skipped ahead to here."""
         for request in requests:
-            if request.rounds and (request.running or self.sums is not None):
+            if request.rounds and request.running:
                 before = -(-request.recorded.looks_ahead[request.rounds - 1] // self.block)
                 self.held[request] = max(self.held[request], before)
 
