@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -270,6 +271,18 @@ def test_nothing_is_fetched_ahead_into_blocks_that_anothers_turn_waits_for():
     assert not memory.coming
     assert not memory.plan([later, turn, away], 0)
     assert list(memory.coming) == [later]
+
+
+def test_who_waits_longest_moves_out_and_that_is_until_its_turn_or_until_it_rises():
+    """Two run at a time, for 100 ns each: the third waits 100, and the fourth 150, or until it rises."""
+    *_, third, fourth = requests = some_requests([3] * 4, [9] * 4)  # they hold 10 blocks of a token
+    for rises_ns, leaves in ((NEVER, fourth), (120, fourth), (80, third)):
+        memory = AliseMemory.of(EVICTIONS["swap"](COSTS), Capacity(2, None, 42), block=1, low=0.8, high=0.9)
+        memory.holders, memory.held = dict.fromkeys(requests), dict.fromkeys(requests, 10)
+        wakes = {third: NEVER, fourth: rises_ns}
+        memory.estimate = SimpleNamespace(left_ns=lambda request: 100, wake=lambda request, now_ns, at=wakes: at[request])
+        memory.plan(requests, 0)
+        assert list(memory.leaving) == [leaves]
 
 
 def test_where_no_newcomer_may_start_others_come_back():

@@ -1,0 +1,65 @@
+"""Skipping ahead asks a policy no more often than it did: its speed, counted, where a stopwatch would tell noise.
+
+After a change by which it asks less often, or for a further policy, `python -m tests.sim.test_how_often` counts anew.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from policies import POLICIES, Policy
+from sim.experiment.run import run
+from sim.experiment.stage import Stage
+from traces import load_profile, load_trace
+
+COUNTED = Path(__file__).with_name("how_often.json")
+QUESTIONS = ("rank", "run_until", "learn", "wake")
+SERVERS: dict[str, dict[str, Any]] = {
+    "one": {},
+    "four": {"batch": 4, "kv_slots": 6},
+    "tokens": {"batch": 4, "kv_tokens": 700, "load": 1.2},
+    "paged": {"batch": 4, "kv_tokens": 700, "load": 1.2, "memory": "paged", "prefill": "mixed"},
+    "alise": {"batch": 4, "kv_tokens": 700, "load": 1.2, "memory": "alise"},
+}
+
+
+def how_often(name: str, server: str) -> dict[str, int]:
+    """How often a policy is asked what, while a hundred requests are served."""
+    kind, counts = POLICIES[name], dict.fromkeys(QUESTIONS, 0)
+
+    def counting(question: str) -> Callable[..., Any]:
+        asked = getattr(kind, question)
+
+        def ask(*arguments: Any) -> Any:
+            counts[question] += 1
+            return asked(*arguments)
+
+        return ask
+
+    stage = Stage.of(
+        load_trace("reference"), load_profile("reference"), requests=100, length_predictor="noisy:0.5",
+        **SERVERS[server],
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        for question in QUESTIONS:
+            if getattr(kind, question) is not getattr(Policy, question):  # else nobody asks
+                patch.setattr(kind, question, counting(question))
+        run(stage, kind(), 0)
+    return counts
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("name", json.loads(COUNTED.read_text()) if COUNTED.is_file() else ())
+def test_policies_are_asked_no_more_often_than_they_were(name, server):
+    before = json.loads(COUNTED.read_text())[name][server]
+    now = how_often(name, server)
+    assert {question for question, count in now.items() if count > before[question]} == set(), (now, before)
+
+
+if __name__ == "__main__":
+    made = {name: {server: how_often(name, server) for server in SERVERS} for name in POLICIES}
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(counts)}" for name, counts in made.items())
+    COUNTED.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
