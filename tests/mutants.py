@@ -24,10 +24,11 @@ ROOT = Path(__file__).parents[1]
 MUTATED = ("policies", "sim/engine", "traces/pricing.py", "sim/experiment/statistics.py", "sim/experiment/bound.py")
 # those that fail soonest first
 KILLERS = (
-    "tests/sim/test_request.py", "tests/sim/test_by_hand.py", "tests/sim/test_memory.py", "tests/traces/test_pricing.py",
-    "tests/traces/test_workload.py", "tests/sim/test_refusals.py", "tests/sim/experiment", "tests/sim/test_bound.py",
-    "tests/sim/test_how_often.py", "tests/sim/test_second_implementation.py", "tests/sim/test_law.py",
-    "tests/policies", "tests/sim/test_timeline.py", "tests/sim/test_every_schedule.py", "tests/sim/test_theory.py",
+    "tests/sim/test_request.py", "tests/sim/test_by_hand.py", "tests/sim/test_memory.py",
+    "tests/traces/test_pricing.py", "tests/traces/test_workload.py", "tests/sim/test_refusals.py",
+    "tests/sim/experiment", "tests/sim/test_bound.py", "tests/sim/test_how_often.py",
+    "tests/sim/test_second_implementation.py", "tests/sim/test_law.py", "tests/policies",
+    "tests/sim/test_timeline.py", "tests/sim/test_every_schedule.py", "tests/sim/test_theory.py",
 )  # fmt: skip
 PYTEST = (
     f"{sys.executable} -m pytest -x -q -p no:cacheprovider --hypothesis-profile unshrunk "

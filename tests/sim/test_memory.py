@@ -4,7 +4,7 @@
 """
 
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -279,8 +279,7 @@ def test_who_waits_longest_moves_out_and_that_is_until_its_turn_or_until_it_rise
     for rises_ns, leaves in ((NEVER, fourth), (120, fourth), (80, third)):
         memory = AliseMemory.of(EVICTIONS["swap"](COSTS), Capacity(2, None, 42), block=1, low=0.8, high=0.9)
         memory.holders, memory.held = dict.fromkeys(requests), dict.fromkeys(requests, 10)
-        wakes = {third: NEVER, fourth: rises_ns}
-        memory.estimate = SimpleNamespace(left_ns=lambda request: 100, wake=lambda request, now_ns, at=wakes: at[request])
+        memory.estimate = Mock(**{"left_ns.return_value": 100, "wake.side_effect": [NEVER, rises_ns]})
         memory.plan(requests, 0)
         assert list(memory.leaving) == [leaves]
 
