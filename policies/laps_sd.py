@@ -107,7 +107,15 @@ class LapsSD(LAS):
         return replace(self, **self._queues(outlook), **own)
 
     def rank(self, job: Job, now_ns: int) -> Rank:
-        rank = self._rank(job, now_ns)
+        perceived = job.memo
+        level = self.level(job, now_ns) if self.age_ns else job.queue
+        if perceived is None:
+            rank = (level, self.perceptible_first, 0)
+        elif isinstance(perceived, Perceived):
+            emitted = job.tokens if self.order == "remaining" else 0
+            rank = (level, not self.perceptible_first, perceived.left_ns(emitted))
+        else:  # it has begun its turn in this queue, and `preempt` is off
+            rank = (level, -1 if perceived == job.queue else self.perceptible_first, 0)
         return self._ahead(job, rank) if self.lead_ns and job.running else rank
 
     def _ahead(self, job: Job, rank: Rank) -> Rank:
@@ -116,17 +124,6 @@ class LapsSD(LAS):
         if not isinstance(job.memo, Perceived):
             return (min(level, self.queue_of(job.service_ns - self.lead_ns)), first, time_ns)
         return (min(level, self.queue_of(time_ns - self.lead_ns)), first, time_ns - self.lead_ns)
-
-    def _rank(self, job: Job, now_ns: int) -> Rank:
-        perceived = job.memo
-        level = self.level(job, now_ns) if self.age_ns else job.queue
-        if perceived is None:
-            return (level, self.perceptible_first, 0)
-        if isinstance(perceived, Perceived):
-            emitted = job.tokens if self.order == "remaining" else 0
-            return (level, not self.perceptible_first, perceived.left_ns(emitted))
-        # it has begun its turn in this queue, and `preempt` is off
-        return (level, -1, 0) if perceived == job.queue else (level, self.perceptible_first, 0)
 
     def learn(self, job: Job, now_ns: int) -> None:
         if isinstance(job.memo, Perceived):

@@ -61,9 +61,11 @@ class LapsSDAdapted(LapsSD):
     def queue_of(self, time_ns: int) -> int:
         return bisect_left(self.by_queues[self.queues - 1], time_ns) + 1
 
-    def _rank(self, job: Job, now_ns: int) -> Rank:
-        _, first, time_ns = super()._rank(job, now_ns)
-        return (self.queue_of(time_ns if isinstance(job.memo, Perceived) else job.service_ns), first, time_ns)
+    def rank(self, job: Job, now_ns: int) -> Rank:
+        _, first, time_ns = super().rank(job, now_ns)
+        lead_ns = self.lead_ns if job.running else 0  # which T̃ has in it
+        placed_ns = time_ns if isinstance(job.memo, Perceived) else job.service_ns - lead_ns
+        return (self.queue_of(placed_ns), first, time_ns)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         return ONE_ROUND

@@ -1,12 +1,13 @@
 """What becomes of an evicted KV cache, and what it takes to have it in memory again; by name."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from traces import Costs
 
 
-class Eviction(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Eviction:
     """A way to evict.
 
     Attributes
