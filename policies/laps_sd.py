@@ -110,7 +110,7 @@ class LapsSD(LAS):
         perceived = job.memo
         level = self.level(job, now_ns) if self.age_ns else job.queue
         if perceived is None:
-            rank = (level, self.perceptible_first, 0)
+            rank: Rank = (level, self.perceptible_first, 0)
         elif isinstance(perceived, Perceived):
             emitted = job.tokens if self.order == "remaining" else 0
             rank = (level, not self.perceptible_first, perceived.left_ns(emitted))

@@ -93,8 +93,10 @@ def replay(plan: Plan, record: Record) -> Run:
     priced = replace(priced, prefill_ns=np.array(prefill_ns, dtype=np.int64))
     server = server_of(plan, record, priced, durations.round_ns)
     memory, back = server.memory, server.memory.eviction.back
-    memory.eviction = memory.eviction._replace(
-        out_ns=lambda tokens: durations.move_ns("swap out"), back_ns=lambda tokens: durations.move_ns(back)
+    memory.eviction = replace(
+        memory.eviction,
+        out_ns=lambda tokens: durations.move_ns("swap out"),
+        back_ns=lambda tokens: durations.move_ns(back),
     )
     memory.moved = durations.moved
     run = run_of(server)
