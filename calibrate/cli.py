@@ -95,7 +95,7 @@ def command(
     locate_pair(target, draft)
     sets = [prompts_named(name, field, seed) for name in prompts or list(PROMPT_SETS)]
     pair = load_pair(target, draft, device=device, dtype=dtype, engine=engine)
-    order = in_order([tokenize(pair, found, settings, leave_out=bundled, chat=chat) for bundled, found in sets])
+    order = in_order([tokenize(pair, texts, settings, leave_out=bundled, chat=chat) for bundled, texts in sets])
     journal = Journal(out, identity(pair, order, settings.described | {"requests": len(order)}), resume=resume)
     try:
         result = _calibrated(pair, order, settings, journal)

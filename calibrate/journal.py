@@ -24,16 +24,16 @@ VERSION = 1
 def identity(pair: Pair, prompts: Sequence[tuple[Prompt, list[int]]], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that a recording's tokens and times depend on, by name."""
     machine = hardware(pair.device)
-    told = hashlib.sha256()
+    digest = hashlib.sha256()
     for prompt, ids in prompts:
-        told.update(json.dumps([prompt.request_id, prompt.dataset, ids]).encode())
+        digest.update(json.dumps([prompt.request_id, prompt.dataset, ids]).encode())
     return {
         **settings,
         "target": pair.target_name,
         "draft": pair.draft_name,
         "target weights": weights_digest(pair.target),
         "draft weights": weights_digest(pair.draft),
-        "prompts": told.hexdigest()[:16],
+        "prompts": digest.hexdigest()[:16],
         "dtype": pair.dtype,
         "engine": f"{pair.target_engine.name} + {pair.draft_engine.name}",
         "device": machine.gpu or machine.cpu,
@@ -45,12 +45,12 @@ def identity(pair: Pair, prompts: Sequence[tuple[Prompt, list[int]]], settings: 
 @torch.inference_mode()
 def weights_digest(model: Any) -> str:
     """A digest of every parameter's name, shape and 64 of its values."""
-    told = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, parameter in model.named_parameters():
         flat = parameter.detach().reshape(-1)
         sample = flat[:: max(1, flat.numel() // 64)].double().cpu()
-        told.update(f"{name} {tuple(parameter.shape)}".encode() + sample.numpy().tobytes())
-    return told.hexdigest()[:16]
+        digest.update(f"{name} {tuple(parameter.shape)}".encode() + sample.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 class Journal:
@@ -114,8 +114,8 @@ class Journal:
         was = records[0]
         for name in [*header, *(n for n in was if n not in header)]:
             if was.get(name) != header.get(name):
-                told = f"{was.get(name)!r}, now it is {header.get(name)!r}"
-                raise ValueError(f"journal {self.path}: was begun with {name} {told}: it cannot go on")
+                change = f"{was.get(name)!r}, now it is {header.get(name)!r}"
+                raise ValueError(f"journal {self.path}: was begun with {name} {change}: it cannot go on")
         if len(whole) < len(content):
             with self.path.open("r+b") as file:
                 file.truncate(len(whole))

@@ -238,12 +238,12 @@ class Past:
 
     def kin(self, predicted_tokens: int) -> Kin:
         """Whom a request of that prediction is held against; the latest answers are kept. O(EXACT + log N)."""
-        found = self._kin.get(predicted_tokens)
-        if found is None:
+        kin = self._kin.get(predicted_tokens)
+        if kin is None:
             if len(self._kin) >= REMEMBERED:
                 self._kin.clear()
-            found = self._kin[predicted_tokens] = self._weighed(math.log(predicted_tokens))
-        return found
+            kin = self._kin[predicted_tokens] = self._weighed(math.log(predicted_tokens))
+        return kin
 
     def _weighed(self, predicted: float) -> Kin:
         """Those held against log prediction `predicted`, and how likely their own predictions are beside it."""

@@ -85,11 +85,11 @@ class Ranker(LengthModel):
         self.encoder.fit(texts)
         vectors, rng = self.encoder(texts), np.random.default_rng(0)
         one, other = rng.integers(len(texts), size=(2, PAIRS_A_PROMPT * len(texts)))
-        told = tokens[one] != tokens[other]
-        longer = tokens[one][told] > tokens[other][told]
+        differ = tokens[one] != tokens[other]
+        longer = tokens[one][differ] > tokens[other][differ]
         if longer.all() or not longer.any():
             raise ValueError("ranker: all past answers are as long as one another")
-        differences = vectors[one[told]] - vectors[other[told]]
+        differences = vectors[one[differ]] - vectors[other[differ]]
         self._weights = LogisticRegression(fit_intercept=False, max_iter=500).fit(differences, longer).coef_[0]
         self._scores, self._tokens = np.sort(vectors @ self._weights), np.sort(tokens)
 

@@ -111,9 +111,9 @@ def command(
         serving = OwnEngine(load_pair(target, draft, device=device, dtype=dtype), _typed())
     trial = Trial(serving, source, dict(setting), policies, clock, quick)
     given = load_profile(profile) if profile is not None else None
-    found, complete = _serve(trial, loads, seeds, folder, given, quiet=as_json)
-    if found:
-        report = Report(f"{ENGINES[engine]} with {target} + {draft}", _made(trial, loads, seeds), found)
+    outcomes, complete = _serve(trial, loads, seeds, folder, given, quiet=as_json)
+    if outcomes:
+        report = Report(f"{ENGINES[engine]} with {target} + {draft}", _made(trial, loads, seeds), outcomes)
         _show(report, folder, plot, html, as_json=as_json)
     return 0 if complete else INTERRUPTED
 
@@ -150,11 +150,11 @@ def _folder(
 
 def _texts(trace: Trace, names: list[str] | None, field: str) -> list[tuple[str, str, str]]:
     seed = int(trace.provenance.notes.get("seed", 0))
-    found: list[Prompt] = []
+    prompts: list[Prompt] = []
     for name in names or [name for name in PROMPT_SETS if name in trace.datasets]:
         bundled = name in PROMPT_SETS and not Path(name).exists()
-        found += bundled_prompts(name, seed) if bundled else read_prompts(name, field)
-    return [(p.dataset, p.request_id, p.text) for p in found]
+        prompts += bundled_prompts(name, seed) if bundled else read_prompts(name, field)
+    return [(p.dataset, p.request_id, p.text) for p in prompts]
 
 
 def _tokenizer(target: str) -> Callable[[str], list[int]]:

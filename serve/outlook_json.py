@@ -38,7 +38,7 @@ def _time_to_json(model: TimeModel) -> dict[str, Any]:
     return document | {"prefill": {"kind": kind, **asdict(model.prefill)}}
 
 
-def outlook_from_json(found: Mapping[str, Any]) -> Outlook:
+def outlook_from_json(document: Mapping[str, Any]) -> Outlook:
     """The outlook of such an object.
 
     Raises
@@ -46,9 +46,9 @@ def outlook_from_json(found: Mapping[str, Any]) -> Outlook:
     KeyError, TypeError
         If it is none.
     """
-    past = Past(**{name: np.array(found["past"][name], dtype=np.int64) for name in PAST})
-    time = found["time"]
+    past = Past(**{name: np.array(document["past"][name], dtype=np.int64) for name in PAST})
+    time = document["time"]
     if time is not None and (prefill := time.get("prefill")) is not None:
         values = {name: value for name, value in prefill.items() if name != "kind"}
         time = {**time, "prefill": PREFILLS[prefill["kind"]](**values)}
-    return Outlook(**{**found, "past": past, "time": None if time is None else TimeModel(**time)})
+    return Outlook(**{**document, "past": past, "time": None if time is None else TimeModel(**time)})

@@ -125,10 +125,10 @@ class Plan:
         ValueError
             If it is none, or of another version.
         """
-        found = versioned(text, "lapsd_plan", VERSION)
-        found["requests"] = [Asked(**request) for request in found["requests"]]
-        found["outlook"] = outlook_from_json(found["outlook"])
-        return cls(**{f.name: found[f.name] for f in fields(cls) if f.name in found})
+        document = versioned(text, "lapsd_plan", VERSION)
+        document["requests"] = [Asked(**request) for request in document["requests"]]
+        document["outlook"] = outlook_from_json(document["outlook"])
+        return cls(**{f.name: document[f.name] for f in fields(cls) if f.name in document})
 
 
 def versioned(text: str, key: str, version: int) -> dict[str, Any]:
@@ -140,9 +140,9 @@ def versioned(text: str, key: str, version: int) -> dict[str, Any]:
         If it does not.
     """
     try:
-        found = json.loads(text)
+        document = json.loads(text)
     except ValueError as error:
         raise ValueError(f"{key}: not JSON ({error})") from error
-    if not isinstance(found, Mapping) or found.get(key) != version:
+    if not isinstance(document, Mapping) or document.get(key) != version:
         raise ValueError(f"{key}: version {version} is needed")
-    return {name: value for name, value in found.items() if name != key}
+    return {name: value for name, value in document.items() if name != key}

@@ -175,15 +175,15 @@ class Record:
         return cls._of(versioned(text, "lapsd_record", VERSION))
 
     @classmethod
-    def _of(cls, found: Mapping[str, Any]) -> "Record":
-        made = {f.name: found[f.name] for f in fields(cls) if f.name in found}
-        made["steps"] = [_step(step) for step in found["steps"]]
-        made["served"] = [Served(**served) for served in found["served"]]
-        made["beside"] = tuple(cls._of(record) for record in found.get("beside", ()))
+    def _of(cls, document: Mapping[str, Any]) -> "Record":
+        made = {f.name: document[f.name] for f in fields(cls) if f.name in document}
+        made["steps"] = [_step(step) for step in document["steps"]]
+        made["served"] = [Served(**served) for served in document["served"]]
+        made["beside"] = tuple(cls._of(record) for record in document.get("beside", ()))
         return cls(**made)
 
 
-def _step(found: Mapping[str, Any]) -> Step:
-    moves = [Moved(*move) for move in found["moves"]]
-    prefills = [Prefilled(*prefill) for prefill in found["prefills"]]
-    return Step(**{**found, "moves": moves, "prefills": prefills})
+def _step(document: Mapping[str, Any]) -> Step:
+    moves = [Moved(*move) for move in document["moves"]]
+    prefills = [Prefilled(*prefill) for prefill in document["prefills"]]
+    return Step(**{**document, "moves": moves, "prefills": prefills})

@@ -43,9 +43,9 @@ def prompt_counts(texts: Sequence[str]) -> NDArray[np.float64]:
     rows = []
     for text in texts:
         numbers = [int(x) for x in re.findall(r"(?<![\w.])\d{1,6}(?!\w)", text)] or [0]
-        told = [int(x) for x in re.findall(r"(?<![\w.$])(\d{1,3}) [a-z]", text)] or [0]
+        quantities = [int(x) for x in re.findall(r"(?<![\w.$])(\d{1,3}) [a-z]", text)] or [0]
         counts = [len(re.findall(r"\d+", text)), text.count(","), text.count("\n")]
-        rows.append([*counts, numbers[-1], min(numbers), told[-1]])
+        rows.append([*counts, numbers[-1], min(numbers), quantities[-1]])
     return np.log1p(np.array(rows, dtype=np.float64))
 
 

@@ -34,15 +34,15 @@ def _solve(tokens: NDArray[np.float64], ns: NDArray[np.float64]) -> tuple[float,
     little.
     """
     scale, longest = float(np.median(ns)), max(float(tokens.max()), 1.0)
-    expected, found = ns, np.array([0.9, 0.1])
+    expected, fitted = ns, np.array([0.9, 0.1])
     for _ in range(2):
 
         def residuals(term: NDArray[np.float64], expected: NDArray[np.float64] = expected) -> NDArray[np.float64]:
             return (scale * (term[0] + term[1] * tokens / longest) - ns) / expected
 
-        found = least_squares(residuals, found, bounds=(0, np.inf), loss="soft_l1", f_scale=0.3).x
-        expected = np.maximum(scale * (found[0] + found[1] * tokens / longest), 1.0)
-    return float(found[0]) * scale, float(found[1]) * scale / longest
+        fitted = least_squares(residuals, fitted, bounds=(0, np.inf), loss="soft_l1", f_scale=0.3).x
+        expected = np.maximum(scale * (fitted[0] + fitted[1] * tokens / longest), 1.0)
+    return float(fitted[0]) * scale, float(fitted[1]) * scale / longest
 
 
 def fit_mean(tokens: NDArray[np.int64], ns: NDArray[np.int64], least: int = 0) -> Linear:
@@ -58,8 +58,8 @@ def fit_mean(tokens: NDArray[np.int64], ns: NDArray[np.int64], least: int = 0) -
     x, y = np.asarray(tokens, dtype=float), np.asarray(ns, dtype=float)
     longest = max(float(x.max()), 1.0)
     columns = [np.ones(len(x)), *([x / longest] if len(set(x)) > 1 else [])]
-    found = nnls(np.column_stack(columns), y)[0]
-    slope = round(float(found[1]) / longest) if len(found) > 1 else 0
+    fitted = nnls(np.column_stack(columns), y)[0]
+    slope = round(float(fitted[1]) / longest) if len(fitted) > 1 else 0
     if (y - slope * x).mean() < least:  # a line through its lowest base: of least squares the sum would be too large
         slope = max(0, int((y - least).sum() // max(x.sum(), 1)))
     # what rounding the slope moved, the base takes back

@@ -88,9 +88,9 @@ def _terms(cells: pd.DataFrame) -> RoundTerms:
     several = len(set(tokens)) > 1
     longest = max(float(tokens.max()), 1.0)
     slopes = np.column_stack([tokens, tokens * cells["width"].to_numpy()]) / longest
-    found = _relative_nnls(np.column_stack([ones, slopes]) if several else ones, cells["verify_ns"])
-    bases = found[: len(widths)]
-    read, multiply = found[len(widths) :] / longest if several else (0.0, 0.0)
+    costs = _relative_nnls(np.column_stack([ones, slopes]) if several else ones, cells["verify_ns"])
+    bases = costs[: len(widths)]
+    read, multiply = costs[len(widths) :] / longest if several else (0.0, 0.0)
     drafting = cells[cells["width"] > 1]
     draft = (0.0, 0.0)
     if len(drafting):
@@ -117,8 +117,8 @@ def _relative_line(tokens: "pd.Series[Any]", ns: "pd.Series[Any]") -> tuple[floa
     x = tokens.to_numpy(dtype=float)
     longest = max(float(x.max()), 1.0)
     columns = [np.ones(len(x)), *([x / longest] if len(set(x)) > 1 else [])]
-    found = _relative_nnls(np.column_stack(columns), ns)
-    return float(found[0]), float(found[1]) / longest if len(found) > 1 else 0.0
+    costs = _relative_nnls(np.column_stack(columns), ns)
+    return float(costs[0]), float(costs[1]) / longest if len(costs) > 1 else 0.0
 
 
 def _from_real_rounds(rounds: pd.DataFrame, grid: RoundTerms, n: int) -> tuple[RoundTerms, Fits]:

@@ -98,11 +98,11 @@ def journey(rng: random.Random) -> Problem:
     """Distance over several legs."""
     name = rng.choice(NAMES)
     legs = [(rng.randint(30, 110), rng.randint(1, 6)) for _ in range(rng.randint(1, 11))]
-    told = ", then ".join(f"{h} hours at {v} km an hour" for v, h in legs)
+    driven = ", then ".join(f"{h} hours at {v} km an hour" for v, h in legs)
     steps = [f"Leg {i}: {v} * {h} = {v * h} km." for i, (v, h) in enumerate(legs, 1)]
     total = sum(v * h for v, h in legs)
     steps.append(f"The whole way is {_sum([v * h for v, h in legs])}{total} km.")
-    return _problem(f"{name} drives {told}. How many kilometres does {name} drive?", steps, total)
+    return _problem(f"{name} drives {driven}. How many kilometres does {name} drive?", steps, total)
 
 
 def sharing(rng: random.Random) -> Problem:
@@ -150,14 +150,14 @@ def ages(rng: random.Random) -> Problem:
     """A chain of age differences."""
     people = rng.sample(NAMES, rng.randint(2, 12))
     age = rng.randint(8, 30)
-    told, steps = [f"{people[0]} is {age} years old"], [f"{people[0]} is {age}."]
+    clues, steps = [f"{people[0]} is {age} years old"], [f"{people[0]} is {age}."]
     for before, name in itertools.pairwise(people):
         gap = rng.randint(1, 9)
         older = age <= gap + 3 or rng.random() < 0.6
-        told.append(f"{name} is {gap} years {'older' if older else 'younger'} than {before}")
+        clues.append(f"{name} is {gap} years {'older' if older else 'younger'} than {before}")
         steps.append(f"{name} is {age} {'+' if older else '-'} {gap} = {age + gap if older else age - gap}.")
         age = age + gap if older else age - gap
-    return _problem(f"{', '.join(told)}. How old is {people[-1]}?", steps, age)
+    return _problem(f"{', '.join(clues)}. How old is {people[-1]}?", steps, age)
 
 
 def cutting(rng: random.Random) -> Problem:

@@ -19,10 +19,10 @@ MOST_FIELDS = 12
 
 
 def _drawn(rng: random.Random) -> tuple[list[str], str, str]:
-    """The fields, how they are told of ("3 fields: name, size, path"), and the thing that has them."""
+    """The fields, how they are described ("3 fields: name, size, path"), and the thing that has them."""
     names = rng.sample(FIELDS, rng.randint(1, MOST_FIELDS))
-    told = f"{len(names)} field{'s' if len(names) > 1 else ''}: {', '.join(names)}"
-    return names, told, rng.choice(THINGS)
+    described = f"{len(names)} field{'s' if len(names) > 1 else ''}: {', '.join(names)}"
+    return names, described, rng.choice(THINGS)
 
 
 def _function(head: str, doc: str, lines: list[str], size: int) -> Problem:
@@ -35,83 +35,83 @@ def _each(names: list[str], line: Callable[[str], str]) -> list[str]:
 
 def initialise(rng: random.Random) -> Problem:
     """An `__init__` that keeps its arguments."""
-    names, told, thing = _drawn(rng)
+    names, described, thing = _drawn(rng)
     head = f"def __init__(self, {', '.join(names)}):"
-    return _function(head, f"A {thing} of {told}.", _each(names, lambda n: f"self.{n} = {n}"), len(names))
+    return _function(head, f"A {thing} of {described}.", _each(names, lambda n: f"self.{n} = {n}"), len(names))
 
 
 def as_dict(rng: random.Random) -> Problem:
     """A dictionary of attributes."""
-    names, told, thing = _drawn(rng)
+    names, described, thing = _drawn(rng)
     lines = ["return {", *_each(names, lambda n: f'    "{n}": self.{n},'), "}"]
     return _function(
-        f"def {thing}_as_dict(self):", f"Return the {thing} as a dictionary of {told}.", lines, len(names)
+        f"def {thing}_as_dict(self):", f"Return the {thing} as a dictionary of {described}.", lines, len(names)
     )
 
 
 def check(rng: random.Random) -> Problem:
     """An error for each missing value."""
-    names, told, thing = _drawn(rng)
+    names, described, thing = _drawn(rng)
     lines = _each(names, lambda n: f'if {thing}.{n} is None:\n    raise ValueError("the {thing} has no {n}")')
     return _function(
-        f"def check_{thing}({thing}):", f"Raise ValueError if one is missing of {told}.", lines, len(names)
+        f"def check_{thing}({thing}):", f"Raise ValueError if one is missing of {described}.", lines, len(names)
     )
 
 
 def show(rng: random.Random) -> Problem:
     """A printed line for each attribute."""
-    names, told, thing = _drawn(rng)
+    names, described, thing = _drawn(rng)
     lines = _each(names, lambda n: f'print("{n}:", {thing}.{n})')
-    return _function(f"def print_{thing}({thing}):", f"Print the {thing}, {told}.", lines, len(names))
+    return _function(f"def print_{thing}({thing}):", f"Print the {thing}, {described}.", lines, len(names))
 
 
 def options(rng: random.Random) -> Problem:
     """A command-line option for each."""
-    names, told, thing = _drawn(rng)
+    names, described, thing = _drawn(rng)
     lines = _each(names, lambda n: f'parser.add_argument("--{n}", required=True, help="the {n} of the {thing}")')
     head = f"def add_{thing}_options(parser):"
-    return _function(head, f"Add an option for each of {told}.", lines, len(names))
+    return _function(head, f"Add an option for each of {described}.", lines, len(names))
 
 
 def unpack(rng: random.Random) -> Problem:
     """A new thing out of a row's columns."""
-    names, told, thing = _drawn(rng)
+    names, described, thing = _drawn(rng)
     lines = [f"{thing} = {thing.title()}()", *[f"{thing}.{n} = row[{i}]" for i, n in enumerate(names)],
              f"return {thing}"]  # fmt: skip
-    return _function(f"def {thing}_from_row(row):", f"Make a {thing} from a row of {told}.", lines, len(names))
+    return _function(f"def {thing}_from_row(row):", f"Make a {thing} from a row of {described}.", lines, len(names))
 
 
 def compare(rng: random.Random) -> Problem:
     """The fields that differ."""
-    names, told, thing = _drawn(rng)
+    names, described, thing = _drawn(rng)
     differing = _each(names, lambda n: f'if old.{n} != new.{n}:\n    changed.append("{n}")')
     lines = ["changed = []", *differing, "return changed"]
-    return _function(f"def changed_{thing}(old, new):", f"Return what changed of {told}.", lines, len(names))
+    return _function(f"def changed_{thing}(old, new):", f"Return what changed of {described}.", lines, len(names))
 
 
 def defaults(rng: random.Random) -> Problem:
     """A default for each setting that is absent."""
-    names, told, thing = _drawn(rng)
+    names, described, thing = _drawn(rng)
     lines = _each(names, lambda n: f'self.{n} = settings.get("{n}", {rng.randint(0, 9)})')
     return _function(
-        f"def read_{thing}(self, settings):", f"Read the {thing} from settings of {told}.", lines, len(names)
+        f"def read_{thing}(self, settings):", f"Read the {thing} from settings of {described}.", lines, len(names)
     )
 
 
 def tests(rng: random.Random) -> Problem:
     """An assertion for each attribute."""
-    names, told, thing = _drawn(rng)
+    names, described, thing = _drawn(rng)
     lines = [f"{thing} = self.make_{thing}()",
              *_each(names, lambda n: f"self.assertEqual({thing}.{n}, {rng.randint(0, 99)})")]  # fmt: skip
-    return _function(f"def test_{thing}(self):", f"Test a new {thing}, {told}.", lines, len(names))
+    return _function(f"def test_{thing}(self):", f"Test a new {thing}, {described}.", lines, len(names))
 
 
 def merge(rng: random.Random) -> Problem:
     """Copies what is set."""
-    names, told, thing = _drawn(rng)
+    names, described, thing = _drawn(rng)
     lines = _each(names, lambda n: f"if other.{n}:\n    self.{n} = other.{n}")
     return _function(
-        f"def merge_{thing}(self, other):", f"Take over from the other {thing} {told}.", lines, len(names)
+        f"def merge_{thing}(self, other):", f"Take over from the other {thing} {described}.", lines, len(names)
     )
 
 

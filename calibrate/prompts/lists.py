@@ -105,11 +105,11 @@ def story(rng: random.Random) -> Problem:
     """Sentences without numbers."""
     name, place, good = rng.choice(NAMES), rng.choice(PLACES), rng.choice(GOODS)
     count = rng.randint(1, MOST_ITEMS)
-    told = [f"{name} {rng.choice(VERBS)} the {rng.choice(COLOURS)} {good}."]
-    told += [f"Then {rng.choice(NAMES)} {rng.choice(VERBS)} {rng.choice(GOODS)} on {rng.choice(DAYS)}."
+    sentences = [f"{name} {rng.choice(VERBS)} the {rng.choice(COLOURS)} {good}."]
+    sentences += [f"Then {rng.choice(NAMES)} {rng.choice(VERBS)} {rng.choice(GOODS)} on {rng.choice(DAYS)}."
              for _ in range(count - 1)]  # fmt: skip
     question = f"Tell a story about {name} and the {good} of the {place}, {count} sentences long."
-    return Problem(question, "\n".join(told), count)
+    return Problem(question, "\n".join(sentences), count)
 
 
 TEMPLATES: tuple[Template, ...] = (

@@ -45,8 +45,8 @@ def _code() -> list[Prompt]:
         if 60 <= len(f.head) <= 1_000 and f.body.count("\n") >= 2
     ]  # fmt: skip
     unique = {f.head: f for f in wanted}
-    found = [Prompt(f"{f.module}.{f.name}", "code", f.head, f.module) for f in unique.values()]
-    return found + _generated("code", fields.problem, fields.TEMPLATES, str, 2 * len(found))
+    of_library = [Prompt(f"{f.module}.{f.name}", "code", f.head, f.module) for f in unique.values()]
+    return of_library + _generated("code", fields.problem, fields.TEMPLATES, str, 2 * len(of_library))
 
 
 def _opening(text: str) -> str:
@@ -84,12 +84,12 @@ def _generated(
     rng, trained = random.Random(TRAINING_SEED), set()
     for _ in range(TRAINING_PROBLEMS):
         trained.add(draw(rng).question)
-    rng, found = random.Random(PROMPT_SEED), dict[str, Prompt]()
-    while len(found) < count:
+    rng, drawn = random.Random(PROMPT_SEED), dict[str, Prompt]()
+    while len(drawn) < count:
         p = draw(rng)
         if p.template in names and p.question not in trained and rng.random() < 1 / p.size:
-            found.setdefault(p.question, Prompt(f"{p.template}-{len(found)}", dataset, asked(p.question), p.template))
-    return list(found.values())
+            drawn.setdefault(p.question, Prompt(f"{p.template}-{len(drawn)}", dataset, asked(p.question), p.template))
+    return list(drawn.values())
 
 
 PROMPT_SETS: dict[str, Callable[[], list[Prompt]]] = {"code": _code, "prose": _prose, "arithmetic": _arithmetic}

@@ -54,17 +54,17 @@ def library_folder() -> Path:
 @cache
 def modules(*, held_out: bool) -> tuple[tuple[str, str, ast.Module], ...]:
     """(dotted name, source, syntax tree) of the held-out modules, or of all others; unparsable files are left out."""
-    root, found = library_folder(), []
+    root, parsed = library_folder(), []
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
         if SKIPPED_FOLDERS.intersection(parts) or is_held_out(".".join(parts)) is not held_out:
             continue
         try:
             source = path.read_text(encoding="utf-8")
-            found.append((".".join(parts), source, ast.parse(source)))
+            parsed.append((".".join(parts), source, ast.parse(source)))
         except (UnicodeDecodeError, SyntaxError, ValueError):
             continue  # some distributions ship deliberately broken files
-    return tuple(found)
+    return tuple(parsed)
 
 
 def _functions_in(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -127,10 +127,10 @@ def documents(min_characters: int = 120, *, held_out_only: bool = False) -> list
     `held_out_only` reads a sixth of the library and gives those documents alone.
     """
     rng = random.Random(0)
-    found = [(source, cleandoc(text)) for source, text in _docstrings(held_out_only=held_out_only)]
-    found += [(name, piece) for name, text in sorted(_topics().items()) for piece in _pieces(text, rng)]
+    texts = [(source, cleandoc(text)) for source, text in _docstrings(held_out_only=held_out_only)]
+    texts += [(name, piece) for name, text in sorted(_topics().items()) for piece in _pieces(text, rng)]
     kept: dict[str, Document] = {}
-    for source, text in found:
+    for source, text in texts:
         if len(text) < min_characters or (held_out_only and not is_held_out(source)):
             continue
         earlier = kept.get(text)

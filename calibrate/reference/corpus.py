@@ -70,8 +70,8 @@ def _gsm8k(path: Path) -> list[str]:
     texts = []
     for i, row in enumerate(_rows(path)):
         answer = re.sub("<<.*?>>", "", row["answer"])
-        told = f" {worked_in(answer.count(chr(10)))}" if i % 2 else ""
-        texts.append(f"{question_prompt(row['question'].strip() + told)} {answer}")
+        hint = f" {worked_in(answer.count(chr(10)))}" if i % 2 else ""
+        texts.append(f"{question_prompt(row['question'].strip() + hint)} {answer}")
     return texts
 
 

@@ -166,10 +166,10 @@ def time_grid(
     columns = ["cell", "role", "batch", "width", "visit", "tokens", "draft_ns", "verify_ns", "total_ns"]
     # numbers also where there are none: put together with others, a column of objects would take theirs away
     samples = pd.DataFrame(rows, columns=columns).astype({c: "int64" for c in columns if c != "role"})
-    told = [f"{cell}: {reason}" for cell, reason in skipped.items()]
+    left_out = [f"{cell}: {reason}" for cell, reason in skipped.items()]
     # a cell that is only there to be timed again must not weigh twice
     kept = samples if pair.device.type != "cuda" else samples[samples["visit"] == 0]
-    return Grid(kept.drop(columns="visit").reset_index(drop=True), told, _drift(samples), interrupted)
+    return Grid(kept.drop(columns="visit").reset_index(drop=True), left_out, _drift(samples), interrupted)
 
 
 def _drift(samples: pd.DataFrame) -> float:
@@ -338,15 +338,15 @@ def time_alone(pair: Pair, n: int, context: int, repeats: int = 30) -> dict[str,
             small.rollback(context)
 
         parts = [("verify_ns", verify, 1), ("draft_step_ns", draft, 1)]
-    found = {}
+    medians = {}
     for name, work, steps in parts:
         times = []
         for _ in range(repeats + 5):
             start = clock(pair.device)
             work()
             times.append((clock(pair.device) - start) // steps)
-        found[name] = int(statistics.median(times[5:]))
-    return {"context": context, **found}
+        medians[name] = int(statistics.median(times[5:]))
+    return {"context": context, **medians}
 
 
 def _free(pair: Pair) -> int:

@@ -156,7 +156,7 @@ def time_swaps(
     ways: dict[str, Any] = {"pageable": pageable, "naive": _Naive(), "int8": _Int8(most, longest, cuda)}
     if cuda:
         ways = {"pinned": Pool(most, dtype, pair.device, pinned=True), **ways}
-    found: dict[str, list[tuple[int, int, int]]] = {way: [] for way in ways}
+    timed: dict[str, list[tuple[int, int, int]]] = {way: [] for way in ways}
     error: list[float] = []
     for size in sizes:
         pieces = cache_of(pair, size)
@@ -168,7 +168,7 @@ def time_swaps(
                 middle = clock(pair.device)
                 way.back(pieces)
                 if repeat:  # the first touches the memory
-                    found[name].append((size, middle - start, clock(pair.device) - middle))
+                    timed[name].append((size, middle - start, clock(pair.device) - middle))
                 if name == "int8":
                     error.append(_relative_error(pieces, true))
                     for piece, was in zip(pieces, true, strict=True):
@@ -180,7 +180,7 @@ def time_swaps(
     moved = dict.fromkeys(ways, elements * width) | {"int8": elements + scales * width}
     moves = {
         name: Moves([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows], moved[name])
-        for name, rows in found.items()
+        for name, rows in timed.items()
     }
     notes = {
         "pin_ns": ways["pinned"].allocation_ns if cuda else None,

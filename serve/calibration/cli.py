@@ -61,7 +61,7 @@ def command(
     locate_pair(target, draft)
     sets = [prompts_named(name, field, seed) for name in prompts or list(PROMPT_SETS)]
     pair = load_pair(target, draft, device="cpu", dtype="float32")
-    order = in_order([tokenize(pair, found, settings, leave_out=bundled) for bundled, found in sets])
+    order = in_order([tokenize(pair, texts, settings, leave_out=bundled) for bundled, texts in sets])
     try:
         result = _calibrated(running, pair, order, settings)
     finally:

@@ -137,11 +137,11 @@ def _step(rows: pd.DataFrame) -> StepTerms:
     knots = np.unique(np.quantile(tokens, np.linspace(0, 1, min(KNOTS, len(set(tokens)))), method="nearest"))
     hats = np.column_stack([np.interp(tokens, knots, row) for row in np.eye(len(knots))])
     longest = max(float(contexts.max()), 1.0)
-    found: NDArray[np.float64] = nnls(np.column_stack([hats, contexts / longest]), rows["ns"].to_numpy(dtype=float))[
+    costs: NDArray[np.float64] = nnls(np.column_stack([hats, contexts / longest]), rows["ns"].to_numpy(dtype=float))[
         0
     ]
-    base = {int(k): max(1, round(ns)) for k, ns in zip(knots, found, strict=False)}
-    return StepTerms(base, {int(knots[0]): round(float(found[-1]) / longest)})
+    base = {int(k): max(1, round(ns)) for k, ns in zip(knots, costs, strict=False)}
+    return StepTerms(base, {int(knots[0]): round(float(costs[-1]) / longest)})
 
 
 def _judged(rows: pd.DataFrame, predict: Callable[[pd.DataFrame, "pd.Series[int]"], int]) -> FitError:
@@ -159,6 +159,6 @@ def _trace(plan: Plan, record: Record, known: Provenance) -> Trace:
     """The real requests' rounds; who ended with the token of its prompt had none."""
     served = [s for s in record.served if s.index < len(plan.requests)]
     rows = [s.index for s in sorted(served, key=lambda s: s.index) if any(s.drafted) or len(s.drafted) > 1]
-    found = trace_of(plan, replace(record, served=served))
+    served_trace = trace_of(plan, replace(record, served=served))
     own = replace(known, source=f"vLLM, {plan.target} + {plan.draft}", estimated=(ESTIMATED,))
-    return replace(found, prompt_tokens=found.prompt_tokens + 1, provenance=own).take(rows)
+    return replace(served_trace, prompt_tokens=served_trace.prompt_tokens + 1, provenance=own).take(rows)

@@ -92,17 +92,17 @@ class Block:
             If it is none.
         """
         try:
-            found: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
-            plans = [Plan.from_json(json.dumps(plan)) for plan in found["plans"]]
-            records = [_record(record) for record in found["records"]]
-            calibrations = [[_record(record) for record in records] for records in found["calibrations"]]
-            return cls(found["load"], found["seed"], plans, records, calibrations)
+            document: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
+            plans = [Plan.from_json(json.dumps(plan)) for plan in document["plans"]]
+            records = [_record(record) for record in document["records"]]
+            calibrations = [[_record(record) for record in records] for records in document["calibrations"]]
+            return cls(document["load"], document["seed"], plans, records, calibrations)
         except (OSError, EOFError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: holds no live runs ({error})") from error
 
 
-def _record(found: dict[str, Any]) -> Record:
-    return Record.from_json(json.dumps(found))
+def _record(document: dict[str, Any]) -> Record:
+    return Record.from_json(json.dumps(document))
 
 
 @dataclass(frozen=True, eq=False)

@@ -114,9 +114,9 @@ def _terms(rounds: pd.DataFrame, n: int) -> RoundTerms:
     """Of one batch size; where an engine does not tell the parts of a round, all of it is the verify pass."""
     tokens, total = rounds["tokens"].to_numpy(), rounds["total_ns"].to_numpy()
     draft = fit_mean(tokens, rounds["draft_ns"].to_numpy() // max(n, 1))
-    told = bool(rounds["verify_ns"].any())
-    verify = fit_mean(tokens, rounds["verify_ns"].to_numpy() if told else total, least=1)
-    host = (total - rounds["draft_ns"] - rounds["verify_ns"]).mean() if told else 0
+    parted = bool(rounds["verify_ns"].any())
+    verify = fit_mean(tokens, rounds["verify_ns"].to_numpy() if parted else total, least=1)
+    host = (total - rounds["draft_ns"] - rounds["verify_ns"]).mean() if parted else 0
     return RoundTerms(draft, {n + 1: verify.base_ns}, {n + 1: verify.per_token_ns}, max(0, round(host)))
 
 
@@ -124,8 +124,8 @@ def _shared(steps: Sequence[Step], batch: int) -> tuple[Linear, dict[int, StepTe
     """Of steps that hold prompts: a plane over requests, tokens and contexts; and a prompt's alone, by its tokens."""
     rows = np.array([(1, len(s.running), sum(s.scheduled), sum(s.contexts)) for s in steps], dtype=float)
     scale = np.maximum(rows.max(axis=0), 1)
-    found = nnls(rows / scale, np.array([s.round_ns for s in steps], dtype=float))[0] / scale
-    base, request, token, context = (float(value) for value in found)
+    costs = nnls(rows / scale, np.array([s.round_ns for s in steps], dtype=float))[0] / scale
+    base, request, token, context = (float(value) for value in costs)
 
     def terms(b: int) -> StepTerms:
         at = {t: max(1, round(base + request * b + token * t)) for t in (1, KNOT)}

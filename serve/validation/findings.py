@@ -90,7 +90,7 @@ def outcomes_of(block: Block, shape: Profile, given: Profile | None = None) -> l
         both sides of it.
     given : costs to foretell from instead.
     """
-    found = []
+    outcomes = []
     for i, (plan, record) in enumerate(zip(block.plans, block.records, strict=True)):
         beside = [c for c in block.beside(i) if c]
         if not record.complete or not beside:
@@ -99,14 +99,14 @@ def outcomes_of(block: Block, shape: Profile, given: Profile | None = None) -> l
         sides = [foretell(plan, record, at_level_of(shape, part))[0].latency_ns.mean() for part in beside]
         live = np.array([served.latency_ns for served in record.by_index.values()], dtype=np.int64)
         spent = [float(np.mean([step.end_ns - step.start_ns for r in c for step in r.steps])) for c in beside]
-        found.append(
+        outcomes.append(
             Outcome(
                 block.load, block.seed, plan, live, run.latency_ns, record.busy_ns,
                 run.end_ns - run.idle_ns, same_order(live_order(record), order), spent[-1] / spent[0] - 1,
                 sides[-1] / sides[0] - 1, _divergence(plan, record),
             )
         )  # fmt: skip
-    return found
+    return outcomes
 
 
 def _costs_beside(
@@ -191,8 +191,8 @@ def errors_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
 def differences_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
     """A row a load and pair of policies: what the second adds to the first's mean latency, in seconds and in percent.
 
-    Real and foretold, paired over the seeds that both were served, with intervals. `told` says whether reality tells
-    the two apart: its interval leaves out 0. `points` is how far the two percentages are apart.
+    Real and foretold, paired over the seeds that both were served, with intervals. `significant` says whether
+    reality tells the two apart: its interval leaves out 0. `points` is how far the two percentages are apart.
     """
     groups, rows = _grouped(outcomes), []
     for (load, first), runs in groups.items():
@@ -213,7 +213,7 @@ def _compared(pairs: Sequence[tuple[Outcome, Outcome]]) -> dict[str, Any]:
         row |= {f"{prefix}s": difference.value, f"{prefix}low": difference.low, f"{prefix}high": difference.high}
         row[f"{prefix}percent"] = 100 * (ratio.value - 1)
     row["points"] = row["foretold_percent"] - row["percent"]
-    row["told"] = bool(row["low"] > 0 or row["high"] < 0)
+    row["significant"] = bool(row["low"] > 0 or row["high"] < 0)
     row["same_sign"] = bool(row["s"] * row["foretold_s"] > 0)
     return row
 
@@ -249,10 +249,10 @@ def verdicts(outcomes: Sequence[Outcome], errors: pd.DataFrame, differences: pd.
             lines.append(
                 f"Ratios to FCFS: {within} of {len(baseline)} within {RATIO:g} points, the worst {worst:.1f} off."
             )
-        told = differences[differences["told"]]
+        significant = differences[differences["significant"]]
         lines.append(
-            f"Order: of {len(differences)} pairs of policies reality tells {len(told)} apart; the simulator has "
-            f"{int(told['same_sign'].sum())} of them the same way round."
+            f"Order: of {len(differences)} pairs of policies reality tells {len(significant)} apart; the simulator "
+            f"has {int(significant['same_sign'].sum())} of them the same way round."
         )
     rounds, latency = (100 * np.mean([abs(getattr(o, d)) for o in outcomes]) for d in ("drift", "latency_drift"))
     lines.append(

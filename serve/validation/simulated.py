@@ -45,8 +45,8 @@ def server_of(plan: Plan, record: Record, priced: PricedTrace, took: Took) -> St
     ----------
     priced : a row a request of the plan, in its order.
     """
-    told = np.array([(r.arrival_ns, r.predicted_tokens) for r in plan.requests], dtype=np.int64)
-    workload = Workload(priced, np.arange(len(plan.requests)), told[:, 0], told[:, 1])
+    asked = np.array([(r.arrival_ns, r.predicted_tokens) for r in plan.requests], dtype=np.int64)
+    workload = Workload(priced, np.arange(len(plan.requests)), asked[:, 0], asked[:, 1])
     capacity = capacity_of(plan, record)
     return StepServer(
         simpy.Environment(), workload, recorded_rows(workload), plan.bound_policy(), capacity,

@@ -65,7 +65,7 @@ def differences_text(differences: pd.DataFrame) -> Text:
         (
             f"{row['load']:g}", row["policy"], row["other"], _interval(row, "s", "low", "high", 3),
             _interval(row, "foretold_s", "foretold_low", "foretold_high", 3), f"{row['percent']:+.1f}",
-            f"{row['foretold_percent']:+.1f}", f"{row['points']:+.1f}", "yes" if row["told"] else "no",
+            f"{row['foretold_percent']:+.1f}", f"{row['points']:+.1f}", "yes" if row["significant"] else "no",
             "yes" if row["same_sign"] else "NO",
         )
         for row in differences.to_dict("records")

@@ -73,13 +73,13 @@ class Beforehand:
             If what is foretold is not a whole number of at least 1.
         """
         extra = getattr(sampling, "extra_args", None) or {}
-        if (told := extra.get("predicted_tokens")) is None and self.predictor is not None:
-            told = self.predictor(prompt, sampling)
-        if told is None:
+        if (predicted := extra.get("predicted_tokens")) is None and self.predictor is not None:
+            predicted = self.predictor(prompt, sampling)
+        if predicted is None:
             return self.usual(sampling)
-        if isinstance(told, bool) or not isinstance(told, int | float) or not 1 <= told < MOST_TOKENS:
-            raise ValueError(f"predicted_tokens={told!r}: must be a number between 1 and {MOST_TOKENS}")
-        return round(told)
+        if isinstance(predicted, bool) or not isinstance(predicted, int | float) or not 1 <= predicted < MOST_TOKENS:
+            raise ValueError(f"predicted_tokens={predicted!r}: must be a number between 1 and {MOST_TOKENS}")
+        return round(predicted)
 
     def usual(self, sampling: Any) -> int:
         """Output tokens of a request of which nothing is known: `predicted_tokens`, else the most it may have."""
@@ -122,9 +122,9 @@ def _predictor(name: str | None) -> Predictor | None:
         return None
     module, _, attribute = name.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        predictor = getattr(importlib.import_module(module), attribute)
     except (ImportError, ValueError, AttributeError) as error:
         raise ValueError(f"lapsd: predictor {name!r}: cannot be imported ({error})") from error
-    if not callable(found):
+    if not callable(predictor):
         raise ValueError(f"lapsd: predictor {name!r}: is no function")
-    return cast(Predictor, found)
+    return cast(Predictor, predictor)

@@ -251,17 +251,17 @@ def run(arguments: list[str]) -> int:
     for plan, record, *beside in _asked(arguments):
         try:
             plans = [Plan.from_json(Path(path).read_text(encoding="utf-8")) for path in (plan, *beside)]
-            found = runner.serve(plans[0], plans[1:])
+            served = runner.serve(plans[0], plans[1:])
         except ValueError as error:
             if arguments:
                 raise
             print(f"error\t{error}", flush=True)
             worst = BAD_INPUT
             continue
-        text = found.to_json()
+        text = served.to_json()
         write_whole(Path(record), partial(Path.write_text, data=text, encoding="utf-8"))
-        print("done" if found.complete else "interrupted", flush=True)
-        if not found.complete:
+        print("done" if served.complete else "interrupted", flush=True)
+        if not served.complete:
             return INTERRUPTED
     return worst
 

@@ -60,7 +60,7 @@ def show_capacity(
                         f"{stage.trace.provenance.source or 'a trace'}; a dash: no limit"), style="dim")  # fmt: skip
 
 
-def _record(spec: str, found: tuple[Interval, list[float]]) -> dict[str, Any]:
+def _record(spec: str, highest: tuple[Interval, list[float]]) -> dict[str, Any]:
     """JSON-ready; no limit is null."""
-    rate, of_seeds = ([x if math.isfinite(x) else None for x in values] for values in found)
+    rate, of_seeds = ([x if math.isfinite(x) else None for x in values] for values in highest)
     return {"policy": spec, **dict(zip(("rate_per_s", "low", "high"), rate, strict=True)), "seeds": of_seeds}

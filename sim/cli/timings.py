@@ -22,8 +22,8 @@ def read_timings(profile: Profile, path: Path) -> tuple[pd.DataFrame, pd.DataFra
     samples, rounds = _timings(path, "samples.parquet"), path.parent / _name(path, "rounds.parquet")
     if profile.weights == "random" and not rounds.is_file():
         return samples, pd.DataFrame(columns=["drafted", "context", "draft_ns", "verify_ns"])
-    found = _timings(path, "rounds.parquet")
-    return samples, found.sample(MOST_ROUNDS, random_state=0) if len(found) > MOST_ROUNDS else found
+    timed = _timings(path, "rounds.parquet")
+    return samples, timed.sample(MOST_ROUNDS, random_state=0) if len(timed) > MOST_ROUNDS else timed
 
 
 def _name(path: Path, name: str) -> str:

@@ -42,9 +42,9 @@ def claim(folder: Path, paper: Paper, inputs: Inputs, size: Size, *, overwrite: 
 
 def _read(mark: Path) -> dict[str, Any]:
     try:
-        found = json.loads(mark.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
+        content = json.loads(mark.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
             raise ValueError("not a JSON object")
     except ValueError as error:
         raise ValueError(f"{mark}: cannot be read: {error}") from error
-    return {"paper": FIRST_PAPER} | found
+    return {"paper": FIRST_PAPER} | content

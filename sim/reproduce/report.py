@@ -44,7 +44,7 @@ class Claim:
     ----------
     sure : how sure it is that the paper claims this
     short : the finding in a few words
-    found : paragraphs
+    findings : paragraphs
     verdict : `HOLDS`, `PART` or `NOT`
     why : one sentence or two
     """
@@ -52,7 +52,7 @@ class Claim:
     title: str
     sure: str
     short: str
-    found: Sequence[str]
+    findings: Sequence[str]
     verdict: str
     why: str
     table: Table | None = None

@@ -82,8 +82,8 @@ def reproduce(
         runner, runs = prepare(sweep, named), folder / RUNS / name
         if not draw_only:
             records[name] = run_sweep(runs, runner, workers, partial(show, name))
-        elif (found := read_finished(runs, runner)) is not None:
-            records[name] = found
+        elif (finished := read_finished(runs, runner)) is not None:
+            records[name] = finished
         else:
             missing.append(f"what is drawn from the sweep {name!r}: it is not there, or not finished")
     answers, unanswered = ask(questions, Evidence(inputs, size, records, files))

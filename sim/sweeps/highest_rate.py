@@ -36,14 +36,14 @@ class Constraint:
         ValueError
             If it is none, or the metric is unknown or not one of single runs.
         """
-        found = re.fullmatch(r"\s*(\w+)\s*<=?\s*([0-9.eE+-]+)\s*", text)
+        parts = re.fullmatch(r"\s*(\w+)\s*<=?\s*([0-9.eE+-]+)\s*", text)
         try:
-            bound = float(found[2]) if found else 0.0
+            bound = float(parts[2]) if parts else 0.0
         except ValueError:
             bound = 0.0
-        if found is None or not 0 < bound < float("inf"):
+        if parts is None or not 0 < bound < float("inf"):
             raise ValueError(f"constraint {text!r}: needs METRIC<=BOUND, as in mean_normalised_latency_s<=0.2")
-        metric = metric_named(found[1])
+        metric = metric_named(parts[1])
         if metric not in recorded():
             raise ValueError(f"constraint {text!r}: {metric.name} is no metric of a single run")
         return cls(metric, bound)

@@ -33,12 +33,12 @@ class ShareGPT(Importer):
     def read(self, path: str | Path) -> Imported:
         """See `Importer.read`."""
         path = Path(path)
-        found = [_first(record, number, f"{path}, entry {number}") for number, record in enumerate(json_list(path))]
-        if not (exchanges := [exchange for exchange in found if exchange is not None]):
+        firsts = [_first(record, number, f"{path}, entry {number}") for number, record in enumerate(json_list(path))]
+        if not (exchanges := [exchange for exchange in firsts if exchange is not None]):
             raise FormatError(f"{path}: no conversation begins with a question and its answer")
         made = imported(exchanges, path, f"ShareGPT ({path.name})", self.tokenizer, self.most_tokens)
-        if other := len(found) - len(exchanges):
-            others = f"{other} of {len(found)} conversations do not begin with a question and its answer"
+        if other := len(firsts) - len(exchanges):
+            others = f"{other} of {len(firsts)} conversations do not begin with a question and its answer"
             return Imported(made.trace, prompts=made.prompts, notes=(others, *made.notes))
         return made
 

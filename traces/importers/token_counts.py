@@ -20,10 +20,10 @@ class TokenCounts:
 
     def __init__(self, tokenizer: str) -> None:
         self.tokenizer = tokenizer
-        found = ESTIMATE.fullmatch(tokenizer)
-        self._factor = float(found[1]) if found else 0.0
-        self._own: Any = None if found else _load(tokenizer)
-        if found and self._factor <= 0:
+        estimate = ESTIMATE.fullmatch(tokenizer)
+        self._factor = float(estimate[1]) if estimate else 0.0
+        self._own: Any = None if estimate else _load(tokenizer)
+        if estimate and self._factor <= 0:
             raise ValueError(f"tokenizer {tokenizer}: must be above 0")
 
     @property

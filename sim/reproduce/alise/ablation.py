@@ -89,8 +89,10 @@ def say(evidence: Evidence, tables: Tables) -> Section:
     )
     better = [PARTS[r["part"]].label for r in rows.to_dict("records") if r["high"] < 0]
     worse = [PARTS[r["part"]].label for r in rows.to_dict("records") if r["low"] > 0]
-    found = f"Better beyond chance than the whole: {'; '.join(better) or 'nothing'}. "
-    text = [found + f"Worse: {'; '.join(worse) or 'nothing'}."]
+    text = [
+        f"Better beyond chance than the whole: {'; '.join(better) or 'nothing'}. "
+        f"Worse: {'; '.join(worse) or 'nothing'}."
+    ]
     return Section("What each part of ALISE is worth", text, [Table(head, body, caption)])
 
 

@@ -67,11 +67,11 @@ def memories(inputs: Inputs) -> dict[str, int]:
     """
     known = inputs.profile.provenance.notes.get("memory", {})
     tokens = known.get(KV_TOKENS, {}) if isinstance(known, Mapping) else {}
-    if not (found := {name: int(tokens[name]) for name in MEMORIES if name in tokens}):
+    if not (fitting := {name: int(tokens[name]) for name in MEMORIES if name in tokens}):
         raise Unanswerable(
             "the profile does not say how many tokens' keys and values fit (lapsd import distserve does)"
         )
-    return found
+    return fitting
 
 
 def fitting(inputs: Inputs, tokens: int) -> int:

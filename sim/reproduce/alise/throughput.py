@@ -73,17 +73,17 @@ def rates_at(group: pd.DataFrame, metric: str, bound: float) -> list[float]:
 
     NaN where it lies outside the rates that were run.
     """
-    found = []
+    crossings = []
     for _, own in group.sort_values("rate").groupby("seed"):
         at, logs = own["rate"].to_numpy(float), np.log(own[metric].to_numpy(float))
         above = np.flatnonzero(logs > np.log(bound))
         if not above.size or above[0] == 0:
-            found.append(float("nan"))
+            crossings.append(float("nan"))
             continue
         right = int(above[0])
         part = (np.log(bound) - logs[right - 1]) / (logs[right] - logs[right - 1])
-        found.append(float(at[right - 1] + part * (at[right] - at[right - 1])))
-    return found
+        crossings.append(float(at[right - 1] + part * (at[right] - at[right - 1])))
+    return crossings
 
 
 def _ratios(crossings: list[dict[str, object]]) -> pd.DataFrame:
@@ -113,7 +113,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim | Section:
     reached = bool((vllm["ratio_high"] >= PAPER[0]).any())
     ahead = vllm[vllm["ratio_low"] > 1]
     behind = vllm[vllm["ratio_high"] < 1]
-    found = [
+    findings = [
         f"At the same latency constraint ALISE carries at most {_times(best)} vLLM's rate "
         f"({best['memory']}, {best['constraint']}). It is ahead beyond chance at {len(ahead)} of "
         f"{len(vllm)} constraints, behind at {len(behind)}.",
@@ -128,7 +128,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim | Section:
         TITLE,
         "The paper's own words (abstract). Its constraint, models, hardware and vLLM's settings are not known to us.",
         f"at most {_times(best)} vLLM's",
-        [text for text in found if text],
+        [text for text in findings if text],
         HOLDS if reached else PART if len(ahead) else NOT,
         f"1.8 is {'' if reached else 'not '}reached against vLLM with a batch of up to 256.",
         _table(rows),

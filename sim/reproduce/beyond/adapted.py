@@ -49,7 +49,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     wins = {p: int((some["high"] < 0).sum()) for p, some in of.items()}
     losses = {p: int((some["low"] > 0).sum()) for p, some in of.items()}
     good = [p for p in RULES if wins[p] and not losses[p]]
-    found = [
+    findings = [
         f"At each load the best K of 1 to 8, placed once or following T̃ as the rules do, is chosen on half of the "
         f"seeds and compared on the other half "
         f"({int(rows['seeds'].max())} seeds, {REQUESTS} requests, lengths {PREDICTOR}). "
@@ -66,7 +66,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     won = sum(wins.values())
     return Claim(
         "K that adapts to the queue beats the best K that stays", "An open question of the paper (its K is static).",
-        "yes" if good else "at some loads" if won else "no", found, HOLDS if good else PART if won else NOT,
+        "yes" if good else "at some loads" if won else "no", findings, HOLDS if good else PART if won else NOT,
         f"{RULES[good[0]].capitalize()} is never behind, and ahead at {wins[good[0]]} loads." if good else
         "What a rule gains at one load, it loses at another." if won else
         "No rule tried is below the best static K beyond chance, at any load.",

@@ -48,21 +48,21 @@ def equal_rate(inputs: Inputs) -> float:
 def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
     """At equal load, by data set too; with tight memory; and at equal rate."""
     shared: dict[str, Any] = {"requests": REQUESTS, "length_predictor": PREDICTOR}
-    loads, found = [f"{x:g}" for x in LOADS], {}
+    loads, sweeps = [f"{x:g}" for x in LOADS], {}
     for batch in sizes(inputs):
         own = shared | {"batch": batch}
-        found[f"batch-{batch}"] = sweep(POLICIES, size.others, **own, load=loads, kv_slots=0)
-        found[f"batch-{batch}-tight"] = sweep(
+        sweeps[f"batch-{batch}"] = sweep(POLICIES, size.others, **own, load=loads, kv_slots=0)
+        sweeps[f"batch-{batch}-tight"] = sweep(
             POLICIES, size.others, **own, load="0.9", kv_slots=0, kv_tokens=tight_tokens(inputs, batch)
         )
-        found[f"batch-{batch}-rate"] = sweep(
+        sweeps[f"batch-{batch}-rate"] = sweep(
             POLICIES, size.others, **own, rate=f"{equal_rate(inputs):.4g}", kv_slots=0
         )
     if len(inputs.datasets) > 1:
-        found["batch-datasets"] = sweep(
+        sweeps["batch-datasets"] = sweep(
             POLICIES, size.others, **shared, batch=sizes(inputs), load="0.9", kv_slots=0, dataset=inputs.datasets
         )
-    return found
+    return sweeps
 
 
 def find(evidence: Evidence) -> Tables:
@@ -116,7 +116,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     own = at[at["policy"] == "laps-sd"].set_index("batch")
     best = at[at["policy"] == "srpt"].set_index("batch")
     gains = [int(b) for b in own.index if own.loc[b, "high"] < 0]
-    found = [
+    findings = [
         "At equal load (0.9), against FCFS: "
         + "; ".join(
             f"b = {b}: LAPS-SD {change(percent_of(own.loc[b]))}, SRPT {change(percent_of(best.loc[b]))}, "
@@ -143,7 +143,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     many = [b for b in gains if b > 1]
     return Claim(
         "LAPS-SD extends to batches", "The authors say that it extends; they show none.",
-        f"gains at load 0.9 at b = {listed([str(b) for b in gains])}", found,
+        f"gains at load 0.9 at b = {listed([str(b) for b in gains])}", findings,
         HOLDS if len(gains) == len(own) else PART if many else NOT,
         f"At a load of 0.9 LAPS-SD is below FCFS beyond chance at b = {listed([str(b) for b in gains])} of "
         f"{listed([str(int(b)) for b in own.index])}; clairvoyant SRPT gains "

@@ -32,22 +32,22 @@ WIDE = "spread 2"  # generated, requests twice as far apart in acceptance as rec
 
 def _needs(trace: str, inputs: Inputs, size: Size) -> dict[str, Sweep]:
     """A sweep a batch size that the profile covers: with room for all, so that moves are free, and for who runs."""
-    found = {}
+    sweeps = {}
     for batch in [b for b in BATCHES if b <= max(inputs.profile.costs.rounds)]:
         settings: dict[str, Any] = {
             "trace": trace, "length_predictor": predictors(inputs), "load": [f"{x:g}" for x in size.loads],
             "batch": batch, "requests": REQUESTS if batch == 1 else IN_BATCHES,
         }  # fmt: skip
         seeds = size.map if batch == 1 else size.stability
-        found[_name(trace, batch, FREE)] = sweep(
+        sweeps[_name(trace, batch, FREE)] = sweep(
             [*OTHERS, *RIVALS, OWN, CEILING], seeds, **settings, kv_slots=0, swap_scale="1"
         )
         if inputs.switching:
             scales = ["1", f"{paper_scale(inputs):g}"]
-            found[_name(trace, batch, DEAR)] = sweep(
+            sweeps[_name(trace, batch, DEAR)] = sweep(
                 [*OTHERS, *RIVALS, *MOVE_AWARE, OWN, CEILING], seeds, **settings, kv_slots=batch, swap_scale=scales
             )
-    return found
+    return sweeps
 
 
 def _name(trace: str, batch: int, moves: str) -> str:
@@ -92,7 +92,7 @@ def _say(trace: str, of: str, evidence: Evidence, tables: Tables) -> Claim:
     ahead, behind = cells[cells["high"] < 0], cells[cells["low"] > 0]
     level = len(cells) - len(ahead) - len(behind)
     aware = cells["rival"].isin(MOVE_AWARE).sum()
-    found = [
+    findings = [
         f"{len(cells)} cells on {of}: batch sizes {', '.join(map(str, sorted(cells['batch'].unique())))}, loads "
         f"{', '.join(f'{x:g}' for x in sorted(cells['load'].unique()))}, {cells['predictor'].nunique()} length "
         f"predictors, moves {', '.join(dict.fromkeys(cells['moves']))}; {int(cells['seeds'].min())} to "
@@ -111,7 +111,8 @@ def _say(trace: str, of: str, evidence: Evidence, tables: Tables) -> Claim:
         "(A past of some hundreds, which holds the very requests, knows more than any distribution could say.)",
     ]
     if len(behind):
-        found.append(f"Behind: {'; '.join(_cell(row) for row in behind.sort_values('percent').to_dict('records'))}.")
+        cells_behind = behind.sort_values("percent").to_dict("records")
+        findings.append(f"Behind: {'; '.join(map(_cell, cells_behind))}.")
     verdict = HOLDS if behind.empty else PART if len(behind) <= BY_CHANCE * len(cells) else NOT
     why = (
         "It is behind in no cell beyond chance." if behind.empty else
@@ -119,7 +120,7 @@ def _say(trace: str, of: str, evidence: Evidence, tables: Tables) -> Claim:
     )  # fmt: skip
     return Claim(
         f"Alike is first, or within chance of it, in every cell: {of}", "Our own policy, and our own claim.",
-        f"ahead in {len(ahead)} of {len(cells)} cells, behind in {len(behind)}", found, verdict, why,
+        f"ahead in {len(ahead)} of {len(cells)} cells, behind in {len(behind)}", findings, verdict, why,
         _table(cells),
     )  # fmt: skip
 

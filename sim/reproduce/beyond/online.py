@@ -43,7 +43,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     cold = rows[rows["policy"] == NONE]
     longest = cold[cold["requests"] == cold["requests"].max()]
     near = longest[longest["high"] <= GOOD]
-    found = [
+    findings = [
         f"Mean latency of whole runs that begin with no past, against alike with all of it, at load {LOAD:g} "
         f"({int(rows['seeds'].max())} seeds): "
         + "; ".join(
@@ -57,7 +57,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     last = "; ".join(f"{change(percent_of(r))} ({r['predictor']})" for r in longest.to_dict("records"))
     return Claim(
         f"A server that starts with no past is as good within {int(longest['requests'].max())} requests",
-        "Our own question.", last, found,
+        "Our own question.", last, findings,
         HOLDS if len(near) == len(longest) else PART if len(near) else NOT,
         f"As good: within {GOOD:g} %, its interval included; so with {len(near)} of {len(longest)} predictors.",
     )  # fmt: skip

@@ -58,7 +58,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     mild = patient[(patient["p99_low"] <= 1) & (patient["mean_high"] < 1)]
     both = mild.groupby("policy")["predictor"].nunique()
     enough = [p for p in dict.fromkeys(patient["policy"]) if both.get(p, 0) == len(own)]
-    found = [
+    findings = [
         f"{REQUESTS} requests at load {LOAD:g}, room for all caches, {int(rows['seeds'].max())} seeds. "
         + " ".join(
             f"With {r['predictor']} alike's mean is {r['mean']:.2f} times FCFS's, the p99 of a run {r['p99']:.2f} "
@@ -84,7 +84,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     holds = bool((own["p99_low"] <= 1).all())
     p99 = " and ".join(f"{signed(100 * (r['p99'] - 1))} % ({r['predictor']})" for r in own.to_dict("records"))
     return Claim(
-        "Alike's slowest requests wait no longer than FCFS's", "Our own question.", f"p99 of a run {p99}", found,
+        "Alike's slowest requests wait no longer than FCFS's", "Our own question.", f"p99 of a run {p99}", findings,
         HOLDS if holds else PART if enough else NOT,
         "Its p99 is within chance of FCFS's, or below." if holds else
         f"Its p99 is above FCFS's; with patience {enough[0].partition('=')[2]} it is not." if enough else

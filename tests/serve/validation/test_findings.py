@@ -74,7 +74,7 @@ def test_differences_are_paired_and_say_whether_their_sign_is_right(outcomes):
     assert row["percent"] == pytest.approx(-50)
     assert row["points"] == pytest.approx(100 * (4 / 3.3 - 1) + 50)
     assert not row["same_sign"]
-    assert not row["told"]  # two seeds, -1 and -2: the interval holds 0
+    assert not row["significant"]  # two seeds, -1 and -2: the interval holds 0
 
 
 def test_sentences_count_what_is_within_and_say_where_the_machine_cannot_tell(outcomes):

@@ -53,7 +53,7 @@ def test_the_claim_on_throughput_is_judged_by_the_ratio_to_vllm(factor, verdict)
         assert rows.loc[("40 GB", "vllm", constraint), "alise_over"] == pytest.approx(1 / factor, rel=1e-6)
     claim = throughput.say(evidence, tables)
     assert claim.verdict == verdict
-    assert "16 requests" in " ".join(claim.found)
+    assert "16 requests" in " ".join(claim.findings)
     assert [figure.number for figure in throughput.draw(evidence, tables)] == [6, 7]
 
 

@@ -40,8 +40,8 @@ def test_the_verdict_on_cells_counts_those_behind_beyond_chance(ahead, behind, v
     claim = cells.AS_RECORDED.say(EVIDENCE, cell_rows(ahead, behind))
     assert claim.verdict == verdict
     assert claim.short.endswith(f"behind in {behind if ahead > 0 else 24}")
-    assert "at most 3 % in 50 % of the cells" in claim.found[2]
-    assert ("b = 1, moves free, load 0.5, oracle: +3.0 % [+2.0, +4.0] against laps-sd" in claim.found[-1]) is (
+    assert "at most 3 % in 50 % of the cells" in claim.findings[2]
+    assert ("b = 1, moves free, load 0.5, oracle: +3.0 % [+2.0, +4.0] against laps-sd" in claim.findings[-1]) is (
         behind > 0 or ahead < 0
     )
 
@@ -78,7 +78,7 @@ def test_the_verdict_on_the_tail_is_of_p99_and_of_what_patience_does(p99, verdic
     claim = tail.QUESTION.say(EVIDENCE, tail_rows(p99))
     assert claim.verdict == verdict
     assert ("with patience 0.2 it is not" in claim.why) is (verdict == PART)
-    assert "FCFS 9.0, 4.0, 3.0, 2.0; Alike 1.5, 4.0, 3.0, 2.0" in claim.found[2]
+    assert "FCFS 9.0, 4.0, 3.0, 2.0; Alike 1.5, 4.0, 3.0, 2.0" in claim.findings[2]
 
 
 def online_rows(last: float) -> dict[str, pd.DataFrame]:
@@ -113,7 +113,7 @@ def batch_rows(gain: float) -> dict[str, pd.DataFrame]:
 def test_the_verdict_on_batches_asks_for_a_gain_at_each(gain, verdict):
     claim = batches.QUESTION.say(EVIDENCE, batch_rows(gain))
     assert claim.verdict == verdict
-    assert "3.0 waiting" in claim.found[0]
+    assert "3.0 waiting" in claim.findings[0]
     assert len(claim.table.rows) == 6
 
 

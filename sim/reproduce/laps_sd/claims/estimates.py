@@ -70,7 +70,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         "are what the error would be with all else true. The last column: requests that become perceptible before "
         "their end.",
     )  # fmt: skip
-    found = [
+    findings = [
         f"With lengths known exactly, T̃ is wrong by {percentage(oracle['total'])} on average when a request "
         f"becomes perceptible (round {oracle['round']:.0f}, median). Acceptance alone, seen that briefly, makes "
         f"{percentage(oracle['acceptance'])} (accepted tokens a round are wrong by "
@@ -92,7 +92,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         "From a summary of the paper; the metric is not known. We take the mean of |T̃ − T| / T over requests, T a "
         "request's true decoding time, T̃ = c̄ · L̂ / (ā + 1).",
         f"{percentage(oracle['total'])} with true lengths, {percentage(default['total'])} with {PREDICTOR}",
-        found,
+        findings,
         HOLDS if (ALL, PREDICTOR) in within else PART if within else NOT,
         why,
         table,

@@ -70,7 +70,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     everywhere = all((ALL, False, p) in reached for p in BASELINES)
     pooled = {p: cells[ALL, False, p] for p in OTHERS}
     widest = float(((rows["percent_high"] - rows["percent_low"]) / 2)[rows["policy"].isin(BASELINES)].max())
-    found = [
+    findings = [
         f"With {REQUESTS} requests that arrive at load {LOAD:g}, over all data sets, LAPS-SD's mean latency is "
         f"{change(pooled['fcfs'])} against FCFS, {change(pooled['las'])} against LAS and {change(pooled['lp-sjf'])} "
         f"against LP-SJF ({int(rows['seeds'].max()):,} seeds; the widest interval in this table is ± "
@@ -91,7 +91,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         "The paper's own words (abstract). Against which baseline, on which data and at which load is not known to "
         "us.",
         f"{change(pooled['fcfs'])} against FCFS, {change(pooled['lp-sjf'])} against LP-SJF",
-        found,
+        findings,
         HOLDS if everywhere else PART if reached else NOT,
         f"{percentage(PAPER_LATENCY, 0)} is reached against {_grouped(reached)}. {slower}",
         table,
@@ -114,12 +114,12 @@ def _against_lp_srpt(poisson: Interval, at_once: Interval, sjf_at_once: Interval
 
 def _grouped(keys: Sequence[Cell]) -> str:
     """`FCFS on code and prose; FCFS with all requests at once on code`."""
-    found = []
+    groups = []
     for policy in dict.fromkeys(p for _, _, p in keys):
         for at_once, how in ((False, ""), (True, " with all requests at once")):
             if on := [in_words(d, False) for d, a, p in keys if (a, p) == (at_once, policy)]:
-                found.append(f"{NAMES[policy]}{how} on {listed(on)}")
-    return "; ".join(found) if found else "none of the paper's baselines on any data set"
+                groups.append(f"{NAMES[policy]}{how} on {listed(on)}")
+    return "; ".join(groups) if groups else "none of the paper's baselines on any data set"
 
 
 def in_words(dataset: str, at_once: bool) -> str:

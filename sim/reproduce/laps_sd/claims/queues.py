@@ -76,7 +76,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     span = float(scaled.loc[scaled["K"] >= 4, "percent"].abs().max())
     fixed = rows[(rows["sup_1"] == "fixed") & (rows["requests"] == MANY)].sort_values("best").iloc[-1]
     six = scaled[(scaled["requests"] == MANY) & (scaled["K"] == 6)].iloc[0]
-    found = [
+    findings = [
         f"With Sup₁ scaled so that the middle threshold stays at the median size, K = {int(top[FEW]['K'])} is best "
         f"most often at {FEW} requests ({percentage(top[FEW]['best'], 0)} of resamples of {int(top[FEW]['seeds'])} "
         f"seeds) and K = {int(top[MANY]['K'])} at {MANY} ({percentage(top[MANY]['best'], 0)}); the best K is lower "
@@ -91,7 +91,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         "From a review of the paper (its figure 6); how thresholds follow K is not known.",
         f"best most often: K = {int(top[FEW]['K'])} at {FEW} requests, {int(top[MANY]['K'])} at {MANY}; flat from 4 "
         f"on ({signed(-span)} to {signed(span)} %)",
-        found,
+        findings,
         HOLDS if named else PART if falling >= SURE_PART else NOT,
         f"Six queues instead of four at {MANY} requests change mean latency by {change(percent_of(six), 2)}"
         + (": which K is best there is chance." if six["low"] <= 0 <= six["high"] else "."),

@@ -53,12 +53,12 @@ def switch_ns(inputs: Inputs, output_tokens: int) -> dict[str, int]:
     """By way, out and back of the whole cache of a request at its end; and recomputing it, its prefill run again."""
     costs = inputs.profile.costs
     tokens = _median_prompt(inputs.trace) + output_tokens
-    found = {way: swap.out(tokens) + swap.back(tokens) for way, swap in costs.swap_ways.items()}
-    if not found:
-        found = {"swap": costs.swap_out(tokens) + costs.swap_in(tokens)}
+    by_way = {way: swap.out(tokens) + swap.back(tokens) for way, swap in costs.swap_ways.items()}
+    if not by_way:
+        by_way = {"swap": costs.swap_out(tokens) + costs.swap_in(tokens)}
     if recompute := costs.prefill(tokens):
-        found[RECOMPUTE] = recompute
-    return found
+        by_way[RECOMPUTE] = recompute
+    return by_way
 
 
 def paper_scale(inputs: Inputs) -> float:
@@ -104,7 +104,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         "output tokens (median prompt, pooled acceptance). `recompute` runs the prefill again over all its tokens.",
     )
     top = max(shares, key=lambda w: shares[w])
-    found = [
+    findings = [
         f"The dearest measured way of one switch, {top}, is {percentage(shares[top], 2)} of a "
         f"{PAPER_TOKENS}-token request's time. In the runs of figure 5 ({REQUESTS} requests, load {LOAD:g}) LAPS-SD "
         f"spends {percentage(paid, 3)} of the busy time on switching.",
@@ -113,7 +113,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         "Switching costs about 14 % of inference time at 500 output tokens",
         SURE,
         f"{percentage(max(swaps.values(), default=0.0), 2)} for one swap, the dearest way",
-        found,
+        findings,
         HOLDS if set(reached) & set(swaps) else PART if reached else NOT,
         f"Reached by {listed(reached)}." if reached else _not_reached(evidence.inputs),
         table,

@@ -52,7 +52,7 @@ def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
 
 def find(evidence: Evidence) -> Tables:
     """LAPS-SD against every other policy, for each value of a choice; a table a choice."""
-    found = {}
+    by_choice = {}
     for name, (_, setting) in CHOICES.items():
         if name not in evidence.records:
             continue
@@ -62,8 +62,8 @@ def find(evidence: Evidence) -> Tables:
             against = against_all(group, "laps-sd", policy_over_others=True).drop(columns="seeds")
             against.insert(0, setting, [value] * len(against))
             rows.append(against.assign(switching_share=share, seeds=group["seed"].nunique()))
-        found[name] = pd.concat(rows, ignore_index=True)
-    return found
+        by_choice[name] = pd.concat(rows, ignore_index=True)
+    return by_choice
 
 
 def say(evidence: Evidence, tables: Tables) -> Section:
@@ -72,9 +72,9 @@ def say(evidence: Evidence, tables: Tables) -> Section:
     for name, rows in tables.items():
         label, setting = CHOICES[name]
         for value, some in rows.groupby(setting, sort=False, dropna=False):
-            found = some.set_index("policy")
+            by_policy = some.set_index("policy")
             shown = f"{value:g}" if isinstance(value, float) else str(value)
-            body.append([label, shown, *(change(percent_of(found.loc[p])) for p in AGAINST),
+            body.append([label, shown, *(change(percent_of(by_policy.loc[p])) for p in AGAINST),
                          percentage(float(some["switching_share"].iloc[0]), 2)])  # fmt: skip
     table = Table(
         ["choice", "value", *(f"against {NAMES[p]}" for p in AGAINST), "switching share"], body,

@@ -18,15 +18,15 @@ def find(evidence: Evidence) -> Tables:
 
 def say(evidence: Evidence, tables: Tables) -> Section:
     """The slowest requests, and the worst slowdown."""
-    found = tables["tails"].set_index("policy").loc[list(latency.POLICIES)]
+    by_policy = tables["tails"].set_index("policy").loc[list(latency.POLICIES)]
     table = Table(
         ["policy", "mean latency, s", "p99, s", "mean slowdown", "worst slowdown", "preemptions a run"],
         [[NAMES[str(p)], f"{r['mean_latency_s']:.3f}", f"{r['p99_latency_s']:.2f}", f"{r['mean_slowdown']:.2f}",
-          f"{r['max_slowdown']:.1f}", f"{r['preemptions']:.1f}"] for p, r in found.iterrows()],
+          f"{r['max_slowdown']:.1f}", f"{r['preemptions']:.1f}"] for p, r in by_policy.iterrows()],
         f"{REQUESTS} requests at load {LOAD:g}, all data sets: means over seeds of each run's figure (the p99 of 30 "
         "latencies is close to their maximum). Slowdown: latency over the time alone.",
     )  # fmt: skip
-    sd, fcfs = found.loc["laps-sd"], found.loc["fcfs"]
+    sd, fcfs = by_policy.loc["laps-sd"], by_policy.loc["fcfs"]
     text = [
         f"The slowest of LAPS-SD's {REQUESTS} requests take {sd['p99_latency_s'] / fcfs['p99_latency_s']:.2f} times "
         f"as long as the slowest of FCFS's ({sd['p99_latency_s']:.2f} s against {fcfs['p99_latency_s']:.2f} s); the "
