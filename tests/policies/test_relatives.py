@@ -62,6 +62,7 @@ def test_a_lower_bound_grows_with_what_was_emitted():
     assert rank(policy, predicted_tokens=50, tokens=29) == (30,)
     assert rank(policy, predicted_tokens=50, tokens=77) == (77,)
     assert rank(bound(AMin(quantile=1), TENTHS), predicted_tokens=50) == (100,)
+    assert rank(bound(AMin(quantile=1), past_of(range(1, 41), predicted=[20] * 40)), predicted_tokens=20) == (40,)
     assert rank(bound(AMin()), predicted_tokens=50) == (50,)  # without a past
 
 

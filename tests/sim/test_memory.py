@@ -294,15 +294,15 @@ def test_where_no_newcomer_may_start_others_come_back():
 
 
 def two_where_one_fits(manager, tokens):
-    """Two requests of ten prompt and four output tokens, a token a round of 10 ms, of which one has to wait."""
-    rows = [row(name, 10, [0] * 4, n=0) for name in "ab"]
+    """Two requests of ten prompt and four or three output tokens, one in a round of 10 ms; the second has to wait."""
+    rows = [row("a", 10, [0] * 4, n=0), row("b", 10, [0] * 3, n=0)]
     costs = PROFILE.costs
     profile = replace(PROFILE, costs=replace(costs, rounds=dict.fromkeys((1, 2), costs.rounds[1])))
     work = workload(price(trace_from_rounds(rows), profile), [0, 0])
     seen = Occupancy()
     capacity = Capacity(2, None, tokens, manager=manager)
     run = simulate(work, FCFS(), outlook=outlook(work.priced), capacity=capacity, occupancy=seen)
-    assert run.end_ns == 80 * MS
+    assert run.end_ns == 70 * MS
     return [x / 10 / MS for x in (seen.ns, seen.filled, seen.taken)]
 
 
