@@ -61,6 +61,24 @@ class Tide(Policy):
         return self.queues != queues
 
 
+@dataclass(frozen=True)
+class Watching(Policy):
+    """Last come, first served; notes every arrival and completion that it sees, and how the request is then."""
+
+    seen: list[tuple[Any, ...]] = field(default_factory=list, metadata={"bound": True})
+
+    def rank(self, job, now_ns):
+        return (-job.index,)
+
+    def run_until(self, job, best_waiting, now_ns):
+        return Until()
+
+    def observe(self, event):
+        kind, job, now_ns = event
+        self.seen.append((kind, job.index, now_ns, job.running, job.started, job.rounds, job.tokens, job.service_ns))
+        return False
+
+
 @st.composite
 def policies(draw, foreseeing=False):
     """Any policy; or, `foreseeing`, one that tells memory what it foresees, be it what is left or a rank's fall."""
@@ -113,6 +131,13 @@ def same(work: Workload, policy: Policy, capacity: Capacity, check: bool = True)
     return all(np.array_equal(getattr(slow, c), getattr(fast, c)) for c in COLUMNS) and (
         (slow.rounds, slow.idle_ns, slow.end_ns) == (fast.rounds, fast.idle_ns, fast.end_ns)
     )
+
+
+def events(work: Workload, capacity: Capacity, skip: bool) -> list[tuple[Any, ...]]:
+    """What a policy sees of arrivals and completions."""
+    policy = Watching()
+    simulate(work, policy, outlook=outlook(work.priced), capacity=capacity, skip=skip)
+    return policy.seen
 
 
 def same_of_real_lengths(policy: Policy, batch: int, fit: float, seed: int = 0, **setting: Any) -> bool:

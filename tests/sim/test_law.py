@@ -21,7 +21,7 @@ from sim import Capacity, simulate
 from sim.engine.run import promises
 from tests.builders import MS, outlook, row, workload
 from tests.capacities import OFFLOADING, SITTING
-from tests.sim.law import cases, real_settings, same, same_of_real_lengths
+from tests.sim.law import cases, events, real_settings, same, same_of_real_lengths
 from traces import Costs, Linear, Profile, RoundTerms, price, trace_from_rounds
 
 
@@ -41,6 +41,15 @@ def test_skipping_ahead_changes_nothing_where_caches_move_beside_rounds(case):
 @given(cases(SITTING, prefills=("mixed", "chunked")))
 def test_skipping_ahead_changes_nothing_where_prompts_share_steps(case):
     assert same(*case)
+
+
+@settings(max_examples=100)
+@given(cases())
+def test_skipping_ahead_policies_see_the_same_events_in_the_same_order(case):
+    work, _, capacity = case
+    seen = events(work, capacity, skip=True)
+    assert seen == events(work, capacity, skip=False)
+    assert {(kind, running) for kind, _, _, running, *_ in seen} == {("arrival", False), ("completion", False)}
 
 
 @pytest.mark.parametrize("policy", [FCFS(), Alise(), FastServe(), LapsSD()], ids=lambda policy: policy.name)

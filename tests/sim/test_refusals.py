@@ -31,9 +31,11 @@ def test_a_policy_may_not_look_beyond_committed_rounds():
         served(Seer())
 
 
-def test_too_few_slots_are_refused():
+def test_too_little_memory_is_refused():
     with pytest.raises(ValueError, match="kv_slots 0: must be at least the batch size, 1"):
         served(FCFS(), kv_slots=0)
+    with pytest.raises(ValueError, match="kv_tokens 0: must be at least 1"):
+        Capacity(kv_tokens=0)
 
 
 def test_a_round_that_exceeds_the_token_budget_is_refused_by_name():
