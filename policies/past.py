@@ -141,7 +141,8 @@ class Past:
             (float(np.median((1 / early + 1 / late)[some])), float(np.median(squares[some])))
             for some in (slice(quarter), slice(-quarter, None))
         )
-        stretch = max(0.0, (lasting * short - brief * long) / max(short - long, 1e-9) / 2) if short > long else 0.0
+        alike = math.isclose(short, long)  # one equation for the two
+        stretch = 0.0 if alike else max(0.0, (lasting * short - brief * long) / (short - long) / 2)
         return Pace(max((brief - 2 * stretch) / short, LEAST_VARIANCE), stretch)
 
     @cached_property

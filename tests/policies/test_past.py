@@ -49,6 +49,12 @@ def test_how_much_a_pace_tells_is_learnt_from_the_past():
     assert past_of(tokens, rounds, predicted=[7] * 1_000).likeness.doubt < 0.1
 
 
+def test_between_the_halves_of_a_past_request_tokens_are_taken_to_come_evenly():
+    past = past_of([40] * 3, [8] * 3, early=[10] * 3, predicted=[7] * 3)
+    _, rounds, tokens = past._on_the_way(step=1)
+    assert (rounds.tolist(), tokens.tolist()) == ([2] * 3 + [4] * 3 + [6] * 3, [5] * 3 + [10] * 3 + [25] * 3)
+
+
 def test_the_pace_of_requests_is_learnt_from_their_halves():
     """Rounds emit tokens with a log variance of 0.2 each; every request's halves differ by another 0.02 each."""
     rounds = np.maximum(4, np.rint(np.exp(RNG.normal(3.7, 1, 8_000)))).astype(np.int64)

@@ -47,9 +47,7 @@ class Slots(Memory):
                 if request in holders:
                     excess -= 1
             if excess > 0:
-                waiting = [r for r in holders if not r.running]
-                if len(waiting) > 1:
-                    waiting.sort(key=order)
+                waiting = sorted([r for r in holders if not r.running], key=order)
                 while excess:
                     at_ns += self.evict(waiting.pop(), at_ns)
                     excess -= 1
