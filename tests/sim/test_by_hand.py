@@ -73,6 +73,16 @@ def test_an_arrival_at_the_end_of_a_round_is_seen_by_that_decision():
     assert run.first_service_ns[1] == 15 * MS  # A's first round ends then, and C is shorter
 
 
+def test_an_arrival_as_the_one_that_runs_falls_a_queue_is_seen_by_that_decision():
+    slow = row("D", prompt=1, accepted=[0] * 6, n=1)  # falls at 20
+    priced = price(trace_from_rounds([slow, C]), PROFILE)
+    run = simulate(
+        workload(priced, [0, 20]), LAS(K=2, sup_1_s=SUP_1_S), outlook=Outlook(10 * MS, [1]),
+        capacity=Capacity(kv_slots=None),
+    )  # fmt: skip
+    assert (run.finish_ns / MS).tolist() == [72, 32]
+
+
 def test_a_served_request_keeps_its_place_against_an_equal_rank():
     blind = Outlook(10 * MS, [1])
     priced = price(trace_from_rounds([A, B, C]), PROFILE)
