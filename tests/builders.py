@@ -103,6 +103,9 @@ def workloads(
     step = draw(st.sampled_from([1, scale // 4 + 1, int(priced.round_ns[0])]))
     gaps = draw(st.lists(st.integers(0, 4), min_size=len(trace), max_size=len(trace)))
     arrivals = np.cumsum(np.array(gaps, dtype=np.int64) * step)
+    if draw(st.booleans()):  # as rounds of the first end, while it runs alone
+        ends = priced.prefill_ns[0] + np.append(0, np.cumsum(priced.round_ns[trace.rounds_of(0)]))
+        arrivals = np.append(0, ends[np.minimum(np.cumsum(gaps[1:], dtype=np.int64), len(ends) - 1)])
     predicted = draw(st.lists(st.integers(1, 40), min_size=len(trace), max_size=len(trace)))
     clients = draw(st.sampled_from([None, None, 1, 2, 4])) if closed else None
     if clients:

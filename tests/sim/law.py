@@ -24,7 +24,8 @@ from policies import (
     RoundRobin,
     Until,
 )  # fmt: skip
-from sim import Capacity, simulate
+from sim import Capacity, Run, simulate
+from sim.engine.memory import EVICTIONS
 from sim.engine.run import promises
 from sim.experiment.run import run
 from sim.experiment.stage import Stage
@@ -121,15 +122,29 @@ def cases(draw, managers=EVERY, max_requests=12, prefills=("alone", "batched")):
     return work, policy, draw(capacities(work, managers, prefills))
 
 
+@st.composite
+def one_at_a_time(draw):
+    """A workload, a policy, and a server of batch size 1 that has a slot for each cache that it keeps."""
+    work, policy = draw(workloads(closed=True)), draw(policies())
+    slots, evict = draw(st.sampled_from([1, 1, 2, None])), draw(st.sampled_from(sorted(EVICTIONS)))
+    return work, policy, Capacity(1, slots, evict=evict, prefill=draw(st.sampled_from(["alone", "batched"])))
+
+
 def same(work: Workload, policy: Policy, capacity: Capacity, check: bool = True) -> bool:
-    """Whether skipping ahead gives what stepping through every round gives."""
-    past = outlook(work.priced)
-    slow, fast = (
-        simulate(work, policy, outlook=past, capacity=capacity, skip=skip, check=check) for skip in (False, True)
-    )
+    """Whether skipping ahead, with checks (`check`) and without, gives what stepping through every round gives."""
     assert promises(policy), "else both step"
-    return all(np.array_equal(getattr(slow, c), getattr(fast, c)) for c in COLUMNS) and (
-        (slow.rounds, slow.idle_ns, slow.end_ns) == (fast.rounds, fast.idle_ns, fast.end_ns)
+    past = outlook(work.priced)
+    slow, *others = (
+        simulate(work, policy, outlook=past, capacity=capacity, skip=skip, check=check and checked)
+        for skip, checked in ((False, True), (True, True), (True, False))
+    )
+    return all(alike(slow, fast) for fast in others)
+
+
+def alike(one: Run, other: Run) -> bool:
+    """Whether two runs are the same to the nanosecond."""
+    return all(np.array_equal(getattr(one, c), getattr(other, c)) for c in COLUMNS) and (
+        (one.rounds, one.idle_ns, one.end_ns) == (other.rounds, other.idle_ns, other.end_ns)
     )
 
 
@@ -146,10 +161,7 @@ def same_of_real_lengths(policy: Policy, batch: int, fit: float, seed: int = 0, 
     lengths = trace.prompt_tokens + trace.output_tokens
     tokens = max(int(lengths.mean() * fit), int(lengths.max()) + 200)
     stage = Stage.of(trace, profile, batch=batch, kv_tokens=tokens, length_predictor="noisy:0.5", **setting)
-    slow, fast = (run(stage, policy, seed, skip=skip) for skip in (False, True))
-    return all(np.array_equal(getattr(slow, c), getattr(fast, c)) for c in COLUMNS) and (
-        (slow.rounds, slow.idle_ns, slow.end_ns) == (fast.rounds, fast.idle_ns, fast.end_ns)
-    )
+    return alike(*(run(stage, policy, seed, skip=skip) for skip in (False, True)))
 
 
 @st.composite

@@ -21,13 +21,19 @@ from sim import Capacity, simulate
 from sim.engine.run import promises
 from tests.builders import MS, outlook, row, workload
 from tests.capacities import OFFLOADING, SITTING
-from tests.sim.law import cases, events, real_settings, same, same_of_real_lengths
+from tests.sim.law import cases, events, one_at_a_time, real_settings, same, same_of_real_lengths
 from traces import Costs, Linear, Profile, RoundTerms, price, trace_from_rounds
 
 
 @settings(max_examples=400)
 @given(cases())
 def test_skipping_ahead_changes_nothing(case):
+    assert same(*case)
+
+
+@settings(max_examples=600)
+@given(one_at_a_time())
+def test_skipping_ahead_changes_nothing_where_one_runs_at_a_time(case):
     assert same(*case)
 
 

@@ -81,7 +81,7 @@ def agree(case, kind, K, M, gamma, delta, age, reading):
     }  # fmt: skip
     expected = schedule(work, limits, kind, bounds=bounds, gamma=gamma, delta=delta, c_bar=past.mean_round_ns,
                         sizes=sizes, reading=reading, age=age, second=seconds.get(kind))  # fmt: skip
-    run = simulate(work, policy, outlook=past, capacity=limits, check=True)
+    run = simulate(work, policy, outlook=past, capacity=limits)
     found = [getattr(run, name).tolist() for name in FOUND]
     assert found == list(expected)
 
