@@ -53,7 +53,7 @@ VLLM_PIP := $(VLLM) -m pip install --quiet --constraint constraints-vllm.txt
 vllm: .venv-vllm/.installed
 	OMP_NUM_THREADS=1 $(VLLM) -m pytest tests/serve/vllm
 
-# can the tests fail? hours; see tests/mutants.py
+# can the tests fail? an hour of two cores; see tests/mutants.py
 MUTANTS ?= 200
 SEED ?= 0
 .venv/.installed-mutants: $(INPUTS)

@@ -63,7 +63,7 @@ class LapsSDAdapted(LapsSD):
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         _, first, time_ns = super().rank(job, now_ns)
-        lead_ns = self.lead_ns if job.running else 0  # which T̃ has in it
+        lead_ns = self.lead_ns if job.running else 0  # already taken off T̃
         placed_ns = time_ns if isinstance(job.memo, Perceived) else job.service_ns - lead_ns
         return (self.queue_of(placed_ns), first, time_ns)
 

@@ -3,7 +3,8 @@
     make mutants [MUTANTS=200] [SEED=0]
 
 cosmic-ray mutates copies of the checkout, one a core: policies, engine, pricing and statistics. Prints every survivor
-with its diff, then how many were killed. 200 take hours: each is a run of the tests below until the first that fails.
+with its diff, then how many were killed. 200 take an hour of two cores: each is a run of the tests below until the
+first that fails.
 """
 
 import argparse

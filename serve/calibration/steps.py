@@ -137,9 +137,8 @@ def _step(rows: pd.DataFrame) -> StepTerms:
     knots = np.unique(np.quantile(tokens, np.linspace(0, 1, min(KNOTS, len(set(tokens)))), method="nearest"))
     hats = np.column_stack([np.interp(tokens, knots, row) for row in np.eye(len(knots))])
     longest = max(float(contexts.max()), 1.0)
-    costs: NDArray[np.float64] = nnls(np.column_stack([hats, contexts / longest]), rows["ns"].to_numpy(dtype=float))[
-        0
-    ]
+    terms = np.column_stack([hats, contexts / longest])
+    costs: NDArray[np.float64] = nnls(terms, rows["ns"].to_numpy(dtype=float))[0]
     base = {int(k): max(1, round(ns)) for k, ns in zip(knots, costs, strict=False)}
     return StepTerms(base, {int(knots[0]): round(float(costs[-1]) / longest)})
 

@@ -114,9 +114,9 @@ def _terms(rounds: pd.DataFrame, n: int) -> RoundTerms:
     """Of one batch size; where an engine does not tell the parts of a round, all of it is the verify pass."""
     tokens, total = rounds["tokens"].to_numpy(), rounds["total_ns"].to_numpy()
     draft = fit_mean(tokens, rounds["draft_ns"].to_numpy() // max(n, 1))
-    parted = bool(rounds["verify_ns"].any())
-    verify = fit_mean(tokens, rounds["verify_ns"].to_numpy() if parted else total, least=1)
-    host = (total - rounds["draft_ns"] - rounds["verify_ns"]).mean() if parted else 0
+    in_parts = bool(rounds["verify_ns"].any())
+    verify = fit_mean(tokens, rounds["verify_ns"].to_numpy() if in_parts else total, least=1)
+    host = (total - rounds["draft_ns"] - rounds["verify_ns"]).mean() if in_parts else 0
     return RoundTerms(draft, {n + 1: verify.base_ns}, {n + 1: verify.per_token_ns}, max(0, round(host)))
 
 

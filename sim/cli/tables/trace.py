@@ -64,8 +64,8 @@ def _dynamics_table(trace: Trace) -> Table:
     for row in describe(trace).to_dict("records"):
         of = np.ones(len(trace), bool) if row["dataset"] == "all" else datasets == row["dataset"]
         rounds = []
-        for became in (stable[of], mixed[of]):
-            *marks, share = quantiles(became)
+        for perceptible in (stable[of], mixed[of]):
+            *marks, share = quantiles(perceptible)
             rounds.append(f"{' '.join(number(m) for m in marks)} ({share:.0%})")
         lags = " ".join(f"{row['autocorrelation'][lag - 1]:+.2f}" for lag in (1, 2, 3, 5))
         places = " ".join(f"{p:.2f}" for p in row["draft_position"][:4])
