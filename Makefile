@@ -4,7 +4,7 @@ BIN := .venv/bin
 comma := ,
 INPUTS := setup.cfg pyproject.toml constraints.txt
 
-.PHONY: demo test test-deep check vllm mutants gpu-check clean
+.PHONY: demo test test-deep check links vllm mutants gpu-check clean
 
 # One stamp a set of extras, written last: an install that was killed is done again.
 define install
@@ -28,15 +28,21 @@ demo: .venv/.installed-demo
 
 # two processes with a thread each: torch's own threads would fight over the cores
 test: .venv/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
 
 test-deep: .venv/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m deep
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 -m deep
 
-check: .venv/.installed-test
+check: .venv/.installed-test links
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+
+# the packages under the names that they are installed by, for tools that need no installation
+LINKS := build/links
+links:
+	@rm -rf $(LINKS) && mkdir -p $(LINKS)/lapsd
+	@ln -s $(CURDIR)/lapsd/* $(addprefix $(CURDIR)/,traces policies predict sim calibrate serve papers) $(LINKS)/lapsd
 
 # vLLM for the CPU, in an environment of its own: 3.5 GB; then the tests of serve/vllm, which skip without it
 VLLM := .venv-vllm/bin/python
@@ -51,7 +57,7 @@ VLLM_PIP := $(VLLM) -m pip install --quiet --constraint constraints-vllm.txt
 	@touch $@
 
 vllm: .venv-vllm/.installed
-	OMP_NUM_THREADS=1 $(VLLM) -m pytest tests/serve/vllm
+	OMP_NUM_THREADS=1 $(VLLM:python=pytest) tests/serve/vllm
 
 # can the tests fail? an hour of two cores; see tests/mutants.py
 MUTANTS ?= 200
@@ -65,8 +71,8 @@ mutants: .venv/.installed-mutants
 # what only a GPU can show; needs a Python with torch and transformers, installs nothing
 OUT ?= gpu-check
 COMMIT := $(shell git rev-parse HEAD 2>/dev/null)
-gpu-check:
-	PYTHONPATH=. $(PYTHON) benchmarks/gpu_check.py --out $(OUT) --commit '$(COMMIT)'
+gpu-check: links
+	PYTHONPATH=$(LINKS) $(PYTHON) benchmarks/gpu_check.py --out $(OUT) --commit '$(COMMIT)'
 
 clean:
 	rm -rf .venv .venv-vllm demo build dist *.egg-info

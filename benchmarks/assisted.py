@@ -14,10 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from lapsd.calibrate import Sampling, generate, load_pair
+from lapsd.calibrate.prompts import PROMPT_SETS, bundled_prompts
 from transformers.generation import candidate_generator
-
-from calibrate import Sampling, generate, load_pair
-from calibrate.prompts import PROMPT_SETS, bundled_prompts
 
 N = 4
 

@@ -1,7 +1,7 @@
 """Everything that only a GPU can show, in one run within a deadline: is it right, and how near is it to the floors?
 
     make gpu-check [PYTHON=python3] [OUT=gpu-check]
-    PYTHONPATH=. python3 benchmarks/gpu_check.py --out DIR [--shapes llama-7b+llama-68m] [--commit ID]
+    PYTHONPATH=build/links python3 benchmarks/gpu_check.py --out DIR [--shapes llama-7b+llama-68m] [--commit ID]
 
 The sections (`gpu_sections.py`) run in processes of their own: a tiny pair's first, which finds in a minute what
 does not work at all; then the pair's. Where capturing graphs fails, nothing that comes after it in that process can

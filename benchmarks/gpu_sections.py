@@ -21,26 +21,33 @@ import pandas as pd
 import torch
 from assisted import Rounds
 from gpu_check import CAPTURE_FAILED
+from lapsd.calibrate import Sampling, generate
+from lapsd.calibrate.decoding.decoder import clock, make_decoder
+from lapsd.calibrate.decoding.exactness import greedy_regret
+from lapsd.calibrate.decoding.rounds import DeviceRounds
+from lapsd.calibrate.fitting.terms import Timings, assemble, warnings_of
+from lapsd.calibrate.models.graphs import CaptureError
+from lapsd.calibrate.models.lean import LeanBatch, LeanEngine
+from lapsd.calibrate.models.loading import Pair, Workspace, random_pair
+from lapsd.calibrate.record import samples_frame
+from lapsd.calibrate.stamp import stamp
+from lapsd.calibrate.timing.cells import BATCHES, DRIFT, WIDTHS, Cell, Grid, design, time_grid
+from lapsd.calibrate.timing.floors import (
+    LIBRARY,
+    attention_alone_ns,
+    copy_rate,
+    device_ns,
+    floors,
+    pass_bytes,
+    warm_up,
+)
+from lapsd.calibrate.timing.gpu_state import gpu_state, held_back_ns, holds_back
+from lapsd.calibrate.timing.moves import Moves, swap_during_decode, time_swaps
+from lapsd.calibrate.timing.prefill import time_prefills
+from lapsd.traces import Profile, save_profile
+from lapsd.traces.files import write_whole
+from lapsd.traces.provenance import Floors
 from torch.profiler import ProfilerActivity, profile
-
-from calibrate import Sampling, generate
-from calibrate.decoding.decoder import clock, make_decoder
-from calibrate.decoding.exactness import greedy_regret
-from calibrate.decoding.rounds import DeviceRounds
-from calibrate.fitting.terms import Timings, assemble, warnings_of
-from calibrate.models.graphs import CaptureError
-from calibrate.models.lean import LeanBatch, LeanEngine
-from calibrate.models.loading import Pair, Workspace, random_pair
-from calibrate.record import samples_frame
-from calibrate.stamp import stamp
-from calibrate.timing.cells import BATCHES, DRIFT, WIDTHS, Cell, Grid, design, time_grid
-from calibrate.timing.floors import LIBRARY, attention_alone_ns, copy_rate, device_ns, floors, pass_bytes, warm_up
-from calibrate.timing.gpu_state import gpu_state, held_back_ns, holds_back
-from calibrate.timing.moves import Moves, swap_during_decode, time_swaps
-from calibrate.timing.prefill import time_prefills
-from traces import Profile, save_profile
-from traces.files import write_whole
-from traces.provenance import Floors
 
 N = 4
 REPEATS = 30

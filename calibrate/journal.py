@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-
-from calibrate.models.loading import Pair
-from calibrate.prompts import Prompt
-from calibrate.stamp import hardware, software
+from lapsd.calibrate.models.loading import Pair
+from lapsd.calibrate.prompts import Prompt
+from lapsd.calibrate.stamp import hardware, software
 
 JOURNAL = "journal.jsonl"
 VERSION = 1

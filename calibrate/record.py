@@ -7,23 +7,22 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-
-from calibrate.decoding.decoder import Generation, generate
-from calibrate.decoding.exactness import greedy_regret
-from calibrate.decoding.replayable import replayable
-from calibrate.fitting.lengths import predict_lengths, prompt_embeddings
-from calibrate.fitting.terms import Timings, assemble, warnings_of
-from calibrate.models.loading import Pair
-from calibrate.prompts import Prompt
-from calibrate.requests import Settings, Tokenized
-from calibrate.stamp import stamp
-from calibrate.timing.cells import WIDTHS, design, time_alone, time_grid
-from calibrate.timing.floors import floors
-from calibrate.timing.gpu_state import gpu_state, holds_back
-from calibrate.timing.moves import swap_during_decode, time_swaps
-from calibrate.timing.prefill import time_prefills
-from traces import LEARNED, Profile, Trace, speculation_pays, trace_from_rounds
-from traces.provenance import GreedyCheck, Provenance, Speculation, SpeculationCheck
+from lapsd.calibrate.decoding.decoder import Generation, generate
+from lapsd.calibrate.decoding.exactness import greedy_regret
+from lapsd.calibrate.decoding.replayable import replayable
+from lapsd.calibrate.fitting.lengths import predict_lengths, prompt_embeddings
+from lapsd.calibrate.fitting.terms import Timings, assemble, warnings_of
+from lapsd.calibrate.models.loading import Pair
+from lapsd.calibrate.prompts import Prompt
+from lapsd.calibrate.requests import Settings, Tokenized
+from lapsd.calibrate.stamp import stamp
+from lapsd.calibrate.timing.cells import WIDTHS, design, time_alone, time_grid
+from lapsd.calibrate.timing.floors import floors
+from lapsd.calibrate.timing.gpu_state import gpu_state, holds_back
+from lapsd.calibrate.timing.moves import swap_during_decode, time_swaps
+from lapsd.calibrate.timing.prefill import time_prefills
+from lapsd.traces import LEARNED, Profile, Trace, speculation_pays, trace_from_rounds
+from lapsd.traces.provenance import GreedyCheck, Provenance, Speculation, SpeculationCheck
 
 GREEDY_CHECKS = 6  # requests whose greedy output is held to the target's own
 CHECKED_RUNS = 6  # requests decoded at the best draft length, to see whether it is as fast as foretold
@@ -34,7 +33,7 @@ Progress = Callable[[str, int, int], None]  # what is done now, how much of it, 
 
 
 class Log(Protocol):
-    """Where records of requests go and stay: a `calibrate.journal.Journal`, or a plain list's worth of it."""
+    """Where records of requests go and stay: a `lapsd.calibrate.journal.Journal`, or a plain list's worth of it."""
 
     records: list[dict[str, Any]]
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from calibrate.decoding.decoder import Sampling
-from calibrate.models.loading import Pair
-from calibrate.prompts import Prompt
-from calibrate.timing.cells import BATCHES
+from lapsd.calibrate.decoding.decoder import Sampling
+from lapsd.calibrate.models.loading import Pair
+from lapsd.calibrate.prompts import Prompt
+from lapsd.calibrate.timing.cells import BATCHES
 
 Tokenized = tuple[Prompt, list[int]]
 

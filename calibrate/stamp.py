@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from calibrate.models.lean import LeanEngine
-from calibrate.models.loading import Pair
-from traces.provenance import Hardware, Model, Provenance
+from lapsd.calibrate.models.lean import LeanEngine
+from lapsd.calibrate.models.loading import Pair
+from lapsd.traces.provenance import Hardware, Model, Provenance
 
 
 def stamp(pair: Pair, command: str, commit: str = "") -> Provenance:

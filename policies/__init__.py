@@ -1,27 +1,39 @@
 """Scheduling policies: pure ranks over a job's history, one module each."""
 
-from policies.a_min import AMin
-from policies.alike import Alike, AlikeCeiling
-from policies.alike_online import AlikeOnline
-from policies.alise import Alise
-from policies.base import NEVER, ONE_ROUND, STEADY, TO_THE_END, Clairvoyant, Event, Job, Outlook, Policy, Rank, Until
-from policies.boost import Boost
-from policies.fastserve import FastServe
-from policies.fcfs import FCFS
-from policies.gittins import Gittins
-from policies.laps_sd import LapsSD
-from policies.laps_sd_adapted import LapsSDAdapted
-from policies.las import LAS
-from policies.las_round import LASRound
-from policies.lp_sjf import LPSJF
-from policies.lp_sjf_mean import LPSJFMean
-from policies.lp_srpt import LPSRPT
-from policies.past import Past
-from policies.round_robin import RoundRobin
-from policies.spec import POLICIES, parameters_of, parse_policy, policy_class, spec_of
-from policies.srpt import SRPT
-from policies.tie import TIE
-from policies.time_model import TimeModel
+from lapsd.policies.a_min import AMin
+from lapsd.policies.alike import Alike, AlikeCeiling
+from lapsd.policies.alike_online import AlikeOnline
+from lapsd.policies.alise import Alise
+from lapsd.policies.base import (
+    NEVER,
+    ONE_ROUND,
+    STEADY,
+    TO_THE_END,
+    Clairvoyant,
+    Event,
+    Job,
+    Outlook,
+    Policy,
+    Rank,
+    Until,
+)
+from lapsd.policies.boost import Boost
+from lapsd.policies.fastserve import FastServe
+from lapsd.policies.fcfs import FCFS
+from lapsd.policies.gittins import Gittins
+from lapsd.policies.laps_sd import LapsSD
+from lapsd.policies.laps_sd_adapted import LapsSDAdapted
+from lapsd.policies.las import LAS
+from lapsd.policies.las_round import LASRound
+from lapsd.policies.lp_sjf import LPSJF
+from lapsd.policies.lp_sjf_mean import LPSJFMean
+from lapsd.policies.lp_srpt import LPSRPT
+from lapsd.policies.past import Past
+from lapsd.policies.round_robin import RoundRobin
+from lapsd.policies.spec import POLICIES, parameters_of, parse_policy, policy_class, spec_of
+from lapsd.policies.srpt import SRPT
+from lapsd.policies.tie import TIE
+from lapsd.policies.time_model import TimeModel
 
 __all__ = [
     "FCFS",

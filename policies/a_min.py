@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
-from policies.base import Job, Outlook, Policy, Rank, Until
-from policies.past import Past
+from lapsd.policies.base import Job, Outlook, Policy, Rank, Until
+from lapsd.policies.past import Past
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 import numpy as np
-
-from policies.base import Job, Outlook, Policy, Rank, Until
-from policies.gittins import inverse_index
-from policies.moves import lead_ns
-from policies.past import Past
+from lapsd.policies.base import Job, Outlook, Policy, Rank, Until
+from lapsd.policies.gittins import inverse_index
+from lapsd.policies.moves import lead_ns
+from lapsd.policies.past import Past
 
 RISING = Until(rising=True)
 

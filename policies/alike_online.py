@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
-from policies.alike import Alike
-from policies.base import ONE_ROUND, Event, Job, Outlook, Rank, Until
-from policies.past import Past
+from lapsd.policies.alike import Alike
+from lapsd.policies.base import ONE_ROUND, Event, Job, Outlook, Rank, Until
+from lapsd.policies.past import Past
 
 GROWTH = 8  # the past is taken in anew when it has grown by this part of it
 

@@ -10,9 +10,9 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
-from policies.base import NEVER, TO_THE_END, Job, Outlook, Rank, Until
-from policies.las import LAS
-from policies.time_model import FORMS, TimeModel
+from lapsd.policies.base import NEVER, TO_THE_END, Job, Outlook, Rank, Until
+from lapsd.policies.las import LAS
+from lapsd.policies.time_model import FORMS, TimeModel
 
 
 @dataclass(frozen=True)

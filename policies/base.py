@@ -10,10 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
+from lapsd.policies.past import Past
+from lapsd.policies.time_model import TimeModel
 from numpy.typing import NDArray
-
-from policies.past import Past
-from policies.time_model import TimeModel
 
 Rank = tuple[Any, ...]
 NEVER = 2**62  # a time or a count that is not reached

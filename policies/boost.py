@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from statistics import mean
 from typing import ClassVar, Self
 
-from policies.base import STEADY, Job, Outlook, Policy, Rank, Until
-from policies.past import Past
+from lapsd.policies.base import STEADY, Job, Outlook, Policy, Rank, Until
+from lapsd.policies.past import Past
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from policies.base import Job, Policy, Rank
+from lapsd.policies.base import Job, Policy, Rank
 
 J = TypeVar("J", bound=Job)
 

@@ -7,8 +7,8 @@ its public artifact (LLMServe/FastServe at 187a274), where nothing is predicted 
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple, Self
 
-from policies.base import NEVER, ONE_ROUND, Job, Outlook, Policy, Rank, Until
-from policies.time_model import TimeModel
+from lapsd.policies.base import NEVER, ONE_ROUND, Job, Outlook, Policy, Rank, Until
+from lapsd.policies.time_model import TimeModel
 
 
 class Turn(NamedTuple):

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 import numpy as np
+from lapsd.policies.base import TO_THE_END, Job, Outlook, Policy, Rank, Until
 from numpy.typing import NDArray
-
-from policies.base import TO_THE_END, Job, Outlook, Policy, Rank, Until
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from functools import lru_cache
 from statistics import pstdev
 from typing import Any, ClassVar, NamedTuple, Self
 
-from policies.base import ONE_ROUND, TO_THE_END, Job, Outlook, Rank, Until
-from policies.las import LAS
-from policies.moves import lead_ns
+from lapsd.policies.base import ONE_ROUND, TO_THE_END, Job, Outlook, Rank, Until
+from lapsd.policies.las import LAS
+from lapsd.policies.moves import lead_ns
 
 until = lru_cache(maxsize=1 << 14)(Until)  # looking one up takes half as long as making it: 2 % of a run
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from statistics import quantiles
 from typing import ClassVar, Self
 
-from policies.base import ONE_ROUND, Event, Job, Outlook, Rank, Until
-from policies.laps_sd import LapsSD, Perceived
+from lapsd.policies.base import ONE_ROUND, Event, Job, Outlook, Rank, Until
+from lapsd.policies.laps_sd import LapsSD, Perceived
 
 RULES = ("present", "quantiles", "both")
 FEWEST, MOST = 2, 8  # queues by requests present

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any, ClassVar, Self
 
-from policies.base import NEVER, Job, Outlook, Policy, Rank, Until
+from lapsd.policies.base import NEVER, Job, Outlook, Policy, Rank, Until
 
 LONGEST_S = 1e9
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from policies.base import Job, Policy, Rank, Until
+from lapsd.policies.base import Job, Policy, Rank, Until
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from policies.base import TO_THE_END, Clairvoyant, Job, Rank, Until
+from lapsd.policies.base import TO_THE_END, Clairvoyant, Job, Rank, Until
 
 
 @dataclass(frozen=True)

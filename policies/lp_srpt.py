@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
-from policies.base import TO_THE_END, Job, Outlook, Policy, Rank, Until
-from policies.moves import lead_ns
+from lapsd.policies.base import TO_THE_END, Job, Outlook, Policy, Rank, Until
+from lapsd.policies.moves import lead_ns
 
 FIRST = (-math.inf,)
 

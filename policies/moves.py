@@ -1,6 +1,6 @@
 """What it costs everybody that a running request stops for another, where caches have to move."""
 
-from policies.base import Outlook
+from lapsd.policies.base import Outlook
 
 BEHIND = 3  # who wait beside the two: the mean queue of M/M/1 at a load of 0.8, load² / (1 − load), rounded
 

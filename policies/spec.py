@@ -6,25 +6,25 @@ import sys
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
-from policies.a_min import AMin
-from policies.alike import Alike, AlikeCeiling
-from policies.alike_online import AlikeOnline
-from policies.alise import Alise
-from policies.base import Policy
-from policies.boost import Boost
-from policies.fastserve import FastServe
-from policies.fcfs import FCFS
-from policies.gittins import Gittins
-from policies.laps_sd import LapsSD
-from policies.laps_sd_adapted import LapsSDAdapted
-from policies.las import LAS
-from policies.las_round import LASRound
-from policies.lp_sjf import LPSJF
-from policies.lp_sjf_mean import LPSJFMean
-from policies.lp_srpt import LPSRPT
-from policies.round_robin import RoundRobin
-from policies.srpt import SRPT
-from policies.tie import TIE
+from lapsd.policies.a_min import AMin
+from lapsd.policies.alike import Alike, AlikeCeiling
+from lapsd.policies.alike_online import AlikeOnline
+from lapsd.policies.alise import Alise
+from lapsd.policies.base import Policy
+from lapsd.policies.boost import Boost
+from lapsd.policies.fastserve import FastServe
+from lapsd.policies.fcfs import FCFS
+from lapsd.policies.gittins import Gittins
+from lapsd.policies.laps_sd import LapsSD
+from lapsd.policies.laps_sd_adapted import LapsSDAdapted
+from lapsd.policies.las import LAS
+from lapsd.policies.las_round import LASRound
+from lapsd.policies.lp_sjf import LPSJF
+from lapsd.policies.lp_sjf_mean import LPSJFMean
+from lapsd.policies.lp_srpt import LPSRPT
+from lapsd.policies.round_robin import RoundRobin
+from lapsd.policies.srpt import SRPT
+from lapsd.policies.tie import TIE
 
 _KNOWN: tuple[type[Policy], ...] = (
     FCFS, RoundRobin, LAS, LASRound, Gittins, LPSJF, LPSRPT, AMin, TIE, Boost, LapsSD, LapsSDAdapted,

@@ -4,9 +4,8 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 import numpy as np
-
-from policies.base import TO_THE_END, Job, Outlook, Policy, Rank, Until
-from policies.past import Past
+from lapsd.policies.base import TO_THE_END, Job, Outlook, Policy, Rank, Until
+from lapsd.policies.past import Past
 
 LONGEST = 0.1  # of a distribution: its tail
 

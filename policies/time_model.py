@@ -2,7 +2,7 @@
 
 s is the prompt's length, n the output's. As published, a decoding step takes as long at the last token as at the
 first; `exact` lets the context grow, T_dec = n · (α · s + β) + α · n · (n − 1) / 2, and takes prefill as priced.
-Knows nothing of traces or profiles: `sim.experiment` fits it to past requests.
+Knows nothing of traces or profiles: `lapsd.sim.experiment` fits it to past requests.
 """
 
 from collections.abc import Callable

@@ -3,10 +3,10 @@
 A package of its own: it learns (which `traces` does not) without a model to run (which `calibrate` is for).
 """
 
-from predict.columns import Asked, predictions, with_column
-from predict.encoders import Encoder, ModelEncoder, TfidfEncoder
-from predict.evaluate import Accuracy, learnt_on, out_of_fold
-from predict.models import MODELS, LengthModel, Median, Ranker, Retrieval, Ridge
+from lapsd.predict.columns import Asked, predictions, with_column
+from lapsd.predict.encoders import Encoder, ModelEncoder, TfidfEncoder
+from lapsd.predict.evaluate import Accuracy, learnt_on, out_of_fold
+from lapsd.predict.models import MODELS, LengthModel, Median, Ranker, Retrieval, Ridge
 
 __all__ = [
     "MODELS",

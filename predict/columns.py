@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+from lapsd.predict.evaluate import Accuracy, learnt_on, out_of_fold
+from lapsd.predict.models import LengthModel
+from lapsd.traces import Prompt, Trace
 from numpy.typing import NDArray
-
-from predict.evaluate import Accuracy, learnt_on, out_of_fold
-from predict.models import LengthModel
-from traces import Prompt, Trace
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from lapsd.predict.encoders import Encoder
+from lapsd.predict.index import VectorIndex
 from numpy.typing import NDArray
-
-from predict.encoders import Encoder
-from predict.index import VectorIndex
 
 Lengths = NDArray[np.float64]
 MLP_SHAPE = (256,)

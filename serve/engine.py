@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from serve.plan import Plan
-from serve.record import Record
-from traces import Provenance
+from lapsd.serve.plan import Plan
+from lapsd.serve.record import Record
+from lapsd.traces import Provenance
 
 
 class Engine(Protocol):

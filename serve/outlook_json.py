@@ -5,9 +5,8 @@ from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
-
-from policies import Outlook, Past, TimeModel
-from traces.costs import Linear, Quadratic
+from lapsd.policies import Outlook, Past, TimeModel
+from lapsd.traces.costs import Linear, Quadratic
 
 PAST = ("predicted_tokens", "tokens", "rounds", "early_tokens")
 PREFILLS: Mapping[str, type[Linear]] = {kind.__name__: kind for kind in (Linear, Quadratic)}

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from policies import Outlook, Policy
-from policies.decision import name_of
-from policies.spec import parse_policy
-from serve.outlook_json import outlook_from_json, outlook_to_json
+from lapsd.policies import Outlook, Policy
+from lapsd.policies.decision import name_of
+from lapsd.policies.spec import parse_policy
+from lapsd.serve.outlook_json import outlook_from_json, outlook_to_json
 
 CLOCKS = ("busy", "wall")
 VERSION = 1
@@ -53,7 +53,7 @@ class Plan:
     ----------
     requests : sequence of Asked
     policy : str
-        As `policies.spec.parse_policy` reads it.
+        As `lapsd.policies.spec.parse_policy` reads it.
     outlook : policies.Outlook
         What the server knows beforehand; what is true in it, clairvoyant policies alone are shown.
     clock : "busy" or "wall"

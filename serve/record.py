@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
-from serve.plan import versioned
+from lapsd.serve.plan import versioned
 
 VERSION = 1
 

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import simpy
-
-from policies import FCFS, LapsSD, Policy
-from sim.experiment.metrics import measured
-from sim.experiment.run import Runs, run
-from sim.experiment.stage import Stage
-from traces import Profile, Trace, load_profile, load_trace
+from lapsd.policies import FCFS, LapsSD, Policy
+from lapsd.sim.experiment.metrics import measured
+from lapsd.sim.experiment.runs import Runs, run
+from lapsd.sim.experiment.stage import Stage
+from lapsd.traces import Profile, Trace, load_profile, load_trace
 
 TIMEOUTS = 100_000
 REPEATS, TOGETHER = 5, 5
@@ -233,11 +232,10 @@ def peak_memory_bytes() -> int:
 def startup_s(repeats: int = 3) -> float:
     """From starting `lapsd compare` to its first simulated event, the least of some starts."""
     script = (
-        "import os, sys, simpy\n"
+        "import os, runpy, sys, simpy\n"
         "simpy.Environment.step = lambda self: os._exit(0)\n"
         "sys.argv = ['lapsd', 'compare']\n"
-        "from sim.cli import main\n"
-        "main()\n"
+        "runpy.run_module('lapsd', run_name='__main__')\n"
         "os._exit(1)\n"
     )
     starts = []

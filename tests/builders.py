@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-
-from policies import Outlook
-from sim import outlook_of
-from traces import (
+from lapsd.policies import Outlook
+from lapsd.traces import (
     Costs,
     Linear,
     PricedTrace,
@@ -22,6 +20,8 @@ from traces import (
     price,
     trace_from_rounds,
 )
+
+from lapsd import outlook_of
 
 MS = 1_000_000
 

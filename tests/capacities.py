@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
+from lapsd.sim.engine.memory import EVICTIONS, MANAGERS, Offload
+from lapsd.sim.engine.prefill import PREFILLS
+from lapsd.traces import Workload
 
-from sim import Capacity
-from sim.engine.memory import EVICTIONS, MANAGERS, Offload
-from sim.engine.prefill import PREFILLS
-from traces import Workload
+from lapsd import Capacity
 
 Limits = st.SearchStrategy[dict[str, Any]]
 

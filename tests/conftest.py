@@ -2,14 +2,15 @@
 
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 from hypothesis import Phase, settings
+from lapsd.traces.errors import run_command
 
-from sim import cli
-from traces.errors import run_command
+from lapsd import cli
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
@@ -19,6 +20,10 @@ settings.register_profile("unshrunk", settings.get_profile("repeatable"), phases
 # started in the background, a shell's jobs ignore interrupts, and so would the commands that tests interrupt
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+ROOT = Path(__file__).parents[1]
+# `python -m pytest` puts the checkout there, where `sim` alone would then be importable; users have `lapsd.sim` only
+sys.path[:] = [path for path in sys.path if path not in ("", str(ROOT))]
 
 PUBLIC = Path(__file__).parents[2] / "shared" / "data"
 

@@ -1,195 +1,222 @@
-"""The arrows between the packages, checked from the source."""
+"""The imports between the packages, read from the source."""
 
 import ast
+import configparser
+import importlib.util
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HOUSE = {"traces", "policies", "predict", "sim", "calibrate", "serve"}
+PACKAGES = ("traces", "policies", "predict", "sim", "calibrate", "serve", "papers", "lapsd")
 MAY = {
-    "traces": set(), "policies": set(), "predict": {"traces"}, "sim": {"traces", "policies"},
-    "calibrate": {"traces", "policies"}, "serve": {"traces", "policies", "sim", "calibrate"},
-}  # fmt: skip
+    "traces": set(),
+    "policies": set(),
+    "predict": {"traces"},
+    "sim": {"traces", "policies"},
+    "calibrate": {"traces", "policies"},
+    "serve": {"traces", "policies", "calibrate", "sim"},
+    "papers": {"traces", "policies", "predict", "sim"},
+    "lapsd": set(PACKAGES),
+}
+TABLES = {"numpy", "pandas", "pyarrow", "scipy"}
 FOREIGN = {
     "policies": {"numpy"},
-    "traces": {"numpy", "pandas", "pyarrow", "scipy", "tokenizers"},
+    "traces": TABLES | {"tokenizers"},
     "predict": {"numpy", "scipy", "sklearn", "faiss", "torch", "transformers"},
-    "sim": {"numpy", "pandas", "pyarrow", "scipy", "simpy", "matplotlib", "typer", "rich", "tomli_w", "jinja2",
-            "distributed"},
-    "calibrate": {"numpy", "pandas", "pyarrow", "scipy", "torch", "transformers", "tokenizers", "safetensors",
-                  "triton", "huggingface_hub", "sklearn", "pynvml", "typer", "rich"},
-    "serve": {"numpy", "pandas", "scipy", "simpy", "torch", "typer", "rich", "jinja2", "matplotlib", "vllm"},
-}  # fmt: skip
+    "sim": TABLES | {"simpy", "matplotlib", "tomli_w", "distributed"},
+    "calibrate": TABLES
+    | {"torch", "transformers", "tokenizers", "safetensors", "triton", "huggingface_hub", "sklearn", "pynvml"},
+    "serve": {"numpy", "pandas", "scipy", "simpy", "torch", "jinja2", "matplotlib", "vllm"},
+    "papers": TABLES | {"matplotlib", "jinja2"},
+    "lapsd": TABLES | {"typer", "rich", "simpy", "torch", "matplotlib", "tomli_w"},
+}
 STANDARD = set(__import__("sys").stdlib_module_names)
-
-
-def imports(path: Path) -> set[tuple[str, str]]:
-    """(top-level package, whole module) of every import in a file, wherever it stands."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {a.name for a in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            found.add(node.module or "")
-    return {(name.split(".")[0], name) for name in found}
-
-
-MOUNTED = {("sim/cli/predict.py", "predict")}
-
-
-@pytest.mark.parametrize("package", sorted(HOUSE))
-def test_a_package_imports_only_what_it_may(package):
-    for path in (ROOT / package).rglob("*.py"):
-        for top, module in imports(path):
-            if top in STANDARD or top == package:
-                continue
-            if (path.relative_to(ROOT).as_posix(), module) in MOUNTED:
-                continue  # the exception: this verb is mounted lazily
-            assert top in MAY[package] | FOREIGN[package], f"{path.relative_to(ROOT)} imports {module}"
-
-
-# the rooms of sim from the ground up; figures take tables and names, so that anything may draw
-ROOMS = ("engine", "figures", "experiment", "sweeps", "reproduce", "bench", "cli")
 HEAVY = {
     "torch", "triton", "matplotlib", "scipy", "distributed", "transformers", "safetensors", "sklearn", "pynvml",
     "faiss", "vllm",
 }  # fmt: skip
 
 
-def modules_of(package):
-    """Module name to file, for a package's modules."""
-    files = (ROOT / package).rglob("*.py")
-    return {".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): f for f in files}
+def installed_name(path: Path) -> str:
+    """The dotted name under which a source file is imported."""
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    return name if name.split(".")[0] == "lapsd" else f"lapsd.{name}"
 
 
-def own_imports(package):
-    """Module to the modules of its package that it imports, wherever the import stands."""
-    modules = modules_of(package)
-    found = {name: set() for name in modules}
-    for name, path in modules.items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom):
-                whole = [f"{node.module}.{alias.name}" for alias in node.names]
-                targets = {w if w in modules else node.module for w in whole}
-            elif isinstance(node, ast.Import):
-                targets = {alias.name for alias in node.names}
-            else:
-                continue
-            found[name] |= {t for t in targets if t in modules and t != name}
-    return found
+MODULES = {installed_name(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
 
 
-def room_of(module):
+def package_of(module: str) -> str:
+    """The top-level folder of one of our modules."""
     parts = module.split(".")
-    return parts[1] if len(parts) > 1 else None
+    return parts[1] if len(parts) > 1 and parts[1] in PACKAGES else "lapsd"
 
 
-def test_no_import_of_sim_runs_back_up():
-    up = set()
-    for module, targets in own_imports("sim").items():
-        if module == "sim":
-            continue  # its users' names, from everywhere
-        assert room_of(module) in ROOMS, f"{module} has no place in the order of rooms"
-        assert "sim" not in targets, f"{module} imports what is for users"
-        up |= {(module, t) for t in targets if ROOMS.index(room_of(t)) > ROOMS.index(room_of(module))}
-        if room_of(module) == "figures":
-            up |= {(module, t) for t in targets if room_of(t) != "figures"}
-    assert not up
+def room_of(module: str) -> str:
+    """The part of its package that a module belongs to: `engine` for `lapsd.sim.engine.request`; "" for the package."""
+    parts = module.split(".")
+    return parts[2] if len(parts) > 2 else ""
 
 
-# of serve: plain data, our engine, what is said of live runs; vLLM's part, which knows plain data alone; the verb
-SERVED = ("outlook_json", "plan", "record", "clock", "engine", "own", "validation", "vllm", "calibration", "cli")
+def imported(node: ast.AST) -> set[str]:
+    """Every module that a node may import; strings that spell one of our modules count as imports."""
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+        return {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return {
+            name for name in re.findall(r"\blapsd(?:\.\w+)+", node.value) if name in MODULES and " " not in node.value
+        }
+    return set()
 
 
-BESIDE = {"serve.vllm.process", "serve.vllm.calibration", "serve.vllm.cli"}  # of vLLM's, but not in its Python
+def own_imports(module: str) -> set[str]:
+    """Our modules that a module imports, wherever the import is written."""
+    named = {name for node in ast.walk(TREES[module]) for name in imported(node)}
+    return {name for name in named if name in MODULES} - {module}
 
 
-def test_no_import_of_serve_runs_back_up_and_vllm_stands_apart():
-    files = modules_of("serve")
-    for module, targets in own_imports("serve").items():
-        room, rooms = room_of(module), {room_of(target) for target in targets}
-        if room == "vllm" and module not in BESIDE:
-            assert rooms <= {"vllm", *SERVED[: SERVED.index("engine")]}, f"{module} imports more than plain data"
-            assert not {top for top, _ in imports(files[module])} & {"sim", "calibrate"}, f"{module} needs too much"
-        elif module != "serve":
-            assert rooms <= set(SERVED[: SERVED.index(room) + 1]), f"{module} imports upwards"
+def test_no_import_is_relative():
+    for name, tree in TREES.items():
+        assert not [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level], name
 
 
-@pytest.mark.parametrize("package", sorted(HOUSE))
-def test_no_imports_go_in_a_circle(package):
-    imported = own_imports(package)
-    imported.pop(package)
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_only_what_it_may(package):
+    for name, tree in TREES.items():
+        if package_of(name) != package:
+            continue
+        nodes = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+        for target in {n for node in nodes for n in imported(node)} | own_imports(name):
+            top = target.split(".")[0]
+            if top == "lapsd":
+                own = package_of(target)
+                assert own == package or own in MAY[package], f"{name} imports {target}"
+            else:
+                assert top in STANDARD | FOREIGN[package], f"{name} imports {target}"
+
+
+def assert_downwards(package: str, rooms: Sequence[str]) -> None:
+    """Each room of a package imports only itself and the rooms listed before it."""
+    for name in MODULES:
+        if package_of(name) != package or not room_of(name):
+            continue
+        assert room_of(name) in rooms, f"{name} has no place in the order of rooms"
+        for target in own_imports(name):
+            if package_of(target) == package and room_of(target):
+                allowed = rooms[: rooms.index(room_of(name)) + 1]
+                assert room_of(target) in allowed, f"{name} imports {target}, which is above it"
+
+
+def test_sim_imports_downwards():
+    assert_downwards("sim", ("engine", "figures", "experiment", "sweeps", "bench"))
+
+
+def test_figures_import_no_other_part_of_sim():
+    for name in MODULES:
+        if name.startswith("lapsd.sim.figures"):
+            assert {room_of(t) for t in own_imports(name) if package_of(t) == "sim"} <= {"figures"}, name
+
+
+SERVE = ("outlook_json", "plan", "record", "clock", "engine", "own", "validation", "vllm", "calibration")
+OUTSIDE_VLLM = {"lapsd.serve.vllm.process"}  # drives vLLM's process from outside it
+
+
+def test_serve_imports_downwards():
+    assert_downwards("serve", SERVE)
+
+
+def test_code_that_runs_inside_vllm_needs_neither_the_simulator_nor_the_calibrator():
+    for name in MODULES:
+        if name.startswith("lapsd.serve.vllm") and name not in OUTSIDE_VLLM:
+            targets = own_imports(name)
+            assert not {package_of(t) for t in targets} & {"sim", "calibrate"}, f"{name} imports {targets}"
+            assert {room_of(t) for t in targets if package_of(t) == "serve"} <= {"vllm", *SERVE[:4]}, name
+
+
+ENGINE_PARTS = {  # our executor holds its requests and its KV memory to the rules of the simulator's
+    "lapsd.sim.engine", "lapsd.sim.engine.memory", "lapsd.sim.engine.request", "lapsd.sim.engine.recorded",
+}  # fmt: skip
+
+
+def test_only_validation_imports_the_simulator():
+    """Besides it, our executor takes the engine's record of a request and its memory managers."""
+    for name in MODULES:
+        if package_of(name) == "serve" and room_of(name) != "validation":
+            targets = {t for t in own_imports(name) if package_of(t) == "sim"}
+            if room_of(name) == "own":
+                modules = {t for t in targets if MODULES[t].name != "__init__.py" or t in ENGINE_PARTS}
+                assert modules <= ENGINE_PARTS, f"{name} imports {modules - ENGINE_PARTS}"
+            else:
+                assert not targets, f"{name} imports {targets}"
+
+
+def test_no_imports_go_in_a_circle():
+    """A package's `__init__` imports its modules; beside that, the graph of all modules has no circle."""
+    graph = {n: {t for t in own_imports(n) if MODULES[t].name != "__init__.py"} for n in MODULES}
     done: set[str] = set()
 
     def visit(module, path):
         assert module not in path, " -> ".join([*path[path.index(module) :], module])
         if module not in done:
-            for target in sorted(imported.get(module, ())):
+            for target in sorted(graph[module]):
                 visit(target, [*path, module])
             done.add(module)
 
-    for module in imported:
+    for module in graph:
         visit(module, [])
 
 
-def named(node):
-    """Modules that an import statement names; of `from a import b` also a.b."""
-    if isinstance(node, ast.Import):
-        return {alias.name for alias in node.names}
-    if isinstance(node, ast.ImportFrom):
-        return {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return set()
+def test_only_modules_that_load_a_heavy_library_are_imported_late():
+    def heavy(module: str) -> bool:
+        return bool({name.split(".")[0] for node in TREES[module].body for name in imported(node)} & HEAVY)
 
-
-def test_only_what_loads_a_heavy_library_is_imported_late():
-    trees = {
-        name: ast.parse(path.read_text(encoding="utf-8"))
-        for house in HOUSE
-        for name, path in modules_of(house).items()
-    }
-    heavy = {n for n, tree in trees.items() if {m.split(".")[0] for node in tree.body for m in named(node)} & HEAVY}
-    mounted = {(file.removesuffix(".py").replace("/", "."), verb) for file, verb in MOUNTED}
-    for name, tree in trees.items():
+    verbs = {"lapsd.cli.calibrate_pair", "lapsd.cli.calibrate_vllm", "lapsd.cli.validate_live"}  # need torch
+    for name, tree in TREES.items():
         for function in ast.walk(tree):
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-                late = {m for node in ast.walk(function) for m in named(node)}
-                own = {
-                    m for m in late if m in trees and m not in heavy and m not in HOUSE and (name, m) not in mounted
-                }
-                assert not own, f"{name}.{function.name} imports {own} late"
+                nodes = [n for n in ast.walk(function) if isinstance(n, ast.Import | ast.ImportFrom)]
+                late = {m for node in nodes for m in imported(node) if m in MODULES} - verbs
+                assert all(heavy(m) or MODULES[m].name == "__init__.py" for m in late), f"{name} imports {late} late"
 
 
-def test_no_function_of_sim_takes_more_than_ten_parameters():
-    """But commands, whose parameters are the options of a command line."""
-    for path in (ROOT / "sim").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef) and not any("command" in ast.dump(d) for d in node.decorator_list):
-                arguments = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
-                assert len(arguments) <= 10, f"{path}: {node.name} has {len(arguments)} parameters"
+def test_no_function_of_sim_or_papers_takes_more_than_ten_parameters():
+    """Commands are exempt: their parameters are the options of the command line."""
+    for name, tree in TREES.items():
+        if package_of(name) in ("sim", "papers"):
+            for node in ast.walk(tree):
+                if isinstance(node, ast.FunctionDef):
+                    arguments = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+                    assert len(arguments) <= 10, f"{name}: {node.name} has {len(arguments)} parameters"
 
 
-def test_the_lists_of_packages_agree():
-    import configparser
-
+def test_the_wheel_lists_every_package():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     listed = set(config["options"]["packages"].split())
-    there = {".".join(p.parent.relative_to(ROOT).parts) for h in HOUSE for p in (ROOT / h).rglob("__init__.py")}
-    assert listed == there
+    assert listed == {name for name, path in MODULES.items() if path.name == "__init__.py"}
 
 
-def test_modules_say_what_they_are():
-    for package in HOUSE:
-        for path in (ROOT / package).rglob("*.py"):
-            assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), f"{path} has no docstring"
+@pytest.mark.parametrize("package", [package for package in PACKAGES if package != "lapsd"])
+def test_a_folder_is_not_importable_under_its_bare_name(package):
+    """Tests import what users import: a bare `sim` would be another copy of `lapsd.sim`, or another project's."""
+    assert importlib.util.find_spec(package) is None
+
+
+def test_every_module_has_a_docstring():
+    for name, tree in TREES.items():
+        assert ast.get_docstring(tree), f"{name} has no docstring"
 
 
 def test_nothing_unpickles_or_runs_remote_code():
-    for package in HOUSE:
-        for path in (ROOT / package).rglob("*.py"):
-            text = path.read_text(encoding="utf-8")
-            assert "trust_remote_code=True" not in text, path
-            assert not {"pickle", "dill", "cloudpickle", "joblib"} & {top for top, _ in imports(path)}, path
-            assert "torch.load(" not in text, path
+    for name, tree in TREES.items():
+        text = MODULES[name].read_text(encoding="utf-8")
+        assert "trust_remote_code=True" not in text, name
+        assert "torch.load(" not in text, name
+        tops = {n.split(".")[0] for node in ast.walk(tree) for n in imported(node)}
+        assert not {"pickle", "dill", "cloudpickle", "joblib"} & tops, name

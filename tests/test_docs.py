@@ -16,17 +16,17 @@ from types import ModuleType, SimpleNamespace
 
 import matplotlib
 import pytest
+from lapsd.papers.beyond.paper import BEYOND
+from lapsd.papers.laps_sd.paper import LAPS_SD
+from lapsd.papers.papers import PAPERS
+from lapsd.sim.experiment.metrics import METRICS
+from lapsd.sim.experiment.setting import KNOBS
+from lapsd.sim.sweeps import Sweep, sweep
+from lapsd.traces.errors import run_command
+from lapsd.traces.files import BUNDLED
 
-from sim import cli
-from sim.experiment.metrics import METRICS
-from sim.experiment.setting import KNOBS
-from sim.reproduce.beyond.paper import BEYOND
-from sim.reproduce.laps_sd.paper import LAPS_SD
-from sim.reproduce.papers import PAPERS
-from sim.sweeps import Sweep, sweep
-from tests.sim.reproduce.test_reproduce import TINY
-from traces.errors import run_command
-from traces.files import BUNDLED
+from lapsd import cli
+from tests.papers.test_reproduce import TINY
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
@@ -39,7 +39,7 @@ NOT_OURS = {
     "lapsd validate --engine vllm": "needs vLLM; tests/serve/vllm/test_validation.py runs it",
     "vllm serve": "tests/serve/vllm serves; its options are parsed there",
     "make gpu-check": "test_benchmarks.py runs its sections on a CPU",
-    "PYTHONPATH=. python3 benchmarks/gpu_check.py": "the same",
+    "PYTHONPATH=build/links python3 benchmarks/gpu_check.py": "the same",
     "pip install": "test_wheel.py installs",
     "dask": "test_cluster.py runs a scheduler and workers",
 }

@@ -1,19 +1,19 @@
 """Traces of acceptance, profiles of costs: their files, importers of public formats, workloads drawn from them."""
 
-from traces.arrival_trace import ArrivalTrace
-from traces.costs import Costs, Linear, RoundCost, RoundTerms, StepCost, StepTerms, Swap
-from traces.derived.acceptance_fit import fit_acceptance
-from traces.derived.acceptance_model import AcceptanceModel
-from traces.derived.borrow import borrow_acceptance
-from traces.derived.describe import describe
-from traces.derived.generate import generate
-from traces.derived.mix import is_mix, mix, shares_of
-from traces.derived.ordinary import ordinary_decoding
-from traces.derived.replay import at_draft_length
-from traces.derived.shuffle import shuffled
-from traces.derived.speculation import speculation_pays
-from traces.errors import FormatError
-from traces.files import (
+from lapsd.traces.arrival_trace import ArrivalTrace
+from lapsd.traces.costs import Costs, Linear, RoundCost, RoundTerms, StepCost, StepTerms, Swap
+from lapsd.traces.derived.acceptance_fit import fit_acceptance
+from lapsd.traces.derived.acceptance_model import AcceptanceModel
+from lapsd.traces.derived.borrow import borrow_acceptance
+from lapsd.traces.derived.describe import describe
+from lapsd.traces.derived.generate import generate
+from lapsd.traces.derived.mix import is_mix, mix, shares_of
+from lapsd.traces.derived.ordinary import ordinary_decoding
+from lapsd.traces.derived.replay import at_draft_length
+from lapsd.traces.derived.shuffle import shuffled
+from lapsd.traces.derived.speculation import speculation_pays
+from lapsd.traces.errors import FormatError
+from lapsd.traces.files import (
     load_arrivals,
     load_profile,
     load_prompts,
@@ -23,15 +23,15 @@ from traces.files import (
     save_prompts,
     save_trace,
 )
-from traces.importers import IMPORTERS, Imported, Importer
-from traces.invariants import trace_from_rounds
-from traces.predictors import PREDICTORS, LengthPredictor
-from traces.pricing import PricedTrace, price
-from traces.profile import Profile
-from traces.prompts import Prompt
-from traces.provenance import Provenance
-from traces.trace import LEARNED, Trace, to_frame
-from traces.workload import Arrivals, Workload, draw_workload
+from lapsd.traces.importers import IMPORTERS, Imported, Importer
+from lapsd.traces.invariants import trace_from_rounds
+from lapsd.traces.predictors import PREDICTORS, LengthPredictor
+from lapsd.traces.pricing import PricedTrace, price
+from lapsd.traces.profile import Profile
+from lapsd.traces.prompts import Prompt
+from lapsd.traces.provenance import Provenance
+from lapsd.traces.trace import LEARNED, Trace, to_frame
+from lapsd.traces.workload import Arrivals, Workload, draw_workload
 
 __all__ = [
     "IMPORTERS",

@@ -1,13 +1,12 @@
 """Recorded arrivals: when real requests came, and how long they were.
 
 Workloads take the gaps, rescaled to a load, from a random place on. Knows nothing of acceptance, nor of files
-(`traces.files.arrival_file`).
+(`lapsd.traces.files.arrival_file`).
 """
 
 import numpy as np
+from lapsd.traces.errors import FormatError
 from numpy.typing import NDArray
-
-from traces.errors import FormatError
 
 
 class ArrivalTrace:

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from lapsd.traces.errors import FormatError
+from lapsd.traces.provenance import Provenance
+from lapsd.traces.trace import COLUMNS, POSITION_COLUMNS, Trace, prediction_column, prediction_name
 from numpy.typing import NDArray
-
-from traces.errors import FormatError
-from traces.provenance import Provenance
-from traces.trace import COLUMNS, POSITION_COLUMNS, Trace, prediction_column, prediction_name
 
 
 def trace_from_rounds(

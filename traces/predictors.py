@@ -11,11 +11,10 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
+from lapsd.traces.trace import LEARNED, Trace, prediction_column
 from numpy.typing import NDArray
 
-from traces.trace import LEARNED, Trace, prediction_column
-
-LENGTH_STREAM = 3  # after the streams of `traces.workload`
+LENGTH_STREAM = 3  # after the streams of `lapsd.traces.workload`
 
 
 @dataclass(frozen=True)

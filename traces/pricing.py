@@ -11,10 +11,9 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from lapsd.traces.profile import Profile
+from lapsd.traces.trace import Trace
 from numpy.typing import NDArray
-
-from traces.profile import Profile
-from traces.trace import Trace
 
 
 class TimeTerms(NamedTuple):

@@ -1,12 +1,12 @@
 """Profiles: the costs of one machine, with everything a reader needs to trust or distrust them.
 
-Knows nothing of files (`traces.files.profile_file`), nor of requests or policies.
+Knows nothing of files (`lapsd.traces.files.profile_file`), nor of requests or policies.
 """
 
 from dataclasses import dataclass, field, replace
 
-from traces.costs import MAX_NS, Costs, Linear, RoundCost, RoundTerms, StepCost, Swap
-from traces.provenance import Fits, Floors, Provenance, Speculation
+from lapsd.traces.costs import MAX_NS, Costs, Linear, RoundCost, RoundTerms, StepCost, Swap
+from lapsd.traces.provenance import Fits, Floors, Provenance, Speculation
 
 KINDS = ("measured", "wall_time_fit", "imported_fit", "by_hand")
 WEIGHTS = ("pretrained", "reference", "random", "unknown")

@@ -1,6 +1,6 @@
 """Prompts, and what they have in common: what learnt predictors of output lengths learn from.
 
-Knows nothing of files (`traces.files.prompt_file`), nor of tokens or models.
+Knows nothing of files (`lapsd.traces.files.prompt_file`), nor of tokens or models.
 """
 
 import re

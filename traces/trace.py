@@ -1,7 +1,7 @@
 """Acceptance traces: what speculative decoding drafted and accepted, round by round, a row a request.
 
 In memory all requests' rounds lie in two flat arrays with offsets, so that a request's rounds are a slice.
-Knows nothing of how rows are held to what they must be (`traces.invariants`), of files (`traces.files.trace_file`),
+Knows nothing of how rows are held to what they must be (`lapsd.traces.invariants`), of files (`lapsd.traces.files.trace_file`),
 time, policies or models.
 """
 
@@ -11,9 +11,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
+from lapsd.traces.provenance import Provenance
 from numpy.typing import NDArray
-
-from traces.provenance import Provenance
 
 COLUMNS = ("request_id", "dataset", "prompt_tokens", "output_tokens", "drafted", "accepted")
 POSITION_COLUMNS = ("acceptable", "accept_prob")  # optional

@@ -9,11 +9,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from lapsd.traces.arrival_trace import ArrivalTrace
+from lapsd.traces.predictors import LengthPredictor, Oracle
+from lapsd.traces.pricing import PricedTrace
 from numpy.typing import NDArray
-
-from traces.arrival_trace import ArrivalTrace
-from traces.predictors import LengthPredictor, Oracle
-from traces.pricing import PricedTrace
 
 REQUEST_STREAM, ARRIVAL_STREAM = 1, 2  # those of predictors come after
 LONGEST_S = 10**9

@@ -9,11 +9,10 @@ import time
 from dataclasses import dataclass, field
 
 import torch
+from lapsd.calibrate.decoding.acceptance import Verdict, accept_greedy, accept_sampled, draw, probabilities
+from lapsd.calibrate.decoding.rounds import DeviceRounds
+from lapsd.calibrate.models.loading import Pair
 from torch import Tensor
-
-from calibrate.decoding.acceptance import Verdict, accept_greedy, accept_sampled, draw, probabilities
-from calibrate.decoding.rounds import DeviceRounds
-from calibrate.models.loading import Pair
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ that are not the argmax but within it are counted as ties.
 from dataclasses import dataclass
 
 import torch
+from lapsd.calibrate.models.engine import Engine, HFEngine
+from lapsd.calibrate.models.loading import Pair
 from torch import Tensor
-
-from calibrate.models.engine import Engine, HFEngine
-from calibrate.models.loading import Pair
 
 
 @dataclass(frozen=True)

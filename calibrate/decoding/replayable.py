@@ -1,15 +1,14 @@
 """What lets a trace be replayed at any draft length: per output position, would a proposal there have been accepted?
 
-From one teacher-forced pass of each model over a finished output. See `traces.derived.replay` for why that is enough.
+From one teacher-forced pass of each model over a finished output. See `lapsd.traces.derived.replay` for why that is enough.
 """
 
 from typing import NamedTuple
 
 import torch
+from lapsd.calibrate.decoding.acceptance import probabilities
+from lapsd.calibrate.models.loading import Pair
 from torch import Tensor
-
-from calibrate.decoding.acceptance import probabilities
-from calibrate.models.loading import Pair
 
 CHUNK = 128  # positions whose full distributions are held at once
 

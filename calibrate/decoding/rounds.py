@@ -3,19 +3,18 @@
 Two graphs: the n draft steps, and the verify pass with its verdict; each serves every context. A round launches
 both and reads one small tensor. The draft's first step always takes the last two tokens: after a full acceptance
 the draft lacks the first of them, and else it writes the same keys again. The rules are those of
-`calibrate.decoding.acceptance`.
+`lapsd.calibrate.decoding.acceptance`.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from lapsd.calibrate.models.batch import batch_of
+from lapsd.calibrate.models.graphs import Marks
+from lapsd.calibrate.models.lean import LeanBatch
+from lapsd.calibrate.models.loading import Pair
 from torch import Tensor
-
-from calibrate.models.batch import batch_of
-from calibrate.models.graphs import Marks
-from calibrate.models.lean import LeanBatch
-from calibrate.models.loading import Pair
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from lapsd.calibrate.models.loading import Pair
+from lapsd.traces.provenance import LearnedLengths, LengthErrors
 from numpy.typing import NDArray
-
-from calibrate.models.loading import Pair
-from traces.provenance import LearnedLengths, LengthErrors
 
 FOLDS = 5
 LEAST_REQUESTS = 20

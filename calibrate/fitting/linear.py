@@ -3,11 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
+from lapsd.traces import Linear
+from lapsd.traces.provenance import FitError
 from numpy.typing import NDArray
 from scipy.optimize import least_squares, nnls
-
-from traces import Linear
-from traces.provenance import FitError
 
 
 class Fit(NamedTuple):

@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from lapsd.calibrate.fitting.linear import errors, fit_linear
+from lapsd.calibrate.timing.cells import Grid
+from lapsd.calibrate.timing.moves import Moves
+from lapsd.traces import Costs, Linear, RoundCost, RoundTerms, Swap
+from lapsd.traces.provenance import FitError, Fits, GridError, RoundError, SwapFit
 from numpy.typing import NDArray
 from scipy.optimize import nnls
-
-from calibrate.fitting.linear import errors, fit_linear
-from calibrate.timing.cells import Grid
-from calibrate.timing.moves import Moves
-from traces import Costs, Linear, RoundCost, RoundTerms, Swap
-from traces.provenance import FitError, Fits, GridError, RoundError, SwapFit
 
 SWAP_WAYS = ("pinned", "pageable")  # what schedules are charged: the best that a server would do here
 
@@ -29,7 +28,7 @@ class Timings:
     Attributes
     ----------
     rounds : DataFrame or None
-        Rounds of real requests (`calibrate.record`); None for random weights.
+        Rounds of real requests (`lapsd.calibrate.record`); None for random weights.
     grid : Grid
     prefills : DataFrame
         batch, tokens (of all rows), ns, role (`fit` or `held_out`).

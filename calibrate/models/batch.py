@@ -7,12 +7,11 @@ Knows nothing of drafts.
 from typing import Any, Protocol
 
 import torch
+from lapsd.calibrate.models.cache import buffer_cache, rollback
+from lapsd.calibrate.models.engine import Engine, HFEngine
+from lapsd.calibrate.models.lean import LeanBatch, LeanEngine
 from torch import Tensor
 from transformers.cache_utils import Cache
-
-from calibrate.models.cache import buffer_cache, rollback
-from calibrate.models.engine import Engine, HFEngine
-from calibrate.models.lean import LeanBatch, LeanEngine
 
 
 class Batch(Protocol):

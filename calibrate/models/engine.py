@@ -2,16 +2,15 @@
 
 An engine makes sequences; a sequence holds the keys and values of the tokens it has seen, takes more, and rolls
 back by position. `HFEngine` runs any causal LM of transformers through its own forward; `LeanEngine`
-(`calibrate.models.lean`) runs LLaMA-like ones several times faster. Knows nothing of drafts or sampling.
+(`lapsd.calibrate.models.lean`) runs LLaMA-like ones several times faster. Knows nothing of drafts or sampling.
 """
 
 from typing import Any, Protocol
 
 import torch
+from lapsd.calibrate.models.cache import buffer_cache, rollback
+from lapsd.calibrate.models.lean import LeanEngine, is_llama_like
 from torch import Tensor
-
-from calibrate.models.cache import buffer_cache, rollback
-from calibrate.models.lean import LeanEngine, is_llama_like
 
 
 class Sequence(Protocol):

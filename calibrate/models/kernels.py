@@ -4,9 +4,8 @@ from dataclasses import replace
 from functools import cache
 
 import torch
+from lapsd.calibrate.models.operators import PLAIN, Operators
 from torch import Tensor
-
-from calibrate.models.operators import PLAIN, Operators
 
 PROGRAMS = 2  # of attention, a multiprocessor: fewer leave it idle while it waits for memory
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)  # what kernels compute with
@@ -22,7 +21,9 @@ def operators(device: torch.device, dtype: torch.dtype) -> Operators:
 @cache
 def _kernels() -> Operators:
     try:
-        from calibrate.models.triton_kernels import KERNELS  # needs Triton, which comes with torch's CUDA builds only
+        from lapsd.calibrate.models.triton_kernels import (
+            KERNELS,  # needs Triton, which comes with torch's CUDA builds only
+        )
 
         wrong = disagreement(KERNELS, torch.device("cuda"), torch.float16)
         if wrong:

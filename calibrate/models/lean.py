@@ -2,7 +2,7 @@
 
 At batch 1 and a few tokens a pass, a small model's time is mostly spent between its operations. Here a layer is ten
 of them: query, key and value from one product, gate and up from another, and the operators of
-`calibrate.models.operators` between them. The weights are taken over from the Hugging Face module, which keeps views
+`lapsd.calibrate.models.operators` between them. The weights are taken over from the Hugging Face module, which keeps views
 of them. Only on the CPU, in float32, is a small model's weight stored a second time, in oneDNN's own order: a pass
 over a few tokens then takes half as long. Knows nothing of drafts.
 """
@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from lapsd.calibrate.models.kernels import operators
+from lapsd.calibrate.models.operators import attend_from_start
+from lapsd.calibrate.models.products import Product, packs
 from torch import Tensor
 from torch.nn import functional
-
-from calibrate.models.kernels import operators
-from calibrate.models.operators import attend_from_start
-from calibrate.models.products import Product, packs
 
 
 def is_llama_like(model: Any) -> bool:

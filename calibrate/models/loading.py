@@ -13,15 +13,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import torch
+from lapsd.calibrate.models.cache import unsupported_layers
+from lapsd.calibrate.models.engine import Engine, choose_engine, logits_are_finite
+from lapsd.calibrate.models.graphs import Capturing, graphs_of
+from lapsd.calibrate.models.lean import LeanEngine
+from lapsd.calibrate.models.shapes import config_of, pair_of_shapes
+from lapsd.calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
-
-from calibrate.models.cache import unsupported_layers
-from calibrate.models.engine import Engine, choose_engine, logits_are_finite
-from calibrate.models.graphs import Capturing, graphs_of
-from calibrate.models.lean import LeanEngine
-from calibrate.models.shapes import config_of, pair_of_shapes
-from calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEVICES = ("auto", "cpu", "cuda", "spread")  # spread: the target over all GPUs
@@ -120,7 +119,7 @@ def load_pair(target: str, draft: str, *, device: str = "auto", dtype: str = "au
     ----------
     target, draft : `reference`, a folder, or a name on the hub.
     dtype : one of `DTYPES`; auto: float32 on the CPU, bfloat16 on a GPU.
-    engine : `hf`, `lean`, or `auto`: lean where it applies (`calibrate.models.engine`).
+    engine : `hf`, `lean`, or `auto`: lean where it applies (`lapsd.calibrate.models.engine`).
 
     Raises
     ------
@@ -151,7 +150,7 @@ def random_pair(shapes: str, *, device: str = "auto", dtype: str = "auto", engin
 
     Parameters
     ----------
-    shapes : `target+draft`, each a name of `calibrate.models.shapes.SHAPES` or a path of a config.json.
+    shapes : `target+draft`, each a name of `lapsd.calibrate.models.shapes.SHAPES` or a path of a config.json.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The operators of `calibrate.models.operators` as Triton kernels: one launch each, attention two.
+"""The operators of `lapsd.calibrate.models.operators` as Triton kernels: one launch each, attention two.
 
 Sums are in float32 whatever the tensors' type. Shapes and meanings are those of the plain versions there.
 """
@@ -6,9 +6,8 @@ Sums are in float32 whatever the tensors' type. Shapes and meanings are those of
 import torch
 import triton
 import triton.language as tl
+from lapsd.calibrate.models.operators import Operators, norm
 from torch import Tensor
-
-from calibrate.models.operators import Operators, norm
 
 __all__ = ["KERNELS"]
 KEYS = 64  # keys that a program reads at a time

@@ -7,7 +7,7 @@ answers serve to train the reference pair; prompts use the questions alone.
 import itertools
 import random
 
-from calibrate.prompts.problems import GOODS, NAMES, PLACES, Problem, Template, drawn, worked_in
+from lapsd.calibrate.prompts.problems import GOODS, NAMES, PLACES, Problem, Template, drawn, worked_in
 
 
 def _problem(question: str, steps: list[str], result: int) -> Problem:

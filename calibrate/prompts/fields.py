@@ -7,7 +7,7 @@ answer is its body. Bodies serve to train the reference pair; prompts use the he
 import random
 from collections.abc import Callable
 
-from calibrate.prompts.problems import Problem, Template, drawn
+from lapsd.calibrate.prompts.problems import Problem, Template, drawn
 
 FIELDS = (
     "name", "size", "path", "colour", "weight", "owner", "price", "title", "width", "height", "depth", "label",

@@ -6,7 +6,7 @@ The answers serve to train the reference pair; prompts use the questions alone.
 import random
 from collections.abc import Callable
 
-from calibrate.prompts.problems import GOODS, NAMES, PLACES, Problem, Template, drawn
+from lapsd.calibrate.prompts.problems import GOODS, NAMES, PLACES, Problem, Template, drawn
 
 COLOURS = ("red", "green", "blue", "yellow", "white", "black", "grey", "orange")
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from calibrate.prompts import arithmetic, fields, stdlib
-from calibrate.prompts.problems import Problem, Template, question_prompt
-from traces.prompts import template_of
+from lapsd.calibrate.prompts import arithmetic, fields, stdlib
+from lapsd.calibrate.prompts.problems import Problem, Template, question_prompt
+from lapsd.traces.prompts import template_of
 
 PROMPT_SEED = 20_250_517
 TRAINING_SEED = 1

@@ -1,4 +1,4 @@
-"""`python -m calibrate.reference`: train the reference pair from scratch, or go on where a run was stopped.
+"""`python -m lapsd.calibrate.reference`: train the reference pair from scratch, or go on where a run was stopped.
 
 On two CPU cores about an hour; not yet timed on a GPU. glibc gives memory back to the kernel too eagerly for this
 load: with MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 set it ran 1.2 times faster.
@@ -8,18 +8,17 @@ import argparse
 import itertools
 from pathlib import Path
 
+from lapsd.calibrate.reference import corpus, parallel, train
+from lapsd.calibrate.reference.distil import target_texts
+from lapsd.calibrate.reference.publish import publish
+from lapsd.calibrate.reference.tokenizer import train_tokenizer
 from transformers import PreTrainedTokenizerFast
-
-from calibrate.reference import corpus, parallel, train
-from calibrate.reference.distil import target_texts
-from calibrate.reference.publish import publish
-from calibrate.reference.tokenizer import train_tokenizer
 
 TOKENIZER_DOCUMENTS = 12_000
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m calibrate.reference", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lapsd.calibrate.reference", description=__doc__)
     parser.add_argument("--gsm8k", type=Path, required=True, help="GSM8K train, JSON lines (.gz allowed)")
     parser.add_argument("--mbpp", type=Path, required=True, help="MBPP, JSON lines (.gz allowed)")
     parser.add_argument("--out", type=Path, default=Path("reference-training"), help="checkpoints and the result")

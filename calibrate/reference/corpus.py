@@ -12,9 +12,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from calibrate.prompts import arithmetic, bundled_prompts, fields, lists, stdlib
-from calibrate.prompts.problems import Template, question_prompt, worked_in
-from calibrate.prompts.sets import TRAINING_PROBLEMS, TRAINING_SEED
+from lapsd.calibrate.prompts import arithmetic, bundled_prompts, fields, lists, stdlib
+from lapsd.calibrate.prompts.problems import Template, question_prompt, worked_in
+from lapsd.calibrate.prompts.sets import TRAINING_PROBLEMS, TRAINING_SEED
 
 SHARES = {  # of the documents' characters
     "code": 0.36, "prose": 0.18, "gsm8k": 0.13, "arithmetic": 0.12, "lists": 0.09, "fields": 0.08, "mbpp": 0.04,

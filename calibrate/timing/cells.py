@@ -13,13 +13,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
-
-from calibrate.decoding.decoder import Sampling, clock, make_decoder
-from calibrate.decoding.rounds import DeviceRounds
-from calibrate.models.cache import kv_bytes_per_token
-from calibrate.models.graphs import CaptureError
-from calibrate.models.lean import LeanEngine
-from calibrate.models.loading import Pair
+from lapsd.calibrate.decoding.decoder import Sampling, clock, make_decoder
+from lapsd.calibrate.decoding.rounds import DeviceRounds
+from lapsd.calibrate.models.cache import kv_bytes_per_token
+from lapsd.calibrate.models.graphs import CaptureError
+from lapsd.calibrate.models.lean import LeanEngine
+from lapsd.calibrate.models.loading import Pair
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 WIDTHS = (1, 2, 3, 5, 9, 17)

@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from lapsd.calibrate.decoding.decoder import Decoder, Sampling, clock, make_decoder
+from lapsd.calibrate.decoding.rounds import DeviceRounds
+from lapsd.calibrate.models.lean import LeanEngine
+from lapsd.calibrate.models.loading import Pair
 from torch import Tensor
-
-from calibrate.decoding.decoder import Decoder, Sampling, clock, make_decoder
-from calibrate.decoding.rounds import DeviceRounds
-from calibrate.models.lean import LeanEngine
-from calibrate.models.loading import Pair
 
 REPEATS = 9
 

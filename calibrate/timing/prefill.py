@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 import torch
-
-from calibrate.decoding.decoder import Sampling, clock, make_decoder
-from calibrate.decoding.rounds import DeviceRounds
-from calibrate.models.loading import Pair
+from lapsd.calibrate.decoding.decoder import Sampling, clock, make_decoder
+from lapsd.calibrate.decoding.rounds import DeviceRounds
+from lapsd.calibrate.models.loading import Pair
 
 REPEATS = 5
 MOST_TOKENS = 16_384  # in one batched prefill

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from calibrate import Pair, Sampling
-from calibrate.stamp import stamp
-from serve.own.probe import Probe
-from serve.own.rows import Rows
-from serve.own.server import Server
-from serve.plan import Plan
-from serve.record import Record
-from sim.engine import Capacity
-from traces import Profile
+from lapsd.calibrate import Pair, Sampling
+from lapsd.calibrate.stamp import stamp
+from lapsd.serve.own.probe import Probe
+from lapsd.serve.own.rows import Rows
+from lapsd.serve.own.server import Server
+from lapsd.serve.plan import Plan
+from lapsd.serve.record import Record
+from lapsd.sim.engine import Capacity
+from lapsd.traces import Profile
 
 FREE = Profile.constant(draft_ms=0, verify_ms=1).costs  # moves take what they take: the server measures it
 
@@ -27,11 +27,11 @@ class OwnEngine:
         self._rows: dict[int, Rows] = {}
 
     def interleaves(self, clock: str, kv_tokens: int | None) -> bool:
-        """See `serve.engine.Engine`; calibration has memory of its own."""
+        """See `lapsd.serve.engine.Engine`; calibration has memory of its own."""
         return clock == "busy"
 
     def serve(self, plan: Plan, beside: Sequence[Plan] = ()) -> Record:
-        """See `serve.engine.Engine`.
+        """See `lapsd.serve.engine.Engine`.
 
         Raises
         ------

@@ -1,7 +1,7 @@
 """A request's rounds as a live server learns of them: the simulator's record of a request, growing."""
 
-from policies import NEVER
-from sim.engine.recorded import Recorded
+from lapsd.policies import NEVER
+from lapsd.sim.engine.recorded import Recorded
 
 
 class History(Recorded):

@@ -5,8 +5,8 @@ What they take on average is what live rounds take on average, however fast the 
 
 from collections.abc import Callable, Sequence
 
-from serve.own.server import Server
-from serve.record import Record, Step
+from lapsd.serve.own.server import Server
+from lapsd.serve.record import Record, Step
 
 EVERY = 5  # steps of the live run for one of calibration
 LEAST = 60  # steps of each calibration plan beside a run

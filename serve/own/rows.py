@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from lapsd.calibrate import Pair, Sampling
+from lapsd.calibrate.decoding.decoder import Uniforms, clock
+from lapsd.calibrate.decoding.rounds import DeviceRounds
+from lapsd.calibrate.models.lean import LeanEngine
+from lapsd.calibrate.timing.moves import Pool
 from torch import Tensor
-
-from calibrate import Pair, Sampling
-from calibrate.decoding.decoder import Uniforms, clock
-from calibrate.decoding.rounds import DeviceRounds
-from calibrate.models.lean import LeanEngine
-from calibrate.timing.moves import Pool
 
 
 @dataclass(eq=False)

@@ -9,16 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from calibrate.decoding.decoder import cut
-from policies import Event, Policy
-from policies.decision import choose, rank_of
-from serve.clock import Clock
-from serve.own.history import History
-from serve.own.rows import Rows
-from serve.plan import Plan
-from serve.record import Moved, Prefilled, Record, Served, Step
-from sim.engine.memory import Memory, Move
-from sim.engine.request import Request
+from lapsd.calibrate.decoding.decoder import cut
+from lapsd.policies import Event, Policy
+from lapsd.policies.decision import choose, rank_of
+from lapsd.serve.clock import Clock
+from lapsd.serve.own.history import History
+from lapsd.serve.own.rows import Rows
+from lapsd.serve.plan import Plan
+from lapsd.serve.record import Moved, Prefilled, Record, Served, Step
+from lapsd.sim.engine.memory import Memory, Move
+from lapsd.sim.engine.request import Request
 
 
 @dataclass(eq=False)

@@ -12,20 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from policies import Policy, RoundRobin
-from serve.engine import Engine
-from serve.plan import Plan
-from serve.record import Record
-from serve.validation.costs import profile_of
-from serve.validation.simulated import told_the_truth
-from serve.validation.source import Source
-from sim.experiment import Stage
-from traces import Profile
-from traces.files import write_whole
+from lapsd.policies import Policy, RoundRobin
+from lapsd.serve.engine import Engine
+from lapsd.serve.plan import Plan
+from lapsd.serve.record import Record
+from lapsd.serve.validation.costs import profile_of
+from lapsd.serve.validation.simulated import told_the_truth
+from lapsd.serve.validation.source import Source
+from lapsd.sim.experiment import Stage
+from lapsd.traces import Profile
+from lapsd.traces.files import write_whole
 
 CALIBRATED, QUICK = 8, 2  # requests of a calibration, or three a seat
-CALIBRATION_STREAM = 7  # after those of `traces.workload` and `sim.experiment.stage`
+CALIBRATION_STREAM = 7  # after those of `lapsd.traces.workload` and `lapsd.sim.experiment.stage`
 TURN = 5  # rounds, so that caches move at many sizes
 Progress = Callable[[str], None]
 

@@ -1,7 +1,7 @@
 """What live rounds cost on average: a profile from calibration runs, made on the same engine between the others.
 
 A calibration serves requests that no workload holds, in turn, so that prompts, rounds and moves are timed as live
-runs spend them: boundary to boundary. All terms are means (`calibrate.fitting.linear.fit_mean`), since what is
+runs spend them: boundary to boundary. All terms are means (`lapsd.calibrate.fitting.linear.fit_mean`), since what is
 foretold are sums. Only the draft length that was run is priced. How costs grow with contexts takes more rounds to
 tell than there are beside a run: that is learnt from all of them, and only the level from a run's own.
 """
@@ -11,11 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from lapsd.calibrate.fitting.linear import fit_mean
+from lapsd.serve.record import Record, Step
+from lapsd.traces import Costs, Linear, Profile, Provenance, RoundTerms, StepTerms
 from scipy.optimize import nnls
-
-from calibrate.fitting.linear import fit_mean
-from serve.record import Record, Step
-from traces import Costs, Linear, Profile, Provenance, RoundTerms, StepTerms
 
 LEAST_ROUNDS = 20  # of a batch size, for terms of its own
 ABOUT = 25  # calibration rounds that tell how fast the machine is in the midst of them

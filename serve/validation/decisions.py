@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-
-from serve.plan import Plan
-from serve.record import Moved, Record, Step
-from serve.validation.recorded import trace_of
-from serve.validation.simulated import run_of, server_of
-from sim.engine import Run
-from sim.engine.memory import Move
-from sim.engine.request import Request
-from traces import Profile, price
+from lapsd.serve.plan import Plan
+from lapsd.serve.record import Moved, Record, Step
+from lapsd.serve.validation.recorded import trace_of
+from lapsd.serve.validation.simulated import run_of, server_of
+from lapsd.sim.engine import Run
+from lapsd.sim.engine.memory import Move
+from lapsd.sim.engine.request import Request
+from lapsd.traces import Profile, price
 
 
 class Divergence(ValueError):

@@ -1,6 +1,6 @@
 """What live runs say of the simulator: errors with intervals, orders, and differences of policies side by side.
 
-The unit is the seed, as everywhere (`sim.experiment.statistics`); percentiles are of latencies pooled over seeds.
+The unit is the seed, as everywhere (`lapsd.sim.experiment.statistics`); percentiles are of latencies pooled over seeds.
 Beside each error stands how much the machine itself drifted: how far apart the same rounds were before and after a
 run, or in its first and its second half.
 """
@@ -13,16 +13,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-
-from serve.plan import Plan
-from serve.record import Record
-from serve.validation.blocks import Block
-from serve.validation.costs import Slowness, at_level_of, profile_of
-from serve.validation.decisions import Divergence, replay
-from serve.validation.simulated import Order, foretell, live_order
-from sim.experiment import paired_difference, ratio_of_means
-from sim.experiment.statistics import Interval
-from traces import Profile, Provenance
+from lapsd.serve.plan import Plan
+from lapsd.serve.record import Record
+from lapsd.serve.validation.blocks import Block
+from lapsd.serve.validation.costs import Slowness, at_level_of, profile_of
+from lapsd.serve.validation.decisions import Divergence, replay
+from lapsd.serve.validation.simulated import Order, foretell, live_order
+from lapsd.sim.experiment import paired_difference, ratio_of_means
+from lapsd.sim.experiment.statistics import Interval
+from lapsd.traces import Profile, Provenance
 
 BUSY, LATENCY, RATIO = 2.0, 5.0, 3.0  # percent, percent, points: what is asked of the simulator
 BASELINE = "fcfs"

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-
-from serve.validation.blocks import Block
-from traces import Profile, load_profile, save_profile
-from traces.files import claim_folder, make_writable_folder, write_whole
+from lapsd.serve.validation.blocks import Block
+from lapsd.traces import Profile, load_profile, save_profile
+from lapsd.traces.files import claim_folder, make_writable_folder, write_whole
 
 RECORDS, CONFIG, PROFILE, RUNS = "requests.parquet", "_config.json", "_profile.json", "_runs"
 

@@ -1,9 +1,9 @@
 """A live run as a trace: what its requests drafted and accepted, in the order of the plan."""
 
-from serve.plan import Plan
-from serve.record import Record
-from traces import Trace, trace_from_rounds
-from traces.provenance import Provenance
+from lapsd.serve.plan import Plan
+from lapsd.serve.record import Record
+from lapsd.traces import Trace, trace_from_rounds
+from lapsd.traces.provenance import Provenance
 
 
 def trace_of(plan: Plan, record: Record) -> Trace:

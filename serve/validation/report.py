@@ -9,10 +9,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-
-from serve.validation.findings import Outcome, differences_table, errors_table, requests_table, verdicts
-from serve.validation.tables import differences_text, errors_text, latencies_text
-from sim.figures.foretold import plot_foretold
+from lapsd.serve.validation.findings import Outcome, differences_table, errors_table, requests_table, verdicts
+from lapsd.serve.validation.tables import differences_text, errors_text, latencies_text
+from lapsd.sim.figures.foretold import plot_foretold
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,7 +82,7 @@ class Report:
         from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
         environment = Environment(
-            loader=PackageLoader("serve.validation"), autoescape=select_autoescape(["html.j2", "html"]),
+            loader=PackageLoader("lapsd.serve.validation"), autoescape=select_autoescape(["html.j2", "html"]),
             undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         )  # fmt: skip
         drawn = io.BytesIO()

@@ -6,16 +6,15 @@ from typing import Any
 
 import numpy as np
 import simpy
-
-from serve.plan import Plan
-from serve.record import Record
-from serve.validation.recorded import trace_of
-from sim.engine import Capacity, Run
-from sim.engine.recorded import Recorded, recorded_rows, with_truth
-from sim.engine.request import Request
-from sim.engine.run_record import RunRecord
-from sim.engine.servers.step import StepServer
-from traces import PricedTrace, Profile, Workload, price
+from lapsd.serve.plan import Plan
+from lapsd.serve.record import Record
+from lapsd.serve.validation.recorded import trace_of
+from lapsd.sim.engine import Capacity, Run
+from lapsd.sim.engine.recorded import Recorded, recorded_rows, with_truth
+from lapsd.sim.engine.request import Request
+from lapsd.sim.engine.run_record import RunRecord
+from lapsd.sim.engine.servers.step import StepServer
+from lapsd.traces import PricedTrace, Profile, Workload, price
 
 Took = Callable[[int, Sequence[Request]], int | None]  # what a step takes, from an instant on; None: what it costs
 Order = list[tuple[int, int]]  # (request, its round), in the order that they ran

@@ -7,11 +7,11 @@ numbers it had there. Knows nothing of engines.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from policies import Policy
-from policies.spec import spec_of
-from serve.plan import Asked, Plan
-from sim.experiment import Stage
-from traces import Trace, Workload
+from lapsd.policies import Policy
+from lapsd.policies.spec import spec_of
+from lapsd.serve.plan import Asked, Plan
+from lapsd.sim.experiment import Stage
+from lapsd.traces import Trace, Workload
 
 CAP = 512  # new tokens, where a trace does not say
 

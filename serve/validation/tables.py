@@ -4,10 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
-from rich.markup import escape
-from rich.table import Table
-
-from sim.cli.tables.cells import number, table_of
+from lapsd.sim.experiment.numbers import number
 
 
 class Text(NamedTuple):
@@ -71,11 +68,3 @@ def differences_text(differences: pd.DataFrame) -> Text:
         for row in differences.to_dict("records")
     ]  # fmt: skip
     return Text(headings, rows, 3)
-
-
-def table(text: Text) -> Table:
-    """For a terminal."""
-    made = table_of(*text.headings, left=text.words)
-    for row in text.rows:
-        made.add_row(*map(escape, row))
-    return made

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-
-from policies import Outlook, Past, Policy, TimeModel, parse_policy
-from policies.decision import name_of
-from serve.vllm.outlook import outlook_of
-from serve.vllm.settings import Settings
-from traces import load_profile, load_trace
+from lapsd.policies import Outlook, Past, Policy, TimeModel, parse_policy
+from lapsd.policies.decision import name_of
+from lapsd.serve.vllm.outlook import outlook_of
+from lapsd.serve.vllm.settings import Settings
+from lapsd.traces import load_profile, load_trace
 
 Predictor = Callable[[Sequence[int], Any], int]  # prompt token ids and sampling parameters to output tokens
 MOST_TOKENS = 10**9

@@ -7,9 +7,9 @@ on requests are served first come, first served.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from policies import FCFS, Event, Policy
-from policies.decision import name_of, rank_of
-from serve.vllm.job import LiveJob
+from lapsd.policies import FCFS, Event, Policy
+from lapsd.policies.decision import name_of, rank_of
+from lapsd.serve.vllm.job import LiveJob
 
 
 @dataclass(eq=False)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from policies import Job
+from lapsd.policies import Job
 
 
 @dataclass(slots=True, eq=False)

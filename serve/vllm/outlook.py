@@ -1,9 +1,8 @@
-"""What past requests teach a server that runs inside vLLM, where there is no simulator (`sim.experiment.stage`)."""
+"""What past requests teach a server that runs inside vLLM, where there is no simulator (`lapsd.sim.experiment.stage`)."""
 
 import numpy as np
-
-from policies import Outlook, Past, TimeModel
-from traces import LEARNED, Profile, Trace, price
+from lapsd.policies import Outlook, Past, TimeModel
+from lapsd.traces import LEARNED, Profile, Trace, price
 
 
 def outlook_of(trace: Trace, profile: Profile, seats: int) -> Outlook:

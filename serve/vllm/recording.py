@@ -1,4 +1,4 @@
-"""The scheduler class that also writes down what each step did, as `serve.record` has it.
+"""The scheduler class that also writes down what each step did, as `lapsd.serve.record` has it.
 
 vLLM's last piece of a prompt emits a token. It counts to the prompt, as in traces that are imported from vLLM: a
 request's rounds and output begin after it.
@@ -7,12 +7,11 @@ request's rounds and output begin after it.
 from dataclasses import dataclass, field
 from typing import Any
 
+from lapsd.serve.record import Served, Step
+from lapsd.serve.vllm.scheduler import LapsdScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.core.sched.request_queue import create_request_queue
 from vllm.v1.request import Request
-
-from serve.record import Served, Step
-from serve.vllm.scheduler import LapsdScheduler
 
 OF_A_RUN = (
     "running", "waiting", "parked", "places", "refused", "max_num_active_reqs", "clock", "active", "settings",
@@ -22,7 +21,7 @@ OF_A_RUN = (
 
 @dataclass
 class Tally:
-    """What a request has had so far; times as in `serve.record.Served`."""
+    """What a request has had so far; times as in `lapsd.serve.record.Served`."""
 
     first_service_ns: int
     prefill_ns: int = 0

@@ -1,4 +1,4 @@
-"""A process that serves plans with vLLM and writes records: `python -m serve.vllm.runner PLAN.json RECORD.json ...`
+"""A process that serves plans with vLLM and writes records: `python -m lapsd.serve.vllm.runner PLAN.json RECORD.json ...`
 
 Runs in the Python that has vLLM. Without arguments files are read from standard input, with tabs between: a plan, its
 record, and any calibration plans whose steps run between its own. Each line is answered by one on standard output
@@ -15,15 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from serve.clock import Clock
-from serve.plan import Plan
-from serve.record import Record
-from serve.vllm.beforehand import Beforehand
-from serve.vllm.cpu_sampling import repair
-from serve.vllm.probe import Probe
-from serve.vllm.settings import Settings
-from traces.errors import BAD_INPUT, DONE, INTERRUPTED, run_command
-from traces.files import write_whole
+from lapsd.serve.clock import Clock
+from lapsd.serve.plan import Plan
+from lapsd.serve.record import Record
+from lapsd.serve.vllm.beforehand import Beforehand
+from lapsd.serve.vllm.cpu_sampling import repair
+from lapsd.serve.vllm.probe import Probe
+from lapsd.serve.vllm.settings import Settings
+from lapsd.traces.errors import BAD_INPUT, DONE, INTERRUPTED, run_command
+from lapsd.traces.files import write_whole
 
 SEATS = 16  # at least, so that plans of few seats share an engine
 BLOCK = 32  # tokens; vLLM's CPU kernels take multiples of it
@@ -32,7 +32,7 @@ MEMORY = 1 << 30  # bytes of keys and values, unless a plan says how many tokens
 
 @dataclass
 class StepClock:
-    """A run's clock (`serve.vllm.clock.Clock`) with boundaries at the ends of steps: time after one is the next's."""
+    """A run's clock (`lapsd.serve.vllm.clock.Clock`) with boundaries at the ends of steps: time after one is the next's."""
 
     time: Clock
     boundary_ns: int = 0
@@ -218,7 +218,7 @@ def _start(needs: Needs) -> Any:
         arguments = EngineArgs(
             model=needs.target, skip_tokenizer_init=True, dtype="float32", enforce_eager=True, disable_log_stats=True,
             block_size=BLOCK, kv_cache_memory_bytes=MEMORY, max_num_seqs=needs.seats, enable_prefix_caching=False,
-            scheduler_cls="serve.vllm.recording.RecordingScheduler", **options,
+            scheduler_cls="lapsd.serve.vllm.recording.RecordingScheduler", **options,
         )  # fmt: skip
         return LLMEngine.from_engine_args(arguments)
     except (ValueError, NotImplementedError, RuntimeError, OSError) as error:
@@ -267,4 +267,4 @@ def run(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("serve.vllm.runner", lambda: run(sys.argv[1:])))
+    sys.exit(run_command("lapsd.serve.vllm.runner", lambda: run(sys.argv[1:])))

@@ -12,19 +12,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import vllm
+from lapsd.policies.decision import choose
+from lapsd.serve.vllm.beforehand import Beforehand
+from lapsd.serve.vllm.clock import Clock, WallClock
+from lapsd.serve.vllm.decisions import Decisions
+from lapsd.serve.vllm.job import LiveJob
+from lapsd.serve.vllm.parking import ParkingScheduler
+from lapsd.serve.vllm.settings import TRIED, Settings
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.interface import PauseState
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
-
-from policies.decision import choose
-from serve.vllm.beforehand import Beforehand
-from serve.vllm.clock import Clock, WallClock
-from serve.vllm.decisions import Decisions
-from serve.vllm.job import LiveJob
-from serve.vllm.parking import ParkingScheduler
-from serve.vllm.settings import TRIED, Settings
 
 logger = logging.getLogger("vllm.lapsd")  # below vLLM's own, which has handlers
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sim.engine.memory import EVICTIONS, Memory, parse_memory, recompute_in_steps
-from sim.engine.prefill import PREFILLS, in_steps
-from sim.engine.recorded import Recorded
-from traces import Costs, Linear
+from lapsd.sim.engine.memory import EVICTIONS, Memory, parse_memory, recompute_in_steps
+from lapsd.sim.engine.prefill import PREFILLS, in_steps
+from lapsd.sim.engine.recorded import Recorded
+from lapsd.traces import Costs, Linear
 
 FREE = Costs({}, prefill=Linear(0, 0), swap_out=Linear(0, 0), swap_in=Linear(0, 0))
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sim.engine.memory import Memory
+from lapsd.sim.engine.memory import Memory
 
 
 @dataclass(eq=False)

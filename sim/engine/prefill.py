@@ -5,9 +5,9 @@ Where steps are shared, a step holds rounds of those who decode and chunks of pr
 
 from collections.abc import Callable, Mapping, Sequence
 
-from policies import NEVER
-from sim.engine.request import Request
-from traces import Costs
+from lapsd.policies import NEVER
+from lapsd.sim.engine.request import Request
+from lapsd.traces import Costs
 
 # Prefills requests that start, from an instant on: notes it on each, and returns the nanoseconds until all are done.
 Prefill = Callable[[Sequence[Request], int, Costs], int]

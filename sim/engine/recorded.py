@@ -7,10 +7,9 @@ from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from lapsd.policies import Outlook
+from lapsd.traces import PricedTrace, Workload
 from numpy.typing import NDArray
-
-from policies import Outlook
-from traces import PricedTrace, Workload
 
 
 class Recorded:

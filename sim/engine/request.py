@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from lapsd.policies import NEVER, Job
+from lapsd.sim.engine.recorded import Recorded
 from numpy.typing import NDArray
-
-from policies import NEVER, Job
-from sim.engine.recorded import Recorded
 
 VALUES_KEPT = 64  # of a trace row, by prediction and key
 

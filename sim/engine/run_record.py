@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from struct import Struct
 
 import numpy as np
+from lapsd.policies import Policy
+from lapsd.sim.engine.request import Request
 from numpy.typing import NDArray
-
-from policies import Policy
-from sim.engine.request import Request
 
 COLUMNS = ("first_service_ns", "first_token_ns", "finish_ns", "service_ns", "switch_ns", "preemptions")
 _pack = Struct(f"{1 + len(COLUMNS)}q").pack

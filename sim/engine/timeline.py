@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sim.engine.memory import Move
-from sim.engine.request import Request
+from lapsd.sim.engine.memory import Move
+from lapsd.sim.engine.request import Request
 
 
 class Span(NamedTuple):

@@ -7,9 +7,8 @@ Relaxed: preemption at any instant, switching free, prefill counted as size. The
 from heapq import heappop, heappush
 
 import numpy as np
+from lapsd.traces import Workload
 from numpy.typing import NDArray
-
-from traces import Workload
 
 
 def bound_latency_ns(workload: Workload) -> NDArray[np.int64]:

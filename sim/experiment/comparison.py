@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-
-from policies import FCFS, LAS, LPSJF, LPSRPT, SRPT, Alike, LapsSD, Policy, parameters_of, spec_of
-from sim.engine import Timeline
-from sim.experiment.metrics import Values, compared, measured, summary
-from sim.experiment.run import Runs, run
-from sim.experiment.setting import Setting
-from sim.experiment.stage import Stage
-from sim.experiment.statistics import Interval, mean_interval, paired_difference, ratio_of_means
-from sim.figures.latency import plot_comparison
-from sim.figures.schedules import plot_schedules
-from traces import Profile, Trace
+from lapsd.policies import FCFS, LAS, LPSJF, LPSRPT, SRPT, Alike, LapsSD, Policy, parameters_of, spec_of
+from lapsd.sim.engine import Timeline
+from lapsd.sim.experiment.metrics import Values, compared, measured, summary
+from lapsd.sim.experiment.runs import Runs, run
+from lapsd.sim.experiment.setting import Setting
+from lapsd.sim.experiment.stage import Stage
+from lapsd.sim.experiment.statistics import Interval, mean_interval, paired_difference, ratio_of_means
+from lapsd.sim.figures.latency import plot_comparison
+from lapsd.sim.figures.schedules import plot_schedules
+from lapsd.traces import Profile, Trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from lapsd.sim.experiment.bound import bound_latency_ns
+from lapsd.sim.experiment.runs import Runs
+from lapsd.sim.experiment.statistics import Interval, mean_interval, percentile, ratio_of_means
 from numpy.typing import NDArray
-
-from sim.experiment.bound import bound_latency_ns
-from sim.experiment.run import Runs
-from sim.experiment.statistics import Interval, mean_interval, percentile, ratio_of_means
 
 FIRM = 10  # observations expected above a percentile; with fewer it is marked
 Values = NDArray[Any]

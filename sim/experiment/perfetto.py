@@ -10,8 +10,8 @@ from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
-from sim.engine.timeline import Span, Timeline
-from traces.files import write_whole
+from lapsd.sim.engine.timeline import Span, Timeline
+from lapsd.traces.files import write_whole
 
 
 def write_chrome_trace(timelines: Mapping[str, Timeline], path: Path) -> None:

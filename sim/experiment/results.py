@@ -6,8 +6,8 @@ Everything but the records starts with `_`, so that `pandas.read_parquet(FOLDER)
 import json
 from pathlib import Path
 
-from sim.experiment.comparison import REQUEST_COLUMNS, Comparison
-from traces.files import claim_folder, write_whole
+from lapsd.sim.experiment.comparison import REQUEST_COLUMNS, Comparison
+from lapsd.traces.files import claim_folder, write_whole
 
 RECORDS = "requests.parquet"
 

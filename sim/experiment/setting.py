@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, get_type_hints
 
-from sim.engine import Capacity
-from sim.engine.memory import MANAGERS
-from sim.engine.prefill import PREFILLS
-from sim.experiment.knob import Knob, Value
-from traces import PREDICTORS, Arrivals, ArrivalTrace, LengthPredictor
-from traces.predictors import usage
+from lapsd.sim.engine import Capacity
+from lapsd.sim.engine.memory import MANAGERS
+from lapsd.sim.engine.prefill import PREFILLS
+from lapsd.sim.experiment.knob import Knob, Value
+from lapsd.traces import PREDICTORS, Arrivals, ArrivalTrace, LengthPredictor
+from lapsd.traces.predictors import usage
 
 LOAD = 0.8  # where nothing is said of how requests come
 

@@ -4,12 +4,11 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
+from lapsd.policies import LapsSD, Outlook
+from lapsd.sim.engine.recorded import Recorded
+from lapsd.sim.engine.request import foresee
+from lapsd.traces import PricedTrace, Profile, Trace, price, shuffled
 from numpy.typing import NDArray
-
-from policies import LapsSD, Outlook
-from sim.engine.recorded import Recorded
-from sim.engine.request import foresee
-from traces import PricedTrace, Profile, Trace, price, shuffled
 
 _RECORDED: WeakKeyDictionary[Trace, list[Recorded]] = WeakKeyDictionary()
 

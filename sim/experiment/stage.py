@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
-
-from policies import Outlook, Past, TimeModel
-from sim.experiment.setting import KNOBS, Setting
-from traces import (
+from lapsd.policies import Outlook, Past, TimeModel
+from lapsd.sim.experiment.setting import KNOBS, Setting
+from lapsd.traces import (
     ArrivalTrace,
     LengthPredictor,
     PricedTrace,
@@ -31,9 +30,9 @@ from traces import (
     price,
     shares_of,
 )
-from traces.predictors import Oracle
+from lapsd.traces.predictors import Oracle
 
-REPLAY_STREAM = 4  # after the streams of `traces.workload`
+REPLAY_STREAM = 4  # after the streams of `lapsd.traces.workload`
 PAST_SEED = 2**62  # no workload has it: the past was predicted with errors of its own
 PREPARED_BY = tuple(name for name, knob in KNOBS.items() if knob.halves)
 

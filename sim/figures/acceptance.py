@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-
-from sim.figures.style import COLUMN, SERIES, SMALL, dress, new_figure
+from lapsd.sim.figures.style import COLUMN, SERIES, SMALL, dress, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +18,7 @@ def plot_trace(description: pd.DataFrame, requests: pd.DataFrame, test: str, tit
 
     Parameters
     ----------
-    description : as `traces.describe` makes it: a row a data set, the last of all requests.
+    description : as `lapsd.traces.describe` makes it: a row a data set, the last of all requests.
     requests : `dataset`, `acceptance`, and the rounds at which each becomes perceptible (0: never), as recorded and
         with its rounds shuffled: `stable`, `shuffled`.
     test : the stability test, in words.

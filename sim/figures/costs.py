@@ -4,9 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-
-from sim.figures.style import COLUMN, SERIES, SMALL, dress, new_figure
-from traces import Linear, Profile
+from lapsd.sim.figures.style import COLUMN, SERIES, SMALL, dress, new_figure
+from lapsd.traces import Linear, Profile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

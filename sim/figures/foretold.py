@@ -4,8 +4,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 import pandas as pd
-
-from sim.figures.style import COLUMN, NAMES, SMALL, colour_of, dress, new_figure
+from lapsd.sim.figures.style import COLUMN, NAMES, SMALL, colour_of, dress, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

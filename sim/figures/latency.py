@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-
-from sim.figures.style import PAGE, SMALL, colour_of, dress, interval_line, new_figure
+from lapsd.sim.figures.style import PAGE, SMALL, colour_of, dress, interval_line, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-
-from sim.figures.style import COLUMN, PAGE, SERIES, SMALL, dress, new_figure
+from lapsd.sim.figures.style import COLUMN, PAGE, SERIES, SMALL, dress, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-
-from sim.experiment.metrics import columns_of
-from sim.experiment.setting import KNOBS
-from sim.experiment.statistics import Interval, mean_interval, ratio_by_seed
+from lapsd.sim.experiment.metrics import columns_of
+from lapsd.sim.experiment.setting import KNOBS
+from lapsd.sim.experiment.statistics import Interval, mean_interval, ratio_by_seed
 
 ERROR = 0.05
 RESAMPLES = 2_000

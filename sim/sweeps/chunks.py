@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-
-from policies import Policy, parameters_of, spec_of
-from sim.experiment.metrics import measured, recorded
-from sim.experiment.run import Runs, run
-from sim.experiment.setting import KNOBS, Setting
-from sim.experiment.stage import Inputs
-from sim.sweeps.grid import Chunk, Sweep
+from lapsd.policies import Policy, parameters_of, spec_of
+from lapsd.sim.experiment.metrics import measured, recorded
+from lapsd.sim.experiment.runs import Runs, run
+from lapsd.sim.experiment.setting import KNOBS, Setting
+from lapsd.sim.experiment.stage import Inputs
+from lapsd.sim.sweeps.grid import Chunk, Sweep
 
 ARROW = {bool: pa.bool_(), str: pa.string(), int: pa.int64(), float: pa.float64()}
 

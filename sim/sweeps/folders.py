@@ -16,12 +16,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tomli_w
-
-from sim.experiment.setting import Setting
-from sim.sweeps.chunks import ChunkRunner
-from sim.sweeps.grid import Chunk
-from sim.sweeps.stopping import Look
-from traces.files import claim_folder, write_whole
+from lapsd.sim.experiment.setting import Setting
+from lapsd.sim.sweeps.chunks import ChunkRunner
+from lapsd.sim.sweeps.grid import Chunk
+from lapsd.sim.sweeps.stopping import Look
+from lapsd.traces.files import claim_folder, write_whole
 
 ASKED, SWEEP, LOOKS = "_sweep.json", "_sweep.toml", "_looks.json"
 

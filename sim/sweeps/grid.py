@@ -12,8 +12,8 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from policies import Policy, parameters_of, parse_policy, policy_class, spec_of
-from sim.experiment.setting import KNOBS, Setting, canonical
+from lapsd.policies import Policy, parameters_of, parse_policy, policy_class, spec_of
+from lapsd.sim.experiment.setting import KNOBS, Setting, canonical
 
 RUNS_A_CHUNK = 500
 FIRST_LOOK = 50

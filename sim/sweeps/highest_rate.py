@@ -9,12 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-
-from policies import Policy
-from sim.experiment.metrics import Metric, metric_named, recorded
-from sim.experiment.run import Runs, run
-from sim.experiment.stage import Stage
-from sim.experiment.statistics import Interval, mean_interval
+from lapsd.policies import Policy
+from lapsd.sim.experiment.metrics import Metric, metric_named, recorded
+from lapsd.sim.experiment.runs import Runs, run
+from lapsd.sim.experiment.stage import Stage
+from lapsd.sim.experiment.statistics import Interval, mean_interval
 
 DOUBLINGS = 20  # of a rate, up or down, before there is taken to be no limit
 TOLERANCE = 0.02

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-
-from sim.experiment.statistics import paired_difference
+from lapsd.sim.experiment.statistics import paired_difference
 
 LEAST_DIFFERENT = 30
 METRIC = "mean_latency_s"

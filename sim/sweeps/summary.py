@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-
-from sim.experiment.metrics import metric_named, over_seeds
-from sim.experiment.setting import KNOBS
-from sim.figures.sweep import plot_heat, plot_lines
+from lapsd.sim.experiment.metrics import metric_named, over_seeds
+from lapsd.sim.experiment.setting import KNOBS
+from lapsd.sim.figures.sweep import plot_heat, plot_lines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,9 +15,8 @@ from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
-
-from sim.sweeps.chunks import ChunkRunner
-from sim.sweeps.grid import Chunk
+from lapsd.sim.sweeps.chunks import ChunkRunner
+from lapsd.sim.sweeps.grid import Chunk
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -8,9 +8,8 @@ import re
 
 import numpy as np
 import pytest
-
-from calibrate.prompts import PROMPT_SETS, arithmetic, bundled_prompts, fields, lists, read_prompts
-from calibrate.reference import corpus
+from lapsd.calibrate.prompts import PROMPT_SETS, arithmetic, bundled_prompts, fields, lists, read_prompts
+from lapsd.calibrate.reference import corpus
 
 
 @pytest.mark.parametrize("name", sorted(PROMPT_SETS))

@@ -2,13 +2,13 @@
 
 import json
 import socket
+from pathlib import Path
 
 import pytest
 import torch
+from lapsd.calibrate.models.loading import load_pair
+from lapsd.calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET, distil, parallel, train
 from transformers import PreTrainedTokenizerFast
-
-from calibrate.models.loading import load_pair
-from calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET, distil, parallel, train
 
 RECIPE = train.Recipe(tokens=6 * 2 * train.CONTEXT, batch=2, checkpoint_every=2)
 
@@ -58,7 +58,8 @@ def one_of_two(rank, folder, port):
     torch.distributed.destroy_process_group()
 
 
-def test_two_processes_train_what_one_does(tmp_path):
+def test_two_processes_train_what_one_does(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])  # where the processes find this module
     alone = tiny()
     loss = train.train(alone, blocks(), train.next_token_loss, RECIPE, tmp_path / "alone", "cpu")
     with socket.socket() as free:

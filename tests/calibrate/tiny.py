@@ -4,10 +4,9 @@ import copy
 from typing import Any
 
 import torch
+from lapsd.calibrate import Pair
+from lapsd.calibrate.models.engine import choose_engine
 from transformers import LlamaConfig, LlamaForCausalLM
-
-from calibrate import Pair
-from calibrate.models.engine import choose_engine
 
 VOCABULARY = 48
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from lapsd.policies import Alike, AlikeCeiling, AlikeOnline, Event, Outlook, Past, parse_policy, spec_of
+from lapsd.policies.moves import lead_ns
+from lapsd.policies.past import FEW
 
-from policies import Alike, AlikeCeiling, AlikeOnline, Event, Outlook, Past, parse_policy, spec_of
-from policies.moves import lead_ns
-from policies.past import FEW
 from tests.policies.test_past import past_of
 from tests.policies.test_policies import Job
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from lapsd.policies import NEVER, Alise, FastServe, Outlook, TimeModel, Until, parse_policy
+from lapsd.traces import Linear, load_profile, ordinary_decoding, price
 
-from policies import NEVER, Alise, FastServe, Outlook, TimeModel, Until, parse_policy
-from sim import outlook_of
-from traces import Linear, load_profile, ordinary_decoding, price
+from lapsd import outlook_of
 
 TIME = TimeModel(prefill_ns_a_token=3, step_ns_a_token=2, step_ns=100, prefill=Linear(50, 1))
 

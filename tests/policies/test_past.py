@@ -4,12 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from policies import Past
-from policies.gittins import Gittins, inverse_index
-from policies.past import EXACT, FEW, NOTHING, log_likely
+from hypothesis import given, strategies as st
+from lapsd.policies import Past
+from lapsd.policies.gittins import Gittins, inverse_index
+from lapsd.policies.past import EXACT, FEW, NOTHING, log_likely
 
 RNG = np.random.default_rng(7)
 

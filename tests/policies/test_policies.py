@@ -5,13 +5,12 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
+from lapsd.policies import FCFS, LAS, NEVER, POLICIES, LapsSD, Outlook, Policy, parse_policy, spec_of
+from lapsd.traces import Profile, load_profile, load_trace, price, trace_from_rounds
 
-from policies import FCFS, LAS, NEVER, POLICIES, LapsSD, Outlook, Policy, parse_policy, spec_of
-from sim import Capacity, simulate
+from lapsd import Capacity, simulate
 from tests.builders import MS, outlook, row, workload
-from traces import Profile, load_profile, load_trace, price, trace_from_rounds
 
 
 @dataclass
@@ -321,7 +320,7 @@ def test_ageing_lets_a_starving_request_through():
 
 OWN = """
 from dataclasses import dataclass
-from policies import Policy
+from lapsd.policies import Policy
 
 
 @dataclass(frozen=True)
@@ -362,7 +361,7 @@ def test_a_policy_of_ones_own_is_swept_in_workers(tmp_path, monkeypatch):
     import pandas as pd
 
     (tmp_path / "own_policies.py").write_text(OWN)
-    script = "from sim.cli import main; main()"
+    script = "from lapsd.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", script, "sweep", "--out", "s", "--policy", "own_policies.Newest", "--policy", "fcfs",
          "--turns", "2:4", "--requests", "6", "--seeds", "300", "--workers", "2"],

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from lapsd.policies import LPSRPT, TIE, AMin, Boost, Event, LapsSD, LapsSDAdapted, Outlook, Past, parse_policy
+from lapsd.policies.past import FEW
 
-from policies import LPSRPT, TIE, AMin, Boost, Event, LapsSD, LapsSDAdapted, Outlook, Past, parse_policy
-from policies.past import FEW
 from tests.policies.test_past import past_of
 from tests.policies.test_policies import Job
 

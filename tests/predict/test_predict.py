@@ -4,8 +4,7 @@ import json
 
 import numpy as np
 import pytest
-
-from predict import (
+from lapsd.predict import (
     MODELS,
     Accuracy,
     Asked,
@@ -19,9 +18,9 @@ from predict import (
     out_of_fold,
     predictions,
 )
-from predict.encoders import normalised
-from predict.index import VectorIndex
-from traces import Prompt, load_trace, ordinary_decoding, save_prompts, save_trace
+from lapsd.predict.encoders import normalised
+from lapsd.predict.index import VectorIndex
+from lapsd.traces import Prompt, load_trace, ordinary_decoding, save_prompts, save_trace
 
 KINDS = {"story": 400, "sum": 8, "list": 60, "poem": 150}
 

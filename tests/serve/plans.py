@@ -2,8 +2,9 @@
 
 import random
 
-from policies import Outlook
-from serve.plan import Asked, Plan
+from lapsd.policies import Outlook
+from lapsd.serve.plan import Asked, Plan
+
 from tests.calibrate.tiny import VOCABULARY
 
 PAST = Outlook(400_000, tuple(range(1_000_000, 41_000_000, 1_000_000)))

@@ -1,9 +1,9 @@
 """Plans and records are plain data, the same after JSON."""
 
 import pytest
+from lapsd.serve.plan import Plan
+from lapsd.serve.record import Moved, Prefilled, Record, Served, Step
 
-from serve.plan import Plan
-from serve.record import Moved, Prefilled, Record, Served, Step
 from tests.serve.plans import plan
 
 

@@ -1,9 +1,10 @@
 """What schedules are worked out by hand of."""
 
-from policies import Outlook, Policy
-from sim import Capacity, Run, simulate
+from lapsd.policies import Outlook, Policy
+from lapsd.traces import Costs, Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
+
+from lapsd import Capacity, Run, simulate
 from tests.builders import MS, row, workload
-from traces import Costs, Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
 
 # A round takes 2 + 8 = 10 ms, a prefill 1 ms a token but for the last, a move of a KV cache 3 ms each way.
 PROFILE = Profile.constant(draft_ms=2, verify_ms=8, prefill_ms_per_token=1, swap_ms=3)

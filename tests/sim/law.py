@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-
-from policies import (
+from lapsd.policies import (
     FCFS,
     LAS,
     LPSJF,
@@ -24,14 +23,15 @@ from policies import (
     RoundRobin,
     Until,
 )  # fmt: skip
-from sim import Capacity, Run, simulate
-from sim.engine.memory import EVICTIONS
-from sim.engine.run import promises
-from sim.experiment.run import run
-from sim.experiment.stage import Stage
+from lapsd.sim.engine.memory import EVICTIONS
+from lapsd.sim.engine.simulation import promises
+from lapsd.sim.experiment.runs import run
+from lapsd.sim.experiment.stage import Stage
+from lapsd.traces import Workload, load_profile, load_trace
+
+from lapsd import Capacity, Run, simulate
 from tests.builders import outlook, workloads
 from tests.capacities import EVERY, OFFLOADING, capacities
-from traces import Workload, load_profile, load_trace
 
 COLUMNS = ("arrival_ns", "first_service_ns", "first_token_ns", "finish_ns", "service_ns", "switch_ns", "preemptions")
 

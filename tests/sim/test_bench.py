@@ -5,14 +5,15 @@ import math
 import subprocess
 import sys
 
-from sim import bench
-from sim.bench import FIGURES, MEMORIES, POLICY, in_timeouts, ready, run, with_irregular_drafts
+from lapsd.sim import bench
+from lapsd.sim.bench import FIGURES, MEMORIES, POLICY, in_timeouts, ready, run, with_irregular_drafts
+from lapsd.traces import load_profile, load_trace, trace_from_rounds
+
 from tests.builders import row
-from traces import load_profile, load_trace, trace_from_rounds
 
 
 def test_the_bench_prints_every_figure_and_nothing_else():
-    script = "from sim.cli import main; main()"
+    script = "from lapsd.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", script, "bench", "--quick", "--json"], capture_output=True, text=True, check=True
     )

@@ -2,10 +2,10 @@
 
 import numpy as np
 from hypothesis import given, settings
+from lapsd.traces import Profile, Workload, price, trace_from_rounds
 
-from sim import bound_latency_ns
+from lapsd import bound_latency_ns
 from tests.builders import row, workload, workloads
-from traces import Profile, Workload, price, trace_from_rounds
 
 
 def test_three_requests_by_hand():

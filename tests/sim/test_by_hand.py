@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from lapsd.policies import FCFS, LAS, LPSJF, ONE_ROUND, SRPT, LapsSD, Outlook, Policy, parse_policy
+from lapsd.traces import Profile, Workload, price, trace_from_rounds
 
-from policies import FCFS, LAS, LPSJF, ONE_ROUND, SRPT, LapsSD, Outlook, Policy, parse_policy
-from sim import Capacity, simulate
+from lapsd import Capacity, simulate
 from tests.builders import MS, row, workload
 from tests.sim.by_hand import PROFILE, SUP_1_S, TWO, A, B, C, in_batches, served
-from traces import Profile, Workload, price, trace_from_rounds
 
 # policy, then for A, B, C: start of prefill, finish, ms switching, preemptions
 BY_HAND = [

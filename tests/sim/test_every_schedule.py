@@ -1,14 +1,13 @@
 """Laws that every schedule obeys."""
 
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
+from lapsd.policies import POLICIES, SRPT, parse_policy
+from lapsd.traces import Profile, price, trace_from_rounds
 
-from policies import POLICIES, SRPT, parse_policy
-from sim import Capacity, Timeline, bound_latency_ns, simulate
+from lapsd import Capacity, Timeline, bound_latency_ns, simulate
 from tests.builders import outlook, row, traces, workload, workloads
 from tests.sim.by_hand import PROFILE
-from traces import Profile, price, trace_from_rounds
 
 ALL = [parse_policy(name) for name in POLICIES]
 

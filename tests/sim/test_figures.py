@@ -6,23 +6,23 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from lapsd.papers.laps_sd import examples
+from lapsd.papers.laps_sd.claims import estimates, latency, queues, switching
+from lapsd.papers.laps_sd.paper import LAPS_SD
+from lapsd.papers.laps_sd.questions import acceptance, preemption, readings, stability, winners
+from lapsd.policies import FCFS, LapsSD
+from lapsd.sim.experiment.stability import stable_requests
+from lapsd.sim.figures.acceptance import plot_trace
+from lapsd.sim.figures.costs import plot_profile
+from lapsd.sim.figures.latency import plot_comparison
+from lapsd.sim.figures.style import COLOURS, NAMES, OTHER, colour_of
+from lapsd.sim.figures.sweep import plot_heat, plot_lines
+from lapsd.traces import describe, load_profile, load_trace
+from lapsd.traces.files import BUNDLED
 
-from policies import FCFS, LapsSD
-from sim import compare
-from sim.cli.timings import read_timings
-from sim.experiment.stability import stable_requests
-from sim.figures.acceptance import plot_trace
-from sim.figures.costs import plot_profile
-from sim.figures.latency import plot_comparison
-from sim.figures.style import COLOURS, NAMES, OTHER, colour_of
-from sim.figures.sweep import plot_heat, plot_lines
-from sim.reproduce.laps_sd import examples
-from sim.reproduce.laps_sd.claims import estimates, latency, queues, switching
-from sim.reproduce.laps_sd.paper import LAPS_SD
-from sim.reproduce.laps_sd.questions import acceptance, preemption, readings, stability, winners
-from tests.sim.reproduce import made_up
-from traces import describe, load_profile, load_trace
-from traces.files import BUNDLED
+from lapsd import compare
+from lapsd.cli.timings import read_timings
+from tests.papers import made_up
 
 EVIDENCE = made_up.evidence()
 CASES = {
@@ -312,5 +312,5 @@ def test_a_policy_has_one_colour_whatever_its_parameters():
 
 
 def test_matplotlib_is_loaded_with_the_first_figure():
-    code = "import sys, sim.cli.show, sim.cli.reproduce; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, lapsd.cli.show, lapsd.cli.reproduce; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from policies import POLICIES, Policy, parse_policy
-from sim.experiment.run import run
-from sim.experiment.stage import Stage
-from traces import load_profile, load_trace
+from lapsd.policies import POLICIES, Policy, parse_policy
+from lapsd.sim.experiment.runs import run
+from lapsd.sim.experiment.stage import Stage
+from lapsd.traces import load_profile, load_trace
 
 COUNTED = Path(__file__).with_name("how_often.json")
 SPECS = (*POLICIES, "laps-sd:overrun=1.5", "alise:overrun=1")

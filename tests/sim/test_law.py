@@ -3,10 +3,8 @@
 from dataclasses import dataclass, replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from policies import (
+from hypothesis import given, settings, strategies as st
+from lapsd.policies import (
     FCFS,
     LAS,
     LPSRPT,
@@ -17,12 +15,13 @@ from policies import (
     Policy,
     Until,
 )  # fmt: skip
-from sim import Capacity, simulate
-from sim.engine.run import promises
+from lapsd.sim.engine.simulation import promises
+from lapsd.traces import Costs, Linear, Profile, RoundTerms, price, trace_from_rounds
+
+from lapsd import Capacity, simulate
 from tests.builders import MS, outlook, row, workload
 from tests.capacities import OFFLOADING, SITTING
 from tests.sim.law import cases, events, one_at_a_time, real_settings, same, same_of_real_lengths
-from traces import Costs, Linear, Profile, RoundTerms, price, trace_from_rounds
 
 
 @settings(max_examples=400)

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 from hypothesis import Phase, given, settings
-
-from policies import (
+from lapsd.policies import (
     LAS,
     LPSRPT,
     NEVER,
@@ -16,16 +15,17 @@ from policies import (
     RoundRobin,
     Until,
 )  # fmt: skip
-from policies.laps_sd import Perceived
-from sim.engine.memory import Estimate, Offload, Paged
-from sim.engine.servers.batch import BatchServer
-from sim.engine.servers.mixed import MixedServer
-from sim.engine.servers.offload import OffloadServer
-from sim.engine.servers.single import SingleServer
-from sim.engine.servers.together import Together
-from sim.engine.servers.totals import Needs
-from sim.engine.servers.waiting import Waiting
-from sim.engine.servers.worst_seat import WorstSeat
+from lapsd.policies.laps_sd import Perceived
+from lapsd.sim.engine.memory import Estimate, Offload, Paged
+from lapsd.sim.engine.servers.batch import BatchServer
+from lapsd.sim.engine.servers.mixed import MixedServer
+from lapsd.sim.engine.servers.offload import OffloadServer
+from lapsd.sim.engine.servers.single import SingleServer
+from lapsd.sim.engine.servers.together import Together
+from lapsd.sim.engine.servers.totals import Needs
+from lapsd.sim.engine.servers.waiting import Waiting
+from lapsd.sim.engine.servers.worst_seat import WorstSeat
+
 from tests.capacities import OFFLOADING, SITTING
 from tests.sim.law import Tide, cases, same
 

@@ -8,20 +8,19 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
+from lapsd.policies import FCFS, LPSRPT, NEVER, POLICIES, parse_policy
+from lapsd.sim.engine import Occupancy
+from lapsd.sim.engine.memory import EVICTIONS, AliseMemory, FastServeMemory, Memory, Paged, Slots, Tokens
+from lapsd.sim.engine.prefill import PREFILLS
+from lapsd.sim.engine.recorded import recorded_rows
+from lapsd.sim.engine.request import Request
+from lapsd.sim.engine.servers.totals import Needs
+from lapsd.traces import Costs, Linear, Profile, price, trace_from_rounds
 
-from policies import FCFS, LPSRPT, NEVER, POLICIES, parse_policy
-from sim import Capacity, simulate
-from sim.engine import Occupancy
-from sim.engine.memory import EVICTIONS, AliseMemory, FastServeMemory, Memory, Paged, Slots, Tokens
-from sim.engine.prefill import PREFILLS
-from sim.engine.recorded import recorded_rows
-from sim.engine.request import Request
-from sim.engine.servers.totals import Needs
+from lapsd import Capacity, simulate
 from tests.builders import MS, outlook, row, workload, workloads
 from tests.capacities import capacities
-from traces import Costs, Linear, Profile, price, trace_from_rounds
 
 PROFILE = Profile.constant(draft_ms=0, verify_ms=10, swap_ms=3)
 COSTS = Costs({}, prefill=Linear(5, 2), swap_out=Linear(7, 1), swap_in=Linear(9, 3))

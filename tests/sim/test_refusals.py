@@ -2,15 +2,15 @@
 
 import pytest
 import simpy
+from lapsd.policies import FCFS, Outlook, Policy, Until
+from lapsd.sim.engine.recorded import recorded_rows
+from lapsd.sim.engine.run_record import RunRecord
+from lapsd.sim.engine.servers.step import StepServer
+from lapsd.traces import price, trace_from_rounds
 
-from policies import FCFS, Outlook, Policy, Until
-from sim import Capacity, simulate
-from sim.engine.recorded import recorded_rows
-from sim.engine.run_record import RunRecord
-from sim.engine.servers.step import StepServer
+from lapsd import Capacity, simulate
 from tests.builders import MS, row, workload
 from tests.sim.by_hand import PROFILE, C, in_batches, served, three_requests
-from traces import price, trace_from_rounds
 
 
 def test_the_check_catches_a_server_that_loses_time():

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from lapsd.policies import NEVER
+from lapsd.sim.engine.recorded import recorded_rows
+from lapsd.sim.engine.request import Request
+from lapsd.traces import Profile, price, trace_from_rounds
 
-from policies import NEVER
-from sim.engine.recorded import recorded_rows
-from sim.engine.request import Request
 from tests.builders import row, workload
-from traces import Profile, price, trace_from_rounds
 
 
 def request_of(rounds: int) -> Request:

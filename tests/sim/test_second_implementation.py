@@ -3,13 +3,12 @@
 import math
 
 import pytest
-from hypothesis import Phase, given, settings
-from hypothesis import strategies as st
+from hypothesis import Phase, given, settings, strategies as st
+from lapsd.policies import LAS, LPSRPT, POLICIES, Alise, FastServe, LapsSD, RoundRobin
+from lapsd.sim.engine.memory import AliseMemory, FastServeMemory, Paged
+from lapsd.sim.engine.memory.offload import Offload
 
-from policies import LAS, LPSRPT, POLICIES, Alise, FastServe, LapsSD, RoundRobin
-from sim import simulate
-from sim.engine.memory import AliseMemory, FastServeMemory, Paged
-from sim.engine.memory.offload import Offload
+from lapsd import simulate
 from tests.builders import outlook, workloads
 from tests.capacities import EVERY, capacities
 from tests.sim.second_alise import SecondAlise, SecondFastServe

@@ -23,13 +23,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import binom, poisson
-from scipy.stats import t as student
+from lapsd.policies import FCFS, POLICIES, SRPT, LASRound, Outlook, Policy, parse_policy
+from lapsd.traces import Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
+from scipy.stats import binom, poisson, t as student
 
-from policies import FCFS, POLICIES, SRPT, LASRound, Outlook, Policy, parse_policy
-from sim import Capacity, simulate
+from lapsd import Capacity, simulate
 from tests.builders import row
-from traces import Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
 
 DELTA = 10_000_000  # ns
 PROFILE = Profile.constant(draft_ms=0, verify_ms=10)

@@ -6,14 +6,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
+from lapsd.policies import FCFS, LAS, POLICIES, LapsSD, Outlook, parse_policy
+from lapsd.sim.experiment.perfetto import chrome_events, write_chrome_trace
+from lapsd.traces import Profile, load_profile, load_trace, price, trace_from_rounds
 
-from policies import FCFS, LAS, POLICIES, LapsSD, Outlook, parse_policy
-from sim import Capacity, Timeline, compare, simulate
-from sim.experiment.perfetto import chrome_events, write_chrome_trace
+from lapsd import Capacity, Timeline, compare, simulate
 from tests.builders import MS, outlook, row, workload, workloads
-from traces import Profile, load_profile, load_trace, price, trace_from_rounds
 
 PROFILE = Profile.constant(draft_ms=2, verify_ms=8, prefill_ms_per_token=1, swap_ms=3)
 
@@ -124,7 +123,7 @@ def test_a_run_with_a_timeline_is_the_same_run():
 
 @pytest.mark.parametrize(("option", "file"), [("--timeline", "t.txt"), ("--gantt", "g.json")])
 def test_a_wrong_ending_is_refused(option, file, tmp_path, capsys, monkeypatch):
-    from sim import cli
+    from lapsd import cli
 
     monkeypatch.setattr("sys.argv", ["lapsd", "compare", "--seeds", "1", option, str(tmp_path / file)])
     with pytest.raises(SystemExit) as stopped:

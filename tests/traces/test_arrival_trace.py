@@ -4,9 +4,7 @@ import gzip
 
 import numpy as np
 import pytest
-
-from tests.builders import row
-from traces import (
+from lapsd.traces import (
     Arrivals,
     ArrivalTrace,
     FormatError,
@@ -17,7 +15,9 @@ from traces import (
     save_arrivals,
     trace_from_rounds,
 )  # fmt: skip
-from traces.importers import Azure, Mooncake
+from lapsd.traces.importers import Azure, Mooncake
+
+from tests.builders import row
 
 PRICED = price(trace_from_rounds([row(str(k), 1, [0] * k, n=1) for k in (1, 2, 3)]), Profile.constant(2, 8))
 

@@ -2,9 +2,7 @@
 
 import numpy as np
 import pytest
-
-from tests.builders import row
-from traces import (
+from lapsd.traces import (
     PREDICTORS,
     Arrivals,
     FormatError,
@@ -17,6 +15,8 @@ from traces import (
     to_frame,
     trace_from_rounds,
 )
+
+from tests.builders import row
 
 REFERENCE = load_trace("reference")
 PRICED = price(REFERENCE, load_profile("reference"))

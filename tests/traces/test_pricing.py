@@ -3,11 +3,10 @@
 from fractions import Fraction
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
+from lapsd.traces import Costs, Linear, Profile, RoundTerms, price, trace_from_rounds
 
 from tests.builders import profiles, row, traces
-from traces import Costs, Linear, Profile, RoundTerms, price, trace_from_rounds
 
 # a round of n drafts costs 10 n + 100 at no context, and n + 1 more a context token
 TERMS = RoundTerms(Linear(10, 1), {1: 100}, {1: 1}, 0)

@@ -4,11 +4,8 @@ import dataclasses
 import json
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from tests.builders import profiles, rows
-from traces import (
+from hypothesis import given, settings, strategies as st
+from lapsd.traces import (
     Costs,
     FormatError,
     Linear,
@@ -20,6 +17,8 @@ from traces import (
     save_profile,
     trace_from_rounds,
 )
+
+from tests.builders import profiles, rows
 
 
 @settings(max_examples=50)

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
+from lapsd.traces import FormatError, Trace, load_trace, save_trace, to_frame, trace_from_rounds
+from lapsd.traces.files.trace_file import to_table
 
 from tests.builders import row, traces
-from traces import FormatError, Trace, load_trace, save_trace, to_frame, trace_from_rounds
-from traces.files.trace_file import to_table
 
 
 def same(a: Trace, b: Trace) -> bool:

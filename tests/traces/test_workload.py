@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from lapsd.traces import Arrivals, LengthPredictor, Profile, draw_workload, price, trace_from_rounds
 
 from tests.builders import row
-from traces import Arrivals, LengthPredictor, Profile, draw_workload, price, trace_from_rounds
 
 PRICED = price(
     trace_from_rounds([row(f"r{i}", i, [i % 5] * (i + 1)) for i in range(40)]),

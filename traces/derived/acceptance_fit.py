@@ -7,13 +7,12 @@ then the autocorrelation, the mean and the spread are brought to the recorded on
 from dataclasses import replace
 
 import numpy as np
+from lapsd.traces.derived.acceptance_model import GRID, ORDER, AcceptanceModel, decoded_rounds
+from lapsd.traces.derived.describe import OUTPUT_EDGES, autocorrelation, rounds_of
+from lapsd.traces.derived.draft_schedule import DraftSchedule
+from lapsd.traces.errors import FormatError
+from lapsd.traces.trace import Trace
 from numpy.typing import NDArray
-
-from traces.derived.acceptance_model import GRID, ORDER, AcceptanceModel, decoded_rounds
-from traces.derived.describe import OUTPUT_EDGES, autocorrelation, rounds_of
-from traces.derived.draft_schedule import DraftSchedule
-from traces.errors import FormatError
-from traces.trace import Trace
 
 DEEPEST = 8  # draft positions with an α of their own; the deepest stands for those beyond
 LEAST_REQUESTS, LEAST_ROUNDS = 10, 200

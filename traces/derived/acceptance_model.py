@@ -4,7 +4,7 @@ Per data set. The j-th token of a draft is accepted, if those before it were, wi
 logistic(α_j + β_b + u): α by place in the draft, β by place in the output, u the request's own. A request's mean
 acceptance (at a reference draft length, well into the output) is Beta distributed, its mean a quadratic in the log
 output length; u follows from it. Rounds of a request hang together through a Gaussian copula: an autoregressive
-normal variable, one value a round, says how far its draft runs. Fitted in `traces.derived.acceptance_fit`.
+normal variable, one value a round, says how far its draft runs. Fitted in `lapsd.traces.derived.acceptance_fit`.
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from lapsd.traces.derived.describe import OUTPUT_EDGES
+from lapsd.traces.derived.draft_schedule import DraftSchedule
 from numpy.typing import NDArray
-
-from traces.derived.describe import OUTPUT_EDGES
-from traces.derived.draft_schedule import DraftSchedule
 
 ORDER = 5  # of the autoregression
 GRID = np.linspace(-7.0, 7.0, 57)  # of u, for the integral over requests

@@ -3,10 +3,9 @@
 from dataclasses import replace
 
 import numpy as np
+from lapsd.traces.provenance import Provenance
+from lapsd.traces.trace import Trace
 from numpy.typing import NDArray
-
-from traces.provenance import Provenance
-from traces.trace import Trace
 
 NEIGHBOURS = 10
 

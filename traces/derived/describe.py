@@ -1,17 +1,16 @@
 """What a trace's acceptances are like: their mean and spread, how rounds hang together, where in a draft they stop.
 
 The figures by which a recorded trace and a generated one are compared. Knows nothing of policies: the rounds at
-which requests become perceptible are in `sim.experiment.stability`.
+which requests become perceptible are in `lapsd.sim.experiment.stability`.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from lapsd.traces.pricing import progress
+from lapsd.traces.trace import Trace
 from numpy.typing import NDArray
-
-from traces.pricing import progress
-from traces.trace import Trace
 
 LAGS = 10
 OUTPUT_EDGES = (4, 16, 64)  # tokens emitted before a round: the bins of a position in the output

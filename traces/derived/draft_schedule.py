@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from traces.errors import FormatError
-from traces.trace import Trace
+from lapsd.traces.errors import FormatError
+from lapsd.traces.trace import Trace
 
 KINDS = ("constant", "heuristic")
 

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
+from lapsd.traces.derived.acceptance_model import AcceptanceModel, decoded_rounds
+from lapsd.traces.provenance import Provenance
+from lapsd.traces.trace import Trace
 from numpy.typing import NDArray
-
-from traces.derived.acceptance_model import AcceptanceModel, decoded_rounds
-from traces.provenance import Provenance
-from traces.trace import Trace
 
 MOST_AT_ONCE = 20_000
 

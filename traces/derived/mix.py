@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
-
-from traces.trace import Trace
+from lapsd.traces.trace import Trace
 
 COPIES = 20  # of a trace's length, so that shares hold to well below a percent
 

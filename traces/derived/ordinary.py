@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
+from lapsd.traces.errors import FormatError
+from lapsd.traces.provenance import Provenance
+from lapsd.traces.trace import Trace
 from numpy.typing import NDArray
-
-from traces.errors import FormatError
-from traces.provenance import Provenance
-from traces.trace import Trace
 
 
 def ordinary_decoding(

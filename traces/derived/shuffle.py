@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-
-from traces.trace import Trace
+from lapsd.traces.trace import Trace
 
 
 def shuffled(trace: Trace, rng: np.random.Generator) -> Trace:

@@ -1,6 +1,6 @@
 """Does speculation pay? Tokens a second at every draft length, from a trace's acceptances and a profile's costs.
 
-Draft lengths other than the recorded one are replayed (`traces.derived.replay`); 0 is plain decoding. At batch size
+Draft lengths other than the recorded one are replayed (`lapsd.traces.derived.replay`); 0 is plain decoding. At batch size
 b, b copies of a request decode together: what a full, even batch would give.
 """
 
@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from lapsd.traces.derived.replay import at_draft_length
+from lapsd.traces.pricing import price
+from lapsd.traces.profile import Profile
+from lapsd.traces.trace import Trace
 from numpy.typing import NDArray
-
-from traces.derived.replay import at_draft_length
-from traces.pricing import price
-from traces.profile import Profile
-from traces.trace import Trace
 
 DRAFT_LENGTHS = range(17)
 BATCHES = (1, 8, 32)

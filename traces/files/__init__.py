@@ -1,10 +1,10 @@
 """Traces, profiles and arrivals on disk, as `docs/formats.md` says; every file is written whole or not at all."""
 
-from traces.files.arrival_file import load_arrivals, save_arrivals
-from traces.files.profile_file import BUNDLED_PROFILES, load_profile, save_profile
-from traces.files.prompt_file import load_prompts, save_prompts
-from traces.files.trace_file import BUNDLED_TRACES, load_trace, save_trace
-from traces.files.writing import BUNDLED, claim_folder, make_writable_folder, write_whole
+from lapsd.traces.files.arrival_file import load_arrivals, save_arrivals
+from lapsd.traces.files.profile_file import BUNDLED_PROFILES, load_profile, save_profile
+from lapsd.traces.files.prompt_file import load_prompts, save_prompts
+from lapsd.traces.files.trace_file import BUNDLED_TRACES, load_trace, save_trace
+from lapsd.traces.files.writing import BUNDLED, claim_folder, make_writable_folder, write_whole
 
 __all__ = [
     "BUNDLED",

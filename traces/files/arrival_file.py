@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-
-from traces.arrival_trace import ArrivalTrace
-from traces.errors import FormatError
-from traces.files.writing import write_whole
+from lapsd.traces.arrival_trace import ArrivalTrace
+from lapsd.traces.errors import FormatError
+from lapsd.traces.files.writing import write_whole
 
 COLUMNS = ("arrival_ns", "prompt_tokens", "output_tokens")
 

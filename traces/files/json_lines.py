@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from traces.errors import FormatError
+from lapsd.traces.errors import FormatError
 
 IDS = ("request_id", "id", "question_id", "index")
 DATASETS = ("dataset", "category", "task")

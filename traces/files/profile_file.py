@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from traces.costs import MAX_NS, Costs, Linear, Quadratic, RoundTerms, StepTerms, Swap
-from traces.errors import FormatError
-from traces.files.writing import BUNDLED, write_whole
-from traces.profile import KINDS, WEIGHTS, Profile
-from traces.provenance import Fits, Floors, Provenance, Speculation
-from traces.provenance.record import Record
+from lapsd.traces.costs import MAX_NS, Costs, Linear, Quadratic, RoundTerms, StepTerms, Swap
+from lapsd.traces.errors import FormatError
+from lapsd.traces.files.writing import BUNDLED, write_whole
+from lapsd.traces.profile import KINDS, WEIGHTS, Profile
+from lapsd.traces.provenance import Fits, Floors, Provenance, Speculation
+from lapsd.traces.provenance.record import Record
 
 PROFILE_VERSION = 2
 BUNDLED_PROFILES = ("reference", "opt-13b-a100")

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from traces.errors import FormatError
-from traces.files.json_lines import json_lines
-from traces.files.writing import write_whole
-from traces.prompts import Prompt, template_of
+from lapsd.traces.errors import FormatError
+from lapsd.traces.files.json_lines import json_lines
+from lapsd.traces.files.writing import write_whole
+from lapsd.traces.prompts import Prompt, template_of
 
 
 def save_prompts(prompts: Sequence[Prompt], path: str | Path) -> None:

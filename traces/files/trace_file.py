@@ -6,11 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-
-from traces.errors import FormatError
-from traces.files.writing import BUNDLED, write_whole
-from traces.invariants import checked_trace
-from traces.trace import COLUMNS, Trace, prediction_column, prediction_name
+from lapsd.traces.errors import FormatError
+from lapsd.traces.files.writing import BUNDLED, write_whole
+from lapsd.traces.invariants import checked_trace
+from lapsd.traces.trace import COLUMNS, Trace, prediction_column, prediction_name
 
 SCHEMA_VERSION = 1
 

@@ -3,15 +3,15 @@
 `lapsd import NAME` and its options derive from the registry.
 """
 
-from traces.importers.alpaca_eval import AlpacaEval
-from traces.importers.azure import Azure
-from traces.importers.distserve import DistServe
-from traces.importers.importer import Imported, Importer
-from traces.importers.mooncake import Mooncake
-from traces.importers.sharegpt import ShareGPT
-from traces.importers.spec_bench import SpecBench
-from traces.importers.specdecode_bench import SpecDecodeBench
-from traces.importers.vllm import Vllm
+from lapsd.traces.importers.alpaca_eval import AlpacaEval
+from lapsd.traces.importers.azure import Azure
+from lapsd.traces.importers.distserve import DistServe
+from lapsd.traces.importers.importer import Imported, Importer
+from lapsd.traces.importers.mooncake import Mooncake
+from lapsd.traces.importers.sharegpt import ShareGPT
+from lapsd.traces.importers.spec_bench import SpecBench
+from lapsd.traces.importers.specdecode_bench import SpecDecodeBench
+from lapsd.traces.importers.vllm import Vllm
 
 IMPORTERS: dict[str, type[Importer]] = {
     i.name: i for i in (SpecBench, SpecDecodeBench, Vllm, Azure, Mooncake, ShareGPT, AlpacaEval, DistServe)

@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
-from traces.arrival_trace import arrivals_of
-from traces.errors import FormatError
-from traces.importers.importer import Imported, Importer
+from lapsd.traces.arrival_trace import arrivals_of
+from lapsd.traces.errors import FormatError
+from lapsd.traces.importers.importer import Imported, Importer
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from traces.derived.ordinary import ordinary_decoding
-from traces.errors import FormatError
-from traces.importers.importer import Imported
-from traces.importers.token_counts import TokenCounts
-from traces.prompts import Prompt, template_of
-from traces.provenance import Provenance
+from lapsd.traces.derived.ordinary import ordinary_decoding
+from lapsd.traces.errors import FormatError
+from lapsd.traces.importers.importer import Imported
+from lapsd.traces.importers.token_counts import TokenCounts
+from lapsd.traces.prompts import Prompt, template_of
+from lapsd.traces.provenance import Provenance
 
 
 class Exchange(NamedTuple):

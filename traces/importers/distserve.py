@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from traces.costs import MAX_NS, Costs, Linear, Quadratic, RoundTerms, Swap
-from traces.errors import FormatError
-from traces.files.json_lines import mapping
-from traces.importers.importer import Imported, Importer
-from traces.profile import Profile
-from traces.provenance import Hardware, Model, Provenance
+from lapsd.traces.costs import MAX_NS, Costs, Linear, Quadratic, RoundTerms, Swap
+from lapsd.traces.errors import FormatError
+from lapsd.traces.files.json_lines import mapping
+from lapsd.traces.importers.importer import Imported, Importer
+from lapsd.traces.profile import Profile
+from lapsd.traces.provenance import Hardware, Model, Provenance
 
 LARGEST_BATCH = 512  # requests up to which the line of large batches is taken to go on
 USED = 0.9  # of a GPU's memory, as vLLM does by default

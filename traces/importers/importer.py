@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from traces.arrival_trace import ArrivalTrace
-from traces.profile import Profile
-from traces.prompts import Prompt
-from traces.trace import Trace
+from lapsd.traces.arrival_trace import ArrivalTrace
+from lapsd.traces.profile import Profile
+from lapsd.traces.prompts import Prompt
+from lapsd.traces.trace import Trace
 
 
 @dataclass(frozen=True)

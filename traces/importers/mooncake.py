@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from traces.arrival_trace import arrivals_of
-from traces.files.json_lines import count, json_lines
-from traces.importers.importer import Imported, Importer
+from lapsd.traces.arrival_trace import arrivals_of
+from lapsd.traces.files.json_lines import count, json_lines
+from lapsd.traces.importers.importer import Imported, Importer
 
 FIELDS = ("timestamp", "input_length", "output_length")
 

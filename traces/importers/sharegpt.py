@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from traces.errors import FormatError
-from traces.importers.conversations import Exchange, imported, json_list, refuse_most
-from traces.importers.importer import Imported, Importer
-from traces.importers.token_counts import HELP
+from lapsd.traces.errors import FormatError
+from lapsd.traces.importers.conversations import Exchange, imported, json_list, refuse_most
+from lapsd.traces.importers.importer import Imported, Importer
+from lapsd.traces.importers.token_counts import HELP
 
 ASKS, ANSWERS = ("human", "user"), ("gpt", "chatgpt", "assistant", "bing", "bard")
 

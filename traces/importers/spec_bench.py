@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-
-from traces.derived.draft_schedule import DraftSchedule
-from traces.errors import FormatError
-from traces.files.json_lines import json_lines
-from traces.importers.importer import Imported, Importer
-from traces.importers.wall_times import fit_wall_times
-from traces.invariants import trace_from_rounds
-from traces.provenance import Provenance
+from lapsd.traces.derived.draft_schedule import DraftSchedule
+from lapsd.traces.errors import FormatError
+from lapsd.traces.files.json_lines import json_lines
+from lapsd.traces.importers.importer import Imported, Importer
+from lapsd.traces.importers.wall_times import fit_wall_times
+from lapsd.traces.invariants import trace_from_rounds
+from lapsd.traces.provenance import Provenance
 
 
 @dataclass(frozen=True)

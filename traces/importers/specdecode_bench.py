@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from traces.derived.replay import rounds_over
-from traces.errors import FormatError
-from traces.files.json_lines import count, counts, json_lines, labels, prompt_tokens
-from traces.importers.importer import Imported, Importer
-from traces.invariants import trace_from_rounds
-from traces.provenance import Provenance
+from lapsd.traces.derived.replay import rounds_over
+from lapsd.traces.errors import FormatError
+from lapsd.traces.files.json_lines import count, counts, json_lines, labels, prompt_tokens
+from lapsd.traces.importers.importer import Imported, Importer
+from lapsd.traces.invariants import trace_from_rounds
+from lapsd.traces.provenance import Provenance
 
 PREFIX = "acc_"
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from traces.errors import FormatError
-from traces.files.json_lines import count, counts, first_of, json_lines, labels, mapping, prompt_tokens
-from traces.importers.importer import Imported, Importer
-from traces.invariants import trace_from_rounds
-from traces.provenance import Provenance
+from lapsd.traces.errors import FormatError
+from lapsd.traces.files.json_lines import count, counts, first_of, json_lines, labels, mapping, prompt_tokens
+from lapsd.traces.importers.importer import Imported, Importer
+from lapsd.traces.invariants import trace_from_rounds
+from lapsd.traces.provenance import Provenance
 
 OUTPUTS = ("output_tokens", "num_output_tokens", "completion_tokens", "output_len")
 DRAFTS = ("draft_tokens", "num_speculative_tokens", "num_spec_tokens")

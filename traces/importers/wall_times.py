@@ -1,12 +1,11 @@
 """A profile fitted to whole requests' wall times: what a file that timed no single round can tell of costs."""
 
 import numpy as np
+from lapsd.traces.costs import Costs, Linear, RoundTerms
+from lapsd.traces.profile import Profile
+from lapsd.traces.provenance import FitError, Fits, Provenance
+from lapsd.traces.trace import Trace
 from numpy.typing import NDArray
-
-from traces.costs import Costs, Linear, RoundTerms
-from traces.profile import Profile
-from traces.provenance import FitError, Fits, Provenance
-from traces.trace import Trace
 
 
 def fit_wall_times(trace: Trace, wall_s: NDArray[np.float64]) -> Profile:

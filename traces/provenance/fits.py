@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-from traces.errors import FormatError
-from traces.provenance.record import Record
+from lapsd.traces.errors import FormatError
+from lapsd.traces.provenance.record import Record
 
 TOO_FAR = 0.1  # median error of a term, or of whole rounds
 OPEN = 0.03  # what terms together may miss

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from traces.provenance.record import Record
+from lapsd.traces.provenance.record import Record
 
 
 @dataclass(frozen=True, kw_only=True)

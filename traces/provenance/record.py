@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, Self, Union, get_args, get_origin, get_type_hints
 
-from traces.errors import FormatError
+from lapsd.traces.errors import FormatError
 
 PLAIN: dict[Any, tuple[type, ...]] = {str: (str,), bool: (bool,), int: (int,), float: (int, float)}
 

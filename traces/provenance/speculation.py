@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import pandas as pd
-
-from traces.provenance.record import Record
+from lapsd.traces.provenance.record import Record
 
 
 @dataclass(frozen=True, kw_only=True)
 class DraftLengthRate(Record):
-    """What one draft length gives at one batch size: see `traces.speculation_pays`."""
+    """What one draft length gives at one batch size: see `lapsd.traces.speculation_pays`."""
 
     batch: int
     draft_tokens: int
@@ -42,7 +41,7 @@ class Speculation(Record):
 
     @classmethod
     def of(cls, pays: pd.DataFrame) -> Self:
-        """From the frame of `traces.speculation_pays`."""
+        """From the frame of `lapsd.traces.speculation_pays`."""
         rows = pays.round(6).astype(object).where(pays.notna(), None).to_dict("records")
         table = tuple(DraftLengthRate.from_json(row, "speculation.table") for row in rows)
         return cls(table=table, best_draft_tokens={b: _best(table, b).draft_tokens for b in _batches(table)})

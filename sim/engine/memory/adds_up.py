@@ -4,10 +4,9 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from lapsd.sim.engine.memory.base import Memory
+from lapsd.sim.engine.request import Request
 from numpy.typing import NDArray
-
-from sim.engine.memory.base import Memory
-from sim.engine.request import Request
 
 
 class AddsUp(Memory):

@@ -6,12 +6,12 @@ and quantising halves what moves. The estimate, the watermarks and what makes wa
 
 from collections.abc import Sequence, Set
 
-from policies import NEVER
-from sim.engine.memory.base import Limits, Order
-from sim.engine.memory.blocks import as_many, blocks_needed, blocks_of
-from sim.engine.memory.eviction import Eviction
-from sim.engine.memory.offload import Offload
-from sim.engine.request import Request
+from lapsd.policies import NEVER
+from lapsd.sim.engine.memory.base import Limits, Order
+from lapsd.sim.engine.memory.blocks import as_many, blocks_needed, blocks_of
+from lapsd.sim.engine.memory.eviction import Eviction
+from lapsd.sim.engine.memory.offload import Offload
+from lapsd.sim.engine.request import Request
 
 QUANTISED = ("none", "moved", "all")
 

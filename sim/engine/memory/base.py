@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
-from policies import NEVER, Policy
-from policies.decision import choose
-from sim.engine.memory.eviction import Eviction
-from sim.engine.recorded import Recorded
-from sim.engine.request import Request
+from lapsd.policies import NEVER, Policy
+from lapsd.policies.decision import choose
+from lapsd.sim.engine.memory.eviction import Eviction
+from lapsd.sim.engine.recorded import Recorded
+from lapsd.sim.engine.request import Request
 
 Order = Callable[[Request], Any]  # a sort key: the better, the lower
 
@@ -31,7 +31,7 @@ class Move(NamedTuple):
 
 
 class Limits(Protocol):
-    """What a server tells a manager of its size: see `sim.engine.Capacity`."""
+    """What a server tells a manager of its size: see `lapsd.sim.engine.Capacity`."""
 
     @property
     def batch(self) -> int: ...
@@ -113,7 +113,7 @@ class Memory(ABC):
         """Raise `ValueError`, naming request and bound, if one of these would not fit even alone."""
 
     def first_that_fit(self, ordered: Sequence[Request], seats: int) -> list[Request]:
-        """The first in order, as many as have seats and fit together, as `policies.decision.choose` has it."""
+        """The first in order, as many as have seats and fit together, as `lapsd.policies.decision.choose` has it."""
         return choose(ordered, seats, self.fits)
 
     def catch_up(self) -> None:  # noqa: B027 - nothing to do, for most

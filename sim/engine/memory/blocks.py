@@ -4,9 +4,9 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
-from sim.engine.memory.base import Limits
-from sim.engine.recorded import Recorded
-from sim.engine.request import Request
+from lapsd.sim.engine.memory.base import Limits
+from lapsd.sim.engine.recorded import Recorded
+from lapsd.sim.engine.request import Request
 
 
 def blocks_of(manager: str, limits: Limits, block: int, blocks: int) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from traces import Costs
+from lapsd.traces import Costs
 
 
 @dataclass(frozen=True, slots=True)

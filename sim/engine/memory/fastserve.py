@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
-from policies import NEVER
-from sim.engine.memory.base import Limits
-from sim.engine.memory.blocks import blocks_of
-from sim.engine.memory.eviction import Eviction
-from sim.engine.memory.offload import Offload
-from sim.engine.request import Request
+from lapsd.policies import NEVER
+from lapsd.sim.engine.memory.base import Limits
+from lapsd.sim.engine.memory.blocks import blocks_of
+from lapsd.sim.engine.memory.eviction import Eviction
+from lapsd.sim.engine.memory.offload import Offload
+from lapsd.sim.engine.request import Request
 
 
 class FastServeMemory(Offload):

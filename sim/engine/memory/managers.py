@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from sim.engine.memory.alise import AliseMemory
-from sim.engine.memory.base import Limits, Memory
-from sim.engine.memory.eviction import Eviction
-from sim.engine.memory.fastserve import FastServeMemory
-from sim.engine.memory.paged import Paged
-from sim.engine.memory.reserve import Reserve
-from sim.engine.memory.slots import Slots
-from sim.engine.memory.tokens import Tokens
+from lapsd.sim.engine.memory.alise import AliseMemory
+from lapsd.sim.engine.memory.base import Limits, Memory
+from lapsd.sim.engine.memory.eviction import Eviction
+from lapsd.sim.engine.memory.fastserve import FastServeMemory
+from lapsd.sim.engine.memory.paged import Paged
+from lapsd.sim.engine.memory.reserve import Reserve
+from lapsd.sim.engine.memory.slots import Slots
+from lapsd.sim.engine.memory.tokens import Tokens
 
 MANAGERS: Mapping[str, type[Memory]] = {
     m.name: m for m in (Slots, Tokens, Reserve, Paged, FastServeMemory, AliseMemory)

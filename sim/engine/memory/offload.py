@@ -8,15 +8,14 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar, Protocol
 
 import numpy as np
+from lapsd.policies import NEVER
+from lapsd.sim.engine.memory.adds_up import AddsUp
+from lapsd.sim.engine.memory.base import Move, Order
+from lapsd.sim.engine.memory.blocks import as_many, blocks_needed, refuse_larger
+from lapsd.sim.engine.memory.eviction import Eviction
+from lapsd.sim.engine.recorded import Recorded
+from lapsd.sim.engine.request import Request
 from numpy.typing import NDArray
-
-from policies import NEVER
-from sim.engine.memory.adds_up import AddsUp
-from sim.engine.memory.base import Move, Order
-from sim.engine.memory.blocks import as_many, blocks_needed, refuse_larger
-from sim.engine.memory.eviction import Eviction
-from sim.engine.recorded import Recorded
-from sim.engine.request import Request
 
 
 class Sums(Protocol):

@@ -5,14 +5,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from lapsd.sim.engine.memory.adds_up import AddsUp
+from lapsd.sim.engine.memory.base import Limits, Order
+from lapsd.sim.engine.memory.blocks import as_many, blocks_needed, blocks_of, refuse_larger
+from lapsd.sim.engine.memory.eviction import Eviction
+from lapsd.sim.engine.recorded import Recorded
+from lapsd.sim.engine.request import Request
 from numpy.typing import NDArray
-
-from sim.engine.memory.adds_up import AddsUp
-from sim.engine.memory.base import Limits, Order
-from sim.engine.memory.blocks import as_many, blocks_needed, blocks_of, refuse_larger
-from sim.engine.memory.eviction import Eviction
-from sim.engine.recorded import Recorded
-from sim.engine.request import Request
 
 
 @dataclass(slots=True, eq=False)

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from sim.engine.memory.adds_up import AddsUp
-from sim.engine.memory.base import Limits
-from sim.engine.memory.eviction import Eviction
-from sim.engine.recorded import Recorded
-from sim.engine.request import Request
+from lapsd.sim.engine.memory.adds_up import AddsUp
+from lapsd.sim.engine.memory.base import Limits
+from lapsd.sim.engine.memory.eviction import Eviction
+from lapsd.sim.engine.recorded import Recorded
+from lapsd.sim.engine.request import Request
 
 # the output that room is reserved for, of the true one and the longest that there can be
 OUTPUTS: Mapping[str, Callable[[int, int], int]] = {

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from sim.engine.memory.base import Limits, Memory, Order
-from sim.engine.memory.eviction import Eviction
-from sim.engine.recorded import Recorded
-from sim.engine.request import Request
+from lapsd.sim.engine.memory.base import Limits, Memory, Order
+from lapsd.sim.engine.memory.eviction import Eviction
+from lapsd.sim.engine.recorded import Recorded
+from lapsd.sim.engine.request import Request
 
 
 class Slots(Memory):

@@ -3,13 +3,12 @@
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from lapsd.sim.engine.memory.adds_up import AddsUp
+from lapsd.sim.engine.memory.base import Limits
+from lapsd.sim.engine.memory.eviction import Eviction
+from lapsd.sim.engine.recorded import Recorded
+from lapsd.sim.engine.request import Request
 from numpy.typing import NDArray
-
-from sim.engine.memory.adds_up import AddsUp
-from sim.engine.memory.base import Limits
-from sim.engine.memory.eviction import Eviction
-from sim.engine.recorded import Recorded
-from sim.engine.request import Request
 
 
 class Tokens(AddsUp):

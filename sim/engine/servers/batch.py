@@ -10,15 +10,14 @@ from operator import attrgetter
 from typing import Any
 
 import simpy
-
-from policies import Rank
-from policies.decision import no_progress, rank_of, ranks_of
-from sim.engine.request import Request
-from sim.engine.servers.running_batch import RunningBatch, Seat
-from sim.engine.servers.skip import WAITING_ORDER, SkipServer
-from sim.engine.servers.stretches import IrregularStretches, RegularStretches
-from sim.engine.servers.together import Together
-from sim.engine.servers.worst_seat import WorstSeat
+from lapsd.policies import Rank
+from lapsd.policies.decision import no_progress, rank_of, ranks_of
+from lapsd.sim.engine.request import Request
+from lapsd.sim.engine.servers.running_batch import RunningBatch, Seat
+from lapsd.sim.engine.servers.skip import WAITING_ORDER, SkipServer
+from lapsd.sim.engine.servers.stretches import IrregularStretches, RegularStretches
+from lapsd.sim.engine.servers.together import Together
+from lapsd.sim.engine.servers.worst_seat import WorstSeat
 
 by_index = attrgetter("index")
 

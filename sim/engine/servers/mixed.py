@@ -7,12 +7,12 @@ A step that holds chunks of prompts is decided and served as the specification d
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from policies import NEVER, Rank
-from policies.decision import rank_of
-from sim.engine.prefill import share
-from sim.engine.request import Request
-from sim.engine.servers.batch import BatchServer
-from sim.engine.servers.skip import WAITING_ORDER
+from lapsd.policies import NEVER, Rank
+from lapsd.policies.decision import rank_of
+from lapsd.sim.engine.prefill import share
+from lapsd.sim.engine.request import Request
+from lapsd.sim.engine.servers.batch import BatchServer
+from lapsd.sim.engine.servers.skip import WAITING_ORDER
 
 
 @dataclass(eq=False)

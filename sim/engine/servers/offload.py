@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from policies import NEVER
-from policies.decision import no_progress, ranks_of
-from sim.engine.memory import Offload
-from sim.engine.request import Request
-from sim.engine.servers.batch import BatchServer
-from sim.engine.servers.running_batch import Seat
-from sim.engine.servers.skip import WAITING_ORDER
+from lapsd.policies import NEVER
+from lapsd.policies.decision import no_progress, ranks_of
+from lapsd.sim.engine.memory import Offload
+from lapsd.sim.engine.request import Request
+from lapsd.sim.engine.servers.batch import BatchServer
+from lapsd.sim.engine.servers.running_batch import Seat
+from lapsd.sim.engine.servers.skip import WAITING_ORDER
 
 
 @dataclass(eq=False)

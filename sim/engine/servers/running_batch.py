@@ -7,10 +7,10 @@ when it sat down, and are written back when somebody asks (`settle`).
 from bisect import bisect_left
 from heapq import heappop, heappush
 
-from policies import NEVER, Rank, Until
-from sim.engine.request import Request
-from sim.engine.servers.stretches import Stretches
-from sim.engine.servers.totals import Needs
+from lapsd.policies import NEVER, Rank, Until
+from lapsd.sim.engine.request import Request
+from lapsd.sim.engine.servers.stretches import Stretches
+from lapsd.sim.engine.servers.totals import Needs
 
 
 class Seat:

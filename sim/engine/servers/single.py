@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import simpy
-
-from policies import NEVER, Rank
-from policies.decision import rank_of
-from sim.engine.request import Request
-from sim.engine.servers.skip import WAITING_ORDER, SkipServer
+from lapsd.policies import NEVER, Rank
+from lapsd.policies.decision import rank_of
+from lapsd.sim.engine.request import Request
+from lapsd.sim.engine.servers.skip import WAITING_ORDER, SkipServer
 
 
 @dataclass(eq=False)

@@ -4,17 +4,16 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 import simpy
-
-from policies import NEVER, Event, Policy
-from policies.decision import rank_of
-from sim.engine.capacity import Capacity
-from sim.engine.memory import Estimate, Memory
-from sim.engine.prefill import PREFILLS
-from sim.engine.recorded import Recorded
-from sim.engine.request import Request
-from sim.engine.run_record import RunRecord
-from sim.engine.servers.waiting import Waiting
-from traces import Workload
+from lapsd.policies import NEVER, Event, Policy
+from lapsd.policies.decision import rank_of
+from lapsd.sim.engine.capacity import Capacity
+from lapsd.sim.engine.memory import Estimate, Memory
+from lapsd.sim.engine.prefill import PREFILLS
+from lapsd.sim.engine.recorded import Recorded
+from lapsd.sim.engine.request import Request
+from lapsd.sim.engine.run_record import RunRecord
+from lapsd.sim.engine.servers.waiting import Waiting
+from lapsd.traces import Workload
 
 WAITING_ORDER = attrgetter("waiting_entry")
 

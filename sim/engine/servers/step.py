@@ -10,18 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import simpy
-
-from policies import NEVER, Event, Policy
-from policies.decision import choose, no_progress, rank_of
-from sim.engine.capacity import Capacity
-from sim.engine.memory import Estimate, Memory, Order
-from sim.engine.occupancy import Occupancy
-from sim.engine.prefill import PREFILLS, share
-from sim.engine.recorded import Recorded
-from sim.engine.request import Request
-from sim.engine.run_record import RunRecord
-from sim.engine.timeline import Timeline
-from traces import Workload
+from lapsd.policies import NEVER, Event, Policy
+from lapsd.policies.decision import choose, no_progress, rank_of
+from lapsd.sim.engine.capacity import Capacity
+from lapsd.sim.engine.memory import Estimate, Memory, Order
+from lapsd.sim.engine.occupancy import Occupancy
+from lapsd.sim.engine.prefill import PREFILLS, share
+from lapsd.sim.engine.recorded import Recorded
+from lapsd.sim.engine.request import Request
+from lapsd.sim.engine.run_record import RunRecord
+from lapsd.sim.engine.timeline import Timeline
+from lapsd.traces import Workload
 
 
 @dataclass(eq=False)

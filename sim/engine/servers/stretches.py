@@ -7,9 +7,9 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from sim.engine.request import Request
-from sim.engine.servers.totals import Totals
-from traces import RoundCost
+from lapsd.sim.engine.request import Request
+from lapsd.sim.engine.servers.totals import Totals
+from lapsd.traces import RoundCost
 
 
 class Stretches(ABC):

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from sim.engine.memory import AddsUp, Memory
-from sim.engine.request import Request
-from sim.engine.servers.running_batch import RunningBatch
-from sim.engine.servers.totals import Needs
+from lapsd.sim.engine.memory import AddsUp, Memory
+from lapsd.sim.engine.request import Request
+from lapsd.sim.engine.servers.running_batch import RunningBatch
+from lapsd.sim.engine.servers.totals import Needs
 
 
 class Together:

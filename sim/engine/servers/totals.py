@@ -1,10 +1,9 @@
 """What those who run add up to, by round of the batch: summed as they come and go, not at each decision."""
 
 import numpy as np
+from lapsd.sim.engine.memory import AddsUp
+from lapsd.sim.engine.request import Request
 from numpy.typing import NDArray
-
-from sim.engine.memory import AddsUp
-from sim.engine.request import Request
 
 ROUNDS_KEPT = 4096  # at least
 

@@ -4,9 +4,9 @@ from bisect import bisect_left, insort
 from heapq import heappop, heappush, heapreplace
 from typing import Any
 
-from policies import NEVER, Policy, Rank
-from policies.decision import name_of, rank_of
-from sim.engine.request import Request
+from lapsd.policies import NEVER, Policy, Rank
+from lapsd.policies.decision import name_of, rank_of
+from lapsd.sim.engine.request import Request
 
 
 class Waiting:

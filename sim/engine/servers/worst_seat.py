@@ -7,9 +7,9 @@ most what it was, and one that may rise at most the best waiting rank of when th
 from bisect import insort
 from collections.abc import Iterable
 
-from policies import Policy, Rank
-from policies.decision import rank_of
-from sim.engine.servers.running_batch import RunningBatch, Seat
+from lapsd.policies import Policy, Rank
+from lapsd.policies.decision import rank_of
+from lapsd.sim.engine.servers.running_batch import RunningBatch, Seat
 
 KEPT = 8  # past bounds, beside one a seat, before they are dropped: a longer list is dearer to keep in order
 

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from lapsd.calibrate.models.operators import PLAIN, Operators
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
-
-from calibrate.models.operators import PLAIN, Operators
 
 FORBIDDEN = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "item", "lift_fresh", "unique")
 
@@ -101,7 +100,7 @@ class Tape(TorchDispatchMode):
 
 
 class TapeGraphs:
-    """`calibrate.models.graphs.Capturing` by tapes, in the order of captures."""
+    """`lapsd.calibrate.models.graphs.Capturing` by tapes, in the order of captures."""
 
     def __init__(self, warm_up: int = 3) -> None:
         self.tapes: list[Tape] = []

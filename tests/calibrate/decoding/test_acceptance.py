@@ -4,10 +4,9 @@ import itertools
 
 import pytest
 import torch
+from lapsd.calibrate.decoding.acceptance import Verdict, accept_greedy, accept_sampled, draw
+from lapsd.calibrate.decoding.decoder import Uniforms
 from scipy.stats import chisquare
-
-from calibrate.decoding.acceptance import Verdict, accept_greedy, accept_sampled, draw
-from calibrate.decoding.decoder import Uniforms
 
 V, N, LENGTH, SEQUENCES = 4, 2, 3, 6_000
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from lapsd.calibrate import Sampling, generate
+from lapsd.calibrate.decoding.replayable import replayable
+from lapsd.traces import at_draft_length, trace_from_rounds
 from scipy.stats import chi2_contingency
 
-from calibrate import Sampling, generate
-from calibrate.decoding.replayable import replayable
 from tests.calibrate.tiny import tiny_pair
-from traces import at_draft_length, trace_from_rounds
 
 RNG = np.random.default_rng(0)
 

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
+from lapsd.calibrate import Sampling
+from lapsd.calibrate.decoding.decoder import make_decoder
+from lapsd.calibrate.decoding.rounds import DeviceRounds
+from lapsd.calibrate.models.batch import HFBatch
+from lapsd.calibrate.models.engine import HFEngine
+from lapsd.calibrate.models.lean import LeanBatch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from calibrate import Sampling
-from calibrate.decoding.decoder import make_decoder
-from calibrate.decoding.rounds import DeviceRounds
-from calibrate.models.batch import HFBatch
-from calibrate.models.engine import HFEngine
-from calibrate.models.lean import LeanBatch
 from tests.calibrate.tiny import VOCABULARY, tiny_model, tiny_pair
 
 

@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from calibrate.fitting.linear import errors, fit_linear, fit_mean
-from traces import Linear
+from hypothesis import given, strategies as st
+from lapsd.calibrate.fitting.linear import errors, fit_linear, fit_mean
+from lapsd.traces import Linear
 
 
 def test_a_known_line_is_found_through_jitter_and_interruptions():

@@ -6,16 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from lapsd.calibrate import Sampling
+from lapsd.calibrate.fitting.terms import Timings, assemble, warnings_of
+from lapsd.calibrate.models.graphs import CaptureError
+from lapsd.calibrate.models.shapes import SHAPES, config_of
+from lapsd.calibrate.timing.cells import Cell, Grid, _Bench, design, time_grid
+from lapsd.calibrate.timing.floors import pass_bytes
+from lapsd.calibrate.timing.moves import Moves
+from lapsd.traces.provenance import Fits
 
-from calibrate import Sampling
-from calibrate.fitting.terms import Timings, assemble, warnings_of
-from calibrate.models.graphs import CaptureError
-from calibrate.models.shapes import SHAPES, config_of
-from calibrate.timing.cells import Cell, Grid, _Bench, design, time_grid
-from calibrate.timing.floors import pass_bytes
-from calibrate.timing.moves import Moves
 from tests.calibrate.tiny import tiny_pair
-from traces.provenance import Fits
 
 BASE = {1: 900_000, 2: 950_000, 3: 1_000_000, 5: 1_100_000, 9: 1_400_000, 17: 2_000_000}
 
@@ -188,7 +188,7 @@ def test_a_grid_in_several_passes_tells_drift_from_all_its_cells(monkeypatch):
         visits.append(some)
         return [(i, (30, 0, slower, slower)) for i, _ in some for _ in range(3)]
 
-    monkeypatch.setattr("calibrate.timing.cells._Bench.visit", slowing)
+    monkeypatch.setattr("lapsd.calibrate.timing.cells._Bench.visit", slowing)
     grid = time_grid(tiny_pair(0.1), [Cell(1, (c,)) for c in (20, 30, 40, 50)], Sampling())
     assert [len(v) for v in visits] == [4, 4, 4]
     assert len(grid.samples) == 36

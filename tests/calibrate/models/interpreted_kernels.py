@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-
-from calibrate.decoding.rounds import DeviceRounds
-from calibrate.models.kernels import disagreement
-from calibrate.models.operators import PLAIN, Operators
+from lapsd.calibrate.decoding.rounds import DeviceRounds
+from lapsd.calibrate.models.kernels import disagreement
+from lapsd.calibrate.models.operators import PLAIN, Operators
 
 assert os.environ.get("TRITON_INTERPRET") == "1", "set TRITON_INTERPRET=1"
-from calibrate.models.triton_kernels import KERNELS  # noqa: E402
+from lapsd.calibrate.models.triton_kernels import KERNELS  # noqa: E402
+
 from tests.calibrate.decoding.tape import TapeGraphs, as_kernels  # noqa: E402
 from tests.calibrate.tiny import VOCABULARY, tiny_pair  # noqa: E402
 
@@ -146,7 +146,7 @@ def test_captured_rounds_of_kernels_are_the_rounds_of_plain_torch(monkeypatch):
         return rounds, [rounds.round().tolist() for _ in range(2)]
 
     monkeypatch.setattr(
-        "calibrate.models.lean.packs", lambda model: False
+        "lapsd.calibrate.models.lean.packs", lambda model: False
     )  # a tape cannot look into oneDNN's weights
     pair = tiny_pair(0.02, torch.float32)
     _, expected = verdicts(pair)

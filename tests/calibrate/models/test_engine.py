@@ -5,11 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from lapsd.calibrate import load_pair
+from lapsd.calibrate.models.engine import HFEngine, agrees, choose_engine
+from lapsd.calibrate.models.lean import LeanEngine
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
-
-from calibrate import load_pair
-from calibrate.models.engine import HFEngine, agrees, choose_engine
-from calibrate.models.lean import LeanEngine
 
 V = 48
 SHAPE = {

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from calibrate.models.kernels import operators
-from calibrate.models.operators import PLAIN, Operators, attend_from_start
+from lapsd.calibrate.models.kernels import operators
+from lapsd.calibrate.models.operators import PLAIN, Operators, attend_from_start
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[3]
@@ -55,7 +54,7 @@ COMPILE = """
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 
-from calibrate.models import triton_kernels as kernels
+from lapsd.calibrate.models import triton_kernels as kernels
 
 WHOLE = {"positions": "*i64", "places": "*i64", "mixed": "*fp32", "weight": "*fp32", "scale": "fp32"}
 def build(kernel, dtype, **constants):

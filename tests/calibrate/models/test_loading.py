@@ -6,12 +6,11 @@ import time
 
 import pytest
 import torch
+from lapsd.calibrate import Settings, load_pair, tokenize
+from lapsd.calibrate.models.loading import random_pair
+from lapsd.calibrate.prompts import Prompt
+from lapsd.calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
-
-from calibrate import Settings, load_pair, tokenize
-from calibrate.models.loading import random_pair
-from calibrate.prompts import Prompt
-from calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import types
 
-from calibrate.timing.gpu_state import gpu_state, held_back_ns, holds_back
+from lapsd.calibrate.timing.gpu_state import gpu_state, held_back_ns, holds_back
 
 LINE = "1980, 2619, 412.25, 51, 0x0000000000000004, 580.1"
 

@@ -5,12 +5,12 @@ import time
 from dataclasses import replace
 
 import pytest
+from lapsd.calibrate import Sampling, generate
+from lapsd.serve.own.engine import OwnEngine
+from lapsd.serve.own.probe import EVERY, Probe
+from lapsd.serve.own.rows import Rows
+from lapsd.serve.record import Record
 
-from calibrate import Sampling, generate
-from serve.own.engine import OwnEngine
-from serve.own.probe import EVERY, Probe
-from serve.own.rows import Rows
-from serve.record import Record
 from tests.calibrate.tiny import plain_greedy, tiny_pair
 from tests.serve.plans import plan
 
@@ -101,7 +101,7 @@ def test_calibration_rounds_run_beside_a_run_off_its_clock(engine, decoded, monk
     monkeypatch.setattr(Probe, "_step", late)
     made = plan(6, most=16, policy="rr:quantum=2", batch=1, kv_slots=1, gap_ns=0)
     other = plan(3, most=5, policy="rr", batch=2, kv_slots=2, gap_ns=0)
-    monkeypatch.setattr("serve.own.probe.LEAST", 3)
+    monkeypatch.setattr("lapsd.serve.own.probe.LEAST", 3)
     record = engine.serve(made, [other, replace(other, batch=1)])
     assert record.complete
     assert [s.tokens for s in record.by_index.values()] == [alone.tokens for alone in decoded[0.0]]

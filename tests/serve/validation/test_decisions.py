@@ -2,16 +2,16 @@
 
 from dataclasses import replace
 
+import lapsd.serve.own.server as live
 import pytest
+from lapsd.policies import POLICIES
+from lapsd.serve.own.engine import OwnEngine
+from lapsd.serve.validation.decisions import Divergence, replay
+from lapsd.serve.validation.simulated import told_the_truth
+from lapsd.traces import Profile
 
-import serve.own.server as live
-from policies import POLICIES
-from serve.own.engine import OwnEngine
-from serve.validation.decisions import Divergence, replay
-from serve.validation.simulated import told_the_truth
 from tests.calibrate.tiny import tiny_pair
 from tests.serve.plans import plan
-from traces import Profile
 
 MEMORY = {
     "b = 1, one slot": {"batch": 1, "kv_slots": 1},
@@ -87,7 +87,7 @@ def test_a_server_that_decides_wrongly_is_found_out(engine, asked, monkeypatch, 
     name, wrong, policy = MUTANTS[mutant]
     wanted = replace(asked, policy=policy, batch=3, kv_slots=None, kv_tokens=100)
     replay(wanted, engine.serve(wanted))
-    monkeypatch.setattr(f"serve.own.server.{name}", wrong)
+    monkeypatch.setattr(f"lapsd.serve.own.server.{name}", wrong)
     record = engine.serve(wanted)
     with pytest.raises(Divergence, match=r"^(decision \d+|request \d+|the simulator is done)"):
         replay(wanted, record)

@@ -5,33 +5,31 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from policies import FCFS, SRPT
-from serve.own.engine import OwnEngine
-from serve.plan import Plan
-from serve.record import Record, Served
-from serve.validation.blocks import Block, Trial
-from serve.validation.costs import Slowness, at_level_of, profile_of
-from serve.validation.findings import (
+from lapsd.policies import FCFS, SRPT
+from lapsd.serve.own.engine import OwnEngine
+from lapsd.serve.plan import Plan
+from lapsd.serve.record import Record, Served
+from lapsd.serve.validation.blocks import Block, Trial
+from lapsd.serve.validation.costs import Slowness, at_level_of, profile_of
+from lapsd.serve.validation.findings import (
     Outcome,
     differences_table,
     errors_table,
+    outcomes as all_outcomes,
     requests_table,
     same_order,
     verdicts,
 )
-from serve.validation.findings import (
-    outcomes as all_outcomes,
-)
-from serve.validation.folder import Folder
-from serve.validation.recorded import trace_of
-from serve.validation.report import Report
-from serve.validation.simulated import foretell, live_order
-from serve.validation.source import Source
+from lapsd.serve.validation.folder import Folder
+from lapsd.serve.validation.recorded import trace_of
+from lapsd.serve.validation.report import Report
+from lapsd.serve.validation.simulated import foretell, live_order
+from lapsd.serve.validation.source import Source
+from lapsd.traces import Linear, Provenance, trace_from_rounds
+from lapsd.traces.provenance import Model
+
 from tests.calibrate.tiny import VOCABULARY, tiny_pair
 from tests.serve.plans import plan
-from traces import Linear, Provenance, trace_from_rounds
-from traces.provenance import Model
 
 SECOND = 10**9
 

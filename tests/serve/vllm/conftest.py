@@ -43,4 +43,4 @@ def tight(pair: tuple[Path, Path]) -> Engine:
 def ahead(pair: tuple[Path, Path]) -> Engine:
     """The class for engines that schedule ahead, which vLLM does on GPUs only: here its step follows step."""
     spec = {"model": str(pair[1]), "num_speculative_tokens": 4, "method": "draft_model"}
-    return Engine(pair[0], speculative_config=spec, scheduler_cls="serve.vllm.AsyncLapsdScheduler")
+    return Engine(pair[0], speculative_config=spec, scheduler_cls="lapsd.serve.vllm.AsyncLapsdScheduler")

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from policies import Outlook, parse_policy
-from serve.vllm.beforehand import Beforehand
-from serve.vllm.settings import Settings
+from lapsd.policies import Outlook, parse_policy
+from lapsd.serve.vllm.beforehand import Beforehand
+from lapsd.serve.vllm.settings import Settings
+
 from tests.serve.vllm.models import CONTEXT
 
 MS = 1_000_000
@@ -65,7 +66,7 @@ class Engine:
         settings = {
             "skip_tokenizer_init": True, "dtype": "float32", "max_model_len": CONTEXT, "enforce_eager": True,
             "disable_log_stats": True, "block_size": 32, "kv_cache_memory_bytes": 1 << 26, "max_num_seqs": 2,
-            "scheduler_cls": "serve.vllm.LapsdScheduler",
+            "scheduler_cls": "lapsd.serve.vllm.LapsdScheduler",
         }  # fmt: skip
         if "speculative_config" in options:
             settings["per_request_spec_decode_metrics"] = "detailed"

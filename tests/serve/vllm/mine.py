@@ -4,7 +4,7 @@ import signal
 from dataclasses import dataclass, field
 from typing import Any
 
-from policies import FCFS, Event, Job, Policy, Rank
+from lapsd.policies import FCFS, Event, Job, Policy, Rank
 
 SEEN: list[tuple[str, int]] = []  # kind of event and index, of the last `Watching`
 JOBS: dict[int, Job] = {}

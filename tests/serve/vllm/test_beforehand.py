@@ -5,18 +5,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from lapsd.policies import LAS, LapsSD, Outlook
+from lapsd.policies.moves import lead_ns
+from lapsd.serve.vllm.beforehand import Beforehand
+from lapsd.serve.vllm.outlook import outlook_of
+from lapsd.serve.vllm.settings import PREEMPTIONS, Settings
+from lapsd.sim.experiment import stage
+from lapsd.traces import load_profile, load_trace, price
+from lapsd.traces.files import BUNDLED
+from lapsd.traces.predictors import Learned
 
-from policies import LAS, LapsSD, Outlook
-from policies.moves import lead_ns
-from serve.vllm.beforehand import Beforehand
-from serve.vllm.outlook import outlook_of
-from serve.vllm.settings import PREEMPTIONS, Settings
-from sim import Stage
-from sim.experiment import stage
+from lapsd import Stage
 from tests.serve.vllm.mine import LastComeFirstServed
-from traces import load_profile, load_trace, price
-from traces.files import BUNDLED
-from traces.predictors import Learned
 
 
 def sampling(**extra):

@@ -5,13 +5,12 @@ import sys
 
 import numpy as np
 import pytest
+from lapsd.calibrate.reference import REFERENCE_TARGET
+from lapsd.serve.calibration import cli, costs_of, samples_of
+from lapsd.serve.record import Record, Step
+from lapsd.traces import load_profile, load_trace
 
-from calibrate.reference import REFERENCE_TARGET
-from serve.calibration import cli
-from serve.calibration.steps import costs_of, samples_of
-from serve.record import Record, Step
 from tests.serve.vllm.models import save_pair
-from traces import load_profile, load_trace
 
 N = 4
 

@@ -1,18 +1,17 @@
 """The order of requests by a policy, and what it sees of them, without vLLM."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
+from lapsd.policies import FCFS, LPSRPT, LapsSD, Outlook, RoundRobin
+from lapsd.policies.laps_sd import Perceived
+from lapsd.serve.vllm.decisions import Decisions
+from lapsd.serve.vllm.job import LiveJob
+from lapsd.sim.engine.recorded import Recorded
+from lapsd.sim.engine.request import Request
+from lapsd.traces import Profile, price, trace_from_rounds
 
-from policies import FCFS, LPSRPT, LapsSD, Outlook, RoundRobin
-from policies.laps_sd import Perceived
-from serve.vllm.decisions import Decisions
-from serve.vllm.job import LiveJob
-from sim.engine.recorded import Recorded
-from sim.engine.request import Request
 from tests.builders import row
 from tests.serve.vllm.mine import Failing
-from traces import Profile, price, trace_from_rounds
 
 MS = 1_000_000
 OUTLOOK = Outlook(MS, [8 * MS, 16 * MS, 32 * MS])

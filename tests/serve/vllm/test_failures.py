@@ -5,8 +5,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from lapsd.serve.vllm.settings import Settings
 
-from serve.vllm.settings import Settings
 from tests.serve.vllm import mine
 from tests.serve.vllm.engines import OUTLOOK, Ask, Engine
 from tests.serve.vllm.test_scheduler import ASKS, PREEMPTIONS, is_over
@@ -152,7 +152,7 @@ def test_a_prediction_that_is_none_is_named_and_the_request_is_served(plain, alo
 
 def again(engine: Engine, **changed):
     """A scheduler made anew with the engine's configuration, as vLLM makes it."""
-    from serve.vllm import LapsdScheduler
+    from lapsd.serve.vllm import LapsdScheduler
 
     there = engine.scheduler
     config = SimpleNamespace(**{k: getattr(there.vllm_config, k) for k in dir(there.vllm_config) if k[0] != "_"})
@@ -189,7 +189,7 @@ def test_a_scheduling_policy_of_vllms_own_is_refused(plain):
 
 
 def test_a_version_that_was_not_tried_gets_one_line_and_vllms_own_scheduling(plain, log, monkeypatch):
-    monkeypatch.setattr("serve.vllm.scheduler.TRIED", ("0.0.1",))
+    monkeypatch.setattr("lapsd.serve.vllm.scheduler.TRIED", ("0.0.1",))
     found = again(plain, additional_config={"lapsd": {"policy": "lp-srpt"}})
     assert not found.active
     assert log() == ["lapsd: vLLM 0.32.0 was not tried (0.0.1 was): scheduling as vLLM does"]

@@ -21,17 +21,16 @@ def folder(pair, tmp_path, monkeypatch) -> Path:
 
 
 def test_the_command_line_is_one_that_vllm_takes(folder):
+    from lapsd.serve.vllm.beforehand import Beforehand
+    from lapsd.serve.vllm.settings import Settings
     from vllm.engine.arg_utils import EngineArgs
     from vllm.utils.argparse_utils import FlexibleArgumentParser
-
-    from serve.vllm.beforehand import Beforehand
-    from serve.vllm.settings import Settings
 
     line = next(c for language, text in blocks(PAGE) if language == "sh" for c in commands(text) if c[0] == "vllm")
     assert line[:3] == ["vllm", "serve", "my-7b"], shlex.join(line)
     parsed = EngineArgs.add_cli_args(FlexibleArgumentParser()).parse_args(["--model", *line[2:]])
     arguments = EngineArgs.from_cli_args(parsed)
-    assert arguments.scheduler_cls == "serve.vllm.LapsdScheduler"
+    assert arguments.scheduler_cls == "lapsd.serve.vllm.LapsdScheduler"
     assert arguments.speculative_config["num_speculative_tokens"] == 4
     given = arguments.additional_config
     given = json.loads(given) if isinstance(given, str) else given

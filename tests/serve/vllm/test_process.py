@@ -5,10 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from serve.plan import Asked, Plan
-from serve.record import Record
-from serve.vllm.process import VllmEngine, version_of
+from lapsd.serve.plan import Asked, Plan
+from lapsd.serve.record import Record
+from lapsd.serve.vllm.process import VllmEngine, version_of
 
 PLAN = Plan([Asked("r", "toy", 0, [1, 2], 3, 3)], target="a", draft="b")
 RECORD = Record("vllm", "fcfs", [], [], 0, 5)
@@ -23,7 +22,7 @@ def python(folder: Path, answers: str, version: str = "0.32.0") -> Path:
         "if sys.argv[1] == '-c':\n"
         f"    print({version!r}) if {version!r} else sys.exit(1)\n"
         "    sys.exit()\n"
-        "assert sys.argv[1:] == ['-m', 'serve.vllm.runner']\n"
+        "assert sys.argv[1:] == ['-m', 'lapsd.serve.vllm.runner']\n"
         f"RECORD = {RECORD.to_json()!r}\n"
         "for line in sys.stdin:\n"
         "    plan, record, *beside = line.rstrip('\\n').split('\\t')\n"

@@ -11,18 +11,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
+from lapsd.calibrate.models.loading import load_tokenizer
+from lapsd.calibrate.prompts import bundled_prompts
+from lapsd.calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
+from lapsd.serve.plan import Asked, Plan
+from lapsd.serve.record import Record
+from lapsd.serve.validation.recorded import trace_of
+from lapsd.serve.vllm.cpu_sampling import expand
+from lapsd.serve.vllm.probe import BURST, EVERY, Probe
+from lapsd.serve.vllm.runner import BLOCK, Runner
 
-from calibrate.models.loading import load_tokenizer
-from calibrate.prompts import bundled_prompts
-from calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
-from serve.plan import Asked, Plan
-from serve.record import Record
-from serve.validation.recorded import trace_of
-from serve.vllm.cpu_sampling import expand
-from serve.vllm.probe import BURST, EVERY, Probe
-from serve.vllm.runner import BLOCK, Runner
 from tests.serve.vllm.engines import MS, OUTLOOK
 from tests.serve.vllm.test_scheduler import ASKS
 
@@ -79,7 +78,7 @@ def test_a_record_accounts_for_all_time_and_every_token(runner, plan, plain, pol
 
 
 def test_sampling_next_to_no_temperature_is_greedy(runner):
-    """What vLLM 0.32 alone gets wrong on CPUs: `serve.vllm.cpu_sampling`. Of a pair whose tokens are not alike."""
+    """What vLLM 0.32 alone gets wrong on CPUs: `lapsd.serve.vllm.cpu_sampling`. Of a pair whose tokens are not alike."""
     tokenizer = load_tokenizer(str(REFERENCE_TARGET))
     prompts = [tokenizer(prompt.text)["input_ids"] for prompt in bundled_prompts("code", 0)[:4]]
     asked = [Asked(str(i), "code", 0, prompt, 20, 20, stream=i) for i, prompt in enumerate(prompts)]
@@ -110,7 +109,7 @@ def test_calibration_steps_run_beside_a_run_off_its_clock(runner, plan, plain, m
         burst(self, at_ns)
 
     monkeypatch.setattr(Probe, "_burst", late)
-    monkeypatch.setattr("serve.vllm.probe.LEAST", 12)
+    monkeypatch.setattr("lapsd.serve.vllm.probe.LEAST", 12)
     alone = plain.serve(ASKS).tokens
     other = replace(plan, requests=[replace(asked, arrival_ns=0) for asked in plan.requests[:2]], policy="rr")
     record = runner.serve(plan, [other, replace(other, batch=1)])
@@ -182,7 +181,7 @@ def test_the_process_answers_each_pair_of_files_by_a_line(plan, pair, tmp_path):
     lines = f"{bad}\t{none}\n{ugly}\t{none}\n{good}\t{tmp_path / 'record.json'}\n"
     root = Path(__file__).parents[3]
     done = subprocess.run(
-        [sys.executable, "-m", "serve.vllm.runner"], input=lines, cwd=root, capture_output=True, text=True,
+        [sys.executable, "-m", "lapsd.serve.vllm.runner"], input=lines, cwd=root, capture_output=True, text=True,
         env=os.environ | {"PYTHONPATH": str(root)}, timeout=600,
     )  # fmt: skip
     answers = [line for line in done.stdout.splitlines() if line.startswith(("error", "done"))]

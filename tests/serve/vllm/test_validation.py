@@ -4,8 +4,7 @@ import json
 import sys
 
 import pytest
-
-from serve import cli
+from lapsd.serve import cli
 
 OPTIONS = ("--engine", "vllm", "--vllm-python", sys.executable, "--quick", "--requests", "3", "--seeds", "1")
 

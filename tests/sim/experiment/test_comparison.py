@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from lapsd.policies import FCFS, LPSJF, SRPT, LapsSD, Policy
+from lapsd.sim.experiment.metrics import compared
+from lapsd.sim.experiment.results import claim_results, write_comparison
+from lapsd.traces import Profile, trace_from_rounds
 
-from policies import FCFS, LPSJF, SRPT, LapsSD, Policy
-from sim import compare
-from sim.experiment.metrics import compared
-from sim.experiment.results import claim_results, write_comparison
+from lapsd import compare
 from tests.builders import row
-from traces import Profile, trace_from_rounds
 
 
 def a_trace(requests=60):
@@ -152,8 +152,9 @@ def test_a_result_folder_reads_as_records_and_is_not_overwritten(tmp_path, resul
 
 
 def test_the_sup_1_of_the_thresholds_is_the_median_past_estimate(result):
-    from sim import outlook_of
-    from traces import price
+    from lapsd.traces import price
+
+    from lapsd import outlook_of
 
     past, _ = TRACE.halves(0)
     sizes = outlook_of(price(past, PROFILE)).past_sizes_ns

@@ -3,16 +3,25 @@
 import numpy as np
 import pandas as pd
 import pytest
+from lapsd.policies import FCFS, LPSRPT, LapsSD
+from lapsd.sim.experiment import metrics
+from lapsd.sim.experiment.metrics import (
+    MAXIMUM,
+    METRICS,
+    Metric,
+    Percentile,
+    Ratio,
+    by_group,
+    metric_named,
+    over_seeds,
+)
+from lapsd.sim.experiment.statistics import ratio_by_seed
+from lapsd.sim.sweeps import best
+from lapsd.traces import price
 
-from policies import FCFS, LPSRPT, LapsSD
-from sim import compare, mean_interval, ratio_of_means, sweep
-from sim.cli.tables import comparison_table, sweep_table
-from sim.experiment import metrics
-from sim.experiment.metrics import MAXIMUM, METRICS, Metric, Percentile, Ratio, by_group, metric_named, over_seeds
-from sim.experiment.statistics import ratio_by_seed
-from sim.sweeps import best
+from lapsd import compare, mean_interval, ratio_of_means, sweep
+from lapsd.cli.tables import comparison_table, sweep_table
 from tests.sim.experiment.test_comparison import PROFILE, TRACE
-from traces import price
 
 
 def made_up():

@@ -4,15 +4,15 @@ import re
 from dataclasses import asdict, replace
 
 import pytest
+from lapsd.sim.experiment.setting import KNOBS, LOAD, canonical
+from lapsd.sim.sweeps.chunks import ChunkRunner
+from lapsd.sim.sweeps.grid import Sweep
+from lapsd.sim.sweeps.execution import prepare
+from lapsd.traces import LengthPredictor, Profile
 
-from sim import Setting, compare
-from sim.cli import app
-from sim.experiment.setting import KNOBS, LOAD, canonical
-from sim.sweeps.chunks import ChunkRunner
-from sim.sweeps.grid import Sweep
-from sim.sweeps.run import prepare
+from lapsd import Setting, compare
+from lapsd.cli import app
 from tests.sim.experiment.test_comparison import PROFILE, TRACE
-from traces import LengthPredictor, Profile
 
 OTHER = {  # a value of each knob that is not its default, as people type it
     "trace": "t.parquet", "profile": "p.json", "dataset": "code", "requests": "12", "warmup": "3", "load": "0.5",

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from lapsd.policies import FCFS, Alike, AlikeCeiling, LapsSD
+from lapsd.sim.experiment.stage import Inputs
+from lapsd.traces import ArrivalTrace, draw_workload, save_arrivals, save_profile, save_trace
 
-from policies import FCFS, Alike, AlikeCeiling, LapsSD
-from sim import Setting, Stage, outlook_of, run, simulate
-from sim.experiment.stage import Inputs
+from lapsd import Setting, Stage, outlook_of, run, simulate
 from tests.sim.experiment.test_comparison import PROFILE, TRACE
-from traces import ArrivalTrace, draw_workload, save_arrivals, save_profile, save_trace
 
 
 def test_a_run_is_what_the_engine_makes_of_the_same_inputs():

@@ -4,12 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
+from lapsd.sim.experiment.statistics import percentile, ratio_by_seed
 from scipy import stats
 
-from sim import mean_interval, paired_difference, ratio_of_means
-from sim.experiment.statistics import percentile, ratio_by_seed
+from lapsd import mean_interval, paired_difference, ratio_of_means
 
 
 def test_a_paired_difference_is_scipys():

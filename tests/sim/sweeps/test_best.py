@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from lapsd.sim.sweeps import best, sweep
+from lapsd.sim.sweeps.summary import only, plot_heat_map, plot_sweep, varying
 
-from sim.cli.tables import best_tables, sweep_table
-from sim.sweeps import best, sweep
-from sim.sweeps.summary import only, plot_heat_map, plot_sweep, varying
+from lapsd.cli.tables import best_tables, sweep_table
 
 
 def made_up(means, sd=1.0, shared=3.0, seeds=40, generator=0):

@@ -5,9 +5,8 @@ import time
 import pandas as pd
 import psutil
 import pytest
-
-from sim.sweeps import grid, sweep
-from sim.sweeps.workers import connect
+from lapsd.sim.sweeps import grid, sweep
+from lapsd.sim.sweeps.workers import connect
 
 distributed = pytest.importorskip("distributed")
 

@@ -4,12 +4,10 @@ import tomllib
 
 import pytest
 import tomli_w
-from hypothesis import given
-from hypothesis import strategies as st
-
-from policies import spec_of
-from sim.sweeps import Sweep
-from sim.sweeps.grid import values_of
+from hypothesis import given, strategies as st
+from lapsd.policies import spec_of
+from lapsd.sim.sweeps import Sweep
+from lapsd.sim.sweeps.grid import values_of
 
 
 @pytest.mark.parametrize(
@@ -102,7 +100,7 @@ def test_toml_may_hold_numbers_and_ranges(tmp_path):
 
 
 def test_two_policies_of_one_name_are_not_taken_for_one(tmp_path, monkeypatch):
-    body = "from dataclasses import dataclass\nfrom policies import FCFS\n@dataclass(frozen=True)\nclass Mine(FCFS):\n    name = ''\n"  # noqa: E501
+    body = "from dataclasses import dataclass\nfrom lapsd.policies import FCFS\n@dataclass(frozen=True)\nclass Mine(FCFS):\n    name = ''\n"  # noqa: E501
     for module in ("lapsd_one", "lapsd_two"):
         (tmp_path / f"{module}.py").write_text(body, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)

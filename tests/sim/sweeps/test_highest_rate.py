@@ -3,11 +3,11 @@
 import json
 
 import pytest
+from lapsd.policies import FCFS, parse_policy
+from lapsd.sim.sweeps.highest_rate import Constraint, at_rate, capacity, highest_rate
+from lapsd.traces import Profile, ordinary_decoding
 
-from policies import FCFS, parse_policy
-from sim import Stage
-from sim.sweeps.highest_rate import Constraint, at_rate, capacity, highest_rate
-from traces import Profile, ordinary_decoding
+from lapsd import Stage
 
 TRACE = ordinary_decoding([1] * 20, [10, 50] * 10)
 PROFILE = Profile.constant(draft_ms=0, verify_ms=1)

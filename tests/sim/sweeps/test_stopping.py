@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from lapsd.sim.experiment.statistics import paired_difference
+from lapsd.sim.sweeps import folders, grid, resume, sweep
+from lapsd.sim.sweeps.grid import Sweep
+from lapsd.sim.sweeps.stopping import look
 
-from sim.experiment.statistics import paired_difference
-from sim.sweeps import folders, grid, resume, sweep
-from sim.sweeps.grid import Sweep
-from sim.sweeps.stopping import look
-from tests.sim.sweeps.test_run import interrupted_after
+from tests.sim.sweeps.test_execution import interrupted_after
 
 ASKED = {"policies": ["fcfs", "lp-sjf"], "requests": [3, 10], "length_predictor": "noisy:0.5"}
 

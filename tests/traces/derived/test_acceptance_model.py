@@ -4,18 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from sim.experiment.stability import quantiles, stable_rounds
-from traces import Trace, load_trace
-from traces.derived.acceptance_fit import fit_acceptance
-from traces.derived.acceptance_model import ORDER, AcceptanceModel
-from traces.derived.borrow import borrow_acceptance
-from traces.derived.describe import describe
-from traces.derived.draft_schedule import DraftSchedule
-from traces.derived.generate import generate
-from traces.derived.mix import mix, shares_of
-from traces.errors import FormatError
-from traces.invariants import checked_trace
+from lapsd.sim.experiment.stability import quantiles, stable_rounds
+from lapsd.traces import Trace, load_trace
+from lapsd.traces.derived.acceptance_fit import fit_acceptance
+from lapsd.traces.derived.acceptance_model import ORDER, AcceptanceModel
+from lapsd.traces.derived.borrow import borrow_acceptance
+from lapsd.traces.derived.describe import describe
+from lapsd.traces.derived.draft_schedule import DraftSchedule
+from lapsd.traces.derived.generate import generate
+from lapsd.traces.derived.mix import mix, shares_of
+from lapsd.traces.errors import FormatError
+from lapsd.traces.invariants import checked_trace
 
 REQUESTS = 6_000
 

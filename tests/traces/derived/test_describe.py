@@ -2,19 +2,18 @@
 
 import numpy as np
 import pytest
-
-from policies import LapsSD
-from sim.experiment.stability import stable_rounds, transition_errors
-from traces import Trace, price, trace_from_rounds
-from traces.derived.describe import (
+from lapsd.policies import LapsSD
+from lapsd.sim.experiment.stability import stable_rounds, transition_errors
+from lapsd.traces import Trace, price, trace_from_rounds
+from lapsd.traces.derived.describe import (
     acceptance_by_draft_position,
     acceptance_by_output_position,
     autocorrelation,
     describe,
     within_request_sd,
 )
-from traces.derived.shuffle import shuffled
-from traces.profile import Profile
+from lapsd.traces.derived.shuffle import shuffled
+from lapsd.traces.profile import Profile
 
 
 def made(*accepted: list[int], n: int = 4) -> Trace:
@@ -81,7 +80,7 @@ def test_the_round_of_becoming_perceptible_by_hand() -> None:
 
 
 def test_transition_errors_split_into_length_and_acceptance() -> None:
-    from policies import Outlook
+    from lapsd.policies import Outlook
 
     trace = made([4] * 5 + [0] * 15)
     priced = price(trace, Profile.constant(draft_ms=1, verify_ms=6))  # 10 ms a round

@@ -2,12 +2,20 @@
 
 import numpy as np
 import pytest
+from lapsd.policies import FCFS, LapsSD
+from lapsd.traces import (
+    FormatError,
+    Profile,
+    at_draft_length,
+    load_trace,
+    ordinary_decoding,
+    price,
+    save_trace,
+    trace_from_rounds as rounds_of,
+)
 
-from policies import FCFS, LapsSD
-from sim import Capacity, simulate
+from lapsd import Capacity, simulate
 from tests.builders import outlook, row, workload
-from traces import FormatError, Profile, at_draft_length, load_trace, ordinary_decoding, price, save_trace
-from traces import trace_from_rounds as rounds_of
 
 
 def test_lengths_are_all_that_a_request_is():

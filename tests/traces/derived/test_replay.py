@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from lapsd.traces import FormatError, at_draft_length, load_trace, save_trace, trace_from_rounds
 
 from tests.builders import row
-from traces import FormatError, at_draft_length, load_trace, save_trace, trace_from_rounds
 
 RNG = np.random.default_rng(0)
 # six output tokens: the draft would have got positions 0, 1, 2 and 5 right

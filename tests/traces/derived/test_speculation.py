@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-
-from traces import Profile, speculation_pays, trace_from_rounds
+from lapsd.traces import Profile, speculation_pays, trace_from_rounds
 
 ROW = {"request_id": "a", "dataset": "d", "prompt_tokens": 10, "output_tokens": 6, "drafted": [2, 2],
        "accepted": [2, 2], "acceptable": [6, 5, 4, 3, 2, 1], "accept_prob": [1.0] * 6}  # fmt: skip

@@ -3,8 +3,7 @@
 import json
 
 import pytest
-
-from traces import FormatError, Prompt, load_prompts, save_prompts
+from lapsd.traces import FormatError, Prompt, load_prompts, save_prompts
 
 
 def test_prompts_survive_a_file(tmp_path):

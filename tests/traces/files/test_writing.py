@@ -3,9 +3,8 @@
 import errno
 
 import pytest
-
-from traces.errors import BAD_INPUT, run_command
-from traces.files import write_whole
+from lapsd.traces.errors import BAD_INPUT, run_command
+from lapsd.traces.files import write_whole
 
 
 def test_a_full_disk_leaves_what_was_there_and_is_told_in_one_line(tmp_path, capsys):

@@ -4,10 +4,9 @@ import gzip
 import json
 
 import pytest
-
-from traces import FormatError, load_prompts, load_trace
-from traces.importers import AlpacaEval, ShareGPT
-from traces.importers.token_counts import TokenCounts
+from lapsd.traces import FormatError, load_prompts, load_trace
+from lapsd.traces.importers import AlpacaEval, ShareGPT
+from lapsd.traces.importers.token_counts import TokenCounts
 
 
 def asked(name, *turns):

@@ -3,9 +3,8 @@
 import json
 
 import pytest
-
-from traces import IMPORTERS, FormatError, Profile, load_profile, ordinary_decoding, price, save_profile
-from traces.importers import DistServe
+from lapsd.traces import IMPORTERS, FormatError, Profile, load_profile, ordinary_decoding, price, save_profile
+from lapsd.traces.importers import DistServe
 
 FITS = {
     "decoding_large_small_bs_threshold": 4,

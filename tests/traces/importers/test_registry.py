@@ -7,18 +7,8 @@ from typing import ClassVar
 
 import pytest
 import typer
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from sim.cli import app
-from sim.cli.importing import command_of
-from tests.builders import row
-from tests.damage import damaged
-from tests.traces.importers.test_conversations import ANSWERED, SHARED
-from tests.traces.importers.test_distserve import FITS
-from tests.traces.importers.test_spec_bench import answer, written
-from tests.traces.importers.test_vllm import response, write
-from traces import (
+from hypothesis import given, settings, strategies as st
+from lapsd.traces import (
     IMPORTERS,
     FormatError,
     Imported,
@@ -28,7 +18,16 @@ from traces import (
     load_trace,
     trace_from_rounds,
 )
-from traces.errors import run_command
+from lapsd.traces.errors import run_command
+
+from lapsd.cli import app
+from lapsd.cli.importing import command_of
+from tests.builders import row
+from tests.damage import damaged
+from tests.traces.importers.test_conversations import ANSWERED, SHARED
+from tests.traces.importers.test_distserve import FITS
+from tests.traces.importers.test_spec_bench import answer, written
+from tests.traces.importers.test_vllm import response, write
 
 FILES = {
     "vllm": '{"per_step_accepted": [1, 0], "draft_tokens": 2}\n',

@@ -4,8 +4,7 @@ import json
 
 import numpy as np
 import pytest
-
-from traces import (
+from lapsd.traces import (
     FormatError,
     Profile,
     at_draft_length,
@@ -15,8 +14,8 @@ from traces import (
     to_frame,
     trace_from_rounds,
 )
-from traces.derived.draft_schedule import DraftSchedule
-from traces.importers import SpecBench
+from lapsd.traces.derived.draft_schedule import DraftSchedule
+from lapsd.traces.importers import SpecBench
 
 
 def answer(question=1, lengths=((6, 3, 1), (2,)), **changes):

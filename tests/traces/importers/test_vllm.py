@@ -3,9 +3,8 @@
 import json
 
 import pytest
-
-from traces import FormatError
-from traces.importers import Vllm
+from lapsd.traces import FormatError
+from lapsd.traces.importers import Vllm
 
 
 def write(path, *records):

@@ -5,14 +5,13 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
+from lapsd.traces import FormatError, Profile, load_profile, load_trace, save_profile, save_trace, trace_from_rounds
+from lapsd.traces.files import BUNDLED
+from lapsd.traces.provenance import FitError, Fits, Hardware, Model, Provenance, RoundError, Speculation
 
 from tests.builders import row
 from tests.damage import damaged
-from traces import FormatError, Profile, load_profile, load_trace, save_profile, save_trace, trace_from_rounds
-from traces.files import BUNDLED
-from traces.provenance import FitError, Fits, Hardware, Model, Provenance, RoundError, Speculation
 
 REFERENCE = json.loads((BUNDLED / "reference.json").read_text())
 
@@ -129,7 +128,7 @@ def test_a_wrong_type_is_refused_by_file_and_field(tmp_path, key, value, message
 def test_any_value_in_any_place_of_a_profile_is_shown_and_written_again_or_refused(data, tmp_path_factory):
     from rich.console import Console
 
-    from sim.cli.tables import profile_tables
+    from lapsd.cli.tables import profile_tables
 
     path = tmp_path_factory.mktemp("profile") / "p.json"
     path.write_text(json.dumps(data.draw(damaged(REFERENCE))))

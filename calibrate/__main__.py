@@ -1,8 +1,0 @@
-"""`python -m calibrate`: the verb `calibrate` without the simulator."""
-
-import sys
-
-from calibrate.cli import main
-
-if __name__ == "__main__":
-    sys.exit(main())

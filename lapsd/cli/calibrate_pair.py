@@ -1,0 +1,248 @@
+"""The verb `calibrate`: `lapsd calibrate`, or `python -m calibrate` where there is no simulator."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lapsd.calibrate.decoding.decoder import Sampling
+from lapsd.calibrate.journal import JOURNAL, Journal, identity
+from lapsd.calibrate.models.loading import Pair, choose_device, load_pair, locate_pair, random_pair
+from lapsd.calibrate.models.shapes import SHAPES
+from lapsd.calibrate.prompts import PROMPT_SETS, Prompt, bundled_prompts, read_prompts
+from lapsd.calibrate.record import Calibration, calibrate
+from lapsd.calibrate.requests import Settings, Tokenized, in_order, tokenize
+from lapsd.calibrate.timing.cells import BATCHES
+from lapsd.traces import Trace, save_profile, save_trace
+from lapsd.traces.errors import DONE, INCOMPLETE, run_command
+from lapsd.traces.files import make_writable_folder, write_whole
+
+DEFAULT_TEMPERATURE = 0.7
+OTHER_FILES = ("profile.json", "rounds.parquet", "samples.parquet")
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command(name="calibrate")
+def command(
+    target: Annotated[
+        str, typer.Option(help="The large model: 'reference', a folder, or a name on the hub.")
+    ] = "reference",
+    draft: Annotated[str, typer.Option(help="The small model, with the same tokenizer.")] = "reference",
+    random_weights: Annotated[
+        str | None,
+        typer.Option(
+            help=f"TARGET+DRAFT: time architectures without weights; each of {', '.join(SHAPES)}, or a config.json."
+        ),
+    ] = None,
+    prompts: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"A JSON-lines file, or a bundled set ({', '.join(PROMPT_SETS)}); repeatable [default: all bundled]."
+        ),
+    ] = None,
+    field: Annotated[str, typer.Option(help="The key of the text in a prompts file's lines.")] = "prompt",
+    chat: Annotated[bool, typer.Option("--chat", help="Put prompts into the target's chat template.")] = False,
+    requests: Annotated[int, typer.Option(help="Requests of each prompt set.")] = 40,
+    draft_tokens: Annotated[
+        str, typer.Option(help="Tokens the draft proposes a round (n); several, as in 4,1,8, make a trace each.")
+    ] = "4",
+    max_new_tokens: Annotated[int, typer.Option(help="Cap of an output's length.")] = 512,
+    greedy: Annotated[
+        bool, typer.Option("--greedy", help="Always take the most likely token (temperature 0).")
+    ] = False,
+    temperature: Annotated[float | None, typer.Option(help="Of sampling [default: 0.7].")] = None,
+    batches: Annotated[str, typer.Option(help="Batch sizes to time rounds at.")] = ",".join(map(str, BATCHES)),
+    quick: Annotated[bool, typer.Option("--quick", help="Few samples of each cost: for trying it out.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or spread: the target over all GPUs.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, lean (LLaMA-like models) or hf (transformers' own).")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of the prompts' order and of sampling.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for trace.parquet, profile.json and the raw timings.")] = Path(
+        "calibration"
+    ),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a calibration that is there.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with one that was interrupted.")] = False,
+) -> int:
+    """Decode real prompts speculatively and record what rounds accept and cost."""
+    if greedy and temperature:
+        raise ValueError(f"--temperature {temperature} and --greedy: give one of them")
+    if overwrite and resume:
+        raise ValueError("--overwrite and --resume: give one of them")
+    if seed < 0:
+        raise ValueError(f"--seed {seed}: must be at least 0")
+    sampling = Sampling(0.0 if greedy else DEFAULT_TEMPERATURE if temperature is None else temperature, seed)
+    settings = Settings(
+        numbers(draft_tokens, "--draft-tokens"),
+        max_new_tokens,
+        requests,
+        sampling,
+        numbers(batches, "--batches"),
+        quick,
+    )
+    claim(out, overwrite, resume)
+    choose_device(device)
+    if random_weights is not None:
+        if prompts or chat or resume or (target, draft) != ("reference", "reference"):
+            raise ValueError("--random-weights: goes with no --target, --draft, --prompts, --chat or --resume")
+        pair = random_pair(random_weights, device=device, dtype=dtype, engine=engine)
+        return _finish(_calibrated(pair, [], settings, None), out)
+    locate_pair(target, draft)
+    sets = [prompts_named(name, field, seed) for name in prompts or list(PROMPT_SETS)]
+    pair = load_pair(target, draft, device=device, dtype=dtype, engine=engine)
+    order = in_order([tokenize(pair, texts, settings, leave_out=bundled, chat=chat) for bundled, texts in sets])
+    journal = Journal(out, identity(pair, order, settings.described | {"requests": len(order)}), resume=resume)
+    try:
+        result = _calibrated(pair, order, settings, journal)
+    except (KeyboardInterrupt, torch.OutOfMemoryError) as error:
+        what = "interrupted" if isinstance(error, KeyboardInterrupt) else "out of GPU memory"
+        total = len(order) * len(settings.draft_tokens)
+        print(
+            f"lapsd calibrate: {what}: {len(journal.records)} of {total} requests are kept in {journal.path}; "
+            "--resume goes on", file=sys.stderr,
+        )  # fmt: skip
+        return INCOMPLETE
+    finally:
+        journal.close()
+    code = _finish(result, out)
+    if code == DONE:
+        journal.remove()
+    return code
+
+
+def numbers(text: str, option: str) -> tuple[int, ...]:
+    """The numbers of an option that takes several.
+
+    Raises
+    ------
+    ValueError
+        Naming the option, if they are none.
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"{option} {text!r}: must be whole numbers with commas between them") from None
+
+
+def _calibrated(pair: Pair, order: list[Tokenized], settings: Settings, journal: Journal | None) -> Calibration:
+    with _progress() as bar:
+        task = bar.add_task("starting", total=None)
+        return calibrate(
+            pair, order, settings, log=journal, command=typed(),
+            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+        )  # fmt: skip
+
+
+def prompts_named(name: str, field: str, seed: int) -> tuple[bool, list[Prompt]]:
+    """Whether the set is a bundled one, and its prompts."""
+    if name in PROMPT_SETS and not Path(name).exists():
+        return True, bundled_prompts(name, seed)
+    return False, read_prompts(name, field)
+
+
+def claim(out: Path, overwrite: bool, resume: bool) -> None:
+    """See that the folder is free and can be written before hours of work."""
+    make_writable_folder(out)
+    taken = [p.name for p in sorted(out.glob("trace*.parquet"))] + [n for n in OTHER_FILES if (out / n).exists()]
+    unfinished = (out / JOURNAL).exists()
+    if resume and not unfinished:
+        raise ValueError(f"{out}: holds no {JOURNAL}, so there is nothing to resume")
+    if unfinished and not (overwrite or resume):
+        raise ValueError(f"{out} holds an unfinished calibration: give --resume to go on with it or --overwrite")
+    if taken and not (overwrite or resume):
+        raise ValueError(f"{out} holds {taken[0]} already: choose another --out or give --overwrite")
+
+
+def typed() -> str:
+    """The command as the user typed it."""
+    arguments = sys.argv[1:] if sys.argv[1:2] == ["calibrate"] else ["calibrate", *sys.argv[1:]]
+    return shlex.join(["lapsd", *arguments])
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _finish(result: Calibration, out: Path) -> int:
+    """Write the files and say what is in them."""
+    write(result, out)
+    for n, name in _trace_names(result).items():
+        _report_trace(out / name, result.traces[n])
+    _report_profile(out / "profile.json", result)
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if result.complete:
+        return DONE
+    print(f"lapsd calibrate: interrupted: {out / 'profile.json'} is marked incomplete", file=sys.stderr)
+    return INCOMPLETE
+
+
+def _trace_names(result: Calibration) -> dict[int, str]:
+    """A file's name by draft length: one trace is simply `trace.parquet`."""
+    several = len(result.traces) > 1
+    return {n: f"trace-n{n}.parquet" if several else "trace.parquet" for n in result.traces}
+
+
+def write(result: Calibration, out: Path) -> None:
+    """The traces go first and come last: a folder with a trace holds files of one calibration."""
+    for old in out.glob("trace*.parquet"):
+        old.unlink()
+    (out / "rounds.parquet").unlink(missing_ok=True)
+    if result.rounds is not None:
+        rounds = result.rounds
+        write_whole(out / "rounds.parquet", lambda path: rounds.to_parquet(path, index=False, compression="zstd"))
+    write_whole(
+        out / "samples.parquet", lambda path: result.samples.to_parquet(path, index=False, compression="zstd")
+    )
+    save_profile(result.profile, out / "profile.json")
+    for n, name in _trace_names(result).items():
+        save_trace(result.traces[n], out / name)
+
+
+def _report_trace(path: Path, trace: Trace) -> None:
+    rounds, tokens = int(trace.rounds.sum()), int(trace.output_tokens.sum())
+    print(
+        f"{path}: {len(trace)} requests, {rounds} rounds, {tokens} tokens, "
+        f"{tokens / rounds:.2f} tokens a round, acceptance {trace.accepted.sum() / trace.drafted.sum():.3f}"
+    )
+
+
+def _report_profile(path: Path, result: Calibration) -> None:
+    terms, fits, known = result.profile.costs.rounds[1], result.profile.fits, result.profile.provenance
+    n = known.draft_tokens[0]
+    context = 512 if result.rounds is None else int(result.rounds["context"].median())
+    closing = f", their time within {abs(fits.round.closure):.1%}" if fits.round is not None else ""
+    draft_ms, verify_ms = terms.draft_step(context) / 1e6, terms.verify(n + 1)(context) / 1e6
+    print(
+        f"{path}: at context {context} a draft step takes {draft_ms:.2f} ms, a verify pass {verify_ms:.2f} ms; "
+        f"rounds predicted within {0 if fits.whole is None else fits.whole.median_error:.1%} (median)"
+        f"{closing}; batch sizes {', '.join(map(str, result.profile.costs.rounds))}"
+    )
+    if result.profile.speculation is not None:
+        best = result.profile.speculation.best(1)
+        best_is = f"{best.over_plain:.2f} x plain decoding at its best, n = {best.draft_tokens}"
+        print(f"speculation at batch size 1: {best_is}")
+
+
+def run_with_models(app: typer.Typer, name: str, arguments: list[str] | None) -> int:
+    """Run a verb that loads models and return its exit code; a full GPU is out of memory like a full host."""
+
+    def run() -> object:
+        try:
+            return app(arguments, standalone_mode=False, prog_name=name)
+        except torch.OutOfMemoryError as error:
+            raise MemoryError from error
+
+    return run_command(name, run)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the verb on `arguments` (default: the process's own) and return its exit code."""
+    return run_with_models(app, "lapsd calibrate", arguments)

@@ -1,0 +1,68 @@
+"""The verb `capacity`: the highest rate of arrivals at which a constraint holds."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from lapsd.cli.options import AsJson, verb
+from lapsd.cli.setting_options import with_setting
+from lapsd.cli.tables.cells import table_of
+from lapsd.cli.terminal import console, watch
+from lapsd.policies import parse_policy, spec_of
+from lapsd.sim.experiment.numbers import number
+from lapsd.sim.experiment.setting import KNOBS
+from lapsd.sim.experiment.stage import Stage
+from lapsd.sim.experiment.statistics import Interval
+from lapsd.sim.sweeps.highest_rate import TOLERANCE, Constraint, capacity
+
+app = verb()
+HOW_REQUESTS_COME = ("load", "rate", "all_at_once", "clients", "think")
+SETTINGS = tuple(name for name in KNOBS if name not in HOW_REQUESTS_COME)
+
+
+@app.command("capacity")
+@with_setting(only=SETTINGS)
+def show_capacity(
+    setting: Mapping[str, Any],
+    constraint: Annotated[
+        str, typer.Option(help="METRIC<=BOUND, of each run: any metric of a comparison.")
+    ] = "mean_normalised_latency_s<=0.2",
+    policy: Annotated[list[str] | None, typer.Option(help="Repeat for several [default: fcfs].")] = None,
+    seeds: Annotated[int, typer.Option(help="Workloads: seeds 0, 1, ...")] = 10,
+    tolerance: Annotated[float, typer.Option(help="To within which share of itself a rate is found.")] = TOLERANCE,
+    as_json: AsJson = False,
+) -> None:
+    """Find the highest rate of arrivals at which a constraint holds, by bisection in every seed."""
+    wanted, stage = Constraint.parse(constraint), Stage.of(**setting)
+    policies = [parse_policy(spec) for spec in policy or ["fcfs"]]
+    rates: dict[str, tuple[Interval, list[float]]] = {}
+    done = 0
+    with watch(quiet=as_json) as shown:
+
+        def went_on() -> None:
+            nonlocal done
+            done += 1
+            shown("bisecting", done, seeds * len(policies))
+
+        for one in policies:
+            rates[spec_of(one)] = capacity(stage, one, wanted, seeds, tolerance=tolerance, progress=went_on)
+    if as_json:
+        print(json.dumps([_record(*row) for row in rates.items()], indent=2, allow_nan=False))
+        return
+    table = table_of("policy", "arrivals\n/ s", "low\n95 %", "high\n95 %", "lowest\nseed", "highest\nseed")
+    for spec, (rate, of_seeds) in rates.items():
+        table.add_row(escape(spec), *map(number, (*rate, min(of_seeds), max(of_seeds))))
+    stdout = console()
+    stdout.print(table, "")
+    stdout.print(escape(f"{wanted}, {seeds} seeds; {stage.setting.requests} requests; "
+                        f"{stage.trace.provenance.source or 'a trace'}; a dash: no limit"), style="dim")  # fmt: skip
+
+
+def _record(spec: str, highest: tuple[Interval, list[float]]) -> dict[str, Any]:
+    """JSON-ready; no limit is null."""
+    rate, of_seeds = ([x if math.isfinite(x) else None for x in values] for values in highest)
+    return {"policy": spec, **dict(zip(("rate_per_s", "low", "high"), rate, strict=True)), "seeds": of_seeds}

@@ -1,0 +1,79 @@
+"""The verb `generate`: traces of any size whose requests accept like those of a recorded one."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lapsd.cli.importing import free_to_write, write_trace
+from lapsd.cli.options import Overwrite, verb
+from lapsd.traces import (
+    Provenance,
+    borrow_acceptance,
+    fit_acceptance,
+    generate as make,
+    load_arrivals,
+    load_trace,
+    ordinary_decoding,
+)
+
+app = verb()
+
+
+@app.command()
+def generate(
+    out: Annotated[Path, typer.Option("-o", "--out", help="The trace to write.")],
+    source: Annotated[
+        str, typer.Option("--trace", help="The recorded trace, or 'reference' for the bundled one.")
+    ] = "reference",
+    requests: Annotated[
+        int | None, typer.Option(help="How many [default: 1000, or all that --lengths holds].")
+    ] = None,
+    lengths: Annotated[
+        Path | None,
+        typer.Option(help="Arrivals (lapsd import azure or mooncake) whose prompt and output lengths to take."),
+    ] = None,
+    acceptance: Annotated[
+        str,
+        typer.Option(
+            help="fitted: from a model fitted to the trace; recorded: its rounds, by output length; "
+            "none: ordinary decoding, without drafts."
+        ),
+    ] = "fitted",
+    spread: Annotated[
+        float, typer.Option(help="Of a fitted model: scales how far requests' acceptances (their logits) lie apart.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="The same gives the same trace.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a trace of any size whose requests accept like those of a recorded one."""
+    if acceptance not in ("fitted", "recorded", "none"):
+        raise ValueError(f"--acceptance {acceptance}: must be fitted, recorded or none")
+    if acceptance != "fitted" and (lengths is None or spread != 1):
+        left = "leaves the spread as it was recorded" if acceptance == "recorded" else "has no spread"
+        raise ValueError(f"--acceptance {acceptance}: needs --lengths, and {left}")
+    if requests is not None and requests < 1:
+        raise ValueError(f"--requests {requests}: must be at least 1")
+    if seed < 0:
+        raise ValueError(f"--seed {seed}: must be at least 0")
+    free_to_write(out, overwrite=overwrite)
+    trace = load_trace(source)
+    if lengths is None:
+        made = make(trace, fit_acceptance(trace), requests=requests or 1_000, spread=spread, seed=seed)
+    else:
+        public = load_arrivals(lengths)
+        some = slice(requests)
+        prompts, outputs = public.prompt_tokens[some], public.output_tokens[some]
+        if requests is not None and requests > len(public):
+            raise ValueError(f"--requests {requests}: {lengths} holds {len(public)}")
+        if acceptance == "fitted":
+            made = make(
+                trace, fit_acceptance(trace), prompt_tokens=prompts, output_tokens=outputs, spread=spread, seed=seed
+            )
+        elif acceptance == "none":
+            made = ordinary_decoding(prompts, outputs, provenance=Provenance(source=f"lengths of {public.source}"))
+        else:
+            made = borrow_acceptance(trace, prompts, outputs, seed=seed)
+        made = replace(made, provenance=made.provenance.noting(lengths=public.source))
+    write_trace(made, out)

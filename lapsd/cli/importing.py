@@ -1,0 +1,109 @@
+"""The verb `import`: traces and arrivals from public files, a command an importer."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from inspect import Parameter, Signature
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lapsd.cli.options import Overwrite, verb
+from lapsd.traces import (
+    IMPORTERS,
+    ArrivalTrace,
+    Imported,
+    Importer,
+    Profile,
+    Trace,
+    save_arrivals,
+    save_profile,
+    save_prompts,
+    save_trace,
+)
+
+app = verb(help="Turn public files into lapsd's own.", no_args_is_help=True)
+
+
+def command_of(made: type[Importer]) -> Callable[..., None]:
+    """The command of an importer: a file, where to write, and the importer's own options."""
+
+    def command(file: Path, out: Path, overwrite: bool, **options: Any) -> None:
+        free_to_write(out, overwrite=overwrite)
+        write_imported(made(**options).read(file), out, overwrite=overwrite)
+
+    own = {f.name: (Annotated[f.type, typer.Option(help=f.metadata["help"])], f.default) for f in fields(made)}
+    given = {
+        "file": (Annotated[Path, typer.Argument(help=made.file)], Parameter.empty),
+        "out": (Annotated[Path, typer.Option("-o", "--out", help="What to write.")], Parameter.empty),
+        **own,
+        "overwrite": (Overwrite, False),
+    }
+    command.__signature__ = Signature(  # type: ignore[attr-defined]
+        [Parameter(n, Parameter.KEYWORD_ONLY, default=d, annotation=a) for n, (a, d) in given.items()]
+    )
+    command.__annotations__ = {name: annotation for name, (annotation, _) in given.items()}
+    return command
+
+
+for one in IMPORTERS.values():
+    app.command(one.name, help=(one.__doc__ or "").split("\n\n")[0])(command_of(one))
+
+
+def write_imported(imported: Imported, out: Path, *, overwrite: bool) -> None:
+    """Write the trace, and beside it the prompts and the profile that came with it; or the profile alone."""
+    profile_file, prompts_file = out, out.with_suffix(".prompts.jsonl")
+    if imported.trace is not None:
+        if imported.profile is not None:
+            profile_file = out.with_suffix(".json")
+            if out == profile_file:
+                raise ValueError(f"{out}: a trace's name cannot end in .json")
+            free_to_write(profile_file, overwrite=overwrite)
+        if imported.prompts:
+            free_to_write(prompts_file, overwrite=overwrite)
+            save_prompts(imported.prompts, prompts_file)
+        write_trace(imported.trace, out)
+    for note in imported.notes:
+        print(note)
+    if imported.prompts:
+        print(f"{prompts_file}: {len(imported.prompts)} prompts, for lapsd predict")
+    if imported.profile is not None:
+        _write_profile(imported.profile, profile_file)
+
+
+def free_to_write(*files: Path, overwrite: bool) -> None:
+    for path in files:
+        if path.exists() and not overwrite:
+            raise ValueError(f"{path} exists already: choose another name or give --overwrite")
+    if not files[0].parent.is_dir():
+        raise ValueError(f"{files[0]}: there is no folder {files[0].parent}")
+
+
+def write_trace(trace: Trace | ArrivalTrace, out: Path) -> None:
+    if isinstance(trace, ArrivalTrace):
+        save_arrivals(trace, out)
+        span = (trace.arrival_ns[-1] - trace.arrival_ns[0]) / 1e9
+        print(f"{out}: {len(trace)} arrivals in {span:.0f} s, {trace.rate_per_s:.3g}/s, CV of gaps {trace.cv:.2f}")
+    else:
+        save_trace(trace, out)
+        print(f"{out}: {len(trace)} requests, {trace.rounds.sum()} rounds, {trace.output_tokens.sum()} tokens")
+
+
+def _write_profile(profile: Profile, out: Path) -> None:
+    save_profile(profile, out)
+    if profile.kind == "imported_fit":
+        batches, prompt = profile.costs.rounds, profile.costs.prefill(1_000) / 1e6
+        steps = ", ".join(f"{batches[b].base_ns(0) / 1e6:.2f} ({b})" for b in sorted(batches))
+        print(
+            f"{out}: a decoding step takes {steps} ms at no context (requests), 1,000 prompt tokens {prompt:.0f} ms"
+        )
+        return
+    terms, only = profile.costs.rounds[1], profile.costs.only_draft_tokens
+    parts = f"{terms.verify(1).base_ns / 1e6:.2f} ms a round"
+    if only is None:
+        parts += f" + {terms.draft_step.base_ns / 1e6:.2f} ms a draft token"
+    error = "" if profile.fits.request is None else f", median error {profile.fits.request.median_error:.1%}"
+    print(f"{out}: {parts}{error} (prefill and switching are not in the file: 0)")
+    if only is not None:
+        print(f"every round drafted {only} tokens, so that rounds and draft tokens cannot be told apart: the profile "
+              "prices no other draft length")  # fmt: skip

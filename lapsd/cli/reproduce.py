@@ -1,0 +1,50 @@
+"""The verb `reproduce`: a paper's figures and claims, from measured data."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from lapsd.cli.options import Overwrite, Workers, verb
+from lapsd.cli.setting_options import with_setting
+from lapsd.cli.terminal import watch
+from lapsd.papers.papers import paper_of
+from lapsd.papers.reproduction import reproduce as run
+from lapsd.sim.sweeps.workers import check_workers
+from lapsd.traces.errors import DONE, INCOMPLETE
+
+app = verb()
+
+
+@app.command()
+@with_setting(only=("trace", "profile"))
+def reproduce(
+    setting: Mapping[str, Any],
+    out: Annotated[Path, typer.Option(help="The folder for figures, claims.md, report.html and all runs.")],
+    paper: Annotated[str, typer.Argument(help="laps-sd, alise, or beyond: what comes after them.")] = "laps-sd",
+    quick: Annotated[bool, typer.Option("--quick", help="Few seeds and a coarse map: a first look.")] = False,
+    workers: Workers = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped one; what was run stays.")] = False,
+    draw_only: Annotated[
+        bool, typer.Option("--draw-only", help="Run nothing: draw again from the runs that are there.")
+    ] = False,
+    overwrite: Overwrite = False,
+) -> int:
+    """Draw every figure of a paper from measured data, judge its claims, and ask what it leaves open."""
+    check_workers(workers)
+    if overwrite and (resume or draw_only):
+        raise ValueError("--overwrite: replaces everything; not with --resume or --draw-only")
+    chosen = paper_of(paper)
+    with watch() as shown:
+        missing = run(
+            out, **setting, paper=chosen, size=chosen.quick if quick else chosen.full, workers=workers,
+            overwrite=overwrite, resume=resume, draw_only=draw_only, progress=shown,
+        )  # fmt: skip
+    for file in ("claims.md", "report.html"):
+        print(escape(str(out / file)))
+    for line in missing:
+        print(f"lapsd: left out: {' '.join(line.split())}", file=sys.stderr)
+    return INCOMPLETE if missing else DONE

@@ -1,0 +1,89 @@
+"""The verb `show`: what a trace, a profile or a sweep holds."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lapsd.cli import tables
+from lapsd.cli.options import FIGURES, check_file, verb
+from lapsd.cli.terminal import console
+from lapsd.cli.timings import read_timings
+from lapsd.policies import LapsSD
+from lapsd.sim.experiment.stability import stable_requests
+from lapsd.sim.figures.acceptance import plot_trace
+from lapsd.sim.figures.costs import plot_profile
+from lapsd.sim.sweeps import read_sweep
+from lapsd.sim.sweeps.summary import only, plot_heat_map, plot_sweep, varying
+from lapsd.traces import describe, load_profile, load_trace
+from lapsd.traces.files import BUNDLED, BUNDLED_PROFILES, write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+app = verb()
+
+
+@app.command()
+def show(
+    path: Annotated[str, typer.Argument(help="A trace, a profile or a sweep ('reference': the bundled trace).")],
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Of a trace or a profile: all that it says of where it comes from.")
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw a trace's acceptance, a profile's fit, or a sweep, to this file.")
+    ] = None,
+    x: Annotated[str | None, typer.Option("--x", help="Of a sweep: the parameter along the axis.")] = None,
+    y: Annotated[str, typer.Option("--y", help="A metric, or with --value a second parameter.")] = "mean_latency_s",
+    hue: Annotated[str | None, typer.Option(help="A parameter, a line each value.")] = None,
+    value: Annotated[str | None, typer.Option(help="A metric, as a heat map over --x and --y.")] = None,
+    where: Annotated[list[str] | None, typer.Option(help="Only records with NAME=VALUE; repeat for more.")] = None,
+) -> None:
+    """Print what a trace, a profile or a sweep holds."""
+    check_file("--plot", plot, FIGURES)
+    if not Path(path).exists() and (path == "reference.json" or path in BUNDLED_PROFILES[1:]):
+        path = str(BUNDLED / f"{path.removesuffix('.json')}.json")
+    draw = plot is not None
+    if Path(path).is_dir():
+        figure = _show_sweep(Path(path), draw, where or [], x, y, hue, value)
+    elif Path(path).suffix == ".json":
+        figure = _show_profile(path, draw, verbose)
+    else:
+        figure = _show_trace(path, draw, verbose)
+    if plot is not None and figure is not None:
+        write_whole(plot, lambda p: figure.savefig(p, dpi=160, format=plot.suffix[1:]))
+        print(f"{plot}: drawn")
+
+
+def _show_trace(path: str, draw: bool, verbose: bool) -> "Figure | None":
+    trace, stdout = load_trace(path), console()
+    for table in tables.trace_tables(trace, verbose=verbose):
+        stdout.print(table, "")
+    if not draw:
+        return None
+    policy = LapsSD()
+    test = f"γ = {policy.gamma}, δ = {policy.delta:g}"
+    title = f"{trace.provenance.source or 'a trace'}: {len(trace)} requests"
+    return plot_trace(describe(trace), stable_requests(trace, policy), test, title)
+
+
+def _show_profile(path: str, draw: bool, verbose: bool) -> "Figure | None":
+    profile, stdout = load_profile(path), console()
+    for table in tables.profile_tables(profile, verbose=verbose):
+        stdout.print(table, "")
+    for warning in profile.warnings():
+        print(f"warning: {path}: {warning}", file=sys.stderr)
+    return plot_profile(profile, *read_timings(profile, Path(path))) if draw else None
+
+
+def _show_sweep(
+    folder: Path, draw: bool, where: list[str], x: str | None, y: str, hue: str | None, value: str | None
+) -> "Figure | None":
+    records = only(read_sweep(folder), where)
+    console().print(tables.sweep_table(records, value or y, varying(records)))
+    if not draw:
+        return None
+    if x is None:
+        raise ValueError(f"--plot of a sweep needs --x: what varies is {', '.join(varying(records)) or 'nothing'}")
+    return plot_heat_map(records, x, y, value) if value else plot_sweep(records, x, y, hue)

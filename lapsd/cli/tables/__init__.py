@@ -1,0 +1,19 @@
+"""Tables for a terminal, a module for each thing that is shown."""
+
+from lapsd.cli.tables.bench import bench_table
+from lapsd.cli.tables.comparison import comparison_table, notes, slowdown_table, versus_table
+from lapsd.cli.tables.profile import profile_tables
+from lapsd.cli.tables.sweep import best_tables, sweep_table
+from lapsd.cli.tables.trace import trace_tables
+
+__all__ = [
+    "bench_table",
+    "best_tables",
+    "comparison_table",
+    "notes",
+    "profile_tables",
+    "slowdown_table",
+    "sweep_table",
+    "trace_tables",
+    "versus_table",
+]

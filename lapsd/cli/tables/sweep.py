@@ -1,0 +1,64 @@
+"""Tables of a sweep: what varied, and what is best in it."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from rich.markup import escape
+from rich.table import Table
+
+from lapsd.cli.tables.cells import number_or_text, table_of
+from lapsd.sim.experiment.metrics import FIRM, by_group, metric_named, observations
+from lapsd.sim.experiment.numbers import number
+from lapsd.sim.experiment.setting import KNOBS
+from lapsd.sim.sweeps.best import Verdict
+
+MOST_ROWS, MOST_ALIKE = 20, 12
+
+
+def sweep_table(records: pd.DataFrame, name: str, varying: Sequence[str]) -> Table:
+    """What varied in a sweep, and the configurations with the lowest value of a metric."""
+    metric = metric_named(name)
+    names = [n for n in varying if n != "policy_name"] or ["policy"]
+    shown = ["policy", *(n for n in names if n in KNOBS)] if "policy" in names else names
+    rows = by_group(records, shown, metric).sort_values("value")
+    title = f"{len(records):,} runs, {records['seed'].nunique()} seeds; lowest {name} first"
+    mark = "*" * metric.few(int(observations(records).min()))
+    if mark:
+        title += f"\n* of each run's own requests: fewer than {FIRM} of them are expected above it"
+    table = table_of(*shown, name + mark, "sd", "runs", left=len(shown))
+    table.title, table.title_justify = title, "left"
+    for row in rows.head(MOST_ROWS).to_dict("records"):
+        values = [number_or_text(None if row[n] != row[n] else row[n]) for n in shown]
+        table.add_row(*map(escape, values), number(row["value"], 4), number(row["sd"], 2), str(row["runs"]))
+    if len(rows) > MOST_ROWS:
+        table.add_row(f"... and {len(rows) - MOST_ROWS:,} more")
+    return table
+
+
+def best_tables(verdicts: Sequence[Verdict]) -> list[Table | str]:
+    """What is best in each group, what is not worse, and which values win."""
+    shown: list[Table | str] = []
+    for verdict in verdicts:
+        where = ", ".join(f"{name} {value}" for name, value in verdict.group.items())
+        value, low, high = (number(v) for v in verdict.value)
+        shown.append(
+            f"[bold]{escape(where) or 'all settings'}[/bold]: best is {escape(verdict.best)}, {verdict.metric} "
+            f"{value} {escape(f'[{low}, {high}]')} on fresh seeds ({number(verdict.selected_value)} on those that "
+            f"selected it). {len(verdict.alike)} of {verdict.configurations} configurations are not worse beyond "
+            f"chance, {verdict.seeds} seeds."
+        )
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("not worse")
+        for heading in ("fresh seeds", "minus best", "wins %"):
+            table.add_column(heading, justify="right")
+        for row in verdict.alike.head(MOST_ALIKE).to_dict("records"):
+            table.add_row(escape(row["policy"]), number(row["value"]), number(row["difference"], 2),
+                          number(100 * row["wins"], 2))  # fmt: skip
+        if len(verdict.alike) > MOST_ALIKE:
+            table.add_row(f"... and {len(verdict.alike) - MOST_ALIKE} more (--json has all)")
+        shown.append(table)
+        for parameter, rows in verdict.wins.groupby("parameter", sort=False):
+            won = ", ".join(f"{number_or_text(r['value'])} {100 * r['wins']:.0f} %" for r in rows.to_dict("records"))
+            shown.append(f"{escape(str(parameter))} wins: {escape(won)}")
+        shown.append("")
+    return shown

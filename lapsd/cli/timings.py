@@ -1,0 +1,41 @@
+"""The raw timings that lie beside a profile, from which it is drawn."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from lapsd.traces import Profile
+from lapsd.traces.errors import FormatError
+from lapsd.traces.files import BUNDLED
+
+MOST_ROUNDS = 4_000
+
+
+def read_timings(profile: Profile, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Samples of every term, and rounds (thinned to `MOST_ROUNDS`; none where weights are random), as timed.
+
+    Raises
+    ------
+    FormatError
+        If they are not beside the profile's file, or cannot be read.
+    """
+    samples, rounds = _timings(path, "samples.parquet"), path.parent / _name(path, "rounds.parquet")
+    if profile.weights == "random" and not rounds.is_file():
+        return samples, pd.DataFrame(columns=["drafted", "context", "draft_ns", "verify_ns"])
+    timed = _timings(path, "rounds.parquet")
+    return samples, timed.sample(MOST_ROUNDS, random_state=0) if len(timed) > MOST_ROUNDS else timed
+
+
+def _name(path: Path, name: str) -> str:
+    return f"reference_{name}" if path.parent == BUNDLED and path.stem == "reference" else name
+
+
+def _timings(path: Path, name: str) -> pd.DataFrame:
+    file = path.parent / _name(path, name)
+    if not file.is_file():
+        raise FormatError(f"{file}: not there; a profile is drawn from the raw timings that lie beside it")
+    try:
+        return pd.read_parquet(file)
+    except (OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise FormatError(f"{file}: not a readable Parquet file ({reason})") from error

@@ -1,0 +1,177 @@
+"""The paper's first open question: batches. When does scheduling still matter?"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from lapsd.papers.differences import percent, percent_of
+from lapsd.papers.inputs import ALL, Inputs, Size
+from lapsd.papers.laps_sd.fixed import PREDICTOR, sweep
+from lapsd.papers.question import Evidence, Question, Tables, Unanswerable
+from lapsd.papers.report import HOLDS, NOT, PART, Claim, Figure, Table
+from lapsd.papers.words import change, listed, signed
+from lapsd.policies import FCFS
+from lapsd.sim.experiment.runs import run
+from lapsd.sim.experiment.stage import Stage
+from lapsd.sim.figures.panels import plot_panels
+from lapsd.sim.figures.style import NAMES
+from lapsd.sim.sweeps.grid import Sweep
+
+SIZES = (1, 2, 4, 8, 16, 32)
+LOADS = (0.5, 0.8, 0.9, 0.95)
+POLICIES = ("fcfs", "lp-srpt", "laps-sd", "alike", "srpt")
+REQUESTS = 100
+TIGHT = 0.5  # of the memory that a full batch of median requests takes, and room for the largest request at least
+QUEUE_SEEDS = 10
+
+
+def sizes(inputs: Inputs) -> list[int]:
+    """The batch sizes that the profile covers."""
+    known = inputs.profile.costs.rounds
+    return [b for b in SIZES if min(known) <= b <= max(known)]
+
+
+def tight_tokens(inputs: Inputs, batch: int) -> int:
+    """KV tokens for `TIGHT` of a full batch, and for any request alone."""
+    trace = inputs.trace
+    contexts = trace.prompt_tokens + trace.output_tokens
+    largest = int(contexts.max() + trace.drafted.max() + 1)
+    return max(largest, round(TIGHT * batch * float(np.median(contexts))))
+
+
+def equal_rate(inputs: Inputs) -> float:
+    """Arrivals a second at which one request at a time is at 0.9 of its capacity."""
+    return 0.9 * 1e9 / inputs.halves().share_ns
+
+
+def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
+    """At equal load, by data set too; with tight memory; and at equal rate."""
+    shared: dict[str, Any] = {"requests": REQUESTS, "length_predictor": PREDICTOR}
+    loads, sweeps = [f"{x:g}" for x in LOADS], {}
+    for batch in sizes(inputs):
+        own = shared | {"batch": batch}
+        sweeps[f"batch-{batch}"] = sweep(POLICIES, size.others, **own, load=loads, kv_slots=0)
+        sweeps[f"batch-{batch}-tight"] = sweep(
+            POLICIES, size.others, **own, load="0.9", kv_slots=0, kv_tokens=tight_tokens(inputs, batch)
+        )
+        sweeps[f"batch-{batch}-rate"] = sweep(
+            POLICIES, size.others, **own, rate=f"{equal_rate(inputs):.4g}", kv_slots=0
+        )
+    if len(inputs.datasets) > 1:
+        sweeps["batch-datasets"] = sweep(
+            POLICIES, size.others, **shared, batch=sizes(inputs), load="0.9", kv_slots=0, dataset=inputs.datasets
+        )
+    return sweeps
+
+
+def find(evidence: Evidence) -> Tables:
+    """What SRPT, alike and the others gain on FCFS, by batch, load, memory, and CV of times; and who waits in front.
+
+    `batches`: `kind` (load, tight, rate, or data set), `batch`, `load`, `cv`, `policy`, `percent`, `low`, `high`.
+    `queues`: `batch`, `load`, requests that wait to begin under FCFS, on average over the time of arrivals.
+    """
+    inputs = evidence.inputs
+    if len(sizes(inputs)) < 2:
+        raise Unanswerable("the profile covers one batch size")
+    rows = []
+    for name in needs(inputs, evidence.size):
+        records = evidence.records[name].fillna({"dataset": ALL, "load": np.nan})
+        for (batch, load, dataset), group in records.groupby(["batch", "load", "dataset"], dropna=False, sort=False):
+            table = group.pivot(index="seed", columns="policy", values="mean_latency_s")
+            kind = name.rpartition("-")[2] if name.endswith(("tight", "rate")) else "load"
+            for policy in POLICIES[1:]:
+                value, low, high = percent(table, policy, "fcfs")
+                rows.append((kind, batch, load, dataset, cv_of(inputs, str(dataset)), policy, value, low, high,
+                             len(table)))  # fmt: skip
+    names = ["kind", "batch", "load", "dataset", "cv", "policy", "percent", "low", "high", "seeds"]
+    return {"batches": pd.DataFrame(rows, columns=names), "queues_in_front": queues(inputs, evidence.size)}
+
+
+def cv_of(inputs: Inputs, dataset: str) -> float:
+    """Standard deviation over mean of the times of requests alone."""
+    sizes_ns = inputs.halves(None if dataset == ALL else dataset).future.size_ns
+    return float(sizes_ns.std() / sizes_ns.mean())
+
+
+def queues(inputs: Inputs, size: Size) -> pd.DataFrame:
+    """Requests that have arrived and not begun, under FCFS: by Little, rate times the mean time before a prefill."""
+    rows = []
+    for batch in sizes(inputs):
+        for load in LOADS:
+            stage = Stage.of(inputs.trace, inputs.profile, batch=batch, load=load, requests=REQUESTS, kv_slots=None)
+            waits = []
+            for seed in range(min(QUEUE_SEEDS, size.others)):
+                ran = run(stage, FCFS(), seed)
+                waits.append(float((ran.first_service_ns - ran.arrival_ns).sum() / max(1, ran.arrival_ns[-1])))
+            rows.append((batch, load, float(np.mean(waits))))
+    return pd.DataFrame(rows, columns=["batch", "load", "waiting"])
+
+
+def say(evidence: Evidence, tables: Tables) -> Claim:
+    """Holds if LAPS-SD gains on FCFS beyond chance at every batch size at a load of 0.9; in part if at some "
+    "above 1."""
+    rows, front = tables["batches"], tables["queues_in_front"].set_index(["batch", "load"])["waiting"]
+    at = rows[(rows["kind"] == "load") & (rows["load"] == 0.9) & (rows["dataset"] == ALL)]
+    own = at[at["policy"] == "laps-sd"].set_index("batch")
+    best = at[at["policy"] == "srpt"].set_index("batch")
+    gains = [int(b) for b in own.index if own.loc[b, "high"] < 0]
+    findings = [
+        "At equal load (0.9), against FCFS: "
+        + "; ".join(
+            f"b = {b}: LAPS-SD {change(percent_of(own.loc[b]))}, SRPT {change(percent_of(best.loc[b]))}, "
+            f"{front[b, 0.9]:.1f} waiting"
+            for b in own.index
+        )
+        + f" ({REQUESTS} requests, {int(at['seeds'].max())} seeds; waiting: requests not begun, on average, under "
+        f"FCFS).",
+        "At equal arrival rate, 0.9 of what one request at a time can serve: "
+        + "; ".join(
+            f"b = {int(r['batch'])}: {change(percent_of(r))}"
+            for r in rows[(rows["kind"] == "rate") & (rows["policy"] == "srpt")].to_dict("records")
+        )
+        + " for SRPT: what waits in front of the batch can be ordered, and larger batches leave less of it.",
+    ]
+    table = Table(
+        ["batch", "memory", "load", *(NAMES[p] for p in POLICIES[1:])],
+        [[str(batch), "tight" if kind == "tight" else "free", f"{load:g}",
+          *(change(percent_of(some.set_index("policy").loc[p])) for p in POLICIES[1:])]
+         for (batch, kind, load), some in rows[(rows["dataset"] == ALL) & (rows["kind"] != "rate")].groupby(
+             ["batch", "kind", "load"], sort=True)],
+        f"Mean latency against FCFS at the same load, lengths {PREDICTOR}.",
+    )  # fmt: skip
+    many = [b for b in gains if b > 1]
+    return Claim(
+        "LAPS-SD extends to batches", "The authors say that it extends; they show none.",
+        f"gains at load 0.9 at b = {listed([str(b) for b in gains])}", findings,
+        HOLDS if len(gains) == len(own) else PART if many else NOT,
+        f"At a load of 0.9 LAPS-SD is below FCFS beyond chance at b = {listed([str(b) for b in gains])} of "
+        f"{listed([str(int(b)) for b in own.index])}; clairvoyant SRPT gains "
+        f"{signed(float(best['percent'].iloc[0]))} % at b = {int(best.index[0])} and "
+        f"{signed(float(best['percent'].iloc[-1]))} % at b = {int(best.index[-1])}.",
+        table,
+    )  # fmt: skip
+
+
+def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
+    """Figure 5."""
+    rows = tables["batches"]
+    by_load = rows[(rows["kind"] == "load") & (rows["dataset"] == ALL)]
+    panels = [by_load[by_load["load"] == load].assign(panel=f"load {load:g}, CV {cv:.2f}")
+              for load, cv in by_load.groupby("load")["cv"].first().items()]  # fmt: skip
+    for dataset, some in rows[rows["dataset"] != ALL].groupby("dataset", sort=False):
+        panels.append(some.assign(panel=f"{dataset}, load 0.9, CV {some['cv'].iloc[0]:.2f}"))
+    shown = pd.concat(panels).assign(
+        line=lambda t: t["policy"].map(NAMES), colour=lambda t: t["policy"], x=lambda t: t["batch"],
+        value=lambda t: t["percent"],
+    )  # fmt: skip
+    caption = (
+        f"Simulated: mean latency against FCFS by batch size, {REQUESTS} requests, lengths {PREDICTOR}, room for all "
+        f"caches; {evidence.size.others:,} seeds, 95 % intervals. CV: of the times that requests take alone. SRPT "
+        f"knows "
+        f"true times. {evidence.inputs.where}"
+    )
+    axes = ("requests in a batch", "mean latency against FCFS, %")
+    return [Figure(5, "What order gains in batches", caption, lambda: plot_panels(shown, *axes, log=True))]
+
+
+QUESTION = Question("batches", find, say, draw, needs)

@@ -1,0 +1,50 @@
+"""The folder of a reproduction: what it was made from is written in it, and it holds no other."""
+
+import json
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lapsd.papers.inputs import Inputs, Size
+from lapsd.papers.question import Paper
+from lapsd.traces.files import claim_folder, write_whole
+
+MARK, TRACES, RUNS = "_reproduction.json", "traces", "runs"
+FIRST_PAPER = "laps-sd"  # of folders that do not say which
+
+
+def claim(folder: Path, paper: Paper, inputs: Inputs, size: Size, *, overwrite: bool, resume: bool) -> None:
+    """Make the folder a reproduction's of these inputs.
+
+    Raises
+    ------
+    ValueError
+        If it holds another one, or anything else; or one of the same, without `resume` or `overwrite`.
+    """
+    wanted = {
+        "paper": paper.name,
+        "trace": inputs.trace_name,
+        "profile": inputs.profile_name,
+        "size": asdict(size),
+        "lapsd": version("lapsd"),
+    }
+    text = json.dumps(wanted, indent=2) + "\n"
+    mark = folder / MARK
+    if resume and mark.exists():
+        before = _read(mark)
+        if differs := [key for key, value in json.loads(text).items() if before.get(key) != value]:
+            raise ValueError(f"{folder} holds another reproduction ({differs[0]} differs): overwrite it")
+    else:
+        claim_folder(folder, MARK, "reproduction", overwrite=overwrite, remove=(MARK, TRACES, RUNS))
+    write_whole(mark, lambda p: p.write_text(text, encoding="utf-8"))
+
+
+def _read(mark: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(mark.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("not a JSON object")
+    except ValueError as error:
+        raise ValueError(f"{mark}: cannot be read: {error}") from error
+    return {"paper": FIRST_PAPER} | content

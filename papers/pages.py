@@ -1,0 +1,76 @@
+"""A report as files that one can read and send: figures, tables, `claims.md`, `report.html`."""
+
+import base64
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from lapsd.papers.report import Figure, Report
+from lapsd.traces.files import write_whole
+
+DPI, SCREEN_DPI = 200, 118  # of files; of a page, whose text is about as large as in print
+FORMATS = {"pdf": {"metadata": {"CreationDate": None}}, "png": {"dpi": DPI}}
+FIGURES, TABLES = "figures", "tables"
+PAGES = {"claims.md.j2": "claims.md", "report.html.j2": "report.html"}
+
+
+class Drawn(NamedTuple):
+    """A figure as a page shows it: a PNG as base64, and its width in CSS pixels."""
+
+    png: str
+    width: int
+
+
+def write_report(folder: Path, report: Report, progress: Callable[[int, int], None] | None = None) -> None:
+    """Draw and write everything; figures of an earlier report go.
+
+    Parameters
+    ----------
+    progress : called with (figures drawn, figures in all).
+    """
+    for name in (FIGURES, TABLES):
+        (folder / name).mkdir(exist_ok=True)
+    for old in (folder / FIGURES).glob("figure-*.*"):
+        old.unlink()
+    drawn: dict[int, Drawn] = {}
+    for figure in report.figures:
+        drawn[figure.number] = _write_figure(figure, folder / FIGURES)
+        if progress:
+            progress(len(drawn), len(report.figures))
+    for answer in report.answers:
+        for name, rows in answer.tables.items():
+            write_whole(folder / TABLES / f"{name}.csv", partial(rows.to_csv, index=False))
+    for template, name in PAGES.items():
+        text = render(template, report, drawn)
+        write_whole(folder / name, lambda p, text=text: p.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+
+
+def _write_figure(figure: Figure, folder: Path) -> Drawn:
+    drawn = figure.draw()
+    for name, options in FORMATS.items():
+        save = partial(drawn.savefig, format=name, **options)  # type: ignore[arg-type]
+        write_whole(folder / f"{figure.name}.{name}", save)
+    png = base64.b64encode((folder / f"{figure.name}.png").read_bytes()).decode("ascii")
+    return Drawn(png, round(drawn.get_figwidth() * SCREEN_DPI))
+
+
+def render(template: str, report: Report, drawn: Mapping[int, Drawn]) -> str:
+    """A template of `papers/templates` filled; HTML is escaped.
+
+    Parameters
+    ----------
+    drawn : the report's figures, by number, for pages that hold them.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    environment = Environment(
+        loader=PackageLoader("lapsd.papers"), autoescape=select_autoescape(["html.j2", "html"]),
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    if template.endswith(".html.j2"):  # no line breaks before a percent sign
+        environment.finalize = lambda text: text.replace(" %", "\u00a0%") if isinstance(text, str) else text
+    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    environment.globals["drawn"] = drawn  # macros see globals alone
+    return re.sub(r"\n{3,}", "\n\n", environment.get_template(template).render(report=report))

@@ -1,0 +1,159 @@
+"""Run a reproduction into a folder: derived traces, sweeps, answers, report."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+from lapsd.papers.folder import MARK, RUNS, TRACES, claim
+from lapsd.papers.inputs import MEASURED, RECORDED, Inputs, Size
+from lapsd.papers.laps_sd.paper import LAPS_SD
+from lapsd.papers.pages import write_report
+from lapsd.papers.question import Evidence, Paper, Question, ask
+from lapsd.papers.report import Report, Table
+from lapsd.papers.words import listed
+from lapsd.sim.sweeps import folders
+from lapsd.sim.sweeps.chunks import ChunkRunner
+from lapsd.sim.sweeps.grid import Sweep
+from lapsd.sim.sweeps.execution import finish, prepare
+from lapsd.traces import load_profile, load_trace, save_trace
+from lapsd.traces.errors import FormatError
+
+Progress = Callable[[str, int, int], None]  # what, done, in all
+
+
+def reproduce(
+    out: str | Path,
+    *,
+    paper: Paper = LAPS_SD,
+    trace: str | None = None,
+    profile: str | None = None,
+    size: Size | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    draw_only: bool = False,
+    progress: Progress | None = None,
+) -> list[str]:
+    """Reproduce and question a paper on a trace and a profile, into the folder `out`.
+
+    Writes `figures/` (PNG and PDF), `claims.md`, `report.html`, the tables as CSV, and every run under `runs/`.
+
+    Parameters
+    ----------
+    trace, profile : files, or bundled ones by name; None: the paper's own.
+    size : of the paper's; None: the full one.
+    workers : processes; None: one a core.
+    resume : go on with a stopped one; runs that are there are not run again.
+    draw_only : run nothing: draw from the sweeps that are there.
+    progress : called with (what, done, total).
+
+    Returns
+    -------
+    What is missing, a line each; nothing if every question was answered.
+
+    Raises
+    ------
+    ValueError
+        For bad input, naming it.
+    """
+    folder, show = Path(out), progress or (lambda what, done, total: None)
+    trace, profile = trace or paper.trace, profile or paper.profile
+    inputs, size = Inputs(trace, profile, load_trace(trace), load_profile(profile)), size or paper.full
+    if draw_only and not (folder / MARK).exists():
+        raise ValueError(f"{folder} holds no reproduction (there is no {MARK}) to draw from")
+    claim(folder, paper, inputs, size, overwrite=overwrite, resume=resume or draw_only)
+    show("traces", 0, 1)
+    files, refused = make_traces(folder / TRACES, paper.questions, inputs, size)
+    show("traces", 1, 1)
+    names = {question: question.derives(inputs, size).keys() for question in paper.questions}
+    questions = [question for question in paper.questions if not names[question] & refused.keys()]
+    reasons = (
+        f"{listed([q.about for q in paper.questions if name in names[q]])}: {reason}"
+        for name, reason in refused.items()
+    )
+    missing = list(dict.fromkeys(reasons))  # what several traces are lacking for is said once
+    named = {name: str(path) for name, path in files.items()} | {RECORDED: trace, MEASURED: profile}
+    records = {}
+    for name, sweep in needed(questions, inputs, size).items():
+        runner, runs = prepare(sweep, named), folder / RUNS / name
+        if not draw_only:
+            records[name] = run_sweep(runs, runner, workers, partial(show, name))
+        elif (finished := read_finished(runs, runner)) is not None:
+            records[name] = finished
+        else:
+            missing.append(f"what is drawn from the sweep {name!r}: it is not there, or not finished")
+    answers, unanswered = ask(questions, Evidence(inputs, size, records, files))
+    report = Report(
+        paper.title, paper.intro(inputs, size), paper.settings(inputs, size), answers, [*missing, *unanswered],
+        provenance(inputs, sum(map(len, records.values()))),
+    )  # fmt: skip
+    write_report(folder, report, partial(show, "figures"))
+    return list(report.missing)
+
+
+def needed(questions: Sequence[Question], inputs: Inputs, size: Size) -> dict[str, Sweep]:
+    """The sweeps of all questions, by name, in their order."""
+    sweeps: dict[str, Sweep] = {}
+    for question in questions:
+        for name, sweep in question.needs(inputs, size).items():
+            assert sweeps.setdefault(name, sweep) == sweep, f"two sweeps are called {name}"
+    return sweeps
+
+
+def make_traces(
+    folder: Path, questions: Sequence[Question], inputs: Inputs, size: Size
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Write the derived traces that are not there: files by name, and by name why one cannot be made."""
+    folder.mkdir(exist_ok=True)
+    files, refused = {}, {}
+    for name, make in {n: m for q in questions for n, m in q.derives(inputs, size).items()}.items():
+        files[name] = folder / f"{name.replace(' ', '-')}.parquet"
+        try:
+            if not files[name].exists():
+                save_trace(make(), files[name])
+        except FormatError as error:
+            refused[name] = str(error)
+    return {name: path for name, path in files.items() if name not in refused}, refused
+
+
+def run_sweep(
+    folder: Path, runner: ChunkRunner, workers: int | None, progress: Callable[[int, int], None]
+) -> pd.DataFrame:
+    """The sweep's records: those that are there, and the missing ones run."""
+    folder.parent.mkdir(exist_ok=True)
+    if (folder / folders.ASKED).exists():
+        try:
+            folders.refuse_another(folder, runner)
+        except ValueError:
+            folders.claim(folder, runner, overwrite=True)
+    else:
+        folders.claim(folder, runner, overwrite=False)
+    finish(folder, runner, workers=workers, progress=progress)
+    return folders.read(folder)
+
+
+def read_finished(folder: Path, runner: ChunkRunner) -> pd.DataFrame | None:
+    """The sweep's records, if all of them are there.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds another sweep, or a damaged part.
+    """
+    if not (folder / folders.ASKED).exists():
+        return None
+    folders.refuse_another(folder, runner)
+    return None if folders.missing(folder, runner.chunks) else folders.read(folder)
+
+
+def provenance(inputs: Inputs, runs: int) -> Table:
+    """Where everything came from."""
+    drawn = datetime.now(UTC).isoformat(timespec="seconds")
+    rows = [["lapsd", version("lapsd")], ["drawn", drawn], ["simulated runs", f"{runs:,}"],
+            ["trace", inputs.trace_name], ["profile", inputs.profile_name]]  # fmt: skip
+    for name, known in (("trace", inputs.trace.provenance), ("profile", inputs.profile.provenance)):
+        rows += [[f"{name}: {key}", text] for key, text in known.facts.items()]
+    return Table(["", ""], rows)

@@ -1,1 +1,0 @@
-"""Calibrating an engine that is not ours: what its own steps accept and cost."""

@@ -1,4 +1,0 @@
-"""Papers, reproduced and questioned on measured traces and profiles: `sim.reproduce.run.reproduce`.
-
-A paper is a list of questions; a question is one module, which holds what it needs, finds, draws and says.
-"""

@@ -1,0 +1,233 @@
+"""`lapsd calibrate` from end to end on the reference pair, and what it refuses."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from lapsd.calibrate import generate
+from lapsd.calibrate.timing import cells
+from lapsd.traces import at_draft_length, load_profile, load_trace, to_frame
+from lapsd.traces.provenance import Model
+
+from lapsd import compare
+from lapsd.cli.calibrate_pair import main
+
+QUICK = ["--quick", "--batches", "1", "--device", "cpu"]
+SMALL = ["--requests", "3", "--max-new-tokens", "24", *QUICK]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("calibration")
+    assert main([*SMALL, "--greedy", "--out", str(out)]) == 0
+    return out
+
+
+def test_the_trace_holds_what_the_rounds_say(folder):
+    trace, rounds = load_trace(folder / "trace.parquet"), pd.read_parquet(folder / "rounds.parquet")
+    assert trace.datasets == ["code", "prose", "arithmetic"]
+    assert len(trace) == 9
+    assert trace.output_tokens.max() <= 24
+    assert (trace.drafted == 4).all()
+    assert np.array_equal(rounds["accepted"], trace.accepted)
+    assert rounds["request_id"].drop_duplicates().tolist() == trace.request_id
+    assert (rounds["draft_ns"] + rounds["verify_ns"] <= rounds["total_ns"]).all()
+
+
+def test_the_profile_is_measured_and_stamped(folder):
+    profile = load_profile(folder / "profile.json")
+    assert (profile.kind, profile.weights) == ("measured", "reference")
+    terms = profile.costs.rounds[1]
+    assert sorted(terms.verify_base_ns) == [1, 2, 5, 9]
+    assert terms.draft_step.base_ns < terms.verify(5).base_ns
+    assert set(profile.costs.swap_ways) == {"pageable", "naive", "int8"}
+    assert profile.costs.swap_out(512) > 0
+    known = profile.provenance
+    assert known.target == Model(name="reference", parameters=6951168, type="llama")
+    assert known.greedy_check.exact
+    assert known.greedy_check.tokens > 30
+    assert known.command.startswith("lapsd calibrate")
+    fits, alone = profile.fits, profile.fits.notes["alone"]
+    assert {"draft_step", "verify_5", "prefill", "recompute", "swap_out", "swap_in"} <= set(fits.terms)
+    assert fits.round.none_accepted is not None
+    assert 0 < fits.notes["swap_notes"]["int8_relative_error"] < 0.05
+    assert profile.floors.bytes_per_second["copy"] > 1e8
+    assert alone["verify_ns"] > alone["draft_step_ns"] > 0
+    pays = profile.speculation
+    assert [row.draft_tokens for row in pays.table] == list(range(17))
+    assert pays.best_draft_tokens[1] == 0 or pays.check.measured_tokens_per_s > 0
+    samples = pd.read_parquet(folder / "samples.parquet")
+    assert set(samples["term"]) >= {"cell", "prefill", "swap_out int8", "swap_in naive"}
+    assert load_trace(folder / "trace.parquet").provenance.command == known.command
+
+
+def test_what_was_calibrated_can_be_compared(folder):
+    result = compare(load_trace(folder / "trace.parquet"), load_profile(folder / "profile.json"), requests=5, seeds=2)
+    assert len(result.records) == 7
+    assert all(r["ratio_to_bound"] >= 1 for r in result.records)
+
+
+def test_the_same_seed_accepts_the_same(folder, tmp_path):
+    for seed in ("0", "0", "1"):
+        assert main([*SMALL, "--seed", seed, "--out", str(tmp_path), "--overwrite", "--prompts", "arithmetic"]) == 0
+        trace = load_trace(tmp_path / "trace.parquet")
+        (tmp_path / f"{seed}.json").open("a").write(json.dumps(trace.accepted.tolist()) + "\n")
+    first, second = (tmp_path / "0.json").read_text().splitlines()
+    assert first == second
+    assert (tmp_path / "1.json").read_text().splitlines()[0] != first
+
+
+def test_prompts_of_ones_own_are_decoded(tmp_path):
+    (tmp_path / "mine.jsonl").write_text('{"prompt": "def add(a, b):"}\n{"prompt": "Question: 1 + 1?\\nAnswer:"}\n')
+    arguments = [
+        "--prompts",
+        str(tmp_path / "mine.jsonl"),
+        "--requests",
+        "2",
+        "--max-new-tokens",
+        "8",
+        *QUICK,
+    ]
+    assert main([*arguments, "--out", str(tmp_path / "out"), "--draft-tokens", "2", "--temperature", "0.5"]) == 0
+    trace = load_trace(tmp_path / "out" / "trace.parquet")
+    assert trace.request_id == ["mine-1", "mine-2"]
+    assert (trace.drafted == 2).all()
+
+
+def test_one_token_of_one_request_is_enough(tmp_path):
+    arguments = ["--requests", "1", "--max-new-tokens", "1", "--prompts", "code", *QUICK]
+    assert main([*arguments, "--out", str(tmp_path)]) == 0
+    assert len(load_trace(tmp_path / "trace.parquet")) == 1
+    assert load_profile(tmp_path / "profile.json").costs.rounds[1].verify(5).base_ns > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--requests", "0"], "requests 0: must be between 1"),
+        (["--draft-tokens", "0"], "draft tokens 0: must be between 1"),
+        (["--max-new-tokens", "0"], "max new tokens 0: must be between 1"),
+        (["--max-new-tokens", "2000"], "leaves no room for a prompt in a context of 1024"),
+        (["--requests", "5000", "--prompts", "prose"], "requests 5000: only"),
+        (["--temperature", "-1"], "temperature -1.0"),
+        (["--greedy", "--temperature", "1"], "give one of them"),
+        (["--seed", "-1"], "--seed -1"),
+        (["--device", "abacus"], "device 'abacus'"),
+        (["--dtype", "int4"], "dtype 'int4'"),
+        (["--target", "./nowhere"], "no such folder"),
+        (["--prompts", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["--draft-tokens", "many"], "--draft-tokens 'many': must be whole numbers with commas"),
+        (["--draft-tokens", "4,4"], "must be different numbers"),
+        (["--batches", "0"], "batch size 0: must be between 1"),
+        (["--chat"], "--chat: the tokenizer of reference has no chat template"),
+        (["--resume"], "holds no journal.jsonl, so there is nothing to resume"),
+        (["--resume", "--overwrite"], "give one of them"),
+        (["--random-weights", "llama-7b"], "must be TARGET+DRAFT"),
+        (["--random-weights", "gpt+gpt"], "random weights 'gpt': none of llama-7b"),
+        (["--random-weights", "a+b", "--chat"], "goes with no --target"),
+        (["--drafts", "4"], "No such option"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, message):
+    assert main([*arguments, "--out", str(tmp_path)]) == 2
+    output = capsys.readouterr()
+    assert message in output.err
+    assert output.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_prompt_that_is_too_long_is_named(tmp_path, capsys):
+    (tmp_path / "long.jsonl").write_text(json.dumps({"prompt": "word " * 3_000}))
+    assert main(["--prompts", str(tmp_path / "long.jsonl"), "--requests", "1", "--out", str(tmp_path / "out")]) == 2
+    assert "prompt long-1: " in capsys.readouterr().err
+
+
+def test_a_calibration_is_not_overwritten_unasked(folder, capsys):
+    assert main([*SMALL, "--out", str(folder)]) == 2
+    assert "already: choose another --out or give --overwrite" in capsys.readouterr().err
+
+
+def test_it_runs_without_simpy():
+    script = "import sys; sys.modules['simpy'] = None; sys.argv = ['lapsd', 'calibrate', '--requests', '0']\n"
+    script += "from lapsd.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+def test_several_draft_lengths_make_a_trace_each(tmp_path):
+    arguments = [*SMALL, "--greedy", "--prompts", "arithmetic", "--draft-tokens", "4,1"]
+    assert main([*arguments, "--out", str(tmp_path)]) == 0
+    long, short = (load_trace(tmp_path / f"trace-n{n}.parquet") for n in (4, 1))
+    assert (long.drafted == 4).all()
+    assert (short.drafted == 1).all()
+    assert long.request_id == short.request_id
+    assert at_draft_length(long, 1, np.random.default_rng(0)).accepted.tolist() == short.accepted.tolist()
+    assert not (tmp_path / "trace.parquet").exists()
+    profile = load_profile(tmp_path / "profile.json")
+    assert set(profile.fits.round_by_draft_tokens) == {1, 4}
+
+
+def test_an_interrupted_recording_goes_on_to_the_same_trace(folder, tmp_path, capsys, monkeypatch):
+    def stop_at(request):
+        def stopped(*args, **options):
+            if options.get("request") == request:
+                raise KeyboardInterrupt
+            return generate(*args, **options)
+
+        return stopped
+
+    arguments = [*SMALL, "--greedy", "--out", str(tmp_path)]
+    monkeypatch.setattr("lapsd.calibrate.record.generate", stop_at(4))
+    assert main(arguments) == 1
+    told = capsys.readouterr().err
+    assert "interrupted: 4 of 9 requests are kept in" in told
+    assert told.count("\n") == 1
+    assert main(arguments) == 2
+    assert "unfinished calibration: give --resume" in capsys.readouterr().err
+    journal = tmp_path / "journal.jsonl"
+    with journal.open("a") as file:
+        file.write('{"request_id": "half a li')  # as a kill in the middle of a write leaves it
+    assert main([*arguments, "--resume", "--seed", "1"]) == 2
+    assert "was begun with seed 0, now it is 1: it cannot go on" in capsys.readouterr().err
+    monkeypatch.setattr("lapsd.calibrate.record.generate", stop_at(7))
+    assert main([*arguments, "--resume"]) == 1
+    assert "7 of 9" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert main([*arguments, "--resume"]) == 0
+    assert not journal.exists()
+    whole, pieced = (to_frame(load_trace(f / "trace.parquet")) for f in (folder, tmp_path))
+    pd.testing.assert_frame_equal(whole, pieced)
+
+
+def test_architectures_without_weights_are_timed_and_nothing_else(tmp_path, capsys):
+    arguments = ["--random-weights", "tiny-target+tiny-draft", "--quick", "--batches", "1,2", "--device", "cpu"]
+    assert main([*arguments, "--out", str(tmp_path)]) == 0
+    profile = load_profile(tmp_path / "profile.json")
+    assert profile.weights == "random"
+    assert list(profile.costs.rounds) == [1, 2]
+    assert profile.round_cost(2)(4, 100) > 0
+    assert profile.fits.notes["swap_notes"]["int8_relative_error"] is None
+    assert profile.speculation is None
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["profile.json", "samples.parquet"]
+
+
+def test_ctrl_c_while_timing_keeps_what_was_timed(tmp_path, capsys, monkeypatch):
+    visit = cells._Bench.visit
+
+    def stopped(bench, some):
+        if some[0][1].batch == 2:
+            raise KeyboardInterrupt
+        return visit(bench, some)
+
+    monkeypatch.setattr(cells._Bench, "visit", stopped)
+    monkeypatch.setattr("lapsd.calibrate.record.design", lambda *a: sorted(cells.design(*a), key=lambda c: c.batch))
+    arguments = ["--random-weights", "tiny-target+tiny-draft", "--quick", "--batches", "1,2", "--device", "cpu"]
+    assert main([*arguments, "--out", str(tmp_path)]) == 1
+    assert "is marked incomplete" in capsys.readouterr().err
+    profile = load_profile(tmp_path / "profile.json")
+    assert list(profile.costs.rounds) == [1]
+    assert profile.provenance.incomplete[0].startswith("batch 2")
+    assert profile.provenance.incomplete[0].endswith("interrupted")

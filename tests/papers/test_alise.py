@@ -1,0 +1,148 @@
+"""The reproduction of ALISE: what its questions find in made-up records, and all of it on a few requests."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from lapsd.papers.alise import ablation, blocking, throughput, time_model, waste
+from lapsd.papers.alise.paper import ALISE
+from lapsd.papers.alise.systems import SYSTEMS, memories, rates, requests
+from lapsd.papers.inputs import Inputs
+from lapsd.papers.papers import paper_of
+from lapsd.papers.question import Evidence, Unanswerable
+from lapsd.papers.report import HOLDS, NOT, PART
+from lapsd.papers.reproduction import reproduce
+from lapsd.traces import Profile, load_profile, load_trace, ordinary_decoding, save_trace
+
+TINY = replace(ALISE.quick, claims=2, others=2, loads=(0.3, 2.0), generated=12)
+INPUTS = Inputs(
+    "azure-conversations", "opt-13b-a100", load_trace("azure-conversations"), load_profile("opt-13b-a100")
+)
+
+
+def curves(factors, seeds=6):
+    """Records of systems whose normalised latency is exp(rate · factor) / 100 s, but for noise by seed."""
+    records = {}
+    for system in SYSTEMS:
+        rows = [
+            {"seed": seed, "rate": rate, "kv_tokens": tokens,
+             throughput.METRIC: np.exp(rate * factors.get(system, 1.0) * (1 + 0.01 * seed)) / 100,
+             throughput.TAIL: np.exp(rate) / 50, throughput.SCALE: np.exp(rate * factors.get(system, 1.0)) / 2}
+            for seed in range(seeds) for rate in (0.5, 1.0, 2.0, 4.0, 16.0) for tokens in memories(INPUTS).values()
+        ]  # fmt: skip
+        records[f"curve {system}"] = pd.DataFrame(rows)
+    return Evidence(INPUTS, TINY, records)
+
+
+def test_the_rate_at_a_constraint_lies_on_the_line_of_the_log_between_two_rates():
+    records = curves({}).records["curve vllm"]
+    found = throughput.rates_at(records[records["kv_tokens"] == 12_207], throughput.METRIC, 0.3)
+    assert found == pytest.approx([np.log(30) / (1 + 0.01 * seed) for seed in range(6)])
+    assert np.isnan(throughput.rates_at(records, throughput.METRIC, 1e-9)).all()
+    assert np.isnan(throughput.rates_at(records, throughput.METRIC, 1e9)).all()
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(0.5, HOLDS), (0.8, PART), (1.3, NOT)])
+def test_the_claim_on_throughput_is_judged_by_the_ratio_to_vllm(factor, verdict):
+    evidence = curves({"alise": factor})
+    tables = throughput.find(evidence)
+    rows = tables["throughput"].set_index(["memory", "system", "constraint"])
+    for constraint in ("0.15 s", "95 % within 6.2 s + 0.6 s"):
+        assert rows.loc[("40 GB", "vllm", constraint), "alise_over"] == pytest.approx(1 / factor, rel=1e-6)
+    claim = throughput.say(evidence, tables)
+    assert claim.verdict == verdict
+    assert "16 requests" in " ".join(claim.findings)
+    assert [figure.number for figure in throughput.draw(evidence, tables)] == [6, 7]
+
+
+def test_mean_and_p90_are_drawn_side_by_side_with_a_line_a_system():
+    evidence = curves({"alise": 0.5})
+    figure = throughput.draw(evidence, throughput.find(evidence))[0].draw()
+    mean, p90 = figure.axes
+    titles = [axis.get_title(loc="left") for axis in figure.axes]
+    assert titles == ["mean of requests, 40 GB", "p90 of requests, 40 GB"]
+    assert [axis.get_xlabel() for axis in figure.axes] == ["arrivals / s"] * 2
+    assert mean.get_ylabel() == "s a token (95 % over seeds)"
+    assert mean.get_yscale() == p90.get_yscale() == "log"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [s.label for s in SYSTEMS.values()]
+    at, number = np.array([0.5, 1, 2, 4, 16]), list(SYSTEMS).index("alise")
+    of_means = np.mean([np.exp(at * 0.5 * (1 + 0.01 * seed)) / 100 for seed in range(6)], axis=0)
+    for axis, expected in ((mean, of_means), (p90, np.exp(at) / 50)):
+        line = axis.containers[number].lines[0]
+        assert line.get_xdata() == pytest.approx(at)
+        assert line.get_ydata() == pytest.approx(expected)
+
+
+def test_parts_are_held_against_the_whole():
+    latency = 0.1 * (1 + 0.1 * np.arange(5))
+    records = {
+        f"part {name}": pd.DataFrame({
+            "seed": range(5), throughput.METRIC: latency * (1.5 if name == "no ageing" else 1),
+            throughput.TAIL: 0.2, "preemptions": 3, "switching_s": 1.0, "busy_s": 4.0,
+        })
+        for name in ablation.PARTS
+    }  # fmt: skip
+    evidence = Evidence(INPUTS, TINY, records)
+    tables = ablation.find(evidence)
+    rows = tables["ablation"].set_index("part")
+    assert rows.loc["no ageing", "percent"] == pytest.approx(50)
+    assert rows.loc["whole", "percent"] == 0
+    assert "Worse: no ageing." in ablation.say(evidence, tables).paragraphs[0]
+    assert blocking.say(evidence, blocking.find(evidence)).verdict == NOT  # both alike in these records
+
+
+def test_the_published_time_model_forgets_that_contexts_grow():
+    found = time_model.find(Evidence(INPUTS, TINY))
+    errors = found["errors"].set_index(["form", "part"])
+    assert errors.loc[("exact", "whole"), "median_error"] == pytest.approx(0, abs=1e-6)
+    assert errors.loc[("published", "decoding"), "bias"] < 0
+    assert errors.loc[("published", "prefill"), "median_error"] > 0.02
+    assert time_model.draw(Evidence(INPUTS, TINY), found)[0].number == 5
+
+
+def test_rates_follow_what_full_batches_could_serve():
+    small, large = memories(INPUTS).values()
+    low, high = rates(INPUTS, TINY, small)
+    assert high / low == pytest.approx(2 / 0.3, rel=0.05)
+    assert rates(INPUTS, TINY, large)[0] > 1.5 * low
+    assert [requests(INPUTS, TINY, tokens) for tokens in (small, large)] == [12, 17]  # 57 fit the larger
+
+
+def test_a_profile_that_knows_no_memory_leaves_the_curves_out():
+    inputs = replace(INPUTS, profile=Profile.constant(1, 1))
+    assert throughput.needs(inputs, TINY) == {}
+    with pytest.raises(Unanswerable, match="does not say how many tokens"):
+        throughput.find(Evidence(inputs, TINY))
+
+
+def test_all_of_it_runs_on_a_few_requests(tmp_path):
+    rng = np.random.default_rng(0)
+    save_trace(ordinary_decoding(rng.integers(1, 60, 20), rng.integers(2, 40, 20)), tmp_path / "t.parquet")
+    left_out = reproduce(
+        tmp_path / "out", paper=paper_of("alise"), trace=str(tmp_path / "t.parquet"), size=TINY, workers=1
+    )
+    assert [line.split(":")[0] for line in left_out if "predictor" in line] == ["the length predictor"]
+    text = (tmp_path / "out" / "claims.md").read_text()
+    assert "vLLM" in text
+    assert (tmp_path / "out" / "figures" / "figure-06.png").stat().st_size > 10_000
+    assert {p.name for p in (tmp_path / "out" / "tables").iterdir()} >= {"ablation.csv", "curves.csv", "errors.csv"}
+
+
+def test_what_is_reserved_for_the_longest_output_is_mostly_not_filled(monkeypatch):
+    monkeypatch.setattr(waste, "SEEDS", 1)
+    evidence = Evidence(INPUTS, replace(TINY, generated=40, loads=(3.0,)))
+    tables = waste.find(evidence)
+    rows = tables["waste"].set_index("manager")
+    assert rows.sum(axis=1).to_numpy() == pytest.approx(1)
+    assert (rows.to_numpy() >= 0).all()
+    assert rows.loc["ORCA, largest output", "unfilled"] > 5 * rows.loc["blocks of 16", "unfilled"]
+    unfilled = rows.loc[["single tokens", "blocks of 16", "blocks of 32", "blocks of 128"], "unfilled"]
+    assert unfilled.is_monotonic_increasing
+    assert "blocks of 16 tokens" in waste.say(evidence, tables).paragraphs[0]
+    (figure,) = waste.draw(evidence, tables)
+    (axes,) = figure.draw().axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == list(waste.MANAGERS)
+    assert axes.get_xlabel() == "share of KV memory"
+    with pytest.raises(Unanswerable, match="nobody waits"):
+        waste.find(Evidence(INPUTS, replace(TINY, generated=2, loads=(0.01,))))

@@ -1,0 +1,186 @@
+"""Verdicts follow their rules on made-up findings; findings are right where one can tell."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from lapsd.papers.differences import points, selected
+from lapsd.papers.inputs import Inputs
+from lapsd.papers.laps_sd.claims import estimates, latency, queues, switching
+from lapsd.papers.question import Unanswerable
+from lapsd.papers.report import HOLDS, NOT, PART
+from lapsd.policies import LapsSD
+from lapsd.sim.experiment.stability import stable_rounds, transition_errors
+from lapsd.traces import load_profile, load_trace, price
+
+from lapsd import outlook_of
+from tests.papers import made_up
+
+INPUTS = Inputs("reference", "reference", load_trace("reference"), load_profile("reference"))
+EVIDENCE = made_up.evidence()
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        (lambda d, a, p: -45.0, HOLDS),
+        (lambda d, a, p: -38.5, HOLDS),  # the interval reaches 39 %
+        (lambda d, a, p: -37.0, NOT),
+        (lambda d, a, p: -45.0 if p == "fcfs" else -5.0, PART),
+        (lambda d, a, p: -45.0 if (d, a, p) == ("prose", True, "lp-sjf") else 5.0, PART),
+        (lambda d, a, p: -60.0 if p in ("lp-srpt", "srpt") else -5.0, NOT),  # no baselines of the paper
+    ],
+)
+def test_the_verdict_on_latency(change, verdict):
+    assert latency.say(EVIDENCE, made_up.latency(change)).verdict == verdict
+
+
+def test_what_laps_sd_is_slower_than_is_said():
+    tables = made_up.latency(lambda d, a, p: 7.0 if (d, p) == ("code", "las") else -40.0)
+    assert "slower than LAS on code; LAS with all requests at once on code." in latency.say(EVIDENCE, tables).why
+
+
+def test_data_sets_are_compared_only_if_there_are_three():
+    with pytest.raises(Unanswerable, match="the trace has 2 of the three data sets"):
+        latency.find(made_up.evidence(datasets=2))
+
+
+@pytest.mark.parametrize(
+    ("total", "verdict"),
+    [
+        (lambda d, p: 0.05, HOLDS),
+        (lambda d, p: 0.078, HOLDS),  # within the interval
+        (lambda d, p: 0.2, NOT),
+        (lambda d, p: 0.05 if p == "oracle" else 0.3, PART),
+        (lambda d, p: 0.05 if (d, p) == ("prose", "noisy:0.5") else 0.3, PART),
+    ],
+)
+def test_the_verdict_on_the_estimate(total, verdict):
+    assert estimates.say(EVIDENCE, made_up.estimate_errors(total)).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("shares", "verdict"),
+    [
+        ({"bus": 0.07}, HOLDS),
+        ({"bus": 0.28, "recompute": 0.5}, HOLDS),
+        ({"bus": 0.06}, NOT),
+        ({"bus": 0.29}, NOT),
+        ({"bus": 0.01, "recompute": 0.14}, PART),
+    ],
+)
+def test_the_verdict_on_switching(shares, verdict):
+    assert switching.say(EVIDENCE, made_up.switching(**shares)).verdict == verdict
+
+
+def test_moves_at_the_papers_scale_are_14_percent_of_a_500_token_request():
+    scale = switching.paper_scale(INPUTS)
+    dear = replace(INPUTS, profile=INPUTS.profile.with_swap(scale=scale)).profile.costs
+    tokens = int(np.median(INPUTS.trace.prompt_tokens)) + 500
+    share = (dear.swap_out(tokens) + dear.swap_in(tokens)) / switching.inference_ns(INPUTS, [500])[0]
+    assert share == pytest.approx(0.14, rel=0.005)
+
+
+def test_a_typical_request_is_priced_round_by_round():
+    inputs = made_up.inputs()
+    tokens, rounds = int(inputs.trace.output_tokens.sum()), int(inputs.trace.rounds.sum())
+    typical = switching.typical_requests(inputs.trace, [1, 7, 60])
+    assert typical.output_tokens.tolist() == [1, 7, 60]
+    assert typical.rounds.tolist() == [-(-n * rounds // tokens) for n in (1, 7, 60)]
+    assert set(typical.prompt_tokens) == {int(np.median(inputs.trace.prompt_tokens))}
+    accepted = typical.accepted[typical.rounds_of(2)]
+    assert set(accepted[:-1]) == {tokens // rounds - 1, tokens // rounds}
+    context, cost, spent = int(typical.prompt_tokens[2]), inputs.profile.round_cost(), 0
+    for count in accepted.tolist():
+        spent += cost(4, context)
+        context += count + 1
+    assert context == typical.prompt_tokens[2] + 60
+    assert switching.inference_ns(inputs, [60])[0] == spent + price(typical, inputs.profile).prefill_ns[2]
+
+
+def test_without_switching_costs_nothing_is_said_of_them():
+    with pytest.raises(Unanswerable, match="no switching costs"):
+        switching.find(made_up.evidence(swap_ms=0.0))
+
+
+def queue_records(best):
+    """Mean latencies with the lowest at K = `best[requests]`, by a clear margin."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for fixed in (False, True):
+        for requests, top in best.items():
+            for seed in range(30):
+                for k in range(1, 9):
+                    value = 1 + 0.1 * (k != top) + 0.01 * rng.random()
+                    rows.append({
+                        "policy": f"laps-sd:K={k}", "sup_1_s": 0.03 if fixed else np.nan, "requests": requests,
+                        "seed": seed, "K": k, "mean_latency_s": value,
+                    })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("best", "verdict"),
+    [({10: 6, 30: 4}, HOLDS), ({10: 8, 30: 3}, PART), ({10: 4, 30: 4}, NOT), ({10: 4, 30: 6}, NOT)],
+)
+def test_the_verdict_on_the_number_of_queues(best, verdict):
+    tables = queues.find(replace(EVIDENCE, records={"queues": queue_records(best)}))
+    assert tables["queues"].groupby(["sup_1", "requests"])["best"].sum().tolist() == pytest.approx([1.0] * 4)
+    assert queues.say(EVIDENCE, tables).verdict == verdict
+
+
+def test_the_map_is_over_the_bound_by_a_ratio_of_means():
+    """Latencies of 1 and 9 s over bounds of 1 and 3 s: 10 / 4, not the mean of 1 and 3."""
+    from lapsd.papers.laps_sd.questions import winners
+
+    policies = ("fcfs", "las", "lp-sjf", "lp-srpt", "laps-sd")
+    rows = [
+        {"trace": "spread 1", "length_predictor": "noisy:0.5", "load": 0.8, "swap_scale": 1.0, "seed": seed,
+         "policy": policy, "mean_latency_s": latency_s * (1 + 0.1 * i), "bound_s": bound_s}
+        for seed, (latency_s, bound_s) in enumerate([(1.0, 1.0), (9.0, 3.0)]) for i, policy in enumerate(policies)
+    ]  # fmt: skip
+    cells = winners.find(replace(EVIDENCE, records={"map": pd.DataFrame(rows)}))["map"]
+    assert cells["best"].tolist() == ["fcfs"]
+    assert cells["over_bound"].tolist() == [2.5]
+    assert cells["spread"].tolist() == [1]
+    assert cells["error"].tolist() == [0.5]
+
+
+def test_the_best_is_selected_on_other_seeds_than_it_is_quoted_from():
+    lucky = np.array([0.5, 1.2] * 20)  # best on the seeds that select, worse on those that report
+    table = pd.DataFrame({"a": lucky, "b": np.ones(40), "base": np.ones(40)})
+    chosen = selected(table, ["a", "b"], "base")
+    assert chosen.policy == "a"
+    assert chosen.against.value == pytest.approx(20.0)
+
+
+def test_the_estimate_is_held_against_recorded_times():
+    """One request by hand: T̃ from what a server knew at its transition, over what its rounds really took."""
+    priced, past, _ = INPUTS.halves("code")
+    stable = stable_rounds(priced.trace, LapsSD())
+    row = int(np.flatnonzero(stable)[0])
+    span = priced.trace.rounds_of(row)
+    accepted = priced.trace.accepted[span][: stable[row]]
+    per_round = accepted.sum() / stable[row] + 1
+    estimate = past.mean_round_ns() * priced.trace.output_tokens[row] / per_round
+    found = transition_errors(priced, outlook_of(past), priced.trace.output_tokens, LapsSD()).iloc[0]
+    assert found["total"] == pytest.approx(estimate / priced.round_ns[span].sum() - 1)
+    assert (1 + found["length"]) * (1 + found["acceptance"]) * (1 + found["cost"]) == pytest.approx(
+        1 + found["total"]
+    )
+
+
+def test_the_change_of_a_ratio_is_as_uncertain_as_resampling_says():
+    rng = np.random.default_rng(4)
+    fcfs, noise = rng.lognormal(0, 1, 400), rng.normal(0, 0.05, (2, 400))
+    before = pd.DataFrame({"fcfs": fcfs, "laps-sd": fcfs * (0.6 + noise[0])})
+    after = pd.DataFrame({"fcfs": fcfs * 1.01, "laps-sd": fcfs * 1.01 * (0.63 + noise[1])})
+    found = points(after, before, "laps-sd", "fcfs")
+    assert found.value == pytest.approx(3, abs=1)
+    draws = []
+    for _ in range(500):
+        rows = rng.integers(400, size=400)
+        a, b = after.iloc[rows], before.iloc[rows]
+        draws.append(100 * (a["laps-sd"].mean() / a["fcfs"].mean() - b["laps-sd"].mean() / b["fcfs"].mean()))
+    assert (found.high - found.low) / 2 == pytest.approx(1.97 * np.std(draws), rel=0.15)

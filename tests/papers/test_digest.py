@@ -1,0 +1,23 @@
+"""The digest in the documentation quotes the committed claims, and every figure that is shown is there."""
+
+import re
+from pathlib import Path
+
+DOCS = Path(__file__).parents[2] / "docs"
+DIGEST = (DOCS / "reproduction.md").read_text(encoding="utf-8")
+CLAIMS = (DOCS / "reproduction" / "claims.md").read_text(encoding="utf-8")
+
+
+def test_differences_on_the_bundled_trace_are_those_of_the_claims():
+    rows = [line.split("|")[2].strip(" *") for line in DIGEST.splitlines() if re.match(r"\| .* \[.* \[", line)]
+    assert len(rows) == 5
+    (own,) = (line for line in CLAIMS.splitlines() if line.startswith("| all data sets |"))
+    assert rows == [cell.strip() for cell in own.split("|")[2:-1]]
+
+
+def test_every_figure_that_is_shown_is_there():
+    shown = [DOCS / "reproduction" / name for name in re.findall(r"\]\((figures/[^)]+)\)", CLAIMS)]
+    shown += [DOCS / name for name in re.findall(r"\]\((reproduction/figures/[^)]+)\)", DIGEST)]
+    assert len(shown) == 13 + 3
+    assert all(path.is_file() for path in shown)
+    assert set((DOCS / "reproduction" / "figures").iterdir()) == set(shown)

@@ -1,0 +1,113 @@
+"""What the report says of made-up findings, and what is run for it, byte for byte as committed in `texts/`.
+
+Where a text changes on purpose, `python -m tests.papers.test_texts` writes them anew, for `git diff` to show.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+from lapsd.papers.laps_sd import examples
+from lapsd.papers.laps_sd.claims import estimates, latency, queues, switching
+from lapsd.papers.laps_sd.paper import LAPS_SD
+from lapsd.papers.laps_sd.questions import acceptance, preemption, readings, server, stability, tails, winners
+from lapsd.papers.pages import render
+from lapsd.papers.question import Evidence, Question, Tables
+from lapsd.papers.report import Answer, Report, Table
+
+from tests.papers import made_up
+
+TEXTS = Path(__file__).parent / "texts"
+EVIDENCE = made_up.evidence()
+BARE = made_up.evidence(predicted=False)
+CASES: dict[str, tuple[Question, Evidence, Tables]] = {
+    "latency-reached": (latency.QUESTION, EVIDENCE, made_up.latency(lambda d, a, p: -45.0)),
+    "latency-in-part": (
+        latency.QUESTION, EVIDENCE, made_up.latency(lambda d, a, p: 7.0 if a else -45.0 if p == "fcfs" else 0.5)
+    ),
+    "estimates-within": (estimates.QUESTION, EVIDENCE, made_up.estimate_errors(lambda d, p: 0.05)),
+    "estimates-off": (estimates.QUESTION, BARE, made_up.estimate_errors(lambda d, p: 0.4, learned=False)),
+    "switching-reached": (switching.QUESTION, EVIDENCE, made_up.switching(bus=0.2, naive=0.0004, recompute=0.1)),
+    "switching-cheap": (switching.QUESTION, EVIDENCE, made_up.switching(bus=0.002)),
+    "queues-as-claimed": (queues.QUESTION, EVIDENCE, made_up.queues({10: 6, 30: 4}, 0.97)),
+    "queues-otherwise": (queues.QUESTION, EVIDENCE, made_up.queues({10: 4, 30: 6}, 0.1)),
+    "preemption": (preemption.QUESTION, EVIDENCE, made_up.preemption()),
+    "preemption-never": (preemption.QUESTION, EVIDENCE, made_up.preemption(0)),
+    "tails": (tails.QUESTION, EVIDENCE, made_up.tails()),
+    "readings-matter": (readings.QUESTION, EVIDENCE, made_up.readings(1.0)),
+    "readings-alike": (readings.QUESTION, EVIDENCE, made_up.readings(0.1)),
+    "server-ahead": (server.QUESTION, EVIDENCE, made_up.server(15)),
+    "server-behind": (server.QUESTION, EVIDENCE, made_up.server(-3)),
+    "stability-counts": (stability.QUESTION, EVIDENCE, made_up.stability(0.1, 0.2)),
+    "stability-matters": (stability.QUESTION, EVIDENCE, made_up.stability(2.0, -3.0)),
+    "stability-is-worse": (stability.QUESTION, EVIDENCE, made_up.stability(-2.0, 3.0)),
+    "winners": (winners.QUESTION, EVIDENCE, made_up.cells(wins=True)),
+    "winners-none": (winners.QUESTION, BARE, made_up.cells(wins=False)),
+    "acceptance": (acceptance.QUESTION, EVIDENCE, made_up.value_of_acceptance()),
+    "examples-schedules": (examples.SCHEDULES, EVIDENCE, made_up.schedules()),
+    "examples-queues": (examples.QUEUES, EVIDENCE, made_up.queue_runs()),
+    "examples-curves": (examples.CURVES, EVIDENCE, made_up.curves()),
+}  # fmt: skip
+
+
+def text_of(name: str) -> str:
+    """A page of one answer."""
+    question, evidence, tables = CASES[name]
+    answer = Answer(tables, question.say(evidence, tables), question.draw(evidence, tables))
+    report = Report("A page", [], Table(["setting", "value"], []), [answer], [], Table(["", ""], []))
+    return render("claims.md.j2", report, {})
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_text_is_what_was_committed(name):
+    assert text_of(name) == (TEXTS / f"{name}.md").read_bytes().decode("utf-8")
+
+
+def test_every_question_has_a_text_and_every_text_a_case():
+    assert {question for question, _, _ in CASES.values()} == set(LAPS_SD.questions)
+    assert {path.stem for path in TEXTS.glob("*.md")} == {*CASES, "whole"}
+
+
+def whole() -> str:
+    """A report without answers: what introduces it, what is fixed, and what is missing."""
+    inputs, size = EVIDENCE.inputs, made_up.SIZE
+    report = Report(
+        LAPS_SD.title, LAPS_SD.intro(inputs, size), LAPS_SD.settings(inputs, size), [], ["figure 2: a | reason"],
+        Table(["", ""], [["lapsd", "0"]]),
+    )  # fmt: skip
+    return render("claims.md.j2", report, {})
+
+
+def test_the_frame_of_a_report_is_what_was_committed():
+    assert whole() == (TEXTS / "whole.md").read_bytes().decode("utf-8")
+
+
+def sweeps() -> str:
+    """What the full and the quick reproduction run, a line a sweep."""
+    inputs = EVIDENCE.inputs
+    lines = {
+        f"{size.name} {name}: {json.dumps(sweep.document())}\n": None
+        for size in (LAPS_SD.full, LAPS_SD.quick)
+        for question in LAPS_SD.questions
+        for name, sweep in question.needs(inputs, size).items()
+    }
+    return "".join(lines)
+
+
+def test_what_is_run_is_what_was_committed():
+    assert sweeps() == (TEXTS / "sweeps.txt").read_bytes().decode("utf-8")
+
+
+def renew() -> None:
+    """Write all of them anew."""
+    TEXTS.mkdir(exist_ok=True)
+    for path in TEXTS.glob("*.md"):
+        path.unlink()
+    for name in CASES:
+        (TEXTS / f"{name}.md").write_bytes(text_of(name).encode("utf-8"))
+    (TEXTS / "whole.md").write_bytes(whole().encode("utf-8"))
+    (TEXTS / "sweeps.txt").write_bytes(sweeps().encode("utf-8"))
+
+
+if __name__ == "__main__":
+    renew()

@@ -1,0 +1,312 @@
+"""Sweeps: the same records whoever does them, and none lost or doubled whatever happens."""
+
+import contextlib
+import errno
+import io
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+from lapsd.policies import LapsSD
+from lapsd.sim.sweeps import best, folders, grid, read_sweep, resume, sweep
+from lapsd.traces import load_profile, load_trace
+
+from lapsd import compare
+
+GRID = {"policies": ["laps-sd", "fcfs"], "parameters": {"K": ["2:5"]}}
+SMALL = {**GRID, "requests": [5, 8], "dataset": ["code", "all"], "seeds": 4}
+# a sweep of some seconds in sixty chunks, run by a script that may be killed
+SCRIPT = """
+import sys
+import lapsd.sim.sweeps.grid as grid
+grid.RUNS_A_CHUNK = 45
+from lapsd.cli import main
+if __name__ == "__main__":
+    main()
+"""
+LONG = [
+    "--policy",
+    "laps-sd",
+    "--K",
+    "2:4",
+    "--M",
+    "1.5,2,4",
+    "--requests",
+    "20,40",
+    "--seeds",
+    "150",
+    "--workers",
+    "2",
+]
+
+
+@pytest.fixture(autouse=True)
+def _short_chunks(monkeypatch):
+    monkeypatch.setattr(grid, "RUNS_A_CHUNK", 7)
+
+
+def in_order(records: pd.DataFrame) -> pd.DataFrame:
+    return records.sort_values(["policy", "dataset", "requests", "seed"], ignore_index=True)
+
+
+def test_records_do_not_depend_on_who_does_them(tmp_path):
+    alone = sweep(tmp_path / "alone", **SMALL, workers=1)
+    together = sweep(tmp_path / "together", **SMALL, workers=2)
+    pd.testing.assert_frame_equal(alone, together)
+    assert len(alone) == 5 * 2 * 2 * 4
+    assert not alone.duplicated(["policy", "dataset", "requests", "seed"]).any()
+    pd.testing.assert_frame_equal(in_order(pd.read_parquet(tmp_path / "alone")), in_order(alone))
+
+
+def test_a_record_is_what_a_comparison_finds(tmp_path):
+    records = sweep(tmp_path / "s", ["laps-sd:K=3"], seeds=3, requests=12, load=0.7, length_predictor="noisy:0.5")
+    found = compare(load_trace("reference"), load_profile("reference"), [LapsSD(K=3)], requests=12, load=0.7, seeds=3,
+                    length_predictor="noisy:0.5")  # fmt: skip
+    runs = found.runs[found.runs["policy"] == "laps-sd:K=3"]
+    for column in ("mean_latency_s", "bound_s", "preemptions", "utilisation", "realised_load"):
+        assert records[column].tolist() == runs[column].tolist()
+    assert records["K"].tolist() == [3, 3, 3]
+    assert records["trace_sha256"].str.len().tolist() == [64] * 3
+
+
+@contextlib.contextmanager
+def interrupted_after(count, monkeypatch):
+    """A sweep in here is interrupted when it would write one part more than `count`."""
+    written = folders.write_part
+
+    def fails(folder, place, records):
+        if len(list(folder.glob("part-*"))) == count:
+            raise KeyboardInterrupt
+        written(folder, place, records)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folders, "write_part", fails)
+        with pytest.raises(KeyboardInterrupt):
+            yield
+
+
+def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    whole = sweep(tmp_path / "whole", **SMALL, workers=1)
+    with interrupted_after(3, monkeypatch):
+        sweep(tmp_path / "stopped", **SMALL, workers=1)
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "stopped").glob("part-*")}
+    assert len(before) == 3
+    pd.testing.assert_frame_equal(resume(tmp_path / "stopped", workers=1), whole)
+    assert all((tmp_path / "stopped" / name).stat().st_mtime_ns == t for name, t in before.items())
+
+
+def test_a_full_disk_costs_nothing_that_was_there(tmp_path, monkeypatch):
+    import pyarrow.parquet
+
+    whole = sweep(tmp_path / "whole", **SMALL, workers=1)
+    write_table, left = pyarrow.parquet.write_table, [3]
+
+    def full(records, path):
+        if not left[0]:
+            Path(path).write_bytes(b"PAR1 half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        left[0] -= 1
+        write_table(records, path)
+
+    monkeypatch.setattr(folders.pq, "write_table", full)
+    with pytest.raises(OSError, match="No space left") as told:
+        sweep(tmp_path / "full", **SMALL, workers=1)
+    assert "part-000003.parquet" in told.value.filename
+    assert sorted(p.name for p in (tmp_path / "full").iterdir() if not p.name.startswith("_")) == [
+        "part-000000.parquet", "part-000001.parquet", "part-000002.parquet",
+    ]  # fmt: skip
+    left[0] = 1000
+    pd.testing.assert_frame_equal(resume(tmp_path / "full", workers=1), whole)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(place)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small tmpfs is not allowed here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_small_disk_that_fills_is_told_in_one_line(small_disk):
+    done = run_cli(
+        "--policy", "laps-sd", "--K", "2:4", "--seeds", "150", "--workers", "2", "--out", str(small_disk / "s")
+    )
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("lapsd: ")
+    assert "No space left on device" in last
+    assert "Traceback" not in done.stderr
+    assert all(len(pd.read_parquet(p)) == 45 for p in (small_disk / "s").glob("part-*.parquet"))
+
+
+def run_cli(*arguments, **more):
+    return subprocess.run([sys.executable, "-c", SCRIPT, "sweep", *arguments], capture_output=True, text=True, **more)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "s"
+    started = time.monotonic()
+    done = run_cli(*LONG, "--out", str(folder), cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    return in_order(read_sweep(folder)), time.monotonic() - started
+
+
+def kill_and_resume(moment, whole, took, folder):
+    """SIGKILL of the parent at a share of the sweep's time; then nobody may write, and resume completes."""
+    script = folder.with_suffix(".py")
+    script.write_text(SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, str(script), "sweep", *LONG, "--out", str(folder)], stderr=subprocess.DEVNULL
+    )
+    time.sleep(moment * took)
+    children = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive, "a worker outlives its parent"
+    there = {p.name for p in folder.glob("part-*.parquet")} if folder.exists() else set()
+    if not (folder / folders.ASKED).exists():
+        return len(there)  # killed before it began: there is nothing to resume
+    done = subprocess.run(
+        [sys.executable, str(script), "sweep", "--resume", str(folder), "--workers", "2"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    pd.testing.assert_frame_equal(in_order(read_sweep(folder)), whole)
+    assert not [p.name for p in folder.iterdir() if p.name.startswith(".")]
+    return len(there)
+
+
+@pytest.mark.parametrize("moment", [0.15, 0.35, 0.5, 0.7, 0.9])
+def test_a_killed_sweep_loses_and_doubles_nothing(moment, uninterrupted, tmp_path):
+    kill_and_resume(moment, *uninterrupted, tmp_path / "s")
+
+
+@pytest.mark.deep
+def test_fifty_killed_sweeps_lose_and_double_nothing(uninterrupted, tmp_path):
+    there = [kill_and_resume(i / 50, *uninterrupted, tmp_path / f"s{i}") for i in range(50)]
+    assert max(there) > 10 * (1 + min(there)), "the kills were not spread over the sweep"
+
+
+def started(tmp_path, written):
+    """A sweep in a process of its own, once so many parts are written; and its folder."""
+    script, folder = tmp_path / "run.py", tmp_path / "s"
+    script.write_text(SCRIPT)
+    command = [sys.executable, str(script), "sweep", *LONG, "--out", str(folder)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(list(folder.glob("part-*.parquet"))) < written and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return process, folder
+
+
+def test_a_killed_worker_costs_nothing_but_its_chunk(uninterrupted, tmp_path):
+    process, folder = started(tmp_path, 3)
+    children = [c for c in psutil.Process(process.pid).children() if "spawn_main" in " ".join(c.cmdline())]
+    children[0].kill()
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    pd.testing.assert_frame_equal(in_order(read_sweep(folder)), uninterrupted[0])
+
+
+def test_an_interrupt_is_one_line_and_can_be_resumed(uninterrupted, tmp_path):
+    process, folder = started(tmp_path, 1)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert told.strip().splitlines()[-1] == "lapsd: interrupted"
+    assert "Traceback" not in told
+    assert run_cli("--resume", str(folder), cwd=tmp_path).returncode == 0
+    pd.testing.assert_frame_equal(in_order(read_sweep(folder)), uninterrupted[0])
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ValueError, match=r"is not empty and holds no sweep \(notes.txt\)"):
+        sweep(tmp_path, ["fcfs"], requests=2, seeds=1)
+    with pytest.raises(ValueError, match="holds no sweep"):
+        resume(tmp_path)
+    with pytest.raises(ValueError, match="holds no sweep"):
+        read_sweep(tmp_path)
+
+
+def test_a_folder_that_holds_a_sweep_is_refused_or_replaced(tmp_path):
+    sweep(tmp_path / "s", ["fcfs"], requests=2, seeds=1)
+    with pytest.raises(ValueError, match="holds a sweep already"):
+        sweep(tmp_path / "s", ["fcfs"], requests=3, seeds=1)
+    assert sweep(tmp_path / "s", ["fcfs"], requests=3, seeds=2, overwrite=True)["requests"].tolist() == [3, 3]
+
+
+def test_another_trace_under_the_same_folder_is_refused(tmp_path, monkeypatch):
+    sweep(tmp_path / "s", ["fcfs"], requests=2, seeds=1)
+    monkeypatch.setattr("lapsd.sim.sweeps.execution._sha256", lambda name, ending: "0" * 64)
+    with pytest.raises(ValueError, match="holds another sweep: trace_sha256 was"):
+        resume(tmp_path / "s")
+
+
+def test_a_damaged_part_is_named_and_the_others_stay(tmp_path):
+    sweep(tmp_path / "s", **SMALL, workers=1)
+    broken = tmp_path / "s" / "part-000002.parquet"
+    broken.write_bytes(broken.read_bytes()[:200])
+    for call in (resume, read_sweep):
+        with pytest.raises(ValueError, match="part-000002.parquet: damaged"):
+            call(tmp_path / "s")
+    assert len(list((tmp_path / "s").glob("part-*.parquet"))) > 5
+    broken.unlink()
+    assert len(resume(tmp_path / "s", workers=1)) == 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--policy", "fcfs", "--K", "2:3"], "parameter 'K': no policy of this sweep has it"),
+        (["--polices", "3"], "parameter 'polices': no policy of this sweep has it"),
+        (["sweep.toml"], "'sweep.toml': a sweep takes --NAME VALUES, as in --K 2:8, and a file as --from FILE"),
+        (["--K"], "--K: needs a value, a list or a range"),
+        (["--K", "2", "--K", "3"], "--K is given twice"),
+        (["--dataset", "novels"], "dataset 'novels': the trace holds"),
+        (["--batch", "64", "--requests", "2"], "batch size 64: the profile covers"),
+        (["--trace", "nowhere.parquet"], "nowhere.parquet"),
+        (["--seeds", "2000000"], "are more than 1,000,000: give --yes"),
+        (["--workers", "0"], "workers 0: must be at least 1"),
+        (["--resume", "x", "--K", "3"], "--resume takes what to run from the folder"),
+        (["--from", "nowhere.toml"], "nowhere.toml: No such file or directory"),
+    ],
+)
+def test_a_wrong_option_is_told_in_one_line(arguments, message, tmp_path, monkeypatch, capsys):
+    from lapsd import cli
+
+    out = [] if "--resume" in arguments else ["--out", str(tmp_path / "s")]
+    monkeypatch.setattr("sys.argv", ["lapsd", "sweep", *arguments, *out])
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    told = capsys.readouterr().err
+    assert stopped.value.code == 2, told
+    assert message in told.splitlines()[-1]
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_toml_file_repeats_a_sweep(tmp_path):
+    first = sweep(tmp_path / "a", **SMALL, workers=1)
+    again = grid.Sweep.from_toml(tmp_path / "a" / "_sweep.toml").document()
+    second = sweep(tmp_path / "b", again["policies"], again["parameters"], seeds=again["seeds"], workers=1,
+                   **again["settings"])  # fmt: skip
+    pd.testing.assert_frame_equal(first, second)
+
+
+def test_the_best_needs_all_runs(tmp_path):
+    records = sweep(tmp_path / "s", **SMALL, workers=1)
+    with pytest.raises(ValueError, match="runs are missing"):
+        best(records.iloc[1:])
