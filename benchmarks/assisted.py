@@ -1,10 +1,12 @@
-"""Our speculative decoding beside transformers' assisted generation: same models, prompts, draft length, greedy.
+"""Our speculative decoding beside transformers' assisted generation: same models, prompts, draft
+length, greedy.
 
     python benchmarks/assisted.py [--prompts 8] [--new-tokens 128] [--target FOLDER --draft FOLDER]
 
-Each prompt is decoded by every contender in turn, in an order that rotates, after a warm-up; times are per emitted
-token and per round, medians over prompts, and ratios to ours. Assisted generation is told to draft a constant n on
-the *draft's* generation configuration, where it looks for it; its rounds are counted and their draft length asserted.
+Each prompt is decoded by every contender in turn, in an order that rotates, after a warm-up; times
+are per emitted token and per round, medians over prompts, and ratios to ours. Assisted generation
+is told to draft a constant n on the *draft's* generation configuration, where it looks for it; its
+rounds are counted and their draft length asserted.
 """
 
 import argparse
@@ -36,13 +38,17 @@ class Rounds:
         candidate_generator.AssistedCandidateGenerator.update_candidate_strategy = counted
 
 
-def contenders(target: str, draft: str, new_tokens: int) -> dict[str, Callable[[list[int]], tuple[int, int]]]:
+def contenders(
+    target: str, draft: str, new_tokens: int
+) -> dict[str, Callable[[list[int]], tuple[int, int]]]:
     """Each decodes a prompt and returns (tokens, rounds)."""
     pairs = {engine: load_pair(target, draft, engine=engine) for engine in ("auto", "hf")}
 
     def ours(engine: str) -> Callable[[list[int]], tuple[int, int]]:
         def decode(ids: list[int]) -> tuple[int, int]:
-            result = generate(pairs[engine], ids, n=N, max_new_tokens=new_tokens, sampling=Sampling())
+            result = generate(
+                pairs[engine], ids, n=N, max_new_tokens=new_tokens, sampling=Sampling()
+            )
             return len(result.tokens), len(result.rounds)
 
         return decode
@@ -56,7 +62,11 @@ def contenders(target: str, draft: str, new_tokens: int) -> dict[str, Callable[[
         prompt = torch.tensor([ids], device=pair.device)
         with torch.inference_mode():
             output = pair.target.generate(
-                prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=new_tokens, **options
+                prompt,
+                attention_mask=torch.ones_like(prompt),
+                do_sample=False,
+                max_new_tokens=new_tokens,
+                **options,
             )
         return output.shape[1] - len(ids)
 
@@ -73,7 +83,12 @@ def contenders(target: str, draft: str, new_tokens: int) -> dict[str, Callable[[
         tokens = run(ids)
         return tokens, tokens
 
-    return {"lapsd": ours("auto"), "lapsd, hf engine": ours("hf"), "assisted generation": assisted, "plain": plain}
+    return {
+        "lapsd": ours("auto"),
+        "lapsd, hf engine": ours("hf"),
+        "assisted generation": assisted,
+        "plain": plain,
+    }
 
 
 def main() -> None:
@@ -86,7 +101,11 @@ def main() -> None:
     arguments = parser.parse_args()
     decoders = contenders(arguments.target, arguments.draft, arguments.new_tokens)
     tokenizer = load_pair(arguments.target, arguments.draft).tokenizer
-    prompts = [tokenizer(p.text)["input_ids"] for s in PROMPT_SETS for p in bundled_prompts(s)[: arguments.prompts]]
+    prompts = [
+        tokenizer(p.text)["input_ids"]
+        for s in PROMPT_SETS
+        for p in bundled_prompts(s)[: arguments.prompts]
+    ]
     names = list(decoders)
     for decode in decoders.values():
         decode(prompts[0])
@@ -100,7 +119,10 @@ def main() -> None:
             per_token[name].append(seconds / tokens)
             per_round[name].append(seconds / max(rounds, 1))
     ours = statistics.median(per_token["lapsd"])
-    print(f"{len(prompts)} prompts, {arguments.new_tokens} new tokens, n = {N}, {torch.get_num_threads()} threads")
+    print(
+        f"{len(prompts)} prompts, {arguments.new_tokens} new tokens, n = {N},"
+        f" {torch.get_num_threads()} threads"
+    )
     print(f"{'':22}{'ms / token':>12}{'ms / round':>12}{'over lapsd':>12}")
     for name in names:
         token, round_ = statistics.median(per_token[name]), statistics.median(per_round[name])

@@ -1,8 +1,8 @@
 """The sections of `gpu_check.py`, in one process.
 
-Sections come by value. `check.json` is written anew, whole, after each, so that whatever stops the run loses one
-section at most; `profile.json` and `samples.parquet` come as soon as there is enough for a profile. Exit code 0: all
-done; 1: a section failed; 3: graphs cannot be captured.
+Sections come by value. `check.json` is written anew, whole, after each, so that whatever stops the
+run loses one section at most; `profile.json` and `samples.parquet` come as soon as there is enough
+for a profile. Exit code 0: all done; 1: a section failed; 3: graphs cannot be captured.
 """
 
 import argparse
@@ -53,8 +53,20 @@ N = 4
 REPEATS = 30
 SPLITS = (1, 2, 4, 8, 16, 32)
 HELD_BACK = 0.01  # share of a section's time
-SECTIONS = ("floors", "exactness", "verify", "kernels", "batch_1", "side_by_side", "swaps", "prefill", "batches",
-            "closure", "attention", "floors_again")  # fmt: skip
+SECTIONS = (
+    "floors",
+    "exactness",
+    "verify",
+    "kernels",
+    "batch_1",
+    "side_by_side",
+    "swaps",
+    "prefill",
+    "batches",
+    "closure",
+    "attention",
+    "floors_again",
+)
 
 
 def attempt(work: Callable[[], Any]) -> Any:
@@ -72,7 +84,9 @@ def attempt(work: Callable[[], Any]) -> Any:
 
 def has_failed(result: Any) -> bool:
     """Whether a section or any part of it did."""
-    return isinstance(result, dict) and ("failed" in result or any(has_failed(part) for part in result.values()))
+    return isinstance(result, dict) and (
+        "failed" in result or any(has_failed(part) for part in result.values())
+    )
 
 
 class Check:
@@ -130,7 +144,8 @@ class Check:
         text = json.dumps(self.results, indent=1, default=str) + "\n"
         write_whole(self.out / "check.json", lambda path: path.write_text(text, encoding="utf-8"))
 
-    # -- sections ------------------------------------------------------------------------------------------------
+    # -- sections
+    # ------------------------------------------------------------------------------------------------
 
     def floors(self) -> dict[str, Any]:
         """Rates, and the floors of a verify pass."""
@@ -143,12 +158,18 @@ class Check:
         return {"bytes_per_second": {"copy": round(copy_rate(self.pair.device))}}
 
     def verify(self) -> dict[str, Any]:
-        """The batch-1 pass and draft steps against the floors, each as a graph of its own and inside rounds."""
+        """The batch-1 pass and draft steps against the floors, each as a graph of its own and
+        inside rounds.
+        """
         rounds = DeviceRounds(self.pair, N, capacity=self.longest)
         rounds.ready()
-        splits = {name: getattr(batch, "splits", None) for name, batch in (("target", rounds.target),
-                                                                          ("draft", rounds.draft))}  # fmt: skip
-        return {"splits": splits} | {str(c): attempt(lambda c=c: self._verify(rounds, c)) for c in self.contexts}
+        splits = {
+            name: getattr(batch, "splits", None)
+            for name, batch in (("target", rounds.target), ("draft", rounds.draft))
+        }
+        return {"splits": splits} | {
+            str(c): attempt(lambda c=c: self._verify(rounds, c)) for c in self.contexts
+        }
 
     def _verify(self, rounds: DeviceRounds, context: int) -> dict[str, Any]:
         device = self.pair.device
@@ -169,7 +190,9 @@ class Check:
             "bytes": pass_bytes(self.pair.target, context),
         }
         if self.bounds is not None:
-            found["over_memory_floor"] = round(alone / self.bounds.verify_memory_floor_ns[context], 3)
+            found["over_memory_floor"] = round(
+                alone / self.bounds.verify_memory_floor_ns[context], 3
+            )
             if products := self.bounds.verify_products_alone_ns:
                 found["over_products_alone"] = round(alone / products, 3)
         return found
@@ -182,14 +205,20 @@ class Check:
         ways = [*SPLITS, *LIBRARY] if self.pair.device.type == "cuda" else [1]
         return {
             str(context): {
-                str(way): attempt(lambda c=context, w=way: attention_alone_ns(engine, N + 1, c, w, self.pair.graphs))
+                str(way): attempt(
+                    lambda c=context, w=way: attention_alone_ns(
+                        engine, N + 1, c, w, self.pair.graphs
+                    )
+                )
                 for way in ways
             }
             for context in self.contexts
         }
 
     def kernels(self) -> dict[str, Any]:
-        """What three replays of each part of a round run: name, count and microseconds of every kernel, and gaps."""
+        """What three replays of each part of a round run: name, count and microseconds of every
+        kernel, and gaps.
+        """
         found = {}
         for temperature in (0.0, 0.7):
             rounds = DeviceRounds(self.pair, N, capacity=self.longest, temperature=temperature)
@@ -228,12 +257,17 @@ class Check:
             "kernels_per_replay": sum(count for _, (count, _) in rows) / replays,
             "busy_us": round(sum(us for _, (_, us) in rows) / replays, 2),
             "gaps_us": None if gaps is None else round(gaps, 2),
-            "kernels": [[name[:120], count / replays, round(us / replays, 2)] for name, (count, us) in rows[:25]],
+            "kernels": [
+                [name[:120], count / replays, round(us / replays, 2)]
+                for name, (count, us) in rows[:25]
+            ],
         }
 
     @torch.inference_mode()
     def exactness(self) -> dict[str, Any]:
-        """Graphs give what eager rounds give, without waiting; greedy output by regret; rollbacks leave nothing."""
+        """Graphs give what eager rounds give, without waiting; greedy output by regret; rollbacks
+        leave nothing.
+        """
         prompt = self._prompt(min(200, self.middle))
         found: dict[str, Any] = {}
         for rows, temperature in ((1, 0.0), (1, 0.7), *([(3, 0.7)] if self.pair.lean else [])):
@@ -259,16 +293,25 @@ class Check:
         }
 
     def _verdicts(self, pair: Pair, prompt: list[int], rows: int, temperature: float) -> list[Any]:
-        """What rounds decide, rows standing at different lengths; any wait inside a round is an error."""
-        rounds = DeviceRounds(pair, N, rows, capacity=min(1_024, pair.context), temperature=temperature)
+        """What rounds decide, rows standing at different lengths; any wait inside a round is an
+        error.
+        """
+        rounds = DeviceRounds(
+            pair, N, rows, capacity=min(1_024, pair.context), temperature=temperature
+        )
         rounds.ready()
         ids = torch.tensor([prompt] * rows, device=pair.device)
         rounds.prefill(ids)
         lengths = [len(prompt) - 17 * row for row in range(rows)]
         rounds.place(torch.tensor([prompt[n - 2 : n] for n in lengths]), torch.tensor(lengths) - 1)
         uniforms, verdicts = Sampling(temperature, 1).uniforms(0), []
-        # rounds that run operation by operation through plain operators or another engine do wait: that is known
-        strict = pair.device.type == "cuda" and self.pair.graphs is not None and isinstance(rounds.target, LeanBatch)
+        # rounds that run operation by operation through plain operators or another engine do wait:
+        # that is known
+        strict = (
+            pair.device.type == "cuda"
+            and self.pair.graphs is not None
+            and isinstance(rounds.target, LeanBatch)
+        )
         for i in range(12):
             drawn = uniforms.draw(2 * N + 1) if temperature else None
             clock(pair.device)
@@ -284,7 +327,9 @@ class Check:
 
     def _prompt(self, length: int) -> list[int]:
         generator = torch.Generator().manual_seed(length)
-        tokens: list[int] = torch.randint(3, self.pair.vocabulary, (length,), generator=generator).tolist()
+        tokens: list[int] = torch.randint(
+            3, self.pair.vocabulary, (length,), generator=generator
+        ).tolist()
         return tokens
 
     def batch_1(self) -> dict[str, Any]:
@@ -300,8 +345,13 @@ class Check:
         self.grids.append(grid)
         keys = ["batch", "width", "tokens"]
         medians = grid.samples.drop(columns=["cell", "role"]).groupby(keys, as_index=False).median()
-        return {"cells": len(cells), "skipped_cells": grid.skipped or None, "drift": grid.drift,
-                "unstable": grid.unstable, "median_ns": medians.round().to_dict("records")}  # fmt: skip
+        return {
+            "cells": len(cells),
+            "skipped_cells": grid.skipped or None,
+            "drift": grid.drift,
+            "unstable": grid.unstable,
+            "median_ns": medians.round().to_dict("records"),
+        }
 
     @torch.inference_mode()
     def side_by_side(self) -> dict[str, Any]:
@@ -318,7 +368,11 @@ class Check:
             done = generate(pair, prompt, n=N, max_new_tokens=24, sampling=Sampling())
             ours.append((time.perf_counter() - begin - done.prefill_ns / 1e9) / len(done.rounds))
             ids = torch.tensor([prompt], device=pair.device)
-            options = {"attention_mask": torch.ones_like(ids), "do_sample": False, "assistant_model": pair.draft}
+            options = {
+                "attention_mask": torch.ones_like(ids),
+                "do_sample": False,
+                "assistant_model": pair.draft,
+            }
             one = self._seconds(lambda: pair.target.generate(ids, max_new_tokens=N + 2, **options))  # noqa: B023
             few = len(rounds.drafted)
             many = self._seconds(lambda: pair.target.generate(ids, max_new_tokens=24, **options))  # noqa: B023
@@ -327,7 +381,11 @@ class Check:
             theirs.append((many - one) / max(1, len(rounds.drafted) - 2 * few))
             rounds.drafted.clear()
         a, b = (statistics.median(times[1:]) for times in (ours, theirs))
-        return {"ours_ms_per_round": 1e3 * a, "assisted_ms_per_round": 1e3 * b, "assisted_over_ours": b / a}
+        return {
+            "ours_ms_per_round": 1e3 * a,
+            "assisted_ms_per_round": 1e3 * b,
+            "assisted_over_ours": b / a,
+        }
 
     def _seconds(self, work: Callable[[], object]) -> float:
         begin = clock(self.pair.device)
@@ -339,13 +397,23 @@ class Check:
         sizes = [s for s in (128, 256, 512, 1_024, 2_048, 4_096) if s + 4 <= self.pair.context]
         self.moves, notes = time_swaps(self.pair, sizes)
         medians = {
-            way: {str(s): [statistics.median(ns for t, ns in zip(m.tokens, times, strict=True) if t == s)
-                           for times in (m.out_ns, m.back_ns)] for s in sizes}
+            way: {
+                str(s): [
+                    statistics.median(ns for t, ns in zip(m.tokens, times, strict=True) if t == s)
+                    for times in (m.out_ns, m.back_ns)
+                ]
+                for s in sizes
+            }
             for way, m in self.moves.items()
-        }  # fmt: skip
+        }
         bytes_per_token = {way: m.bytes_per_token for way, m in self.moves.items()}
         during = attempt(lambda: swap_during_decode(self.pair, self.middle, N))
-        return {"median_out_back_ns": medians, "bytes_per_token": bytes_per_token, **notes, "during_decode": during}
+        return {
+            "median_out_back_ns": medians,
+            "bytes_per_token": bytes_per_token,
+            **notes,
+            "during_decode": during,
+        }
 
     def prefill(self) -> dict[str, Any]:
         """Prefill and recomputation."""
@@ -354,7 +422,9 @@ class Check:
         return {"median_ns": medians.to_dict("records")}
 
     def closure(self) -> dict[str, Any]:
-        """Rounds at contexts and acceptances that no fit has seen against the profile's sum of terms."""
+        """Rounds at contexts and acceptances that no fit has seen against the profile's sum of
+        terms.
+        """
         if not self._enough():
             return {"skipped": "too little was timed"}
         costs, fits = assemble(self._timings(), N)
@@ -362,7 +432,9 @@ class Check:
         ratios = []
         for k in range(24):
             context = self.contexts[0] + (self.middle - self.contexts[0]) * k // 24
-            decoder = make_decoder(self.pair, N, Sampling(), min(self.pair.context, self.middle + 128))
+            decoder = make_decoder(
+                self.pair, N, Sampling(), min(self.pair.context, self.middle + 128)
+            )
             decoder.prefill(self._prompt(context))
             for accepted in (0, N, k % (N + 1)):
                 emitted, (_, _, total) = decoder.round(accepted)
@@ -370,15 +442,23 @@ class Check:
             ratios.append(cost(N, context - len(emitted)) / total - 1)
         return {"closure": statistics.median(ratios), "rounds": len(ratios), "fits": fits.to_json()}
 
-    # -- the profile ---------------------------------------------------------------------------------------------
+    # -- the profile
+    # ---------------------------------------------------------------------------------------------
 
     def _enough(self) -> bool:
         """Whether there is enough for a profile."""
-        return any(len(g.samples) for g in self.grids) and len(self.prefills) > 0 and len(self.moves) > 0
+        return (
+            any(len(g.samples) for g in self.grids)
+            and len(self.prefills) > 0
+            and len(self.moves) > 0
+        )
 
     def _timings(self) -> Timings:
         samples = pd.concat(
-            [g.samples.assign(cell=g.samples["cell"] + 1_000 * i) for i, g in enumerate(self.grids)],
+            [
+                g.samples.assign(cell=g.samples["cell"] + 1_000 * i)
+                for i, g in enumerate(self.grids)
+            ],
             ignore_index=True,
         )
         skipped = [s for g in self.grids for s in g.skipped]
@@ -402,11 +482,20 @@ class Check:
         unstable = abs(grid.drift) > DRIFT or held or any(holds_back(s) for s in states.values())
         about = stamp(self.pair, " ".join(sys.argv), self.commit)
         about = replace(about, draft_tokens=(N,), drift=grid.drift, unstable=unstable).noting(
-            temperature=0.0, warnings=warnings_of(fits, grid), skipped_cells=grid.skipped, gpu_states=states
+            temperature=0.0,
+            warnings=warnings_of(fits, grid),
+            skipped_cells=grid.skipped,
+            gpu_states=states,
         )
-        save_profile(Profile("measured", "random", costs, fits, about, self.bounds), self.out / "profile.json")
+        save_profile(
+            Profile("measured", "random", costs, fits, about, self.bounds),
+            self.out / "profile.json",
+        )
         frame = samples_frame(timings)
-        write_whole(self.out / "samples.parquet", lambda p: frame.to_parquet(p, index=False, compression="zstd"))
+        write_whole(
+            self.out / "samples.parquet",
+            lambda p: frame.to_parquet(p, index=False, compression="zstd"),
+        )
 
 
 def main() -> None:

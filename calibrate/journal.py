@@ -1,7 +1,8 @@
 """The journal of a recording: one line a request, on the disk before the next begins.
 
-The first line says what is being recorded; a recording goes on only if all of that is still the same. The traces are
-made from the journal's lines, so a recording that was interrupted ends with the same columns as one that was not.
+The first line says what is being recorded; a recording goes on only if all of that is still the
+same. The traces are made from the journal's lines, so a recording that was interrupted ends with
+the same columns as one that was not.
 """
 
 import hashlib
@@ -20,7 +21,9 @@ JOURNAL = "journal.jsonl"
 VERSION = 1
 
 
-def identity(pair: Pair, prompts: Sequence[tuple[Prompt, list[int]]], settings: Mapping[str, Any]) -> dict[str, Any]:
+def identity(
+    pair: Pair, prompts: Sequence[tuple[Prompt, list[int]]], settings: Mapping[str, Any]
+) -> dict[str, Any]:
     """Everything that a recording's tokens and times depend on, by name."""
     machine = hardware(pair.device)
     digest = hashlib.sha256()
@@ -63,7 +66,8 @@ class Journal:
     Raises
     ------
     ValueError
-        If the journal that is there was made under other conditions (naming the first that differs), or is damaged.
+        If the journal that is there was made under other conditions (naming the first that
+        differs), or is damaged.
     """
 
     def __init__(self, folder: Path, wanted: Mapping[str, Any], *, resume: bool) -> None:
@@ -101,7 +105,9 @@ class Journal:
 
     def _read_back(self, header: Mapping[str, Any]) -> list[dict[str, Any]]:
         content = self.path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]  # a line without its end was being written when it stopped
+        whole = content[
+            : content.rfind(b"\n") + 1
+        ]  # a line without its end was being written when it stopped
         records = []
         for number, line in enumerate(whole.splitlines(), 1):
             try:
@@ -114,7 +120,9 @@ class Journal:
         for name in [*header, *(n for n in was if n not in header)]:
             if was.get(name) != header.get(name):
                 change = f"{was.get(name)!r}, now it is {header.get(name)!r}"
-                raise ValueError(f"journal {self.path}: was begun with {name} {change}: it cannot go on")
+                raise ValueError(
+                    f"journal {self.path}: was begun with {name} {change}: it cannot go on"
+                )
         if len(whole) < len(content):
             with self.path.open("r+b") as file:
                 file.truncate(len(whole))

@@ -1,4 +1,6 @@
-"""A calibration: decode real prompts speculatively, time everything, and make traces and a profile of it."""
+"""A calibration: decode real prompts speculatively, time everything, and make traces and a profile
+of it.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +27,9 @@ from lapsd.traces import LEARNED, Profile, Trace, speculation_pays, trace_from_r
 from lapsd.traces.provenance import GreedyCheck, Provenance, Speculation, SpeculationCheck
 
 GREEDY_CHECKS = 6  # requests whose greedy output is held to the target's own
-CHECKED_RUNS = 6  # requests decoded at the best draft length, to see whether it is as fast as foretold
+CHECKED_RUNS = (
+    6  # requests decoded at the best draft length, to see whether it is as fast as foretold
+)
 SWAP_SIZES = (64, 128, 256, 512, 1_024, 2_048, 4_096)
 FLOOR_CONTEXTS = (128, 512, 2_048, 4_096)
 ROUND_COLUMNS = ("drafted", "accepted", "emitted", "context", "draft_ns", "verify_ns", "total_ns")
@@ -33,7 +37,9 @@ Progress = Callable[[str, int, int], None]  # what is done now, how much of it, 
 
 
 class Log(Protocol):
-    """Where records of requests go and stay: a `lapsd.calibrate.journal.Journal`, or a plain list's worth of it."""
+    """Where records of requests go and stay: a `lapsd.calibrate.journal.Journal`, or a plain list's
+    worth of it.
+    """
 
     records: list[dict[str, Any]]
 
@@ -58,12 +64,11 @@ class Calibration:
     ----------
     traces : mapping of draft length to Trace
         Empty for random weights.
-    rounds : DataFrame or None
-        The raw timings of real requests, a row a round: request_id, round, drafted, accepted, context, draft_ns,
-        verify_ns, total_ns.
-    samples : DataFrame
-        The other raw timings: `term` (cell, prefill, swap_out/swap_in and the way), batch, width, tokens, ns, and for
-        cells draft_ns and verify_ns; `role` tells what was fitted to and what was held out.
+    rounds : DataFrame or None The raw timings of real requests, a row a round: request_id, round,
+        drafted, accepted, context, draft_ns, verify_ns, total_ns.
+    samples : DataFrame The other raw timings: `term` (cell, prefill, swap_out/swap_in and the way),
+        batch, width, tokens, ns, and for cells draft_ns and verify_ns; `role` tells what was fitted
+        to and what was held out.
     warnings : list of str
     """
 
@@ -106,12 +111,19 @@ def calibrate(
     costs, fits = assemble(timings, n)
     held_back = any(holds_back(s) for s in states.values())
     provenance = replace(
-        stamp(pair, command), draft_tokens=settings.draft_tokens, quick=settings.quick, drift=round(grid.drift, 4),
-        unstable=grid.unstable or held_back, incomplete=tuple(grid.skipped) if grid.interrupted else (),
+        stamp(pair, command),
+        draft_tokens=settings.draft_tokens,
+        quick=settings.quick,
+        drift=round(grid.drift, 4),
+        unstable=grid.unstable or held_back,
+        incomplete=tuple(grid.skipped) if grid.interrupted else (),
     ).noting(
-        max_new_tokens=settings.max_new_tokens, temperature=settings.sampling.temperature,
-        seed=settings.sampling.seed, skipped_cells=grid.skipped, **({"gpu_states": states} if states else {}),
-    )  # fmt: skip
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.sampling.temperature,
+        seed=settings.sampling.seed,
+        skipped_cells=grid.skipped,
+        **({"gpu_states": states} if states else {}),
+    )
     warnings = warnings_of(fits, grid)
     if held_back:
         warnings.append("unstable: power, heat or the hardware held the GPU's clocks back")
@@ -122,7 +134,10 @@ def calibrate(
         traces = _traces(pair, settings, requests, log, provenance, progress)
         provenance = replace(provenance, length_predictor=traces[n].provenance.length_predictor)
         if check is not None and not check.exact:
-            short = f"a logit is {check.worst_regret:.3g} short of the largest, tolerance {check.tolerance:.3g}"
+            short = (
+                f"a logit is {check.worst_regret:.3g} short of the largest, tolerance"
+                f" {check.tolerance:.3g}"
+            )
             warnings.append(f"an output is not the target's own greedy choice: {short}")
     bounds = floors(pair, n, [c for c in FLOOR_CONTEXTS if c < pair.context])
     profile = Profile("measured", pair.weights, costs, fits.noting(**fit_notes), provenance, bounds)
@@ -131,12 +146,21 @@ def calibrate(
         profile = replace(profile, speculation=speculation)
         warnings += warning
     return Calibration(
-        traces, profile, timings.rounds, samples_frame(timings), warnings, not timings.grid.interrupted
+        traces,
+        profile,
+        timings.rounds,
+        samples_frame(timings),
+        warnings,
+        not timings.grid.interrupted,
     )
 
 
-def decode(pair: Pair, requests: Sequence[Tokenized], settings: Settings, log: Log, progress: Progress) -> None:
-    """Decode what `log` does not hold yet, and look back at each output for what lets it be replayed."""
+def decode(
+    pair: Pair, requests: Sequence[Tokenized], settings: Settings, log: Log, progress: Progress
+) -> None:
+    """Decode what `log` does not hold yet, and look back at each output for what lets it be
+    replayed.
+    """
     sampling = settings.sampling
     work = [(n, i) for n in settings.draft_tokens for i in range(len(requests))]
     warm: set[int] = set()
@@ -145,10 +169,14 @@ def decode(pair: Pair, requests: Sequence[Tokenized], settings: Settings, log: L
             continue
         prompt, ids = requests[i]
         if n not in warm:
-            generate(pair, ids, n=n, max_new_tokens=min(16, settings.max_new_tokens), sampling=sampling)
+            generate(
+                pair, ids, n=n, max_new_tokens=min(16, settings.max_new_tokens), sampling=sampling
+            )
             warm.add(n)
         progress("decoding", k, len(work))
-        done = generate(pair, ids, n=n, max_new_tokens=settings.max_new_tokens, sampling=sampling, request=i)
+        done = generate(
+            pair, ids, n=n, max_new_tokens=settings.max_new_tokens, sampling=sampling, request=i
+        )
         columns = replayable(pair, ids, done.tokens, sampling.temperature)
         log.append(_record(prompt, n, done) | columns._asdict())
 
@@ -165,7 +193,9 @@ def _record(prompt: Prompt, n: int, done: Generation) -> dict[str, Any]:
     }
 
 
-def _greedy_check(pair: Pair, settings: Settings, requests: Sequence[Tokenized], log: Log) -> GreedyCheck | None:
+def _greedy_check(
+    pair: Pair, settings: Settings, requests: Sequence[Tokenized], log: Log
+) -> GreedyCheck | None:
     """How the first greedy outputs compare with the target's own choices; None for sampled ones."""
     if settings.sampling.temperature:
         return None
@@ -190,7 +220,9 @@ def _traces(
     provenance: Provenance,
     progress: Progress,
 ) -> dict[int, Trace]:
-    """A trace per draft length, with predicted lengths where there are requests enough to learn them from."""
+    """A trace per draft length, with predicted lengths where there are requests enough to learn
+    them from.
+    """
     progress("predicting lengths", 0, 1)
     embeddings = prompt_embeddings(pair, [ids for _, ids in requests])
     source = f"lapsd calibrate, {pair.target_name} + {pair.draft_name}"
@@ -199,9 +231,14 @@ def _traces(
         rows = [_row(r) for r in log.records if r["draft_tokens"] == n]
         lengths = np.array([r["output_tokens"] for r in rows])
         predicted = predict_lengths(
-            embeddings, [p.text for p, _ in requests], np.array([r["prompt_tokens"] for r in rows]), lengths,
-            [p.dataset for p, _ in requests], [p.group for p, _ in requests], settings.max_new_tokens,
-        )  # fmt: skip
+            embeddings,
+            [p.text for p, _ in requests],
+            np.array([r["prompt_tokens"] for r in rows]),
+            lengths,
+            [p.dataset for p, _ in requests],
+            [p.group for p, _ in requests],
+            settings.max_new_tokens,
+        )
         own = replace(provenance, source=source, draft_tokens=(n,))
         if predicted is None:
             traces[n] = trace_from_rounds(rows, own)
@@ -214,9 +251,14 @@ def _traces(
 
 def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     """A trace's row of a journal's record."""
-    drafted, accepted = ([r[ROUND_COLUMNS.index(name)] for r in record["rounds"]] for name in ("drafted", "accepted"))
+    drafted, accepted = (
+        [r[ROUND_COLUMNS.index(name)] for r in record["rounds"]] for name in ("drafted", "accepted")
+    )
     return {
-        **{name: record[name] for name in ("request_id", "dataset", "prompt_tokens", "acceptable", "accept_prob")},
+        **{
+            name: record[name]
+            for name in ("request_id", "dataset", "prompt_tokens", "acceptable", "accept_prob")
+        },
         "output_tokens": len(record["tokens"]),
         "drafted": drafted,
         "accepted": accepted,
@@ -235,18 +277,32 @@ def _longest(pair: Pair) -> int:
     return min(pair.context, 4_096 + 64)
 
 
-def _timings(pair: Pair, settings: Settings, log: Log, progress: Progress) -> tuple[Timings, dict[str, Any], Any]:
-    """Prefills, swaps and the grid, beside the rounds of real requests; notes on their fits; and the GPU's state."""
+def _timings(
+    pair: Pair, settings: Settings, log: Log, progress: Progress
+) -> tuple[Timings, dict[str, Any], Any]:
+    """Prefills, swaps and the grid, beside the rounds of real requests; notes on their fits; and
+    the GPU's state.
+    """
     longest = _longest(pair)
-    prefills = time_prefills(pair, longest - 4, settings.batches, lambda: progress("timing prefills", 0, 1))
+    prefills = time_prefills(
+        pair, longest - 4, settings.batches, lambda: progress("timing prefills", 0, 1)
+    )
     # prompts as they came weigh the fit where requests lie, a sweep over lengths gives it reach
-    real = [(1, r["prompt_tokens"] - 1, r["prefill_ns"], "fit") for r in log.records if r["prompt_tokens"] > 1]
-    prefills = pd.concat([prefills, pd.DataFrame(real, columns=prefills.columns)], ignore_index=True)
+    real = [
+        (1, r["prompt_tokens"] - 1, r["prefill_ns"], "fit")
+        for r in log.records
+        if r["prompt_tokens"] > 1
+    ]
+    prefills = pd.concat(
+        [prefills, pd.DataFrame(real, columns=prefills.columns)], ignore_index=True
+    )
     sizes = [s for s in SWAP_SIZES if s <= longest - 4] or [longest - 4]
     moves, swap_notes = time_swaps(pair, sizes, lambda: progress("timing swaps", 0, 1))
     during_decode = swap_during_decode(pair, min(512, max(sizes)), settings.draft_tokens[0])
     lengths = settings.draft_tokens
-    widths = sorted({*((1, 2, 2 * lengths[0] + 1) if settings.quick else WIDTHS), *(n + 1 for n in lengths)})
+    widths = sorted(
+        {*((1, 2, 2 * lengths[0] + 1) if settings.quick else WIDTHS), *(n + 1 for n in lengths)}
+    )
     cells = design(longest, settings.batches, widths)
     states: list[Any] = []
 
@@ -267,7 +323,9 @@ def samples_frame(timings: Timings) -> pd.DataFrame:
     cells = timings.grid.samples.rename(columns={"total_ns": "ns"}).assign(term="cell")
     prefills = timings.prefills.assign(term="prefill")
     moves = [
-        pd.DataFrame({"term": f"{direction} {way}", "batch": 1, "tokens": m.tokens, "ns": ns, "role": "fit"})
+        pd.DataFrame(
+            {"term": f"{direction} {way}", "batch": 1, "tokens": m.tokens, "ns": ns, "role": "fit"}
+        )
         for way, m in timings.moves.items()
         for direction, ns in (("swap_out", m.out_ns), ("swap_in", m.back_ns))
     ]
@@ -277,9 +335,16 @@ def samples_frame(timings: Timings) -> pd.DataFrame:
 
 
 def _pays(
-    pair: Pair, requests: Sequence[Tokenized], settings: Settings, trace: Trace, profile: Profile, progress: Progress
+    pair: Pair,
+    requests: Sequence[Tokenized],
+    settings: Settings,
+    trace: Trace,
+    profile: Profile,
+    progress: Progress,
 ) -> tuple[Speculation, list[str]]:
-    """Tokens a second by draft length, the best checked by real runs, and a warning where speculation loses."""
+    """Tokens a second by draft length, the best checked by real runs, and a warning where
+    speculation loses.
+    """
     progress("comparing draft lengths", 0, 1)
     speculation = Speculation.of(speculation_pays(trace, profile))
     warnings = [
@@ -289,17 +354,27 @@ def _pays(
     ]
     best_n = speculation.best(1).draft_tokens
     room = pair.context - settings.max_new_tokens - best_n - 1
-    chosen = [(i, ids) for i, (_, ids) in enumerate(requests) if 2 <= len(ids) <= room][:CHECKED_RUNS]
+    chosen = [(i, ids) for i, (_, ids) in enumerate(requests) if 2 <= len(ids) <= room][
+        :CHECKED_RUNS
+    ]
     if best_n and chosen:
         seconds, tokens = [], []
         for i, ids in chosen:
             begin = time.perf_counter()
-            done = generate(pair, ids, n=best_n, max_new_tokens=settings.max_new_tokens, sampling=settings.sampling,
-                            request=i)  # fmt: skip
+            done = generate(
+                pair,
+                ids,
+                n=best_n,
+                max_new_tokens=settings.max_new_tokens,
+                sampling=settings.sampling,
+                request=i,
+            )
             seconds.append(time.perf_counter() - begin - done.prefill_ns / 1e9)
             tokens.append(len(done.tokens))
         same = trace.take([i for i, _ in chosen])
-        foretold = speculation_pays(same, profile, batches=(1,), lengths=(best_n,))["tokens_per_s"].iloc[0]
+        foretold = speculation_pays(same, profile, batches=(1,), lengths=(best_n,))[
+            "tokens_per_s"
+        ].iloc[0]
         check = SpeculationCheck(
             draft_tokens=best_n,
             requests=len(chosen),

@@ -1,4 +1,6 @@
-"""What a calibration is asked for: its settings, and its requests as token ids in the order they are decoded."""
+"""What a calibration is asked for: its settings, and its requests as token ids in the order they
+are decoded.
+"""
 
 import itertools
 from collections.abc import Sequence
@@ -15,7 +17,8 @@ Tokenized = tuple[Prompt, list[int]]
 
 @dataclass(frozen=True)
 class Settings:
-    """How a calibration runs; `requests` is per prompt set, and the first draft length is the one that is judged.
+    """How a calibration runs; `requests` is per prompt set, and the first draft length is the one
+    that is judged.
 
     `quick` takes few samples a cell of the grid: for trying things out.
     """
@@ -37,7 +40,9 @@ class Settings:
             if not 1 <= value <= most:
                 raise ValueError(f"{name} {value}: must be between 1 and {most}")
         if not self.draft_tokens or len(set(self.draft_tokens)) < len(self.draft_tokens):
-            raise ValueError(f"draft tokens {self.draft_tokens}: must be different numbers, at least one")
+            raise ValueError(
+                f"draft tokens {self.draft_tokens}: must be different numbers, at least one"
+            )
 
     @property
     def described(self) -> dict[str, Any]:
@@ -52,7 +57,12 @@ class Settings:
 
 
 def tokenize(
-    pair: Pair, prompts: Sequence[Prompt], settings: Settings, *, leave_out: bool, chat: bool = False
+    pair: Pair,
+    prompts: Sequence[Prompt],
+    settings: Settings,
+    *,
+    leave_out: bool,
+    chat: bool = False,
 ) -> list[Tokenized]:
     """The first `settings.requests` prompts that fit into the models' context, as token ids.
 
@@ -64,14 +74,15 @@ def tokenize(
     Raises
     ------
     ValueError
-        Naming the first prompt that does not fit, or if too few are there, or if there is no chat template.
+        Naming the first prompt that does not fit, or if too few are there, or if there is no chat
+        template.
     """
     look_ahead = max(settings.draft_tokens) + 1
     room = pair.context - settings.max_new_tokens - look_ahead
     if room < 1:
         raise ValueError(
-            f"max new tokens {settings.max_new_tokens}: leaves no room for a prompt in a context of {pair.context} "
-            f"(at most {pair.context - look_ahead - 1})"
+            f"max new tokens {settings.max_new_tokens}: leaves no room for a prompt in a context of"
+            f" {pair.context} (at most {pair.context - look_ahead - 1})"
         )
     chosen = []
     for prompt in prompts:
@@ -80,12 +91,16 @@ def tokenize(
             chosen.append((prompt, ids))
         elif not leave_out:
             raise ValueError(
-                f"prompt {prompt.request_id}: {len(ids)} tokens, but a context of {pair.context} leaves room for "
-                f"1 to {room} (lower the number of new tokens, or leave the prompt out)"
+                f"prompt {prompt.request_id}: {len(ids)} tokens, but a context of {pair.context}"
+                f" leaves room for 1 to {room} (lower the number of new tokens, or leave the prompt"
+                " out)"
             )
         if len(chosen) == settings.requests:
             return chosen
-    raise ValueError(f"requests {settings.requests}: only {len(chosen)} prompts of {prompts[0].dataset} are there")
+    raise ValueError(
+        f"requests {settings.requests}: only {len(chosen)} prompts of {prompts[0].dataset} are"
+        " there"
+    )
 
 
 def _chat_ids(pair: Pair, text: str) -> list[int]:
@@ -99,5 +114,7 @@ def _chat_ids(pair: Pair, text: str) -> list[int]:
 
 
 def in_order(prompt_sets: Sequence[Sequence[Tokenized]]) -> list[Tokenized]:
-    """Requests as they are decoded: sets interleaved, so that a slow spell of the machine falls on all alike."""
+    """Requests as they are decoded: sets interleaved, so that a slow spell of the machine falls on
+    all alike.
+    """
     return [p for group in itertools.zip_longest(*prompt_sets) for p in group if p is not None]

@@ -1,4 +1,6 @@
-"""Where a measurement comes from: models, settings, machine, library versions, command, commit, time."""
+"""Where a measurement comes from: models, settings, machine, library versions, command, commit,
+time.
+"""
 
 import os
 import platform
@@ -16,7 +18,9 @@ from lapsd.traces.provenance import Hardware, Model, Provenance
 
 
 def stamp(pair: Pair, command: str, commit: str = "") -> Provenance:
-    """What a reader needs to judge a measurement made with `pair` by `command`; `commit` where there is no .git."""
+    """What a reader needs to judge a measurement made with `pair` by `command`; `commit` where
+    there is no .git.
+    """
     return Provenance(
         target=_described(pair.target, pair.target_name),
         draft=_described(pair.draft, pair.draft_name),
@@ -43,7 +47,11 @@ def _attention(pair: Pair) -> str:
 
 
 def _described(model: Any, name: str) -> Model:
-    return Model(name=name, parameters=sum(p.numel() for p in model.parameters()), type=model.config.model_type)
+    return Model(
+        name=name,
+        parameters=sum(p.numel() for p in model.parameters()),
+        type=model.config.model_type,
+    )
 
 
 def software() -> dict[str, str]:
@@ -59,17 +67,23 @@ def software() -> dict[str, str]:
 
 def hardware(device: torch.device) -> Hardware:
     """The machine, and the GPU if that is where models run."""
-    machine = Hardware(device=device.type, cpu=_cpu_name(), cores=os.cpu_count(), threads=torch.get_num_threads())
+    machine = Hardware(
+        device=device.type, cpu=_cpu_name(), cores=os.cpu_count(), threads=torch.get_num_threads()
+    )
     if device.type != "cuda":
         return machine
     gpu = torch.cuda.get_device_properties(device)
-    return replace(machine, gpu=gpu.name, gpu_memory_bytes=gpu.total_memory, cuda=torch.version.cuda or "")
+    return replace(
+        machine, gpu=gpu.name, gpu_memory_bytes=gpu.total_memory, cuda=torch.version.cuda or ""
+    )
 
 
 def _cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.processor() or "unknown"
 
@@ -85,7 +99,10 @@ def _commit() -> str:
     """The commit of the source, if it runs from a checkout; else empty."""
     try:
         result = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

@@ -1,7 +1,8 @@
-"""lapsd: calibrate speculative decoding on real models, then simulate how a scheduler would serve it.
+"""lapsd: calibrate speculative decoding on real models, then simulate how a scheduler would serve
+it.
 
-The public names are those that `__init__.pyi` imports. Each is imported here when it is first used, so that
-`import lapsd` takes milliseconds and needs none of the libraries that only some names need.
+The public names are those that `__init__.pyi` imports. Each is imported here when it is first used,
+so that `import lapsd` takes milliseconds and needs none of the libraries that only some names need.
 """
 
 import ast
@@ -11,7 +12,9 @@ from typing import Any
 
 _STUB = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
 _IMPORTS = [node for node in _STUB.body if isinstance(node, ast.ImportFrom)]
-_MODULE_OF = {alias.name: node.module for node in _IMPORTS for alias in node.names}  # None: a package of lapsd
+_MODULE_OF = {
+    alias.name: node.module for node in _IMPORTS for alias in node.names
+}  # None: a package of lapsd
 
 __all__ = sorted(_MODULE_OF)
 
@@ -20,7 +23,11 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'lapsd' has no attribute {name!r}")
     module = _MODULE_OF[name]
-    found = import_module(f"lapsd.{name}") if module is None else getattr(import_module(f"lapsd.{module}"), name)
+    found = (
+        import_module(f"lapsd.{name}")
+        if module is None
+        else getattr(import_module(f"lapsd.{module}"), name)
+    )
     globals()[name] = found
     return found
 

@@ -9,11 +9,7 @@ from . import (
     sim as sim,
     traces as traces,
 )
-from .policies import (
-    POLICIES as POLICIES,
-    Policy as Policy,
-    parse_policy as parse_policy,
-)
+from .policies import POLICIES as POLICIES, Policy as Policy, parse_policy as parse_policy
 from .sim.engine import (
     Capacity as Capacity,
     Occupancy as Occupancy,
@@ -36,19 +32,9 @@ from .sim.experiment import (
     paired_difference as paired_difference,
     ratio_of_means as ratio_of_means,
 )
-from .sim.experiment.runs import (
-    run as run,
-)
-from .sim.sweeps import (
-    best as best,
-    read_sweep as read_sweep,
-    resume as resume,
-    sweep as sweep,
-)
-from .sim.sweeps.summary import (
-    plot_heat_map as plot_heat_map,
-    plot_sweep as plot_sweep,
-)
+from .sim.experiment.runs import run as run
+from .sim.sweeps import best as best, read_sweep as read_sweep, resume as resume, sweep as sweep
+from .sim.sweeps.summary import plot_heat_map as plot_heat_map, plot_sweep as plot_sweep
 from .traces import (
     Arrivals as Arrivals,
     LengthPredictor as LengthPredictor,

@@ -1,6 +1,8 @@
-"""Differences between policies, paired by seed, with intervals: from records, and as columns of tables.
+"""Differences between policies, paired by seed, with intervals: from records, and as columns of
+tables.
 
-A difference in a table is three columns: `NAME`, `NAME_low`, `NAME_high`, or `percent`, `low`, `high`.
+A difference in a table is three columns: `NAME`, `NAME_low`, `NAME_high`, or `percent`, `low`,
+`high`.
 """
 
 from typing import Any, NamedTuple
@@ -11,7 +13,9 @@ from lapsd.sim.experiment.statistics import Interval, mean_interval, ratio_of_me
 
 
 def seeds_by_policy(records: pd.DataFrame, **where: Any) -> pd.DataFrame:
-    """Mean latency, a column a policy, a row a seed, of the records with all of `where` (None: a missing value)."""
+    """Mean latency, a column a policy, a row a seed, of the records with all of `where` (None: a
+    missing value).
+    """
     chosen = np.ones(len(records), dtype=bool)
     for name, value in where.items():
         column = records[name]
@@ -26,7 +30,8 @@ def percent(table: pd.DataFrame, policy: Any, baseline: Any) -> Interval:
 
 
 def points(after: pd.DataFrame, before: pd.DataFrame, policy: str, baseline: str) -> Interval:
-    """By how many points the policy's mean in percent of the baseline's is above what it was, paired by seed.
+    """By how many points the policy's mean in percent of the baseline's is above what it was,
+    paired by seed.
 
     The delta method, as in `ratio_of_means`, for a difference of two ratios.
     """
@@ -54,7 +59,9 @@ class Chosen(NamedTuple):
 
 
 def selected(table: pd.DataFrame, policies: list[str], baseline: str) -> Chosen:
-    """The best of some policies by every second seed, and its difference to the baseline on the seeds between."""
+    """The best of some policies by every second seed, and its difference to the baseline on the
+    seeds between.
+    """
     best = str(table[policies].iloc[0::2].mean().idxmin())
     return Chosen(best, percent(table.iloc[1::2], best, baseline))
 
@@ -69,7 +76,9 @@ def against_all(records: pd.DataFrame, policy: str, *, policy_over_others: bool)
     table = seeds_by_policy(records)
     rows = []
     for other in table.columns.drop(policy):
-        against = percent(table, policy, other) if policy_over_others else percent(table, other, policy)
+        against = (
+            percent(table, policy, other) if policy_over_others else percent(table, other, policy)
+        )
         rows.append((other, *against, len(table)))
     return pd.DataFrame(rows, columns=["policy", "percent", "low", "high", "seeds"])
 

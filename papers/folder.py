@@ -14,13 +14,16 @@ MARK, TRACES, RUNS = "_reproduction.json", "traces", "runs"
 FIRST_PAPER = "laps-sd"  # of folders that do not say which
 
 
-def claim(folder: Path, paper: Paper, inputs: Inputs, size: Size, *, overwrite: bool, resume: bool) -> None:
+def claim(
+    folder: Path, paper: Paper, inputs: Inputs, size: Size, *, overwrite: bool, resume: bool
+) -> None:
     """Make the folder a reproduction's of these inputs.
 
     Raises
     ------
     ValueError
-        If it holds another one, or anything else; or one of the same, without `resume` or `overwrite`.
+        If it holds another one, or anything else; or one of the same, without `resume` or
+        `overwrite`.
     """
     wanted = {
         "paper": paper.name,
@@ -34,7 +37,9 @@ def claim(folder: Path, paper: Paper, inputs: Inputs, size: Size, *, overwrite: 
     if resume and mark.exists():
         before = _read(mark)
         if differs := [key for key, value in json.loads(text).items() if before.get(key) != value]:
-            raise ValueError(f"{folder} holds another reproduction ({differs[0]} differs): overwrite it")
+            raise ValueError(
+                f"{folder} holds another reproduction ({differs[0]} differs): overwrite it"
+            )
     else:
         claim_folder(folder, MARK, "reproduction", overwrite=overwrite, remove=(MARK, TRACES, RUNS))
     write_whole(mark, lambda p: p.write_text(text, encoding="utf-8"))

@@ -1,4 +1,6 @@
-"""What a reproduction is made from: a trace, a profile, how much is run; and the names that sweeps have for them."""
+"""What a reproduction is made from: a trace, a profile, how much is run; and the names that sweeps
+have for them.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -77,7 +79,11 @@ class Inputs:
         """Where the trace came from, in words, with the sizes of the models if it says them."""
         known = self.trace.provenance
         source, models = known.source or self.trace_name, (known.target, known.draft)
-        sizes = [f"{m.parameters / 1e6:.3g} M" for m in models if m is not None and m.parameters is not None]
+        sizes = [
+            f"{m.parameters / 1e6:.3g} M"
+            for m in models
+            if m is not None and m.parameters is not None
+        ]
         return f"{source} ({' + '.join(sizes)} parameters)" if len(sizes) == 2 else source
 
     @property

@@ -23,7 +23,9 @@ class Drawn(NamedTuple):
     width: int
 
 
-def write_report(folder: Path, report: Report, progress: Callable[[int, int], None] | None = None) -> None:
+def write_report(
+    folder: Path, report: Report, progress: Callable[[int, int], None] | None = None
+) -> None:
     """Draw and write everything; figures of an earlier report go.
 
     Parameters
@@ -66,11 +68,17 @@ def render(template: str, report: Report, drawn: Mapping[int, Drawn]) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     environment = Environment(
-        loader=PackageLoader("lapsd.papers"), autoescape=select_autoescape(["html.j2", "html"]),
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
+        loader=PackageLoader("lapsd.papers"),
+        autoescape=select_autoescape(["html.j2", "html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
     if template.endswith(".html.j2"):  # no line breaks before a percent sign
-        environment.finalize = lambda text: text.replace(" %", "\u00a0%") if isinstance(text, str) else text
+        environment.finalize = lambda text: (
+            text.replace(" %", "\u00a0%") if isinstance(text, str) else text
+        )
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     environment.globals["drawn"] = drawn  # macros see globals alone
     return re.sub(r"\n{3,}", "\n\n", environment.get_template(template).render(report=report))

@@ -48,7 +48,8 @@ class Question:
     say : a claim with its verdict, or a section, from the tables alone
     draw : figures from the tables alone
     needs : sweeps by name; several questions may need the same one
-    derives : by name, how traces that its sweeps run on are made of the recorded one; `FormatError` if they cannot
+    derives : by name, how traces that its sweeps run on are made of the recorded one; `FormatError`
+    if they cannot
     """
 
     about: str
@@ -80,7 +81,8 @@ class Paper:
     title : of the report
     intro : paragraphs
     settings : what is fixed before anything is run
-    questions : in the order of the report: those with figures alone go first, then claims, then sections
+    questions : in the order of the report: those with figures alone go first, then claims, then
+        sections
     full, quick : how much is run
     trace, profile : what it is reproduced on where nothing is said
     """
@@ -97,7 +99,9 @@ class Paper:
 
 
 def ask(questions: Sequence[Question], evidence: Evidence) -> tuple[list[Answer], list[str]]:
-    """Answers to those questions whose sweeps are there; and which have none on these inputs, with why."""
+    """Answers to those questions whose sweeps are there; and which have none on these inputs, with
+    why.
+    """
     answers, unanswered = [], []
     for question in questions:
         if question.needs(evidence.inputs, evidence.size).keys() - evidence.records.keys():

@@ -1,4 +1,7 @@
-"""What a report holds, before it is rendered: figures, tables, claims, sections. Plain data; the templates escape."""
+"""What a report holds, before it is rendered: figures, tables, claims, sections.
+
+Plain data; the templates escape.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

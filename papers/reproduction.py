@@ -16,8 +16,8 @@ from lapsd.papers.report import Report, Table
 from lapsd.papers.words import listed
 from lapsd.sim.sweeps import folders
 from lapsd.sim.sweeps.chunks import ChunkRunner
-from lapsd.sim.sweeps.grid import Sweep
 from lapsd.sim.sweeps.execution import finish, prepare
+from lapsd.sim.sweeps.grid import Sweep
 from lapsd.traces import load_profile, load_trace, save_trace
 from lapsd.traces.errors import FormatError
 
@@ -39,7 +39,8 @@ def reproduce(
 ) -> list[str]:
     """Reproduce and question a paper on a trace and a profile, into the folder `out`.
 
-    Writes `figures/` (PNG and PDF), `claims.md`, `report.html`, the tables as CSV, and every run under `runs/`.
+    Writes `figures/` (PNG and PDF), `claims.md`, `report.html`, the tables as CSV, and every run
+    under `runs/`.
 
     Parameters
     ----------
@@ -61,7 +62,10 @@ def reproduce(
     """
     folder, show = Path(out), progress or (lambda what, done, total: None)
     trace, profile = trace or paper.trace, profile or paper.profile
-    inputs, size = Inputs(trace, profile, load_trace(trace), load_profile(profile)), size or paper.full
+    inputs, size = (
+        Inputs(trace, profile, load_trace(trace), load_profile(profile)),
+        size or paper.full,
+    )
     if draw_only and not (folder / MARK).exists():
         raise ValueError(f"{folder} holds no reproduction (there is no {MARK}) to draw from")
     claim(folder, paper, inputs, size, overwrite=overwrite, resume=resume or draw_only)
@@ -84,12 +88,18 @@ def reproduce(
         elif (finished := read_finished(runs, runner)) is not None:
             records[name] = finished
         else:
-            missing.append(f"what is drawn from the sweep {name!r}: it is not there, or not finished")
+            missing.append(
+                f"what is drawn from the sweep {name!r}: it is not there, or not finished"
+            )
     answers, unanswered = ask(questions, Evidence(inputs, size, records, files))
     report = Report(
-        paper.title, paper.intro(inputs, size), paper.settings(inputs, size), answers, [*missing, *unanswered],
+        paper.title,
+        paper.intro(inputs, size),
+        paper.settings(inputs, size),
+        answers,
+        [*missing, *unanswered],
         provenance(inputs, sum(map(len, records.values()))),
-    )  # fmt: skip
+    )
     write_report(folder, report, partial(show, "figures"))
     return list(report.missing)
 
@@ -106,7 +116,9 @@ def needed(questions: Sequence[Question], inputs: Inputs, size: Size) -> dict[st
 def make_traces(
     folder: Path, questions: Sequence[Question], inputs: Inputs, size: Size
 ) -> tuple[dict[str, Path], dict[str, str]]:
-    """Write the derived traces that are not there: files by name, and by name why one cannot be made."""
+    """Write the derived traces that are not there: files by name, and by name why one cannot be
+    made.
+    """
     folder.mkdir(exist_ok=True)
     files, refused = {}, {}
     for name, make in {n: m for q in questions for n, m in q.derives(inputs, size).items()}.items():
@@ -152,8 +164,13 @@ def read_finished(folder: Path, runner: ChunkRunner) -> pd.DataFrame | None:
 def provenance(inputs: Inputs, runs: int) -> Table:
     """Where everything came from."""
     drawn = datetime.now(UTC).isoformat(timespec="seconds")
-    rows = [["lapsd", version("lapsd")], ["drawn", drawn], ["simulated runs", f"{runs:,}"],
-            ["trace", inputs.trace_name], ["profile", inputs.profile_name]]  # fmt: skip
+    rows = [
+        ["lapsd", version("lapsd")],
+        ["drawn", drawn],
+        ["simulated runs", f"{runs:,}"],
+        ["trace", inputs.trace_name],
+        ["profile", inputs.profile_name],
+    ]
     for name, known in (("trace", inputs.trace.provenance), ("profile", inputs.profile.provenance)):
         rows += [[f"{name}: {key}", text] for key, text in known.facts.items()]
     return Table(["", ""], rows)

@@ -23,4 +23,8 @@ def percentage(x: float, digits: int = 1) -> str:
 
 def listed(words: Sequence[str], last: str = "and") -> str:
     """`a, b and c`."""
-    return ", ".join(words[:-1]) + (f" {last} " if len(words) > 1 else "") + words[-1] if words else "none"
+    return (
+        ", ".join(words[:-1]) + (f" {last} " if len(words) > 1 else "") + words[-1]
+        if words
+        else "none"
+    )

@@ -12,8 +12,8 @@ from lapsd.policies.past import Past
 class AMin(Policy):
     """Smallest *lower bound of the output length* first, preemptive; what was emitted raises it.
 
-    After A_min, which begins with the lower end of a predicted interval and refines it while a request runs. Here
-    that end is a quantile of past lengths, given the prediction.
+    After A_min, which begins with the lower end of a predicted interval and refines it while a
+    request runs. Here that end is a quantile of past lengths, given the prediction.
 
     Parameters
     ----------
@@ -40,5 +40,7 @@ class AMin(Policy):
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         """The rank grows with tokens, once they reach it."""
         return (
-            Until(rising=True) if best_waiting is None else Until(tokens=math.floor(best_waiting[0]) + 1, rising=True)
+            Until(rising=True)
+            if best_waiting is None
+            else Until(tokens=math.floor(best_waiting[0]) + 1, rising=True)
         )

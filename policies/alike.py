@@ -1,7 +1,8 @@
 """Shortest remaining time first, by what past requests like this one still took.
 
-What remains of a request is a distribution: of the past requests that it may be like, given its prediction, what it
-has emitted and how fast. Its Gittins index, or its mean, is the rank. `docs/beyond.md` derives it.
+What remains of a request is a distribution: of the past requests that it may be like, given its
+prediction, what it has emitted and how fast. Its Gittins index, or its mean, is the rank.
+`docs/beyond.md` derives it.
 """
 
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,8 @@ class Alike(Policy):
     ----------
     index : `gittins`, the least expected service a completion, or `mean`.
     stay : a request that runs is ahead by so many times what its stopping would cost all in moves.
-    patience : a request is ahead by so much of each second for which it has been there longer; 0: the mean's best.
+    patience : a request is ahead by so much of each second for which it has been there longer; 0:
+    the mean's best.
     """
 
     name: ClassVar[str] = "alike"
@@ -63,12 +65,17 @@ class Alike(Policy):
     def rounds_left(self, predicted_tokens: int, tokens: int, rounds: int) -> float:
         """The index of the remaining rounds, of a request that has had so many tokens and rounds.
 
-        Where the past tells nothing: what its prediction leaves, or, beyond that, as many rounds as it has had.
+        Where the past tells nothing: what its prediction leaves, or, beyond that, as many rounds as
+        it has had.
         """
         past = self.known_past
         left, weight = past.left(predicted_tokens, tokens, rounds)
         if not len(left):
-            return (predicted_tokens - tokens) / past.tokens_per_round if predicted_tokens > tokens else float(rounds)
+            return (
+                (predicted_tokens - tokens) / past.tokens_per_round
+                if predicted_tokens > tokens
+                else float(rounds)
+            )
         if self.index == "mean":
             return float(np.add.reduce(left * weight) / np.add.reduce(weight))
         return inverse_index(left, weight)
@@ -77,7 +84,9 @@ class Alike(Policy):
         """Nothing but the job's own record moves its rank: until it passes the best waiting one."""
         if best_waiting is None:
             return RISING
-        left = job.ahead((self.past, self.mean_round_ns, self.index), self.index_ns)[job.rounds + 1 :]
+        left = job.ahead((self.past, self.mean_round_ns, self.index), self.index_ns)[
+            job.rounds + 1 :
+        ]
         passes = left + (self.patience * job.arrival_ns - self.lead_ns) > best_waiting[0]
         if not len(passes) or not passes[first := int(passes.argmax())]:
             return RISING
@@ -86,7 +95,8 @@ class Alike(Policy):
 
 @dataclass(frozen=True)
 class AlikeCeiling(Alike):
-    """`alike` whose past are the very requests that workloads are drawn from: the most that it could know.
+    """`alike` whose past are the very requests that workloads are drawn from: the most that it
+    could know.
 
     Clairvoyant: nobody has that past.
     """

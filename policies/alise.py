@@ -1,9 +1,9 @@
 """ALISE: shortest estimated remaining time first, in priority queues, with ageing.
 
-Zhao, Wang: "ALISE: Accelerating Large Language Model Serving with Speculative Scheduling" (arXiv 2410.23537), whose
-text was not at hand: priority queues, preemption, shorter remaining estimated time first and a mechanism for delayed
-requests are known of it; the rest is a reading, and every choice is a parameter. "Speculative" there is the predicted
-length.
+Zhao, Wang: "ALISE: Accelerating Large Language Model Serving with Speculative Scheduling" (arXiv
+2410.23537), whose text was not at hand: priority queues, preemption, shorter remaining estimated
+time first and a mechanism for delayed requests are known of it; the rest is a reading, and every
+choice is a parameter. "Speculative" there is the predicted length.
 """
 
 import math
@@ -17,18 +17,21 @@ from lapsd.policies.time_model import FORMS, TimeModel
 
 @dataclass(frozen=True)
 class Alise(LAS):
-    """K queues by estimated remaining time, shortest first in each; who waits rises a queue for each `age_s`.
+    """K queues by estimated remaining time, shortest first in each; who waits rises a queue for
+    each `age_s`.
 
-    A request that has no queue left to rise to goes before all queues, in order of arrival, so that nobody starves.
-    Queue j holds requests with a remaining time up to Sup_j = M^(j−1) · Sup_1; the last one is unbounded.
+    A request that has no queue left to rise to goes before all queues, in order of arrival, so that
+    nobody starves. Queue j holds requests with a remaining time up to Sup_j = M^(j−1) · Sup_1; the
+    last one is unbounded.
 
     Parameters
     ----------
     K, M, sup_1_s : as of `las`.
-    age_s : seconds of waiting, in all, that raise a request by one queue; None: it never rises. A few times what
-        requests take: much below, all are soon before all queues, which is first come, first served.
-    overrun : factor, at least 1, by which a prediction grows whenever the output reaches it; 1: not at all, and
-        nothing is left of the request then, which goes first.
+    age_s : seconds of waiting, in all, that raise a request by one queue; None: it never rises. A
+        few times what requests take: much below, all are soon before all queues, which is first
+        come, first served.
+    overrun : factor, at least 1, by which a prediction grows whenever the output reaches it; 1: not
+        at all, and nothing is left of the request then, which goes first.
     model : the time model as it was `published`, or `exact`, with a growing context.
     """
 
@@ -47,7 +50,9 @@ class Alise(LAS):
             raise ValueError(f"{self.name}: model={self.model} must be {' or '.join(FORMS)}")
 
     def bind(self, outlook: Outlook) -> Self:
-        return replace(super().bind(outlook), time=outlook.time or TimeModel(0, 0, outlook.mean_round_ns))
+        return replace(
+            super().bind(outlook), time=outlook.time or TimeModel(0, 0, outlook.mean_round_ns)
+        )
 
     def left_ns(self, job: Job) -> int:
         """Its estimated remaining time: what is left of T_gen."""

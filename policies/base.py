@@ -1,8 +1,9 @@
-"""The policy contract: a policy is a rank over a job's own history; the lowest rank is served first.
+"""The policy contract: a policy is a rank over a job's own history; the lowest rank is served
+first.
 
-After SOAP (Scully, Harchol-Balter, Scheller-Wolf, arXiv 1712.00790): FCFS, LAS, SJF, SRPT and LAPS-SD are all
-ranks. A policy is a frozen dataclass; its fields are its parameters. It never knows what drives it, a
-simulator or a real server, and sees only what a server would know.
+After SOAP (Scully, Harchol-Balter, Scheller-Wolf, arXiv 1712.00790): FCFS, LAS, SJF, SRPT and
+LAPS-SD are all ranks. A policy is a frozen dataclass; its fields are its parameters. It never knows
+what drives it, a simulator or a real server, and sees only what a server would know.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -38,9 +39,9 @@ class Job(Protocol):
         Attained service: time of its committed decoding rounds (neither prefill nor switching).
     drafted, accepted : int
         Draft tokens over its committed rounds.
-    queue : int
-        Written by `Policy.learn`: the queue that the policy keeps the request in, from 1. The server notes when
-        it changes; among equal ranks, earlier entry into the queue goes first.
+    queue : int Written by `Policy.learn`: the queue that the policy keeps the request in, from 1.
+        The server notes when it changes; among equal ranks, earlier entry into the queue goes
+        first.
     memo : Any
         Written by `Policy.learn`: whatever else the policy remembers of the request; None at first.
     """
@@ -66,7 +67,9 @@ class Job(Protocol):
     def accepted(self) -> int: ...
 
     def acceptance(self, rounds: int) -> float:
-        """Accepted over drafted tokens in the first `rounds` committed rounds (0 if nothing was drafted)."""
+        """Accepted over drafted tokens in the first `rounds` committed rounds (0 if nothing was
+        drafted).
+        """
         ...
 
     def acceptances(self, last: int) -> Sequence[float]:
@@ -78,15 +81,18 @@ class Job(Protocol):
         ...
 
     def foresee(self, key: Hashable, happens: "Callable[[Job], bool]") -> int:
-        """For `run_until` only: after how many rounds `happens(job)` first holds; `NEVER` if it does not.
+        """For `run_until` only: after how many rounds `happens(job)` first holds; `NEVER` if it
+        does not.
 
-        A simulator knows from its record, and remembers the answer by `key`. `happens` may depend on `rounds`,
-        `tokens`, `drafted`, `accepted` and acceptance alone, and `key` must name whatever else it depends on.
+        A simulator knows from its record, and remembers the answer by `key`. `happens` may depend
+        on `rounds`, `tokens`, `drafted`, `accepted` and acceptance alone, and `key` must name
+        whatever else it depends on.
         """
         ...
 
     def ahead(self, key: Hashable, value: "Callable[[Job], float]") -> NDArray[np.float64]:
-        """For `run_until` only: `value(job)` after each number of committed rounds, from 0 to the last but one.
+        """For `run_until` only: `value(job)` after each number of committed rounds, from 0 to the
+        last but one.
 
         As `foresee`; `value` may depend on `predicted_tokens` too.
         """
@@ -103,11 +109,10 @@ class Outlook:
         c̄, the cost of a round at the training half's median context.
     past_sizes_ns : sequence of int, ascending
         T̃ of the training half's requests, c̄ · r · L // (accepted + r), of all their rounds.
-    past : Past
-        Those requests, with how long they were predicted to be; of the test half, if the policy is clairvoyant.
-    move_out_ns, move_back_ns : int
-        What it takes to move the KV cache of a request of the median context out and back, if one that stops running
-        has to; else 0.
+    past : Past Those requests, with how long they were predicted to be; of the test half, if the
+        policy is clairvoyant.
+    move_out_ns, move_back_ns : int What it takes to move the KV cache of a request of the median
+        context out and back, if one that stops running has to; else 0.
     seats : int
         Requests that run a round together.
     time : TimeModel or None
@@ -133,14 +138,15 @@ class Outlook:
 
 
 class Until(NamedTuple):
-    """How long a served job needs no new decision: up to the first round after which any of these is reached.
+    """How long a served job needs no new decision: up to the first round after which any of these
+    is reached.
 
     Attributes
     ----------
     rounds, service_ns, tokens : int
         Values of the job's own counters.
-    rising : bool
-        The rank may rise before then, though not past the best waiting one; else it does not rise at all.
+    rising : bool The rank may rise before then, though not past the best waiting one; else it does
+        not rise at all.
     steady : bool
         It does not change at all before then: a server need not ask for it again.
     """
@@ -169,8 +175,9 @@ class Event(NamedTuple):
 class Policy:
     """Base of all policies: override `rank`, and what else is needed.
 
-    `run_until` is for speed, and is a promise about all other methods: a class that overrides any of them without
-    overriding it again is asked for a rank every round, as is one that never defines it.
+    `run_until` is for speed, and is a promise about all other methods: a class that overrides any
+    of them without overriding it again is asked for a rank every round, as is one that never
+    defines it.
     """
 
     name: ClassVar[str] = ""
@@ -188,13 +195,18 @@ class Policy:
         raise NotImplementedError(f"{type(self).__name__} defines no rank")
 
     def learn(self, job: Job, now_ns: int) -> None:
-        """Take in the job's newly committed round; may write `job.queue` and `job.memo`, nothing else."""
+        """Take in the job's newly committed round; may write `job.queue` and `job.memo`, nothing
+        else.
+        """
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        """How long the served job's rank surely stays down, and `learn` would write nothing new. Optional.
+        """How long the served job's rank surely stays down, and `learn` would write nothing new.
 
-        Defining it also promises that a *waiting* job's rank changes only at its `wake`, where it falls, and when
-        `observe` says so. Too early is harmless; too late changes the schedule. Holds until `observe` returns True.
+        Optional.
+
+        Defining it also promises that a *waiting* job's rank changes only at its `wake`, where it
+        falls, and when `observe` says so. Too early is harmless; too late changes the schedule.
+        Holds until `observe` returns True.
 
         Parameters
         ----------
@@ -203,15 +215,21 @@ class Policy:
         raise NotImplementedError(f"{type(self).__name__} defines no run_until")
 
     def wake(self, job: Job, now_ns: int) -> int:
-        """When the waiting job's rank next falls, after `now_ns`, if it goes on waiting. Only with `run_until`."""
+        """When the waiting job's rank next falls, after `now_ns`, if it goes on waiting.
+
+        Only with `run_until`.
+        """
         return NEVER
 
     def left_ns(self, job: Job) -> int | None:
-        """How much more of the server the job is taken to need, for memory that plans ahead; None: nobody knows."""
+        """How much more of the server the job is taken to need, for memory that plans ahead; None:
+        nobody knows.
+        """
         return None
 
     def observe(self, event: Event) -> bool:
-        """Take in an arrival or a completion, into state of the whole policy that `bind` made for this run.
+        """Take in an arrival or a completion, into state of the whole policy that `bind` made for
+        this run.
 
         Returns True if the ranks of waiting jobs may have changed by it.
         """

@@ -11,10 +11,11 @@ from lapsd.policies.past import Past
 
 @dataclass(frozen=True)
 class Boost(Policy):
-    """Earliest *boosted arrival* first, preemptive: arrival less ln(1 / (1 − exp(−θ · s))) / θ, s its expected time.
+    """Earliest *boosted arrival* first, preemptive: arrival less ln(1 / (1 − exp(−θ · s))) / θ, s
+    its expected time.
 
-    After Boost (Yu and Scully, arXiv 2404.08826), made for the tail: θ small is shortest first, θ large first come,
-    first served. s is what past requests took, given the prediction.
+    After Boost (Yu and Scully, arXiv 2404.08826), made for the tail: θ small is shortest first, θ
+    large first come, first served. s is what past requests took, given the prediction.
 
     Parameters
     ----------
@@ -34,13 +35,17 @@ class Boost(Policy):
 
     def bind(self, outlook: Outlook) -> Self:
         size = max(1.0, float(mean(outlook.past_sizes_ns)))
-        return replace(self, past=outlook.past, mean_round_ns=outlook.mean_round_ns, mean_size_ns=size)
+        return replace(
+            self, past=outlook.past, mean_round_ns=outlook.mean_round_ns, mean_size_ns=size
+        )
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         tokens, share = self.past.lengths(job.predicted_tokens)
         rounds = float((tokens * share).sum()) / self.past.tokens_per_round
         per_ns = self.theta / self.mean_size_ns
-        return (job.arrival_ns + math.log(-math.expm1(-per_ns * rounds * self.mean_round_ns)) / per_ns,)
+        return (
+            job.arrival_ns + math.log(-math.expm1(-per_ns * rounds * self.mean_round_ns)) / per_ns,
+        )
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         return STEADY

@@ -1,4 +1,6 @@
-"""The order of a decision, which every driver shares: how a rank is asked for, and who is chosen of those present."""
+"""The order of a decision, which every driver shares: how a rank is asked for, and who is chosen of
+those present.
+"""
 
 import itertools
 from bisect import bisect_left
@@ -36,7 +38,9 @@ def rank_of(policy: Policy, job: Job, now_ns: int) -> Rank:
             f"policy {name_of(policy)}: ranking request {job.index} at {now_ns} ns raised "
             f"{type(error).__name__}: {error}"
         ) from error
-    raise ValueError(f"policy {name_of(policy)}: rank {rank} of request {job.index} is not comparable")
+    raise ValueError(
+        f"policy {name_of(policy)}: rank {rank} of request {job.index} is not comparable"
+    )
 
 
 def ranks_of(policy: Policy, jobs: Sequence[Job], now_ns: int) -> list[Rank]:
@@ -50,7 +54,9 @@ def ranks_of(policy: Policy, jobs: Sequence[Job], now_ns: int) -> list[Rank]:
 
 def no_progress(policy: Policy, now_ns: int, waiting: int, why: str) -> ValueError:
     """What is wrong where somebody waits, and nobody will ever run."""
-    return ValueError(f"policy {name_of(policy)}: no progress at {now_ns} ns: {waiting} requests wait, and {why}")
+    return ValueError(
+        f"policy {name_of(policy)}: no progress at {now_ns} ns: {waiting} requests wait, and {why}"
+    )
 
 
 def choose(ordered: Iterable[J], seats: int, fits: Callable[[list[J]], bool]) -> list[J]:
@@ -61,4 +67,6 @@ def choose(ordered: Iterable[J], seats: int, fits: Callable[[list[J]], bool]) ->
     first = list(itertools.islice(ordered, seats))
     if fits(first):
         return first
-    return first[: bisect_left(range(1, len(first)), True, key=lambda count: not fits(first[:count]))]
+    return first[
+        : bisect_left(range(1, len(first)), True, key=lambda count: not fits(first[:count]))
+    ]

@@ -1,7 +1,8 @@
 """FastServe: a multi-level feedback queue that a request joins where its prompt fits.
 
-Wu et al.: "Fast Distributed Inference Serving for Large Language Models" (arXiv 2305.05920), with the constants of
-its public artifact (LLMServe/FastServe at 187a274), where nothing is predicted but the time of a prefill.
+Wu et al.: "Fast Distributed Inference Serving for Large Language Models" (arXiv 2305.05920), with
+the constants of its public artifact (LLMServe/FastServe at 187a274), where nothing is predicted but
+the time of a prefill.
 """
 
 from dataclasses import dataclass, field, replace
@@ -33,16 +34,18 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True)
 class FastServe(Policy):
-    """Skip-join multi-level feedback queue; quanta double from level to level, and whoever spent one falls a level.
+    """Skip-join multi-level feedback queue; quanta double from level to level, and whoever spent
+    one falls a level.
 
-    A newcomer joins the last place of the first level whose quantum is at least its prefill time. Who falls, or
-    starves, comes to the front of its new level.
+    A newcomer joins the last place of the first level whose quantum is at least its prefill time.
+    Who falls, or starves, comes to the front of its new level.
 
     Parameters
     ----------
     quantum_ms : of the first level.
     levels : how many; the last one has no quantum.
-    starve_s : a request that had no round for so long goes to the front of the first level; None: never.
+    starve_s : a request that had no round for so long goes to the front of the first level; None:
+    never.
     """
 
     name: ClassVar[str] = "fastserve"
@@ -56,11 +59,15 @@ class FastServe(Policy):
 
     def __post_init__(self) -> None:
         if not 0 < self.quantum_ms <= 1e9:
-            raise ValueError(f"{self.name}: quantum_ms={self.quantum_ms} must be above 0, and at most 1e+09")
+            raise ValueError(
+                f"{self.name}: quantum_ms={self.quantum_ms} must be above 0, and at most 1e+09"
+            )
         if not 1 <= self.levels <= 64:
             raise ValueError(f"{self.name}: levels={self.levels} must be between 1 and 64")
         if self.starve_s is not None and not 0 < self.starve_s <= 1e9:
-            raise ValueError(f"{self.name}: starve_s={self.starve_s} must be above 0, and at most 1e+09")
+            raise ValueError(
+                f"{self.name}: starve_s={self.starve_s} must be above 0, and at most 1e+09"
+            )
 
     def bind(self, outlook: Outlook) -> Self:
         first = max(1, round(self.quantum_ms * 1e6))
@@ -81,7 +88,11 @@ class FastServe(Policy):
         if starves_ns <= now_ns:
             return (0, 0, -starves_ns)
         turn: Turn | None = job.memo
-        return (self.joins(job), 1, job.arrival_ns) if turn is None else (turn.level, 0, -turn.since_ns)
+        return (
+            (self.joins(job), 1, job.arrival_ns)
+            if turn is None
+            else (turn.level, 0, -turn.since_ns)
+        )
 
     def _starves_ns(self, job: Job) -> int:
         """When the request, if it goes on waiting, has had no round for too long."""

@@ -1,8 +1,8 @@
 """LAPS-SD: least attained service while acceptance is noisy, shortest job first once it is stable.
 
-Li, Chen, Li: "Semi-Clairvoyant Scheduling of Speculative Decoding Requests to Minimize LLM Inference Latency"
-(arXiv 2505.17074). The paper's text leaves choices open; `docs/simulator.md` lists how we read it, and the parameters
-from `follow` on are the other readings.
+Li, Chen, Li: "Semi-Clairvoyant Scheduling of Speculative Decoding Requests to Minimize LLM
+Inference Latency" (arXiv 2505.17074). The paper's text leaves choices open; `docs/simulator.md`
+lists how we read it, and the parameters from `follow` on are the other readings.
 """
 
 import math
@@ -15,19 +15,21 @@ from lapsd.policies.base import ONE_ROUND, TO_THE_END, Job, Outlook, Rank, Until
 from lapsd.policies.las import LAS
 from lapsd.policies.moves import lead_ns
 
-until = lru_cache(maxsize=1 << 14)(Until)  # looking one up takes half as long as making it: 2 % of a run
+until = lru_cache(maxsize=1 << 14)(
+    Until
+)  # looking one up takes half as long as making it: 2 % of a run
 
 
 class Perceived(NamedTuple):
-    """What is known of a request once it is perceptible: L̂, and the rate ns / tokens that its tokens take.
+    """What is known of a request once it is perceptible: L̂, and the rate ns / tokens that its
+    tokens take.
 
     Attributes
     ----------
     output_tokens : int
         L̂.
-    ns, tokens : int
-        c̄ · r and accepted + r, r the rounds at which it became so: what as many mean rounds take, and had emitted.
-        Kept apart so that T̃ is rounded once, and equal T̃ are equal.
+    ns, tokens : int c̄ · r and accepted + r, r the rounds at which it became so: what as many mean
+        rounds take, and had emitted. Kept apart so that T̃ is rounded once, and equal T̃ are equal.
     """
 
     output_tokens: int
@@ -35,34 +37,40 @@ class Perceived(NamedTuple):
     tokens: int
 
     def left_ns(self, emitted: int) -> int:
-        """T̃ once so many tokens are emitted, rounded down; 0 where the output has outrun its prediction."""
+        """T̃ once so many tokens are emitted, rounded down; 0 where the output has outrun its
+        prediction.
+        """
         output, ns, tokens = self  # faster than by name
         return ns * (output - emitted) // tokens if emitted < output else 0
 
 
 @dataclass(frozen=True)
 class LapsSD(LAS):
-    """LAS until a request is perceptible; then placed once, by remaining T̃, and served by smallest remaining T̃.
+    """LAS until a request is perceptible; then placed once, by remaining T̃, and served by smallest
+    remaining T̃.
 
-    A request is perceptible from the first round at which the running acceptance rate of its last `gamma`
-    rounds spans less than `delta`. It then goes before the not-perceptible requests of its queue.
+    A request is perceptible from the first round at which the running acceptance rate of its last
+    `gamma` rounds spans less than `delta`. It then goes before the not-perceptible requests of its
+    queue.
 
     Parameters
     ----------
     gamma : rounds of the stability window, at least 1.
     delta : its tolerance, at least 0 (at 0 nothing ever becomes perceptible).
-    follow : the queue of a perceptible request follows its remaining T̃ as it falls, instead of being set once.
+    follow : the queue of a perceptible request follows its remaining T̃ as it falls, instead of
+        being set once.
     order : `remaining` or `total` T̃ among the perceptible requests of a queue.
     perceptible_first : before the not-perceptible requests of a queue, or after them.
     preempt : a perceptible request takes the server from a not-perceptible one of its queue.
-    overrun : factor, at least 1, by which a prediction grows whenever the output reaches it; 1: not at all.
-    stability : what must be below `delta`: the `range` or the `sd` of the running acceptance rate over the window, or
-        the range of the acceptance rate over `gamma` rounds at a time (`window`), which does not calm down merely by
-        rounds going by, or the standard deviation of Beta(1 + accepted, 1 + drafted − accepted) (`posterior`), from
-        round `gamma` on.
+    overrun : factor, at least 1, by which a prediction grows whenever the output reaches it; 1: not
+        at all.
+    stability : what must be below `delta`: the `range` or the `sd` of the running acceptance rate
+        over the window, or the range of the acceptance rate over `gamma` rounds at a time
+        (`window`), which does not calm down merely by rounds going by, or the standard deviation of
+        Beta(1 + accepted, 1 + drafted − accepted) (`posterior`), from round `gamma` on.
     count : perceptible after so many rounds, whatever acceptance does (a control); 0: by stability.
-    stay : a request that runs is ahead by so many times what its stopping would cost all in moves: placed and ranked
-        by that much less service, or T̃.
+    stay : a request that runs is ahead by so many times what its stopping would cost all in moves:
+        placed and ranked by that much less service, or T̃.
     """
 
     name: ClassVar[str] = "laps-sd"
@@ -101,9 +109,16 @@ class LapsSD(LAS):
                 raise ValueError(f"{self.name}: {parameter}={value} must be {' or '.join(known)}")
 
     def bind(self, outlook: Outlook) -> Self:
-        key = f"{type(self).__qualname__} stable: {self.gamma}, {self.delta}, {self.stability}, {self.count}"
+        key = (
+            f"{type(self).__qualname__} stable: {self.gamma}, {self.delta}, {self.stability},"
+            f" {self.count}"
+        )
         lead = round(self.stay * lead_ns(outlook))
-        own: dict[str, Any] = {"mean_round_ns": outlook.mean_round_ns, "stable_key": key, "lead_ns": lead}
+        own: dict[str, Any] = {
+            "mean_round_ns": outlook.mean_round_ns,
+            "stable_key": key,
+            "lead_ns": lead,
+        }
         return replace(self, **self._queues(outlook), **own)
 
     def rank(self, job: Job, now_ns: int) -> Rank:
@@ -130,7 +145,9 @@ class LapsSD(LAS):
             self._follow(job, job.memo)
         elif self.is_stable(job):
             rounds = job.rounds
-            job.memo = Perceived(job.predicted_tokens, self.mean_round_ns * rounds, job.accepted + rounds)
+            job.memo = Perceived(
+                job.predicted_tokens, self.mean_round_ns * rounds, job.accepted + rounds
+            )
             job.queue = self.queue_of(self.remaining_ns(job))
         else:
             queue = self.queue_of(job.service_ns)
@@ -163,7 +180,9 @@ class LapsSD(LAS):
         if rounds < 2 * gamma - 1:
             return False
         ends = range(rounds - gamma + 1, rounds + 1)
-        means = [(r * job.acceptance(r) - (r - gamma) * job.acceptance(r - gamma)) / gamma for r in ends]
+        means = [
+            (r * job.acceptance(r) - (r - gamma) * job.acceptance(r - gamma)) / gamma for r in ends
+        ]
         return max(means) - min(means) < self.delta
 
     def remaining_ns(self, job: Job) -> int:

@@ -18,10 +18,11 @@ FEWEST, MOST = 2, 8  # queues by requests present
 class LapsSDAdapted(LapsSD):
     """LAPS-SD with K by the requests present, thresholds at quantiles of past times, or both.
 
-    The paper has its best K fall from 6 at 10 requests to 4 at 30, and leaves K that adapts open. Here K falls by
-    one for each doubling of the requests that are there, from 8 with one to 2 with 64 (`present`); or K stays and
-    Sup_j is the j / K quantile of past T̃ (`quantiles`); or that with K by requests present (`both`). A request's
-    queue is that of its service, or, once it is perceptible, of its remaining T̃, by the thresholds of the moment.
+    The paper has its best K fall from 6 at 10 requests to 4 at 30, and leaves K that adapts open.
+    Here K falls by one for each doubling of the requests that are there, from 8 with one to 2 with
+    64 (`present`); or K stays and Sup_j is the j / K quantile of past T̃ (`quantiles`); or that
+    with K by requests present (`both`). A request's queue is that of its service, or, once it is
+    perceptible, of its remaining T̃, by the thresholds of the moment.
 
     Parameters
     ----------
@@ -31,13 +32,17 @@ class LapsSDAdapted(LapsSD):
     name: ClassVar[str] = "laps-sd-adapted"
 
     rule: str = "present"
-    there: list[int] = field(default_factory=lambda: [0], repr=False, compare=False, metadata={"bound": True})
+    there: list[int] = field(
+        default_factory=lambda: [0], repr=False, compare=False, metadata={"bound": True}
+    )
     by_queues: tuple[tuple[int, ...], ...] = field(default=(), repr=False, metadata={"bound": True})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.rule not in RULES:
-            raise ValueError(f"{self.name}: rule={self.rule} must be {', '.join(RULES[:-1])} or {RULES[-1]}")
+            raise ValueError(
+                f"{self.name}: rule={self.rule} must be {', '.join(RULES[:-1])} or {RULES[-1]}"
+            )
 
     def bind(self, outlook: Outlook) -> Self:
         bound = super().bind(outlook)

@@ -13,7 +13,8 @@ LONGEST_S = 1e9
 
 @dataclass(frozen=True)
 class LAS(Policy):
-    """K queues by attained service; a higher queue preempts a lower one, a queue serves in order of entry.
+    """K queues by attained service; a higher queue preempts a lower one, a queue serves in order of
+    entry.
 
     Queue j holds requests with service up to Sup_j = M^(j−1) · Sup_1; the last one is unbounded.
 
@@ -22,7 +23,8 @@ class LAS(Policy):
     K : number of queues, at least 1.
     M : ratio of successive thresholds, above 1.
     sup_1_s : Sup_1 in seconds; None: the median past T̃ / M^(K/2).
-    age_s : a request goes one queue higher for each so many seconds that it has waited in all; None: it never does.
+    age_s : a request goes one queue higher for each so many seconds that it has waited in all;
+    None: it never does.
     """
 
     name: ClassVar[str] = "las"
@@ -42,19 +44,28 @@ class LAS(Policy):
             raise ValueError(f"{self.name}: M={self.M} must be above 1, and at most 1000")
         for name, value in (("sup_1_s", self.sup_1_s), ("age_s", self.age_s)):
             if value is not None and not 0 < value <= LONGEST_S:
-                raise ValueError(f"{self.name}: {name}={value} must be above 0, and at most {LONGEST_S:g}")
+                raise ValueError(
+                    f"{self.name}: {name}={value} must be above 0, and at most {LONGEST_S:g}"
+                )
 
     def bind(self, outlook: Outlook) -> Self:
         return replace(self, **self._queues(outlook))
 
     def _queues(self, outlook: Outlook) -> dict[str, Any]:
         """The fields that say where queues end and when jobs age."""
-        sup_1 = self.sup_1_s * 1e9 if self.sup_1_s else median(outlook.past_sizes_ns) / self.M ** (self.K / 2)
+        sup_1 = (
+            self.sup_1_s * 1e9
+            if self.sup_1_s
+            else median(outlook.past_sizes_ns) / self.M ** (self.K / 2)
+        )
         sups = (min(sup_1 * self.M**j, LONGEST_S * 1e9) for j in range(self.K - 1))
         bounds = tuple(max(1, math.floor(sup)) for sup in sups)
         return {
             "bounds_ns": bounds,
-            "leaves_ns": (*(b + 1 for b in bounds), NEVER),  # service at which a job leaves each queue
+            "leaves_ns": (
+                *(b + 1 for b in bounds),
+                NEVER,
+            ),  # service at which a job leaves each queue
             "age_ns": max(1, round(self.age_s * 1e9)) if self.age_s else 0,
         }
 
@@ -63,7 +74,9 @@ class LAS(Policy):
         return bisect_left(self.bounds_ns, time_ns) + 1
 
     def level(self, job: Job, now_ns: int) -> int:
-        """The job's queue, or a higher one for the time that it was not served; only with `age_s`."""
+        """The job's queue, or a higher one for the time that it was not served; only with
+        `age_s`.
+        """
         return max(1, job.queue - (now_ns - job.arrival_ns - job.service_ns) // self.age_ns)
 
     def rank(self, job: Job, now_ns: int) -> Rank:

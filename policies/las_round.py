@@ -16,4 +16,8 @@ class LASRound(Policy):
         return (job.service_ns,)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        return Until(service_ns=best_waiting[0] + 1, rising=True) if best_waiting else Until(rising=True)
+        return (
+            Until(service_ns=best_waiting[0] + 1, rising=True)
+            if best_waiting
+            else Until(rising=True)
+        )

@@ -8,10 +8,12 @@ from lapsd.policies.base import TO_THE_END, Clairvoyant, Job, Rank, Until
 
 @dataclass(frozen=True)
 class LPSJFMean(Clairvoyant):
-    """Shortest predicted *rounds* first, never preempting: LP-SJF that also knows each request's mean acceptance.
+    """Shortest predicted *rounds* first, never preempting: LP-SJF that also knows each request's
+    mean acceptance.
 
-    Rounds are the predicted length over the tokens that the request's rounds truly emit on average. Clairvoyant, as a
-    control: beside LP-SJF it shows what knowing acceptance buys beyond knowing length.
+    Rounds are the predicted length over the tokens that the request's rounds truly emit on average.
+    Clairvoyant, as a control: beside LP-SJF it shows what knowing acceptance buys beyond knowing
+    length.
     """
 
     name: ClassVar[str] = "lp-sjf-mean"

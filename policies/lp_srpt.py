@@ -18,8 +18,8 @@ class LPSRPT(Policy):
 
     Parameters
     ----------
-    c : a request that has emitted so much of its predicted length is not preempted any more, as in TRAIL (0: once
-        begun, never); None: it always may be.
+    c : a request that has emitted so much of its predicted length is not preempted any more, as in
+        TRAIL (0: once begun, never); None: it always may be.
     stay : a request that runs is ahead by so many times what its stopping would cost all in moves.
     """
 

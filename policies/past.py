@@ -1,4 +1,5 @@
-"""Past requests, and what they say of one like them: how long each is likely to be the one that this request is like.
+"""Past requests, and what they say of one like them: how long each is likely to be the one that
+this request is like.
 
 Knows nothing of ranks or of the server. `docs/beyond.md` derives it.
 """
@@ -54,14 +55,17 @@ NOTHING = Likeness(math.inf, math.inf)
 
 
 class Pace(NamedTuple):
-    """Variance of the log of tokens a round: of one round in a request, and of long stretches, about its own mean."""
+    """Variance of the log of tokens a round: of one round in a request, and of long stretches,
+    about its own mean.
+    """
 
     round: float
     stretch: float
 
 
 class Kin(NamedTuple):
-    """Those of the past that requests of one prediction are held against, by ascending length, (M,) each.
+    """Those of the past that requests of one prediction are held against, by ascending length, (M,)
+    each.
 
     Attributes
     ----------
@@ -108,13 +112,20 @@ class Past:
     def some(self, count: int) -> "Past":
         """At most so many of them, evenly spread."""
         rows = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64))
-        return Past(self.predicted_tokens[rows], self.tokens[rows], self.rounds[rows], self.early_tokens[rows])
+        return Past(
+            self.predicted_tokens[rows],
+            self.tokens[rows],
+            self.rounds[rows],
+            self.early_tokens[rows],
+        )
 
     def with_more(self, done: Sequence[tuple[int, int, int, int]]) -> "Past":
         """With more requests: of each predicted and output tokens, rounds, and early tokens."""
         more = np.array(done, dtype=np.int64).reshape(-1, 4).T
         columns = (self.predicted_tokens, self.tokens, self.rounds, self.early_tokens)
-        predicted, tokens, rounds, early = (np.concatenate(both) for both in zip(columns, more, strict=True))
+        predicted, tokens, rounds, early = (
+            np.concatenate(both) for both in zip(columns, more, strict=True)
+        )
         return Past(predicted, tokens, rounds, early)
 
     @cached_property
@@ -126,16 +137,23 @@ class Past:
     def pace(self) -> Pace:
         """From the two halves of each past request: their log paces differ with variance
 
-        `round` · (1 / h + 1 / (R − h)) + 2 · `stretch`, h the rounds of the first of R. The shortest quarter and the
-        longest give an equation each, by the median square, which an odd request does not move.
+        `round` · (1 / h + 1 / (R − h)) + 2 · `stretch`, h the rounds of the first of R. The
+        shortest quarter and the longest give an equation each, by the median square, which an odd
+        request does not move.
         """
         order = np.argsort(self.rounds, kind="stable")
         order = order[self.rounds[order] >= 2]
         if len(order) < 4 * FEW:
             return Pace(1.0, 0.0)
-        early, rounds, tokens = self.rounds[order] // 2, self.rounds[order], self.early_tokens[order]
+        early, rounds, tokens = (
+            self.rounds[order] // 2,
+            self.rounds[order],
+            self.early_tokens[order],
+        )
         late = rounds - early
-        squares = (np.log(tokens / early) - np.log((self.tokens[order] - tokens) / late)) ** 2 / MEDIAN_SQUARE
+        squares = (
+            np.log(tokens / early) - np.log((self.tokens[order] - tokens) / late)
+        ) ** 2 / MEDIAN_SQUARE
         quarter = len(order) // 4
         (short, brief), (long, lasting) = (
             (float(np.median((1 / early + 1 / late)[some])), float(np.median(squares[some])))
@@ -149,8 +167,9 @@ class Past:
     def likeness(self) -> Likeness:
         """At which past requests, each left out, are foretold best by the others.
 
-        After a quarter, half and three quarters of their rounds: by the log density, among those weighed, of the log
-        of the rounds left. The width of `WIDTHS` first, where paces tell nothing, and with it the doubt of `DOUBTS`.
+        After a quarter, half and three quarters of their rounds: by the log density, among those
+        weighed, of the log of the rounds left. The width of `WIDTHS` first, where paces tell
+        nothing, and with it the doubt of `DOUBTS`.
         """
         some = self.some(TOLD_BY)
         rows, had_rounds, had = some._on_the_way(max(1, len(some) // LEFT_OUT))
@@ -160,7 +179,9 @@ class Past:
         others = (some.tokens > had[:, None]) & (np.arange(len(some)) != rows[:, None])
         foretold = np.log(np.where(others, some.tokens - had[:, None], 1)) - log_pace
         truly = np.log(some.rounds[rows] - had_rounds)[:, None]
-        wide = max(float(np.log(some.rounds).std()) * 1.06 * len(some) ** -0.2, LEAST_WIDTH)  # Silverman's rule
+        wide = max(
+            float(np.log(some.rounds).std()) * 1.06 * len(some) ** -0.2, LEAST_WIDTH
+        )  # Silverman's rule
         near = np.exp(-0.5 * ((foretold - truly) / wide) ** 2)
         off = (log_pace - np.log(had / had_rounds)[:, None]) ** 2
         known = (self.pace.round / had_rounds + self.pace.stretch)[:, None]
@@ -178,12 +199,18 @@ class Past:
         return Likeness(width, max(doubts, key=lambda doubt: score(width, doubt)))
 
     def _on_the_way(self, step: int) -> tuple[Integers, Integers, Integers]:
-        """Every `step`th request after each quarter of its rounds: its row, and the rounds and tokens that it had.
+        """Every `step`th request after each quarter of its rounds: its row, and the rounds and
+        tokens that it had.
 
-        Between what is known tokens are taken to come evenly. Only where some other request is longer.
+        Between what is known tokens are taken to come evenly. Only where some other request is
+        longer.
         """
         rows, early, late = np.arange(len(self)), self.early_tokens, self.tokens - self.early_tokens
-        parts = ((self.rounds // 4, early // 2), (self.rounds // 2, early), (3 * self.rounds // 4, early + late // 2))
+        parts = (
+            (self.rounds // 4, early // 2),
+            (self.rounds // 2, early),
+            (3 * self.rounds // 4, early + late // 2),
+        )
         longest = np.partition(self.tokens, -2)[-2] if len(self) > 1 else 0
         had = np.concatenate([np.column_stack([rows, *part])[rows % step == 0] for part in parts])
         shorter = had[:, 2] < np.minimum(self.tokens, longest)[had[:, 0]]
@@ -192,15 +219,18 @@ class Past:
 
     @cached_property
     def _by_prediction(self) -> tuple[Floats, Integers]:
-        """Log predictions, ascending, and whose they are: among equal ones the shorter request first. (N,) both."""
+        """Log predictions, ascending, and whose they are: among equal ones the shorter request
+        first. (N,) both.
+        """
         order = np.lexsort((self.tokens, self.predicted_tokens))
         return np.log(self.predicted_tokens[order]), order
 
     def left(self, predicted_tokens: int, tokens: int, rounds: int) -> tuple[Floats, Floats]:
-        """Rounds that a request has left: of each past one that it may be like, and how likely that one is.
+        """Rounds that a request has left: of each past one that it may be like, and how likely that
+        one is.
 
-        Of those longer than `tokens`, or, where neither predictions nor paces tell anything, of more rounds; both
-        empty if there is none, or the past is of fewer than `FEW`. O(EXACT).
+        Of those longer than `tokens`, or, where neither predictions nor paces tell anything, of
+        more rounds; both empty if there is none, or the past is of fewer than `FEW`. O(EXACT).
 
         Parameters
         ----------
@@ -227,7 +257,8 @@ class Past:
         return (outputs[longer:] - tokens) * rounds_per_token[longer:], weight
 
     def lengths(self, predicted_tokens: int) -> tuple[Floats, Floats]:
-        """Output lengths, ascending, and how likely each is, given the prediction alone: (M,) both, M at least 1.
+        """Output lengths, ascending, and how likely each is, given the prediction alone: (M,) both,
+        M at least 1.
 
         The prediction itself, if the past is of fewer than `FEW`.
         """
@@ -238,7 +269,10 @@ class Past:
         return kin.tokens, weight / weight.sum()
 
     def kin(self, predicted_tokens: int) -> Kin:
-        """Whom a request of that prediction is held against; the latest answers are kept. O(EXACT + log N)."""
+        """Whom a request of that prediction is held against; the latest answers are kept.
+
+        O(EXACT + log N).
+        """
         kin = self._kin.get(predicted_tokens)
         if kin is None:
             if len(self._kin) >= REMEMBERED:
@@ -247,12 +281,17 @@ class Past:
         return kin
 
     def _weighed(self, predicted: float) -> Kin:
-        """Those held against log prediction `predicted`, and how likely their own predictions are beside it."""
+        """Those held against log prediction `predicted`, and how likely their own predictions are
+        beside it.
+        """
         logs, rows = self._by_prediction
         width = self.likeness.width
         if len(rows) > EXACT:
             reach = (predicted - REACH * width, predicted + REACH * width)
-            first, last = int(np.searchsorted(logs, reach[0], "left")), int(np.searchsorted(logs, reach[1], "right"))
+            first, last = (
+                int(np.searchsorted(logs, reach[0], "left")),
+                int(np.searchsorted(logs, reach[1], "right")),
+            )
             first, last = max(0, min(first, last - EXACT)), min(len(rows), max(last, first + EXACT))
             kept = np.unique(np.linspace(first, last - 1, EXACT).astype(np.int64))
             logs, rows = logs[kept], rows[kept]
@@ -261,7 +300,9 @@ class Past:
         rows, weight = rows[order], weight[order]
         tokens = self.tokens[rows].astype(float)
         rounds_per_token = self.rounds[rows] / tokens
-        return Kin(self.tokens[rows].tolist(), tokens, -np.log(rounds_per_token), rounds_per_token, weight)
+        return Kin(
+            self.tokens[rows].tolist(), tokens, -np.log(rounds_per_token), rounds_per_token, weight
+        )
 
 
 def log_likely(predicted: Floats, past: Floats, width: float) -> Floats:

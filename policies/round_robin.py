@@ -8,7 +8,9 @@ from lapsd.policies.base import Job, Policy, Rank, Until
 
 @dataclass(frozen=True)
 class RoundRobin(Policy):
-    """In turn, `quantum` rounds each; a turn that has begun is not interrupted. A control: it knows nothing at all.
+    """In turn, `quantum` rounds each; a turn that has begun is not interrupted.
+
+    A control: it knows nothing at all.
 
     Parameters
     ----------

@@ -27,9 +27,26 @@ from lapsd.policies.srpt import SRPT
 from lapsd.policies.tie import TIE
 
 _KNOWN: tuple[type[Policy], ...] = (
-    FCFS, RoundRobin, LAS, LASRound, Gittins, LPSJF, LPSRPT, AMin, TIE, Boost, LapsSD, LapsSDAdapted,
-    Alike, AlikeOnline, AlikeCeiling, LPSJFMean, SRPT, FastServe, Alise,
-)  # fmt: skip
+    FCFS,
+    RoundRobin,
+    LAS,
+    LASRound,
+    Gittins,
+    LPSJF,
+    LPSRPT,
+    AMin,
+    TIE,
+    Boost,
+    LapsSD,
+    LapsSDAdapted,
+    Alike,
+    AlikeOnline,
+    AlikeCeiling,
+    LPSJFMean,
+    SRPT,
+    FastServe,
+    Alise,
+)
 POLICIES: dict[str, type[Policy]] = {p.name: p for p in _KNOWN}
 
 
@@ -50,7 +67,9 @@ def policy_class(name: str) -> type[Policy]:
         return POLICIES[name]
     module, _, attribute = name.rpartition(".")
     if not module:
-        raise ValueError(f"unknown policy {name!r}: known are {', '.join(POLICIES)}, or your own as module.Class")
+        raise ValueError(
+            f"unknown policy {name!r}: known are {', '.join(POLICIES)}, or your own as module.Class"
+        )
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # a console script does not look where it was started
     try:
@@ -102,7 +121,9 @@ def _value(text: str, parameter: Field[Any], where: str) -> Any:
         return int(text) if kind.startswith("int") else float(text)
     except ValueError:
         wanted = "an integer" if kind.startswith("int") else "a number"
-        raise ValueError(f"{where}: needs {wanted}, as in {parameter.name}={parameter.default}") from None
+        raise ValueError(
+            f"{where}: needs {wanted}, as in {parameter.name}={parameter.default}"
+        ) from None
 
 
 def _text(value: Any) -> str:
@@ -110,7 +131,9 @@ def _text(value: Any) -> str:
 
 
 def spec_of(policy: Policy) -> str:
-    """The shortest spec that makes the policy again: the name and the parameters that differ from the default."""
+    """The shortest spec that makes the policy again: the name and the parameters that differ from
+    the default.
+    """
     changed = [
         f"{f.name}={_text(getattr(policy, f.name))}"
         for f in parameters_of(policy)

@@ -14,8 +14,9 @@ LONGEST = 0.1  # of a distribution: its tail
 class TIE(Policy):
     """Shortest *expected length with its tail* first, never preempting: LP-SJF by a distribution.
 
-    After TIE (tail-inflated expectation), which fits a distribution of lengths to each request. Here it is that of
-    past lengths, given the prediction; its tail is the mean of the longest tenth.
+    After TIE (tail-inflated expectation), which fits a distribution of lengths to each request.
+    Here it is that of past lengths, given the prediction; its tail is the mean of the longest
+    tenth.
 
     Parameters
     ----------
@@ -38,7 +39,10 @@ class TIE(Policy):
         tokens, share = self.past.lengths(job.predicted_tokens)
         in_tail = np.minimum(share, np.maximum(0, share.cumsum() - (1 - LONGEST)))
         longest = float((tokens * in_tail).sum() / in_tail.sum())
-        return (not job.started, (1 - self.tail) * float((tokens * share).sum()) + self.tail * longest)
+        return (
+            not job.started,
+            (1 - self.tail) * float((tokens * share).sum()) + self.tail * longest,
+        )
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         return TO_THE_END

@@ -1,8 +1,10 @@
-"""How long a request takes by its lengths: the time model of ALISE, T_gen(s, n) = s · T_0 + n · (α · s + β).
+"""How long a request takes by its lengths: the time model of ALISE, T_gen(s, n) = s · T_0 + n · (α
+· s + β).
 
-s is the prompt's length, n the output's. As published, a decoding step takes as long at the last token as at the
-first; `exact` lets the context grow, T_dec = n · (α · s + β) + α · n · (n − 1) / 2, and takes prefill as priced.
-Knows nothing of traces or profiles: `lapsd.sim.experiment` fits it to past requests.
+s is the prompt's length, n the output's. As published, a decoding step takes as long at the last
+token as at the first; `exact` lets the context grow, T_dec = n · (α · s + β) + α · n · (n − 1) / 2,
+and takes prefill as priced. Knows nothing of traces or profiles: `lapsd.sim.experiment` fits it to
+past requests.
 """
 
 from collections.abc import Callable
@@ -45,6 +47,8 @@ class TimeModel:
         if left <= 0:
             return 0
         if form == "published":
-            return left * (self.step_ns_a_token * prompt + self.step_ns) * self.rounds // self.tokens
+            return (
+                left * (self.step_ns_a_token * prompt + self.step_ns) * self.rounds // self.tokens
+            )
         contexts = left * (prompt + done) + left * (left - 1) // 2
         return (self.step_ns_a_token * contexts + left * self.step_ns) * self.rounds // self.tokens

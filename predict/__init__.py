@@ -1,6 +1,9 @@
-"""Output lengths foreseen from prompts: learnt predictors, and how good they are. Needs scikit-learn, but no torch.
+"""Output lengths foreseen from prompts: learnt predictors, and how good they are.
 
-A package of its own: it learns (which `traces` does not) without a model to run (which `calibrate` is for).
+Needs scikit-learn, but no torch.
+
+A package of its own: it learns (which `traces` does not) without a model to run (which `calibrate`
+is for).
 """
 
 from lapsd.predict.columns import Asked, predictions, with_column

@@ -22,7 +22,8 @@ class Encoder(Protocol):
 
 
 class TfidfEncoder:
-    """Words and pairs of words, weighted by how rare they are, in the directions in which past prompts differ most.
+    """Words and pairs of words, weighted by how rare they are, in the directions in which past
+    prompts differ most.
 
     Parameters
     ----------
@@ -40,7 +41,9 @@ class TfidfEncoder:
 
         words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
         features = len(words.fit(texts).vocabulary_)
-        svd = TruncatedSVD(max(1, min(self.dimensions, features - 1, len(texts) - 1)), random_state=0)
+        svd = TruncatedSVD(
+            max(1, min(self.dimensions, features - 1, len(texts) - 1)), random_state=0
+        )
         self._pipeline = make_pipeline(words, svd).fit(texts)
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
@@ -48,7 +51,8 @@ class TfidfEncoder:
 
 
 class ModelEncoder:
-    """A language model's last hidden states, averaged over a prompt's tokens: BERT and kin, or the served target.
+    """A language model's last hidden states, averaged over a prompt's tokens: BERT and kin, or the
+    served target.
 
     Parameters
     ----------
@@ -62,14 +66,20 @@ class ModelEncoder:
 
     def __init__(self, folder: str | Path) -> None:
         if not (Path(folder) / "config.json").is_file():
-            raise ValueError(f"encoder {folder}: no folder of a model (there is no config.json in it)")
+            raise ValueError(
+                f"encoder {folder}: no folder of a model (there is no config.json in it)"
+            )
         try:
             from transformers import AutoModel, AutoTokenizer
         except ModuleNotFoundError as error:
-            raise ValueError(f"encoder {folder}: needs {error.name}: pip install 'lapsd[calibrate]'") from error
+            raise ValueError(
+                f"encoder {folder}: needs {error.name}: pip install 'lapsd[calibrate]'"
+            ) from error
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-            self._model: Any = AutoModel.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
+            self._model: Any = AutoModel.from_pretrained(
+                str(folder), local_files_only=True, use_safetensors=True
+            )
         except (OSError, ValueError) as error:
             raise ValueError(f"encoder {folder}: {str(error).splitlines()[0]}") from error
         self._model.eval()
@@ -83,11 +93,15 @@ class ModelEncoder:
         rows = []
         with torch.inference_mode():
             for text in texts:
-                ids = self._tokenizer(text, return_tensors="pt", truncation=True, max_length=MOST_TOKENS)["input_ids"]
+                ids = self._tokenizer(
+                    text, return_tensors="pt", truncation=True, max_length=MOST_TOKENS
+                )["input_ids"]
                 if not ids.shape[1]:
                     rows.append(np.zeros(self._model.config.hidden_size))
                     continue
-                rows.append(self._model(input_ids=ids).last_hidden_state[0].double().mean(0).numpy())
+                rows.append(
+                    self._model(input_ids=ids).last_hidden_state[0].double().mean(0).numpy()
+                )
         return normalised(np.stack(rows))
 
 

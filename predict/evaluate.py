@@ -44,7 +44,11 @@ class Accuracy:
 
     @classmethod
     def of(
-        cls, predicted: NDArray[np.int64], true: NDArray[np.int64], ms: float = float("nan"), fell_back: float = 0.0
+        cls,
+        predicted: NDArray[np.int64],
+        true: NDArray[np.int64],
+        ms: float = float("nan"),
+        fell_back: float = 0.0,
     ) -> "Accuracy":
         """Of predictions, (R,), and the truth, (R,)."""
         from scipy.stats import kendalltau, spearmanr
@@ -82,11 +86,13 @@ def out_of_fold(
     different = len(set(groups))
     if len(texts) < LEAST_REQUESTS or different < FOLDS:
         raise ValueError(
-            f"{len(texts)} requests in {different} groups: at least {LEAST_REQUESTS} and {FOLDS} are needed to learn "
-            "from some and be judged by others"
+            f"{len(texts)} requests in {different} groups: at least {LEAST_REQUESTS} and {FOLDS}"
+            " are needed to learn from some and be judged by others"
         )
     expected, fell_back, ms = np.zeros(len(texts)), np.zeros(len(texts), bool), float("nan")
-    for seen, unseen in GroupKFold(FOLDS, shuffle=True, random_state=0).split(texts, groups=np.array(groups)):
+    for seen, unseen in GroupKFold(FOLDS, shuffle=True, random_state=0).split(
+        texts, groups=np.array(groups)
+    ):
         model = make()
         model.fit([texts[i] for i in seen], tokens[seen], [datasets[i] for i in seen])
         if np.isnan(ms):
@@ -98,15 +104,20 @@ def out_of_fold(
 
 
 def learnt_on(
-    model: LengthModel, texts: Sequence[str], tokens: NDArray[np.int64], datasets: Sequence[str], most: int,
+    model: LengthModel,
+    texts: Sequence[str],
+    tokens: NDArray[np.int64],
+    datasets: Sequence[str],
+    most: int,
     insert: bool = False,
-) -> tuple[NDArray[np.int64], Accuracy]:  # fmt: skip
+) -> tuple[NDArray[np.int64], Accuracy]:
     """Predictions, (R,), by a model that was fitted to other requests, and how good they are.
 
     Parameters
     ----------
     most : the longest answer that it has seen.
-    insert : requests finish in this order, each before the next is predicted, and can be retrieved then.
+    insert : requests finish in this order, each before the next is predicted, and can be retrieved
+    then.
     """
     ms, fell_back = _ms_a_prediction(model, texts, datasets), np.zeros(len(texts), bool)
     if insert and isinstance(model, Retrieval):

@@ -1,4 +1,7 @@
-"""A vector index: the most similar of many vectors. Exact while they are few, approximate by faiss beyond."""
+"""A vector index: the most similar of many vectors.
+
+Exact while they are few, approximate by faiss beyond.
+"""
 
 from typing import Any
 
@@ -15,8 +18,8 @@ class VectorIndex:
 
     Parameters
     ----------
-    exact_below : from so many vectors on faiss searches an HNSW graph (Malkov, Yashunin, arXiv 1603.09320); without
-        faiss the search stays exact.
+    exact_below : from so many vectors on faiss searches an HNSW graph (Malkov, Yashunin, arXiv
+        1603.09320); without faiss the search stays exact.
     """
 
     def __init__(self, exact_below: int = EXACT_BELOW) -> None:
@@ -45,7 +48,9 @@ class VectorIndex:
             self._graph.add(self._rows[:needed])
 
     def search(self, vectors: Vectors, k: int) -> tuple[NDArray[np.int64], Vectors]:
-        """The k most similar to each vector, best first: their numbers and cosines, (N, min(k, those there)) each."""
+        """The k most similar to each vector, best first: their numbers and cosines, (N, min(k,
+        those there)) each.
+        """
         k = min(k, self._many)
         if self._graph is not None:
             cosines, numbers = self._graph.search(np.ascontiguousarray(vectors), k)

@@ -1,4 +1,5 @@
-"""Predictors of output lengths from prompts, by name: fitted to past prompts, they say how long the next answers are.
+"""Predictors of output lengths from prompts, by name: fitted to past prompts, they say how long the
+next answers are.
 
 All work on logs of lengths, and answer with exp of what they expect: right in the median.
 """
@@ -32,7 +33,9 @@ class LengthModel(ABC):
 
     @abstractmethod
     def fit(self, texts: Sequence[str], tokens: NDArray[np.int64], datasets: Sequence[str]) -> None:
-        """Learn from past prompts, the lengths of their answers (R,), and what data sets they are of."""
+        """Learn from past prompts, the lengths of their answers (R,), and what data sets they are
+        of.
+        """
 
     @abstractmethod
     def predict(self, texts: Sequence[str], datasets: Sequence[str]) -> Lengths:
@@ -44,7 +47,9 @@ class Median(LengthModel):
 
     def fit(self, texts: Sequence[str], tokens: NDArray[np.int64], datasets: Sequence[str]) -> None:
         names = np.array(datasets)
-        self._of = {name: float(np.median(tokens[names == name])) for name in dict.fromkeys(datasets)}
+        self._of = {
+            name: float(np.median(tokens[names == name])) for name in dict.fromkeys(datasets)
+        }
         self._all = float(np.median(tokens))
 
     def predict(self, texts: Sequence[str], datasets: Sequence[str]) -> Lengths:
@@ -61,8 +66,12 @@ class Ridge(LengthModel):
         from sklearn.pipeline import make_pipeline, make_union
 
         words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
-        pieces = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, max_features=50_000)
-        self._pipeline: Any = make_pipeline(make_union(words, pieces), RidgeCV(ALPHAS)).fit(texts, np.log(tokens))
+        pieces = TfidfVectorizer(
+            analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, max_features=50_000
+        )
+        self._pipeline: Any = make_pipeline(make_union(words, pieces), RidgeCV(ALPHAS)).fit(
+            texts, np.log(tokens)
+        )
 
     def predict(self, texts: Sequence[str], datasets: Sequence[str]) -> Lengths:
         self.fell_back = np.zeros(len(texts), bool)
@@ -71,9 +80,12 @@ class Ridge(LengthModel):
 
 @dataclass
 class Ranker(LengthModel):
-    """A linear order of prompts, learnt from pairs: which of two answers is longer. As RankNet, with one layer.
+    """A linear order of prompts, learnt from pairs: which of two answers is longer.
 
-    An order says nothing of lengths: the place among past prompts is turned into the past length of that place.
+    As RankNet, with one layer.
+
+    An order says nothing of lengths: the place among past prompts is turned into the past length of
+    that place.
     """
 
     encoder: Encoder
@@ -89,7 +101,9 @@ class Ranker(LengthModel):
         if longer.all() or not longer.any():
             raise ValueError("ranker: all past answers are as long as one another")
         differences = vectors[one[differ]] - vectors[other[differ]]
-        self._weights = LogisticRegression(fit_intercept=False, max_iter=500).fit(differences, longer).coef_[0]
+        self._weights = (
+            LogisticRegression(fit_intercept=False, max_iter=500).fit(differences, longer).coef_[0]
+        )
         self._scores, self._tokens = np.sort(vectors @ self._weights), np.sort(tokens)
 
     def predict(self, texts: Sequence[str], datasets: Sequence[str]) -> Lengths:
@@ -100,14 +114,17 @@ class Ranker(LengthModel):
 
 @dataclass
 class Retrieval(LengthModel):
-    """ALISE's predictor: the lengths of the k most similar past prompts, weighted by similarity; else a perceptron.
+    """ALISE's predictor: the lengths of the k most similar past prompts, weighted by similarity;
+    else a perceptron.
 
-    Zhao, Wang (arXiv 2410.23537) as far as it is known: k, the threshold and the perceptron's shape are not.
+    Zhao, Wang (arXiv 2410.23537) as far as it is known: k, the threshold and the perceptron's shape
+    are not.
 
     Parameters
     ----------
     k : past prompts that are looked at, at least 1.
-    threshold : cosine that a past prompt must have to count; where none has, the perceptron predicts.
+    threshold : cosine that a past prompt must have to count; where none has, the perceptron
+    predicts.
     """
 
     encoder: Encoder
@@ -130,7 +147,11 @@ class Retrieval(LengthModel):
         logs = np.log(tokens)
         self._centre, self._spread = float(logs.mean()), float(max(logs.std(), 1e-9))
         perceptron = MLPRegressor(
-            hidden_layer_sizes=MLP_SHAPE, alpha=1.0, early_stopping=len(texts) >= 100, max_iter=300, random_state=0
+            hidden_layer_sizes=MLP_SHAPE,
+            alpha=1.0,
+            early_stopping=len(texts) >= 100,
+            max_iter=300,
+            random_state=0,
         )
         self._perceptron: Any = perceptron.fit(vectors, (logs - self._centre) / self._spread)
 
@@ -147,8 +168,12 @@ class Retrieval(LengthModel):
         self.fell_back = weights.sum(axis=1) <= 0
         expected = (weights * known).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-12)
         if self.fell_back.any():
-            foreseen = self._perceptron.predict(vectors[self.fell_back]) * self._spread + self._centre
-            expected[self.fell_back] = np.exp(np.minimum(foreseen, np.log(known.max(initial=1.0)) + 5))
+            foreseen = (
+                self._perceptron.predict(vectors[self.fell_back]) * self._spread + self._centre
+            )
+            expected[self.fell_back] = np.exp(
+                np.minimum(foreseen, np.log(known.max(initial=1.0)) + 5)
+            )
         return np.asarray(expected)
 
 

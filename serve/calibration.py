@@ -1,8 +1,10 @@
-"""What vLLM's steps take, by the requests in them, the tokens that they go over, and the contexts of those: means.
+"""What vLLM's steps take, by the requests in them, the tokens that they go over, and the contexts
+of those: means.
 
-Plans are served in the process that serves live runs, requests all at once in batches of each size, and every step is
-a sample. A step's cost depends on the tokens of all requests in it, prompts among them; draft and target are not
-timed apart. Terms are means, not medians: what is foretold are sums, and steps have a long tail.
+Plans are served in the process that serves live runs, requests all at once in batches of each size,
+and every step is a sample. A step's cost depends on the tokens of all requests in it, prompts among
+them; draft and target are not timed apart. Terms are means, not medians: what is foretold are sums,
+and steps have a long tail.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,10 +25,22 @@ from scipy.optimize import nnls
 
 LEAST_ROUNDS, LEAST_PROMPTS = 20, 8  # steps, for terms of a batch size
 KNOTS = 6  # numbers of tokens between which a step's cost is linear
-REACH = (16, 32, 64, 128, 256, 512, 1024, 2048)  # prompts beside the real ones, so that contexts reach far
+REACH = (
+    16,
+    32,
+    64,
+    128,
+    256,
+    512,
+    1024,
+    2048,
+)  # prompts beside the real ones, so that contexts reach far
 SHORT = 12  # new tokens of those
 UNSTABLE = 0.03
-NOTE = "a step's cost depends on the tokens of all requests in it, prompts among them; drafting is part of it"
+NOTE = (
+    "a step's cost depends on the tokens of all requests in it, prompts among them; drafting is"
+    " part of it"
+)
 ESTIMATED = "the token that prefill emits is counted to the prompt"
 Progress = Callable[[str, int, int], None]
 
@@ -47,9 +61,13 @@ class Requests:
 
 
 def calibrate(
-    engine: Engine, requests: Requests, plan: Plan, batches: Sequence[int], provenance: Provenance,
+    engine: Engine,
+    requests: Requests,
+    plan: Plan,
+    batches: Sequence[int],
+    provenance: Provenance,
     progress: Progress = lambda what, done, total: None,
-) -> Calibration:  # fmt: skip
+) -> Calibration:
     """Serve the requests in batches of each size and fit what their steps took.
 
     Parameters
@@ -69,25 +87,42 @@ def calibrate(
     costs, fits = costs_of(samples, plan.draft_tokens)
     drift = _mean_ns(records[-1]) / _mean_ns(records[0]) - 1
     known = replace(
-        provenance, draft_tokens=(plan.draft_tokens,), drift=round(drift, 4), unstable=abs(drift) > UNSTABLE
+        provenance,
+        draft_tokens=(plan.draft_tokens,),
+        drift=round(drift, 4),
+        unstable=abs(drift) > UNSTABLE,
     ).noting(steps=NOTE, engine="vllm", vllm=dict(records[0].notes))
     trace = _trace(replace(plan, requests=requests.asked), records[0], known)
     profile = Profile("measured", engine.weights, costs, fits, known)
-    warnings = [f"unstable: the same steps took {drift:+.0%} at the end (more than 3 %)"] if known.unstable else []
+    warnings = (
+        [f"unstable: the same steps took {drift:+.0%} at the end (more than 3 %)"]
+        if known.unstable
+        else []
+    )
     return Calibration({plan.draft_tokens: trace}, profile, None, samples, warnings, complete=True)
 
 
 def samples_of(records: Iterable[Record]) -> pd.DataFrame:
-    """A row a step: batch (its requests), prompts (of those, who did not decode), tokens, contexts, ns."""
+    """A row a step: batch (its requests), prompts (of those, who did not decode), tokens, contexts,
+    ns.
+    """
     rows = [
-        (len(s.running), sum(e == 0 for e in s.emitted), sum(s.scheduled), sum(s.contexts), s.round_ns)
-        for record in records for s in record.steps
-    ]  # fmt: skip
+        (
+            len(s.running),
+            sum(e == 0 for e in s.emitted),
+            sum(s.scheduled),
+            sum(s.contexts),
+            s.round_ns,
+        )
+        for record in records
+        for s in record.steps
+    ]
     return pd.DataFrame(rows, columns=["batch", "prompts", "tokens", "contexts", "ns"])
 
 
 def costs_of(samples: pd.DataFrame, n: int) -> tuple[Costs, Fits]:
-    """Terms of rounds, of steps with prompts, and of prompts alone; and their errors on halves that no fit saw.
+    """Terms of rounds, of steps with prompts, and of prompts alone; and their errors on halves that
+    no fit saw.
 
     Raises
     ------
@@ -103,7 +138,9 @@ def costs_of(samples: pd.DataFrame, n: int) -> tuple[Costs, Fits]:
         ("prompts", alone, LEAST_PROMPTS),
     ):
         if len(rows) < least:
-            raise ValueError(f"calibration: {len(rows)} {what} of a request alone, at least {least} are needed")
+            raise ValueError(
+                f"calibration: {len(rows)} {what} of a request alone, at least {least} are needed"
+            )
     terms = {b: _round(rows, n) for b, rows in _by_batch(rounds, LEAST_ROUNDS)}
     steps = {b: _step(rows) for b, rows in _by_batch(prompts, LEAST_PROMPTS)}
     prefill = fit_mean(alone["tokens"].to_numpy(), alone["ns"].to_numpy())
@@ -111,7 +148,9 @@ def costs_of(samples: pd.DataFrame, n: int) -> tuple[Costs, Fits]:
     costs = Costs(terms, prefill, free, free, only_draft_tokens=n, steps=steps)
     single = rounds[rounds["batch"] == 1]
     judged = {
-        f"verify_{n + 1}": _judged(single, lambda seen, row: _round(seen, n).verify(n + 1)(row.contexts)),
+        f"verify_{n + 1}": _judged(
+            single, lambda seen, row: _round(seen, n).verify(n + 1)(row.contexts)
+        ),
         "prefill": _judged(alone, lambda seen, row: _step(seen)(row.tokens, row.contexts)),
     }
     return costs, Fits(terms=judged)
@@ -133,7 +172,9 @@ def _round(rows: pd.DataFrame, n: int) -> RoundTerms:
 def _step(rows: pd.DataFrame) -> StepTerms:
     """Piecewise linear in tokens, and a slope over contexts, by least squares, nothing negative."""
     tokens, contexts = rows["tokens"].to_numpy(dtype=float), rows["contexts"].to_numpy(dtype=float)
-    knots = np.unique(np.quantile(tokens, np.linspace(0, 1, min(KNOTS, len(set(tokens)))), method="nearest"))
+    knots = np.unique(
+        np.quantile(tokens, np.linspace(0, 1, min(KNOTS, len(set(tokens)))), method="nearest")
+    )
     hats = np.column_stack([np.interp(tokens, knots, row) for row in np.eye(len(knots))])
     longest = max(float(contexts.max()), 1.0)
     terms = np.column_stack([hats, contexts / longest])
@@ -142,7 +183,9 @@ def _step(rows: pd.DataFrame) -> StepTerms:
     return StepTerms(base, {int(knots[0]): round(float(costs[-1]) / longest)})
 
 
-def _judged(rows: pd.DataFrame, predict: Callable[[pd.DataFrame, "pd.Series[int]"], int]) -> FitError:
+def _judged(
+    rows: pd.DataFrame, predict: Callable[[pd.DataFrame, "pd.Series[int]"], int]
+) -> FitError:
     """Of a fit to every other sample, on the rest."""
     seen, unseen = rows.iloc[::2], rows.iloc[1::2]
     foretold = [predict(seen, row) for _, row in unseen.iterrows()]
@@ -156,7 +199,13 @@ def _mean_ns(record: Record) -> float:
 def _trace(plan: Plan, record: Record, known: Provenance) -> Trace:
     """The real requests' rounds; who ended with the token of its prompt had none."""
     served = [s for s in record.served if s.index < len(plan.requests)]
-    rows = [s.index for s in sorted(served, key=lambda s: s.index) if any(s.drafted) or len(s.drafted) > 1]
+    rows = [
+        s.index
+        for s in sorted(served, key=lambda s: s.index)
+        if any(s.drafted) or len(s.drafted) > 1
+    ]
     served_trace = trace_of(plan, replace(record, served=served))
     own = replace(known, source=f"vLLM, {plan.target} + {plan.draft}", estimated=(ESTIMATED,))
-    return replace(served_trace, prompt_tokens=served_trace.prompt_tokens + 1, provenance=own).take(rows)
+    return replace(served_trace, prompt_tokens=served_trace.prompt_tokens + 1, provenance=own).take(
+        rows
+    )

@@ -1,4 +1,6 @@
-"""A live run's clock: real time in integer nanoseconds from the run's beginning, but for how idle time goes by."""
+"""A live run's clock: real time in integer nanoseconds from the run's beginning, but for how idle
+time goes by.
+"""
 
 import time
 
@@ -10,7 +12,8 @@ class Clock:
 
     Parameters
     ----------
-    kind : "wall": idle time is slept through; "busy": it is leapt over, so that only durations differ between runs.
+    kind : "wall": idle time is slept through; "busy": it is leapt over, so that only durations
+    differ between runs.
     """
 
     def __init__(self, kind: str) -> None:

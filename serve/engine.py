@@ -33,7 +33,8 @@ class Engine(Protocol):
 
         Parameters
         ----------
-        beside : calibration plans whose rounds run between those of the plan, off its clock, if it `interleaves`.
+        beside : calibration plans whose rounds run between those of the plan, off its clock, if it
+            `interleaves`.
 
         Raises
         ------

@@ -20,8 +20,12 @@ def outlook_to_json(known: Outlook) -> dict[str, Any]:
     ValueError
         If it knows what prompts take by a function that is no term of a profile.
     """
-    plain = {f.name: getattr(known, f.name) for f in fields(known) if f.name not in ("past", "time")}
-    return {name: value if isinstance(value, int) else list(value) for name, value in plain.items()} | {
+    plain = {
+        f.name: getattr(known, f.name) for f in fields(known) if f.name not in ("past", "time")
+    }
+    return {
+        name: value if isinstance(value, int) else list(value) for name, value in plain.items()
+    } | {
         "past": {name: getattr(known.past, name).tolist() for name in PAST},
         "time": None if known.time is None else _time_to_json(known.time),
     }
@@ -50,4 +54,6 @@ def outlook_from_json(document: Mapping[str, Any]) -> Outlook:
     if time is not None and (prefill := time.get("prefill")) is not None:
         values = {name: value for name, value in prefill.items() if name != "kind"}
         time = {**time, "prefill": PREFILLS[prefill["kind"]](**values)}
-    return Outlook(**{**document, "past": past, "time": None if time is None else TimeModel(**time)})
+    return Outlook(
+        **{**document, "past": past, "time": None if time is None else TimeModel(**time)}
+    )

@@ -1,4 +1,5 @@
-"""What an engine is asked to serve: requests with their arrivals, and under what policy, memory and clock.
+"""What an engine is asked to serve: requests with their arrivals, and under what policy, memory and
+clock.
 
 Plain data, and JSON for engines that live in another process. Needs `policies` and `traces` alone.
 """
@@ -93,10 +94,14 @@ class Plan:
         arrivals = [r.arrival_ns for r in self.requests]
         for i, (before, at) in enumerate(zip([0, *arrivals], arrivals, strict=False)):
             if at < before:
-                raise ValueError(f"request {i} arrives at {at} ns, before {before} ns: arrivals must not decrease")
+                raise ValueError(
+                    f"request {i} arrives at {at} ns, before {before} ns: arrivals must not"
+                    " decrease"
+                )
 
     def bound_policy(self) -> Policy:
-        """The policy for one run, knowing what the plan says beforehand; the truth only if it is clairvoyant.
+        """The policy for one run, knowing what the plan says beforehand; the truth only if it is
+        clairvoyant.
 
         Raises
         ------
@@ -113,7 +118,10 @@ class Plan:
     def to_json(self) -> str:
         """One JSON object."""
         own = {f.name: getattr(self, f.name) for f in fields(self)}
-        own |= {"requests": [asdict(asked) for asked in self.requests], "outlook": outlook_to_json(self.outlook)}
+        own |= {
+            "requests": [asdict(asked) for asked in self.requests],
+            "outlook": outlook_to_json(self.outlook),
+        }
         return json.dumps({"lapsd_plan": VERSION, **own})
 
     @classmethod

@@ -1,8 +1,9 @@
 """What a live run left behind: every step of the server, and what became of each request.
 
-Times are integer nanoseconds on the run's own clock, which begins at 0. A step is one decision and what it
-committed: moves, prompts, then a round (or whatever the engine does in one go). All time from one decision to the
-next belongs to the step between them; idle time ends exactly at an arrival. Plain data, and JSON.
+Times are integer nanoseconds on the run's own clock, which begins at 0. A step is one decision and
+what it committed: moves, prompts, then a round (or whatever the engine does in one go). All time
+from one decision to the next belongs to the step between them; idle time ends exactly at an
+arrival. Plain data, and JSON.
 """
 
 import json
@@ -16,7 +17,9 @@ VERSION = 1
 
 
 class Moved(NamedTuple):
-    """A KV cache that moved before a round: `swap out`, `swap in` or `recompute`, and how many tokens it held."""
+    """A KV cache that moved before a round: `swap out`, `swap in` or `recompute`, and how many
+    tokens it held.
+    """
 
     kind: str
     request: int
@@ -34,7 +37,8 @@ class Prefilled(NamedTuple):
 
 @dataclass(frozen=True)
 class Step:
-    """A decision and what it committed; the four lists by running request are parallel to `running`.
+    """A decision and what it committed; the four lists by running request are parallel to
+    `running`.
 
     Attributes
     ----------
@@ -45,10 +49,10 @@ class Step:
     prefills : sequence of Prefilled
     round_ns : int
         The step but for its moves and prompts.
-    contexts : sequence of int
-        Tokens of each request before the round: its prompt and output (of an unfinished prompt, what is cached).
-    scheduled : sequence of int
-        Tokens that the target went over for each: draft tokens and one more, or a piece of a prompt.
+    contexts : sequence of int Tokens of each request before the round: its prompt and output (of an
+        unfinished prompt, what is cached).
+    scheduled : sequence of int Tokens that the target went over for each: draft tokens and one
+        more, or a piece of a prompt.
     accepted, emitted : sequence of int
         Draft tokens that became output, and output tokens.
     draft_ns, verify_ns : int
@@ -127,9 +131,8 @@ class Record:
         False: interrupted; requests that were not done are missing from `served`.
     notes : mapping
         What else the engine tells: versions, warnings.
-    beside : sequence of Record
-        Of each calibration plan the steps that ran between the run's, off its clock, again and again; each begins
-        when the run stood still for it.
+    beside : sequence of Record Of each calibration plan the steps that ran between the run's, off
+        its clock, again and again; each begins when the run stood still for it.
     """
 
     engine: str

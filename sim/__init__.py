@@ -1,1 +1,3 @@
-"""The simulator: serve recorded requests under scheduling policies, and compare what it costs them."""
+"""The simulator: serve recorded requests under scheduling policies, and compare what it costs
+them.
+"""

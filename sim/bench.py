@@ -1,7 +1,8 @@
 """How fast the simulator is, as ratios to bare SimPy timeouts timed in the same process.
 
-A machine's speed, and what else it is doing, cancel in a ratio, so bare timeouts are timed before and after each run.
-Workloads are LAPS-SD's at load 0.8 with noisy lengths, unless a figure says otherwise.
+A machine's speed, and what else it is doing, cancel in a ratio, so bare timeouts are timed before
+and after each run. Workloads are LAPS-SD's at load 0.8 with noisy lengths, unless a figure says
+otherwise.
 """
 
 import subprocess
@@ -34,34 +35,67 @@ class Figure(NamedTuple):
     at_most: bool
 
 
-# (in words, settings) by figure; 0.01 of bare timeouts is 20,000 iterations a second where those run at 2 M/s.
-# Ordinary requests, first come, first served, 64 together in memory for as many of mean length, at load 1.2.
+# (in words, settings) by figure; 0.01 of bare timeouts is 20,000 iterations a second where those
+# run at 2 M/s. Ordinary requests, first come, first served, 64 together in memory for as many of
+# mean length, at load 1.2.
 MEMORIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "tokens": ("tokens", {"memory": "tokens"}),
     "reserve": ("reserved at admission", {"memory": "reserve:output=oracle"}),
-    "mixed": ("reserved, prompts whole in shared steps", {"memory": "reserve:output=oracle", "prefill": "mixed"}),
+    "mixed": (
+        "reserved, prompts whole in shared steps",
+        {"memory": "reserve:output=oracle", "prefill": "mixed"},
+    ),
     "paged": ("blocks", {"memory": "paged"}),
-    "chunked": ("blocks, prompts in chunks", {"memory": "paged", "evict": "recompute", "prefill": "chunked"}),
+    "chunked": (
+        "blocks, prompts in chunks",
+        {"memory": "paged", "evict": "recompute", "prefill": "chunked"},
+    ),
     "fastserve": ("FastServe's", {"memory": "fastserve"}),
     "alise": ("ALISE's", {"memory": "alise"}),
 }
 
-# Bounds guard what two-core machines held, of the bundled trace: its requests have 38 rounds on average, and of
-# longer ones there are more rounds and iterations a second.
+# Bounds guard what two-core machines held, of the bundled trace: its requests have 38 rounds on
+# average, and of longer ones there are more rounds and iterations a second.
 FIGURES = (
     Figure("timeouts_per_request", "bare timeouts that a request costs, b = 1", 21, True),
-    Figure("rounds_over_timeouts", "rounds a second over bare timeouts a second, b = 1", 1.8, False),
-    Figure("skip_over_step", "time of stepping through every round over that of skipping, b = 1", 8, False),
+    Figure(
+        "rounds_over_timeouts", "rounds a second over bare timeouts a second, b = 1", 1.8, False
+    ),
+    Figure(
+        "skip_over_step",
+        "time of stepping through every round over that of skipping, b = 1",
+        8,
+        False,
+    ),
     Figure("cost_growth", "cost of a request among 10^6 over that among 10^4", 1.3, True),
     Figure("peak_memory_bytes", "peak memory of a process that serves 10^6 requests", 1e9, True),
-    Figure("giant_queue", "cost of a request when 10^5 come at once over that at load 0.8", 3, True),
-    Figure("batch16_over_timeouts", "iterations a second at b = 16 over bare timeouts a second", 0.1, False),
-    Figure("batch16_irregular", "the same where draft lengths differ from round to round", 0.035, False),
+    Figure(
+        "giant_queue", "cost of a request when 10^5 come at once over that at load 0.8", 3, True
+    ),
+    Figure(
+        "batch16_over_timeouts",
+        "iterations a second at b = 16 over bare timeouts a second",
+        0.1,
+        False,
+    ),
+    Figure(
+        "batch16_irregular", "the same where draft lengths differ from round to round", 0.035, False
+    ),
     *(
-        Figure(f"memory_{name}", f"the same, 64 ordinary requests in tight memory: {words}", 0.01, False)
+        Figure(
+            f"memory_{name}",
+            f"the same, 64 ordinary requests in tight memory: {words}",
+            0.01,
+            False,
+        )
         for name, (words, _) in MEMORIES.items()
     ),
-    Figure("paper_run_ms", "a run of 30 requests with its metrics, ms where bare timeouts run at 2 M/s", 0.5, True),
+    Figure(
+        "paper_run_ms",
+        "a run of 30 requests with its metrics, ms where bare timeouts run at 2 M/s",
+        0.5,
+        True,
+    ),
     Figure("paper_run_in_timeouts", "the same in bare timeouts", 1000, True),
     Figure("startup_s", "`lapsd compare` to the first simulated event, s", 1, True),
 )
@@ -82,7 +116,9 @@ def bare_timeouts_per_s(count: int = TIMEOUTS) -> float:
 
 
 def in_timeouts(run: Callable[[], Any], repeats: int = REPEATS) -> float:
-    """What a call takes in bare timeouts: the median of repeats, each against timeouts before and after it."""
+    """What a call takes in bare timeouts: the median of repeats, each against timeouts before and
+    after it.
+    """
     ratios = []
     before = bare_timeouts_per_s()
     for _ in range(repeats):
@@ -96,7 +132,9 @@ def in_timeouts(run: Callable[[], Any], repeats: int = REPEATS) -> float:
 
 
 def ready(trace: Trace, profile: Profile, requests: int, **setting: Any) -> Stage:
-    """A stage whose workload is drawn: so many requests with noisy lengths, at load 0.8 unless said otherwise."""
+    """A stage whose workload is drawn: so many requests with noisy lengths, at load 0.8 unless said
+    otherwise.
+    """
     stage = Stage.of(trace, profile, requests=requests, length_predictor="noisy:0.5", **setting)
     stage.workload(0)
     return stage
@@ -117,7 +155,9 @@ def iterations_over_timeouts(stage: Stage, policy: Policy = POLICY) -> float:
 
 
 def in_tight_memory(**memory: Any) -> Stage:
-    """A stage of ordinary requests, 64 together, overloaded, in memory for as many of mean length."""
+    """A stage of ordinary requests, 64 together, overloaded, in memory for as many of mean
+    length.
+    """
     trace, profile = load_trace("azure-conversations"), load_profile("opt-13b-a100")
     tokens = int((trace.prompt_tokens + trace.output_tokens).mean() * 64)
     setting = {"batch": 64, "load": 1.2, "kv_tokens": tokens, "prefill": "batched", **memory}
@@ -125,8 +165,12 @@ def in_tight_memory(**memory: Any) -> Stage:
 
 
 def paper_run(stage: Stage, seeds: int) -> float:
-    """A run with its metrics in bare timeouts, `TOGETHER` policies' a workload as in sweeps; drawing not counted."""
-    stages = [Stage(stage.setting, stage.trace, stage.halves) for _ in range(seeds)]  # each keeps a workload
+    """A run with its metrics in bare timeouts, `TOGETHER` policies' a workload as in sweeps;
+    drawing not counted.
+    """
+    stages = [
+        Stage(stage.setting, stage.trace, stage.halves) for _ in range(seeds)
+    ]  # each keeps a workload
 
     def runs() -> None:
         for seed, own in enumerate(stages):
@@ -138,7 +182,8 @@ def paper_run(stage: Stage, seeds: int) -> float:
 
 
 def with_irregular_drafts(trace: Trace) -> Trace:
-    """A trace's acceptances with draft lengths as assisted generation chooses them, though never below what stood.
+    """A trace's acceptances with draft lengths as assisted generation chooses them, though never
+    below what stood.
 
     Two more after a round whose drafts were all accepted, else one less, from five on.
     """
@@ -153,30 +198,40 @@ def with_irregular_drafts(trace: Trace) -> Trace:
 
 
 def bench(
-    trace: Trace, profile: Profile, *, quick: bool = False, progress: Callable[[str], None] = lambda _: None
+    trace: Trace,
+    profile: Profile,
+    *,
+    quick: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, float]:
     """Every figure of `FIGURES`, by key.
 
     Parameters
     ----------
-    quick : a hundredth of the requests where a figure needs very many, for a first look: growth and memory are then
-        of 10^4 requests and mean nothing.
+    quick : a hundredth of the requests where a figure needs very many, for a first look: growth and
+        memory are then of 10^4 requests and mean nothing.
     """
     scale = 100 if quick else 1
     progress("requests and rounds")
     usual = ready(trace, profile, 10_000)
-    rounds = int(usual.halves.future.trace.rounds[usual.workload(0).rows].sum()) / usual.setting.requests
+    rounds = (
+        int(usual.halves.future.trace.rounds[usual.workload(0).rows].sum()) / usual.setting.requests
+    )
     cost = timeouts_per_request(usual)
     progress("stepping")
     short = ready(trace, profile, 2_000)
     skipping = timeouts_per_request(short)
     stepping = timeouts_per_request(short, repeats=1 if quick else 3, skip=False)
     progress("a giant queue")
-    giant = timeouts_per_request(ready(trace, profile, 100_000 // scale, all_at_once=True), repeats=1)
+    giant = timeouts_per_request(
+        ready(trace, profile, 100_000 // scale, all_at_once=True), repeats=1
+    )
     progress("batches of 16")
     batched = iterations_over_timeouts(ready(trace, profile, 5_000, batch=16))
     progress("batches of 16, draft lengths that differ")
-    irregular = iterations_over_timeouts(ready(with_irregular_drafts(trace), profile, 2_000, batch=16))
+    irregular = iterations_over_timeouts(
+        ready(with_irregular_drafts(trace), profile, 2_000, batch=16)
+    )
     tight = {}
     for name, (words, settings) in MEMORIES.items():
         progress(f"tight memory: {words}")
@@ -203,7 +258,9 @@ def bench(
 
 
 def _in_another_process(trace: Trace, profile: Profile, requests: int) -> tuple[float, int]:
-    """(growth of a request's cost from 10^4 requests, peak bytes) of a process that serves so many."""
+    """(growth of a request's cost from 10^4 requests, peak bytes) of a process that serves so
+    many.
+    """
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
@@ -226,7 +283,9 @@ def peak_memory_bytes() -> int:
     except (OSError, KeyError):
         import resource
 
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+            1 if sys.platform == "darwin" else 1024
+        )
 
 
 def startup_s(repeats: int = 3) -> float:
@@ -242,7 +301,10 @@ def startup_s(repeats: int = 3) -> float:
     for _ in range(repeats):
         started = time.perf_counter()
         subprocess.run(
-            [sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [sys.executable, "-c", script],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         starts.append(time.perf_counter() - started)
     return min(starts)

@@ -26,7 +26,9 @@ from lapsd import outlook_of
 MS = 1_000_000
 
 
-def row(name: str, prompt: int, accepted: Sequence[int], n: int = 4, cut: int = 0, **extra: Any) -> dict[str, Any]:
+def row(
+    name: str, prompt: int, accepted: Sequence[int], n: int = 4, cut: int = 0, **extra: Any
+) -> dict[str, Any]:
     """A trace row; `cut`: 1 if the output ends with an accepted draft token."""
     return {
         "request_id": name,
@@ -39,15 +41,21 @@ def row(name: str, prompt: int, accepted: Sequence[int], n: int = 4, cut: int = 
     }
 
 
-def workload(priced: PricedTrace, arrivals_ms: Sequence[float], predicted: Sequence[int] | None = None) -> Workload:
+def workload(
+    priced: PricedTrace, arrivals_ms: Sequence[float], predicted: Sequence[int] | None = None
+) -> Workload:
     """Each trace row once, in order, arriving at the given milliseconds."""
     rows = np.arange(len(arrivals_ms))
     lengths = priced.trace.output_tokens[rows] if predicted is None else np.array(predicted)
-    return Workload(priced, rows, np.array([round(a * MS) for a in arrivals_ms], dtype=np.int64), lengths)
+    return Workload(
+        priced, rows, np.array([round(a * MS) for a in arrivals_ms], dtype=np.int64), lengths
+    )
 
 
 def outlook(priced: PricedTrace) -> Outlook:
-    """As if the same trace had been the past, of lengths that were foreseen; and every stop moved a cache."""
+    """As if the same trace had been the past, of lengths that were foreseen; and every stop moved a
+    cache.
+    """
     costs, context = priced.profile.costs, priced.median_context
     moves = {"move_out_ns": costs.swap_out(context), "move_back_ns": costs.swap_in(context)}
     return replace(outlook_of(priced), **moves)
@@ -78,7 +86,9 @@ def profiles(draw: st.DrawFn) -> Profile:
     few = st.integers(0, 30)
     linear = st.builds(Linear, st.integers(0, 5_000), few)
     widths = st.fixed_dictionaries({1: st.integers(1, 9_000), 5: st.integers(1, 9_000)})
-    terms = st.builds(RoundTerms, linear, widths, st.fixed_dictionaries({1: few, 9: few}), st.integers(0, 500))
+    terms = st.builds(
+        RoundTerms, linear, widths, st.fixed_dictionaries({1: few, 9: few}), st.integers(0, 500)
+    )
     tokens = st.fixed_dictionaries({1: st.integers(1, 9_000), 9: st.integers(1, 9_000)})
     steps = st.builds(StepTerms, tokens, st.fixed_dictionaries({1: few, 9: few}))
     costs = Costs(
@@ -86,7 +96,9 @@ def profiles(draw: st.DrawFn) -> Profile:
         prefill=draw(linear),
         swap_out=draw(linear),
         swap_in=draw(linear),
-        swap_ways=draw(st.dictionaries(st.sampled_from(["pinned", "int8"]), st.builds(Swap, linear, linear))),
+        swap_ways=draw(
+            st.dictionaries(st.sampled_from(["pinned", "int8"]), st.builds(Swap, linear, linear))
+        ),
         steps=draw(st.just({}) | st.fixed_dictionaries({1: steps, 3: steps})),
     )
     return Profile("by_hand", "unknown", costs)
@@ -96,7 +108,9 @@ def profiles(draw: st.DrawFn) -> Profile:
 def workloads(
     draw: st.DrawFn, profile: Profile | None = None, max_requests: int = 12, closed: bool = False
 ) -> Workload:
-    """Requests whose arrivals often fall on one instant or on the end of a round; `closed`: or of a few clients."""
+    """Requests whose arrivals often fall on one instant or on the end of a round; `closed`: or of a
+    few clients.
+    """
     trace = draw(traces(max_requests))
     priced = price(trace, profile or draw(profiles()))
     scale = max(1, int(priced.mean_size_ns))
@@ -105,10 +119,14 @@ def workloads(
     arrivals = np.cumsum(np.array(gaps, dtype=np.int64) * step)
     if draw(st.booleans()):  # as rounds of the first end, while it runs alone
         ends = priced.prefill_ns[0] + np.append(0, np.cumsum(priced.round_ns[trace.rounds_of(0)]))
-        arrivals = np.append(0, ends[np.minimum(np.cumsum(gaps[1:], dtype=np.int64), len(ends) - 1)])
+        arrivals = np.append(
+            0, ends[np.minimum(np.cumsum(gaps[1:], dtype=np.int64), len(ends) - 1)]
+        )
     predicted = draw(st.lists(st.integers(1, 40), min_size=len(trace), max_size=len(trace)))
     clients = draw(st.sampled_from([None, None, 1, 2, 4])) if closed else None
     if clients:
         loop = (clients, draw(st.sampled_from([0, step])))
-        return Workload(priced, np.arange(len(trace)), np.zeros_like(arrivals), np.array(predicted), 0, *loop)
+        return Workload(
+            priced, np.arange(len(trace)), np.zeros_like(arrivals), np.array(predicted), 0, *loop
+        )
     return Workload(priced, np.arange(len(trace)), arrivals, np.array(predicted, dtype=np.int64))

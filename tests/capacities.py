@@ -14,22 +14,32 @@ Limits = st.SearchStrategy[dict[str, Any]]
 
 # `auto` is slots, or tokens where their number is given
 EVERY = ("auto", *(name for name in MANAGERS if name not in ("slots", "tokens")))
-OFFLOADING = tuple(name for name in EVERY[1:] if issubclass(MANAGERS[name], Offload))  # caches move beside rounds
-SITTING = tuple(name for name in EVERY if name not in OFFLOADING)  # they stay, or move between rounds
+OFFLOADING = tuple(
+    name for name in EVERY[1:] if issubclass(MANAGERS[name], Offload)
+)  # caches move beside rounds
+SITTING = tuple(
+    name for name in EVERY if name not in OFFLOADING
+)  # they stay, or move between rounds
 
 
 @st.composite
 def capacities(
-    draw: st.DrawFn, work: Workload, managers: Sequence[str] = EVERY, prefills: Sequence[str] = tuple(PREFILLS)
+    draw: st.DrawFn,
+    work: Workload,
+    managers: Sequence[str] = EVERY,
+    prefills: Sequence[str] = tuple(PREFILLS),
 ) -> Capacity:
     """A server of one of these managers whose memory, where it is limited, is tight.
 
-    The largest request fits, with little more; where caches move beside rounds at times two or three do: else there
-    is nobody to choose from.
+    The largest request fits, with little more; where caches move beside rounds at times two or
+    three do: else there is nobody to choose from.
     """
     manager, trace = draw(st.sampled_from(managers)), work.priced.trace
     longest = int((trace.prompt_tokens + trace.output_tokens).max())
-    how = {"prefill": draw(st.sampled_from(prefills)), "token_budget": draw(st.sampled_from([7, 16, 40]))}
+    how = {
+        "prefill": draw(st.sampled_from(prefills)),
+        "token_budget": draw(st.sampled_from([7, 16, 40])),
+    }
     tokens = longest + int(trace.drafted.max()) + 1 + draw(st.integers(0, 60))
     if manager in OFFLOADING:
         tokens += longest * draw(st.sampled_from([0, 0, 1, 2]))
@@ -45,7 +55,9 @@ def _auto(batch: int, longest: int, tokens: int) -> Limits:
 
 
 def _reserve(batch: int, longest: int, tokens: int) -> Limits:
-    return _managed("reserve", {"output": ["max", "pow2", "oracle"], "context": [longest]}, kv_tokens=tokens)
+    return _managed(
+        "reserve", {"output": ["max", "pow2", "oracle"], "context": [longest]}, kv_tokens=tokens
+    )
 
 
 def _paged(batch: int, longest: int, tokens: int) -> Limits:
@@ -58,7 +70,10 @@ def _fastserve(batch: int, longest: int, tokens: int) -> Limits:
 
 def _alise(batch: int, longest: int, tokens: int) -> Limits:
     own = {"int8": ["none", "moved", "all"], "overlap": ["true", "false"], "quantise_ns": [0, 1, 9]}
-    marks = [{"low": [low], "high": [high]} for low, high in ((0.9, 0.95), (0.0, 1.0), (0.3, 0.6), (1.0, 1.0))]
+    marks = [
+        {"low": [low], "high": [high]}
+        for low, high in ((0.9, 0.95), (0.0, 1.0), (0.3, 0.6), (1.0, 1.0))
+    ]
     return st.one_of([_in_blocks("alise", tokens, mark | own) for mark in marks])
 
 
@@ -69,12 +84,18 @@ def _in_blocks(name: str, tokens: int, parameters: Mapping[str, Sequence[Any]]) 
 
 def _managed(name: str, parameters: Mapping[str, Sequence[Any]], **limits: int) -> Limits:
     """`name:parameter=value+...`, with no limit on slots."""
-    values = [st.sampled_from([f"{key}={value}" for value in among]) for key, among in parameters.items()]
+    values = [
+        st.sampled_from([f"{key}={value}" for value in among]) for key, among in parameters.items()
+    ]
     specs = st.tuples(*values).map(lambda given: f"{name}:{'+'.join(given)}")
     return specs.map(lambda spec: {"kv_slots": None, "manager": spec, **limits})
 
 
 # by manager: what makes memory of so many tokens, for requests of at most `longest`
 TIGHT: Mapping[str, Callable[[int, int, int], Limits]] = {
-    "auto": _auto, "reserve": _reserve, "paged": _paged, "fastserve": _fastserve, "alise": _alise,
-}  # fmt: skip
+    "auto": _auto,
+    "reserve": _reserve,
+    "paged": _paged,
+    "fastserve": _fastserve,
+    "alise": _alise,
+}

@@ -15,14 +15,18 @@ from lapsd import cli
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
 # where only it matters that something fails, not how it fails shortest
-settings.register_profile("unshrunk", settings.get_profile("repeatable"), phases=(Phase.explicit, Phase.generate))
+settings.register_profile(
+    "unshrunk", settings.get_profile("repeatable"), phases=(Phase.explicit, Phase.generate)
+)
 
-# started in the background, a shell's jobs ignore interrupts, and so would the commands that tests interrupt
+# started in the background, a shell's jobs ignore interrupts, and so would the commands that tests
+# interrupt
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
-# `python -m pytest` puts the checkout there, where `sim` alone would then be importable; users have `lapsd.sim` only
+# `python -m pytest` puts the checkout there, where `sim` alone would then be importable; users have
+# `lapsd.sim` only
 sys.path[:] = [path for path in sys.path if path not in ("", str(ROOT))]
 
 PUBLIC = Path(__file__).parents[2] / "shared" / "data"
@@ -38,7 +42,10 @@ def public_data() -> Path:
     """The folder of public data sets, which the project does not ship."""
     folder = Path(os.environ.get("LAPSD_PUBLIC_DATA", PUBLIC))
     if not folder.is_dir():
-        pytest.skip("the public data sets are not beside this checkout (LAPSD_PUBLIC_DATA names another place)")
+        pytest.skip(
+            "the public data sets are not beside this checkout (LAPSD_PUBLIC_DATA names another"
+            " place)"
+        )
     return folder
 
 
@@ -47,7 +54,9 @@ def lapsd(capsys):
     """Run the command line in this process; returns (exit code, stdout, stderr)."""
 
     def run(*arguments):
-        code = run_command("lapsd", lambda: cli.app([str(a) for a in arguments], standalone_mode=False))
+        code = run_command(
+            "lapsd", lambda: cli.app([str(a) for a in arguments], standalone_mode=False)
+        )
         return code, *capsys.readouterr()
 
     return run

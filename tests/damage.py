@@ -7,9 +7,16 @@ from typing import Any
 from hypothesis import strategies as st
 
 JUNK = st.one_of(
-    st.none(), st.booleans(), st.integers(-2, 2**40), st.floats(), st.text(max_size=3), st.builds(list),
-    st.builds(dict), st.lists(st.integers(-1, 9), max_size=4), st.builds(lambda: {"a": [None]}),
-)  # fmt: skip
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 2**40),
+    st.floats(),
+    st.text(max_size=3),
+    st.builds(list),
+    st.builds(dict),
+    st.lists(st.integers(-1, 9), max_size=4),
+    st.builds(lambda: {"a": [None]}),
+)
 
 
 def places(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

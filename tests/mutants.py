@@ -1,10 +1,12 @@
-"""Can the tests fail? A seeded sample of mutants of what schedules are made of, each held to the tests of it.
+"""Can the tests fail?
+
+A seeded sample of mutants of what schedules are made of, each held to the tests of it.
 
     make mutants [MUTANTS=200] [SEED=0]
 
-cosmic-ray mutates copies of the checkout, one a core: policies, engine, pricing and statistics. Prints every survivor
-with its diff, then how many were killed. 200 take an hour of two cores: each is a run of the tests below until the
-first that fails.
+cosmic-ray mutates copies of the checkout, one a core: policies, engine, pricing and statistics.
+Prints every survivor with its diff, then how many were killed. 200 take an hour of two cores: each
+is a run of the tests below until the first that fails.
 """
 
 import argparse
@@ -22,15 +24,31 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-MUTATED = ("policies", "sim/engine", "traces/pricing.py", "sim/experiment/statistics.py", "sim/experiment/bound.py")
+MUTATED = (
+    "policies",
+    "sim/engine",
+    "traces/pricing.py",
+    "sim/experiment/statistics.py",
+    "sim/experiment/bound.py",
+)
 # those that fail soonest first
 KILLERS = (
-    "tests/sim/test_request.py", "tests/sim/test_by_hand.py", "tests/sim/test_memory.py",
-    "tests/traces/test_pricing.py", "tests/traces/test_workload.py", "tests/sim/test_refusals.py",
-    "tests/sim/experiment", "tests/sim/test_bound.py", "tests/sim/test_how_often.py",
-    "tests/sim/test_second_implementation.py", "tests/sim/test_law.py", "tests/policies",
-    "tests/sim/test_timeline.py", "tests/sim/test_every_schedule.py", "tests/sim/test_theory.py",
-)  # fmt: skip
+    "tests/sim/test_request.py",
+    "tests/sim/test_by_hand.py",
+    "tests/sim/test_memory.py",
+    "tests/traces/test_pricing.py",
+    "tests/traces/test_workload.py",
+    "tests/sim/test_refusals.py",
+    "tests/sim/experiment",
+    "tests/sim/test_bound.py",
+    "tests/sim/test_how_often.py",
+    "tests/sim/test_second_implementation.py",
+    "tests/sim/test_law.py",
+    "tests/policies",
+    "tests/sim/test_timeline.py",
+    "tests/sim/test_every_schedule.py",
+    "tests/sim/test_theory.py",
+)
 PYTEST = (
     f"{sys.executable} -m pytest -x -q -p no:cacheprovider --hypothesis-profile unshrunk "
     f"-o faulthandler_timeout=90 -o faulthandler_exit_on_timeout=true {' '.join(KILLERS)}"
@@ -41,7 +59,9 @@ FOREVER = 4  # a mutant that takes so many times what the tests take runs for ev
 
 def copy_of_checkout(folder: Path) -> None:
     """Everything that git knows of, as it is now."""
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     for name in listed.splitlines():
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -51,16 +71,25 @@ def copy_of_checkout(folder: Path) -> None:
 def is_worth_it(job: Any) -> bool:
     """Not what changes nothing that could be seen, or fails at import.
 
-    `is` and `==` are the same of small integers and of what compares by identity; most decorators say what is
-    abstract or remembered; what servers and managers hold themselves to (`check`, `strict=True`) is a test itself;
-    fields that are bound are not read before; `X | None` is a type.
+    `is` and `==` are the same of small integers and of what compares by identity; most decorators
+    say what is abstract or remembered; what servers and managers hold themselves to (`check`,
+    `strict=True`) is a test itself; fields that are bound are not read before; `X | None` is a
+    type.
     """
     mutation = job.mutations[0]
     name = mutation.operator_name
     same = name.endswith(("_Is", "_IsNot", "_Is_Eq", "_IsNot_NotEq"))
     line = linecache.getline(str(ROOT / mutation.module_path), mutation.start_pos[0])
-    held = mutation.definition_name in ("check", "_check") or line[: mutation.start_pos[1]].endswith("strict=")
-    return not (same or held or "_BitOr_" in name or "Decorator" in name or 'metadata={"bound": True}' in line)
+    held = mutation.definition_name in ("check", "_check") or line[
+        : mutation.start_pos[1]
+    ].endswith("strict=")
+    return not (
+        same
+        or held
+        or "_BitOr_" in name
+        or "Decorator" in name
+        or 'metadata={"bound": True}' in line
+    )
 
 
 def begin(folder: Path, seconds: float) -> list[Any]:
@@ -94,7 +123,11 @@ def results_of(folder: Path) -> list[Any]:
     from cosmic_ray.work_item import WorkerOutcome
 
     with use_db(str(folder / "session.sqlite"), WorkDB.Mode.open) as session:
-        return [result for _, result in session.results if result.worker_outcome is not WorkerOutcome.SKIPPED]
+        return [
+            result
+            for _, result in session.results
+            if result.worker_outcome is not WorkerOutcome.SKIPPED
+        ]
 
 
 def main() -> None:
@@ -110,7 +143,9 @@ def main() -> None:
         for folder in folders:
             copy_of_checkout(folder)
         started = time.monotonic()
-        if subprocess.run(shlex.split(PYTEST), cwd=folders[0], stdout=subprocess.DEVNULL, check=False).returncode:
+        if subprocess.run(
+            shlex.split(PYTEST), cwd=folders[0], stdout=subprocess.DEVNULL, check=False
+        ).returncode:
             sys.exit("the tests fail as it is: they would kill every mutant")
         seconds = FOREVER * (time.monotonic() - started)
         sessions = [begin(folder, seconds) for folder in folders]
@@ -121,7 +156,11 @@ def main() -> None:
         running = []
         for core, (folder, jobs) in enumerate(zip(folders, sessions, strict=True)):
             leave_only(folder, jobs, set(sample[core :: len(folders)]))
-            running.append(subprocess.Popen([*COSMIC_RAY, "exec", "mutants.toml", "session.sqlite"], cwd=folder))
+            running.append(
+                subprocess.Popen(
+                    [*COSMIC_RAY, "exec", "mutants.toml", "session.sqlite"], cwd=folder
+                )
+            )
         codes = [process.wait() for process in running]
         if any(codes):
             sys.exit("cosmic-ray failed")

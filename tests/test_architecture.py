@@ -27,17 +27,37 @@ FOREIGN = {
     "traces": TABLES | {"tokenizers"},
     "predict": {"numpy", "scipy", "sklearn", "faiss", "torch", "transformers"},
     "sim": TABLES | {"simpy", "matplotlib", "tomli_w", "distributed"},
-    "calibrate": TABLES
-    | {"torch", "transformers", "tokenizers", "safetensors", "triton", "huggingface_hub", "sklearn", "pynvml"},
+    "calibrate": (
+        TABLES
+        | {
+            "torch",
+            "transformers",
+            "tokenizers",
+            "safetensors",
+            "triton",
+            "huggingface_hub",
+            "sklearn",
+            "pynvml",
+        }
+    ),
     "serve": {"numpy", "pandas", "scipy", "simpy", "torch", "jinja2", "matplotlib", "vllm"},
     "papers": TABLES | {"matplotlib", "jinja2"},
     "lapsd": TABLES | {"typer", "rich", "simpy", "torch", "matplotlib", "tomli_w"},
 }
 STANDARD = set(__import__("sys").stdlib_module_names)
 HEAVY = {
-    "torch", "triton", "matplotlib", "scipy", "distributed", "transformers", "safetensors", "sklearn", "pynvml",
-    "faiss", "vllm",
-}  # fmt: skip
+    "torch",
+    "triton",
+    "matplotlib",
+    "scipy",
+    "distributed",
+    "transformers",
+    "safetensors",
+    "sklearn",
+    "pynvml",
+    "faiss",
+    "vllm",
+}
 
 
 def installed_name(path: Path) -> str:
@@ -46,7 +66,11 @@ def installed_name(path: Path) -> str:
     return name if name.split(".")[0] == "lapsd" else f"lapsd.{name}"
 
 
-MODULES = {installed_name(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
+MODULES = {
+    installed_name(path): path
+    for package in PACKAGES
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
 
 
@@ -57,20 +81,26 @@ def package_of(module: str) -> str:
 
 
 def room_of(module: str) -> str:
-    """The part of its package that a module belongs to: `engine` for `lapsd.sim.engine.request`; "" for the package."""
+    """The part of its package that a module belongs to: `engine` for `lapsd.sim.engine.request`; ""
+    for the package.
+    """
     parts = module.split(".")
     return parts[2] if len(parts) > 2 else ""
 
 
 def imported(node: ast.AST) -> set[str]:
-    """Every module that a node may import; strings that spell one of our modules count as imports."""
+    """Every module that a node may import; strings that spell one of our modules count as
+    imports.
+    """
     if isinstance(node, ast.Import):
         return {alias.name for alias in node.names}
     if isinstance(node, ast.ImportFrom):
         return {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return {
-            name for name in re.findall(r"\blapsd(?:\.\w+)+", node.value) if name in MODULES and " " not in node.value
+            name
+            for name in re.findall(r"\blapsd(?:\.\w+)+", node.value)
+            if name in MODULES and " " not in node.value
         }
     return set()
 
@@ -120,10 +150,22 @@ def test_sim_imports_downwards():
 def test_figures_import_no_other_part_of_sim():
     for name in MODULES:
         if name.startswith("lapsd.sim.figures"):
-            assert {room_of(t) for t in own_imports(name) if package_of(t) == "sim"} <= {"figures"}, name
+            assert {room_of(t) for t in own_imports(name) if package_of(t) == "sim"} <= {
+                "figures"
+            }, name
 
 
-SERVE = ("outlook_json", "plan", "record", "clock", "engine", "own", "validation", "vllm", "calibration")
+SERVE = (
+    "outlook_json",
+    "plan",
+    "record",
+    "clock",
+    "engine",
+    "own",
+    "validation",
+    "vllm",
+    "calibration",
+)
 OUTSIDE_VLLM = {"lapsd.serve.vllm.process"}  # drives vLLM's process from outside it
 
 
@@ -135,13 +177,22 @@ def test_code_that_runs_inside_vllm_needs_neither_the_simulator_nor_the_calibrat
     for name in MODULES:
         if name.startswith("lapsd.serve.vllm") and name not in OUTSIDE_VLLM:
             targets = own_imports(name)
-            assert not {package_of(t) for t in targets} & {"sim", "calibrate"}, f"{name} imports {targets}"
-            assert {room_of(t) for t in targets if package_of(t) == "serve"} <= {"vllm", *SERVE[:4]}, name
+            assert not {package_of(t) for t in targets} & {"sim", "calibrate"}, (
+                f"{name} imports {targets}"
+            )
+            assert {room_of(t) for t in targets if package_of(t) == "serve"} <= {
+                "vllm",
+                *SERVE[:4],
+            }, name
 
 
-ENGINE_PARTS = {  # our executor holds its requests and its KV memory to the rules of the simulator's
-    "lapsd.sim.engine", "lapsd.sim.engine.memory", "lapsd.sim.engine.request", "lapsd.sim.engine.recorded",
-}  # fmt: skip
+# our executor holds its requests and its KV memory to the rules of the simulator's
+ENGINE_PARTS = {
+    "lapsd.sim.engine",
+    "lapsd.sim.engine.memory",
+    "lapsd.sim.engine.request",
+    "lapsd.sim.engine.recorded",
+}
 
 
 def test_only_validation_imports_the_simulator():
@@ -150,14 +201,18 @@ def test_only_validation_imports_the_simulator():
         if package_of(name) == "serve" and room_of(name) != "validation":
             targets = {t for t in own_imports(name) if package_of(t) == "sim"}
             if room_of(name) == "own":
-                modules = {t for t in targets if MODULES[t].name != "__init__.py" or t in ENGINE_PARTS}
+                modules = {
+                    t for t in targets if MODULES[t].name != "__init__.py" or t in ENGINE_PARTS
+                }
                 assert modules <= ENGINE_PARTS, f"{name} imports {modules - ENGINE_PARTS}"
             else:
                 assert not targets, f"{name} imports {targets}"
 
 
 def test_no_imports_go_in_a_circle():
-    """A package's `__init__` imports its modules; beside that, the graph of all modules has no circle."""
+    """A package's `__init__` imports its modules; beside that, the graph of all modules has no
+    circle.
+    """
     graph = {n: {t for t in own_imports(n) if MODULES[t].name != "__init__.py"} for n in MODULES}
     done: set[str] = set()
 
@@ -174,15 +229,25 @@ def test_no_imports_go_in_a_circle():
 
 def test_only_modules_that_load_a_heavy_library_are_imported_late():
     def heavy(module: str) -> bool:
-        return bool({name.split(".")[0] for node in TREES[module].body for name in imported(node)} & HEAVY)
+        return bool(
+            {name.split(".")[0] for node in TREES[module].body for name in imported(node)} & HEAVY
+        )
 
-    verbs = {"lapsd.cli.calibrate_pair", "lapsd.cli.calibrate_vllm", "lapsd.cli.validate_live"}  # need torch
+    verbs = {
+        "lapsd.cli.calibrate_pair",
+        "lapsd.cli.calibrate_vllm",
+        "lapsd.cli.validate_live",
+    }  # need torch
     for name, tree in TREES.items():
         for function in ast.walk(tree):
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-                nodes = [n for n in ast.walk(function) if isinstance(n, ast.Import | ast.ImportFrom)]
+                nodes = [
+                    n for n in ast.walk(function) if isinstance(n, ast.Import | ast.ImportFrom)
+                ]
                 late = {m for node in nodes for m in imported(node) if m in MODULES} - verbs
-                assert all(heavy(m) or MODULES[m].name == "__init__.py" for m in late), f"{name} imports {late} late"
+                assert all(heavy(m) or MODULES[m].name == "__init__.py" for m in late), (
+                    f"{name} imports {late} late"
+                )
 
 
 def test_no_function_of_sim_or_papers_takes_more_than_ten_parameters():
@@ -192,7 +257,9 @@ def test_no_function_of_sim_or_papers_takes_more_than_ten_parameters():
             for node in ast.walk(tree):
                 if isinstance(node, ast.FunctionDef):
                     arguments = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
-                    assert len(arguments) <= 10, f"{name}: {node.name} has {len(arguments)} parameters"
+                    assert len(arguments) <= 10, (
+                        f"{name}: {node.name} has {len(arguments)} parameters"
+                    )
 
 
 def test_the_wheel_lists_every_package():
@@ -204,7 +271,9 @@ def test_the_wheel_lists_every_package():
 
 @pytest.mark.parametrize("package", [package for package in PACKAGES if package != "lapsd"])
 def test_a_folder_is_not_importable_under_its_bare_name(package):
-    """Tests import what users import: a bare `sim` would be another copy of `lapsd.sim`, or another project's."""
+    """Tests import what users import: a bare `sim` would be another copy of `lapsd.sim`, or another
+    project's.
+    """
     assert importlib.util.find_spec(package) is None
 
 

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -16,20 +15,48 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_the_gpu_check_runs_every_section_anywhere(tmp_path):
-    """A tiny pair first, as before any other; then OPT's shape in small, through transformers' own forward."""
-    shape = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 128, "vocab_size": 512,
-             "max_position_embeddings": 300, "word_embed_proj_dim": 64, "model_type": "opt"}  # fmt: skip
+    """A tiny pair first, as before any other; then OPT's shape in small, through transformers' own
+    forward.
+    """
+    shape = {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "ffn_dim": 128,
+        "vocab_size": 512,
+        "max_position_embeddings": 300,
+        "word_embed_proj_dim": 64,
+        "model_type": "opt",
+    }
     config, out = tmp_path / "config.json", tmp_path / "out"
     config.write_text(json.dumps(shape))
-    command = [sys.executable, "benchmarks/gpu_check.py", "--out", str(out), "--device", "cpu", "--quick",
-               "--shapes", f"{config}+{config}", "--deadline", "900",
-               "--tiny-seconds", "450", "--commit", "abc"]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, }, capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "benchmarks/gpu_check.py",
+        "--out",
+        str(out),
+        "--device",
+        "cpu",
+        "--quick",
+        "--shapes",
+        f"{config}+{config}",
+        "--deadline",
+        "900",
+        "--tiny-seconds",
+        "450",
+        "--commit",
+        "abc",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3_000:]
     assert len([p for p in out.rglob("*") if p.is_file()]) <= 8
-    lean, other = (json.loads((folder / "check.json").read_text()) for folder in (out / "tiny", out))
+    lean, other = (
+        json.loads((folder / "check.json").read_text()) for folder in (out / "tiny", out)
+    )
     for found in (lean, other):
-        assert [name for name, section in found.items() if {"failed", "skipped"} & set(section)] == (
+        assert [
+            name for name, section in found.items() if {"failed", "skipped"} & set(section)
+        ] == (
             [] if found is lean else ["attention"]  # only the lean engine's is ours
         )
         exactness = found["exactness"]
@@ -85,7 +112,13 @@ def test_a_failed_capture_is_written_down_whole_and_told_by_the_exit_code(tmp_pa
 
     pair = replace(sections.random_pair("tiny-target+tiny-draft", device="cpu"), graphs=Failing())
     monkeypatch.setattr(sections, "random_pair", lambda *args, **options: pair)
-    options = {"shapes": "tiny", "device": "cpu", "dtype": "auto", "until": time.monotonic() + 60, "out": tmp_path}
+    options = {
+        "shapes": "tiny",
+        "device": "cpu",
+        "dtype": "auto",
+        "until": time.monotonic() + 60,
+        "out": tmp_path,
+    }
     arguments = [f"--{name}={value}" for name, value in options.items()]
     monkeypatch.setattr(sys, "argv", ["gpu_sections.py", *arguments, "--quick"])
     with pytest.raises(SystemExit) as end:

@@ -1,6 +1,8 @@
-"""Every command and every block of code in README and docs runs, in the order of its page, in one folder.
+"""Every command and every block of code in README and docs runs, in the order of its page, in one
+folder.
 
-What would take long runs with small sizes (`SMALLER`); what is no command of ours is listed with why it is not run.
+What would take long runs with small sizes (`SMALLER`); what is no command of ours is listed with
+why it is not run.
 """
 
 import doctest
@@ -32,7 +34,9 @@ ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 DOCTESTS = {"docs/write-a-policy.md"}
 NOT_OURS = {
-    "make demo": "installs, and calibrates for minutes; its parts run in the tests of calibrate and compare",
+    "make demo": (
+        "installs, and calibrates for minutes; its parts run in the tests of calibrate and compare"
+    ),
     "make test": "runs this",
     "make vllm": "installs, and runs tests/serve/vllm",
     "lapsd calibrate --engine vllm": "needs vLLM; tests/serve/vllm/test_calibration.py runs it",
@@ -67,7 +71,9 @@ def smaller(text: str) -> str:
 
 def blocks(page: str) -> list[tuple[str, str]]:
     """(language, text) of every fenced block of a page."""
-    return re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return re.findall(
+        r"^```(\w*)\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
 
 
 def commands(block: str) -> list[list[str]]:
@@ -77,7 +83,10 @@ def commands(block: str) -> list[list[str]]:
 
 
 def test_pages_hold_blocks_that_are_run():
-    assert sum(language in ("sh", "python", "toml") for page in PAGES for language, _ in blocks(page)) > 20
+    assert (
+        sum(language in ("sh", "python", "toml") for page in PAGES for language, _ in blocks(page))
+        > 20
+    )
     assert {language for page in PAGES for language, _ in blocks(page)} <= {
         "sh",
         "python",
@@ -90,51 +99,79 @@ def test_pages_hold_blocks_that_are_run():
 
 def test_the_page_on_sweeps_names_every_setting_and_every_column():
     page = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
-    for name in [*(knob.option.removeprefix("--") for knob in KNOBS.values()), *(metric.name for metric in METRICS)]:
+    for name in [
+        *(knob.option.removeprefix("--") for knob in KNOBS.values()),
+        *(metric.name for metric in METRICS),
+    ]:
         assert f"`{name}`" in page or f"`{name} " in page, name
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """What readers of the pages are thought to have: models, prompts, a trace and arrivals. Papers ask little."""
+    """What readers of the pages are thought to have: models, prompts, a trace and arrivals.
+
+    Papers ask little.
+    """
     data = ROOT / "calibrate" / "reference" / "data"
     (tmp_path / "my-7b").symlink_to(data / "target")
     (tmp_path / "my-68m").symlink_to(data / "draft")
     texts = [f"def f{i}(x):\n    return x + {i}\n\ndef " for i in range(24)]
-    lines = [json.dumps({"prompt": text, "question": text, "group": i}) for i, text in enumerate(texts)]
+    lines = [
+        json.dumps({"prompt": text, "question": text, "group": i}) for i, text in enumerate(texts)
+    ]
     (tmp_path / "prompts.jsonl").write_text("\n".join(lines), encoding="utf-8")
     times = [f"2023-11-16 18:15:{s:02}.0,{10 + s},{20 + 5 * s}" for s in range(50)]
     csv = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(times)
     (tmp_path / "AzureLLMInferenceTrace_conv.csv").write_text(csv, encoding="utf-8")
-    answers = [{"instruction": f"Tell {'all' * (i % 2)} of {'abc'[i % 3]} and {i}", "output": "so " * (5 + i % 7 * 9)}
-               for i in range(40)]  # fmt: skip
-    answers = [a | {"instruction": a["instruction"] + " x" * (i % 13)} for i, a in enumerate(answers)]
+    answers = [
+        {
+            "instruction": f"Tell {'all' * (i % 2)} of {'abc'[i % 3]} and {i}",
+            "output": "so " * (5 + i % 7 * 9),
+        }
+        for i in range(40)
+    ]
+    answers = [
+        a | {"instruction": a["instruction"] + " x" * (i % 13)} for i, a in enumerate(answers)
+    ]
     (tmp_path / "model_outputs.json").write_text(json.dumps(answers), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     few = LAPS_SD.questions[:2]
     monkeypatch.setitem(PAPERS, "laps-sd", replace(LAPS_SD, quick=TINY, full=TINY, questions=few))
     two = replace(TINY, queues=2)
-    monkeypatch.setitem(PAPERS, "beyond", replace(BEYOND, quick=two, full=two, questions=BEYOND.questions[-1:]))
+    monkeypatch.setitem(
+        PAPERS, "beyond", replace(BEYOND, quick=two, full=two, questions=BEYOND.questions[-1:])
+    )
 
 
 @pytest.fixture
 def clusters(monkeypatch):
-    """Clusters of other makes stand for one of this machine: what is typed is run, where it runs is not tested."""
+    """Clusters of other makes stand for one of this machine: what is typed is run, where it runs is
+    not tested.
+    """
     distributed = pytest.importorskip("distributed")
     local = distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, dashboard_address=None, worker_dashboard_address=None, host="127.0.0.1"
+        n_workers=1,
+        threads_per_worker=1,
+        dashboard_address=None,
+        worker_dashboard_address=None,
+        host="127.0.0.1",
     )
 
     def some_cluster(**how):
         assert how
         return SimpleNamespace(scale=lambda jobs: None)
 
-    for module, name in (("dask_jobqueue", "SLURMCluster"), ("dask_kubernetes.operator", "KubeCluster")):
+    for module, name in (
+        ("dask_jobqueue", "SLURMCluster"),
+        ("dask_kubernetes.operator", "KubeCluster"),
+    ):
         stand_in = ModuleType(module)
         setattr(stand_in, name, some_cluster)
         monkeypatch.setitem(sys.modules, module, stand_in)
     client, made = distributed.Client, []
-    monkeypatch.setattr(distributed, "Client", lambda address: made.append(client(local)) or made[-1])
+    monkeypatch.setattr(
+        distributed, "Client", lambda address: made.append(client(local)) or made[-1]
+    )
     yield
     for one in made:
         one.close()
@@ -147,8 +184,12 @@ def run_shell(block: str, capsys) -> None:
         if any(line.startswith(other) for other in NOT_OURS):
             continue
         assert words[0] == "lapsd", f"{line}: what runs this?"
-        *arguments, into = [*words[1:], None] if ">" not in words else [*words[1 : words.index(">")], words[-1]]
-        code = run_command("lapsd", lambda arguments=arguments: cli.app(arguments, standalone_mode=False))
+        *arguments, into = (
+            [*words[1:], None] if ">" not in words else [*words[1 : words.index(">")], words[-1]]
+        )
+        code = run_command(
+            "lapsd", lambda arguments=arguments: cli.app(arguments, standalone_mode=False)
+        )
         out, error = capsys.readouterr()
         assert code == 0, f"{line}\n{error}"
         if into:
@@ -175,7 +216,13 @@ def test_a_page_runs_from_top_to_bottom(page, capsys, request):
             exec(smaller(text), names)
         elif language == "toml":
             asked = Sweep.from_document(tomllib.loads(text)).document() | {"seeds": 1}
-            records = sweep(f"toml-{number}", asked["policies"], asked["parameters"], seeds=1, **asked["settings"])
+            records = sweep(
+                f"toml-{number}",
+                asked["policies"],
+                asked["parameters"],
+                seeds=1,
+                **asked["settings"],
+            )
             assert len(records)
 
 

@@ -1,4 +1,6 @@
-"""Traces of acceptance, profiles of costs: their files, importers of public formats, workloads drawn from them."""
+"""Traces of acceptance, profiles of costs: their files, importers of public formats, workloads
+drawn from them.
+"""
 
 from lapsd.traces.arrival_trace import ArrivalTrace
 from lapsd.traces.costs import Costs, Linear, RoundCost, RoundTerms, StepCost, StepTerms, Swap

@@ -1,7 +1,7 @@
 """Recorded arrivals: when real requests came, and how long they were.
 
-Workloads take the gaps, rescaled to a load, from a random place on. Knows nothing of acceptance, nor of files
-(`lapsd.traces.files.arrival_file`).
+Workloads take the gaps, rescaled to a load, from a random place on. Knows nothing of acceptance,
+nor of files (`lapsd.traces.files.arrival_file`).
 """
 
 import numpy as np
@@ -32,10 +32,17 @@ class ArrivalTrace:
         source: str,
     ) -> None:
         if len(arrival_ns) < 2 or arrival_ns[-1] <= arrival_ns[0]:
-            raise FormatError(f"{source}: {len(arrival_ns)} arrivals at one instant: at least two at different ones")
+            raise FormatError(
+                f"{source}: {len(arrival_ns)} arrivals at one instant: at least two at different"
+                " ones"
+            )
         if (falls := np.flatnonzero(np.diff(arrival_ns) < 0)).size:
             raise FormatError(f"{source}: arrival {falls[0] + 1} is before the one that it follows")
-        self.arrival_ns, self.prompt_tokens, self.output_tokens = arrival_ns, prompt_tokens, output_tokens
+        self.arrival_ns, self.prompt_tokens, self.output_tokens = (
+            arrival_ns,
+            prompt_tokens,
+            output_tokens,
+        )
         self.source = source
 
     def __len__(self) -> int:
@@ -62,7 +69,8 @@ class ArrivalTrace:
 
 
 def arrivals_of(rows: list[tuple[int, int, int]], source: str) -> ArrivalTrace:
-    """Arrivals from an instant (ns), a prompt and an output length a request, in any order; the first is at 0.
+    """Arrivals from an instant (ns), a prompt and an output length a request, in any order; the
+    first is at 0.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """How things that go wrong reach a user: one line, an exit code, no traceback.
 
-Exit codes: 0 done, 1 incomplete, 2 bad input, 130 interrupted. A user's mistake is a `ValueError` anywhere in
-the library; only the command lines turn it into a line.
+Exit codes: 0 done, 1 incomplete, 2 bad input, 130 interrupted. A user's mistake is a `ValueError`
+anywhere in the library; only the command lines turn it into a line.
 """
 
 import os
@@ -12,7 +12,9 @@ DONE, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 class FormatError(ValueError):
-    """A file that is not a valid trace or profile; the message names file, row or field, value and bound."""
+    """A file that is not a valid trace or profile; the message names file, row or field, value and
+    bound.
+    """
 
 
 def run_command(program: str, command: Callable[[], object]) -> int:
@@ -54,7 +56,9 @@ def _called(command: Callable[[], object]) -> object:
 
 
 def _leave_stdout() -> None:
-    """Keep the interpreter from complaining, when it closes stdout, of what cannot be written there."""
+    """Keep the interpreter from complaining, when it closes stdout, of what cannot be written
+    there.
+    """
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,4 +1,6 @@
-"""Traces made of plain lists, and what each row must hold to: validated once, here; the rest trusts it."""
+"""Traces made of plain lists, and what each row must hold to: validated once, here; the rest trusts
+it.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +13,9 @@ from numpy.typing import NDArray
 
 
 def trace_from_rounds(
-    rows: Sequence[Mapping[str, Any]], provenance: Provenance | Mapping[str, Any] | None = None, source: str = "trace"
+    rows: Sequence[Mapping[str, Any]],
+    provenance: Provenance | Mapping[str, Any] | None = None,
+    source: str = "trace",
 ) -> Trace:
     """A validated trace from one mapping a request, with the keys of the file's columns.
 
@@ -27,7 +31,10 @@ def trace_from_rounds(
     """
     if not rows:
         raise FormatError(f"{source}: holds no requests")
-    names = [*COLUMNS, *(name for name in rows[0] if name in POSITION_COLUMNS or prediction_name(name))]
+    names = [
+        *COLUMNS,
+        *(name for name in rows[0] if name in POSITION_COLUMNS or prediction_name(name)),
+    ]
     columns = {name: [row[name] for row in rows] for name in names}
     return checked_trace(columns, provenance or {}, source)
 
@@ -39,7 +46,9 @@ def _provenance(known: Provenance | Mapping[str, Any], source: str) -> Provenanc
         raise FormatError(f"{source}, {error}") from error
 
 
-def checked_trace(columns: Mapping[str, list[Any]], provenance: Provenance | Mapping[str, Any], source: str) -> Trace:
+def checked_trace(
+    columns: Mapping[str, list[Any]], provenance: Provenance | Mapping[str, Any], source: str
+) -> Trace:
     """Build a trace from columns of plain lists, holding every row to the invariants.
 
     Raises
@@ -50,7 +59,9 @@ def checked_trace(columns: Mapping[str, list[Any]], provenance: Provenance | Map
     lengths = np.array([len(r) for r in columns["drafted"]], dtype=np.int64)
     _refuse(source, lengths < 1, "drafted", "a request needs at least one round", lengths)
     other = np.array([len(r) for r in columns["accepted"]], dtype=np.int64)
-    _refuse(source, other != lengths, "accepted", "as many rounds as in 'drafted' are needed", other)
+    _refuse(
+        source, other != lengths, "accepted", "as many rounds as in 'drafted' are needed", other
+    )
     flat = {name: _flat(columns[name], name, source, np.int64) for name in ("drafted", "accepted")}
     for name, kind in (("acceptable", np.int64), ("accept_prob", np.float32)):
         if name in columns:
@@ -95,13 +106,18 @@ def _check_invariants(trace: Trace, source: str) -> None:
     surplus = trace.per_request(trace.accepted) + trace.rounds - trace.output_tokens
     last = trace.accepted[trace.offsets[1:] - 1]
     bad = ~((surplus == 0) | ((surplus == 1) & (last > 0)))
-    rule = "the sum of accepted + 1 over rounds must be output_tokens, or one more after an accepted last token"
+    rule = (
+        "the sum of accepted + 1 over rounds must be output_tokens, or one more after an accepted"
+        " last token"
+    )
     _refuse(source, bad, "output_tokens", rule, trace.output_tokens)
     for name, tokens in trace.predictions.items():
         _refuse(source, tokens < 1, prediction_column(name), "below 1", tokens)
     position_owner = np.repeat(np.arange(len(trace)), trace.output_tokens)
     if trace.acceptable is not None:
-        left = np.repeat(trace.output_offsets[1:], trace.output_tokens) - np.arange(len(position_owner))
+        left = np.repeat(trace.output_offsets[1:], trace.output_tokens) - np.arange(
+            len(position_owner)
+        )
         wrong = (trace.acceptable < 0) | (trace.acceptable > left)
         bad = np.bincount(position_owner[wrong], minlength=len(trace)) > 0
         _refuse(source, bad, "acceptable", "must lie between 0 and the output tokens that are left")
@@ -112,7 +128,11 @@ def _check_invariants(trace: Trace, source: str) -> None:
 
 
 def _refuse(
-    source: str, bad: NDArray[np.bool_], name: str, why: str, values: NDArray[np.int64] | None = None
+    source: str,
+    bad: NDArray[np.bool_],
+    name: str,
+    why: str,
+    values: NDArray[np.int64] | None = None,
 ) -> None:
     if bad.any():
         row = int(np.argmax(bad))

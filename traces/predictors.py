@@ -1,8 +1,9 @@
 """Length predictors: what a server believes a request's output length to be, before it is served.
 
-One frozen dataclass each, with at most a few parameters; a new one is a class and a line in `PREDICTORS`. All
-randomness is keyed by (seed, stream): a predictor of another amount of error errs in the same direction at the same
-request, and the first predictions of many are those of few. Knows nothing of arrivals, costs or policies.
+One frozen dataclass each, with at most a few parameters; a new one is a class and a line in
+`PREDICTORS`. All randomness is keyed by (seed, stream): a predictor of another amount of error errs
+in the same direction at the same request, and the first predictions of many are those of few. Knows
+nothing of arrivals, costs or policies.
 """
 
 import math
@@ -34,17 +35,20 @@ class LengthPredictor(ABC):
 
     @staticmethod
     def parse(text: str) -> "LengthPredictor":
-        """From `oracle`, `noisy:0.5` (or `noisy:sd=0.5`), `regressed:0.6`, `learned` or `column:NAME`.
+        """From `oracle`, `noisy:0.5` (or `noisy:sd=0.5`), `regressed:0.6`, `learned` or
+        `column:NAME`.
 
         Raises
         ------
         ValueError
-            For an unknown kind (listing the known ones), or a parameter that is missing, wrong or out of bounds.
+            For an unknown kind (listing the known ones), or a parameter that is missing, wrong or
+            out of bounds.
         """
         kind, _, rest = text.partition(":")
         if kind not in PREDICTORS:
             raise ValueError(
-                f"length predictor {text!r}: known are {', '.join(usage(p) for p in PREDICTORS.values())}"
+                f"length predictor {text!r}: known are"
+                f" {', '.join(usage(p) for p in PREDICTORS.values())}"
             )
         made = PREDICTORS[kind]
         known = {f.name: f for f in fields(made)}
@@ -114,7 +118,9 @@ class Oracle(LengthPredictor):
 
 @dataclass(frozen=True)
 class Noisy(LengthPredictor):
-    """The truth times exp(sd · z), z standard normal: median-unbiased; its mean is exp(sd²/2) too high."""
+    """The truth times exp(sd · z), z standard normal: median-unbiased; its mean is exp(sd²/2) too
+    high.
+    """
 
     kind: ClassVar[str] = "noisy"
     random: ClassVar[bool] = True
@@ -126,7 +132,9 @@ class Noisy(LengthPredictor):
     def predict(self, rows: NDArray[np.int64], trace: Trace, seed: int) -> NDArray[np.int64]:
         """See `LengthPredictor.predict`."""
         truth = trace.output_tokens[rows]
-        return np.maximum(1, np.rint(truth * np.exp(self.sd * _errors(seed, len(truth))))).astype(np.int64)
+        return np.maximum(1, np.rint(truth * np.exp(self.sd * _errors(seed, len(truth))))).astype(
+            np.int64
+        )
 
 
 @dataclass(frozen=True)
@@ -147,7 +155,8 @@ class Regressed(LengthPredictor):
         """See `LengthPredictor.predict`."""
         truth, known, r = trace.output_tokens[rows], np.log(trace.output_tokens), self.r
         mean, sd = known.mean(), known.std()
-        # of mean, and correlation r with the truth; the best predictor's variance is r² of the truth's
+        # of mean, and correlation r with the truth; the best predictor's variance is r² of the
+        # truth's
         error = _errors(seed, len(truth))
         logs = mean + r**2 * (np.log(truth) - mean) + r * math.sqrt(1 - r**2) * sd * error
         return np.asarray(np.maximum(1, np.rint(np.exp(logs))), dtype=np.int64)
@@ -167,7 +176,9 @@ class Column(LengthPredictor):
 
 @dataclass(frozen=True)
 class Learned(LengthPredictor):
-    """What a learnt predictor foresaw when the trace was recorded: the column `predicted_tokens`."""
+    """What a learnt predictor foresaw when the trace was recorded: the column
+    `predicted_tokens`.
+    """
 
     kind: ClassVar[str] = "learned"
 
@@ -176,7 +187,9 @@ class Learned(LengthPredictor):
         return _recorded(self, LEARNED, trace)[rows]
 
 
-PREDICTORS: dict[str, type[LengthPredictor]] = {p.kind: p for p in (Oracle, Noisy, Regressed, Learned, Column)}
+PREDICTORS: dict[str, type[LengthPredictor]] = {
+    p.kind: p for p in (Oracle, Noisy, Regressed, Learned, Column)
+}
 
 
 def _errors(seed: int, count: int) -> NDArray[np.float64]:
@@ -187,6 +200,7 @@ def _recorded(predictor: LengthPredictor, name: str, trace: Trace) -> NDArray[np
     if name not in trace.predictions:
         there = f"predictions in it: {', '.join(trace.predictions) or 'none'}"
         raise ValueError(
-            f"length predictor {predictor}: the trace has no column {prediction_column(name)!r} ({there})"
+            f"length predictor {predictor}: the trace has no column {prediction_column(name)!r}"
+            f" ({there})"
         )
     return trace.predictions[name]

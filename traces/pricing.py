@@ -1,7 +1,7 @@
 """A trace priced by a profile: what each round, prefill and request takes, in exact integers.
 
-Where a request's rounds meet the machine's costs. A request's context at a round is its prompt plus the
-tokens emitted before it. Knows nothing of arrivals or policies.
+Where a request's rounds meet the machine's costs. A request's context at a round is its prompt plus
+the tokens emitted before it. Knows nothing of arrivals or policies.
 """
 
 import math
@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 
 class TimeTerms(NamedTuple):
-    """What `policies.TimeModel` is made of, in its order: T_0, α and β in ns, and rounds that emit so many tokens."""
+    """What `policies.TimeModel` is made of, in its order: T_0, α and β in ns, and rounds that emit
+    so many tokens.
+    """
 
     prefill_ns_a_token: int
     step_ns_a_token: int
@@ -66,18 +68,24 @@ class PricedTrace:
         return int(np.median(self.trace.prompt_tokens + self.trace.output_tokens // 2))
 
     def mean_round_ns(self) -> int:
-        """c̄: a round's cost at this trace's median context (prompt + half the output, rounded down), in ns.
+        """c̄: a round's cost at this trace's median context (prompt + half the output, rounded
+        down), in ns.
 
-        Where draft lengths differ, the mean over its rounds of what each draft length costs there, rounded down.
+        Where draft lengths differ, the mean over its rounds of what each draft length costs there,
+        rounded down.
         """
         context = self.median_context
         cost = self.profile.round_cost(self.batch)
         lengths, counts = np.unique(self.trace.drafted, return_counts=True)
-        total = sum(c * cost(n, self.batch * context) for n, c in zip(lengths.tolist(), counts.tolist(), strict=True))
+        total = sum(
+            c * cost(n, self.batch * context)
+            for n, c in zip(lengths.tolist(), counts.tolist(), strict=True)
+        )
         return int(max(1, total // len(self.trace.drafted)))
 
     def estimated_ns(self, mean_round_ns: int) -> NDArray[np.int64]:
-        """T̃ of whole requests by their true lengths and acceptance, rounded down: c̄ · r · L // (accepted + r), (R,).
+        """T̃ of whole requests by their true lengths and acceptance, rounded down: c̄ · r · L //
+        (accepted + r), (R,).
 
         r is a request's rounds, `accepted` its accepted draft tokens.
         """
@@ -95,8 +103,9 @@ class PricedTrace:
     def time_terms(self) -> TimeTerms:
         """ALISE's time model, fitted to these requests in batches of their `batch`.
 
-        T_0 is the least-squares slope of prefills through the origin. α and β are what a step of a full batch takes
-        by its requests' contexts, exactly; where draft lengths differ, the means over rounds, rounded down.
+        T_0 is the least-squares slope of prefills through the origin. α and β are what a step of a
+        full batch takes by its requests' contexts, exactly; where draft lengths differ, the means
+        over rounds, rounded down.
         """
         trace, cost = self.trace, self.profile.round_cost(self.batch)
         prompts = trace.prompt_tokens.astype(float)
@@ -105,8 +114,12 @@ class PricedTrace:
         pairs = list(zip(lengths.tolist(), counts.tolist(), strict=True))
         shared = math.gcd(rounds, tokens)
         return TimeTerms(
-            prefill_ns_a_token=round(float((prompts @ self.prefill_ns) / max(1.0, prompts @ prompts))),
-            step_ns_a_token=self.batch * sum(count * cost.per_token_ns(n) for n, count in pairs) // rounds,
+            prefill_ns_a_token=round(
+                float((prompts @ self.prefill_ns) / max(1.0, prompts @ prompts))
+            ),
+            step_ns_a_token=self.batch
+            * sum(count * cost.per_token_ns(n) for n, count in pairs)
+            // rounds,
             step_ns=sum(count * cost.base_ns(n) for n, count in pairs) // rounds,
             rounds=rounds // shared,
             tokens=tokens // shared,
@@ -114,7 +127,9 @@ class PricedTrace:
 
 
 def progress(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Tokens that each round emits, and its request's context before it, each (rounds of all requests,)."""
+    """Tokens that each round emits, and its request's context before it, each (rounds of all
+    requests,).
+    """
     emitted = trace.accepted + 1
     surplus = trace.per_request(emitted) - trace.output_tokens
     emitted[trace.offsets[1:] - 1] -= surplus
@@ -123,7 +138,9 @@ def progress(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return emitted, np.repeat(trace.prompt_tokens, trace.rounds) + before
 
 
-def cost_tables(trace: Trace, profile: Profile, batch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def cost_tables(
+    trace: Trace, profile: Profile, batch: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """A round's ns at no context and by context token, indexed by the trace's draft lengths."""
     cost = profile.round_cost(batch)
     base, per_token = np.zeros((2, int(trace.drafted.max()) + 1), dtype=np.int64)
@@ -141,4 +158,6 @@ def price(trace: Trace, profile: Profile, batch: int = 1) -> PricedTrace:
     to_cache = np.maximum(trace.prompt_tokens - 1, 0)
     prefill: Callable[[NDArray[np.int64]], NDArray[np.int64]] = profile.costs.prefill  # type: ignore[assignment]
     prefill_ns = np.where(to_cache > 0, prefill(to_cache), 0)
-    return PricedTrace(trace, profile, round_ns, emitted, prefill_ns, trace.per_request(round_ns), batch)
+    return PricedTrace(
+        trace, profile, round_ns, emitted, prefill_ns, trace.per_request(round_ns), batch
+    )

@@ -18,8 +18,8 @@ class Profile:
 
     Attributes
     ----------
-    kind : {"measured", "wall_time_fit", "imported_fit", "by_hand"}
-        Whether each term was timed, fitted to whole requests' wall times, taken from others' fits, or made up.
+    kind : {"measured", "wall_time_fit", "imported_fit", "by_hand"} Whether each term was timed,
+        fitted to whole requests' wall times, taken from others' fits, or made up.
     weights : {"pretrained", "reference", "random", "unknown"}
     costs : Costs
     fits : Fits
@@ -59,7 +59,14 @@ class Profile:
         """
         swap = Linear(_ns(swap_ms, "swap_ms"), _ns(swap_ms_per_token, "swap_ms_per_token"))
         costs = Costs(
-            rounds={1: RoundTerms(Linear(_ns(draft_ms, "draft_ms"), 0), {1: _ns(verify_ms, "verify_ms")}, {1: 0}, 0)},
+            rounds={
+                1: RoundTerms(
+                    Linear(_ns(draft_ms, "draft_ms"), 0),
+                    {1: _ns(verify_ms, "verify_ms")},
+                    {1: 0},
+                    0,
+                )
+            },
             prefill=Linear(0, _ns(prefill_ms_per_token, "prefill_ms_per_token")),
             swap_out=swap,
             swap_in=swap,
@@ -69,7 +76,8 @@ class Profile:
         return cls("by_hand", "unknown", costs)
 
     def with_swap(self, way: str | None = None, scale: float = 1.0) -> "Profile":
-        """The profile with another of the measured ways of moving caches, every move `scale` times as long.
+        """The profile with another of the measured ways of moving caches, every move `scale` times
+        as long.
 
         Raises
         ------
@@ -83,25 +91,39 @@ class Profile:
         if way is not None and way not in self.costs.swap_ways:
             known = ", ".join(self.costs.swap_ways) or "none"
             raise ValueError(f"swap {way!r}: the ways that the profile has are: {known}")
-        chosen = Swap(self.costs.swap_out, self.costs.swap_in) if way is None else self.costs.swap_ways[way]
+        chosen = (
+            Swap(self.costs.swap_out, self.costs.swap_in)
+            if way is None
+            else self.costs.swap_ways[way]
+        )
         out, back = (
-            Linear(round(scale * t.base_ns), round(scale * t.per_token_ns)) for t in (chosen.out, chosen.back)
+            Linear(round(scale * t.base_ns), round(scale * t.per_token_ns))
+            for t in (chosen.out, chosen.back)
         )
         provenance = self.provenance.noting(moves=f"{way or 'as measured'}, times {scale:g}")
-        return replace(self, costs=replace(self.costs, swap_out=out, swap_in=back), provenance=provenance)
+        return replace(
+            self, costs=replace(self.costs, swap_out=out, swap_in=back), provenance=provenance
+        )
 
     def warnings(self) -> list[str]:
         """Why not to trust it, a line each."""
         known, lines = self.provenance, list(self.fits.warnings())
         if known.unstable:
-            drift = "" if known.drift is None else f": the machine's speed drifted by {known.drift:+.0%}"
+            drift = (
+                ""
+                if known.drift is None
+                else f": the machine's speed drifted by {known.drift:+.0%}"
+            )
             lines.append(f"unstable{drift}")
         if known.incomplete:
             lines.append("incomplete: its calibration was interrupted")
         if known.quick:
             lines.append("quick: few samples a term")
         if self.costs.only_draft_tokens is not None:
-            lines.append(f"fitted to rounds of {self.costs.only_draft_tokens} draft tokens alone: prices no others")
+            lines.append(
+                f"fitted to rounds of {self.costs.only_draft_tokens} draft tokens alone: prices no"
+                " others"
+            )
         return lines
 
     def round_cost(self, batch: int = 1) -> "RoundCost":
@@ -110,7 +132,8 @@ class Profile:
         Raises
         ------
         ValueError
-            If the profile does not cover the batch size; and the cost, if it does not cover the draft length.
+            If the profile does not cover the batch size; and the cost, if it does not cover the
+            draft length.
         """
         return RoundCost(self.costs.rounds, batch, self.costs.only_draft_tokens)
 

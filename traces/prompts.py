@@ -16,9 +16,8 @@ class Prompt:
     request_id : str
         As in the trace.
     text : str
-    group : str
-        What prompts have in common (a document, a template): those of one group are never on both sides of a split
-        into training and test.
+    group : str What prompts have in common (a document, a template): those of one group are never
+        on both sides of a split into training and test.
     """
 
     request_id: str

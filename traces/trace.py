@@ -1,8 +1,9 @@
-"""Acceptance traces: what speculative decoding drafted and accepted, round by round, a row a request.
+"""Acceptance traces: what speculative decoding drafted and accepted, round by round, a row a
+request.
 
-In memory all requests' rounds lie in two flat arrays with offsets, so that a request's rounds are a slice.
-Knows nothing of how rows are held to what they must be (`lapsd.traces.invariants`), of files (`lapsd.traces.files.trace_file`),
-time, policies or models.
+In memory all requests' rounds lie in two flat arrays with offsets, so that a request's rounds are a
+slice. Knows nothing of how rows are held to what they must be (`lapsd.traces.invariants`), of files
+(`lapsd.traces.files.trace_file`), time, policies or models.
 """
 
 import re
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 
 COLUMNS = ("request_id", "dataset", "prompt_tokens", "output_tokens", "drafted", "accepted")
 POSITION_COLUMNS = ("acceptable", "accept_prob")  # optional
-PREDICTION = "predicted_tokens"  # the prefix of the columns of predictions, and itself the column of LEARNED
+PREDICTION = (  # the prefix of the columns of predictions, and itself the column of LEARNED
+    "predicted_tokens"
+)
 LEARNED = "learned"  # the prediction that a trace was recorded with
 
 
@@ -32,10 +35,10 @@ class Trace:
         Request i's rounds are `offsets[i]:offsets[i + 1]` of the two flat arrays.
     drafted, accepted : int64 arrays (rounds of all requests,)
         Draft tokens proposed in a round, and how many of them became part of the output.
-    predictions : mapping of name to int64 array (R,)
-        Output lengths that predictors foresaw; `learned` is the one that the trace was recorded with.
-    acceptable : int64 array (output tokens of all requests,) or None
-        Per output position, how many greedy proposals of the draft from there on are the output's own tokens.
+    predictions : mapping of name to int64 array (R,) Output lengths that predictors foresaw;
+        `learned` is the one that the trace was recorded with.
+    acceptable : int64 array (output tokens of all requests,) or None Per output position, how many
+        greedy proposals of the draft from there on are the output's own tokens.
     accept_prob : float32 array (output tokens of all requests,) or None
         Per output position, the probability that a proposal there was accepted, given the output.
     provenance : Provenance
@@ -65,7 +68,9 @@ class Trace:
     @property
     def acceptance(self) -> NDArray[np.float64]:
         """Accepted over drafted tokens of each request, (R,); 0 where nothing was drafted."""
-        return np.asarray(self.per_request(self.accepted) / np.maximum(self.per_request(self.drafted), 1))
+        return np.asarray(
+            self.per_request(self.accepted) / np.maximum(self.per_request(self.drafted), 1)
+        )
 
     @property
     def output_offsets(self) -> NDArray[np.int64]:
@@ -83,7 +88,8 @@ class Trace:
         return self.predictions.get(LEARNED)
 
     def with_prediction(self, name: str, tokens: Sequence[int] | NDArray[np.int64]) -> "Trace":
-        """The trace with one more prediction of output lengths, (R,), each at least 1, for `column:NAME`.
+        """The trace with one more prediction of output lengths, (R,), each at least 1, for
+        `column:NAME`.
 
         Raises
         ------
@@ -91,11 +97,18 @@ class Trace:
             If the name is not of letters, digits, `_`, `.` and `-`, or the lengths are wrong.
         """
         lengths = np.asarray(tokens)
-        if lengths.shape != (len(self),) or lengths.dtype.kind not in "iu" or (len(lengths) and lengths.min() < 1):
+        if (
+            lengths.shape != (len(self),)
+            or lengths.dtype.kind not in "iu"
+            or (len(lengths) and lengths.min() < 1)
+        ):
             raise ValueError(
-                f"prediction {name!r}: needs a whole number of at least 1 for each of {len(self)} requests"
+                f"prediction {name!r}: needs a whole number of at least 1 for each of {len(self)}"
+                " requests"
             )
-        return replace(self, predictions={**self.predictions, _checked_name(name): lengths.astype(np.int64)})
+        return replace(
+            self, predictions={**self.predictions, _checked_name(name): lengths.astype(np.int64)}
+        )
 
     def per_request(self, flat: NDArray[np.int64]) -> NDArray[np.int64]:
         """Sum a per-round array over each request, (R,)."""
@@ -145,7 +158,9 @@ class Trace:
             If there are fewer than two requests.
         """
         if len(self) < 2:
-            raise ValueError(f"a trace of {len(self)} request cannot be split into halves: at least 2 are needed")
+            raise ValueError(
+                f"a trace of {len(self)} request cannot be split into halves: at least 2 are needed"
+            )
         order = np.random.default_rng([split_seed, 0]).permutation(len(self))
         middle = len(self) // 2
         return self.take(np.sort(order[:middle])), self.take(np.sort(order[middle:]))
@@ -166,7 +181,11 @@ def prediction_name(column: str) -> str | None:
     """
     if column == PREDICTION:
         return LEARNED
-    return _checked_name(column.removeprefix(f"{PREDICTION}:")) if column.startswith(f"{PREDICTION}:") else None
+    return (
+        _checked_name(column.removeprefix(f"{PREDICTION}:"))
+        if column.startswith(f"{PREDICTION}:")
+        else None
+    )
 
 
 def _checked_name(name: str) -> str:
@@ -182,7 +201,9 @@ def _spans(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.in
 
 
 def to_frame(trace: Trace) -> pd.DataFrame:
-    """A DataFrame, a row a request: the scalar columns, `rounds`, and `acceptance` = accepted / drafted."""
+    """A DataFrame, a row a request: the scalar columns, `rounds`, and `acceptance` = accepted /
+    drafted.
+    """
     frame = pd.DataFrame(
         {
             "request_id": list(trace.request_id),

@@ -1,8 +1,9 @@
 """Workloads: which requests arrive when, and how long they are predicted to be.
 
-All randomness of a simulation lives here. Each purpose has its own generator, keyed by (seed, stream), and
-draws unit-rate gaps and standard normals that are scaled afterwards: every policy, load and error level sees
-the same requests, and the first 10 of 30 requests are the 10-request workload.
+All randomness of a simulation lives here. Each purpose has its own generator, keyed by (seed,
+stream), and draws unit-rate gaps and standard normals that are scaled afterwards: every policy,
+load and error level sees the same requests, and the first 10 of 30 requests are the 10-request
+workload.
 """
 
 import math
@@ -24,18 +25,17 @@ class Arrivals:
 
     Attributes
     ----------
-    load : float or None
-        Mean work per unit of time: the rate is load / E[S], E[S] over the trace that requests are drawn from.
+    load : float or None Mean work per unit of time: the rate is load / E[S], E[S] over the trace
+        that requests are drawn from.
     rate_per_s : float or None
     all_at_once : bool
         All requests arrive at time 0.
-    cv : float
-        Standard deviation of the gaps over their mean: independent Gamma gaps; 1, a Poisson process.
-    recorded : ArrivalTrace or None
-        Its gaps instead, in their order from a random place on, round and round, rescaled to the load or rate.
-    clients : int or None
-        Instead of a load: a closed loop of so many clients, who all begin at time 0 and, `think_s` after a request of
-        theirs is done, send the next.
+    cv : float Standard deviation of the gaps over their mean: independent Gamma gaps; 1, a Poisson
+        process.
+    recorded : ArrivalTrace or None Its gaps instead, in their order from a random place on, round
+        and round, rescaled to the load or rate.
+    clients : int or None Instead of a load: a closed loop of so many clients, who all begin at time
+        0 and, `think_s` after a request of theirs is done, send the next.
     think_s : float
     """
 
@@ -48,9 +48,16 @@ class Arrivals:
     think_s: float = 0.0
 
     def __post_init__(self) -> None:
-        ways = (self.load is not None, self.rate_per_s is not None, self.all_at_once, self.clients is not None)
+        ways = (
+            self.load is not None,
+            self.rate_per_s is not None,
+            self.all_at_once,
+            self.clients is not None,
+        )
         if sum(ways) != 1:
-            raise ValueError("arrivals: give exactly one of a load, a rate, all-at-once and a number of clients")
+            raise ValueError(
+                "arrivals: give exactly one of a load, a rate, all-at-once and a number of clients"
+            )
         if self.clients is not None and self.clients < 1:
             raise ValueError(f"clients {self.clients}: must be at least 1")
         if not 0 <= self.think_s <= LONGEST_S:
@@ -64,16 +71,22 @@ class Arrivals:
             raise ValueError(f"cv {self.cv}: must be above 0, and at most 100")
         at_once = self.all_at_once or self.clients is not None
         if self.cv != 1 and (self.recorded is not None or at_once):
-            raise ValueError(f"cv {self.cv}: recorded arrivals, and those without gaps, have none to choose")
+            raise ValueError(
+                f"cv {self.cv}: recorded arrivals, and those without gaps, have none to choose"
+            )
         if self.recorded is not None and at_once:
             raise ValueError("arrivals: recorded ones need a load or a rate")
 
     def unit_gaps(self, requests: int, seed: int) -> NDArray[np.float64]:
-        """Gaps before each arrival, of mean 1, (requests,); the first of many are the same as of few."""
+        """Gaps before each arrival, of mean 1, (requests,); the first of many are the same as of
+        few.
+        """
         rng = np.random.default_rng([seed, ARRIVAL_STREAM])
         if self.recorded is not None:
             gaps = self.recorded.gaps
-            return np.asarray(gaps[(int(rng.integers(len(gaps))) + np.arange(requests)) % len(gaps)])
+            return np.asarray(
+                gaps[(int(rng.integers(len(gaps))) + np.arange(requests)) % len(gaps)]
+            )
         if self.cv == 1:
             return rng.standard_exponential(requests)
         return rng.standard_gamma(self.cv**-2, requests) * self.cv**2
@@ -82,7 +95,11 @@ class Arrivals:
         """Mean time between arrivals."""
         if self.all_at_once or self.clients is not None:
             return 0.0
-        return mean_size_ns / self.load if self.load is not None else 1e9 / (self.rate_per_s or math.nan)
+        return (
+            mean_size_ns / self.load
+            if self.load is not None
+            else 1e9 / (self.rate_per_s or math.nan)
+        )
 
     @property
     def overloaded(self) -> bool:
@@ -100,8 +117,8 @@ class Workload:
         Each request's row in `priced.trace`; a row may repeat.
     arrival_ns, predicted_tokens : int64 arrays (N,)
         Arrivals never decrease.
-    clients : int or None
-        In a closed loop the first so many arrive at 0; each further one `think_ns` after the next completion.
+    clients : int or None In a closed loop the first so many arrive at 0; each further one
+        `think_ns` after the next completion.
     think_ns : int
     """
 
@@ -114,9 +131,13 @@ class Workload:
     think_ns: int = 0
 
     def __post_init__(self) -> None:
-        if len(self.arrival_ns) and (self.arrival_ns[0] < 0 or np.any(np.diff(self.arrival_ns) < 0)):
+        if len(self.arrival_ns) and (
+            self.arrival_ns[0] < 0 or np.any(np.diff(self.arrival_ns) < 0)
+        ):
             i = int(np.argmax(np.diff(self.arrival_ns, prepend=0) < 0))
-            raise ValueError(f"arrival of request {i} at {self.arrival_ns[i]} ns: arrivals must not decrease")
+            raise ValueError(
+                f"arrival of request {i} at {self.arrival_ns[i]} ns: arrivals must not decrease"
+            )
         if self.clients is not None and np.any(self.arrival_ns != 0):
             raise ValueError("a closed loop begins with all clients at time 0")
 
@@ -130,7 +151,9 @@ class Workload:
 
     @property
     def realised_load(self) -> float:
-        """Work brought by the requests over the time in which they arrived; NaN if they came at one instant."""
+        """Work brought by the requests over the time in which they arrived; NaN if they came at one
+        instant.
+        """
         span = int(self.arrival_ns[-1])
         return float(self.size_ns.sum() / span) if span else math.nan
 
@@ -144,7 +167,8 @@ def draw_workload(
     predictor: LengthPredictor | None = None,
     mean_size_ns: float | None = None,
 ) -> Workload:
-    """Draw `requests` requests of `priced` with replacement, their arrivals and their predicted lengths.
+    """Draw `requests` requests of `priced` with replacement, their arrivals and their predicted
+    lengths.
 
     Parameters
     ----------
@@ -154,7 +178,8 @@ def draw_workload(
     Raises
     ------
     ValueError
-        If `requests` or `seed` is out of range, or the last arrival would lie beyond `LONGEST_S` seconds.
+        If `requests` or `seed` is out of range, or the last arrival would lie beyond `LONGEST_S`
+        seconds.
     """
     if requests < 1:
         raise ValueError(f"requests {requests}: must be at least 1")
@@ -165,7 +190,12 @@ def draw_workload(
         mean_size_ns or priced.mean_size_ns
     )
     if arrival[-1] > LONGEST_S * 1e9:
-        raise ValueError(f"{requests} requests would take {arrival[-1] / 1e9:.3g} s to arrive, above {LONGEST_S} s")
+        raise ValueError(
+            f"{requests} requests would take {arrival[-1] / 1e9:.3g} s to arrive, above"
+            f" {LONGEST_S} s"
+        )
     predicted = (predictor or Oracle()).predict(rows, priced.trace, seed)
     think_ns = round(arrivals.think_s * 1e9)
-    return Workload(priced, rows, np.rint(arrival).astype(np.int64), predicted, seed, arrivals.clients, think_ns)
+    return Workload(
+        priced, rows, np.rint(arrival).astype(np.int64), predicted, seed, arrivals.clients, think_ns
+    )

@@ -1,8 +1,10 @@
-"""Which drafted tokens the target accepts: the greedy rule, and the rule that keeps its distribution.
+"""Which drafted tokens the target accepts: the greedy rule, and the rule that keeps its
+distribution.
 
-Pure functions of logits or probabilities and uniforms. Sampling is the rule of Leviathan et al. (arXiv
-2211.17192) and Chen et al. (arXiv 2302.01318): a drafted token y stands with probability min(1, p(y)/q(y)); at the
-first that falls, the token is drawn from the positive part of p − q; if none falls, one more from p.
+Pure functions of logits or probabilities and uniforms. Sampling is the rule of Leviathan et al.
+(arXiv 2211.17192) and Chen et al. (arXiv 2302.01318): a drafted token y stands with probability
+min(1, p(y)/q(y)); at the first that falls, the token is drawn from the positive part of p − q; if
+none falls, one more from p.
 """
 
 from typing import NamedTuple
@@ -32,15 +34,21 @@ def probabilities(logits: Tensor, temperature: float) -> Tensor:
 
 
 def draw(weights: Tensor, uniform: float) -> int:
-    """A token from unnormalised weights (V,) by inverting their running sum at `uniform` in [0, 1)."""
+    """A token from unnormalised weights (V,) by inverting their running sum at `uniform` in [0,
+    1).
+    """
     sums = weights.cumsum(0)
     index = int(torch.searchsorted(sums, uniform * float(sums[-1]), right=True))
     if index < len(weights) and weights[index] > 0:
         return index
-    return int(weights.nonzero()[-1])  # rounding at the upper end: the last token that has any weight
+    return int(
+        weights.nonzero()[-1]
+    )  # rounding at the upper end: the last token that has any weight
 
 
-def accept_sampled(drafted: list[int], draft: Tensor, target: Tensor, uniforms: list[float]) -> Verdict:
+def accept_sampled(
+    drafted: list[int], draft: Tensor, target: Tensor, uniforms: list[float]
+) -> Verdict:
     """Accept or replace drafted tokens so that the output follows the target's distribution.
 
     Parameters

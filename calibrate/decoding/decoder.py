@@ -1,15 +1,22 @@
 """Speculative decoding of one request, with KV caches that roll back, timed part by part.
 
-A round: the draft proposes n tokens one by one, the target verifies them in one pass over n + 1 tokens, and what
-was rejected is cut off both caches. Prefill caches the prompt but for its last token, which the first round
-verifies together with the drafts. Knows nothing of traces, profiles or prompts.
+A round: the draft proposes n tokens one by one, the target verifies them in one pass over n + 1
+tokens, and what was rejected is cut off both caches. Prefill caches the prompt but for its last
+token, which the first round verifies together with the drafts. Knows nothing of traces, profiles or
+prompts.
 """
 
 import time
 from dataclasses import dataclass, field
 
 import torch
-from lapsd.calibrate.decoding.acceptance import Verdict, accept_greedy, accept_sampled, draw, probabilities
+from lapsd.calibrate.decoding.acceptance import (
+    Verdict,
+    accept_greedy,
+    accept_sampled,
+    draw,
+    probabilities,
+)
 from lapsd.calibrate.decoding.rounds import DeviceRounds
 from lapsd.calibrate.models.loading import Pair
 from torch import Tensor
@@ -17,7 +24,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen: greedily (temperature 0), or at a temperature with uniforms of (seed, request)."""
+    """How tokens are chosen: greedily (temperature 0), or at a temperature with uniforms of (seed,
+    request).
+    """
 
     temperature: float = 0.0
     seed: int = 0
@@ -37,7 +46,9 @@ class Uniforms:
         self._generator = torch.Generator().manual_seed((seed * 1_000_003 + request) % 2**63)
 
     def draw(self, count: int) -> list[float]:
-        values: list[float] = torch.rand(count, generator=self._generator, dtype=torch.float64).tolist()
+        values: list[float] = torch.rand(
+            count, generator=self._generator, dtype=torch.float64
+        ).tolist()
         return values
 
 
@@ -59,7 +70,9 @@ class Round:
 
 @dataclass
 class Generation:
-    """A request's output tokens and rounds; `accepted` of the last round counts output tokens only."""
+    """A request's output tokens and rounds; `accepted` of the last round counts output tokens
+    only.
+    """
 
     prompt_tokens: int
     prefill_ns: int
@@ -77,7 +90,9 @@ def clock(device: torch.device) -> int:
 class Decoder:
     """Speculative decoding of one sequence of up to `capacity` tokens with a pair."""
 
-    def __init__(self, pair: Pair, n: int, sampling: Sampling, capacity: int, request: int = 0) -> None:
+    def __init__(
+        self, pair: Pair, n: int, sampling: Sampling, capacity: int, request: int = 0
+    ) -> None:
         if n < 0:
             raise ValueError(f"draft tokens {n}: must be at least 0 (plain decoding)")
         self._pair, self._n, self._temperature = pair, n, sampling.temperature
@@ -99,7 +114,8 @@ class Decoder:
 
     @torch.inference_mode()
     def round(self, force: int | None = None) -> tuple[list[int], tuple[int, int, int]]:
-        """One round: the accepted tokens and the target's own, and the ns of drafting, verifying and in all.
+        """One round: the accepted tokens and the target's own, and the ns of drafting, verifying
+        and in all.
 
         `force`: accept so many drafted tokens whatever the target says.
         """
@@ -114,13 +130,16 @@ class Decoder:
             verdict = Verdict(force, int(logits[force].argmax()))
         emitted = [*drafted[: verdict.accepted], verdict.token]
         self._ids += emitted
-        # the token emitted last is in neither cache; after a full acceptance the draft also lacks the one before
+        # the token emitted last is in neither cache; after a full acceptance the draft also lacks
+        # the one before
         self.target.rollback(len(self._ids) - 1)
         self.draft.rollback(len(self._ids) - 1)
         return emitted, (proposed - start, verified - proposed, clock(device) - start)
 
     def _propose(self) -> tuple[list[int], list[Tensor]]:
-        """n tokens of the draft, each from its own last logits; with their distributions when sampling."""
+        """n tokens of the draft, each from its own last logits; with their distributions when
+        sampling.
+        """
         unseen, drafted, distributions = self._ids[self.draft.length :], [], []
         uniforms = self._uniforms.draw(self._n) if self._temperature else []
         for step in range(self._n):
@@ -143,7 +162,9 @@ class Decoder:
 
 
 class DeviceDecoder:
-    """The same as `Decoder`, in rounds that stay on the device; for prompts of at least two tokens."""
+    """The same as `Decoder`, in rounds that stay on the device; for prompts of at least two
+    tokens.
+    """
 
     def __init__(self, rounds: DeviceRounds, sampling: Sampling, request: int = 0) -> None:
         self.rounds, self._temperature = rounds, sampling.temperature
@@ -161,7 +182,9 @@ class DeviceDecoder:
     def round(self, force: int | None = None) -> tuple[list[int], tuple[int, int, int]]:
         n = self.rounds.n
         start = time.perf_counter_ns()
-        uniforms = [*self._uniforms.draw(n), *self._uniforms.draw(n + 1)] if self._temperature else None
+        uniforms = (
+            [*self._uniforms.draw(n), *self._uniforms.draw(n + 1)] if self._temperature else None
+        )
         verdict = self.rounds.round(uniforms, force=-1 if force is None else force)
         *drafted, accepted, token = verdict[0].tolist()  # the one wait of a round
         total = time.perf_counter_ns() - start
@@ -170,9 +193,16 @@ class DeviceDecoder:
 
 
 def make_decoder(
-    pair: Pair, n: int, sampling: Sampling, capacity: int, request: int = 0, *, on_device: bool | None = None
+    pair: Pair,
+    n: int,
+    sampling: Sampling,
+    capacity: int,
+    request: int = 0,
+    *,
+    on_device: bool | None = None,
 ) -> Decoder | DeviceDecoder:
-    """The decoder for a sequence of `capacity` tokens: on a GPU, lean engines keep their rounds there.
+    """The decoder for a sequence of `capacity` tokens: on a GPU, lean engines keep their rounds
+    there.
 
     Parameters
     ----------
@@ -191,21 +221,31 @@ def make_decoder(
         if pair.lean and workspace.rounds:  # all share one memory: one request is decoded at a time
             other = next(iter(workspace.rounds.values()))
             caches = other.target.key_values(), other.draft.key_values()
-        rounds = DeviceRounds(pair, n, capacity=workspace.capacity, temperature=sampling.temperature, caches=caches)
+        rounds = DeviceRounds(
+            pair, n, capacity=workspace.capacity, temperature=sampling.temperature, caches=caches
+        )
         rounds.ready()
         workspace.rounds[key] = rounds
     return DeviceDecoder(workspace.rounds[key], sampling, request)
 
 
 def cut(emitted: list[int], stop_ids: frozenset[int], room: int) -> tuple[list[int], bool]:
-    """What of a round's tokens is output, and whether it ends there: at a stop token, which counts, or at the cap."""
+    """What of a round's tokens is output, and whether it ends there: at a stop token, which counts,
+    or at the cap.
+    """
     end = next((i + 1 for i, token in enumerate(emitted) if token in stop_ids), None)
     kept = emitted[: room if end is None else min(end, room)]
     return kept, end is not None or len(kept) == room
 
 
 def generate(
-    pair: Pair, prompt: list[int], *, n: int, max_new_tokens: int, sampling: Sampling, request: int = 0
+    pair: Pair,
+    prompt: list[int],
+    *,
+    n: int,
+    max_new_tokens: int,
+    sampling: Sampling,
+    request: int = 0,
 ) -> Generation:
     """Decode one request until a stop token (which counts as output) or the cap.
 
@@ -223,11 +263,13 @@ def generate(
     need = len(prompt) + max_new_tokens + n + 1
     if need > pair.context:
         raise ValueError(
-            f"a prompt of {len(prompt)} tokens with {max_new_tokens} new and {n + 1} look-ahead tokens needs a "
-            f"context of {need}: the models have {pair.context}"
+            f"a prompt of {len(prompt)} tokens with {max_new_tokens} new and {n + 1} look-ahead"
+            f" tokens needs a context of {need}: the models have {pair.context}"
         )
     # a prompt of one token has no last two
-    decoder = make_decoder(pair, n, sampling, need, request, on_device=None if len(prompt) > 1 else False)
+    decoder = make_decoder(
+        pair, n, sampling, need, request, on_device=None if len(prompt) > 1 else False
+    )
     generation = Generation(len(prompt), decoder.prefill(prompt))
     stopped = False
     while not stopped:
@@ -237,6 +279,8 @@ def generate(
         emitted, stopped = cut(emitted, pair.stop_ids, max_new_tokens - len(generation.tokens))
         generation.tokens += emitted
         generation.rounds.append(
-            Round(n, min(accepted, len(emitted)), len(emitted), context, draft_ns, verify_ns, total_ns)
+            Round(
+                n, min(accepted, len(emitted)), len(emitted), context, draft_ns, verify_ns, total_ns
+            )
         )
     return generation

@@ -1,6 +1,8 @@
-"""What lets a trace be replayed at any draft length: per output position, would a proposal there have been accepted?
+"""What lets a trace be replayed at any draft length: per output position, would a proposal there
+have been accepted?
 
-From one teacher-forced pass of each model over a finished output. See `lapsd.traces.derived.replay` for why that is enough.
+From one teacher-forced pass of each model over a finished output. See `lapsd.traces.derived.replay`
+for why that is enough.
 """
 
 from typing import NamedTuple
@@ -14,7 +16,9 @@ CHUNK = 128  # positions whose full distributions are held at once
 
 
 class Replayable(NamedTuple):
-    """Per output position: accepted greedy proposals in a row from there; the probability of acceptance there."""
+    """Per output position: accepted greedy proposals in a row from there; the probability of
+    acceptance there.
+    """
 
     acceptable: list[int]
     accept_prob: list[float]
@@ -34,7 +38,9 @@ def replayable(pair: Pair, prompt: list[int], output: list[int], temperature: fl
     target = pair.target_engine.sequence(len(ids)).forward(ids)[first:]
     for logits, name in ((draft, pair.draft_name), (target, pair.target_name)):
         if not bool(torch.isfinite(logits).all()):
-            raise ValueError(f"model {name}: its logits are not finite in {pair.dtype} (try another --dtype)")
+            raise ValueError(
+                f"model {name}: its logits are not finite in {pair.dtype} (try another --dtype)"
+            )
     agree = (draft.argmax(-1).cpu() == torch.tensor(output)).tolist()
     acceptable, run = [0] * len(output), 0
     for position in reversed(range(len(output))):
@@ -44,7 +50,10 @@ def replayable(pair: Pair, prompt: list[int], output: list[int], temperature: fl
         return Replayable(acceptable, [float(a) for a in agree])
     chunks = range(0, len(output), CHUNK)
     parts = [
-        _probability(draft[i : i + CHUNK], target[i : i + CHUNK], output[i : i + CHUNK], temperature) for i in chunks
+        _probability(
+            draft[i : i + CHUNK], target[i : i + CHUNK], output[i : i + CHUNK], temperature
+        )
+        for i in chunks
     ]
     return Replayable(acceptable, torch.cat(parts).tolist())
 
@@ -52,5 +61,7 @@ def replayable(pair: Pair, prompt: list[int], output: list[int], temperature: fl
 def _probability(draft: Tensor, target: Tensor, output: list[int], temperature: float) -> Tensor:
     """min(1, q(y) / p(y)) at each position, (positions,)."""
     tokens = torch.tensor(output)[:, None]
-    q, p = (probabilities(logits, temperature).gather(-1, tokens)[:, 0] for logits in (draft, target))
+    q, p = (
+        probabilities(logits, temperature).gather(-1, tokens)[:, 0] for logits in (draft, target)
+    )
     return (q / p.clamp_min(torch.finfo(p.dtype).tiny)).clamp_max(1.0)

@@ -1,9 +1,10 @@
-"""Speculative rounds that stay on the device: drafting, verifying and judging without a word from the host.
+"""Speculative rounds that stay on the device: drafting, verifying and judging without a word from
+the host.
 
-Two graphs: the n draft steps, and the verify pass with its verdict; each serves every context. A round launches
-both and reads one small tensor. The draft's first step always takes the last two tokens: after a full acceptance
-the draft lacks the first of them, and else it writes the same keys again. The rules are those of
-`lapsd.calibrate.decoding.acceptance`.
+Two graphs: the n draft steps, and the verify pass with its verdict; each serves every context. A
+round launches both and reads one small tensor. The draft's first step always takes the last two
+tokens: after a full acceptance the draft lacks the first of them, and else it writes the same keys
+again. The rules are those of `lapsd.calibrate.decoding.acceptance`.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,25 +36,37 @@ class DeviceRounds:
     n : draft tokens, 0 or more; 0 is plain decoding.
     temperature : 0 is greedy.
     caches : KV memory of target and draft to use instead of new, at least as large.
-    places : (B,) on the device, the caches' row of each request, read at each round; None: the first is the first.
+    places : (B,) on the device, the caches' row of each request, read at each round; None: the
+    first is the first.
     """
 
     def __init__(
-        self, pair: Pair, n: int, rows: int = 1, *, capacity: int, temperature: float = 0.0,
-        caches: tuple[Tensor | None, Tensor | None] = (None, None), places: Tensor | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        pair: Pair,
+        n: int,
+        rows: int = 1,
+        *,
+        capacity: int,
+        temperature: float = 0.0,
+        caches: tuple[Tensor | None, Tensor | None] = (None, None),
+        places: Tensor | None = None,
+    ) -> None:
         self.n, self.rows, self.capacity, self._temperature = n, rows, capacity, temperature
         self.device = pair.device
         self.target = batch_of(pair.target_engine, rows, capacity, caches[0], places)
         self.draft = batch_of(pair.draft_engine, rows, capacity, caches[1], places)
         self._vocabulary, self._graphs = pair.vocabulary, pair.graphs
         self._last_two = torch.zeros(rows, 2, dtype=torch.int64, device=self.device)
-        self._position = torch.ones(rows, dtype=torch.int64, device=self.device)  # of the last token
+        self._position = torch.ones(
+            rows, dtype=torch.int64, device=self.device
+        )  # of the last token
         self._drafted = torch.zeros(rows, n, dtype=torch.int64, device=self.device)
         self._forced = torch.full((1,), -1, dtype=torch.int64, device=self.device)
         self._advance = torch.ones(1, dtype=torch.int64, device=self.device)
         self._uniforms = torch.zeros(rows, 2 * n + 1, dtype=torch.float64, device=self.device)
-        self._staged = torch.zeros(rows, 2 * n + 1, dtype=torch.float64, pin_memory=self.device.type == "cuda")
+        self._staged = torch.zeros(
+            rows, 2 * n + 1, dtype=torch.float64, pin_memory=self.device.type == "cuda"
+        )
         shape = (rows, n + 1, pair.vocabulary) if temperature else (0,)
         self._draft_probabilities = torch.zeros(shape, dtype=torch.float64, device=self.device)
         self._verdict = torch.zeros(rows, n + 2, dtype=torch.int64, device=self.device)
@@ -62,13 +75,19 @@ class DeviceRounds:
 
     @torch.inference_mode()
     def ready(self) -> None:
-        """Capture what a round runs, once: before a clock starts, and not between `prefill` and `place`."""
+        """Capture what a round runs, once: before a clock starts, and not between `prefill` and
+        `place`.
+        """
         if self._parts:
             return
         # capturing runs each part a few times: the rows must stand still
         advance = self._advance.clone()
         self._advance.zero_()
-        parts = {"draft": self._draft_steps, "verify": self._verify} if self.n else {"verify": self._verify}
+        parts = (
+            {"draft": self._draft_steps, "verify": self._verify}
+            if self.n
+            else {"verify": self._verify}
+        )
         capture = torch.inference_mode() if self._graphs is None else self._graphs.capture
         self._parts = {name: capture(part) for name, part in parts.items()}
         self._advance.copy_(advance)
@@ -81,7 +100,9 @@ class DeviceRounds:
 
     @torch.inference_mode()
     def place(self, last_two: Tensor, position: Tensor) -> None:
-        """Set the last two tokens (B, 2) of each row, and the position (B,) of the last, at least 1."""
+        """Set the last two tokens (B, 2) of each row, and the position (B,) of the last, at least
+        1.
+        """
         self._last_two.copy_(last_two)
         self._position.copy_(position)
 
@@ -89,11 +110,13 @@ class DeviceRounds:
     def stand(self, contexts: Sequence[int]) -> None:
         """Put each row where a prompt and output of so many tokens would have put it, for timing.
 
-        Keys and values of the lean engine become random numbers, as good as real ones, unlike zeros; other engines
-        prefill random tokens.
+        Keys and values of the lean engine become random numbers, as good as real ones, unlike
+        zeros; other engines prefill random tokens.
         """
         generator = torch.Generator().manual_seed(sum(contexts))
-        tokens = torch.randint(self._vocabulary, (self.rows, max(contexts)), generator=generator).to(self.device)
+        tokens = torch.randint(
+            self._vocabulary, (self.rows, max(contexts)), generator=generator
+        ).to(self.device)
         for batch in (self.target, self.draft):
             if isinstance(batch, LeanBatch):
                 batch.key_values().normal_()
@@ -103,20 +126,26 @@ class DeviceRounds:
 
     @torch.inference_mode()
     def round(
-        self, uniforms: list[float] | list[list[float]] | None = None, *, force: int = -1, stay: bool = False
+        self,
+        uniforms: list[float] | list[list[float]] | None = None,
+        *,
+        force: int = -1,
+        stay: bool = False,
     ) -> Tensor:
-        """One round of every row, without waiting for it; the rows then stand where the next round begins.
+        """One round of every row, without waiting for it; the rows then stand where the next round
+        begins.
 
         Parameters
         ----------
-        uniforms : 2n + 1 numbers, where sampling: n for the drafts, n + 1 for the verdict; as many for each row, or
-            the same for all.
+        uniforms : 2n + 1 numbers, where sampling: n for the drafts, n + 1 for the verdict; as many
+            for each row, or the same for all.
         force : accept so many drafted tokens whatever the target says; -1: as it says.
         stay : leave the rows where they are, for the same round again.
 
         Returns
         -------
-        (B, n + 2) on the device: the drafted tokens, how many are accepted, and the target's own token after them.
+        (B, n + 2) on the device: the drafted tokens, how many are accepted, and the target's own
+        token after them.
         """
         self.ready()
         if uniforms is not None:
@@ -182,13 +211,16 @@ class DeviceRounds:
     def _stands(self, target: Tensor) -> Tensor:
         """Which drafted tokens the uniforms let stand, (B, n)."""
         p, q = (
-            t[:, : self.n].gather(-1, self._drafted[..., None])[..., 0] for t in (target, self._draft_probabilities)
+            t[:, : self.n].gather(-1, self._drafted[..., None])[..., 0]
+            for t in (target, self._draft_probabilities)
         )
         return self._uniforms[:, self.n : 2 * self.n] * q < p
 
 
 def _draw(weights: Tensor, uniform: Tensor) -> Tensor:
-    """A token per row from unnormalised weights (B, V) and uniforms (B,), as `acceptance.draw` does."""
+    """A token per row from unnormalised weights (B, V) and uniforms (B,), as `acceptance.draw`
+    does.
+    """
     sums = weights.cumsum(-1)
     index = (sums <= uniform[:, None] * sums[:, -1:]).sum(-1)
     places = torch.arange(weights.shape[-1], device=weights.device)

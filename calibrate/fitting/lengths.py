@@ -1,11 +1,12 @@
 """Output lengths foreseen from prompts: boosted trees on what a prompt's text tells.
 
-Numbers, the number that stands before a word ("in 7 steps"), commas and lines are counted; not a prompt's length, and
-not the target's own view of it (its last hidden state): both name the document or template, and what is learnt from
-them does not carry over to others. What is predicted is the log of the output length. Every prediction is made out of
-fold: by a model that has seen neither the prompt nor any other of its group (document, template), with everything
-fitted inside the fold. Predictions are exp(mean log), at least 1 and at most the cap; outputs that reached it are
-counted, since their true length is not known.
+Numbers, the number that stands before a word ("in 7 steps"), commas and lines are counted; not a
+prompt's length, and not the target's own view of it (its last hidden state): both name the document
+or template, and what is learnt from them does not carry over to others. What is predicted is the
+log of the output length. Every prediction is made out of fold: by a model that has seen neither the
+prompt nor any other of its group (document, template), with everything fitted inside the fold.
+Predictions are exp(mean log), at least 1 and at most the cap; outputs that reached it are counted,
+since their true length is not known.
 """
 
 import re
@@ -29,7 +30,9 @@ def prompt_embeddings(pair: Pair, prompts: Sequence[list[int]]) -> NDArray[np.fl
     """Mean last hidden state of each prompt, (R, H)."""
     rows = []
     for ids in prompts:
-        hidden = pair.target.base_model(input_ids=torch.tensor([ids], device=pair.target.device), use_cache=False)
+        hidden = pair.target.base_model(
+            input_ids=torch.tensor([ids], device=pair.target.device), use_cache=False
+        )
         rows.append(hidden.last_hidden_state[0].double().mean(0).cpu().numpy())
     return np.stack(rows)
 
@@ -37,7 +40,8 @@ def prompt_embeddings(pair: Pair, prompts: Sequence[list[int]]) -> NDArray[np.fl
 def prompt_counts(texts: Sequence[str]) -> NDArray[np.float64]:
     """What can be counted in each prompt, (R, 6), as log(1 + count).
 
-    Numbers, commas, line ends, the last number, the smallest one, and the last one that a word follows.
+    Numbers, commas, line ends, the last number, the smallest one, and the last one that a word
+    follows.
     """
     rows = []
     for text in texts:
@@ -57,10 +61,12 @@ def predict_lengths(
     groups: Sequence[str],
     cap: int,
 ) -> tuple[NDArray[np.int64], LearnedLengths] | None:
-    """Out-of-fold predictions (R,) and how good they are, or None for too few requests or groups to tell.
+    """Out-of-fold predictions (R,) and how good they are, or None for too few requests or groups to
+    tell.
 
-    How good: pooled and per data set, for the predictor and three others fitted in the same folds: ridge regression
-    on the whole embedding, a line through log prompt length, and the data set's median.
+    How good: pooled and per data set, for the predictor and three others fitted in the same folds:
+    ridge regression on the whole embedding, a line through log prompt length, and the data set's
+    median.
     """
     from sklearn.ensemble import GradientBoostingRegressor
     from sklearn.linear_model import LinearRegression, RidgeCV
@@ -76,7 +82,12 @@ def predict_lengths(
     folds = list(GroupKFold(FOLDS).split(embeddings, log, keys))
     ridge = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-1, 5, 13)))
     trees = GradientBoostingRegressor(
-        n_estimators=100, learning_rate=0.05, max_depth=3, subsample=0.5, min_samples_leaf=0.05, random_state=0
+        n_estimators=100,
+        learning_rate=0.05,
+        max_depth=3,
+        subsample=0.5,
+        min_samples_leaf=0.05,
+        random_state=0,
     )
     by_length = LinearRegression()
     length = np.log(np.maximum(prompt_tokens, 1)).reshape(-1, 1)
@@ -86,10 +97,16 @@ def predict_lengths(
         "prompt length": cross_val_predict(by_length, length, log, cv=folds),
         "median of the data set": _fold_medians(log, names, folds),
     }
-    tokens = {how: np.clip(np.rint(np.exp(p)), 1, cap).astype(np.int64) for how, p in predicted.items()}
-    everything = {"pooled": np.ones(len(names), bool)} | {str(d): names == d for d in dict.fromkeys(datasets)}
+    tokens = {
+        how: np.clip(np.rint(np.exp(p)), 1, cap).astype(np.int64) for how, p in predicted.items()
+    }
+    everything = {"pooled": np.ones(len(names), bool)} | {
+        str(d): names == d for d in dict.fromkeys(datasets)
+    }
     learned = LearnedLengths(
-        features="counts of numbers, commas and lines in the prompt's text, and what the numbers are",
+        features=(
+            "counts of numbers, commas and lines in the prompt's text, and what the numbers are"
+        ),
         folds=FOLDS,
         groups=len(set(keys)),
         censored_at_cap=int((output_tokens >= cap).sum()),
@@ -101,12 +118,16 @@ def predict_lengths(
     return tokens[LEARNT], learned
 
 
-def _fold_medians(log: NDArray[np.float64], names: NDArray[Any], folds: list[Any]) -> NDArray[np.float64]:
+def _fold_medians(
+    log: NDArray[np.float64], names: NDArray[Any], folds: list[Any]
+) -> NDArray[np.float64]:
     predicted = np.empty_like(log)
     for seen, unseen in folds:
         for name in set(names[unseen]):
             same = seen[names[seen] == name]
-            predicted[unseen[names[unseen] == name]] = np.median(log[same] if len(same) else log[seen])
+            predicted[unseen[names[unseen] == name]] = np.median(
+                log[same] if len(same) else log[seen]
+            )
     return predicted
 
 

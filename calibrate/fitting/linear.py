@@ -20,23 +20,27 @@ def errors(predicted: NDArray[np.float64], measured: NDArray[np.float64]) -> Fit
     """Median and 90th percentile of |predicted − measured| / measured."""
     relative = np.abs(predicted - measured) / np.maximum(measured, 1)
     return FitError(
-        median_error=float(np.median(relative)), p90_error=float(np.percentile(relative, 90)), samples=len(measured)
+        median_error=float(np.median(relative)),
+        p90_error=float(np.percentile(relative, 90)),
+        samples=len(measured),
     )
 
 
 def _solve(tokens: NDArray[np.float64], ns: NDArray[np.float64]) -> tuple[float, float]:
     """Base and slope, both >= 0, of least error relative to the cost itself.
 
-    Fitted twice: the first fit tells how large the cost is at each sample, and the second weighs by that; weighing by
-    the samples would favour the short ones and come out low. The loss is soft-L1: ordinary jitter counts as in least
-    squares, so that sums of many costs come out right; an interruption by the system, several times the usual, counts
-    little.
+    Fitted twice: the first fit tells how large the cost is at each sample, and the second weighs by
+    that; weighing by the samples would favour the short ones and come out low. The loss is soft-L1:
+    ordinary jitter counts as in least squares, so that sums of many costs come out right; an
+    interruption by the system, several times the usual, counts little.
     """
     scale, longest = float(np.median(ns)), max(float(tokens.max()), 1.0)
     expected, fitted = ns, np.array([0.9, 0.1])
     for _ in range(2):
 
-        def residuals(term: NDArray[np.float64], expected: NDArray[np.float64] = expected) -> NDArray[np.float64]:
+        def residuals(
+            term: NDArray[np.float64], expected: NDArray[np.float64] = expected
+        ) -> NDArray[np.float64]:
             return (scale * (term[0] + term[1] * tokens / longest) - ns) / expected
 
         fitted = least_squares(residuals, fitted, bounds=(0, np.inf), loss="soft_l1", f_scale=0.3).x
@@ -45,9 +49,11 @@ def _solve(tokens: NDArray[np.float64], ns: NDArray[np.float64]) -> tuple[float,
 
 
 def fit_mean(tokens: NDArray[np.int64], ns: NDArray[np.int64], least: int = 0) -> Linear:
-    """`base + slope * tokens` in integers, by plain least squares: what the samples take on average, all of them.
+    """`base + slope * tokens` in integers, by plain least squares: what the samples take on
+    average, all of them.
 
-    For costs whose *sums* must come out right: interruptions by the system count for what they took.
+    For costs whose *sums* must come out right: interruptions by the system count for what they
+    took.
 
     Parameters
     ----------
@@ -59,7 +65,9 @@ def fit_mean(tokens: NDArray[np.int64], ns: NDArray[np.int64], least: int = 0) -
     columns = [np.ones(len(x)), *([x / longest] if len(set(x)) > 1 else [])]
     fitted = nnls(np.column_stack(columns), y)[0]
     slope = round(float(fitted[1]) / longest) if len(fitted) > 1 else 0
-    if (y - slope * x).mean() < least:  # a line through its lowest base: of least squares the sum would be too large
+    if (
+        y - slope * x
+    ).mean() < least:  # a line through its lowest base: of least squares the sum would be too large
         slope = max(0, int((y - least).sum() // max(x.sum(), 1)))
     # what rounding the slope moved, the base takes back
     return Linear(max(least, round(float((y - slope * x).mean()))), slope)
@@ -68,8 +76,8 @@ def fit_mean(tokens: NDArray[np.int64], ns: NDArray[np.int64], least: int = 0) -
 def fit_linear(tokens: NDArray[np.int64], ns: NDArray[np.int64], least: int = 0) -> Fit:
     """`base + slope * tokens` in integers.
 
-    The errors are those of a fit to one half of the samples, drawn at random, on the other; the term itself is
-    fitted to all.
+    The errors are those of a fit to one half of the samples, drawn at random, on the other; the
+    term itself is fitted to all.
 
     Parameters
     ----------

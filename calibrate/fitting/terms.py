@@ -1,7 +1,8 @@
 """A profile's terms from everything that was timed, with their errors on what the fit has not seen.
 
-At batch size 1 the pass that real requests ran is fitted to their rounds; other widths come from the grid, scaled by
-what the grid's pass of that same width took over the real one. Each batch size has terms of its own.
+At batch size 1 the pass that real requests ran is fitted to their rounds; other widths come from
+the grid, scaled by what the grid's pass of that same width took over the real one. Each batch size
+has terms of its own.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,10 @@ from lapsd.traces.provenance import FitError, Fits, GridError, RoundError, SwapF
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-SWAP_WAYS = ("pinned", "pageable")  # what schedules are charged: the best that a server would do here
+SWAP_WAYS = (
+    "pinned",
+    "pageable",
+)  # what schedules are charged: the best that a server would do here
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +55,11 @@ def assemble(timings: Timings, n: int) -> tuple[Costs, Fits]:
     """
     cells = _medians(timings.grid.samples)
     fitted = cells[cells["role"] == "fit"]
-    rounds = {b: _terms(rows) for b in sorted(set(fitted["batch"])) if (rows := fitted[fitted["batch"] == b]).size}
+    rounds = {
+        b: _terms(rows)
+        for b in sorted(set(fitted["batch"]))
+        if (rows := fitted[fitted["batch"] == b]).size
+    }
     if 1 not in rounds:
         raise ValueError("no cell of batch size 1 was timed: there is nothing to make a profile of")
     fits = Fits()
@@ -62,13 +70,22 @@ def assemble(timings: Timings, n: int) -> tuple[Costs, Fits]:
     ways: dict[str, Swap] = {}
     swap_fits: dict[str, SwapFit] = {}
     for way, moves in timings.moves.items():
-        out, back = (fit_linear(np.array(moves.tokens), np.array(ns)) for ns in (moves.out_ns, moves.back_ns))
+        out, back = (
+            fit_linear(np.array(moves.tokens), np.array(ns)) for ns in (moves.out_ns, moves.back_ns)
+        )
         ways[way] = Swap(out.term, back.term)
-        swap_fits[way] = SwapFit(out=out.error, back=back.error, bytes_per_token=round(moves.bytes_per_token, 1))
+        swap_fits[way] = SwapFit(
+            out=out.error, back=back.error, bytes_per_token=round(moves.bytes_per_token, 1)
+        )
     charged = next(way for way in SWAP_WAYS if way in ways)
     costs = Costs(rounds, prefilled.term, ways[charged].out, ways[charged].back, ways)
-    terms = {**fits.terms, "prefill": prefilled.error, "swap_out": swap_fits[charged].out,
-             "swap_in": swap_fits[charged].back, **_judged_prefills(costs, timings.prefills)}  # fmt: skip
+    terms = {
+        **fits.terms,
+        "prefill": prefilled.error,
+        "swap_out": swap_fits[charged].out,
+        "swap_in": swap_fits[charged].back,
+        **_judged_prefills(costs, timings.prefills),
+    }
     return costs, replace(fits, terms=terms, grid=_judged_cells(costs, cells), swap_ways=swap_fits)
 
 
@@ -79,10 +96,13 @@ def _medians(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def _terms(cells: pd.DataFrame) -> RoundTerms:
-    """Terms of one batch size from its cells: least squares of relative errors, nothing negative."""
+    """Terms of one batch size from its cells: least squares of relative errors, nothing
+    negative.
+    """
     widths = sorted(set(cells["width"]))
     ones = (cells["width"].to_numpy()[:, None] == np.array(widths)).astype(float)
-    # attention over a context token takes a + b·width: reading its keys, and multiplying them by each new token
+    # attention over a context token takes a + b·width: reading its keys, and multiplying them by
+    # each new token
     tokens = cells["tokens"].to_numpy(dtype=float)
     several = len(set(tokens)) > 1
     longest = max(float(tokens.max()), 1.0)
@@ -105,7 +125,9 @@ def _terms(cells: pd.DataFrame) -> RoundTerms:
 
 
 def _relative_nnls(design: NDArray[np.float64], ns: "pd.Series[Any]") -> NDArray[np.float64]:
-    """What the columns of `design` cost, of least error relative to each sample, nothing negative."""
+    """What the columns of `design` cost, of least error relative to each sample, nothing
+    negative.
+    """
     y = np.maximum(ns.to_numpy(dtype=float), 1.0)
     solution: NDArray[np.float64] = nnls(design / y[:, None], np.ones(len(y)))[0]
     return solution
@@ -121,7 +143,9 @@ def _relative_line(tokens: "pd.Series[Any]", ns: "pd.Series[Any]") -> tuple[floa
 
 
 def _from_real_rounds(rounds: pd.DataFrame, grid: RoundTerms, n: int) -> tuple[RoundTerms, Fits]:
-    """Batch size 1, from one half of the real requests; the other half tells how well it fits and closes."""
+    """Batch size 1, from one half of the real requests; the other half tells how well it fits and
+    closes.
+    """
     names = rounds["request_id"].drop_duplicates().to_numpy()
     half = np.random.default_rng(0).permutation(names)[: max(1, len(names) // 2)]
     is_seen = rounds["request_id"].isin(half)
@@ -140,12 +164,18 @@ def _from_real_rounds(rounds: pd.DataFrame, grid: RoundTerms, n: int) -> tuple[R
         table[int(other) + 1] = max(1, round(rest.median()))
     table[n + 1], slopes[n + 1] = verify.term.base_ns, verify.term.per_token_ns
     host = (seen["total_ns"] - seen["draft_ns"] - seen["verify_ns"]).median()
-    terms = RoundTerms(draft.term, dict(sorted(table.items())), dict(sorted(slopes.items())), max(0, round(host)))
+    terms = RoundTerms(
+        draft.term, dict(sorted(table.items())), dict(sorted(slopes.items())), max(0, round(host))
+    )
     lengths = sorted(set(unseen["drafted"].to_numpy().tolist()))
-    by_length = {k: error for k in lengths if (error := _closure(terms, unseen[unseen["drafted"] == k]))}
+    by_length = {
+        k: error for k in lengths if (error := _closure(terms, unseen[unseen["drafted"] == k]))
+    }
     return terms, Fits(
         terms={
-            "draft_step": replace(draft.error, percentiles_ns=_percentiles(seen["draft_ns"] // seen["drafted"])),
+            "draft_step": replace(
+                draft.error, percentiles_ns=_percentiles(seen["draft_ns"] // seen["drafted"])
+            ),
             f"verify_{n + 1}": replace(verify.error, percentiles_ns=_percentiles(own["verify_ns"])),
         },
         round=by_length.get(n),
@@ -162,10 +192,16 @@ def _closure(terms: RoundTerms, rounds: pd.DataFrame) -> RoundError | None:
     if rounds.empty:
         return None
     cost = RoundCost({1: terms})
-    pairs = zip(rounds["drafted"].to_numpy().tolist(), rounds["context"].to_numpy().tolist(), strict=True)
+    pairs = zip(
+        rounds["drafted"].to_numpy().tolist(), rounds["context"].to_numpy().tolist(), strict=True
+    )
     predicted = np.array([cost(n, c) for n, c in pairs], dtype=float)
     measured = rounds["total_ns"].to_numpy(dtype=float)
-    sums = pd.DataFrame({"predicted": predicted, "measured": measured}).groupby(rounds["request_id"].to_numpy()).sum()
+    sums = (
+        pd.DataFrame({"predicted": predicted, "measured": measured})
+        .groupby(rounds["request_id"].to_numpy())
+        .sum()
+    )
     whole = errors(predicted, measured)
 
     def over(rows: NDArray[np.bool_]) -> float | None:
@@ -183,12 +219,16 @@ def _closure(terms: RoundTerms, rounds: pd.DataFrame) -> RoundError | None:
 
 
 def _judged_cells(costs: Costs, cells: pd.DataFrame) -> GridError | None:
-    """Held-out cells against the terms, by batch size and for mixed contexts; None where none was timed."""
+    """Held-out cells against the terms, by batch size and for mixed contexts; None where none was
+    timed.
+    """
     held_out = cells[(cells["role"] == "held_out") & cells["batch"].isin(list(costs.rounds))]
     if held_out.empty:
         return None
     predicted, verify = [], []
-    for batch, width, tokens in held_out[["batch", "width", "tokens"]].to_numpy().round().astype(int).tolist():
+    for batch, width, tokens in (
+        held_out[["batch", "width", "tokens"]].to_numpy().round().astype(int).tolist()
+    ):
         predicted.append(RoundCost(costs.rounds, batch)(width - 1, tokens))
         verify.append(costs.rounds[batch].verify(width)(tokens))
     whole = errors(np.array(predicted, float), held_out["total_ns"].to_numpy(float))
@@ -203,8 +243,10 @@ def _judged_cells(costs: Costs, cells: pd.DataFrame) -> GridError | None:
 def _judged_prefills(costs: Costs, prefills: pd.DataFrame) -> dict[str, FitError]:
     """Held-out prefills, alone and batched, against the term."""
     held_out, judged = prefills[prefills["role"] == "held_out"], {}
-    for name, rows in (("recompute", held_out[held_out["batch"] == 1]),
-                       ("prefill_batched", held_out[held_out["batch"] > 1])):  # fmt: skip
+    for name, rows in (
+        ("recompute", held_out[held_out["batch"] == 1]),
+        ("prefill_batched", held_out[held_out["batch"] > 1]),
+    ):
         if len(rows):
             expected = np.array([costs.prefill(int(t)) for t in rows["tokens"]], dtype=float)
             judged[name] = errors(expected, rows["ns"].to_numpy(dtype=float))
@@ -221,7 +263,10 @@ def warnings_of(fits: Fits, grid: Grid) -> list[str]:
     """What a reader must know before trusting the terms, a line each."""
     warnings = list(fits.warnings())
     if grid.unstable:
-        warnings.append(f"unstable: the same rounds took {grid.drift:+.0%} at the end of the timing (more than 3 %)")
+        warnings.append(
+            f"unstable: the same rounds took {grid.drift:+.0%} at the end of the timing (more than"
+            " 3 %)"
+        )
     if grid.skipped:
         warnings.append(f"{len(grid.skipped)} cells were not timed, the first: {grid.skipped[0]}")
     return warnings

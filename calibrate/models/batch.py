@@ -1,7 +1,7 @@
 """Several sequences of one model in one pass, as rounds want them, whatever engine runs the model.
 
-A row of the KV memory is a sequence; its position is a number in a tensor, and rolling back is a smaller number.
-Knows nothing of drafts.
+A row of the KV memory is a sequence; its position is a number in a tensor, and rolling back is a
+smaller number. Knows nothing of drafts.
 """
 
 from typing import Any, Protocol
@@ -31,9 +31,14 @@ class Batch(Protocol):
 
 
 def batch_of(
-    engine: Engine, rows: int, capacity: int, cache: Tensor | None = None, places: Tensor | None = None
+    engine: Engine,
+    rows: int,
+    capacity: int,
+    cache: Tensor | None = None,
+    places: Tensor | None = None,
 ) -> Batch:
-    """`rows` empty sequences of up to `capacity` tokens of an engine's model, in (the start of) `cache` if given.
+    """`rows` empty sequences of up to `capacity` tokens of an engine's model, in (the start of)
+    `cache` if given.
 
     `places` are `LeanBatch`'s.
     """
@@ -45,7 +50,9 @@ def batch_of(
 
 
 class HFBatch:
-    """Sequences of any causal LM through its own forward; all rows must be equally long, as read from `positions`."""
+    """Sequences of any causal LM through its own forward; all rows must be equally long, as read
+    from `positions`.
+    """
 
     def __init__(self, engine: HFEngine, capacity: int) -> None:
         self._model, self._vocabulary = engine.model, engine.vocabulary

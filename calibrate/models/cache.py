@@ -1,7 +1,8 @@
 """A KV cache in one buffer per layer, rolled back by position.
 
-transformers' own growing cache copies everything it holds at each token, and cutting it back differs between
-versions. Here a layer is one buffer and a length: appending writes in place, rolling back is a smaller length.
+transformers' own growing cache copies everything it holds at each token, and cutting it back
+differs between versions. Here a layer is one buffer and a length: appending writes in place,
+rolling back is a smaller length.
 """
 
 from typing import Any
@@ -12,7 +13,9 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicS
 
 
 class BufferLayer(DynamicLayer):
-    """Keys and values of one layer in a buffer of `capacity` tokens; `keys` and `values` are views of its start."""
+    """Keys and values of one layer in a buffer of `capacity` tokens; `keys` and `values` are views
+    of its start.
+    """
 
     def __init__(self, capacity: int) -> None:
         super().__init__()
@@ -20,11 +23,16 @@ class BufferLayer(DynamicLayer):
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.dtype, self.device = key_states.dtype, key_states.device
-        self._buffers = [t.new_empty((*t.shape[:2], self._capacity, t.shape[3])) for t in (key_states, value_states)]
+        self._buffers = [
+            t.new_empty((*t.shape[:2], self._capacity, t.shape[3]))
+            for t in (key_states, value_states)
+        ]
         self.is_initialized = True
         self.rollback(0)
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         start = self.keys.shape[-2]
@@ -53,7 +61,8 @@ def rollback(cache: Cache, length: int) -> None:
 
 
 def unsupported_layers(config: Any) -> list[str]:
-    """Names of layer caches in a model of `config` that keep something else than all tokens' keys and values.
+    """Names of layer caches in a model of `config` that keep something else than all tokens' keys
+    and values.
 
     A sliding window as long as the context keeps all tokens.
     """
@@ -70,4 +79,6 @@ def kv_bytes_per_token(model: Any) -> int:
     config = model.config
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * size * next(model.parameters()).element_size())
+    return int(
+        2 * config.num_hidden_layers * heads * size * next(model.parameters()).element_size()
+    )

@@ -1,8 +1,9 @@
 """Running one model over one sequence: the two engines, and the choice between them.
 
-An engine makes sequences; a sequence holds the keys and values of the tokens it has seen, takes more, and rolls
-back by position. `HFEngine` runs any causal LM of transformers through its own forward; `LeanEngine`
-(`lapsd.calibrate.models.lean`) runs LLaMA-like ones several times faster. Knows nothing of drafts or sampling.
+An engine makes sequences; a sequence holds the keys and values of the tokens it has seen, takes
+more, and rolls back by position. `HFEngine` runs any causal LM of transformers through its own
+forward; `LeanEngine` (`lapsd.calibrate.models.lean`) runs LLaMA-like ones several times faster.
+Knows nothing of drafts or sampling.
 """
 
 from typing import Any, Protocol
@@ -99,15 +100,17 @@ def _probe(model: Any, vocabulary: int) -> list[int]:
 def logits_are_finite(model: Any, vocabulary: int) -> bool:
     """Whether a model's own forward gives numbers for a probe."""
     probe = torch.tensor([_probe(model, vocabulary)], device=model.device)
-    return bool(torch.isfinite(model(input_ids=probe, use_cache=False).logits[..., :vocabulary]).all())
+    return bool(
+        torch.isfinite(model(input_ids=probe, use_cache=False).logits[..., :vocabulary]).all()
+    )
 
 
 @torch.inference_mode()
 def agrees(lean: Engine, reference: "HFEngine") -> bool:
     """Whether two engines give the same logits on a probe, as far as the model's type can tell.
 
-    ‖a − b‖ may be `NOISE` times what the reference's own logits differ by between one pass over the probe and two,
-    and `ROUNDINGS` roundings of ‖b‖ at least.
+    ‖a − b‖ may be `NOISE` times what the reference's own logits differ by between one pass over the
+    probe and two, and `ROUNDINGS` roundings of ‖b‖ at least.
     """
     probe = _probe(reference.model, reference.vocabulary)
     ours, theirs = (engine.sequence(len(probe)) for engine in (lean, reference))
@@ -121,7 +124,8 @@ def agrees(lean: Engine, reference: "HFEngine") -> bool:
 
 
 def choose_engine(model: Any, vocabulary: int, name: str = "auto") -> Engine:
-    """The engine for a model: `hf`, `lean`, or `auto`: lean where it applies and gives the same logits.
+    """The engine for a model: `hf`, `lean`, or `auto`: lean where it applies and gives the same
+    logits.
 
     Raises
     ------
@@ -138,5 +142,7 @@ def choose_engine(model: Any, vocabulary: int, name: str = "auto") -> Engine:
         if agrees(lean, own):
             return lean
     if name == "lean":
-        raise ValueError(f"engine lean: a {model.config.model_type} model is not one that it reproduces")
+        raise ValueError(
+            f"engine lean: a {model.config.model_type} model is not one that it reproduces"
+        )
     return own

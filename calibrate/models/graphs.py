@@ -1,7 +1,8 @@
 """Fixed sequences of GPU operations as CUDA graphs, and marks in time that do not stop the GPU.
 
-At batch 1 launching operations one by one takes longer than running them; a graph is launched once. What a captured
-function reads and writes are tensors that stay where they are, and it never waits for the host.
+At batch 1 launching operations one by one takes longer than running them; a graph is launched once.
+What a captured function reads and writes are tensors that stay where they are, and it never waits
+for the host.
 """
 
 import time
@@ -15,7 +16,9 @@ WARM_UP = 3
 
 
 class CaptureError(RuntimeError):
-    """A function could not be captured; with torch before 2.12 nothing else can be in this process either."""
+    """A function could not be captured; with torch before 2.12 nothing else can be in this process
+    either.
+    """
 
 
 class Capturing(Protocol):
@@ -25,8 +28,10 @@ class Capturing(Protocol):
 
 
 class Graphs:
-    """CUDA graphs of one device, which share a stream, its library workspace and a memory pool: one may run at a
-    time."""
+    """CUDA graphs of one device, which share a stream, its library workspace and a memory pool: one
+    may run at a
+    time.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -44,7 +49,9 @@ class Graphs:
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
-            for _ in range(WARM_UP):  # libraries choose and initialise, kernels compile: none of it may be captured
+            for _ in range(
+                WARM_UP
+            ):  # libraries choose and initialise, kernels compile: none of it may be captured
                 function()
         current.wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
@@ -70,7 +77,9 @@ class Marks:
     def __init__(self, device: torch.device, count: int) -> None:
         self._cuda = device.type == "cuda"
         self._device = device
-        self._events: list[Any] = [torch.cuda.Event(enable_timing=True) for _ in range(count)] if self._cuda else []
+        self._events: list[Any] = (
+            [torch.cuda.Event(enable_timing=True) for _ in range(count)] if self._cuda else []
+        )
         self._times = [0] * count
 
     def mark(self, i: int) -> None:

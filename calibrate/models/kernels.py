@@ -1,4 +1,6 @@
-"""Who computes the operators between a pass's products: Triton kernels where they give what plain torch does."""
+"""Who computes the operators between a pass's products: Triton kernels where they give what plain
+torch does.
+"""
 
 from dataclasses import replace
 from functools import cache
@@ -12,10 +14,16 @@ FLOATS = (torch.bfloat16, torch.float16, torch.float32)  # what kernels compute 
 
 
 def operators(device: torch.device, dtype: torch.dtype) -> Operators:
-    """Kernels on a GPU, where they give what the plain versions do; else the plain versions, with the reason."""
+    """Kernels on a GPU, where they give what the plain versions do; else the plain versions, with
+    the reason.
+    """
     if device.type != "cuda":
         return PLAIN
-    return _kernels() if dtype in FLOATS else replace(PLAIN, name=f"plain: there are no kernels for {dtype}")
+    return (
+        _kernels()
+        if dtype in FLOATS
+        else replace(PLAIN, name=f"plain: there are no kernels for {dtype}")
+    )
 
 
 @cache
@@ -28,15 +36,21 @@ def _kernels() -> Operators:
         wrong = disagreement(KERNELS, torch.device("cuda"), torch.float16)
         if wrong:
             return replace(PLAIN, name=f"plain: {wrong}")
-        return replace(KERNELS, programs=PROGRAMS * torch.cuda.get_device_properties(0).multi_processor_count)
+        return replace(
+            KERNELS, programs=PROGRAMS * torch.cuda.get_device_properties(0).multi_processor_count
+        )
     except Exception as error:  # no Triton, no compiler, a GPU that it does not know
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
         return replace(PLAIN, name=f"plain: {reason}")
 
 
 @torch.inference_mode()
-def disagreement(ours: Operators, device: torch.device, dtype: torch.dtype, seed: int = 0) -> str | None:
-    """How `ours` differ from the plain versions beyond rounding, on random numbers; None if they do not."""
+def disagreement(
+    ours: Operators, device: torch.device, dtype: torch.dtype, seed: int = 0
+) -> str | None:
+    """How `ours` differ from the plain versions beyond rounding, on random numbers; None if they do
+    not.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def random(*shape: int) -> Tensor:
@@ -47,18 +61,23 @@ def disagreement(ours: Operators, device: torch.device, dtype: torch.dtype, seed
     angles = torch.rand(slots, size // 2, generator=generator).to(device)
     cos = torch.cat([angles.cos(), angles.cos()], -1).to(dtype)
     signed_sin = torch.cat([-angles.sin(), angles.sin()], -1).to(dtype)
-    qkv, memory = random(rows, width, heads + 2 * kv_heads, size), random(2, rows, kv_heads, slots, size)
+    qkv, memory = (
+        random(rows, width, heads + 2 * kv_heads, size),
+        random(2, rows, kv_heads, slots, size),
+    )
     gate_up, x, weight = random(5, 2 * 37), random(5, 37), random(37)
 
     def outcome(run: Operators) -> dict[str, Tensor]:
         new, held = qkv.clone(), memory.clone()
         run.rotate_and_store(new, cos, signed_sin, positions, held)
         return {
-            "rotated queries": new[:, :, :heads], "stored keys and values": held,
+            "rotated queries": new[:, :, :heads],
+            "stored keys and values": held,
             "attention": run.attend(new, held, positions, 1),
             "attention in parts": run.attend(new, held, positions, 4),
-            "silu": run.silu_multiply(gate_up), "norm": run.norm(x, weight, 1e-5),
-        }  # fmt: skip
+            "silu": run.silu_multiply(gate_up),
+            "norm": run.norm(x, weight, 1e-5),
+        }
 
     right = outcome(PLAIN)
     for name, got in outcome(ours).items():

@@ -1,10 +1,11 @@
 """A lean forward for LLaMA-like models: the same arithmetic, a fraction of the overhead.
 
-At batch 1 and a few tokens a pass, a small model's time is mostly spent between its operations. Here a layer is ten
-of them: query, key and value from one product, gate and up from another, and the operators of
-`lapsd.calibrate.models.operators` between them. The weights are taken over from the Hugging Face module, which keeps views
-of them. Only on the CPU, in float32, is a small model's weight stored a second time, in oneDNN's own order: a pass
-over a few tokens then takes half as long. Knows nothing of drafts.
+At batch 1 and a few tokens a pass, a small model's time is mostly spent between its operations.
+Here a layer is ten of them: query, key and value from one product, gate and up from another, and
+the operators of `lapsd.calibrate.models.operators` between them. The weights are taken over from
+the Hugging Face module, which keeps views of them. Only on the CPU, in float32, is a small model's
+weight stored a second time, in oneDNN's own order: a pass over a few tokens then takes half as
+long. Knows nothing of drafts.
 """
 
 from dataclasses import dataclass
@@ -36,7 +37,9 @@ def is_llama_like(model: Any) -> bool:
 
 
 def _fused(modules: list[Any]) -> tuple[Tensor, Tensor | None]:
-    """The modules' weights (and biases) under each other in one tensor, of which they keep views."""
+    """The modules' weights (and biases) under each other in one tensor, of which they keep
+    views.
+    """
     if len(modules) == 1:
         return modules[0].weight.data, None if modules[0].bias is None else modules[0].bias.data
     weight = torch.cat([m.weight.data for m in modules])
@@ -64,7 +67,10 @@ class Layer:
 
 
 class LeanEngine:
-    """A LLaMA-like model ready to run sequences. Shapes: B rows, w new tokens each, C slots of a cache."""
+    """A LLaMA-like model ready to run sequences.
+
+    Shapes: B rows, w new tokens each, C slots of a cache.
+    """
 
     name = "lean"
 
@@ -80,14 +86,17 @@ class LeanEngine:
         self.embedding: Tensor = model.model.embed_tokens.weight.data
         self.norm: Tensor = model.model.norm.weight.data
         pack = packs(model)
-        # with its padding rows, if there are any: products of an odd number of rows are slow on a GPU
+        # with its padding rows, if there are any: products of an odd number of rows are slow on a
+        # GPU
         self.head = Product(model.lm_head.weight.data, pack=pack)
         self.layers = [self._layer(layer, pack) for layer in model.model.layers]
         positions = torch.arange(config.max_position_embeddings, device=self.device)[None]
         with torch.inference_mode():
             cos, sin = model.model.rotary_emb(self.embedding[:1, None], positions)
         self.cos = cos[0].clone()  # (positions, size)
-        self.signed_sin = torch.cat([-sin[0, :, : self.size // 2], sin[0, :, self.size // 2 :]], dim=-1)
+        self.signed_sin = torch.cat(
+            [-sin[0, :, : self.size // 2], sin[0, :, self.size // 2 :]], dim=-1
+        )
 
     @staticmethod
     def _layer(module: Any, pack: bool) -> Layer:
@@ -111,9 +120,15 @@ class LeanEngine:
         return torch.empty(shape, dtype=self.embedding.dtype, device=self.device)
 
     def run(
-        self, tokens: Tensor, positions: Tensor, cache: Tensor, splits: int = 1, places: Tensor | None = None, *,
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        cache: Tensor,
+        splits: int = 1,
+        places: Tensor | None = None,
+        *,
         start: bool = False,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Append `tokens` (B, w) at `positions` (B,): the last layer's output, (B·w, hidden size).
 
         Parameters
@@ -153,17 +168,25 @@ class LeanBatch:
     ----------
     cache : KV memory to use (the start of) instead of new, at least as large.
     splits : None: as many as keep the device busy (`Operators.splits`).
-    places : (B,), the row of `cache` that holds each sequence, read at each pass; None: the first holds the first.
+    places : (B,), the row of `cache` that holds each sequence, read at each pass; None: the first
+    holds the first.
     """
 
     def __init__(
-        self, engine: LeanEngine, rows: int, capacity: int, cache: Tensor | None = None, splits: int | None = None,
+        self,
+        engine: LeanEngine,
+        rows: int,
+        capacity: int,
+        cache: Tensor | None = None,
+        splits: int | None = None,
         places: Tensor | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._engine, self._places = engine, places
         cache = engine.new_cache(rows, capacity) if cache is None else cache
         self.cache = cache[:, :, : rows if places is None else None, :, :capacity]
-        self.splits = engine.operators.splits(rows, engine.kv_heads, capacity) if splits is None else splits
+        self.splits = (
+            engine.operators.splits(rows, engine.kv_heads, capacity) if splits is None else splits
+        )
         self._zeros = torch.zeros(rows, dtype=torch.int64, device=engine.device)
 
     def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
@@ -199,7 +222,9 @@ class LeanSequence:
         capacity = self._cache.shape[4]
         assert self.length <= capacity, f"{self.length} tokens in a KV cache of {capacity}"
         new, position = torch.tensor([tokens], device=device), torch.tensor([start], device=device)
-        return self._engine.run(new, position, self._cache, self._splits, start=start == 0 and len(tokens) > 1)
+        return self._engine.run(
+            new, position, self._cache, self._splits, start=start == 0 and len(tokens) > 1
+        )
 
     def rollback(self, length: int) -> None:
         self.length = min(self.length, length)

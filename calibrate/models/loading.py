@@ -1,7 +1,7 @@
 """Loading a target and a draft model that share a tokenizer.
 
-Safetensors only, no remote code. A name that exists as a folder, or starts with `.`, `/` or `~`, is a folder and
-is never asked of the hub. Knows nothing of decoding.
+Safetensors only, no remote code. A name that exists as a folder, or starts with `.`, `/` or `~`, is
+a folder and is never asked of the hub. Knows nothing of decoding.
 """
 
 import socket
@@ -22,7 +22,12 @@ from lapsd.calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 DEVICES = ("auto", "cpu", "cuda", "spread")  # spread: the target over all GPUs
 HUB_SECONDS = 2.0
 PROBE_TEXT = "The quick brown fox; 12 + 34 = 46?\n\tdef f(x):  return x**2  # naïve\n"
@@ -30,13 +35,13 @@ PROBE_TEXT = "The quick brown fox; 12 + 34 = 46?\n\tdef f(x):  return x**2  # na
 
 @dataclass
 class Workspace:
-    """What decoders keep from one request to the next, large as it is: KV memory and captured rounds.
+    """What decoders keep from one request to the next, large as it is: KV memory and captured
+    rounds.
 
     Attributes
     ----------
-    capacity : int
-        Tokens that the next KV memory holds at least. Who knows the longest request beforehand says so here: more
-        memory later would cost all graphs.
+    capacity : int Tokens that the next KV memory holds at least. Who knows the longest request
+        beforehand says so here: more memory later would cost all graphs.
     rounds : dict
         By draft length and temperature.
     """
@@ -87,7 +92,9 @@ class Pair:
 
     @property
     def weights(self) -> str:
-        """`reference` for the pair that ships, `random` for one without weights, else `pretrained`."""
+        """`reference` for the pair that ships, `random` for one without weights, else
+        `pretrained`.
+        """
         if self.tokenizer is None:
             return "random"
         return "reference" if self.target_name == self.draft_name == "reference" else "pretrained"
@@ -107,12 +114,15 @@ def choose_device(name: str) -> torch.device:
         raise ValueError(f"device {name}: torch sees no CUDA device here")
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    # it plans anew for every shape, and every context has its own: time that no serving engine would spend
+    # it plans anew for every shape, and every context has its own: time that no serving engine
+    # would spend
     torch.backends.cuda.enable_cudnn_sdp(False)
     return torch.device("cuda")
 
 
-def load_pair(target: str, draft: str, *, device: str = "auto", dtype: str = "auto", engine: str = "auto") -> Pair:
+def load_pair(
+    target: str, draft: str, *, device: str = "auto", dtype: str = "auto", engine: str = "auto"
+) -> Pair:
     """Load both models for inference, and see that they fit together.
 
     Parameters
@@ -124,7 +134,8 @@ def load_pair(target: str, draft: str, *, device: str = "auto", dtype: str = "au
     Raises
     ------
     ValueError
-        Naming the model: no such folder, no safetensors in it, an unreachable hub, unequal vocabularies.
+        Naming the model: no such folder, no safetensors in it, an unreachable hub, unequal
+        vocabularies.
     """
     place, dtype = choose_device(device), _dtype(dtype, device)
     transformers_logging.set_verbosity_error()
@@ -132,8 +143,10 @@ def load_pair(target: str, draft: str, *, device: str = "auto", dtype: str = "au
     target_folder, draft_folder = locate_pair(target, draft)
     tokenizer, draft_tokenizer = _tokenizer(target_folder, target), _tokenizer(draft_folder, draft)
     vocabulary = _shared_vocabulary(tokenizer, draft_tokenizer, target, draft)
-    models = [_model(target_folder, target, DTYPES[dtype], place, spread=device == "spread"),
-              _model(draft_folder, draft, DTYPES[dtype], place)]  # fmt: skip
+    models = [
+        _model(target_folder, target, DTYPES[dtype], place, spread=device == "spread"),
+        _model(draft_folder, draft, DTYPES[dtype], place),
+    ]
     for model, name in zip(models, (target, draft), strict=True):
         if model.config.vocab_size < vocabulary:
             raise ValueError(
@@ -141,21 +154,32 @@ def load_pair(target: str, draft: str, *, device: str = "auto", dtype: str = "au
                 f"tokenizer's {vocabulary}"
             )
     return _pair(
-        models, (target, draft), tokenizer, vocabulary, _stop_ids(models[0], tokenizer), place, dtype, engine
+        models,
+        (target, draft),
+        tokenizer,
+        vocabulary,
+        _stop_ids(models[0], tokenizer),
+        place,
+        dtype,
+        engine,
     )
 
 
-def random_pair(shapes: str, *, device: str = "auto", dtype: str = "auto", engine: str = "auto") -> Pair:
+def random_pair(
+    shapes: str, *, device: str = "auto", dtype: str = "auto", engine: str = "auto"
+) -> Pair:
     """A pair of architectures with random weights, built on the device: for times, not for tokens.
 
     Parameters
     ----------
-    shapes : `target+draft`, each a name of `lapsd.calibrate.models.shapes.SHAPES` or a path of a config.json.
+    shapes : `target+draft`, each a name of `lapsd.calibrate.models.shapes.SHAPES` or a path of a
+        config.json.
 
     Raises
     ------
     ValueError
-        If a shape is unknown, cannot be rolled back, does not fit into memory, or gives logits that are not finite.
+        If a shape is unknown, cannot be rolled back, does not fit into memory, or gives logits that
+        are not finite.
     """
     place, dtype = choose_device(device), _dtype(dtype, device)
     names = pair_of_shapes(shapes)
@@ -171,14 +195,22 @@ def random_pair(shapes: str, *, device: str = "auto", dtype: str = "auto", engin
 
 
 def _pair(
-    models: list[Any], names: tuple[str, str], tokenizer: Any, vocabulary: int, stop_ids: frozenset[int],
-    device: torch.device, dtype: str, engine: str,
-) -> Pair:  # fmt: skip
+    models: list[Any],
+    names: tuple[str, str],
+    tokenizer: Any,
+    vocabulary: int,
+    stop_ids: frozenset[int],
+    device: torch.device,
+    dtype: str,
+    engine: str,
+) -> Pair:
     engines = []
     for model, name in zip(models, names, strict=True):
         with _memory_told(name):
             if not logits_are_finite(model, vocabulary):
-                raise ValueError(f"model {name}: its logits are not finite in {dtype} (try another --dtype)")
+                raise ValueError(
+                    f"model {name}: its logits are not finite in {dtype} (try another --dtype)"
+                )
             engines.append(choose_engine(model, vocabulary, engine))
     capturable = all(isinstance(e, LeanEngine) and not e.operators.waits for e in engines)
     return Pair(
@@ -245,14 +277,19 @@ def _locate(name: str, reference: Path) -> str:
         if not (folder / "config.json").is_file():
             raise ValueError(f"model folder {folder}: holds no config.json")
         if not any(folder.glob("*.safetensors")):
-            raise ValueError(f"model folder {folder}: holds no .safetensors file (other formats are never loaded)")
+            raise ValueError(
+                f"model folder {folder}: holds no .safetensors file (other formats are never"
+                " loaded)"
+            )
         return str(folder)
     _reach_hub(name)
     return name
 
 
 def _reach_hub(name: str) -> None:
-    """Refuse at once, not after the library's retries, if a model is neither cached nor within reach."""
+    """Refuse at once, not after the library's retries, if a model is neither cached nor within
+    reach.
+    """
     import huggingface_hub as hub
 
     try:
@@ -261,7 +298,9 @@ def _reach_hub(name: str) -> None:
     except Exception:  # not cached: the library's own errors for it differ by version
         pass
     host = urlsplit(hub.constants.ENDPOINT).hostname or ""
-    reachable = _within(HUB_SECONDS, lambda: socket.create_connection((host, 443), timeout=HUB_SECONDS).close())
+    reachable = _within(
+        HUB_SECONDS, lambda: socket.create_connection((host, 443), timeout=HUB_SECONDS).close()
+    )
     if not reachable:
         raise ValueError(f"model {name}: no such folder, and the model hub cannot be reached")
 
@@ -291,34 +330,54 @@ def _loaded(what: str, name: str, load: Callable[[], Any]) -> Any:
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise ValueError(f"model {name}: its {what} cannot be loaded ({reason})") from error
-    except Exception as error:  # safetensors and tokenizers raise plain exceptions of their own for corrupt files
-        if type(error).__module__.split(".")[0] not in ("safetensors", "safetensors_rust", "tokenizers", "builtins"):
+    except (
+        Exception
+    ) as error:  # safetensors and tokenizers raise plain exceptions of their own for corrupt files
+        if type(error).__module__.split(".")[0] not in (
+            "safetensors",
+            "safetensors_rust",
+            "tokenizers",
+            "builtins",
+        ):
             raise
         raise ValueError(f"model {name}: its {what} cannot be loaded ({error})") from error
 
 
 def _tokenizer(folder: str, name: str) -> Any:
-    return _loaded("tokenizer", name, lambda: AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
+    return _loaded(
+        "tokenizer", name, lambda: AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    )
 
 
-def _model(folder: str, name: str, dtype: torch.dtype, device: torch.device, spread: bool = False) -> Any:
-    config = _loaded("configuration", name, lambda: AutoConfig.from_pretrained(folder, trust_remote_code=False))
+def _model(
+    folder: str, name: str, dtype: torch.dtype, device: torch.device, spread: bool = False
+) -> Any:
+    config = _loaded(
+        "configuration", name, lambda: AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    )
     _check_cache(config, name)
     model = _loaded(
         "weights",
         name,
         lambda: AutoModelForCausalLM.from_pretrained(
-            folder, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False,
+            folder,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
             device_map="auto" if spread else None,
         ),
-    )  # fmt: skip
+    )
     with _memory_told(name):
         return model.eval() if spread else model.to(device).eval()
 
 
 def _check_cache(config: Any, name: str) -> None:
     if unsupported := unsupported_layers(config):
-        raise ValueError(f"model {name}: its caches ({', '.join(unsupported)}) cannot be rolled back token by token")
+        raise ValueError(
+            f"model {name}: its caches ({', '.join(unsupported)}) cannot be rolled back token by"
+            " token"
+        )
 
 
 def _shared_vocabulary(tokenizer: Any, draft_tokenizer: Any, target: str, draft: str) -> int:
@@ -327,15 +386,17 @@ def _shared_vocabulary(tokenizer: Any, draft_tokenizer: Any, target: str, draft:
     if ours != theirs:
         different = len(ours.items() ^ theirs.items())
         raise ValueError(
-            f"draft {draft}: its vocabulary ({len(theirs)} tokens) differs from that of {target} ({len(ours)}) "
-            f"in {different} entries: drafts would mean other words"
+            f"draft {draft}: its vocabulary ({len(theirs)} tokens) differs from that of {target}"
+            f" ({len(ours)}) in {different} entries: drafts would mean other words"
         )
     for special in ("bos_token_id", "eos_token_id", "unk_token_id"):
         a, b = getattr(tokenizer, special, None), getattr(draft_tokenizer, special, None)
         if a != b:
             raise ValueError(f"draft {draft}: its {special} is {b}, that of {target} is {a}")
     if tokenizer(PROBE_TEXT)["input_ids"] != draft_tokenizer(PROBE_TEXT)["input_ids"]:
-        raise ValueError(f"draft {draft}: its tokenizer cuts a text into other tokens than that of {target}")
+        raise ValueError(
+            f"draft {draft}: its tokenizer cuts a text into other tokens than that of {target}"
+        )
     return max(ours.values()) + 1
 
 

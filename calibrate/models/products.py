@@ -6,14 +6,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_onednn: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # None in a torch built without it
+_onednn: Any = getattr(
+    torch.ops.mkldnn, "_linear_pointwise", None
+)  # None in a torch built without it
 
 
 class Product:
     """x -> x Wᵀ + b for a few rows of x; `weight` is (outputs, inputs).
 
-    Above `SMALL` weights, or for more than one row, oneDNN's packed weights are faster than the library's default
-    (measured on 2 cores at widths 1 to 256: 0.3 to 0.9 of its time); below, the call itself costs more.
+    Above `SMALL` weights, or for more than one row, oneDNN's packed weights are faster than the
+    library's default (measured on 2 cores at widths 1 to 256: 0.3 to 0.9 of its time); below, the
+    call itself costs more.
     """
 
     SMALL = 300_000
@@ -22,7 +25,9 @@ class Product:
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None, *, pack: bool = False) -> None:
         self.weight, self.bias = weight, bias
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, self.TYPICAL_ROWS) if pack else None
+        self._packed = (
+            torch.ops.mkldnn._reorder_linear_weight(weight, self.TYPICAL_ROWS) if pack else None
+        )
 
     def __call__(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         """The product, and `added` to it where given; `added` may be overwritten."""
@@ -33,7 +38,8 @@ class Product:
             return product if added is None else product + added
         rows = x.shape[0]
         if rows > self.PADDED + 1 and rows % self.PADDED:
-            # oneDNN compiles a kernel for every number of rows: prompts of any length shall share a few
+            # oneDNN compiles a kernel for every number of rows: prompts of any length shall share a
+            # few
             padded = functional.pad(x, (0, 0, 0, -rows % self.PADDED))
             product = _onednn(padded, self._packed, self.bias, "none", [], "")[:rows]
             return product if added is None else product + added

@@ -1,7 +1,9 @@
-"""Architectures by name, for timing without weights: how long a pass takes does not depend on what they are.
+"""Architectures by name, for timing without weights: how long a pass takes does not depend on what
+they are.
 
-From the models' published configurations, but for the LLaMAs' positions (2,048 and 4,096 as published): they are
-extended so that a context of 4,096 and what a round looks ahead can be timed; no pass gets slower or faster by it.
+From the models' published configurations, but for the LLaMAs' positions (2,048 and 4,096 as
+published): they are extended so that a context of 4,096 and what a round looks ahead can be timed;
+no pass gets slower or faster by it.
 """
 
 from pathlib import Path
@@ -12,17 +14,27 @@ from transformers import AutoConfig, LlamaConfig, OPTConfig
 
 def _llama(hidden: int, layers: int, heads: int, intermediate: int, **more: Any) -> dict[str, Any]:
     return {
-        "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
-        "num_key_value_heads": heads, "intermediate_size": intermediate, "vocab_size": 32_000,
-        "max_position_embeddings": 5_120, "tie_word_embeddings": False,
-    } | more  # fmt: skip
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "intermediate_size": intermediate,
+        "vocab_size": 32_000,
+        "max_position_embeddings": 5_120,
+        "tie_word_embeddings": False,
+    } | more
 
 
 def _opt(hidden: int, layers: int, heads: int, **more: Any) -> dict[str, Any]:
     return {
-        "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads, "ffn_dim": 4 * hidden,
-        "vocab_size": 50_272, "max_position_embeddings": 2_048, "word_embed_proj_dim": hidden,
-    } | more  # fmt: skip
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "ffn_dim": 4 * hidden,
+        "vocab_size": 50_272,
+        "max_position_embeddings": 2_048,
+        "word_embed_proj_dim": hidden,
+    } | more
 
 
 _SMALL = {"vocab_size": 512, "max_position_embeddings": 512}
@@ -49,7 +61,8 @@ def pair_of_shapes(text: str) -> tuple[str, str]:
     target, plus, draft = text.partition("+")
     if not (target and plus and draft) or "+" in draft:
         raise ValueError(
-            f"random weights {text!r}: must be TARGET+DRAFT, each of {', '.join(SHAPES)} or a config.json"
+            f"random weights {text!r}: must be TARGET+DRAFT, each of {', '.join(SHAPES)} or a"
+            " config.json"
         )
     return target, draft
 

@@ -1,6 +1,8 @@
-"""The operators of `lapsd.calibrate.models.operators` as Triton kernels: one launch each, attention two.
+"""The operators of `lapsd.calibrate.models.operators` as Triton kernels: one launch each, attention
+two.
 
-Sums are in float32 whatever the tensors' type. Shapes and meanings are those of the plain versions there.
+Sums are in float32 whatever the tensors' type. Shapes and meanings are those of the plain versions
+there.
 """
 
 import torch
@@ -16,25 +18,57 @@ LANES = 1_024  # elements of one program of an elementwise kernel
 
 
 def rotate_and_store(
-    qkv: Tensor, cos: Tensor, signed_sin: Tensor, positions: Tensor, cache: Tensor, places: Tensor | None = None
+    qkv: Tensor,
+    cos: Tensor,
+    signed_sin: Tensor,
+    positions: Tensor,
+    cache: Tensor,
+    places: Tensor | None = None,
 ) -> None:
     rows, width, heads, size = qkv.shape
     kv_heads = cache.shape[2]
     assert qkv.is_contiguous()
     assert cache.stride(4) == 1
     _rotate_and_store[(rows * width, heads)](
-        qkv, cos, signed_sin, positions, places, cache, width, heads - 2 * kv_heads, kv_heads, *cache.stride()[:4],
-        SIZE=size, BLOCK=triton.next_power_of_2(size // 2), num_warps=1,
-    )  # fmt: skip
+        qkv,
+        cos,
+        signed_sin,
+        positions,
+        places,
+        cache,
+        width,
+        heads - 2 * kv_heads,
+        kv_heads,
+        *cache.stride()[:4],
+        SIZE=size,
+        BLOCK=triton.next_power_of_2(size // 2),
+        num_warps=1,
+    )
 
 
 @triton.jit
 def _rotate_and_store(
-    qkv, cos, signed_sin, positions, places, cache, width, heads, kv_heads, by_kind, by_row, by_head, by_slot,
-    SIZE: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """A program is one head of one token. A thread holds an element and its partner: nobody else reads what it
-    writes."""
+    qkv,
+    cos,
+    signed_sin,
+    positions,
+    places,
+    cache,
+    width,
+    heads,
+    kv_heads,
+    by_kind,
+    by_row,
+    by_head,
+    by_slot,
+    SIZE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """A program is one head of one token.
+
+    A thread holds an element and its partner: nobody else reads what it
+    writes.
+    """
     token, head = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     row = token // width
     slot = tl.load(positions + row) + token % width
@@ -45,7 +79,9 @@ def _rotate_and_store(
     high = tl.load(source + SIZE // 2, inside, 0.0).to(tl.float32)
     if head < heads + kv_heads:
         c, s = cos + slot * SIZE + lane, signed_sin + slot * SIZE + lane
-        turned = low * tl.load(c, inside, 0.0).to(tl.float32) + high * tl.load(s, inside, 0.0).to(tl.float32)
+        turned = low * tl.load(c, inside, 0.0).to(tl.float32) + high * tl.load(s, inside, 0.0).to(
+            tl.float32
+        )
         high = high * tl.load(c + SIZE // 2, inside, 0.0).to(tl.float32) + low * tl.load(
             s + SIZE // 2, inside, 0.0
         ).to(tl.float32)
@@ -59,7 +95,9 @@ def _rotate_and_store(
     tl.store(target + SIZE // 2, high.to(qkv.dtype.element_ty), inside)
 
 
-def attend(qkv: Tensor, cache: Tensor, positions: Tensor, splits: int, places: Tensor | None = None) -> Tensor:
+def attend(
+    qkv: Tensor, cache: Tensor, positions: Tensor, splits: int, places: Tensor | None = None
+) -> Tensor:
     rows, width, heads, size = qkv.shape
     kv_heads = cache.shape[2]
     heads -= 2 * kv_heads
@@ -70,26 +108,71 @@ def attend(qkv: Tensor, cache: Tensor, positions: Tensor, splits: int, places: T
     queries = width * group
     tile = min(QUERIES, max(16, triton.next_power_of_2(queries)))  # matrix units want 16 rows
     block = max(16, triton.next_power_of_2(size))
-    mixed = torch.empty(rows, kv_heads, parts, queries, size, dtype=torch.float32, device=qkv.device)
+    mixed = torch.empty(
+        rows, kv_heads, parts, queries, size, dtype=torch.float32, device=qkv.device
+    )
     weight = torch.empty(rows, kv_heads, parts, queries, dtype=torch.float32, device=qkv.device)
     _attend_to_part[(rows, kv_heads, parts * triton.cdiv(queries, tile))](
-        qkv, cache, positions, places, mixed, weight, width, kv_heads, *cache.stride()[:4],
-        size**-0.5 * 1.4426950408889634, parts,
-        GROUP=group, SIZE=size, TILE=tile, KEYS=KEYS, BLOCK=block, num_warps=4, num_stages=2,
-    )  # fmt: skip
+        qkv,
+        cache,
+        positions,
+        places,
+        mixed,
+        weight,
+        width,
+        kv_heads,
+        *cache.stride()[:4],
+        size**-0.5 * 1.4426950408889634,
+        parts,
+        GROUP=group,
+        SIZE=size,
+        TILE=tile,
+        KEYS=KEYS,
+        BLOCK=block,
+        num_warps=4,
+        num_stages=2,
+    )
     merged = torch.empty(rows, width, heads * size, dtype=qkv.dtype, device=qkv.device)
     _merge_parts[(rows * width, heads)](
-        mixed, weight, merged, width, kv_heads, GROUP=group, SIZE=size, PARTS=parts, BLOCK=block, num_warps=1
+        mixed,
+        weight,
+        merged,
+        width,
+        kv_heads,
+        GROUP=group,
+        SIZE=size,
+        PARTS=parts,
+        BLOCK=block,
+        num_warps=1,
     )
     return merged
 
 
 @triton.jit
 def _attend_to_part(
-    qkv, cache, positions, places, mixed, weight, width, kv_heads, by_kind, by_row, by_head, by_slot, scale, parts,
-    GROUP: tl.constexpr, SIZE: tl.constexpr, TILE: tl.constexpr, KEYS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """Some queries of one row and head of keys, over one part of the keys: their mix, and the log2 of its weight."""
+    qkv,
+    cache,
+    positions,
+    places,
+    mixed,
+    weight,
+    width,
+    kv_heads,
+    by_kind,
+    by_row,
+    by_head,
+    by_slot,
+    scale,
+    parts,
+    GROUP: tl.constexpr,
+    SIZE: tl.constexpr,
+    TILE: tl.constexpr,
+    KEYS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Some queries of one row and head of keys, over one part of the keys: their mix, and the log2
+    of its weight.
+    """
     row, head = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     part, tile = tl.program_id(2) % parts, tl.program_id(2) // parts
     position = tl.load(positions + row).to(tl.int32)
@@ -104,7 +187,10 @@ def _attend_to_part(
     real = query < width * GROUP
     some = lane < SIZE
     heads = kv_heads * GROUP
-    source = qkv + ((row * width + token) * (heads + 2 * kv_heads) + head * GROUP + within)[:, None] * SIZE
+    source = (
+        qkv
+        + ((row * width + token) * (heads + 2 * kv_heads) + head * GROUP + within)[:, None] * SIZE
+    )
     q = tl.load(source + lane[None, :], real[:, None] & some[None, :], 0.0)
 
     top = tl.full([TILE], float("-inf"), tl.float32)
@@ -119,7 +205,9 @@ def _attend_to_part(
         place = slot.to(tl.int64) * by_slot
         k = tl.load(keys + place[None, :] + lane[:, None], there[None, :] & some[:, None], 0.0)
         logits = tl.dot(q, k, input_precision="ieee") * scale
-        logits = tl.where(there[None, :] & (slot[None, :] <= position + token[:, None]), logits, float("-inf"))
+        logits = tl.where(
+            there[None, :] & (slot[None, :] <= position + token[:, None]), logits, float("-inf")
+        )
         peak = tl.maximum(top, tl.max(logits, 1))
         base = tl.where(peak == float("-inf"), 0.0, peak)  # a query that may see nothing yet
         weights = tl.exp2(logits - base[:, None])
@@ -131,15 +219,26 @@ def _attend_to_part(
     out = ((row * kv_heads + head) * parts + part) * (width * GROUP) + query
     seen = total > 0  # an empty part weighs nothing
     total = tl.where(seen, total, 1.0)
-    tl.store(mixed + out[:, None] * SIZE + lane[None, :], sums / total[:, None], real[:, None] & some[None, :])
+    tl.store(
+        mixed + out[:, None] * SIZE + lane[None, :],
+        sums / total[:, None],
+        real[:, None] & some[None, :],
+    )
     tl.store(weight + out, tl.where(seen, top + tl.log2(total), float("-inf")), real)
 
 
 @triton.jit
 def _merge_parts(
-    mixed, weight, merged, width, kv_heads,
-    GROUP: tl.constexpr, SIZE: tl.constexpr, PARTS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+    mixed,
+    weight,
+    merged,
+    width,
+    kv_heads,
+    GROUP: tl.constexpr,
+    SIZE: tl.constexpr,
+    PARTS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """One head of one token from its parts, each by its share of all weight."""
     token, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     row, query = token // width, token % width * GROUP + head % GROUP
@@ -159,7 +258,9 @@ def silu_multiply(gate_up: Tensor) -> Tensor:
     inner = gate_up.shape[-1] // 2
     assert gate_up.is_contiguous()
     out = torch.empty(*gate_up.shape[:-1], inner, dtype=gate_up.dtype, device=gate_up.device)
-    _silu_multiply[(gate_up.numel() // (2 * inner), triton.cdiv(inner, LANES))](gate_up, out, inner, BLOCK=LANES)
+    _silu_multiply[(gate_up.numel() // (2 * inner), triton.cdiv(inner, LANES))](
+        gate_up, out, inner, BLOCK=LANES
+    )
     return out
 
 
@@ -169,8 +270,12 @@ def _silu_multiply(gate_up, out, inner, BLOCK: tl.constexpr):
     inside = lane < inner
     gate = tl.load(gate_up + token * 2 * inner + lane, inside, 0.0).to(tl.float32)
     up = tl.load(gate_up + token * 2 * inner + inner + lane, inside, 0.0).to(tl.float32)
-    tl.store(out + token * inner + lane, (gate * tl.sigmoid(gate) * up).to(out.dtype.element_ty), inside)
+    tl.store(
+        out + token * inner + lane, (gate * tl.sigmoid(gate) * up).to(out.dtype.element_ty), inside
+    )
 
 
 # the library's norm is one kernel on a GPU
-KERNELS = Operators(f"triton {triton.__version__}", norm, silu_multiply, rotate_and_store, attend, waits=False)
+KERNELS = Operators(
+    f"triton {triton.__version__}", norm, silu_multiply, rotate_and_store, attend, waits=False
+)

@@ -1,17 +1,28 @@
-"""Arithmetic word problems of 1 to 12 steps with worked answers, generated from templates of our own.
+"""Arithmetic word problems of 1 to 12 steps with worked answers, generated from templates of our
+own.
 
-A step is a line of the answer, which ends in a line `#### result`; the question states how many there are. The
-answers serve to train the reference pair; prompts use the questions alone.
+A step is a line of the answer, which ends in a line `#### result`; the question states how many
+there are. The answers serve to train the reference pair; prompts use the questions alone.
 """
 
 import itertools
 import random
 
-from lapsd.calibrate.prompts.problems import GOODS, NAMES, PLACES, Problem, Template, drawn, worked_in
+from lapsd.calibrate.prompts.problems import (
+    GOODS,
+    NAMES,
+    PLACES,
+    Problem,
+    Template,
+    drawn,
+    worked_in,
+)
 
 
 def _problem(question: str, steps: list[str], result: int) -> Problem:
-    return Problem(f"{question} {worked_in(len(steps))}", "\n".join([*steps, f"#### {result}"]), len(steps))
+    return Problem(
+        f"{question} {worked_in(len(steps))}", "\n".join([*steps, f"#### {result}"]), len(steps)
+    )
 
 
 def _sum(numbers: list[int]) -> str:
@@ -21,13 +32,17 @@ def _sum(numbers: list[int]) -> str:
 def shopping(rng: random.Random) -> Problem:
     """Sum of several purchases."""
     name, place = rng.choice(NAMES), rng.choice(PLACES)
-    bought = [(g, rng.randint(2, 12), rng.randint(1, 25)) for g in rng.sample(GOODS, rng.randint(1, 11))]
+    bought = [
+        (g, rng.randint(2, 12), rng.randint(1, 25)) for g in rng.sample(GOODS, rng.randint(1, 11))
+    ]
     listed = ", ".join(f"{count} {good} at ${price} each" for good, count, price in bought)
     steps = [f"The {good} cost {n} * {p} = ${n * p}." for good, n, p in bought]
     total = sum(n * p for _, n, p in bought)
     steps.append(f"In total {_sum([n * p for _, n, p in bought])}${total}.")
     return _problem(
-        f"At the {place}, {name} buys {listed}. How many dollars does {name} spend in total?", steps, total
+        f"At the {place}, {name} buys {listed}. How many dollars does {name} spend in total?",
+        steps,
+        total,
     )
 
 
@@ -38,11 +53,14 @@ def saving(rng: random.Random) -> Problem:
     total, steps = start, [f"{name} starts with ${start}."]
     for week in range(1, weeks + 1):
         gain = first + more * (week - 1)
-        steps.append(f"Week {week}: {name} saves ${gain}, so there is {total} + {gain} = ${total + gain}.")
+        steps.append(
+            f"Week {week}: {name} saves ${gain}, so there is {total} + {gain} = ${total + gain}."
+        )
         total += gain
     question = (
-        f"{name} has ${start} and saves ${first} in the first week. Each week after that, {name} saves ${more} "
-        f"more than in the week before. How many dollars does {name} have after {weeks} weeks?"
+        f"{name} has ${start} and saves ${first} in the first week. Each week after that, {name}"
+        f" saves ${more} more than in the week before. How many dollars does {name} have after"
+        f" {weeks} weeks?"
     )
     return _problem(question, steps, total)
 
@@ -53,18 +71,25 @@ def tank(rng: random.Random) -> Problem:
     leak = rng.randint(2, rate - 5)
     level, steps = start, [f"Each hour the tank gains {rate} - {leak} = {rate - leak} litres."]
     for hour in range(1, hours + 1):
-        steps.append(f"After hour {hour} it holds {level} + {rate - leak} = {level + rate - leak} litres.")
+        steps.append(
+            f"After hour {hour} it holds {level} + {rate - leak} = {level + rate - leak} litres."
+        )
         level += rate - leak
     question = (
-        f"A tank holds {start} litres of water. A pump adds {rate} litres an hour while {leak} litres an hour "
-        f"leak out. How many litres are in the tank after {hours} hours?"
+        f"A tank holds {start} litres of water. A pump adds {rate} litres an hour while {leak}"
+        f" litres an hour leak out. How many litres are in the tank after {hours} hours?"
     )
     return _problem(question, steps, level)
 
 
 def wages(rng: random.Random) -> Problem:
     """Pay with overtime: always four steps."""
-    name, pay, hours, extra = rng.choice(NAMES), rng.randint(9, 40), rng.randint(20, 40), rng.randint(2, 12)
+    name, pay, hours, extra = (
+        rng.choice(NAMES),
+        rng.randint(9, 40),
+        rng.randint(20, 40),
+        rng.randint(2, 12),
+    )
     bonus = rng.randint(2, 9)
     base, over = pay * hours, (pay + bonus) * extra
     steps = [
@@ -74,8 +99,9 @@ def wages(rng: random.Random) -> Problem:
         f"Together that is {base} + {over} = ${base + over}.",
     ]
     question = (
-        f"{name} earns ${pay} an hour, and ${bonus} more for each hour of overtime. This week {name} worked "
-        f"{hours} regular hours and {extra} hours of overtime. How many dollars did {name} earn?"
+        f"{name} earns ${pay} an hour, and ${bonus} more for each hour of overtime. This week"
+        f" {name} worked {hours} regular hours and {extra} hours of overtime. How many dollars did"
+        f" {name} earn?"
     )
     return _problem(question, steps, base + over)
 
@@ -86,11 +112,16 @@ def shifts(rng: random.Random) -> Problem:
     hours = [rng.randint(2, 9) for _ in range(rng.randint(1, 12))]
     total, steps = 0, []
     for day, worked in enumerate(hours, 1):
-        steps.append(f"Day {day}: {worked} * {pay} = ${worked * pay}, and {total} + {worked * pay} = "
-                     f"${total + worked * pay}.")  # fmt: skip
+        steps.append(
+            f"Day {day}: {worked} * {pay} = ${worked * pay}, and {total} + {worked * pay} = "
+            f"${total + worked * pay}."
+        )
         total += worked * pay
     listed = ", ".join(map(str, hours))
-    question = f"{name} is paid ${pay} an hour and works these hours, day by day: {listed}. How many dollars is that?"
+    question = (
+        f"{name} is paid ${pay} an hour and works these hours, day by day: {listed}. How many"
+        " dollars is that?"
+    )
     return _problem(question, steps, total)
 
 
@@ -110,11 +141,13 @@ def sharing(rng: random.Random) -> Problem:
     name, friends, each = rng.choice(NAMES), rng.randint(2, 12), rng.randint(3, 30)
     kept, good = rng.randint(1, 20), rng.choice(GOODS)
     had = friends * each + kept
-    steps = [f"{name} gives away {had} - {kept} = {had - kept} {good}.",
-             f"Each friend gets {had - kept} / {friends} = {each} {good}."]  # fmt: skip
+    steps = [
+        f"{name} gives away {had} - {kept} = {had - kept} {good}.",
+        f"Each friend gets {had - kept} / {friends} = {each} {good}.",
+    ]
     question = (
-        f"{name} has {had} {good}, keeps {kept} of them and shares the rest equally among {friends} friends. "
-        f"How many {good} does each friend get?"
+        f"{name} has {had} {good}, keeps {kept} of them and shares the rest equally among {friends}"
+        f" friends. How many {good} does each friend get?"
     )
     return _problem(question, steps, each)
 
@@ -123,8 +156,13 @@ def boxes(rng: random.Random) -> Problem:
     """One multiplication."""
     name, count, each = rng.choice(NAMES), rng.randint(2, 40), rng.randint(2, 40)
     good, place = rng.choice(GOODS), rng.choice(PLACES)
-    question = f"{name} carries {count} boxes to the {place}. Each holds {each} {good}. How many {good} is that?"
-    return _problem(question, [f"The boxes hold {count} * {each} = {count * each} {good}."], count * each)
+    question = (
+        f"{name} carries {count} boxes to the {place}. Each holds {each} {good}. How many {good} is"
+        " that?"
+    )
+    return _problem(
+        question, [f"The boxes hold {count} * {each} = {count * each} {good}."], count * each
+    )
 
 
 def seats(rng: random.Random) -> Problem:
@@ -134,14 +172,16 @@ def seats(rng: random.Random) -> Problem:
     total = rows * wide + back * (wide + 4) - gone
     steps = [
         f"The front rows hold {rows} * {wide} = {rows * wide} seats.",
-        f"A back row has {wide} + 4 = {wide + 4} seats, so the back holds {back} * {wide + 4} = "
-        f"{back * (wide + 4)} seats.",
+        (
+            f"A back row has {wide} + 4 = {wide + 4} seats, so the back holds {back} * {wide + 4} ="
+            f" {back * (wide + 4)} seats."
+        ),
         f"Together {rows * wide} + {back * (wide + 4)} = {rows * wide + back * (wide + 4)} seats.",
         f"Without the broken ones there are {total + gone} - {gone} = {total} seats.",
     ]
     question = (
-        f"A hall at the {place} has {rows} front rows with {wide} seats each and {back} back rows with 4 seats "
-        f"more each. {gone} seats are broken. How many seats can be used?"
+        f"A hall at the {place} has {rows} front rows with {wide} seats each and {back} back rows"
+        f" with 4 seats more each. {gone} seats are broken. How many seats can be used?"
     )
     return _problem(question, steps, total)
 
@@ -155,7 +195,9 @@ def ages(rng: random.Random) -> Problem:
         gap = rng.randint(1, 9)
         older = age <= gap + 3 or rng.random() < 0.6
         clues.append(f"{name} is {gap} years {'older' if older else 'younger'} than {before}")
-        steps.append(f"{name} is {age} {'+' if older else '-'} {gap} = {age + gap if older else age - gap}.")
+        steps.append(
+            f"{name} is {age} {'+' if older else '-'} {gap} = {age + gap if older else age - gap}."
+        )
         age = age + gap if older else age - gap
     return _problem(f"{', '.join(clues)}. How old is {people[-1]}?", steps, age)
 
@@ -164,10 +206,15 @@ def cutting(rng: random.Random) -> Problem:
     """What is left of a rope, piece by piece."""
     name, pieces = rng.choice(NAMES), [rng.randint(2, 30) for _ in range(rng.randint(1, 12))]
     left = sum(pieces) + rng.randint(1, 60)
-    question = f"{name} has {left} metres of rope and cuts off pieces of {', '.join(map(str, pieces))} metres."
+    question = (
+        f"{name} has {left} metres of rope and cuts off pieces of {', '.join(map(str, pieces))}"
+        " metres."
+    )
     steps = []
     for piece in pieces:
-        steps.append(f"After cutting {piece} metres there are {left} - {piece} = {left - piece} metres left.")
+        steps.append(
+            f"After cutting {piece} metres there are {left} - {piece} = {left - piece} metres left."
+        )
         left -= piece
     return _problem(f"{question} How many metres are left?", steps, left)
 
@@ -179,14 +226,29 @@ def scores(rng: random.Random) -> Problem:
     for scored in points[1:]:
         steps.append(f"{total} + {scored} = {total + scored}")
         total += scored
-    question = f"{name} scores {', '.join(map(str, points))} points in {len(points)} rounds. What is the sum?"
+    question = (
+        f"{name} scores {', '.join(map(str, points))} points in {len(points)} rounds. What is the"
+        " sum?"
+    )
     return _problem(question, steps, total)
 
 
 TEMPLATES: tuple[Template, ...] = (
-    shopping, saving, tank, wages, shifts, journey, sharing, boxes, seats, ages, cutting, scores,
-)  # fmt: skip
-# How many weeks, hours or days there are is one number among others, which so small a model hardly heeds: not asked.
+    shopping,
+    saving,
+    tank,
+    wages,
+    shifts,
+    journey,
+    sharing,
+    boxes,
+    seats,
+    ages,
+    cutting,
+    scores,
+)
+# How many weeks, hours or days there are is one number among others, which so small a model hardly
+# heeds: not asked.
 ASKED: tuple[Template, ...] = tuple(t for t in TEMPLATES if t not in (saving, tank, shifts))
 
 

@@ -1,7 +1,9 @@
-"""Small Python functions with a statement for each of 1 to 12 named fields, generated from templates of our own.
+"""Small Python functions with a statement for each of 1 to 12 named fields, generated from
+templates of our own.
 
-A question is a function's head, signature and docstring, which names the fields and says how many they are; the
-answer is its body. Bodies serve to train the reference pair; prompts use the heads alone.
+A question is a function's head, signature and docstring, which names the fields and says how many
+they are; the answer is its body. Bodies serve to train the reference pair; prompts use the heads
+alone.
 """
 
 import random
@@ -10,16 +12,62 @@ from collections.abc import Callable
 from lapsd.calibrate.prompts.problems import Problem, Template, drawn
 
 FIELDS = (
-    "name", "size", "path", "colour", "weight", "owner", "price", "title", "width", "height", "depth", "label",
-    "count", "limit", "start", "stop", "step", "host", "port", "user", "group", "mode", "level", "score", "rank",
-    "source", "target", "offset", "length", "format", "encoding", "timeout", "status", "version", "author", "city",
-)  # fmt: skip
-THINGS = ("order", "record", "client", "ticket", "device", "parcel", "account", "message", "report", "session")
+    "name",
+    "size",
+    "path",
+    "colour",
+    "weight",
+    "owner",
+    "price",
+    "title",
+    "width",
+    "height",
+    "depth",
+    "label",
+    "count",
+    "limit",
+    "start",
+    "stop",
+    "step",
+    "host",
+    "port",
+    "user",
+    "group",
+    "mode",
+    "level",
+    "score",
+    "rank",
+    "source",
+    "target",
+    "offset",
+    "length",
+    "format",
+    "encoding",
+    "timeout",
+    "status",
+    "version",
+    "author",
+    "city",
+)
+THINGS = (
+    "order",
+    "record",
+    "client",
+    "ticket",
+    "device",
+    "parcel",
+    "account",
+    "message",
+    "report",
+    "session",
+)
 MOST_FIELDS = 12
 
 
 def _drawn(rng: random.Random) -> tuple[list[str], str, str]:
-    """The fields, how they are described ("3 fields: name, size, path"), and the thing that has them."""
+    """The fields, how they are described ("3 fields: name, size, path"), and the thing that has
+    them.
+    """
     names = rng.sample(FIELDS, rng.randint(1, MOST_FIELDS))
     described = f"{len(names)} field{'s' if len(names) > 1 else ''}: {', '.join(names)}"
     return names, described, rng.choice(THINGS)
@@ -37,7 +85,9 @@ def initialise(rng: random.Random) -> Problem:
     """An `__init__` that keeps its arguments."""
     names, described, thing = _drawn(rng)
     head = f"def __init__(self, {', '.join(names)}):"
-    return _function(head, f"A {thing} of {described}.", _each(names, lambda n: f"self.{n} = {n}"), len(names))
+    return _function(
+        head, f"A {thing} of {described}.", _each(names, lambda n: f"self.{n} = {n}"), len(names)
+    )
 
 
 def as_dict(rng: random.Random) -> Problem:
@@ -45,16 +95,24 @@ def as_dict(rng: random.Random) -> Problem:
     names, described, thing = _drawn(rng)
     lines = ["return {", *_each(names, lambda n: f'    "{n}": self.{n},'), "}"]
     return _function(
-        f"def {thing}_as_dict(self):", f"Return the {thing} as a dictionary of {described}.", lines, len(names)
+        f"def {thing}_as_dict(self):",
+        f"Return the {thing} as a dictionary of {described}.",
+        lines,
+        len(names),
     )
 
 
 def check(rng: random.Random) -> Problem:
     """An error for each missing value."""
     names, described, thing = _drawn(rng)
-    lines = _each(names, lambda n: f'if {thing}.{n} is None:\n    raise ValueError("the {thing} has no {n}")')
+    lines = _each(
+        names, lambda n: f'if {thing}.{n} is None:\n    raise ValueError("the {thing} has no {n}")'
+    )
     return _function(
-        f"def check_{thing}({thing}):", f"Raise ValueError if one is missing of {described}.", lines, len(names)
+        f"def check_{thing}({thing}):",
+        f"Raise ValueError if one is missing of {described}.",
+        lines,
+        len(names),
     )
 
 
@@ -62,13 +120,18 @@ def show(rng: random.Random) -> Problem:
     """A printed line for each attribute."""
     names, described, thing = _drawn(rng)
     lines = _each(names, lambda n: f'print("{n}:", {thing}.{n})')
-    return _function(f"def print_{thing}({thing}):", f"Print the {thing}, {described}.", lines, len(names))
+    return _function(
+        f"def print_{thing}({thing}):", f"Print the {thing}, {described}.", lines, len(names)
+    )
 
 
 def options(rng: random.Random) -> Problem:
     """A command-line option for each."""
     names, described, thing = _drawn(rng)
-    lines = _each(names, lambda n: f'parser.add_argument("--{n}", required=True, help="the {n} of the {thing}")')
+    lines = _each(
+        names,
+        lambda n: f'parser.add_argument("--{n}", required=True, help="the {n} of the {thing}")',
+    )
     head = f"def add_{thing}_options(parser):"
     return _function(head, f"Add an option for each of {described}.", lines, len(names))
 
@@ -76,9 +139,17 @@ def options(rng: random.Random) -> Problem:
 def unpack(rng: random.Random) -> Problem:
     """A new thing out of a row's columns."""
     names, described, thing = _drawn(rng)
-    lines = [f"{thing} = {thing.title()}()", *[f"{thing}.{n} = row[{i}]" for i, n in enumerate(names)],
-             f"return {thing}"]  # fmt: skip
-    return _function(f"def {thing}_from_row(row):", f"Make a {thing} from a row of {described}.", lines, len(names))
+    lines = [
+        f"{thing} = {thing.title()}()",
+        *[f"{thing}.{n} = row[{i}]" for i, n in enumerate(names)],
+        f"return {thing}",
+    ]
+    return _function(
+        f"def {thing}_from_row(row):",
+        f"Make a {thing} from a row of {described}.",
+        lines,
+        len(names),
+    )
 
 
 def compare(rng: random.Random) -> Problem:
@@ -86,7 +157,9 @@ def compare(rng: random.Random) -> Problem:
     names, described, thing = _drawn(rng)
     differing = _each(names, lambda n: f'if old.{n} != new.{n}:\n    changed.append("{n}")')
     lines = ["changed = []", *differing, "return changed"]
-    return _function(f"def changed_{thing}(old, new):", f"Return what changed of {described}.", lines, len(names))
+    return _function(
+        f"def changed_{thing}(old, new):", f"Return what changed of {described}.", lines, len(names)
+    )
 
 
 def defaults(rng: random.Random) -> Problem:
@@ -94,16 +167,23 @@ def defaults(rng: random.Random) -> Problem:
     names, described, thing = _drawn(rng)
     lines = _each(names, lambda n: f'self.{n} = settings.get("{n}", {rng.randint(0, 9)})')
     return _function(
-        f"def read_{thing}(self, settings):", f"Read the {thing} from settings of {described}.", lines, len(names)
+        f"def read_{thing}(self, settings):",
+        f"Read the {thing} from settings of {described}.",
+        lines,
+        len(names),
     )
 
 
 def tests(rng: random.Random) -> Problem:
     """An assertion for each attribute."""
     names, described, thing = _drawn(rng)
-    lines = [f"{thing} = self.make_{thing}()",
-             *_each(names, lambda n: f"self.assertEqual({thing}.{n}, {rng.randint(0, 99)})")]  # fmt: skip
-    return _function(f"def test_{thing}(self):", f"Test a new {thing}, {described}.", lines, len(names))
+    lines = [
+        f"{thing} = self.make_{thing}()",
+        *_each(names, lambda n: f"self.assertEqual({thing}.{n}, {rng.randint(0, 99)})"),
+    ]
+    return _function(
+        f"def test_{thing}(self):", f"Test a new {thing}, {described}.", lines, len(names)
+    )
 
 
 def merge(rng: random.Random) -> Problem:
@@ -111,13 +191,25 @@ def merge(rng: random.Random) -> Problem:
     names, described, thing = _drawn(rng)
     lines = _each(names, lambda n: f"if other.{n}:\n    self.{n} = other.{n}")
     return _function(
-        f"def merge_{thing}(self, other):", f"Take over from the other {thing} {described}.", lines, len(names)
+        f"def merge_{thing}(self, other):",
+        f"Take over from the other {thing} {described}.",
+        lines,
+        len(names),
     )
 
 
 TEMPLATES: tuple[Template, ...] = (
-    initialise, as_dict, check, show, options, unpack, compare, defaults, tests, merge,
-)  # fmt: skip
+    initialise,
+    as_dict,
+    check,
+    show,
+    options,
+    unpack,
+    compare,
+    defaults,
+    tests,
+    merge,
+)
 
 
 def problem(rng: random.Random) -> Problem:

@@ -1,7 +1,8 @@
-"""What generated prompts share: a question with its answer, the words they are made of, and how they are asked.
+"""What generated prompts share: a question with its answer, the words they are made of, and how
+they are asked.
 
-Every template is a pure function of a `random.Random`. The length of its answer shows in its question: the number of
-lines is stated, or can be counted. Knows nothing of models or tokens.
+Every template is a pure function of a `random.Random`. The length of its answer shows in its
+question: the number of lines is stated, or can be counted. Knows nothing of models or tokens.
 """
 
 import random
@@ -9,19 +10,57 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 NAMES = (
-    "Ada", "Boris", "Carla", "Dmitri", "Elena", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Kemal", "Lena",
-    "Mara", "Nils", "Olga", "Pavel", "Rosa", "Sven", "Tara", "Umar", "Vera", "Willem", "Yara", "Zoe",
-)  # fmt: skip
+    "Ada",
+    "Boris",
+    "Carla",
+    "Dmitri",
+    "Elena",
+    "Farid",
+    "Greta",
+    "Hugo",
+    "Ines",
+    "Jonas",
+    "Kemal",
+    "Lena",
+    "Mara",
+    "Nils",
+    "Olga",
+    "Pavel",
+    "Rosa",
+    "Sven",
+    "Tara",
+    "Umar",
+    "Vera",
+    "Willem",
+    "Yara",
+    "Zoe",
+)
 GOODS = (
-    "pencils", "notebooks", "apples", "lamps", "chairs", "candles", "mugs", "scarves", "puzzles", "plants",
-    "books", "towels", "baskets", "bolts", "postcards", "loaves of bread",
-)  # fmt: skip
+    "pencils",
+    "notebooks",
+    "apples",
+    "lamps",
+    "chairs",
+    "candles",
+    "mugs",
+    "scarves",
+    "puzzles",
+    "plants",
+    "books",
+    "towels",
+    "baskets",
+    "bolts",
+    "postcards",
+    "loaves of bread",
+)
 PLACES = ("market", "workshop", "library", "bakery", "garden centre", "harbour", "school", "museum")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A question and its answer; the template's name, and how many steps, items or statements the answer has."""
+    """A question and its answer; the template's name, and how many steps, items or statements the
+    answer has.
+    """
 
     question: str
     answer: str

@@ -1,7 +1,7 @@
 """The bundled prompt sets (code, prose, arithmetic) and prompts read from a JSONL file.
 
-The sets differ in nature as the LAPS-SD paper's three do (code, chat, reasoning), so that acceptance and
-output length differ between them. Knows nothing of models or tokens.
+The sets differ in nature as the LAPS-SD paper's three do (code, chat, reasoning), so that
+acceptance and output length differ between them. Knows nothing of models or tokens.
 """
 
 import gzip
@@ -19,17 +19,16 @@ from lapsd.traces.prompts import template_of
 
 PROMPT_SEED = 20_250_517
 TRAINING_SEED = 1
-TRAINING_PROBLEMS = (
-    20_000  # of each kind, from the training's seed: never asked; the reference pair's training saw fewer
-)
+# of each kind, from the training's seed: never asked; the reference pair's training saw fewer
+TRAINING_PROBLEMS = 20_000
 
 
 @dataclass(frozen=True)
 class Prompt:
     """A request's text before tokenization.
 
-    `group` names what prompts have in common (a document, a template): those of one group are never on both sides of
-    a train-test split.
+    `group` names what prompts have in common (a document, a template): those of one group are never
+    on both sides of a train-test split.
     """
 
     request_id: str
@@ -39,14 +38,19 @@ class Prompt:
 
 
 def _code() -> list[Prompt]:
-    """Signature and docstring of held-out library functions, and twice as many of `fields`; bodies are wanted."""
+    """Signature and docstring of held-out library functions, and twice as many of `fields`; bodies
+    are wanted.
+    """
     wanted = [
-        f for f in stdlib.functions(held_out=True)
+        f
+        for f in stdlib.functions(held_out=True)
         if 60 <= len(f.head) <= 1_000 and f.body.count("\n") >= 2
-    ]  # fmt: skip
+    ]
     unique = {f.head: f for f in wanted}
     of_library = [Prompt(f"{f.module}.{f.name}", "code", f.head, f.module) for f in unique.values()]
-    return of_library + _generated("code", fields.problem, fields.TEMPLATES, str, 2 * len(of_library))
+    return of_library + _generated(
+        "code", fields.problem, fields.TEMPLATES, str, 2 * len(of_library)
+    )
 
 
 def _opening(text: str) -> str:
@@ -77,8 +81,8 @@ def _generated(
 ) -> list[Prompt]:
     """`count` different prompts from our own templates, none of which the reference pair trains on.
 
-    A template is a group. Sizes are log-uniform, more short answers than long ones, so that lengths differ as much
-    between requests as those of free texts do.
+    A template is a group. Sizes are log-uniform, more short answers than long ones, so that lengths
+    differ as much between requests as those of free texts do.
     """
     names = {t.__name__ for t in templates}
     rng, trained = random.Random(TRAINING_SEED), set()
@@ -88,11 +92,18 @@ def _generated(
     while len(drawn) < count:
         p = draw(rng)
         if p.template in names and p.question not in trained and rng.random() < 1 / p.size:
-            drawn.setdefault(p.question, Prompt(f"{p.template}-{len(drawn)}", dataset, asked(p.question), p.template))
+            drawn.setdefault(
+                p.question,
+                Prompt(f"{p.template}-{len(drawn)}", dataset, asked(p.question), p.template),
+            )
     return list(drawn.values())
 
 
-PROMPT_SETS: dict[str, Callable[[], list[Prompt]]] = {"code": _code, "prose": _prose, "arithmetic": _arithmetic}
+PROMPT_SETS: dict[str, Callable[[], list[Prompt]]] = {
+    "code": _code,
+    "prose": _prose,
+    "arithmetic": _arithmetic,
+}
 
 
 def bundled_prompts(name: str, seed: int = 0) -> list[Prompt]:
@@ -104,22 +115,27 @@ def bundled_prompts(name: str, seed: int = 0) -> list[Prompt]:
         If no set has that name.
     """
     if name not in PROMPT_SETS:
-        raise ValueError(f"unknown prompt set {name!r}: the bundled ones are {', '.join(PROMPT_SETS)}")
+        raise ValueError(
+            f"unknown prompt set {name!r}: the bundled ones are {', '.join(PROMPT_SETS)}"
+        )
     prompts = PROMPT_SETS[name]()
     random.Random(f"{name}-{seed}").shuffle(prompts)
     return [replace(p, request_id=f"{name}-{i:04d}:{p.request_id}") for i, p in enumerate(prompts)]
 
 
 def read_prompts(path: str | Path, field: str) -> list[Prompt]:
-    """Prompts from a file of JSON objects, one a line or all in one list (`.gz` allowed), the text under `field`.
+    """Prompts from a file of JSON objects, one a line or all in one list (`.gz` allowed), the text
+    under `field`.
 
-    The data set is named after the file; ids are `<name>-<line>`, or the place in the list. A key `group` names the
-    document or template that a prompt comes from; without it, texts that differ in numbers only are a group.
+    The data set is named after the file; ids are `<name>-<line>`, or the place in the list. A key
+    `group` names the document or template that a prompt comes from; without it, texts that differ
+    in numbers only are a group.
 
     Raises
     ------
     ValueError
-        Naming file and line: no JSON object, no such field, a field that is no text, or no line at all.
+        Naming file and line: no JSON object, no such field, a field that is no text, or no line at
+        all.
     """
     path = Path(path)
     dataset = path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
@@ -127,14 +143,21 @@ def read_prompts(path: str | Path, field: str) -> list[Prompt]:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
             content = file.read()
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ValueError(f"prompts file {path}: {getattr(error, 'strerror', None) or error}") from error
+        raise ValueError(
+            f"prompts file {path}: {getattr(error, 'strerror', None) or error}"
+        ) from error
     records = _listed(content) or [
-        (number, _parsed(line, path, number)) for number, line in enumerate(content.splitlines(), 1) if line.strip()
+        (number, _parsed(line, path, number))
+        for number, line in enumerate(content.splitlines(), 1)
+        if line.strip()
     ]
     if not records:
         raise ValueError(f"prompts file {path}: holds no prompts")
     texts = [(n, _text_of(record, field, path, n), record.get("group")) for n, record in records]
-    return [Prompt(f"{dataset}-{n}", dataset, text, str(group or template_of(text))) for n, text, group in texts]
+    return [
+        Prompt(f"{dataset}-{n}", dataset, text, str(group or template_of(text)))
+        for n, text, group in texts
+    ]
 
 
 def _listed(content: str) -> list[tuple[int, Any]]:
@@ -160,7 +183,8 @@ def _text_of(record: Any, field: str, path: Path, number: int) -> str:
         raise ValueError(f"prompts file {path}, line {number}: not a JSON object")
     if field not in record:
         raise ValueError(
-            f"prompts file {path}, line {number}: no field {field!r} (it has {', '.join(record)}; see --field)"
+            f"prompts file {path}, line {number}: no field {field!r} (it has {', '.join(record)};"
+            " see --field)"
         )
     text = record[field]
     if isinstance(text, list) and text:

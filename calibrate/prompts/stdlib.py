@@ -1,7 +1,8 @@
 """Text found on every machine with Python: its standard library's functions and documentation.
 
-Reads source files only (nothing is imported or run). A module or topic is *held out* by a hash of its name:
-the reference pair never trains on it, so that its prompts are new to the models. Knows nothing of models.
+Reads source files only (nothing is imported or run). A module or topic is *held out* by a hash of
+its name: the reference pair never trains on it, so that its prompts are new to the models. Knows
+nothing of models.
 """
 
 import ast
@@ -16,9 +17,18 @@ from inspect import cleandoc
 from pathlib import Path
 
 SKIPPED_FOLDERS = {
-    "test", "tests", "idle_test", "site-packages", "dist-packages", "lib2to3", "encodings", "pydoc_data",
-    "turtledemo", "ensurepip", "__pycache__",
-}  # fmt: skip
+    "test",
+    "tests",
+    "idle_test",
+    "site-packages",
+    "dist-packages",
+    "lib2to3",
+    "encodings",
+    "pydoc_data",
+    "turtledemo",
+    "ensurepip",
+    "__pycache__",
+}
 HELD_OUT_ONE_IN = 6
 
 
@@ -28,7 +38,8 @@ class Function:
 
     module: str
     name: str
-    head: str  # signature and docstring, up to the end of the docstring's line; "" without a docstring
+    # signature and docstring, up to the end of the docstring's line; "" without a docstring
+    head: str
     body: str  # the rest of the source
 
 
@@ -42,7 +53,9 @@ class Document:
 
 
 def is_held_out(name: str) -> bool:
-    """True for one module or topic in `HELD_OUT_ONE_IN`, by a hash that no Python version changes."""
+    """True for one module or topic in `HELD_OUT_ONE_IN`, by a hash that no Python version
+    changes.
+    """
     return zlib.crc32(name.encode()) % HELD_OUT_ONE_IN == 0
 
 
@@ -53,7 +66,9 @@ def library_folder() -> Path:
 
 @cache
 def modules(*, held_out: bool) -> tuple[tuple[str, str, ast.Module], ...]:
-    """(dotted name, source, syntax tree) of the held-out modules, or of all others; unparsable files are left out."""
+    """(dotted name, source, syntax tree) of the held-out modules, or of all others; unparsable
+    files are left out.
+    """
     root, parsed = library_folder(), []
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
@@ -80,15 +95,20 @@ def functions(*, held_out: bool) -> Iterator[Function]:
     for module, source, tree in modules(held_out=held_out):
         lines = source.splitlines()
         for node in _functions_in(tree):
-            block = textwrap.dedent("\n".join(lines[node.lineno - 1 : node.end_lineno])).splitlines()
+            block = textwrap.dedent(
+                "\n".join(lines[node.lineno - 1 : node.end_lineno])
+            ).splitlines()
             documented = ast.get_docstring(node) is not None
             cut = (node.body[0].end_lineno or node.lineno) - node.lineno + 1 if documented else 0
             yield Function(module, node.name, "\n".join(block[:cut]), "\n".join(block[cut:]))
 
 
 def _docstrings(*, held_out_only: bool) -> Iterator[tuple[str, str]]:
-    read = modules(held_out=True) if held_out_only else sorted(modules(held_out=True) + modules(held_out=False),
-                                                               key=lambda module: module[0])  # fmt: skip
+    read = (
+        modules(held_out=True)
+        if held_out_only
+        else sorted(modules(held_out=True) + modules(held_out=False), key=lambda module: module[0])
+    )
     for module, _, tree in read:
         for node in ast.walk(tree):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -109,7 +129,9 @@ def _topics() -> dict[str, str]:
 
 
 def _pieces(text: str, rng: random.Random) -> Iterator[str]:
-    """Cut a long text between paragraphs into pieces of log-normal length, median 500 characters."""
+    """Cut a long text between paragraphs into pieces of log-normal length, median 500
+    characters.
+    """
     piece: list[str] = []
     wanted = rng.lognormvariate(6.2, 0.7)
     for paragraph in text.split("\n\n"):
@@ -122,13 +144,16 @@ def _pieces(text: str, rng: random.Random) -> Iterator[str]:
 
 
 def documents(min_characters: int = 120, *, held_out_only: bool = False) -> list[Document]:
-    """The library's documentation, without repeats; a text also held out elsewhere counts as held out.
+    """The library's documentation, without repeats; a text also held out elsewhere counts as held
+    out.
 
     `held_out_only` reads a sixth of the library and gives those documents alone.
     """
     rng = random.Random(0)
     texts = [(source, cleandoc(text)) for source, text in _docstrings(held_out_only=held_out_only)]
-    texts += [(name, piece) for name, text in sorted(_topics().items()) for piece in _pieces(text, rng)]
+    texts += [
+        (name, piece) for name, text in sorted(_topics().items()) for piece in _pieces(text, rng)
+    ]
     kept: dict[str, Document] = {}
     for source, text in texts:
         if len(text) < min_characters or (held_out_only and not is_held_out(source)):

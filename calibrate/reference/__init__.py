@@ -1,7 +1,7 @@
 """The reference pair: a small LLaMA target and a draft ten times smaller, trained for this project.
 
-Ordinary Hugging Face folders under `data/`, made by `python -m lapsd.calibrate.reference`; `data/MODEL_CARD.md`
-says from what, how, and how well.
+Ordinary Hugging Face folders under `data/`, made by `python -m lapsd.calibrate.reference`;
+`data/MODEL_CARD.md` says from what, how, and how well.
 """
 
 from pathlib import Path

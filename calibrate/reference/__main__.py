@@ -1,7 +1,9 @@
-"""`python -m lapsd.calibrate.reference`: train the reference pair from scratch, or go on where a run was stopped.
+"""`python -m lapsd.calibrate.reference`: train the reference pair from scratch, or go on where a
+run was stopped.
 
-On two CPU cores about an hour; not yet timed on a GPU. glibc gives memory back to the kernel too eagerly for this
-load: with MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 set it ran 1.2 times faster.
+On two CPU cores about an hour; not yet timed on a GPU. glibc gives memory back to the kernel too
+eagerly for this load: with MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 set
+it ran 1.2 times faster.
 """
 
 import argparse
@@ -18,13 +20,21 @@ TOKENIZER_DOCUMENTS = 12_000
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m lapsd.calibrate.reference", description=__doc__)
-    parser.add_argument("--gsm8k", type=Path, required=True, help="GSM8K train, JSON lines (.gz allowed)")
+    parser = argparse.ArgumentParser(
+        prog="python -m lapsd.calibrate.reference", description=__doc__
+    )
+    parser.add_argument(
+        "--gsm8k", type=Path, required=True, help="GSM8K train, JSON lines (.gz allowed)"
+    )
     parser.add_argument("--mbpp", type=Path, required=True, help="MBPP, JSON lines (.gz allowed)")
-    parser.add_argument("--out", type=Path, default=Path("reference-training"), help="checkpoints and the result")
+    parser.add_argument(
+        "--out", type=Path, default=Path("reference-training"), help="checkpoints and the result"
+    )
     parser.add_argument("--target-tokens", type=int, default=7_500_000)
     parser.add_argument("--draft-tokens", type=int, default=3_000_000)
-    parser.add_argument("--distil-documents", type=int, default=2_000, help="texts that the target writes")
+    parser.add_argument(
+        "--distil-documents", type=int, default=2_000, help="texts that the target writes"
+    )
     parser.add_argument("--device", default="cpu")
     return parser.parse_args()
 
@@ -48,14 +58,17 @@ def main() -> None:
     recipe = train.Recipe(tokens=args.target_tokens)
     target = train.new_model(train.target_config(), recipe.seed, device)
     blocks = train.token_blocks(corpus.documents(args.gsm8k, args.mbpp), tokenizer, recipe.batch)
-    target_loss = train.train(target, blocks, train.next_token_loss, recipe, args.out / "target", device)
+    target_loss = train.train(
+        target, blocks, train.next_token_loss, recipe, args.out / "target", device
+    )
     target.eval()
 
     openings = corpus.documents(args.gsm8k, args.mbpp)
     texts = target_texts(target, tokenizer, openings, args.distil_documents, args.out / "texts")
     draft_recipe = train.Recipe(tokens=args.draft_tokens, lr=4e-3)
     draft = train.new_model(train.draft_config(), recipe.seed, device)
-    # half of what the draft sees is the target's own writing, half the corpus, so that it does not overfit the former
+    # half of what the draft sees is the target's own writing, half the corpus, so that it does not
+    # overfit the former
     documents = corpus.documents(args.gsm8k, args.mbpp)
     mixed = itertools.chain.from_iterable(zip(itertools.cycle(texts), documents, strict=False))
     blocks = train.token_blocks(mixed, tokenizer, draft_recipe.batch)
@@ -65,7 +78,10 @@ def main() -> None:
     if parallel.rank() > 0:
         return
     publish(args.out / "data", tokenizer, target, draft)
-    print(f"{args.out / 'data'}: target loss {target_loss:.3f} nats, draft divergence {draft_loss:.3f} nats")
+    print(
+        f"{args.out / 'data'}: target loss {target_loss:.3f} nats, draft divergence"
+        f" {draft_loss:.3f} nats"
+    )
 
 
 if __name__ == "__main__":

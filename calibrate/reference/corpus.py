@@ -1,8 +1,10 @@
-"""What the reference pair learns from: functions, documentation, word problems, lists, small programs.
+"""What the reference pair learns from: functions, documentation, word problems, lists, small
+programs.
 
-Sources: the running Python's standard library but for its held-out modules and topics; GSM8K train (MIT);
-MBPP (CC-BY-4.0); problems, lists and functions of our own templates. Each source is an endless seeded stream of
-documents, mixed by `SHARES`. No document holds a bundled prompt. Knows nothing of torch.
+Sources: the running Python's standard library but for its held-out modules and topics; GSM8K train
+(MIT); MBPP (CC-BY-4.0); problems, lists and functions of our own templates. Each source is an
+endless seeded stream of documents, mixed by `SHARES`. No document holds a bundled prompt. Knows
+nothing of torch.
 """
 
 import gzip
@@ -17,8 +19,14 @@ from lapsd.calibrate.prompts.problems import Template, question_prompt, worked_i
 from lapsd.calibrate.prompts.sets import TRAINING_PROBLEMS, TRAINING_SEED
 
 SHARES = {  # of the documents' characters
-    "code": 0.36, "prose": 0.18, "gsm8k": 0.13, "arithmetic": 0.12, "lists": 0.09, "fields": 0.08, "mbpp": 0.04,
-}  # fmt: skip
+    "code": 0.36,
+    "prose": 0.18,
+    "gsm8k": 0.13,
+    "arithmetic": 0.12,
+    "lists": 0.09,
+    "fields": 0.08,
+    "mbpp": 0.04,
+}
 FIRST_WORDS = 4
 
 
@@ -34,7 +42,9 @@ def words(text: str) -> list[str]:
 
 
 def unseen(texts: Iterable[str], prompts: Iterable[str]) -> list[str]:
-    """The texts that hold none of the prompts, read as sequences of words; no prompt has fewer than four."""
+    """The texts that hold none of the prompts, read as sequences of words; no prompt has fewer than
+    four.
+    """
     starts: dict[tuple[str, ...], list[list[str]]] = {}
     for prompt in map(words, prompts):
         starts.setdefault(tuple(prompt[:FIRST_WORDS]), []).append(prompt)
@@ -42,7 +52,9 @@ def unseen(texts: Iterable[str], prompts: Iterable[str]) -> list[str]:
     def holds_one(text: str) -> bool:
         read = words(text)
         windows = enumerate(zip(*(read[i:] for i in range(FIRST_WORDS)), strict=False))
-        return any(read[at : at + len(p)] == p for at, window in windows for p in starts.get(window, ()))
+        return any(
+            read[at : at + len(p)] == p for at, window in windows for p in starts.get(window, ())
+        )
 
     return [text for text in texts if not holds_one(text)]
 
@@ -62,11 +74,15 @@ def _prose() -> list[str]:
     """Documentation without any paragraph that a held-out document holds too."""
     documents = stdlib.documents()
     taken = {p for d in documents if d.held_out for p in d.text.split("\n\n") if len(p) > 40}
-    return [d.text for d in documents if not d.held_out and not taken.intersection(d.text.split("\n\n"))]
+    return [
+        d.text for d in documents if not d.held_out and not taken.intersection(d.text.split("\n\n"))
+    ]
 
 
 def _gsm8k(path: Path) -> list[str]:
-    """Questions and answers, without the calculator's annotations; every other one tells its number of steps."""
+    """Questions and answers, without the calculator's annotations; every other one tells its number
+    of steps.
+    """
     texts = []
     for i, row in enumerate(_rows(path)):
         answer = re.sub("<<.*?>>", "", row["answer"])
@@ -89,7 +105,9 @@ def _shuffled(texts: list[str], seed: str) -> Iterator[str]:
 
 
 def _answered(draw: Template, asked: Callable[[str], str], between: str) -> Iterator[str]:
-    """The problems of our own templates that are never prompts, with their answers, over and over."""
+    """The problems of our own templates that are never prompts, with their answers, over and
+    over.
+    """
     while True:
         rng = random.Random(TRAINING_SEED)
         for _ in range(TRAINING_PROBLEMS):

@@ -1,7 +1,8 @@
-"""The texts that the draft learns from: beginnings of corpus documents, continued by the target itself.
+"""The texts that the draft learns from: beginnings of corpus documents, continued by the target
+itself.
 
-A draft is asked about contexts the target wrote, so those are what it should be trained on. Sampling at
-temperature 1, in batches, with the target's own cache.
+A draft is asked about contexts the target wrote, so those are what it should be trained on.
+Sampling at temperature 1, in batches, with the target's own cache.
 """
 
 import itertools
@@ -18,9 +19,14 @@ OPENING_TOKENS, LENGTH, BATCH = 24, 320, 160
 
 
 def target_texts(
-    target: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, documents: Iterator[str], count: int, folder: Path
+    target: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerFast,
+    documents: Iterator[str],
+    count: int,
+    folder: Path,
 ) -> list[str]:
-    """About `count` texts that the target continued, kept in `folder` (read back if they are there already).
+    """About `count` texts that the target continued, kept in `folder` (read back if they are there
+    already).
 
     Each process writes its share.
     """
@@ -32,11 +38,16 @@ def target_texts(
         shared = itertools.islice(documents, parallel.rank(), None, parallel.size())
         _write(own, _texts(target, tokenizer, shared, count // parallel.size()))
     parallel.wait()
-    return [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def _texts(
-    target: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, documents: Iterator[str], count: int
+    target: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerFast,
+    documents: Iterator[str],
+    count: int,
 ) -> list[str]:
     texts: list[str] = []
     while len(texts) < count:
@@ -52,15 +63,23 @@ def _write(path: Path, texts: list[str]) -> None:
     os.replace(temporary, path)
 
 
-def _continued(target: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, documents: list[str]) -> list[str]:
-    """The documents' first `OPENING_TOKENS` tokens, each continued to the end token or `LENGTH` tokens."""
+def _continued(
+    target: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, documents: list[str]
+) -> list[str]:
+    """The documents' first `OPENING_TOKENS` tokens, each continued to the end token or `LENGTH`
+    tokens.
+    """
     openings = [ids[:OPENING_TOKENS] for ids in tokenizer(documents)["input_ids"]]
     openings = [ids for ids in openings if len(ids) == OPENING_TOKENS]
     if not openings:
         return []
     device = next(target.parameters()).device
     written = target.generate(  # type: ignore[operator]
-        torch.tensor(openings, device=device), do_sample=True, temperature=1.0, top_k=0, max_length=LENGTH,
+        torch.tensor(openings, device=device),
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        max_length=LENGTH,
         pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+    )
     return tokenizer.batch_decode(written, skip_special_tokens=True)

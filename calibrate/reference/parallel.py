@@ -1,8 +1,9 @@
 """Several processes train one model: each takes its rows of a block, and gradients are averaged.
 
-Started by `torchrun --nproc-per-node N -m lapsd.calibrate.reference ...`; without it there is one process, and nothing here
-does anything. On a CPU that others use too, processes of one thread each wait for each other once a step, threads
-many thousand times: on two shared cores that was the difference between 4,000 and 500 tokens a second.
+Started by `torchrun --nproc-per-node N -m lapsd.calibrate.reference ...`; without it there is one
+process, and nothing here does anything. On a CPU that others use too, processes of one thread each
+wait for each other once a step, threads many thousand times: on two shared cores that was the
+difference between 4,000 and 500 tokens a second.
 """
 
 import os

@@ -7,7 +7,10 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 
 def publish(
-    folder: Path, tokenizer: PreTrainedTokenizerFast, target: LlamaForCausalLM, draft: LlamaForCausalLM
+    folder: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    target: LlamaForCausalLM,
+    draft: LlamaForCausalLM,
 ) -> None:
     """Save `target` and `draft` under `folder`, each with the tokenizer beside it."""
     for name, model in (("target", target), ("draft", draft)):

@@ -13,7 +13,10 @@ def train_tokenizer(texts: Iterable[str], context: int) -> PreTrainedTokenizerFa
     """Train the BPE on `texts`; every encoded prompt begins with `<s>`."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -25,9 +28,15 @@ def train_tokenizer(texts: Iterable[str], context: int) -> PreTrainedTokenizerFa
     tokenizer.train_from_iterator(texts, trainer)
     begin = tokenizer.token_to_id(BEGIN)
     tokenizer.post_processor = processors.Sequence(
-        [processors.ByteLevel(trim_offsets=False),
-         processors.TemplateProcessing(single=f"{BEGIN} $A", special_tokens=[(BEGIN, begin)])]
-    )  # fmt: skip
+        [
+            processors.ByteLevel(trim_offsets=False),
+            processors.TemplateProcessing(single=f"{BEGIN} $A", special_tokens=[(BEGIN, begin)]),
+        ]
+    )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=BEGIN, eos_token=END, pad_token=PAD, model_max_length=context
+        tokenizer_object=tokenizer,
+        bos_token=BEGIN,
+        eos_token=END,
+        pad_token=PAD,
+        model_max_length=context,
     )

@@ -1,8 +1,10 @@
-"""Training of the reference pair: the target on the corpus, then the draft distilled from the target.
+"""Training of the reference pair: the target on the corpus, then the draft distilled from the
+target.
 
 Seeded and checkpointed: killed, the same command goes on from its last checkpoint. Checkpoints are
-safetensors plus a line of JSON, written aside and renamed. Hidden matrices are trained with Muon, the rest
-with AdamW; both follow one warm-up, constant, linear-decay schedule. Knows nothing of speculative decoding.
+safetensors plus a line of JSON, written aside and renamed. Hidden matrices are trained with Muon,
+the rest with AdamW; both follow one warm-up, constant, linear-decay schedule. Knows nothing of
+speculative decoding.
 """
 
 import itertools
@@ -46,29 +48,53 @@ class Recipe:
     def rate(self, step: int) -> float:
         """The learning rate's factor at `step`."""
         done = step / self.steps
-        return min(1.0, (step + 1) / max(1, self.warmup * self.steps), max(0.02, (1 - done) / self.decay))
+        return min(
+            1.0, (step + 1) / max(1, self.warmup * self.steps), max(0.02, (1 - done) / self.decay)
+        )
 
 
 def target_config() -> LlamaConfig:
-    """7.0 M parameters: 8 layers of 256, 4 query heads of 64 over 2 key-value heads, tied embeddings."""
-    return _config(hidden_size=256, intermediate_size=704, num_hidden_layers=8,
-                   num_attention_heads=4, num_key_value_heads=2)  # fmt: skip
+    """7.0 M parameters: 8 layers of 256, 4 query heads of 64 over 2 key-value heads, tied
+    embeddings.
+    """
+    return _config(
+        hidden_size=256,
+        intermediate_size=704,
+        num_hidden_layers=8,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
 
 
 def draft_config() -> LlamaConfig:
-    """0.7 M parameters: one layer of 128, 4 query heads of 32 over 2 key-value heads, tied embeddings."""
-    return _config(hidden_size=128, intermediate_size=320, num_hidden_layers=1,
-                   num_attention_heads=4, num_key_value_heads=2)  # fmt: skip
+    """0.7 M parameters: one layer of 128, 4 query heads of 32 over 2 key-value heads, tied
+    embeddings.
+    """
+    return _config(
+        hidden_size=128,
+        intermediate_size=320,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
 
 
 def _config(**shape: int) -> LlamaConfig:
     return LlamaConfig(
-        vocab_size=4_096, max_position_embeddings=2 * CONTEXT, tie_word_embeddings=True,
-        bos_token_id=0, eos_token_id=1, pad_token_id=2, rms_norm_eps=1e-5, **shape,
-    )  # fmt: skip
+        vocab_size=4_096,
+        max_position_embeddings=2 * CONTEXT,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
+        rms_norm_eps=1e-5,
+        **shape,
+    )
 
 
-def token_blocks(texts: Iterator[str], tokenizer: PreTrainedTokenizerFast, batch: int) -> Iterator[Tensor]:
+def token_blocks(
+    texts: Iterator[str], tokenizer: PreTrainedTokenizerFast, batch: int
+) -> Iterator[Tensor]:
     """Documents, each closed by the end token, packed into blocks of shape (batch, CONTEXT + 1)."""
     need, buffer = batch * (CONTEXT + 1), []
     end = tokenizer.eos_token_id
@@ -87,12 +113,24 @@ def next_token_loss(model: torch.nn.Module, block: Tensor) -> Tensor:
 
 
 def distillation_loss(target: torch.nn.Module) -> Loss:
-    """Mean KL divergence from the target's distribution to the draft's, plus a tenth of the text's own loss."""
+    """Mean KL divergence from the target's distribution to the draft's, plus a tenth of the text's
+    own loss.
+    """
 
     def loss(draft: torch.nn.Module, block: Tensor) -> Tensor:
         with torch.no_grad():
-            wanted = target(input_ids=block[:, :-1], use_cache=False).logits.flatten(0, 1).float().log_softmax(-1)
-        log_probs = draft(input_ids=block[:, :-1], use_cache=False).logits.flatten(0, 1).float().log_softmax(-1)
+            wanted = (
+                target(input_ids=block[:, :-1], use_cache=False)
+                .logits.flatten(0, 1)
+                .float()
+                .log_softmax(-1)
+            )
+        log_probs = (
+            draft(input_ids=block[:, :-1], use_cache=False)
+            .logits.flatten(0, 1)
+            .float()
+            .log_softmax(-1)
+        )
         divergence = functional.kl_div(log_probs, wanted, log_target=True, reduction="batchmean")
         return divergence + 0.1 * functional.nll_loss(log_probs, block[:, 1:].flatten())
 
@@ -101,20 +139,31 @@ def distillation_loss(target: torch.nn.Module) -> Loss:
 
 def _optimizers(model: torch.nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
     hidden = [
-        p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name and "lm_head" not in name
+        p
+        for name, p in model.named_parameters()
+        if p.ndim == 2 and "embed" not in name and "lm_head" not in name
     ]
     chosen = {id(p) for p in hidden}
     rest = [p for p in model.parameters() if id(p) not in chosen]
     return [
-        torch.optim.Muon(hidden, lr=recipe.lr, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.Muon(
+            hidden, lr=recipe.lr, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"
+        ),
         torch.optim.AdamW(rest, lr=recipe.lr, betas=(0.9, 0.95), weight_decay=0.0),
     ]
 
 
 def train(
-    model: torch.nn.Module, blocks: Iterator[Tensor], loss_of: Loss, recipe: Recipe, folder: Path, device: str
+    model: torch.nn.Module,
+    blocks: Iterator[Tensor],
+    loss_of: Loss,
+    recipe: Recipe,
+    folder: Path,
+    device: str,
 ) -> float:
-    """Train `model` in place, resuming from `folder` if it holds a checkpoint; returns the last smoothed loss."""
+    """Train `model` in place, resuming from `folder` if it holds a checkpoint; returns the last
+    smoothed loss.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     optimizers = _optimizers(model, recipe)
     first, smooth = _resume(folder, model, optimizers, recipe)
@@ -134,12 +183,16 @@ def train(
             optimizer.zero_grad(set_to_none=True)
         value = float(loss)
         if not math.isfinite(value):
-            raise RuntimeError(f"the loss is {value} at step {step} of {folder.name}: lower the learning rate")
+            raise RuntimeError(
+                f"the loss is {value} at step {step} of {folder.name}: lower the learning rate"
+            )
         smooth = value if step == 0 else 0.98 * smooth + 0.02 * value
         if (step + 1) % 20 == 0 and parallel.rank() == 0:
             rate = (step + 1 - since) * recipe.batch * CONTEXT / (time.perf_counter() - started)
             print(
-                f"{folder.name}: step {step + 1}/{recipe.steps}  loss {smooth:.3f}  {rate:,.0f} tokens/s", flush=True
+                f"{folder.name}: step {step + 1}/{recipe.steps}  loss {smooth:.3f}  {rate:,.0f}"
+                " tokens/s",
+                flush=True,
             )
         if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
             _checkpoint(folder, model, optimizers, recipe, step + 1, smooth)
@@ -150,12 +203,20 @@ def _state(model: torch.nn.Module, optimizers: list[torch.optim.Optimizer]) -> d
     tensors = {f"model.{name}": p.detach() for name, p in model.named_parameters()}
     for i, optimizer in enumerate(optimizers):
         for index, state in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{i}.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
+            tensors |= {
+                f"optimizer.{i}.{index}.{key}": torch.as_tensor(value)
+                for key, value in state.items()
+            }
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
 def _checkpoint(
-    folder: Path, model: torch.nn.Module, optimizers: list[Any], recipe: Recipe, step: int, loss: float
+    folder: Path,
+    model: torch.nn.Module,
+    optimizers: list[Any],
+    recipe: Recipe,
+    step: int,
+    loss: float,
 ) -> None:
     if parallel.rank() > 0:
         return
@@ -165,7 +226,9 @@ def _checkpoint(
     os.replace(temporary, folder / "checkpoint.safetensors")
 
 
-def _resume(folder: Path, model: torch.nn.Module, optimizers: list[Any], recipe: Recipe) -> tuple[int, float]:
+def _resume(
+    folder: Path, model: torch.nn.Module, optimizers: list[Any], recipe: Recipe
+) -> tuple[int, float]:
     path = folder / "checkpoint.safetensors"
     if not path.exists():
         return 0, 0.0
@@ -173,7 +236,9 @@ def _resume(folder: Path, model: torch.nn.Module, optimizers: list[Any], recipe:
         size = int.from_bytes(file.read(8), "little")
         note = json.loads(json.loads(file.read(size))["__metadata__"]["lapsd"])
     if note["recipe"] != asdict(recipe):
-        raise ValueError(f"{path} was made by another recipe ({note['recipe']}): choose another --out folder")
+        raise ValueError(
+            f"{path} was made by another recipe ({note['recipe']}): choose another --out folder"
+        )
     tensors = load_file(path)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -184,12 +249,15 @@ def _resume(folder: Path, model: torch.nn.Module, optimizers: list[Any], recipe:
             if name.startswith(f"optimizer.{i}."):
                 _, _, index, key = name.split(".", 3)
                 states.setdefault(int(index), {})[key] = tensor
-        optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+        optimizer.load_state_dict(
+            {"state": states, "param_groups": optimizer.state_dict()["param_groups"]}
+        )
     return int(note["step"]), float(note["loss"])
 
 
 def new_model(config: LlamaConfig, seed: int, device: str) -> LlamaForCausalLM:
     """A freshly initialised float32 model."""
     torch.manual_seed(seed)
-    # on the CPU the plain attention trains 1.3 times faster than the fused one (context 512, two cores)
+    # on the CPU the plain attention trains 1.3 times faster than the fused one (context 512, two
+    # cores)
     return LlamaForCausalLM._from_config(config, attn_implementation="eager").to(device)

@@ -1,7 +1,8 @@
 """Rounds timed over batch sizes, widths and contexts: the grid behind a profile's tables.
 
-Every cell runs whole rounds, the draft before the verify pass, as serving does; what a pass takes alone is timed
-beside it. Cells come in random order, each warms up until it is steady, and what came first is timed again later.
+Every cell runs whole rounds, the draft before the verify pass, as serving does; what a pass takes
+alone is timed beside it. Cells come in random order, each warms up until it is steady, and what
+came first is timed again later.
 """
 
 import random
@@ -55,8 +56,9 @@ def design(
 ) -> list[Cell]:
     """A sparse grid, in random order.
 
-    Per batch size: every width at a middle context, one width at every context, two more at the longest, which the
-    terms are fitted to; two at other places, which test them; and eight cells of mixed contexts.
+    Per batch size: every width at a middle context, one width at every context, two more at the
+    longest, which the terms are fitted to; two at other places, which test them; and eight cells of
+    mixed contexts.
 
     Parameters
     ----------
@@ -64,7 +66,9 @@ def design(
     """
     widths = [w for w in widths if 2 * w <= longest]
     room = longest - 2 * max(widths)
-    contexts = sorted({c for c in CONTEXTS if c <= room} | ({room} if room < CONTEXTS[-1] else set()))
+    contexts = sorted(
+        {c for c in CONTEXTS if c <= room} | ({room} if room < CONTEXTS[-1] else set())
+    )
     middle = contexts[len(contexts) // 2]
     long_width = 5 if 5 in widths else widths[-1]
     cells = []
@@ -72,16 +76,27 @@ def design(
         cells += [Cell(w, (middle,) * b) for w in widths]
         cells += [Cell(long_width, (c,) * b) for c in contexts if c != middle]
         # the slope by width, from the narrowest and the widest
-        cells += [Cell(w, (contexts[-1],) * b) for w in {widths[0], widths[-1]} - {long_width} if len(contexts) > 1]
+        cells += [
+            Cell(w, (contexts[-1],) * b)
+            for w in {widths[0], widths[-1]} - {long_width}
+            if len(contexts) > 1
+        ]
         if len(contexts) > 1:
             cells += [
-                Cell(w, (c,) * b, "held_out") for w, c in ((widths[1], contexts[-1]), (widths[-1], contexts[0]))
+                Cell(w, (c,) * b, "held_out")
+                for w, c in ((widths[1], contexts[-1]), (widths[-1], contexts[0]))
             ]
     rng = random.Random(seed)
     several = [b for b in sorted(set(batches)) if b > 1]
     for i in range(MIXED if several else 0):
         b = several[i % len(several)]
-        cells.append(Cell(long_width, tuple(rng.randint(contexts[0], contexts[-1]) for _ in range(b)), "held_out"))
+        cells.append(
+            Cell(
+                long_width,
+                tuple(rng.randint(contexts[0], contexts[-1]) for _ in range(b)),
+                "held_out",
+            )
+        )
     rng.shuffle(cells)
     return cells
 
@@ -92,8 +107,8 @@ class Grid:
 
     Attributes
     ----------
-    samples : DataFrame
-        A row a round: cell, role, batch, width, tokens (contexts added up), draft_ns, verify_ns, total_ns.
+    samples : DataFrame A row a round: cell, role, batch, width, tokens (contexts added up),
+        draft_ns, verify_ns, total_ns.
     skipped : list of str
         Cells that could not be timed, and why.
     drift : float
@@ -119,8 +134,11 @@ def time_grid(
     deadline: float = float("inf"),
     quick: bool = False,
 ) -> Grid:
-    """Time every cell. One that does not fit into memory, or comes after `deadline` (`time.monotonic`), is skipped;
-    after an interrupt (Ctrl-C) all the rest are. `quick` takes few samples a cell, to see that it works.
+    """Time every cell.
+
+    One that does not fit into memory, or comes after `deadline` (`time.monotonic`), is skipped;
+    after an interrupt (Ctrl-C) all the rest are. `quick` takes few samples a cell, to see that it
+    works.
     """
     bench = _Bench(pair, cells, sampling, quick)
     numbered = list(enumerate(cells))
@@ -129,9 +147,11 @@ def time_grid(
         groups = [[entry] for entry in [*numbered, *numbered[:DRIFT_CELLS]]]
         visits = [(group, int(k >= len(numbered))) for k, group in enumerate(groups)]
     else:
-        # the CPU's speed wanders: the cells of a batch size are timed together, a round of each in turn, so that slow
-        # spells fall on all alike; and in several passes, minutes apart
-        groups = [[e for e in numbered if e[1].batch == b] for b in dict.fromkeys(c.batch for c in cells)]
+        # the CPU's speed wanders: the cells of a batch size are timed together, a round of each in
+        # turn, so that slow spells fall on all alike; and in several passes, minutes apart
+        groups = [
+            [e for e in numbered if e[1].batch == b] for b in dict.fromkeys(c.batch for c in cells)
+        ]
         visits = [(group, k) for k in range(1 if quick else PASSES) for group in groups]
     rows: list[tuple[object, ...]] = []
     skipped: dict[str, str] = {}
@@ -141,8 +161,16 @@ def time_grid(
         group, visit = pending.popleft()
         progress(done, done + 1 + len(pending))
         done += 1
-        reason = "interrupted" if interrupted else "no time left" if time.monotonic() > deadline else None
-        able = [] if reason else [(i, cell) for i, cell in group if bench.does_not_fit(cell) is None]
+        reason = (
+            "interrupted"
+            if interrupted
+            else "no time left"
+            if time.monotonic() > deadline
+            else None
+        )
+        able = (
+            [] if reason else [(i, cell) for i, cell in group if bench.does_not_fit(cell) is None]
+        )
         try:
             for i, timed in bench.visit(able):
                 rows.append((i, cells[i].role, cells[i].batch, cells[i].width, visit, *timed))
@@ -151,7 +179,9 @@ def time_grid(
             reason = "out of GPU memory"
         except CaptureError:
             raise  # no cell after it could be timed
-        except RuntimeError as error:  # of the library or the device: it costs the cell alone that had it
+        except (
+            RuntimeError
+        ) as error:  # of the library or the device: it costs the cell alone that had it
             if len(able) > 1:
                 pending.extendleft(([entry], visit) for entry in reversed(able))
                 continue
@@ -162,17 +192,34 @@ def time_grid(
         for i, cell in group:
             if i not in there:
                 skipped[str(cell)] = reason or bench.does_not_fit(cell) or "no time left"
-    columns = ["cell", "role", "batch", "width", "visit", "tokens", "draft_ns", "verify_ns", "total_ns"]
-    # numbers also where there are none: put together with others, a column of objects would take theirs away
-    samples = pd.DataFrame(rows, columns=columns).astype({c: "int64" for c in columns if c != "role"})
+    columns = [
+        "cell",
+        "role",
+        "batch",
+        "width",
+        "visit",
+        "tokens",
+        "draft_ns",
+        "verify_ns",
+        "total_ns",
+    ]
+    # numbers also where there are none: put together with others, a column of objects would take
+    # theirs away
+    samples = pd.DataFrame(rows, columns=columns).astype(
+        {c: "int64" for c in columns if c != "role"}
+    )
     left_out = [f"{cell}: {reason}" for cell, reason in skipped.items()]
     # a cell that is only there to be timed again must not weigh twice
     kept = samples if pair.device.type != "cuda" else samples[samples["visit"] == 0]
-    return Grid(kept.drop(columns="visit").reset_index(drop=True), left_out, _drift(samples), interrupted)
+    return Grid(
+        kept.drop(columns="visit").reset_index(drop=True), left_out, _drift(samples), interrupted
+    )
 
 
 def _drift(samples: pd.DataFrame) -> float:
-    """By how much cells took longer at their last visit than at their first: the median over cells."""
+    """By how much cells took longer at their last visit than at their first: the median over
+    cells.
+    """
     medians = samples.groupby(["cell", "visit"])["total_ns"].median().unstack()
     if medians.shape[1] < 2:
         return 0.0
@@ -181,19 +228,25 @@ def _drift(samples: pd.DataFrame) -> float:
 
 
 class _Bench:
-    """Runs cells in the same KV memory, those of a batch size and width in the same captured rounds."""
+    """Runs cells in the same KV memory, those of a batch size and width in the same captured
+    rounds.
+    """
 
     def __init__(self, pair: Pair, cells: Sequence[Cell], sampling: Sampling, quick: bool) -> None:
         self._pair, self._sampling = pair, sampling
         visits = 1 if pair.device.type == "cuda" else PASSES
-        self._warm_blocks, self._seconds = (1, 0.0) if quick else (MAX_BLOCKS, CELL_SECONDS / visits)
+        self._warm_blocks, self._seconds = (
+            (1, 0.0) if quick else (MAX_BLOCKS, CELL_SECONDS / visits)
+        )
         self._on_device = pair.lean and pair.device.type == "cuda"
         self._caches: tuple[torch.Tensor, torch.Tensor] | None = None
         self._rounds: dict[tuple[int, int], DeviceRounds] = {}
         self._cells = cells
 
     def _batched(self, cell: Cell) -> bool:
-        """Whether the cell runs in device rounds; single requests on the CPU run as they are decoded there."""
+        """Whether the cell runs in device rounds; single requests on the CPU run as they are
+        decoded there.
+        """
         return cell.batch > 1 or self._on_device
 
     def _capacity(self, cell: Cell) -> int:
@@ -206,17 +259,28 @@ class _Bench:
         if self._pair.device.type != "cuda":
             return None
         need = _cache_bytes(self._pair, self._capacity(cell)) * cell.batch
-        free = torch.cuda.mem_get_info(self._pair.device)[0] + torch.cuda.memory_reserved(self._pair.device)
+        free = torch.cuda.mem_get_info(self._pair.device)[0] + torch.cuda.memory_reserved(
+            self._pair.device
+        )
         free -= torch.cuda.memory_allocated(self._pair.device)
         held = 0 if self._caches is None else sum(c.nbytes for c in self._caches)
         if need > 0.9 * (free + held):
-            return f"its KV cache takes {need / 2**30:.1f} GiB, {(free + held) / 2**30:.1f} GiB are free"
+            return (
+                f"its KV cache takes {need / 2**30:.1f} GiB, {(free + held) / 2**30:.1f} GiB are"
+                " free"
+            )
         return None
 
     @torch.inference_mode()
-    def visit(self, cells: Sequence[tuple[int, Cell]]) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
-        """Rounds of each cell in turn: its number, and (context tokens, draft ns, verify ns, total ns)."""
-        steps = {i: self._batch_step(c) if self._batched(c) else self._single_step(c) for i, c in cells}
+    def visit(
+        self, cells: Sequence[tuple[int, Cell]]
+    ) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
+        """Rounds of each cell in turn: its number, and (context tokens, draft ns, verify ns, total
+        ns).
+        """
+        steps = {
+            i: self._batch_step(c) if self._batched(c) else self._single_step(c) for i, c in cells
+        }
         for step in steps.values():
             self._warm_up(step, alone=len(steps) == 1)
         end = time.monotonic() + self._seconds * len(steps)
@@ -228,7 +292,9 @@ class _Bench:
             turn += 1
 
     def _warm_up(self, step: Callable[[], tuple[int, int, int, int]], *, alone: bool) -> None:
-        """Run rounds until two medians agree; where cells take turns, the others would undo more than a few."""
+        """Run rounds until two medians agree; where cells take turns, the others would undo more
+        than a few.
+        """
         before = statistics.median(step()[-1] for _ in range(BLOCK if alone else 2))
         for _ in range(self._warm_blocks if alone else 0):
             after = statistics.median(step()[-1] for _ in range(BLOCK))
@@ -247,12 +313,16 @@ class _Bench:
         def step() -> tuple[int, int, int, int]:
             nonlocal decoder
             if state["context"] + cell.width > room:  # start anew rather than run out of context
-                decoder = make_decoder(pair, n, self._sampling, min(pair.context, len(prompt) + turns * cell.width))
+                decoder = make_decoder(
+                    pair, n, self._sampling, min(pair.context, len(prompt) + turns * cell.width)
+                )
                 decoder.prefill(prompt[: room - cell.width])
                 state["context"] = min(len(prompt), room - cell.width)
             assert decoder is not None
             context = state["context"]
-            emitted, times = decoder.round(n if state["turn"] % 2 else 0)  # none and all accepted, in turn
+            emitted, times = decoder.round(
+                n if state["turn"] % 2 else 0
+            )  # none and all accepted, in turn
             state["context"] += len(emitted)
             state["turn"] += 1
             return context, *times
@@ -284,46 +354,68 @@ class _Bench:
         return step
 
     def _rounds_for(self, cell: Cell) -> DeviceRounds:
-        """Captured once a batch size and width; all in one KV memory, as large as the largest cell that fits."""
+        """Captured once a batch size and width; all in one KV memory, as large as the largest cell
+        that fits.
+        """
         pair, n, temperature = self._pair, cell.width - 1, self._sampling.temperature
         if not pair.lean:
-            return DeviceRounds(pair, n, cell.batch, capacity=self._capacity(cell), temperature=temperature)
+            return DeviceRounds(
+                pair, n, cell.batch, capacity=self._capacity(cell), temperature=temperature
+            )
         caches = self._memory(cell)
         if (cell.batch, n) not in self._rounds:
             slots = caches[0].shape[4]
-            rounds = DeviceRounds(pair, n, cell.batch, capacity=slots, temperature=temperature, caches=caches)
+            rounds = DeviceRounds(
+                pair, n, cell.batch, capacity=slots, temperature=temperature, caches=caches
+            )
             rounds.ready()
             self._rounds[cell.batch, n] = rounds
         return self._rounds[cell.batch, n]
 
     def _memory(self, cell: Cell) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values for this cell and, where they fit, for all others: random numbers, for timing."""
+        """Keys and values for this cell and, where they fit, for all others: random numbers, for
+        timing.
+        """
         capacity = self._capacity(cell)
-        if self._caches is None or any(c.shape[2] < cell.batch or c.shape[4] < capacity for c in self._caches):
+        if self._caches is None or any(
+            c.shape[2] < cell.batch or c.shape[4] < capacity for c in self._caches
+        ):
             self._caches = None
             self._rounds.clear()
-            fitting = [c for c in self._cells if self._batched(c) and self.does_not_fit(c) is None] or [cell]
+            fitting = [
+                c for c in self._cells if self._batched(c) and self.does_not_fit(c) is None
+            ] or [cell]
             rows = max(c.batch for c in fitting)
             slots = max(self._capacity(c) for c in fitting)
-            if self._pair.device.type == "cuda" and _cache_bytes(self._pair, slots) * rows > _free(self._pair) * 0.9:
+            if (
+                self._pair.device.type == "cuda"
+                and _cache_bytes(self._pair, slots) * rows > _free(self._pair) * 0.9
+            ):
                 rows, slots = cell.batch, capacity
             engines = (self._pair.target_engine, self._pair.draft_engine)
-            target, draft = (e.new_cache(rows, slots).normal_() for e in engines if isinstance(e, LeanEngine))
+            target, draft = (
+                e.new_cache(rows, slots).normal_() for e in engines if isinstance(e, LeanEngine)
+            )
             self._caches = target, draft
         return self._caches
 
 
 @torch.inference_mode()
 def time_alone(pair: Pair, n: int, context: int, repeats: int = 30) -> dict[str, int]:
-    """Median ns of a draft step and of a verify pass over n + 1 tokens, each again and again by itself."""
+    """Median ns of a draft step and of a verify pass over n + 1 tokens, each again and again by
+    itself.
+    """
     if pair.device.type == "cuda" and isinstance(pair.target_engine, LeanEngine):
         rounds = DeviceRounds(pair, n, capacity=min(context + n + 2, pair.context))
         rounds.stand([context])
         parts: list[tuple[str, Callable[[], object], int]] = [
-            ("verify_ns", rounds.part("verify"), 1), ("draft_step_ns", rounds.part("draft"), n),
-        ]  # fmt: skip
+            ("verify_ns", rounds.part("verify"), 1),
+            ("draft_step_ns", rounds.part("draft"), n),
+        ]
     else:
-        target, small = (e.sequence(context + n + 1) for e in (pair.target_engine, pair.draft_engine))
+        target, small = (
+            e.sequence(context + n + 1) for e in (pair.target_engine, pair.draft_engine)
+        )
         tokens = _random_tokens(pair, (1, context + n + 1))[0].tolist()
         target.extend(tokens[:context])
         small.extend(tokens[:context])

@@ -1,8 +1,10 @@
-"""What the hardware allows: copy rates, the least time that a verify pass could take, and attention in every way.
+"""What the hardware allows: copy rates, the least time that a verify pass could take, and attention
+in every way.
 
-Two floors, both from what is measured in the same run. The memory floor: the bytes that a pass must read (weights
-without the embedding table, and the keys and values) over the rate at which the device copies. The library floor: the
-pass's matrix products alone, without anything between them, as one CUDA graph where there is a GPU.
+Two floors, both from what is measured in the same run. The memory floor: the bytes that a pass must
+read (weights without the embedding table, and the keys and values) over the rate at which the
+device copies. The library floor: the pass's matrix products alone, without anything between them,
+as one CUDA graph where there is a GPU.
 """
 
 import statistics
@@ -56,7 +58,9 @@ def warm_up(device: torch.device, seconds: float = WARM_UP_S) -> None:
 
 @torch.inference_mode()
 def copy_rate(device: torch.device) -> float:
-    """Bytes a second within the device, read plus written, over ten copies of 4 GiB in a row (CPU: 64 MiB)."""
+    """Bytes a second within the device, read plus written, over ten copies of 4 GiB in a row (CPU:
+    64 MiB).
+    """
     size = 2**26
     if device.type == "cuda":
         size = min(2**32, torch.cuda.mem_get_info(device)[0] // 4)
@@ -81,7 +85,9 @@ def host_rates(device: torch.device) -> dict[str, float | None]:
     here = torch.empty(size, dtype=torch.int8, pin_memory=True)
     return {
         "to_host": 1e9 * size / device_ns(lambda: here.copy_(there, non_blocking=True), device, 5),
-        "from_host": 1e9 * size / device_ns(lambda: there.copy_(here, non_blocking=True), device, 5),
+        "from_host": 1e9
+        * size
+        / device_ns(lambda: there.copy_(here, non_blocking=True), device, 5),
     }
 
 
@@ -94,7 +100,9 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def pass_bytes(model: Any, tokens: int) -> int:
-    """What a pass reads at least: weights without the embedding table, and keys and values of `tokens`."""
+    """What a pass reads at least: weights without the embedding table, and keys and values of
+    `tokens`.
+    """
     config = model.config
     tied = getattr(config, "tie_word_embeddings", False)
     table = 0 if tied else model.get_input_embeddings().weight.numel()
@@ -105,11 +113,18 @@ def pass_bytes(model: Any, tokens: int) -> int:
 
 @torch.inference_mode()
 def products_alone_ns(engine: LeanEngine, width: int, graphs: Capturing | None) -> int:
-    """A pass's matrix products over `width` tokens and nothing else, as the engine calls the library for them."""
-    products = [p for layer in engine.layers for p in (layer.qkv, layer.out, layer.gate_up, layer.down)]
+    """A pass's matrix products over `width` tokens and nothing else, as the engine calls the
+    library for them.
+    """
+    products = [
+        p for layer in engine.layers for p in (layer.qkv, layer.out, layer.gate_up, layer.down)
+    ]
     products.append(engine.head)
     sizes = {p.weight.shape[1] for p in products}
-    inputs = {size: torch.randn(width, size, device=engine.device).to(engine.embedding.dtype) for size in sizes}
+    inputs = {
+        size: torch.randn(width, size, device=engine.device).to(engine.embedding.dtype)
+        for size in sizes
+    }
     kept: list[Tensor] = []
 
     def run() -> None:
@@ -119,13 +134,15 @@ def products_alone_ns(engine: LeanEngine, width: int, graphs: Capturing | None) 
 
 
 @torch.inference_mode()
-def attention_alone_ns(engine: LeanEngine, width: int, context: int, way: str | int, graphs: Capturing | None) -> int:
+def attention_alone_ns(
+    engine: LeanEngine, width: int, context: int, way: str | int, graphs: Capturing | None
+) -> int:
     """All layers' attention of a pass of one row over `width` tokens and nothing else.
 
     Parameters
     ----------
-    way : a number of parts, ours; or a name of `LIBRARY`: the library's kernel of that name, masked, every head with
-        keys of its own.
+    way : a number of parts, ours; or a name of `LIBRARY`: the library's kernel of that name,
+        masked, every head with keys of its own.
     """
     cache = engine.new_cache(1, context + width).normal_()
     shape = (1, width, engine.heads + 2 * engine.kv_heads, engine.size)
@@ -137,7 +154,9 @@ def attention_alone_ns(engine: LeanEngine, width: int, context: int, way: str | 
 
     def librarys() -> None:
         for keys, values in cache:
-            functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=grouped)
+            functional.scaled_dot_product_attention(
+                queries, keys, values, attn_mask=mask, enable_gqa=grouped
+            )
 
     if isinstance(way, str):
         with sdpa_kernel(LIBRARY[way]):
@@ -152,7 +171,9 @@ def attention_alone_ns(engine: LeanEngine, width: int, context: int, way: str | 
 
 
 def floors(pair: Pair, n: int, contexts: list[int]) -> Floors:
-    """Rates, and both floors of a verify pass over n + 1 tokens at each context (lean engines: both)."""
+    """Rates, and both floors of a verify pass over n + 1 tokens at each context (lean engines:
+    both).
+    """
     dtype = next(pair.target.parameters()).dtype
     copy = copy_rate(pair.device)
     rates = {"copy": copy} | host_rates(pair.device)
@@ -160,8 +181,12 @@ def floors(pair: Pair, n: int, contexts: list[int]) -> Floors:
     if isinstance(pair.target_engine, LeanEngine):
         alone = products_alone_ns(pair.target_engine, n + 1, pair.graphs)
     return Floors(
-        bytes_per_second={name: None if rate is None else round(rate) for name, rate in rates.items()},
+        bytes_per_second={
+            name: None if rate is None else round(rate) for name, rate in rates.items()
+        },
         matrix_flops_per_second=round(matrix_rate(pair.device, dtype)),
-        verify_memory_floor_ns={c: round(1e9 * pass_bytes(pair.target, c) / copy) for c in contexts},
+        verify_memory_floor_ns={
+            c: round(1e9 * pass_bytes(pair.target, c) / copy) for c in contexts
+        },
         verify_products_alone_ns=alone,
     )

@@ -11,12 +11,15 @@ FIELDS = {
     "throttle_reasons": "clocks_throttle_reasons.active",
     "driver": "driver_version",
 }
-# bits of NVML's throttle reasons that slow a busy GPU down; idle (1) and set application clocks (2) do not count
+# bits of NVML's throttle reasons that slow a busy GPU down; idle (1) and set application clocks (2)
+# do not count
 HOLDING_BACK = 0xFC
 
 
 def gpu_state(index: int = 0) -> dict[str, Any] | None:
-    """The state of one GPU by NVML, or by nvidia-smi where the Python binding is missing; None without either."""
+    """The state of one GPU by NVML, or by nvidia-smi where the Python binding is missing; None
+    without either.
+    """
     return _by_nvml(index) or _by_nvidia_smi(index)
 
 
@@ -25,10 +28,11 @@ POLICIES = {"power": 0, "thermal": 1, "board": 3, "reliability": 5}
 
 
 def held_back_ns(index: int = 0) -> dict[str, int] | None:
-    """Time since the driver was loaded that each limit held the clocks back; None where nobody counts.
+    """Time since the driver was loaded that each limit held the clocks back; None where nobody
+    counts.
 
-    What a stretch of work was held back by is the difference of two readings: a state read after it may tell of
-    nothing.
+    What a stretch of work was held back by is the difference of two readings: a state read after it
+    may tell of nothing.
     """
     try:
         import pynvml as nvml
@@ -75,10 +79,14 @@ def _by_nvidia_smi(index: int) -> dict[str, Any] | None:
         "--format=csv,noheader,nounits",
     ]
     try:
-        line = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()[0]
+        line = subprocess.run(
+            query, capture_output=True, text=True, timeout=10, check=True
+        ).stdout.splitlines()[0]
     except (OSError, subprocess.SubprocessError, IndexError):
         return None
-    state: dict[str, Any] = dict(zip(FIELDS, (value.strip() for value in line.split(",")), strict=False))
+    state: dict[str, Any] = dict(
+        zip(FIELDS, (value.strip() for value in line.split(",")), strict=False)
+    )
     for name in ("sm_clock_mhz", "memory_clock_mhz", "power_watt", "temperature_celsius"):
         state[name] = _number(state.get(name, ""))
     reasons = state.get("throttle_reasons", "")

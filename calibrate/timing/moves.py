@@ -1,9 +1,11 @@
 """Moving a request's KV cache to host memory and back: each way that an engine might do it.
 
-- `pinned`: gathered into one buffer on the device, one copy to a pinned pool that is used again and again;
+- `pinned`: gathered into one buffer on the device, one copy to a pinned pool that is used again and
+  again;
 - `pageable`: the same to ordinary memory (on the CPU, where nothing is pinned, the copy is direct);
 - `naive`: tensor by tensor, waiting for each, into memory allocated on the spot;
-- `int8`: quantised per channel (symmetric, one scale a layer, head and channel), moved, dequantised.
+- `int8`: quantised per channel (symmetric, one scale a layer, head and channel), moved,
+  dequantised.
 
 Both models' caches move. Times include the wait for the device.
 """
@@ -25,7 +27,9 @@ REPEATS = 9
 
 @dataclass(frozen=True)
 class Moves:
-    """Timings of one way: `tokens`, `out_ns`, `back_ns` in parallel; bytes moved a token, scales included."""
+    """Timings of one way: `tokens`, `out_ns`, `back_ns` in parallel; bytes moved a token, scales
+    included.
+    """
 
     tokens: list[int]
     out_ns: list[int]
@@ -34,16 +38,22 @@ class Moves:
 
 
 def cache_of(pair: Pair, tokens: int) -> list[Tensor]:
-    """Both models' keys and values after a prompt of `tokens` + 1: views (..., tokens, size) of their buffers."""
+    """Both models' keys and values after a prompt of `tokens` + 1: views (..., tokens, size) of
+    their buffers.
+    """
     generator = torch.Generator().manual_seed(tokens)
     prompt: list[int] = torch.randint(pair.vocabulary, (tokens + 1,), generator=generator).tolist()
     with torch.inference_mode():
         decoder = make_decoder(pair, 1, Sampling(), tokens + 3)
         decoder.prefill(prompt)
         if isinstance(decoder, Decoder):
-            return [t[..., :tokens, :] for t in decoder.target.key_values() + decoder.draft.key_values()]
+            return [
+                t[..., :tokens, :] for t in decoder.target.key_values() + decoder.draft.key_values()
+            ]
         rounds = decoder.rounds
-        return [t[:, :, 0, :, :tokens] for t in (rounds.target.key_values(), rounds.draft.key_values())]
+        return [
+            t[:, :, 0, :, :tokens] for t in (rounds.target.key_values(), rounds.draft.key_values())
+        ]
 
 
 class Pool:
@@ -55,7 +65,12 @@ class Pool:
     """
 
     def __init__(
-        self, size: int, dtype: torch.dtype, device: torch.device, pinned: bool, staging: Tensor | None = None
+        self,
+        size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        pinned: bool,
+        staging: Tensor | None = None,
     ) -> None:
         start = clock(device)
         self.host = torch.empty(size, dtype=dtype, pin_memory=pinned)
@@ -94,7 +109,9 @@ class _Naive:
 
     def out(self, pieces: Sequence[Tensor]) -> None:
         # a clone, since on the CPU `.cpu()` would move nothing
-        self._kept = [[part.cpu() if part.is_cuda else part.clone() for part in _layers(p)] for p in pieces]
+        self._kept = [
+            [part.cpu() if part.is_cuda else part.clone() for part in _layers(p)] for p in pieces
+        ]
 
     def back(self, pieces: Sequence[Tensor]) -> None:
         for piece, kept in zip(pieces, self._kept, strict=True):
@@ -103,12 +120,16 @@ class _Naive:
 
 
 def _layers(piece: Tensor) -> list[Tensor]:
-    """Keys and values of each layer: (layers, 2, ...) gives 2·layers tensors; a single tensor itself."""
+    """Keys and values of each layer: (layers, 2, ...) gives 2·layers tensors; a single tensor
+    itself.
+    """
     return [piece] if piece.dim() < 5 else list(piece.flatten(0, 1))
 
 
 def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
-    """int8 values and the scale of each channel (last dimension), shared by all tokens (the one before it)."""
+    """int8 values and the scale of each channel (last dimension), shared by all tokens (the one
+    before it).
+    """
     scale = (x.abs().amax(-2, keepdim=True) / 127).clamp_min(torch.finfo(x.dtype).tiny)
     return (x / scale).round().clamp(-127, 127).to(torch.int8), scale
 
@@ -132,7 +153,9 @@ class _Int8:
         self._values.back(values)
         self._scales.back(scales)
         for piece, value, scale in zip(pieces, values, scales, strict=True):
-            torch.mul(value, scale, out=piece) if piece.is_contiguous() else piece.copy_(value * scale)
+            torch.mul(value, scale, out=piece) if piece.is_contiguous() else piece.copy_(
+                value * scale
+            )
 
 
 @torch.inference_mode()
@@ -143,16 +166,20 @@ def time_swaps(
 
     Returns
     -------
-    (moves by way, notes): `pin_ns`, what allocating the pinned pool took, and `pinned_bytes`, its size as torch
-    allocates it, a power of two (both None on the CPU); and
-    `int8_relative_error`, ‖x̂ − x‖ / ‖x‖ over keys and values (None for random weights, whose values mean nothing).
+    (moves by way, notes): `pin_ns`, what allocating the pinned pool took, and `pinned_bytes`, its
+    size as torch allocates it, a power of two (both None on the CPU); and `int8_relative_error`,
+    ‖x̂ − x‖ / ‖x‖ over keys and values (None for random weights, whose values mean nothing).
     """
     cuda = pair.device.type == "cuda"
     longest = cache_of(pair, max(sizes))
     most = sum(p.numel() for p in longest)
     dtype = longest[0].dtype
     pageable = Pool(most, dtype, pair.device, pinned=False)
-    ways: dict[str, Any] = {"pageable": pageable, "naive": _Naive(), "int8": _Int8(most, longest, cuda)}
+    ways: dict[str, Any] = {
+        "pageable": pageable,
+        "naive": _Naive(),
+        "int8": _Int8(most, longest, cuda),
+    }
     if cuda:
         ways = {"pinned": Pool(most, dtype, pair.device, pinned=True), **ways}
     timed: dict[str, list[tuple[int, int, int]]] = {way: [] for way in ways}
@@ -190,13 +217,17 @@ def time_swaps(
 
 
 def _relative_error(got: Sequence[Tensor], true: Sequence[Tensor]) -> float:
-    off = sum(float((a.double() - b.double()).square().sum()) for a, b in zip(got, true, strict=True))
+    off = sum(
+        float((a.double() - b.double()).square().sum()) for a, b in zip(got, true, strict=True)
+    )
     return float(np.sqrt(off / sum(float(b.double().square().sum()) for b in true)))
 
 
 @torch.inference_mode()
 def swap_during_decode(pair: Pair, tokens: int, n: int, rounds: int = 20) -> dict[str, Any] | None:
-    """A pinned swap-out on a stream of its own while rounds run: median ns of both, alone and together (GPU only)."""
+    """A pinned swap-out on a stream of its own while rounds run: median ns of both, alone and
+    together (GPU only).
+    """
     if pair.device.type != "cuda" or not isinstance(pair.target_engine, LeanEngine):
         return None
     pieces = cache_of(pair, tokens)
@@ -218,10 +249,15 @@ def swap_during_decode(pair: Pair, tokens: int, n: int, rounds: int = 20) -> dic
             end.record()
         torch.cuda.synchronize()
         spent = running.times() if decode else None
-        return round(begin.elapsed_time(end) * 1e6), 0 if spent is None else spent.draft_ns + spent.verify_ns
+        return round(
+            begin.elapsed_time(end) * 1e6
+        ), 0 if spent is None else spent.draft_ns + spent.verify_ns
 
     timed(True, True)
-    alone, beside = [timed(True, False)[0] for _ in range(rounds)], [timed(True, True) for _ in range(rounds)]
+    alone, beside = (
+        [timed(True, False)[0] for _ in range(rounds)],
+        [timed(True, True) for _ in range(rounds)],
+    )
     still = [timed(False, True)[1] for _ in range(rounds)]
     return {
         "tokens": tokens,

@@ -1,4 +1,6 @@
-"""Prefill of both models, timed over lengths and batch sizes; recomputing a dropped cache is the same work."""
+"""Prefill of both models, timed over lengths and batch sizes; recomputing a dropped cache is the
+same work.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -23,7 +25,8 @@ def time_prefills(
     Parameters
     ----------
     longest : the most tokens a row may have.
-    batches : sizes above 1 (of the lean engine) are timed for the record; the term itself is of single prompts.
+    batches : sizes above 1 (of the lean engine) are timed for the record; the term itself is of
+    single prompts.
     """
     fitted = [s for s in FITTED if s <= longest] or [max(1, longest)]
     held_out = [s for s in HELD_OUT if s <= longest]
@@ -35,7 +38,13 @@ def time_prefills(
         rows += [(1, size, _single(pair, size), "held_out") for size in held_out]
         tick()
     if pair.lean:
-        sizes = [(b, s) for b in batches if b > 1 for s in BATCHED if s <= longest and b * s <= MOST_TOKENS]
+        sizes = [
+            (b, s)
+            for b in batches
+            if b > 1
+            for s in BATCHED
+            if s <= longest and b * s <= MOST_TOKENS
+        ]
         for b, size in sizes:
             rows += [(b, b * size, ns, "held_out") for ns in _batched(pair, b, size)]
         tick()

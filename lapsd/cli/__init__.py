@@ -1,7 +1,7 @@
 """The command line: a thin skin over the library, a module a verb, loaded when the verb is typed.
 
-So `lapsd compare` never loads what only `lapsd reproduce` needs, and everything but `calibrate` and `validate` works
-without torch.
+So `lapsd compare` never loads what only `lapsd reproduce` needs, and everything but `calibrate` and
+`validate` works without torch.
 """
 
 import importlib
@@ -19,10 +19,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VERBS: "Mapping[str, str]" = {
-    "compare": "compare", "show": "show", "bench": "bench", "sweep": "sweep", "best": "best", "generate": "generate",
-    "import": "importing", "capacity": "capacity", "predict": "predict", "reproduce": "reproduce",
-    "calibrate": "calibrate", "validate": "validate",
-}  # fmt: skip
+    "compare": "compare",
+    "show": "show",
+    "bench": "bench",
+    "sweep": "sweep",
+    "best": "best",
+    "generate": "generate",
+    "import": "importing",
+    "capacity": "capacity",
+    "predict": "predict",
+    "reproduce": "reproduce",
+    "calibrate": "calibrate",
+    "validate": "validate",
+}
 
 
 class Verbs(TyperGroup):
@@ -43,7 +52,10 @@ class Verbs(TyperGroup):
 
 app = typer.Typer(
     cls=Verbs,
-    help="Calibrate speculative decoding on real models, then simulate how a scheduler would serve it.",
+    help=(
+        "Calibrate speculative decoding on real models, then simulate how a scheduler would"
+        " serve it."
+    ),
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -60,7 +72,10 @@ def _say_version(asked: bool) -> None:
 @app.callback()
 def _lapsd(
     asked: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     pass

@@ -30,7 +30,9 @@ def bench(
     files = {"trace": "reference", "profile": "reference"} | dict(setting)
     trace, profile = load_trace(files["trace"]), load_profile(files["profile"])
     with Console(stderr=True).status("timing") as status:
-        figures = measure(trace, profile, quick=quick, progress=lambda what: status.update(f"timing: {what}"))
+        figures = measure(
+            trace, profile, quick=quick, progress=lambda what: status.update(f"timing: {what}")
+        )
     if as_json:
         print(json.dumps(figures, indent=2, allow_nan=False))
     else:

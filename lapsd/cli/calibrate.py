@@ -1,4 +1,6 @@
-"""The verb `calibrate`: hands its arguments to `calibrate_pair` or, with `--engine vllm`, to `calibrate_vllm`."""
+"""The verb `calibrate`: hands its arguments to `calibrate_pair` or, with `--engine vllm`, to
+`calibrate_vllm`.
+"""
 
 import typer
 
@@ -8,7 +10,10 @@ from lapsd.cli.options import verb
 app = verb()
 
 
-@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
 def calibrate(context: typer.Context) -> int:
     """Run a real model pair and record what it accepts and costs (needs the extra 'calibrate')."""
     with models_installed("calibrate"):

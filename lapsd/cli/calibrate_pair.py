@@ -33,41 +33,70 @@ def command(
     target: Annotated[
         str, typer.Option(help="The large model: 'reference', a folder, or a name on the hub.")
     ] = "reference",
-    draft: Annotated[str, typer.Option(help="The small model, with the same tokenizer.")] = "reference",
+    draft: Annotated[
+        str, typer.Option(help="The small model, with the same tokenizer.")
+    ] = "reference",
     random_weights: Annotated[
         str | None,
         typer.Option(
-            help=f"TARGET+DRAFT: time architectures without weights; each of {', '.join(SHAPES)}, or a config.json."
+            help=(
+                f"TARGET+DRAFT: time architectures without weights; each of {', '.join(SHAPES)}, or"
+                " a config.json."
+            )
         ),
     ] = None,
     prompts: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"A JSON-lines file, or a bundled set ({', '.join(PROMPT_SETS)}); repeatable [default: all bundled]."
+            help=(
+                f"A JSON-lines file, or a bundled set ({', '.join(PROMPT_SETS)}); repeatable"
+                " [default: all bundled]."
+            )
         ),
     ] = None,
-    field: Annotated[str, typer.Option(help="The key of the text in a prompts file's lines.")] = "prompt",
-    chat: Annotated[bool, typer.Option("--chat", help="Put prompts into the target's chat template.")] = False,
+    field: Annotated[
+        str, typer.Option(help="The key of the text in a prompts file's lines.")
+    ] = "prompt",
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Put prompts into the target's chat template.")
+    ] = False,
     requests: Annotated[int, typer.Option(help="Requests of each prompt set.")] = 40,
     draft_tokens: Annotated[
-        str, typer.Option(help="Tokens the draft proposes a round (n); several, as in 4,1,8, make a trace each.")
+        str,
+        typer.Option(
+            help="Tokens the draft proposes a round (n); several, as in 4,1,8, make a trace each."
+        ),
     ] = "4",
     max_new_tokens: Annotated[int, typer.Option(help="Cap of an output's length.")] = 512,
     greedy: Annotated[
         bool, typer.Option("--greedy", help="Always take the most likely token (temperature 0).")
     ] = False,
     temperature: Annotated[float | None, typer.Option(help="Of sampling [default: 0.7].")] = None,
-    batches: Annotated[str, typer.Option(help="Batch sizes to time rounds at.")] = ",".join(map(str, BATCHES)),
-    quick: Annotated[bool, typer.Option("--quick", help="Few samples of each cost: for trying it out.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or spread: the target over all GPUs.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")] = "auto",
-    engine: Annotated[str, typer.Option(help="auto, lean (LLaMA-like models) or hf (transformers' own).")] = "auto",
-    seed: Annotated[int, typer.Option(help="Of the prompts' order and of sampling.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder for trace.parquet, profile.json and the raw timings.")] = Path(
-        "calibration"
+    batches: Annotated[str, typer.Option(help="Batch sizes to time rounds at.")] = ",".join(
+        map(str, BATCHES)
     ),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a calibration that is there.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with one that was interrupted.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few samples of each cost: for trying it out.")
+    ] = False,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, or spread: the target over all GPUs.")
+    ] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")
+    ] = "auto",
+    engine: Annotated[
+        str, typer.Option(help="auto, lean (LLaMA-like models) or hf (transformers' own).")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="Of the prompts' order and of sampling.")] = 0,
+    out: Annotated[
+        Path, typer.Option(help="Folder for trace.parquet, profile.json and the raw timings.")
+    ] = Path("calibration"),
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a calibration that is there.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with one that was interrupted.")
+    ] = False,
 ) -> int:
     """Decode real prompts speculatively and record what rounds accept and cost."""
     if greedy and temperature:
@@ -76,7 +105,9 @@ def command(
         raise ValueError("--overwrite and --resume: give one of them")
     if seed < 0:
         raise ValueError(f"--seed {seed}: must be at least 0")
-    sampling = Sampling(0.0 if greedy else DEFAULT_TEMPERATURE if temperature is None else temperature, seed)
+    sampling = Sampling(
+        0.0 if greedy else DEFAULT_TEMPERATURE if temperature is None else temperature, seed
+    )
     settings = Settings(
         numbers(draft_tokens, "--draft-tokens"),
         max_new_tokens,
@@ -89,23 +120,30 @@ def command(
     choose_device(device)
     if random_weights is not None:
         if prompts or chat or resume or (target, draft) != ("reference", "reference"):
-            raise ValueError("--random-weights: goes with no --target, --draft, --prompts, --chat or --resume")
+            raise ValueError(
+                "--random-weights: goes with no --target, --draft, --prompts, --chat or --resume"
+            )
         pair = random_pair(random_weights, device=device, dtype=dtype, engine=engine)
         return _finish(_calibrated(pair, [], settings, None), out)
     locate_pair(target, draft)
     sets = [prompts_named(name, field, seed) for name in prompts or list(PROMPT_SETS)]
     pair = load_pair(target, draft, device=device, dtype=dtype, engine=engine)
-    order = in_order([tokenize(pair, texts, settings, leave_out=bundled, chat=chat) for bundled, texts in sets])
-    journal = Journal(out, identity(pair, order, settings.described | {"requests": len(order)}), resume=resume)
+    order = in_order(
+        [tokenize(pair, texts, settings, leave_out=bundled, chat=chat) for bundled, texts in sets]
+    )
+    journal = Journal(
+        out, identity(pair, order, settings.described | {"requests": len(order)}), resume=resume
+    )
     try:
         result = _calibrated(pair, order, settings, journal)
     except (KeyboardInterrupt, torch.OutOfMemoryError) as error:
         what = "interrupted" if isinstance(error, KeyboardInterrupt) else "out of GPU memory"
         total = len(order) * len(settings.draft_tokens)
         print(
-            f"lapsd calibrate: {what}: {len(journal.records)} of {total} requests are kept in {journal.path}; "
-            "--resume goes on", file=sys.stderr,
-        )  # fmt: skip
+            f"lapsd calibrate: {what}: {len(journal.records)} of {total} requests are kept in"
+            f" {journal.path}; --resume goes on",
+            file=sys.stderr,
+        )
         return INCOMPLETE
     finally:
         journal.close()
@@ -126,16 +164,26 @@ def numbers(text: str, option: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise ValueError(f"{option} {text!r}: must be whole numbers with commas between them") from None
+        raise ValueError(
+            f"{option} {text!r}: must be whole numbers with commas between them"
+        ) from None
 
 
-def _calibrated(pair: Pair, order: list[Tokenized], settings: Settings, journal: Journal | None) -> Calibration:
+def _calibrated(
+    pair: Pair, order: list[Tokenized], settings: Settings, journal: Journal | None
+) -> Calibration:
     with _progress() as bar:
         task = bar.add_task("starting", total=None)
         return calibrate(
-            pair, order, settings, log=journal, command=typed(),
-            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
-        )  # fmt: skip
+            pair,
+            order,
+            settings,
+            log=journal,
+            command=typed(),
+            progress=lambda what, done, total: bar.update(
+                task, description=what, completed=done, total=total
+            ),
+        )
 
 
 def prompts_named(name: str, field: str, seed: int) -> tuple[bool, list[Prompt]]:
@@ -148,14 +196,20 @@ def prompts_named(name: str, field: str, seed: int) -> tuple[bool, list[Prompt]]
 def claim(out: Path, overwrite: bool, resume: bool) -> None:
     """See that the folder is free and can be written before hours of work."""
     make_writable_folder(out)
-    taken = [p.name for p in sorted(out.glob("trace*.parquet"))] + [n for n in OTHER_FILES if (out / n).exists()]
+    taken = [p.name for p in sorted(out.glob("trace*.parquet"))] + [
+        n for n in OTHER_FILES if (out / n).exists()
+    ]
     unfinished = (out / JOURNAL).exists()
     if resume and not unfinished:
         raise ValueError(f"{out}: holds no {JOURNAL}, so there is nothing to resume")
     if unfinished and not (overwrite or resume):
-        raise ValueError(f"{out} holds an unfinished calibration: give --resume to go on with it or --overwrite")
+        raise ValueError(
+            f"{out} holds an unfinished calibration: give --resume to go on with it or --overwrite"
+        )
     if taken and not (overwrite or resume):
-        raise ValueError(f"{out} holds {taken[0]} already: choose another --out or give --overwrite")
+        raise ValueError(
+            f"{out} holds {taken[0]} already: choose another --out or give --overwrite"
+        )
 
 
 def typed() -> str:
@@ -166,7 +220,12 @@ def typed() -> str:
 
 def _progress() -> Progress:
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
@@ -180,7 +239,10 @@ def _finish(result: Calibration, out: Path) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     if result.complete:
         return DONE
-    print(f"lapsd calibrate: interrupted: {out / 'profile.json'} is marked incomplete", file=sys.stderr)
+    print(
+        f"lapsd calibrate: interrupted: {out / 'profile.json'} is marked incomplete",
+        file=sys.stderr,
+    )
     return INCOMPLETE
 
 
@@ -197,9 +259,13 @@ def write(result: Calibration, out: Path) -> None:
     (out / "rounds.parquet").unlink(missing_ok=True)
     if result.rounds is not None:
         rounds = result.rounds
-        write_whole(out / "rounds.parquet", lambda path: rounds.to_parquet(path, index=False, compression="zstd"))
+        write_whole(
+            out / "rounds.parquet",
+            lambda path: rounds.to_parquet(path, index=False, compression="zstd"),
+        )
     write_whole(
-        out / "samples.parquet", lambda path: result.samples.to_parquet(path, index=False, compression="zstd")
+        out / "samples.parquet",
+        lambda path: result.samples.to_parquet(path, index=False, compression="zstd"),
     )
     save_profile(result.profile, out / "profile.json")
     for n, name in _trace_names(result).items():
@@ -209,21 +275,26 @@ def write(result: Calibration, out: Path) -> None:
 def _report_trace(path: Path, trace: Trace) -> None:
     rounds, tokens = int(trace.rounds.sum()), int(trace.output_tokens.sum())
     print(
-        f"{path}: {len(trace)} requests, {rounds} rounds, {tokens} tokens, "
-        f"{tokens / rounds:.2f} tokens a round, acceptance {trace.accepted.sum() / trace.drafted.sum():.3f}"
+        f"{path}: {len(trace)} requests, {rounds} rounds, {tokens} tokens, {tokens / rounds:.2f}"
+        f" tokens a round, acceptance {trace.accepted.sum() / trace.drafted.sum():.3f}"
     )
 
 
 def _report_profile(path: Path, result: Calibration) -> None:
-    terms, fits, known = result.profile.costs.rounds[1], result.profile.fits, result.profile.provenance
+    terms, fits, known = (
+        result.profile.costs.rounds[1],
+        result.profile.fits,
+        result.profile.provenance,
+    )
     n = known.draft_tokens[0]
     context = 512 if result.rounds is None else int(result.rounds["context"].median())
     closing = f", their time within {abs(fits.round.closure):.1%}" if fits.round is not None else ""
     draft_ms, verify_ms = terms.draft_step(context) / 1e6, terms.verify(n + 1)(context) / 1e6
     print(
-        f"{path}: at context {context} a draft step takes {draft_ms:.2f} ms, a verify pass {verify_ms:.2f} ms; "
-        f"rounds predicted within {0 if fits.whole is None else fits.whole.median_error:.1%} (median)"
-        f"{closing}; batch sizes {', '.join(map(str, result.profile.costs.rounds))}"
+        f"{path}: at context {context} a draft step takes {draft_ms:.2f} ms, a verify pass"
+        f" {verify_ms:.2f} ms; rounds predicted within"
+        f" {0 if fits.whole is None else fits.whole.median_error:.1%} (median){closing}; batch"
+        f" sizes {', '.join(map(str, result.profile.costs.rounds))}"
     )
     if result.profile.speculation is not None:
         best = result.profile.speculation.best(1)
@@ -232,7 +303,9 @@ def _report_profile(path: Path, result: Calibration) -> None:
 
 
 def run_with_models(app: typer.Typer, name: str, arguments: list[str] | None) -> int:
-    """Run a verb that loads models and return its exit code; a full GPU is out of memory like a full host."""
+    """Run a verb that loads models and return its exit code; a full GPU is out of memory like a
+    full host.
+    """
 
     def run() -> object:
         try:

@@ -31,9 +31,13 @@ def show_capacity(
     constraint: Annotated[
         str, typer.Option(help="METRIC<=BOUND, of each run: any metric of a comparison.")
     ] = "mean_normalised_latency_s<=0.2",
-    policy: Annotated[list[str] | None, typer.Option(help="Repeat for several [default: fcfs].")] = None,
+    policy: Annotated[
+        list[str] | None, typer.Option(help="Repeat for several [default: fcfs].")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Workloads: seeds 0, 1, ...")] = 10,
-    tolerance: Annotated[float, typer.Option(help="To within which share of itself a rate is found.")] = TOLERANCE,
+    tolerance: Annotated[
+        float, typer.Option(help="To within which share of itself a rate is found.")
+    ] = TOLERANCE,
     as_json: AsJson = False,
 ) -> None:
     """Find the highest rate of arrivals at which a constraint holds, by bisection in every seed."""
@@ -49,20 +53,33 @@ def show_capacity(
             shown("bisecting", done, seeds * len(policies))
 
         for one in policies:
-            rates[spec_of(one)] = capacity(stage, one, wanted, seeds, tolerance=tolerance, progress=went_on)
+            rates[spec_of(one)] = capacity(
+                stage, one, wanted, seeds, tolerance=tolerance, progress=went_on
+            )
     if as_json:
         print(json.dumps([_record(*row) for row in rates.items()], indent=2, allow_nan=False))
         return
-    table = table_of("policy", "arrivals\n/ s", "low\n95 %", "high\n95 %", "lowest\nseed", "highest\nseed")
+    table = table_of(
+        "policy", "arrivals\n/ s", "low\n95 %", "high\n95 %", "lowest\nseed", "highest\nseed"
+    )
     for spec, (rate, of_seeds) in rates.items():
         table.add_row(escape(spec), *map(number, (*rate, min(of_seeds), max(of_seeds))))
     stdout = console()
     stdout.print(table, "")
-    stdout.print(escape(f"{wanted}, {seeds} seeds; {stage.setting.requests} requests; "
-                        f"{stage.trace.provenance.source or 'a trace'}; a dash: no limit"), style="dim")  # fmt: skip
+    stdout.print(
+        escape(
+            f"{wanted}, {seeds} seeds; {stage.setting.requests} requests; "
+            f"{stage.trace.provenance.source or 'a trace'}; a dash: no limit"
+        ),
+        style="dim",
+    )
 
 
 def _record(spec: str, highest: tuple[Interval, list[float]]) -> dict[str, Any]:
     """JSON-ready; no limit is null."""
     rate, of_seeds = ([x if math.isfinite(x) else None for x in values] for values in highest)
-    return {"policy": spec, **dict(zip(("rate_per_s", "low", "high"), rate, strict=True)), "seeds": of_seeds}
+    return {
+        "policy": spec,
+        **dict(zip(("rate_per_s", "low", "high"), rate, strict=True)),
+        "seeds": of_seeds,
+    }

@@ -28,20 +28,36 @@ def compare(
     setting: Mapping[str, Any],
     policy: Annotated[
         list[str] | None,
-        typer.Option(help=f"Repeat for several: {', '.join(POLICIES)}, with parameters as in laps-sd:K=4,delta=0.1."),
+        typer.Option(
+            help=(
+                f"Repeat for several: {', '.join(POLICIES)}, with parameters as in"
+                " laps-sd:K=4,delta=0.1."
+            )
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Workloads: seeds 0, 1, ...")] = SEEDS,
     versus: Annotated[
-        str | None, typer.Option(help="Also print this policy's mean latency against every other's, in percent.")
+        str | None,
+        typer.Option(
+            help="Also print this policy's mean latency against every other's, in percent."
+        ),
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw mean latency per policy into this file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw mean latency per policy into this file.")
+    ] = None,
     timeline: Annotated[
-        Path | None, typer.Option(help="Write the first seed's runs as a Chrome trace (.json) for ui.perfetto.dev.")
+        Path | None,
+        typer.Option(
+            help="Write the first seed's runs as a Chrome trace (.json) for ui.perfetto.dev."
+        ),
     ] = None,
     gantt: Annotated[
-        Path | None, typer.Option(help="Draw when the first requests of the first seed waited and ran.")
+        Path | None,
+        typer.Option(help="Draw when the first requests of the first seed waited and ran."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write every request's times, the table and the figure.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write every request's times, the table and the figure.")
+    ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -58,9 +74,12 @@ def compare(
         claim_results(out, overwrite=overwrite)
     with watch(quiet=as_json) as shown:
         result = compare_on(
-            stage, policies, seeds=seeds, timeline=bool(timeline or gantt),
+            stage,
+            policies,
+            seeds=seeds,
+            timeline=bool(timeline or gantt),
             progress=lambda done, total: shown("comparing", done, total),
-        )  # fmt: skip
+        )
     if out is not None:
         write_comparison(result, out)
     if plot is not None:
@@ -79,6 +98,11 @@ def compare(
         stdout.print(escape(line), style="dim", highlight=False)
     if versus:
         stdout.print(tables.versus_table(result, versus))
-    for path, what in ((plot, "figure"), (timeline, "timeline"), (gantt, "schedules"), (out, "results")):
+    for path, what in (
+        (plot, "figure"),
+        (timeline, "timeline"),
+        (gantt, "schedules"),
+        (out, "results"),
+    ):
         if path is not None:
             stdout.print(f"{what}: {escape(str(path))}", highlight=False, soft_wrap=True)

@@ -32,17 +32,26 @@ def generate(
     ] = None,
     lengths: Annotated[
         Path | None,
-        typer.Option(help="Arrivals (lapsd import azure or mooncake) whose prompt and output lengths to take."),
+        typer.Option(
+            help=(
+                "Arrivals (lapsd import azure or mooncake) whose prompt and output lengths to take."
+            )
+        ),
     ] = None,
     acceptance: Annotated[
         str,
         typer.Option(
-            help="fitted: from a model fitted to the trace; recorded: its rounds, by output length; "
-            "none: ordinary decoding, without drafts."
+            help=(
+                "fitted: from a model fitted to the trace; recorded: its rounds, by output length; "
+                "none: ordinary decoding, without drafts."
+            )
         ),
     ] = "fitted",
     spread: Annotated[
-        float, typer.Option(help="Of a fitted model: scales how far requests' acceptances (their logits) lie apart.")
+        float,
+        typer.Option(
+            help="Of a fitted model: scales how far requests' acceptances (their logits) lie apart."
+        ),
     ] = 1.0,
     seed: Annotated[int, typer.Option(help="The same gives the same trace.")] = 0,
     overwrite: Overwrite = False,
@@ -51,7 +60,9 @@ def generate(
     if acceptance not in ("fitted", "recorded", "none"):
         raise ValueError(f"--acceptance {acceptance}: must be fitted, recorded or none")
     if acceptance != "fitted" and (lengths is None or spread != 1):
-        left = "leaves the spread as it was recorded" if acceptance == "recorded" else "has no spread"
+        left = (
+            "leaves the spread as it was recorded" if acceptance == "recorded" else "has no spread"
+        )
         raise ValueError(f"--acceptance {acceptance}: needs --lengths, and {left}")
     if requests is not None and requests < 1:
         raise ValueError(f"--requests {requests}: must be at least 1")
@@ -60,7 +71,9 @@ def generate(
     free_to_write(out, overwrite=overwrite)
     trace = load_trace(source)
     if lengths is None:
-        made = make(trace, fit_acceptance(trace), requests=requests or 1_000, spread=spread, seed=seed)
+        made = make(
+            trace, fit_acceptance(trace), requests=requests or 1_000, spread=spread, seed=seed
+        )
     else:
         public = load_arrivals(lengths)
         some = slice(requests)
@@ -69,10 +82,17 @@ def generate(
             raise ValueError(f"--requests {requests}: {lengths} holds {len(public)}")
         if acceptance == "fitted":
             made = make(
-                trace, fit_acceptance(trace), prompt_tokens=prompts, output_tokens=outputs, spread=spread, seed=seed
+                trace,
+                fit_acceptance(trace),
+                prompt_tokens=prompts,
+                output_tokens=outputs,
+                spread=spread,
+                seed=seed,
             )
         elif acceptance == "none":
-            made = ordinary_decoding(prompts, outputs, provenance=Provenance(source=f"lengths of {public.source}"))
+            made = ordinary_decoding(
+                prompts, outputs, provenance=Provenance(source=f"lengths of {public.source}")
+            )
         else:
             made = borrow_acceptance(trace, prompts, outputs, seed=seed)
         made = replace(made, provenance=made.provenance.noting(lengths=public.source))

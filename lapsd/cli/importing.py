@@ -32,15 +32,24 @@ def command_of(made: type[Importer]) -> Callable[..., None]:
         free_to_write(out, overwrite=overwrite)
         write_imported(made(**options).read(file), out, overwrite=overwrite)
 
-    own = {f.name: (Annotated[f.type, typer.Option(help=f.metadata["help"])], f.default) for f in fields(made)}
+    own = {
+        f.name: (Annotated[f.type, typer.Option(help=f.metadata["help"])], f.default)
+        for f in fields(made)
+    }
     given = {
         "file": (Annotated[Path, typer.Argument(help=made.file)], Parameter.empty),
-        "out": (Annotated[Path, typer.Option("-o", "--out", help="What to write.")], Parameter.empty),
+        "out": (
+            Annotated[Path, typer.Option("-o", "--out", help="What to write.")],
+            Parameter.empty,
+        ),
         **own,
         "overwrite": (Overwrite, False),
     }
     command.__signature__ = Signature(  # type: ignore[attr-defined]
-        [Parameter(n, Parameter.KEYWORD_ONLY, default=d, annotation=a) for n, (a, d) in given.items()]
+        [
+            Parameter(n, Parameter.KEYWORD_ONLY, default=d, annotation=a)
+            for n, (a, d) in given.items()
+        ]
     )
     command.__annotations__ = {name: annotation for name, (annotation, _) in given.items()}
     return command
@@ -51,7 +60,9 @@ for one in IMPORTERS.values():
 
 
 def write_imported(imported: Imported, out: Path, *, overwrite: bool) -> None:
-    """Write the trace, and beside it the prompts and the profile that came with it; or the profile alone."""
+    """Write the trace, and beside it the prompts and the profile that came with it; or the profile
+    alone.
+    """
     profile_file, prompts_file = out, out.with_suffix(".prompts.jsonl")
     if imported.trace is not None:
         if imported.profile is not None:
@@ -83,10 +94,16 @@ def write_trace(trace: Trace | ArrivalTrace, out: Path) -> None:
     if isinstance(trace, ArrivalTrace):
         save_arrivals(trace, out)
         span = (trace.arrival_ns[-1] - trace.arrival_ns[0]) / 1e9
-        print(f"{out}: {len(trace)} arrivals in {span:.0f} s, {trace.rate_per_s:.3g}/s, CV of gaps {trace.cv:.2f}")
+        print(
+            f"{out}: {len(trace)} arrivals in {span:.0f} s, {trace.rate_per_s:.3g}/s, CV of gaps"
+            f" {trace.cv:.2f}"
+        )
     else:
         save_trace(trace, out)
-        print(f"{out}: {len(trace)} requests, {trace.rounds.sum()} rounds, {trace.output_tokens.sum()} tokens")
+        print(
+            f"{out}: {len(trace)} requests, {trace.rounds.sum()} rounds,"
+            f" {trace.output_tokens.sum()} tokens"
+        )
 
 
 def _write_profile(profile: Profile, out: Path) -> None:
@@ -95,15 +112,22 @@ def _write_profile(profile: Profile, out: Path) -> None:
         batches, prompt = profile.costs.rounds, profile.costs.prefill(1_000) / 1e6
         steps = ", ".join(f"{batches[b].base_ns(0) / 1e6:.2f} ({b})" for b in sorted(batches))
         print(
-            f"{out}: a decoding step takes {steps} ms at no context (requests), 1,000 prompt tokens {prompt:.0f} ms"
+            f"{out}: a decoding step takes {steps} ms at no context (requests), 1,000 prompt tokens"
+            f" {prompt:.0f} ms"
         )
         return
     terms, only = profile.costs.rounds[1], profile.costs.only_draft_tokens
     parts = f"{terms.verify(1).base_ns / 1e6:.2f} ms a round"
     if only is None:
         parts += f" + {terms.draft_step.base_ns / 1e6:.2f} ms a draft token"
-    error = "" if profile.fits.request is None else f", median error {profile.fits.request.median_error:.1%}"
+    error = (
+        ""
+        if profile.fits.request is None
+        else f", median error {profile.fits.request.median_error:.1%}"
+    )
     print(f"{out}: {parts}{error} (prefill and switching are not in the file: 0)")
     if only is not None:
-        print(f"every round drafted {only} tokens, so that rounds and draft tokens cannot be told apart: the profile "
-              "prices no other draft length")  # fmt: skip
+        print(
+            f"every round drafted {only} tokens, so that rounds and draft tokens cannot be told"
+            " apart: the profile prices no other draft length"
+        )

@@ -1,4 +1,6 @@
-"""Verbs that run real models need torch and its relatives: what is said where they are not installed."""
+"""Verbs that run real models need torch and its relatives: what is said where they are not
+installed.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -13,7 +15,9 @@ NEEDED = ("torch", "transformers", "tokenizers", "safetensors")
 
 @contextmanager
 def models_installed(verb: str) -> Iterator[None]:
-    """Turn a failed import of one of `NEEDED` into one line on stderr and the exit code of bad input."""
+    """Turn a failed import of one of `NEEDED` into one line on stderr and the exit code of bad
+    input.
+    """
     try:
         yield
     except ModuleNotFoundError as error:

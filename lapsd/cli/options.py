@@ -15,7 +15,9 @@ Workers = Annotated[int | None, typer.Option(help="Processes [default: one a cor
 
 def verb(**more: Any) -> typer.Typer:
     """The application of a verb's module: what all have in common."""
-    return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, **more)
+    return typer.Typer(
+        add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, **more
+    )
 
 
 def check_file(option: str, path: Path | None, endings: Sequence[str]) -> None:
@@ -24,7 +26,8 @@ def check_file(option: str, path: Path | None, endings: Sequence[str]) -> None:
     Raises
     ------
     ValueError
-        Naming the option and the file, for an ending that is none of those or a folder that is not there.
+        Naming the option and the file, for an ending that is none of those or a folder that is not
+        there.
     """
     if path is None:
         return

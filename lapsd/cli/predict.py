@@ -1,4 +1,6 @@
-"""The verb `predict`: output lengths foreseen from prompts, as columns of a trace, and how good they are."""
+"""The verb `predict`: output lengths foreseen from prompts, as columns of a trace, and how good
+they are.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -33,25 +35,46 @@ TFIDF = "tfidf"
 def predict(
     trace: Annotated[str, typer.Argument(help="The trace whose output lengths to predict.")],
     prompts: Annotated[
-        Path, typer.Option(help="Its prompts: JSON lines of request_id and prompt, or Spec-Bench's questions.")
+        Path,
+        typer.Option(
+            help="Its prompts: JSON lines of request_id and prompt, or Spec-Bench's questions."
+        ),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The trace to write, with a column for each predictor.")],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", help="The trace to write, with a column for each predictor."),
+    ],
     predictor: Annotated[
-        list[str] | None, typer.Option(help=f"Repeat for several: {', '.join(MODELS)} [default: all of them].")
+        list[str] | None,
+        typer.Option(help=f"Repeat for several: {', '.join(MODELS)} [default: all of them]."),
     ] = None,
     encoder: Annotated[
-        str, typer.Option(help="What turns prompts into vectors: tfidf, or the folder of a Hugging Face model.")
+        str,
+        typer.Option(
+            help="What turns prompts into vectors: tfidf, or the folder of a Hugging Face model."
+        ),
     ] = TFIDF,
-    k: Annotated[int, typer.Option("--k", help="Of retrieval: how many similar past prompts to look at.")] = 5,
+    k: Annotated[
+        int, typer.Option("--k", help="Of retrieval: how many similar past prompts to look at.")
+    ] = 5,
     threshold: Annotated[
-        float, typer.Option(help="Of retrieval: the cosine from which on a past prompt is similar enough.")
+        float,
+        typer.Option(
+            help="Of retrieval: the cosine from which on a past prompt is similar enough."
+        ),
     ] = 0.8,
     past: Annotated[
-        str | None, typer.Option(help="Learn from this trace, instead of out of fold from the trace's own requests.")
+        str | None,
+        typer.Option(
+            help="Learn from this trace, instead of out of fold from the trace's own requests."
+        ),
     ] = None,
     past_prompts: Annotated[Path | None, typer.Option(help="The prompts of --past.")] = None,
     insert: Annotated[
-        bool, typer.Option("--insert", help="With --past: each request can be retrieved once it is predicted.")
+        bool,
+        typer.Option(
+            "--insert", help="With --past: each request can be retrieved once it is predicted."
+        ),
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -66,7 +89,11 @@ def predict(
     free_to_write(out, overwrite=overwrite)
     new_encoder = encoder_named(encoder)
     asked = Asked.of(load_trace(trace), load_prompts(prompts))
-    learnt = None if past is None or past_prompts is None else Asked.of(load_trace(past), load_prompts(past_prompts))
+    learnt = (
+        None
+        if past is None or past_prompts is None
+        else Asked.of(load_trace(past), load_prompts(past_prompts))
+    )
     how = "out of fold" if learnt is None else f"learnt on {learnt.trace.provenance.source or past}"
     made, accuracies = asked.trace, dict[str, Accuracy]()
     with watch() as shown:

@@ -23,26 +23,44 @@ app = verb()
 @with_setting(only=("trace", "profile"))
 def reproduce(
     setting: Mapping[str, Any],
-    out: Annotated[Path, typer.Option(help="The folder for figures, claims.md, report.html and all runs.")],
-    paper: Annotated[str, typer.Argument(help="laps-sd, alise, or beyond: what comes after them.")] = "laps-sd",
-    quick: Annotated[bool, typer.Option("--quick", help="Few seeds and a coarse map: a first look.")] = False,
+    out: Annotated[
+        Path, typer.Option(help="The folder for figures, claims.md, report.html and all runs.")
+    ],
+    paper: Annotated[
+        str, typer.Argument(help="laps-sd, alise, or beyond: what comes after them.")
+    ] = "laps-sd",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few seeds and a coarse map: a first look.")
+    ] = False,
     workers: Workers = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped one; what was run stays.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a stopped one; what was run stays.")
+    ] = False,
     draw_only: Annotated[
-        bool, typer.Option("--draw-only", help="Run nothing: draw again from the runs that are there.")
+        bool,
+        typer.Option("--draw-only", help="Run nothing: draw again from the runs that are there."),
     ] = False,
     overwrite: Overwrite = False,
 ) -> int:
-    """Draw every figure of a paper from measured data, judge its claims, and ask what it leaves open."""
+    """Draw every figure of a paper from measured data, judge its claims, and ask what it leaves
+    open.
+    """
     check_workers(workers)
     if overwrite and (resume or draw_only):
         raise ValueError("--overwrite: replaces everything; not with --resume or --draw-only")
     chosen = paper_of(paper)
     with watch() as shown:
         missing = run(
-            out, **setting, paper=chosen, size=chosen.quick if quick else chosen.full, workers=workers,
-            overwrite=overwrite, resume=resume, draw_only=draw_only, progress=shown,
-        )  # fmt: skip
+            out,
+            **setting,
+            paper=chosen,
+            size=chosen.quick if quick else chosen.full,
+            workers=workers,
+            overwrite=overwrite,
+            resume=resume,
+            draw_only=draw_only,
+            progress=shown,
+        )
     for file in ("claims.md", "report.html"):
         print(escape(str(out / file)))
     for line in missing:

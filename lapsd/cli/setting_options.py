@@ -11,9 +11,13 @@ from lapsd.sim.experiment.setting import KNOBS
 
 
 def with_setting(
-    only: Sequence[str] = tuple(KNOBS), *, lists: bool = False, defaults: Mapping[str, Any] | None = None
+    only: Sequence[str] = tuple(KNOBS),
+    *,
+    lists: bool = False,
+    defaults: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a verb an option for each field of `Setting`; its argument `setting` holds those given, by name.
+    """Give a verb an option for each field of `Setting`; its argument `setting` holds those given,
+    by name.
 
     Parameters
     ----------
@@ -25,7 +29,10 @@ def with_setting(
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         own = inspect.signature(command, eval_str=True)
-        options = [_option(KNOBS[name], lists, own_defaults.get(name, KNOBS[name].default)) for name in only]
+        options = [
+            _option(KNOBS[name], lists, own_defaults.get(name, KNOBS[name].default))
+            for name in only
+        ]
         parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in own.parameters.values()]
         at = [p.name for p in parameters].index("setting")
 
@@ -35,7 +42,9 @@ def with_setting(
             return command(setting={**own_defaults, **setting}, **given)
 
         run.__name__, run.__doc__ = command.__name__, command.__doc__
-        run.__signature__ = own.replace(parameters=[*parameters[:at], *options, *parameters[at + 1 :]])  # type: ignore[attr-defined]
+        run.__signature__ = own.replace(
+            parameters=[*parameters[:at], *options, *parameters[at + 1 :]]
+        )  # type: ignore[attr-defined]
         return run
 
     return decorate
@@ -49,4 +58,6 @@ def _option(knob: Knob, lists: bool, default: Any) -> inspect.Parameter:
         more["metavar"] = "VALUES"
     kind: Any = list[str] | None if lists else knob.kind | None
     annotation = Annotated[kind, typer.Option(knob.option, **more)]
-    return inspect.Parameter(knob.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    return inspect.Parameter(
+        knob.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )

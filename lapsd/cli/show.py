@@ -27,18 +27,32 @@ app = verb()
 
 @app.command()
 def show(
-    path: Annotated[str, typer.Argument(help="A trace, a profile or a sweep ('reference': the bundled trace).")],
+    path: Annotated[
+        str, typer.Argument(help="A trace, a profile or a sweep ('reference': the bundled trace).")
+    ],
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="Of a trace or a profile: all that it says of where it comes from.")
+        bool,
+        typer.Option(
+            "--verbose", help="Of a trace or a profile: all that it says of where it comes from."
+        ),
     ] = False,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw a trace's acceptance, a profile's fit, or a sweep, to this file.")
+        Path | None,
+        typer.Option(help="Draw a trace's acceptance, a profile's fit, or a sweep, to this file."),
     ] = None,
-    x: Annotated[str | None, typer.Option("--x", help="Of a sweep: the parameter along the axis.")] = None,
-    y: Annotated[str, typer.Option("--y", help="A metric, or with --value a second parameter.")] = "mean_latency_s",
+    x: Annotated[
+        str | None, typer.Option("--x", help="Of a sweep: the parameter along the axis.")
+    ] = None,
+    y: Annotated[
+        str, typer.Option("--y", help="A metric, or with --value a second parameter.")
+    ] = "mean_latency_s",
     hue: Annotated[str | None, typer.Option(help="A parameter, a line each value.")] = None,
-    value: Annotated[str | None, typer.Option(help="A metric, as a heat map over --x and --y.")] = None,
-    where: Annotated[list[str] | None, typer.Option(help="Only records with NAME=VALUE; repeat for more.")] = None,
+    value: Annotated[
+        str | None, typer.Option(help="A metric, as a heat map over --x and --y.")
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Only records with NAME=VALUE; repeat for more.")
+    ] = None,
 ) -> None:
     """Print what a trace, a profile or a sweep holds."""
     check_file("--plot", plot, FIGURES)
@@ -78,12 +92,21 @@ def _show_profile(path: str, draw: bool, verbose: bool) -> "Figure | None":
 
 
 def _show_sweep(
-    folder: Path, draw: bool, where: list[str], x: str | None, y: str, hue: str | None, value: str | None
+    folder: Path,
+    draw: bool,
+    where: list[str],
+    x: str | None,
+    y: str,
+    hue: str | None,
+    value: str | None,
 ) -> "Figure | None":
     records = only(read_sweep(folder), where)
     console().print(tables.sweep_table(records, value or y, varying(records)))
     if not draw:
         return None
     if x is None:
-        raise ValueError(f"--plot of a sweep needs --x: what varies is {', '.join(varying(records)) or 'nothing'}")
+        raise ValueError(
+            "--plot of a sweep needs --x: what varies is"
+            f" {', '.join(varying(records)) or 'nothing'}"
+        )
     return plot_heat_map(records, x, y, value) if value else plot_sweep(records, x, y, hue)

@@ -26,7 +26,8 @@ def console() -> Console:
 
 
 class Watch:
-    """Shows how far work has come: a bar for each thing to do, or, where nobody watches, a line after a moment.
+    """Shows how far work has come: a bar for each thing to do, or, where nobody watches, a line
+    after a moment.
 
     Attributes
     ----------
@@ -54,7 +55,9 @@ class Watch:
         unseen = not self.console.is_terminal and what not in self._said
         if unseen and new and seconds > SECONDS_UNTIL_SAID and done < total:
             self._said.add(what)
-            self.console.print(f"{what}: about {(total - done) / rate:,.0f} s left", highlight=False)
+            self.console.print(
+                f"{what}: about {(total - done) / rate:,.0f} s left", highlight=False
+            )
 
     def since_begun(self, what: str) -> tuple[int, float]:
         """How much was done, and the seconds since the first call."""
@@ -66,9 +69,16 @@ class Watch:
 def watch(quiet: bool = False) -> Iterator[Watch]:
     """Bars on stderr while the block runs; `quiet`, or where stderr is no terminal, none."""
     columns = (
-        TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
+        TextColumn("{task.description:>10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     stderr = Console(stderr=True)
-    with Progress(*columns, console=stderr, transient=True, disable=quiet or not stderr.is_terminal) as bar:
+    with Progress(
+        *columns, console=stderr, transient=True, disable=quiet or not stderr.is_terminal
+    ) as bar:
         yield Watch(bar)

@@ -12,7 +12,8 @@ MOST_ROUNDS = 4_000
 
 
 def read_timings(profile: Profile, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Samples of every term, and rounds (thinned to `MOST_ROUNDS`; none where weights are random), as timed.
+    """Samples of every term, and rounds (thinned to `MOST_ROUNDS`; none where weights are random),
+    as timed.
 
     Raises
     ------
@@ -33,7 +34,9 @@ def _name(path: Path, name: str) -> str:
 def _timings(path: Path, name: str) -> pd.DataFrame:
     file = path.parent / _name(path, name)
     if not file.is_file():
-        raise FormatError(f"{file}: not there; a profile is drawn from the raw timings that lie beside it")
+        raise FormatError(
+            f"{file}: not there; a profile is drawn from the raw timings that lie beside it"
+        )
     try:
         return pd.read_parquet(file)
     except (OSError, ValueError) as error:

@@ -8,9 +8,14 @@ from lapsd.cli.options import verb
 app = verb()
 
 
-@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
 def validate(context: typer.Context) -> int:
-    """Serve requests with real models and compare what happens with the simulation (needs the extra 'calibrate')."""
+    """Serve requests with real models and compare what happens with the simulation (needs the extra
+    'calibrate').
+    """
     with models_installed("validate"):
         from lapsd.cli.validate_live import main
     return main(context.args)

@@ -20,7 +20,19 @@ from lapsd.cli.options import FIGURES, AsJson, Overwrite, check_file, verb
 from lapsd.cli.setting_options import with_setting
 from lapsd.cli.tables.validation import text_table
 from lapsd.cli.terminal import console, watch
-from lapsd.policies import FCFS, LAS, LPSJF, LPSRPT, POLICIES, SRPT, Alike, LapsSD, Policy, parse_policy, spec_of
+from lapsd.policies import (
+    FCFS,
+    LAS,
+    LPSJF,
+    LPSRPT,
+    POLICIES,
+    SRPT,
+    Alike,
+    LapsSD,
+    Policy,
+    parse_policy,
+    spec_of,
+)
 from lapsd.serve.engine import Engine
 from lapsd.serve.own.engine import OwnEngine
 from lapsd.serve.plan import CLOCKS
@@ -36,7 +48,16 @@ from lapsd.traces import Profile, Trace, load_profile, load_trace
 from lapsd.traces.errors import INTERRUPTED
 from lapsd.traces.files import write_whole
 
-SETTINGS = ("trace", "requests", "length_predictor", "split_seed", "batch", "kv_slots", "kv_tokens", "evict")
+SETTINGS = (
+    "trace",
+    "requests",
+    "length_predictor",
+    "split_seed",
+    "batch",
+    "kv_slots",
+    "kv_tokens",
+    "evict",
+)
 ENGINES = {"own": "our own engine", "vllm": "vLLM"}
 SEEDS, LOADS = 5, (0.8,)
 
@@ -48,42 +69,66 @@ app = verb()
 def command(
     setting: Mapping[str, Any],
     load: Annotated[
-        list[float] | None, typer.Option(help="Arriving work per unit of time; repeat for several [default: 0.8].")
+        list[float] | None,
+        typer.Option(help="Arriving work per unit of time; repeat for several [default: 0.8]."),
     ] = None,
     policy: Annotated[
-        list[str] | None, typer.Option(help=f"Repeat for several, FCFS is always there: {', '.join(POLICIES)}.")
+        list[str] | None,
+        typer.Option(help=f"Repeat for several, FCFS is always there: {', '.join(POLICIES)}."),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Workloads: seeds 0, 1, ...")] = SEEDS,
-    engine: Annotated[str, typer.Option(help=f"{' or '.join(ENGINES)}: what serves for real.")] = "own",
+    engine: Annotated[
+        str, typer.Option(help=f"{' or '.join(ENGINES)}: what serves for real.")
+    ] = "own",
     vllm_python: Annotated[
-        Path, typer.Option(help="The Python of an environment that has vLLM (make vllm sets one up).")
+        Path,
+        typer.Option(help="The Python of an environment that has vLLM (make vllm sets one up)."),
     ] = DEFAULT_PYTHON,
     clock: Annotated[
-        str, typer.Option(help="busy: idle time is leapt over, so that only durations vary; wall: slept through.")
+        str,
+        typer.Option(
+            help="busy: idle time is leapt over, so that only durations vary; wall: slept through."
+        ),
     ] = "busy",
-    target: Annotated[str, typer.Option(help="The large model: 'reference', a folder, or a name.")] = "reference",
+    target: Annotated[
+        str, typer.Option(help="The large model: 'reference', a folder, or a name.")
+    ] = "reference",
     draft: Annotated[str, typer.Option(help="The small model.")] = "reference",
     prompts: Annotated[
-        list[str] | None, typer.Option(help="The prompts of the trace's requests, as calibrated [default: bundled].")
+        list[str] | None,
+        typer.Option(help="The prompts of the trace's requests, as calibrated [default: bundled]."),
     ] = None,
-    field: Annotated[str, typer.Option(help="The key of the text in a prompts file's lines.")] = "prompt",
+    field: Annotated[
+        str, typer.Option(help="The key of the text in a prompts file's lines.")
+    ] = "prompt",
     profile: Annotated[
-        Path | None, typer.Option(help="Foretell from this profile, not from costs measured between the runs.")
+        Path | None,
+        typer.Option(help="Foretell from this profile, not from costs measured between the runs."),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Few calibration rounds: for trying it out.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few calibration rounds: for trying it out.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")] = "auto",
-    out: Annotated[Path | None, typer.Option(help="Keep every live run, and the tables, in this folder.")] = None,
+    dtype: Annotated[
+        str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")
+    ] = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="Keep every live run, and the tables, in this folder.")
+    ] = None,
     overwrite: Overwrite = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a folder that was interrupted.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="Draw latency foretold over latency measured.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a folder that was interrupted.")
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw latency foretold over latency measured.")
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Write everything as one page.")] = None,
     as_json: AsJson = False,
 ) -> int:
     """Serve requests for real under several policies, and say how well the simulator foretold it.
 
-    Live runs decode as the trace was recorded. Calibration rounds run between them; the simulator foretells each run
-    from their means and from the run's own acceptance.
+    Live runs decode as the trace was recorded. Calibration rounds run between them; the simulator
+    foretells each run from their means and from the run's own acceptance.
     """
     check_file("--plot", plot, FIGURES)
     check_file("--html", html, (".html",))
@@ -115,14 +160,20 @@ def command(
     given = load_profile(profile) if profile is not None else None
     outcomes, complete = _serve(trial, loads, seeds, folder, given, quiet=as_json)
     if outcomes:
-        report = Report(f"{ENGINES[engine]} with {target} + {draft}", _made(trial, loads, seeds), outcomes)
+        report = Report(
+            f"{ENGINES[engine]} with {target} + {draft}", _made(trial, loads, seeds), outcomes
+        )
         _show(report, folder, plot, html, as_json=as_json)
     return 0 if complete else INTERRUPTED
 
 
 def _policies(specs: list[str] | None) -> list[Policy]:
     """FCFS, against which the others are measured, and those asked for."""
-    asked = [parse_policy(spec) for spec in specs] if specs else [LAS(), LPSJF(), LPSRPT(), LapsSD(), Alike(), SRPT()]
+    asked = (
+        [parse_policy(spec) for spec in specs]
+        if specs
+        else [LAS(), LPSJF(), LPSRPT(), LapsSD(), Alike(), SRPT()]
+    )
     return list({spec_of(p): p for p in (FCFS(), *asked)}.values())
 
 
@@ -132,21 +183,36 @@ def _given(profile: Path | None) -> list[tuple[Any, str]]:
 
 def _hold_models(known: Any, what: str, target: str, draft: str) -> None:
     """See that a trace or a profile is of the models that are served."""
-    names = tuple(model.name if model else "unknown models" for model in (known.target, known.draft))
+    names = tuple(
+        model.name if model else "unknown models" for model in (known.target, known.draft)
+    )
     if names != (target, draft):
-        raise ValueError(f"{what}: is of {names[0]} + {names[1]}, but {target} + {draft} are to be served")
+        raise ValueError(
+            f"{what}: is of {names[0]} + {names[1]}, but {target} + {draft} are to be served"
+        )
 
 
 def _folder(
-    out: Path | None, setting: Mapping[str, Any], loads: list[float], policies: list[Policy], trace: str,
-    clock: str, *, overwrite: bool, resume: bool,
-) -> Folder | None:  # fmt: skip
+    out: Path | None,
+    setting: Mapping[str, Any],
+    loads: list[float],
+    policies: list[Policy],
+    trace: str,
+    clock: str,
+    *,
+    overwrite: bool,
+    resume: bool,
+) -> Folder | None:
     if out is None:
         return None
     configuration = {
-        "command": _typed(), "trace": trace, "setting": dict(setting), "loads": loads, "clock": clock,
+        "command": _typed(),
+        "trace": trace,
+        "setting": dict(setting),
+        "loads": loads,
+        "clock": clock,
         "policies": [spec_of(p) for p in policies],
-    }  # fmt: skip
+    }
     return Folder(out, configuration, overwrite=overwrite, resume=resume)
 
 
@@ -170,15 +236,25 @@ def _typed() -> str:
 
 
 def _serve(
-    trial: Trial, loads: list[float], seeds: int, folder: Folder | None, given: Profile | None, *, quiet: bool
+    trial: Trial,
+    loads: list[float],
+    seeds: int,
+    folder: Folder | None,
+    given: Profile | None,
+    *,
+    quiet: bool,
 ) -> tuple[list[Outcome], bool]:
-    """Live runs, block by block, seeds before loads; what came of them, and whether nothing cut them short."""
+    """Live runs, block by block, seeds before loads; what came of them, and whether nothing cut
+    them short.
+    """
     served: list[Block] = []
     asked = [(load, seed) for seed in range(seeds) for load in loads]
     with watch(quiet=quiet) as shown, suppress(KeyboardInterrupt):
         first = folder.profile if folder is not None else None
         if first is None:
-            first = trial.first_profile(lambda what: shown.console.print(what) if not quiet else None)
+            first = trial.first_profile(
+                lambda what: shown.console.print(what) if not quiet else None
+            )
             if folder is not None:
                 folder.begin(first)
         for i, (load, seed) in enumerate(asked):
@@ -191,22 +267,35 @@ def _serve(
             served.append(block)
             if not block.complete:
                 break
-    return outcomes(served, given), len(served) == len(asked) and all(block.complete for block in served)
+    return outcomes(served, given), len(served) == len(asked) and all(
+        block.complete for block in served
+    )
 
 
 def _made(trial: Trial, loads: list[float], seeds: int) -> dict[str, str]:
     known = trial.engine.provenance
     return {
-        "command": known.command, "machine": str(known.hardware), "models": f"{known.target} + {known.draft}",
-        "type": known.dtype, "versions": ", ".join(f"{k} {v}" for k, v in known.software.items()),
-        "commit": known.commit, "time": known.time, "loads": ", ".join(f"{x:g}" for x in loads), "seeds": str(seeds),
+        "command": known.command,
+        "machine": str(known.hardware),
+        "models": f"{known.target} + {known.draft}",
+        "type": known.dtype,
+        "versions": ", ".join(f"{k} {v}" for k, v in known.software.items()),
+        "commit": known.commit,
+        "time": known.time,
+        "loads": ", ".join(f"{x:g}" for x in loads),
+        "seeds": str(seeds),
         "settings": ", ".join(f"{k} {v}" for k, v in trial.setting.items()),
-        "costs": f"means of calibration rounds {'within' if trial.interleaves else 'before and after'} each run",
+        "costs": (
+            f"means of calibration rounds {'within' if trial.interleaves else 'before and after'}"
+            " each run"
+        ),
         "acceptance": "of each live run itself",
-    }  # fmt: skip
+    }
 
 
-def _show(report: Report, folder: Folder | None, plot: Path | None, html: Path | None, *, as_json: bool) -> None:
+def _show(
+    report: Report, folder: Folder | None, plot: Path | None, html: Path | None, *, as_json: bool
+) -> None:
     if folder is not None:
         folder.conclude(report.requests, report.findings())
     if plot is not None:

@@ -4,7 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-from lapsd.papers.alise.systems import CAP, PREDICTOR, RECOMPUTE, SMALL_CAP, System, memories, rates, together
+from lapsd.papers.alise.systems import (
+    CAP,
+    PREDICTOR,
+    RECOMPUTE,
+    SMALL_CAP,
+    System,
+    memories,
+    rates,
+    together,
+)
 from lapsd.papers.alise.throughput import METRIC, TAIL
 from lapsd.papers.differences import percent
 from lapsd.papers.inputs import Inputs, Size
@@ -62,11 +71,19 @@ def find(evidence: Evidence) -> Tables:
     rows = []
     for name in PARTS:
         own, change_ = records[records["system"] == name], percent(by_seed, name, "whole")
-        rows.append({
-            "part": name, "mean_s": own[METRIC].mean(), "p90_s": own[TAIL].mean(), "percent": change_.value,
-            "low": change_.low, "high": change_.high, "preemptions": own["preemptions"].mean(),
-            "switching_share": over_seeds(own, "switching_share").value, "seeds": len(own),
-        })  # fmt: skip
+        rows.append(
+            {
+                "part": name,
+                "mean_s": own[METRIC].mean(),
+                "p90_s": own[TAIL].mean(),
+                "percent": change_.value,
+                "low": change_.low,
+                "high": change_.high,
+                "preemptions": own["preemptions"].mean(),
+                "switching_share": over_seeds(own, "switching_share").value,
+                "seeds": len(own),
+            }
+        )
     return {"ablation": pd.DataFrame(rows)}
 
 
@@ -74,17 +91,29 @@ def say(evidence: Evidence, tables: Tables) -> Section:
     """One table; what it would be without each."""
     rows = tables["ablation"]
     body = [
-        [PARTS[r["part"]].label, f"{r['mean_s']:.3f}", f"{r['p90_s']:.3f}",
-         "-" if r["part"] == "whole" else change(_interval(r)), f"{r['preemptions']:.0f}",
-         percentage(r["switching_share"])]
+        [
+            PARTS[r["part"]].label,
+            f"{r['mean_s']:.3f}",
+            f"{r['p90_s']:.3f}",
+            "-" if r["part"] == "whole" else change(_interval(r)),
+            f"{r['preemptions']:.0f}",
+            percentage(r["switching_share"]),
+        ]
         for r in rows.to_dict("records")
-    ]  # fmt: skip
-    head = ["variant", "mean s/token", "p90 s/token", "mean, against the whole", "preemptions", "moves"]
+    ]
+    head = [
+        "variant",
+        "mean s/token",
+        "p90 s/token",
+        "mean, against the whole",
+        "preemptions",
+        "moves",
+    ]
     rate, tokens = rate_of(evidence.inputs, evidence.size), min(memories(evidence.inputs).values())
     caption = (
-        f"One change at a time, at {rate:g} requests/s and {tokens:,} KV tokens; lengths {PREDICTOR}, batches of up "
-        f"to {CAP}, {evidence.size.generated} requests. Moves are a share of all requests' busy time; beside rounds "
-        "they cost nothing but the wait."
+        f"One change at a time, at {rate:g} requests/s and {tokens:,} KV tokens; lengths"
+        f" {PREDICTOR}, batches of up to {CAP}, {evidence.size.generated} requests. Moves are a"
+        " share of all requests' busy time; beside rounds they cost nothing but the wait."
     )
     better = [PARTS[r["part"]].label for r in rows.to_dict("records") if r["high"] < 0]
     worse = [PARTS[r["part"]].label for r in rows.to_dict("records") if r["low"] > 0]

@@ -21,7 +21,9 @@ FEW, CROWDED, TRIES = 4, 2.0, 200  # requests, load and seeds of the example
 
 
 def find(evidence: Evidence) -> Tables:
-    """ALISE's order against first come, first served, both with vLLM's memory; and a few requests under each."""
+    """ALISE's order against first come, first served, both with vLLM's memory; and a few requests
+    under each.
+    """
     records = together(evidence.records, "part")
     by_seed = records.pivot(index="seed", columns="system", values=METRIC)
     ordered = percent(by_seed, "reactive", "fcfs paged")
@@ -32,7 +34,9 @@ def find(evidence: Evidence) -> Tables:
 def _example(evidence: Evidence) -> Tables:
     """The first seed at which ALISE preempts."""
     inputs = evidence.inputs
-    stage = Stage.of(inputs.trace, inputs.profile, requests=FEW, load=CROWDED, length_predictor=PREDICTOR)
+    stage = Stage.of(
+        inputs.trace, inputs.profile, requests=FEW, load=CROWDED, length_predictor=PREDICTOR
+    )
     policies: list[Policy] = [FCFS(), Alise()]
     for seed in range(TRIES):
         timelines = {p.name: Timeline() for p in policies}
@@ -40,7 +44,10 @@ def _example(evidence: Evidence) -> Tables:
         if int(runs[-1].preemptions.sum()) > 0:
             spans = [pd.DataFrame(t.spans).assign(policy=name) for name, t in timelines.items()]
             requests = pd.DataFrame({"seed": seed, "arrival_ns": runs[0].arrival_ns})
-            return {"schedules": pd.concat(spans, ignore_index=True), "schedules_requests": requests}
+            return {
+                "schedules": pd.concat(spans, ignore_index=True),
+                "schedules_requests": requests,
+            }
     raise Unanswerable(f"in {TRIES} seeds ALISE preempts none of {FEW} requests")
 
 
@@ -53,8 +60,8 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         "Known from the caption of the paper's Figure 2 and a review; its numbers are not.",
         f"{against} latency over output length",
         [
-            "With vLLM's memory and swapping under both, ordering by estimated remaining time changes mean latency "
-            f"over output length by {against}."
+            "With vLLM's memory and swapping under both, ordering by estimated remaining time"
+            f" changes mean latency over output length by {against}."
         ],
         HOLDS if row["high"] < 0 else NOT,
         "Direction and sign can be judged; the paper's size cannot.",
@@ -64,14 +71,23 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     """Figure 2."""
     requests = tables["schedules_requests"]
-    spans = {str(policy): rows for policy, rows in tables["schedules"].groupby("policy", sort=False)}
+    spans = {
+        str(policy): rows for policy, rows in tables["schedules"].groupby("policy", sort=False)
+    }
     caption = (
-        f"A simulated run of {FEW} recorded requests, one at a time, at load {CROWDED:g}, lengths {PREDICTOR}; the "
-        f"first seed ({requests['seed'].iloc[0]}) at which ALISE preempts. Bars: running; dark: prefill; lines: in "
-        f"the system; ticks: arrivals. {evidence.inputs.where}"
+        f"A simulated run of {FEW} recorded requests, one at a time, at load {CROWDED:g}, lengths"
+        f" {PREDICTOR}; the first seed ({requests['seed'].iloc[0]}) at which ALISE preempts. Bars:"
+        f" running; dark: prefill; lines: in the system; ticks: arrivals. {evidence.inputs.where}"
     )
     arrivals = requests["arrival_ns"].to_numpy()
-    return [Figure(2, "First come, first served and ALISE", caption, lambda: plot_few_requests(spans, arrivals))]
+    return [
+        Figure(
+            2,
+            "First come, first served and ALISE",
+            caption,
+            lambda: plot_few_requests(spans, arrivals),
+        )
+    ]
 
 
 QUESTION = Question("first come, first served against ALISE", find, say, draw, needs)

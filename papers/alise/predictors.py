@@ -15,14 +15,20 @@ def find(evidence: Evidence) -> Tables:
     for name, predicted in trace.predictions.items():
         true, varied = trace.output_tokens, len(set(predicted.tolist())) > 1
         logs = np.log(predicted / true)
-        rows.append({
-            "predictor": name, "kendall": float(kendalltau(predicted, true)[0]) if varied else float("nan"),
-            "spearman": float(spearmanr(predicted, true)[0]) if varied else float("nan"),
-            "mean_absolute_error": float(np.abs(predicted - true).mean()),
-            "log_error": float(np.abs(logs).mean()), "requests": len(true),
-        })  # fmt: skip
+        rows.append(
+            {
+                "predictor": name,
+                "kendall": float(kendalltau(predicted, true)[0]) if varied else float("nan"),
+                "spearman": float(spearmanr(predicted, true)[0]) if varied else float("nan"),
+                "mean_absolute_error": float(np.abs(predicted - true).mean()),
+                "log_error": float(np.abs(logs).mean()),
+                "requests": len(true),
+            }
+        )
     if not rows:
-        raise Unanswerable("the trace holds no predicted lengths (lapsd predict makes them from prompts)")
+        raise Unanswerable(
+            "the trace holds no predicted lengths (lapsd predict makes them from prompts)"
+        )
     return {"predictors": pd.DataFrame(rows)}
 
 
@@ -30,14 +36,30 @@ def say(evidence: Evidence, tables: Tables) -> Section:
     """The table, and who orders requests best."""
     rows = tables["predictors"].to_dict("records")
     body = [
-        [r["predictor"], *("-" if np.isnan(r[k]) else f"{r[k]:.2f}" for k in ("kendall", "spearman")),
-         f"{r['mean_absolute_error']:.0f}", f"{r['log_error']:.2f}"]
+        [
+            r["predictor"],
+            *("-" if np.isnan(r[k]) else f"{r[k]:.2f}" for k in ("kendall", "spearman")),
+            f"{r['mean_absolute_error']:.0f}",
+            f"{r['log_error']:.2f}",
+        ]
         for r in rows
-    ]  # fmt: skip
+    ]
     order = sorted((r for r in rows if not np.isnan(r["kendall"])), key=lambda r: -r["kendall"])
-    text = [f"By Kendall's tau, from the best: {listed([str(r['predictor']) for r in order])}."] if order else []
-    head = ["predictor", "Kendall's tau", "rank correlation", "mean error, tokens", "mean |log error|"]
-    return Section("The length predictor", text, [Table(head, body, f"{rows[0]['requests']:,} requests.")])
+    text = (
+        [f"By Kendall's tau, from the best: {listed([str(r['predictor']) for r in order])}."]
+        if order
+        else []
+    )
+    head = [
+        "predictor",
+        "Kendall's tau",
+        "rank correlation",
+        "mean error, tokens",
+        "mean |log error|",
+    ]
+    return Section(
+        "The length predictor", text, [Table(head, body, f"{rows[0]['requests']:,} requests.")]
+    )
 
 
 QUESTION = Question("the length predictor", find, say)

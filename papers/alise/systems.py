@@ -1,4 +1,6 @@
-"""The systems that are compared: each a policy, a manager of KV memory and a way with prompts, fixed beforehand."""
+"""The systems that are compared: each a policy, a manager of KV memory and a way with prompts,
+fixed beforehand.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +12,8 @@ from lapsd.papers.question import Unanswerable
 from lapsd.sim.experiment.stage import Stage
 from lapsd.sim.sweeps.grid import Sweep
 
-PREDICTOR = "noisy:0.5"  # the paper's predictor is not known well enough: an error of half of the length, typically
+# the paper's predictor is not known well enough: an error of half of the length, typically
+PREDICTOR = "noisy:0.5"
 CAP = 256  # requests in a batch, vLLM's default
 SMALL_CAP = 16  # as FastServe's artifact has it
 MEMORIES = ("40 GB", "80 GB")
@@ -26,7 +29,8 @@ class System:
     ----------
     label : in words
     policy : its spec
-    settings : what differs from a server with a batch of `CAP`, batched prompts, moves by swapping and `PREDICTOR`
+    settings : what differs from a server with a batch of `CAP`, batched prompts, moves by swapping
+    and `PREDICTOR`
     """
 
     label: str
@@ -36,24 +40,37 @@ class System:
     def sweep(self, seeds: int, **settings: Any) -> Sweep:
         """Its runs."""
         base = {
-            "trace": RECORDED, "profile": MEASURED, "length_predictor": PREDICTOR, "batch": CAP, "prefill": "batched",
-        }  # fmt: skip
+            "trace": RECORDED,
+            "profile": MEASURED,
+            "length_predictor": PREDICTOR,
+            "batch": CAP,
+            "prefill": "batched",
+        }
         given = base | dict(self.settings) | settings
         return Sweep.from_document({"policies": [self.policy], "seeds": seeds, "settings": given})
 
 
 RECOMPUTE = {"memory": "paged", "evict": "recompute"}
 SYSTEMS: Mapping[str, System] = {
-    "orca": System("ORCA, largest output reserved", "fcfs", {"memory": "reserve:output=max", "prefill": "mixed"}),
-    "orca-oracle": System("ORCA, true output reserved", "fcfs",
-                          {"memory": "reserve:output=oracle", "prefill": "mixed"}),
+    "orca": System(
+        "ORCA, largest output reserved",
+        "fcfs",
+        {"memory": "reserve:output=max", "prefill": "mixed"},
+    ),
+    "orca-oracle": System(
+        "ORCA, true output reserved",
+        "fcfs",
+        {"memory": "reserve:output=oracle", "prefill": "mixed"},
+    ),
     "vllm": System("vLLM, recompute", "fcfs", RECOMPUTE),
     "vllm-swap": System("vLLM, swap", "fcfs", {"memory": "paged"}),
     "vllm-16": System("vLLM, at most 16 requests", "fcfs", {**RECOMPUTE, "batch": SMALL_CAP}),
     "fastserve": System("FastServe", "fastserve", {"memory": "fastserve", "batch": SMALL_CAP}),
     "alise": System("ALISE", "alise", {"memory": "alise"}),
-    "alise-oracle": System("ALISE, true lengths", "alise", {"memory": "alise", "length_predictor": "oracle"}),
-}  # fmt: skip
+    "alise-oracle": System(
+        "ALISE, true lengths", "alise", {"memory": "alise", "length_predictor": "oracle"}
+    ),
+}
 
 
 def memories(inputs: Inputs) -> dict[str, int]:
@@ -68,7 +85,8 @@ def memories(inputs: Inputs) -> dict[str, int]:
     tokens = known.get(KV_TOKENS, {}) if isinstance(known, Mapping) else {}
     if not (fitting := {name: int(tokens[name]) for name in MEMORIES if name in tokens}):
         raise Unanswerable(
-            "the profile does not say how many tokens' keys and values fit (lapsd import distserve does)"
+            "the profile does not say how many tokens' keys and values fit (lapsd import distserve"
+            " does)"
         )
     return fitting
 
@@ -80,18 +98,26 @@ def fitting(inputs: Inputs, tokens: int) -> int:
 
 
 def rates(inputs: Inputs, size: Size, tokens: int) -> list[float]:
-    """Arrivals a second: `size.loads` of what batches of as many as fit could serve, in two digits."""
-    share_ns = Stage.of(inputs.trace, inputs.profile, batch=fitting(inputs, tokens), requests=1).halves.share_ns
+    """Arrivals a second: `size.loads` of what batches of as many as fit could serve, in two
+    digits.
+    """
+    share_ns = Stage.of(
+        inputs.trace, inputs.profile, batch=fitting(inputs, tokens), requests=1
+    ).halves.share_ns
     return [float(f"{load * 1e9 / share_ns:.2g}") for load in size.loads]
 
 
 def requests(inputs: Inputs, size: Size, tokens: int) -> int:
-    """Of a run: `size.generated`, or up to three times as many where more than `USUAL` fit together."""
+    """Of a run: `size.generated`, or up to three times as many where more than `USUAL` fit
+    together.
+    """
     return round(size.generated * min(3.0, max(1.0, fitting(inputs, tokens) / USUAL)))
 
 
 def together(records: Mapping[str, pd.DataFrame], prefix: str) -> pd.DataFrame:
-    """The records of the sweeps `PREFIX NAME` or `PREFIX NAME, ...`, with NAME in the column `system`."""
+    """The records of the sweeps `PREFIX NAME` or `PREFIX NAME, ...`, with NAME in the column
+    `system`.
+    """
     frames = [
         records[name].assign(system=name.removeprefix(f"{prefix} ").split(", ")[0])
         for name in records

@@ -24,12 +24,17 @@ TAIL = "p90_normalised_latency_s"
 PAPER = (1.8, 2.1)
 SCALE = "p95_slo_scale"
 AT = "0.15 s"
-# (metric, bound) by name; the pairs are FastServe's, of the time to the first token and to each further one
+# (metric, bound) by name; the pairs are FastServe's, of the time to the first token and to each
+# further one
 CONSTRAINTS: Mapping[str, tuple[str, float]] = {
-    "0.05 s": (METRIC, 0.05), "0.1 s": (METRIC, 0.1), AT: (METRIC, 0.15), "0.3 s": (METRIC, 0.3),
-    "95 % within 1.55 s + 0.15 s": (SCALE, 1), "95 % within 3.1 s + 0.3 s": (SCALE, 2),
+    "0.05 s": (METRIC, 0.05),
+    "0.1 s": (METRIC, 0.1),
+    AT: (METRIC, 0.15),
+    "0.3 s": (METRIC, 0.3),
+    "95 % within 1.55 s + 0.15 s": (SCALE, 1),
+    "95 % within 3.1 s + 0.3 s": (SCALE, 2),
     "95 % within 6.2 s + 0.6 s": (SCALE, 4),
-}  # fmt: skip
+}
 AGAINST = ("vllm", "vllm-swap", "vllm-16", "fastserve", "orca", "orca-oracle", "alise-oracle")
 
 
@@ -41,7 +46,10 @@ def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
         return {}
     return {
         f"curve {name}, {memory}": system.sweep(
-            size.claims, requests=requests(inputs, size, tokens), kv_tokens=tokens, rate=rates(inputs, size, tokens)
+            size.claims,
+            requests=requests(inputs, size, tokens),
+            kv_tokens=tokens,
+            rate=rates(inputs, size, tokens),
         )
         for memory, tokens in known.items()
         for name, system in SYSTEMS.items()
@@ -49,26 +57,40 @@ def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
 
 
 def find(evidence: Evidence) -> Tables:
-    """Normalised latency by system, memory and rate; and the rate at each constraint, with ratios to ALISE's."""
+    """Normalised latency by system, memory and rate; and the rate at each constraint, with ratios
+    to ALISE's.
+    """
     sizes, records = memories(evidence.inputs), together(evidence.records, "curve")
     records["memory"] = records["kv_tokens"].map({tokens: name for name, tokens in sizes.items()})
     curves, crossings = [], []
     for (memory, system), group in records.groupby(["memory", "system"], sort=False):
         for rate, some in group.groupby("rate"):
             mean, tail = mean_interval(some[METRIC]), mean_interval(some[TAIL])
-            curves.append({
-                "memory": memory, "system": system, "rate_per_s": rate, "mean_s": mean.value, "low_s": mean.low,
-                "high_s": mean.high, "p90_s": tail.value, "p90_low_s": tail.low, "p90_high_s": tail.high,
-                "seeds": len(some),
-            })  # fmt: skip
+            curves.append(
+                {
+                    "memory": memory,
+                    "system": system,
+                    "rate_per_s": rate,
+                    "mean_s": mean.value,
+                    "low_s": mean.low,
+                    "high_s": mean.high,
+                    "p90_s": tail.value,
+                    "p90_low_s": tail.low,
+                    "p90_high_s": tail.high,
+                    "seeds": len(some),
+                }
+            )
         for name, (metric, bound) in CONSTRAINTS.items():
             of_seeds = rates_at(group, metric, bound)
-            crossings.append({"memory": memory, "system": system, "constraint": name, "rates": of_seeds})
+            crossings.append(
+                {"memory": memory, "system": system, "constraint": name, "rates": of_seeds}
+            )
     return {"curves": pd.DataFrame(curves), "throughput": _ratios(crossings)}
 
 
 def rates_at(group: pd.DataFrame, metric: str, bound: float) -> list[float]:
-    """The rate at which a metric reaches the bound, by seed: between two rates on the line of its log.
+    """The rate at which a metric reaches the bound, by seed: between two rates on the line of its
+    log.
 
     NaN where it lies outside the rates that were run.
     """
@@ -86,7 +108,10 @@ def rates_at(group: pd.DataFrame, metric: str, bound: float) -> list[float]:
 
 
 def _ratios(crossings: list[dict[str, object]]) -> pd.DataFrame:
-    known = {(c["memory"], c["system"], c["constraint"]): np.array(c["rates"], dtype=float) for c in crossings}
+    known = {
+        (c["memory"], c["system"], c["constraint"]): np.array(c["rates"], dtype=float)
+        for c in crossings
+    }
     rows = []
     for (memory, system, constraint), of_seeds in known.items():
         alise = known[memory, "alise", constraint]
@@ -94,38 +119,60 @@ def _ratios(crossings: list[dict[str, object]]) -> pd.DataFrame:
         enough = both.all() and len(both) > 0
         rate = mean_interval(of_seeds) if enough else Interval(*[float("nan")] * 3)
         ratio = ratio_of_means(alise, of_seeds) if enough else Interval(*[float("nan")] * 3)
-        rows.append({
-            "memory": memory, "system": system, "constraint": constraint, "rate_per_s": rate.value, "low": rate.low,
-            "high": rate.high, "alise_over": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high,
-        })  # fmt: skip
+        rows.append(
+            {
+                "memory": memory,
+                "system": system,
+                "constraint": constraint,
+                "rate_per_s": rate.value,
+                "low": rate.low,
+                "high": rate.high,
+                "alise_over": ratio.value,
+                "ratio_low": ratio.low,
+                "ratio_high": ratio.high,
+            }
+        )
     return pd.DataFrame(rows)
 
 
 def say(evidence: Evidence, tables: Tables) -> Claim | Section:
-    """Holds if the interval of the ratio to vLLM (recompute) reaches 1.8 at some constraint; in part if above 1."""
+    """Holds if the interval of the ratio to vLLM (recompute) reaches 1.8 at some constraint; in
+    part if above 1.
+    """
     rows = tables["throughput"]
     vllm = rows[(rows["system"] == "vllm") & rows["alise_over"].notna()]
     if vllm.empty:
-        return Section(TITLE, ["No constraint is reached between the rates that were run: nothing can be said."])
+        return Section(
+            TITLE,
+            ["No constraint is reached between the rates that were run: nothing can be said."],
+        )
     every = sorted(vllm.to_dict("records"), key=lambda row: float(row["alise_over"]), reverse=True)
     best, of_means = every[0], [row for row in every if CONSTRAINTS[row["constraint"]][0] == METRIC]
     reached = bool((vllm["ratio_high"] >= PAPER[0]).any())
     ahead = vllm[vllm["ratio_low"] > 1]
     behind = vllm[vllm["ratio_high"] < 1]
     findings = [
-        f"At the same latency constraint ALISE carries at most {_times(best)} vLLM's rate "
-        f"({best['memory']}, {best['constraint']}). It is ahead beyond chance at {len(ahead)} of "
-        f"{len(vllm)} constraints, behind at {len(behind)}.",
-        f"Of constraints on a mean it is at most {_times(of_means[0])} ({of_means[0]['memory']}, "
-        f"{of_means[0]['constraint']})."
-        if of_means
-        else "",
+        (
+            f"At the same latency constraint ALISE carries at most {_times(best)} vLLM's rate"
+            f" ({best['memory']}, {best['constraint']}). It is ahead beyond chance at {len(ahead)}"
+            f" of {len(vllm)} constraints, behind at {len(behind)}."
+        ),
+        (
+            f"Of constraints on a mean it is at most {_times(of_means[0])}"
+            f" ({of_means[0]['memory']}, {of_means[0]['constraint']})."
+            if of_means
+            else ""
+        ),
         _caps(rows),
-        "The factor is one of the constraint: order and memory matter where requests wait. The table has them all.",
+        (
+            "The factor is one of the constraint: order and memory matter where requests wait. The"
+            " table has them all."
+        ),
     ]
     return Claim(
         TITLE,
-        "The paper's own words (abstract). Its constraint, models, hardware and vLLM's settings are not known to us.",
+        "The paper's own words (abstract). Its constraint, models, hardware and vLLM's settings are"
+        " not known to us.",
         f"at most {_times(best)} vLLM's",
         [text for text in findings if text],
         HOLDS if reached else PART if len(ahead) else NOT,
@@ -148,7 +195,10 @@ def _caps(rows: pd.DataFrame) -> str:
         for memory in dict.fromkeys(rows["memory"])
         if {(memory, "vllm-16"), (memory, "vllm")} <= known.keys()
     ]
-    head = f"The baseline's batch cap matters (FastServe's artifact holds vLLM to 16), at {AT} a token. "
+    head = (
+        f"The baseline's batch cap matters (FastServe's artifact holds vLLM to 16), at {AT} a"
+        " token. "
+    )
     return head + "; ".join(pairs) + "." if pairs else ""
 
 
@@ -157,14 +207,19 @@ def _table(rows: pd.DataFrame) -> Table:
     for (memory, constraint), some in rows.groupby(["memory", "constraint"], sort=False):
         of = {r["system"]: r for r in some.to_dict("records")}
         own = of["alise"]["rate_per_s"]
-        cells = ["-" if np.isnan(of[s]["alise_over"]) else _times(of[s]).removesuffix(" times") for s in AGAINST]
+        cells = [
+            "-" if np.isnan(of[s]["alise_over"]) else _times(of[s]).removesuffix(" times")
+            for s in AGAINST
+        ]
         body.append([f"{memory}, {constraint}", "-" if np.isnan(own) else f"{own:.2f}", *cells])
     return Table(
-        ["memory, constraint", "ALISE, requests/s", *(SYSTEMS[s].label for s in AGAINST)], body,
-        "ALISE's rate at a constraint, and how many times another's it is, 95 % over seeds; a dash: not between the "
-        "rates that were run. Constraints are on mean latency over output length, or on 95 % of requests: the time "
-        "to the first token and to each further one, as FastServe has them.",
-    )  # fmt: skip
+        ["memory, constraint", "ALISE, requests/s", *(SYSTEMS[s].label for s in AGAINST)],
+        body,
+        "ALISE's rate at a constraint, and how many times another's it is, 95 % over seeds; a dash:"
+        " not between the rates that were run. Constraints are on mean latency over output length,"
+        " or on 95 % of requests: the time to the first token and to each further one, as FastServe"
+        " has them.",
+    )
 
 
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
@@ -172,26 +227,45 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     figures, inputs, sizes = [], evidence.inputs, memories(evidence.inputs)
     for number, (memory, rows) in enumerate(tables["curves"].groupby("memory", sort=False), 6):
         title = f"Latency over output length by arrival rate, {memory}"
-        figures.append(Figure(
-            number, title,
-            f"{inputs.where} {requests(inputs, evidence.size, sizes[str(memory)])} requests, from empty to drained.",
-            partial(_drawn, rows, str(memory)),
-        ))  # fmt: skip
+        figures.append(
+            Figure(
+                number,
+                title,
+                f"{inputs.where} {requests(inputs, evidence.size, sizes[str(memory)])} requests,"
+                " from empty to drained.",
+                partial(_drawn, rows, str(memory)),
+            )
+        )
     return figures
 
 
 def _drawn(rows: pd.DataFrame, memory: str) -> "MatplotlibFigure":
     figure = new_figure(PAGE, 3.9)
-    lines = {"line": rows["system"], "label": [SYSTEMS[s].label for s in rows["system"]], "x": rows["rate_per_s"]}
+    lines = {
+        "line": rows["system"],
+        "label": [SYSTEMS[s].label for s in rows["system"]],
+        "x": rows["rate_per_s"],
+    }
     nobody = pd.DataFrame(columns=["policy", "value"])
     axes = figure.subplots(1, 2, sharey=True)
     for axis, of, prefix in zip(axes, ("mean", "p90"), ("", "p90_"), strict=True):
         value = rows["mean_s" if of == "mean" else "p90_s"]
         points = pd.DataFrame(
-            {**lines, "value": value, "low": rows[f"{prefix}low_s"], "high": rows[f"{prefix}high_s"]}
+            {
+                **lines,
+                "value": value,
+                "low": rows[f"{prefix}low_s"],
+                "high": rows[f"{prefix}high_s"],
+            }
         )
         draw_lines(
-            axis, points, nobody, policies=False, x="arrivals / s", y="s a token", title=f"{of} of requests, {memory}"
+            axis,
+            points,
+            nobody,
+            policies=False,
+            x="arrivals / s",
+            y="s a token",
+            title=f"{of} of requests, {memory}",
         )
         axis.get_legend().remove()
         axis.set_yscale("log")
@@ -199,7 +273,15 @@ def _drawn(rows: pd.DataFrame, memory: str) -> "MatplotlibFigure":
             which(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "125" else "")
     axes[1].set_ylabel("")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=7, columnspacing=1.2)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=4,
+        frameon=False,
+        fontsize=7,
+        columnspacing=1.2,
+    )
     return figure
 
 

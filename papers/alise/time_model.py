@@ -1,4 +1,6 @@
-"""The execution breakdown by prompt and output length, and the time model's error (the paper's Figure 5)."""
+"""The execution breakdown by prompt and output length, and the time model's error (the paper's
+Figure 5).
+"""
 
 import numpy as np
 import pandas as pd
@@ -14,33 +16,48 @@ OUTPUTS, AFTER = (1, 256, 512, 1024), (128, 512, 1024)  # tokens, after prompts 
 
 
 def find(evidence: Evidence) -> Tables:
-    """Prefill and a decoding step by prompt length; errors of both forms on requests that no fit has seen."""
+    """Prefill and a decoding step by prompt length; errors of both forms on requests that no fit
+    has seen.
+    """
     inputs = evidence.inputs
     stage = Stage.of(inputs.trace, inputs.profile)
     time, priced = stage.outlook.time, stage.halves.future
     assert time is not None
     breakdown = pd.DataFrame(
         [(s, 0, "prefill", *(time.prefill_ns(s, form) / 1e9 for form in FORMS)) for s in PROMPTS]
-        + [(s, n, "decoding", *(time.decode_ns(s, n, form=form) / 1e9 for form in FORMS)) for s in AFTER
-           for n in OUTPUTS],
+        + [
+            (s, n, "decoding", *(time.decode_ns(s, n, form=form) / 1e9 for form in FORMS))
+            for s in AFTER
+            for n in OUTPUTS
+        ],
         columns=["prompt_tokens", "output_tokens", "part", "model", "true"],
-    )  # fmt: skip
+    )
     rows = []
-    lengths = list(zip(priced.trace.prompt_tokens.tolist(), priced.trace.output_tokens.tolist(), strict=True))
+    lengths = list(
+        zip(priced.trace.prompt_tokens.tolist(), priced.trace.output_tokens.tolist(), strict=True)
+    )
     for form in FORMS:
         for part, true, foreseen in (
             ("prefill", priced.prefill_ns, [time.prefill_ns(s, form) for s, _ in lengths]),
             ("decoding", priced.decode_ns, [time.decode_ns(s, n, form=form) for s, n in lengths]),
-            ("whole", priced.size_ns,
-             [time.prefill_ns(s, form) + time.decode_ns(s, n, form=form) for s, n in lengths]),
-        ):  # fmt: skip
+            (
+                "whole",
+                priced.size_ns,
+                [time.prefill_ns(s, form) + time.decode_ns(s, n, form=form) for s, n in lengths],
+            ),
+        ):
             own = true > 0
             error = np.array(foreseen, float)[own] / true[own] - 1
-            rows.append({
-                "form": form, "part": part, "median_error": float(np.median(np.abs(error))),
-                "p90_error": float(np.percentile(np.abs(error), 90)), "bias": float(error.mean()),
-                "requests": int(own.sum()),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "form": form,
+                    "part": part,
+                    "median_error": float(np.median(np.abs(error))),
+                    "p90_error": float(np.percentile(np.abs(error), 90)),
+                    "bias": float(error.mean()),
+                    "requests": int(own.sum()),
+                }
+            )
     return {"breakdown": breakdown, "errors": pd.DataFrame(rows)}
 
 
@@ -56,12 +73,16 @@ def say(evidence: Evidence, tables: Tables) -> Section:
         for r in tables["errors"].to_dict("records")
     ]
     text = [
-        "The published T_gen(s, n) = s T_0 + n (α s + β) has a prefill through the origin and a context that does "
-        "not grow. Given a request's true lengths, these are the errors against what it takes alone. The exact form "
-        "is exact by construction where nothing is drafted: costs are linear in the context here.",
+        "The published T_gen(s, n) = s T_0 + n (α s + β) has a prefill through the origin and a"
+        " context that does not grow. Given a request's true lengths, these are the errors against"
+        " what it takes alone. The exact form is exact by construction where nothing is drafted:"
+        " costs are linear in the context here."
     ]
-    table = Table(["form, part", "median error", "p90", "mean error"], body,
-                  f"{int(tables['errors']['requests'].max()):,} requests that the fit has not seen.")  # fmt: skip
+    table = Table(
+        ["form, part", "median error", "p90", "mean error"],
+        body,
+        f"{int(tables['errors']['requests'].max()):,} requests that the fit has not seen.",
+    )
     return Section("The time model", text, [table])
 
 

@@ -1,4 +1,6 @@
-"""What of the KV memory is reserved and never filled, lost in the last block of each request, or free."""
+"""What of the KV memory is reserved and never filled, lost in the last block of each request, or
+free.
+"""
 
 from collections.abc import Mapping
 
@@ -37,17 +39,27 @@ def find(evidence: Evidence) -> Tables:
     tokens = min(memories(inputs).values())
     for name, memory in MANAGERS.items():
         stage = Stage.of(
-            inputs.trace, inputs.profile, memory=memory, kv_tokens=tokens, batch=CAP, length_predictor=PREDICTOR,
-            requests=evidence.size.generated, rate=rate_of(inputs, evidence.size),
+            inputs.trace,
+            inputs.profile,
+            memory=memory,
+            kv_tokens=tokens,
+            batch=CAP,
+            length_predictor=PREDICTOR,
+            requests=evidence.size.generated,
+            rate=rate_of(inputs, evidence.size),
             **({} if memory == "tokens" else {"kv_slots": 0}),
-        )  # fmt: skip
+        )
         seen = Occupancy()
         for seed in range(SEEDS):
             run(stage, FCFS(), seed, occupancy=seen)
         if not seen.ns:
-            raise Unanswerable(f"nobody waits at {rate_of(inputs, evidence.size):g} requests a second")
+            raise Unanswerable(
+                f"nobody waits at {rate_of(inputs, evidence.size):g} requests a second"
+            )
         filled, taken = seen.filled / seen.ns / tokens, seen.taken / seen.ns / tokens
-        rows.append({"manager": name, "filled": filled, "unfilled": taken - filled, "free": 1 - taken})
+        rows.append(
+            {"manager": name, "filled": filled, "unfilled": taken - filled, "free": 1 - taken}
+        )
     return {"waste": pd.DataFrame(rows)}
 
 
@@ -57,23 +69,29 @@ def say(evidence: Evidence, tables: Tables) -> Section:
     body = [[str(row["manager"]), *(percentage(row[share]) for share in SHARES)] for row in rows]
     unfilled = {row["manager"]: percentage(row["unfilled"]) for row in rows}
     text = (
-        f"Reserving the longest output that there can be leaves {unfilled['ORCA, largest output']} of the memory "
-        f"taken and not filled while others wait for it; blocks of 16 tokens {unfilled['blocks of 16']}."
+        f"Reserving the longest output that there can be leaves {unfilled['ORCA, largest output']}"
+        " of the memory taken and not filled while others wait for it; blocks of 16 tokens"
+        f" {unfilled['blocks of 16']}."
     )
     caption = (
-        f"Shares of {min(memories(evidence.inputs).values()):,} KV tokens over the time that somebody waits, at "
-        f"{rate_of(evidence.inputs, evidence.size):g} requests/s, first come, first served; {SEEDS} seeds of "
-        f"{evidence.size.generated} requests."
+        f"Shares of {min(memories(evidence.inputs).values()):,} KV tokens over the time that"
+        f" somebody waits, at {rate_of(evidence.inputs, evidence.size):g} requests/s, first come,"
+        f" first served; {SEEDS} seeds of {evidence.size.generated} requests."
     )
-    return Section("Memory that is reserved, or fragmented", [text], [Table(["memory", *SHARES.values()], body,
-                                                                            caption)])  # fmt: skip
+    return Section(
+        "Memory that is reserved, or fragmented",
+        [text],
+        [Table(["memory", *SHARES.values()], body, caption)],
+    )
 
 
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     """A bar a manager."""
     title = "KV memory while somebody waits"
     shares = tables["waste"].set_index("manager").rename(columns=SHARES)
-    return [Figure(8, title, evidence.inputs.where, lambda: plot_shares(shares, "share of KV memory"))]
+    return [
+        Figure(8, title, evidence.inputs.where, lambda: plot_shares(shares, "share of KV memory"))
+    ]
 
 
 QUESTION = Question("waste of reserved and fragmented memory", find, say, draw)

@@ -1,1 +1,3 @@
-"""Beyond LAPS-SD: a policy that ranks by past requests, held against others, and what the paper leaves open."""
+"""Beyond LAPS-SD: a policy that ranks by past requests, held against others, and what the paper
+leaves open.
+"""

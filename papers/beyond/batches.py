@@ -21,7 +21,9 @@ SIZES = (1, 2, 4, 8, 16, 32)
 LOADS = (0.5, 0.8, 0.9, 0.95)
 POLICIES = ("fcfs", "lp-srpt", "laps-sd", "alike", "srpt")
 REQUESTS = 100
-TIGHT = 0.5  # of the memory that a full batch of median requests takes, and room for the largest request at least
+# of the memory that a full batch of median requests takes, and room for the largest request at
+# least
+TIGHT = 0.5
 QUEUE_SEEDS = 10
 
 
@@ -52,23 +54,36 @@ def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
         own = shared | {"batch": batch}
         sweeps[f"batch-{batch}"] = sweep(POLICIES, size.others, **own, load=loads, kv_slots=0)
         sweeps[f"batch-{batch}-tight"] = sweep(
-            POLICIES, size.others, **own, load="0.9", kv_slots=0, kv_tokens=tight_tokens(inputs, batch)
+            POLICIES,
+            size.others,
+            **own,
+            load="0.9",
+            kv_slots=0,
+            kv_tokens=tight_tokens(inputs, batch),
         )
         sweeps[f"batch-{batch}-rate"] = sweep(
             POLICIES, size.others, **own, rate=f"{equal_rate(inputs):.4g}", kv_slots=0
         )
     if len(inputs.datasets) > 1:
         sweeps["batch-datasets"] = sweep(
-            POLICIES, size.others, **shared, batch=sizes(inputs), load="0.9", kv_slots=0, dataset=inputs.datasets
+            POLICIES,
+            size.others,
+            **shared,
+            batch=sizes(inputs),
+            load="0.9",
+            kv_slots=0,
+            dataset=inputs.datasets,
         )
     return sweeps
 
 
 def find(evidence: Evidence) -> Tables:
-    """What SRPT, alike and the others gain on FCFS, by batch, load, memory, and CV of times; and who waits in front.
+    """What SRPT, alike and the others gain on FCFS, by batch, load, memory, and CV of times; and
+    who waits in front.
 
-    `batches`: `kind` (load, tight, rate, or data set), `batch`, `load`, `cv`, `policy`, `percent`, `low`, `high`.
-    `queues`: `batch`, `load`, requests that wait to begin under FCFS, on average over the time of arrivals.
+    `batches`: `kind` (load, tight, rate, or data set), `batch`, `load`, `cv`, `policy`, `percent`,
+    `low`, `high`. `queues`: `batch`, `load`, requests that wait to begin under FCFS, on average
+    over the time of arrivals.
     """
     inputs = evidence.inputs
     if len(sizes(inputs)) < 2:
@@ -76,15 +91,32 @@ def find(evidence: Evidence) -> Tables:
     rows = []
     for name in needs(inputs, evidence.size):
         records = evidence.records[name].fillna({"dataset": ALL, "load": np.nan})
-        for (batch, load, dataset), group in records.groupby(["batch", "load", "dataset"], dropna=False, sort=False):
+        for (batch, load, dataset), group in records.groupby(
+            ["batch", "load", "dataset"], dropna=False, sort=False
+        ):
             table = group.pivot(index="seed", columns="policy", values="mean_latency_s")
             kind = name.rpartition("-")[2] if name.endswith(("tight", "rate")) else "load"
             for policy in POLICIES[1:]:
                 value, low, high = percent(table, policy, "fcfs")
-                rows.append((kind, batch, load, dataset, cv_of(inputs, str(dataset)), policy, value, low, high,
-                             len(table)))  # fmt: skip
+                rows.append(
+                    (
+                        kind,
+                        batch,
+                        load,
+                        dataset,
+                        cv_of(inputs, str(dataset)),
+                        policy,
+                        value,
+                        low,
+                        high,
+                        len(table),
+                    )
+                )
     names = ["kind", "batch", "load", "dataset", "cv", "policy", "percent", "low", "high", "seeds"]
-    return {"batches": pd.DataFrame(rows, columns=names), "queues_in_front": queues(inputs, evidence.size)}
+    return {
+        "batches": pd.DataFrame(rows, columns=names),
+        "queues_in_front": queues(inputs, evidence.size),
+    }
 
 
 def cv_of(inputs: Inputs, dataset: str) -> float:
@@ -94,23 +126,41 @@ def cv_of(inputs: Inputs, dataset: str) -> float:
 
 
 def queues(inputs: Inputs, size: Size) -> pd.DataFrame:
-    """Requests that have arrived and not begun, under FCFS: by Little, rate times the mean time before a prefill."""
+    """Requests that have arrived and not begun, under FCFS: by Little, rate times the mean time
+    before a prefill.
+    """
     rows = []
     for batch in sizes(inputs):
         for load in LOADS:
-            stage = Stage.of(inputs.trace, inputs.profile, batch=batch, load=load, requests=REQUESTS, kv_slots=None)
+            stage = Stage.of(
+                inputs.trace,
+                inputs.profile,
+                batch=batch,
+                load=load,
+                requests=REQUESTS,
+                kv_slots=None,
+            )
             waits = []
             for seed in range(min(QUEUE_SEEDS, size.others)):
                 ran = run(stage, FCFS(), seed)
-                waits.append(float((ran.first_service_ns - ran.arrival_ns).sum() / max(1, ran.arrival_ns[-1])))
+                waits.append(
+                    float(
+                        (ran.first_service_ns - ran.arrival_ns).sum() / max(1, ran.arrival_ns[-1])
+                    )
+                )
             rows.append((batch, load, float(np.mean(waits))))
     return pd.DataFrame(rows, columns=["batch", "load", "waiting"])
 
 
 def say(evidence: Evidence, tables: Tables) -> Claim:
-    """Holds if LAPS-SD gains on FCFS beyond chance at every batch size at a load of 0.9; in part if at some "
-    "above 1."""
-    rows, front = tables["batches"], tables["queues_in_front"].set_index(["batch", "load"])["waiting"]
+    """Holds if LAPS-SD gains on FCFS beyond chance at every batch size at a load of 0.9; in part if
+    at some "
+    "above 1.
+    """
+    rows, front = (
+        tables["batches"],
+        tables["queues_in_front"].set_index(["batch", "load"])["waiting"],
+    )
     at = rows[(rows["kind"] == "load") & (rows["load"] == 0.9) & (rows["dataset"] == ALL)]
     own = at[at["policy"] == "laps-sd"].set_index("batch")
     best = at[at["policy"] == "srpt"].set_index("batch")
@@ -118,60 +168,78 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     findings = [
         "At equal load (0.9), against FCFS: "
         + "; ".join(
-            f"b = {b}: LAPS-SD {change(percent_of(own.loc[b]))}, SRPT {change(percent_of(best.loc[b]))}, "
-            f"{front[b, 0.9]:.1f} waiting"
+            f"b = {b}: LAPS-SD {change(percent_of(own.loc[b]))}, SRPT"
+            f" {change(percent_of(best.loc[b]))}, {front[b, 0.9]:.1f} waiting"
             for b in own.index
         )
-        + f" ({REQUESTS} requests, {int(at['seeds'].max())} seeds; waiting: requests not begun, on average, under "
-        f"FCFS).",
+        + f" ({REQUESTS} requests, {int(at['seeds'].max())} seeds; waiting: requests not begun, on"
+        " average, under FCFS).",
         "At equal arrival rate, 0.9 of what one request at a time can serve: "
         + "; ".join(
             f"b = {int(r['batch'])}: {change(percent_of(r))}"
             for r in rows[(rows["kind"] == "rate") & (rows["policy"] == "srpt")].to_dict("records")
         )
-        + " for SRPT: what waits in front of the batch can be ordered, and larger batches leave less of it.",
+        + " for SRPT: what waits in front of the batch can be ordered, and larger batches leave"
+        " less of it.",
     ]
     table = Table(
         ["batch", "memory", "load", *(NAMES[p] for p in POLICIES[1:])],
-        [[str(batch), "tight" if kind == "tight" else "free", f"{load:g}",
-          *(change(percent_of(some.set_index("policy").loc[p])) for p in POLICIES[1:])]
-         for (batch, kind, load), some in rows[(rows["dataset"] == ALL) & (rows["kind"] != "rate")].groupby(
-             ["batch", "kind", "load"], sort=True)],
+        [
+            [
+                str(batch),
+                "tight" if kind == "tight" else "free",
+                f"{load:g}",
+                *(change(percent_of(some.set_index("policy").loc[p])) for p in POLICIES[1:]),
+            ]
+            for (batch, kind, load), some in rows[
+                (rows["dataset"] == ALL) & (rows["kind"] != "rate")
+            ].groupby(["batch", "kind", "load"], sort=True)
+        ],
         f"Mean latency against FCFS at the same load, lengths {PREDICTOR}.",
-    )  # fmt: skip
+    )
     many = [b for b in gains if b > 1]
     return Claim(
-        "LAPS-SD extends to batches", "The authors say that it extends; they show none.",
-        f"gains at load 0.9 at b = {listed([str(b) for b in gains])}", findings,
+        "LAPS-SD extends to batches",
+        "The authors say that it extends; they show none.",
+        f"gains at load 0.9 at b = {listed([str(b) for b in gains])}",
+        findings,
         HOLDS if len(gains) == len(own) else PART if many else NOT,
-        f"At a load of 0.9 LAPS-SD is below FCFS beyond chance at b = {listed([str(b) for b in gains])} of "
-        f"{listed([str(int(b)) for b in own.index])}; clairvoyant SRPT gains "
-        f"{signed(float(best['percent'].iloc[0]))} % at b = {int(best.index[0])} and "
-        f"{signed(float(best['percent'].iloc[-1]))} % at b = {int(best.index[-1])}.",
+        "At a load of 0.9 LAPS-SD is below FCFS beyond chance at b ="
+        f" {listed([str(b) for b in gains])} of {listed([str(int(b)) for b in own.index])};"
+        f" clairvoyant SRPT gains {signed(float(best['percent'].iloc[0]))} % at b ="
+        f" {int(best.index[0])} and {signed(float(best['percent'].iloc[-1]))} % at b ="
+        f" {int(best.index[-1])}.",
         table,
-    )  # fmt: skip
+    )
 
 
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     """Figure 5."""
     rows = tables["batches"]
     by_load = rows[(rows["kind"] == "load") & (rows["dataset"] == ALL)]
-    panels = [by_load[by_load["load"] == load].assign(panel=f"load {load:g}, CV {cv:.2f}")
-              for load, cv in by_load.groupby("load")["cv"].first().items()]  # fmt: skip
+    panels = [
+        by_load[by_load["load"] == load].assign(panel=f"load {load:g}, CV {cv:.2f}")
+        for load, cv in by_load.groupby("load")["cv"].first().items()
+    ]
     for dataset, some in rows[rows["dataset"] != ALL].groupby("dataset", sort=False):
         panels.append(some.assign(panel=f"{dataset}, load 0.9, CV {some['cv'].iloc[0]:.2f}"))
     shown = pd.concat(panels).assign(
-        line=lambda t: t["policy"].map(NAMES), colour=lambda t: t["policy"], x=lambda t: t["batch"],
+        line=lambda t: t["policy"].map(NAMES),
+        colour=lambda t: t["policy"],
+        x=lambda t: t["batch"],
         value=lambda t: t["percent"],
-    )  # fmt: skip
+    )
     caption = (
-        f"Simulated: mean latency against FCFS by batch size, {REQUESTS} requests, lengths {PREDICTOR}, room for all "
-        f"caches; {evidence.size.others:,} seeds, 95 % intervals. CV: of the times that requests take alone. SRPT "
-        f"knows "
-        f"true times. {evidence.inputs.where}"
+        f"Simulated: mean latency against FCFS by batch size, {REQUESTS} requests, lengths"
+        f" {PREDICTOR}, room for all caches; {evidence.size.others:,} seeds, 95 % intervals. CV: of"
+        f" the times that requests take alone. SRPT knows true times. {evidence.inputs.where}"
     )
     axes = ("requests in a batch", "mean latency against FCFS, %")
-    return [Figure(5, "What order gains in batches", caption, lambda: plot_panels(shown, *axes, log=True))]
+    return [
+        Figure(
+            5, "What order gains in batches", caption, lambda: plot_panels(shown, *axes, log=True)
+        )
+    ]
 
 
 QUESTION = Question("batches", find, say, draw, needs)

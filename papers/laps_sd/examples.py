@@ -1,4 +1,6 @@
-"""Example runs and requests that show what the paper describes, each the first that fits a rule fixed beforehand."""
+"""Example runs and requests that show what the paper describes, each the first that fits a rule
+fixed beforehand.
+"""
 
 from dataclasses import dataclass, field
 
@@ -25,11 +27,14 @@ LEAST_ROUNDS = 40  # of a request whose running acceptance is worth drawing
 
 
 def _stage(inputs: Inputs, requests: int, load: float) -> Stage:
-    return Stage.of(inputs.trace, inputs.profile, requests=requests, load=load, length_predictor=PREDICTOR)
+    return Stage.of(
+        inputs.trace, inputs.profile, requests=requests, load=load, length_predictor=PREDICTOR
+    )
 
 
 def find_schedules(evidence: Evidence) -> Tables:
-    """The first seed at which the paper's four policies all give different mean latencies, and LAPS-SD preempts.
+    """The first seed at which the paper's four policies all give different mean latencies, and
+    LAPS-SD preempts.
 
     Spans of each policy's run, and when the three requests arrive.
     """
@@ -42,25 +47,33 @@ def find_schedules(evidence: Evidence) -> Tables:
         if len(means) == len(policies) and int(runs[-1].preemptions.sum()) > 0:
             spans = [pd.DataFrame(t.spans).assign(policy=name) for name, t in timelines.items()]
             requests = pd.DataFrame({"seed": seed, "arrival_ns": runs[-1].arrival_ns})
-            return {"schedules": pd.concat(spans, ignore_index=True), "schedules_requests": requests}
+            return {
+                "schedules": pd.concat(spans, ignore_index=True),
+                "schedules_requests": requests,
+            }
     raise Unanswerable(f"in {TRIES} seeds no three requests are told apart by the four policies")
 
 
 def draw_schedules(evidence: Evidence, tables: Tables) -> list[Figure]:
     """Figure 1."""
     requests = tables["schedules_requests"]
-    spans = {str(policy): rows for policy, rows in tables["schedules"].groupby("policy", sort=False)}
+    spans = {
+        str(policy): rows for policy, rows in tables["schedules"].groupby("policy", sort=False)
+    }
     caption = (
-        f"A simulated run: three recorded requests at load {CROWDED:g}, lengths {PREDICTOR}; the first seed "
-        f"({requests['seed'].iloc[0]}) at which all four policies differ in mean latency and LAPS-SD preempts. Bars: "
-        "running; dark: prefill; lines: in the system; ticks: arrivals. The paper's figure 1 sketches such "
-        "schedules. "
-        f"{evidence.inputs.where}"
+        f"A simulated run: three recorded requests at load {CROWDED:g}, lengths {PREDICTOR}; the"
+        f" first seed ({requests['seed'].iloc[0]}) at which all four policies differ in mean"
+        " latency and LAPS-SD preempts. Bars: running; dark: prefill; lines: in the system; ticks:"
+        f" arrivals. The paper's figure 1 sketches such schedules. {evidence.inputs.where}"
     )
     return [
-        Figure(1, "Three requests under four policies", caption,
-               lambda: plot_few_requests(spans, requests["arrival_ns"].to_numpy())),
-    ]  # fmt: skip
+        Figure(
+            1,
+            "Three requests under four policies",
+            caption,
+            lambda: plot_few_requests(spans, requests["arrival_ns"].to_numpy()),
+        )
+    ]
 
 
 @dataclass(frozen=True)
@@ -79,7 +92,8 @@ class Logged(LapsSD):
 def find_queues(evidence: Evidence) -> Tables:
     """The first seed at which LAPS-SD uses every queue, with requests that become perceptible.
 
-    Each request's queue after each of its rounds, the run's spans, and when requests arrive and end.
+    Each request's queue after each of its rounds, the run's spans, and when requests arrive and
+    end.
     """
     every = set(range(1, LapsSD().K + 1))
     stage = _stage(evidence.inputs, CROWD, FILLED)
@@ -99,23 +113,30 @@ def find_queues(evidence: Evidence) -> Tables:
 
 def draw_queues(evidence: Evidence, tables: Tables) -> list[Figure]:
     """Figure 4."""
-    turns, spans, requests = (tables[name] for name in ("queue_turns", "queue_spans", "queue_requests"))
+    turns, spans, requests = (
+        tables[name] for name in ("queue_turns", "queue_spans", "queue_requests")
+    )
     queues = LapsSD().K
     caption = (
-        f"A simulated run of LAPS-SD: {CROWD} recorded requests at load {FILLED:g}, lengths {PREDICTOR}; the first "
-        f"seed ({requests['seed'].iloc[0]}) that uses all {queues} queues. Thick: running, thin: waiting; diamonds: "
-        "the round at which a request becomes perceptible and is placed by its remaining T̃. The paper's figure 4 is "
-        f"a diagram of the queues. {evidence.inputs.where}"
+        f"A simulated run of LAPS-SD: {CROWD} recorded requests at load {FILLED:g}, lengths"
+        f" {PREDICTOR}; the first seed ({requests['seed'].iloc[0]}) that uses all {queues} queues."
+        " Thick: running, thin: waiting; diamonds: the round at which a request becomes"
+        " perceptible and is placed by its remaining T̃. The paper's figure 4 is a diagram of the"
+        f" queues. {evidence.inputs.where}"
     )
     return [
         Figure(
-            4, "Which request is in which queue when", caption, lambda: plot_queues(turns, spans, requests, queues)
+            4,
+            "Which request is in which queue when",
+            caption,
+            lambda: plot_queues(turns, spans, requests, queues),
         )
     ]
 
 
 def find_curves(evidence: Evidence) -> Tables:
-    """Three requests of at least `LEAST_ROUNDS`: perceptible early (p10), as most (median), late (p90).
+    """Three requests of at least `LEAST_ROUNDS`: perceptible early (p10), as most (median), late
+    (p90).
 
     Accepted over drafted tokens after each of their rounds.
     """
@@ -131,24 +152,36 @@ def find_curves(evidence: Evidence) -> Tables:
     curves = []
     for row in chosen:
         rate = running_acceptance(trace, row)
-        curves.append(pd.DataFrame({
-            "request": row, "dataset": trace.dataset[row], "stable": int(stable[row]),
-            "round": np.arange(1, len(rate) + 1), "rate": rate,
-        }))  # fmt: skip
+        curves.append(
+            pd.DataFrame(
+                {
+                    "request": row,
+                    "dataset": trace.dataset[row],
+                    "stable": int(stable[row]),
+                    "round": np.arange(1, len(rate) + 1),
+                    "rate": rate,
+                }
+            )
+        )
     return {"running_acceptance": pd.concat(curves, ignore_index=True)}
 
 
 def draw_curves(evidence: Evidence, tables: Tables) -> list[Figure]:
     """Figure 3."""
     caption = (
-        "Recorded: accepted over drafted tokens so far. The three become perceptible (dots; γ = 5, δ = 0.05) at the "
-        f"10th percentile, the median and the 90th of all requests with at least {LEAST_ROUNDS} rounds. The paper's "
-        f"figure 3 shows three such curves, noisy at first. {evidence.inputs.source}"
+        "Recorded: accepted over drafted tokens so far. The three become perceptible (dots; γ = 5,"
+        " δ = 0.05) at the 10th percentile, the median and the 90th of all requests with at least"
+        f" {LEAST_ROUNDS} rounds. The paper's figure 3 shows three such curves, noisy at first."
+        f" {evidence.inputs.source}"
     )
     return [
-        Figure(3, "Running acceptance of three requests", caption,
-               lambda: plot_running_acceptance(tables["running_acceptance"])),
-    ]  # fmt: skip
+        Figure(
+            3,
+            "Running acceptance of three requests",
+            caption,
+            lambda: plot_running_acceptance(tables["running_acceptance"]),
+        )
+    ]
 
 
 SCHEDULES = Question("figure 1", find_schedules, draw=draw_schedules)

@@ -1,1 +1,3 @@
-"""Our own engine: speculative rounds of real models in continuous batches, under the simulator's policies."""
+"""Our own engine: speculative rounds of real models in continuous batches, under the simulator's
+policies.
+"""

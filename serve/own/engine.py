@@ -1,4 +1,6 @@
-"""Our engine as validation sees it: a pair of models that serves plan after plan in the same KV memory."""
+"""Our engine as validation sees it: a pair of models that serves plan after plan in the same KV
+memory.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,11 +16,15 @@ from lapsd.serve.record import Record
 from lapsd.sim.engine import Capacity
 from lapsd.traces import Profile
 
-FREE = Profile.constant(draft_ms=0, verify_ms=1).costs  # moves take what they take: the server measures it
+FREE = Profile.constant(
+    draft_ms=0, verify_ms=1
+).costs  # moves take what they take: the server measures it
 
 
 class OwnEngine:
-    """Serves plans with a pair of models; KV memory and captured rounds stay from run to run where they fit."""
+    """Serves plans with a pair of models; KV memory and captured rounds stay from run to run where
+    they fit.
+    """
 
     name = "own"
 
@@ -36,8 +42,8 @@ class OwnEngine:
         Raises
         ------
         ValueError
-            If the plan names other models, a request is longer than the models' context or what may be in memory, or
-            a clairvoyant policy is not told the truth.
+            If the plan names other models, a request is longer than the models' context or what may
+            be in memory, or a clairvoyant policy is not told the truth.
         """
         for one in (plan, *beside):
             self._check(one)
@@ -50,41 +56,57 @@ class OwnEngine:
     def _server(self, plan: Plan, memory: int = 0) -> Server:
         """For one run, in one of the KV memories."""
         capacity = Capacity(plan.batch, plan.kv_slots, plan.kv_tokens, plan.evict)
-        return Server(plan, plan.bound_policy(), capacity.memory(FREE), self._rows_for(plan, memory))
+        return Server(
+            plan, plan.bound_policy(), capacity.memory(FREE), self._rows_for(plan, memory)
+        )
 
     def _check(self, plan: Plan) -> None:
         pair = self.pair
         if (plan.target, plan.draft) != (pair.target_name, pair.draft_name):
             raise ValueError(
-                f"models {plan.target} + {plan.draft}: the engine runs {pair.target_name} + {pair.draft_name}"
+                f"models {plan.target} + {plan.draft}: the engine runs {pair.target_name} +"
+                f" {pair.draft_name}"
             )
         for i, asked in enumerate(plan.requests):
             need = len(asked.prompt) + asked.max_new_tokens + plan.draft_tokens + 1
             if len(asked.prompt) < 2:
-                raise ValueError(f"request {i} ({asked.request_id}): a prompt of at least two tokens is needed")
+                raise ValueError(
+                    f"request {i} ({asked.request_id}): a prompt of at least two tokens is needed"
+                )
             if need > pair.context:
                 raise ValueError(
-                    f"request {i} ({asked.request_id}): prompt, output and look-ahead may take {need} tokens, but "
-                    f"the models' context is {pair.context}"
+                    f"request {i} ({asked.request_id}): prompt, output and look-ahead may take"
+                    f" {need} tokens, but the models' context is {pair.context}"
                 )
             if plan.kv_tokens is not None and need > plan.kv_tokens:
                 raise ValueError(
-                    f"kv_tokens {plan.kv_tokens}: request {i} ({asked.request_id}) may never fit: prompt, output and "
-                    f"look-ahead may take {need} tokens"
+                    f"kv_tokens {plan.kv_tokens}: request {i} ({asked.request_id}) may never fit:"
+                    f" prompt, output and look-ahead may take {need} tokens"
                 )
 
     def _rows_for(self, plan: Plan, memory: int) -> Rows:
         """KV memory for a plan: the one of that number, where it is large enough."""
-        longest = max(len(a.prompt) + a.max_new_tokens for a in plan.requests) + plan.draft_tokens + 1
+        longest = (
+            max(len(a.prompt) + a.max_new_tokens for a in plan.requests) + plan.draft_tokens + 1
+        )
         rows = max(plan.batch, min(len(plan.requests), plan.kv_slots or len(plan.requests)))
         sampling, held = Sampling(plan.temperature, plan.seed), self._rows.get(memory)
         fits = held is not None and (
             (held.n, held.sampling) == (plan.draft_tokens, sampling)
-            and held.rows >= rows and held.capacity >= longest and held.batch >= plan.batch
-        )  # fmt: skip
+            and held.rows >= rows
+            and held.capacity >= longest
+            and held.batch >= plan.batch
+        )
         if held is None or not fits:
             self._rows.pop(memory, None)  # before as much is taken again
-            held = Rows(self.pair, plan.draft_tokens, sampling, rows=rows, capacity=longest, batch=plan.batch)
+            held = Rows(
+                self.pair,
+                plan.draft_tokens,
+                sampling,
+                rows=rows,
+                capacity=longest,
+                batch=plan.batch,
+            )
             self._rows[memory] = held
         held.clear()
         return held

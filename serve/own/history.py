@@ -1,16 +1,20 @@
-"""A request's rounds as a live server learns of them: the simulator's record of a request, growing."""
+"""A request's rounds as a live server learns of them: the simulator's record of a request,
+growing.
+"""
 
 from lapsd.policies import NEVER
 from lapsd.sim.engine.recorded import Recorded
 
 
 class History(Recorded):
-    """Rounds so far. Nobody knows how many there will be: `rounds` is `NEVER` until the last is committed.
+    """Rounds so far.
+
+    Nobody knows how many there will be: `rounds` is `NEVER` until the last is committed.
 
     Parameters
     ----------
-    draft_tokens : of every round; `drafted`, `round_drafted` and `looks_ahead` are a round ahead, for who asks what
-        the next may fill.
+    draft_tokens : of every round; `drafted`, `round_drafted` and `looks_ahead` are a round ahead,
+        for who asks what the next may fill.
     """
 
     def __init__(self, prompt_tokens: int, draft_tokens: int) -> None:
@@ -24,7 +28,10 @@ class History(Recorded):
         self.ranges, self.foreseen = {}, {}
 
     def add(self, emitted: int, accepted: int, *, last: bool) -> None:
-        """A round is over: tokens that it emitted, drafts among them, and whether it was the last. O(windows)."""
+        """A round is over: tokens that it emitted, drafts among them, and whether it was the last.
+
+        O(windows).
+        """
         drafted = self.drafted[-1]
         self.emitted.append(emitted)
         self.tokens.append(self.tokens[-1] + emitted)
@@ -42,4 +49,6 @@ class History(Recorded):
     @property
     def accepted_by_round(self) -> list[int]:
         """Draft tokens that became output, round by round."""
-        return [after - before for before, after in zip(self.accepted, self.accepted[1:], strict=False)]
+        return [
+            after - before for before, after in zip(self.accepted, self.accepted[1:], strict=False)
+        ]

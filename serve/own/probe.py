@@ -1,6 +1,8 @@
-"""Calibration rounds between the rounds of a live run: the same machine in the same moments, off the run's clock.
+"""Calibration rounds between the rounds of a live run: the same machine in the same moments, off
+the run's clock.
 
-What they take on average is what live rounds take on average, however fast the machine happens to be.
+What they take on average is what live rounds take on average, however fast the machine happens to
+be.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +15,8 @@ LEAST = 60  # steps of each calibration plan beside a run
 
 
 class Probe:
-    """Calibration plans, each served again and again by a server of its own, a step of one at a time.
+    """Calibration plans, each served again and again by a server of its own, a step of one at a
+    time.
 
     Parameters
     ----------
@@ -27,7 +30,9 @@ class Probe:
         self._turn, self._due, self._latest_ns = 0, 0, 0
 
     def __call__(self, live: Server) -> None:
-        """A live step is over: after so many of them, one of calibration while the run's clock stands."""
+        """A live step is over: after so many of them, one of calibration while the run's clock
+        stands.
+        """
         self._due += 1
         if self._due == EVERY:
             self._due = 0
@@ -46,7 +51,9 @@ class Probe:
         )
 
     def _step(self, at_ns: int) -> None:
-        """A step of the plan whose turn it is, at an instant of the run; one that is done begins again."""
+        """A step of the plan whose turn it is, at an instant of the run; one that is done begins
+        again.
+        """
         turn = self._turn
         self._turn = (turn + 1) % len(self._servers)
         server = self._servers[turn]

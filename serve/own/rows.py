@@ -1,7 +1,8 @@
-"""Requests on the models: rows of KV memory that they take and leave, rounds over some of them, moves to the host.
+"""Requests on the models: rows of KV memory that they take and leave, rounds over some of them,
+moves to the host.
 
-Whatever a row holds, the tokens of a request are known here: prompt and output so far. Knows nothing of policies,
-arrivals, or why a request moves.
+Whatever a row holds, the tokens of a request are known here: prompt and output so far. Knows
+nothing of policies, arrivals, or why a request moves.
 """
 
 from collections.abc import Sequence
@@ -38,7 +39,8 @@ class Emitted(NamedTuple):
 
 
 class Rows:
-    """KV memory of both models for `rows` requests of up to `capacity` tokens, of which up to `batch` run together.
+    """KV memory of both models for `rows` requests of up to `capacity` tokens, of which up to
+    `batch` run together.
 
     Parameters
     ----------
@@ -50,22 +52,33 @@ class Rows:
         If the models do not run in the lean engine, whose rows may be of different lengths.
     """
 
-    def __init__(self, pair: Pair, n: int, sampling: Sampling, *, rows: int, capacity: int, batch: int) -> None:
+    def __init__(
+        self, pair: Pair, n: int, sampling: Sampling, *, rows: int, capacity: int, batch: int
+    ) -> None:
         engines = [e for e in (pair.target_engine, pair.draft_engine) if isinstance(e, LeanEngine)]
         if len(engines) < 2:
             raise ValueError(
-                f"models {pair.target_name} and {pair.draft_name}: serving needs the lean engine for both"
+                f"models {pair.target_name} and {pair.draft_name}: serving needs the lean engine"
+                " for both"
             )
         self.pair, self.n, self.sampling = pair, n, sampling
         self.rows, self.capacity, self.batch = rows, capacity, batch
         self._engines = engines
         self._caches = [engine.new_cache(rows, capacity) for engine in engines]
         self._rounds: dict[int, DeviceRounds] = {}
-        self._places = {b: torch.zeros(b, dtype=torch.int64, device=pair.device) for b in range(1, batch + 1)}
+        self._places = {
+            b: torch.zeros(b, dtype=torch.int64, device=pair.device) for b in range(1, batch + 1)
+        }
         for b, places in self._places.items():
             target, draft = self._caches
             self._rounds[b] = DeviceRounds(
-                pair, n, b, capacity=capacity, temperature=sampling.temperature, caches=(target, draft), places=places
+                pair,
+                n,
+                b,
+                capacity=capacity,
+                temperature=sampling.temperature,
+                caches=(target, draft),
+                places=places,
             )
             self._rounds[b].ready()  # captured while no row holds anything
         self._zero = torch.zeros(1, dtype=torch.int64, device=pair.device)
@@ -101,7 +114,9 @@ class Rows:
 
     @torch.inference_mode()
     def prefill(self, key: int) -> int:
-        """Read a request's tokens, but for the last, into a free row of both models; nanoseconds it took."""
+        """Read a request's tokens, but for the last, into a free row of both models; nanoseconds it
+        took.
+        """
         device = self.pair.device
         start = clock(device)
         sequence = self._sequences[key]
@@ -137,19 +152,25 @@ class Rows:
         return spent
 
     def _pieces(self, sequence: _Sequence) -> list[Tensor]:
-        """What a row holds of a request, in both models: all its tokens but the last, which no model has seen."""
+        """What a row holds of a request, in both models: all its tokens but the last, which no
+        model has seen.
+        """
         held = len(sequence.ids) - 1
         return [cache[:, :, sequence.row, :, :held] for cache in self._caches]
 
     def _new_host(self) -> Pool:
         size = sum(cache[:, :, 0].numel() for cache in self._caches)
         cuda = self.pair.device.type == "cuda"
-        made = Pool(size, self._caches[0].dtype, self.pair.device, pinned=cuda, staging=self._staging)
+        made = Pool(
+            size, self._caches[0].dtype, self.pair.device, pinned=cuda, staging=self._staging
+        )
         self._staging = made.staging  # one for all: they never move at once
         return made
 
     def round(self, keys: Sequence[int]) -> tuple[list[Emitted], int, int]:
-        """One round of some requests that have rows: what each emitted, and the ns of drafting and of verifying."""
+        """One round of some requests that have rows: what each emitted, and the ns of drafting and
+        of verifying.
+        """
         order = sorted(keys, key=self._row_of)  # neighbours in memory are neighbours in a batch
         rounds = self._rounds[len(order)]
         if self._standing != tuple(order):
@@ -172,7 +193,9 @@ class Rows:
         """Set rounds to where these requests are; afterwards they go on by themselves."""
         ids = [self._sequences[key].ids for key in keys]
         self._places[len(keys)].copy_(torch.tensor([self._row_of(key) for key in keys]))
-        rounds.place(torch.tensor([tokens[-2:] for tokens in ids]), torch.tensor([len(t) - 1 for t in ids]))
+        rounds.place(
+            torch.tensor([tokens[-2:] for tokens in ids]), torch.tensor([len(t) - 1 for t in ids])
+        )
         self._standing = tuple(keys)
 
     def _uniforms(self, key: int) -> list[float]:

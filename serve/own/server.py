@@ -1,8 +1,10 @@
-"""The server: requests arrive on a clock, and at each round boundary a policy says who runs the next round.
+"""The server: requests arrive on a clock, and at each round boundary a policy says who runs the
+next round.
 
-The order of things at one instant is the simulator's (`docs/simulator.md`); who is chosen of those present, and the
-rules of the memory, are its own code, but the loop is another one, so that each can be held to the other. Only here
-prompts are read, rounds run and caches move in truth. Knows nothing of any particular policy or model.
+The order of things at one instant is the simulator's (`docs/simulator.md`); who is chosen of those
+present, and the rules of the memory, are its own code, but the loop is another one, so that each
+can be held to the other. Only here prompts are read, rounds run and caches move in truth. Knows
+nothing of any particular policy or model.
 """
 
 from collections.abc import Callable
@@ -48,7 +50,13 @@ class Server:
     def __post_init__(self) -> None:
         n = self.plan.draft_tokens
         self.requests = [
-            Request(i, asked.arrival_ns, asked.predicted_tokens, History(len(asked.prompt), n), asked.arrival_ns)
+            Request(
+                i,
+                asked.arrival_ns,
+                asked.predicted_tokens,
+                History(len(asked.prompt), n),
+                asked.arrival_ns,
+            )
             for i, asked in enumerate(self.plan.requests)
         ]
         self.memory.moved = self._move
@@ -76,7 +84,9 @@ class Server:
 
     def record(self) -> Record:
         """What happened so far."""
-        return Record("own", self.plan.policy, self.steps, self.served, self.idle_ns, self.now_ns, self.done)
+        return Record(
+            "own", self.plan.policy, self.steps, self.served, self.idle_ns, self.now_ns, self.done
+        )
 
     def step(self) -> None:
         """Decide, do what was decided, and commit it at the instant of the next decision."""
@@ -91,7 +101,10 @@ class Server:
         self._round(prefills)
 
     def _admit(self) -> None:
-        while self.arrived < len(self.requests) and self.requests[self.arrived].arrival_ns <= self.now_ns:
+        while (
+            self.arrived < len(self.requests)
+            and self.requests[self.arrived].arrival_ns <= self.now_ns
+        ):
             request, asked = self.requests[self.arrived], self.plan.requests[self.arrived]
             self.rows.enter(request.index, asked.prompt, asked.stream)
             self.outputs[request.index] = []
@@ -157,12 +170,20 @@ class Server:
         kept = [self._commit(r, e.tokens, round_ns) for r, e in zip(running, emitted, strict=True)]
         self.steps.append(
             Step(
-                start_ns, self.now_ns, [r.index for r in running], round_ns, contexts,
+                start_ns,
+                self.now_ns,
+                [r.index for r in running],
+                round_ns,
+                contexts,
                 scheduled=[self.plan.draft_tokens + 1] * len(running),
-                accepted=[min(e.accepted, k) for e, k in zip(emitted, kept, strict=True)], emitted=kept,
-                moves=self._moves, prefills=prefills, draft_ns=draft_ns, verify_ns=verify_ns,
+                accepted=[min(e.accepted, k) for e, k in zip(emitted, kept, strict=True)],
+                emitted=kept,
+                moves=self._moves,
+                prefills=prefills,
+                draft_ns=draft_ns,
+                verify_ns=verify_ns,
             )
-        )  # fmt: skip
+        )
         self._complete()
 
     def _commit(self, request: Request, tokens: list[int], round_ns: int) -> int:
@@ -197,7 +218,15 @@ class Server:
         history = request.recorded
         assert isinstance(history, History)
         return Served(
-            request.index, request.arrival_ns, request.first_service_ns, self.now_ns, request.prefill_ns,
-            request.service_ns, request.switch_ns, request.preemptions, self.outputs[request.index],
-            drafted=[self.plan.draft_tokens] * request.rounds, accepted=history.accepted_by_round,
-        )  # fmt: skip
+            request.index,
+            request.arrival_ns,
+            request.first_service_ns,
+            self.now_ns,
+            request.prefill_ns,
+            request.service_ns,
+            request.switch_ns,
+            request.preemptions,
+            self.outputs[request.index],
+            drafted=[self.plan.draft_tokens] * request.rounds,
+            accepted=history.accepted_by_round,
+        )

@@ -1,1 +1,3 @@
-"""The simulator held to live runs: its decisions, given their durations; its foresight, given costs."""
+"""The simulator held to live runs: its decisions, given their durations; its foresight, given
+costs.
+"""

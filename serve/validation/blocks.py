@@ -1,7 +1,8 @@
-"""Live runs in blocks: one workload under every policy, calibration rounds within them, or before and after each.
+"""Live runs in blocks: one workload under every policy, calibration rounds within them, or before
+and after each.
 
-A block is written whole as soon as it is done: an interrupt leaves complete blocks and, marked as such, the one that
-it cut short.
+A block is written whole as soon as it is done: an interrupt leaves complete blocks and, marked as
+such, the one that it cut short.
 """
 
 import gzip
@@ -39,9 +40,9 @@ class Block:
     seed : int
     plans, records : sequences, (P,)
         Of the policies in turn; the last record may be of an interrupted run.
-    calibrations : sequence of sequences of Record, (P + 1,)
-        The same requests in batches of several sizes; run i is between calibrations i and i + 1. None at all where
-        their rounds ran between those of the runs (`Record.beside`).
+    calibrations : sequence of sequences of Record, (P + 1,) The same requests in batches of several
+        sizes; run i is between calibrations i and i + 1. None at all where their rounds ran between
+        those of the runs (`Record.beside`).
     """
 
     load: float
@@ -54,7 +55,10 @@ class Block:
     def complete(self) -> bool:
         """Nothing was interrupted."""
         runs = [*self.records, *(record for records in self.calibrations for record in records)]
-        return all(record.complete for record in runs) and len(self.calibrations) in (0, len(self.plans) + 1)
+        return all(record.complete for record in runs) and len(self.calibrations) in (
+            0,
+            len(self.plans) + 1,
+        )
 
     def beside(self, i: int) -> tuple[list[Record], list[Record]]:
         """What calibration rounds took in the first and in the second half of those about run i."""
@@ -73,11 +77,14 @@ class Block:
     def write(self, folder: Path) -> None:
         """Into a file of its name."""
         document = {
-            "load": self.load, "seed": self.seed,
+            "load": self.load,
+            "seed": self.seed,
             "plans": [json.loads(plan.to_json()) for plan in self.plans],
             "records": [json.loads(record.to_json()) for record in self.records],
-            "calibrations": [[json.loads(r.to_json()) for r in records] for records in self.calibrations],
-        }  # fmt: skip
+            "calibrations": [
+                [json.loads(r.to_json()) for r in records] for records in self.calibrations
+            ],
+        }
         packed = gzip.compress(json.dumps(document).encode(), mtime=0)
         write_whole(folder / f"{self.name}.json.gz", lambda path: path.write_bytes(packed))
 
@@ -94,7 +101,9 @@ class Block:
             document: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
             plans = [Plan.from_json(json.dumps(plan)) for plan in document["plans"]]
             records = [_record(record) for record in document["records"]]
-            calibrations = [[_record(record) for record in records] for records in document["calibrations"]]
+            calibrations = [
+                [_record(record) for record in records] for records in document["calibrations"]
+            ]
             return cls(document["load"], document["seed"], plans, records, calibrations)
         except (OSError, EOFError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: holds no live runs ({error})") from error
@@ -112,8 +121,8 @@ class Trial:
     ----------
     setting : mapping
         Fields of `sim.Setting`, all but the load.
-    policies : sequence of Policy
-        FCFS first: the others are measured against it, and its run tells clairvoyant ones the truth.
+    policies : sequence of Policy FCFS first: the others are measured against it, and its run tells
+        clairvoyant ones the truth.
     clock : "busy" or "wall"
     quick : bool
         Few calibration rounds: for trying things out.
@@ -136,9 +145,15 @@ class Trial:
         return self.engine.interleaves(self.clock, self.setting.get("kv_tokens"))
 
     def calibrations(self, stage: Stage) -> list[Plan]:
-        """The same rounds each time: requests of the training half, all at once, in turn, in batches of each size."""
+        """The same rounds each time: requests of the training half, all at once, in turn, in
+        batches of each size.
+        """
         past = stage.trace.halves(stage.setting.split_seed)[0]
-        rows = np.random.default_rng([stage.setting.split_seed, CALIBRATION_STREAM]).permutation(len(past)).tolist()
+        rows = (
+            np.random.default_rng([stage.setting.split_seed, CALIBRATION_STREAM])
+            .permutation(len(past))
+            .tolist()
+        )
         most, plans = stage.setting.batch, []
         for batch in sorted({1, (most + 1) // 2, most}):
             some = rows[: QUICK * batch if self.quick else max(CALIBRATED, 3 * batch)]
@@ -155,7 +170,8 @@ class Trial:
         return records
 
     def first_profile(self, progress: Progress) -> Profile:
-        """Costs to begin with, which loads are relative to: of a calibration after one that nobody looks at.
+        """Costs to begin with, which loads are relative to: of a calibration after one that nobody
+        looks at.
 
         Raises
         ------
@@ -173,7 +189,9 @@ class Trial:
         return profile_of(records, self.engine.provenance, self.engine.weights)
 
     def block(self, load: float, seed: int, profile: Profile, progress: Progress) -> Block:
-        """Serve a seed's workload under every policy; what there was until an interrupt, if there is one."""
+        """Serve a seed's workload under every policy; what there was until an interrupt, if there
+        is one.
+        """
         stage = self.stage(load, profile)
         workload = stage.workload(seed)
         plans: list[Plan] = []
@@ -181,7 +199,10 @@ class Trial:
         beside = self.calibrations(stage) if self.interleaves else []
         calibrations = [] if beside else [self.calibrate(stage)]
         for policy in self.policies:
-            if not all(record.complete for record in [*records, *(calibrations[-1] if calibrations else [])]):
+            if not all(
+                record.complete
+                for record in [*records, *(calibrations[-1] if calibrations else [])]
+            ):
                 break
             plan = self.source.plan(stage, workload, policy, self.clock)
             if policy.clairvoyant:

@@ -1,7 +1,8 @@
-"""Decisions: fed with a live run's own durations and acceptance, the simulator must give back that run.
+"""Decisions: fed with a live run's own durations and acceptance, the simulator must give back that
+run.
 
-Every decision (the instant, who runs, in which order, whose cache moves) and every time of every request, exactly.
-Where it would do something else, that decision is named.
+Every decision (the instant, who runs, in which order, whose cache moves) and every time of every
+request, exactly. Where it would do something else, that decision is named.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,9 @@ class Divergence(ValueError):
 
 
 class Durations:
-    """What a live run's moves and rounds took, handed out step by step to a server that must do the same."""
+    """What a live run's moves and rounds took, handed out step by step to a server that must do the
+    same.
+    """
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self._steps, self._at, self._moved = steps, 0, 0
@@ -35,9 +38,13 @@ class Durations:
             raise Divergence(f"{here}: the live run took it at {step.start_ns} ns")
         indices = [request.index for request in running]
         if indices != list(step.running):
-            raise Divergence(f"{here}: the live run served {list(step.running)}, the simulator serves {indices}")
+            raise Divergence(
+                f"{here}: the live run served {list(step.running)}, the simulator serves {indices}"
+            )
         if self._moved != len(step.moves):
-            raise Divergence(f"{here}: the live run moved {len(step.moves)} caches, the simulator {self._moved}")
+            raise Divergence(
+                f"{here}: the live run moved {len(step.moves)} caches, the simulator {self._moved}"
+            )
         self._at, self._moved = self._at + 1, 0
         return step.round_ns
 
@@ -54,7 +61,11 @@ class Durations:
         """The move that was just asked for is that of this request."""
         live = self._next(move.kind)
         if live.request != move.request.index:
-            raise Divergence(self._other(move.kind, f"request {live.request}, the simulator {move.request.index}"))
+            raise Divergence(
+                self._other(
+                    move.kind, f"request {live.request}, the simulator {move.request.index}"
+                )
+            )
         self._moved += 1
 
     def _next(self, kind: str) -> Moved:
@@ -66,7 +77,10 @@ class Durations:
         return live
 
     def _other(self, kind: str, live: str) -> str:
-        return f"decision {self._at}, move {self._moved}: the simulator does a {kind}; the live run: {live}"
+        return (
+            f"decision {self._at}, move {self._moved}: the simulator does a {kind}; the live run:"
+            f" {live}"
+        )
 
     @property
     def over(self) -> bool:
@@ -87,7 +101,9 @@ def replay(plan: Plan, record: Record) -> Run:
     durations = Durations(record.steps)
     asked = Profile.constant(draft_ms=0, verify_ms=1)  # by nobody
     rounds = dict.fromkeys((1, plan.batch), asked.costs.rounds[1])
-    priced = price(trace_of(plan, record), replace(asked, costs=replace(asked.costs, rounds=rounds)))
+    priced = price(
+        trace_of(plan, record), replace(asked, costs=replace(asked.costs, rounds=rounds))
+    )
     prefill_ns = [served.prefill_ns for served in record.by_index.values()]
     priced = replace(priced, prefill_ns=np.array(prefill_ns, dtype=np.int64))
     server = server_of(plan, record, priced, durations.round_ns)
@@ -115,7 +131,12 @@ def _hold(run: Run, record: Record) -> None:
         simulated["service_ns"] = int(run.service_ns[index]) - live.prefill_ns
         for name, value in simulated.items():
             if value != getattr(live, name):
-                raise Divergence(f"request {index}: {name} is {getattr(live, name)} live, {value} in the simulator")
+                raise Divergence(
+                    f"request {index}: {name} is {getattr(live, name)} live, {value} in the"
+                    " simulator"
+                )
     for name in ("idle_ns", "end_ns"):
         if getattr(run, name) != getattr(record, name):
-            raise Divergence(f"{name} is {getattr(record, name)} live, {getattr(run, name)} in the simulator")
+            raise Divergence(
+                f"{name} is {getattr(record, name)} live, {getattr(run, name)} in the simulator"
+            )

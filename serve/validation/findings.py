@@ -1,8 +1,9 @@
-"""What live runs say of the simulator: errors with intervals, orders, and differences of policies side by side.
+"""What live runs say of the simulator: errors with intervals, orders, and differences of policies
+side by side.
 
-The unit is the seed, as everywhere (`lapsd.sim.experiment.statistics`); percentiles are of latencies pooled over seeds.
-Beside each error stands how much the machine itself drifted: how far apart the same rounds were before and after a
-run, or in its first and its second half.
+The unit is the seed, as everywhere (`lapsd.sim.experiment.statistics`); percentiles are of
+latencies pooled over seeds. Beside each error stands how much the machine itself drifted: how far
+apart the same rounds were before and after a run, or in its first and its second half.
 """
 
 import math
@@ -38,12 +39,12 @@ class Outcome:
     busy_ns, foretold_busy_ns : int
     same_order : float
         The share of rounds that ran in the same order.
-    drift, latency_drift : float
-        How much longer calibration rounds took after the run than before it, or in its second half than in its first,
-        and how much longer the mean latency is that the simulator foretells from those; relative.
-    divergence : str or None
-        The first decision that the simulator, fed with the run's own durations, takes differently; "": none; None:
-        it was not, since the engine's order of things at an instant is its own.
+    drift, latency_drift : float How much longer calibration rounds took after the run than before
+        it, or in its second half than in its first, and how much longer the mean latency is that
+        the simulator foretells from those; relative.
+    divergence : str or None The first decision that the simulator, fed with the run's own
+        durations, takes differently; "": none; None: it was not, since the engine's order of things
+        at an instant is its own.
     """
 
     load: float
@@ -70,9 +71,12 @@ def outcomes(blocks: Sequence[Block], given: Profile | None = None) -> list[Outc
 
     Parameters
     ----------
-    given : costs to foretell from; None: those of all calibration rounds, at the level of each run's own.
+    given : costs to foretell from; None: those of all calibration rounds, at the level of each
+    run's own.
     """
-    parts = [part for block in blocks for i in range(len(block.records)) for part in block.beside(i)]
+    parts = [
+        part for block in blocks for i in range(len(block.records)) for part in block.beside(i)
+    ]
     records = [record for part in parts for record in part]
     if not records:
         return []
@@ -85,8 +89,8 @@ def outcomes_of(block: Block, shape: Profile, given: Profile | None = None) -> l
 
     Parameters
     ----------
-    shape : costs that are right but for their level, which the calibration rounds within each run tell, or those on
-        both sides of it.
+    shape : costs that are right but for their level, which the calibration rounds within each run
+        tell, or those on both sides of it.
     given : costs to foretell from instead.
     """
     outcomes = []
@@ -95,23 +99,38 @@ def outcomes_of(block: Block, shape: Profile, given: Profile | None = None) -> l
         if not record.complete or not beside:
             continue
         run, order = foretell(plan, record, *_costs_beside(record, beside, shape, given))
-        sides = [foretell(plan, record, at_level_of(shape, part))[0].latency_ns.mean() for part in beside]
+        sides = [
+            foretell(plan, record, at_level_of(shape, part))[0].latency_ns.mean() for part in beside
+        ]
         live = np.array([served.latency_ns for served in record.by_index.values()], dtype=np.int64)
-        spent = [float(np.mean([step.end_ns - step.start_ns for r in c for step in r.steps])) for c in beside]
+        spent = [
+            float(np.mean([step.end_ns - step.start_ns for r in c for step in r.steps]))
+            for c in beside
+        ]
         outcomes.append(
             Outcome(
-                block.load, block.seed, plan, live, run.latency_ns, record.busy_ns,
-                run.end_ns - run.idle_ns, same_order(live_order(record), order), spent[-1] / spent[0] - 1,
-                sides[-1] / sides[0] - 1, _divergence(plan, record),
+                block.load,
+                block.seed,
+                plan,
+                live,
+                run.latency_ns,
+                record.busy_ns,
+                run.end_ns - run.idle_ns,
+                same_order(live_order(record), order),
+                spent[-1] / spent[0] - 1,
+                sides[-1] / sides[0] - 1,
+                _divergence(plan, record),
             )
-        )  # fmt: skip
+        )
     return outcomes
 
 
 def _costs_beside(
     record: Record, beside: Sequence[Sequence[Record]], shape: Profile, given: Profile | None
 ) -> tuple[Profile, Slowness | None]:
-    """Costs at the level of a run's calibration, and, where its rounds ran within the run, how that changed."""
+    """Costs at the level of a run's calibration, and, where its rounds ran within the run, how that
+    changed.
+    """
     if given is not None:
         return given, None
     level = at_level_of(shape, [one for part in beside for one in part])
@@ -161,21 +180,38 @@ def _percent(interval: Interval) -> dict[str, float]:
 def errors_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
     """A row a load and policy: latencies real and foretold, in seconds, and errors in percent.
 
-    `error` is of mean latency, `busy_error` of busy time, the ratio of means over seeds less 1, with its interval;
-    `busy_drift` is the mean of what the same rounds changed by, whichever way, from before a run to after it, and
-    `drift` what that comes to in mean latency, both in percent.
+    `error` is of mean latency, `busy_error` of busy time, the ratio of means over seeds less 1,
+    with its interval; `busy_drift` is the mean of what the same rounds changed by, whichever way,
+    from before a run to after it, and `drift` what that comes to in mean latency, both in percent.
     """
     rows = []
     for (load, policy), runs in _grouped(outcomes).items():
         live, foretold = (
-            np.concatenate([getattr(o, name) for o in runs]) / 1e9 for name in ("live_ns", "foretold_ns")
+            np.concatenate([getattr(o, name) for o in runs]) / 1e9
+            for name in ("live_ns", "foretold_ns")
         )
         means = [[getattr(o, name).mean() for o in runs] for name in ("foretold_ns", "live_ns")]
-        busy = _percent(ratio_of_means([o.foretold_busy_ns for o in runs], [o.busy_ns for o in runs]))
-        row: dict[str, Any] = {"load": load, "policy": policy, "seeds": len(runs), "requests": len(runs[0].live_ns)}
-        for name, statistic in (("mean", np.mean), ("p50", np.median), ("p99", lambda x: np.percentile(x, 99))):
-            row |= {f"{name}_s": float(statistic(live)), f"foretold_{name}_s": float(statistic(foretold))}
-        row |= _percent(ratio_of_means(*means)) | {f"busy_{name}": value for name, value in busy.items()}
+        busy = _percent(
+            ratio_of_means([o.foretold_busy_ns for o in runs], [o.busy_ns for o in runs])
+        )
+        row: dict[str, Any] = {
+            "load": load,
+            "policy": policy,
+            "seeds": len(runs),
+            "requests": len(runs[0].live_ns),
+        }
+        for name, statistic in (
+            ("mean", np.mean),
+            ("p50", np.median),
+            ("p99", lambda x: np.percentile(x, 99)),
+        ):
+            row |= {
+                f"{name}_s": float(statistic(live)),
+                f"foretold_{name}_s": float(statistic(foretold)),
+            }
+        row |= _percent(ratio_of_means(*means)) | {
+            f"busy_{name}": value for name, value in busy.items()
+        }
         row |= {
             "rank_correlation": float(np.mean([o.rank_correlation for o in runs])),
             "same_order": float(np.mean([o.same_order for o in runs])),
@@ -188,19 +224,26 @@ def errors_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
 
 
 def differences_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
-    """A row a load and pair of policies: what the second adds to the first's mean latency, in seconds and in percent.
+    """A row a load and pair of policies: what the second adds to the first's mean latency, in
+    seconds and in percent.
 
-    Real and foretold, paired over the seeds that both were served, with intervals. `significant` says whether
-    reality tells the two apart: its interval leaves out 0. `points` is how far the two percentages are apart.
+    Real and foretold, paired over the seeds that both were served, with intervals. `significant`
+    says whether reality tells the two apart: its interval leaves out 0. `points` is how far the two
+    percentages are apart.
     """
     groups, rows = _grouped(outcomes), []
     for (load, first), runs in groups.items():
         for (other_load, second), others in groups.items():
-            if load != other_load or list(groups).index((load, first)) >= list(groups).index((load, second)):
+            if load != other_load or list(groups).index((load, first)) >= list(groups).index(
+                (load, second)
+            ):
                 continue
             by_seed = {o.seed: o for o in others}
             pairs = [(o, by_seed[o.seed]) for o in runs if o.seed in by_seed]
-            rows.append({"load": load, "policy": first, "other": second, "seeds": len(pairs)} | _compared(pairs))
+            rows.append(
+                {"load": load, "policy": first, "other": second, "seeds": len(pairs)}
+                | _compared(pairs)
+            )
     return pd.DataFrame(rows)
 
 
@@ -209,7 +252,11 @@ def _compared(pairs: Sequence[tuple[Outcome, Outcome]]) -> dict[str, Any]:
     for prefix, name in (("", "live_ns"), ("foretold_", "foretold_ns")):
         first, second = ([getattr(pair[i], name).mean() / 1e9 for pair in pairs] for i in (0, 1))
         difference, ratio = paired_difference(second, first), ratio_of_means(second, first)
-        row |= {f"{prefix}s": difference.value, f"{prefix}low": difference.low, f"{prefix}high": difference.high}
+        row |= {
+            f"{prefix}s": difference.value,
+            f"{prefix}low": difference.low,
+            f"{prefix}high": difference.high,
+        }
         row[f"{prefix}percent"] = 100 * (ratio.value - 1)
     row["points"] = row["foretold_percent"] - row["percent"]
     row["significant"] = bool(row["low"] > 0 or row["high"] < 0)
@@ -218,23 +265,32 @@ def _compared(pairs: Sequence[tuple[Outcome, Outcome]]) -> dict[str, Any]:
 
 
 def requests_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
-    """A row a request: load, seed, policy, request, and its latency real and foretold, in seconds."""
+    """A row a request: load, seed, policy, request, and its latency real and foretold, in
+    seconds.
+    """
     frames = [
         pd.DataFrame(
             {
-                "load": o.load, "seed": o.seed, "policy": o.plan.policy,
+                "load": o.load,
+                "seed": o.seed,
+                "policy": o.plan.policy,
                 "request_id": [asked.request_id for asked in o.plan.requests],
                 "arrival_s": [asked.arrival_ns / 1e9 for asked in o.plan.requests],
-                "latency_s": o.live_ns / 1e9, "foretold_latency_s": o.foretold_ns / 1e9,
+                "latency_s": o.live_ns / 1e9,
+                "foretold_latency_s": o.foretold_ns / 1e9,
             }
         )
         for o in outcomes
-    ]  # fmt: skip
+    ]
     return pd.concat(frames, ignore_index=True)
 
 
-def verdicts(outcomes: Sequence[Outcome], errors: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
-    """What the tables come to, in sentences: decisions, costs, order; and whether the machine can tell."""
+def verdicts(
+    outcomes: Sequence[Outcome], errors: pd.DataFrame, differences: pd.DataFrame
+) -> list[str]:
+    """What the tables come to, in sentences: decisions, costs, order; and whether the machine can
+    tell.
+    """
     lines = [
         *_decisions([o for o in outcomes if o.divergence is not None]),
         _foretold(errors, "busy_", "busy time", BUSY),
@@ -246,17 +302,21 @@ def verdicts(outcomes: Sequence[Outcome], errors: pd.DataFrame, differences: pd.
         if len(baseline):
             within = int((baseline["points"].abs() <= RATIO).sum())
             lines.append(
-                f"Ratios to FCFS: {within} of {len(baseline)} within {RATIO:g} points, the worst {worst:.1f} off."
+                f"Ratios to FCFS: {within} of {len(baseline)} within {RATIO:g} points, the worst"
+                f" {worst:.1f} off."
             )
         significant = differences[differences["significant"]]
         lines.append(
-            f"Order: of {len(differences)} pairs of policies reality tells {len(significant)} apart; the simulator "
-            f"has {int(significant['same_sign'].sum())} of them the same way round."
+            f"Order: of {len(differences)} pairs of policies reality tells {len(significant)}"
+            f" apart; the simulator has {int(significant['same_sign'].sum())} of them the same way"
+            " round."
         )
-    rounds, latency = (100 * np.mean([abs(getattr(o, d)) for o in outcomes]) for d in ("drift", "latency_drift"))
+    rounds, latency = (
+        100 * np.mean([abs(getattr(o, d)) for o in outcomes]) for d in ("drift", "latency_drift")
+    )
     lines.append(
-        f"Drift: the same rounds, early and late, were {rounds:.1f} % apart on average, which comes to "
-        f"{latency:.1f} % of mean latency."
+        f"Drift: the same rounds, early and late, were {rounds:.1f} % apart on average, which comes"
+        f" to {latency:.1f} % of mean latency."
     )
     return lines
 
@@ -265,19 +325,33 @@ def _decisions(outcomes: Sequence[Outcome]) -> list[str]:
     if not outcomes:
         return []
     exact = [o for o in outcomes if not o.divergence]
-    line = f"Decisions: fed with their own durations, {len(exact)} of {len(outcomes)} live runs come back exactly."
+    line = (
+        f"Decisions: fed with their own durations, {len(exact)} of {len(outcomes)} live runs come"
+        " back exactly."
+    )
     first = next((o for o in outcomes if o.divergence), None)
-    return [line if first is None else f"{line} The first that does not ({first.plan.policy}): {first.divergence}."]
+    return [
+        (
+            line
+            if first is None
+            else f"{line} The first that does not ({first.plan.policy}): {first.divergence}."
+        )
+    ]
 
 
 def _foretold(errors: pd.DataFrame, kind: str, what: str, most: float) -> str:
-    """How many rows are within what is asked, and in how many others the machine's drift exceeds the error."""
+    """How many rows are within what is asked, and in how many others the machine's drift exceeds
+    the error.
+    """
     size = errors[f"{kind}error"].abs()
     within, unsure = size <= most, (size > most) & (errors[f"{kind}drift"] > size)
-    line = f"Costs: {what} is foretold within {most:g} % in {int(within.sum())} of {len(errors)} rows"
+    line = (
+        f"Costs: {what} is foretold within {most:g} % in {int(within.sum())} of {len(errors)} rows"
+    )
     line += f", the worst {float(size.max()):.1f} % off."
     if unsure.any():
         line += (
-            f" In {int(unsure.sum())} of the others the machine's own drift is larger than the error: it cannot tell."
+            f" In {int(unsure.sum())} of the others the machine's own drift is larger than the"
+            " error: it cannot tell."
         )
     return line

@@ -1,6 +1,8 @@
-"""A validation's folder: its configuration and first costs, a file a block of live runs, and what came of them.
+"""A validation's folder: its configuration and first costs, a file a block of live runs, and what
+came of them.
 
-Everything but the records of requests starts with `_`, so that `pandas.read_parquet(FOLDER)` reads those.
+Everything but the records of requests starts with `_`, so that `pandas.read_parquet(FOLDER)` reads
+those.
 """
 
 import json
@@ -25,7 +27,9 @@ class Folder:
         If it holds something else, or, to be gone on with, another validation, naming what differs.
     """
 
-    def __init__(self, path: Path, configuration: Mapping[str, Any], *, overwrite: bool, resume: bool) -> None:
+    def __init__(
+        self, path: Path, configuration: Mapping[str, Any], *, overwrite: bool, resume: bool
+    ) -> None:
         self.path, self._runs = path, path / RUNS
         whole = json.loads(json.dumps(configuration))
         if resume:
@@ -33,7 +37,8 @@ class Folder:
         else:
             if (path / CONFIG).exists() and not overwrite:
                 raise ValueError(
-                    f"{path} holds a validation already: choose another folder, go on with it, or overwrite it"
+                    f"{path} holds a validation already: choose another folder, go on with it, or"
+                    " overwrite it"
                 )
             claim_folder(path, RECORDS, "validation", overwrite=overwrite)
         make_writable_folder(self._runs)
@@ -49,7 +54,10 @@ class Folder:
             raise ValueError(f"{self.path}: holds no validation to go on with") from error
         for name in wanted:
             if was.get(name) != wanted[name] and name != "command":
-                raise ValueError(f"{self.path}: was begun with {name} {was.get(name)!r}, now it is {wanted[name]!r}")
+                raise ValueError(
+                    f"{self.path}: was begun with {name} {was.get(name)!r}, now it is"
+                    f" {wanted[name]!r}"
+                )
 
     @property
     def profile(self) -> Profile | None:

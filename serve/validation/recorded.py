@@ -7,7 +7,8 @@ from lapsd.traces.provenance import Provenance
 
 
 def trace_of(plan: Plan, record: Record) -> Trace:
-    """A row a request of the plan, in its order; who ended with the token of its prompt has a round like any other.
+    """A row a request of the plan, in its order; who ended with the token of its prompt has a round
+    like any other.
 
     Raises
     ------
@@ -16,14 +17,25 @@ def trace_of(plan: Plan, record: Record) -> Trace:
     """
     served = record.by_index
     if len(served) < len(plan.requests):
-        raise ValueError(f"a run of {len(plan.requests)} requests was interrupted after {len(served)}")
-    read = 1 if record.engine == "vllm" else 0  # its prompts emit a token, which rounds then have as a part of them
+        raise ValueError(
+            f"a run of {len(plan.requests)} requests was interrupted after {len(served)}"
+        )
+    read = (
+        1 if record.engine == "vllm" else 0
+    )  # its prompts emit a token, which rounds then have as a part of them
     rows = [
         {
-            "request_id": asked.request_id, "dataset": asked.dataset, "prompt_tokens": len(asked.prompt) + read,
-            "output_tokens": len(served[i].tokens), "accepted": served[i].accepted,
-            "drafted": served[i].drafted if any(served[i].drafted) else [plan.draft_tokens] * len(served[i].drafted),
+            "request_id": asked.request_id,
+            "dataset": asked.dataset,
+            "prompt_tokens": len(asked.prompt) + read,
+            "output_tokens": len(served[i].tokens),
+            "accepted": served[i].accepted,
+            "drafted": served[i].drafted
+            if any(served[i].drafted)
+            else [plan.draft_tokens] * len(served[i].drafted),
         }
         for i, asked in enumerate(plan.requests)
-    ]  # fmt: skip
-    return trace_from_rounds(rows, Provenance(source=f"a live run of {record.engine} under {record.policy}"))
+    ]
+    return trace_from_rounds(
+        rows, Provenance(source=f"a live run of {record.engine} under {record.policy}")
+    )

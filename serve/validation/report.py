@@ -1,4 +1,6 @@
-"""Everything that live runs say of the simulator, put together: for a terminal, as JSON, as one page."""
+"""Everything that live runs say of the simulator, put together: for a terminal, as JSON, as one
+page.
+"""
 
 import base64
 import io
@@ -9,7 +11,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from lapsd.serve.validation.findings import Outcome, differences_table, errors_table, requests_table, verdicts
+from lapsd.serve.validation.findings import (
+    Outcome,
+    differences_table,
+    errors_table,
+    requests_table,
+    verdicts,
+)
 from lapsd.serve.validation.tables import differences_text, errors_text, latencies_text
 from lapsd.sim.figures.foretold import plot_foretold
 
@@ -61,8 +69,8 @@ class Report:
         seeds, loads = (len({getattr(o, name) for o in self.outcomes}) for name in ("seed", "load"))
         times = "wall clock" if plan.clock == "wall" else "clock of busy time"
         return (
-            f"{self.engine}: {len(plan.requests)} requests, {loads} load{'s' * (loads > 1)}, {seeds} "
-            f"seed{'s' * (seeds > 1)}, batches of up to {plan.batch}, {times}"
+            f"{self.engine}: {len(plan.requests)} requests, {loads} load{'s' * (loads > 1)},"
+            f" {seeds} seed{'s' * (seeds > 1)}, batches of up to {plan.batch}, {times}"
         )
 
     def figure(self) -> "Figure":
@@ -73,28 +81,42 @@ class Report:
         """All tables and sentences, for JSON."""
         tables = {"errors": self.errors, "differences": self.differences}
         return {
-            "caption": self.caption, "verdicts": self.verdicts, "made": dict(self.made),
-            **{name: [_plain(row) for row in frame.to_dict("records")] for name, frame in tables.items()},
-        }  # fmt: skip
+            "caption": self.caption,
+            "verdicts": self.verdicts,
+            "made": dict(self.made),
+            **{
+                name: [_plain(row) for row in frame.to_dict("records")]
+                for name, frame in tables.items()
+            },
+        }
 
     def page(self) -> str:
         """One self-contained HTML page."""
         from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
         environment = Environment(
-            loader=PackageLoader("lapsd.serve.validation"), autoescape=select_autoescape(["html.j2", "html"]),
-            undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        )  # fmt: skip
+            loader=PackageLoader("lapsd.serve.validation"),
+            autoescape=select_autoescape(["html.j2", "html"]),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
         drawn = io.BytesIO()
         self.figure().savefig(drawn, format="png", dpi=150)
         return environment.get_template("page.html.j2").render(
-            engine=self.engine, caption=self.caption, verdicts=self.verdicts, made=self.made,
-            latencies=latencies_text(self.errors), errors=errors_text(self.errors),
+            engine=self.engine,
+            caption=self.caption,
+            verdicts=self.verdicts,
+            made=self.made,
+            latencies=latencies_text(self.errors),
+            errors=errors_text(self.errors),
             differences=differences_text(self.differences),
             png=base64.b64encode(drawn.getvalue()).decode("ascii"),
-        )  # fmt: skip
+        )
 
 
 def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
     """Without NaN, which JSON does not know."""
-    return {str(k): None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    return {
+        str(k): None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()
+    }

@@ -1,4 +1,6 @@
-"""The simulator's server for a live run's plan: its requests, arrivals, predictions, policy, batch and memory."""
+"""The simulator's server for a live run's plan: its requests, arrivals, predictions, policy, batch
+and memory.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,20 +18,26 @@ from lapsd.sim.engine.run_record import RunRecord
 from lapsd.sim.engine.servers.step import StepServer
 from lapsd.traces import PricedTrace, Profile, Workload, price
 
-Took = Callable[[int, Sequence[Request]], int | None]  # what a step takes, from an instant on; None: what it costs
+Took = Callable[
+    [int, Sequence[Request]], int | None
+]  # what a step takes, from an instant on; None: what it costs
 Order = list[tuple[int, int]]  # (request, its round), in the order that they ran
 
 
 def capacity_of(plan: Plan, record: Record) -> Capacity:
     """What the engine of a live run could run and hold, in the simulator's words.
 
-    vLLM reads prompts in chunks that share steps with rounds, and who loses its seat keeps its blocks, or, where a
-    plan evicts by recompute, frees them.
+    vLLM reads prompts in chunks that share steps with rounds, and who loses its seat keeps its
+    blocks, or, where a plan evicts by recompute, frees them.
     """
     if record.engine != "vllm":
         return Capacity(plan.batch, plan.kv_slots, plan.kv_tokens, plan.evict)
     notes = record.notes
-    how: dict[str, Any] = {"evict": "recompute", "prefill": "chunked", "token_budget": int(notes["token_budget"])}
+    how: dict[str, Any] = {
+        "evict": "recompute",
+        "prefill": "chunked",
+        "token_budget": int(notes["token_budget"]),
+    }
     if plan.evict == "recompute" and plan.kv_tokens is None:
         return Capacity(plan.batch, plan.kv_slots, **how)
     block, tokens = int(notes["block_tokens"]), int(notes["blocks"]) * int(notes["block_tokens"])
@@ -48,9 +56,15 @@ def server_of(plan: Plan, record: Record, priced: PricedTrace, took: Took) -> St
     workload = Workload(priced, np.arange(len(plan.requests)), asked[:, 0], asked[:, 1])
     capacity = capacity_of(plan, record)
     return StepServer(
-        simpy.Environment(), workload, recorded_rows(workload), plan.bound_policy(), capacity,
-        capacity.memory(priced.profile.costs), RunRecord(len(workload)), measured=took,
-    )  # fmt: skip
+        simpy.Environment(),
+        workload,
+        recorded_rows(workload),
+        plan.bound_policy(),
+        capacity,
+        capacity.memory(priced.profile.costs),
+        RunRecord(len(workload)),
+        measured=took,
+    )
 
 
 def run_of(server: StepServer) -> Run:
@@ -62,7 +76,8 @@ def run_of(server: StepServer) -> Run:
 def foretell(
     plan: Plan, record: Record, profile: Profile, slowness: Callable[[int], float] | None = None
 ) -> tuple[Run, Order]:
-    """What the simulator says of a plan from costs, and from the acceptance of its live run; and who ran when.
+    """What the simulator says of a plan from costs, and from the acceptance of its live run; and
+    who ran when.
 
     Parameters
     ----------
@@ -89,13 +104,20 @@ def live_order(record: Record) -> Order:
     rounds: dict[int, int] = {}
     order: Order = []
     for step in record.steps:
-        for index in sorted(i for i, emitted in zip(step.running, step.emitted, strict=True) if emitted):
+        for index in sorted(
+            i for i, emitted in zip(step.running, step.emitted, strict=True) if emitted
+        ):
             order.append((index, rounds.get(index, 0)))
             rounds[index] = rounds.get(index, 0) + 1
     return order
 
 
 def told_the_truth(plan: Plan, seen: Record, profile: Profile) -> Plan:
-    """The plan with what clairvoyant policies know: what its requests did in a run, at a profile's costs."""
+    """The plan with what clairvoyant policies know: what its requests did in a run, at a profile's
+    costs.
+    """
     priced = price(trace_of(plan, seen), profile)
-    return replace(plan, outlook=with_truth(plan.outlook, [Recorded(priced, i) for i in range(len(plan.requests))]))
+    return replace(
+        plan,
+        outlook=with_truth(plan.outlook, [Recorded(priced, i) for i in range(len(plan.requests))]),
+    )

@@ -1,7 +1,8 @@
-"""What can be served for real: a recorded trace and the prompts of its requests, as the trace was recorded.
+"""What can be served for real: a recorded trace and the prompts of its requests, as the trace was
+recorded.
 
-Live runs decode with the draft length, temperature, seed and cap of the recording, each request with the random
-numbers it had there. Knows nothing of engines.
+Live runs decode with the draft length, temperature, seed and cap of the recording, each request
+with the random numbers it had there. Knows nothing of engines.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -34,7 +35,11 @@ class Source:
 
     @classmethod
     def of(
-        cls, trace: Trace, texts: Iterable[tuple[str, str, str]], tokenize: Callable[[str], list[int]], name: str
+        cls,
+        trace: Trace,
+        texts: Iterable[tuple[str, str, str]],
+        tokenize: Callable[[str], list[int]],
+        name: str,
     ) -> "Source":
         """From a trace and (data set, request id, text) of prompts.
 
@@ -45,7 +50,8 @@ class Source:
         Raises
         ------
         ValueError
-            If the trace holds draft lengths of several kinds, or none of its requests has a prompt of its length.
+            If the trace holds draft lengths of several kinds, or none of its requests has a prompt
+            of its length.
         """
         if len(set(trace.drafted.tolist())) > 1:
             raise ValueError(f"trace {name}: its draft lengths differ, and a live run has one")
@@ -58,7 +64,8 @@ class Source:
         kept = sorted(rows[key] for key in prompts if len(prompts[key]) > 1)
         if len(kept) < 2:
             raise ValueError(
-                f"trace {name}: the prompts of {len(kept)} of its {len(trace)} requests are here, 2 are needed"
+                f"trace {name}: the prompts of {len(kept)} of its {len(trace)} requests are here, 2"
+                " are needed"
             )
         return cls(trace.take(kept), prompts, {key: rows[key] for key in prompts})
 
@@ -76,30 +83,49 @@ class Source:
         """A row of (a part of) the trace as a request."""
         key = (trace.dataset[row], trace.request_id[row])
         cap = int(self.trace.provenance.notes.get("max_new_tokens", CAP))
-        return Asked(key[1], key[0], arrival_ns, self.prompts[key], predicted_tokens, cap, self.streams[key])
+        return Asked(
+            key[1], key[0], arrival_ns, self.prompts[key], predicted_tokens, cap, self.streams[key]
+        )
 
     def plan(self, stage: Stage, workload: Workload, policy: Policy, clock: str) -> Plan:
         """A workload of a stage under a policy; without the truth."""
-        columns = (workload.rows.tolist(), workload.arrival_ns.tolist(), workload.predicted_tokens.tolist())
+        columns = (
+            workload.rows.tolist(),
+            workload.arrival_ns.tolist(),
+            workload.predicted_tokens.tolist(),
+        )
         asked = [self.asked(workload.priced.trace, *row) for row in zip(*columns, strict=True)]
         return self._plan(stage, asked, policy=spec_of(policy), clock=clock, outlook=stage.outlook)
 
     def calibration(self, stage: Stage, rows: Sequence[int], policy: Policy, batch: int) -> Plan:
-        """Requests of the half that no workload is drawn from, all at once, in batches of another size."""
+        """Requests of the half that no workload is drawn from, all at once, in batches of another
+        size.
+        """
         past = stage.trace.halves(stage.setting.split_seed)[0]
         asked = [self.asked(past, row, 0, int(past.output_tokens[row])) for row in rows]
         slots = batch if stage.setting.capacity.kv_slots or stage.setting.kv_tokens else None
         return self._plan(
-            stage, asked, policy=spec_of(policy), clock="busy", outlook=stage.outlook, batch=batch, kv_slots=slots,
+            stage,
+            asked,
+            policy=spec_of(policy),
+            clock="busy",
+            outlook=stage.outlook,
+            batch=batch,
+            kv_slots=slots,
             kv_tokens=None,
-        )  # fmt: skip
+        )
 
     def _plan(self, stage: Stage, asked: list[Asked], **more: object) -> Plan:
         capacity, known = stage.setting.capacity, self.trace.provenance
         whole: dict[str, object] = {
-            "batch": capacity.batch, "kv_slots": capacity.kv_slots, "kv_tokens": capacity.kv_tokens,
-            "evict": capacity.evict, "draft_tokens": self.draft_tokens, "temperature": self.temperature,
+            "batch": capacity.batch,
+            "kv_slots": capacity.kv_slots,
+            "kv_tokens": capacity.kv_tokens,
+            "evict": capacity.evict,
+            "draft_tokens": self.draft_tokens,
+            "temperature": self.temperature,
             "seed": int(known.notes.get("seed", 0)),
-            "target": known.target.name if known.target else "", "draft": known.draft.name if known.draft else "",
-        }  # fmt: skip
+            "target": known.target.name if known.target else "",
+            "draft": known.draft.name if known.draft else "",
+        }
         return Plan(asked, **(whole | more))  # type: ignore[arg-type]

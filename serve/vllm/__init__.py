@@ -1,6 +1,7 @@
 """lapsd's policies in vLLM: scheduler classes for it, and a process that drives it.
 
-`vllm serve MODEL --scheduler-cls lapsd.serve.vllm.LapsdScheduler --additional-config '{"lapsd": {"policy": "laps-sd"}}'`
+`vllm serve MODEL --scheduler-cls lapsd.serve.vllm.LapsdScheduler --additional-config '{"lapsd":
+{"policy": "laps-sd"}}'`
 """
 
 from importlib import import_module

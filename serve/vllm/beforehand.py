@@ -1,6 +1,8 @@
-"""What the server knows before the first request: the policy, bound to the past, and what is foretold of new ones.
+"""What the server knows before the first request: the policy, bound to the past, and what is
+foretold of new ones.
 
-Whatever is wrong here stops the engine before it serves anybody, with one line. Knows nothing of vLLM.
+Whatever is wrong here stops the engine before it serves anybody, with one line. Knows nothing of
+vLLM.
 """
 
 import importlib
@@ -16,7 +18,9 @@ from lapsd.serve.vllm.outlook import outlook_of
 from lapsd.serve.vllm.settings import Settings
 from lapsd.traces import load_profile, load_trace
 
-Predictor = Callable[[Sequence[int], Any], int]  # prompt token ids and sampling parameters to output tokens
+Predictor = Callable[
+    [Sequence[int], Any], int
+]  # prompt token ids and sampling parameters to output tokens
 MOST_TOKENS = 10**9
 
 
@@ -47,11 +51,14 @@ class Beforehand:
         Raises
         ------
         ValueError
-            For an unknown policy, files that cannot be read, or a policy that needs to know what nobody told.
+            For an unknown policy, files that cannot be read, or a policy that needs to know what
+            nobody told.
         """
         policy, predictor = parse_policy(settings.policy), _predictor(settings.predictor)
         if policy.clairvoyant:
-            raise ValueError(f"policy {name_of(policy)}: is clairvoyant, and nobody knows the truth here")
+            raise ValueError(
+                f"policy {name_of(policy)}: is clairvoyant, and nobody knows the truth here"
+            )
         if settings.profile is None:
             return cls(_bound_to_nothing(policy), settings.predicted_tokens, predictor)
         trace, profile = load_trace(_trace_beside(settings)), load_profile(settings.profile)
@@ -64,7 +71,8 @@ class Beforehand:
         return cls(_bound(policy, known), predicted, predictor, "" if model is None else model.name)
 
     def foretell(self, prompt: Sequence[int], sampling: Any) -> int:
-        """A request's output tokens: as its `extra_args` say, or the predictor, or as for one that says nothing.
+        """A request's output tokens: as its `extra_args` say, or the predictor, or as for one that
+        says nothing.
 
         Raises
         ------
@@ -76,12 +84,20 @@ class Beforehand:
             predicted = self.predictor(prompt, sampling)
         if predicted is None:
             return self.usual(sampling)
-        if isinstance(predicted, bool) or not isinstance(predicted, int | float) or not 1 <= predicted < MOST_TOKENS:
-            raise ValueError(f"predicted_tokens={predicted!r}: must be a number between 1 and {MOST_TOKENS}")
+        if (
+            isinstance(predicted, bool)
+            or not isinstance(predicted, int | float)
+            or not 1 <= predicted < MOST_TOKENS
+        ):
+            raise ValueError(
+                f"predicted_tokens={predicted!r}: must be a number between 1 and {MOST_TOKENS}"
+            )
         return round(predicted)
 
     def usual(self, sampling: Any) -> int:
-        """Output tokens of a request of which nothing is known: `predicted_tokens`, else the most it may have."""
+        """Output tokens of a request of which nothing is known: `predicted_tokens`, else the most
+        it may have.
+        """
         return self.predicted_tokens or getattr(sampling, "max_tokens", None) or 1
 
 
@@ -93,7 +109,9 @@ def _bound(policy: Policy, outlook: Outlook) -> Policy:
 
 
 def _bound_to_nothing(policy: Policy) -> Policy:
-    """The policy where nothing is known: one that would not be the same whatever the past was is refused."""
+    """The policy where nothing is known: one that would not be the same whatever the past was is
+    refused.
+    """
     bound = []
     for scale in (1, 3):
         tokens = np.arange(1, 40) * scale
@@ -101,7 +119,9 @@ def _bound_to_nothing(policy: Policy) -> Policy:
         known = Outlook(10**6 * scale, (10**7 * scale,), past, time=TimeModel(scale, scale, scale))
         bound.append(_bound(policy, known))
     if bound[0] != bound[1]:
-        raise ValueError(f"policy {name_of(policy)}: learns from past requests: give a profile and a trace")
+        raise ValueError(
+            f"policy {name_of(policy)}: learns from past requests: give a profile and a trace"
+        )
     return bound[0]
 
 

@@ -1,7 +1,9 @@
-"""Who runs, by a policy, among requests that an engine knows by their ids. Knows nothing of vLLM or of memory.
+"""Who runs, by a policy, among requests that an engine knows by their ids.
 
-A policy is somebody's code in the middle of a production engine: whatever it raises is reported once, and from then
-on requests are served first come, first served.
+Knows nothing of vLLM or of memory.
+
+A policy is somebody's code in the middle of a production engine: whatever it raises is reported
+once, and from then on requests are served first come, first served.
 """
 
 from collections.abc import Callable, Iterable
@@ -32,9 +34,13 @@ class Decisions:
     jobs: dict[str, LiveJob] = field(default_factory=dict)
     arrived: int = 0
 
-    def arrive(self, key: str, *, arrival_ns: int, prompt_tokens: int, output_tokens: int, now_ns: int) -> None:
+    def arrive(
+        self, key: str, *, arrival_ns: int, prompt_tokens: int, output_tokens: int, now_ns: int
+    ) -> None:
         """Take in a request of foretold output; the order of these calls is that of arrival."""
-        job = LiveJob(key, self.arrived, arrival_ns, prompt_tokens, max(1, output_tokens - 1), arrival_ns)
+        job = LiveJob(
+            key, self.arrived, arrival_ns, prompt_tokens, max(1, output_tokens - 1), arrival_ns
+        )
         self.arrived += 1
         self.jobs[key] = job
         self._tell(job, "observing", lambda: self.policy.observe(Event("arrival", job, now_ns)))
@@ -54,7 +60,8 @@ class Decisions:
         self._tell(job, "observing", lambda: self.policy.observe(Event("completion", job, now_ns)))
 
     def order(self, keys: Iterable[str], now_ns: int) -> list[LiveJob]:
-        """Those jobs by rank; at equal ranks who runs goes first, then by entry into the queue, then by arrival.
+        """Those jobs by rank; at equal ranks who runs goes first, then by entry into the queue,
+        then by arrival.
 
         O(n log n).
         """
@@ -83,7 +90,9 @@ class Decisions:
         try:
             call()
         except Exception as error:
-            self._fall_back(f"{doing} request {job.request_id} raised {type(error).__name__}: {error}")
+            self._fall_back(
+                f"{doing} request {job.request_id} raised {type(error).__name__}: {error}"
+            )
 
     def _fall_back(self, why: str) -> None:
         name = name_of(self.policy)

@@ -1,7 +1,10 @@
-"""A request as policies see it while vLLM serves it, counted from its steps. Knows nothing of vLLM itself.
+"""A request as policies see it while vLLM serves it, counted from its steps.
 
-vLLM's prefill emits the first token, which belongs to no round: as in traces that are imported from vLLM, it counts
-to the prompt. So `tokens` are those after the first, and `predicted_tokens` is one less than the whole output's.
+Knows nothing of vLLM itself.
+
+vLLM's prefill emits the first token, which belongs to no round: as in traces that are imported from
+vLLM, it counts to the prompt. So `tokens` are those after the first, and `predicted_tokens` is one
+less than the whole output's.
 """
 
 from collections.abc import Callable, Hashable
@@ -19,8 +22,8 @@ class LiveJob:
     ----------
     request_id : str
         Its name in the engine.
-    index, arrival_ns, prompt_tokens, predicted_tokens, started, rounds, tokens, service_ns, drafted, accepted, queue,
-    memo
+    index, arrival_ns, prompt_tokens, predicted_tokens, started, rounds, tokens, service_ns,
+    drafted, accepted, queue, memo
         As in `policies.Job`.
     entered_ns : int
         When it came into its queue: at first its arrival.
@@ -49,7 +52,9 @@ class LiveJob:
     rates: list[float] = field(default_factory=lambda: [0.0])
 
     def commit(self, emitted: int, drafted: int, round_ns: int) -> None:
-        """Count one round that emitted `emitted` >= 1 tokens, all but one of them of `drafted` ones. O(1)."""
+        """Count one round that emitted `emitted` >= 1 tokens, all but one of them of `drafted`
+        ones. O(1).
+        """
         self.rounds += 1
         self.tokens += emitted
         self.drafted += drafted
@@ -71,7 +76,9 @@ class LiveJob:
         return max(window) - min(window)
 
     def foresee(self, key: Hashable, happens: Callable[[Job], bool]) -> NoReturn:
-        raise NotImplementedError("a real server cannot foresee: only `run_until` may ask, which nobody calls here")
+        raise NotImplementedError(
+            "a real server cannot foresee: only `run_until` may ask, which nobody calls here"
+        )
 
     def ahead(self, key: Hashable, value: Callable[[Job], float]) -> NoReturn:
         raise NotImplementedError(

@@ -1,4 +1,6 @@
-"""What past requests teach a server that runs inside vLLM, where there is no simulator (`lapsd.sim.experiment.stage`)."""
+"""What past requests teach a server that runs inside vLLM, where there is no simulator
+(`lapsd.sim.experiment.stage`).
+"""
 
 import numpy as np
 from lapsd.policies import Outlook, Past, TimeModel
@@ -8,11 +10,14 @@ from lapsd.traces import LEARNED, Profile, Trace, price
 def outlook_of(trace: Trace, profile: Profile, seats: int) -> Outlook:
     """From requests served in batches as large as there are seats, or as the profile covers.
 
-    Predictions of theirs are those that the trace was recorded with; where it holds none, their true lengths.
+    Predictions of theirs are those that the trace was recorded with; where it holds none, their
+    true lengths.
     """
     past = price(trace, profile, min(seats, max(profile.costs.rounds)))
     mean_round = past.mean_round_ns()
     sizes = np.sort(past.estimated_ns(mean_round)).tolist()
     predicted = trace.predictions.get(LEARNED, trace.output_tokens)
     known = Past(predicted, trace.output_tokens, trace.rounds, past.early_tokens())
-    return Outlook(mean_round, sizes, known, time=TimeModel(*past.time_terms(), prefill=profile.costs.prefill))
+    return Outlook(
+        mean_round, sizes, known, time=TimeModel(*past.time_terms(), prefill=profile.costs.prefill)
+    )

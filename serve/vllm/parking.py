@@ -1,8 +1,10 @@
-"""A vLLM scheduler that can take requests out with their blocks kept, and put them back. Knows nothing of policies.
+"""A vLLM scheduler that can take requests out with their blocks kept, and put them back.
 
-A parked request stays `RUNNING` in vLLM's eyes and is in none of its queues, so that no step has it; the model runner
-keeps the state of requests that a step leaves out. When blocks run out, the parked lose theirs before anybody else
-does, the last in order first, and wait to be computed again.
+Knows nothing of policies.
+
+A parked request stays `RUNNING` in vLLM's eyes and is in none of its queues, so that no step has
+it; the model runner keeps the state of requests that a step leaves out. When blocks run out, the
+parked lose theirs before anybody else does, the last in order first, and wait to be computed again.
 """
 
 import time
@@ -57,10 +59,15 @@ class ParkingScheduler(Scheduler):
         self.running.append(request)
 
     def evict(self, request: Request) -> None:
-        """Free the blocks of one who runs or is parked; it waits, last in line, to be computed again."""
+        """Free the blocks of one who runs or is parked; it waits, last in line, to be computed
+        again.
+        """
         (self.parked if request in self.parked else self.running).remove(request)
-        self._preempt_request(request, time.monotonic(), drop_stale_output=self.requires_kv_delivery)
-        # vLLM puts it first in line, where its loop over the line would find it in place of who it was looking at
+        self._preempt_request(
+            request, time.monotonic(), drop_stale_output=self.requires_kv_delivery
+        )
+        # vLLM puts it first in line, where its loop over the line would find it in place of who it
+        # was looking at
         self.waiting.remove_request(request)
         self.waiting.add_request(request)
         # should it come back at once, the model runner must be told all of it again
@@ -70,9 +77,13 @@ class ParkingScheduler(Scheduler):
         """Where it is in the order of memory."""
         return self.places.get(request.request_id, len(self.places))
 
-    def _allocate_or_evict(self, request: Request, *args: Any, **kwargs: Any) -> KVCacheBlocks | None:
+    def _allocate_or_evict(
+        self, request: Request, *args: Any, **kwargs: Any
+    ) -> KVCacheBlocks | None:
         blocks = self._allocate_slots(request, *args, **kwargs)
-        while blocks is None and (worse := [r for r in self.parked if self.place(r) > self.place(request)]):
+        while blocks is None and (
+            worse := [r for r in self.parked if self.place(r) > self.place(request)]
+        ):
             self.evict(max(worse, key=self.place))
             blocks = self._allocate_slots(request, *args, **kwargs)
         if blocks is None and request.status != RequestStatus.RUNNING and self.refused is None:
@@ -82,10 +93,15 @@ class ParkingScheduler(Scheduler):
     # ---- what vLLM calls
 
     def update_from_output(
-        self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput, *args: Any, **kwargs: Any
+        self,
+        scheduler_output: SchedulerOutput,
+        model_runner_output: ModelRunnerOutput,
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
         outputs = super().update_from_output(scheduler_output, model_runner_output, *args, **kwargs)
-        self._forget_finished()  # where vLLM schedules ahead, a parked request's last output may come later
+        # where vLLM schedules ahead, a parked request's last output may come later
+        self._forget_finished()
         return outputs
 
     def finish_requests(self, *args: Any, **kwargs: Any) -> list[Request]:
@@ -97,7 +113,9 @@ class ParkingScheduler(Scheduler):
         running, waiting = super().get_request_counts()
         return running + len(self.parked), waiting  # as those who run they hold blocks
 
-    def reset_prefix_cache(self, reset_running_requests: bool = False, *args: Any, **kwargs: Any) -> bool:
+    def reset_prefix_cache(
+        self, reset_running_requests: bool = False, *args: Any, **kwargs: Any
+    ) -> bool:
         if reset_running_requests:
             self.running += self.parked
             self.parked = []

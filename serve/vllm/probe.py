@@ -1,8 +1,9 @@
-"""Calibration steps between the steps of a live run, in the same engine: the same machine in the same moments.
+"""Calibration steps between the steps of a live run, in the same engine: the same machine in the
+same moments.
 
-The requests of each calibration plan have a book of their own in the scheduler, which is opened for a few steps at a
-time while the live run's is put by, and its clock stands. A few, since who comes back costs the model runner what is
-no part of an ordinary step.
+The requests of each calibration plan have a book of their own in the scheduler, which is opened for
+a few steps at a time while the live run's is put by, and its clock stands. A few, since who comes
+back costs the model runner what is no part of an ordinary step.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +27,11 @@ class Probe:
     """
 
     def __init__(
-        self, engine: Any, plans: Sequence[Plan], begin: Callable[[Plan], None], add: Callable[[Plan, int, str], None]
+        self,
+        engine: Any,
+        plans: Sequence[Plan],
+        begin: Callable[[Plan], None],
+        add: Callable[[Plan, int, str], None],
     ) -> None:
         self._engine, self._scheduler = engine, engine.engine_core.engine_core.scheduler
         self._plans, self._add, self._books = plans, add, list[dict[str, Any]]()
@@ -37,7 +42,9 @@ class Probe:
             self._books.append(self._scheduler.put_by())
 
     def after_step(self, clock: Any) -> None:
-        """A live step is over: after so many of them some of calibration, while the run's clock stands."""
+        """A live step is over: after so many of them some of calibration, while the run's clock
+        stands.
+        """
         self._due += 1
         if self._plans and self._due == EVERY:
             self._due = 0
@@ -64,7 +71,9 @@ class Probe:
         self._scheduler.take_up(mine)
 
     def _burst(self, at_ns: int) -> None:
-        """Some steps of the plan whose turn it is, at an instant of the run; one that is done begins again."""
+        """Some steps of the plan whose turn it is, at an instant of the run; one that is done
+        begins again.
+        """
         turn = self._turn
         self._turn = (turn + 1) % len(self._plans)
         mine = self._scheduler.put_by()

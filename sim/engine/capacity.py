@@ -18,13 +18,17 @@ class Capacity:
     Parameters
     ----------
     batch : requests that run a round together, at least 1.
-    kv_slots : requests whose KV caches fit in memory, at least `batch`; None: no such limit. At 1 every switch pays.
-    kv_tokens : tokens whose keys and values fit, running requests with what their next round may add; None: no limit.
-    evict : `swap` moves a cache to host memory and back; `recompute` drops it and prefills its tokens again.
-    prefill : prompts of one decision `alone`, one after the other; `batched`, all their tokens in one pass;
-        `mixed`, whole, in one step with the rounds of those who decode; or `chunked`, as the token budget allows.
-    manager : of the memory, by name, as in `paged:block=32+park=true`; auto: `tokens` if `kv_tokens` is given, else
-        `slots`.
+    kv_slots : requests whose KV caches fit in memory, at least `batch`; None: no such limit. At 1
+        every switch pays.
+    kv_tokens : tokens whose keys and values fit, running requests with what their next round may
+        add; None: no limit.
+    evict : `swap` moves a cache to host memory and back; `recompute` drops it and prefills its
+        tokens again.
+    prefill : prompts of one decision `alone`, one after the other; `batched`, all their tokens in
+        one pass; `mixed`, whole, in one step with the rounds of those who decode; or `chunked`, as
+        the token budget allows.
+    manager : of the memory, by name, as in `paged:block=32+park=true`; auto: `tokens` if
+        `kv_tokens` is given, else `slots`.
     token_budget : tokens of a chunked step, drafts and the one more that each round adds counted.
 
     Raises
@@ -45,7 +49,9 @@ class Capacity:
         if self.batch < 1:
             raise ValueError(f"batch {self.batch}: must be at least 1")
         if self.kv_slots is not None and self.kv_slots < self.batch:
-            raise ValueError(f"kv_slots {self.kv_slots}: must be at least the batch size, {self.batch}")
+            raise ValueError(
+                f"kv_slots {self.kv_slots}: must be at least the batch size, {self.batch}"
+            )
         if self.kv_tokens is not None and self.kv_tokens < 1:
             raise ValueError(f"kv_tokens {self.kv_tokens}: must be at least 1")
         if self.token_budget < 1:
@@ -80,15 +86,21 @@ class Capacity:
         return parse_memory(auto if self.manager == "auto" else self.manager, eviction, self)
 
     def refuse(self, recorded: Sequence[Recorded]) -> None:
-        """Raise `ValueError`, naming request and bound, if a round of one of these exceeds the budget even alone."""
+        """Raise `ValueError`, naming request and bound, if a round of one of these exceeds the
+        budget even alone.
+        """
         if self.budget is None:
             return
         for index, rounds in enumerate(recorded):
             if (need := max(rounds.round_drafted) + 1) > self.budget:
-                raise ValueError(f"token_budget {self.budget}: a round of request {index} takes {need} tokens")
+                raise ValueError(
+                    f"token_budget {self.budget}: a round of request {index} takes {need} tokens"
+                )
 
     def move_ns(self, costs: Costs, tokens: int) -> tuple[int, int]:
-        """What it takes to evict a cache of so many tokens and to have it back; nothing where all caches fit."""
+        """What it takes to evict a cache of so many tokens and to have it back; nothing where all
+        caches fit.
+        """
         memory = self.memory(costs)
         if not memory.limited:
             return 0, 0

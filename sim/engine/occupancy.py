@@ -7,7 +7,8 @@ from lapsd.sim.engine.memory import Memory
 
 @dataclass(eq=False)
 class Occupancy:
-    """Recorded by a server while somebody waits: that is when room that nobody fills costs anything.
+    """Recorded by a server while somebody waits: that is when room that nobody fills costs
+    anything.
 
     Attributes
     ----------

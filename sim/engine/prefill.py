@@ -1,6 +1,8 @@
-"""How prompts are prefilled, by name: before the round of a decision, or in steps that others share.
+"""How prompts are prefilled, by name: before the round of a decision, or in steps that others
+share.
 
-Where steps are shared, a step holds rounds of those who decode and chunks of prompts, within a budget of tokens.
+Where steps are shared, a step holds rounds of those who decode and chunks of prompts, within a
+budget of tokens.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +11,8 @@ from lapsd.policies import NEVER
 from lapsd.sim.engine.request import Request
 from lapsd.traces import Costs
 
-# Prefills requests that start, from an instant on: notes it on each, and returns the nanoseconds until all are done.
+# Prefills requests that start, from an instant on: notes it on each, and returns the nanoseconds
+# until all are done.
 Prefill = Callable[[Sequence[Request], int, Costs], int]
 
 
@@ -43,15 +46,20 @@ def in_steps(fresh: Sequence[Request], start_ns: int, costs: Costs) -> int:
     return 0
 
 
-PREFILLS: Mapping[str, Prefill] = {"alone": alone, "batched": batched, "mixed": in_steps, "chunked": in_steps}
+PREFILLS: Mapping[str, Prefill] = {
+    "alone": alone,
+    "batched": batched,
+    "mixed": in_steps,
+    "chunked": in_steps,
+}
 """What is done before a round."""
 
 
 def share(chosen: Sequence[Request], budget: int | None) -> dict[Request, int]:
     """Tokens that each of those has in the next step; who has none is left out.
 
-    Those who ran the last one come first, in order, as vLLM has it. A request that lacks tokens (`missing`) has as
-    many of them as the budget leaves; any other its whole round, or nothing.
+    Those who ran the last one come first, in order, as vLLM has it. A request that lacks tokens
+    (`missing`) has as many of them as the budget leaves; any other its whole round, or nothing.
     """
     tokens: dict[Request, int] = {}
     left = NEVER if budget is None else budget

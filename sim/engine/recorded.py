@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 
 class Recorded:
-    """A trace row's rounds as plain lists and running totals with a leading 0; shared by all requests that replay it.
+    """A trace row's rounds as plain lists and running totals with a leading 0; shared by all
+    requests that replay it.
 
     Attributes
     ----------
@@ -58,7 +59,9 @@ class Recorded:
         self._blocks_ahead: dict[int, NDArray[np.int64]] = {}
 
     def ranges_of(self, last: int) -> list[float]:
-        """The largest less the smallest rate of `last` rounds, by the last of them; remembered in `ranges`."""
+        """The largest less the smallest rate of `last` rounds, by the last of them; remembered in
+        `ranges`.
+        """
         windows = [self.rates[end - last + 1 : end + 1] for end in range(last, len(self.rates))]
         self.ranges[last] = [max(window) - min(window) for window in windows]
         return self.ranges[last]
@@ -70,13 +73,17 @@ class Recorded:
 
     @cached_property
     def contexts_left(self) -> NDArray[np.int64]:
-        """Contexts of its rounds so far, added up, less those of all its rounds, (committed rounds,)."""
+        """Contexts of its rounds so far, added up, less those of all its rounds, (committed
+        rounds,).
+        """
         contexts = self.prompt_tokens + np.array(self.tokens[:-1], dtype=np.int64)
         return np.asarray(np.append(0, np.cumsum(contexts)) - contexts.sum(), dtype=np.int64)
 
     @cached_property
     def looks_ahead(self) -> list[int]:
-        """By committed rounds: tokens that the next one may fill: those it holds, the drafts and one more."""
+        """By committed rounds: tokens that the next one may fill: those it holds, the drafts and
+        one more.
+        """
         prompt = self.prompt_tokens + 1
         return [prompt + t + d for t, d in zip(self.tokens, self.round_drafted, strict=False)]
 
@@ -84,7 +91,9 @@ class Recorded:
         """The same in blocks of so many tokens, rounded up, (rounds,); remembered."""
         blocks = self._blocks_ahead.get(block)
         if blocks is None:
-            blocks = self._blocks_ahead[block] = -(-np.array(self.looks_ahead, dtype=np.int64) // block)
+            blocks = self._blocks_ahead[block] = -(
+                -np.array(self.looks_ahead, dtype=np.int64) // block
+            )
         return blocks
 
     @cached_property

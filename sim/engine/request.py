@@ -1,4 +1,6 @@
-"""A request in the server: the `policies.Job` that policies see, and what the server keeps of it."""
+"""A request in the server: the `policies.Job` that policies see, and what the server keeps of
+it.
+"""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -26,14 +28,14 @@ class Request:
         As in `policies.Job`.
     running : bool
         It is one of those who run the present round.
-    missing : int
-        Tokens to prefill before its next round can run, where that is done in steps that others share (of its prompt,
-        or of a cache that was dropped), or the cache that it gave up is to be computed again.
+    missing : int Tokens to prefill before its next round can run, where that is done in steps that
+        others share (of its prompt, or of a cache that was dropped), or the cache that it gave up
+        is to be computed again.
     waiting_entry : tuple or None
         Its entry in the heap of those who wait.
-    prefill_ns, first_service_ns, first_token_ns, switch_ns, preemptions : int
-        For the run's record: time spent in prefill, when that began (-1: not yet), when its first round was over,
-        moves of its KV cache, and how often it had to stop.
+    prefill_ns, first_service_ns, first_token_ns, switch_ns, preemptions : int For the run's record:
+        time spent in prefill, when that began (-1: not yet), when its first round was over, moves
+        of its KV cache, and how often it had to stop.
     """
 
     index: int
@@ -112,7 +114,10 @@ class Request:
 
 
 def foresee(recorded: Recorded, key: Hashable, happens: Callable[[Job], bool]) -> int:
-    """The first number of committed rounds at which `happens`, or `NEVER`; remembered by `key`. O(rounds)."""
+    """The first number of committed rounds at which `happens`, or `NEVER`; remembered by `key`.
+
+    O(rounds).
+    """
     replay, first = Request(0, 0, 0, recorded, 0), NEVER
     for rounds in range(1, recorded.rounds + 1):
         replay.rounds, replay.tokens = rounds, recorded.tokens[rounds]
@@ -124,9 +129,14 @@ def foresee(recorded: Recorded, key: Hashable, happens: Callable[[Job], bool]) -
 
 
 def ahead(request: Request, key: Hashable, value: Callable[[Job], float]) -> NDArray[np.float64]:
-    """What `value` is of a request at each of its rounds; those of some predictions are remembered. O(rounds)."""
+    """What `value` is of a request at each of its rounds; those of some predictions are remembered.
+
+    O(rounds).
+    """
     recorded = request.recorded
-    replay = Request(request.index, request.arrival_ns, request.predicted_tokens, recorded, 0, started=True)
+    replay = Request(
+        request.index, request.arrival_ns, request.predicted_tokens, recorded, 0, started=True
+    )
     values = np.empty(recorded.rounds)
     for rounds in range(recorded.rounds):
         replay.rounds, replay.tokens = rounds, recorded.tokens[rounds]

@@ -1,4 +1,6 @@
-"""What happened to each request: columns that a server fills as requests finish, and the run made of them."""
+"""What happened to each request: columns that a server fills as requests finish, and the run made
+of them.
+"""
 
 from dataclasses import dataclass
 from struct import Struct
@@ -8,16 +10,25 @@ from lapsd.policies import Policy
 from lapsd.sim.engine.request import Request
 from numpy.typing import NDArray
 
-COLUMNS = ("first_service_ns", "first_token_ns", "finish_ns", "service_ns", "switch_ns", "preemptions")
+COLUMNS = (
+    "first_service_ns",
+    "first_token_ns",
+    "finish_ns",
+    "service_ns",
+    "switch_ns",
+    "preemptions",
+)
 _pack = Struct(f"{1 + len(COLUMNS)}q").pack
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What happened to each request, arrays by index, all int64 (N,), and the server's own rounds and time.
+    """What happened to each request, arrays by index, all int64 (N,), and the server's own rounds
+    and time.
 
-    `first_token_ns` is when its first round was over; `service_ns` is prefill and rounds; `switch_ns` the moves of
-    the request's own KV cache; `rounds` those that the server ran, of one request or several.
+    `first_token_ns` is when its first round was over; `service_ns` is prefill and rounds;
+    `switch_ns` the moves of the request's own KV cache; `rounds` those that the server ran, of one
+    request or several.
     """
 
     arrival_ns: NDArray[np.int64]
@@ -39,21 +50,30 @@ class Run:
 
 
 class RunRecord:
-    """A run as it goes on: what became of those who are done, and the server's own rounds and idle time."""
+    """A run as it goes on: what became of those who are done, and the server's own rounds and idle
+    time.
+    """
 
     def __init__(self, requests: int) -> None:
         self.requests = requests
         self.done = 0
         self.rounds = 0
         self.idle_ns = 0
-        self._rows = bytearray()  # of those who are done: index and `COLUMNS` of each; tuples would take far more
+        self._rows = (
+            bytearray()
+        )  # of those who are done: index and `COLUMNS` of each; tuples would take far more
 
     def close(self, request: Request, now_ns: int) -> None:
         """A request is done."""
         self._rows += _pack(
-            request.index, request.first_service_ns, request.first_token_ns, now_ns,
-            request.prefill_ns + request.service_ns, request.switch_ns, request.preemptions,
-        )  # fmt: skip
+            request.index,
+            request.first_service_ns,
+            request.first_token_ns,
+            now_ns,
+            request.prefill_ns + request.service_ns,
+            request.switch_ns,
+            request.preemptions,
+        )
         self.done += 1
 
     def run(self, arrival_ns: NDArray[np.int64], end_ns: int, policy: Policy) -> Run:
@@ -62,4 +82,11 @@ class RunRecord:
         by_index = np.empty((len(COLUMNS), self.requests), dtype=np.int64)
         by_index[:, rows[:, 0]] = rows[:, 1:].T
         columns = dict(zip(COLUMNS, by_index, strict=True))
-        return Run(arrival_ns, **columns, rounds=self.rounds, idle_ns=self.idle_ns, end_ns=end_ns, policy=policy)
+        return Run(
+            arrival_ns,
+            **columns,
+            rounds=self.rounds,
+            idle_ns=self.idle_ns,
+            end_ns=end_ns,
+            policy=policy,
+        )

@@ -37,19 +37,22 @@ def simulate(
 
     Parameters
     ----------
-    outlook : what the server knows beforehand; true sizes are added here for clairvoyant policies only.
-    capacity : batch size, KV memory and what happens when it is full; by default one request runs and one KV cache
-        fits, so that every switch pays.
-    skip : leap over rounds where nothing can change, for policies that promise what `run_until` needs and memory that
-        can say how long it lasts. Results are the same to the nanosecond; False steps through every round, which is
-        slow, and is the specification.
+    outlook : what the server knows beforehand; true sizes are added here for clairvoyant policies
+        only.
+    capacity : batch size, KV memory and what happens when it is full; by default one request runs
+        and one KV cache fits, so that every switch pays.
+    skip : leap over rounds where nothing can change, for policies that promise what `run_until`
+        needs and memory that can say how long it lasts. Results are the same to the nanosecond;
+        False steps through every round, which is slow, and is the specification.
     check : hold the server to its invariants at every decision (slow).
-    timeline, occupancy : record every decision, and how full the memory is (step through every round).
+    timeline, occupancy : record every decision, and how full the memory is (step through every
+        round).
 
     Raises
     ------
     ValueError
-        If a request can never fit the KV memory, the profile does not cover the batch, or ranks cannot be compared.
+        If a request can never fit the KV memory, the profile does not cover the batch, or ranks
+        cannot be compared.
     """
     capacity = capacity or Capacity()
     recorded = recorded_rows(workload)
@@ -79,16 +82,26 @@ def simulate(
             raise
         which = _which_two(policy, server.present(), int(env.now)) or str(error)
         raise ValueError(f"policy {name_of(policy)}: ranks are not comparable ({which})") from error
-    arrived = workload.arrival_ns if workload.clients is None else np.array(server.arrived_ns, dtype=np.int64)
+    arrived = (
+        workload.arrival_ns
+        if workload.clients is None
+        else np.array(server.arrived_ns, dtype=np.int64)
+    )
     return run_record.run(arrived, int(env.now), policy)
 
 
 def promises(policy: Policy) -> bool:
-    """Whether its `run_until` can be trusted: no class below the one that defines it defines a method of its own."""
+    """Whether its `run_until` can be trusted: no class below the one that defines it defines a
+    method of its own.
+    """
     for kind in type(policy).__mro__:
         if "run_until" in vars(kind):
             return kind is not Policy
-        if any(callable(v) or isinstance(v, property) for k, v in vars(kind).items() if not k.startswith("__")):
+        if any(
+            callable(v) or isinstance(v, property)
+            for k, v in vars(kind).items()
+            if not k.startswith("__")
+        ):
             return False
     return False
 

@@ -1,4 +1,6 @@
-"""What a server did, as spans of time: who ran in which slot, who waited in which queue, what moved in memory."""
+"""What a server did, as spans of time: who ran in which slot, who waited in which queue, what moved
+in memory.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -51,7 +53,12 @@ class Timeline:
             self.spans.append(Span(move.kind, move.request.index, 0, move.start_ns, move.end_ns))
 
     def decided(
-        self, now_ns: int, start_ns: int, round_ns: int, running: Iterable[Request], waiting: Iterable[Request]
+        self,
+        now_ns: int,
+        start_ns: int,
+        round_ns: int,
+        running: Iterable[Request],
+        waiting: Iterable[Request],
     ) -> None:
         """A decision: who runs a round from `start_ns` on, and who waits."""
         run, wait = {r.index: r for r in running}, {r.index: r for r in waiting}

@@ -1,4 +1,6 @@
-"""The experiment, spelled once: a setting, what it is run on, one run, what is measured of runs, and comparisons."""
+"""The experiment, spelled once: a setting, what it is run on, one run, what is measured of runs,
+and comparisons.
+"""
 
 from lapsd.sim.experiment.bound import bound_latency_ns
 from lapsd.sim.experiment.comparison import Comparison, compare, default_policies
@@ -6,7 +8,12 @@ from lapsd.sim.experiment.metrics import METRICS, Metric
 from lapsd.sim.experiment.runs import Runs
 from lapsd.sim.experiment.setting import Setting
 from lapsd.sim.experiment.stage import Halves, Stage, outlook_of
-from lapsd.sim.experiment.statistics import Interval, mean_interval, paired_difference, ratio_of_means
+from lapsd.sim.experiment.statistics import (
+    Interval,
+    mean_interval,
+    paired_difference,
+    ratio_of_means,
+)
 
 __all__ = [
     "METRICS",

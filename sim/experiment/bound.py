@@ -1,7 +1,8 @@
 """The lower bound on mean latency at batch size 1: SRPT of the relaxed problem.
 
-Relaxed: preemption at any instant, switching free, prefill counted as size. There SRPT is optimal (Schrage
-1968), and every schedule of the real server is feasible, so no policy can be faster on average.
+Relaxed: preemption at any instant, switching free, prefill counted as size. There SRPT is optimal
+(Schrage 1968), and every schedule of the real server is feasible, so no policy can be faster on
+average.
 """
 
 from heapq import heappop, heappush
@@ -12,7 +13,10 @@ from numpy.typing import NDArray
 
 
 def bound_latency_ns(workload: Workload) -> NDArray[np.int64]:
-    """Latency of each request under the relaxed SRPT, (N,); only their mean is a bound. O(N log N)."""
+    """Latency of each request under the relaxed SRPT, (N,); only their mean is a bound.
+
+    O(N log N).
+    """
     arrivals, sizes = workload.arrival_ns.tolist(), workload.size_ns.tolist()
     finish = np.zeros(len(sizes), dtype=np.int64)
     heap: list[tuple[int, int]] = []

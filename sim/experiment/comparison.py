@@ -1,6 +1,7 @@
 """Compare policies on the same workloads: run them all, and turn what happened into a table.
 
-`compare` is what the command line calls and what a notebook calls. Knows nothing of the command line.
+`compare` is what the command line calls and what a notebook calls. Knows nothing of the command
+line.
 """
 
 import math
@@ -12,13 +13,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from lapsd.policies import FCFS, LAS, LPSJF, LPSRPT, SRPT, Alike, LapsSD, Policy, parameters_of, spec_of
+from lapsd.policies import (
+    FCFS,
+    LAS,
+    LPSJF,
+    LPSRPT,
+    SRPT,
+    Alike,
+    LapsSD,
+    Policy,
+    parameters_of,
+    spec_of,
+)
 from lapsd.sim.engine import Timeline
 from lapsd.sim.experiment.metrics import Values, compared, measured, summary
 from lapsd.sim.experiment.runs import Runs, run
 from lapsd.sim.experiment.setting import Setting
 from lapsd.sim.experiment.stage import Stage
-from lapsd.sim.experiment.statistics import Interval, mean_interval, paired_difference, ratio_of_means
+from lapsd.sim.experiment.statistics import (
+    Interval,
+    mean_interval,
+    paired_difference,
+    ratio_of_means,
+)
 from lapsd.sim.figures.latency import plot_comparison
 from lapsd.sim.figures.schedules import plot_schedules
 from lapsd.traces import Profile, Trace
@@ -28,9 +45,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 REQUEST_COLUMNS = (
-    "seed", "policy", "index", "request_id", "arrival_ns", "first_service_ns", "first_token_ns", "finish_ns",
-    "service_ns", "switch_ns", "preemptions", "predicted_tokens",
-)  # fmt: skip
+    "seed",
+    "policy",
+    "index",
+    "request_id",
+    "arrival_ns",
+    "first_service_ns",
+    "first_token_ns",
+    "finish_ns",
+    "service_ns",
+    "switch_ns",
+    "preemptions",
+    "predicted_tokens",
+)
 SEEDS = 20
 
 
@@ -40,17 +67,16 @@ class Comparison:
 
     Attributes
     ----------
-    requests : DataFrame
-        A row per seed, policy and request, with `REQUEST_COLUMNS` and, for the statistics, `size_ns` (the
-        request's work), `output_tokens` and `dataset`.
+    requests : DataFrame A row per seed, policy and request, with `REQUEST_COLUMNS` and, for the
+        statistics, `size_ns` (the request's work), `output_tokens` and `dataset`.
     runs : DataFrame
         A row per policy and seed, with every metric that is no ratio.
-    table : DataFrame
-        A row a policy: `policy`, every metric that has a heading over seeds, the difference to FCFS, what was run.
+    table : DataFrame A row a policy: `policy`, every metric that has a heading over seeds, the
+        difference to FCFS, what was run.
     setting : Setting
     seeds : int
-    configuration : dict
-        Setting, seeds, policies with all their parameters, trace and profile, as written beside results.
+    configuration : dict Setting, seeds, policies with all their parameters, trace and profile, as
+        written beside results.
     caption : str
         What was run, in words.
     timelines : dict of Timeline
@@ -82,14 +108,18 @@ class Comparison:
         return self.seeds * (self.setting.requests - self.setting.warmup)
 
     def arrival_ns(self, policy: str, seed: int = 0) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """When each request of a run arrived, (N,); the same under every policy, but for a closed loop."""
+        """When each request of a run arrived, (N,); the same under every policy, but for a closed
+        loop.
+        """
         rows = self.requests[(self.requests["seed"] == seed) & (self.requests["policy"] == policy)]
         return rows["arrival_ns"].to_numpy()
 
     @property
     def clairvoyant(self) -> set[str]:
         """The policies that know true sizes; every table marks them."""
-        return {spec for spec, known in self.configuration["policies"].items() if known["clairvoyant"]}
+        return {
+            spec for spec, known in self.configuration["policies"].items() if known["clairvoyant"]
+        }
 
     def seed_means(self, policy: str) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Mean latency of each seed in seconds, (seeds,), in the order of seeds."""
@@ -103,7 +133,8 @@ class Comparison:
         return mean_interval(self.seed_means(policy))
 
     def versus(self, policy: str) -> pd.DataFrame:
-        """How much lower or higher `policy`'s mean latency is than each other's, in percent of the other's.
+        """How much lower or higher `policy`'s mean latency is than each other's, in percent of the
+        other's.
 
         Columns `policy` (the other one), `percent`, `low`, `high`: 95 %, ratio of means over seeds.
         """
@@ -119,15 +150,22 @@ class Comparison:
     def records(self) -> list[dict[str, Any]]:
         """The table as JSON-ready records; what is undefined is None."""
         return [
-            {str(k): None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+            {
+                str(k): None if isinstance(v, float) and not math.isfinite(v) else v
+                for k, v in row.items()
+            }
             for row in self.table.to_dict("records")
         ]
 
     @cached_property
     def slowdown_by_length(self) -> pd.DataFrame:
-        """Mean slowdown by quartile of output length (rows: policies; columns: shortest quarter to longest)."""
+        """Mean slowdown by quartile of output length (rows: policies; columns: shortest quarter to
+        longest).
+        """
         rows = self.counted
-        quarter = pd.qcut(rows["output_tokens"].rank(method="first"), 4, labels=["Q1", "Q2", "Q3", "Q4"])
+        quarter = pd.qcut(
+            rows["output_tokens"].rank(method="first"), 4, labels=["Q1", "Q2", "Q3", "Q4"]
+        )
         slowdown = (rows["finish_ns"] - rows["arrival_ns"]) / rows["size_ns"]
         grouped = slowdown.groupby([rows["policy"], quarter], observed=True).mean()
         return grouped.unstack().loc[self.policies]
@@ -139,7 +177,8 @@ class Comparison:
         return plot_comparison(rows, float(self.runs["bound_s"].mean()), self.caption, ax)
 
     def plot_schedules(self, rows: int = 10) -> "Figure":
-        """When each of the first requests of the first seed waited and ran; needs `compare(..., timeline=True)`.
+        """When each of the first requests of the first seed waited and ran; needs `compare(...,
+        timeline=True)`.
 
         Raises
         ------
@@ -148,12 +187,16 @@ class Comparison:
         """
         if not self.timelines:
             raise ValueError("no timelines were recorded: compare(..., timeline=True)")
-        spans = {policy: pd.DataFrame(timeline.spans) for policy, timeline in self.timelines.items()}
+        spans = {
+            policy: pd.DataFrame(timeline.spans) for policy, timeline in self.timelines.items()
+        }
         return plot_schedules(spans, {p: self.arrival_ns(p) for p in self.policies}, rows)
 
 
 def default_policies() -> list[Policy]:
-    """The policies of the LAPS-SD paper, preemptive shortest predicted length, `alike`, and clairvoyant SRPT."""
+    """The policies of the LAPS-SD paper, preemptive shortest predicted length, `alike`, and
+    clairvoyant SRPT.
+    """
     return [FCFS(), LAS(), LPSJF(), LPSRPT(), LapsSD(), Alike(), SRPT()]
 
 
@@ -169,22 +212,27 @@ def compare(
 ) -> Comparison:
     """Serve the same random workloads under each policy.
 
-    What a server knows beforehand is estimated on one half of the trace; workloads are drawn from the other.
+    What a server knows beforehand is estimated on one half of the trace; workloads are drawn from
+    the other.
 
     Parameters
     ----------
-    trace, profile : what rounds accept, and what they cost; files, or `reference` for the bundled ones.
-    policies : default `default_policies()`. FCFS is run in any case, as the baseline of the differences.
+    trace, profile : what rounds accept, and what they cost; files, or `reference` for the bundled
+        ones.
+    policies : default `default_policies()`. FCFS is run in any case, as the baseline of the
+        differences.
     seeds : workloads (seeds 0, 1, ...).
     timeline : record what each policy did in the first seed, round by round.
     progress : called with (runs done, runs in all).
-    setting : anything in `sim.Setting`, as in `load=0.9, batch=4`; `arrivals` and `length_predictor` may be objects,
-        `rate_per_s` and `think_s` are `rate` and `think`, and `kv_slots=None` says that all caches fit.
+    setting : anything in `sim.Setting`, as in `load=0.9, batch=4`; `arrivals` and
+        `length_predictor` may be objects, `rate_per_s` and `think_s` are `rate` and `think`, and
+        `kv_slots=None` says that all caches fit.
 
     Raises
     ------
     ValueError
-        Naming the value and the bound, for an unknown or wrong setting, or two policies with the same spec.
+        Naming the value and the bound, for an unknown or wrong setting, or two policies with the
+        same spec.
     """
     stage = Stage.of(trace, profile, **setting)
     return compare_on(stage, policies, seeds=seeds, timeline=timeline, progress=progress)
@@ -214,7 +262,10 @@ def compare_on(
                 progress(seed * len(everyone) + len(runs), seeds * len(everyone))
         of_seeds.append(Runs(stage, stage.workload(seed), runs))
     specs, values = list(everyone), [measured(runs) for runs in of_seeds]
-    records = [pd.DataFrame({"policy": specs, "seed": seed, **measures}) for seed, measures in enumerate(values)]
+    records = [
+        pd.DataFrame({"policy": specs, "seed": seed, **measures})
+        for seed, measures in enumerate(values)
+    ]
     bound = dict(zip(specs, (run.policy for run in of_seeds[0].runs), strict=True))
     return Comparison(
         requests=pd.concat([_request_rows(runs, specs) for runs in of_seeds], ignore_index=True),
@@ -222,7 +273,9 @@ def compare_on(
         table=_table(stage.setting, specs, summary(of_seeds, values), values)[: len(chosen)],
         setting=stage.setting,
         seeds=seeds,
-        configuration=_configuration(stage, seeds, {spec: (chosen[spec], bound[spec]) for spec in chosen}),
+        configuration=_configuration(
+            stage, seeds, {spec: (chosen[spec], bound[spec]) for spec in chosen}
+        ),
         caption=stage.caption(seeds),
         timelines=timelines,
     )
@@ -240,13 +293,19 @@ def _by_spec(policies: Iterable[Policy]) -> dict[str, Policy]:
     return chosen
 
 
-def _configuration(stage: Stage, seeds: int, policies: dict[str, tuple[Policy, Policy]]) -> dict[str, Any]:
+def _configuration(
+    stage: Stage, seeds: int, policies: dict[str, tuple[Policy, Policy]]
+) -> dict[str, Any]:
     profile = stage.profile
     return {
         "settings": asdict(stage.setting) | {"seeds": seeds},
         "policies": {spec: _described(*both) for spec, both in policies.items()},
         "trace": stage.trace.provenance.to_json(),
-        "profile": {"kind": profile.kind, "weights": profile.weights, "stamp": profile.provenance.to_json()},
+        "profile": {
+            "kind": profile.kind,
+            "weights": profile.weights,
+            "stamp": profile.provenance.to_json(),
+        },
         "overloaded": stage.setting.arrival_process().overloaded,
         "mean_size_s": stage.halves.share_ns / 1e9,
         "mean_round_ms": stage.outlook.mean_round_ns / 1e6,
@@ -262,20 +321,27 @@ def _described(policy: Policy, bound: Policy) -> dict[str, Any]:
 
 
 def _table(
-    setting: Setting, specs: list[str], over_seeds: Mapping[str, Values], of_seeds: Sequence[Mapping[str, Values]]
+    setting: Setting,
+    specs: list[str],
+    over_seeds: Mapping[str, Values],
+    of_seeds: Sequence[Mapping[str, Values]],
 ) -> pd.DataFrame:
     table = pd.DataFrame({"policy": specs, **{m.name: over_seeds[m.name] for m in compared()}})
     means = np.array([measures["mean_latency_s"] for measures in of_seeds]).T
     baseline = specs.index("fcfs")
     differences = [paired_difference(own, means[baseline]) for own in means]
-    differences[baseline] = Interval(0.0, 0.0, 0.0)  # of itself also where one seed allows no interval
+    differences[baseline] = Interval(
+        0.0, 0.0, 0.0
+    )  # of itself also where one seed allows no interval
     for column, values in zip(
         ("diff_to_fcfs_s", "diff_low_s", "diff_high_s"), zip(*differences, strict=True), strict=True
     ):
         table[column] = values
     load = math.nan if setting.load is None else setting.load
     realised = over_seeds["realised_load"]
-    return table.assign(seeds=len(of_seeds), requests=setting.requests, load=load, realised_load=realised)
+    return table.assign(
+        seeds=len(of_seeds), requests=setting.requests, load=load, realised_load=realised
+    )
 
 
 def _request_rows(runs: Runs, specs: list[str]) -> pd.DataFrame:
@@ -290,9 +356,13 @@ def _request_rows(runs: Runs, specs: list[str]) -> pd.DataFrame:
         "output_tokens": trace.output_tokens[rows],
         "dataset": [trace.dataset[r] for r in rows],
     }
-    of_run = [column for column in REQUEST_COLUMNS if column not in of_workload and column != "policy"]
+    of_run = [
+        column for column in REQUEST_COLUMNS if column not in of_workload and column != "policy"
+    ]
     frames = [
-        pd.DataFrame({**of_workload, "policy": spec, **{column: getattr(run, column) for column in of_run}})
+        pd.DataFrame(
+            {**of_workload, "policy": spec, **{column: getattr(run, column) for column in of_run}}
+        )
         for spec, run in zip(specs, runs.runs, strict=True)
     ]
     rest = [column for column in of_workload if column not in REQUEST_COLUMNS]

@@ -1,4 +1,5 @@
-"""Knobs: what is known of a field of a setting besides its value, and how a text or a value becomes one.
+"""Knobs: what is known of a field of a setting besides its value, and how a text or a value becomes
+one.
 
 Knows nothing of which knobs there are.
 """
@@ -35,8 +36,8 @@ class Knob:
         Another name that calls may use.
     halves : bool
         Whether the halves of the trace, and what is known of them, depend on it.
-    words : str or function
-        In a caption: a template, used where the value is not the default; or what a setting says, "" for nothing.
+    words : str or function In a caption: a template, used where the value is not the default; or
+        what a setting says, "" for nothing.
     """
 
     name: str
@@ -55,7 +56,9 @@ class Knob:
 
     @classmethod
     def of(cls, name: str, hint: Any, default: Any, **more: Any) -> "Knob":
-        """From a field's name, its type (`int | None` is optional) and default, and the other attributes."""
+        """From a field's name, its type (`int | None` is optional) and default, and the other
+        attributes.
+        """
         kinds = get_args(hint) or (hint,)
         (kind,) = (k for k in kinds if k is not NoneType)
         return cls(name, kind, NoneType in kinds, default, **more)
@@ -66,7 +69,8 @@ class Knob:
         Raises
         ------
         ValueError
-            Naming the knob and the text, if it is none of that kind. Bounds are the setting's to check.
+            Naming the knob and the text, if it is none of that kind. Bounds are the setting's to
+            check.
         """
         if text in NOTHING and self.optional:
             return None
@@ -89,16 +93,20 @@ class Knob:
         """
         if value is None and self.optional:
             return None
-        number = isinstance(value, Integral if self.kind is int else Real) and not isinstance(value, bool)
+        number = isinstance(value, Integral if self.kind is int else Real) and not isinstance(
+            value, bool
+        )
         if not (number if self.kind in (int, float) else isinstance(value, self.kind)):
             raise ValueError(f"{self.name} {value!r}: needs {self._a_value}")
         if self.one_of and value not in self.one_of:
             raise ValueError(f"{self.name} {value!r}: must be {' or '.join(self.one_of)}")
         if number:
             inside = (
-                math.isfinite(value) and (self.least is None or value >= self.least)
-                and (self.above is None or value > self.above) and (self.most is None or value <= self.most)
-            )  # fmt: skip
+                math.isfinite(value)
+                and (self.least is None or value >= self.least)
+                and (self.above is None or value > self.above)
+                and (self.most is None or value <= self.most)
+            )
             if not inside:
                 raise ValueError(f"{self.name} {value}: must be {self.bounds or 'finite'}")
         return self.kind(value)  # type: ignore[no-any-return]
@@ -116,4 +124,6 @@ class Knob:
 
     @property
     def _a_value(self) -> str:
-        return {int: "an integer", float: "a number", bool: "true or false"}.get(self.kind, "a text")
+        return {int: "an integer", float: "a number", bool: "true or false"}.get(
+            self.kind, "a text"
+        )

@@ -1,7 +1,9 @@
-"""What is measured of runs: one list, which tables, records and figures read. A metric of one's own is one entry.
+"""What is measured of runs: one list, which tables, records and figures read.
 
-A metric says what it is of a run and how it is taken over seeds. A ratio is always a ratio of means: records hold its
-numerator and denominator, and whoever shows it divides.
+A metric of one's own is one entry.
+
+A metric says what it is of a run and how it is taken over seeds. A ratio is always a ratio of
+means: records hold its numerator and denominator, and whoever shows it divides.
 """
 
 import math
@@ -43,7 +45,9 @@ class Percentile(NamedTuple):
 
 
 class Ratio(NamedTuple):
-    """A ratio of two metrics' means over seeds, by their names; records hold the two and not the ratio."""
+    """A ratio of two metrics' means over seeds, by their names; records hold the two and not the
+    ratio.
+    """
 
     numerator: str
     denominator: str
@@ -76,10 +80,15 @@ class Metric:
     whole: bool = False
 
     def few(self, observations: int) -> bool:
-        """Whether it is a percentile with fewer than `FIRM` of so many observations expected above it."""
+        """Whether it is a percentile with fewer than `FIRM` of so many observations expected above
+        it.
+        """
         rule = self.over_seeds
         # rounded: 1 % of 1,000 is 10
-        return isinstance(rule, Percentile) and round(observations * (100 - rule.percent) / 100, 9) < FIRM
+        return (
+            isinstance(rule, Percentile)
+            and round(observations * (100 - rule.percent) / 100, 9) < FIRM
+        )
 
     def of_runs(self, runs: Runs) -> NDArray[Any]:
         """Its value of each run, (P,), where records hold it."""
@@ -91,11 +100,20 @@ class Metric:
 
 def _latency_percentile(percent: float) -> Metric:
     name = f"p{percent:g}"
-    return Metric(f"{name}_latency_s", "s", Percentile(percent, lambda r: r.latency_ns, 1e9), heading=f"{name} s")
+    return Metric(
+        f"{name}_latency_s",
+        "s",
+        Percentile(percent, lambda r: r.latency_ns, 1e9),
+        heading=f"{name} s",
+    )
 
 
 def _bound_s(runs: Runs) -> float:
-    return float(bound_latency_ns(runs.workload).mean()) / 1e9 if runs.stage.setting.bounded else math.nan
+    return (
+        float(bound_latency_ns(runs.workload).mean()) / 1e9
+        if runs.stage.setting.bounded
+        else math.nan
+    )
 
 
 METRICS: tuple[Metric, ...] = (
@@ -113,11 +131,17 @@ METRICS: tuple[Metric, ...] = (
     Metric("p95_slo_scale", "", Percentile(95, lambda r: r.slo_scale)),
     Metric("mean_slowdown", "", MEAN, lambda r: r.slowdown.mean(axis=1), "slow-\ndown"),
     Metric("max_slowdown", "", MAXIMUM, lambda r: r.slowdown.max(axis=1), "worst"),
-    Metric("preemptions", "", TOTAL, lambda r: r.preemptions.sum(axis=1), "preemp-\ntions", whole=True),
+    Metric(
+        "preemptions", "", TOTAL, lambda r: r.preemptions.sum(axis=1), "preemp-\ntions", whole=True
+    ),
     Metric("switching_s", "s", MEAN, lambda r: r.switch_ns.sum(axis=1) / 1e9),
-    Metric("busy_s", "s", MEAN, lambda r: (r.switch_ns.sum(axis=1) + r.service_ns.sum(axis=1)) / 1e9),
+    Metric(
+        "busy_s", "s", MEAN, lambda r: (r.switch_ns.sum(axis=1) + r.service_ns.sum(axis=1)) / 1e9
+    ),
     Metric("switching_share", "share", Ratio("switching_s", "busy_s"), heading="switch-\ning %"),
-    Metric("utilisation", "share", MEAN, lambda r: [1 - run.idle_ns / run.end_ns for run in r.runs]),
+    Metric(
+        "utilisation", "share", MEAN, lambda r: [1 - run.idle_ns / run.end_ns for run in r.runs]
+    ),
     Metric("rounds", "", MEAN, lambda r: [run.rounds for run in r.runs], whole=True),
     Metric("bound_s", "s", MEAN, _bound_s),
     Metric("ratio_to_bound", "", Ratio("mean_latency_s", "bound_s"), heading="over\nbound"),
@@ -161,17 +185,23 @@ def measured(runs: Runs) -> dict[str, Values]:
 
 
 def summary(seeds: Sequence[Runs], by_seed: Sequence[Mapping[str, Values]]) -> dict[str, Values]:
-    """Every metric over seeds, (P,) each, in order; `by_seed` is what is `measured` of each seed's runs."""
+    """Every metric over seeds, (P,) each, in order; `by_seed` is what is `measured` of each seed's
+    runs.
+    """
     values = {name: np.array([of_seed[name] for of_seed in by_seed]) for name in by_seed[0]}
     return {metric.name: _over_seeds(metric, values, seeds) for metric in METRICS}
 
 
-def _over_seeds(metric: Metric, values: Mapping[str, Values], seeds: Sequence[Runs]) -> NDArray[Any]:
+def _over_seeds(
+    metric: Metric, values: Mapping[str, Values], seeds: Sequence[Runs]
+) -> NDArray[Any]:
     rule = metric.over_seeds
     if isinstance(rule, Percentile):
         return rule(np.concatenate([rule.of(runs) for runs in seeds], axis=1))
     if isinstance(rule, Ratio):
-        return np.asarray(values[rule.numerator].mean(axis=0) / values[rule.denominator].mean(axis=0))
+        return np.asarray(
+            values[rule.numerator].mean(axis=0) / values[rule.denominator].mean(axis=0)
+        )
     of_seeds = values[metric.name]
     if rule == TOTAL:
         return np.asarray(of_seeds.sum(axis=0))
@@ -179,10 +209,11 @@ def _over_seeds(metric: Metric, values: Mapping[str, Values], seeds: Sequence[Ru
 
 
 def over_seeds(records: pd.DataFrame, name: str) -> Interval:
-    """A metric of a sweep's records with its interval over seeds; what else varies is averaged over in each seed.
+    """A metric of a sweep's records with its interval over seeds; what else varies is averaged over
+    in each seed.
 
-    Records know no requests: a percentile is the mean of the runs' own, and counts are of a run. A maximum is the
-    largest there is, and has no interval.
+    Records know no requests: a percentile is the mean of the runs' own, and counts are of a run. A
+    maximum is the largest there is, and has no interval.
 
     Raises
     ------
@@ -205,7 +236,9 @@ def _columns_in(records: pd.DataFrame, name: str) -> list[str]:
 
 
 def by_group(records: pd.DataFrame, by: Sequence[str], metric: Metric) -> pd.DataFrame:
-    """`over_seeds` for each value of some columns: those columns, `value`, `sd` and number of `runs`."""
+    """`over_seeds` for each value of some columns: those columns, `value`, `sd` and number of
+    `runs`.
+    """
     columns = _columns_in(records, metric.name)
     groups = records.groupby(list(by), dropna=False, sort=False)[columns]
     made = groups.max() if metric.over_seeds == MAXIMUM else groups.mean()

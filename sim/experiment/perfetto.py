@@ -1,7 +1,7 @@
 """Timelines as a Chrome trace, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
 
-A process per policy for its server, with a thread per batch slot and one for KV memory, and a process per queue, with
-as many lanes as requests ever waited there at once. Times are microseconds.
+A process per policy for its server, with a thread per batch slot and one for KV memory, and a
+process per queue, with as many lanes as requests ever waited there at once. Times are microseconds.
 """
 
 import json
@@ -37,13 +37,23 @@ def chrome_events(timelines: Mapping[str, Timeline]) -> list[dict[str, Any]]:
         events += _named(process, f"{policy}: server", tracks)
         events += [_slice(s, process, s.track, s.kind) for s in server]
         for at_ns, request, slot in timeline.preemptions:
-            events.append({"ph": "i", "s": "t", "pid": process, "tid": slot, "ts": at_ns / 1000,
-                           "name": f"request {request} preempted"})  # fmt: skip
+            events.append(
+                {
+                    "ph": "i",
+                    "s": "t",
+                    "pid": process,
+                    "tid": slot,
+                    "ts": at_ns / 1000,
+                    "name": f"request {request} preempted",
+                }
+            )
         waiting = [s for s in timeline.spans if s.kind == "waiting" and s.end_ns > s.start_ns]
         for queue in sorted({s.track for s in waiting}):
             process += 1
             lanes = _lanes(s for s in waiting if s.track == queue)
-            events += _named(process, f"{policy}: queue {queue}", {lane: f"place {lane}" for _, lane in lanes})
+            events += _named(
+                process, f"{policy}: queue {queue}", {lane: f"place {lane}" for _, lane in lanes}
+            )
             events += [_slice(s, process, lane, "waiting") for s, lane in lanes]
     return events
 
@@ -54,20 +64,36 @@ def _named(process: int, name: str, tracks: Mapping[int, str]) -> list[dict[str,
         {"ph": "M", "pid": process, "name": "process_sort_index", "args": {"sort_index": process}},
     ]
     for thread, label in sorted(tracks.items()):
-        events.append({"ph": "M", "pid": process, "tid": thread, "name": "thread_name", "args": {"name": label}})
+        events.append(
+            {
+                "ph": "M",
+                "pid": process,
+                "tid": thread,
+                "name": "thread_name",
+                "args": {"name": label},
+            }
+        )
     return events
 
 
 def _slice(span: Span, process: int, thread: int, kind: str) -> dict[str, Any]:
     name = f"request {span.request}" if kind in ("rounds", "waiting") else f"{kind} {span.request}"
     return {
-        "ph": "X", "pid": process, "tid": thread, "name": name, "cat": kind, "ts": span.start_ns / 1000,
-        "dur": (span.end_ns - span.start_ns) / 1000, "args": {"request": span.request},
-    }  # fmt: skip
+        "ph": "X",
+        "pid": process,
+        "tid": thread,
+        "name": name,
+        "cat": kind,
+        "ts": span.start_ns / 1000,
+        "dur": (span.end_ns - span.start_ns) / 1000,
+        "args": {"request": span.request},
+    }
 
 
 def _lanes(spans: Iterable[Span]) -> list[tuple[Span, int]]:
-    """Each span with the lowest lane that is free when it starts: slices of one track must not overlap."""
+    """Each span with the lowest lane that is free when it starts: slices of one track must not
+    overlap.
+    """
     free: list[int] = []
     busy: list[tuple[int, int]] = []
     placed = []

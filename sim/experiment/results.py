@@ -33,7 +33,9 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
     table = json.dumps(comparison.records, indent=2) + "\n"
     write_whole(folder / "_table.json", lambda p: p.write_text(table, encoding="utf-8"))
     write_whole(folder / "_latency.png", lambda p: save_figure(comparison, p))
-    records = comparison.requests[comparison.requests["policy"].isin(comparison.policies)][list(REQUEST_COLUMNS)]
+    records = comparison.requests[comparison.requests["policy"].isin(comparison.policies)][
+        list(REQUEST_COLUMNS)
+    ]
     write_whole(folder / RECORDS, lambda p: records.to_parquet(p, index=False))
 
 

@@ -11,14 +11,23 @@ from lapsd.sim.experiment.stage import Stage
 from lapsd.traces import Workload
 from numpy.typing import NDArray
 
-SLO_S = (1.55, 0.15)  # FastServe's first constraint of the two; its others are twice and four times as much
+SLO_S = (
+    1.55,
+    0.15,
+)  # FastServe's first constraint of the two; its others are twice and four times as much
 
 
 def run(
-    stage: Stage, policy: Policy, seed: int, timeline: Timeline | None = None, *, skip: bool = True,
+    stage: Stage,
+    policy: Policy,
+    seed: int,
+    timeline: Timeline | None = None,
+    *,
+    skip: bool = True,
     occupancy: Occupancy | None = None,
-) -> Run:  # fmt: skip
-    """Serve a seed's workload under a policy; `timeline`, `skip` and `occupancy` are `lapsd.sim.engine.simulation`'s.
+) -> Run:
+    """Serve a seed's workload under a policy; `timeline`, `skip` and `occupancy` are
+    `lapsd.sim.engine.simulation`'s.
 
     Raises
     ------
@@ -28,9 +37,14 @@ def run(
     capacity = stage.setting.capacity
     outlook = stage.ceiling if policy.clairvoyant else stage.outlook
     return simulate(
-        stage.workload(seed), policy, outlook=outlook, capacity=capacity, skip=skip, timeline=timeline,
+        stage.workload(seed),
+        policy,
+        outlook=outlook,
+        capacity=capacity,
+        skip=skip,
+        timeline=timeline,
         occupancy=occupancy,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +85,18 @@ class Runs:
 
     @cached_property
     def token_ns(self) -> NDArray[np.float64]:
-        """From then to the end, over the output tokens that are left then; 0 if there are none, (P, C)."""
+        """From then to the end, over the output tokens that are left then; 0 if there are none, (P,
+        C).
+        """
         trace, rows = self.workload.priced.trace, self.workload.rows[self.stage.setting.warmup :]
         left = trace.output_tokens[rows] - self.workload.priced.emitted[trace.offsets[rows]]
         return np.asarray((self.latency_ns - self.first_token_ns) / np.maximum(left, 1))
 
     @cached_property
     def slo_scale(self) -> NDArray[np.float64]:
-        """The larger of time to the first token over `SLO_S[0]` and time a further one over `SLO_S[1]`, (P, C)."""
+        """The larger of time to the first token over `SLO_S[0]` and time a further one over
+        `SLO_S[1]`, (P, C).
+        """
         first_s, token_s = SLO_S
         return np.maximum(self.first_token_ns / (first_s * 1e9), self.token_ns / (token_s * 1e9))
 

@@ -1,7 +1,8 @@
 """A setting: everything a run depends on besides policy and seed, each spelled once, as a field.
 
-Options of the command line, a sweep's keys, columns of records, captions, `_config.json` and what is said of a wrong
-value are derived from the fields: a new knob is one field here and the code that uses it. Knows nothing of files.
+Options of the command line, a sweep's keys, columns of records, captions, `_config.json` and what
+is said of a wrong value are derived from the fields: a new knob is one field here and the code that
+uses it. Knows nothing of files.
 """
 
 from collections.abc import Mapping
@@ -26,7 +27,10 @@ def _knob(default: Value, help: str, **more: Any) -> Any:
 def _load_in_words(setting: "Setting") -> str:
     if setting.load is None:
         return ""
-    return f"load {setting.load:g}{' (overloaded: depends on the number of requests)' if setting.load >= 1 else ''}"
+    return (
+        "load"
+        f" {setting.load:g}{' (overloaded: depends on the number of requests)' if setting.load >= 1 else ''}"
+    )
 
 
 def _gaps_in_words(setting: "Setting") -> str:
@@ -63,88 +67,169 @@ class Setting:
         words=lambda s: "",
     )
     profile: str = _knob(
-        "reference", "A profile file, or a bundled one: reference, opt-13b-a100.", halves=True, words=lambda s: ""
+        "reference",
+        "A profile file, or a bundled one: reference, opt-13b-a100.",
+        halves=True,
+        words=lambda s: "",
     )
     dataset: str | None = _knob(
-        None, "Only this data set of the trace, or a mix: code=0.7+prose=0.3.", halves=True, words="data set {}"
+        None,
+        "Only this data set of the trace, or a mix: code=0.7+prose=0.3.",
+        halves=True,
+        words="data set {}",
     )
-    requests: int = _knob(30, "Requests in a workload.", least=1, words=lambda s: f"{s.requests} requests")
+    requests: int = _knob(
+        30, "Requests in a workload.", least=1, words=lambda s: f"{s.requests} requests"
+    )
     warmup: int = _knob(
-        0, "Requests left out of the statistics at the start of each run, for steady state.", least=0,
-        unit="requests", words="the first {} left out of the statistics",
-    )  # fmt: skip
+        0,
+        "Requests left out of the statistics at the start of each run, for steady state.",
+        least=0,
+        unit="requests",
+        words="the first {} left out of the statistics",
+    )
     load: float | None = _knob(
         None, f"Arriving work per unit of time [default: {LOAD}].", above=0, words=_load_in_words
     )
     rate: float | None = _knob(
-        None, "Arrivals per second, instead of a load.", unit="1/s", above=0, also="rate_per_s",
+        None,
+        "Arrivals per second, instead of a load.",
+        unit="1/s",
+        above=0,
+        also="rate_per_s",
         words="{:g} arrivals/s",
-    )  # fmt: skip
+    )
     all_at_once: bool = _knob(False, "All requests arrive at time 0.", words="all at once")
     cv: float = _knob(
-        1.0, "Of gaps between arrivals: Gamma gaps; 1: a Poisson process.", above=0, most=100, words=_gaps_in_words
+        1.0,
+        "Of gaps between arrivals: Gamma gaps; 1: a Poisson process.",
+        above=0,
+        most=100,
+        words=_gaps_in_words,
     )
     arrivals: str | None = _knob(
-        None, "Recorded arrivals (lapsd import azure or mooncake), rescaled to the load.", words="arrivals as in {}"
+        None,
+        "Recorded arrivals (lapsd import azure or mooncake), rescaled to the load.",
+        words="arrivals as in {}",
     )
     clients: int | None = _knob(
-        None, "A closed loop of so many clients, instead of a load.", least=1, words="a closed loop of {} clients"
+        None,
+        "A closed loop of so many clients, instead of a load.",
+        least=1,
+        words="a closed loop of {} clients",
     )
     think: float = _knob(
-        0.0, "Seconds from an answer to a client's next request.", unit="s", least=0, most=1e9, also="think_s",
+        0.0,
+        "Seconds from an answer to a client's next request.",
+        unit="s",
+        least=0,
+        most=1e9,
+        also="think_s",
         words="who think for {:g} s",
-    )  # fmt: skip
+    )
     length_predictor: str = _knob(
-        "oracle", f"What servers take output lengths to be: {', '.join(map(usage, PREDICTORS.values()))}.",
+        "oracle",
+        f"What servers take output lengths to be: {', '.join(map(usage, PREDICTORS.values()))}.",
         words=lambda s: f"lengths {s.length_predictor}",
-    )  # fmt: skip
+    )
     split_seed: int = _knob(
-        0, "Of the split into training and test half.", least=0, halves=True, words="split by seed {}"
+        0,
+        "Of the split into training and test half.",
+        least=0,
+        halves=True,
+        words="split by seed {}",
     )
     draft_tokens: int | None = _knob(
-        None, "Replay the trace at another draft length, if it holds what that needs.", unit="tokens", least=0,
-        most=1000, halves=True, words="replayed at n = {}",
-    )  # fmt: skip
+        None,
+        "Replay the trace at another draft length, if it holds what that needs.",
+        unit="tokens",
+        least=0,
+        most=1000,
+        halves=True,
+        words="replayed at n = {}",
+    )
     batch: int = _knob(
-        1, "Requests that run a round together.", unit="requests", least=1, halves=True, words="batches of up to {}"
+        1,
+        "Requests that run a round together.",
+        unit="requests",
+        least=1,
+        halves=True,
+        words="batches of up to {}",
     )
     kv_slots: int | None = _knob(
-        None, "Requests whose KV caches fit in memory; 0: all [default: 1, or all in batches].", unit="requests",
-        least=0, words=_slots_in_words,
-    )  # fmt: skip
+        None,
+        "Requests whose KV caches fit in memory; 0: all [default: 1, or all in batches].",
+        unit="requests",
+        least=0,
+        words=_slots_in_words,
+    )
     kv_tokens: int | None = _knob(
-        None, "Tokens whose keys and values fit in memory.", unit="tokens", least=1, words="{} KV tokens"
+        None,
+        "Tokens whose keys and values fit in memory.",
+        unit="tokens",
+        least=1,
+        words="{} KV tokens",
     )
     evict: str = _knob(
-        "swap", "A cache that must go: swap it out, or recompute it later.", one_of=("swap", "recompute"),
+        "swap",
+        "A cache that must go: swap it out, or recompute it later.",
+        one_of=("swap", "recompute"),
         words="evict by {}",
-    )  # fmt: skip
+    )
     swap: str | None = _knob(
-        None, "Another way of moving caches that the profile has.", halves=True, words="caches moved by {}"
+        None,
+        "Another way of moving caches that the profile has.",
+        halves=True,
+        words="caches moved by {}",
     )
     swap_scale: float = _knob(
-        1.0, "Makes every move so many times as long.", least=0, most=1e6, halves=True, words="moves x {:g}"
+        1.0,
+        "Makes every move so many times as long.",
+        least=0,
+        most=1e6,
+        halves=True,
+        words="moves x {:g}",
     )
     memory: str = _knob(
-        "auto", f"Manager of KV memory: {', '.join(MANAGERS)}, with parameters as in paged:block=16+park=true; auto: "
-        "tokens if they are limited, else slots.", words="memory {}",
-    )  # fmt: skip
+        "auto",
+        f"Manager of KV memory: {', '.join(MANAGERS)}, with parameters as in"
+        " paged:block=16+park=true; auto: tokens if they are limited, else slots.",
+        words="memory {}",
+    )
     prefill: str = _knob(
-        "alone", "Prompts of one decision: alone (in turn) or batched; or in steps that rounds share: mixed (whole) "
-        "or chunked.", one_of=tuple(PREFILLS), words="prompts {}",
-    )  # fmt: skip
+        "alone",
+        "Prompts of one decision: alone (in turn) or batched; or in steps that rounds share: mixed"
+        " (whole) or chunked.",
+        one_of=tuple(PREFILLS),
+        words="prompts {}",
+    )
     token_budget: int = _knob(
-        2048, "Tokens of a step, where prompts are chunked.", unit="tokens", least=1, words=_budget_in_words
+        2048,
+        "Tokens of a step, where prompts are chunked.",
+        unit="tokens",
+        least=1,
+        words=_budget_in_words,
     )
 
     def __post_init__(self) -> None:
         for name, knob in KNOBS.items():
             object.__setattr__(self, name, knob.checked(getattr(self, name)))
-        if self.load is None and self.rate is None and not self.all_at_once and self.clients is None:
+        if (
+            self.load is None
+            and self.rate is None
+            and not self.all_at_once
+            and self.clients is None
+        ):
             object.__setattr__(self, "load", LOAD)
         if self.warmup >= self.requests:
-            raise ValueError(f"warmup {self.warmup}: must be below the number of requests, {self.requests}")
-        _ = self.capacity, self.arrival_process(), self.predictor  # refuse what does not go together
+            raise ValueError(
+                f"warmup {self.warmup}: must be below the number of requests, {self.requests}"
+            )
+        _ = (
+            self.capacity,
+            self.arrival_process(),
+            self.predictor,
+        )  # refuse what does not go together
 
     @classmethod
     def of(cls, **values: Any) -> "Setting":
@@ -159,16 +244,29 @@ class Setting:
         if isinstance(named.get("length_predictor"), LengthPredictor):
             named["length_predictor"] = str(named["length_predictor"])
         if "kv_slots" in named and named["kv_slots"] is None:
-            named["kv_slots"] = 0  # said in a call, None is no limit; the default is what is not said
+            named["kv_slots"] = (
+                0  # said in a call, None is no limit; the default is what is not said
+            )
         return cls(**named)
 
     @cached_property
     def capacity(self) -> Capacity:
-        """The server's. Without a number of slots the paper's one at b = 1; with batches 1 is taken for no limit."""
+        """The server's.
+
+        Without a number of slots the paper's one at b = 1; with batches 1 is taken for no limit.
+        """
         slots = (1 if self.kv_slots is None else self.kv_slots) or None
         if self.batch > 1 and slots == 1:
             slots = None
-        return Capacity(self.batch, slots, self.kv_tokens, self.evict, self.prefill, self.memory, self.token_budget)
+        return Capacity(
+            self.batch,
+            slots,
+            self.kv_tokens,
+            self.evict,
+            self.prefill,
+            self.memory,
+            self.token_budget,
+        )
 
     @cached_property
     def predictor(self) -> LengthPredictor:
@@ -177,19 +275,24 @@ class Setting:
 
     def arrival_process(self, recorded: ArrivalTrace | None = None) -> Arrivals:
         """How requests come; `recorded` is what `arrivals` names."""
-        return Arrivals(self.load, self.rate, self.all_at_once, self.cv, recorded, self.clients, self.think)
+        return Arrivals(
+            self.load, self.rate, self.all_at_once, self.cv, recorded, self.clients, self.think
+        )
 
     @property
     def bounded(self) -> bool:
         """Whether the bound on mean latency holds.
 
-        With batches other schedules are feasible, in a closed loop arrivals differ, and it says nothing of a part of
-        the requests.
+        With batches other schedules are feasible, in a closed loop arrivals differ, and it says
+        nothing of a part of the requests.
         """
         return self.batch == 1 and self.clients is None and self.warmup == 0
 
     def caption(self, named: Mapping[str, str] | None = None) -> str:
-        """In words: what is not the default, and what is always said. `named`: what files are, by knob."""
+        """In words: what is not the default, and what is always said.
+
+        `named`: what files are, by knob.
+        """
         named = named or {}
         parts = []
         for name, knob in KNOBS.items():

@@ -1,4 +1,6 @@
-"""When requests become perceptible under LAPS-SD, and how well their time is then known; no scheduling involved."""
+"""When requests become perceptible under LAPS-SD, and how well their time is then known; no
+scheduling involved.
+"""
 
 from weakref import WeakKeyDictionary
 
@@ -14,12 +16,18 @@ _RECORDED: WeakKeyDictionary[Trace, list[Recorded]] = WeakKeyDictionary()
 
 
 def stable_rounds(trace: Trace, policy: LapsSD | None = None) -> NDArray[np.int64]:
-    """The round at which each request becomes perceptible, (R,); 0 where it never does before its end."""
+    """The round at which each request becomes perceptible, (R,); 0 where it never does before its
+    end.
+    """
     policy = policy or LapsSD()
     if trace not in _RECORDED:
-        priced = price(trace, Profile.constant(draft_ms=1, verify_ms=1))  # what rounds cost plays no part
+        priced = price(
+            trace, Profile.constant(draft_ms=1, verify_ms=1)
+        )  # what rounds cost plays no part
         _RECORDED[trace] = [Recorded(priced, row) for row in range(len(trace))]
-    return np.array([_stable_round(recorded, policy) for recorded in _RECORDED[trace]], dtype=np.int64)
+    return np.array(
+        [_stable_round(recorded, policy) for recorded in _RECORDED[trace]], dtype=np.int64
+    )
 
 
 def _stable_round(recorded: Recorded, policy: LapsSD) -> int:
@@ -29,16 +37,24 @@ def _stable_round(recorded: Recorded, policy: LapsSD) -> int:
 
 
 def stable_requests(trace: Trace, policy: LapsSD) -> pd.DataFrame:
-    """A row a request: `dataset`, `acceptance`, and `stable_rounds`, as recorded (`stable`) and `shuffled`."""
+    """A row a request: `dataset`, `acceptance`, and `stable_rounds`, as recorded (`stable`) and
+    `shuffled`.
+    """
     mixed = shuffled(trace, np.random.default_rng(0))
-    return pd.DataFrame({
-        "dataset": trace.dataset, "acceptance": trace.acceptance, "stable": stable_rounds(trace, policy),
-        "shuffled": stable_rounds(mixed, policy),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "dataset": trace.dataset,
+            "acceptance": trace.acceptance,
+            "stable": stable_rounds(trace, policy),
+            "shuffled": stable_rounds(mixed, policy),
+        }
+    )
 
 
 def quantiles(stable: NDArray[np.int64]) -> tuple[float, float, float, float]:
-    """p10, median and p90 of the rounds at which requests became perceptible, and the share that did."""
+    """p10, median and p90 of the rounds at which requests became perceptible, and the share that
+    did.
+    """
     reached = stable[stable > 0]
     if not len(reached):
         return float("nan"), float("nan"), float("nan"), 0.0
@@ -47,13 +63,17 @@ def quantiles(stable: NDArray[np.int64]) -> tuple[float, float, float, float]:
 
 
 def transition_errors(
-    priced: PricedTrace, outlook: Outlook, predicted_tokens: NDArray[np.int64], policy: LapsSD | None = None
+    priced: PricedTrace,
+    outlook: Outlook,
+    predicted_tokens: NDArray[np.int64],
+    policy: LapsSD | None = None,
 ) -> pd.DataFrame:
     """How far T̃ is from a request's true decoding time at the moment that it becomes perceptible.
 
-    A row for each request that does: `dataset`, `round`, `rounds`, and signed relative errors: `total`, of the whole
-    T̃ = c̄ · L̂ / (ā + 1); of its parts if all else were true: `length` (of L̂), `acceptance` (of 1 / (ā + 1)), `cost`
-    (of c̄), such that 1 + total is the product of 1 + each; `rate`, of ā itself.
+    A row for each request that does: `dataset`, `round`, `rounds`, and signed relative errors:
+    `total`, of the whole T̃ = c̄ · L̂ / (ā + 1); of its parts if all else were true: `length` (of
+    L̂), `acceptance` (of 1 / (ā + 1)), `cost` (of c̄), such that 1 + total is the product of 1 +
+    each; `rate`, of ā itself.
 
     Parameters
     ----------
@@ -70,12 +90,18 @@ def transition_errors(
         whole = recorded.tokens[rounds] / rounds
         predicted, length = int(predicted_tokens[row]), int(trace.output_tokens[row])
         cost = outlook.mean_round_ns * rounds / truth
-        rows.append({
-            "dataset": trace.dataset[row], "round": stable, "rounds": rounds,
-            "total": cost * predicted / length * whole / seen - 1, "length": predicted / length - 1,
-            "acceptance": whole / seen - 1, "cost": cost - 1,
-            "rate": (seen - 1) / (whole - 1) - 1 if whole > 1 else np.nan,
-        })  # fmt: skip
+        rows.append(
+            {
+                "dataset": trace.dataset[row],
+                "round": stable,
+                "rounds": rounds,
+                "total": cost * predicted / length * whole / seen - 1,
+                "length": predicted / length - 1,
+                "acceptance": whole / seen - 1,
+                "cost": cost - 1,
+                "rate": (seen - 1) / (whole - 1) - 1 if whole > 1 else np.nan,
+            }
+        )
     columns = ["dataset", "round", "rounds", "total", "length", "acceptance", "cost", "rate"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -83,4 +109,6 @@ def transition_errors(
 def running_acceptance(trace: Trace, row: int) -> NDArray[np.float64]:
     """Accepted over drafted tokens after each of a request's rounds, (rounds,)."""
     span = trace.rounds_of(row)
-    return np.asarray(np.cumsum(trace.accepted[span]) / np.maximum(np.cumsum(trace.drafted[span]), 1))
+    return np.asarray(
+        np.cumsum(trace.accepted[span]) / np.maximum(np.cumsum(trace.drafted[span]), 1)
+    )

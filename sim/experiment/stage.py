@@ -1,6 +1,9 @@
-"""A stage: a setting made ready to run. Its files loaded, the trace split, rounds priced, what is known beforehand.
+"""A stage: a setting made ready to run.
 
-Past requests, from which servers learn, are one half of the trace; workloads are drawn from the other.
+Its files loaded, the trace split, rounds priced, what is known beforehand.
+
+Past requests, from which servers learn, are one half of the trace; workloads are drawn from the
+other.
 """
 
 from collections.abc import Iterable, Mapping
@@ -49,7 +52,9 @@ _PASTS: WeakKeyDictionary[PricedTrace, dict[LengthPredictor, Past]] = WeakKeyDic
 
 
 def past_of(priced: PricedTrace, predictor: LengthPredictor) -> Past:
-    """All requests of a trace, as they were and as they were predicted to be; made once, with what it teaches."""
+    """All requests of a trace, as they were and as they were predicted to be; made once, with what
+    it teaches.
+    """
     made = _PASTS.setdefault(priced, {})
     if predictor not in made:
         made[predictor] = _past_of(priced, predictor)
@@ -91,10 +96,15 @@ class Halves(NamedTuple):
         Raises
         ------
         ValueError
-            If the trace has no such data set or draft length, or the profile no such move or batch size.
+            If the trace has no such data set or draft length, or the profile no such move or batch
+            size.
         """
         dataset, profile = setting.dataset, profile.with_swap(setting.swap, setting.swap_scale)
-        shares = shares_of(dataset) if dataset and dataset not in trace.datasets and is_mix(dataset) else None
+        shares = (
+            shares_of(dataset)
+            if dataset and dataset not in trace.datasets and is_mix(dataset)
+            else None
+        )
         population = trace.only(dataset) if dataset and not shares else trace
         if setting.draft_tokens is not None:
             rng = np.random.default_rng([setting.split_seed, REPLAY_STREAM])
@@ -131,9 +141,13 @@ class Stage:
 
     @classmethod
     def of(
-        cls, trace: Trace | str | Path = "reference", profile: Profile | str | Path = "reference", **setting: Any
+        cls,
+        trace: Trace | str | Path = "reference",
+        profile: Profile | str | Path = "reference",
+        **setting: Any,
     ) -> "Stage":
-        """From a trace and a profile, as objects or files, and fields of `Setting`; `arrivals` may be an object too.
+        """From a trace and a profile, as objects or files, and fields of `Setting`; `arrivals` may
+        be an object too.
 
         Raises
         ------
@@ -160,12 +174,16 @@ class Stage:
     def outlook(self) -> Outlook:
         """What a server knows beforehand."""
         known = outlook_of(self.halves.past, self.setting.predictor)
-        out_ns, back_ns = self.setting.capacity.move_ns(self.profile.costs, self.halves.past.median_context)
+        out_ns, back_ns = self.setting.capacity.move_ns(
+            self.profile.costs, self.halves.past.median_context
+        )
         return replace(known, move_out_ns=out_ns, move_back_ns=back_ns, seats=self.setting.batch)
 
     @cached_property
     def ceiling(self) -> Outlook:
-        """The same, with the requests that workloads are drawn from as its past: for clairvoyant policies alone."""
+        """The same, with the requests that workloads are drawn from as its past: for clairvoyant
+        policies alone.
+        """
         return replace(self.outlook, past=past_of(self.halves.future, self.setting.predictor))
 
     @property
@@ -175,7 +193,9 @@ class Stage:
 
     def caption(self, seeds: int) -> str:
         """What is run on what, in words."""
-        setting = self.setting.caption({} if self.recorded is None else {"arrivals": str(self.recorded)})
+        setting = self.setting.caption(
+            {} if self.recorded is None else {"arrivals": str(self.recorded)}
+        )
         how = f"{seeds} seeds" if seeds > 1 else "1 seed (no interval)"
         source = self.trace.provenance.source or "a trace"
         return (
@@ -193,10 +213,13 @@ class Stage:
         """
         if seed not in self._latest:
             drawn = draw_workload(
-                self.halves.future, requests=self.setting.requests, seed=seed,
-                arrivals=self.setting.arrival_process(self.recorded), predictor=self.setting.predictor,
+                self.halves.future,
+                requests=self.setting.requests,
+                seed=seed,
+                arrivals=self.setting.arrival_process(self.recorded),
+                predictor=self.setting.predictor,
                 mean_size_ns=self.halves.share_ns,
-            )  # fmt: skip
+            )
             self._latest.clear()
             self._latest[seed] = drawn
         return self._latest[seed]
@@ -220,11 +243,13 @@ class Inputs:
 
     @classmethod
     def load(cls, settings: Iterable[Setting], files: Mapping[str, str] | None = None) -> "Inputs":
-        """Everything that the settings name, checked: what cannot run is refused before anything runs.
+        """Everything that the settings name, checked: what cannot run is refused before anything
+        runs.
 
         Parameters
         ----------
-        files : the files that names of traces and profiles stand for; a name that is not there is a file's.
+        files : the files that names of traces and profiles stand for; a name that is not there is a
+            file's.
 
         Raises
         ------
@@ -233,9 +258,19 @@ class Inputs:
         """
         settings, files = list(settings), files or {}
         made = cls(
-            {name: load_trace(files.get(name, name)) for name in dict.fromkeys(s.trace for s in settings)},
-            {name: load_profile(files.get(name, name)) for name in dict.fromkeys(s.profile for s in settings)},
-            {name: load_arrivals(name) for name in dict.fromkeys(s.arrivals for s in settings) if name},
+            {
+                name: load_trace(files.get(name, name))
+                for name in dict.fromkeys(s.trace for s in settings)
+            },
+            {
+                name: load_profile(files.get(name, name))
+                for name in dict.fromkeys(s.profile for s in settings)
+            },
+            {
+                name: load_arrivals(name)
+                for name in dict.fromkeys(s.arrivals for s in settings)
+                if name
+            },
         )
         for setting in settings:
             made.stage(setting)
@@ -247,7 +282,8 @@ class Inputs:
         Raises
         ------
         ValueError
-            If the trace has no such data set or draft length, or the profile does not cover the batch.
+            If the trace has no such data set or draft length, or the profile does not cover the
+            batch.
         """
         key = tuple(getattr(setting, name) for name in PREPARED_BY)
         trace = self.traces[setting.trace]

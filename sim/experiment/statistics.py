@@ -1,7 +1,10 @@
-"""Intervals over seeds. The unit is the seed: each gives one mean, and all policies see the same seeds.
+"""Intervals over seeds.
 
-All intervals are 95 % with Student's t. Ratios are ratios of means over seeds, by the delta method: a mean of
-ratios would be biased, a plain bootstrap covers too little at 10-20 seeds. Knows nothing of requests.
+The unit is the seed: each gives one mean, and all policies see the same seeds.
+
+All intervals are 95 % with Student's t. Ratios are ratios of means over seeds, by the delta method:
+a mean of ratios would be biased, a plain bootstrap covers too little at 10-20 seeds. Knows nothing
+of requests.
 """
 
 import math
@@ -44,7 +47,8 @@ def paired_difference(values: ArrayLike, baseline: ArrayLike) -> Interval:
 def ratio_of_means(values: ArrayLike, baseline: ArrayLike) -> Interval:
     """mean(values) / mean(baseline), paired by seed: both (S,).
 
-    The delta method: the variance of the ratio is that of (values − ratio · baseline) / mean(baseline).
+    The delta method: the variance of the ratio is that of (values − ratio · baseline) /
+    mean(baseline).
     """
     x, y = np.asarray(values, dtype=float), np.asarray(baseline, dtype=float)
     ratio = float(x.mean() / y.mean())
@@ -54,9 +58,11 @@ def ratio_of_means(values: ArrayLike, baseline: ArrayLike) -> Interval:
 
 
 def ratio_by_seed(values: ArrayLike, baseline: ArrayLike) -> NDArray[np.float64]:
-    """What each seed says of mean(values) / mean(baseline), of the last axis: (..., S), both and the result.
+    """What each seed says of mean(values) / mean(baseline), of the last axis: (..., S), both and
+    the result.
 
-    Their mean is the ratio of means and their spread that of the delta method, as in `ratio_of_means`.
+    Their mean is the ratio of means and their spread that of the delta method, as in
+    `ratio_of_means`.
     """
     x, y = np.asarray(values, dtype=float), np.asarray(baseline, dtype=float)
     mean = y.mean(axis=-1, keepdims=True)
@@ -65,7 +71,9 @@ def ratio_by_seed(values: ArrayLike, baseline: ArrayLike) -> NDArray[np.float64]
 
 
 def percentile(values: NDArray[Any], percent: float) -> NDArray[np.float64]:
-    """`numpy.percentile` of each row of (P, C) values, to the bit; several times as fast where there are few."""
+    """`numpy.percentile` of each row of (P, C) values, to the bit; several times as fast where
+    there are few.
+    """
     at = (values.shape[1] - 1) * (percent / 100)
     ordered, below, part = np.sort(values, axis=1), int(at), at - int(at)
     low, high = ordered[:, below], ordered[:, min(below + 1, values.shape[1] - 1)]

@@ -1,4 +1,6 @@
-"""Acceptance: how a trace's requests differ, how their rounds hang together, when they become perceptible."""
+"""Acceptance: how a trace's requests differ, how their rounds hang together, when they become
+perceptible.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -13,14 +15,17 @@ if TYPE_CHECKING:
 MOST_DATASETS = 5
 
 
-def plot_trace(description: pd.DataFrame, requests: pd.DataFrame, test: str, title: str) -> "Figure":
-    """Acceptance over requests, its autocorrelation, acceptance by place in a draft, rounds until perceptible.
+def plot_trace(
+    description: pd.DataFrame, requests: pd.DataFrame, test: str, title: str
+) -> "Figure":
+    """Acceptance over requests, its autocorrelation, acceptance by place in a draft, rounds until
+    perceptible.
 
     Parameters
     ----------
     description : as `lapsd.traces.describe` makes it: a row a data set, the last of all requests.
-    requests : `dataset`, `acceptance`, and the rounds at which each becomes perceptible (0: never), as recorded and
-        with its rounds shuffled: `stable`, `shuffled`.
+    requests : `dataset`, `acceptance`, and the rounds at which each becomes perceptible (0: never),
+        as recorded and with its rounds shuffled: `stable`, `shuffled`.
     test : the stability test, in words.
     """
     figure = new_figure(9.0, 6.2)
@@ -29,14 +34,26 @@ def plot_trace(description: pd.DataFrame, requests: pd.DataFrame, test: str, tit
     groups = [("all data sets", description.iloc[-1], requests)]
     if 1 < len(names) <= MOST_DATASETS:
         described = description.set_index("dataset")
-        groups = [(name, described.loc[name], requests[requests["dataset"] == name]) for name in names]
+        groups = [
+            (name, described.loc[name], requests[requests["dataset"] == name]) for name in names
+        ]
     for (name, row, some), colour in zip(groups, SERIES, strict=False):
         label = f"{name}: mean {row['acceptance']:.3f}, sd {row['acceptance_sd']:.3f}"
         _steps(axes[0, 0], some["acceptance"].to_numpy(), len(some), colour, "-", label)
         lags = np.arange(1, len(row["autocorrelation"]) + 1)
-        axes[0, 1].plot(lags, row["autocorrelation"], "o-", color=colour, markersize=3, linewidth=1.2, label=name)
+        axes[0, 1].plot(
+            lags,
+            row["autocorrelation"],
+            "o-",
+            color=colour,
+            markersize=3,
+            linewidth=1.2,
+            label=name,
+        )
         draft = row["draft_position"]
-        axes[1, 0].plot(np.arange(1, len(draft) + 1), draft, "o-", color=colour, markersize=3, linewidth=1.2)
+        axes[1, 0].plot(
+            np.arange(1, len(draft) + 1), draft, "o-", color=colour, markersize=3, linewidth=1.2
+        )
         for column, style in (("stable", "-"), ("shuffled", ":")):
             rounds = some[column].to_numpy()
             _steps(axes[1, 1], rounds[rounds > 0], len(some), colour, style, None)
@@ -62,11 +79,20 @@ def plot_trace(description: pd.DataFrame, requests: pd.DataFrame, test: str, tit
     return figure
 
 
-def _steps(ax: "Axes", values: np.ndarray, out_of: int, colour: str, style: str, label: str | None) -> None:
+def _steps(
+    ax: "Axes", values: np.ndarray, out_of: int, colour: str, style: str, label: str | None
+) -> None:
     """The share of `out_of` requests at or below each value."""
     x = np.sort(values)
-    ax.step(x, np.arange(1, len(x) + 1) / out_of, where="post", color=colour, linestyle=style, linewidth=1.2,
-            label=label)  # fmt: skip
+    ax.step(
+        x,
+        np.arange(1, len(x) + 1) / out_of,
+        where="post",
+        color=colour,
+        linestyle=style,
+        linewidth=1.2,
+        label=label,
+    )
 
 
 def plot_running_acceptance(rows: pd.DataFrame) -> "Figure":
@@ -83,8 +109,12 @@ def plot_running_acceptance(rows: pd.DataFrame) -> "Figure":
         label = f"{own['dataset'].iloc[0]}, {stable}"
         ax.plot(own["round"], own["rate"], color=colour, linewidth=1.2, label=label)
         there = own[own["round"] == stable]
-        ax.plot(there["round"], there["rate"], "o", color=colour, markersize=6, markeredgecolor="black")
+        ax.plot(
+            there["round"], there["rate"], "o", color=colour, markersize=6, markeredgecolor="black"
+        )
     ax.set_ylim(0, 1)
     ax.set_xlim(0, int(rows["round"].max()) + 1)
-    ax.legend(fontsize=SMALL, frameon=False, title="request of, stable at round", title_fontsize=SMALL)
+    ax.legend(
+        fontsize=SMALL, frameon=False, title="request of, stable at round", title_fontsize=SMALL
+    )
     return figure

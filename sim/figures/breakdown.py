@@ -12,7 +12,8 @@ DASHES = {"true": "-", "model": "--"}
 
 
 def plot_breakdown(prefill: pd.DataFrame, decoding: pd.DataFrame) -> "Figure":
-    """Prefill over prompt tokens, and decoding over output tokens, a colour a prompt length; dashed: as modelled.
+    """Prefill over prompt tokens, and decoding over output tokens, a colour a prompt length;
+    dashed: as modelled.
 
     Parameters
     ----------
@@ -24,12 +25,20 @@ def plot_breakdown(prefill: pd.DataFrame, decoding: pd.DataFrame) -> "Figure":
     dress(left, "prompt tokens", "s", "prefill")
     dress(right, "output tokens", "s", "decoding")
     for column, dash in DASHES.items():
-        left.plot(prefill["prompt_tokens"], prefill[column], dash, color=SERIES[0], linewidth=1.3,
-                  label="as it is" if column == "true" else "s · T_0")  # fmt: skip
+        left.plot(
+            prefill["prompt_tokens"],
+            prefill[column],
+            dash,
+            color=SERIES[0],
+            linewidth=1.3,
+            label="as it is" if column == "true" else "s · T_0",
+        )
         for index, (prompt, own) in enumerate(decoding.groupby("prompt_tokens")):
             label = f"after {prompt} tokens" if column == "true" else None
             colour = SERIES[index % len(SERIES)]
-            right.plot(own["output_tokens"], own[column], dash, color=colour, linewidth=1.3, label=label)
+            right.plot(
+                own["output_tokens"], own[column], dash, color=colour, linewidth=1.3, label=label
+            )
     for ax in (left, right):
         ax.set_xlim(left=0)
         ax.set_ylim(bottom=0)

@@ -1,4 +1,6 @@
-"""Costs: a profile's measured points against what its terms say, and what a switch takes beside a request."""
+"""Costs: a profile's measured points against what its terms say, and what a switch takes beside a
+request.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,9 @@ def plot_profile(profile: Profile, samples: pd.DataFrame, rounds: pd.DataFrame) 
     _plot_passes(axes[0, 0], profile, samples, rounds)
     _plot_grid(axes[0, 1], profile, samples[samples["term"] == "cell"])
     _plot_line(axes[1, 0], samples[samples["term"] == "prefill"], profile.costs.prefill)
-    axes[1, 0].set_title("prefill of both models (batches: all rows' tokens)", fontsize=9, loc="left")
+    axes[1, 0].set_title(
+        "prefill of both models (batches: all rows' tokens)", fontsize=9, loc="left"
+    )
     _plot_swaps(axes[1, 1], profile, samples)
     for ax in axes.flat:
         ax.spines[["top", "right"]].set_visible(False)
@@ -35,9 +39,12 @@ def plot_profile(profile: Profile, samples: pd.DataFrame, rounds: pd.DataFrame) 
         if ax.get_legend_handles_labels()[0]:
             ax.legend(fontsize=7, frameon=False)
     known = profile.provenance
-    names = " + ".join("?" if model is None else model.name for model in (known.target, known.draft))
+    names = " + ".join(
+        "?" if model is None else model.name for model in (known.target, known.draft)
+    )
     figure.suptitle(
-        f"{names} ({profile.weights} weights), {known.dtype or '?'}, {known.hardware or '? threads of a CPU'}",
+        f"{names} ({profile.weights} weights), {known.dtype or '?'},"
+        f" {known.hardware or '? threads of a CPU'}",
         fontsize=10,
     )
     return figure
@@ -49,8 +56,12 @@ def _plot_passes(ax: "Axes", profile: Profile, samples: pd.DataFrame, rounds: pd
     n = (profile.provenance.draft_tokens or (4,))[0]
     own = rounds[rounds["drafted"] == n]
     if own.empty:  # random weights: the grid's rounds
-        cells = samples[(samples["term"] == "cell") & (samples["batch"] == 1) & (samples["width"] == n + 1)]
-        own = cells.rename(columns={"tokens": "context"}).astype(float)[["context", "draft_ns", "verify_ns"]]
+        cells = samples[
+            (samples["term"] == "cell") & (samples["batch"] == 1) & (samples["width"] == n + 1)
+        ]
+        own = cells.rename(columns={"tokens": "context"}).astype(float)[
+            ["context", "draft_ns", "verify_ns"]
+        ]
     verify = terms.verify(n + 1)
     parts = [
         (f"verify, {n + 1} tokens", own["verify_ns"], verify),
@@ -64,7 +75,9 @@ def _plot_passes(ax: "Axes", profile: Profile, samples: pd.DataFrame, rounds: pd
     ax.set_ylim(0, 1.3 * top)
     ax.set_xlabel("context, tokens", fontsize=8)
     ax.set_ylabel("ms", fontsize=8)
-    ax.set_title("passes inside rounds, batch size 1 (slowest 1 % above the frame)", fontsize=9, loc="left")
+    ax.set_title(
+        "passes inside rounds, batch size 1 (slowest 1 % above the frame)", fontsize=9, loc="left"
+    )
 
 
 def _plot_grid(ax: "Axes", profile: Profile, cells: pd.DataFrame) -> None:
@@ -73,14 +86,23 @@ def _plot_grid(ax: "Axes", profile: Profile, cells: pd.DataFrame) -> None:
     medians = cells.groupby(keys, as_index=False)[["tokens", "ns"]].median()
     covered = medians[medians["batch"].isin(list(profile.costs.rounds))]
     whole = covered[["batch", "width", "tokens", "ns"]].astype(float).round().astype(int).to_numpy()
-    predicted = np.array([profile.round_cost(int(b))(int(w) - 1, int(t)) for b, w, t, _ in whole]) / 1e6
+    predicted = (
+        np.array([profile.round_cost(int(b))(int(w) - 1, int(t)) for b, w, t, _ in whole]) / 1e6
+    )
     measured = whole[:, 3] / 1e6
     for colour, batch in zip(COLOURS, sorted(set(whole[:, 0].tolist())), strict=False):
         rows = whole[:, 0] == batch
         ax.scatter(measured[rows], predicted[rows], s=12, color=colour, label=f"batch {batch}")
     held_out = (covered["role"] == "held_out").to_numpy()
-    ax.scatter(measured[held_out], predicted[held_out], s=40, facecolors="none", edgecolors="black", linewidths=0.6,
-               label="held out")  # fmt: skip
+    ax.scatter(
+        measured[held_out],
+        predicted[held_out],
+        s=40,
+        facecolors="none",
+        edgecolors="black",
+        linewidths=0.6,
+        label="held out",
+    )
     ends = [min(measured.min(), predicted.min()), max(measured.max(), predicted.max())]
     ax.plot(ends, ends, color="black", linewidth=0.8)
     ax.set_xscale("log")
@@ -117,7 +139,8 @@ def _plot_swaps(ax: "Axes", profile: Profile, samples: pd.DataFrame) -> None:
 
 
 def plot_switching(rows: pd.DataFrame, reference: tuple[float, float], label: str) -> "Figure":
-    """One switch over a request's inference time, in percent, by output length; a line a way of switching.
+    """One switch over a request's inference time, in percent, by output length; a line a way of
+    switching.
 
     Parameters
     ----------

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plot_comparison(rows: pd.DataFrame, bound_s: float, caption: str, ax: "Axes | None" = None) -> "Axes":
-    """Mean latency per policy with its 95 % interval over seeds, the tail written beside it, and the bound.
+def plot_comparison(
+    rows: pd.DataFrame, bound_s: float, caption: str, ax: "Axes | None" = None
+) -> "Axes":
+    """Mean latency per policy with its 95 % interval over seeds, the tail written beside it, and
+    the bound.
 
     Parameters
     ----------
@@ -31,13 +34,27 @@ def plot_comparison(rows: pd.DataFrame, bound_s: float, caption: str, ax: "Axes 
     colours = [colour_of(policy, i) for i, policy in enumerate(rows["policy"])]
     ax.barh(position, values, xerr=half, color=colours, height=0.62, capsize=3)
     right = float((values + half).max())
-    for y, value, spread, row in zip(position.tolist(), values, half, rows.to_dict("records"), strict=True):
+    for y, value, spread, row in zip(
+        position.tolist(), values, half, rows.to_dict("records"), strict=True
+    ):
         interval = f" ± {spread:.2g}" if spread else ""
         tail = f"p99 {row['p99_latency_s']:.3g} s, worst slowdown {row['max_slowdown']:.3g}"
-        ax.text(float(value + spread) + 0.02 * right, y, f"{value:.3g}{interval} s\n{tail}", va="center", fontsize=8)
+        ax.text(
+            float(value + spread) + 0.02 * right,
+            y,
+            f"{value:.3g}{interval} s\n{tail}",
+            va="center",
+            fontsize=8,
+        )
     if np.isfinite(bound_s):
         ax.axvline(bound_s, color="black", linestyle="--", linewidth=1)
-        ax.annotate(f"bound {bound_s:.3g} s", (bound_s, -0.5), xytext=(3, 0), textcoords="offset points", fontsize=8)
+        ax.annotate(
+            f"bound {bound_s:.3g} s",
+            (bound_s, -0.5),
+            xytext=(3, 0),
+            textcoords="offset points",
+            fontsize=8,
+        )
     ax.set_yticks(position, rows["policy"])
     ax.set_ylim(len(values) - 0.5, -0.75)
     ax.set_xlim(0, 1.45 * right)
@@ -50,7 +67,8 @@ def plot_comparison(rows: pd.DataFrame, bound_s: float, caption: str, ax: "Axes 
 def plot_latency_by_requests(
     rows: pd.DataFrame, datasets: Sequence[str], policies: Sequence[str], load: float
 ) -> "Figure":
-    """Mean latency with 95 % intervals by number of requests: a column a data set, a row a way to arrive.
+    """Mean latency with 95 % intervals by number of requests: a column a data set, a row a way to
+    arrive.
 
     Parameters
     ----------
@@ -59,21 +77,42 @@ def plot_latency_by_requests(
     """
     figure = new_figure(PAGE, 4.4)
     axes = figure.subplots(2, len(datasets), sharex=True, squeeze=False)
-    for line, (at_once, how) in enumerate(((False, f"Poisson, load {load:g}"), (True, "all at once"))):
+    for line, (at_once, how) in enumerate(
+        ((False, f"Poisson, load {load:g}"), (True, "all at once"))
+    ):
         for column, dataset in enumerate(datasets):
-            ax = dress(axes[line, column], "requests" if line else "", "" if column else f"{how}:\nmean latency, s",
-                       "" if line else dataset)  # fmt: skip
+            ax = dress(
+                axes[line, column],
+                "requests" if line else "",
+                "" if column else f"{how}:\nmean latency, s",
+                "" if line else dataset,
+            )
             some = rows[(rows["dataset"] == dataset) & (rows["all_at_once"] == at_once)]
             for index, policy in enumerate(policies):
                 own = some[some["policy"] == policy].sort_values("requests")
                 nudge = (index - len(policies) / 2) * 0.35
-                interval_line(ax, own["requests"] + nudge, own["mean_s"], own["high_s"], colour=colour_of(policy),
-                              label=policy, markersize=2.5, linewidth=1.1)  # fmt: skip
+                interval_line(
+                    ax,
+                    own["requests"] + nudge,
+                    own["mean_s"],
+                    own["high_s"],
+                    colour=colour_of(policy),
+                    label=policy,
+                    markersize=2.5,
+                    linewidth=1.1,
+                )
             bound = some.drop_duplicates("requests").sort_values("requests")
             ax.plot(bound["requests"], bound["bound_s"], "k--", linewidth=0.9, label="bound")
             ax.set_ylim(bottom=0)
             ax.set_xticks(sorted(some["requests"].unique()))
     handles, labels = axes[0, 0].get_legend_handles_labels()
     handles, labels = [*handles[1:], handles[0]], [*labels[1:], labels[0]]  # the bound last
-    figure.legend(handles, labels, fontsize=SMALL + 0.5, frameon=False, ncols=len(labels), loc="outside upper center")
+    figure.legend(
+        handles,
+        labels,
+        fontsize=SMALL + 0.5,
+        frameon=False,
+        ncols=len(labels),
+        loc="outside upper center",
+    )
     return figure

@@ -16,7 +16,8 @@ def plot_panels(rows: pd.DataFrame, x: str, y: str, *, log: bool = False) -> "Fi
 
     Parameters
     ----------
-    rows : `panel`, `line`, `x`, `value`, `high`, and, for lines that are policies, `colour`, the policy.
+    rows : `panel`, `line`, `x`, `value`, `high`, and, for lines that are policies, `colour`, the
+        policy.
     x, y : labels of the axes.
     log : x by factors of two.
     """
@@ -41,5 +42,12 @@ def plot_panels(rows: pd.DataFrame, x: str, y: str, *, log: bool = False) -> "Fi
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         ax.minorticks_off()
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=SMALL, frameon=False, ncols=len(labels), loc="outside upper center")
+    figure.legend(
+        handles,
+        labels,
+        fontsize=SMALL,
+        frameon=False,
+        ncols=len(labels),
+        loc="outside upper center",
+    )
     return figure

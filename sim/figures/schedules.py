@@ -1,7 +1,7 @@
 """Schedules as bars: when each request waited and ran, a panel a policy, and in which queue it was.
 
-A table of spans has the columns `kind` (`rounds`, `prefill`, `waiting`, or a move of a cache), `request` (by order
-of arrival), `start_ns` and `end_ns`.
+A table of spans has the columns `kind` (`rounds`, `prefill`, `waiting`, or a move of a cache),
+`request` (by order of arrival), `start_ns` and `end_ns`.
 """
 
 import itertools
@@ -19,8 +19,18 @@ if TYPE_CHECKING:
 
 ROWS = 10
 BARS = {"rounds": (0.62, None), "prefill": (0.62, "#333333"), "swap": (0.9, "#000000")}
-QUEUES = ("#FDE725", "#7AD151", "#22A884", "#2A788E", "#414487", "#440154")  # viridis: high priority is bright
-KEY = "time, s (tick: arrival; line: in the system; bar: running, dark in a prefill, black while its cache moves)"
+QUEUES = (
+    "#FDE725",
+    "#7AD151",
+    "#22A884",
+    "#2A788E",
+    "#414487",
+    "#440154",
+)  # viridis: high priority is bright
+KEY = (
+    "time, s (tick: arrival; line: in the system; bar: running, dark in a prefill, black while its"
+    " cache moves)"
+)
 
 
 def plot_schedules(
@@ -39,7 +49,9 @@ def plot_schedules(
     for index, (ax, (policy, own)) in enumerate(zip(panels, spans.items(), strict=True)):
         mean_s = _bars(ax, own, arrival_ns[policy][:rows], colour_of(policy, index))
         title = f"{policy}: mean latency of these {rows} requests {mean_s:.3g} s"
-        dress(ax, "", "request", title).set_yticks(range(rows), [str(i) for i in range(rows)], fontsize=SMALL - 1)
+        dress(ax, "", "request", title).set_yticks(
+            range(rows), [str(i) for i in range(rows)], fontsize=SMALL - 1
+        )
     panels[-1].set_xlim(left=0)
     panels[-1].set_xlabel(KEY, fontsize=SMALL + 1)
     return figure
@@ -57,18 +69,28 @@ def plot_few_requests(spans: Mapping[str, pd.DataFrame], arrival_ns: NDArray[np.
     panels = figure.subplots(len(spans), 1, sharex=True, squeeze=False)[:, 0]
     for ax, (policy, own) in zip(panels, spans.items(), strict=True):
         mean_s = _bars(ax, own, arrival_ns, colour_of(policy))
-        dress(ax, "time, s" if ax is panels[-1] else "", "request", f"{policy}: mean latency {mean_s:.3g} s")
+        dress(
+            ax,
+            "time, s" if ax is panels[-1] else "",
+            "request",
+            f"{policy}: mean latency {mean_s:.3g} s",
+        )
         ax.set_yticks(range(len(arrival_ns)))
     panels[-1].set_xlim(left=0)
     return figure
 
 
 def _bars(ax: "Axes", spans: pd.DataFrame, arrival_ns: NDArray[np.int64], colour: str) -> float:
-    """One run: a line from a request's arrival to its end, bars where it ran. Returns mean latency in seconds."""
+    """One run: a line from a request's arrival to its end, bars where it ran.
+
+    Returns mean latency in seconds.
+    """
     count = len(arrival_ns)
     ends = np.zeros(count)
     own = spans[(spans["request"] < count) & (spans["kind"] != "waiting")]
-    for kind, request, start_ns, end_ns in own[["kind", "request", "start_ns", "end_ns"]].itertuples(index=False):
+    for kind, request, start_ns, end_ns in own[
+        ["kind", "request", "start_ns", "end_ns"]
+    ].itertuples(index=False):
         height, shade = BARS.get(kind, BARS["swap"])
         start, end = start_ns / 1e9, end_ns / 1e9
         ax.barh(request, end - start, left=start, height=height, color=shade or colour, linewidth=0)
@@ -80,7 +102,9 @@ def _bars(ax: "Axes", spans: pd.DataFrame, arrival_ns: NDArray[np.int64], colour
     return float((ends - arrivals).mean())
 
 
-def plot_queues(turns: pd.DataFrame, spans: pd.DataFrame, requests: pd.DataFrame, queues: int) -> "Figure":
+def plot_queues(
+    turns: pd.DataFrame, spans: pd.DataFrame, requests: pd.DataFrame, queues: int
+) -> "Figure":
     """Which request was in which queue when: thick where it ran, thin where it waited.
 
     Parameters
@@ -94,31 +118,61 @@ def plot_queues(turns: pd.DataFrame, spans: pd.DataFrame, requests: pd.DataFrame
     shades = [QUEUES[round(q * (len(QUEUES) - 1) / max(1, queues - 1))] for q in range(queues)]
 
     def bar(request: int, start_ns: int, end_ns: int, queue: int, height: float) -> None:
-        ax.barh(request, (end_ns - start_ns) / 1e9, left=start_ns / 1e9, height=height, color=shades[queue - 1],
-                linewidth=0)  # fmt: skip
+        ax.barh(
+            request,
+            (end_ns - start_ns) / 1e9,
+            left=start_ns / 1e9,
+            height=height,
+            color=shades[queue - 1],
+            linewidth=0,
+        )
 
     own = {index: turns[turns["request"] == index] for index in range(len(requests))}
-    for index, (arrival_ns, finish_ns) in enumerate(requests[["arrival_ns", "finish_ns"]].itertuples(index=False)):
+    for index, (arrival_ns, finish_ns) in enumerate(
+        requests[["arrival_ns", "finish_ns"]].itertuples(index=False)
+    ):
         seen = own[index]
         starts, numbers = [arrival_ns, *seen["ns"]], [1, *seen["queue"]]
         for start, end, queue in zip(starts, [*starts[1:], finish_ns], numbers, strict=True):
             bar(index, start, end, queue, 0.34)
         if seen["perceptible"].any():
             since = seen.loc[seen["perceptible"], "ns"].iloc[0]
-            ax.plot([since / 1e9], [index], "D", color="white", markeredgecolor="black", markersize=3.5, zorder=4)
+            ax.plot(
+                [since / 1e9],
+                [index],
+                "D",
+                color="white",
+                markeredgecolor="black",
+                markersize=3.5,
+                zorder=4,
+            )
     running = spans[spans["kind"].isin(["rounds", "prefill"])]
-    for request, start_ns, end_ns in running[["request", "start_ns", "end_ns"]].itertuples(index=False):
+    for request, start_ns, end_ns in running[["request", "start_ns", "end_ns"]].itertuples(
+        index=False
+    ):
         # a stretch of rounds may cross queues: cut it where they change
         ns, numbers = own[request]["ns"].tolist(), own[request]["queue"].tolist()
         cuts = [start_ns, *(at for at in ns if start_ns < at < end_ns), end_ns]
         for start, end in itertools.pairwise(cuts):
-            queue = next((q for at, q in zip(reversed(ns), reversed(numbers), strict=True) if at <= start), 1)
+            queue = next(
+                (q for at, q in zip(reversed(ns), reversed(numbers), strict=True) if at <= start), 1
+            )
             bar(request, start, end, queue, 0.82)
     for queue, shade in enumerate(shades, 1):
         ax.barh(0, 0, color=shade, label=f"queue {queue}")
-    ax.plot([], [], "D", color="white", markeredgecolor="black", markersize=3.5, label="becomes perceptible")
+    ax.plot(
+        [],
+        [],
+        "D",
+        color="white",
+        markeredgecolor="black",
+        markersize=3.5,
+        label="becomes perceptible",
+    )
     ax.set_ylim(len(requests) - 0.4, -0.6)
     ax.set_yticks(range(len(requests)))
     ax.set_xlim(left=0)
-    ax.legend(fontsize=SMALL, frameon=False, ncols=queues + 1, loc="lower left", bbox_to_anchor=(0, 1.0))
+    ax.legend(
+        fontsize=SMALL, frameon=False, ncols=queues + 1, loc="lower left", bbox_to_anchor=(0, 1.0)
+    )
     return figure

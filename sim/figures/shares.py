@@ -13,7 +13,9 @@ REST = "#DDDDDD"
 
 
 def plot_shares(shares: pd.DataFrame, x: str) -> "Figure":
-    """A bar for each row, from the top, of its columns, the last of which is the rest; `x` labels the axis."""
+    """A bar for each row, from the top, of its columns, the last of which is the rest; `x` labels
+    the axis.
+    """
     figure = new_figure(PAGE, max(0.6 * COLUMN, 0.9 + 0.27 * len(shares)))
     ax = dress(figure.subplots(), x)
     left = np.zeros(len(shares))

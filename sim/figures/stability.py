@@ -25,13 +25,15 @@ PARTS = {
 TICKS = (1, 2, 5, 10, 20, 50)  # rounds
 
 
-def plot_latency_by_round(rows: pd.DataFrame, datasets: Sequence[str], tests: Mapping[str, str]) -> "Figure":
+def plot_latency_by_round(
+    rows: pd.DataFrame, datasets: Sequence[str], tests: Mapping[str, str]
+) -> "Figure":
     """Latency by the median round at which a test calls requests perceptible, a panel a data set.
 
     Parameters
     ----------
-    rows : `dataset`, `trace` (`recorded`, `shuffled`), `kind` (a key of `TESTS`), `round`, `share` (of requests that
-        become perceptible), `percent` against FCFS with `low` and `high`.
+    rows : `dataset`, `trace` (`recorded`, `shuffled`), `kind` (a key of `TESTS`), `round`, `share`
+        (of requests that become perceptible), `percent` against FCFS with `low` and `high`.
     tests : what each kind is called.
     """
     columns = min(2, len(datasets))
@@ -46,24 +48,52 @@ def plot_latency_by_round(rows: pd.DataFrame, datasets: Sequence[str], tests: Ma
             if kind == "count":
                 ax.plot(own["round"], own["percent"], color=colour, linewidth=1, zorder=1)
                 ax.fill_between(
-                    own["round"], own["low"], own["high"], color="#bbbbbb", alpha=0.4, linewidth=0, zorder=0
+                    own["round"],
+                    own["low"],
+                    own["high"],
+                    color="#bbbbbb",
+                    alpha=0.4,
+                    linewidth=0,
+                    zorder=0,
                 )
             size = 18 if kind != "range" else 6 + 26 * own["share"]
-            ax.scatter(own["round"], own["percent"], marker=marker, s=size, color=colour, linewidths=0, alpha=0.85,
-                       label=tests[kind], zorder=3)  # fmt: skip
+            ax.scatter(
+                own["round"],
+                own["percent"],
+                marker=marker,
+                s=size,
+                color=colour,
+                linewidths=0,
+                alpha=0.85,
+                label=tests[kind],
+                zorder=3,
+            )
         mixed = some[(some["kind"] == "range") & (some["trace"] == "shuffled")]
-        ax.scatter(mixed["round"], mixed["percent"], marker="x", s=16, color=TESTS["range"][1], linewidths=0.8,
-                   label="γ, δ on shuffled rounds", zorder=2)  # fmt: skip
+        ax.scatter(
+            mixed["round"],
+            mixed["percent"],
+            marker="x",
+            s=16,
+            color=TESTS["range"][1],
+            linewidths=0.8,
+            label="γ, δ on shuffled rounds",
+            zorder=2,
+        )
         ax.set_xscale("log")
         ax.set_xticks(TICKS, [str(t) for t in TICKS])
         ax.minorticks_off()
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=SMALL, frameon=False, ncols=3, loc="outside upper center")
+    figure.legend(
+        handles, labels, fontsize=SMALL, frameon=False, ncols=3, loc="outside upper center"
+    )
     return figure
 
 
-def plot_estimate_errors(rows: pd.DataFrame, datasets: Sequence[str], reference: float, label: str) -> "Figure":
-    """The mean relative error of T̃ at the transition, and of its parts alone, by data set; a panel a predictor.
+def plot_estimate_errors(
+    rows: pd.DataFrame, datasets: Sequence[str], reference: float, label: str
+) -> "Figure":
+    """The mean relative error of T̃ at the transition, and of its parts alone, by data set; a panel
+    a predictor.
 
     Parameters
     ----------
@@ -78,11 +108,27 @@ def plot_estimate_errors(rows: pd.DataFrame, datasets: Sequence[str], reference:
         own = rows[rows["predictor"] == predictor].set_index("dataset").loc[list(datasets)]
         for index, (part, name) in enumerate(PARTS.items()):
             half = 100 * np.nan_to_num(own[f"{part}_high"] - own[part])
-            ax.bar(np.arange(len(own)) + (index - 1.5) * 0.2, 100 * own[part], 0.18, yerr=half, capsize=1.5,
-                   color=SERIES[index], error_kw={"linewidth": 0.8}, label=name)  # fmt: skip
-        ax.axhline(100 * reference, color="black", linestyle="--", linewidth=0.9, label=f"{label}: {reference:.2%}")
+            ax.bar(
+                np.arange(len(own)) + (index - 1.5) * 0.2,
+                100 * own[part],
+                0.18,
+                yerr=half,
+                capsize=1.5,
+                color=SERIES[index],
+                error_kw={"linewidth": 0.8},
+                label=name,
+            )
+        ax.axhline(
+            100 * reference,
+            color="black",
+            linestyle="--",
+            linewidth=0.9,
+            label=f"{label}: {reference:.2%}",
+        )
         ax.set_xticks(range(len(datasets)), datasets, fontsize=SMALL, rotation=30, ha="right")
         ax.set_yscale("log")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=SMALL, frameon=False, ncols=5, loc="outside upper center")
+    figure.legend(
+        handles, labels, fontsize=SMALL, frameon=False, ncols=5, loc="outside upper center"
+    )
     return figure

@@ -1,4 +1,6 @@
-"""What all figures share: the sizes of a page, the policies' names and colours, plain axes, lines with intervals."""
+"""What all figures share: the sizes of a page, the policies' names and colours, plain axes, lines
+with intervals.
+"""
 
 from functools import cache
 from io import BytesIO
@@ -27,17 +29,31 @@ COLOURS = {
 }
 OTHER = ("#F0E442", "#000000", "#8C564B")
 NAMES = {
-    "fcfs": "FCFS", "las": "LAS", "las-round": "LAS every round", "gittins": "Gittins", "lp-sjf": "LP-SJF",
-    "lp-sjf-mean": "LP-SJF with acceptance", "lp-srpt": "LP-SRPT", "laps-sd": "LAPS-SD", "alike": "Alike",
-    "alike-online": "Alike, online", "laps-sd:count=3": "LAPS-SD by count", "lp-srpt:stay=1": "LP-SRPT with a lead",
-    "laps-sd:stay=1": "LAPS-SD with a lead", "alike-ceiling": "Alike, the ceiling", "srpt": "SRPT",
-}  # fmt: skip
-# what is no policy (data sets, parts, parameters): Tol's bright scheme, none of whose colours is a policy's
+    "fcfs": "FCFS",
+    "las": "LAS",
+    "las-round": "LAS every round",
+    "gittins": "Gittins",
+    "lp-sjf": "LP-SJF",
+    "lp-sjf-mean": "LP-SJF with acceptance",
+    "lp-srpt": "LP-SRPT",
+    "laps-sd": "LAPS-SD",
+    "alike": "Alike",
+    "alike-online": "Alike, online",
+    "laps-sd:count=3": "LAPS-SD by count",
+    "lp-srpt:stay=1": "LP-SRPT with a lead",
+    "laps-sd:stay=1": "LAPS-SD with a lead",
+    "alike-ceiling": "Alike, the ceiling",
+    "srpt": "SRPT",
+}
+# what is no policy (data sets, parts, parameters): Tol's bright scheme, none of whose colours is a
+# policy's
 SERIES = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377", "#66CCEE")
 
 
 def colour_of(spec: str, index: int = 0) -> str:
-    """The colour of a policy by its name; policies of a user's own share the rest of the palette."""
+    """The colour of a policy by its name; policies of a user's own share the rest of the
+    palette.
+    """
     return COLOURS.get(spec.partition(":")[0], OTHER[index % len(OTHER)])
 
 
@@ -75,5 +91,11 @@ def interval_line(
 ) -> None:
     """Dots joined by a line, each with its symmetric interval, which ends at `high`; all (N,)."""
     half = np.asarray(high, dtype=float) - np.asarray(value, dtype=float)
-    whole: dict[str, Any] = {"marker": "o", "markersize": 3, "linewidth": 1.2, "elinewidth": 0.8, **style}
+    whole: dict[str, Any] = {
+        "marker": "o",
+        "markersize": 3,
+        "linewidth": 1.2,
+        "elinewidth": 0.8,
+        **style,
+    }
     ax.errorbar(np.asarray(x), np.asarray(value), half, color=colour, **whole)

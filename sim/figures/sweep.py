@@ -1,4 +1,6 @@
-"""Figures of a sweep: a metric against one parameter, with intervals over seeds, or over two as a heat map."""
+"""Figures of a sweep: a metric against one parameter, with intervals over seeds, or over two as a
+heat map.
+"""
 
 import math
 import textwrap
@@ -16,12 +18,15 @@ if TYPE_CHECKING:
 LINES = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", *OTHER)
 
 
-def plot_lines(points: pd.DataFrame, level: pd.DataFrame, *, policies: bool, x: str, y: str, title: str) -> "Figure":
+def plot_lines(
+    points: pd.DataFrame, level: pd.DataFrame, *, policies: bool, x: str, y: str, title: str
+) -> "Figure":
     """A metric against a parameter, a line each value of another, with 95 % intervals.
 
     Parameters
     ----------
-    points : `line`, `label` (empty: none), `x` (numbers, or words, which keep their order), `value`, `low`, `high`.
+    points : `line`, `label` (empty: none), `x` (numbers, or words, which keep their order),
+        `value`, `low`, `high`.
     level : `policy`, `value`: policies that lack the parameter, drawn as levels.
     policies : lines are policies, and have their colours.
     x, y, title : in words.
@@ -32,7 +37,14 @@ def plot_lines(points: pd.DataFrame, level: pd.DataFrame, *, policies: bool, x: 
 
 
 def draw_lines(
-    ax: "Axes", points: pd.DataFrame, level: pd.DataFrame, *, policies: bool, x: str, y: str, title: str
+    ax: "Axes",
+    points: pd.DataFrame,
+    level: pd.DataFrame,
+    *,
+    policies: bool,
+    x: str,
+    y: str,
+    title: str,
 ) -> None:
     """`plot_lines` on axes of one's own."""
     words = [] if pd.api.types.is_numeric_dtype(points["x"]) else sorted(points["x"].unique())
@@ -40,12 +52,27 @@ def draw_lines(
         at = [words.index(v) for v in own["x"]] if words else own["x"]
         spread = np.nan_to_num([own["value"] - own["low"], own["high"] - own["value"]])
         colour = colour_of(str(line), index) if policies else LINES[index % len(LINES)]
-        ax.errorbar(at, own["value"], spread, color=colour, marker="o", markersize=4, capsize=3, linewidth=1.4,
-                    label=own["label"].iloc[0] or None)  # fmt: skip
+        ax.errorbar(
+            at,
+            own["value"],
+            spread,
+            color=colour,
+            marker="o",
+            markersize=4,
+            capsize=3,
+            linewidth=1.4,
+            label=own["label"].iloc[0] or None,
+        )
     for policy, value in level[["policy", "value"]].itertuples(index=False):
         ax.axhline(value, color=colour_of(policy), linestyle="--", linewidth=1)
-        ax.annotate(policy, (1, value), xycoords=("axes fraction", "data"), xytext=(3, -3),
-                    textcoords="offset points", fontsize=7)  # fmt: skip
+        ax.annotate(
+            policy,
+            (1, value),
+            xycoords=("axes fraction", "data"),
+            xytext=(3, -3),
+            textcoords="offset points",
+            fontsize=7,
+        )
     if words:
         ax.set_xticks(range(len(words)), words)
     ax.set_xlabel(x)
@@ -57,9 +84,17 @@ def draw_lines(
 
 
 def plot_heat(
-    table: pd.DataFrame, *, x: str, y: str, value: str, title: str, text: Callable[[object], str] = str
+    table: pd.DataFrame,
+    *,
+    x: str,
+    y: str,
+    value: str,
+    title: str,
+    text: Callable[[object], str] = str,
 ) -> "Figure":
-    """A table as a heat map, each cell with its figure; index and columns are the axes, upwards and to the right."""
+    """A table as a heat map, each cell with its figure; index and columns are the axes, upwards and
+    to the right.
+    """
     table = table.sort_index(ascending=False)
     width = max(4.0, 1.2 + 0.62 * table.shape[1])
     figure = new_figure(width, max(2.6, 1.3 + 0.42 * table.shape[0]))

@@ -25,17 +25,39 @@ def plot_trade(rows: pd.DataFrame) -> "Figure":
     figure = new_figure(PAGE, 3.2)
     axes = figure.subplots(1, len(predictors), squeeze=False, sharey=True)[0]
     for ax, predictor in zip(np.atleast_1d(axes), predictors, strict=True):
-        dress(ax, "mean latency over FCFS's", "" if ax is not axes[0] else "p99 of a run over FCFS's", predictor)
+        dress(
+            ax,
+            "mean latency over FCFS's",
+            "" if ax is not axes[0] else "p99 of a run over FCFS's",
+            predictor,
+        )
         some = rows[rows["predictor"] == predictor]
         own = some[some["policy"].str.partition(":")[0] == OWN]
         interval_line(ax, own["mean"], own["p99"], own["p99_high"], colour=colour_of(OWN))
         for index, row in enumerate(some[~some.index.isin(own.index)].to_dict("records")):
-            ax.plot([row["mean"]], [row["p99"]], "s", color=colour_of(row["policy"], index), markersize=4)
-            ax.annotate(row["policy"], (row["mean"], row["p99"]), xytext=(3, 3), textcoords="offset points",
-                        fontsize=SMALL - 1)  # fmt: skip
+            ax.plot(
+                [row["mean"]],
+                [row["p99"]],
+                "s",
+                color=colour_of(row["policy"], index),
+                markersize=4,
+            )
+            ax.annotate(
+                row["policy"],
+                (row["mean"], row["p99"]),
+                xytext=(3, 3),
+                textcoords="offset points",
+                fontsize=SMALL - 1,
+            )
         for row in own.to_dict("records"):
             patience = row["policy"].partition("=")[2] or "0"
-            ax.annotate(patience, (row["mean"], row["p99"]), xytext=(-3, -8), textcoords="offset points",
-                        fontsize=SMALL - 1, color=colour_of(OWN))  # fmt: skip
+            ax.annotate(
+                patience,
+                (row["mean"], row["p99"]),
+                xytext=(-3, -8),
+                textcoords="offset points",
+                fontsize=SMALL - 1,
+                color=colour_of(OWN),
+            )
         ax.axhline(1, color="black", linewidth=0.7)
     return figure

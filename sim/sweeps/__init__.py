@@ -1,8 +1,10 @@
-"""Sweeps: every combination of parameters, on one machine or many, into a folder of Parquet parts."""
+"""Sweeps: every combination of parameters, on one machine or many, into a folder of Parquet
+parts.
+"""
 
 from lapsd.sim.sweeps.best import Verdict, best
+from lapsd.sim.sweeps.execution import resume, sweep
 from lapsd.sim.sweeps.folders import read as read_sweep
 from lapsd.sim.sweeps.grid import Sweep
-from lapsd.sim.sweeps.execution import resume, sweep
 
 __all__ = ["Sweep", "Verdict", "best", "read_sweep", "resume", "sweep"]

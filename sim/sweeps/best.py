@@ -1,13 +1,14 @@
 """Which configurations are best, and which cannot be told from the best.
 
-Selecting the best of many on the seeds that its figure is then quoted from flatters it, so the seeds are halved: one
-half selects, the other reports. The configurations "not worse than the best" are found by multiple comparisons with
-the best: each is compared with the selected one, paired over the fresh seeds, and is called worse only if its t is
-beyond what the largest t of all of them reaches in 5 % of cases when the differences of whole seeds change sign at
-random (max t of Westfall and Young; with too few seeds for that, if a one-sided t test at 5 % over the number of
-comparisons says so): configurations that do nearly the same differ together, which Bonferroni cannot use.
-The set holds the truly best configuration in at least 95 % of sweeps, as far as differences are symmetric, since that
-one is called worse than the selected one with odds of at most 5 %.
+Selecting the best of many on the seeds that its figure is then quoted from flatters it, so the
+seeds are halved: one half selects, the other reports. The configurations "not worse than the best"
+are found by multiple comparisons with the best: each is compared with the selected one, paired over
+the fresh seeds, and is called worse only if its t is beyond what the largest t of all of them
+reaches in 5 % of cases when the differences of whole seeds change sign at random (max t of Westfall
+and Young; with too few seeds for that, if a one-sided t test at 5 % over the number of comparisons
+says so): configurations that do nearly the same differ together, which Bonferroni cannot use. The
+set holds the truly best configuration in at least 95 % of sweeps, as far as differences are
+symmetric, since that one is called worse than the selected one with odds of at most 5 %.
 """
 
 from collections.abc import Sequence
@@ -23,8 +24,16 @@ from lapsd.sim.experiment.statistics import Interval, mean_interval, ratio_by_se
 ERROR = 0.05
 RESAMPLES = 2_000
 LEAST_SEEDS = 4
-EACH_HALF = (slice(None), slice(0, None, 2), slice(1, None, 2))  # of the seeds: all, those that select, fresh ones
-ENOUGH_TO_FLIP, ALL_FLIPS, SOME_FLIPS = 6, 10, 2_000  # seeds; seeds; sign vectors where there are more seeds
+EACH_HALF = (
+    slice(None),
+    slice(0, None, 2),
+    slice(1, None, 2),
+)  # of the seeds: all, those that select, fresh ones
+ENOUGH_TO_FLIP, ALL_FLIPS, SOME_FLIPS = (
+    6,
+    10,
+    2_000,
+)  # seeds; seeds; sign vectors where there are more seeds
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +50,8 @@ class Verdict:
         Its metric on the other half, 95 %.
     selected_value : float
         Its metric on the half that selected it: lower, as a rule, than what it is worth.
-    alike : DataFrame
-        Configurations not worse than it: `policy`, `value`, `difference` to the best, and `wins`, in how many of the
-        resamples of all seeds it was the best. Best first.
+    alike : DataFrame Configurations not worse than it: `policy`, `value`, `difference` to the best,
+        and `wins`, in how many of the resamples of all seeds it was the best. Best first.
     wins : DataFrame
         For each parameter that varies, how often each value won: `parameter`, `value`, `wins`.
     configurations, seeds : int
@@ -63,20 +71,30 @@ class Verdict:
     def record(self) -> dict[str, Any]:
         """Ready for JSON."""
         return {
-            "group": self.group, "metric": self.metric, "best": self.best, "value": self.value.value,
-            "low": self.value.low, "high": self.value.high, "selected_value": self.selected_value,
-            "configurations": self.configurations, "seeds": self.seeds, "alike": self.alike.to_dict("records"),
+            "group": self.group,
+            "metric": self.metric,
+            "best": self.best,
+            "value": self.value.value,
+            "low": self.value.low,
+            "high": self.value.high,
+            "selected_value": self.selected_value,
+            "configurations": self.configurations,
+            "seeds": self.seeds,
+            "alike": self.alike.to_dict("records"),
             "wins": self.wins.to_dict("records"),
-        }  # fmt: skip
+        }
 
 
-def best(records: pd.DataFrame, by: Sequence[str] = (), metric: str = "mean_latency_s") -> list[Verdict]:
+def best(
+    records: pd.DataFrame, by: Sequence[str] = (), metric: str = "mean_latency_s"
+) -> list[Verdict]:
     """The best configuration of each group, and those that are not worse.
 
     Parameters
     ----------
     records : a sweep's.
-    by : columns; settings that vary and are not named are averaged over, each seed's mean being one observation.
+    by : columns; settings that vary and are not named are averaged over, each seed's mean being one
+        observation.
     metric : a metric; lower is better.
 
     Raises
@@ -86,11 +104,15 @@ def best(records: pd.DataFrame, by: Sequence[str] = (), metric: str = "mean_late
     """
     for name in [*by, *columns_of(metric)]:
         if name not in records.columns:
-            raise ValueError(f"column {name!r}: the sweep has {', '.join(map(str, records.columns))}")
+            raise ValueError(
+                f"column {name!r}: the sweep has {', '.join(map(str, records.columns))}"
+            )
         if name not in by and not pd.api.types.is_numeric_dtype(records[name]):
             raise ValueError(f"column {name!r}: is not a number")
     if unfit := [name for name in by if name not in KNOBS]:
-        raise ValueError(f"by {unfit[0]}: the best is sought among policies, within settings: {', '.join(KNOBS)}")
+        raise ValueError(
+            f"by {unfit[0]}: the best is sought among policies, within settings: {', '.join(KNOBS)}"
+        )
     if not by:
         return [_verdict(records, {}, metric)]
     return [
@@ -112,12 +134,15 @@ def _verdict(records: pd.DataFrame, group: dict[str, Any], metric: str) -> Verdi
     sizes = records.groupby(["policy", "seed"]).size()
     if any(table.isna().to_numpy().any() for table in tables) or sizes.nunique() > 1:
         raise ValueError(
-            "runs are missing: resume the sweep, or, where settings stopped at different seeds, name them in by"
+            "runs are missing: resume the sweep, or, where settings stopped at different seeds,"
+            " name them in by"
         )
     parts, names = [table.to_numpy(dtype=float) for table in tables], list(tables[0].index)
     configurations, seeds = parts[0].shape
     if seeds < LEAST_SEEDS:
-        raise ValueError(f"{seeds} seeds: selecting and reporting on fresh seeds takes at least {LEAST_SEEDS}")
+        raise ValueError(
+            f"{seeds} seeds: selecting and reporting on fresh seeds takes at least {LEAST_SEEDS}"
+        )
     values, selecting, fresh = (_by_seed([part[:, some] for part in parts]) for some in EACH_HALF)
     chosen = int(selecting.mean(axis=1).argmin())
     difference = fresh - fresh[chosen]
@@ -132,13 +157,22 @@ def _verdict(records: pd.DataFrame, group: dict[str, Any], metric: str) -> Verdi
         }
     )[kept].sort_values(["value", "policy"], ignore_index=True)
     return Verdict(
-        group, metric, names[chosen], mean_interval(fresh[chosen]), float(selecting[chosen].mean()), alike,
-        _wins_of_values(records, names, share), configurations, seeds,
-    )  # fmt: skip
+        group,
+        metric,
+        names[chosen],
+        mean_interval(fresh[chosen]),
+        float(selecting[chosen].mean()),
+        alike,
+        _wins_of_values(records, names, share),
+        configurations,
+        seeds,
+    )
 
 
 def _by_seed(parts: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-    """What each seed says of a metric, (C, seeds), from its columns: one, or two if it is a ratio of means."""
+    """What each seed says of a metric, (C, seeds), from its columns: one, or two if it is a ratio
+    of means.
+    """
     return parts[0] if len(parts) == 1 else ratio_by_seed(*parts)
 
 
@@ -158,7 +192,9 @@ def _worse(difference: np.ndarray[Any, Any], comparisons: int) -> np.ndarray[Any
 
 
 def _largest_by_chance(difference: np.ndarray[Any, Any]) -> float:
-    """What the largest t of all rows exceeds in at most 5 % of cases when whole seeds change sign at random."""
+    """What the largest t of all rows exceeds in at most 5 % of cases when whole seeds change sign
+    at random.
+    """
     count = difference.shape[1]
     if count <= ALL_FLIPS:
         signs = 1 - 2 * (np.arange(2**count)[:, None] >> np.arange(count) & 1)
@@ -174,7 +210,9 @@ def _largest_by_chance(difference: np.ndarray[Any, Any]) -> float:
 
 
 def share_of_wins(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """In what share of resamples of the seeds each configuration has the lowest mean, (C, seeds) to (C,)."""
+    """In what share of resamples of the seeds each configuration has the lowest mean, (C, seeds) to
+    (C,).
+    """
     seeds = values.shape[1]
     weights = np.random.default_rng(0).multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
     means = values @ weights.T
@@ -183,7 +221,9 @@ def share_of_wins(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return wins
 
 
-def _wins_of_values(records: pd.DataFrame, names: list[str], share: np.ndarray[Any, Any]) -> pd.DataFrame:
+def _wins_of_values(
+    records: pd.DataFrame, names: list[str], share: np.ndarray[Any, Any]
+) -> pd.DataFrame:
     """Wins added up by the values of each parameter that varies."""
     first = list(records.columns).index("policy_name")
     parameters = list(records.columns)[first : list(records.columns).index(next(iter(KNOBS)))]

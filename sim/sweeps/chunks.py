@@ -1,6 +1,7 @@
 """Running a chunk of a sweep: its runs, a record each.
 
-A chunk's records depend on the sweep, the traces and the profiles alone: not on who runs it, when, or beside whom.
+A chunk's records depend on the sweep, the traces and the profiles alone: not on who runs it, when,
+or beside whom.
 """
 
 from collections.abc import Mapping
@@ -27,7 +28,8 @@ class ChunkRunner:
 
     Attributes
     ----------
-    sha256 : mapping of "trace", "profile" and "arrivals" to that of each such file, by the name that settings give it
+    sha256 : mapping of "trace", "profile" and "arrivals" to that of each such file, by the name
+    that settings give it
     """
 
     sweep: Sweep
@@ -35,7 +37,9 @@ class ChunkRunner:
     sha256: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in fields(self)}  # the rest is made again by whoever gets it
+        return {
+            f.name: getattr(self, f.name) for f in fields(self)
+        }  # the rest is made again by whoever gets it
 
     @cached_property
     def policies(self) -> list[Policy]:
@@ -58,14 +62,26 @@ class ChunkRunner:
         stage = self.inputs.stage(setting)
         some = slice(chunk.first_policy, chunk.last_policy + 1)
         policies, seeds = self.policies[some], range(chunk.first_seed, chunk.last_seed + 1)
-        by_seed = [measured(Runs(stage, stage.workload(s), [run(stage, p, s) for p in policies])) for s in seeds]
+        by_seed = [
+            measured(Runs(stage, stage.workload(s), [run(stage, p, s) for p in policies]))
+            for s in seeds
+        ]
         of_chunk = {name: getattr(setting, name) for name in KNOBS}
-        of_chunk |= {f"{what}_sha256": self.sha256[what][getattr(setting, what)] for what in ("trace", "profile")}
+        of_chunk |= {
+            f"{what}_sha256": self.sha256[what][getattr(setting, what)]
+            for what in ("trace", "profile")
+        }
         of_chunk["lapsd"] = version("lapsd")
-        columns: dict[str, Any] = {name: values[some] * len(seeds) for name, values in self._policy_columns.items()}
-        columns |= {name: [value] * (len(seeds) * len(policies)) for name, value in of_chunk.items()}
+        columns: dict[str, Any] = {
+            name: values[some] * len(seeds) for name, values in self._policy_columns.items()
+        }
+        columns |= {
+            name: [value] * (len(seeds) * len(policies)) for name, value in of_chunk.items()
+        }
         columns["seed"] = np.repeat(np.array(seeds), len(policies))
-        columns |= {name: np.concatenate([of_seed[name] for of_seed in by_seed]) for name in by_seed[0]}
+        columns |= {
+            name: np.concatenate([of_seed[name] for of_seed in by_seed]) for name in by_seed[0]
+        }
         return pa.Table.from_pydict(columns, schema=self.schema)
 
     @cached_property
@@ -75,14 +91,19 @@ class ChunkRunner:
 
     @cached_property
     def _policy_columns(self) -> dict[str, list[Any]]:
-        """What records say of each policy: its spec, its name, and its parameters, None where it lacks one."""
+        """What records say of each policy: its spec, its name, and its parameters, None where it
+        lacks one.
+        """
         specs = [spec_of(policy) for policy in self.policies]
         has = [{f.name for f in parameters_of(policy)} for policy in self.policies]
         return {
             "policy": specs,
             "policy_name": [spec.partition(":")[0] for spec in specs],
             **{
-                name: [getattr(p, name) if name in own else None for p, own in zip(self.policies, has, strict=True)]
+                name: [
+                    getattr(p, name) if name in own else None
+                    for p, own in zip(self.policies, has, strict=True)
+                ]
                 for name in self._parameters
             },
         }
@@ -90,18 +111,22 @@ class ChunkRunner:
     @cached_property
     def schema(self) -> pa.Schema:
         """The records' columns: policy, its parameters, setting, seed, metrics, provenance."""
-        return pa.schema([
-            ("policy", pa.string()),
-            ("policy_name", pa.string()),
-            *((name, _arrow_type(parameter)) for name, parameter in self._parameters.items()),
-            *((name, ARROW[knob.kind]) for name, knob in KNOBS.items()),
-            ("seed", pa.int64()),
-            *((metric.name, ARROW[int if metric.whole else float]) for metric in recorded()),
-            *((name, pa.string()) for name in ("trace_sha256", "profile_sha256", "lapsd")),
-        ])  # fmt: skip
+        return pa.schema(
+            [
+                ("policy", pa.string()),
+                ("policy_name", pa.string()),
+                *((name, _arrow_type(parameter)) for name, parameter in self._parameters.items()),
+                *((name, ARROW[knob.kind]) for name, knob in KNOBS.items()),
+                ("seed", pa.int64()),
+                *((metric.name, ARROW[int if metric.whole else float]) for metric in recorded()),
+                *((name, pa.string()) for name in ("trace_sha256", "profile_sha256", "lapsd")),
+            ]
+        )
 
 
 def _arrow_type(parameter: Field[Any]) -> pa.DataType:
     """From an annotation such as `int | None`."""
     annotation = str(getattr(parameter.type, "__name__", parameter.type))
-    return next((ARROW[kind] for kind in (bool, str, int) if kind.__name__ in annotation), pa.float64())
+    return next(
+        (ARROW[kind] for kind in (bool, str, int) if kind.__name__ in annotation), pa.float64()
+    )

@@ -42,7 +42,8 @@ def sweep(
     policies : specs such as `laps-sd:follow=true`.
     parameters : values by name of a policy's parameter; a policy that lacks one runs without it.
     seeds, until_ci : seeds of each setting, or the most, stopping at looks as in `Sweep`.
-    settings : a value or a list of values of anything in `sim.Setting`: `requests=[10, 30], load=0.9`.
+    settings : a value or a list of values of anything in `sim.Setting`: `requests=[10, 30],
+        load=0.9`.
     workers : processes; None: one a core.
     client : a Dask client, to use its cluster instead.
     progress : called with (runs done, runs in all) after each chunk.
@@ -53,9 +54,11 @@ def sweep(
         Naming the value and the bound, or the folder and what it holds.
     """
     document: dict[str, Any] = {
-        "policies": list(policies), "seeds": seeds,
-        "parameters": {name: list(values) for name, values in (parameters or {}).items()}, "settings": settings,
-    }  # fmt: skip
+        "policies": list(policies),
+        "seeds": seeds,
+        "parameters": {name: list(values) for name, values in (parameters or {}).items()},
+        "settings": settings,
+    }
     if until_ci is not None:
         document["until_ci"] = until_ci
     check_workers(workers)
@@ -89,7 +92,8 @@ def prepare(sweep: Sweep, files: Mapping[str, str] | None = None) -> ChunkRunner
 
     Parameters
     ----------
-    files : the files that names of traces and profiles in the sweep stand for; a name that is not there is a file's.
+    files : the files that names of traces and profiles in the sweep stand for; a name that is not
+        there is a file's.
 
     Raises
     ------
@@ -98,10 +102,14 @@ def prepare(sweep: Sweep, files: Mapping[str, str] | None = None) -> ChunkRunner
     """
     files = files or {}
     inputs = Inputs.load(sweep.combinations(), files)
-    loaded = (("trace", inputs.traces, ".parquet"), ("profile", inputs.profiles, ".json"),
-              ("arrivals", inputs.arrivals, ".parquet"))  # fmt: skip
+    loaded = (
+        ("trace", inputs.traces, ".parquet"),
+        ("profile", inputs.profiles, ".json"),
+        ("arrivals", inputs.arrivals, ".parquet"),
+    )
     hashes = {
-        what: {name: _sha256(files.get(name, name), ending) for name in names} for what, names, ending in loaded
+        what: {name: _sha256(files.get(name, name), ending) for name in names}
+        for what, names, ending in loaded
     }
     runner = ChunkRunner(sweep, inputs, hashes)
     _ = runner.policies
@@ -109,7 +117,9 @@ def prepare(sweep: Sweep, files: Mapping[str, str] | None = None) -> ChunkRunner
 
 
 def _sha256(name: str, ending: str) -> str:
-    path = BUNDLED / f"{name}{ending}" if name in (*BUNDLED_TRACES, *BUNDLED_PROFILES) else Path(name)
+    path = (
+        BUNDLED / f"{name}{ending}" if name in (*BUNDLED_TRACES, *BUNDLED_PROFILES) else Path(name)
+    )
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -141,9 +151,11 @@ def finish(
     stopped: dict[int, Look] = {}
     for seeds in runner.sweep.looks():
         now = [
-            index for index in missing
-            if chunks[index].setting not in stopped and first_seed <= chunks[index].last_seed < first_seed + seeds
-        ]  # fmt: skip
+            index
+            for index in missing
+            if chunks[index].setting not in stopped
+            and first_seed <= chunks[index].last_seed < first_seed + seeds
+        ]
         for index, records in _run(runner, now, workers, client):
             folders.write_part(folder, index, records)
             done += chunks[index].runs
@@ -151,9 +163,13 @@ def finish(
                 progress(done, total)
         missing = [index for index in missing if index not in set(now)]
         if runner.sweep.until_ci is not None:
-            going_on = [setting for setting in range(len(runner.settings)) if setting not in stopped]
+            going_on = [
+                setting for setting in range(len(runner.settings)) if setting not in stopped
+            ]
             stopped |= _enough(folder, runner, seeds, going_on)
-            skipped = sum(chunks[index].runs for index in missing if chunks[index].setting in stopped)
+            skipped = sum(
+                chunks[index].runs for index in missing if chunks[index].setting in stopped
+            )
             missing = [index for index in missing if chunks[index].setting not in stopped]
             total -= skipped
             looks = {setting: stopped.get(setting) for setting in range(len(runner.settings))}
@@ -162,7 +178,9 @@ def finish(
                 progress(done, total)
 
 
-def _run(runner: ChunkRunner, chunks: list[int], workers: int | None, client: "Client | None") -> Iterator[Done]:
+def _run(
+    runner: ChunkRunner, chunks: list[int], workers: int | None, client: "Client | None"
+) -> Iterator[Done]:
     if client is not None:
         return run_on_cluster(runner, chunks, client)
     workers = min(workers or os.cpu_count() or 1, max(1, len(chunks)))
@@ -176,9 +194,10 @@ def _enough(folder: Path, runner: ChunkRunner, seeds: int, settings: list[int]) 
     enough = {}
     for setting in settings:
         parts = [
-            index for index, chunk in enumerate(runner.chunks)
+            index
+            for index, chunk in enumerate(runner.chunks)
             if chunk.setting == setting and chunk.last_seed < runner.sweep.first_seed + seeds
-        ]  # fmt: skip
+        ]
         seen = look(folders.read_latencies(folder, parts), baseline, runner.sweep.until_ci or 1.0)
         if seen.enough or seeds == runner.sweep.seeds:
             enough[setting] = seen

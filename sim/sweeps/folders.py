@@ -1,7 +1,8 @@
-"""A sweep's folder: what was asked, and a Parquet part for each chunk that is done, each there whole or not at all.
+"""A sweep's folder: what was asked, and a Parquet part for each chunk that is done, each there
+whole or not at all.
 
-Everything that is not a part starts with `_`, and what is being written with `.`: `pandas.read_parquet(FOLDER)` reads
-the records. Only one process ever writes here.
+Everything that is not a part starts with `_`, and what is being written with `.`:
+`pandas.read_parquet(FOLDER)` reads the records. Only one process ever writes here.
 """
 
 import json
@@ -89,7 +90,10 @@ def refuse_another(folder: Path, runner: ChunkRunner) -> None:
     before, now = read_asked(folder), asked(runner)
     for what in now:
         if before.get(what) != now[what]:
-            was, is_ = (_shorten(_difference(d.get(what), o.get(what))) for d, o in ((before, now), (now, before)))
+            was, is_ = (
+                _shorten(_difference(d.get(what), o.get(what)))
+                for d, o in ((before, now), (now, before))
+            )
             raise ValueError(f"{folder} holds another sweep: {what} was {was}, and is {is_}")
 
 
@@ -122,9 +126,13 @@ def missing(folder: Path, chunks: Sequence[Chunk]) -> list[int]:
         try:
             rows = pq.read_metadata(path).num_rows
         except (OSError, pa.ArrowInvalid) as error:
-            raise ValueError(f"{path}: damaged ({error}): remove it, and resume: its runs are done again") from error
+            raise ValueError(
+                f"{path}: damaged ({error}): remove it, and resume: its runs are done again"
+            ) from error
         if rows != expected[path.name].runs:
-            raise ValueError(f"{path}: {rows} records, not {expected[path.name].runs}: remove it, and resume")
+            raise ValueError(
+                f"{path}: {rows} records, not {expected[path.name].runs}: remove it, and resume"
+            )
     return [index for index in range(len(chunks)) if not part_of(folder, index).exists()]
 
 
@@ -147,12 +155,17 @@ def write_part(folder: Path, chunk: int, records: pa.Table) -> None:
 
 def read_latencies(folder: Path, chunks: Sequence[int]) -> pd.DataFrame:
     """Policy, seed and mean latency of those chunks, all of them there."""
-    tables = [pq.read_table(part_of(folder, c), columns=["policy", "seed", "mean_latency_s"]) for c in chunks]
+    tables = [
+        pq.read_table(part_of(folder, c), columns=["policy", "seed", "mean_latency_s"])
+        for c in chunks
+    ]
     latencies: pd.DataFrame = pa.concat_tables(tables).to_pandas()
     return latencies
 
 
-def write_looks(folder: Path, looks: Mapping[int, Look | None], settings: Sequence[Setting]) -> None:
+def write_looks(
+    folder: Path, looks: Mapping[int, Look | None], settings: Sequence[Setting]
+) -> None:
     """Write which settings were stopped, after how many seeds, and what was known then."""
     document = [
         {

@@ -1,7 +1,8 @@
-"""What a sweep runs: the combinations of policies, their parameters, settings and seeds, in a fixed order.
+"""What a sweep runs: the combinations of policies, their parameters, settings and seeds, in a fixed
+order.
 
-A sweep is text first (flags, or a TOML file): the same text gives the same runs, in the same order and chunks,
-whoever runs them. Knows nothing of traces, of workers or of files of results.
+A sweep is text first (flags, or a TOML file): the same text gives the same runs, in the same order
+and chunks, whoever runs them. Knows nothing of traces, of workers or of files of results.
 """
 
 import itertools
@@ -41,13 +42,14 @@ class Sweep:
 
     Parameters
     ----------
-    policies : specs, as in `laps-sd:follow=true`; what one says of a parameter stands against `parameters`.
+    policies : specs, as in `laps-sd:follow=true`; what one says of a parameter stands against
+        `parameters`.
     parameters : values by name of a policy's parameter; a policy that lacks it runs without.
     settings : values by field of `Setting`.
     seeds : workloads of each setting; with `until_ci` the most.
     first_seed : of them.
-    until_ci : stop a setting once every difference to the baseline is known to within so much of the baseline's mean,
-        looked at after `FIRST_LOOK` seeds and at doublings.
+    until_ci : stop a setting once every difference to the baseline is known to within so much of
+        the baseline's mean, looked at after `FIRST_LOOK` seeds and at doublings.
 
     Raises
     ------
@@ -90,10 +92,14 @@ class Sweep:
             swept = [parameter for parameter in self.parameters if parameter in known]
             had.update(swept)
             for values in itertools.product(*(self.parameters[p] for p in swept)):
-                parts = [fixed] * bool(fixed) + [f"{p}={v}" for p, v in zip(swept, values, strict=True)]
+                parts = [fixed] * bool(fixed) + [
+                    f"{p}={v}" for p, v in zip(swept, values, strict=True)
+                ]
                 policy = parse_policy(f"{name}:{','.join(parts)}")
                 if type(policies.setdefault(spec_of(policy), policy)) is not type(policy):
-                    raise ValueError(f"two policies are called {spec_of(policy)}: give the class of one a name")
+                    raise ValueError(
+                        f"two policies are called {spec_of(policy)}: give the class of one a name"
+                    )
         if nobodys := [p for p in self.parameters if p not in had]:
             classes = [policy_class(spec.partition(":")[0]) for spec in self.policies]
             known = {f.name for policy in classes for f in parameters_of(policy)}
@@ -107,10 +113,13 @@ class Sweep:
         """The settings, every combination once."""
         knobs = [KNOBS[canonical(name)] for name in self.settings]
         values = [
-            [knob.parse(text) for text in texts] for knob, texts in zip(knobs, self.settings.values(), strict=True)
+            [knob.parse(text) for text in texts]
+            for knob, texts in zip(knobs, self.settings.values(), strict=True)
         ]
         names = [knob.name for knob in knobs]
-        settings = (Setting(**dict(zip(names, row, strict=True))) for row in itertools.product(*values))
+        settings = (
+            Setting(**dict(zip(names, row, strict=True))) for row in itertools.product(*values)
+        )
         return list(dict.fromkeys(settings))
 
     def looks(self) -> list[int]:
@@ -123,18 +132,29 @@ class Sweep:
         return [*looks, self.seeds]
 
     def chunks(self) -> list[Chunk]:
-        """All runs, cut into chunks of about `RUNS_A_CHUNK`, in the order of settings, seeds and policies."""
+        """All runs, cut into chunks of about `RUNS_A_CHUNK`, in the order of settings, seeds and
+        policies.
+        """
         policies = len(self.configurations())
         seeds_each = max(1, RUNS_A_CHUNK // policies)
         looks = self.looks()
         return [
-            Chunk(setting, seed, min(seed + seeds_each, end) - 1, policy, min(policy + RUNS_A_CHUNK, policies) - 1)
+            Chunk(
+                setting,
+                seed,
+                min(seed + seeds_each, end) - 1,
+                policy,
+                min(policy + RUNS_A_CHUNK, policies) - 1,
+            )
             for setting in range(len(self.combinations()))
-            for begin, end in zip([self.first_seed, *(self.first_seed + n for n in looks)],
-                                  [self.first_seed + n for n in looks], strict=False)
+            for begin, end in zip(
+                [self.first_seed, *(self.first_seed + n for n in looks)],
+                [self.first_seed + n for n in looks],
+                strict=False,
+            )
             for seed in range(begin, end, seeds_each)
             for policy in range(0, policies, RUNS_A_CHUNK)
-        ]  # fmt: skip
+        ]
 
     def document(self) -> dict[str, Any]:
         """As a TOML document, from which `from_document` makes an equal one."""
@@ -158,20 +178,24 @@ class Sweep:
         """
         rest = dict(document)
         try:
-            made: dict[str, Any] = {name: int(rest.pop(name)) for name in ("seeds", "first_seed") if name in rest}
+            made: dict[str, Any] = {
+                name: int(rest.pop(name)) for name in ("seeds", "first_seed") if name in rest
+            }
             if "until_ci" in rest:
                 made["until_ci"] = share_of(str(rest.pop("until_ci")))
             if "policies" in rest:
                 made["policies"] = tuple(_texts(rest.pop("policies"), "policies", split=False))
             for table in ("parameters", "settings"):
                 entries = rest.pop(table, {})
-                made[table] = {name: tuple(_texts(values, name)) for name, values in entries.items()}
+                made[table] = {
+                    name: tuple(_texts(values, name)) for name, values in entries.items()
+                }
         except (TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"{source}: {error}") from error
         if rest:
             raise ValueError(
-                f"{source}: unknown key {next(iter(rest))!r}: known are policies, seeds, first_seed, until_ci, "
-                "[parameters] and [settings]"
+                f"{source}: unknown key {next(iter(rest))!r}: known are policies, seeds,"
+                " first_seed, until_ci, [parameters] and [settings]"
             )
         return cls(**made)
 
@@ -200,7 +224,8 @@ def _texts(values: Any, name: str, split: bool = True) -> Iterable[str]:
 
 
 def values_of(text: str, name: str) -> Sequence[str]:
-    """The values of `1.5,2,4` (a list), `2:8` (both ends, by 1), `0.1:0.5:0.2` (by 0.2), or of both mixed.
+    """The values of `1.5,2,4` (a list), `2:8` (both ends, by 1), `0.1:0.5:0.2` (by 0.2), or of both
+    mixed.
 
     Raises
     ------
@@ -220,7 +245,8 @@ def values_of(text: str, name: str) -> Sequence[str]:
                 raise ValueError
         except (InvalidOperation, ValueError):
             raise ValueError(
-                f"{name} {part!r}: a range is low:high or low:high:step, of at most {MOST_VALUES} values"
+                f"{name} {part!r}: a range is low:high or low:high:step, of at most {MOST_VALUES}"
+                " values"
             ) from None
         values += [str(low + step * i) for i in range(int((high - low) / step) + 1)]
     if not all(values):

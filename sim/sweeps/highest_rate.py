@@ -1,7 +1,9 @@
-"""The highest rate of arrivals at which a constraint on a metric holds: a server's capacity, by bisection.
+"""The highest rate of arrivals at which a constraint on a metric holds: a server's capacity, by
+bisection.
 
-Each seed has its own: the same requests, with the same unit gaps, come faster or slower. Their mean has an interval
-over seeds. Where a metric does not rise with the rate in a single run, one of its crossings is found.
+Each seed has its own: the same requests, with the same unit gaps, come faster or slower. Their mean
+has an interval over seeds. Where a metric does not rise with the rate in a single run, one of its
+crossings is found.
 """
 
 import re
@@ -41,14 +43,19 @@ class Constraint:
         except ValueError:
             bound = 0.0
         if parts is None or not 0 < bound < float("inf"):
-            raise ValueError(f"constraint {text!r}: needs METRIC<=BOUND, as in mean_normalised_latency_s<=0.2")
+            raise ValueError(
+                f"constraint {text!r}: needs METRIC<=BOUND, as in mean_normalised_latency_s<=0.2"
+            )
         metric = metric_named(parts[1])
         if metric not in recorded():
             raise ValueError(f"constraint {text!r}: {metric.name} is no metric of a single run")
         return cls(metric, bound)
 
     def __str__(self) -> str:
-        return f"{self.metric.name} <= {self.bound:g}{f' {self.metric.unit}' if self.metric.unit == 's' else ''}"
+        return (
+            f"{self.metric.name} <="
+            f" {self.bound:g}{f' {self.metric.unit}' if self.metric.unit == 's' else ''}"
+        )
 
     def holds(self, stage: Stage, policy: Policy, seed: int) -> bool:
         """Whether a run satisfies it."""
@@ -64,7 +71,8 @@ def at_rate(stage: Stage, rate: float) -> Stage:
 def highest_rate(
     stage: Stage, policy: Policy, constraint: Constraint, seed: int, tolerance: float = TOLERANCE
 ) -> float:
-    """A seed's highest rate, in arrivals a second, to within a share of itself; 0: it holds at no rate; inf: at any.
+    """A seed's highest rate, in arrivals a second, to within a share of itself; 0: it holds at no
+    rate; inf: at any.
 
     O(log(1 / tolerance)) runs.
     """
@@ -114,9 +122,15 @@ def capacity(
     if not 1e-4 <= tolerance <= 1:
         raise ValueError(f"tolerance {tolerance:g}: must be between 0.0001 and 1")
     if stage.setting.all_at_once or stage.setting.clients is not None:
-        raise ValueError("capacity: requests must come at a rate, not all at once or in a closed loop")
+        raise ValueError(
+            "capacity: requests must come at a rate, not all at once or in a closed loop"
+        )
     rates = []
     for seed in range(seeds):
         rates.append(highest_rate(stage, policy, constraint, seed, tolerance))
         progress()
-    return mean_interval(rates) if np.isfinite(rates).all() else Interval(float("inf"), *[float("nan")] * 2), rates
+    return (
+        mean_interval(rates)
+        if np.isfinite(rates).all()
+        else Interval(float("inf"), *[float("nan")] * 2)
+    ), rates

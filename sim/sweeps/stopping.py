@@ -1,8 +1,10 @@
-"""When a setting has seen enough seeds: every configuration's difference to the baseline is known well enough.
+"""When a setting has seen enough seeds: every configuration's difference to the baseline is known
+well enough.
 
-Half the width of the 95 % interval of the paired difference, over the *baseline's* mean: a difference near nothing
-would never be known to within a share of itself. Looking again and again makes intervals a little narrow, so looks
-are few (at doublings), and none comes before there are 50 seeds and 30 differences that are not nothing.
+Half the width of the 95 % interval of the paired difference, over the *baseline's* mean: a
+difference near nothing would never be known to within a share of itself. Looking again and again
+makes intervals a little narrow, so looks are few (at doublings), and none comes before there are 50
+seeds and 30 differences that are not nothing.
 """
 
 from typing import Any, NamedTuple
@@ -32,9 +34,11 @@ class Look(NamedTuple):
 
 
 def look(records: pd.DataFrame, baseline: str, until: float) -> Look:
-    """Whether a setting's records tell every configuration's difference to the baseline to within `until`.
+    """Whether a setting's records tell every configuration's difference to the baseline to within
+    `until`.
 
-    A configuration that never differs is no reason to go on; one that differs in a few seeds only is.
+    A configuration that never differs is no reason to go on; one that differs in a few seeds only
+    is.
     """
     table = records.pivot_table(index="policy", columns="seed", values=METRIC)
     base = table.loc[baseline].to_numpy(dtype=float)

@@ -1,4 +1,5 @@
-"""What a sweep's records say: which columns vary, and a metric over seeds by one parameter or two, drawn.
+"""What a sweep's records say: which columns vary, and a metric over seeds by one parameter or two,
+drawn.
 
 Records hold, in this order, policy, its parameters, settings, seed, metrics and provenance.
 """
@@ -26,7 +27,9 @@ def parameters_of_records(records: pd.DataFrame) -> list[str]:
 
 def varying(records: pd.DataFrame) -> list[str]:
     """Those of them that take more than one value; that a policy lacks a parameter is none."""
-    return [c for c in parameters_of_records(records) if records[c].nunique(dropna=c not in KNOBS) > 1]
+    return [
+        c for c in parameters_of_records(records) if records[c].nunique(dropna=c not in KNOBS) > 1
+    ]
 
 
 def only(records: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
@@ -40,7 +43,9 @@ def only(records: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
     for condition in conditions:
         name, equals, value = condition.partition("=")
         if not equals or name not in parameters_of_records(records):
-            raise ValueError(f"where {condition!r}: needs NAME=VALUE, NAME one of {', '.join(varying(records))}")
+            raise ValueError(
+                f"where {condition!r}: needs NAME=VALUE, NAME one of {', '.join(varying(records))}"
+            )
         there = records[name].map(_text)
         if value not in set(there):
             raise ValueError(f"where {condition!r}: the values are {', '.join(sorted(set(there)))}")
@@ -61,7 +66,9 @@ def plot_sweep(records: pd.DataFrame, x: str, y: str, hue: str | None = None) ->
     _check(records, [x] + ([hue] if hue else []), y)
     groups = [(None, records)] if hue is None else list(records.groupby(hue, sort=True))
     if len(groups) > MOST_LINES:
-        raise ValueError(f"hue {hue}: {len(groups)} values are more than the {MOST_LINES} that can be told apart")
+        raise ValueError(
+            f"hue {hue}: {len(groups)} values are more than the {MOST_LINES} that can be told apart"
+        )
     words = not pd.api.types.is_numeric_dtype(records[x])
     points = []
     for value, group in groups:  # a policy that lacks the parameter has no point on its axis
@@ -69,12 +76,18 @@ def plot_sweep(records: pd.DataFrame, x: str, y: str, hue: str | None = None) ->
         for at, rows in group.groupby(x, sort=True):
             points.append((str(value), label, str(at) if words else at, *over_seeds(rows, y)))
     lacking = records[records[x].isna()] if hue is None or hue in POLICY else records.iloc[:0]
-    level = [(str(name), over_seeds(rows, y).value) for name, rows in lacking.groupby("policy", sort=False)]
+    level = [
+        (str(name), over_seeds(rows, y).value)
+        for name, rows in lacking.groupby("policy", sort=False)
+    ]
     return plot_lines(
         pd.DataFrame(points, columns=["line", "label", "x", "value", "low", "high"]),
         pd.DataFrame(level, columns=["policy", "value"]),
-        policies=hue in POLICY, x=_axis(x), y=_in_words(y), title=_title(records, [x, hue]),
-    )  # fmt: skip
+        policies=hue in POLICY,
+        x=_axis(x),
+        y=_in_words(y),
+        title=_title(records, [x, hue]),
+    )
 
 
 def plot_heat_map(records: pd.DataFrame, x: str, y: str, value: str) -> "Figure":
@@ -88,7 +101,14 @@ def plot_heat_map(records: pd.DataFrame, x: str, y: str, value: str) -> "Figure"
     _check(records, [x, y], value)
     cells = {key: over_seeds(rows, value).value for key, rows in records.groupby([y, x], sort=True)}
     table = pd.Series(cells).unstack()
-    return plot_heat(table, x=_axis(x), y=_axis(y), value=_in_words(value), title=_title(records, [x, y]), text=_text)
+    return plot_heat(
+        table,
+        x=_axis(x),
+        y=_axis(y),
+        value=_in_words(value),
+        title=_title(records, [x, y]),
+        text=_text,
+    )
 
 
 def _check(records: pd.DataFrame, parameters: Sequence[str], metric: str) -> None:
@@ -96,13 +116,16 @@ def _check(records: pd.DataFrame, parameters: Sequence[str], metric: str) -> Non
     for name in parameters:
         if name not in known:
             raise ValueError(
-                f"column {name!r}: what varies in this sweep is {', '.join(varying(records)) or 'nothing'}"
+                f"column {name!r}: what varies in this sweep is"
+                f" {', '.join(varying(records)) or 'nothing'}"
             )
     metric_named(metric)
 
 
 def _title(records: pd.DataFrame, shown: Sequence[str | None]) -> str:
-    """The policy and the settings that all records share, but for defaults; seeds, and what is averaged over."""
+    """The policy and the settings that all records share, but for defaults; seeds, and what is
+    averaged over.
+    """
     seeds = records["seed"].nunique()
     fixed = []
     for name in ("policy_name", *KNOBS):
@@ -118,13 +141,21 @@ def _title(records: pd.DataFrame, shown: Sequence[str | None]) -> str:
     if "policy" in shown:
         mixed = [n for n in mixed if n in KNOBS]
     averaged = f"; averaged over {', '.join(mixed)}" if mixed else ""
-    return "; ".join(filter(None, [", ".join(fixed), f"{seeds} seeds{averaged}"])).replace("policy_name", "policy")
+    return "; ".join(filter(None, [", ".join(fixed), f"{seeds} seeds{averaged}"])).replace(
+        "policy_name", "policy"
+    )
 
 
 def _text(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
-    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+    return (
+        f"{value:g}"
+        if isinstance(value, float)
+        else str(value).lower()
+        if isinstance(value, bool)
+        else str(value)
+    )
 
 
 def _axis(parameter: str) -> str:

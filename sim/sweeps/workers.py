@@ -1,4 +1,6 @@
-"""Who runs chunks: this process, others of this machine, or a Dask cluster. They return records; they write nothing.
+"""Who runs chunks: this process, others of this machine, or a Dask cluster.
+
+They return records; they write nothing.
 
 A worker that dies costs the chunk it was at, which another does again.
 """
@@ -49,7 +51,8 @@ def run_here(runner: ChunkRunner, chunks: Sequence[int]) -> Iterator[Done]:
 def run_in_processes(runner: ChunkRunner, chunks: Sequence[int], workers: int) -> Iterator[Done]:
     """In so many processes of this machine, in whatever order they are done.
 
-    Each has a pipe of its own: in a queue that all share, one that is killed while it writes would block all others.
+    Each has a pipe of its own: in a queue that all share, one that is killed while it writes would
+    block all others.
 
     Raises
     ------
@@ -78,7 +81,9 @@ def run_in_processes(runner: ChunkRunner, chunks: Sequence[int], workers: int) -
                     _dismiss(hand)
                     deaths += 1
                     if deaths == DEATHS:
-                        raise ValueError(f"workers died {DEATHS} times in a row: is memory short?") from None
+                        raise ValueError(
+                            f"workers died {DEATHS} times in a row: is memory short?"
+                        ) from None
                     continue
                 if isinstance(done, Exception):
                     raise done
@@ -170,10 +175,14 @@ def connect(address: str) -> "Client":
     try:
         from distributed import Client
     except ImportError:
-        raise ValueError("a Dask cluster needs dask and distributed: pip install 'lapsd[dask]'") from None
+        raise ValueError(
+            "a Dask cluster needs dask and distributed: pip install 'lapsd[dask]'"
+        ) from None
     import logging
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is told here, in one line
+    logging.getLogger("distributed").setLevel(
+        logging.CRITICAL
+    )  # what goes wrong is told here, in one line
     try:
         return Client(address, timeout=SECONDS_TO_CONNECT)
     except (OSError, ValueError) as error:

@@ -8,7 +8,14 @@ import re
 
 import numpy as np
 import pytest
-from lapsd.calibrate.prompts import PROMPT_SETS, arithmetic, bundled_prompts, fields, lists, read_prompts
+from lapsd.calibrate.prompts import (
+    PROMPT_SETS,
+    arithmetic,
+    bundled_prompts,
+    fields,
+    lists,
+    read_prompts,
+)
 from lapsd.calibrate.reference import corpus
 
 
@@ -29,7 +36,9 @@ def library():
 
 
 def test_no_bundled_code_or_prose_prompt_is_trained_on(library):
-    """A search for each prompt's text, apart from its spacing, in everything: another way than the corpus's own."""
+    """A search for each prompt's text, apart from its spacing, in everything: another way than the
+    corpus's own.
+    """
     assert all(len(texts) > 2_000 for texts in library.values())
     trained = " ".join(" \0 ".join(text for texts in library.values() for text in texts).split())
     prompts = [p for name in ("code", "prose") for p in bundled_prompts(name)]
@@ -39,13 +48,21 @@ def test_no_bundled_code_or_prose_prompt_is_trained_on(library):
 
 
 def test_a_text_that_holds_a_prompt_in_other_spacing_and_quotes_is_not_trained_on():
-    texts = ['def f(x):\n    """Return  the value\n    of x,\n    or nothing."""', "Return the value of y.", "x"]
+    texts = [
+        'def f(x):\n    """Return  the value\n    of x,\n    or nothing."""',
+        "Return the value of y.",
+        "x",
+    ]
     assert corpus.unseen(texts, ["Return the value of x", "Some other prompt here"]) == texts[1:]
 
 
 def test_no_generated_prompt_is_trained_on(public_data):
     folder = public_data / "prompts"
-    texts = list(itertools.islice(corpus.documents(folder / "gsm8k_train.jsonl.gz", folder / "mbpp.jsonl.gz"), 6_000))
+    texts = list(
+        itertools.islice(
+            corpus.documents(folder / "gsm8k_train.jsonl.gz", folder / "mbpp.jsonl.gz"), 6_000
+        )
+    )
     asked = tuple(p.text for name in PROMPT_SETS for p in bundled_prompts(name))
     assert not [text for text in texts if text.startswith(asked)]
     assert sum(text.startswith("Question: ") for text in texts) > 1_000
@@ -64,10 +81,14 @@ def test_generated_answers_have_the_size_that_their_questions_tell(templates):
 
 
 def test_bundled_problems_are_of_templates_whose_steps_can_be_counted():
-    assert {p.group for p in bundled_prompts("arithmetic")} == {t.__name__ for t in arithmetic.ASKED}
+    assert {p.group for p in bundled_prompts("arithmetic")} == {
+        t.__name__ for t in arithmetic.ASKED
+    }
     assert {t.__name__ for t in arithmetic.TEMPLATES} - {t.__name__ for t in arithmetic.ASKED} == {
-        "saving", "tank", "shifts",
-    }  # fmt: skip
+        "saving",
+        "tank",
+        "shifts",
+    }
 
 
 def test_steps_items_and_fields_are_counted_in_the_answers():
@@ -87,12 +108,16 @@ def test_every_worked_answer_is_right():
     for _ in range(2_000):
         problem = arithmetic.problem(rng)
         sums = re.findall(r"((?:\d+ [-+*/] )+\d+) = \$?(\d+)", problem.answer)
-        assert all(eval(left) == int(right) for left, right in sums), problem  # digits and operators only
+        assert all(eval(left) == int(right) for left, right in sums), (
+            problem
+        )  # digits and operators only
         assert problem.answer.splitlines()[-1].startswith("#### ")
 
 
 def test_an_unknown_set_lists_the_known_ones():
-    with pytest.raises(ValueError, match="unknown prompt set 'poems': the bundled ones are code, prose, arithmetic"):
+    with pytest.raises(
+        ValueError, match="unknown prompt set 'poems': the bundled ones are code, prose, arithmetic"
+    ):
         bundled_prompts("poems")
 
 
@@ -134,7 +159,10 @@ def test_public_prompt_files_are_read(public_data):
         ("{", "line 1: not JSON"),
         ("[]", "holds no prompts|not a JSON object"),
         ("3", "line 1: not a JSON object"),
-        ('{"text": "a"}\n{"question": "b"}', r"line 2: no field 'text' \(it has question; see --field\)"),
+        (
+            '{"text": "a"}\n{"question": "b"}',
+            r"line 2: no field 'text' \(it has question; see --field\)",
+        ),
         ('{"text": " "}', "line 1: field 'text' holds no text"),
         ('{"text": 3}', "line 1: field 'text' holds no text"),
         (b"\xff\xfe", "mine.jsonl: "),

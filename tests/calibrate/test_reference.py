@@ -15,7 +15,11 @@ RECIPE = train.Recipe(tokens=6 * 2 * train.CONTEXT, batch=2, checkpoint_every=2)
 
 def tiny():
     config = train._config(
-        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
     )
     return train.new_model(config, 0, "cpu")
 
@@ -33,10 +37,12 @@ def test_a_stopped_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_pa
     start = [p.detach().clone() for p in whole.parameters()]
     loss = train.train(whole, blocks(), train.next_token_loss, RECIPE, tmp_path / "whole", "cpu")
     with pytest.raises(KeyboardInterrupt):  # at step 5, after the checkpoint of step 4
-        train.train(stopped, blocks(stop_at=5), train.next_token_loss, RECIPE, tmp_path / "part", "cpu")
-    assert train.train(resumed, blocks(), train.next_token_loss, RECIPE, tmp_path / "part", "cpu") == pytest.approx(
-        loss
-    )
+        train.train(
+            stopped, blocks(stop_at=5), train.next_token_loss, RECIPE, tmp_path / "part", "cpu"
+        )
+    assert train.train(
+        resumed, blocks(), train.next_token_loss, RECIPE, tmp_path / "part", "cpu"
+    ) == pytest.approx(loss)
     for a, b, before in zip(whole.parameters(), resumed.parameters(), start, strict=True):
         torch.testing.assert_close(a, b)
         assert not torch.equal(a, before)
@@ -51,7 +57,9 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
 
 def one_of_two(rank, folder, port):
     """What one of two processes does: it sees its rows only, and keeps what it ends with."""
-    torch.distributed.init_process_group("gloo", init_method=f"tcp://localhost:{port}", rank=rank, world_size=2)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"tcp://localhost:{port}", rank=rank, world_size=2
+    )
     model = tiny()
     loss = train.train(model, blocks(), train.next_token_loss, RECIPE, folder, "cpu")
     torch.save((loss, [p.detach() for p in model.parameters()]), folder / f"{rank}.pt")
@@ -67,7 +75,9 @@ def test_two_processes_train_what_one_does(tmp_path, monkeypatch):
         port = free.getsockname()[1]
     torch.multiprocessing.spawn(one_of_two, (tmp_path, port), nprocs=2)
     (first, ours), (second, theirs) = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
-    assert first == second == pytest.approx(loss, rel=1e-3)  # bf16 forward; rows are averaged in another order
+    assert (
+        first == second == pytest.approx(loss, rel=1e-3)
+    )  # bf16 forward; rows are averaged in another order
     for a, b, c, start in zip(alone.parameters(), ours, theirs, tiny().parameters(), strict=True):
         assert torch.equal(b, c)
         assert (a - b).norm() < 0.5 * (a - start).norm()
@@ -79,9 +89,14 @@ def test_the_targets_own_texts_begin_as_documents_do_and_are_written_once(tmp_pa
     monkeypatch.setattr(distil, "LENGTH", 32)
     pair = load_pair(REFERENCE_TARGET, REFERENCE_DRAFT)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(REFERENCE_TARGET)
-    text = "The square of a number, which may be anything at all, a sum or a product of others, or none of these."
+    text = (
+        "The square of a number, which may be anything at all, a sum or a product of others, or"
+        " none of these."
+    )
     texts = distil.target_texts(pair.target, tokenizer, iter([text] * 9), 3, tmp_path)
-    opening = tokenizer.decode(tokenizer(text)["input_ids"][: distil.OPENING_TOKENS], skip_special_tokens=True)
+    opening = tokenizer.decode(
+        tokenizer(text)["input_ids"][: distil.OPENING_TOKENS], skip_special_tokens=True
+    )
     assert len(texts) == 4
     assert all(t.startswith(opening) and len(t) > len(opening) for t in texts)
     assert distil.target_texts(pair.target, tokenizer, iter([]), 3, tmp_path) == texts
@@ -96,5 +111,8 @@ def test_the_pair_is_of_a_kind_that_other_engines_serve(folder):
     assert config["head_dim"] in (32, 64, 80, 96, 112, 128, 160, 192, 224, 256)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     assert len(tokenizer) == config["vocab_size"]
-    assert [tokenizer.bos_token_id, tokenizer.eos_token_id] == [config["bos_token_id"], config["eos_token_id"]]
+    assert [tokenizer.bos_token_id, tokenizer.eos_token_id] == [
+        config["bos_token_id"],
+        config["eos_token_id"],
+    ]
     assert sum(f.stat().st_size for f in folder.parent.rglob("*") if f.is_file()) < 20_000_000

@@ -1,4 +1,6 @@
-"""Tiny random models: fast, exact in float64, and a draft that agrees with its target some of the time."""
+"""Tiny random models: fast, exact in float64, and a draft that agrees with its target some of the
+time.
+"""
 
 import copy
 from typing import Any
@@ -14,17 +16,30 @@ VOCABULARY = 48
 def tiny_model(seed: int, layers: int = 2) -> Any:
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=layers, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=128, initializer_range=0.3, eos_token_id=None,
-        bos_token_id=None, tie_word_embeddings=False,
-    )  # fmt: skip
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        initializer_range=0.3,
+        eos_token_id=None,
+        bos_token_id=None,
+        tie_word_embeddings=False,
+    )
     return LlamaForCausalLM(config).eval()
 
 
 def tiny_pair(
-    noise: float, dtype: torch.dtype = torch.float64, stop: frozenset[int] = frozenset(), engine: str = "lean"
+    noise: float,
+    dtype: torch.dtype = torch.float64,
+    stop: frozenset[int] = frozenset(),
+    engine: str = "lean",
 ) -> Pair:
-    """A pair whose draft is the target with noise on its weights: 0 means that it is always right."""
+    """A pair whose draft is the target with noise on its weights: 0 means that it is always
+    right.
+    """
     target = tiny_model(0)
     draft = copy.deepcopy(target)
     torch.manual_seed(1)
@@ -33,14 +48,24 @@ def tiny_pair(
             parameter.add_(noise * torch.randn_like(parameter))
     target, draft = target.to(dtype), draft.to(dtype)
     return Pair(
-        target=target, draft=draft, tokenizer=None, target_name="tiny", draft_name="tiny",
-        vocabulary=VOCABULARY, stop_ids=stop, context=128, device=torch.device("cpu"),
-        dtype=str(dtype).removeprefix("torch."), target_engine=choose_engine(target, VOCABULARY, engine),
+        target=target,
+        draft=draft,
+        tokenizer=None,
+        target_name="tiny",
+        draft_name="tiny",
+        vocabulary=VOCABULARY,
+        stop_ids=stop,
+        context=128,
+        device=torch.device("cpu"),
+        dtype=str(dtype).removeprefix("torch."),
+        target_engine=choose_engine(target, VOCABULARY, engine),
         draft_engine=choose_engine(draft, VOCABULARY, engine),
-    )  # fmt: skip
+    )
 
 
-def plain_greedy(model: Any, prompt: list[int], count: int, stop: frozenset[int] = frozenset()) -> list[int]:
+def plain_greedy(
+    model: Any, prompt: list[int], count: int, stop: frozenset[int] = frozenset()
+) -> list[int]:
     """Greedy decoding without cache or draft: the whole sequence again for each token."""
     ids = list(prompt)
     for _ in range(count):

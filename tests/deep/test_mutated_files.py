@@ -4,7 +4,14 @@ import json
 import random
 
 import pytest
-from lapsd.traces import FormatError, load_profile, load_trace, save_profile, save_trace, trace_from_rounds
+from lapsd.traces import (
+    FormatError,
+    load_profile,
+    load_trace,
+    save_profile,
+    save_trace,
+    trace_from_rounds,
+)
 
 from tests.builders import row
 from tests.sim.experiment.test_comparison import PROFILE

@@ -1,4 +1,6 @@
-"""Made-up findings, by arithmetic alone: what sections say of them, and figures show, can be told beforehand."""
+"""Made-up findings, by arithmetic alone: what sections say of them, and figures show, can be told
+beforehand.
+"""
 
 from collections.abc import Callable
 
@@ -13,14 +15,21 @@ from tests.builders import row
 DATASETS = ["code", "prose", "sums"]
 EVERYTHING = [*DATASETS, "all"]
 POLICIES = ["fcfs", "las", "lp-sjf", "lp-srpt", "laps-sd", "srpt"]
-SIZE = Size("made up", 1_000, 600, 500, 400, 300, (0, 1, 4), (0, 0.5, 1), (0.5, 0.8), (0.5, 1), 2_000)
+SIZE = Size(
+    "made up", 1_000, 600, 500, 400, 300, (0, 1, 4), (0, 0.5, 1), (0.5, 0.8), (0.5, 1), 2_000
+)
 
 
 def inputs(datasets: int = 3, *, predicted: bool = True, swap_ms: float = 2.0) -> Inputs:
     """Requests of three data sets, of 1 to 34 rounds each, some of which become perceptible."""
     rows = []
     for i in range(36):
-        request = row(f"r{i}", prompt=10 + i, accepted=[(i + j) % 2 + i % 3 for j in range(1 + 3 * (i % 12))], n=4)
+        request = row(
+            f"r{i}",
+            prompt=10 + i,
+            accepted=[(i + j) % 2 + i % 3 for j in range(1 + 3 * (i % 12))],
+            n=4,
+        )
         request["dataset"] = DATASETS[i % datasets]
         if predicted:
             request["predicted_tokens"] = request["output_tokens"] + i % 5
@@ -46,49 +55,89 @@ def percent(value: float, half: float = 1.0) -> dict[str, float]:
 
 
 def latency(change: Callable[[str, bool, str], float]) -> Tables:
-    """LAPS-SD's `change(dataset, at_once, policy)` in percent, ± 1; means of 1 to 6 s, growing with requests."""
+    """LAPS-SD's `change(dataset, at_once, policy)` in percent, ± 1; means of 1 to 6 s, growing with
+    requests.
+    """
     rows = []
     for dataset in EVERYTHING:
         for at_once in (False, True):
             for requests in (10, 30):
                 for index, policy in enumerate(POLICIES):
                     mean_s = (index + 1) * requests / 30
-                    rows.append({
-                        "dataset": dataset, "all_at_once": at_once, "requests": requests, "policy": policy,
-                        "mean_s": mean_s, "low_s": mean_s - 0.1, "high_s": mean_s + 0.1, "bound_s": 0.5,
-                        **around("percent", change(dataset, at_once, policy)), "seeds": 1_000,
-                    })  # fmt: skip
+                    rows.append(
+                        {
+                            "dataset": dataset,
+                            "all_at_once": at_once,
+                            "requests": requests,
+                            "policy": policy,
+                            "mean_s": mean_s,
+                            "low_s": mean_s - 0.1,
+                            "high_s": mean_s + 0.1,
+                            "bound_s": 0.5,
+                            **around("percent", change(dataset, at_once, policy)),
+                            "seeds": 1_000,
+                        }
+                    )
     return {"latency": pd.DataFrame(rows)}
 
 
 def estimate_errors(total: Callable[[str, str], float], *, learned: bool = True) -> Tables:
-    """The error of T̃ by data set and predictor, ± 0.01; its parts are halves, thirds and quarters of it."""
+    """The error of T̃ by data set and predictor, ± 0.01; its parts are halves, thirds and quarters
+    of it.
+    """
     rows = []
     for dataset in EVERYTHING:
         for predictor in ("oracle", "noisy:0.5", "regressed:0.6", *["learned"] * learned):
             value = total(dataset, predictor)
-            rows.append({
-                "dataset": dataset, "predictor": predictor, "requests": 90, **around("total", value, 0.01),
-                **around("length", value / 2, 0.01), **around("acceptance", value / 3, 0.01),
-                **around("cost", value / 4, 0.01), "rate": 0.2, "perceptible": 0.8, "round": 12.0,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "dataset": dataset,
+                    "predictor": predictor,
+                    "requests": 90,
+                    **around("total", value, 0.01),
+                    **around("length", value / 2, 0.01),
+                    **around("acceptance", value / 3, 0.01),
+                    **around("cost", value / 4, 0.01),
+                    "rate": 0.2,
+                    "perceptible": 0.8,
+                    "round": 12.0,
+                }
+            )
     return {"estimate_errors": pd.DataFrame(rows)}
 
 
 def switching(**shares: float) -> Tables:
     """One switch by way, the share growing with tokens and as given at 500."""
-    rows = [(tokens, way, share * tokens / 500) for tokens in (10, 250, 500, 600) for way, share in shares.items()]
+    rows = [
+        (tokens, way, share * tokens / 500)
+        for tokens in (10, 250, 500, 600)
+        for way, share in shares.items()
+    ]
     paid = pd.DataFrame({"policy": ["laps-sd"], "switching_share": [0.001]})
-    return {"switching": pd.DataFrame(rows, columns=["tokens", "way", "share"]), "switching_paid": paid}
+    return {
+        "switching": pd.DataFrame(rows, columns=["tokens", "way", "share"]),
+        "switching_paid": paid,
+    }
 
 
 def queues(best: dict[int, int], falling: float) -> Tables:
-    """K = `best[requests]` wins in 80 % of resamples; latency is higher by 1 % for each step from it."""
+    """K = `best[requests]` wins in 80 % of resamples; latency is higher by 1 % for each step from
+    it.
+    """
     rows = [
-        {"sup_1": rule, "requests": requests, "K": k, **percent(abs(k - top), 0.5),
-         "best": 0.8 if k == top else 0.2 / 7, "mean_s": 1.0, "seeds": 600}
-        for rule in ("fixed", "scaled") for requests, top in best.items() for k in range(1, 9)
-    ]  # fmt: skip
+        {
+            "sup_1": rule,
+            "requests": requests,
+            "K": k,
+            **percent(abs(k - top), 0.5),
+            "best": 0.8 if k == top else 0.2 / 7,
+            "mean_s": 1.0,
+            "seeds": 600,
+        }
+        for rule in ("fixed", "scaled")
+        for requests, top in best.items()
+        for k in range(1, 9)
+    ]
     share = pd.DataFrame({"few": [10], "many": [30], "share": [falling]})
     return {"queues": pd.DataFrame(rows), "queues_falling": share}
 
@@ -97,28 +146,47 @@ def preemption(sign: int = 1) -> Tables:
     """LAPS-SD gains 20 % on LP-SJF for each unit of CV above 0.8 (or, with −1, loses)."""
 
     def rows(column: str, values: dict[str, float]) -> pd.DataFrame:
-        return pd.DataFrame([
-            {column: name, "cv": cv, **around("preemption", sign * 25 * (0.5 - cv)),
-             **around("learning", 10 - 5 * cv), **around("both", sign * 20 * (0.8 - cv)), "seeds": 500}
-            for name, cv in values.items()
-        ])  # fmt: skip
+        return pd.DataFrame(
+            [
+                {
+                    column: name,
+                    "cv": cv,
+                    **around("preemption", sign * 25 * (0.5 - cv)),
+                    **around("learning", 10 - 5 * cv),
+                    **around("both", sign * 20 * (0.8 - cv)),
+                    "seeds": 500,
+                }
+                for name, cv in values.items()
+            ]
+        )
 
     recorded = rows("dataset", {"sums": 0.7, "all": 0.9, "code": 1.0, "prose": 1.2})
     return {
         "preemption_recorded": recorded,
-        "preemption_generated": rows("trace", {"lengths 0.5": 0.4, "lengths 1": 0.8, "lengths 1.5": 1.6}),
+        "preemption_generated": rows(
+            "trace", {"lengths 0.5": 0.4, "lengths 1": 0.8, "lengths 1.5": 1.6}
+        ),
     }
 
 
 def tails() -> Tables:
     """A p99 of 1 to 6 s."""
     return {
-        "tails": pd.DataFrame([
-            {"policy": policy, "mean_latency_s": 0.1 * (i + 1), "p99_latency_s": 1.0 + i, "mean_slowdown": 2.0 + i,
-             "max_slowdown": 20.0 + i, "preemptions": 1.5 * i, "switching_share": 0.001 * i}
-            for i, policy in enumerate(POLICIES)
-        ])
-    }  # fmt: skip
+        "tails": pd.DataFrame(
+            [
+                {
+                    "policy": policy,
+                    "mean_latency_s": 0.1 * (i + 1),
+                    "p99_latency_s": 1.0 + i,
+                    "mean_slowdown": 2.0 + i,
+                    "max_slowdown": 20.0 + i,
+                    "preemptions": 1.5 * i,
+                    "switching_share": 0.001 * i,
+                }
+                for i, policy in enumerate(POLICIES)
+            ]
+        )
+    }
 
 
 def readings(step: float) -> Tables:
@@ -129,7 +197,9 @@ def readings(step: float) -> Tables:
 
 
 def server(ahead: float) -> Tables:
-    """LAPS-SD 10 % ahead of FCFS and `ahead` of the others, less so by 5 points with each value of a choice."""
+    """LAPS-SD 10 % ahead of FCFS and `ahead` of the others, less so by 5 points with each value of
+    a choice.
+    """
     choices = {
         "predictors": ("length_predictor", ["oracle", "noisy:0.5", "learned"]),
         "loads": ("load", [0.5, 0.8]),
@@ -138,24 +208,45 @@ def server(ahead: float) -> Tables:
         "recompute": ("evict", ["swap", "recompute"]),
     }
     return {
-        name: pd.DataFrame([
-            {setting: value, "policy": p, **percent((-10 if p == "fcfs" else -ahead) + 5 * i),
-             "switching_share": 0.01 * i, "seeds": 500}
-            for i, value in enumerate(values) for p in POLICIES if p not in ("laps-sd", "srpt")
-        ])
+        name: pd.DataFrame(
+            [
+                {
+                    setting: value,
+                    "policy": p,
+                    **percent((-10 if p == "fcfs" else -ahead) + 5 * i),
+                    "switching_share": 0.01 * i,
+                    "seeds": 500,
+                }
+                for i, value in enumerate(values)
+                for p in POLICIES
+                if p not in ("laps-sd", "srpt")
+            ]
+        )
         for name, (setting, values) in choices.items()
-    }  # fmt: skip
+    }
 
 
 def stability(shuffling: float, to_count: float) -> Tables:
-    """Controls alike on all data sets; latency falls with the share of requests that become perceptible."""
+    """Controls alike on all data sets; latency falls with the share of requests that become
+    perceptible.
+    """
     kinds = ("range", "count", "window", "posterior")
     tests = [
-        {"dataset": dataset, "trace": trace, "policy": f"laps-sd:{kind}", "kind": kind, "round": 5.0 * i + r,
-         "share": 0.9 - 0.1 * i, **percent(-40 + 2 * i + r), "seeds": 400}
-        for dataset in EVERYTHING for trace in ("recorded", "shuffled")
-        for r, kind in enumerate(kinds) for i in (1, 2)
-    ]  # fmt: skip
+        {
+            "dataset": dataset,
+            "trace": trace,
+            "policy": f"laps-sd:{kind}",
+            "kind": kind,
+            "round": 5.0 * i + r,
+            "share": 0.9 - 0.1 * i,
+            **percent(-40 + 2 * i + r),
+            "seeds": 400,
+        }
+        for dataset in EVERYTHING
+        for trace in ("recorded", "shuffled")
+        for r, kind in enumerate(kinds)
+        for i in (1, 2)
+    ]
     controls = []
     for dataset in EVERYTHING:
         found: dict[str, object] = {"dataset": dataset, **around("shuffling", shuffling, 0.3)}
@@ -167,11 +258,21 @@ def stability(shuffling: float, to_count: float) -> Tables:
             }
         controls.append(found)
     sensitivity = [
-        {"dataset": dataset, "rounds": 30.0, "p10": 5.0, "median": 10.0 + i, "p90": 20.0, "share": 0.75,
-         "best": "γ = 3, δ = 0.1", **around("default", 1.0 + i), **around("early", 0.5 * i),
-         **around("late", 30.0 + i), "seeds": 200}
+        {
+            "dataset": dataset,
+            "rounds": 30.0,
+            "p10": 5.0,
+            "median": 10.0 + i,
+            "p90": 20.0,
+            "share": 0.75,
+            "best": "γ = 3, δ = 0.1",
+            **around("default", 1.0 + i),
+            **around("early", 0.5 * i),
+            **around("late", 30.0 + i),
+            "seeds": 200,
+        }
         for i, dataset in enumerate(DATASETS)
-    ]  # fmt: skip
+    ]
     return {
         "stability": pd.DataFrame(tests),
         "controls": pd.DataFrame(controls),
@@ -180,31 +281,52 @@ def stability(shuffling: float, to_count: float) -> Tables:
 
 
 def cells(wins: bool) -> Tables:
-    """The map: LP-SRPT everywhere, but LAPS-SD where the spread is 4 and moves cost what they do, if it wins."""
+    """The map: LP-SRPT everywhere, but LAPS-SD where the spread is 4 and moves cost what they do,
+    if it wins.
+    """
     rows = []
     for load in SIZE.loads:
         for scale in (1.0, 250.0):
             for spread in SIZE.spreads:
                 for error in SIZE.errors:
                     own = wins and spread == 4 and scale == 1
-                    rows.append({
-                        "spread": spread, "error": error, "load": load, "swap_scale": scale,
-                        "best": "laps-sd" if own else "lp-srpt", "second": "lp-srpt" if own else "laps-sd",
-                        **around("margin", 2 + error), "over_bound": 1 + 0.1 * (1 + error), "other": "lp-srpt",
-                        **around("laps_sd", -3 - error if own else 4 + spread), "seeds": 300,
-                    })  # fmt: skip
+                    rows.append(
+                        {
+                            "spread": spread,
+                            "error": error,
+                            "load": load,
+                            "swap_scale": scale,
+                            "best": "laps-sd" if own else "lp-srpt",
+                            "second": "lp-srpt" if own else "laps-sd",
+                            **around("margin", 2 + error),
+                            "over_bound": 1 + 0.1 * (1 + error),
+                            "other": "lp-srpt",
+                            **around("laps_sd", -3 - error if own else 4 + spread),
+                            "seeds": 300,
+                        }
+                    )
     return {"map": pd.DataFrame(rows)}
 
 
 def value_of_acceptance() -> Tables:
     """The value grows with the spread."""
     return {
-        "value_of_acceptance": pd.DataFrame([
-            {"spread": spread, "error": error, "load": load, **around("sjf", -spread - error),
-             **around("srpt", -2 * spread - error), "seeds": 300}
-            for load in SIZE.loads for spread in SIZE.spreads for error in SIZE.errors
-        ])
-    }  # fmt: skip
+        "value_of_acceptance": pd.DataFrame(
+            [
+                {
+                    "spread": spread,
+                    "error": error,
+                    "load": load,
+                    **around("sjf", -spread - error),
+                    **around("srpt", -2 * spread - error),
+                    "seeds": 300,
+                }
+                for load in SIZE.loads
+                for spread in SIZE.spreads
+                for error in SIZE.errors
+            ]
+        )
+    }
 
 
 MS = 1_000_000
@@ -213,23 +335,39 @@ MS = 1_000_000
 def schedules() -> Tables:
     """Three requests, 10 ms apart, one after the other for 30 ms each, under two policies."""
     spans = [
-        {"kind": kind, "request": r, "track": 1, "start_ns": (30 * r + start) * MS, "end_ns": (30 * r + end) * MS,
-         "policy": policy}
-        for policy in ("fcfs", "laps-sd") for r in range(3)
+        {
+            "kind": kind,
+            "request": r,
+            "track": 1,
+            "start_ns": (30 * r + start) * MS,
+            "end_ns": (30 * r + end) * MS,
+            "policy": policy,
+        }
+        for policy in ("fcfs", "laps-sd")
+        for r in range(3)
         for kind, start, end in (("prefill", 0, 5), ("rounds", 5, 30))
-    ]  # fmt: skip
+    ]
     requests = pd.DataFrame({"seed": 7, "arrival_ns": [0, 10 * MS, 20 * MS]})
     return {"schedules": pd.DataFrame(spans), "schedules_requests": requests}
 
 
 def queue_runs() -> Tables:
-    """Two requests; the first crosses from queue 1 to 2 within its stretch, and becomes perceptible there."""
-    turns = [(10 * MS, 0, 1, False), (20 * MS, 0, 2, True), (30 * MS, 0, 2, True), (40 * MS, 1, 1, False)]
+    """Two requests; the first crosses from queue 1 to 2 within its stretch, and becomes perceptible
+    there.
+    """
+    turns = [
+        (10 * MS, 0, 1, False),
+        (20 * MS, 0, 2, True),
+        (30 * MS, 0, 2, True),
+        (40 * MS, 1, 1, False),
+    ]
     spans = [("rounds", 0, 1, 0, 30 * MS), ("rounds", 1, 1, 30 * MS, 40 * MS)]
     requests = {"seed": 3, "arrival_ns": [0, 5 * MS], "finish_ns": [30 * MS, 40 * MS]}
     return {
         "queue_turns": pd.DataFrame(turns, columns=["ns", "request", "queue", "perceptible"]),
-        "queue_spans": pd.DataFrame(spans, columns=["kind", "request", "track", "start_ns", "end_ns"]),
+        "queue_spans": pd.DataFrame(
+            spans, columns=["kind", "request", "track", "start_ns", "end_ns"]
+        ),
         "queue_requests": pd.DataFrame(requests),
     }
 
@@ -238,6 +376,7 @@ def curves() -> Tables:
     """Three requests of four rounds."""
     rows = [
         {"request": r, "dataset": DATASETS[r], "stable": r + 1, "round": i, "rate": 0.1 * (r + i)}
-        for r in range(3) for i in range(1, 5)
-    ]  # fmt: skip
+        for r in range(3)
+        for i in range(1, 5)
+    ]
     return {"running_acceptance": pd.DataFrame(rows)}

@@ -1,4 +1,6 @@
-"""The reproduction of ALISE: what its questions find in made-up records, and all of it on a few requests."""
+"""The reproduction of ALISE: what its questions find in made-up records, and all of it on a few
+requests.
+"""
 
 from dataclasses import replace
 
@@ -17,20 +19,33 @@ from lapsd.traces import Profile, load_profile, load_trace, ordinary_decoding, s
 
 TINY = replace(ALISE.quick, claims=2, others=2, loads=(0.3, 2.0), generated=12)
 INPUTS = Inputs(
-    "azure-conversations", "opt-13b-a100", load_trace("azure-conversations"), load_profile("opt-13b-a100")
+    "azure-conversations",
+    "opt-13b-a100",
+    load_trace("azure-conversations"),
+    load_profile("opt-13b-a100"),
 )
 
 
 def curves(factors, seeds=6):
-    """Records of systems whose normalised latency is exp(rate · factor) / 100 s, but for noise by seed."""
+    """Records of systems whose normalised latency is exp(rate · factor) / 100 s, but for noise by
+    seed.
+    """
     records = {}
     for system in SYSTEMS:
         rows = [
-            {"seed": seed, "rate": rate, "kv_tokens": tokens,
-             throughput.METRIC: np.exp(rate * factors.get(system, 1.0) * (1 + 0.01 * seed)) / 100,
-             throughput.TAIL: np.exp(rate) / 50, throughput.SCALE: np.exp(rate * factors.get(system, 1.0)) / 2}
-            for seed in range(seeds) for rate in (0.5, 1.0, 2.0, 4.0, 16.0) for tokens in memories(INPUTS).values()
-        ]  # fmt: skip
+            {
+                "seed": seed,
+                "rate": rate,
+                "kv_tokens": tokens,
+                throughput.METRIC: np.exp(rate * factors.get(system, 1.0) * (1 + 0.01 * seed))
+                / 100,
+                throughput.TAIL: np.exp(rate) / 50,
+                throughput.SCALE: np.exp(rate * factors.get(system, 1.0)) / 2,
+            }
+            for seed in range(seeds)
+            for rate in (0.5, 1.0, 2.0, 4.0, 16.0)
+            for tokens in memories(INPUTS).values()
+        ]
         records[f"curve {system}"] = pd.DataFrame(rows)
     return Evidence(INPUTS, TINY, records)
 
@@ -49,7 +64,9 @@ def test_the_claim_on_throughput_is_judged_by_the_ratio_to_vllm(factor, verdict)
     tables = throughput.find(evidence)
     rows = tables["throughput"].set_index(["memory", "system", "constraint"])
     for constraint in ("0.15 s", "95 % within 6.2 s + 0.6 s"):
-        assert rows.loc[("40 GB", "vllm", constraint), "alise_over"] == pytest.approx(1 / factor, rel=1e-6)
+        assert rows.loc[("40 GB", "vllm", constraint), "alise_over"] == pytest.approx(
+            1 / factor, rel=1e-6
+        )
     claim = throughput.say(evidence, tables)
     assert claim.verdict == verdict
     assert "16 requests" in " ".join(claim.findings)
@@ -65,7 +82,9 @@ def test_mean_and_p90_are_drawn_side_by_side_with_a_line_a_system():
     assert [axis.get_xlabel() for axis in figure.axes] == ["arrivals / s"] * 2
     assert mean.get_ylabel() == "s a token (95 % over seeds)"
     assert mean.get_yscale() == p90.get_yscale() == "log"
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [s.label for s in SYSTEMS.values()]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        s.label for s in SYSTEMS.values()
+    ]
     at, number = np.array([0.5, 1, 2, 4, 16]), list(SYSTEMS).index("alise")
     of_means = np.mean([np.exp(at * 0.5 * (1 + 0.01 * seed)) / 100 for seed in range(6)], axis=0)
     for axis, expected in ((mean, of_means), (p90, np.exp(at) / 50)):
@@ -77,19 +96,27 @@ def test_mean_and_p90_are_drawn_side_by_side_with_a_line_a_system():
 def test_parts_are_held_against_the_whole():
     latency = 0.1 * (1 + 0.1 * np.arange(5))
     records = {
-        f"part {name}": pd.DataFrame({
-            "seed": range(5), throughput.METRIC: latency * (1.5 if name == "no ageing" else 1),
-            throughput.TAIL: 0.2, "preemptions": 3, "switching_s": 1.0, "busy_s": 4.0,
-        })
+        f"part {name}": pd.DataFrame(
+            {
+                "seed": range(5),
+                throughput.METRIC: latency * (1.5 if name == "no ageing" else 1),
+                throughput.TAIL: 0.2,
+                "preemptions": 3,
+                "switching_s": 1.0,
+                "busy_s": 4.0,
+            }
+        )
         for name in ablation.PARTS
-    }  # fmt: skip
+    }
     evidence = Evidence(INPUTS, TINY, records)
     tables = ablation.find(evidence)
     rows = tables["ablation"].set_index("part")
     assert rows.loc["no ageing", "percent"] == pytest.approx(50)
     assert rows.loc["whole", "percent"] == 0
     assert "Worse: no ageing." in ablation.say(evidence, tables).paragraphs[0]
-    assert blocking.say(evidence, blocking.find(evidence)).verdict == NOT  # both alike in these records
+    assert (
+        blocking.say(evidence, blocking.find(evidence)).verdict == NOT
+    )  # both alike in these records
 
 
 def test_the_published_time_model_forgets_that_contexts_grow():
@@ -106,7 +133,10 @@ def test_rates_follow_what_full_batches_could_serve():
     low, high = rates(INPUTS, TINY, small)
     assert high / low == pytest.approx(2 / 0.3, rel=0.05)
     assert rates(INPUTS, TINY, large)[0] > 1.5 * low
-    assert [requests(INPUTS, TINY, tokens) for tokens in (small, large)] == [12, 17]  # 57 fit the larger
+    assert [requests(INPUTS, TINY, tokens) for tokens in (small, large)] == [
+        12,
+        17,
+    ]  # 57 fit the larger
 
 
 def test_a_profile_that_knows_no_memory_leaves_the_curves_out():
@@ -118,15 +148,27 @@ def test_a_profile_that_knows_no_memory_leaves_the_curves_out():
 
 def test_all_of_it_runs_on_a_few_requests(tmp_path):
     rng = np.random.default_rng(0)
-    save_trace(ordinary_decoding(rng.integers(1, 60, 20), rng.integers(2, 40, 20)), tmp_path / "t.parquet")
-    left_out = reproduce(
-        tmp_path / "out", paper=paper_of("alise"), trace=str(tmp_path / "t.parquet"), size=TINY, workers=1
+    save_trace(
+        ordinary_decoding(rng.integers(1, 60, 20), rng.integers(2, 40, 20)), tmp_path / "t.parquet"
     )
-    assert [line.split(":")[0] for line in left_out if "predictor" in line] == ["the length predictor"]
+    left_out = reproduce(
+        tmp_path / "out",
+        paper=paper_of("alise"),
+        trace=str(tmp_path / "t.parquet"),
+        size=TINY,
+        workers=1,
+    )
+    assert [line.split(":")[0] for line in left_out if "predictor" in line] == [
+        "the length predictor"
+    ]
     text = (tmp_path / "out" / "claims.md").read_text()
     assert "vLLM" in text
     assert (tmp_path / "out" / "figures" / "figure-06.png").stat().st_size > 10_000
-    assert {p.name for p in (tmp_path / "out" / "tables").iterdir()} >= {"ablation.csv", "curves.csv", "errors.csv"}
+    assert {p.name for p in (tmp_path / "out" / "tables").iterdir()} >= {
+        "ablation.csv",
+        "curves.csv",
+        "errors.csv",
+    }
 
 
 def test_what_is_reserved_for_the_longest_output_is_mostly_not_filled(monkeypatch):
@@ -137,7 +179,9 @@ def test_what_is_reserved_for_the_longest_output_is_mostly_not_filled(monkeypatc
     assert rows.sum(axis=1).to_numpy() == pytest.approx(1)
     assert (rows.to_numpy() >= 0).all()
     assert rows.loc["ORCA, largest output", "unfilled"] > 5 * rows.loc["blocks of 16", "unfilled"]
-    unfilled = rows.loc[["single tokens", "blocks of 16", "blocks of 32", "blocks of 128"], "unfilled"]
+    unfilled = rows.loc[
+        ["single tokens", "blocks of 16", "blocks of 32", "blocks of 128"], "unfilled"
+    ]
     assert unfilled.is_monotonic_increasing
     assert "blocks of 16 tokens" in waste.say(evidence, tables).paragraphs[0]
     (figure,) = waste.draw(evidence, tables)

@@ -1,4 +1,6 @@
-"""Beyond LAPS-SD: what each question says of made-up findings, and all of it from end to end at a tiny size."""
+"""Beyond LAPS-SD: what each question says of made-up findings, and all of it from end to end at a
+tiny size.
+"""
 
 import re
 from dataclasses import replace
@@ -22,28 +24,41 @@ TINY = Size("tiny", 0, 4, 2, 2, 2, (2,), (), (0.8,), (), 100)
 def cell_rows(ahead: float, behind: int) -> dict[str, pd.DataFrame]:
     """24 cells, `ahead` percent below the rival ± 1, but for some that are as much above it."""
     rows = [
-        {"batch": batch, "moves": moves, "load": load, "predictor": predictor,
-         "rival": "lp-srpt:stay=1" if moves == "dear" else "laps-sd", **percent(-ahead), **around("gap", 2.0 * batch),
-         "fcfs": 1.4, "over_bound": 1.2, "seeds": 60}
-        for batch in (1, 4) for moves in ("free", "as measured", "dear") for load in (0.5, 0.8)
+        {
+            "batch": batch,
+            "moves": moves,
+            "load": load,
+            "predictor": predictor,
+            "rival": "lp-srpt:stay=1" if moves == "dear" else "laps-sd",
+            **percent(-ahead),
+            **around("gap", 2.0 * batch),
+            "fcfs": 1.4,
+            "over_bound": 1.2,
+            "seeds": 60,
+        }
+        for batch in (1, 4)
+        for moves in ("free", "as measured", "dear")
+        for load in (0.5, 0.8)
         for predictor in ("oracle", "regressed:0")
-    ]  # fmt: skip
+    ]
     for row in rows[:behind]:
         row |= percent(ahead)
     return {"cells": pd.DataFrame(rows)}
 
 
 @pytest.mark.parametrize(
-    ("ahead", "behind", "verdict"), [(3, 0, HOLDS), (0.5, 0, HOLDS), (3, 1, PART), (3, 2, NOT), (-3, 0, NOT)]
+    ("ahead", "behind", "verdict"),
+    [(3, 0, HOLDS), (0.5, 0, HOLDS), (3, 1, PART), (3, 2, NOT), (-3, 0, NOT)],
 )
 def test_the_verdict_on_cells_counts_those_behind_beyond_chance(ahead, behind, verdict):
     claim = cells.AS_RECORDED.say(EVIDENCE, cell_rows(ahead, behind))
     assert claim.verdict == verdict
     assert claim.short.endswith(f"behind in {behind if ahead > 0 else 24}")
     assert "at most 3 % in 50 % of the cells" in claim.findings[2]
-    assert ("b = 1, moves free, load 0.5, oracle: +3.0 % [+2.0, +4.0] against laps-sd" in claim.findings[-1]) is (
-        behind > 0 or ahead < 0
-    )
+    assert (
+        "b = 1, moves free, load 0.5, oracle: +3.0 % [+2.0, +4.0] against laps-sd"
+        in claim.findings[-1]
+    ) is (behind > 0 or ahead < 0)
 
 
 def test_the_table_has_a_line_a_server_and_a_column_a_predictor():
@@ -64,12 +79,20 @@ def tail_rows(p99: float) -> dict[str, pd.DataFrame]:
     """Alike's p99 in parts of FCFS's, falling by 0.2 with each patience."""
     policies = ["fcfs", "alike", "alike:patience=0.1", "alike:patience=0.2"]
     rows = [
-        {"predictor": predictor, "policy": policy, **around("mean", 1.0 if policy == "fcfs" else 0.7, 0.1),
-         **around("p99", 1.0 if policy == "fcfs" else p99 - 0.2 * (i - 1), 0.05), **around("worst", 2.0, 0.5),
-         "seeds": 40}
-        for predictor in fixed.TYPICAL for i, policy in enumerate(policies)
-    ]  # fmt: skip
-    lengths = pd.DataFrame({"policy": ["fcfs", "alike"], "Q1": [9.0, 1.5], "Q2": 4.0, "Q3": 3.0, "Q4": 2.0})
+        {
+            "predictor": predictor,
+            "policy": policy,
+            **around("mean", 1.0 if policy == "fcfs" else 0.7, 0.1),
+            **around("p99", 1.0 if policy == "fcfs" else p99 - 0.2 * (i - 1), 0.05),
+            **around("worst", 2.0, 0.5),
+            "seeds": 40,
+        }
+        for predictor in fixed.TYPICAL
+        for i, policy in enumerate(policies)
+    ]
+    lengths = pd.DataFrame(
+        {"policy": ["fcfs", "alike"], "Q1": [9.0, 1.5], "Q2": 4.0, "Q3": 3.0, "Q4": 2.0}
+    )
     return {"tail": pd.DataFrame(rows), "slowdown_by_length": lengths}
 
 
@@ -83,10 +106,17 @@ def test_the_verdict_on_the_tail_is_of_p99_and_of_what_patience_does(p99, verdic
 
 def online_rows(last: float) -> dict[str, pd.DataFrame]:
     rows = [
-        {"predictor": predictor, "requests": requests, "policy": policy,
-         **percent(last if requests == 300 and policy == online.NONE else 10.0, 0.5), "seeds": 100}
-        for predictor in fixed.TYPICAL for requests in (10, 300) for policy in online.LINES
-    ]  # fmt: skip
+        {
+            "predictor": predictor,
+            "requests": requests,
+            "policy": policy,
+            **percent(last if requests == 300 and policy == online.NONE else 10.0, 0.5),
+            "seeds": 100,
+        }
+        for predictor in fixed.TYPICAL
+        for requests in (10, 300)
+        for policy in online.LINES
+    ]
     return {"online": pd.DataFrame(rows)}
 
 
@@ -98,14 +128,30 @@ def test_the_verdict_on_learning_is_of_the_longest_runs(last, verdict):
 def batch_rows(gain: float) -> dict[str, pd.DataFrame]:
     """LAPS-SD gains less with each batch size; everybody does."""
     rows = [
-        {"kind": kind, "batch": batch, "load": load, "dataset": dataset, "cv": 0.9, "policy": policy,
-         **percent(-gain / batch + 2), "seeds": 40}
-        for kind, load, dataset in (("load", 0.8, "all"), ("load", 0.9, "all"), ("tight", 0.9, "all"),
-                                    ("rate", float("nan"), "all"), ("load", 0.9, "code"))
-        for batch in (1, 4) for policy in batches.POLICIES[1:]
-    ]  # fmt: skip
-    front = pd.DataFrame([(b, load, 3.0 / b) for b in (1, 4) for load in (0.8, 0.9)],
-                         columns=["batch", "load", "waiting"])  # fmt: skip
+        {
+            "kind": kind,
+            "batch": batch,
+            "load": load,
+            "dataset": dataset,
+            "cv": 0.9,
+            "policy": policy,
+            **percent(-gain / batch + 2),
+            "seeds": 40,
+        }
+        for kind, load, dataset in (
+            ("load", 0.8, "all"),
+            ("load", 0.9, "all"),
+            ("tight", 0.9, "all"),
+            ("rate", float("nan"), "all"),
+            ("load", 0.9, "code"),
+        )
+        for batch in (1, 4)
+        for policy in batches.POLICIES[1:]
+    ]
+    front = pd.DataFrame(
+        [(b, load, 3.0 / b) for b in (1, 4) for load in (0.8, 0.9)],
+        columns=["batch", "load", "waiting"],
+    )
     return {"batches": pd.DataFrame(rows), "queues_in_front": front}
 
 
@@ -120,14 +166,22 @@ def test_the_verdict_on_batches_asks_for_a_gain_at_each(gain, verdict):
 def adapted_rows(*percents: float) -> dict[str, pd.DataFrame]:
     """The first rule at each load; the others level with the best K."""
     rows = [
-        {"load": load, "policy": policy, "best": "laps-sd:K=6",
-         **percent(value if policy == "laps-sd-adapted" else 0.0), "seeds": 50}
-        for load, value in zip((0.5, 0.8), percents, strict=True) for policy in [*adapted.RULES, "laps-sd", "alike"]
-    ]  # fmt: skip
+        {
+            "load": load,
+            "policy": policy,
+            "best": "laps-sd:K=6",
+            **percent(value if policy == "laps-sd-adapted" else 0.0),
+            "seeds": 50,
+        }
+        for load, value in zip((0.5, 0.8), percents, strict=True)
+        for policy in [*adapted.RULES, "laps-sd", "alike"]
+    ]
     return {"adapted": pd.DataFrame(rows)}
 
 
-@pytest.mark.parametrize(("percents", "verdict"), [((-2, -0.5), HOLDS), ((-2, 2), PART), ((0.5, -0.5), NOT)])
+@pytest.mark.parametrize(
+    ("percents", "verdict"), [((-2, -0.5), HOLDS), ((-2, 2), PART), ((0.5, -0.5), NOT)]
+)
 def test_the_verdict_on_k_asks_for_a_gain_that_costs_nothing(percents, verdict):
     claim = adapted.QUESTION.say(EVIDENCE, adapted_rows(*percents))
     assert claim.verdict == verdict
@@ -135,10 +189,13 @@ def test_the_verdict_on_k_asks_for_a_gain_that_costs_nothing(percents, verdict):
 
 
 FIGURES = {
-    1: (cells.AS_RECORDED, cell_rows(3, 1)), 2: (cells.GENERATED, cell_rows(3, 1)),
-    3: (tail.QUESTION, tail_rows(1.2)), 4: (online.QUESTION, online_rows(2)),
-    5: (batches.QUESTION, batch_rows(30)), 6: (adapted.QUESTION, adapted_rows(1, -1)),
-}  # fmt: skip
+    1: (cells.AS_RECORDED, cell_rows(3, 1)),
+    2: (cells.GENERATED, cell_rows(3, 1)),
+    3: (tail.QUESTION, tail_rows(1.2)),
+    4: (online.QUESTION, online_rows(2)),
+    5: (batches.QUESTION, batch_rows(30)),
+    6: (adapted.QUESTION, adapted_rows(1, -1)),
+}
 
 
 @pytest.mark.parametrize("number", FIGURES)
@@ -155,20 +212,33 @@ def test_a_figure_shows_its_findings(number):
         assert {"0", "0.1", "0.2", "fcfs"} <= texts
     else:
         legend = [text.get_text() for text in drawn.legends[0].get_texts()]
-        wanted = {4: online.LINES.values(), 5: ["LP-SRPT", "LAPS-SD", "Alike", "SRPT"], 6: adapted.RULES.values()}
+        wanted = {
+            4: online.LINES.values(),
+            5: ["LP-SRPT", "LAPS-SD", "Alike", "SRPT"],
+            6: adapted.RULES.values(),
+        }
         assert legend == list(wanted[number])
 
 
 def test_all_of_it_runs_from_end_to_end(tmp_path, monkeypatch):
     monkeypatch.setattr(fixed, "PREDICTORS", ("noisy:0.5",))
-    for module, name, few in ((cells, "BATCHES", (1, 4)), (tail, "PATIENCE", ("0", "0.5")), (tail, "REQUESTS", 10),
-                              (online, "COUNTS", (5, 10)), (batches, "SIZES", (1, 2)), (batches, "LOADS", (0.9,)),
-                              (batches, "REQUESTS", 10), (adapted, "LOADS", ("0.8",))):  # fmt: skip
+    for module, name, few in (
+        (cells, "BATCHES", (1, 4)),
+        (tail, "PATIENCE", ("0", "0.5")),
+        (tail, "REQUESTS", 10),
+        (online, "COUNTS", (5, 10)),
+        (batches, "SIZES", (1, 2)),
+        (batches, "LOADS", (0.9,)),
+        (batches, "REQUESTS", 10),
+        (adapted, "LOADS", ("0.8",)),
+    ):
         monkeypatch.setattr(module, name, few)
     out = tmp_path / "beyond"
     assert reproduce(out, paper=replace(BEYOND, full=TINY), workers=1) == []
     text = (out / "claims.md").read_text(encoding="utf-8")
-    assert len(re.findall(r"\*\*Verdict: (holds|holds in part|does not hold here)\.\*\*", text)) == len(QUESTIONS)
+    assert len(
+        re.findall(r"\*\*Verdict: (holds|holds in part|does not hold here)\.\*\*", text)
+    ) == len(QUESTIONS)
     assert len(list((out / "figures").glob("*.png"))) == len(QUESTIONS)
     assert not re.search(r"\bnan\b|\| *None *\|", text)
     found = pd.read_csv(out / "tables" / "cells_recorded.csv")

@@ -29,7 +29,10 @@ EVIDENCE = made_up.evidence()
         (lambda d, a, p: -37.0, NOT),
         (lambda d, a, p: -45.0 if p == "fcfs" else -5.0, PART),
         (lambda d, a, p: -45.0 if (d, a, p) == ("prose", True, "lp-sjf") else 5.0, PART),
-        (lambda d, a, p: -60.0 if p in ("lp-srpt", "srpt") else -5.0, NOT),  # no baselines of the paper
+        (
+            lambda d, a, p: -60.0 if p in ("lp-srpt", "srpt") else -5.0,
+            NOT,
+        ),  # no baselines of the paper
     ],
 )
 def test_the_verdict_on_latency(change, verdict):
@@ -38,7 +41,10 @@ def test_the_verdict_on_latency(change, verdict):
 
 def test_what_laps_sd_is_slower_than_is_said():
     tables = made_up.latency(lambda d, a, p: 7.0 if (d, p) == ("code", "las") else -40.0)
-    assert "slower than LAS on code; LAS with all requests at once on code." in latency.say(EVIDENCE, tables).why
+    assert (
+        "slower than LAS on code; LAS with all requests at once on code."
+        in latency.say(EVIDENCE, tables).why
+    )
 
 
 def test_data_sets_are_compared_only_if_there_are_three():
@@ -78,7 +84,9 @@ def test_moves_at_the_papers_scale_are_14_percent_of_a_500_token_request():
     scale = switching.paper_scale(INPUTS)
     dear = replace(INPUTS, profile=INPUTS.profile.with_swap(scale=scale)).profile.costs
     tokens = int(np.median(INPUTS.trace.prompt_tokens)) + 500
-    share = (dear.swap_out(tokens) + dear.swap_in(tokens)) / switching.inference_ns(INPUTS, [500])[0]
+    share = (dear.swap_out(tokens) + dear.swap_in(tokens)) / switching.inference_ns(INPUTS, [500])[
+        0
+    ]
     assert share == pytest.approx(0.14, rel=0.005)
 
 
@@ -96,7 +104,10 @@ def test_a_typical_request_is_priced_round_by_round():
         spent += cost(4, context)
         context += count + 1
     assert context == typical.prompt_tokens[2] + 60
-    assert switching.inference_ns(inputs, [60])[0] == spent + price(typical, inputs.profile).prefill_ns[2]
+    assert (
+        switching.inference_ns(inputs, [60])[0]
+        == spent + price(typical, inputs.profile).prefill_ns[2]
+    )
 
 
 def test_without_switching_costs_nothing_is_said_of_them():
@@ -113,10 +124,16 @@ def queue_records(best):
             for seed in range(30):
                 for k in range(1, 9):
                     value = 1 + 0.1 * (k != top) + 0.01 * rng.random()
-                    rows.append({
-                        "policy": f"laps-sd:K={k}", "sup_1_s": 0.03 if fixed else np.nan, "requests": requests,
-                        "seed": seed, "K": k, "mean_latency_s": value,
-                    })  # fmt: skip
+                    rows.append(
+                        {
+                            "policy": f"laps-sd:K={k}",
+                            "sup_1_s": 0.03 if fixed else np.nan,
+                            "requests": requests,
+                            "seed": seed,
+                            "K": k,
+                            "mean_latency_s": value,
+                        }
+                    )
     return pd.DataFrame(rows)
 
 
@@ -126,7 +143,9 @@ def queue_records(best):
 )
 def test_the_verdict_on_the_number_of_queues(best, verdict):
     tables = queues.find(replace(EVIDENCE, records={"queues": queue_records(best)}))
-    assert tables["queues"].groupby(["sup_1", "requests"])["best"].sum().tolist() == pytest.approx([1.0] * 4)
+    assert tables["queues"].groupby(["sup_1", "requests"])["best"].sum().tolist() == pytest.approx(
+        [1.0] * 4
+    )
     assert queues.say(EVIDENCE, tables).verdict == verdict
 
 
@@ -136,10 +155,19 @@ def test_the_map_is_over_the_bound_by_a_ratio_of_means():
 
     policies = ("fcfs", "las", "lp-sjf", "lp-srpt", "laps-sd")
     rows = [
-        {"trace": "spread 1", "length_predictor": "noisy:0.5", "load": 0.8, "swap_scale": 1.0, "seed": seed,
-         "policy": policy, "mean_latency_s": latency_s * (1 + 0.1 * i), "bound_s": bound_s}
-        for seed, (latency_s, bound_s) in enumerate([(1.0, 1.0), (9.0, 3.0)]) for i, policy in enumerate(policies)
-    ]  # fmt: skip
+        {
+            "trace": "spread 1",
+            "length_predictor": "noisy:0.5",
+            "load": 0.8,
+            "swap_scale": 1.0,
+            "seed": seed,
+            "policy": policy,
+            "mean_latency_s": latency_s * (1 + 0.1 * i),
+            "bound_s": bound_s,
+        }
+        for seed, (latency_s, bound_s) in enumerate([(1.0, 1.0), (9.0, 3.0)])
+        for i, policy in enumerate(policies)
+    ]
     cells = winners.find(replace(EVIDENCE, records={"map": pd.DataFrame(rows)}))["map"]
     assert cells["best"].tolist() == ["fcfs"]
     assert cells["over_bound"].tolist() == [2.5]
@@ -156,7 +184,9 @@ def test_the_best_is_selected_on_other_seeds_than_it_is_quoted_from():
 
 
 def test_the_estimate_is_held_against_recorded_times():
-    """One request by hand: T̃ from what a server knew at its transition, over what its rounds really took."""
+    """One request by hand: T̃ from what a server knew at its transition, over what its rounds
+    really took.
+    """
     priced, past, _ = INPUTS.halves("code")
     stable = stable_rounds(priced.trace, LapsSD())
     row = int(np.flatnonzero(stable)[0])
@@ -164,7 +194,9 @@ def test_the_estimate_is_held_against_recorded_times():
     accepted = priced.trace.accepted[span][: stable[row]]
     per_round = accepted.sum() / stable[row] + 1
     estimate = past.mean_round_ns() * priced.trace.output_tokens[row] / per_round
-    found = transition_errors(priced, outlook_of(past), priced.trace.output_tokens, LapsSD()).iloc[0]
+    found = transition_errors(priced, outlook_of(past), priced.trace.output_tokens, LapsSD()).iloc[
+        0
+    ]
     assert found["total"] == pytest.approx(estimate / priced.round_ns[span].sum() - 1)
     assert (1 + found["length"]) * (1 + found["acceptance"]) * (1 + found["cost"]) == pytest.approx(
         1 + found["total"]
@@ -182,5 +214,7 @@ def test_the_change_of_a_ratio_is_as_uncertain_as_resampling_says():
     for _ in range(500):
         rows = rng.integers(400, size=400)
         a, b = after.iloc[rows], before.iloc[rows]
-        draws.append(100 * (a["laps-sd"].mean() / a["fcfs"].mean() - b["laps-sd"].mean() / b["fcfs"].mean()))
+        draws.append(
+            100 * (a["laps-sd"].mean() / a["fcfs"].mean() - b["laps-sd"].mean() / b["fcfs"].mean())
+        )
     assert (found.high - found.low) / 2 == pytest.approx(1.97 * np.std(draws), rel=0.15)

@@ -1,4 +1,6 @@
-"""The digest in the documentation quotes the committed claims, and every figure that is shown is there."""
+"""The digest in the documentation quotes the committed claims, and every figure that is shown is
+there.
+"""
 
 import re
 from pathlib import Path
@@ -9,7 +11,11 @@ CLAIMS = (DOCS / "reproduction" / "claims.md").read_text(encoding="utf-8")
 
 
 def test_differences_on_the_bundled_trace_are_those_of_the_claims():
-    rows = [line.split("|")[2].strip(" *") for line in DIGEST.splitlines() if re.match(r"\| .* \[.* \[", line)]
+    rows = [
+        line.split("|")[2].strip(" *")
+        for line in DIGEST.splitlines()
+        if re.match(r"\| .* \[.* \[", line)
+    ]
     assert len(rows) == 5
     (own,) = (line for line in CLAIMS.splitlines() if line.startswith("| all data sets |"))
     assert rows == [cell.strip() for cell in own.split("|")[2:-1]]

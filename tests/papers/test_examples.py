@@ -14,7 +14,9 @@ from lapsd.traces import load_profile, load_trace
 
 from lapsd import compare
 
-EVIDENCE = Evidence(Inputs("reference", "reference", load_trace("reference"), load_profile("reference")), QUICK)
+EVIDENCE = Evidence(
+    Inputs("reference", "reference", load_trace("reference"), load_profile("reference")), QUICK
+)
 
 
 def test_three_requests_meet_and_policies_differ():
@@ -22,10 +24,14 @@ def test_three_requests_meet_and_policies_differ():
     spans, arrival_ns = tables["schedules"], tables["schedules_requests"]["arrival_ns"]
     assert list(dict.fromkeys(spans["policy"])) == ["fcfs", "las", "lp-sjf", "laps-sd"]
     assert len(arrival_ns) == 3
-    ends = spans[spans["kind"] != "waiting"].groupby(["policy", "request"])["end_ns"].max().unstack()
+    ends = (
+        spans[spans["kind"] != "waiting"].groupby(["policy", "request"])["end_ns"].max().unstack()
+    )
     assert (ends.max(axis=1) > arrival_ns.max()).all()
     assert (ends - arrival_ns).mean(axis=1).nunique() == 4
-    resumed = spans[(spans["policy"] == "laps-sd") & (spans["kind"] == "rounds")]["request"].value_counts()
+    resumed = spans[(spans["policy"] == "laps-sd") & (spans["kind"] == "rounds")][
+        "request"
+    ].value_counts()
     assert resumed.max() > 1
 
 
@@ -33,9 +39,12 @@ def test_the_queues_shown_are_those_of_laps_sd_itself():
     tables = examples.find_queues(EVIDENCE)
     requests, turns = tables["queue_requests"], tables["queue_turns"]
     plain = compare(
-        policies=[LapsSD()], seeds=int(requests["seed"].iloc[0]) + 1, requests=examples.CROWD, load=examples.FILLED,
+        policies=[LapsSD()],
+        seeds=int(requests["seed"].iloc[0]) + 1,
+        requests=examples.CROWD,
+        load=examples.FILLED,
         length_predictor="noisy:0.5",
-    ).requests  # fmt: skip
+    ).requests
     own = plain[(plain["policy"] == "laps-sd") & (plain["seed"] == requests["seed"].iloc[0])]
     assert own["finish_ns"].tolist() == requests["finish_ns"].tolist()
     assert own["arrival_ns"].tolist() == requests["arrival_ns"].tolist()

@@ -1,4 +1,6 @@
-"""What is found in records where it can be told beforehand: policies differ by known factors in every seed."""
+"""What is found in records where it can be told beforehand: policies differ by known factors in
+every seed.
+"""
 
 from dataclasses import replace
 from itertools import product
@@ -7,7 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from lapsd.papers.laps_sd.claims import estimates, latency, switching
-from lapsd.papers.laps_sd.questions import acceptance, preemption, readings, server, stability, tails
+from lapsd.papers.laps_sd.questions import (
+    acceptance,
+    preemption,
+    readings,
+    server,
+    stability,
+    tails,
+)
 from lapsd.policies import LapsSD
 from lapsd.sim.experiment.stability import stable_rounds
 from lapsd.traces import price, save_trace
@@ -20,20 +29,31 @@ SEEDS = 10
 
 
 def records(factors=FACTORS, **settings):
-    """A record a seed, policy and combination of settings; seeds differ, policies by their factors alone.
+    """A record a seed, policy and combination of settings; seeds differ, policies by their factors
+    alone.
 
-    Moves take all of the busy time in even seeds and a tenth in odd ones: a share of 10 / 55 is a ratio of means.
+    Moves take all of the busy time in even seeds and a tenth in odd ones: a share of 10 / 55 is a
+    ratio of means.
     """
     rows = []
     for values in product(*settings.values()):
         for seed, (policy, factor) in product(range(SEEDS), factors.items()):
             mean_s = (1 + seed) * factor
-            rows.append({
-                "policy": policy, **dict(zip(settings, values, strict=True)), "seed": seed, "mean_latency_s": mean_s,
-                "p99_latency_s": 3 * mean_s, "mean_slowdown": 2 * factor, "max_slowdown": 9 * factor,
-                "preemptions": 4, "switching_s": 1.0, "busy_s": 10.0 if seed % 2 else 1.0,
-                "bound_s": 0.5 * (1 + seed),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "policy": policy,
+                    **dict(zip(settings, values, strict=True)),
+                    "seed": seed,
+                    "mean_latency_s": mean_s,
+                    "p99_latency_s": 3 * mean_s,
+                    "mean_slowdown": 2 * factor,
+                    "max_slowdown": 9 * factor,
+                    "preemptions": 4,
+                    "switching_s": 1.0,
+                    "busy_s": 10.0 if seed % 2 else 1.0,
+                    "bound_s": 0.5 * (1 + seed),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -41,23 +61,37 @@ def with_records(**sweeps):
     return replace(EVIDENCE, records=sweeps)
 
 
-OF_LATENCY = records(dataset=[*made_up.DATASETS, None], all_at_once=[False, True], requests=[10, 30])
+OF_LATENCY = records(
+    dataset=[*made_up.DATASETS, None], all_at_once=[False, True], requests=[10, 30]
+)
 
 
 def test_latency_is_found_by_data_set_and_arrivals():
     rows = latency.find(with_records(latency=OF_LATENCY))["latency"]
     assert len(rows) == 4 * 2 * 2 * 6
-    by_policy = rows[(rows["dataset"] == "all") & rows["all_at_once"] & (rows["requests"] == 10)].set_index("policy")
+    by_policy = rows[
+        (rows["dataset"] == "all") & rows["all_at_once"] & (rows["requests"] == 10)
+    ].set_index("policy")
     assert by_policy["mean_s"].to_dict() == pytest.approx({p: 5.5 * f for p, f in FACTORS.items()})
-    assert by_policy["percent"].to_dict() == pytest.approx({p: 100 / f - 100 for p, f in FACTORS.items()})
-    assert by_policy["percent_low"].to_numpy() == pytest.approx(by_policy["percent_high"].to_numpy())
+    assert by_policy["percent"].to_dict() == pytest.approx(
+        {p: 100 / f - 100 for p, f in FACTORS.items()}
+    )
+    assert by_policy["percent_low"].to_numpy() == pytest.approx(
+        by_policy["percent_high"].to_numpy()
+    )
     assert set(by_policy["bound_s"]) == {2.75}
 
 
 def test_tails_are_of_all_data_sets_at_the_claims_requests():
-    marked = OF_LATENCY.assign(p99_latency_s=np.where(
-        OF_LATENCY["dataset"].isna() & ~OF_LATENCY["all_at_once"] & (OF_LATENCY["requests"] == 30), 7.0, -1.0
-    ))  # fmt: skip
+    marked = OF_LATENCY.assign(
+        p99_latency_s=np.where(
+            OF_LATENCY["dataset"].isna()
+            & ~OF_LATENCY["all_at_once"]
+            & (OF_LATENCY["requests"] == 30),
+            7.0,
+            -1.0,
+        )
+    )
     rows = tails.find(with_records(latency=marked))["tails"]
     assert sorted(rows["policy"]) == sorted(FACTORS)
     assert set(rows["p99_latency_s"]) == {7.0}
@@ -70,8 +104,13 @@ def test_the_share_paid_for_switching_is_a_ratio_of_means():
 
 
 def test_one_switch_is_held_against_its_request():
-    rows = switching.find(with_records(latency=OF_LATENCY))["switching"].set_index(["tokens", "way"])["share"]
-    costs, tokens = EVIDENCE.inputs.profile.costs, int(np.median(EVIDENCE.inputs.trace.prompt_tokens)) + 500
+    rows = switching.find(with_records(latency=OF_LATENCY))["switching"].set_index(
+        ["tokens", "way"]
+    )["share"]
+    costs, tokens = (
+        EVIDENCE.inputs.profile.costs,
+        int(np.median(EVIDENCE.inputs.trace.prompt_tokens)) + 500,
+    )
     whole = int(switching.inference_ns(EVIDENCE.inputs, [500])[0])
     assert rows[500, "swap"] == (costs.swap_out(tokens) + costs.swap_in(tokens)) / whole
     assert rows[500, "recompute"] == costs.prefill(tokens) / whole
@@ -79,15 +118,19 @@ def test_one_switch_is_held_against_its_request():
 
 
 def test_readings_are_in_percent_of_ours():
-    rows = readings.find(with_records(readings=records({"laps-sd": 1.0, "laps-sd:K=2": 1.2, "fcfs": 2.0})))[
-        "readings"
-    ]
-    assert rows.set_index("policy")["percent"].to_dict() == pytest.approx({"laps-sd:K=2": 20, "fcfs": 100})
+    rows = readings.find(
+        with_records(readings=records({"laps-sd": 1.0, "laps-sd:K=2": 1.2, "fcfs": 2.0}))
+    )["readings"]
+    assert rows.set_index("policy")["percent"].to_dict() == pytest.approx(
+        {"laps-sd:K=2": 20, "fcfs": 100}
+    )
     assert set(rows["seeds"]) == {SEEDS}
 
 
 def test_choices_of_the_server_are_found_for_each_value():
-    tables = server.find(with_records(memory=records(kv_slots=[1, 0]), loads=records(load=[0.5, 0.8])))
+    tables = server.find(
+        with_records(memory=records(kv_slots=[1, 0]), loads=records(load=[0.5, 0.8]))
+    )
     assert list(tables) == ["loads", "memory"]
     some = tables["memory"][tables["memory"]["kv_slots"] == 0].set_index("policy")
     assert "laps-sd" not in some.index
@@ -120,7 +163,9 @@ def test_what_preemption_buys_and_learning_costs_make_the_difference(tmp_path):
 
 def test_the_value_of_acceptance_is_at_moves_as_measured():
     policies = {"lp-sjf": 1.0, "lp-sjf-mean": 0.9, "lp-srpt": 1.0, "srpt": 0.7}
-    cheap = records(policies, trace=["spread 4"], length_predictor=["noisy:0.5"], load=[0.8], swap_scale=[1.0])
+    cheap = records(
+        policies, trace=["spread 4"], length_predictor=["noisy:0.5"], load=[0.8], swap_scale=[1.0]
+    )
     dear = cheap.assign(swap_scale=250.0, mean_latency_s=1.0)
     rows = acceptance.find(with_records(map=pd.concat([cheap, dear])))["value_of_acceptance"]
     assert rows[["spread", "error", "load"]].to_numpy().tolist() == [[4, 0.5, 0.8]]
@@ -128,16 +173,21 @@ def test_the_value_of_acceptance_is_at_moves_as_measured():
 
 
 def test_tests_of_stability_are_held_against_each_other(tmp_path):
-    """γ = 3, δ = 0.1 is the best of the grid, 2 rounds the best count; shuffling costs LAPS-SD 20 %."""
+    """γ = 3, δ = 0.1 is the best of the grid, 2 rounds the best count; shuffling costs LAPS-SD 20
+    %.
+    """
     factors = {"fcfs": 2.0, "laps-sd": 1.0}
-    factors |= dict.fromkeys(stability.needs(EVIDENCE.inputs, made_up.SIZE)["stability"].policies[5:], 1.1)
+    factors |= dict.fromkeys(
+        stability.needs(EVIDENCE.inputs, made_up.SIZE)["stability"].policies[5:], 1.1
+    )
     factors |= {"laps-sd:gamma=3,delta=0.1": 0.8, "laps-sd:count=2": 0.5, stability.LATE: 1.6}
     settings = {"dataset": [*made_up.DATASETS, None]}
     recorded = records(factors, trace=["recorded"], **settings)
     mixed = records(factors | {"laps-sd": 1.2}, trace=["shuffled"], **settings)
     save_trace(EVIDENCE.inputs.trace, tmp_path / "shuffled.parquet")
     evidence = replace(
-        with_records(stability=pd.concat([recorded, mixed])), files={"shuffled": tmp_path / "shuffled.parquet"}
+        with_records(stability=pd.concat([recorded, mixed])),
+        files={"shuffled": tmp_path / "shuffled.parquet"},
     )
     tables = stability.find(evidence)
     tests = tables["stability"]
@@ -170,4 +220,9 @@ def test_errors_of_the_estimate_are_of_the_test_half():
     assert everyone["round"] == np.median(stable[stable > 0])
     assert everyone["length"] == 0
     assert rows.loc[("all", "noisy:0.5"), "length"] > 0.2
-    assert set(rows.index.get_level_values("predictor")) == {"oracle", "noisy:0.5", "regressed:0.6", "learned"}
+    assert set(rows.index.get_level_values("predictor")) == {
+        "oracle",
+        "noisy:0.5",
+        "regressed:0.6",
+        "learned",
+    }

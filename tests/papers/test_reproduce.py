@@ -1,4 +1,6 @@
-"""A reproduction from end to end at a tiny size: everything is drawn, and what is missing is named."""
+"""A reproduction from end to end at a tiny size: everything is drawn, and what is missing is
+named.
+"""
 
 import json
 import re
@@ -32,12 +34,17 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def lapsd(capsys, monkeypatch):
-    """`lapsd reproduce --quick` at the tiny size, in this process; returns (exit code, stdout, stderr)."""
+    """`lapsd reproduce --quick` at the tiny size, in this process; returns (exit code, stdout,
+    stderr).
+    """
     monkeypatch.setitem(PAPERS, "laps-sd", replace(LAPS_SD, quick=TINY))
 
     def run(*arguments):
         words = ["reproduce", "--quick", "--workers", "1", *map(str, arguments)]
-        return run_command("lapsd", lambda: cli.app(words, standalone_mode=False)), *capsys.readouterr()
+        return (
+            run_command("lapsd", lambda: cli.app(words, standalone_mode=False)),
+            *capsys.readouterr(),
+        )
 
     return run
 
@@ -68,7 +75,9 @@ def test_every_figure_is_there_in_both_formats(folder):
 
 def test_the_claims_have_verdicts_and_whole_figures(folder):
     text = (folder / "claims.md").read_text(encoding="utf-8")
-    assert len(re.findall(r"\*\*Verdict: (holds|holds in part|does not hold here)\.\*\*", text)) == 4
+    assert (
+        len(re.findall(r"\*\*Verdict: (holds|holds in part|does not hold here)\.\*\*", text)) == 4
+    )
     assert not re.search(r"\bnan\b|\| *None|None *\||\{[{%]|[%}]\}(?! \|)", text)
     shown = re.findall(r"\]\((figures/[^)]+)\)", text)
     assert len(shown) == len(FIGURES)
@@ -91,7 +100,9 @@ def test_its_tables_and_runs_can_be_read(folder):
     assert set(latency["dataset"]) == {"code", "prose", "arithmetic", "all"}
     records = pd.read_parquet(folder / "runs" / "latency")
     assert len(records) == 6 * 4 * 5 * 2 * TINY.claims
-    some = latency[(latency["dataset"] == "all") & ~latency["all_at_once"] & (latency["requests"] == 30)]
+    some = latency[
+        (latency["dataset"] == "all") & ~latency["all_at_once"] & (latency["requests"] == 30)
+    ]
     own = records[records["dataset"].isna() & ~records["all_at_once"] & (records["requests"] == 30)]
     means = own.groupby("policy")["mean_latency_s"].mean()
     for row in some.to_dict("records"):
@@ -130,9 +141,14 @@ def test_what_a_trace_and_a_profile_lack_is_named_and_the_rest_drawn(lapsd, tmp_
     names = {"code": "code", "prose": "<b>prose</b> | x", "arithmetic": "code"}
     save_trace(replace(trace, dataset=[names[d] for d in trace.dataset]), tmp_path / "two.parquet")
     costs = load_profile("reference").with_swap(scale=0).costs
-    save_profile(replace(load_profile("reference"), costs=replace(costs, swap_ways={})), tmp_path / "free.json")
+    save_profile(
+        replace(load_profile("reference"), costs=replace(costs, swap_ways={})),
+        tmp_path / "free.json",
+    )
     out = tmp_path / "out"
-    code, _, error = lapsd("--out", out, "--trace", tmp_path / "two.parquet", "--profile", tmp_path / "free.json")
+    code, _, error = lapsd(
+        "--out", out, "--trace", tmp_path / "two.parquet", "--profile", tmp_path / "free.json"
+    )
     assert code == 1
     told = [line for line in error.splitlines() if "left out" in line]
     assert any("figure 5" in line and "2 of the three data sets" in line for line in told)
@@ -159,19 +175,36 @@ def test_a_folder_of_something_else_is_refused(lapsd, tmp_path):
 
 
 def test_a_paper_is_a_list_of_questions(tmp_path):
-    """Another one, whose only question is new: what it needs, finds, says and draws is all that there is to write."""
+    """Another one, whose only question is new: what it needs, finds, says and draws is all that
+    there is to write.
+    """
     from lapsd.sim.figures.differences import plot_differences
 
     def draw(evidence, tables):
-        return [Figure(1, "Readings", "As run.", lambda: plot_differences({"all": tables["readings"]}, {}, "ours"))]
+        return [
+            Figure(
+                1,
+                "Readings",
+                "As run.",
+                lambda: plot_differences({"all": tables["readings"]}, {}, "ours"),
+            )
+        ]
 
     question = Question(
-        "figure 1", readings.find, lambda e, t: Section("Does it pay?", [f"{len(t['readings'])} <other>"]), draw,
+        "figure 1",
+        readings.find,
+        lambda e, t: Section("Does it pay?", [f"{len(t['readings'])} <other>"]),
+        draw,
         readings.needs,
-    )  # fmt: skip
+    )
     paper = replace(LAPS_SD, name="another", title="Another paper", questions=(question,))
     out, seen = tmp_path / "r", []
-    assert reproduce(out, paper=paper, size=TINY, workers=1, progress=lambda what, *_: seen.append(what)) == []
+    assert (
+        reproduce(
+            out, paper=paper, size=TINY, workers=1, progress=lambda what, *_: seen.append(what)
+        )
+        == []
+    )
     assert list(dict.fromkeys(seen)) == ["traces", "readings", "figures"]
     assert {p.name for p in (out / "figures").iterdir()} == {"figure-01.png", "figure-01.pdf"}
     assert [p.name for p in (out / "tables").iterdir()] == ["readings.csv"]
@@ -198,14 +231,25 @@ def test_a_folder_that_names_no_paper_is_the_first_ones(folder, lapsd):
 
 
 def test_a_trace_that_no_model_fits_leaves_out_what_is_generated(tmp_path):
-    """Rounds without drafts say nothing of acceptance: the map and the stretched lengths go, said once each."""
+    """Rounds without drafts say nothing of acceptance: the map and the stretched lengths go, said
+    once each.
+    """
     few = load_trace("reference").take(range(60))
-    plain = replace(few, drafted=0 * few.drafted, accepted=0 * few.accepted, output_tokens=few.rounds,
-                    acceptable=None, accept_prob=None, predictions={})  # fmt: skip
+    plain = replace(
+        few,
+        drafted=0 * few.drafted,
+        accepted=0 * few.accepted,
+        output_tokens=few.rounds,
+        acceptable=None,
+        accept_prob=None,
+        predictions={},
+    )
     save_trace(plain, tmp_path / "plain.parquet")
     questions = [q for q in LAPS_SD.questions if "generated" in q.about]
     paper = replace(LAPS_SD, questions=questions)
-    missing = reproduce(tmp_path / "o", paper=paper, trace=str(tmp_path / "plain.parquet"), size=TINY, workers=1)
+    missing = reproduce(
+        tmp_path / "o", paper=paper, trace=str(tmp_path / "plain.parquet"), size=TINY, workers=1
+    )
     assert [line.partition(":")[0] for line in missing] == [
         "figure 13 (on generated requests)",
         "figures 10 and 11 (on generated requests) and figure 12 (on generated requests)",

@@ -1,6 +1,8 @@
-"""What the report says of made-up findings, and what is run for it, byte for byte as committed in `texts/`.
+"""What the report says of made-up findings, and what is run for it, byte for byte as committed in
+`texts/`.
 
-Where a text changes on purpose, `python -m tests.papers.test_texts` writes them anew, for `git diff` to show.
+Where a text changes on purpose, `python -m tests.papers.test_texts` writes them anew, for `git
+diff` to show.
 """
 
 import json
@@ -10,7 +12,15 @@ import pytest
 from lapsd.papers.laps_sd import examples
 from lapsd.papers.laps_sd.claims import estimates, latency, queues, switching
 from lapsd.papers.laps_sd.paper import LAPS_SD
-from lapsd.papers.laps_sd.questions import acceptance, preemption, readings, server, stability, tails, winners
+from lapsd.papers.laps_sd.questions import (
+    acceptance,
+    preemption,
+    readings,
+    server,
+    stability,
+    tails,
+    winners,
+)
 from lapsd.papers.pages import render
 from lapsd.papers.question import Evidence, Question, Tables
 from lapsd.papers.report import Answer, Report, Table
@@ -23,11 +33,21 @@ BARE = made_up.evidence(predicted=False)
 CASES: dict[str, tuple[Question, Evidence, Tables]] = {
     "latency-reached": (latency.QUESTION, EVIDENCE, made_up.latency(lambda d, a, p: -45.0)),
     "latency-in-part": (
-        latency.QUESTION, EVIDENCE, made_up.latency(lambda d, a, p: 7.0 if a else -45.0 if p == "fcfs" else 0.5)
+        latency.QUESTION,
+        EVIDENCE,
+        made_up.latency(lambda d, a, p: 7.0 if a else -45.0 if p == "fcfs" else 0.5),
     ),
     "estimates-within": (estimates.QUESTION, EVIDENCE, made_up.estimate_errors(lambda d, p: 0.05)),
-    "estimates-off": (estimates.QUESTION, BARE, made_up.estimate_errors(lambda d, p: 0.4, learned=False)),
-    "switching-reached": (switching.QUESTION, EVIDENCE, made_up.switching(bus=0.2, naive=0.0004, recompute=0.1)),
+    "estimates-off": (
+        estimates.QUESTION,
+        BARE,
+        made_up.estimate_errors(lambda d, p: 0.4, learned=False),
+    ),
+    "switching-reached": (
+        switching.QUESTION,
+        EVIDENCE,
+        made_up.switching(bus=0.2, naive=0.0004, recompute=0.1),
+    ),
     "switching-cheap": (switching.QUESTION, EVIDENCE, made_up.switching(bus=0.002)),
     "queues-as-claimed": (queues.QUESTION, EVIDENCE, made_up.queues({10: 6, 30: 4}, 0.97)),
     "queues-otherwise": (queues.QUESTION, EVIDENCE, made_up.queues({10: 4, 30: 6}, 0.1)),
@@ -47,14 +67,16 @@ CASES: dict[str, tuple[Question, Evidence, Tables]] = {
     "examples-schedules": (examples.SCHEDULES, EVIDENCE, made_up.schedules()),
     "examples-queues": (examples.QUEUES, EVIDENCE, made_up.queue_runs()),
     "examples-curves": (examples.CURVES, EVIDENCE, made_up.curves()),
-}  # fmt: skip
+}
 
 
 def text_of(name: str) -> str:
     """A page of one answer."""
     question, evidence, tables = CASES[name]
     answer = Answer(tables, question.say(evidence, tables), question.draw(evidence, tables))
-    report = Report("A page", [], Table(["setting", "value"], []), [answer], [], Table(["", ""], []))
+    report = Report(
+        "A page", [], Table(["setting", "value"], []), [answer], [], Table(["", ""], [])
+    )
     return render("claims.md.j2", report, {})
 
 
@@ -72,9 +94,13 @@ def whole() -> str:
     """A report without answers: what introduces it, what is fixed, and what is missing."""
     inputs, size = EVIDENCE.inputs, made_up.SIZE
     report = Report(
-        LAPS_SD.title, LAPS_SD.intro(inputs, size), LAPS_SD.settings(inputs, size), [], ["figure 2: a | reason"],
+        LAPS_SD.title,
+        LAPS_SD.intro(inputs, size),
+        LAPS_SD.settings(inputs, size),
+        [],
+        ["figure 2: a | reason"],
         Table(["", ""], [["lapsd", "0"]]),
-    )  # fmt: skip
+    )
     return render("claims.md.j2", report, {})
 
 

@@ -4,7 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from lapsd.policies import Alike, AlikeCeiling, AlikeOnline, Event, Outlook, Past, parse_policy, spec_of
+from lapsd.policies import (
+    Alike,
+    AlikeCeiling,
+    AlikeOnline,
+    Event,
+    Outlook,
+    Past,
+    parse_policy,
+    spec_of,
+)
 from lapsd.policies.moves import lead_ns
 from lapsd.policies.past import FEW
 
@@ -27,7 +36,9 @@ def test_a_rank_is_the_time_that_requests_like_it_still_took():
     past = past_of([10, 30] * FEW, predicted=[20] * (2 * FEW))
     gittins, mean = bound(past), bound(past, Alike(index="mean"))
     assert rank(mean, predicted_tokens=20) == pytest.approx(ROUND * 10)
-    assert rank(gittins, predicted_tokens=20) == pytest.approx(ROUND * 10)  # 5 rounds each for half: 10 a completion
+    assert rank(gittins, predicted_tokens=20) == pytest.approx(
+        ROUND * 10
+    )  # 5 rounds each for half: 10 a completion
     old = {"predicted_tokens": 20, "rounds": 6, "tokens": 12}  # so it is one of the long ones
     assert rank(mean, **old) == rank(gittins, **old) == pytest.approx(ROUND * 9)
 
@@ -41,12 +52,18 @@ def test_the_index_goes_first_for_a_chance_that_the_mean_does_not_see():
 
 
 def test_the_trust_in_predictions_is_learnt():
-    """The same prediction, of twice the median: believed where the past's were right, not where they told nothing."""
+    """The same prediction, of twice the median: believed where the past's were right, not where
+    they told nothing.
+    """
     tokens = np.unique(np.geomspace(10, 1_000, 60).astype(np.int64))
     shuffled = np.random.default_rng(1).permutation(tokens)
-    right, wrong = (bound(past_of(tokens, predicted=some), Alike(index="mean")) for some in (tokens, shuffled))
+    right, wrong = (
+        bound(past_of(tokens, predicted=some), Alike(index="mean")) for some in (tokens, shuffled)
+    )
     assert rank(right, predicted_tokens=200) == pytest.approx(ROUND * 100, rel=0.1)
-    assert rank(wrong, predicted_tokens=200) == pytest.approx(rank(wrong, predicted_tokens=20), rel=0.25)
+    assert rank(wrong, predicted_tokens=200) == pytest.approx(
+        rank(wrong, predicted_tokens=20), rel=0.25
+    )
 
 
 def test_without_a_past_the_prediction_counts_and_then_what_was_had():
@@ -63,8 +80,12 @@ def test_who_runs_is_ahead_by_what_its_stopping_costs():
     for stay in (0.0, 1.0, 2.0):
         policy = bound(past, Alike(stay=stay), moves=(3, 5))
         lead = rank(policy, **job) - rank(policy, **job, running=True)
-        assert lead == pytest.approx(stay * (2 * 3 + 5 + 3 * (3 + 5)))  # for two; and for three behind them
-    assert rank(bound(past), **job) == rank(bound(past), **job, running=True)  # where nothing has to move
+        assert lead == pytest.approx(
+            stay * (2 * 3 + 5 + 3 * (3 + 5))
+        )  # for two; and for three behind them
+    assert rank(bound(past), **job) == rank(
+        bound(past), **job, running=True
+    )  # where nothing has to move
 
 
 def test_the_lead_grows_with_those_who_run_beside():
@@ -96,7 +117,10 @@ def test_who_is_done_joins_the_past():
 def test_a_long_past_is_taken_in_anew_only_when_it_has_grown():
     policy = bound(past_of([20] * 80), AlikeOnline())
     job = Job(history=[1] * 10, rounds=10, tokens=20)
-    assert [policy.observe(Event("completion", job, 0)) for _ in range(12)] == [False] * 10 + [True, False]
+    assert [policy.observe(Event("completion", job, 0)) for _ in range(12)] == [False] * 10 + [
+        True,
+        False,
+    ]
     assert len(policy.growing.past) == 91
 
 

@@ -57,7 +57,9 @@ def test_it_is_fitted_to_past_requests_and_then_exact_for_them():
             s, n = int(past.prompt_tokens[row]), int(past.output_tokens[row])
             assert time.decode_ns(s, n, form="exact") == priced.decode_ns[row]
             assert time.prefill_ns(s, "exact") == priced.prefill_ns[row]
-    assert 140_000 < time.prefill_ns_a_token < 200_000  # a line through the origin takes in the intercept
+    assert (
+        140_000 < time.prefill_ns_a_token < 200_000
+    )  # a line through the origin takes in the intercept
 
 
 def test_shortest_estimated_remaining_time_goes_first_in_queues():
@@ -72,7 +74,14 @@ def test_shortest_estimated_remaining_time_goes_first_in_queues():
 def test_who_waits_rises_a_queue_a_spell_and_then_goes_before_all():
     policy = bound(Alise(K=3, M=2.0, sup_1_s=600e-9, age_s=1e-6))
     job = Job(predicted_tokens=100, arrival_ns=500)
-    assert [policy.rank(job, 500 + at)[0] for at in (0, 999, 1_000, 2_000, 3_000, 9_000)] == [3, 3, 2, 1, 0, 0]
+    assert [policy.rank(job, 500 + at)[0] for at in (0, 999, 1_000, 2_000, 3_000, 9_000)] == [
+        3,
+        3,
+        2,
+        1,
+        0,
+        0,
+    ]
     assert policy.rank(job, 9_500) == (0, 500)
     assert policy.wake(job, 500) == 1_500
     assert policy.wake(job, 1_500) == 2_500
@@ -105,7 +114,9 @@ def test_or_stays_and_the_request_goes_first():
 
 def test_an_exact_model_foresees_long_contexts():
     job = Job(predicted_tokens=50, started=True)
-    published, exact = (bound(Alise(model=model, age_s=None)).left_ns(job) for model in ("published", "exact"))
+    published, exact = (
+        bound(Alise(model=model, age_s=None)).left_ns(job) for model in ("published", "exact")
+    )
     assert exact - published == 2 * 50 * 49 // 2
 
 
@@ -126,12 +137,16 @@ def test_parameters_out_of_bounds_are_refused(spec, message):
 
 
 def mlfq(**parameters):
-    return bound(FastServe(**{"quantum_ms": 100e-6, "levels": 4, "starve_s": 1e-6, **parameters}))  # quanta of 100 ns
+    return bound(
+        FastServe(**{"quantum_ms": 100e-6, "levels": 4, "starve_s": 1e-6, **parameters})
+    )  # quanta of 100 ns
 
 
 def test_a_newcomer_joins_where_its_prompt_fits():
     policy = mlfq()
-    ranks = [policy.rank(Job(prompt_tokens=p, arrival_ns=7), 7) for p in (1, 51, 52, 151, 152, 9_000)]
+    ranks = [
+        policy.rank(Job(prompt_tokens=p, arrival_ns=7), 7) for p in (1, 51, 52, 151, 152, 9_000)
+    ]
     assert ranks == [(0, 1, 7), (0, 1, 7), (1, 1, 7), (1, 1, 7), (2, 1, 7), (3, 1, 7)]
 
 
@@ -148,7 +163,9 @@ def test_who_spent_a_quantum_falls_to_the_front_of_the_next_level():
     job.service_ns = 210
     policy.learn(job, 210)
     assert policy.left_ns(job) == 150  # of the quantum of its level, 50 are spent there
-    assert policy.rank(job, 160) < policy.rank(Job(prompt_tokens=60, arrival_ns=0), 160)  # before newcomers there
+    assert policy.rank(job, 160) < policy.rank(
+        Job(prompt_tokens=60, arrival_ns=0), 160
+    )  # before newcomers there
     later = Job(prompt_tokens=1, started=True, service_ns=101)
     policy.learn(later, 300)
     assert policy.rank(later, 300) < policy.rank(job, 300)

@@ -13,10 +13,16 @@ RNG = np.random.default_rng(7)
 
 
 def past_of(tokens, rounds=None, predicted=None, early=None) -> Past:
-    """Requests of so many tokens, two a round unless said otherwise, foreseen unless said otherwise."""
+    """Requests of so many tokens, two a round unless said otherwise, foreseen unless said
+    otherwise.
+    """
     tokens = np.array(tokens, dtype=np.int64)
     rounds = np.maximum(1, tokens // 2) if rounds is None else np.array(rounds, dtype=np.int64)
-    early = np.maximum(rounds // 2, tokens * (rounds // 2) // rounds) if early is None else np.array(early)
+    early = (
+        np.maximum(rounds // 2, tokens * (rounds // 2) // rounds)
+        if early is None
+        else np.array(early)
+    )
     return Past(tokens if predicted is None else np.array(predicted), tokens, rounds, early)
 
 
@@ -50,15 +56,21 @@ def test_how_much_a_pace_tells_is_learnt_from_the_past():
 def test_between_the_halves_of_a_past_request_tokens_are_taken_to_come_evenly():
     past = past_of([40] * 3, [8] * 3, early=[10] * 3, predicted=[7] * 3)
     _, rounds, tokens = past._on_the_way(step=1)
-    assert (rounds.tolist(), tokens.tolist()) == ([2] * 3 + [4] * 3 + [6] * 3, [5] * 3 + [10] * 3 + [25] * 3)
+    assert (rounds.tolist(), tokens.tolist()) == (
+        [2] * 3 + [4] * 3 + [6] * 3,
+        [5] * 3 + [10] * 3 + [25] * 3,
+    )
 
 
 def test_the_pace_of_requests_is_learnt_from_their_halves():
-    """Rounds emit tokens with a log variance of 0.2 each; every request's halves differ by another 0.02 each."""
+    """Rounds emit tokens with a log variance of 0.2 each; every request's halves differ by another
+    0.02 each.
+    """
     rounds = np.maximum(4, np.rint(np.exp(RNG.normal(3.7, 1, 8_000)))).astype(np.int64)
     half = rounds // 2
     paces = [
-        np.exp(2 + np.sqrt(0.2 / some + 0.02) * RNG.standard_normal(len(rounds))) for some in (half, rounds - half)
+        np.exp(2 + np.sqrt(0.2 / some + 0.02) * RNG.standard_normal(len(rounds)))
+        for some in (half, rounds - half)
     ]
     early = np.rint(paces[0] * half).astype(np.int64)
     tokens = early + np.rint(paces[1] * (rounds - half)).astype(np.int64)
@@ -72,7 +84,9 @@ def test_one_odd_request_does_not_move_the_pace():
     early = tokens // 2
     odd = early.copy()
     odd[3] = 1
-    before, after = (past_of(tokens + rounds, rounds, early=some + rounds // 2).pace for some in (early, odd))
+    before, after = (
+        past_of(tokens + rounds, rounds, early=some + rounds // 2).pace for some in (early, odd)
+    )
     assert after.round == pytest.approx(before.round, rel=0.05)
 
 
@@ -87,7 +101,9 @@ def test_only_those_longer_than_what_was_emitted_count():
 
 def test_a_prediction_favours_who_was_that_long():
     tokens = lognormal(300)
-    predicted = np.maximum(1, np.rint(tokens * np.exp(0.3 * RNG.standard_normal(300)))).astype(np.int64)
+    predicted = np.maximum(1, np.rint(tokens * np.exp(0.3 * RNG.standard_normal(300)))).astype(
+        np.int64
+    )
     past = past_of(tokens, predicted=predicted)
     for some in (40, 150, 600):
         left, weight = past.left(some, 0, 0)
@@ -106,7 +122,9 @@ def test_the_acceptance_seen_favours_who_accepted_as_much():
 
 
 def test_length_and_acceptance_are_weighed_together():
-    """Long ones accept more: who accepts much is likely to be a long one, whatever the prediction says."""
+    """Long ones accept more: who accepts much is likely to be a long one, whatever the prediction
+    says.
+    """
     tokens, rounds = zip(*[(50, 50)] * 20, *[(400, 100)] * 20, strict=True)
     past = past_of(tokens, rounds, predicted=[100] * 40)
     left, weight = past.left(100, 40, 10)
@@ -140,7 +158,9 @@ def test_of_a_long_past_those_near_are_taken_evenly():
 @pytest.mark.parametrize("sd", [0.0, 0.02, 0.5, 2.0])
 def test_what_a_long_past_says_is_what_all_of_it_would(sd):
     tokens = lognormal(100_000)
-    predicted = np.maximum(1, np.rint(tokens * np.exp(sd * RNG.standard_normal(len(tokens))))).astype(np.int64)
+    predicted = np.maximum(
+        1, np.rint(tokens * np.exp(sd * RNG.standard_normal(len(tokens))))
+    ).astype(np.int64)
     past = past_of(tokens, predicted=predicted)
     width = max(past.likeness.width, 0.005)
     for some in (30, 150, 900):
@@ -167,9 +187,10 @@ def test_a_past_grows_and_shrinks():
     assert len(past.some(0)) == 0
     assert len(past.some(1_000)) == 100
     more = past.some(1).with_more([(7, 8, 4, 3)])
-    assert [column.tolist() for column in (more.predicted_tokens, more.tokens, more.rounds, more.early_tokens)] == [
-        [2, 7], [2, 8], [1, 4], [0, 3]
-    ]  # fmt: skip
+    assert [
+        column.tolist()
+        for column in (more.predicted_tokens, more.tokens, more.rounds, more.early_tokens)
+    ] == [[2, 7], [2, 8], [1, 4], [0, 3]]
     assert Past().with_more([(7, 8, 4, 3)]).tokens.tolist() == [8]
 
 
@@ -200,5 +221,7 @@ def test_a_width_reaches_the_fourth_nearest_at_least():
     past = np.array([0.0, 1.0, 2.0, 3.0, 7.0])
     for width, of in ((0.0, 3.0), (2.0, 3.0), (4.0, 4.0)):  # the fourth nearest to 0 is 3 away
         assert log_likely(np.zeros(1), past, width)[0] == pytest.approx(-(past**2) / (2 * of**2))
-    assert log_likely(np.zeros(1), past[:2], 0.0)[0] == pytest.approx([0, -0.5])  # or the last, of fewer
+    assert log_likely(np.zeros(1), past[:2], 0.0)[0] == pytest.approx(
+        [0, -0.5]
+    )  # or the last, of fewer
     assert not log_likely(np.zeros(1), past, math.inf).any()

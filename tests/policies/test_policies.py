@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
-from lapsd.policies import FCFS, LAS, NEVER, POLICIES, LapsSD, Outlook, Policy, parse_policy, spec_of
+from lapsd.policies import (
+    FCFS,
+    LAS,
+    NEVER,
+    POLICIES,
+    LapsSD,
+    Outlook,
+    Policy,
+    parse_policy,
+    spec_of,
+)
 from lapsd.traces import Profile, load_profile, load_trace, price, trace_from_rounds
 
 from lapsd import Capacity, simulate
@@ -112,13 +122,20 @@ def test_an_output_far_past_its_prediction_is_taken_to_have_a_token_left():
 def perceived(c_bar: int, rounds: int, accepted: int, left: int) -> tuple[LapsSD, Job]:
     """A request that became perceptible after so many rounds and has so many tokens left."""
     policy = LapsSD(count=1).bind(Outlook(c_bar, [400]))
-    job = Job(rounds=rounds, history=[accepted], tokens=accepted + rounds, predicted_tokens=accepted + rounds + left)
+    job = Job(
+        rounds=rounds,
+        history=[accepted],
+        tokens=accepted + rounds,
+        predicted_tokens=accepted + rounds + left,
+    )
     policy.learn(job, 0)
     return policy, job
 
 
 def test_equal_estimates_tie_whatever_floats_would_do():
-    """T̃ is 21 mean rounds for both: as floats, c̄ · r / (accepted + r) · left differs in the last bit."""
+    """T̃ is 21 mean rounds for both: as floats, c̄ · r / (accepted + r) · left differs in the last
+    bit.
+    """
     c_bar = 10_000_001
     ranks, floats = set(), set()
     for rounds, accepted, left in ((7, 3, 30), (7, 8, 45)):
@@ -159,7 +176,10 @@ def test_a_perceptible_request_is_placed_once_and_goes_first_in_its_queue():
     ("spec", "message"),
     [
         ("sjf", "unknown policy 'sjf': known are fcfs, rr, las, las-round, gittins, lp-sjf"),
-        ("laps-sd:k=4", "has no parameter 'k': its parameters are K, M, sup_1_s, age_s, gamma, delta, follow"),
+        (
+            "laps-sd:k=4",
+            "has no parameter 'k': its parameters are K, M, sup_1_s, age_s, gamma, delta, follow",
+        ),
         ("laps-sd:K=0", "K=0 must be between 1 and 64"),
         ("laps-sd:M=1", "M=1.0 must be above 1"),
         ("laps-sd:delta=-0.1", "delta=-0.1 must be between 0 and 1"),
@@ -248,7 +268,9 @@ def test_fcfs_never_lets_go_of_what_it_started():
 
 
 def test_the_gittins_index_of_two_sizes_by_hand():
-    """Sizes 10 and 100, equally likely: at 0 the first milestone pays 10 + 10 for one completion of two."""
+    """Sizes 10 and 100, equally likely: at 0 the first milestone pays 10 + 10 for one completion of
+    two.
+    """
     policy = parse_policy("gittins").bind(Outlook(1, [100, 10]))
     assert policy.service_a_completion(0) == 20.0
     assert policy.service_a_completion(5) == 10.0
@@ -296,24 +318,38 @@ def test_a_posterior_is_narrow_enough_after_as_many_drafts_as_it_takes():
 
 
 def test_a_request_goes_a_queue_higher_for_each_spell_that_it_has_waited():
-    policy = LAS(K=4, M=2, sup_1_s=1e-8, age_s=1e-6).bind(Outlook(mean_round_ns=10, past_sizes_ns=[400]))
+    policy = LAS(K=4, M=2, sup_1_s=1e-8, age_s=1e-6).bind(
+        Outlook(mean_round_ns=10, past_sizes_ns=[400])
+    )
     job = Job(queue=3, service_ns=30, arrival_ns=100)
     # it has waited for now − 100 − 30 ns, and rises at 1000 and 2000 of them
-    assert [policy.rank(job, now) for now in (130, 1129, 1130, 2130, 9130)] == [(3,), (3,), (2,), (1,), (1,)]
+    assert [policy.rank(job, now) for now in (130, 1129, 1130, 2130, 9130)] == [
+        (3,),
+        (3,),
+        (2,),
+        (1,),
+        (1,),
+    ]
     assert [policy.wake(job, now) for now in (130, 1129, 1130, 2129)] == [1130, 1130, 2130, 2130]
     assert policy.wake(job, 2130) == NEVER
     assert LAS().bind(Outlook(10, [400])).wake(job, 500) == NEVER
 
 
 def test_ageing_lets_a_starving_request_through():
-    """One long request among a stream of short ones: without ageing it ends last, with it long before."""
+    """One long request among a stream of short ones: without ageing it ends last, with it long
+    before.
+    """
     long, short = row("long", 1, [0] * 20, n=0), row("short", 1, [0] * 2, n=0)
-    priced = price(trace_from_rounds([long] + [short] * 60), Profile.constant(draft_ms=0, verify_ms=10))
+    priced = price(
+        trace_from_rounds([long] + [short] * 60), Profile.constant(draft_ms=0, verify_ms=10)
+    )
     work = workload(priced, [0, *(5 + 19 * i for i in range(60))])
     finish = {}
     for age_s in (None, 0.1):
         policy = LapsSD(sup_1_s=0.025, delta=0, age_s=age_s)
-        run = simulate(work, policy, outlook=Outlook(10 * MS, [10**9]), capacity=Capacity(kv_slots=None))
+        run = simulate(
+            work, policy, outlook=Outlook(10 * MS, [10**9]), capacity=Capacity(kv_slots=None)
+        )
         finish[age_s] = run.finish_ns[0]
     assert finish[0.1] < 0.8 * finish[None]
 
@@ -363,10 +399,31 @@ def test_a_policy_of_ones_own_is_swept_in_workers(tmp_path, monkeypatch):
     (tmp_path / "own_policies.py").write_text(OWN)
     script = "from lapsd.cli import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", script, "sweep", "--out", "s", "--policy", "own_policies.Newest", "--policy", "fcfs",
-         "--turns", "2:4", "--requests", "6", "--seeds", "300", "--workers", "2"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            script,
+            "sweep",
+            "--out",
+            "s",
+            "--policy",
+            "own_policies.Newest",
+            "--policy",
+            "fcfs",
+            "--turns",
+            "2:4",
+            "--requests",
+            "6",
+            "--seeds",
+            "300",
+            "--workers",
+            "2",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     records = pd.read_parquet(tmp_path / "s")
     assert set(records["policy"]) == {"Newest:turns=2", "Newest", "Newest:turns=4", "fcfs"}

@@ -2,7 +2,18 @@
 
 import numpy as np
 import pytest
-from lapsd.policies import LPSRPT, TIE, AMin, Boost, Event, LapsSD, LapsSDAdapted, Outlook, Past, parse_policy
+from lapsd.policies import (
+    LPSRPT,
+    TIE,
+    AMin,
+    Boost,
+    Event,
+    LapsSD,
+    LapsSDAdapted,
+    Outlook,
+    Past,
+    parse_policy,
+)
 from lapsd.policies.past import FEW
 
 from tests.policies.test_past import past_of
@@ -11,7 +22,9 @@ from tests.policies.test_policies import Job
 ROUND = 10
 MOVES = (3, 5)
 LEAD_NS = 2 * 3 + 5 + 3 * (3 + 5)
-TENTHS = past_of([10 * (i % 10 + 1) for i in range(100)], predicted=[50] * 100)  # lengths 10, 20, ..., 100, ten each
+TENTHS = past_of(
+    [10 * (i % 10 + 1) for i in range(100)], predicted=[50] * 100
+)  # lengths 10, 20, ..., 100, ten each
 
 
 def bound(policy, past: Past | None = None, moves: tuple[int, int] = (0, 0)):
@@ -22,7 +35,9 @@ def rank(policy, now_ns: int = 0, **job):
     return policy.rank(Job(**job), now_ns)
 
 
-@pytest.mark.parametrize(("c", "kept"), [(None, False), (0.0, True), (0.4, True), (0.6, False), (1.0, False)])
+@pytest.mark.parametrize(
+    ("c", "kept"), [(None, False), (0.0, True), (0.4, True), (0.6, False), (1.0, False)]
+)
 def test_trails_limit_keeps_a_request_that_has_emitted_enough(c, kept):
     policy = bound(LPSRPT(c=c))
     half = rank(policy, predicted_tokens=100, tokens=50, rounds=10)
@@ -42,7 +57,9 @@ def test_who_runs_is_ahead_in_lp_srpt_by_the_tokens_of_the_lead():
 
 
 def test_who_runs_is_ahead_in_laps_sd_by_the_lead():
-    policy = LapsSD(stay=1, sup_1_s=100e-9, K=4, gamma=1, delta=1.0).bind(Outlook(ROUND, [400], Past(), *MOVES))
+    policy = LapsSD(stay=1, sup_1_s=100e-9, K=4, gamma=1, delta=1.0).bind(
+        Outlook(ROUND, [400], Past(), *MOVES)
+    )
     job = Job(service_ns=100 + LEAD_NS, queue=2)
     assert policy.rank(job, 0) == (2, True, 0)
     job.running = True
@@ -62,7 +79,9 @@ def test_a_lower_bound_grows_with_what_was_emitted():
     assert rank(policy, predicted_tokens=50, tokens=29) == (30,)
     assert rank(policy, predicted_tokens=50, tokens=77) == (77,)
     assert rank(bound(AMin(quantile=1), TENTHS), predicted_tokens=50) == (100,)
-    assert rank(bound(AMin(quantile=1), past_of(range(1, 41), predicted=[20] * 40)), predicted_tokens=20) == (40,)
+    assert rank(
+        bound(AMin(quantile=1), past_of(range(1, 41), predicted=[20] * 40)), predicted_tokens=20
+    ) == (40,)
     assert rank(bound(AMin()), predicted_tokens=50) == (50,)  # without a past
 
 
@@ -105,8 +124,13 @@ def test_k_falls_as_requests_come():
 def test_with_quantiles_as_many_past_requests_belong_to_each_queue():
     policy = sizes_of("quantiles")
     assert [policy.queue_of(size) for size in range(100, 900, 100)] == [1, 1, 2, 2, 3, 3, 4, 4]
-    assert LapsSDAdapted(rule="quantiles", K=4).bind(Outlook(ROUND, [100], Past())).queue_of(1) == 1  # of one
-    assert LapsSDAdapted(rule="quantiles", K=2).bind(Outlook(ROUND, [100, 200], Past())).queue_of(151) == 2
+    assert (
+        LapsSDAdapted(rule="quantiles", K=4).bind(Outlook(ROUND, [100], Past())).queue_of(1) == 1
+    )  # of one
+    assert (
+        LapsSDAdapted(rule="quantiles", K=2).bind(Outlook(ROUND, [100, 200], Past())).queue_of(151)
+        == 2
+    )
     both = sizes_of("both")  # nobody there: eight queues
     assert [both.queue_of(size) for size in range(100, 900, 100)] == list(range(1, 9))
 
@@ -129,7 +153,10 @@ def test_a_request_is_in_the_queue_of_its_service_by_the_thresholds_of_the_momen
         ("a-min:quantile=2", "a-min: quantile=2.0 must be between 0 and 1"),
         ("tie:tail=-0.1", "tie: tail=-0.1 must be between 0 and 1"),
         ("boost:theta=0", "boost: theta=0.0 must be between 1e-06 and 1000"),
-        ("laps-sd-adapted:rule=none", "laps-sd-adapted: rule=none must be present, quantiles or both"),
+        (
+            "laps-sd-adapted:rule=none",
+            "laps-sd-adapted: rule=none must be present, quantiles or both",
+        ),
     ],
 )
 def test_a_wrong_parameter_is_refused_by_name(spec, message):

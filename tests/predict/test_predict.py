@@ -1,4 +1,6 @@
-"""Learnt predictors of output lengths: on prompts that tell the length, and on prompts that do not."""
+"""Learnt predictors of output lengths: on prompts that tell the length, and on prompts that do
+not.
+"""
 
 import json
 
@@ -29,9 +31,15 @@ def told(many=120, seed=0, swap=None):
     """Prompts whose kind tells the length, but for a few percent."""
     rng = np.random.default_rng(seed)
     kinds = rng.choice([*KINDS], many)
-    texts = [f"Please write a {kind} about topic{rng.integers(30)} and thing{rng.integers(30)}" for kind in kinds]
+    texts = [
+        f"Please write a {kind} about topic{rng.integers(30)} and thing{rng.integers(30)}"
+        for kind in kinds
+    ]
     tokens = np.array(
-        [max(1, round(KINDS[(swap or {}).get(k, k)] * np.exp(0.05 * rng.standard_normal()))) for k in kinds]
+        [
+            max(1, round(KINDS[(swap or {}).get(k, k)] * np.exp(0.05 * rng.standard_normal())))
+            for k in kinds
+        ]
     )
     return texts, tokens, ["a"] * many
 
@@ -47,7 +55,9 @@ def test_what_prompts_tell_is_learnt(make):
     texts, tokens, datasets = told(60, seed=1)
     predicted = fitted(make()).predict(texts, datasets)
     assert Accuracy.of(np.rint(predicted).astype(int), tokens).log_error < 0.25
-    assert np.log(np.median(predicted[[("story" in t) for t in texts]]) / 400) == pytest.approx(0, abs=0.3)
+    assert np.log(np.median(predicted[[("story" in t) for t in texts]]) / 400) == pytest.approx(
+        0, abs=0.3
+    )
 
 
 def test_retrieval_answers_with_the_lengths_of_prompts_like_it():
@@ -69,7 +79,9 @@ def test_nothing_is_learnt_where_prompts_tell_nothing():
 
 
 def test_predictions_are_out_of_fold_and_groups_stay_together():
-    """Each prompt is there twice with one random length: whoever had seen the twin would know it."""
+    """Each prompt is there twice with one random length: whoever had seen the twin would know
+    it.
+    """
     rng = np.random.default_rng(0)
     texts = [f"word{i} word{rng.integers(50)}" for i in range(60)] * 2
     tokens = np.tile(rng.integers(5, 500, 60), 2)
@@ -103,12 +115,17 @@ def test_retrieval_is_the_mean_of_similar_prompts_weighted_by_their_similarity()
 def test_requests_that_finished_are_retrieved():
     texts, tokens, datasets = told(40, seed=2)
     new = [
-        t.replace("story", "saga").replace("poem", "ode").replace("sum", "tally").replace("list", "roll")
+        t.replace("story", "saga")
+        .replace("poem", "ode")
+        .replace("sum", "tally")
+        .replace("list", "roll")
         for t in texts
     ]
     make = lambda: fitted(Retrieval(TfidfEncoder(), 3, 0.95), seed=2, many=40)  # noqa: E731
     _, fixed = learnt_on(make(), new, tokens, datasets, 10_000)
-    _, growing = learnt_on(make(), [*new, *new], np.tile(tokens, 2), datasets * 2, 10_000, insert=True)
+    _, growing = learnt_on(
+        make(), [*new, *new], np.tile(tokens, 2), datasets * 2, 10_000, insert=True
+    )
     assert fixed.fell_back > 0.9
     assert growing.fell_back < 0.6  # the second time round each finds itself
     assert growing.log_error < fixed.log_error
@@ -134,7 +151,9 @@ def test_the_index_finds_the_most_similar(exact_below):
     numbers, cosines = index.search(asked, 3)
     exact = np.argsort(-(asked @ rows.T), axis=1)[:, :3]
     assert (numbers == exact).mean() > (0.9 if exact_below == 200 else 0.9999)
-    assert cosines[:, 0] == pytest.approx(np.take_along_axis(asked @ rows.T, numbers, 1)[:, 0], abs=1e-5)
+    assert cosines[:, 0] == pytest.approx(
+        np.take_along_axis(asked @ rows.T, numbers, 1)[:, 0], abs=1e-5
+    )
     assert index.search(asked[:1], 5_000)[0].shape == (1, 1_000) or exact_below == 200
 
 
@@ -158,14 +177,27 @@ def files(tmp_path):
     texts, tokens, _ = told(60)
     trace = ordinary_decoding(np.arange(60), tokens)
     save_trace(trace, tmp_path / "t.parquet")
-    save_prompts([Prompt(n, t, t) for n, t in zip(trace.request_id, texts, strict=True)], tmp_path / "p.jsonl")
+    save_prompts(
+        [Prompt(n, t, t) for n, t in zip(trace.request_id, texts, strict=True)],
+        tmp_path / "p.jsonl",
+    )
     return tmp_path
 
 
 def test_a_trace_gets_a_column_for_each_predictor(lapsd, files):
     out = files / "o.parquet"
-    code, said, _ = lapsd("predict", files / "t.parquet", "--prompts", files / "p.jsonl", "-o", out,
-                          "--predictor", "ridge", "--predictor", "median")  # fmt: skip
+    code, said, _ = lapsd(
+        "predict",
+        files / "t.parquet",
+        "--prompts",
+        files / "p.jsonl",
+        "-o",
+        out,
+        "--predictor",
+        "ridge",
+        "--predictor",
+        "median",
+    )
     assert code == 0
     assert "Kendall's" in said
     made = load_trace(out)
@@ -174,14 +206,24 @@ def test_a_trace_gets_a_column_for_each_predictor(lapsd, files):
     assert made.provenance.notes["predictions"]["ridge"]["how"] == "out of fold"
     assert lapsd("predict", files / "t.parquet", "--prompts", files / "p.jsonl", "-o", out)[0] == 2
     code, _, _ = lapsd(
-        "compare", "--trace", out, "--length-predictor", "column:ridge", "--seeds", 2, "--policy", "alise"
+        "compare",
+        "--trace",
+        out,
+        "--length-predictor",
+        "column:ridge",
+        "--seeds",
+        2,
+        "--policy",
+        "alise",
     )
     assert code == 0
 
 
 def test_another_trace_may_be_the_past_but_for_prompts_that_are_asked(files):
     texts, tokens, _ = told(60)
-    asked = Asked(ordinary_decoding(np.arange(20), tokens[:20]), tuple(texts[:20]), tuple(texts[:20]))
+    asked = Asked(
+        ordinary_decoding(np.arange(20), tokens[:20]), tuple(texts[:20]), tuple(texts[:20])
+    )
     past = Asked(ordinary_decoding(np.arange(60), tokens), tuple(texts), tuple(texts))
     seen = []
 
@@ -215,7 +257,9 @@ def test_bad_input_is_one_line(lapsd, files, options, message):
 
 def test_prompts_that_do_not_match_the_trace_are_refused_by_name(lapsd, files):
     (files / "q.jsonl").write_text(json.dumps({"request_id": "other", "prompt": "x"}))
-    code, _, error = lapsd("predict", files / "t.parquet", "--prompts", files / "q.jsonl", "-o", files / "o")
+    code, _, error = lapsd(
+        "predict", files / "t.parquet", "--prompts", files / "q.jsonl", "-o", files / "o"
+    )
     assert code == 2
     assert "prompts: 60 of 60 requests of the trace have none, the first 'request-0'" in error
 

@@ -15,7 +15,11 @@ def asked(count: int, *, gap_ns: int = 2_000_000, seed: int = 0, most: int = 30)
     rng, at_ns, requests = random.Random(seed), 0, []
     for i in range(count):
         prompt = [rng.randrange(VOCABULARY) for _ in range(rng.randint(2, 40))]
-        requests.append(Asked(f"r{i}", "tiny", at_ns, prompt, rng.randint(1, most), rng.randint(1, most), stream=i))
+        requests.append(
+            Asked(
+                f"r{i}", "tiny", at_ns, prompt, rng.randint(1, most), rng.randint(1, most), stream=i
+            )
+        )
         at_ns += rng.choice((0, 1, 2)) * gap_ns
     return requests
 
@@ -23,4 +27,6 @@ def asked(count: int, *, gap_ns: int = 2_000_000, seed: int = 0, most: int = 30)
 def plan(count: int = 8, **more) -> Plan:
     kept = {name: more.pop(name) for name in ("gap_ns", "most") if name in more}
     requests = asked(count, seed=more.get("seed", 0), **kept)
-    return Plan(requests, **({"outlook": PAST, "target": "tiny", "draft": "tiny", "draft_tokens": 3} | more))
+    return Plan(
+        requests, **({"outlook": PAST, "target": "tiny", "draft": "tiny", "draft_tokens": 3} | more)
+    )

@@ -17,8 +17,23 @@ def test_a_plan_is_the_same_after_json():
 
 
 def test_a_record_is_the_same_after_json():
-    step = Step(5, 30, [1], 15, [20], [4], [2], [3], [Moved("swap in", 1, 20, 4)], [Prefilled(0, 7, 6)], 9, 5)
-    record = Record("own", "las", [step], [Served(1, 0, 5, 30, 6, 15, 4, 2, [7, 8, 9], [3], [2])], 5, 30, False)
+    step = Step(
+        5,
+        30,
+        [1],
+        15,
+        [20],
+        [4],
+        [2],
+        [3],
+        [Moved("swap in", 1, 20, 4)],
+        [Prefilled(0, 7, 6)],
+        9,
+        5,
+    )
+    record = Record(
+        "own", "las", [step], [Served(1, 0, 5, 30, 6, 15, 4, 2, [7, 8, 9], [3], [2])], 5, 30, False
+    )
     again = Record.from_json(record.to_json())
     assert again == record
     assert again.steps[0].moves[0].kind == "swap in"
@@ -27,7 +42,11 @@ def test_a_record_is_the_same_after_json():
 
 
 def test_files_of_another_kind_or_version_are_refused():
-    for text, message in (("[", "not JSON"), ("{}", "version 1 is needed"), ('{"lapsd_plan": 9}', "version 1")):
+    for text, message in (
+        ("[", "not JSON"),
+        ("{}", "version 1 is needed"),
+        ('{"lapsd_plan": 9}', "version 1"),
+    ):
         with pytest.raises(ValueError, match=message):
             Plan.from_json(text)
     with pytest.raises(ValueError, match="lapsd_record: version 1 is needed"):

@@ -6,7 +6,8 @@ from lapsd.traces import Costs, Linear, Profile, RoundTerms, Workload, price, tr
 from lapsd import Capacity, Run, simulate
 from tests.builders import MS, row, workload
 
-# A round takes 2 + 8 = 10 ms, a prefill 1 ms a token but for the last, a move of a KV cache 3 ms each way.
+# A round takes 2 + 8 = 10 ms, a prefill 1 ms a token but for the last, a move of a KV cache 3 ms
+# each way.
 PROFILE = Profile.constant(draft_ms=2, verify_ms=8, prefill_ms_per_token=1, swap_ms=3)
 A = row("A", prompt=6, accepted=[0, 0, 0, 0], n=1)  # prefill 5 ms, four rounds
 B = row("B", prompt=1, accepted=[0, 0, 0], n=1)  # no prefill, three rounds
@@ -20,7 +21,9 @@ def three_requests() -> Workload:
 
 def served(policy: Policy, kv_slots: int | None = 1) -> Run:
     work, capacity = three_requests(), Capacity(kv_slots=kv_slots)
-    return simulate(work, policy, outlook=Outlook(10 * MS, [30 * MS]), capacity=capacity, check=True)
+    return simulate(
+        work, policy, outlook=Outlook(10 * MS, [30 * MS]), capacity=capacity, check=True
+    )
 
 
 TWO = Profile(
@@ -39,4 +42,6 @@ TWO = Profile(
 def in_batches(rows_of_rounds, arrivals, policy, **capacity):
     rows = [row(str(i), 1, [0] * k, n=0) for i, k in enumerate(rows_of_rounds)]
     work = workload(price(trace_from_rounds(rows), TWO), arrivals)
-    return simulate(work, policy, outlook=Outlook(10 * MS, [30 * MS]), capacity=Capacity(**capacity), check=True)
+    return simulate(
+        work, policy, outlook=Outlook(10 * MS, [30 * MS]), capacity=Capacity(**capacity), check=True
+    )

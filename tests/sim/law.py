@@ -22,7 +22,7 @@ from lapsd.policies import (
     Policy,
     RoundRobin,
     Until,
-)  # fmt: skip
+)
 from lapsd.sim.engine.memory import EVICTIONS
 from lapsd.sim.engine.simulation import promises
 from lapsd.sim.experiment.runs import run
@@ -33,12 +33,22 @@ from lapsd import Capacity, Run, simulate
 from tests.builders import outlook, workloads
 from tests.capacities import EVERY, OFFLOADING, capacities
 
-COLUMNS = ("arrival_ns", "first_service_ns", "first_token_ns", "finish_ns", "service_ns", "switch_ns", "preemptions")
+COLUMNS = (
+    "arrival_ns",
+    "first_service_ns",
+    "first_token_ns",
+    "finish_ns",
+    "service_ns",
+    "switch_ns",
+    "preemptions",
+)
 
 
 @dataclass(frozen=True)
 class Tide(Policy):
-    """A toy whose number of queues follows the load: one queue when few are there, three when many are."""
+    """A toy whose number of queues follows the load: one queue when few are there, three when many
+    are.
+    """
 
     few: int = 2
     present: list[int] = field(default_factory=lambda: [0], metadata={"bound": True})
@@ -64,7 +74,9 @@ class Tide(Policy):
 
 @dataclass(frozen=True)
 class Watching(Policy):
-    """Last come, first served; notes every arrival and completion that it sees, and how the request is then."""
+    """Last come, first served; notes every arrival and completion that it sees, and how the request
+    is then.
+    """
 
     seen: list[tuple[Any, ...]] = field(default_factory=list, metadata={"bound": True})
 
@@ -76,40 +88,79 @@ class Watching(Policy):
 
     def observe(self, event):
         kind, job, now_ns = event
-        self.seen.append((kind, job.index, now_ns, job.running, job.started, job.rounds, job.tokens, job.service_ns))
+        self.seen.append(
+            (
+                kind,
+                job.index,
+                now_ns,
+                job.running,
+                job.started,
+                job.rounds,
+                job.tokens,
+                job.service_ns,
+            )
+        )
         return False
 
 
 @st.composite
 def policies(draw, foreseeing=False):
-    """Any policy; or, `foreseeing`, one that tells memory what it foresees, be it what is left or a rank's fall."""
-    queues = {"K": draw(st.integers(1, 5)), "M": draw(st.sampled_from([1.5, 2.0, 4.0])),
-              "age_s": draw(st.sampled_from([None, None, 1e-9, 5e-6, 1e-4]))}  # fmt: skip
+    """Any policy; or, `foreseeing`, one that tells memory what it foresees, be it what is left or a
+    rank's fall.
+    """
+    queues = {
+        "K": draw(st.integers(1, 5)),
+        "M": draw(st.sampled_from([1.5, 2.0, 4.0])),
+        "age_s": draw(st.sampled_from([None, None, 1e-9, 5e-6, 1e-4])),
+    }
     stability = {
-        "gamma": draw(st.integers(1, 4)), "delta": draw(st.sampled_from([0.0, 0.05, 0.2, 1.0])),
-        "follow": draw(st.booleans()), "order": draw(st.sampled_from(["remaining", "total"])),
-        "perceptible_first": draw(st.booleans()), "preempt": draw(st.booleans()),
+        "gamma": draw(st.integers(1, 4)),
+        "delta": draw(st.sampled_from([0.0, 0.05, 0.2, 1.0])),
+        "follow": draw(st.booleans()),
+        "order": draw(st.sampled_from(["remaining", "total"])),
+        "perceptible_first": draw(st.booleans()),
+        "preempt": draw(st.booleans()),
         "overrun": draw(st.sampled_from([1.0, 1.5])),
         "stability": draw(st.sampled_from(["range", "sd", "window", "posterior"])),
-        "count": draw(st.sampled_from([0, 0, 0, 2])), "stay": draw(st.sampled_from([0.0, 0.0, 1.0])),
-    }  # fmt: skip
-    alise = Alise(**queues, overrun=stability["overrun"], model=draw(st.sampled_from(["published", "exact"])))
+        "count": draw(st.sampled_from([0, 0, 0, 2])),
+        "stay": draw(st.sampled_from([0.0, 0.0, 1.0])),
+    }
+    alise = Alise(
+        **queues, overrun=stability["overrun"], model=draw(st.sampled_from(["published", "exact"]))
+    )
     fastserve = FastServe(
-        quantum_ms=draw(st.sampled_from([1e-5, 1e-3, 0.01])), levels=draw(st.integers(1, 6)),
+        quantum_ms=draw(st.sampled_from([1e-5, 1e-3, 0.01])),
+        levels=draw(st.integers(1, 6)),
         starve_s=draw(st.sampled_from([None, 1e-9, 5e-6, 1e-4])),
-    )  # fmt: skip
+    )
     if foreseeing:
-        return draw(st.sampled_from([alise, alise, fastserve, LAS(**queues), LapsSD(**queues, **stability)]))
-    alike = {"index": draw(st.sampled_from(["gittins", "mean"])), "stay": draw(st.sampled_from([0.0, 1.0, 3.0])),
-             "patience": draw(st.sampled_from([0.0, 0.0, 0.5]))}  # fmt: skip
+        return draw(
+            st.sampled_from([alise, alise, fastserve, LAS(**queues), LapsSD(**queues, **stability)])
+        )
+    alike = {
+        "index": draw(st.sampled_from(["gittins", "mean"])),
+        "stay": draw(st.sampled_from([0.0, 1.0, 3.0])),
+        "patience": draw(st.sampled_from([0.0, 0.0, 0.5])),
+    }
     srpt = LPSRPT(draw(st.sampled_from([None, 0.0, 0.5, 1.0])), draw(st.sampled_from([0.0, 1.0])))
     varied = [
-        alise, fastserve, Tide(draw(st.integers(0, 4))), RoundRobin(draw(st.integers(1, 4))), LAS(**queues),
-        LAS(**queues), LapsSD(**queues, **stability), LapsSD(**queues, **stability), LapsSD(**queues), Alike(**alike),
-        Alike(**alike), AlikeOnline(**alike, known=draw(st.sampled_from([0, None]))), srpt, srpt,
+        alise,
+        fastserve,
+        Tide(draw(st.integers(0, 4))),
+        RoundRobin(draw(st.integers(1, 4))),
+        LAS(**queues),
+        LAS(**queues),
+        LapsSD(**queues, **stability),
+        LapsSD(**queues, **stability),
+        LapsSD(**queues),
+        Alike(**alike),
+        Alike(**alike),
+        AlikeOnline(**alike, known=draw(st.sampled_from([0, None]))),
+        srpt,
+        srpt,
         AMin(draw(st.sampled_from([0.0, 0.5]))),
         LapsSDAdapted(rule=draw(st.sampled_from(["present", "quantiles", "both"]))),
-    ]  # fmt: skip
+    ]
     as_they_come = [kind() for kind in POLICIES.values() if kind not in map(type, varied)]
     return draw(st.sampled_from([*as_they_come, *varied]))
 
@@ -118,24 +169,38 @@ def policies(draw, foreseeing=False):
 def cases(draw, managers=EVERY, max_requests=12, prefills=("alone", "batched")):
     """A workload, a policy, and a capacity whose memory, where it is limited, is tight."""
     foreseeing = managers == OFFLOADING and draw(st.booleans())
-    work, policy = draw(workloads(max_requests=max_requests, closed=True)), draw(policies(foreseeing))
+    work, policy = (
+        draw(workloads(max_requests=max_requests, closed=True)),
+        draw(policies(foreseeing)),
+    )
     return work, policy, draw(capacities(work, managers, prefills))
 
 
 @st.composite
 def one_at_a_time(draw):
-    """A workload, a policy, and a server of batch size 1 that has a slot for each cache that it keeps."""
+    """A workload, a policy, and a server of batch size 1 that has a slot for each cache that it
+    keeps.
+    """
     work, policy = draw(workloads(closed=True)), draw(policies())
     slots, evict = draw(st.sampled_from([1, 1, 2, None])), draw(st.sampled_from(sorted(EVICTIONS)))
-    return work, policy, Capacity(1, slots, evict=evict, prefill=draw(st.sampled_from(["alone", "batched"])))
+    return (
+        work,
+        policy,
+        Capacity(1, slots, evict=evict, prefill=draw(st.sampled_from(["alone", "batched"]))),
+    )
 
 
 def same(work: Workload, policy: Policy, capacity: Capacity, check: bool = True) -> bool:
-    """Whether skipping ahead, with checks (`check`) and without, gives what stepping through every round gives."""
+    """Whether skipping ahead, with checks (`check`) and without, gives what stepping through every
+    round gives.
+    """
     assert promises(policy), "else both step"
     past = outlook(work.priced)
     slow = simulate(work, policy, outlook=past, capacity=capacity, skip=False, check=check)
-    fast = (simulate(work, policy, outlook=past, capacity=capacity, check=checked) for checked in {check, False})
+    fast = (
+        simulate(work, policy, outlook=past, capacity=capacity, check=checked)
+        for checked in {check, False}
+    )
     return all(alike(slow, run) for run in fast)
 
 
@@ -153,30 +218,56 @@ def events(work: Workload, capacity: Capacity, skip: bool) -> list[tuple[Any, ..
     return policy.seen
 
 
-def same_of_real_lengths(policy: Policy, batch: int, fit: float, seed: int = 0, **setting: Any) -> bool:
+def same_of_real_lengths(
+    policy: Policy, batch: int, fit: float, seed: int = 0, **setting: Any
+) -> bool:
     """As `same`, of Azure's lengths in memory for so many requests of mean length."""
     trace, profile = load_trace("azure-conversations"), load_profile("opt-13b-a100")
     lengths = trace.prompt_tokens + trace.output_tokens
     tokens = max(int(lengths.mean() * fit), int(lengths.max()) + 200)
-    stage = Stage.of(trace, profile, batch=batch, kv_tokens=tokens, length_predictor="noisy:0.5", **setting)
+    stage = Stage.of(
+        trace, profile, batch=batch, kv_tokens=tokens, length_predictor="noisy:0.5", **setting
+    )
     return alike(*(run(stage, policy, seed, skip=skip) for skip in (False, True)))
 
 
 @st.composite
 def real_settings(draw):
     """A server of tight memory, and requests of real lengths."""
-    batch, manager = draw(st.integers(1, 16)), draw(st.sampled_from(["tokens", "reserve", "paged", *OFFLOADING]))
+    batch, manager = (
+        draw(st.integers(1, 16)),
+        draw(st.sampled_from(["tokens", "reserve", "paged", *OFFLOADING])),
+    )
     parameters = {
         "paged": st.sampled_from(["", ":park=true", ":block=1"]),
         "alise": st.sampled_from(["", ":overlap=false", ":high=0.6+low=0.3", ":int8=all"]),
     }
     moves = manager in OFFLOADING
     return {
-        "policy": draw(st.sampled_from([FCFS(), Alise(), Alise(age_s=2.0), FastServe(quantum_ms=200), LapsSD(), LAS(),
-                                        Gittins(), LPSJF(), LPSRPT(), AMin()])),
-        "batch": batch, "fit": batch * draw(st.sampled_from([0.7, 1.0, 1.3])), "requests": draw(st.integers(20, 80)),
-        "load": draw(st.sampled_from([0.7, 1.0, 1.5])), "seed": draw(st.integers(0, 99)),
+        "policy": draw(
+            st.sampled_from(
+                [
+                    FCFS(),
+                    Alise(),
+                    Alise(age_s=2.0),
+                    FastServe(quantum_ms=200),
+                    LapsSD(),
+                    LAS(),
+                    Gittins(),
+                    LPSJF(),
+                    LPSRPT(),
+                    AMin(),
+                ]
+            )
+        ),
+        "batch": batch,
+        "fit": batch * draw(st.sampled_from([0.7, 1.0, 1.3])),
+        "requests": draw(st.integers(20, 80)),
+        "load": draw(st.sampled_from([0.7, 1.0, 1.5])),
+        "seed": draw(st.integers(0, 99)),
         "memory": manager + draw(parameters.get(manager, st.just(""))),
         "evict": "swap" if moves else draw(st.sampled_from(["swap", "recompute"])),
-        "prefill": draw(st.sampled_from(["alone", "batched"] if moves else ["batched", "mixed", "chunked"])),
-    }  # fmt: skip
+        "prefill": draw(
+            st.sampled_from(["alone", "batched"] if moves else ["batched", "mixed", "chunked"])
+        ),
+    }

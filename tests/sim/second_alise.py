@@ -1,7 +1,8 @@
-"""The policies `alise` and `fastserve`, a second time: for the second simulator, following docs/alise.md.
+"""The policies `alise` and `fastserve`, a second time: for the second simulator, following
+docs/alise.md.
 
-Know a request by its number, and nothing of the first simulator. `of` holds functions of a request: `prompt`,
-`tokens` (emitted), `served`, `arrival`, `begun` and `foreseen` (its predicted length).
+Know a request by its number, and nothing of the first simulator. `of` holds functions of a request:
+`prompt`, `tokens` (emitted), `served`, `arrival`, `begun` and `foreseen` (its predicted length).
 """
 
 import math
@@ -9,7 +10,9 @@ from bisect import bisect_left
 
 
 class SecondAlise:
-    """(queue, T), or (0, arrival); `time` is (T_0, alpha, beta, rounds, tokens, prefill) of the time model."""
+    """(queue, T), or (0, arrival); `time` is (T_0, alpha, beta, rounds, tokens, prefill) of the
+    time model.
+    """
 
     def __init__(self, of, time, *, form, overrun, bounds, age):
         self.of, self.form, self.overrun, self.bounds, self.age = of, form, overrun, bounds, age
@@ -48,7 +51,9 @@ class SecondAlise:
 
 
 class SecondFastServe:
-    """(level, behind, when it came there); `quanta` in ns, the last one 2^62; `prefill` as the profile has it."""
+    """(level, behind, when it came there); `quanta` in ns, the last one 2^62; `prefill` as the
+    profile has it.
+    """
 
     def __init__(self, of, prefill, *, quanta, starve):
         self.of, self.prefill, self.quanta, self.starve = of, prefill, quanta, starve
@@ -59,7 +64,9 @@ class SecondFastServe:
 
     def joins(self, i):
         s = self.of.prompt(i)
-        return next(j for j, q in enumerate(self.quanta) if (self.prefill(s - 1) if s > 1 else 0) <= q)
+        return next(
+            j for j, q in enumerate(self.quanta) if (self.prefill(s - 1) if s > 1 else 0) <= q
+        )
 
     def starves(self, i):
         return self.last.get(i, self.of.arrival(i)) + self.starve
@@ -67,7 +74,11 @@ class SecondFastServe:
     def rank(self, i, now):
         if self.starves(i) <= now:
             return (0, 0, -self.starves(i))
-        return (self.level[i], 0, -self.came[i]) if i in self.level else (self.joins(i), 1, self.of.arrival(i))
+        return (
+            (self.level[i], 0, -self.came[i])
+            if i in self.level
+            else (self.joins(i), 1, self.of.arrival(i))
+        )
 
     def left(self, i):
         spent = self.of.served(i) - self.before[i] if i in self.level else 0

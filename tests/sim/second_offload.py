@@ -1,4 +1,5 @@
-"""Caches that move beside rounds, a second time: for the second simulator, following docs/simulator.md.
+"""Caches that move beside rounds, a second time: for the second simulator, following
+docs/simulator.md.
 
 Knows a request by its number, and nothing of the first simulator.
 """
@@ -10,7 +11,8 @@ import math
 class SecondOffload:
     """`fastserve` or `alise`, by `option`, for b requests at a time.
 
-    `tokens`, `look_ahead`, `left` and `until_rise` are functions of a request; `move` of a direction and tokens.
+    `tokens`, `look_ahead`, `left` and `until_rise` are functions of a request; `move` of a
+    direction and tokens.
     """
 
     def __init__(self, name, option, b, *, tokens, look_ahead, left, until_rise, move):
@@ -20,8 +22,13 @@ class SecondOffload:
         if self.int8 == "all":
             self.size *= 2
         if name == "alise":
-            self.high, self.low = (math.floor(float(option[k]) * self.blocks) for k in ("high", "low"))
-        self.host, self.waits_for_moves = int(option.get("host", 0)), option.get("overlap") == "false"
+            self.high, self.low = (
+                math.floor(float(option[k]) * self.blocks) for k in ("high", "low")
+            )
+        self.host, self.waits_for_moves = (
+            int(option.get("host", 0)),
+            option.get("overlap") == "false",
+        )
         self.tokens, self.look_ahead, self.left, self.until_rise, self.move = (
             tokens,
             look_ahead,
@@ -72,7 +79,11 @@ class SecondOffload:
         if self.over(now):
             plan(order, running, now)
             self.over(now)
-        return [i for i in order if self.where.get(i) == "here" or (i not in self.where and not self.closed())]
+        return [
+            i
+            for i in order
+            if self.where.get(i) == "here" or (i not in self.where and not self.closed())
+        ]
 
     def closed(self):
         away = sum(self.tokens(i) for i in self.those("outside", "leaving"))
@@ -92,7 +103,10 @@ class SecondOffload:
 
     def alise(self, order, running, now):
         first = []
-        while len(first) < min(self.b, len(order)) and sum(map(self.need, order[: len(first) + 1])) <= self.blocks:
+        while (
+            len(first) < min(self.b, len(order))
+            and sum(map(self.need, order[: len(first) + 1])) <= self.blocks
+        ):
             first.append(order[len(first)])
 
         before = [0, *itertools.accumulate(map(self.left, order))]
@@ -105,7 +119,9 @@ class SecondOffload:
         keys, full = {i: key(i) for i in order}, self.blocks - self.soon() > self.high
 
         def others():
-            return sorted((i for i in self.those("here") if i not in first), key=keys.get, reverse=True)
+            return sorted(
+                (i for i in self.those("here") if i not in first), key=keys.get, reverse=True
+            )
 
         for i in others() if full else []:
             if i not in running and self.blocks - self.soon() > self.low:
@@ -124,7 +140,10 @@ class SecondOffload:
                 self.ask(i, "in", now)
 
     def fit(self, runs, waits):
-        return sum(map(self.need, runs)) + sum(self.holds[i] for i in [*waits, *self.those("coming")]) <= self.blocks
+        return (
+            sum(map(self.need, runs)) + sum(self.holds[i] for i in [*waits, *self.those("coming")])
+            <= self.blocks
+        )
 
     def seat(self, order, running, now):
         """Those run: when the decision's step may begin."""
@@ -140,7 +159,10 @@ class SecondOffload:
         return max(begin, *self.engine.values()) if self.waits_for_moves else begin
 
     def next_end(self, now):
-        return min([self.end[i] for i in self.those("leaving", "coming") if self.end[i] > now], default=math.inf)
+        return min(
+            [self.end[i] for i in self.those("leaving", "coming") if self.end[i] > now],
+            default=math.inf,
+        )
 
     def done(self, i):
         del self.where[i], self.holds[i]

@@ -13,9 +13,22 @@ from tests.sim.second_offload import SecondOffload
 
 
 def schedule(
-    work, limits, kind, *, bounds=(), gamma=1, delta=0.0, c_bar=0, sizes=(), reading=None, age=None, second=None
+    work,
+    limits,
+    kind,
+    *,
+    bounds=(),
+    gamma=1,
+    delta=0.0,
+    c_bar=0,
+    sizes=(),
+    reading=None,
+    age=None,
+    second=None,
 ):
-    """(first service, first token, finish, switching, preemptions) of each request; `second` makes a policy."""
+    """(first service, first token, finish, switching, preemptions) of each request; `second` makes
+    a policy.
+    """
     trace, priced, costs = work.priced.trace, work.priced, work.priced.profile.costs
     spans = [trace.rounds_of(int(r)) for r in work.rows]
     price = [priced.round_ns[s].tolist() for s in spans]
@@ -27,22 +40,36 @@ def schedule(
     arrival[sent:] = [math.inf] * (count - sent)
     prefill = [costs.prefill(p - 1) if p > 1 else 0 for p in prompt]
     at, queue, entry = [0] * count, [1] * count, list(arrival)
-    frozen: dict[int, tuple[int, int, int]] = {}  # predicted length, rounds and accepted tokens then
+    frozen: dict[
+        int, tuple[int, int, int]
+    ] = {}  # predicted length, rounds and accepted tokens then
     turn, served_in = list(arrival), [0] * count
-    first, token, finish, switching, preempted = (*([None] * count for _ in range(3)), [0] * count, [0] * count)
+    first, token, finish, switching, preempted = (
+        *([None] * count for _ in range(3)),
+        [0] * count,
+        [0] * count,
+    )
     holders, outside, now, running, served = [], set(), 0, [], [0] * count
     in_steps = limits.prefill in ("mixed", "chunked")
     lacking = [max(0, p - 1) if in_steps else 0 for p in prompt]
     name, *options = re.split("[:+=]", limits.manager)
     option = dict(zip(options[::2], options[1::2], strict=True))
     size = int(option.get("block", 16))
-    line = [None] * (int(option["blocks"]) if "blocks" in option else (limits.kv_tokens or 0) // size)
+    line = [None] * (
+        int(option["blocks"]) if "blocks" in option else (limits.kv_tokens or 0) // size
+    )
     blocks, total_blocks = [0] * count, len(line)
 
-    own = second and second(SimpleNamespace(
-        prompt=prompt.__getitem__, tokens=lambda i: tokens(i), served=served.__getitem__, arrival=arrival.__getitem__,
-        begun=lambda i: first[i] is not None, foreseen=lambda i: int(work.predicted_tokens[i]),
-    ))  # fmt: skip
+    own = second and second(
+        SimpleNamespace(
+            prompt=prompt.__getitem__,
+            tokens=lambda i: tokens(i),
+            served=served.__getitem__,
+            arrival=arrival.__getitem__,
+            begun=lambda i: first[i] is not None,
+            foreseen=lambda i: int(work.predicted_tokens[i]),
+        )
+    )
 
     def spent(i):
         return served[i]
@@ -146,15 +173,25 @@ def schedule(
         if reading["count"]:
             return at[i] >= reading["count"]
         if reading["stability"] == "posterior":
-            a, b = 1 + sum(accepted[i][: at[i]]), 1 + sum(drafted[i][: at[i]]) - sum(accepted[i][: at[i]])
+            a, b = (
+                1 + sum(accepted[i][: at[i]]),
+                1 + sum(drafted[i][: at[i]]) - sum(accepted[i][: at[i]]),
+            )
             return at[i] >= gamma and math.sqrt(a * b / (a + b + 1)) / (a + b) < delta
         if reading["stability"] == "window":
             if at[i] < 2 * gamma - 1:
                 return False
             ends = range(at[i] - gamma + 1, at[i] + 1)
-            window = [(r * mean_acceptance(i, r) - (r - gamma) * mean_acceptance(i, r - gamma)) / gamma for r in ends]
+            window = [
+                (r * mean_acceptance(i, r) - (r - gamma) * mean_acceptance(i, r - gamma)) / gamma
+                for r in ends
+            ]
         else:
-            window = [mean_acceptance(i, r) for r in range(at[i] - gamma + 1, at[i] + 1)] if at[i] >= gamma else []
+            window = (
+                [mean_acceptance(i, r) for r in range(at[i] - gamma + 1, at[i] + 1)]
+                if at[i] >= gamma
+                else []
+            )
         if not window:
             return False
         if reading["stability"] == "sd":
@@ -187,7 +224,10 @@ def schedule(
         """Evictions, who comes, and growth, with blocks: what moves and computing again take."""
         pay, waits = (
             0,
-            sorted((i for i in here if blocks[i] and i not in running), key=lambda i: (rank(i), entry[i], i)),
+            sorted(
+                (i for i in here if blocks[i] and i not in running),
+                key=lambda i: (rank(i), entry[i], i),
+            ),
         )
         always = limits.evict == "recompute" and option.get("park") != "true"
         while waits and (always or not fit(running, waits)):
@@ -239,12 +279,17 @@ def schedule(
         """Evictions and who comes, with slots or tokens: what that takes."""
         pay, idle = (
             0,
-            sorted((i for i in here if i in holders and i not in running), key=lambda i: (rank(i), entry[i], i)),
+            sorted(
+                (i for i in here if i in holders and i not in running),
+                key=lambda i: (rank(i), entry[i], i),
+            ),
         )
         while idle and not fit(running, idle):
             victim = idle.pop()
             if limits.evict == "swap":
-                pay += moved(victim, costs.swap_out(prompt[victim] + tokens(victim) - lacking[victim]))
+                pay += moved(
+                    victim, costs.swap_out(prompt[victim] + tokens(victim) - lacking[victim])
+                )
             elif in_steps:
                 lacking[victim] = max(0, prompt[victim] + tokens(victim) - 1)
             holders.remove(victim)
@@ -285,19 +330,32 @@ def schedule(
         ends = []
         for size in (1, 3):  # the sizes that the generated profiles hold
             term = costs.rounds[size]
-            at_width = [table_value(t, n + 1) for t in (term.verify_base_ns, term.verify_per_token_ns)]
-            ends.append((n * term.draft_step.base_ns + at_width[0] + term.host_ns,
-                         n * term.draft_step.per_token_ns + at_width[1]))  # fmt: skip
-        base, slope = (low + (high - low) * (len(decoding) - 1) // 2 for low, high in zip(*ends, strict=True))
+            at_width = [
+                table_value(t, n + 1) for t in (term.verify_base_ns, term.verify_per_token_ns)
+            ]
+            ends.append(
+                (
+                    n * term.draft_step.base_ns + at_width[0] + term.host_ns,
+                    n * term.draft_step.per_token_ns + at_width[1],
+                )
+            )
+        base, slope = (
+            low + (high - low) * (len(decoding) - 1) // 2 for low, high in zip(*ends, strict=True)
+        )
         return base + slope * context
 
     offload = None
     if name in ("fastserve", "alise"):
         offload = SecondOffload(
-            name, option, limits.batch, tokens=lambda i: prompt[i] + tokens(i) - lacking[i], look_ahead=lookahead,
-            left=foretold, until_rise=until_rise,
+            name,
+            option,
+            limits.batch,
+            tokens=lambda i: prompt[i] + tokens(i) - lacking[i],
+            look_ahead=lookahead,
+            left=foretold,
+            until_rise=until_rise,
             move=lambda way, some: (costs.swap_out if way == "out" else costs.swap_in)(some),
-        )  # fmt: skip
+        )
 
     while any(f is None for f in finish):
         here = [i for i in range(count) if arrival[i] <= now and finish[i] is None]
@@ -325,7 +383,9 @@ def schedule(
                 now = min([a for a in arrival if a > now] + [offload.next_end(now)])
                 assert now < math.inf, "nobody can ever run"
                 continue
-            idle = sorted((i for i in here if i not in running), key=lambda i: (rank(i), entry[i], i))
+            idle = sorted(
+                (i for i in here if i not in running), key=lambda i: (rank(i), entry[i], i)
+            )
             now = offload.seat(idle, running, now)
         else:
             now += pages() if name == "paged" else move()

@@ -6,7 +6,15 @@ import subprocess
 import sys
 
 from lapsd.sim import bench
-from lapsd.sim.bench import FIGURES, MEMORIES, POLICY, in_timeouts, ready, run, with_irregular_drafts
+from lapsd.sim.bench import (
+    FIGURES,
+    MEMORIES,
+    POLICY,
+    in_timeouts,
+    ready,
+    run,
+    with_irregular_drafts,
+)
 from lapsd.traces import load_profile, load_trace, trace_from_rounds
 
 from tests.builders import row
@@ -15,15 +23,26 @@ from tests.builders import row
 def test_the_bench_prints_every_figure_and_nothing_else():
     script = "from lapsd.cli import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", script, "bench", "--quick", "--json"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script, "bench", "--quick", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     found = json.loads(done.stdout)
     assert list(found) == [
-        "timeouts_per_request", "rounds_over_timeouts", "skip_over_step", "cost_growth", "peak_memory_bytes",
-        "giant_queue", "batch16_over_timeouts", "batch16_irregular",
-        *(f"memory_{name}" for name in MEMORIES), "paper_run_ms", "paper_run_in_timeouts",
+        "timeouts_per_request",
+        "rounds_over_timeouts",
+        "skip_over_step",
+        "cost_growth",
+        "peak_memory_bytes",
+        "giant_queue",
+        "batch16_over_timeouts",
+        "batch16_irregular",
+        *(f"memory_{name}" for name in MEMORIES),
+        "paper_run_ms",
+        "paper_run_in_timeouts",
         "startup_s",
-    ]  # fmt: skip
+    ]
     assert [f.key for f in FIGURES] == list(found)
     assert all(math.isfinite(value) and value > 0 for value in found.values())
     # figures that hang together
@@ -48,14 +67,22 @@ def test_twice_the_work_takes_more_timeouts():
 
 
 def test_what_is_timed_is_the_run_that_everything_else_calls(monkeypatch):
-    """Stepping steps, batches are of the size asked for, and a paper's run is measured as a sweep's is."""
+    """Stepping steps, batches are of the size asked for, and a paper's run is measured as a sweep's
+    is.
+    """
     calls = []
     real = bench.run
-    monkeypatch.setattr(bench, "run", lambda *a, **how: calls.append((a[0].setting, how)) or real(*a, **how))
+    monkeypatch.setattr(
+        bench, "run", lambda *a, **how: calls.append((a[0].setting, how)) or real(*a, **how)
+    )
     stage = ready(load_trace("reference"), load_profile("reference"), 20, batch=16)
     bench.timeouts_per_request(stage, repeats=1, skip=False)
     assert calls[-1] == (stage.setting, {"skip": False})
-    assert (stage.setting.batch, stage.setting.load, stage.setting.length_predictor) == (16, 0.8, "noisy:0.5")
+    assert (stage.setting.batch, stage.setting.load, stage.setting.length_predictor) == (
+        16,
+        0.8,
+        "noisy:0.5",
+    )
     counted = []
     monkeypatch.setattr(bench, "measured", lambda runs: counted.append(len(runs.runs)))
     assert bench.paper_run(stage, 3) > 0

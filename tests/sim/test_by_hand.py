@@ -15,14 +15,14 @@ BY_HAND = [
     (FCFS(), (0, 45, 0, 0), (45, 75, 0, 0), (75, 87, 0, 0)),
     # at 45 C (2 tokens predicted) goes before B (3)
     (LPSJF(), (0, 45, 0, 0), (57, 87, 0, 0), (45, 57, 0, 0)),
-    # at 15 A has 30 left, B 30, C 12: A out until 18, C 2 + 10 until 30; A ties with B and entered first: in
-    # until 33, three rounds; B
+    # at 15 A has 30 left, B 30, C 12: A out until 18, C 2 + 10 until 30; A ties with B and entered
+    # first: in until 33, three rounds; B
     (SRPT(), (0, 63, 6, 1), (63, 93, 0, 0), (18, 30, 0, 0)),
-    # at 25 A has 20 > 15 and falls: out until 28; B's two rounds until 48, B falls: out until 51; C until 63; A fell
-    # before B: in until 66, two rounds; B in until 89, one round
+    # at 25 A has 20 > 15 and falls: out until 28; B's two rounds until 48, B falls: out until 51; C
+    # until 63; A fell before B: in until 66, two rounds; B in until 89, one round
     (LAS(K=2, sup_1_s=SUP_1_S), (0, 86, 6, 1), (28, 99, 6, 1), (51, 63, 0, 0)),
-    # one round makes perceptible: A at 15 with T = 30 and B at 28 with T = 20 go to queue 2; C runs 31-43 in queue 1;
-    # then B, the shorter: in until 46, two rounds; A in until 69, three rounds
+    # one round makes perceptible: A at 15 with T = 30 and B at 28 with T = 20 go to queue 2; C runs
+    # 31-43 in queue 1; then B, the shorter: in until 46, two rounds; A in until 69, three rounds
     (LapsSD(K=2, sup_1_s=SUP_1_S, gamma=1), (0, 99, 6, 1), (18, 66, 6, 1), (31, 43, 0, 0)),
 ]
 
@@ -44,8 +44,8 @@ def test_with_memory_for_all_no_switch_is_paid():
 
 def test_two_slots_evict_only_when_a_third_request_needs_one():
     run = served(LapsSD(K=2, sup_1_s=SUP_1_S, gamma=1), kv_slots=2)
-    # A 0-15, B 15-25 beside it; C needs a slot: A (T = 30) is worse than B (20) and moves out until 28; C 2 + 10
-    # until 40; B 40-60 without a move; A in until 63, three rounds
+    # A 0-15, B 15-25 beside it; C needs a slot: A (T = 30) is worse than B (20) and moves out until
+    # 28; C 2 + 10 until 40; B 40-60 without a move; A in until 63, three rounds
     assert (run.finish_ns / MS).tolist() == [93, 60, 40]
     assert (run.switch_ns / MS).tolist() == [6, 0, 0]
 
@@ -62,14 +62,17 @@ def test_equal_ranks_in_a_queue_go_by_entry_and_never_preempt():
         capacity=Capacity(kv_slots=None),
         check=True,
     )
-    # D: two rounds, falls at 20; E: two rounds, falls at 40; equal rank, E is running and keeps its place: 40-80; D
+    # D: two rounds, falls at 20; E: two rounds, falls at 40; equal rank, E is running and keeps its
+    # place: 40-80; D
     assert (run.finish_ns / MS).tolist() == [120, 80, 212]
 
 
 def test_an_arrival_at_the_end_of_a_round_is_seen_by_that_decision():
     blind = Outlook(10 * MS, [1])
     priced = price(trace_from_rounds([A, C, B]), PROFILE)
-    run = simulate(workload(priced, [0, 15, 500]), SRPT(), outlook=blind, capacity=Capacity(kv_slots=None))
+    run = simulate(
+        workload(priced, [0, 15, 500]), SRPT(), outlook=blind, capacity=Capacity(kv_slots=None)
+    )
     assert run.first_service_ns[1] == 15 * MS  # A's first round ends then, and C is shorter
 
 
@@ -77,21 +80,27 @@ def test_an_arrival_as_the_one_that_runs_falls_a_queue_is_seen_by_that_decision(
     slow = row("D", prompt=1, accepted=[0] * 6, n=1)  # falls at 20
     priced = price(trace_from_rounds([slow, C]), PROFILE)
     run = simulate(
-        workload(priced, [0, 20]), LAS(K=2, sup_1_s=SUP_1_S), outlook=Outlook(10 * MS, [1]),
+        workload(priced, [0, 20]),
+        LAS(K=2, sup_1_s=SUP_1_S),
+        outlook=Outlook(10 * MS, [1]),
         capacity=Capacity(kv_slots=None),
-    )  # fmt: skip
+    )
     assert (run.finish_ns / MS).tolist() == [72, 32]
 
 
 def test_a_served_request_keeps_its_place_against_an_equal_rank():
     blind = Outlook(10 * MS, [1])
     priced = price(trace_from_rounds([A, B, C]), PROFILE)
-    run = simulate(workload(priced, [0, 15, 500]), SRPT(), outlook=blind, capacity=Capacity(kv_slots=None))
+    run = simulate(
+        workload(priced, [0, 15, 500]), SRPT(), outlook=blind, capacity=Capacity(kv_slots=None)
+    )
     assert run.preemptions.sum() == 0  # at 15 A has 30 ms left, and B brings 30
 
 
 def test_two_requests_share_a_round_by_hand():
-    """Together a round takes 12 ms and a microsecond for each of the tokens that both hold; alone 10 ms."""
+    """Together a round takes 12 ms and a microsecond for each of the tokens that both hold; alone
+    10 ms.
+    """
     run = in_batches([2, 3], [0, 0], FCFS(), batch=2, kv_slots=None)
     first, second = 12 * MS + 2_000, 12 * MS + 4_000
     assert run.finish_ns.tolist() == [first + second, first + second + 10 * MS]
@@ -109,14 +118,17 @@ def test_of_equal_ranks_who_entered_the_queue_first_goes_first_whoever_arrived_f
             job.queue = 1 + (job.rounds >= {0: 2, 1: 1}.get(job.index, 99))
 
     run = in_batches([4, 4, 2, 5], [0, 0, 1, 1], Sinking(), batch=2, kv_slots=None)
-    # 2 leaves after the third round, and of 0 and 1, both waiting in queue 2, it is 1 that takes its place
+    # 2 leaves after the third round, and of 0 and 1, both waiting in queue 2, it is 1 that takes
+    # its place
     assert run.preemptions.tolist() == [1, 1, 0, 0]
     assert run.finish_ns[1] < run.finish_ns[3] < run.finish_ns[0]
 
 
 @pytest.mark.parametrize("skip", [False, True])
 def test_one_at_a_time_who_entered_the_queue_first_goes_first_too(skip):
-    """0 and 1 meet in queue 3: 1 falls there at once, 0 by way of queue 2, and then both wait for 2."""
+    """0 and 1 meet in queue 3: 1 falls there at once, 0 by way of queue 2, and then both wait for
+    2.
+    """
     queues = {0: [1, 2, 3], 1: [1, 3]}
 
     class Falling(Policy):
@@ -132,7 +144,13 @@ def test_one_at_a_time_who_entered_the_queue_first_goes_first_too(skip):
 
     rows = [row(str(i), 1, [0] * k, n=0) for i, k in enumerate([4, 4, 1])]
     work = workload(price(trace_from_rounds(rows), TWO), [0, 5, 25])
-    run = simulate(work, Falling(), outlook=Outlook(10 * MS, [30 * MS]), capacity=Capacity(kv_slots=None), skip=skip)
+    run = simulate(
+        work,
+        Falling(),
+        outlook=Outlook(10 * MS, [30 * MS]),
+        capacity=Capacity(kv_slots=None),
+        skip=skip,
+    )
     # 0 to 10, 1 to 20, 0 to 30 and into queue 3, 2 to 40, then 1, which came there at 20
     assert run.finish_ns.tolist() == [90 * MS, 70 * MS, 40 * MS]
 
@@ -143,7 +161,8 @@ def test_memory_in_tokens_holds_as_many_as_fit_and_passes_nobody_over():
     assert run.preemptions.sum() >= 1
     assert run.switch_ns.sum() > 0
     with pytest.raises(
-        ValueError, match="kv_tokens 5: request 0 can never fit: its prompt, output and look-ahead take 6"
+        ValueError,
+        match="kv_tokens 5: request 0 can never fit: its prompt, output and look-ahead take 6",
     ):
         in_batches([4], [0], FCFS(), batch=1, kv_slots=None, kv_tokens=5)
 

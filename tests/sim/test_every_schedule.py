@@ -15,9 +15,15 @@ ALL = [parse_policy(name) for name in POLICIES]
 @settings(max_examples=60)
 @given(workloads(), st.sampled_from([1, 2, None]), st.sampled_from(ALL))
 def test_every_token_and_every_nanosecond_is_accounted_for(work, kv_slots, policy):
-    run = simulate(work, policy, outlook=outlook(work.priced), capacity=Capacity(kv_slots=kv_slots), check=True)
+    run = simulate(
+        work, policy, outlook=outlook(work.priced), capacity=Capacity(kv_slots=kv_slots), check=True
+    )
     assert (run.service_ns == work.size_ns).all()
-    assert run.end_ns == run.finish_ns.max() == run.service_ns.sum() + run.switch_ns.sum() + run.idle_ns
+    assert (
+        run.end_ns
+        == run.finish_ns.max()
+        == run.service_ns.sum() + run.switch_ns.sum() + run.idle_ns
+    )
     assert (run.first_service_ns >= run.arrival_ns).all()
     assert (run.latency_ns >= work.size_ns).all()
 
@@ -91,12 +97,18 @@ def test_littles_law_holds_to_the_nanosecond(work, policy, batch):
     """The number that the server has, integrated over time, is the sum of latencies."""
     census = Census()
     run = simulate(
-        work, policy, outlook=outlook(work.priced), capacity=Capacity(batch, batch), timeline=census, check=True
+        work,
+        policy,
+        outlook=outlook(work.priced),
+        capacity=Capacity(batch, batch),
+        timeline=census,
+        check=True,
     )
     times = [at for at, _ in census.there] + [run.end_ns]
     area = 0
     for (start, there), end in zip(census.there, times[1:], strict=True):
-        # idle until the next arrival, or busy with who is there and who comes before the next decision
+        # idle until the next arrival, or busy with who is there and who comes before the next
+        # decision
         coming = run.arrival_ns[(run.arrival_ns > start) & (run.arrival_ns < end)]
         leaving = run.finish_ns[(run.finish_ns > start) & (run.finish_ns <= end)]
         area += there * (end - start) + int((end - coming).sum()) - int((end - leaving).sum())
@@ -106,7 +118,9 @@ def test_littles_law_holds_to_the_nanosecond(work, policy, batch):
 @settings(max_examples=60)
 @given(workloads(closed=True), st.sampled_from(ALL), st.integers(1, 3))
 def test_a_closed_loop_never_holds_more_requests_than_clients(work, policy, batch):
-    run = simulate(work, policy, outlook=outlook(work.priced), capacity=Capacity(batch, None), check=True)
+    run = simulate(
+        work, policy, outlook=outlook(work.priced), capacity=Capacity(batch, None), check=True
+    )
     if work.clients is None:
         return
     times = np.concatenate([run.arrival_ns, run.finish_ns])

@@ -1,4 +1,6 @@
-"""Figures contain what they must: series, axis labels with units, legends, and the numbers of their tables."""
+"""Figures contain what they must: series, axis labels with units, legends, and the numbers of their
+tables.
+"""
 
 import subprocess
 import sys
@@ -77,12 +79,17 @@ def test_every_figure_of_the_paper_is_among_the_cases():
 
 def test_schedules_show_when_each_request_ran_and_what_it_took():
     _, (first, second) = drawn(1)
-    assert [title(ax) for ax in (first, second)] == ["fcfs: mean latency 0.05 s", "laps-sd: mean latency 0.05 s"]
+    assert [title(ax) for ax in (first, second)] == [
+        "fcfs: mean latency 0.05 s",
+        "laps-sd: mean latency 0.05 s",
+    ]
     assert labels(second) == ("time, s", "request")
     bars = np.array([(b.get_x(), b.get_width()) for b in first.patches])
     assert bars[:, 0] == pytest.approx([0, 0.005, 0.03, 0.035, 0.06, 0.065])
     assert bars[:, 1] == pytest.approx([0.005, 0.025] * 3)
-    assert {tuple(b.get_facecolor()) for b in first.patches} != {tuple(b.get_facecolor()) for b in second.patches}
+    assert {tuple(b.get_facecolor()) for b in first.patches} != {
+        tuple(b.get_facecolor()) for b in second.patches
+    }
     assert first.lines[0].get_xdata() == pytest.approx([0, 0.01, 0.02])
 
 
@@ -101,14 +108,20 @@ def test_running_acceptance_marks_the_round_at_which_it_is_stable():
     assert legend(ax) == ["code, 1", "prose, 2", "sums, 3"]
     curves, dots = ax.lines[0::2], ax.lines[1::2]
     assert [len(c.get_xydata()) for c in curves] == [4, 4, 4]
-    assert [d.get_xydata().tolist()[0] for d in dots] == [pytest.approx([r + 1, 0.1 * (2 * r + 1)]) for r in range(3)]
+    assert [d.get_xydata().tolist()[0] for d in dots] == [
+        pytest.approx([r + 1, 0.1 * (2 * r + 1)]) for r in range(3)
+    ]
 
 
 def test_queues_are_shaded_where_a_request_crosses():
     _, (ax,) = drawn(4)
     assert labels(ax) == ("time, s", "request, in order of arrival")
     assert legend(ax) == ["becomes perceptible", *(f"queue {q}" for q in range(1, 5))]
-    shades = {c.get_label(): c[0].get_facecolor() for c in ax.containers if c.get_label().startswith("queue")}
+    shades = {
+        c.get_label(): c[0].get_facecolor()
+        for c in ax.containers
+        if c.get_label().startswith("queue")
+    }
     thick = [bar for bar in ax.patches if bar.get_height() > 0.8 and bar.get_width()]
     assert [bar.get_x() for bar in thick] == pytest.approx([0, 0.01, 0.02, 0.03])
     assert [bar.get_y() for bar in thick] == pytest.approx([-0.41, -0.41, -0.41, 0.59])
@@ -150,7 +163,13 @@ def test_errors_are_bars_beside_the_papers():
         f"lengths: {p}" for p in ("oracle", "noisy:0.5", "regressed:0.6", "learned")
     ]
     assert labels(axes[0])[1] == "mean |T̃ − T| / T, %"
-    assert legend(figure) == ["paper: 6.84%", "all together", "length alone", "acceptance alone", "round cost alone"]
+    assert legend(figure) == [
+        "paper: 6.84%",
+        "all together",
+        "length alone",
+        "acceptance alone",
+        "round cost alone",
+    ]
     bars = next(c for c in axes[1].containers if c.get_label() == "length alone")
     assert [b.get_height() for b in bars] == pytest.approx([20.0] * 4)
     assert [t.get_text() for t in axes[0].get_xticklabels()] == [*made_up.DATASETS, "all"]
@@ -171,10 +190,15 @@ def test_readings_are_in_order_and_named():
 def test_tests_of_stability_are_told_apart_and_shuffled_ones_too():
     figure, axes = drawn(9)
     assert [title(ax) for ax in axes] == ["all", *made_up.DATASETS]
-    assert labels(axes[0]) == ("median round of becoming perceptible", "mean latency\nagainst FCFS, %")
+    assert labels(axes[0]) == (
+        "median round of becoming perceptible",
+        "mean latency\nagainst FCFS, %",
+    )
     assert legend(figure) == [*stability.KINDS.values(), "γ, δ on shuffled rounds"]
     assert axes[0].collections[0].get_offsets().tolist() == [[5, -38], [10, -36]]
-    assert axes[0].collections[0].get_sizes().tolist() == pytest.approx([6 + 26 * 0.8, 6 + 26 * 0.7])
+    assert axes[0].collections[0].get_sizes().tolist() == pytest.approx(
+        [6 + 26 * 0.8, 6 + 26 * 0.7]
+    )
     assert axes[0].get_xscale() == "log"
 
 
@@ -188,7 +212,12 @@ def test_the_map_names_the_best_and_pales_where_it_is_chance():
     assert labels(axes[2]) == ("length error (SD of the log)", "acceptance spread")
     said = [text.get_text() for text in axes[0].texts]
     assert len(said) == 9
-    assert said[:4] == ["LP-SRPT\n+2.0\n1.10", "LP-SRPT\n+2.5\n1.15", "LP-SRPT\n+3.0\n1.20", "LP-SRPT\n+2.0\n1.10"]
+    assert said[:4] == [
+        "LP-SRPT\n+2.0\n1.10",
+        "LP-SRPT\n+2.5\n1.15",
+        "LP-SRPT\n+3.0\n1.20",
+        "LP-SRPT\n+2.0\n1.10",
+    ]
     assert said[-1] == "LAPS-SD\n+3.0\n1.20"
     assert [t.get_text() for t in axes[2].get_xticklabels()] == ["0", "0.5", "1"]
     stars = [line.get_xydata().tolist()[0] for line in axes[0].lines]
@@ -218,7 +247,9 @@ def test_parts_are_lines_where_generated_and_dots_as_recorded():
     _, (ax,) = drawn(13)
     assert labels(ax) == ("CV of requests' times alone", "mean latency, %")
     assert legend(ax) == list(preemption.PARTS.values())
-    assert lines(ax)["LAPS-SD against LP-SJF: both"] == pytest.approx(np.array([[0.4, 8], [0.8, 0], [1.6, -16]]))
+    assert lines(ax)["LAPS-SD against LP-SJF: both"] == pytest.approx(
+        np.array([[0.4, 8], [0.8, 0], [1.6, -16]])
+    )
     dots = ax.containers[1].lines[0]
     assert (dots.get_linestyle(), dots.get_fillstyle()) == ("None", "none")
     assert dots.get_xdata().tolist() == [0.7, 0.9, 1.0, 1.2]
@@ -226,28 +257,43 @@ def test_parts_are_lines_where_generated_and_dots_as_recorded():
 
 
 def test_a_comparison_is_a_bar_a_policy_with_interval_tail_and_bound():
-    rows = pd.DataFrame({
-        "policy": ["fcfs", "mine"], "mean_s": [2.0, 1.0], "high_s": [2.5, np.nan], "p99_latency_s": [9.0, 8.0],
-        "max_slowdown": [30.0, 20.0],
-    })  # fmt: skip
+    rows = pd.DataFrame(
+        {
+            "policy": ["fcfs", "mine"],
+            "mean_s": [2.0, 1.0],
+            "high_s": [2.5, np.nan],
+            "p99_latency_s": [9.0, 8.0],
+            "max_slowdown": [30.0, 20.0],
+        }
+    )
     ax = plot_comparison(rows, 0.5, "what was run")
     assert [t.get_text() for t in ax.get_yticklabels()] == ["fcfs", "mine"]
     assert ax.get_xlabel() == "mean latency, s (95 % interval over seeds)"
     assert [b.get_width() for b in ax.patches] == [2.0, 1.0]
     assert [t.get_text() for t in ax.texts] == [
-        "2 ± 0.5 s\np99 9 s, worst slowdown 30", "1 s\np99 8 s, worst slowdown 20", "bound 0.5 s"
-    ]  # fmt: skip
+        "2 ± 0.5 s\np99 9 s, worst slowdown 30",
+        "1 s\np99 8 s, worst slowdown 20",
+        "bound 0.5 s",
+    ]
     assert title(ax) == "what was run"
     assert [t.get_text() for t in plot_comparison(rows, np.nan, "").texts][2:] == []
 
 
 def test_a_sweep_is_a_line_each_value_and_a_level_each_policy_without_it():
-    points = pd.DataFrame({
-        "line": ["las", "las", "laps-sd"], "label": ["las", "las", "laps-sd"], "x": ["b", "a", "a"],
-        "value": [1.0, 2.0, 3.0], "low": [0.5, 1.5, 2.0], "high": [1.5, 2.5, 4.0],
-    })  # fmt: skip
+    points = pd.DataFrame(
+        {
+            "line": ["las", "las", "laps-sd"],
+            "label": ["las", "las", "laps-sd"],
+            "x": ["b", "a", "a"],
+            "value": [1.0, 2.0, 3.0],
+            "low": [0.5, 1.5, 2.0],
+            "high": [1.5, 2.5, 4.0],
+        }
+    )
     level = pd.DataFrame({"policy": ["fcfs"], "value": [2.5]})
-    figure = plot_lines(points, level, policies=True, x="evict", y="mean latency, s", title="20 seeds")
+    figure = plot_lines(
+        points, level, policies=True, x="evict", y="mean latency, s", title="20 seeds"
+    )
     (ax,) = figure.axes
     assert labels(ax) == ("evict", "mean latency, s (95 % over seeds)")
     assert legend(ax) == ["las", "laps-sd"]
@@ -270,14 +316,18 @@ def test_a_heat_map_grows_upwards_and_writes_its_cells():
 
 def test_a_trace_is_drawn_by_data_set_in_four_panels():
     trace = load_trace("reference")
-    figure = plot_trace(describe(trace), stable_requests(trace, LapsSD()), "γ = 5, δ = 0.05", "a title")
+    figure = plot_trace(
+        describe(trace), stable_requests(trace, LapsSD()), "γ = 5, δ = 0.05", "a title"
+    )
     axes = figure.axes
     assert [entry.partition(":")[0] for entry in legend(axes[0])] == ["code", "prose", "arithmetic"]
     assert legend(axes[3]) == ["as recorded", "rounds shuffled within each request"]
     assert [labels(ax)[0] for ax in axes] == [
-        "acceptance of a request (accepted / drafted)", "lag, rounds", "place in the draft",
+        "acceptance of a request (accepted / drafted)",
+        "lag, rounds",
+        "place in the draft",
         "perceptible after rounds (γ = 5, δ = 0.05)",
-    ]  # fmt: skip
+    ]
     described = describe(trace).set_index("dataset")
     assert axes[1].lines[0].get_ydata() == pytest.approx(described.loc["code", "autocorrelation"])
     assert figure._repr_png_()[:4] == b"\x89PNG"  # shows itself in notebooks
@@ -301,7 +351,9 @@ def test_schedules_need_timelines():
     trace, profile = load_trace("reference"), load_profile("reference")
     with pytest.raises(ValueError, match="no timelines were recorded"):
         compare(trace, profile, [FCFS()], requests=3, seeds=1).plot_schedules()
-    figure = compare(trace, profile, [FCFS(), LapsSD()], requests=3, seeds=1, timeline=True).plot_schedules()
+    figure = compare(
+        trace, profile, [FCFS(), LapsSD()], requests=3, seeds=1, timeline=True
+    ).plot_schedules()
     assert [title(ax).partition(":")[0] for ax in figure.axes] == ["fcfs", "laps-sd"]
 
 

@@ -1,6 +1,8 @@
-"""Skipping ahead asks a policy no more often than it did: its speed, counted, where a stopwatch would tell noise.
+"""Skipping ahead asks a policy no more often than it did: its speed, counted, where a stopwatch
+would tell noise.
 
-After a change by which it asks less often, or for a further policy, `python -m tests.sim.test_how_often` counts anew.
+After a change by which it asks less often, or for a further policy, `python -m
+tests.sim.test_how_often` counts anew.
 """
 
 import json
@@ -41,9 +43,12 @@ def how_often(spec: str, server: str) -> dict[str, int]:
         return ask
 
     stage = Stage.of(
-        load_trace("reference"), load_profile("reference"), requests=100, length_predictor="noisy:0.5",
+        load_trace("reference"),
+        load_profile("reference"),
+        requests=100,
+        length_predictor="noisy:0.5",
         **SERVERS[server],
-    )  # fmt: skip
+    )
     with pytest.MonkeyPatch.context() as patch:
         for question in QUESTIONS:
             if getattr(kind, question) is not getattr(Policy, question):  # else nobody asks
@@ -58,7 +63,10 @@ def test_policies_are_asked_no_more_often_than_they_were(spec, server):
     counted = json.loads(COUNTED.read_text(encoding="utf-8"))
     assert spec in counted, "python -m tests.sim.test_how_often counts it"
     before, now = counted[spec][server], how_often(spec, server)
-    assert {question for question, count in now.items() if count > before[question]} == set(), (now, before)
+    assert {question for question, count in now.items() if count > before[question]} == set(), (
+        now,
+        before,
+    )
 
 
 if __name__ == "__main__":

@@ -4,17 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from lapsd.policies import (
-    FCFS,
-    LAS,
-    LPSRPT,
-    NEVER,
-    Alise,
-    FastServe,
-    LapsSD,
-    Policy,
-    Until,
-)  # fmt: skip
+from lapsd.policies import FCFS, LAS, LPSRPT, NEVER, Alise, FastServe, LapsSD, Policy, Until
 from lapsd.sim.engine.simulation import promises
 from lapsd.traces import Costs, Linear, Profile, RoundTerms, price, trace_from_rounds
 
@@ -54,18 +44,39 @@ def test_skipping_ahead_policies_see_the_same_events_in_the_same_order(case):
     work, _, capacity = case
     seen = events(work, capacity, skip=True)
     assert seen == events(work, capacity, skip=False)
-    assert {(kind, running) for kind, _, _, running, *_ in seen} == {("arrival", False), ("completion", False)}
+    assert {(kind, running) for kind, _, _, running, *_ in seen} == {
+        ("arrival", False),
+        ("completion", False),
+    }
 
 
-@pytest.mark.parametrize("policy", [FCFS(), Alise(), FastServe(), LapsSD()], ids=lambda policy: policy.name)
-@pytest.mark.parametrize("memory", [
-    {"memory": "tokens"}, {"memory": "reserve"}, {"memory": "paged"}, {"memory": "fastserve"}, {"memory": "alise"},
-    {"memory": "alise:overlap=false"}, {"memory": "paged", "evict": "recompute", "prefill": "chunked"},
-    {"memory": "paged:park=true", "evict": "recompute", "prefill": "chunked", "token_budget": 500},
-    {"memory": "reserve", "prefill": "mixed"},
-], ids=lambda memory: "-".join(map(str, memory.values())))  # fmt: skip
+@pytest.mark.parametrize(
+    "policy", [FCFS(), Alise(), FastServe(), LapsSD()], ids=lambda policy: policy.name
+)
+@pytest.mark.parametrize(
+    "memory",
+    [
+        {"memory": "tokens"},
+        {"memory": "reserve"},
+        {"memory": "paged"},
+        {"memory": "fastserve"},
+        {"memory": "alise"},
+        {"memory": "alise:overlap=false"},
+        {"memory": "paged", "evict": "recompute", "prefill": "chunked"},
+        {
+            "memory": "paged:park=true",
+            "evict": "recompute",
+            "prefill": "chunked",
+            "token_budget": 500,
+        },
+        {"memory": "reserve", "prefill": "mixed"},
+    ],
+    ids=lambda memory: "-".join(map(str, memory.values())),
+)
 def test_skipping_ahead_changes_nothing_for_many_requests_of_real_lengths(memory, policy):
-    assert same_of_real_lengths(policy, batch=24, fit=24, requests=100, load=1.3, **{"prefill": "batched"} | memory)
+    assert same_of_real_lengths(
+        policy, batch=24, fit=24, requests=100, load=1.3, **{"prefill": "batched"} | memory
+    )
 
 
 @pytest.mark.deep
@@ -89,7 +100,10 @@ PROFILE = replace(PROFILE, costs=replace(PROFILE.costs, rounds={1: FLAT, 4: FLAT
 
 
 def by_rounds(rounds, arrivals_ms, predicted, prompts=None, profile=PROFILE):
-    rows = [row(str(i), 1 if prompts is None else prompts[i], [0] * k, n=0) for i, k in enumerate(rounds)]
+    rows = [
+        row(str(i), 1 if prompts is None else prompts[i], [0] * k, n=0)
+        for i, k in enumerate(rounds)
+    ]
     return workload(price(trace_from_rounds(rows), profile), arrivals_ms, predicted)
 
 
@@ -103,7 +117,8 @@ def test_a_seat_that_is_free_for_want_of_memory_goes_to_a_newcomer_who_fits():
 
 
 def test_who_lost_a_seat_to_memory_goes_behind_equals_at_the_next_boundary():
-    # equal ranks: 0 and 1 run until memory is short for both; then 2, which came before 1 moved, is first in line
+    # equal ranks: 0 and 1 run until memory is short for both; then 2, which came before 1 moved, is
+    # first in line
     @dataclass(frozen=True)
     class Moves(Policy):
         def rank(self, job, now_ns):
@@ -124,8 +139,11 @@ def test_who_lost_a_seat_to_memory_goes_behind_equals_at_the_next_boundary():
 
 
 def test_who_stops_though_nobody_starts_holds_what_its_last_round_took():
-    # a cache on its way in leaves the one who ran no room; whether it has to leave then hangs on a single block
-    costs = Costs({1: RoundTerms(Linear(0, 0), {1: 10}, {1: 0}, 0)}, Linear(0, 0), Linear(0, 0), Linear(0, 1))
+    # a cache on its way in leaves the one who ran no room; whether it has to leave then hangs on a
+    # single block
+    costs = Costs(
+        {1: RoundTerms(Linear(0, 0), {1: 10}, {1: 0}, 0)}, Linear(0, 0), Linear(0, 0), Linear(0, 1)
+    )
     profile, arrivals_ms = Profile("by_hand", "unknown", costs), [0, 9e-6, 9e-6]
     work = by_rounds([3, 2, 4], arrivals_ms, [4, 3, 7], prompts=[18, 13, 5], profile=profile)
     assert same(work, LAS(K=3, sup_1_s=15e-9), Capacity(1, None, manager="alise:block=1+blocks=29"))
@@ -146,7 +164,9 @@ def test_a_promise_made_for_other_methods_is_not_trusted():
     assert not promises(Policy())
     work = by_rounds([3, 4, 5], [0, 0, 5], [3, 4, 5])
     past = outlook(work.priced)
-    fast, slow = (simulate(work, Loud(), outlook=past, skip=skip).finish_ns for skip in (True, False))
+    fast, slow = (
+        simulate(work, Loud(), outlook=past, skip=skip).finish_ns for skip in (True, False)
+    )
     assert fast.tolist() == slow.tolist()
 
 

@@ -1,20 +1,12 @@
-"""What the law of the engine catches: promises that policies do not keep, and mutants of the servers."""
+"""What the law of the engine catches: promises that policies do not keep, and mutants of the
+servers.
+"""
 
 from dataclasses import dataclass
 
 import pytest
 from hypothesis import Phase, given, settings
-from lapsd.policies import (
-    LAS,
-    LPSRPT,
-    NEVER,
-    Alike,
-    FastServe,
-    LapsSD,
-    Policy,
-    RoundRobin,
-    Until,
-)  # fmt: skip
+from lapsd.policies import LAS, LPSRPT, NEVER, Alike, FastServe, LapsSD, Policy, RoundRobin, Until
 from lapsd.policies.laps_sd import Perceived
 from lapsd.sim.engine.memory import Estimate, Offload, Paged
 from lapsd.sim.engine.servers.batch import BatchServer
@@ -108,7 +100,13 @@ def breaks_the_law(some_cases) -> bool:
 @pytest.mark.parametrize(
     "mutant",
     [TooFar(2), Sleeper(K=3, age_s=5e-6), Peeper(gamma=2, delta=0.2), Grouper(), Forgetful()],
-    ids=["a hint one round too far", "a missed wake", "a look ahead", "a float sum", "a lead counted twice"],
+    ids=[
+        "a hint one round too far",
+        "a missed wake",
+        "a look ahead",
+        "a float sum",
+        "a lead counted twice",
+    ],
 )
 def test_mutants_of_policies_break_the_law(mutant):
     assert breaks_the_law(cases().map(lambda case: (case[0], mutant, case[2])))
@@ -141,11 +139,27 @@ def test_a_rank_that_is_called_steady_and_is_not_breaks_the_law():
     [
         (Waiting, "push", as_it_ran, Alike()),
         (SingleServer, "_limit_by_events", late_cut, LPSRPT()),
-        (WorstSeat, "may_be_behind", lambda server, original: lambda self, rank, now_ns: False, LPSRPT()),
+        (
+            WorstSeat,
+            "may_be_behind",
+            lambda server, original: lambda self, rank, now_ns: False,
+            LPSRPT(),
+        ),
         (Waiting, "rank_again", lambda server, original: lambda self, now_ns: None, Tide()),
-        (Waiting, "next_wake", lambda server, original: property(lambda self: NEVER), LAS(K=3, age_s=5e-6)),
+        (
+            Waiting,
+            "next_wake",
+            lambda server, original: property(lambda self: NEVER),
+            LAS(K=3, age_s=5e-6),
+        ),
     ],
-    ids=["a rank as it ran", "a late cut", "an arrival overlooked", "a heap not ranked again", "a wake overlooked"],
+    ids=[
+        "a rank as it ran",
+        "a late cut",
+        "an arrival overlooked",
+        "a heap not ranked again",
+        "a wake overlooked",
+    ],
 )
 def test_mutants_of_the_engine_break_the_law(owner, name, mutate, policy, monkeypatch):
     monkeypatch.setattr(owner, name, mutate(owner, getattr(owner, name)))
@@ -203,7 +217,9 @@ def who_sits(owner, original):
     ],
     ids=["what was overwritten", "who prefills runs on", "a budget of one round for many"],
 )
-def test_mutants_of_steps_that_prompts_share_break_the_law(owner, name, mutate, managers, monkeypatch):
+def test_mutants_of_steps_that_prompts_share_break_the_law(
+    owner, name, mutate, managers, monkeypatch
+):
     monkeypatch.setattr(owner, name, mutate(owner, getattr(owner, name)))
     assert breaks_the_law(cases(managers, prefills=("chunked", "mixed")))
 
@@ -242,7 +258,9 @@ def unasked(owner, original):
 def test_mutants_of_caches_that_move_beside_rounds_break_the_law(owner, name, mutate, monkeypatch):
     monkeypatch.setattr(owner, name, mutate(owner, getattr(owner, name)))
     if mutate is unasked:  # few notice
-        some = cases(("alise",)).map(lambda case: (case[0], FastServe(quantum_ms=1e-3, starve_s=5e-6), case[2]))
+        some = cases(("alise",)).map(
+            lambda case: (case[0], FastServe(quantum_ms=1e-3, starve_s=5e-6), case[2])
+        )
     else:
         some = cases(OFFLOADING)
     assert breaks_the_law(some)

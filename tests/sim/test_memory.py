@@ -1,6 +1,7 @@
 """The memory protocol: what it promises servers, and that managers of other kinds fit behind it.
 
-`Overlapping` is not a published manager: it moves caches beside rounds in as few lines as show what that needs.
+`Overlapping` is not a published manager: it moves caches beside rounds in as few lines as show what
+that needs.
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +12,15 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from lapsd.policies import FCFS, LPSRPT, NEVER, POLICIES, parse_policy
 from lapsd.sim.engine import Occupancy
-from lapsd.sim.engine.memory import EVICTIONS, AliseMemory, FastServeMemory, Memory, Paged, Slots, Tokens
+from lapsd.sim.engine.memory import (
+    EVICTIONS,
+    AliseMemory,
+    FastServeMemory,
+    Memory,
+    Paged,
+    Slots,
+    Tokens,
+)
 from lapsd.sim.engine.prefill import PREFILLS
 from lapsd.sim.engine.recorded import recorded_rows
 from lapsd.sim.engine.request import Request
@@ -45,7 +54,9 @@ def test_the_worst_of_those_who_wait_go_first_and_only_as_many_as_must():
     memory.moved = moves.append
     spent = memory.make_room([requests[3]], [requests[3]], by_index, 100)
     # the fourth runs; of the three that wait the last goes: 7 + 1 token
-    assert [(m.kind, m.request.index, m.start_ns, m.end_ns) for m in moves] == [("swap out", 2, 100, 108)]
+    assert [(m.kind, m.request.index, m.start_ns, m.end_ns) for m in moves] == [
+        ("swap out", 2, 100, 108)
+    ]
     assert (spent, requests[2].switch_ns) == (8, 8)
     assert list(memory.holders) == [requests[0], requests[1], requests[3]]
     memory.release(requests[3])
@@ -61,7 +72,12 @@ def test_what_an_eviction_costs(name, out, back):
     assert (EVICTIONS["recompute"](COSTS).back_ns(1)) == 0  # the next round verifies a last token
 
 
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.integers(0, 40), st.integers(1, 9), st.data())
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    st.integers(0, 40),
+    st.integers(1, 9),
+    st.data(),
+)
 def test_memory_of_tokens_lasts_exactly_as_long_as_it_says(rounds, more, most, data):
     requests = some_requests(rounds, [data.draw(st.integers(1, 5)) for _ in rounds])
     most = min(most, *rounds)
@@ -101,23 +117,38 @@ def let_run(memory, requests, running, rounds):
 
 
 def test_coming_back_computes_again_only_what_was_overwritten():
-    memory, (one, other) = Paged(EVICTIONS["recompute"](COSTS), 6, 2), some_requests([20, 20], [4, 3])
+    memory, (one, other) = (
+        Paged(EVICTIONS["recompute"](COSTS), 6, 2),
+        some_requests([20, 20], [4, 3]),
+    )
     let_run(memory, [one, other], [one], 3)
-    # four blocks: three are full (the prompt's 4 tokens and two of 3; the last is not computed yet), and one more
+    # four blocks: three are full (the prompt's 4 tokens and two of 3; the last is not computed
+    # yet), and one more
     assert memory.fits([one, other])
-    let_run(memory, [one, other], [other], 3)  # takes the two that nobody had, then the one that was not full
+    let_run(
+        memory, [one, other], [other], 3
+    )  # takes the two that nobody had, then the one that was not full
     assert (one.kv_tokens, one.missing) == (7, 0)
     let_run(memory, [one, other], [other], 1)  # takes the last full one
     assert one.missing == 2
     assert let_run(memory, [one, other], [one], 1) == 5 + 2 * 2  # a prefill of two tokens
-    assert (one.missing, other.kv_tokens, other.missing) == (0, 7, 2)  # it took one nobody's, and one of the other's
+    assert (one.missing, other.kv_tokens, other.missing) == (
+        0,
+        7,
+        2,
+    )  # it took one nobody's, and one of the other's
 
 
 def test_parked_requests_keep_their_blocks_until_those_who_run_lack_some():
-    memory, (one, other) = Paged(EVICTIONS["recompute"](COSTS), 6, 2, park=True), some_requests([20, 20], [4, 3])
+    memory, (one, other) = (
+        Paged(EVICTIONS["recompute"](COSTS), 6, 2, park=True),
+        some_requests([20, 20], [4, 3]),
+    )
     let_run(memory, [one, other], [one], 3)
     let_run(memory, [one, other], [other], 2)
-    assert list(memory.holders) == [other]  # there was room for two blocks of the other, not for three
+    assert list(memory.holders) == [
+        other
+    ]  # there was room for two blocks of the other, not for three
 
 
 def test_swapped_out_blocks_come_back_whole():
@@ -129,7 +160,9 @@ def test_swapped_out_blocks_come_back_whole():
 
 
 class Overlapping(Slots):
-    """Slots whose caches move beside rounds, one at a time each way; who is on the way cannot run."""
+    """Slots whose caches move beside rounds, one at a time each way; who is on the way cannot
+    run.
+    """
 
     foresees = False
 
@@ -141,7 +174,11 @@ class Overlapping(Slots):
         return len(running) + len(waiting) + len(self.coming) <= self.slots
 
     def ready_ns(self, request, now_ns):
-        return now_ns if request in self.holders or not request.rounds else self.coming.get(request, NEVER)
+        return (
+            now_ns
+            if request in self.holders or not request.rounds
+            else self.coming.get(request, NEVER)
+        )
 
     def evict(self, request, at_ns):
         self.outside.add(request)
@@ -184,9 +221,13 @@ tight = workloads(closed=True).flatmap(lambda work: st.tuples(st.just(work), cap
 
 @settings(max_examples=100)
 @given(tight, policies)
-def test_nobody_is_lost_and_nothing_stands_still_where_little_more_than_one_request_fits(case, policy):
+def test_nobody_is_lost_and_nothing_stands_still_where_little_more_than_one_request_fits(
+    case, policy
+):
     work, capacity = case
-    run = simulate(work, policy, outlook=outlook(work.priced), capacity=capacity, skip=False, check=True)
+    run = simulate(
+        work, policy, outlook=outlook(work.priced), capacity=capacity, skip=False, check=True
+    )
     assert (run.finish_ns > run.first_service_ns).all()
     assert (run.first_service_ns >= run.arrival_ns).all()
     assert run.end_ns == run.finish_ns.max()
@@ -232,12 +273,15 @@ def test_a_manager_that_promises_nothing_is_asked_at_each_decision(prefill):
     own = Managed(**limits, kind=Fewest, arguments=(30,))
     run = simulate(work, LPSRPT(), outlook=outlook(work.priced), capacity=own, check=True)
     assert columns(run) == columns(
-        simulate(work, LPSRPT(), outlook=outlook(work.priced), capacity=Capacity(**limits, kv_tokens=30))
+        simulate(
+            work, LPSRPT(), outlook=outlook(work.priced), capacity=Capacity(**limits, kv_tokens=30)
+        )
     )
 
 
 def test_a_cache_comes_back_while_another_request_runs():
-    # 0 runs until 10, and makes way for 1, 2 and 3, shorter; of two slots both are full then: 0 moves out
+    # 0 runs until 10, and makes way for 1, 2 and 3, shorter; of two slots both are full then: 0
+    # moves out
     rows = [row(str(i), 1, [0] * k, n=0) for i, k in enumerate([9, 2, 2, 3])]
     work = workload(price(trace_from_rounds(rows), PROFILE), [0, 5, 6, 7])
     stalled, beside = (
@@ -258,13 +302,21 @@ def test_a_server_whose_caches_never_come_says_so():
 
     work = workload(price(trace_from_rounds([row("a", 1, [0] * 2)]), PROFILE), [0])
     with pytest.raises(ValueError, match="policy fcfs: no progress at 0 ns: 1 requests wait"):
-        simulate(work, FCFS(), outlook=outlook(work.priced), capacity=Managed(kind=Lost, arguments=(1,)))
+        simulate(
+            work, FCFS(), outlook=outlook(work.priced), capacity=Managed(kind=Lost, arguments=(1,))
+        )
 
 
 def test_nothing_is_fetched_ahead_into_blocks_that_anothers_turn_waits_for():
-    """Else it would be sent away for that turn, and fetched again as soon as it is out, for ever."""
-    turn, later, away = some_requests([3, 3, 3], [11, 7, 7])  # they need 12, 8 and 8 blocks of a token
-    memory = AliseMemory.of(EVICTIONS["swap"](COSTS), Capacity(1, None, 19), block=1, low=0.9, high=0.95)
+    """Else it would be sent away for that turn, and fetched again as soon as it is out, for
+    ever.
+    """
+    turn, later, away = some_requests(
+        [3, 3, 3], [11, 7, 7]
+    )  # they need 12, 8 and 8 blocks of a token
+    memory = AliseMemory.of(
+        EVICTIONS["swap"](COSTS), Capacity(1, None, 19), block=1, low=0.9, high=0.95
+    )
     memory.outside, memory.held, memory.leaving = {turn, later}, {away: 8}, {away: 100}
     assert memory.plan([turn, later, away], 0)  # 11 are free, and below the watermark
     assert not memory.coming
@@ -273,12 +325,18 @@ def test_nothing_is_fetched_ahead_into_blocks_that_anothers_turn_waits_for():
 
 
 def test_who_waits_longest_moves_out_and_that_is_until_its_turn_or_until_it_rises():
-    """Two run at a time, for 100 ns each: the third waits 100, and the fourth 150, or until it rises."""
+    """Two run at a time, for 100 ns each: the third waits 100, and the fourth 150, or until it
+    rises.
+    """
     *_, third, fourth = requests = some_requests([3] * 4, [9] * 4)  # they hold 10 blocks of a token
     for rises_ns, leaves in ((NEVER, fourth), (120, fourth), (80, third)):
-        memory = AliseMemory.of(EVICTIONS["swap"](COSTS), Capacity(2, None, 42), block=1, low=0.8, high=0.9)
+        memory = AliseMemory.of(
+            EVICTIONS["swap"](COSTS), Capacity(2, None, 42), block=1, low=0.8, high=0.9
+        )
         memory.holders, memory.held = dict.fromkeys(requests), dict.fromkeys(requests, 10)
-        memory.estimate = Mock(**{"left_ns.return_value": 100, "wake.side_effect": [NEVER, rises_ns]})
+        memory.estimate = Mock(
+            **{"left_ns.return_value": 100, "wake.side_effect": [NEVER, rises_ns]}
+        )
         memory.plan(requests, 0)
         assert list(memory.leaving) == [leaves]
 
@@ -293,7 +351,9 @@ def test_where_no_newcomer_may_start_others_come_back():
 
 
 def two_where_one_fits(manager, tokens):
-    """Two requests of ten prompt and four or three output tokens, one in a round of 10 ms; the second has to wait."""
+    """Two requests of ten prompt and four or three output tokens, one in a round of 10 ms; the
+    second has to wait.
+    """
     rows = [row("a", 10, [0] * 4, n=0), row("b", 10, [0] * 3, n=0)]
     costs = PROFILE.costs
     profile = replace(PROFILE, costs=replace(costs, rounds=dict.fromkeys((1, 2), costs.rounds[1])))
@@ -317,17 +377,26 @@ def two_where_one_fits(manager, tokens):
         ("alise:block=4+high=1.0+low=1.0", 16, 12 + 12 + 16 + 16),
     ],
 )
-def test_how_much_is_taken_and_how_much_of_it_is_filled_while_somebody_waits(manager, tokens, taken):
+def test_how_much_is_taken_and_how_much_of_it_is_filled_while_somebody_waits(
+    manager, tokens, taken
+):
     assert two_where_one_fits(manager, tokens) == [4, 10 + 11 + 12 + 13, taken]
 
 
-@given(workloads(), st.sampled_from(["tokens", "reserve:output=pow2", "paged:block=3", "fastserve:block=3", "alise"]))
+@given(
+    workloads(),
+    st.sampled_from(
+        ["tokens", "reserve:output=pow2", "paged:block=3", "fastserve:block=3", "alise"]
+    ),
+)
 @settings(max_examples=30)
 def test_no_more_is_filled_than_taken_and_no_more_taken_than_there_is(work, manager):
     tokens = int((work.priced.trace.prompt_tokens + work.priced.trace.output_tokens).max()) * 2 + 40
     seen = Occupancy()
     capacity = Capacity(3, None, tokens, manager=manager)
-    watched = simulate(work, LPSRPT(), outlook=outlook(work.priced), capacity=capacity, occupancy=seen)
+    watched = simulate(
+        work, LPSRPT(), outlook=outlook(work.priced), capacity=capacity, occupancy=seen
+    )
     assert 0 <= seen.filled <= seen.taken <= tokens * seen.ns
     assert seen.ns <= watched.end_ns - watched.idle_ns
     alone = simulate(work, LPSRPT(), outlook=outlook(work.priced), capacity=capacity)

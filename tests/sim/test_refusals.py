@@ -42,13 +42,24 @@ def test_a_round_that_exceeds_the_token_budget_is_refused_by_name():
     rows = [row("short", 3, [1, 1], n=2), row("long", 3, [1, 1], n=5)]
     work = workload(price(trace_from_rounds(rows), PROFILE), [0, 0])
     for budget in (6, 7):
-        simulate(work, FCFS(), outlook=Outlook(1, [1]), capacity=Capacity(prefill="chunked", token_budget=budget))
+        simulate(
+            work,
+            FCFS(),
+            outlook=Outlook(1, [1]),
+            capacity=Capacity(prefill="chunked", token_budget=budget),
+        )
     with pytest.raises(ValueError, match="token_budget 5: a round of request 1 takes 6 tokens"):
-        simulate(work, FCFS(), outlook=Outlook(1, [1]), capacity=Capacity(prefill="chunked", token_budget=5))
+        simulate(
+            work,
+            FCFS(),
+            outlook=Outlook(1, [1]),
+            capacity=Capacity(prefill="chunked", token_budget=5),
+        )
 
 
 @pytest.mark.parametrize(
-    "manager", ["tokens", "reserve:output=oracle", "paged:block=1", "fastserve:block=1", "alise:block=1"]
+    "manager",
+    ["tokens", "reserve:output=oracle", "paged:block=1", "fastserve:block=1", "alise:block=1"],
 )
 def test_who_just_fits_is_served_and_who_lacks_a_token_is_refused_by_name(manager):
     # a prompt of 6, 9 tokens of output, and 2 drafts with one more ahead of that
@@ -56,9 +67,13 @@ def test_who_just_fits_is_served_and_who_lacks_a_token_is_refused_by_name(manage
     for tokens in (18, 17):
         capacity = Capacity(1, None, tokens, manager=manager)
         if tokens == 18:
-            assert (simulate(work, FCFS(), outlook=Outlook(1, [1]), capacity=capacity).finish_ns > 0).all()
+            assert (
+                simulate(work, FCFS(), outlook=Outlook(1, [1]), capacity=capacity).finish_ns > 0
+            ).all()
         else:
-            with pytest.raises(ValueError, match=f"{tokens}.*: request 1 can never fit: .*18 (tokens|blocks)"):
+            with pytest.raises(
+                ValueError, match=f"{tokens}.*: request 1 can never fit: .*18 (tokens|blocks)"
+            ):
                 simulate(work, FCFS(), outlook=Outlook(1, [1]), capacity=capacity)
 
 
@@ -81,7 +96,8 @@ def test_parameters_of_memory_are_bounded_as_they_say(spec, outside, within):
         Capacity(1, None, 50, manager=f"{spec}={value}")
     for value in outside:
         with pytest.raises(
-            ValueError, match=f"memory {spec.split(':')[0]}: .*{spec.split(':')[1]} '?{value}'?.* must be"
+            ValueError,
+            match=f"memory {spec.split(':')[0]}: .*{spec.split(':')[1]} '?{value}'?.* must be",
         ):
             Capacity(1, None, 50, manager=f"{spec}={value}")
 
@@ -121,7 +137,8 @@ def test_incomparable_ranks_are_told_apart_when_skipping_too():
             return Until()
 
     with pytest.raises(
-        ValueError, match=r"policy fcfs: ranks are not comparable \(\(1,\) of request 1, \('late',\) of"
+        ValueError,
+        match=r"policy fcfs: ranks are not comparable \(\(1,\) of request 1, \('late',\) of",
     ):
         simulate(three_requests(), Odd(), outlook=Outlook(10 * MS, [1]))
 
@@ -137,7 +154,8 @@ def test_a_rank_that_raises_is_told_by_policy_and_request(skip):
 
     work = three_requests()
     with pytest.raises(
-        ValueError, match="policy fcfs: ranking request 1 at .* ns raised ZeroDivisionError: division"
+        ValueError,
+        match="policy fcfs: ranking request 1 at .* ns raised ZeroDivisionError: division",
     ):
         simulate(work, Clumsy(), outlook=Outlook(10 * MS, [30 * MS]), skip=skip)
 
@@ -149,7 +167,9 @@ def test_a_server_that_makes_no_progress_says_why():
     work.arrival_ns[:] = 0
     memory = capacity.memory(PROFILE.costs)
     server = StepServer(env, work, recorded_rows(work), FCFS(), capacity, memory, RunRecord(3))
-    with pytest.raises(ValueError, match="policy fcfs: no progress at 0 ns: 3 requests wait, and the first does"):
+    with pytest.raises(
+        ValueError, match="policy fcfs: no progress at 0 ns: 3 requests wait, and the first does"
+    ):
         env.run(env.process(server.serve()))
 
 

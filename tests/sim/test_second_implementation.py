@@ -1,4 +1,6 @@
-"""Our simulator and a second one, which follows docs/simulator.md alone: both must agree to the nanosecond."""
+"""Our simulator and a second one, which follows docs/simulator.md alone: both must agree to the
+nanosecond.
+"""
 
 import math
 
@@ -35,12 +37,18 @@ PARAMETERS = (
     st.integers(1, 4),
     st.sampled_from([0.0, 0.05, 0.2, 1.0]),
     st.sampled_from([None, None, 5_000, 100_000]),
-    st.fixed_dictionaries({
-        "follow": st.booleans(), "order": st.sampled_from(["remaining", "total"]), "preempt": st.booleans(),
-        "perceptible_first": st.booleans(), "overrun": st.sampled_from([1.0, 1.5]),
-        "stability": st.sampled_from(["range", "sd", "window", "posterior"]), "count": st.sampled_from([0, 0, 0, 2]),
-    }),
-)  # fmt: skip
+    st.fixed_dictionaries(
+        {
+            "follow": st.booleans(),
+            "order": st.sampled_from(["remaining", "total"]),
+            "preempt": st.booleans(),
+            "perceptible_first": st.booleans(),
+            "overrun": st.sampled_from([1.0, 1.5]),
+            "stability": st.sampled_from(["range", "sd", "window", "posterior"]),
+            "count": st.sampled_from([0, 0, 0, 2]),
+        }
+    ),
+)
 
 
 FOUND = ("first_service_ns", "first_token_ns", "finish_ns", "switch_ns", "preemptions")
@@ -49,7 +57,9 @@ MODELS = ("published", "exact")
 
 def cases(kinds=KINDS, managers=EVERY):
     """Workloads with a server's limits, the kind of a policy, and its parameters."""
-    drawn = workloads(closed=True).flatmap(lambda work: st.tuples(st.just(work), capacities(work, managers)))
+    drawn = workloads(closed=True).flatmap(
+        lambda work: st.tuples(st.just(work), capacities(work, managers))
+    )
     return (drawn, kinds, *PARAMETERS)
 
 
@@ -61,25 +71,41 @@ def agree(case, kind, K, M, gamma, delta, age, reading):
     terms, costs = work.priced.time_terms(), work.priced.profile.costs
     past = outlook(work.priced)
     age_s = None if age is None else age / 1e9
-    policy = {"las": LAS(K=K, M=M, age_s=age_s),
-              "laps-sd": LapsSD(K=K, M=M, age_s=age_s, gamma=gamma, delta=delta, **reading),
-              "rr": RoundRobin(quantum=gamma), "lp-srpt": Foretelling(),
-              "alise": Alise(K=K, M=M, age_s=age_s, overrun=M, model=MODELS[gamma % 2]),
-              "fastserve": FastServe(quantum_ms=delta or 1e-3, levels=K, starve_s=age_s),
-              }.get(kind) or POLICIES[kind]()  # fmt: skip
+    policy = {
+        "las": LAS(K=K, M=M, age_s=age_s),
+        "laps-sd": LapsSD(K=K, M=M, age_s=age_s, gamma=gamma, delta=delta, **reading),
+        "rr": RoundRobin(quantum=gamma),
+        "lp-srpt": Foretelling(),
+        "alise": Alise(K=K, M=M, age_s=age_s, overrun=M, model=MODELS[gamma % 2]),
+        "fastserve": FastServe(quantum_ms=delta or 1e-3, levels=K, starve_s=age_s),
+    }.get(kind) or POLICIES[kind]()
     sizes = sorted(past.past_sizes_ns)
     middle = (sizes[(len(sizes) - 1) // 2] + sizes[len(sizes) // 2]) / 2
     bounds = [max(1, math.floor(min(middle / M ** (K / 2) * M**j, 1e18))) for j in range(K - 1)]
     seconds = {
-        "alise": lambda of: SecondAlise(of, (*terms, costs.prefill), form=MODELS[gamma % 2], overrun=M, bounds=bounds,
-                                        age=age),
+        "alise": lambda of: SecondAlise(
+            of, (*terms, costs.prefill), form=MODELS[gamma % 2], overrun=M, bounds=bounds, age=age
+        ),
         "fastserve": lambda of: SecondFastServe(
-            of, costs.prefill, starve=age or math.inf,
+            of,
+            costs.prefill,
+            starve=age or math.inf,
             quanta=[*(round((delta or 1e-3) * 1e6) * 2**j for j in range(K - 1)), 2**62],
         ),
-    }  # fmt: skip
-    expected = schedule(work, limits, kind, bounds=bounds, gamma=gamma, delta=delta, c_bar=past.mean_round_ns,
-                        sizes=sizes, reading=reading, age=age, second=seconds.get(kind))  # fmt: skip
+    }
+    expected = schedule(
+        work,
+        limits,
+        kind,
+        bounds=bounds,
+        gamma=gamma,
+        delta=delta,
+        c_bar=past.mean_round_ns,
+        sizes=sizes,
+        reading=reading,
+        age=age,
+        second=seconds.get(kind),
+    )
     run = simulate(work, policy, outlook=past, capacity=limits)
     found = [getattr(run, name).tolist() for name in FOUND]
     assert found == list(expected)
@@ -93,7 +119,9 @@ def test_both_simulators_agree_to_the_nanosecond(case, kind, K, M, gamma, delta,
 
 @settings(max_examples=400)
 @given(*BESIDE)
-def test_both_simulators_agree_where_caches_move_beside_rounds(case, kind, K, M, gamma, delta, age, reading):
+def test_both_simulators_agree_where_caches_move_beside_rounds(
+    case, kind, K, M, gamma, delta, age, reading
+):
     agree(case, kind, K, M, gamma, delta, age, reading)
 
 

@@ -1,22 +1,26 @@
 """The simulator against queueing theory, in the forms that are exact for indivisible rounds.
 
-One server, Poisson arrivals of rate λ, sizes of k rounds of length Δ with probability p_k, no prefill, free switches.
-A started round always finishes, so continuous formulas are off by up to some percent; these are not. Each derivation
-follows the tagged job of k rounds (Harchol-Balter, "Performance Modeling and Design of Computer Systems", chapters
-23, 31 and 33, with rounds in place of instants):
+One server, Poisson arrivals of rate λ, sizes of k rounds of length Δ with probability p_k, no
+prefill, free switches. A started round always finishes, so continuous formulas are off by up to
+some percent; these are not. Each derivation follows the tagged job of k rounds (Harchol-Balter,
+"Performance Modeling and Design of Computer Systems", chapters 23, 31 and 33, with rounds in place
+of instants):
 
-* FCFS: Pollaczek-Khinchine, E[T] = λ E[S²] / (2 (1 − ρ)) + E[S], also for hyperexponential sizes (CV² about 10).
-* SRPT: jobs count only while they have at most k rounds left. What the tagged job finds is one round in progress or
-  the rest of a job that is down to k; then it is served, and each of its rounds but the first two waits for what
-  arrives of sizes smaller than what it has left.
-* LAS every round: the tagged job sees all others cut at k rounds, longer ones with the round that takes them past k.
-* FCFS in batches of c, geometric sizes, a round's cost the same for any batch: not M/M/c but a chain of the number N
-  at the starts of rounds, N' = N − Bin(min(N, c), p) + Poisson(λΔ), where from N' = 0 the next arrival starts a round
-  at once; its time average, over rounds and idle spells, and Little's law give E[T].
+* FCFS: Pollaczek-Khinchine, E[T] = λ E[S²] / (2 (1 − ρ)) + E[S], also for hyperexponential sizes
+  (CV² about 10).
+* SRPT: jobs count only while they have at most k rounds left. What the tagged job finds is one
+  round in progress or the rest of a job that is down to k; then it is served, and each of its
+  rounds but the first two waits for what arrives of sizes smaller than what it has left.
+* LAS every round: the tagged job sees all others cut at k rounds, longer ones with the round that
+  takes them past k.
+* FCFS in batches of c, geometric sizes, a round's cost the same for any batch: not M/M/c but a
+  chain of the number N at the starts of rounds, N' = N − Bin(min(N, c), p) + Poisson(λΔ), where
+  from N' = 0 the next arrival starts a round at once; its time average, over rounds and idle
+  spells, and Little's law give E[T].
 
-Each case has 30 independent replications with warm-up and drain cut off; the statistic is Student's t over the means
-of replications, refused beyond odds of 4·10^-6 a case and a tenth of it a size: below 10^-4 for all of it, were the
-seeds not fixed.
+Each case has 30 independent replications with warm-up and drain cut off; the statistic is Student's
+t over the means of replications, refused beyond odds of 4·10^-6 a case and a tenth of it a size:
+below 10^-4 for all of it, were the seeds not fixed.
 """
 
 from dataclasses import replace
@@ -53,20 +57,30 @@ def replication(
     return Workload(priced, rows, arrivals, rounds), rounds
 
 
-def latencies(policy: Policy, sizes: dict[int, float], load: float, replications: int = REPLICATIONS) -> np.ndarray:
+def latencies(
+    policy: Policy, sizes: dict[int, float], load: float, replications: int = REPLICATIONS
+) -> np.ndarray:
     """Mean latency by size in rounds, (replications, kinds)."""
     found = []
     past = Outlook(DELTA, [k * DELTA for k, p in sizes.items() for _ in range(round(p * 100))])
     for seed in range(replications):
         work, rounds = replication(sizes, load, seed)
-        latency = simulate(work, policy, outlook=past, capacity=Capacity(kv_slots=None)).latency_ns[CUT:-CUT] / DELTA
+        latency = (
+            simulate(work, policy, outlook=past, capacity=Capacity(kv_slots=None)).latency_ns[
+                CUT:-CUT
+            ]
+            / DELTA
+        )
         found.append([latency[rounds[CUT:-CUT] == k].mean() for k in sorted(sizes)])
     return np.array(found)
 
 
 def holds(measured: np.ndarray, expected: float) -> bool:
     error = measured.std(ddof=1) / np.sqrt(len(measured))
-    return abs(measured.mean() - expected) <= student.ppf(1 - FALSE_ALARM / 2, len(measured) - 1) * error
+    return (
+        abs(measured.mean() - expected)
+        <= student.ppf(1 - FALSE_ALARM / 2, len(measured) - 1) * error
+    )
 
 
 def moments(sizes: dict[int, float]) -> tuple[float, float]:
@@ -103,7 +117,9 @@ def las(sizes: dict[int, float], load: float, k: int) -> float:
 
 
 def hyperexponential(mean: float, cv2: float, longest: int) -> dict[int, float]:
-    """Rounds of two kinds of geometric requests with balanced means; (w, m) of each from Morse (1958)."""
+    """Rounds of two kinds of geometric requests with balanced means; (w, m) of each from Morse
+    (1958).
+    """
     share = (1 + np.sqrt((cv2 - 1) / (cv2 + 1))) / 2
     k = np.arange(1, longest + 1)
     found = np.zeros(longest)
@@ -114,8 +130,11 @@ def hyperexponential(mean: float, cv2: float, longest: int) -> dict[int, float]:
 
 
 def test_fcfs_follows_pollaczek_and_khinchine_for_very_variable_sizes():
-    """CV² of about 10. At load 0.5 a wait is forgotten after some hundred requests: 40,000 in each replication give
-    a standard error of about 1 % over 30 of them."""
+    """CV² of about 10.
+
+    At load 0.5 a wait is forgotten after some hundred requests: 40,000 in each replication give
+    a standard error of about 1 % over 30 of them.
+    """
     sizes = hyperexponential(10, 10, 1500)
     mean, square = moments(sizes)
     assert 9 < square / mean**2 - 1 < 11
@@ -151,7 +170,9 @@ def test_mean_latency_is_what_theory_says(policy, expected, sizes, load):
     for column, value in zip(measured.T, theory, strict=True):
         # by size as well, at a tenth of the odds each
         error = column.std(ddof=1) / np.sqrt(len(column))
-        assert abs(column.mean() - value) <= student.ppf(1 - FALSE_ALARM / 20, len(column) - 1) * error
+        assert (
+            abs(column.mean() - value) <= student.ppf(1 - FALSE_ALARM / 20, len(column) - 1) * error
+        )
 
 
 def chain(batch: int, p: float, rate: float, states: int = 160) -> float:
@@ -185,7 +206,9 @@ def test_batches_of_geometric_requests_follow_their_chain(batch, load):
     for seed in range(REPLICATIONS):
         rng = np.random.default_rng([seed, 78, batch])
         rows = np.minimum(rng.geometric(p, REQUESTS), 80) - 1
-        arrivals = np.rint(np.cumsum(rng.exponential(DELTA / (load * batch * p), REQUESTS))).astype(np.int64)
+        arrivals = np.rint(np.cumsum(rng.exponential(DELTA / (load * batch * p), REQUESTS))).astype(
+            np.int64
+        )
         work = Workload(priced, rows, arrivals, rows + 1)
         run = simulate(work, FCFS(), outlook=Outlook(DELTA, [1]), capacity=Capacity(batch, None))
         measured.append(run.latency_ns[CUT:-CUT].mean() / DELTA)
@@ -194,7 +217,9 @@ def test_batches_of_geometric_requests_follow_their_chain(batch, load):
 
 
 def test_the_continuous_forms_would_be_off():
-    """The test can tell: the textbook's SRPT, rounds made infinitesimal, is refused for requests of one round."""
+    """The test can tell: the textbook's SRPT, rounds made infinitesimal, is refused for requests of
+    one round.
+    """
     fine = {20 * k: p for k, p in MIXED.items()}
     smallest = latencies(SRPT(), MIXED, 0.8, 12)[:, 0]
     assert holds(smallest, srpt(MIXED, 0.8, 1))
@@ -209,7 +234,10 @@ def test_gittins_is_no_worse_than_las_and_fcfs_where_it_knows_the_distribution()
         for other in (FCFS(), LASRound()):
             difference = gittins - latencies(other, sizes, 0.7, 12) @ shares
             error = difference.std(ddof=1) / np.sqrt(len(difference))
-            assert difference.mean() <= student.ppf(1 - FALSE_ALARM, len(difference) - 1) * error + 1e-9
+            assert (
+                difference.mean()
+                <= student.ppf(1 - FALSE_ALARM, len(difference) - 1) * error + 1e-9
+            )
 
 
 @pytest.mark.parametrize("name", list(POLICIES))

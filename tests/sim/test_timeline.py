@@ -19,7 +19,9 @@ PROFILE = Profile.constant(draft_ms=2, verify_ms=8, prefill_ms_per_token=1, swap
 
 def recorded(work, policy, capacity, past=None):
     timeline = Timeline()
-    run = simulate(work, policy, outlook=past or outlook(work.priced), capacity=capacity, timeline=timeline)
+    run = simulate(
+        work, policy, outlook=past or outlook(work.priced), capacity=capacity, timeline=timeline
+    )
     return timeline, run
 
 
@@ -27,13 +29,22 @@ def test_a_preemption_by_hand():
     a, c = row("A", prompt=6, accepted=[0] * 4, n=1), row("C", prompt=3, accepted=[1], n=1)
     work = workload(price(trace_from_rounds([a, c]), PROFILE), arrivals_ms=[0, 12])
     timeline, _ = recorded(work, parse_policy("srpt"), Capacity(), Outlook(10 * MS, [30 * MS]))
-    # A: prefill until 5, a round until 15; out until 18; C: prefill until 20, a round until 30; A: in until 33, three
-    found = sorted((s.kind, s.request, s.track, s.start_ns // MS, s.end_ns // MS) for s in timeline.spans)
+    # A: prefill until 5, a round until 15; out until 18; C: prefill until 20, a round until 30; A:
+    # in until 33, three
+    found = sorted(
+        (s.kind, s.request, s.track, s.start_ns // MS, s.end_ns // MS) for s in timeline.spans
+    )
     assert found == [
-        ("prefill", 0, 1, 0, 5), ("prefill", 1, 1, 18, 20), ("rounds", 0, 1, 5, 15), ("rounds", 0, 1, 33, 63),
-        ("rounds", 1, 1, 20, 30), ("swap in", 0, 0, 30, 33), ("swap out", 0, 0, 15, 18), ("waiting", 0, 1, 15, 30),
+        ("prefill", 0, 1, 0, 5),
+        ("prefill", 1, 1, 18, 20),
+        ("rounds", 0, 1, 5, 15),
+        ("rounds", 0, 1, 33, 63),
+        ("rounds", 1, 1, 20, 30),
+        ("swap in", 0, 0, 30, 33),
+        ("swap out", 0, 0, 15, 18),
+        ("waiting", 0, 1, 15, 30),
         ("waiting", 1, 1, 12, 15),
-    ]  # fmt: skip
+    ]
     assert timeline.preemptions == [(15 * MS, 0, 1)]
 
 
@@ -42,9 +53,12 @@ def test_a_request_waits_in_the_queue_that_it_has_fallen_to():
     work = workload(price(trace_from_rounds(rows), PROFILE), arrivals_ms=[0, 12, 13])
     timeline, _ = recorded(work, LAS(K=2, sup_1_s=0.015), Capacity(), Outlook(10 * MS, [30 * MS]))
     waiting = sorted(
-        (s.request, s.track, s.start_ns // MS, s.end_ns // MS) for s in timeline.spans if s.kind == "waiting"
+        (s.request, s.track, s.start_ns // MS, s.end_ns // MS)
+        for s in timeline.spans
+        if s.kind == "waiting"
     )
-    # A runs two rounds and falls at 25; B, in from 28, two, and falls at 48; C until 63; then A until 86, and B
+    # A runs two rounds and falls at 25; B, in from 28, two, and falls at 48; C until 63; then A
+    # until 86, and B
     assert waiting == [(0, 2, 25, 63), (1, 1, 12, 25), (1, 2, 48, 86), (2, 1, 13, 48)]
 
 
@@ -66,22 +80,39 @@ def test_every_spell_of_waiting_is_drawn_in_the_queue_of_that_time(work, queues,
     timeline, run = recorded(work, policy, Capacity(batch, batch))
     for span in timeline.spans:
         if span.kind == "waiting":
-            past = [queue for at_ns, queue in policy.log.get(span.request, []) if at_ns <= span.start_ns]
+            past = [
+                queue for at_ns, queue in policy.log.get(span.request, []) if at_ns <= span.start_ns
+            ]
             assert span.track == (past[-1] if past else 1)
-            assert run.arrival_ns[span.request] <= span.start_ns < span.end_ns <= run.finish_ns[span.request]
+            assert (
+                run.arrival_ns[span.request]
+                <= span.start_ns
+                < span.end_ns
+                <= run.finish_ns[span.request]
+            )
 
 
 @settings(max_examples=80)
-@given(workloads(), st.sampled_from(sorted(POLICIES)), st.integers(1, 3), st.sampled_from(["swap", "recompute"]))
+@given(
+    workloads(),
+    st.sampled_from(sorted(POLICIES)),
+    st.integers(1, 3),
+    st.sampled_from(["swap", "recompute"]),
+)
 def test_spans_add_up_to_the_run(work, name, batch, evict):
     timeline, run = recorded(work, parse_policy(name), Capacity(batch, batch, evict=evict))
     for index in range(len(work)):
         own = [s for s in timeline.spans if s.request == index]
         served = sum(s.end_ns - s.start_ns for s in own if s.kind in ("rounds", "prefill"))
-        moved = sum(s.end_ns - s.start_ns for s in own if s.kind in ("swap in", "swap out", "recompute"))
+        moved = sum(
+            s.end_ns - s.start_ns for s in own if s.kind in ("swap in", "swap out", "recompute")
+        )
         assert (served, moved) == (run.service_ns[index], run.switch_ns[index])
         assert max(s.end_ns for s in own if s.kind == "rounds") == run.finish_ns[index]
-        assert sum(1 for _, request, _ in timeline.preemptions if request == index) == run.preemptions[index]
+        assert (
+            sum(1 for _, request, _ in timeline.preemptions if request == index)
+            == run.preemptions[index]
+        )
 
 
 @settings(max_examples=60)
@@ -91,16 +122,22 @@ def test_slices_of_one_track_do_not_overlap(work, name, batch):
     tracks = {}
     for event in chrome_events({name: timeline}):
         if event["ph"] == "X":
-            tracks.setdefault((event["pid"], event["tid"]), []).append((event["ts"], event["ts"] + event["dur"]))
+            tracks.setdefault((event["pid"], event["tid"]), []).append(
+                (event["ts"], event["ts"] + event["dur"])
+            )
     for slices in tracks.values():
         assert all(end <= start + 1e-6 for (_, end), (start, _) in pairwise(sorted(slices)))
 
 
 def test_a_comparison_writes_a_trace_and_draws_bars(tmp_path):
     result = compare(
-        load_trace("reference"), load_profile("reference"), [FCFS(), parse_policy("laps-sd")], seeds=2, requests=12,
+        load_trace("reference"),
+        load_profile("reference"),
+        [FCFS(), parse_policy("laps-sd")],
+        seeds=2,
+        requests=12,
         timeline=True,
-    )  # fmt: skip
+    )
     assert list(result.timelines) == ["fcfs", "laps-sd"]
     write_chrome_trace(result.timelines, tmp_path / "t.json")
     events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
@@ -112,12 +149,16 @@ def test_a_comparison_writes_a_trace_and_draws_bars(tmp_path):
     for ax, timeline in zip(panels, result.timelines.values(), strict=True):
         shown = [s for s in timeline.spans if s.request < 10 and s.kind != "waiting"]
         assert len(ax.patches) == len(shown)
-        assert max(p.get_x() + p.get_width() for p in ax.patches) == pytest.approx(max(s.end_ns for s in shown) / 1e9)
+        assert max(p.get_x() + p.get_width() for p in ax.patches) == pytest.approx(
+            max(s.end_ns for s in shown) / 1e9
+        )
 
 
 def test_a_run_with_a_timeline_is_the_same_run():
     trace, profile = load_trace("reference"), load_profile("reference")
-    with_it, without = (compare(trace, profile, seeds=2, requests=20, timeline=t).requests for t in (True, False))
+    with_it, without = (
+        compare(trace, profile, seeds=2, requests=20, timeline=t).requests for t in (True, False)
+    )
     assert np.array_equal(with_it["finish_ns"], without["finish_ns"])
 
 
@@ -125,7 +166,9 @@ def test_a_run_with_a_timeline_is_the_same_run():
 def test_a_wrong_ending_is_refused(option, file, tmp_path, capsys, monkeypatch):
     from lapsd import cli
 
-    monkeypatch.setattr("sys.argv", ["lapsd", "compare", "--seeds", "1", option, str(tmp_path / file)])
+    monkeypatch.setattr(
+        "sys.argv", ["lapsd", "compare", "--seeds", "1", option, str(tmp_path / file)]
+    )
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert stopped.value.code == 2

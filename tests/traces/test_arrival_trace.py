@@ -14,12 +14,14 @@ from lapsd.traces import (
     price,
     save_arrivals,
     trace_from_rounds,
-)  # fmt: skip
+)
 from lapsd.traces.importers import Azure, Mooncake
 
 from tests.builders import row
 
-PRICED = price(trace_from_rounds([row(str(k), 1, [0] * k, n=1) for k in (1, 2, 3)]), Profile.constant(2, 8))
+PRICED = price(
+    trace_from_rounds([row(str(k), 1, [0] * k, n=1) for k in (1, 2, 3)]), Profile.constant(2, 8)
+)
 
 
 def recorded(*seconds):
@@ -45,8 +47,10 @@ def test_the_mooncake_trace_comes_in_buckets_of_three_seconds(public_data):
 
 def test_tenths_of_microseconds_are_kept(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,3,4\n"
-                    "2023-11-16 18:15:47.6805901,5,6\n")  # fmt: skip
+    path.write_text(
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,3,4\n"
+        "2023-11-16 18:15:47.6805901,5,6\n"
+    )
     assert Azure().read(path).trace.arrival_ns.tolist() == [0, 1_000_000_100]
 
 
@@ -91,10 +95,16 @@ def test_gaps_have_the_variation_that_was_asked(cv):
         (lambda: Arrivals(clients=1, think_s=-2), "think -2: must be at least 0"),
         (lambda: Arrivals(load=1, cv=0), "cv 0: must be above 0"),
         (lambda: Arrivals(load=1, cv=2, recorded=recorded(0, 1)), "cv 2: recorded arrivals"),
-        (lambda: Arrivals(all_at_once=True, recorded=recorded(0, 1)), "recorded ones need a load or a rate"),
+        (
+            lambda: Arrivals(all_at_once=True, recorded=recorded(0, 1)),
+            "recorded ones need a load or a rate",
+        ),
         (lambda: recorded(0, 0), "2 arrivals at one instant"),
         (lambda: recorded(0, 2, 1), "arrival 2 is before"),
-        (lambda: load_arrivals("nowhere.parquet"), "arrivals nowhere.parquet: there is no such file"),
+        (
+            lambda: load_arrivals("nowhere.parquet"),
+            "arrivals nowhere.parquet: there is no such file",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(make, message):
@@ -106,9 +116,17 @@ def test_what_makes_no_sense_is_refused(make, message):
     ("reader", "text", "message"),
     [
         (Azure(), "TIMESTAMP,ContextTokens\n2023-11-16 18:15:46,3\n", "line 2: needs TIMESTAMP"),
-        (Azure(), "TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,3,4\n", "line 2: needs TIMESTAMP"),
+        (
+            Azure(),
+            "TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,3,4\n",
+            "line 2: needs TIMESTAMP",
+        ),
         (Azure(), "", "no requests"),
-        (Mooncake(), '{"timestamp": -1, "input_length": 3, "output_length": 4}\n', "line 1, field 'timestamp'"),
+        (
+            Mooncake(),
+            '{"timestamp": -1, "input_length": 3, "output_length": 4}\n',
+            "line 1, field 'timestamp'",
+        ),
         (Mooncake(), "[]\n", "line 1: not a JSON object"),
     ],
 )

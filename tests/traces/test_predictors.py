@@ -38,7 +38,9 @@ DRAWN = {  # by predictor and seed: every recorded result depends on these draws
 @pytest.mark.parametrize(("text", "seed"), DRAWN)
 def test_draws_are_what_they_have_always_been(text, seed):
     predictor = LengthPredictor.parse(text)
-    work = draw_workload(PRICED, requests=8, seed=seed, arrivals=Arrivals(load=0.8), predictor=predictor)
+    work = draw_workload(
+        PRICED, requests=8, seed=seed, arrivals=Arrivals(load=0.8), predictor=predictor
+    )
     assert work.predicted_tokens.tolist() == DRAWN[text, seed]
 
 
@@ -78,7 +80,10 @@ def test_predictors_read_back_as_they_are_written():
 def test_predictions_by_name_are_kept_in_files_and_read_by_column(tmp_path):
     trace = trace_from_rounds([row(f"r{i}", 1, [i], predicted_tokens=9 - i) for i in range(3)])
     path = tmp_path / "t.parquet"
-    save_trace(trace.with_prediction("bert", [5, 6, 7]).with_prediction("by-hand", np.array([3, 2, 1])), path)
+    save_trace(
+        trace.with_prediction("bert", [5, 6, 7]).with_prediction("by-hand", np.array([3, 2, 1])),
+        path,
+    )
     again = load_trace(path)
     assert list(to_frame(again).columns[-3:]) == [
         "predicted_tokens",
@@ -86,13 +91,24 @@ def test_predictions_by_name_are_kept_in_files_and_read_by_column(tmp_path):
         "predicted_tokens:by-hand",
     ]
     rows = np.array([2, 0, 2])
-    for text, known in (("learned", [7, 9, 7]), ("column:bert", [7, 5, 7]), ("column:by-hand", [1, 3, 1])):
+    for text, known in (
+        ("learned", [7, 9, 7]),
+        ("column:bert", [7, 5, 7]),
+        ("column:by-hand", [1, 3, 1]),
+    ):
         assert LengthPredictor.parse(text).predict(rows, again, 0).tolist() == known
-        assert LengthPredictor.parse(text).predict(np.arange(2), again.take([2, 0]), 0).tolist() == known[:2]
+        assert (
+            LengthPredictor.parse(text).predict(np.arange(2), again.take([2, 0]), 0).tolist()
+            == known[:2]
+        )
     with pytest.raises(ValueError) as error:
         LengthPredictor.parse("column:gpt").predict(rows, again, 0)
-    assert "no column 'predicted_tokens:gpt' (predictions in it: learned, bert, by-hand)" in str(error.value)
-    with pytest.raises(ValueError, match=r"no column 'predicted_tokens' \(predictions in it: none\)"):
+    assert "no column 'predicted_tokens:gpt' (predictions in it: learned, bert, by-hand)" in str(
+        error.value
+    )
+    with pytest.raises(
+        ValueError, match=r"no column 'predicted_tokens' \(predictions in it: none\)"
+    ):
         LengthPredictor.parse("learned").predict(rows, trace_from_rounds([row("a", 1, [1])]), 0)
 
 
@@ -124,7 +140,11 @@ def test_a_files_wrong_prediction_is_refused_by_column(tmp_path):
         ("predicted_tokens:bert", [3, 0], "row 1, field 'predicted_tokens:bert': 0: below 1"),
         ("predicted_tokens:bert", [3, None], "row 1, field 'predicted_tokens:bert': missing"),
         ("predicted_tokens:bert", [3.5, 1.0], "field 'predicted_tokens:bert': type double"),
-        ("predicted_tokens:a b", [3, 1], "field 'predicted_tokens:a b': prediction 'a b': a name is letters"),
+        (
+            "predicted_tokens:a b",
+            [3, 1],
+            "field 'predicted_tokens:a b': prediction 'a b': a name is letters",
+        ),
     ):
         pq.write_table(table.append_column(column, pa.array(values)), tmp_path / "bad.parquet")
         with pytest.raises(FormatError) as error:
@@ -134,14 +154,18 @@ def test_a_files_wrong_prediction_is_refused_by_column(tmp_path):
 
 def test_the_noisy_predictor_is_unbiased_in_the_median_and_log_normal():
     long = trace_from_rounds([row("r", 0, [4] * 2_000)])
-    predicted = LengthPredictor.parse("noisy:0.5").predict(np.zeros(50_000, dtype=np.int64), long, 0)
+    predicted = LengthPredictor.parse("noisy:0.5").predict(
+        np.zeros(50_000, dtype=np.int64), long, 0
+    )
     error = np.log(predicted / 10_000)
     assert np.median(error) == pytest.approx(0, abs=0.01)
     assert error.std() == pytest.approx(0.5, rel=0.02)
 
 
 def test_the_regressed_predictor_has_its_correlation_and_is_calibrated():
-    """Correlation R of the logs; regressing the truth on the prediction gives slope 1: nothing is left to shrink."""
+    """Correlation R of the logs; regressing the truth on the prediction gives slope 1: nothing is
+    left to shrink.
+    """
     rng = np.random.default_rng(0)
     lengths = np.maximum(2, np.exp(rng.normal(5, 1, 4_000))).astype(int)
     trace = trace_from_rounds([row(str(i), 1, [0] * int(n)) for i, n in enumerate(lengths)])
@@ -151,7 +175,9 @@ def test_the_regressed_predictor_has_its_correlation_and_is_calibrated():
         predicted = np.log(LengthPredictor.parse(f"regressed:{r}").predict(everyone, trace, 0))
         assert np.corrcoef(predicted, truth)[0, 1] == pytest.approx(r, abs=0.03)
         assert np.polyfit(predicted, truth, 1)[0] == pytest.approx(1, abs=0.08)
-    assert np.array_equal(LengthPredictor.parse("regressed:1").predict(everyone, trace, 0), trace.output_tokens)
+    assert np.array_equal(
+        LengthPredictor.parse("regressed:1").predict(everyone, trace, 0), trace.output_tokens
+    )
     assert len(set(LengthPredictor.parse("regressed:0").predict(everyone, trace, 0).tolist())) == 1
 
 

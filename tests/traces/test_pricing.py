@@ -20,8 +20,13 @@ def test_the_mean_round_is_that_of_the_median_context_rounded_down():
 
 
 def test_of_several_draft_lengths_it_is_the_mean_over_rounds_rounded_once():
-    # at context 11: n = 0 costs 111, n = 3 costs 174; of seven rounds five draft 3: 156 exactly; of six four: 153
-    for drafted, mean in (([0, 0, 3, 3, 3, 3, 3], 156), ([0, 0, 3, 3, 3, 3], 153), ([0, 0, 0, 3, 3], 136)):
+    # at context 11: n = 0 costs 111, n = 3 costs 174; of seven rounds five draft 3: 156 exactly; of
+    # six four: 153
+    for drafted, mean in (
+        ([0, 0, 3, 3, 3, 3, 3], 156),
+        ([0, 0, 3, 3, 3, 3], 153),
+        ([0, 0, 0, 3, 3], 136),
+    ):
         one = row("a", 11 - len(drafted) // 2, [0] * len(drafted)) | {"drafted": drafted}
         assert price(trace_from_rounds([one]), PROFILE).mean_round_ns() == mean  # 136.2 of the last
 

@@ -49,7 +49,15 @@ def test_a_priced_trace_is_the_sum_of_its_rounds_one_by_one(profile, some):
 def test_widths_between_measured_ones_lie_on_the_line_between_them():
     profile = Profile.constant(draft_ms=1, verify_ms=10)
     costs = dataclasses.replace(profile.costs.rounds[1], verify_base_ns={2: 100, 4: 140, 8: 160})
-    assert [costs.verify(w).base_ns for w in (1, 2, 3, 4, 6, 8, 12)] == [100, 100, 120, 140, 150, 160, 180]
+    assert [costs.verify(w).base_ns for w in (1, 2, 3, 4, 6, 8, 12)] == [
+        100,
+        100,
+        120,
+        140,
+        150,
+        160,
+        180,
+    ]
 
 
 def test_a_wider_pass_never_costs_less_than_the_widest_measured():
@@ -70,26 +78,54 @@ def test_impossible_times_by_hand_are_refused(bad):
     ("place", "value", "message"),
     [
         (("lapsd_profile",), 3, "version 3, this lapsd reads versions 1 and 2"),
-        (("kind",), "guessed", "field 'kind': 'guessed' is none of measured, wall_time_fit, imported_fit, by_hand"),
+        (
+            ("kind",),
+            "guessed",
+            "field 'kind': 'guessed' is none of measured, wall_time_fit, imported_fit, by_hand",
+        ),
         (("weights",), None, "field 'weights': None is none of"),
         (("costs",), [], "field 'costs': not a JSON object"),
         (("costs", "prefill"), None, "field 'costs.prefill': not a JSON object"),
-        (("costs", "prefill", "base_ns"), 1.5, "field 'costs.prefill.base_ns': 1.5 is not an integer"),
+        (
+            ("costs", "prefill", "base_ns"),
+            1.5,
+            "field 'costs.prefill.base_ns': 1.5 is not an integer",
+        ),
         (("costs", "rounds"), {}, "field 'costs.rounds': needs at least one batch size"),
         (("costs", "rounds"), {"2": {}}, "field 'costs.rounds': needs batch size 1"),
         (("costs", "rounds", "x"), {}, "batch size 'x' is not an integer"),
         (("costs", "rounds", "01"), {}, "batch size '01' is not an integer"),
-        (("costs", "rounds", "1", "host_ns"), -1, "field 'costs.rounds.1.host_ns': -1 is not between 0 and"),
-        (("costs", "rounds", "1", "host_ns"), True, "field 'costs.rounds.1.host_ns': True is not an integer"),
+        (
+            ("costs", "rounds", "1", "host_ns"),
+            -1,
+            "field 'costs.rounds.1.host_ns': -1 is not between 0 and",
+        ),
+        (
+            ("costs", "rounds", "1", "host_ns"),
+            True,
+            "field 'costs.rounds.1.host_ns': True is not an integer",
+        ),
         (("costs", "rounds", "1", "host_ns"), 10**16, "is not between 0 and"),
         (("costs", "rounds", "1", "verify_base_ns"), {}, "needs at least one width"),
         (("costs", "rounds", "1", "verify_base_ns"), {"x": 1}, "width 'x' is not an integer"),
-        (("costs", "rounds", "1", "verify_base_ns"), {"0": 1}, "width '0' is not an integer from 1"),
+        (
+            ("costs", "rounds", "1", "verify_base_ns"),
+            {"0": 1},
+            "width '0' is not an integer from 1",
+        ),
         (("costs", "rounds", "1", "verify_base_ns"), {"1": 0}, "0 is not between 1 and"),
         (("costs", "swap_ways"), {"pinned": {}}, "field 'costs.swap_ways.pinned.out': missing"),
         (("costs", "steps"), {"2": {}}, "field 'costs.steps.2.base_ns': missing"),
-        (("costs", "steps"), {"2": {"base_ns": {"1": 1}, "per_context_ns": {"1": 0}}}, "needs batch size 1"),
-        (("costs", "steps"), {"1": {"base_ns": {"x": 1}}}, "number of tokens 'x' is not an integer"),
+        (
+            ("costs", "steps"),
+            {"2": {"base_ns": {"1": 1}, "per_context_ns": {"1": 0}}},
+            "needs batch size 1",
+        ),
+        (
+            ("costs", "steps"),
+            {"1": {"base_ns": {"x": 1}}},
+            "number of tokens 'x' is not an integer",
+        ),
         (("costs", "steps"), 5, "field 'costs.steps': not a JSON object"),
         (("stamp",), 3, "field 'stamp': not a JSON object"),
     ],
@@ -120,9 +156,21 @@ def test_what_is_no_profile_is_refused(tmp_path, content):
 def test_a_profile_of_version_1_is_read_as_batch_size_1(tmp_path):
     path = tmp_path / "old.json"
     linear = {"base_ns": 5, "per_token_ns": 1}
-    costs = {"draft_step": linear, "verify_base_ns": {"1": 7, "5": 9}, "verify_per_token_ns": 2, "host_ns": 3}
+    costs = {
+        "draft_step": linear,
+        "verify_base_ns": {"1": 7, "5": 9},
+        "verify_per_token_ns": 2,
+        "host_ns": 3,
+    }
     costs |= {"prefill": linear, "swap_out": linear, "swap_in": linear}
-    document = {"lapsd_profile": 1, "kind": "measured", "weights": "unknown", "costs": costs, "fits": {}, "stamp": {}}
+    document = {
+        "lapsd_profile": 1,
+        "kind": "measured",
+        "weights": "unknown",
+        "costs": costs,
+        "fits": {},
+        "stamp": {},
+    }
     path.write_text(json.dumps(document))
     cost = load_profile(path).round_cost()
     assert cost(4, 10) == 4 * (5 + 10) + 9 + 2 * 10 + 3
@@ -132,31 +180,42 @@ def test_batch_sizes_between_measured_ones_lie_on_the_line_and_others_are_refuse
     one = RoundTerms(Linear(10, 1), {1: 100, 5: 200}, {1: 2}, 7)
     four = RoundTerms(Linear(20, 2), {1: 400, 5: 700}, {1: 4}, 9)
     profile = dataclasses.replace(
-        Profile.constant(draft_ms=1, verify_ms=1), costs=Costs({1: one, 4: four}, *[Linear(0, 0)] * 3)
+        Profile.constant(draft_ms=1, verify_ms=1),
+        costs=Costs({1: one, 4: four}, *[Linear(0, 0)] * 3),
     )
     ends = [4 * 10 + 200 + 7, 4 * 20 + 700 + 9]
     assert [profile.round_cost(b).base_ns(4) for b in (1, 4)] == ends
     assert profile.round_cost(3).base_ns(4) == ends[0] + (ends[1] - ends[0]) * 2 // 3
     assert profile.round_cost(2).per_token_ns(4) == 6 + (12 - 6) // 3
-    with pytest.raises(ValueError, match=r"batch size 5: the profile covers 1 to 4 \(measured: 1, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"batch size 5: the profile covers 1 to 4 \(measured: 1, 4\)"
+    ):
         profile.round_cost(5)
 
 
 def test_a_step_that_holds_prompts_costs_what_was_timed():
     one, three = StepTerms({1: 100, 11: 200}, {1: 3}), StepTerms({1: 120, 11: 240}, {1: 5})
-    costs = Costs({1: RoundTerms(Linear(0, 0), {1: 7}, {1: 0}, 0)}, *[Linear(0, 0)] * 3, steps={1: one, 3: three})
+    costs = Costs(
+        {1: RoundTerms(Linear(0, 0), {1: 7}, {1: 0}, 0)},
+        *[Linear(0, 0)] * 3,
+        steps={1: one, 3: three},
+    )
     step = dataclasses.replace(Profile.constant(1, 1), costs=costs).step_cost(3)
     # one prompt's chunk of 6 tokens, 4 of that prompt there already
     assert step([], 0, [6], 4) == 150 + 3 * 4
     # beside a round of 2 + 1 tokens at a context of 20: half way from one request to three
     assert step([2], 20, [3], 4) == (150 + 3 * 24 + 180 + 5 * 24) // 2
-    with pytest.raises(ValueError, match=r"batch size 4: the profile covers 1 to 3 \(measured: 1, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"batch size 4: the profile covers 1 to 3 \(measured: 1, 3\)"
+    ):
         dataclasses.replace(Profile.constant(1, 1), costs=costs).step_cost(4)
 
 
 def test_a_step_that_was_not_timed_is_a_round_and_a_prefill():
     two = RoundTerms(Linear(10, 1), {1: 100, 5: 200}, {1: 2}, 7)
-    costs = Costs({1: two, 2: two}, prefill=Linear(50, 3), swap_out=Linear(0, 0), swap_in=Linear(0, 0))
+    costs = Costs(
+        {1: two, 2: two}, prefill=Linear(50, 3), swap_out=Linear(0, 0), swap_in=Linear(0, 0)
+    )
     step = dataclasses.replace(Profile.constant(1, 1), costs=costs).step_cost(2)
     assert step([], 0, [6, 2], 4) == 50 + 3 * 8
     assert step([4], 30, [6], 0) == 4 * 10 + 200 + 7 + (4 + 2) * 30 + 50 + 3 * 6

@@ -14,7 +14,15 @@ from tests.builders import row, traces
 
 
 def same(a: Trace, b: Trace) -> bool:
-    columns = ("request_id", "dataset", "prompt_tokens", "output_tokens", "offsets", "drafted", "accepted")
+    columns = (
+        "request_id",
+        "dataset",
+        "prompt_tokens",
+        "output_tokens",
+        "offsets",
+        "drafted",
+        "accepted",
+    )
     return all(np.array_equal(getattr(a, c), getattr(b, c)) for c in columns)
 
 
@@ -34,7 +42,8 @@ def test_taking_rows_takes_their_rounds(trace):
     assert same(trace.take(rows).take(rows), trace)
     for i, r in enumerate(rows):
         assert np.array_equal(
-            trace.take(rows).accepted[trace.take(rows).rounds_of(i)], trace.accepted[trace.rounds_of(r)]
+            trace.take(rows).accepted[trace.take(rows).rounds_of(i)],
+            trace.accepted[trace.rounds_of(r)],
         )
 
 
@@ -53,7 +62,9 @@ def test_columns_as_pandas_writes_them_are_read(tmp_path):
     table = to_table(trace)
     frame = table.to_pandas()  # wider integers, other strings and lists
     frame["prompt_tokens"] = frame["prompt_tokens"].astype("int64")
-    again = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(table.schema.metadata)
+    again = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(
+        table.schema.metadata
+    )
     pq.write_table(again, tmp_path / "t.parquet")
     assert same(load_trace(tmp_path / "t.parquet"), trace)
 
@@ -65,7 +76,9 @@ def test_the_frame_counts_rounds_and_acceptance():
 
 def broken(change) -> pa.Table:
     """The table of a good three-row trace, after `change` was made to its columns."""
-    columns = to_table(trace_from_rounds([row(f"r{i}", 5, [1, 2, 0]) for i in range(3)])).to_pydict()
+    columns = to_table(
+        trace_from_rounds([row(f"r{i}", 5, [1, 2, 0]) for i in range(3)])
+    ).to_pydict()
     change(columns)
     return columns
 
@@ -73,27 +86,62 @@ def broken(change) -> pa.Table:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c["accepted"][1].__setitem__(0, 5), "row 1, field 'accepted': more tokens accepted than drafted"),
+        (
+            lambda c: c["accepted"][1].__setitem__(0, 5),
+            "row 1, field 'accepted': more tokens accepted than drafted",
+        ),
         (lambda c: c["accepted"][2].__setitem__(1, -1), "row 2, field 'accepted': below 0"),
-        (lambda c: c["accepted"][1].pop(), "row 1, field 'accepted': 2: as many rounds as in 'drafted'"),
-        (lambda c: (c["accepted"][0].clear(), c["drafted"][0].clear()), "row 0, field 'drafted': 0: a request needs"),
-        (lambda c: c["output_tokens"].__setitem__(1, 7), "row 1, field 'output_tokens': 7: the sum of accepted + 1"),
-        (lambda c: c["output_tokens"].__setitem__(1, 5), "row 1, field 'output_tokens': 5: the sum of accepted + 1"),
-        (lambda c: c["prompt_tokens"].__setitem__(2, -3), "row 2, field 'prompt_tokens': -3: below 0"),
-        (lambda c: c["prompt_tokens"].__setitem__(2, None), "row 2, field 'prompt_tokens': missing"),
+        (
+            lambda c: c["accepted"][1].pop(),
+            "row 1, field 'accepted': 2: as many rounds as in 'drafted'",
+        ),
+        (
+            lambda c: (c["accepted"][0].clear(), c["drafted"][0].clear()),
+            "row 0, field 'drafted': 0: a request needs",
+        ),
+        (
+            lambda c: c["output_tokens"].__setitem__(1, 7),
+            "row 1, field 'output_tokens': 7: the sum of accepted + 1",
+        ),
+        (
+            lambda c: c["output_tokens"].__setitem__(1, 5),
+            "row 1, field 'output_tokens': 5: the sum of accepted + 1",
+        ),
+        (
+            lambda c: c["prompt_tokens"].__setitem__(2, -3),
+            "row 2, field 'prompt_tokens': -3: below 0",
+        ),
+        (
+            lambda c: c["prompt_tokens"].__setitem__(2, None),
+            "row 2, field 'prompt_tokens': missing",
+        ),
         (lambda c: c["request_id"].__setitem__(0, None), "row 0, field 'request_id': missing"),
-        (lambda c: c["accepted"][1].__setitem__(0, None), "row 1, field 'accepted': a value is missing"),
-        (lambda c: c.__setitem__("prompt_tokens", [1.5, 2.0, 3.0]), "field 'prompt_tokens': type double"),
-        (lambda c: c.__setitem__("prompt_tokens", [1, 2, 2**40]), "field 'prompt_tokens': Integer value"),
+        (
+            lambda c: c["accepted"][1].__setitem__(0, None),
+            "row 1, field 'accepted': a value is missing",
+        ),
+        (
+            lambda c: c.__setitem__("prompt_tokens", [1.5, 2.0, 3.0]),
+            "field 'prompt_tokens': type double",
+        ),
+        (
+            lambda c: c.__setitem__("prompt_tokens", [1, 2, 2**40]),
+            "field 'prompt_tokens': Integer value",
+        ),
         (lambda c: c.__setitem__("dataset", [1, 2, 3]), "field 'dataset': type int64"),
         (lambda c: c.pop("accepted"), "no column 'accepted'"),
-        (lambda c: c.__setitem__("predicted_tokens", [1, 0, 1]), "row 1, field 'predicted_tokens': 0: below 1"),
+        (
+            lambda c: c.__setitem__("predicted_tokens", [1, 0, 1]),
+            "row 1, field 'predicted_tokens': 0: below 1",
+        ),
         (lambda c: [v.clear() for v in c.values()], "field 'request_id': type null"),
     ],
 )
 def test_a_malformed_trace_is_refused_by_file_row_and_field(tmp_path, change, message):
     path = tmp_path / "bad.parquet"
-    table = pa.table(broken(change)).replace_schema_metadata({"lapsd": json.dumps({"schema_version": 1})})
+    table = pa.table(broken(change)).replace_schema_metadata(
+        {"lapsd": json.dumps({"schema_version": 1})}
+    )
     pq.write_table(table, path)
     with pytest.raises(FormatError) as error:
         load_trace(path)
@@ -121,7 +169,11 @@ def test_missing_truncated_and_foreign_files_are_refused(tmp_path):
     good = tmp_path / "good.parquet"
     save_trace(trace_from_rounds([row("a", 3, [1, 4])]), good)
     whole = good.read_bytes()
-    for name, content in (("half", whole[: len(whole) // 2]), ("empty", b""), ("text", b"hello" * 100)):
+    for name, content in (
+        ("half", whole[: len(whole) // 2]),
+        ("empty", b""),
+        ("text", b"hello" * 100),
+    ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(FormatError, match="not a readable Parquet file"):
             load_trace(tmp_path / name)

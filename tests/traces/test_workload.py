@@ -1,4 +1,6 @@
-"""Workloads: the same requests for everyone, whatever the load, the error and the number of requests."""
+"""Workloads: the same requests for everyone, whatever the load, the error and the number of
+requests.
+"""
 
 import numpy as np
 import pytest
@@ -14,7 +16,10 @@ PRICED = price(
 
 def test_the_first_ten_of_thirty_requests_are_the_workload_of_ten():
     noisy, arrivals = LengthPredictor.parse("noisy:0.5"), Arrivals(load=0.8)
-    few, many = (draw_workload(PRICED, requests=n, seed=7, arrivals=arrivals, predictor=noisy) for n in (10, 30))
+    few, many = (
+        draw_workload(PRICED, requests=n, seed=7, arrivals=arrivals, predictor=noisy)
+        for n in (10, 30)
+    )
     for name in ("rows", "arrival_ns", "predicted_tokens"):
         assert np.array_equal(getattr(few, name), getattr(many, name)[:10])
 
@@ -22,7 +27,11 @@ def test_the_first_ten_of_thirty_requests_are_the_workload_of_ten():
 def test_load_scales_arrivals_and_error_scales_predictions_of_the_same_requests():
     base = draw_workload(PRICED, requests=50, seed=1, arrivals=Arrivals(load=0.4))
     dense = draw_workload(
-        PRICED, requests=50, seed=1, arrivals=Arrivals(load=0.8), predictor=LengthPredictor.parse("noisy:0.3")
+        PRICED,
+        requests=50,
+        seed=1,
+        arrivals=Arrivals(load=0.8),
+        predictor=LengthPredictor.parse("noisy:0.3"),
     )
     assert np.array_equal(base.rows, dense.rows)
     assert np.abs(base.arrival_ns - 2 * dense.arrival_ns).max() <= 2
@@ -44,7 +53,13 @@ def test_all_at_once_means_time_zero():
 
 
 def test_arrivals_out_of_bounds_are_refused():
-    for bad in ({}, {"load": 1, "rate_per_s": 2}, {"load": 0}, {"load": float("inf")}, {"rate_per_s": -1}):
+    for bad in (
+        {},
+        {"load": 1, "rate_per_s": 2},
+        {"load": 0},
+        {"load": float("inf")},
+        {"rate_per_s": -1},
+    ):
         with pytest.raises(ValueError, match="must be|exactly one"):
             Arrivals(**bad)
     with pytest.raises(ValueError, match="requests 0: must be at least 1"):

@@ -1,10 +1,11 @@
 """A model of acceptance, and outputs decoded under it.
 
 Per data set. The j-th token of a draft is accepted, if those before it were, with probability
-logistic(α_j + β_b + u): α by place in the draft, β by place in the output, u the request's own. A request's mean
-acceptance (at a reference draft length, well into the output) is Beta distributed, its mean a quadratic in the log
-output length; u follows from it. Rounds of a request hang together through a Gaussian copula: an autoregressive
-normal variable, one value a round, says how far its draft runs. Fitted in `lapsd.traces.derived.acceptance_fit`.
+logistic(α_j + β_b + u): α by place in the draft, β by place in the output, u the request's own. A
+request's mean acceptance (at a reference draft length, well into the output) is Beta distributed,
+its mean a quadratic in the log output length; u follows from it. Rounds of a request hang together
+through a Gaussian copula: an autoregressive normal variable, one value a round, says how far its
+draft runs. Fitted in `lapsd.traces.derived.acceptance_fit`.
 """
 
 from collections.abc import Sequence
@@ -30,7 +31,8 @@ class AcceptanceModel:
     dataset : str
     by_draft : α_j, j = 1, 2, ...
     by_output : β by bins of tokens emitted before (`OUTPUT_EDGES`), the last one 0
-    mean_by_length : logit of the Beta's mean as a polynomial in standardised log output length, lowest power first
+    mean_by_length : logit of the Beta's mean as a polynomial in standardised log output length,
+        lowest power first
     log_length : mean and standard deviation that standardise it
     concentration : of the Beta; its variance is mean · (1 − mean) / (1 + concentration)
     latent : correlations of the latent variable at lags 1 to `ORDER`
@@ -59,7 +61,9 @@ class AcceptanceModel:
         x = np.clip((np.log(output_tokens) - centre) / scale, -2.5, 2.5)
         return _logistic(np.polynomial.polynomial.polyval(x, self.mean_by_length))
 
-    def propensities(self, output_tokens: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
+    def propensities(
+        self, output_tokens: NDArray[np.int64], rng: np.random.Generator
+    ) -> NDArray[np.float64]:
         """A `u` for each request."""
         mean = self.beta_mean(output_tokens)
         drawn = rng.beta(mean * self.concentration, (1 - mean) * self.concentration)
@@ -67,9 +71,14 @@ class AcceptanceModel:
 
 
 def decoded_rounds(
-    model: AcceptanceModel, u: NDArray[np.float64], output_tokens: NDArray[np.int64], rng: np.random.Generator
+    model: AcceptanceModel,
+    u: NDArray[np.float64],
+    output_tokens: NDArray[np.int64],
+    rng: np.random.Generator,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Drafted and accepted tokens, request after request, and how many rounds each has: all requests in step."""
+    """Drafted and accepted tokens, request after request, and how many rounds each has: all
+    requests in step.
+    """
     from scipy.special import ndtr
 
     count = len(u)
@@ -107,7 +116,9 @@ def decoded_rounds(
 
 
 def _autoregression(latent: Sequence[float]) -> tuple[NDArray[np.float64], float]:
-    """Yule-Walker: weights of the past values, and the standard deviation of what is new, for unit variance."""
+    """Yule-Walker: weights of the past values, and the standard deviation of what is new, for unit
+    variance.
+    """
     from scipy.linalg import solve_toeplitz
 
     correlation = np.array(latent)
@@ -116,7 +127,10 @@ def _autoregression(latent: Sequence[float]) -> tuple[NDArray[np.float64], float
 
 
 def _next(
-    past: list[NDArray[np.float64]], weights: NDArray[np.float64], scale: float, rng: np.random.Generator
+    past: list[NDArray[np.float64]],
+    weights: NDArray[np.float64],
+    scale: float,
+    rng: np.random.Generator,
 ) -> NDArray[np.float64]:
     value = scale * rng.standard_normal(len(past[0]))
     for weight, values in zip(weights.tolist(), past, strict=True):

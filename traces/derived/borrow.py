@@ -1,4 +1,6 @@
-"""Acceptance for requests of known lengths: from recorded requests whose outputs were about as long."""
+"""Acceptance for requests of known lengths: from recorded requests whose outputs were about as
+long.
+"""
 
 from dataclasses import replace
 
@@ -11,12 +13,16 @@ NEIGHBOURS = 10
 
 
 def borrow_acceptance(
-    trace: Trace, prompt_tokens: NDArray[np.int64], output_tokens: NDArray[np.int64], *, seed: int = 0
+    trace: Trace,
+    prompt_tokens: NDArray[np.int64],
+    output_tokens: NDArray[np.int64],
+    *,
+    seed: int = 0,
 ) -> Trace:
     """Requests of given lengths, each with the rounds of a recorded one.
 
-    That is drawn from the `NEIGHBOURS` of nearest log output length; its rounds are gone through from the first, and
-    again from the first if they end before the output does.
+    That is drawn from the `NEIGHBOURS` of nearest log output length; its rounds are gone through
+    from the first, and again from the first if they end before the output does.
 
     Parameters
     ----------
@@ -38,18 +44,27 @@ def borrow_acceptance(
         drafted.append(trace.drafted[taken])
         accepted.append(trace.accepted[taken])
         if left:  # the last round is cut at the output's end
-            accepted[-1][-1] = min(accepted[-1][-1], left - (int(done[more - 2]) if more > 1 else 0))
+            accepted[-1][-1] = min(
+                accepted[-1][-1], left - (int(done[more - 2]) if more > 1 else 0)
+            )
         rounds.append(len(taken))
     return replace(
-        trace, request_id=[f"{trace.request_id[r]}-{i}" for i, r in enumerate(lenders.tolist())],
+        trace,
+        request_id=[f"{trace.request_id[r]}-{i}" for i, r in enumerate(lenders.tolist())],
         dataset=[trace.dataset[r] for r in lenders.tolist()],
         prompt_tokens=np.asarray(prompt_tokens, dtype=np.int64),
         output_tokens=np.asarray(output_tokens, dtype=np.int64),
-        offsets=np.append(0, np.cumsum(rounds)).astype(np.int64), drafted=np.concatenate(drafted),
-        accepted=np.concatenate(accepted), predictions={}, acceptable=None, accept_prob=None,
+        offsets=np.append(0, np.cumsum(rounds)).astype(np.int64),
+        drafted=np.concatenate(drafted),
+        accepted=np.concatenate(accepted),
+        predictions={},
+        acceptable=None,
+        accept_prob=None,
         provenance=Provenance(
-            source=f"{len(lenders)} requests of given lengths, with rounds of recorded ones about as long: "
-                   f"{trace.provenance.source or 'a trace'}",
+            source=(
+                f"{len(lenders)} requests of given lengths, with rounds of recorded ones about as"
+                f" long: {trace.provenance.source or 'a trace'}"
+            ),
             notes={"borrowed": {"seed": seed, "neighbours": near}},
         ),
-    )  # fmt: skip
+    )

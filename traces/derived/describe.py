@@ -1,7 +1,8 @@
-"""What a trace's acceptances are like: their mean and spread, how rounds hang together, where in a draft they stop.
+"""What a trace's acceptances are like: their mean and spread, how rounds hang together, where in a
+draft they stop.
 
-The figures by which a recorded trace and a generated one are compared. Knows nothing of policies: the rounds at
-which requests become perceptible are in `lapsd.sim.experiment.stability`.
+The figures by which a recorded trace and a generated one are compared. Knows nothing of policies:
+the rounds at which requests become perceptible are in `lapsd.sim.experiment.stability`.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ class Rounds:
     request : which request's
     before : tokens emitted before
     share : accepted over drafted tokens
-    tested : draft tokens that were held against the target: those accepted, and the first that was not
+    tested : draft tokens that were held against the target: those accepted, and the first that was
+    not
     """
 
     request: NDArray[np.int64]
@@ -35,7 +37,10 @@ class Rounds:
 
 
 def rounds_of(trace: Trace) -> Rounds:
-    """The rounds of a trace. Where an output ends in an accepted draft token, the rest of that draft is untested."""
+    """The rounds of a trace.
+
+    Where an output ends in an accepted draft token, the rest of that draft is untested.
+    """
     request = np.repeat(np.arange(len(trace)), trace.rounds)
     _, context = progress(trace)
     before = context - np.repeat(trace.prompt_tokens, trace.rounds)
@@ -47,7 +52,9 @@ def rounds_of(trace: Trace) -> Rounds:
 
 
 def acceptance_by_draft_position(trace: Trace, most: int = 8) -> NDArray[np.float64]:
-    """Probability that the j-th token of a draft is accepted when those before it were, j = 1 to `most`; (J,)."""
+    """Probability that the j-th token of a draft is accepted when those before it were, j = 1 to
+    `most`; (J,).
+    """
     rounds, deepest = rounds_of(trace), min(most, int(trace.drafted.max()))
     j = np.arange(1, deepest + 1)[:, None]
     tested, accepted = (rounds.tested >= j).sum(axis=1), (trace.accepted >= j).sum(axis=1)
@@ -55,7 +62,8 @@ def acceptance_by_draft_position(trace: Trace, most: int = 8) -> NDArray[np.floa
 
 
 def acceptance_by_output_position(trace: Trace) -> NDArray[np.float64]:
-    """Mean share accepted, less the request's mean, by tokens emitted before the round, (edges + 1,).
+    """Mean share accepted, less the request's mean, by tokens emitted before the round, (edges +
+    1,).
 
     Requests with one round say nothing of it and are left out.
     """
@@ -68,10 +76,11 @@ def acceptance_by_output_position(trace: Trace) -> NDArray[np.float64]:
 
 
 def autocorrelation(trace: Trace, lags: int = LAGS) -> NDArray[np.float64]:
-    """Correlation of the shares accepted in rounds of one request, at lags 1 to `lags`, over all requests; (lags,).
+    """Correlation of the shares accepted in rounds of one request, at lags 1 to `lags`, over all
+    requests; (lags,).
 
-    About each request's own mean, with what that takes away put back: requests whose rounds came in random order give
-    0 on average at every lag.
+    About each request's own mean, with what that takes away put back: requests whose rounds came in
+    random order give 0 on average at every lag.
     """
     rounds = rounds_of(trace)
     deviation = _deviations(trace, rounds)
@@ -89,7 +98,9 @@ def autocorrelation(trace: Trace, lags: int = LAGS) -> NDArray[np.float64]:
 
 
 def within_request_sd(trace: Trace) -> float:
-    """Standard deviation of a round's share accepted about its request's mean, pooled over requests."""
+    """Standard deviation of a round's share accepted about its request's mean, pooled over
+    requests.
+    """
     freedom = int((trace.rounds - 1).sum())
     deviation = _deviations(trace, rounds_of(trace))
     return float(np.sqrt((deviation**2).sum() / freedom)) if freedom else float("nan")
@@ -101,11 +112,13 @@ def _deviations(trace: Trace, rounds: Rounds) -> NDArray[np.float64]:
 
 
 def describe(trace: Trace) -> pd.DataFrame:
-    """A row a data set, and of all requests: moments of acceptance, its autocorrelation, its position effects.
+    """A row a data set, and of all requests: moments of acceptance, its autocorrelation, its
+    position effects.
 
-    Columns: `dataset`, `requests`, `acceptance` (mean over requests of accepted / drafted), `acceptance_sd` (over
-    requests), `within_sd` (over a request's rounds), `tokens_per_round`, `length_correlation` (of acceptance and log
-    output length), `autocorrelation`, `draft_position`, `output_position` (arrays).
+    Columns: `dataset`, `requests`, `acceptance` (mean over requests of accepted / drafted),
+    `acceptance_sd` (over requests), `within_sd` (over a request's rounds), `tokens_per_round`,
+    `length_correlation` (of acceptance and log output length), `autocorrelation`, `draft_position`,
+    `output_position` (arrays).
     """
     names = trace.datasets
     groups = [(name, trace.only(name)) for name in names]
@@ -125,7 +138,9 @@ def _row(name: str, trace: Trace) -> dict[str, object]:
         "acceptance_sd": float(acceptance.std(ddof=1)) if len(trace) > 1 else float("nan"),
         "within_sd": within_request_sd(trace),
         "tokens_per_round": float(trace.output_tokens.sum() / trace.rounds.sum()),
-        "length_correlation": float(np.corrcoef(acceptance, length)[0, 1]) if varied else float("nan"),
+        "length_correlation": float(np.corrcoef(acceptance, length)[0, 1])
+        if varied
+        else float("nan"),
         "autocorrelation": autocorrelation(trace),
         "draft_position": acceptance_by_draft_position(trace),
         "output_position": acceptance_by_output_position(trace),

@@ -14,8 +14,8 @@ KINDS = ("constant", "heuristic")
 class DraftSchedule:
     """Draft lengths of the rounds of one output.
 
-    `constant:n`, or `heuristic:n` (transformers' first rule): n in the first round, two more after a round that
-    accepted all, else one fewer, at least 1.
+    `constant:n`, or `heuristic:n` (transformers' first rule): n in the first round, two more after
+    a round that accepted all, else one fewer, at least 1.
 
     Raises
     ------
@@ -78,7 +78,9 @@ class DraftSchedule:
         n, lengths = self.n, []
         for i, a in enumerate(accepted):
             if a > n:
-                raise ValueError(f"round {i} accepted {a} draft tokens where {self} had drafted {n}")
+                raise ValueError(
+                    f"round {i} accepted {a} draft tokens where {self} had drafted {n}"
+                )
             lengths.append(n)
             if self.kind == "heuristic":
                 n = n + 2 if a == n else max(1, n - 1)

@@ -32,7 +32,8 @@ def generate(
     trace, models : a trace, and what `fit_acceptance` made of it. Data sets keep their shares.
     requests : how many; their lengths are those of the trace's requests, drawn with replacement.
     prompt_tokens, output_tokens : instead of a number of requests, their lengths, both (N,).
-    spread : scales how far requests' logits lie from the mean of all; 0: requests differ by chance only.
+    spread : scales how far requests' logits lie from the mean of all; 0: requests differ by chance
+        only.
     seed : the same gives the same trace.
 
     Raises
@@ -40,7 +41,9 @@ def generate(
     ValueError
         If a number is out of range, or not exactly one of `requests` and lengths is given.
     """
-    if (requests is None) == (output_tokens is None) or (output_tokens is None) != (prompt_tokens is None):
+    if (requests is None) == (output_tokens is None) or (output_tokens is None) != (
+        prompt_tokens is None
+    ):
         raise ValueError("generate: give either a number of requests, or prompt and output lengths")
     if not 0 <= spread <= 10:
         raise ValueError(f"spread {spread}: must be between 0 and 10")
@@ -49,8 +52,16 @@ def generate(
     rng = np.random.default_rng([seed, 5])
     count = len(output_tokens) if output_tokens is not None else int(requests or 0)
     source = rng.integers(len(trace), size=count)
-    prompts = trace.prompt_tokens[source] if prompt_tokens is None else np.asarray(prompt_tokens, dtype=np.int64)
-    outputs = trace.output_tokens[source] if output_tokens is None else np.asarray(output_tokens, dtype=np.int64)
+    prompts = (
+        trace.prompt_tokens[source]
+        if prompt_tokens is None
+        else np.asarray(prompt_tokens, dtype=np.int64)
+    )
+    outputs = (
+        trace.output_tokens[source]
+        if output_tokens is None
+        else np.asarray(output_tokens, dtype=np.int64)
+    )
     names = np.array([trace.dataset[row] for row in source.tolist()], dtype=object)
     u = np.zeros(count)
     for name, model in models.items():
@@ -69,24 +80,38 @@ def generate(
     places = np.concatenate(order)
     flat = _gathered(places, rounds)
     provenance = Provenance(
-        source=f"{count} requests generated from acceptance fitted to: {trace.provenance.source or 'a trace'}",
-        notes={"generated": {
-            "seed": seed, "spread": spread, "lengths": "given" if output_tokens is not None else "resampled",
-            "models": [asdict(m) for m in models.values()],
-        }},
-    )  # fmt: skip
+        source=(
+            f"{count} requests generated from acceptance fitted to:"
+            f" {trace.provenance.source or 'a trace'}"
+        ),
+        notes={
+            "generated": {
+                "seed": seed,
+                "spread": spread,
+                "lengths": "given" if output_tokens is not None else "resampled",
+                "models": [asdict(m) for m in models.values()],
+            }
+        },
+    )
     # a prediction of the recorded length says nothing of a given one
     recorded = trace.predictions.items() if output_tokens is None else ()
     return Trace(
-        request_id=[f"generated-{i}" for i in range(count)], dataset=names.tolist(), prompt_tokens=prompts,
-        output_tokens=outputs, offsets=np.append(0, np.cumsum(rounds)).astype(np.int64),
-        drafted=np.concatenate(drafted)[flat], accepted=np.concatenate(accepted)[flat],
-        predictions={name: tokens[source] for name, tokens in recorded}, provenance=provenance,
-    )  # fmt: skip
+        request_id=[f"generated-{i}" for i in range(count)],
+        dataset=names.tolist(),
+        prompt_tokens=prompts,
+        output_tokens=outputs,
+        offsets=np.append(0, np.cumsum(rounds)).astype(np.int64),
+        drafted=np.concatenate(drafted)[flat],
+        accepted=np.concatenate(accepted)[flat],
+        predictions={name: tokens[source] for name, tokens in recorded},
+        provenance=provenance,
+    )
 
 
 def _gathered(places: NDArray[np.int64], rounds: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where the rounds of request 0, 1, ... lie in arrays that hold requests in the order `places`."""
+    """Where the rounds of request 0, 1, ... lie in arrays that hold requests in the order
+    `places`.
+    """
     begins = np.empty(len(places), dtype=np.int64)
     begins[places] = np.append(0, np.cumsum(rounds[places])[:-1])
     first = np.repeat(begins - np.append(0, np.cumsum(rounds)[:-1]), rounds)

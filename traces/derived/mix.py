@@ -29,14 +29,17 @@ def shares_of(text: str) -> dict[str, float]:
         except ValueError:
             share = 0.0
         if not name or name in shares or not 0 < share < 1e9:
-            raise ValueError(f"dataset {text!r}: a mix is NAME=SHARE+NAME=SHARE, each name once, shares above 0")
+            raise ValueError(
+                f"dataset {text!r}: a mix is NAME=SHARE+NAME=SHARE, each name once, shares above 0"
+            )
         shares[name] = share
     total = sum(shares.values())
     return {name: share / total for name, share in shares.items()}
 
 
 def mix(trace: Trace, shares: Mapping[str, float]) -> Trace:
-    """The trace with its rows repeated so that each data set has its share; within one all rows count alike.
+    """The trace with its rows repeated so that each data set has its share; within one all rows
+    count alike.
 
     Raises
     ------

@@ -1,4 +1,6 @@
-"""Ordinary decoding: speculation with n = 0, a token a round and nothing drafted: a request is its lengths alone."""
+"""Ordinary decoding: speculation with n = 0, a token a round and nothing drafted: a request is its
+lengths alone.
+"""
 
 from collections.abc import Sequence
 
@@ -29,7 +31,9 @@ def ordinary_decoding(
     FormatError
         If there are no requests, the numbers of entries differ, or a length is too small.
     """
-    prompts, outputs = (np.asarray(tokens, dtype=np.int64) for tokens in (prompt_tokens, output_tokens))
+    prompts, outputs = (
+        np.asarray(tokens, dtype=np.int64) for tokens in (prompt_tokens, output_tokens)
+    )
     source = provenance.source if provenance is not None and provenance.source else "lengths"
     many = len(outputs)
     if not many:
@@ -37,13 +41,23 @@ def ordinary_decoding(
     names = [f"request-{i}" for i in range(many)] if request_id is None else list(request_id)
     sets = ["all"] * many if dataset is None else list(dataset)
     if {len(prompts), len(names), len(sets)} != {many}:
-        raise FormatError(f"{source}: {len(prompts)} prompts, {many} outputs, {len(names)} names, {len(sets)} sets")
+        raise FormatError(
+            f"{source}: {len(prompts)} prompts, {many} outputs, {len(names)} names, {len(sets)}"
+            " sets"
+        )
     for name, tokens, least in (("prompt_tokens", prompts, 0), ("output_tokens", outputs, 1)):
         if (low := np.flatnonzero(tokens < least)).size:
-            raise FormatError(f"{source}, row {low[0]}, field {name!r}: {tokens[low[0]]}: below {least}")
+            raise FormatError(
+                f"{source}, row {low[0]}, field {name!r}: {tokens[low[0]]}: below {least}"
+            )
     nothing = np.zeros(int(outputs.sum()), dtype=np.int64)
     return Trace(
-        request_id=names, dataset=sets, prompt_tokens=prompts, output_tokens=outputs,
-        offsets=np.append(0, np.cumsum(outputs)), drafted=nothing, accepted=nothing.copy(),
+        request_id=names,
+        dataset=sets,
+        prompt_tokens=prompts,
+        output_tokens=outputs,
+        offsets=np.append(0, np.cumsum(outputs)),
+        drafted=nothing,
+        accepted=nothing.copy(),
         provenance=provenance or Provenance(),
-    )  # fmt: skip
+    )

@@ -1,9 +1,10 @@
 """The same outputs at another draft length: what n tokens a round would have drafted and accepted.
 
-Given a request's output, whether a proposal is accepted at a position does not depend on where rounds begin: when
-decoding greedily it is whether the draft's own choice is the output's token; when sampling, a token y of the output
-was an accepted proposal with probability min(1, q(y) / p(y)), q the draft's and p the target's distribution. A
-position is tested in one round at most, so that one draw a position suffices.
+Given a request's output, whether a proposal is accepted at a position does not depend on where
+rounds begin: when decoding greedily it is whether the draft's own choice is the output's token;
+when sampling, a token y of the output was an accepted proposal with probability min(1, q(y) /
+p(y)), q the draft's and p the target's distribution. A position is tested in one round at most, so
+that one draw a position suffices.
 """
 
 from collections.abc import Sequence
@@ -20,13 +21,16 @@ def at_draft_length(trace: Trace, n: int, rng: np.random.Generator) -> Trace:
 
     Parameters
     ----------
-    n : draft tokens a round, to 1,000; 0 is ordinary decoding, of any trace: nothing has to be known of proposals.
-    rng : decides which proposals are accepted, where the trace holds probabilities other than 0 and 1.
+    n : draft tokens a round, to 1,000; 0 is ordinary decoding, of any trace: nothing has to be
+        known of proposals.
+    rng : decides which proposals are accepted, where the trace holds probabilities other than 0 and
+        1.
 
     Raises
     ------
     ValueError
-        If `n` is out of range, or is not 0 and the trace holds neither `accept_prob` nor `acceptable`.
+        If `n` is out of range, or is not 0 and the trace holds neither `accept_prob` nor
+        `acceptable`.
     """
     if not 0 <= n <= 1_000:
         raise ValueError(f"draft tokens {n}: must be between 0 and 1000")
@@ -44,10 +48,14 @@ def at_draft_length(trace: Trace, n: int, rng: np.random.Generator) -> Trace:
 
 
 def _runs(trace: Trace, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Per output position, how many proposals from there on are accepted in a row, to the end of the output."""
+    """Per output position, how many proposals from there on are accepted in a row, to the end of
+    the output.
+    """
     if trace.accept_prob is None:
         if trace.acceptable is None:
-            raise ValueError("the trace cannot be replayed at another draft length: it holds no 'accept_prob'")
+            raise ValueError(
+                "the trace cannot be replayed at another draft length: it holds no 'accept_prob'"
+            )
         return trace.acceptable
     stands = rng.random(len(trace.accept_prob)) < trace.accept_prob
     stop = np.where(stands, len(stands), np.arange(len(stands)))

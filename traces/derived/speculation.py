@@ -1,7 +1,10 @@
-"""Does speculation pay? Tokens a second at every draft length, from a trace's acceptances and a profile's costs.
+"""Does speculation pay?
 
-Draft lengths other than the recorded one are replayed (`lapsd.traces.derived.replay`); 0 is plain decoding. At batch size
-b, b copies of a request decode together: what a full, even batch would give.
+Tokens a second at every draft length, from a trace's acceptances and a profile's costs.
+
+Draft lengths other than the recorded one are replayed (`lapsd.traces.derived.replay`); 0 is plain
+decoding. At batch size b, b copies of a request decode together: what a full, even batch would
+give.
 """
 
 from collections.abc import Sequence
@@ -20,14 +23,18 @@ BATCHES = (1, 8, 32)
 
 
 def speculation_pays(
-    trace: Trace, profile: Profile, *, batches: Sequence[int] = BATCHES, lengths: Sequence[int] = DRAFT_LENGTHS,
+    trace: Trace,
+    profile: Profile,
+    *,
+    batches: Sequence[int] = BATCHES,
+    lengths: Sequence[int] = DRAFT_LENGTHS,
     seed: int = 0,
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """A row per batch size (those that the profile covers) and draft length.
 
-    Columns: `batch`, `draft_tokens`, `tokens_per_s`, `low`, `high` (95 %, over requests, delta method),
-    `over_plain` (the same over n = 0), `break_even` (the acceptance at which that length would equal plain decoding,
-    by mean round costs; above 1: never).
+    Columns: `batch`, `draft_tokens`, `tokens_per_s`, `low`, `high` (95 %, over requests, delta
+    method), `over_plain` (the same over n = 0), `break_even` (the acceptance at which that length
+    would equal plain decoding, by mean round costs; above 1: never).
 
     Raises
     ------
@@ -35,7 +42,10 @@ def speculation_pays(
         If the trace cannot be replayed.
     """
     rows: list[dict[str, Any]] = []
-    replayed = {n: at_draft_length(trace, n, np.random.default_rng([seed, n])) for n in sorted({0, *lengths})}
+    replayed = {
+        n: at_draft_length(trace, n, np.random.default_rng([seed, n]))
+        for n in sorted({0, *lengths})
+    }
     context = float(np.mean(trace.prompt_tokens + trace.output_tokens / 2))
     for batch in (b for b in batches if b <= max(profile.costs.rounds)):
         cost = profile.round_cost(batch)
@@ -44,15 +54,17 @@ def speculation_pays(
         for n in lengths:
             rate, half = _rate(trace.output_tokens, _decode_ns(replayed[n], profile, batch))
             round_ns = cost.base_ns(n) + cost.per_token_ns(n) * batch * context
-            rows.append({
-                "batch": batch,
-                "draft_tokens": n,
-                "tokens_per_s": batch * rate,
-                "low": batch * (rate - half),
-                "high": batch * (rate + half),
-                "over_plain": rate / plain,
-                "break_even": (round_ns / plain_round - 1) / n if n else None,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "batch": batch,
+                    "draft_tokens": n,
+                    "tokens_per_s": batch * rate,
+                    "low": batch * (rate - half),
+                    "high": batch * (rate + half),
+                    "over_plain": rate / plain,
+                    "break_even": (round_ns / plain_round - 1) / n if n else None,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -62,7 +74,9 @@ def _decode_ns(trace: Trace, profile: Profile, batch: int) -> NDArray[np.float64
 
 
 def _rate(tokens: NDArray[np.int64], ns: NDArray[np.float64]) -> tuple[float, float]:
-    """Tokens a second over all requests, and half of its 95 % interval (a ratio of sums, delta method with t)."""
+    """Tokens a second over all requests, and half of its 95 % interval (a ratio of sums, delta
+    method with t).
+    """
     from scipy.stats import t
 
     rate = tokens.sum() / ns.sum()

@@ -1,4 +1,6 @@
-"""Traces, profiles and arrivals on disk, as `docs/formats.md` says; every file is written whole or not at all."""
+"""Traces, profiles and arrivals on disk, as `docs/formats.md` says; every file is written whole or
+not at all.
+"""
 
 from lapsd.traces.files.arrival_file import load_arrivals, save_arrivals
 from lapsd.traces.files.profile_file import BUNDLED_PROFILES, load_profile, save_profile

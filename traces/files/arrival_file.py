@@ -18,7 +18,9 @@ COLUMNS = ("arrival_ns", "prompt_tokens", "output_tokens")
 def save_arrivals(trace: ArrivalTrace, path: str | Path) -> None:
     """Write arrivals as Parquet, whole or not at all."""
     table = pa.table({name: getattr(trace, name) for name in COLUMNS})
-    table = table.replace_schema_metadata({"lapsd": json.dumps({"kind": "arrivals", "source": trace.source})})
+    table = table.replace_schema_metadata(
+        {"lapsd": json.dumps({"kind": "arrivals", "source": trace.source})}
+    )
     write_whole(Path(path), lambda p: pq.write_table(table, p))
 
 
@@ -39,11 +41,15 @@ def load_arrivals(path: str | Path) -> ArrivalTrace:
         reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
         raise FormatError(f"arrivals {path}: {reason}") from error
     if not isinstance(note, dict) or note.get("kind") != "arrivals":
-        raise FormatError(f"arrivals {path}: not arrivals of lapsd (lapsd import azure or mooncake makes them)")
+        raise FormatError(
+            f"arrivals {path}: not arrivals of lapsd (lapsd import azure or mooncake makes them)"
+        )
     if missing := [name for name in COLUMNS if name not in table.column_names]:
         raise FormatError(f"arrivals {path}: there is no column {missing[0]!r}")
     frame: pd.DataFrame = table.to_pandas()
-    if frame[list(COLUMNS)].isna().to_numpy().any() or not all(frame[c].dtype.kind == "i" for c in COLUMNS):
+    if frame[list(COLUMNS)].isna().to_numpy().any() or not all(
+        frame[c].dtype.kind == "i" for c in COLUMNS
+    ):
         raise FormatError(f"arrivals {path}: a value is missing, or no whole number")
     arrival, prompt, output = (frame[c].to_numpy(dtype=np.int64) for c in COLUMNS)
     return ArrivalTrace(arrival, prompt, output, str(note.get("source")))

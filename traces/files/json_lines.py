@@ -43,7 +43,9 @@ def first_of(record: Mapping[str, Any], keys: tuple[str, ...], default: Any = No
 
 
 def labels(record: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """A trace row's `request_id` and `dataset`, by the names that files give them; else by line number, and `all`."""
+    """A trace row's `request_id` and `dataset`, by the names that files give them; else by line
+    number, and `all`.
+    """
     return {
         "request_id": str(first_of(record, IDS, f"line-{number}"))[:200],
         "dataset": str(first_of(record, DATASETS, "all"))[:200],
@@ -58,7 +60,11 @@ def prompt_tokens(record: Mapping[str, Any], source: str) -> int | None:
     FormatError
         If it is no whole number.
     """
-    return count(first_of(record, PROMPTS), "prompt_tokens", source) if record.keys() & set(PROMPTS) else None
+    return (
+        count(first_of(record, PROMPTS), "prompt_tokens", source)
+        if record.keys() & set(PROMPTS)
+        else None
+    )
 
 
 def mapping(value: Any, name: str, source: str) -> dict[str, Any]:
@@ -70,7 +76,9 @@ def mapping(value: Any, name: str, source: str) -> dict[str, Any]:
         Naming `source` and the field.
     """
     if not isinstance(value, dict):
-        raise FormatError(f"{source}, field {name!r}: {'missing' if value is None else 'not a JSON object'}")
+        raise FormatError(
+            f"{source}, field {name!r}: {'missing' if value is None else 'not a JSON object'}"
+        )
     return value
 
 
@@ -83,7 +91,10 @@ def count(value: Any, name: str, source: str, least: int = 0) -> int:
         Naming `source`, the field and the value.
     """
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**31:
-        raise FormatError(f"{source}, field {name!r}: {str(value)[:40]!r} is not a whole number of at least {least}")
+        raise FormatError(
+            f"{source}, field {name!r}: {str(value)[:40]!r} is not a whole number of at least"
+            f" {least}"
+        )
     return value
 
 

@@ -26,9 +26,13 @@ def save_profile(profile: Profile, path: str | Path) -> None:
         if record is not None:
             stamp[name] = record.to_json()
     document = {
-        "lapsd_profile": PROFILE_VERSION, "kind": profile.kind, "weights": profile.weights,
-        "costs": asdict(profile.costs), "fits": profile.fits.to_json(), "stamp": stamp,
-    }  # fmt: skip
+        "lapsd_profile": PROFILE_VERSION,
+        "kind": profile.kind,
+        "weights": profile.weights,
+        "costs": asdict(profile.costs),
+        "fits": profile.fits.to_json(),
+        "stamp": stamp,
+    }
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
     write_whole(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
@@ -62,11 +66,15 @@ class _Reader:
 
     def profile(self, document: Any) -> Profile:
         if not isinstance(document, dict) or "lapsd_profile" not in document:
-            raise FormatError(f"profile {self.path}: not a lapsd profile (no field 'lapsd_profile')")
+            raise FormatError(
+                f"profile {self.path}: not a lapsd profile (no field 'lapsd_profile')"
+            )
         version = document["lapsd_profile"]
         if isinstance(version, bool) or version not in READABLE:
             readable = " and ".join(map(str, READABLE))
-            raise FormatError(f"profile {self.path}: version {version!r}, this lapsd reads versions {readable}")
+            raise FormatError(
+                f"profile {self.path}: version {version!r}, this lapsd reads versions {readable}"
+            )
         for name, allowed in (("kind", KINDS), ("weights", WEIGHTS)):
             if document.get(name) not in allowed:
                 raise self.fail(name, f"{document.get(name)!r} is none of {', '.join(allowed)}")
@@ -86,7 +94,9 @@ class _Reader:
             ),
             fits=self.record(Fits, self.mapping(document, "fits", "fits"), "fits"),
             provenance=self.record(Provenance, rest, "stamp"),
-            floors=self.record(Floors, stamp["floors"], "stamp.floors") if stamp.get("floors") else None,
+            floors=self.record(Floors, stamp["floors"], "stamp.floors")
+            if stamp.get("floors")
+            else None,
             speculation=(
                 self.record(Speculation, stamp["speculation"], "stamp.speculation")
                 if stamp.get("speculation")
@@ -109,7 +119,9 @@ class _Reader:
     def integer(self, parent: Mapping[str, Any], key: str, name: str, least: int = 0) -> int:
         value = parent.get(key)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise self.fail(name, "missing" if key not in parent else f"{value!r} is not an integer")
+            raise self.fail(
+                name, "missing" if key not in parent else f"{value!r} is not an integer"
+            )
         if not least <= value <= MAX_NS:
             raise self.fail(name, f"{value} is not between {least} and {MAX_NS} ns")
         return value
@@ -119,7 +131,10 @@ class _Reader:
         return Linear(*(self.integer(term, k, f"{name}.{k}") for k in ("base_ns", "per_token_ns")))
 
     def prefill(self, costs: Mapping[str, Any]) -> Linear:
-        term, line = self.mapping(costs, "prefill", "costs.prefill"), self.linear(costs, "prefill", "costs.prefill")
+        term, line = (
+            self.mapping(costs, "prefill", "costs.prefill"),
+            self.linear(costs, "prefill", "costs.prefill"),
+        )
         if "per_square_ps" not in term:
             return line
         square = self.integer(term, "per_square_ps", "costs.prefill.per_square_ps")
@@ -131,7 +146,13 @@ class _Reader:
         if not term:
             raise self.fail(name, f"needs at least one {what}")
         for k in term:
-            if not (k.isascii() and k.isdecimal() and len(k) <= 6 and 1 <= int(k) <= 100_000 and str(int(k)) == k):
+            if not (
+                k.isascii()
+                and k.isdecimal()
+                and len(k) <= 6
+                and 1 <= int(k) <= 100_000
+                and str(int(k)) == k
+            ):
                 raise self.fail(name, f"{what} {k[:20]!r} is not an integer from 1 to 100000")
         return {int(k): k for k in sorted(term, key=int)}
 
@@ -139,8 +160,12 @@ class _Reader:
         keys = self.table(costs, "rounds", "costs.rounds", "batch size")
         if 1 not in keys:
             raise self.fail("costs.rounds", "needs batch size 1")
-        return {b: self.terms(self.mapping(costs["rounds"], k, f"costs.rounds.{k}"), f"costs.rounds.{k}")
-                for b, k in keys.items()}  # fmt: skip
+        return {
+            b: self.terms(
+                self.mapping(costs["rounds"], k, f"costs.rounds.{k}"), f"costs.rounds.{k}"
+            )
+            for b, k in keys.items()
+        }
 
     def terms(self, parent: Mapping[str, Any], name: str) -> RoundTerms:
         return RoundTerms(
@@ -159,7 +184,9 @@ class _Reader:
         self, parent: Mapping[str, Any], key: str, name: str, least: int = 0, what: str = "width"
     ) -> dict[int, int]:
         keys = self.table(parent, key, f"{name}.{key}", what)
-        return {w: self.integer(parent[key], k, f"{name}.{key}.{k}", least) for w, k in keys.items()}
+        return {
+            w: self.integer(parent[key], k, f"{name}.{key}.{k}", least) for w, k in keys.items()
+        }
 
     def only_draft_tokens(self, costs: Mapping[str, Any]) -> int | None:
         if costs.get("only_draft_tokens") is None:
@@ -174,7 +201,9 @@ class _Reader:
             name = f"costs.steps.{key}"
             terms = self.mapping(costs["steps"], key, name)
             base = self.widths(terms, "base_ns", name, least=1, what="number of tokens")
-            made[batch] = StepTerms(base, self.widths(terms, "per_context_ns", name, what="number of tokens"))
+            made[batch] = StepTerms(
+                base, self.widths(terms, "per_context_ns", name, what="number of tokens")
+            )
         if 1 not in made:
             raise self.fail("costs.steps", "needs batch size 1")
         return made

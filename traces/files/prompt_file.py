@@ -1,4 +1,6 @@
-"""Prompts on disk: JSON lines of `request_id`, `prompt` and, optionally, `group`; or a Spec-Bench question file."""
+"""Prompts on disk: JSON lines of `request_id`, `prompt` and, optionally, `group`; or a Spec-Bench
+question file.
+"""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -19,10 +21,11 @@ def save_prompts(prompts: Sequence[Prompt], path: str | Path) -> None:
 
 
 def load_prompts(path: str | Path) -> dict[str, Prompt]:
-    """Read prompts by request (`.gz` allowed); without a `group`, texts that differ in numbers only are one.
+    """Read prompts by request (`.gz` allowed); without a `group`, texts that differ in numbers only
+    are one.
 
-    A line with `question_id` and `turns`, as in Spec-Bench's and MT-Bench's question files, is a prompt a turn,
-    `ID-TURN`, with the turns before it.
+    A line with `question_id` and `turns`, as in Spec-Bench's and MT-Bench's question files, is a
+    prompt a turn, `ID-TURN`, with the turns before it.
 
     Raises
     ------
@@ -33,7 +36,9 @@ def load_prompts(path: str | Path) -> dict[str, Prompt]:
     for number, record in json_lines(path):
         for prompt in _prompts_of(record, f"prompts {path}, line {number}"):
             if prompt.request_id in prompts:
-                raise FormatError(f"prompts {path}, line {number}: request {prompt.request_id!r} is there twice")
+                raise FormatError(
+                    f"prompts {path}, line {number}: request {prompt.request_id!r} is there twice"
+                )
             prompts[prompt.request_id] = prompt
     if not prompts:
         raise FormatError(f"prompts {path}: holds no prompts")
@@ -43,7 +48,12 @@ def load_prompts(path: str | Path) -> dict[str, Prompt]:
 def _prompts_of(record: dict[str, Any], source: str) -> Iterator[Prompt]:
     if "turns" in record and "request_id" not in record:
         turns, name = record["turns"], record.get("question_id")
-        if not isinstance(turns, list) or not turns or not all(isinstance(t, str) for t in turns) or name is None:
+        if (
+            not isinstance(turns, list)
+            or not turns
+            or not all(isinstance(t, str) for t in turns)
+            or name is None
+        ):
             raise FormatError(f"{source}: needs 'question_id' and a list of texts in 'turns'")
         for turn in range(len(turns)):
             yield Prompt(f"{name}-{turn}", "\n".join(turns[: turn + 1]), f"question {name}")

@@ -27,7 +27,8 @@ BUNDLED_TRACES = ("reference", "azure-conversations")
 
 
 def load_trace(path: str | Path) -> Trace:
-    """Load and validate a trace file, or a bundled one by its name: `reference` or `azure-conversations`.
+    """Load and validate a trace file, or a bundled one by its name: `reference` or
+    `azure-conversations`.
 
     Raises
     ------
@@ -66,22 +67,30 @@ def _read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise FormatError(f"trace {path}: not a readable Parquet file ({_first_line(error)})") from error
+        raise FormatError(
+            f"trace {path}: not a readable Parquet file ({_first_line(error)})"
+        ) from error
     raw = (table.schema.metadata or {}).get(b"lapsd")
     if raw is None:
         raise FormatError(f"trace {path}: not a lapsd trace (its metadata has no key 'lapsd')")
     try:
         note = json.loads(raw)
     except ValueError as error:
-        raise FormatError(f"trace {path}: metadata key 'lapsd' is not JSON ({_first_line(error)})") from error
+        raise FormatError(
+            f"trace {path}: metadata key 'lapsd' is not JSON ({_first_line(error)})"
+        ) from error
     version = note.get("schema_version") if isinstance(note, dict) else None
     if version != SCHEMA_VERSION:
-        raise FormatError(f"trace {path}: schema version {version!r}, this lapsd reads version {SCHEMA_VERSION}")
+        raise FormatError(
+            f"trace {path}: schema version {version!r}, this lapsd reads version {SCHEMA_VERSION}"
+        )
     return table, {key: value for key, value in note.items() if key != "schema_version"}
 
 
 def _cast(column: pa.ChunkedArray, wanted: pa.Field, path: Path) -> pa.ChunkedArray:
-    """The column in its type of record; wider integers and large strings, as pandas writes them, are taken too."""
+    """The column in its type of record; wider integers and large strings, as pandas writes them,
+    are taken too.
+    """
     kinds = (
         pa.types.is_integer,
         _is_text,
@@ -89,7 +98,9 @@ def _cast(column: pa.ChunkedArray, wanted: pa.Field, path: Path) -> pa.ChunkedAr
         lambda t: _is_list(t) and pa.types.is_floating(t.value_type),
     )
     if not any(same(column.type) and same(wanted.type) for same in kinds):
-        raise FormatError(f"trace {path}, field {wanted.name!r}: type {column.type}, expected {wanted.type}")
+        raise FormatError(
+            f"trace {path}, field {wanted.name!r}: type {column.type}, expected {wanted.type}"
+        )
     try:
         return column.cast(wanted.type)
     except pa.ArrowException as error:
@@ -97,7 +108,9 @@ def _cast(column: pa.ChunkedArray, wanted: pa.Field, path: Path) -> pa.ChunkedAr
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -119,7 +132,10 @@ def to_table(trace: Trace) -> pa.Table:
             columns[name] = pa.ListArray.from_arrays(starts, pa.array(values, kind.value_type))
         elif values is not None:
             columns[name] = pa.array(values, kind)
-    columns |= {prediction_column(name): pa.array(tokens, pa.int32()) for name, tokens in trace.predictions.items()}
+    columns |= {
+        prediction_column(name): pa.array(tokens, pa.int32())
+        for name, tokens in trace.predictions.items()
+    }
     fields = [pa.field(name, column.type, nullable=False) for name, column in columns.items()]
     note = {"schema_version": SCHEMA_VERSION, **trace.provenance.to_json()}
     return pa.Table.from_arrays(

@@ -14,7 +14,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     Raises
     ------
     OSError
-        Naming `path`, if it cannot be written (a full disk, say); what was there before is then untouched.
+        Naming `path`, if it cannot be written (a full disk, say); what was there before is then
+        untouched.
     """
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
@@ -40,13 +41,16 @@ def make_writable_folder(folder: Path) -> None:
     probe.unlink()
 
 
-def claim_folder(folder: Path, mark: str, what: str, *, overwrite: bool, remove: Sequence[str] = ()) -> None:
+def claim_folder(
+    folder: Path, mark: str, what: str, *, overwrite: bool, remove: Sequence[str] = ()
+) -> None:
     """Make the folder ours: empty, or one that holds the file `mark` and may be written over.
 
     Parameters
     ----------
     what : that it is marked to hold, in words.
-    remove : patterns of what goes when it is written over, in order. The mark first: without it the rest is nobody's.
+    remove : patterns of what goes when it is written over, in order. The mark first: without it the
+        rest is nobody's.
 
     Raises
     ------
@@ -58,9 +62,15 @@ def claim_folder(folder: Path, mark: str, what: str, *, overwrite: bool, remove:
     make_writable_folder(folder)
     if (folder / mark).exists():
         if not overwrite:
-            raise ValueError(f"{folder} holds a {what} already: choose another folder, or overwrite it")
+            raise ValueError(
+                f"{folder} holds a {what} already: choose another folder, or overwrite it"
+            )
         for pattern in remove:
             for path in folder.glob(pattern):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-    elif others := [entry.name for entry in folder.iterdir() if not entry.name.startswith((".", "_"))]:
-        raise ValueError(f"{folder} is not empty and holds no {what} ({min(others)}): choose another folder")
+    elif others := [
+        entry.name for entry in folder.iterdir() if not entry.name.startswith((".", "_"))
+    ]:
+        raise ValueError(
+            f"{folder} is not empty and holds no {what} ({min(others)}): choose another folder"
+        )

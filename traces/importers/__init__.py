@@ -14,7 +14,8 @@ from lapsd.traces.importers.specdecode_bench import SpecDecodeBench
 from lapsd.traces.importers.vllm import Vllm
 
 IMPORTERS: dict[str, type[Importer]] = {
-    i.name: i for i in (SpecBench, SpecDecodeBench, Vllm, Azure, Mooncake, ShareGPT, AlpacaEval, DistServe)
+    i.name: i
+    for i in (SpecBench, SpecDecodeBench, Vllm, Azure, Mooncake, ShareGPT, AlpacaEval, DistServe)
 }
 
 __all__ = [

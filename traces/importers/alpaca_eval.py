@@ -1,7 +1,9 @@
-"""Instructions and a model's answers: AlpacaEval's outputs, and Alpaca's own data set, which has the same fields.
+"""Instructions and a model's answers: AlpacaEval's outputs, and Alpaca's own data set, which has
+the same fields.
 
-A JSON list of `{"instruction", "output"}`, with `input` (Alpaca), `dataset` and `generator` (AlpacaEval) where they
-are there. Both are CC-BY-NC-4.0: to evaluate with, not to train what is shipped.
+A JSON list of `{"instruction", "output"}`, with `input` (Alpaca), `dataset` and `generator`
+(AlpacaEval) where they are there. Both are CC-BY-NC-4.0: to evaluate with, not to train what is
+shipped.
 """
 
 from dataclasses import dataclass, field
@@ -16,14 +18,19 @@ from lapsd.traces.importers.token_counts import HELP
 
 @dataclass(frozen=True)
 class AlpacaEval(Importer):
-    """Import instructions with answers (AlpacaEval's outputs, or Alpaca), decoded without a draft model."""
+    """Import instructions with answers (AlpacaEval's outputs, or Alpaca), decoded without a draft
+    model.
+    """
 
     name: ClassVar[str] = "alpaca-eval"
     file: ClassVar[str] = "A JSON list of instruction and output (.gz allowed)."
 
     tokenizer: str = field(default="words*1.35", metadata={"help": HELP})
     most_tokens: int = field(
-        default=2048, metadata={"help": "Leave out what has more tokens, prompt and answer together; 0: nothing."}
+        default=2048,
+        metadata={
+            "help": "Leave out what has more tokens, prompt and answer together; 0: nothing."
+        },
     )
 
     def __post_init__(self) -> None:
@@ -32,8 +39,15 @@ class AlpacaEval(Importer):
     def read(self, path: str | Path) -> Imported:
         """See `Importer.read`."""
         path, records = Path(path), json_list(Path(path))
-        exchanges = [_exchange(record, number, f"{path}, entry {number}") for number, record in enumerate(records)]
-        source = f"AlpacaEval, {records[0]['generator']}" if "generator" in records[0] else f"Alpaca ({path.name})"
+        exchanges = [
+            _exchange(record, number, f"{path}, entry {number}")
+            for number, record in enumerate(records)
+        ]
+        source = (
+            f"AlpacaEval, {records[0]['generator']}"
+            if "generator" in records[0]
+            else f"Alpaca ({path.name})"
+        )
         return imported(exchanges, path, source, self.tokenizer, self.most_tokens)
 
 
@@ -42,7 +56,13 @@ def _exchange(record: Any, number: int, source: str) -> Exchange:
         raise FormatError(f"{source}: not a JSON object")
     for name in ("instruction", "output"):
         if not isinstance(record.get(name), str):
-            raise FormatError(f"{source}, field {name!r}: {'not a text' if name in record else 'missing'}")
+            raise FormatError(
+                f"{source}, field {name!r}: {'not a text' if name in record else 'missing'}"
+            )
     dataset, context = str(record.get("dataset", "alpaca"))[:180], record.get("input")
-    prompt = f"{record['instruction']}\n{context}" if isinstance(context, str) and context else record["instruction"]
+    prompt = (
+        f"{record['instruction']}\n{context}"
+        if isinstance(context, str) and context
+        else record["instruction"]
+    )
     return Exchange(f"{dataset}-{number}", dataset, prompt, record["output"])

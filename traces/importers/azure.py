@@ -23,11 +23,15 @@ class Azure(Importer):
         """See `Importer.read`."""
         path, rows = Path(path), []
         try:
-            with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8", newline="") as file:
+            with (gzip.open if path.suffix == ".gz" else open)(
+                path, "rt", encoding="utf-8", newline=""
+            ) as file:
                 for number, record in enumerate(csv.DictReader(file), 2):
                     try:
                         at = _instant_ns(record["TIMESTAMP"])
-                        rows.append((at, int(record["ContextTokens"]), int(record["GeneratedTokens"])))
+                        rows.append(
+                            (at, int(record["ContextTokens"]), int(record["GeneratedTokens"]))
+                        )
                     except (KeyError, TypeError, ValueError) as error:
                         wanted = "needs TIMESTAMP, ContextTokens, GeneratedTokens"
                         raise FormatError(f"{path}, line {number}: {wanted} ({error})") from error

@@ -1,4 +1,7 @@
-"""From texts to a trace: what importers of prompts and answers share. A file holds a list of JSON objects."""
+"""From texts to a trace: what importers of prompts and answers share.
+
+A file holds a list of JSON objects.
+"""
 
 import gzip
 import json
@@ -43,7 +46,9 @@ def json_list(path: Path) -> list[Any]:
     return document
 
 
-def imported(exchanges: Sequence[Exchange], path: Path, source: str, tokenizer: str, most: int) -> Imported:
+def imported(
+    exchanges: Sequence[Exchange], path: Path, source: str, tokenizer: str, most: int
+) -> Imported:
     """A trace of ordinary decoding, and its prompts.
 
     Parameters
@@ -74,13 +79,19 @@ def imported(exchanges: Sequence[Exchange], path: Path, source: str, tokenizer: 
         source=source,
         imported_from=path.name,
         estimated=(f"prompt_tokens, output_tokens ({tokenizer})",) if count.estimated else (),
-        missing=("drafts: ordinary decoding", "the chat template, and the end of the answer as a token"),
+        missing=(
+            "drafts: ordinary decoding",
+            "the chat template, and the end of the answer as a token",
+        ),
         notes={"tokenizer": Path(tokenizer).name if not count.estimated else tokenizer},
     )
     trace = ordinary_decoding(
-        [prompt for _, prompt, _ in kept], [answer for *_, answer in kept],
-        request_id=[e.request_id for e, *_ in kept], dataset=[e.dataset for e, *_ in kept], provenance=provenance,
-    )  # fmt: skip
+        [prompt for _, prompt, _ in kept],
+        [answer for *_, answer in kept],
+        request_id=[e.request_id for e, *_ in kept],
+        dataset=[e.dataset for e, *_ in kept],
+        provenance=provenance,
+    )
     texts = tuple(Prompt(e.request_id, e.prompt, template_of(e.prompt)) for e, *_ in kept)
     return Imported(trace, prompts=texts, notes=tuple(notes))
 

@@ -1,14 +1,16 @@
-"""Costs that LLMServe/DistServe fitted to real GPUs: prefills and decoding steps of one model, in milliseconds.
+"""Costs that LLMServe/DistServe fitted to real GPUs: prefills and decoding steps of one model, in
+milliseconds.
 
-Format (`simdistserve/estimators/profile_data/*.json`, Apache-2.0): by model and tensor-parallel degree
+Format (`simdistserve/estimators/profile_data/*.json`, Apache-2.0): by model and tensor-parallel
+degree
 
-    prefill                             [a, b, c]: a + b · tokens + c · Σ tokens² of the prompts of one pass
-    decoding_smallbs, decoding_largebs  [a, b, c]: a + b · Σ contexts + c · requests of one step
-    decoding_large_small_bs_threshold   the number of requests from which on the second holds
+    prefill                             [a, b, c]: a + b · tokens + c · Σ tokens² of the prompts of
+    one pass decoding_smallbs, decoding_largebs  [a, b, c]: a + b · Σ contexts + c · requests of one
+    step decoding_large_small_bs_threshold   the number of requests from which on the second holds
 
-A step's two regimes need no term of their own: costs by batch size are linear between those given, and both ends of
-either line are. What a file does not hold comes from the model's architecture: bytes of keys and values a token, and
-so what a move takes over PCIe.
+A step's two regimes need no term of their own: costs by batch size are linear between those given,
+and both ends of either line are. What a file does not hold comes from the model's architecture:
+bytes of keys and values a token, and so what a move takes over PCIe.
 """
 
 import json
@@ -55,66 +57,101 @@ ARCHITECTURES = {
 
 @dataclass(frozen=True)
 class DistServe(Importer):
-    """Import costs fitted to real GPUs by DistServe as a profile of one model, without a draft model."""
+    """Import costs fitted to real GPUs by DistServe as a profile of one model, without a draft
+    model.
+    """
 
     name: ClassVar[str] = "distserve"
     file: ClassVar[str] = "A file of fits of DistServe's simulator (JSON)."
 
     model: str = field(default="facebook/opt-13b", metadata={"help": "Which of the file's models."})
-    tp: int = field(default=1, metadata={"help": "Which tensor-parallel degree: GPUs that share the model."})
-    gpu: str = field(default="A100-80G", metadata={"help": "The GPU, in words: the file does not name it."})
+    tp: int = field(
+        default=1, metadata={"help": "Which tensor-parallel degree: GPUs that share the model."}
+    )
+    gpu: str = field(
+        default="A100-80G", metadata={"help": "The GPU, in words: the file does not name it."}
+    )
     pcie_gb_per_s: float = field(
-        default=20.0, metadata={"help": "Rate at which caches move to host memory and back, a GPU, in 10^9 bytes/s."}
+        default=20.0,
+        metadata={
+            "help": "Rate at which caches move to host memory and back, a GPU, in 10^9 bytes/s."
+        },
     )
 
     def __post_init__(self) -> None:
         if not 0 < self.pcie_gb_per_s <= 1e5:
-            raise ValueError(f"pcie_gb_per_s {self.pcie_gb_per_s:g}: must be above 0 and at most 100000")
+            raise ValueError(
+                f"pcie_gb_per_s {self.pcie_gb_per_s:g}: must be above 0 and at most 100000"
+            )
         if self.model not in ARCHITECTURES:
-            raise ValueError(f"model {self.model!r}: its architecture is known of {', '.join(ARCHITECTURES)}")
+            raise ValueError(
+                f"model {self.model!r}: its architecture is known of {', '.join(ARCHITECTURES)}"
+            )
 
     def read(self, path: str | Path) -> Imported:
         """See `Importer.read`."""
         path = Path(path)
         fits = self._fits(path)
-        notes: tuple[str, ...] = (f"moves are not in the file: {self.pcie_gb_per_s:g} GB/s is assumed",)
+        notes: tuple[str, ...] = (
+            f"moves are not in the file: {self.pcie_gb_per_s:g} GB/s is assumed",
+        )
         base, per_token, square = fits.prefill
         if square < 0:  # costs never fall
-            square, notes = 0.0, (*notes, "its prefill's quadratic term is negative, and taken as 0")
+            square, notes = (
+                0.0,
+                (*notes, "its prefill's quadratic term is negative, and taken as 0"),
+            )
         move = Linear(0, round(ARCHITECTURES[self.model].kv_bytes / self.tp / self.pcie_gb_per_s))
         costs = Costs(
-            rounds={b: _step(fits, b) for b in sorted({1, fits.threshold - 1, fits.threshold, LARGEST_BATCH} - {0})},
+            rounds={
+                b: _step(fits, b)
+                for b in sorted({1, fits.threshold - 1, fits.threshold, LARGEST_BATCH} - {0})
+            },
             prefill=Quadratic(_ns(base), _ns(per_token), round(square * 1e9)),
             swap_out=move,
             swap_in=move,
             swap_ways={"pcie": Swap(move, move)},
             only_draft_tokens=0,
         )
-        return Imported(None, Profile("imported_fit", "unknown", costs, provenance=self._origin(path)), notes)
+        return Imported(
+            None, Profile("imported_fit", "unknown", costs, provenance=self._origin(path)), notes
+        )
 
     def _fits(self, path: Path) -> "_Fits":
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            raise FormatError(f"{path}: {getattr(error, 'strerror', None) or 'not JSON'}") from error
+            raise FormatError(
+                f"{path}: {getattr(error, 'strerror', None) or 'not JSON'}"
+            ) from error
         models = mapping(document, "the file", str(path))
         if self.model not in models:
-            raise FormatError(f"{path}: holds no costs of {self.model} (it has {', '.join(models) or 'none'})")
+            raise FormatError(
+                f"{path}: holds no costs of {self.model} (it has {', '.join(models) or 'none'})"
+            )
         degrees = mapping(models[self.model], self.model, str(path))
         if str(self.tp) not in degrees:
-            raise FormatError(f"{path}: {self.model} has no tp {self.tp} (it has {', '.join(degrees) or 'none'})")
-        return _Fits.of(mapping(degrees[str(self.tp)], f"{self.model}.{self.tp}", str(path)), str(path))
+            raise FormatError(
+                f"{path}: {self.model} has no tp {self.tp} (it has {', '.join(degrees) or 'none'})"
+            )
+        return _Fits.of(
+            mapping(degrees[str(self.tp)], f"{self.model}.{self.tp}", str(path)), str(path)
+        )
 
     def _origin(self, path: Path) -> Provenance:
         known = ARCHITECTURES[self.model]
         kv_tokens = {
-            f"{gb} GB": int((USED * gb * 1e9 * self.tp - known.weights_bytes) // known.kv_bytes) for gb in (40, 80)
+            f"{gb} GB": int((USED * gb * 1e9 * self.tp - known.weights_bytes) // known.kv_bytes)
+            for gb in (40, 80)
         }
         return Provenance(
             source=f"DistServe's fits ({path.stem}), {self.model}, {self.gpu} x {self.tp}",
             imported_from=path.name,
             estimated=(
-                f"swap_out, swap_in ({known.kv_bytes} bytes a token at {self.pcie_gb_per_s:g} GB/s a GPU)",
+                (
+                    f"swap_out, swap_in ({known.kv_bytes} bytes a token at {self.pcie_gb_per_s:g}"
+                    " GB/s a GPU)"
+                ),
                 f"batches above those that were timed (the line goes on to {LARGEST_BATCH})",
             ),
             missing=("errors of the fits", "software versions"),
@@ -125,11 +162,14 @@ class DistServe(Importer):
             notes={
                 "license": "Apache-2.0 (LLMServe/DistServe)",
                 "memory": {
-                    "kv_bytes_per_token": known.kv_bytes, "weights_bytes": known.weights_bytes,
-                    f"kv_tokens_at_{USED:.0%}_of": {gb: tokens for gb, tokens in kv_tokens.items() if tokens > 0},
+                    "kv_bytes_per_token": known.kv_bytes,
+                    "weights_bytes": known.weights_bytes,
+                    f"kv_tokens_at_{USED:.0%}_of": {
+                        gb: tokens for gb, tokens in kv_tokens.items() if tokens > 0
+                    },
                 },
             },
-        )  # fmt: skip
+        )
 
 
 class _Fits(NamedTuple):
@@ -143,18 +183,29 @@ class _Fits(NamedTuple):
     @classmethod
     def of(cls, record: Mapping[str, Any], source: str) -> "_Fits":
         threshold = record.get("decoding_large_small_bs_threshold")
-        if not isinstance(threshold, int) or isinstance(threshold, bool) or not 1 <= threshold <= LARGEST_BATCH:
+        if (
+            not isinstance(threshold, int)
+            or isinstance(threshold, bool)
+            or not 1 <= threshold <= LARGEST_BATCH
+        ):
             bound = f"is not a whole number from 1 to {LARGEST_BATCH}"
-            raise FormatError(f"{source}, field 'decoding_large_small_bs_threshold': {str(threshold)[:40]!r} {bound}")
+            raise FormatError(
+                f"{source}, field 'decoding_large_small_bs_threshold': {str(threshold)[:40]!r}"
+                f" {bound}"
+            )
         prefill = _three(record, "prefill", source, least=-MAX_NS)
         small, large = (_three(record, f"decoding_{kind}bs", source) for kind in ("small", "large"))
         return cls(prefill, small, large, threshold)
 
 
-def _three(record: Mapping[str, Any], name: str, source: str, least: float = 0) -> tuple[float, ...]:
+def _three(
+    record: Mapping[str, Any], name: str, source: str, least: float = 0
+) -> tuple[float, ...]:
     """Three coefficients; only the last may be as small as `least`."""
     values = record.get(name)
-    numbers = isinstance(values, list) and all(type(v) in (int, float) and math.isfinite(v) for v in values)
+    numbers = isinstance(values, list) and all(
+        type(v) in (int, float) and math.isfinite(v) for v in values
+    )
     if not isinstance(values, list) or not numbers or len(values) != 3:
         raise FormatError(f"{source}, field {name!r}: not three numbers")
     if min(*values[:2], values[2] - least) < 0 or max(values) * 1e9 > MAX_NS or values[0] <= 0:

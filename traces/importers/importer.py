@@ -1,4 +1,6 @@
-"""What every importer is: a name, its options, and `read`, which makes of one public file what lapsd works with."""
+"""What every importer is: a name, its options, and `read`, which makes of one public file what
+lapsd works with.
+"""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -23,8 +25,8 @@ class Imported:
         Fitted to the file's wall times, or the costs that it holds, if it has any.
     notes : tuple of str
         What a user must know of it, a sentence each: what was estimated, left out or not there.
-    prompts : tuple of Prompt
-        The requests' prompts, in order, where the file holds them: what predictors of lengths learn from.
+    prompts : tuple of Prompt The requests' prompts, in order, where the file holds them: what
+        predictors of lengths learn from.
     """
 
     trace: Trace | ArrivalTrace | None
@@ -37,7 +39,8 @@ class Imported:
 class Importer(ABC):
     """A public format. The first line of a subclass's docstring says what `lapsd import NAME` does.
 
-    Its fields are the options, with a default, and `help` in their metadata; wrong values are refused at once.
+    Its fields are the options, with a default, and `help` in their metadata; wrong values are
+    refused at once.
 
     Attributes
     ----------

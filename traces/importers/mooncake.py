@@ -1,6 +1,8 @@
-"""Arrivals of kvcache-ai/Mooncake: JSON lines of `timestamp` (ms), `input_length` and `output_length`.
+"""Arrivals of kvcache-ai/Mooncake: JSON lines of `timestamp` (ms), `input_length` and
+`output_length`.
 
-Its timestamps are rounded to about three seconds: requests of one bucket arrive nearly at once, as in the file.
+Its timestamps are rounded to about three seconds: requests of one bucket arrive nearly at once, as
+in the file.
 """
 
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ class Mooncake(Importer):
         """See `Importer.read`."""
         path, rows = Path(path), []
         for number, record in json_lines(path):
-            stamp, prompt, output = (count(record.get(f), f, f"{path}, line {number}") for f in FIELDS)
+            stamp, prompt, output = (
+                count(record.get(f), f, f"{path}, line {number}") for f in FIELDS
+            )
             rows.append((stamp * 10**6, prompt, output))
         return Imported(arrivals_of(rows, f"Mooncake trace {path.name}"))

@@ -1,4 +1,6 @@
-"""ShareGPT's own JSON: a list of conversations, `{"id", "conversations": [{"from": "human", "value": ...}, ...]}`."""
+"""ShareGPT's own JSON: a list of conversations, `{"id", "conversations": [{"from": "human",
+"value": ...}, ...]}`.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +16,11 @@ ASKS, ANSWERS = ("human", "user"), ("gpt", "chatgpt", "assistant", "bing", "bard
 
 @dataclass(frozen=True)
 class ShareGPT(Importer):
-    """Import ShareGPT conversations: the first question and its answer of each, decoded without a draft model.
+    """Import ShareGPT conversations: the first question and its answer of each, decoded without a
+    draft model.
 
-    As serving benchmarks do (vLLM's, FastServe's): conversations that begin otherwise, or are too long, are left out.
+    As serving benchmarks do (vLLM's, FastServe's): conversations that begin otherwise, or are too
+    long, are left out.
     """
 
     name: ClassVar[str] = "sharegpt"
@@ -24,7 +28,10 @@ class ShareGPT(Importer):
 
     tokenizer: str = field(default="chars/4", metadata={"help": HELP})
     most_tokens: int = field(
-        default=2048, metadata={"help": "Leave out what has more tokens, prompt and answer together; 0: nothing."}
+        default=2048,
+        metadata={
+            "help": "Leave out what has more tokens, prompt and answer together; 0: nothing."
+        },
     )
 
     def __post_init__(self) -> None:
@@ -33,12 +40,20 @@ class ShareGPT(Importer):
     def read(self, path: str | Path) -> Imported:
         """See `Importer.read`."""
         path = Path(path)
-        firsts = [_first(record, number, f"{path}, entry {number}") for number, record in enumerate(json_list(path))]
+        firsts = [
+            _first(record, number, f"{path}, entry {number}")
+            for number, record in enumerate(json_list(path))
+        ]
         if not (exchanges := [exchange for exchange in firsts if exchange is not None]):
             raise FormatError(f"{path}: no conversation begins with a question and its answer")
-        made = imported(exchanges, path, f"ShareGPT ({path.name})", self.tokenizer, self.most_tokens)
+        made = imported(
+            exchanges, path, f"ShareGPT ({path.name})", self.tokenizer, self.most_tokens
+        )
         if other := len(firsts) - len(exchanges):
-            others = f"{other} of {len(firsts)} conversations do not begin with a question and its answer"
+            others = (
+                f"{other} of {len(firsts)} conversations do not begin with a question and its"
+                " answer"
+            )
             return Imported(made.trace, prompts=made.prompts, notes=(others, *made.notes))
         return made
 

@@ -1,9 +1,10 @@
 """Public Spec-Bench answer files: a turn of a question becomes a request.
 
-An answer file holds, per question, the tokens each round emitted (accepted draft tokens + 1) in one flat list
-over all turns, and each turn's wall time; neither draft lengths nor prompt lengths. Draft lengths are
-reconstructed by the schedule that made the file, prompt lengths estimated from the questions' text. A
-`wall_time_fit` profile is fitted to the wall times. Format: Spec-Bench (hemingkx/Spec-Bench, Apache-2.0).
+An answer file holds, per question, the tokens each round emitted (accepted draft tokens + 1) in one
+flat list over all turns, and each turn's wall time; neither draft lengths nor prompt lengths. Draft
+lengths are reconstructed by the schedule that made the file, prompt lengths estimated from the
+questions' text. A `wall_time_fit` profile is fitted to the wall times. Format: Spec-Bench
+(hemingkx/Spec-Bench, Apache-2.0).
 """
 
 import math
@@ -29,10 +30,16 @@ class SpecBench(Importer):
     name: ClassVar[str] = "spec-bench"
     file: ClassVar[str] = "A Spec-Bench answer file (JSON lines, .gz allowed)."
 
-    questions: Path | None = field(default=None, metadata={"help": "The question file, to estimate prompt lengths."})
+    questions: Path | None = field(
+        default=None, metadata={"help": "The question file, to estimate prompt lengths."}
+    )
     draft_schedule: str = field(
         default="heuristic:5",
-        metadata={"help": "How draft lengths were chosen: heuristic:n (transformers' default) or constant:n."},
+        metadata={
+            "help": (
+                "How draft lengths were chosen: heuristic:n (transformers' default) or constant:n."
+            )
+        },
     )
 
     def __post_init__(self) -> None:
@@ -44,11 +51,15 @@ class SpecBench(Importer):
         answers = list(json_lines(path))
         if not answers:
             raise FormatError(f"{path}: holds no answers")
-        turns = [turn for number, answer in answers for turn in _turns(answer, f"{path}, line {number}")]
+        turns = [
+            turn for number, answer in answers for turn in _turns(answer, f"{path}, line {number}")
+        ]
         longest = max(max(turn.accepted) for turn in turns)
         prompts = [0] * len(turns)
         if self.questions is not None:
-            prompts = _prompt_tokens(turns, _questions(self.questions), _tokens_per_character(answers))
+            prompts = _prompt_tokens(
+                turns, _questions(self.questions), _tokens_per_character(answers)
+            )
         rows = [
             {
                 "request_id": f"{turn.question}-{turn.number}",
@@ -83,7 +94,9 @@ class SpecBench(Importer):
 
 @dataclass(frozen=True)
 class _Turn:
-    """One answer: `accepted` draft tokens a round, `tokens` of output, and 0 where there is no wall time."""
+    """One answer: `accepted` draft tokens a round, `tokens` of output, and 0 where there is no wall
+    time.
+    """
 
     source: str
     question: int | str
@@ -96,11 +109,18 @@ class _Turn:
 
 def _turns(answer: Mapping[str, Any], source: str) -> Iterator[_Turn]:
     choice = _choice(answer)
-    steps, new, flat = (_integers(choice, key, source) for key in ("decoding_steps", "new_tokens", "accept_lengths"))
+    steps, new, flat = (
+        _integers(choice, key, source) for key in ("decoding_steps", "new_tokens", "accept_lengths")
+    )
     if len(steps) != len(new):
-        raise FormatError(f"{source}: {len(steps)} turns in 'decoding_steps', {len(new)} in 'new_tokens'")
+        raise FormatError(
+            f"{source}: {len(steps)} turns in 'decoding_steps', {len(new)} in 'new_tokens'"
+        )
     if sum(steps) != len(flat) or min(steps) < 1:
-        raise FormatError(f"{source}: 'decoding_steps' adds up to {sum(steps)}, 'accept_lengths' holds {len(flat)}")
+        raise FormatError(
+            f"{source}: 'decoding_steps' adds up to {sum(steps)}, 'accept_lengths' holds"
+            f" {len(flat)}"
+        )
     if min(flat) < 1:
         raise FormatError(f"{source}: an element of 'accept_lengths' is below 1")
     walls, begin = choice.get("wall_time"), 0
@@ -109,14 +129,21 @@ def _turns(answer: Mapping[str, Any], source: str) -> Iterator[_Turn]:
         accepted = [emitted - 1 for emitted in flat[begin : begin + rounds]]
         begin += rounds
         yield _Turn(
-            source, _question(answer), turn, str(answer.get("category", "unknown")), accepted, tokens,
+            source,
+            _question(answer),
+            turn,
+            str(answer.get("category", "unknown")),
+            accepted,
+            tokens,
             float(wall) if type(wall) in (int, float) and math.isfinite(wall) else 0.0,
-        )  # fmt: skip
+        )
 
 
 def _choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = answer.get("choices")
-    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    return (
+        choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    )
 
 
 def _question(record: Mapping[str, Any]) -> int | str:
@@ -126,8 +153,14 @@ def _question(record: Mapping[str, Any]) -> int | str:
 
 def _integers(choice: Mapping[str, Any], key: str, source: str) -> list[int]:
     values = choice.get(key)
-    if not isinstance(values, list) or not all(type(v) is int and 0 <= v < 2**15 for v in values) or not values:
-        raise FormatError(f"{source}: 'choices[0].{key}' is no list of integers from 0 to {2**15 - 1}")
+    if (
+        not isinstance(values, list)
+        or not all(type(v) is int and 0 <= v < 2**15 for v in values)
+        or not values
+    ):
+        raise FormatError(
+            f"{source}: 'choices[0].{key}' is no list of integers from 0 to {2**15 - 1}"
+        )
     return values
 
 
@@ -135,10 +168,12 @@ def _drafted(turn: _Turn, schedule: DraftSchedule, longest: int) -> list[int]:
     try:
         return schedule.drafted(turn.accepted)
     except ValueError as error:
-        # newer assisted generation ends a draft where the draft model is unsure, which no file tells
+        # newer assisted generation ends a draft where the draft model is unsure, which no file
+        # tells
         raise FormatError(
-            f"{turn.source}, turn {turn.number}: {error}: lengths that follow another rule, or a tree, cannot be "
-            f"reconstructed; draft_schedule constant:{longest} (the longest acceptance) reads all as that long"
+            f"{turn.source}, turn {turn.number}: {error}: lengths that follow another rule, or a"
+            f" tree, cannot be reconstructed; draft_schedule constant:{longest} (the longest"
+            " acceptance) reads all as that long"
         ) from error
 
 
@@ -166,9 +201,13 @@ def _tokens_per_character(answers: Sequence[tuple[int, Mapping[str, Any]]]) -> f
 
 
 def _prompt_tokens(
-    turns: Sequence[_Turn], questions: tuple[Path, Mapping[int | str, list[str]]], tokens_per_character: float
+    turns: Sequence[_Turn],
+    questions: tuple[Path, Mapping[int | str, list[str]]],
+    tokens_per_character: float,
 ) -> list[int]:
-    """The conversation so far at each turn: questions by their characters, answers by their tokens."""
+    """The conversation so far at each turn: questions by their characters, answers by their
+    tokens.
+    """
     path, asked = questions
     prompts, context = [], 0.0
     for turn in turns:
@@ -176,9 +215,12 @@ def _prompt_tokens(
             raise FormatError(f"{turn.source}: question {turn.question!r} is not in {path}")
         if turn.number >= len(asked[turn.question]):
             raise FormatError(
-                f"{turn.source}: question {turn.question!r} has fewer turns in {path} than were answered"
+                f"{turn.source}: question {turn.question!r} has fewer turns in {path} than were"
+                " answered"
             )
-        context = (context if turn.number else 0.0) + len(asked[turn.question][turn.number]) * tokens_per_character
+        context = (context if turn.number else 0.0) + len(
+            asked[turn.question][turn.number]
+        ) * tokens_per_character
         prompts.append(round(context))
         context += turn.tokens
     return prompts

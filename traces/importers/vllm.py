@@ -1,9 +1,10 @@
 """What vLLM answers with `--per-request-spec-decode-metrics detailed`, a response a line.
 
-A response holds `usage` and, under `metrics.speculative_decoding`, the draft tokens accepted and drafted in each step
-(`per_step_accepted`, `per_step_drafted`; its `num_draft_tokens` is their sum over the request). The first token of a
-response comes from prefill, which belongs to no step: it is counted to the prompt. Flat records with
-`per_step_accepted` beside `prompt_tokens` and `output_tokens` are read too.
+A response holds `usage` and, under `metrics.speculative_decoding`, the draft tokens accepted and
+drafted in each step (`per_step_accepted`, `per_step_drafted`; its `num_draft_tokens` is their sum
+over the request). The first token of a response comes from prefill, which belongs to no step: it is
+counted to the prompt. Flat records with `per_step_accepted` beside `prompt_tokens` and
+`output_tokens` are read too.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lapsd.traces.errors import FormatError
-from lapsd.traces.files.json_lines import count, counts, first_of, json_lines, labels, mapping, prompt_tokens
+from lapsd.traces.files.json_lines import (
+    count,
+    counts,
+    first_of,
+    json_lines,
+    labels,
+    mapping,
+    prompt_tokens,
+)
 from lapsd.traces.importers.importer import Imported, Importer
 from lapsd.traces.invariants import trace_from_rounds
 from lapsd.traces.provenance import Provenance
@@ -23,7 +32,9 @@ DRAFTS = ("draft_tokens", "num_speculative_tokens", "num_spec_tokens")
 
 @dataclass(frozen=True)
 class _Request:
-    """A record's prompt (None: not given) and output, its steps, and whether prefill emitted the first token."""
+    """A record's prompt (None: not given) and output, its steps, and whether prefill emitted the
+    first token.
+    """
 
     prompt: int | None
     output: int
@@ -37,7 +48,9 @@ class Vllm(Importer):
     """Import what vLLM recorded of each request's speculative steps."""
 
     name: ClassVar[str] = "vllm"
-    file: ClassVar[str] = "JSON lines: vLLM's responses with detailed metrics, or per_step_accepted (.gz allowed)."
+    file: ClassVar[str] = (
+        "JSON lines: vLLM's responses with detailed metrics, or per_step_accepted (.gz allowed)."
+    )
 
     draft_tokens: int | None = field(
         default=None, metadata={"help": "Tokens drafted a step, if the file does not say."}
@@ -48,7 +61,10 @@ class Vllm(Importer):
             count(self.draft_tokens, "draft_tokens", "import vllm", 1)
 
     def read(self, path: str | Path) -> Imported:
-        """See `Importer.read`. Responses with tokens that came neither from prefill nor from a step are left out."""
+        """See `Importer.read`.
+
+        Responses with tokens that came neither from prefill nor from a step are left out.
+        """
         path, rows, requests, left_out = Path(path), [], list[_Request](), list[int]()
         for number, record in json_lines(path):
             request = self._request(record, f"{path}, line {number}")
@@ -56,24 +72,31 @@ class Vllm(Importer):
                 left_out.append(number)
                 continue
             requests.append(request)
-            rows.append(labels(record, number) | {
-                "prompt_tokens": (request.prompt or 0) + request.prefill_emits,
-                "output_tokens": request.output - request.prefill_emits,
-                "drafted": request.drafted,
-                "accepted": request.accepted,
-            })  # fmt: skip
+            rows.append(
+                labels(record, number)
+                | {
+                    "prompt_tokens": (request.prompt or 0) + request.prefill_emits,
+                    "output_tokens": request.output - request.prefill_emits,
+                    "drafted": request.drafted,
+                    "accepted": request.accepted,
+                }
+            )
         missing = []
         if any(request.prompt is None for request in requests):
             missing.append("prompt_tokens (0)")
         if left_out:
             missing.append(
-                f"{len(left_out)} responses, the first in line {left_out[0]}, with tokens of neither prefill nor a "
-                "recorded step (vLLM records no step without a draft)"
+                f"{len(left_out)} responses, the first in line {left_out[0]}, with tokens of"
+                " neither prefill nor a recorded step (vLLM records no step without a draft)"
             )
         from_prefill = sum(request.prefill_emits for request in requests)
         estimate = f"{from_prefill} requests: the token that prefill emits is counted to the prompt"
-        provenance = Provenance(source="vLLM", imported_from=path.name, missing=tuple(missing),
-                                estimated=(estimate,) if from_prefill else ())  # fmt: skip
+        provenance = Provenance(
+            source="vLLM",
+            imported_from=path.name,
+            missing=tuple(missing),
+            estimated=(estimate,) if from_prefill else (),
+        )
         trace = trace_from_rounds(rows, provenance, str(path))
         return Imported(trace, notes=tuple(f"not in the file: {m}" for m in missing))
 
@@ -104,11 +127,16 @@ class Vllm(Importer):
         else:
             n = first_of(steps, DRAFTS, self.draft_tokens)
             if n is None:
-                raise FormatError(f"{source}: does not say how many tokens were drafted a step (give draft_tokens)")
+                raise FormatError(
+                    f"{source}: does not say how many tokens were drafted a step (give"
+                    " draft_tokens)"
+                )
             drafted = [count(n, "draft_tokens", source, 1)] * len(accepted)
         for a, n in zip(accepted, drafted, strict=True):
             if a > n:
-                raise FormatError(f"{source}, field 'per_step_accepted': {a} accepted of {n} drafted")
+                raise FormatError(
+                    f"{source}, field 'per_step_accepted': {a} accepted of {n} drafted"
+                )
         return drafted
 
 
@@ -118,8 +146,8 @@ def _steps(response: Mapping[str, Any], source: str) -> dict[str, Any]:
     steps = mapping(metrics.get("speculative_decoding"), "metrics.speculative_decoding", source)
     if "per_step_accepted" not in steps:
         raise FormatError(
-            f"{source}, field 'metrics.speculative_decoding': no 'per_step_accepted', a summary only (vLLM records "
-            "steps with --per-request-spec-decode-metrics detailed)"
+            f"{source}, field 'metrics.speculative_decoding': no 'per_step_accepted', a summary"
+            " only (vLLM records steps with --per-request-spec-decode-metrics detailed)"
         )
     return steps
 
@@ -128,5 +156,7 @@ def _cut(accepted: list[int], output: int, source: str) -> list[int]:
     """The steps' accepted tokens without those of the last that lie past the output's end."""
     emitted = sum(accepted) + len(accepted)
     if not emitted - accepted[-1] <= output <= emitted:
-        raise FormatError(f"{source}, field 'output_tokens': {output}, but the steps emit {emitted}")
+        raise FormatError(
+            f"{source}, field 'output_tokens': {output}, but the steps emit {emitted}"
+        )
     return [*accepted[:-1], min(accepted[-1], accepted[-1] + 1 - (emitted - output))]

@@ -1,4 +1,6 @@
-"""A profile fitted to whole requests' wall times: what a file that timed no single round can tell of costs."""
+"""A profile fitted to whole requests' wall times: what a file that timed no single round can tell
+of costs.
+"""
 
 import numpy as np
 from lapsd.traces.costs import Costs, Linear, RoundTerms
@@ -9,11 +11,13 @@ from numpy.typing import NDArray
 
 
 def fit_wall_times(trace: Trace, wall_s: NDArray[np.float64]) -> Profile:
-    """Cost of a round and of a draft token from whole requests' wall times, (R,), by non-negative least squares.
+    """Cost of a round and of a draft token from whole requests' wall times, (R,), by non-negative
+    least squares.
 
-    Errors are relative to each wall time, so that long requests do not decide alone. Prefill, context and switching
-    cannot be told apart in wall times: they are part of the round, or 0. Where every round drafted the same number of
-    tokens, nor can rounds and draft tokens: all of it is the round's, and the profile holds for that number alone.
+    Errors are relative to each wall time, so that long requests do not decide alone. Prefill,
+    context and switching cannot be told apart in wall times: they are part of the round, or 0.
+    Where every round drafted the same number of tokens, nor can rounds and draft tokens: all of it
+    is the round's, and the profile holds for that number alone.
     """
     from scipy.optimize import nnls
 
@@ -28,7 +32,9 @@ def fit_wall_times(trace: Trace, wall_s: NDArray[np.float64]) -> Profile:
     terms = RoundTerms(Linear(per_token_ns, 0), {1: max(1, per_round_ns)}, {1: 0}, 0)
     costs = Costs({1: terms}, prefill=zero, swap_out=zero, swap_in=zero, only_draft_tokens=only)
     whole = FitError(
-        median_error=float(np.median(error)), p90_error=float(np.percentile(error, 90)), samples=len(error)
+        median_error=float(np.median(error)),
+        p90_error=float(np.percentile(error, 90)),
+        samples=len(error),
     )
     missing = ["prefill", "swap_out", "swap_in", "context"]
     if only is not None:

@@ -1,8 +1,17 @@
-"""What is known about where numbers come from and how far to trust them, as it stands in traces and profiles."""
+"""What is known about where numbers come from and how far to trust them, as it stands in traces and
+profiles.
+"""
 
 from lapsd.traces.provenance.fits import FitError, Fits, GridError, RoundError, SwapFit
 from lapsd.traces.provenance.floors import Floors
-from lapsd.traces.provenance.origin import GreedyCheck, Hardware, LearnedLengths, LengthErrors, Model, Provenance
+from lapsd.traces.provenance.origin import (
+    GreedyCheck,
+    Hardware,
+    LearnedLengths,
+    LengthErrors,
+    Model,
+    Provenance,
+)
 from lapsd.traces.provenance.speculation import DraftLengthRate, Speculation, SpeculationCheck
 
 __all__ = [

@@ -58,7 +58,9 @@ class GridError(FitError):
 
 @dataclass(frozen=True, kw_only=True)
 class SwapFit(Record):
-    """One way of moving a KV cache: how well its terms fit, and the bytes that it moves for a token."""
+    """One way of moving a KV cache: how well its terms fit, and the bytes that it moves for a
+    token.
+    """
 
     out: FitError
     back: FitError
@@ -71,9 +73,9 @@ class Fits(Record):
 
     Attributes
     ----------
-    terms : mapping of name to FitError
-        By term: `draft_step`, `verify_WIDTH`, `prefill`, `swap_out`, `swap_in`, `recompute`, `prefill_batched`.
-        In a file they stand beside the other keys.
+    terms : mapping of name to FitError By term: `draft_step`, `verify_WIDTH`, `prefill`,
+        `swap_out`, `swap_in`, `recompute`, `prefill_batched`. In a file they stand beside the other
+        keys.
     round : RoundError or None
         Of real requests' rounds.
     round_by_draft_tokens : mapping of draft length to RoundError
@@ -97,7 +99,11 @@ class Fits(Record):
         if not isinstance(document, Mapping):
             raise FormatError(f"field {name!r}: not a JSON object")
         known = {f.name for f in fields(cls)}
-        terms = {k: v for k, v in document.items() if k not in known and isinstance(v, Mapping) and "p90_error" in v}
+        terms = {
+            k: v
+            for k, v in document.items()
+            if k not in known and isinstance(v, Mapping) and "p90_error" in v
+        }
         rest = {k: v for k, v in document.items() if k not in terms and v != {}}
         return super().from_json({**rest, "terms": terms}, name)
 
@@ -118,8 +124,16 @@ class Fits(Record):
             error = f"{self.whole.median_error:.0%}"
             yield f"rounds are missed by {error}, more than 10 % (median): was the machine busy?"
         if self.round is not None and abs(self.round.closure) > OPEN:
-            yield f"draft, verify and host together are {self.round.closure:+.1%} off real rounds (more than 3 %)"
+            yield (
+                f"draft, verify and host together are {self.round.closure:+.1%} off real rounds"
+                " (more than 3 %)"
+            )
         for name, fit in self.terms.items():
-            judged = name.startswith("verify_") or name in ("draft_step", "prefill", "swap_out", "swap_in")
+            judged = name.startswith("verify_") or name in (
+                "draft_step",
+                "prefill",
+                "swap_out",
+                "swap_in",
+            )
             if judged and fit.median_error > TOO_FAR:
                 yield f"the fit of {name} is off by {fit.median_error:.0%}, more than 10 % (median)"

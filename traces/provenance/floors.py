@@ -1,4 +1,6 @@
-"""What the hardware allows, measured beside a profile: rates, and the least time that a verify pass could take."""
+"""What the hardware allows, measured beside a profile: rates, and the least time that a verify pass
+could take.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,6 @@
-"""Where a trace or a profile comes from: models, machine, software, command; what was estimated, what is missing."""
+"""Where a trace or a profile comes from: models, machine, software, command; what was estimated,
+what is missing.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +23,9 @@ class Model(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware(Record):
-    """A machine; `device` is where models ran (`cpu` or `cuda`), and GPU fields are those of a GPU that did."""
+    """A machine; `device` is where models ran (`cpu` or `cuda`), and GPU fields are those of a GPU
+    that did.
+    """
 
     device: str = ""
     cpu: str = ""
@@ -82,7 +86,8 @@ class LengthErrors(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class LearnedLengths(Record):
-    """What output lengths were predicted from, and how well: by predictor, then by data set and `pooled`.
+    """What output lengths were predicted from, and how well: by predictor, then by data set and
+    `pooled`.
 
     Attributes
     ----------
@@ -117,8 +122,8 @@ class Provenance(Record):
     software : mapping of name to version
     command, commit, time : str
         As typed; of lapsd's source; in ISO 8601.
-    draft_tokens : tuple of int
-        Draft lengths that were recorded; the first is the one that a profile's rounds are judged by.
+    draft_tokens : tuple of int Draft lengths that were recorded; the first is the one that a
+        profile's rounds are judged by.
     quick : bool
         Few samples a term.
     drift : float or None
@@ -158,11 +163,15 @@ class Provenance(Record):
     def details(self) -> dict[str, str]:
         """See `Record.details`; the greedy check is among them."""
         check = {} if self.greedy_check is None else self.greedy_check.to_json()
-        return {f"greedy_check / {name}": str(value) for name, value in check.items()} | super().details
+        return {
+            f"greedy_check / {name}": str(value) for name, value in check.items()
+        } | super().details
 
     @property
     def facts(self) -> dict[str, str]:
-        """What is known, in words, by the key that it has in files, but for notes, checks and warnings."""
+        """What is known, in words, by the key that it has in files, but for notes, checks and
+        warnings.
+        """
         known = {
             "source": self.source,
             "imported_from": self.imported_from,

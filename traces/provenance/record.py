@@ -1,7 +1,9 @@
-"""Frozen dataclasses as JSON objects: a field's type says what is read, and keys that no field has are kept.
+"""Frozen dataclasses as JSON objects: a field's type says what is read, and keys that no field has
+are kept.
 
-What is at its default is not written, and `null` and `{}` read as the default: not known. Keys without a field, of a
-newer version or somebody's own, go into `notes` and come out again where they were.
+What is at its default is not written, and `null` and `{}` read as the default: not known. Keys
+without a field, of a newer version or somebody's own, go into `notes` and come out again where they
+were.
 """
 
 import types
@@ -42,7 +44,9 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object that reads back as this."""
-        own = [f for f in fields(self) if f.name != "notes" and getattr(self, f.name) != _default(f)]
+        own = [
+            f for f in fields(self) if f.name != "notes" and getattr(self, f.name) != _default(f)
+        ]
         return {f.name: _written(getattr(self, f.name)) for f in own} | dict(self.notes)
 
     @property
@@ -56,14 +60,22 @@ class Record:
 
 
 def _default(parameter: "Field[Any]") -> Any:
-    return parameter.default_factory() if parameter.default_factory is not MISSING else parameter.default
+    return (
+        parameter.default_factory()
+        if parameter.default_factory is not MISSING
+        else parameter.default
+    )
 
 
 def _read(value: Any, kind: Any, name: str) -> Any:
     """A JSON value as the type says."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin in (types.UnionType, Union):  # X | None; null has been read as the default
-        return None if value is None else _read(value, next(p for p in parts if p is not types.NoneType), name)
+        return (
+            None
+            if value is None
+            else _read(value, next(p for p in parts if p is not types.NoneType), name)
+        )
     if origin is tuple:
         # a single one was once written bare
         many = value if isinstance(value, list | tuple) else [value]
@@ -71,7 +83,9 @@ def _read(value: Any, kind: Any, name: str) -> Any:
     if origin is Mapping:
         if not isinstance(value, Mapping):
             raise FormatError(f"field {name!r}: not a JSON object")
-        return {_key(k, parts[0], name): _read(v, parts[1], f"{name}.{k}") for k, v in value.items()}
+        return {
+            _key(k, parts[0], name): _read(v, parts[1], f"{name}.{k}") for k, v in value.items()
+        }
     if isinstance(kind, type) and issubclass(kind, Record):
         return kind.from_json(value, name)
     if not isinstance(value, PLAIN[kind]) or (isinstance(value, bool) and kind is not bool):
@@ -83,7 +97,9 @@ def _read(value: Any, kind: Any, name: str) -> Any:
 
 
 def _key(key: str, kind: type, name: str) -> Any:
-    if kind is int and not (isinstance(key, int) or (key.isascii() and key.isdecimal() and len(key) < 10)):
+    if kind is int and not (
+        isinstance(key, int) or (key.isascii() and key.isdecimal() and len(key) < 10)
+    ):
         raise FormatError(f"field {name!r}: key {key[:20]!r} is no integer")
     return kind(key)
 
@@ -99,11 +115,15 @@ def _written(value: Any) -> Any:
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, str]]:
-    """The values in a JSON document that are no containers, lists of them in one, by the keys that lead there."""
+    """The values in a JSON document that are no containers, lists of them in one, by the keys that
+    lead there.
+    """
     if isinstance(value, Mapping) and value:
         for key, part in value.items():
             yield from _leaves(part, f"{name} / {key}" if name else str(key))
-    elif isinstance(value, list | tuple) and any(isinstance(v, Mapping | list | tuple) for v in value):
+    elif isinstance(value, list | tuple) and any(
+        isinstance(v, Mapping | list | tuple) for v in value
+    ):
         yield from _leaves(dict(enumerate(value)), name)
     else:
         many = value if isinstance(value, list | tuple) else [value]

@@ -1,4 +1,6 @@
-"""Whether speculation pays on a machine, as it stands in a profile: a row a batch size and draft length."""
+"""Whether speculation pays on a machine, as it stands in a profile: a row a batch size and draft
+length.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -33,7 +35,9 @@ class SpeculationCheck(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Speculation(Record):
-    """Tokens a second by batch size and draft length; the best draft length of each batch size, 0 where none pays."""
+    """Tokens a second by batch size and draft length; the best draft length of each batch size, 0
+    where none pays.
+    """
 
     table: tuple[DraftLengthRate, ...] = ()
     best_draft_tokens: Mapping[int, int] = field(default_factory=dict)
@@ -44,7 +48,10 @@ class Speculation(Record):
         """From the frame of `lapsd.traces.speculation_pays`."""
         rows = pays.round(6).astype(object).where(pays.notna(), None).to_dict("records")
         table = tuple(DraftLengthRate.from_json(row, "speculation.table") for row in rows)
-        return cls(table=table, best_draft_tokens={b: _best(table, b).draft_tokens for b in _batches(table)})
+        return cls(
+            table=table,
+            best_draft_tokens={b: _best(table, b).draft_tokens for b in _batches(table)},
+        )
 
     @property
     def batches(self) -> list[int]:

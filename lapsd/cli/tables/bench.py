@@ -19,5 +19,10 @@ def bench_table(figures: Mapping[str, float]) -> Table:
         value = figures[figure.key]
         held = value <= figure.bound if figure.at_most else value >= figure.bound
         wanted = f"{'at most' if figure.at_most else 'at least'} {figure.bound:g}"
-        table.add_row(figure.key, number(value), wanted, figure.meaning + ("" if held else "  [bold]MISSED[/bold]"))
+        table.add_row(
+            figure.key,
+            number(value),
+            wanted,
+            figure.meaning + ("" if held else "  [bold]MISSED[/bold]"),
+        )
     return table

@@ -21,7 +21,9 @@ def comparison_table(comparison: Comparison) -> Table:
         if row["diff_low_s"] is not None and row["policy"] != "fcfs":
             difference += f" [{number(row['diff_low_s'])}, {number(row['diff_high_s'])}]"
         values = [measure(metric, row[metric.name]) for metric in shown]
-        table.add_row(_marked(comparison, row["policy"]), values[0], spread, *values[1:], escape(difference))
+        table.add_row(
+            _marked(comparison, row["policy"]), values[0], spread, *values[1:], escape(difference)
+        )
     return table
 
 
@@ -43,7 +45,9 @@ def measure(metric: Metric, value: float | None) -> str:
 
 def slowdown_table(comparison: Comparison) -> Table:
     """Mean slowdown by quarter of output length: whom a policy makes wait."""
-    table = table_of("mean slowdown of the", "shortest quarter", "second", "third", "longest quarter")
+    table = table_of(
+        "mean slowdown of the", "shortest quarter", "second", "third", "longest quarter"
+    )
     for policy, row in comparison.slowdown_by_length.iterrows():
         table.add_row(_marked(comparison, str(policy)), *(number(value) for value in row))
     return table
@@ -62,7 +66,10 @@ def notes(comparison: Comparison) -> list[str]:
     """What a reader of the table must know: marks, and where the numbers come from."""
     lines = [comparison.caption]
     if any(metric.few(comparison.observations) for metric in compared()):
-        lines.append(f"* fewer than {FIRM} latencies are expected above this percentile: more seeds make it firm.")
+        lines.append(
+            f"* fewer than {FIRM} latencies are expected above this percentile: more seeds make it"
+            " firm."
+        )
     if comparison.seeds == 1:
         lines.append("One seed gives no interval: --seeds 2 or more do.")
     if comparison.clairvoyant:

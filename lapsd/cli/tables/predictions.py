@@ -30,11 +30,25 @@ class Judged(Protocol):
 
 def accuracy_table(accuracies: Mapping[str, Judged]) -> Table:
     """A row a predictor: how well it orders requests, how far off it is, what it takes."""
-    table = table_of("predictor", "Kendall's\ntau", "rank\ncorrelation", "mean error\ntokens", "mean\n|log error|",
-                     "sd of\nlog error", "ms a\nprediction", "fell\nback %")  # fmt: skip
+    table = table_of(
+        "predictor",
+        "Kendall's\ntau",
+        "rank\ncorrelation",
+        "mean error\ntokens",
+        "mean\n|log error|",
+        "sd of\nlog error",
+        "ms a\nprediction",
+        "fell\nback %",
+    )
     for name, a in accuracies.items():
         table.add_row(
-            name, number(a.kendall), number(a.spearman), number(a.mean_absolute_error), number(a.log_error),
-            number(a.sd_log_error), number(a.ms_a_prediction), f"{100 * a.fell_back:.0f}",
-        )  # fmt: skip
+            name,
+            number(a.kendall),
+            number(a.spearman),
+            number(a.mean_absolute_error),
+            number(a.log_error),
+            number(a.sd_log_error),
+            number(a.ms_a_prediction),
+            f"{100 * a.fell_back:.0f}",
+        )
     return table

@@ -1,4 +1,6 @@
-"""Tables of a profile: what things cost, how well that is known, and what the hardware would allow."""
+"""Tables of a profile: what things cost, how well that is known, and what the hardware would
+allow.
+"""
 
 from rich.markup import escape
 from rich.table import Table
@@ -11,7 +13,8 @@ from lapsd.traces.provenance import Fits, Floors, RoundError, Speculation
 
 
 def profile_tables(profile: Profile, *, verbose: bool = False) -> list[Table]:
-    """The cost terms with their fits, what the hardware would allow, and where the profile comes from.
+    """The cost terms with their fits, what the hardware would allow, and where the profile comes
+    from.
 
     `verbose`: and everything else that the file notes.
     """
@@ -30,32 +33,67 @@ def profile_tables(profile: Profile, *, verbose: bool = False) -> list[Table]:
     if known.length_predictor is not None and verbose:
         shown.append(lengths_table(known.length_predictor, verbose=True))
     facts = {"kind": profile.kind, "weights": profile.weights, **known.facts}
-    return [*shown, facts_table(facts), *([facts_table(known.details | profile.fits.details)] if verbose else [])]
+    return [
+        *shown,
+        facts_table(facts),
+        *([facts_table(known.details | profile.fits.details)] if verbose else []),
+    ]
 
 
 def _whole_table(fits: Fits) -> Table:
     """How all terms together predict what no fit has seen."""
-    table = table_of("all terms together", "error\nmedian", "error\np90", "samples", "rounds of\na request",
-                   "all rounds", "none\naccepted", "all\naccepted")  # fmt: skip
-    for label, fit in (("real rounds", fits.round), ("rounds of the grid", fits.grid), ("requests", fits.request)):
+    table = table_of(
+        "all terms together",
+        "error\nmedian",
+        "error\np90",
+        "samples",
+        "rounds of\na request",
+        "all rounds",
+        "none\naccepted",
+        "all\naccepted",
+    )
+    for label, fit in (
+        ("real rounds", fits.round),
+        ("rounds of the grid", fits.grid),
+        ("requests", fits.request),
+    ):
         if fit is not None:
-            sums = (fit.closure, fit.total_error, fit.none_accepted, fit.all_accepted) if isinstance(
-                fit, RoundError) else (None,) * 4  # fmt: skip
-            table.add_row(label, f"{fit.median_error:.1%}", f"{fit.p90_error:.1%}", str(fit.samples),
-                          *("-" if s is None else f"{s:+.1%}" for s in sums))  # fmt: skip
+            sums = (
+                (fit.closure, fit.total_error, fit.none_accepted, fit.all_accepted)
+                if isinstance(fit, RoundError)
+                else (None,) * 4
+            )
+            table.add_row(
+                label,
+                f"{fit.median_error:.1%}",
+                f"{fit.p90_error:.1%}",
+                str(fit.samples),
+                *("-" if s is None else f"{s:+.1%}" for s in sums),
+            )
     return table
 
 
 def _terms_table(profile: Profile) -> Table:
-    table = table_of("cost", "base ms", "µs / token", "fit error\nmedian", "fit error\np90", "samples")
+    table = table_of(
+        "cost", "base ms", "µs / token", "fit error\nmedian", "fit error\np90", "samples"
+    )
     costs, one = profile.costs, profile.costs.rounds[1]
     terms = [("draft step", "draft_step", one.draft_step)]
-    terms += [(f"verify, width {w}", f"verify_{w}", one.verify(w)) for w in sorted(one.verify_base_ns)]
+    terms += [
+        (f"verify, width {w}", f"verify_{w}", one.verify(w)) for w in sorted(one.verify_base_ns)
+    ]
     terms += [("host, a round", "host", Linear(one.host_ns, 0))]
-    terms += [(name.replace("_", "-"), name, getattr(costs, name)) for name in ("prefill", "swap_out", "swap_in")]
+    terms += [
+        (name.replace("_", "-"), name, getattr(costs, name))
+        for name in ("prefill", "swap_out", "swap_in")
+    ]
     for label, key, term in terms:
         fit = profile.fits.terms.get(key)
-        shown = ("-",) * 3 if fit is None else (f"{fit.median_error:.1%}", f"{fit.p90_error:.1%}", str(fit.samples))
+        shown = (
+            ("-",) * 3
+            if fit is None
+            else (f"{fit.median_error:.1%}", f"{fit.p90_error:.1%}", str(fit.samples))
+        )
         table.add_row(label, number(term.base_ns / 1e6), number(term.per_token_ns / 1e3), *shown)
     return table
 
@@ -64,7 +102,9 @@ def _batch_table(profile: Profile) -> Table:
     """Rounds by batch size, at no context; what a token of context adds beside it."""
     rounds = profile.costs.rounds
     widths = sorted({w for terms in rounds.values() for w in terms.verify_base_ns})
-    slopes = (f"µs / token\n{part}" for part in ("draft", f"verify {widths[0]}", f"verify {widths[-1]}"))
+    slopes = (
+        f"µs / token\n{part}" for part in ("draft", f"verify {widths[0]}", f"verify {widths[-1]}")
+    )
     table = table_of("batch", "draft step\nms", *(f"verify {w}\nms" for w in widths), *slopes)
     for batch, terms in rounds.items():
         passes = (number(terms.verify(w).base_ns / 1e6) for w in widths)
@@ -75,21 +115,38 @@ def _batch_table(profile: Profile) -> Table:
 
 
 def _swap_table(profile: Profile) -> Table:
-    table = table_of("KV swap", "out, base ms", "µs / token", "in, base ms", "µs / token", "bytes / token")
+    table = table_of(
+        "KV swap", "out, base ms", "µs / token", "in, base ms", "µs / token", "bytes / token"
+    )
     fits = profile.fits.swap_ways
     for way, swap in profile.costs.swap_ways.items():
-        values = (swap.out.base_ns / 1e6, swap.out.per_token_ns / 1e3, swap.back.base_ns / 1e6,
-                  swap.back.per_token_ns / 1e3)  # fmt: skip
-        table.add_row(escape(way), *map(number, values), number(fits[way].bytes_per_token if way in fits else None))
+        values = (
+            swap.out.base_ns / 1e6,
+            swap.out.per_token_ns / 1e3,
+            swap.back.base_ns / 1e6,
+            swap.back.per_token_ns / 1e3,
+        )
+        table.add_row(
+            escape(way),
+            *map(number, values),
+            number(fits[way].bytes_per_token if way in fits else None),
+        )
     return table
 
 
 def _floor_table(profile: Profile, floors: Floors) -> Table:
-    """The verify pass beside the time that its bytes alone would take, and its matrix products alone."""
+    """The verify pass beside the time that its bytes alone would take, and its matrix products
+    alone.
+    """
     width = (profile.provenance.draft_tokens or (4,))[0] + 1
     verify, products = profile.costs.rounds[1].verify(width), floors.verify_products_alone_ns
     table = table_of(
-        f"context (verify {width})", "ms", "memory floor ms", "over it", "products alone ms", "over them"
+        f"context (verify {width})",
+        "ms",
+        "memory floor ms",
+        "over it",
+        "products alone ms",
+        "over them",
     )
     for context, floor in floors.verify_memory_floor_ns.items():
         ns = verify(context)
@@ -100,10 +157,16 @@ def _floor_table(profile: Profile, floors: Floors) -> Table:
 
 
 def _speculation_table(speculation: Speculation) -> Table:
-    table = table_of("batch", "plain\ntokens / s", "best n", "tokens / s", "over plain", "break-even A")
+    table = table_of(
+        "batch", "plain\ntokens / s", "best n", "tokens / s", "over plain", "break-even A"
+    )
     for batch in speculation.batches:
         best, plain = speculation.best(batch), speculation.plain(batch)
         even = "-" if best.break_even is None else f"{best.break_even:.3f}"
-        values = (number(plain and plain.tokens_per_s), str(best.draft_tokens), number(best.tokens_per_s))
+        values = (
+            number(plain and plain.tokens_per_s),
+            str(best.draft_tokens),
+            number(best.tokens_per_s),
+        )
         table.add_row(str(batch), *values, f"{best.over_plain:.2f}", even)
     return table

@@ -29,7 +29,9 @@ def sweep_table(records: pd.DataFrame, name: str, varying: Sequence[str]) -> Tab
     table.title, table.title_justify = title, "left"
     for row in rows.head(MOST_ROWS).to_dict("records"):
         values = [number_or_text(None if row[n] != row[n] else row[n]) for n in shown]
-        table.add_row(*map(escape, values), number(row["value"], 4), number(row["sd"], 2), str(row["runs"]))
+        table.add_row(
+            *map(escape, values), number(row["value"], 4), number(row["sd"], 2), str(row["runs"])
+        )
     if len(rows) > MOST_ROWS:
         table.add_row(f"... and {len(rows) - MOST_ROWS:,} more")
     return table
@@ -42,23 +44,31 @@ def best_tables(verdicts: Sequence[Verdict]) -> list[Table | str]:
         where = ", ".join(f"{name} {value}" for name, value in verdict.group.items())
         value, low, high = (number(v) for v in verdict.value)
         shown.append(
-            f"[bold]{escape(where) or 'all settings'}[/bold]: best is {escape(verdict.best)}, {verdict.metric} "
-            f"{value} {escape(f'[{low}, {high}]')} on fresh seeds ({number(verdict.selected_value)} on those that "
-            f"selected it). {len(verdict.alike)} of {verdict.configurations} configurations are not worse beyond "
-            f"chance, {verdict.seeds} seeds."
+            f"[bold]{escape(where) or 'all settings'}[/bold]: best is {escape(verdict.best)},"
+            f" {verdict.metric} {value} {escape(f'[{low}, {high}]')} on fresh seeds"
+            f" ({number(verdict.selected_value)} on those that selected it). {len(verdict.alike)}"
+            f" of {verdict.configurations} configurations are not worse beyond chance,"
+            f" {verdict.seeds} seeds."
         )
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("not worse")
         for heading in ("fresh seeds", "minus best", "wins %"):
             table.add_column(heading, justify="right")
         for row in verdict.alike.head(MOST_ALIKE).to_dict("records"):
-            table.add_row(escape(row["policy"]), number(row["value"]), number(row["difference"], 2),
-                          number(100 * row["wins"], 2))  # fmt: skip
+            table.add_row(
+                escape(row["policy"]),
+                number(row["value"]),
+                number(row["difference"], 2),
+                number(100 * row["wins"], 2),
+            )
         if len(verdict.alike) > MOST_ALIKE:
             table.add_row(f"... and {len(verdict.alike) - MOST_ALIKE} more (--json has all)")
         shown.append(table)
         for parameter, rows in verdict.wins.groupby("parameter", sort=False):
-            won = ", ".join(f"{number_or_text(r['value'])} {100 * r['wins']:.0f} %" for r in rows.to_dict("records"))
+            won = ", ".join(
+                f"{number_or_text(r['value'])} {100 * r['wins']:.0f} %"
+                for r in rows.to_dict("records")
+            )
             shown.append(f"{escape(str(parameter))} wins: {escape(won)}")
         shown.append("")
     return shown

@@ -12,25 +12,44 @@ from lapsd.traces.provenance import LearnedLengths
 
 
 def trace_tables(trace: Trace, *, verbose: bool = False) -> list[Table]:
-    """Per data set: requests, lengths, acceptance and how it develops; and where the trace comes from.
+    """Per data set: requests, lengths, acceptance and how it develops; and where the trace comes
+    from.
 
     `verbose`: and everything else that the file notes.
     """
     frame = to_frame(trace)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = ("dataset", "requests", "prompt\nmedian", "output\nmedian", "output\np10", "output\np90", "output\nmax",
-               "rounds\nmedian", "tokens\n/ round", "acceptance\nmean", "acceptance\nsd")  # fmt: skip
+    columns = (
+        "dataset",
+        "requests",
+        "prompt\nmedian",
+        "output\nmedian",
+        "output\np10",
+        "output\np90",
+        "output\nmax",
+        "rounds\nmedian",
+        "tokens\n/ round",
+        "acceptance\nmean",
+        "acceptance\nsd",
+    )
     for i, heading in enumerate(columns):
         table.add_column(heading, justify="right" if i else "left", no_wrap=True)
     groups = [(name, frame[frame["dataset"] == name]) for name in trace.datasets]
     for name, rows in [*groups, ("all", frame)] if len(groups) > 1 else groups:
         p10, p50, p90 = rows["output_tokens"].quantile([0.1, 0.5, 0.9])
         table.add_row(
-            escape(str(name)), str(len(rows)), number(rows["prompt_tokens"].median()), number(p50), number(p10),
-            number(p90), str(rows["output_tokens"].max()), number(rows["rounds"].median()),
-            f"{rows['output_tokens'].sum() / rows['rounds'].sum():.2f}", f"{rows['acceptance'].mean():.3f}",
+            escape(str(name)),
+            str(len(rows)),
+            number(rows["prompt_tokens"].median()),
+            number(p50),
+            number(p10),
+            number(p90),
+            str(rows["output_tokens"].max()),
+            number(rows["rounds"].median()),
+            f"{rows['output_tokens'].sum() / rows['rounds'].sum():.2f}",
+            f"{rows['acceptance'].mean():.3f}",
             f"{rows['acceptance'].std():.3f}",
-        )  # fmt: skip
+        )
     known = trace.provenance
     shown = [table, _dynamics_table(trace)]
     if known.length_predictor is not None:
@@ -40,25 +59,43 @@ def trace_tables(trace: Trace, *, verbose: bool = False) -> list[Table]:
 
 def lengths_table(learned: LearnedLengths, *, verbose: bool) -> Table:
     """How well output lengths were predicted from prompts, out of fold; `verbose`: per data set."""
-    table = table_of("lengths predicted by", "requests of", "requests", "mean error\ntokens", "rank\ncorrelation",
-                   "Kendall's\ntau", "sd of the\nlog error")  # fmt: skip
+    table = table_of(
+        "lengths predicted by",
+        "requests of",
+        "requests",
+        "mean error\ntokens",
+        "rank\ncorrelation",
+        "Kendall's\ntau",
+        "sd of the\nlog error",
+    )
     for predictor, by_dataset in learned.by_predictor.items():
         for name, errors in by_dataset.items():
             if verbose or name == "pooled":
                 table.add_row(
-                    escape(predictor), "all" if name == "pooled" else escape(name), str(errors.requests),
-                    number(errors.mean_absolute_error), number(errors.rank_correlation),
-                    number(errors.kendall_tau), number(errors.sd_log_error),
-                )  # fmt: skip
+                    escape(predictor),
+                    "all" if name == "pooled" else escape(name),
+                    str(errors.requests),
+                    number(errors.mean_absolute_error),
+                    number(errors.rank_correlation),
+                    number(errors.kendall_tau),
+                    number(errors.sd_log_error),
+                )
     return table
 
 
 def _dynamics_table(trace: Trace) -> Table:
-    """How acceptance develops in a request, and when it becomes perceptible at LAPS-SD's defaults."""
+    """How acceptance develops in a request, and when it becomes perceptible at LAPS-SD's
+    defaults.
+    """
     table = table_of(
-        "dataset", "within a request\nsd", "correlation with\nlog length", "autocorrelation\nlag 1, 2, 3, 5",
-        "accepted at place\n1, 2, 3, 4", "perceptible at round\np10, 50, 90 (share)", "the same,\nrounds shuffled",
-    )  # fmt: skip
+        "dataset",
+        "within a request\nsd",
+        "correlation with\nlog length",
+        "autocorrelation\nlag 1, 2, 3, 5",
+        "accepted at place\n1, 2, 3, 4",
+        "perceptible at round\np10, 50, 90 (share)",
+        "the same,\nrounds shuffled",
+    )
     stable = stable_rounds(trace)
     mixed = stable_rounds(shuffled(trace, np.random.default_rng(0)))
     datasets = np.array(trace.dataset, dtype=object)

@@ -34,7 +34,8 @@ def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
 
 
 def find(evidence: Evidence) -> Tables:
-    """By rule for Sup_1, requests and K: latency against K = 4, percent, and in what share of resamples it wins.
+    """By rule for Sup_1, requests and K: latency against K = 4, percent, and in what share of
+    resamples it wins.
 
     And in what share of resamples the best K at few requests is above that at many, Sup_1 scaled.
     """
@@ -48,17 +49,29 @@ def find(evidence: Evidence) -> Tables:
             scaled[requests] = values
         for column, k in enumerate(table.columns):
             against = percent(table, k, 4)
-            rows.append({
-                "sup_1": "fixed" if fixed else "scaled", "requests": requests, "K": int(k), "percent": against.value,
-                "low": against.low, "high": against.high, "best": float(wins[column]),
-                "mean_s": float(values[:, column].mean()), "seeds": len(values),
-            })  # fmt: skip
-    falling = pd.DataFrame({"few": [FEW], "many": [MANY], "share": [_falling(scaled[FEW], scaled[MANY])]})
+            rows.append(
+                {
+                    "sup_1": "fixed" if fixed else "scaled",
+                    "requests": requests,
+                    "K": int(k),
+                    "percent": against.value,
+                    "low": against.low,
+                    "high": against.high,
+                    "best": float(wins[column]),
+                    "mean_s": float(values[:, column].mean()),
+                    "seeds": len(values),
+                }
+            )
+    falling = pd.DataFrame(
+        {"few": [FEW], "many": [MANY], "share": [_falling(scaled[FEW], scaled[MANY])]}
+    )
     return {"queues": pd.DataFrame(rows), "queues_falling": falling}
 
 
 def _falling(few: np.ndarray, many: np.ndarray) -> float:
-    """In what share of resamples of seeds the best column of `few` is right of that of `many`; both (seeds, K)."""
+    """In what share of resamples of seeds the best column of `few` is right of that of `many`; both
+    (seeds, K).
+    """
     seeds = len(few)
     weights = np.random.default_rng(1).multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
     best_at_few, best_at_many = (np.argmin(weights @ values, axis=1) for values in (few, many))
@@ -66,33 +79,45 @@ def _falling(few: np.ndarray, many: np.ndarray) -> float:
 
 
 def say(evidence: Evidence, tables: Tables) -> Claim:
-    """Holds if the paper's K are best in most resamples, Sup_1 scaled; in part if the best K is lower at 30 than at
-    10 requests in 95 % of them."""
+    """Holds if the paper's K are best in most resamples, Sup_1 scaled; in part if the best K is
+    lower at 30 than at
+    10 requests in 95 % of them.
+    """
     rows, falling = tables["queues"], float(tables["queues_falling"]["share"].iloc[0])
     scaled = rows[rows["sup_1"] == "scaled"]
     top = {n: scaled[scaled["requests"] == n].sort_values("best").iloc[-1] for n in PAPER_BEST_K}
     named = all(int(top[n]["K"]) == k and top[n]["best"] > 0.5 for n, k in PAPER_BEST_K.items())
     span = float(scaled.loc[scaled["K"] >= 4, "percent"].abs().max())
-    fixed = rows[(rows["sup_1"] == "fixed") & (rows["requests"] == MANY)].sort_values("best").iloc[-1]
+    fixed = (
+        rows[(rows["sup_1"] == "fixed") & (rows["requests"] == MANY)].sort_values("best").iloc[-1]
+    )
     six = scaled[(scaled["requests"] == MANY) & (scaled["K"] == 6)].iloc[0]
     findings = [
-        f"With Sup₁ scaled so that the middle threshold stays at the median size, K = {int(top[FEW]['K'])} is best "
-        f"most often at {FEW} requests ({percentage(top[FEW]['best'], 0)} of resamples of {int(top[FEW]['seeds'])} "
-        f"seeds) and K = {int(top[MANY]['K'])} at {MANY} ({percentage(top[MANY]['best'], 0)}); the best K is lower "
-        f"at {MANY} requests than at {FEW} in {percentage(falling, 0)} of resamples. From K = 4 on "
-        f"{'the choice hardly matters: all' if span < 2 else 'all'} are within {span:.1f} % of K = 4.",
-        f"With Sup₁ fixed at what K = 4 has, K moves the last threshold instead, and K = {int(fixed['K'])} is best "
-        f"at {MANY} requests ({percentage(fixed['best'], 0)}): fewer queues then also mean a lower last threshold. "
-        "With one queue LAPS-SD is FCFS, since nobody who waits is perceptible.",
-    ]  # fmt: skip
+        (
+            "With Sup₁ scaled so that the middle threshold stays at the median size, K ="
+            f" {int(top[FEW]['K'])} is best most often at {FEW} requests"
+            f" ({percentage(top[FEW]['best'], 0)} of resamples of {int(top[FEW]['seeds'])} seeds)"
+            f" and K = {int(top[MANY]['K'])} at {MANY} ({percentage(top[MANY]['best'], 0)}); the"
+            f" best K is lower at {MANY} requests than at {FEW} in {percentage(falling, 0)} of"
+            f" resamples. From K = 4 on {'the choice hardly matters: all' if span < 2 else 'all'}"
+            f" are within {span:.1f} % of K = 4."
+        ),
+        (
+            "With Sup₁ fixed at what K = 4 has, K moves the last threshold instead, and K ="
+            f" {int(fixed['K'])} is best at {MANY} requests ({percentage(fixed['best'], 0)}): fewer"
+            " queues then also mean a lower last threshold. With one queue LAPS-SD is FCFS, since"
+            " nobody who waits is perceptible."
+        ),
+    ]
     return Claim(
         "The best number of queues falls from 6 at 10 requests to 4 at 30",
         "From a review of the paper (its figure 6); how thresholds follow K is not known.",
-        f"best most often: K = {int(top[FEW]['K'])} at {FEW} requests, {int(top[MANY]['K'])} at {MANY}; flat from 4 "
-        f"on ({signed(-span)} to {signed(span)} %)",
+        f"best most often: K = {int(top[FEW]['K'])} at {FEW} requests, {int(top[MANY]['K'])} at"
+        f" {MANY}; flat from 4 on ({signed(-span)} to {signed(span)} %)",
         findings,
         HOLDS if named else PART if falling >= SURE_PART else NOT,
-        f"Six queues instead of four at {MANY} requests change mean latency by {change(percent_of(six), 2)}"
+        f"Six queues instead of four at {MANY} requests change mean latency by"
+        f" {change(percent_of(six), 2)}"
         + (": which K is best there is chance." if six["low"] <= 0 <= six["high"] else "."),
     )
 
@@ -100,16 +125,21 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     """Figure 6."""
     caption = (
-        f"Simulated, all data sets, load {LOAD:g}, {evidence.size.queues:,} seeds, paired 95 % intervals. Left: Sup₁ "
-        "scaled so that the middle threshold is the median T̃ of past requests; right: fixed at what K = 4 has "
-        f"({default_sup_1_s(evidence.inputs) * 1e3:.3g} ms). The axis is logarithmic beyond 1 %. Below: how often "
-        "each K is best when seeds are resampled. The paper's figure 6: best K is 6 at 10 requests and 4 at 30. "
-        f"{evidence.inputs.where}"
+        f"Simulated, all data sets, load {LOAD:g}, {evidence.size.queues:,} seeds, paired 95 %"
+        " intervals. Left: Sup₁ scaled so that the middle threshold is the median T̃ of past"
+        f" requests; right: fixed at what K = 4 has ({default_sup_1_s(evidence.inputs) * 1e3:.3g}"
+        " ms). The axis is logarithmic beyond 1 %. Below: how often each K is best when seeds are"
+        " resampled. The paper's figure 6: best K is 6 at 10 requests and 4 at 30."
+        f" {evidence.inputs.where}"
     )
     return [
-        Figure(6, "Mean latency by number of queues", caption,
-               lambda: plot_number_of_queues(tables["queues"], RULES)),
-    ]  # fmt: skip
+        Figure(
+            6,
+            "Mean latency by number of queues",
+            caption,
+            lambda: plot_number_of_queues(tables["queues"], RULES),
+        )
+    ]
 
 
 QUESTION = Question("figure 6 and the claim on queues", find, say, draw, needs)

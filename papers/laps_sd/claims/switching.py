@@ -22,7 +22,8 @@ SURE = "From a summary of the paper (its figure 2); how many switches are counte
 
 
 def typical_requests(trace: Trace, output_tokens: Sequence[int]) -> Trace:
-    """A request of the trace's median prompt for each output length; its rounds emit what the trace's do on average.
+    """A request of the trace's median prompt for each output length; its rounds emit what the
+    trace's do on average.
 
     Rounds emit whole tokens: r rounds have emitted ⌊r · tokens / rounds⌋ of the trace.
     """
@@ -32,10 +33,16 @@ def typical_requests(trace: Trace, output_tokens: Sequence[int]) -> Trace:
         count = -(-length * rounds // tokens)
         emitted = np.diff(np.minimum(np.arange(count + 1) * tokens // rounds, length))
         n = max(drafted, int(emitted.max()) - 1)
-        rows.append({
-            "request_id": str(length), "dataset": "typical", "prompt_tokens": _median_prompt(trace),
-            "output_tokens": length, "drafted": [n] * count, "accepted": (emitted - 1).tolist(),
-        })  # fmt: skip
+        rows.append(
+            {
+                "request_id": str(length),
+                "dataset": "typical",
+                "prompt_tokens": _median_prompt(trace),
+                "output_tokens": length,
+                "drafted": [n] * count,
+                "accepted": (emitted - 1).tolist(),
+            }
+        )
     return trace_from_rounds(rows)
 
 
@@ -49,7 +56,9 @@ def inference_ns(inputs: Inputs, output_tokens: Sequence[int]) -> NDArray[np.int
 
 
 def switch_ns(inputs: Inputs, output_tokens: int) -> dict[str, int]:
-    """By way, out and back of the whole cache of a request at its end; and recomputing it, its prefill run again."""
+    """By way, out and back of the whole cache of a request at its end; and recomputing it, its
+    prefill run again.
+    """
     costs = inputs.profile.costs
     tokens = _median_prompt(inputs.trace) + output_tokens
     by_way = {way: swap.out(tokens) + swap.back(tokens) for way, swap in costs.swap_ways.items()}
@@ -61,14 +70,18 @@ def switch_ns(inputs: Inputs, output_tokens: int) -> dict[str, int]:
 
 
 def paper_scale(inputs: Inputs) -> float:
-    """By what factor moves must grow for one of a 500-token request, out and back, to be 14 % of its time."""
+    """By what factor moves must grow for one of a 500-token request, out and back, to be 14 % of
+    its time.
+    """
     costs, tokens = inputs.profile.costs, _median_prompt(inputs.trace) + PAPER_TOKENS
     once = costs.swap_out(tokens) + costs.swap_in(tokens)
     return float(f"{PAPER_SHARE * int(inference_ns(inputs, [PAPER_TOKENS])[0]) / once:.3g}")
 
 
 def find(evidence: Evidence) -> Tables:
-    """What one switch takes over a request's time, by way and output length, and what LAPS-SD spends on switching."""
+    """What one switch takes over a request's time, by way and output length, and what LAPS-SD
+    spends on switching.
+    """
     inputs = evidence.inputs
     if not inputs.switching:
         raise Unanswerable("the profile has no switching costs")
@@ -80,7 +93,9 @@ def find(evidence: Evidence) -> Tables:
         for way, ns in switch_ns(inputs, tokens).items()
     ]
     records = evidence.records["latency"]
-    own = records[records["dataset"].isna() & ~records["all_at_once"] & (records["requests"] == REQUESTS)]
+    own = records[
+        records["dataset"].isna() & ~records["all_at_once"] & (records["requests"] == REQUESTS)
+    ]
     paid = over_seeds(own[own["policy"] == "laps-sd"], "switching_share").value
     return {
         "switching": pd.DataFrame(rows, columns=["tokens", "way", "share"]),
@@ -89,7 +104,9 @@ def find(evidence: Evidence) -> Tables:
 
 
 def say(evidence: Evidence, tables: Tables) -> Claim:
-    """Holds if one switch in a measured way costs between half and twice 14 %; in part if recomputing does."""
+    """Holds if one switch in a measured way costs between half and twice 14 %; in part if
+    recomputing does.
+    """
     rows = tables["switching"]
     at = rows[rows["tokens"] == PAPER_TOKENS]
     shares = {str(way): float(share) for way, share in zip(at["way"], at["share"], strict=True)}
@@ -98,16 +115,20 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     paid = float(tables["switching_paid"]["switching_share"].iloc[0])
     table = Table(
         ["way", "one switch / inference", "switches for 14 %"],
-        [[w, percentage(s, 2 if s >= 1e-3 else 3), f"{PAPER_SHARE / s:,.0f}"] for w, s in shares.items()],
-        f"Out and back of a whole cache once, over prefill and rounds of a request with {PAPER_TOKENS} "
-        "output tokens (median prompt, pooled acceptance). `recompute` runs the prefill again over all its tokens.",
+        [
+            [w, percentage(s, 2 if s >= 1e-3 else 3), f"{PAPER_SHARE / s:,.0f}"]
+            for w, s in shares.items()
+        ],
+        "Out and back of a whole cache once, over prefill and rounds of a request with"
+        f" {PAPER_TOKENS} output tokens (median prompt, pooled acceptance). `recompute` runs the"
+        " prefill again over all its tokens.",
     )
     top = max(shares, key=lambda w: shares[w])
     findings = [
-        f"The dearest measured way of one switch, {top}, is {percentage(shares[top], 2)} of a "
-        f"{PAPER_TOKENS}-token request's time. In the runs of figure 5 ({REQUESTS} requests, load {LOAD:g}) LAPS-SD "
-        f"spends {percentage(paid, 3)} of the busy time on switching.",
-    ]  # fmt: skip
+        f"The dearest measured way of one switch, {top}, is {percentage(shares[top], 2)} of a"
+        f" {PAPER_TOKENS}-token request's time. In the runs of figure 5 ({REQUESTS} requests, load"
+        f" {LOAD:g}) LAPS-SD spends {percentage(paid, 3)} of the busy time on switching."
+    ]
     return Claim(
         "Switching costs about 14 % of inference time at 500 output tokens",
         SURE,
@@ -123,27 +144,32 @@ def _not_reached(inputs: Inputs) -> str:
     hardware = inputs.profile.provenance.hardware
     if hardware is not None and hardware.device == "cpu":
         return (
-            "No single switch comes near it on CPU cores, where a cache moves within one memory: it would take many "
-            "switches a request, far slower copies, or another cost beside the copy. Nothing has been measured here "
-            "on a GPU with caches that cross a bus."
+            "No single switch comes near it on CPU cores, where a cache moves within one memory: it"
+            " would take many switches a request, far slower copies, or another cost beside the"
+            " copy. Nothing has been measured here on a GPU with caches that cross a bus."
         )
     return (
-        "No single switch comes near it on this machine: it would take many switches, far slower copies, or another "
-        "cost."
+        "No single switch comes near it on this machine: it would take many switches, far slower"
+        " copies, or another cost."
     )
 
 
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     """Figure 2."""
     caption = (
-        "Measured transfer times of a whole KV cache (target and draft), out and back once, over prefill and rounds "
-        "of a request with the trace's median prompt and pooled acceptance; `recompute` runs the prefill again. The "
-        f"paper shows about 14 % at {PAPER_TOKENS} tokens. {evidence.inputs.costs}"
+        "Measured transfer times of a whole KV cache (target and draft), out and back once, over"
+        " prefill and rounds of a request with the trace's median prompt and pooled acceptance;"
+        f" `recompute` runs the prefill again. The paper shows about 14 % at {PAPER_TOKENS} tokens."
+        f" {evidence.inputs.costs}"
     )
     return [
-        Figure(2, "The cost of one switch over a request's inference time", caption,
-               lambda: plot_switching(tables["switching"], (PAPER_TOKENS, PAPER_SHARE), "paper")),
-    ]  # fmt: skip
+        Figure(
+            2,
+            "The cost of one switch over a request's inference time",
+            caption,
+            lambda: plot_switching(tables["switching"], (PAPER_TOKENS, PAPER_SHARE), "paper"),
+        )
+    ]
 
 
 QUESTION = Question("figure 2 and the claim on switching", find, say, draw, latency.needs)

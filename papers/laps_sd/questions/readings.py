@@ -45,7 +45,9 @@ def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
 
 def find(evidence: Evidence) -> Tables:
     """Each configuration against LAPS-SD as we read it, in percent of its mean latency."""
-    return {"readings": against_all(evidence.records["readings"], "laps-sd", policy_over_others=False)}
+    return {
+        "readings": against_all(evidence.records["readings"], "laps-sd", policy_over_others=False)
+    }
 
 
 def say(evidence: Evidence, tables: Tables) -> Section:
@@ -55,21 +57,29 @@ def say(evidence: Evidence, tables: Tables) -> Section:
     table = Table(
         ["choice", "parameter", "mean latency"],
         [[READINGS[str(k)], str(k), change(percent_of(r))] for k, r in own.iterrows()],
-        "Each other reading against LAPS-SD as we read it, 95 % intervals over seeds: below 0 the other is faster.",
+        "Each other reading against LAPS-SD as we read it, 95 % intervals over seeds: below 0 the"
+        " other is faster.",
     )
     faster = [READINGS[str(k)] for k, r in own.iterrows() if r["high"] < 0]
-    matters = [f"{READINGS[str(k)]} ({signed(r['percent'])} %)" for k, r in own.iterrows() if r["low"] > MUCH]
+    matters = [
+        f"{READINGS[str(k)]} ({signed(r['percent'])} %)"
+        for k, r in own.iterrows()
+        if r["low"] > MUCH
+    ]
     small = int((own["percent"].abs() < LITTLE).sum())
     text = [
-        "Neither thresholds nor ties, preemption inside a queue or what happens when an output outruns its "
-        f"prediction are spelled out in what is known of the paper. {small} of {len(own)} other choices change mean "
-        f"latency by less than {LITTLE} %."
+        "Neither thresholds nor ties, preemption inside a queue or what happens when an output"
+        f" outruns its prediction are spelled out in what is known of the paper. {small} of"
+        f" {len(own)} other choices change mean latency by less than {LITTLE} %."
         + (f" What hurts: {listed(matters)}." if matters else ""),
-        f"Faster than our reading beyond chance: {listed(faster)}. The reading was fixed before, and stays.",
+        (
+            f"Faster than our reading beyond chance: {listed(faster)}. The reading was fixed"
+            " before, and stays."
+        ),
         "Against other policies in the same runs: "
         + listed([f"{NAMES[p]} {change(percent_of(rows.loc[p]))}" for p in OTHERS])
         + ". (Gittins here knows the past sizes and no prediction.)",
-    ]  # fmt: skip
+    ]
     return Section("What the paper leaves open, choice by choice", text, [table])
 
 
@@ -77,15 +87,22 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     """Figure 8."""
     rows = tables["readings"]
     own = rows["policy"].str.startswith("laps-sd:")
-    groups = {"other readings of the paper and other parameters": rows[own], "other policies": rows[~own]}
+    groups = {
+        "other readings of the paper and other parameters": rows[own],
+        "other policies": rows[~own],
+    }
     caption = (
-        f"Simulated: {REQUESTS} requests at load {LOAD:g}, all data sets, {evidence.size.claims:,} seeds, paired "
-        f"95 % intervals. {evidence.inputs.where}"
+        f"Simulated: {REQUESTS} requests at load {LOAD:g}, all data sets, {evidence.size.claims:,}"
+        f" seeds, paired 95 % intervals. {evidence.inputs.where}"
     )
     return [
-        Figure(8, "Other readings of LAPS-SD, and other policies", caption,
-               lambda: plot_differences(groups, READINGS, "LAPS-SD as we read it")),
-    ]  # fmt: skip
+        Figure(
+            8,
+            "Other readings of LAPS-SD, and other policies",
+            caption,
+            lambda: plot_differences(groups, READINGS, "LAPS-SD as we read it"),
+        )
+    ]
 
 
 QUESTION = Question("figure 8 and the choices of LAPS-SD", find, say, draw, needs)

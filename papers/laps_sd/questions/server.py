@@ -1,4 +1,6 @@
-"""What does each choice change that the paper leaves open of the server: lengths, load, memory, moves?"""
+"""What does each choice change that the paper leaves open of the server: lengths, load, memory,
+moves?
+"""
 
 from typing import Any, NamedTuple
 
@@ -35,7 +37,11 @@ CHOICES = {
 
 def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
     """A sweep a choice; those of moves only where a profile says what moves cost."""
-    regressed = ("regressed:0.9", "regressed:0.6", "regressed:0.3")  # predictors that shrink, as learnt ones do
+    regressed = (
+        "regressed:0.9",
+        "regressed:0.6",
+        "regressed:0.3",
+    )  # predictors that shrink, as learnt ones do
     learned = [] if inputs.trace.predicted_tokens is None else ["learned"]
     values: dict[str, list[Any]] = {
         "predictors": ["oracle", PREDICTOR, "noisy:1", *regressed, *learned],
@@ -43,9 +49,13 @@ def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
         "memory": [1, 0],
     }
     if inputs.switching:
-        values |= {"moves": ["0", "1", f"{paper_scale(inputs):g}"], "recompute": ["swap", "recompute"]}
+        values |= {
+            "moves": ["0", "1", f"{paper_scale(inputs):g}"],
+            "recompute": ["swap", "recompute"],
+        }
     return {
-        name: sweep(DEPLOYABLE, size.others, None, **{CHOICES[name].setting: given}) for name, given in values.items()
+        name: sweep(DEPLOYABLE, size.others, None, **{CHOICES[name].setting: given})
+        for name, given in values.items()
     }
 
 
@@ -66,21 +76,30 @@ def find(evidence: Evidence) -> Tables:
 
 
 def say(evidence: Evidence, tables: Tables) -> Section:
-    """One table of all choices; which policy is best with which predictor, and what dear moves do."""
+    """One table of all choices; which policy is best with which predictor, and what dear moves
+    do.
+    """
     body = []
     for name, rows in tables.items():
         label, setting = CHOICES[name]
         for value, some in rows.groupby(setting, sort=False, dropna=False):
             by_policy = some.set_index("policy")
             shown = f"{value:g}" if isinstance(value, float) else str(value)
-            body.append([label, shown, *(change(percent_of(by_policy.loc[p])) for p in AGAINST),
-                         percentage(float(some["switching_share"].iloc[0]), 2)])  # fmt: skip
+            body.append(
+                [
+                    label,
+                    shown,
+                    *(change(percent_of(by_policy.loc[p])) for p in AGAINST),
+                    percentage(float(some["switching_share"].iloc[0]), 2),
+                ]
+            )
     table = Table(
-        ["choice", "value", *(f"against {NAMES[p]}" for p in AGAINST), "switching share"], body,
-        "LAPS-SD's mean latency against the others as one choice varies; the rest as in the settings (load "
-        f"{LOAD:g}, lengths {PREDICTOR}, one KV slot, moves as measured). Moves x 0: free switching; KV slots 0: no "
-        "limit.",
-    )  # fmt: skip
+        ["choice", "value", *(f"against {NAMES[p]}" for p in AGAINST), "switching share"],
+        body,
+        "LAPS-SD's mean latency against the others as one choice varies; the rest as in the"
+        f" settings (load {LOAD:g}, lengths {PREDICTOR}, one KV slot, moves as measured). Moves x"
+        " 0: free switching; KV slots 0: no limit.",
+    )
     text = _predictors(tables["predictors"])
     if "moves" in tables:
         text.append(_dear_moves(tables["moves"]))
@@ -88,23 +107,28 @@ def say(evidence: Evidence, tables: Tables) -> Section:
 
 
 def _predictors(rows: pd.DataFrame) -> list[str]:
-    """Which of the five is best with which predictor; what the one does that was learnt on the trace."""
+    """Which of the five is best with which predictor; what the one does that was learnt on the
+    trace.
+    """
     best: dict[str, list[str]] = {}
     for predictor, some in rows.groupby("length_predictor", sort=False):
         top = some.sort_values("percent").iloc[-1]
-        best.setdefault(NAMES[str(top["policy"])] if top["percent"] > 0 else "LAPS-SD", []).append(str(predictor))
+        best.setdefault(NAMES[str(top["policy"])] if top["percent"] > 0 else "LAPS-SD", []).append(
+            str(predictor)
+        )
     text = [
         "Best of the five, by length predictor: "
         + "; ".join(f"{name} with {listed(predictors)}" for name, predictors in best.items())
-        + ". (`regressed:R`: calibrated predictions of correlation R with the truth, which shrink towards the mean.)"
+        + ". (`regressed:R`: calibrated predictions of correlation R with the truth, which shrink"
+        " towards the mean.)"
     ]
     if "learned" in set(rows["length_predictor"]):
         own = rows[rows["length_predictor"] == "learned"].set_index("policy")
         against = listed([f"{change(percent_of(own.loc[p]))} against {NAMES[p]}" for p in AGAINST])
         ahead = [NAMES[p] for p in AGAINST if percent_of(own.loc[p]).low > 0]
         text.append(
-            f"With the length predictor that was really learnt on this trace, LAPS-SD is {against}; "
-            f"{listed(ahead) if ahead else 'nothing'} did better."
+            f"With the length predictor that was really learnt on this trace, LAPS-SD is {against};"
+            f" {listed(ahead) if ahead else 'nothing'} did better."
         )
     return text
 
@@ -113,10 +137,10 @@ def _dear_moves(rows: pd.DataFrame) -> str:
     dearest = rows["swap_scale"].max()
     dear = rows[rows["swap_scale"] == dearest].set_index("policy")
     return (
-        f"If one switch cost the paper's 14 % at 500 tokens (moves x {dearest:g}), LAPS-SD "
-        f"would spend {percentage(float(dear['switching_share'].iloc[0]), 0)} of the busy time on switching and "
-        f"be {change(percent_of(dear.loc['fcfs']))} against FCFS and {change(percent_of(dear.loc['lp-sjf']))} "
-        "against LP-SJF, which never preempts."
+        f"If one switch cost the paper's 14 % at 500 tokens (moves x {dearest:g}), LAPS-SD would"
+        f" spend {percentage(float(dear['switching_share'].iloc[0]), 0)} of the busy time on"
+        f" switching and be {change(percent_of(dear.loc['fcfs']))} against FCFS and"
+        f" {change(percent_of(dear.loc['lp-sjf']))} against LP-SJF, which never preempts."
     )
 
 

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 class AddsUp(Memory):
     """What those who run need is the sum of what each needs, in tokens or blocks.
 
-    A request that drafts as many tokens in all its rounds never needs less than before, so that servers can keep sums
-    instead of counting; where draft lengths differ, they count at each round.
+    A request that drafts as many tokens in all its rounds never needs less than before, so that
+    servers can keep sums instead of counting; where draft lengths differ, they count at each round.
     """
 
     @abstractmethod
     def needs(self, request: Request) -> NDArray[np.int64] | int:
-        """What a request that drafts as many tokens in all rounds needs in each further one; an int: in all."""
+        """What a request that drafts as many tokens in all rounds needs in each further one; an
+        int: in all.
+        """
 
     @abstractmethod
     def needed(self, running: Sequence[Request]) -> int:

@@ -1,7 +1,9 @@
-"""Offloading by estimated waiting time, after ALISE (arXiv 2410.23537), whose Algorithm 2 was not at hand.
+"""Offloading by estimated waiting time, after ALISE (arXiv 2410.23537), whose Algorithm 2 was not
+at hand.
 
-Known of it: caches of requests that will wait long move to host memory, those of requests that will not come back,
-and quantising halves what moves. The estimate, the watermarks and what makes way for whom are our reading.
+Known of it: caches of requests that will wait long move to host memory, those of requests that will
+not come back, and quantising halves what moves. The estimate, the watermarks and what makes way for
+whom are our reading.
 """
 
 from collections.abc import Sequence, Set
@@ -17,29 +19,51 @@ QUANTISED = ("none", "moved", "all")
 
 
 class AliseMemory(Offload):
-    """Above the high watermark the longest waits move out, down to the low one; below that the shortest come back.
+    """Above the high watermark the longest waits move out, down to the low one; below that the
+    shortest come back.
 
     Parameters
     ----------
     high, low : watermarks, as shares of the blocks.
-    int8 : `none` is quantised, what is `moved` (half as many bytes move), or `all` (twice as many tokens fit too).
+    int8 : `none` is quantised, what is `moved` (half as many bytes move), or `all` (twice as many
+        tokens fit too).
     quantise_ns : what quantising a token takes, and what undoing it takes.
     overlap : moves go on beside rounds; else rounds wait for them.
     """
 
     name = "alise"
 
-    def __init__(self, eviction: Eviction, batch: int, blocks: int, block: int, *, high: float, low: float,
-                 int8: str, quantise_ns: int, overlap: bool) -> None:  # fmt: skip
+    def __init__(
+        self,
+        eviction: Eviction,
+        batch: int,
+        blocks: int,
+        block: int,
+        *,
+        high: float,
+        low: float,
+        int8: str,
+        quantise_ns: int,
+        overlap: bool,
+    ) -> None:
         super().__init__(eviction, batch, blocks, 2 * block if int8 == "all" else block)
         self.high, self.low = int(high * blocks), int(low * blocks)
         self.int8, self.quantise_ns, self.overlap = int8, quantise_ns, overlap
 
     @classmethod
     def of(
-        cls, eviction: Eviction, limits: Limits, *, block: int = 16, blocks: int = 0, high: float = 0.95,
-        low: float = 0.9, int8: str = "moved", quantise_ns: int = 0, overlap: bool = True,
-    ) -> "AliseMemory":  # fmt: skip
+        cls,
+        eviction: Eviction,
+        limits: Limits,
+        *,
+        block: int = 16,
+        blocks: int = 0,
+        high: float = 0.95,
+        low: float = 0.9,
+        int8: str = "moved",
+        quantise_ns: int = 0,
+        overlap: bool = True,
+    ) -> "AliseMemory":
         if eviction.drops:
             raise ValueError("memory alise: moves caches: evict must be swap")
         if not 0 <= low <= high <= 1:
@@ -49,8 +73,17 @@ class AliseMemory(Offload):
         if quantise_ns < 0:
             raise ValueError(f"memory alise: quantise_ns {quantise_ns}: must be at least 0")
         made = blocks_of(cls.name, limits, block, blocks)
-        return cls(eviction, limits.batch, made, block, high=high, low=low, int8=int8, quantise_ns=quantise_ns,
-                   overlap=overlap)  # fmt: skip
+        return cls(
+            eviction,
+            limits.batch,
+            made,
+            block,
+            high=high,
+            low=low,
+            int8=int8,
+            quantise_ns=quantise_ns,
+            overlap=overlap,
+        )
 
     def plan(self, ordered: Sequence[Request], now_ns: int) -> bool:
         if not self.outside and self.blocks - self.soon_free <= self.high:
@@ -60,7 +93,11 @@ class AliseMemory(Offload):
         others = [r for r in self.holders if r not in turn]
         full = self.blocks - self.soon_free > self.high
         taken = self.blocks - self.free
-        back = [r for r in self.outside if r in turn or (not full and taken + self.needed((r,)) <= self.low)]
+        back = [
+            r
+            for r in self.outside
+            if r in turn or (not full and taken + self.needed((r,)) <= self.low)
+        ]
         if not back and not (full and others):
             return False
         waits = self._waits(ordered, turns, {*others, *back}, now_ns)
@@ -87,11 +124,15 @@ class AliseMemory(Offload):
         return self.high if len(self.holders) > running else self.blocks
 
     def _turns(self, ordered: Sequence[Request]) -> int:
-        """Of how many it is the turn: of the first, as many as a batch whose next rounds fit the memory together."""
+        """Of how many it is the turn: of the first, as many as a batch whose next rounds fit the
+        memory together.
+        """
         return as_many(blocks_needed(ordered[: self.batch], self.block, self.held), self.blocks)
 
     def _offload(self, others: list[Request], now_ns: int) -> None:
-        """Those who do not run move out, the first of those whose turn it is not, down to the low watermark."""
+        """Those who do not run move out, the first of those whose turn it is not, down to the low
+        watermark.
+        """
         for request in [r for r in others if not r.running]:
             if self.blocks - self.soon_free <= self.low:
                 break
@@ -103,8 +144,8 @@ class AliseMemory(Offload):
     ) -> dict[Request, tuple[int, int]]:
         """Estimated waiting times of some, in order of turns where they are equal.
 
-        Until those before have run, as many at a time as have their turn, or the request rises in rank, whichever
-        comes first.
+        Until those before have run, as many at a time as have their turn, or the request rises in
+        rank, whichever comes first.
         """
         before_ns, waits = 0, {}
         for turn, request in enumerate(ordered):
@@ -115,9 +156,15 @@ class AliseMemory(Offload):
             before_ns += self.estimate.left_ns(request)
         return waits
 
-    def make_room(self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int) -> int:
+    def make_room(
+        self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int
+    ) -> int:
         ns = super().make_room(running, fresh, order, now_ns)
-        return ns if self.overlap else max(ns, *(end_ns - now_ns for end_ns in self._engine_free_ns.values()))
+        return (
+            ns
+            if self.overlap
+            else max(ns, *(end_ns - now_ns for end_ns in self._engine_free_ns.values()))
+        )
 
     def move_ns(self, kind: str, tokens: int) -> int:
         if self.int8 == "none":

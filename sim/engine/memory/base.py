@@ -1,10 +1,11 @@
 """The protocol between a server and its KV memory.
 
-A manager says who holds a KV cache, what holding and growing one takes, whether those chosen fit, who must go, what
-moves cost, and whether rounds wait for them. It is one subclass of `Memory` in a file of its own: at least `fits` and
-`refuse`; of `AddsUp`, where what requests need adds up; by overriding more it may keep pages of its own for each
-request, let go of a part of a cache only, refuse to evict, or move caches while rounds go on. Who is better than whom
-is the server's to say; of a policy managers know what it estimates, if they ask.
+A manager says who holds a KV cache, what holding and growing one takes, whether those chosen fit,
+who must go, what moves cost, and whether rounds wait for them. It is one subclass of `Memory` in a
+file of its own: at least `fits` and `refuse`; of `AddsUp`, where what requests need adds up; by
+overriding more it may keep pages of its own for each request, let go of a part of a cache only,
+refuse to evict, or move caches while rounds go on. Who is better than whom is the server's to say;
+of a policy managers know what it estimates, if they ask.
 """
 
 from abc import ABC, abstractmethod
@@ -59,10 +60,11 @@ class Estimate:
 
 
 class Memory(ABC):
-    """Who holds a KV cache in memory, evicting the worst of those who wait when those who run lack room.
+    """Who holds a KV cache in memory, evicting the worst of those who wait when those who run lack
+    room.
 
-    At each decision a server asks who is `ready`; `fits`, of ever more of the first of those, which are chosen; and
-    `make_room` for them. A request that is done it gives to `release`.
+    At each decision a server asks who is `ready`; `fits`, of ever more of the first of those, which
+    are chosen; and `make_room` for them. A request that is done it gives to `release`.
 
     Attributes
     ----------
@@ -106,18 +108,27 @@ class Memory(ABC):
 
     @abstractmethod
     def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
-        """Whether those can run a round together, beside the caches of those who wait. O(requests)."""
+        """Whether those can run a round together, beside the caches of those who wait.
+
+        O(requests).
+        """
 
     @abstractmethod
     def refuse(self, recorded: Sequence[Recorded]) -> None:
-        """Raise `ValueError`, naming request and bound, if one of these would not fit even alone."""
+        """Raise `ValueError`, naming request and bound, if one of these would not fit even
+        alone.
+        """
 
     def first_that_fit(self, ordered: Sequence[Request], seats: int) -> list[Request]:
-        """The first in order, as many as have seats and fit together, as `lapsd.policies.decision.choose` has it."""
+        """The first in order, as many as have seats and fit together, as
+        `lapsd.policies.decision.choose` has it.
+        """
         return choose(ordered, seats, self.fits)
 
     def catch_up(self) -> None:  # noqa: B027 - nothing to do, for most
-        """What requests lack (`Request.missing`) is to be as it is, also where the server skipped ahead to here."""
+        """What requests lack (`Request.missing`) is to be as it is, also where the server skipped
+        ahead to here.
+        """
 
     def ready(self, ordered: Sequence[Request], now_ns: int) -> Iterable[Request]:
         """A decision begins, for those there, in order: who of them can run."""
@@ -127,7 +138,9 @@ class Memory(ABC):
         """When a request can run at the soonest: now, unless its cache is on its way."""
         return now_ns
 
-    def make_room(self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int) -> int:
+    def make_room(
+        self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int
+    ) -> int:
         """Make room for those who run, and bring in the caches of those who have none there.
 
         Parameters
@@ -191,9 +204,13 @@ class Memory(ABC):
         return sum([r.kv_tokens - r.missing for r in holders])
 
     def check(self) -> None:
-        """Assert every invariant between rounds: nobody looks ahead, and what was emitted was looked ahead for."""
+        """Assert every invariant between rounds: nobody looks ahead, and what was emitted was
+        looked ahead for.
+        """
         assert self.fits([], list(self.holders))
 
     def lasts(self, running: Sequence[Request], most: int) -> int:
-        """How many of the next `most` rounds those who run fit, at least 1, if nobody else comes."""
+        """How many of the next `most` rounds those who run fit, at least 1, if nobody else
+        comes.
+        """
         raise NotImplementedError(f"{type(self).__name__} foresees nothing")

@@ -1,4 +1,6 @@
-"""Blocks of tokens: how many a server has, how many requests need, and who could never have enough of them."""
+"""Blocks of tokens: how many a server has, how many requests need, and who could never have enough
+of them.
+"""
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -27,8 +29,12 @@ def blocks_of(manager: str, limits: Limits, block: int, blocks: int) -> int:
     return blocks
 
 
-def blocks_needed(requests: Sequence[Request], block: int, held: Mapping[Request, int]) -> list[int]:
-    """Blocks of so many tokens that each request needs in its next round, and no fewer than it holds."""
+def blocks_needed(
+    requests: Sequence[Request], block: int, held: Mapping[Request, int]
+) -> list[int]:
+    """Blocks of so many tokens that each request needs in its next round, and no fewer than it
+    holds.
+    """
     blocks = []
     for request in requests:
         # `Request.kv_needed`, which this asks for so often that a call would double its time
@@ -49,6 +55,6 @@ def refuse_larger(manager: str, recorded: Sequence[Recorded], blocks: int, block
         tokens = rounds.prompt_tokens + rounds.tokens[-1] + max(rounds.round_drafted) + 1
         if (need := -(-tokens // block)) > blocks:
             raise ValueError(
-                f"memory {manager} of {blocks} blocks: request {index} can never fit: its prompt, output and "
-                f"look-ahead take {need} blocks of {block} tokens"
+                f"memory {manager} of {blocks} blocks: request {index} can never fit: its prompt,"
+                f" output and look-ahead take {need} blocks of {block} tokens"
             )

@@ -18,8 +18,8 @@ class Eviction:
         What having it again is called.
     drops : bool
         An evicted cache is gone: what a request lacks (`Request.missing`) is computed again.
-    in_steps : bool
-        That is done as prompts are, within steps that others share: bringing it in takes no time of its own.
+    in_steps : bool That is done as prompts are, within steps that others share: bringing it in
+        takes no time of its own.
     """
 
     out_ns: Callable[[int], int]
@@ -35,15 +35,22 @@ def swap(costs: Costs) -> Eviction:
 
 
 def recompute(costs: Costs) -> Eviction:
-    """The cache is dropped, and its tokens are prefilled again, but for the last, which the next round verifies."""
+    """The cache is dropped, and its tokens are prefilled again, but for the last, which the next
+    round verifies.
+    """
     prefill = costs.prefill
     return Eviction(
-        lambda tokens: 0, lambda tokens: prefill(tokens - 1) if tokens > 1 else 0, "recompute", drops=True
+        lambda tokens: 0,
+        lambda tokens: prefill(tokens - 1) if tokens > 1 else 0,
+        "recompute",
+        drops=True,
     )
 
 
 def recompute_in_steps(costs: Costs) -> Eviction:
-    """The cache is dropped, and its tokens are prefilled as prompts are, in steps that others share."""
+    """The cache is dropped, and its tokens are prefilled as prompts are, in steps that others
+    share.
+    """
     return Eviction(lambda tokens: 0, lambda tokens: 0, "recompute", drops=True, in_steps=True)
 
 

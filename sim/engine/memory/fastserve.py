@@ -11,17 +11,21 @@ from lapsd.sim.engine.request import Request
 
 
 class FastServeMemory(Offload):
-    """Keeps as many blocks free as requests run together: who is last moves out, and who is first comes back.
+    """Keeps as many blocks free as requests run together: who is last moves out, and who is first
+    comes back.
 
     Parameters
     ----------
-    host : tokens that fit in host memory; 0: all. Where less than a tenth of them is left, no newcomer starts.
+    host : tokens that fit in host memory; 0: all. Where less than a tenth of them is left, no
+    newcomer starts.
     """
 
     name = "fastserve"
     asks_of_all = False
 
-    def __init__(self, eviction: Eviction, batch: int, blocks: int, block: int = 16, host: int = 0) -> None:
+    def __init__(
+        self, eviction: Eviction, batch: int, blocks: int, block: int = 16, host: int = 0
+    ) -> None:
         super().__init__(eviction, batch, blocks, block)
         self.host = host
         self.foresees = not host  # else newcomers wait for host memory
@@ -64,7 +68,11 @@ class FastServeMemory(Offload):
         return (r for r in ready if self.ready_ns(r, now_ns) <= now_ns) if self.host else ready
 
     def ready_ns(self, request: Request, now_ns: int) -> int:
-        return NEVER if not request.started and self._is_closed() else super().ready_ns(request, now_ns)
+        return (
+            NEVER
+            if not request.started and self._is_closed()
+            else super().ready_ns(request, now_ns)
+        )
 
     def _is_closed(self) -> bool:
         """Whether host memory is so full that no newcomer starts."""

@@ -43,8 +43,14 @@ def parse_memory(spec: str, eviction: Eviction, limits: Limits) -> Memory:
 
 @cache
 def parameters_of(manager: type[Memory]) -> Mapping[str, inspect.Parameter]:
-    """What a user may set of a manager, by name: the keywords of its `of`, each with its default."""
-    return {name: p for name, p in inspect.signature(manager.of).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    """What a user may set of a manager, by name: the keywords of its `of`, each with its
+    default.
+    """
+    return {
+        name: p
+        for name, p in inspect.signature(manager.of).parameters.items()
+        if p.kind is p.KEYWORD_ONLY
+    }
 
 
 def _value(text: str, default: Any, where: str) -> Any:
@@ -58,4 +64,6 @@ def _value(text: str, default: Any, where: str) -> Any:
     try:
         return type(default)(text)
     except ValueError:
-        raise ValueError(f"{where}: needs {'an integer' if isinstance(default, int) else 'a number'}") from None
+        raise ValueError(
+            f"{where}: needs {'an integer' if isinstance(default, int) else 'a number'}"
+        ) from None

@@ -1,6 +1,8 @@
-"""Caches that move beside rounds: blocks of tokens, and one copy engine for each direction, on the server's clock.
+"""Caches that move beside rounds: blocks of tokens, and one copy engine for each direction, on the
+server's clock.
 
-What managers that offload ahead of need have in common; who leaves and who comes back is theirs (`plan`).
+What managers that offload ahead of need have in common; who leaves and who comes back is theirs
+(`plan`).
 """
 
 from abc import abstractmethod
@@ -35,10 +37,12 @@ class Sums(Protocol):
 
 
 class Offload(AddsUp):
-    """Blocks of so many tokens; a cache that is on its way out or in holds its blocks, and its request cannot run.
+    """Blocks of so many tokens; a cache that is on its way out or in holds its blocks, and its
+    request cannot run.
 
-    A move begins when its engine is free, and rounds go on meanwhile. They wait only where those who run lack blocks
-    that are not free yet: then the worst of those who do not run move out, and the round begins once they have.
+    A move begins when its engine is free, and rounds go on meanwhile. They wait only where those
+    who run lack blocks that are not free yet: then the worst of those who do not run move out, and
+    the round begins once they have.
 
     Parameters
     ----------
@@ -49,10 +53,10 @@ class Offload(AddsUp):
     ----------
     held : dict of int by Request
         Blocks, of holders and of who is on its way; of who runs at least so many.
-    sums : Sums or None
-        Of who runs, for servers that keep them; None: `held` is brought up to date at each decision.
-    changed : list of Request
-        Whose cache came, or began to leave, at this decision; servers that have dealt with some clear it.
+    sums : Sums or None Of who runs, for servers that keep them; None: `held` is brought up to date
+        at each decision.
+    changed : list of Request Whose cache came, or began to leave, at this decision; servers that
+        have dealt with some clear it.
     at_rest : bool
         No `plan` acts by rounds going on alone, as long as those who run have the `rooms` for it.
     """
@@ -81,7 +85,9 @@ class Offload(AddsUp):
 
     @abstractmethod
     def may_take(self, running: int) -> int:
-        """So many blocks may those take who run, beside all that is held but by who leaves, before `plan` acts."""
+        """So many blocks may those take who run, beside all that is held but by who leaves, before
+        `plan` acts.
+        """
 
     def ready(self, ordered: Sequence[Request], now_ns: int) -> Iterable[Request]:
         if self.sums is None:
@@ -96,7 +102,9 @@ class Offload(AddsUp):
         return (r for r in ordered if r in here or not r.started)
 
     def _catch_up(self, requests: Iterable[Request]) -> None:
-        """Hold what those held in the last round that they ran: as it is, unless the server skipped ahead to here."""
+        """Hold what those held in the last round that they ran: as it is, unless the server skipped
+        ahead to here.
+        """
         for request in requests:
             if request.rounds and request.running:
                 before = -(-request.recorded.looks_ahead[request.rounds - 1] // self.block)
@@ -132,8 +140,14 @@ class Offload(AddsUp):
         return min([*self.leaving.values(), *self.coming.values()], default=NEVER)
 
     def rooms(self, running: int) -> tuple[int, int]:
-        """What so many who run may need together: before they lack blocks that are free, and before `plan` acts."""
-        taken = [self.held[r] for r in self.holders if not r.running] if len(self.holders) > running else []
+        """What so many who run may need together: before they lack blocks that are free, and before
+        `plan` acts.
+        """
+        taken = (
+            [self.held[r] for r in self.holders if not r.running]
+            if len(self.holders) > running
+            else []
+        )
         leaving = sum([self.held[r] for r in self.leaving])
         free = self.room() - sum(taken) - leaving
         return free, free + leaving - self.blocks + self.may_take(running)
@@ -167,7 +181,9 @@ class Offload(AddsUp):
     def refuse(self, recorded: Sequence[Recorded]) -> None:
         refuse_larger(self.name, recorded, self.blocks, self.block)
 
-    def make_room(self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int) -> int:
+    def make_room(
+        self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int
+    ) -> int:
         take = running if self.sums is None else fresh
         for request, blocks in zip(take, blocks_needed(take, self.block, self.held), strict=True):
             self.holders[request] = None
@@ -175,7 +191,9 @@ class Offload(AddsUp):
         waiting = [r for r in self.holders if not r.running]
         if not (waiting or self.leaving):
             return 0
-        lacking = (self.needed(running) if self.sums is None else self.sums.needed()) - self.room(waiting)
+        lacking = (self.needed(running) if self.sums is None else self.sums.needed()) - self.room(
+            waiting
+        )
         waiting.sort(key=order)
         while waiting and lacking > 0:
             lacking -= self.held[waiting[-1]]
@@ -184,7 +202,9 @@ class Offload(AddsUp):
         return self._until_free(lacking, now_ns) - now_ns
 
     def _until_free(self, lacking: int, now_ns: int) -> int:
-        """When so many have left that who runs has the blocks that it lacks, those of who leaves being free."""
+        """When so many have left that who runs has the blocks that it lacks, those of who leaves
+        being free.
+        """
         at_ns, lacking = now_ns, lacking + sum([self.held[r] for r in self.leaving])
         for request, end_ns in sorted(self.leaving.items(), key=lambda item: item[1]):
             if lacking > 0:

@@ -1,4 +1,6 @@
-"""Memory in blocks of tokens, after vLLM: taken as a request grows, and not overwritten before they are needed."""
+"""Memory in blocks of tokens, after vLLM: taken as a request grows, and not overwritten before they
+are needed.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -16,31 +18,37 @@ from numpy.typing import NDArray
 
 @dataclass(slots=True, eq=False)
 class Freed:
-    """Blocks that were freed together: the first ones of a request that may come back for them, or nobody's."""
+    """Blocks that were freed together: the first ones of a request that may come back for them, or
+    nobody's.
+    """
 
     owner: Request | None
     blocks: int
 
 
 class Paged(AddsUp):
-    """Blocks of so many tokens: of who runs as many as its next round may fill, and never fewer than it had.
+    """Blocks of so many tokens: of who runs as many as its next round may fill, and never fewer
+    than it had.
 
-    Free blocks are overwritten in the order that they were freed. Who is evicted by `recompute` frees its blocks;
-    those that it had filled are its own again if it comes back before they are overwritten, so that only what is gone
-    is computed again. A request's last blocks are overwritten first. By `swap` all its blocks move out, and back.
+    Free blocks are overwritten in the order that they were freed. Who is evicted by `recompute`
+    frees its blocks; those that it had filled are its own again if it comes back before they are
+    overwritten, so that only what is gone is computed again. A request's last blocks are
+    overwritten first. By `swap` all its blocks move out, and back.
 
     Parameters
     ----------
     blocks : how many there are.
     block : tokens of each.
-    park : who does not run keeps its blocks until those who run lack some, and the worst is evicted first; else, by
-        `recompute`, they are free at once. By `swap` only those go who must.
+    park : who does not run keeps its blocks until those who run lack some, and the worst is evicted
+        first; else, by `recompute`, they are free at once. By `swap` only those go who must.
     """
 
     name = "paged"
     foresees = True
 
-    def __init__(self, eviction: Eviction, blocks: int, block: int = 16, park: bool = False) -> None:
+    def __init__(
+        self, eviction: Eviction, blocks: int, block: int = 16, park: bool = False
+    ) -> None:
         super().__init__(eviction)
         self.blocks, self.block = blocks, block
         self._keeps = park or not eviction.drops
@@ -50,7 +58,13 @@ class Paged(AddsUp):
 
     @classmethod
     def of(
-        cls, eviction: Eviction, limits: Limits, *, block: int = 16, blocks: int = 0, park: bool = False
+        cls,
+        eviction: Eviction,
+        limits: Limits,
+        *,
+        block: int = 16,
+        blocks: int = 0,
+        park: bool = False,
     ) -> "Paged":
         return cls(eviction, blocks_of(cls.name, limits, block, blocks), block, park)
 
@@ -70,7 +84,9 @@ class Paged(AddsUp):
     def refuse(self, recorded: Sequence[Recorded]) -> None:
         refuse_larger(self.name, recorded, self.blocks, self.block)
 
-    def make_room(self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int) -> int:
+    def make_room(
+        self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int
+    ) -> int:
         at_ns = now_ns
         waiting = [r for r in self.holders if not r.running]
         if any(r in self._left for r in fresh):  # what it finds depends on what was taken before
@@ -84,7 +100,9 @@ class Paged(AddsUp):
         for request in fresh:
             if request not in self.holders:
                 at_ns += self.bring_in(request, at_ns)
-        for request, blocks in zip(running, blocks_needed(running, self.block, self._held), strict=True):
+        for request, blocks in zip(
+            running, blocks_needed(running, self.block, self._held), strict=True
+        ):
             self._take(request, blocks)
         return at_ns - now_ns
 
@@ -118,11 +136,16 @@ class Paged(AddsUp):
                 self._freed.popleft()
 
     def _gone(self, request: Request, blocks: int) -> int:
-        """Tokens of a cache that those blocks of it do not hold, but for the last, which the next round verifies."""
+        """Tokens of a cache that those blocks of it do not hold, but for the last, which the next
+        round verifies.
+        """
         return request.kv_tokens - 1 - blocks * self.block
 
     def evict(self, request: Request, at_ns: int) -> int:
-        held, full = self._held.pop(request), (request.kv_tokens - 1 - request.missing) // self.block
+        held, full = (
+            self._held.pop(request),
+            (request.kv_tokens - 1 - request.missing) // self.block,
+        )
         ns = super().evict(request, at_ns)
         if not self.eviction.drops or full < 1:
             self._freed.append(Freed(None, held))

@@ -34,7 +34,9 @@ class Slots(Memory):
     def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
         return self.slots is None or len(running) + len(waiting) <= self.slots
 
-    def make_room(self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int) -> int:
+    def make_room(
+        self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int
+    ) -> int:
         holders, at_ns = self.holders, now_ns
         if self.slots == 1 and holders and fresh:  # as below, half as long: the paper's setting
             (other,) = holders

@@ -1,4 +1,6 @@
-"""Memory for the keys and values of so many tokens, and, if that is limited too, of so many requests."""
+"""Memory for the keys and values of so many tokens, and, if that is limited too, of so many
+requests.
+"""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,7 +14,8 @@ from numpy.typing import NDArray
 
 
 class Tokens(AddsUp):
-    """Room for so many tokens: of who waits its prompt and output, of who runs also what its next round may add.
+    """Room for so many tokens: of who waits its prompt and output, of who runs also what its next
+    round may add.
 
     Parameters
     ----------
@@ -44,13 +47,15 @@ class Tokens(AddsUp):
         return self.tokens - sum([r.kv_tokens for r in waiting])
 
     def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
-        return super().fits(running, waiting) and (self.slots is None or len(running) + len(waiting) <= self.slots)
+        return super().fits(running, waiting) and (
+            self.slots is None or len(running) + len(waiting) <= self.slots
+        )
 
     def refuse(self, recorded: Sequence[Recorded]) -> None:
         for index, rounds in enumerate(recorded):
             need = rounds.prompt_tokens + rounds.tokens[-1] + max(rounds.round_drafted) + 1
             if need > self.tokens:
                 raise ValueError(
-                    f"kv_tokens {self.tokens}: request {index} can never fit: its prompt, output and "
-                    f"look-ahead take {need} tokens"
+                    f"kv_tokens {self.tokens}: request {index} can never fit: its prompt, output"
+                    f" and look-ahead take {need} tokens"
                 )

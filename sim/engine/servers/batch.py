@@ -1,7 +1,7 @@
 """Batches, skipping ahead from decision to decision: one SimPy timeout until the server is idle.
 
-Any batch size, and any memory that foresees how long it lasts. Must give what `step` gives, to the nanosecond, for
-every policy that keeps the promise of its `run_until`.
+Any batch size, and any memory that foresees how long it lasts. Must give what `step` gives, to the
+nanosecond, for every policy that keeps the promise of its `run_until`.
 """
 
 from collections.abc import Generator, Sequence
@@ -31,16 +31,25 @@ class BatchServer(SkipServer):
         profile = self.workload.priced.profile
         costs = [profile.round_cost(b) for b in range(1, self.capacity.batch + 1)]
         irregular = None in map(attrgetter("draft_tokens"), self.recorded)
-        self.batch = RunningBatch(IrregularStretches(costs) if irregular else RegularStretches(costs))
+        self.batch = RunningBatch(
+            IrregularStretches(costs) if irregular else RegularStretches(costs)
+        )
         self.together = Together(self.memory, self.batch, not irregular)
         self._one_round = False
         self._first_rounds: list[Request] = []  # who has started, and its first round is not over
         self.worst = WorstSeat(self.policy, self.batch)
 
     def serve(self) -> Generator[simpy.Event, Any, None]:
-        """The SimPy process: until every request is done, decide, serve a stretch of rounds, commit it."""
+        """The SimPy process: until every request is done, decide, serve a stretch of rounds, commit
+        it.
+        """
         run_record, waiting, batch, memory = self.run_record, self.waiting, self.batch, self.memory
-        timeout, arrivals, heap, seats = self.env.timeout, self._arrivals, self.waiting.heap, self.batch.seats
+        timeout, arrivals, heap, seats = (
+            self.env.timeout,
+            self._arrivals,
+            self.waiting.heap,
+            self.batch.seats,
+        )
         limited, grows, wakes, check = memory.limited, memory.grows, waiting.wakes, self.check
         always, first_rounds = grows or self.capacity.in_steps, self._first_rounds
         now = clock = 0  # the latter is SimPy's
@@ -70,7 +79,9 @@ class BatchServer(SkipServer):
                 self._ask(now)
             rounds, stretch_ns = self._stretch(now, start)
             if first_rounds:
-                first_ns = stretch_ns if rounds == 1 else batch.stretches.up_to(batch.rounds, 1, 0)[1]
+                first_ns = (
+                    stretch_ns if rounds == 1 else batch.stretches.up_to(batch.rounds, 1, 0)[1]
+                )
                 self._note_first_rounds(start + first_ns)
             now = start + stretch_ns
             if reached := batch.advance(rounds, stretch_ns):
@@ -87,11 +98,15 @@ class BatchServer(SkipServer):
     def _next_ns(self, now_ns: int) -> int:
         """When somebody may run, while nobody can."""
         if self.waiting.heap:
-            raise no_progress(self.policy, now_ns, len(self.present()), "the first does not fit the memory")
+            raise no_progress(
+                self.policy, now_ns, len(self.present()), "the first does not fit the memory"
+            )
         return self._arrivals[self.arrived]
 
     def _make_room(self, fresh: Sequence[Request], now_ns: int) -> int:
-        """The memory has room for those who run, and the caches of newcomers: nanoseconds that it takes."""
+        """The memory has room for those who run, and the caches of newcomers: nanoseconds that it
+        takes.
+        """
         if not fresh and self._all_there_run():
             return 0
         return self.memory.make_room(self.batch.settled(), fresh, WAITING_ORDER, now_ns)
@@ -125,13 +140,17 @@ class BatchServer(SkipServer):
     def _displace(self, fresh: list[Request], now_ns: int) -> None:
         """Those who wait take the seats of those whose rank is strictly higher, the worst first."""
         heap, to_ask, worst = self.waiting.heap, self.batch.to_ask, self.worst
-        worst.rank(to_ask[: len(to_ask) - len(fresh)], now_ns)  # all but those who have just sat down
+        worst.rank(
+            to_ask[: len(to_ask) - len(fresh)], now_ns
+        )  # all but those who have just sat down
         while seat := worst.behind(heap[0][0], now_ns):
             fresh.append(self._sit_down())
             self._send_away(seat, now_ns)
 
     def _keep_all(self, now_ns: int) -> list[Request] | None:
-        """Newcomers, as many of the first as fit, if all who run keep their seats; None if they may not."""
+        """Newcomers, as many of the first as fit, if all who run keep their seats; None if they may
+        not.
+        """
         heap, batch, worst, together = self.waiting.heap, self.batch, self.worst, self.together
         if not together.fit():
             return None
@@ -154,7 +173,8 @@ class BatchServer(SkipServer):
         fresh = [request for request, _ in newcomers if request in chosen]
         for request, rank in newcomers[len(fresh) :]:
             waiting.push(request, rank, now_ns)
-        # who loses a seat is first now, as who ran goes before equals, but may not be so at the next boundary
+        # who loses a seat is first now, as who ran goes before equals, but may not be so at the
+        # next boundary
         losers = [seat for request, seat in seats.items() if request not in chosen]
         self._one_round = bool(losers)
         for request in fresh:
@@ -165,11 +185,17 @@ class BatchServer(SkipServer):
             batch.ask(seat)
         return fresh
 
-    def _in_order(self, running: list[Request], now_ns: int) -> tuple[list[Request], list[tuple[Request, Rank]]]:
-        """The first of all, as many as run together, and those of them who waited, which are taken from there."""
+    def _in_order(
+        self, running: list[Request], now_ns: int
+    ) -> tuple[list[Request], list[tuple[Request, Rank]]]:
+        """The first of all, as many as run together, and those of them who waited, which are taken
+        from there.
+        """
         waiting, heap, kept = self.waiting, self.waiting.heap, 0
         ranks = ranks_of(self.policy, running, now_ns)
-        seated = sorted((rank, r.entered_ns, r.index, r) for rank, r in zip(ranks, running, strict=True))
+        seated = sorted(
+            (rank, r.entered_ns, r.index, r) for rank, r in zip(ranks, running, strict=True)
+        )
         ordered: list[Request] = []
         newcomers: list[tuple[Request, Rank]] = []
         while len(ordered) < self.capacity.batch and (heap or kept < len(seated)):
@@ -198,7 +224,9 @@ class BatchServer(SkipServer):
     def _wait_again(self, request: Request, now_ns: int) -> None:
         request.running = False
         request.preemptions += 1
-        self.waiting.push(request, rank_of(self.policy, request, now_ns), now_ns)  # as one that waits
+        self.waiting.push(
+            request, rank_of(self.policy, request, now_ns), now_ns
+        )  # as one that waits
 
     def _ask(self, now_ns: int) -> None:
         """Ask the policy how long those may run of whom that is not known; they are settled."""
@@ -234,16 +262,26 @@ class BatchServer(SkipServer):
         self.worst.left(seat)
 
     def _stretch(self, now_ns: int, start_ns: int) -> tuple[int, int]:
-        """Rounds until the next decision, and the time they take; takes in events that change nothing on the way."""
+        """Rounds until the next decision, and the time they take; takes in events that change
+        nothing on the way.
+        """
         batch, waiting, heap = self.batch, self.waiting, self.waiting.heap
         most, within = self._limits(start_ns)
         arrivals, free = self._arrivals, len(batch.seats) < self.capacity.batch
         first = heap[0][3] if heap else None
-        decides = self._watched or (free and not heap)  # whoever comes: is seated, or may change the policy's state
+        decides = self._watched or (
+            free and not heap
+        )  # whoever comes: is seated, or may change the policy's state
         while True:
-            at_ns = min(arrivals[self.arrived], waiting.next_wake) if waiting.wakes else arrivals[self.arrived]
+            at_ns = (
+                min(arrivals[self.arrived], waiting.next_wake)
+                if waiting.wakes
+                else arrivals[self.arrived]
+            )
             until_ns = at_ns - start_ns
-            rounds, stretch_ns = batch.stretches.up_to(batch.rounds, most, within if within < until_ns else until_ns)
+            rounds, stretch_ns = batch.stretches.up_to(
+                batch.rounds, most, within if within < until_ns else until_ns
+            )
             if decides or (until_ns >= stretch_ns and (rounds == most or stretch_ns >= within)):
                 return rounds, stretch_ns
             if waiting.wakes and waiting.next_wake == at_ns:
@@ -257,7 +295,9 @@ class BatchServer(SkipServer):
                 return rounds, stretch_ns
 
     def _limits(self, start_ns: int) -> tuple[int, int]:
-        """Rounds from an instant on, and time served, until somebody or the memory needs a decision."""
+        """Rounds from an instant on, and time served, until somebody or the memory needs a
+        decision.
+        """
         most, within = self.batch.limits()
         if self._one_round:
             most = 1
@@ -280,7 +320,11 @@ class BatchServer(SkipServer):
         if memory.limited:
             assert memory.fits([], list(memory.holders))
             for r in there:
-                assert (r in memory.holders) if r.running and r.rounds else (r.started or r not in memory.holders)
+                assert (
+                    (r in memory.holders)
+                    if r.running and r.rounds
+                    else (r.started or r not in memory.holders)
+                )
         for request in there:
             assert request.arrival_ns <= now_ns
             assert request.running == (request in seated)

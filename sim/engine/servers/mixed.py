@@ -1,7 +1,7 @@
 """Batches whose prompts share steps with rounds, skipping ahead wherever nobody prefills.
 
-A step that holds chunks of prompts is decided and served as the specification does it, one at a time; must give what
-`step` gives, to the nanosecond.
+A step that holds chunks of prompts is decided and served as the specification does it, one at a
+time; must give what `step` gives, to the nanosecond.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,8 @@ from lapsd.sim.engine.servers.skip import WAITING_ORDER
 
 @dataclass(eq=False)
 class MixedServer(BatchServer):
-    """One server whose prompts share steps: who runs and has no round in the next one is `beside` those who sit.
+    """One server whose prompts share steps: who runs and has no round in the next one is `beside`
+    those who sit.
 
     Attributes
     ----------
@@ -35,7 +36,10 @@ class MixedServer(BatchServer):
         self._step_cost = self.workload.priced.profile.step_cost(self.capacity.batch)
         self._budget = NEVER if self.capacity.budget is None else self.capacity.budget
         drafted = {d for r in self.recorded for d in r.round_drafted}
-        self._longest_round, self._rounds_alike = max(drafted) + 1, len(drafted) == 1  # the former in tokens
+        self._longest_round, self._rounds_alike = (
+            max(drafted) + 1,
+            len(drafted) == 1,
+        )  # the former in tokens
 
     def _arrive(self, now_ns: int) -> Request:
         request = super()._arrive(now_ns)
@@ -51,10 +55,16 @@ class MixedServer(BatchServer):
         return self._choose_what_fits(now_ns) if kept is None else kept
 
     def _keep_all(self, now_ns: int) -> list[Request] | None:
-        """Newcomers for whom there is room and budget, if all who run go on, all of them in the step; else None."""
+        """Newcomers for whom there is room and budget, if all who run go on, all of them in the
+        step; else None.
+        """
         heap, beside, together = self.waiting.heap, self.beside, self.together
         left = self._budget - self._tokens_of_rounds() - sum([r.missing for r in beside])
-        if left < 0 or not together.fit(tuple(beside)) or (heap and self._comes_before_some(heap[0][0], now_ns)):
+        if (
+            left < 0
+            or not together.fit(tuple(beside))
+            or (heap and self._comes_before_some(heap[0][0], now_ns))
+        ):
             return None
         self.chunks.update((r, r.missing) for r in beside)
         fresh: list[Request] = []
@@ -79,7 +89,9 @@ class MixedServer(BatchServer):
         for rank, request in passed:
             self.waiting.push(request, rank, now_ns)
         # who waits may have more of the budget next time, and who runs less
-        self._one_round = not left or bool(passed) or self._how_many_run() * self._longest_round > self._budget
+        self._one_round = (
+            not left or bool(passed) or self._how_many_run() * self._longest_round > self._budget
+        )
         return fresh
 
     def _tokens_of_rounds(self) -> int:
@@ -96,7 +108,9 @@ class MixedServer(BatchServer):
         )
 
     def _choose_what_fits(self, now_ns: int) -> list[Request]:
-        """Everyone in order as long as they fit, none passed over; of those, who has tokens of the step."""
+        """Everyone in order as long as they fit, none passed over; of those, who has tokens of the
+        step.
+        """
         batch, beside = self.batch, self.beside
         seats = dict(zip(batch.settled(), batch.seats, strict=True))
         ordered, newcomers = self._in_order([*seats, *beside], now_ns)
@@ -134,16 +148,24 @@ class MixedServer(BatchServer):
             self._sit(request)
 
     def _note_first_rounds(self, end_ns: int) -> None:
-        first = [request for request in self._first_rounds if request.running and request not in self.beside]
+        first = [
+            request
+            for request in self._first_rounds
+            if request.running and request not in self.beside
+        ]
         for request in first:
             request.first_token_ns = end_ns
             self._first_rounds.remove(request)
 
     def _make_room(self, fresh: Sequence[Request], now_ns: int) -> int:
-        stalled = len(self.beside) > len(self.chunks)  # they take for a round that they do not run yet
+        stalled = len(self.beside) > len(
+            self.chunks
+        )  # they take for a round that they do not run yet
         if not (fresh or stalled) and self._all_there_run():
             return 0
-        return self.memory.make_room([*self.batch.settled(), *self.beside], fresh, WAITING_ORDER, now_ns)
+        return self.memory.make_room(
+            [*self.batch.settled(), *self.beside], fresh, WAITING_ORDER, now_ns
+        )
 
     def _stretch(self, now_ns: int, start_ns: int) -> tuple[int, int]:
         if not self.beside:
@@ -162,7 +184,9 @@ class MixedServer(BatchServer):
         rounds = batch.settled()
         held = sum([r.kv_tokens - 1 - r.missing for r in chunks])
         contexts = sum([r.kv_tokens for r in rounds])
-        return self._step_cost([r.next_drafted for r in rounds], contexts, list(chunks.values()), held)
+        return self._step_cost(
+            [r.next_drafted for r in rounds], contexts, list(chunks.values()), held
+        )
 
     def _how_many_run(self) -> int:
         return len(self.batch.seats) + len(self.beside)

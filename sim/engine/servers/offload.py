@@ -1,7 +1,7 @@
 """Batches in memory whose caches move beside rounds, skipping ahead from decision to decision.
 
-The manager is asked who moves, with everybody in order, only where it may have something to do; must give what `step`
-gives, to the nanosecond.
+The manager is asked who moves, with everybody in order, only where it may have something to do;
+must give what `step` gives, to the nanosecond.
 """
 
 import itertools
@@ -20,7 +20,9 @@ from lapsd.sim.engine.servers.skip import WAITING_ORDER
 
 @dataclass(eq=False)
 class OffloadServer(BatchServer):
-    """One server whose caches move beside rounds: who waits `apart` has its cache outside, or on its way."""
+    """One server whose caches move beside rounds: who waits `apart` has its cache outside, or on
+    its way.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -33,7 +35,9 @@ class OffloadServer(BatchServer):
 
     def _leave(self, seat: Seat) -> None:
         super()._leave(seat)
-        if self._moves.sums is not None and seat.request in self._moves.holders:  # else it stopped as it was evicted
+        if (
+            self._moves.sums is not None and seat.request in self._moves.holders
+        ):  # else it stopped as it was evicted
             self._moves.stop(seat.request)
 
     def _choose(self, now_ns: int) -> list[Request]:
@@ -45,7 +49,9 @@ class OffloadServer(BatchServer):
         return self._choose_of_all(now_ns)
 
     def _choose_of_all(self, now_ns: int) -> list[Request]:
-        """As the specification has it: everybody in order, moves, and the first of those who can run."""
+        """As the specification has it: everybody in order, moves, and the first of those who can
+        run.
+        """
         batch, waiting, memory = self.batch, self.waiting, self._moves
         if memory.asks_of_all or memory.sums is None:
             batch.settled()
@@ -67,7 +73,8 @@ class OffloadServer(BatchServer):
             self._sit(request)
         for seat in losers:
             self._send_away(seat, now_ns)
-        # who loses a seat is first now, as who ran goes before equals, but may not be so at the next boundary
+        # who loses a seat is first now, as who ran goes before equals, but may not be so at the
+        # next boundary
         self._one_round = bool(losers)
         if waiting.heap:  # ask those again who may not stay ahead of the first
             self.worst.rank(batch.to_ask[: len(batch.to_ask) - len(fresh)], now_ns)
@@ -110,7 +117,9 @@ class OffloadServer(BatchServer):
         return ns
 
     def _limits(self, start_ns: int) -> tuple[int, int]:
-        """The memory rests as long as it said, nobody lands, and nobody who is apart may rise past who runs."""
+        """The memory rests as long as it said, nobody lands, and nobody who is apart may rise past
+        who runs.
+        """
         most, within = self.batch.limits()
         memory, waiting, seats = self._moves, self.waiting, self.batch.seats
         lasts = acts = 1

@@ -1,7 +1,7 @@
 """Those who run together, and when one of them needs a decision.
 
-Rounds and time served are counted for the whole batch; a request's own counters are those plus what it was ahead by
-when it sat down, and are written back when somebody asks (`settle`).
+Rounds and time served are counted for the whole batch; a request's own counters are those plus what
+it was ahead by when it sat down, and are written back when somebody asks (`settle`).
 """
 
 from bisect import bisect_left
@@ -23,14 +23,14 @@ class Seat:
         Of all who ever sat down.
     rounds_ahead, service_ahead : int
         What the request's counters are ahead of the batch's.
-    until_round, until_service : int
-        Counters of the batch at which it needs a decision: 0 while the policy has to be asked, -1 when it has left.
+    until_round, until_service : int Counters of the batch at which it needs a decision: 0 while the
+        policy has to be asked, -1 when it has left.
     rising : bool
         Its rank may rise until then, though not above the best waiting rank of now.
     steady : bool
         It does not change until then.
-    entry : tuple or None
-        Its place in the order of a decision, where it is steady and that is known; `OffloadServer`'s.
+    entry : tuple or None Its place in the order of a decision, where it is steady and that is
+        known; `OffloadServer`'s.
     bound : tuple or None
         What its rank does not exceed until then, if that is known; `WorstSeat`'s.
     ranked_at : int
@@ -38,9 +38,18 @@ class Seat:
     """
 
     __slots__ = (
-        "bound", "entry", "number", "ranked_at", "request", "rising", "rounds_ahead", "service_ahead", "steady",
-        "until_round", "until_service",
-    )  # fmt: skip
+        "bound",
+        "entry",
+        "number",
+        "ranked_at",
+        "request",
+        "rising",
+        "rounds_ahead",
+        "service_ahead",
+        "steady",
+        "until_round",
+        "until_service",
+    )
 
     def __init__(self, request: Request, number: int, rounds: int, service_ns: int) -> None:
         self.request = request
@@ -83,7 +92,8 @@ class RunningBatch:
         self.stretches = stretches
         self.needs: Needs | None = None
         self._sat = 0
-        # (the batch's counter at which a decision is needed, number, seat); past ones are dropped as they surface
+        # (the batch's counter at which a decision is needed, number, seat); past ones are dropped
+        # as they surface
         self._round_limits: list[tuple[int, int, Seat]] = [(NEVER, 0, Seat.nobodys())]
         self._service_limits: list[tuple[int, int, Seat]] = [(NEVER, 0, Seat.nobodys())]
 
@@ -126,7 +136,10 @@ class RunningBatch:
         return settled
 
     def run_until(self, seat: Seat, until: Until) -> None:
-        """The request needs a decision once any of its own counters is there, or it is done. O(log seats)."""
+        """The request needs a decision once any of its own counters is there, or it is done.
+
+        O(log seats).
+        """
         rounds, service_ns, tokens, seat.rising, seat.steady = until
         recorded = seat.request.recorded
         last = recorded.rounds
@@ -150,7 +163,9 @@ class RunningBatch:
         self.to_ask.append(seat)
 
     def advance(self, rounds: int, ns: int) -> list[Seat]:
-        """So many rounds are over: those who need a decision now, which the policy is to be asked again."""
+        """So many rounds are over: those who need a decision now, which the policy is to be asked
+        again.
+        """
         self.rounds = now = self.rounds + rounds
         self.service_ns = served_ns = self.service_ns + ns
         reached: list[Seat] = []

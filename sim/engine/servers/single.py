@@ -1,7 +1,9 @@
-"""One request at a time, skipping ahead from decision to decision: one SimPy timeout until the server is idle.
+"""One request at a time, skipping ahead from decision to decision: one SimPy timeout until the
+server is idle.
 
-Batch size 1 and memory that does not run short meanwhile: the paper's setting, and the one that is swept. Must give
-what `step` gives, to the nanosecond, for every policy that keeps the promise of its `run_until`.
+Batch size 1 and memory that does not run short meanwhile: the paper's setting, and the one that is
+swept. Must give what `step` gives, to the nanosecond, for every policy that keeps the promise of
+its `run_until`.
 """
 
 from bisect import bisect_left
@@ -21,8 +23,15 @@ class SingleServer(SkipServer):
     """One server of batch size 1."""
 
     def serve(self) -> Generator[simpy.Event, Any, None]:
-        """The SimPy process: until every request is done, decide, serve a stretch of rounds, commit it."""
-        policy, run_record, waiting, arrivals = self.policy, self.run_record, self.waiting, self._arrivals
+        """The SimPy process: until every request is done, decide, serve a stretch of rounds, commit
+        it.
+        """
+        policy, run_record, waiting, arrivals = (
+            self.policy,
+            self.run_record,
+            self.waiting,
+            self._arrivals,
+        )
         heap, timeout = waiting.heap, self.env.timeout
         memory = self.memory if self.memory.limited else None
         wakes, check = waiting.wakes, self.check
@@ -48,7 +57,9 @@ class SingleServer(SkipServer):
             recorded = request.recorded
             totals, whole, done = recorded.service_ns, recorded.rounds, request.rounds
             while True:
-                rounds, service_ns, tokens, rising, _ = policy.run_until(request, heap[0][0] if heap else None, now)
+                rounds, service_ns, tokens, rising, _ = policy.run_until(
+                    request, heap[0][0] if heap else None, now
+                )
                 end = rounds if rounds < whole else whole
                 if service_ns <= totals[end]:
                     end = bisect_left(totals, service_ns, 0, end)
@@ -94,8 +105,11 @@ class SingleServer(SkipServer):
         if self.check:
             self._check(served, now_ns)
 
-    def _limit_by_events(self, request: Request, last: int, rising: bool, origin: int, now_ns: int) -> int:
-        """Rounds committed when a decision is needed, at most `last`; takes in who changes nothing on the way.
+    def _limit_by_events(
+        self, request: Request, last: int, rising: bool, origin: int, now_ns: int
+    ) -> int:
+        """Rounds committed when a decision is needed, at most `last`; takes in who changes nothing
+        on the way.
 
         The rounds committed at a time t are those whose total service is t − `origin`.
         """

@@ -22,7 +22,8 @@ WAITING_ORDER = attrgetter("waiting_entry")
 class SkipServer:
     """Takes in arrivals; `serve` is its subclasses'.
 
-    Requests are made when they arrive and forgotten when they are done: what is left of them is the run's record.
+    Requests are made when they arrive and forgotten when they are done: what is left of them is the
+    run's record.
 
     Parameters
     ----------
@@ -43,7 +44,10 @@ class SkipServer:
         work = self.workload
         self.released = len(work) if work.clients is None else min(work.clients, len(work))
         later = len(work) - self.released  # of a closed loop: not known yet
-        self._arrivals: list[int] = [*work.arrival_ns[: self.released].tolist(), *[NEVER] * (later + 1)]
+        self._arrivals: list[int] = [
+            *work.arrival_ns[: self.released].tolist(),
+            *[NEVER] * (later + 1),
+        ]
         self._predicted: list[int] = work.predicted_tokens.tolist()
         self._costs = work.priced.profile.costs
         self._prefill = PREFILLS[self.capacity.prefill]
@@ -66,7 +70,9 @@ class SkipServer:
         index = self.arrived
         self.arrived = index + 1
         arrival_ns = self._arrivals[index]
-        request = Request(index, arrival_ns, self._predicted[index], self.recorded[index], arrival_ns)
+        request = Request(
+            index, arrival_ns, self._predicted[index], self.recorded[index], arrival_ns
+        )
         changed = self._watched and self.policy.observe(Event("arrival", request, now_ns))
         self.waiting.push(request, rank_of(self.policy, request, now_ns), now_ns)
         if changed:

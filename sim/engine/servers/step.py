@@ -1,8 +1,10 @@
-"""The specification: requests of a workload served in batches under a policy, step by step, on SimPy's clock.
+"""The specification: requests of a workload served in batches under a policy, step by step, on
+SimPy's clock.
 
-The order of things at one instant, and what each decision commits, is `docs/simulator.md`. Slow and obvious: every
-request is ranked again at every round boundary, and of a policy only `rank`, `learn` and what `observe` takes in are
-used. Knows nothing of any particular policy or memory, of randomness, or of floats: time is integer nanoseconds.
+The order of things at one instant, and what each decision commits, is `docs/simulator.md`. Slow and
+obvious: every request is ranked again at every round boundary, and of a policy only `rank`, `learn`
+and what `observe` takes in are used. Knows nothing of any particular policy or memory, of
+randomness, or of floats: time is integer nanoseconds.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -47,14 +49,21 @@ class StepServer:
 
     waiting: list[Request] = field(default_factory=list)
     running: list[Request] = field(default_factory=list)
-    step: dict[Request, int] = field(default_factory=dict)  # tokens of who shares the next one, where prompts do
+    step: dict[Request, int] = field(
+        default_factory=dict
+    )  # tokens of who shares the next one, where prompts do
     arrived: int = 0
     busy_ns: int = 0
 
     def __post_init__(self) -> None:
         work, profile = self.workload, self.workload.priced.profile
-        columns = zip(work.arrival_ns.tolist(), work.predicted_tokens.tolist(), self.recorded, strict=True)
-        self.requests = [Request(i, at_ns, length, rows, at_ns) for i, (at_ns, length, rows) in enumerate(columns)]
+        columns = zip(
+            work.arrival_ns.tolist(), work.predicted_tokens.tolist(), self.recorded, strict=True
+        )
+        self.requests = [
+            Request(i, at_ns, length, rows, at_ns)
+            for i, (at_ns, length, rows) in enumerate(columns)
+        ]
         self.released = len(work) if work.clients is None else min(work.clients, len(work))
         for request in self.requests[self.released :]:
             request.arrival_ns = NEVER  # not known yet
@@ -86,7 +95,9 @@ class StepServer:
             round_ns = self._step_ns()
             self.busy_ns += before + round_ns
             if self.timeline is not None:
-                self.timeline.decided(self._now, self._now + before, round_ns, self.running, self.waiting)
+                self.timeline.decided(
+                    self._now, self._now + before, round_ns, self.running, self.waiting
+                )
             if self.occupancy is not None:
                 self.occupancy.went_on(self.memory, bool(self.waiting), before + round_ns)
             yield self.env.timeout(before + round_ns)
@@ -108,7 +119,10 @@ class StepServer:
         return int(self.env.now)
 
     def _admit(self) -> None:
-        while self.arrived < len(self.requests) and self.requests[self.arrived].arrival_ns <= self._now:
+        while (
+            self.arrived < len(self.requests)
+            and self.requests[self.arrived].arrival_ns <= self._now
+        ):
             request = self.requests[self.arrived]
             request.entered_ns = request.arrival_ns
             self.waiting.append(request)
@@ -116,7 +130,9 @@ class StepServer:
             self.policy.observe(Event("arrival", request, self._now))
 
     def _order(self) -> Order:
-        """By rank; at equal ranks who runs keeps running, then by entry into the queue, then by order of arrival."""
+        """By rank; at equal ranks who runs keeps running, then by entry into the queue, then by
+        order of arrival.
+        """
         policy, now_ns = self.policy, self._now
         return lambda r: (rank_of(policy, r, now_ns), not r.running, r.entered_ns, r.index)
 
@@ -124,7 +140,9 @@ class StepServer:
         """Choose who runs the next round; returns those who did not run the last one, in order."""
         there = self.present()
         ordered = sorted(there, key=self._order())
-        chosen = choose(self.memory.ready(ordered, self._now), self.capacity.batch, self.memory.fits)
+        chosen = choose(
+            self.memory.ready(ordered, self._now), self.capacity.batch, self.memory.fits
+        )
         if self.capacity.in_steps:
             # who would come for nothing stays where it is
             self.step = share(chosen, self.capacity.budget)
@@ -138,12 +156,20 @@ class StepServer:
         return fresh
 
     def _next_ns(self) -> int:
-        """When somebody may run, while nobody can: the next arrival, or a cache that is on its way."""
-        arrivals = [request.arrival_ns for request in self.requests[self.arrived : self.arrived + 1]]
+        """When somebody may run, while nobody can: the next arrival, or a cache that is on its
+        way.
+        """
+        arrivals = [
+            request.arrival_ns for request in self.requests[self.arrived : self.arrived + 1]
+        ]
         ready_ns = [self.memory.ready_ns(r, self._now) for r in self.waiting]
         on_the_way = [ns for ns in ready_ns if self._now < ns < NEVER]
         if self.waiting and not on_the_way:
-            who = "the first does not fit the memory" if min(ready_ns) <= self._now else "no cache is on its way"
+            who = (
+                "the first does not fit the memory"
+                if min(ready_ns) <= self._now
+                else "no cache is on its way"
+            )
             raise no_progress(self.policy, self._now, len(self.present()), who)
         return min(arrivals + on_the_way)
 
@@ -152,8 +178,13 @@ class StepServer:
         return self._prefill(starting, at_ns, self._costs) if starting else 0
 
     def _step_ns(self) -> int:
-        """A round of those who decode, beside the chunks of prompts, if there are any, that share the step."""
-        if self.measured is not None and (known := self.measured(self._now, self.running)) is not None:
+        """A round of those who decode, beside the chunks of prompts, if there are any, that share
+        the step.
+        """
+        if (
+            self.measured is not None
+            and (known := self.measured(self._now, self.running)) is not None
+        ):
             return known
         return self.cost_ns()
 
@@ -212,4 +243,6 @@ class StepServer:
                 assert request.service_ns == sum(request.recorded.round_ns[: request.rounds])
             assert request.tokens == sum(request.recorded.emitted[: request.rounds])
             assert request not in holders or (request.started and not request.done)
-        assert self.busy_ns + self.run_record.idle_ns == self._now, "the server's time does not add up"
+        assert self.busy_ns + self.run_record.idle_ns == self._now, (
+            "the server's time does not add up"
+        )

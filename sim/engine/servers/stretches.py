@@ -1,4 +1,5 @@
-"""What stretches of rounds take that requests run together: a round costs by its longest draft and its contexts.
+"""What stretches of rounds take that requests run together: a round costs by its longest draft and
+its contexts.
 
 Knows nothing of policies, nor of who needs a decision when: `running_batch` does.
 """
@@ -13,7 +14,9 @@ from lapsd.traces import RoundCost
 
 
 class Stretches(ABC):
-    """Those who run, by what their rounds take. Times are of the batch's rounds, counted from the run's first.
+    """Those who run, by what their rounds take.
+
+    Times are of the batch's rounds, counted from the run's first.
 
     Parameters
     ----------
@@ -22,8 +25,8 @@ class Stretches(ABC):
 
     def __init__(self, costs: Sequence[RoundCost]) -> None:
         self._costs = costs
-        # what contexts of all who run, added up to a round, lack to the totals over all their rounds; differences say
-        # what stretches take, also across a round where somebody is done
+        # what contexts of all who run, added up to a round, lack to the totals over all their
+        # rounds; differences say what stretches take, also across a round where somebody is done
         self._contexts = Totals()
 
     def sit(self, request: Request, rounds: int) -> None:
@@ -33,7 +36,9 @@ class Stretches(ABC):
         self._sat(request, rounds)
 
     def leave(self, number: int, request: Request, rounds: int) -> None:
-        """A request, the `number`-th of those who run, runs no more after the batch's first `rounds`."""
+        """A request, the `number`-th of those who run, runs no more after the batch's first
+        `rounds`.
+        """
         if not request.done:
             here = self._contexts.of(request, rounds)
             here -= request.recorded.contexts_left[request.rounds : -1]
@@ -47,14 +52,17 @@ class Stretches(ABC):
 
     @abstractmethod
     def up_to(self, rounds: int, most: int, within_ns: int) -> tuple[int, int]:
-        """How many rounds, at least one, until `most` are over or `within_ns` is reached, and the time they take.
+        """How many rounds, at least one, until `most` are over or `within_ns` is reached, and the
+        time they take.
 
         `rounds` are over.
         """
 
 
 class RegularStretches(Stretches):
-    """Each request drafts as many tokens in all its rounds: while the same run, rounds differ in contexts alone."""
+    """Each request drafts as many tokens in all its rounds: while the same run, rounds differ in
+    contexts alone.
+    """
 
     def __init__(self, costs: Sequence[RoundCost]) -> None:
         super().__init__(costs)
@@ -89,7 +97,9 @@ class RegularStretches(Stretches):
         # contexts only grow, so rounds get dearer: what is reached by a chord is reached no sooner
         over = ns = 0
         while ns < within_ns or not over:
-            over += max(1, -((over - most) * (within_ns - ns) // (longest - ns)) if longest > ns else 1)
+            over += max(
+                1, -((over - most) * (within_ns - ns) // (longest - ns)) if longest > ns else 1
+            )
             ns = base * over + per_token * (total(now + over) - before)
         return over, ns
 
@@ -141,7 +151,12 @@ class IrregularStretches(Stretches):
 
     def _price_ahead(self, rounds: int, most: int, within_ns: int) -> tuple[int, int]:
         """Price further rounds until `most` are over or `within_ns` is reached, at least one."""
-        ahead, drafts, total, start = self._ahead, self._drafts, self._contexts.values.item, self._contexts.origin
+        ahead, drafts, total, start = (
+            self._ahead,
+            self._drafts,
+            self._contexts.values.item,
+            self._contexts.origin,
+        )
         cost, prices = self._costs[len(drafts) - 1], self._prices[len(drafts) - 1]
         at, end, ns = rounds + len(ahead), rounds + most, ahead[-1] if ahead else 0
         before = total(at - start)

@@ -9,7 +9,8 @@ from lapsd.sim.engine.servers.totals import Needs
 
 
 class Together:
-    """Those who run, in memory: by sums of what they need where those can be kept, O(1); else counted, O(requests).
+    """Those who run, in memory: by sums of what they need where those can be kept, O(1); else
+    counted, O(requests).
 
     Attributes
     ----------
@@ -23,7 +24,9 @@ class Together:
         batch.needs = self.needs
 
     def held(self) -> int:
-        """What they needed in the last round, for memory that sums; of who has not stopped since."""
+        """What they needed in the last round, for memory that sums; of who has not stopped
+        since.
+        """
         assert self.needs is not None
         return self.needs.last(self.batch.rounds)
 
@@ -70,11 +73,15 @@ class Together:
         if self.needs is None:
             return self.memory.lasts(self.batch.settled(), most)
         holders = self.needs.memory.holders
-        parked = [r for r in holders if not r.running] if len(holders) > len(self.batch.seats) else ()
+        parked = (
+            [r for r in holders if not r.running] if len(holders) > len(self.batch.seats) else ()
+        )
         return max(1, self.within(most, self.needs.memory.room(parked)))
 
     def within(self, most: int, room: int) -> int:
-        """In how many of the next `most` rounds they need at most that; where they are counted, of the next alone."""
+        """In how many of the next `most` rounds they need at most that; where they are counted, of
+        the next alone.
+        """
         if self.needs is not None:
             return self.needs.within(self.batch.rounds, most, room)
         assert isinstance(self.memory, AddsUp)

@@ -1,4 +1,6 @@
-"""What those who run add up to, by round of the batch: summed as they come and go, not at each decision."""
+"""What those who run add up to, by round of the batch: summed as they come and go, not at each
+decision.
+"""
 
 import numpy as np
 from lapsd.sim.engine.memory import AddsUp
@@ -21,7 +23,9 @@ class Totals:
         self.origin = 0
 
     def of(self, request: Request, rounds: int) -> NDArray[np.int64]:
-        """Those of a settled request's further rounds, which follow the batch's first `rounds`; to be added to."""
+        """Those of a settled request's further rounds, which follow the batch's first `rounds`; to
+        be added to.
+        """
         start = rounds - self.origin
         stop = start + request.recorded.rounds - request.rounds
         if stop >= len(self.values):
@@ -34,7 +38,9 @@ class Totals:
 
 
 class Needs(Totals):
-    """What those who run need of memory that adds up, where each drafts as many tokens in all its rounds."""
+    """What those who run need of memory that adds up, where each drafts as many tokens in all its
+    rounds.
+    """
 
     def __init__(self, memory: AddsUp) -> None:
         super().__init__()
@@ -54,10 +60,14 @@ class Needs(Totals):
     def at(self, rounds: int) -> int:
         """What those who run need together in their next round; so many are over."""
         at = rounds - self.origin
-        return int(self.values.item(at)) if at < len(self.values) else 0  # nobody sat down for as long
+        return (
+            int(self.values.item(at)) if at < len(self.values) else 0
+        )  # nobody sat down for as long
 
     def last(self, rounds: int) -> int:
-        """What they needed in the last round, but for those of them that were taken `out_of_last`."""
+        """What they needed in the last round, but for those of them that were taken
+        `out_of_last`.
+        """
         return int(self.values.item(rounds - 1 - self.origin)) if rounds else 0
 
     def out_of_last(self, needed: int, rounds: int) -> None:
@@ -65,7 +75,9 @@ class Needs(Totals):
         self.values[rounds - 1 - self.origin] -= needed
 
     def within(self, rounds: int, most: int, room: int) -> int:
-        """In how many of the next `most` rounds, in which nobody is done before the last, they need at most that."""
+        """In how many of the next `most` rounds, in which nobody is done before the last, they need
+        at most that.
+        """
         start = rounds - self.origin
         if self.values.item(start + most - 1) <= room:
             return most

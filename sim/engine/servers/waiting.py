@@ -10,9 +10,11 @@ from lapsd.sim.engine.request import Request
 
 
 class Waiting:
-    """Who waits, by rank, then entry into the queue, then order of arrival; for policies that keep their promise.
+    """Who waits, by rank, then entry into the queue, then order of arrival; for policies that keep
+    their promise.
 
-    A request's own entry is in `waiting_entry`: others of it in the heap are past, and are dropped when they surface.
+    A request's own entry is in `waiting_entry`: others of it in the heap are past, and are dropped
+    when they surface.
 
     Attributes
     ----------
@@ -55,7 +57,8 @@ class Waiting:
     def _foretell(self, wake_ns: int, entry: tuple[Any, ...], now_ns: int) -> None:
         if wake_ns <= now_ns:
             raise ValueError(
-                f"policy {name_of(self.policy)}: wake of request {entry[2]} at {wake_ns} ns is not after {now_ns} ns"
+                f"policy {name_of(self.policy)}: wake of request {entry[2]} at {wake_ns} ns is not"
+                f" after {now_ns} ns"
             )
         heappush(self.wakes, (wake_ns, entry[2], entry))
 
@@ -109,7 +112,10 @@ class Waiting:
             self.push(request, rank_of(self.policy, request, now_ns), now_ns)
 
     def entries(self) -> list[tuple[Any, ...]]:
-        """Of those who wait in order, then of those apart in order. O(n): a sorted list is a heap, and stays near."""
+        """Of those who wait in order, then of those apart in order.
+
+        O(n): a sorted list is a heap, and stays near.
+        """
         if self._moved:
             self.heap[:] = [entry for entry in self.heap if entry[3].waiting_entry is entry]
             self._moved = False

@@ -1,7 +1,8 @@
 """Who of those who run has the highest rank: whoever waits and comes before it takes that seat.
 
-Ranks are asked for only where they may matter: one that does not rise is, until the policy has to be asked again, at
-most what it was, and one that may rise at most the best waiting rank of when the policy was asked.
+Ranks are asked for only where they may matter: one that does not rise is, until the policy has to
+be asked again, at most what it was, and one that may rise at most the best waiting rank of when the
+policy was asked.
 """
 
 from bisect import insort
@@ -11,13 +12,15 @@ from lapsd.policies import Policy, Rank
 from lapsd.policies.decision import rank_of
 from lapsd.sim.engine.servers.running_batch import RunningBatch, Seat
 
-KEPT = 8  # past bounds, beside one a seat, before they are dropped: a longer list is dearer to keep in order
+# past bounds, beside one a seat, before they are dropped: a longer list is dearer to keep in order
+KEPT = 8
 
 
 class WorstSeat:
     """The seats of a batch by what bounds their ranks, the worst last.
 
-    A bound is (rank, entry into the queue, order of arrival, number, seat); a seat has the one that holds.
+    A bound is (rank, entry into the queue, order of arrival, number, seat); a seat has the one that
+    holds.
     """
 
     def __init__(self, policy: Policy, batch: RunningBatch) -> None:
@@ -30,7 +33,9 @@ class WorstSeat:
         self._bounds = 0  # so many were made
 
     def asked(self, seat: Seat, best_waiting: Rank | None) -> None:
-        """The policy was asked how long who sits there may run, and the rank now is not known, or may rise."""
+        """The policy was asked how long who sits there may run, and the rank now is not known, or
+        may rise.
+        """
         if seat.rising and best_waiting is not None:
             self._bind(seat, best_waiting)
         else:
@@ -42,7 +47,9 @@ class WorstSeat:
         self._unranked.pop(seat, None)
 
     def rank(self, seats: Iterable[Seat], now_ns: int) -> None:
-        """At a decision: rank those of whom the policy has to be asked again, and who may have risen to anything."""
+        """At a decision: rank those of whom the policy has to be asked again, and who may have
+        risen to anything.
+        """
         for seat in seats:
             if not seat.until_round and seat.bound is None:
                 self._rank(seat, now_ns)
@@ -70,7 +77,9 @@ class WorstSeat:
         return None
 
     def may_be_behind(self, waiting: Rank, now_ns: int) -> bool:
-        """Whether that rank may be lower than one of those who run before the policy has to be asked again."""
+        """Whether that rank may be lower than one of those who run before the policy has to be
+        asked again.
+        """
         ranked, unranked = self._ranked, self._unranked
         if unranked:
             for seat in unranked:

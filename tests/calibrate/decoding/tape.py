@@ -1,8 +1,9 @@
-"""Graphs without a GPU: a captured function is recorded operator by operator, and replayed on the same tensors.
+"""Graphs without a GPU: a captured function is recorded operator by operator, and replayed on the
+same tensors.
 
-What a CUDA graph would do to it is done here too: a replay runs the recorded operators only, on the recorded
-tensors, and no line of Python; what a capture allocated is poisoned before each replay, since another graph may
-have used that memory; and during a capture nothing may be read by the host.
+What a CUDA graph would do to it is done here too: a replay runs the recorded operators only, on the
+recorded tensors, and no line of Python; what a capture allocated is poisoned before each replay,
+since another graph may have used that memory; and during a capture nothing may be read by the host.
 """
 
 from collections import Counter
@@ -15,13 +16,24 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-FORBIDDEN = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "item", "lift_fresh", "unique")
+FORBIDDEN = (
+    "_local_scalar_dense",
+    "nonzero",
+    "equal",
+    "is_nonzero",
+    "masked_select",
+    "item",
+    "lift_fresh",
+    "unique",
+)
 
 # an operator of ours is one call on the tape, as it is a kernel or two on a GPU
 SCHEMAS = {
     "norm": "(Tensor x, Tensor weight, float epsilon) -> Tensor",
     "silu_multiply": "(Tensor gate_up) -> Tensor",
-    "rotate_and_store": ("(Tensor(a!) qkv, Tensor cos, Tensor signed_sin, Tensor positions, Tensor(b!) cache) -> ()"),
+    "rotate_and_store": (
+        "(Tensor(a!) qkv, Tensor cos, Tensor signed_sin, Tensor positions, Tensor(b!) cache) -> ()"
+    ),
     "attend": "(Tensor qkv, Tensor cache, Tensor positions, int splits) -> Tensor",
 }
 _LIBRARY = torch.library.Library("lapsd_test", "DEF")
@@ -40,7 +52,10 @@ def as_kernels(operators: Operators = PLAIN, programs: int = 8) -> Operators:
     """
     _given["operators"] = operators
     return Operators(
-        "on tape", *(getattr(torch.ops.lapsd_test, name).default for name in SCHEMAS), waits=False, programs=programs
+        "on tape",
+        *(getattr(torch.ops.lapsd_test, name).default for name in SCHEMAS),
+        waits=False,
+        programs=programs,
     )
 
 
@@ -49,11 +64,15 @@ class HostRead(RuntimeError):
 
 
 def _storages(values: Any) -> list[int]:
-    return [t.untyped_storage().data_ptr() for t in tree_flatten(values)[0] if isinstance(t, Tensor)]
+    return [
+        t.untyped_storage().data_ptr() for t in tree_flatten(values)[0] if isinstance(t, Tensor)
+    ]
 
 
 class Tape(TorchDispatchMode):
-    """The operators of one capture, with their arguments and what they gave, which keeps all of it in memory."""
+    """The operators of one capture, with their arguments and what they gave, which keeps all of it
+    in memory.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +88,10 @@ class Tape(TorchDispatchMode):
         self.calls.append((func, args, kwargs, out))
         self._given |= set(_storages((args, kwargs))) - set(self._own)
         for tensor in tree_flatten(out)[0]:
-            if isinstance(tensor, Tensor) and tensor.untyped_storage().data_ptr() not in self._given:
+            if (
+                isinstance(tensor, Tensor)
+                and tensor.untyped_storage().data_ptr() not in self._given
+            ):
                 self._own.setdefault(tensor.untyped_storage().data_ptr(), tensor)
         return out
 
@@ -90,10 +112,14 @@ class Tape(TorchDispatchMode):
 
     @property
     def kernels(self) -> Counter[str]:
-        """How many of each operator that a GPU would run as a kernel: views and allocations cost nothing."""
+        """How many of each operator that a GPU would run as a kernel: views and allocations cost
+        nothing.
+        """
         found: Counter[str] = Counter()
         for func, args, kwargs, out in self.calls:
-            view = not func._schema.is_mutable and set(_storages(out)) & set(_storages((args, kwargs)))
+            view = not func._schema.is_mutable and set(_storages(out)) & set(
+                _storages((args, kwargs))
+            )
             if not view and not func.name().startswith(("aten::empty", "aten::new_empty")):
                 found[func.name().split("::")[1].split(".")[0]] += 1
         return found

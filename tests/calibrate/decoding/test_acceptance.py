@@ -40,7 +40,10 @@ def p_value(rule) -> float:
     counts = dict.fromkeys(itertools.product(range(V), repeat=LENGTH), 0)
     for request in range(SEQUENCES):
         counts[sequence(rule, request)] += 1
-    expected = {s: SEQUENCES * float(TARGET[0, s[0]] * TARGET[s[0], s[1]] * TARGET[s[1], s[2]]) for s in counts}
+    expected = {
+        s: SEQUENCES * float(TARGET[0, s[0]] * TARGET[s[0], s[1]] * TARGET[s[1], s[2]])
+        for s in counts
+    }
     assert all(counts[s] == 0 for s in counts if expected[s] == 0)
     rare = [s for s in counts if 0 < expected[s] < 5]
     common = [s for s in counts if expected[s] >= 5]

@@ -1,4 +1,6 @@
-"""What a CUDA graph would do to rounds, without a GPU: captured rounds equal those run operator by operator."""
+"""What a CUDA graph would do to rounds, without a GPU: captured rounds equal those run operator by
+operator.
+"""
 
 from dataclasses import replace
 
@@ -22,18 +24,25 @@ def taped(pair: Pair) -> Pair:
     return replace(pair, graphs=TapeGraphs())
 
 
-def verdicts(pair: Pair, n: int, temperature: float, lengths: tuple[int, ...], kind: type[DeviceRounds]) -> list:
+def verdicts(
+    pair: Pair, n: int, temperature: float, lengths: tuple[int, ...], kind: type[DeviceRounds]
+) -> list:
     """What a few rounds of rows of these lengths decide; some are forced."""
     rounds = kind(pair, n, len(lengths), capacity=128, temperature=temperature)
     rounds.ready()
     generator = torch.Generator().manual_seed(n)
     tokens = torch.randint(VOCABULARY, (len(lengths), max(lengths)), generator=generator)
     rounds.prefill(tokens)
-    last = [[int(row[length - 2]), int(row[length - 1])] for row, length in zip(tokens, lengths, strict=True)]
+    last = [
+        [int(row[length - 2]), int(row[length - 1])]
+        for row, length in zip(tokens, lengths, strict=True)
+    ]
     rounds.place(torch.tensor(last), torch.tensor(lengths) - 1)
     uniforms = Sampling(temperature, 5).uniforms(0)
     return [
-        rounds.round(uniforms.draw(2 * n + 1) if temperature else None, force=(-1, -1, 0, n)[i % 4]).tolist()
+        rounds.round(
+            uniforms.draw(2 * n + 1) if temperature else None, force=(-1, -1, 0, n)[i % 4]
+        ).tolist()
         for i in range(ROUNDS if max(lengths) + ROUNDS * (n + 1) < 128 else 3)
     ]
 
@@ -103,8 +112,14 @@ def test_what_a_graph_would_break_is_caught(mutant):
 
 
 def test_a_layer_is_four_products_and_six_small_kernels_and_a_round_little_more():
-    """Attention counts twice: its parts, and their merge. At batch size 1 each costs a launch, in a graph too."""
-    products, small = ("linear", "addmm_"), {"norm": 2, "rotate_and_store": 1, "attend": 1, "silu_multiply": 1}
+    """Attention counts twice: its parts, and their merge.
+
+    At batch size 1 each costs a launch, in a graph too.
+    """
+    products, small = (
+        ("linear", "addmm_"),
+        {"norm": 2, "rotate_and_store": 1, "attend": 1, "silu_multiply": 1},
+    )
     assert sum(small.values()) + 1 <= 6
     rest = {}
     for temperature in (0.0, 0.7):
@@ -112,7 +127,10 @@ def test_a_layer_is_four_products_and_six_small_kernels_and_a_round_little_more(
         DeviceRounds(pair, 3, 2, capacity=64, temperature=temperature).ready()
         drafting, verifying = (tape.kernels for tape in pair.graphs.tapes)
         layers = len(pair.target_engine.layers)
-        assert [verifying[name] for name in products] == [2 * layers + 1, 2 * layers]  # one more: the head
+        assert [verifying[name] for name in products] == [
+            2 * layers + 1,
+            2 * layers,
+        ]  # one more: the head
         assert {name: verifying[name] - (name == "norm") for name in small} == {
             name: layers * times for name, times in small.items()
         }
@@ -120,6 +138,9 @@ def test_a_layer_is_four_products_and_six_small_kernels_and_a_round_little_more(
             sum(count for name, count in kernels.items() if name not in (*products, *small))
             for kernels in (drafting, verifying)
         ]
-    # a draft step: embedding, argmax, keeping the token, the next position; sampling at most twenty more
+    # a draft step: embedding, argmax, keeping the token, the next position; sampling at most twenty
+    # more
     for temperature, most in ((0.0, (3 * 4 + 3, 22)), (0.7, (3 * 20 + 3, 42))):
-        assert all(found <= bound for found, bound in zip(rest[temperature], most, strict=True)), rest
+        assert all(found <= bound for found, bound in zip(rest[temperature], most, strict=True)), (
+            rest
+        )

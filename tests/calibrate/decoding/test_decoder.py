@@ -41,12 +41,16 @@ def test_a_draft_that_is_always_right_is_accepted_whole_round_after_round():
 def test_rounds_add_up_to_the_output(n):
     for noise in (0.0, 0.05, 1.0):
         for cap in (1, 2, 7, 30):
-            generation = generate(tiny_pair(noise), [9, 2], n=n, max_new_tokens=cap, sampling=Sampling())
+            generation = generate(
+                tiny_pair(noise), [9, 2], n=n, max_new_tokens=cap, sampling=Sampling()
+            )
             rounds = generation.rounds
             assert len(generation.tokens) == cap == sum(r.emitted for r in rounds)
             surplus = sum(r.accepted + 1 for r in rounds) - cap
             assert surplus == 0 or (surplus == 1 and rounds[-1].accepted > 0)
-            assert [r.context for r in rounds] == [2 + sum(q.emitted for q in rounds[:i]) for i in range(len(rounds))]
+            assert [r.context for r in rounds] == [
+                2 + sum(q.emitted for q in rounds[:i]) for i in range(len(rounds))
+            ]
             assert all(r.drafted == n and r.draft_ns > 0 and r.verify_ns > 0 for r in rounds)
 
 
@@ -77,7 +81,9 @@ def test_sampling_depends_on_seed_and_request_and_nothing_else():
     pair = tiny_pair(0.05)
 
     def output(seed, request):
-        return generate(pair, [1, 2], n=3, max_new_tokens=25, sampling=Sampling(1.0, seed), request=request).tokens
+        return generate(
+            pair, [1, 2], n=3, max_new_tokens=25, sampling=Sampling(1.0, seed), request=request
+        ).tokens
 
     assert output(0, 0) == output(0, 0)
     assert len({tuple(output(s, r)) for s in (0, 1) for r in (0, 1)}) == 4

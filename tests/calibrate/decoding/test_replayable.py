@@ -22,10 +22,16 @@ def recorded(pair, n, cap, sampling, requests):
         prompt = [request % 40, (7 * request + 3) % 40]
         done = generate(pair, prompt, n=n, max_new_tokens=cap, sampling=sampling, request=request)
         rows.append(
-            {"request_id": str(request), "dataset": "toy", "prompt_tokens": 2, "output_tokens": len(done.tokens),
-             "drafted": [r.drafted for r in done.rounds], "accepted": [r.accepted for r in done.rounds]}
+            {
+                "request_id": str(request),
+                "dataset": "toy",
+                "prompt_tokens": 2,
+                "output_tokens": len(done.tokens),
+                "drafted": [r.drafted for r in done.rounds],
+                "accepted": [r.accepted for r in done.rounds],
+            }
             | replayable(pair, prompt, done.tokens, sampling.temperature)._asdict()
-        )  # fmt: skip
+        )
     return trace_from_rounds(rows)
 
 

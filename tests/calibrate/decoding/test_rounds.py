@@ -14,7 +14,9 @@ from tests.calibrate.tiny import VOCABULARY, tiny_model, tiny_pair
 
 
 def some_tokens(count: int, seed: int) -> list[int]:
-    return torch.randint(VOCABULARY, (count,), generator=torch.Generator().manual_seed(seed)).tolist()
+    return torch.randint(
+        VOCABULARY, (count,), generator=torch.Generator().manual_seed(seed)
+    ).tolist()
 
 
 @pytest.mark.parametrize("lengths", [[3, 17, 30], [17, 17, 3], [9, 9, 9]])
@@ -27,11 +29,15 @@ def test_a_batch_gives_each_row_the_logits_of_a_sequence_of_its_own(lengths, pre
         rows = [some_tokens(n + width, n + i) for i, n in enumerate(lengths)]
         longest = max(lengths)
         if prefilled:
-            padded = torch.tensor([row[:n] + [0] * (longest - n) for row, n in zip(rows, lengths, strict=True)])
+            padded = torch.tensor(
+                [row[:n] + [0] * (longest - n) for row, n in zip(rows, lengths, strict=True)]
+            )
             batch.prefill(padded)
         else:
             for at in range(longest):
-                tokens = torch.tensor([[row[min(at, n - 1)]] for row, n in zip(rows, lengths, strict=True)])
+                tokens = torch.tensor(
+                    [[row[min(at, n - 1)]] for row, n in zip(rows, lengths, strict=True)]
+                )
                 batch.forward(tokens, torch.tensor([min(at, n - 1) for n in lengths]))
         new = torch.tensor([row[n:] for row, n in zip(rows, lengths, strict=True)])
         got = batch.forward(new, torch.tensor(lengths))
@@ -43,7 +49,9 @@ def test_a_batch_gives_each_row_the_logits_of_a_sequence_of_its_own(lengths, pre
 
 def test_a_batch_of_any_other_model_runs_through_its_own_forward():
     torch.manual_seed(0)
-    gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=2, n_positions=64)).eval()
+    gpt2 = GPT2LMHeadModel(
+        GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=2, n_positions=64)
+    ).eval()
     batch = HFBatch(HFEngine(gpt2, VOCABULARY), 32)
     ids = torch.tensor([some_tokens(12, 1), some_tokens(12, 2)])
     with torch.inference_mode():
@@ -125,6 +133,8 @@ def test_uncaptured_plain_decoding_is_the_targets_own_greedy_output():
     model = tiny_model(0).double()
     for _ in range(6):
         with torch.inference_mode():
-            expected.append(int(model(torch.tensor([whole]), use_cache=False).logits[0, -1].argmax()))
+            expected.append(
+                int(model(torch.tensor([whole]), use_cache=False).logits[0, -1].argmax())
+            )
         whole.append(expected[-1])
     assert got == expected

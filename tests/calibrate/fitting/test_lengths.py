@@ -7,7 +7,9 @@ RNG = np.random.default_rng(0)
 
 
 def data(signal: float, groups: int = 30, each: int = 6):
-    """Lengths that depend on the embedding by `signal`, and on the group in a way that no other group shows."""
+    """Lengths that depend on the embedding by `signal`, and on the group in a way that no other
+    group shows.
+    """
     group = np.repeat(np.arange(groups), each)
     x = RNG.standard_normal((len(group), 12))
     of_group = RNG.standard_normal(groups)[group]
@@ -38,14 +40,20 @@ def test_a_signal_in_the_embedding_is_found_by_the_ridge_and_beats_the_baselines
 
 
 def test_what_only_the_group_tells_is_not_learnt():
-    """The first feature names the group; a random split would find its level, a grouped one cannot."""
+    """The first feature names the group; a random split would find its level, a grouped one
+    cannot.
+    """
     x, texts, prompt, output, sets, groups = data(0.0)
     _, learned = predict_lengths(x, texts, prompt, output, sets, groups, cap=400)
-    assert all((rows["pooled"].rank_correlation or 0) < 0.35 for rows in learned.by_predictor.values())
+    assert all(
+        (rows["pooled"].rank_correlation or 0) < 0.35 for rows in learned.by_predictor.values()
+    )
 
 
 def test_a_number_that_the_prompt_tells_carries_over_to_templates_never_seen():
-    """Every group words its question differently and has an embedding of its own: only the number is common."""
+    """Every group words its question differently and has an embedding of its own: only the number
+    is common.
+    """
     rng = np.random.default_rng(1)
     steps = rng.integers(1, 13, 300)
     group = np.arange(300) % 15
@@ -56,18 +64,27 @@ def test_a_number_that_the_prompt_tells_carries_over_to_templates_never_seen():
     x = np.eye(15)[group] + 0.01 * rng.standard_normal((300, 15))
     output = np.rint(steps * 15 * np.exp(0.2 * rng.standard_normal(300))).astype(int)
     prompt = np.array([len(t) for t in texts])
-    _, learned = predict_lengths(x, texts, prompt, output, ["a"] * 300, [str(g) for g in group], cap=400)
+    _, learned = predict_lengths(
+        x, texts, prompt, output, ["a"] * 300, [str(g) for g in group], cap=400
+    )
     tau = {how: rows["pooled"].kendall_tau or 0 for how, rows in learned.by_predictor.items()}
     assert tau[LEARNT] > 0.7
     assert all(other < 0.2 for how, other in tau.items() if how != LEARNT)
 
 
 def test_what_is_counted_in_a_prompt():
-    counted = np.expm1(prompt_counts(["Ada buys 12 mugs, 3 lamps at $40 each.\nWork it out in 7 steps.", "none"]))
+    counted = np.expm1(
+        prompt_counts(["Ada buys 12 mugs, 3 lamps at $40 each.\nWork it out in 7 steps.", "none"])
+    )
     assert np.rint(counted).astype(int).tolist() == [[4, 1, 1, 7, 3, 7], [0, 0, 0, 0, 0, 0]]
 
 
 def test_too_little_to_learn_from_is_not_learnt_from():
     x, texts, prompt, output, sets, groups = data(1.0)
-    assert predict_lengths(x[:10], texts[:10], prompt[:10], output[:10], sets[:10], groups[:10], cap=400) is None
+    assert (
+        predict_lengths(
+            x[:10], texts[:10], prompt[:10], output[:10], sets[:10], groups[:10], cap=400
+        )
+        is None
+    )
     assert predict_lengths(x, texts, prompt, output, sets, ["one"] * len(x), cap=400) is None

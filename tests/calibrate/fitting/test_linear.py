@@ -52,7 +52,9 @@ def test_errors_are_relative_to_what_was_measured():
     st.sampled_from([0, 1]),
 )
 def test_a_mean_terms_sum_is_the_samples_own(samples, least):
-    """Also where a slow spell came at the longest, and a line of least squares would begin below its least base."""
+    """Also where a slow spell came at the longest, and a line of least squares would begin below
+    its least base.
+    """
     tokens, ns = np.array(samples).T
     term = fit_mean(tokens, ns, least)
     assert term.base_ns >= least

@@ -35,9 +35,20 @@ def timings(noise: float, real: bool, batches=(1, 2, 8)) -> Timings:
     rows = []
     for i, cell in enumerate(design(4_000, batches)):
         for _ in range(5):
-            draft, verify, host = (noisy(v) for v in cost(cell.batch, cell.width, sum(cell.contexts)))
+            draft, verify, host = (
+                noisy(v) for v in cost(cell.batch, cell.width, sum(cell.contexts))
+            )
             rows.append(
-                (i, cell.role, cell.batch, cell.width, sum(cell.contexts), draft, verify, draft + verify + host)
+                (
+                    i,
+                    cell.role,
+                    cell.batch,
+                    cell.width,
+                    sum(cell.contexts),
+                    draft,
+                    verify,
+                    draft + verify + host,
+                )
             )
     columns = ["cell", "role", "batch", "width", "tokens", "draft_ns", "verify_ns", "total_ns"]
     rounds = []
@@ -45,15 +56,35 @@ def timings(noise: float, real: bool, batches=(1, 2, 8)) -> Timings:
         for i in range(40):
             context = 50 + 40 * request + 3 * i
             draft, verify, host = (noisy(v) for v in cost(1, 5, context))
-            rounds.append((str(request), i, 4, i % 5, context, draft, verify, draft + verify + host))
-    names = ["request_id", "round", "drafted", "accepted", "context", "draft_ns", "verify_ns", "total_ns"]
+            rounds.append(
+                (str(request), i, 4, i % 5, context, draft, verify, draft + verify + host)
+            )
+    names = [
+        "request_id",
+        "round",
+        "drafted",
+        "accepted",
+        "context",
+        "draft_ns",
+        "verify_ns",
+        "total_ns",
+    ]
     tokens = [64, 128, 256, 512]
     prefills = pd.DataFrame(
-        [(1, t, noisy(1e5 + 5_000 * t), role) for t in (8, 100, 1_000) for role in ("fit", "held_out")] * 4,
+        [
+            (1, t, noisy(1e5 + 5_000 * t), role)
+            for t in (8, 100, 1_000)
+            for role in ("fit", "held_out")
+        ]
+        * 4,
         columns=["batch", "tokens", "ns", "role"],
     )
     three = tokens * 3
-    moves = {"pageable": Moves(three, [noisy(1_000 + 70 * t) for t in three], [500 + 60 * t for t in three], 7_424.0)}
+    moves = {
+        "pageable": Moves(
+            three, [noisy(1_000 + 70 * t) for t in three], [500 + 60 * t for t in three], 7_424.0
+        )
+    }
     grid = Grid(pd.DataFrame(rows, columns=columns), [], 0.0)
     return Timings(pd.DataFrame(rounds, columns=names) if real else None, grid, prefills, moves)
 
@@ -86,7 +117,9 @@ def test_noise_shows_in_the_errors_and_not_in_the_closure():
 
 
 def test_a_machine_that_slows_down_is_called_unstable():
-    told = warnings_of(Fits(), Grid(pd.DataFrame(), ["batch 32, width 5, context 4096: out of GPU memory"], 0.08))
+    told = warnings_of(
+        Fits(), Grid(pd.DataFrame(), ["batch 32, width 5, context 4096: out of GPU memory"], 0.08)
+    )
     assert told[0].startswith("unstable: the same rounds took +8%")
     assert "1 cells were not timed, the first: batch 32" in told[1]
 
@@ -94,7 +127,9 @@ def test_a_machine_that_slows_down_is_called_unstable():
 def test_without_batch_size_1_there_is_no_profile():
     empty = timings(0.0, False)
     samples = empty.grid.samples
-    without = dataclasses.replace(empty, grid=dataclasses.replace(empty.grid, samples=samples[samples["batch"] > 1]))
+    without = dataclasses.replace(
+        empty, grid=dataclasses.replace(empty.grid, samples=samples[samples["batch"] > 1])
+    )
     with pytest.raises(ValueError, match="no cell of batch size 1"):
         assemble(without, 4)
 
@@ -134,7 +169,10 @@ def test_a_grid_times_every_cell_and_keeps_to_its_deadline():
 
 def test_mixed_contexts_of_other_models_are_skipped_with_a_reason():
     grid = time_grid(
-        tiny_pair(0.1, engine="hf"), [Cell(2, (30,)), Cell(2, (30, 30)), Cell(2, (30, 40))], Sampling(), quick=True
+        tiny_pair(0.1, engine="hf"),
+        [Cell(2, (30,)), Cell(2, (30, 30)), Cell(2, (30, 40))],
+        Sampling(),
+        quick=True,
     )
     assert grid.skipped == ["batch 2, width 2, context mixed: mixed contexts need the lean engine"]
 
@@ -151,7 +189,9 @@ def test_an_error_of_one_cell_costs_that_cell_alone(monkeypatch):
     cells = [Cell(w, (30, 30)) for w in (1, 2, 3, 5)]
     grid = time_grid(tiny_pair(0.1), cells, Sampling(), quick=True)
     assert set(grid.samples["cell"]) == {0, 1, 3}
-    assert grid.skipped == ["batch 2, width 3, context 30: RuntimeError: CUDA error: an illegal memory access"]
+    assert grid.skipped == [
+        "batch 2, width 3, context 30: RuntimeError: CUDA error: an illegal memory access"
+    ]
 
 
 def test_a_failed_capture_ends_the_grid(monkeypatch):

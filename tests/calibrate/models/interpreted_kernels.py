@@ -1,6 +1,7 @@
 """The Triton kernels compute what plain torch does, by Triton's interpreter.
 
-Run by `test_kernels.py` in a process of its own: the interpreter must be asked for before anything imports Triton.
+Run by `test_kernels.py` in a process of its own: the interpreter must be asked for before anything
+imports Triton.
 """
 
 import os
@@ -27,7 +28,9 @@ def kernels():
 
 
 def layer(rows, width, heads, kv_heads, size, slots, positions, dtype, seed=0):
-    """New queries, keys and values, rotation tables and a cache that holds NaN where nothing may be read."""
+    """New queries, keys and values, rotation tables and a cache that holds NaN where nothing may be
+    read.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def random(*shape):
@@ -54,7 +57,9 @@ def layer(rows, width, heads, kv_heads, size, slots, positions, dtype, seed=0):
         (8, 2, 16, 17, (100,)),  # more queries than one program takes
     ],
 )
-def test_rotation_and_attention_are_those_of_plain_torch(kernels, heads, kv_heads, size, width, positions):
+def test_rotation_and_attention_are_those_of_plain_torch(
+    kernels, heads, kv_heads, size, width, positions
+):
     rows, slots = len(positions), 176
     given = layer(rows, width, heads, kv_heads, size, slots, positions, torch.float32)
     outcomes = []
@@ -83,7 +88,9 @@ def test_half_precision_is_off_by_its_rounding_only(kernels):
 @pytest.mark.parametrize("inner", [5, 37, 1_024, 1_500])
 def test_silu_times_is_that_of_plain_torch(kernels, inner):
     gate_up = torch.randn(3, 2 * inner)
-    torch.testing.assert_close(kernels.silu_multiply(gate_up), PLAIN.silu_multiply(gate_up), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        kernels.silu_multiply(gate_up), PLAIN.silu_multiply(gate_up), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_memory_in_pieces_of_a_larger_one_is_read_where_it_lies(kernels):
@@ -100,7 +107,9 @@ def test_memory_in_pieces_of_a_larger_one_is_read_where_it_lies(kernels):
 
 
 def test_rows_of_a_cache_may_be_any_of_it(kernels):
-    """A batch of three, whose keys and values lie in rows 4, 1 and 2 of five: as in a cache of those alone."""
+    """A batch of three, whose keys and values lie in rows 4, 1 and 2 of five: as in a cache of
+    those alone.
+    """
     qkv, cos, signed_sin, start, own = layer(3, 3, 4, 2, 16, 90, (5, 70, 70), torch.float32)
     places = torch.tensor([4, 1, 2])
     whole = torch.full((2, 5, *own.shape[2:]), float("nan"))
@@ -119,14 +128,20 @@ def test_rows_of_a_cache_may_be_any_of_it(kernels):
 def test_kernels_that_compute_something_else_are_found_out(kernels):
     assert disagreement(kernels, CPU, torch.float32) is None
     wrong = {
-        "rotated queries": {"rotate_and_store": lambda q, c, s, p, m: kernels.rotate_and_store(q, c, -s, p, m)},
+        "rotated queries": {
+            "rotate_and_store": lambda q, c, s, p, m: kernels.rotate_and_store(q, c, -s, p, m)
+        },
         "attention": {"attend": lambda q, c, p, s: kernels.attend(q, c, p - 1, s)},
-        "attention in parts": {"attend": lambda q, c, p, s: kernels.attend(q, c, p, s) * (1 if s == 1 else 0.9)},
+        "attention in parts": {
+            "attend": lambda q, c, p, s: kernels.attend(q, c, p, s) * (1 if s == 1 else 0.9)
+        },
         "silu": {"silu_multiply": lambda x: kernels.silu_multiply(x) + 0.01},
         "norm": {"norm": lambda x, w, e: kernels.norm(x, w, 1e-1)},
     }
     for name, change in wrong.items():
-        parts = {n: getattr(kernels, n) for n in ("norm", "silu_multiply", "rotate_and_store", "attend")} | change
+        parts = {
+            n: getattr(kernels, n) for n in ("norm", "silu_multiply", "rotate_and_store", "attend")
+        } | change
         found = disagreement(Operators("wrong", **parts, waits=False), CPU, torch.float32)
         assert found is not None
         assert found.startswith(f"{name}: kernels differ")

@@ -1,4 +1,6 @@
-"""The engines give the model's own logits, also after rollbacks; the lean one is chosen where it does."""
+"""The engines give the model's own logits, also after rollbacks; the lean one is chosen where it
+does.
+"""
 
 import copy
 from dataclasses import replace
@@ -8,7 +10,14 @@ import torch
 from lapsd.calibrate import load_pair
 from lapsd.calibrate.models.engine import HFEngine, agrees, choose_engine
 from lapsd.calibrate.models.lean import LeanEngine
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 V = 48
 SHAPE = {
@@ -33,25 +42,49 @@ def randomised(model):
 
 def models():
     torch.manual_seed(0)
-    scaled = {"rope_type": "llama3", "rope_theta": 10_000.0, "factor": 4.0, "low_freq_factor": 1.0,
-              "high_freq_factor": 4.0, "original_max_position_embeddings": 32}  # fmt: skip
+    scaled = {
+        "rope_type": "llama3",
+        "rope_theta": 10_000.0,
+        "factor": 4.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 32,
+    }
     return {
-        "one head": LlamaForCausalLM(LlamaConfig(**SHAPE, num_attention_heads=1, num_key_value_heads=1)),
-        "grouped": LlamaForCausalLM(LlamaConfig(**SHAPE, num_attention_heads=8, num_key_value_heads=2)),
-        "ungrouped": LlamaForCausalLM(LlamaConfig(**SHAPE, num_attention_heads=4, num_key_value_heads=4)),
+        "one head": LlamaForCausalLM(
+            LlamaConfig(**SHAPE, num_attention_heads=1, num_key_value_heads=1)
+        ),
+        "grouped": LlamaForCausalLM(
+            LlamaConfig(**SHAPE, num_attention_heads=8, num_key_value_heads=2)
+        ),
+        "ungrouped": LlamaForCausalLM(
+            LlamaConfig(**SHAPE, num_attention_heads=4, num_key_value_heads=4)
+        ),
         "own head size": LlamaForCausalLM(
             LlamaConfig(**SHAPE, num_attention_heads=4, num_key_value_heads=2, head_dim=12)
         ),
         "biases": LlamaForCausalLM(
-            LlamaConfig(**SHAPE, num_attention_heads=4, num_key_value_heads=2, attention_bias=True, mlp_bias=True)
+            LlamaConfig(
+                **SHAPE,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                attention_bias=True,
+                mlp_bias=True,
+            )
         ),
         "tied": LlamaForCausalLM(
-            LlamaConfig(**SHAPE, num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True)
+            LlamaConfig(
+                **SHAPE, num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True
+            )
         ),
         "scaled rope": LlamaForCausalLM(
-            LlamaConfig(**SHAPE, num_attention_heads=4, num_key_value_heads=2, rope_parameters=scaled)
+            LlamaConfig(
+                **SHAPE, num_attention_heads=4, num_key_value_heads=2, rope_parameters=scaled
+            )
         ),
-        "qwen2": Qwen2ForCausalLM(Qwen2Config(**SHAPE, num_attention_heads=4, num_key_value_heads=2)),
+        "qwen2": Qwen2ForCausalLM(
+            Qwen2Config(**SHAPE, num_attention_heads=4, num_key_value_heads=2)
+        ),
     }
 
 
@@ -63,17 +96,25 @@ def test_lean_logits_are_the_models_own(kind):
     sequence = LeanEngine(model, V).sequence(64)
     with torch.inference_mode():
         expected = pristine(torch.tensor([tokens]), use_cache=False).logits[0]
-        parts = [sequence.forward(tokens[a:b]) for a, b in ((0, 17), (17, 18), (18, 23), (23, 24), (24, 40))]
+        parts = [
+            sequence.forward(tokens[a:b])
+            for a, b in ((0, 17), (17, 18), (18, 23), (23, 24), (24, 40))
+        ]
         torch.testing.assert_close(torch.cat(parts), expected, rtol=0, atol=1e-10)
         again = model(torch.tensor([tokens]), use_cache=False).logits[0]
-    torch.testing.assert_close(again, expected, rtol=0, atol=1e-10)  # the module still works, on views of our weights
+    torch.testing.assert_close(
+        again, expected, rtol=0, atol=1e-10
+    )  # the module still works, on views of our weights
 
 
 def test_no_weight_is_stored_twice():
     model = models()["grouped"]
     before = sum(p.numel() for p in model.parameters())
     engine = LeanEngine(model, V)
-    storages = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() // 4 for p in model.parameters()}
+    storages = {
+        p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() // 4
+        for p in model.parameters()
+    }
     assert sum(storages.values()) == before
     assert engine.layers[0].qkv.weight.untyped_storage().data_ptr() in storages
 
@@ -87,12 +128,18 @@ def test_after_a_rollback_logits_equal_those_of_a_fresh_prefix(engine):
         used.forward(tokens)
         used.rollback(11)
         # what lies past the position must not matter, however large
-        buffers = [used._cache] if engine == "lean" else [b for layer in used.cache.layers for b in layer._buffers]
+        buffers = (
+            [used._cache]
+            if engine == "lean"
+            else [b for layer in used.cache.layers for b in layer._buffers]
+        )
         for buffer in buffers:
             buffer[..., 11:, :] = 1e30
         fresh.forward(tokens[:11])
         for _ in range(2):
-            torch.testing.assert_close(used.forward([40, 41]), fresh.forward([40, 41]), rtol=0, atol=1e-12)
+            torch.testing.assert_close(
+                used.forward([40, 41]), fresh.forward([40, 41]), rtol=0, atol=1e-12
+            )
     assert used.length == fresh.length == 15
     assert sum(t.numel() for t in used.key_values()) == 3 * 2 * 2 * 15 * 4
 
@@ -100,13 +147,17 @@ def test_after_a_rollback_logits_equal_those_of_a_fresh_prefix(engine):
 def test_auto_takes_lean_for_llamas_and_transformers_own_for_others():
     assert choose_engine(randomised(models()["grouped"]), V).name == "lean"
     torch.manual_seed(0)
-    gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=V, n_embd=32, n_layer=2, n_head=2, n_positions=64)).eval()
+    gpt2 = GPT2LMHeadModel(
+        GPT2Config(vocab_size=V, n_embd=32, n_layer=2, n_head=2, n_positions=64)
+    ).eval()
     engine = choose_engine(gpt2, V)
     assert engine.name == "hf"
     with torch.inference_mode():
         sequence = engine.sequence(16)
         parts = torch.cat([sequence.forward([1, 2, 3]), sequence.forward([4])])
-        torch.testing.assert_close(parts, gpt2(torch.tensor([[1, 2, 3, 4]])).logits[0], rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            parts, gpt2(torch.tensor([[1, 2, 3, 4]])).logits[0], rtol=0, atol=1e-5
+        )
     with pytest.raises(ValueError, match="engine lean: a gpt2 model is not one that it reproduces"):
         choose_engine(gpt2, V, "lean")
     with pytest.raises(ValueError, match="engine 'fast': must be auto, lean or hf"):
@@ -121,8 +172,10 @@ def test_a_llama_that_computes_something_else_is_left_to_transformers():
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_a_lean_engine_that_computes_something_else_is_found_out(dtype):
-    """Tolerances follow the type: none is wide enough for a wrong rotation, scale, norm or bias, in bfloat16
-    either."""
+    """Tolerances follow the type: none is wide enough for a wrong rotation, scale, norm or bias, in
+    bfloat16
+    either.
+    """
     model = randomised(models()["biases"]).to(dtype)
     own = HFEngine(model, V)
 
@@ -150,7 +203,9 @@ def test_a_lean_engine_that_computes_something_else_is_found_out(dtype):
 
 
 def test_padding_rows_of_a_vocabulary_take_part_in_the_product_and_are_cut_off_after_it():
-    """Qwen's 151,665 tokens in 151,936 rows: a product of an odd number of rows is slow on a GPU."""
+    """Qwen's 151,665 tokens in 151,936 rows: a product of an odd number of rows is slow on a
+    GPU.
+    """
     engine = LeanEngine(models()["qwen2"], V - 5)
     assert engine.head.weight.shape[0] == V
     with torch.inference_mode():

@@ -1,5 +1,7 @@
-"""The operators between a pass's products: plain ones here, kernels interpreted and compiled in processes of their
-own."""
+"""The operators between a pass's products: plain ones here, kernels interpreted and compiled in
+processes of their
+own.
+"""
 
 import os
 import subprocess
@@ -30,7 +32,14 @@ def test_the_cpu_runs_the_plain_versions():
 
 @pytest.mark.parametrize(
     ("rows", "kv_heads", "capacity", "splits"),
-    [(1, 32, 5_120, 16), (1, 12, 5_120, 32), (8, 32, 5_120, 2), (32, 32, 5_120, 1), (1, 32, 300, 4), (1, 32, 60, 1)],
+    [
+        (1, 32, 5_120, 16),
+        (1, 12, 5_120, 32),
+        (8, 32, 5_120, 2),
+        (32, 32, 5_120, 1),
+        (1, 32, 300, 4),
+        (1, 32, 60, 1),
+    ],
 )
 def test_keys_are_cut_into_as_many_parts_as_keep_a_gpu_busy(rows, kv_heads, capacity, splits):
     on_an_h200 = Operators("", *[lambda *_: None] * 4, waits=False, programs=2 * 132)  # type: ignore[list-item]
@@ -41,10 +50,23 @@ def test_keys_are_cut_into_as_many_parts_as_keep_a_gpu_busy(rows, kv_heads, capa
 def test_the_triton_kernels_compute_what_plain_torch_does():
     """`interpreted_kernels.py`, in a process where nothing has imported Triton before."""
     pytest.importorskip("triton", reason="Triton is not installed")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist",
-               "tests/calibrate/models/interpreted_kernels.py"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "tests/calibrate/models/interpreted_kernels.py",
+    ]
     done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True
+        command,
+        cwd=ROOT,
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout[-3_000:]
     assert "skipped" not in done.stdout
@@ -81,6 +103,8 @@ def test_every_kernel_compiles_for_a_hopper_gpu(tmp_path):
     """Triton compiles down to machine code without a GPU; its interpreter checks no types."""
     pytest.importorskip("triton", reason="Triton is not installed")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TRITON_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-2_000:]
     assert done.stdout.count("\n") == 26

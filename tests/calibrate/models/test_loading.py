@@ -10,7 +10,13 @@ from lapsd.calibrate import Settings, load_pair, tokenize
 from lapsd.calibrate.models.loading import random_pair
 from lapsd.calibrate.prompts import Prompt
 from lapsd.calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import (
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
 
 @pytest.fixture
@@ -27,14 +33,21 @@ def test_the_reference_pair_loads_as_ordinary_folders_in_the_dtype_asked_for():
     assert 6e6 < sizes[0] < 8e6
     assert 8 < sizes[0] / sizes[1] < 12
     assert pair.stop_ids == {pair.tokenizer.eos_token_id}
-    assert load_pair(str(REFERENCE_TARGET), str(REFERENCE_DRAFT), device="cpu", dtype="float64").dtype == "float64"
+    assert (
+        load_pair(str(REFERENCE_TARGET), str(REFERENCE_DRAFT), device="cpu", dtype="float64").dtype
+        == "float64"
+    )
     shipped = sum(f.stat().st_size for f in REFERENCE_TARGET.parent.rglob("*") if f.is_file())
     assert shipped < 20e6
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("./nowhere", "no such folder"), ("~/no/such/model", "no such folder"), ("/", "holds no config.json")],
+    [
+        ("./nowhere", "no such folder"),
+        ("~/no/such/model", "no such folder"),
+        ("/", "holds no config.json"),
+    ],
 )
 def test_a_name_that_looks_like_a_folder_is_never_asked_of_the_hub(name, message):
     with pytest.raises(ValueError, match=message):
@@ -55,11 +68,14 @@ def test_truncated_weights_are_refused(folder, size):
         load_pair("reference", str(folder))
 
 
-@pytest.mark.parametrize(("file", "what"), [("config.json", "configuration"), ("tokenizer.json", "tokenizer")])
+@pytest.mark.parametrize(
+    ("file", "what"), [("config.json", "configuration"), ("tokenizer.json", "tokenizer")]
+)
 def test_broken_descriptions_are_refused(folder, file, what):
     (folder / file).write_text("{")
     with pytest.raises(
-        ValueError, match=rf"model .*: its .*{what[:4]}.* cannot be loaded|its tokenizer cannot be loaded"
+        ValueError,
+        match=rf"model .*: its .*{what[:4]}.* cannot be loaded|its tokenizer cannot be loaded",
     ):
         load_pair("reference", str(folder))
 
@@ -69,38 +85,65 @@ def test_unequal_vocabularies_are_refused(folder):
     tokenizer.add_tokens(["<odd>"])
     tokenizer.save_pretrained(folder)
     with pytest.raises(
-        ValueError, match=r"its vocabulary \(4097 tokens\) differs from that of reference \(4096\) in 1 "
+        ValueError,
+        match=r"its vocabulary \(4097 tokens\) differs from that of reference \(4096\) in 1 ",
     ):
         load_pair("reference", str(folder))
 
 
 def test_a_model_smaller_than_its_tokenizer_is_refused(folder):
-    config = LlamaConfig(vocab_size=4_000, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-                         num_attention_heads=2)  # fmt: skip
+    config = LlamaConfig(
+        vocab_size=4_000,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+    )
     LlamaForCausalLM(config).save_pretrained(folder)
-    with pytest.raises(ValueError, match="its vocabulary of 4000 is smaller than the tokenizer's 4096"):
+    with pytest.raises(
+        ValueError, match="its vocabulary of 4000 is smaller than the tokenizer's 4096"
+    ):
         load_pair("reference", str(folder))
 
 
 def test_padding_rows_beyond_the_tokenizer_are_cut_off(folder):
-    config = LlamaConfig(vocab_size=4_160, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-                         num_attention_heads=2)  # fmt: skip
+    config = LlamaConfig(
+        vocab_size=4_160,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+    )
     LlamaForCausalLM(config).save_pretrained(folder)
     assert load_pair("reference", str(folder)).vocabulary == 4_096
 
 
 def test_caches_that_forget_are_refused_by_name(folder):
-    config = MistralConfig(vocab_size=4_096, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-                           num_attention_heads=2, num_key_value_heads=1, sliding_window=8)  # fmt: skip
+    config = MistralConfig(
+        vocab_size=4_096,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        sliding_window=8,
+    )
     MistralForCausalLM(config).save_pretrained(folder)
     with pytest.raises(ValueError, match="Sliding"):
         load_pair("reference", str(folder))
 
 
 def test_a_window_as_long_as_the_context_forgets_nothing(folder):
-    config = MistralConfig(vocab_size=4_096, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-                           num_attention_heads=2, num_key_value_heads=1, sliding_window=64,
-                           max_position_embeddings=64)  # fmt: skip
+    config = MistralConfig(
+        vocab_size=4_096,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        sliding_window=64,
+        max_position_embeddings=64,
+    )
     MistralForCausalLM(config).save_pretrained(folder)
     for engine in ("lean", "hf"):
         pair = load_pair("reference", str(folder), engine=engine, dtype="float64")
@@ -113,8 +156,13 @@ def test_a_window_as_long_as_the_context_forgets_nothing(folder):
 
 
 def test_logits_that_are_no_numbers_are_refused(folder):
-    config = LlamaConfig(vocab_size=4_096, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-                         num_attention_heads=2)  # fmt: skip
+    config = LlamaConfig(
+        vocab_size=4_096,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+    )
     model = LlamaForCausalLM(config)
     model.model.norm.weight.data[3] = float("nan")
     model.save_pretrained(folder)
@@ -147,14 +195,21 @@ def test_chat_prompts_go_through_the_template_with_one_beginning(tmp_path):
     pair = load_pair("reference", "reference", device="cpu")
     beginning = pair.tokenizer.bos_token
     pair.tokenizer.chat_template = "{{ bos_token }}User: {{ messages[0]['content'] }}\\nAnswer:"
-    ids = tokenize(pair, [Prompt("a", "d", "Hello")], Settings(requests=1), leave_out=False, chat=True)[0][1]
+    ids = tokenize(
+        pair, [Prompt("a", "d", "Hello")], Settings(requests=1), leave_out=False, chat=True
+    )[0][1]
     assert pair.tokenizer.decode(ids).count(beginning) == 1
     assert "User: Hello" in pair.tokenizer.decode(ids)
 
 
 def test_architectures_are_built_from_names_and_files(tmp_path):
-    config = LlamaConfig(vocab_size=64, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-                         num_attention_heads=2)  # fmt: skip
+    config = LlamaConfig(
+        vocab_size=64,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+    )
     config.save_pretrained(tmp_path)
     pair = random_pair(f"tiny-target+{tmp_path}", device="cpu")
     assert (pair.weights, pair.vocabulary, pair.tokenizer) == ("random", 64, None)
@@ -169,7 +224,8 @@ def test_a_hub_name_without_network_is_refused_within_three_seconds(monkeypatch)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "https://hub.invalid")
     start = time.monotonic()
     with pytest.raises(
-        ValueError, match="model someone/some-model: no such folder, and the model hub cannot be reached"
+        ValueError,
+        match="model someone/some-model: no such folder, and the model hub cannot be reached",
     ):
         load_pair("someone/some-model", "reference")
     assert time.monotonic() - start < 3

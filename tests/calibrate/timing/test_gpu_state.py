@@ -31,7 +31,9 @@ def test_nvidia_smi_stands_in_for_the_binding(monkeypatch):
     assert holds_back(state)  # 4: the power limit
     assert not holds_back(state | {"throttle_reasons": 1})  # idle
     assert asked[0][0] == "nvidia-smi"
-    assert all(a.startswith(("--id", "--query-gpu", "--format")) for a in asked[0][1:])  # nothing is ever set
+    assert all(
+        a.startswith(("--id", "--query-gpu", "--format")) for a in asked[0][1:]
+    )  # nothing is ever set
 
 
 def test_the_binding_is_asked_first_and_its_failures_are_not_ours(monkeypatch):
@@ -39,7 +41,13 @@ def test_the_binding_is_asked_first_and_its_failures_are_not_ours(monkeypatch):
         NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
 
         def __getattr__(self, name):
-            answers = {"Version": b"580.1", "Usage": 300_000, "Reasons": 0, "Clock": 1_980, "Temperature": 50}
+            answers = {
+                "Version": b"580.1",
+                "Usage": 300_000,
+                "Reasons": 0,
+                "Clock": 1_980,
+                "Temperature": 50,
+            }
             return lambda *_: next((v for k, v in answers.items() if k in name), None)
 
     monkeypatch.setitem(sys.modules, "pynvml", NVML("pynvml"))
@@ -58,6 +66,8 @@ def test_what_held_a_gpu_back_is_counted_by_limit(monkeypatch):
     binding = types.ModuleType("pynvml")
     binding.nvmlInit = lambda: None
     binding.nvmlDeviceGetHandleByIndex = lambda index: index
-    binding.nvmlDeviceGetViolationStatus = lambda handle, policy: types.SimpleNamespace(violationTime=10 * policy)
+    binding.nvmlDeviceGetViolationStatus = lambda handle, policy: types.SimpleNamespace(
+        violationTime=10 * policy
+    )
     monkeypatch.setitem(sys.modules, "pynvml", binding)
     assert held_back_ns() == {"power": 0, "thermal": 10, "board": 30, "reliability": 50}

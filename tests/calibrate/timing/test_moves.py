@@ -14,7 +14,9 @@ def test_every_way_brings_back_what_went(engine):
     pieces = cache_of(pair, 20)
     true = [p.clone() for p in pieces]
     size = sum(p.numel() for p in pieces)
-    assert size == 2 * 2 * 2 * 2 * 20 * 8  # models, layers, keys and values, heads, tokens, a head's size
+    assert (
+        size == 2 * 2 * 2 * 2 * 20 * 8
+    )  # models, layers, keys and values, heads, tokens, a head's size
     for way, tolerance in (
         (swap.Pool(size, torch.float32, pair.device, False), 0.0),
         (swap._Naive(), 0.0),
@@ -43,6 +45,8 @@ def test_all_ways_are_timed_at_all_sizes_and_their_bytes_counted():
     assert list(moves) == ["pageable", "naive", "int8"]
     elements = 2 * 2 * 2 * 2 * 8
     assert moves["naive"].bytes_per_token == 4 * elements
-    assert moves["int8"].bytes_per_token == elements + 4 * elements / 32  # one scale a channel for 32 tokens
+    assert (
+        moves["int8"].bytes_per_token == elements + 4 * elements / 32
+    )  # one scale a channel for 32 tokens
     assert all(set(m.tokens) == {16, 32} and min(m.out_ns) > 0 for m in moves.values())
     assert notes["pin_ns"] is None

@@ -51,7 +51,9 @@ def test_the_profile_is_measured_and_stamped(folder):
     assert known.greedy_check.tokens > 30
     assert known.command.startswith("lapsd calibrate")
     fits, alone = profile.fits, profile.fits.notes["alone"]
-    assert {"draft_step", "verify_5", "prefill", "recompute", "swap_out", "swap_in"} <= set(fits.terms)
+    assert {"draft_step", "verify_5", "prefill", "recompute", "swap_out", "swap_in"} <= set(
+        fits.terms
+    )
     assert fits.round.none_accepted is not None
     assert 0 < fits.notes["swap_notes"]["int8_relative_error"] < 0.05
     assert profile.floors.bytes_per_second["copy"] > 1e8
@@ -65,14 +67,33 @@ def test_the_profile_is_measured_and_stamped(folder):
 
 
 def test_what_was_calibrated_can_be_compared(folder):
-    result = compare(load_trace(folder / "trace.parquet"), load_profile(folder / "profile.json"), requests=5, seeds=2)
+    result = compare(
+        load_trace(folder / "trace.parquet"),
+        load_profile(folder / "profile.json"),
+        requests=5,
+        seeds=2,
+    )
     assert len(result.records) == 7
     assert all(r["ratio_to_bound"] >= 1 for r in result.records)
 
 
 def test_the_same_seed_accepts_the_same(folder, tmp_path):
     for seed in ("0", "0", "1"):
-        assert main([*SMALL, "--seed", seed, "--out", str(tmp_path), "--overwrite", "--prompts", "arithmetic"]) == 0
+        assert (
+            main(
+                [
+                    *SMALL,
+                    "--seed",
+                    seed,
+                    "--out",
+                    str(tmp_path),
+                    "--overwrite",
+                    "--prompts",
+                    "arithmetic",
+                ]
+            )
+            == 0
+        )
         trace = load_trace(tmp_path / "trace.parquet")
         (tmp_path / f"{seed}.json").open("a").write(json.dumps(trace.accepted.tolist()) + "\n")
     first, second = (tmp_path / "0.json").read_text().splitlines()
@@ -81,7 +102,9 @@ def test_the_same_seed_accepts_the_same(folder, tmp_path):
 
 
 def test_prompts_of_ones_own_are_decoded(tmp_path):
-    (tmp_path / "mine.jsonl").write_text('{"prompt": "def add(a, b):"}\n{"prompt": "Question: 1 + 1?\\nAnswer:"}\n')
+    (tmp_path / "mine.jsonl").write_text(
+        '{"prompt": "def add(a, b):"}\n{"prompt": "Question: 1 + 1?\\nAnswer:"}\n'
+    )
     arguments = [
         "--prompts",
         str(tmp_path / "mine.jsonl"),
@@ -91,7 +114,20 @@ def test_prompts_of_ones_own_are_decoded(tmp_path):
         "8",
         *QUICK,
     ]
-    assert main([*arguments, "--out", str(tmp_path / "out"), "--draft-tokens", "2", "--temperature", "0.5"]) == 0
+    assert (
+        main(
+            [
+                *arguments,
+                "--out",
+                str(tmp_path / "out"),
+                "--draft-tokens",
+                "2",
+                "--temperature",
+                "0.5",
+            ]
+        )
+        == 0
+    )
     trace = load_trace(tmp_path / "out" / "trace.parquet")
     assert trace.request_id == ["mine-1", "mine-2"]
     assert (trace.drafted == 2).all()
@@ -141,7 +177,19 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, mess
 
 def test_a_prompt_that_is_too_long_is_named(tmp_path, capsys):
     (tmp_path / "long.jsonl").write_text(json.dumps({"prompt": "word " * 3_000}))
-    assert main(["--prompts", str(tmp_path / "long.jsonl"), "--requests", "1", "--out", str(tmp_path / "out")]) == 2
+    assert (
+        main(
+            [
+                "--prompts",
+                str(tmp_path / "long.jsonl"),
+                "--requests",
+                "1",
+                "--out",
+                str(tmp_path / "out"),
+            ]
+        )
+        == 2
+    )
     assert "prompt long-1: " in capsys.readouterr().err
 
 
@@ -151,7 +199,10 @@ def test_a_calibration_is_not_overwritten_unasked(folder, capsys):
 
 
 def test_it_runs_without_simpy():
-    script = "import sys; sys.modules['simpy'] = None; sys.argv = ['lapsd', 'calibrate', '--requests', '0']\n"
+    script = (
+        "import sys; sys.modules['simpy'] = None; sys.argv = ['lapsd', 'calibrate', '--requests',"
+        " '0']\n"
+    )
     script += "from lapsd.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
@@ -164,7 +215,10 @@ def test_several_draft_lengths_make_a_trace_each(tmp_path):
     assert (long.drafted == 4).all()
     assert (short.drafted == 1).all()
     assert long.request_id == short.request_id
-    assert at_draft_length(long, 1, np.random.default_rng(0)).accepted.tolist() == short.accepted.tolist()
+    assert (
+        at_draft_length(long, 1, np.random.default_rng(0)).accepted.tolist()
+        == short.accepted.tolist()
+    )
     assert not (tmp_path / "trace.parquet").exists()
     profile = load_profile(tmp_path / "profile.json")
     assert set(profile.fits.round_by_draft_tokens) == {1, 4}
@@ -203,7 +257,15 @@ def test_an_interrupted_recording_goes_on_to_the_same_trace(folder, tmp_path, ca
 
 
 def test_architectures_without_weights_are_timed_and_nothing_else(tmp_path, capsys):
-    arguments = ["--random-weights", "tiny-target+tiny-draft", "--quick", "--batches", "1,2", "--device", "cpu"]
+    arguments = [
+        "--random-weights",
+        "tiny-target+tiny-draft",
+        "--quick",
+        "--batches",
+        "1,2",
+        "--device",
+        "cpu",
+    ]
     assert main([*arguments, "--out", str(tmp_path)]) == 0
     profile = load_profile(tmp_path / "profile.json")
     assert profile.weights == "random"
@@ -223,8 +285,18 @@ def test_ctrl_c_while_timing_keeps_what_was_timed(tmp_path, capsys, monkeypatch)
         return visit(bench, some)
 
     monkeypatch.setattr(cells._Bench, "visit", stopped)
-    monkeypatch.setattr("lapsd.calibrate.record.design", lambda *a: sorted(cells.design(*a), key=lambda c: c.batch))
-    arguments = ["--random-weights", "tiny-target+tiny-draft", "--quick", "--batches", "1,2", "--device", "cpu"]
+    monkeypatch.setattr(
+        "lapsd.calibrate.record.design", lambda *a: sorted(cells.design(*a), key=lambda c: c.batch)
+    )
+    arguments = [
+        "--random-weights",
+        "tiny-target+tiny-draft",
+        "--quick",
+        "--batches",
+        "1,2",
+        "--device",
+        "cpu",
+    ]
     assert main([*arguments, "--out", str(tmp_path)]) == 1
     assert "is marked incomplete" in capsys.readouterr().err
     profile = load_profile(tmp_path / "profile.json")

@@ -26,18 +26,29 @@ def files(tmp_path):
 def test_compare_prints_a_row_a_policy_and_what_it_was_run_on(lapsd, files):
     code, out, _ = lapsd("compare", *files, "--seeds", 3, "--versus", "laps-sd")
     assert code == 0
-    for text in ("fcfs", "las", "lp-sjf", "laps-sd", "srpt †", "a test's trace", "mean latency of laps-sd against"):
+    for text in (
+        "fcfs",
+        "las",
+        "lp-sjf",
+        "laps-sd",
+        "srpt †",
+        "a test's trace",
+        "mean latency of laps-sd against",
+    ):
         assert text in out
 
 
 def test_json_is_all_that_stdout_carries(lapsd, files):
-    code, out, _ = lapsd("compare", *files, "--seeds", 2, "--json", "--policy", "fcfs", "--policy", "laps-sd:K=2")
+    code, out, _ = lapsd(
+        "compare", *files, "--seeds", 2, "--json", "--policy", "fcfs", "--policy", "laps-sd:K=2"
+    )
     records = json.loads(out)
     assert code == 0
     assert [r["policy"] for r in records] == ["fcfs", "laps-sd:K=2"]
     keys = (
-        "policy mean_latency_s p50_latency_s p90_latency_s p99_latency_s mean_slowdown max_slowdown preemptions "
-        "switching_share ratio_to_bound diff_to_fcfs_s diff_low_s diff_high_s seeds requests load realised_load"
+        "policy mean_latency_s p50_latency_s p90_latency_s p99_latency_s mean_slowdown max_slowdown"
+        " preemptions switching_share ratio_to_bound diff_to_fcfs_s diff_low_s diff_high_s seeds"
+        " requests load realised_load"
     )
     assert list(records[0]) == keys.split()
 
@@ -62,7 +73,10 @@ def test_out_and_plot_are_written_where_asked(lapsd, files, tmp_path):
         (["--load", "-1"], "load -1.0: must be above 0"),
         (["--load", "x"], "'--load'"),
         (["--seeds", "0"], "seeds 0: must be at least 1"),
-        (["--rate", "1", "--load", "1"], "exactly one of a load, a rate, all-at-once and a number of clients"),
+        (
+            ["--rate", "1", "--load", "1"],
+            "exactly one of a load, a rate, all-at-once and a number of clients",
+        ),
         (["--policy", "laps-sd:K=0"], "K=0 must be between 1 and 64"),
         (["--policy", "laps-sd:delta=-1"], "delta=-1.0 must be between 0 and 1"),
         (["--policy", "laps-sd:kappa=1"], "no parameter 'kappa'"),
@@ -98,13 +112,29 @@ def test_an_unwritable_folder_is_refused_before_any_work(lapsd, files, tmp_path)
 
 
 def test_batches_and_memory_are_options(lapsd):
-    options = ("--seeds", 1, "--batch", 4, "--kv-tokens", 1500, "--evict", "recompute", "--prefill", "batched")
+    options = (
+        "--seeds",
+        1,
+        "--batch",
+        4,
+        "--kv-tokens",
+        1500,
+        "--evict",
+        "recompute",
+        "--prefill",
+        "batched",
+    )
     code, out, _ = lapsd("compare", *options)
     assert code == 0
-    assert "batches of up to 4, 1500 KV tokens, evict by recompute, prompts batched" in " ".join(out.split())
-    for wrong, message in ((("--batch", 64), "batch size 64: the profile covers"), (("--evict", "x"), "evict 'x'"),
-                           (("--batch", 4, "--kv-slots", 2), "kv_slots 2: must be at least the batch size, 4"),
-                           (("--kv-tokens", 9), "can never fit")):  # fmt: skip
+    assert "batches of up to 4, 1500 KV tokens, evict by recompute, prompts batched" in " ".join(
+        out.split()
+    )
+    for wrong, message in (
+        (("--batch", 64), "batch size 64: the profile covers"),
+        (("--evict", "x"), "evict 'x'"),
+        (("--batch", 4, "--kv-slots", 2), "kv_slots 2: must be at least the batch size, 4"),
+        (("--kv-tokens", 9), "can never fit"),
+    ):
         code, _, error = lapsd("compare", "--seeds", 1, *wrong)
         assert (code, error.count("\n")) == (2, 1)
         assert message in error
@@ -137,7 +167,9 @@ def test_a_trace_is_told_and_drawn(lapsd, files, tmp_path):
     for text in ("autocorrelation", "perceptible at round", "rounds shuffled"):
         assert text in out
     assert (tmp_path / "t.png").read_bytes()[:4] == b"\x89PNG"
-    assert lapsd("show", files[1], "--plot", tmp_path / "toy.svg")[0] == 0  # a handful of short requests
+    assert (
+        lapsd("show", files[1], "--plot", tmp_path / "toy.svg")[0] == 0
+    )  # a handful of short requests
 
 
 def test_generated_traces_are_served_with_public_lengths_and_arrivals(lapsd, tmp_path):
@@ -149,7 +181,9 @@ def test_generated_traces_are_served_with_public_lengths_and_arrivals(lapsd, tmp
         options = ("--lengths", arrivals, "--acceptance", how, "-o", made, "--overwrite")
         assert lapsd("generate", *options)[0] == 0
         assert load_trace(made).output_tokens.tolist() == [20 + 5 * s for s in range(50)]
-        code, out, _ = lapsd("compare", "--trace", made, "--arrivals", arrivals, "--seeds", 2, "--policy", "fcfs")
+        code, out, _ = lapsd(
+            "compare", "--trace", made, "--arrivals", arrivals, "--seeds", 2, "--policy", "fcfs"
+        )
         assert code == 0
         assert "load 0.8, arrivals as in Azure trace a.csv" in " ".join(out.split())
 
@@ -175,9 +209,14 @@ def test_what_cannot_be_generated_is_one_line(lapsd, tmp_path, arguments, messag
 
 
 def test_a_mix_of_data_sets_is_compared(lapsd):
-    shown = lapsd("compare", "--dataset", "code=3+prose", "--seeds", 2, "--policy", "fcfs", "--json")
+    shown = lapsd(
+        "compare", "--dataset", "code=3+prose", "--seeds", 2, "--policy", "fcfs", "--json"
+    )
     assert shown[0] == 0
-    for wrong, message in (("code+poems", "dataset 'poems'"), ("code=x+prose", "a mix is NAME=SHARE")):
+    for wrong, message in (
+        ("code+poems", "dataset 'poems'"),
+        ("code=x+prose", "a mix is NAME=SHARE"),
+    ):
         code, _, error = lapsd("compare", "--dataset", wrong, "--seeds", 2)
         assert (code, error.count("\n")) == (2, 1)
         assert message in error
@@ -195,7 +234,19 @@ def test_import_writes_a_trace_and_a_profile_that_load(lapsd, tmp_path):
     code, _, error = lapsd("import", "spec-bench", source, "-o", out)
     assert code == 2
     assert "exists already" in error
-    assert lapsd("import", "spec-bench", source, "-o", out, "--overwrite", "--draft-schedule", "constant:2")[0] == 2
+    assert (
+        lapsd(
+            "import",
+            "spec-bench",
+            source,
+            "-o",
+            out,
+            "--overwrite",
+            "--draft-schedule",
+            "constant:2",
+        )[0]
+        == 2
+    )
 
 
 def test_names_from_files_cannot_style_the_table(lapsd, files, tmp_path):
@@ -208,10 +259,15 @@ def test_names_from_files_cannot_style_the_table(lapsd, files, tmp_path):
 
 
 def test_without_torch_only_calibrate_is_missing(tmp_path):
-    block = "import sys; sys.modules.update(dict.fromkeys(['torch', 'transformers']))\nfrom lapsd.cli import main\n"
+    block = (
+        "import sys; sys.modules.update(dict.fromkeys(['torch', 'transformers']))\nfrom lapsd.cli"
+        " import main\n"
+    )
     for argument, code in (("compare --seeds 1 --json", 0), ("calibrate --requests 1", 2)):
         script = f"{block}sys.argv = {['lapsd', *argument.split()]}\nmain()"
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path
+        )
         assert done.returncode == code, done.stderr
     assert done.stderr == "lapsd calibrate: needs torch: pip install 'lapsd[calibrate]'\n"
 
@@ -219,7 +275,17 @@ def test_without_torch_only_calibrate_is_missing(tmp_path):
 def test_an_interrupt_is_one_line_and_leaves_no_result(files, tmp_path):
     out = tmp_path / "result"
     script = "from lapsd.cli import main; main()"
-    command = [sys.executable, "-c", script, "compare", *files, "--seeds", "100000", "--out", str(out)]
+    command = [
+        sys.executable,
+        "-c",
+        script,
+        "compare",
+        *files,
+        "--seeds",
+        "100000",
+        "--out",
+        str(out),
+    ]
     done = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not out.exists():  # the folder is claimed when the work begins
         time.sleep(0.05)
@@ -242,7 +308,10 @@ def test_a_reader_that_goes_away_gets_no_traceback(files, form):
     script = "from lapsd.cli import main; main()"
     command = [sys.executable, "-c", script, "compare", *files, "--seeds", "1", *form]
     done = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )
     assert done.stdout
     assert done.stderr
@@ -262,7 +331,9 @@ def test_one_seed_says_that_there_is_no_interval(lapsd, files):
 
 def test_compare_shows_whom_a_policy_makes_wait(lapsd, files):
     _, out, _ = lapsd("compare", *files, "--seeds", 2, "--policy", "fcfs")
-    shown = [line.split() for line in out.splitlines() if "quarter" in line or line.startswith("fcfs")]
+    shown = [
+        line.split() for line in out.splitlines() if "quarter" in line or line.startswith("fcfs")
+    ]
     heading, row = shown[-2:]
     assert heading[-2:] == ["longest", "quarter"]
     assert len(row) == 5
@@ -286,9 +357,24 @@ def test_what_a_trace_says_of_itself_is_shown_in_full_only_if_asked(lapsd):
         assert "commit" in short
 
 
-def test_settings_of_a_sweep_are_lists_ranges_and_repeated_and_may_be_spelled_with_underscores(lapsd, tmp_path):
-    options = ("--requests", "3:5", "--load", "0.5,0.8", "--load", "0.9", "--kv_slots", "1,0", "--K", "2,3")
-    code, _, told = lapsd("sweep", "--out", tmp_path / "s", "--policy", "laps-sd", "--seeds", 1, *options)
+def test_settings_of_a_sweep_are_lists_ranges_and_repeated_and_may_be_spelled_with_underscores(
+    lapsd, tmp_path
+):
+    options = (
+        "--requests",
+        "3:5",
+        "--load",
+        "0.5,0.8",
+        "--load",
+        "0.9",
+        "--kv_slots",
+        "1,0",
+        "--K",
+        "2,3",
+    )
+    code, _, told = lapsd(
+        "sweep", "--out", tmp_path / "s", "--policy", "laps-sd", "--seeds", 1, *options
+    )
     assert code == 0, told
     records = pd.read_parquet(tmp_path / "s")
     assert len(records) == 3 * 3 * 2 * 2
@@ -309,13 +395,18 @@ def test_help_lists_every_verb_and_an_unknown_one_is_one_line(lapsd):
 
 def test_a_verb_loads_no_heavy_library_before_it_needs_one():
     heavy = ("torch", "matplotlib", "scipy.stats", "distributed", "jinja2")
-    code = f"import lapsd.cli.compare, lapsd.cli.show, sys; print([m for m in {heavy} if m in sys.modules])"
+    code = (
+        f"import lapsd.cli.compare, lapsd.cli.show, sys; print([m for m in {heavy} if m in"
+        " sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
 def test_the_command_is_a_module_too():
-    done = subprocess.run([sys.executable, "-m", "lapsd", "--help"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "lapsd", "--help"], capture_output=True, text=True, check=True
+    )
     assert "compare" in done.stdout
 
 
@@ -323,7 +414,9 @@ def test_the_command_is_a_module_too():
 def test_output_that_nobody_takes_leaves_no_traceback(arguments):
     def run(stdout):
         command = [sys.executable, "-c", "from lapsd.cli import main; main()", *arguments]
-        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False
+        )
         return done.returncode, done.stderr
 
     reader, writer = os.pipe()

@@ -8,7 +8,9 @@ from lapsd.traces import ArrivalTrace, load_trace, save_arrivals
 @pytest.fixture
 def lengths(tmp_path):
     arrivals = np.arange(20, dtype=np.int64)
-    save_arrivals(ArrivalTrace(arrivals, arrivals + 7, arrivals + 1, "a test"), tmp_path / "a.parquet")
+    save_arrivals(
+        ArrivalTrace(arrivals, arrivals + 7, arrivals + 1, "a test"), tmp_path / "a.parquet"
+    )
     return tmp_path / "a.parquet"
 
 
@@ -18,7 +20,9 @@ def test_public_lengths_are_served_without_drafts(lapsd, lengths, tmp_path):
     made = load_trace(out)
     assert made.prompt_tokens.tolist() == list(range(7, 27))
     assert made.rounds.tolist() == made.output_tokens.tolist() == list(range(1, 21))
-    code, text, _ = lapsd("compare", "--trace", out, "--policy", "fcfs", "--seeds", 2, "--requests", 5)
+    code, text, _ = lapsd(
+        "compare", "--trace", out, "--policy", "fcfs", "--seeds", 2, "--requests", 5
+    )
     assert code == 0
     assert "lengths of a test" in text
 

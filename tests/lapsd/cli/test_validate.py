@@ -34,7 +34,10 @@ def no_models(monkeypatch):
         ("--resume", "--resume: needs --out"),
         ("--batch 4 --kv-slots 2", "kv_slots 2: must be at least the batch size, 4"),
         ("--length-predictor column:mine", "the trace has no column 'predicted_tokens:mine'"),
-        ("--target ./nowhere", "is of reference + reference, but ./nowhere + reference are to be served"),
+        (
+            "--target ./nowhere",
+            "is of reference + reference, but ./nowhere + reference are to be served",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(options, message, capsys):
@@ -48,8 +51,13 @@ def test_a_trace_without_predictions_or_a_profile_of_other_models_is_refused(tmp
     trace = trace_from_rounds([row("a", 5, [2, 1]), row("b", 6, [3])], Provenance(**BOTH))
     save_trace(trace, tmp_path / "bare.parquet")
     assert cli.main(["--trace", str(tmp_path / "bare.parquet")]) == 2
-    assert "length predictor learned: the trace has no column 'predicted_tokens'" in capsys.readouterr().err
-    other = replace(Profile.constant(1, 3), provenance=Provenance(target=Model(name="a"), draft=Model(name="b")))
+    assert (
+        "length predictor learned: the trace has no column 'predicted_tokens'"
+        in capsys.readouterr().err
+    )
+    other = replace(
+        Profile.constant(1, 3), provenance=Provenance(target=Model(name="a"), draft=Model(name="b"))
+    )
     save_profile(other, tmp_path / "other.json")
     assert cli.main(["--profile", str(tmp_path / "other.json")]) == 2
     assert "is of a + b, but reference + reference are to be served" in capsys.readouterr().err
@@ -57,7 +65,15 @@ def test_a_trace_without_predictions_or_a_profile_of_other_models_is_refused(tmp
 
 def test_fcfs_is_always_there_and_first():
     assert [p.name for p in cli._policies(["las", "fcfs"])] == ["fcfs", "las"]
-    assert [p.name for p in cli._policies(None)] == ["fcfs", "las", "lp-sjf", "lp-srpt", "laps-sd", "alike", "srpt"]
+    assert [p.name for p in cli._policies(None)] == [
+        "fcfs",
+        "las",
+        "lp-sjf",
+        "lp-srpt",
+        "laps-sd",
+        "alike",
+        "srpt",
+    ]
 
 
 def test_prompts_are_those_of_the_traces_data_sets():

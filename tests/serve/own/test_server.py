@@ -34,7 +34,12 @@ def decoded(engine):
     return {
         t: [
             generate(
-                engine.pair, list(a.prompt), n=3, max_new_tokens=a.max_new_tokens, sampling=Sampling(t), request=i
+                engine.pair,
+                list(a.prompt),
+                n=3,
+                max_new_tokens=a.max_new_tokens,
+                sampling=Sampling(t),
+                request=i,
             )
             for i, a in enumerate(requests)
         ]
@@ -45,10 +50,19 @@ def decoded(engine):
 @pytest.mark.parametrize("evict", ["swap", "recompute"])
 @pytest.mark.parametrize("memory", MEMORY)
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_outputs_are_the_calibrators_whatever_the_batch_and_the_memory(engine, decoded, temperature, memory, evict):
+def test_outputs_are_the_calibrators_whatever_the_batch_and_the_memory(
+    engine, decoded, temperature, memory, evict
+):
     """In float64, sampled too: a request's random numbers are its own."""
     record = engine.serve(
-        plan(6, most=16, policy="rr:quantum=2", temperature=temperature, evict=evict, **MEMORY[memory])
+        plan(
+            6,
+            most=16,
+            policy="rr:quantum=2",
+            temperature=temperature,
+            evict=evict,
+            **MEMORY[memory],
+        )
     )
     for served, alone in zip(record.by_index.values(), decoded[temperature], strict=True):
         assert served.tokens == alone.tokens
@@ -56,7 +70,10 @@ def test_outputs_are_the_calibrators_whatever_the_batch_and_the_memory(engine, d
         assert served.drafted == [r.drafted for r in alone.rounds]
     moves = [move for step in record.steps for move in step.moves]
     assert bool(moves) == (memory != "all, one at a time")
-    assert {move.kind for move in moves} <= {"swap out", "swap in" if evict == "swap" else "recompute"}
+    assert {move.kind for move in moves} <= {
+        "swap out",
+        "swap in" if evict == "swap" else "recompute",
+    }
 
 
 def test_outputs_do_not_depend_on_the_policy_and_end_at_a_stop_token():
@@ -67,17 +84,26 @@ def test_outputs_do_not_depend_on_the_policy_and_end_at_a_stop_token():
         [s.tokens for s in served.serve(replace(asked, policy=policy)).by_index.values()]
         for policy in ("fcfs", "las", "lp-srpt", "laps-sd")
     ]
-    expected = [plain_greedy(pair.target, list(a.prompt), a.max_new_tokens, pair.stop_ids) for a in asked.requests]
+    expected = [
+        plain_greedy(pair.target, list(a.prompt), a.max_new_tokens, pair.stop_ids)
+        for a in asked.requests
+    ]
     assert outputs == [expected] * 4
-    assert any(len(tokens) < a.max_new_tokens for tokens, a in zip(expected, asked.requests, strict=True))
+    assert any(
+        len(tokens) < a.max_new_tokens for tokens, a in zip(expected, asked.requests, strict=True)
+    )
 
 
 def test_a_record_adds_up(engine):
     record = engine.serve(plan(6, most=16, policy="las", batch=2, kv_slots=2))
     assert record.busy_ns + record.idle_ns == record.end_ns
-    assert all(before.end_ns <= after.start_ns for before, after in itertools.pairwise(record.steps))
+    assert all(
+        before.end_ns <= after.start_ns for before, after in itertools.pairwise(record.steps)
+    )
     for step in record.steps:
-        spent = sum(move.ns for move in step.moves) + sum(p.ns for p in step.prefills) + step.round_ns
+        spent = (
+            sum(move.ns for move in step.moves) + sum(p.ns for p in step.prefills) + step.round_ns
+        )
         assert step.start_ns + spent == step.end_ns
         assert 0 < step.draft_ns + step.verify_ns <= step.round_ns
     for index, served in record.by_index.items():
@@ -85,7 +111,9 @@ def test_a_record_adds_up(engine):
         assert served.service_ns == sum(step.round_ns for step in mine)
         assert served.finish_ns == mine[-1].end_ns
         assert len(served.accepted) == len(mine)
-        assert served.switch_ns == sum(m.ns for s in record.steps for m in s.moves if m.request == index)
+        assert served.switch_ns == sum(
+            m.ns for s in record.steps for m in s.moves if m.request == index
+        )
         assert served.arrival_ns <= served.first_service_ns < served.finish_ns
     first = record.by_index[record.steps[0].running[0]]
     assert first.first_service_ns == record.steps[0].start_ns
@@ -110,7 +138,9 @@ def test_calibration_rounds_run_beside_a_run_off_its_clock(engine, decoded, monk
     assert sum(beside) == max(len(record.steps) // EVERY, 6)
     assert max(beside) - min(beside) <= 1
     assert max(len(s.running) for s in record.beside[0].steps) == 2
-    assert record.busy_ns < (sum(beside) * asleep) * 1e9 / 2  # what was slept through is on no clock of the run
+    assert (
+        record.busy_ns < (sum(beside) * asleep) * 1e9 / 2
+    )  # what was slept through is on no clock of the run
     for one in record.beside:
         starts = [s.start_ns for s in one.steps]
         assert starts == sorted(starts)

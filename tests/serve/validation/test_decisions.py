@@ -1,4 +1,6 @@
-"""Fed with a live run's own durations, the simulator gives that run back; wrong decisions are found out, by name."""
+"""Fed with a live run's own durations, the simulator gives that run back; wrong decisions are found
+out, by name.
+"""
 
 from dataclasses import replace
 
@@ -37,7 +39,9 @@ def asked(engine):
 @pytest.mark.parametrize("memory", MEMORY)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_the_simulator_gives_back_every_live_run(engine, asked, policy, memory):
-    """Every decision, and every time of every request; in float64, which the truth of another run needs."""
+    """Every decision, and every time of every request; in float64, which the truth of another run
+    needs.
+    """
     wanted = replace(asked, policy=policy, **MEMORY[memory])
     record = engine.serve(wanted)
     run = replay(wanted, record)
@@ -61,7 +65,11 @@ def passing_over(ordered, seats, fits):
 
 
 def an_arrival_late(self):
-    if self.arrived and self.arrived < len(self.requests) and self.requests[self.arrived].arrival_ns == self.now_ns:
+    if (
+        self.arrived
+        and self.arrived < len(self.requests)
+        and self.requests[self.arrived].arrival_ns == self.now_ns
+    ):
         return
     ADMIT(self)
 
@@ -75,7 +83,11 @@ def learning_before_the_tokens(self, request, tokens, round_ns):
 
 ADMIT, COMMIT = live.Server._admit, live.Server._commit
 MUTANTS = {
-    "at equal ranks who runs does not keep its place": ("Server._order", not_keeping_its_place, "rr:quantum=1000"),
+    "at equal ranks who runs does not keep its place": (
+        "Server._order",
+        not_keeping_its_place,
+        "rr:quantum=1000",
+    ),
     "the highest rank first": ("Server._order", against_the_rank, "las-round"),
     "who does not fit is passed over": ("choose", passing_over, "fcfs"),
     "half of a round is attained": ("Server._commit", learning_before_the_tokens, "las-round"),
@@ -107,8 +119,8 @@ def test_what_differs_is_named(engine, asked):
     wrong = {
         "decision 3 at": changed(record, 3, running=[5]),
         "decision 4 at": changed(record, 3, round_ns=record.steps[3].round_ns + 1),
-        f"decision {moved}, move 0: the simulator does a swap out; the live run: nothing more": changed(
-            record, moved, moves=[]
+        f"decision {moved}, move 0: the simulator does a swap out; the live run: nothing more": (
+            changed(record, moved, moves=[])
         ),
         f"request {first.index}: preemptions is": replace(
             record, served=[replace(first, preemptions=99), *record.served[1:]]

@@ -56,9 +56,13 @@ def test_errors_are_ratios_of_means_with_what_the_machine_did_beside(outcomes):
     first = table.loc["fcfs"]
     assert first["mean_s"] == pytest.approx(3)
     assert first["foretold_mean_s"] == pytest.approx(3.3)
-    assert [first[name] for name in ("error", "error_low", "error_high")] == pytest.approx([10, 10, 10])
+    assert [first[name] for name in ("error", "error_low", "error_high")] == pytest.approx(
+        [10, 10, 10]
+    )
     assert first["busy_error"] == pytest.approx(1)
-    assert (first["p50_s"], first["p99_s"]) == pytest.approx((2.5, np.percentile([1, 2, 3, 2, 4, 6], 99)))
+    assert (first["p50_s"], first["p99_s"]) == pytest.approx(
+        (2.5, np.percentile([1, 2, 3, 2, 4, 6], 99))
+    )
     assert first["rank_correlation"] == pytest.approx(1)
     assert (first["exact_decisions"], table.loc["srpt"]["exact_decisions"]) == (2, 1)
     assert (table.loc["srpt"]["busy_drift"], table.loc["srpt"]["drift"]) == (50, 250)
@@ -77,14 +81,26 @@ def test_differences_are_paired_and_say_whether_their_sign_is_right(outcomes):
 
 def test_sentences_count_what_is_within_and_say_where_the_machine_cannot_tell(outcomes):
     lines = verdicts(outcomes, errors_table(outcomes), differences_table(outcomes))
-    assert lines[0].startswith("Decisions: fed with their own durations, 3 of 4 live runs come back exactly.")
+    assert lines[0].startswith(
+        "Decisions: fed with their own durations, 3 of 4 live runs come back exactly."
+    )
     assert "(srpt): decision 3 at 5 ns: no" in lines[0]
-    assert lines[1] == "Costs: busy time is foretold within 2 % in 2 of 2 rows, the worst 1.0 % off."
-    assert lines[2].startswith("Costs: mean latency is foretold within 5 % in 0 of 2 rows, the worst 166.7 % off.")
-    assert lines[2].endswith("In 1 of the others the machine's own drift is larger than the error: it cannot tell.")
+    assert (
+        lines[1] == "Costs: busy time is foretold within 2 % in 2 of 2 rows, the worst 1.0 % off."
+    )
+    assert lines[2].startswith(
+        "Costs: mean latency is foretold within 5 % in 0 of 2 rows, the worst 166.7 % off."
+    )
+    assert lines[2].endswith(
+        "In 1 of the others the machine's own drift is larger than the error: it cannot tell."
+    )
     assert lines[3].startswith("Ratios to FCFS: 0 of 1 within 3 points, the worst 71.2 off.")
-    assert lines[4].startswith("Order: of 1 pairs of policies reality tells 0 apart; the simulator has 0 of them")
-    assert lines[5].startswith("Drift: the same rounds, early and late, were 25.0 % apart on average")
+    assert lines[4].startswith(
+        "Order: of 1 pairs of policies reality tells 0 apart; the simulator has 0 of them"
+    )
+    assert lines[5].startswith(
+        "Drift: the same rounds, early and late, were 25.0 % apart on average"
+    )
 
 
 def test_the_same_order_is_the_share_of_rounds_in_stretches_that_both_have():
@@ -96,20 +112,32 @@ def test_the_same_order_is_the_share_of_rounds_in_stretches_that_both_have():
 
 @pytest.fixture(scope="module")
 def trial():
-    """Tiny models, and the trace that they would have recorded, with a prompt a request that says its tokens."""
+    """Tiny models, and the trace that they would have recorded, with a prompt a request that says
+    its tokens.
+    """
     pair = tiny_pair(0.05)
     asked = plan(8, gap_ns=0, most=12)
-    record = OwnEngine(pair).serve(replace(asked, requests=[replace(a, max_new_tokens=12) for a in asked.requests]))
+    record = OwnEngine(pair).serve(
+        replace(asked, requests=[replace(a, max_new_tokens=12) for a in asked.requests])
+    )
     rows = [
         {
-            "request_id": a.request_id, "dataset": "tiny", "prompt_tokens": len(a.prompt),
-            "output_tokens": len(s.tokens), "drafted": s.drafted, "accepted": s.accepted,
+            "request_id": a.request_id,
+            "dataset": "tiny",
+            "prompt_tokens": len(a.prompt),
+            "output_tokens": len(s.tokens),
+            "drafted": s.drafted,
+            "accepted": s.accepted,
         }
         for a, s in zip(asked.requests, record.by_index.values(), strict=True)
-    ]  # fmt: skip
-    known = Provenance(target=Model(name="tiny"), draft=Model(name="tiny")).noting(max_new_tokens=12, temperature=0.0)
+    ]
+    known = Provenance(target=Model(name="tiny"), draft=Model(name="tiny")).noting(
+        max_new_tokens=12, temperature=0.0
+    )
     texts = [("tiny", a.request_id, " ".join(map(str, a.prompt))) for a in asked.requests]
-    source = Source.of(trace_from_rounds(rows, known), texts, lambda text: [int(t) for t in text.split()], "tiny")
+    source = Source.of(
+        trace_from_rounds(rows, known), texts, lambda text: [int(t) for t in text.split()], "tiny"
+    )
     setting = {"requests": 5, "length_predictor": "oracle"}
     return Trial(OwnEngine(pair), source, setting, [FCFS(), SRPT()], "busy")
 
@@ -122,7 +150,9 @@ def profile(trial):
 
 @pytest.fixture(scope="module")
 def apart(trial):
-    """On the wall clock, which stands still for nobody: calibrations run before and after each run."""
+    """On the wall clock, which stands still for nobody: calibrations run before and after each
+    run.
+    """
     return replace(trial, clock="wall")
 
 
@@ -162,7 +192,9 @@ def test_a_block_is_served_foretold_written_and_read_back(which, request, tmp_pa
 
 
 def test_live_requests_are_those_of_the_trace_with_their_own_random_numbers(trial, profile):
-    """A request that a workload draws twice is the same twice, and outputs are what the trace says."""
+    """A request that a workload draws twice is the same twice, and outputs are what the trace
+    says.
+    """
     stage = trial.stage(0.9, profile)
     made = trial.source.plan(stage, stage.workload(1), FCFS(), "busy")
     whole = trial.source.trace
@@ -183,7 +215,9 @@ def test_costs_are_means_of_what_was_timed(block_apart):
     foretold = sum(profile.round_cost()(3, sum(step.contexts)) for step in steps)
     assert foretold == pytest.approx(sum(step.round_ns for step in steps), rel=0.02)
     moves = [move for step in steps for move in step.moves if move.kind == "swap out"]
-    assert sum(profile.costs.swap_out(m.tokens) for m in moves) == pytest.approx(sum(m.ns for m in moves), rel=0.05)
+    assert sum(profile.costs.swap_out(m.tokens) for m in moves) == pytest.approx(
+        sum(m.ns for m in moves), rel=0.05
+    )
     with pytest.raises(ValueError, match="draft tokens 2: the profile was fitted to rounds of 3"):
         profile.round_cost()(2, 10)
     with pytest.raises(ValueError, match="0 rounds of one request, at least 20 are needed"):
@@ -195,23 +229,30 @@ def test_the_level_is_a_runs_own_and_the_shape_everybodys(block):
     shape = profile_of(records, Provenance(), "random")
     for factor in (0.5, 1.0, 3.0):
         slower = [
-            replace(r, steps=[replace(s, round_ns=round(factor * s.round_ns)) for s in r.steps]) for r in records
+            replace(r, steps=[replace(s, round_ns=round(factor * s.round_ns)) for s in r.steps])
+            for r in records
         ]
         found = at_level_of(shape, slower)
         for context in (0, 50):
-            assert found.round_cost()(3, context) == pytest.approx(factor * shape.round_cost()(3, context), rel=0.02)
+            assert found.round_cost()(3, context) == pytest.approx(
+                factor * shape.round_cost()(3, context), rel=0.02
+            )
         assert found.costs.prefill(20) == pytest.approx(factor * shape.costs.prefill(20), rel=0.02)
     assert at_level_of(shape, []) == shape
 
 
 def test_a_slow_spell_is_foretold_when_it_came(block):
-    """Calibration rounds take three times as long in the second half of a run: so do those that are foretold."""
+    """Calibration rounds take three times as long in the second half of a run: so do those that are
+    foretold.
+    """
     made, record = block.plans[0], block.records[0]
     shape = profile_of(list(record.beside), Provenance(), "random")
     (one,), middle = record.beside, record.end_ns // 2
     spread = [s.moved_to(i * record.end_ns // len(one.steps)) for i, s in enumerate(one.steps)]
     spell = [
-        replace(s, round_ns=shape.round_cost()(3, sum(s.contexts)) * (3 if s.start_ns >= middle else 1))
+        replace(
+            s, round_ns=shape.round_cost()(3, sum(s.contexts)) * (3 if s.start_ns >= middle else 1)
+        )
         for s in spread
     ]
     slowness = Slowness(shape, [replace(one, steps=spell)])
@@ -243,7 +284,9 @@ def test_what_is_foretold_follows_the_costs(block, profile):
     slower = replace(profile, costs=replace(profile.costs, rounds={1: terms}, prefill=Linear(0, 0)))
     late, _ = foretell(made, record, slower)
     prefills = sum(p.ns for s in record.steps for p in s.prefills)
-    assert late.end_ns - late.idle_ns - (run.end_ns - run.idle_ns) > run.rounds * 10**9 - 2 * prefills
+    assert (
+        late.end_ns - late.idle_ns - (run.end_ns - run.idle_ns) > run.rounds * 10**9 - 2 * prefills
+    )
 
 
 def test_an_interrupt_leaves_a_block_that_says_so(apart, profile, monkeypatch):
@@ -252,18 +295,26 @@ def test_an_interrupt_leaves_a_block_that_says_so(apart, profile, monkeypatch):
 
     def cut_short(made, beside=()):
         record = serve(made, beside)
-        return record if next(left, True) else replace(record, complete=False, served=record.served[:1])
+        return (
+            record
+            if next(left, True)
+            else replace(record, complete=False, served=record.served[:1])
+        )
 
     monkeypatch.setattr(trial.engine, "serve", cut_short)
     block = trial.block(0.9, 0, profile, lambda what: None)
     assert not block.complete
     assert len(block.records) == 1
-    assert len(all_outcomes([block])) == 1  # from the calibration before it: the one after it was cut short
+    assert (
+        len(all_outcomes([block])) == 1
+    )  # from the calibration before it: the one after it was cut short
 
 
 def test_a_source_needs_prompts_of_the_length_that_the_trace_says(trial):
     texts = [("tiny", name, "1 2") for name in trial.source.trace.request_id]
-    with pytest.raises(ValueError, match=r"trace it: the prompts of \d of its 8 requests are here, 2 are needed"):
+    with pytest.raises(
+        ValueError, match=r"trace it: the prompts of \d of its 8 requests are here, 2 are needed"
+    ):
         Source.of(trial.source.trace, texts, lambda text: [VOCABULARY], "it")
 
 

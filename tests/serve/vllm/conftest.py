@@ -9,8 +9,12 @@ from tests.serve.vllm.engines import Engine
 from tests.serve.vllm.models import save_pair
 
 # one process and one thread: a step of these models is all overhead
-os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "WARNING",
-               "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}  # fmt: skip
+os.environ |= {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "OMP_NUM_THREADS": "1",
+}
 
 
 @pytest.fixture(scope="session")
@@ -35,12 +39,18 @@ def speculative(pair: tuple[Path, Path]) -> Engine:
 
 @pytest.fixture(scope="session")
 def tight(pair: tuple[Path, Path]) -> Engine:
-    """Four seats and memory for less than four: 7 blocks of 32 tokens, one of which vLLM keeps for itself."""
+    """Four seats and memory for less than four: 7 blocks of 32 tokens, one of which vLLM keeps for
+    itself.
+    """
     return Engine(pair[0], num_gpu_blocks_override=7, max_num_seqs=4, max_model_len=128)
 
 
 @pytest.fixture(scope="session")
 def ahead(pair: tuple[Path, Path]) -> Engine:
-    """The class for engines that schedule ahead, which vLLM does on GPUs only: here its step follows step."""
+    """The class for engines that schedule ahead, which vLLM does on GPUs only: here its step
+    follows step.
+    """
     spec = {"model": str(pair[1]), "num_speculative_tokens": 4, "method": "draft_model"}
-    return Engine(pair[0], speculative_config=spec, scheduler_cls="lapsd.serve.vllm.AsyncLapsdScheduler")
+    return Engine(
+        pair[0], speculative_config=spec, scheduler_cls="lapsd.serve.vllm.AsyncLapsdScheduler"
+    )

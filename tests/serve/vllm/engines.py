@@ -1,4 +1,6 @@
-"""Driving vLLM by hand in the tests: requests that arrive at given steps, and what became of them."""
+"""Driving vLLM by hand in the tests: requests that arrive at given steps, and what became of
+them.
+"""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -57,20 +59,29 @@ class Engine:
     Attributes
     ----------
     names : what the asks are called, by the name that the scheduler has for them.
-    jealous : (step, who ran, who waited) wherever somebody who waits ranks before somebody who runs.
+    jealous : (step, who ran, who waited) wherever somebody who waits ranks before somebody who
+    runs.
     """
 
     def __init__(self, target: Path, **options: Any) -> None:
         from vllm import EngineArgs, LLMEngine
 
         settings = {
-            "skip_tokenizer_init": True, "dtype": "float32", "max_model_len": CONTEXT, "enforce_eager": True,
-            "disable_log_stats": True, "block_size": 32, "kv_cache_memory_bytes": 1 << 26, "max_num_seqs": 2,
+            "skip_tokenizer_init": True,
+            "dtype": "float32",
+            "max_model_len": CONTEXT,
+            "enforce_eager": True,
+            "disable_log_stats": True,
+            "block_size": 32,
+            "kv_cache_memory_bytes": 1 << 26,
+            "max_num_seqs": 2,
             "scheduler_cls": "lapsd.serve.vllm.LapsdScheduler",
-        }  # fmt: skip
+        }
         if "speculative_config" in options:
             settings["per_request_spec_decode_metrics"] = "detailed"
-        self.engine = LLMEngine.from_engine_args(EngineArgs(model=str(target), **(settings | options)))
+        self.engine = LLMEngine.from_engine_args(
+            EngineArgs(model=str(target), **(settings | options))
+        )
         self.scheduler: Any = self.engine.engine_core.engine_core.scheduler  # type: ignore[attr-defined]
         self.names: dict[str, str] = {}
         self.found, self.jealous = Served(), list[tuple[int, str, str]]()
@@ -102,8 +113,13 @@ class Engine:
         """Add a request; returns the name that the scheduler has for it."""
         from vllm import SamplingParams
 
-        sampling = SamplingParams(temperature=0, max_tokens=ask.tokens, ignore_eos=True, detokenize=False,
-                                  extra_args=ask.extra)  # fmt: skip
+        sampling = SamplingParams(
+            temperature=0,
+            max_tokens=ask.tokens,
+            ignore_eos=True,
+            detokenize=False,
+            extra_args=ask.extra,
+        )
         key = self.engine.add_request(ask.name, {"prompt_token_ids": list(ask.prompt)}, sampling)
         self.names[key] = ask.name
         return key
@@ -130,7 +146,9 @@ class Engine:
         waits = ranks.keys() - ran.keys()
         step = len(self.found.steps)
         with suppress(TypeError):
-            self.jealous += [(step, r, w) for r in ran for w in waits if r in ranks and ranks[w] < ranks[r]]
+            self.jealous += [
+                (step, r, w) for r in ran for w in waits if r in ranks and ranks[w] < ranks[r]
+            ]
         self.found.steps.append({self.names.get(key, key): tokens for key, tokens in ran.items()})
         self.found.parked.append({self.names[request.request_id] for request in scheduler.parked})
         return output

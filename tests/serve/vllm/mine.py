@@ -66,7 +66,9 @@ class Failing(Policy):
 
 @dataclass(frozen=True)
 class CtrlC(Policy):
-    """First come, first served, until somebody presses Ctrl-C when the third has had so many tokens."""
+    """First come, first served, until somebody presses Ctrl-C when the third has had so many
+    tokens.
+    """
 
     tokens: int = 3
 

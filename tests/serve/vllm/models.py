@@ -1,4 +1,6 @@
-"""A tiny LLaMA-like pair with random weights that vLLM can serve: the draft is the target's first layer."""
+"""A tiny LLaMA-like pair with random weights that vLLM can serve: the draft is the target's first
+layer.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,9 @@ CONTEXT = 256
 
 
 def save_pair(folder: Path, vocabulary: int = 64) -> tuple[Path, Path]:
-    """Save target and draft; the target's later layers say little, so that the draft is often right."""
+    """Save target and draft; the target's later layers say little, so that the draft is often
+    right.
+    """
     import torch
 
     target, draft = _model(0, 3, vocabulary), _model(1, 1, vocabulary)
@@ -29,8 +33,17 @@ def _model(seed: int, layers: int, vocabulary: int) -> Any:
 
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=vocabulary, hidden_size=64, intermediate_size=96, num_hidden_layers=layers, num_attention_heads=2,
-        num_key_value_heads=1, head_dim=32, max_position_embeddings=CONTEXT, initializer_range=0.3, eos_token_id=None,
-        bos_token_id=None, tie_word_embeddings=False,
-    )  # fmt: skip
+        vocab_size=vocabulary,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=32,
+        max_position_embeddings=CONTEXT,
+        initializer_range=0.3,
+        eos_token_id=None,
+        bos_token_id=None,
+        tie_word_embeddings=False,
+    )
     return LlamaForCausalLM(config).eval()

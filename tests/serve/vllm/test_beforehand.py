@@ -37,7 +37,8 @@ def test_a_policy_is_bound_to_the_past_that_profile_and_trace_tell():
 
 def test_more_seats_make_longer_rounds_and_no_more_than_the_profile_covers():
     one, four, many = (
-        Beforehand.of(Settings(policy="laps-sd", profile="reference"), seats=seats).policy for seats in (1, 4, 10**6)
+        Beforehand.of(Settings(policy="laps-sd", profile="reference"), seats=seats).policy
+        for seats in (1, 4, 10**6)
     )
     assert isinstance(one, LapsSD)
     assert one.mean_round_ns < four.mean_round_ns < many.mean_round_ns
@@ -50,12 +51,18 @@ def test_the_trace_is_the_profiles_neighbour_unless_it_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"no trace\.parquet is beside it"):
         Beforehand.of(settings, 1)
     shutil.copy(BUNDLED / "reference.parquet", tmp_path / "trace.parquet")
-    assert Beforehand.of(settings, 1).policy == Beforehand.of(Settings(policy="las", profile="reference"), 1).policy
+    assert (
+        Beforehand.of(settings, 1).policy
+        == Beforehand.of(Settings(policy="las", profile="reference"), 1).policy
+    )
 
 
 def test_past_requests_teach_what_they_teach_in_the_simulator():
     trace, profile = load_trace("reference"), load_profile("reference")
-    here, there = outlook_of(trace, profile, 4), stage.outlook_of(price(trace, profile, 4), Learned())
+    here, there = (
+        outlook_of(trace, profile, 4),
+        stage.outlook_of(price(trace, profile, 4), Learned()),
+    )
     assert here == there  # but for the past, which is no part of that
     for f in ("predicted_tokens", "tokens", "rounds", "early_tokens"):
         assert np.array_equal(getattr(here.past, f), getattr(there.past, f)), f
@@ -76,10 +83,14 @@ def test_who_learns_nothing_from_the_past_needs_none(policy):
 def test_who_loses_a_seat_is_recomputed_or_keeps_all():
     trace, costs = load_trace("reference"), load_profile("reference").costs
     leads = {
-        p: Beforehand.of(Settings("alike:stay=1", p, profile="reference"), 1).policy.lead_ns for p in PREEMPTIONS
+        p: Beforehand.of(Settings("alike:stay=1", p, profile="reference"), 1).policy.lead_ns
+        for p in PREEMPTIONS
     }
     median = int(np.median(trace.prompt_tokens + trace.output_tokens // 2))
-    assert leads == {"recompute": lead_ns(Outlook(1, (1,), move_back_ns=costs.prefill(median))), "parked": 0}
+    assert leads == {
+        "recompute": lead_ns(Outlook(1, (1,), move_back_ns=costs.prefill(median))),
+        "parked": 0,
+    }
 
 
 def test_predictions_come_from_the_request_then_the_predictor_then_what_is_usual():

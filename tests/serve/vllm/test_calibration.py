@@ -1,4 +1,6 @@
-"""What steps cost, found again in records that were made with known costs; and a calibration from end to end."""
+"""What steps cost, found again in records that were made with known costs; and a calibration from
+end to end.
+"""
 
 import shutil
 import sys
@@ -17,11 +19,19 @@ N = 4
 
 def step_ns(batch: int, tokens: int, contexts: int) -> int:
     """Dearer by request, by token up to 64 and less so beyond, and by context."""
-    return 1_000_000 + 200_000 * batch + 9_000 * min(tokens, 64) + 4_000 * max(0, tokens - 64) + 150 * contexts
+    return (
+        1_000_000
+        + 200_000 * batch
+        + 9_000 * min(tokens, 64)
+        + 4_000 * max(0, tokens - 64)
+        + 150 * contexts
+    )
 
 
 def made(batch: int, decoding: bool, rng: np.random.Generator, noise: float = 0.0) -> Step:
-    """A step of so many requests; of one that does not decode, one is a prompt of up to 200 tokens."""
+    """A step of so many requests; of one that does not decode, one is a prompt of up to 200
+    tokens.
+    """
     scheduled, contexts = [N + 1] * batch, rng.integers(10, 500, batch).tolist()
     emitted = [1] * batch
     if not decoding:
@@ -33,7 +43,12 @@ def made(batch: int, decoding: bool, rng: np.random.Generator, noise: float = 0.
 
 def records(noise: float = 0.0) -> list[Record]:
     rng = np.random.default_rng(0)
-    steps = [made(b, decoding, rng, noise) for b in (1, 2, 4) for decoding in (True, False) for _ in range(400)]
+    steps = [
+        made(b, decoding, rng, noise)
+        for b in (1, 2, 4)
+        for decoding in (True, False)
+        for _ in range(400)
+    ]
     return [Record("vllm", "fcfs", steps, [], 0, 1)]
 
 
@@ -45,7 +60,9 @@ def test_known_costs_are_found_again():
         for contexts in (0, 300, 1500):
             want = step_ns(batch, batch * (N + 1), contexts)
             assert found.verify(N + 1)(contexts) + found.host_ns == pytest.approx(want, rel=1e-3)
-            for prompt in (8, 64, 200) if batch > 1 or not contexts else ():  # a prompt alone had nothing before it
+            for prompt in (
+                (8, 64, 200) if batch > 1 or not contexts else ()
+            ):  # a prompt alone had nothing before it
                 tokens = (batch - 1) * (N + 1) + prompt
                 want = step_ns(batch, tokens, contexts)
                 assert costs.steps[batch](tokens, contexts) == pytest.approx(want, rel=1e-3)
@@ -62,7 +79,9 @@ def test_terms_are_means_where_a_quarter_of_the_steps_is_late():
     assert foretold == pytest.approx(sum(s.round_ns for s in exact.steps[: len(rounds)]), rel=0.1)
 
 
-@pytest.mark.parametrize(("kept", "complaint"), [(10, "10 rounds of a request alone"), (405, "5 prompts")])
+@pytest.mark.parametrize(
+    ("kept", "complaint"), [(10, "10 rounds of a request alone"), (405, "5 prompts")]
+)
 def test_too_few_samples_are_refused(kept, complaint):
     samples = samples_of(records()).iloc[:kept]
     with pytest.raises(ValueError, match=complaint):
@@ -76,8 +95,27 @@ def test_a_calibration_writes_a_profile_and_a_trace(tmp_path, monkeypatch):
     for folder in (target, draft):
         for file in ("tokenizer.json", "tokenizer_config.json"):
             shutil.copy(REFERENCE_TARGET / file, folder)
-    options = ["--requests", "4", "--max-new-tokens", "30", "--greedy", "--batches", "1,3", "--prompts", "arithmetic"]
-    where = ["--target", str(target), "--draft", str(draft), "--vllm-python", sys.executable, "--out", "found"]
+    options = [
+        "--requests",
+        "4",
+        "--max-new-tokens",
+        "30",
+        "--greedy",
+        "--batches",
+        "1,3",
+        "--prompts",
+        "arithmetic",
+    ]
+    where = [
+        "--target",
+        str(target),
+        "--draft",
+        str(draft),
+        "--vllm-python",
+        sys.executable,
+        "--out",
+        "found",
+    ]
     assert cli.main([*options, *where]) == 0
     trace, profile = load_trace("found/trace.parquet"), load_profile("found/profile.json")
     assert len(trace) == 4

@@ -42,8 +42,20 @@ def test_a_live_request_shows_a_policy_what_a_simulated_one_does(rounds):
     simulated, live = Request(0, 0, 9, recorded, 0), LiveJob("r", 0, 0, 5, 9, 0)
     for r, (a, drafted) in enumerate(rounds, 1):
         live.commit(a + 1, drafted, recorded.round_ns[r - 1])
-        simulated.rounds, simulated.tokens, simulated.service_ns = r, recorded.tokens[r], recorded.service_ns[r]
-        for name in ("rounds", "tokens", "service_ns", "drafted", "accepted", "prompt_tokens", "predicted_tokens"):
+        simulated.rounds, simulated.tokens, simulated.service_ns = (
+            r,
+            recorded.tokens[r],
+            recorded.service_ns[r],
+        )
+        for name in (
+            "rounds",
+            "tokens",
+            "service_ns",
+            "drafted",
+            "accepted",
+            "prompt_tokens",
+            "predicted_tokens",
+        ):
             assert getattr(live, name) == getattr(simulated, name)
         for k in range(1, r + 1):
             assert live.acceptance(k) == simulated.acceptance(k)
@@ -89,7 +101,10 @@ def test_who_is_seated_has_started_and_stays_started():
     keys = arrive(found, 5, 5)
     found.seat(["b"])
     found.seat(["a"])
-    assert [(found.jobs[k].running, found.jobs[k].started) for k in keys] == [(True, True), (False, True)]
+    assert [(found.jobs[k].running, found.jobs[k].started) for k in keys] == [
+        (True, True),
+        (False, True),
+    ]
 
 
 @pytest.mark.parametrize(

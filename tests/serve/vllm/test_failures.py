@@ -1,4 +1,6 @@
-"""What goes wrong around a policy in vLLM: aborts, doubled ids, bad settings, code that raises, untried versions."""
+"""What goes wrong around a policy in vLLM: aborts, doubled ids, bad settings, code that raises,
+untried versions.
+"""
 
 import logging
 from dataclasses import replace
@@ -41,7 +43,9 @@ def test_a_policy_that_fails_is_named_once_and_the_rest_is_served_first_come_fir
     assert lines[0].endswith("first come, first served from here on")
     if how != "kinds":
         assert "request r" in lines[0]
-    assert served.order[-1] == "r7"  # the last come first would have had it before those that waited
+    assert (
+        served.order[-1] == "r7"
+    )  # the last come first would have had it before those that waited
     assert is_over(plain)
 
 
@@ -81,11 +85,15 @@ def test_whoever_is_aborted_leaves_nothing_behind(plain, alone, preemption):
     keys = {ask.name: plain.add(ask) for ask in ASKS[:2]}  # 60 and 45 tokens to go
     for _ in range(3):
         plain.step()
-    keys |= {ask.name: plain.add(ask) for ask in ASKS[2:5]}  # 8, 30 and 5: two of them take the seats
+    keys |= {
+        ask.name: plain.add(ask) for ask in ASKS[2:5]
+    }  # 8, 30 and 5: two of them take the seats
     plain.step()
     assert [plain.names[r.request_id] for r in plain.scheduler.running] == ["r4", "r2"]
     out = {"r0", "r1"}
-    assert {plain.names[r.request_id] for r in plain.scheduler.parked} == (out if preemption == "parked" else set())
+    assert {plain.names[r.request_id] for r in plain.scheduler.parked} == (
+        out if preemption == "parked" else set()
+    )
     assert plain.scheduler.get_num_unfinished_requests() == 5
     plain.engine.abort_request(["r0", "r2", "r3"])
     assert plain.scheduler.get_num_unfinished_requests() == 2
@@ -140,7 +148,9 @@ def test_what_a_policy_sees_of_rounds_is_what_vllm_counts(speculative):
 def test_a_prediction_that_is_none_is_named_and_the_request_is_served(plain, alone, log):
     asks = [*ASKS[:2], Ask("odd", 5, prompt=(1, 2), predicted=-3)]
     served = plain.serve(asks, policy="lp-srpt")
-    assert {name: served.tokens[name] for name in ("r0", "r1")} == {name: alone[name] for name in ("r0", "r1")}
+    assert {name: served.tokens[name] for name in ("r0", "r1")} == {
+        name: alone[name] for name in ("r0", "r1")
+    }
     told = [line for line in log() if "predicted_tokens" in line]
     assert len(told) == 1
     assert "odd" in told[0]
@@ -155,10 +165,14 @@ def again(engine: Engine, **changed):
     from lapsd.serve.vllm import LapsdScheduler
 
     there = engine.scheduler
-    config = SimpleNamespace(**{k: getattr(there.vllm_config, k) for k in dir(there.vllm_config) if k[0] != "_"})
+    config = SimpleNamespace(
+        **{k: getattr(there.vllm_config, k) for k in dir(there.vllm_config) if k[0] != "_"}
+    )
     for name, value in changed.items():
         setattr(config, name, value)
-    return LapsdScheduler(config, there.kv_cache_config, there.structured_output_manager, there.block_size)
+    return LapsdScheduler(
+        config, there.kv_cache_config, there.structured_output_manager, there.block_size
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,7 +180,10 @@ def again(engine: Engine, **changed):
     [
         ({"policy": "lapsd"}, "unknown policy 'lapsd'"),
         ({"policy": "laps-sd:K=0"}, "K=0 must be between 1 and 64"),
-        ({"policy": "laps-sd"}, "policy laps-sd: learns from past requests: give a profile and a trace"),
+        (
+            {"policy": "laps-sd"},
+            "policy laps-sd: learns from past requests: give a profile and a trace",
+        ),
         ({"policy": "srpt"}, "policy srpt: is clairvoyant"),
         ({"preemption": "swap"}, "preemption='swap' must be recompute or parked"),
         ({"profile": "nowhere.json"}, "nowhere.json"),
@@ -188,17 +205,23 @@ def test_a_scheduling_policy_of_vllms_own_is_refused(plain):
         again(plain, scheduler_config=config, additional_config={})
 
 
-def test_a_version_that_was_not_tried_gets_one_line_and_vllms_own_scheduling(plain, log, monkeypatch):
+def test_a_version_that_was_not_tried_gets_one_line_and_vllms_own_scheduling(
+    plain, log, monkeypatch
+):
     monkeypatch.setattr("lapsd.serve.vllm.scheduler.TRIED", ("0.0.1",))
     found = again(plain, additional_config={"lapsd": {"policy": "lp-srpt"}})
     assert not found.active
     assert log() == ["lapsd: vLLM 0.32.0 was not tried (0.0.1 was): scheduling as vLLM does"]
-    assert again(plain, additional_config={"lapsd": {"policy": "lp-srpt", "untried_vllm": True}}).active
+    assert again(
+        plain, additional_config={"lapsd": {"policy": "lp-srpt", "untried_vllm": True}}
+    ).active
 
 
 def test_clairvoyant_policies_serve_where_somebody_knows_the_truth(plain):
     left = [[(ask.tokens - had) * 1000 for had in range(1, ask.tokens + 1)] for ask in ASKS]
-    truth = replace(OUTLOOK, true_prefill_ns=[1] * 8, true_left_ns=left, true_tokens_per_round=[1.0] * 8)
+    truth = replace(
+        OUTLOOK, true_prefill_ns=[1] * 8, true_left_ns=left, true_tokens_per_round=[1.0] * 8
+    )
     served = plain.serve(ASKS, policy="srpt", outlook=truth)
     assert served.steps == plain.serve(ASKS, policy="lp-srpt").steps
 

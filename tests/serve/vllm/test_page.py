@@ -26,7 +26,13 @@ def test_the_command_line_is_one_that_vllm_takes(folder):
     from vllm.engine.arg_utils import EngineArgs
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-    line = next(c for language, text in blocks(PAGE) if language == "sh" for c in commands(text) if c[0] == "vllm")
+    line = next(
+        c
+        for language, text in blocks(PAGE)
+        if language == "sh"
+        for c in commands(text)
+        if c[0] == "vllm"
+    )
     assert line[:3] == ["vllm", "serve", "my-7b"], shlex.join(line)
     parsed = EngineArgs.add_cli_args(FlexibleArgumentParser()).parse_args(["--model", *line[2:]])
     arguments = EngineArgs.from_cli_args(parsed)
@@ -34,4 +40,6 @@ def test_the_command_line_is_one_that_vllm_takes(folder):
     assert arguments.speculative_config["num_speculative_tokens"] == 4
     given = arguments.additional_config
     given = json.loads(given) if isinstance(given, str) else given
-    assert Beforehand.of(Settings.of(given["lapsd"]), arguments.max_num_seqs).policy.name == "laps-sd"
+    assert (
+        Beforehand.of(Settings.of(given["lapsd"]), arguments.max_num_seqs).policy.name == "laps-sd"
+    )

@@ -40,8 +40,8 @@ def test_a_plan_goes_there_and_a_record_comes_back_over_one_process(tmp_path):
     seen = tmp_path / "seen"
     found = engine(
         tmp_path,
-        f"open({str(seen)!r}, 'a').write(open(plan).read() + '\\n'); open(record, 'w').write(RECORD); "
-        "print('loading weights', flush=True); print('done', flush=True)",
+        f"open({str(seen)!r}, 'a').write(open(plan).read() + '\\n'); open(record,"
+        " 'w').write(RECORD); print('loading weights', flush=True); print('done', flush=True)",
     )
     assert found.serve(PLAN) == RECORD
     assert found.serve(PLAN) == RECORD
@@ -71,7 +71,10 @@ def test_the_reference_pair_is_sent_as_folders(tmp_path):
     found = VllmEngine(
         "reference",
         "reference",
-        python(tmp_path, f"open({str(seen)!r}, 'w').write(open(plan).read()); print('error\\tno', flush=True)"),
+        python(
+            tmp_path,
+            f"open({str(seen)!r}, 'w').write(open(plan).read()); print('error\\tno', flush=True)",
+        ),
     )
     with pytest.raises(ValueError, match="^no$"):
         found.serve(Plan(PLAN.requests))
@@ -89,7 +92,8 @@ def test_a_process_that_ends_says_its_last_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("version", "complaint"), [("0.99.1", "has vLLM 0.99.1, which was not tried"), ("", "has no vLLM")]
+    ("version", "complaint"),
+    [("0.99.1", "has vLLM 0.99.1, which was not tried"), ("", "has no vLLM")],
 )
 def test_another_vllm_or_none_is_one_line(tmp_path, version, complaint):
     with pytest.raises(ValueError, match=complaint):

@@ -35,13 +35,27 @@ def runner(pair) -> Runner:
 
 @pytest.fixture(scope="module")
 def plan(pair) -> Plan:
-    """The requests that other tests serve; the first token is the prompt's, so they ask for one less."""
+    """The requests that other tests serve; the first token is the prompt's, so they ask for one
+    less.
+    """
     asked = [
-        Asked(ask.name, "toy", 3 * MS * ask.step, ask.prompt, ask.tokens - 1, ask.tokens - 1, stream=i)
+        Asked(
+            ask.name, "toy", 3 * MS * ask.step, ask.prompt, ask.tokens - 1, ask.tokens - 1, stream=i
+        )
         for i, ask in enumerate(ASKS)
     ]
-    return Plan(asked, "lp-srpt", OUTLOOK, "busy", batch=2, kv_slots=None, target=str(pair[0]), draft=str(pair[1]),
-                draft_tokens=N, ignore_stops=True)  # fmt: skip
+    return Plan(
+        asked,
+        "lp-srpt",
+        OUTLOOK,
+        "busy",
+        batch=2,
+        kv_slots=None,
+        target=str(pair[0]),
+        draft=str(pair[1]),
+        draft_tokens=N,
+        ignore_stops=True,
+    )
 
 
 @pytest.mark.parametrize("evict", ["swap", "recompute"])
@@ -64,7 +78,9 @@ def test_a_record_accounts_for_all_time_and_every_token(runner, plan, plain, pol
         mine = [(s, s.running.index(index)) for s in record.steps if index in s.running]
         assert sum(s.emitted[i] for s, i in mine) == len(served.tokens)
         assert [s.accepted[i] for s, i in mine if s.emitted[i]] == list(served.accepted)
-        assert served.first_service_ns == mine[0][0].start_ns >= asked.arrival_ns == served.arrival_ns
+        assert (
+            served.first_service_ns == mine[0][0].start_ns >= asked.arrival_ns == served.arrival_ns
+        )
         assert served.finish_ns == mine[-1][0].end_ns
         rounds = sum(s.round_ns for s, i in mine if s.emitted[i])
         assert served.service_ns == rounds
@@ -78,14 +94,27 @@ def test_a_record_accounts_for_all_time_and_every_token(runner, plan, plain, pol
 
 
 def test_sampling_next_to_no_temperature_is_greedy(runner):
-    """What vLLM 0.32 alone gets wrong on CPUs: `lapsd.serve.vllm.cpu_sampling`. Of a pair whose tokens are not alike."""
+    """What vLLM 0.32 alone gets wrong on CPUs: `lapsd.serve.vllm.cpu_sampling`.
+
+    Of a pair whose tokens are not alike.
+    """
     tokenizer = load_tokenizer(str(REFERENCE_TARGET))
     prompts = [tokenizer(prompt.text)["input_ids"] for prompt in bundled_prompts("code", 0)[:4]]
     asked = [Asked(str(i), "code", 0, prompt, 20, 20, stream=i) for i, prompt in enumerate(prompts)]
-    plan = Plan(asked, "fcfs", OUTLOOK, batch=2, kv_slots=None, target=str(REFERENCE_TARGET),
-                draft=str(REFERENCE_DRAFT), draft_tokens=N)  # fmt: skip
+    plan = Plan(
+        asked,
+        "fcfs",
+        OUTLOOK,
+        batch=2,
+        kv_slots=None,
+        target=str(REFERENCE_TARGET),
+        draft=str(REFERENCE_DRAFT),
+        draft_tokens=N,
+    )
     greedy, sampled = (runner.serve(replace(plan, temperature=t)) for t in (0.0, 0.01))
-    assert [s.tokens for s in sampled.by_index.values()] == [s.tokens for s in greedy.by_index.values()]
+    assert [s.tokens for s in sampled.by_index.values()] == [
+        s.tokens for s in greedy.by_index.values()
+    ]
     assert sum(sum(s.accepted) for s in greedy.served) > 20  # drafts are accepted at all
 
 
@@ -97,7 +126,9 @@ def test_each_draft_token_gets_its_requests_temperature(values, counts):
     counts = counts[: len(values)]
     ends = torch.tensor(counts, dtype=torch.int32).cumsum(0, dtype=torch.int32)
     found = expand(torch.tensor(values), ends, sum(counts), replace_from=0, replace_to=1)
-    expected = [value or 1.0 for value, count in zip(values, counts, strict=True) for _ in range(count)]
+    expected = [
+        value or 1.0 for value, count in zip(values, counts, strict=True) for _ in range(count)
+    ]
     assert found.tolist() == pytest.approx(expected)
 
 
@@ -111,16 +142,25 @@ def test_calibration_steps_run_beside_a_run_off_its_clock(runner, plan, plain, m
     monkeypatch.setattr(Probe, "_burst", late)
     monkeypatch.setattr("lapsd.serve.vllm.probe.LEAST", 12)
     alone = plain.serve(ASKS).tokens
-    other = replace(plan, requests=[replace(asked, arrival_ns=0) for asked in plan.requests[:2]], policy="rr")
+    other = replace(
+        plan, requests=[replace(asked, arrival_ns=0) for asked in plan.requests[:2]], policy="rr"
+    )
     record = runner.serve(plan, [other, replace(other, batch=1)])
     assert record.complete
     for index, served in record.by_index.items():
         assert served.tokens == alone[plan.requests[index].request_id][1:]
-    assert all(before.end_ns <= after.start_ns for before, after in itertools.pairwise(record.steps))
+    assert all(
+        before.end_ns <= after.start_ns for before, after in itertools.pairwise(record.steps)
+    )
     assert record.end_ns == record.busy_ns + record.idle_ns
     bursts = max(len(record.steps) // EVERY, 6)  # of 5, in turn, until each has 12
-    assert [len(one.steps) for one in record.beside] == [BURST * (bursts - bursts // 2), BURST * (bursts // 2)]
-    assert all(step.round_ns < asleep * 1e9 for one in (record, *record.beside) for step in one.steps)
+    assert [len(one.steps) for one in record.beside] == [
+        BURST * (bursts - bursts // 2),
+        BURST * (bursts // 2),
+    ]
+    assert all(
+        step.round_ns < asleep * 1e9 for one in (record, *record.beside) for step in one.steps
+    )
     assert {len(step.running) for step in record.beside[1].steps} == {1}
     assert all(0 < step.start_ns <= record.end_ns for one in record.beside for step in one.steps)
     assert 2 in {len(step.running) for step in record.beside[0].steps}
@@ -141,14 +181,18 @@ def test_ctrl_c_amid_a_run_keeps_who_is_done_and_the_engine(runner, plan):
 
 
 def test_the_wall_clock_sleeps_until_the_next_arrival(runner, plan):
-    late = replace(plan, clock="wall", requests=[plan.requests[4], replace(plan.requests[6], arrival_ns=10**9)])
+    late = replace(
+        plan, clock="wall", requests=[plan.requests[4], replace(plan.requests[6], arrival_ns=10**9)]
+    )
     record = runner.serve(late)
     assert record.by_index[1].first_service_ns == 10**9
     assert record.idle_ns > 0
 
 
 def test_a_policy_that_fails_is_no_run_of_that_policy(runner, plan):
-    with pytest.raises(ValueError, match=r"failed, and the run went on without it: policy Failing: request"):
+    with pytest.raises(
+        ValueError, match=r"failed, and the run went on without it: policy Failing: request"
+    ):
         runner.serve(replace(plan, policy="tests.serve.vllm.mine.Failing"))
 
 
@@ -168,7 +212,9 @@ def test_what_vllm_cannot_do_is_one_line(runner, plan, changed, complaint):
 
 def test_a_request_longer_than_the_context_is_named(runner, plan):
     long = replace(plan.requests[3], prompt=[1] * 250)
-    with pytest.raises(ValueError, match=r"request 1 \(r3\): prompt and output may take 280 tokens"):
+    with pytest.raises(
+        ValueError, match=r"request 1 \(r3\): prompt and output may take 280 tokens"
+    ):
         runner.serve(replace(plan, requests=[plan.requests[0], replace(long, arrival_ns=10**6)]))
 
 
@@ -181,9 +227,14 @@ def test_the_process_answers_each_pair_of_files_by_a_line(plan, pair, tmp_path):
     lines = f"{bad}\t{none}\n{ugly}\t{none}\n{good}\t{tmp_path / 'record.json'}\n"
     root = Path(__file__).parents[3]
     done = subprocess.run(
-        [sys.executable, "-m", "lapsd.serve.vllm.runner"], input=lines, cwd=root, capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": str(root)}, timeout=600,
-    )  # fmt: skip
+        [sys.executable, "-m", "lapsd.serve.vllm.runner"],
+        input=lines,
+        cwd=root,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        timeout=600,
+    )
     answers = [line for line in done.stdout.splitlines() if line.startswith(("error", "done"))]
     assert len(answers) == 3, done.stderr[-2000:]
     assert answers[0] == "error\tlapsd_plan: version 1 is needed"

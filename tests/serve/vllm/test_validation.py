@@ -6,7 +6,17 @@ import sys
 import pytest
 from lapsd.serve import cli
 
-OPTIONS = ("--engine", "vllm", "--vllm-python", sys.executable, "--quick", "--requests", "3", "--seeds", "1")
+OPTIONS = (
+    "--engine",
+    "vllm",
+    "--vllm-python",
+    sys.executable,
+    "--quick",
+    "--requests",
+    "3",
+    "--seeds",
+    "1",
+)
 
 
 def test_policies_are_served_and_foretold(tmp_path, capsys):
@@ -17,7 +27,10 @@ def test_policies_are_served_and_foretold(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     rows = {row["policy"]: row for row in found["errors"]}
     assert list(rows) == ["fcfs", "laps-sd", "srpt"]
-    assert all(row["requests"] == 3 and row["mean_s"] > 0 and row["foretold_mean_s"] > 0 for row in rows.values())
+    assert all(
+        row["requests"] == 3 and row["mean_s"] > 0 and row["foretold_mean_s"] > 0
+        for row in rows.values()
+    )
     assert all(row["exact_decisions"] is None for row in rows.values())  # vLLM's are not replayed
     assert (out / "_runs" / "load-0.8-seed-0.json.gz").exists()
     assert cli.main([*OPTIONS, *given, "--resume"]) == 0  # from the runs that are there

@@ -18,8 +18,12 @@ from tests.builders import row
 
 def a_trace(requests=60):
     rng = np.random.default_rng(5)
-    rows = [row(f"r{i}", int(rng.integers(1, 40)), rng.integers(0, 5, size=rng.integers(1, 40)).tolist())
-            for i in range(requests)]  # fmt: skip
+    rows = [
+        row(
+            f"r{i}", int(rng.integers(1, 40)), rng.integers(0, 5, size=rng.integers(1, 40)).tolist()
+        )
+        for i in range(requests)
+    ]
     return trace_from_rounds(rows, {"source": "a test's trace"})
 
 
@@ -41,7 +45,9 @@ def test_the_table_follows_from_the_records_of_every_request(result):
         assert record["p90_latency_s"] == pytest.approx(latency.quantile(0.9))
         assert record["preemptions"] == rows["preemptions"].sum()
         slowdown = latency * 1e9 / rows["size_ns"]
-        assert (record["mean_slowdown"], record["max_slowdown"]) == pytest.approx((slowdown.mean(), slowdown.max()))
+        assert (record["mean_slowdown"], record["max_slowdown"]) == pytest.approx(
+            (slowdown.mean(), slowdown.max())
+        )
         share = rows["switch_ns"].sum() / (rows["switch_ns"].sum() + rows["service_ns"].sum())
         assert record["switching_share"] == pytest.approx(share)
         assert record["ratio_to_bound"] >= 1
@@ -50,7 +56,10 @@ def test_the_table_follows_from_the_records_of_every_request(result):
 
 def test_every_policy_sees_the_same_requests(result):
     columns = ["seed", "index", "request_id", "arrival_ns", "service_ns", "predicted_tokens"]
-    seen = [rows[columns].reset_index(drop=True) for _, rows in result.requests.groupby("policy", sort=False)]
+    seen = [
+        rows[columns].reset_index(drop=True)
+        for _, rows in result.requests.groupby("policy", sort=False)
+    ]
     assert len(seen) == 7
     for other in seen[1:]:
         pd.testing.assert_frame_equal(seen[0], other)
@@ -63,16 +72,24 @@ def test_a_policys_numbers_do_not_depend_on_who_else_is_compared(result):
 
 def test_fcfs_differs_from_itself_by_nothing_and_from_others_by_their_means(result):
     by_policy = {r["policy"]: r for r in result.records}
-    assert [by_policy["fcfs"][k] for k in ("diff_to_fcfs_s", "diff_low_s", "diff_high_s")] == [0, 0, 0]
+    assert [by_policy["fcfs"][k] for k in ("diff_to_fcfs_s", "diff_low_s", "diff_high_s")] == [
+        0,
+        0,
+        0,
+    ]
     srpt = by_policy["srpt"]
-    assert srpt["diff_to_fcfs_s"] == pytest.approx(srpt["mean_latency_s"] - by_policy["fcfs"]["mean_latency_s"])
+    assert srpt["diff_to_fcfs_s"] == pytest.approx(
+        srpt["mean_latency_s"] - by_policy["fcfs"]["mean_latency_s"]
+    )
     assert srpt["diff_low_s"] < srpt["diff_to_fcfs_s"] < srpt["diff_high_s"]
 
 
 def test_versus_is_the_ratio_of_means(result):
     table = result.versus("laps-sd").set_index("policy")
     means = {r["policy"]: r["mean_latency_s"] for r in result.records}
-    assert table.loc["fcfs", "percent"] == pytest.approx(100 * (means["laps-sd"] / means["fcfs"] - 1))
+    assert table.loc["fcfs", "percent"] == pytest.approx(
+        100 * (means["laps-sd"] / means["fcfs"] - 1)
+    )
     assert "laps-sd" not in table.index
 
 
@@ -112,7 +129,9 @@ def test_ones_own_policy_needs_no_registration():
 
 def test_batches_carry_more_load_and_claim_no_bound():
     terms = PROFILE.costs.rounds[1]
-    faster = dataclasses.replace(PROFILE.costs, rounds={1: terms, 4: dataclasses.replace(terms, host_ns=4_000_000)})
+    faster = dataclasses.replace(
+        PROFILE.costs, rounds={1: terms, 4: dataclasses.replace(terms, host_ns=4_000_000)}
+    )
     profile = dataclasses.replace(PROFILE, costs=faster)
     alone = compare(TRACE, profile, [FCFS()], requests=20, seeds=3, rate_per_s=20.0)
     together = compare(TRACE, profile, [FCFS()], requests=20, seeds=3, rate_per_s=20.0, batch=4)
@@ -137,7 +156,10 @@ def test_a_result_folder_reads_as_records_and_is_not_overwritten(tmp_path, resul
     write_comparison(result, folder)
     frame = pd.read_parquet(folder)
     assert len(frame) == 7 * 6 * 20
-    wanted = "seed policy index request_id arrival_ns first_service_ns first_token_ns finish_ns service_ns switch_ns"
+    wanted = (
+        "seed policy index request_id arrival_ns first_service_ns first_token_ns finish_ns"
+        " service_ns switch_ns"
+    )
     assert list(frame.columns) == [*wanted.split(), "preemptions", "predicted_tokens"]
     assert (folder / "_latency.png").stat().st_size > 10_000
     config = json.loads((folder / "_config.json").read_text())

@@ -1,4 +1,6 @@
-"""Metrics: one list; what it is of a run and over seeds, and that a ratio is never a mean of ratios."""
+"""Metrics: one list; what it is of a run and over seeds, and that a ratio is never a mean of
+ratios.
+"""
 
 import numpy as np
 import pandas as pd
@@ -25,7 +27,9 @@ from tests.sim.experiment.test_comparison import PROFILE, TRACE
 
 
 def made_up():
-    """Two policies, four seeds whose bounds differ a lot: a mean of ratios is far from the ratio of means."""
+    """Two policies, four seeds whose bounds differ a lot: a mean of ratios is far from the ratio of
+    means.
+    """
     bound = [1.0, 1.0, 1.0, 9.0]
     slow, fast = [3.0, 3.0, 3.0, 9.0], [1.5, 1.5, 1.5, 13.5]
     rows = [("slow", s, m, b) for s, (m, b) in enumerate(zip(slow, bound, strict=True))]
@@ -39,11 +43,19 @@ def made_up():
 def test_a_ratio_is_a_ratio_of_means_whoever_shows_it():
     records = made_up()
     slow = records[records["policy"] == "slow"]
-    assert over_seeds(slow, "ratio_to_bound") == ratio_of_means(slow["mean_latency_s"], slow["bound_s"])
+    assert over_seeds(slow, "ratio_to_bound") == ratio_of_means(
+        slow["mean_latency_s"], slow["bound_s"]
+    )
     assert over_seeds(slow, "ratio_to_bound").value == 1.5  # the mean of ratios is 2.5
-    shown = by_group(records, ["policy"], metric_named("ratio_to_bound")).set_index("policy")["value"]
+    shown = by_group(records, ["policy"], metric_named("ratio_to_bound")).set_index("policy")[
+        "value"
+    ]
     assert shown.to_dict() == {"slow": 1.5, "fast": 1.5}
-    assert "1.5" in [cell for column in sweep_table(records, "ratio_to_bound", []).columns for cell in column.cells]
+    assert "1.5" in [
+        cell
+        for column in sweep_table(records, "ratio_to_bound", []).columns
+        for cell in column.cells
+    ]
     (verdict,) = best(records, metric="ratio_to_bound")
     assert verdict.selected_value == pytest.approx(1.5)  # of both on seeds 0 and 2, 3 and 1.5
     assert verdict.best == "fast"
@@ -67,25 +79,33 @@ def test_first_and_further_tokens_are_of_the_first_round_and_the_rest():
     assert row["finish_ns"] - row["first_token_ns"] == round_ns[1:].sum() > 0
     assert run["mean_ttft_s"] == (row["first_token_ns"] - row["arrival_ns"]) / 1e9
     assert run["p99_tpot_s"] == pytest.approx(round_ns[1:].sum() / left / 1e9)
-    assert run["p95_slo_scale"] == pytest.approx(max(run["mean_ttft_s"] / 1.55, run["mean_tpot_s"] / 0.15))
+    assert run["p95_slo_scale"] == pytest.approx(
+        max(run["mean_ttft_s"] / 1.55, run["mean_tpot_s"] / 0.15)
+    )
 
 
 def test_records_hold_the_parts_of_ratios_and_not_the_ratios(tmp_path):
     records = sweep(tmp_path / "s", ["fcfs", "laps-sd"], requests=[4, 8], seeds=3, workers=1)
-    ratios = {metric.name: metric.over_seeds for metric in METRICS if isinstance(metric.over_seeds, Ratio)}
+    ratios = {
+        metric.name: metric.over_seeds for metric in METRICS if isinstance(metric.over_seeds, Ratio)
+    }
     assert ratios
     for name, rule in ratios.items():
         assert name not in records
         assert {*rule} <= set(records.columns)
     for show in (lambda r, n: over_seeds(r, n), lambda r, n: sweep_table(r, n, ["requests"])):
-        with pytest.raises(ValueError, match="metric 'switching_share': the records have no column 'busy_s'"):
+        with pytest.raises(
+            ValueError, match="metric 'switching_share': the records have no column 'busy_s'"
+        ):
             show(records.drop(columns="busy_s"), "switching_share")
     with pytest.raises(ValueError, match="metric 'latency': known are mean_latency_s"):
         over_seeds(records, "latency")
 
 
 def test_a_comparison_and_a_sweep_say_the_same_of_every_metric(tmp_path):
-    """Of the same runs, but for percentiles, which only a comparison can pool, and counts, which it adds up."""
+    """Of the same runs, but for percentiles, which only a comparison can pool, and counts, which it
+    adds up.
+    """
     asked = {"requests": 12, "load": 0.9, "seeds": 5}
     table = compare("reference", "reference", [FCFS(), LapsSD()], **asked).table.set_index("policy")
     records = sweep(tmp_path / "s", ["fcfs", "laps-sd"], **asked, workers=1)
@@ -100,16 +120,23 @@ def test_percentiles_over_seeds_are_of_all_requests_together():
     result = compare(TRACE, PROFILE, [FCFS()], requests=15, seeds=4)
     latency = (result.requests["finish_ns"] - result.requests["arrival_ns"]) / 1e9
     for percent in (50, 90, 99):
-        assert result.records[0][f"p{percent}_latency_s"] == pytest.approx(np.percentile(latency, percent))
+        assert result.records[0][f"p{percent}_latency_s"] == pytest.approx(
+            np.percentile(latency, percent)
+        )
 
 
 def test_a_maximum_is_the_largest_of_all_seeds():
     assert over_seeds(made_up(), "max_slowdown").value == 13.5
-    assert by_group(made_up(), ["policy"], metric_named("max_slowdown"))["value"].tolist() == [9.0, 13.5]
+    assert by_group(made_up(), ["policy"], metric_named("max_slowdown"))["value"].tolist() == [
+        9.0,
+        13.5,
+    ]
     assert metric_named("max_slowdown").over_seeds == MAXIMUM
 
 
-@pytest.mark.parametrize(("percent", "few", "enough"), [(99, 999, 1_000), (90, 99, 100), (50, 19, 20)])
+@pytest.mark.parametrize(
+    ("percent", "few", "enough"), [(99, 999, 1_000), (90, 99, 100), (50, 19, 20)]
+)
 def test_a_percentile_with_fewer_than_ten_observations_above_it_is_marked(percent, few, enough):
     metric = metric_named(f"p{percent}_latency_s")
     assert metric.few(few)
@@ -126,11 +153,15 @@ def test_the_marks_are_in_the_tables(tmp_path):
     table = sweep_table(records, "p99_latency_s", ["requests"])
     assert table.columns[1].header == "p99_latency_s*"
     assert "fewer than 10" in str(table.title)
-    assert sweep_table(records, "mean_latency_s", ["requests"]).columns[1].header == "mean_latency_s"
+    assert (
+        sweep_table(records, "mean_latency_s", ["requests"]).columns[1].header == "mean_latency_s"
+    )
 
 
 def test_a_metric_of_ones_own_is_one_entry(monkeypatch, tmp_path):
-    late = Metric("late_share", "share", "mean", lambda r: (r.slowdown > 2).mean(axis=1), heading="late\n%")
+    late = Metric(
+        "late_share", "share", "mean", lambda r: (r.slowdown > 2).mean(axis=1), heading="late\n%"
+    )
     monkeypatch.setattr(metrics, "METRICS", (*METRICS, late))
     result = compare(TRACE, PROFILE, [FCFS(), LPSRPT()], requests=12, seeds=3)
     rows = result.requests
@@ -147,7 +178,9 @@ def test_a_warm_up_is_left_out_of_the_statistics_and_of_nothing_else():
     warm = compare(TRACE, PROFILE, [FCFS(), LapsSD()], requests=20, seeds=4, warmup=6)
     pd.testing.assert_frame_equal(warm.requests, whole.requests)
     for record in warm.records:
-        rows = warm.requests[(warm.requests["policy"] == record["policy"]) & (warm.requests["index"] >= 6)]
+        rows = warm.requests[
+            (warm.requests["policy"] == record["policy"]) & (warm.requests["index"] >= 6)
+        ]
         latency = (rows["finish_ns"] - rows["arrival_ns"]) / 1e9
         assert record["mean_latency_s"] == pytest.approx(latency.mean())
         assert record["p90_latency_s"] == pytest.approx(latency.quantile(0.9))

@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 import pytest
 from lapsd.sim.experiment.setting import KNOBS, LOAD, canonical
 from lapsd.sim.sweeps.chunks import ChunkRunner
-from lapsd.sim.sweeps.grid import Sweep
 from lapsd.sim.sweeps.execution import prepare
+from lapsd.sim.sweeps.grid import Sweep
 from lapsd.traces import LengthPredictor, Profile
 
 from lapsd import Setting, compare
@@ -15,13 +15,35 @@ from lapsd.cli import app
 from tests.sim.experiment.test_comparison import PROFILE, TRACE
 
 OTHER = {  # a value of each knob that is not its default, as people type it
-    "trace": "t.parquet", "profile": "p.json", "dataset": "code", "requests": "12", "warmup": "3", "load": "0.5",
-    "rate": "2", "all_at_once": "true", "cv": "3", "arrivals": "a.parquet", "clients": "4", "think": "1.5",
-    "length_predictor": "noisy:0.5", "split_seed": "7", "draft_tokens": "2", "batch": "4", "kv_slots": "9",
-    "kv_tokens": "900", "evict": "recompute", "swap": "pinned", "swap_scale": "2", "prefill": "batched",
-    "memory": "paged:blocks=90", "token_budget": "512",
-}  # fmt: skip
-NEEDED = {"think": {"clients": 4}, "token_budget": {"prefill": "chunked"}}  # with which others it goes together
+    "trace": "t.parquet",
+    "profile": "p.json",
+    "dataset": "code",
+    "requests": "12",
+    "warmup": "3",
+    "load": "0.5",
+    "rate": "2",
+    "all_at_once": "true",
+    "cv": "3",
+    "arrivals": "a.parquet",
+    "clients": "4",
+    "think": "1.5",
+    "length_predictor": "noisy:0.5",
+    "split_seed": "7",
+    "draft_tokens": "2",
+    "batch": "4",
+    "kv_slots": "9",
+    "kv_tokens": "900",
+    "evict": "recompute",
+    "swap": "pinned",
+    "swap_scale": "2",
+    "prefill": "batched",
+    "memory": "paged:blocks=90",
+    "token_budget": "512",
+}
+NEEDED = {
+    "think": {"clients": 4},
+    "token_budget": {"prefill": "chunked"},
+}  # with which others it goes together
 
 
 def other_setting(name):
@@ -68,29 +90,47 @@ def test_every_knob_is_a_column_of_records():
         ({"cv": 101}, "cv 101: must be above 0 and at most 100"),
         ({"think": -1, "clients": 2}, "think -1: must be at least 0 and at most 1e+09"),
         ({"evict": "burn"}, "evict 'burn': must be swap or recompute"),
-        ({"memory": "heap"}, "memory 'heap': must be slots, tokens, reserve, paged, fastserve, alise"),
+        (
+            {"memory": "heap"},
+            "memory 'heap': must be slots, tokens, reserve, paged, fastserve, alise",
+        ),
         ({"memory": "slots", "kv_tokens": 9}, "memory slots: knows no kv_tokens, here 9"),
         ({"memory": "tokens"}, "memory tokens: needs kv_tokens"),
         ({"memory": "paged"}, "memory paged: needs kv_tokens, or blocks, and not both"),
-        ({"memory": "paged:size=4"}, "memory paged has no parameter 'size': its parameters are block, blocks, park"),
-        ({"memory": "paged:block=0", "kv_tokens": 9}, "memory paged: block 0: must be at least 1 token"),
+        (
+            {"memory": "paged:size=4"},
+            "memory paged has no parameter 'size': its parameters are block, blocks, park",
+        ),
+        (
+            {"memory": "paged:block=0", "kv_tokens": 9},
+            "memory paged: block 0: must be at least 1 token",
+        ),
         ({"memory": "paged:block=x", "kv_tokens": 9}, "memory paged: block 'x': needs an integer"),
         ({"memory": "paged:blocks=-2"}, "memory paged: blocks -2: must be at least 1"),
         ({"memory": "paged", "kv_tokens": 9}, "memory paged: blocks 0: must be at least 1"),
-        ({"memory": "paged:park=1", "kv_tokens": 99}, "memory paged: park '1': needs true or false"),
+        (
+            {"memory": "paged:park=1", "kv_tokens": 99},
+            "memory paged: park '1': needs true or false",
+        ),
         ({"memory": "reserve"}, "memory reserve: needs kv_tokens"),
         (
             {"memory": "reserve:output=all", "kv_tokens": 9},
             "memory reserve: output 'all': must be max or pow2 or oracle",
         ),
-        ({"memory": "reserve:context=0", "kv_tokens": 9}, "memory reserve: context 0: must be at least 1 token"),
+        (
+            {"memory": "reserve:context=0", "kv_tokens": 9},
+            "memory reserve: context 0: must be at least 1 token",
+        ),
         ({"token_budget": 0}, "token_budget 0: must be at least 1"),
         ({"all_at_once": "yes"}, "all_at_once 'yes': needs true or false"),
         ({"warmup": 30}, "warmup 30: must be below the number of requests, 30"),
         ({"load": 1, "clients": 2}, "exactly one of a load, a rate"),
         ({"batch": 4, "kv_slots": 2}, "kv_slots 2: must be at least the batch size, 4"),
         ({"length_predictor": "bert"}, "bert"),
-        ({"rquests": 3}, "unknown setting 'rquests': known are trace, profile, dataset, requests, warmup, load"),
+        (
+            {"rquests": 3},
+            "unknown setting 'rquests': known are trace, profile, dataset, requests, warmup, load",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_bound(wrong, message):
@@ -98,7 +138,9 @@ def test_a_wrong_value_is_refused_with_its_bound(wrong, message):
         Setting.of(**wrong)
 
 
-@pytest.mark.parametrize(("name", "text"), [("requests", "x"), ("load", "x"), ("all_at_once", "yes")])
+@pytest.mark.parametrize(
+    ("name", "text"), [("requests", "x"), ("load", "x"), ("all_at_once", "yes")]
+)
 def test_a_text_that_is_no_value_is_refused(name, text):
     with pytest.raises(ValueError, match=f"{name} '{text}'"):
         KNOBS[name].parse(text)
@@ -113,7 +155,9 @@ def test_a_load_is_the_default_only_where_nothing_else_says_how_requests_come():
 def test_slots_of_kv_memory_follow_the_batch_size_unless_they_are_given():
     assert Setting().capacity.kv_slots == 1
     assert Setting(batch=4).capacity.kv_slots is None
-    assert Setting(batch=4, kv_slots=1).capacity.kv_slots is None  # the paper's one, which a batch cannot mean
+    assert (
+        Setting(batch=4, kv_slots=1).capacity.kv_slots is None
+    )  # the paper's one, which a batch cannot mean
     assert Setting(kv_slots=0).capacity.kv_slots is None
     assert Setting.of(kv_slots=None).capacity.kv_slots is None  # said in a call, as it always was
     assert Setting(batch=4, kv_slots=5).capacity.kv_slots == 5
@@ -122,7 +166,9 @@ def test_slots_of_kv_memory_follow_the_batch_size_unless_they_are_given():
 def test_other_names_and_objects_are_taken_in_calls():
     assert Setting.of(rate_per_s=2) == Setting(rate=2.0)
     assert Setting.of(clients=2, think_s=1) == Setting(clients=2, think=1.0)
-    assert Setting.of(length_predictor=LengthPredictor.parse("noisy:0.5")) == Setting(length_predictor="noisy:0.5")
+    assert Setting.of(length_predictor=LengthPredictor.parse("noisy:0.5")) == Setting(
+        length_predictor="noisy:0.5"
+    )
     assert canonical("think_s") == "think"
     assert Sweep.from_document({"settings": {"rate_per_s": [1, 2]}}).combinations()[1].rate == 2
 
@@ -136,15 +182,21 @@ def test_numbers_are_taken_as_plain_ones_of_their_kind():
 
 
 def test_a_caption_reads():
-    assert Setting().caption() == "30 requests, load 0.8, Poisson arrivals, lengths oracle, 1 KV slot"
+    assert (
+        Setting().caption() == "30 requests, load 0.8, Poisson arrivals, lengths oracle, 1 KV slot"
+    )
     busy = Setting(requests=9, warmup=2, load=1.5, cv=3, batch=4, swap_scale=2, dataset="code")
-    assert busy.caption() == (
-        "data set code, 9 requests, the first 2 left out of the statistics, load 1.5 (overloaded: depends on the "
-        "number of requests), Gamma gaps (CV 3), lengths oracle, batches of up to 4, unlimited KV memory, moves x 2"
+    assert (
+        busy.caption()
+        == "data set code, 9 requests, the first 2 left out of the statistics, load 1.5"
+        " (overloaded: depends on the number of requests), Gamma gaps (CV 3), lengths oracle,"
+        " batches of up to 4, unlimited KV memory, moves x 2"
     )
     loop = Setting(clients=3, think=0.5, kv_tokens=900)
-    assert loop.caption() == (
-        "30 requests, a closed loop of 3 clients, who think for 0.5 s, lengths oracle, 900 KV tokens"
+    assert (
+        loop.caption()
+        == "30 requests, a closed loop of 3 clients, who think for 0.5 s, lengths oracle, 900 KV"
+        " tokens"
     )
     assert "arrivals as in Azure" in Setting(arrivals="a.parquet").caption({"arrivals": "Azure"})
 

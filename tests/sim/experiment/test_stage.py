@@ -1,4 +1,6 @@
-"""Stages: what settings share is made once, and one run is what the engine makes of the same inputs."""
+"""Stages: what settings share is made once, and one run is what the engine makes of the same
+inputs.
+"""
 
 import pickle
 from dataclasses import replace
@@ -14,13 +16,21 @@ from tests.sim.experiment.test_comparison import PROFILE, TRACE
 
 
 def test_a_run_is_what_the_engine_makes_of_the_same_inputs():
-    stage = Stage.of(TRACE, PROFILE, requests=20, load=0.7, length_predictor="noisy:0.4", kv_slots=2)
+    stage = Stage.of(
+        TRACE, PROFILE, requests=20, load=0.7, length_predictor="noisy:0.4", kv_slots=2
+    )
     setting, halves = stage.setting, stage.halves
     workload = draw_workload(
-        halves.future, requests=20, seed=3, arrivals=setting.arrival_process(), predictor=setting.predictor,
+        halves.future,
+        requests=20,
+        seed=3,
+        arrivals=setting.arrival_process(),
+        predictor=setting.predictor,
         mean_size_ns=halves.share_ns,
-    )  # fmt: skip
-    wanted = simulate(workload, LapsSD(), outlook=outlook_of(halves.past), capacity=setting.capacity)
+    )
+    wanted = simulate(
+        workload, LapsSD(), outlook=outlook_of(halves.past), capacity=setting.capacity
+    )
     assert np.array_equal(run(stage, LapsSD(), 3).finish_ns, wanted.finish_ns)
     assert not np.array_equal(run(stage, LapsSD(), 4).finish_ns, wanted.finish_ns)
 
@@ -34,7 +44,11 @@ def test_policies_of_a_seed_share_its_workload_and_seeds_do_not():
 
 
 def test_the_halves_are_made_once_for_settings_that_differ_in_nothing_they_depend_on():
-    settings = [Setting(requests=5), Setting(requests=9, load=0.5, evict="recompute"), Setting(swap_scale=2.0)]
+    settings = [
+        Setting(requests=5),
+        Setting(requests=9, load=0.5, evict="recompute"),
+        Setting(swap_scale=2.0),
+    ]
     inputs = Inputs.load(settings)
     first, second, other = (inputs.stage(setting) for setting in settings)
     assert first.halves is second.halves
@@ -63,12 +77,21 @@ def test_past_and_future_do_not_overlap():
     assert list(stage.halves.future.trace.request_id) == list(future.request_id)
     assert len(stage.outlook.past_sizes_ns) == len(past)
     assert not set(past.request_id) & set(future.request_id)
-    assert run(stage, FCFS(), 0).rounds == stage.halves.future.trace.rounds[stage.workload(0).rows].sum()
+    assert (
+        run(stage, FCFS(), 0).rounds
+        == stage.halves.future.trace.rounds[stage.workload(0).rows].sum()
+    )
 
 
 def test_the_past_was_predicted_as_the_future_is_with_errors_of_its_own():
-    foreseen, guessed = (Stage.of(TRACE, PROFILE, length_predictor=p).outlook.past for p in ("oracle", "noisy:0.5"))
-    assert foreseen.predicted_tokens.tolist() == foreseen.tokens.tolist() == TRACE.halves()[0].output_tokens.tolist()
+    foreseen, guessed = (
+        Stage.of(TRACE, PROFILE, length_predictor=p).outlook.past for p in ("oracle", "noisy:0.5")
+    )
+    assert (
+        foreseen.predicted_tokens.tolist()
+        == foreseen.tokens.tolist()
+        == TRACE.halves()[0].output_tokens.tolist()
+    )
     assert np.log(guessed.predicted_tokens / guessed.tokens).std() == pytest.approx(0.5, rel=0.5)
     trace = TRACE.halves()[0]
     for row in range(len(trace)):
@@ -87,7 +110,12 @@ def test_only_who_is_clairvoyant_has_the_requests_to_come_for_a_past():
 
 @pytest.mark.parametrize(
     ("setting", "moves"),
-    [({}, True), ({"kv_slots": 0}, False), ({"batch": 2}, False), ({"batch": 2, "kv_slots": 2}, True)],
+    [
+        ({}, True),
+        ({"kv_slots": 0}, False),
+        ({"batch": 2}, False),
+        ({"batch": 2, "kv_slots": 2}, True),
+    ],
 )
 def test_what_a_move_takes_is_known_where_caches_have_to_move(setting, moves):
     terms = PROFILE.costs.rounds[1]
@@ -98,16 +126,29 @@ def test_what_a_move_takes_is_known_where_caches_have_to_move(setting, moves):
     assert (stage.outlook.move_out_ns, stage.outlook.move_back_ns) == wanted
     assert stage.outlook.seats == setting.get("batch", 1)
     recomputed = Stage.of(TRACE, profile, **setting, evict="recompute").outlook
-    assert (recomputed.move_out_ns, recomputed.move_back_ns) == (0, costs.prefill(context - 1) if moves else 0)
+    assert (recomputed.move_out_ns, recomputed.move_back_ns) == (
+        0,
+        costs.prefill(context - 1) if moves else 0,
+    )
 
 
 def test_what_is_loaded_and_what_is_named_are_run_alike(tmp_path):
-    arrivals = ArrivalTrace(np.array([0, 5, 30, 31, 90]) * 10**8, np.arange(5), np.arange(1, 6), "a test's arrivals")
-    for what, save, name in ((arrivals, save_arrivals, "a.parquet"), (TRACE, save_trace, "t.parquet"),
-                             (PROFILE, save_profile, "p.json")):  # fmt: skip
+    arrivals = ArrivalTrace(
+        np.array([0, 5, 30, 31, 90]) * 10**8, np.arange(5), np.arange(1, 6), "a test's arrivals"
+    )
+    for what, save, name in (
+        (arrivals, save_arrivals, "a.parquet"),
+        (TRACE, save_trace, "t.parquet"),
+        (PROFILE, save_profile, "p.json"),
+    ):
         save(what, tmp_path / name)
     loaded = Stage.of(TRACE, PROFILE, arrivals=arrivals, requests=12)
-    named = Stage.of(tmp_path / "t.parquet", str(tmp_path / "p.json"), arrivals=tmp_path / "a.parquet", requests=12)
+    named = Stage.of(
+        tmp_path / "t.parquet",
+        str(tmp_path / "p.json"),
+        arrivals=tmp_path / "a.parquet",
+        requests=12,
+    )
     assert np.array_equal(run(loaded, LapsSD(), 1).finish_ns, run(named, LapsSD(), 1).finish_ns)
     assert "arrivals as in a test's arrivals" in loaded.caption(2)
     assert loaded.caption(2) == named.caption(2)

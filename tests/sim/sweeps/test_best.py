@@ -12,14 +12,24 @@ from lapsd.cli.tables import best_tables, sweep_table
 
 
 def made_up(means, sd=1.0, shared=3.0, seeds=40, generator=0):
-    """Records of configurations with known means: noise of their own, and noise that all share in a seed."""
+    """Records of configurations with known means: noise of their own, and noise that all share in a
+    seed.
+    """
     rng = np.random.default_rng([generator, 9])
     together = shared * rng.standard_normal(seeds)
     rows = [
-        {"policy": f"p:K={k}", "policy_name": "p", "K": k, "trace": "t", "requests": 5, "seed": seed,
-         "mean_latency_s": 100 + mean + together[seed] + sd * rng.standard_normal()}
-        for k, mean in enumerate(means) for seed in range(seeds)
-    ]  # fmt: skip
+        {
+            "policy": f"p:K={k}",
+            "policy_name": "p",
+            "K": k,
+            "trace": "t",
+            "requests": 5,
+            "seed": seed,
+            "mean_latency_s": 100 + mean + together[seed] + sd * rng.standard_normal(),
+        }
+        for k, mean in enumerate(means)
+        for seed in range(seeds)
+    ]
     return pd.DataFrame(rows)
 
 
@@ -40,8 +50,12 @@ def test_what_cannot_be_told_from_the_best_is_kept_and_the_rest_is_not():
 def test_the_set_holds_the_truly_best_as_often_as_it_promises():
     """In at least 95 % of sweeps; the nearest rivals are half a standard error away."""
     means = [0, 0.1, 0.1, 0.2, 0.3, 0.5, 1, 2]
-    held = sum("p:K=0" in set(best(made_up(means, generator=g))[0].alike["policy"]) for g in range(200))
-    assert held >= 186  # 190 are expected at the very least; fewer than 186 would come with odds below 5 %
+    held = sum(
+        "p:K=0" in set(best(made_up(means, generator=g))[0].alike["policy"]) for g in range(200)
+    )
+    assert (
+        held >= 186
+    )  # 190 are expected at the very least; fewer than 186 would come with odds below 5 %
 
 
 def test_many_of_a_kind_do_not_hide_that_they_are_worse():
@@ -70,7 +84,10 @@ def test_what_is_quoted_is_not_what_selected():
         (lambda r: best(r, ["nothing"]), "column 'nothing'"),
         (lambda r: best(r, [], "policy"), "column 'policy': is not a number"),
         (lambda r: best(r, ["K"]), "by K: the best is sought among policies"),
-        (lambda r: best(r[r["seed"] < 3]), "3 seeds: selecting and reporting on fresh seeds takes at least 4"),
+        (
+            lambda r: best(r[r["seed"] < 3]),
+            "3 seeds: selecting and reporting on fresh seeds takes at least 4",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(call, message):
@@ -80,8 +97,14 @@ def test_what_makes_no_sense_is_refused(call, message):
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
-    return sweep(tmp_path_factory.mktemp("s") / "s", ["laps-sd", "las", "fcfs"], {"K": ["2:4"], "M": ["2,3"]},
-                 requests=[4, 6], seeds=5, workers=1)  # fmt: skip
+    return sweep(
+        tmp_path_factory.mktemp("s") / "s",
+        ["laps-sd", "las", "fcfs"],
+        {"K": ["2:4"], "M": ["2,3"]},
+        requests=[4, 6],
+        seeds=5,
+        workers=1,
+    )
 
 
 def test_a_sweep_is_answered_by_group_and_printed(records):
@@ -99,9 +122,9 @@ def test_what_varies_is_known_and_drawn(records, tmp_path):
     ax = figure.axes[0]
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["laps-sd", "las"]
     drawn = ax.containers[0].lines[0].get_xydata()
-    wanted = records[(records["policy_name"] == "laps-sd") & (records["requests"] == 6)].groupby("K")[
-        "mean_latency_s"
-    ]
+    wanted = records[(records["policy_name"] == "laps-sd") & (records["requests"] == 6)].groupby(
+        "K"
+    )["mean_latency_s"]
     assert drawn[:, 1] == pytest.approx(wanted.mean().to_numpy())
     assert "averaged over M" in ax.get_title(loc="left")
     assert ax.get_xlabel() == "K"
@@ -124,7 +147,10 @@ def test_a_title_says_every_shared_setting_that_is_not_its_default(records):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda r: plot_sweep(r, "Q", "mean_latency_s"), "column 'Q': what varies in this sweep is policy"),
+        (
+            lambda r: plot_sweep(r, "Q", "mean_latency_s"),
+            "column 'Q': what varies in this sweep is policy",
+        ),
         (lambda r: plot_sweep(r, "K", "latency"), "metric 'latency': known are mean_latency_s"),
         (lambda r: plot_sweep(r, "K", "mean_latency_s", "policy"), "13 values are more than the 8"),
         (lambda r: only(r, ["K=9"]), "where 'K=9': the values are"),

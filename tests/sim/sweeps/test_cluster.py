@@ -21,7 +21,12 @@ def cluster():
 
 def test_a_cluster_gives_the_same_records(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(grid, "RUNS_A_CHUNK", 5)
-    asked = {"policies": ["laps-sd", "fcfs"], "parameters": {"K": ["2:4"]}, "requests": [5, 9], "seeds": 10}
+    asked = {
+        "policies": ["laps-sd", "fcfs"],
+        "parameters": {"K": ["2:4"]},
+        "requests": [5, 9],
+        "seeds": 10,
+    }
     here = sweep(tmp_path / "here", **asked, workers=1)
     client = connect(cluster.scheduler_address)
     try:
@@ -32,7 +37,12 @@ def test_a_cluster_gives_the_same_records(cluster, tmp_path, monkeypatch):
 
 def test_a_killed_worker_of_a_cluster_costs_only_what_it_was_doing(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(grid, "RUNS_A_CHUNK", 20)
-    asked = {"policies": ["laps-sd"], "parameters": {"M": ["1.5,2,3,4"]}, "requests": 30, "seeds": 300}
+    asked = {
+        "policies": ["laps-sd"],
+        "parameters": {"M": ["1.5,2,3,4"]},
+        "requests": 30,
+        "seeds": 300,
+    }
     here = sweep(tmp_path / "here", **asked, workers=2)
     client = connect(cluster.scheduler_address)
     killed = []

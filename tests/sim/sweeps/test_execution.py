@@ -64,9 +64,23 @@ def test_records_do_not_depend_on_who_does_them(tmp_path):
 
 
 def test_a_record_is_what_a_comparison_finds(tmp_path):
-    records = sweep(tmp_path / "s", ["laps-sd:K=3"], seeds=3, requests=12, load=0.7, length_predictor="noisy:0.5")
-    found = compare(load_trace("reference"), load_profile("reference"), [LapsSD(K=3)], requests=12, load=0.7, seeds=3,
-                    length_predictor="noisy:0.5")  # fmt: skip
+    records = sweep(
+        tmp_path / "s",
+        ["laps-sd:K=3"],
+        seeds=3,
+        requests=12,
+        load=0.7,
+        length_predictor="noisy:0.5",
+    )
+    found = compare(
+        load_trace("reference"),
+        load_profile("reference"),
+        [LapsSD(K=3)],
+        requests=12,
+        load=0.7,
+        seeds=3,
+        length_predictor="noisy:0.5",
+    )
     runs = found.runs[found.runs["policy"] == "laps-sd:K=3"]
     for column in ("mean_latency_s", "bound_s", "preemptions", "utilisation", "realised_load"):
         assert records[column].tolist() == runs[column].tolist()
@@ -118,8 +132,10 @@ def test_a_full_disk_costs_nothing_that_was_there(tmp_path, monkeypatch):
         sweep(tmp_path / "full", **SMALL, workers=1)
     assert "part-000003.parquet" in told.value.filename
     assert sorted(p.name for p in (tmp_path / "full").iterdir() if not p.name.startswith("_")) == [
-        "part-000000.parquet", "part-000001.parquet", "part-000002.parquet",
-    ]  # fmt: skip
+        "part-000000.parquet",
+        "part-000001.parquet",
+        "part-000002.parquet",
+    ]
     left[0] = 1000
     pd.testing.assert_frame_equal(resume(tmp_path / "full", workers=1), whole)
 
@@ -128,7 +144,9 @@ def test_a_full_disk_costs_nothing_that_was_there(tmp_path, monkeypatch):
 def small_disk(tmp_path):
     place = tmp_path / "disk"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(place)], capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(place)], capture_output=True
+    )
     if mounted.returncode:
         pytest.skip("mounting a small tmpfs is not allowed here")
     yield place
@@ -137,7 +155,16 @@ def small_disk(tmp_path):
 
 def test_a_small_disk_that_fills_is_told_in_one_line(small_disk):
     done = run_cli(
-        "--policy", "laps-sd", "--K", "2:4", "--seeds", "150", "--workers", "2", "--out", str(small_disk / "s")
+        "--policy",
+        "laps-sd",
+        "--K",
+        "2:4",
+        "--seeds",
+        "150",
+        "--workers",
+        "2",
+        "--out",
+        str(small_disk / "s"),
     )
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
@@ -148,7 +175,9 @@ def test_a_small_disk_that_fills_is_told_in_one_line(small_disk):
 
 
 def run_cli(*arguments, **more):
-    return subprocess.run([sys.executable, "-c", SCRIPT, "sweep", *arguments], capture_output=True, text=True, **more)
+    return subprocess.run(
+        [sys.executable, "-c", SCRIPT, "sweep", *arguments], capture_output=True, text=True, **more
+    )
 
 
 @pytest.fixture(scope="module")
@@ -161,11 +190,14 @@ def uninterrupted(tmp_path_factory):
 
 
 def kill_and_resume(moment, whole, took, folder):
-    """SIGKILL of the parent at a share of the sweep's time; then nobody may write, and resume completes."""
+    """SIGKILL of the parent at a share of the sweep's time; then nobody may write, and resume
+    completes.
+    """
     script = folder.with_suffix(".py")
     script.write_text(SCRIPT)
     process = subprocess.Popen(
-        [sys.executable, str(script), "sweep", *LONG, "--out", str(folder)], stderr=subprocess.DEVNULL
+        [sys.executable, str(script), "sweep", *LONG, "--out", str(folder)],
+        stderr=subprocess.DEVNULL,
     )
     time.sleep(moment * took)
     children = []
@@ -180,8 +212,10 @@ def kill_and_resume(moment, whole, took, folder):
         return len(there)  # killed before it began: there is nothing to resume
     done = subprocess.run(
         [sys.executable, str(script), "sweep", "--resume", str(folder), "--workers", "2"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     pd.testing.assert_frame_equal(in_order(read_sweep(folder)), whole)
     assert not [p.name for p in folder.iterdir() if p.name.startswith(".")]
@@ -213,7 +247,9 @@ def started(tmp_path, written):
 
 def test_a_killed_worker_costs_nothing_but_its_chunk(uninterrupted, tmp_path):
     process, folder = started(tmp_path, 3)
-    children = [c for c in psutil.Process(process.pid).children() if "spawn_main" in " ".join(c.cmdline())]
+    children = [
+        c for c in psutil.Process(process.pid).children() if "spawn_main" in " ".join(c.cmdline())
+    ]
     children[0].kill()
     _, told = process.communicate(timeout=120)
     assert process.returncode == 0, told
@@ -245,7 +281,9 @@ def test_a_folder_that_holds_a_sweep_is_refused_or_replaced(tmp_path):
     sweep(tmp_path / "s", ["fcfs"], requests=2, seeds=1)
     with pytest.raises(ValueError, match="holds a sweep already"):
         sweep(tmp_path / "s", ["fcfs"], requests=3, seeds=1)
-    assert sweep(tmp_path / "s", ["fcfs"], requests=3, seeds=2, overwrite=True)["requests"].tolist() == [3, 3]
+    assert sweep(tmp_path / "s", ["fcfs"], requests=3, seeds=2, overwrite=True)[
+        "requests"
+    ].tolist() == [3, 3]
 
 
 def test_another_trace_under_the_same_folder_is_refused(tmp_path, monkeypatch):
@@ -272,7 +310,10 @@ def test_a_damaged_part_is_named_and_the_others_stay(tmp_path):
     [
         (["--policy", "fcfs", "--K", "2:3"], "parameter 'K': no policy of this sweep has it"),
         (["--polices", "3"], "parameter 'polices': no policy of this sweep has it"),
-        (["sweep.toml"], "'sweep.toml': a sweep takes --NAME VALUES, as in --K 2:8, and a file as --from FILE"),
+        (
+            ["sweep.toml"],
+            "'sweep.toml': a sweep takes --NAME VALUES, as in --K 2:8, and a file as --from FILE",
+        ),
         (["--K"], "--K: needs a value, a list or a range"),
         (["--K", "2", "--K", "3"], "--K is given twice"),
         (["--dataset", "novels"], "dataset 'novels': the trace holds"),
@@ -301,8 +342,14 @@ def test_a_wrong_option_is_told_in_one_line(arguments, message, tmp_path, monkey
 def test_a_toml_file_repeats_a_sweep(tmp_path):
     first = sweep(tmp_path / "a", **SMALL, workers=1)
     again = grid.Sweep.from_toml(tmp_path / "a" / "_sweep.toml").document()
-    second = sweep(tmp_path / "b", again["policies"], again["parameters"], seeds=again["seeds"], workers=1,
-                   **again["settings"])  # fmt: skip
+    second = sweep(
+        tmp_path / "b",
+        again["policies"],
+        again["parameters"],
+        seeds=again["seeds"],
+        workers=1,
+        **again["settings"],
+    )
     pd.testing.assert_frame_equal(first, second)
 
 

@@ -33,8 +33,14 @@ def test_a_range_that_is_none_is_refused_with_its_text(text):
 def test_a_policy_that_lacks_a_parameter_runs_once():
     sweep = Sweep(("laps-sd", "fcfs", "las"), {"K": ("2", "3"), "gamma": ("3", "5")})
     assert [spec_of(p) for p in sweep.configurations()] == [
-        "laps-sd:K=2,gamma=3", "laps-sd:K=2", "laps-sd:K=3,gamma=3", "laps-sd:K=3", "fcfs", "las:K=2", "las:K=3",
-    ]  # fmt: skip
+        "laps-sd:K=2,gamma=3",
+        "laps-sd:K=2",
+        "laps-sd:K=3,gamma=3",
+        "laps-sd:K=3",
+        "fcfs",
+        "las:K=2",
+        "las:K=3",
+    ]
 
 
 def test_what_a_spec_says_stands_against_the_grid():
@@ -47,13 +53,31 @@ def test_what_a_spec_says_stands_against_the_grid():
     [
         (lambda: Sweep((), {}), "an empty grid: no policy"),
         (lambda: Sweep(("fcfs",), {"K": ()}), "an empty grid: K has no values"),
-        (lambda: Sweep(("fcfs",), {"K": ("2",)}).configurations(), "parameter 'K': no policy of this sweep has it"),
-        (lambda: Sweep(("las",), {"K": ("0",)}).configurations(), "las: K=0 must be between 1 and 64"),
+        (
+            lambda: Sweep(("fcfs",), {"K": ("2",)}).configurations(),
+            "parameter 'K': no policy of this sweep has it",
+        ),
+        (
+            lambda: Sweep(("las",), {"K": ("0",)}).configurations(),
+            "las: K=0 must be between 1 and 64",
+        ),
         (lambda: Sweep(("fcfs",), {}, {"request": ("3",)}), "unknown setting 'request'"),
-        (lambda: Sweep(("fcfs",), {}, {"requests": ("0",)}).combinations(), "requests 0: must be at least 1"),
-        (lambda: Sweep(("fcfs",), {}, {"requests": ("x",)}).combinations(), "requests 'x': needs an integer"),
-        (lambda: Sweep(("fcfs",), {}, {"load": ("-1",)}).combinations(), "load -1.0: must be above 0"),
-        (lambda: Sweep(("fcfs",), {}, {"load": ("1",), "rate": ("2",)}).combinations(), "exactly one of a load"),
+        (
+            lambda: Sweep(("fcfs",), {}, {"requests": ("0",)}).combinations(),
+            "requests 0: must be at least 1",
+        ),
+        (
+            lambda: Sweep(("fcfs",), {}, {"requests": ("x",)}).combinations(),
+            "requests 'x': needs an integer",
+        ),
+        (
+            lambda: Sweep(("fcfs",), {}, {"load": ("-1",)}).combinations(),
+            "load -1.0: must be above 0",
+        ),
+        (
+            lambda: Sweep(("fcfs",), {}, {"load": ("1",), "rate": ("2",)}).combinations(),
+            "exactly one of a load",
+        ),
         (lambda: Sweep(seeds=0), "seeds 0: must be at least 1"),
     ],
 )
@@ -64,15 +88,16 @@ def test_what_cannot_run_is_refused_by_name(make, message):
 
 def test_chunks_hold_every_run_once():
     many = {"K": tuple(str(k) for k in range(1, 65)), "M": tuple(str(m) for m in range(2, 13))}
-    sweep = Sweep(("las", "fcfs"), many,
-                  {"load": ("0.5", "0.9")}, seeds=3, first_seed=5)  # fmt: skip
+    sweep = Sweep(("las", "fcfs"), many, {"load": ("0.5", "0.9")}, seeds=3, first_seed=5)
     runs = [
         (c.setting, seed, policy)
         for c in sweep.chunks()
         for seed in range(c.first_seed, c.last_seed + 1)
         for policy in range(c.first_policy, c.last_policy + 1)
     ]
-    assert sum(c.runs for c in sweep.chunks()) == len(runs) == len(set(runs)) == 2 * 3 * (64 * 11 + 1)
+    assert (
+        sum(c.runs for c in sweep.chunks()) == len(runs) == len(set(runs)) == 2 * 3 * (64 * 11 + 1)
+    )
     assert {seed for _, seed, _ in runs} == {5, 6, 7}
 
 
@@ -81,13 +106,17 @@ texts = st.lists(st.integers(1, 50).map(str), min_size=1, max_size=4).map(tuple)
 
 @given(st.dictionaries(st.sampled_from(["K", "M", "gamma"]), texts), texts, st.integers(1, 9))
 def test_a_sweep_is_the_same_after_a_round_trip_through_toml(parameters, requests, seeds):
-    sweep = Sweep(("laps-sd", "fcfs"), parameters, {"requests": requests, "dataset": ("all", "code")}, seeds)
+    sweep = Sweep(
+        ("laps-sd", "fcfs"), parameters, {"requests": requests, "dataset": ("all", "code")}, seeds
+    )
     assert Sweep.from_document(tomllib.loads(tomli_w.dumps(sweep.document()))) == sweep
 
 
 def test_toml_may_hold_numbers_and_ranges(tmp_path):
     path = tmp_path / "sweep.toml"
-    path.write_text('policies = "las"\n[parameters]\nK = "2:4"\nM = [1.5, 2]\n[settings]\nall_at_once = true\n')
+    path.write_text(
+        'policies = "las"\n[parameters]\nK = "2:4"\nM = [1.5, 2]\n[settings]\nall_at_once = true\n'
+    )
     sweep = Sweep.from_toml(path)
     assert sweep.parameters == {"K": ("2", "3", "4"), "M": ("1.5", "2")}
     assert sweep.combinations()[0].all_at_once

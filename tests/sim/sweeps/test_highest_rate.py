@@ -27,7 +27,10 @@ def test_it_holds_there_and_not_beyond(stage, seed):
 
 
 def test_a_tighter_bound_allows_less(stage):
-    rates = [capacity(stage, FCFS(), Constraint.parse(f"mean_latency_s<={b}"), 3)[0].value for b in (0.05, 0.1, 0.2)]
+    rates = [
+        capacity(stage, FCFS(), Constraint.parse(f"mean_latency_s<={b}"), 3)[0].value
+        for b in (0.05, 0.1, 0.2)
+    ]
     assert rates[0] < rates[1] < rates[2]
 
 
@@ -70,10 +73,25 @@ def test_bounds_are_named(stage):
 
 
 def test_the_command_prints_a_row_a_policy(lapsd):
-    given = ("--policy", "fcfs", "--policy", "lp-srpt", "--seeds", 2, "--requests", 10, "--tolerance", 0.3)
+    given = (
+        "--policy",
+        "fcfs",
+        "--policy",
+        "lp-srpt",
+        "--seeds",
+        2,
+        "--requests",
+        10,
+        "--tolerance",
+        0.3,
+    )
     code, out, _ = lapsd("capacity", "--constraint", "mean_latency_s<=0.3", *given, "--json")
     rows = json.loads(out)
-    assert (code, [row["policy"] for row in rows], len(rows[0]["seeds"])) == (0, ["fcfs", "lp-srpt"], 2)
+    assert (code, [row["policy"] for row in rows], len(rows[0]["seeds"])) == (
+        0,
+        ["fcfs", "lp-srpt"],
+        2,
+    )
     assert rows[0]["rate_per_s"] > 0
     code, out, _ = lapsd("capacity", "--constraint", "mean_latency_s<=0.3", *given)
     assert code == 0

@@ -42,20 +42,26 @@ def test_looks_come_at_doublings():
     assert Sweep(seeds=40, until_ci=0.02).looks() == [40]
     assert Sweep(seeds=1000).looks() == [1000]
     for chunk in Sweep(seeds=1000, until_ci=0.02).chunks():
-        assert not any(chunk.first_seed < look <= chunk.last_seed for look in (50, 100, 200, 400, 800))
+        assert not any(
+            chunk.first_seed < look <= chunk.last_seed for look in (50, 100, 200, 400, 800)
+        )
 
 
 def test_settings_stop_on_their_own_with_the_same_seeds_for_all_configurations(tmp_path):
     records = sweep(tmp_path / "s", **ASKED, seeds=400, until_ci=0.1, workers=1)
     seeds = records.groupby("requests")["seed"].nunique()
     assert set(seeds) <= {50, 100, 200, 400}
-    assert records.groupby(["requests", "policy"])["seed"].nunique().groupby("requests").nunique().tolist() == [1, 1]
+    assert records.groupby(["requests", "policy"])["seed"].nunique().groupby(
+        "requests"
+    ).nunique().tolist() == [1, 1]
     looks = json.loads((tmp_path / "s" / folders.LOOKS).read_text())
     for entry in looks:
         assert entry["seeds"] == seeds[entry["requests"]]
         assert entry["stopped"] == (entry["half_width"] <= 0.1)
         # and it was not enough before
-        before = records[(records["requests"] == entry["requests"]) & (records["seed"] < entry["seeds"] // 2)]
+        before = records[
+            (records["requests"] == entry["requests"]) & (records["seed"] < entry["seeds"] // 2)
+        ]
         assert entry["seeds"] == 50 or not look(before, "fcfs", 0.1).enough
     fixed = sweep(tmp_path / "t", **ASKED, seeds=50, workers=1)
     keys = ["requests", "policy", "seed"]

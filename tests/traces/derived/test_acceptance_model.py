@@ -1,4 +1,6 @@
-"""A generated trace is like the recorded one in all that schedulers could notice; mutants of the model are not."""
+"""A generated trace is like the recorded one in all that schedulers could notice; mutants of the
+model are not.
+"""
 
 from dataclasses import replace
 
@@ -30,27 +32,42 @@ def models(recorded: Trace) -> dict[str, AcceptanceModel]:
 
 
 def differences(recorded: Trace, made: Trace, dataset: str) -> dict[str, float]:
-    """How far the two traces are apart in each figure, in standard errors of the recorded one (by resampling it)."""
+    """How far the two traces are apart in each figure, in standard errors of the recorded one (by
+    resampling it).
+    """
 
     def figures(trace: Trace) -> dict[str, float]:
         row = describe(trace).iloc[0]
-        found = {k: float(row[k]) for k in ("acceptance", "acceptance_sd", "within_sd", "length_correlation")}
+        found = {
+            k: float(row[k])
+            for k in ("acceptance", "acceptance_sd", "within_sd", "length_correlation")
+        }
         found |= {f"lag {lag}": row["autocorrelation"][lag - 1] for lag in (1, 2, 3)}
         found |= {f"draft {j + 1}": p for j, p in enumerate(row["draft_position"])}
         found |= {f"output {b}": d for b, d in enumerate(row["output_position"])}
         p10, p50, p90, share = quantiles(stable_rounds(trace))
-        return found | {"stable p10": p10, "stable p50": p50, "stable p90": p90, "stable share": share}
+        return found | {
+            "stable p10": p10,
+            "stable p50": p50,
+            "stable p90": p90,
+            "stable share": share,
+        }
 
     of = recorded.only(dataset)
     rng = np.random.default_rng(1)
     resampled = [figures(of.take(rng.integers(len(of), size=len(of)))) for _ in range(25)]
     truth, model = figures(of), figures(made.only(dataset))
     # a quantile of rounds is a whole number: at least half a round of doubt
-    doubt = {k: max(float(np.std([r[k] for r in resampled])), 0.5 if "stable p" in k else 0.003) for k in truth}
+    doubt = {
+        k: max(float(np.std([r[k] for r in resampled])), 0.5 if "stable p" in k else 0.003)
+        for k in truth
+    }
     return {k: (model[k] - truth[k]) / doubt[k] for k in truth}
 
 
-def test_generated_requests_are_like_the_recorded(recorded: Trace, models: dict[str, AcceptanceModel]) -> None:
+def test_generated_requests_are_like_the_recorded(
+    recorded: Trace, models: dict[str, AcceptanceModel]
+) -> None:
     made = generate(recorded, models, requests=REQUESTS)
     for dataset in recorded.datasets:
         apart = differences(recorded, made, dataset)
@@ -78,9 +95,15 @@ def test_without_a_part_of_the_model_they_are_not(
 def test_a_model_is_found_again_in_what_it_generated(recorded: Trace) -> None:
     """Fit what a known model generated: propensities and the latent correlation come back."""
     truth = AcceptanceModel(
-        "known", (-0.4, 0.3, 0.1, 0.2), (0.5, 0.0, 0.0, 0.0), (-0.6, 0.25, 0.0), (4.4, 0.8), 12.0,
-        (0.3, 0.09, 0.03, 0.01, 0.0), DraftSchedule("constant", 4),
-    )  # fmt: skip
+        "known",
+        (-0.4, 0.3, 0.1, 0.2),
+        (0.5, 0.0, 0.0, 0.0),
+        (-0.6, 0.25, 0.0),
+        (4.4, 0.8),
+        12.0,
+        (0.3, 0.09, 0.03, 0.01, 0.0),
+        DraftSchedule("constant", 4),
+    )
     rng = np.random.default_rng(2)
     lengths = np.maximum(20, np.exp(rng.normal(4.4, 0.8, 1_500))).astype(np.int64)
     alike = replace(recorded.take(np.zeros(1, np.int64)), dataset=["known"])
@@ -100,26 +123,44 @@ def test_a_model_is_found_again_in_what_it_generated(recorded: Trace) -> None:
 def test_what_is_generated_is_a_trace(recorded: Trace, models: dict[str, AcceptanceModel]) -> None:
     made = generate(recorded, models, requests=300, seed=3)
     columns = {
-        "request_id": list(made.request_id), "dataset": list(made.dataset),
-        "prompt_tokens": made.prompt_tokens.tolist(), "output_tokens": made.output_tokens.tolist(),
+        "request_id": list(made.request_id),
+        "dataset": list(made.dataset),
+        "prompt_tokens": made.prompt_tokens.tolist(),
+        "output_tokens": made.output_tokens.tolist(),
         "drafted": [made.drafted[made.rounds_of(r)].tolist() for r in range(300)],
         "accepted": [made.accepted[made.rounds_of(r)].tolist() for r in range(300)],
-    }  # fmt: skip
+    }
     checked_trace(columns, {}, "generated")  # raises where an invariant is broken
     again = generate(recorded, models, requests=300, seed=3)
     assert np.array_equal(made.accepted, again.accepted)
-    assert not np.array_equal(made.accepted, generate(recorded, models, requests=300, seed=4).accepted)
+    assert not np.array_equal(
+        made.accepted, generate(recorded, models, requests=300, seed=4).accepted
+    )
 
 
-def test_spread_moves_what_lies_between_requests(recorded: Trace, models: dict[str, AcceptanceModel]) -> None:
-    sds = [float(describe(generate(recorded, models, requests=3_000, spread=s)).iloc[-1]["acceptance_sd"])
-           for s in (0.0, 1.0, 2.0)]  # fmt: skip
+def test_spread_moves_what_lies_between_requests(
+    recorded: Trace, models: dict[str, AcceptanceModel]
+) -> None:
+    sds = [
+        float(
+            describe(generate(recorded, models, requests=3_000, spread=s)).iloc[-1]["acceptance_sd"]
+        )
+        for s in (0.0, 1.0, 2.0)
+    ]
     assert sds[0] < 0.75 * sds[1] < 0.75 * sds[2]
 
 
 def heuristic_trace() -> Trace:
-    model = AcceptanceModel("h", (0.2,) * 8, (0.0,) * 4, (-0.5, 0.0, 0.0), (4.0, 0.5), 30.0, (0.0,) * ORDER,
-                            DraftSchedule("heuristic", 5))  # fmt: skip
+    model = AcceptanceModel(
+        "h",
+        (0.2,) * 8,
+        (0.0,) * 4,
+        (-0.5, 0.0, 0.0),
+        (4.0, 0.5),
+        30.0,
+        (0.0,) * ORDER,
+        DraftSchedule("heuristic", 5),
+    )
     base = replace(load_trace("reference").take(np.arange(50)), dataset=["h"] * 50)
     return generate(base, {"h": model}, requests=200)
 
@@ -144,11 +185,13 @@ def test_borrowed_rounds_fill_lengths_exactly(recorded: Trace) -> None:
     outputs = np.concatenate([rng.integers(1, 2_000, 300), recorded.output_tokens])
     made = borrow_acceptance(recorded, outputs, outputs)
     columns = {
-        "request_id": list(made.request_id), "dataset": list(made.dataset),
-        "prompt_tokens": made.prompt_tokens.tolist(), "output_tokens": made.output_tokens.tolist(),
+        "request_id": list(made.request_id),
+        "dataset": list(made.dataset),
+        "prompt_tokens": made.prompt_tokens.tolist(),
+        "output_tokens": made.output_tokens.tolist(),
         "drafted": [made.drafted[made.rounds_of(r)].tolist() for r in range(len(made))],
         "accepted": [made.accepted[made.rounds_of(r)].tolist() for r in range(len(made))],
-    }  # fmt: skip
+    }
     checked_trace(columns, {}, "borrowed")
     of_recorded = describe(recorded).iloc[-1]["acceptance"]
     same = describe(made.take(np.arange(300, len(made)))).iloc[-1]["acceptance"]
@@ -165,7 +208,9 @@ def test_a_mix_has_its_shares(recorded: Trace) -> None:
     assert shares_of("a+b") == {"a": 0.5, "b": 0.5}
 
 
-@pytest.mark.parametrize("text", ["code=0+prose=1", "code=x+prose=1", "code+code", "+code", "code=-1+prose=1"])
+@pytest.mark.parametrize(
+    "text", ["code=0+prose=1", "code=x+prose=1", "code+code", "+code", "code=-1+prose=1"]
+)
 def test_impossible_mixes_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="a mix is NAME=SHARE"):
         shares_of(text)

@@ -18,10 +18,16 @@ from lapsd.traces.profile import Profile
 
 def made(*accepted: list[int], n: int = 4) -> Trace:
     rows = [
-        {"request_id": str(i), "dataset": "d", "prompt_tokens": 3, "output_tokens": sum(a) + len(a),
-         "drafted": [n] * len(a), "accepted": a}
+        {
+            "request_id": str(i),
+            "dataset": "d",
+            "prompt_tokens": 3,
+            "output_tokens": sum(a) + len(a),
+            "drafted": [n] * len(a),
+            "accepted": a,
+        }
         for i, a in enumerate(accepted)
-    ]  # fmt: skip
+    ]
     return trace_from_rounds(rows)
 
 
@@ -33,7 +39,9 @@ def test_alternating_rounds_correlate_negatively_and_runs_positively() -> None:
 def test_random_order_gives_no_correlation_even_in_short_requests() -> None:
     rng = np.random.default_rng(0)
     trace = made(*[rng.integers(0, 5, size=6).tolist() for _ in range(6_000)])
-    assert autocorrelation(trace, 3) == pytest.approx([0, 0, 0], abs=0.02)  # without the correction: about -0.2
+    assert autocorrelation(trace, 3) == pytest.approx(
+        [0, 0, 0], abs=0.02
+    )  # without the correction: about -0.2
 
 
 def test_acceptance_by_place_in_the_draft() -> None:
@@ -42,11 +50,19 @@ def test_acceptance_by_place_in_the_draft() -> None:
 
 
 def test_an_output_that_ends_in_a_draft_leaves_the_rest_untested() -> None:
-    row = {"request_id": "0", "dataset": "d", "prompt_tokens": 3, "output_tokens": 4, "drafted": [4, 4],
-           "accepted": [1, 2]}  # fmt: skip
+    row = {
+        "request_id": "0",
+        "dataset": "d",
+        "prompt_tokens": 3,
+        "output_tokens": 4,
+        "drafted": [4, 4],
+        "accepted": [1, 2],
+    }
     found = acceptance_by_draft_position(trace_from_rounds([row]))
     assert found[0] == 1.0
-    assert found[1] == 0.5  # of the first round's second and the last round's second token, one was accepted
+    assert (
+        found[1] == 0.5
+    )  # of the first round's second and the last round's second token, one was accepted
     assert np.isnan(found[2])
 
 
@@ -58,7 +74,9 @@ def test_acceptance_by_place_in_the_output() -> None:
 
 def test_spread_within_requests_is_not_spread_between_them() -> None:
     assert within_request_sd(made([4] * 10, [0] * 10)) == 0
-    assert describe(made([4] * 10, [0] * 10)).iloc[0]["acceptance_sd"] == pytest.approx(np.std([0, 1], ddof=1))
+    assert describe(made([4] * 10, [0] * 10)).iloc[0]["acceptance_sd"] == pytest.approx(
+        np.std([0, 1], ddof=1)
+    )
 
 
 def test_shuffling_keeps_each_request_and_its_last_round() -> None:
@@ -73,10 +91,13 @@ def test_shuffling_keeps_each_request_and_its_last_round() -> None:
 
 def test_the_round_of_becoming_perceptible_by_hand() -> None:
     steady = made([2] * 8, [0, 4, 0, 4, 0, 4, 0, 4])
-    # with a window of 3 the first is stable at round 3; the second's running mean moves by 0.1 to its end
+    # with a window of 3 the first is stable at round 3; the second's running mean moves by 0.1 to
+    # its end
     assert stable_rounds(steady, LapsSD(gamma=3, delta=0.09)).tolist() == [3, 0]
     assert stable_rounds(steady, LapsSD(count=5)).tolist() == [5, 5]
-    assert stable_rounds(made([2] * 3), LapsSD(gamma=3, delta=0.1)).tolist() == [0]  # it is done by then
+    assert stable_rounds(made([2] * 3), LapsSD(gamma=3, delta=0.1)).tolist() == [
+        0
+    ]  # it is done by then
 
 
 def test_transition_errors_split_into_length_and_acceptance() -> None:

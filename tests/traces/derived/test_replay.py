@@ -8,15 +8,21 @@ from tests.builders import row
 
 RNG = np.random.default_rng(0)
 # six output tokens: the draft would have got positions 0, 1, 2 and 5 right
-CERTAIN = row("a", 3, [3, 1], cut=0, acceptable=[3, 2, 1, 0, 0, 1], accept_prob=[1.0, 1.0, 1.0, 0.0, 0.0, 1.0])
+CERTAIN = row(
+    "a", 3, [3, 1], cut=0, acceptable=[3, 2, 1, 0, 0, 1], accept_prob=[1.0, 1.0, 1.0, 0.0, 0.0, 1.0]
+)
 
 
 @pytest.mark.parametrize(
-    ("n", "accepted"), [(0, [0] * 6), (1, [1, 1, 0, 1]), (2, [2, 0, 0, 1]), (3, [3, 0, 1]), (9, [3, 0, 1])]
+    ("n", "accepted"),
+    [(0, [0] * 6), (1, [1, 1, 0, 1]), (2, [2, 0, 0, 1]), (3, [3, 0, 1]), (9, [3, 0, 1])],
 )
 def test_rounds_at_any_draft_length_follow_from_what_each_position_accepts(n, accepted):
     trace = trace_from_rounds([CERTAIN, CERTAIN])
-    for given in (trace, trace_from_rounds([{k: v for k, v in CERTAIN.items() if k != "accept_prob"}] * 2)):
+    for given in (
+        trace,
+        trace_from_rounds([{k: v for k, v in CERTAIN.items() if k != "accept_prob"}] * 2),
+    ):
         replayed = at_draft_length(given, n, RNG)
         assert replayed.accepted.tolist() == accepted * 2
         assert (replayed.drafted == n).all()
@@ -48,8 +54,14 @@ def test_the_columns_survive_a_file_and_a_selection(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"acceptable": [3, 2, 1, 0, 0, 2]}, "field 'acceptable': must lie between 0 and the output tokens"),
-        ({"acceptable": [3, 2, 1]}, "field 'acceptable': 3: a value for each output token is needed"),
+        (
+            {"acceptable": [3, 2, 1, 0, 0, 2]},
+            "field 'acceptable': must lie between 0 and the output tokens",
+        ),
+        (
+            {"acceptable": [3, 2, 1]},
+            "field 'acceptable': 3: a value for each output token is needed",
+        ),
         ({"accept_prob": [1.5] * 6}, "field 'accept_prob': must lie between 0 and 1"),
         ({"accept_prob": [float("nan")] * 6}, "field 'accept_prob': must lie between 0 and 1"),
         ({"accept_prob": [None] * 6}, "field 'accept_prob': a value is missing"),

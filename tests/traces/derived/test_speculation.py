@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 from lapsd.traces import Profile, speculation_pays, trace_from_rounds
 
-ROW = {"request_id": "a", "dataset": "d", "prompt_tokens": 10, "output_tokens": 6, "drafted": [2, 2],
-       "accepted": [2, 2], "acceptable": [6, 5, 4, 3, 2, 1], "accept_prob": [1.0] * 6}  # fmt: skip
+ROW = {
+    "request_id": "a",
+    "dataset": "d",
+    "prompt_tokens": 10,
+    "output_tokens": 6,
+    "drafted": [2, 2],
+    "accepted": [2, 2],
+    "acceptable": [6, 5, 4, 3, 2, 1],
+    "accept_prob": [1.0] * 6,
+}
 
 
 def test_rates_are_tokens_over_the_time_of_their_rounds():
@@ -22,15 +30,24 @@ def test_rates_are_tokens_over_the_time_of_their_rounds():
 
 
 def test_a_draft_that_is_never_right_only_costs():
-    wrong = ROW | {"accepted": [0] * 6, "drafted": [2] * 6, "acceptable": [0] * 6, "accept_prob": [0.0] * 6}
-    table = speculation_pays(trace_from_rounds([wrong, wrong]), Profile.constant(draft_ms=1, verify_ms=10))
+    wrong = ROW | {
+        "accepted": [0] * 6,
+        "drafted": [2] * 6,
+        "acceptable": [0] * 6,
+        "accept_prob": [0.0] * 6,
+    }
+    table = speculation_pays(
+        trace_from_rounds([wrong, wrong]), Profile.constant(draft_ms=1, verify_ms=10)
+    )
     assert table["tokens_per_s"].is_monotonic_decreasing
     assert (table["low"] <= table["tokens_per_s"]).all()
     assert set(table["batch"]) == {1}  # the profile covers no other
 
 
 def test_the_break_even_is_where_both_are_equal():
-    """Independent proposals of one acceptance: at the break-even of n = 1, speculation equals plain decoding."""
+    """Independent proposals of one acceptance: at the break-even of n = 1, speculation equals plain
+    decoding.
+    """
     profile = Profile.constant(draft_ms=3, verify_ms=10)
     even = 0.3
     rng = np.random.default_rng(0)
@@ -41,9 +58,18 @@ def test_the_break_even_is_where_both_are_equal():
         for s in stands[::-1]:
             run = run + 1 if s else 0
             acceptable.append(run)
-        rows.append({"request_id": str(i), "dataset": "d", "prompt_tokens": 1, "output_tokens": 200,
-                     "drafted": [0] * 200, "accepted": [0] * 200, "acceptable": acceptable[::-1],
-                     "accept_prob": stands.astype(float).tolist()})  # fmt: skip
+        rows.append(
+            {
+                "request_id": str(i),
+                "dataset": "d",
+                "prompt_tokens": 1,
+                "output_tokens": 200,
+                "drafted": [0] * 200,
+                "accepted": [0] * 200,
+                "acceptable": acceptable[::-1],
+                "accept_prob": stands.astype(float).tolist(),
+            }
+        )
     one = speculation_pays(trace_from_rounds(rows), profile, lengths=(0, 1)).iloc[1]
     assert one["break_even"] == pytest.approx(even)
     assert one["over_plain"] == pytest.approx(1.0, abs=0.02)

@@ -19,11 +19,14 @@ def test_without_a_group_it_is_the_text_without_its_numbers(tmp_path):
 
 
 def test_a_question_file_is_a_prompt_a_turn(tmp_path):
-    (tmp_path / "q.jsonl").write_text(json.dumps({"question_id": 81, "turns": ["Write.", "Again."]}))
+    (tmp_path / "q.jsonl").write_text(
+        json.dumps({"question_id": 81, "turns": ["Write.", "Again."]})
+    )
     found = load_prompts(tmp_path / "q.jsonl")
     assert {name: (p.text, p.group) for name, p in found.items()} == {
-        "81-0": ("Write.", "question 81"), "81-1": ("Write.\nAgain.", "question 81"),
-    }  # fmt: skip
+        "81-0": ("Write.", "question 81"),
+        "81-1": ("Write.\nAgain.", "question 81"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -36,7 +39,10 @@ def test_a_question_file_is_a_prompt_a_turn(tmp_path):
             '{"request_id": "a", "prompt": "x"}\n{"request_id": "a", "prompt": "y"}',
             "line 2: request 'a' is there twice",
         ),
-        ('{"question_id": 1, "turns": []}', "line 1: needs 'question_id' and a list of texts in 'turns'"),
+        (
+            '{"question_id": 1, "turns": []}',
+            "line 1: needs 'question_id' and a list of texts in 'turns'",
+        ),
         ("x", "line 1: not JSON"),
     ],
 )

@@ -1,4 +1,6 @@
-"""Requests from prompts and answers: ShareGPT, AlpacaEval and Alpaca, by hand and as they are published."""
+"""Requests from prompts and answers: ShareGPT, AlpacaEval and Alpaca, by hand and as they are
+published.
+"""
 
 import gzip
 import json
@@ -22,7 +24,12 @@ SHARED = [
     asked("a_0", ("human", "What is 3 + 4?"), ("gpt", "7 of them")),
 ]
 ANSWERED = [
-    {"instruction": "Name three stars.", "dataset": "oasst", "output": "Sun " * 100, "generator": "a-model"},
+    {
+        "instruction": "Name three stars.",
+        "dataset": "oasst",
+        "output": "Sun " * 100,
+        "generator": "a-model",
+    },
     {"instruction": "Why?", "dataset": "koala", "output": "", "generator": "a-model"},
     {"instruction": "Sum up.", "input": "one two three", "output": "six", "generator": "a-model"},
 ]
@@ -79,14 +86,30 @@ def test_prompts_lie_beside_the_trace(lapsd, tmp_path):
     ("importer", "content", "message"),
     [
         (ShareGPT, "[{}]", r"f.json, entry 0: needs a list in 'conversations'"),
-        (ShareGPT, '[{"conversations": [{"from": "human"}]}]', "entry 0: a turn needs 'from' and a text in 'value'"),
-        (ShareGPT, '[{"conversations": []}]', "no conversation begins with a question and its answer"),
+        (
+            ShareGPT,
+            '[{"conversations": [{"from": "human"}]}]',
+            "entry 0: a turn needs 'from' and a text in 'value'",
+        ),
+        (
+            ShareGPT,
+            '[{"conversations": []}]',
+            "no conversation begins with a question and its answer",
+        ),
         (ShareGPT, "{}", "not a list with at least one entry"),
         (ShareGPT, "[", "not JSON"),
         (AlpacaEval, "[3]", "entry 0: not a JSON object"),
         (AlpacaEval, '[{"instruction": "x"}]', "entry 0, field 'output': missing"),
-        (AlpacaEval, '[{"instruction": 3, "output": "x"}]', "entry 0, field 'instruction': not a text"),
-        (AlpacaEval, '[{"instruction": "x", "output": ""}]', "no prompt with an answer of at most 2048 tokens"),
+        (
+            AlpacaEval,
+            '[{"instruction": 3, "output": "x"}]',
+            "entry 0, field 'instruction': not a text",
+        ),
+        (
+            AlpacaEval,
+            '[{"instruction": "x", "output": ""}]',
+            "no prompt with an answer of at most 2048 tokens",
+        ),
     ],
 )
 def test_a_malformed_file_is_refused_by_entry(tmp_path, importer, content, message):
@@ -116,7 +139,9 @@ def test_a_tokenizer_that_is_not_there_is_named(given):
 
 
 def test_the_published_answers_have_their_known_lengths(public_data):
-    found = AlpacaEval(most_tokens=0).read(public_data / "lengths/alpaca_eval__vicuna-7b-v1.3.json.gz")
+    found = AlpacaEval(most_tokens=0).read(
+        public_data / "lengths/alpaca_eval__vicuna-7b-v1.3.json.gz"
+    )
     assert 240 < found.trace.output_tokens.mean() < 258  # about 249 tokens
     assert len(found.trace) >= 800
     assert len(AlpacaEval().read(public_data / "prompts/alpaca_data_1k.json.gz").trace) > 950

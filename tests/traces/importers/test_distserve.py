@@ -3,7 +3,15 @@
 import json
 
 import pytest
-from lapsd.traces import IMPORTERS, FormatError, Profile, load_profile, ordinary_decoding, price, save_profile
+from lapsd.traces import (
+    IMPORTERS,
+    FormatError,
+    Profile,
+    load_profile,
+    ordinary_decoding,
+    price,
+    save_profile,
+)
 from lapsd.traces.importers import DistServe
 
 FITS = {
@@ -26,14 +34,22 @@ def imported(path, **options) -> Profile:
 def test_a_step_has_two_regimes_by_the_number_of_requests(tmp_path):
     profile = imported(written(tmp_path / "c.json"))
     assert (profile.kind, DistServe().read(tmp_path / "c.json").trace) == ("imported_fit", None)
-    for requests, base_ms, context_ns in [(1, 10.5, 1000), (2, 11.0, 1000), (3, 11.5, 1000), (4, 13.0, 2000),
-                                          (100, 205.0, 2000), (512, 1029.0, 2000)]:  # fmt: skip
+    for requests, base_ms, context_ns in [
+        (1, 10.5, 1000),
+        (2, 11.0, 1000),
+        (3, 11.5, 1000),
+        (4, 13.0, 2000),
+        (100, 205.0, 2000),
+        (512, 1029.0, 2000),
+    ]:
         cost = profile.round_cost(requests)
         assert cost.base_ns(0) == round(base_ms * 1e6)
         assert cost(0, 7_000) == round(base_ms * 1e6) + 7_000 * context_ns
     with pytest.raises(ValueError, match="batch size 513: the profile covers 1 to 512"):
         profile.round_cost(513)
-    with pytest.raises(ValueError, match="draft tokens 2: the profile was fitted to rounds of 0 draft tokens alone"):
+    with pytest.raises(
+        ValueError, match="draft tokens 2: the profile was fitted to rounds of 0 draft tokens alone"
+    ):
         profile.round_cost(1).base_ns(2)
 
 
@@ -42,7 +58,10 @@ def test_a_prompt_attends_to_itself_alone(tmp_path):
     assert prefill(1_000) == 20_000_000 + 100_000_000 + 10_000_000
     assert prefill.several([1_000, 1_000]) == 20_000_000 + 200_000_000 + 20_000_000
     assert prefill(3) == 20_000_000 + 300_000 + 90  # 10,000 ps a square
-    assert imported(written(tmp_path / "n.json", prefill=[20, 0.1, 0.000000033])).costs.prefill(2) == 20_200_000
+    assert (
+        imported(written(tmp_path / "n.json", prefill=[20, 0.1, 0.000000033])).costs.prefill(2)
+        == 20_200_000
+    )
 
 
 def test_requests_are_priced_to_the_nanosecond(tmp_path):
@@ -62,13 +81,17 @@ def test_the_quadratic_term_survives_a_file(tmp_path):
     document = json.loads((tmp_path / "p.json").read_text())
     document["costs"]["prefill"]["per_square_ps"] = -1
     (tmp_path / "p.json").write_text(json.dumps(document))
-    with pytest.raises(FormatError, match=r"field 'costs.prefill.per_square_ps': -1 is not between 0"):
+    with pytest.raises(
+        FormatError, match=r"field 'costs.prefill.per_square_ps': -1 is not between 0"
+    ):
         load_profile(tmp_path / "p.json")
 
 
 def test_moves_are_bytes_over_a_rate_and_gpus_share_them(tmp_path):
     costs = imported(written(tmp_path / "c.json"), pcie_gb_per_s=25).costs
-    assert costs.swap_out(2) == costs.swap_in(2) == 2 * 32_768  # 2 · 40 layers · 5,120 · 2 bytes = 819,200
+    assert (
+        costs.swap_out(2) == costs.swap_in(2) == 2 * 32_768
+    )  # 2 · 40 layers · 5,120 · 2 bytes = 819,200
     shared = imported(written(tmp_path / "c.json", tp="4"), tp=4, pcie_gb_per_s=25).costs
     assert shared.swap_out(1) == 8_192
 
@@ -89,7 +112,10 @@ def test_what_is_not_in_the_file_is_said(tmp_path):
     [
         ({"prefill": [1, 2]}, "field 'prefill': not three numbers"),
         ({"prefill": "x"}, "field 'prefill': not three numbers"),
-        ({"decoding_smallbs": [0, 1, 1]}, r"field 'decoding_smallbs': \[0, 1, 1\] are no costs in milliseconds"),
+        (
+            {"decoding_smallbs": [0, 1, 1]},
+            r"field 'decoding_smallbs': \[0, 1, 1\] are no costs in milliseconds",
+        ),
         ({"decoding_smallbs": [1, -1, 1]}, "are no costs in milliseconds"),
         ({"decoding_largebs": [1, 1, -1]}, "are no costs in milliseconds"),
         ({"decoding_largebs": [1e300, 1, 1]}, "are no costs in milliseconds"),
@@ -105,11 +131,15 @@ def test_a_malformed_file_is_refused_by_field(tmp_path, change, message):
 
 def test_a_file_without_that_model_or_degree_is_refused_by_name(tmp_path):
     file = written(tmp_path / "c.json")
-    with pytest.raises(FormatError, match=r"holds no costs of facebook/opt-66b \(it has facebook/opt-13b\)"):
+    with pytest.raises(
+        FormatError, match=r"holds no costs of facebook/opt-66b \(it has facebook/opt-13b\)"
+    ):
         imported(file, model="facebook/opt-66b")
     with pytest.raises(FormatError, match=r"facebook/opt-13b has no tp 8 \(it has 1\)"):
         imported(file, tp=8)
-    with pytest.raises(ValueError, match="model 'gpt': its architecture is known of facebook/opt-13b"):
+    with pytest.raises(
+        ValueError, match="model 'gpt': its architecture is known of facebook/opt-13b"
+    ):
         DistServe(model="gpt")
     with pytest.raises(ValueError, match="pcie_gb_per_s 0: must be above 0"):
         DistServe(pcie_gb_per_s=0)
@@ -122,23 +152,36 @@ def test_a_file_without_that_model_or_degree_is_refused_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("engine", ["vllm", "distserve"])
-@pytest.mark.parametrize(("model", "tp"), [("facebook/opt-13b", 1), ("facebook/opt-13b", 4), ("facebook/opt-66b", 2)])
+@pytest.mark.parametrize(
+    ("model", "tp"), [("facebook/opt-13b", 1), ("facebook/opt-13b", 4), ("facebook/opt-66b", 2)]
+)
 def test_the_published_fits_are_read(engine, model, tp, public_data):
     path = public_data / "costs" / f"distserve__a100-80g__{engine}.json"
     found, fits = imported(path, model=model, tp=tp), json.loads(path.read_text())[model][str(tp)]
     for batch in (1, 16, 94, 95, 256):
         a, b, c = fits[
-            "decoding_smallbs" if batch < fits["decoding_large_small_bs_threshold"] else "decoding_largebs"
+            "decoding_smallbs"
+            if batch < fits["decoding_large_small_bs_threshold"]
+            else "decoding_largebs"
         ]
-        assert found.round_cost(batch)(0, 20_000) == pytest.approx(1e6 * (a + 20_000 * b + batch * c), rel=1e-3)
+        assert found.round_cost(batch)(0, 20_000) == pytest.approx(
+            1e6 * (a + 20_000 * b + batch * c), rel=1e-3
+        )
 
 
 def test_the_bundled_profile_is_what_the_importer_makes(public_data):
-    assert load_profile("opt-13b-a100") == imported(public_data / "costs" / "distserve__a100-80g__vllm.json")
+    assert load_profile("opt-13b-a100") == imported(
+        public_data / "costs" / "distserve__a100-80g__vllm.json"
+    )
 
 
 def test_the_bundled_profile_says_where_it_comes_from():
     profile = load_profile("opt-13b-a100")
     assert IMPORTERS["distserve"] is DistServe
-    assert (profile.kind, profile.provenance.notes["license"]) == ("imported_fit", "Apache-2.0 (LLMServe/DistServe)")
-    assert profile.round_cost(16).base_ns(0) == pytest.approx((23.475 + 0.0607 * 16) * 1e6, rel=1e-3)
+    assert (profile.kind, profile.provenance.notes["license"]) == (
+        "imported_fit",
+        "Apache-2.0 (LLMServe/DistServe)",
+    )
+    assert profile.round_cost(16).base_ns(0) == pytest.approx(
+        (23.475 + 0.0607 * 16) * 1e6, rel=1e-3
+    )

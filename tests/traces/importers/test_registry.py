@@ -1,4 +1,6 @@
-"""Every importer is a command with the importer's own options, and nothing else needs to know of it."""
+"""Every importer is a command with the importer's own options, and nothing else needs to know of
+it.
+"""
 
 import json
 from dataclasses import dataclass, field
@@ -32,9 +34,14 @@ from tests.traces.importers.test_vllm import response, write
 FILES = {
     "vllm": '{"per_step_accepted": [1, 0], "draft_tokens": 2}\n',
     "specdecode-bench": '{"acc_len": [2, 1, 1]}\n',
-    "azure": "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,3,4\n2023-11-16 18:15:47,5,6\n",
-    "mooncake": '{"timestamp": 0, "input_length": 1, "output_length": 2}\n'
-    '{"timestamp": 3, "input_length": 1, "output_length": 2}\n',
+    "azure": (
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,3,4\n2023-11-16"
+        " 18:15:47,5,6\n"
+    ),
+    "mooncake": (
+        '{"timestamp": 0, "input_length": 1, "output_length": 2}\n'
+        '{"timestamp": 3, "input_length": 1, "output_length": 2}\n'
+    ),
     "sharegpt": json.dumps(SHARED),
     "alpaca-eval": json.dumps(ANSWERED),
     "distserve": json.dumps({"facebook/opt-13b": {"1": FITS}}),
@@ -71,17 +78,40 @@ def test_what_a_file_does_not_hold_is_printed(tmp_path, capsys):
     assert "not in the file: prompt_tokens (0)" in capsys.readouterr().out
     rounds = [answer(i, ((6, 3, 1), (2,))) for i in range(3)]
     out = tmp_path / "s.parquet"
-    assert lapsd("import", "spec-bench", written(tmp_path, *rounds), "-o", out, "--draft-schedule", "constant:5") == 0
-    assert "every round drafted 5 tokens, so that rounds and draft tokens cannot be" in capsys.readouterr().out
-    assert lapsd("compare", "--trace", out, "--profile", out.with_suffix(".json"), "--seeds", 2) == 0
+    assert (
+        lapsd(
+            "import",
+            "spec-bench",
+            written(tmp_path, *rounds),
+            "-o",
+            out,
+            "--draft-schedule",
+            "constant:5",
+        )
+        == 0
+    )
+    assert (
+        "every round drafted 5 tokens, so that rounds and draft tokens cannot be"
+        in capsys.readouterr().out
+    )
+    assert (
+        lapsd("compare", "--trace", out, "--profile", out.with_suffix(".json"), "--seeds", 2) == 0
+    )
     capsys.readouterr()
     assert lapsd("compare", "--profile", out.with_suffix(".json"), "--seeds", 2) == 2
-    assert "draft tokens 4: the profile was fitted to rounds of 5 draft tokens alone" in capsys.readouterr().err
+    assert (
+        "draft tokens 4: the profile was fitted to rounds of 5 draft tokens alone"
+        in capsys.readouterr().err
+    )
 
 
 RECORDS = {
     "vllm": lambda: response("a", 10, 9, [3, 0, 2], [3, 3, 3]),
-    "specdecode-bench": lambda: {"id": 1, "prompt_token_ids": [1], "acc_eagle": {"acc_len": [2, 1, 1]}},
+    "specdecode-bench": lambda: {
+        "id": 1,
+        "prompt_token_ids": [1],
+        "acc_eagle": {"acc_len": [2, 1, 1]},
+    },
     "mooncake": lambda: {"timestamp": 3, "input_length": 1, "output_length": 2},
     "spec-bench": answer,
 }
@@ -116,13 +146,18 @@ class Toy(Importer):
     rounds: int = field(default=1, metadata={"help": "How many rounds."})
 
     def read(self, path: str | Path) -> Imported:
-        return Imported(trace_from_rounds([row(Path(path).name, 1, [0] * self.rounds)]), notes=("made up",))
+        return Imported(
+            trace_from_rounds([row(Path(path).name, 1, [0] * self.rounds)]), notes=("made up",)
+        )
 
 
 def test_a_new_importer_has_its_options_from_its_fields(tmp_path, capsys):
     program = typer.Typer(rich_markup_mode=None)
     program.command()(command_of(Toy))
-    program([str(tmp_path / "t"), "-o", str(tmp_path / "o.parquet"), "--rounds", "3"], standalone_mode=False)
+    program(
+        [str(tmp_path / "t"), "-o", str(tmp_path / "o.parquet"), "--rounds", "3"],
+        standalone_mode=False,
+    )
     assert capsys.readouterr().out.endswith("1 requests, 3 rounds, 3 tokens\nmade up\n")
     with pytest.raises(SystemExit):
         program(["--help"])

@@ -26,7 +26,12 @@ def answer(question=1, lengths=((6, 3, 1), (2,)), **changes):
         "wall_time": [0.1 * len(turn) for turn in lengths],
         "accept_lengths": [length for turn in lengths for length in turn],
     }
-    return {"question_id": question, "category": "qa", "model_id": "m", "choices": [choice | changes]}
+    return {
+        "question_id": question,
+        "category": "qa",
+        "model_id": "m",
+        "choices": [choice | changes],
+    }
 
 
 def written(tmp_path, *answers):
@@ -39,7 +44,8 @@ def test_a_turn_becomes_a_request_with_its_draft_lengths_reconstructed(tmp_path)
     trace = SpecBench().read(written(tmp_path, answer())).trace
     assert trace.request_id == ["1-0", "1-1"]
     assert trace.output_tokens.tolist() == [10, 2]
-    # five are drafted first; all five stand, so seven; two stand, so six. A turn starts anew at five
+    # five are drafted first; all five stand, so seven; two stand, so six. A turn starts anew at
+    # five
     assert trace.drafted.tolist() == [5, 7, 6, 5]
     assert trace.accepted.tolist() == [5, 2, 0, 1]
     assert trace.prompt_tokens.tolist() == [0, 0]
@@ -60,7 +66,9 @@ def test_the_draft_length_never_falls_below_one():
 
 
 def timed(tmp_path, schedule):
-    """The profile of turns whose wall times are 20 ms a round and 2 ms a draft token, by the schedule."""
+    """The profile of turns whose wall times are 20 ms a round and 2 ms a draft token, by the
+    schedule.
+    """
     rng, rule, answers = np.random.default_rng(0), DraftSchedule.parse(schedule), []
     for i in range(60):
         lengths = [int(x) for x in rng.integers(1, 4, size=rng.integers(5, 60))]
@@ -80,19 +88,34 @@ def test_known_costs_are_found_in_wall_times_where_draft_lengths_differ(tmp_path
 
 
 def test_one_draft_length_is_all_the_rounds_and_no_other_is_priced(tmp_path):
-    """The fit once said 0 ms a round and 7 ms a draft token: one of many splits that fit equally well."""
+    """The fit once said 0 ms a round and 7 ms a draft token: one of many splits that fit equally
+    well.
+    """
     profile = timed(tmp_path, "constant:4")
     terms = profile.costs.rounds[1]
-    assert (terms.draft_step.base_ns, terms.verify(5).base_ns) == (0, pytest.approx(28_000_000, rel=1e-6))
+    assert (terms.draft_step.base_ns, terms.verify(5).base_ns) == (
+        0,
+        pytest.approx(28_000_000, rel=1e-6),
+    )
     save_profile(profile, tmp_path / "p.json")
     again = load_profile(tmp_path / "p.json")
     assert again.round_cost()(4, 100) == terms.verify(5).base_ns
-    rows = {"request_id": "a", "dataset": "d", "prompt_tokens": 1, "output_tokens": 3, "drafted": [4, 4],
-            "accepted": [1, 0], "acceptable": [1, 0, 0]}  # fmt: skip
+    rows = {
+        "request_id": "a",
+        "dataset": "d",
+        "prompt_tokens": 1,
+        "output_tokens": 3,
+        "drafted": [4, 4],
+        "accepted": [1, 0],
+        "acceptable": [1, 0, 0],
+    }
     trace = trace_from_rounds([rows])
     assert price(trace, again).decode_ns.tolist() == [2 * terms.verify(5).base_ns]
     for n in (0, 3, 5):
-        with pytest.raises(ValueError, match=f"draft tokens {n}: the profile was fitted to rounds of 4 draft tokens"):
+        with pytest.raises(
+            ValueError,
+            match=f"draft tokens {n}: the profile was fitted to rounds of 4 draft tokens",
+        ):
             price(at_draft_length(trace, n, np.random.default_rng(0)), again)
     assert Profile.constant(1, 2).round_cost()(9, 0) == 11_000_000
 
@@ -107,7 +130,10 @@ def test_one_draft_length_is_all_the_rounds_and_no_other_is_priced(tmp_path):
         (answer(decoding_steps=[4]), "1 turns in 'decoding_steps', 2 in 'new_tokens'"),
         (answer(accept_lengths=[6, 3, 0, 2]), "below 1"),
         (answer(accept_lengths=[6, 3, "a", 2]), "'choices[0].accept_lengths' is no list"),
-        (answer(lengths=((7, 1), (2,))), "turn 0: round 0 accepted 6 draft tokens where heuristic:5 had drafted 5"),
+        (
+            answer(lengths=((7, 1), (2,))),
+            "turn 0: round 0 accepted 6 draft tokens where heuristic:5 had drafted 5",
+        ),
         (answer(new_tokens=[11, 2]), "field 'output_tokens': 11"),
     ],
 )
@@ -121,7 +147,9 @@ def test_a_malformed_answer_is_refused_by_line(tmp_path, line, message):
 
 def test_lengths_that_cannot_be_reconstructed_name_the_reading_that_can_be_made(tmp_path):
     path = written(tmp_path, answer(), answer(2, ((9, 3), (13,))))
-    with pytest.raises(FormatError, match=r"line 2, turn 0: round 0 accepted 8.*draft_schedule constant:12 \(the"):
+    with pytest.raises(
+        FormatError, match=r"line 2, turn 0: round 0 accepted 8.*draft_schedule constant:12 \(the"
+    ):
         SpecBench().read(path)
     trace = SpecBench(draft_schedule="constant:12").read(path).trace
     assert set(trace.drafted.tolist()) == {12}
@@ -132,7 +160,9 @@ def test_a_question_that_is_not_in_the_questions_file_is_named(tmp_path):
     questions.write_text(json.dumps({"question_id": 1, "turns": ["q"]}))
     with pytest.raises(FormatError, match=r"line 1: question 81 is not in .*questions\.jsonl"):
         SpecBench(questions).read(written(tmp_path, answer(81)))
-    with pytest.raises(FormatError, match=r"line 1: question 1 has fewer turns in .*questions\.jsonl"):
+    with pytest.raises(
+        FormatError, match=r"line 1: question 1 has fewer turns in .*questions\.jsonl"
+    ):
         SpecBench(questions).read(written(tmp_path, answer(1)))
 
 
@@ -151,7 +181,9 @@ def test_a_truncated_gzip_file_is_refused(tmp_path, public_data):
 
 
 def test_the_public_vicuna_trace_gives_its_known_figures(public_data):
-    source = public_data / "acceptance" / "spec_bench__vicuna-7b-v1.3-sps-68m-float16-temp-0.0.jsonl.gz"
+    source = (
+        public_data / "acceptance" / "spec_bench__vicuna-7b-v1.3-sps-68m-float16-temp-0.0.jsonl.gz"
+    )
     imported = SpecBench(public_data / "prompts" / "spec_bench_question.jsonl.gz").read(source)
     trace = imported.trace
     assert (len(trace), trace.rounds.sum(), trace.output_tokens.sum()) == (560, 40_632, 92_564)
@@ -162,12 +194,23 @@ def test_the_public_vicuna_trace_gives_its_known_figures(public_data):
     assert frame["acceptance"].std(ddof=0) == pytest.approx(0.1054, abs=5e-5)
     assert frame["output_tokens"].mean() == pytest.approx(165.3, abs=0.05)
     assert frame["output_tokens"].median() == 120.5
-    per_round = frame.groupby("dataset")["output_tokens"].sum() / frame.groupby("dataset")["rounds"].sum()
-    known = {"translation": 1.454, "math_reasoning": 2.089, "qa": 2.237, "summarization": 2.424, "rag": 2.464,
-             "coding": 2.763}  # fmt: skip
+    per_round = (
+        frame.groupby("dataset")["output_tokens"].sum() / frame.groupby("dataset")["rounds"].sum()
+    )
+    known = {
+        "translation": 1.454,
+        "math_reasoning": 2.089,
+        "qa": 2.237,
+        "summarization": 2.424,
+        "rag": 2.464,
+        "coding": 2.763,
+    }
     assert {name: round(per_round[name], 3) for name in known} == known
     terms = imported.profile.costs.rounds[1]
-    assert (round(terms.verify(1).base_ns / 1e6, 2), round(terms.draft_step.base_ns / 1e6, 2)) == (21.48, 2.47)
+    assert (round(terms.verify(1).base_ns / 1e6, 2), round(terms.draft_step.base_ns / 1e6, 2)) == (
+        21.48,
+        2.47,
+    )
     assert imported.profile.fits.request.median_error < 0.09
     assert imported.profile.costs.only_draft_tokens is None
 
@@ -179,7 +222,9 @@ def test_the_public_mt_bench_trace_gives_its_known_figures(public_data):
 
 
 def test_the_public_vicuna_trace_read_with_one_draft_length_is_all_the_rounds(public_data):
-    source = public_data / "acceptance" / "spec_bench__vicuna-7b-v1.3-sps-68m-float16-temp-0.0.jsonl.gz"
+    source = (
+        public_data / "acceptance" / "spec_bench__vicuna-7b-v1.3-sps-68m-float16-temp-0.0.jsonl.gz"
+    )
     with pytest.raises(FormatError, match=r"draft_schedule constant:60 \(the longest acceptance\)"):
         SpecBench(draft_schedule="constant:5").read(source)
     imported = SpecBench(draft_schedule="constant:60").read(source)

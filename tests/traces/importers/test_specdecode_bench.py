@@ -31,7 +31,11 @@ def test_a_method_of_a_real_line_is_read_with_lengths_from_the_ids(tmp_path):
     nothing = SpecDecodeBench(method="ngram").read(file).trace
     assert nothing.accepted.tolist() == [0] * 18
     alone = {key: value for key, value in line().items() if key != "acc_ngram"}
-    assert SpecDecodeBench().read(write(tmp_path / "c.jsonl", alone)).trace.accepted.tolist() == [4, 0, 2]
+    assert SpecDecodeBench().read(write(tmp_path / "c.jsonl", alone)).trace.accepted.tolist() == [
+        4,
+        0,
+        2,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +45,11 @@ def test_a_method_of_a_real_line_is_read_with_lengths_from_the_ids(tmp_path):
         ("medusa", line(), "no method 'medusa', but eagle, ngram"),
         ("eagle", {"acc_len": [1]}, "no method 'eagle', but none"),
         (None, {"id": 1}, "neither 'acc_len' nor a drafting method's"),
-        ("eagle", line(acc_eagle={"acc_len": [1, 1]}), "field 'acc_eagle.acc_len': 2 of 9 generated tokens"),
+        (
+            "eagle",
+            line(acc_eagle={"acc_len": [1, 1]}),
+            "field 'acc_eagle.acc_len': 2 of 9 generated tokens",
+        ),
         ("eagle", line(acc_eagle={"acc_len": [0] * 9}), "'0' is not a whole number of at least 1"),
         ("eagle", line(acc_eagle={}), "field 'acc_eagle.acc_len': not a list"),
     ],
@@ -64,7 +72,10 @@ def test_positions_replay_at_any_draft_length(tmp_path):
             position += emitted[-1]
         assert (trace.accepted + 1).tolist()[:-1] == emitted[:-1]
         assert trace.output_tokens.tolist() == [9]
-        assert at_draft_length(whole, n, np.random.default_rng(0)).accepted.tolist() == trace.accepted.tolist()
+        assert (
+            at_draft_length(whole, n, np.random.default_rng(0)).accepted.tolist()
+            == trace.accepted.tolist()
+        )
     assert whole.request_id == ["7"]
     with pytest.raises(FormatError, match="draft_tokens"):
         SpecDecodeBench(0)

@@ -13,11 +13,17 @@ def write(path, *records):
 
 
 def response(name, prompt, completion, accepted, drafted, n=3, **steps):
-    """What `vllm serve --per-request-spec-decode-metrics detailed` answers, without what is of no interest here."""
+    """What `vllm serve --per-request-spec-decode-metrics detailed` answers, without what is of no
+    interest here.
+    """
     return {
         "id": name,
         "object": "text_completion",
-        "usage": {"prompt_tokens": prompt, "total_tokens": prompt + completion, "completion_tokens": completion},
+        "usage": {
+            "prompt_tokens": prompt,
+            "total_tokens": prompt + completion,
+            "completion_tokens": completion,
+        },
         "metrics": {
             "time_to_first_token_ms": 12.5,
             "speculative_decoding": {
@@ -37,7 +43,9 @@ def test_a_response_becomes_a_request_whose_first_token_came_from_prefill(tmp_pa
     file = write(
         tmp_path / "a.jsonl",
         response("cmpl-1", 10, 9, [3, 0, 2], [3, 3, 3]),
-        response("cmpl-2", 20, 6, [3, 2], [3, 2]),  # ran past the end by two: 1 + 4 + 3 emitted, 6 kept
+        response(
+            "cmpl-2", 20, 6, [3, 2], [3, 2]
+        ),  # ran past the end by two: 1 + 4 + 3 emitted, 6 kept
     )
     imported = Vllm().read(file)
     trace = imported.trace
@@ -46,7 +54,9 @@ def test_a_response_becomes_a_request_whose_first_token_came_from_prefill(tmp_pa
     assert trace.output_tokens.tolist() == [8, 5]
     assert trace.accepted.tolist() == [3, 0, 2, 3, 1]
     assert trace.drafted.tolist() == [3, 3, 3, 3, 2]
-    assert trace.provenance.estimated == ("2 requests: the token that prefill emits is counted to the prompt",)
+    assert trace.provenance.estimated == (
+        "2 requests: the token that prefill emits is counted to the prompt",
+    )
     assert imported.notes == ()
 
 
@@ -69,7 +79,9 @@ def test_responses_with_unrecorded_steps_are_left_out_and_counted(tmp_path):
     )
     imported = Vllm().read(file)
     assert imported.trace.request_id == ["whole"]
-    assert imported.notes[0].startswith("not in the file: 2 responses, the first in line 1, with tokens of neither")
+    assert imported.notes[0].startswith(
+        "not in the file: 2 responses, the first in line 1, with tokens of neither"
+    )
     with pytest.raises(FormatError, match="holds no requests"):
         Vllm().read(write(tmp_path / "b.jsonl", response("one token", 10, 1, [], [])))
 
@@ -77,8 +89,19 @@ def test_responses_with_unrecorded_steps_are_left_out_and_counted(tmp_path):
 def test_flat_records_are_read_too(tmp_path):
     file = write(
         tmp_path / "a.jsonl",
-        {"request_id": "x", "prompt_tokens": 10, "per_step_accepted": [3, 0, 2], "num_speculative_tokens": 3},
-        {"request_id": "y", "prompt_tokens": 10, "per_step_accepted": [3, 3], "output_tokens": 9, "draft_tokens": 3},
+        {
+            "request_id": "x",
+            "prompt_tokens": 10,
+            "per_step_accepted": [3, 0, 2],
+            "num_speculative_tokens": 3,
+        },
+        {
+            "request_id": "y",
+            "prompt_tokens": 10,
+            "per_step_accepted": [3, 3],
+            "output_tokens": 9,
+            "draft_tokens": 3,
+        },
         {
             "request_id": "z",
             "prompt_tokens": 10,
@@ -100,19 +123,43 @@ def test_flat_records_are_read_too(tmp_path):
     [
         ({"per_step_accepted": []}, "line 1, field 'per_step_accepted': not a list"),
         ({"per_step_accepted": [1.5], "draft_tokens": 3}, "'1.5' is not a whole number"),
-        ({"per_step_accepted": [-1], "draft_tokens": 3}, "'-1' is not a whole number of at least 0"),
+        (
+            {"per_step_accepted": [-1], "draft_tokens": 3},
+            "'-1' is not a whole number of at least 0",
+        ),
         ({"per_step_accepted": [1]}, "give draft_tokens"),
         ({"per_step_accepted": [4], "draft_tokens": 3}, "4 accepted of 3 drafted"),
-        ({"per_step_accepted": [1, 1], "draft_tokens": 3, "output_tokens": 9}, "9, but the steps emit 4"),
-        ({"per_step_accepted": [1, 1], "draft_tokens": 3, "output_tokens": 2}, "2, but the steps emit 4"),
-        ({"per_step_accepted": [1], "draft_tokens": 3, "prompt_tokens": None}, "field 'prompt_tokens'"),
-        (response("x", 1, 5, [3], [3, 3]), "field 'per_step_drafted': 2 steps, 1 in 'per_step_accepted'"),
+        (
+            {"per_step_accepted": [1, 1], "draft_tokens": 3, "output_tokens": 9},
+            "9, but the steps emit 4",
+        ),
+        (
+            {"per_step_accepted": [1, 1], "draft_tokens": 3, "output_tokens": 2},
+            "2, but the steps emit 4",
+        ),
+        (
+            {"per_step_accepted": [1], "draft_tokens": 3, "prompt_tokens": None},
+            "field 'prompt_tokens'",
+        ),
+        (
+            response("x", 1, 5, [3], [3, 3]),
+            "field 'per_step_drafted': 2 steps, 1 in 'per_step_accepted'",
+        ),
         (response("x", 1, 5, [3], [2]), "3 accepted of 2 drafted"),
         (response("x", 1, 2, [3, 0], [3, 3]), "1, but the steps emit 5"),
-        ({**response("x", 1, 5, [3], [3]), "usage": {"completion_tokens": "5"}}, "field 'output_tokens': '5'"),
+        (
+            {**response("x", 1, 5, [3], [3]), "usage": {"completion_tokens": "5"}},
+            "field 'output_tokens': '5'",
+        ),
         ({"metrics": None}, "field 'metrics': missing"),
-        ({"metrics": {"speculative_decoding": None}}, "field 'metrics.speculative_decoding': missing"),
-        ({"metrics": {"speculative_decoding": {"num_spec_steps": 3}}}, "--per-request-spec-decode-metrics detailed"),
+        (
+            {"metrics": {"speculative_decoding": None}},
+            "field 'metrics.speculative_decoding': missing",
+        ),
+        (
+            {"metrics": {"speculative_decoding": {"num_spec_steps": 3}}},
+            "--per-request-spec-decode-metrics detailed",
+        ),
         ({**response("x", 1, 5, [3], [3]), "usage": []}, "field 'usage': not a JSON object"),
     ],
 )

@@ -1,4 +1,6 @@
-"""What is known about numbers: typed in memory, the same JSON on disk, and what no field has is kept."""
+"""What is known about numbers: typed in memory, the same JSON on disk, and what no field has is
+kept.
+"""
 
 import io
 import json
@@ -6,9 +8,25 @@ import json
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings, strategies as st
-from lapsd.traces import FormatError, Profile, load_profile, load_trace, save_profile, save_trace, trace_from_rounds
+from lapsd.traces import (
+    FormatError,
+    Profile,
+    load_profile,
+    load_trace,
+    save_profile,
+    save_trace,
+    trace_from_rounds,
+)
 from lapsd.traces.files import BUNDLED
-from lapsd.traces.provenance import FitError, Fits, Hardware, Model, Provenance, RoundError, Speculation
+from lapsd.traces.provenance import (
+    FitError,
+    Fits,
+    Hardware,
+    Model,
+    Provenance,
+    RoundError,
+    Speculation,
+)
 
 from tests.builders import row
 from tests.damage import damaged
@@ -19,7 +37,11 @@ REFERENCE = json.loads((BUNDLED / "reference.json").read_text())
 def without_nulls(document):
     """A JSON document less the keys whose value says nothing, and single draft lengths as lists."""
     if isinstance(document, dict):
-        values = {key: without_nulls(value) for key, value in document.items() if value not in (None, {}, [])}
+        values = {
+            key: without_nulls(value)
+            for key, value in document.items()
+            if value not in (None, {}, [])
+        }
         if isinstance(values.get("draft_tokens"), int) and "source" in values:
             values["draft_tokens"] = [values["draft_tokens"]]
         return values
@@ -28,21 +50,31 @@ def without_nulls(document):
 
 def test_the_bundled_files_are_written_as_they_were_read(tmp_path):
     save_profile(load_profile("reference"), tmp_path / "p.json")
-    before, after = (json.loads(p.read_text()) for p in (BUNDLED / "reference.json", tmp_path / "p.json"))
+    before, after = (
+        json.loads(p.read_text()) for p in (BUNDLED / "reference.json", tmp_path / "p.json")
+    )
     assert without_nulls(after) == without_nulls(before)
     save_trace(load_trace("reference"), tmp_path / "t.parquet")
-    notes = [json.loads(pq.read_schema(p).metadata[b"lapsd"])
-             for p in (BUNDLED / "reference.parquet", tmp_path / "t.parquet")]  # fmt: skip
+    notes = [
+        json.loads(pq.read_schema(p).metadata[b"lapsd"])
+        for p in (BUNDLED / "reference.parquet", tmp_path / "t.parquet")
+    ]
     assert without_nulls(notes[1]) == without_nulls(notes[0])
 
 
 def test_what_is_known_of_the_bundled_files_has_types():
     profile, trace = load_profile("reference"), load_trace("reference")
     known = profile.provenance
-    assert known.target == trace.provenance.target == Model(name="reference", parameters=6951168, type="llama")
+    assert (
+        known.target
+        == trace.provenance.target
+        == Model(name="reference", parameters=6951168, type="llama")
+    )
     assert str(known.target) == "reference (6.95 M parameters)"
     assert str(known.hardware) == "2 threads of AMD EPYC"
-    assert known.draft_tokens == trace.provenance.draft_tokens == (4,)  # in the trace's file a bare 4
+    assert (
+        known.draft_tokens == trace.provenance.draft_tokens == (4,)
+    )  # in the trace's file a bare 4
     assert known.length_predictor.by_predictor["prompt length"]["pooled"].requests == 600
     assert (known.drift, known.unstable, known.quick) == (0.0129, False, False)
     fits = profile.fits
@@ -56,7 +88,11 @@ def test_what_is_known_of_the_bundled_files_has_types():
     assert profile.floors.verify_memory_floor_ns[512] == 944994
     pays = profile.speculation
     assert pays.batches == [1, 8, 32]
-    assert {b: pays.best(b).draft_tokens for b in pays.batches} == pays.best_draft_tokens == {1: 3, 8: 1, 32: 0}
+    assert (
+        {b: pays.best(b).draft_tokens for b in pays.batches}
+        == pays.best_draft_tokens
+        == {1: 3, 8: 1, 32: 0}
+    )
     assert pays.plain(1).tokens_per_s == 256.679889
     assert profile.warnings() == [
         "the fit of prefill is off by 10%, more than 10 % (median)",
@@ -66,30 +102,44 @@ def test_what_is_known_of_the_bundled_files_has_types():
 
 def test_keys_that_no_field_has_are_kept_at_every_depth(tmp_path):
     known = {
-        "source": "x", "mine": [1, {"a": 2}], "hardware": {"cpu": "A", "sockets": 2}, "software": {"own": "1"},
-        "commit": None, "greedy_check": {},
-    }  # fmt: skip
+        "source": "x",
+        "mine": [1, {"a": 2}],
+        "hardware": {"cpu": "A", "sockets": 2},
+        "software": {"own": "1"},
+        "commit": None,
+        "greedy_check": {},
+    }
     trace = trace_from_rounds([row("a", 1, [1])], known)
     assert trace.provenance.hardware == Hardware(cpu="A", notes={"sockets": 2})
     assert trace.provenance.greedy_check is None
     assert trace.provenance.details == {"mine / 0": "1", "mine / 1 / a": "2"}
     save_trace(trace, tmp_path / "t.parquet")
     written = json.loads(pq.read_schema(tmp_path / "t.parquet").metadata[b"lapsd"])
-    assert written == {key: known[key] for key in known if key not in ("commit", "greedy_check")} | {
-        "schema_version": 1
-    }
+    assert written == {
+        key: known[key] for key in known if key not in ("commit", "greedy_check")
+    } | {"schema_version": 1}
     assert load_trace(tmp_path / "t.parquet").provenance == trace.provenance
 
 
 def test_the_facts_are_in_words():
     known = Provenance(
-        source="s", missing=("a", "b"), target=Model(name="t"), hardware=Hardware(gpu="G", threads=2),
-        software={"x": "1", "y": "2"}, draft_tokens=(4, 1), drift=0.05,
-    )  # fmt: skip
+        source="s",
+        missing=("a", "b"),
+        target=Model(name="t"),
+        hardware=Hardware(gpu="G", threads=2),
+        software={"x": "1", "y": "2"},
+        draft_tokens=(4, 1),
+        drift=0.05,
+    )
     assert known.facts == {
-        "source": "s", "missing": "a; b", "target": "t", "hardware": "G", "software": "x 1, y 2",
-        "draft_tokens": "4, 1", "drift": "+5.0%",
-    }  # fmt: skip
+        "source": "s",
+        "missing": "a; b",
+        "target": "t",
+        "hardware": "G",
+        "software": "x 1, y 2",
+        "draft_tokens": "4, 1",
+        "drift": "+5.0%",
+    }
 
 
 @pytest.mark.parametrize(
@@ -98,7 +148,11 @@ def test_the_facts_are_in_words():
         ("hardware", 3, "field 'stamp.hardware': not a JSON object"),
         ("hardware", {"threads": "two"}, "field 'stamp.hardware.threads': 'two' is no int"),
         ("hardware", {"threads": True}, "field 'stamp.hardware.threads': 'True' is no int"),
-        ("drift", 10**400, "field 'stamp.drift': 1000000000000000000000000000000000000000... is too large"),
+        (
+            "drift",
+            10**400,
+            "field 'stamp.drift': 1000000000000000000000000000000000000000... is too large",
+        ),
         ("command", ["x"], "field 'stamp.command'"),
         ("software", {"torch": 2}, "field 'stamp.software.torch': '2' is no str"),
         ("draft_tokens", ["x"], "field 'stamp.draft_tokens': 'x' is no int"),
@@ -107,7 +161,11 @@ def test_the_facts_are_in_words():
             {"verify_memory_floor_ns": {"x": 1}},
             "field 'stamp.floors.verify_memory_floor_ns': key 'x' is no",
         ),
-        ("speculation", {"table": [{"batch": 1}]}, "field 'stamp.speculation.table.draft_tokens': missing"),
+        (
+            "speculation",
+            {"table": [{"batch": 1}]},
+            "field 'stamp.speculation.table.draft_tokens': missing",
+        ),
         ("greedy_check", {"exact": 1}, "field 'stamp.greedy_check.exact': '1' is no bool"),
     ],
 )
@@ -125,7 +183,9 @@ def test_a_wrong_type_is_refused_by_file_and_field(tmp_path, key, value, message
 
 @settings(max_examples=200)
 @given(data=st.data())
-def test_any_value_in_any_place_of_a_profile_is_shown_and_written_again_or_refused(data, tmp_path_factory):
+def test_any_value_in_any_place_of_a_profile_is_shown_and_written_again_or_refused(
+    data, tmp_path_factory
+):
     from rich.console import Console
 
     from lapsd.cli.tables import profile_tables
@@ -151,9 +211,15 @@ def test_a_traces_wrong_provenance_is_refused(tmp_path):
 def test_bad_fits_are_warned_of():
     good = {"median_error": 0.01, "p90_error": 0.02, "samples": 9}
     bad = good | {"median_error": 0.2}
-    fits = Fits.from_json({
-        "round": bad | {"closure": -0.05, "total_error": 0.0}, "draft_step": bad, "verify_5": good, "recompute": bad,
-    }, "fits")  # fmt: skip
+    fits = Fits.from_json(
+        {
+            "round": bad | {"closure": -0.05, "total_error": 0.0},
+            "draft_step": bad,
+            "verify_5": good,
+            "recompute": bad,
+        },
+        "fits",
+    )
     assert list(fits.warnings()) == [
         "rounds are missed by 20%, more than 10 % (median): was the machine busy?",
         "draft, verify and host together are -5.0% off real rounds (more than 3 %)",
@@ -166,11 +232,17 @@ def test_bad_fits_are_warned_of():
 def test_speculation_is_summed_up_from_its_table():
     import pandas as pd
 
-    frame = pd.DataFrame({
-        "batch": [1, 1, 8, 8], "draft_tokens": [0, 2, 0, 2], "tokens_per_s": [10.0, 12.5, 80.0, 60.0],
-        "low": [None, 1, 1, 1], "high": [float("nan"), 2, 2, 2], "over_plain": [1, 1.25, 1, 0.75],
-        "break_even": [None, 0.2, None, 0.9],
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "batch": [1, 1, 8, 8],
+            "draft_tokens": [0, 2, 0, 2],
+            "tokens_per_s": [10.0, 12.5, 80.0, 60.0],
+            "low": [None, 1, 1, 1],
+            "high": [float("nan"), 2, 2, 2],
+            "over_plain": [1, 1.25, 1, 0.75],
+            "break_even": [None, 0.2, None, 0.9],
+        }
+    )
     pays = Speculation.of(frame)
     assert pays.best_draft_tokens == {1: 2, 8: 0}
     assert pays.best(1).low == 1.0
