@@ -16,9 +16,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from transformers.generation import candidate_generator
+
 from lapsd.calibrate import Sampling, generate, load_pair
 from lapsd.calibrate.prompts import PROMPT_SETS, bundled_prompts
-from transformers.generation import candidate_generator
 
 N = 4
 

@@ -21,6 +21,8 @@ import pandas as pd
 import torch
 from assisted import Rounds
 from gpu_check import CAPTURE_FAILED
+from torch.profiler import ProfilerActivity, profile
+
 from lapsd.calibrate import Sampling, generate
 from lapsd.calibrate.decoding.decoder import clock, make_decoder
 from lapsd.calibrate.decoding.exactness import greedy_regret
@@ -42,12 +44,11 @@ from lapsd.calibrate.timing.floors import (
     warm_up,
 )
 from lapsd.calibrate.timing.gpu_state import gpu_state, held_back_ns, holds_back
-from lapsd.calibrate.timing.moves import Moves, swap_during_decode, time_swaps
+from lapsd.calibrate.timing.kv_transfers import Moves, swap_during_decode, time_swaps
 from lapsd.calibrate.timing.prefill import time_prefills
 from lapsd.traces import Profile, save_profile
 from lapsd.traces.files import write_whole
 from lapsd.traces.provenance import Floors
-from torch.profiler import ProfilerActivity, profile
 
 N = 4
 REPEATS = 30

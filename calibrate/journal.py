@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+
 from lapsd.calibrate.models.loading import Pair
 from lapsd.calibrate.prompts import Prompt
 from lapsd.calibrate.stamp import hardware, software

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+
 from lapsd.calibrate.decoding.decoder import Generation, generate
 from lapsd.calibrate.decoding.exactness import greedy_regret
 from lapsd.calibrate.decoding.replayable import replayable
@@ -21,7 +22,7 @@ from lapsd.calibrate.stamp import stamp
 from lapsd.calibrate.timing.cells import WIDTHS, design, time_alone, time_grid
 from lapsd.calibrate.timing.floors import floors
 from lapsd.calibrate.timing.gpu_state import gpu_state, holds_back
-from lapsd.calibrate.timing.moves import swap_during_decode, time_swaps
+from lapsd.calibrate.timing.kv_transfers import swap_during_decode, time_swaps
 from lapsd.calibrate.timing.prefill import time_prefills
 from lapsd.traces import LEARNED, Profile, Trace, speculation_pays, trace_from_rounds
 from lapsd.traces.provenance import GreedyCheck, Provenance, Speculation, SpeculationCheck
@@ -379,7 +380,7 @@ def _pays(
             draft_tokens=best_n,
             requests=len(chosen),
             measured_tokens_per_s=round(sum(tokens) / sum(seconds), 3),
-            foretold_tokens_per_s=round(float(foretold), 3),
+            predicted_tokens_per_s=round(float(foretold), 3),
         )
         speculation = replace(speculation, check=check)
     return speculation, warnings

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from lapsd.calibrate.models.lean import LeanEngine
 from lapsd.calibrate.models.loading import Pair
 from lapsd.traces.provenance import Hardware, Model, Provenance

@@ -22,14 +22,14 @@ from .sim.experiment import (
     Comparison as Comparison,
     Interval as Interval,
     Metric as Metric,
-    Setting as Setting,
-    Stage as Stage,
+    PreparedScenario as PreparedScenario,
+    Scenario as Scenario,
     bound_latency_ns as bound_latency_ns,
     compare as compare,
     default_policies as default_policies,
     mean_interval as mean_interval,
-    outlook_of as outlook_of,
     paired_difference as paired_difference,
+    policy_context as policy_context,
     ratio_of_means as ratio_of_means,
 )
 from .sim.experiment.runs import run as run

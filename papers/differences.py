@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+
 from lapsd.sim.experiment.statistics import Interval, mean_interval, ratio_of_means
 
 

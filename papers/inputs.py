@@ -5,7 +5,7 @@ have for them.
 from dataclasses import dataclass
 from functools import cached_property
 
-from lapsd.sim.experiment.stage import Halves, Stage
+from lapsd.sim.experiment.prepared_scenario import PreparedScenario, Split
 from lapsd.traces import AcceptanceModel, Profile, Trace, fit_acceptance
 
 RECORDED, MEASURED = "recorded", "measured"  # the trace and the profile
@@ -59,9 +59,9 @@ class Inputs:
         costs = self.profile.costs
         return any(t.base_ns or t.per_token_ns for t in (costs.swap_out, costs.swap_in))
 
-    def halves(self, dataset: str | None = None) -> Halves:
+    def split(self, dataset: str | None = None) -> Split:
         """The half that workloads are drawn from, and what is known of the other."""
-        return Stage.of(self.trace, self.profile, dataset=dataset).halves
+        return PreparedScenario.of(self.trace, self.profile, dataset=dataset).split
 
     @cached_property
     def acceptance_models(self) -> dict[str, AcceptanceModel]:

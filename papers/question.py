@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+
 from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.report import Answer, Claim, Figure, Section, Table
 from lapsd.sim.sweeps.grid import Sweep

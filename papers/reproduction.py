@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
+
 from lapsd.papers.folder import MARK, RUNS, TRACES, claim
 from lapsd.papers.inputs import MEASURED, RECORDED, Inputs, Size
 from lapsd.papers.laps_sd.paper import LAPS_SD

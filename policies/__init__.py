@@ -1,8 +1,6 @@
 """Scheduling policies: pure ranks over a job's history, one module each."""
 
 from lapsd.policies.a_min import AMin
-from lapsd.policies.alike import Alike, AlikeCeiling
-from lapsd.policies.alike_online import AlikeOnline
 from lapsd.policies.alise import Alise
 from lapsd.policies.base import (
     NEVER,
@@ -12,8 +10,8 @@ from lapsd.policies.base import (
     Clairvoyant,
     Event,
     Job,
-    Outlook,
     Policy,
+    PolicyContext,
     Rank,
     Until,
 )
@@ -21,6 +19,8 @@ from lapsd.policies.boost import Boost
 from lapsd.policies.fastserve import FastServe
 from lapsd.policies.fcfs import FCFS
 from lapsd.policies.gittins import Gittins
+from lapsd.policies.kernel_gittins import KernelGittins, KernelGittinsOracle
+from lapsd.policies.kernel_gittins_online import KernelGittinsOnline
 from lapsd.policies.laps_sd import LapsSD
 from lapsd.policies.laps_sd_adapted import LapsSDAdapted
 from lapsd.policies.las import LAS
@@ -28,7 +28,7 @@ from lapsd.policies.las_round import LASRound
 from lapsd.policies.lp_sjf import LPSJF
 from lapsd.policies.lp_sjf_mean import LPSJFMean
 from lapsd.policies.lp_srpt import LPSRPT
-from lapsd.policies.past import Past
+from lapsd.policies.request_history import RequestHistory
 from lapsd.policies.round_robin import RoundRobin
 from lapsd.policies.spec import POLICIES, parameters_of, parse_policy, policy_class, spec_of
 from lapsd.policies.srpt import SRPT
@@ -48,9 +48,9 @@ __all__ = [
     "TIE",
     "TO_THE_END",
     "AMin",
-    "Alike",
-    "AlikeCeiling",
-    "AlikeOnline",
+    "KernelGittins",
+    "KernelGittinsOracle",
+    "KernelGittinsOnline",
     "Alise",
     "Boost",
     "Clairvoyant",
@@ -62,8 +62,8 @@ __all__ = [
     "LPSJFMean",
     "LapsSD",
     "LapsSDAdapted",
-    "Outlook",
-    "Past",
+    "PolicyContext",
+    "RequestHistory",
     "Policy",
     "Rank",
     "RoundRobin",

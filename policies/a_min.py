@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
-from lapsd.policies.base import Job, Outlook, Policy, Rank, Until
-from lapsd.policies.past import Past
+from lapsd.policies.base import Job, Policy, PolicyContext, Rank, Until
+from lapsd.policies.request_history import RequestHistory
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,19 @@ class AMin(Policy):
     name: ClassVar[str] = "a-min"
 
     quantile: float = 0.1
-    past: Past = field(default_factory=Past, repr=False, compare=False, metadata={"bound": True})
+    history: RequestHistory = field(
+        default_factory=RequestHistory, repr=False, compare=False, metadata={"bound": True}
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.quantile <= 1:
             raise ValueError(f"{self.name}: quantile={self.quantile} must be between 0 and 1")
 
-    def bind(self, outlook: Outlook) -> Self:
-        return replace(self, past=outlook.past)
+    def bind(self, context: PolicyContext) -> Self:
+        return replace(self, history=context.history)
 
     def rank(self, job: Job, now_ns: int) -> Rank:
-        tokens, share = self.past.lengths(job.predicted_tokens)
+        tokens, share = self.history.lengths(job.predicted_tokens)
         below = int(share.cumsum().searchsorted(self.quantile))
         return (max(tokens[min(below, len(tokens) - 1)], job.tokens),)
 

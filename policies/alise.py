@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
-from lapsd.policies.base import NEVER, TO_THE_END, Job, Outlook, Rank, Until
+from lapsd.policies.base import NEVER, TO_THE_END, Job, PolicyContext, Rank, Until
 from lapsd.policies.las import LAS
 from lapsd.policies.time_model import FORMS, TimeModel
 
@@ -49,43 +49,43 @@ class Alise(LAS):
         if self.model not in FORMS:
             raise ValueError(f"{self.name}: model={self.model} must be {' or '.join(FORMS)}")
 
-    def bind(self, outlook: Outlook) -> Self:
+    def bind(self, context: PolicyContext) -> Self:
         return replace(
-            super().bind(outlook), time=outlook.time or TimeModel(0, 0, outlook.mean_round_ns)
+            super().bind(context), time=context.time or TimeModel(0, 0, context.mean_round_ns)
         )
 
-    def left_ns(self, job: Job) -> int:
+    def remaining_ns(self, job: Job) -> int:
         """Its estimated remaining time: what is left of T_gen."""
-        length = job.predicted_tokens if job.memo is None else job.memo
+        length = job.predicted_tokens if job.state is None else job.state
         prompt = job.prompt_tokens
         left = self.time.decode_ns(prompt, length - job.tokens, job.tokens, self.model)
         return left if job.started else left + self.time.prefill_ns(prompt, self.model)
 
     def rank(self, job: Job, now_ns: int) -> Rank:
-        left = self.left_ns(job)
+        left = self.remaining_ns(job)
         level = self._level(job, left, now_ns)
         return (level, left) if level else (0, job.arrival_ns)
 
-    def _level(self, job: Job, left_ns: int, now_ns: int) -> int:
+    def _level(self, job: Job, remaining_ns: int, now_ns: int) -> int:
         """Its queue, or a higher one for the time that it was not served; 0: before all queues."""
-        queue = self.queue_of(left_ns)
+        queue = self.queue_of(remaining_ns)
         if not self.age_ns:
             return queue
         return max(0, queue - (now_ns - job.arrival_ns - job.service_ns) // self.age_ns)
 
-    def learn(self, job: Job, now_ns: int) -> None:
+    def on_round(self, job: Job, now_ns: int) -> None:
         """An output that reached its prediction has a longer one now."""
-        length: int = job.predicted_tokens if job.memo is None else job.memo
+        length: int = job.predicted_tokens if job.state is None else job.state
         if self.overrun > 1 and job.tokens >= length:
-            job.memo = max(job.tokens + 1, math.ceil(length * self.overrun))
+            job.state = max(job.tokens + 1, math.ceil(length * self.overrun))
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         if self.overrun == 1:
             return TO_THE_END
-        return Until(tokens=job.predicted_tokens if job.memo is None else job.memo)
+        return Until(tokens=job.predicted_tokens if job.state is None else job.state)
 
     def wake(self, job: Job, now_ns: int) -> int:
-        if not self.age_ns or self._level(job, self.left_ns(job), now_ns) == 0:
+        if not self.age_ns or self._level(job, self.remaining_ns(job), now_ns) == 0:
             return NEVER
         served_ns = job.arrival_ns + job.service_ns
         return served_ns + ((now_ns - served_ns) // self.age_ns + 1) * self.age_ns

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
-from lapsd.policies.past import Past
-from lapsd.policies.time_model import TimeModel
 from numpy.typing import NDArray
+
+from lapsd.policies.request_history import RequestHistory
+from lapsd.policies.time_model import TimeModel
 
 Rank = tuple[Any, ...]
 NEVER = 2**62  # a time or a count that is not reached
@@ -39,11 +40,11 @@ class Job(Protocol):
         Attained service: time of its committed decoding rounds (neither prefill nor switching).
     drafted, accepted : int
         Draft tokens over its committed rounds.
-    queue : int Written by `Policy.learn`: the queue that the policy keeps the request in, from 1.
+    queue : int Written by `Policy.on_round`: the queue that the policy keeps the request in, from 1.
         The server notes when it changes; among equal ranks, earlier entry into the queue goes
         first.
-    memo : Any
-        Written by `Policy.learn`: whatever else the policy remembers of the request; None at first.
+    state : Any
+        Written by `Policy.on_round`: whatever else the policy remembers of the request; None at first.
     """
 
     index: int
@@ -55,7 +56,7 @@ class Job(Protocol):
     tokens: int
     service_ns: int
     queue: int
-    memo: Any
+    state: Any
 
     @property
     def prompt_tokens(self) -> int: ...
@@ -100,7 +101,7 @@ class Job(Protocol):
 
 
 @dataclass(frozen=True)
-class Outlook:
+class PolicyContext:
     """What a server knows before a run.
 
     Attributes
@@ -109,17 +110,17 @@ class Outlook:
         c̄, the cost of a round at the training half's median context.
     past_sizes_ns : sequence of int, ascending
         T̃ of the training half's requests, c̄ · r · L // (accepted + r), of all their rounds.
-    past : Past Those requests, with how long they were predicted to be; of the test half, if the
+    history : Past Those requests, with how long they were predicted to be; of the test half, if the
         policy is clairvoyant.
-    move_out_ns, move_back_ns : int What it takes to move the KV cache of a request of the median
+    swap_out_ns, swap_in_ns : int What it takes to move the KV cache of a request of the median
         context out and back, if one that stops running has to; else 0.
-    seats : int
+    batch_slots : int
         Requests that run a round together.
     time : TimeModel or None
         How long a request takes by its lengths, fitted to those requests.
     true_prefill_ns : sequence of int, by job index
         True prefill; empty, as all that is true here, unless the policy's class says `clairvoyant`.
-    true_left_ns : sequences of int, by job index and committed rounds
+    true_remaining_ns : sequences of int, by job index and committed rounds
         What its further rounds take when it runs alone.
     true_tokens_per_round : sequence of float, by job index
         Output tokens over rounds.
@@ -127,13 +128,13 @@ class Outlook:
 
     mean_round_ns: int
     past_sizes_ns: Sequence[int]
-    past: Past = field(default_factory=Past, compare=False)
-    move_out_ns: int = 0
-    move_back_ns: int = 0
-    seats: int = 1
+    history: RequestHistory = field(default_factory=RequestHistory, compare=False)
+    swap_out_ns: int = 0
+    swap_in_ns: int = 0
+    batch_slots: int = 1
     time: TimeModel | None = None
     true_prefill_ns: Sequence[int] = ()
-    true_left_ns: Sequence[Sequence[int]] = ()
+    true_remaining_ns: Sequence[Sequence[int]] = ()
     true_tokens_per_round: Sequence[float] = ()
 
 
@@ -183,8 +184,8 @@ class Policy:
     name: ClassVar[str] = ""
     clairvoyant: ClassVar[bool] = False
 
-    def bind(self, outlook: Outlook) -> Self:
-        """The policy for one run, knowing `outlook`. Once a run."""
+    def bind(self, context: PolicyContext) -> Self:
+        """The policy for one run, knowing `context`. Once a run."""
         return self
 
     def rank(self, job: Job, now_ns: int) -> Rank:
@@ -194,19 +195,19 @@ class Policy:
         """
         raise NotImplementedError(f"{type(self).__name__} defines no rank")
 
-    def learn(self, job: Job, now_ns: int) -> None:
-        """Take in the job's newly committed round; may write `job.queue` and `job.memo`, nothing
+    def on_round(self, job: Job, now_ns: int) -> None:
+        """Take in the job's newly committed round; may write `job.queue` and `job.state`, nothing
         else.
         """
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        """How long the served job's rank surely stays down, and `learn` would write nothing new.
+        """How long the served job's rank surely stays down, and `on_round` would write nothing new.
 
         Optional.
 
         Defining it also promises that a *waiting* job's rank changes only at its `wake`, where it
-        falls, and when `observe` says so. Too early is harmless; too late changes the schedule.
-        Holds until `observe` returns True.
+        falls, and when `on_event` says so. Too early is harmless; too late changes the schedule.
+        Holds until `on_event` returns True.
 
         Parameters
         ----------
@@ -221,13 +222,13 @@ class Policy:
         """
         return NEVER
 
-    def left_ns(self, job: Job) -> int | None:
+    def remaining_ns(self, job: Job) -> int | None:
         """How much more of the server the job is taken to need, for memory that plans ahead; None:
         nobody knows.
         """
         return None
 
-    def observe(self, event: Event) -> bool:
+    def on_event(self, event: Event) -> bool:
         """Take in an arrival or a completion, into state of the whole policy that `bind` made for
         this run.
 
@@ -242,13 +243,13 @@ class Clairvoyant(Policy):
 
     clairvoyant: ClassVar[bool] = True
 
-    outlook: Outlook | None = field(default=None, repr=False, metadata={"bound": True})
+    context: PolicyContext | None = field(default=None, repr=False, metadata={"bound": True})
 
-    def bind(self, outlook: Outlook) -> Self:
-        return replace(self, outlook=outlook)
+    def bind(self, context: PolicyContext) -> Self:
+        return replace(self, context=context)
 
     @property
-    def truth(self) -> Outlook:
+    def truth(self) -> PolicyContext:
         """What the policy was bound to."""
-        assert self.outlook is not None, "bind the policy first"
-        return self.outlook
+        assert self.context is not None, "bind the policy first"
+        return self.context

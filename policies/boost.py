@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from statistics import mean
 from typing import ClassVar, Self
 
-from lapsd.policies.base import STEADY, Job, Outlook, Policy, Rank, Until
-from lapsd.policies.past import Past
+from lapsd.policies.base import STEADY, Job, Policy, PolicyContext, Rank, Until
+from lapsd.policies.request_history import RequestHistory
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,9 @@ class Boost(Policy):
     name: ClassVar[str] = "boost"
 
     theta: float = 0.3
-    past: Past = field(default_factory=Past, repr=False, compare=False, metadata={"bound": True})
+    history: RequestHistory = field(
+        default_factory=RequestHistory, repr=False, compare=False, metadata={"bound": True}
+    )
     mean_round_ns: int = field(default=1, repr=False, metadata={"bound": True})
     mean_size_ns: float = field(default=1.0, repr=False, metadata={"bound": True})
 
@@ -33,15 +35,15 @@ class Boost(Policy):
         if not 1e-6 <= self.theta <= 1000:
             raise ValueError(f"{self.name}: theta={self.theta} must be between 1e-06 and 1000")
 
-    def bind(self, outlook: Outlook) -> Self:
-        size = max(1.0, float(mean(outlook.past_sizes_ns)))
+    def bind(self, context: PolicyContext) -> Self:
+        size = max(1.0, float(mean(context.past_sizes_ns)))
         return replace(
-            self, past=outlook.past, mean_round_ns=outlook.mean_round_ns, mean_size_ns=size
+            self, history=context.history, mean_round_ns=context.mean_round_ns, mean_size_ns=size
         )
 
     def rank(self, job: Job, now_ns: int) -> Rank:
-        tokens, share = self.past.lengths(job.predicted_tokens)
-        rounds = float((tokens * share).sum()) / self.past.tokens_per_round
+        tokens, share = self.history.lengths(job.predicted_tokens)
+        rounds = float((tokens * share).sum()) / self.history.tokens_per_round
         per_ns = self.theta / self.mean_size_ns
         return (
             job.arrival_ns + math.log(-math.expm1(-per_ns * rounds * self.mean_round_ns)) / per_ns,

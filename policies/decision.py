@@ -59,12 +59,12 @@ def no_progress(policy: Policy, now_ns: int, waiting: int, why: str) -> ValueErr
     )
 
 
-def choose(ordered: Iterable[J], seats: int, fits: Callable[[list[J]], bool]) -> list[J]:
+def choose(ordered: Iterable[J], batch_slots: int, fits: Callable[[list[J]], bool]) -> list[J]:
     """The first in order, as many as have seats and fit the memory together: nobody is passed over.
 
     `fits` is asked O(log seats) times: what is more than fits does not fit with more beside it.
     """
-    first = list(itertools.islice(ordered, seats))
+    first = list(itertools.islice(ordered, batch_slots))
     if fits(first):
         return first
     return first[

@@ -8,7 +8,7 @@ the time of a prefill.
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple, Self
 
-from lapsd.policies.base import NEVER, ONE_ROUND, Job, Outlook, Policy, Rank, Until
+from lapsd.policies.base import NEVER, ONE_ROUND, Job, Policy, PolicyContext, Rank, Until
 from lapsd.policies.time_model import TimeModel
 
 
@@ -69,13 +69,13 @@ class FastServe(Policy):
                 f"{self.name}: starve_s={self.starve_s} must be above 0, and at most 1e+09"
             )
 
-    def bind(self, outlook: Outlook) -> Self:
+    def bind(self, context: PolicyContext) -> Self:
         first = max(1, round(self.quantum_ms * 1e6))
         return replace(
             self,
             quanta_ns=(*(min(first << level, NEVER) for level in range(self.levels - 1)), NEVER),
             starve_ns=NEVER if self.starve_s is None else max(1, round(self.starve_s * 1e9)),
-            time=outlook.time or TimeModel(0, 0, outlook.mean_round_ns),
+            time=context.time or TimeModel(0, 0, context.mean_round_ns),
         )
 
     def joins(self, job: Job) -> int:
@@ -87,7 +87,7 @@ class FastServe(Policy):
         starves_ns = self._starves_ns(job)
         if starves_ns <= now_ns:
             return (0, 0, -starves_ns)
-        turn: Turn | None = job.memo
+        turn: Turn | None = job.state
         return (
             (self.joins(job), 1, job.arrival_ns)
             if turn is None
@@ -96,10 +96,10 @@ class FastServe(Policy):
 
     def _starves_ns(self, job: Job) -> int:
         """When the request, if it goes on waiting, has had no round for too long."""
-        return (job.arrival_ns if job.memo is None else job.memo.last_ns) + self.starve_ns
+        return (job.arrival_ns if job.state is None else job.state.last_ns) + self.starve_ns
 
-    def learn(self, job: Job, now_ns: int) -> None:
-        service_ns, turn = job.service_ns, job.memo
+    def on_round(self, job: Job, now_ns: int) -> None:
+        service_ns, turn = job.service_ns, job.state
         if turn is None:
             turn = Turn(self.joins(job), job.arrival_ns, 0, 0, job.arrival_ns)
         if now_ns - (service_ns - turn.service_ns) - turn.last_ns >= self.starve_ns:
@@ -107,12 +107,12 @@ class FastServe(Policy):
         level, since_ns, before_ns, _, _ = turn
         if service_ns - before_ns > self.quanta_ns[level]:
             level, since_ns, before_ns = level + 1, now_ns, service_ns
-        job.memo = Turn(level, since_ns, before_ns, service_ns, now_ns)
+        job.state = Turn(level, since_ns, before_ns, service_ns, now_ns)
         job.queue = level + 1
 
-    def left_ns(self, job: Job) -> int:
+    def remaining_ns(self, job: Job) -> int:
         """What is left of its quantum: nothing else is known."""
-        turn: Turn | None = job.memo
+        turn: Turn | None = job.state
         spent = 0 if turn is None else job.service_ns - turn.before_ns
         return max(0, self.quanta_ns[self.joins(job) if turn is None else turn.level] - spent)
 

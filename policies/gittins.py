@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 import numpy as np
-from lapsd.policies.base import TO_THE_END, Job, Outlook, Policy, Rank, Until
 from numpy.typing import NDArray
+
+from lapsd.policies.base import TO_THE_END, Job, Policy, PolicyContext, Rank, Until
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Gittins(Policy):
 
     sizes_ns: tuple[int, ...] = field(default=(), repr=False, metadata={"bound": True})
 
-    def bind(self, outlook: Outlook) -> Self:
-        return replace(self, sizes_ns=tuple(sorted(outlook.past_sizes_ns)))
+    def bind(self, context: PolicyContext) -> Self:
+        return replace(self, sizes_ns=tuple(sorted(context.past_sizes_ns)))
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         return (self.service_a_completion(job.service_ns),)

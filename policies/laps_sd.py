@@ -11,9 +11,9 @@ from functools import lru_cache
 from statistics import pstdev
 from typing import Any, ClassVar, NamedTuple, Self
 
-from lapsd.policies.base import ONE_ROUND, TO_THE_END, Job, Outlook, Rank, Until
+from lapsd.policies.base import ONE_ROUND, TO_THE_END, Job, PolicyContext, Rank, Until
 from lapsd.policies.las import LAS
-from lapsd.policies.moves import lead_ns
+from lapsd.policies.switch_penalty import switch_penalty_ns
 
 until = lru_cache(maxsize=1 << 14)(
     Until
@@ -36,7 +36,7 @@ class Perceived(NamedTuple):
     ns: int
     tokens: int
 
-    def left_ns(self, emitted: int) -> int:
+    def remaining_ns(self, emitted: int) -> int:
         """T̃ once so many tokens are emitted, rounded down; 0 where the output has outrun its
         prediction.
         """
@@ -69,7 +69,7 @@ class LapsSD(LAS):
         (`window`), which does not calm down merely by rounds going by, or the standard deviation of
         Beta(1 + accepted, 1 + drafted − accepted) (`posterior`), from round `gamma` on.
     count : perceptible after so many rounds, whatever acceptance does (a control); 0: by stability.
-    stay : a request that runs is ahead by so many times what its stopping would cost all in moves:
+    switch_penalty : a request that runs is ahead by so many times what its stopping would cost all in moves:
         placed and ranked by that much less service, or T̃.
     """
 
@@ -84,8 +84,8 @@ class LapsSD(LAS):
     overrun: float = 1.0
     stability: str = "range"
     count: int = 0
-    stay: float = 0.0
-    lead_ns: int = field(default=0, repr=False, metadata={"bound": True})
+    switch_penalty: float = 0.0
+    switch_penalty_ns: int = field(default=0, repr=False, metadata={"bound": True})
     mean_round_ns: int = field(default=0, repr=False, metadata={"bound": True})
     stable_key: str = field(default="", repr=False, metadata={"bound": True})
 
@@ -99,8 +99,10 @@ class LapsSD(LAS):
             raise ValueError(f"{self.name}: overrun={self.overrun} must be between 1 and 1000")
         if not 0 <= self.count <= 100_000:
             raise ValueError(f"{self.name}: count={self.count} must be between 0 and 100000")
-        if not 0 <= self.stay <= 1000:
-            raise ValueError(f"{self.name}: stay={self.stay} must be between 0 and 1000")
+        if not 0 <= self.switch_penalty <= 1000:
+            raise ValueError(
+                f"{self.name}: switch_penalty={self.switch_penalty} must be between 0 and 1000"
+            )
         for parameter, known in (
             ("order", ("remaining", "total")),
             ("stability", ("range", "sd", "window", "posterior")),
@@ -108,60 +110,68 @@ class LapsSD(LAS):
             if (value := getattr(self, parameter)) not in known:
                 raise ValueError(f"{self.name}: {parameter}={value} must be {' or '.join(known)}")
 
-    def bind(self, outlook: Outlook) -> Self:
+    def bind(self, context: PolicyContext) -> Self:
         key = (
             f"{type(self).__qualname__} stable: {self.gamma}, {self.delta}, {self.stability},"
             f" {self.count}"
         )
-        lead = round(self.stay * lead_ns(outlook))
+        lead = round(self.switch_penalty * switch_penalty_ns(context))
         own: dict[str, Any] = {
-            "mean_round_ns": outlook.mean_round_ns,
+            "mean_round_ns": context.mean_round_ns,
             "stable_key": key,
-            "lead_ns": lead,
+            "switch_penalty_ns": lead,
         }
-        return replace(self, **self._queues(outlook), **own)
+        return replace(self, **self._queues(context), **own)
 
     def rank(self, job: Job, now_ns: int) -> Rank:
-        perceived = job.memo
+        perceived = job.state
         level = self.level(job, now_ns) if self.age_ns else job.queue
         if perceived is None:
             rank: Rank = (level, self.perceptible_first, 0)
         elif isinstance(perceived, Perceived):
             emitted = job.tokens if self.order == "remaining" else 0
-            rank = (level, not self.perceptible_first, perceived.left_ns(emitted))
+            rank = (level, not self.perceptible_first, perceived.remaining_ns(emitted))
         else:  # it has begun its turn in this queue, and `preempt` is off
             rank = (level, -1 if perceived == job.queue else self.perceptible_first, 0)
-        return self._ahead(job, rank) if self.lead_ns and job.running else rank
+        return self._ahead(job, rank) if self.switch_penalty_ns and job.running else rank
 
     def _ahead(self, job: Job, rank: Rank) -> Rank:
-        """The rank of a request that runs, `lead_ns` less service or T̃ taken into account."""
+        """The rank of a request that runs, `switch_penalty_ns` less service or T̃ taken into account."""
         level, first, time_ns = rank
-        if not isinstance(job.memo, Perceived):
-            return (min(level, self.queue_of(job.service_ns - self.lead_ns)), first, time_ns)
-        return (min(level, self.queue_of(time_ns - self.lead_ns)), first, time_ns - self.lead_ns)
+        if not isinstance(job.state, Perceived):
+            return (
+                min(level, self.queue_of(job.service_ns - self.switch_penalty_ns)),
+                first,
+                time_ns,
+            )
+        return (
+            min(level, self.queue_of(time_ns - self.switch_penalty_ns)),
+            first,
+            time_ns - self.switch_penalty_ns,
+        )
 
-    def learn(self, job: Job, now_ns: int) -> None:
-        if isinstance(job.memo, Perceived):
-            self._follow(job, job.memo)
+    def on_round(self, job: Job, now_ns: int) -> None:
+        if isinstance(job.state, Perceived):
+            self._follow(job, job.state)
         elif self.is_stable(job):
             rounds = job.rounds
-            job.memo = Perceived(
+            job.state = Perceived(
                 job.predicted_tokens, self.mean_round_ns * rounds, job.accepted + rounds
             )
-            job.queue = self.queue_of(self.remaining_ns(job))
+            job.queue = self.queue_of(self.predicted_remaining_ns(job))
         else:
             queue = self.queue_of(job.service_ns)
             if not self.preempt:
-                job.memo = queue if queue == job.queue else None
+                job.state = queue if queue == job.queue else None
             job.queue = queue
 
     def _follow(self, job: Job, perceived: Perceived) -> None:
         """What changes after a request was placed: nothing, by default."""
         if self.overrun > 1 and job.tokens >= perceived.output_tokens:
             longer = max(job.tokens + 1, math.ceil(perceived.output_tokens * self.overrun))
-            job.memo = perceived._replace(output_tokens=longer)
+            job.state = perceived._replace(output_tokens=longer)
         if self.follow:
-            job.queue = self.queue_of(self.remaining_ns(job))
+            job.queue = self.queue_of(self.predicted_remaining_ns(job))
 
     def is_stable(self, job: Job) -> bool:
         """Whether what `stability` names is below `delta`, or `count` rounds are over."""
@@ -185,14 +195,14 @@ class LapsSD(LAS):
         ]
         return max(means) - min(means) < self.delta
 
-    def remaining_ns(self, job: Job) -> int:
+    def predicted_remaining_ns(self, job: Job) -> int:
         """T̃ of a perceptible request: c̄ · r · max(0, L̂ − tokens so far) // (accepted + r)."""
-        perceived: Perceived = job.memo
-        return perceived.left_ns(job.tokens)
+        perceived: Perceived = job.state
+        return perceived.remaining_ns(job.tokens)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        perceived = job.memo
-        if self.lead_ns:
+        perceived = job.state
+        if self.switch_penalty_ns:
             return ONE_ROUND
         if isinstance(perceived, Perceived):
             if self.follow:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from statistics import quantiles
 from typing import ClassVar, Self
 
-from lapsd.policies.base import ONE_ROUND, Event, Job, Outlook, Rank, Until
+from lapsd.policies.base import ONE_ROUND, Event, Job, PolicyContext, Rank, Until
 from lapsd.policies.laps_sd import LapsSD, Perceived
 
 RULES = ("present", "quantiles", "both")
@@ -44,17 +44,17 @@ class LapsSDAdapted(LapsSD):
                 f"{self.name}: rule={self.rule} must be {', '.join(RULES[:-1])} or {RULES[-1]}"
             )
 
-    def bind(self, outlook: Outlook) -> Self:
-        bound = super().bind(outlook)
+    def bind(self, context: PolicyContext) -> Self:
+        bound = super().bind(context)
         if self.rule == "present":
-            made = [replace(self, K=k).thresholds(outlook) for k in range(1, MOST + 1)]
+            made = [replace(self, K=k).thresholds(context) for k in range(1, MOST + 1)]
         else:
-            made = [by_quantile(outlook.past_sizes_ns, k) for k in range(1, max(MOST, self.K) + 1)]
+            made = [by_quantile(context.past_sizes_ns, k) for k in range(1, max(MOST, self.K) + 1)]
         return replace(bound, there=[0], by_queues=tuple(made))
 
-    def thresholds(self, outlook: Outlook) -> tuple[int, ...]:
+    def thresholds(self, context: PolicyContext) -> tuple[int, ...]:
         """Sup_1 to Sup_{K−1} as LAPS-SD has them."""
-        return super().bind(outlook).bounds_ns
+        return super().bind(context).bounds_ns
 
     @property
     def queues(self) -> int:
@@ -68,14 +68,16 @@ class LapsSDAdapted(LapsSD):
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         _, first, time_ns = super().rank(job, now_ns)
-        lead_ns = self.lead_ns if job.running else 0  # already taken off T̃
-        placed_ns = time_ns if isinstance(job.memo, Perceived) else job.service_ns - lead_ns
+        switch_penalty_ns = self.switch_penalty_ns if job.running else 0  # already taken off T̃
+        placed_ns = (
+            time_ns if isinstance(job.state, Perceived) else job.service_ns - switch_penalty_ns
+        )
         return (self.queue_of(placed_ns), first, time_ns)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         return ONE_ROUND
 
-    def observe(self, event: Event) -> bool:
+    def on_event(self, event: Event) -> bool:
         before = self.queues
         self.there[0] += 1 if event.kind == "arrival" else -1
         return self.queues != before

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any, ClassVar, Self
 
-from lapsd.policies.base import NEVER, Job, Outlook, Policy, Rank, Until
+from lapsd.policies.base import NEVER, Job, Policy, PolicyContext, Rank, Until
 
 LONGEST_S = 1e9
 
@@ -48,15 +48,15 @@ class LAS(Policy):
                     f"{self.name}: {name}={value} must be above 0, and at most {LONGEST_S:g}"
                 )
 
-    def bind(self, outlook: Outlook) -> Self:
-        return replace(self, **self._queues(outlook))
+    def bind(self, context: PolicyContext) -> Self:
+        return replace(self, **self._queues(context))
 
-    def _queues(self, outlook: Outlook) -> dict[str, Any]:
+    def _queues(self, context: PolicyContext) -> dict[str, Any]:
         """The fields that say where queues end and when jobs age."""
         sup_1 = (
             self.sup_1_s * 1e9
             if self.sup_1_s
-            else median(outlook.past_sizes_ns) / self.M ** (self.K / 2)
+            else median(context.past_sizes_ns) / self.M ** (self.K / 2)
         )
         sups = (min(sup_1 * self.M**j, LONGEST_S * 1e9) for j in range(self.K - 1))
         bounds = tuple(max(1, math.floor(sup)) for sup in sups)
@@ -82,7 +82,7 @@ class LAS(Policy):
     def rank(self, job: Job, now_ns: int) -> Rank:
         return (self.level(job, now_ns) if self.age_ns else job.queue,)
 
-    def learn(self, job: Job, now_ns: int) -> None:
+    def on_round(self, job: Job, now_ns: int) -> None:
         job.queue = self.queue_of(job.service_ns)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:

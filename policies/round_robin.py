@@ -27,11 +27,11 @@ class RoundRobin(Policy):
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         in_turn = job.rounds % self.quantum > 0
-        return (not in_turn, job.arrival_ns if job.memo is None else job.memo)
+        return (not in_turn, job.arrival_ns if job.state is None else job.state)
 
-    def learn(self, job: Job, now_ns: int) -> None:
+    def on_round(self, job: Job, now_ns: int) -> None:
         if job.rounds % self.quantum == 0:
-            job.memo = now_ns  # to the end of the line
+            job.state = now_ns  # to the end of the line
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         return Until(rounds=(job.rounds // self.quantum + 1) * self.quantum)

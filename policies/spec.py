@@ -7,14 +7,14 @@ from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from lapsd.policies.a_min import AMin
-from lapsd.policies.alike import Alike, AlikeCeiling
-from lapsd.policies.alike_online import AlikeOnline
 from lapsd.policies.alise import Alise
 from lapsd.policies.base import Policy
 from lapsd.policies.boost import Boost
 from lapsd.policies.fastserve import FastServe
 from lapsd.policies.fcfs import FCFS
 from lapsd.policies.gittins import Gittins
+from lapsd.policies.kernel_gittins import KernelGittins, KernelGittinsOracle
+from lapsd.policies.kernel_gittins_online import KernelGittinsOnline
 from lapsd.policies.laps_sd import LapsSD
 from lapsd.policies.laps_sd_adapted import LapsSDAdapted
 from lapsd.policies.las import LAS
@@ -39,9 +39,9 @@ _KNOWN: tuple[type[Policy], ...] = (
     Boost,
     LapsSD,
     LapsSDAdapted,
-    Alike,
-    AlikeOnline,
-    AlikeCeiling,
+    KernelGittins,
+    KernelGittinsOnline,
+    KernelGittinsOracle,
     LPSJFMean,
     SRPT,
     FastServe,

@@ -17,7 +17,7 @@ class SRPT(Clairvoyant):
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         prefill = 0 if job.started else self.truth.true_prefill_ns[job.index]
-        return (prefill + self.truth.true_left_ns[job.index][job.rounds],)
+        return (prefill + self.truth.true_remaining_ns[job.index][job.rounds],)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         return TO_THE_END

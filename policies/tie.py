@@ -4,8 +4,9 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 import numpy as np
-from lapsd.policies.base import TO_THE_END, Job, Outlook, Policy, Rank, Until
-from lapsd.policies.past import Past
+
+from lapsd.policies.base import TO_THE_END, Job, Policy, PolicyContext, Rank, Until
+from lapsd.policies.request_history import RequestHistory
 
 LONGEST = 0.1  # of a distribution: its tail
 
@@ -26,17 +27,19 @@ class TIE(Policy):
     name: ClassVar[str] = "tie"
 
     tail: float = 0.25
-    past: Past = field(default_factory=Past, repr=False, compare=False, metadata={"bound": True})
+    history: RequestHistory = field(
+        default_factory=RequestHistory, repr=False, compare=False, metadata={"bound": True}
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.tail <= 1:
             raise ValueError(f"{self.name}: tail={self.tail} must be between 0 and 1")
 
-    def bind(self, outlook: Outlook) -> Self:
-        return replace(self, past=outlook.past)
+    def bind(self, context: PolicyContext) -> Self:
+        return replace(self, history=context.history)
 
     def rank(self, job: Job, now_ns: int) -> Rank:
-        tokens, share = self.past.lengths(job.predicted_tokens)
+        tokens, share = self.history.lengths(job.predicted_tokens)
         in_tail = np.minimum(share, np.maximum(0, share.cumsum() - (1 - LONGEST)))
         longest = float((tokens * in_tail).sum() / in_tail.sum())
         return (

@@ -6,7 +6,7 @@ A package of its own: it learns (which `traces` does not) without a model to run
 is for).
 """
 
-from lapsd.predict.columns import Asked, predictions, with_column
+from lapsd.predict.columns import PromptedTrace, predictions, with_column
 from lapsd.predict.encoders import Encoder, ModelEncoder, TfidfEncoder
 from lapsd.predict.evaluate import Accuracy, learnt_on, out_of_fold
 from lapsd.predict.models import MODELS, LengthModel, Median, Ranker, Retrieval, Ridge
@@ -14,7 +14,7 @@ from lapsd.predict.models import MODELS, LengthModel, Median, Ranker, Retrieval,
 __all__ = [
     "MODELS",
     "Accuracy",
-    "Asked",
+    "PromptedTrace",
     "Encoder",
     "LengthModel",
     "Median",

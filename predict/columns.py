@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lapsd.predict.evaluate import Accuracy, learnt_on, out_of_fold
 from lapsd.predict.models import LengthModel
 from lapsd.traces import Prompt, Trace
-from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Asked:
+class PromptedTrace:
     """A trace's requests with their prompts.
 
     Attributes
@@ -26,7 +27,7 @@ class Asked:
     groups: tuple[str, ...]
 
     @classmethod
-    def of(cls, trace: Trace, prompts: Mapping[str, Prompt]) -> "Asked":
+    def of(cls, trace: Trace, prompts: Mapping[str, Prompt]) -> "PromptedTrace":
         """Match prompts to requests by `request_id`.
 
         Raises
@@ -43,10 +44,10 @@ class Asked:
         own = [prompts[name] for name in trace.request_id]
         return cls(trace, tuple(p.text for p in own), tuple(p.group for p in own))
 
-    def without(self, groups: frozenset[str]) -> "Asked":
+    def without(self, groups: frozenset[str]) -> "PromptedTrace":
         """Those of other groups."""
         rows = [i for i, group in enumerate(self.groups) if group not in groups]
-        return Asked(
+        return PromptedTrace(
             self.trace.take(rows),
             tuple(self.texts[i] for i in rows),
             tuple(self.groups[i] for i in rows),
@@ -55,8 +56,8 @@ class Asked:
 
 def predictions(
     make: Callable[[], LengthModel],
-    asked: Asked,
-    past: Asked | None = None,
+    asked: PromptedTrace,
+    past: PromptedTrace | None = None,
     *,
     insert: bool = False,
 ) -> tuple[NDArray[np.int64], Accuracy]:

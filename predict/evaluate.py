@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from lapsd.predict.models import LengthModel, Retrieval
 from numpy.typing import NDArray
+
+from lapsd.predict.models import LengthModel, Retrieval
 
 FOLDS = 10
 LEAST_REQUESTS = 20

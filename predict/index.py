@@ -6,8 +6,9 @@ Exact while they are few, approximate by faiss beyond.
 from typing import Any
 
 import numpy as np
-from lapsd.predict.encoders import Vectors
 from numpy.typing import NDArray
+
+from lapsd.predict.encoders import Vectors
 
 EXACT_BELOW = 50_000
 LINKS = 32  # of each vector in faiss's graph

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lapsd.predict.encoders import Encoder
 from lapsd.predict.index import VectorIndex
-from numpy.typing import NDArray
 
 Lengths = NDArray[np.float64]
 MLP_SHAPE = (256,)

@@ -12,16 +12,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
 from lapsd.calibrate.fitting.linear import errors, fit_mean
 from lapsd.calibrate.record import Calibration
 from lapsd.serve.engine import Engine
-from lapsd.serve.plan import Asked, Plan
+from lapsd.serve.plan import Plan, PlannedRequest
 from lapsd.serve.record import Record
 from lapsd.serve.validation.recorded import trace_of
 from lapsd.traces import Costs, Linear, Profile, RoundTerms, StepTerms, Trace
 from lapsd.traces.provenance import FitError, Fits, Provenance
-from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 LEAST_ROUNDS, LEAST_PROMPTS = 20, 8  # steps, for terms of a batch size
 KNOTS = 6  # numbers of tokens between which a step's cost is linear
@@ -49,15 +50,15 @@ Progress = Callable[[str, int, int], None]
 class Requests:
     """What is served: real requests, and how long contexts may be."""
 
-    asked: Sequence[Asked]
+    planned: Sequence[PlannedRequest]
     context: int
 
-    def reaching(self, n: int) -> list[Asked]:
+    def reaching(self, n: int) -> list[PlannedRequest]:
         """Prompts of set lengths, cut from the real ones strung together."""
-        string = [token for asked in self.asked for token in asked.prompt]
+        string = [token for planned in self.planned for token in planned.prompt]
         most = min(len(string), self.context - SHORT - n - 2)
         lengths = [length for length in REACH if length <= most]
-        return [Asked(f"reach-{m}", "reach", 0, string[:m], SHORT, SHORT) for m in lengths]
+        return [PlannedRequest(f"reach-{m}", "reach", 0, string[:m], SHORT, SHORT) for m in lengths]
 
 
 def calibrate(
@@ -75,7 +76,7 @@ def calibrate(
     plan : what all runs have in common: models, draft length, sampling.
     """
     runs, records = [*sorted(batches), min(batches)], list[Record]()
-    everybody = [*requests.asked, *requests.reaching(plan.draft_tokens)]
+    everybody = [*requests.planned, *requests.reaching(plan.draft_tokens)]
     progress("warming up", 0, len(runs))
     engine.serve(replace(plan, requests=everybody[: max(batches)], batch=max(batches)))
     for i, batch in enumerate(runs):
@@ -92,7 +93,7 @@ def calibrate(
         drift=round(drift, 4),
         unstable=abs(drift) > UNSTABLE,
     ).noting(steps=NOTE, engine="vllm", vllm=dict(records[0].notes))
-    trace = _trace(replace(plan, requests=requests.asked), records[0], known)
+    trace = _trace(replace(plan, requests=requests.planned), records[0], known)
     profile = Profile("measured", engine.weights, costs, fits, known)
     warnings = (
         [f"unstable: the same steps took {drift:+.0%} at the end (more than 3 %)"]
@@ -198,13 +199,13 @@ def _mean_ns(record: Record) -> float:
 
 def _trace(plan: Plan, record: Record, known: Provenance) -> Trace:
     """The real requests' rounds; who ended with the token of its prompt had none."""
-    served = [s for s in record.served if s.index < len(plan.requests)]
+    served = [s for s in record.results if s.index < len(plan.requests)]
     rows = [
         s.index
         for s in sorted(served, key=lambda s: s.index)
         if any(s.drafted) or len(s.drafted) > 1
     ]
-    served_trace = trace_of(plan, replace(record, served=served))
+    served_trace = trace_of(plan, replace(record, results=served))
     own = replace(known, source=f"vLLM, {plan.target} + {plan.draft}", estimated=(ESTIMATED,))
     return replace(served_trace, prompt_tokens=served_trace.prompt_tokens + 1, provenance=own).take(
         rows

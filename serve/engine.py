@@ -28,12 +28,12 @@ class Engine(Protocol):
         """Whether rounds of other plans can run between those of one of such a clock and memory."""
         ...
 
-    def serve(self, plan: Plan, beside: Sequence[Plan] = ()) -> Record:
+    def serve(self, plan: Plan, interleaved: Sequence[Plan] = ()) -> Record:
         """Serve a plan from an empty server until its last request is done, or until interrupted.
 
         Parameters
         ----------
-        beside : calibration plans whose rounds run between those of the plan, off its clock, if it
+        interleaved : calibration plans whose rounds run between those of the plan, off its clock, if it
             `interleaves`.
 
         Raises

@@ -9,18 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from lapsd.policies import Outlook, Policy
+from lapsd.policies import Policy, PolicyContext
 from lapsd.policies.decision import name_of
 from lapsd.policies.spec import parse_policy
-from lapsd.serve.outlook_json import outlook_from_json, outlook_to_json
+from lapsd.serve.context_json import context_from_json, context_to_json
 
 CLOCKS = ("busy", "wall")
 VERSION = 1
-UNKNOWN = Outlook(1, (1,))
+UNKNOWN = PolicyContext(1, (1,))
 
 
 @dataclass(frozen=True)
-class Asked:
+class PlannedRequest:
     """A request; its place in the plan is its index, the key of a run.
 
     Attributes
@@ -55,7 +55,7 @@ class Plan:
     requests : sequence of Asked
     policy : str
         As `lapsd.policies.spec.parse_policy` reads it.
-    outlook : policies.Outlook
+    context : policies.Outlook
         What the server knows beforehand; what is true in it, clairvoyant policies alone are shown.
     clock : "busy" or "wall"
         Idle time is leapt over, or slept through.
@@ -73,9 +73,9 @@ class Plan:
         Decode up to `max_new_tokens` whatever comes.
     """
 
-    requests: Sequence[Asked]
+    requests: Sequence[PlannedRequest]
     policy: str = "fcfs"
-    outlook: Outlook = UNKNOWN
+    context: PolicyContext = UNKNOWN
     clock: str = "busy"
     batch: int = 1
     kv_slots: int | None = 1
@@ -108,10 +108,12 @@ class Plan:
         ValueError
             If there is no such policy, or it needs the truth and the plan does not hold it.
         """
-        policy, known = parse_policy(self.policy), self.outlook
+        policy, known = parse_policy(self.policy), self.context
         if not policy.clairvoyant:
-            known = replace(known, true_prefill_ns=(), true_left_ns=(), true_tokens_per_round=())
-        elif len(known.true_left_ns) != len(self.requests):
+            known = replace(
+                known, true_prefill_ns=(), true_remaining_ns=(), true_tokens_per_round=()
+            )
+        elif len(known.true_remaining_ns) != len(self.requests):
             raise ValueError(f"policy {name_of(policy)}: knows the true sizes, which are not there")
         return policy.bind(known)
 
@@ -119,8 +121,8 @@ class Plan:
         """One JSON object."""
         own = {f.name: getattr(self, f.name) for f in fields(self)}
         own |= {
-            "requests": [asdict(asked) for asked in self.requests],
-            "outlook": outlook_to_json(self.outlook),
+            "requests": [asdict(planned) for planned in self.requests],
+            "context": context_to_json(self.context),
         }
         return json.dumps({"lapsd_plan": VERSION, **own})
 
@@ -134,8 +136,8 @@ class Plan:
             If it is none, or of another version.
         """
         document = versioned(text, "lapsd_plan", VERSION)
-        document["requests"] = [Asked(**request) for request in document["requests"]]
-        document["outlook"] = outlook_from_json(document["outlook"])
+        document["requests"] = [PlannedRequest(**request) for request in document["requests"]]
+        document["context"] = context_from_json(document["context"])
         return cls(**{f.name: document[f.name] for f in fields(cls) if f.name in document})
 
 

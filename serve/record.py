@@ -16,7 +16,7 @@ from lapsd.serve.plan import versioned
 VERSION = 1
 
 
-class Moved(NamedTuple):
+class KVTransfer(NamedTuple):
     """A KV cache that moved before a round: `swap out`, `swap in` or `recompute`, and how many
     tokens it held.
     """
@@ -67,7 +67,7 @@ class Step:
     scheduled: Sequence[int]
     accepted: Sequence[int]
     emitted: Sequence[int]
-    moves: Sequence[Moved] = ()
+    moves: Sequence[KVTransfer] = ()
     prefills: Sequence[Prefilled] = ()
     draft_ns: int = 0
     verify_ns: int = 0
@@ -78,7 +78,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Served:
+class RequestResult:
     """What became of a request that was served to its end.
 
     Attributes
@@ -125,25 +125,25 @@ class Record:
     policy : str
         Its spec.
     steps : sequence of Step, in order
-    served : sequence of Served, in order of finish
+    results : sequence of Served, in order of finish
     idle_ns, end_ns : int
     complete : bool
-        False: interrupted; requests that were not done are missing from `served`.
+        False: interrupted; requests that were not done are missing from `results`.
     notes : mapping
         What else the engine tells: versions, warnings.
-    beside : sequence of Record Of each calibration plan the steps that ran between the run's, off
+    interleaved : sequence of Record Of each calibration plan the steps that ran between the run's, off
         its clock, again and again; each begins when the run stood still for it.
     """
 
     engine: str
     policy: str
     steps: Sequence[Step]
-    served: Sequence[Served]
+    results: Sequence[RequestResult]
     idle_ns: int
     end_ns: int
     complete: bool = True
     notes: Mapping[str, Any] = field(default_factory=dict)
-    beside: Sequence["Record"] = ()
+    interleaved: Sequence["Record"] = ()
 
     @property
     def busy_ns(self) -> int:
@@ -151,15 +151,15 @@ class Record:
         return sum(step.end_ns - step.start_ns for step in self.steps)
 
     @property
-    def by_index(self) -> dict[int, Served]:
+    def by_index(self) -> dict[int, RequestResult]:
         """Who was served to the end, by index, ascending."""
-        return {s.index: s for s in sorted(self.served, key=lambda s: s.index)}
+        return {s.index: s for s in sorted(self.results, key=lambda s: s.index)}
 
-    def halves(self) -> tuple["Record", "Record"]:
+    def split(self) -> tuple["Record", "Record"]:
         """Its steps in two halves, each as a record of nothing else."""
         middle = len(self.steps) // 2
         parts = (self.steps[:middle], self.steps[middle:])
-        first, second = (replace(self, steps=steps, served=(), complete=False) for steps in parts)
+        first, second = (replace(self, steps=steps, results=(), complete=False) for steps in parts)
         return first, second
 
     def to_json(self) -> str:
@@ -181,12 +181,12 @@ class Record:
     def _of(cls, document: Mapping[str, Any]) -> "Record":
         made = {f.name: document[f.name] for f in fields(cls) if f.name in document}
         made["steps"] = [_step(step) for step in document["steps"]]
-        made["served"] = [Served(**served) for served in document["served"]]
-        made["beside"] = tuple(cls._of(record) for record in document.get("beside", ()))
+        made["results"] = [RequestResult(**results) for results in document["results"]]
+        made["interleaved"] = tuple(cls._of(record) for record in document.get("interleaved", ()))
         return cls(**made)
 
 
 def _step(document: Mapping[str, Any]) -> Step:
-    moves = [Moved(*move) for move in document["moves"]]
+    moves = [KVTransfer(*move) for move in document["moves"]]
     prefills = [Prefilled(*prefill) for prefill in document["prefills"]]
     return Step(**{**document, "moves": moves, "prefills": prefills})

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import simpy
+
 from lapsd.policies import FCFS, LapsSD, Policy
-from lapsd.sim.experiment.metrics import measured
+from lapsd.sim.experiment.metrics import record_metrics
+from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.runs import Runs, run
-from lapsd.sim.experiment.stage import Stage
 from lapsd.traces import Profile, Trace, load_profile, load_trace
 
 TIMEOUTS = 100_000
@@ -131,51 +132,60 @@ def in_timeouts(run: Callable[[], Any], repeats: int = REPEATS) -> float:
     return median(ratios)
 
 
-def ready(trace: Trace, profile: Profile, requests: int, **setting: Any) -> Stage:
+def ready(trace: Trace, profile: Profile, requests: int, **scenario: Any) -> PreparedScenario:
     """A stage whose workload is drawn: so many requests with noisy lengths, at load 0.8 unless said
     otherwise.
     """
-    stage = Stage.of(trace, profile, requests=requests, length_predictor="noisy:0.5", **setting)
-    stage.workload(0)
-    return stage
+    prepared = PreparedScenario.of(
+        trace, profile, requests=requests, length_predictor="noisy:0.5", **scenario
+    )
+    prepared.workload(0)
+    return prepared
 
 
 def timeouts_per_request(
-    stage: Stage, policy: Policy = POLICY, repeats: int = REPEATS, *, skip: bool = True
+    prepared: PreparedScenario,
+    policy: Policy = POLICY,
+    repeats: int = REPEATS,
+    *,
+    skip: bool = True,
 ) -> float:
     """What a request costs."""
-    run(stage, policy, 0)  # what is remembered of trace rows is remembered
-    return in_timeouts(lambda: run(stage, policy, 0, skip=skip), repeats) / stage.setting.requests
+    run(prepared, policy, 0)  # what is remembered of trace rows is remembered
+    return (
+        in_timeouts(lambda: run(prepared, policy, 0, skip=skip), repeats)
+        / prepared.scenario.requests
+    )
 
 
-def iterations_over_timeouts(stage: Stage, policy: Policy = POLICY) -> float:
+def iterations_over_timeouts(prepared: PreparedScenario, policy: Policy = POLICY) -> float:
     """Iterations a second over bare timeouts a second."""
-    iterations = run(stage, policy, 0).rounds
-    return iterations / stage.setting.requests / timeouts_per_request(stage, policy)
+    iterations = run(prepared, policy, 0).rounds
+    return iterations / prepared.scenario.requests / timeouts_per_request(prepared, policy)
 
 
-def in_tight_memory(**memory: Any) -> Stage:
+def in_tight_memory(**memory: Any) -> PreparedScenario:
     """A stage of ordinary requests, 64 together, overloaded, in memory for as many of mean
     length.
     """
     trace, profile = load_trace("azure-conversations"), load_profile("opt-13b-a100")
     tokens = int((trace.prompt_tokens + trace.output_tokens).mean() * 64)
-    setting = {"batch": 64, "load": 1.2, "kv_tokens": tokens, "prefill": "batched", **memory}
-    return ready(trace, profile, 1_000, **setting)
+    scenario = {"batch": 64, "load": 1.2, "kv_tokens": tokens, "prefill": "batched", **memory}
+    return ready(trace, profile, 1_000, **scenario)
 
 
-def paper_run(stage: Stage, seeds: int) -> float:
+def paper_run(prepared: PreparedScenario, seeds: int) -> float:
     """A run with its metrics in bare timeouts, `TOGETHER` policies' a workload as in sweeps;
     drawing not counted.
     """
     stages = [
-        Stage(stage.setting, stage.trace, stage.halves) for _ in range(seeds)
+        PreparedScenario(prepared.scenario, prepared.trace, prepared.split) for _ in range(seeds)
     ]  # each keeps a workload
 
     def runs() -> None:
         for seed, own in enumerate(stages):
             done = [run(own, POLICY, seed) for _ in range(TOGETHER)]
-            measured(Runs(own, own.workload(seed), done))
+            record_metrics(Runs(own, own.workload(seed), done))
 
     runs()
     return in_timeouts(runs) / (seeds * TOGETHER)
@@ -215,7 +225,7 @@ def bench(
     progress("requests and rounds")
     usual = ready(trace, profile, 10_000)
     rounds = (
-        int(usual.halves.future.trace.rounds[usual.workload(0).rows].sum()) / usual.setting.requests
+        int(usual.split.test.trace.rounds[usual.workload(0).rows].sum()) / usual.scenario.requests
     )
     cost = timeouts_per_request(usual)
     progress("stepping")

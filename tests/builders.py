@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from lapsd.policies import Outlook
+
+from lapsd import policy_context
+from lapsd.policies import PolicyContext
 from lapsd.traces import (
     Costs,
     Linear,
@@ -20,8 +22,6 @@ from lapsd.traces import (
     price,
     trace_from_rounds,
 )
-
-from lapsd import outlook_of
 
 MS = 1_000_000
 
@@ -52,13 +52,13 @@ def workload(
     )
 
 
-def outlook(priced: PricedTrace) -> Outlook:
+def context(priced: PricedTrace) -> PolicyContext:
     """As if the same trace had been the past, of lengths that were foreseen; and every stop moved a
     cache.
     """
-    costs, context = priced.profile.costs, priced.median_context
-    moves = {"move_out_ns": costs.swap_out(context), "move_back_ns": costs.swap_in(context)}
-    return replace(outlook_of(priced), **moves)
+    costs, tokens = priced.profile.costs, priced.median_context
+    moves = {"swap_out_ns": costs.swap_out(tokens), "swap_in_ns": costs.swap_in(tokens)}
+    return replace(policy_context(priced), **moves)
 
 
 @st.composite

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
+
+from lapsd import Capacity
 from lapsd.sim.engine.memory import EVICTIONS, MANAGERS, Offload
 from lapsd.sim.engine.prefill import PREFILLS
 from lapsd.traces import Workload
-
-from lapsd import Capacity
 
 Limits = st.SearchStrategy[dict[str, Any]]
 

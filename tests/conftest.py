@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import Phase, settings
-from lapsd.traces.errors import run_command
 
 from lapsd import cli
+from lapsd.traces.errors import run_command
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")

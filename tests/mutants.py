@@ -41,9 +41,9 @@ KILLERS = (
     "tests/sim/test_refusals.py",
     "tests/sim/experiment",
     "tests/sim/test_bound.py",
-    "tests/sim/test_how_often.py",
+    "tests/sim/test_call_counts.py",
     "tests/sim/test_second_implementation.py",
-    "tests/sim/test_law.py",
+    "tests/sim/test_equivalence.py",
     "tests/policies",
     "tests/sim/test_timeline.py",
     "tests/sim/test_every_schedule.py",
@@ -68,7 +68,7 @@ def copy_of_checkout(folder: Path) -> None:
             shutil.copyfile(ROOT / name, folder / name)
 
 
-def is_worth_it(job: Any) -> bool:
+def is_observable(job: Any) -> bool:
     """Not what changes nothing that could be seen, or fails at import.
 
     `is` and `==` are the same of small integers and of what compares by identity; most decorators
@@ -150,7 +150,7 @@ def main() -> None:
         seconds = FOREVER * (time.monotonic() - started)
         sessions = [begin(folder, seconds) for folder in folders]
         # of the order of places, so that a seed means the same mutants everywhere
-        worth = [place for place, job in enumerate(sessions[0]) if is_worth_it(job)]
+        worth = [place for place, job in enumerate(sessions[0]) if is_observable(job)]
         sample = random.Random(arguments.seed).sample(worth, min(len(worth), arguments.mutants))
         print(f"{len(sample)} of {len(worth)} mutants", flush=True)
         running = []

@@ -156,7 +156,7 @@ def test_figures_import_no_other_part_of_sim():
 
 
 SERVE = (
-    "outlook_json",
+    "context_json",
     "plan",
     "record",
     "clock",

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from lapsd.traces import load_profile
 
 ROOT = Path(__file__).parents[1]

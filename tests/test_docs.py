@@ -18,16 +18,16 @@ from types import ModuleType, SimpleNamespace
 
 import matplotlib
 import pytest
+
+from lapsd import cli
 from lapsd.papers.beyond.paper import BEYOND
 from lapsd.papers.laps_sd.paper import LAPS_SD
 from lapsd.papers.papers import PAPERS
 from lapsd.sim.experiment.metrics import METRICS
-from lapsd.sim.experiment.setting import KNOBS
+from lapsd.sim.experiment.scenario import SCENARIO_FIELDS
 from lapsd.sim.sweeps import Sweep, sweep
 from lapsd.traces.errors import run_command
 from lapsd.traces.files import BUNDLED
-
-from lapsd import cli
 from tests.papers.test_reproduce import TINY
 
 ROOT = Path(__file__).parents[1]
@@ -57,7 +57,7 @@ SMALLER = (
     ("seeds=1000", "seeds=4"),
     (r" --load 0.5 --load 0.8 --load 0.95", r" --load 0.8 --policy las"),
     (r" --policy lp-sjf --policy lp-srpt", ""),
-    (r" --policy lp-srpt --policy laps-sd --policy alike", " --policy alike"),
+    (r" --policy lp-srpt --policy laps-sd --policy kernel-gittins", " --policy kernel-gittins"),
     (r"(lapsd validate[^\n#]*)", r"\1 --quick --requests 2 --seeds 1 --device cpu"),
 )
 
@@ -100,7 +100,7 @@ def test_pages_hold_blocks_that_are_run():
 def test_the_page_on_sweeps_names_every_setting_and_every_column():
     page = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
     for name in [
-        *(knob.option.removeprefix("--") for knob in KNOBS.values()),
+        *(scenario_field.option.removeprefix("--") for scenario_field in SCENARIO_FIELDS.values()),
         *(metric.name for metric in METRICS),
     ]:
         assert f"`{name}`" in page or f"`{name} " in page, name

@@ -5,8 +5,9 @@ nor of files (`lapsd.traces.files.arrival_file`).
 """
 
 import numpy as np
-from lapsd.traces.errors import FormatError
 from numpy.typing import NDArray
+
+from lapsd.traces.errors import FormatError
 
 
 class ArrivalTrace:

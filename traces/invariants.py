@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lapsd.traces.errors import FormatError
 from lapsd.traces.provenance import Provenance
 from lapsd.traces.trace import COLUMNS, POSITION_COLUMNS, Trace, prediction_column, prediction_name
-from numpy.typing import NDArray
 
 
 def trace_from_rounds(

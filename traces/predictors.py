@@ -12,8 +12,9 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
-from lapsd.traces.trace import LEARNED, Trace, prediction_column
 from numpy.typing import NDArray
+
+from lapsd.traces.trace import LEARNED, Trace, prediction_column
 
 LENGTH_STREAM = 3  # after the streams of `lapsd.traces.workload`
 

@@ -11,9 +11,10 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lapsd.traces.profile import Profile
 from lapsd.traces.trace import Trace
-from numpy.typing import NDArray
 
 
 class TimeTerms(NamedTuple):

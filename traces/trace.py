@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
-from lapsd.traces.provenance import Provenance
 from numpy.typing import NDArray
+
+from lapsd.traces.provenance import Provenance
 
 COLUMNS = ("request_id", "dataset", "prompt_tokens", "output_tokens", "drafted", "accepted")
 POSITION_COLUMNS = ("acceptable", "accept_prob")  # optional
@@ -149,7 +150,7 @@ class Trace:
             raise ValueError(f"dataset {dataset!r}: the trace holds {', '.join(self.datasets)}")
         return self.take(rows)
 
-    def halves(self, split_seed: int = 0) -> tuple["Trace", "Trace"]:
+    def split(self, split_seed: int = 0) -> tuple["Trace", "Trace"]:
         """A training and a test half, split by request, each in the trace's order.
 
         Raises

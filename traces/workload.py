@@ -10,10 +10,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lapsd.traces.arrival_trace import ArrivalTrace
 from lapsd.traces.predictors import LengthPredictor, Oracle
 from lapsd.traces.pricing import PricedTrace
-from numpy.typing import NDArray
 
 REQUEST_STREAM, ARRIVAL_STREAM = 1, 2  # those of predictors come after
 LONGEST_S = 10**9

@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
+
 from lapsd.calibrate.decoding.acceptance import (
     Verdict,
     accept_greedy,
@@ -19,7 +21,6 @@ from lapsd.calibrate.decoding.acceptance import (
 )
 from lapsd.calibrate.decoding.rounds import DeviceRounds
 from lapsd.calibrate.models.loading import Pair
-from torch import Tensor
 
 
 @dataclass(frozen=True)

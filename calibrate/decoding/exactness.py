@@ -9,9 +9,10 @@ tolerance of the largest, the tolerance being twice the measured difference betw
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from lapsd.calibrate.models.engine import Engine, HFEngine
 from lapsd.calibrate.models.loading import Pair
-from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ for why that is enough.
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
+
 from lapsd.calibrate.decoding.acceptance import probabilities
 from lapsd.calibrate.models.loading import Pair
-from torch import Tensor
 
 CHUNK = 128  # positions whose full distributions are held at once
 

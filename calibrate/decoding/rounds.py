@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from lapsd.calibrate.models.batch import batch_of
 from lapsd.calibrate.models.graphs import Marks
 from lapsd.calibrate.models.lean import LeanBatch
 from lapsd.calibrate.models.loading import Pair
-from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
 from lapsd.calibrate.models.loading import Pair
 from lapsd.traces.provenance import LearnedLengths, LengthErrors
-from numpy.typing import NDArray
 
 FOLDS = 5
 LEAST_REQUESTS = 20

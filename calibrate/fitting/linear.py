@@ -3,10 +3,11 @@
 from typing import NamedTuple
 
 import numpy as np
-from lapsd.traces import Linear
-from lapsd.traces.provenance import FitError
 from numpy.typing import NDArray
 from scipy.optimize import least_squares, nnls
+
+from lapsd.traces import Linear
+from lapsd.traces.provenance import FitError
 
 
 class Fit(NamedTuple):

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from lapsd.calibrate.fitting.linear import errors, fit_linear
-from lapsd.calibrate.timing.cells import Grid
-from lapsd.calibrate.timing.moves import Moves
-from lapsd.traces import Costs, Linear, RoundCost, RoundTerms, Swap
-from lapsd.traces.provenance import FitError, Fits, GridError, RoundError, SwapFit
 from numpy.typing import NDArray
 from scipy.optimize import nnls
+
+from lapsd.calibrate.fitting.linear import errors, fit_linear
+from lapsd.calibrate.timing.cells import Grid
+from lapsd.calibrate.timing.kv_transfers import Moves
+from lapsd.traces import Costs, Linear, RoundCost, RoundTerms, Swap
+from lapsd.traces.provenance import FitError, Fits, GridError, RoundError, SwapFit
 
 SWAP_WAYS = (
     "pinned",

@@ -7,11 +7,12 @@ smaller number. Knows nothing of drafts.
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
+from transformers.cache_utils import Cache
+
 from lapsd.calibrate.models.cache import buffer_cache, rollback
 from lapsd.calibrate.models.engine import Engine, HFEngine
 from lapsd.calibrate.models.lean import LeanBatch, LeanEngine
-from torch import Tensor
-from transformers.cache_utils import Cache
 
 
 class Batch(Protocol):

@@ -9,9 +9,10 @@ Knows nothing of drafts or sampling.
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
+
 from lapsd.calibrate.models.cache import buffer_cache, rollback
 from lapsd.calibrate.models.lean import LeanEngine, is_llama_like
-from torch import Tensor
 
 
 class Sequence(Protocol):

@@ -6,8 +6,9 @@ from dataclasses import replace
 from functools import cache
 
 import torch
-from lapsd.calibrate.models.operators import PLAIN, Operators
 from torch import Tensor
+
+from lapsd.calibrate.models.operators import PLAIN, Operators
 
 PROGRAMS = 2  # of attention, a multiprocessor: fewer leave it idle while it waits for memory
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)  # what kernels compute with

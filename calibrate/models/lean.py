@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import functional
+
 from lapsd.calibrate.models.kernels import operators
 from lapsd.calibrate.models.operators import attend_from_start
 from lapsd.calibrate.models.products import Product, packs
-from torch import Tensor
-from torch.nn import functional
 
 
 def is_llama_like(model: Any) -> bool:

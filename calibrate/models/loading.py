@@ -13,14 +13,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
 from lapsd.calibrate.models.cache import unsupported_layers
 from lapsd.calibrate.models.engine import Engine, choose_engine, logits_are_finite
 from lapsd.calibrate.models.graphs import Capturing, graphs_of
 from lapsd.calibrate.models.lean import LeanEngine
 from lapsd.calibrate.models.shapes import config_of, pair_of_shapes
 from lapsd.calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 DTYPES = {
     "float64": torch.float64,
@@ -187,7 +188,7 @@ def random_pair(
     models = []
     for config, name in zip(configs, names, strict=True):
         _check_cache(config, name)
-        with _memory_told(name), torch.device(place):
+        with _memory_known(name), torch.device(place):
             # not `to_empty`: it would leave the rotary tables unwritten
             models.append(AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype]).eval())
     vocabulary = min(c.vocab_size for c in configs)
@@ -206,7 +207,7 @@ def _pair(
 ) -> Pair:
     engines = []
     for model, name in zip(models, names, strict=True):
-        with _memory_told(name):
+        with _memory_known(name):
             if not logits_are_finite(model, vocabulary):
                 raise ValueError(
                     f"model {name}: its logits are not finite in {dtype} (try another --dtype)"
@@ -239,7 +240,7 @@ def _dtype(name: str, device: str) -> str:
 
 
 @contextmanager
-def _memory_told(name: str) -> Iterator[None]:
+def _memory_known(name: str) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -368,7 +369,7 @@ def _model(
             device_map="auto" if spread else None,
         ),
     )
-    with _memory_told(name):
+    with _memory_known(name):
         return model.eval() if spread else model.to(device).eval()
 
 

@@ -8,8 +8,9 @@ there.
 import torch
 import triton
 import triton.language as tl
-from lapsd.calibrate.models.operators import Operators, norm
 from torch import Tensor
+
+from lapsd.calibrate.models.operators import Operators, norm
 
 __all__ = ["KERNELS"]
 KEYS = 64  # keys that a program reads at a time

@@ -10,11 +10,12 @@ import argparse
 import itertools
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerFast
+
 from lapsd.calibrate.reference import corpus, parallel, train
 from lapsd.calibrate.reference.distil import target_texts
 from lapsd.calibrate.reference.publish import publish
 from lapsd.calibrate.reference.tokenizer import train_tokenizer
-from transformers import PreTrainedTokenizerFast
 
 TOKENIZER_DOCUMENTS = 12_000
 

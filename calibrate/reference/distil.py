@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from lapsd.calibrate.reference import parallel
 from transformers import PreTrainedTokenizerFast
+
+from lapsd.calibrate.reference import parallel
 
 OPENING_TOKENS, LENGTH, BATCH = 24, 320, 160
 

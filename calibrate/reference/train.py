@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lapsd.calibrate.reference import parallel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from lapsd.calibrate.reference import parallel
 
 CONTEXT = 512
 Loss = Callable[[torch.nn.Module, Tensor], Tensor]

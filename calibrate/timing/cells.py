@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
+
 from lapsd.calibrate.decoding.decoder import Sampling, clock, make_decoder
 from lapsd.calibrate.decoding.rounds import DeviceRounds
 from lapsd.calibrate.models.cache import kv_bytes_per_token

@@ -13,14 +13,15 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
 from lapsd.calibrate.models.cache import kv_bytes_per_token
 from lapsd.calibrate.models.graphs import Capturing, Marks
 from lapsd.calibrate.models.lean import LeanEngine
 from lapsd.calibrate.models.loading import Pair
 from lapsd.traces.provenance import Floors
-from torch import Tensor
-from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 REPEATS, COPIES = 15, 10
 WARM_UP_S = 0.5  # an idle GPU's clocks take a while to rise

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 import torch
+
 from lapsd.calibrate.decoding.decoder import Sampling, clock, make_decoder
 from lapsd.calibrate.decoding.rounds import DeviceRounds
 from lapsd.calibrate.models.loading import Pair

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from lapsd.cli.options import AsJson, verb
-from lapsd.cli.setting_options import with_setting
+from lapsd.cli.scenario_options import with_scenario
 from lapsd.cli.tables import bench_table
 from lapsd.cli.terminal import console
 from lapsd.sim.bench import bench as measure
@@ -18,16 +18,16 @@ app = verb()
 
 
 @app.command()
-@with_setting(only=("trace", "profile"))
+@with_scenario(only=("trace", "profile"))
 def bench(
-    setting: Mapping[str, Any],
+    scenario: Mapping[str, Any],
     quick: Annotated[
         bool, typer.Option("--quick", help="A hundredth of the largest runs: a first look only.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Time the simulator on this machine, in ratios to bare SimPy timeouts of the same process."""
-    files = {"trace": "reference", "profile": "reference"} | dict(setting)
+    files = {"trace": "reference", "profile": "reference"} | dict(scenario)
     trace, profile = load_trace(files["trace"]), load_profile(files["profile"])
     with Console(stderr=True).status("timing") as status:
         figures = measure(

@@ -22,7 +22,7 @@ from lapsd.cli.calibrate_pair import (
 )
 from lapsd.cli.terminal import watch
 from lapsd.serve.calibration import Requests, calibrate
-from lapsd.serve.plan import Asked, Plan
+from lapsd.serve.plan import Plan, PlannedRequest
 from lapsd.serve.vllm.process import DEFAULT_PYTHON, VllmEngine
 from lapsd.traces.errors import DONE
 
@@ -100,13 +100,13 @@ def _calibrated(
     engine: VllmEngine, pair: Pair, order: list[Tokenized], settings: Settings
 ) -> Calibration:
     most, n = settings.max_new_tokens, settings.draft_tokens[0]
-    asked = [
-        Asked(prompt.request_id, prompt.dataset, 0, ids, most, most, stream=i)
+    planned = [
+        PlannedRequest(prompt.request_id, prompt.dataset, 0, ids, most, most, stream=i)
         for i, (prompt, ids) in enumerate(order)
         if len(ids) > 1
     ]
     plan = Plan(
-        asked,
+        planned,
         kv_slots=None,
         target=pair.target_name,
         draft=pair.draft_name,
@@ -118,7 +118,7 @@ def _calibrated(
     known = known.noting(**{k: v for k, v in settings.described.items() if k != "draft_tokens"})
     with watch(quiet=False) as shown:
         return calibrate(
-            engine, Requests(asked, pair.context), plan, settings.batches, known, shown
+            engine, Requests(planned, pair.context), plan, settings.batches, known, shown
         )
 
 

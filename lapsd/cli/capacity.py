@@ -9,25 +9,25 @@ import typer
 from rich.markup import escape
 
 from lapsd.cli.options import AsJson, verb
-from lapsd.cli.setting_options import with_setting
+from lapsd.cli.scenario_options import with_scenario
 from lapsd.cli.tables.cells import table_of
 from lapsd.cli.terminal import console, watch
 from lapsd.policies import parse_policy, spec_of
 from lapsd.sim.experiment.numbers import number
-from lapsd.sim.experiment.setting import KNOBS
-from lapsd.sim.experiment.stage import Stage
+from lapsd.sim.experiment.prepared_scenario import PreparedScenario
+from lapsd.sim.experiment.scenario import SCENARIO_FIELDS
 from lapsd.sim.experiment.statistics import Interval
 from lapsd.sim.sweeps.highest_rate import TOLERANCE, Constraint, capacity
 
 app = verb()
 HOW_REQUESTS_COME = ("load", "rate", "all_at_once", "clients", "think")
-SETTINGS = tuple(name for name in KNOBS if name not in HOW_REQUESTS_COME)
+SETTINGS = tuple(name for name in SCENARIO_FIELDS if name not in HOW_REQUESTS_COME)
 
 
 @app.command("capacity")
-@with_setting(only=SETTINGS)
+@with_scenario(only=SETTINGS)
 def show_capacity(
-    setting: Mapping[str, Any],
+    scenario: Mapping[str, Any],
     constraint: Annotated[
         str, typer.Option(help="METRIC<=BOUND, of each run: any metric of a comparison.")
     ] = "mean_normalised_latency_s<=0.2",
@@ -41,7 +41,7 @@ def show_capacity(
     as_json: AsJson = False,
 ) -> None:
     """Find the highest rate of arrivals at which a constraint holds, by bisection in every seed."""
-    wanted, stage = Constraint.parse(constraint), Stage.of(**setting)
+    wanted, prepared = Constraint.parse(constraint), PreparedScenario.of(**scenario)
     policies = [parse_policy(spec) for spec in policy or ["fcfs"]]
     rates: dict[str, tuple[Interval, list[float]]] = {}
     done = 0
@@ -54,7 +54,7 @@ def show_capacity(
 
         for one in policies:
             rates[spec_of(one)] = capacity(
-                stage, one, wanted, seeds, tolerance=tolerance, progress=went_on
+                prepared, one, wanted, seeds, tolerance=tolerance, progress=went_on
             )
     if as_json:
         print(json.dumps([_record(*row) for row in rates.items()], indent=2, allow_nan=False))
@@ -68,8 +68,8 @@ def show_capacity(
     stdout.print(table, "")
     stdout.print(
         escape(
-            f"{wanted}, {seeds} seeds; {stage.setting.requests} requests; "
-            f"{stage.trace.provenance.source or 'a trace'}; a dash: no limit"
+            f"{wanted}, {seeds} seeds; {prepared.scenario.requests} requests; "
+            f"{prepared.trace.provenance.source or 'a trace'}; a dash: no limit"
         ),
         style="dim",
     )

@@ -10,22 +10,22 @@ from rich.markup import escape
 
 from lapsd.cli import tables
 from lapsd.cli.options import FIGURES, AsJson, Overwrite, check_file, verb
-from lapsd.cli.setting_options import with_setting
+from lapsd.cli.scenario_options import with_scenario
 from lapsd.cli.terminal import console, watch
 from lapsd.policies import POLICIES, parse_policy, spec_of
 from lapsd.sim.experiment.comparison import SEEDS, compare_on, default_policies
 from lapsd.sim.experiment.perfetto import write_chrome_trace
+from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.results import claim_results, save_figure, write_comparison
-from lapsd.sim.experiment.stage import Stage
 from lapsd.traces.files import write_whole
 
 app = verb()
 
 
 @app.command()
-@with_setting()
+@with_scenario()
 def compare(
-    setting: Mapping[str, Any],
+    scenario: Mapping[str, Any],
     policy: Annotated[
         list[str] | None,
         typer.Option(
@@ -69,12 +69,12 @@ def compare(
     check_file("--plot", plot, FIGURES)
     check_file("--gantt", gantt, FIGURES)
     check_file("--timeline", timeline, (".json",))
-    stage = Stage.of(**setting)
+    prepared = PreparedScenario.of(**scenario)
     if out is not None:
         claim_results(out, overwrite=overwrite)
     with watch(quiet=as_json) as shown:
         result = compare_on(
-            stage,
+            prepared,
             policies,
             seeds=seeds,
             timeline=bool(timeline or gantt),

@@ -17,10 +17,10 @@ from lapsd.cli.terminal import console, watch
 from lapsd.predict import (
     MODELS,
     Accuracy,
-    Asked,
     Encoder,
     LengthModel,
     ModelEncoder,
+    PromptedTrace,
     TfidfEncoder,
     predictions,
     with_column,
@@ -88,11 +88,11 @@ def predict(
         raise ValueError("predict: needs scikit-learn: pip install 'lapsd[predict]'")
     free_to_write(out, overwrite=overwrite)
     new_encoder = encoder_named(encoder)
-    asked = Asked.of(load_trace(trace), load_prompts(prompts))
+    asked = PromptedTrace.of(load_trace(trace), load_prompts(prompts))
     learnt = (
         None
         if past is None or past_prompts is None
-        else Asked.of(load_trace(past), load_prompts(past_prompts))
+        else PromptedTrace.of(load_trace(past), load_prompts(past_prompts))
     )
     how = "out of fold" if learnt is None else f"learnt on {learnt.trace.provenance.source or past}"
     made, accuracies = asked.trace, dict[str, Accuracy]()

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from lapsd.cli.options import Overwrite, Workers, verb
-from lapsd.cli.setting_options import with_setting
+from lapsd.cli.scenario_options import with_scenario
 from lapsd.cli.terminal import watch
 from lapsd.papers.papers import paper_of
 from lapsd.papers.reproduction import reproduce as run
@@ -20,9 +20,9 @@ app = verb()
 
 
 @app.command()
-@with_setting(only=("trace", "profile"))
+@with_scenario(only=("trace", "profile"))
 def reproduce(
-    setting: Mapping[str, Any],
+    scenario: Mapping[str, Any],
     out: Annotated[
         Path, typer.Option(help="The folder for figures, claims.md, report.html and all runs.")
     ],
@@ -52,7 +52,7 @@ def reproduce(
     with watch() as shown:
         missing = run(
             out,
-            **setting,
+            **scenario,
             paper=chosen,
             size=chosen.quick if quick else chosen.full,
             workers=workers,

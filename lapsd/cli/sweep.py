@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from lapsd.cli.options import Overwrite, Workers, verb
-from lapsd.cli.setting_options import with_setting
+from lapsd.cli.scenario_options import with_scenario
 from lapsd.cli.terminal import watch
-from lapsd.sim.experiment.setting import KNOBS
+from lapsd.sim.experiment.scenario import SCENARIO_FIELDS
 from lapsd.sim.sweeps import folders
 from lapsd.sim.sweeps.chunks import ChunkRunner
 from lapsd.sim.sweeps.execution import finish, prepare
@@ -35,10 +35,10 @@ app = verb()
 @app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, epilog=EPILOG
 )
-@with_setting(lists=True)
+@with_scenario(lists=True)
 def sweep(
     context: typer.Context,
-    setting: Mapping[str, list[str]],
+    scenario: Mapping[str, list[str]],
     file: Annotated[
         Path | None,
         typer.Option(
@@ -87,7 +87,7 @@ def sweep(
         )
     if until_ci is not None and seeds is not None:
         raise ValueError("--seeds with --until-ci: give --max-seeds")
-    settings, parameters = _tables(setting, context.args)
+    settings, parameters = _tables(scenario, context.args)
     given = {
         "policies": policy or None,
         "first_seed": first_seed,
@@ -138,12 +138,12 @@ def sweep(
 
 
 def _tables(
-    setting: Mapping[str, list[str]], extra: Sequence[str]
+    scenario: Mapping[str, list[str]], extra: Sequence[str]
 ) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """What the command line says of settings, and, by options that only policies know, of their
     parameters.
     """
-    settings, parameters = dict(setting), dict[str, list[str]]()
+    settings, parameters = dict(scenario), dict[str, list[str]]()
     words = list(extra)
     while words:
         word = words.pop(0)
@@ -158,7 +158,7 @@ def _tables(
             value = words.pop(0)
         key = name.replace("-", "_")
         table = (
-            settings if key in KNOBS else parameters
+            settings if key in SCENARIO_FIELDS else parameters
         )  # with underscores a setting is an option too
         if key in table:
             raise ValueError(f"--{name} is given twice: write its values as one list")

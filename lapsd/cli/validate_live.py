@@ -17,7 +17,7 @@ from lapsd.calibrate.models.loading import load_tokenizer, locate_pair
 from lapsd.calibrate.prompts import PROMPT_SETS, Prompt, bundled_prompts, read_prompts
 from lapsd.cli.calibrate_pair import run_with_models
 from lapsd.cli.options import FIGURES, AsJson, Overwrite, check_file, verb
-from lapsd.cli.setting_options import with_setting
+from lapsd.cli.scenario_options import with_scenario
 from lapsd.cli.tables.validation import text_table
 from lapsd.cli.terminal import console, watch
 from lapsd.policies import (
@@ -27,7 +27,7 @@ from lapsd.policies import (
     LPSRPT,
     POLICIES,
     SRPT,
-    Alike,
+    KernelGittins,
     LapsSD,
     Policy,
     parse_policy,
@@ -43,7 +43,7 @@ from lapsd.serve.validation.report import Report
 from lapsd.serve.validation.source import Source
 from lapsd.serve.validation.tables import differences_text, errors_text, latencies_text
 from lapsd.serve.vllm.process import DEFAULT_PYTHON, VllmEngine
-from lapsd.sim.experiment import Setting
+from lapsd.sim.experiment import Scenario
 from lapsd.traces import Profile, Trace, load_profile, load_trace
 from lapsd.traces.errors import INTERRUPTED
 from lapsd.traces.files import write_whole
@@ -65,9 +65,9 @@ app = verb()
 
 
 @app.command(name="validate")
-@with_setting(SETTINGS, defaults={"requests": 40, "length_predictor": "learned"})
+@with_scenario(SETTINGS, defaults={"requests": 40, "length_predictor": "learned"})
 def command(
-    setting: Mapping[str, Any],
+    scenario: Mapping[str, Any],
     load: Annotated[
         list[float] | None,
         typer.Option(help="Arriving work per unit of time; repeat for several [default: 0.8]."),
@@ -141,22 +141,24 @@ def command(
         raise ValueError(f"--seeds {seeds}: must be at least 1")
     loads = list(dict.fromkeys(load or LOADS))
     # vLLM keeps the blocks of who waits unless it is told otherwise
-    setting = {**({"kv_slots": 0} if engine == "vllm" else {}), **setting}
-    policies, name = _policies(policy), str(setting.pop("trace", "reference"))
+    scenario = {**({"kv_slots": 0} if engine == "vllm" else {}), **scenario}
+    policies, name = _policies(policy), str(scenario.pop("trace", "reference"))
     trace = load_trace(name)
     for one in loads:  # refuse what is wrong before any model is loaded
-        Setting.of(**{**setting, "load": one}).predictor.predict(np.arange(len(trace)), trace, 0)
+        Scenario.of(**{**scenario, "load": one}).predictor.predict(np.arange(len(trace)), trace, 0)
     for known, path in ((trace.provenance, f"trace {name}"), *_given(profile)):
         _hold_models(known, path, target, draft)
     locate_pair(target, draft)
-    folder = _folder(out, setting, loads, policies, name, clock, overwrite=overwrite, resume=resume)
+    folder = _folder(
+        out, scenario, loads, policies, name, clock, overwrite=overwrite, resume=resume
+    )
     source = Source.of(trace, _texts(trace, prompts, field), _tokenizer(target), name)
     serving: Engine
     if engine == "vllm":
         serving = VllmEngine(target, draft, vllm_python, _typed())
     else:
         serving = OwnEngine(load_pair(target, draft, device=device, dtype=dtype), _typed())
-    trial = Trial(serving, source, dict(setting), policies, clock, quick)
+    trial = Trial(serving, source, dict(scenario), policies, clock, quick)
     given = load_profile(profile) if profile is not None else None
     outcomes, complete = _serve(trial, loads, seeds, folder, given, quiet=as_json)
     if outcomes:
@@ -172,7 +174,7 @@ def _policies(specs: list[str] | None) -> list[Policy]:
     asked = (
         [parse_policy(spec) for spec in specs]
         if specs
-        else [LAS(), LPSJF(), LPSRPT(), LapsSD(), Alike(), SRPT()]
+        else [LAS(), LPSJF(), LPSRPT(), LapsSD(), KernelGittins(), SRPT()]
     )
     return list({spec_of(p): p for p in (FCFS(), *asked)}.values())
 
@@ -194,7 +196,7 @@ def _hold_models(known: Any, what: str, target: str, draft: str) -> None:
 
 def _folder(
     out: Path | None,
-    setting: Mapping[str, Any],
+    scenario: Mapping[str, Any],
     loads: list[float],
     policies: list[Policy],
     trace: str,
@@ -208,7 +210,7 @@ def _folder(
     configuration = {
         "command": _typed(),
         "trace": trace,
-        "setting": dict(setting),
+        "setting": dict(scenario),
         "loads": loads,
         "clock": clock,
         "policies": [spec_of(p) for p in policies],
@@ -284,7 +286,7 @@ def _made(trial: Trial, loads: list[float], seeds: int) -> dict[str, str]:
         "time": known.time,
         "loads": ", ".join(f"{x:g}" for x in loads),
         "seeds": str(seeds),
-        "settings": ", ".join(f"{k} {v}" for k, v in trial.setting.items()),
+        "settings": ", ".join(f"{k} {v}" for k, v in trial.scenario.items()),
         "costs": (
             f"means of calibration rounds {'within' if trial.interleaves else 'before and after'}"
             " each run"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+
 from lapsd.papers.alise.systems import (
     CAP,
     PREDICTOR,

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pandas as pd
+
 from lapsd.papers.alise.ablation import needs
 from lapsd.papers.alise.systems import PREDICTOR, together
 from lapsd.papers.alise.throughput import METRIC
@@ -12,8 +13,8 @@ from lapsd.papers.report import HOLDS, NOT, Claim, Figure
 from lapsd.papers.words import change
 from lapsd.policies import FCFS, Alise, Policy
 from lapsd.sim.engine import Timeline
+from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.runs import run
-from lapsd.sim.experiment.stage import Stage
 from lapsd.sim.experiment.statistics import Interval
 from lapsd.sim.figures.schedules import plot_few_requests
 
@@ -34,13 +35,13 @@ def find(evidence: Evidence) -> Tables:
 def _example(evidence: Evidence) -> Tables:
     """The first seed at which ALISE preempts."""
     inputs = evidence.inputs
-    stage = Stage.of(
+    prepared = PreparedScenario.of(
         inputs.trace, inputs.profile, requests=FEW, load=CROWDED, length_predictor=PREDICTOR
     )
     policies: list[Policy] = [FCFS(), Alise()]
     for seed in range(TRIES):
         timelines = {p.name: Timeline() for p in policies}
-        runs = [run(stage, p, seed, timelines[p.name]) for p in policies]
+        runs = [run(prepared, p, seed, timelines[p.name]) for p in policies]
         if int(runs[-1].preemptions.sum()) > 0:
             spans = [pd.DataFrame(t.spans).assign(policy=name) for name, t in timelines.items()]
             requests = pd.DataFrame({"seed": seed, "arrival_ns": runs[0].arrival_ns})

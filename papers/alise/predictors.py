@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+
 from lapsd.papers.question import Evidence, Question, Tables, Unanswerable
 from lapsd.papers.report import Section, Table
 from lapsd.papers.words import listed

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
+
 from lapsd.papers.inputs import MEASURED, RECORDED, Inputs, Size
 from lapsd.papers.question import Unanswerable
-from lapsd.sim.experiment.stage import Stage
+from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.sweeps.grid import Sweep
 
 # the paper's predictor is not known well enough: an error of half of the length, typically
@@ -101,9 +102,9 @@ def rates(inputs: Inputs, size: Size, tokens: int) -> list[float]:
     """Arrivals a second: `size.loads` of what batches of as many as fit could serve, in two
     digits.
     """
-    share_ns = Stage.of(
+    share_ns = PreparedScenario.of(
         inputs.trace, inputs.profile, batch=fitting(inputs, tokens), requests=1
-    ).halves.share_ns
+    ).split.share_ns
     return [float(f"{load * 1e9 / share_ns:.2g}") for load in size.loads]
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+
 from lapsd.papers.alise.systems import SYSTEMS, memories, rates, requests, together
 from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.question import Evidence, Question, Tables, Unanswerable

@@ -4,11 +4,12 @@ Figure 5).
 
 import numpy as np
 import pandas as pd
+
 from lapsd.papers.question import Evidence, Question, Tables
 from lapsd.papers.report import Figure, Section, Table
 from lapsd.papers.words import percentage
 from lapsd.policies.time_model import FORMS
-from lapsd.sim.experiment.stage import Stage
+from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.figures.breakdown import plot_breakdown
 
 PROMPTS = (1, 16, 64, 128, 256, 512, 1024, 2048)
@@ -20,8 +21,8 @@ def find(evidence: Evidence) -> Tables:
     has seen.
     """
     inputs = evidence.inputs
-    stage = Stage.of(inputs.trace, inputs.profile)
-    time, priced = stage.outlook.time, stage.halves.future
+    prepared = PreparedScenario.of(inputs.trace, inputs.profile)
+    time, priced = prepared.context.time, prepared.split.test
     assert time is not None
     breakdown = pd.DataFrame(
         [(s, 0, "prefill", *(time.prefill_ns(s, form) / 1e9 for form in FORMS)) for s in PROMPTS]

@@ -5,6 +5,7 @@ free.
 from collections.abc import Mapping
 
 import pandas as pd
+
 from lapsd.papers.alise.ablation import rate_of
 from lapsd.papers.alise.systems import CAP, PREDICTOR, memories
 from lapsd.papers.question import Evidence, Question, Tables, Unanswerable
@@ -12,8 +13,8 @@ from lapsd.papers.report import Figure, Section, Table
 from lapsd.papers.words import percentage
 from lapsd.policies import FCFS
 from lapsd.sim.engine.occupancy import Occupancy
+from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.runs import run
-from lapsd.sim.experiment.stage import Stage
 from lapsd.sim.figures.shares import plot_shares
 
 SEEDS = 3
@@ -38,7 +39,7 @@ def find(evidence: Evidence) -> Tables:
     inputs, rows = evidence.inputs, []
     tokens = min(memories(inputs).values())
     for name, memory in MANAGERS.items():
-        stage = Stage.of(
+        prepared = PreparedScenario.of(
             inputs.trace,
             inputs.profile,
             memory=memory,
@@ -51,7 +52,7 @@ def find(evidence: Evidence) -> Tables:
         )
         seen = Occupancy()
         for seed in range(SEEDS):
-            run(stage, FCFS(), seed, occupancy=seen)
+            run(prepared, FCFS(), seed, occupancy=seen)
         if not seen.ns:
             raise Unanswerable(
                 f"nobody waits at {rate_of(inputs, evidence.size):g} requests a second"

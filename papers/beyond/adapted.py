@@ -1,6 +1,7 @@
 """The paper's second open question: K that follows the queue, against the best K that stays."""
 
 import pandas as pd
+
 from lapsd.papers.differences import percent, percent_of, selected
 from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.laps_sd.fixed import PREDICTOR, REQUESTS, sweep
@@ -25,7 +26,7 @@ RULES = {
 
 def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
     """Every K, and every rule, by load."""
-    return {"adapted": sweep([*STATIC, *RULES, "alike"], size.queues, load=list(LOADS))}
+    return {"adapted": sweep([*STATIC, *RULES, "kernel-gittins"], size.queues, load=list(LOADS))}
 
 
 def find(evidence: Evidence) -> Tables:
@@ -37,7 +38,7 @@ def find(evidence: Evidence) -> Tables:
         table = group.pivot(index="seed", columns="policy", values="mean_latency_s")
         best = selected(table, list(STATIC), "laps-sd").policy
         between = table.iloc[1::2]
-        for policy in [*RULES, "laps-sd", "alike"]:
+        for policy in [*RULES, "laps-sd", "kernel-gittins"]:
             rows.append((load, policy, best, *percent(between, policy, best), len(between)))
     return {
         "adapted": pd.DataFrame(
@@ -67,14 +68,14 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         )
     ]
     table = Table(
-        ["load", "best K", *RULES.values(), "K = 4", "alike"],
+        ["load", "best K", *RULES.values(), "K = 4", "kernel-gittins"],
         [
             [
                 f"{load:g}",
                 str(some["best"].iloc[0]).removeprefix("laps-sd").removeprefix(":") or "K=4",
                 *(
                     change(percent_of(some.set_index("policy").loc[p]))
-                    for p in [*RULES, "laps-sd", "alike"]
+                    for p in [*RULES, "laps-sd", "kernel-gittins"]
                 ),
             ]
             for load, some in rows.groupby("load")

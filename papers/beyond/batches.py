@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from lapsd.papers.differences import percent, percent_of
 from lapsd.papers.inputs import ALL, Inputs, Size
 from lapsd.papers.laps_sd.fixed import PREDICTOR, sweep
@@ -11,15 +12,15 @@ from lapsd.papers.question import Evidence, Question, Tables, Unanswerable
 from lapsd.papers.report import HOLDS, NOT, PART, Claim, Figure, Table
 from lapsd.papers.words import change, listed, signed
 from lapsd.policies import FCFS
+from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.runs import run
-from lapsd.sim.experiment.stage import Stage
 from lapsd.sim.figures.panels import plot_panels
 from lapsd.sim.figures.style import NAMES
 from lapsd.sim.sweeps.grid import Sweep
 
 SIZES = (1, 2, 4, 8, 16, 32)
 LOADS = (0.5, 0.8, 0.9, 0.95)
-POLICIES = ("fcfs", "lp-srpt", "laps-sd", "alike", "srpt")
+POLICIES = ("fcfs", "lp-srpt", "laps-sd", "kernel-gittins", "srpt")
 REQUESTS = 100
 # of the memory that a full batch of median requests takes, and room for the largest request at
 # least
@@ -43,7 +44,7 @@ def tight_tokens(inputs: Inputs, batch: int) -> int:
 
 def equal_rate(inputs: Inputs) -> float:
     """Arrivals a second at which one request at a time is at 0.9 of its capacity."""
-    return 0.9 * 1e9 / inputs.halves().share_ns
+    return 0.9 * 1e9 / inputs.split().share_ns
 
 
 def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
@@ -121,7 +122,7 @@ def find(evidence: Evidence) -> Tables:
 
 def cv_of(inputs: Inputs, dataset: str) -> float:
     """Standard deviation over mean of the times of requests alone."""
-    sizes_ns = inputs.halves(None if dataset == ALL else dataset).future.size_ns
+    sizes_ns = inputs.split(None if dataset == ALL else dataset).test.size_ns
     return float(sizes_ns.std() / sizes_ns.mean())
 
 
@@ -132,7 +133,7 @@ def queues(inputs: Inputs, size: Size) -> pd.DataFrame:
     rows = []
     for batch in sizes(inputs):
         for load in LOADS:
-            stage = Stage.of(
+            prepared = PreparedScenario.of(
                 inputs.trace,
                 inputs.profile,
                 batch=batch,
@@ -142,7 +143,7 @@ def queues(inputs: Inputs, size: Size) -> pd.DataFrame:
             )
             waits = []
             for seed in range(min(QUEUE_SEEDS, size.others)):
-                ran = run(stage, FCFS(), seed)
+                ran = run(prepared, FCFS(), seed)
                 waits.append(
                     float(
                         (ran.first_service_ns - ran.arrival_ns).sum() / max(1, ran.arrival_ns[-1])

@@ -1,4 +1,4 @@
-"""Is `alike` below LP-SRPT and LAPS-SD, or within chance of the better one, in every cell; how near
+"""Is `kernel-gittins` below LP-SRPT and LAPS-SD, or within chance of the better one, in every cell; how near
 its ceiling?
 """
 
@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import pandas as pd
+
 from lapsd.papers.beyond.fixed import IN_BATCHES, REQUESTS, in_words, predictors
 from lapsd.papers.differences import columns, interval_of, percent
 from lapsd.papers.inputs import RECORDED, Inputs, Size
@@ -22,9 +23,9 @@ from lapsd.traces import Trace, generate
 
 BATCHES = (1, 4, 8)
 RIVALS = ("lp-srpt", "laps-sd", "laps-sd:count=3")
-MOVE_AWARE = ("lp-srpt:stay=1", "laps-sd:stay=1")
+MOVE_AWARE = ("lp-srpt:switch_penalty=1", "laps-sd:switch_penalty=1")
 OTHERS = ("fcfs", "lp-sjf")
-OWN, CEILING = "alike", "alike-ceiling"
+OWN, CEILING = "kernel-gittins", "kernel-gittins-oracle"
 FREE, MEASURED, DEAR = "free", "as measured", "dear"
 NEAR = 3.0  # percent: the aim for the gap to the ceiling
 BY_CHANCE = 0.05  # of cells, whose 95 % interval errs
@@ -73,7 +74,7 @@ def _derives(inputs: Inputs, size: Size) -> Mapping[str, Callable[[], Trace]]:
 
 
 def _find(trace: str, evidence: Evidence) -> Tables:
-    """Each cell: `alike` against the better of the others and against its ceiling, in percent, and
+    """Each cell: `kernel-gittins` against the better of the others and against its ceiling, in percent, and
     FCFS over it.
 
     `batch`, `moves`, `load`, `predictor`, `rival` (the better one, by these seeds), `percent`,
@@ -135,7 +136,7 @@ def _say(trace: str, of: str, evidence: Evidence, tables: Tables) -> Claim:
             f" in {aware} cells)."
         ),
         (
-            f"Alike is ahead beyond chance in {len(ahead)} cells, behind beyond chance in"
+            f"Kernel-Gittins is ahead beyond chance in {len(ahead)} cells, behind beyond chance in"
             f" {len(behind)}, and not to be told from the rival in {level};"
             f" {signed(cells['percent'].median())} % at the median,"
             f" {signed(cells['percent'].min())} to {signed(cells['percent'].max())} %. (Of cells"
@@ -159,7 +160,7 @@ def _say(trace: str, of: str, evidence: Evidence, tables: Tables) -> Claim:
         else f"It is behind beyond chance in {len(behind)} of {len(cells)} cells."
     )
     return Claim(
-        f"Alike is first, or within chance of it, in every cell: {of}",
+        f"Kernel-Gittins is first, or within chance of it, in every cell: {of}",
         "Our own policy, and our own claim.",
         f"ahead in {len(ahead)} of {len(cells)} cells, behind in {len(behind)}",
         findings,
@@ -200,7 +201,7 @@ def _table(cells: pd.DataFrame) -> Table:
     return Table(
         ["batch", "moves", "load", *map(in_words, names)],
         body,
-        "Alike's mean latency against the best rival of the cell, %, with half its 95 % interval;"
+        "Kernel-Gittins's mean latency against the best rival of the cell, %, with half its 95 % interval;"
         " in brackets how far it is above its ceiling, %.",
     )
 

@@ -1,6 +1,7 @@
 """How fast does a server become good that starts with no past?"""
 
 import pandas as pd
+
 from lapsd.papers.beyond.fixed import LOAD, TYPICAL
 from lapsd.papers.differences import percent, percent_of
 from lapsd.papers.inputs import Inputs, Size
@@ -12,7 +13,12 @@ from lapsd.sim.figures.panels import plot_panels
 from lapsd.sim.sweeps.grid import Sweep
 
 COUNTS = (10, 30, 100, 300)
-NONE, SOME, ALL, OWN = "alike-online:known=0", "alike-online:known=30", "alike-online", "alike"
+NONE, SOME, ALL, OWN = (
+    "kernel-gittins-online:known=0",
+    "kernel-gittins-online:known=30",
+    "kernel-gittins-online",
+    "kernel-gittins",
+)
 LINES = {
     NONE: "no past",
     SOME: "a past of 30",
@@ -37,7 +43,7 @@ def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
 
 
 def find(evidence: Evidence) -> Tables:
-    """Mean latency against `alike` with all of the past, percent: by predictor, requests of a run,
+    """Mean latency against `kernel-gittins` with all of the past, percent: by predictor, requests of a run,
     and policy.
     """
     rows = []

@@ -1,4 +1,4 @@
-"""Beyond LAPS-SD as a list of questions: the policy `alike`, and what the paper leaves open."""
+"""Beyond LAPS-SD as a list of questions: the policy `kernel-gittins`, and what the paper leaves open."""
 
 from lapsd.papers.beyond import adapted, batches, cells, online, tail
 from lapsd.papers.beyond.fixed import IN_BATCHES, REQUESTS, predictors
@@ -6,7 +6,7 @@ from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.question import Paper
 from lapsd.papers.report import Table
 from lapsd.papers.words import listed
-from lapsd.sim.experiment.stage import outlook_of
+from lapsd.sim.experiment.prepared_scenario import policy_context
 
 QUESTIONS = (
     cells.AS_RECORDED,
@@ -48,7 +48,7 @@ def intro(inputs: Inputs, size: Size) -> list[str]:
     """What is asked."""
     text = [
         (
-            "Alike ranks a request by what past requests like it still took (docs/beyond.md"
+            "Kernel-Gittins ranks a request by what past requests like it still took (docs/beyond.md"
             " derives it). This report holds it against LP-SRPT and LAPS-SD on recorded"
             f" acceptances ({inputs.recording}; {inputs.machine}), and against its ceiling: the"
             " same policy with the requests to come for its past. Two open questions of the"
@@ -70,7 +70,7 @@ def intro(inputs: Inputs, size: Size) -> list[str]:
 
 def settings(inputs: Inputs, size: Size) -> Table:
     """What was fixed before anything was run, and what was learnt of the past."""
-    past = outlook_of(inputs.halves().past).past
+    past = policy_context(inputs.split().train).history
     rows = {
         "trace": (
             f"{inputs.recording}: {len(inputs.trace)} requests, half of them the past ({len(past)})"

@@ -1,6 +1,7 @@
 """What does the lower mean cost the slowest, and what does patience buy them?"""
 
 import pandas as pd
+
 from lapsd.papers.beyond.fixed import LOAD, TYPICAL
 from lapsd.papers.differences import columns, interval_of
 from lapsd.papers.inputs import Inputs, Size
@@ -10,14 +11,14 @@ from lapsd.papers.report import HOLDS, NOT, PART, Claim, Figure, Table
 from lapsd.papers.words import signed
 from lapsd.policies import parse_policy
 from lapsd.sim.experiment.comparison import compare_on
-from lapsd.sim.experiment.stage import Stage
+from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.statistics import ratio_of_means
 from lapsd.sim.figures.style import NAMES
 from lapsd.sim.figures.tails import plot_trade
 from lapsd.sim.sweeps.grid import Sweep
 
 REQUESTS = 100
-PATIENCE = ("0", "0.02", "0.05", "0.1", "0.2", "0.5", "1", "3")
+AGE_WEIGHT = ("0", "0.02", "0.05", "0.1", "0.2", "0.5", "1", "3")
 OTHERS = (
     "fcfs",
     "lp-srpt",
@@ -34,8 +35,8 @@ LENGTHS = 20  # seeds of slowdown by length
 
 
 def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
-    """Alike at each patience, and the others."""
-    own = [f"alike:patience={p}" for p in PATIENCE]
+    """Kernel-Gittins at each patience, and the others."""
+    own = [f"kernel-gittins:age_weight={p}" for p in AGE_WEIGHT]
     return {
         "tail": sweep(
             [*OTHERS, *own],
@@ -62,7 +63,7 @@ def find(evidence: Evidence) -> Tables:
             for metric, name in METRICS.items():
                 row |= columns(name, ratio_of_means(wide[metric][policy], wide[metric]["fcfs"]))
             rows.append(row | {"seeds": len(wide["mean_latency_s"])})
-    stage = Stage.of(
+    prepared = PreparedScenario.of(
         evidence.inputs.trace,
         evidence.inputs.profile,
         load=LOAD,
@@ -71,10 +72,17 @@ def find(evidence: Evidence) -> Tables:
         kv_slots=None,
     )
     policies = [
-        parse_policy(spec) for spec in ("fcfs", "lp-srpt", "laps-sd", "alike", "alike:patience=0.2")
+        parse_policy(spec)
+        for spec in (
+            "fcfs",
+            "lp-srpt",
+            "laps-sd",
+            "kernel-gittins",
+            "kernel-gittins:age_weight=0.2",
+        )
     ]
     by_length = compare_on(
-        stage, policies, seeds=min(LENGTHS, evidence.size.others)
+        prepared, policies, seeds=min(LENGTHS, evidence.size.others)
     ).slowdown_by_length
     return {"tail": pd.DataFrame(rows), "slowdown_by_length": by_length.reset_index()}
 
@@ -84,8 +92,8 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     some patience.
     """
     rows, lengths = tables["tail"], tables["slowdown_by_length"]
-    own = rows[rows["policy"] == "alike"]
-    patient = rows[rows["policy"].str.startswith("alike:patience")]
+    own = rows[rows["policy"] == "kernel-gittins"]
+    patient = rows[rows["policy"].str.startswith("kernel-gittins:age_weight")]
     mild = patient[(patient["p99_low"] <= 1) & (patient["mean_high"] < 1)]
     both = mild.groupby("policy")["predictor"].nunique()
     enough = [p for p in dict.fromkeys(patient["policy"]) if both.get(p, 0) == len(own)]
@@ -136,7 +144,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         f"{signed(100 * (r['p99'] - 1))} % ({r['predictor']})" for r in own.to_dict("records")
     )
     return Claim(
-        "Alike's slowest requests wait no longer than FCFS's",
+        "Kernel-Gittins's slowest requests wait no longer than FCFS's",
         "Our own question.",
         f"p99 of a run {p99}",
         findings,

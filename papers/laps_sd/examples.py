@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+
 from lapsd.papers.inputs import Inputs
 from lapsd.papers.laps_sd.fixed import PREDICTOR
 from lapsd.papers.question import Evidence, Question, Tables, Unanswerable
@@ -13,9 +14,9 @@ from lapsd.papers.report import Figure
 from lapsd.policies import FCFS, LAS, LPSJF, Job, LapsSD, Policy
 from lapsd.policies.laps_sd import Perceived
 from lapsd.sim.engine import Timeline
+from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.runs import run
 from lapsd.sim.experiment.stability import running_acceptance, stable_rounds
-from lapsd.sim.experiment.stage import Stage
 from lapsd.sim.figures.acceptance import plot_running_acceptance
 from lapsd.sim.figures.schedules import plot_few_requests, plot_queues
 
@@ -26,8 +27,8 @@ FILLED = 1.5  # load of the run whose queues are shown: at lower ones they are m
 LEAST_ROUNDS = 40  # of a request whose running acceptance is worth drawing
 
 
-def _stage(inputs: Inputs, requests: int, load: float) -> Stage:
-    return Stage.of(
+def _stage(inputs: Inputs, requests: int, load: float) -> PreparedScenario:
+    return PreparedScenario.of(
         inputs.trace, inputs.profile, requests=requests, load=load, length_predictor=PREDICTOR
     )
 
@@ -39,10 +40,10 @@ def find_schedules(evidence: Evidence) -> Tables:
     Spans of each policy's run, and when the three requests arrive.
     """
     policies: list[Policy] = [FCFS(), LAS(), LPSJF(), LapsSD()]
-    stage = _stage(evidence.inputs, THREE, CROWDED)
+    prepared = _stage(evidence.inputs, THREE, CROWDED)
     for seed in range(TRIES):
         timelines = {p.name: Timeline() for p in policies}
-        runs = [run(stage, p, seed, timelines[p.name]) for p in policies]
+        runs = [run(prepared, p, seed, timelines[p.name]) for p in policies]
         means = {float(r.latency_ns.mean()) for r in runs}
         if len(means) == len(policies) and int(runs[-1].preemptions.sum()) > 0:
             spans = [pd.DataFrame(t.spans).assign(policy=name) for name, t in timelines.items()]
@@ -84,9 +85,9 @@ class Logged(LapsSD):
         default_factory=list, repr=False, compare=False, metadata={"bound": True}
     )
 
-    def learn(self, job: Job, now_ns: int) -> None:
-        super().learn(job, now_ns)
-        self.log.append((now_ns, job.index, job.queue, isinstance(job.memo, Perceived)))
+    def on_round(self, job: Job, now_ns: int) -> None:
+        super().on_round(job, now_ns)
+        self.log.append((now_ns, job.index, job.queue, isinstance(job.state, Perceived)))
 
 
 def find_queues(evidence: Evidence) -> Tables:
@@ -96,10 +97,10 @@ def find_queues(evidence: Evidence) -> Tables:
     end.
     """
     every = set(range(1, LapsSD().K + 1))
-    stage = _stage(evidence.inputs, CROWD, FILLED)
+    prepared = _stage(evidence.inputs, CROWD, FILLED)
     for seed in range(TRIES):
         policy, timeline = Logged(), Timeline()
-        done = run(stage, policy, seed, timeline)
+        done = run(prepared, policy, seed, timeline)
         turns = pd.DataFrame(policy.log, columns=["ns", "request", "queue", "perceptible"])
         if set(turns["queue"]) == every and turns["perceptible"].any():
             times = {"seed": seed, "arrival_ns": done.arrival_ns, "finish_ns": done.finish_ns}

@@ -8,8 +8,8 @@ from lapsd.papers.laps_sd.claims import estimates, latency, queues, switching
 from lapsd.papers.laps_sd.fixed import LOAD, PREDICTOR, REQUESTS
 from lapsd.papers.laps_sd.questions import (
     acceptance,
+    interpretations,
     preemption,
-    readings,
     server,
     stability,
     tails,
@@ -18,7 +18,7 @@ from lapsd.papers.laps_sd.questions import (
 from lapsd.papers.question import Paper
 from lapsd.papers.report import Table
 from lapsd.policies import LapsSD
-from lapsd.sim.experiment.stage import outlook_of
+from lapsd.sim.experiment.prepared_scenario import policy_context
 
 QUESTIONS = (
     examples.SCHEDULES,
@@ -30,7 +30,7 @@ QUESTIONS = (
     queues.QUESTION,
     preemption.QUESTION,
     tails.QUESTION,
-    readings.QUESTION,
+    interpretations.QUESTION,
     server.QUESTION,
     stability.QUESTION,
     winners.QUESTION,
@@ -95,9 +95,9 @@ def intro(inputs: Inputs, size: Size) -> list[str]:
 
 def settings(inputs: Inputs, size: Size) -> Table:
     """What was fixed before anything was run."""
-    outlook = outlook_of(inputs.halves().past)
+    context = policy_context(inputs.split().train)
     policy = LapsSD()
-    sup = ", ".join(f"{b / 1e9:.3g}" for b in policy.bind(outlook).bounds_ns)
+    sup = ", ".join(f"{b / 1e9:.3g}" for b in policy.bind(context).bounds_ns)
     rows = {
         "trace": (
             f"{inputs.recording}: {len(inputs.trace)} requests, {len(inputs.trace.datasets)} data"

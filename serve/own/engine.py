@@ -36,7 +36,7 @@ class OwnEngine:
         """See `lapsd.serve.engine.Engine`; calibration has memory of its own."""
         return clock == "busy"
 
-    def serve(self, plan: Plan, beside: Sequence[Plan] = ()) -> Record:
+    def serve(self, plan: Plan, interleaved: Sequence[Plan] = ()) -> Record:
         """See `lapsd.serve.engine.Engine`.
 
         Raises
@@ -45,13 +45,13 @@ class OwnEngine:
             If the plan names other models, a request is longer than the models' context or what may
             be in memory, or a clairvoyant policy is not told the truth.
         """
-        for one in (plan, *beside):
+        for one in (plan, *interleaved):
             self._check(one)
-        if not beside:
+        if not interleaved:
             return self._server(plan).serve()
-        probe = Probe([partial(self._server, other, i) for i, other in enumerate(beside, 1)])
+        probe = Probe([partial(self._server, other, i) for i, other in enumerate(interleaved, 1)])
         record = self._server(plan).serve(probe)
-        return replace(record, beside=probe.finish()) if record.complete else record
+        return replace(record, interleaved=probe.finish()) if record.complete else record
 
     def _server(self, plan: Plan, memory: int = 0) -> Server:
         """For one run, in one of the KV memories."""
@@ -67,20 +67,20 @@ class OwnEngine:
                 f"models {plan.target} + {plan.draft}: the engine runs {pair.target_name} +"
                 f" {pair.draft_name}"
             )
-        for i, asked in enumerate(plan.requests):
-            need = len(asked.prompt) + asked.max_new_tokens + plan.draft_tokens + 1
-            if len(asked.prompt) < 2:
+        for i, planned in enumerate(plan.requests):
+            need = len(planned.prompt) + planned.max_new_tokens + plan.draft_tokens + 1
+            if len(planned.prompt) < 2:
                 raise ValueError(
-                    f"request {i} ({asked.request_id}): a prompt of at least two tokens is needed"
+                    f"request {i} ({planned.request_id}): a prompt of at least two tokens is needed"
                 )
             if need > pair.context:
                 raise ValueError(
-                    f"request {i} ({asked.request_id}): prompt, output and look-ahead may take"
+                    f"request {i} ({planned.request_id}): prompt, output and look-ahead may take"
                     f" {need} tokens, but the models' context is {pair.context}"
                 )
             if plan.kv_tokens is not None and need > plan.kv_tokens:
                 raise ValueError(
-                    f"kv_tokens {plan.kv_tokens}: request {i} ({asked.request_id}) may never fit:"
+                    f"kv_tokens {plan.kv_tokens}: request {i} ({planned.request_id}) may never fit:"
                     f" prompt, output and look-ahead may take {need} tokens"
                 )
 

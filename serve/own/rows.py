@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
+
 from lapsd.calibrate import Pair, Sampling
 from lapsd.calibrate.decoding.decoder import Uniforms, clock
 from lapsd.calibrate.decoding.rounds import DeviceRounds
 from lapsd.calibrate.models.lean import LeanEngine
-from lapsd.calibrate.timing.moves import Pool
-from torch import Tensor
+from lapsd.calibrate.timing.kv_transfers import Pool
 
 
 @dataclass(eq=False)

@@ -18,7 +18,7 @@ from lapsd.serve.clock import Clock
 from lapsd.serve.own.history import History
 from lapsd.serve.own.rows import Rows
 from lapsd.serve.plan import Plan
-from lapsd.serve.record import Moved, Prefilled, Record, Served, Step
+from lapsd.serve.record import KVTransfer, Prefilled, Record, RequestResult, Step
 from lapsd.sim.engine.memory import Memory, Move
 from lapsd.sim.engine.request import Request
 
@@ -42,7 +42,7 @@ class Server:
     running: list[Request] = field(default_factory=list)
     outputs: dict[int, list[int]] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
-    served: list[Served] = field(default_factory=list)
+    results: list[RequestResult] = field(default_factory=list)
     arrived: int = 0
     idle_ns: int = 0
     now_ns: int = 0
@@ -52,15 +52,15 @@ class Server:
         self.requests = [
             Request(
                 i,
-                asked.arrival_ns,
-                asked.predicted_tokens,
-                History(len(asked.prompt), n),
-                asked.arrival_ns,
+                planned.arrival_ns,
+                planned.predicted_tokens,
+                History(len(planned.prompt), n),
+                planned.arrival_ns,
             )
-            for i, asked in enumerate(self.plan.requests)
+            for i, planned in enumerate(self.plan.requests)
         ]
         self.memory.moved = self._move
-        self._moves: list[Moved] = []
+        self._moves: list[KVTransfer] = []
 
     def serve(self, after_step: Callable[["Server"], None] = lambda server: None) -> Record:
         """Serve until every request is done, or until interrupted."""
@@ -80,12 +80,12 @@ class Server:
     @property
     def done(self) -> bool:
         """Nobody is left to serve."""
-        return len(self.served) == len(self.requests)
+        return len(self.results) == len(self.requests)
 
     def record(self) -> Record:
         """What happened so far."""
         return Record(
-            "own", self.plan.policy, self.steps, self.served, self.idle_ns, self.now_ns, self.done
+            "own", self.plan.policy, self.steps, self.results, self.idle_ns, self.now_ns, self.done
         )
 
     def step(self) -> None:
@@ -105,12 +105,12 @@ class Server:
             self.arrived < len(self.requests)
             and self.requests[self.arrived].arrival_ns <= self.now_ns
         ):
-            request, asked = self.requests[self.arrived], self.plan.requests[self.arrived]
-            self.rows.enter(request.index, asked.prompt, asked.stream)
+            request, planned = self.requests[self.arrived], self.plan.requests[self.arrived]
+            self.rows.enter(request.index, planned.prompt, planned.stream)
             self.outputs[request.index] = []
             self.waiting.append(request)
             self.arrived += 1
-            self.policy.observe(Event("arrival", request, self.now_ns))
+            self.policy.on_event(Event("arrival", request, self.now_ns))
 
     def _order(self, request: Request) -> tuple[Any, ...]:
         rank = rank_of(self.policy, request, self.now_ns)
@@ -149,7 +149,7 @@ class Server:
             self.rows.drop(request.index)
             ns = 0
         request.switch_ns += ns
-        self._moves.append(Moved(move.kind, request.index, request.kv_tokens, ns))
+        self._moves.append(KVTransfer(move.kind, request.index, request.kv_tokens, ns))
 
     def _prefill(self, request: Request) -> Prefilled:
         request.started = True
@@ -199,7 +199,7 @@ class Server:
         request.tokens += len(kept)
         request.rounds += 1
         queue = request.queue
-        self.policy.learn(request, self.now_ns)
+        self.policy.on_round(request, self.now_ns)
         if request.queue != queue:
             request.entered_ns = self.now_ns
         return len(kept)
@@ -211,13 +211,13 @@ class Server:
             self.memory.release(request)
             self.rows.leave(request.index)
             request.running = False
-            self.served.append(self._served(request))
-            self.policy.observe(Event("completion", request, self.now_ns))
+            self.results.append(self._served(request))
+            self.policy.on_event(Event("completion", request, self.now_ns))
 
-    def _served(self, request: Request) -> Served:
+    def _served(self, request: Request) -> RequestResult:
         history = request.recorded
         assert isinstance(history, History)
-        return Served(
+        return RequestResult(
             request.index,
             request.arrival_ns,
             request.first_service_ns,

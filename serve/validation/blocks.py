@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from lapsd.policies import Policy, RoundRobin
 from lapsd.serve.engine import Engine
 from lapsd.serve.plan import Plan
@@ -20,12 +21,14 @@ from lapsd.serve.record import Record
 from lapsd.serve.validation.costs import profile_of
 from lapsd.serve.validation.simulated import told_the_truth
 from lapsd.serve.validation.source import Source
-from lapsd.sim.experiment import Stage
+from lapsd.sim.experiment import PreparedScenario
 from lapsd.traces import Profile
 from lapsd.traces.files import write_whole
 
 CALIBRATED, QUICK = 8, 2  # requests of a calibration, or three a seat
-CALIBRATION_STREAM = 7  # after those of `lapsd.traces.workload` and `lapsd.sim.experiment.stage`
+CALIBRATION_STREAM = (
+    7  # after those of `lapsd.traces.workload` and `lapsd.sim.experiment.prepared_scenario`
+)
 TURN = 5  # rounds, so that caches move at many sizes
 Progress = Callable[[str], None]
 
@@ -42,7 +45,7 @@ class Block:
         Of the policies in turn; the last record may be of an interrupted run.
     calibrations : sequence of sequences of Record, (P + 1,) The same requests in batches of several
         sizes; run i is between calibrations i and i + 1. None at all where their rounds ran between
-        those of the runs (`Record.beside`).
+        those of the runs (`Record.interleaved`).
     """
 
     load: float
@@ -60,11 +63,11 @@ class Block:
             len(self.plans) + 1,
         )
 
-    def beside(self, i: int) -> tuple[list[Record], list[Record]]:
+    def interleaved(self, i: int) -> tuple[list[Record], list[Record]]:
         """What calibration rounds took in the first and in the second half of those about run i."""
-        if self.records[i].beside:
-            halves = [record.halves() for record in self.records[i].beside]
-            return [first for first, _ in halves], [second for _, second in halves]
+        if self.records[i].interleaved:
+            split = [record.split() for record in self.records[i].interleaved]
+            return [first for first, _ in split], [second for _, second in split]
         before, after = (list(self.calibrations[k : k + 1]) for k in (i, i + 1))
         whole = [c for c in (*before, *after) if all(record.complete for record in c)]
         return (list(whole[0]), list(whole[-1])) if whole else ([], [])
@@ -119,8 +122,8 @@ class Trial:
 
     Attributes
     ----------
-    setting : mapping
-        Fields of `sim.Setting`, all but the load.
+    scenario : mapping
+        Fields of `sim.Scenario`, all but the load.
     policies : sequence of Policy FCFS first: the others are measured against it, and its run tells
         clairvoyant ones the truth.
     clock : "busy" or "wall"
@@ -130,40 +133,40 @@ class Trial:
 
     engine: Engine
     source: Source
-    setting: dict[str, Any]
+    scenario: dict[str, Any]
     policies: Sequence[Policy]
     clock: str
     quick: bool = False
 
-    def stage(self, load: float, profile: Profile) -> Stage:
+    def prepared(self, load: float, profile: Profile) -> PreparedScenario:
         """The setting at a load, which is relative to a profile's costs."""
-        return Stage.of(self.source.trace, profile, **{**self.setting, "load": load})
+        return PreparedScenario.of(self.source.trace, profile, **{**self.scenario, "load": load})
 
     @property
     def interleaves(self) -> bool:
         """Calibration rounds run between the rounds of a run."""
-        return self.engine.interleaves(self.clock, self.setting.get("kv_tokens"))
+        return self.engine.interleaves(self.clock, self.scenario.get("kv_tokens"))
 
-    def calibrations(self, stage: Stage) -> list[Plan]:
+    def calibrations(self, prepared: PreparedScenario) -> list[Plan]:
         """The same rounds each time: requests of the training half, all at once, in turn, in
         batches of each size.
         """
-        past = stage.trace.halves(stage.setting.split_seed)[0]
+        past = prepared.trace.split(prepared.scenario.split_seed)[0]
         rows = (
-            np.random.default_rng([stage.setting.split_seed, CALIBRATION_STREAM])
+            np.random.default_rng([prepared.scenario.split_seed, CALIBRATION_STREAM])
             .permutation(len(past))
             .tolist()
         )
-        most, plans = stage.setting.batch, []
+        most, plans = prepared.scenario.batch, []
         for batch in sorted({1, (most + 1) // 2, most}):
             some = rows[: QUICK * batch if self.quick else max(CALIBRATED, 3 * batch)]
-            plans.append(self.source.calibration(stage, some, RoundRobin(TURN), batch))
+            plans.append(self.source.calibration(prepared, some, RoundRobin(TURN), batch))
         return plans
 
-    def calibrate(self, stage: Stage) -> list[Record]:
+    def calibrate(self, prepared: PreparedScenario) -> list[Record]:
         """Serve them, until an interrupt."""
         records: list[Record] = []
-        for plan in self.calibrations(stage):
+        for plan in self.calibrations(prepared):
             records.append(self.engine.serve(plan))
             if not records[-1].complete:
                 break
@@ -179,11 +182,11 @@ class Trial:
             If it was interrupted.
         """
         known = Profile.constant(draft_ms=0, verify_ms=1)  # of no matter: all come at once
-        rounds = dict.fromkeys((1, self.setting.get("batch", 1)), known.costs.rounds[1])
-        stage = self.stage(0.5, replace(known, costs=replace(known.costs, rounds=rounds)))
+        rounds = dict.fromkeys((1, self.scenario.get("batch", 1)), known.costs.rounds[1])
+        prepared = self.prepared(0.5, replace(known, costs=replace(known.costs, rounds=rounds)))
         for what in ("calibrating",) if self.quick else ("warming up", "calibrating"):
             progress(what)
-            records = self.calibrate(stage)
+            records = self.calibrate(prepared)
             if not all(record.complete for record in records):
                 raise KeyboardInterrupt
         return profile_of(records, self.engine.provenance, self.engine.weights)
@@ -192,24 +195,24 @@ class Trial:
         """Serve a seed's workload under every policy; what there was until an interrupt, if there
         is one.
         """
-        stage = self.stage(load, profile)
-        workload = stage.workload(seed)
+        prepared = self.prepared(load, profile)
+        workload = prepared.workload(seed)
         plans: list[Plan] = []
         records: list[Record] = []
-        beside = self.calibrations(stage) if self.interleaves else []
-        calibrations = [] if beside else [self.calibrate(stage)]
+        interleaved = self.calibrations(prepared) if self.interleaves else []
+        calibrations = [] if interleaved else [self.calibrate(prepared)]
         for policy in self.policies:
             if not all(
                 record.complete
                 for record in [*records, *(calibrations[-1] if calibrations else [])]
             ):
                 break
-            plan = self.source.plan(stage, workload, policy, self.clock)
+            plan = self.source.plan(prepared, workload, policy, self.clock)
             if policy.clairvoyant:
-                plan = told_the_truth(replace(plan, outlook=stage.ceiling), records[0], profile)
+                plan = told_the_truth(replace(plan, context=prepared.ceiling), records[0], profile)
             progress(f"load {load:g}, seed {seed}: {plan.policy}")
             plans.append(plan)
-            records.append(self.engine.serve(plan, beside))
-            if records[-1].complete and not beside:
-                calibrations.append(self.calibrate(stage))
+            records.append(self.engine.serve(plan, interleaved))
+            if records[-1].complete and not interleaved:
+                calibrations.append(self.calibrate(prepared))
         return Block(load, seed, plans, records, calibrations)

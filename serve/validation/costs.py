@@ -13,10 +13,11 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import nnls
+
 from lapsd.calibrate.fitting.linear import fit_mean
 from lapsd.serve.record import Record, Step
 from lapsd.traces import Costs, Linear, Profile, Provenance, RoundTerms, StepTerms
-from scipy.optimize import nnls
 
 LEAST_ROUNDS = 20  # of a batch size, for terms of its own
 ABOUT = 25  # calibration rounds that tell how fast the machine is in the midst of them

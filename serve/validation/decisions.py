@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+
 from lapsd.serve.plan import Plan
-from lapsd.serve.record import Moved, Record, Step
+from lapsd.serve.record import KVTransfer, Record, Step
 from lapsd.serve.validation.recorded import trace_of
 from lapsd.serve.validation.simulated import run_of, server_of
 from lapsd.sim.engine import Run
@@ -68,7 +69,7 @@ class Durations:
             )
         self._moved += 1
 
-    def _next(self, kind: str) -> Moved:
+    def _next(self, kind: str) -> KVTransfer:
         moves = self._steps[self._at].moves if self._at < len(self._steps) else ()
         if self._moved == len(moves):
             raise Divergence(self._other(kind, "nothing more"))
@@ -99,10 +100,10 @@ def replay(plan: Plan, record: Record) -> Run:
         If the live run was interrupted.
     """
     durations = Durations(record.steps)
-    asked = Profile.constant(draft_ms=0, verify_ms=1)  # by nobody
-    rounds = dict.fromkeys((1, plan.batch), asked.costs.rounds[1])
+    planned = Profile.constant(draft_ms=0, verify_ms=1)  # by nobody
+    rounds = dict.fromkeys((1, plan.batch), planned.costs.rounds[1])
     priced = price(
-        trace_of(plan, record), replace(asked, costs=replace(asked.costs, rounds=rounds))
+        trace_of(plan, record), replace(planned, costs=replace(planned.costs, rounds=rounds))
     )
     prefill_ns = [served.prefill_ns for served in record.by_index.values()]
     priced = replace(priced, prefill_ns=np.array(prefill_ns, dtype=np.int64))

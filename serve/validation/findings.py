@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from lapsd.serve.plan import Plan
 from lapsd.serve.record import Record
 from lapsd.serve.validation.blocks import Block
@@ -34,9 +35,9 @@ class Outcome:
 
     Attributes
     ----------
-    live_ns, foretold_ns : int64 arrays (N,)
+    live_ns, predicted_ns : int64 arrays (N,)
         Latencies by request.
-    busy_ns, foretold_busy_ns : int
+    busy_ns, predicted_busy_ns : int
     same_order : float
         The share of rounds that ran in the same order.
     drift, latency_drift : float How much longer calibration rounds took after the run than before
@@ -51,9 +52,9 @@ class Outcome:
     seed: int
     plan: Plan
     live_ns: np.ndarray[Any, np.dtype[np.int64]]
-    foretold_ns: np.ndarray[Any, np.dtype[np.int64]]
+    predicted_ns: np.ndarray[Any, np.dtype[np.int64]]
     busy_ns: int
-    foretold_busy_ns: int
+    predicted_busy_ns: int
     same_order: float
     drift: float
     latency_drift: float
@@ -62,7 +63,7 @@ class Outcome:
     @property
     def rank_correlation(self) -> float:
         """Spearman's, of latencies; NaN where there is one request, or all are equal."""
-        live, foretold = (pd.Series(ns).rank() for ns in (self.live_ns, self.foretold_ns))
+        live, foretold = (pd.Series(ns).rank() for ns in (self.live_ns, self.predicted_ns))
         return float(live.corr(foretold))
 
 
@@ -75,7 +76,7 @@ def outcomes(blocks: Sequence[Block], given: Profile | None = None) -> list[Outc
     run's own.
     """
     parts = [
-        part for block in blocks for i in range(len(block.records)) for part in block.beside(i)
+        part for block in blocks for i in range(len(block.records)) for part in block.interleaved(i)
     ]
     records = [record for part in parts for record in part]
     if not records:
@@ -95,17 +96,18 @@ def outcomes_of(block: Block, shape: Profile, given: Profile | None = None) -> l
     """
     outcomes = []
     for i, (plan, record) in enumerate(zip(block.plans, block.records, strict=True)):
-        beside = [c for c in block.beside(i) if c]
-        if not record.complete or not beside:
+        interleaved = [c for c in block.interleaved(i) if c]
+        if not record.complete or not interleaved:
             continue
-        run, order = foretell(plan, record, *_costs_beside(record, beside, shape, given))
+        run, order = foretell(plan, record, *_costs_beside(record, interleaved, shape, given))
         sides = [
-            foretell(plan, record, at_level_of(shape, part))[0].latency_ns.mean() for part in beside
+            foretell(plan, record, at_level_of(shape, part))[0].latency_ns.mean()
+            for part in interleaved
         ]
         live = np.array([served.latency_ns for served in record.by_index.values()], dtype=np.int64)
         spent = [
             float(np.mean([step.end_ns - step.start_ns for r in c for step in r.steps]))
-            for c in beside
+            for c in interleaved
         ]
         outcomes.append(
             Outcome(
@@ -126,15 +128,15 @@ def outcomes_of(block: Block, shape: Profile, given: Profile | None = None) -> l
 
 
 def _costs_beside(
-    record: Record, beside: Sequence[Sequence[Record]], shape: Profile, given: Profile | None
+    record: Record, interleaved: Sequence[Sequence[Record]], shape: Profile, given: Profile | None
 ) -> tuple[Profile, Slowness | None]:
     """Costs at the level of a run's calibration, and, where its rounds ran within the run, how that
     changed.
     """
     if given is not None:
         return given, None
-    level = at_level_of(shape, [one for part in beside for one in part])
-    return level, Slowness(level, record.beside) if record.beside else None
+    level = at_level_of(shape, [one for part in interleaved for one in part])
+    return level, Slowness(level, record.interleaved) if record.interleaved else None
 
 
 def _costs_of(records: Sequence[Record]) -> Profile:
@@ -188,11 +190,11 @@ def errors_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
     for (load, policy), runs in _grouped(outcomes).items():
         live, foretold = (
             np.concatenate([getattr(o, name) for o in runs]) / 1e9
-            for name in ("live_ns", "foretold_ns")
+            for name in ("live_ns", "predicted_ns")
         )
-        means = [[getattr(o, name).mean() for o in runs] for name in ("foretold_ns", "live_ns")]
+        means = [[getattr(o, name).mean() for o in runs] for name in ("predicted_ns", "live_ns")]
         busy = _percent(
-            ratio_of_means([o.foretold_busy_ns for o in runs], [o.busy_ns for o in runs])
+            ratio_of_means([o.predicted_busy_ns for o in runs], [o.busy_ns for o in runs])
         )
         row: dict[str, Any] = {
             "load": load,
@@ -207,7 +209,7 @@ def errors_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
         ):
             row |= {
                 f"{name}_s": float(statistic(live)),
-                f"foretold_{name}_s": float(statistic(foretold)),
+                f"predicted_{name}_s": float(statistic(foretold)),
             }
         row |= _percent(ratio_of_means(*means)) | {
             f"busy_{name}": value for name, value in busy.items()
@@ -249,7 +251,7 @@ def differences_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
 
 def _compared(pairs: Sequence[tuple[Outcome, Outcome]]) -> dict[str, Any]:
     row: dict[str, Any] = {}
-    for prefix, name in (("", "live_ns"), ("foretold_", "foretold_ns")):
+    for prefix, name in (("", "live_ns"), ("predicted_", "predicted_ns")):
         first, second = ([getattr(pair[i], name).mean() / 1e9 for pair in pairs] for i in (0, 1))
         difference, ratio = paired_difference(second, first), ratio_of_means(second, first)
         row |= {
@@ -258,9 +260,9 @@ def _compared(pairs: Sequence[tuple[Outcome, Outcome]]) -> dict[str, Any]:
             f"{prefix}high": difference.high,
         }
         row[f"{prefix}percent"] = 100 * (ratio.value - 1)
-    row["points"] = row["foretold_percent"] - row["percent"]
+    row["points"] = row["predicted_percent"] - row["percent"]
     row["significant"] = bool(row["low"] > 0 or row["high"] < 0)
-    row["same_sign"] = bool(row["s"] * row["foretold_s"] > 0)
+    row["same_sign"] = bool(row["s"] * row["predicted_s"] > 0)
     return row
 
 
@@ -274,10 +276,10 @@ def requests_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
                 "load": o.load,
                 "seed": o.seed,
                 "policy": o.plan.policy,
-                "request_id": [asked.request_id for asked in o.plan.requests],
-                "arrival_s": [asked.arrival_ns / 1e9 for asked in o.plan.requests],
+                "request_id": [planned.request_id for planned in o.plan.requests],
+                "arrival_s": [planned.arrival_ns / 1e9 for planned in o.plan.requests],
                 "latency_s": o.live_ns / 1e9,
-                "foretold_latency_s": o.foretold_ns / 1e9,
+                "predicted_latency_s": o.predicted_ns / 1e9,
             }
         )
         for o in outcomes

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
 from lapsd.serve.validation.blocks import Block
 from lapsd.traces import Profile, load_profile, save_profile
 from lapsd.traces.files import claim_folder, make_writable_folder, write_whole

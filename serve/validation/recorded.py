@@ -25,16 +25,16 @@ def trace_of(plan: Plan, record: Record) -> Trace:
     )  # its prompts emit a token, which rounds then have as a part of them
     rows = [
         {
-            "request_id": asked.request_id,
-            "dataset": asked.dataset,
-            "prompt_tokens": len(asked.prompt) + read,
+            "request_id": planned.request_id,
+            "dataset": planned.dataset,
+            "prompt_tokens": len(planned.prompt) + read,
             "output_tokens": len(served[i].tokens),
             "accepted": served[i].accepted,
             "drafted": served[i].drafted
             if any(served[i].drafted)
             else [plan.draft_tokens] * len(served[i].drafted),
         }
-        for i, asked in enumerate(plan.requests)
+        for i, planned in enumerate(plan.requests)
     ]
     return trace_from_rounds(
         rows, Provenance(source=f"a live run of {record.engine} under {record.policy}")

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+
 from lapsd.serve.validation.findings import (
     Outcome,
     differences_table,
@@ -19,7 +20,7 @@ from lapsd.serve.validation.findings import (
     verdicts,
 )
 from lapsd.serve.validation.tables import differences_text, errors_text, latencies_text
-from lapsd.sim.figures.foretold import plot_foretold
+from lapsd.sim.figures.predicted import plot_predicted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,7 +76,7 @@ class Report:
 
     def figure(self) -> "Figure":
         """Foretold over real latency, a dot a request."""
-        return plot_foretold(self.requests, self.caption)
+        return plot_predicted(self.requests, self.caption)
 
     def findings(self) -> dict[str, Any]:
         """All tables and sentences, for JSON."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import simpy
+
 from lapsd.serve.plan import Plan
 from lapsd.serve.record import Record
 from lapsd.serve.validation.recorded import trace_of
@@ -52,8 +53,8 @@ def server_of(plan: Plan, record: Record, priced: PricedTrace, took: Took) -> St
     ----------
     priced : a row a request of the plan, in its order.
     """
-    asked = np.array([(r.arrival_ns, r.predicted_tokens) for r in plan.requests], dtype=np.int64)
-    workload = Workload(priced, np.arange(len(plan.requests)), asked[:, 0], asked[:, 1])
+    planned = np.array([(r.arrival_ns, r.predicted_tokens) for r in plan.requests], dtype=np.int64)
+    workload = Workload(priced, np.arange(len(plan.requests)), planned[:, 0], planned[:, 1])
     capacity = capacity_of(plan, record)
     return StepServer(
         simpy.Environment(),
@@ -91,7 +92,7 @@ def foretell(
     order: Order = []
 
     def follow(now_ns: int, running: Sequence[Request]) -> int | None:
-        rounds = [r for r in server.step or running if not r.missing]
+        rounds = [r for r in server.step or running if not r.uncomputed_tokens]
         order.extend(sorted((r.index, r.rounds) for r in rounds))
         return None if slowness is None else max(1, round(server.cost_ns() * slowness(now_ns)))
 
@@ -119,5 +120,5 @@ def told_the_truth(plan: Plan, seen: Record, profile: Profile) -> Plan:
     priced = price(trace_of(plan, seen), profile)
     return replace(
         plan,
-        outlook=with_truth(plan.outlook, [Recorded(priced, i) for i in range(len(plan.requests))]),
+        context=with_truth(plan.context, [Recorded(priced, i) for i in range(len(plan.requests))]),
     )

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from lapsd.policies import Policy
 from lapsd.policies.spec import spec_of
-from lapsd.serve.plan import Asked, Plan
-from lapsd.sim.experiment import Stage
+from lapsd.serve.plan import Plan, PlannedRequest
+from lapsd.sim.experiment import PreparedScenario
 from lapsd.traces import Trace, Workload
 
 CAP = 512  # new tokens, where a trace does not say
@@ -79,44 +79,56 @@ class Source:
         """Of sampling."""
         return float(self.trace.provenance.notes.get("temperature", 0.0))
 
-    def asked(self, trace: Trace, row: int, arrival_ns: int, predicted_tokens: int) -> Asked:
+    def planned(
+        self, trace: Trace, row: int, arrival_ns: int, predicted_tokens: int
+    ) -> PlannedRequest:
         """A row of (a part of) the trace as a request."""
         key = (trace.dataset[row], trace.request_id[row])
         cap = int(self.trace.provenance.notes.get("max_new_tokens", CAP))
-        return Asked(
+        return PlannedRequest(
             key[1], key[0], arrival_ns, self.prompts[key], predicted_tokens, cap, self.streams[key]
         )
 
-    def plan(self, stage: Stage, workload: Workload, policy: Policy, clock: str) -> Plan:
+    def plan(
+        self, prepared: PreparedScenario, workload: Workload, policy: Policy, clock: str
+    ) -> Plan:
         """A workload of a stage under a policy; without the truth."""
         columns = (
             workload.rows.tolist(),
             workload.arrival_ns.tolist(),
             workload.predicted_tokens.tolist(),
         )
-        asked = [self.asked(workload.priced.trace, *row) for row in zip(*columns, strict=True)]
-        return self._plan(stage, asked, policy=spec_of(policy), clock=clock, outlook=stage.outlook)
+        planned = [self.planned(workload.priced.trace, *row) for row in zip(*columns, strict=True)]
+        return self._plan(
+            prepared, planned, policy=spec_of(policy), clock=clock, context=prepared.context
+        )
 
-    def calibration(self, stage: Stage, rows: Sequence[int], policy: Policy, batch: int) -> Plan:
+    def calibration(
+        self, prepared: PreparedScenario, rows: Sequence[int], policy: Policy, batch: int
+    ) -> Plan:
         """Requests of the half that no workload is drawn from, all at once, in batches of another
         size.
         """
-        past = stage.trace.halves(stage.setting.split_seed)[0]
-        asked = [self.asked(past, row, 0, int(past.output_tokens[row])) for row in rows]
-        slots = batch if stage.setting.capacity.kv_slots or stage.setting.kv_tokens else None
+        past = prepared.trace.split(prepared.scenario.split_seed)[0]
+        planned = [self.planned(past, row, 0, int(past.output_tokens[row])) for row in rows]
+        slots = (
+            batch if prepared.scenario.capacity.kv_slots or prepared.scenario.kv_tokens else None
+        )
         return self._plan(
-            stage,
-            asked,
+            prepared,
+            planned,
             policy=spec_of(policy),
             clock="busy",
-            outlook=stage.outlook,
+            context=prepared.context,
             batch=batch,
             kv_slots=slots,
             kv_tokens=None,
         )
 
-    def _plan(self, stage: Stage, asked: list[Asked], **more: object) -> Plan:
-        capacity, known = stage.setting.capacity, self.trace.provenance
+    def _plan(
+        self, prepared: PreparedScenario, planned: list[PlannedRequest], **more: object
+    ) -> Plan:
+        capacity, known = prepared.scenario.capacity, self.trace.provenance
         whole: dict[str, object] = {
             "batch": capacity.batch,
             "kv_slots": capacity.kv_slots,
@@ -128,4 +140,4 @@ class Source:
             "target": known.target.name if known.target else "",
             "draft": known.draft.name if known.draft else "",
         }
-        return Plan(asked, **(whole | more))  # type: ignore[arg-type]
+        return Plan(planned, **(whole | more))  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
+
 from lapsd.sim.experiment.numbers import number
 
 
@@ -23,7 +24,7 @@ def _interval(row: Mapping[Any, Any], value: str, low: str, high: str, digits: i
 
 
 def _beside(row: Mapping[Any, Any], name: str) -> str:
-    return f"{number(row[f'{name}_s'])} / {number(row[f'foretold_{name}_s'])}"
+    return f"{number(row[f'{name}_s'])} / {number(row[f'predicted_{name}_s'])}"
 
 
 def latencies_text(errors: pd.DataFrame) -> Text:
@@ -109,9 +110,9 @@ def differences_text(differences: pd.DataFrame) -> Text:
             row["policy"],
             row["other"],
             _interval(row, "s", "low", "high", 3),
-            _interval(row, "foretold_s", "foretold_low", "foretold_high", 3),
+            _interval(row, "predicted_s", "predicted_low", "predicted_high", 3),
             f"{row['percent']:+.1f}",
-            f"{row['foretold_percent']:+.1f}",
+            f"{row['predicted_percent']:+.1f}",
             f"{row['points']:+.1f}",
             "yes" if row["significant"] else "no",
             "yes" if row["same_sign"] else "NO",

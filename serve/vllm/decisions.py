@@ -43,21 +43,21 @@ class Decisions:
         )
         self.arrived += 1
         self.jobs[key] = job
-        self._tell(job, "observing", lambda: self.policy.observe(Event("arrival", job, now_ns)))
+        self._tell(job, "observing", lambda: self.policy.on_event(Event("arrival", job, now_ns)))
 
     def commit(self, key: str, emitted: int, drafted: int, round_ns: int, now_ns: int) -> None:
         """Count a round of a request, and let the policy learn of it."""
         job = self.jobs[key]
         job.commit(emitted, drafted, round_ns)
         queue = job.queue
-        self._tell(job, "learning of", lambda: self.policy.learn(job, now_ns))
+        self._tell(job, "learning of", lambda: self.policy.on_round(job, now_ns))
         if job.queue != queue:
             job.entered_ns = now_ns
 
     def leave(self, key: str, now_ns: int) -> None:
         """Forget a request, done or given up."""
         job = self.jobs.pop(key)
-        self._tell(job, "observing", lambda: self.policy.observe(Event("completion", job, now_ns)))
+        self._tell(job, "observing", lambda: self.policy.on_event(Event("completion", job, now_ns)))
 
     def order(self, keys: Iterable[str], now_ns: int) -> list[LiveJob]:
         """Those jobs by rank; at equal ranks who runs goes first, then by entry into the queue,
@@ -79,7 +79,7 @@ class Decisions:
             self._fall_back(f"ranks that cannot be compared: {type(error).__name__}: {error}")
             return self.order([j.request_id for j in jobs], now_ns)
 
-    def seat(self, running: Iterable[str]) -> None:
+    def batch_slot(self, running: Iterable[str]) -> None:
         """Note who runs from now on: those, and nobody else."""
         keys = set(running)
         for key, job in self.jobs.items():

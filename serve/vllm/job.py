@@ -47,7 +47,7 @@ class LiveJob:
     drafted: int = 0
     accepted: int = 0
     queue: int = 1
-    memo: Any = None
+    state: Any = None
     running: bool = False
     rates: list[float] = field(default_factory=lambda: [0.0])
 

@@ -69,7 +69,7 @@ class VllmEngine:
         """
         return clock == "busy" and kv_tokens is None
 
-    def serve(self, plan: Plan, beside: Sequence[Plan] = ()) -> Record:
+    def serve(self, plan: Plan, interleaved: Sequence[Plan] = ()) -> Record:
         """See `lapsd.serve.engine.Engine`; an interrupt is the process's too, which then gives what
         it has.
 
@@ -80,7 +80,7 @@ class VllmEngine:
         """
         with tempfile.TemporaryDirectory(prefix="lapsd-vllm-") as folder:
             answer, files = Path(folder) / "record.json", list[str]()
-            for i, one in enumerate((plan, *beside)):
+            for i, one in enumerate((plan, *interleaved)):
                 target, draft = (
                     _located(one.target, REFERENCE_TARGET),
                     _located(one.draft, REFERENCE_DRAFT),

@@ -7,11 +7,12 @@ from vLLM: a request's rounds and output begin after it.
 from dataclasses import dataclass, field
 from typing import Any
 
-from lapsd.serve.record import Served, Step
-from lapsd.serve.vllm.scheduler import LapsdScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.core.sched.request_queue import create_request_queue
 from vllm.v1.request import Request
+
+from lapsd.serve.record import RequestResult, Step
+from lapsd.serve.vllm.scheduler import LapsdScheduler
 
 OF_A_RUN = (
     "running",
@@ -29,7 +30,7 @@ OF_A_RUN = (
     "_known",
     "_begun",
     "steps",
-    "served",
+    "results",
     "_tallies",
     "_scheduled",
 )
@@ -37,7 +38,7 @@ OF_A_RUN = (
 
 @dataclass
 class Tally:
-    """What a request has had so far; times as in `lapsd.serve.record.Served`."""
+    """What a request has had so far; times as in `lapsd.serve.record.RequestResult`."""
 
     first_service_ns: int
     prefill_ns: int = 0
@@ -63,7 +64,7 @@ class RecordingScheduler(LapsdScheduler):
     Attributes
     ----------
     steps : list of Step
-    served : list of Served
+    results : list of Served
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -73,7 +74,7 @@ class RecordingScheduler(LapsdScheduler):
     def forget(self) -> None:
         """Begin a record of its own."""
         self.steps: list[Step] = []
-        self.served: list[Served] = []
+        self.results: list[RequestResult] = []
         self._tallies: dict[str, Tally] = {}
         self._scheduled = Scheduled([], [], [])
 
@@ -149,13 +150,13 @@ class RecordingScheduler(LapsdScheduler):
         )
         for request in step.requests:
             if request.is_finished():
-                self.served.append(self._done(request, jobs[request.request_id], now_ns))
+                self.results.append(self._done(request, jobs[request.request_id], now_ns))
 
-    def _done(self, request: Request, job: Any, now_ns: int) -> Served:
+    def _done(self, request: Request, job: Any, now_ns: int) -> RequestResult:
         tally, output = self._tallies.pop(request.request_id), list(request.output_token_ids)
         # who ends with the token of its prompt has a round of nothing, so that it has an end
         drafted, accepted = (tally.drafted, tally.accepted) if tally.drafted else ([0], [0])
-        return Served(
+        return RequestResult(
             job.index,
             job.arrival_ns,
             tally.first_service_ns,

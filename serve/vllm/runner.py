@@ -20,14 +20,14 @@ from typing import Any
 from lapsd.serve.clock import Clock
 from lapsd.serve.plan import Plan
 from lapsd.serve.record import Record
-from lapsd.serve.vllm.beforehand import Beforehand
 from lapsd.serve.vllm.cpu_sampling import repair
 from lapsd.serve.vllm.probe import Probe
+from lapsd.serve.vllm.scheduler_state import SchedulerState
 from lapsd.serve.vllm.settings import Settings
 from lapsd.traces.errors import BAD_INPUT, DONE, INTERRUPTED, run_command
 from lapsd.traces.files import write_whole
 
-SEATS = 16  # at least, so that plans of few seats share an engine
+BATCH_SLOTS = 16  # at least, so that plans of few seats share an engine
 BLOCK = 32  # tokens; vLLM's CPU kernels take multiples of it
 MEMORY = 1 << 30  # bytes of keys and values, unless a plan says how many tokens
 
@@ -66,13 +66,15 @@ class Needs:
     draft: str
     draft_tokens: int
     kv_tokens: int | None
-    seats: int
+    batch_slots: int
 
     @classmethod
     def of(cls, plan: Plan) -> "Needs":
         """Of a plan."""
         draft = plan.draft if plan.draft_tokens else ""
-        return cls(plan.target, draft, plan.draft_tokens, plan.kv_tokens, max(SEATS, plan.batch))
+        return cls(
+            plan.target, draft, plan.draft_tokens, plan.kv_tokens, max(BATCH_SLOTS, plan.batch)
+        )
 
 
 class Runner:
@@ -82,12 +84,12 @@ class Runner:
         self._needs: Needs | None = None
         self._engine: Any = None
 
-    def serve(self, plan: Plan, beside: Sequence[Plan] = ()) -> Record:
+    def serve(self, plan: Plan, interleaved: Sequence[Plan] = ()) -> Record:
         """Serve a plan from an empty engine to its end, or until interrupted.
 
         Parameters
         ----------
-        beside : calibration plans of the same models whose steps run between those of the plan, off
+        interleaved : calibration plans of the same models whose steps run between those of the plan, off
             its clock.
 
         Raises
@@ -101,10 +103,10 @@ class Runner:
             self._engine = _start(needs)
             self._needs = needs
         engine, scheduler = self._engine, self._engine.engine_core.engine_core.scheduler
-        for one in (plan, *beside):
+        for one in (plan, *interleaved):
             _check_lengths(one, scheduler.max_model_len)
         engine.reset_prefix_cache()
-        probe = Probe(engine, beside, partial(_begin, scheduler), partial(_add, engine))
+        probe = Probe(engine, interleaved, partial(_begin, scheduler), partial(_add, engine))
         _begin(scheduler, plan)
         clock, idle_ns, complete = scheduler.clock, 0, True
         calibrations: tuple[Record, ...] = ()
@@ -127,7 +129,7 @@ class Runner:
             "vllm",
             plan.policy,
             scheduler.steps,
-            scheduler.served,
+            scheduler.results,
             idle_ns,
             clock.boundary_ns,
             complete,
@@ -148,7 +150,9 @@ class Runner:
 def _begin(scheduler: Any, plan: Plan) -> None:
     """Have the scheduler begin a run of a plan, with a clock of its own."""
     scheduler.max_num_active_reqs = plan.batch
-    scheduler.configure(Settings(plan.policy, _preemption(plan)), Beforehand(plan.bound_policy()))
+    scheduler.configure(
+        Settings(plan.policy, _preemption(plan)), SchedulerState(plan.bound_policy())
+    )
     scheduler.forget()
     scheduler.clock = StepClock(Clock(plan.clock))
 
@@ -170,22 +174,22 @@ def _steps(engine: Any, scheduler: Any, plan: Plan) -> Iterator[int]:
 def _add(engine: Any, plan: Plan, index: int, prefix: str = "") -> None:
     from vllm import SamplingParams
 
-    asked, config = plan.requests[index], engine.model_config.hf_config
+    planned, config = plan.requests[index], engine.model_config.hf_config
     stops = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
     sampling = SamplingParams(
         temperature=plan.temperature,
-        seed=plan.seed * 1_000_003 + asked.stream,
-        max_tokens=asked.max_new_tokens + 1,
+        seed=plan.seed * 1_000_003 + planned.stream,
+        max_tokens=planned.max_new_tokens + 1,
         ignore_eos=True,
         stop_token_ids=[] if plan.ignore_stops else [s for s in stops if s is not None],
         detokenize=False,
-        extra_args={"predicted_tokens": asked.predicted_tokens + 1},
+        extra_args={"predicted_tokens": planned.predicted_tokens + 1},
     )
     engine.add_request(
         f"{prefix}{index}",
-        {"prompt_token_ids": list(asked.prompt)},
+        {"prompt_token_ids": list(planned.prompt)},
         sampling,
-        arrival_time=asked.arrival_ns / 1e9,
+        arrival_time=planned.arrival_ns / 1e9,
     )
 
 
@@ -202,11 +206,11 @@ def _preemption(plan: Plan) -> str:
 
 
 def _check_lengths(plan: Plan, context: int) -> None:
-    for i, asked in enumerate(plan.requests):
-        need = len(asked.prompt) + asked.max_new_tokens + 1
+    for i, planned in enumerate(plan.requests):
+        need = len(planned.prompt) + planned.max_new_tokens + 1
         if need > context:
             raise ValueError(
-                f"request {i} ({asked.request_id}): prompt and output may take {need} tokens, but"
+                f"request {i} ({planned.request_id}): prompt and output may take {need} tokens, but"
                 f" the model's context is {context}"
             )
 
@@ -243,7 +247,7 @@ def _start(needs: Needs) -> Any:
             disable_log_stats=True,
             block_size=BLOCK,
             kv_cache_memory_bytes=MEMORY,
-            max_num_seqs=needs.seats,
+            max_num_seqs=needs.batch_slots,
             enable_prefix_caching=False,
             scheduler_cls="lapsd.serve.vllm.recording.RecordingScheduler",
             **options,
@@ -282,22 +286,23 @@ def _asked(arguments: list[str]) -> Iterable[list[str]]:
 def run(arguments: list[str]) -> int:
     """Serve the plans that are named, or that come; the exit code."""
     runner, worst = Runner(), DONE
-    for plan, record, *beside in _asked(arguments):
+    for plan, record, *interleaved in _asked(arguments):
         try:
             plans = [
-                Plan.from_json(Path(path).read_text(encoding="utf-8")) for path in (plan, *beside)
+                Plan.from_json(Path(path).read_text(encoding="utf-8"))
+                for path in (plan, *interleaved)
             ]
-            served = runner.serve(plans[0], plans[1:])
+            results = runner.serve(plans[0], plans[1:])
         except ValueError as error:
             if arguments:
                 raise
             print(f"error\t{error}", flush=True)
             worst = BAD_INPUT
             continue
-        text = served.to_json()
+        text = results.to_json()
         write_whole(Path(record), partial(Path.write_text, data=text, encoding="utf-8"))
-        print("done" if served.complete else "interrupted", flush=True)
-        if not served.complete:
+        print("done" if results.complete else "interrupted", flush=True)
+        if not results.complete:
             return INTERRUPTED
     return worst
 

@@ -12,18 +12,19 @@ from contextlib import contextmanager
 from typing import Any
 
 import vllm
-from lapsd.policies.decision import choose
-from lapsd.serve.vllm.beforehand import Beforehand
-from lapsd.serve.vllm.clock import Clock, WallClock
-from lapsd.serve.vllm.decisions import Decisions
-from lapsd.serve.vllm.job import LiveJob
-from lapsd.serve.vllm.parking import ParkingScheduler
-from lapsd.serve.vllm.settings import TRIED, Settings
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.interface import PauseState
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
+
+from lapsd.policies.decision import choose
+from lapsd.serve.vllm.clock import Clock, WallClock
+from lapsd.serve.vllm.decisions import Decisions
+from lapsd.serve.vllm.job import LiveJob
+from lapsd.serve.vllm.parking import ParkingScheduler
+from lapsd.serve.vllm.scheduler_state import SchedulerState
+from lapsd.serve.vllm.settings import TRIED, Settings
 
 logger = logging.getLogger("vllm.lapsd")  # below vLLM's own, which has handlers
 
@@ -61,7 +62,7 @@ class LapsdScheduler(ParkingScheduler):
                 tried,
             )
 
-    def configure(self, settings: Settings, known: Beforehand | None = None) -> None:
+    def configure(self, settings: Settings, known: SchedulerState | None = None) -> None:
         """Serve by these settings from now on.
 
         Parameters
@@ -78,7 +79,7 @@ class LapsdScheduler(ParkingScheduler):
                 f"lapsd: {there} requests are there: only an empty engine gets a policy"
             )
         self._check(settings)
-        known = known or Beforehand.of(settings, self.max_num_active_reqs)
+        known = known or SchedulerState.of(settings, self.max_num_active_reqs)
         served = str(self.vllm_config.model_config.model)
         if (
             known.model
@@ -131,7 +132,7 @@ class LapsdScheduler(ParkingScheduler):
         output = super().schedule(*args, **kwargs)
         with self._guarded():
             if self.active:
-                self.decisions.seat(request.request_id for request in self.running)
+                self.decisions.batch_slot(request.request_id for request in self.running)
                 self._begun[id(output)] = begun
         return output
 
@@ -215,8 +216,8 @@ class LapsdScheduler(ParkingScheduler):
             request.request_id: request for request in [*self.running, *parked, *held, *in_line]
         }
         order = self.decisions.order(present, now_ns)
-        seats = max(0, self.max_num_active_reqs - self.num_waiting_for_streaming_input)
-        chosen = {job.request_id for job in choose(order, seats, self._fits)}
+        batch_slots = max(0, self.max_num_active_reqs - self.num_waiting_for_streaming_input)
+        chosen = {job.request_id for job in choose(order, batch_slots, self._fits)}
         self.places = {job.request_id: place for place, job in enumerate(order)}
         for request in parked:
             if request.request_id in chosen:

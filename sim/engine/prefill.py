@@ -59,12 +59,16 @@ def share(chosen: Sequence[Request], budget: int | None) -> dict[Request, int]:
     """Tokens that each of those has in the next step; who has none is left out.
 
     Those who ran the last one come first, in order, as vLLM has it. A request that lacks tokens
-    (`missing`) has as many of them as the budget leaves; any other its whole round, or nothing.
+    (`uncomputed_tokens`) has as many of them as the budget leaves; any other its whole round, or nothing.
     """
     tokens: dict[Request, int] = {}
     left = NEVER if budget is None else budget
     for request in sorted(chosen, key=lambda r: not r.running):
-        given = min(request.missing, left) if request.missing else request.next_drafted + 1
+        given = (
+            min(request.uncomputed_tokens, left)
+            if request.uncomputed_tokens
+            else request.next_drafted + 1
+        )
         if 0 < given <= left:
             tokens[request] = given
             left -= given

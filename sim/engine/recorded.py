@@ -7,9 +7,10 @@ from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from lapsd.policies import Outlook
-from lapsd.traces import PricedTrace, Workload
 from numpy.typing import NDArray
+
+from lapsd.policies import PolicyContext
+from lapsd.traces import PricedTrace, Workload
 
 
 class Recorded:
@@ -67,7 +68,7 @@ class Recorded:
         return self.ranges[last]
 
     @cached_property
-    def left_ns(self) -> list[int]:
+    def remaining_ns(self) -> list[int]:
         """What its further rounds take when alone, by committed rounds."""
         return [self.service_ns[-1] - s for s in self.service_ns]
 
@@ -113,11 +114,11 @@ def recorded_rows(workload: Workload) -> list[Recorded]:
     return [rows[row] for row in workload.rows.tolist()]
 
 
-def with_truth(outlook: Outlook, recorded: list[Recorded]) -> Outlook:
+def with_truth(context: PolicyContext, recorded: list[Recorded]) -> PolicyContext:
     """The outlook of a clairvoyant policy: true sizes and acceptance added."""
     return replace(
-        outlook,
+        context,
         true_prefill_ns=[r.prefill_ns for r in recorded],
-        true_left_ns=[r.left_ns for r in recorded],
+        true_remaining_ns=[r.remaining_ns for r in recorded],
         true_tokens_per_round=[r.tokens[-1] / r.rounds for r in recorded],
     )

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lapsd.policies import NEVER, Job
 from lapsd.sim.engine.recorded import Recorded
-from numpy.typing import NDArray
 
 VALUES_KEPT = 64  # of a trace row, by prediction and key
 
@@ -28,7 +29,7 @@ class Request:
         As in `policies.Job`.
     running : bool
         It is one of those who run the present round.
-    missing : int Tokens to prefill before its next round can run, where that is done in steps that
+    uncomputed_tokens : int Tokens to prefill before its next round can run, where that is done in steps that
         others share (of its prompt, or of a cache that was dropped), or the cache that it gave up
         is to be computed again.
     waiting_entry : tuple or None
@@ -49,10 +50,10 @@ class Request:
     tokens: int = 0
     service_ns: int = 0
     queue: int = 1
-    memo: Any = None
+    state: Any = None
 
     running: bool = False
-    missing: int = 0
+    uncomputed_tokens: int = 0
     waiting_entry: Any = None
     prefill_ns: int = 0
     first_service_ns: int = -1

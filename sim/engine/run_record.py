@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from struct import Struct
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lapsd.policies import Policy
 from lapsd.sim.engine.request import Request
-from numpy.typing import NDArray
 
 COLUMNS = (
     "first_service_ns",

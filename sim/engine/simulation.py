@@ -4,7 +4,8 @@ import itertools
 
 import numpy as np
 import simpy
-from lapsd.policies import Outlook, Policy
+
+from lapsd.policies import Policy, PolicyContext
 from lapsd.policies.decision import name_of
 from lapsd.sim.engine.capacity import Capacity
 from lapsd.sim.engine.memory import Offload
@@ -26,7 +27,7 @@ def simulate(
     workload: Workload,
     policy: Policy,
     *,
-    outlook: Outlook,
+    context: PolicyContext,
     capacity: Capacity | None = None,
     skip: bool = True,
     check: bool = False,
@@ -37,7 +38,7 @@ def simulate(
 
     Parameters
     ----------
-    outlook : what the server knows beforehand; true sizes are added here for clairvoyant policies
+    context : what the server knows beforehand; true sizes are added here for clairvoyant policies
         only.
     capacity : batch size, KV memory and what happens when it is full; by default one request runs
         and one KV cache fits, so that every switch pays.
@@ -59,13 +60,13 @@ def simulate(
     memory = capacity.memory(workload.priced.profile.costs)
     memory.refuse(recorded)
     capacity.refuse(recorded)
-    policy = policy.bind(with_truth(outlook, recorded) if policy.clairvoyant else outlook)
+    policy = policy.bind(with_truth(context, recorded) if policy.clairvoyant else context)
     env, run_record = simpy.Environment(), RunRecord(len(workload))
     there = (env, workload, recorded, policy, capacity, memory, run_record)
     server: StepServer | SkipServer
     watched = timeline is not None or occupancy is not None
     moves_in_steps = capacity.in_steps and isinstance(memory, Offload)
-    if watched or moves_in_steps or not (skip and memory.foresees and promises(policy)):
+    if watched or moves_in_steps or not (skip and memory.predictable and promises(policy)):
         server = StepServer(*there, check, timeline, occupancy)
     elif isinstance(memory, Offload):
         server = OffloadServer(*there, check)
@@ -80,7 +81,7 @@ def simulate(
     except TypeError as error:
         if "not supported between instances" not in str(error):
             raise
-        which = _which_two(policy, server.present(), int(env.now)) or str(error)
+        which = _which_two(policy, server.active(), int(env.now)) or str(error)
         raise ValueError(f"policy {name_of(policy)}: ranks are not comparable ({which})") from error
     arrived = (
         workload.arrival_ns

@@ -5,9 +5,9 @@ and comparisons.
 from lapsd.sim.experiment.bound import bound_latency_ns
 from lapsd.sim.experiment.comparison import Comparison, compare, default_policies
 from lapsd.sim.experiment.metrics import METRICS, Metric
+from lapsd.sim.experiment.prepared_scenario import PreparedScenario, Split, policy_context
 from lapsd.sim.experiment.runs import Runs
-from lapsd.sim.experiment.setting import Setting
-from lapsd.sim.experiment.stage import Halves, Stage, outlook_of
+from lapsd.sim.experiment.scenario import Scenario
 from lapsd.sim.experiment.statistics import (
     Interval,
     mean_interval,
@@ -18,17 +18,17 @@ from lapsd.sim.experiment.statistics import (
 __all__ = [
     "METRICS",
     "Comparison",
-    "Halves",
+    "Split",
     "Interval",
     "Metric",
     "Runs",
-    "Setting",
-    "Stage",
+    "Scenario",
+    "PreparedScenario",
     "bound_latency_ns",
     "compare",
     "default_policies",
     "mean_interval",
-    "outlook_of",
+    "policy_context",
     "paired_difference",
     "ratio_of_means",
 ]

@@ -8,8 +8,9 @@ average.
 from heapq import heappop, heappush
 
 import numpy as np
-from lapsd.traces import Workload
 from numpy.typing import NDArray
+
+from lapsd.traces import Workload
 
 
 def bound_latency_ns(workload: Workload) -> NDArray[np.int64]:

@@ -13,23 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+
 from lapsd.policies import (
     FCFS,
     LAS,
     LPSJF,
     LPSRPT,
     SRPT,
-    Alike,
+    KernelGittins,
     LapsSD,
     Policy,
     parameters_of,
     spec_of,
 )
 from lapsd.sim.engine import Timeline
-from lapsd.sim.experiment.metrics import Values, compared, measured, summary
+from lapsd.sim.experiment.metrics import Values, comparison_metrics, record_metrics, summary
+from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.runs import Runs, run
-from lapsd.sim.experiment.setting import Setting
-from lapsd.sim.experiment.stage import Stage
+from lapsd.sim.experiment.scenario import Scenario
 from lapsd.sim.experiment.statistics import (
     Interval,
     mean_interval,
@@ -73,7 +74,7 @@ class Comparison:
         A row per policy and seed, with every metric that is no ratio.
     table : DataFrame A row a policy: `policy`, every metric that has a heading over seeds, the
         difference to FCFS, what was run.
-    setting : Setting
+    scenario : Setting
     seeds : int
     configuration : dict Setting, seeds, policies with all their parameters, trace and profile, as
         written beside results.
@@ -86,7 +87,7 @@ class Comparison:
     requests: pd.DataFrame
     runs: pd.DataFrame
     table: pd.DataFrame
-    setting: Setting
+    scenario: Scenario
     seeds: int
     configuration: dict[str, Any]
     caption: str
@@ -100,12 +101,12 @@ class Comparison:
     @property
     def counted(self) -> pd.DataFrame:
         """The rows of the requests that statistics are of: those after the warm-up."""
-        return self.requests[self.requests["index"] >= self.setting.warmup]
+        return self.requests[self.requests["index"] >= self.scenario.warmup]
 
     @property
     def observations(self) -> int:
         """How many requests' latencies a policy's percentiles are of."""
-        return self.seeds * (self.setting.requests - self.setting.warmup)
+        return self.seeds * (self.scenario.requests - self.scenario.warmup)
 
     def arrival_ns(self, policy: str, seed: int = 0) -> np.ndarray[Any, np.dtype[np.int64]]:
         """When each request of a run arrived, (N,); the same under every policy, but for a closed
@@ -194,10 +195,10 @@ class Comparison:
 
 
 def default_policies() -> list[Policy]:
-    """The policies of the LAPS-SD paper, preemptive shortest predicted length, `alike`, and
+    """The policies of the LAPS-SD paper, preemptive shortest predicted length, `kernel-gittins`, and
     clairvoyant SRPT.
     """
-    return [FCFS(), LAS(), LPSJF(), LPSRPT(), LapsSD(), Alike(), SRPT()]
+    return [FCFS(), LAS(), LPSJF(), LPSRPT(), LapsSD(), KernelGittins(), SRPT()]
 
 
 def compare(
@@ -208,7 +209,7 @@ def compare(
     seeds: int = SEEDS,
     timeline: bool = False,
     progress: Callable[[int, int], None] | None = None,
-    **setting: Any,
+    **scenario: Any,
 ) -> Comparison:
     """Serve the same random workloads under each policy.
 
@@ -224,7 +225,7 @@ def compare(
     seeds : workloads (seeds 0, 1, ...).
     timeline : record what each policy did in the first seed, round by round.
     progress : called with (runs done, runs in all).
-    setting : anything in `sim.Setting`, as in `load=0.9, batch=4`; `arrivals` and
+    scenario : anything in `sim.Scenario`, as in `load=0.9, batch=4`; `arrivals` and
         `length_predictor` may be objects, `rate_per_s` and `think_s` are `rate` and `think`, and
         `kv_slots=None` says that all caches fit.
 
@@ -234,12 +235,12 @@ def compare(
         Naming the value and the bound, for an unknown or wrong setting, or two policies with the
         same spec.
     """
-    stage = Stage.of(trace, profile, **setting)
-    return compare_on(stage, policies, seeds=seeds, timeline=timeline, progress=progress)
+    prepared = PreparedScenario.of(trace, profile, **scenario)
+    return compare_on(prepared, policies, seeds=seeds, timeline=timeline, progress=progress)
 
 
 def compare_on(
-    stage: Stage,
+    prepared: PreparedScenario,
     policies: Iterable[Policy] | None = None,
     *,
     seeds: int = SEEDS,
@@ -257,11 +258,11 @@ def compare_on(
     for seed in range(seeds):
         runs = []
         for spec, policy in everyone.items():
-            runs.append(run(stage, policy, seed, timelines.get(spec) if seed == 0 else None))
+            runs.append(run(prepared, policy, seed, timelines.get(spec) if seed == 0 else None))
             if progress:
                 progress(seed * len(everyone) + len(runs), seeds * len(everyone))
-        of_seeds.append(Runs(stage, stage.workload(seed), runs))
-    specs, values = list(everyone), [measured(runs) for runs in of_seeds]
+        of_seeds.append(Runs(prepared, prepared.workload(seed), runs))
+    specs, values = list(everyone), [record_metrics(runs) for runs in of_seeds]
     records = [
         pd.DataFrame({"policy": specs, "seed": seed, **measures})
         for seed, measures in enumerate(values)
@@ -270,13 +271,13 @@ def compare_on(
     return Comparison(
         requests=pd.concat([_request_rows(runs, specs) for runs in of_seeds], ignore_index=True),
         runs=pd.concat(records, ignore_index=True),
-        table=_table(stage.setting, specs, summary(of_seeds, values), values)[: len(chosen)],
-        setting=stage.setting,
+        table=_table(prepared.scenario, specs, summary(of_seeds, values), values)[: len(chosen)],
+        scenario=prepared.scenario,
         seeds=seeds,
         configuration=_configuration(
-            stage, seeds, {spec: (chosen[spec], bound[spec]) for spec in chosen}
+            prepared, seeds, {spec: (chosen[spec], bound[spec]) for spec in chosen}
         ),
-        caption=stage.caption(seeds),
+        caption=prepared.caption(seeds),
         timelines=timelines,
     )
 
@@ -294,21 +295,21 @@ def _by_spec(policies: Iterable[Policy]) -> dict[str, Policy]:
 
 
 def _configuration(
-    stage: Stage, seeds: int, policies: dict[str, tuple[Policy, Policy]]
+    prepared: PreparedScenario, seeds: int, policies: dict[str, tuple[Policy, Policy]]
 ) -> dict[str, Any]:
-    profile = stage.profile
+    profile = prepared.profile
     return {
-        "settings": asdict(stage.setting) | {"seeds": seeds},
+        "settings": asdict(prepared.scenario) | {"seeds": seeds},
         "policies": {spec: _described(*both) for spec, both in policies.items()},
-        "trace": stage.trace.provenance.to_json(),
+        "trace": prepared.trace.provenance.to_json(),
         "profile": {
             "kind": profile.kind,
             "weights": profile.weights,
             "stamp": profile.provenance.to_json(),
         },
-        "overloaded": stage.setting.arrival_process().overloaded,
-        "mean_size_s": stage.halves.share_ns / 1e9,
-        "mean_round_ms": stage.outlook.mean_round_ns / 1e6,
+        "overloaded": prepared.scenario.arrival_process().overloaded,
+        "mean_size_s": prepared.split.share_ns / 1e9,
+        "mean_round_ms": prepared.context.mean_round_ns / 1e6,
     }
 
 
@@ -321,12 +322,14 @@ def _described(policy: Policy, bound: Policy) -> dict[str, Any]:
 
 
 def _table(
-    setting: Setting,
+    scenario: Scenario,
     specs: list[str],
     over_seeds: Mapping[str, Values],
     of_seeds: Sequence[Mapping[str, Values]],
 ) -> pd.DataFrame:
-    table = pd.DataFrame({"policy": specs, **{m.name: over_seeds[m.name] for m in compared()}})
+    table = pd.DataFrame(
+        {"policy": specs, **{m.name: over_seeds[m.name] for m in comparison_metrics()}}
+    )
     means = np.array([measures["mean_latency_s"] for measures in of_seeds]).T
     baseline = specs.index("fcfs")
     differences = [paired_difference(own, means[baseline]) for own in means]
@@ -337,10 +340,10 @@ def _table(
         ("diff_to_fcfs_s", "diff_low_s", "diff_high_s"), zip(*differences, strict=True), strict=True
     ):
         table[column] = values
-    load = math.nan if setting.load is None else setting.load
+    load = math.nan if scenario.load is None else scenario.load
     realised = over_seeds["realised_load"]
     return table.assign(
-        seeds=len(of_seeds), requests=setting.requests, load=load, realised_load=realised
+        seeds=len(of_seeds), requests=scenario.requests, load=load, realised_load=realised
     )
 
 

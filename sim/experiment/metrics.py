@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+
 from lapsd.sim.experiment.bound import bound_latency_ns
 from lapsd.sim.experiment.runs import Runs
 from lapsd.sim.experiment.statistics import Interval, mean_interval, percentile, ratio_of_means
-from numpy.typing import NDArray
 
 FIRM = 10  # observations expected above a percentile; with fewer it is marked
 Values = NDArray[Any]
@@ -79,7 +80,7 @@ class Metric:
     heading: str = ""
     whole: bool = False
 
-    def few(self, observations: int) -> bool:
+    def is_unreliable(self, observations: int) -> bool:
         """Whether it is a percentile with fewer than `FIRM` of so many observations expected above
         it.
         """
@@ -111,7 +112,7 @@ def _latency_percentile(percent: float) -> Metric:
 def _bound_s(runs: Runs) -> float:
     return (
         float(bound_latency_ns(runs.workload).mean()) / 1e9
-        if runs.stage.setting.bounded
+        if runs.prepared.scenario.bounded
         else math.nan
     )
 
@@ -122,8 +123,8 @@ METRICS: tuple[Metric, ...] = (
     _latency_percentile(90),
     _latency_percentile(99),
     Metric("max_latency_s", "s", MAXIMUM, lambda r: r.latency_ns.max(axis=1) / 1e9),
-    Metric("mean_normalised_latency_s", "s", MEAN, lambda r: r.normalised_ns.mean(axis=1) / 1e9),
-    Metric("p90_normalised_latency_s", "s", Percentile(90, lambda r: r.normalised_ns, 1e9)),
+    Metric("mean_normalised_latency_s", "s", MEAN, lambda r: r.normalized_ns.mean(axis=1) / 1e9),
+    Metric("p90_normalised_latency_s", "s", Percentile(90, lambda r: r.normalized_ns, 1e9)),
     Metric("mean_ttft_s", "s", MEAN, lambda r: r.first_token_ns.mean(axis=1) / 1e9),
     Metric("p99_ttft_s", "s", Percentile(99, lambda r: r.first_token_ns, 1e9)),
     Metric("mean_tpot_s", "s", MEAN, lambda r: r.token_ns.mean(axis=1) / 1e9),
@@ -145,11 +146,11 @@ METRICS: tuple[Metric, ...] = (
     Metric("rounds", "", MEAN, lambda r: [run.rounds for run in r.runs], whole=True),
     Metric("bound_s", "s", MEAN, _bound_s),
     Metric("ratio_to_bound", "", Ratio("mean_latency_s", "bound_s"), heading="over\nbound"),
-    Metric("realised_load", "", MEAN, lambda r: r.stage.load_share * r.workload.realised_load),
+    Metric("realised_load", "", MEAN, lambda r: r.prepared.load_share * r.workload.realised_load),
 )
 
 
-def compared() -> list[Metric]:
+def comparison_metrics() -> list[Metric]:
     """Those in the table of a comparison."""
     return [metric for metric in METRICS if metric.heading]
 
@@ -179,13 +180,13 @@ def columns_of(name: str) -> tuple[str, ...]:
     return (rule.numerator, rule.denominator) if isinstance(rule, Ratio) else (name,)
 
 
-def measured(runs: Runs) -> dict[str, Values]:
+def record_metrics(runs: Runs) -> dict[str, Values]:
     """What records hold of runs: every metric but the ratios, (P,) each."""
     return {metric.name: metric.of_runs(runs) for metric in recorded()}
 
 
 def summary(seeds: Sequence[Runs], by_seed: Sequence[Mapping[str, Values]]) -> dict[str, Values]:
-    """Every metric over seeds, (P,) each, in order; `by_seed` is what is `measured` of each seed's
+    """Every metric over seeds, (P,) each, in order; `by_seed` is what is `record_metrics` of each seed's
     runs.
     """
     values = {name: np.array([of_seed[name] for of_seed in by_seed]) for name in by_seed[0]}

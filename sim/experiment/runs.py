@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lapsd.policies import Policy
 from lapsd.sim.engine import Occupancy, Run, Timeline, simulate
-from lapsd.sim.experiment.stage import Stage
+from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.traces import Workload
-from numpy.typing import NDArray
 
 SLO_S = (
     1.55,
@@ -18,7 +19,7 @@ SLO_S = (
 
 
 def run(
-    stage: Stage,
+    prepared: PreparedScenario,
     policy: Policy,
     seed: int,
     timeline: Timeline | None = None,
@@ -34,12 +35,12 @@ def run(
     ValueError
         If a request can never fit the memory, or ranks cannot be compared.
     """
-    capacity = stage.setting.capacity
-    outlook = stage.ceiling if policy.clairvoyant else stage.outlook
+    capacity = prepared.scenario.capacity
+    context = prepared.ceiling if policy.clairvoyant else prepared.context
     return simulate(
-        stage.workload(seed),
+        prepared.workload(seed),
         policy,
-        outlook=outlook,
+        context=context,
         capacity=capacity,
         skip=skip,
         timeline=timeline,
@@ -53,12 +54,12 @@ class Runs:
 
     Attributes
     ----------
-    stage : Stage
+    prepared : Stage
     workload : Workload
     runs : sequence of Run, (P,)
     """
 
-    stage: Stage
+    prepared: PreparedScenario
     workload: Workload
     runs: Sequence[Run]
 
@@ -70,13 +71,13 @@ class Runs:
     @cached_property
     def slowdown(self) -> NDArray[np.float64]:
         """Latency over the time that the request takes alone, (P, C)."""
-        return self.latency_ns / self.workload.size_ns[self.stage.setting.warmup :]
+        return self.latency_ns / self.workload.size_ns[self.prepared.scenario.warmup :]
 
     @cached_property
-    def normalised_ns(self) -> NDArray[np.float64]:
+    def normalized_ns(self) -> NDArray[np.float64]:
         """Latency over output tokens, (P, C)."""
         output = self.workload.priced.trace.output_tokens[self.workload.rows]
-        return self.latency_ns / output[self.stage.setting.warmup :]
+        return self.latency_ns / output[self.prepared.scenario.warmup :]
 
     @cached_property
     def first_token_ns(self) -> NDArray[np.int64]:
@@ -88,7 +89,10 @@ class Runs:
         """From then to the end, over the output tokens that are left then; 0 if there are none, (P,
         C).
         """
-        trace, rows = self.workload.priced.trace, self.workload.rows[self.stage.setting.warmup :]
+        trace, rows = (
+            self.workload.priced.trace,
+            self.workload.rows[self.prepared.scenario.warmup :],
+        )
         left = trace.output_tokens[rows] - self.workload.priced.emitted[trace.offsets[rows]]
         return np.asarray((self.latency_ns - self.first_token_ns) / np.maximum(left, 1))
 
@@ -116,5 +120,5 @@ class Runs:
         return self._counted("preemptions")
 
     def _counted(self, column: str) -> NDArray[np.int64]:
-        warmup = self.stage.setting.warmup
+        warmup = self.prepared.scenario.warmup
         return np.array([getattr(run, column)[warmup:] for run in self.runs])

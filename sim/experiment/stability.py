@@ -6,11 +6,12 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
-from lapsd.policies import LapsSD, Outlook
+from numpy.typing import NDArray
+
+from lapsd.policies import LapsSD, PolicyContext
 from lapsd.sim.engine.recorded import Recorded
 from lapsd.sim.engine.request import foresee
 from lapsd.traces import PricedTrace, Profile, Trace, price, shuffled
-from numpy.typing import NDArray
 
 _RECORDED: WeakKeyDictionary[Trace, list[Recorded]] = WeakKeyDictionary()
 
@@ -64,7 +65,7 @@ def quantiles(stable: NDArray[np.int64]) -> tuple[float, float, float, float]:
 
 def transition_errors(
     priced: PricedTrace,
-    outlook: Outlook,
+    context: PolicyContext,
     predicted_tokens: NDArray[np.int64],
     policy: LapsSD | None = None,
 ) -> pd.DataFrame:
@@ -89,7 +90,7 @@ def transition_errors(
         seen = recorded.tokens[stable] / stable  # tokens a round: ā + 1
         whole = recorded.tokens[rounds] / rounds
         predicted, length = int(predicted_tokens[row]), int(trace.output_tokens[row])
-        cost = outlook.mean_round_ns * rounds / truth
+        cost = context.mean_round_ns * rounds / truth
         rows.append(
             {
                 "dataset": trace.dataset[row],

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+
 from lapsd.sim.figures.style import COLUMN, SERIES, SMALL, dress, new_figure
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import pandas as pd
+
 from lapsd.sim.figures.style import PAGE, SERIES, SMALL, dress, new_figure
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+
 from lapsd.sim.figures.style import PAGE, SERIES, SMALL, colour_of, dress, interval_line, new_figure
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+
 from lapsd.sim.figures.style import PAGE, SMALL, colour_of, dress, interval_line, new_figure
 
 if TYPE_CHECKING:

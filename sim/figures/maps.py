@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+
 from lapsd.sim.figures.style import NAMES, PAGE, SMALL, colour_of, dress, new_figure
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import pandas as pd
+
 from lapsd.sim.figures.style import COLOURS, PAGE, SERIES, SMALL, dress, interval_line, new_figure
 
 if TYPE_CHECKING:

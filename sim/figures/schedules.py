@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from lapsd.sim.figures.style import PAGE, SMALL, colour_of, dress, new_figure
 from numpy.typing import NDArray
+
+from lapsd.sim.figures.style import PAGE, SMALL, colour_of, dress, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+
 from lapsd.sim.figures.style import COLUMN, PAGE, SERIES, SMALL, dress, new_figure
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ COLOURS = {
     "lp-sjf": "#56B4E9",
     "lp-srpt": "#0072B2",
     "laps-sd": "#D55E00",
-    "alike": "#CC79A7",
+    "kernel-gittins": "#CC79A7",
     "srpt": "#009E73",
 }
 OTHER = ("#F0E442", "#000000", "#8C564B")
@@ -37,12 +37,12 @@ NAMES = {
     "lp-sjf-mean": "LP-SJF with acceptance",
     "lp-srpt": "LP-SRPT",
     "laps-sd": "LAPS-SD",
-    "alike": "Alike",
-    "alike-online": "Alike, online",
+    "kernel-gittins": "Kernel-Gittins",
+    "kernel-gittins-online": "Kernel-Gittins, online",
     "laps-sd:count=3": "LAPS-SD by count",
-    "lp-srpt:stay=1": "LP-SRPT with a lead",
-    "laps-sd:stay=1": "LAPS-SD with a lead",
-    "alike-ceiling": "Alike, the ceiling",
+    "lp-srpt:switch_penalty=1": "LP-SRPT with a lead",
+    "laps-sd:switch_penalty=1": "LAPS-SD with a lead",
+    "kernel-gittins-oracle": "Kernel-Gittins, oracle",
     "srpt": "SRPT",
 }
 # what is no policy (data sets, parts, parameters): Tol's bright scheme, none of whose colours is a

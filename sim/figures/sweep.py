@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+
 from lapsd.sim.figures.style import OTHER, colour_of, new_figure
 
 if TYPE_CHECKING:

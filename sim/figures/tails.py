@@ -4,16 +4,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+
 from lapsd.sim.figures.style import PAGE, SMALL, colour_of, dress, interval_line, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-OWN = "alike"
+OWN = "kernel-gittins"
 
 
 def plot_trade(rows: pd.DataFrame) -> "Figure":
-    """Mean against p99, both over FCFS's: a line of `alike` by patience, a dot each other policy.
+    """Mean against p99, both over FCFS's: a line of `kernel-gittins` by patience, a dot each other policy.
 
     A panel a predictor.
 
@@ -50,9 +51,9 @@ def plot_trade(rows: pd.DataFrame) -> "Figure":
                 fontsize=SMALL - 1,
             )
         for row in own.to_dict("records"):
-            patience = row["policy"].partition("=")[2] or "0"
+            age_weight = row["policy"].partition("=")[2] or "0"
             ax.annotate(
-                patience,
+                age_weight,
                 (row["mean"], row["p99"]),
                 xytext=(-3, -8),
                 textcoords="offset points",

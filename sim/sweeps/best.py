@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from lapsd.sim.experiment.metrics import columns_of
-from lapsd.sim.experiment.setting import KNOBS
+from lapsd.sim.experiment.scenario import SCENARIO_FIELDS
 from lapsd.sim.experiment.statistics import Interval, mean_interval, ratio_by_seed
 
 ERROR = 0.05
@@ -80,7 +81,7 @@ class Verdict:
             "selected_value": self.selected_value,
             "configurations": self.configurations,
             "seeds": self.seeds,
-            "alike": self.alike.to_dict("records"),
+            "kernel-gittins": self.alike.to_dict("records"),
             "wins": self.wins.to_dict("records"),
         }
 
@@ -109,9 +110,9 @@ def best(
             )
         if name not in by and not pd.api.types.is_numeric_dtype(records[name]):
             raise ValueError(f"column {name!r}: is not a number")
-    if unfit := [name for name in by if name not in KNOBS]:
+    if unfit := [name for name in by if name not in SCENARIO_FIELDS]:
         raise ValueError(
-            f"by {unfit[0]}: the best is sought among policies, within settings: {', '.join(KNOBS)}"
+            f"by {unfit[0]}: the best is sought among policies, within settings: {', '.join(SCENARIO_FIELDS)}"
         )
     if not by:
         return [_verdict(records, {}, metric)]
@@ -226,7 +227,9 @@ def _wins_of_values(
 ) -> pd.DataFrame:
     """Wins added up by the values of each parameter that varies."""
     first = list(records.columns).index("policy_name")
-    parameters = list(records.columns)[first : list(records.columns).index(next(iter(KNOBS)))]
+    parameters = list(records.columns)[
+        first : list(records.columns).index(next(iter(SCENARIO_FIELDS)))
+    ]
     each = records.drop_duplicates("policy").set_index("policy").loc[names]
     rows = []
     for parameter in parameters:

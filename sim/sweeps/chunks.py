@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
 from lapsd.policies import Policy, parameters_of, spec_of
-from lapsd.sim.experiment.metrics import measured, recorded
+from lapsd.sim.experiment.metrics import record_metrics, recorded
+from lapsd.sim.experiment.prepared_scenario import Inputs
 from lapsd.sim.experiment.runs import Runs, run
-from lapsd.sim.experiment.setting import KNOBS, Setting
-from lapsd.sim.experiment.stage import Inputs
+from lapsd.sim.experiment.scenario import SCENARIO_FIELDS, Scenario
 from lapsd.sim.sweeps.grid import Chunk, Sweep
 
 ARROW = {bool: pa.bool_(), str: pa.string(), int: pa.int64(), float: pa.float64()}
@@ -47,7 +48,7 @@ class ChunkRunner:
         return self.sweep.configurations()
 
     @cached_property
-    def settings(self) -> list[Setting]:
+    def settings(self) -> list[Scenario]:
         """The sweep's, in order."""
         return self.sweep.combinations()
 
@@ -58,17 +59,19 @@ class ChunkRunner:
 
     def run(self, chunk: Chunk) -> pa.Table:
         """A chunk's records, in the order of seeds and policies."""
-        setting = self.settings[chunk.setting]
-        stage = self.inputs.stage(setting)
+        scenario = self.settings[chunk.scenario]
+        prepared = self.inputs.prepared(scenario)
         some = slice(chunk.first_policy, chunk.last_policy + 1)
         policies, seeds = self.policies[some], range(chunk.first_seed, chunk.last_seed + 1)
         by_seed = [
-            measured(Runs(stage, stage.workload(s), [run(stage, p, s) for p in policies]))
+            record_metrics(
+                Runs(prepared, prepared.workload(s), [run(prepared, p, s) for p in policies])
+            )
             for s in seeds
         ]
-        of_chunk = {name: getattr(setting, name) for name in KNOBS}
+        of_chunk = {name: getattr(scenario, name) for name in SCENARIO_FIELDS}
         of_chunk |= {
-            f"{what}_sha256": self.sha256[what][getattr(setting, what)]
+            f"{what}_sha256": self.sha256[what][getattr(scenario, what)]
             for what in ("trace", "profile")
         }
         of_chunk["lapsd"] = version("lapsd")
@@ -116,7 +119,10 @@ class ChunkRunner:
                 ("policy", pa.string()),
                 ("policy_name", pa.string()),
                 *((name, _arrow_type(parameter)) for name, parameter in self._parameters.items()),
-                *((name, ARROW[knob.kind]) for name, knob in KNOBS.items()),
+                *(
+                    (name, ARROW[scenario_field.kind])
+                    for name, scenario_field in SCENARIO_FIELDS.items()
+                ),
                 ("seed", pa.int64()),
                 *((metric.name, ARROW[int if metric.whole else float]) for metric in recorded()),
                 *((name, pa.string()) for name in ("trace_sha256", "profile_sha256", "lapsd")),

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+
 from lapsd.policies import spec_of
-from lapsd.sim.experiment.stage import Inputs
+from lapsd.sim.experiment.prepared_scenario import Inputs
 from lapsd.sim.sweeps import folders
 from lapsd.sim.sweeps.chunks import ChunkRunner
 from lapsd.sim.sweeps.grid import Sweep
@@ -42,7 +43,7 @@ def sweep(
     policies : specs such as `laps-sd:follow=true`.
     parameters : values by name of a policy's parameter; a policy that lacks one runs without it.
     seeds, until_ci : seeds of each setting, or the most, stopping at looks as in `Sweep`.
-    settings : a value or a list of values of anything in `sim.Setting`: `requests=[10, 30],
+    settings : a value or a list of values of anything in `sim.Scenario`: `requests=[10, 30],
         load=0.9`.
     workers : processes; None: one a core.
     client : a Dask client, to use its cluster instead.
@@ -153,7 +154,7 @@ def finish(
         now = [
             index
             for index in missing
-            if chunks[index].setting not in stopped
+            if chunks[index].scenario not in stopped
             and first_seed <= chunks[index].last_seed < first_seed + seeds
         ]
         for index, records in _run(runner, now, workers, client):
@@ -164,15 +165,15 @@ def finish(
         missing = [index for index in missing if index not in set(now)]
         if runner.sweep.until_ci is not None:
             going_on = [
-                setting for setting in range(len(runner.settings)) if setting not in stopped
+                scenario for scenario in range(len(runner.settings)) if scenario not in stopped
             ]
             stopped |= _enough(folder, runner, seeds, going_on)
             skipped = sum(
-                chunks[index].runs for index in missing if chunks[index].setting in stopped
+                chunks[index].runs for index in missing if chunks[index].scenario in stopped
             )
-            missing = [index for index in missing if chunks[index].setting not in stopped]
+            missing = [index for index in missing if chunks[index].scenario not in stopped]
             total -= skipped
-            looks = {setting: stopped.get(setting) for setting in range(len(runner.settings))}
+            looks = {scenario: stopped.get(scenario) for scenario in range(len(runner.settings))}
             folders.write_looks(folder, looks, runner.settings)
             if progress and skipped:
                 progress(done, total)
@@ -192,13 +193,13 @@ def _enough(folder: Path, runner: ChunkRunner, seeds: int, settings: list[int]) 
     specs = [spec_of(p) for p in runner.policies]
     baseline = "fcfs" if "fcfs" in specs else specs[0]
     enough = {}
-    for setting in settings:
+    for scenario in settings:
         parts = [
             index
             for index, chunk in enumerate(runner.chunks)
-            if chunk.setting == setting and chunk.last_seed < runner.sweep.first_seed + seeds
+            if chunk.scenario == scenario and chunk.last_seed < runner.sweep.first_seed + seeds
         ]
         seen = look(folders.read_latencies(folder, parts), baseline, runner.sweep.until_ci or 1.0)
         if seen.enough or seeds == runner.sweep.seeds:
-            enough[setting] = seen
+            enough[scenario] = seen
     return enough

@@ -17,7 +17,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tomli_w
-from lapsd.sim.experiment.setting import Setting
+
+from lapsd.sim.experiment.scenario import Scenario
 from lapsd.sim.sweeps.chunks import ChunkRunner
 from lapsd.sim.sweeps.grid import Chunk
 from lapsd.sim.sweeps.stopping import Look
@@ -164,7 +165,7 @@ def read_latencies(folder: Path, chunks: Sequence[int]) -> pd.DataFrame:
 
 
 def write_looks(
-    folder: Path, looks: Mapping[int, Look | None], settings: Sequence[Setting]
+    folder: Path, looks: Mapping[int, Look | None], settings: Sequence[Scenario]
 ) -> None:
     """Write which settings were stopped, after how many seeds, and what was known then."""
     document = [

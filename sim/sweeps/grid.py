@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lapsd.policies import Policy, parameters_of, parse_policy, policy_class, spec_of
-from lapsd.sim.experiment.setting import KNOBS, Setting, canonical
+from lapsd.sim.experiment.scenario import SCENARIO_FIELDS, Scenario, canonical
 
 RUNS_A_CHUNK = 500
 FIRST_LOOK = 50
@@ -24,7 +24,7 @@ MOST_VALUES = 100_000
 class Chunk(NamedTuple):
     """Runs that are done together: some policies on the workloads of some seeds of one setting."""
 
-    setting: int
+    scenario: int
     first_seed: int
     last_seed: int
     first_policy: int
@@ -45,7 +45,7 @@ class Sweep:
     policies : specs, as in `laps-sd:follow=true`; what one says of a parameter stands against
         `parameters`.
     parameters : values by name of a policy's parameter; a policy that lacks it runs without.
-    settings : values by field of `Setting`.
+    settings : values by field of `Scenario`.
     seeds : workloads of each setting; with `until_ci` the most.
     first_seed : of them.
     until_ci : stop a setting once every difference to the baseline is known to within so much of
@@ -105,20 +105,20 @@ class Sweep:
             known = {f.name for policy in classes for f in parameters_of(policy)}
             raise ValueError(
                 f"parameter {nobodys[0]!r}: no policy of this sweep has it to vary; they have "
-                f"{', '.join(sorted(known)) or 'none'}, and settings are {', '.join(KNOBS)}"
+                f"{', '.join(sorted(known)) or 'none'}, and settings are {', '.join(SCENARIO_FIELDS)}"
             )
         return list(policies.values())
 
-    def combinations(self) -> list[Setting]:
+    def combinations(self) -> list[Scenario]:
         """The settings, every combination once."""
-        knobs = [KNOBS[canonical(name)] for name in self.settings]
+        scenario_fields = [SCENARIO_FIELDS[canonical(name)] for name in self.settings]
         values = [
-            [knob.parse(text) for text in texts]
-            for knob, texts in zip(knobs, self.settings.values(), strict=True)
+            [scenario_field.parse(text) for text in texts]
+            for scenario_field, texts in zip(scenario_fields, self.settings.values(), strict=True)
         ]
-        names = [knob.name for knob in knobs]
+        names = [scenario_field.name for scenario_field in scenario_fields]
         settings = (
-            Setting(**dict(zip(names, row, strict=True))) for row in itertools.product(*values)
+            Scenario(**dict(zip(names, row, strict=True))) for row in itertools.product(*values)
         )
         return list(dict.fromkeys(settings))
 
@@ -140,13 +140,13 @@ class Sweep:
         looks = self.looks()
         return [
             Chunk(
-                setting,
+                scenario,
                 seed,
                 min(seed + seeds_each, end) - 1,
                 policy,
                 min(policy + RUNS_A_CHUNK, policies) - 1,
             )
-            for setting in range(len(self.combinations()))
+            for scenario in range(len(self.combinations()))
             for begin, end in zip(
                 [self.first_seed, *(self.first_seed + n for n in looks)],
                 [self.first_seed + n for n in looks],

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+
 from lapsd.policies import Policy
 from lapsd.sim.experiment.metrics import Metric, metric_named, recorded
+from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.runs import Runs, run
-from lapsd.sim.experiment.stage import Stage
 from lapsd.sim.experiment.statistics import Interval, mean_interval
 
 DOUBLINGS = 20  # of a rate, up or down, before there is taken to be no limit
@@ -57,19 +58,23 @@ class Constraint:
             f" {self.bound:g}{f' {self.metric.unit}' if self.metric.unit == 's' else ''}"
         )
 
-    def holds(self, stage: Stage, policy: Policy, seed: int) -> bool:
+    def holds(self, prepared: PreparedScenario, policy: Policy, seed: int) -> bool:
         """Whether a run satisfies it."""
-        runs = Runs(stage, stage.workload(seed), [run(stage, policy, seed)])
+        runs = Runs(prepared, prepared.workload(seed), [run(prepared, policy, seed)])
         return bool(self.metric.of_runs(runs)[0] <= self.bound)
 
 
-def at_rate(stage: Stage, rate: float) -> Stage:
+def at_rate(prepared: PreparedScenario, rate: float) -> PreparedScenario:
     """The same stage with so many arrivals a second."""
-    return replace(stage, setting=replace(stage.setting, rate=rate, load=None), _latest={})
+    return replace(prepared, scenario=replace(prepared.scenario, rate=rate, load=None), _latest={})
 
 
 def highest_rate(
-    stage: Stage, policy: Policy, constraint: Constraint, seed: int, tolerance: float = TOLERANCE
+    prepared: PreparedScenario,
+    policy: Policy,
+    constraint: Constraint,
+    seed: int,
+    tolerance: float = TOLERANCE,
 ) -> float:
     """A seed's highest rate, in arrivals a second, to within a share of itself; 0: it holds at no
     rate; inf: at any.
@@ -78,9 +83,9 @@ def highest_rate(
     """
 
     def holds(rate: float) -> bool:
-        return constraint.holds(at_rate(stage, rate), policy, seed)
+        return constraint.holds(at_rate(prepared, rate), policy, seed)
 
-    low = high = 1e9 / stage.halves.share_ns  # at a load of 1
+    low = high = 1e9 / prepared.split.share_ns  # at a load of 1
     if holds(low):
         for _ in range(DOUBLINGS):
             low, high = high, 2 * high
@@ -102,7 +107,7 @@ def highest_rate(
 
 
 def capacity(
-    stage: Stage,
+    prepared: PreparedScenario,
     policy: Policy,
     constraint: Constraint,
     seeds: int,
@@ -121,13 +126,13 @@ def capacity(
         raise ValueError(f"seeds {seeds}: must be at least 1")
     if not 1e-4 <= tolerance <= 1:
         raise ValueError(f"tolerance {tolerance:g}: must be between 0.0001 and 1")
-    if stage.setting.all_at_once or stage.setting.clients is not None:
+    if prepared.scenario.all_at_once or prepared.scenario.clients is not None:
         raise ValueError(
             "capacity: requests must come at a rate, not all at once or in a closed loop"
         )
     rates = []
     for seed in range(seeds):
-        rates.append(highest_rate(stage, policy, constraint, seed, tolerance))
+        rates.append(highest_rate(prepared, policy, constraint, seed, tolerance))
         progress()
     return (
         mean_interval(rates)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+
 from lapsd.sim.experiment.statistics import paired_difference
 
 LEAST_DIFFERENT = 30

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+
 from lapsd.sim.experiment.metrics import metric_named, over_seeds
-from lapsd.sim.experiment.setting import KNOBS
+from lapsd.sim.experiment.scenario import SCENARIO_FIELDS
 from lapsd.sim.figures.sweep import plot_heat, plot_lines
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ def parameters_of_records(records: pd.DataFrame) -> list[str]:
 def varying(records: pd.DataFrame) -> list[str]:
     """Those of them that take more than one value; that a policy lacks a parameter is none."""
     return [
-        c for c in parameters_of_records(records) if records[c].nunique(dropna=c not in KNOBS) > 1
+        c
+        for c in parameters_of_records(records)
+        if records[c].nunique(dropna=c not in SCENARIO_FIELDS) > 1
     ]
 
 
@@ -128,18 +131,18 @@ def _title(records: pd.DataFrame, shown: Sequence[str | None]) -> str:
     """
     seeds = records["seed"].nunique()
     fixed = []
-    for name in ("policy_name", *KNOBS):
+    for name in ("policy_name", *SCENARIO_FIELDS):
         if name in shown or name not in records.columns:
             continue
         values, default = (
             [_text(v) for v in records[name].unique()],
-            _text(KNOBS[name].default if name in KNOBS else None),
+            _text(SCENARIO_FIELDS[name].default if name in SCENARIO_FIELDS else None),
         )
         if len(values) == 1 and values[0] not in ("-", default):
             fixed.append(f"{name} {values[0]}")
     mixed = [n for n in varying(records) if n not in shown and n != "policy"]
     if "policy" in shown:
-        mixed = [n for n in mixed if n in KNOBS]
+        mixed = [n for n in mixed if n in SCENARIO_FIELDS]
     averaged = f"; averaged over {', '.join(mixed)}" if mixed else ""
     return "; ".join(filter(None, [", ".join(fixed), f"{seeds} seeds{averaged}"])).replace(
         "policy_name", "policy"
@@ -159,7 +162,13 @@ def _text(value: Any) -> str:
 
 
 def _axis(parameter: str) -> str:
-    unit = KNOBS[parameter].unit if parameter in KNOBS else "s" if parameter.endswith("_s") else ""
+    unit = (
+        SCENARIO_FIELDS[parameter].unit
+        if parameter in SCENARIO_FIELDS
+        else "s"
+        if parameter.endswith("_s")
+        else ""
+    )
     return parameter + (f", {unit}" if unit and unit != parameter else "")
 
 

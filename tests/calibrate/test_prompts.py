@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pytest
+
 from lapsd.calibrate.prompts import (
     PROMPT_SETS,
     arithmetic,

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import PreTrainedTokenizerFast
+
 from lapsd.calibrate.models.loading import load_pair
 from lapsd.calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET, distil, parallel, train
-from transformers import PreTrainedTokenizerFast
 
 RECIPE = train.Recipe(tokens=6 * 2 * train.CONTEXT, batch=2, checkpoint_every=2)
 

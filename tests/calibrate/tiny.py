@@ -6,9 +6,10 @@ import copy
 from typing import Any
 
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
 from lapsd.calibrate import Pair
 from lapsd.calibrate.models.engine import choose_engine
-from transformers import LlamaConfig, LlamaForCausalLM
 
 VOCABULARY = 48
 

@@ -4,6 +4,7 @@ import json
 import random
 
 import pytest
+
 from lapsd.traces import (
     FormatError,
     load_profile,
@@ -12,7 +13,6 @@ from lapsd.traces import (
     save_trace,
     trace_from_rounds,
 )
-
 from tests.builders import row
 from tests.sim.experiment.test_comparison import PROFILE
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+
 from lapsd.papers.alise import ablation, blocking, throughput, time_model, waste
 from lapsd.papers.alise.paper import ALISE
 from lapsd.papers.alise.systems import SYSTEMS, memories, rates, requests

@@ -7,17 +7,17 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+
 from lapsd.papers.beyond import adapted, batches, cells, fixed, online, tail
 from lapsd.papers.beyond.paper import BEYOND, QUESTIONS
 from lapsd.papers.inputs import Size
 from lapsd.papers.report import HOLDS, NOT, PART
 from lapsd.papers.reproduction import reproduce
 from lapsd.traces import Profile, load_profile
+from tests.papers import synthetic
+from tests.papers.synthetic import around, percent
 
-from tests.papers import made_up
-from tests.papers.made_up import around, percent
-
-EVIDENCE = made_up.evidence()
+EVIDENCE = synthetic.evidence()
 TINY = Size("tiny", 0, 4, 2, 2, 2, (2,), (), (0.8,), (), 100)
 
 
@@ -29,7 +29,7 @@ def cell_rows(ahead: float, behind: int) -> dict[str, pd.DataFrame]:
             "moves": moves,
             "load": load,
             "predictor": predictor,
-            "rival": "lp-srpt:stay=1" if moves == "dear" else "laps-sd",
+            "rival": "lp-srpt:switch_penalty=1" if moves == "dear" else "laps-sd",
             **percent(-ahead),
             **around("gap", 2.0 * batch),
             "fcfs": 1.4,
@@ -76,8 +76,13 @@ def test_batches_that_a_profile_does_not_cover_have_no_cells():
 
 
 def tail_rows(p99: float) -> dict[str, pd.DataFrame]:
-    """Alike's p99 in parts of FCFS's, falling by 0.2 with each patience."""
-    policies = ["fcfs", "alike", "alike:patience=0.1", "alike:patience=0.2"]
+    """Kernel-Gittins's p99 in parts of FCFS's, falling by 0.2 with each patience."""
+    policies = [
+        "fcfs",
+        "kernel-gittins",
+        "kernel-gittins:age_weight=0.1",
+        "kernel-gittins:age_weight=0.2",
+    ]
     rows = [
         {
             "predictor": predictor,
@@ -91,7 +96,7 @@ def tail_rows(p99: float) -> dict[str, pd.DataFrame]:
         for i, policy in enumerate(policies)
     ]
     lengths = pd.DataFrame(
-        {"policy": ["fcfs", "alike"], "Q1": [9.0, 1.5], "Q2": 4.0, "Q3": 3.0, "Q4": 2.0}
+        {"policy": ["fcfs", "kernel-gittins"], "Q1": [9.0, 1.5], "Q2": 4.0, "Q3": 3.0, "Q4": 2.0}
     )
     return {"tail": pd.DataFrame(rows), "slowdown_by_length": lengths}
 
@@ -101,7 +106,7 @@ def test_the_verdict_on_the_tail_is_of_p99_and_of_what_patience_does(p99, verdic
     claim = tail.QUESTION.say(EVIDENCE, tail_rows(p99))
     assert claim.verdict == verdict
     assert ("with patience 0.2 it is not" in claim.why) is (verdict == PART)
-    assert "FCFS 9.0, 4.0, 3.0, 2.0; Alike 1.5, 4.0, 3.0, 2.0" in claim.findings[2]
+    assert "FCFS 9.0, 4.0, 3.0, 2.0; Kernel-Gittins 1.5, 4.0, 3.0, 2.0" in claim.findings[2]
 
 
 def online_rows(last: float) -> dict[str, pd.DataFrame]:
@@ -174,7 +179,7 @@ def adapted_rows(*percents: float) -> dict[str, pd.DataFrame]:
             "seeds": 50,
         }
         for load, value in zip((0.5, 0.8), percents, strict=True)
-        for policy in [*adapted.RULES, "laps-sd", "alike"]
+        for policy in [*adapted.RULES, "laps-sd", "kernel-gittins"]
     ]
     return {"adapted": pd.DataFrame(rows)}
 
@@ -214,7 +219,7 @@ def test_a_figure_shows_its_findings(number):
         legend = [text.get_text() for text in drawn.legends[0].get_texts()]
         wanted = {
             4: online.LINES.values(),
-            5: ["LP-SRPT", "LAPS-SD", "Alike", "SRPT"],
+            5: ["LP-SRPT", "LAPS-SD", "Kernel-Gittins", "SRPT"],
             6: adapted.RULES.values(),
         }
         assert legend == list(wanted[number])
@@ -224,7 +229,7 @@ def test_all_of_it_runs_from_end_to_end(tmp_path, monkeypatch):
     monkeypatch.setattr(fixed, "PREDICTORS", ("noisy:0.5",))
     for module, name, few in (
         (cells, "BATCHES", (1, 4)),
-        (tail, "PATIENCE", ("0", "0.5")),
+        (tail, "AGE_WEIGHT", ("0", "0.5")),
         (tail, "REQUESTS", 10),
         (online, "COUNTS", (5, 10)),
         (batches, "SIZES", (1, 2)),

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+
+from lapsd import policy_context
 from lapsd.papers.differences import points, selected
 from lapsd.papers.inputs import Inputs
 from lapsd.papers.laps_sd.claims import estimates, latency, queues, switching
@@ -13,12 +15,10 @@ from lapsd.papers.report import HOLDS, NOT, PART
 from lapsd.policies import LapsSD
 from lapsd.sim.experiment.stability import stable_rounds, transition_errors
 from lapsd.traces import load_profile, load_trace, price
-
-from lapsd import outlook_of
-from tests.papers import made_up
+from tests.papers import synthetic
 
 INPUTS = Inputs("reference", "reference", load_trace("reference"), load_profile("reference"))
-EVIDENCE = made_up.evidence()
+EVIDENCE = synthetic.evidence()
 
 
 @pytest.mark.parametrize(
@@ -36,11 +36,11 @@ EVIDENCE = made_up.evidence()
     ],
 )
 def test_the_verdict_on_latency(change, verdict):
-    assert latency.say(EVIDENCE, made_up.latency(change)).verdict == verdict
+    assert latency.say(EVIDENCE, synthetic.latency(change)).verdict == verdict
 
 
 def test_what_laps_sd_is_slower_than_is_said():
-    tables = made_up.latency(lambda d, a, p: 7.0 if (d, p) == ("code", "las") else -40.0)
+    tables = synthetic.latency(lambda d, a, p: 7.0 if (d, p) == ("code", "las") else -40.0)
     assert (
         "slower than LAS on code; LAS with all requests at once on code."
         in latency.say(EVIDENCE, tables).why
@@ -49,7 +49,7 @@ def test_what_laps_sd_is_slower_than_is_said():
 
 def test_data_sets_are_compared_only_if_there_are_three():
     with pytest.raises(Unanswerable, match="the trace has 2 of the three data sets"):
-        latency.find(made_up.evidence(datasets=2))
+        latency.find(synthetic.evidence(datasets=2))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_data_sets_are_compared_only_if_there_are_three():
     ],
 )
 def test_the_verdict_on_the_estimate(total, verdict):
-    assert estimates.say(EVIDENCE, made_up.estimate_errors(total)).verdict == verdict
+    assert estimates.say(EVIDENCE, synthetic.estimate_errors(total)).verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_the_verdict_on_the_estimate(total, verdict):
     ],
 )
 def test_the_verdict_on_switching(shares, verdict):
-    assert switching.say(EVIDENCE, made_up.switching(**shares)).verdict == verdict
+    assert switching.say(EVIDENCE, synthetic.switching(**shares)).verdict == verdict
 
 
 def test_moves_at_the_papers_scale_are_14_percent_of_a_500_token_request():
@@ -91,7 +91,7 @@ def test_moves_at_the_papers_scale_are_14_percent_of_a_500_token_request():
 
 
 def test_a_typical_request_is_priced_round_by_round():
-    inputs = made_up.inputs()
+    inputs = synthetic.inputs()
     tokens, rounds = int(inputs.trace.output_tokens.sum()), int(inputs.trace.rounds.sum())
     typical = switching.typical_requests(inputs.trace, [1, 7, 60])
     assert typical.output_tokens.tolist() == [1, 7, 60]
@@ -112,7 +112,7 @@ def test_a_typical_request_is_priced_round_by_round():
 
 def test_without_switching_costs_nothing_is_said_of_them():
     with pytest.raises(Unanswerable, match="no switching costs"):
-        switching.find(made_up.evidence(swap_ms=0.0))
+        switching.find(synthetic.evidence(swap_ms=0.0))
 
 
 def queue_records(best):
@@ -187,16 +187,16 @@ def test_the_estimate_is_held_against_recorded_times():
     """One request by hand: T̃ from what a server knew at its transition, over what its rounds
     really took.
     """
-    priced, past, _ = INPUTS.halves("code")
+    priced, past, _ = INPUTS.split("code")
     stable = stable_rounds(priced.trace, LapsSD())
     row = int(np.flatnonzero(stable)[0])
     span = priced.trace.rounds_of(row)
     accepted = priced.trace.accepted[span][: stable[row]]
     per_round = accepted.sum() / stable[row] + 1
     estimate = past.mean_round_ns() * priced.trace.output_tokens[row] / per_round
-    found = transition_errors(priced, outlook_of(past), priced.trace.output_tokens, LapsSD()).iloc[
-        0
-    ]
+    found = transition_errors(
+        priced, policy_context(past), priced.trace.output_tokens, LapsSD()
+    ).iloc[0]
     assert found["total"] == pytest.approx(estimate / priced.round_ns[span].sum() - 1)
     assert (1 + found["length"]) * (1 + found["acceptance"]) * (1 + found["cost"]) == pytest.approx(
         1 + found["total"]

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
+from lapsd import compare
 from lapsd.papers.inputs import Inputs
 from lapsd.papers.laps_sd import examples
 from lapsd.papers.laps_sd.paper import QUICK
@@ -11,8 +13,6 @@ from lapsd.papers.question import Evidence, Unanswerable
 from lapsd.policies import LapsSD
 from lapsd.sim.experiment.stability import stable_rounds
 from lapsd.traces import load_profile, load_trace
-
-from lapsd import compare
 
 EVIDENCE = Evidence(
     Inputs("reference", "reference", load_trace("reference"), load_profile("reference")), QUICK

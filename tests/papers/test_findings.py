@@ -8,11 +8,12 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+
 from lapsd.papers.laps_sd.claims import estimates, latency, switching
 from lapsd.papers.laps_sd.questions import (
     acceptance,
+    interpretations,
     preemption,
-    readings,
     server,
     stability,
     tails,
@@ -20,10 +21,9 @@ from lapsd.papers.laps_sd.questions import (
 from lapsd.policies import LapsSD
 from lapsd.sim.experiment.stability import stable_rounds
 from lapsd.traces import price, save_trace
+from tests.papers import synthetic
 
-from tests.papers import made_up
-
-EVIDENCE = made_up.evidence()
+EVIDENCE = synthetic.evidence()
 FACTORS = {"fcfs": 2.0, "las": 1.6, "lp-sjf": 1.25, "lp-srpt": 0.8, "laps-sd": 1.0, "srpt": 0.5}
 SEEDS = 10
 
@@ -62,7 +62,7 @@ def with_records(**sweeps):
 
 
 OF_LATENCY = records(
-    dataset=[*made_up.DATASETS, None], all_at_once=[False, True], requests=[10, 30]
+    dataset=[*synthetic.DATASETS, None], all_at_once=[False, True], requests=[10, 30]
 )
 
 
@@ -118,9 +118,9 @@ def test_one_switch_is_held_against_its_request():
 
 
 def test_readings_are_in_percent_of_ours():
-    rows = readings.find(
-        with_records(readings=records({"laps-sd": 1.0, "laps-sd:K=2": 1.2, "fcfs": 2.0}))
-    )["readings"]
+    rows = interpretations.find(
+        with_records(interpretations=records({"laps-sd": 1.0, "laps-sd:K=2": 1.2, "fcfs": 2.0}))
+    )["interpretations"]
     assert rows.set_index("policy")["percent"].to_dict() == pytest.approx(
         {"laps-sd:K=2": 20, "fcfs": 100}
     )
@@ -140,7 +140,7 @@ def test_choices_of_the_server_are_found_for_each_value():
 
 
 def test_what_preemption_buys_and_learning_costs_make_the_difference(tmp_path):
-    names = [f"lengths {s:g}" for s in made_up.SIZE.stretches]
+    names = [f"lengths {s:g}" for s in synthetic.SIZE.stretches]
     for name in names:
         save_trace(EVIDENCE.inputs.trace, tmp_path / f"{name}.parquet")
     evidence = replace(
@@ -156,7 +156,7 @@ def test_what_preemption_buys_and_learning_costs_make_the_difference(tmp_path):
         assert rows["learning"].tolist() == pytest.approx([25.0] * len(rows))
         product_of_both = (1 + rows["preemption"] / 100) * (1 + rows["learning"] / 100)
         assert (1 + rows["both"] / 100).tolist() == pytest.approx(product_of_both.tolist())
-    size = price(EVIDENCE.inputs.trace.only("prose").halves()[1], EVIDENCE.inputs.profile).size_ns
+    size = price(EVIDENCE.inputs.trace.only("prose").split()[1], EVIDENCE.inputs.profile).size_ns
     prose = tables["preemption_recorded"].set_index("dataset").loc["prose"]
     assert prose["cv"] == pytest.approx(size.std() / size.mean())
 
@@ -178,10 +178,10 @@ def test_tests_of_stability_are_held_against_each_other(tmp_path):
     """
     factors = {"fcfs": 2.0, "laps-sd": 1.0}
     factors |= dict.fromkeys(
-        stability.needs(EVIDENCE.inputs, made_up.SIZE)["stability"].policies[5:], 1.1
+        stability.needs(EVIDENCE.inputs, synthetic.SIZE)["stability"].policies[5:], 1.1
     )
     factors |= {"laps-sd:gamma=3,delta=0.1": 0.8, "laps-sd:count=2": 0.5, stability.LATE: 1.6}
-    settings = {"dataset": [*made_up.DATASETS, None]}
+    settings = {"dataset": [*synthetic.DATASETS, None]}
     recorded = records(factors, trace=["recorded"], **settings)
     mixed = records(factors | {"laps-sd": 1.2}, trace=["shuffled"], **settings)
     save_trace(EVIDENCE.inputs.trace, tmp_path / "shuffled.parquet")
@@ -204,7 +204,7 @@ def test_tests_of_stability_are_held_against_each_other(tmp_path):
     assert control["range_to_count"] == pytest.approx(60)
     assert control["window"] == pytest.approx(10)
     sensitivity = tables["sensitivity"].set_index("dataset")
-    assert list(sensitivity.index) == made_up.DATASETS
+    assert list(sensitivity.index) == synthetic.DATASETS
     assert set(sensitivity["best"]) == {"γ = 3, δ = 0.1"}
     assert sensitivity["default"].tolist() == pytest.approx([25.0] * 3)
     assert sensitivity["late"].tolist() == pytest.approx([100.0] * 3)
@@ -212,7 +212,7 @@ def test_tests_of_stability_are_held_against_each_other(tmp_path):
 
 def test_errors_of_the_estimate_are_of_the_test_half():
     rows = estimates.find(EVIDENCE)["estimate_errors"].set_index(["dataset", "predictor"])
-    future = EVIDENCE.inputs.halves().future.trace
+    future = EVIDENCE.inputs.split().test.trace
     stable = stable_rounds(future, LapsSD())
     everyone = rows.loc["all", "oracle"]
     assert everyone["requests"] == (stable > 0).sum()

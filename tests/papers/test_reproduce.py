@@ -9,17 +9,17 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+
+from lapsd import cli
 from lapsd.papers.inputs import Size
 from lapsd.papers.laps_sd.paper import LAPS_SD
-from lapsd.papers.laps_sd.questions import readings
+from lapsd.papers.laps_sd.questions import interpretations
 from lapsd.papers.papers import PAPERS
 from lapsd.papers.question import Question
 from lapsd.papers.report import Figure, Section
 from lapsd.papers.reproduction import reproduce
 from lapsd.traces import load_profile, load_trace, save_profile, save_trace
 from lapsd.traces.errors import run_command
-
-from lapsd import cli
 
 TINY = Size("tiny", 6, 6, 4, 4, 4, (0, 1), (0, 1), (0.8,), (0.5, 1), 120)
 FIGURES = range(1, 14)
@@ -186,16 +186,16 @@ def test_a_paper_is_a_list_of_questions(tmp_path):
                 1,
                 "Readings",
                 "As run.",
-                lambda: plot_differences({"all": tables["readings"]}, {}, "ours"),
+                lambda: plot_differences({"all": tables["interpretations"]}, {}, "ours"),
             )
         ]
 
     question = Question(
         "figure 1",
-        readings.find,
-        lambda e, t: Section("Does it pay?", [f"{len(t['readings'])} <other>"]),
+        interpretations.find,
+        lambda e, t: Section("Does it pay?", [f"{len(t['interpretations'])} <other>"]),
         draw,
-        readings.needs,
+        interpretations.needs,
     )
     paper = replace(LAPS_SD, name="another", title="Another paper", questions=(question,))
     out, seen = tmp_path / "r", []
@@ -205,9 +205,9 @@ def test_a_paper_is_a_list_of_questions(tmp_path):
         )
         == []
     )
-    assert list(dict.fromkeys(seen)) == ["traces", "readings", "figures"]
+    assert list(dict.fromkeys(seen)) == ["traces", "interpretations", "figures"]
     assert {p.name for p in (out / "figures").iterdir()} == {"figure-01.png", "figure-01.pdf"}
-    assert [p.name for p in (out / "tables").iterdir()] == ["readings.csv"]
+    assert [p.name for p in (out / "tables").iterdir()] == ["interpretations.csv"]
     text = (out / "claims.md").read_text(encoding="utf-8")
     assert text.startswith("# Another paper\n")
     assert "## Does it pay?\n\n24 <other>\n" in text

@@ -9,13 +9,14 @@ import json
 from pathlib import Path
 
 import pytest
+
 from lapsd.papers.laps_sd import examples
 from lapsd.papers.laps_sd.claims import estimates, latency, queues, switching
 from lapsd.papers.laps_sd.paper import LAPS_SD
 from lapsd.papers.laps_sd.questions import (
     acceptance,
+    interpretations,
     preemption,
-    readings,
     server,
     stability,
     tails,
@@ -24,49 +25,52 @@ from lapsd.papers.laps_sd.questions import (
 from lapsd.papers.pages import render
 from lapsd.papers.question import Evidence, Question, Tables
 from lapsd.papers.report import Answer, Report, Table
-
-from tests.papers import made_up
+from tests.papers import synthetic
 
 TEXTS = Path(__file__).parent / "texts"
-EVIDENCE = made_up.evidence()
-BARE = made_up.evidence(predicted=False)
+EVIDENCE = synthetic.evidence()
+BARE = synthetic.evidence(predicted=False)
 CASES: dict[str, tuple[Question, Evidence, Tables]] = {
-    "latency-reached": (latency.QUESTION, EVIDENCE, made_up.latency(lambda d, a, p: -45.0)),
+    "latency-reached": (latency.QUESTION, EVIDENCE, synthetic.latency(lambda d, a, p: -45.0)),
     "latency-in-part": (
         latency.QUESTION,
         EVIDENCE,
-        made_up.latency(lambda d, a, p: 7.0 if a else -45.0 if p == "fcfs" else 0.5),
+        synthetic.latency(lambda d, a, p: 7.0 if a else -45.0 if p == "fcfs" else 0.5),
     ),
-    "estimates-within": (estimates.QUESTION, EVIDENCE, made_up.estimate_errors(lambda d, p: 0.05)),
+    "estimates-within": (
+        estimates.QUESTION,
+        EVIDENCE,
+        synthetic.estimate_errors(lambda d, p: 0.05),
+    ),
     "estimates-off": (
         estimates.QUESTION,
         BARE,
-        made_up.estimate_errors(lambda d, p: 0.4, learned=False),
+        synthetic.estimate_errors(lambda d, p: 0.4, learned=False),
     ),
     "switching-reached": (
         switching.QUESTION,
         EVIDENCE,
-        made_up.switching(bus=0.2, naive=0.0004, recompute=0.1),
+        synthetic.switching(bus=0.2, naive=0.0004, recompute=0.1),
     ),
-    "switching-cheap": (switching.QUESTION, EVIDENCE, made_up.switching(bus=0.002)),
-    "queues-as-claimed": (queues.QUESTION, EVIDENCE, made_up.queues({10: 6, 30: 4}, 0.97)),
-    "queues-otherwise": (queues.QUESTION, EVIDENCE, made_up.queues({10: 4, 30: 6}, 0.1)),
-    "preemption": (preemption.QUESTION, EVIDENCE, made_up.preemption()),
-    "preemption-never": (preemption.QUESTION, EVIDENCE, made_up.preemption(0)),
-    "tails": (tails.QUESTION, EVIDENCE, made_up.tails()),
-    "readings-matter": (readings.QUESTION, EVIDENCE, made_up.readings(1.0)),
-    "readings-alike": (readings.QUESTION, EVIDENCE, made_up.readings(0.1)),
-    "server-ahead": (server.QUESTION, EVIDENCE, made_up.server(15)),
-    "server-behind": (server.QUESTION, EVIDENCE, made_up.server(-3)),
-    "stability-counts": (stability.QUESTION, EVIDENCE, made_up.stability(0.1, 0.2)),
-    "stability-matters": (stability.QUESTION, EVIDENCE, made_up.stability(2.0, -3.0)),
-    "stability-is-worse": (stability.QUESTION, EVIDENCE, made_up.stability(-2.0, 3.0)),
-    "winners": (winners.QUESTION, EVIDENCE, made_up.cells(wins=True)),
-    "winners-none": (winners.QUESTION, BARE, made_up.cells(wins=False)),
-    "acceptance": (acceptance.QUESTION, EVIDENCE, made_up.value_of_acceptance()),
-    "examples-schedules": (examples.SCHEDULES, EVIDENCE, made_up.schedules()),
-    "examples-queues": (examples.QUEUES, EVIDENCE, made_up.queue_runs()),
-    "examples-curves": (examples.CURVES, EVIDENCE, made_up.curves()),
+    "switching-cheap": (switching.QUESTION, EVIDENCE, synthetic.switching(bus=0.002)),
+    "queues-as-claimed": (queues.QUESTION, EVIDENCE, synthetic.queues({10: 6, 30: 4}, 0.97)),
+    "queues-otherwise": (queues.QUESTION, EVIDENCE, synthetic.queues({10: 4, 30: 6}, 0.1)),
+    "preemption": (preemption.QUESTION, EVIDENCE, synthetic.preemption()),
+    "preemption-never": (preemption.QUESTION, EVIDENCE, synthetic.preemption(0)),
+    "tails": (tails.QUESTION, EVIDENCE, synthetic.tails()),
+    "interpretations-matter": (interpretations.QUESTION, EVIDENCE, synthetic.interpretations(1.0)),
+    "interpretations-agree": (interpretations.QUESTION, EVIDENCE, synthetic.interpretations(0.1)),
+    "server-ahead": (server.QUESTION, EVIDENCE, synthetic.server(15)),
+    "server-behind": (server.QUESTION, EVIDENCE, synthetic.server(-3)),
+    "stability-counts": (stability.QUESTION, EVIDENCE, synthetic.stability(0.1, 0.2)),
+    "stability-matters": (stability.QUESTION, EVIDENCE, synthetic.stability(2.0, -3.0)),
+    "stability-is-worse": (stability.QUESTION, EVIDENCE, synthetic.stability(-2.0, 3.0)),
+    "winners": (winners.QUESTION, EVIDENCE, synthetic.cells(wins=True)),
+    "winners-none": (winners.QUESTION, BARE, synthetic.cells(wins=False)),
+    "acceptance": (acceptance.QUESTION, EVIDENCE, synthetic.value_of_acceptance()),
+    "examples-schedules": (examples.SCHEDULES, EVIDENCE, synthetic.schedules()),
+    "examples-queues": (examples.QUEUES, EVIDENCE, synthetic.queue_runs()),
+    "examples-curves": (examples.CURVES, EVIDENCE, synthetic.curves()),
 }
 
 
@@ -92,7 +96,7 @@ def test_every_question_has_a_text_and_every_text_a_case():
 
 def whole() -> str:
     """A report without answers: what introduces it, what is fixed, and what is missing."""
-    inputs, size = EVIDENCE.inputs, made_up.SIZE
+    inputs, size = EVIDENCE.inputs, synthetic.SIZE
     report = Report(
         LAPS_SD.title,
         LAPS_SD.intro(inputs, size),

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from lapsd.policies import NEVER, Alise, FastServe, Outlook, TimeModel, Until, parse_policy
-from lapsd.traces import Linear, load_profile, ordinary_decoding, price
 
-from lapsd import outlook_of
+from lapsd import policy_context
+from lapsd.policies import NEVER, Alise, FastServe, PolicyContext, TimeModel, Until, parse_policy
+from lapsd.traces import Linear, load_profile, ordinary_decoding, price
 
 TIME = TimeModel(prefill_ns_a_token=3, step_ns_a_token=2, step_ns=100, prefill=Linear(50, 1))
 
@@ -24,11 +24,11 @@ class Job:
     index: int = 0
     started: bool = False
     queue: int = 1
-    memo: Any = None
+    state: Any = None
 
 
 def bound(policy, time=TIME, sizes=(400,)):
-    return policy.bind(Outlook(100, list(sizes), time=time))
+    return policy.bind(PolicyContext(100, list(sizes), time=time))
 
 
 def test_the_published_form_keeps_the_context_that_a_step_begins_with():
@@ -48,13 +48,13 @@ def test_the_exact_form_lets_it_grow():
 
 
 def test_it_is_fitted_to_past_requests_and_then_exact_for_them():
-    past = ordinary_decoding([11, 300, 900], [7, 50, 200])
+    history = ordinary_decoding([11, 300, 900], [7, 50, 200])
     for batch in (1, 16):
-        priced = price(past, load_profile("opt-13b-a100"), batch)
-        time = outlook_of(priced).time
+        priced = price(history, load_profile("opt-13b-a100"), batch)
+        time = policy_context(priced).time
         assert (time.rounds, time.tokens) == (1, 1)
         for row in range(3):
-            s, n = int(past.prompt_tokens[row]), int(past.output_tokens[row])
+            s, n = int(history.prompt_tokens[row]), int(history.output_tokens[row])
             assert time.decode_ns(s, n, form="exact") == priced.decode_ns[row]
             assert time.prefill_ns(s, "exact") == priced.prefill_ns[row]
     assert (
@@ -68,7 +68,7 @@ def test_shortest_estimated_remaining_time_goes_first_in_queues():
     assert policy.rank(new, 0) == (2, 30 + 5 * 120)  # above Sup_1 by its prefill
     assert policy.rank(begun, 0) == (1, 2 * 120)
     assert policy.rank(long, 0) == (3, 30 + 100 * 120)
-    assert policy.left_ns(long) == 30 + 100 * 120
+    assert policy.remaining_ns(long) == 30 + 100 * 120
 
 
 def test_who_waits_rises_a_queue_a_spell_and_then_goes_before_all():
@@ -95,27 +95,27 @@ def test_who_waits_rises_a_queue_a_spell_and_then_goes_before_all():
 def test_a_prediction_that_was_overrun_grows(overrun, then):
     policy = bound(Alise(overrun=overrun, age_s=None))
     job = Job(started=True, tokens=4)
-    policy.learn(job, 0)
-    assert job.memo is None
+    policy.on_round(job, 0)
+    assert job.state is None
     assert policy.run_until(job, None, 0) == Until(tokens=5)
     job.tokens = 5
-    policy.learn(job, 0)
-    assert job.memo == then
-    assert policy.left_ns(job) == (then - 5) * 120
+    policy.on_round(job, 0)
+    assert job.state == then
+    assert policy.remaining_ns(job) == (then - 5) * 120
     assert policy.run_until(job, None, 0) == Until(tokens=then)
 
 
 def test_or_stays_and_the_request_goes_first():
     policy = bound(Alise(overrun=1, age_s=None))
     job = Job(started=True, tokens=9)
-    policy.learn(job, 0)
-    assert (job.memo, policy.rank(job, 0)) == (None, (1, 0))
+    policy.on_round(job, 0)
+    assert (job.state, policy.rank(job, 0)) == (None, (1, 0))
 
 
 def test_an_exact_model_foresees_long_contexts():
     job = Job(predicted_tokens=50, started=True)
     published, exact = (
-        bound(Alise(model=model, age_s=None)).left_ns(job) for model in ("published", "exact")
+        bound(Alise(model=model, age_s=None)).remaining_ns(job) for model in ("published", "exact")
     )
     assert exact - published == 2 * 50 * 49 // 2
 
@@ -153,27 +153,27 @@ def test_a_newcomer_joins_where_its_prompt_fits():
 def test_who_spent_a_quantum_falls_to_the_front_of_the_next_level():
     policy, job = mlfq(), Job(prompt_tokens=1, started=True)
     job.service_ns = 100
-    policy.learn(job, 100)
+    policy.on_round(job, 100)
     assert policy.rank(job, 100) == (0, 0, 0)  # a quantum is spent when it is exceeded
-    assert policy.left_ns(job) == 0
+    assert policy.remaining_ns(job) == 0
     job.service_ns = 160
-    policy.learn(job, 160)
+    policy.on_round(job, 160)
     assert (policy.rank(job, 160), job.queue) == ((1, 0, -160), 2)
-    assert policy.left_ns(job) == 200
+    assert policy.remaining_ns(job) == 200
     job.service_ns = 210
-    policy.learn(job, 210)
-    assert policy.left_ns(job) == 150  # of the quantum of its level, 50 are spent there
+    policy.on_round(job, 210)
+    assert policy.remaining_ns(job) == 150  # of the quantum of its level, 50 are spent there
     assert policy.rank(job, 160) < policy.rank(
         Job(prompt_tokens=60, arrival_ns=0), 160
     )  # before newcomers there
     later = Job(prompt_tokens=1, started=True, service_ns=101)
-    policy.learn(later, 300)
+    policy.on_round(later, 300)
     assert policy.rank(later, 300) < policy.rank(job, 300)
 
 
 def test_the_last_level_has_no_quantum():
     policy, job = mlfq(levels=1), Job(prompt_tokens=900, started=True, service_ns=10**12)
-    policy.learn(job, 10**12)
+    policy.on_round(job, 10**12)
     assert policy.rank(job, 10**12)[0] == 0
 
 
@@ -184,11 +184,11 @@ def test_who_starves_goes_to_the_front_of_the_first_level_and_begins_there():
     assert policy.rank(job, 1_000) == policy.rank(job, 5_000) == (0, 0, -1_000)
     assert policy.wake(job, 1_000) == NEVER
     job.started, job.service_ns = True, 90
-    policy.learn(job, 2_000)  # one round of 90 ns, at last
-    assert (policy.rank(job, 2_000), job.memo.before_ns) == ((0, 0, -2_000), 0)
+    policy.on_round(job, 2_000)  # one round of 90 ns, at last
+    assert (policy.rank(job, 2_000), job.state.before_ns) == ((0, 0, -2_000), 0)
     assert policy.wake(job, 2_000) == 3_000
     job.service_ns = 101
-    policy.learn(job, 2_011)
+    policy.on_round(job, 2_011)
     assert policy.rank(job, 2_011) == (1, 0, -2_011)
     patient = mlfq(starve_s=None)
     assert patient.rank(Job(prompt_tokens=400), 10**15) == (3, 1, 0)

@@ -6,21 +6,21 @@ from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
+
+from lapsd import Capacity, simulate
 from lapsd.policies import (
     FCFS,
     LAS,
     NEVER,
     POLICIES,
     LapsSD,
-    Outlook,
     Policy,
+    PolicyContext,
     parse_policy,
     spec_of,
 )
 from lapsd.traces import Profile, load_profile, load_trace, price, trace_from_rounds
-
-from lapsd import Capacity, simulate
-from tests.builders import MS, outlook, row, workload
+from tests.builders import MS, context, row, workload
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Job:
     service_ns: int = 0
     predicted_tokens: int = 100
     queue: int = 1
-    memo: Any = None
+    state: Any = None
     started: bool = True
     running: bool = False
     index: int = 0
@@ -44,7 +44,7 @@ class Job:
         self.rounds += 1
         self.tokens += accepted + 1
         self.service_ns += round_ns
-        policy.learn(self, self.service_ns)
+        policy.on_round(self, self.service_ns)
 
     @property
     def accepted(self) -> int:
@@ -65,7 +65,7 @@ class Job:
 
 
 def bound(**parameters: Any) -> LapsSD:
-    return LapsSD(**parameters).bind(Outlook(mean_round_ns=10, past_sizes_ns=[400]))
+    return LapsSD(**parameters).bind(PolicyContext(mean_round_ns=10, past_sizes_ns=[400]))
 
 
 def test_a_request_is_perceptible_at_the_first_round_whose_window_is_calm():
@@ -73,7 +73,7 @@ def test_a_request_is_perceptible_at_the_first_round_whose_window_is_calm():
     seen = []
     for accepted in (4, 0, 2, 2, 2, 2):  # running means 1, .5, .5, .5, .5, .5
         job.run(policy, accepted)
-        seen.append(job.memo is not None)
+        seen.append(job.state is not None)
     assert seen == [False, False, False, True, True, True]
 
 
@@ -82,14 +82,14 @@ def test_the_range_of_the_window_must_be_strictly_below_delta():
         policy, job = bound(gamma=2, delta=delta), Job()
         job.run(policy, 4)
         job.run(policy, 0)  # running means 1 and 0.5
-        assert (job.memo is not None) is stable
+        assert (job.state is not None) is stable
 
 
 def test_delta_zero_makes_nothing_perceptible():
     policy, job = bound(gamma=1, delta=0.0), Job()
     for _ in range(50):
         job.run(policy, 2)
-    assert job.memo is None
+    assert job.state is None
     assert job.queue == 4  # so it fell like LAS
 
 
@@ -98,15 +98,15 @@ def test_the_estimate_is_the_papers_with_what_was_seen_at_the_transition():
     job.run(policy, 1)
     job.run(policy, 2)
     # mean accepted 1.5, so 2.5 tokens a round of 10 ns: 15 tokens are left after 5
-    assert policy.remaining_ns(job) == 10 * (20 - 5) / 2.5
+    assert policy.predicted_remaining_ns(job) == 10 * (20 - 5) / 2.5
     job.run(policy, 4)  # later rounds change what remains, not the rate
-    assert policy.remaining_ns(job) == 10 * (20 - 10) / 2.5
+    assert policy.predicted_remaining_ns(job) == 10 * (20 - 10) / 2.5
 
 
 def test_an_overrun_leaves_nothing_to_estimate():
     policy, job = bound(gamma=1, delta=1.0), Job(predicted_tokens=2)
     job.run(policy, 4)
-    assert policy.remaining_ns(job) == 0
+    assert policy.predicted_remaining_ns(job) == 0
 
 
 def test_an_output_far_past_its_prediction_is_taken_to_have_a_token_left():
@@ -115,20 +115,20 @@ def test_an_output_far_past_its_prediction_is_taken_to_have_a_token_left():
         policy, job = bound(gamma=1, delta=1.0, overrun=1.5), Job(predicted_tokens=2)
         job.run(policy, accepted)
         job.run(policy, 4)  # 10 or 9 tokens: half again of 2 is 3
-        assert job.memo.output_tokens == job.tokens + 1
-        assert policy.remaining_ns(job) == 10 * 1 // (accepted + 1)
+        assert job.state.output_tokens == job.tokens + 1
+        assert policy.predicted_remaining_ns(job) == 10 * 1 // (accepted + 1)
 
 
 def perceived(c_bar: int, rounds: int, accepted: int, left: int) -> tuple[LapsSD, Job]:
     """A request that became perceptible after so many rounds and has so many tokens left."""
-    policy = LapsSD(count=1).bind(Outlook(c_bar, [400]))
+    policy = LapsSD(count=1).bind(PolicyContext(c_bar, [400]))
     job = Job(
         rounds=rounds,
         history=[accepted],
         tokens=accepted + rounds,
         predicted_tokens=accepted + rounds + left,
     )
-    policy.learn(job, 0)
+    policy.on_round(job, 0)
     return policy, job
 
 
@@ -149,15 +149,18 @@ def test_equal_estimates_tie_whatever_floats_would_do():
 @given(st.integers(1, 10**9), st.integers(1, 5_000), st.integers(0, 5_000), st.integers(0, 5_000))
 def test_an_estimate_is_the_whole_nanoseconds_of_the_exact_quotient(c_bar, rounds, accepted, left):
     policy, job = perceived(c_bar, rounds, accepted, left)
-    assert policy.remaining_ns(job) == Fraction(c_bar * rounds * left, accepted + rounds) // 1
-    assert type(policy.remaining_ns(job)) is int
+    assert (
+        policy.predicted_remaining_ns(job)
+        == Fraction(c_bar * rounds * left, accepted + rounds) // 1
+    )
+    assert type(policy.predicted_remaining_ns(job)) is int
 
 
 def test_thresholds_grow_by_m_from_the_median_past_size():
     policy = bound(K=4, M=2.0)
     assert policy.bounds_ns == (100, 200, 400)  # 400 / 2 ** (4 / 2)
     assert [policy.queue_of(t) for t in (0, 100, 101, 200, 201, 400, 401)] == [1, 1, 2, 2, 3, 3, 4]
-    assert LAS(K=3, M=3, sup_1_s=1).bind(Outlook(1, [1])).bounds_ns == (10**9, 3 * 10**9)
+    assert LAS(K=3, M=3, sup_1_s=1).bind(PolicyContext(1, [1])).bounds_ns == (10**9, 3 * 10**9)
 
 
 def test_a_perceptible_request_is_placed_once_and_goes_first_in_its_queue():
@@ -167,7 +170,7 @@ def test_a_perceptible_request_is_placed_once_and_goes_first_in_its_queue():
     for _ in range(45):
         job.run(policy, 1)
     assert job.queue == 4
-    assert policy.remaining_ns(job) == 40
+    assert policy.predicted_remaining_ns(job) == 40
     noisy = Job(queue=4)
     assert policy.rank(job, 0) < policy.rank(noisy, 0)
 
@@ -216,9 +219,9 @@ def test_a_wrong_spec_is_refused_with_what_is_known(spec, message):
         ("laps-sd:delta", (-0.1, 1.1), (0, 1)),
         ("laps-sd:overrun", (0.9, 1000.1), (1, 1000)),
         ("laps-sd:count", (-1, 100_001), (0, 100_000)),
-        ("laps-sd:stay", (-0.1, 1000.1), (0, 1000)),
+        ("laps-sd:switch_penalty", (-0.1, 1000.1), (0, 1000)),
         ("lp-srpt:c", (-0.1, 1000.1), (0, 1000)),
-        ("lp-srpt:stay", (-0.1, 1000.1), (0, 1000)),
+        ("lp-srpt:switch_penalty", (-0.1, 1000.1), (0, 1000)),
         ("rr:quantum", (0, 1_000_001), (1, 1_000_000)),
         ("tie:tail", (-0.1, 1.1), (0, 1)),
         ("a-min:quantile", (-0.1, 1.1), (0, 1)),
@@ -227,7 +230,7 @@ def test_a_wrong_spec_is_refused_with_what_is_known(spec, message):
         ("fastserve:quantum_ms", (0, 1.1e9), (1e-6, 1e9)),
         ("fastserve:levels", (0, 65), (1, 64)),
         ("fastserve:starve_s", (0, 1.1e9), (1e-9, 1e9)),
-        ("alike-online:known", (-1,), (0, 5)),
+        ("kernel-gittins-online:known", (-1,), (0, 5)),
     ],
 )
 def test_parameters_are_bounded_as_they_say(name, outside, within):
@@ -252,10 +255,10 @@ def test_a_policy_and_its_spec_are_each_other():
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_what_the_outlook_fills_in_is_no_parameter(name):
-    past = outlook(price(load_trace("reference"), load_profile("reference")))
+    history = context(price(load_trace("reference"), load_profile("reference")))
     policy = parse_policy(name)
-    assert spec_of(policy.bind(past)) == name
-    assert repr(policy.bind(past)) == repr(policy)
+    assert spec_of(policy.bind(history)) == name
+    assert repr(policy.bind(history)) == repr(policy)
 
 
 def test_a_policy_without_a_rank_says_so():
@@ -271,7 +274,7 @@ def test_the_gittins_index_of_two_sizes_by_hand():
     """Sizes 10 and 100, equally likely: at 0 the first milestone pays 10 + 10 for one completion of
     two.
     """
-    policy = parse_policy("gittins").bind(Outlook(1, [100, 10]))
+    policy = parse_policy("gittins").bind(PolicyContext(1, [100, 10]))
     assert policy.service_a_completion(0) == 20.0
     assert policy.service_a_completion(5) == 10.0
     assert policy.service_a_completion(10) == 90.0  # only the long one is left
@@ -280,10 +283,10 @@ def test_the_gittins_index_of_two_sizes_by_hand():
 
 def test_a_geometric_size_has_a_flat_index_and_a_constant_one_a_falling_one():
     sizes = [10 * k for k in range(1, 200) for _ in range(round(2_000 * 0.9 ** (k - 1) * 0.1))]
-    policy = parse_policy("gittins").bind(Outlook(1, sizes))
+    policy = parse_policy("gittins").bind(PolicyContext(1, sizes))
     early = [policy.service_a_completion(a) for a in (0, 50, 100)]
     assert max(early) / min(early) < 1.1
-    constant = parse_policy("gittins").bind(Outlook(1, [50] * 5))
+    constant = parse_policy("gittins").bind(PolicyContext(1, [50] * 5))
     assert [constant.service_a_completion(a) for a in (0, 20, 40)] == [50, 30, 10]
 
 
@@ -303,7 +306,7 @@ def test_windowed_stability_does_not_come_with_time_alone():
         policy, job = bound(gamma=3, delta=0.1, stability=kind), Job(predicted_tokens=10**6)
         for accepted in swings:
             job.run(policy, accepted)
-        outcomes[kind] = job.memo is not None
+        outcomes[kind] = job.state is not None
     assert outcomes == {"range": True, "window": False}
 
 
@@ -311,15 +314,15 @@ def test_a_posterior_is_narrow_enough_after_as_many_drafts_as_it_takes():
     """Two of four accepted a round: Beta(11, 11) after five rounds is the first below 0.105."""
     policy, job = bound(gamma=1, delta=0.105, stability="posterior"), Job(predicted_tokens=10**6)
     for rounds in range(1, 6):
-        assert job.memo is None, rounds
+        assert job.state is None, rounds
         job.run(policy, 2)
-    assert job.memo is not None
+    assert job.state is not None
     assert (11 * 11 / (22**2 * 23)) ** 0.5 < 0.105 < (9 * 9 / (18**2 * 19)) ** 0.5
 
 
 def test_a_request_goes_a_queue_higher_for_each_spell_that_it_has_waited():
     policy = LAS(K=4, M=2, sup_1_s=1e-8, age_s=1e-6).bind(
-        Outlook(mean_round_ns=10, past_sizes_ns=[400])
+        PolicyContext(mean_round_ns=10, past_sizes_ns=[400])
     )
     job = Job(queue=3, service_ns=30, arrival_ns=100)
     # it has waited for now − 100 − 30 ns, and rises at 1000 and 2000 of them
@@ -332,7 +335,7 @@ def test_a_request_goes_a_queue_higher_for_each_spell_that_it_has_waited():
     ]
     assert [policy.wake(job, now) for now in (130, 1129, 1130, 2129)] == [1130, 1130, 2130, 2130]
     assert policy.wake(job, 2130) == NEVER
-    assert LAS().bind(Outlook(10, [400])).wake(job, 500) == NEVER
+    assert LAS().bind(PolicyContext(10, [400])).wake(job, 500) == NEVER
 
 
 def test_ageing_lets_a_starving_request_through():
@@ -348,7 +351,7 @@ def test_ageing_lets_a_starving_request_through():
     for age_s in (None, 0.1):
         policy = LapsSD(sup_1_s=0.025, delta=0, age_s=age_s)
         run = simulate(
-            work, policy, outlook=Outlook(10 * MS, [10**9]), capacity=Capacity(kv_slots=None)
+            work, policy, context=PolicyContext(10 * MS, [10**9]), capacity=Capacity(kv_slots=None)
         )
         finish[age_s] = run.finish_ns[0]
     assert finish[0.1] < 0.8 * finish[None]

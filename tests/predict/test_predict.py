@@ -6,12 +6,13 @@ import json
 
 import numpy as np
 import pytest
+
 from lapsd.predict import (
     MODELS,
     Accuracy,
-    Asked,
     Median,
     ModelEncoder,
+    PromptedTrace,
     Ranker,
     Retrieval,
     Ridge,
@@ -221,10 +222,10 @@ def test_a_trace_gets_a_column_for_each_predictor(lapsd, files):
 
 def test_another_trace_may_be_the_past_but_for_prompts_that_are_asked(files):
     texts, tokens, _ = told(60)
-    asked = Asked(
+    asked = PromptedTrace(
         ordinary_decoding(np.arange(20), tokens[:20]), tuple(texts[:20]), tuple(texts[:20])
     )
-    past = Asked(ordinary_decoding(np.arange(60), tokens), tuple(texts), tuple(texts))
+    past = PromptedTrace(ordinary_decoding(np.arange(60), tokens), tuple(texts), tuple(texts))
     seen = []
 
     class Spy(Median):

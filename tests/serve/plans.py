@@ -2,21 +2,22 @@
 
 import random
 
-from lapsd.policies import Outlook
-from lapsd.serve.plan import Asked, Plan
-
+from lapsd.policies import PolicyContext
+from lapsd.serve.plan import Plan, PlannedRequest
 from tests.calibrate.tiny import VOCABULARY
 
-PAST = Outlook(400_000, tuple(range(1_000_000, 41_000_000, 1_000_000)))
+PAST = PolicyContext(400_000, tuple(range(1_000_000, 41_000_000, 1_000_000)))
 
 
-def asked(count: int, *, gap_ns: int = 2_000_000, seed: int = 0, most: int = 30) -> list[Asked]:
+def planned(
+    count: int, *, gap_ns: int = 2_000_000, seed: int = 0, most: int = 30
+) -> list[PlannedRequest]:
     """Requests of random prompts, lengths and predictions, some at the same instant."""
     rng, at_ns, requests = random.Random(seed), 0, []
     for i in range(count):
         prompt = [rng.randrange(VOCABULARY) for _ in range(rng.randint(2, 40))]
         requests.append(
-            Asked(
+            PlannedRequest(
                 f"r{i}", "tiny", at_ns, prompt, rng.randint(1, most), rng.randint(1, most), stream=i
             )
         )
@@ -26,7 +27,7 @@ def asked(count: int, *, gap_ns: int = 2_000_000, seed: int = 0, most: int = 30)
 
 def plan(count: int = 8, **more) -> Plan:
     kept = {name: more.pop(name) for name in ("gap_ns", "most") if name in more}
-    requests = asked(count, seed=more.get("seed", 0), **kept)
+    requests = planned(count, seed=more.get("seed", 0), **kept)
     return Plan(
-        requests, **({"outlook": PAST, "target": "tiny", "draft": "tiny", "draft_tokens": 3} | more)
+        requests, **({"context": PAST, "target": "tiny", "draft": "tiny", "draft_tokens": 3} | more)
     )

@@ -1,9 +1,9 @@
 """Plans and records are plain data, the same after JSON."""
 
 import pytest
-from lapsd.serve.plan import Plan
-from lapsd.serve.record import Moved, Prefilled, Record, Served, Step
 
+from lapsd.serve.plan import Plan
+from lapsd.serve.record import KVTransfer, Prefilled, Record, RequestResult, Step
 from tests.serve.plans import plan
 
 
@@ -12,7 +12,7 @@ def test_a_plan_is_the_same_after_json():
     again = Plan.from_json(wanted.to_json())
     assert again.to_json() == wanted.to_json()
     assert [a.prompt for a in again.requests] == [a.prompt for a in wanted.requests]
-    assert again.outlook.mean_round_ns == wanted.outlook.mean_round_ns
+    assert again.context.mean_round_ns == wanted.context.mean_round_ns
     assert again.bound_policy().K == 6
 
 
@@ -26,18 +26,24 @@ def test_a_record_is_the_same_after_json():
         [4],
         [2],
         [3],
-        [Moved("swap in", 1, 20, 4)],
+        [KVTransfer("swap in", 1, 20, 4)],
         [Prefilled(0, 7, 6)],
         9,
         5,
     )
     record = Record(
-        "own", "las", [step], [Served(1, 0, 5, 30, 6, 15, 4, 2, [7, 8, 9], [3], [2])], 5, 30, False
+        "own",
+        "las",
+        [step],
+        [RequestResult(1, 0, 5, 30, 6, 15, 4, 2, [7, 8, 9], [3], [2])],
+        5,
+        30,
+        False,
     )
     again = Record.from_json(record.to_json())
     assert again == record
     assert again.steps[0].moves[0].kind == "swap in"
-    assert again.served[0].latency_ns == 30
+    assert again.results[0].latency_ns == 30
     assert again.busy_ns == 25
 
 

@@ -1,9 +1,8 @@
 """What schedules are worked out by hand of."""
 
-from lapsd.policies import Outlook, Policy
-from lapsd.traces import Costs, Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
-
 from lapsd import Capacity, Run, simulate
+from lapsd.policies import Policy, PolicyContext
+from lapsd.traces import Costs, Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
 from tests.builders import MS, row, workload
 
 # A round takes 2 + 8 = 10 ms, a prefill 1 ms a token but for the last, a move of a KV cache 3 ms
@@ -22,7 +21,7 @@ def three_requests() -> Workload:
 def served(policy: Policy, kv_slots: int | None = 1) -> Run:
     work, capacity = three_requests(), Capacity(kv_slots=kv_slots)
     return simulate(
-        work, policy, outlook=Outlook(10 * MS, [30 * MS]), capacity=capacity, check=True
+        work, policy, context=PolicyContext(10 * MS, [30 * MS]), capacity=capacity, check=True
     )
 
 
@@ -43,5 +42,9 @@ def in_batches(rows_of_rounds, arrivals, policy, **capacity):
     rows = [row(str(i), 1, [0] * k, n=0) for i, k in enumerate(rows_of_rounds)]
     work = workload(price(trace_from_rounds(rows), TWO), arrivals)
     return simulate(
-        work, policy, outlook=Outlook(10 * MS, [30 * MS]), capacity=Capacity(**capacity), check=True
+        work,
+        policy,
+        context=PolicyContext(10 * MS, [30 * MS]),
+        capacity=Capacity(**capacity),
+        check=True,
     )

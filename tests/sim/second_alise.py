@@ -39,7 +39,7 @@ class SecondAlise:
         level = self.level(i, now)
         return (level, self.left(i)) if level else (0, self.of.arrival(i))
 
-    def learn(self, i, now, spent):
+    def on_round(self, i, now, spent):
         length = self.longer.get(i, self.of.foreseen(i))
         if self.overrun > 1 and self.of.tokens(i) >= length:
             self.longer[i] = max(self.of.tokens(i) + 1, math.ceil(length * self.overrun))
@@ -84,7 +84,7 @@ class SecondFastServe:
         spent = self.of.served(i) - self.before[i] if i in self.level else 0
         return max(0, self.quanta[self.level.get(i, self.joins(i))] - spent)
 
-    def learn(self, i, now, spent):
+    def on_round(self, i, now, spent):
         """It has run a round that took `spent`, until now."""
         begun = now - spent
         if i not in self.level:

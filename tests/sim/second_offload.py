@@ -145,7 +145,7 @@ class SecondOffload:
             <= self.blocks
         )
 
-    def seat(self, order, running, now):
+    def batch_slot(self, order, running, now):
         """Those run: when the decision's step may begin."""
         idle = [i for i in order if self.where.get(i) == "here" and i not in running]
         while idle and not self.fit(running, idle):

@@ -49,7 +49,7 @@ def schedule(
         [0] * count,
         [0] * count,
     )
-    holders, outside, now, running, served = [], set(), 0, [], [0] * count
+    resident, swapped_out, now, running, served = [], set(), 0, [], [0] * count
     in_steps = limits.prefill in ("mixed", "chunked")
     lacking = [max(0, p - 1) if in_steps else 0 for p in prompt]
     name, *options = re.split("[:+=]", limits.manager)
@@ -144,10 +144,10 @@ def schedule(
         d = sum(drafted[i][:rounds])
         return sum(accepted[i][:rounds]) / d if d else 0.0
 
-    def learn(i, spent_now):
+    def on_round(i, spent_now):
         if own:
             level = own.level_of(i)
-            own.learn(i, now, spent_now)
+            own.on_round(i, now, spent_now)
             entry[i] = now if own.level_of(i) != level else entry[i]
         if kind == "las":
             place(i, spent(i))
@@ -242,9 +242,9 @@ def schedule(
                 whole = (prompt[i] + tokens(i) - 1 - lacking[i]) // size
                 line.extend([None] * (blocks[i] - whole) + [i] * whole)
             blocks[i] = 0
-            outside.add(i)
+            swapped_out.add(i)
         for i in running:
-            if i in outside:
+            if i in swapped_out:
                 if limits.evict == "swap":
                     pay += moved(i, costs.swap_in(prompt[i] + tokens(i) - lacking[i]))
                 else:
@@ -254,7 +254,7 @@ def schedule(
                     if not in_steps:
                         pay += moved(i, costs.prefill(lacking[i]) if lacking[i] else 0)
                         lacking[i] = 0
-                outside.remove(i)
+                swapped_out.remove(i)
         for i in running:
             more = needed(i) - blocks[i]
             blocks[i] += more
@@ -262,7 +262,7 @@ def schedule(
         return pay
 
     def lacks(i):
-        if name == "paged" and limits.evict == "recompute" and i in outside:
+        if name == "paged" and limits.evict == "recompute" and i in swapped_out:
             return prompt[i] + tokens(i) - 1 - size * line.count(i)
         return lacking[i]
 
@@ -280,7 +280,7 @@ def schedule(
         pay, idle = (
             0,
             sorted(
-                (i for i in here if i in holders and i not in running),
+                (i for i in here if i in resident and i not in running),
                 key=lambda i: (rank(i), entry[i], i),
             ),
         )
@@ -292,18 +292,18 @@ def schedule(
                 )
             elif in_steps:
                 lacking[victim] = max(0, prompt[victim] + tokens(victim) - 1)
-            holders.remove(victim)
-            outside.add(victim)
+            resident.remove(victim)
+            swapped_out.add(victim)
         for i in running:
-            if i in outside:
+            if i in swapped_out:
                 held = prompt[i] + tokens(i)
                 if limits.evict == "swap":
                     pay += moved(i, costs.swap_in(held - lacking[i]))
                 elif not in_steps:
                     pay += moved(i, costs.prefill(held - 1) if held > 1 else 0)
-                outside.remove(i)
-            if i not in holders:
-                holders.append(i)
+                swapped_out.remove(i)
+            if i not in resident:
+                resident.append(i)
         return pay
 
     def step_time():
@@ -386,7 +386,7 @@ def schedule(
             idle = sorted(
                 (i for i in here if i not in running), key=lambda i: (rank(i), entry[i], i)
             )
-            now = offload.seat(idle, running, now)
+            now = offload.batch_slot(idle, running, now)
         else:
             now += pages() if name == "paged" else move()
         begin = now
@@ -414,10 +414,10 @@ def schedule(
             served[i] += spent_now
             at[i] += 1
             token[i] = now if at[i] == 1 else token[i]
-            learn(i, spent_now)
+            on_round(i, spent_now)
             if at[i] == len(price[i]):
                 finish[i] = now
-                holders[:] = [other for other in holders if other != i]
+                resident[:] = [other for other in resident if other != i]
                 if offload is not None:
                     offload.done(i)
                     switching[i] = offload.spent.get(i, 0)

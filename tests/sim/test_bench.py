@@ -16,7 +16,6 @@ from lapsd.sim.bench import (
     with_irregular_drafts,
 )
 from lapsd.traces import load_profile, load_trace, trace_from_rounds
-
 from tests.builders import row
 
 
@@ -61,9 +60,9 @@ def test_irregular_drafts_are_as_the_rule_says_and_change_no_output():
 
 
 def test_twice_the_work_takes_more_timeouts():
-    stage = ready(load_trace("reference"), load_profile("reference"), 300)
-    once = in_timeouts(lambda: run(stage, POLICY, 0), 5)
-    assert in_timeouts(lambda: [run(stage, POLICY, 0) for _ in range(4)], 5) > 1.5 * once > 0
+    prepared = ready(load_trace("reference"), load_profile("reference"), 300)
+    once = in_timeouts(lambda: run(prepared, POLICY, 0), 5)
+    assert in_timeouts(lambda: [run(prepared, POLICY, 0) for _ in range(4)], 5) > 1.5 * once > 0
 
 
 def test_what_is_timed_is_the_run_that_everything_else_calls(monkeypatch):
@@ -73,17 +72,17 @@ def test_what_is_timed_is_the_run_that_everything_else_calls(monkeypatch):
     calls = []
     real = bench.run
     monkeypatch.setattr(
-        bench, "run", lambda *a, **how: calls.append((a[0].setting, how)) or real(*a, **how)
+        bench, "run", lambda *a, **how: calls.append((a[0].scenario, how)) or real(*a, **how)
     )
-    stage = ready(load_trace("reference"), load_profile("reference"), 20, batch=16)
-    bench.timeouts_per_request(stage, repeats=1, skip=False)
-    assert calls[-1] == (stage.setting, {"skip": False})
-    assert (stage.setting.batch, stage.setting.load, stage.setting.length_predictor) == (
-        16,
-        0.8,
-        "noisy:0.5",
-    )
+    prepared = ready(load_trace("reference"), load_profile("reference"), 20, batch=16)
+    bench.timeouts_per_request(prepared, repeats=1, skip=False)
+    assert calls[-1] == (prepared.scenario, {"skip": False})
+    assert (
+        prepared.scenario.batch,
+        prepared.scenario.load,
+        prepared.scenario.length_predictor,
+    ) == (16, 0.8, "noisy:0.5")
     counted = []
-    monkeypatch.setattr(bench, "measured", lambda runs: counted.append(len(runs.runs)))
-    assert bench.paper_run(stage, 3) > 0
+    monkeypatch.setattr(bench, "record_metrics", lambda runs: counted.append(len(runs.runs)))
+    assert bench.paper_run(prepared, 3) > 0
     assert set(counted) == {bench.TOGETHER}

@@ -2,9 +2,9 @@
 
 import numpy as np
 from hypothesis import given, settings
-from lapsd.traces import Profile, Workload, price, trace_from_rounds
 
 from lapsd import bound_latency_ns
+from lapsd.traces import Profile, Workload, price, trace_from_rounds
 from tests.builders import row, workload, workloads
 
 

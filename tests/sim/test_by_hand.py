@@ -2,10 +2,20 @@
 
 import numpy as np
 import pytest
-from lapsd.policies import FCFS, LAS, LPSJF, ONE_ROUND, SRPT, LapsSD, Outlook, Policy, parse_policy
-from lapsd.traces import Profile, Workload, price, trace_from_rounds
 
 from lapsd import Capacity, simulate
+from lapsd.policies import (
+    FCFS,
+    LAS,
+    LPSJF,
+    ONE_ROUND,
+    SRPT,
+    LapsSD,
+    Policy,
+    PolicyContext,
+    parse_policy,
+)
+from lapsd.traces import Profile, Workload, price, trace_from_rounds
 from tests.builders import MS, row, workload
 from tests.sim.by_hand import PROFILE, SUP_1_S, TWO, A, B, C, in_batches, served
 
@@ -58,7 +68,7 @@ def test_equal_ranks_in_a_queue_go_by_entry_and_never_preempt():
     run = simulate(
         workload(priced, [0, 1, 200]),
         policy,
-        outlook=Outlook(10 * MS, [1]),
+        context=PolicyContext(10 * MS, [1]),
         capacity=Capacity(kv_slots=None),
         check=True,
     )
@@ -68,10 +78,10 @@ def test_equal_ranks_in_a_queue_go_by_entry_and_never_preempt():
 
 
 def test_an_arrival_at_the_end_of_a_round_is_seen_by_that_decision():
-    blind = Outlook(10 * MS, [1])
+    blind = PolicyContext(10 * MS, [1])
     priced = price(trace_from_rounds([A, C, B]), PROFILE)
     run = simulate(
-        workload(priced, [0, 15, 500]), SRPT(), outlook=blind, capacity=Capacity(kv_slots=None)
+        workload(priced, [0, 15, 500]), SRPT(), context=blind, capacity=Capacity(kv_slots=None)
     )
     assert run.first_service_ns[1] == 15 * MS  # A's first round ends then, and C is shorter
 
@@ -82,17 +92,17 @@ def test_an_arrival_as_the_one_that_runs_falls_a_queue_is_seen_by_that_decision(
     run = simulate(
         workload(priced, [0, 20]),
         LAS(K=2, sup_1_s=SUP_1_S),
-        outlook=Outlook(10 * MS, [1]),
+        context=PolicyContext(10 * MS, [1]),
         capacity=Capacity(kv_slots=None),
     )
     assert (run.finish_ns / MS).tolist() == [72, 32]
 
 
 def test_a_served_request_keeps_its_place_against_an_equal_rank():
-    blind = Outlook(10 * MS, [1])
+    blind = PolicyContext(10 * MS, [1])
     priced = price(trace_from_rounds([A, B, C]), PROFILE)
     run = simulate(
-        workload(priced, [0, 15, 500]), SRPT(), outlook=blind, capacity=Capacity(kv_slots=None)
+        workload(priced, [0, 15, 500]), SRPT(), context=blind, capacity=Capacity(kv_slots=None)
     )
     assert run.preemptions.sum() == 0  # at 15 A has 30 ms left, and B brings 30
 
@@ -114,7 +124,7 @@ def test_of_equal_ranks_who_entered_the_queue_first_goes_first_whoever_arrived_f
         def rank(self, job, now_ns):
             return (job.queue,)
 
-        def learn(self, job, now_ns):
+        def on_round(self, job, now_ns):
             job.queue = 1 + (job.rounds >= {0: 2, 1: 1}.get(job.index, 99))
 
     run = in_batches([4, 4, 2, 5], [0, 0, 1, 1], Sinking(), batch=2, kv_slots=None)
@@ -135,7 +145,7 @@ def test_one_at_a_time_who_entered_the_queue_first_goes_first_too(skip):
         def rank(self, job, now_ns):
             return (job.queue,)
 
-        def learn(self, job, now_ns):
+        def on_round(self, job, now_ns):
             its = queues.get(job.index, [1])
             job.queue = its[min(job.rounds, len(its) - 1)]
 
@@ -147,7 +157,7 @@ def test_one_at_a_time_who_entered_the_queue_first_goes_first_too(skip):
     run = simulate(
         work,
         Falling(),
-        outlook=Outlook(10 * MS, [30 * MS]),
+        context=PolicyContext(10 * MS, [30 * MS]),
         capacity=Capacity(kv_slots=None),
         skip=skip,
     )
@@ -193,7 +203,7 @@ def test_prefills_of_one_decision_run_in_turn_or_together():
     starts = {}
     for how in ("alone", "batched"):
         limits = Capacity(2, None, prefill=how)
-        run = simulate(work, FCFS(), outlook=Outlook(1, [1]), capacity=limits, check=True)
+        run = simulate(work, FCFS(), context=PolicyContext(1, [1]), capacity=limits, check=True)
         starts[how] = run.first_service_ns.tolist()
         assert run.finish_ns[0] == (2 if how == "alone" else 1) * MS + 2 * 12 * MS + 10_000 + 12_000
     assert starts == {"alone": [0, MS], "batched": [0, 0]}
@@ -206,11 +216,11 @@ def test_a_closed_loop_by_hand():
     at_0, ones = np.zeros(5, dtype=np.int64), np.ones(5, dtype=np.int64)
     work = Workload(priced, np.arange(5), at_0, ones, clients=2, think_ns=5 * MS)
     for skip in (True, False):
-        run = simulate(work, FCFS(), outlook=Outlook(10 * MS, [1]), skip=skip, check=True)
+        run = simulate(work, FCFS(), context=PolicyContext(10 * MS, [1]), skip=skip, check=True)
         assert (run.arrival_ns / MS).tolist() == [0, 0, 15, 25, 35]
         assert (run.finish_ns / MS).tolist() == [10, 20, 30, 40, 50]
         assert (run.latency_ns / MS).tolist() == [10, 20, 15, 15, 15]
     alone = Workload(priced, np.arange(5), at_0, ones, clients=1, think_ns=5 * MS)
-    run = simulate(alone, FCFS(), outlook=Outlook(10 * MS, [1]), check=True)
+    run = simulate(alone, FCFS(), context=PolicyContext(10 * MS, [1]), check=True)
     assert run.idle_ns == 4 * 5 * MS
     assert set((run.latency_ns / MS).tolist()) == {10}

@@ -2,11 +2,11 @@
 
 import numpy as np
 from hypothesis import given, settings, strategies as st
-from lapsd.policies import POLICIES, SRPT, parse_policy
-from lapsd.traces import Profile, price, trace_from_rounds
 
 from lapsd import Capacity, Timeline, bound_latency_ns, simulate
-from tests.builders import outlook, row, traces, workload, workloads
+from lapsd.policies import POLICIES, SRPT, parse_policy
+from lapsd.traces import Profile, price, trace_from_rounds
+from tests.builders import context, row, traces, workload, workloads
 from tests.sim.by_hand import PROFILE
 
 ALL = [parse_policy(name) for name in POLICIES]
@@ -16,7 +16,7 @@ ALL = [parse_policy(name) for name in POLICIES]
 @given(workloads(), st.sampled_from([1, 2, None]), st.sampled_from(ALL))
 def test_every_token_and_every_nanosecond_is_accounted_for(work, kv_slots, policy):
     run = simulate(
-        work, policy, outlook=outlook(work.priced), capacity=Capacity(kv_slots=kv_slots), check=True
+        work, policy, context=context(work.priced), capacity=Capacity(kv_slots=kv_slots), check=True
     )
     assert (run.service_ns == work.size_ns).all()
     assert (
@@ -35,7 +35,7 @@ def test_no_policy_beats_the_bound(work, kv_slots):
     for policy in ALL:
         assert (
             simulate(
-                work, policy, outlook=outlook(work.priced), capacity=Capacity(kv_slots=kv_slots)
+                work, policy, context=context(work.priced), capacity=Capacity(kv_slots=kv_slots)
             ).latency_ns.sum()
             >= bound
         )
@@ -45,9 +45,9 @@ def test_no_policy_beats_the_bound(work, kv_slots):
 @given(workloads(profile=Profile.constant(draft_ms=0, verify_ms=1)))
 def test_with_equal_rounds_and_free_switches_none_beats_srpt(work):
     # a draft step costs nothing here, so rounds of any draft length are equal
-    best = simulate(work, SRPT(), outlook=outlook(work.priced)).latency_ns.sum()
+    best = simulate(work, SRPT(), context=context(work.priced)).latency_ns.sum()
     for policy in ALL:
-        assert simulate(work, policy, outlook=outlook(work.priced)).latency_ns.sum() >= best
+        assert simulate(work, policy, context=context(work.priced)).latency_ns.sum() >= best
 
 
 @settings(max_examples=25)
@@ -65,7 +65,7 @@ def test_latency_falls_as_acceptance_rises(policy, seed):
             left = int(length) - sum(rounds) - len(rounds)
             rows.append(row("r", 10, [*rounds, left - 1] if left else rounds))
         work = workload(price(trace_from_rounds(rows), PROFILE), arrivals.tolist())
-        totals.append(int(simulate(work, policy, outlook=outlook(work.priced)).latency_ns.sum()))
+        totals.append(int(simulate(work, policy, context=context(work.priced)).latency_ns.sum()))
     assert totals == sorted(totals, reverse=True)
     assert len(set(totals)) == 5
 
@@ -75,7 +75,7 @@ def test_latency_falls_as_acceptance_rises(policy, seed):
 def test_a_lone_request_takes_its_size_under_every_policy(trace, policy):
     priced = price(trace, PROFILE)
     apart = np.arange(len(trace)) * 10**6
-    run = simulate(workload(priced, apart.tolist()), policy, outlook=outlook(priced))
+    run = simulate(workload(priced, apart.tolist()), policy, context=context(priced))
     assert (run.latency_ns == priced.size_ns).all()
     assert run.preemptions.sum() == 0
 
@@ -99,7 +99,7 @@ def test_littles_law_holds_to_the_nanosecond(work, policy, batch):
     run = simulate(
         work,
         policy,
-        outlook=outlook(work.priced),
+        context=context(work.priced),
         capacity=Capacity(batch, batch),
         timeline=census,
         check=True,
@@ -119,7 +119,7 @@ def test_littles_law_holds_to_the_nanosecond(work, policy, batch):
 @given(workloads(closed=True), st.sampled_from(ALL), st.integers(1, 3))
 def test_a_closed_loop_never_holds_more_requests_than_clients(work, policy, batch):
     run = simulate(
-        work, policy, outlook=outlook(work.priced), capacity=Capacity(batch, None), check=True
+        work, policy, context=context(work.priced), capacity=Capacity(batch, None), check=True
     )
     if work.clients is None:
         return

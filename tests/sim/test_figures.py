@@ -8,10 +8,19 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+
+from lapsd import compare
+from lapsd.cli.timings import read_timings
 from lapsd.papers.laps_sd import examples
 from lapsd.papers.laps_sd.claims import estimates, latency, queues, switching
 from lapsd.papers.laps_sd.paper import LAPS_SD
-from lapsd.papers.laps_sd.questions import acceptance, preemption, readings, stability, winners
+from lapsd.papers.laps_sd.questions import (
+    acceptance,
+    interpretations,
+    preemption,
+    stability,
+    winners,
+)
 from lapsd.policies import FCFS, LapsSD
 from lapsd.sim.experiment.stability import stable_requests
 from lapsd.sim.figures.acceptance import plot_trace
@@ -21,26 +30,23 @@ from lapsd.sim.figures.style import COLOURS, NAMES, OTHER, colour_of
 from lapsd.sim.figures.sweep import plot_heat, plot_lines
 from lapsd.traces import describe, load_profile, load_trace
 from lapsd.traces.files import BUNDLED
+from tests.papers import synthetic
 
-from lapsd import compare
-from lapsd.cli.timings import read_timings
-from tests.papers import made_up
-
-EVIDENCE = made_up.evidence()
+EVIDENCE = synthetic.evidence()
 CASES = {
-    1: (examples.SCHEDULES, made_up.schedules()),
-    2: (switching.QUESTION, made_up.switching(bus=0.002, recompute=0.04)),
-    3: (examples.CURVES, made_up.curves()),
-    4: (examples.QUEUES, made_up.queue_runs()),
-    5: (latency.QUESTION, made_up.latency(lambda d, a, p: -5.0)),
-    6: (queues.QUESTION, made_up.queues({10: 6, 30: 4}, 0.9)),
-    7: (estimates.QUESTION, made_up.estimate_errors(lambda d, p: 0.4)),
-    8: (readings.QUESTION, made_up.readings(1.0)),
-    9: (stability.QUESTION, made_up.stability(0.1, 0.2)),
-    10: (winners.QUESTION, made_up.cells(wins=True)),
-    11: (winners.QUESTION, made_up.cells(wins=True)),
-    12: (acceptance.QUESTION, made_up.value_of_acceptance()),
-    13: (preemption.QUESTION, made_up.preemption()),
+    1: (examples.SCHEDULES, synthetic.schedules()),
+    2: (switching.QUESTION, synthetic.switching(bus=0.002, recompute=0.04)),
+    3: (examples.CURVES, synthetic.curves()),
+    4: (examples.QUEUES, synthetic.queue_runs()),
+    5: (latency.QUESTION, synthetic.latency(lambda d, a, p: -5.0)),
+    6: (queues.QUESTION, synthetic.queues({10: 6, 30: 4}, 0.9)),
+    7: (estimates.QUESTION, synthetic.estimate_errors(lambda d, p: 0.4)),
+    8: (interpretations.QUESTION, synthetic.interpretations(1.0)),
+    9: (stability.QUESTION, synthetic.stability(0.1, 0.2)),
+    10: (winners.QUESTION, synthetic.cells(wins=True)),
+    11: (winners.QUESTION, synthetic.cells(wins=True)),
+    12: (acceptance.QUESTION, synthetic.value_of_acceptance()),
+    13: (preemption.QUESTION, synthetic.preemption()),
 }
 
 
@@ -133,8 +139,8 @@ def test_queues_are_shaded_where_a_request_crosses():
 def test_latency_is_a_line_a_policy_and_the_bound():
     figure, axes = drawn(5)
     assert len(axes) == 6
-    assert legend(figure) == [*made_up.POLICIES, "bound"]
-    assert [title(ax) for ax in axes[:3]] == made_up.DATASETS
+    assert legend(figure) == [*synthetic.POLICIES, "bound"]
+    assert [title(ax) for ax in axes[:3]] == synthetic.DATASETS
     assert labels(axes[0])[1] == "Poisson, load 0.8:\nmean latency, s"
     assert labels(axes[3]) == ("requests", "all at once:\nmean latency, s")
     assert lines(axes[4])["lp-sjf"][:, 1] == pytest.approx([1, 3])
@@ -172,7 +178,7 @@ def test_errors_are_bars_beside_the_papers():
     ]
     bars = next(c for c in axes[1].containers if c.get_label() == "length alone")
     assert [b.get_height() for b in bars] == pytest.approx([20.0] * 4)
-    assert [t.get_text() for t in axes[0].get_xticklabels()] == [*made_up.DATASETS, "all"]
+    assert [t.get_text() for t in axes[0].get_xticklabels()] == [*synthetic.DATASETS, "all"]
     assert axes[0].lines[-1].get_ydata() == pytest.approx([6.84, 6.84])
 
 
@@ -180,8 +186,8 @@ def test_readings_are_in_order_and_named():
     _, (own, others) = drawn(8)
     assert title(own).startswith("other readings")
     assert others.get_xlabel() == "mean latency against LAPS-SD as we read it, %"
-    assert len(own.get_yticks()) == len(readings.READINGS)
-    assert [t.get_text() for t in others.get_yticklabels()] == list(readings.OTHERS)
+    assert len(own.get_yticks()) == len(interpretations.INTERPRETATIONS)
+    assert [t.get_text() for t in others.get_yticklabels()] == list(interpretations.OTHERS)
     dots = others.collections[1].get_offsets()
     assert dots[:, 0].tolist() == [10.0 * i - 5 for i in range(6)]
     assert others.collections[0].get_segments()[0][:, 0].tolist() == [-6.0, -4.0]
@@ -189,7 +195,7 @@ def test_readings_are_in_order_and_named():
 
 def test_tests_of_stability_are_told_apart_and_shuffled_ones_too():
     figure, axes = drawn(9)
-    assert [title(ax) for ax in axes] == ["all", *made_up.DATASETS]
+    assert [title(ax) for ax in axes] == ["all", *synthetic.DATASETS]
     assert labels(axes[0]) == (
         "median round of becoming perceptible",
         "mean latency\nagainst FCFS, %",

@@ -10,6 +10,8 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+
+from lapsd import Capacity, simulate
 from lapsd.policies import FCFS, LPSRPT, NEVER, POLICIES, parse_policy
 from lapsd.sim.engine import Occupancy
 from lapsd.sim.engine.memory import (
@@ -26,9 +28,7 @@ from lapsd.sim.engine.recorded import recorded_rows
 from lapsd.sim.engine.request import Request
 from lapsd.sim.engine.servers.totals import Needs
 from lapsd.traces import Costs, Linear, Profile, price, trace_from_rounds
-
-from lapsd import Capacity, simulate
-from tests.builders import MS, outlook, row, workload, workloads
+from tests.builders import MS, context, row, workload, workloads
 from tests.capacities import capacities
 
 PROFILE = Profile.constant(draft_ms=0, verify_ms=10, swap_ms=3)
@@ -58,7 +58,7 @@ def test_the_worst_of_those_who_wait_go_first_and_only_as_many_as_must():
         ("swap out", 2, 100, 108)
     ]
     assert (spent, requests[2].switch_ns) == (8, 8)
-    assert list(memory.holders) == [requests[0], requests[1], requests[3]]
+    assert list(memory.resident) == [requests[0], requests[1], requests[3]]
     memory.release(requests[3])
     requests[2].started = True
     assert memory.make_room([requests[2]], [requests[2]], by_index, 200) == 12
@@ -89,7 +89,7 @@ def test_memory_of_tokens_lasts_exactly_as_long_as_it_says(rounds, more, most, d
     for r in requests:
         r.running = True
     memory.make_room(requests, requests, by_index, 0)
-    beside, needs = [waiting] if waiting in memory.holders else [], Needs(memory)
+    beside, needs = [waiting] if waiting in memory.resident else [], Needs(memory)
     for r in requests:
         needs.sit(r, 0)
     lasts = needs.within(0, most, memory.room(beside))
@@ -128,11 +128,11 @@ def test_coming_back_computes_again_only_what_was_overwritten():
     let_run(
         memory, [one, other], [other], 3
     )  # takes the two that nobody had, then the one that was not full
-    assert (one.kv_tokens, one.missing) == (7, 0)
+    assert (one.kv_tokens, one.uncomputed_tokens) == (7, 0)
     let_run(memory, [one, other], [other], 1)  # takes the last full one
-    assert one.missing == 2
+    assert one.uncomputed_tokens == 2
     assert let_run(memory, [one, other], [one], 1) == 5 + 2 * 2  # a prefill of two tokens
-    assert (one.missing, other.kv_tokens, other.missing) == (
+    assert (one.uncomputed_tokens, other.kv_tokens, other.uncomputed_tokens) == (
         0,
         7,
         2,
@@ -146,7 +146,7 @@ def test_parked_requests_keep_their_blocks_until_those_who_run_lack_some():
     )
     let_run(memory, [one, other], [one], 3)
     let_run(memory, [one, other], [other], 2)
-    assert list(memory.holders) == [
+    assert list(memory.resident) == [
         other
     ]  # there was room for two blocks of the other, not for three
 
@@ -164,11 +164,11 @@ class Overlapping(Slots):
     run.
     """
 
-    foresees = False
+    predictable = False
 
     def __init__(self, eviction, slots):
         super().__init__(eviction, slots)
-        self.coming, self.outside = {}, set()
+        self.coming, self.swapped_out = {}, set()
 
     def fits(self, running, waiting=()):
         return len(running) + len(waiting) + len(self.coming) <= self.slots
@@ -176,23 +176,25 @@ class Overlapping(Slots):
     def ready_ns(self, request, now_ns):
         return (
             now_ns
-            if request in self.holders or not request.rounds
+            if request in self.resident or not request.rounds
             else self.coming.get(request, NEVER)
         )
 
     def evict(self, request, at_ns):
-        self.outside.add(request)
+        self.swapped_out.add(request)
         return super().evict(request, at_ns)
 
     def make_room(self, running, fresh, order, now_ns):
         for request, ready_ns in list(self.coming.items()):
             if ready_ns <= now_ns:
                 del self.coming[request]
-                self.outside.remove(request)
-                self.holders[request] = None
-        super().make_room(running, [r for r in fresh if r not in self.holders], order, now_ns)
-        for request in sorted(self.outside.difference(self.coming), key=order):
-            if self.coming or not self.fits(list(self.holders), [request]):
+                self.swapped_out.remove(request)
+                self.resident[request] = None
+        self.slots -= len(self.coming)  # a cache that is being swapped in takes room already
+        super().make_room(running, [r for r in fresh if r not in self.resident], order, now_ns)
+        self.slots += len(self.coming)
+        for request in sorted(self.swapped_out.difference(self.coming), key=order):
+            if self.coming or not self.fits(list(self.resident), [request]):
                 break
             request.switch_ns += (back_ns := self.eviction.back_ns(request.kv_tokens))
             self.coming[request] = now_ns + back_ns
@@ -226,7 +228,7 @@ def test_nobody_is_lost_and_nothing_stands_still_where_little_more_than_one_requ
 ):
     work, capacity = case
     run = simulate(
-        work, policy, outlook=outlook(work.priced), capacity=capacity, skip=False, check=True
+        work, policy, context=context(work.priced), capacity=capacity, skip=False, check=True
     )
     assert (run.finish_ns > run.first_service_ns).all()
     assert (run.first_service_ns >= run.arrival_ns).all()
@@ -237,7 +239,7 @@ def test_nobody_is_lost_and_nothing_stands_still_where_little_more_than_one_requ
 @given(workloads(), policies, st.integers(1, 2), st.integers(1, 2))
 def test_moves_beside_rounds_stall_nobody(work, policy, batch, more):
     capacity = Managed(batch, None, kind=Overlapping, arguments=(batch + more,))
-    run = simulate(work, policy, outlook=outlook(work.priced), capacity=capacity, check=True)
+    run = simulate(work, policy, context=context(work.priced), capacity=capacity, check=True)
     assert (run.finish_ns > 0).all()
     if batch == 1:
         assert (run.service_ns == work.size_ns).all()
@@ -271,10 +273,10 @@ def test_a_manager_that_promises_nothing_is_asked_at_each_decision(prefill):
     work = workload(price(trace_from_rounds(rows), PROFILE), [0, 5, 6, 7])
     limits = {"batch": 1, "kv_slots": None, "prefill": prefill, "evict": "recompute"}
     own = Managed(**limits, kind=Fewest, arguments=(30,))
-    run = simulate(work, LPSRPT(), outlook=outlook(work.priced), capacity=own, check=True)
+    run = simulate(work, LPSRPT(), context=context(work.priced), capacity=own, check=True)
     assert columns(run) == columns(
         simulate(
-            work, LPSRPT(), outlook=outlook(work.priced), capacity=Capacity(**limits, kv_tokens=30)
+            work, LPSRPT(), context=context(work.priced), capacity=Capacity(**limits, kv_tokens=30)
         )
     )
 
@@ -285,7 +287,7 @@ def test_a_cache_comes_back_while_another_request_runs():
     rows = [row(str(i), 1, [0] * k, n=0) for i, k in enumerate([9, 2, 2, 3])]
     work = workload(price(trace_from_rounds(rows), PROFILE), [0, 5, 6, 7])
     stalled, beside = (
-        simulate(work, LPSRPT(), outlook=outlook(work.priced), capacity=c, check=True)
+        simulate(work, LPSRPT(), context=context(work.priced), capacity=c, check=True)
         for c in (Capacity(1, 1), Managed(1, None, kind=Overlapping, arguments=(2,)))
     )
     assert np.array_equal(stalled.finish_ns // MS, [166, 33, 53, 83])
@@ -303,7 +305,7 @@ def test_a_server_whose_caches_never_come_says_so():
     work = workload(price(trace_from_rounds([row("a", 1, [0] * 2)]), PROFILE), [0])
     with pytest.raises(ValueError, match="policy fcfs: no progress at 0 ns: 1 requests wait"):
         simulate(
-            work, FCFS(), outlook=outlook(work.priced), capacity=Managed(kind=Lost, arguments=(1,))
+            work, FCFS(), context=context(work.priced), capacity=Managed(kind=Lost, arguments=(1,))
         )
 
 
@@ -317,7 +319,7 @@ def test_nothing_is_fetched_ahead_into_blocks_that_anothers_turn_waits_for():
     memory = AliseMemory.of(
         EVICTIONS["swap"](COSTS), Capacity(1, None, 19), block=1, low=0.9, high=0.95
     )
-    memory.outside, memory.held, memory.leaving = {turn, later}, {away: 8}, {away: 100}
+    memory.swapped_out, memory.held, memory.leaving = {turn, later}, {away: 8}, {away: 100}
     assert memory.plan([turn, later, away], 0)  # 11 are free, and below the watermark
     assert not memory.coming
     assert not memory.plan([later, turn, away], 0)
@@ -333,21 +335,21 @@ def test_who_waits_longest_moves_out_and_that_is_until_its_turn_or_until_it_rise
         memory = AliseMemory.of(
             EVICTIONS["swap"](COSTS), Capacity(2, None, 42), block=1, low=0.8, high=0.9
         )
-        memory.holders, memory.held = dict.fromkeys(requests), dict.fromkeys(requests, 10)
+        memory.resident, memory.held = dict.fromkeys(requests), dict.fromkeys(requests, 10)
         memory.estimate = Mock(
-            **{"left_ns.return_value": 100, "wake.side_effect": [NEVER, rises_ns]}
+            **{"remaining_ns.return_value": 100, "wake.side_effect": [NEVER, rises_ns]}
         )
         memory.plan(requests, 0)
         assert list(memory.leaving) == [leaves]
 
 
 def test_where_no_newcomer_may_start_others_come_back():
-    newcomer, outside = some_requests([3, 3], [5, 19])
+    newcomer, swapped_out = some_requests([3, 3], [5, 19])
     memory = FastServeMemory.of(EVICTIONS["swap"](COSTS), Capacity(1, None, 40), block=4, host=20)
-    outside.started, memory.outside = True, {outside}
+    swapped_out.started, memory.swapped_out = True, {swapped_out}
     assert memory.ready_ns(newcomer, 0) == NEVER  # 19 of 20 tokens of host memory are taken
-    assert list(memory.ready([newcomer, outside], 0)) == [newcomer]  # now they are not
-    assert list(memory.coming) == [outside]
+    assert list(memory.ready([newcomer, swapped_out], 0)) == [newcomer]  # now they are not
+    assert list(memory.coming) == [swapped_out]
 
 
 def two_where_one_fits(manager, tokens):
@@ -360,7 +362,7 @@ def two_where_one_fits(manager, tokens):
     work = workload(price(trace_from_rounds(rows), profile), [0, 0])
     seen = Occupancy()
     capacity = Capacity(2, None, tokens, manager=manager)
-    run = simulate(work, FCFS(), outlook=outlook(work.priced), capacity=capacity, occupancy=seen)
+    run = simulate(work, FCFS(), context=context(work.priced), capacity=capacity, occupancy=seen)
     assert run.end_ns == 70 * MS
     return [x / 10 / MS for x in (seen.ns, seen.filled, seen.taken)]
 
@@ -395,9 +397,9 @@ def test_no_more_is_filled_than_taken_and_no_more_taken_than_there_is(work, mana
     seen = Occupancy()
     capacity = Capacity(3, None, tokens, manager=manager)
     watched = simulate(
-        work, LPSRPT(), outlook=outlook(work.priced), capacity=capacity, occupancy=seen
+        work, LPSRPT(), context=context(work.priced), capacity=capacity, occupancy=seen
     )
     assert 0 <= seen.filled <= seen.taken <= tokens * seen.ns
     assert seen.ns <= watched.end_ns - watched.idle_ns
-    alone = simulate(work, LPSRPT(), outlook=outlook(work.priced), capacity=capacity)
+    alone = simulate(work, LPSRPT(), context=context(work.priced), capacity=capacity)
     assert watched.finish_ns.tolist() == alone.finish_ns.tolist()

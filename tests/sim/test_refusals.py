@@ -2,20 +2,20 @@
 
 import pytest
 import simpy
-from lapsd.policies import FCFS, Outlook, Policy, Until
+
+from lapsd import Capacity, simulate
+from lapsd.policies import FCFS, Policy, PolicyContext, Until
 from lapsd.sim.engine.recorded import recorded_rows
 from lapsd.sim.engine.run_record import RunRecord
 from lapsd.sim.engine.servers.step import StepServer
 from lapsd.traces import price, trace_from_rounds
-
-from lapsd import Capacity, simulate
 from tests.builders import MS, row, workload
 from tests.sim.by_hand import PROFILE, C, in_batches, served, three_requests
 
 
 def test_the_check_catches_a_server_that_loses_time():
     class Thief(FCFS):
-        def learn(self, job, now_ns):
+        def on_round(self, job, now_ns):
             job.service_ns += 1
 
     with pytest.raises(AssertionError):
@@ -24,7 +24,7 @@ def test_the_check_catches_a_server_that_loses_time():
 
 def test_a_policy_may_not_look_beyond_committed_rounds():
     class Seer(FCFS):
-        def learn(self, job, now_ns):
+        def on_round(self, job, now_ns):
             job.acceptance(job.rounds + 1)
 
     with pytest.raises(AssertionError, match="committed rounds only"):
@@ -45,14 +45,14 @@ def test_a_round_that_exceeds_the_token_budget_is_refused_by_name():
         simulate(
             work,
             FCFS(),
-            outlook=Outlook(1, [1]),
+            context=PolicyContext(1, [1]),
             capacity=Capacity(prefill="chunked", token_budget=budget),
         )
     with pytest.raises(ValueError, match="token_budget 5: a round of request 1 takes 6 tokens"):
         simulate(
             work,
             FCFS(),
-            outlook=Outlook(1, [1]),
+            context=PolicyContext(1, [1]),
             capacity=Capacity(prefill="chunked", token_budget=5),
         )
 
@@ -68,13 +68,14 @@ def test_who_just_fits_is_served_and_who_lacks_a_token_is_refused_by_name(manage
         capacity = Capacity(1, None, tokens, manager=manager)
         if tokens == 18:
             assert (
-                simulate(work, FCFS(), outlook=Outlook(1, [1]), capacity=capacity).finish_ns > 0
+                simulate(work, FCFS(), context=PolicyContext(1, [1]), capacity=capacity).finish_ns
+                > 0
             ).all()
         else:
             with pytest.raises(
                 ValueError, match=f"{tokens}.*: request 1 can never fit: .*18 (tokens|blocks)"
             ):
-                simulate(work, FCFS(), outlook=Outlook(1, [1]), capacity=capacity)
+                simulate(work, FCFS(), context=PolicyContext(1, [1]), capacity=capacity)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_incomparable_ranks_are_told_apart_when_skipping_too():
         ValueError,
         match=r"policy fcfs: ranks are not comparable \(\(1,\) of request 1, \('late',\) of",
     ):
-        simulate(three_requests(), Odd(), outlook=Outlook(10 * MS, [1]))
+        simulate(three_requests(), Odd(), context=PolicyContext(10 * MS, [1]))
 
 
 @pytest.mark.parametrize("skip", [True, False])
@@ -157,7 +158,7 @@ def test_a_rank_that_raises_is_told_by_policy_and_request(skip):
         ValueError,
         match="policy fcfs: ranking request 1 at .* ns raised ZeroDivisionError: division",
     ):
-        simulate(work, Clumsy(), outlook=Outlook(10 * MS, [30 * MS]), skip=skip)
+        simulate(work, Clumsy(), context=PolicyContext(10 * MS, [30 * MS]), skip=skip)
 
 
 def test_a_server_that_makes_no_progress_says_why():

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+
 from lapsd.policies import NEVER
 from lapsd.sim.engine.recorded import recorded_rows
 from lapsd.sim.engine.request import Request
 from lapsd.traces import Profile, price, trace_from_rounds
-
 from tests.builders import row, workload
 
 

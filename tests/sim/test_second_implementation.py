@@ -6,31 +6,31 @@ import math
 
 import pytest
 from hypothesis import Phase, given, settings, strategies as st
+
+from lapsd import simulate
 from lapsd.policies import LAS, LPSRPT, POLICIES, Alise, FastServe, LapsSD, RoundRobin
 from lapsd.sim.engine.memory import AliseMemory, FastServeMemory, Paged
 from lapsd.sim.engine.memory.offload import Offload
-
-from lapsd import simulate
-from tests.builders import outlook, workloads
+from tests.builders import context, workloads
 from tests.capacities import EVERY, capacities
 from tests.sim.second_alise import SecondAlise, SecondFastServe
 from tests.sim.second_simulator import schedule
 
 
-class Foretelling(LPSRPT):
+class Predicting(LPSRPT):
     """A policy that estimates what requests have left, for memory that looks ahead."""
 
     def run_until(self, job, best_waiting, now_ns):
         return super().run_until(job, best_waiting, now_ns)
 
-    def left_ns(self, job):
+    def remaining_ns(self, job):
         return 7 * max(0, job.predicted_tokens - job.tokens)
 
 
 KINDS = st.sampled_from(
     ["fcfs", "rr", "lp-sjf", "lp-sjf-mean", "lp-srpt", "srpt", "las", "las-round", "gittins"]
 ) | st.sampled_from(["laps-sd", "alise", "fastserve"])
-FORESEEING = st.sampled_from(["alise", "alise", "lp-srpt", "fastserve", "laps-sd", "las", "fcfs"])
+PREDICTABLE = st.sampled_from(["alise", "alise", "lp-srpt", "fastserve", "laps-sd", "las", "fcfs"])
 PARAMETERS = (
     st.integers(1, 5),
     st.sampled_from([1.5, 2.0, 4.0]),
@@ -63,19 +63,19 @@ def cases(kinds=KINDS, managers=EVERY):
     return (drawn, kinds, *PARAMETERS)
 
 
-CASES, BESIDE = cases(), cases(FORESEEING, ("alise", "alise", "fastserve"))
+CASES, BESIDE = cases(), cases(PREDICTABLE, ("alise", "alise", "fastserve"))
 
 
 def agree(case, kind, K, M, gamma, delta, age, reading):
     work, limits = case
     terms, costs = work.priced.time_terms(), work.priced.profile.costs
-    past = outlook(work.priced)
+    past = context(work.priced)
     age_s = None if age is None else age / 1e9
     policy = {
         "las": LAS(K=K, M=M, age_s=age_s),
         "laps-sd": LapsSD(K=K, M=M, age_s=age_s, gamma=gamma, delta=delta, **reading),
         "rr": RoundRobin(quantum=gamma),
-        "lp-srpt": Foretelling(),
+        "lp-srpt": Predicting(),
         "alise": Alise(K=K, M=M, age_s=age_s, overrun=M, model=MODELS[gamma % 2]),
         "fastserve": FastServe(quantum_ms=delta or 1e-3, levels=K, starve_s=age_s),
     }.get(kind) or POLICIES[kind]()
@@ -106,7 +106,7 @@ def agree(case, kind, K, M, gamma, delta, age, reading):
         age=age,
         second=seconds.get(kind),
     )
-    run = simulate(work, policy, outlook=past, capacity=limits)
+    run = simulate(work, policy, context=past, capacity=limits)
     found = [getattr(run, name).tolist() for name in FOUND]
     assert found == list(expected)
 

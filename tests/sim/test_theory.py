@@ -27,11 +27,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from lapsd.policies import FCFS, POLICIES, SRPT, LASRound, Outlook, Policy, parse_policy
-from lapsd.traces import Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
 from scipy.stats import binom, poisson, t as student
 
 from lapsd import Capacity, simulate
+from lapsd.policies import FCFS, POLICIES, SRPT, LASRound, Policy, PolicyContext, parse_policy
+from lapsd.traces import Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
 from tests.builders import row
 
 DELTA = 10_000_000  # ns
@@ -62,11 +62,13 @@ def latencies(
 ) -> np.ndarray:
     """Mean latency by size in rounds, (replications, kinds)."""
     found = []
-    past = Outlook(DELTA, [k * DELTA for k, p in sizes.items() for _ in range(round(p * 100))])
+    past = PolicyContext(
+        DELTA, [k * DELTA for k, p in sizes.items() for _ in range(round(p * 100))]
+    )
     for seed in range(replications):
         work, rounds = replication(sizes, load, seed)
         latency = (
-            simulate(work, policy, outlook=past, capacity=Capacity(kv_slots=None)).latency_ns[
+            simulate(work, policy, context=past, capacity=Capacity(kv_slots=None)).latency_ns[
                 CUT:-CUT
             ]
             / DELTA
@@ -141,7 +143,9 @@ def test_fcfs_follows_pollaczek_and_khinchine_for_very_variable_sizes():
     measured = []
     for seed in range(REPLICATIONS):
         work, _ = replication(sizes, 0.5, seed, 40_000)
-        run = simulate(work, FCFS(), outlook=Outlook(DELTA, [1]), capacity=Capacity(kv_slots=None))
+        run = simulate(
+            work, FCFS(), context=PolicyContext(DELTA, [1]), capacity=Capacity(kv_slots=None)
+        )
         measured.append(run.latency_ns[4 * CUT : -CUT].mean() / DELTA)
     expected = fcfs(sizes, 0.5, 0) + mean
     found = np.array(measured)
@@ -210,7 +214,9 @@ def test_batches_of_geometric_requests_follow_their_chain(batch, load):
             np.int64
         )
         work = Workload(priced, rows, arrivals, rows + 1)
-        run = simulate(work, FCFS(), outlook=Outlook(DELTA, [1]), capacity=Capacity(batch, None))
+        run = simulate(
+            work, FCFS(), context=PolicyContext(DELTA, [1]), capacity=Capacity(batch, None)
+        )
         measured.append(run.latency_ns[CUT:-CUT].mean() / DELTA)
     expected = chain(batch, p, load * batch * p)
     assert holds(np.array(measured), expected), (np.mean(measured), expected)
@@ -244,8 +250,8 @@ def test_gittins_is_no_worse_than_las_and_fcfs_where_it_knows_the_distribution()
 def test_the_server_idles_exactly_while_nobody_is_there(name):
     """Work conservation, to the nanosecond: its idle time is the time when nobody is present."""
     work, _ = replication(MIXED, 0.8, 3)
-    past = Outlook(DELTA, [DELTA * k for k in (1, 4, 10)])
-    run = simulate(work, parse_policy(name), outlook=past, capacity=Capacity(kv_slots=None))
+    past = PolicyContext(DELTA, [DELTA * k for k in (1, 4, 10)])
+    run = simulate(work, parse_policy(name), context=past, capacity=Capacity(kv_slots=None))
     arrived, finished = np.sort(run.arrival_ns), np.sort(run.finish_ns)
     # the k-th departure empties the server if it comes no later than the next arrival
     nobody = np.maximum(arrived[1:] - finished[:-1], 0).sum() + arrived[0]

@@ -7,12 +7,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from lapsd.policies import FCFS, LAS, POLICIES, LapsSD, Outlook, parse_policy
-from lapsd.sim.experiment.perfetto import chrome_events, write_chrome_trace
-from lapsd.traces import Profile, load_profile, load_trace, price, trace_from_rounds
 
 from lapsd import Capacity, Timeline, compare, simulate
-from tests.builders import MS, outlook, row, workload, workloads
+from lapsd.policies import FCFS, LAS, POLICIES, LapsSD, PolicyContext, parse_policy
+from lapsd.sim.experiment.perfetto import chrome_events, write_chrome_trace
+from lapsd.traces import Profile, load_profile, load_trace, price, trace_from_rounds
+from tests.builders import MS, context, row, workload, workloads
 
 PROFILE = Profile.constant(draft_ms=2, verify_ms=8, prefill_ms_per_token=1, swap_ms=3)
 
@@ -20,7 +20,7 @@ PROFILE = Profile.constant(draft_ms=2, verify_ms=8, prefill_ms_per_token=1, swap
 def recorded(work, policy, capacity, past=None):
     timeline = Timeline()
     run = simulate(
-        work, policy, outlook=past or outlook(work.priced), capacity=capacity, timeline=timeline
+        work, policy, context=past or context(work.priced), capacity=capacity, timeline=timeline
     )
     return timeline, run
 
@@ -28,7 +28,9 @@ def recorded(work, policy, capacity, past=None):
 def test_a_preemption_by_hand():
     a, c = row("A", prompt=6, accepted=[0] * 4, n=1), row("C", prompt=3, accepted=[1], n=1)
     work = workload(price(trace_from_rounds([a, c]), PROFILE), arrivals_ms=[0, 12])
-    timeline, _ = recorded(work, parse_policy("srpt"), Capacity(), Outlook(10 * MS, [30 * MS]))
+    timeline, _ = recorded(
+        work, parse_policy("srpt"), Capacity(), PolicyContext(10 * MS, [30 * MS])
+    )
     # A: prefill until 5, a round until 15; out until 18; C: prefill until 20, a round until 30; A:
     # in until 33, three
     found = sorted(
@@ -51,7 +53,9 @@ def test_a_preemption_by_hand():
 def test_a_request_waits_in_the_queue_that_it_has_fallen_to():
     rows = [row("A", 6, [0] * 4, n=1), row("B", 1, [0] * 3, n=1), row("C", 3, [1], n=1)]
     work = workload(price(trace_from_rounds(rows), PROFILE), arrivals_ms=[0, 12, 13])
-    timeline, _ = recorded(work, LAS(K=2, sup_1_s=0.015), Capacity(), Outlook(10 * MS, [30 * MS]))
+    timeline, _ = recorded(
+        work, LAS(K=2, sup_1_s=0.015), Capacity(), PolicyContext(10 * MS, [30 * MS])
+    )
     waiting = sorted(
         (s.request, s.track, s.start_ns // MS, s.end_ns // MS)
         for s in timeline.spans
@@ -68,8 +72,8 @@ class Logged(LapsSD):
 
     log: dict = field(default_factory=dict, compare=False, metadata={"bound": True})
 
-    def learn(self, job, now_ns):
-        super().learn(job, now_ns)
+    def on_round(self, job, now_ns):
+        super().on_round(job, now_ns)
         self.log.setdefault(job.index, []).append((now_ns, job.queue))
 
 

@@ -4,6 +4,7 @@ import gzip
 
 import numpy as np
 import pytest
+
 from lapsd.traces import (
     Arrivals,
     ArrivalTrace,
@@ -16,7 +17,6 @@ from lapsd.traces import (
     trace_from_rounds,
 )
 from lapsd.traces.importers import Azure, Mooncake
-
 from tests.builders import row
 
 PRICED = price(

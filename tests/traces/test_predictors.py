@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from lapsd.traces import (
     PREDICTORS,
     Arrivals,
@@ -15,7 +16,6 @@ from lapsd.traces import (
     to_frame,
     trace_from_rounds,
 )
-
 from tests.builders import row
 
 REFERENCE = load_trace("reference")

@@ -4,8 +4,8 @@ from fractions import Fraction
 
 import numpy as np
 from hypothesis import given, strategies as st
-from lapsd.traces import Costs, Linear, Profile, RoundTerms, price, trace_from_rounds
 
+from lapsd.traces import Costs, Linear, Profile, RoundTerms, price, trace_from_rounds
 from tests.builders import profiles, row, traces
 
 # a round of n drafts costs 10 n + 100 at no context, and n + 1 more a context token

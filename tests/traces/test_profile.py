@@ -5,6 +5,7 @@ import json
 
 import pytest
 from hypothesis import given, settings, strategies as st
+
 from lapsd.traces import (
     Costs,
     FormatError,
@@ -17,7 +18,6 @@ from lapsd.traces import (
     save_profile,
     trace_from_rounds,
 )
-
 from tests.builders import profiles, rows
 
 

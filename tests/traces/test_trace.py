@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
+
 from lapsd.traces import FormatError, Trace, load_trace, save_trace, to_frame, trace_from_rounds
 from lapsd.traces.files.trace_file import to_table
-
 from tests.builders import row, traces
 
 
@@ -49,12 +49,12 @@ def test_taking_rows_takes_their_rounds(trace):
 
 def test_halves_share_no_request_and_lose_none():
     trace = trace_from_rounds([row(f"r{i}", 1, [i % 3]) for i in range(11)])
-    past, future = trace.halves(split_seed=3)
-    assert sorted([*past.request_id, *future.request_id]) == sorted(trace.request_id)
-    assert (len(past), len(future)) == (5, 6)
-    assert past.request_id != trace.halves(split_seed=4)[0].request_id
+    train, test = trace.split(split_seed=3)
+    assert sorted([*train.request_id, *test.request_id]) == sorted(trace.request_id)
+    assert (len(train), len(test)) == (5, 6)
+    assert train.request_id != trace.split(split_seed=4)[0].request_id
     with pytest.raises(ValueError, match="1 request cannot be split"):
-        trace.take([0]).halves()
+        trace.take([0]).split()
 
 
 def test_columns_as_pandas_writes_them_are_read(tmp_path):

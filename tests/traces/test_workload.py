@@ -4,8 +4,8 @@ requests.
 
 import numpy as np
 import pytest
-from lapsd.traces import Arrivals, LengthPredictor, Profile, draw_workload, price, trace_from_rounds
 
+from lapsd.traces import Arrivals, LengthPredictor, Profile, draw_workload, price, trace_from_rounds
 from tests.builders import row
 
 PRICED = price(

@@ -8,12 +8,13 @@ recorded ones by simulation.
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lapsd.traces.derived.acceptance_model import GRID, ORDER, AcceptanceModel, decoded_rounds
 from lapsd.traces.derived.describe import OUTPUT_EDGES, autocorrelation, rounds_of
 from lapsd.traces.derived.draft_schedule import DraftSchedule
 from lapsd.traces.errors import FormatError
 from lapsd.traces.trace import Trace
-from numpy.typing import NDArray
 
 DEEPEST = 8  # draft positions with an α of their own; the deepest stands for those beyond
 LEAST_REQUESTS, LEAST_ROUNDS = 10, 200

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lapsd.traces.derived.describe import OUTPUT_EDGES
 from lapsd.traces.derived.draft_schedule import DraftSchedule
-from numpy.typing import NDArray
 
 ORDER = 5  # of the autoregression
 GRID = np.linspace(-7.0, 7.0, 57)  # of u, for the integral over requests

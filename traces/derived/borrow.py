@@ -5,9 +5,10 @@ long.
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lapsd.traces.provenance import Provenance
 from lapsd.traces.trace import Trace
-from numpy.typing import NDArray
 
 NEIGHBOURS = 10
 

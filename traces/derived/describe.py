@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+
 from lapsd.traces.pricing import progress
 from lapsd.traces.trace import Trace
-from numpy.typing import NDArray
 
 LAGS = 10
 OUTPUT_EDGES = (4, 16, 64)  # tokens emitted before a round: the bins of a position in the output

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from lapsd.traces.errors import FormatError
 from lapsd.traces.trace import Trace
 

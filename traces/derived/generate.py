@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lapsd.traces.derived.acceptance_model import AcceptanceModel, decoded_rounds
 from lapsd.traces.provenance import Provenance
 from lapsd.traces.trace import Trace
-from numpy.typing import NDArray
 
 MOST_AT_ONCE = 20_000
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+
 from lapsd.traces.trace import Trace
 
 COPIES = 20  # of a trace's length, so that shares hold to well below a percent

@@ -5,10 +5,11 @@ lengths alone.
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lapsd.traces.errors import FormatError
 from lapsd.traces.provenance import Provenance
 from lapsd.traces.trace import Trace
-from numpy.typing import NDArray
 
 
 def ordinary_decoding(

@@ -12,8 +12,9 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-from lapsd.traces.trace import Trace
 from numpy.typing import NDArray
+
+from lapsd.traces.trace import Trace
 
 
 def at_draft_length(trace: Trace, n: int, rng: np.random.Generator) -> Trace:

@@ -5,6 +5,7 @@ away.
 from dataclasses import replace
 
 import numpy as np
+
 from lapsd.traces.trace import Trace
 
 

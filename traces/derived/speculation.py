@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+
 from lapsd.traces.derived.replay import at_draft_length
 from lapsd.traces.pricing import price
 from lapsd.traces.profile import Profile
 from lapsd.traces.trace import Trace
-from numpy.typing import NDArray
 
 DRAFT_LENGTHS = range(17)
 BATCHES = (1, 8, 32)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from lapsd.traces.arrival_trace import ArrivalTrace
 from lapsd.traces.errors import FormatError
 from lapsd.traces.files.writing import write_whole

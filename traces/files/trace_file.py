@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from lapsd.traces.errors import FormatError
 from lapsd.traces.files.writing import BUNDLED, write_whole
 from lapsd.traces.invariants import checked_trace

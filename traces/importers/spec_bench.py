@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+
 from lapsd.traces.derived.draft_schedule import DraftSchedule
 from lapsd.traces.errors import FormatError
 from lapsd.traces.files.json_lines import json_lines

@@ -3,11 +3,12 @@ of costs.
 """
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lapsd.traces.costs import Costs, Linear, RoundTerms
 from lapsd.traces.profile import Profile
 from lapsd.traces.provenance import FitError, Fits, Provenance
 from lapsd.traces.trace import Trace
-from numpy.typing import NDArray
 
 
 def fit_wall_times(trace: Trace, wall_s: NDArray[np.float64]) -> Profile:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import pandas as pd
+
 from lapsd.traces.provenance.record import Record
 
 
@@ -30,7 +31,7 @@ class SpeculationCheck(Record):
     draft_tokens: int
     requests: int
     measured_tokens_per_s: float
-    foretold_tokens_per_s: float
+    predicted_tokens_per_s: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,14 +5,16 @@ from rich.table import Table
 
 from lapsd.cli.tables.cells import table_of
 from lapsd.sim.experiment.comparison import Comparison
-from lapsd.sim.experiment.metrics import FIRM, Metric, Ratio, compared
+from lapsd.sim.experiment.metrics import FIRM, Metric, Ratio, comparison_metrics
 from lapsd.sim.experiment.numbers import number
 
 
 def comparison_table(comparison: Comparison) -> Table:
     """The comparison as people read it; the JSON output has every key."""
-    shown = compared()
-    headings = [metric.heading + "*" * metric.few(comparison.observations) for metric in shown]
+    shown = comparison_metrics()
+    headings = [
+        metric.heading + "*" * metric.is_unreliable(comparison.observations) for metric in shown
+    ]
     table = table_of("policy", headings[0], "± 95 %", *headings[1:], "minus FCFS, s\n[95 %]")
     for row in comparison.records:
         interval = comparison.latency(row["policy"])
@@ -65,7 +67,7 @@ def versus_table(comparison: Comparison, policy: str) -> Table:
 def notes(comparison: Comparison) -> list[str]:
     """What a reader of the table must know: marks, and where the numbers come from."""
     lines = [comparison.caption]
-    if any(metric.few(comparison.observations) for metric in compared()):
+    if any(metric.is_unreliable(comparison.observations) for metric in comparison_metrics()):
         lines.append(
             f"* fewer than {FIRM} latencies are expected above this percentile: more seeds make it"
             " firm."

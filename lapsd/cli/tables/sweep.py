@@ -9,7 +9,7 @@ from rich.table import Table
 from lapsd.cli.tables.cells import number_or_text, table_of
 from lapsd.sim.experiment.metrics import FIRM, by_group, metric_named, observations
 from lapsd.sim.experiment.numbers import number
-from lapsd.sim.experiment.setting import KNOBS
+from lapsd.sim.experiment.scenario import SCENARIO_FIELDS
 from lapsd.sim.sweeps.best import Verdict
 
 MOST_ROWS, MOST_ALIKE = 20, 12
@@ -19,10 +19,10 @@ def sweep_table(records: pd.DataFrame, name: str, varying: Sequence[str]) -> Tab
     """What varied in a sweep, and the configurations with the lowest value of a metric."""
     metric = metric_named(name)
     names = [n for n in varying if n != "policy_name"] or ["policy"]
-    shown = ["policy", *(n for n in names if n in KNOBS)] if "policy" in names else names
+    shown = ["policy", *(n for n in names if n in SCENARIO_FIELDS)] if "policy" in names else names
     rows = by_group(records, shown, metric).sort_values("value")
     title = f"{len(records):,} runs, {records['seed'].nunique()} seeds; lowest {name} first"
-    mark = "*" * metric.few(int(observations(records).min()))
+    mark = "*" * metric.is_unreliable(int(observations(records).min()))
     if mark:
         title += f"\n* of each run's own requests: fewer than {FIRM} of them are expected above it"
     table = table_of(*shown, name + mark, "sd", "runs", left=len(shown))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from lapsd.papers.differences import columns
 from lapsd.papers.inputs import ALL, Inputs
 from lapsd.papers.laps_sd.claims.latency import in_words
@@ -12,8 +13,8 @@ from lapsd.papers.laps_sd.fixed import PREDICTOR
 from lapsd.papers.question import Evidence, Question, Tables
 from lapsd.papers.report import HOLDS, NOT, PART, Claim, Figure, Table
 from lapsd.papers.words import listed, percentage
+from lapsd.sim.experiment.prepared_scenario import policy_context
 from lapsd.sim.experiment.stability import transition_errors
-from lapsd.sim.experiment.stage import outlook_of
 from lapsd.sim.experiment.statistics import Interval, mean_interval
 from lapsd.sim.figures.stability import PARTS, plot_estimate_errors
 from lapsd.traces import LengthPredictor
@@ -41,14 +42,14 @@ def find(evidence: Evidence) -> Tables:
     """
     rows = []
     for dataset in [*evidence.inputs.datasets, ALL]:
-        priced, past, _ = evidence.inputs.halves(None if dataset == ALL else dataset)
-        outlook = outlook_of(past)
+        priced, past, _ = evidence.inputs.split(None if dataset == ALL else dataset)
+        context = policy_context(past)
         everyone = np.arange(len(priced.trace))
         for name in predictors(evidence.inputs):
             predictor = LengthPredictor.parse(name)
             draws = range(DRAWS if predictor.random else 1)
             seen = [
-                transition_errors(priced, outlook, predictor.predict(everyone, priced.trace, s))
+                transition_errors(priced, context, predictor.predict(everyone, priced.trace, s))
                 for s in draws
             ]
             # a request's error is its mean over draws: requests are what the interval is over

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pandas as pd
+
 from lapsd.papers.differences import percent
 from lapsd.papers.inputs import ALL, Inputs, Size
 from lapsd.papers.laps_sd.fixed import BASELINES, DEPLOYABLE, LOAD, PREDICTOR, REQUESTS, sweep
@@ -46,13 +47,13 @@ def find(evidence: Evidence) -> Tables:
     for key, group in evidence.records["latency"].groupby(keys, dropna=False):
         table = group.pivot(index="seed", columns="policy", values="mean_latency_s")
         bound_s = float(group.drop_duplicates("seed")["bound_s"].mean())
-        setting = dict(zip(keys, key, strict=True))
-        setting["dataset"] = setting["dataset"] if isinstance(setting["dataset"], str) else ALL
+        scenario = dict(zip(keys, key, strict=True))
+        scenario["dataset"] = scenario["dataset"] if isinstance(scenario["dataset"], str) else ALL
         for policy in table.columns:
             mean, against = mean_interval(table[policy]), percent(table, "laps-sd", policy)
             rows.append(
                 {
-                    **setting,
+                    **scenario,
                     "policy": policy,
                     "mean_s": mean.value,
                     "low_s": mean.low,

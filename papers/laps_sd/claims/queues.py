@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+
 from lapsd.papers.differences import percent, percent_of
 from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.laps_sd.claims.latency import COUNTS
@@ -10,7 +11,7 @@ from lapsd.papers.question import Evidence, Question, Tables
 from lapsd.papers.report import HOLDS, NOT, PART, Claim, Figure
 from lapsd.papers.words import change, percentage, signed
 from lapsd.policies import LapsSD
-from lapsd.sim.experiment.stage import outlook_of
+from lapsd.sim.experiment.prepared_scenario import policy_context
 from lapsd.sim.figures.differences import plot_number_of_queues
 from lapsd.sim.sweeps.best import RESAMPLES, share_of_wins
 from lapsd.sim.sweeps.grid import Sweep
@@ -23,8 +24,8 @@ RULES = {"scaled": "Sup₁ scaled with K", "fixed": "Sup₁ fixed"}
 
 def default_sup_1_s(inputs: Inputs) -> float:
     """The first threshold that LAPS-SD takes by default, over all data sets."""
-    outlook = outlook_of(inputs.halves().past)
-    return LapsSD().bind(outlook).bounds_ns[0] / 1e9
+    context = policy_context(inputs.split().train)
+    return LapsSD().bind(context).bounds_ns[0] / 1e9
 
 
 def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:

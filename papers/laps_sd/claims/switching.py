@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+
 from lapsd.papers.inputs import Inputs
 from lapsd.papers.laps_sd.claims import latency
 from lapsd.papers.laps_sd.fixed import LOAD, REQUESTS
@@ -13,7 +15,6 @@ from lapsd.papers.words import listed, percentage
 from lapsd.sim.experiment.metrics import over_seeds
 from lapsd.sim.figures.costs import plot_switching
 from lapsd.traces import Trace, price, trace_from_rounds
-from numpy.typing import NDArray
 
 PAPER_TOKENS, PAPER_SHARE = 500, 0.14
 LONGEST, POINTS = 600, 60  # tokens that the figure reaches at least, and its points

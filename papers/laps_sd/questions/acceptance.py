@@ -1,6 +1,7 @@
 """What does knowing acceptance buy beyond knowing length?"""
 
 import pandas as pd
+
 from lapsd.papers.differences import columns, interval_of, percent
 from lapsd.papers.laps_sd.fixed import LOAD
 from lapsd.papers.laps_sd.questions import winners

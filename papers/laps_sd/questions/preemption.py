@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
+
 from lapsd.papers.differences import columns, interval_of, percent
 from lapsd.papers.inputs import ALL, Inputs, Size
 from lapsd.papers.laps_sd.claims import latency
@@ -81,7 +82,7 @@ def _parts(
     rows = []
     for value, group in records.groupby(column, sort=False):
         table = group.pivot(index="seed", columns="policy", values="mean_latency_s")
-        size = price(traces[str(value)].halves()[1], inputs.profile).size_ns
+        size = price(traces[str(value)].split()[1], inputs.profile).size_ns
         rows.append(
             {
                 column: str(value),

@@ -5,6 +5,7 @@ moves?
 from typing import Any, NamedTuple
 
 import pandas as pd
+
 from lapsd.papers.differences import against_all, percent_of
 from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.laps_sd.claims.switching import paper_scale
@@ -23,7 +24,7 @@ class Choice(NamedTuple):
     """What is varied: in words, and the setting."""
 
     label: str
-    setting: str
+    scenario: str
 
 
 CHOICES = {
@@ -54,7 +55,7 @@ def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
             "recompute": ["swap", "recompute"],
         }
     return {
-        name: sweep(DEPLOYABLE, size.others, None, **{CHOICES[name].setting: given})
+        name: sweep(DEPLOYABLE, size.others, None, **{CHOICES[name].scenario: given})
         for name, given in values.items()
     }
 
@@ -62,14 +63,14 @@ def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
 def find(evidence: Evidence) -> Tables:
     """LAPS-SD against every other policy, for each value of a choice; a table a choice."""
     by_choice = {}
-    for name, (_, setting) in CHOICES.items():
+    for name, (_, scenario) in CHOICES.items():
         if name not in evidence.records:
             continue
         rows = []
-        for value, group in evidence.records[name].groupby(setting, dropna=False, sort=False):
+        for value, group in evidence.records[name].groupby(scenario, dropna=False, sort=False):
             share = over_seeds(group[group["policy"] == "laps-sd"], "switching_share").value
             against = against_all(group, "laps-sd", policy_over_others=True).drop(columns="seeds")
-            against.insert(0, setting, [value] * len(against))
+            against.insert(0, scenario, [value] * len(against))
             rows.append(against.assign(switching_share=share, seeds=group["seed"].nunique()))
         by_choice[name] = pd.concat(rows, ignore_index=True)
     return by_choice
@@ -81,8 +82,8 @@ def say(evidence: Evidence, tables: Tables) -> Section:
     """
     body = []
     for name, rows in tables.items():
-        label, setting = CHOICES[name]
-        for value, some in rows.groupby(setting, sort=False, dropna=False):
+        label, scenario = CHOICES[name]
+        for value, some in rows.groupby(scenario, sort=False, dropna=False):
             by_policy = some.set_index("policy")
             shown = f"{value:g}" if isinstance(value, float) else str(value)
             body.append(
@@ -102,7 +103,7 @@ def say(evidence: Evidence, tables: Tables) -> Section:
     )
     text = _predictors(tables["predictors"])
     if "moves" in tables:
-        text.append(_dear_moves(tables["moves"]))
+        text.append(_expensive_transfers(tables["moves"]))
     return Section("What the paper leaves open of the server", text, [table])
 
 
@@ -133,11 +134,11 @@ def _predictors(rows: pd.DataFrame) -> list[str]:
     return text
 
 
-def _dear_moves(rows: pd.DataFrame) -> str:
-    dearest = rows["swap_scale"].max()
-    dear = rows[rows["swap_scale"] == dearest].set_index("policy")
+def _expensive_transfers(rows: pd.DataFrame) -> str:
+    most_expensive = rows["swap_scale"].max()
+    dear = rows[rows["swap_scale"] == most_expensive].set_index("policy")
     return (
-        f"If one switch cost the paper's 14 % at 500 tokens (moves x {dearest:g}), LAPS-SD would"
+        f"If one switch cost the paper's 14 % at 500 tokens (moves x {most_expensive:g}), LAPS-SD would"
         f" spend {percentage(float(dear['switching_share'].iloc[0]), 0)} of the busy time on"
         f" switching and be {change(percent_of(dear.loc['fcfs']))} against FCFS and"
         f" {change(percent_of(dear.loc['lp-sjf']))} against LP-SJF, which never preempts."

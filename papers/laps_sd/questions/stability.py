@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from lapsd.papers.differences import (
     columns,
     interval_of,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+
 from lapsd.papers.differences import columns, interval_of, percent
 from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.laps_sd.claims.switching import paper_scale

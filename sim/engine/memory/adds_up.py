@@ -4,9 +4,10 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lapsd.sim.engine.memory.base import Memory
 from lapsd.sim.engine.request import Request
-from numpy.typing import NDArray
 
 
 class AddsUp(Memory):

@@ -86,16 +86,16 @@ class AliseMemory(Offload):
         )
 
     def plan(self, ordered: Sequence[Request], now_ns: int) -> bool:
-        if not self.outside and self.blocks - self.soon_free <= self.high:
+        if not self.swapped_out and self.blocks - self.soon_free <= self.high:
             return False
         turns = self._turns(ordered)
         turn = set(ordered[:turns])
-        others = [r for r in self.holders if r not in turn]
+        others = [r for r in self.resident if r not in turn]
         full = self.blocks - self.soon_free > self.high
         taken = self.blocks - self.free
         back = [
             r
-            for r in self.outside
+            for r in self.swapped_out
             if r in turn or (not full and taken + self.needed((r,)) <= self.low)
         ]
         if not back and not (full and others):
@@ -121,7 +121,7 @@ class AliseMemory(Offload):
         return wants or len(self.leaving) > left
 
     def may_take(self, running: int) -> int:
-        return self.high if len(self.holders) > running else self.blocks
+        return self.high if len(self.resident) > running else self.blocks
 
     def _turns(self, ordered: Sequence[Request]) -> int:
         """Of how many it is the turn: of the first, as many as a batch whose next rounds fit the
@@ -153,7 +153,7 @@ class AliseMemory(Offload):
                 ns = before_ns // turns if turn >= turns else 0
                 wake_ns = NEVER if request.running else self.estimate.wake(request, now_ns)
                 waits[request] = (min(ns, wake_ns - now_ns), turn)
-            before_ns += self.estimate.left_ns(request)
+            before_ns += self.estimate.remaining_ns(request)
         return waits
 
     def make_room(

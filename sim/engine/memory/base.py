@@ -50,9 +50,9 @@ class Estimate:
 
     policy: Policy | None = None
 
-    def left_ns(self, request: Request) -> int:
+    def remaining_ns(self, request: Request) -> int:
         """How long it has still to run; 0 where nobody knows."""
-        return (None if self.policy is None else self.policy.left_ns(request)) or 0
+        return (None if self.policy is None else self.policy.remaining_ns(request)) or 0
 
     def wake(self, request: Request, now_ns: int) -> int:
         """When, after `now_ns`, its rank falls if it goes on waiting."""
@@ -70,13 +70,13 @@ class Memory(ABC):
     ----------
     name : str
         What users call it.
-    holders : dict of Request
+    resident : dict of Request
         Who has a cache in memory, running or not, in the order that they came.
     limited : bool
         Room can be lacking at all; where it cannot, a server need not ask.
     grows : bool
         Fewer than a batch may fit, or those who run may lack room from one round to the next.
-    foresees : bool
+    predictable : bool
         `lasts` keeps its promise: servers may skip ahead.
     estimate : Estimate
         Of the policy that the server serves by, for managers that look ahead.
@@ -87,11 +87,11 @@ class Memory(ABC):
     name: ClassVar[str]
     limited: bool = True
     grows: ClassVar[bool] = True
-    foresees: bool = False
+    predictable: bool = False
 
     def __init__(self, eviction: Eviction) -> None:
         self.eviction = eviction
-        self.holders: dict[Request, None] = {}
+        self.resident: dict[Request, None] = {}
         self.estimate = Estimate()
         self.moved: Callable[[Move], None] | None = None
 
@@ -119,14 +119,14 @@ class Memory(ABC):
         alone.
         """
 
-    def first_that_fit(self, ordered: Sequence[Request], seats: int) -> list[Request]:
+    def first_that_fit(self, ordered: Sequence[Request], batch_slots: int) -> list[Request]:
         """The first in order, as many as have seats and fit together, as
         `lapsd.policies.decision.choose` has it.
         """
-        return choose(ordered, seats, self.fits)
+        return choose(ordered, batch_slots, self.fits)
 
     def catch_up(self) -> None:  # noqa: B027 - nothing to do, for most
-        """What requests lack (`Request.missing`) is to be as it is, also where the server skipped
+        """What requests lack (`Request.uncomputed_tokens`) is to be as it is, also where the server skipped
         ahead to here.
         """
 
@@ -154,22 +154,22 @@ class Memory(ABC):
         Nanoseconds until the round may begin.
         """
         at_ns = now_ns
-        waiting = [r for r in self.holders if not r.running]
+        waiting = [r for r in self.resident if not r.running]
         if waiting and not self.fits(running, waiting):
             waiting.sort(key=order)
             while waiting and not self.fits(running, waiting):
                 at_ns += self.evict(waiting.pop(), at_ns)
         for request in fresh:
-            if request not in self.holders:
+            if request not in self.resident:
                 at_ns += self.bring_in(request, at_ns)
         return at_ns - now_ns
 
     def evict(self, request: Request, at_ns: int) -> int:
         """A holder's cache leaves the memory: nanoseconds that it takes."""
-        del self.holders[request]
-        ns = self.eviction.out_ns(request.kv_tokens - request.missing)
+        del self.resident[request]
+        ns = self.eviction.out_ns(request.kv_tokens - request.uncomputed_tokens)
         if self.eviction.drops:
-            request.missing = max(0, request.kv_tokens - 1)
+            request.uncomputed_tokens = max(0, request.kv_tokens - 1)
         request.switch_ns += ns
         if self.moved is not None:
             self.moved(Move("swap out", request, at_ns, at_ns + ns))
@@ -177,14 +177,14 @@ class Memory(ABC):
 
     def bring_in(self, request: Request, at_ns: int) -> int:
         """A request holds a cache, its own from outside or a new one: nanoseconds that it takes."""
-        self.holders[request] = None
+        self.resident[request] = None
         if not request.started or self.eviction.in_steps:
             return 0
         if self.eviction.drops:
-            ns = self.eviction.back_ns(request.missing + 1)
-            request.missing = 0
+            ns = self.eviction.back_ns(request.uncomputed_tokens + 1)
+            request.uncomputed_tokens = 0
         else:
-            ns = self.eviction.back_ns(request.kv_tokens - request.missing)
+            ns = self.eviction.back_ns(request.kv_tokens - request.uncomputed_tokens)
         request.switch_ns += ns
         if self.moved is not None:
             self.moved(Move(self.eviction.back, request, at_ns, at_ns + ns))
@@ -192,22 +192,22 @@ class Memory(ABC):
 
     def release(self, request: Request) -> None:
         """A running request is done: its memory is free."""
-        del self.holders[request]
+        del self.resident[request]
 
     def usage(self) -> tuple[int, int]:
         """KV tokens that hold keys and values, and those that are taken for them. O(holders)."""
-        taken = sum([r.kv_needed if r.running else r.kv_tokens for r in self.holders])
-        return self._filled(self.holders), taken
+        taken = sum([r.kv_needed if r.running else r.kv_tokens for r in self.resident])
+        return self._filled(self.resident), taken
 
     @staticmethod
-    def _filled(holders: Iterable[Request]) -> int:
-        return sum([r.kv_tokens - r.missing for r in holders])
+    def _filled(resident: Iterable[Request]) -> int:
+        return sum([r.kv_tokens - r.uncomputed_tokens for r in resident])
 
     def check(self) -> None:
         """Assert every invariant between rounds: nobody looks ahead, and what was emitted was
         looked ahead for.
         """
-        assert self.fits([], list(self.holders))
+        assert self.fits([], list(self.resident))
 
     def lasts(self, running: Sequence[Request], most: int) -> int:
         """How many of the next `most` rounds those who run fit, at least 1, if nobody else

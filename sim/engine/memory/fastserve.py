@@ -28,7 +28,7 @@ class FastServeMemory(Offload):
     ) -> None:
         super().__init__(eviction, batch, blocks, block)
         self.host = host
-        self.foresees = not host  # else newcomers wait for host memory
+        self.predictable = not host  # else newcomers wait for host memory
 
     @classmethod
     def of(
@@ -42,16 +42,16 @@ class FastServeMemory(Offload):
 
     def plan(self, ordered: Sequence[Request], now_ns: int) -> bool:
         free, evicted = self.soon_free, False
-        if free < self.batch and len(self.holders) > 1:
-            there = [r for r in ordered if r in self.holders]
+        if free < self.batch and len(self.resident) > 1:
+            there = [r for r in ordered if r in self.resident]
             while free < self.batch and len(there) > 1:
                 self.evict(last := there.pop(), now_ns)
                 free, evicted = free + self.held[last], True
         able = [r for r in ordered if r.started] if self._is_closed() else ordered
-        if back := [r for r in able[: self.batch] if r in self.outside]:
+        if back := [r for r in able[: self.batch] if r in self.swapped_out]:
             free = self.free
             for request in back:
-                kept = self.batch if self.holders or self.coming else 0  # else nobody could run
+                kept = self.batch if self.resident or self.coming else 0  # else nobody could run
                 if self.needed((request,)) + kept > free:
                     break
                 if evicted:
@@ -61,7 +61,7 @@ class FastServeMemory(Offload):
         return False
 
     def may_take(self, running: int) -> int:
-        return self.blocks - self.batch if len(self.holders) > 1 else self.blocks
+        return self.blocks - self.batch if len(self.resident) > 1 else self.blocks
 
     def ready(self, ordered: Sequence[Request], now_ns: int) -> Iterable[Request]:
         ready = super().ready(ordered, now_ns)
@@ -78,5 +78,5 @@ class FastServeMemory(Offload):
         """Whether host memory is so full that no newcomer starts."""
         if not self.host:
             return False
-        used = sum(r.kv_tokens - r.missing for r in (*self.outside, *self.leaving))
+        used = sum(r.kv_tokens - r.uncomputed_tokens for r in (*self.swapped_out, *self.leaving))
         return 10 * (self.host - used) < self.host

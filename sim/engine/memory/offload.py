@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lapsd.policies import NEVER
 from lapsd.sim.engine.memory.adds_up import AddsUp
 from lapsd.sim.engine.memory.base import Move, Order
@@ -17,7 +19,6 @@ from lapsd.sim.engine.memory.blocks import as_many, blocks_needed, refuse_larger
 from lapsd.sim.engine.memory.eviction import Eviction
 from lapsd.sim.engine.recorded import Recorded
 from lapsd.sim.engine.request import Request
-from numpy.typing import NDArray
 
 
 class Sums(Protocol):
@@ -61,7 +62,7 @@ class Offload(AddsUp):
         No `plan` acts by rounds going on alone, as long as those who run have the `rooms` for it.
     """
 
-    foresees = True
+    predictable = True
     asks_of_all: ClassVar[bool] = True  # `plan` needs to know how far everybody is who runs
 
     def __init__(self, eviction: Eviction, batch: int, blocks: int, block: int) -> None:
@@ -71,7 +72,7 @@ class Offload(AddsUp):
         self.held: dict[Request, int] = {}
         self.leaving: dict[Request, int] = {}  # until when
         self.coming: dict[Request, int] = {}
-        self.outside: set[Request] = set()
+        self.swapped_out: set[Request] = set()
         self.changed: list[Request] = []
         self.sums: Sums | None = None
         self._engine_free_ns = {"swap out": 0, "swap in": 0}
@@ -91,14 +92,14 @@ class Offload(AddsUp):
 
     def ready(self, ordered: Sequence[Request], now_ns: int) -> Iterable[Request]:
         if self.sums is None:
-            self._catch_up(self.holders)
+            self._catch_up(self.resident)
         self.changed.clear()
         self._land(now_ns)
         again = self.plan(ordered, now_ns)
         if self._land(now_ns):  # moves that take no time make room at once
             again = self.plan(ordered, now_ns) | self._land(now_ns)
         self.at_rest = not again
-        here = self.holders
+        here = self.resident
         return (r for r in ordered if r in here or not r.started)
 
     def _catch_up(self, requests: Iterable[Request]) -> None:
@@ -121,16 +122,16 @@ class Offload(AddsUp):
         left = [r for r, end_ns in self.leaving.items() if end_ns <= now_ns]
         for request in left:
             del self.leaving[request], self.held[request]
-            self.outside.add(request)
+            self.swapped_out.add(request)
         come = [r for r, end_ns in self.coming.items() if end_ns <= now_ns]
         for request in come:
             del self.coming[request]
-            self.holders[request] = None
+            self.resident[request] = None
         self.changed += come
         return bool(left or come)
 
     def ready_ns(self, request: Request, now_ns: int) -> int:
-        if request in self.holders or not request.started:
+        if request in self.resident or not request.started:
             return now_ns
         return self.coming.get(request, self.leaving.get(request, NEVER))
 
@@ -144,8 +145,8 @@ class Offload(AddsUp):
         `plan` acts.
         """
         taken = (
-            [self.held[r] for r in self.holders if not r.running]
-            if len(self.holders) > running
+            [self.held[r] for r in self.resident if not r.running]
+            if len(self.resident) > running
             else []
         )
         leaving = sum([self.held[r] for r in self.leaving])
@@ -166,7 +167,7 @@ class Offload(AddsUp):
         """Blocks that nobody holds."""
         if self.sums is None:
             return self.blocks - sum(self.held.values())
-        others = [*self.leaving, *self.coming, *[r for r in self.holders if not r.running]]
+        others = [*self.leaving, *self.coming, *[r for r in self.resident if not r.running]]
         return self.blocks - self.sums.held() - sum([self.held[r] for r in others])
 
     @property
@@ -174,8 +175,8 @@ class Offload(AddsUp):
         """Blocks that nobody holds once those who leave have left."""
         return self.free + sum([self.held[r] for r in self.leaving])
 
-    def first_that_fit(self, ordered: Sequence[Request], seats: int) -> list[Request]:
-        first = list(ordered[:seats])
+    def first_that_fit(self, ordered: Sequence[Request], batch_slots: int) -> list[Request]:
+        first = list(ordered[:batch_slots])
         return first[: as_many(blocks_needed(first, self.block, self.held), self.room())]
 
     def refuse(self, recorded: Sequence[Recorded]) -> None:
@@ -186,9 +187,9 @@ class Offload(AddsUp):
     ) -> int:
         take = running if self.sums is None else fresh
         for request, blocks in zip(take, blocks_needed(take, self.block, self.held), strict=True):
-            self.holders[request] = None
+            self.resident[request] = None
             self.held[request] = blocks
-        waiting = [r for r in self.holders if not r.running]
+        waiting = [r for r in self.resident if not r.running]
         if not (waiting or self.leaving):
             return 0
         lacking = (self.needed(running) if self.sums is None else self.sums.needed()) - self.room(
@@ -216,20 +217,20 @@ class Offload(AddsUp):
         if self.sums is not None and request.running:
             self.sums.settle(request)
             self.stop(request)
-        del self.holders[request]
+        del self.resident[request]
         self.changed.append(request)
         self.leaving[request] = self._move("swap out", request, at_ns)
         return self.leaving[request] - at_ns
 
     def fetch(self, request: Request, at_ns: int) -> None:
         """A cache from outside begins its way in."""
-        self.outside.remove(request)
+        self.swapped_out.remove(request)
         self.held[request] = self.needed((request,))
         self.coming[request] = self._move("swap in", request, at_ns)
 
     def _move(self, kind: str, request: Request, at_ns: int) -> int:
         """When a move that its engine does next is over."""
-        ns = self.move_ns(kind, request.kv_tokens - request.missing)
+        ns = self.move_ns(kind, request.kv_tokens - request.uncomputed_tokens)
         start_ns = max(at_ns, self._engine_free_ns[kind])
         self._engine_free_ns[kind] = end_ns = start_ns + ns
         request.switch_ns += ns
@@ -250,7 +251,7 @@ class Offload(AddsUp):
 
     def check(self) -> None:
         super().check()
-        there = [*self.holders, *self.leaving, *self.coming]
+        there = [*self.resident, *self.leaving, *self.coming]
         assert self.held.keys() == set(there)
         assert len(set(there)) == len(there)
-        assert not self.outside.intersection(there)
+        assert not self.swapped_out.intersection(there)

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lapsd.sim.engine.memory.adds_up import AddsUp
 from lapsd.sim.engine.memory.base import Limits, Order
 from lapsd.sim.engine.memory.blocks import as_many, blocks_needed, blocks_of, refuse_larger
 from lapsd.sim.engine.memory.eviction import Eviction
 from lapsd.sim.engine.recorded import Recorded
 from lapsd.sim.engine.request import Request
-from numpy.typing import NDArray
 
 
 @dataclass(slots=True, eq=False)
@@ -44,7 +45,7 @@ class Paged(AddsUp):
     """
 
     name = "paged"
-    foresees = True
+    predictable = True
 
     def __init__(
         self, eviction: Eviction, blocks: int, block: int = 16, park: bool = False
@@ -77,8 +78,8 @@ class Paged(AddsUp):
     def room(self, waiting: Iterable[Request] = ()) -> int:
         return self.blocks - sum([self._held[r] for r in waiting])
 
-    def first_that_fit(self, ordered: Sequence[Request], seats: int) -> list[Request]:
-        first = list(ordered[:seats])
+    def first_that_fit(self, ordered: Sequence[Request], batch_slots: int) -> list[Request]:
+        first = list(ordered[:batch_slots])
         return first[: as_many(blocks_needed(first, self.block, self._held), self.blocks)]
 
     def refuse(self, recorded: Sequence[Recorded]) -> None:
@@ -88,7 +89,7 @@ class Paged(AddsUp):
         self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int
     ) -> int:
         at_ns = now_ns
-        waiting = [r for r in self.holders if not r.running]
+        waiting = [r for r in self.resident if not r.running]
         if any(r in self._left for r in fresh):  # what it finds depends on what was taken before
             self.catch_up()
         for request in waiting:
@@ -98,7 +99,7 @@ class Paged(AddsUp):
             while waiting and not (self._keeps and self.fits(running, waiting)):
                 at_ns += self.evict(waiting.pop(), at_ns)
         for request in fresh:
-            if request not in self.holders:
+            if request not in self.resident:
                 at_ns += self.bring_in(request, at_ns)
         for request, blocks in zip(
             running, blocks_needed(running, self.block, self._held), strict=True
@@ -108,7 +109,7 @@ class Paged(AddsUp):
 
     def catch_up(self) -> None:
         if self._left:
-            for request in self.holders:
+            for request in self.resident:
                 self._catch_up(request)
 
     def _catch_up(self, request: Request) -> None:
@@ -129,7 +130,7 @@ class Paged(AddsUp):
             more -= taken
             first.blocks -= taken
             if first.owner is not None:
-                first.owner.missing = self._gone(first.owner, first.blocks)
+                first.owner.uncomputed_tokens = self._gone(first.owner, first.blocks)
                 if not first.blocks:
                     del self._left[first.owner]
             if not first.blocks:
@@ -144,13 +145,13 @@ class Paged(AddsUp):
     def evict(self, request: Request, at_ns: int) -> int:
         held, full = (
             self._held.pop(request),
-            (request.kv_tokens - 1 - request.missing) // self.block,
+            (request.kv_tokens - 1 - request.uncomputed_tokens) // self.block,
         )
         ns = super().evict(request, at_ns)
         if not self.eviction.drops or full < 1:
             self._freed.append(Freed(None, held))
             return ns
-        request.missing = self._gone(request, full)
+        request.uncomputed_tokens = self._gone(request, full)
         self._left[request] = Freed(request, full)
         self._freed += [Freed(None, held - full), self._left[request]]
         return ns
@@ -168,14 +169,14 @@ class Paged(AddsUp):
         self._freed.append(Freed(None, self._held.pop(request)))
 
     def usage(self) -> tuple[int, int]:
-        return self._filled(self.holders), self.block * sum(self._held.values())
+        return self._filled(self.resident), self.block * sum(self._held.values())
 
     def check(self) -> None:
         super().check()
-        assert self._held.keys() == self.holders.keys()
+        assert self._held.keys() == self.resident.keys()
         assert sum(self._held.values()) + sum(freed.blocks for freed in self._freed) == self.blocks
         for request, freed in self._left.items():
             assert freed.owner is request
             assert not request.running
             assert freed.blocks > 0
-            assert request.missing == self._gone(request, freed.blocks)
+            assert request.uncomputed_tokens == self._gone(request, freed.blocks)

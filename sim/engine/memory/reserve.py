@@ -34,7 +34,7 @@ class Reserve(AddsUp):
     """
 
     name = "reserve"
-    foresees = True
+    predictable = True
 
     def __init__(
         self, eviction: Eviction, tokens: int, output: str = "max", context: int = 2048
@@ -87,8 +87,8 @@ class Reserve(AddsUp):
                 )
 
     def usage(self) -> tuple[int, int]:
-        return self._filled(self.holders), sum(
-            [self._reserved_for(r.recorded) for r in self.holders]
+        return self._filled(self.resident), sum(
+            [self._reserved_for(r.recorded) for r in self.resident]
         )
 
     def lasts(self, running: Sequence[Request], most: int) -> int:

@@ -18,7 +18,7 @@ class Slots(Memory):
 
     name = "slots"
     grows = False
-    foresees = True
+    predictable = True
 
     def __init__(self, eviction: Eviction, slots: int | None) -> None:
         super().__init__(eviction)
@@ -37,24 +37,24 @@ class Slots(Memory):
     def make_room(
         self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int
     ) -> int:
-        holders, at_ns = self.holders, now_ns
-        if self.slots == 1 and holders and fresh:  # as below, half as long: the paper's setting
-            (other,) = holders
+        resident, at_ns = self.resident, now_ns
+        if self.slots == 1 and resident and fresh:  # as below, half as long: the paper's setting
+            (other,) = resident
             if other is fresh[0]:
                 return 0
             at_ns += self.evict(other, at_ns)
             return at_ns + self.bring_in(fresh[0], at_ns) - now_ns
-        if self.slots is not None and (excess := len(holders) + len(fresh) - self.slots) > 0:
+        if self.slots is not None and (excess := len(resident) + len(fresh) - self.slots) > 0:
             for request in fresh:
-                if request in holders:
+                if request in resident:
                     excess -= 1
             if excess > 0:
-                waiting = sorted([r for r in holders if not r.running], key=order)
+                waiting = sorted([r for r in resident if not r.running], key=order)
                 while excess:
                     at_ns += self.evict(waiting.pop(), at_ns)
                     excess -= 1
         for request in fresh:
-            if request not in holders:
+            if request not in resident:
                 at_ns += self.bring_in(request, at_ns)
         return at_ns - now_ns
 

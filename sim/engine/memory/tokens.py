@@ -5,12 +5,13 @@ requests.
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lapsd.sim.engine.memory.adds_up import AddsUp
 from lapsd.sim.engine.memory.base import Limits
 from lapsd.sim.engine.memory.eviction import Eviction
 from lapsd.sim.engine.recorded import Recorded
 from lapsd.sim.engine.request import Request
-from numpy.typing import NDArray
 
 
 class Tokens(AddsUp):
@@ -24,7 +25,7 @@ class Tokens(AddsUp):
     """
 
     name = "tokens"
-    foresees = True
+    predictable = True
 
     def __init__(self, eviction: Eviction, slots: int | None, tokens: int) -> None:
         super().__init__(eviction)

@@ -10,14 +10,15 @@ from operator import attrgetter
 from typing import Any
 
 import simpy
+
 from lapsd.policies import Rank
 from lapsd.policies.decision import no_progress, rank_of, ranks_of
 from lapsd.sim.engine.request import Request
-from lapsd.sim.engine.servers.running_batch import RunningBatch, Seat
+from lapsd.sim.engine.servers.running_batch import BatchSlot, RunningBatch
 from lapsd.sim.engine.servers.skip import WAITING_ORDER, SkipServer
 from lapsd.sim.engine.servers.stretches import IrregularStretches, RegularStretches
 from lapsd.sim.engine.servers.together import Together
-from lapsd.sim.engine.servers.worst_seat import WorstSeat
+from lapsd.sim.engine.servers.worst_running import WorstRunning
 
 by_index = attrgetter("index")
 
@@ -37,18 +38,18 @@ class BatchServer(SkipServer):
         self.together = Together(self.memory, self.batch, not irregular)
         self._one_round = False
         self._first_rounds: list[Request] = []  # who has started, and its first round is not over
-        self.worst = WorstSeat(self.policy, self.batch)
+        self.worst = WorstRunning(self.policy, self.batch)
 
     def serve(self) -> Generator[simpy.Event, Any, None]:
         """The SimPy process: until every request is done, decide, serve a stretch of rounds, commit
         it.
         """
         run_record, waiting, batch, memory = self.run_record, self.waiting, self.batch, self.memory
-        timeout, arrivals, heap, seats = (
+        timeout, arrivals, heap, batch_slots = (
             self.env.timeout,
             self._arrivals,
             self.waiting.heap,
-            self.batch.seats,
+            self.batch.batch_slots,
         )
         limited, grows, wakes, check = memory.limited, memory.grows, waiting.wakes, self.check
         always, first_rounds = grows or self.capacity.in_steps, self._first_rounds
@@ -61,7 +62,7 @@ class BatchServer(SkipServer):
             if check:
                 self._check(now)
             fresh = self._choose(now) if heap or always else ()
-            if not seats and not self._how_many_run():
+            if not batch_slots and not self._how_many_run():
                 if run_record.done == run_record.requests:
                     break
                 until = self._next_ns(now)
@@ -99,7 +100,7 @@ class BatchServer(SkipServer):
         """When somebody may run, while nobody can."""
         if self.waiting.heap:
             raise no_progress(
-                self.policy, now_ns, len(self.present()), "the first does not fit the memory"
+                self.policy, now_ns, len(self.active()), "the first does not fit the memory"
             )
         return self._arrivals[self.arrived]
 
@@ -113,27 +114,27 @@ class BatchServer(SkipServer):
 
     def _all_there_run(self) -> bool:
         """Whether nobody but those who run has anything, and they take what they need unasked."""
-        return self.together.needs is not None and len(self.memory.holders) == self._how_many_run()
+        return self.together.needs is not None and len(self.memory.resident) == self._how_many_run()
 
     def _how_many_run(self) -> int:
-        return len(self.batch.seats)
+        return len(self.batch.batch_slots)
 
     def _state_changed(self, now_ns: int) -> None:
         super()._state_changed(now_ns)
-        for seat in self.batch.seats:
-            self.batch.settle(seat)
-            self.batch.ask(seat)
+        for batch_slot in self.batch.batch_slots:
+            self.batch.settle(batch_slot)
+            self.batch.ask(batch_slot)
 
     def _choose(self, now_ns: int) -> list[Request]:
         """Seat the next round's requests; returns those who did not sit there before, in order."""
         if self.memory.grows:
             kept = self._keep_all(now_ns)
             return self._choose_what_fits(now_ns) if kept is None else kept
-        heap, seats = self.waiting.heap, self.batch.seats
+        heap, batch_slots = self.waiting.heap, self.batch.batch_slots
         fresh: list[Request] = []
-        while heap and len(seats) < self.capacity.batch:
+        while heap and len(batch_slots) < self.capacity.batch:
             fresh.append(self._sit_down())
-        if heap and len(fresh) < len(seats):
+        if heap and len(fresh) < len(batch_slots):
             self._displace(fresh, now_ns)
         return fresh
 
@@ -143,9 +144,9 @@ class BatchServer(SkipServer):
         worst.rank(
             to_ask[: len(to_ask) - len(fresh)], now_ns
         )  # all but those who have just sat down
-        while seat := worst.behind(heap[0][0], now_ns):
+        while batch_slot := worst.behind(heap[0][0], now_ns):
             fresh.append(self._sit_down())
-            self._send_away(seat, now_ns)
+            self._send_away(batch_slot, now_ns)
 
     def _keep_all(self, now_ns: int) -> list[Request] | None:
         """Newcomers, as many of the first as fit, if all who run keep their seats; None if they may
@@ -160,29 +161,31 @@ class BatchServer(SkipServer):
                 return None
         fresh: list[Request] = []
         self._one_round = False
-        while heap and len(batch.seats) < self.capacity.batch and together.fit((heap[0][3],)):
+        while heap and len(batch.batch_slots) < self.capacity.batch and together.fit((heap[0][3],)):
             fresh.append(self._sit_down())
         return fresh
 
     def _choose_what_fits(self, now_ns: int) -> list[Request]:
         """Where memory may run short, everyone in order as long as they fit, none passed over."""
         waiting, batch = self.waiting, self.batch
-        seats = dict(zip(batch.settled(), batch.seats, strict=True))
-        ordered, newcomers = self._in_order(list(seats), now_ns)
+        batch_slots = dict(zip(batch.settled(), batch.batch_slots, strict=True))
+        ordered, newcomers = self._in_order(list(batch_slots), now_ns)
         chosen = set(self.memory.first_that_fit(ordered, len(ordered)))
         fresh = [request for request, _ in newcomers if request in chosen]
         for request, rank in newcomers[len(fresh) :]:
             waiting.push(request, rank, now_ns)
         # who loses a seat is first now, as who ran goes before equals, but may not be so at the
         # next boundary
-        losers = [seat for request, seat in seats.items() if request not in chosen]
+        losers = [
+            batch_slot for request, batch_slot in batch_slots.items() if request not in chosen
+        ]
         self._one_round = bool(losers)
         for request in fresh:
             self._sit(request)
-        for seat in losers:
-            self._send_away(seat, now_ns)
-        for seat in batch.seats:
-            batch.ask(seat)
+        for batch_slot in losers:
+            self._send_away(batch_slot, now_ns)
+        for batch_slot in batch.batch_slots:
+            batch.ask(batch_slot)
         return fresh
 
     def _in_order(
@@ -217,9 +220,9 @@ class BatchServer(SkipServer):
         request.running = True
         self.batch.sit(request)
 
-    def _send_away(self, seat: Seat, now_ns: int) -> None:
-        self._leave(seat)
-        self._wait_again(seat.request, now_ns)
+    def _send_away(self, batch_slot: BatchSlot, now_ns: int) -> None:
+        self._leave(batch_slot)
+        self._wait_again(batch_slot.request, now_ns)
 
     def _wait_again(self, request: Request, now_ns: int) -> None:
         request.running = False
@@ -232,24 +235,24 @@ class BatchServer(SkipServer):
         """Ask the policy how long those may run of whom that is not known; they are settled."""
         batch, heap = self.batch, self.waiting.heap
         best = heap[0][0] if heap else None
-        for seat in batch.to_ask:
-            if not seat.until_round:
-                batch.run_until(seat, self.policy.run_until(seat.request, best, now_ns))
-                if seat.bound is None or seat.rising:
-                    self.worst.asked(seat, best)
+        for batch_slot in batch.to_ask:
+            if not batch_slot.until_round:
+                batch.run_until(batch_slot, self.policy.run_until(batch_slot.request, best, now_ns))
+                if batch_slot.bound is None or batch_slot.rising:
+                    self.worst.asked(batch_slot, best)
         batch.to_ask.clear()
 
-    def _commit(self, reached: list[Seat], now_ns: int) -> None:
+    def _commit(self, reached: list[BatchSlot], now_ns: int) -> None:
         """Those whose stretch is over learn, or leave."""
         done: list[Request] = []
-        for seat in reached:
-            request = self.batch.settle(seat)
+        for batch_slot in reached:
+            request = self.batch.settle(batch_slot)
             if request.rounds == request.recorded.rounds:
-                self._leave(seat)
+                self._leave(batch_slot)
                 done.append(request)
                 continue
             queue = request.queue
-            self.policy.learn(request, now_ns)
+            self.policy.on_round(request, now_ns)
             if request.queue != queue:
                 request.entered_ns = now_ns
         if len(done) > 1:
@@ -257,9 +260,9 @@ class BatchServer(SkipServer):
         for request in done:
             self._complete(request, now_ns)
 
-    def _leave(self, seat: Seat) -> None:
-        self.batch.leave(seat)
-        self.worst.left(seat)
+    def _leave(self, batch_slot: BatchSlot) -> None:
+        self.batch.leave(batch_slot)
+        self.worst.left(batch_slot)
 
     def _stretch(self, now_ns: int, start_ns: int) -> tuple[int, int]:
         """Rounds until the next decision, and the time they take; takes in events that change
@@ -267,7 +270,7 @@ class BatchServer(SkipServer):
         """
         batch, waiting, heap = self.batch, self.waiting, self.waiting.heap
         most, within = self._limits(start_ns)
-        arrivals, free = self._arrivals, len(batch.seats) < self.capacity.batch
+        arrivals, free = self._arrivals, len(batch.batch_slots) < self.capacity.batch
         first = heap[0][3] if heap else None
         decides = self._watched or (
             free and not heap
@@ -285,7 +288,7 @@ class BatchServer(SkipServer):
             if decides or (until_ns >= stretch_ns and (rounds == most or stretch_ns >= within)):
                 return rounds, stretch_ns
             if waiting.wakes and waiting.next_wake == at_ns:
-                if waiting.apart:
+                if waiting.swapped_out_waiting:
                     return rounds, stretch_ns
                 waiting.wake(at_ns)
             else:
@@ -318,12 +321,12 @@ class BatchServer(SkipServer):
         assert len(seated) <= self.capacity.batch
         assert now_ns >= self.env.now
         if memory.limited:
-            assert memory.fits([], list(memory.holders))
+            assert memory.fits([], list(memory.resident))
             for r in there:
                 assert (
-                    (r in memory.holders)
+                    (r in memory.resident)
                     if r.running and r.rounds
-                    else (r.started or r not in memory.holders)
+                    else (r.started or r not in memory.resident)
                 )
         for request in there:
             assert request.arrival_ns <= now_ns

@@ -43,11 +43,11 @@ class MixedServer(BatchServer):
 
     def _arrive(self, now_ns: int) -> Request:
         request = super()._arrive(now_ns)
-        request.missing = max(0, request.prompt_tokens - 1)
+        request.uncomputed_tokens = max(0, request.prompt_tokens - 1)
         return request
 
     def _choose(self, now_ns: int) -> list[Request]:
-        for request in [r for r in self.beside if not r.missing]:
+        for request in [r for r in self.beside if not r.uncomputed_tokens]:
             del self.beside[request]
             self._sit(request)
         self.chunks.clear()
@@ -59,14 +59,14 @@ class MixedServer(BatchServer):
         step; else None.
         """
         heap, beside, together = self.waiting.heap, self.beside, self.together
-        left = self._budget - self._tokens_of_rounds() - sum([r.missing for r in beside])
+        left = self._budget - self._tokens_of_rounds() - sum([r.uncomputed_tokens for r in beside])
         if (
             left < 0
             or not together.fit(tuple(beside))
             or (heap and self._comes_before_some(heap[0][0], now_ns))
         ):
             return None
-        self.chunks.update((r, r.missing) for r in beside)
+        self.chunks.update((r, r.uncomputed_tokens) for r in beside)
         fresh: list[Request] = []
         passed: list[tuple[Rank, Request]] = []
         caught_up = False
@@ -79,7 +79,7 @@ class MixedServer(BatchServer):
                 self.memory.catch_up()
                 caught_up = True
             self.waiting.pop()
-            tokens = min(request.missing, left) or request.next_drafted + 1
+            tokens = min(request.uncomputed_tokens, left) or request.next_drafted + 1
             if tokens > left:
                 passed.append((rank, request))
                 continue
@@ -97,7 +97,7 @@ class MixedServer(BatchServer):
     def _tokens_of_rounds(self) -> int:
         """What the next round takes of the budget, of those who sit."""
         if self._rounds_alike:
-            return len(self.batch.seats) * self._longest_round
+            return len(self.batch.batch_slots) * self._longest_round
         return sum([request.next_drafted + 1 for request in self.batch.settled()])
 
     def _comes_before_some(self, waiting: Rank, now_ns: int) -> bool:
@@ -112,20 +112,20 @@ class MixedServer(BatchServer):
         step.
         """
         batch, beside = self.batch, self.beside
-        seats = dict(zip(batch.settled(), batch.seats, strict=True))
-        ordered, newcomers = self._in_order([*seats, *beside], now_ns)
+        batch_slots = dict(zip(batch.settled(), batch.batch_slots, strict=True))
+        ordered, newcomers = self._in_order([*batch_slots, *beside], now_ns)
         self.memory.catch_up()
         chosen = self.memory.first_that_fit(ordered, len(ordered))
         step, kept = share(chosen, self.capacity.budget), set(chosen)
-        self.chunks.update((r, tokens) for r, tokens in step.items() if r.missing)
+        self.chunks.update((r, tokens) for r, tokens in step.items() if r.uncomputed_tokens)
         for request, rank in newcomers:
             if request not in step:
                 self.waiting.push(request, rank, now_ns)
-        for request, seat in seats.items():
+        for request, batch_slot in batch_slots.items():
             if request not in kept:
-                self._send_away(seat, now_ns)
+                self._send_away(batch_slot, now_ns)
             elif request not in step:
-                self._leave(seat)
+                self._leave(batch_slot)
                 beside[request] = None
         for request in [r for r in beside if r not in kept]:
             del beside[request]
@@ -134,13 +134,13 @@ class MixedServer(BatchServer):
         for request in fresh:
             self._take_in(request, step[request])
         self._one_round = True
-        for seat in batch.seats:
-            batch.ask(seat)
+        for batch_slot in batch.batch_slots:
+            batch.ask(batch_slot)
         return fresh
 
     def _take_in(self, request: Request, tokens: int) -> None:
         """A newcomer has so many tokens of the step."""
-        if request.missing:
+        if request.uncomputed_tokens:
             request.running = True
             self.beside[request] = None
             self.chunks[request] = tokens
@@ -172,7 +172,7 @@ class MixedServer(BatchServer):
             return super()._stretch(now_ns, start_ns)
         step_ns = self._step_ns()
         for request, tokens in self.chunks.items():
-            request.missing -= tokens
+            request.uncomputed_tokens -= tokens
             request.prefill_ns += step_ns
         return 1, step_ns
 
@@ -182,14 +182,14 @@ class MixedServer(BatchServer):
         if not chunks:
             return batch.stretches.up_to(batch.rounds, 1, 0)[1]
         rounds = batch.settled()
-        held = sum([r.kv_tokens - 1 - r.missing for r in chunks])
+        held = sum([r.kv_tokens - 1 - r.uncomputed_tokens for r in chunks])
         contexts = sum([r.kv_tokens for r in rounds])
         return self._step_cost(
             [r.next_drafted for r in rounds], contexts, list(chunks.values()), held
         )
 
     def _how_many_run(self) -> int:
-        return len(self.batch.seats) + len(self.beside)
+        return len(self.batch.batch_slots) + len(self.beside)
 
     def _running(self) -> list[Request]:
         return [*super()._running(), *self.beside]

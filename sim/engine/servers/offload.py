@@ -14,13 +14,13 @@ from lapsd.policies.decision import no_progress, ranks_of
 from lapsd.sim.engine.memory import Offload
 from lapsd.sim.engine.request import Request
 from lapsd.sim.engine.servers.batch import BatchServer
-from lapsd.sim.engine.servers.running_batch import Seat
+from lapsd.sim.engine.servers.running_batch import BatchSlot
 from lapsd.sim.engine.servers.skip import WAITING_ORDER
 
 
 @dataclass(eq=False)
 class OffloadServer(BatchServer):
-    """One server whose caches move beside rounds: who waits `apart` has its cache outside, or on
+    """One server whose caches move beside rounds: who waits `swapped_out_waiting` has its cache outside, or on
     its way.
     """
 
@@ -33,12 +33,12 @@ class OffloadServer(BatchServer):
         # the batch's rounds, and the instant, from which on the manager may have something to do
         self._rests_rounds, self._rests_ns = 0, 0
 
-    def _leave(self, seat: Seat) -> None:
-        super()._leave(seat)
+    def _leave(self, batch_slot: BatchSlot) -> None:
+        super()._leave(batch_slot)
         if (
-            self._moves.sums is not None and seat.request in self._moves.holders
+            self._moves.sums is not None and batch_slot.request in self._moves.resident
         ):  # else it stopped as it was evicted
-            self._moves.stop(seat.request)
+            self._moves.stop(batch_slot.request)
 
     def _choose(self, now_ns: int) -> list[Request]:
         self._one_round = False
@@ -61,18 +61,22 @@ class OffloadServer(BatchServer):
         chosen = self.together.first_that_fit(list(itertools.islice(ready, self.capacity.batch)))
         self._sort_out(now_ns)
         fresh, runs = [r for r in chosen if not r.running], set(chosen)
-        all_stay = len(runs) - len(fresh) == len(batch.seats)
-        losers = [] if all_stay else [seat for seat in batch.seats if seat.request not in runs]
-        for seat in losers:
-            batch.settle(seat)
-            if memory.ready_ns(seat.request, now_ns) > now_ns:
-                waiting.apart[seat.request] = None
+        all_stay = len(runs) - len(fresh) == len(batch.batch_slots)
+        losers = (
+            []
+            if all_stay
+            else [batch_slot for batch_slot in batch.batch_slots if batch_slot.request not in runs]
+        )
+        for batch_slot in losers:
+            batch.settle(batch_slot)
+            if memory.ready_ns(batch_slot.request, now_ns) > now_ns:
+                waiting.swapped_out_waiting[batch_slot.request] = None
         for request in fresh:
             popped = waiting.pop()
             assert popped is request, "those chosen are not the first who wait"
             self._sit(request)
-        for seat in losers:
-            self._send_away(seat, now_ns)
+        for batch_slot in losers:
+            self._send_away(batch_slot, now_ns)
         # who loses a seat is first now, as who ran goes before equals, but may not be so at the
         # next boundary
         self._one_round = bool(losers)
@@ -83,27 +87,31 @@ class OffloadServer(BatchServer):
 
     def _entries(self, now_ns: int) -> list[tuple[Any, ...]]:
         """Those who run, as entries of the order: among equals they go before who waits."""
-        known = [seat.entry for seat in self.batch.seats if seat.entry is not None]
-        if len(known) == len(self.batch.seats):
+        known = [
+            batch_slot.entry
+            for batch_slot in self.batch.batch_slots
+            if batch_slot.entry is not None
+        ]
+        if len(known) == len(self.batch.batch_slots):
             return known
-        unknown = [seat for seat in self.batch.seats if seat.entry is None]
+        unknown = [batch_slot for batch_slot in self.batch.batch_slots if batch_slot.entry is None]
         ranks = ranks_of(self.policy, [*map(self.batch.settle, unknown)], now_ns)
-        for rank, seat in zip(ranks, unknown, strict=True):
-            request = seat.request
+        for rank, batch_slot in zip(ranks, unknown, strict=True):
+            request = batch_slot.request
             entry = (rank, request.entered_ns - NEVER, request.index, request)
             known.append(entry)
-            if seat.steady and seat.until_round:
-                seat.entry = entry
+            if batch_slot.steady and batch_slot.until_round:
+                batch_slot.entry = entry
         return known
 
     def _sort_out(self, now_ns: int) -> None:
         """Who waits and can run is in the heap; who cannot is apart."""
         waiting, memory = self.waiting, self._moves
         for request in memory.changed:
-            if request in memory.holders:
-                if request in waiting.apart:
+            if request in memory.resident:
+                if request in waiting.swapped_out_waiting:
                     waiting.set_ready(request, now_ns)
-            elif not (request.running or request in waiting.apart):
+            elif not (request.running or request in waiting.swapped_out_waiting):
                 waiting.set_apart(request, now_ns)
         memory.changed.clear()
 
@@ -121,22 +129,26 @@ class OffloadServer(BatchServer):
         who runs.
         """
         most, within = self.batch.limits()
-        memory, waiting, seats = self._moves, self.waiting, self.batch.seats
+        memory, waiting, batch_slots = self._moves, self.waiting, self.batch.batch_slots
         lasts = acts = 1
-        rising = waiting.apart and any([seat.rising for seat in seats])  # noqa: C419 - in half the time
+        rising = waiting.swapped_out_waiting and any(
+            [batch_slot.rising for batch_slot in batch_slots]
+        )  # noqa: C419 - in half the time
         if memory.at_rest and not rising:
-            free, idle = memory.rooms(len(seats))
+            free, idle = memory.rooms(len(batch_slots))
             # a plan sees what the round before that decision held
             acts = 1 + self.together.within(most, idle)
             lasts = max(1, min(self.together.within(most, free), acts))
         self._rests_rounds, self._rests_ns = self.batch.rounds + acts, memory.next_ns
-        if waiting.apart and waiting.wakes:
+        if waiting.swapped_out_waiting and waiting.wakes:
             self._rests_ns = min(self._rests_ns, waiting.next_wake)
         return 1 if self._one_round else lasts, min(within, self._rests_ns - start_ns)
 
-    def _commit(self, reached: list[Seat], now_ns: int) -> None:
+    def _commit(self, reached: list[BatchSlot], now_ns: int) -> None:
         super()._commit(reached, now_ns)
-        if self.waiting.apart:  # there is room for them, or they may come before who has learnt
+        if (
+            self.waiting.swapped_out_waiting
+        ):  # there is room for them, or they may come before who has learnt
             self._rests_rounds = 0
 
     def _state_changed(self, now_ns: int) -> None:
@@ -144,6 +156,6 @@ class OffloadServer(BatchServer):
         self._rests_rounds = 0
 
     def _next_ns(self, now_ns: int) -> int:
-        if self.present() and self._moves.next_ns == NEVER:
-            raise no_progress(self.policy, now_ns, len(self.present()), "no cache is on its way")
+        if self.active() and self._moves.next_ns == NEVER:
+            raise no_progress(self.policy, now_ns, len(self.active()), "no cache is on its way")
         return min(self._arrivals[self.arrived], self._moves.next_ns)

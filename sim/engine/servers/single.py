@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import simpy
+
 from lapsd.policies import NEVER, Rank
 from lapsd.policies.decision import rank_of
 from lapsd.sim.engine.request import Request
@@ -84,7 +85,7 @@ class SingleServer(SkipServer):
                     break
                 if end == last:
                     queue = request.queue
-                    policy.learn(request, now)
+                    policy.on_round(request, now)
                     if request.queue != queue:
                         request.entered_ns = now
                 if coming_ns <= now or wakes or check:
@@ -134,11 +135,11 @@ class SingleServer(SkipServer):
     def _check(self, served: Request | None, now_ns: int) -> None:
         """Every invariant that must hold between stretches."""
         there = self.waiting.everyone() + ([served] if served else [])
-        holders = self.memory.holders
+        resident = self.memory.resident
         assert self.arrived == self.run_record.done + len(there), "a request is lost or doubled"
         assert len({r.index for r in there}) == len(there)
-        assert self.memory.fits([], list(holders))
-        assert served is None or not self.memory.limited or served in holders
+        assert self.memory.fits([], list(resident))
+        assert served is None or not self.memory.limited or served in resident
         assert now_ns >= self.env.now
         for request in there:
             recorded = request.recorded
@@ -148,7 +149,7 @@ class SingleServer(SkipServer):
             assert request.service_ns == recorded.service_ns[request.rounds]
             assert request.tokens == recorded.tokens[request.rounds]
             if self.memory.limited:
-                assert request.started or request not in holders
+                assert request.started or request not in resident
             if request is not served:
                 assert request.waiting_entry[0] == rank_of(self.policy, request, now_ns), (
                     "a waiting rank has changed unseen"

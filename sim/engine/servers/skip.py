@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 import simpy
+
 from lapsd.policies import NEVER, Event, Policy
 from lapsd.policies.decision import rank_of
 from lapsd.sim.engine.capacity import Capacity
@@ -51,12 +52,12 @@ class SkipServer:
         self._predicted: list[int] = work.predicted_tokens.tolist()
         self._costs = work.priced.profile.costs
         self._prefill = PREFILLS[self.capacity.prefill]
-        self._watched = type(self.policy).observe is not Policy.observe
+        self._watched = type(self.policy).on_event is not Policy.on_event
         self.memory.estimate = Estimate(self.policy)
         self.waiting = Waiting(self.policy)
         self.arrived = 0  # so many have come
 
-    def present(self) -> list[Request]:
+    def active(self) -> list[Request]:
         """Who waits."""
         return self.waiting.everyone()
 
@@ -73,7 +74,7 @@ class SkipServer:
         request = Request(
             index, arrival_ns, self._predicted[index], self.recorded[index], arrival_ns
         )
-        changed = self._watched and self.policy.observe(Event("arrival", request, now_ns))
+        changed = self._watched and self.policy.on_event(Event("arrival", request, now_ns))
         self.waiting.push(request, rank_of(self.policy, request, now_ns), now_ns)
         if changed:
             self._state_changed(now_ns)
@@ -93,7 +94,7 @@ class SkipServer:
         if self.released < self.run_record.requests:
             self._arrivals[self.released] = now_ns + self.workload.think_ns
             self.released += 1
-        if self._watched and self.policy.observe(Event("completion", request, now_ns)):
+        if self._watched and self.policy.on_event(Event("completion", request, now_ns)):
             self._state_changed(now_ns)
 
     def _state_changed(self, now_ns: int) -> None:

@@ -2,8 +2,8 @@
 SimPy's clock.
 
 The order of things at one instant, and what each decision commits, is `docs/simulator.md`. Slow and
-obvious: every request is ranked again at every round boundary, and of a policy only `rank`, `learn`
-and what `observe` takes in are used. Knows nothing of any particular policy or memory, of
+obvious: every request is ranked again at every round boundary, and of a policy only `rank`, `on_round`
+and what `on_event` takes in are used. Knows nothing of any particular policy or memory, of
 randomness, or of floats: time is integer nanoseconds.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import simpy
+
 from lapsd.policies import NEVER, Event, Policy
 from lapsd.policies.decision import choose, no_progress, rank_of
 from lapsd.sim.engine.capacity import Capacity
@@ -73,7 +74,7 @@ class StepServer:
         if self.capacity.in_steps:
             self._step_cost = profile.step_cost(self.capacity.batch)
             for request in self.requests:
-                request.missing = max(0, request.prompt_tokens - 1)
+                request.uncomputed_tokens = max(0, request.prompt_tokens - 1)
         self._prefill = PREFILLS[self.capacity.prefill]
         self._costs = profile.costs
         self._round_cost = {b: profile.round_cost(b) for b in range(1, self.capacity.batch + 1)}
@@ -105,7 +106,7 @@ class StepServer:
         if self.timeline is not None:
             self.timeline.close()
 
-    def present(self) -> list[Request]:
+    def active(self) -> list[Request]:
         """Who waits or runs."""
         return self.waiting + self.running
 
@@ -127,7 +128,7 @@ class StepServer:
             request.entered_ns = request.arrival_ns
             self.waiting.append(request)
             self.arrived += 1
-            self.policy.observe(Event("arrival", request, self._now))
+            self.policy.on_event(Event("arrival", request, self._now))
 
     def _order(self) -> Order:
         """By rank; at equal ranks who runs keeps running, then by entry into the queue, then by
@@ -138,7 +139,7 @@ class StepServer:
 
     def _choose(self) -> list[Request]:
         """Choose who runs the next round; returns those who did not run the last one, in order."""
-        there = self.present()
+        there = self.active()
         ordered = sorted(there, key=self._order())
         chosen = choose(
             self.memory.ready(ordered, self._now), self.capacity.batch, self.memory.fits
@@ -170,7 +171,7 @@ class StepServer:
                 if min(ready_ns) <= self._now
                 else "no cache is on its way"
             )
-            raise no_progress(self.policy, self._now, len(self.present()), who)
+            raise no_progress(self.policy, self._now, len(self.active()), who)
         return min(arrivals + on_the_way)
 
     def _start(self, starting: list[Request], at_ns: int) -> int:
@@ -190,11 +191,11 @@ class StepServer:
 
     def cost_ns(self) -> int:
         """What the next step costs by the profile."""
-        chunks = [r for r in self.step if r.missing]
-        rounds = [r for r in self.step or self.running if not r.missing]
+        chunks = [r for r in self.step if r.uncomputed_tokens]
+        rounds = [r for r in self.step or self.running if not r.uncomputed_tokens]
         drafted, contexts = [r.next_drafted for r in rounds], sum(r.kv_tokens for r in rounds)
         if chunks:
-            held = sum(r.kv_tokens - 1 - r.missing for r in chunks)
+            held = sum(r.kv_tokens - 1 - r.uncomputed_tokens for r in chunks)
             return self._step_cost(drafted, contexts, [self.step[r] for r in chunks], held)
         if len(rounds) == 1:
             return rounds[0].recorded.round_ns[rounds[0].rounds]
@@ -203,8 +204,8 @@ class StepServer:
     def _commit(self, step_ns: int) -> None:
         self.run_record.rounds += 1
         for request in self.step or self.running:
-            if request.missing:
-                request.missing -= self.step[request]
+            if request.uncomputed_tokens:
+                request.uncomputed_tokens -= self.step[request]
                 request.prefill_ns += step_ns
                 continue
             request.service_ns += step_ns
@@ -213,7 +214,7 @@ class StepServer:
             if request.rounds == 1:
                 request.first_token_ns = self._now
             queue = request.queue
-            self.policy.learn(request, self._now)
+            self.policy.on_round(request, self._now)
             if request.queue != queue:
                 request.entered_ns = self._now
         done = sorted((r for r in self.running if r.done), key=lambda r: r.index)
@@ -225,24 +226,24 @@ class StepServer:
             if self.released < len(self.requests):
                 self.requests[self.released].arrival_ns = self._now + self.workload.think_ns
                 self.released += 1
-            self.policy.observe(Event("completion", request, self._now))
+            self.policy.on_event(Event("completion", request, self._now))
 
     def _check(self) -> None:
         """Every invariant that must hold between rounds."""
-        there, holders = self.present(), self.memory.holders
+        there, resident = self.active(), self.memory.resident
         assert self.arrived == self.run_record.done + len(there), "a request is lost or doubled"
         assert len({id(r) for r in there}) == len(there)
         assert len(self.running) <= self.capacity.batch
-        assert all(r in holders for r in self.running)
+        assert all(r in resident for r in self.running)
         assert all(r.running == (r in self.running) for r in self.requests)
         assert all(r.arrival_ns <= self._now for r in there)
         self.memory.check()
-        assert all(not r.done for r in [*holders, *there])
+        assert all(not r.done for r in [*resident, *there])
         for request in self.requests[: self.arrived]:
             if self.capacity.batch == 1:
                 assert request.service_ns == sum(request.recorded.round_ns[: request.rounds])
             assert request.tokens == sum(request.recorded.emitted[: request.rounds])
-            assert request not in holders or (request.started and not request.done)
+            assert request not in resident or (request.started and not request.done)
         assert self.busy_ns + self.run_record.idle_ns == self._now, (
             "the server's time does not add up"
         )

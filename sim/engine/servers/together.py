@@ -37,7 +37,11 @@ class Together:
 
     def settle(self, request: Request) -> None:
         """Bring up to date how far one is who runs."""
-        self.batch.settle(next(seat for seat in self.batch.seats if seat.request is request))
+        self.batch.settle(
+            next(
+                batch_slot for batch_slot in self.batch.batch_slots if batch_slot.request is request
+            )
+        )
 
     def needed(self) -> int:
         """What they need in the next round, for memory that sums."""
@@ -53,7 +57,7 @@ class Together:
 
     def first_that_fit(self, first: list[Request]) -> list[Request]:
         """Of those, who have seats, as many of the first as fit."""
-        runs = len(self.batch.seats)
+        runs = len(self.batch.batch_slots)
         all_run = all([r.running for r in first[:runs]])  # noqa: C419 - in half the time
         if self.needs is not None and len(first) >= runs and all_run:
             memory, needed, fit = self.needs.memory, self.needed(), runs
@@ -72,9 +76,11 @@ class Together:
         """How many of the next `most` rounds they fit, at least 1, if nobody else comes."""
         if self.needs is None:
             return self.memory.lasts(self.batch.settled(), most)
-        holders = self.needs.memory.holders
+        resident = self.needs.memory.resident
         parked = (
-            [r for r in holders if not r.running] if len(holders) > len(self.batch.seats) else ()
+            [r for r in resident if not r.running]
+            if len(resident) > len(self.batch.batch_slots)
+            else ()
         )
         return max(1, self.within(most, self.needs.memory.room(parked)))
 

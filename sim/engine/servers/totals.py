@@ -3,9 +3,10 @@ decision.
 """
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lapsd.sim.engine.memory import AddsUp
 from lapsd.sim.engine.request import Request
-from numpy.typing import NDArray
 
 ROUNDS_KEPT = 4096  # at least
 

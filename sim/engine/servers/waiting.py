@@ -19,7 +19,7 @@ class Waiting:
     Attributes
     ----------
     heap : list of (rank, entry time, index, request); the first is who is next.
-    apart : dict of Request
+    swapped_out_waiting : dict of Request
         Who waits and cannot run yet, and so has its entry, but none in the heap.
     wakes : heap of (time, index, entry) of ranks that fall.
     """
@@ -28,7 +28,7 @@ class Waiting:
         self.policy = policy
         self.wakes: list[tuple[int, int, tuple[Any, ...]]] = []
         self.heap: list[tuple[Rank, int, int, Request]] = []
-        self.apart: dict[Request, None] = {}
+        self.swapped_out_waiting: dict[Request, None] = {}
         self._line: list[tuple[Any, ...]] = []  # entries of those apart, in order
         self._ages = type(policy).wake is not Policy.wake
         self._moved = False  # some have a past in the heap
@@ -36,7 +36,7 @@ class Waiting:
     def push(self, request: Request, rank: Rank, now_ns: int) -> None:
         """Add a request, or move one that is there. O(log n)."""
         request.waiting_entry = entry = (rank, request.entered_ns, request.index, request)
-        if request in self.apart:
+        if request in self.swapped_out_waiting:
             insort(self._line, entry)
         else:
             heappush(self.heap, entry)
@@ -79,14 +79,14 @@ class Waiting:
 
     def set_apart(self, request: Request, now_ns: int) -> None:
         """Somebody who is there cannot run any more."""
-        self.apart[request] = None
+        self.swapped_out_waiting[request] = None
         self._moved = True
         self.push(request, request.waiting_entry[0], now_ns)
         self._drop_past()
 
     def set_ready(self, request: Request, now_ns: int) -> None:
         """Somebody can run who could not."""
-        del self.apart[request]
+        del self.swapped_out_waiting[request]
         del self._line[bisect_left(self._line, request.waiting_entry)]
         self.push(request, request.waiting_entry[0], now_ns)
 
@@ -96,7 +96,7 @@ class Waiting:
             entry = heappop(self.wakes)[2]
             request = entry[3]
             if request.waiting_entry is entry:
-                if request in self.apart:
+                if request in self.swapped_out_waiting:
                     del self._line[bisect_left(self._line, entry)]
                 self._moved = True
                 self.push(request, rank_of(self.policy, request, now_ns), now_ns)
@@ -124,7 +124,10 @@ class Waiting:
 
     def everyone(self) -> list[Request]:
         """In no particular order."""
-        return [*(entry[3] for entry in self.heap if entry[3].waiting_entry is entry), *self.apart]
+        return [
+            *(entry[3] for entry in self.heap if entry[3].waiting_entry is entry),
+            *self.swapped_out_waiting,
+        ]
 
     def _drop_past(self) -> None:
         while self.heap and self.heap[0][3].waiting_entry is not self.heap[0]:

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from lapsd.calibrate.models.operators import PLAIN, Operators
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
+
+from lapsd.calibrate.models.operators import PLAIN, Operators
 
 FORBIDDEN = (
     "_local_scalar_dense",

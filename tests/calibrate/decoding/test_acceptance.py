@@ -4,9 +4,10 @@ import itertools
 
 import pytest
 import torch
+from scipy.stats import chisquare
+
 from lapsd.calibrate.decoding.acceptance import Verdict, accept_greedy, accept_sampled, draw
 from lapsd.calibrate.decoding.decoder import Uniforms
-from scipy.stats import chisquare
 
 V, N, LENGTH, SEQUENCES = 4, 2, 3, 6_000
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from lapsd.calibrate import Pair, Sampling
 from lapsd.calibrate.decoding.rounds import DeviceRounds
-
 from tests.calibrate.decoding.tape import HostRead, TapeGraphs, as_kernels
 from tests.calibrate.tiny import VOCABULARY, tiny_pair
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+
 from lapsd.calibrate import Sampling, generate
 from lapsd.calibrate.decoding.exactness import greedy_regret
-
 from tests.calibrate.tiny import VOCABULARY, plain_greedy, tiny_pair
 
 PROMPTS = [[3, 1, 4], [7], list(range(20))]

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chi2_contingency
+
 from lapsd.calibrate import Sampling, generate
 from lapsd.calibrate.decoding.replayable import replayable
 from lapsd.traces import at_draft_length, trace_from_rounds
-from scipy.stats import chi2_contingency
-
 from tests.calibrate.tiny import tiny_pair
 
 RNG = np.random.default_rng(0)

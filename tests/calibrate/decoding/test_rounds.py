@@ -2,14 +2,14 @@
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
 from lapsd.calibrate import Sampling
 from lapsd.calibrate.decoding.decoder import make_decoder
 from lapsd.calibrate.decoding.rounds import DeviceRounds
 from lapsd.calibrate.models.batch import HFBatch
 from lapsd.calibrate.models.engine import HFEngine
 from lapsd.calibrate.models.lean import LeanBatch
-from transformers import GPT2Config, GPT2LMHeadModel
-
 from tests.calibrate.tiny import VOCABULARY, tiny_model, tiny_pair
 
 
@@ -103,7 +103,7 @@ def test_a_round_that_stays_can_be_run_again():
 def test_rows_can_be_put_at_any_context_for_timing(engine):
     rounds = DeviceRounds(tiny_pair(0.1, torch.float32, engine=engine), 2, 2, capacity=64)
     rounds.stand([20, 20])
-    rounds.round(force=1, stay=True)
+    rounds.round(force=1, switch_penalty=True)
     assert rounds._position.tolist() == [19, 19]
     rounds.round(force=1)
     assert rounds._position.tolist() == [21, 21]

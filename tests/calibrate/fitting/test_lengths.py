@@ -1,6 +1,7 @@
 """Predicted lengths: out of fold, by group, and beside baselines."""
 
 import numpy as np
+
 from lapsd.calibrate.fitting.lengths import LEARNT, predict_lengths, prompt_counts
 
 RNG = np.random.default_rng(0)

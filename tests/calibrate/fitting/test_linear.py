@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
+
 from lapsd.calibrate.fitting.linear import errors, fit_linear, fit_mean
 from lapsd.traces import Linear
 

@@ -6,15 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+
 from lapsd.calibrate import Sampling
 from lapsd.calibrate.fitting.terms import Timings, assemble, warnings_of
 from lapsd.calibrate.models.graphs import CaptureError
 from lapsd.calibrate.models.shapes import SHAPES, config_of
 from lapsd.calibrate.timing.cells import Cell, Grid, _Bench, design, time_grid
 from lapsd.calibrate.timing.floors import pass_bytes
-from lapsd.calibrate.timing.moves import Moves
+from lapsd.calibrate.timing.kv_transfers import Moves
 from lapsd.traces.provenance import Fits
-
 from tests.calibrate.tiny import tiny_pair
 
 BASE = {1: 900_000, 2: 950_000, 3: 1_000_000, 5: 1_100_000, 9: 1_400_000, 17: 2_000_000}

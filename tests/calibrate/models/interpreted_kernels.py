@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from lapsd.calibrate.decoding.rounds import DeviceRounds
 from lapsd.calibrate.models.kernels import disagreement
 from lapsd.calibrate.models.operators import PLAIN, Operators
 
 assert os.environ.get("TRITON_INTERPRET") == "1", "set TRITON_INTERPRET=1"
 from lapsd.calibrate.models.triton_kernels import KERNELS  # noqa: E402
-
 from tests.calibrate.decoding.tape import TapeGraphs, as_kernels  # noqa: E402
 from tests.calibrate.tiny import VOCABULARY, tiny_pair  # noqa: E402
 

@@ -7,9 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lapsd.calibrate import load_pair
-from lapsd.calibrate.models.engine import HFEngine, agrees, choose_engine
-from lapsd.calibrate.models.lean import LeanEngine
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -18,6 +15,10 @@ from transformers import (
     Qwen2Config,
     Qwen2ForCausalLM,
 )
+
+from lapsd.calibrate import load_pair
+from lapsd.calibrate.models.engine import HFEngine, agrees, choose_engine
+from lapsd.calibrate.models.lean import LeanEngine
 
 V = 48
 SHAPE = {

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from lapsd.calibrate.models.kernels import operators
 from lapsd.calibrate.models.operators import PLAIN, Operators, attend_from_start
 

@@ -6,10 +6,6 @@ import time
 
 import pytest
 import torch
-from lapsd.calibrate import Settings, load_pair, tokenize
-from lapsd.calibrate.models.loading import random_pair
-from lapsd.calibrate.prompts import Prompt
-from lapsd.calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
 from transformers import (
     AutoTokenizer,
     LlamaConfig,
@@ -17,6 +13,11 @@ from transformers import (
     MistralConfig,
     MistralForCausalLM,
 )
+
+from lapsd.calibrate import Settings, load_pair, tokenize
+from lapsd.calibrate.models.loading import random_pair
+from lapsd.calibrate.prompts import Prompt
+from lapsd.calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from lapsd.calibrate import generate
-from lapsd.calibrate.timing import cells
-from lapsd.traces import at_draft_length, load_profile, load_trace, to_frame
-from lapsd.traces.provenance import Model
 
 from lapsd import compare
+from lapsd.calibrate import generate
+from lapsd.calibrate.timing import cells
 from lapsd.cli.calibrate_pair import main
+from lapsd.traces import at_draft_length, load_profile, load_trace, to_frame
+from lapsd.traces.provenance import Model
 
 QUICK = ["--quick", "--batches", "1", "--device", "cpu"]
 SMALL = ["--requests", "3", "--max-new-tokens", "24", *QUICK]

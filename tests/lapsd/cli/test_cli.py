@@ -10,9 +10,9 @@ from importlib.metadata import version
 
 import pandas as pd
 import pytest
-from lapsd.traces import load_profile, load_trace, save_profile, save_trace
 
 from lapsd import cli
+from lapsd.traces import load_profile, load_trace, save_profile, save_trace
 from tests.sim.experiment.test_comparison import PROFILE, TRACE
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from lapsd.traces import ArrivalTrace, load_trace, save_arrivals
 
 

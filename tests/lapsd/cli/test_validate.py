@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from lapsd.traces import Profile, load_trace, save_profile, save_trace, trace_from_rounds
-from lapsd.traces.provenance import Model, Provenance
 
 import lapsd.cli.validate_live as cli
+from lapsd.traces import Profile, load_trace, save_profile, save_trace, trace_from_rounds
+from lapsd.traces.provenance import Model, Provenance
 from tests.builders import row
 
 BOTH = {"target": Model(name="reference"), "draft": Model(name="reference")}
@@ -71,7 +71,7 @@ def test_fcfs_is_always_there_and_first():
         "lp-sjf",
         "lp-srpt",
         "laps-sd",
-        "alike",
+        "kernel-gittins",
         "srpt",
     ]
 

@@ -5,12 +5,12 @@ import time
 from dataclasses import replace
 
 import pytest
+
 from lapsd.calibrate import Sampling, generate
 from lapsd.serve.own.engine import OwnEngine
 from lapsd.serve.own.probe import EVERY, Probe
 from lapsd.serve.own.rows import Rows
 from lapsd.serve.record import Record
-
 from tests.calibrate.tiny import plain_greedy, tiny_pair
 from tests.serve.plans import plan
 
@@ -79,18 +79,18 @@ def test_outputs_are_the_calibrators_whatever_the_batch_and_the_memory(
 def test_outputs_do_not_depend_on_the_policy_and_end_at_a_stop_token():
     pair = tiny_pair(0.05, stop=frozenset(range(0, 48, 5)))
     served = OwnEngine(pair)
-    asked = plan(5, most=25, batch=2, kv_slots=2)
+    planned = plan(5, most=25, batch=2, kv_slots=2)
     outputs = [
-        [s.tokens for s in served.serve(replace(asked, policy=policy)).by_index.values()]
+        [s.tokens for s in served.serve(replace(planned, policy=policy)).by_index.values()]
         for policy in ("fcfs", "las", "lp-srpt", "laps-sd")
     ]
     expected = [
         plain_greedy(pair.target, list(a.prompt), a.max_new_tokens, pair.stop_ids)
-        for a in asked.requests
+        for a in planned.requests
     ]
     assert outputs == [expected] * 4
     assert any(
-        len(tokens) < a.max_new_tokens for tokens, a in zip(expected, asked.requests, strict=True)
+        len(tokens) < a.max_new_tokens for tokens, a in zip(expected, planned.requests, strict=True)
     )
 
 
@@ -134,31 +134,31 @@ def test_calibration_rounds_run_beside_a_run_off_its_clock(engine, decoded, monk
     assert record.complete
     assert [s.tokens for s in record.by_index.values()] == [alone.tokens for alone in decoded[0.0]]
     assert record.busy_ns == record.end_ns
-    beside = [len(one.steps) for one in record.beside]
-    assert sum(beside) == max(len(record.steps) // EVERY, 6)
-    assert max(beside) - min(beside) <= 1
-    assert max(len(s.running) for s in record.beside[0].steps) == 2
+    interleaved = [len(one.steps) for one in record.interleaved]
+    assert sum(interleaved) == max(len(record.steps) // EVERY, 6)
+    assert max(interleaved) - min(interleaved) <= 1
+    assert max(len(s.running) for s in record.interleaved[0].steps) == 2
     assert (
-        record.busy_ns < (sum(beside) * asleep) * 1e9 / 2
+        record.busy_ns < (sum(interleaved) * asleep) * 1e9 / 2
     )  # what was slept through is on no clock of the run
-    for one in record.beside:
+    for one in record.interleaved:
         starts = [s.start_ns for s in one.steps]
         assert starts == sorted(starts)
         assert 0 < starts[0] < starts[-1] <= record.end_ns
-    first, second = record.beside[0].halves()
-    assert [*first.steps, *second.steps] == record.beside[0].steps
+    first, second = record.interleaved[0].split()
+    assert [*first.steps, *second.steps] == record.interleaved[0].steps
     assert Record.from_json(record.to_json()) == record
 
 
 def test_on_the_wall_clock_nobody_is_served_before_the_arrival(engine):
-    asked = plan(3, most=4, gap_ns=40_000_000, clock="wall", batch=1)
-    record = engine.serve(asked)
-    assert all(s.first_service_ns >= s.arrival_ns for s in record.served)
+    planned = plan(3, most=4, gap_ns=40_000_000, clock="wall", batch=1)
+    record = engine.serve(planned)
+    assert all(s.first_service_ns >= s.arrival_ns for s in record.results)
     assert record.idle_ns + record.busy_ns == record.end_ns
 
 
 def test_an_interrupted_run_keeps_what_was_finished(engine, monkeypatch):
-    asked, rounds = plan(4, most=3, gap_ns=0), Rows.round
+    planned, rounds = plan(4, most=3, gap_ns=0), Rows.round
     counted = itertools.count()
 
     def interrupted(self, keys):
@@ -167,12 +167,12 @@ def test_an_interrupted_run_keeps_what_was_finished(engine, monkeypatch):
         return rounds(self, keys)
 
     monkeypatch.setattr(Rows, "round", interrupted)
-    record = engine.serve(asked)
+    record = engine.serve(planned)
     assert not record.complete
     assert len(record.steps) == 4
-    assert 0 < len(record.served) < 4
+    assert 0 < len(record.results) < 4
     monkeypatch.undo()
-    assert engine.serve(asked).complete  # and the engine goes on
+    assert engine.serve(planned).complete  # and the engine goes on
 
 
 @pytest.mark.parametrize(

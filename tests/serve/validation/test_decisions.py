@@ -4,14 +4,14 @@ out, by name.
 
 from dataclasses import replace
 
-import lapsd.serve.own.server as live
 import pytest
+
+import lapsd.serve.own.server as live
 from lapsd.policies import POLICIES
 from lapsd.serve.own.engine import OwnEngine
 from lapsd.serve.validation.decisions import Divergence, replay
 from lapsd.serve.validation.simulated import told_the_truth
 from lapsd.traces import Profile
-
 from tests.calibrate.tiny import tiny_pair
 from tests.serve.plans import plan
 
@@ -30,7 +30,7 @@ def engine():
 
 
 @pytest.fixture(scope="module")
-def asked(engine):
+def planned(engine):
     """A plan with the truth in it, which clairvoyant policies are told."""
     known = plan(7, most=16)
     return told_the_truth(known, engine.serve(known), Profile.constant(1, 3))
@@ -38,11 +38,11 @@ def asked(engine):
 
 @pytest.mark.parametrize("memory", MEMORY)
 @pytest.mark.parametrize("policy", POLICIES)
-def test_the_simulator_gives_back_every_live_run(engine, asked, policy, memory):
+def test_the_simulator_gives_back_every_live_run(engine, planned, policy, memory):
     """Every decision, and every time of every request; in float64, which the truth of another run
     needs.
     """
-    wanted = replace(asked, policy=policy, **MEMORY[memory])
+    wanted = replace(planned, policy=policy, **MEMORY[memory])
     record = engine.serve(wanted)
     run = replay(wanted, record)
     assert run.latency_ns.tolist() == [served.latency_ns for served in record.by_index.values()]
@@ -56,10 +56,10 @@ def against_the_rank(self, request):
     return tuple(-part for part in live.rank_of(self.policy, request, self.now_ns)), request.index
 
 
-def passing_over(ordered, seats, fits):
+def passing_over(ordered, batch_slots, fits):
     chosen = []
     for job in ordered:
-        if len(chosen) < seats and fits([*chosen, job]):
+        if len(chosen) < batch_slots and fits([*chosen, job]):
             chosen.append(job)
     return chosen
 
@@ -76,7 +76,7 @@ def an_arrival_late(self):
 
 def learning_before_the_tokens(self, request, tokens, round_ns):
     request.service_ns += round_ns
-    self.policy.learn(request, self.now_ns)
+    self.policy.on_round(request, self.now_ns)
     request.service_ns -= round_ns
     return COMMIT(self, request, tokens, round_ns // 2)
 
@@ -95,9 +95,9 @@ MUTANTS = {
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
-def test_a_server_that_decides_wrongly_is_found_out(engine, asked, monkeypatch, mutant):
+def test_a_server_that_decides_wrongly_is_found_out(engine, planned, monkeypatch, mutant):
     name, wrong, policy = MUTANTS[mutant]
-    wanted = replace(asked, policy=policy, batch=3, kv_slots=None, kv_tokens=100)
+    wanted = replace(planned, policy=policy, batch=3, kv_slots=None, kv_tokens=100)
     replay(wanted, engine.serve(wanted))
     monkeypatch.setattr(f"lapsd.serve.own.server.{name}", wrong)
     record = engine.serve(wanted)
@@ -111,11 +111,11 @@ def changed(record, at, **values):
     return replace(record, steps=steps)
 
 
-def test_what_differs_is_named(engine, asked):
-    wanted = replace(asked, policy="rr:quantum=2", batch=1, kv_slots=1)
+def test_what_differs_is_named(engine, planned):
+    wanted = replace(planned, policy="rr:quantum=2", batch=1, kv_slots=1)
     record = engine.serve(wanted)
     moved = next(i for i, step in enumerate(record.steps) if step.moves)
-    first = record.served[0]
+    first = record.results[0]
     wrong = {
         "decision 3 at": changed(record, 3, running=[5]),
         "decision 4 at": changed(record, 3, round_ns=record.steps[3].round_ns + 1),
@@ -123,7 +123,7 @@ def test_what_differs_is_named(engine, asked):
             changed(record, moved, moves=[])
         ),
         f"request {first.index}: preemptions is": replace(
-            record, served=[replace(first, preemptions=99), *record.served[1:]]
+            record, results=[replace(first, preemptions=99), *record.results[1:]]
         ),
         "idle_ns is": replace(record, idle_ns=record.idle_ns + 1),
         "was over": replace(record, steps=record.steps[:-1]),
@@ -134,7 +134,7 @@ def test_what_differs_is_named(engine, asked):
         assert message in str(error.value)
 
 
-def test_an_interrupted_run_is_not_replayed(engine, asked):
-    record = engine.serve(asked)
+def test_an_interrupted_run_is_not_replayed(engine, planned):
+    record = engine.serve(planned)
     with pytest.raises(ValueError, match="was interrupted after 6"):
-        replay(asked, replace(record, served=record.served[:-1]))
+        replay(planned, replace(record, results=record.results[:-1]))

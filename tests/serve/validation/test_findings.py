@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from lapsd.policies import FCFS, SRPT
 from lapsd.serve.own.engine import OwnEngine
 from lapsd.serve.plan import Plan
-from lapsd.serve.record import Record, Served
+from lapsd.serve.record import Record, RequestResult
 from lapsd.serve.validation.blocks import Block, Trial
 from lapsd.serve.validation.costs import Slowness, at_level_of, profile_of
 from lapsd.serve.validation.findings import (
@@ -27,7 +28,6 @@ from lapsd.serve.validation.simulated import foretell, live_order
 from lapsd.serve.validation.source import Source
 from lapsd.traces import Linear, Provenance, trace_from_rounds
 from lapsd.traces.provenance import Model
-
 from tests.calibrate.tiny import VOCABULARY, tiny_pair
 from tests.serve.plans import plan
 
@@ -55,7 +55,7 @@ def test_errors_are_ratios_of_means_with_what_the_machine_did_beside(outcomes):
     table = errors_table(outcomes).set_index("policy")
     first = table.loc["fcfs"]
     assert first["mean_s"] == pytest.approx(3)
-    assert first["foretold_mean_s"] == pytest.approx(3.3)
+    assert first["predicted_mean_s"] == pytest.approx(3.3)
     assert [first[name] for name in ("error", "error_low", "error_high")] == pytest.approx(
         [10, 10, 10]
     )
@@ -72,7 +72,7 @@ def test_differences_are_paired_and_say_whether_their_sign_is_right(outcomes):
     (row,) = differences_table(outcomes).to_dict("records")
     assert (row["policy"], row["other"], row["seeds"]) == ("fcfs", "srpt", 2)
     assert row["s"] == pytest.approx(-1.5)
-    assert row["foretold_s"] == pytest.approx((0.8 + 0.6) / 2)
+    assert row["predicted_s"] == pytest.approx((0.8 + 0.6) / 2)
     assert row["percent"] == pytest.approx(-50)
     assert row["points"] == pytest.approx(100 * (4 / 3.3 - 1) + 50)
     assert not row["same_sign"]
@@ -116,9 +116,9 @@ def trial():
     its tokens.
     """
     pair = tiny_pair(0.05)
-    asked = plan(8, gap_ns=0, most=12)
+    planned = plan(8, gap_ns=0, most=12)
     record = OwnEngine(pair).serve(
-        replace(asked, requests=[replace(a, max_new_tokens=12) for a in asked.requests])
+        replace(planned, requests=[replace(a, max_new_tokens=12) for a in planned.requests])
     )
     rows = [
         {
@@ -129,17 +129,17 @@ def trial():
             "drafted": s.drafted,
             "accepted": s.accepted,
         }
-        for a, s in zip(asked.requests, record.by_index.values(), strict=True)
+        for a, s in zip(planned.requests, record.by_index.values(), strict=True)
     ]
     known = Provenance(target=Model(name="tiny"), draft=Model(name="tiny")).noting(
         max_new_tokens=12, temperature=0.0
     )
-    texts = [("tiny", a.request_id, " ".join(map(str, a.prompt))) for a in asked.requests]
+    texts = [("tiny", a.request_id, " ".join(map(str, a.prompt))) for a in planned.requests]
     source = Source.of(
         trace_from_rounds(rows, known), texts, lambda text: [int(t) for t in text.split()], "tiny"
     )
-    setting = {"requests": 5, "length_predictor": "oracle"}
-    return Trial(OwnEngine(pair), source, setting, [FCFS(), SRPT()], "busy")
+    scenario = {"requests": 5, "length_predictor": "oracle"}
+    return Trial(OwnEngine(pair), source, scenario, [FCFS(), SRPT()], "busy")
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_a_block_is_served_foretold_written_and_read_back(which, request, tmp_pa
     assert len(block.calibrations) == (3 if which == "block_apart" else 0)
     assert [p.policy for p in block.plans] == ["fcfs", "srpt"]
     for i in range(2):
-        early, late = block.beside(i)
+        early, late = block.interleaved(i)
         assert early != late
         assert sum(len(s.moves) for r in (*early, *late) for s in r.steps)  # one slot: caches move
     found = all_outcomes([block])
@@ -185,7 +185,7 @@ def test_a_block_is_served_foretold_written_and_read_back(which, request, tmp_pa
     ]
     block.write(tmp_path)
     again = all_outcomes([Block.read(tmp_path / "load-0.9-seed-3.json.gz")])
-    assert [o.foretold_ns.tolist() for o in again] == [o.foretold_ns.tolist() for o in found]
+    assert [o.predicted_ns.tolist() for o in again] == [o.predicted_ns.tolist() for o in found]
     (tmp_path / "wrong.json.gz").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="holds no live runs"):
         Block.read(tmp_path / "wrong.json.gz")
@@ -195,15 +195,15 @@ def test_live_requests_are_those_of_the_trace_with_their_own_random_numbers(tria
     """A request that a workload draws twice is the same twice, and outputs are what the trace
     says.
     """
-    stage = trial.stage(0.9, profile)
-    made = trial.source.plan(stage, stage.workload(1), FCFS(), "busy")
+    prepared = trial.prepared(0.9, profile)
+    made = trial.source.plan(prepared, prepared.workload(1), FCFS(), "busy")
     whole = trial.source.trace
-    for asked in made.requests:
-        row = list(whole.request_id).index(asked.request_id)
-        assert asked.stream == row
-        assert len(asked.prompt) == whole.prompt_tokens[row]
-        assert asked.predicted_tokens == whole.output_tokens[row]
-    for served in trial.engine.serve(made).served:
+    for planned in made.requests:
+        row = list(whole.request_id).index(planned.request_id)
+        assert planned.stream == row
+        assert len(planned.prompt) == whole.prompt_tokens[row]
+        assert planned.predicted_tokens == whole.output_tokens[row]
+    for served in trial.engine.serve(made).results:
         row = list(whole.request_id).index(made.requests[served.index].request_id)
         assert list(served.accepted) == whole.accepted[whole.rounds_of(row)].tolist()
 
@@ -225,7 +225,7 @@ def test_costs_are_means_of_what_was_timed(block_apart):
 
 
 def test_the_level_is_a_runs_own_and_the_shape_everybodys(block):
-    records = list(block.records[0].beside)
+    records = list(block.records[0].interleaved)
     shape = profile_of(records, Provenance(), "random")
     for factor in (0.5, 1.0, 3.0):
         slower = [
@@ -246,8 +246,8 @@ def test_a_slow_spell_is_foretold_when_it_came(block):
     foretold.
     """
     made, record = block.plans[0], block.records[0]
-    shape = profile_of(list(record.beside), Provenance(), "random")
-    (one,), middle = record.beside, record.end_ns // 2
+    shape = profile_of(list(record.interleaved), Provenance(), "random")
+    (one,), middle = record.interleaved, record.end_ns // 2
     spread = [s.moved_to(i * record.end_ns // len(one.steps)) for i, s in enumerate(one.steps)]
     spell = [
         replace(
@@ -267,8 +267,8 @@ def test_a_slow_spell_is_foretold_when_it_came(block):
 def test_who_ended_with_the_token_of_its_prompt_has_a_round_like_any_other():
     """In vLLM, where prompts emit one: a profile of one draft length must be able to price it."""
     served = [
-        Served(0, 0, 0, 9, 9, 0, 0, 0, [3], [0], [0]),
-        Served(1, 0, 9, 30, 1, 20, 0, 0, [1, 2, 3], [3, 3], [1, 0]),
+        RequestResult(0, 0, 0, 9, 9, 0, 0, 0, [3], [0], [0]),
+        RequestResult(1, 0, 9, 30, 1, 20, 0, 0, [1, 2, 3], [3, 3], [1, 0]),
     ]
     trace = trace_of(plan(2, most=4), Record("vllm", "fcfs", [], served, 0, 30))
     assert trace.drafted.tolist() == [3, 3, 3]
@@ -293,12 +293,12 @@ def test_an_interrupt_leaves_a_block_that_says_so(apart, profile, monkeypatch):
     trial = apart
     serve, left = trial.engine.serve, iter([True, True, False])
 
-    def cut_short(made, beside=()):
-        record = serve(made, beside)
+    def cut_short(made, interleaved=()):
+        record = serve(made, interleaved)
         return (
             record
             if next(left, True)
-            else replace(record, complete=False, served=record.served[:1])
+            else replace(record, complete=False, results=record.results[:1])
         )
 
     monkeypatch.setattr(trial.engine, "serve", cut_short)

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lapsd.policies import Outlook, parse_policy
-from lapsd.serve.vllm.beforehand import Beforehand
+from lapsd.policies import PolicyContext, parse_policy
+from lapsd.serve.vllm.scheduler_state import SchedulerState
 from lapsd.serve.vllm.settings import Settings
-
-from tests.serve.vllm.models import CONTEXT
+from tests.serve.vllm.models import CONTEXT_TOKENS
 
 MS = 1_000_000
-OUTLOOK = Outlook(MS, [20 * MS, 40 * MS, 80 * MS])
+CONTEXT = PolicyContext(MS, [20 * MS, 40 * MS, 80 * MS])
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Ask:
 
 
 @dataclass
-class Served:
+class RequestResult:
     """What came of it.
 
     Attributes
@@ -69,7 +68,7 @@ class Engine:
         settings = {
             "skip_tokenizer_init": True,
             "dtype": "float32",
-            "max_model_len": CONTEXT,
+            "max_model_len": CONTEXT_TOKENS,
             "enforce_eager": True,
             "disable_log_stats": True,
             "block_size": 32,
@@ -84,15 +83,17 @@ class Engine:
         )
         self.scheduler: Any = self.engine.engine_core.engine_core.scheduler  # type: ignore[attr-defined]
         self.names: dict[str, str] = {}
-        self.found, self.jealous = Served(), list[tuple[int, str, str]]()
+        self.found, self.jealous = RequestResult(), list[tuple[int, str, str]]()
         self._schedule, self.scheduler.schedule = self.scheduler.schedule, self._watched
 
-    def serve(self, asks: Sequence[Ask], outlook: Outlook = OUTLOOK, **lapsd: Any) -> Served:
+    def serve(
+        self, asks: Sequence[Ask], context: PolicyContext = CONTEXT, **lapsd: Any
+    ) -> RequestResult:
         """Serve requests under settings of lapsd's, or as vLLM does where none is given."""
         self.begin()
         if lapsd:
-            policy = parse_policy(lapsd["policy"]).bind(outlook)
-            self.scheduler.configure(Settings.of(lapsd), Beforehand(policy))
+            policy = parse_policy(lapsd["policy"]).bind(context)
+            self.scheduler.configure(Settings.of(lapsd), SchedulerState(policy))
         else:
             self.scheduler.active = False
         coming, step = sorted(asks, key=lambda ask: ask.step), 0
@@ -107,7 +108,7 @@ class Engine:
     def begin(self) -> None:
         """Forget what was seen, and whom a test that failed left behind."""
         self.engine.abort_request(list(self.engine.output_processor.request_states), internal=True)
-        self.found, self.jealous, self.names = Served(), [], {}
+        self.found, self.jealous, self.names = RequestResult(), [], {}
 
     def add(self, ask: Ask) -> str:
         """Add a request; returns the name that the scheduler has for it."""

@@ -24,12 +24,12 @@ class LastComeFirstServed(Policy):
 class Watching(FCFS):
     """First come, first served, and keeps all that it was shown."""
 
-    def bind(self, outlook: Any) -> "Watching":
+    def bind(self, context: Any) -> "Watching":
         SEEN.clear()
         JOBS.clear()
         return self
 
-    def observe(self, event: Event) -> bool:
+    def on_event(self, event: Event) -> bool:
         SEEN.append((event.kind, event.job.index))
         JOBS[event.job.index] = event.job
         return False
@@ -52,13 +52,13 @@ class Failing(Policy):
             return ("first",) if job.index else (0,)
         return (-job.index,)
 
-    def learn(self, job: Job, now_ns: int) -> None:
+    def on_round(self, job: Job, now_ns: int) -> None:
         if job.rounds >= self.after:
             self.due.append(True)
             if self.how == "learn":
                 raise KeyError("memo")
 
-    def observe(self, event: Event) -> bool:
+    def on_event(self, event: Event) -> bool:
         if self.due and self.how == "observe":
             raise RuntimeError("not observed")
         return False

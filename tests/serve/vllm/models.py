@@ -5,7 +5,7 @@ layer.
 from pathlib import Path
 from typing import Any
 
-CONTEXT = 256
+CONTEXT_TOKENS = 256
 
 
 def save_pair(folder: Path, vocabulary: int = 64) -> tuple[Path, Path]:
@@ -40,7 +40,7 @@ def _model(seed: int, layers: int, vocabulary: int) -> Any:
         num_attention_heads=2,
         num_key_value_heads=1,
         head_dim=32,
-        max_position_embeddings=CONTEXT,
+        max_position_embeddings=CONTEXT_TOKENS,
         initializer_range=0.3,
         eos_token_id=None,
         bos_token_id=None,

@@ -7,11 +7,12 @@ import sys
 
 import numpy as np
 import pytest
+
 from lapsd.calibrate.reference import REFERENCE_TARGET
-from lapsd.serve.calibration import cli, costs_of, samples_of
+from lapsd.cli import calibrate_vllm
+from lapsd.serve.calibration import costs_of, samples_of
 from lapsd.serve.record import Record, Step
 from lapsd.traces import load_profile, load_trace
-
 from tests.serve.vllm.models import save_pair
 
 N = 4
@@ -116,7 +117,7 @@ def test_a_calibration_writes_a_profile_and_a_trace(tmp_path, monkeypatch):
         "--out",
         "found",
     ]
-    assert cli.main([*options, *where]) == 0
+    assert calibrate_vllm.main([*options, *where]) == 0
     trace, profile = load_trace("found/trace.parquet"), load_profile("found/profile.json")
     assert len(trace) == 4
     assert trace.output_tokens.max() <= 30

@@ -2,24 +2,24 @@
 
 import pytest
 from hypothesis import given, strategies as st
-from lapsd.policies import FCFS, LPSRPT, LapsSD, Outlook, RoundRobin
+
+from lapsd.policies import FCFS, LPSRPT, LapsSD, PolicyContext, RoundRobin
 from lapsd.policies.laps_sd import Perceived
 from lapsd.serve.vllm.decisions import Decisions
 from lapsd.serve.vllm.job import LiveJob
 from lapsd.sim.engine.recorded import Recorded
 from lapsd.sim.engine.request import Request
 from lapsd.traces import Profile, price, trace_from_rounds
-
 from tests.builders import row
 from tests.serve.vllm.mine import Failing
 
 MS = 1_000_000
-OUTLOOK = Outlook(MS, [8 * MS, 16 * MS, 32 * MS])
+CONTEXT = PolicyContext(MS, [8 * MS, 16 * MS, 32 * MS])
 
 
 def decisions(policy=None) -> tuple[Decisions, list[str]]:
     lines: list[str] = []
-    return Decisions((policy or FCFS()).bind(OUTLOOK), lines.append), lines
+    return Decisions((policy or FCFS()).bind(CONTEXT), lines.append), lines
 
 
 def arrive(found: Decisions, *lengths: int, at: int = 0) -> list[str]:
@@ -67,7 +67,7 @@ def test_equal_ranks_go_by_who_runs_then_by_entry_into_the_queue_then_by_arrival
     found, _ = decisions(LPSRPT())
     keys = arrive(found, 9, 9, 9)
     assert order(found, keys) == "abc"
-    found.seat(["c"])
+    found.batch_slot(["c"])
     assert order(found, keys) == "cab"
     found.jobs["a"].entered_ns = 5
     assert order(found, keys) == "cba"
@@ -83,15 +83,15 @@ def test_a_change_of_queue_is_entry_into_it():
     found, _ = decisions(RoundRobin(quantum=2))
     arrive(found, 9)
     found.commit("a", 1, 0, MS, now_ns=3 * MS)
-    assert found.jobs["a"].memo is None
+    assert found.jobs["a"].state is None
     found.commit("a", 1, 0, MS, now_ns=4 * MS)
-    assert found.jobs["a"].memo == 4 * MS
+    assert found.jobs["a"].state == 4 * MS
     laps, _ = decisions(LapsSD(K=4, gamma=2))
     arrive(laps, 40)
     for now in (1, 2):
         laps.commit("a", 4, 4, 10 * MS, now_ns=now)
     job = laps.jobs["a"]
-    assert isinstance(job.memo, Perceived)
+    assert isinstance(job.state, Perceived)
     assert job.entered_ns == 2
     assert job.queue > 1
 
@@ -99,8 +99,8 @@ def test_a_change_of_queue_is_entry_into_it():
 def test_who_is_seated_has_started_and_stays_started():
     found, _ = decisions()
     keys = arrive(found, 5, 5)
-    found.seat(["b"])
-    found.seat(["a"])
+    found.batch_slot(["b"])
+    found.batch_slot(["a"])
     assert [(found.jobs[k].running, found.jobs[k].started) for k in keys] == [
         (True, True),
         (False, True),
@@ -121,7 +121,7 @@ def test_what_a_policy_raises_is_told_once_and_ends_it(how, told):
     found, lines = decisions(Failing(how=how, after=1))
     keys = arrive(found, 5, 5)
     assert order(found, keys) == "ba"
-    found.seat(["b"])
+    found.batch_slot(["b"])
     found.commit("a", 1, 0, MS, 5)
     keys += arrive(found, 5)
     assert order(found, keys, 7) == "bac"  # b has begun

@@ -7,10 +7,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from lapsd.serve.vllm.settings import Settings
 
+from lapsd.serve.vllm.settings import Settings
 from tests.serve.vllm import mine
-from tests.serve.vllm.engines import OUTLOOK, Ask, Engine
+from tests.serve.vllm.engines import CONTEXT, Ask, Engine
 from tests.serve.vllm.test_scheduler import ASKS, PREEMPTIONS, is_over
 
 MINE = "tests.serve.vllm.mine"
@@ -220,9 +220,9 @@ def test_a_version_that_was_not_tried_gets_one_line_and_vllms_own_scheduling(
 def test_clairvoyant_policies_serve_where_somebody_knows_the_truth(plain):
     left = [[(ask.tokens - had) * 1000 for had in range(1, ask.tokens + 1)] for ask in ASKS]
     truth = replace(
-        OUTLOOK, true_prefill_ns=[1] * 8, true_left_ns=left, true_tokens_per_round=[1.0] * 8
+        CONTEXT, true_prefill_ns=[1] * 8, true_remaining_ns=left, true_tokens_per_round=[1.0] * 8
     )
-    served = plain.serve(ASKS, policy="srpt", outlook=truth)
+    served = plain.serve(ASKS, policy="srpt", context=truth)
     assert served.steps == plain.serve(ASKS, policy="lp-srpt").steps
 
 

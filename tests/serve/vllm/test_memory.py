@@ -5,8 +5,8 @@ stay.
 from dataclasses import replace
 
 import pytest
-from lapsd.serve.vllm.settings import Settings
 
+from lapsd.serve.vllm.settings import Settings
 from tests.serve.vllm.engines import Ask, Engine
 from tests.serve.vllm.test_scheduler import PREEMPTIONS, is_over
 

@@ -21,10 +21,11 @@ def folder(pair, tmp_path, monkeypatch) -> Path:
 
 
 def test_the_command_line_is_one_that_vllm_takes(folder):
-    from lapsd.serve.vllm.beforehand import Beforehand
-    from lapsd.serve.vllm.settings import Settings
     from vllm.engine.arg_utils import EngineArgs
     from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    from lapsd.serve.vllm.scheduler_state import SchedulerState
+    from lapsd.serve.vllm.settings import Settings
 
     line = next(
         c
@@ -41,5 +42,6 @@ def test_the_command_line_is_one_that_vllm_takes(folder):
     given = arguments.additional_config
     given = json.loads(given) if isinstance(given, str) else given
     assert (
-        Beforehand.of(Settings.of(given["lapsd"]), arguments.max_num_seqs).policy.name == "laps-sd"
+        SchedulerState.of(Settings.of(given["lapsd"]), arguments.max_num_seqs).policy.name
+        == "laps-sd"
     )

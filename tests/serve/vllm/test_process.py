@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from lapsd.serve.plan import Asked, Plan
+
+from lapsd.serve.plan import Plan, PlannedRequest
 from lapsd.serve.record import Record
 from lapsd.serve.vllm.process import VllmEngine, version_of
 
-PLAN = Plan([Asked("r", "toy", 0, [1, 2], 3, 3)], target="a", draft="b")
+PLAN = Plan([PlannedRequest("r", "toy", 0, [1, 2], 3, 3)], target="a", draft="b")
 RECORD = Record("vllm", "fcfs", [], [], 0, 5)
 
 
@@ -78,9 +79,9 @@ def test_the_reference_pair_is_sent_as_folders(tmp_path):
     )
     with pytest.raises(ValueError, match="^no$"):
         found.serve(Plan(PLAN.requests))
-    asked = Plan.from_json(seen.read_text())
-    assert (Path(asked.target) / "config.json").exists()
-    assert asked.draft != asked.target
+    planned = Plan.from_json(seen.read_text())
+    assert (Path(planned.target) / "config.json").exists()
+    assert planned.draft != planned.target
     assert found.weights == "reference"
     found.close()
 

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import given, strategies as st
+
 from lapsd.calibrate.models.loading import load_tokenizer
 from lapsd.calibrate.prompts import bundled_prompts
 from lapsd.calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
-from lapsd.serve.plan import Asked, Plan
+from lapsd.serve.plan import Plan, PlannedRequest
 from lapsd.serve.record import Record
 from lapsd.serve.validation.recorded import trace_of
 from lapsd.serve.vllm.cpu_sampling import expand
 from lapsd.serve.vllm.probe import BURST, EVERY, Probe
 from lapsd.serve.vllm.runner import BLOCK, Runner
-
-from tests.serve.vllm.engines import MS, OUTLOOK
+from tests.serve.vllm.engines import CONTEXT, MS
 from tests.serve.vllm.test_scheduler import ASKS
 
 N = 4
@@ -38,16 +38,16 @@ def plan(pair) -> Plan:
     """The requests that other tests serve; the first token is the prompt's, so they ask for one
     less.
     """
-    asked = [
-        Asked(
+    planned = [
+        PlannedRequest(
             ask.name, "toy", 3 * MS * ask.step, ask.prompt, ask.tokens - 1, ask.tokens - 1, stream=i
         )
         for i, ask in enumerate(ASKS)
     ]
     return Plan(
-        asked,
+        planned,
         "lp-srpt",
-        OUTLOOK,
+        CONTEXT,
         "busy",
         batch=2,
         kv_slots=None,
@@ -73,23 +73,26 @@ def test_a_record_accounts_for_all_time_and_every_token(runner, plan, plain, pol
         at = step.end_ns
     assert record.end_ns == at == record.busy_ns + record.idle_ns
     for index, served in record.by_index.items():
-        asked = plan.requests[index]
-        assert served.tokens == alone[asked.request_id][1:]
+        planned = plan.requests[index]
+        assert served.tokens == alone[planned.request_id][1:]
         mine = [(s, s.running.index(index)) for s in record.steps if index in s.running]
         assert sum(s.emitted[i] for s, i in mine) == len(served.tokens)
         assert [s.accepted[i] for s, i in mine if s.emitted[i]] == list(served.accepted)
         assert (
-            served.first_service_ns == mine[0][0].start_ns >= asked.arrival_ns == served.arrival_ns
+            served.first_service_ns
+            == mine[0][0].start_ns
+            >= planned.arrival_ns
+            == served.arrival_ns
         )
         assert served.finish_ns == mine[-1][0].end_ns
         rounds = sum(s.round_ns for s, i in mine if s.emitted[i])
         assert served.service_ns == rounds
         prompt = [s.scheduled[i] for s, i in mine if not s.emitted[i]]
-        assert sum(prompt) >= len(asked.prompt)  # more where it was computed again
+        assert sum(prompt) >= len(planned.prompt)  # more where it was computed again
         assert {s.scheduled[i] for s, i in mine if s.accepted[i]} == {N + 1}
     trace = trace_of(plan, record)
-    assert trace.output_tokens.tolist() == [asked.max_new_tokens for asked in plan.requests]
-    again = sum(served.preemptions for served in record.served)
+    assert trace.output_tokens.tolist() == [planned.max_new_tokens for planned in plan.requests]
+    again = sum(served.preemptions for served in record.results)
     assert again > 0 if policy == "lp-srpt" else policy != "fcfs" or not again
 
 
@@ -100,11 +103,14 @@ def test_sampling_next_to_no_temperature_is_greedy(runner):
     """
     tokenizer = load_tokenizer(str(REFERENCE_TARGET))
     prompts = [tokenizer(prompt.text)["input_ids"] for prompt in bundled_prompts("code", 0)[:4]]
-    asked = [Asked(str(i), "code", 0, prompt, 20, 20, stream=i) for i, prompt in enumerate(prompts)]
+    planned = [
+        PlannedRequest(str(i), "code", 0, prompt, 20, 20, stream=i)
+        for i, prompt in enumerate(prompts)
+    ]
     plan = Plan(
-        asked,
+        planned,
         "fcfs",
-        OUTLOOK,
+        CONTEXT,
         batch=2,
         kv_slots=None,
         target=str(REFERENCE_TARGET),
@@ -115,7 +121,7 @@ def test_sampling_next_to_no_temperature_is_greedy(runner):
     assert [s.tokens for s in sampled.by_index.values()] == [
         s.tokens for s in greedy.by_index.values()
     ]
-    assert sum(sum(s.accepted) for s in greedy.served) > 20  # drafts are accepted at all
+    assert sum(sum(s.accepted) for s in greedy.results) > 20  # drafts are accepted at all
 
 
 @given(
@@ -143,7 +149,9 @@ def test_calibration_steps_run_beside_a_run_off_its_clock(runner, plan, plain, m
     monkeypatch.setattr("lapsd.serve.vllm.probe.LEAST", 12)
     alone = plain.serve(ASKS).tokens
     other = replace(
-        plan, requests=[replace(asked, arrival_ns=0) for asked in plan.requests[:2]], policy="rr"
+        plan,
+        requests=[replace(planned, arrival_ns=0) for planned in plan.requests[:2]],
+        policy="rr",
     )
     record = runner.serve(plan, [other, replace(other, batch=1)])
     assert record.complete
@@ -154,29 +162,31 @@ def test_calibration_steps_run_beside_a_run_off_its_clock(runner, plan, plain, m
     )
     assert record.end_ns == record.busy_ns + record.idle_ns
     bursts = max(len(record.steps) // EVERY, 6)  # of 5, in turn, until each has 12
-    assert [len(one.steps) for one in record.beside] == [
+    assert [len(one.steps) for one in record.interleaved] == [
         BURST * (bursts - bursts // 2),
         BURST * (bursts // 2),
     ]
     assert all(
-        step.round_ns < asleep * 1e9 for one in (record, *record.beside) for step in one.steps
+        step.round_ns < asleep * 1e9 for one in (record, *record.interleaved) for step in one.steps
     )
-    assert {len(step.running) for step in record.beside[1].steps} == {1}
-    assert all(0 < step.start_ns <= record.end_ns for one in record.beside for step in one.steps)
-    assert 2 in {len(step.running) for step in record.beside[0].steps}
-    assert runner.serve(plan).beside == ()  # and nobody is left in the engine
+    assert {len(step.running) for step in record.interleaved[1].steps} == {1}
+    assert all(
+        0 < step.start_ns <= record.end_ns for one in record.interleaved for step in one.steps
+    )
+    assert 2 in {len(step.running) for step in record.interleaved[0].steps}
+    assert runner.serve(plan).interleaved == ()  # and nobody is left in the engine
     assert Record.from_json(record.to_json()) == record
 
 
 def test_ctrl_c_amid_a_run_keeps_who_is_done_and_the_engine(runner, plan):
     record = runner.serve(replace(plan, policy="tests.serve.vllm.mine.CtrlC"))
     assert not record.complete
-    assert 0 < len(record.served) < len(plan.requests)
-    assert all(served.tokens for served in record.served)
+    assert 0 < len(record.results) < len(plan.requests)
+    assert all(served.tokens for served in record.results)
     assert runner.serve(plan, [plan]).complete
     cut = runner.serve(replace(plan, policy="tests.serve.vllm.mine.CtrlC"), [plan])
     assert not cut.complete
-    assert cut.beside == ()
+    assert cut.interleaved == ()
     assert runner.serve(plan).complete
 
 
@@ -241,7 +251,7 @@ def test_the_process_answers_each_pair_of_files_by_a_line(plan, pair, tmp_path):
     assert answers[1].startswith(f"error\tvLLM refuses {tmp_path}")
     assert answers[2] == "done"
     record = Record.from_json((tmp_path / "record.json").read_text())
-    assert len(record.served) == len(plan.requests)
+    assert len(record.results) == len(plan.requests)
     assert record.notes["blocks"] == 20
     assert not none.exists()
-    assert all(set(served.drafted) == {0} for served in record.served)
+    assert all(set(served.drafted) == {0} for served in record.results)

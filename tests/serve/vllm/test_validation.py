@@ -4,7 +4,8 @@ import json
 import sys
 
 import pytest
-from lapsd.serve import cli
+
+from lapsd.cli import validate_live
 
 OPTIONS = (
     "--engine",
@@ -23,15 +24,15 @@ def test_policies_are_served_and_foretold(tmp_path, capsys):
     pytest.importorskip("vllm", reason="make vllm has it")
     out = tmp_path / "out"
     given = ["--policy", "laps-sd", "--policy", "srpt", "--batch", "2", "--out", str(out)]
-    assert cli.main([*OPTIONS, *given, "--json"]) == 0
+    assert validate_live.main([*OPTIONS, *given, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     rows = {row["policy"]: row for row in found["errors"]}
     assert list(rows) == ["fcfs", "laps-sd", "srpt"]
     assert all(
-        row["requests"] == 3 and row["mean_s"] > 0 and row["foretold_mean_s"] > 0
+        row["requests"] == 3 and row["mean_s"] > 0 and row["predicted_mean_s"] > 0
         for row in rows.values()
     )
     assert all(row["exact_decisions"] is None for row in rows.values())  # vLLM's are not replayed
     assert (out / "_runs" / "load-0.8-seed-0.json.gz").exists()
-    assert cli.main([*OPTIONS, *given, "--resume"]) == 0  # from the runs that are there
+    assert validate_live.main([*OPTIONS, *given, "--resume"]) == 0  # from the runs that are there
     assert "vLLM with reference + reference" in capsys.readouterr().out

@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from lapsd.policies import FCFS, LPSJF, SRPT, LapsSD, Policy
-from lapsd.sim.experiment.metrics import compared
-from lapsd.sim.experiment.results import claim_results, write_comparison
-from lapsd.traces import Profile, trace_from_rounds
 
 from lapsd import compare
+from lapsd.policies import FCFS, LPSJF, SRPT, LapsSD, Policy
+from lapsd.sim.experiment.metrics import comparison_metrics
+from lapsd.sim.experiment.results import claim_results, write_comparison
+from lapsd.traces import Profile, trace_from_rounds
 from tests.builders import row
 
 
@@ -51,7 +51,7 @@ def test_the_table_follows_from_the_records_of_every_request(result):
         share = rows["switch_ns"].sum() / (rows["switch_ns"].sum() + rows["service_ns"].sum())
         assert record["switching_share"] == pytest.approx(share)
         assert record["ratio_to_bound"] >= 1
-        assert {metric.name for metric in compared()} < set(record)
+        assert {metric.name for metric in comparison_metrics()} < set(record)
 
 
 def test_every_policy_sees_the_same_requests(result):
@@ -94,9 +94,9 @@ def test_versus_is_the_ratio_of_means(result):
 
 
 def test_requests_come_from_the_test_half_only(result):
-    past, future = TRACE.halves(0)
-    assert set(result.requests["request_id"]) <= set(future.request_id)
-    assert not set(result.requests["request_id"]) & set(past.request_id)
+    train, test = TRACE.split(0)
+    assert set(result.requests["request_id"]) <= set(test.request_id)
+    assert not set(result.requests["request_id"]) & set(train.request_id)
 
 
 def test_slowdown_by_length_has_a_column_a_quarter(result):
@@ -174,12 +174,11 @@ def test_a_result_folder_reads_as_records_and_is_not_overwritten(tmp_path, resul
 
 
 def test_the_sup_1_of_the_thresholds_is_the_median_past_estimate(result):
+    from lapsd import policy_context
     from lapsd.traces import price
 
-    from lapsd import outlook_of
-
-    past, _ = TRACE.halves(0)
-    sizes = outlook_of(price(past, PROFILE)).past_sizes_ns
+    train, _ = TRACE.split(0)
+    sizes = policy_context(price(train, PROFILE)).past_sizes_ns
     first = result.configuration["policies"]["laps-sd"]["thresholds_s"][0]
     assert first == pytest.approx(np.median(sizes) / 4 / 1e9, rel=1e-6)
     assert not math.isnan(first)

@@ -5,6 +5,9 @@ ratios.
 import numpy as np
 import pandas as pd
 import pytest
+
+from lapsd import compare, mean_interval, ratio_of_means, sweep
+from lapsd.cli.tables import comparison_table, sweep_table
 from lapsd.policies import FCFS, LPSRPT, LapsSD
 from lapsd.sim.experiment import metrics
 from lapsd.sim.experiment.metrics import (
@@ -20,13 +23,10 @@ from lapsd.sim.experiment.metrics import (
 from lapsd.sim.experiment.statistics import ratio_by_seed
 from lapsd.sim.sweeps import best
 from lapsd.traces import price
-
-from lapsd import compare, mean_interval, ratio_of_means, sweep
-from lapsd.cli.tables import comparison_table, sweep_table
 from tests.sim.experiment.test_comparison import PROFILE, TRACE
 
 
-def made_up():
+def synthetic():
     """Two policies, four seeds whose bounds differ a lot: a mean of ratios is far from the ratio of
     means.
     """
@@ -41,7 +41,7 @@ def made_up():
 
 
 def test_a_ratio_is_a_ratio_of_means_whoever_shows_it():
-    records = made_up()
+    records = synthetic()
     slow = records[records["policy"] == "slow"]
     assert over_seeds(slow, "ratio_to_bound") == ratio_of_means(
         slow["mean_latency_s"], slow["bound_s"]
@@ -110,7 +110,7 @@ def test_a_comparison_and_a_sweep_say_the_same_of_every_metric(tmp_path):
     table = compare("reference", "reference", [FCFS(), LapsSD()], **asked).table.set_index("policy")
     records = sweep(tmp_path / "s", ["fcfs", "laps-sd"], **asked, workers=1)
     for policy, rows in records.groupby("policy"):
-        for metric in metrics.compared():
+        for metric in metrics.comparison_metrics():
             found = over_seeds(rows, metric.name).value * (5 if metric.name == "preemptions" else 1)
             if not isinstance(metric.over_seeds, Percentile):
                 assert table.loc[policy, metric.name] == pytest.approx(found), metric.name
@@ -126,8 +126,8 @@ def test_percentiles_over_seeds_are_of_all_requests_together():
 
 
 def test_a_maximum_is_the_largest_of_all_seeds():
-    assert over_seeds(made_up(), "max_slowdown").value == 13.5
-    assert by_group(made_up(), ["policy"], metric_named("max_slowdown"))["value"].tolist() == [
+    assert over_seeds(synthetic(), "max_slowdown").value == 13.5
+    assert by_group(synthetic(), ["policy"], metric_named("max_slowdown"))["value"].tolist() == [
         9.0,
         13.5,
     ]
@@ -139,9 +139,9 @@ def test_a_maximum_is_the_largest_of_all_seeds():
 )
 def test_a_percentile_with_fewer_than_ten_observations_above_it_is_marked(percent, few, enough):
     metric = metric_named(f"p{percent}_latency_s")
-    assert metric.few(few)
-    assert not metric.few(enough)
-    assert not metric_named("mean_latency_s").few(1)
+    assert metric.is_unreliable(few)
+    assert not metric.is_unreliable(enough)
+    assert not metric_named("mean_latency_s").is_unreliable(1)
 
 
 def test_the_marks_are_in_the_tables(tmp_path):

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
-from lapsd.sim.experiment.statistics import percentile, ratio_by_seed
 from scipy import stats
 
 from lapsd import mean_interval, paired_difference, ratio_of_means
+from lapsd.sim.experiment.statistics import percentile, ratio_by_seed
 
 
 def test_a_paired_difference_is_scipys():

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+
+from lapsd.cli.tables import best_tables, sweep_table
 from lapsd.sim.sweeps import best, sweep
 from lapsd.sim.sweeps.summary import only, plot_heat_map, plot_sweep, varying
 
-from lapsd.cli.tables import best_tables, sweep_table
 
-
-def made_up(means, sd=1.0, shared=3.0, seeds=40, generator=0):
+def synthetic(means, sd=1.0, shared=3.0, seeds=40, generator=0):
     """Records of configurations with known means: noise of their own, and noise that all share in a
     seed.
     """
@@ -34,7 +34,7 @@ def made_up(means, sd=1.0, shared=3.0, seeds=40, generator=0):
 
 
 def test_the_clear_winner_is_found_alone():
-    (verdict,) = best(made_up([0, 5, 5, 9]))
+    (verdict,) = best(synthetic([0, 5, 5, 9]))
     assert verdict.best == "p:K=0"
     assert verdict.alike["policy"].tolist() == ["p:K=0"]
     assert verdict.wins.set_index("value")["wins"][0] == 1
@@ -42,7 +42,7 @@ def test_the_clear_winner_is_found_alone():
 
 
 def test_what_cannot_be_told_from_the_best_is_kept_and_the_rest_is_not():
-    (verdict,) = best(made_up([0, 0.05, 0.1, 6, 7]))
+    (verdict,) = best(synthetic([0, 0.05, 0.1, 6, 7]))
     assert set(verdict.alike["policy"]) == {"p:K=0", "p:K=1", "p:K=2"}
     assert verdict.alike["wins"].sum() == pytest.approx(1)
 
@@ -51,7 +51,7 @@ def test_the_set_holds_the_truly_best_as_often_as_it_promises():
     """In at least 95 % of sweeps; the nearest rivals are half a standard error away."""
     means = [0, 0.1, 0.1, 0.2, 0.3, 0.5, 1, 2]
     held = sum(
-        "p:K=0" in set(best(made_up(means, generator=g))[0].alike["policy"]) for g in range(200)
+        "p:K=0" in set(best(synthetic(means, generator=g))[0].alike["policy"]) for g in range(200)
     )
     assert (
         held >= 186
@@ -60,7 +60,7 @@ def test_the_set_holds_the_truly_best_as_often_as_it_promises():
 
 def test_many_of_a_kind_do_not_hide_that_they_are_worse():
     """300 configurations that do nearly the same are one comparison, not 300."""
-    records = made_up([0, 1.8], seeds=24)
+    records = synthetic([0, 1.8], seeds=24)
     rng = np.random.default_rng(3)
     copies = [records[records["K"] == 1].assign(K=k, policy=f"p:K={k}") for k in range(2, 302)]
     many = pd.concat([records, *copies], ignore_index=True)
@@ -71,7 +71,7 @@ def test_many_of_a_kind_do_not_hide_that_they_are_worse():
 
 def test_what_is_quoted_is_not_what_selected():
     """The winner of equals looks better on the seeds that selected it than it is."""
-    verdicts = [best(made_up([0] * 30, shared=0, generator=g))[0] for g in range(40)]
+    verdicts = [best(synthetic([0] * 30, shared=0, generator=g))[0] for g in range(40)]
     flattered = np.mean([v.selected_value - 100 for v in verdicts])
     quoted = np.mean([v.value.value - 100 for v in verdicts])
     assert flattered < -0.3
@@ -92,7 +92,7 @@ def test_what_is_quoted_is_not_what_selected():
 )
 def test_what_makes_no_sense_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
-        call(made_up([0, 1]))
+        call(synthetic([0, 1]))
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import time
 import pandas as pd
 import psutil
 import pytest
+
 from lapsd.sim.sweeps import grid, sweep
 from lapsd.sim.sweeps.workers import connect
 

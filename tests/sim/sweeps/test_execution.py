@@ -12,11 +12,11 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
+
+from lapsd import compare
 from lapsd.policies import LapsSD
 from lapsd.sim.sweeps import best, folders, grid, read_sweep, resume, sweep
 from lapsd.traces import load_profile, load_trace
-
-from lapsd import compare
 
 GRID = {"policies": ["laps-sd", "fcfs"], "parameters": {"K": ["2:5"]}}
 SMALL = {**GRID, "requests": [5, 8], "dataset": ["code", "all"], "seeds": 4}

@@ -5,6 +5,7 @@ import tomllib
 import pytest
 import tomli_w
 from hypothesis import given, strategies as st
+
 from lapsd.policies import spec_of
 from lapsd.sim.sweeps import Sweep
 from lapsd.sim.sweeps.grid import values_of
@@ -90,7 +91,7 @@ def test_chunks_hold_every_run_once():
     many = {"K": tuple(str(k) for k in range(1, 65)), "M": tuple(str(m) for m in range(2, 13))}
     sweep = Sweep(("las", "fcfs"), many, {"load": ("0.5", "0.9")}, seeds=3, first_seed=5)
     runs = [
-        (c.setting, seed, policy)
+        (c.scenario, seed, policy)
         for c in sweep.chunks()
         for seed in range(c.first_seed, c.last_seed + 1)
         for policy in range(c.first_policy, c.last_policy + 1)

@@ -3,45 +3,47 @@
 import json
 
 import pytest
+
+from lapsd import PreparedScenario
 from lapsd.policies import FCFS, parse_policy
 from lapsd.sim.sweeps.highest_rate import Constraint, at_rate, capacity, highest_rate
 from lapsd.traces import Profile, ordinary_decoding
-
-from lapsd import Stage
 
 TRACE = ordinary_decoding([1] * 20, [10, 50] * 10)
 PROFILE = Profile.constant(draft_ms=0, verify_ms=1)
 
 
 @pytest.fixture
-def stage():
-    return Stage.of(TRACE, PROFILE, requests=20)
+def prepared():
+    return PreparedScenario.of(TRACE, PROFILE, requests=20)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_it_holds_there_and_not_beyond(stage, seed):
+def test_it_holds_there_and_not_beyond(prepared, seed):
     constraint = Constraint.parse("mean_latency_s<=0.06")
-    rate = highest_rate(stage, FCFS(), constraint, seed, tolerance=0.01)
-    assert constraint.holds(at_rate(stage, rate), FCFS(), seed)
-    assert not constraint.holds(at_rate(stage, 1.01 * rate), FCFS(), seed)
+    rate = highest_rate(prepared, FCFS(), constraint, seed, tolerance=0.01)
+    assert constraint.holds(at_rate(prepared, rate), FCFS(), seed)
+    assert not constraint.holds(at_rate(prepared, 1.01 * rate), FCFS(), seed)
 
 
-def test_a_tighter_bound_allows_less(stage):
+def test_a_tighter_bound_allows_less(prepared):
     rates = [
-        capacity(stage, FCFS(), Constraint.parse(f"mean_latency_s<={b}"), 3)[0].value
+        capacity(prepared, FCFS(), Constraint.parse(f"mean_latency_s<={b}"), 3)[0].value
         for b in (0.05, 0.1, 0.2)
     ]
     assert rates[0] < rates[1] < rates[2]
 
 
-def test_what_holds_never_or_always_is_said(stage):
-    assert highest_rate(stage, FCFS(), Constraint.parse("mean_latency_s<=0.001"), 0) == 0
-    assert highest_rate(stage, FCFS(), Constraint.parse("mean_latency_s<=1000"), 0) == float("inf")
+def test_what_holds_never_or_always_is_said(prepared):
+    assert highest_rate(prepared, FCFS(), Constraint.parse("mean_latency_s<=0.001"), 0) == 0
+    assert highest_rate(prepared, FCFS(), Constraint.parse("mean_latency_s<=1000"), 0) == float(
+        "inf"
+    )
 
 
-def test_shortest_first_carries_more_than_first_come_first_served(stage):
+def test_shortest_first_carries_more_than_first_come_first_served(prepared):
     constraint = Constraint.parse("mean_normalised_latency_s <= 0.004")
-    fcfs, srpt = (capacity(stage, parse_policy(p), constraint, 5) for p in ("fcfs", "lp-srpt"))
+    fcfs, srpt = (capacity(prepared, parse_policy(p), constraint, 5) for p in ("fcfs", "lp-srpt"))
     assert srpt[0].value > fcfs[0].value
     assert fcfs[0].low <= fcfs[0].value <= fcfs[0].high
     assert len(fcfs[1]) == 5
@@ -62,14 +64,14 @@ def test_a_wrong_constraint_is_refused(text, message):
         Constraint.parse(text)
 
 
-def test_bounds_are_named(stage):
+def test_bounds_are_named(prepared):
     some = Constraint.parse("mean_latency_s<=1")
     with pytest.raises(ValueError, match="seeds 0: must be at least 1"):
-        capacity(stage, FCFS(), some, 0)
+        capacity(prepared, FCFS(), some, 0)
     with pytest.raises(ValueError, match="tolerance 0: must be between"):
-        capacity(stage, FCFS(), some, 1, tolerance=0)
+        capacity(prepared, FCFS(), some, 1, tolerance=0)
     with pytest.raises(ValueError, match="requests must come at a rate"):
-        capacity(Stage.of(TRACE, PROFILE, all_at_once=True), FCFS(), some, 1)
+        capacity(PreparedScenario.of(TRACE, PROFILE, all_at_once=True), FCFS(), some, 1)
 
 
 def test_the_command_prints_a_row_a_policy(lapsd):

@@ -5,17 +5,17 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+
 from lapsd.sim.experiment.statistics import paired_difference
 from lapsd.sim.sweeps import folders, grid, resume, sweep
 from lapsd.sim.sweeps.grid import Sweep
 from lapsd.sim.sweeps.stopping import look
-
 from tests.sim.sweeps.test_execution import interrupted_after
 
 ASKED = {"policies": ["fcfs", "lp-sjf"], "requests": [3, 10], "length_predictor": "noisy:0.5"}
 
 
-def made_up(differences):
+def synthetic(differences):
     seeds = range(len(differences))
     rows = [("fcfs", s, 10.0 + s % 3) for s in seeds]
     rows += [("other", s, 10.0 + s % 3 + d) for s, d in zip(seeds, differences, strict=True)]
@@ -24,17 +24,17 @@ def made_up(differences):
 
 def test_the_width_is_a_share_of_the_baselines_mean():
     differences = np.random.default_rng(0).normal(0, 2, 60)
-    seen = look(made_up(differences), "fcfs", 0.06)
+    seen = look(synthetic(differences), "fcfs", 0.06)
     interval = paired_difference(differences, np.zeros(60))
     assert seen.half_width == pytest.approx((interval.high - interval.low) / 2 / 11.0)
     assert seen.enough == (seen.half_width <= 0.06)
-    assert not look(made_up(differences), "fcfs", 0.01).enough
+    assert not look(synthetic(differences), "fcfs", 0.01).enough
 
 
 def test_few_differences_are_not_enough_and_none_are():
-    assert not look(made_up([0.0] * 40 + [0.001] * 20), "fcfs", 0.5).enough
-    assert look(made_up([0.0] * 30 + [0.001] * 30), "fcfs", 0.5).enough
-    assert look(made_up([0.0] * 60), "fcfs", 0.001) == (60, 0.0, True)
+    assert not look(synthetic([0.0] * 40 + [0.001] * 20), "fcfs", 0.5).enough
+    assert look(synthetic([0.0] * 30 + [0.001] * 30), "fcfs", 0.5).enough
+    assert look(synthetic([0.0] * 60), "fcfs", 0.001) == (60, 0.0, True)
 
 
 def test_looks_come_at_doublings():

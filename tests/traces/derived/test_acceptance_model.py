@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from lapsd.sim.experiment.stability import quantiles, stable_rounds
 from lapsd.traces import Trace, load_trace
 from lapsd.traces.derived.acceptance_fit import fit_acceptance

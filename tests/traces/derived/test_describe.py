@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from lapsd.policies import LapsSD
 from lapsd.sim.experiment.stability import stable_rounds, transition_errors
 from lapsd.traces import Trace, price, trace_from_rounds
@@ -101,12 +102,12 @@ def test_the_round_of_becoming_perceptible_by_hand() -> None:
 
 
 def test_transition_errors_split_into_length_and_acceptance() -> None:
-    from lapsd.policies import Outlook
+    from lapsd.policies import PolicyContext
 
     trace = made([4] * 5 + [0] * 15)
     priced = price(trace, Profile.constant(draft_ms=1, verify_ms=6))  # 10 ms a round
-    outlook = Outlook(10_000_000, [1.0])
-    found = transition_errors(priced, outlook, np.array([80]), LapsSD(count=5)).iloc[0]
+    context = PolicyContext(10_000_000, [1.0])
+    found = transition_errors(priced, context, np.array([80]), LapsSD(count=5)).iloc[0]
     truth, length = 200, 40
     assert found["total"] == pytest.approx(10 * 80 / 5 / truth - 1)
     assert found["length"] == pytest.approx(80 / length - 1)

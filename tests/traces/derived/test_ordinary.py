@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+
+from lapsd import Capacity, simulate
 from lapsd.policies import FCFS, LapsSD
 from lapsd.traces import (
     FormatError,
@@ -13,9 +15,7 @@ from lapsd.traces import (
     save_trace,
     trace_from_rounds as rounds_of,
 )
-
-from lapsd import Capacity, simulate
-from tests.builders import outlook, row, workload
+from tests.builders import context, row, workload
 
 
 def test_lengths_are_all_that_a_request_is():
@@ -64,7 +64,7 @@ def test_a_round_of_ordinary_decoding_is_one_pass_of_the_target_and_a_token():
     assert priced.decode_ns.tolist() == [120_000_000, 40_000_000]
     work = workload(priced, [0, 1])
     ends = {
-        kind: simulate(work, kind, outlook=outlook(priced), capacity=Capacity()).finish_ns.tolist()
+        kind: simulate(work, kind, context=context(priced), capacity=Capacity()).finish_ns.tolist()
         for kind in (FCFS(), LapsSD())
     }
     # 3 ms of prefill and six tokens; then 8 ms and two

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from lapsd.traces import FormatError, at_draft_length, load_trace, save_trace, trace_from_rounds
 
+from lapsd.traces import FormatError, at_draft_length, load_trace, save_trace, trace_from_rounds
 from tests.builders import row
 
 RNG = np.random.default_rng(0)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from lapsd.traces import Profile, speculation_pays, trace_from_rounds
 
 ROW = {

@@ -3,6 +3,7 @@
 import errno
 
 import pytest
+
 from lapsd.traces.errors import BAD_INPUT, run_command
 from lapsd.traces.files import write_whole
 

@@ -6,6 +6,7 @@ import gzip
 import json
 
 import pytest
+
 from lapsd.traces import FormatError, load_prompts, load_trace
 from lapsd.traces.importers import AlpacaEval, ShareGPT
 from lapsd.traces.importers.token_counts import TokenCounts

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from lapsd.traces import (
     IMPORTERS,
     FormatError,

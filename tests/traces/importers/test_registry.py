@@ -10,6 +10,9 @@ from typing import ClassVar
 import pytest
 import typer
 from hypothesis import given, settings, strategies as st
+
+from lapsd.cli import app
+from lapsd.cli.importing import command_of
 from lapsd.traces import (
     IMPORTERS,
     FormatError,
@@ -21,9 +24,6 @@ from lapsd.traces import (
     trace_from_rounds,
 )
 from lapsd.traces.errors import run_command
-
-from lapsd.cli import app
-from lapsd.cli.importing import command_of
 from tests.builders import row
 from tests.damage import damaged
 from tests.traces.importers.test_conversations import ANSWERED, SHARED

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 from lapsd.traces import (
     FormatError,
     Profile,

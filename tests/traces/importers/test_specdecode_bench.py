@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+
 from lapsd.traces import FormatError, at_draft_length
 from lapsd.traces.importers import SpecDecodeBench
-
 from tests.traces.importers.test_vllm import write
 
 LENGTHS = [5, 4, 3, 2, 1, 1, 3, 2, 9]

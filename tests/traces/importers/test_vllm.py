@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from lapsd.traces import FormatError
 from lapsd.traces.importers import Vllm
 

@@ -8,6 +8,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings, strategies as st
+
 from lapsd.traces import (
     FormatError,
     Profile,
@@ -27,7 +28,6 @@ from lapsd.traces.provenance import (
     RoundError,
     Speculation,
 )
-
 from tests.builders import row
 from tests.damage import damaged
 

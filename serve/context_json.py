@@ -5,14 +5,15 @@ from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
-from lapsd.policies import Outlook, Past, TimeModel
+
+from lapsd.policies import PolicyContext, RequestHistory, TimeModel
 from lapsd.traces.costs import Linear, Quadratic
 
 PAST = ("predicted_tokens", "tokens", "rounds", "early_tokens")
 PREFILLS: Mapping[str, type[Linear]] = {kind.__name__: kind for kind in (Linear, Quadratic)}
 
 
-def outlook_to_json(known: Outlook) -> dict[str, Any]:
+def context_to_json(known: PolicyContext) -> dict[str, Any]:
     """Everything that it holds.
 
     Raises
@@ -21,12 +22,12 @@ def outlook_to_json(known: Outlook) -> dict[str, Any]:
         If it knows what prompts take by a function that is no term of a profile.
     """
     plain = {
-        f.name: getattr(known, f.name) for f in fields(known) if f.name not in ("past", "time")
+        f.name: getattr(known, f.name) for f in fields(known) if f.name not in ("history", "time")
     }
     return {
         name: value if isinstance(value, int) else list(value) for name, value in plain.items()
     } | {
-        "past": {name: getattr(known.past, name).tolist() for name in PAST},
+        "history": {name: getattr(known.history, name).tolist() for name in PAST},
         "time": None if known.time is None else _time_to_json(known.time),
     }
 
@@ -41,7 +42,7 @@ def _time_to_json(model: TimeModel) -> dict[str, Any]:
     return document | {"prefill": {"kind": kind, **asdict(model.prefill)}}
 
 
-def outlook_from_json(document: Mapping[str, Any]) -> Outlook:
+def context_from_json(document: Mapping[str, Any]) -> PolicyContext:
     """The outlook of such an object.
 
     Raises
@@ -49,11 +50,13 @@ def outlook_from_json(document: Mapping[str, Any]) -> Outlook:
     KeyError, TypeError
         If it is none.
     """
-    past = Past(**{name: np.array(document["past"][name], dtype=np.int64) for name in PAST})
+    history = RequestHistory(
+        **{name: np.array(document["history"][name], dtype=np.int64) for name in PAST}
+    )
     time = document["time"]
     if time is not None and (prefill := time.get("prefill")) is not None:
         values = {name: value for name, value in prefill.items() if name != "kind"}
         time = {**time, "prefill": PREFILLS[prefill["kind"]](**values)}
-    return Outlook(
-        **{**document, "past": past, "time": None if time is None else TimeModel(**time)}
+    return PolicyContext(
+        **{**document, "history": history, "time": None if time is None else TimeModel(**time)}
     )

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from lapsd.calibrate.timing import moves as swap
-from lapsd.calibrate.timing.moves import cache_of, quantise, time_swaps
 
+from lapsd.calibrate.timing import kv_transfers as swap
+from lapsd.calibrate.timing.kv_transfers import cache_of, quantise, time_swaps
 from tests.calibrate.tiny import tiny_pair
 
 

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 from lapsd.sim.engine import Capacity
 from lapsd.sim.engine.memory import MANAGERS
 from lapsd.sim.engine.prefill import PREFILLS
-from lapsd.sim.experiment.knob import Knob, Value
+from lapsd.sim.experiment.scenario_field import ScenarioField, Value
 from lapsd.traces import PREDICTORS, Arrivals, ArrivalTrace, LengthPredictor
 from lapsd.traces.predictors import usage
 
@@ -24,34 +24,34 @@ def _knob(default: Value, help: str, **more: Any) -> Any:
     return field(default=default, metadata={"help": help, **more})
 
 
-def _load_in_words(setting: "Setting") -> str:
-    if setting.load is None:
+def _load_in_words(scenario: "Scenario") -> str:
+    if scenario.load is None:
         return ""
     return (
         "load"
-        f" {setting.load:g}{' (overloaded: depends on the number of requests)' if setting.load >= 1 else ''}"
+        f" {scenario.load:g}{' (overloaded: depends on the number of requests)' if scenario.load >= 1 else ''}"
     )
 
 
-def _gaps_in_words(setting: "Setting") -> str:
-    if setting.arrivals or setting.all_at_once or setting.clients is not None:
+def _gaps_in_words(scenario: "Scenario") -> str:
+    if scenario.arrivals or scenario.all_at_once or scenario.clients is not None:
         return ""
-    return "Poisson arrivals" if setting.cv == 1 else f"Gamma gaps (CV {setting.cv:g})"
+    return "Poisson arrivals" if scenario.cv == 1 else f"Gamma gaps (CV {scenario.cv:g})"
 
 
-def _slots_in_words(setting: "Setting") -> str:
-    if setting.kv_tokens is not None:
+def _slots_in_words(scenario: "Scenario") -> str:
+    if scenario.kv_tokens is not None:
         return ""
-    slots = setting.capacity.kv_slots
+    slots = scenario.capacity.kv_slots
     return "unlimited KV memory" if slots is None else f"{slots} KV slot{'s' * (slots != 1)}"
 
 
-def _budget_in_words(setting: "Setting") -> str:
-    return f"{setting.token_budget} tokens a step" if setting.prefill == "chunked" else ""
+def _budget_in_words(scenario: "Scenario") -> str:
+    return f"{scenario.token_budget} tokens a step" if scenario.prefill == "chunked" else ""
 
 
 @dataclass(frozen=True)
-class Setting:
+class Scenario:
     """Everything a run depends on besides policy and seed.
 
     Raises
@@ -63,19 +63,19 @@ class Setting:
     trace: str = _knob(
         "reference",
         "A trace file, or a bundled one: reference, azure-conversations.",
-        halves=True,
+        split=True,
         words=lambda s: "",
     )
     profile: str = _knob(
         "reference",
         "A profile file, or a bundled one: reference, opt-13b-a100.",
-        halves=True,
+        split=True,
         words=lambda s: "",
     )
     dataset: str | None = _knob(
         None,
         "Only this data set of the trace, or a mix: code=0.7+prose=0.3.",
-        halves=True,
+        split=True,
         words="data set {}",
     )
     requests: int = _knob(
@@ -136,7 +136,7 @@ class Setting:
         0,
         "Of the split into training and test half.",
         least=0,
-        halves=True,
+        split=True,
         words="split by seed {}",
     )
     draft_tokens: int | None = _knob(
@@ -145,7 +145,7 @@ class Setting:
         unit="tokens",
         least=0,
         most=1000,
-        halves=True,
+        split=True,
         words="replayed at n = {}",
     )
     batch: int = _knob(
@@ -153,7 +153,7 @@ class Setting:
         "Requests that run a round together.",
         unit="requests",
         least=1,
-        halves=True,
+        split=True,
         words="batches of up to {}",
     )
     kv_slots: int | None = _knob(
@@ -179,7 +179,7 @@ class Setting:
     swap: str | None = _knob(
         None,
         "Another way of moving caches that the profile has.",
-        halves=True,
+        split=True,
         words="caches moved by {}",
     )
     swap_scale: float = _knob(
@@ -187,7 +187,7 @@ class Setting:
         "Makes every move so many times as long.",
         least=0,
         most=1e6,
-        halves=True,
+        split=True,
         words="moves x {:g}",
     )
     memory: str = _knob(
@@ -212,8 +212,8 @@ class Setting:
     )
 
     def __post_init__(self) -> None:
-        for name, knob in KNOBS.items():
-            object.__setattr__(self, name, knob.checked(getattr(self, name)))
+        for name, scenario_field in SCENARIO_FIELDS.items():
+            object.__setattr__(self, name, scenario_field.checked(getattr(self, name)))
         if (
             self.load is None
             and self.rate is None
@@ -232,7 +232,7 @@ class Setting:
         )  # refuse what does not go together
 
     @classmethod
-    def of(cls, **values: Any) -> "Setting":
+    def of(cls, **values: Any) -> "Scenario":
         """From the keywords of a call, by name or other name; length predictors may be objects.
 
         Raises
@@ -295,21 +295,26 @@ class Setting:
         """
         named = named or {}
         parts = []
-        for name, knob in KNOBS.items():
+        for name, scenario_field in SCENARIO_FIELDS.items():
             value = getattr(self, name)
-            if callable(knob.words):
-                parts.append(knob.words(self))
-            elif value != knob.default:
-                template = knob.words or f"{name.replace('_', ' ')} {{}}"
+            if callable(scenario_field.words):
+                parts.append(scenario_field.words(self))
+            elif value != scenario_field.default:
+                template = scenario_field.words or f"{name.replace('_', ' ')} {{}}"
                 parts.append(template.format(named.get(name, value)))
         return ", ".join(filter(None, parts))
 
 
-_HINTS = get_type_hints(Setting)
-KNOBS: Mapping[str, Knob] = {
-    f.name: Knob.of(f.name, _HINTS[f.name], f.default, **f.metadata) for f in fields(Setting)
+_HINTS = get_type_hints(Scenario)
+SCENARIO_FIELDS: Mapping[str, ScenarioField] = {
+    f.name: ScenarioField.of(f.name, _HINTS[f.name], f.default, **f.metadata)
+    for f in fields(Scenario)
 }
-_OTHER_NAMES = {knob.also: name for name, knob in KNOBS.items() if knob.also}
+_OTHER_NAMES = {
+    scenario_field.also: name
+    for name, scenario_field in SCENARIO_FIELDS.items()
+    if scenario_field.also
+}
 
 
 def canonical(name: str) -> str:
@@ -321,6 +326,6 @@ def canonical(name: str) -> str:
         If there is none of that name, listing those there are.
     """
     own = _OTHER_NAMES.get(name, name)
-    if own not in KNOBS:
-        raise ValueError(f"unknown setting {name!r}: known are {', '.join(KNOBS)}")
+    if own not in SCENARIO_FIELDS:
+        raise ValueError(f"unknown setting {name!r}: known are {', '.join(SCENARIO_FIELDS)}")
     return own

@@ -1,11 +1,11 @@
-"""`alike` that goes on learning: requests that are done join the past."""
+"""`kernel-gittins` that goes on learning: requests that are done join the past."""
 
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
-from lapsd.policies.alike import Alike
-from lapsd.policies.base import ONE_ROUND, Event, Job, Outlook, Rank, Until
-from lapsd.policies.past import Past
+from lapsd.policies.base import ONE_ROUND, Event, Job, PolicyContext, Rank, Until
+from lapsd.policies.kernel_gittins import KernelGittins
+from lapsd.policies.request_history import RequestHistory
 
 GROWTH = 8  # the past is taken in anew when it has grown by this part of it
 
@@ -13,8 +13,8 @@ GROWTH = 8  # the past is taken in anew when it has grown by this part of it
 class Growing:
     """A past, and who is done since it was last taken in."""
 
-    def __init__(self, past: Past) -> None:
-        self.past = past
+    def __init__(self, history: RequestHistory) -> None:
+        self.history = history
         self._done: list[tuple[int, int, int, int]] = []
 
     def add(self, job: Job) -> bool:
@@ -23,27 +23,30 @@ class Growing:
         drafted = job.drafted * half / job.rounds  # as if all rounds had drafted as many
         early = min(job.tokens - 1, half + round(job.acceptance(half) * drafted))
         self._done.append((job.predicted_tokens, job.tokens, job.rounds, max(half, early)))
-        if len(self._done) * GROWTH <= len(self.past):
+        if len(self._done) * GROWTH <= len(self.history):
             return False
-        self.past = self.past.with_more(self._done)
+        self.history = self.history.with_more(self._done)
         self._done.clear()
         return True
 
 
 @dataclass(frozen=True)
-class AlikeOnline(Alike):
-    """`alike` that learns from who is done, and may begin with less of a past, or with none.
+class KernelGittinsOnline(KernelGittins):
+    """`kernel-gittins` that learns from who is done, and may begin with less of a past, or with none.
 
     Parameters
     ----------
     known : past requests that it begins with, at most; None: all.
     """
 
-    name: ClassVar[str] = "alike-online"
+    name: ClassVar[str] = "kernel-gittins-online"
 
     known: int | None = None
     growing: Growing = field(
-        default_factory=lambda: Growing(Past()), repr=False, compare=False, metadata={"bound": True}
+        default_factory=lambda: Growing(RequestHistory()),
+        repr=False,
+        compare=False,
+        metadata={"bound": True},
     )
 
     def __post_init__(self) -> None:
@@ -51,16 +54,16 @@ class AlikeOnline(Alike):
         if self.known is not None and self.known < 0:
             raise ValueError(f"{self.name}: known={self.known} must be at least 0")
 
-    def bind(self, outlook: Outlook) -> Self:
-        past = outlook.past if self.known is None else outlook.past.some(self.known)
-        return replace(super().bind(outlook), growing=Growing(past))
+    def bind(self, context: PolicyContext) -> Self:
+        history = context.history if self.known is None else context.history.some(self.known)
+        return replace(super().bind(context), growing=Growing(history))
 
     @property
-    def known_past(self) -> Past:
-        return self.growing.past
+    def known_history(self) -> RequestHistory:
+        return self.growing.history
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         return ONE_ROUND  # what a rank will be depends on who is done by then
 
-    def observe(self, event: Event) -> bool:
+    def on_event(self, event: Event) -> bool:
         return event.kind == "completion" and self.growing.add(event.job)

@@ -2,7 +2,7 @@
 would tell noise.
 
 After a change by which it asks less often, or for a further policy, `python -m
-tests.sim.test_how_often` counts anew.
+tests.sim.test_call_counts` counts anew.
 """
 
 import json
@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from lapsd.policies import POLICIES, Policy, parse_policy
+from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.runs import run
-from lapsd.sim.experiment.stage import Stage
 from lapsd.traces import load_profile, load_trace
 
-COUNTED = Path(__file__).with_name("how_often.json")
+COUNTED = Path(__file__).with_name("call_counts.json")
 SPECS = (*POLICIES, "laps-sd:overrun=1.5", "alise:overrun=1")
-QUESTIONS = ("rank", "run_until", "learn", "wake")
+QUESTIONS = ("rank", "run_until", "on_round", "wake")
 SERVERS: dict[str, dict[str, Any]] = {
     "one": {},
     "four": {"batch": 4, "kv_slots": 6},
@@ -28,7 +29,7 @@ SERVERS: dict[str, dict[str, Any]] = {
 }
 
 
-def how_often(spec: str, server: str) -> dict[str, int]:
+def call_counts(spec: str, server: str) -> dict[str, int]:
     """How often a policy is asked what, while a hundred requests are served."""
     policy, counts = parse_policy(spec), dict.fromkeys(QUESTIONS, 0)
     kind = type(policy)
@@ -42,7 +43,7 @@ def how_often(spec: str, server: str) -> dict[str, int]:
 
         return ask
 
-    stage = Stage.of(
+    prepared = PreparedScenario.of(
         load_trace("reference"),
         load_profile("reference"),
         requests=100,
@@ -53,7 +54,7 @@ def how_often(spec: str, server: str) -> dict[str, int]:
         for question in QUESTIONS:
             if getattr(kind, question) is not getattr(Policy, question):  # else nobody asks
                 patch.setattr(kind, question, counting(question))
-        run(stage, policy, 0)
+        run(prepared, policy, 0)
     return counts
 
 
@@ -61,8 +62,8 @@ def how_often(spec: str, server: str) -> dict[str, int]:
 @pytest.mark.parametrize("spec", SPECS)
 def test_policies_are_asked_no_more_often_than_they_were(spec, server):
     counted = json.loads(COUNTED.read_text(encoding="utf-8"))
-    assert spec in counted, "python -m tests.sim.test_how_often counts it"
-    before, now = counted[spec][server], how_often(spec, server)
+    assert spec in counted, "python -m tests.sim.test_call_counts counts it"
+    before, now = counted[spec][server], call_counts(spec, server)
     assert {question for question, count in now.items() if count > before[question]} == set(), (
         now,
         before,
@@ -70,6 +71,6 @@ def test_policies_are_asked_no_more_often_than_they_were(spec, server):
 
 
 if __name__ == "__main__":
-    made = {spec: {server: how_often(spec, server) for server in SERVERS} for spec in SPECS}
+    made = {spec: {server: call_counts(spec, server) for server in SERVERS} for spec in SPECS}
     lines = ",\n".join(f"{json.dumps(spec)}: {json.dumps(counts)}" for spec, counts in made.items())
     COUNTED.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")

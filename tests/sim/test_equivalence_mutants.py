@@ -6,7 +6,18 @@ from dataclasses import dataclass
 
 import pytest
 from hypothesis import Phase, given, settings
-from lapsd.policies import LAS, LPSRPT, NEVER, Alike, FastServe, LapsSD, Policy, RoundRobin, Until
+
+from lapsd.policies import (
+    LAS,
+    LPSRPT,
+    NEVER,
+    FastServe,
+    KernelGittins,
+    LapsSD,
+    Policy,
+    RoundRobin,
+    Until,
+)
 from lapsd.policies.laps_sd import Perceived
 from lapsd.sim.engine.memory import Estimate, Offload, Paged
 from lapsd.sim.engine.servers.batch import BatchServer
@@ -16,10 +27,9 @@ from lapsd.sim.engine.servers.single import SingleServer
 from lapsd.sim.engine.servers.together import Together
 from lapsd.sim.engine.servers.totals import Needs
 from lapsd.sim.engine.servers.waiting import Waiting
-from lapsd.sim.engine.servers.worst_seat import WorstSeat
-
+from lapsd.sim.engine.servers.worst_running import WorstRunning
 from tests.capacities import OFFLOADING, SITTING
-from tests.sim.law import Tide, cases, same
+from tests.sim.equivalence import Tide, cases, same
 
 
 class TooFar(RoundRobin):
@@ -44,8 +54,8 @@ class Peeper(LapsSD):
 
     def run_until(self, job, best_waiting, now_ns):
         until = super().run_until(job, best_waiting, now_ns)
-        if until.rounds < NEVER and job.memo is None:
-            job.memo = Perceived(job.predicted_tokens, self.mean_round_ns, 1)
+        if until.rounds < NEVER and job.state is None:
+            job.state = Perceived(job.predicted_tokens, self.mean_round_ns, 1)
         return until
 
 
@@ -54,23 +64,23 @@ class Grouper(Policy):
     """Turns of three rounds, by a float sum that depends on how rounds were grouped."""
 
     def rank(self, job, now_ns):
-        return (job.rounds % 3 == 0, job.memo[1] if job.memo else 0.0)
+        return (job.rounds % 3 == 0, job.state[1] if job.state else 0.0)
 
-    def learn(self, job, now_ns):
-        rounds, total = job.memo or (0, 0.0)
-        job.memo = (job.rounds, total + 0.1 * (job.rounds - rounds))
+    def on_round(self, job, now_ns):
+        rounds, total = job.state or (0, 0.0)
+        job.state = (job.rounds, total + 0.1 * (job.rounds - rounds))
 
     def run_until(self, job, best_waiting, now_ns):
         return Until(rounds=(job.rounds // 3 + 1) * 3)
 
 
 @dataclass(frozen=True)
-class Forgetful(Alike):
+class Forgetful(KernelGittins):
     """A promise made as if the request did not run: it lasts beyond the lead of who runs."""
 
     def run_until(self, job, best_waiting, now_ns):
         if best_waiting is not None:
-            best_waiting = (best_waiting[0] + 2 * self.lead_ns + 1,)
+            best_waiting = (best_waiting[0] + 2 * self.switch_penalty_ns + 1,)
         return super().run_until(job, best_waiting, now_ns)
 
 
@@ -137,10 +147,10 @@ def test_a_rank_that_is_called_steady_and_is_not_breaks_the_law():
 @pytest.mark.parametrize(
     ("owner", "name", "mutate", "policy"),
     [
-        (Waiting, "push", as_it_ran, Alike()),
+        (Waiting, "push", as_it_ran, KernelGittins()),
         (SingleServer, "_limit_by_events", late_cut, LPSRPT()),
         (
-            WorstSeat,
+            WorstRunning,
             "may_be_behind",
             lambda server, original: lambda self, rank, now_ns: False,
             LPSRPT(),
@@ -201,7 +211,7 @@ def in_longer_stretches(owner, original):
     return choose
 
 
-def who_sits(owner, original):
+def which_runs(owner, original):
     """Only those who sit are compared with who waits: whoever prefills runs on."""
     return lambda self, rank, now_ns: (
         self.worst.rank(list(self.batch.to_ask), now_ns) or bool(self.worst.behind(rank, now_ns))
@@ -212,7 +222,7 @@ def who_sits(owner, original):
     ("owner", "name", "mutate", "managers"),
     [
         (Paged, "catch_up", lambda owner, original: lambda self: None, ("paged",)),
-        (MixedServer, "_comes_before_some", who_sits, SITTING),
+        (MixedServer, "_comes_before_some", which_runs, SITTING),
         (MixedServer, "_choose", in_longer_stretches, ("auto",)),
     ],
     ids=["what was overwritten", "who prefills runs on", "a budget of one round for many"],

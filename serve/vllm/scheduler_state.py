@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from lapsd.policies import Outlook, Past, Policy, TimeModel, parse_policy
+
+from lapsd.policies import Policy, PolicyContext, RequestHistory, TimeModel, parse_policy
 from lapsd.policies.decision import name_of
-from lapsd.serve.vllm.outlook import outlook_of
+from lapsd.serve.vllm.policy_context import policy_context
 from lapsd.serve.vllm.settings import Settings
 from lapsd.traces import load_profile, load_trace
 
@@ -25,7 +26,7 @@ MOST_TOKENS = 10**9
 
 
 @dataclass(frozen=True, eq=False)
-class Beforehand:
+class SchedulerState:
     """What is known beforehand.
 
     Attributes
@@ -45,7 +46,7 @@ class Beforehand:
     model: str = ""
 
     @classmethod
-    def of(cls, settings: Settings, seats: int) -> "Beforehand":
+    def of(cls, settings: Settings, batch_slots: int) -> "SchedulerState":
         """From settings, for so many requests that run at once.
 
         Raises
@@ -62,10 +63,10 @@ class Beforehand:
         if settings.profile is None:
             return cls(_bound_to_nothing(policy), settings.predicted_tokens, predictor)
         trace, profile = load_trace(_trace_beside(settings)), load_profile(settings.profile)
-        known = outlook_of(trace, profile, seats)
+        known = policy_context(trace, profile, batch_slots)
         if settings.preemption == "recompute":
             contexts = trace.prompt_tokens + trace.output_tokens // 2
-            known = replace(known, move_back_ns=profile.costs.prefill(int(np.median(contexts))))
+            known = replace(known, swap_in_ns=profile.costs.prefill(int(np.median(contexts))))
         predicted = settings.predicted_tokens or int(np.median(trace.output_tokens)) + 1
         model = profile.provenance.target
         return cls(_bound(policy, known), predicted, predictor, "" if model is None else model.name)
@@ -101,9 +102,9 @@ class Beforehand:
         return self.predicted_tokens or getattr(sampling, "max_tokens", None) or 1
 
 
-def _bound(policy: Policy, outlook: Outlook) -> Policy:
+def _bound(policy: Policy, context: PolicyContext) -> Policy:
     try:
-        return policy.bind(outlook)
+        return policy.bind(context)
     except ValueError as error:
         raise ValueError(f"policy {name_of(policy)}: {error}") from error
 
@@ -115,8 +116,10 @@ def _bound_to_nothing(policy: Policy) -> Policy:
     bound = []
     for scale in (1, 3):
         tokens = np.arange(1, 40) * scale
-        past = Past(tokens, tokens, tokens, tokens)
-        known = Outlook(10**6 * scale, (10**7 * scale,), past, time=TimeModel(scale, scale, scale))
+        past = RequestHistory(tokens, tokens, tokens, tokens)
+        known = PolicyContext(
+            10**6 * scale, (10**7 * scale,), past, time=TimeModel(scale, scale, scale)
+        )
         bound.append(_bound(policy, known))
     if bound[0] != bound[1]:
         raise ValueError(

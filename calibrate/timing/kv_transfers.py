@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from lapsd.calibrate.decoding.decoder import Decoder, Sampling, clock, make_decoder
 from lapsd.calibrate.decoding.rounds import DeviceRounds
 from lapsd.calibrate.models.lean import LeanEngine
 from lapsd.calibrate.models.loading import Pair
-from torch import Tensor
 
 REPEATS = 9
 

@@ -1,12 +1,12 @@
 """What it costs everybody that a running request stops for another, where caches have to move."""
 
-from lapsd.policies.base import Outlook
+from lapsd.policies.base import PolicyContext
 
 # who wait beside the two: the mean queue of M/M/1 at a load of 0.8, load² / (1 − load), rounded
 BEHIND = 3
 
 
-def lead_ns(outlook: Outlook) -> int:
+def switch_penalty_ns(context: PolicyContext) -> int:
     """By how much less remaining time a waiting request must need to take the place of a running
     one.
 
@@ -16,5 +16,5 @@ def lead_ns(outlook: Outlook) -> int:
     them is later by out + back. Beside others a seat comes free as many times as often as there are
     seats, so that only that part of a − b is gained.
     """
-    out, back, seats = outlook.move_out_ns, outlook.move_back_ns, outlook.seats
-    return seats * (2 * out + back + (BEHIND + seats - 1) * (out + back))
+    out, back, batch_slots = context.swap_out_ns, context.swap_in_ns, context.batch_slots
+    return batch_slots * (2 * out + back + (BEHIND + batch_slots - 1) * (out + back))

@@ -5,14 +5,15 @@ import math
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
-from lapsd.policies import Past
+
+from lapsd.policies import RequestHistory
 from lapsd.policies.gittins import Gittins, inverse_index
-from lapsd.policies.past import EXACT, FEW, NOTHING, log_likely
+from lapsd.policies.request_history import EXACT, FEW, NOTHING, log_likely
 
 RNG = np.random.default_rng(7)
 
 
-def past_of(tokens, rounds=None, predicted=None, early=None) -> Past:
+def history_of(tokens, rounds=None, predicted=None, early=None) -> RequestHistory:
     """Requests of so many tokens, two a round unless said otherwise, foreseen unless said
     otherwise.
     """
@@ -23,7 +24,9 @@ def past_of(tokens, rounds=None, predicted=None, early=None) -> Past:
         if early is None
         else np.array(early)
     )
-    return Past(tokens if predicted is None else np.array(predicted), tokens, rounds, early)
+    return RequestHistory(
+        tokens if predicted is None else np.array(predicted), tokens, rounds, early
+    )
 
 
 def lognormal(count: int) -> np.ndarray:
@@ -43,19 +46,19 @@ def lognormal(count: int) -> np.ndarray:
 def test_how_alike_predictions_must_be_is_learnt_from_the_past(predict, least, most):
     tokens = lognormal(2_000)
     predicted = np.maximum(1, np.rint(np.exp(predict(np.log(tokens))))).astype(np.int64)
-    assert least <= past_of(tokens, predicted=predicted).likeness.width <= most
+    assert least <= history_of(tokens, predicted=predicted).likeness.width <= most
 
 
 def test_how_much_a_pace_tells_is_learnt_from_the_past():
     """Much if fast requests are longer and stay fast."""
     rounds = RNG.integers(20, 200, 1_000)
     tokens = rounds + np.rint(rounds * rounds / 50).astype(np.int64)
-    assert past_of(tokens, rounds, predicted=[7] * 1_000).likeness.doubt < 0.1
+    assert history_of(tokens, rounds, predicted=[7] * 1_000).likeness.doubt < 0.1
 
 
 def test_between_the_halves_of_a_past_request_tokens_are_taken_to_come_evenly():
-    past = past_of([40] * 3, [8] * 3, early=[10] * 3, predicted=[7] * 3)
-    _, rounds, tokens = past._on_the_way(step=1)
+    history = history_of([40] * 3, [8] * 3, early=[10] * 3, predicted=[7] * 3)
+    _, rounds, tokens = history._on_the_way(step=1)
     assert (rounds.tolist(), tokens.tolist()) == (
         [2] * 3 + [4] * 3 + [6] * 3,
         [5] * 3 + [10] * 3 + [25] * 3,
@@ -74,7 +77,7 @@ def test_the_pace_of_requests_is_learnt_from_their_halves():
     ]
     early = np.rint(paces[0] * half).astype(np.int64)
     tokens = early + np.rint(paces[1] * (rounds - half)).astype(np.int64)
-    pace = past_of(tokens, rounds, early=early).pace
+    pace = history_of(tokens, rounds, early=early).pace
     assert pace.round == pytest.approx(0.2, rel=0.2)
     assert pace.stretch == pytest.approx(0.02, rel=0.25)
 
@@ -85,18 +88,18 @@ def test_one_odd_request_does_not_move_the_pace():
     odd = early.copy()
     odd[3] = 1
     before, after = (
-        past_of(tokens + rounds, rounds, early=some + rounds // 2).pace for some in (early, odd)
+        history_of(tokens + rounds, rounds, early=some + rounds // 2).pace for some in (early, odd)
     )
     assert after.round == pytest.approx(before.round, rel=0.05)
 
 
 def test_only_those_longer_than_what_was_emitted_count():
-    past = past_of([10] * FEW + [20, 40], predicted=[30] * (FEW + 2))
-    left, weight = past.left(30, 10, 5)
+    history = history_of([10] * FEW + [20, 40], predicted=[30] * (FEW + 2))
+    left, weight = history.left(30, 10, 5)
     assert left.tolist() == [5, 15]  # rounds, of two tokens each
     assert weight.tolist() == [1, 1]
-    assert past.left(30, 20, 10)[0].tolist() == [10]
-    assert not len(past.left(30, 40, 20)[0])
+    assert history.left(30, 20, 10)[0].tolist() == [10]
+    assert not len(history.left(30, 40, 20)[0])
 
 
 def test_a_prediction_favours_who_was_that_long():
@@ -104,17 +107,17 @@ def test_a_prediction_favours_who_was_that_long():
     predicted = np.maximum(1, np.rint(tokens * np.exp(0.3 * RNG.standard_normal(300)))).astype(
         np.int64
     )
-    past = past_of(tokens, predicted=predicted)
+    history = history_of(tokens, predicted=predicted)
     for some in (40, 150, 600):
-        left, weight = past.left(some, 0, 0)
+        left, weight = history.left(some, 0, 0)
         assert float((left * weight).sum() / weight.sum()) * 2 == pytest.approx(some, rel=0.4)
 
 
 def test_the_acceptance_seen_favours_who_accepted_as_much():
     slow, fast = [(100, 100)] * 20, [(100, 25)] * 20
     tokens, rounds = zip(*slow, *fast, strict=True)
-    past = past_of(tokens, rounds, predicted=[100] * 40)
-    before, after = past.left(100, 0, 0), past.left(100, 40, 10)
+    history = history_of(tokens, rounds, predicted=[100] * 40)
+    before, after = history.left(100, 0, 0), history.left(100, 40, 10)
     assert set(before[1].tolist()) == {1.0}
     means = [float((left * weight).sum() / weight.sum()) for left, weight in (before, after)]
     assert means[0] == pytest.approx(62.5)
@@ -126,20 +129,24 @@ def test_length_and_acceptance_are_weighed_together():
     says.
     """
     tokens, rounds = zip(*[(50, 50)] * 20, *[(400, 100)] * 20, strict=True)
-    past = past_of(tokens, rounds, predicted=[100] * 40)
-    left, weight = past.left(100, 40, 10)
+    history = history_of(tokens, rounds, predicted=[100] * 40)
+    left, weight = history.left(100, 40, 10)
     assert float((left * weight).sum() / weight.sum()) == pytest.approx(90, rel=0.01)
 
 
 def test_too_few_requests_tell_nothing():
-    assert not len(Past().left(30, 0, 0)[0])
-    assert not len(past_of([10] * (FEW - 1)).left(30, 0, 0)[0])
-    assert len(past_of([10] * FEW).left(30, 0, 0)[0])
+    assert not len(RequestHistory().left(30, 0, 0)[0])
+    assert not len(history_of([10] * (FEW - 1)).left(30, 0, 0)[0])
+    assert len(history_of([10] * FEW).left(30, 0, 0)[0])
 
 
 def test_equal_predictions_and_equal_lengths_do_no_harm():
-    for past in (past_of(lognormal(50), predicted=[7] * 50), past_of([30] * 50), past_of([1] * 50)):
-        left, weight = past.left(7, 0, 0)
+    for history in (
+        history_of(lognormal(50), predicted=[7] * 50),
+        history_of([30] * 50),
+        history_of([1] * 50),
+    ):
+        left, weight = history.left(7, 0, 0)
         assert len(left) == 50
         assert np.isfinite(left).all()
         assert set(weight.tolist()) == {1.0}
@@ -147,12 +154,12 @@ def test_equal_predictions_and_equal_lengths_do_no_harm():
 
 def test_of_a_long_past_those_near_are_taken_evenly():
     tokens = np.repeat(np.arange(1, 10_001), 10)
-    past = past_of(tokens, predicted=np.minimum(tokens, 5_000))
-    kin = past.kin(5_000)  # of half of them this is said
+    history = history_of(tokens, predicted=np.minimum(tokens, 5_000))
+    kin = history.kin(5_000)  # of half of them this is said
     assert EXACT * 0.9 <= len(kin.tokens) <= EXACT
     assert kin.tokens.min() >= 4_900
     assert np.mean(kin.tokens) == pytest.approx(7_500, rel=0.01)
-    assert past.kin(300).tokens.max() < 400
+    assert history.kin(300).tokens.max() < 400
 
 
 @pytest.mark.parametrize("sd", [0.0, 0.02, 0.5, 2.0])
@@ -161,10 +168,10 @@ def test_what_a_long_past_says_is_what_all_of_it_would(sd):
     predicted = np.maximum(
         1, np.rint(tokens * np.exp(sd * RNG.standard_normal(len(tokens))))
     ).astype(np.int64)
-    past = past_of(tokens, predicted=predicted)
-    width = max(past.likeness.width, 0.005)
+    history = history_of(tokens, predicted=predicted)
+    width = max(history.likeness.width, 0.005)
     for some in (30, 150, 900):
-        left, weight = past.left(some, 20, 10)
+        left, weight = history.left(some, 20, 10)
         off = (math.log(some) - np.log(predicted)) / width
         whole = np.where(tokens > 20, np.exp(-(off**2) / 2), 0)
         expected = float((whole * (tokens - 20)).sum() / whole.sum()) / 2
@@ -173,25 +180,27 @@ def test_what_a_long_past_says_is_what_all_of_it_would(sd):
 
 def test_where_nothing_tells_age_in_rounds_is_all_that_is_left():
     """It is the policy `gittins` then, of rounds."""
-    past = past_of(tokens := lognormal(40), RNG.integers(1, 60, 40), predicted=[7] * 40)
-    assert past.likeness.width == math.inf
-    vars(past)["likeness"] = NOTHING
-    left, weight = past.left(7, int(tokens.max()) + 1, 20)
-    assert sorted(left.round().tolist()) == sorted((past.rounds[past.rounds > 20] - 20).tolist())
+    history = history_of(tokens := lognormal(40), RNG.integers(1, 60, 40), predicted=[7] * 40)
+    assert history.likeness.width == math.inf
+    vars(history)["likeness"] = NOTHING
+    left, weight = history.left(7, int(tokens.max()) + 1, 20)
+    assert sorted(left.round().tolist()) == sorted(
+        (history.rounds[history.rounds > 20] - 20).tolist()
+    )
     assert set(weight.tolist()) == {1.0}
 
 
 def test_a_past_grows_and_shrinks():
-    past = past_of(range(2, 102))
-    assert past.some(5).tokens.tolist() == [2, 26, 51, 76, 101]
-    assert len(past.some(0)) == 0
-    assert len(past.some(1_000)) == 100
-    more = past.some(1).with_more([(7, 8, 4, 3)])
+    history = history_of(range(2, 102))
+    assert history.some(5).tokens.tolist() == [2, 26, 51, 76, 101]
+    assert len(history.some(0)) == 0
+    assert len(history.some(1_000)) == 100
+    more = history.some(1).with_more([(7, 8, 4, 3)])
     assert [
         column.tolist()
         for column in (more.predicted_tokens, more.tokens, more.rounds, more.early_tokens)
     ] == [[2, 7], [2, 8], [1, 4], [0, 3]]
-    assert Past().with_more([(7, 8, 4, 3)]).tokens.tolist() == [8]
+    assert RequestHistory().with_more([(7, 8, 4, 3)]).tokens.tolist() == [8]
 
 
 @given(st.lists(st.integers(1, 10_000), min_size=1, max_size=30))
@@ -209,19 +218,21 @@ def test_the_index_by_hand():
 
 
 def test_a_past_of_requests_that_are_all_the_same_foretells_just_them():
-    past = past_of([20] * 16)
+    history = history_of([20] * 16)
     with np.errstate(divide="raise", invalid="raise"):
-        rounds, weight = past.left(20, 8, 4)
+        rounds, weight = history.left(20, 8, 4)
     assert set(rounds.tolist()) == {6.0}
     assert np.isfinite(weight).all()
     assert weight.min() == weight.max() > 0
 
 
 def test_a_width_reaches_the_fourth_nearest_at_least():
-    past = np.array([0.0, 1.0, 2.0, 3.0, 7.0])
+    history = np.array([0.0, 1.0, 2.0, 3.0, 7.0])
     for width, of in ((0.0, 3.0), (2.0, 3.0), (4.0, 4.0)):  # the fourth nearest to 0 is 3 away
-        assert log_likely(np.zeros(1), past, width)[0] == pytest.approx(-(past**2) / (2 * of**2))
-    assert log_likely(np.zeros(1), past[:2], 0.0)[0] == pytest.approx(
+        assert log_likely(np.zeros(1), history, width)[0] == pytest.approx(
+            -(history**2) / (2 * of**2)
+        )
+    assert log_likely(np.zeros(1), history[:2], 0.0)[0] == pytest.approx(
         [0, -0.5]
     )  # or the last, of fewer
-    assert not log_likely(np.zeros(1), past, math.inf).any()
+    assert not log_likely(np.zeros(1), history, math.inf).any()

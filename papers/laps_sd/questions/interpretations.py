@@ -13,7 +13,7 @@ from lapsd.sim.figures.differences import plot_differences
 from lapsd.sim.figures.style import NAMES
 from lapsd.sim.sweeps.grid import Sweep
 
-READINGS = {
+INTERPRETATIONS = {
     "follow=true": "the queue of a perceptible request follows its remaining T̃",
     "order=total": "perceptible requests are ordered by total T̃",
     "perceptible_first=false": "not-perceptible requests go first in a queue",
@@ -39,30 +39,34 @@ LITTLE, MUCH = 2, 5  # percent
 
 def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
     """Every reading, and other policies in the same runs."""
-    policies = [*DEPLOYABLE, "las-round", "gittins", *(f"laps-sd:{r}" for r in READINGS)]
-    return {"readings": sweep(policies, size.claims)}
+    policies = [*DEPLOYABLE, "las-round", "gittins", *(f"laps-sd:{r}" for r in INTERPRETATIONS)]
+    return {"interpretations": sweep(policies, size.claims)}
 
 
 def find(evidence: Evidence) -> Tables:
     """Each configuration against LAPS-SD as we read it, in percent of its mean latency."""
     return {
-        "readings": against_all(evidence.records["readings"], "laps-sd", policy_over_others=False)
+        "interpretations": against_all(
+            evidence.records["interpretations"], "laps-sd", policy_over_others=False
+        )
     }
 
 
 def say(evidence: Evidence, tables: Tables) -> Section:
     """Which choices matter."""
-    rows = tables["readings"].set_index("policy")
-    own = rows.loc[[f"laps-sd:{reading}" for reading in READINGS]].set_axis(list(READINGS))
+    rows = tables["interpretations"].set_index("policy")
+    own = rows.loc[[f"laps-sd:{reading}" for reading in INTERPRETATIONS]].set_axis(
+        list(INTERPRETATIONS)
+    )
     table = Table(
         ["choice", "parameter", "mean latency"],
-        [[READINGS[str(k)], str(k), change(percent_of(r))] for k, r in own.iterrows()],
+        [[INTERPRETATIONS[str(k)], str(k), change(percent_of(r))] for k, r in own.iterrows()],
         "Each other reading against LAPS-SD as we read it, 95 % intervals over seeds: below 0 the"
         " other is faster.",
     )
-    faster = [READINGS[str(k)] for k, r in own.iterrows() if r["high"] < 0]
+    faster = [INTERPRETATIONS[str(k)] for k, r in own.iterrows() if r["high"] < 0]
     matters = [
-        f"{READINGS[str(k)]} ({signed(r['percent'])} %)"
+        f"{INTERPRETATIONS[str(k)]} ({signed(r['percent'])} %)"
         for k, r in own.iterrows()
         if r["low"] > MUCH
     ]
@@ -85,7 +89,7 @@ def say(evidence: Evidence, tables: Tables) -> Section:
 
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     """Figure 8."""
-    rows = tables["readings"]
+    rows = tables["interpretations"]
     own = rows["policy"].str.startswith("laps-sd:")
     groups = {
         "other readings of the paper and other parameters": rows[own],
@@ -100,7 +104,7 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
             8,
             "Other readings of LAPS-SD, and other policies",
             caption,
-            lambda: plot_differences(groups, READINGS, "LAPS-SD as we read it"),
+            lambda: plot_differences(groups, INTERPRETATIONS, "LAPS-SD as we read it"),
         )
     ]
 

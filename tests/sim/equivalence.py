@@ -5,18 +5,20 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+
+from lapsd import Capacity, Run, simulate
 from lapsd.policies import (
     FCFS,
     LAS,
     LPSJF,
     LPSRPT,
     POLICIES,
-    Alike,
-    AlikeOnline,
     Alise,
     AMin,
     FastServe,
     Gittins,
+    KernelGittins,
+    KernelGittinsOnline,
     LapsSD,
     LapsSDAdapted,
     Policy,
@@ -25,12 +27,10 @@ from lapsd.policies import (
 )
 from lapsd.sim.engine.memory import EVICTIONS
 from lapsd.sim.engine.simulation import promises
+from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.runs import run
-from lapsd.sim.experiment.stage import Stage
 from lapsd.traces import Workload, load_profile, load_trace
-
-from lapsd import Capacity, Run, simulate
-from tests.builders import outlook, workloads
+from tests.builders import context, workloads
 from tests.capacities import EVERY, OFFLOADING, capacities
 
 COLUMNS = (
@@ -51,14 +51,14 @@ class Tide(Policy):
     """
 
     few: int = 2
-    present: list[int] = field(default_factory=lambda: [0], metadata={"bound": True})
+    active: list[int] = field(default_factory=lambda: [0], metadata={"bound": True})
 
-    def bind(self, outlook):
-        return replace(self, present=[0])
+    def bind(self, context):
+        return replace(self, active=[0])
 
     @property
     def queues(self):
-        return 1 if self.present[0] <= self.few else 3
+        return 1 if self.active[0] <= self.few else 3
 
     def rank(self, job, now_ns):
         return (min(job.rounds // 2 + 1, self.queues), job.predicted_tokens)
@@ -66,9 +66,9 @@ class Tide(Policy):
     def run_until(self, job, best_waiting, now_ns):
         return Until(rounds=(job.rounds // 2 + 1) * 2)
 
-    def observe(self, event):
+    def on_event(self, event):
         queues = self.queues
-        self.present[0] += 1 if event.kind == "arrival" else -1
+        self.active[0] += 1 if event.kind == "arrival" else -1
         return self.queues != queues
 
 
@@ -86,7 +86,7 @@ class Watching(Policy):
     def run_until(self, job, best_waiting, now_ns):
         return Until()
 
-    def observe(self, event):
+    def on_event(self, event):
         kind, job, now_ns = event
         self.seen.append(
             (
@@ -104,8 +104,8 @@ class Watching(Policy):
 
 
 @st.composite
-def policies(draw, foreseeing=False):
-    """Any policy; or, `foreseeing`, one that tells memory what it foresees, be it what is left or a
+def policies(draw, predictable=False):
+    """Any policy; or, `predictable`, one that tells memory what it foresees, be it what is left or a
     rank's fall.
     """
     queues = {
@@ -123,7 +123,7 @@ def policies(draw, foreseeing=False):
         "overrun": draw(st.sampled_from([1.0, 1.5])),
         "stability": draw(st.sampled_from(["range", "sd", "window", "posterior"])),
         "count": draw(st.sampled_from([0, 0, 0, 2])),
-        "stay": draw(st.sampled_from([0.0, 0.0, 1.0])),
+        "switch_penalty": draw(st.sampled_from([0.0, 0.0, 1.0])),
     }
     alise = Alise(
         **queues, overrun=stability["overrun"], model=draw(st.sampled_from(["published", "exact"]))
@@ -133,14 +133,14 @@ def policies(draw, foreseeing=False):
         levels=draw(st.integers(1, 6)),
         starve_s=draw(st.sampled_from([None, 1e-9, 5e-6, 1e-4])),
     )
-    if foreseeing:
+    if predictable:
         return draw(
             st.sampled_from([alise, alise, fastserve, LAS(**queues), LapsSD(**queues, **stability)])
         )
     alike = {
         "index": draw(st.sampled_from(["gittins", "mean"])),
-        "stay": draw(st.sampled_from([0.0, 1.0, 3.0])),
-        "patience": draw(st.sampled_from([0.0, 0.0, 0.5])),
+        "switch_penalty": draw(st.sampled_from([0.0, 1.0, 3.0])),
+        "age_weight": draw(st.sampled_from([0.0, 0.0, 0.5])),
     }
     srpt = LPSRPT(draw(st.sampled_from([None, 0.0, 0.5, 1.0])), draw(st.sampled_from([0.0, 1.0])))
     varied = [
@@ -153,9 +153,9 @@ def policies(draw, foreseeing=False):
         LapsSD(**queues, **stability),
         LapsSD(**queues, **stability),
         LapsSD(**queues),
-        Alike(**alike),
-        Alike(**alike),
-        AlikeOnline(**alike, known=draw(st.sampled_from([0, None]))),
+        KernelGittins(**alike),
+        KernelGittins(**alike),
+        KernelGittinsOnline(**alike, known=draw(st.sampled_from([0, None]))),
         srpt,
         srpt,
         AMin(draw(st.sampled_from([0.0, 0.5]))),
@@ -168,10 +168,10 @@ def policies(draw, foreseeing=False):
 @st.composite
 def cases(draw, managers=EVERY, max_requests=12, prefills=("alone", "batched")):
     """A workload, a policy, and a capacity whose memory, where it is limited, is tight."""
-    foreseeing = managers == OFFLOADING and draw(st.booleans())
+    predictable = managers == OFFLOADING and draw(st.booleans())
     work, policy = (
         draw(workloads(max_requests=max_requests, closed=True)),
-        draw(policies(foreseeing)),
+        draw(policies(predictable)),
     )
     return work, policy, draw(capacities(work, managers, prefills))
 
@@ -195,10 +195,10 @@ def same(work: Workload, policy: Policy, capacity: Capacity, check: bool = True)
     round gives.
     """
     assert promises(policy), "else both step"
-    past = outlook(work.priced)
-    slow = simulate(work, policy, outlook=past, capacity=capacity, skip=False, check=check)
+    past = context(work.priced)
+    slow = simulate(work, policy, context=past, capacity=capacity, skip=False, check=check)
     fast = (
-        simulate(work, policy, outlook=past, capacity=capacity, check=checked)
+        simulate(work, policy, context=past, capacity=capacity, check=checked)
         for checked in {check, False}
     )
     return all(alike(slow, run) for run in fast)
@@ -214,21 +214,21 @@ def alike(one: Run, other: Run) -> bool:
 def events(work: Workload, capacity: Capacity, skip: bool) -> list[tuple[Any, ...]]:
     """What a policy sees of arrivals and completions."""
     policy = Watching()
-    simulate(work, policy, outlook=outlook(work.priced), capacity=capacity, skip=skip)
+    simulate(work, policy, context=context(work.priced), capacity=capacity, skip=skip)
     return policy.seen
 
 
 def same_of_real_lengths(
-    policy: Policy, batch: int, fit: float, seed: int = 0, **setting: Any
+    policy: Policy, batch: int, fit: float, seed: int = 0, **scenario: Any
 ) -> bool:
     """As `same`, of Azure's lengths in memory for so many requests of mean length."""
     trace, profile = load_trace("azure-conversations"), load_profile("opt-13b-a100")
     lengths = trace.prompt_tokens + trace.output_tokens
     tokens = max(int(lengths.mean() * fit), int(lengths.max()) + 200)
-    stage = Stage.of(
-        trace, profile, batch=batch, kv_tokens=tokens, length_predictor="noisy:0.5", **setting
+    prepared = PreparedScenario.of(
+        trace, profile, batch=batch, kv_tokens=tokens, length_predictor="noisy:0.5", **scenario
     )
-    return alike(*(run(stage, policy, seed, skip=skip) for skip in (False, True)))
+    return alike(*(run(prepared, policy, seed, skip=skip) for skip in (False, True)))
 
 
 @st.composite

@@ -4,14 +4,14 @@ import re
 from dataclasses import asdict, replace
 
 import pytest
-from lapsd.sim.experiment.setting import KNOBS, LOAD, canonical
+
+from lapsd import Scenario, compare
+from lapsd.cli import app
+from lapsd.sim.experiment.scenario import LOAD, SCENARIO_FIELDS, canonical
 from lapsd.sim.sweeps.chunks import ChunkRunner
 from lapsd.sim.sweeps.execution import prepare
 from lapsd.sim.sweeps.grid import Sweep
 from lapsd.traces import LengthPredictor, Profile
-
-from lapsd import Setting, compare
-from lapsd.cli import app
 from tests.sim.experiment.test_comparison import PROFILE, TRACE
 
 OTHER = {  # a value of each knob that is not its default, as people type it
@@ -47,34 +47,36 @@ NEEDED = {
 
 
 def other_setting(name):
-    return Setting(**{name: KNOBS[name].parse(OTHER[name])}, **NEEDED.get(name, {}))
+    return Scenario(**{name: SCENARIO_FIELDS[name].parse(OTHER[name])}, **NEEDED.get(name, {}))
 
 
 @pytest.mark.parametrize("verb", ["compare", "sweep"])
 def test_every_knob_is_an_option(verb, capsys):
     app([verb, "--help"], standalone_mode=False)
     options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
-    assert {knob.option for knob in KNOBS.values()} <= options
+    assert {scenario_field.option for scenario_field in SCENARIO_FIELDS.values()} <= options
 
 
-@pytest.mark.parametrize("name", KNOBS)
+@pytest.mark.parametrize("name", SCENARIO_FIELDS)
 def test_every_knob_is_a_key_of_sweeps_and_a_line_of_the_configuration(name):
     wanted = other_setting(name)
     needed = {key: (str(value),) for key, value in NEEDED.get(name, {}).items()}
     assert Sweep(settings={name: (OTHER[name],), **needed}).combinations() == [wanted]
-    assert asdict(wanted)[name] == KNOBS[name].parse(OTHER[name])
-    assert wanted != Setting(**NEEDED.get(name, {}))
+    assert asdict(wanted)[name] == SCENARIO_FIELDS[name].parse(OTHER[name])
+    assert wanted != Scenario(**NEEDED.get(name, {}))
 
 
-@pytest.mark.parametrize("name", [name for name in KNOBS if name not in ("trace", "profile")])
+@pytest.mark.parametrize(
+    "name", [name for name in SCENARIO_FIELDS if name not in ("trace", "profile")]
+)
 def test_a_caption_says_what_is_not_the_default(name):
     """Which trace and which profile those say who have loaded them."""
-    assert other_setting(name).caption() != Setting(**NEEDED.get(name, {})).caption()
+    assert other_setting(name).caption() != Scenario(**NEEDED.get(name, {})).caption()
 
 
 def test_every_knob_is_a_column_of_records():
     runner: ChunkRunner = prepare(Sweep(settings={"requests": ("2",)}, seeds=1))
-    assert set(KNOBS) <= set(runner.run(runner.chunks[0]).column_names)
+    assert set(SCENARIO_FIELDS) <= set(runner.run(runner.chunks[0]).column_names)
     assert runner.run(runner.chunks[0]).to_pandas()["load"].tolist() == [LOAD] * 2
 
 
@@ -135,7 +137,7 @@ def test_every_knob_is_a_column_of_records():
 )
 def test_a_wrong_value_is_refused_with_its_bound(wrong, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        Setting.of(**wrong)
+        Scenario.of(**wrong)
 
 
 @pytest.mark.parametrize(
@@ -143,30 +145,30 @@ def test_a_wrong_value_is_refused_with_its_bound(wrong, message):
 )
 def test_a_text_that_is_no_value_is_refused(name, text):
     with pytest.raises(ValueError, match=f"{name} '{text}'"):
-        KNOBS[name].parse(text)
+        SCENARIO_FIELDS[name].parse(text)
 
 
 def test_a_load_is_the_default_only_where_nothing_else_says_how_requests_come():
-    assert Setting().load == LOAD
+    assert Scenario().load == LOAD
     for other in ({"rate": 2.0}, {"all_at_once": True}, {"clients": 3}):
-        assert Setting(**other).load is None
+        assert Scenario(**other).load is None
 
 
 def test_slots_of_kv_memory_follow_the_batch_size_unless_they_are_given():
-    assert Setting().capacity.kv_slots == 1
-    assert Setting(batch=4).capacity.kv_slots is None
+    assert Scenario().capacity.kv_slots == 1
+    assert Scenario(batch=4).capacity.kv_slots is None
     assert (
-        Setting(batch=4, kv_slots=1).capacity.kv_slots is None
+        Scenario(batch=4, kv_slots=1).capacity.kv_slots is None
     )  # the paper's one, which a batch cannot mean
-    assert Setting(kv_slots=0).capacity.kv_slots is None
-    assert Setting.of(kv_slots=None).capacity.kv_slots is None  # said in a call, as it always was
-    assert Setting(batch=4, kv_slots=5).capacity.kv_slots == 5
+    assert Scenario(kv_slots=0).capacity.kv_slots is None
+    assert Scenario.of(kv_slots=None).capacity.kv_slots is None  # said in a call, as it always was
+    assert Scenario(batch=4, kv_slots=5).capacity.kv_slots == 5
 
 
 def test_other_names_and_objects_are_taken_in_calls():
-    assert Setting.of(rate_per_s=2) == Setting(rate=2.0)
-    assert Setting.of(clients=2, think_s=1) == Setting(clients=2, think=1.0)
-    assert Setting.of(length_predictor=LengthPredictor.parse("noisy:0.5")) == Setting(
+    assert Scenario.of(rate_per_s=2) == Scenario(rate=2.0)
+    assert Scenario.of(clients=2, think_s=1) == Scenario(clients=2, think=1.0)
+    assert Scenario.of(length_predictor=LengthPredictor.parse("noisy:0.5")) == Scenario(
         length_predictor="noisy:0.5"
     )
     assert canonical("think_s") == "think"
@@ -176,35 +178,35 @@ def test_other_names_and_objects_are_taken_in_calls():
 def test_numbers_are_taken_as_plain_ones_of_their_kind():
     import numpy as np
 
-    made = Setting(requests=np.int64(7), load=1)
+    made = Scenario(requests=np.int64(7), load=1)
     assert (type(made.requests), type(made.load)) == (int, float)
-    assert made == Setting(requests=7, load=1.0)
+    assert made == Scenario(requests=7, load=1.0)
 
 
 def test_a_caption_reads():
     assert (
-        Setting().caption() == "30 requests, load 0.8, Poisson arrivals, lengths oracle, 1 KV slot"
+        Scenario().caption() == "30 requests, load 0.8, Poisson arrivals, lengths oracle, 1 KV slot"
     )
-    busy = Setting(requests=9, warmup=2, load=1.5, cv=3, batch=4, swap_scale=2, dataset="code")
+    busy = Scenario(requests=9, warmup=2, load=1.5, cv=3, batch=4, swap_scale=2, dataset="code")
     assert (
         busy.caption()
         == "data set code, 9 requests, the first 2 left out of the statistics, load 1.5"
         " (overloaded: depends on the number of requests), Gamma gaps (CV 3), lengths oracle,"
         " batches of up to 4, unlimited KV memory, moves x 2"
     )
-    loop = Setting(clients=3, think=0.5, kv_tokens=900)
+    loop = Scenario(clients=3, think=0.5, kv_tokens=900)
     assert (
         loop.caption()
         == "30 requests, a closed loop of 3 clients, who think for 0.5 s, lengths oracle, 900 KV"
         " tokens"
     )
-    assert "arrivals as in Azure" in Setting(arrivals="a.parquet").caption({"arrivals": "Azure"})
+    assert "arrivals as in Azure" in Scenario(arrivals="a.parquet").caption({"arrivals": "Azure"})
 
 
 def test_a_call_names_what_it_does_not_know_and_takes_files():
     with pytest.raises(ValueError, match="unknown setting 'lod': known are"):
         compare(TRACE, PROFILE, lod=0.8)
     by_name = compare("reference", "reference", requests=4, seeds=1)
-    assert by_name.setting == replace(Setting(requests=4), trace="reference")
+    assert by_name.scenario == replace(Scenario(requests=4), trace="reference")
     with pytest.raises(ValueError, match=r"no-such\.parquet"):
         compare("no-such.parquet", Profile.constant(draft_ms=1, verify_ms=6))

@@ -89,7 +89,7 @@ def no_integers() -> Integers:
 
 
 @dataclass(frozen=True, eq=False)
-class Past:
+class RequestHistory:
     """N requests that are done.
 
     Attributes
@@ -109,24 +109,24 @@ class Past:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def some(self, count: int) -> "Past":
+    def some(self, count: int) -> "RequestHistory":
         """At most so many of them, evenly spread."""
         rows = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64))
-        return Past(
+        return RequestHistory(
             self.predicted_tokens[rows],
             self.tokens[rows],
             self.rounds[rows],
             self.early_tokens[rows],
         )
 
-    def with_more(self, done: Sequence[tuple[int, int, int, int]]) -> "Past":
+    def with_more(self, done: Sequence[tuple[int, int, int, int]]) -> "RequestHistory":
         """With more requests: of each predicted and output tokens, rounds, and early tokens."""
         more = np.array(done, dtype=np.int64).reshape(-1, 4).T
         columns = (self.predicted_tokens, self.tokens, self.rounds, self.early_tokens)
         predicted, tokens, rounds, early = (
             np.concatenate(both) for both in zip(columns, more, strict=True)
         )
-        return Past(predicted, tokens, rounds, early)
+        return RequestHistory(predicted, tokens, rounds, early)
 
     @cached_property
     def tokens_per_round(self) -> float:
@@ -305,12 +305,12 @@ class Past:
         )
 
 
-def log_likely(predicted: Floats, past: Floats, width: float) -> Floats:
+def log_likely(predicted: Floats, history: Floats, width: float) -> Floats:
     """How likely past log predictions (M,) are beside others (P,), as logs: (P, M)."""
     if width == math.inf:
-        return np.zeros((len(predicted), len(past)))
-    off = (predicted[:, None] - past) ** 2
-    nearest = min(NEIGHBOURS, len(past)) - 1
+        return np.zeros((len(predicted), len(history)))
+    off = (predicted[:, None] - history) ** 2
+    nearest = min(NEIGHBOURS, len(history)) - 1
     closest = np.partition(off, nearest, axis=1)[:, nearest, None]
     return np.asarray(-off / (2 * np.maximum(np.maximum(width**2, closest), LEAST_ERROR)))
 

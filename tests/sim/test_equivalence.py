@@ -4,14 +4,21 @@ from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given, settings, strategies as st
+
+from lapsd import Capacity, simulate
 from lapsd.policies import FCFS, LAS, LPSRPT, NEVER, Alise, FastServe, LapsSD, Policy, Until
 from lapsd.sim.engine.simulation import promises
 from lapsd.traces import Costs, Linear, Profile, RoundTerms, price, trace_from_rounds
-
-from lapsd import Capacity, simulate
-from tests.builders import MS, outlook, row, workload
+from tests.builders import MS, context, row, workload
 from tests.capacities import OFFLOADING, SITTING
-from tests.sim.law import cases, events, one_at_a_time, real_settings, same, same_of_real_lengths
+from tests.sim.equivalence import (
+    cases,
+    events,
+    one_at_a_time,
+    real_settings,
+    same,
+    same_of_real_lengths,
+)
 
 
 @settings(max_examples=400)
@@ -82,9 +89,9 @@ def test_skipping_ahead_changes_nothing_for_many_requests_of_real_lengths(memory
 @pytest.mark.deep
 @settings(max_examples=500, derandomize=False)
 @given(real_settings(), st.sampled_from([64, 200, 512, 2048]))
-def test_skipping_ahead_changes_nothing_of_real_lengths_whatever_the_server(setting, budget):
-    chunked = {"token_budget": budget} if setting["prefill"] == "chunked" else {}
-    assert same_of_real_lengths(**setting, **chunked)
+def test_skipping_ahead_changes_nothing_of_real_lengths_whatever_the_server(scenario, budget):
+    chunked = {"token_budget": budget} if scenario["prefill"] == "chunked" else {}
+    assert same_of_real_lengths(**scenario, **chunked)
 
 
 @pytest.mark.deep
@@ -112,7 +119,7 @@ def test_a_seat_that_is_free_for_want_of_memory_goes_to_a_newcomer_who_fits():
     work = by_rounds([6, 6, 2], [0, 0, 15], [7, 9, 8], prompts=[8, 40, 1])
     policy, capacity = LPSRPT(), Capacity(2, None, 48)
     assert same(work, policy, capacity)
-    run = simulate(work, policy, outlook=outlook(work.priced), capacity=capacity)
+    run = simulate(work, policy, context=context(work.priced), capacity=capacity)
     assert run.first_service_ns[2] == 20 * MS < run.first_service_ns[1]
 
 
@@ -124,7 +131,7 @@ def test_who_lost_a_seat_to_memory_goes_behind_equals_at_the_next_boundary():
         def rank(self, job, now_ns):
             return (0 if job.index == 0 else 1,)
 
-        def learn(self, job, now_ns):
+        def on_round(self, job, now_ns):
             job.queue = 2 if job.rounds >= 2 else 1
 
         def run_until(self, job, best_waiting, now_ns):
@@ -133,7 +140,7 @@ def test_who_lost_a_seat_to_memory_goes_behind_equals_at_the_next_boundary():
     work = by_rounds([9, 9, 9], [0, 0, 0], [1, 1, 1], prompts=[10, 10, 5])
     capacity = Capacity(2, None, 31)
     assert same(work, Moves(), capacity)
-    run = simulate(work, Moves(), outlook=outlook(work.priced), capacity=capacity)
+    run = simulate(work, Moves(), context=context(work.priced), capacity=capacity)
     assert run.preemptions.tolist()[1] >= 1
     assert run.first_service_ns[2] < run.finish_ns[0]
 
@@ -163,9 +170,9 @@ def test_a_promise_made_for_other_methods_is_not_trusted():
     assert not promises(Loud())
     assert not promises(Policy())
     work = by_rounds([3, 4, 5], [0, 0, 5], [3, 4, 5])
-    past = outlook(work.priced)
+    past = context(work.priced)
     fast, slow = (
-        simulate(work, Loud(), outlook=past, skip=skip).finish_ns for skip in (True, False)
+        simulate(work, Loud(), context=past, skip=skip).finish_ns for skip in (True, False)
     )
     assert fast.tolist() == slow.tolist()
 
@@ -180,4 +187,4 @@ def test_a_wake_in_the_past_is_refused_by_name():
 
     work = by_rounds([3, 4], [0, 0], [3, 4])
     with pytest.raises(ValueError, match="policy las: wake of request 0 at 0 ns is not after 0 ns"):
-        simulate(work, Insomniac(), outlook=outlook(work.priced))
+        simulate(work, Insomniac(), context=context(work.priced))

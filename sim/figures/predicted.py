@@ -4,6 +4,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 import pandas as pd
+
 from lapsd.sim.figures.style import COLUMN, NAMES, SMALL, colour_of, dress, new_figure
 
 if TYPE_CHECKING:
@@ -12,19 +13,19 @@ if TYPE_CHECKING:
 LETTERS = 18  # of small type on an inch
 
 
-def plot_foretold(requests: pd.DataFrame, caption: str) -> "Figure":
+def plot_predicted(requests: pd.DataFrame, caption: str) -> "Figure":
     """A dot a request, its latency foretold over its latency in truth, a panel a load.
 
     Parameters
     ----------
-    requests : `load`, `policy`, `latency_s`, `foretold_latency_s`.
+    requests : `load`, `policy`, `latency_s`, `predicted_latency_s`.
     """
     loads = sorted(set(requests["load"]))
     figure = new_figure(COLUMN * max(len(loads), 1.4), COLUMN + 0.4)
     axes = figure.subplots(1, len(loads), squeeze=False)[0]
     for ax, load in zip(axes, loads, strict=True):
         there = requests[requests["load"] == load]
-        columns = ["latency_s", "foretold_latency_s"]
+        columns = ["latency_s", "predicted_latency_s"]
         ends = [there[columns].to_numpy().min() * 0.8, there[columns].to_numpy().max() * 1.25]
         ax.plot(ends, ends, color="black", linewidth=0.7)
         for i, (policy, some) in enumerate(there.groupby("policy", sort=False)):
@@ -32,7 +33,7 @@ def plot_foretold(requests: pd.DataFrame, caption: str) -> "Figure":
             dots = {"markersize": 2.5, "alpha": 0.6, "markeredgewidth": 0}
             ax.loglog(
                 some["latency_s"],
-                some["foretold_latency_s"],
+                some["predicted_latency_s"],
                 "o",
                 color=colour_of(str(policy), i),
                 label=name,

@@ -17,7 +17,7 @@ Value = int | float | bool | str | None
 
 
 @dataclass(frozen=True)
-class Knob:
+class ScenarioField:
     """What is known of a field.
 
     Attributes
@@ -34,7 +34,7 @@ class Knob:
         The only values, if there are only some.
     also : str
         Another name that calls may use.
-    halves : bool
+    split : bool
         Whether the halves of the trace, and what is known of them, depend on it.
     words : str or function In a caption: a template, used where the value is not the default; or
         what a setting says, "" for nothing.
@@ -51,11 +51,11 @@ class Knob:
     most: float | None = None
     one_of: tuple[str, ...] = ()
     also: str = ""
-    halves: bool = False
+    split: bool = False
     words: str | Callable[[Any], str] = ""
 
     @classmethod
-    def of(cls, name: str, hint: Any, default: Any, **more: Any) -> "Knob":
+    def of(cls, name: str, hint: Any, default: Any, **more: Any) -> "ScenarioField":
         """From a field's name, its type (`int | None` is optional) and default, and the other
         attributes.
         """

@@ -5,17 +5,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from lapsd.policies import LAS, LapsSD, Outlook
-from lapsd.policies.moves import lead_ns
-from lapsd.serve.vllm.beforehand import Beforehand
-from lapsd.serve.vllm.outlook import outlook_of
+
+from lapsd import PreparedScenario, policy_context as simulator_context
+from lapsd.policies import LAS, LapsSD, PolicyContext
+from lapsd.policies.switch_penalty import switch_penalty_ns
+from lapsd.serve.vllm.policy_context import policy_context
+from lapsd.serve.vllm.scheduler_state import SchedulerState
 from lapsd.serve.vllm.settings import PREEMPTIONS, Settings
-from lapsd.sim.experiment import stage
 from lapsd.traces import load_profile, load_trace, price
 from lapsd.traces.files import BUNDLED
 from lapsd.traces.predictors import Learned
-
-from lapsd import Stage
 from tests.serve.vllm.mine import LastComeFirstServed
 
 
@@ -28,17 +27,21 @@ def longer_prompts_longer_answers(prompt, sampling):
 
 
 def test_a_policy_is_bound_to_the_past_that_profile_and_trace_tell():
-    known = Beforehand.of(Settings.of({"policy": "las:K=3", "profile": "reference"}), seats=1)
+    known = SchedulerState.of(
+        Settings.of({"policy": "las:K=3", "profile": "reference"}), batch_slots=1
+    )
     assert isinstance(known.policy, LAS)
-    sizes = np.median(Stage.of().outlook.past_sizes_ns)  # of half of the same trace
+    sizes = np.median(PreparedScenario.of().context.past_sizes_ns)  # of half of the same trace
     assert known.policy.bounds_ns[0] == pytest.approx(sizes / 2**1.5, rel=0.2)
     assert known.predicted_tokens == int(np.median(load_trace("reference").output_tokens)) + 1
 
 
 def test_more_seats_make_longer_rounds_and_no_more_than_the_profile_covers():
     one, four, many = (
-        Beforehand.of(Settings(policy="laps-sd", profile="reference"), seats=seats).policy
-        for seats in (1, 4, 10**6)
+        SchedulerState.of(
+            Settings(policy="laps-sd", profile="reference"), batch_slots=batch_slots
+        ).policy
+        for batch_slots in (1, 4, 10**6)
     )
     assert isinstance(one, LapsSD)
     assert one.mean_round_ns < four.mean_round_ns < many.mean_round_ns
@@ -49,23 +52,23 @@ def test_the_trace_is_the_profiles_neighbour_unless_it_is_named(tmp_path):
     shutil.copy(BUNDLED / "reference.json", tmp_path / "profile.json")
     settings = Settings(policy="las", profile=str(tmp_path / "profile.json"))
     with pytest.raises(ValueError, match=r"no trace\.parquet is beside it"):
-        Beforehand.of(settings, 1)
+        SchedulerState.of(settings, 1)
     shutil.copy(BUNDLED / "reference.parquet", tmp_path / "trace.parquet")
     assert (
-        Beforehand.of(settings, 1).policy
-        == Beforehand.of(Settings(policy="las", profile="reference"), 1).policy
+        SchedulerState.of(settings, 1).policy
+        == SchedulerState.of(Settings(policy="las", profile="reference"), 1).policy
     )
 
 
 def test_past_requests_teach_what_they_teach_in_the_simulator():
     trace, profile = load_trace("reference"), load_profile("reference")
     here, there = (
-        outlook_of(trace, profile, 4),
-        stage.outlook_of(price(trace, profile, 4), Learned()),
+        policy_context(trace, profile, 4),
+        simulator_context(price(trace, profile, 4), Learned()),
     )
     assert here == there  # but for the past, which is no part of that
     for f in ("predicted_tokens", "tokens", "rounds", "early_tokens"):
-        assert np.array_equal(getattr(here.past, f), getattr(there.past, f)), f
+        assert np.array_equal(getattr(here.history, f), getattr(there.history, f)), f
 
 
 @pytest.mark.parametrize(
@@ -75,42 +78,48 @@ def test_who_learns_nothing_from_the_past_needs_none(policy):
     learns = policy in ("gittins", "laps-sd:sup_1_s=2")  # the latter its mean round
     if learns:
         with pytest.raises(ValueError, match="learns from past requests"):
-            Beforehand.of(Settings(policy), 1)
+            SchedulerState.of(Settings(policy), 1)
     else:
-        assert Beforehand.of(Settings(policy), 1).policy
+        assert SchedulerState.of(Settings(policy), 1).policy
 
 
 def test_who_loses_a_seat_is_recomputed_or_keeps_all():
     trace, costs = load_trace("reference"), load_profile("reference").costs
     leads = {
-        p: Beforehand.of(Settings("alike:stay=1", p, profile="reference"), 1).policy.lead_ns
+        p: SchedulerState.of(
+            Settings("kernel-gittins:switch_penalty=1", p, profile="reference"), 1
+        ).policy.switch_penalty_ns
         for p in PREEMPTIONS
     }
     median = int(np.median(trace.prompt_tokens + trace.output_tokens // 2))
     assert leads == {
-        "recompute": lead_ns(Outlook(1, (1,), move_back_ns=costs.prefill(median))),
+        "recompute": switch_penalty_ns(PolicyContext(1, (1,), swap_in_ns=costs.prefill(median))),
         "parked": 0,
     }
 
 
 def test_predictions_come_from_the_request_then_the_predictor_then_what_is_usual():
     here = f"{__name__}.longer_prompts_longer_answers"
-    known = Beforehand.of(Settings(predictor=here, predicted_tokens=50), 1)
+    known = SchedulerState.of(Settings(predictor=here, predicted_tokens=50), 1)
     assert known.foretell([1, 2, 3], sampling(predicted_tokens=12)) == 12
     assert known.foretell([1, 2, 3], sampling(predicted_tokens=12.6)) == 13
     assert known.foretell([1, 2, 3], sampling()) == 30
-    assert Beforehand.of(Settings(predicted_tokens=50), 1).foretell([1], sampling(other=3)) == 50
-    assert Beforehand.of(Settings(), 1).foretell([1], sampling()) == 77
+    assert (
+        SchedulerState.of(Settings(predicted_tokens=50), 1).foretell([1], sampling(other=3)) == 50
+    )
+    assert SchedulerState.of(Settings(), 1).foretell([1], sampling()) == 77
 
 
 @pytest.mark.parametrize("told", [0, -2, "long", True, float("nan"), float("inf"), [3]])
 def test_what_is_no_prediction_is_refused(told):
     with pytest.raises(ValueError, match="predicted_tokens="):
-        Beforehand.of(Settings(), 1).foretell([1], sampling(predicted_tokens=told))
+        SchedulerState.of(Settings(), 1).foretell([1], sampling(predicted_tokens=told))
 
 
 def test_a_policy_of_ones_own_is_found_by_module_and_class():
-    known = Beforehand.of(Settings(policy="tests.serve.vllm.mine.LastComeFirstServed:weight=3"), 1)
+    known = SchedulerState.of(
+        Settings(policy="tests.serve.vllm.mine.LastComeFirstServed:weight=3"), 1
+    )
     assert known.policy == LastComeFirstServed(weight=3)
 
 
@@ -126,7 +135,7 @@ def test_a_policy_of_ones_own_is_found_by_module_and_class():
         ({"trace": "reference"}, "trace without profile"),
         *(
             ({"policy": p}, f"policy {p}: learns from past requests")
-            for p in ("las", "gittins", "laps-sd", "alike", "alise", "boost")
+            for p in ("las", "gittins", "laps-sd", "kernel-gittins", "alise", "boost")
         ),
         ({"policy": "srpt", "profile": "reference"}, "policy srpt: is clairvoyant"),
         ({"policy": "no.such.Policy"}, "cannot import no.such"),
@@ -137,5 +146,5 @@ def test_a_policy_of_ones_own_is_found_by_module_and_class():
 )
 def test_wrong_settings_are_one_line(document, complaint):
     with pytest.raises(ValueError, match=complaint) as caught:
-        Beforehand.of(Settings.of(document), 2)
+        SchedulerState.of(Settings.of(document), 2)
     assert "\n" not in str(caught.value)

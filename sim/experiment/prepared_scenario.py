@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from lapsd.policies import Outlook, Past, TimeModel
-from lapsd.sim.experiment.setting import KNOBS, Setting
+
+from lapsd.policies import PolicyContext, RequestHistory, TimeModel
+from lapsd.sim.experiment.scenario import SCENARIO_FIELDS, Scenario
 from lapsd.traces import (
     ArrivalTrace,
     LengthPredictor,
@@ -36,35 +37,41 @@ from lapsd.traces import (
 from lapsd.traces.predictors import Oracle
 
 REPLAY_STREAM = 4  # after the streams of `lapsd.traces.workload`
-PAST_SEED = 2**62  # no workload has it: the past was predicted with errors of its own
-PREPARED_BY = tuple(name for name, knob in KNOBS.items() if knob.halves)
+HISTORY_SEED = 2**62  # no workload has it: the past was predicted with errors of its own
+PREPARED_BY = tuple(
+    name for name, scenario_field in SCENARIO_FIELDS.items() if scenario_field.split
+)
 
 
-def outlook_of(training: PricedTrace, predictor: LengthPredictor | None = None) -> Outlook:
+def policy_context(
+    training: PricedTrace, predictor: LengthPredictor | None = None
+) -> PolicyContext:
     """What a server learns from past requests: the training half of the trace."""
     mean_round = training.mean_round_ns()
     sizes = np.sort(training.estimated_ns(mean_round)).tolist()
-    past = past_of(training, predictor or Oracle())
-    return Outlook(mean_round, sizes, past, time=time_model_of(training))
+    history = history_of(training, predictor or Oracle())
+    return PolicyContext(mean_round, sizes, history, time=time_model_of(training))
 
 
-_PASTS: WeakKeyDictionary[PricedTrace, dict[LengthPredictor, Past]] = WeakKeyDictionary()
+_HISTORIES: WeakKeyDictionary[PricedTrace, dict[LengthPredictor, RequestHistory]] = (
+    WeakKeyDictionary()
+)
 
 
-def past_of(priced: PricedTrace, predictor: LengthPredictor) -> Past:
+def history_of(priced: PricedTrace, predictor: LengthPredictor) -> RequestHistory:
     """All requests of a trace, as they were and as they were predicted to be; made once, with what
     it teaches.
     """
-    made = _PASTS.setdefault(priced, {})
+    made = _HISTORIES.setdefault(priced, {})
     if predictor not in made:
-        made[predictor] = _past_of(priced, predictor)
+        made[predictor] = _history_of(priced, predictor)
     return made[predictor]
 
 
-def _past_of(priced: PricedTrace, predictor: LengthPredictor) -> Past:
+def _history_of(priced: PricedTrace, predictor: LengthPredictor) -> RequestHistory:
     trace = priced.trace
-    predicted = predictor.predict(np.arange(len(trace)), trace, PAST_SEED)
-    return Past(predicted, trace.output_tokens, trace.rounds, priced.early_tokens())
+    predicted = predictor.predict(np.arange(len(trace)), trace, HISTORY_SEED)
+    return RequestHistory(predicted, trace.output_tokens, trace.rounds, priced.early_tokens())
 
 
 def time_model_of(training: PricedTrace) -> TimeModel:
@@ -72,25 +79,25 @@ def time_model_of(training: PricedTrace) -> TimeModel:
     return TimeModel(*training.time_terms(), prefill=training.profile.costs.prefill)
 
 
-class Halves(NamedTuple):
+class Split(NamedTuple):
     """A trace in two halves.
 
     Attributes
     ----------
-    future : PricedTrace
+    test : PricedTrace
         The half that workloads are drawn from.
-    past : PricedTrace
+    train : PricedTrace
         The other, of which servers know.
     share_ns : float
         A request's mean share of the server: of a full batch, its size at b = 1.
     """
 
-    future: PricedTrace
-    past: PricedTrace
+    test: PricedTrace
+    train: PricedTrace
     share_ns: float
 
     @classmethod
-    def of(cls, trace: Trace, profile: Profile, setting: Setting) -> "Halves":
+    def of(cls, trace: Trace, profile: Profile, scenario: Scenario) -> "Split":
         """Split, mixed, replayed and priced as the setting says.
 
         Raises
@@ -99,54 +106,54 @@ class Halves(NamedTuple):
             If the trace has no such data set or draft length, or the profile no such move or batch
             size.
         """
-        dataset, profile = setting.dataset, profile.with_swap(setting.swap, setting.swap_scale)
+        dataset, profile = scenario.dataset, profile.with_swap(scenario.swap, scenario.swap_scale)
         shares = (
             shares_of(dataset)
             if dataset and dataset not in trace.datasets and is_mix(dataset)
             else None
         )
         population = trace.only(dataset) if dataset and not shares else trace
-        if setting.draft_tokens is not None:
-            rng = np.random.default_rng([setting.split_seed, REPLAY_STREAM])
-            population = at_draft_length(population, setting.draft_tokens, rng)
-        past, future = population.halves(setting.split_seed)
+        if scenario.draft_tokens is not None:
+            rng = np.random.default_rng([scenario.split_seed, REPLAY_STREAM])
+            population = at_draft_length(population, scenario.draft_tokens, rng)
+        train, test = population.split(scenario.split_seed)
         if shares:
-            past, future = mix(past, shares), mix(future, shares)
-        share_ns = price(future, profile, setting.batch).mean_size_ns
-        return cls(price(future, profile), price(past, profile, setting.batch), share_ns)
+            train, test = mix(train, shares), mix(test, shares)
+        share_ns = price(test, profile, scenario.batch).mean_size_ns
+        return cls(price(test, profile), price(train, profile, scenario.batch), share_ns)
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class PreparedScenario:
     """A setting made ready.
 
     Attributes
     ----------
-    setting : Setting
+    scenario : Setting
     trace : Trace
         All of it.
-    halves : Halves
+    split : Halves
     recorded : ArrivalTrace or None
         What the setting's `arrivals` names.
     """
 
-    setting: Setting
+    scenario: Scenario
     trace: Trace
-    halves: Halves
+    split: Split
     recorded: ArrivalTrace | None = None
     _latest: dict[int, Workload] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self.setting.arrival_process(self.recorded)  # refuse a CV of gaps that are recorded
+        self.scenario.arrival_process(self.recorded)  # refuse a CV of gaps that are recorded
 
     @classmethod
     def of(
         cls,
         trace: Trace | str | Path = "reference",
         profile: Profile | str | Path = "reference",
-        **setting: Any,
-    ) -> "Stage":
-        """From a trace and a profile, as objects or files, and fields of `Setting`; `arrivals` may
+        **scenario: Any,
+    ) -> "PreparedScenario":
+        """From a trace and a profile, as objects or files, and fields of `Scenario`; `arrivals` may
         be an object too.
 
         Raises
@@ -154,52 +161,54 @@ class Stage:
         ValueError
             For unknown fields, values out of bounds, or what the files do not hold.
         """
-        recorded = setting.get("arrivals")
+        recorded = scenario.get("arrivals")
         files = {"trace": _name_of(trace, "a trace"), "profile": _name_of(profile, "a profile")}
         if recorded is not None:
             files["arrivals"] = _name_of(recorded, "recorded arrivals")
-        wanted = Setting.of(**(setting | files))
+        wanted = Scenario.of(**(scenario | files))
         trace = trace if isinstance(trace, Trace) else load_trace(trace)
         profile = profile if isinstance(profile, Profile) else load_profile(profile)
         if isinstance(recorded, str | Path):
             recorded = load_arrivals(recorded)
-        return cls(wanted, trace, Halves.of(trace, profile, wanted), recorded)
+        return cls(wanted, trace, Split.of(trace, profile, wanted), recorded)
 
     @property
     def profile(self) -> Profile:
         """What rounds and moves cost, as the setting has them."""
-        return self.halves.future.profile
+        return self.split.test.profile
 
     @cached_property
-    def outlook(self) -> Outlook:
+    def context(self) -> PolicyContext:
         """What a server knows beforehand."""
-        known = outlook_of(self.halves.past, self.setting.predictor)
-        out_ns, back_ns = self.setting.capacity.move_ns(
-            self.profile.costs, self.halves.past.median_context
+        known = policy_context(self.split.train, self.scenario.predictor)
+        out_ns, back_ns = self.scenario.capacity.move_ns(
+            self.profile.costs, self.split.train.median_context
         )
-        return replace(known, move_out_ns=out_ns, move_back_ns=back_ns, seats=self.setting.batch)
+        return replace(
+            known, swap_out_ns=out_ns, swap_in_ns=back_ns, batch_slots=self.scenario.batch
+        )
 
     @cached_property
-    def ceiling(self) -> Outlook:
+    def ceiling(self) -> PolicyContext:
         """The same, with the requests that workloads are drawn from as its past: for clairvoyant
         policies alone.
         """
-        return replace(self.outlook, past=past_of(self.halves.future, self.setting.predictor))
+        return replace(self.context, history=history_of(self.split.test, self.scenario.predictor))
 
     @property
     def load_share(self) -> float:
         """What of a request's size alone it takes of the server: 1 at b = 1, less in batches."""
-        return self.halves.share_ns / self.halves.future.mean_size_ns
+        return self.split.share_ns / self.split.test.mean_size_ns
 
     def caption(self, seeds: int) -> str:
         """What is run on what, in words."""
-        setting = self.setting.caption(
+        scenario = self.scenario.caption(
             {} if self.recorded is None else {"arrivals": str(self.recorded)}
         )
         how = f"{seeds} seeds" if seeds > 1 else "1 seed (no interval)"
         source = self.trace.provenance.source or "a trace"
         return (
-            f"{setting}; {how}, from an empty server until it is drained. Trace: {source}. "
+            f"{scenario}; {how}, from an empty server until it is drained. Trace: {source}. "
             f"Costs: {self.profile.kind} ({self.profile.weights} weights)."
         )
 
@@ -213,12 +222,12 @@ class Stage:
         """
         if seed not in self._latest:
             drawn = draw_workload(
-                self.halves.future,
-                requests=self.setting.requests,
+                self.split.test,
+                requests=self.scenario.requests,
                 seed=seed,
-                arrivals=self.setting.arrival_process(self.recorded),
-                predictor=self.setting.predictor,
-                mean_size_ns=self.halves.share_ns,
+                arrivals=self.scenario.arrival_process(self.recorded),
+                predictor=self.scenario.predictor,
+                mean_size_ns=self.split.share_ns,
             )
             self._latest.clear()
             self._latest[seed] = drawn
@@ -239,10 +248,10 @@ class Inputs:
     traces: Mapping[str, Trace]
     profiles: Mapping[str, Profile]
     arrivals: Mapping[str, ArrivalTrace]
-    _halves: dict[tuple[Any, ...], Halves] = field(default_factory=dict, repr=False)
+    _halves: dict[tuple[Any, ...], Split] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def load(cls, settings: Iterable[Setting], files: Mapping[str, str] | None = None) -> "Inputs":
+    def load(cls, settings: Iterable[Scenario], files: Mapping[str, str] | None = None) -> "Inputs":
         """Everything that the settings name, checked: what cannot run is refused before anything
         runs.
 
@@ -272,11 +281,11 @@ class Inputs:
                 if name
             },
         )
-        for setting in settings:
-            made.stage(setting)
+        for scenario in settings:
+            made.prepared(scenario)
         return made
 
-    def stage(self, setting: Setting) -> Stage:
+    def prepared(self, scenario: Scenario) -> PreparedScenario:
         """The setting made ready.
 
         Raises
@@ -285,12 +294,12 @@ class Inputs:
             If the trace has no such data set or draft length, or the profile does not cover the
             batch.
         """
-        key = tuple(getattr(setting, name) for name in PREPARED_BY)
-        trace = self.traces[setting.trace]
+        key = tuple(getattr(scenario, name) for name in PREPARED_BY)
+        trace = self.traces[scenario.trace]
         if key not in self._halves:
-            self._halves[key] = Halves.of(trace, self.profiles[setting.profile], setting)
-        recorded = self.arrivals[setting.arrivals] if setting.arrivals else None
-        return Stage(setting, trace, self._halves[key], recorded)
+            self._halves[key] = Split.of(trace, self.profiles[scenario.profile], scenario)
+        recorded = self.arrivals[scenario.arrivals] if scenario.arrivals else None
+        return PreparedScenario(scenario, trace, self._halves[key], recorded)
 
     def __getstate__(self) -> dict[str, Any]:
         # what was derived is derived again by whoever gets it

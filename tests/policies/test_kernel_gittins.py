@@ -4,37 +4,39 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from lapsd.policies import (
-    Alike,
-    AlikeCeiling,
-    AlikeOnline,
     Event,
-    Outlook,
-    Past,
+    KernelGittins,
+    KernelGittinsOnline,
+    KernelGittinsOracle,
+    PolicyContext,
+    RequestHistory,
     parse_policy,
     spec_of,
 )
-from lapsd.policies.moves import lead_ns
-from lapsd.policies.past import FEW
-
-from tests.policies.test_past import past_of
+from lapsd.policies.request_history import FEW
+from lapsd.policies.switch_penalty import switch_penalty_ns
 from tests.policies.test_policies import Job
+from tests.policies.test_request_history import history_of
 
 ROUND = 10
 
 
-def bound(past: Past, policy: Alike | None = None, moves: tuple[int, int] = (0, 0)) -> Alike:
-    return (policy or Alike()).bind(Outlook(ROUND, [400], past, *moves))
+def bound(
+    history: RequestHistory, policy: KernelGittins | None = None, moves: tuple[int, int] = (0, 0)
+) -> KernelGittins:
+    return (policy or KernelGittins()).bind(PolicyContext(ROUND, [400], history, *moves))
 
 
-def rank(policy: Alike, **job) -> float:
+def rank(policy: KernelGittins, **job) -> float:
     return policy.rank(Job(**job), 0)[0]
 
 
 def test_a_rank_is_the_time_that_requests_like_it_still_took():
     """Half of the past had 10 tokens and half 30, two a round: 5 rounds or 15."""
-    past = past_of([10, 30] * FEW, predicted=[20] * (2 * FEW))
-    gittins, mean = bound(past), bound(past, Alike(index="mean"))
+    history = history_of([10, 30] * FEW, predicted=[20] * (2 * FEW))
+    gittins, mean = bound(history), bound(history, KernelGittins(index="mean"))
     assert rank(mean, predicted_tokens=20) == pytest.approx(ROUND * 10)
     assert rank(gittins, predicted_tokens=20) == pytest.approx(
         ROUND * 10
@@ -45,8 +47,8 @@ def test_a_rank_is_the_time_that_requests_like_it_still_took():
 
 def test_the_index_goes_first_for_a_chance_that_the_mean_does_not_see():
     """Nine in ten are done after 5 rounds, the tenth after 500."""
-    past = past_of([10] * 90 + [1_000] * 10, predicted=[100] * 100)
-    gittins, mean = bound(past), bound(past, Alike(index="mean"))
+    history = history_of([10] * 90 + [1_000] * 10, predicted=[100] * 100)
+    gittins, mean = bound(history), bound(history, KernelGittins(index="mean"))
     assert rank(gittins, predicted_tokens=100) == pytest.approx(ROUND * 5 / 0.9)
     assert rank(mean, predicted_tokens=100) == pytest.approx(ROUND * (0.9 * 5 + 0.1 * 500))
 
@@ -58,7 +60,8 @@ def test_the_trust_in_predictions_is_learnt():
     tokens = np.unique(np.geomspace(10, 1_000, 60).astype(np.int64))
     shuffled = np.random.default_rng(1).permutation(tokens)
     right, wrong = (
-        bound(past_of(tokens, predicted=some), Alike(index="mean")) for some in (tokens, shuffled)
+        bound(history_of(tokens, predicted=some), KernelGittins(index="mean"))
+        for some in (tokens, shuffled)
     )
     assert rank(right, predicted_tokens=200) == pytest.approx(ROUND * 100, rel=0.1)
     assert rank(wrong, predicted_tokens=200) == pytest.approx(
@@ -67,79 +70,87 @@ def test_the_trust_in_predictions_is_learnt():
 
 
 def test_without_a_past_the_prediction_counts_and_then_what_was_had():
-    policy = bound(Past())
+    policy = bound(RequestHistory())
     assert rank(policy, predicted_tokens=30) == ROUND * 30
     assert rank(policy, predicted_tokens=30, rounds=4, tokens=12) == ROUND * 18
     assert rank(policy, predicted_tokens=30, rounds=9, tokens=30) == ROUND * 9
-    assert rank(bound(past_of([10] * FEW)), predicted_tokens=8, rounds=6, tokens=12) == ROUND * 6
+    assert rank(bound(history_of([10] * FEW)), predicted_tokens=8, rounds=6, tokens=12) == ROUND * 6
 
 
 def test_who_runs_is_ahead_by_what_its_stopping_costs():
-    past = past_of([10, 30] * FEW, predicted=[20] * (2 * FEW))
+    history = history_of([10, 30] * FEW, predicted=[20] * (2 * FEW))
     job = {"predicted_tokens": 20, "rounds": 2, "tokens": 4}
-    for stay in (0.0, 1.0, 2.0):
-        policy = bound(past, Alike(stay=stay), moves=(3, 5))
+    for switch_penalty in (0.0, 1.0, 2.0):
+        policy = bound(history, KernelGittins(switch_penalty=switch_penalty), moves=(3, 5))
         lead = rank(policy, **job) - rank(policy, **job, running=True)
         assert lead == pytest.approx(
-            stay * (2 * 3 + 5 + 3 * (3 + 5))
+            switch_penalty * (2 * 3 + 5 + 3 * (3 + 5))
         )  # for two; and for three behind them
-    assert rank(bound(past), **job) == rank(
-        bound(past), **job, running=True
+    assert rank(bound(history), **job) == rank(
+        bound(history), **job, running=True
     )  # where nothing has to move
 
 
 def test_the_lead_grows_with_those_who_run_beside():
     """Three behind and three beside; and a seat comes free four times as often."""
-    assert lead_ns(Outlook(ROUND, [400], Past(), 3, 5, seats=4)) == 4 * (2 * 3 + 5 + 6 * (3 + 5))
-    assert lead_ns(Outlook(ROUND, [400], Past(), seats=4)) == 0
+    assert switch_penalty_ns(
+        PolicyContext(ROUND, [400], RequestHistory(), 3, 5, batch_slots=4)
+    ) == 4 * (2 * 3 + 5 + 6 * (3 + 5))
+    assert switch_penalty_ns(PolicyContext(ROUND, [400], RequestHistory(), batch_slots=4)) == 0
 
 
 def test_patience_counts_the_time_that_it_has_been_there():
-    past = past_of([10, 30] * FEW, predicted=[20] * (2 * FEW))
-    policy = bound(past, Alike(patience=0.25))
+    history = history_of([10, 30] * FEW, predicted=[20] * (2 * FEW))
+    policy = bound(history, KernelGittins(age_weight=0.25))
     first, later = (rank(policy, predicted_tokens=20, arrival_ns=at) for at in (1_000, 5_000))
     assert later - first == pytest.approx(1_000)
 
 
 def test_who_is_done_joins_the_past():
-    policy = bound(Past(), AlikeOnline(index="mean"))
+    policy = bound(RequestHistory(), KernelGittinsOnline(index="mean"))
     before = rank(policy, predicted_tokens=100)
     for _ in range(FEW):
         job = Job(history=[1] * 10, rounds=10, tokens=20, predicted_tokens=100)
-        assert policy.observe(Event("completion", job, 0))
-    assert not policy.observe(Event("arrival", Job(), 0))
+        assert policy.on_event(Event("completion", job, 0))
+    assert not policy.on_event(Event("arrival", Job(), 0))
     assert before == ROUND * 100
     assert rank(policy, predicted_tokens=100) == pytest.approx(ROUND * 10)
-    done = policy.growing.past
+    done = policy.growing.history
     assert (done.rounds.tolist(), done.early_tokens.tolist()) == ([10] * FEW, [10] * FEW)
 
 
 def test_a_long_past_is_taken_in_anew_only_when_it_has_grown():
-    policy = bound(past_of([20] * 80), AlikeOnline())
+    policy = bound(history_of([20] * 80), KernelGittinsOnline())
     job = Job(history=[1] * 10, rounds=10, tokens=20)
-    assert [policy.observe(Event("completion", job, 0)) for _ in range(12)] == [False] * 10 + [
+    assert [policy.on_event(Event("completion", job, 0)) for _ in range(12)] == [False] * 10 + [
         True,
         False,
     ]
-    assert len(policy.growing.past) == 91
+    assert len(policy.growing.history) == 91
 
 
 def test_each_run_learns_anew():
-    policy, job = AlikeOnline(known=0), Job(history=[1] * 10, rounds=10, tokens=20)
-    outlook = Outlook(ROUND, [400], past_of([20] * 80))
-    first, second = policy.bind(outlook), policy.bind(outlook)
-    first.observe(Event("completion", job, 0))
-    assert (len(first.growing.past), len(second.growing.past)) == (1, 0)
+    policy, job = KernelGittinsOnline(known=0), Job(history=[1] * 10, rounds=10, tokens=20)
+    context = PolicyContext(ROUND, [400], history_of([20] * 80))
+    first, second = policy.bind(context), policy.bind(context)
+    first.on_event(Event("completion", job, 0))
+    assert (len(first.growing.history), len(second.growing.history)) == (1, 0)
 
 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("alike:index=median", "alike: index=median must be gittins or mean"),
-        ("alike:stay=-1", "alike: stay=-1.0 must be between 0 and 1000"),
-        ("alike:patience=nan", "alike: patience=nan must be between 0 and 1e\\+06"),
-        ("alike-online:known=-1", "alike-online: known=-1 must be at least 0"),
-        ("alike-online:known=many", "alike-online: known=many: needs an integer"),
+        ("kernel-gittins:index=median", "kernel-gittins: index=median must be gittins or mean"),
+        (
+            "kernel-gittins:switch_penalty=-1",
+            "kernel-gittins: switch_penalty=-1.0 must be between 0 and 1000",
+        ),
+        (
+            "kernel-gittins:age_weight=nan",
+            "kernel-gittins: age_weight=nan must be between 0 and 1e\\+06",
+        ),
+        ("kernel-gittins-online:known=-1", "kernel-gittins-online: known=-1 must be at least 0"),
+        ("kernel-gittins-online:known=many", "kernel-gittins-online: known=many: needs an integer"),
     ],
 )
 def test_a_wrong_parameter_is_refused_by_name(spec, message):
@@ -148,9 +159,9 @@ def test_a_wrong_parameter_is_refused_by_name(spec, message):
 
 
 def test_policies_of_a_run_are_named_by_their_parameters_alone():
-    spec = "alike-online:index=mean,known=0"
+    spec = "kernel-gittins-online:index=mean,known=0"
     policy = parse_policy(spec)
-    assert spec_of(policy) == spec_of(bound(past_of([10] * FEW), policy)) == spec
-    assert replace(policy, known=None) == AlikeOnline(index="mean")
-    assert AlikeCeiling().clairvoyant
-    assert not Alike().clairvoyant
+    assert spec_of(policy) == spec_of(bound(history_of([10] * FEW), policy)) == spec
+    assert replace(policy, known=None) == KernelGittinsOnline(index="mean")
+    assert KernelGittinsOracle().clairvoyant
+    assert not KernelGittins().clairvoyant

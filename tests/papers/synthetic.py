@@ -5,11 +5,11 @@ beforehand.
 from collections.abc import Callable
 
 import pandas as pd
+
 from lapsd.papers.inputs import Inputs, Size
-from lapsd.papers.laps_sd.questions.readings import OTHERS, READINGS
+from lapsd.papers.laps_sd.questions.interpretations import INTERPRETATIONS, OTHERS
 from lapsd.papers.question import Evidence, Tables
 from lapsd.traces import Profile, trace_from_rounds
-
 from tests.builders import row
 
 DATASETS = ["code", "prose", "sums"]
@@ -189,11 +189,13 @@ def tails() -> Tables:
     }
 
 
-def readings(step: float) -> Tables:
+def interpretations(step: float) -> Tables:
     """Readings from −3 % on, each `step` higher than the one before; other policies 10 % apart."""
-    rows = [{"policy": f"laps-sd:{r}", **percent(-3 + step * i)} for i, r in enumerate(READINGS)]
+    rows = [
+        {"policy": f"laps-sd:{r}", **percent(-3 + step * i)} for i, r in enumerate(INTERPRETATIONS)
+    ]
     rows += [{"policy": policy, **percent(10.0 * i - 5)} for i, policy in enumerate(OTHERS)]
-    return {"readings": pd.DataFrame(rows).assign(seeds=1_000)}
+    return {"interpretations": pd.DataFrame(rows).assign(seeds=1_000)}
 
 
 def server(ahead: float) -> Tables:
@@ -211,7 +213,7 @@ def server(ahead: float) -> Tables:
         name: pd.DataFrame(
             [
                 {
-                    setting: value,
+                    scenario: value,
                     "policy": p,
                     **percent((-10 if p == "fcfs" else -ahead) + 5 * i),
                     "switching_share": 0.01 * i,
@@ -222,7 +224,7 @@ def server(ahead: float) -> Tables:
                 if p not in ("laps-sd", "srpt")
             ]
         )
-        for name, (setting, values) in choices.items()
+        for name, (scenario, values) in choices.items()
     }
 
 

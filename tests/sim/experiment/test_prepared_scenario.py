@@ -1,0 +1,160 @@
+"""Stages: what settings share is made once, and one run is what the engine makes of the same
+inputs.
+"""
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lapsd import PreparedScenario, Scenario, policy_context, run, simulate
+from lapsd.policies import FCFS, KernelGittins, KernelGittinsOracle, LapsSD
+from lapsd.sim.experiment.prepared_scenario import Inputs
+from lapsd.traces import ArrivalTrace, draw_workload, save_arrivals, save_profile, save_trace
+from tests.sim.experiment.test_comparison import PROFILE, TRACE
+
+
+def test_a_run_is_what_the_engine_makes_of_the_same_inputs():
+    prepared = PreparedScenario.of(
+        TRACE, PROFILE, requests=20, load=0.7, length_predictor="noisy:0.4", kv_slots=2
+    )
+    scenario, split = prepared.scenario, prepared.split
+    workload = draw_workload(
+        split.test,
+        requests=20,
+        seed=3,
+        arrivals=scenario.arrival_process(),
+        predictor=scenario.predictor,
+        mean_size_ns=split.share_ns,
+    )
+    wanted = simulate(
+        workload, LapsSD(), context=policy_context(split.train), capacity=scenario.capacity
+    )
+    assert np.array_equal(run(prepared, LapsSD(), 3).finish_ns, wanted.finish_ns)
+    assert not np.array_equal(run(prepared, LapsSD(), 4).finish_ns, wanted.finish_ns)
+
+
+def test_policies_of_a_seed_share_its_workload_and_seeds_do_not():
+    prepared = PreparedScenario.of(TRACE, PROFILE)
+    first = prepared.workload(0)
+    assert prepared.workload(0) is first
+    assert prepared.workload(1) is not first
+    assert np.array_equal(prepared.workload(0).arrival_ns, first.arrival_ns)
+
+
+def test_the_halves_are_made_once_for_settings_that_differ_in_nothing_they_depend_on():
+    settings = [
+        Scenario(requests=5),
+        Scenario(requests=9, load=0.5, evict="recompute"),
+        Scenario(swap_scale=2.0),
+    ]
+    inputs = Inputs.load(settings)
+    first, second, other = (inputs.prepared(scenario) for scenario in settings)
+    assert first.split is second.split
+    assert first.split is not other.split
+    assert pickle.loads(pickle.dumps(inputs)).prepared(settings[0]).context == first.context
+
+
+@pytest.mark.parametrize(
+    ("scenario", "message"),
+    [
+        ({"dataset": "poems"}, "dataset 'poems': the trace holds toy"),
+        ({"swap": "pigeon"}, "swap 'pigeon': the ways that the profile has"),
+        ({"batch": 64}, "batch size 64: the profile covers"),
+        ({"draft_tokens": 2}, "draft"),
+        ({"arrivals": "nowhere.parquet"}, "nowhere.parquet"),
+    ],
+)
+def test_what_the_files_do_not_hold_is_refused(scenario, message):
+    with pytest.raises(ValueError, match=message):
+        PreparedScenario.of(TRACE, PROFILE, **scenario)
+
+
+def test_past_and_future_do_not_overlap():
+    prepared = PreparedScenario.of(TRACE, PROFILE, split_seed=3)
+    train, test = TRACE.split(3)
+    assert list(prepared.split.test.trace.request_id) == list(test.request_id)
+    assert len(prepared.context.past_sizes_ns) == len(train)
+    assert not set(train.request_id) & set(test.request_id)
+    assert (
+        run(prepared, FCFS(), 0).rounds
+        == prepared.split.test.trace.rounds[prepared.workload(0).rows].sum()
+    )
+
+
+def test_the_past_was_predicted_as_the_future_is_with_errors_of_its_own():
+    foreseen, guessed = (
+        PreparedScenario.of(TRACE, PROFILE, length_predictor=p).context.history
+        for p in ("oracle", "noisy:0.5")
+    )
+    assert (
+        foreseen.predicted_tokens.tolist()
+        == foreseen.tokens.tolist()
+        == TRACE.split()[0].output_tokens.tolist()
+    )
+    assert np.log(guessed.predicted_tokens / guessed.tokens).std() == pytest.approx(0.5, rel=0.5)
+    trace = TRACE.split()[0]
+    for row in range(len(trace)):
+        accepted = trace.accepted[trace.rounds_of(row)]
+        half = len(accepted) // 2
+        assert foreseen.early_tokens[row] == accepted[:half].sum() + half
+        assert foreseen.rounds[row] == len(accepted)
+
+
+def test_only_who_is_clairvoyant_has_the_requests_to_come_for_a_past():
+    prepared = PreparedScenario.of(TRACE, PROFILE, length_predictor="noisy:0.5")
+    known, ceiling = (
+        run(prepared, policy, 0).policy.history
+        for policy in (KernelGittins(), KernelGittinsOracle())
+    )
+    assert known is prepared.context.history
+    assert ceiling.tokens.tolist() == prepared.split.test.trace.output_tokens.tolist()
+
+
+@pytest.mark.parametrize(
+    ("scenario", "moves"),
+    [
+        ({}, True),
+        ({"kv_slots": 0}, False),
+        ({"batch": 2}, False),
+        ({"batch": 2, "kv_slots": 2}, True),
+    ],
+)
+def test_what_a_move_takes_is_known_where_caches_have_to_move(scenario, moves):
+    terms = PROFILE.costs.rounds[1]
+    profile = replace(PROFILE, costs=replace(PROFILE.costs, rounds={1: terms, 2: terms}))
+    prepared = PreparedScenario.of(TRACE, profile, **scenario)
+    context, costs = prepared.split.train.median_context, PROFILE.costs
+    wanted = (costs.swap_out(context), costs.swap_in(context)) if moves else (0, 0)
+    assert (prepared.context.swap_out_ns, prepared.context.swap_in_ns) == wanted
+    assert prepared.context.batch_slots == scenario.get("batch", 1)
+    recomputed = PreparedScenario.of(TRACE, profile, **scenario, evict="recompute").context
+    assert (recomputed.swap_out_ns, recomputed.swap_in_ns) == (
+        0,
+        costs.prefill(context - 1) if moves else 0,
+    )
+
+
+def test_what_is_loaded_and_what_is_named_are_run_alike(tmp_path):
+    arrivals = ArrivalTrace(
+        np.array([0, 5, 30, 31, 90]) * 10**8, np.arange(5), np.arange(1, 6), "a test's arrivals"
+    )
+    for what, save, name in (
+        (arrivals, save_arrivals, "a.parquet"),
+        (TRACE, save_trace, "t.parquet"),
+        (PROFILE, save_profile, "p.json"),
+    ):
+        save(what, tmp_path / name)
+    loaded = PreparedScenario.of(TRACE, PROFILE, arrivals=arrivals, requests=12)
+    named = PreparedScenario.of(
+        tmp_path / "t.parquet",
+        str(tmp_path / "p.json"),
+        arrivals=tmp_path / "a.parquet",
+        requests=12,
+    )
+    assert np.array_equal(run(loaded, LapsSD(), 1).finish_ns, run(named, LapsSD(), 1).finish_ns)
+    assert "arrivals as in a test's arrivals" in loaded.caption(2)
+    assert loaded.caption(2) == named.caption(2)
+    with pytest.raises(ValueError, match=r"cv 3\.0: recorded arrivals"):
+        PreparedScenario.of(TRACE, PROFILE, arrivals=arrivals, cv=3)
