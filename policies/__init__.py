@@ -1,4 +1,4 @@
-"""Scheduling policies: pure ranks over a job's history, one module each."""
+"""Scheduling policies, one module each: a policy ranks a request by what is known of it."""
 
 from lapsd.policies.a_min import AMin
 from lapsd.policies.alise import Alise
@@ -48,9 +48,6 @@ __all__ = [
     "TIE",
     "TO_THE_END",
     "AMin",
-    "KernelGittins",
-    "KernelGittinsOracle",
-    "KernelGittinsOnline",
     "Alise",
     "Boost",
     "Clairvoyant",
@@ -58,14 +55,17 @@ __all__ = [
     "FastServe",
     "Gittins",
     "Job",
+    "KernelGittins",
+    "KernelGittinsOnline",
+    "KernelGittinsOracle",
     "LASRound",
     "LPSJFMean",
     "LapsSD",
     "LapsSDAdapted",
-    "PolicyContext",
-    "RequestHistory",
     "Policy",
+    "PolicyContext",
     "Rank",
+    "RequestHistory",
     "RoundRobin",
     "TimeModel",
     "Until",

@@ -1,4 +1,4 @@
-"""A lower bound of the length that grows as it is reached."""
+"""Rank by a lower bound of the output length, which rises with the emitted tokens."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -10,14 +10,16 @@ from lapsd.policies.request_history import RequestHistory
 
 @dataclass(frozen=True)
 class AMin(Policy):
-    """Smallest *lower bound of the output length* first, preemptive; what was emitted raises it.
+    """Smallest *lower bound of the output length* first, preemptive.
 
-    After A_min, which begins with the lower end of a predicted interval and refines it while a
-    request runs. Here that end is a quantile of past lengths, given the prediction.
+    A_min starts from the lower end of a predicted interval of lengths and raises it while the
+    request runs. Here the lower end is a quantile of past output lengths, given the prediction;
+    the bound is never less than the number of tokens emitted so far.
 
     Parameters
     ----------
-    quantile : between 0 and 1.
+    quantile : float
+        Quantile of past output lengths that is the first lower bound, between 0 and 1.
     """
 
     name: ClassVar[str] = "a-min"
@@ -35,12 +37,12 @@ class AMin(Policy):
         return replace(self, history=context.history)
 
     def rank(self, job: Job, now_ns: int) -> Rank:
-        tokens, share = self.history.lengths(job.predicted_tokens)
-        below = int(share.cumsum().searchsorted(self.quantile))
-        return (max(tokens[min(below, len(tokens) - 1)], job.tokens),)
+        tokens, probability = self.history.length_distribution(job.predicted_tokens)
+        row = int(probability.cumsum().searchsorted(self.quantile))
+        return (max(tokens[min(row, len(tokens) - 1)], job.tokens),)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        """The rank grows with tokens, once they reach it."""
+        """Run until the emitted tokens, and with them the rank, pass the best waiting rank."""
         return (
             Until(rising=True)
             if best_waiting is None

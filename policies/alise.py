@@ -1,9 +1,10 @@
 """ALISE: shortest estimated remaining time first, in priority queues, with ageing.
 
 Zhao, Wang: "ALISE: Accelerating Large Language Model Serving with Speculative Scheduling" (arXiv
-2410.23537), whose text was not at hand: priority queues, preemption, shorter remaining estimated
-time first and a mechanism for delayed requests are known of it; the rest is a reading, and every
-choice is a parameter. "Speculative" there is the predicted length.
+2410.23537). We had no access to the text of the paper. It is known to use priority queues,
+preemption, shortest estimated remaining time first and a mechanism for delayed requests. The rest
+is our interpretation, and each choice is a parameter. "Speculative" in the title means that output
+lengths are predicted.
 """
 
 import math
@@ -17,22 +18,26 @@ from lapsd.policies.time_model import FORMS, TimeModel
 
 @dataclass(frozen=True)
 class Alise(LAS):
-    """K queues by estimated remaining time, shortest first in each; who waits rises a queue for
-    each `age_s`.
+    """K queues by estimated remaining time, shortest first in each queue; a waiting request rises
+    by one queue for each `age_s`.
 
-    A request that has no queue left to rise to goes before all queues, in order of arrival, so that
-    nobody starves. Queue j holds requests with a remaining time up to Sup_j = M^(j−1) · Sup_1; the
-    last one is unbounded.
+    Queue j holds requests with an estimated remaining time up to Sup_j = M^(j−1) · Sup_1; the last
+    queue has no upper limit. A waiting request that would rise above the first queue goes before
+    all queues, in order of arrival, so that no request starves.
 
     Parameters
     ----------
-    K, M, sup_1_s : as of `las`.
-    age_s : seconds of waiting, in all, that raise a request by one queue; None: it never rises. A
-        few times what requests take: much below, all are soon before all queues, which is first
-        come, first served.
-    overrun : factor, at least 1, by which a prediction grows whenever the output reaches it; 1: not
-        at all, and nothing is left of the request then, which goes first.
-    model : the time model as it was `published`, or `exact`, with a growing context.
+    K, M, sup_1_s
+        As in `las`.
+    age_s : float or None
+        Total seconds of waiting that raise a request by one queue; None: a request never rises.
+        Choose a few times the typical time of a request. With a much smaller value all requests are
+        soon before all queues, which is first come, first served.
+    overrun : float
+        Factor, at least 1, by which a prediction grows whenever the output reaches it. At 1 the
+        prediction stays; the remaining time of a request that reaches it is 0, so it goes first.
+    model : str
+        `published`: the time model as published; `exact`: with a growing context.
     """
 
     name: ClassVar[str] = "alise"
@@ -55,26 +60,26 @@ class Alise(LAS):
         )
 
     def remaining_ns(self, job: Job) -> int:
-        """Its estimated remaining time: what is left of T_gen."""
+        """Return the estimated remaining time of the request: the rest of T_gen."""
         length = job.predicted_tokens if job.state is None else job.state
         prompt = job.prompt_tokens
-        left = self.time.decode_ns(prompt, length - job.tokens, job.tokens, self.model)
-        return left if job.started else left + self.time.prefill_ns(prompt, self.model)
+        decode_ns = self.time.decode_ns(prompt, length - job.tokens, job.tokens, self.model)
+        return decode_ns if job.started else decode_ns + self.time.prefill_ns(prompt, self.model)
 
     def rank(self, job: Job, now_ns: int) -> Rank:
-        left = self.remaining_ns(job)
-        level = self._level(job, left, now_ns)
-        return (level, left) if level else (0, job.arrival_ns)
+        remaining_ns = self.remaining_ns(job)
+        level = self._level(job, remaining_ns, now_ns)
+        return (level, remaining_ns) if level else (0, job.arrival_ns)
 
     def _level(self, job: Job, remaining_ns: int, now_ns: int) -> int:
-        """Its queue, or a higher one for the time that it was not served; 0: before all queues."""
+        """Return the number of the request's queue after ageing; 0: before all queues."""
         queue = self.queue_of(remaining_ns)
         if not self.age_ns:
             return queue
         return max(0, queue - (now_ns - job.arrival_ns - job.service_ns) // self.age_ns)
 
     def on_round(self, job: Job, now_ns: int) -> None:
-        """An output that reached its prediction has a longer one now."""
+        """Make the prediction longer if the output has reached it."""
         length: int = job.predicted_tokens if job.state is None else job.state
         if self.overrun > 1 and job.tokens >= length:
             job.state = max(job.tokens + 1, math.ceil(length * self.overrun))

@@ -1,9 +1,9 @@
-"""The policy contract: a policy is a rank over a job's own history; the lowest rank is served
+"""The interface of a policy: it ranks each job by the job's own history; the lowest rank is served
 first.
 
 After SOAP (Scully, Harchol-Balter, Scheller-Wolf, arXiv 1712.00790): FCFS, LAS, SJF, SRPT and
-LAPS-SD are all ranks. A policy is a frozen dataclass; its fields are its parameters. It never knows
-what drives it, a simulator or a real server, and sees only what a server would know.
+LAPS-SD can all be written as ranks. A policy is a frozen dataclass; its fields are its parameters.
+It does not know whether a simulator or a real server calls it, and sees only what a server knows.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -17,34 +17,37 @@ from lapsd.policies.request_history import RequestHistory
 from lapsd.policies.time_model import TimeModel
 
 Rank = tuple[Any, ...]
-NEVER = 2**62  # a time or a count that is not reached
+NEVER = 2**62  # a time or a count that no run reaches
 
 
 class Job(Protocol):
-    """What a policy may see of a request.
+    """The part of a request that a policy may see.
 
     Attributes
     ----------
     index : int
-        Order of arrival, and the request's key in a run.
+        Number of the request in order of arrival; it identifies the request in a run.
     arrival_ns, prompt_tokens : int
+        Time of arrival in nanoseconds, and length of the prompt in tokens.
     predicted_tokens : int
         Predicted output length.
     started : bool
-        Its prefill has begun.
+        Whether its prefill has begun.
     running : bool
-        It ran the round that ended last. A rank must not fall by its ceasing to run.
+        Whether it ran in the latest round. A rank must not fall when the request stops running.
     rounds, tokens : int
-        Committed rounds, and output tokens they emitted.
+        Number of committed rounds, and of the output tokens that they emitted.
     service_ns : int
-        Attained service: time of its committed decoding rounds (neither prefill nor switching).
+        Attained service: time of its committed decoding rounds, without prefill and switching.
     drafted, accepted : int
-        Draft tokens over its committed rounds.
-    queue : int Written by `Policy.on_round`: the queue that the policy keeps the request in, from 1.
-        The server notes when it changes; among equal ranks, earlier entry into the queue goes
-        first.
+        Draft tokens proposed and accepted in its committed rounds.
+    queue : int
+        The queue that the policy keeps the request in, from 1; written by `Policy.on_round`. The
+        server records when it changes: among equal ranks, the request that entered its queue
+        earlier goes first.
     state : Any
-        Written by `Policy.on_round`: whatever else the policy remembers of the request; None at first.
+        Anything else that the policy remembers of the request; written by `Policy.on_round`, None
+        at first.
     """
 
     index: int
@@ -68,62 +71,67 @@ class Job(Protocol):
     def accepted(self) -> int: ...
 
     def acceptance(self, rounds: int) -> float:
-        """Accepted over drafted tokens in the first `rounds` committed rounds (0 if nothing was
-        drafted).
+        """Return accepted over drafted tokens in the first `rounds` committed rounds; 0 if none
+        were drafted.
         """
         ...
 
     def acceptances(self, last: int) -> Sequence[float]:
-        """The same after each of the `last` committed rounds, the newest at the end."""
+        """Return `acceptance` after each of the `last` latest committed rounds, oldest first."""
         ...
 
     def acceptance_range(self, last: int) -> float:
-        """The largest less the smallest of those."""
+        """Return the largest minus the smallest of `acceptances(last)`."""
         ...
 
     def foresee(self, key: Hashable, happens: "Callable[[Job], bool]") -> int:
-        """For `run_until` only: after how many rounds `happens(job)` first holds; `NEVER` if it
-        does not.
+        """Return the number of rounds after which `happens(job)` is first true; `NEVER` if it never
+        is.
 
-        A simulator knows from its record, and remembers the answer by `key`. `happens` may depend
-        on `rounds`, `tokens`, `drafted`, `accepted` and acceptance alone, and `key` must name
-        whatever else it depends on.
+        Only `run_until` may call this. A simulator finds the answer in the recorded rounds of the
+        request, and stores it under `key`. `happens` may depend on `rounds`, `tokens`, `drafted`,
+        `accepted` and the acceptance methods of the job, and on nothing else that `key` does not
+        name.
         """
         ...
 
     def ahead(self, key: Hashable, value: "Callable[[Job], float]") -> NDArray[np.float64]:
-        """For `run_until` only: `value(job)` after each number of committed rounds, from 0 to the
-        last but one.
+        """Return `value(job)` after 0, 1, ... committed rounds, up to the last round but one.
 
-        As `foresee`; `value` may depend on `predicted_tokens` too.
+        Only `run_until` may call this. The conditions of `foresee` apply, except that `value` may
+        also depend on `predicted_tokens`.
         """
         ...
 
 
 @dataclass(frozen=True)
 class PolicyContext:
-    """What a server knows before a run.
+    """The information that a server has before a run.
+
+    The fields `true_...` are empty unless the class of the policy sets `clairvoyant`.
 
     Attributes
     ----------
     mean_round_ns : int
-        c̄, the cost of a round at the training half's median context.
+        c̄: time of a round at the median context of the training half.
     past_sizes_ns : sequence of int, ascending
-        T̃ of the training half's requests, c̄ · r · L // (accepted + r), of all their rounds.
-    history : Past Those requests, with how long they were predicted to be; of the test half, if the
-        policy is clairvoyant.
-    swap_out_ns, swap_in_ns : int What it takes to move the KV cache of a request of the median
-        context out and back, if one that stops running has to; else 0.
+        T̃ of each request of the training half, c̄ · r · L // (accepted + r), over all its rounds.
+    history : RequestHistory
+        The requests of the training half, with their predicted lengths; for a clairvoyant policy,
+        the requests of the test half.
+    swap_out_ns, swap_in_ns : int
+        Time to swap the KV cache of a request of median context out and in, if a request that stops
+        running is swapped out; else 0.
     batch_slots : int
-        Requests that run a round together.
+        Number of requests that run in one round.
     time : TimeModel or None
-        How long a request takes by its lengths, fitted to those requests.
+        Time of a request by its lengths, fitted to the training half.
     true_prefill_ns : sequence of int, by job index
-        True prefill; empty, as all that is true here, unless the policy's class says `clairvoyant`.
+        True time of the prefill.
     true_remaining_ns : sequences of int, by job index and committed rounds
-        What its further rounds take when it runs alone.
+        True time of the remaining rounds when the request runs alone.
     true_tokens_per_round : sequence of float, by job index
-        Output tokens over rounds.
+        True number of output tokens per round.
     """
 
     mean_round_ns: int
@@ -139,17 +147,18 @@ class PolicyContext:
 
 
 class Until(NamedTuple):
-    """How long a served job needs no new decision: up to the first round after which any of these
-    is reached.
+    """When a running job next needs a decision: after the first round in which one of these
+    counters reaches its value.
 
     Attributes
     ----------
     rounds, service_ns, tokens : int
-        Values of the job's own counters.
-    rising : bool The rank may rise before then, though not past the best waiting one; else it does
-        not rise at all.
+        Values of the counters of the job.
+    rising : bool
+        Whether the rank may rise before then, but not above the best waiting rank. If False, it
+        does not rise at all.
     steady : bool
-        It does not change at all before then: a server need not ask for it again.
+        Whether the rank stays equal until then, so that a server need not ask for it again.
     """
 
     rounds: int = NEVER
@@ -161,11 +170,11 @@ class Until(NamedTuple):
 
 TO_THE_END = Until()
 STEADY = Until(steady=True)
-ONE_ROUND = Until(rounds=0)  # a round is always served
+ONE_ROUND = Until(rounds=0)  # a running job always gets at least one round
 
 
 class Event(NamedTuple):
-    """An arrival that a decision takes in, or a completion that it sees."""
+    """An arrival or a completion that precedes a decision."""
 
     kind: str  # "arrival" or "completion"
     job: Job
@@ -174,72 +183,79 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True)
 class Policy:
-    """Base of all policies: override `rank`, and what else is needed.
+    """Base class of all policies: override `rank`, and other methods if needed.
 
-    `run_until` is for speed, and is a promise about all other methods: a class that overrides any
-    of them without overriding it again is asked for a rank every round, as is one that never
-    defines it.
+    `run_until` makes a simulation faster. It is a statement about all the other methods, so a class
+    that overrides one of them must define `run_until` again. Otherwise, or if no class defines it,
+    the rank is computed in every round.
     """
 
     name: ClassVar[str] = ""
     clairvoyant: ClassVar[bool] = False
 
     def bind(self, context: PolicyContext) -> Self:
-        """The policy for one run, knowing `context`. Once a run."""
+        """Return the policy for one run, with what it needs of `context`; called once per run."""
         return self
 
     def rank(self, job: Job, now_ns: int) -> Rank:
-        """The job's rank: the lowest is served first. Pure, O(1).
+        """Return the rank of the job: the lowest rank is served first. Pure, O(1).
 
-        A served job keeps its place unless a waiting job's rank is strictly lower.
+        A running job keeps its batch slot unless the rank of a waiting job is strictly lower.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no rank")
 
     def on_round(self, job: Job, now_ns: int) -> None:
-        """Take in the job's newly committed round; may write `job.queue` and `job.state`, nothing
-        else.
+        """Update what the policy remembers of the job after a committed round.
+
+        It may write `job.queue` and `job.state`, and nothing else.
         """
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        """How long the served job's rank surely stays down, and `on_round` would write nothing new.
+        """Return how long the rank of the running job does not rise and `on_round` writes nothing
+        new.
 
-        Optional.
-
-        Defining it also promises that a *waiting* job's rank changes only at its `wake`, where it
-        falls, and when `on_event` says so. Too early is harmless; too late changes the schedule.
-        Holds until `on_event` returns True.
+        Optional. A policy that defines it also promises that the rank of a *waiting* job changes
+        only at its `wake`, where it falls, and when `on_event` returns True. An answer that is too
+        early is harmless; one that is too late changes the schedule. The answer is valid until
+        `on_event` returns True.
 
         Parameters
         ----------
-        best_waiting : the lowest rank of those who wait; None if nobody does.
+        best_waiting : Rank or None
+            The lowest rank of the waiting jobs; None if no job waits.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no run_until")
 
     def wake(self, job: Job, now_ns: int) -> int:
-        """When the waiting job's rank next falls, after `now_ns`, if it goes on waiting.
+        """Return the next time after `now_ns` at which the rank of the waiting job falls, if the
+        job keeps waiting.
 
-        Only with `run_until`.
+        Used only if the policy defines `run_until`.
         """
         return NEVER
 
     def remaining_ns(self, job: Job) -> int | None:
-        """How much more of the server the job is taken to need, for memory that plans ahead; None:
-        nobody knows.
+        """Return the estimated remaining time of the job, for memory managers that plan ahead;
+        None: unknown.
         """
         return None
 
-    def on_event(self, event: Event) -> bool:
-        """Take in an arrival or a completion, into state of the whole policy that `bind` made for
-        this run.
+    def derived_values(self) -> dict[str, Any]:
+        """Return the values that `bind` derived, which results list with the parameters."""
+        return {}
 
-        Returns True if the ranks of waiting jobs may have changed by it.
+    def on_event(self, event: Event) -> bool:
+        """Update the state of the whole policy, made by `bind` for this run, after an arrival or a
+        completion.
+
+        Returns True if the ranks of waiting jobs may have changed.
         """
         return False
 
 
 @dataclass(frozen=True)
 class Clairvoyant(Policy):
-    """Base of policies that know the truth, as yardsticks and controls; every table marks them."""
+    """Base class of policies that know true lengths, as references; every table marks them."""
 
     clairvoyant: ClassVar[bool] = True
 
@@ -250,6 +266,6 @@ class Clairvoyant(Policy):
 
     @property
     def truth(self) -> PolicyContext:
-        """What the policy was bound to."""
+        """Return the context that `bind` received."""
         assert self.context is not None, "bind the policy first"
         return self.context

@@ -1,4 +1,4 @@
-"""First come, first served, by arrivals that are boosted the more, the shorter a request is."""
+"""Boost: first come, first served by arrival times that are earlier for shorter requests."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -11,15 +11,17 @@ from lapsd.policies.request_history import RequestHistory
 
 @dataclass(frozen=True)
 class Boost(Policy):
-    """Earliest *boosted arrival* first, preemptive: arrival less ln(1 / (1 − exp(−θ · s))) / θ, s
-    its expected time.
+    """Earliest *boosted arrival* first, preemptive: arrival − ln(1 / (1 − exp(−θ · s))) / θ, where
+    s is the expected time of the request.
 
-    After Boost (Yu and Scully, arXiv 2404.08826), made for the tail: θ small is shortest first, θ
-    large first come, first served. s is what past requests took, given the prediction.
+    After Boost (Yu and Scully, arXiv 2404.08826), which is made for the tail of latencies. A small
+    θ is close to shortest first, a large θ to first come, first served. s is the mean time of past
+    requests, given the prediction.
 
     Parameters
     ----------
-    theta : θ, in parts of 1 over the mean past time.
+    theta : float
+        θ times the mean time of past requests.
     """
 
     name: ClassVar[str] = "boost"
@@ -42,8 +44,8 @@ class Boost(Policy):
         )
 
     def rank(self, job: Job, now_ns: int) -> Rank:
-        tokens, share = self.history.lengths(job.predicted_tokens)
-        rounds = float((tokens * share).sum()) / self.history.tokens_per_round
+        tokens, probability = self.history.length_distribution(job.predicted_tokens)
+        rounds = float((tokens * probability).sum()) / self.history.tokens_per_round
         per_ns = self.theta / self.mean_size_ns
         return (
             job.arrival_ns + math.log(-math.expm1(-per_ns * rounds * self.mean_round_ns)) / per_ns,

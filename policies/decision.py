@@ -1,5 +1,5 @@
-"""The order of a decision, which every driver shares: how a rank is asked for, and who is chosen of
-those present.
+"""A scheduling decision, shared by the simulator and the servers: rank the active requests, and
+choose which of them run.
 """
 
 import itertools
@@ -14,22 +14,23 @@ J = TypeVar("J", bound=Job)
 
 
 def name_of(policy: Policy) -> str:
-    """What users call the policy."""
+    """Return the name of the policy that users type."""
     return policy.name or type(policy).__name__
 
 
 def rank_of(policy: Policy, job: Job, now_ns: int) -> Rank:
-    """The policy's rank of a job.
+    """Return the policy's rank of a job.
 
     Raises
     ------
     ValueError
-        Naming policy, request and value, if the policy raises, or the rank has NaN in it.
+        If the policy raises or the rank contains NaN; the message names the policy, the request and
+        the value.
     """
     try:
         rank = policy.rank(job, now_ns)
         for part in rank:
-            if part != part:  # what is not equal to itself has no place in any order
+            if part != part:  # NaN, which cannot be ordered
                 break
         else:
             return rank
@@ -44,25 +45,27 @@ def rank_of(policy: Policy, job: Job, now_ns: int) -> Rank:
 
 
 def ranks_of(policy: Policy, jobs: Sequence[Job], now_ns: int) -> list[Rank]:
-    """The policy's ranks of jobs, as `rank_of` has each."""
-    with suppress(Exception):  # `rank_of` says of which job
+    """Return the policy's rank of each job; raises as `rank_of` does."""
+    with suppress(Exception):  # `rank_of`, below, names the job
         ranks = [policy.rank(job, now_ns) for job in jobs]
-        if all([part == part for rank in ranks for part in rank]):  # noqa: C419 - a third of the time
+        if all([part == part for rank in ranks for part in rank]):  # noqa: C419 - takes a third of the time
             return ranks
     return [rank_of(policy, job, now_ns) for job in jobs]
 
 
 def no_progress(policy: Policy, now_ns: int, waiting: int, why: str) -> ValueError:
-    """What is wrong where somebody waits, and nobody will ever run."""
+    """Return the error for a run in which requests wait and none can ever run."""
     return ValueError(
         f"policy {name_of(policy)}: no progress at {now_ns} ns: {waiting} requests wait, and {why}"
     )
 
 
 def choose(ordered: Iterable[J], batch_slots: int, fits: Callable[[list[J]], bool]) -> list[J]:
-    """The first in order, as many as have seats and fit the memory together: nobody is passed over.
+    """Return the first requests in order, as many as have a batch slot and fit into memory
+    together.
 
-    `fits` is asked O(log seats) times: what is more than fits does not fit with more beside it.
+    No request is skipped. `fits` is called O(log batch_slots) times: if some requests do not fit,
+    more do not fit either.
     """
     first = list(itertools.islice(ordered, batch_slots))
     if fits(first):

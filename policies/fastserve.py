@@ -1,8 +1,8 @@
-"""FastServe: a multi-level feedback queue that a request joins where its prompt fits.
+"""FastServe: a multi-level feedback queue in which the prefill time sets the first level.
 
 Wu et al.: "Fast Distributed Inference Serving for Large Language Models" (arXiv 2305.05920), with
-the constants of its public artifact (LLMServe/FastServe at 187a274), where nothing is predicted but
-the time of a prefill.
+the constants of its public artifact (LLMServe/FastServe at 187a274). It predicts the time of a
+prefill, and no output lengths.
 """
 
 from dataclasses import dataclass, field, replace
@@ -12,40 +12,48 @@ from lapsd.policies.base import NEVER, ONE_ROUND, Job, Policy, PolicyContext, Ra
 from lapsd.policies.time_model import TimeModel
 
 
-class Turn(NamedTuple):
-    """What is remembered of a request that has run: its level, and since when; times in ns.
+class LevelState(NamedTuple):
+    """The level of a request that has run, and when it entered the level; times in ns.
 
     Attributes
     ----------
     level : int
-        From 0, the highest.
-    since_ns : int
-        When it came there; those who came last are in front.
-    before_ns, service_ns, last_ns : int
-        Its attained service when it came there, and when it last ran; and the end of that round.
+        Level, from 0, the highest.
+    entered_ns : int
+        When the request entered the level; the latest entry is in front.
+    entry_service_ns : int
+        Attained service of the request when it entered the level.
+    service_ns : int
+        Attained service of the request after its latest round.
+    last_round_ns : int
+        End of its latest round.
     """
 
     level: int
-    since_ns: int
-    before_ns: int
+    entered_ns: int
+    entry_service_ns: int
     service_ns: int
-    last_ns: int
+    last_round_ns: int
 
 
 @dataclass(frozen=True)
 class FastServe(Policy):
-    """Skip-join multi-level feedback queue; quanta double from level to level, and whoever spent
-    one falls a level.
+    """Skip-join multi-level feedback queue: a request that exceeds the quantum of its level falls
+    one level.
 
-    A newcomer joins the last place of the first level whose quantum is at least its prefill time.
-    Who falls, or starves, comes to the front of its new level.
+    The quantum doubles from level to level. A new request joins at the end of the first level whose
+    quantum is at least its prefill time. A request that falls or starves goes to the front of its
+    new level.
 
     Parameters
     ----------
-    quantum_ms : of the first level.
-    levels : how many; the last one has no quantum.
-    starve_s : a request that had no round for so long goes to the front of the first level; None:
-    never.
+    quantum_ms : float
+        Quantum of the first level, in milliseconds.
+    levels : int
+        Number of levels; the last one has no quantum.
+    starve_s : float or None
+        A request without a round for so many seconds goes to the front of the first level; None:
+        never.
     """
 
     name: ClassVar[str] = "fastserve"
@@ -78,8 +86,8 @@ class FastServe(Policy):
             time=context.time or TimeModel(0, 0, context.mean_round_ns),
         )
 
-    def joins(self, job: Job) -> int:
-        """The level where a newcomer begins."""
+    def first_level(self, job: Job) -> int:
+        """Return the level that a new request joins."""
         prefill_ns = self.time.prefill_ns(job.prompt_tokens, "exact")
         return next(level for level, quantum in enumerate(self.quanta_ns) if prefill_ns <= quantum)
 
@@ -87,37 +95,38 @@ class FastServe(Policy):
         starves_ns = self._starves_ns(job)
         if starves_ns <= now_ns:
             return (0, 0, -starves_ns)
-        turn: Turn | None = job.state
+        state: LevelState | None = job.state
         return (
-            (self.joins(job), 1, job.arrival_ns)
-            if turn is None
-            else (turn.level, 0, -turn.since_ns)
+            (self.first_level(job), 1, job.arrival_ns)
+            if state is None
+            else (state.level, 0, -state.entered_ns)
         )
 
     def _starves_ns(self, job: Job) -> int:
-        """When the request, if it goes on waiting, has had no round for too long."""
-        return (job.arrival_ns if job.state is None else job.state.last_ns) + self.starve_ns
+        """Return the time from which the request starves, if it keeps waiting."""
+        return (job.arrival_ns if job.state is None else job.state.last_round_ns) + self.starve_ns
 
     def on_round(self, job: Job, now_ns: int) -> None:
-        service_ns, turn = job.service_ns, job.state
-        if turn is None:
-            turn = Turn(self.joins(job), job.arrival_ns, 0, 0, job.arrival_ns)
-        if now_ns - (service_ns - turn.service_ns) - turn.last_ns >= self.starve_ns:
-            turn = Turn(0, now_ns, turn.service_ns, turn.service_ns, turn.last_ns)
-        level, since_ns, before_ns, _, _ = turn
-        if service_ns - before_ns > self.quanta_ns[level]:
-            level, since_ns, before_ns = level + 1, now_ns, service_ns
-        job.state = Turn(level, since_ns, before_ns, service_ns, now_ns)
+        service_ns, state = job.service_ns, job.state
+        if state is None:
+            state = LevelState(self.first_level(job), job.arrival_ns, 0, 0, job.arrival_ns)
+        if now_ns - (service_ns - state.service_ns) - state.last_round_ns >= self.starve_ns:
+            state = LevelState(0, now_ns, state.service_ns, state.service_ns, state.last_round_ns)
+        level, entered_ns, entry_service_ns, _, _ = state
+        if service_ns - entry_service_ns > self.quanta_ns[level]:
+            level, entered_ns, entry_service_ns = level + 1, now_ns, service_ns
+        job.state = LevelState(level, entered_ns, entry_service_ns, service_ns, now_ns)
         job.queue = level + 1
 
     def remaining_ns(self, job: Job) -> int:
-        """What is left of its quantum: nothing else is known."""
-        turn: Turn | None = job.state
-        spent = 0 if turn is None else job.service_ns - turn.before_ns
-        return max(0, self.quanta_ns[self.joins(job) if turn is None else turn.level] - spent)
+        """Return the rest of the quantum of the request: FastServe knows nothing else of it."""
+        state: LevelState | None = job.state
+        spent_ns = 0 if state is None else job.service_ns - state.entry_service_ns
+        level = self.first_level(job) if state is None else state.level
+        return max(0, self.quanta_ns[level] - spent_ns)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        """When it ran last is remembered after each round."""
+        """Ask for the rank in every round: `on_round` records the end of each."""
         return ONE_ROUND
 
     def wake(self, job: Job, now_ns: int) -> int:

@@ -8,7 +8,7 @@ from lapsd.policies.base import STEADY, Job, Policy, Rank, Until
 
 @dataclass(frozen=True)
 class FCFS(Policy):
-    """First come, first served, to completion."""
+    """First come, first served; a request that has started runs to completion."""
 
     name: ClassVar[str] = "fcfs"
 

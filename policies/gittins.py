@@ -12,13 +12,14 @@ from lapsd.policies.base import TO_THE_END, Job, Policy, PolicyContext, Rank, Un
 
 @dataclass(frozen=True)
 class Gittins(Policy):
-    """Highest Gittins index of attained service first: the best that one can do who knows only how
-    sizes distribute.
+    """Highest Gittins index of the attained service first: the best order if only the distribution
+    of sizes is known.
 
-    The index of a job that has had a: the most, over d, of P(S − a <= d) / E[min(S − a, d)], S a
-    past size above a. The rank is its inverse, the least expected service a completion. Optimal for
-    M/G/1 with free preemption; past the largest size nothing is known, and a job goes last. See
-    Scully, Harchol-Balter, Scheller-Wolf, arXiv 1712.00790.
+    The Gittins index of a job with attained service a is the maximum over d of P(S − a <= d) /
+    E[min(S − a, d)], where S is a past size above a. The rank is its inverse, the least expected
+    service per completion. This order minimises mean latency for M/G/1 with free preemption. A job
+    whose attained service has reached the largest past size goes last. See Scully, Harchol-Balter,
+    Scheller-Wolf, arXiv 1712.00790.
     """
 
     name: ClassVar[str] = "gittins"
@@ -29,38 +30,37 @@ class Gittins(Policy):
         return replace(self, sizes_ns=tuple(sorted(context.past_sizes_ns)))
 
     def rank(self, job: Job, now_ns: int) -> Rank:
-        return (self.service_a_completion(job.service_ns),)
+        return (self.service_per_completion(job.service_ns),)
 
-    def service_a_completion(self, attained_ns: int) -> float:
-        """min over d of E[min(S − a, d)] / P(S − a <= d)."""
+    def service_per_completion(self, attained_ns: int) -> float:
+        """Return the minimum over d of E[min(S − a, d)] / P(S − a <= d); infinity if no past size
+        is above a.
+        """
         sizes = np.asarray(self.sizes_ns)
-        left = sizes[np.searchsorted(sizes, attained_ns, side="right") :] - attained_ns
-        if not len(left):
+        remaining = sizes[np.searchsorted(sizes, attained_ns, side="right") :] - attained_ns
+        if not len(remaining):
             return float("inf")
-        finished = np.arange(1, len(left) + 1)
-        spent = np.cumsum(left) + left * (
-            len(left) - finished
-        )  # those that finish, and d of each that does not
+        finished = np.arange(1, len(remaining) + 1)
+        # each finished request spends all its remaining service, every other one spends d
+        spent = np.cumsum(remaining) + remaining * (len(remaining) - finished)
         return float((spent / finished).min())
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        """Between two past sizes every term falls with service; at the next one its own term is
-        gone.
-        """
+        """Run until the next larger past size: up to there the rank falls with service."""
         larger = bisect_right(self.sizes_ns, job.service_ns)
         return (
             Until(service_ns=self.sizes_ns[larger]) if larger < len(self.sizes_ns) else TO_THE_END
         )
 
 
-def inverse_index(left: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
-    """The inverse Gittins index of weighted values left, in any order: min over d of E[min(X, d)] /
-    P(X <= d).
+def inverse_index(values: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
+    """Return the inverse Gittins index of weighted values X, in any order: the minimum over d of
+    E[min(X, d)] / P(X <= d).
     """
-    order = left.argsort(kind="stable")
-    left, weight = left[order], weight[order]
+    order = values.argsort(kind="stable")
+    values, weight = values[order], weight[order]
     finished = weight.cumsum()
-    spent = (left * weight).cumsum()
-    spent += left * (finished[-1] - finished)  # those that finish, and d of each that does not
+    spent = (values * weight).cumsum()
+    spent += values * (finished[-1] - finished)  # every unfinished request spends d
     spent /= finished
     return float(np.minimum.reduce(spent))

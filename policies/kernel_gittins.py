@@ -1,8 +1,8 @@
-"""Shortest remaining time first, by what past requests like this one still took.
+"""Shortest remaining time first, estimated from what similar past requests still needed.
 
-What remains of a request is a distribution: of the past requests that it may be like, given its
-prediction, what it has emitted and how fast. Its Gittins index, or its mean, is the rank.
-`docs/beyond.md` derives it.
+The remaining time of a request is a distribution over past requests. A past request has a high
+weight if its prediction and its tokens per round are close to the values of the request. The rank
+is the Gittins index of that distribution, or its mean. `docs/beyond.md` derives it.
 """
 
 from dataclasses import dataclass, field, replace
@@ -20,14 +20,19 @@ RISING = Until(rising=True)
 
 @dataclass(frozen=True)
 class KernelGittins(Policy):
-    """Least remaining time of past requests like this one first.
+    """`kernel-gittins` ranks a request by the remaining time of similar past requests, shortest
+    first.
 
     Parameters
     ----------
-    index : `gittins`, the least expected service a completion, or `mean`.
-    switch_penalty : a request that runs is ahead by so many times what its stopping would cost all in moves.
-    age_weight : a request is ahead by so much of each second for which it has been there longer; 0:
-    the mean's best.
+    index : str
+        `gittins`: the least expected time per completion; `mean`: the mean remaining time.
+    switch_penalty : float
+        The rank of a running request is lower by so many times `switch_penalty_ns`, the total delay
+        that its preemption would cause through swapping KV caches; 0: swapping is ignored.
+    age_weight : float
+        The rank of a request is lower by so many seconds for each second that it arrived earlier;
+        0 gives the best mean latency.
     """
 
     name: ClassVar[str] = "kernel-gittins"
@@ -49,54 +54,54 @@ class KernelGittins(Policy):
                 raise ValueError(f"{self.name}: {name}={value} must be between 0 and {most:g}")
 
     def bind(self, context: PolicyContext) -> Self:
-        lead = round(self.switch_penalty * switch_penalty_ns(context))
         return replace(
             self,
             history=context.history,
             mean_round_ns=context.mean_round_ns,
-            switch_penalty_ns=lead,
+            switch_penalty_ns=round(self.switch_penalty * switch_penalty_ns(context)),
         )
 
     def rank(self, job: Job, now_ns: int) -> Rank:
-        behind = self.age_weight * job.arrival_ns - (self.switch_penalty_ns if job.running else 0)
-        return (self.index_ns(job) + behind,)
+        offset = self.age_weight * job.arrival_ns - (self.switch_penalty_ns if job.running else 0)
+        return (self.index_ns(job) + offset,)
 
     def index_ns(self, job: Job) -> float:
-        """The index of the job's remaining time."""
-        return self.rounds_left(job.predicted_tokens, job.tokens, job.rounds) * self.mean_round_ns
+        """Return the index of the job's remaining time."""
+        rounds = self.remaining_rounds_index(job.predicted_tokens, job.tokens, job.rounds)
+        return rounds * self.mean_round_ns
 
     @property
     def known_history(self) -> RequestHistory:
-        """Whom requests are held against."""
+        """Return the past requests that requests are compared with."""
         return self.history
 
-    def rounds_left(self, predicted_tokens: int, tokens: int, rounds: int) -> float:
-        """The index of the remaining rounds, of a request that has had so many tokens and rounds.
+    def remaining_rounds_index(self, predicted_tokens: int, tokens: int, rounds: int) -> float:
+        """Return the index of the remaining rounds of a request after so many tokens and rounds.
 
-        Where the past tells nothing: what its prediction leaves, or, beyond that, as many rounds as
-        it has had.
+        If no past request is similar, return the rounds that the rest of the predicted length
+        needs, or, if the output has reached the prediction, as many rounds as the request has had.
         """
         history = self.known_history
-        left, weight = history.left(predicted_tokens, tokens, rounds)
-        if not len(left):
+        remaining, weight = history.remaining_rounds(predicted_tokens, tokens, rounds)
+        if not len(remaining):
             return (
                 (predicted_tokens - tokens) / history.tokens_per_round
                 if predicted_tokens > tokens
                 else float(rounds)
             )
         if self.index == "mean":
-            return float(np.add.reduce(left * weight) / np.add.reduce(weight))
-        return inverse_index(left, weight)
+            return float(np.add.reduce(remaining * weight) / np.add.reduce(weight))
+        return inverse_index(remaining, weight)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        """Nothing but the job's own record moves its rank: until it passes the best waiting one."""
+        """Run until the rank passes the best waiting one: it changes only with the job's rounds."""
         if best_waiting is None:
             return RISING
-        left = job.ahead((self.history, self.mean_round_ns, self.index), self.index_ns)[
+        index_ns = job.ahead((self.history, self.mean_round_ns, self.index), self.index_ns)[
             job.rounds + 1 :
         ]
         passes = (
-            left + (self.age_weight * job.arrival_ns - self.switch_penalty_ns) > best_waiting[0]
+            index_ns + (self.age_weight * job.arrival_ns - self.switch_penalty_ns) > best_waiting[0]
         )
         if not len(passes) or not passes[first := int(passes.argmax())]:
             return RISING
@@ -105,10 +110,10 @@ class KernelGittins(Policy):
 
 @dataclass(frozen=True)
 class KernelGittinsOracle(KernelGittins):
-    """`kernel-gittins` whose past are the very requests that workloads are drawn from: the most that it
-    could know.
+    """`kernel-gittins` with the requests of the test half as its history: the most that it can
+    know.
 
-    Clairvoyant: nobody has that past.
+    Clairvoyant: a real server does not have this history.
     """
 
     name: ClassVar[str] = "kernel-gittins-oracle"

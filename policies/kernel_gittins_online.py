@@ -1,4 +1,4 @@
-"""`kernel-gittins` that goes on learning: requests that are done join the past."""
+"""`kernel-gittins` that keeps learning: completed requests join its history."""
 
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
@@ -7,43 +7,45 @@ from lapsd.policies.base import ONE_ROUND, Event, Job, PolicyContext, Rank, Unti
 from lapsd.policies.kernel_gittins import KernelGittins
 from lapsd.policies.request_history import RequestHistory
 
-GROWTH = 8  # the past is taken in anew when it has grown by this part of it
+GROWTH = 8  # the history is rebuilt when more than 1 / GROWTH of its length has been completed
 
 
-class Growing:
-    """A past, and who is done since it was last taken in."""
+class GrowingHistory:
+    """A history, and the requests that were completed since it was last rebuilt."""
 
     def __init__(self, history: RequestHistory) -> None:
         self.history = history
-        self._done: list[tuple[int, int, int, int]] = []
+        self._completed: list[tuple[int, int, int, int]] = []
 
     def add(self, job: Job) -> bool:
-        """A request is done; whether that changed the past."""
+        """Add a completed request; return whether the history was rebuilt."""
         half = job.rounds // 2
-        drafted = job.drafted * half / job.rounds  # as if all rounds had drafted as many
+        drafted = job.drafted * half / job.rounds  # as if every round had drafted equally many
         early = min(job.tokens - 1, half + round(job.acceptance(half) * drafted))
-        self._done.append((job.predicted_tokens, job.tokens, job.rounds, max(half, early)))
-        if len(self._done) * GROWTH <= len(self.history):
+        self._completed.append((job.predicted_tokens, job.tokens, job.rounds, max(half, early)))
+        if len(self._completed) * GROWTH <= len(self.history):
             return False
-        self.history = self.history.with_more(self._done)
-        self._done.clear()
+        self.history = self.history.with_more(self._completed)
+        self._completed.clear()
         return True
 
 
 @dataclass(frozen=True)
 class KernelGittinsOnline(KernelGittins):
-    """`kernel-gittins` that learns from who is done, and may begin with less of a past, or with none.
+    """`kernel-gittins` that learns from completed requests, and may start with a short history or
+    with none.
 
     Parameters
     ----------
-    known : past requests that it begins with, at most; None: all.
+    known : int or None
+        Largest number of past requests that it starts with; None: all.
     """
 
     name: ClassVar[str] = "kernel-gittins-online"
 
     known: int | None = None
-    growing: Growing = field(
-        default_factory=lambda: Growing(RequestHistory()),
+    growing: GrowingHistory = field(
+        default_factory=lambda: GrowingHistory(RequestHistory()),
         repr=False,
         compare=False,
         metadata={"bound": True},
@@ -55,15 +57,15 @@ class KernelGittinsOnline(KernelGittins):
             raise ValueError(f"{self.name}: known={self.known} must be at least 0")
 
     def bind(self, context: PolicyContext) -> Self:
-        history = context.history if self.known is None else context.history.some(self.known)
-        return replace(super().bind(context), growing=Growing(history))
+        history = context.history if self.known is None else context.history.sample(self.known)
+        return replace(super().bind(context), growing=GrowingHistory(history))
 
     @property
     def known_history(self) -> RequestHistory:
         return self.growing.history
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        return ONE_ROUND  # what a rank will be depends on who is done by then
+        return ONE_ROUND  # later ranks depend on which requests are completed by then
 
     def on_event(self, event: Event) -> bool:
         return event.kind == "completion" and self.growing.add(event.job)

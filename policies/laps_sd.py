@@ -1,8 +1,8 @@
 """LAPS-SD: least attained service while acceptance is noisy, shortest job first once it is stable.
 
 Li, Chen, Li: "Semi-Clairvoyant Scheduling of Speculative Decoding Requests to Minimize LLM
-Inference Latency" (arXiv 2505.17074). The paper's text leaves choices open; `docs/simulator.md`
-lists how we read it, and the parameters from `follow` on are the other readings.
+Inference Latency" (arXiv 2505.17074). The paper leaves choices open. `docs/simulator.md` lists our
+interpretation; the parameters from `follow` on select other interpretations.
 """
 
 import math
@@ -15,21 +15,24 @@ from lapsd.policies.base import ONE_ROUND, TO_THE_END, Job, PolicyContext, Rank,
 from lapsd.policies.las import LAS
 from lapsd.policies.switch_penalty import switch_penalty_ns
 
-until = lru_cache(maxsize=1 << 14)(
-    Until
-)  # looking one up takes half as long as making it: 2 % of a run
+# a lookup takes half the time of a new `Until`, which saves 2 % of a run
+until = lru_cache(maxsize=1 << 14)(Until)
 
 
 class Perceived(NamedTuple):
-    """What is known of a request once it is perceptible: L̂, and the rate ns / tokens that its
-    tokens take.
+    """Estimate of a request from the round r on at which it became perceptible.
+
+    The time per token is ns / tokens. The two are stored separately so that T̃ is rounded only
+    once, and equal T̃ compare as equal.
 
     Attributes
     ----------
     output_tokens : int
-        L̂.
-    ns, tokens : int c̄ · r and accepted + r, r the rounds at which it became so: what as many mean
-        rounds take, and had emitted. Kept apart so that T̃ is rounded once, and equal T̃ are equal.
+        L̂, the predicted output length.
+    ns : int
+        c̄ · r, the time of r mean rounds.
+    tokens : int
+        Accepted tokens + r, the output tokens of the first r rounds.
     """
 
     output_tokens: int
@@ -37,40 +40,52 @@ class Perceived(NamedTuple):
     tokens: int
 
     def remaining_ns(self, emitted: int) -> int:
-        """T̃ once so many tokens are emitted, rounded down; 0 where the output has outrun its
+        """Return T̃ after so many emitted tokens, rounded down; 0 once the output has reached its
         prediction.
         """
-        output, ns, tokens = self  # faster than by name
+        output, ns, tokens = self  # faster than access by name
         return ns * (output - emitted) // tokens if emitted < output else 0
 
 
 @dataclass(frozen=True)
 class LapsSD(LAS):
-    """LAS until a request is perceptible; then placed once, by remaining T̃, and served by smallest
-    remaining T̃.
+    """LAS until a request is perceptible; then placed in a queue once by its remaining T̃, and
+    served there by smallest remaining T̃.
 
-    A request is perceptible from the first round at which the running acceptance rate of its last
-    `gamma` rounds spans less than `delta`. It then goes before the not-perceptible requests of its
-    queue.
+    A request is perceptible from the first round at which the running acceptance rate over its
+    last `gamma` rounds has a range below `delta`. It then goes before the requests of its queue
+    that are not perceptible.
 
     Parameters
     ----------
-    gamma : rounds of the stability window, at least 1.
-    delta : its tolerance, at least 0 (at 0 nothing ever becomes perceptible).
-    follow : the queue of a perceptible request follows its remaining T̃ as it falls, instead of
-        being set once.
-    order : `remaining` or `total` T̃ among the perceptible requests of a queue.
-    perceptible_first : before the not-perceptible requests of a queue, or after them.
-    preempt : a perceptible request takes the server from a not-perceptible one of its queue.
-    overrun : factor, at least 1, by which a prediction grows whenever the output reaches it; 1: not
-        at all.
-    stability : what must be below `delta`: the `range` or the `sd` of the running acceptance rate
-        over the window, or the range of the acceptance rate over `gamma` rounds at a time
-        (`window`), which does not calm down merely by rounds going by, or the standard deviation of
-        Beta(1 + accepted, 1 + drafted − accepted) (`posterior`), from round `gamma` on.
-    count : perceptible after so many rounds, whatever acceptance does (a control); 0: by stability.
-    switch_penalty : a request that runs is ahead by so many times what its stopping would cost all in moves:
-        placed and ranked by that much less service, or T̃.
+    gamma : int
+        Number of rounds of the stability window, at least 1.
+    delta : float
+        Tolerance of the stability window, at least 0; at 0 no request ever becomes perceptible.
+    follow : bool
+        Whether the queue of a perceptible request follows its remaining T̃, instead of being set
+        once.
+    order : str
+        Whether the perceptible requests of a queue are ordered by `remaining` or `total` T̃.
+    perceptible_first : bool
+        Whether the perceptible requests of a queue go before the others, or after them.
+    preempt : bool
+        Whether a perceptible request preempts one of its queue that is not perceptible.
+    overrun : float
+        Factor, at least 1, by which a prediction grows whenever the output reaches it; 1: it does
+        not grow.
+    stability : str
+        The value that must be below `delta`. `range`, `sd`: range or standard deviation of the
+        running acceptance rate over the window. `window`: range of the mean acceptance rate of
+        `gamma` consecutive rounds, which does not shrink merely because rounds pass. `posterior`:
+        standard deviation of Beta(1 + accepted, 1 + drafted − accepted), from round `gamma` on.
+    count : int
+        Number of rounds after which a request is perceptible, whatever its acceptance (a control);
+        0: by `stability`.
+    switch_penalty : float
+        A running request is placed and ranked as if its service, or T̃, were lower by so many times
+        `switch_penalty_ns`, the total delay that its preemption would cause through swapping KV
+        caches.
     """
 
     name: ClassVar[str] = "laps-sd"
@@ -115,11 +130,10 @@ class LapsSD(LAS):
             f"{type(self).__qualname__} stable: {self.gamma}, {self.delta}, {self.stability},"
             f" {self.count}"
         )
-        lead = round(self.switch_penalty * switch_penalty_ns(context))
         own: dict[str, Any] = {
             "mean_round_ns": context.mean_round_ns,
             "stable_key": key,
-            "switch_penalty_ns": lead,
+            "switch_penalty_ns": round(self.switch_penalty * switch_penalty_ns(context)),
         }
         return replace(self, **self._queues(context), **own)
 
@@ -131,12 +145,12 @@ class LapsSD(LAS):
         elif isinstance(perceived, Perceived):
             emitted = job.tokens if self.order == "remaining" else 0
             rank = (level, not self.perceptible_first, perceived.remaining_ns(emitted))
-        else:  # it has begun its turn in this queue, and `preempt` is off
+        else:  # not perceptible, and has run in its queue; only with `preempt=false`
             rank = (level, -1 if perceived == job.queue else self.perceptible_first, 0)
-        return self._ahead(job, rank) if self.switch_penalty_ns and job.running else rank
+        return self._with_penalty(job, rank) if self.switch_penalty_ns and job.running else rank
 
-    def _ahead(self, job: Job, rank: Rank) -> Rank:
-        """The rank of a request that runs, `switch_penalty_ns` less service or T̃ taken into account."""
+    def _with_penalty(self, job: Job, rank: Rank) -> Rank:
+        """Return the rank of a running request, its service or T̃ reduced by `switch_penalty_ns`."""
         level, first, time_ns = rank
         if not isinstance(job.state, Perceived):
             return (
@@ -166,7 +180,7 @@ class LapsSD(LAS):
             job.queue = queue
 
     def _follow(self, job: Job, perceived: Perceived) -> None:
-        """What changes after a request was placed: nothing, by default."""
+        """Update the estimate and the queue of a perceptible request; by default, do nothing."""
         if self.overrun > 1 and job.tokens >= perceived.output_tokens:
             longer = max(job.tokens + 1, math.ceil(perceived.output_tokens * self.overrun))
             job.state = perceived._replace(output_tokens=longer)
@@ -174,7 +188,7 @@ class LapsSD(LAS):
             job.queue = self.queue_of(self.predicted_remaining_ns(job))
 
     def is_stable(self, job: Job) -> bool:
-        """Whether what `stability` names is below `delta`, or `count` rounds are over."""
+        """Return whether the value named by `stability` is below `delta`, or `count` is reached."""
         rounds, gamma = job.rounds, self.gamma
         if self.count:
             return rounds >= self.count
@@ -196,7 +210,7 @@ class LapsSD(LAS):
         return max(means) - min(means) < self.delta
 
     def predicted_remaining_ns(self, job: Job) -> int:
-        """T̃ of a perceptible request: c̄ · r · max(0, L̂ − tokens so far) // (accepted + r)."""
+        """Return T̃ of a perceptible request: c̄ · r · max(0, L̂ − emitted) // (accepted + r)."""
         perceived: Perceived = job.state
         return perceived.remaining_ns(job.tokens)
 

@@ -1,4 +1,4 @@
-"""LAPS-SD whose queues follow the requests that are there, or the distribution of past times."""
+"""LAPS-SD with queues that adapt to the number of active requests, or to past times."""
 
 import math
 from bisect import bisect_left
@@ -11,31 +11,35 @@ from lapsd.policies.base import ONE_ROUND, Event, Job, PolicyContext, Rank, Unti
 from lapsd.policies.laps_sd import LapsSD, Perceived
 
 RULES = ("present", "quantiles", "both")
-FEWEST, MOST = 2, 8  # queues by requests present
+FEWEST, MOST = 2, 8  # number of queues, K, when it follows the number of active requests
 
 
 @dataclass(frozen=True)
 class LapsSDAdapted(LapsSD):
-    """LAPS-SD with K by the requests present, thresholds at quantiles of past times, or both.
+    """LAPS-SD with K set by the number of active requests, thresholds at quantiles of past times,
+    or both.
 
-    The paper has its best K fall from 6 at 10 requests to 4 at 30, and leaves K that adapts open.
-    Here K falls by one for each doubling of the requests that are there, from 8 with one to 2 with
-    64 (`present`); or K stays and Sup_j is the j / K quantile of past T̃ (`quantiles`); or that
-    with K by requests present (`both`). A request's queue is that of its service, or, once it is
-    perceptible, of its remaining T̃, by the thresholds of the moment.
+    In the paper the best K falls from 6 at 10 requests to 4 at 30; an adaptive K is left open. The
+    queue of a request is found anew for each rank, from its service or, once it is perceptible,
+    from its remaining T̃.
 
     Parameters
     ----------
-    rule : `present`, `quantiles` or `both`.
+    rule : str
+        `present`: K falls by one for each doubling of the active requests, from 8 for one request
+        to 2 for 64. `quantiles`: K stays, and Sup_j is the j / K quantile of past T̃. `both`: these
+        quantiles, with K by active requests.
     """
 
     name: ClassVar[str] = "laps-sd-adapted"
 
     rule: str = "present"
-    there: list[int] = field(
+    active_count: list[int] = field(
         default_factory=lambda: [0], repr=False, compare=False, metadata={"bound": True}
     )
-    by_queues: tuple[tuple[int, ...], ...] = field(default=(), repr=False, metadata={"bound": True})
+    bounds_by_count: tuple[tuple[int, ...], ...] = field(
+        default=(), repr=False, metadata={"bound": True}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,28 +51,29 @@ class LapsSDAdapted(LapsSD):
     def bind(self, context: PolicyContext) -> Self:
         bound = super().bind(context)
         if self.rule == "present":
-            made = [replace(self, K=k).thresholds(context) for k in range(1, MOST + 1)]
+            bounds = [replace(self, K=k).thresholds(context) for k in range(1, MOST + 1)]
         else:
-            made = [by_quantile(context.past_sizes_ns, k) for k in range(1, max(MOST, self.K) + 1)]
-        return replace(bound, there=[0], by_queues=tuple(made))
+            counts = range(1, max(MOST, self.K) + 1)
+            bounds = [by_quantile(context.past_sizes_ns, k) for k in counts]
+        return replace(bound, active_count=[0], bounds_by_count=tuple(bounds))
 
     def thresholds(self, context: PolicyContext) -> tuple[int, ...]:
-        """Sup_1 to Sup_{K−1} as LAPS-SD has them."""
+        """Return Sup_1 to Sup_{K−1} of LAPS-SD."""
         return super().bind(context).bounds_ns
 
     @property
     def queues(self) -> int:
-        """K of the moment."""
+        """Return the current K."""
         if self.rule == "quantiles":
             return self.K
-        return max(FEWEST, MOST - int(math.log2(max(1, self.there[0]))))
+        return max(FEWEST, MOST - int(math.log2(max(1, self.active_count[0]))))
 
     def queue_of(self, time_ns: int) -> int:
-        return bisect_left(self.by_queues[self.queues - 1], time_ns) + 1
+        return bisect_left(self.bounds_by_count[self.queues - 1], time_ns) + 1
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         _, first, time_ns = super().rank(job, now_ns)
-        switch_penalty_ns = self.switch_penalty_ns if job.running else 0  # already taken off T̃
+        switch_penalty_ns = self.switch_penalty_ns if job.running else 0  # T̃ is reduced already
         placed_ns = (
             time_ns if isinstance(job.state, Perceived) else job.service_ns - switch_penalty_ns
         )
@@ -79,12 +84,12 @@ class LapsSDAdapted(LapsSD):
 
     def on_event(self, event: Event) -> bool:
         before = self.queues
-        self.there[0] += 1 if event.kind == "arrival" else -1
+        self.active_count[0] += 1 if event.kind == "arrival" else -1
         return self.queues != before
 
 
 def by_quantile(sizes_ns: Sequence[int], queues: int) -> tuple[int, ...]:
-    """Thresholds between so many queues that as many past requests belong to each."""
+    """Return thresholds between so many queues that put equally many past requests into each."""
     if queues == 1 or len(sizes_ns) < 2:
         return ()
     return tuple(max(1, round(cut)) for cut in quantiles(sizes_ns, n=queues))

@@ -1,4 +1,4 @@
-"""Least attained service, discretised into queues."""
+"""Least attained service first, in a number of queues."""
 
 import math
 from bisect import bisect_left
@@ -13,18 +13,22 @@ LONGEST_S = 1e9
 
 @dataclass(frozen=True)
 class LAS(Policy):
-    """K queues by attained service; a higher queue preempts a lower one, a queue serves in order of
-    entry.
+    """K queues by attained service; a higher queue preempts a lower one, and each queue serves in
+    order of entry.
 
-    Queue j holds requests with service up to Sup_j = M^(j−1) · Sup_1; the last one is unbounded.
+    Queue j holds requests with service up to Sup_j = M^(j−1) · Sup_1; the last queue has no upper
+    limit.
 
     Parameters
     ----------
-    K : number of queues, at least 1.
-    M : ratio of successive thresholds, above 1.
-    sup_1_s : Sup_1 in seconds; None: the median past T̃ / M^(K/2).
-    age_s : a request goes one queue higher for each so many seconds that it has waited in all;
-    None: it never does.
+    K : int
+        Number of queues, at least 1.
+    M : float
+        Ratio of successive thresholds, above 1.
+    sup_1_s : float or None
+        Sup_1 in seconds; None: the median past T̃ / M^(K/2).
+    age_s : float or None
+        Total seconds of waiting that raise a request by one queue; None: a request never rises.
     """
 
     name: ClassVar[str] = "las"
@@ -52,7 +56,7 @@ class LAS(Policy):
         return replace(self, **self._queues(context))
 
     def _queues(self, context: PolicyContext) -> dict[str, Any]:
-        """The fields that say where queues end and when jobs age."""
+        """Return the bound fields: the limits of the queues, and the time that raises a job."""
         sup_1 = (
             self.sup_1_s * 1e9
             if self.sup_1_s
@@ -62,21 +66,20 @@ class LAS(Policy):
         bounds = tuple(max(1, math.floor(sup)) for sup in sups)
         return {
             "bounds_ns": bounds,
-            "leaves_ns": (
-                *(b + 1 for b in bounds),
-                NEVER,
-            ),  # service at which a job leaves each queue
+            # service at which a job leaves each queue
+            "leaves_ns": (*(b + 1 for b in bounds), NEVER),
             "age_ns": max(1, round(self.age_s * 1e9)) if self.age_s else 0,
         }
 
+    def derived_values(self) -> dict[str, Any]:
+        return {"thresholds_s": [bound / 1e9 for bound in self.bounds_ns]}
+
     def queue_of(self, time_ns: int) -> int:
-        """The first queue j with time <= Sup_j."""
+        """Return the first queue j with time <= Sup_j."""
         return bisect_left(self.bounds_ns, time_ns) + 1
 
     def level(self, job: Job, now_ns: int) -> int:
-        """The job's queue, or a higher one for the time that it was not served; only with
-        `age_s`.
-        """
+        """Return the number of the job's queue after ageing; only with `age_s`."""
         return max(1, job.queue - (now_ns - job.arrival_ns - job.service_ns) // self.age_ns)
 
     def rank(self, job: Job, now_ns: int) -> Rank:

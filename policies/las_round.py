@@ -1,4 +1,4 @@
-"""Least attained service, decided every round."""
+"""Least attained service first, decided in every round."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,7 +8,7 @@ from lapsd.policies.base import Job, Policy, Rank, Until
 
 @dataclass(frozen=True)
 class LASRound(Policy):
-    """Least attained service first, without queues: the limit of `las` for many narrow ones."""
+    """Least attained service first, without queues: the limit of `las` for many narrow queues."""
 
     name: ClassVar[str] = "las-round"
 

@@ -8,9 +8,9 @@ from lapsd.policies.base import STEADY, Job, Policy, Rank, Until
 
 @dataclass(frozen=True)
 class LPSJF(Policy):
-    """Shortest *predicted length* first, never preempting: LAPS-SD's baseline of that name.
+    """Shortest *predicted length* first, without preemption: a baseline of the LAPS-SD paper.
 
-    Whether the paper's LP-SJF preempts is not known to us; here it does not.
+    We do not know whether LP-SJF preempts in the paper; here it does not.
     """
 
     name: ClassVar[str] = "lp-sjf"

@@ -1,4 +1,4 @@
-"""Shortest job first by predicted length and the request's true mean acceptance."""
+"""Shortest job first by predicted length and true mean acceptance."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,12 +8,12 @@ from lapsd.policies.base import TO_THE_END, Clairvoyant, Job, Rank, Until
 
 @dataclass(frozen=True)
 class LPSJFMean(Clairvoyant):
-    """Shortest predicted *rounds* first, never preempting: LP-SJF that also knows each request's
-    mean acceptance.
+    """Fewest predicted *rounds* first, without preemption: LP-SJF that also knows the true mean
+    acceptance of each request.
 
-    Rounds are the predicted length over the tokens that the request's rounds truly emit on average.
-    Clairvoyant, as a control: beside LP-SJF it shows what knowing acceptance buys beyond knowing
-    length.
+    The number of rounds is the predicted length divided by the true mean number of output tokens
+    per round. Clairvoyant, as a control: its difference from LP-SJF is the gain from knowing
+    acceptance in addition to length.
     """
 
     name: ClassVar[str] = "lp-sjf-mean"

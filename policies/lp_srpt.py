@@ -12,22 +12,25 @@ FIRST = (-math.inf,)
 
 @dataclass(frozen=True)
 class LPSRPT(Policy):
-    """Fewest *predicted tokens left* first, preemptive: what a length prediction alone can do.
+    """Fewest *predicted remaining tokens* first, preemptive: order by a length prediction alone.
 
-    An output that runs past its prediction has nothing left, and goes first.
+    A request that has reached its predicted length has 0 remaining tokens, and goes first.
 
     Parameters
     ----------
-    c : a request that has emitted so much of its predicted length is not preempted any more, as in
-        TRAIL (0: once begun, never); None: it always may be.
-    switch_penalty : a request that runs is ahead by so many times what its stopping would cost all in moves.
+    c : float or None
+        Share of its predicted length after which a request is not preempted any more, as in TRAIL
+        (0: never after its start); None: every request may be preempted.
+    switch_penalty : float
+        The rank of a running request is lower by so many times `switch_penalty_ns`, the total delay
+        that its preemption would cause through swapping KV caches, converted to tokens.
     """
 
     name: ClassVar[str] = "lp-srpt"
 
     c: float | None = None
     switch_penalty: float = 0.0
-    lead: float = field(default=0.0, repr=False, metadata={"bound": True})  # tokens
+    penalty_tokens: float = field(default=0.0, repr=False, metadata={"bound": True})
 
     def __post_init__(self) -> None:
         if self.c is not None and not 0 <= self.c <= 1000:
@@ -39,13 +42,15 @@ class LPSRPT(Policy):
 
     def bind(self, context: PolicyContext) -> Self:
         rounds = switch_penalty_ns(context) / context.mean_round_ns
-        return replace(self, lead=self.switch_penalty * rounds * context.history.tokens_per_round)
+        tokens = self.switch_penalty * rounds * context.history.tokens_per_round
+        return replace(self, penalty_tokens=tokens)
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         if self.c is not None and job.started and job.tokens >= self.c * job.predicted_tokens:
             return FIRST
-        left = max(0, job.predicted_tokens - job.tokens)
-        return (left - self.lead,) if self.lead and job.running else (left,)
+        remaining = max(0, job.predicted_tokens - job.tokens)
+        penalty = self.penalty_tokens if job.running else 0
+        return (remaining - penalty,) if penalty else (remaining,)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         return TO_THE_END

@@ -1,7 +1,6 @@
-"""Past requests, and what they say of one like them: how long each is likely to be the one that
-this request is like.
+"""Past requests, and how likely a running request is to turn out like each of them.
 
-Knows nothing of ranks or of the server. `docs/beyond.md` derives it.
+This module knows nothing of ranks or of the server. `docs/beyond.md` derives its formulas.
 """
 
 import math
@@ -17,63 +16,74 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-FEW = 8  # fewer past requests tell nothing
-EXACT = 300  # past requests that are all held against a request
-TOLD_BY = 1_024  # past requests that say how far apart are alike
-REACH = 3.0  # widths, from where so many are taken where there are more
-NEIGHBOURS = 4  # no width is less than the distance to so many past predictions
-MEDIAN_SQUARE = 0.455  # of a standard normal
-LEAST_VARIANCE = 0.01
-LEAST_ERROR = 1e-12
-LEAST_LOG = -50.0  # of a weight over the largest
-WIDTHS = (0.0, 0.1, 0.3, 1.0)  # times the SD of log predictions
-DOUBTS = (0.0, 0.1, 1.0, math.inf)  # times the variance of log paces
-LEFT_OUT = 128  # past requests that choose among those
-LEAST_WIDTH = 0.05  # of a kernel over log rounds
-LEAST_DENSITY = 1e-4  # of what is left, so that one odd request does not choose
-REMEMBERED = 4_096  # predictions
+MIN_HISTORY = 8  # a history of fewer requests is not used
+MAX_NEIGHBOURS = 300  # a request is compared with at most so many past requests
+REACH = 3.0  # of more past requests, take those within so many bandwidths of the prediction
+MIN_NEIGHBOURS = 4  # a bandwidth reaches at least so many past predictions
+CACHED_PREDICTIONS = 4_096  # neighbours are kept for so many predicted lengths
+
+# the choice of bandwidths, by leaving out past requests
+BANDWIDTH_SAMPLE = 1_024  # past requests used
+LEFT_OUT = 128  # past requests predicted from the others
+PREDICTION_FACTORS = (0.0, 0.1, 0.3, 1.0)  # times the standard deviation of log predictions
+PACE_FACTORS = (0.0, 0.1, 1.0, math.inf)  # times the variance of log paces
+MIN_DENSITY_WIDTH = 0.05  # of the kernel over log rounds
+MIN_DENSITY = 1e-4  # so that one odd request does not decide
+
+MEDIAN_SQUARE = 0.455  # median of the square of a standard normal variable
+MIN_VARIANCE = 0.01
+MIN_SQUARED_DISTANCE = 1e-12
+MIN_LOG_WEIGHT = -50.0  # relative to the largest weight
 
 NO_FLOATS = np.zeros(0)
 
 
-class Likeness(NamedTuple):
-    """How far apart requests may be that are alike.
+class Bandwidths(NamedTuple):
+    """How different past requests may be that still count as similar.
 
     Attributes
     ----------
-    width : float
-        SD of log predictions; inf: predictions tell nothing.
-    doubt : float
-        Variance of log paces beside what `Pace` says; inf: paces tell nothing.
+    prediction : float
+        Standard deviation of the kernel over log predicted lengths; inf: predictions are not used.
+    pace : float
+        Variance of log paces between similar requests, added to `PaceVariance`; inf: paces are not
+        used.
     """
 
-    width: float
-    doubt: float
+    prediction: float
+    pace: float
 
 
-NOTHING = Likeness(math.inf, math.inf)
+UNINFORMATIVE = Bandwidths(math.inf, math.inf)
 
 
-class Pace(NamedTuple):
-    """Variance of the log of tokens a round: of one round in a request, and of long stretches,
-    about its own mean.
-    """
-
-    round: float
-    stretch: float
-
-
-class Kin(NamedTuple):
-    """Those of the past that requests of one prediction are held against, by ascending length, (M,)
-    each.
+class PaceVariance(NamedTuple):
+    """Variance of the log of the pace, in tokens per round, of one request.
 
     Attributes
     ----------
-    lengths : list of int
-    tokens, log_pace, rounds_per_token : arrays
-        Output tokens, log of tokens a round, and rounds a token.
-    log_weight : array
-        How likely each is, given the prediction alone.
+    per_round : float
+        Variance of a single round; the mean of n rounds has `per_round` / n.
+    long_run : float
+        Variance of long stretches of a request around its own mean, however many rounds they have.
+    """
+
+    per_round: float
+    long_run: float
+
+
+class Neighbours(NamedTuple):
+    """The past requests that requests of one predicted length are compared with, by ascending
+    length.
+
+    Attributes
+    ----------
+    lengths : list of int, M entries
+        Output tokens.
+    tokens, log_pace, rounds_per_token : arrays, (M,)
+        Output tokens, log of tokens per round, and rounds per token.
+    log_weight : array, (M,)
+        Log of the weight of each by its predicted length alone.
     """
 
     lengths: list[int]
@@ -84,19 +94,19 @@ class Kin(NamedTuple):
 
 
 def no_integers() -> Integers:
-    """An empty array."""
+    """Return an empty array."""
     return np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class RequestHistory:
-    """N requests that are done.
+    """N completed requests.
 
     Attributes
     ----------
-    predicted_tokens, tokens, rounds : int64 arrays (N,)
-        Predicted and true output length, and decoding rounds, each at least 1.
-    early_tokens : int64 array (N,)
+    predicted_tokens, tokens, rounds : int64 arrays, (N,)
+        Predicted and true output length, and number of decoding rounds, each at least 1.
+    early_tokens : int64 array, (N,)
         Output tokens of the first `rounds // 2` rounds.
     """
 
@@ -104,13 +114,13 @@ class RequestHistory:
     tokens: Integers = field(default_factory=no_integers)
     rounds: Integers = field(default_factory=no_integers)
     early_tokens: Integers = field(default_factory=no_integers)
-    _kin: dict[int, Kin] = field(default_factory=dict, init=False, repr=False)
+    _neighbours: dict[int, Neighbours] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def some(self, count: int) -> "RequestHistory":
-        """At most so many of them, evenly spread."""
+    def sample(self, count: int) -> "RequestHistory":
+        """Return a history of at most `count` of these requests, evenly spaced."""
         rows = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64))
         return RequestHistory(
             self.predicted_tokens[rows],
@@ -119,9 +129,15 @@ class RequestHistory:
             self.early_tokens[rows],
         )
 
-    def with_more(self, done: Sequence[tuple[int, int, int, int]]) -> "RequestHistory":
-        """With more requests: of each predicted and output tokens, rounds, and early tokens."""
-        more = np.array(done, dtype=np.int64).reshape(-1, 4).T
+    def with_more(self, completed: Sequence[tuple[int, int, int, int]]) -> "RequestHistory":
+        """Return a history with more requests.
+
+        Parameters
+        ----------
+        completed : sequence of tuples
+            Predicted tokens, output tokens, rounds and early tokens of each request.
+        """
+        more = np.array(completed, dtype=np.int64).reshape(-1, 4).T
         columns = (self.predicted_tokens, self.tokens, self.rounds, self.early_tokens)
         predicted, tokens, rounds, early = (
             np.concatenate(both) for both in zip(columns, more, strict=True)
@@ -130,21 +146,22 @@ class RequestHistory:
 
     @cached_property
     def tokens_per_round(self) -> float:
-        """Tokens over rounds, of all; 1 if there are none."""
+        """Total tokens over total rounds; 1 without requests."""
         return float(self.tokens.sum() / self.rounds.sum()) if len(self) else 1.0
 
     @cached_property
-    def pace(self) -> Pace:
-        """From the two halves of each past request: their log paces differ with variance
+    def pace_variance(self) -> PaceVariance:
+        """Variance of the log pace within a request, estimated from the two halves of each.
 
-        `round` · (1 / h + 1 / (R − h)) + 2 · `stretch`, h the rounds of the first of R. The
-        shortest quarter and the longest give an equation each, by the median square, which an odd
-        request does not move.
+        The log paces of the halves differ with variance `per_round` · (1 / h + 1 / (R − h)) + 2 ·
+        `long_run`, where h of R rounds are in the first half. The quarter of the requests with
+        the fewest rounds gives one equation, the quarter with the most another. Each uses the
+        median of the squared differences, which one odd request does not change.
         """
         order = np.argsort(self.rounds, kind="stable")
         order = order[self.rounds[order] >= 2]
-        if len(order) < 4 * FEW:
-            return Pace(1.0, 0.0)
+        if len(order) < 4 * MIN_HISTORY:
+            return PaceVariance(1.0, 0.0)
         early, rounds, tokens = (
             self.rounds[order] // 2,
             self.rounds[order],
@@ -155,55 +172,62 @@ class RequestHistory:
             np.log(tokens / early) - np.log((self.tokens[order] - tokens) / late)
         ) ** 2 / MEDIAN_SQUARE
         quarter = len(order) // 4
-        (short, brief), (long, lasting) = (
-            (float(np.median((1 / early + 1 / late)[some])), float(np.median(squares[some])))
-            for some in (slice(quarter), slice(-quarter, None))
+        (short, short_square), (long, long_square) = (
+            (float(np.median((1 / early + 1 / late)[part])), float(np.median(squares[part])))
+            for part in (slice(quarter), slice(-quarter, None))
         )
-        alike = math.isclose(short, long)  # one equation for the two
-        stretch = 0.0 if alike else max(0.0, (lasting * short - brief * long) / (short - long) / 2)
-        return Pace(max((brief - 2 * stretch) / short, LEAST_VARIANCE), stretch)
+        long_run = 0.0
+        if not math.isclose(short, long):  # else the two equations are the same
+            long_run = max(0.0, (long_square * short - short_square * long) / (short - long) / 2)
+        return PaceVariance(max((short_square - 2 * long_run) / short, MIN_VARIANCE), long_run)
 
     @cached_property
-    def likeness(self) -> Likeness:
-        """At which past requests, each left out, are foretold best by the others.
+    def bandwidths(self) -> Bandwidths:
+        """The bandwidths with which past requests are predicted best from the other past requests.
 
-        After a quarter, half and three quarters of their rounds: by the log density, among those
-        weighed, of the log of the rounds left. The width of `WIDTHS` first, where paces tell
-        nothing, and with it the doubt of `DOUBTS`.
+        Each request is predicted after a quarter, half and three quarters of its rounds. The score
+        is the mean log of the density that the weighted others give to the log of its remaining
+        rounds. First the bandwidth over predictions is chosen from `PREDICTION_FACTORS`, without
+        using paces; then that over paces from `PACE_FACTORS`.
         """
-        some = self.some(TOLD_BY)
-        rows, had_rounds, had = some._on_the_way(max(1, len(some) // LEFT_OUT))
-        if len(rows) < 4 * FEW:
-            return Likeness(0.0, 0.0)
-        log_pace, predicted = np.log(some.tokens / some.rounds), np.log(some.predicted_tokens)
-        others = (some.tokens > had[:, None]) & (np.arange(len(some)) != rows[:, None])
-        foretold = np.log(np.where(others, some.tokens - had[:, None], 1)) - log_pace
-        truly = np.log(some.rounds[rows] - had_rounds)[:, None]
-        wide = max(
-            float(np.log(some.rounds).std()) * 1.06 * len(some) ** -0.2, LEAST_WIDTH
+        sample = self.sample(BANDWIDTH_SAMPLE)
+        rows, had_rounds, had_tokens = sample._snapshots(max(1, len(sample) // LEFT_OUT))
+        if len(rows) < 4 * MIN_HISTORY:
+            return Bandwidths(0.0, 0.0)
+        log_pace = np.log(sample.tokens / sample.rounds)
+        predicted = np.log(sample.predicted_tokens)
+        others = (sample.tokens > had_tokens[:, None]) & (np.arange(len(sample)) != rows[:, None])
+        by_others = np.log(np.where(others, sample.tokens - had_tokens[:, None], 1)) - log_pace
+        true = np.log(sample.rounds[rows] - had_rounds)[:, None]
+        width = max(
+            float(np.log(sample.rounds).std()) * 1.06 * len(sample) ** -0.2, MIN_DENSITY_WIDTH
         )  # Silverman's rule
-        near = np.exp(-0.5 * ((foretold - truly) / wide) ** 2)
-        off = (log_pace - np.log(had / had_rounds)[:, None]) ** 2
-        known = (self.pace.round / had_rounds + self.pace.stretch)[:, None]
+        near = np.exp(-0.5 * ((by_others - true) / width) ** 2)
+        distance = (log_pace - np.log(had_tokens / had_rounds)[:, None]) ** 2
+        within = self.pace_variance
+        variance = (within.per_round / had_rounds + within.long_run)[:, None]
 
-        def score(width: float, doubt: float) -> float:
-            likely = log_likely(predicted[rows], predicted, width) - 0.5 * off / (known + doubt)
-            log_weight = np.where(others, likely, -np.inf)
+        def score(prediction: float, pace: float) -> float:
+            log_weight = log_kernel(predicted[rows], predicted, prediction)
+            log_weight = log_weight - 0.5 * distance / (variance + pace)
+            log_weight = np.where(others, log_weight, -np.inf)
             weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
             density = (weight * near).sum(axis=1) / weight.sum(axis=1)
-            return float(np.log(density + LEAST_DENSITY).mean())
+            return float(np.log(density + MIN_DENSITY).mean())
 
-        widths = scaled(WIDTHS, float(predicted.std())) if np.ptp(predicted) else [math.inf]
-        doubts = scaled(DOUBTS, float(log_pace.var()))
-        width = max(widths, key=lambda width: score(width, math.inf))
-        return Likeness(width, max(doubts, key=lambda doubt: score(width, doubt)))
+        predictions = [math.inf]
+        if np.ptp(predicted):
+            predictions = scaled(PREDICTION_FACTORS, float(predicted.std()))
+        paces = scaled(PACE_FACTORS, float(log_pace.var()))
+        prediction = max(predictions, key=lambda prediction: score(prediction, math.inf))
+        return Bandwidths(prediction, max(paces, key=lambda pace: score(prediction, pace)))
 
-    def _on_the_way(self, step: int) -> tuple[Integers, Integers, Integers]:
-        """Every `step`th request after each quarter of its rounds: its row, and the rounds and
-        tokens that it had.
+    def _snapshots(self, step: int) -> tuple[Integers, Integers, Integers]:
+        """Return the state of every `step`th request after each quarter of its rounds: its row,
+        and its rounds and tokens by then.
 
-        Between what is known tokens are taken to come evenly. Only where some other request is
-        longer.
+        Within each half, tokens are assumed to come evenly. A state is left out if no other request
+        is longer.
         """
         rows, early, late = np.arange(len(self)), self.early_tokens, self.tokens - self.early_tokens
         parts = (
@@ -219,102 +243,118 @@ class RequestHistory:
 
     @cached_property
     def _by_prediction(self) -> tuple[Floats, Integers]:
-        """Log predictions, ascending, and whose they are: among equal ones the shorter request
-        first. (N,) both.
+        """Log predictions in ascending order, and the rows of their requests, (N,) both.
+
+        Requests of equal predictions are sorted by length.
         """
         order = np.lexsort((self.tokens, self.predicted_tokens))
         return np.log(self.predicted_tokens[order]), order
 
-    def left(self, predicted_tokens: int, tokens: int, rounds: int) -> tuple[Floats, Floats]:
-        """Rounds that a request has left: of each past one that it may be like, and how likely that
-        one is.
+    def remaining_rounds(
+        self, predicted_tokens: int, tokens: int, rounds: int
+    ) -> tuple[Floats, Floats]:
+        """Return the distribution of the remaining rounds of a request: values and weights.
 
-        Of those longer than `tokens`, or, where neither predictions nor paces tell anything, of
-        more rounds; both empty if there is none, or the past is of fewer than `FEW`. O(EXACT).
+        Each value comes from a similar past request that is longer than `tokens`. If neither
+        predictions nor paces are informative, it comes from a past request with more rounds than
+        `rounds`. Both arrays are empty if there is no such request, or fewer than `MIN_HISTORY`
+        past requests. O(MAX_NEIGHBOURS).
 
         Parameters
         ----------
-        tokens, rounds : what it has had.
+        predicted_tokens : int
+            Predicted output length of the request.
+        tokens, rounds : int
+            Output tokens and rounds that the request has had so far.
         """
-        if len(self) < FEW:
+        if len(self) < MIN_HISTORY:
             return NO_FLOATS, NO_FLOATS
-        lengths, outputs, log_pace, rounds_per_token, weight = self.kin(predicted_tokens)
-        if self.likeness == NOTHING:
+        lengths, outputs, log_pace, rounds_per_token, weight = self.neighbours(predicted_tokens)
+        if self.bandwidths == UNINFORMATIVE:
             all_rounds = outputs * rounds_per_token
-            longer_ones = all_rounds > rounds + 0.5  # they are whole but for floats
+            longer_ones = all_rounds > rounds + 0.5  # whole numbers, but for rounding of floats
             return all_rounds[longer_ones] - rounds, np.exp(weight[longer_ones])
         longer = bisect_right(lengths, tokens)
         if longer == len(lengths):
             return NO_FLOATS, NO_FLOATS
         weight = weight[longer:]
-        if rounds and (doubt := self.likeness.doubt) < math.inf:
-            off = log_pace[longer:] - math.log(tokens / rounds)
-            off *= off
-            off *= -0.5 / (self.pace.round / rounds + self.pace.stretch + doubt)
-            off += weight
-            weight = off
-        weight = np.exp(np.maximum(weight - np.maximum.reduce(weight), LEAST_LOG))
+        if rounds and (between := self.bandwidths.pace) < math.inf:
+            within = self.pace_variance
+            log_density = log_pace[longer:] - math.log(tokens / rounds)
+            log_density *= log_density
+            log_density *= -0.5 / (within.per_round / rounds + within.long_run + between)
+            log_density += weight
+            weight = log_density
+        weight = np.exp(np.maximum(weight - np.maximum.reduce(weight), MIN_LOG_WEIGHT))
         return (outputs[longer:] - tokens) * rounds_per_token[longer:], weight
 
-    def lengths(self, predicted_tokens: int) -> tuple[Floats, Floats]:
-        """Output lengths, ascending, and how likely each is, given the prediction alone: (M,) both,
-        M at least 1.
+    def length_distribution(self, predicted_tokens: int) -> tuple[Floats, Floats]:
+        """Return output lengths in ascending order, and their probabilities given the prediction,
+        (M,) both.
 
-        The prediction itself, if the past is of fewer than `FEW`.
+        With fewer than `MIN_HISTORY` past requests, return only the prediction itself.
         """
-        if len(self) < FEW:
+        if len(self) < MIN_HISTORY:
             return np.array([float(predicted_tokens)]), np.ones(1)
-        kin = self.kin(predicted_tokens)
-        weight = np.exp(kin.log_weight - kin.log_weight.max())
-        return kin.tokens, weight / weight.sum()
+        neighbours = self.neighbours(predicted_tokens)
+        weight = np.exp(neighbours.log_weight - neighbours.log_weight.max())
+        return neighbours.tokens, weight / weight.sum()
 
-    def kin(self, predicted_tokens: int) -> Kin:
-        """Whom a request of that prediction is held against; the latest answers are kept.
+    def neighbours(self, predicted_tokens: int) -> Neighbours:
+        """Return the past requests that a request of this prediction is compared with.
 
-        O(EXACT + log N).
+        Results are cached. O(MAX_NEIGHBOURS + log N).
         """
-        kin = self._kin.get(predicted_tokens)
-        if kin is None:
-            if len(self._kin) >= REMEMBERED:
-                self._kin.clear()
-            kin = self._kin[predicted_tokens] = self._weighed(math.log(predicted_tokens))
-        return kin
+        neighbours = self._neighbours.get(predicted_tokens)
+        if neighbours is None:
+            if len(self._neighbours) >= CACHED_PREDICTIONS:
+                self._neighbours.clear()
+            neighbours = self._find_neighbours(math.log(predicted_tokens))
+            self._neighbours[predicted_tokens] = neighbours
+        return neighbours
 
-    def _weighed(self, predicted: float) -> Kin:
-        """Those held against log prediction `predicted`, and how likely their own predictions are
-        beside it.
+    def _find_neighbours(self, predicted: float) -> Neighbours:
+        """Return the past requests compared with the log prediction `predicted`, and the weight of
+        each by the distance of its own log prediction.
         """
         logs, rows = self._by_prediction
-        width = self.likeness.width
-        if len(rows) > EXACT:
-            reach = (predicted - REACH * width, predicted + REACH * width)
+        width = self.bandwidths.prediction
+        if len(rows) > MAX_NEIGHBOURS:
+            first = int(np.searchsorted(logs, predicted - REACH * width, "left"))
+            last = int(np.searchsorted(logs, predicted + REACH * width, "right"))
             first, last = (
-                int(np.searchsorted(logs, reach[0], "left")),
-                int(np.searchsorted(logs, reach[1], "right")),
+                max(0, min(first, last - MAX_NEIGHBOURS)),
+                min(len(rows), max(last, first + MAX_NEIGHBOURS)),
             )
-            first, last = max(0, min(first, last - EXACT)), min(len(rows), max(last, first + EXACT))
-            kept = np.unique(np.linspace(first, last - 1, EXACT).astype(np.int64))
+            kept = np.unique(np.linspace(first, last - 1, MAX_NEIGHBOURS).astype(np.int64))
             logs, rows = logs[kept], rows[kept]
-        weight = log_likely(np.array([predicted]), logs, width)[0]
+        weight = log_kernel(np.array([predicted]), logs, width)[0]
         order = np.argsort(self.tokens[rows], kind="stable")
         rows, weight = rows[order], weight[order]
         tokens = self.tokens[rows].astype(float)
         rounds_per_token = self.rounds[rows] / tokens
-        return Kin(
+        return Neighbours(
             self.tokens[rows].tolist(), tokens, -np.log(rounds_per_token), rounds_per_token, weight
         )
 
 
-def log_likely(predicted: Floats, history: Floats, width: float) -> Floats:
-    """How likely past log predictions (M,) are beside others (P,), as logs: (P, M)."""
+def log_kernel(predicted: Floats, past: Floats, width: float) -> Floats:
+    """Return the log weight of each past log prediction, (M,), for each log prediction, (P,), as
+    (P, M).
+
+    The kernel is Gaussian. Its standard deviation is `width`, or the distance to the fourth nearest
+    past prediction (`MIN_NEIGHBOURS`) if that is larger.
+    """
     if width == math.inf:
-        return np.zeros((len(predicted), len(history)))
-    off = (predicted[:, None] - history) ** 2
-    nearest = min(NEIGHBOURS, len(history)) - 1
-    closest = np.partition(off, nearest, axis=1)[:, nearest, None]
-    return np.asarray(-off / (2 * np.maximum(np.maximum(width**2, closest), LEAST_ERROR)))
+        return np.zeros((len(predicted), len(past)))
+    squares = (predicted[:, None] - past) ** 2
+    nearest = min(MIN_NEIGHBOURS, len(past)) - 1
+    closest = np.partition(squares, nearest, axis=1)[:, nearest, None]
+    return np.asarray(
+        -squares / (2 * np.maximum(np.maximum(width**2, closest), MIN_SQUARED_DISTANCE))
+    )
 
 
 def scaled(factors: Sequence[float], by: float) -> list[float]:
-    """Each times `by`, which may be 0."""
+    """Return each factor times `by`, which may be 0; an infinite factor stays infinite."""
     return [factor if math.isinf(factor) else factor * by for factor in factors]

@@ -1,4 +1,4 @@
-"""Round robin: everyone in turn."""
+"""Round robin: requests run in turn."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,13 +8,14 @@ from lapsd.policies.base import Job, Policy, Rank, Until
 
 @dataclass(frozen=True)
 class RoundRobin(Policy):
-    """In turn, `quantum` rounds each; a turn that has begun is not interrupted.
+    """Requests run in turn for `quantum` rounds each; a turn is not interrupted.
 
-    A control: it knows nothing at all.
+    A control that uses no information about requests.
 
     Parameters
     ----------
-    quantum : rounds of a turn, at least 1.
+    quantum : int
+        Number of rounds of a turn, at least 1.
     """
 
     name: ClassVar[str] = "rr"
@@ -31,7 +32,7 @@ class RoundRobin(Policy):
 
     def on_round(self, job: Job, now_ns: int) -> None:
         if job.rounds % self.quantum == 0:
-            job.state = now_ns  # to the end of the line
+            job.state = now_ns  # to the end of the queue
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         return Until(rounds=(job.rounds // self.quantum + 1) * self.quantum)

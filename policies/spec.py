@@ -1,9 +1,11 @@
-"""Policies by name: `laps-sd:K=4,gamma=8` as text, and back."""
+"""Policies as text: parse `laps-sd:K=4,gamma=8`, and write it."""
 
 import importlib
 import os
 import sys
 from dataclasses import MISSING, Field, fields
+from importlib.machinery import PathFinder
+from types import ModuleType
 from typing import Any
 
 from lapsd.policies.a_min import AMin
@@ -24,6 +26,7 @@ from lapsd.policies.lp_sjf_mean import LPSJFMean
 from lapsd.policies.lp_srpt import LPSRPT
 from lapsd.policies.round_robin import RoundRobin
 from lapsd.policies.srpt import SRPT
+from lapsd.policies.text_values import text_from_value, value_from_text
 from lapsd.policies.tie import TIE
 
 _KNOWN: tuple[type[Policy], ...] = (
@@ -49,47 +52,98 @@ _KNOWN: tuple[type[Policy], ...] = (
 )
 POLICIES: dict[str, type[Policy]] = {p.name: p for p in _KNOWN}
 
+RENAMED = {
+    "alike": "kernel-gittins",
+    "alike-online": "kernel-gittins-online",
+    "alike-ceiling": "kernel-gittins-oracle",
+    "stay": "switch_penalty",
+    "patience": "age_weight",
+}
+"""New names of policies and parameters, by their old ones."""
+
 
 def parameters_of(policy: Policy | type[Policy]) -> list[Field[Any]]:
-    """The fields a user may set, in order; what `bind` fills in is left out."""
+    """Return the fields that a user may set, in order, except the fields that `bind` sets."""
     return [f for f in fields(policy) if not f.metadata.get("bound")]
 
 
 def policy_class(name: str) -> type[Policy]:
-    """A policy's class by its name, or, for one of a user's own, by `module.Class`.
+    """Return the class of a policy by its name, or by `module.Class` for a user's own policy.
+
+    If the module is not installed, it is looked for in the current folder.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If there is no such policy, or its module cannot be imported.
     """
     if name in POLICIES:
         return POLICIES[name]
-    module, _, attribute = name.rpartition(".")
-    if not module:
+    if (new := RENAMED.get(name)) in POLICIES:
+        raise ValueError(f"policy {name!r} is now called {new!r}")
+    module_name, _, attribute = name.rpartition(".")
+    if not all((*module_name.split("."), attribute)):
         raise ValueError(
             f"unknown policy {name!r}: known are {', '.join(POLICIES)}, or your own as module.Class"
         )
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a console script does not look where it was started
     try:
-        named = getattr(importlib.import_module(module), attribute)
+        module = _import(module_name)
     except ImportError as error:
-        raise ValueError(f"policy {name}: cannot import {module} ({error})") from error
+        reason = " ".join(str(error).split())
+        if isinstance(error, ModuleNotFoundError) and _is_part_of(error.name, module_name):
+            raise ValueError(f"policy {name}: cannot import {module_name} ({reason})") from error
+        raise ValueError(f"policy {name}: {module_name} fails to import: {reason}") from error
+    try:
+        made = getattr(module, attribute)
     except AttributeError as error:
-        raise ValueError(f"policy {name}: {module} has no {attribute}") from error
-    if not (isinstance(named, type) and issubclass(named, Policy)):
-        raise ValueError(f"policy {name}: is no subclass of policies.Policy")
-    return named
+        raise ValueError(f"policy {name}: {module_name} has no {attribute}") from error
+    if not (isinstance(made, type) and issubclass(made, Policy)):
+        raise ValueError(f"policy {name}: is not a subclass of lapsd.policies.Policy")
+    return made
+
+
+def _is_part_of(missing: str | None, module_name: str) -> bool:
+    """Return whether a missing module is the module itself or a package that contains it."""
+    return f"{module_name}.".startswith(f"{missing}.")
+
+
+def _import(module_name: str) -> ModuleType:
+    """Import an installed module, or else one in the current folder.
+
+    In the second case the folder stays at the end of `sys.path`: worker processes inherit
+    `sys.path`, and import the module again. A console script does not have the folder there.
+
+    Raises
+    ------
+    ImportError
+        If there is no such module, or it raises this error itself.
+    """
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        package, folder = module_name.partition(".")[0], os.getcwd()
+        importlib.invalidate_caches()  # the file may be newer than the cached list of files
+        if error.name != package or PathFinder.find_spec(package, [folder]) is None:
+            raise
+    present = folder in sys.path
+    if not present:
+        sys.path.append(folder)
+    try:
+        return importlib.import_module(module_name)
+    except BaseException:
+        if not present:
+            sys.path.remove(folder)
+        raise
 
 
 def parse_policy(spec: str) -> Policy:
-    """A policy from `name` or `name:parameter=value,...`.
+    """Return the policy that `name` or `name:parameter=value,...` describes.
 
     Raises
     ------
     ValueError
-        For an unknown name or parameter (listing the known ones), or a value out of bounds.
+        For an unknown name or parameter (listing the known ones), an old name of either (giving the
+        new one), or a value out of bounds.
     """
     name, _, rest = spec.partition(":")
     made = policy_class(name)
@@ -98,6 +152,8 @@ def parse_policy(spec: str) -> Policy:
     for part in filter(None, rest.split(",")):
         key, equals, text = part.partition("=")
         if key not in known:
+            if (new := RENAMED.get(key)) in known:
+                raise ValueError(f"policy {name}: parameter {key!r} is now called {new!r}")
             parameters = f"its parameters are {', '.join(known)}" if known else "it has none"
             raise ValueError(f"policy {name} has no parameter {key!r}: {parameters}")
         if key in values:
@@ -106,36 +162,20 @@ def parse_policy(spec: str) -> Policy:
     return made(**values)
 
 
-def _value(text: str, parameter: Field[Any], where: str) -> Any:
-    """The text in the type of the parameter's annotation."""
-    kind = str(getattr(parameter.type, "__name__", parameter.type))
-    if text == "auto" and "None" in kind:
-        return None
-    if kind == "str":
-        return text
-    if kind == "bool":
-        if text not in ("true", "false"):
-            raise ValueError(f"{where}: needs true or false")
-        return text == "true"
-    try:
-        return int(text) if kind.startswith("int") else float(text)
-    except ValueError:
-        wanted = "an integer" if kind.startswith("int") else "a number"
-        raise ValueError(
-            f"{where}: needs {wanted}, as in {parameter.name}={parameter.default}"
-        ) from None
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value).removesuffix(".0")
+def _value(text: str, parameter: Field[Any], place: str) -> Any:
+    """Return the value of a parameter that a text stands for."""
+    default = parameter.default
+    has_example = default is not MISSING and not isinstance(default, bool | None)
+    example = f"{parameter.name}={text_from_value(default)}" if has_example else ""
+    return value_from_text(text, parameter.type, place, example=example)
 
 
 def spec_of(policy: Policy) -> str:
-    """The shortest spec that makes the policy again: the name and the parameters that differ from
-    the default.
+    """Return the shortest text that `parse_policy` turns into the policy again: its name, and the
+    parameters that differ from their defaults.
     """
     changed = [
-        f"{f.name}={_text(getattr(policy, f.name))}"
+        f"{f.name}={text_from_value(getattr(policy, f.name))}"
         for f in parameters_of(policy)
         if f.default is MISSING or getattr(policy, f.name) != f.default
     ]

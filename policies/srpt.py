@@ -1,4 +1,4 @@
-"""Shortest remaining processing time, knowing the truth."""
+"""Shortest remaining processing time first, by true times."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,9 +8,9 @@ from lapsd.policies.base import TO_THE_END, Clairvoyant, Job, Rank, Until
 
 @dataclass(frozen=True)
 class SRPT(Clairvoyant):
-    """Least true remaining work (prefill and rounds) first, preemptive.
+    """Least true remaining time (prefill and rounds) first, preemptive.
 
-    Clairvoyant. Optimal only for rounds of equal cost, no prefill and free switches.
+    Clairvoyant. Optimal only if all rounds take equally long, and prefill and switching no time.
     """
 
     name: ClassVar[str] = "srpt"

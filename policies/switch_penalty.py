@@ -1,20 +1,22 @@
-"""What it costs everybody that a running request stops for another, where caches have to move."""
+"""The total delay that preempting a running request causes when KV caches must be swapped."""
 
 from lapsd.policies.base import PolicyContext
 
-# who wait beside the two: the mean queue of M/M/1 at a load of 0.8, load² / (1 − load), rounded
-BEHIND = 3
+# mean number of waiting requests behind the two that are compared: the mean queue length of M/M/1
+# at a load of 0.8, load² / (1 − load) = 3.2, rounded
+MEAN_QUEUE_LENGTH = 3
 
 
 def switch_penalty_ns(context: PolicyContext) -> int:
-    """By how much less remaining time a waiting request must need to take the place of a running
-    one.
+    """Return how much less remaining time a waiting request must need to replace a running one.
 
-    Let a be what the running request needs, and b the waiting one. One after the other they are
-    done at a and a + b; if b goes first, at out + b and out + b + back + a. That is better for the
-    two together only if a − b > 2 · out + back; and everyone who waits behind them or runs beside
-    them is later by out + back. Beside others a seat comes free as many times as often as there are
-    seats, so that only that part of a − b is gained.
+    Let a be the remaining time of the running request, b that of the waiting one, and `out` and
+    `back` the times of a swap-out and a swap-in. If the running request goes first, the two finish
+    at a and a + b; if the waiting one goes first, at out + b and out + b + back + a. The second
+    order is better for the two together only if a − b > 2 · out + back. It also delays every other
+    waiting or running request by out + back. In a batch of s requests a slot becomes free s times
+    as often, so that only a − b divided by s is gained.
     """
     out, back, batch_slots = context.swap_out_ns, context.swap_in_ns, context.batch_slots
-    return batch_slots * (2 * out + back + (BEHIND + batch_slots - 1) * (out + back))
+    others = MEAN_QUEUE_LENGTH + batch_slots - 1
+    return batch_slots * (2 * out + back + others * (out + back))

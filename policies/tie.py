@@ -1,4 +1,4 @@
-"""Shortest expected length first, inflated by the tail of its distribution."""
+"""Shortest expected length first, increased by the tail of the length distribution."""
 
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
@@ -8,20 +8,21 @@ import numpy as np
 from lapsd.policies.base import TO_THE_END, Job, Policy, PolicyContext, Rank, Until
 from lapsd.policies.request_history import RequestHistory
 
-LONGEST = 0.1  # of a distribution: its tail
+TAIL_SHARE = 0.1  # share of a distribution that is its tail
 
 
 @dataclass(frozen=True)
 class TIE(Policy):
-    """Shortest *expected length with its tail* first, never preempting: LP-SJF by a distribution.
+    """Shortest *tail-inflated expected length* first, without preemption.
 
     After TIE (tail-inflated expectation), which fits a distribution of lengths to each request.
-    Here it is that of past lengths, given the prediction; its tail is the mean of the longest
-    tenth.
+    Here it is the distribution of past lengths, given the prediction. The rank is the weighted sum
+    of its mean and of the mean of its longest tenth, the tail.
 
     Parameters
     ----------
-    tail : share of the tail's mean beside the whole's, between 0 and 1.
+    tail : float
+        Weight of the mean of the tail, between 0 and 1; the mean of the whole has weight 1 − tail.
     """
 
     name: ClassVar[str] = "tie"
@@ -39,12 +40,12 @@ class TIE(Policy):
         return replace(self, history=context.history)
 
     def rank(self, job: Job, now_ns: int) -> Rank:
-        tokens, share = self.history.lengths(job.predicted_tokens)
-        in_tail = np.minimum(share, np.maximum(0, share.cumsum() - (1 - LONGEST)))
-        longest = float((tokens * in_tail).sum() / in_tail.sum())
+        tokens, probability = self.history.length_distribution(job.predicted_tokens)
+        in_tail = np.minimum(probability, np.maximum(0, probability.cumsum() - (1 - TAIL_SHARE)))
+        tail_mean = float((tokens * in_tail).sum() / in_tail.sum())
         return (
             not job.started,
-            (1 - self.tail) * float((tokens * share).sum()) + self.tail * longest,
+            (1 - self.tail) * float((tokens * probability).sum()) + self.tail * tail_mean,
         )
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:

@@ -1,54 +1,86 @@
-"""How long a request takes by its lengths: the time model of ALISE, T_gen(s, n) = s · T_0 + n · (α
-· s + β).
+"""Time of a request by its lengths: the time model of ALISE, T_gen(s, n) = s · T_0 + n · (α · s +
+β).
 
-s is the prompt's length, n the output's. As published, a decoding step takes as long at the last
-token as at the first; `exact` lets the context grow, T_dec = n · (α · s + β) + α · n · (n − 1) / 2,
-and takes prefill as priced. Knows nothing of traces or profiles: `lapsd.sim.experiment` fits it to
-past requests.
+s is the length of the prompt, n that of the output. As published, all decoding steps of a request
+take equally long. In the form `exact` the context grows, T_dec = n · (α · s + β) + α · n · (n − 1)
+/ 2, and the prefill takes the time of the profile. Knows nothing of traces or profiles.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 FORMS = ("published", "exact")
 
 
 @dataclass(frozen=True)
 class TimeModel:
-    """Times in whole nanoseconds, of requests in batches of a given size.
+    """Coefficients of the time model, in whole nanoseconds, for a given batch size.
 
     Attributes
     ----------
-    prefill_ns_a_token : int
-        T_0.
-    step_ns_a_token, step_ns : int
-        α and β: what a decoding step takes, by the context of each of its requests.
+    prefill_ns_per_token : int
+        T_0, the time of a prefill per prompt token.
+    step_ns_per_token, step_ns : int
+        α and β: a decoding step at context s takes α · s + β.
     rounds, tokens : int
-        Output tokens a step: 1 without a draft model, with one the past's tokens over its rounds.
+        tokens / rounds is the number of output tokens per step: 1 without a draft model; with one,
+        the totals of past requests.
     prefill : function of tokens, or None
-        What prefilling so many really takes; None: T_0 a token.
+        Time of the prefill of so many tokens in the form `exact`; None: T_0 per token.
     """
 
-    prefill_ns_a_token: int
-    step_ns_a_token: int
+    prefill_ns_per_token: int
+    step_ns_per_token: int
     step_ns: int
     rounds: int = 1
     tokens: int = 1
     prefill: Callable[[int], int] | None = None
 
+    @classmethod
+    def fit(
+        cls,
+        prompt_tokens: NDArray[np.int64],
+        prefill_ns: NDArray[np.int64],
+        step_ns: tuple[int, int],
+        rounds: int,
+        tokens: int,
+        prefill: Callable[[int], int] | None,
+    ) -> Self:
+        """Return the model of past requests.
+
+        Parameters
+        ----------
+        prompt_tokens, prefill_ns : int64 arrays (R,); T_0 is the least-squares slope of the
+            prefills through the origin.
+        step_ns : α and β of a decoding step of a full batch.
+        rounds, tokens : totals over the requests.
+        prefill : time of the prefill of so many tokens.
+        """
+        prompts = prompt_tokens.astype(float)
+        slope = float((prompts @ prefill_ns) / max(1.0, prompts @ prompts))
+        shared = math.gcd(rounds, tokens)
+        return cls(round(slope), *step_ns, rounds // shared, tokens // shared, prefill)
+
     def prefill_ns(self, prompt: int, form: str = "published") -> int:
-        """T_pre; the first round caches a prompt's last token."""
+        """Return T_pre; in the form `exact` the first round caches the last token of the prompt."""
         if form == "published" or self.prefill is None:
-            return self.prefill_ns_a_token * prompt
+            return self.prefill_ns_per_token * prompt
         return self.prefill(prompt - 1) if prompt > 1 else 0
 
     def decode_ns(self, prompt: int, left: int, done: int = 0, form: str = "published") -> int:
-        """T_dec of `left` more output tokens after `done`, rounded down; 0 for none."""
+        """Return T_dec of `left` more output tokens after `done` tokens, rounded down."""
         if left <= 0:
             return 0
         if form == "published":
             return (
-                left * (self.step_ns_a_token * prompt + self.step_ns) * self.rounds // self.tokens
+                left * (self.step_ns_per_token * prompt + self.step_ns) * self.rounds // self.tokens
             )
         contexts = left * (prompt + done) + left * (left - 1) // 2
-        return (self.step_ns_a_token * contexts + left * self.step_ns) * self.rounds // self.tokens
+        return (
+            (self.step_ns_per_token * contexts + left * self.step_ns) * self.rounds // self.tokens
+        )

@@ -1,30 +1,28 @@
-"""Output lengths foreseen from prompts: learnt predictors, and how good they are.
+"""Predict output lengths from prompts with learnt models, and measure their accuracy.
 
-Needs scikit-learn, but no torch.
-
-A package of its own: it learns (which `traces` does not) without a model to run (which `calibrate`
-is for).
+Needs scikit-learn; only `ModelEncoder` needs torch. The package is separate from `traces`, which
+learns nothing, and from `calibrate`, which runs language models.
 """
 
 from lapsd.predict.columns import PromptedTrace, predictions, with_column
 from lapsd.predict.encoders import Encoder, ModelEncoder, TfidfEncoder
-from lapsd.predict.evaluate import Accuracy, learnt_on, out_of_fold
+from lapsd.predict.evaluate import Accuracy, out_of_fold, predict_with
 from lapsd.predict.models import MODELS, LengthModel, Median, Ranker, Retrieval, Ridge
 
 __all__ = [
     "MODELS",
     "Accuracy",
-    "PromptedTrace",
     "Encoder",
     "LengthModel",
     "Median",
     "ModelEncoder",
+    "PromptedTrace",
     "Ranker",
     "Retrieval",
     "Ridge",
     "TfidfEncoder",
-    "learnt_on",
     "out_of_fold",
+    "predict_with",
     "predictions",
     "with_column",
 ]

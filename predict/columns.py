@@ -1,6 +1,4 @@
-"""Predictions as columns of a trace: requests with their prompts, learnt from themselves or from
-others.
-"""
+"""Predictions as columns of a trace, learnt from its own prompts or from another trace."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -8,18 +6,23 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lapsd.predict.evaluate import Accuracy, learnt_on, out_of_fold
+from lapsd.predict.evaluate import Accuracy, out_of_fold, predict_with
 from lapsd.predict.models import LengthModel
 from lapsd.traces import Prompt, Trace
 
 
 @dataclass(frozen=True)
 class PromptedTrace:
-    """A trace's requests with their prompts.
+    """A trace of R requests with their prompts.
 
     Attributes
     ----------
-    texts, groups : tuples of str, (R,)
+    trace : Trace
+    texts : tuple of str, (R,)
+        The prompt of each request.
+    groups : tuple of str, (R,)
+        The group of each prompt, such as its template. No model is evaluated on a group that it was
+        fitted to.
     """
 
     trace: Trace
@@ -33,19 +36,19 @@ class PromptedTrace:
         Raises
         ------
         ValueError
-            Naming the first request that has none.
+            If a request has no prompt; the message names the first such request.
         """
         if missing := [name for name in trace.request_id if name not in prompts]:
             known = next(iter(prompts), "none")
             raise ValueError(
-                f"prompts: {len(missing)} of {len(trace)} requests of the trace have none, the"
-                f" first {missing[0]!r} (the prompts are of {known!r}, ...)"
+                f"prompts: {len(missing)} of {len(trace)} requests of the trace have no prompt,"
+                f" first {missing[0]!r} (there are prompts for {known!r}, ...)"
             )
         own = [prompts[name] for name in trace.request_id]
         return cls(trace, tuple(p.text for p in own), tuple(p.group for p in own))
 
-    def without(self, groups: frozenset[str]) -> "PromptedTrace":
-        """Those of other groups."""
+    def without_groups(self, groups: frozenset[str]) -> "PromptedTrace":
+        """Return the requests whose group is not among `groups`."""
         rows = [i for i, group in enumerate(self.groups) if group not in groups]
         return PromptedTrace(
             self.trace.take(rows),
@@ -56,43 +59,53 @@ class PromptedTrace:
 
 def predictions(
     make: Callable[[], LengthModel],
-    asked: PromptedTrace,
+    prompted: PromptedTrace,
     past: PromptedTrace | None = None,
     *,
     insert: bool = False,
 ) -> tuple[NDArray[np.int64], Accuracy]:
-    """Predicted output lengths, (R,), and how good they are.
+    """Return predicted output lengths of the requests, (R,), and their accuracy.
 
     Parameters
     ----------
-    past : what to learn from; None: out of fold from the requests themselves. Prompts that `asked`
-        has too, or others of their group, are not learnt from.
-    insert : with a past, requests finish in order, and can be retrieved then.
+    make : callable
+        Returns a new model.
+    prompted : PromptedTrace
+        The requests to predict.
+    past : PromptedTrace or None
+        The requests to learn from, of which the groups in `prompted` are left out; None: learn out
+        of fold from `prompted`.
+    insert : bool
+        With `past`: whether each request can be retrieved once it is predicted, as if it had then
+        finished.
 
     Raises
     ------
     ValueError
-        For too few requests to learn from.
+        If there are too few requests to learn from.
     """
-    trace = asked.trace
+    trace = prompted.trace
     if past is None:
-        return out_of_fold(make, asked.texts, trace.output_tokens, trace.dataset, asked.groups)
-    learnt = past.without(frozenset(asked.groups))
+        return out_of_fold(
+            make, prompted.texts, trace.output_tokens, trace.dataset, prompted.groups
+        )
+    learnt = past.without_groups(frozenset(prompted.groups))
     if len(learnt.trace) < 2:
         raise ValueError(
-            f"past: {len(learnt.trace)} requests with prompts of their own, at least 2 are needed"
+            f"past: needs at least 2 requests whose prompts are not in the trace, has"
+            f" {len(learnt.trace)}"
         )
     model, tokens = make(), learnt.trace.output_tokens
     model.fit(learnt.texts, tokens, learnt.trace.dataset)
-    return learnt_on(
-        model, asked.texts, trace.output_tokens, trace.dataset, int(tokens.max()), insert
+    return predict_with(
+        model, prompted.texts, trace.output_tokens, trace.dataset, int(tokens.max()), insert
     )
 
 
 def with_column(
     trace: Trace, name: str, tokens: NDArray[np.int64], how: str, accuracy: Accuracy
 ) -> Trace:
-    """The trace with a prediction, and how it was made and how good it is noted."""
+    """Return the trace with a column of predictions; `how` and the accuracy go into its notes."""
     known = {
         key: round(v, 4)
         for key, v in asdict(accuracy).items()

@@ -1,4 +1,4 @@
-"""Encoders: a prompt becomes a vector of length 1, so that a product of two is their cosine."""
+"""Encoders turn a prompt into a vector of length 1; the dot product of two is their cosine."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,26 +8,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
-MOST_TOKENS = 512  # of a prompt that a model is shown
+MOST_TOKENS = 512  # a model reads at most so many tokens of a prompt
 
 
 class Encoder(Protocol):
-    """Turns texts into vectors."""
+    """Turn texts into vectors."""
 
     def fit(self, texts: Sequence[str]) -> None:
-        """Learn from past prompts what there is to learn."""
+        """Learn from past prompts."""
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
-        """A row of length 1 (or 0, of a text with nothing known in it) for each text, (N, D)."""
+        """Return one row per text, (N, D), of length 1, or 0 for a text without known words."""
 
 
 class TfidfEncoder:
-    """Words and pairs of words, weighted by how rare they are, in the directions in which past
-    prompts differ most.
+    """TF-IDF of words and pairs of words, reduced to the directions in which past prompts differ
+    most.
 
     Parameters
     ----------
-    dimensions : at most so many.
+    dimensions : int
+        Largest number of dimensions of a vector.
     """
 
     def __init__(self, dimensions: int = 100) -> None:
@@ -51,24 +52,24 @@ class TfidfEncoder:
 
 
 class ModelEncoder:
-    """A language model's last hidden states, averaged over a prompt's tokens: BERT and kin, or the
-    served target.
+    """The last hidden states of a language model, averaged over the tokens of a prompt.
+
+    The model may be an encoder such as BERT, or the target model that is served.
 
     Parameters
     ----------
-    folder : a Hugging Face folder with config, weights (safetensors) and tokenizer.
+    folder : str or Path
+        A Hugging Face folder with config, weights (safetensors) and tokenizer.
 
     Raises
     ------
     ValueError
-        If there is no such folder, or torch and transformers are not there.
+        If there is no such folder, or torch or transformers is not installed.
     """
 
     def __init__(self, folder: str | Path) -> None:
         if not (Path(folder) / "config.json").is_file():
-            raise ValueError(
-                f"encoder {folder}: no folder of a model (there is no config.json in it)"
-            )
+            raise ValueError(f"encoder {folder}: not the folder of a model (it has no config.json)")
         try:
             from transformers import AutoModel, AutoTokenizer
         except ModuleNotFoundError as error:
@@ -85,7 +86,7 @@ class ModelEncoder:
         self._model.eval()
 
     def fit(self, texts: Sequence[str]) -> None:
-        """Nothing: it was trained before."""
+        """Do nothing: the model is trained already."""
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
         import torch
@@ -106,6 +107,6 @@ class ModelEncoder:
 
 
 def normalised(rows: NDArray[Any]) -> Vectors:
-    """Rows of length 1; those of length 0 stay so."""
+    """Return the rows scaled to length 1; rows of zeros stay."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.maximum(lengths, 1e-12), dtype=np.float32)

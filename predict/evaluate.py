@@ -1,4 +1,4 @@
-"""How good a predictor is: on prompts that it has not seen, nor others of their group."""
+"""Accuracy of a predictor on groups of prompts that it was not fitted to."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,17 +11,19 @@ from lapsd.predict.models import LengthModel, Retrieval
 
 FOLDS = 10
 LEAST_REQUESTS = 20
-TIMED = 30  # predictions, one at a time
+TIMED = 30  # predictions that are timed, one at a time
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How predictions compare with the truth.
+    """Accuracy of predicted output lengths.
 
     Attributes
     ----------
+    requests : int
+        Number of predictions.
     kendall, spearman : float
-        Rank correlations (Kendall's tau-b); NaN where all predictions are the same.
+        Rank correlations (Kendall's tau-b); NaN if all predictions or all lengths are equal.
     mean_absolute_error : float
         In tokens.
     log_error : float
@@ -29,9 +31,9 @@ class Accuracy:
     sd_log_error : float
         Standard deviation of log(predicted / true).
     ms_a_prediction : float
-        Wall time, one prompt at a time, median.
+        Median wall time of a prediction, one prompt at a time.
     fell_back : float
-        Share of predictions made by other means.
+        Share of predictions that came from the fallback of the model.
     """
 
     requests: int
@@ -51,7 +53,7 @@ class Accuracy:
         ms: float = float("nan"),
         fell_back: float = 0.0,
     ) -> "Accuracy":
-        """Of predictions, (R,), and the truth, (R,)."""
+        """Return the accuracy of predictions, (R,), against true lengths, (R,)."""
         from scipy.stats import kendalltau, spearmanr
 
         varied = len(set(predicted.tolist())) > 1 and len(set(true.tolist())) > 1
@@ -75,36 +77,37 @@ def out_of_fold(
     datasets: Sequence[str],
     groups: Sequence[str],
 ) -> tuple[NDArray[np.int64], Accuracy]:
-    """Predictions, (R,), each by a model fitted to other groups of prompts, and how good they are.
+    """Return predictions, (R,), each by a model fitted to other groups of prompts, and their
+    accuracy.
 
     Raises
     ------
     ValueError
-        For too few requests or groups.
+        If there are too few requests or groups.
     """
     from sklearn.model_selection import GroupKFold
 
     different = len(set(groups))
     if len(texts) < LEAST_REQUESTS or different < FOLDS:
         raise ValueError(
-            f"{len(texts)} requests in {different} groups: at least {LEAST_REQUESTS} and {FOLDS}"
-            " are needed to learn from some and be judged by others"
+            f"{len(texts)} requests in {different} groups: needs at least {LEAST_REQUESTS} requests"
+            f" in {FOLDS} groups, to fit to some groups and evaluate on others"
         )
     expected, fell_back, ms = np.zeros(len(texts)), np.zeros(len(texts), bool), float("nan")
-    for seen, unseen in GroupKFold(FOLDS, shuffle=True, random_state=0).split(
+    for train, test in GroupKFold(FOLDS, shuffle=True, random_state=0).split(
         texts, groups=np.array(groups)
     ):
         model = make()
-        model.fit([texts[i] for i in seen], tokens[seen], [datasets[i] for i in seen])
+        model.fit([texts[i] for i in train], tokens[train], [datasets[i] for i in train])
         if np.isnan(ms):
-            ms = _ms_a_prediction(model, [texts[i] for i in unseen], [datasets[i] for i in unseen])
-        expected[unseen] = model.predict([texts[i] for i in unseen], [datasets[i] for i in unseen])
-        fell_back[unseen] = model.fell_back
+            ms = _ms_per_prediction(model, [texts[i] for i in test], [datasets[i] for i in test])
+        expected[test] = model.predict([texts[i] for i in test], [datasets[i] for i in test])
+        fell_back[test] = model.fell_back
     predicted = _whole(expected, int(tokens.max()))
     return predicted, Accuracy.of(predicted, tokens, ms, float(fell_back.mean()))
 
 
-def learnt_on(
+def predict_with(
     model: LengthModel,
     texts: Sequence[str],
     tokens: NDArray[np.int64],
@@ -112,15 +115,17 @@ def learnt_on(
     most: int,
     insert: bool = False,
 ) -> tuple[NDArray[np.int64], Accuracy]:
-    """Predictions, (R,), by a model that was fitted to other requests, and how good they are.
+    """Return predictions, (R,), by a model that was fitted to other requests, and their accuracy.
 
     Parameters
     ----------
-    most : the longest answer that it has seen.
-    insert : requests finish in this order, each before the next is predicted, and can be retrieved
-    then.
+    most : int
+        Upper limit of predictions: the longest output that the model was fitted to.
+    insert : bool
+        Whether each request finishes before the next is predicted, and can be retrieved from then
+        on.
     """
-    ms, fell_back = _ms_a_prediction(model, texts, datasets), np.zeros(len(texts), bool)
+    ms, fell_back = _ms_per_prediction(model, texts, datasets), np.zeros(len(texts), bool)
     if insert and isinstance(model, Retrieval):
         expected = np.zeros(len(texts))
         for i, text in enumerate(texts):
@@ -138,10 +143,10 @@ def _whole(expected: NDArray[np.float64], most: int) -> NDArray[np.int64]:
     return np.clip(np.rint(expected), 1, most).astype(np.int64)
 
 
-def _ms_a_prediction(model: LengthModel, texts: Sequence[str], datasets: Sequence[str]) -> float:
-    spent = []
+def _ms_per_prediction(model: LengthModel, texts: Sequence[str], datasets: Sequence[str]) -> float:
+    seconds = []
     for text, dataset in list(zip(texts, datasets, strict=True))[:TIMED]:
         begin = time.perf_counter()
         model.predict([text], [dataset])
-        spent.append(time.perf_counter() - begin)
-    return float(np.median(spent) * 1e3)
+        seconds.append(time.perf_counter() - begin)
+    return float(np.median(seconds) * 1e3)

@@ -1,6 +1,6 @@
-"""A vector index: the most similar of many vectors.
+"""A vector index: find the most similar of many vectors.
 
-Exact while they are few, approximate by faiss beyond.
+The search is exact for few vectors, and approximate, by faiss, for many.
 """
 
 from typing import Any
@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 from lapsd.predict.encoders import Vectors
 
 EXACT_BELOW = 50_000
-LINKS = 32  # of each vector in faiss's graph
+LINKS = 32  # links of each vector in the graph of faiss
 
 
 class VectorIndex:
-    """Vectors of length 1, in the order that they were added.
+    """Vectors of length 1, numbered in the order in which they were added.
 
     Parameters
     ----------
-    exact_below : from so many vectors on faiss searches an HNSW graph (Malkov, Yashunin, arXiv
-        1603.09320); without faiss the search stays exact.
+    exact_below : int
+        Number of vectors from which faiss searches an HNSW graph (Malkov, Yashunin, arXiv
+        1603.09320). Without faiss the search stays exact.
     """
 
     def __init__(self, exact_below: int = EXACT_BELOW) -> None:
@@ -33,7 +34,7 @@ class VectorIndex:
         return self._many
 
     def add(self, vectors: Vectors) -> None:
-        """Insert vectors, (N, D). Amortised O(N · D)."""
+        """Add vectors, (N, D). Amortised O(N · D)."""
         needed = self._many + len(vectors)
         if needed > len(self._rows):
             larger = np.zeros((max(needed, 2 * len(self._rows)), vectors.shape[1]), np.float32)
@@ -49,8 +50,10 @@ class VectorIndex:
             self._graph.add(self._rows[:needed])
 
     def search(self, vectors: Vectors, k: int) -> tuple[NDArray[np.int64], Vectors]:
-        """The k most similar to each vector, best first: their numbers and cosines, (N, min(k,
-        those there)) each.
+        """Return the numbers and cosines of the k vectors most similar to each vector, most similar
+        first.
+
+        Both are of shape (N, min(k, len(self))).
         """
         k = min(k, self._many)
         if self._graph is not None:

@@ -1,7 +1,7 @@
-"""Predictors of output lengths from prompts, by name: fitted to past prompts, they say how long the
-next answers are.
+"""Models that predict output lengths from prompts, by name; each is fitted to past prompts.
 
-All work on logs of lengths, and answer with exp of what they expect: right in the median.
+Ridge regression and the perceptron predict the log of a length, so that their predictions are
+medians rather than means.
 """
 
 from abc import ABC, abstractmethod
@@ -17,34 +17,32 @@ from lapsd.predict.index import VectorIndex
 
 Lengths = NDArray[np.float64]
 MLP_SHAPE = (256,)
-PAIRS_A_PROMPT = 20
+PAIRS_PER_PROMPT = 20
 ALPHAS = (0.3, 1.0, 3.0, 10.0)
 
 
 class LengthModel(ABC):
-    """A predictor.
+    """A model of output lengths.
 
     Attributes
     ----------
-    fell_back : bool array
-        Of the latest predictions, which were made by other means than the predictor is named after.
+    fell_back : bool array, (N,)
+        Whether each of the latest predictions came from the fallback of the model.
     """
 
     fell_back: NDArray[np.bool_] = np.zeros(0, bool)
 
     @abstractmethod
     def fit(self, texts: Sequence[str], tokens: NDArray[np.int64], datasets: Sequence[str]) -> None:
-        """Learn from past prompts, the lengths of their answers (R,), and what data sets they are
-        of.
-        """
+        """Fit to past prompts, their output lengths in tokens, (R,), and their data sets."""
 
     @abstractmethod
     def predict(self, texts: Sequence[str], datasets: Sequence[str]) -> Lengths:
-        """Expected lengths in tokens, (N,)."""
+        """Return predicted output lengths in tokens, (N,)."""
 
 
 class Median(LengthModel):
-    """The median length of the data set, or of all where it is new: what knows no prompt."""
+    """Median length of the data set, or of all requests for a new data set; ignores the prompt."""
 
     def fit(self, texts: Sequence[str], tokens: NDArray[np.int64], datasets: Sequence[str]) -> None:
         names = np.array(datasets)
@@ -59,7 +57,7 @@ class Median(LengthModel):
 
 
 class Ridge(LengthModel):
-    """Ridge regression of the log length on words, pairs of words, and pieces of words."""
+    """Ridge regression of the log length on words, pairs of words, and parts of words."""
 
     def fit(self, texts: Sequence[str], tokens: NDArray[np.int64], datasets: Sequence[str]) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -81,12 +79,10 @@ class Ridge(LengthModel):
 
 @dataclass
 class Ranker(LengthModel):
-    """A linear order of prompts, learnt from pairs: which of two answers is longer.
+    """A linear score of prompts, learnt from pairs of them: which output is longer.
 
-    As RankNet, with one layer.
-
-    An order says nothing of lengths: the place among past prompts is turned into the past length of
-    that place.
+    As RankNet with one layer. The rank of a new score among the past scores becomes a length: the
+    past length of the same rank.
     """
 
     encoder: Encoder
@@ -96,11 +92,11 @@ class Ranker(LengthModel):
 
         self.encoder.fit(texts)
         vectors, rng = self.encoder(texts), np.random.default_rng(0)
-        one, other = rng.integers(len(texts), size=(2, PAIRS_A_PROMPT * len(texts)))
+        one, other = rng.integers(len(texts), size=(2, PAIRS_PER_PROMPT * len(texts)))
         differ = tokens[one] != tokens[other]
         longer = tokens[one][differ] > tokens[other][differ]
         if longer.all() or not longer.any():
-            raise ValueError("ranker: all past answers are as long as one another")
+            raise ValueError("ranker: all past outputs have the same length")
         differences = vectors[one[differ]] - vectors[other[differ]]
         self._weights = (
             LogisticRegression(fit_intercept=False, max_iter=500).fit(differences, longer).coef_[0]
@@ -115,17 +111,18 @@ class Ranker(LengthModel):
 
 @dataclass
 class Retrieval(LengthModel):
-    """ALISE's predictor: the lengths of the k most similar past prompts, weighted by similarity;
-    else a perceptron.
+    """The predictor of ALISE: mean length of the k most similar past prompts, weighted by
+    similarity.
 
-    Zhao, Wang (arXiv 2410.23537) as far as it is known: k, the threshold and the perceptron's shape
-    are not.
+    If no past prompt is similar enough, a multilayer perceptron predicts the length. After Zhao,
+    Wang (arXiv 2410.23537); k, the threshold and the shape of the perceptron are not known to us.
 
     Parameters
     ----------
-    k : past prompts that are looked at, at least 1.
-    threshold : cosine that a past prompt must have to count; where none has, the perceptron
-    predicts.
+    k : int
+        Number of past prompts that are retrieved, at least 1.
+    threshold : float
+        Least cosine at which a past prompt is used; if none reaches it, the perceptron predicts.
     """
 
     encoder: Encoder
@@ -157,7 +154,7 @@ class Retrieval(LengthModel):
         self._perceptron: Any = perceptron.fit(vectors, (logs - self._centre) / self._spread)
 
     def insert(self, texts: Sequence[str], tokens: NDArray[np.int64]) -> None:
-        """Requests that finished: their prompts can be retrieved from now on."""
+        """Add completed requests, so that their prompts can be retrieved."""
         self._index.add(self.encoder(texts))
         self._tokens.extend(map(int, tokens))
 
@@ -169,12 +166,8 @@ class Retrieval(LengthModel):
         self.fell_back = weights.sum(axis=1) <= 0
         expected = (weights * known).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-12)
         if self.fell_back.any():
-            foreseen = (
-                self._perceptron.predict(vectors[self.fell_back]) * self._spread + self._centre
-            )
-            expected[self.fell_back] = np.exp(
-                np.minimum(foreseen, np.log(known.max(initial=1.0)) + 5)
-            )
+            logs = self._perceptron.predict(vectors[self.fell_back]) * self._spread + self._centre
+            expected[self.fell_back] = np.exp(np.minimum(logs, np.log(known.max(initial=1.0)) + 5))
         return np.asarray(expected)
 
 
@@ -184,4 +177,6 @@ MODELS: dict[str, Callable[[Callable[[], Encoder], int, float], LengthModel]] = 
     "ranker": lambda encoder, k, threshold: Ranker(encoder()),
     "median": lambda encoder, k, threshold: Median(),
 }
-"""By name: from a way to make an encoder, k and a threshold."""
+"""Functions that make the model of a name, given a function that makes an encoder, k and a
+threshold.
+"""

@@ -1,6 +1,4 @@
-"""Traces of acceptance, profiles of costs: their files, importers of public formats, workloads
-drawn from them.
-"""
+"""Acceptance traces, cost profiles, their files, importers of public formats, and workloads."""
 
 from lapsd.traces.arrival_trace import ArrivalTrace
 from lapsd.traces.costs import Costs, Linear, RoundCost, RoundTerms, StepCost, StepTerms, Swap

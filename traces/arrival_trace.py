@@ -1,7 +1,7 @@
-"""Recorded arrivals: when real requests came, and how long they were.
+"""Recorded arrivals: arrival times and lengths of real requests.
 
-Workloads take the gaps, rescaled to a load, from a random place on. Knows nothing of acceptance,
-nor of files (`lapsd.traces.files.arrival_file`).
+Workloads use the gaps between arrivals from a random position on, rescaled to a load. This module
+knows nothing of acceptance, nor of files (`lapsd.traces.files.arrival_file`).
 """
 
 import numpy as np
@@ -17,12 +17,12 @@ class ArrivalTrace:
     ----------
     arrival_ns, prompt_tokens, output_tokens : int64 arrays (N,), N at least 2
         Arrivals never decrease, and the last is after the first.
-    source : where they came from.
+    source : where the arrivals come from, in words.
 
     Raises
     ------
     FormatError
-        If they do not.
+        If arrivals decrease, or all requests arrive at one instant.
     """
 
     def __init__(
@@ -34,11 +34,11 @@ class ArrivalTrace:
     ) -> None:
         if len(arrival_ns) < 2 or arrival_ns[-1] <= arrival_ns[0]:
             raise FormatError(
-                f"{source}: {len(arrival_ns)} arrivals at one instant: at least two at different"
-                " ones"
+                f"{source}: {len(arrival_ns)} arrivals at one instant: needs at least two different"
+                " arrival times"
             )
         if (falls := np.flatnonzero(np.diff(arrival_ns) < 0)).size:
-            raise FormatError(f"{source}: arrival {falls[0] + 1} is before the one that it follows")
+            raise FormatError(f"{source}: arrival {falls[0] + 1} is before arrival {falls[0]}")
         self.arrival_ns, self.prompt_tokens, self.output_tokens = (
             arrival_ns,
             prompt_tokens,
@@ -54,29 +54,32 @@ class ArrivalTrace:
 
     @property
     def gaps(self) -> NDArray[np.float64]:
-        """Times between arrivals, of mean 1, (N − 1,)."""
+        """Times between arrivals, scaled to mean 1, (N − 1,)."""
         gaps = np.diff(self.arrival_ns).astype(float)
         return np.asarray(gaps / gaps.mean())
 
     @property
     def rate_per_s(self) -> float:
-        """Arrivals a second."""
+        """Arrivals per second."""
         return float((len(self) - 1) / (self.arrival_ns[-1] - self.arrival_ns[0]) * 1e9)
 
     @property
     def cv(self) -> float:
-        """Standard deviation of the gaps over their mean."""
+        """Coefficient of variation of the gaps: standard deviation over mean."""
         return float(self.gaps.std())
 
 
 def arrivals_of(rows: list[tuple[int, int, int]], source: str) -> ArrivalTrace:
-    """Arrivals from an instant (ns), a prompt and an output length a request, in any order; the
-    first is at 0.
+    """Return recorded arrivals, the first at time 0.
+
+    Parameters
+    ----------
+    rows : arrival time in ns, prompt tokens and output tokens of each request, in any order.
 
     Raises
     ------
     FormatError
-        If there are none, or all came at one instant.
+        If there are no requests, or all arrive at one instant.
     """
     if not rows:
         raise FormatError(f"{source}: no requests")

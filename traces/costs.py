@@ -1,14 +1,14 @@
-"""What rounds, prefills and KV swaps take, in integer nanoseconds.
+"""Cost of rounds, prefills and KV swaps, in integer nanoseconds.
 
 Coefficients are integers, so every cost is an exact integer function and no sum of costs is ever
-rounded. Knows nothing of how costs were measured, nor of requests or policies.
+rounded. This module knows nothing of how costs were measured, nor of requests or policies.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-MAX_NS = 10**15  # eleven days: anything above is a mistake, and sums stay far inside 64 bits
+MAX_NS = 10**15  # eleven days: a larger value is a mistake, and sums stay far below 64 bits
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,15 @@ class Linear:
         return self.base_ns + self.per_token_ns * tokens
 
     def several(self, parts: Sequence[int]) -> int:
-        """So many parts in one pass: a batch of prompts."""
+        """Return the cost of several parts in one pass, such as a batch of prompts."""
         return self(sum(parts))
 
 
 @dataclass(frozen=True)
 class Quadratic(Linear):
-    """`base_ns + per_token_ns * tokens`, and `per_square_ps * tokens²` picoseconds, rounded down:
-    long prompts.
+    """`base_ns + per_token_ns * tokens + per_square_ps * tokens² / 1000`, rounded down.
+
+    The quadratic term, in picoseconds, matters for long prompts.
     """
 
     per_square_ps: int = 0
@@ -38,7 +39,7 @@ class Quadratic(Linear):
         return super().__call__(tokens) + self.per_square_ps * tokens * tokens // 1_000
 
     def several(self, parts: Sequence[int]) -> int:
-        """Tokens attend to those of their own part alone."""
+        """Return the cost of several parts in one pass; each token attends only to its own part."""
         return (
             super().__call__(sum(parts)) + self.per_square_ps * sum([p * p for p in parts]) // 1_000
         )
@@ -46,20 +47,22 @@ class Quadratic(Linear):
 
 @dataclass(frozen=True)
 class RoundTerms:
-    """What a round costs at one batch size b, in integer nanoseconds; "tokens" are the batch's
-    contexts added up.
+    """Cost terms of a round at one batch size, in integer nanoseconds.
+
+    A context is the sum of the contexts of all requests in the batch, in tokens.
 
     Attributes
     ----------
     draft_step : Linear
-        One step of the draft model for the whole batch (T_SSM).
-    verify_base_ns : mapping of width to ns One pass of the target over `width` tokens of each
-        request (T_LLM; width = drafted + 1) at no context. Linear between measured widths; narrower
-        than all: as the narrowest; wider: the last line goes on, never falling.
+        One step of the draft model for the whole batch (T_SSM), by context.
+    verify_base_ns : mapping of width to ns
+        One pass of the target over `width` tokens of each request (T_LLM; width = drafted + 1)
+        without context. Costs are linear between measured widths. Below the narrowest width, its
+        cost applies; above the widest, the last line continues, but never falls.
     verify_per_token_ns : mapping of width to ns
-        What a context token adds to that pass, read in the same way.
+        Cost that each context token adds to that pass, interpolated in the same way.
     host_ns : int
-        What a round takes outside the two models.
+        Time of a round outside the two models.
     """
 
     draft_step: Linear
@@ -68,23 +71,25 @@ class RoundTerms:
     host_ns: int
 
     def verify(self, width: int) -> Linear:
-        """A verify pass over `width` tokens, by context tokens."""
+        """Return the cost of a verify pass over `width` tokens, by context."""
         return Linear(
             _at_width(self.verify_base_ns, width), _at_width(self.verify_per_token_ns, width)
         )
 
     def base_ns(self, drafted: int) -> int:
-        """A round of `drafted` draft steps, a verify pass and the host's part, at no context."""
+        """Return the cost without context of `drafted` draft steps, a verify pass and the host."""
         return drafted * self.draft_step.base_ns + self.verify(drafted + 1).base_ns + self.host_ns
 
     def per_token_ns(self, drafted: int) -> int:
-        """What each context token adds to such a round."""
+        """Return the cost that each context token adds to such a round."""
         return drafted * self.draft_step.per_token_ns + self.verify(drafted + 1).per_token_ns
 
 
 def _at_width(table: Mapping[int, int], width: int) -> int:
-    """A table's value: linear between widths, rounded down; the narrowest's below, the last line on
-    above.
+    """Return a table's value at a width, linear between measured widths and rounded down.
+
+    Below the narrowest width, its value applies; above the widest, the last line continues, but
+    never falls.
     """
     known = sorted(table)
     if width <= known[0] or len(known) == 1:
@@ -98,19 +103,18 @@ def _at_width(table: Mapping[int, int], width: int) -> int:
 
 @dataclass(frozen=True)
 class StepTerms:
-    """What a step that holds prompts costs with b requests in it, all of them counted, in integer
-    nanoseconds.
+    """Cost terms of a step that prefills prompts, at one batch size, in integer nanoseconds.
 
-    Its *tokens* are all that it computes: drafted + 1 of a request that decodes, the chunk of one
-    whose prompt is prefilled. Its *contexts* are the tokens that those requests held before it,
-    added up.
+    The batch size counts decoding requests and prompts. The step's *tokens* are all tokens that it
+    computes: drafted + 1 for each decoding request, and one chunk for each prompt. Its *contexts*
+    are the tokens that these requests held before the step, summed.
 
     Attributes
     ----------
     base_ns : mapping of tokens to ns
-        The step at no context, drafting included; read as `RoundTerms.verify_base_ns` is.
+        The step without context, drafting included; interpolated like `RoundTerms.verify_base_ns`.
     per_context_ns : mapping of tokens to ns
-        What each token of contexts adds, read in the same way.
+        Cost that each context token adds, interpolated in the same way.
     """
 
     base_ns: Mapping[int, int]
@@ -122,8 +126,9 @@ class StepTerms:
 
 @dataclass(frozen=True)
 class Swap:
-    """One way of moving a request's KV cache (of both models) to host memory (`out`) and back
-    (`back`), by tokens.
+    """One way to transfer a request's KV cache (of both models), by its tokens.
+
+    `out` is the transfer to host memory, `back` the transfer back to the device.
     """
 
     out: Linear
@@ -137,17 +142,21 @@ class Costs:
     Attributes
     ----------
     rounds : mapping of batch size to RoundTerms
-        At least that of batch size 1.
-    prefill : Linear Both models over a prompt, by prompt tokens; also what recomputing a cache of
-        as many tokens takes. It may be `Quadratic`.
-    swap_out, swap_in : Linear Moving a request's KV cache to host memory and back, by its tokens:
-        the way that schedules are charged.
+        Includes batch size 1.
+    prefill : Linear
+        Both models over a prompt, by prompt tokens; also the cost to recompute a cache of as many
+        tokens. It may be `Quadratic`.
+    swap_out, swap_in : Linear
+        Transfer of a request's KV cache to host memory and back, by its tokens: the cost that
+        schedules are charged.
     swap_ways : mapping of name to Swap
-        Every way that was measured.
-    only_draft_tokens : int or None The only draft length that the rounds hold for, where no other
-        was timed and terms could not be told apart.
-    steps : mapping of batch size to StepTerms Steps that hold prompts, where they were timed; else
-        empty, and such a step is put together of a round and a prefill (`StepCost`).
+        All ways that were measured.
+    only_draft_tokens : int or None
+        The only draft length that `rounds` covers, where only one length was timed, so that the
+        cost of a draft step is not known separately.
+    steps : mapping of batch size to StepTerms
+        Steps that prefill prompts, if they were timed. If empty, the cost of such a step is the sum
+        of a round and a prefill (`StepCost`).
     """
 
     rounds: Mapping[int, RoundTerms]
@@ -160,11 +169,11 @@ class Costs:
 
 
 class RoundCost:
-    """A round's cost at one batch size: a table entry by draft length plus an integer times the sum
-    of contexts.
+    """Cost of a round at one batch size, by draft length and context.
 
-    Between two measured batch sizes costs are linear, rounded down; a size above the largest is not
-    covered, nor a draft length other than `only_draft_tokens`, where that is given.
+    The context is the sum of the contexts of all requests in the batch, in tokens. Between two
+    measured batch sizes costs are linear, rounded down. A batch size above the largest measured one
+    is not covered, nor is a draft length other than `only_draft_tokens`, if that is set.
     """
 
     def __init__(
@@ -177,16 +186,16 @@ class RoundCost:
         self.per_token_ns = cache(self._per_token_ns)
 
     def _base_ns(self, drafted: int) -> int:
-        """The round at no context."""
+        """Return the cost of the round without context."""
         if self._only is not None and drafted != self._only:
             raise ValueError(
                 f"draft tokens {drafted}: the profile was fitted to rounds of {self._only} draft"
-                " tokens alone, which do not tell what other rounds cost"
+                " tokens only and covers no other draft length"
             )
         return _between(self._below.base_ns(drafted), self._above.base_ns(drafted), self._share)
 
     def _per_token_ns(self, drafted: int) -> int:
-        """What each context token adds to such a round."""
+        """Return the cost that each context token adds to the round."""
         return _between(
             self._below.per_token_ns(drafted), self._above.per_token_ns(drafted), self._share
         )
@@ -196,12 +205,11 @@ class RoundCost:
 
 
 class StepCost:
-    """The cost of a step that holds prompts beside the rounds of those who decode, by exact
-    integers.
+    """Cost of a step that prefills prompts and runs a round of the decoding requests.
 
-    As it was timed (`Costs.steps`), linear between two measured batch sizes and rounded down; where
-    it was not, a round of those who decode and a prefill of all the prompts' tokens, one after the
-    other.
+    If such steps were timed (`Costs.steps`), costs are linear between two measured batch sizes and
+    rounded down. Otherwise the step costs a round of the decoding requests and then a prefill of
+    the tokens of all prompts.
     """
 
     def __init__(self, costs: Costs, batch: int) -> None:
@@ -219,14 +227,14 @@ class StepCost:
     def __call__(
         self, drafted: Sequence[int], contexts: int, chunks: Sequence[int], held: int
     ) -> int:
-        """Nanoseconds of one step.
+        """Return the time of one step in nanoseconds.
 
         Parameters
         ----------
-        drafted : draft tokens of each request that decodes.
-        contexts : of those requests, added up.
-        chunks : tokens of each prompt that the step computes, at least one.
-        held : tokens of those prompts computed before, added up.
+        drafted : draft tokens of each decoding request.
+        contexts : sum of the contexts of the decoding requests, in tokens.
+        chunks : tokens that the step computes of each prompt, for at least one prompt.
+        held : sum of the tokens of these prompts that were computed before.
         """
         if self._steps:
             low, high, share = self._around[len(drafted) + len(chunks)]
@@ -239,13 +247,14 @@ class StepCost:
 
 
 def _around(measured: Collection[int], batch: int) -> tuple[int, int, tuple[int, int]]:
-    """The measured batch sizes around one, and how far from the lower to the higher it lies, as a
-    fraction.
+    """Return the measured batch sizes below and above `batch`, and its place between them.
+
+    The place is a fraction (numerator, denominator) of the way from the lower to the higher.
 
     Raises
     ------
     ValueError
-        If it lies outside.
+        If `batch` lies outside the measured sizes.
     """
     known = sorted(measured)
     if not known[0] <= batch <= known[-1]:
@@ -258,6 +267,6 @@ def _around(measured: Collection[int], batch: int) -> tuple[int, int, tuple[int,
 
 
 def _between(low: int, high: int, share: tuple[int, int]) -> int:
-    """So far on the way from one to the other, rounded down."""
+    """Return the value at a fraction of the way from `low` to `high`, rounded down."""
     part, whole = share
     return low + (high - low) * part // whole

@@ -1,7 +1,7 @@
-"""How things that go wrong reach a user: one line, an exit code, no traceback.
+"""Errors as a user sees them on the command line: one line and an exit code, no traceback.
 
-Exit codes: 0 done, 1 incomplete, 2 bad input, 130 interrupted. A user's mistake is a `ValueError`
-anywhere in the library; only the command lines turn it into a line.
+Exit codes: 0 done, 1 incomplete, 2 bad input, 130 interrupted. The library raises a `ValueError`
+for a user's mistake; only the command lines turn it into one line of text.
 """
 
 import os
@@ -12,59 +12,64 @@ DONE, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 class FormatError(ValueError):
-    """A file that is not a valid trace or profile; the message names file, row or field, value and
-    bound.
+    """Raised for a file that is not a valid trace or profile.
+
+    The message names the file, the row or field, the value and its bound.
     """
 
 
 def run_command(program: str, command: Callable[[], object]) -> int:
-    """Run a command line's body and return the exit code, errors as one line on stderr."""
+    """Run the body of a command line and return its exit code.
+
+    An error is printed as one line on stderr.
+    """
     try:
-        code = _called(command)
+        code = _call(command)
         sys.stdout.flush()
-        if code == INTERRUPTED:  # the command-line library turns the interrupt into this code
+        if code == INTERRUPTED:  # the command-line library returns this code for an interrupt
             raise KeyboardInterrupt
         return code if isinstance(code, int) else DONE
     except KeyboardInterrupt:
-        return _complain(program, "interrupted", INTERRUPTED)
+        return _print_error(program, "interrupted", INTERRUPTED)
     except BrokenPipeError:
-        _leave_stdout()  # whoever read our output has gone
+        _discard_stdout()  # the reader of a pipe, such as head, has exited
         return INCOMPLETE
     except OSError as error:
-        _leave_stdout()
+        _discard_stdout()
         file = f"{error.filename}: " if error.filename else ""
-        return _complain(program, f"{file}{error.strerror or error}", BAD_INPUT)
+        return _print_error(program, f"{file}{error.strerror or error}", BAD_INPUT)
     except MemoryError:
-        return _complain(program, "out of memory", INCOMPLETE)
+        return _print_error(program, "out of memory", INCOMPLETE)
     except ValueError as error:
-        return _complain(program, str(error), BAD_INPUT)
+        return _print_error(program, str(error), BAD_INPUT)
     except Exception as error:
-        usage = getattr(error, "format_message", None)  # the command-line library's own complaints
+        usage = getattr(error, "format_message", None)  # an error of the command-line library
         if usage is None:
             raise
-        return _complain(program, usage(), BAD_INPUT)
+        return _print_error(program, usage(), BAD_INPUT)
 
 
-def _called(command: Callable[[], object]) -> object:
+def _call(command: Callable[[], object]) -> object:
+    """Call the command; print the help page if the command line has no arguments."""
     try:
         return command()
     except Exception as error:
-        if type(error).__name__ != "NoArgsIsHelpError":  # its message is the whole help page
+        if (
+            type(error).__name__ != "NoArgsIsHelpError"
+        ):  # the message of this error is the help page
             raise
         print(error.format_message())  # type: ignore[attr-defined]
         return DONE
 
 
-def _leave_stdout() -> None:
-    """Keep the interpreter from complaining, when it closes stdout, of what cannot be written
-    there.
-    """
+def _discard_stdout() -> None:
+    """Prevent an error when the interpreter closes a stdout that cannot be written to."""
     try:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _complain(program: str, message: str, code: int) -> int:
+def _print_error(program: str, message: str, code: int) -> int:
     print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
     return code

@@ -1,5 +1,6 @@
-"""Traces made of plain lists, and what each row must hold to: validated once, here; the rest trusts
-it.
+"""Traces built from plain lists, and the invariants of their rows.
+
+A trace is validated once, here; all other modules rely on it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,12 +19,13 @@ def trace_from_rounds(
     provenance: Provenance | Mapping[str, Any] | None = None,
     source: str = "trace",
 ) -> Trace:
-    """A validated trace from one mapping a request, with the keys of the file's columns.
+    """Return a validated trace, built from one mapping per request.
 
     Parameters
     ----------
-    provenance : where it comes from; a mapping is read as a file's metadata is.
-    source : the file's name, for messages.
+    rows : mappings whose keys are the column names of a trace file.
+    provenance : where the trace comes from; a mapping is read like the metadata of a file.
+    source : name of the file, for messages.
 
     Raises
     ------
@@ -50,24 +52,22 @@ def _provenance(known: Provenance | Mapping[str, Any], source: str) -> Provenanc
 def checked_trace(
     columns: Mapping[str, list[Any]], provenance: Provenance | Mapping[str, Any], source: str
 ) -> Trace:
-    """Build a trace from columns of plain lists, holding every row to the invariants.
+    """Return a validated trace, built from columns of plain lists.
 
     Raises
     ------
     FormatError
-        Naming `source`, row and field.
+        Naming `source`, row and field, if a row breaks an invariant.
     """
     lengths = np.array([len(r) for r in columns["drafted"]], dtype=np.int64)
-    _refuse(source, lengths < 1, "drafted", "a request needs at least one round", lengths)
+    _refuse(source, lengths < 1, "drafted", "a request must have at least one round", lengths)
     other = np.array([len(r) for r in columns["accepted"]], dtype=np.int64)
-    _refuse(
-        source, other != lengths, "accepted", "as many rounds as in 'drafted' are needed", other
-    )
+    _refuse(source, other != lengths, "accepted", "must have as many rounds as 'drafted'", other)
     flat = {name: _flat(columns[name], name, source, np.int64) for name in ("drafted", "accepted")}
     for name, kind in (("acceptable", np.int64), ("accept_prob", np.float32)):
         if name in columns:
             lists = np.array([len(r) for r in columns[name]], dtype=np.int64)
-            needed = "a value for each output token is needed"
+            needed = "must have one value per output token"
             _refuse(source, lists != np.array(columns["output_tokens"]), name, needed, lists)
             flat[name] = _flat(columns[name], name, source, kind)
     trace = Trace(
@@ -108,8 +108,8 @@ def _check_invariants(trace: Trace, source: str) -> None:
     last = trace.accepted[trace.offsets[1:] - 1]
     bad = ~((surplus == 0) | ((surplus == 1) & (last > 0)))
     rule = (
-        "the sum of accepted + 1 over rounds must be output_tokens, or one more after an accepted"
-        " last token"
+        "the sum of accepted + 1 over rounds must equal output_tokens, or exceed it by 1 if the"
+        " last token was an accepted draft token"
     )
     _refuse(source, bad, "output_tokens", rule, trace.output_tokens)
     for name, tokens in trace.predictions.items():
@@ -121,7 +121,12 @@ def _check_invariants(trace: Trace, source: str) -> None:
         )
         wrong = (trace.acceptable < 0) | (trace.acceptable > left)
         bad = np.bincount(position_owner[wrong], minlength=len(trace)) > 0
-        _refuse(source, bad, "acceptable", "must lie between 0 and the output tokens that are left")
+        _refuse(
+            source,
+            bad,
+            "acceptable",
+            "must lie between 0 and the number of remaining output tokens",
+        )
     if trace.accept_prob is not None:
         wrong = ~((trace.accept_prob >= 0) & (trace.accept_prob <= 1))
         bad = np.bincount(position_owner[wrong], minlength=len(trace)) > 0

@@ -1,32 +1,18 @@
-"""A trace priced by a profile: what each round, prefill and request takes, in exact integers.
+"""A trace priced by a profile: the time of each round, prefill and request, in exact integers.
 
-Where a request's rounds meet the machine's costs. A request's context at a round is its prompt plus
-the tokens emitted before it. Knows nothing of arrivals or policies.
+The context of a request at a round is its prompt plus the tokens emitted before the round. Knows
+nothing of arrivals or policies.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lapsd.traces.profile import Profile
 from lapsd.traces.trace import Trace
-
-
-class TimeTerms(NamedTuple):
-    """What `policies.TimeModel` is made of, in its order: T_0, α and β in ns, and rounds that emit
-    so many tokens.
-    """
-
-    prefill_ns_a_token: int
-    step_ns_a_token: int
-    step_ns: int
-    rounds: int
-    tokens: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +24,11 @@ class PricedTrace:
     round_ns : int64 array (rounds of all requests,)
         Cost of each round, parallel to `trace.accepted`.
     emitted : int64 array (rounds of all requests,)
-        Tokens each round emits; the last round's are cut at the output length.
+        Tokens that each round emits; the last round is cut at the output length.
     prefill_ns, decode_ns : int64 arrays (R,)
-        A request's prefill, and the sum of its rounds.
+        The prefill of each request, and the sum of its rounds.
     batch : int
-        Rounds are priced in a batch of so many copies of the request.
+        Number of copies of the request in the batch in which its rounds are priced.
     """
 
     trace: Trace
@@ -60,7 +46,7 @@ class PricedTrace:
 
     @property
     def mean_size_ns(self) -> float:
-        """E[S] over the trace: prefill, and a request's share of its rounds."""
+        """E[S] over the trace: prefill, and the request's share of its rounds."""
         return float((self.prefill_ns + self.decode_ns / self.batch).mean())
 
     @property
@@ -69,10 +55,9 @@ class PricedTrace:
         return int(np.median(self.trace.prompt_tokens + self.trace.output_tokens // 2))
 
     def mean_round_ns(self) -> int:
-        """c̄: a round's cost at this trace's median context (prompt + half the output, rounded
-        down), in ns.
+        """Return c̄, the cost of a round at the trace's median context, in ns.
 
-        Where draft lengths differ, the mean over its rounds of what each draft length costs there,
+        Where draft lengths differ, it is the mean over rounds of the cost at their draft length,
         rounded down.
         """
         context = self.median_context
@@ -85,52 +70,38 @@ class PricedTrace:
         return int(max(1, total // len(self.trace.drafted)))
 
     def estimated_ns(self, mean_round_ns: int) -> NDArray[np.int64]:
-        """T̃ of whole requests by their true lengths and acceptance, rounded down: c̄ · r · L //
-        (accepted + r), (R,).
+        """Return T̃ of whole requests from their true lengths and acceptance, (R,).
 
-        r is a request's rounds, `accepted` its accepted draft tokens.
+        T̃ = c̄ · r · L // (accepted + r) for a request of r rounds and L output tokens with so many
+        accepted draft tokens.
         """
         rounds = self.trace.rounds
         emitted = self.trace.per_request(self.trace.accepted) + rounds
-        # c̄ taken out of the fraction's whole part: the product of all three need not fit 64 bits
+        # the product of all three may exceed 64 bits, so c̄ multiplies whole part and remainder
         whole, rest = np.divmod(rounds * self.trace.output_tokens.astype(np.int64), emitted)
         return np.asarray(mean_round_ns * whole + mean_round_ns * rest // emitted, dtype=np.int64)
 
     def early_tokens(self) -> NDArray[np.int64]:
-        """Output tokens of the first half of each request's rounds, rounded down, (R,)."""
+        """Return the output tokens of each request's first rounds // 2 rounds, (R,)."""
         emitted, starts = np.append(0, np.cumsum(self.emitted)), self.trace.offsets[:-1]
         return np.asarray(emitted[starts + self.trace.rounds // 2] - emitted[starts])
 
-    def time_terms(self) -> TimeTerms:
-        """ALISE's time model, fitted to these requests in batches of their `batch`.
+    def mean_step_ns(self) -> tuple[int, int]:
+        """Return the time of a decoding step of a full batch: per token of the requests' contexts,
+        and at no context, in ns.
 
-        T_0 is the least-squares slope of prefills through the origin. α and β are what a step of a
-        full batch takes by its requests' contexts, exactly; where draft lengths differ, the means
-        over rounds, rounded down.
+        Where draft lengths differ, both are means over rounds, rounded down.
         """
-        trace, cost = self.trace, self.profile.round_cost(self.batch)
-        prompts = trace.prompt_tokens.astype(float)
-        lengths, counts = np.unique(trace.drafted, return_counts=True)
-        rounds, tokens = len(trace.drafted), int(trace.output_tokens.sum())
+        cost, rounds = self.profile.round_cost(self.batch), len(self.trace.drafted)
+        lengths, counts = np.unique(self.trace.drafted, return_counts=True)
         pairs = list(zip(lengths.tolist(), counts.tolist(), strict=True))
-        shared = math.gcd(rounds, tokens)
-        return TimeTerms(
-            prefill_ns_a_token=round(
-                float((prompts @ self.prefill_ns) / max(1.0, prompts @ prompts))
-            ),
-            step_ns_a_token=self.batch
-            * sum(count * cost.per_token_ns(n) for n, count in pairs)
-            // rounds,
-            step_ns=sum(count * cost.base_ns(n) for n, count in pairs) // rounds,
-            rounds=rounds // shared,
-            tokens=tokens // shared,
-        )
+        per_token_ns = sum(count * cost.per_token_ns(n) for n, count in pairs)
+        base_ns = sum(count * cost.base_ns(n) for n, count in pairs)
+        return self.batch * per_token_ns // rounds, base_ns // rounds
 
 
 def progress(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Tokens that each round emits, and its request's context before it, each (rounds of all
-    requests,).
-    """
+    """Return the tokens that each round emits and the context before it, each (rounds,)."""
     emitted = trace.accepted + 1
     surplus = trace.per_request(emitted) - trace.output_tokens
     emitted[trace.offsets[1:] - 1] -= surplus
@@ -142,7 +113,7 @@ def progress(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def cost_tables(
     trace: Trace, profile: Profile, batch: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """A round's ns at no context and by context token, indexed by the trace's draft lengths."""
+    """Return the ns of a round at no context and per context token, indexed by draft length."""
     cost = profile.round_cost(batch)
     base, per_token = np.zeros((2, int(trace.drafted.max()) + 1), dtype=np.int64)
     for n in np.unique(trace.drafted).tolist():
@@ -151,11 +122,11 @@ def cost_tables(
 
 
 def price(trace: Trace, profile: Profile, batch: int = 1) -> PricedTrace:
-    """Price every round of `trace`, run alone or in a batch of copies of its request. O(rounds)."""
+    """Price every round of a trace, alone or in a batch of copies of its request, in O(rounds)."""
     emitted, context = progress(trace)
     base, per_token = cost_tables(trace, profile, batch)
     round_ns = base[trace.drafted] + per_token[trace.drafted] * batch * context
-    # the first round verifies the prompt's last token: what is left to cache may be nothing
+    # the first round verifies the prompt's last token, so a prompt of one token needs no prefill
     to_cache = np.maximum(trace.prompt_tokens - 1, 0)
     prefill: Callable[[NDArray[np.int64]], NDArray[np.int64]] = profile.costs.prefill  # type: ignore[assignment]
     prefill_ns = np.where(to_cache > 0, prefill(to_cache), 0)

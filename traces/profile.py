@@ -1,6 +1,6 @@
-"""Profiles: the costs of one machine, with everything a reader needs to trust or distrust them.
+"""Profiles: the costs of one machine, where they come from, and how far to trust them.
 
-Knows nothing of files (`lapsd.traces.files.profile_file`), nor of requests or policies.
+This module knows nothing of files (`lapsd.traces.files.profile_file`), nor of requests or policies.
 """
 
 from dataclasses import dataclass, field, replace
@@ -14,22 +14,24 @@ WEIGHTS = ("pretrained", "reference", "random", "unknown")
 
 @dataclass(frozen=True)
 class Profile:
-    """Costs, with everything a reader needs to trust or distrust them.
+    """Costs of one machine, where they come from, and how far to trust them.
 
     Attributes
     ----------
-    kind : {"measured", "wall_time_fit", "imported_fit", "by_hand"} Whether each term was timed,
-        fitted to whole requests' wall times, taken from others' fits, or made up.
+    kind : {"measured", "wall_time_fit", "imported_fit", "by_hand"}
+        How the terms were obtained: each term timed, fitted to the wall times of whole requests,
+        taken from published fits, or chosen by hand.
     weights : {"pretrained", "reference", "random", "unknown"}
+        Weights of the models.
     costs : Costs
     fits : Fits
-        How well the terms fit, on samples that no fit has seen.
+        How well the terms fit samples that were held out from the fits.
     provenance : Provenance
         Models, dtype, hardware, library versions, command, commit, time.
     floors : Floors or None
-        What the hardware allows.
+        Rates of the hardware, and the lower bounds on the time of a verify pass that follow.
     speculation : Speculation or None
-        Whether speculation pays there.
+        Whether speculation is faster than plain decoding on the machine.
     """
 
     kind: str
@@ -50,7 +52,7 @@ class Profile:
         swap_ms_per_token: float = 0.0,
         swap_ms: float = 0.0,
     ) -> "Profile":
-        """A profile by hand: every draft step takes `draft_ms` and every verify pass `verify_ms`.
+        """Return a profile with constant times of a draft step and a verify pass.
 
         Raises
         ------
@@ -76,8 +78,12 @@ class Profile:
         return cls("by_hand", "unknown", costs)
 
     def with_swap(self, way: str | None = None, scale: float = 1.0) -> "Profile":
-        """The profile with another of the measured ways of moving caches, every move `scale` times
-        as long.
+        """Return the profile with another way to transfer KV caches, or with longer transfers.
+
+        Parameters
+        ----------
+        way : one of `costs.swap_ways`; None keeps the way.
+        scale : factor of the time of every transfer.
 
         Raises
         ------
@@ -106,7 +112,7 @@ class Profile:
         )
 
     def warnings(self) -> list[str]:
-        """Why not to trust it, a line each."""
+        """Return the reasons to distrust the profile, one line each."""
         known, lines = self.provenance, list(self.fits.warnings())
         if known.unstable:
             drift = (
@@ -118,27 +124,32 @@ class Profile:
         if known.incomplete:
             lines.append("incomplete: its calibration was interrupted")
         if known.quick:
-            lines.append("quick: few samples a term")
+            lines.append("quick: few samples per term")
         if self.costs.only_draft_tokens is not None:
             lines.append(
-                f"fitted to rounds of {self.costs.only_draft_tokens} draft tokens alone: prices no"
-                " others"
+                f"fitted to rounds of {self.costs.only_draft_tokens} draft tokens only: covers no"
+                " other draft length"
             )
         return lines
 
     def round_cost(self, batch: int = 1) -> "RoundCost":
-        """The cost of a round of `batch` requests as an integer function.
+        """Return the cost of a round of `batch` requests as an integer function.
+
+        The function raises a ValueError if the profile does not cover the draft length.
 
         Raises
         ------
         ValueError
-            If the profile does not cover the batch size; and the cost, if it does not cover the
-            draft length.
+            If the profile does not cover the batch size.
         """
         return RoundCost(self.costs.rounds, batch, self.costs.only_draft_tokens)
 
     def step_cost(self, batch: int = 1) -> "StepCost":
-        """The cost of a step of up to `batch` requests that holds prompts, as an integer function.
+        """Return the cost of a step that prefills prompts, as an integer function.
+
+        Parameters
+        ----------
+        batch : largest number of requests in the step.
 
         Raises
         ------

@@ -1,6 +1,6 @@
-"""Prompts, and what they have in common: what learnt predictors of output lengths learn from.
+"""Prompts and their groups, from which predictors of output lengths are trained.
 
-Knows nothing of files (`lapsd.traces.files.prompt_file`), nor of tokens or models.
+This module knows nothing of files (`lapsd.traces.files.prompt_file`), nor of tokens or models.
 """
 
 import re
@@ -16,8 +16,9 @@ class Prompt:
     request_id : str
         As in the trace.
     text : str
-    group : str What prompts have in common (a document, a template): those of one group are never
-        on both sides of a split into training and test.
+    group : str
+        Name of the group of prompts that share a document or a template. A split into training and
+        test sets keeps each group on one side.
     """
 
     request_id: str
@@ -26,5 +27,5 @@ class Prompt:
 
 
 def template_of(text: str) -> str:
-    """The text without its numbers, spacing and case: what prompts from one template share."""
+    """Return the text without its numbers, spacing and case, equal for prompts of one template."""
     return re.sub(r"\d+", "#", re.sub(r"\s+", " ", text)).strip().lower()

@@ -1,9 +1,8 @@
-"""Acceptance traces: what speculative decoding drafted and accepted, round by round, a row a
-request.
+"""Acceptance traces: drafted and accepted tokens of each round, one row per request.
 
-In memory all requests' rounds lie in two flat arrays with offsets, so that a request's rounds are a
-slice. Knows nothing of how rows are held to what they must be (`lapsd.traces.invariants`), of files
-(`lapsd.traces.files.trace_file`), time, policies or models.
+In memory, the rounds of all requests lie in two flat arrays with offsets, so that the rounds of one
+request are a slice. This module knows nothing of the checks of rows (`lapsd.traces.invariants`), of
+files (`lapsd.traces.files.trace_file`), time, policies or models.
 """
 
 import re
@@ -18,9 +17,8 @@ from lapsd.traces.provenance import Provenance
 
 COLUMNS = ("request_id", "dataset", "prompt_tokens", "output_tokens", "drafted", "accepted")
 POSITION_COLUMNS = ("acceptable", "accept_prob")  # optional
-PREDICTION = (  # the prefix of the columns of predictions, and itself the column of LEARNED
-    "predicted_tokens"
-)
+# the column of the prediction LEARNED, and the prefix of the columns of other predictions
+PREDICTION = "predicted_tokens"
 LEARNED = "learned"  # the prediction that a trace was recorded with
 
 
@@ -33,17 +31,19 @@ class Trace:
     request_id, dataset : sequences of str, length R
     prompt_tokens, output_tokens : int64 arrays (R,)
     offsets : int64 array (R + 1,)
-        Request i's rounds are `offsets[i]:offsets[i + 1]` of the two flat arrays.
+        The rounds of request i are `offsets[i]:offsets[i + 1]` of the two flat arrays.
     drafted, accepted : int64 arrays (rounds of all requests,)
-        Draft tokens proposed in a round, and how many of them became part of the output.
-    predictions : mapping of name to int64 array (R,) Output lengths that predictors foresaw;
-        `learned` is the one that the trace was recorded with.
-    acceptable : int64 array (output tokens of all requests,) or None Per output position, how many
-        greedy proposals of the draft from there on are the output's own tokens.
+        Draft tokens proposed in a round, and the number of them that became part of the output.
+    predictions : mapping of name to int64 array (R,)
+        Predicted output lengths; `learned` is the prediction that the trace was recorded with.
+    acceptable : int64 array (output tokens of all requests,) or None
+        Per output position, the number of consecutive greedy proposals of the draft from that
+        position on that equal the output's tokens.
     accept_prob : float32 array (output tokens of all requests,) or None
-        Per output position, the probability that a proposal there was accepted, given the output.
+        Per output position, the probability that a proposal at that position was accepted, given
+        the output.
     provenance : Provenance
-        Where the trace came from.
+        Where the trace comes from.
     """
 
     request_id: Sequence[str]
@@ -63,19 +63,19 @@ class Trace:
 
     @property
     def rounds(self) -> NDArray[np.int64]:
-        """Rounds of each request, (R,)."""
+        """Number of rounds of each request, (R,)."""
         return np.diff(self.offsets)
 
     @property
     def acceptance(self) -> NDArray[np.float64]:
-        """Accepted over drafted tokens of each request, (R,); 0 where nothing was drafted."""
+        """Accepted / drafted tokens of each request, (R,); 0 for a request without drafts."""
         return np.asarray(
             self.per_request(self.accepted) / np.maximum(self.per_request(self.drafted), 1)
         )
 
     @property
     def output_offsets(self) -> NDArray[np.int64]:
-        """Where each request's output positions lie in `acceptable` and `accept_prob`, (R + 1,)."""
+        """Offsets of the requests' output positions in `acceptable` and `accept_prob`, (R + 1,)."""
         return np.append(0, np.cumsum(self.output_tokens))
 
     @property
@@ -89,13 +89,17 @@ class Trace:
         return self.predictions.get(LEARNED)
 
     def with_prediction(self, name: str, tokens: Sequence[int] | NDArray[np.int64]) -> "Trace":
-        """The trace with one more prediction of output lengths, (R,), each at least 1, for
-        `column:NAME`.
+        """Return the trace with one more prediction, for the length predictor `column:NAME`.
+
+        Parameters
+        ----------
+        name : letters, digits, `_`, `.` and `-`.
+        tokens : predicted output lengths, (R,), each at least 1.
 
         Raises
         ------
         ValueError
-            If the name is not of letters, digits, `_`, `.` and `-`, or the lengths are wrong.
+            If the name has other characters, or the lengths are not R whole numbers of at least 1.
         """
         lengths = np.asarray(tokens)
         if (
@@ -112,15 +116,15 @@ class Trace:
         )
 
     def per_request(self, flat: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Sum a per-round array over each request, (R,)."""
+        """Return the sums of a per-round array over each request, (R,)."""
         return np.add.reduceat(flat, self.offsets[:-1])
 
     def rounds_of(self, row: int) -> slice:
-        """Where request `row`'s rounds lie in the flat arrays."""
+        """Return the slice of the flat arrays that holds the rounds of request `row`."""
         return slice(int(self.offsets[row]), int(self.offsets[row + 1]))
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> "Trace":
-        """The trace of some of the requests, in the order given."""
+        """Return the trace of some of the requests, in the given order."""
         rows = np.asarray(rows, dtype=np.int64)
         flat, positions = _spans(self.offsets, rows), _spans(self.output_offsets, rows)
         return Trace(
@@ -138,12 +142,12 @@ class Trace:
         )
 
     def only(self, dataset: str) -> "Trace":
-        """The requests of one data set.
+        """Return the requests of one data set.
 
         Raises
         ------
         ValueError
-            If the trace holds no such data set.
+            If the trace has no such data set.
         """
         rows = [i for i, name in enumerate(self.dataset) if name == dataset]
         if not rows:
@@ -151,7 +155,7 @@ class Trace:
         return self.take(rows)
 
     def split(self, split_seed: int = 0) -> tuple["Trace", "Trace"]:
-        """A training and a test half, split by request, each in the trace's order.
+        """Return a training half and a test half, split by request, each in the trace's order.
 
         Raises
         ------
@@ -168,17 +172,17 @@ class Trace:
 
 
 def prediction_column(name: str) -> str:
-    """The column of a file that holds a prediction."""
+    """Return the name of the file column that holds a prediction."""
     return PREDICTION if name == LEARNED else f"{PREDICTION}:{name}"
 
 
 def prediction_name(column: str) -> str | None:
-    """The prediction that a file's column holds; None if it holds none.
+    """Return the name of the prediction that a file column holds, or None if it holds none.
 
     Raises
     ------
     ValueError
-        If the name is not of letters, digits, `_`, `.` and `-`.
+        If the name has characters other than letters, digits, `_`, `.` and `-`.
     """
     if column == PREDICTION:
         return LEARNED
@@ -191,19 +195,21 @@ def prediction_name(column: str) -> str | None:
 
 def _checked_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", name):
-        raise ValueError(f"prediction {name[:100]!r}: a name is letters, digits, '_', '.' and '-'")
+        raise ValueError(f"prediction {name[:100]!r}: use only letters, digits, '_', '.' and '-'")
     return name
 
 
 def _spans(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The flat indices of some rows, one row after the other."""
+    """Return the flat indices of some rows, one row after the other."""
     spans = [np.arange(offsets[r], offsets[r + 1]) for r in rows]
     return np.concatenate(spans) if spans else np.zeros(0, np.int64)
 
 
 def to_frame(trace: Trace) -> pd.DataFrame:
-    """A DataFrame, a row a request: the scalar columns, `rounds`, and `acceptance` = accepted /
-    drafted.
+    """Return a DataFrame with one row per request.
+
+    Its columns are the scalar columns of the trace, `rounds`, `acceptance` (accepted / drafted) and
+    the predictions.
     """
     frame = pd.DataFrame(
         {

@@ -1,9 +1,9 @@
-"""Workloads: which requests arrive when, and how long they are predicted to be.
+"""Workloads: which requests arrive when, and their predicted output lengths.
 
-All randomness of a simulation lives here. Each purpose has its own generator, keyed by (seed,
-stream), and draws unit-rate gaps and standard normals that are scaled afterwards: every policy,
-load and error level sees the same requests, and the first 10 of 30 requests are the 10-request
-workload.
+All randomness of a simulation is drawn here. Each purpose has its own generator, keyed by (seed,
+stream). Generators draw gaps of mean 1 and standard normals, which are scaled afterwards. So every
+policy, load and error level sees the same requests, and the first 10 of 30 requests are the
+workload of 10 requests.
 """
 
 import math
@@ -16,28 +16,36 @@ from lapsd.traces.arrival_trace import ArrivalTrace
 from lapsd.traces.predictors import LengthPredictor, Oracle
 from lapsd.traces.pricing import PricedTrace
 
-REQUEST_STREAM, ARRIVAL_STREAM = 1, 2  # those of predictors come after
+REQUEST_STREAM, ARRIVAL_STREAM = 1, 2  # predictors use the streams from 3 on
 LONGEST_S = 10**9
 
 
 @dataclass(frozen=True)
 class Arrivals:
-    """How requests arrive: at a load or a rate (exactly one of them), or all at once.
+    """How requests arrive.
+
+    Exactly one of `load`, `rate_per_s`, `all_at_once` and `clients` must be given.
 
     Attributes
     ----------
-    load : float or None Mean work per unit of time: the rate is load / E[S], E[S] over the trace
-        that requests are drawn from.
+    load : float or None
+        Mean work that arrives per unit of time. The rate is load / E[S], with the mean size E[S] of
+        the requests in the trace that the workload is drawn from.
     rate_per_s : float or None
+        Requests per second.
     all_at_once : bool
         All requests arrive at time 0.
-    cv : float Standard deviation of the gaps over their mean: independent Gamma gaps; 1, a Poisson
-        process.
-    recorded : ArrivalTrace or None Its gaps instead, in their order from a random place on, round
-        and round, rescaled to the load or rate.
-    clients : int or None Instead of a load: a closed loop of so many clients, who all begin at time
-        0 and, `think_s` after a request of theirs is done, send the next.
+    cv : float
+        Coefficient of variation of the gaps between arrivals: standard deviation over mean. Gaps
+        are independent and Gamma distributed; 1 is a Poisson process.
+    recorded : ArrivalTrace or None
+        Recorded arrivals whose gaps are used instead, in their order from a random position,
+        cyclically, rescaled to the load or rate.
+    clients : int or None
+        Number of clients in a closed loop. Each client sends its first request at time 0, and the
+        next one `think_s` seconds after the previous one completes.
     think_s : float
+        Think time of each client in seconds.
     """
 
     load: float | None = None
@@ -57,14 +65,14 @@ class Arrivals:
         )
         if sum(ways) != 1:
             raise ValueError(
-                "arrivals: give exactly one of a load, a rate, all-at-once and a number of clients"
+                "arrivals: give either a load, a rate, all-at-once or a number of clients"
             )
         if self.clients is not None and self.clients < 1:
             raise ValueError(f"clients {self.clients}: must be at least 1")
         if not 0 <= self.think_s <= LONGEST_S:
             raise ValueError(f"think {self.think_s}: must be at least 0, and at most {LONGEST_S} s")
         if self.think_s and self.clients is None:
-            raise ValueError(f"think {self.think_s}: only clients of a closed loop think")
+            raise ValueError(f"think {self.think_s}: applies only to a number of clients")
         for name, value in (("load", self.load), ("rate", self.rate_per_s)):
             if value is not None and not (0 < value < math.inf):
                 raise ValueError(f"{name} {value}: must be above 0")
@@ -73,14 +81,15 @@ class Arrivals:
         at_once = self.all_at_once or self.clients is not None
         if self.cv != 1 and (self.recorded is not None or at_once):
             raise ValueError(
-                f"cv {self.cv}: recorded arrivals, and those without gaps, have none to choose"
+                f"cv {self.cv}: does not apply to recorded arrivals, all-at-once or clients"
             )
         if self.recorded is not None and at_once:
-            raise ValueError("arrivals: recorded ones need a load or a rate")
+            raise ValueError("recorded arrivals need a load or a rate")
 
     def unit_gaps(self, requests: int, seed: int) -> NDArray[np.float64]:
-        """Gaps before each arrival, of mean 1, (requests,); the first of many are the same as of
-        few.
+        """Return the gap before each arrival, with mean 1, (requests,).
+
+        The first gaps do not depend on the number of requests.
         """
         rng = np.random.default_rng([seed, ARRIVAL_STREAM])
         if self.recorded is not None:
@@ -93,7 +102,7 @@ class Arrivals:
         return rng.standard_gamma(self.cv**-2, requests) * self.cv**2
 
     def mean_gap_ns(self, mean_size_ns: float) -> float:
-        """Mean time between arrivals."""
+        """Return the mean time between arrivals in nanoseconds."""
         if self.all_at_once or self.clients is not None:
             return 0.0
         return (
@@ -104,23 +113,27 @@ class Arrivals:
 
     @property
     def overloaded(self) -> bool:
-        """More work arrives than can be served: results depend on the number of requests."""
+        """Whether the load is at least 1, so that results depend on the number of requests."""
         return self.load is not None and self.load >= 1
 
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """Requests in order of arrival; `index` into these arrays is a request's key in a run.
+    """Requests in order of arrival.
+
+    The index of a request in these arrays is its key in a run.
 
     Attributes
     ----------
     rows : int64 array (N,)
-        Each request's row in `priced.trace`; a row may repeat.
+        Row of each request in `priced.trace`; a row may repeat.
     arrival_ns, predicted_tokens : int64 arrays (N,)
-        Arrivals never decrease.
-    clients : int or None In a closed loop the first so many arrive at 0; each further one
-        `think_ns` after the next completion.
+        Arrival times, which never decrease, and predicted output lengths.
+    clients : int or None
+        Number of clients in a closed loop. As many requests arrive at time 0, and one more
+        `think_ns` after each completion.
     think_ns : int
+        Think time of each client.
     """
 
     priced: PricedTrace
@@ -147,14 +160,12 @@ class Workload:
 
     @property
     def size_ns(self) -> NDArray[np.int64]:
-        """Prefill and rounds of each request, (N,)."""
+        """Time of the prefill and the rounds of each request, (N,)."""
         return self.priced.size_ns[self.rows]
 
     @property
     def realised_load(self) -> float:
-        """Work brought by the requests over the time in which they arrived; NaN if they came at one
-        instant.
-        """
+        """Sum of the requests' sizes over the time of the last arrival; NaN if that is 0."""
         span = int(self.arrival_ns[-1])
         return float(self.size_ns.sum() / span) if span else math.nan
 
@@ -168,18 +179,17 @@ def draw_workload(
     predictor: LengthPredictor | None = None,
     mean_size_ns: float | None = None,
 ) -> Workload:
-    """Draw `requests` requests of `priced` with replacement, their arrivals and their predicted
-    lengths.
+    """Return a workload of requests drawn from `priced` with replacement.
 
     Parameters
     ----------
-    predictor : None: the truth.
-    mean_size_ns : E[S], which a load is relative to; None: that of `priced`.
+    predictor : predictor of output lengths; None: the true lengths.
+    mean_size_ns : mean size E[S] that a load is relative to; None: that of `priced`.
 
     Raises
     ------
     ValueError
-        If `requests` or `seed` is out of range, or the last arrival would lie beyond `LONGEST_S`
+        If `requests` or `seed` is out of range, or the last arrival is later than `LONGEST_S`
         seconds.
     """
     if requests < 1:

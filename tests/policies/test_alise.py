@@ -1,4 +1,4 @@
-"""ALISE's time model and queues, and FastServe's skip-join queue, by hand."""
+"""The time model and queues of ALISE, and the skip-join queue of FastServe, computed by hand."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +9,12 @@ from lapsd import policy_context
 from lapsd.policies import NEVER, Alise, FastServe, PolicyContext, TimeModel, Until, parse_policy
 from lapsd.traces import Linear, load_profile, ordinary_decoding, price
 
-TIME = TimeModel(prefill_ns_a_token=3, step_ns_a_token=2, step_ns=100, prefill=Linear(50, 1))
+TIME = TimeModel(prefill_ns_per_token=3, step_ns_per_token=2, step_ns=100, prefill=Linear(50, 1))
 
 
 @dataclass
 class Job:
-    """What a policy sees of a request."""
+    """The part of a request that a policy may see."""
 
     prompt_tokens: int = 10
     predicted_tokens: int = 5
@@ -31,14 +31,14 @@ def bound(policy, time=TIME, sizes=(400,)):
     return policy.bind(PolicyContext(100, list(sizes), time=time))
 
 
-def test_the_published_form_keeps_the_context_that_a_step_begins_with():
+def test_in_the_published_time_model_the_context_does_not_grow():
     assert TIME.prefill_ns(10) == 30
     assert TIME.decode_ns(10, 5) == 5 * (2 * 10 + 100)
     assert TIME.decode_ns(10, 5, done=90) == TIME.decode_ns(10, 5)
     assert TIME.decode_ns(10, 0) == TIME.decode_ns(10, -3) == 0
 
 
-def test_the_exact_form_lets_it_grow():
+def test_in_the_exact_time_model_the_context_grows_with_each_token():
     assert TIME.prefill_ns(10, "exact") == 50 + 9  # the first round caches the last token
     assert TIME.prefill_ns(1, "exact") == 0
     # steps at contexts 12, 13 and 14
@@ -47,7 +47,7 @@ def test_the_exact_form_lets_it_grow():
     assert TIME.decode_ns(10, n, form="exact") - TIME.decode_ns(10, n) == 2 * n * (n - 1) // 2
 
 
-def test_it_is_fitted_to_past_requests_and_then_exact_for_them():
+def test_the_exact_time_model_reproduces_the_past_requests_that_it_is_fitted_to():
     history = ordinary_decoding([11, 300, 900], [7, 50, 200])
     for batch in (1, 16):
         priced = price(history, load_profile("opt-13b-a100"), batch)
@@ -57,21 +57,20 @@ def test_it_is_fitted_to_past_requests_and_then_exact_for_them():
             s, n = int(history.prompt_tokens[row]), int(history.output_tokens[row])
             assert time.decode_ns(s, n, form="exact") == priced.decode_ns[row]
             assert time.prefill_ns(s, "exact") == priced.prefill_ns[row]
-    assert (
-        140_000 < time.prefill_ns_a_token < 200_000
-    )  # a line through the origin takes in the intercept
+    # the fitted line goes through the origin, so its slope includes the intercept
+    assert 140_000 < time.prefill_ns_per_token < 200_000
 
 
-def test_shortest_estimated_remaining_time_goes_first_in_queues():
+def test_alise_ranks_by_queue_and_then_by_estimated_remaining_time():
     policy = bound(Alise(K=3, M=2.0, sup_1_s=600e-9, age_s=None))
     new, begun, long = Job(), Job(started=True, tokens=3), Job(predicted_tokens=100)
-    assert policy.rank(new, 0) == (2, 30 + 5 * 120)  # above Sup_1 by its prefill
+    assert policy.rank(new, 0) == (2, 30 + 5 * 120)  # its prefill puts it above Sup_1
     assert policy.rank(begun, 0) == (1, 2 * 120)
     assert policy.rank(long, 0) == (3, 30 + 100 * 120)
     assert policy.remaining_ns(long) == 30 + 100 * 120
 
 
-def test_who_waits_rises_a_queue_a_spell_and_then_goes_before_all():
+def test_a_waiting_request_rises_one_queue_per_age_and_then_goes_before_all_queues():
     policy = bound(Alise(K=3, M=2.0, sup_1_s=600e-9, age_s=1e-6))
     job = Job(predicted_tokens=100, arrival_ns=500)
     assert [policy.rank(job, 500 + at)[0] for at in (0, 999, 1_000, 2_000, 3_000, 9_000)] == [
@@ -87,12 +86,12 @@ def test_who_waits_rises_a_queue_a_spell_and_then_goes_before_all():
     assert policy.wake(job, 1_500) == 2_500
     assert policy.wake(job, 3_500) == NEVER
     served = Job(predicted_tokens=100, arrival_ns=500, service_ns=700, started=True)
-    assert policy.rank(served, 2_199)[0] == 3  # being served is no waiting
+    assert policy.rank(served, 2_199)[0] == 3  # service does not count as waiting
     assert policy.wake(served, 2_199) == 2_200
 
 
 @pytest.mark.parametrize(("overrun", "then"), [(2.0, 10), (1.1, 6)])
-def test_a_prediction_that_was_overrun_grows(overrun, then):
+def test_a_prediction_grows_when_the_output_reaches_it(overrun, then):
     policy = bound(Alise(overrun=overrun, age_s=None))
     job = Job(started=True, tokens=4)
     policy.on_round(job, 0)
@@ -105,14 +104,14 @@ def test_a_prediction_that_was_overrun_grows(overrun, then):
     assert policy.run_until(job, None, 0) == Until(tokens=then)
 
 
-def test_or_stays_and_the_request_goes_first():
+def test_at_overrun_1_the_prediction_stays_and_the_request_goes_first():
     policy = bound(Alise(overrun=1, age_s=None))
     job = Job(started=True, tokens=9)
     policy.on_round(job, 0)
     assert (job.state, policy.rank(job, 0)) == (None, (1, 0))
 
 
-def test_an_exact_model_foresees_long_contexts():
+def test_the_exact_model_adds_the_time_of_growing_contexts():
     job = Job(predicted_tokens=50, started=True)
     published, exact = (
         bound(Alise(model=model, age_s=None)).remaining_ns(job) for model in ("published", "exact")
@@ -131,30 +130,29 @@ def test_an_exact_model_foresees_long_contexts():
         ("fastserve:starve_s=-1", "fastserve: starve_s=-1.0 must be above 0"),
     ],
 )
-def test_parameters_out_of_bounds_are_refused(spec, message):
+def test_parameters_of_alise_and_fastserve_out_of_bounds_are_refused(spec, message):
     with pytest.raises(ValueError, match=message):
         parse_policy(spec)
 
 
-def mlfq(**parameters):
-    return bound(
-        FastServe(**{"quantum_ms": 100e-6, "levels": 4, "starve_s": 1e-6, **parameters})
-    )  # quanta of 100 ns
+def fastserve(**parameters):
+    """FastServe with a first quantum of 100 ns."""
+    return bound(FastServe(**{"quantum_ms": 100e-6, "levels": 4, "starve_s": 1e-6, **parameters}))
 
 
-def test_a_newcomer_joins_where_its_prompt_fits():
-    policy = mlfq()
+def test_a_new_request_joins_the_first_level_whose_quantum_covers_its_prefill():
+    policy = fastserve()
     ranks = [
         policy.rank(Job(prompt_tokens=p, arrival_ns=7), 7) for p in (1, 51, 52, 151, 152, 9_000)
     ]
     assert ranks == [(0, 1, 7), (0, 1, 7), (1, 1, 7), (1, 1, 7), (2, 1, 7), (3, 1, 7)]
 
 
-def test_who_spent_a_quantum_falls_to_the_front_of_the_next_level():
-    policy, job = mlfq(), Job(prompt_tokens=1, started=True)
+def test_a_request_that_exceeds_its_quantum_falls_to_the_front_of_the_next_level():
+    policy, job = fastserve(), Job(prompt_tokens=1, started=True)
     job.service_ns = 100
     policy.on_round(job, 100)
-    assert policy.rank(job, 100) == (0, 0, 0)  # a quantum is spent when it is exceeded
+    assert policy.rank(job, 100) == (0, 0, 0)  # it has used its quantum, but not exceeded it
     assert policy.remaining_ns(job) == 0
     job.service_ns = 160
     policy.on_round(job, 160)
@@ -162,34 +160,33 @@ def test_who_spent_a_quantum_falls_to_the_front_of_the_next_level():
     assert policy.remaining_ns(job) == 200
     job.service_ns = 210
     policy.on_round(job, 210)
-    assert policy.remaining_ns(job) == 150  # of the quantum of its level, 50 are spent there
-    assert policy.rank(job, 160) < policy.rank(
-        Job(prompt_tokens=60, arrival_ns=0), 160
-    )  # before newcomers there
+    assert policy.remaining_ns(job) == 150  # of 200 ns, it has used 50 in this level
+    new = Job(prompt_tokens=60, arrival_ns=0)
+    assert policy.rank(job, 160) < policy.rank(new, 160)  # before new requests of the level
     later = Job(prompt_tokens=1, started=True, service_ns=101)
     policy.on_round(later, 300)
     assert policy.rank(later, 300) < policy.rank(job, 300)
 
 
 def test_the_last_level_has_no_quantum():
-    policy, job = mlfq(levels=1), Job(prompt_tokens=900, started=True, service_ns=10**12)
+    policy, job = fastserve(levels=1), Job(prompt_tokens=900, started=True, service_ns=10**12)
     policy.on_round(job, 10**12)
     assert policy.rank(job, 10**12)[0] == 0
 
 
-def test_who_starves_goes_to_the_front_of_the_first_level_and_begins_there():
-    policy, job = mlfq(), Job(prompt_tokens=400, arrival_ns=0)
+def test_a_starving_request_goes_to_the_front_of_the_first_level_with_a_full_quantum():
+    policy, job = fastserve(), Job(prompt_tokens=400, arrival_ns=0)
     assert policy.rank(job, 999) == (3, 1, 0)
     assert policy.wake(job, 0) == 1_000
     assert policy.rank(job, 1_000) == policy.rank(job, 5_000) == (0, 0, -1_000)
     assert policy.wake(job, 1_000) == NEVER
     job.started, job.service_ns = True, 90
-    policy.on_round(job, 2_000)  # one round of 90 ns, at last
-    assert (policy.rank(job, 2_000), job.state.before_ns) == ((0, 0, -2_000), 0)
+    policy.on_round(job, 2_000)  # after one round of 90 ns
+    assert (policy.rank(job, 2_000), job.state.entry_service_ns) == ((0, 0, -2_000), 0)
     assert policy.wake(job, 2_000) == 3_000
     job.service_ns = 101
     policy.on_round(job, 2_011)
     assert policy.rank(job, 2_011) == (1, 0, -2_011)
-    patient = mlfq(starve_s=None)
-    assert patient.rank(Job(prompt_tokens=400), 10**15) == (3, 1, 0)
-    assert patient.wake(Job(prompt_tokens=400), 10**15) >= NEVER
+    never = fastserve(starve_s=None)
+    assert never.rank(Job(prompt_tokens=400), 10**15) == (3, 1, 0)
+    assert never.wake(Job(prompt_tokens=400), 10**15) >= NEVER

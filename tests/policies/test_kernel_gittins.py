@@ -1,4 +1,4 @@
-"""Ranks by what past requests like this one still took."""
+"""The ranks of `kernel-gittins` and its variants, computed by hand."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from lapsd.policies import (
     parse_policy,
     spec_of,
 )
-from lapsd.policies.request_history import FEW
+from lapsd.policies.request_history import MIN_HISTORY
 from lapsd.policies.switch_penalty import switch_penalty_ns
 from tests.policies.test_policies import Job
 from tests.policies.test_request_history import history_of
@@ -24,44 +24,43 @@ ROUND = 10
 
 
 def bound(
-    history: RequestHistory, policy: KernelGittins | None = None, moves: tuple[int, int] = (0, 0)
+    history: RequestHistory, policy: KernelGittins | None = None, swaps_ns: tuple[int, int] = (0, 0)
 ) -> KernelGittins:
-    return (policy or KernelGittins()).bind(PolicyContext(ROUND, [400], history, *moves))
+    return (policy or KernelGittins()).bind(PolicyContext(ROUND, [400], history, *swaps_ns))
 
 
 def rank(policy: KernelGittins, **job) -> float:
     return policy.rank(Job(**job), 0)[0]
 
 
-def test_a_rank_is_the_time_that_requests_like_it_still_took():
-    """Half of the past had 10 tokens and half 30, two a round: 5 rounds or 15."""
-    history = history_of([10, 30] * FEW, predicted=[20] * (2 * FEW))
+def test_a_rank_is_the_remaining_time_of_similar_past_requests():
+    """Half of the past requests had 10 tokens and half 30, at 2 per round: 5 or 15 rounds."""
+    history = history_of([10, 30] * MIN_HISTORY, predicted=[20] * (2 * MIN_HISTORY))
     gittins, mean = bound(history), bound(history, KernelGittins(index="mean"))
     assert rank(mean, predicted_tokens=20) == pytest.approx(ROUND * 10)
-    assert rank(gittins, predicted_tokens=20) == pytest.approx(
-        ROUND * 10
-    )  # 5 rounds each for half: 10 a completion
-    old = {"predicted_tokens": 20, "rounds": 6, "tokens": 12}  # so it is one of the long ones
+    # after 5 rounds each, half are complete: 10 rounds per completion
+    assert rank(gittins, predicted_tokens=20) == pytest.approx(ROUND * 10)
+    old = {"predicted_tokens": 20, "rounds": 6, "tokens": 12}  # so it has 30 tokens
     assert rank(mean, **old) == rank(gittins, **old) == pytest.approx(ROUND * 9)
 
 
-def test_the_index_goes_first_for_a_chance_that_the_mean_does_not_see():
-    """Nine in ten are done after 5 rounds, the tenth after 500."""
+def test_the_gittins_index_is_low_if_most_requests_end_soon_and_the_mean_is_not():
+    """Nine of ten past requests had 5 rounds, the tenth 500."""
     history = history_of([10] * 90 + [1_000] * 10, predicted=[100] * 100)
     gittins, mean = bound(history), bound(history, KernelGittins(index="mean"))
     assert rank(gittins, predicted_tokens=100) == pytest.approx(ROUND * 5 / 0.9)
     assert rank(mean, predicted_tokens=100) == pytest.approx(ROUND * (0.9 * 5 + 0.1 * 500))
 
 
-def test_the_trust_in_predictions_is_learnt():
-    """The same prediction, of twice the median: believed where the past's were right, not where
-    they told nothing.
+def test_predictions_count_only_if_past_predictions_were_right():
+    """A prediction of twice the median length counts after right predictions, but not after random
+    ones.
     """
     tokens = np.unique(np.geomspace(10, 1_000, 60).astype(np.int64))
     shuffled = np.random.default_rng(1).permutation(tokens)
     right, wrong = (
-        bound(history_of(tokens, predicted=some), KernelGittins(index="mean"))
-        for some in (tokens, shuffled)
+        bound(history_of(tokens, predicted=predicted), KernelGittins(index="mean"))
+        for predicted in (tokens, shuffled)
     )
     assert rank(right, predicted_tokens=200) == pytest.approx(ROUND * 100, rel=0.1)
     assert rank(wrong, predicted_tokens=200) == pytest.approx(
@@ -69,57 +68,58 @@ def test_the_trust_in_predictions_is_learnt():
     )
 
 
-def test_without_a_past_the_prediction_counts_and_then_what_was_had():
+def test_without_similar_requests_the_prediction_counts_and_beyond_it_the_past_rounds():
     policy = bound(RequestHistory())
     assert rank(policy, predicted_tokens=30) == ROUND * 30
     assert rank(policy, predicted_tokens=30, rounds=4, tokens=12) == ROUND * 18
     assert rank(policy, predicted_tokens=30, rounds=9, tokens=30) == ROUND * 9
-    assert rank(bound(history_of([10] * FEW)), predicted_tokens=8, rounds=6, tokens=12) == ROUND * 6
+    assert (
+        rank(bound(history_of([10] * MIN_HISTORY)), predicted_tokens=8, rounds=6, tokens=12)
+        == ROUND * 6
+    )
 
 
-def test_who_runs_is_ahead_by_what_its_stopping_costs():
-    history = history_of([10, 30] * FEW, predicted=[20] * (2 * FEW))
+def test_a_running_request_ranks_lower_by_the_switch_penalty():
+    history = history_of([10, 30] * MIN_HISTORY, predicted=[20] * (2 * MIN_HISTORY))
     job = {"predicted_tokens": 20, "rounds": 2, "tokens": 4}
     for switch_penalty in (0.0, 1.0, 2.0):
-        policy = bound(history, KernelGittins(switch_penalty=switch_penalty), moves=(3, 5))
-        lead = rank(policy, **job) - rank(policy, **job, running=True)
-        assert lead == pytest.approx(
-            switch_penalty * (2 * 3 + 5 + 3 * (3 + 5))
-        )  # for two; and for three behind them
-    assert rank(bound(history), **job) == rank(
-        bound(history), **job, running=True
-    )  # where nothing has to move
+        policy = bound(history, KernelGittins(switch_penalty=switch_penalty), swaps_ns=(3, 5))
+        difference = rank(policy, **job) - rank(policy, **job, running=True)
+        # for the two requests, and for three that wait behind them
+        assert difference == pytest.approx(switch_penalty * (2 * 3 + 5 + 3 * (3 + 5)))
+    without_swaps = bound(history)
+    assert rank(without_swaps, **job) == rank(without_swaps, **job, running=True)
 
 
-def test_the_lead_grows_with_those_who_run_beside():
-    """Three behind and three beside; and a seat comes free four times as often."""
+def test_the_switch_penalty_grows_with_the_batch():
+    """Three others wait and three run; a batch slot becomes free four times as often."""
     assert switch_penalty_ns(
         PolicyContext(ROUND, [400], RequestHistory(), 3, 5, batch_slots=4)
     ) == 4 * (2 * 3 + 5 + 6 * (3 + 5))
     assert switch_penalty_ns(PolicyContext(ROUND, [400], RequestHistory(), batch_slots=4)) == 0
 
 
-def test_patience_counts_the_time_that_it_has_been_there():
-    history = history_of([10, 30] * FEW, predicted=[20] * (2 * FEW))
+def test_age_weight_ranks_earlier_arrivals_lower():
+    history = history_of([10, 30] * MIN_HISTORY, predicted=[20] * (2 * MIN_HISTORY))
     policy = bound(history, KernelGittins(age_weight=0.25))
     first, later = (rank(policy, predicted_tokens=20, arrival_ns=at) for at in (1_000, 5_000))
     assert later - first == pytest.approx(1_000)
 
 
-def test_who_is_done_joins_the_past():
+def test_a_completed_request_joins_the_history_of_the_online_policy():
     policy = bound(RequestHistory(), KernelGittinsOnline(index="mean"))
     before = rank(policy, predicted_tokens=100)
-    for _ in range(FEW):
+    for _ in range(MIN_HISTORY):
         job = Job(history=[1] * 10, rounds=10, tokens=20, predicted_tokens=100)
         assert policy.on_event(Event("completion", job, 0))
     assert not policy.on_event(Event("arrival", Job(), 0))
     assert before == ROUND * 100
     assert rank(policy, predicted_tokens=100) == pytest.approx(ROUND * 10)
-    done = policy.growing.history
-    assert (done.rounds.tolist(), done.early_tokens.tolist()) == ([10] * FEW, [10] * FEW)
+    history = policy.growing.history
+    assert history.rounds.tolist() == history.early_tokens.tolist() == [10] * MIN_HISTORY
 
 
-def test_a_long_past_is_taken_in_anew_only_when_it_has_grown():
+def test_a_long_history_is_rebuilt_only_when_it_has_grown_by_an_eighth():
     policy = bound(history_of([20] * 80), KernelGittinsOnline())
     job = Job(history=[1] * 10, rounds=10, tokens=20)
     assert [policy.on_event(Event("completion", job, 0)) for _ in range(12)] == [False] * 10 + [
@@ -129,7 +129,7 @@ def test_a_long_past_is_taken_in_anew_only_when_it_has_grown():
     assert len(policy.growing.history) == 91
 
 
-def test_each_run_learns_anew():
+def test_each_run_of_the_online_policy_starts_from_the_same_history():
     policy, job = KernelGittinsOnline(known=0), Job(history=[1] * 10, rounds=10, tokens=20)
     context = PolicyContext(ROUND, [400], history_of([20] * 80))
     first, second = policy.bind(context), policy.bind(context)
@@ -153,15 +153,15 @@ def test_each_run_learns_anew():
         ("kernel-gittins-online:known=many", "kernel-gittins-online: known=many: needs an integer"),
     ],
 )
-def test_a_wrong_parameter_is_refused_by_name(spec, message):
+def test_a_wrong_parameter_of_kernel_gittins_is_refused(spec, message):
     with pytest.raises(ValueError, match=message):
         parse_policy(spec)
 
 
-def test_policies_of_a_run_are_named_by_their_parameters_alone():
+def test_the_spec_of_a_bound_policy_has_only_its_parameters():
     spec = "kernel-gittins-online:index=mean,known=0"
     policy = parse_policy(spec)
-    assert spec_of(policy) == spec_of(bound(history_of([10] * FEW), policy)) == spec
+    assert spec_of(policy) == spec_of(bound(history_of([10] * MIN_HISTORY), policy)) == spec
     assert replace(policy, known=None) == KernelGittinsOnline(index="mean")
     assert KernelGittinsOracle().clairvoyant
     assert not KernelGittins().clairvoyant

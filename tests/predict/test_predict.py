@@ -1,6 +1,4 @@
-"""Learnt predictors of output lengths: on prompts that tell the length, and on prompts that do
-not.
-"""
+"""Learnt models of output lengths, on prompts that determine the length and on random lengths."""
 
 import json
 
@@ -17,8 +15,8 @@ from lapsd.predict import (
     Retrieval,
     Ridge,
     TfidfEncoder,
-    learnt_on,
     out_of_fold,
+    predict_with,
     predictions,
 )
 from lapsd.predict.encoders import normalised
@@ -28,8 +26,8 @@ from lapsd.traces import Prompt, load_trace, ordinary_decoding, save_prompts, sa
 KINDS = {"story": 400, "sum": 8, "list": 60, "poem": 150}
 
 
-def told(many=120, seed=0, swap=None):
-    """Prompts whose kind tells the length, but for a few percent."""
+def prompts_with_lengths(many=120, seed=0):
+    """Return prompts, lengths and data sets; the kind of a prompt gives its length within 5 %."""
     rng = np.random.default_rng(seed)
     kinds = rng.choice([*KINDS], many)
     texts = [
@@ -37,23 +35,20 @@ def told(many=120, seed=0, swap=None):
         for kind in kinds
     ]
     tokens = np.array(
-        [
-            max(1, round(KINDS[(swap or {}).get(k, k)] * np.exp(0.05 * rng.standard_normal())))
-            for k in kinds
-        ]
+        [max(1, round(KINDS[kind] * np.exp(0.05 * rng.standard_normal()))) for kind in kinds]
     )
     return texts, tokens, ["a"] * many
 
 
 def fitted(model, **options):
-    texts, tokens, datasets = told(**options)
+    texts, tokens, datasets = prompts_with_lengths(**options)
     model.fit(texts, tokens, datasets)
     return model
 
 
 @pytest.mark.parametrize("make", [Ridge, lambda: Ranker(TfidfEncoder())], ids=["ridge", "ranker"])
-def test_what_prompts_tell_is_learnt(make):
-    texts, tokens, datasets = told(60, seed=1)
+def test_a_model_learns_lengths_that_depend_on_the_prompt(make):
+    texts, tokens, datasets = prompts_with_lengths(60, seed=1)
     predicted = fitted(make()).predict(texts, datasets)
     assert Accuracy.of(np.rint(predicted).astype(int), tokens).log_error < 0.25
     assert np.log(np.median(predicted[[("story" in t) for t in texts]]) / 400) == pytest.approx(
@@ -61,7 +56,7 @@ def test_what_prompts_tell_is_learnt(make):
     )
 
 
-def test_retrieval_answers_with_the_lengths_of_prompts_like_it():
+def test_retrieval_predicts_the_lengths_of_similar_prompts():
     past = [f"Please write a {kind} number{i}" for kind in KINDS for i in range(10)]
     model = Retrieval(TfidfEncoder(), 5, 0.3)
     model.fit(past, np.repeat([*KINDS.values()], 10), ["a"] * len(past))
@@ -70,8 +65,8 @@ def test_retrieval_answers_with_the_lengths_of_prompts_like_it():
     assert predicted == pytest.approx([*KINDS.values()], rel=0.05)
 
 
-def test_nothing_is_learnt_where_prompts_tell_nothing():
-    texts, tokens, datasets = told(120)
+def test_a_model_learns_nothing_from_lengths_in_random_order():
+    texts, tokens, datasets = prompts_with_lengths(120)
     shuffled = np.random.default_rng(3).permutation(tokens)
     _, accuracy = out_of_fold(Ridge, texts, shuffled, datasets, texts)
     assert abs(accuracy.kendall) < 0.2
@@ -79,23 +74,21 @@ def test_nothing_is_learnt_where_prompts_tell_nothing():
     assert accuracy.kendall > 0.6
 
 
-def test_predictions_are_out_of_fold_and_groups_stay_together():
-    """Each prompt is there twice with one random length: whoever had seen the twin would know
-    it.
-    """
+def test_predictions_are_out_of_fold_by_groups():
+    """Each prompt occurs twice with the same random length, which only its copy reveals."""
     rng = np.random.default_rng(0)
     texts = [f"word{i} word{rng.integers(50)}" for i in range(60)] * 2
     tokens = np.tile(rng.integers(5, 500, 60), 2)
     make = lambda: Retrieval(TfidfEncoder(), 1, 0.9)  # noqa: E731
-    _, together = out_of_fold(make, texts, tokens, ["a"] * 120, texts)
-    _, apart = out_of_fold(make, texts, tokens, ["a"] * 120, [str(i) for i in range(120)])
-    assert apart.kendall > 0.7
-    assert together.kendall < 0.3
+    _, same_group = out_of_fold(make, texts, tokens, ["a"] * 120, texts)
+    _, own_groups = out_of_fold(make, texts, tokens, ["a"] * 120, [str(i) for i in range(120)])
+    assert own_groups.kendall > 0.7
+    assert same_group.kendall < 0.3
 
 
-def test_retrieval_is_the_mean_of_similar_prompts_weighted_by_their_similarity():
+def test_retrieval_weights_similar_prompts_by_their_similarity():
     class Angles:
-        """A text is an angle."""
+        """Encodes a text as the angle that it gives."""
 
         def fit(self, texts):
             pass
@@ -108,13 +101,13 @@ def test_retrieval_is_the_mean_of_similar_prompts_weighted_by_their_similarity()
     near, far = np.cos(0.1), np.cos(0.4)
     expected = model.predict(["0.1", "-1.5"], ["a", "a"])
     assert expected[0] == pytest.approx((near * 10 + far * 40) / (near + far), rel=1e-5)
-    assert model.fell_back.tolist() == [False, True]  # nobody's cosine with -1.5 is 0.5
+    assert model.fell_back.tolist() == [False, True]  # no cosine with -1.5 reaches 0.5
     model.insert(["-1.5"], np.array([77]))
     assert model.predict(["-1.5"], ["a"])[0] == pytest.approx(77)
 
 
-def test_requests_that_finished_are_retrieved():
-    texts, tokens, datasets = told(40, seed=2)
+def test_retrieval_finds_requests_that_have_finished():
+    texts, tokens, datasets = prompts_with_lengths(40, seed=2)
     new = [
         t.replace("story", "saga")
         .replace("poem", "ode")
@@ -123,16 +116,16 @@ def test_requests_that_finished_are_retrieved():
         for t in texts
     ]
     make = lambda: fitted(Retrieval(TfidfEncoder(), 3, 0.95), seed=2, many=40)  # noqa: E731
-    _, fixed = learnt_on(make(), new, tokens, datasets, 10_000)
-    _, growing = learnt_on(
+    _, fixed = predict_with(make(), new, tokens, datasets, 10_000)
+    _, growing = predict_with(
         make(), [*new, *new], np.tile(tokens, 2), datasets * 2, 10_000, insert=True
     )
     assert fixed.fell_back > 0.9
-    assert growing.fell_back < 0.6  # the second time round each finds itself
+    assert growing.fell_back < 0.6  # each prompt of the second half finds its copy in the first
     assert growing.log_error < fixed.log_error
 
 
-def test_the_median_is_of_the_data_set():
+def test_the_median_is_that_of_the_data_set():
     model = Median()
     model.fit(["x"] * 4, np.array([1, 3, 100, 300]), ["a", "a", "b", "b"])
     assert model.predict(["y", "y", "y"], ["a", "b", "c"]).tolist() == [2, 200, 51.5]
@@ -140,7 +133,7 @@ def test_the_median_is_of_the_data_set():
 
 
 @pytest.mark.parametrize("exact_below", [10**9, 200])
-def test_the_index_finds_the_most_similar(exact_below):
+def test_the_index_finds_the_most_similar_vectors(exact_below):
     if exact_below == 200:
         pytest.importorskip("faiss")
     rng = np.random.default_rng(0)
@@ -148,23 +141,23 @@ def test_the_index_finds_the_most_similar(exact_below):
     index = VectorIndex(exact_below)
     for part in np.array_split(rows, 7):
         index.add(part)
-    asked = normalised(rng.standard_normal((50, 8)))
-    numbers, cosines = index.search(asked, 3)
-    exact = np.argsort(-(asked @ rows.T), axis=1)[:, :3]
+    queries = normalised(rng.standard_normal((50, 8)))
+    numbers, cosines = index.search(queries, 3)
+    exact = np.argsort(-(queries @ rows.T), axis=1)[:, :3]
     assert (numbers == exact).mean() > (0.9 if exact_below == 200 else 0.9999)
     assert cosines[:, 0] == pytest.approx(
-        np.take_along_axis(asked @ rows.T, numbers, 1)[:, 0], abs=1e-5
+        np.take_along_axis(queries @ rows.T, numbers, 1)[:, 0], abs=1e-5
     )
-    assert index.search(asked[:1], 5_000)[0].shape == (1, 1_000) or exact_below == 200
+    assert index.search(queries[:1], 5_000)[0].shape == (1, 1_000) or exact_below == 200
 
 
 @pytest.mark.parametrize(("name", "value"), [("k", 0), ("threshold", 1.5)])
-def test_parameters_out_of_bounds_are_refused(name, value):
+def test_parameters_of_retrieval_out_of_bounds_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} {value}: must be between"):
         Retrieval(TfidfEncoder(), **{name: value})
 
 
-def test_what_a_model_itself_sees_of_a_prompt_is_an_encoder():
+def test_the_hidden_states_of_a_model_encode_similar_prompts_alike():
     pytest.importorskip("transformers")
     encoder = ModelEncoder("calibrate/reference/data/target")
     vectors = encoder(["def add(a, b):", "def add(a, c):", "The history of Rome began"])
@@ -175,7 +168,7 @@ def test_what_a_model_itself_sees_of_a_prompt_is_an_encoder():
 
 @pytest.fixture
 def files(tmp_path):
-    texts, tokens, _ = told(60)
+    texts, tokens, _ = prompts_with_lengths(60)
     trace = ordinary_decoding(np.arange(60), tokens)
     save_trace(trace, tmp_path / "t.parquet")
     save_prompts(
@@ -185,9 +178,9 @@ def files(tmp_path):
     return tmp_path
 
 
-def test_a_trace_gets_a_column_for_each_predictor(lapsd, files):
+def test_predict_adds_a_column_for_each_predictor(lapsd, files):
     out = files / "o.parquet"
-    code, said, _ = lapsd(
+    code, output, _ = lapsd(
         "predict",
         files / "t.parquet",
         "--prompts",
@@ -200,7 +193,7 @@ def test_a_trace_gets_a_column_for_each_predictor(lapsd, files):
         "median",
     )
     assert code == 0
-    assert "Kendall's" in said
+    assert "Kendall's" in output
     made = load_trace(out)
     assert set(made.predictions) == {"ridge", "median"}
     assert np.corrcoef(np.log(made.predictions["ridge"]), np.log(made.output_tokens))[0, 1] > 0.8
@@ -220,9 +213,9 @@ def test_a_trace_gets_a_column_for_each_predictor(lapsd, files):
     assert code == 0
 
 
-def test_another_trace_may_be_the_past_but_for_prompts_that_are_asked(files):
-    texts, tokens, _ = told(60)
-    asked = PromptedTrace(
+def test_prompts_of_the_trace_are_left_out_of_the_past(files):
+    texts, tokens, _ = prompts_with_lengths(60)
+    prompted = PromptedTrace(
         ordinary_decoding(np.arange(20), tokens[:20]), tuple(texts[:20]), tuple(texts[:20])
     )
     past = PromptedTrace(ordinary_decoding(np.arange(60), tokens), tuple(texts), tuple(texts))
@@ -233,7 +226,7 @@ def test_another_trace_may_be_the_past_but_for_prompts_that_are_asked(files):
             seen.extend(texts)
             super().fit(texts, tokens, datasets)
 
-    predictions(Spy, asked, past)
+    predictions(Spy, prompted, past)
     assert len(seen) <= 40
     assert not set(seen) & set(texts[:20])
 
@@ -242,12 +235,12 @@ def test_another_trace_may_be_the_past_but_for_prompts_that_are_asked(files):
     ("options", "message"),
     [
         (["--predictor", "guess"], "--predictor guess: known are retrieval, ridge, ranker, median"),
-        (["--encoder", "nowhere"], "encoder nowhere: no folder of a model"),
+        (["--encoder", "nowhere"], "encoder nowhere: not the folder of a model"),
         (["--past", "x.parquet"], "--past: needs --past-prompts"),
         (["--k", "0", "--predictor", "retrieval"], "k 0: must be between 1 and 10000"),
     ],
 )
-def test_bad_input_is_one_line(lapsd, files, options, message):
+def test_wrong_input_to_predict_is_refused_in_one_line(lapsd, files, options, message):
     code, _, error = lapsd(
         "predict", files / "t.parquet", "--prompts", files / "p.jsonl", "-o", files / "o", *options
     )
@@ -256,15 +249,15 @@ def test_bad_input_is_one_line(lapsd, files, options, message):
     assert not (files / "o").exists()
 
 
-def test_prompts_that_do_not_match_the_trace_are_refused_by_name(lapsd, files):
+def test_a_request_without_a_prompt_is_refused_by_name(lapsd, files):
     (files / "q.jsonl").write_text(json.dumps({"request_id": "other", "prompt": "x"}))
     code, _, error = lapsd(
         "predict", files / "t.parquet", "--prompts", files / "q.jsonl", "-o", files / "o"
     )
     assert code == 2
-    assert "prompts: 60 of 60 requests of the trace have none, the first 'request-0'" in error
+    assert "prompts: 60 of 60 requests of the trace have no prompt, first 'request-0'" in error
 
 
-def test_every_predictor_is_at_hand_by_name():
+def test_each_predictor_has_a_name():
     assert list(MODELS) == ["retrieval", "ridge", "ranker", "median"]
     assert MODELS["retrieval"](TfidfEncoder, 7, 0.1).k == 7

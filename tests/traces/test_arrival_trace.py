@@ -1,4 +1,4 @@
-"""Recorded arrivals, and bursts."""
+"""Recorded arrivals, their importers, and gaps between arrivals."""
 
 import gzip
 
@@ -29,7 +29,7 @@ def recorded(*seconds):
     return ArrivalTrace(at, np.ones_like(at), np.ones_like(at), "toy")
 
 
-def test_the_azure_traces_known_figures(public_data):
+def test_the_public_azure_trace_has_its_known_statistics(public_data):
     found = Azure().read(public_data / "arrivals" / "AzureLLMInferenceTrace_conv.csv.gz").trace
     assert len(found) == 19_366
     assert round(found.rate_per_s, 2) == 5.53
@@ -38,14 +38,14 @@ def test_the_azure_traces_known_figures(public_data):
     assert np.percentile(found.output_tokens, 99) == 601
 
 
-def test_the_mooncake_trace_comes_in_buckets_of_three_seconds(public_data):
+def test_arrivals_of_the_public_mooncake_trace_lie_near_multiples_of_three_seconds(public_data):
     found = Mooncake().read(public_data / "arrivals" / "mooncake_conversation_trace.jsonl.gz").trace
     assert len(found) == 12_031
-    past_bucket = (found.arrival_ns + 10**9) % (3 * 10**9) - 10**9
-    assert np.abs(past_bucket).max() <= 3 * 10**6  # to some milliseconds
+    distance = (found.arrival_ns + 10**9) % (3 * 10**9) - 10**9
+    assert np.abs(distance).max() <= 3 * 10**6  # within 3 ms
 
 
-def test_tenths_of_microseconds_are_kept(tmp_path):
+def test_azure_timestamps_keep_tenths_of_microseconds(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text(
         "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,3,4\n"
@@ -54,7 +54,7 @@ def test_tenths_of_microseconds_are_kept(tmp_path):
     assert Azure().read(path).trace.arrival_ns.tolist() == [0, 1_000_000_100]
 
 
-def test_arrivals_are_the_same_after_a_round_trip(tmp_path):
+def test_saved_arrivals_load_unchanged(tmp_path):
     before = recorded(0, 1, 1, 4.5)
     save_arrivals(before, tmp_path / "a.parquet")
     after = load_arrivals(tmp_path / "a.parquet")
@@ -62,7 +62,7 @@ def test_arrivals_are_the_same_after_a_round_trip(tmp_path):
     assert str(after) == "toy"
 
 
-def test_recorded_gaps_come_in_order_and_at_the_load():
+def test_a_workload_uses_recorded_gaps_in_order_from_a_random_start_at_the_given_load():
     gaps = recorded(0, 1, 4, 6)  # 1, 3 and 2 seconds
     arrivals = Arrivals(load=0.5, recorded=gaps)
     work = draw_workload(PRICED, requests=30, seed=3, arrivals=arrivals)
@@ -76,7 +76,7 @@ def test_recorded_gaps_come_in_order_and_at_the_load():
 
 
 @pytest.mark.parametrize("cv", [0.3, 1.0, 3.0])
-def test_gaps_have_the_variation_that_was_asked(cv):
+def test_random_gaps_have_the_given_coefficient_of_variation(cv):
     arrivals = Arrivals(rate_per_s=2.0, cv=cv)
     work = draw_workload(PRICED, requests=200_000, seed=5, arrivals=arrivals)
     gaps = np.diff(work.arrival_ns)
@@ -90,24 +90,27 @@ def test_gaps_have_the_variation_that_was_asked(cv):
     ("make", "message"),
     [
         (lambda: Arrivals(clients=0), "clients 0: must be at least 1"),
-        (lambda: Arrivals(load=1, clients=2), "give exactly one of a load"),
-        (lambda: Arrivals(load=1, think_s=2), "think 2: only clients of a closed loop think"),
+        (lambda: Arrivals(load=1, clients=2), "give either a load"),
+        (lambda: Arrivals(load=1, think_s=2), "think 2: applies only to a number of clients"),
         (lambda: Arrivals(clients=1, think_s=-2), "think -2: must be at least 0"),
         (lambda: Arrivals(load=1, cv=0), "cv 0: must be above 0"),
-        (lambda: Arrivals(load=1, cv=2, recorded=recorded(0, 1)), "cv 2: recorded arrivals"),
+        (
+            lambda: Arrivals(load=1, cv=2, recorded=recorded(0, 1)),
+            "cv 2: does not apply to recorded arrivals",
+        ),
         (
             lambda: Arrivals(all_at_once=True, recorded=recorded(0, 1)),
-            "recorded ones need a load or a rate",
+            "recorded arrivals need a load or a rate",
         ),
         (lambda: recorded(0, 0), "2 arrivals at one instant"),
-        (lambda: recorded(0, 2, 1), "arrival 2 is before"),
+        (lambda: recorded(0, 2, 1), "arrival 2 is before arrival 1"),
         (
             lambda: load_arrivals("nowhere.parquet"),
             "arrivals nowhere.parquet: there is no such file",
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused(make, message):
+def test_invalid_arrivals_raise_an_error(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
@@ -130,7 +133,7 @@ def test_what_makes_no_sense_is_refused(make, message):
         (Mooncake(), "[]\n", "line 1: not a JSON object"),
     ],
 )
-def test_a_damaged_file_is_told_with_its_line(reader, text, message, tmp_path):
+def test_the_error_for_a_damaged_file_names_its_line(reader, text, message, tmp_path):
     path = tmp_path / "a.txt"
     path.write_text(text)
     with pytest.raises(FormatError, match=message):
@@ -141,9 +144,9 @@ def test_a_damaged_file_is_told_with_its_line(reader, text, message, tmp_path):
         reader.read(cut)
 
 
-def test_another_parquet_file_is_no_arrivals(tmp_path):
+def test_another_parquet_file_is_not_an_arrivals_file(tmp_path):
     import pandas as pd
 
     pd.DataFrame({"arrival_ns": [0, 1]}).to_parquet(tmp_path / "a.parquet")
-    with pytest.raises(FormatError, match="not arrivals of lapsd"):
+    with pytest.raises(FormatError, match="not an arrivals file of lapsd"):
         load_arrivals(tmp_path / "a.parquet")

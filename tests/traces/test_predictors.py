@@ -1,13 +1,13 @@
-"""Length predictors: their texts, their errors, and that their draws never change."""
+"""Length predictors: their command-line texts, their errors, and fixed random draws."""
 
 import numpy as np
 import pytest
 
+from lapsd.sim.experiment.predictor_spec import parse_predictor
 from lapsd.traces import (
     PREDICTORS,
     Arrivals,
     FormatError,
-    LengthPredictor,
     draw_workload,
     load_profile,
     load_trace,
@@ -36,8 +36,8 @@ DRAWN = {  # by predictor and seed: every recorded result depends on these draws
 
 
 @pytest.mark.parametrize(("text", "seed"), DRAWN)
-def test_draws_are_what_they_have_always_been(text, seed):
-    predictor = LengthPredictor.parse(text)
+def test_predictions_equal_the_recorded_draws(text, seed):
+    predictor = parse_predictor(text)
     work = draw_workload(
         PRICED, requests=8, seed=seed, arrivals=Arrivals(load=0.8), predictor=predictor
     )
@@ -47,37 +47,37 @@ def test_draws_are_what_they_have_always_been(text, seed):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("noisy", "noisy needs a number, as in noisy:0.5"),
-        ("noisy:", "noisy needs a number"),
-        ("noisy:x", "noisy needs a number"),
+        ("noisy", "needs a value, as in noisy:0.5"),
+        ("noisy:", "needs a value, as in noisy:0.5"),
+        ("noisy:x", "needs a number, as in noisy:0.5"),
         ("noisy:-1", "length predictor noisy:-1: SD must be between 0 and 10"),
         ("noisy:nan", "SD must be between 0 and 10"),
-        ("noisy:0.5,0.6", "length predictor 'noisy:0.5,0.6': noisy:SD is what can be given"),
-        ("noisy:mean=1", "noisy:SD is what can be given"),
-        ("noisy:0.5,sd=0.5", "noisy:SD is what can be given"),
-        ("regressed", "regressed needs a number, as in regressed:0.5"),
+        ("noisy:0.5,0.6", "length predictor 'noisy:0.5,0.6': must be noisy:SD"),
+        ("noisy:mean=1", "must be noisy:SD"),
+        ("noisy:0.5,sd=0.5", "must be noisy:SD"),
+        ("regressed", "needs a value, as in regressed:0.5"),
         ("regressed:1.1", "R must be between 0 and 1"),
-        ("column", "column needs a name, as in column:mine"),
+        ("column", "needs a value, as in column:mine"),
         ("bert", "'bert': known are oracle, noisy:SD, regressed:R, learned, column:NAME"),
-        ("oracle:1", "length predictor 'oracle:1': oracle is what can be given"),
+        ("oracle:1", "length predictor 'oracle:1': must be oracle"),
     ],
 )
-def test_a_wrong_predictor_is_refused(text, message):
+def test_an_invalid_predictor_text_raises_an_error(text, message):
     with pytest.raises(ValueError) as error:
-        LengthPredictor.parse(text)
+        parse_predictor(text)
     assert message in str(error.value)
     assert str(error.value).startswith("length predictor")
 
 
-def test_predictors_read_back_as_they_are_written():
+def test_parsing_the_text_of_a_predictor_gives_the_same_predictor():
     texts = ("oracle", "noisy:0.5", "regressed:0.6", "learned", "column:bert-v2")
     for text in texts:
-        assert str(LengthPredictor.parse(text)) == text
+        assert str(parse_predictor(text)) == text
     assert {text.partition(":")[0] for text in texts} == set(PREDICTORS)
-    assert LengthPredictor.parse("noisy:sd=0.5") == LengthPredictor.parse("noisy:0.5")
+    assert parse_predictor("noisy:sd=0.5") == parse_predictor("noisy:0.5")
 
 
-def test_predictions_by_name_are_kept_in_files_and_read_by_column(tmp_path):
+def test_named_predictions_are_saved_as_columns_and_used_by_the_column_predictor(tmp_path):
     trace = trace_from_rounds([row(f"r{i}", 1, [i], predicted_tokens=9 - i) for i in range(3)])
     path = tmp_path / "t.parquet"
     save_trace(
@@ -96,40 +96,39 @@ def test_predictions_by_name_are_kept_in_files_and_read_by_column(tmp_path):
         ("column:bert", [7, 5, 7]),
         ("column:by-hand", [1, 3, 1]),
     ):
-        assert LengthPredictor.parse(text).predict(rows, again, 0).tolist() == known
+        assert parse_predictor(text).predict(rows, again, 0).tolist() == known
         assert (
-            LengthPredictor.parse(text).predict(np.arange(2), again.take([2, 0]), 0).tolist()
-            == known[:2]
+            parse_predictor(text).predict(np.arange(2), again.take([2, 0]), 0).tolist() == known[:2]
         )
     with pytest.raises(ValueError) as error:
-        LengthPredictor.parse("column:gpt").predict(rows, again, 0)
-    assert "no column 'predicted_tokens:gpt' (predictions in it: learned, bert, by-hand)" in str(
+        parse_predictor("column:gpt").predict(rows, again, 0)
+    assert "no column 'predicted_tokens:gpt' (its predictions: learned, bert, by-hand)" in str(
         error.value
     )
     with pytest.raises(
-        ValueError, match=r"no column 'predicted_tokens' \(predictions in it: none\)"
+        ValueError, match=r"no column 'predicted_tokens' \(its predictions: none\)"
     ):
-        LengthPredictor.parse("learned").predict(rows, trace_from_rounds([row("a", 1, [1])]), 0)
+        parse_predictor("learned").predict(rows, trace_from_rounds([row("a", 1, [1])]), 0)
 
 
 @pytest.mark.parametrize(
     ("name", "tokens", "message"),
     [
-        ("a b", [1, 1], "prediction 'a b': a name is letters"),
-        ("", [1, 1], "prediction '': a name is letters"),
+        ("a b", [1, 1], "prediction 'a b': use only letters"),
+        ("", [1, 1], "prediction '': use only letters"),
         ("x", [1], "prediction 'x': needs a whole number of at least 1 for each of 2 requests"),
         ("x", [1, 0], "of at least 1 for each"),
         ("x", [1.5, 2], "a whole number"),
     ],
 )
-def test_wrong_predictions_are_refused(name, tokens, message):
+def test_with_prediction_raises_an_error_for_invalid_names_and_lengths(name, tokens, message):
     trace = trace_from_rounds([row("a", 1, [1]), row("b", 1, [1])])
     with pytest.raises(ValueError) as error:
         trace.with_prediction(name, tokens)
     assert message in str(error.value)
 
 
-def test_a_files_wrong_prediction_is_refused_by_column(tmp_path):
+def test_the_error_for_an_invalid_prediction_in_a_file_names_its_column(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -143,7 +142,7 @@ def test_a_files_wrong_prediction_is_refused_by_column(tmp_path):
         (
             "predicted_tokens:a b",
             [3, 1],
-            "field 'predicted_tokens:a b': prediction 'a b': a name is letters",
+            "field 'predicted_tokens:a b': prediction 'a b': use only letters",
         ),
     ):
         pq.write_table(table.append_column(column, pa.array(values)), tmp_path / "bad.parquet")
@@ -152,40 +151,39 @@ def test_a_files_wrong_prediction_is_refused_by_column(tmp_path):
         assert message in str(error.value)
 
 
-def test_the_noisy_predictor_is_unbiased_in_the_median_and_log_normal():
+def test_errors_of_the_noisy_predictor_are_log_normal_with_median_one():
     long = trace_from_rounds([row("r", 0, [4] * 2_000)])
-    predicted = LengthPredictor.parse("noisy:0.5").predict(
-        np.zeros(50_000, dtype=np.int64), long, 0
-    )
+    predicted = parse_predictor("noisy:0.5").predict(np.zeros(50_000, dtype=np.int64), long, 0)
     error = np.log(predicted / 10_000)
     assert np.median(error) == pytest.approx(0, abs=0.01)
     assert error.std() == pytest.approx(0.5, rel=0.02)
 
 
-def test_the_regressed_predictor_has_its_correlation_and_is_calibrated():
-    """Correlation R of the logs; regressing the truth on the prediction gives slope 1: nothing is
-    left to shrink.
+def test_the_regressed_predictor_has_the_given_correlation_and_is_calibrated():
+    """The logs of prediction and truth have correlation R.
+
+    A regression of the truth on the prediction has slope 1, so predictions need no shrinkage.
     """
     rng = np.random.default_rng(0)
     lengths = np.maximum(2, np.exp(rng.normal(5, 1, 4_000))).astype(int)
     trace = trace_from_rounds([row(str(i), 1, [0] * int(n)) for i, n in enumerate(lengths)])
     truth = np.log(trace.output_tokens)
-    everyone = np.arange(len(truth))
+    all_rows = np.arange(len(truth))
     for r in (0.3, 0.8):
-        predicted = np.log(LengthPredictor.parse(f"regressed:{r}").predict(everyone, trace, 0))
+        predicted = np.log(parse_predictor(f"regressed:{r}").predict(all_rows, trace, 0))
         assert np.corrcoef(predicted, truth)[0, 1] == pytest.approx(r, abs=0.03)
         assert np.polyfit(predicted, truth, 1)[0] == pytest.approx(1, abs=0.08)
     assert np.array_equal(
-        LengthPredictor.parse("regressed:1").predict(everyone, trace, 0), trace.output_tokens
+        parse_predictor("regressed:1").predict(all_rows, trace, 0), trace.output_tokens
     )
-    assert len(set(LengthPredictor.parse("regressed:0").predict(everyone, trace, 0).tolist())) == 1
+    assert len(set(parse_predictor("regressed:0").predict(all_rows, trace, 0).tolist())) == 1
 
 
-def test_every_predictor_gives_the_first_of_many_as_of_few():
+def test_the_first_predictions_do_not_depend_on_the_number_of_requests():
     trace = REFERENCE.with_prediction("mine", np.arange(len(REFERENCE)) + 1)
     rows = np.arange(40)
     for text in ("oracle", "noisy:1", "regressed:0.5", "learned", "column:mine"):
-        predictor = LengthPredictor.parse(text)
+        predictor = parse_predictor(text)
         few, many = (predictor.predict(rows[:n], trace, 5) for n in (10, 40))
         assert np.array_equal(few, many[:10])
         assert many.dtype == np.int64

@@ -1,4 +1,4 @@
-"""Profiles: integer costs, and files that are refused by field."""
+"""Profiles: integer costs, files, and errors that name the wrong field."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ from tests.builders import profiles, rows
 
 @settings(max_examples=50)
 @given(profiles())
-def test_a_saved_profile_is_read_back_whole(tmp_path_factory, profile):
+def test_a_saved_profile_loads_unchanged(tmp_path_factory, profile):
     path = tmp_path_factory.mktemp("profile") / "p.json"
     save_profile(profile, path)
     assert load_profile(path) == profile
@@ -31,7 +31,7 @@ def test_a_saved_profile_is_read_back_whole(tmp_path_factory, profile):
 
 @settings(max_examples=100)
 @given(profiles(), st.lists(rows(), min_size=1, max_size=5))
-def test_a_priced_trace_is_the_sum_of_its_rounds_one_by_one(profile, some):
+def test_the_decode_time_of_a_priced_trace_is_the_sum_of_its_rounds(profile, some):
     priced = price(trace_from_rounds(some), profile)
     for i, record in enumerate(some):
         context, spent = record["prompt_tokens"], 0
@@ -46,7 +46,7 @@ def test_a_priced_trace_is_the_sum_of_its_rounds_one_by_one(profile, some):
         assert priced.emitted[priced.trace.rounds_of(i)].sum() == record["output_tokens"]
 
 
-def test_widths_between_measured_ones_lie_on_the_line_between_them():
+def test_verify_costs_are_linear_between_measured_widths():
     profile = Profile.constant(draft_ms=1, verify_ms=10)
     costs = dataclasses.replace(profile.costs.rounds[1], verify_base_ns={2: 100, 4: 140, 8: 160})
     assert [costs.verify(w).base_ns for w in (1, 2, 3, 4, 6, 8, 12)] == [
@@ -60,14 +60,14 @@ def test_widths_between_measured_ones_lie_on_the_line_between_them():
     ]
 
 
-def test_a_wider_pass_never_costs_less_than_the_widest_measured():
+def test_a_wider_verify_pass_never_costs_less_than_the_widest_measured_one():
     profile = Profile.constant(draft_ms=1, verify_ms=10)
     costs = dataclasses.replace(profile.costs.rounds[1], verify_base_ns={1: 100, 5: 90})
     assert costs.verify(50).base_ns == 90
 
 
 @pytest.mark.parametrize("bad", [-1.0, float("nan"), float("inf"), 1e12])
-def test_impossible_times_by_hand_are_refused(bad):
+def test_a_profile_by_hand_with_impossible_times_raises_an_error(bad):
     with pytest.raises(ValueError, match="draft_ms=.*must be between 0 and"):
         Profile.constant(draft_ms=bad, verify_ms=1)
     with pytest.raises(ValueError, match="at least 1 ns"):
@@ -81,9 +81,9 @@ def test_impossible_times_by_hand_are_refused(bad):
         (
             ("kind",),
             "guessed",
-            "field 'kind': 'guessed' is none of measured, wall_time_fit, imported_fit, by_hand",
+            "field 'kind': 'guessed': must be one of measured, wall_time_fit, imported_fit",
         ),
-        (("weights",), None, "field 'weights': None is none of"),
+        (("weights",), None, "field 'weights': None: must be one of"),
         (("costs",), [], "field 'costs': not a JSON object"),
         (("costs", "prefill"), None, "field 'costs.prefill': not a JSON object"),
         (
@@ -130,7 +130,7 @@ def test_impossible_times_by_hand_are_refused(bad):
         (("stamp",), 3, "field 'stamp': not a JSON object"),
     ],
 )
-def test_a_malformed_profile_is_refused_by_file_and_field(tmp_path, place, value, message):
+def test_the_error_for_a_malformed_profile_names_file_and_field(tmp_path, place, value, message):
     path = tmp_path / "p.json"
     save_profile(Profile.constant(draft_ms=1, verify_ms=10), path)
     document = json.loads(path.read_text())
@@ -146,14 +146,14 @@ def test_a_malformed_profile_is_refused_by_file_and_field(tmp_path, place, value
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", "\x00", "[" * 100_000])
-def test_what_is_no_profile_is_refused(tmp_path, content):
+def test_loading_a_file_that_is_not_a_profile_raises_an_error(tmp_path, content):
     path = tmp_path / "p.json"
     path.write_text(content)
     with pytest.raises(FormatError, match="profile"):
         load_profile(path)
 
 
-def test_a_profile_of_version_1_is_read_as_batch_size_1(tmp_path):
+def test_a_profile_of_version_1_loads_with_batch_size_1(tmp_path):
     path = tmp_path / "old.json"
     linear = {"base_ns": 5, "per_token_ns": 1}
     costs = {
@@ -176,7 +176,7 @@ def test_a_profile_of_version_1_is_read_as_batch_size_1(tmp_path):
     assert cost(4, 10) == 4 * (5 + 10) + 9 + 2 * 10 + 3
 
 
-def test_batch_sizes_between_measured_ones_lie_on_the_line_and_others_are_refused():
+def test_round_costs_are_linear_between_measured_batch_sizes_and_not_defined_beyond():
     one = RoundTerms(Linear(10, 1), {1: 100, 5: 200}, {1: 2}, 7)
     four = RoundTerms(Linear(20, 2), {1: 400, 5: 700}, {1: 4}, 9)
     profile = dataclasses.replace(
@@ -193,7 +193,7 @@ def test_batch_sizes_between_measured_ones_lie_on_the_line_and_others_are_refuse
         profile.round_cost(5)
 
 
-def test_a_step_that_holds_prompts_costs_what_was_timed():
+def test_a_step_with_prompts_has_its_measured_cost():
     one, three = StepTerms({1: 100, 11: 200}, {1: 3}), StepTerms({1: 120, 11: 240}, {1: 5})
     costs = Costs(
         {1: RoundTerms(Linear(0, 0), {1: 7}, {1: 0}, 0)},
@@ -201,9 +201,9 @@ def test_a_step_that_holds_prompts_costs_what_was_timed():
         steps={1: one, 3: three},
     )
     step = dataclasses.replace(Profile.constant(1, 1), costs=costs).step_cost(3)
-    # one prompt's chunk of 6 tokens, 4 of that prompt there already
+    # a chunk of 6 tokens of one prompt, of which 4 tokens were computed before
     assert step([], 0, [6], 4) == 150 + 3 * 4
-    # beside a round of 2 + 1 tokens at a context of 20: half way from one request to three
+    # with a round of 2 + 1 tokens at a context of 20: half way from one request to three
     assert step([2], 20, [3], 4) == (150 + 3 * 24 + 180 + 5 * 24) // 2
     with pytest.raises(
         ValueError, match=r"batch size 4: the profile covers 1 to 3 \(measured: 1, 3\)"
@@ -211,7 +211,7 @@ def test_a_step_that_holds_prompts_costs_what_was_timed():
         dataclasses.replace(Profile.constant(1, 1), costs=costs).step_cost(4)
 
 
-def test_a_step_that_was_not_timed_is_a_round_and_a_prefill():
+def test_an_unmeasured_step_with_prompts_costs_a_round_plus_a_prefill():
     two = RoundTerms(Linear(10, 1), {1: 100, 5: 200}, {1: 2}, 7)
     costs = Costs(
         {1: two, 2: two}, prefill=Linear(50, 3), swap_out=Linear(0, 0), swap_in=Linear(0, 0)
@@ -221,7 +221,7 @@ def test_a_step_that_was_not_timed_is_a_round_and_a_prefill():
     assert step([4], 30, [6], 0) == 4 * 10 + 200 + 7 + (4 + 2) * 30 + 50 + 3 * 6
 
 
-def test_another_way_of_moving_caches_and_longer_moves():
+def test_with_swap_selects_another_way_and_scales_transfer_times():
     profile = load_profile("reference")
     assert profile.with_swap() is profile
     naive = profile.costs.swap_ways["naive"]

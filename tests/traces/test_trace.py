@@ -1,4 +1,4 @@
-"""Traces: what is written is what is read, and what is wrong is refused by name."""
+"""Traces: rows, files, and errors that name the wrong row and field."""
 
 import json
 
@@ -28,7 +28,7 @@ def same(a: Trace, b: Trace) -> bool:
 
 @settings(max_examples=50)
 @given(traces())
-def test_a_saved_trace_is_read_back_whole(tmp_path_factory, trace):
+def test_a_saved_trace_loads_unchanged(tmp_path_factory, trace):
     path = tmp_path_factory.mktemp("trace") / "t.parquet"
     save_trace(trace, path)
     assert same(load_trace(path), trace)
@@ -37,7 +37,7 @@ def test_a_saved_trace_is_read_back_whole(tmp_path_factory, trace):
 
 @settings(max_examples=50)
 @given(traces())
-def test_taking_rows_takes_their_rounds(trace):
+def test_take_selects_requests_with_their_rounds(trace):
     rows = list(range(len(trace)))[::-1]
     assert same(trace.take(rows).take(rows), trace)
     for i, r in enumerate(rows):
@@ -47,7 +47,7 @@ def test_taking_rows_takes_their_rounds(trace):
         )
 
 
-def test_halves_share_no_request_and_lose_none():
+def test_split_puts_every_request_in_exactly_one_half():
     trace = trace_from_rounds([row(f"r{i}", 1, [i % 3]) for i in range(11)])
     train, test = trace.split(split_seed=3)
     assert sorted([*train.request_id, *test.request_id]) == sorted(trace.request_id)
@@ -57,7 +57,7 @@ def test_halves_share_no_request_and_lose_none():
         trace.take([0]).split()
 
 
-def test_columns_as_pandas_writes_them_are_read(tmp_path):
+def test_a_trace_written_by_pandas_loads_unchanged(tmp_path):
     trace = trace_from_rounds([row("a", 3, [1, 4], cut=1), row("b", 0, [0])])
     table = to_table(trace)
     frame = table.to_pandas()  # wider integers, other strings and lists
@@ -69,13 +69,13 @@ def test_columns_as_pandas_writes_them_are_read(tmp_path):
     assert same(load_trace(tmp_path / "t.parquet"), trace)
 
 
-def test_the_frame_counts_rounds_and_acceptance():
+def test_to_frame_has_rounds_and_acceptance_of_each_request():
     frame = to_frame(trace_from_rounds([row("a", 3, [1, 3])]))
     assert frame.loc[0, ["rounds", "acceptance", "output_tokens"]].tolist() == [2, 0.5, 6]
 
 
 def broken(change) -> pa.Table:
-    """The table of a good three-row trace, after `change` was made to its columns."""
+    """Return the columns of a valid trace of three requests, after `change` modified them."""
     columns = to_table(
         trace_from_rounds([row(f"r{i}", 5, [1, 2, 0]) for i in range(3)])
     ).to_pydict()
@@ -93,11 +93,11 @@ def broken(change) -> pa.Table:
         (lambda c: c["accepted"][2].__setitem__(1, -1), "row 2, field 'accepted': below 0"),
         (
             lambda c: c["accepted"][1].pop(),
-            "row 1, field 'accepted': 2: as many rounds as in 'drafted'",
+            "row 1, field 'accepted': 2: must have as many rounds as 'drafted'",
         ),
         (
             lambda c: (c["accepted"][0].clear(), c["drafted"][0].clear()),
-            "row 0, field 'drafted': 0: a request needs",
+            "row 0, field 'drafted': 0: a request must have at least one round",
         ),
         (
             lambda c: c["output_tokens"].__setitem__(1, 7),
@@ -137,7 +137,7 @@ def broken(change) -> pa.Table:
         (lambda c: [v.clear() for v in c.values()], "field 'request_id': type null"),
     ],
 )
-def test_a_malformed_trace_is_refused_by_file_row_and_field(tmp_path, change, message):
+def test_the_error_for_a_malformed_trace_names_file_row_and_field(tmp_path, change, message):
     path = tmp_path / "bad.parquet"
     table = pa.table(broken(change)).replace_schema_metadata(
         {"lapsd": json.dumps({"schema_version": 1})}
@@ -158,14 +158,14 @@ def test_a_malformed_trace_is_refused_by_file_row_and_field(tmp_path, change, me
         ({"lapsd": '{"schema_version": 2}'}, "schema version 2, this lapsd reads version 1"),
     ],
 )
-def test_a_file_of_another_kind_or_version_is_refused(tmp_path, metadata, message):
+def test_loading_a_file_of_another_kind_or_version_raises_an_error(tmp_path, metadata, message):
     path = tmp_path / "bad.parquet"
     pq.write_table(pa.table(broken(lambda c: None)).replace_schema_metadata(metadata), path)
     with pytest.raises(FormatError, match=message):
         load_trace(path)
 
 
-def test_missing_truncated_and_foreign_files_are_refused(tmp_path):
+def test_loading_a_missing_truncated_or_foreign_file_raises_an_error(tmp_path):
     good = tmp_path / "good.parquet"
     save_trace(trace_from_rounds([row("a", 3, [1, 4])]), good)
     whole = good.read_bytes()
@@ -183,7 +183,7 @@ def test_missing_truncated_and_foreign_files_are_refused(tmp_path):
         load_trace(tmp_path)
 
 
-def test_a_flipped_bit_in_the_rounds_is_noticed(tmp_path):
+def test_loading_a_file_with_a_flipped_bit_raises_an_error(tmp_path):
     path = tmp_path / "t.parquet"
     save_trace(trace_from_rounds([row(f"r{i}", 3, [i % 5, 4, 1]) for i in range(50)]), path)
     start = pq.ParquetFile(path).metadata.row_group(0).column(5).data_page_offset

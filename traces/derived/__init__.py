@@ -1,1 +1,1 @@
-"""What is derived from a trace: replays, shuffles, mixes, models of acceptance, descriptions."""
+"""Traces derived from a trace, models of its acceptance, and statistics that describe it."""

@@ -1,8 +1,8 @@
-"""Models of acceptance fitted to a trace.
+"""Fit models of acceptance to a trace.
 
-α, β and the Beta are found by maximum marginal likelihood, as if a request's rounds were
-independent given its u; then the autocorrelation, the mean and the spread are brought to the
-recorded ones by simulation.
+Maximum marginal likelihood gives α, β and the Beta, as if the rounds of a request were independent
+given its u. Then simulations adjust the model until its autocorrelation, mean and standard
+deviation equal the recorded ones.
 """
 
 from dataclasses import replace
@@ -16,19 +16,18 @@ from lapsd.traces.derived.draft_schedule import DraftSchedule
 from lapsd.traces.errors import FormatError
 from lapsd.traces.trace import Trace
 
-DEEPEST = 8  # draft positions with an α of their own; the deepest stands for those beyond
+DEEPEST = 8  # draft positions with an α of their own; later positions share the last α
 LEAST_REQUESTS, LEAST_ROUNDS = 10, 200
 FIT_REQUESTS, FIT_STEPS = 3_000, 4
 
 
 def fit_acceptance(trace: Trace) -> dict[str, AcceptanceModel]:
-    """A model for each data set of `trace`.
+    """Return a model for each data set of `trace`.
 
     Raises
     ------
     FormatError
-        If a data set has too few requests or rounds, or draft lengths that follow no rule known
-        here.
+        If a data set has too few requests or rounds, or its draft lengths follow no known schedule.
     """
     return {name: _fit(name, trace.only(name)) for name in trace.datasets}
 
@@ -38,14 +37,14 @@ def _fit(name: str, trace: Trace) -> AcceptanceModel:
     if len(trace) < LEAST_REQUESTS or rounds < LEAST_ROUNDS:
         raise FormatError(
             f"data set {name!r} has {len(trace)} requests and {rounds} rounds: too few to fit"
-            f" acceptance to (at least {LEAST_REQUESTS} and {LEAST_ROUNDS})"
+            f" acceptance (needs at least {LEAST_REQUESTS} and {LEAST_ROUNDS})"
         )
     model = _most_likely(name, trace, DraftSchedule.of(trace))
     return _simulated_moments(model, trace)
 
 
 def _most_likely(name: str, trace: Trace, schedule: DraftSchedule) -> AcceptanceModel:
-    """All but the autocorrelation, as if a request's rounds were independent given its u."""
+    """Return the model without autocorrelation, by maximum marginal likelihood."""
     from scipy.optimize import minimize
     from scipy.stats import beta
 
@@ -89,8 +88,8 @@ def _most_likely(name: str, trace: Trace, schedule: DraftSchedule) -> Acceptance
         )
         top = likelihood.max(axis=1, keepdims=True)
         total = (np.exp(likelihood - top) * np.maximum(weight, 1e-300)).sum(axis=1)
-        # α and u are told apart by the reference length alone; a weak pull to 0 settles what no
-        # round tells
+        # only the reference draft length separates α from u; a weak penalty determines the values
+        # on which no round depends
         return float(
             -(np.log(total) + top[:, 0]).sum() + 0.01 * (values[: depth + places - 1] ** 2).sum()
         )
@@ -108,8 +107,9 @@ def _most_likely(name: str, trace: Trace, schedule: DraftSchedule) -> Acceptance
 
 
 def _counts(trace: Trace) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Draft tokens tested and accepted, by request, place in the output and place in the draft, (R,
-    B, J).
+    """Return counts of draft tokens tested and accepted, (R, B, J).
+
+    The axes are requests, bins of the position in the output, and positions in the draft.
     """
     rounds = rounds_of(trace)
     places, depth = len(OUTPUT_EDGES) + 1, min(DEEPEST, int(trace.drafted.max()))
@@ -127,8 +127,9 @@ def _counts(trace: Trace) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _simulated_moments(model: AcceptanceModel, trace: Trace) -> AcceptanceModel:
-    """The model with the recorded autocorrelation, mean and spread: simulate, compare, correct, a
-    few times.
+    """Return the model adjusted to the trace's autocorrelation, mean and standard deviation.
+
+    Each step simulates the model, compares it with the trace and corrects the parameters.
     """
     wanted_correlation, wanted_mean, wanted_sd = autocorrelation(trace, ORDER), *_moments(trace)
     repeats = -(-FIT_REQUESTS // len(trace))
@@ -136,12 +137,12 @@ def _simulated_moments(model: AcceptanceModel, trace: Trace) -> AcceptanceModel:
     for step in range(FIT_STEPS):
         rng = np.random.default_rng([step, len(trace)])
         made = _decode(model, model.propensities(trace.output_tokens[rows], rng), trace, rows, rng)
-        # what a step of latent correlation gives is about what a normal variable keeps when cut
-        # into few values
-        missing = np.nan_to_num(wanted_correlation - autocorrelation(made, ORDER)) / 0.8
-        latent = _admissible(np.array(model.latent) + missing)
+        # a change of the latent correlation changes that of the rounds by about 0.8 of it, since
+        # rounds take few values
+        change = np.nan_to_num(wanted_correlation - autocorrelation(made, ORDER)) / 0.8
+        latent = _admissible(np.array(model.latent) + change)
         mean, sd = _moments(made)
-        # mean(1 - mean) is the slope of the logistic, and what the Beta's variance is a share of
+        # mean · (1 - mean) is the slope of the logistic; the Beta's variance is a share of it
         slope = float(np.mean(m := model.beta_mean(trace.output_tokens)) * (1 - m.mean()))
         share = 1 / (1 + model.concentration) + (wanted_sd**2 - sd**2) / slope
         level = model.mean_by_length[0] + (wanted_mean - mean) / slope
@@ -155,12 +156,12 @@ def _simulated_moments(model: AcceptanceModel, trace: Trace) -> AcceptanceModel:
 
 
 def _moments(trace: Trace) -> tuple[float, float]:
-    """Mean and standard deviation, over requests, of accepted over drafted tokens."""
+    """Return mean and standard deviation, over requests, of accepted / drafted tokens."""
     return float(trace.acceptance.mean()), float(trace.acceptance.std())
 
 
 def _admissible(correlation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The nearest multiple of the correlations that some stationary process has."""
+    """Return the correlations, shrunk as little as needed for a stationary process."""
     from scipy.linalg import toeplitz
 
     for shrink in (1.0, 0.9, 0.8, 0.6, 0.4, 0.2):
@@ -177,7 +178,7 @@ def _decode(
     rows: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> Trace:
-    """A trace of requests with the lengths of `like`'s rows."""
+    """Return a generated trace whose requests have the lengths of the given rows of `like`."""
     outputs = like.output_tokens[rows]
     drafted, accepted, rounds = decoded_rounds(model, u, outputs, rng)
     return Trace(

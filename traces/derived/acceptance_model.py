@@ -1,11 +1,12 @@
-"""A model of acceptance, and outputs decoded under it.
+"""A model of acceptance, and rounds generated from it.
 
-Per data set. The j-th token of a draft is accepted, if those before it were, with probability
-logistic(α_j + β_b + u): α by place in the draft, β by place in the output, u the request's own. A
-request's mean acceptance (at a reference draft length, well into the output) is Beta distributed,
-its mean a quadratic in the log output length; u follows from it. Rounds of a request hang together
-through a Gaussian copula: an autoregressive normal variable, one value a round, says how far its
-draft runs. Fitted in `lapsd.traces.derived.acceptance_fit`.
+Each data set has its own model. If the previous tokens of a draft were accepted, its j-th token is
+accepted with probability logistic(α_j + β_b + u). α depends on the position in the draft, β on the
+position in the output, and u on the request. A request's mean acceptance (at a reference draft
+length, well into the output) is Beta distributed, and the Beta's mean is a quadratic function of
+the log output length; u follows from the mean acceptance. A Gaussian copula correlates the rounds
+of a request: an autoregressive normal variable with one value per round determines how many draft
+tokens are accepted. `lapsd.traces.derived.acceptance_fit` fits the model.
 """
 
 from collections.abc import Sequence
@@ -18,23 +19,23 @@ from numpy.typing import NDArray
 from lapsd.traces.derived.describe import OUTPUT_EDGES
 from lapsd.traces.derived.draft_schedule import DraftSchedule
 
-ORDER = 5  # of the autoregression
-GRID = np.linspace(-7.0, 7.0, 57)  # of u, for the integral over requests
+ORDER = 5  # order of the autoregression
+GRID = np.linspace(-7.0, 7.0, 57)  # values of u, for the integral over requests
 BURN_IN = 50
 
 
 @dataclass(frozen=True)
 class AcceptanceModel:
-    """One data set's acceptance.
+    """Model of the acceptance of one data set.
 
     Attributes
     ----------
-    dataset : str
+    dataset : name of the data set
     by_draft : α_j, j = 1, 2, ...
-    by_output : β by bins of tokens emitted before (`OUTPUT_EDGES`), the last one 0
-    mean_by_length : logit of the Beta's mean as a polynomial in standardised log output length,
-        lowest power first
-    log_length : mean and standard deviation that standardise it
+    by_output : β by bins of tokens emitted before the round (`OUTPUT_EDGES`), the last one 0
+    mean_by_length : coefficients, lowest power first, of the logit of the Beta's mean as a
+        polynomial in the standardised log output length
+    log_length : mean and standard deviation of the log output length, which standardise it
     concentration : of the Beta; its variance is mean · (1 − mean) / (1 + concentration)
     latent : correlations of the latent variable at lags 1 to `ORDER`
     schedule : draft lengths
@@ -50,22 +51,22 @@ class AcceptanceModel:
     schedule: DraftSchedule
 
     def acceptance_of(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Expected accepted over drafted tokens of a draft of the reference length, by `u`."""
+        """Return expected accepted / drafted tokens at the reference draft length, for each `u`."""
         depth = np.minimum(np.arange(self.schedule.n), len(self.by_draft) - 1)
         survive = np.cumprod(_logistic(np.array(self.by_draft)[depth] + u[..., None]), axis=-1)
         return np.asarray(survive.mean(axis=-1))
 
     def beta_mean(self, output_tokens: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The Beta's mean at output lengths."""
+        """Return the Beta's mean at each output length."""
         centre, scale = self.log_length
-        # beyond the lengths that were seen the quadratic is not followed
+        # do not extrapolate the quadratic beyond the observed lengths
         x = np.clip((np.log(output_tokens) - centre) / scale, -2.5, 2.5)
         return _logistic(np.polynomial.polynomial.polyval(x, self.mean_by_length))
 
     def propensities(
         self, output_tokens: NDArray[np.int64], rng: np.random.Generator
     ) -> NDArray[np.float64]:
-        """A `u` for each request."""
+        """Draw `u` for each request."""
         mean = self.beta_mean(output_tokens)
         drawn = rng.beta(mean * self.concentration, (1 - mean) * self.concentration)
         return np.interp(drawn, self.acceptance_of(GRID), GRID)
@@ -77,8 +78,14 @@ def decoded_rounds(
     output_tokens: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Drafted and accepted tokens, request after request, and how many rounds each has: all
-    requests in step.
+    """Generate the rounds of all requests; the k-th rounds of all requests are drawn together.
+
+    Returns
+    -------
+    drafted, accepted : int64 arrays (rounds of all requests,)
+        Rounds of the first request, then of the second, and so on.
+    rounds : int64 array (N,)
+        Number of rounds of each request.
     """
     from scipy.special import ndtr
 
@@ -104,7 +111,7 @@ def decoded_rounds(
                 break
             run += on
         left = output_tokens[running] - emitted[running]
-        kept = np.minimum(run, left)  # what would come after the output's end is not part of it
+        kept = np.minimum(run, left)  # tokens after the end of the output do not count
         steps.append((running, n[running], kept))
         emitted[running] += kept + 1
         if model.schedule.kind == "heuristic":
@@ -117,8 +124,9 @@ def decoded_rounds(
 
 
 def _autoregression(latent: Sequence[float]) -> tuple[NDArray[np.float64], float]:
-    """Yule-Walker: weights of the past values, and the standard deviation of what is new, for unit
-    variance.
+    """Return the weights of past values and the standard deviation of the innovation.
+
+    They solve the Yule-Walker equations for unit variance.
     """
     from scipy.linalg import solve_toeplitz
 
@@ -133,6 +141,7 @@ def _next(
     scale: float,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
+    """Draw the next value of the autoregression for each request."""
     value = scale * rng.standard_normal(len(past[0]))
     for weight, values in zip(weights.tolist(), past, strict=True):
         value += weight * values

@@ -1,6 +1,4 @@
-"""Acceptance for requests of known lengths: from recorded requests whose outputs were about as
-long.
-"""
+"""Acceptance for requests with known lengths, copied from recorded requests of similar length."""
 
 from dataclasses import replace
 
@@ -20,14 +18,15 @@ def borrow_acceptance(
     *,
     seed: int = 0,
 ) -> Trace:
-    """Requests of given lengths, each with the rounds of a recorded one.
+    """Return requests of the given lengths, each with the rounds of a recorded request.
 
-    That is drawn from the `NEIGHBOURS` of nearest log output length; its rounds are gone through
-    from the first, and again from the first if they end before the output does.
+    For each request, the recorded request is drawn from the `NEIGHBOURS` requests with the nearest
+    log output length. Its rounds are used from the first one on, and repeat if the given output is
+    longer.
 
     Parameters
     ----------
-    prompt_tokens, output_tokens : (N,)
+    prompt_tokens, output_tokens : lengths, (N,) each.
     """
     rng = np.random.default_rng([seed, 6])
     by_length = np.argsort(trace.output_tokens, kind="stable")
@@ -44,7 +43,7 @@ def borrow_acceptance(
         taken = np.append(np.tile(np.arange(len(done)), times), np.arange(more)) + span.start
         drafted.append(trace.drafted[taken])
         accepted.append(trace.accepted[taken])
-        if left:  # the last round is cut at the output's end
+        if left:  # the end of the output cuts the last round
             accepted[-1][-1] = min(
                 accepted[-1][-1], left - (int(done[more - 2]) if more > 1 else 0)
             )

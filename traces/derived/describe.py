@@ -1,8 +1,9 @@
-"""What a trace's acceptances are like: their mean and spread, how rounds hang together, where in a
-draft they stop.
+"""Statistics of a trace's acceptance.
 
-The figures by which a recorded trace and a generated one are compared. Knows nothing of policies:
-the rounds at which requests become perceptible are in `lapsd.sim.experiment.stability`.
+They are mean and standard deviation, autocorrelation of rounds, and acceptance by position in the
+draft and in the output. Recorded and generated traces are compared by them. This module knows
+nothing of policies: `lapsd.sim.experiment.stability` finds the rounds at which a request's
+acceptance becomes perceptible.
 """
 
 from dataclasses import dataclass
@@ -20,15 +21,14 @@ OUTPUT_EDGES = (4, 16, 64)  # tokens emitted before a round: the bins of a posit
 
 @dataclass(frozen=True, eq=False)
 class Rounds:
-    """A trace's rounds, each with what surrounds it; arrays over the rounds of all requests.
+    """Properties of a trace's rounds, as arrays over the rounds of all requests.
 
     Attributes
     ----------
-    request : which request's
-    before : tokens emitted before
-    share : accepted over drafted tokens
-    tested : draft tokens that were held against the target: those accepted, and the first that was
-    not
+    request : row of the request
+    before : tokens that the request emitted before the round
+    share : accepted / drafted tokens
+    tested : draft tokens compared with the target: the accepted tokens and the first rejected one
     """
 
     request: NDArray[np.int64]
@@ -38,9 +38,9 @@ class Rounds:
 
 
 def rounds_of(trace: Trace) -> Rounds:
-    """The rounds of a trace.
+    """Return the properties of a trace's rounds.
 
-    Where an output ends in an accepted draft token, the rest of that draft is untested.
+    If an output ends with an accepted draft token, the remaining tokens of that draft are untested.
     """
     request = np.repeat(np.arange(len(trace)), trace.rounds)
     _, context = progress(trace)
@@ -53,8 +53,9 @@ def rounds_of(trace: Trace) -> Rounds:
 
 
 def acceptance_by_draft_position(trace: Trace, most: int = 8) -> NDArray[np.float64]:
-    """Probability that the j-th token of a draft is accepted when those before it were, j = 1 to
-    `most`; (J,).
+    """Return the probability that the j-th draft token is accepted, j = 1 to `most`, (J,).
+
+    The probability is conditional on the acceptance of all earlier tokens of the draft.
     """
     rounds, deepest = rounds_of(trace), min(most, int(trace.drafted.max()))
     j = np.arange(1, deepest + 1)[:, None]
@@ -63,10 +64,10 @@ def acceptance_by_draft_position(trace: Trace, most: int = 8) -> NDArray[np.floa
 
 
 def acceptance_by_output_position(trace: Trace) -> NDArray[np.float64]:
-    """Mean share accepted, less the request's mean, by tokens emitted before the round, (edges +
-    1,).
+    """Return the mean share accepted, minus the request's mean, by position, (edges + 1,).
 
-    Requests with one round say nothing of it and are left out.
+    Positions are bins of tokens emitted before the round (`OUTPUT_EDGES`). Requests with a single
+    round carry no information and are excluded.
     """
     rounds = rounds_of(trace)
     deviation, several = _deviations(trace, rounds), trace.rounds[rounds.request] > 1
@@ -77,11 +78,10 @@ def acceptance_by_output_position(trace: Trace) -> NDArray[np.float64]:
 
 
 def autocorrelation(trace: Trace, lags: int = LAGS) -> NDArray[np.float64]:
-    """Correlation of the shares accepted in rounds of one request, at lags 1 to `lags`, over all
-    requests; (lags,).
+    """Return the correlation of the shares accepted within requests, at lags 1 to `lags`, (lags,).
 
-    About each request's own mean, with what that takes away put back: requests whose rounds came in
-    random order give 0 on average at every lag.
+    Shares are centred on each request's own mean. This biases the correlation, and the bias is
+    corrected: requests with rounds in random order give 0 on average at every lag.
     """
     rounds = rounds_of(trace)
     deviation = _deviations(trace, rounds)
@@ -99,27 +99,25 @@ def autocorrelation(trace: Trace, lags: int = LAGS) -> NDArray[np.float64]:
 
 
 def within_request_sd(trace: Trace) -> float:
-    """Standard deviation of a round's share accepted about its request's mean, pooled over
-    requests.
-    """
+    """Return the standard deviation of shares accepted within requests, pooled over requests."""
     freedom = int((trace.rounds - 1).sum())
     deviation = _deviations(trace, rounds_of(trace))
     return float(np.sqrt((deviation**2).sum() / freedom)) if freedom else float("nan")
 
 
 def _deviations(trace: Trace, rounds: Rounds) -> NDArray[np.float64]:
+    """Return the share accepted of each round, minus the mean of its request."""
     mean = np.add.reduceat(rounds.share, trace.offsets[:-1]) / trace.rounds
     return np.asarray(rounds.share - mean[rounds.request])
 
 
 def describe(trace: Trace) -> pd.DataFrame:
-    """A row a data set, and of all requests: moments of acceptance, its autocorrelation, its
-    position effects.
+    """Return statistics of acceptance, one row per data set and one for all requests.
 
     Columns: `dataset`, `requests`, `acceptance` (mean over requests of accepted / drafted),
-    `acceptance_sd` (over requests), `within_sd` (over a request's rounds), `tokens_per_round`,
-    `length_correlation` (of acceptance and log output length), `autocorrelation`, `draft_position`,
-    `output_position` (arrays).
+    `acceptance_sd` (over requests), `within_sd` (within requests), `tokens_per_round`,
+    `length_correlation` (of acceptance and log output length), and the arrays `autocorrelation`,
+    `draft_position` and `output_position`.
     """
     names = trace.datasets
     groups = [(name, trace.only(name)) for name in names]

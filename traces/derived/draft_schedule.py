@@ -1,4 +1,4 @@
-"""How many tokens rounds draft: always the same, or transformers' heuristic."""
+"""Draft schedules: how many tokens each round drafts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,15 +13,16 @@ KINDS = ("constant", "heuristic")
 
 @dataclass(frozen=True)
 class DraftSchedule:
-    """Draft lengths of the rounds of one output.
+    """Rule for the draft lengths of the rounds of one output.
 
-    `constant:n`, or `heuristic:n` (transformers' first rule): n in the first round, two more after
-    a round that accepted all, else one fewer, at least 1.
+    `constant:n` drafts n tokens in every round. `heuristic:n` is the first rule of transformers: n
+    tokens in the first round, then two more after a round that accepted all draft tokens, and
+    otherwise one fewer, but at least 1.
 
     Raises
     ------
     ValueError
-        For another kind, or n out of range.
+        If the kind is another one, or n is out of range.
     """
 
     kind: str
@@ -29,14 +30,14 @@ class DraftSchedule:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            known = "known are heuristic:n and constant:n (a tree draft has no linear length)"
+            known = "must be heuristic:n or constant:n (a tree of drafts has no single length)"
             raise ValueError(f"draft schedule {self.kind!r}: {known}")
         if not 1 <= self.n <= 1_000:
             raise ValueError(f"draft schedule {self}: n must be an integer from 1 to 1000")
 
     @classmethod
     def parse(cls, text: str) -> "DraftSchedule":
-        """From `heuristic:5` or `constant:4`."""
+        """Return the schedule written as `heuristic:5` or `constant:4`."""
         kind, _, n = text.partition(":")
         if kind in KINDS and not n.isdecimal():
             raise ValueError(f"draft schedule {text!r}: n must be an integer from 1 to 1000")
@@ -44,12 +45,12 @@ class DraftSchedule:
 
     @classmethod
     def of(cls, trace: Trace) -> "DraftSchedule":
-        """The rule that all draft lengths of `trace` follow.
+        """Return the schedule that all draft lengths of `trace` follow.
 
         Raises
         ------
         FormatError
-            If it is neither a constant nor transformers' heuristic.
+            If they are neither constant nor follow the heuristic.
         """
         lengths = trace.drafted
         if (lengths == lengths[0]).all() and lengths[0] > 0:
@@ -62,26 +63,25 @@ class DraftSchedule:
         expected = np.where(full, before + 2, np.maximum(1, before - 1))
         if (first == first[0]).all() and (lengths == expected)[within].all():
             return cls("heuristic", int(first[0]))
-        rules = "a constant, or transformers' heuristic"
-        raise FormatError(f"the trace's draft lengths follow no rule known here ({rules})")
+        raise FormatError(
+            "the trace's draft lengths are neither constant nor follow transformers' heuristic"
+        )
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.n}"
 
     def drafted(self, accepted: Sequence[int]) -> list[int]:
-        """Draft lengths of rounds that accepted `accepted`.
+        """Return the draft lengths of rounds that accepted the given numbers of tokens.
 
         Raises
         ------
         ValueError
-            Naming the first round that accepted more than was drafted.
+            Naming the first round that accepted more tokens than it drafted.
         """
         n, lengths = self.n, []
         for i, a in enumerate(accepted):
             if a > n:
-                raise ValueError(
-                    f"round {i} accepted {a} draft tokens where {self} had drafted {n}"
-                )
+                raise ValueError(f"round {i} accepted {a} draft tokens, but {self} drafts {n}")
             lengths.append(n)
             if self.kind == "heuristic":
                 n = n + 2 if a == n else max(1, n - 1)

@@ -1,4 +1,4 @@
-"""As many requests as wanted that accept like those of a recorded trace.
+"""Generate any number of requests whose acceptance resembles that of a recorded trace.
 
 Output lengths (with their prompts) are resampled from the trace, or given.
 """
@@ -26,21 +26,22 @@ def generate(
     spread: float = 1.0,
     seed: int = 0,
 ) -> Trace:
-    """Requests that accept like those of `trace`.
+    """Return generated requests whose acceptance resembles that of `trace`.
 
     Parameters
     ----------
-    trace, models : a trace, and what `fit_acceptance` made of it. Data sets keep their shares.
-    requests : how many; their lengths are those of the trace's requests, drawn with replacement.
-    prompt_tokens, output_tokens : instead of a number of requests, their lengths, both (N,).
-    spread : scales how far requests' logits lie from the mean of all; 0: requests differ by chance
-        only.
-    seed : the same gives the same trace.
+    trace, models : a trace, and the models that `fit_acceptance` fitted to it. Data sets keep their
+        shares of the requests.
+    requests : number of requests; their lengths are drawn from the trace with replacement.
+    prompt_tokens, output_tokens : lengths of the requests instead of their number, (N,) each.
+    spread : factor of the distance of each request's logit from the mean logit; at 0 requests
+        differ only by chance.
+    seed : equal seeds give equal traces.
 
     Raises
     ------
     ValueError
-        If a number is out of range, or not exactly one of `requests` and lengths is given.
+        If a number is out of range, or both or neither of `requests` and the lengths are given.
     """
     if (requests is None) == (output_tokens is None) or (output_tokens is None) != (
         prompt_tokens is None
@@ -94,7 +95,7 @@ def generate(
             }
         },
     )
-    # a prediction of the recorded length says nothing of a given one
+    # predictions of recorded lengths do not apply to given lengths
     recorded = trace.predictions.items() if output_tokens is None else ()
     return Trace(
         request_id=[f"generated-{i}" for i in range(count)],
@@ -110,9 +111,7 @@ def generate(
 
 
 def _gathered(places: NDArray[np.int64], rounds: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where the rounds of request 0, 1, ... lie in arrays that hold requests in the order
-    `places`.
-    """
+    """Return the indices of the rounds of request 0, 1, ... in arrays ordered by `places`."""
     begins = np.empty(len(places), dtype=np.int64)
     begins[places] = np.append(0, np.cumsum(rounds[places])[:-1])
     first = np.repeat(begins - np.append(0, np.cumsum(rounds)[:-1]), rounds)

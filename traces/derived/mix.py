@@ -6,21 +6,21 @@ import numpy as np
 
 from lapsd.traces.trace import Trace
 
-COPIES = 20  # of a trace's length, so that shares hold to well below a percent
+COPIES = 20  # length of a mix in lengths of the trace, so that shares are exact to well below 1 %
 
 
 def is_mix(text: str) -> bool:
-    """Whether this is a mix rather than one data set's name."""
+    """Return whether the text describes a mix rather than the name of one data set."""
     return "+" in text or "=" in text
 
 
 def shares_of(text: str) -> dict[str, float]:
-    """Shares of the requests by data set, adding up to 1.
+    """Return each data set's share of the requests; the shares add up to 1.
 
     Raises
     ------
     ValueError
-        Naming the text, for a share that is no number above 0 or a name that is given twice.
+        Naming the text, if a share is not a number above 0 or a name occurs twice.
     """
     shares: dict[str, float] = {}
     for part in text.split("+"):
@@ -39,8 +39,9 @@ def shares_of(text: str) -> dict[str, float]:
 
 
 def mix(trace: Trace, shares: Mapping[str, float]) -> Trace:
-    """The trace with its rows repeated so that each data set has its share; within one all rows
-    count alike.
+    """Return the trace with rows repeated so that each data set has its share.
+
+    All rows of one data set occur equally often.
 
     Raises
     ------

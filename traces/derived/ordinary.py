@@ -1,5 +1,6 @@
-"""Ordinary decoding: speculation with n = 0, a token a round and nothing drafted: a request is its
-lengths alone.
+"""Ordinary decoding, without drafts: each round emits one token.
+
+A request is then described by its prompt and output lengths.
 """
 
 from collections.abc import Sequence
@@ -20,12 +21,12 @@ def ordinary_decoding(
     dataset: Sequence[str] | None = None,
     provenance: Provenance | None = None,
 ) -> Trace:
-    """A trace of requests decoded without a draft model: as many rounds as output tokens.
+    """Return a trace of requests decoded without a draft model, one round per output token.
 
     Parameters
     ----------
-    prompt_tokens, output_tokens : lengths, (R,) each, at least 0 and at least 1.
-    request_id, dataset : names, (R,) each; without them the place in order, and `all`.
+    prompt_tokens, output_tokens : lengths, (R,) each; prompts at least 0, outputs at least 1.
+    request_id, dataset : names, (R,) each; by default `request-` and the row, and `all`.
 
     Raises
     ------
@@ -43,8 +44,8 @@ def ordinary_decoding(
     sets = ["all"] * many if dataset is None else list(dataset)
     if {len(prompts), len(names), len(sets)} != {many}:
         raise FormatError(
-            f"{source}: {len(prompts)} prompts, {many} outputs, {len(names)} names, {len(sets)}"
-            " sets"
+            f"{source}: {len(prompts)} prompts, {many} outputs, {len(names)} names and"
+            f" {len(sets)} data sets: must be equally many"
         )
     for name, tokens, least in (("prompt_tokens", prompts, 0), ("output_tokens", outputs, 1)):
         if (low := np.flatnonzero(tokens < least)).size:

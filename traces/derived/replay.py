@@ -1,10 +1,10 @@
-"""The same outputs at another draft length: what n tokens a round would have drafted and accepted.
+"""Replay a trace at another draft length: same outputs, other rounds.
 
-Given a request's output, whether a proposal is accepted at a position does not depend on where
-rounds begin: when decoding greedily it is whether the draft's own choice is the output's token;
-when sampling, a token y of the output was an accepted proposal with probability min(1, q(y) /
-p(y)), q the draft's and p the target's distribution. A position is tested in one round at most, so
-that one draw a position suffices.
+Given a request's output, the acceptance of a proposal at a position does not depend on where rounds
+begin. In greedy decoding, a proposal is accepted if the draft's choice equals the output's token.
+In sampling, a token y of the output was an accepted proposal with probability min(1, q(y) / p(y)),
+where q is the draft's and p the target's distribution. At most one round tests a position, so one
+random draw per position suffices.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,13 @@ from lapsd.traces.trace import Trace
 
 
 def at_draft_length(trace: Trace, n: int, rng: np.random.Generator) -> Trace:
-    """`trace` as if every round had drafted `n` tokens.
+    """Return `trace` as if every round had drafted `n` tokens.
 
     Parameters
     ----------
-    n : draft tokens a round, to 1,000; 0 is ordinary decoding, of any trace: nothing has to be
-        known of proposals.
-    rng : decides which proposals are accepted, where the trace holds probabilities other than 0 and
-        1.
+    n : draft tokens per round, at most 1,000. Ordinary decoding, 0, works for any trace, since it
+        needs no knowledge of proposals.
+    rng : draws the accepted proposals, if the trace has probabilities other than 0 and 1.
 
     Raises
     ------
@@ -49,8 +48,9 @@ def at_draft_length(trace: Trace, n: int, rng: np.random.Generator) -> Trace:
 
 
 def _runs(trace: Trace, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Per output position, how many proposals from there on are accepted in a row, to the end of
-    the output.
+    """Return, per output position, how many proposals from it on are accepted in a row.
+
+    A run ends at the end of the output.
     """
     if trace.accept_prob is None:
         if trace.acceptable is None:
@@ -58,19 +58,19 @@ def _runs(trace: Trace, rng: np.random.Generator) -> NDArray[np.int64]:
                 "the trace cannot be replayed at another draft length: it holds no 'accept_prob'"
             )
         return trace.acceptable
-    stands = rng.random(len(trace.accept_prob)) < trace.accept_prob
-    stop = np.where(stands, len(stands), np.arange(len(stands)))
+    accepted = rng.random(len(trace.accept_prob)) < trace.accept_prob
+    stop = np.where(accepted, len(accepted), np.arange(len(accepted)))
     ends = np.repeat(trace.output_offsets[1:], trace.output_tokens)
     next_stop = np.minimum.accumulate(stop[::-1])[::-1]
-    return np.minimum(next_stop, ends) - np.arange(len(stands))
+    return np.minimum(next_stop, ends) - np.arange(len(accepted))
 
 
 def rounds_over(runs: Sequence[int], n: int) -> list[int]:
-    """Accepted tokens of each round over one output, when rounds draft `n` tokens.
+    """Return the accepted tokens of each round of one output, if rounds draft `n` tokens.
 
     Parameters
     ----------
-    runs : per output position, how many proposals from there on are accepted in a row.
+    runs : per output position, how many proposals from it on are accepted in a row.
     """
     position, accepted = 0, []
     while position < len(runs):

@@ -1,6 +1,4 @@
-"""A trace with its rounds in random order: what is left when how acceptance develops is taken
-away.
-"""
+"""Shuffle the rounds of each request, as a control without any development of acceptance."""
 
 from dataclasses import replace
 
@@ -10,11 +8,10 @@ from lapsd.traces.trace import Trace
 
 
 def shuffled(trace: Trace, rng: np.random.Generator) -> Trace:
-    """The trace with each request's rounds in random order, but the last, which is cut at the
-    output's end.
+    """Return the trace with the rounds of each request in random order, except the last round.
 
-    A control: it keeps every request's length, rounds and acceptance, and nothing of how acceptance
-    develops.
+    The last round keeps its place, since the end of the output may cut it. The result keeps every
+    request's length, number of rounds and acceptance, but not how acceptance develops over rounds.
     """
     keys = rng.random(len(trace.accepted))
     keys[trace.offsets[1:] - 1] = 2.0

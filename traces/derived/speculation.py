@@ -1,10 +1,8 @@
-"""Does speculation pay?
-
-Tokens a second at every draft length, from a trace's acceptances and a profile's costs.
+"""Throughput of speculative decoding by draft length, from a trace and a profile.
 
 Draft lengths other than the recorded one are replayed (`lapsd.traces.derived.replay`); 0 is plain
-decoding. At batch size b, b copies of a request decode together: what a full, even batch would
-give.
+decoding. At batch size b, b copies of each request decode together, as in a full batch of equal
+requests.
 """
 
 from collections.abc import Sequence
@@ -31,11 +29,12 @@ def speculation_pays(
     lengths: Sequence[int] = DRAFT_LENGTHS,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """A row per batch size (those that the profile covers) and draft length.
+    """Return the throughput, one row per draft length and batch size that the profile covers.
 
-    Columns: `batch`, `draft_tokens`, `tokens_per_s`, `low`, `high` (95 %, over requests, delta
-    method), `over_plain` (the same over n = 0), `break_even` (the acceptance at which that length
-    would equal plain decoding, by mean round costs; above 1: never).
+    Columns: `batch`, `draft_tokens`, `tokens_per_s`, `low` and `high` (95 % interval over requests,
+    by the delta method), `over_plain` (ratio to the throughput at draft length 0), `break_even`
+    (acceptance at which the draft length is as fast as plain decoding, by mean round costs; above
+    1: it never is).
 
     Raises
     ------
@@ -70,13 +69,14 @@ def speculation_pays(
 
 
 def _decode_ns(trace: Trace, profile: Profile, batch: int) -> NDArray[np.float64]:
-    """What each request's decoding takes in a batch of copies of itself, (R,)."""
+    """Return the decoding time of each request in a batch of copies of itself, (R,)."""
     return price(trace, profile, batch).decode_ns.astype(float)
 
 
 def _rate(tokens: NDArray[np.int64], ns: NDArray[np.float64]) -> tuple[float, float]:
-    """Tokens a second over all requests, and half of its 95 % interval (a ratio of sums, delta
-    method with t).
+    """Return tokens per second over all requests, and half the width of its 95 % interval.
+
+    The rate is a ratio of sums; the interval is from the delta method with Student's t.
     """
     from scipy.stats import t
 

@@ -1,5 +1,6 @@
-"""Traces, profiles and arrivals on disk, as `docs/formats.md` says; every file is written whole or
-not at all.
+"""Files of traces, profiles, arrivals and prompts; `docs/formats.md` describes the formats.
+
+Every file is written completely or not at all.
 """
 
 from lapsd.traces.files.arrival_file import load_arrivals, save_arrivals

@@ -1,4 +1,4 @@
-"""Recorded arrivals on disk: one Parquet file, a row a request in order of arrival."""
+"""Files of recorded arrivals: Parquet, one row per request in order of arrival."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ COLUMNS = ("arrival_ns", "prompt_tokens", "output_tokens")
 
 
 def save_arrivals(trace: ArrivalTrace, path: str | Path) -> None:
-    """Write arrivals as Parquet, whole or not at all."""
+    """Write arrivals to a Parquet file, completely or not at all."""
     table = pa.table({name: getattr(trace, name) for name in COLUMNS})
     table = table.replace_schema_metadata(
         {"lapsd": json.dumps({"kind": "arrivals", "source": trace.source})}
@@ -26,7 +26,7 @@ def save_arrivals(trace: ArrivalTrace, path: str | Path) -> None:
 
 
 def load_arrivals(path: str | Path) -> ArrivalTrace:
-    """Read what `save_arrivals` wrote.
+    """Return the arrivals in a file that `save_arrivals` wrote.
 
     Raises
     ------
@@ -43,14 +43,15 @@ def load_arrivals(path: str | Path) -> ArrivalTrace:
         raise FormatError(f"arrivals {path}: {reason}") from error
     if not isinstance(note, dict) or note.get("kind") != "arrivals":
         raise FormatError(
-            f"arrivals {path}: not arrivals of lapsd (lapsd import azure or mooncake makes them)"
+            f"arrivals {path}: not an arrivals file of lapsd (to make one: lapsd import azure or"
+            " lapsd import mooncake)"
         )
     if missing := [name for name in COLUMNS if name not in table.column_names]:
-        raise FormatError(f"arrivals {path}: there is no column {missing[0]!r}")
+        raise FormatError(f"arrivals {path}: no column {missing[0]!r}")
     frame: pd.DataFrame = table.to_pandas()
     if frame[list(COLUMNS)].isna().to_numpy().any() or not all(
         frame[c].dtype.kind == "i" for c in COLUMNS
     ):
-        raise FormatError(f"arrivals {path}: a value is missing, or no whole number")
+        raise FormatError(f"arrivals {path}: a value is missing or not a whole number")
     arrival, prompt, output = (frame[c].to_numpy(dtype=np.int64) for c in COLUMNS)
     return ArrivalTrace(arrival, prompt, output, str(note.get("source")))

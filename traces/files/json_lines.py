@@ -1,4 +1,4 @@
-"""Reading other people's JSON lines, each refusal naming file and line."""
+"""Read JSON lines of other programs; each error message names the file and the line."""
 
 import gzip
 import json
@@ -14,12 +14,12 @@ PROMPTS = ("prompt_tokens", "num_prompt_tokens", "prompt_len", "input_len")
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line numbers and objects of a JSON-lines file (`.gz` allowed); empty lines are passed over.
+    """Yield the line numbers and objects of a JSON-lines file (`.gz` allowed), except empty lines.
 
     Raises
     ------
     FormatError
-        If the file cannot be read, or a line is no JSON object.
+        If the file cannot be read, or a line is not a JSON object.
     """
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
@@ -38,13 +38,14 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def first_of(record: Mapping[str, Any], keys: tuple[str, ...], default: Any = None) -> Any:
-    """The value under the first of `keys` that is there."""
+    """Return the value of the first of `keys` that the record has, or `default`."""
     return next((record[key] for key in keys if key in record), default)
 
 
 def labels(record: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """A trace row's `request_id` and `dataset`, by the names that files give them; else by line
-    number, and `all`.
+    """Return `request_id` and `dataset` of a trace row, by any of their names in public files.
+
+    Without them they are `line-` and the line number, and `all`.
     """
     return {
         "request_id": str(first_of(record, IDS, f"line-{number}"))[:200],
@@ -53,12 +54,12 @@ def labels(record: Mapping[str, Any], number: int) -> dict[str, Any]:
 
 
 def prompt_tokens(record: Mapping[str, Any], source: str) -> int | None:
-    """The prompt's length, by the names that files give it; None where there is none.
+    """Return the prompt's length, by any of its names in public files, or None without one.
 
     Raises
     ------
     FormatError
-        If it is no whole number.
+        If it is not a whole number.
     """
     return (
         count(first_of(record, PROMPTS), "prompt_tokens", source)
@@ -68,7 +69,7 @@ def prompt_tokens(record: Mapping[str, Any], source: str) -> int | None:
 
 
 def mapping(value: Any, name: str, source: str) -> dict[str, Any]:
-    """A JSON object.
+    """Return the value, if it is a JSON object.
 
     Raises
     ------
@@ -83,7 +84,7 @@ def mapping(value: Any, name: str, source: str) -> dict[str, Any]:
 
 
 def count(value: Any, name: str, source: str, least: int = 0) -> int:
-    """A whole number of at least `least`.
+    """Return the value, if it is a whole number of at least `least`.
 
     Raises
     ------
@@ -99,7 +100,13 @@ def count(value: Any, name: str, source: str, least: int = 0) -> int:
 
 
 def counts(value: Any, name: str, source: str, least: int = 0) -> list[int]:
-    """A list of at least one such number."""
+    """Return the value, if it is a list of at least one whole number of at least `least`.
+
+    Raises
+    ------
+    FormatError
+        Naming `source`, the field and the value.
+    """
     if not isinstance(value, list) or not value:
         raise FormatError(f"{source}, field {name!r}: not a list with at least one number")
     return [count(v, name, source, least) for v in value]

@@ -1,4 +1,4 @@
-"""Profiles on disk: one JSON file, as `docs/formats.md` says."""
+"""Files of profiles, in JSON; `docs/formats.md` describes the format."""
 
 import json
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ from lapsd.traces.provenance.record import Record
 
 PROFILE_VERSION = 2
 BUNDLED_PROFILES = ("reference", "opt-13b-a100")
-READABLE = (1, 2)  # version 1 knew batch size 1 only
+READABLE = (1, 2)  # version 1 has only batch size 1
 R = TypeVar("R", bound=Record)
 
 
 def save_profile(profile: Profile, path: str | Path) -> None:
-    """Write the profile whole or not at all."""
+    """Write the profile to a file, completely or not at all."""
     stamp = profile.provenance.to_json()
     for name, record in (("floors", profile.floors), ("speculation", profile.speculation)):
         if record is not None:
@@ -38,7 +38,7 @@ def save_profile(profile: Profile, path: str | Path) -> None:
 
 
 def load_profile(path: str | Path) -> Profile:
-    """Load and validate a profile, or a bundled one by its name: `reference` or `opt-13b-a100`.
+    """Return the validated profile in a file, or a bundled one: `reference` or `opt-13b-a100`.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def load_profile(path: str | Path) -> Profile:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads a profile's fields, refusing each wrong one by its name."""
+    """Reads the fields of a profile; each error message names the field."""
 
     path: Path
 
@@ -77,7 +77,9 @@ class _Reader:
             )
         for name, allowed in (("kind", KINDS), ("weights", WEIGHTS)):
             if document.get(name) not in allowed:
-                raise self.fail(name, f"{document.get(name)!r} is none of {', '.join(allowed)}")
+                raise self.fail(
+                    name, f"{document.get(name)!r}: must be one of {', '.join(allowed)}"
+                )
         costs, stamp = (self.mapping(document, key, key) for key in ("costs", "stamp"))
         rest = {key: value for key, value in stamp.items() if key not in ("floors", "speculation")}
         return Profile(
@@ -141,7 +143,7 @@ class _Reader:
         return Quadratic(line.base_ns, line.per_token_ns, square)
 
     def table(self, parent: Mapping[str, Any], key: str, name: str, what: str) -> dict[int, str]:
-        """An object's keys, which must be positive integers, in order: the number and the key."""
+        """Return an object's keys by their numbers, in order; keys must be positive integers."""
         term = self.mapping(parent, key, name)
         if not term:
             raise self.fail(name, f"needs at least one {what}")
@@ -176,7 +178,7 @@ class _Reader:
         )
 
     def old_terms(self, costs: Mapping[str, Any]) -> RoundTerms:
-        """Version 1: one slope for all widths."""
+        """Return the terms of a file of version 1, which has one slope for all widths."""
         slope = self.integer(costs, "verify_per_token_ns", "costs.verify_per_token_ns")
         return self.terms({**costs, "verify_per_token_ns": {"1": slope}}, "costs")
 

@@ -1,5 +1,6 @@
-"""Prompts on disk: JSON lines of `request_id`, `prompt` and, optionally, `group`; or a Spec-Bench
-question file.
+"""Files of prompts: JSON lines, or a question file of Spec-Bench.
+
+A line has `request_id`, `prompt` and, optionally, `group`.
 """
 
 import json
@@ -14,18 +15,18 @@ from lapsd.traces.prompts import Prompt, template_of
 
 
 def save_prompts(prompts: Sequence[Prompt], path: str | Path) -> None:
-    """Write prompts, a line each, whole or not at all."""
+    """Write prompts to a file, one line per prompt, completely or not at all."""
     records = ({"request_id": p.request_id, "prompt": p.text, "group": p.group} for p in prompts)
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     write_whole(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def load_prompts(path: str | Path) -> dict[str, Prompt]:
-    """Read prompts by request (`.gz` allowed); without a `group`, texts that differ in numbers only
-    are one.
+    """Return the prompts in a file (`.gz` allowed) by request.
 
-    A line with `question_id` and `turns`, as in Spec-Bench's and MT-Bench's question files, is a
-    prompt a turn, `ID-TURN`, with the turns before it.
+    Without `group`, prompts that differ only in numbers are one group. A line with `question_id`
+    and `turns`, as in the question files of Spec-Bench and MT-Bench, gives one prompt per turn,
+    named `ID-TURN`, which includes the previous turns.
 
     Raises
     ------
@@ -37,7 +38,7 @@ def load_prompts(path: str | Path) -> dict[str, Prompt]:
         for prompt in _prompts_of(record, f"prompts {path}, line {number}"):
             if prompt.request_id in prompts:
                 raise FormatError(
-                    f"prompts {path}, line {number}: request {prompt.request_id!r} is there twice"
+                    f"prompts {path}, line {number}: request {prompt.request_id!r} occurs twice"
                 )
             prompts[prompt.request_id] = prompt
     if not prompts:

@@ -1,4 +1,4 @@
-"""Traces on disk: one Parquet file, a row a request, as `docs/formats.md` says."""
+"""Files of traces: Parquet, one row per request; `docs/formats.md` describes the format."""
 
 import json
 from pathlib import Path
@@ -28,8 +28,9 @@ BUNDLED_TRACES = ("reference", "azure-conversations")
 
 
 def load_trace(path: str | Path) -> Trace:
-    """Load and validate a trace file, or a bundled one by its name: `reference` or
-    `azure-conversations`.
+    """Return the validated trace in a file, or a bundled one by its name.
+
+    The bundled traces are `reference` and `azure-conversations`.
 
     Raises
     ------
@@ -53,7 +54,7 @@ def load_trace(path: str | Path) -> Trace:
 
 
 def _field(name: str, path: Path) -> pa.Field | None:
-    """What a column is to be; None for one that is none of a trace's."""
+    """Return the field of a column, or None for a column that is not part of a trace."""
     try:
         kind = pa.int32() if prediction_name(name) else TYPES.get(name)
     except ValueError as error:
@@ -89,8 +90,9 @@ def _read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
 
 
 def _cast(column: pa.ChunkedArray, wanted: pa.Field, path: Path) -> pa.ChunkedArray:
-    """The column in its type of record; wider integers and large strings, as pandas writes them,
-    are taken too.
+    """Return the column in the type of the format.
+
+    Wider integers and large strings, as pandas writes them, are accepted too.
     """
     kinds = (
         pa.types.is_integer,
@@ -123,7 +125,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def to_table(trace: Trace) -> pa.Table:
-    """The trace as the Arrow table that is written to disk."""
+    """Return the trace as the Arrow table that a file holds."""
     offsets = {"drafted": trace.offsets, "accepted": trace.offsets}
     columns = {}
     for name, kind in TYPES.items():
@@ -145,6 +147,6 @@ def to_table(trace: Trace) -> pa.Table:
 
 
 def save_trace(trace: Trace, path: str | Path) -> None:
-    """Write the trace whole or not at all."""
+    """Write the trace to a file, completely or not at all."""
     options = {"compression": "zstd", "write_page_checksum": True}
     write_whole(Path(path), lambda temporary: pq.write_table(to_table(trace), temporary, **options))

@@ -1,21 +1,21 @@
-"""Writing files so that nothing is ever half there."""
+"""Write files completely or not at all."""
 
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-BUNDLED = Path(__file__).parents[1] / "data"  # what comes with the package
+BUNDLED = Path(__file__).parents[1] / "data"  # files that come with the package
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it over `path`.
+    """Let `write` fill a temporary file in the same folder, then rename it to `path`.
 
     Raises
     ------
     OSError
-        Naming `path`, if it cannot be written (a full disk, say); what was there before is then
-        untouched.
+        Naming `path`, if it cannot be written (on a full disk, for example). An existing file is
+        then unchanged.
     """
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
@@ -28,12 +28,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def make_writable_folder(folder: Path) -> None:
-    """Make the folder, and see that a file can be written there, before hours of work.
+    """Make the folder, and check before a long run that files can be written in it.
 
     Raises
     ------
     OSError
-        If it cannot.
+        If they cannot.
     """
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / f".probe.{os.getpid()}"
@@ -44,20 +44,21 @@ def make_writable_folder(folder: Path) -> None:
 def claim_folder(
     folder: Path, mark: str, what: str, *, overwrite: bool, remove: Sequence[str] = ()
 ) -> None:
-    """Make the folder ours: empty, or one that holds the file `mark` and may be written over.
+    """Make or check an output folder: empty, or one with the file `mark` that may be overwritten.
 
     Parameters
     ----------
-    what : that it is marked to hold, in words.
-    remove : patterns of what goes when it is written over, in order. The mark first: without it the
-        rest is nobody's.
+    mark : name of the file that identifies a folder of earlier output.
+    what : kind of output, for messages.
+    remove : patterns of the files to remove before they are overwritten, in order. `mark` comes
+        first, so that an interrupted removal does not leave a folder that looks complete.
 
     Raises
     ------
     ValueError
-        If it is marked already and `overwrite` is not set, or holds anything else.
+        If `mark` exists and `overwrite` is not set, or the folder holds other files.
     OSError
-        If it cannot be written.
+        If the folder cannot be written to.
     """
     make_writable_folder(folder)
     if (folder / mark).exists():

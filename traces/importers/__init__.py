@@ -1,6 +1,7 @@
-"""Importers of public formats, one module each: a new one is a module and a line in `IMPORTERS`.
+"""Importers of public formats, one module per format.
 
-`lapsd import NAME` and its options derive from the registry.
+A new importer needs a module and an entry in `IMPORTERS`; `lapsd import NAME` and its options are
+derived from that registry.
 """
 
 from lapsd.traces.importers.alpaca_eval import AlpacaEval

@@ -1,9 +1,8 @@
-"""Instructions and a model's answers: AlpacaEval's outputs, and Alpaca's own data set, which has
-the same fields.
+"""Instructions and answers: the outputs of AlpacaEval, and the data set Alpaca.
 
-A JSON list of `{"instruction", "output"}`, with `input` (Alpaca), `dataset` and `generator`
-(AlpacaEval) where they are there. Both are CC-BY-NC-4.0: to evaluate with, not to train what is
-shipped.
+Both are a JSON list of `{"instruction", "output"}`; optional fields are `input` (Alpaca), `dataset`
+and `generator` (AlpacaEval). Both have the license CC-BY-NC-4.0: they may be used for evaluation,
+but not to train models that are shipped.
 """
 
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ class AlpacaEval(Importer):
     most_tokens: int = field(
         default=2048,
         metadata={
-            "help": "Leave out what has more tokens, prompt and answer together; 0: nothing."
+            "help": "Leave out requests with more tokens, prompt and answer together; 0: keep all."
         },
     )
 

@@ -1,4 +1,4 @@
-"""Arrivals of Azure/AzurePublicDataset: CSV with TIMESTAMP, ContextTokens and GeneratedTokens."""
+"""Arrivals in Azure/AzurePublicDataset: CSV with TIMESTAMP, ContextTokens and GeneratedTokens."""
 
 import csv
 import gzip
@@ -41,7 +41,10 @@ class Azure(Importer):
 
 
 def _instant_ns(text: str) -> int:
-    """Of `2023-11-16 18:15:46.6805900`; Python's own instants end at microseconds."""
+    """Return the time in ns of a text such as `2023-11-16 18:15:46.6805900`.
+
+    The times of Python have microseconds only.
+    """
     whole, _, fraction = text.partition(".")
     seconds = datetime.fromisoformat(f"{whole}+00:00").timestamp()
     return int(seconds) * 10**9 + int(f"{fraction:0<9}"[:9])

@@ -1,6 +1,6 @@
-"""From texts to a trace: what importers of prompts and answers share.
+"""Traces from texts: code that all importers of prompts and answers share.
 
-A file holds a list of JSON objects.
+Their files hold a list of JSON objects.
 """
 
 import gzip
@@ -27,12 +27,12 @@ class Exchange(NamedTuple):
 
 
 def json_list(path: Path) -> list[Any]:
-    """The list in a JSON file (`.gz` allowed).
+    """Return the list in a JSON file (`.gz` allowed).
 
     Raises
     ------
     FormatError
-        If it cannot be read, or is no list of at least one entry.
+        If the file cannot be read, or does not hold a list of at least one entry.
     """
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
@@ -49,16 +49,17 @@ def json_list(path: Path) -> list[Any]:
 def imported(
     exchanges: Sequence[Exchange], path: Path, source: str, tokenizer: str, most: int
 ) -> Imported:
-    """A trace of ordinary decoding, and its prompts.
+    """Return a trace of ordinary decoding, and its prompts.
 
     Parameters
     ----------
-    most : tokens of prompt and answer together, above which an exchange is left out; 0: none is.
+    most : largest number of tokens of prompt and answer together; longer exchanges are left out.
+        0 keeps all.
 
     Raises
     ------
     FormatError
-        If none is left.
+        If all exchanges are left out.
     """
     count = TokenCounts(tokenizer)
     prompts, answers = count([e.prompt for e in exchanges]), count([e.answer for e in exchanges])
@@ -72,7 +73,9 @@ def imported(
     notes = []
     if left_out := len(exchanges) - len(kept):
         bound = f", or more than {most} tokens together" if most else ""
-        notes.append(f"{left_out} of {len(exchanges)} left out: no text in prompt or answer{bound}")
+        notes.append(
+            f"{left_out} of {len(exchanges)} requests left out: no text in prompt or answer{bound}"
+        )
     if count.estimated:
         notes.append(f"lengths are estimated: {tokenizer}")
     provenance = Provenance(
@@ -97,6 +100,6 @@ def imported(
 
 
 def refuse_most(most: int) -> None:
-    """See that a bound on tokens is one."""
+    """Raise a ValueError if a bound on tokens is out of range."""
     if not 0 <= most <= 10**7:
         raise ValueError(f"most_tokens {most}: must be between 0 and 10000000")

@@ -1,16 +1,16 @@
-"""Costs that LLMServe/DistServe fitted to real GPUs: prefills and decoding steps of one model, in
-milliseconds.
+"""Costs that LLMServe/DistServe fitted to real GPUs: prefills and decoding steps of a model.
 
-Format (`simdistserve/estimators/profile_data/*.json`, Apache-2.0): by model and tensor-parallel
-degree
+The files (`simdistserve/estimators/profile_data/*.json`, Apache-2.0) hold times in milliseconds, by
+model and tensor-parallel degree:
 
-    prefill                             [a, b, c]: a + b · tokens + c · Σ tokens² of the prompts of
-    one pass decoding_smallbs, decoding_largebs  [a, b, c]: a + b · Σ contexts + c · requests of one
-    step decoding_large_small_bs_threshold   the number of requests from which on the second holds
+- `prefill`: [a, b, c], for a + b · tokens + c · Σ tokens² of the prompts in one pass;
+- `decoding_smallbs` and `decoding_largebs`: [a, b, c], for a + b · Σ contexts + c · requests of one
+  step;
+- `decoding_large_small_bs_threshold`: number of requests from which on `decoding_largebs` applies.
 
-A step's two regimes need no term of their own: costs by batch size are linear between those given,
-and both ends of either line are. What a file does not hold comes from the model's architecture:
-bytes of keys and values a token, and so what a move takes over PCIe.
+A profile needs no term for the two regimes of a step, since its costs are linear between the batch
+sizes that it lists, and both ends of each line are listed. KV transfers are not in the files; their
+costs follow from the model's architecture: bytes of keys and values per token, over PCIe.
 """
 
 import json
@@ -27,12 +27,14 @@ from lapsd.traces.importers.importer import Imported, Importer
 from lapsd.traces.profile import Profile
 from lapsd.traces.provenance import Hardware, Model, Provenance
 
-LARGEST_BATCH = 512  # requests up to which the line of large batches is taken to go on
-USED = 0.9  # of a GPU's memory, as vLLM does by default
+LARGEST_BATCH = (
+    512  # number of requests up to which the line of large batches is assumed to continue
+)
+USED = 0.9  # share of a GPU's memory that is used, as by default in vLLM
 
 
 class Architecture(NamedTuple):
-    """What memory a model takes, in 16 bits a number; `parameters` of all layers and embeddings."""
+    """Size of a model with 16 bits per number; `parameters` counts all layers and embeddings."""
 
     layers: int
     hidden: int
@@ -40,11 +42,12 @@ class Architecture(NamedTuple):
 
     @property
     def kv_bytes(self) -> int:
-        """Of a token: a key and a value in each layer."""
+        """Bytes of a token's keys and values in all layers."""
         return 2 * self.layers * self.hidden * 2
 
     @property
     def weights_bytes(self) -> int:
+        """Bytes of all weights."""
         return 2 * self.parameters
 
 
@@ -57,24 +60,24 @@ ARCHITECTURES = {
 
 @dataclass(frozen=True)
 class DistServe(Importer):
-    """Import costs fitted to real GPUs by DistServe as a profile of one model, without a draft
-    model.
-    """
+    """Import costs that DistServe fitted to real GPUs, for one model without a draft model."""
 
     name: ClassVar[str] = "distserve"
-    file: ClassVar[str] = "A file of fits of DistServe's simulator (JSON)."
+    file: ClassVar[str] = "A file of fitted costs of DistServe's simulator (JSON)."
 
-    model: str = field(default="facebook/opt-13b", metadata={"help": "Which of the file's models."})
+    model: str = field(
+        default="facebook/opt-13b", metadata={"help": "Model to read from the file."}
+    )
     tp: int = field(
-        default=1, metadata={"help": "Which tensor-parallel degree: GPUs that share the model."}
+        default=1, metadata={"help": "Tensor-parallel degree: number of GPUs that share the model."}
     )
     gpu: str = field(
-        default="A100-80G", metadata={"help": "The GPU, in words: the file does not name it."}
+        default="A100-80G", metadata={"help": "Name of the GPU, which is not in the file."}
     )
     pcie_gb_per_s: float = field(
         default=20.0,
         metadata={
-            "help": "Rate at which caches move to host memory and back, a GPU, in 10^9 bytes/s."
+            "help": "Rate of KV transfers to host memory and back, per GPU, in 10^9 bytes/s."
         },
     )
 
@@ -84,33 +87,33 @@ class DistServe(Importer):
                 f"pcie_gb_per_s {self.pcie_gb_per_s:g}: must be above 0 and at most 100000"
             )
         if self.model not in ARCHITECTURES:
-            raise ValueError(
-                f"model {self.model!r}: its architecture is known of {', '.join(ARCHITECTURES)}"
-            )
+            raise ValueError(f"model {self.model!r}: must be one of {', '.join(ARCHITECTURES)}")
 
     def read(self, path: str | Path) -> Imported:
         """See `Importer.read`."""
         path = Path(path)
         fits = self._fits(path)
         notes: tuple[str, ...] = (
-            f"moves are not in the file: {self.pcie_gb_per_s:g} GB/s is assumed",
+            f"KV transfers are not in the file: {self.pcie_gb_per_s:g} GB/s is assumed",
         )
         base, per_token, square = fits.prefill
         if square < 0:  # costs never fall
             square, notes = (
                 0.0,
-                (*notes, "its prefill's quadratic term is negative, and taken as 0"),
+                (*notes, "the quadratic term of the prefill is negative: 0 is used instead"),
             )
-        move = Linear(0, round(ARCHITECTURES[self.model].kv_bytes / self.tp / self.pcie_gb_per_s))
+        transfer = Linear(
+            0, round(ARCHITECTURES[self.model].kv_bytes / self.tp / self.pcie_gb_per_s)
+        )
         costs = Costs(
             rounds={
                 b: _step(fits, b)
                 for b in sorted({1, fits.threshold - 1, fits.threshold, LARGEST_BATCH} - {0})
             },
             prefill=Quadratic(_ns(base), _ns(per_token), round(square * 1e9)),
-            swap_out=move,
-            swap_in=move,
-            swap_ways={"pcie": Swap(move, move)},
+            swap_out=transfer,
+            swap_in=transfer,
+            swap_ways={"pcie": Swap(transfer, transfer)},
             only_draft_tokens=0,
         )
         return Imported(
@@ -127,12 +130,12 @@ class DistServe(Importer):
         models = mapping(document, "the file", str(path))
         if self.model not in models:
             raise FormatError(
-                f"{path}: holds no costs of {self.model} (it has {', '.join(models) or 'none'})"
+                f"{path}: no costs of {self.model} (models in it: {', '.join(models) or 'none'})"
             )
         degrees = mapping(models[self.model], self.model, str(path))
         if str(self.tp) not in degrees:
             raise FormatError(
-                f"{path}: {self.model} has no tp {self.tp} (it has {', '.join(degrees) or 'none'})"
+                f"{path}: no tp {self.tp} of {self.model} (in it: {', '.join(degrees) or 'none'})"
             )
         return _Fits.of(
             mapping(degrees[str(self.tp)], f"{self.model}.{self.tp}", str(path)), str(path)
@@ -173,7 +176,7 @@ class DistServe(Importer):
 
 
 class _Fits(NamedTuple):
-    """One model's coefficients, in milliseconds."""
+    """Coefficients of one model, in milliseconds."""
 
     prefill: tuple[float, ...]
     small: tuple[float, ...]
@@ -201,7 +204,7 @@ class _Fits(NamedTuple):
 def _three(
     record: Mapping[str, Any], name: str, source: str, least: float = 0
 ) -> tuple[float, ...]:
-    """Three coefficients; only the last may be as small as `least`."""
+    """Return three coefficients: the first two are not negative, the last is at least `least`."""
     values = record.get(name)
     numbers = isinstance(values, list) and all(
         type(v) in (int, float) and math.isfinite(v) for v in values
@@ -209,12 +212,12 @@ def _three(
     if not isinstance(values, list) or not numbers or len(values) != 3:
         raise FormatError(f"{source}, field {name!r}: not three numbers")
     if min(*values[:2], values[2] - least) < 0 or max(values) * 1e9 > MAX_NS or values[0] <= 0:
-        raise FormatError(f"{source}, field {name!r}: {values} are no costs in milliseconds")
+        raise FormatError(f"{source}, field {name!r}: {values} are not costs in milliseconds")
     return tuple(map(float, values))
 
 
 def _step(fits: _Fits, batch: int) -> RoundTerms:
-    """A decoding step of so many requests: one pass over one token of each."""
+    """Return the cost of a decoding step of `batch` requests: one pass over one token of each."""
     base, per_context, per_request = fits.small if batch < fits.threshold else fits.large
     nothing = Linear(0, 0)
     return RoundTerms(nothing, {1: _ns(base + per_request * batch)}, {1: _ns(per_context)}, 0)

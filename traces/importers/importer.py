@@ -1,6 +1,4 @@
-"""What every importer is: a name, its options, and `read`, which makes of one public file what
-lapsd works with.
-"""
+"""Base class of importers: a name, options, and `read`, which converts one public file."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -15,18 +13,20 @@ from lapsd.traces.trace import Trace
 
 @dataclass(frozen=True)
 class Imported:
-    """What a public file holds.
+    """Contents of a public file.
 
     Attributes
     ----------
     trace : Trace, ArrivalTrace or None
-        Requests and their rounds, or their arrivals and lengths; None: the file holds costs alone.
+        Requests and their rounds, or arrivals and lengths; None if the file holds only costs.
     profile : Profile or None
-        Fitted to the file's wall times, or the costs that it holds, if it has any.
+        Costs in the file, or fitted to its wall times, if there are any.
     notes : tuple of str
-        What a user must know of it, a sentence each: what was estimated, left out or not there.
-    prompts : tuple of Prompt The requests' prompts, in order, where the file holds them: what
-        predictors of lengths learn from.
+        Notes for the user, one sentence each: parts that were estimated, left out or not in the
+        file.
+    prompts : tuple of Prompt
+        Prompts of the requests, in order, if the file holds them. Predictors of lengths are trained
+        on them.
     """
 
     trace: Trace | ArrivalTrace | None
@@ -37,17 +37,18 @@ class Imported:
 
 @dataclass(frozen=True)
 class Importer(ABC):
-    """A public format. The first line of a subclass's docstring says what `lapsd import NAME` does.
+    """Importer of one public format.
 
-    Its fields are the options, with a default, and `help` in their metadata; wrong values are
-    refused at once.
+    The first line of a subclass's docstring is the help text of `lapsd import NAME`. The fields of
+    a subclass are the options; each has a default and `help` in its metadata. A subclass checks
+    their values when it is created.
 
     Attributes
     ----------
     name : str
-        As users type it.
+        Name on the command line.
     file : str
-        What the file must be, in a line.
+        Description of the file, in one line.
     """
 
     name: ClassVar[str]
@@ -55,10 +56,10 @@ class Importer(ABC):
 
     @abstractmethod
     def read(self, path: str | Path) -> Imported:
-        """Read one file; `.gz` is allowed.
+        """Return the contents of one file; `.gz` is allowed.
 
         Raises
         ------
         FormatError
-            Naming the file, the line and what is wrong with it.
+            Naming the file, the line and what is wrong.
         """

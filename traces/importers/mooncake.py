@@ -1,8 +1,7 @@
-"""Arrivals of kvcache-ai/Mooncake: JSON lines of `timestamp` (ms), `input_length` and
-`output_length`.
+"""Arrivals in kvcache-ai/Mooncake: JSON lines of `timestamp`, `input_length`, `output_length`.
 
-Its timestamps are rounded to about three seconds: requests of one bucket arrive nearly at once, as
-in the file.
+Timestamps are in ms, but rounded to about three seconds. They are kept as they are, so the requests
+of three seconds arrive almost at once.
 """
 
 from dataclasses import dataclass

@@ -1,5 +1,6 @@
-"""ShareGPT's own JSON: a list of conversations, `{"id", "conversations": [{"from": "human",
-"value": ...}, ...]}`.
+"""Conversations of ShareGPT.
+
+The file is a JSON list of `{"id", "conversations": [{"from": "human", "value": ...}, ...]}`.
 """
 
 from dataclasses import dataclass, field
@@ -16,11 +17,10 @@ ASKS, ANSWERS = ("human", "user"), ("gpt", "chatgpt", "assistant", "bing", "bard
 
 @dataclass(frozen=True)
 class ShareGPT(Importer):
-    """Import ShareGPT conversations: the first question and its answer of each, decoded without a
-    draft model.
+    """Import the first question and answer of each ShareGPT conversation, without a draft model.
 
-    As serving benchmarks do (vLLM's, FastServe's): conversations that begin otherwise, or are too
-    long, are left out.
+    As in serving benchmarks (of vLLM and FastServe), conversations that do not begin with a
+    question and its answer, or are too long, are left out.
     """
 
     name: ClassVar[str] = "sharegpt"
@@ -30,7 +30,7 @@ class ShareGPT(Importer):
     most_tokens: int = field(
         default=2048,
         metadata={
-            "help": "Leave out what has more tokens, prompt and answer together; 0: nothing."
+            "help": "Leave out requests with more tokens, prompt and answer together; 0: keep all."
         },
     )
 
@@ -59,7 +59,7 @@ class ShareGPT(Importer):
 
 
 def _first(record: Any, number: int, source: str) -> Exchange | None:
-    """The first question and its answer; None where a conversation begins otherwise."""
+    """Return the first question and its answer, or None if a conversation begins otherwise."""
     if not isinstance(record, dict) or not isinstance(record.get("conversations"), list):
         raise FormatError(f"{source}: needs a list in 'conversations'")
     turns = record["conversations"][:2]

@@ -1,10 +1,10 @@
-"""Public Spec-Bench answer files: a turn of a question becomes a request.
+"""Public answer files of Spec-Bench: each turn of a question becomes a request.
 
-An answer file holds, per question, the tokens each round emitted (accepted draft tokens + 1) in one
-flat list over all turns, and each turn's wall time; neither draft lengths nor prompt lengths. Draft
-lengths are reconstructed by the schedule that made the file, prompt lengths estimated from the
-questions' text. A `wall_time_fit` profile is fitted to the wall times. Format: Spec-Bench
-(hemingkx/Spec-Bench, Apache-2.0).
+For each question, an answer file holds the tokens that each round emitted (accepted draft tokens +
+1), in one flat list over all turns, and the wall time of each turn. It holds neither draft lengths
+nor prompt lengths. Draft lengths are reconstructed from the schedule that made the file, and prompt
+lengths are estimated from the text of the questions. A `wall_time_fit` profile is fitted to the
+wall times. Format: Spec-Bench (hemingkx/Spec-Bench, Apache-2.0).
 """
 
 import math
@@ -95,8 +95,17 @@ class SpecBench(Importer):
 
 @dataclass(frozen=True)
 class _Turn:
-    """One answer: `accepted` draft tokens a round, `tokens` of output, and 0 where there is no wall
-    time.
+    """One turn of an answer.
+
+    Attributes
+    ----------
+    source : file and line, for messages
+    question : id of the question
+    number : number of the turn
+    category : category of the question
+    accepted : draft tokens accepted in each round
+    tokens : tokens of output
+    wall_s : wall time in seconds; 0 if the file has none
     """
 
     source: str
@@ -160,7 +169,7 @@ def _integers(choice: Mapping[str, Any], key: str, source: str) -> list[int]:
         or not values
     ):
         raise FormatError(
-            f"{source}: 'choices[0].{key}' is no list of integers from 0 to {2**15 - 1}"
+            f"{source}: 'choices[0].{key}' is not a list of integers from 0 to {2**15 - 1}"
         )
     return values
 
@@ -169,28 +178,27 @@ def _drafted(turn: _Turn, schedule: DraftSchedule, longest: int) -> list[int]:
     try:
         return schedule.drafted(turn.accepted)
     except ValueError as error:
-        # newer assisted generation ends a draft where the draft model is unsure, which no file
-        # tells
+        # newer assisted generation ends a draft if the draft model is unsure, which no file records
         raise FormatError(
-            f"{turn.source}, turn {turn.number}: {error}: lengths that follow another rule, or a"
-            f" tree, cannot be reconstructed; draft_schedule constant:{longest} (the longest"
-            " acceptance) reads all as that long"
+            f"{turn.source}, turn {turn.number}: {error}. Draft lengths of other schedules, or of"
+            f" trees, cannot be reconstructed; draft_schedule constant:{longest} (the largest"
+            f" number of accepted tokens) assumes {longest} draft tokens in every round"
         ) from error
 
 
 def _questions(path: str | Path) -> tuple[Path, dict[int | str, list[str]]]:
-    """The file, and each question's turns."""
+    """Return the path of the file, and the turns of each question."""
     asked = {}
     for number, record in json_lines(Path(path)):
         turns = record.get("turns")
         if not isinstance(turns, list) or not all(isinstance(t, str) for t in turns):
-            raise FormatError(f"{path}, line {number}: 'turns' is no list of texts")
+            raise FormatError(f"{path}, line {number}: 'turns' is not a list of texts")
         asked[_question(record)] = turns
     return Path(path), asked
 
 
 def _tokens_per_character(answers: Sequence[tuple[int, Mapping[str, Any]]]) -> float:
-    """From the answers themselves: their texts are in the file, with their token counts."""
+    """Return tokens per character of the answers, whose texts and token counts are in the file."""
     tokens = characters = 0
     for _, answer in answers:
         choice = _choice(answer)
@@ -206,8 +214,9 @@ def _prompt_tokens(
     questions: tuple[Path, Mapping[int | str, list[str]]],
     tokens_per_character: float,
 ) -> list[int]:
-    """The conversation so far at each turn: questions by their characters, answers by their
-    tokens.
+    """Return the estimated prompt length of each turn: the conversation up to its question.
+
+    Tokens of questions are estimated from their characters; tokens of answers are in the file.
     """
     path, asked = questions
     prompts, context = [], 0.0

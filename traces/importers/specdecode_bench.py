@@ -1,9 +1,11 @@
-"""SpecDecode-Bench: per output position the tokens that a round started there would emit
-(`acc_len`).
+"""Acceptance per output position, as SpecDecode-Bench records it.
 
-A line holds the token ids of a prompt and its output, and for each drafting method an object
-`acc_NAME` whose `acc_len` is as long as the output. Such a trace replays at any draft length: `pos
-+= min(acc_len[pos], n + 1)`. Flat records with `acc_len` and a prompt length are read too.
+A line holds `id`, `prompt_token_ids`, `generated_token_ids`, and an object `acc_NAME` with a list
+`acc_len` for each drafting method. `acc_len` has one entry per output position of that method's own
+run: the number of tokens that a round started at the position would emit. Its length is the
+method's output length. It may differ from that of `generated_token_ids`, since the run of a method
+may have generated other text. Such a trace replays at any draft length n: `pos += min(acc_len[pos],
+n + 1)`. Flat records with `acc_len` and a prompt length are read too.
 """
 
 from collections.abc import Mapping
@@ -23,19 +25,19 @@ PREFIX = "acc_"
 
 @dataclass(frozen=True)
 class SpecDecodeBench(Importer):
-    """Import SpecDecode-Bench's acceptances per output position."""
+    """Import acceptance per output position from SpecDecode-Bench."""
 
     name: ClassVar[str] = "specdecode-bench"
     file: ClassVar[str] = (
-        "JSON lines with acc_len a request, or a drafting method of it (.gz allowed)."
+        "JSON lines with acc_len of each request, or of each drafting method (.gz allowed)."
     )
 
     draft_tokens: int = field(
-        default=4, metadata={"help": "Draft length of the trace's rounds; replays take any."}
+        default=4, metadata={"help": "Draft length of the trace's rounds; replays may use any."}
     )
     method: str | None = field(
         default=None,
-        metadata={"help": "The drafting method, eagle or ngram, where the file holds several."},
+        metadata={"help": "Drafting method, such as eagle or ngram, if the file holds several."},
     )
 
     def __post_init__(self) -> None:
@@ -48,20 +50,14 @@ class SpecDecodeBench(Importer):
             source = f"{path}, line {number}"
             if "acc_len" not in record and method is None:
                 method = _only_method(record, source)
-            field = "acc_len" if method is None else f"{PREFIX}{method}.acc_len"
-            lengths = counts(_acc_len(record, method, source), field, source, 1)
-            # a round's own last token is the target's: what is acceptable is one less, and ends
-            # with the output
+            name = "acc_len" if method is None else f"{PREFIX}{method}.acc_len"
+            lengths = counts(_acc_len(record, method, source), name, source, 1)
+            # the last token of a round comes from the target; drafts end with the output
             acceptable = [min(a - 1, len(lengths) - i) for i, a in enumerate(lengths)]
             accepted = rounds_over(acceptable, self.draft_tokens)
             ids = record.get("prompt_token_ids")
             prompt = len(ids) if isinstance(ids, list) else prompt_tokens(record, source)
             without_prompt |= prompt is None
-            outputs = record.get("generated_token_ids")
-            if isinstance(outputs, list) and len(outputs) != len(lengths):
-                raise FormatError(
-                    f"{source}, field {field!r}: {len(lengths)} of {len(outputs)} generated tokens"
-                )
             rows.append(
                 labels(record, number)
                 | {
@@ -94,7 +90,7 @@ def _only_method(record: Mapping[str, Any], source: str) -> str:
     methods = _methods(record)
     if not methods:
         raise FormatError(
-            f"{source}: neither 'acc_len' nor a drafting method's, such as 'acc_eagle'"
+            f"{source}: needs 'acc_len' or an object of a drafting method, such as 'acc_eagle'"
         )
     if len(methods) > 1:
         raise FormatError(f"{source}: give the method, one of {', '.join(methods)}")
@@ -105,5 +101,5 @@ def _acc_len(record: Mapping[str, Any], method: str | None, source: str) -> Any:
     if method is None:
         return record.get("acc_len")
     if method not in (methods := _methods(record)):
-        raise FormatError(f"{source}: no method {method!r}, but {', '.join(methods) or 'none'}")
+        raise FormatError(f"{source}: no method {method!r} (in it: {', '.join(methods) or 'none'})")
     return record[PREFIX + method].get("acc_len")

@@ -1,6 +1,4 @@
-"""How many tokens texts have: by a model's own tokenizer, or estimated from their characters or
-words.
-"""
+"""Token counts of texts, by a model's tokenizer or estimated from characters or words."""
 
 import re
 from collections.abc import Sequence
@@ -12,12 +10,17 @@ ESTIMATE = re.compile(r"(?:chars/|words\*)(\d+(?:\.\d+)?)")
 
 
 class TokenCounts:
-    """Counts of tokens, without special ones, by a `tokenizer` as `HELP` has it.
+    """Counts tokens of texts, without special tokens.
+
+    Parameters
+    ----------
+    tokenizer : a folder with the model's tokenizer.json, or an estimate such as `chars/4` (four
+        characters per token) or `words*1.35` (1.35 tokens per word).
 
     Raises
     ------
     ValueError
-        Naming what was given, if it is neither.
+        Naming `tokenizer`, if it is neither.
     """
 
     def __init__(self, tokenizer: str) -> None:
@@ -30,10 +33,11 @@ class TokenCounts:
 
     @property
     def estimated(self) -> bool:
+        """Whether counts are estimates."""
         return self._own is None
 
     def __call__(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text; of an estimate at least 1 where there is any text."""
+        """Return the tokens of each text; an estimate is at least 1 for any text."""
         if self._own is not None:
             return [
                 len(e.ids) for e in self._own.encode_batch(list(texts), add_special_tokens=False)
@@ -49,11 +53,11 @@ class TokenCounts:
 
 
 def _load(folder: str) -> Any:
-    """The tokenizer in a model's folder, or a tokenizer.json itself."""
+    """Return the tokenizer in a model's folder, or in the given tokenizer.json."""
     path = Path(folder) / "tokenizer.json" if Path(folder).is_dir() else Path(folder)
     if not path.is_file():
         raise ValueError(
-            f"tokenizer {folder}: there is no {path}; or estimate: chars/4, words*1.35"
+            f"tokenizer {folder}: no such file {path} (or use an estimate: chars/4, words*1.35)"
         )
     try:
         from tokenizers import Tokenizer
@@ -63,5 +67,5 @@ def _load(folder: str) -> Any:
         ) from error
     try:
         return Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises plain ones
+    except Exception as error:  # the library raises no narrower type
         raise ValueError(f"tokenizer {path}: {str(error).splitlines()[0]}") from error

@@ -1,10 +1,10 @@
-"""What vLLM answers with `--per-request-spec-decode-metrics detailed`, a response a line.
+"""Responses of vLLM with `--per-request-spec-decode-metrics detailed`, one response per line.
 
 A response holds `usage` and, under `metrics.speculative_decoding`, the draft tokens accepted and
-drafted in each step (`per_step_accepted`, `per_step_drafted`; its `num_draft_tokens` is their sum
-over the request). The first token of a response comes from prefill, which belongs to no step: it is
-counted to the prompt. Flat records with `per_step_accepted` beside `prompt_tokens` and
-`output_tokens` are read too.
+drafted in each step (`per_step_accepted`, `per_step_drafted`). Its `num_draft_tokens` is the sum of
+drafted tokens over the request. The first token of a response comes from the prefill, which is not
+a step, so it is counted as part of the prompt. Flat records with `per_step_accepted`,
+`prompt_tokens` and `output_tokens` are read too.
 """
 
 from collections.abc import Mapping
@@ -32,8 +32,13 @@ DRAFTS = ("draft_tokens", "num_speculative_tokens", "num_spec_tokens")
 
 @dataclass(frozen=True)
 class _Request:
-    """A record's prompt (None: not given) and output, its steps, and whether prefill emitted the
-    first token.
+    """One record.
+
+    Attributes
+    ----------
+    prompt, output : tokens of prompt (None: not in the file) and output
+    accepted, drafted : draft tokens of each step
+    prefill_emits : whether the first output token comes from the prefill
     """
 
     prompt: int | None
@@ -45,7 +50,7 @@ class _Request:
 
 @dataclass(frozen=True)
 class Vllm(Importer):
-    """Import what vLLM recorded of each request's speculative steps."""
+    """Import the speculative steps that vLLM recorded for each request."""
 
     name: ClassVar[str] = "vllm"
     file: ClassVar[str] = (
@@ -53,7 +58,7 @@ class Vllm(Importer):
     )
 
     draft_tokens: int | None = field(
-        default=None, metadata={"help": "Tokens drafted a step, if the file does not say."}
+        default=None, metadata={"help": "Tokens drafted per step, if not in the file."}
     )
 
     def __post_init__(self) -> None:
@@ -63,7 +68,7 @@ class Vllm(Importer):
     def read(self, path: str | Path) -> Imported:
         """See `Importer.read`.
 
-        Responses with tokens that came neither from prefill nor from a step are left out.
+        Responses with tokens that come neither from the prefill nor from a step are left out.
         """
         path, rows, requests, left_out = Path(path), [], list[_Request](), list[int]()
         for number, record in json_lines(path):
@@ -86,11 +91,14 @@ class Vllm(Importer):
             missing.append("prompt_tokens (0)")
         if left_out:
             missing.append(
-                f"{len(left_out)} responses, the first in line {left_out[0]}, with tokens of"
-                " neither prefill nor a recorded step (vLLM records no step without a draft)"
+                f"{len(left_out)} responses, the first in line {left_out[0]}, with tokens from"
+                " neither the prefill nor a recorded step (vLLM does not record steps without"
+                " drafts)"
             )
         from_prefill = sum(request.prefill_emits for request in requests)
-        estimate = f"{from_prefill} requests: the token that prefill emits is counted to the prompt"
+        estimate = (
+            f"{from_prefill} requests: the token from the prefill is counted as part of the prompt"
+        )
         provenance = Provenance(
             source="vLLM",
             imported_from=path.name,
@@ -101,7 +109,7 @@ class Vllm(Importer):
         return Imported(trace, notes=tuple(f"not in the file: {m}" for m in missing))
 
     def _request(self, record: Mapping[str, Any], source: str) -> _Request | None:
-        """What a record says; None for a response whose steps do not account for its tokens."""
+        """Return a record's request, or None if its steps do not account for its tokens."""
         is_response = "metrics" in record and "per_step_accepted" not in record
         steps = _steps(record, source) if is_response else record
         usage = mapping(record.get("usage"), "usage", source) if is_response else record
@@ -118,7 +126,7 @@ class Vllm(Importer):
         return _Request(prompt_tokens(usage, source), output, accepted, drafted, prefill_emits)
 
     def _drafted(self, steps: Mapping[str, Any], accepted: list[int], source: str) -> list[int]:
-        """Draft tokens of each step, none fewer than it accepted."""
+        """Return the draft tokens of each step, at least as many as it accepted."""
         if "per_step_drafted" in steps:
             drafted = counts(steps["per_step_drafted"], "per_step_drafted", source)
             if len(drafted) != len(accepted):
@@ -128,7 +136,7 @@ class Vllm(Importer):
             n = first_of(steps, DRAFTS, self.draft_tokens)
             if n is None:
                 raise FormatError(
-                    f"{source}: does not say how many tokens were drafted a step (give"
+                    f"{source}: the number of tokens drafted per step is missing (give"
                     " draft_tokens)"
                 )
             drafted = [count(n, "draft_tokens", source, 1)] * len(accepted)
@@ -141,19 +149,19 @@ class Vllm(Importer):
 
 
 def _steps(response: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """What a response says of its speculative steps."""
+    """Return a response's metrics of speculative steps."""
     metrics = mapping(response["metrics"], "metrics", source)
     steps = mapping(metrics.get("speculative_decoding"), "metrics.speculative_decoding", source)
     if "per_step_accepted" not in steps:
         raise FormatError(
-            f"{source}, field 'metrics.speculative_decoding': no 'per_step_accepted', a summary"
-            " only (vLLM records steps with --per-request-spec-decode-metrics detailed)"
+            f"{source}, field 'metrics.speculative_decoding': has only a summary, without"
+            " 'per_step_accepted' (vLLM records it with --per-request-spec-decode-metrics detailed)"
         )
     return steps
 
 
 def _cut(accepted: list[int], output: int, source: str) -> list[int]:
-    """The steps' accepted tokens without those of the last that lie past the output's end."""
+    """Return the accepted tokens of each step, without tokens after the end of the output."""
     emitted = sum(accepted) + len(accepted)
     if not emitted - accepted[-1] <= output <= emitted:
         raise FormatError(

@@ -1,6 +1,4 @@
-"""A profile fitted to whole requests' wall times: what a file that timed no single round can tell
-of costs.
-"""
+"""Fit a profile to the wall times of whole requests, if a file has no times of single rounds."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +10,16 @@ from lapsd.traces.trace import Trace
 
 
 def fit_wall_times(trace: Trace, wall_s: NDArray[np.float64]) -> Profile:
-    """Cost of a round and of a draft token from whole requests' wall times, (R,), by non-negative
-    least squares.
+    """Return a profile with the costs of a round and of a draft token.
 
-    Errors are relative to each wall time, so that long requests do not decide alone. Prefill,
-    context and switching cannot be told apart in wall times: they are part of the round, or 0.
-    Where every round drafted the same number of tokens, nor can rounds and draft tokens: all of it
-    is the round's, and the profile holds for that number alone.
+    The fit is by non-negative least squares. Errors are relative to each wall time, so that long
+    requests do not dominate. Wall times do not show the costs of prefill, context and switching
+    separately: these are part of the round, or 0. If all rounds draft the same number of tokens,
+    the cost of draft tokens is part of the round as well, and the profile covers only that number.
+
+    Parameters
+    ----------
+    wall_s : wall time of each request in seconds, (R,).
     """
     from scipy.optimize import nnls
 

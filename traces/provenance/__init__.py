@@ -1,6 +1,4 @@
-"""What is known about where numbers come from and how far to trust them, as it stands in traces and
-profiles.
-"""
+"""Records in traces and profiles of where numbers come from and how far to trust them."""
 
 from lapsd.traces.provenance.fits import FitError, Fits, GridError, RoundError, SwapFit
 from lapsd.traces.provenance.floors import Floors

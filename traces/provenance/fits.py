@@ -1,4 +1,4 @@
-"""How well a profile's terms fit what was timed, on samples that no fit has seen."""
+"""Errors of a profile's terms, on samples that were held out from the fits."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -7,8 +7,8 @@ from typing import Any, Self
 from lapsd.traces.errors import FormatError
 from lapsd.traces.provenance.record import Record
 
-TOO_FAR = 0.1  # median error of a term, or of whole rounds
-OPEN = 0.03  # what terms together may miss
+TOO_FAR = 0.1  # largest median error of a term, or of whole rounds, without a warning
+OPEN = 0.03  # largest error of the sum of all terms without a warning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class FitError(Record):
     median_error, p90_error : float
     samples : int
     percentiles_ns : mapping of percentile to ns
-        The distribution of the samples, whatever their context.
+        Distribution of the samples over all contexts.
     """
 
     median_error: float
@@ -31,16 +31,16 @@ class FitError(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class RoundError(FitError):
-    """How all terms together predict whole rounds.
+    """Error of whole rounds predicted by the sum of all terms.
 
     Attributes
     ----------
     closure : float
-        Median over requests of the predicted time of all their rounds over the measured, less 1.
+        Predicted / measured time of all rounds of a request, minus 1; median over requests.
     total_error : float
-        That of all rounds together.
+        Predicted / measured time of all rounds of all requests, minus 1.
     none_accepted, all_accepted : float or None
-        That of the rounds that accepted nothing, and everything.
+        The same for the rounds that accepted no draft token, and all draft tokens.
     """
 
     closure: float
@@ -51,16 +51,14 @@ class RoundError(FitError):
 
 @dataclass(frozen=True, kw_only=True)
 class GridError(FitError):
-    """How the terms predict held-out cells of the grid: whole rounds, and the verify pass alone."""
+    """Error of held-out cells of the grid: whole rounds, and the verify pass alone."""
 
     verify: FitError
 
 
 @dataclass(frozen=True, kw_only=True)
 class SwapFit(Record):
-    """One way of moving a KV cache: how well its terms fit, and the bytes that it moves for a
-    token.
-    """
+    """Errors of one way to transfer a KV cache, and the bytes that it transfers per token."""
 
     out: FitError
     back: FitError
@@ -69,21 +67,23 @@ class SwapFit(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Fits(Record):
-    """The fits of a profile.
+    """Errors of the fits of a profile.
 
     Attributes
     ----------
-    terms : mapping of name to FitError By term: `draft_step`, `verify_WIDTH`, `prefill`,
-        `swap_out`, `swap_in`, `recompute`, `prefill_batched`. In a file they stand beside the other
-        keys.
+    terms : mapping of name to FitError
+        Errors by term: `draft_step`, `verify_WIDTH`, `prefill`, `swap_out`, `swap_in`, `recompute`,
+        `prefill_batched`. A file has them at the same level as the other keys.
     round : RoundError or None
-        Of real requests' rounds.
+        Errors of the rounds of real requests.
     round_by_draft_tokens : mapping of draft length to RoundError
+        The same for each draft length.
     grid : GridError or None
-        Of rounds in batches.
+        Errors of rounds in batches.
     request : FitError or None
-        Of whole requests' wall times.
+        Errors of the wall times of whole requests.
     swap_ways : mapping of name to SwapFit
+        Errors of each way to transfer KV caches.
     """
 
     terms: Mapping[str, FitError] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Fits(Record):
 
     @classmethod
     def from_json(cls, document: Any, name: str) -> Self:
-        """See `Record.from_json`; a key without a field whose object holds errors is a term's."""
+        """See `Record.from_json`; an object with errors under any other key belongs to a term."""
         if not isinstance(document, Mapping):
             raise FormatError(f"field {name!r}: not a JSON object")
         known = {f.name for f in fields(cls)}
@@ -115,14 +115,16 @@ class Fits(Record):
 
     @property
     def whole(self) -> FitError | None:
-        """How whole rounds are predicted, or whole requests: by the best evidence there is."""
+        """Error of real rounds or, if it is not known, of rounds of the grid or of requests."""
         return self.round or self.grid or self.request
 
     def warnings(self) -> Iterator[str]:
-        """Which fits are bad enough to distrust the costs, a line each."""
+        """Yield a line for each fit that is bad enough to distrust the costs."""
         if self.whole is not None and self.whole.median_error > TOO_FAR:
-            error = f"{self.whole.median_error:.0%}"
-            yield f"rounds are missed by {error}, more than 10 % (median): was the machine busy?"
+            yield (
+                f"predicted rounds are off by {self.whole.median_error:.0%}, more than 10 %"
+                " (median): was the machine busy?"
+            )
         if self.round is not None and abs(self.round.closure) > OPEN:
             yield (
                 f"draft, verify and host together are {self.round.closure:+.1%} off real rounds"

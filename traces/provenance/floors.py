@@ -1,6 +1,4 @@
-"""What the hardware allows, measured beside a profile: rates, and the least time that a verify pass
-could take.
-"""
+"""Rates of the hardware, and the lower bounds on the time of a verify pass that follow."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,18 +8,18 @@ from lapsd.traces.provenance.record import Record
 
 @dataclass(frozen=True, kw_only=True)
 class Floors(Record):
-    """Rates of the hardware, and what they mean for a verify pass.
+    """Rates of the hardware, and lower bounds on the time of a verify pass.
 
     Attributes
     ----------
     bytes_per_second : mapping
-        `copy` within the device, `to_host` and `from_host` where there is a GPU.
-    matrix_flops_per_second : int
-        Of a large matrix product.
+        Rates of `copy` within the device and, for a GPU, `to_host` and `from_host`.
+    matrix_flops_per_second : int or None
+        Rate of a large matrix product.
     verify_memory_floor_ns : mapping of context to ns
-        The bytes that a pass reads over the rate of copies.
+        Time to read the bytes of a verify pass at the rate of copies.
     verify_products_alone_ns : int or None
-        The pass's matrix products and nothing else.
+        Time of the matrix products of a verify pass alone.
     """
 
     bytes_per_second: Mapping[str, int | None] = field(default_factory=dict)

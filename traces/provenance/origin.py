@@ -1,5 +1,6 @@
-"""Where a trace or a profile comes from: models, machine, software, command; what was estimated,
-what is missing.
+"""Where a trace or a profile comes from: models, machine, software and command.
+
+The record also lists parts that were estimated, and parts that are missing.
 """
 
 from collections.abc import Mapping
@@ -23,8 +24,10 @@ class Model(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware(Record):
-    """A machine; `device` is where models ran (`cpu` or `cuda`), and GPU fields are those of a GPU
-    that did.
+    """A machine.
+
+    `device` is the device that ran the models, `cpu` or `cuda`; fields of a GPU are set only for
+    `cuda`.
     """
 
     device: str = ""
@@ -41,16 +44,17 @@ class Hardware(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class GreedyCheck(Record):
-    """Greedy outputs against the target's own choices.
+    """Comparison of greedy outputs with the target's own choices.
 
     Attributes
     ----------
     exact : bool
-        No choice was worse than the tolerance allows.
+        Whether all choices were within the tolerance.
     requests, tokens, ties : int
-        How many were looked at, and how many choices had an equal.
+        Number of requests and tokens checked, and of tokens whose logit equals another one.
     worst_regret, tolerance : float
-        How far a chosen token's logit was from the largest, at worst, and how far it may be.
+        Largest difference between the largest logit and the logit of the chosen token, and the
+        largest allowed difference.
     """
 
     exact: bool
@@ -63,16 +67,18 @@ class GreedyCheck(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class LengthErrors(Record):
-    """How predicted output lengths compare with the true ones.
+    """Errors of predicted output lengths.
 
     Attributes
     ----------
+    requests : int
+        Number of requests.
     mean_absolute_error : float
         In tokens.
     rank_correlation : float or None
-        Spearman's; None where predictions or lengths are all the same.
+        Spearman's rank correlation; None if all predictions or all lengths are equal.
     kendall_tau : float or None
-        Kendall's tau-b; None there too, and in files written before it was kept.
+        Kendall's tau-b; None in the same case, and in older files, which lack it.
     sd_log_error : float
         Standard deviation of log(predicted / true).
     """
@@ -86,15 +92,18 @@ class LengthErrors(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class LearnedLengths(Record):
-    """What output lengths were predicted from, and how well: by predictor, then by data set and
-    `pooled`.
+    """Features and errors of learned predictors of output lengths.
 
     Attributes
     ----------
+    features : str
+        Features of the predictors, in words.
     folds, groups : int
-        Predictions are out of fold, and folds keep groups of requests together.
+        Number of cross-validation folds, and of groups of requests; a fold contains whole groups.
     censored_at_cap : int
-        Outputs that ended at the cap on new tokens, whose true length is not known.
+        Outputs that ended at the limit on new tokens, so that their full length is unknown.
+    by_predictor : mapping
+        Errors by predictor, then by data set and `pooled`.
     """
 
     features: str = ""
@@ -106,37 +115,37 @@ class LearnedLengths(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance(Record):
-    """Where a trace or a profile comes from; what is not known is empty or None.
+    """Where a trace or a profile comes from; unknown fields are empty or None.
 
     Attributes
     ----------
     source : str
-        In words.
+        The source, in words.
     imported_from : str
-        The public file's name.
+        Name of the public file.
     estimated, missing : tuple of str
-        What was estimated, and what the source did not hold, in words.
+        Parts that were estimated, and parts that the source lacks, in words.
     target, draft : Model or None
     dtype : str
     hardware : Hardware or None
     software : mapping of name to version
     command, commit, time : str
-        As typed; of lapsd's source; in ISO 8601.
-    draft_tokens : tuple of int Draft lengths that were recorded; the first is the one that a
-        profile's rounds are judged by.
+        Command line as typed, commit of lapsd's source, and time in ISO 8601.
+    draft_tokens : tuple of int
+        Recorded draft lengths; errors of a profile's rounds are those at the first one.
     quick : bool
-        Few samples a term.
+        Whether each term has few samples.
     drift : float or None
-        How much longer the same rounds took at the end of a timing, relative.
+        Relative increase in the time of the same rounds from the start to the end of a calibration.
     unstable : bool
-        The machine's speed changed while it was timed.
+        Whether the machine's speed changed during the calibration.
     incomplete : tuple of str
-        What was not timed, if a timing was interrupted.
+        Parts that were not timed, if a calibration was interrupted.
     greedy_check : GreedyCheck or None
     length_predictor : LearnedLengths or None
-        Of the trace's column `predicted_tokens`.
+        Predictors behind the trace's column `predicted_tokens`.
     notes : mapping
-        Everything else, by the key that it has in files.
+        All other keys of the file.
     """
 
     source: str = ""
@@ -161,7 +170,7 @@ class Provenance(Record):
 
     @property
     def details(self) -> dict[str, str]:
-        """See `Record.details`; the greedy check is among them."""
+        """See `Record.details`; includes the greedy check."""
         check = {} if self.greedy_check is None else self.greedy_check.to_json()
         return {
             f"greedy_check / {name}": str(value) for name, value in check.items()
@@ -169,9 +178,7 @@ class Provenance(Record):
 
     @property
     def facts(self) -> dict[str, str]:
-        """What is known, in words, by the key that it has in files, but for notes, checks and
-        warnings.
-        """
+        """Known fields, in words, by their key in files, without notes, checks and warnings."""
         known = {
             "source": self.source,
             "imported_from": self.imported_from,

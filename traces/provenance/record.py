@@ -1,9 +1,8 @@
-"""Frozen dataclasses as JSON objects: a field's type says what is read, and keys that no field has
-are kept.
+"""Frozen dataclasses that are read from and written to JSON objects.
 
-What is at its default is not written, and `null` and `{}` read as the default: not known. Keys
-without a field, of a newer version or somebody's own, go into `notes` and come out again where they
-were.
+The type of a field determines the JSON values that are accepted. Fields at their default are not
+written; `null` and `{}` are read as the default, which means not known. Keys without a field, from
+a newer version or added by a user, are kept in `notes` and written again in the same place.
 """
 
 import types
@@ -18,18 +17,22 @@ PLAIN: dict[Any, tuple[type, ...]] = {str: (str,), bool: (bool,), int: (int,), f
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A JSON object of known fields, and `notes`: its other keys."""
+    """A JSON object with known fields; `notes` holds its other keys."""
 
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, document: Any, name: str) -> Self:
-        """Read a JSON object.
+        """Return the record in a JSON object.
+
+        Parameters
+        ----------
+        name : name of the object, for messages.
 
         Raises
         ------
         FormatError
-            Naming the field, from `name` on, that is missing or of another type.
+            Naming the field, if it is missing or has another type.
         """
         if not isinstance(document, Mapping):
             raise FormatError(f"field {name!r}: not a JSON object")
@@ -43,7 +46,7 @@ class Record:
         return cls(**values, notes={k: v for k, v in document.items() if k not in known})
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON object that reads back as this."""
+        """Return the JSON object from which `from_json` gives an equal record."""
         own = [
             f for f in fields(self) if f.name != "notes" and getattr(self, f.name) != _default(f)
         ]
@@ -51,11 +54,11 @@ class Record:
 
     @property
     def details(self) -> dict[str, str]:
-        """The notes, a value each, in words, by the keys that lead to it."""
+        """All values in the notes, in words, by the path of keys to each value."""
         return dict(_leaves(self.notes, ""))
 
     def noting(self, **notes: Any) -> Self:
-        """With more notes."""
+        """Return the record with more notes."""
         return replace(self, notes={**self.notes, **notes})
 
 
@@ -68,16 +71,16 @@ def _default(parameter: "Field[Any]") -> Any:
 
 
 def _read(value: Any, kind: Any, name: str) -> Any:
-    """A JSON value as the type says."""
+    """Return a JSON value converted to the given type."""
     origin, parts = get_origin(kind), get_args(kind)
-    if origin in (types.UnionType, Union):  # X | None; null has been read as the default
+    if origin in (types.UnionType, Union):  # X | None; null was read as the default before
         return (
             None
             if value is None
             else _read(value, next(p for p in parts if p is not types.NoneType), name)
         )
     if origin is tuple:
-        # a single one was once written bare
+        # older files hold a single value without a list
         many = value if isinstance(value, list | tuple) else [value]
         return tuple(_read(v, parts[0], name) for v in many)
     if origin is Mapping:
@@ -89,7 +92,7 @@ def _read(value: Any, kind: Any, name: str) -> Any:
     if isinstance(kind, type) and issubclass(kind, Record):
         return kind.from_json(value, name)
     if not isinstance(value, PLAIN[kind]) or (isinstance(value, bool) and kind is not bool):
-        raise FormatError(f"field {name!r}: {str(value)[:40]!r} is no {kind.__name__}")
+        raise FormatError(f"field {name!r}: {str(value)[:40]!r} is not of type {kind.__name__}")
     try:
         return kind(value)
     except OverflowError as error:
@@ -100,7 +103,7 @@ def _key(key: str, kind: type, name: str) -> Any:
     if kind is int and not (
         isinstance(key, int) or (key.isascii() and key.isdecimal() and len(key) < 10)
     ):
-        raise FormatError(f"field {name!r}: key {key[:20]!r} is no integer")
+        raise FormatError(f"field {name!r}: key {key[:20]!r} is not an integer")
     return kind(key)
 
 
@@ -115,8 +118,9 @@ def _written(value: Any) -> Any:
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, str]]:
-    """The values in a JSON document that are no containers, lists of them in one, by the keys that
-    lead there.
+    """Yield the path of keys and the text of each value in a JSON document.
+
+    Objects are not values themselves; a list of plain values is one value.
     """
     if isinstance(value, Mapping) and value:
         for key, part in value.items():

@@ -1,19 +1,19 @@
-"""Whether speculation pays on a machine, as it stands in a profile: a row a batch size and draft
-length.
-"""
+"""Record in a profile of whether speculation is faster than plain decoding on a machine."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import pandas as pd
 
 from lapsd.traces.provenance.record import Record
 
+RENAMED = {"foretold_tokens_per_s": "predicted_tokens_per_s"}  # keys of older profiles
+
 
 @dataclass(frozen=True, kw_only=True)
 class DraftLengthRate(Record):
-    """What one draft length gives at one batch size: see `lapsd.traces.speculation_pays`."""
+    """Throughput at one draft length and one batch size: see `lapsd.traces.speculation_pays`."""
 
     batch: int
     draft_tokens: int
@@ -26,18 +26,32 @@ class DraftLengthRate(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class SpeculationCheck(Record):
-    """The best draft length, run for real on a few requests."""
+    """Measured and predicted throughput of the best draft length, run on a few requests."""
 
     draft_tokens: int
     requests: int
     measured_tokens_per_s: float
     predicted_tokens_per_s: float
 
+    @classmethod
+    def from_json(cls, document: Any, name: str) -> Self:
+        """See `Record.from_json`; keys of older files, in `RENAMED`, are read too."""
+        if isinstance(document, Mapping):
+            document = {RENAMED.get(key, key): value for key, value in document.items()}
+        return super().from_json(document, name)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Speculation(Record):
-    """Tokens a second by batch size and draft length; the best draft length of each batch size, 0
-    where none pays.
+    """Throughput by batch size and draft length.
+
+    Attributes
+    ----------
+    table : tuple of DraftLengthRate
+        One entry per batch size and draft length.
+    best_draft_tokens : mapping of batch size to draft length
+        Draft length with the largest throughput; 0 if plain decoding is fastest.
+    check : SpeculationCheck or None
     """
 
     table: tuple[DraftLengthRate, ...] = ()
@@ -46,7 +60,7 @@ class Speculation(Record):
 
     @classmethod
     def of(cls, pays: pd.DataFrame) -> Self:
-        """From the frame of `lapsd.traces.speculation_pays`."""
+        """Return the record of a frame from `lapsd.traces.speculation_pays`."""
         rows = pays.round(6).astype(object).where(pays.notna(), None).to_dict("records")
         table = tuple(DraftLengthRate.from_json(row, "speculation.table") for row in rows)
         return cls(
@@ -56,15 +70,15 @@ class Speculation(Record):
 
     @property
     def batches(self) -> list[int]:
-        """Batch sizes, in order."""
+        """Batch sizes, in the order of the table."""
         return _batches(self.table)
 
     def best(self, batch: int) -> DraftLengthRate:
-        """The draft length of most tokens a second at a batch size of the table."""
+        """Return the entry with the largest throughput at a batch size of the table."""
         return _best(self.table, batch)
 
     def plain(self, batch: int) -> DraftLengthRate | None:
-        """Decoding without drafts at a batch size, if it is in the table."""
+        """Return the entry of plain decoding at a batch size, or None if the table lacks it."""
         return next((r for r in self.table if r.batch == batch and r.draft_tokens == 0), None)
 
 

@@ -1,5 +1,6 @@
-"""A generated trace is like the recorded one in all that schedulers could notice; mutants of the
-model are not.
+"""Generated traces resemble the recorded trace in every statistic that can affect a scheduler.
+
+Traces from models with one part removed do not.
 """
 
 from dataclasses import replace
@@ -33,11 +34,9 @@ def models(recorded: Trace) -> dict[str, AcceptanceModel]:
 
 
 def differences(recorded: Trace, made: Trace, dataset: str) -> dict[str, float]:
-    """How far the two traces are apart in each figure, in standard errors of the recorded one (by
-    resampling it).
-    """
+    """Return the difference of the two traces in each statistic, in bootstrap standard errors."""
 
-    def figures(trace: Trace) -> dict[str, float]:
+    def statistics(trace: Trace) -> dict[str, float]:
         row = describe(trace).iloc[0]
         found = {
             k: float(row[k])
@@ -56,17 +55,17 @@ def differences(recorded: Trace, made: Trace, dataset: str) -> dict[str, float]:
 
     of = recorded.only(dataset)
     rng = np.random.default_rng(1)
-    resampled = [figures(of.take(rng.integers(len(of), size=len(of)))) for _ in range(25)]
-    truth, model = figures(of), figures(made.only(dataset))
-    # a quantile of rounds is a whole number: at least half a round of doubt
-    doubt = {
+    resampled = [statistics(of.take(rng.integers(len(of), size=len(of)))) for _ in range(25)]
+    truth, model = statistics(of), statistics(made.only(dataset))
+    # a quantile of rounds is a whole number, so its error is at least half a round
+    error = {
         k: max(float(np.std([r[k] for r in resampled])), 0.5 if "stable p" in k else 0.003)
         for k in truth
     }
-    return {k: (model[k] - truth[k]) / doubt[k] for k in truth}
+    return {k: (model[k] - truth[k]) / error[k] for k in truth}
 
 
-def test_generated_requests_are_like_the_recorded(
+def test_generated_requests_resemble_the_recorded_ones(
     recorded: Trace, models: dict[str, AcceptanceModel]
 ) -> None:
     made = generate(recorded, models, requests=REQUESTS)
@@ -85,7 +84,7 @@ def test_generated_requests_are_like_the_recorded(
         ({"by_draft": (0.1, 0.1, 0.1, 0.1)}, "draft 2"),
     ],
 )
-def test_without_a_part_of_the_model_they_are_not(
+def test_requests_from_a_model_without_one_part_differ_from_the_recorded_ones(
     recorded: Trace, models: dict[str, AcceptanceModel], broken: dict[str, object], shows: str
 ) -> None:
     mutant = replace(models["arithmetic"], **broken)  # type: ignore[arg-type]
@@ -93,8 +92,8 @@ def test_without_a_part_of_the_model_they_are_not(
     assert abs(differences(recorded, made, "arithmetic")[shows]) > 3.5
 
 
-def test_a_model_is_found_again_in_what_it_generated(recorded: Trace) -> None:
-    """Fit what a known model generated: propensities and the latent correlation come back."""
+def test_a_fit_to_generated_requests_recovers_the_model(recorded: Trace) -> None:
+    """The fit recovers the parameters and the latent correlation of a known model."""
     truth = AcceptanceModel(
         "known",
         (-0.4, 0.3, 0.1, 0.2),
@@ -107,21 +106,23 @@ def test_a_model_is_found_again_in_what_it_generated(recorded: Trace) -> None:
     )
     rng = np.random.default_rng(2)
     lengths = np.maximum(20, np.exp(rng.normal(4.4, 0.8, 1_500))).astype(np.int64)
-    alike = replace(recorded.take(np.zeros(1, np.int64)), dataset=["known"])
-    made = generate(alike, {"known": truth}, prompt_tokens=lengths, output_tokens=lengths)
+    base = replace(recorded.take(np.zeros(1, np.int64)), dataset=["known"])
+    made = generate(base, {"known": truth}, prompt_tokens=lengths, output_tokens=lengths)
     found = fit_acceptance(made)["known"]
     assert found.mean_by_length[0] == pytest.approx(truth.mean_by_length[0], abs=0.08)
     assert found.mean_by_length[1] == pytest.approx(truth.mean_by_length[1], abs=0.08)
     assert found.concentration == pytest.approx(truth.concentration, rel=0.25)
     assert found.latent[0] == pytest.approx(truth.latent[0], abs=0.05)
     u = np.array([-1.0, 0.0, 1.0])
-    # α and u may shift against each other: what they say together must not
+    # a constant may move from α to u; their sum is determined
     shift = found.by_draft[0] - truth.by_draft[0]
     assert np.allclose(np.array(found.by_draft) - shift, truth.by_draft, atol=0.15)
     assert np.allclose(found.acceptance_of(u - shift), truth.acceptance_of(u), atol=0.03)
 
 
-def test_what_is_generated_is_a_trace(recorded: Trace, models: dict[str, AcceptanceModel]) -> None:
+def test_a_generated_trace_is_valid_and_reproducible(
+    recorded: Trace, models: dict[str, AcceptanceModel]
+) -> None:
     made = generate(recorded, models, requests=300, seed=3)
     columns = {
         "request_id": list(made.request_id),
@@ -131,7 +132,7 @@ def test_what_is_generated_is_a_trace(recorded: Trace, models: dict[str, Accepta
         "drafted": [made.drafted[made.rounds_of(r)].tolist() for r in range(300)],
         "accepted": [made.accepted[made.rounds_of(r)].tolist() for r in range(300)],
     }
-    checked_trace(columns, {}, "generated")  # raises where an invariant is broken
+    checked_trace(columns, {}, "generated")  # raises an error if an invariant does not hold
     again = generate(recorded, models, requests=300, seed=3)
     assert np.array_equal(made.accepted, again.accepted)
     assert not np.array_equal(
@@ -139,7 +140,7 @@ def test_what_is_generated_is_a_trace(recorded: Trace, models: dict[str, Accepta
     )
 
 
-def test_spread_moves_what_lies_between_requests(
+def test_spread_scales_the_differences_between_requests(
     recorded: Trace, models: dict[str, AcceptanceModel]
 ) -> None:
     sds = [
@@ -166,22 +167,22 @@ def heuristic_trace() -> Trace:
     return generate(base, {"h": model}, requests=200)
 
 
-def test_the_heuristic_schedule_is_recognised_and_others_refused(recorded: Trace) -> None:
+def test_draft_schedules_are_recognised_and_unknown_ones_raise_an_error(recorded: Trace) -> None:
     assert DraftSchedule.of(recorded) == DraftSchedule("constant", 4)
     adaptive = heuristic_trace()
     assert DraftSchedule.of(adaptive) == DraftSchedule("heuristic", 5)
     drafted = adaptive.drafted.copy()
     drafted[int(adaptive.offsets[3]) + 1] += 1
-    with pytest.raises(FormatError, match="no rule known"):
+    with pytest.raises(FormatError, match="neither constant nor follow"):
         DraftSchedule.of(replace(adaptive, drafted=drafted))
 
 
-def test_too_few_requests_are_refused(recorded: Trace) -> None:
+def test_fitting_acceptance_to_too_few_requests_raises_an_error(recorded: Trace) -> None:
     with pytest.raises(FormatError, match="'code' has 5 requests"):
         fit_acceptance(recorded.only("code").take(np.arange(5)))
 
 
-def test_borrowed_rounds_fill_lengths_exactly(recorded: Trace) -> None:
+def test_borrowed_rounds_emit_exactly_the_given_lengths(recorded: Trace) -> None:
     rng = np.random.default_rng(0)
     outputs = np.concatenate([rng.integers(1, 2_000, 300), recorded.output_tokens])
     made = borrow_acceptance(recorded, outputs, outputs)
@@ -199,7 +200,7 @@ def test_borrowed_rounds_fill_lengths_exactly(recorded: Trace) -> None:
     assert same == pytest.approx(of_recorded, abs=0.02)
 
 
-def test_a_mix_has_its_shares(recorded: Trace) -> None:
+def test_a_mix_has_the_given_shares(recorded: Trace) -> None:
     uneven = recorded.take(np.arange(450))  # data sets of different sizes
     made = mix(uneven, shares_of("code=3+prose=1"))
     names, counts = np.unique(np.array(made.dataset), return_counts=True)
@@ -212,6 +213,6 @@ def test_a_mix_has_its_shares(recorded: Trace) -> None:
 @pytest.mark.parametrize(
     "text", ["code=0+prose=1", "code=x+prose=1", "code+code", "+code", "code=-1+prose=1"]
 )
-def test_impossible_mixes_are_refused(text: str) -> None:
+def test_an_invalid_mix_raises_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="a mix is NAME=SHARE"):
         shares_of(text)

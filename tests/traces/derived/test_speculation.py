@@ -1,4 +1,4 @@
-"""Tokens a second by draft length, against sums done by hand."""
+"""Throughput by draft length, compared with values computed by hand."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ ROW = {
 }
 
 
-def test_rates_are_tokens_over_the_time_of_their_rounds():
+def test_throughput_is_tokens_over_the_time_of_their_rounds():
     table = speculation_pays(
         trace_from_rounds([ROW]), Profile.constant(draft_ms=1, verify_ms=10), lengths=(0, 1, 2, 5)
     )
@@ -30,7 +30,7 @@ def test_rates_are_tokens_over_the_time_of_their_rounds():
     assert table["break_even"].tolist()[1:] == pytest.approx([0.1, 0.1, 0.1])
 
 
-def test_a_draft_that_is_never_right_only_costs():
+def test_throughput_falls_with_draft_length_if_no_draft_is_accepted():
     wrong = ROW | {
         "accepted": [0] * 6,
         "drafted": [2] * 6,
@@ -42,13 +42,11 @@ def test_a_draft_that_is_never_right_only_costs():
     )
     assert table["tokens_per_s"].is_monotonic_decreasing
     assert (table["low"] <= table["tokens_per_s"]).all()
-    assert set(table["batch"]) == {1}  # the profile covers no other
+    assert set(table["batch"]) == {1}  # the profile covers only batch size 1
 
 
-def test_the_break_even_is_where_both_are_equal():
-    """Independent proposals of one acceptance: at the break-even of n = 1, speculation equals plain
-    decoding.
-    """
+def test_speculation_at_the_break_even_acceptance_equals_plain_decoding():
+    """Proposals are independent and accepted at the break-even acceptance of draft length 1."""
     profile = Profile.constant(draft_ms=3, verify_ms=10)
     even = 0.3
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all."""
+"""Files are written completely or not at all."""
 
 import errno
 
@@ -8,7 +8,7 @@ from lapsd.traces.errors import BAD_INPUT, run_command
 from lapsd.traces.files import write_whole
 
 
-def test_a_full_disk_leaves_what_was_there_and_is_told_in_one_line(tmp_path, capsys):
+def test_a_full_disk_leaves_the_old_file_and_gives_a_one_line_error(tmp_path, capsys):
     path = tmp_path / "result"
     path.write_text("old")
 
@@ -22,7 +22,7 @@ def test_a_full_disk_leaves_what_was_there_and_is_told_in_one_line(tmp_path, cap
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_interrupt_while_writing_leaves_what_was_there(tmp_path):
+def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "result"
     path.write_text("old")
 

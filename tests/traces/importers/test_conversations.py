@@ -1,6 +1,4 @@
-"""Requests from prompts and answers: ShareGPT, AlpacaEval and Alpaca, by hand and as they are
-published.
-"""
+"""Importers of prompts and answers, on files made here and on published files."""
 
 import gzip
 import json
@@ -13,7 +11,7 @@ from lapsd.traces.importers.token_counts import TokenCounts
 
 
 def asked(name, *turns):
-    return {"id": name, "conversations": [{"from": who, "value": text} for who, text in turns]}
+    return {"id": name, "conversations": [{"from": role, "value": text} for role, text in turns]}
 
 
 SHARED = [
@@ -41,7 +39,7 @@ def written(path, document):
     return path
 
 
-def test_of_a_conversation_the_first_question_and_answer_are_taken(tmp_path):
+def test_sharegpt_imports_the_first_question_and_answer_of_a_conversation(tmp_path):
     found = ShareGPT().read(written(tmp_path / "s.json", SHARED))
     assert found.trace.request_id == ["a_0-0", "c_0-2", "a_0-5"]  # ids repeat in the published file
     assert found.trace.prompt_tokens.tolist() == [10, 4, 4]
@@ -49,15 +47,15 @@ def test_of_a_conversation_the_first_question_and_answer_are_taken(tmp_path):
     assert not found.trace.drafted.any()
     assert found.notes == (
         "2 of 6 conversations do not begin with a question and its answer",
-        "1 of 4 left out: no text in prompt or answer, or more than 2048 tokens together",
+        "1 of 4 requests left out: no text in prompt or answer, or more than 2048 tokens together",
         "lengths are estimated: chars/4",
     )
     assert [p.text for p in found.prompts][1:] == ["What is 17 + 4?", "What is 3 + 4?"]
-    assert found.prompts[1].group == found.prompts[2].group  # they differ in numbers alone
+    assert found.prompts[1].group == found.prompts[2].group  # they differ only in numbers
     assert len(ShareGPT(most_tokens=0).read(tmp_path / "s.json").trace) == 4
 
 
-def test_instructions_come_with_their_input_and_what_has_no_answer_is_left_out(tmp_path):
+def test_alpaca_prompts_include_the_input_and_empty_answers_are_left_out(tmp_path):
     path = tmp_path / "a.json.gz"
     with gzip.open(path, "wt") as file:
         json.dump(ANSWERED, file)
@@ -67,10 +65,10 @@ def test_instructions_come_with_their_input_and_what_has_no_answer_is_left_out(t
     assert found.trace.output_tokens.tolist() == [135, 1]
     assert [p.text for p in found.prompts] == ["Name three stars.", "Sum up.\none two three"]
     assert found.trace.provenance.source == "AlpacaEval, a-model"
-    assert "1 of 3 left out" in found.notes[0]
+    assert "1 of 3 requests left out" in found.notes[0]
 
 
-def test_prompts_lie_beside_the_trace(lapsd, tmp_path):
+def test_import_writes_the_prompts_next_to_the_trace(lapsd, tmp_path):
     file, out = written(tmp_path / "s.json", SHARED), tmp_path / "t.parquet"
     code, said, _ = lapsd("import", "sharegpt", file, "-o", out)
     assert code == 0
@@ -79,7 +77,7 @@ def test_prompts_lie_beside_the_trace(lapsd, tmp_path):
     assert list(prompts) == list(load_trace(out).request_id)
     assert prompts["c_0-2"].text == "What is 17 + 4?"
     out.unlink()
-    assert lapsd("import", "sharegpt", file, "-o", out)[0] == 2  # the prompts are somebody's
+    assert lapsd("import", "sharegpt", file, "-o", out)[0] == 2  # the file of prompts still exists
     assert lapsd("import", "sharegpt", file, "-o", out, "--overwrite")[0] == 0
 
 
@@ -113,18 +111,20 @@ def test_prompts_lie_beside_the_trace(lapsd, tmp_path):
         ),
     ],
 )
-def test_a_malformed_file_is_refused_by_entry(tmp_path, importer, content, message):
+def test_the_error_for_a_malformed_file_of_conversations_names_the_entry(
+    tmp_path, importer, content, message
+):
     (tmp_path / "f.json").write_text(content)
     with pytest.raises(FormatError, match=message):
         importer().read(tmp_path / "f.json")
 
 
-def test_tokens_are_estimated_from_characters_or_words():
+def test_token_counts_are_estimated_from_characters_or_words():
     assert TokenCounts("chars/4")(["x" * 10, "x", "", " "]) == [2, 1, 0, 0]
     assert TokenCounts("words*1.35")(["one two three four", "one"]) == [5, 1]
 
 
-def test_or_counted_by_a_models_own_tokenizer():
+def test_token_counts_come_from_a_models_own_tokenizer():
     pytest.importorskip("tokenizers")
     folder = "calibrate/reference/data/target"
     counts = TokenCounts(folder)(["def f(x):", ""])
@@ -134,12 +134,12 @@ def test_or_counted_by_a_models_own_tokenizer():
 
 
 @pytest.mark.parametrize("given", ["chars/0", "words/2", "nowhere", "chars/x"])
-def test_a_tokenizer_that_is_not_there_is_named(given):
+def test_the_error_for_an_unknown_tokenizer_names_it(given):
     with pytest.raises(ValueError, match=f"tokenizer {given.replace('*', '.')}: "):
         TokenCounts(given)
 
 
-def test_the_published_answers_have_their_known_lengths(public_data):
+def test_the_published_answers_have_their_known_mean_length(public_data):
     found = AlpacaEval(most_tokens=0).read(
         public_data / "lengths/alpaca_eval__vicuna-7b-v1.3.json.gz"
     )

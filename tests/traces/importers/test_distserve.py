@@ -1,4 +1,4 @@
-"""Costs that DistServe fitted to GPUs, by hand and as they are published."""
+"""The DistServe importer, on files made here and on the published files."""
 
 import json
 
@@ -32,7 +32,7 @@ def imported(path, **options) -> Profile:
     return DistServe(**options).read(path).profile
 
 
-def test_a_step_has_two_regimes_by_the_number_of_requests(tmp_path):
+def test_the_cost_of_a_step_has_two_regimes_by_number_of_requests(tmp_path):
     profile = imported(written(tmp_path / "c.json"))
     assert (profile.kind, DistServe().read(tmp_path / "c.json").trace) == ("imported_fit", None)
     for requests, base_ms, context_ns in [
@@ -49,23 +49,23 @@ def test_a_step_has_two_regimes_by_the_number_of_requests(tmp_path):
     with pytest.raises(ValueError, match="batch size 513: the profile covers 1 to 512"):
         profile.round_cost(513)
     with pytest.raises(
-        ValueError, match="draft tokens 2: the profile was fitted to rounds of 0 draft tokens alone"
+        ValueError, match="draft tokens 2: the profile was fitted to rounds of 0 draft tokens only"
     ):
         profile.round_cost(1).base_ns(2)
 
 
-def test_a_prompt_attends_to_itself_alone(tmp_path):
+def test_the_quadratic_prefill_cost_is_separate_for_each_prompt(tmp_path):
     prefill = imported(written(tmp_path / "c.json")).costs.prefill
     assert prefill(1_000) == 20_000_000 + 100_000_000 + 10_000_000
     assert prefill.several([1_000, 1_000]) == 20_000_000 + 200_000_000 + 20_000_000
-    assert prefill(3) == 20_000_000 + 300_000 + 90  # 10,000 ps a square
+    assert prefill(3) == 20_000_000 + 300_000 + 90  # 10,000 ps per square of the tokens
     assert (
         imported(written(tmp_path / "n.json", prefill=[20, 0.1, 0.000000033])).costs.prefill(2)
         == 20_200_000
     )
 
 
-def test_requests_are_priced_to_the_nanosecond(tmp_path):
+def test_prices_of_requests_are_exact_to_the_nanosecond(tmp_path):
     priced = price(ordinary_decoding([1_001, 1], [3, 2]), imported(written(tmp_path / "c.json")))
     assert priced.prefill_ns.tolist() == [130_000_000, 0]
     assert priced.decode_ns.tolist() == [
@@ -74,7 +74,7 @@ def test_requests_are_priced_to_the_nanosecond(tmp_path):
     ]
 
 
-def test_the_quadratic_term_survives_a_file(tmp_path):
+def test_the_quadratic_prefill_cost_is_kept_in_a_profile_file(tmp_path):
     profile = imported(written(tmp_path / "c.json"))
     save_profile(profile, tmp_path / "p.json")
     again = load_profile(tmp_path / "p.json")
@@ -88,7 +88,7 @@ def test_the_quadratic_term_survives_a_file(tmp_path):
         load_profile(tmp_path / "p.json")
 
 
-def test_moves_are_bytes_over_a_rate_and_gpus_share_them(tmp_path):
+def test_the_time_of_a_kv_transfer_is_bytes_per_gpu_over_the_rate(tmp_path):
     costs = imported(written(tmp_path / "c.json"), pcie_gb_per_s=25).costs
     assert (
         costs.swap_out(2) == costs.swap_in(2) == 2 * 32_768
@@ -97,11 +97,11 @@ def test_moves_are_bytes_over_a_rate_and_gpus_share_them(tmp_path):
     assert shared.swap_out(1) == 8_192
 
 
-def test_what_is_not_in_the_file_is_said(tmp_path):
+def test_notes_list_the_assumptions_that_are_not_in_the_file(tmp_path):
     found = DistServe().read(written(tmp_path / "c.json", prefill=[20, 0.1, -1e-6]))
     assert found.notes == (
-        "moves are not in the file: 20 GB/s is assumed",
-        "its prefill's quadratic term is negative, and taken as 0",
+        "KV transfers are not in the file: 20 GB/s is assumed",
+        "the quadratic term of the prefill is negative: 0 is used instead",
     )
     known = found.profile.provenance
     assert known.notes["memory"]["kv_tokens_at_90%_of"] == {"40 GB": 12_207, "80 GB": 56_152}
@@ -115,32 +115,30 @@ def test_what_is_not_in_the_file_is_said(tmp_path):
         ({"prefill": "x"}, "field 'prefill': not three numbers"),
         (
             {"decoding_smallbs": [0, 1, 1]},
-            r"field 'decoding_smallbs': \[0, 1, 1\] are no costs in milliseconds",
+            r"field 'decoding_smallbs': \[0, 1, 1\] are not costs in milliseconds",
         ),
-        ({"decoding_smallbs": [1, -1, 1]}, "are no costs in milliseconds"),
-        ({"decoding_largebs": [1, 1, -1]}, "are no costs in milliseconds"),
-        ({"decoding_largebs": [1e300, 1, 1]}, "are no costs in milliseconds"),
+        ({"decoding_smallbs": [1, -1, 1]}, "are not costs in milliseconds"),
+        ({"decoding_largebs": [1, 1, -1]}, "are not costs in milliseconds"),
+        ({"decoding_largebs": [1e300, 1, 1]}, "are not costs in milliseconds"),
         ({"decoding_largebs": [True, 1, 1]}, "not three numbers"),
         ({"decoding_large_small_bs_threshold": 0}, "'0' is not a whole number from 1 to 512"),
         ({"decoding_large_small_bs_threshold": None}, "'None' is not a whole number"),
     ],
 )
-def test_a_malformed_file_is_refused_by_field(tmp_path, change, message):
+def test_the_error_for_a_malformed_file_names_the_field(tmp_path, change, message):
     with pytest.raises(FormatError, match=message):
         imported(written(tmp_path / "c.json", **change))
 
 
-def test_a_file_without_that_model_or_degree_is_refused_by_name(tmp_path):
+def test_the_error_for_a_missing_model_or_degree_names_it(tmp_path):
     file = written(tmp_path / "c.json")
     with pytest.raises(
-        FormatError, match=r"holds no costs of facebook/opt-66b \(it has facebook/opt-13b\)"
+        FormatError, match=r"no costs of facebook/opt-66b \(models in it: facebook/opt-13b\)"
     ):
         imported(file, model="facebook/opt-66b")
-    with pytest.raises(FormatError, match=r"facebook/opt-13b has no tp 8 \(it has 1\)"):
+    with pytest.raises(FormatError, match=r"no tp 8 of facebook/opt-13b \(in it: 1\)"):
         imported(file, tp=8)
-    with pytest.raises(
-        ValueError, match="model 'gpt': its architecture is known of facebook/opt-13b"
-    ):
+    with pytest.raises(ValueError, match="model 'gpt': must be one of facebook/opt-13b"):
         DistServe(model="gpt")
     with pytest.raises(ValueError, match="pcie_gb_per_s 0: must be above 0"):
         DistServe(pcie_gb_per_s=0)
@@ -156,7 +154,7 @@ def test_a_file_without_that_model_or_degree_is_refused_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("model", "tp"), [("facebook/opt-13b", 1), ("facebook/opt-13b", 4), ("facebook/opt-66b", 2)]
 )
-def test_the_published_fits_are_read(engine, model, tp, public_data):
+def test_imported_costs_equal_the_published_fits(engine, model, tp, public_data):
     path = public_data / "costs" / f"distserve__a100-80g__{engine}.json"
     found, fits = imported(path, model=model, tp=tp), json.loads(path.read_text())[model][str(tp)]
     for batch in (1, 16, 94, 95, 256):
@@ -170,13 +168,13 @@ def test_the_published_fits_are_read(engine, model, tp, public_data):
         )
 
 
-def test_the_bundled_profile_is_what_the_importer_makes(public_data):
+def test_the_bundled_profile_equals_the_imported_one(public_data):
     assert load_profile("opt-13b-a100") == imported(
         public_data / "costs" / "distserve__a100-80g__vllm.json"
     )
 
 
-def test_the_bundled_profile_says_where_it_comes_from():
+def test_the_bundled_profile_has_its_license_and_known_costs():
     profile = load_profile("opt-13b-a100")
     assert IMPORTERS["distserve"] is DistServe
     assert (profile.kind, profile.provenance.notes["license"]) == (

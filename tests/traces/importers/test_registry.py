@@ -1,6 +1,4 @@
-"""Every importer is a command with the importer's own options, and nothing else needs to know of
-it.
-"""
+"""Every importer in the registry is a command with the importer's own options."""
 
 import json
 from dataclasses import dataclass, field
@@ -53,7 +51,7 @@ def lapsd(*arguments):
 
 
 @pytest.mark.parametrize("name", IMPORTERS)
-def test_every_importer_is_a_command(name, tmp_path, capsys):
+def test_every_importer_is_a_subcommand_of_import(name, tmp_path, capsys):
     file, out = tmp_path / "in", tmp_path / "out.parquet"
     if name == "spec-bench":
         file = written(tmp_path, answer())
@@ -72,7 +70,7 @@ def test_every_importer_is_a_command(name, tmp_path, capsys):
         assert len(load_arrivals(out)) == 2
 
 
-def test_what_a_file_does_not_hold_is_printed(tmp_path, capsys):
+def test_import_prints_the_parts_that_a_file_does_not_hold(tmp_path, capsys):
     file = write(tmp_path / "a.jsonl", {"per_step_accepted": [1, 0]})
     assert lapsd("import", "vllm", file, "-o", tmp_path / "t.parquet", "--draft-tokens", 2) == 0
     assert "not in the file: prompt_tokens (0)" in capsys.readouterr().out
@@ -91,7 +89,7 @@ def test_what_a_file_does_not_hold_is_printed(tmp_path, capsys):
         == 0
     )
     assert (
-        "every round drafted 5 tokens, so that rounds and draft tokens cannot be"
+        "every round drafted 5 tokens, so costs per round and per draft token cannot be"
         in capsys.readouterr().out
     )
     assert (
@@ -100,7 +98,7 @@ def test_what_a_file_does_not_hold_is_printed(tmp_path, capsys):
     capsys.readouterr()
     assert lapsd("compare", "--profile", out.with_suffix(".json"), "--seeds", 2) == 2
     assert (
-        "draft tokens 4: the profile was fitted to rounds of 5 draft tokens alone"
+        "draft tokens 4: the profile was fitted to rounds of 5 draft tokens only"
         in capsys.readouterr().err
     )
 
@@ -120,7 +118,9 @@ RECORDS = {
 @pytest.mark.parametrize("name", RECORDS)
 @settings(max_examples=150)
 @given(data=st.data())
-def test_any_value_in_any_place_is_read_or_refused_by_line(name, data, tmp_path_factory):
+def test_any_record_is_imported_or_raises_an_error_that_names_its_file(
+    name, data, tmp_path_factory
+):
     record = data.draw(damaged(RECORDS[name]()))
     folder = tmp_path_factory.mktemp("junk")
     file, options = write(folder / "a.jsonl", RECORDS[name](), record), {}
@@ -151,7 +151,7 @@ class Toy(Importer):
         )
 
 
-def test_a_new_importer_has_its_options_from_its_fields(tmp_path, capsys):
+def test_the_fields_of_an_importer_become_options_of_its_command(tmp_path, capsys):
     program = typer.Typer(rich_markup_mode=None)
     program.command()(command_of(Toy))
     program(

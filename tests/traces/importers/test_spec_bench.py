@@ -1,4 +1,4 @@
-"""The Spec-Bench importer, on a file made here and on the public ones."""
+"""The Spec-Bench importer, on files made here and on public files."""
 
 import json
 
@@ -41,39 +41,38 @@ def written(tmp_path, *answers):
     return path
 
 
-def test_a_turn_becomes_a_request_with_its_draft_lengths_reconstructed(tmp_path):
+def test_each_turn_becomes_a_request_with_reconstructed_draft_lengths(tmp_path):
     trace = SpecBench().read(written(tmp_path, answer())).trace
     assert trace.request_id == ["1-0", "1-1"]
     assert trace.output_tokens.tolist() == [10, 2]
-    # five are drafted first; all five stand, so seven; two stand, so six. A turn starts anew at
-    # five
+    # the first round drafts five and accepts all, so the next drafts seven; that accepts two, so
+    # the next drafts six; a new turn starts at five
     assert trace.drafted.tolist() == [5, 7, 6, 5]
     assert trace.accepted.tolist() == [5, 2, 0, 1]
     assert trace.prompt_tokens.tolist() == [0, 0]
     assert trace.provenance.missing == ("prompt_tokens (0)",)
 
 
-def test_prompt_lengths_are_estimated_from_the_conversation_so_far(tmp_path):
+def test_prompt_lengths_are_estimated_from_the_conversation_up_to_the_turn(tmp_path):
     questions = tmp_path / "questions.jsonl"
     questions.write_text(json.dumps({"question_id": 1, "turns": ["q" * 15, "r" * 9]}))
     trace = SpecBench(questions).read(written(tmp_path, answer())).trace
-    # 12 tokens in 36 characters of answers: 15 characters are 5 tokens; then 5 + 10 answered + 3
+    # answers have 12 tokens in 36 characters, so 15 characters are 5 tokens; the second prompt has
+    # 5 + 10 tokens of the first turn and 3 of its own
     assert trace.prompt_tokens.tolist() == [5, 18]
 
 
-def test_the_draft_length_never_falls_below_one():
+def test_the_heuristic_draft_length_is_at_least_one():
     assert DraftSchedule("heuristic", 3).drafted([0, 0, 0, 0, 1, 0]) == [3, 2, 1, 1, 1, 3]
     assert DraftSchedule("constant", 3).drafted([0, 3]) == [3, 3]
 
 
 def timed(tmp_path, schedule):
-    """The profile of turns whose wall times are 20 ms a round and 2 ms a draft token, by the
-    schedule.
-    """
+    """Return the profile fitted to turns that take 20 ms per round and 2 ms per draft token."""
     rng, rule, answers = np.random.default_rng(0), DraftSchedule.parse(schedule), []
     for i in range(60):
         lengths = [int(x) for x in rng.integers(1, 4, size=rng.integers(5, 60))]
-        if rule.kind == "heuristic":  # which comes down to drafts of one token
+        if rule.kind == "heuristic":  # lengths that the heuristic can produce
             lengths = [6, *(min(x, 2) for x in lengths)]
         drafted = sum(rule.drafted([x - 1 for x in lengths]))
         wall = 0.020 * len(lengths) + 0.002 * drafted
@@ -81,16 +80,18 @@ def timed(tmp_path, schedule):
     return SpecBench(draft_schedule=schedule).read(written(tmp_path, *answers)).profile
 
 
-def test_known_costs_are_found_in_wall_times_where_draft_lengths_differ(tmp_path):
+def test_the_fit_to_wall_times_recovers_known_costs_if_draft_lengths_differ(tmp_path):
     profile = timed(tmp_path, "heuristic:5")
     assert profile.kind == "wall_time_fit"
     assert profile.costs.rounds[1].draft_step.base_ns == pytest.approx(2_000_000, rel=1e-3)
     assert profile.round_cost()(6, 100) == pytest.approx(32_000_000, rel=1e-3)
 
 
-def test_one_draft_length_is_all_the_rounds_and_no_other_is_priced(tmp_path):
-    """The fit once said 0 ms a round and 7 ms a draft token: one of many splits that fit equally
-    well.
+def test_a_fit_to_one_draft_length_covers_only_that_length(tmp_path):
+    """The costs of rounds and draft tokens cannot be separated if all drafts are equally long.
+
+    An earlier version returned 0 ms per round and 7 ms per draft token, one of many equally good
+    fits.
     """
     profile = timed(tmp_path, "constant:4")
     terms = profile.costs.rounds[1]
@@ -126,19 +127,19 @@ def test_one_draft_length_is_all_the_rounds_and_no_other_is_priced(tmp_path):
     [
         ("{", "line 2: not JSON"),
         ("[]", "line 2: not a JSON object"),
-        ("{}", "'choices[0].decoding_steps' is no list"),
+        ("{}", "'choices[0].decoding_steps' is not a list"),
         (answer(decoding_steps=[3, 2]), "'decoding_steps' adds up to 5, 'accept_lengths' holds 4"),
         (answer(decoding_steps=[4]), "1 turns in 'decoding_steps', 2 in 'new_tokens'"),
         (answer(accept_lengths=[6, 3, 0, 2]), "below 1"),
-        (answer(accept_lengths=[6, 3, "a", 2]), "'choices[0].accept_lengths' is no list"),
+        (answer(accept_lengths=[6, 3, "a", 2]), "'choices[0].accept_lengths' is not a list"),
         (
             answer(lengths=((7, 1), (2,))),
-            "turn 0: round 0 accepted 6 draft tokens where heuristic:5 had drafted 5",
+            "turn 0: round 0 accepted 6 draft tokens, but heuristic:5 drafts 5",
         ),
         (answer(new_tokens=[11, 2]), "field 'output_tokens': 11"),
     ],
 )
-def test_a_malformed_answer_is_refused_by_line(tmp_path, line, message):
+def test_the_error_for_a_malformed_answer_names_file_and_line(tmp_path, line, message):
     path = written(tmp_path, answer(), line)
     with pytest.raises(FormatError) as error:
         SpecBench().read(path)
@@ -146,7 +147,7 @@ def test_a_malformed_answer_is_refused_by_line(tmp_path, line, message):
     assert str(path) in str(error.value)
 
 
-def test_lengths_that_cannot_be_reconstructed_name_the_reading_that_can_be_made(tmp_path):
+def test_the_error_for_unknown_draft_lengths_suggests_a_constant_schedule(tmp_path):
     path = written(tmp_path, answer(), answer(2, ((9, 3), (13,))))
     with pytest.raises(
         FormatError, match=r"line 2, turn 0: round 0 accepted 8.*draft_schedule constant:12 \(the"
@@ -156,7 +157,7 @@ def test_lengths_that_cannot_be_reconstructed_name_the_reading_that_can_be_made(
     assert set(trace.drafted.tolist()) == {12}
 
 
-def test_a_question_that_is_not_in_the_questions_file_is_named(tmp_path):
+def test_the_error_for_a_missing_question_names_it(tmp_path):
     questions = tmp_path / "questions.jsonl"
     questions.write_text(json.dumps({"question_id": 1, "turns": ["q"]}))
     with pytest.raises(FormatError, match=r"line 1: question 81 is not in .*questions\.jsonl"):
@@ -168,12 +169,12 @@ def test_a_question_that_is_not_in_the_questions_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["tree", "tree:5", "heuristic", "constant:0", "constant:x"])
-def test_an_unknown_schedule_is_refused(tmp_path, text):
+def test_an_unknown_draft_schedule_raises_an_error(tmp_path, text):
     with pytest.raises(ValueError, match="draft schedule"):
         SpecBench(draft_schedule=text)
 
 
-def test_a_truncated_gzip_file_is_refused(tmp_path, public_data):
+def test_the_error_for_a_truncated_gzip_file_names_it(tmp_path, public_data):
     path = tmp_path / "half.jsonl.gz"
     source = next((public_data / "acceptance").glob("mt_bench*"))
     path.write_bytes(source.read_bytes()[:20_000])
@@ -181,7 +182,7 @@ def test_a_truncated_gzip_file_is_refused(tmp_path, public_data):
         SpecBench().read(path)
 
 
-def test_the_public_vicuna_trace_gives_its_known_figures(public_data):
+def test_the_public_vicuna_trace_has_its_known_statistics(public_data):
     source = (
         public_data / "acceptance" / "spec_bench__vicuna-7b-v1.3-sps-68m-float16-temp-0.0.jsonl.gz"
     )
@@ -216,21 +217,23 @@ def test_the_public_vicuna_trace_gives_its_known_figures(public_data):
     assert imported.profile.costs.only_draft_tokens is None
 
 
-def test_the_public_mt_bench_trace_gives_its_known_figures(public_data):
+def test_the_public_mt_bench_trace_has_its_known_statistics(public_data):
     trace = SpecBench().read(next((public_data / "acceptance").glob("mt_bench*"))).trace
     assert (len({i.split("-")[0] for i in trace.request_id}), trace.rounds.sum()) == (80, 18_347)
     assert trace.output_tokens.sum() / trace.rounds.sum() == pytest.approx(2.351, abs=5e-4)
 
 
-def test_the_public_vicuna_trace_read_with_one_draft_length_is_all_the_rounds(public_data):
+def test_the_public_vicuna_trace_with_a_constant_schedule_gives_one_draft_length(public_data):
     source = (
         public_data / "acceptance" / "spec_bench__vicuna-7b-v1.3-sps-68m-float16-temp-0.0.jsonl.gz"
     )
-    with pytest.raises(FormatError, match=r"draft_schedule constant:60 \(the longest acceptance\)"):
+    with pytest.raises(FormatError, match=r"draft_schedule constant:60 \(the largest number"):
         SpecBench(draft_schedule="constant:5").read(source)
     imported = SpecBench(draft_schedule="constant:60").read(source)
     assert set(imported.trace.drafted.tolist()) == {60}
     profile = imported.profile
     assert profile.costs.rounds[1].draft_step.base_ns == 0
     assert 20e6 < profile.round_cost()(60, 0) < 60e6
-    assert profile.warnings()[-1] == "fitted to rounds of 60 draft tokens alone: prices no others"
+    assert profile.warnings()[-1] == (
+        "fitted to rounds of 60 draft tokens only: covers no other draft length"
+    )

@@ -1,4 +1,4 @@
-"""Acceptances that vLLM records, as it answers them and as flat records."""
+"""The vLLM importer, on responses of vLLM and on flat records."""
 
 import json
 
@@ -14,8 +14,9 @@ def write(path, *records):
 
 
 def response(name, prompt, completion, accepted, drafted, n=3, **steps):
-    """What `vllm serve --per-request-spec-decode-metrics detailed` answers, without what is of no
-    interest here.
+    """Return a response of `vllm serve --per-request-spec-decode-metrics detailed`.
+
+    Fields that the importer does not use are omitted.
     """
     return {
         "id": name,
@@ -40,13 +41,13 @@ def response(name, prompt, completion, accepted, drafted, n=3, **steps):
     }
 
 
-def test_a_response_becomes_a_request_whose_first_token_came_from_prefill(tmp_path):
+def test_the_first_token_of_a_response_counts_as_part_of_the_prompt(tmp_path):
     file = write(
         tmp_path / "a.jsonl",
         response("cmpl-1", 10, 9, [3, 0, 2], [3, 3, 3]),
         response(
             "cmpl-2", 20, 6, [3, 2], [3, 2]
-        ),  # ran past the end by two: 1 + 4 + 3 emitted, 6 kept
+        ),  # the steps emit 1 + 4 + 3 tokens, of which 6 are kept
     )
     imported = Vllm().read(file)
     trace = imported.trace
@@ -56,12 +57,12 @@ def test_a_response_becomes_a_request_whose_first_token_came_from_prefill(tmp_pa
     assert trace.accepted.tolist() == [3, 0, 2, 3, 1]
     assert trace.drafted.tolist() == [3, 3, 3, 3, 2]
     assert trace.provenance.estimated == (
-        "2 requests: the token that prefill emits is counted to the prompt",
+        "2 requests: the token from the prefill is counted as part of the prompt",
     )
     assert imported.notes == ()
 
 
-def test_the_requests_total_of_draft_tokens_is_not_taken_for_the_draft_length(tmp_path):
+def test_the_total_of_draft_tokens_is_not_used_as_the_draft_length(tmp_path):
     answered = response("x", 5, 9, [3, 0, 2], [3, 3, 3])
     del answered["metrics"]["speculative_decoding"]["per_step_drafted"]
     assert Vllm().read(write(tmp_path / "a.jsonl", answered)).trace.drafted.tolist() == [3, 3, 3]
@@ -71,7 +72,7 @@ def test_the_requests_total_of_draft_tokens_is_not_taken_for_the_draft_length(tm
     assert Vllm(draft_tokens=3).read(tmp_path / "b.jsonl").trace.drafted.tolist() == [3, 3, 3]
 
 
-def test_responses_with_unrecorded_steps_are_left_out_and_counted(tmp_path):
+def test_responses_with_unrecorded_steps_are_left_out_with_a_note(tmp_path):
     file = write(
         tmp_path / "a.jsonl",
         response("one token", 10, 1, [], []),
@@ -81,13 +82,13 @@ def test_responses_with_unrecorded_steps_are_left_out_and_counted(tmp_path):
     imported = Vllm().read(file)
     assert imported.trace.request_id == ["whole"]
     assert imported.notes[0].startswith(
-        "not in the file: 2 responses, the first in line 1, with tokens of neither"
+        "not in the file: 2 responses, the first in line 1, with tokens from neither"
     )
     with pytest.raises(FormatError, match="holds no requests"):
         Vllm().read(write(tmp_path / "b.jsonl", response("one token", 10, 1, [], [])))
 
 
-def test_flat_records_are_read_too(tmp_path):
+def test_flat_records_are_imported(tmp_path):
     file = write(
         tmp_path / "a.jsonl",
         {
@@ -114,9 +115,21 @@ def test_flat_records_are_read_too(tmp_path):
     )
     trace = Vllm().read(file).trace
     assert trace.output_tokens.tolist() == [8, 8, 6]
-    assert trace.prompt_tokens.tolist() == [10, 11, 10]  # y's first token came from prefill
-    assert trace.accepted.tolist() == [3, 0, 2, 3, 3, 3, 2]  # z's last step ran past the end by two
-    assert "1 requests: the token that prefill emits" in trace.provenance.estimated[0]
+    assert trace.prompt_tokens.tolist() == [
+        10,
+        11,
+        10,
+    ]  # the first token of y comes from the prefill
+    assert trace.accepted.tolist() == [
+        3,
+        0,
+        2,
+        3,
+        3,
+        3,
+        2,
+    ]  # the last step of z emits two tokens too many
+    assert "1 requests: the token from the prefill" in trace.provenance.estimated[0]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +177,7 @@ def test_flat_records_are_read_too(tmp_path):
         ({**response("x", 1, 5, [3], [3]), "usage": []}, "field 'usage': not a JSON object"),
     ],
 )
-def test_what_is_no_vllm_record_is_refused_by_line_and_field(tmp_path, record, message):
+def test_the_error_for_an_invalid_record_names_line_and_field(tmp_path, record, message):
     with pytest.raises(FormatError) as error:
         Vllm().read(write(tmp_path / "a.jsonl", record))
     assert message in str(error.value)

@@ -1,6 +1,4 @@
-"""What is known about numbers: typed in memory, the same JSON on disk, and what no field has is
-kept.
-"""
+"""Provenance records: typed fields in memory, the same JSON on disk, and unknown keys kept."""
 
 import io
 import json
@@ -35,7 +33,7 @@ REFERENCE = json.loads((BUNDLED / "reference.json").read_text())
 
 
 def without_nulls(document):
-    """A JSON document less the keys whose value says nothing, and single draft lengths as lists."""
+    """Return a JSON document without empty values, and with single draft lengths as lists."""
     if isinstance(document, dict):
         values = {
             key: without_nulls(value)
@@ -48,7 +46,7 @@ def without_nulls(document):
     return [without_nulls(v) for v in document] if isinstance(document, list) else document
 
 
-def test_the_bundled_files_are_written_as_they_were_read(tmp_path):
+def test_saving_a_loaded_bundled_file_gives_the_same_document(tmp_path):
     save_profile(load_profile("reference"), tmp_path / "p.json")
     before, after = (
         json.loads(p.read_text()) for p in (BUNDLED / "reference.json", tmp_path / "p.json")
@@ -62,7 +60,7 @@ def test_the_bundled_files_are_written_as_they_were_read(tmp_path):
     assert without_nulls(notes[1]) == without_nulls(notes[0])
 
 
-def test_what_is_known_of_the_bundled_files_has_types():
+def test_the_provenance_of_the_bundled_files_has_typed_fields():
     profile, trace = load_profile("reference"), load_trace("reference")
     known = profile.provenance
     assert (
@@ -74,7 +72,7 @@ def test_what_is_known_of_the_bundled_files_has_types():
     assert str(known.hardware) == "2 threads of AMD EPYC"
     assert (
         known.draft_tokens == trace.provenance.draft_tokens == (4,)
-    )  # in the trace's file a bare 4
+    )  # the trace's file has 4 without a list
     assert known.length_predictor.by_predictor["prompt length"]["pooled"].requests == 600
     assert (known.drift, known.unstable, known.quick) == (0.0129, False, False)
     fits = profile.fits
@@ -100,7 +98,7 @@ def test_what_is_known_of_the_bundled_files_has_types():
     ]
 
 
-def test_keys_that_no_field_has_are_kept_at_every_depth(tmp_path):
+def test_unknown_keys_are_kept_at_every_depth(tmp_path):
     known = {
         "source": "x",
         "mine": [1, {"a": 2}],
@@ -121,7 +119,7 @@ def test_keys_that_no_field_has_are_kept_at_every_depth(tmp_path):
     assert load_trace(tmp_path / "t.parquet").provenance == trace.provenance
 
 
-def test_the_facts_are_in_words():
+def test_facts_describe_the_known_fields_in_words():
     known = Provenance(
         source="s",
         missing=("a", "b"),
@@ -146,30 +144,38 @@ def test_the_facts_are_in_words():
     ("key", "value", "message"),
     [
         ("hardware", 3, "field 'stamp.hardware': not a JSON object"),
-        ("hardware", {"threads": "two"}, "field 'stamp.hardware.threads': 'two' is no int"),
-        ("hardware", {"threads": True}, "field 'stamp.hardware.threads': 'True' is no int"),
+        (
+            "hardware",
+            {"threads": "two"},
+            "field 'stamp.hardware.threads': 'two' is not of type int",
+        ),
+        (
+            "hardware",
+            {"threads": True},
+            "field 'stamp.hardware.threads': 'True' is not of type int",
+        ),
         (
             "drift",
             10**400,
             "field 'stamp.drift': 1000000000000000000000000000000000000000... is too large",
         ),
         ("command", ["x"], "field 'stamp.command'"),
-        ("software", {"torch": 2}, "field 'stamp.software.torch': '2' is no str"),
-        ("draft_tokens", ["x"], "field 'stamp.draft_tokens': 'x' is no int"),
+        ("software", {"torch": 2}, "field 'stamp.software.torch': '2' is not of type str"),
+        ("draft_tokens", ["x"], "field 'stamp.draft_tokens': 'x' is not of type int"),
         (
             "floors",
             {"verify_memory_floor_ns": {"x": 1}},
-            "field 'stamp.floors.verify_memory_floor_ns': key 'x' is no",
+            "field 'stamp.floors.verify_memory_floor_ns': key 'x' is not",
         ),
         (
             "speculation",
             {"table": [{"batch": 1}]},
             "field 'stamp.speculation.table.draft_tokens': missing",
         ),
-        ("greedy_check", {"exact": 1}, "field 'stamp.greedy_check.exact': '1' is no bool"),
+        ("greedy_check", {"exact": 1}, "field 'stamp.greedy_check.exact': '1' is not of type bool"),
     ],
 )
-def test_a_wrong_type_is_refused_by_file_and_field(tmp_path, key, value, message):
+def test_the_error_for_a_wrong_type_names_file_and_field(tmp_path, key, value, message):
     path = tmp_path / "p.json"
     save_profile(Profile.constant(1, 2), path)
     document = json.loads(path.read_text())
@@ -183,9 +189,7 @@ def test_a_wrong_type_is_refused_by_file_and_field(tmp_path, key, value, message
 
 @settings(max_examples=200)
 @given(data=st.data())
-def test_any_value_in_any_place_of_a_profile_is_shown_and_written_again_or_refused(
-    data, tmp_path_factory
-):
+def test_a_damaged_profile_is_shown_or_raises_an_error_that_names_its_file(data, tmp_path_factory):
     from rich.console import Console
 
     from lapsd.cli.tables import profile_tables
@@ -203,12 +207,24 @@ def test_any_value_in_any_place_of_a_profile_is_shown_and_written_again_or_refus
     assert all(isinstance(line, str) for line in profile.warnings())
 
 
-def test_a_traces_wrong_provenance_is_refused(tmp_path):
-    with pytest.raises(FormatError, match="trace, field 'lapsd.missing': '3' is no str"):
+def test_the_error_for_a_wrong_type_in_a_trace_names_the_field(tmp_path):
+    with pytest.raises(FormatError, match="trace, field 'lapsd.missing': '3' is not of type str"):
         trace_from_rounds([row("a", 1, [1])], {"missing": [3]})
 
 
-def test_bad_fits_are_warned_of():
+def test_a_profile_with_a_key_of_an_older_version_loads_with_its_current_name(tmp_path):
+    document = json.loads(json.dumps(REFERENCE))
+    check = document["stamp"]["speculation"]["check"]
+    check["foretold_tokens_per_s"] = check.pop("predicted_tokens_per_s")
+    (tmp_path / "old.json").write_text(json.dumps(document))
+    old = load_profile(tmp_path / "old.json")
+    assert old == load_profile("reference")
+    save_profile(old, tmp_path / "new.json")
+    written = json.loads((tmp_path / "new.json").read_text())["stamp"]["speculation"]["check"]
+    assert written == REFERENCE["stamp"]["speculation"]["check"]
+
+
+def test_fits_with_large_errors_give_warnings():
     good = {"median_error": 0.01, "p90_error": 0.02, "samples": 9}
     bad = good | {"median_error": 0.2}
     fits = Fits.from_json(
@@ -221,7 +237,7 @@ def test_bad_fits_are_warned_of():
         "fits",
     )
     assert list(fits.warnings()) == [
-        "rounds are missed by 20%, more than 10 % (median): was the machine busy?",
+        "predicted rounds are off by 20%, more than 10 % (median): was the machine busy?",
         "draft, verify and host together are -5.0% off real rounds (more than 3 %)",
         "the fit of draft_step is off by 20%, more than 10 % (median)",
     ]
@@ -229,7 +245,7 @@ def test_bad_fits_are_warned_of():
     assert Fits.from_json({"round": {}, "grid": good | {"verify": good}}, "fits").whole.samples == 9
 
 
-def test_speculation_is_summed_up_from_its_table():
+def test_speculation_finds_the_best_draft_length_of_each_batch_size():
     import pandas as pd
 
     frame = pd.DataFrame(

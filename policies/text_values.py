@@ -1,0 +1,103 @@
+"""Values as text: turn the text of an option or parameter into a value of its type, and back.
+
+Imports only the standard library, so that every package may use it.
+"""
+
+from collections.abc import Collection
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
+
+AUTO = "auto"  # the text for None
+
+_NEEDED = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
+_BY_NAME: dict[str, type] = {kind.__name__: kind for kind in (*_NEEDED, NoneType)} | {
+    "None": NoneType
+}
+
+
+def value_from_text(
+    text: str, annotation: Any, place: str, *, example: str = "", none: Collection[str] = (AUTO,)
+) -> Any:
+    """Return the value that a text stands for, by a type annotation.
+
+    Parameters
+    ----------
+    text : str
+        The text, such as `2.5`, `true` or `auto`.
+    annotation : type, union of types, or str
+        int, float, bool or str, or a union of them, which may include None: `float | None`. May
+        also be the source text of an annotation. The types of a union are tried in its order.
+    place : str
+        What the message begins with: where the text was given, and the text, such as
+        `laps-sd: gamma=2.5`.
+    example : str
+        A correct text, added to the message as `, as in {example}`.
+    none : collection of str
+        The texts that stand for None, if the annotation includes None.
+
+    Raises
+    ------
+    ValueError
+        `{place}: needs an integer, as in {example}`, if the text is not of the type; also if the
+        annotation contains any other type.
+
+    Examples
+    --------
+    >>> value_from_text("4", int, "las: K=4")
+    4
+    >>> value_from_text("auto", "float | None", "las: age_s=auto") is None
+    True
+    >>> value_from_text("2.5", int, "las: K=2.5", example="K=4")
+    Traceback (most recent call last):
+        ...
+    ValueError: las: K=2.5: needs an integer, as in K=4
+    """
+    kinds = _kinds(annotation, place)
+    may_be_none = NoneType in kinds
+    if may_be_none and text in none:
+        return None
+    kinds = [kind for kind in kinds if kind is not NoneType]
+    for kind in kinds:
+        if kind is str:
+            return text
+        if kind is bool:
+            if text in ("true", "false"):
+                return text == "true"
+            continue
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    needed = " or ".join([_NEEDED[kind] for kind in kinds] + [*none] * may_be_none)
+    raise ValueError(f"{place}: needs {needed}{f', as in {example}' if example else ''}")
+
+
+def text_from_value(value: Any) -> str:
+    """Return the shortest text that `value_from_text` turns into the value.
+
+    Examples
+    --------
+    >>> [text_from_value(value) for value in (3.0, 0.05, True, None, "range")]
+    ['3', '0.05', 'true', 'auto', 'range']
+    """
+    if value is None:
+        return AUTO
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return str(value).removesuffix(".0")
+    return str(value)
+
+
+def _kinds(annotation: Any, place: str) -> list[type]:
+    """Return the types of an annotation."""
+    if isinstance(annotation, str):
+        parts: list[Any] = [_BY_NAME.get(part.strip(), part) for part in annotation.split("|")]
+    elif get_origin(annotation) in (Union, UnionType):
+        parts = list(get_args(annotation))
+    else:
+        parts = [annotation]
+    for part in parts:
+        if part is not NoneType and part not in _NEEDED:
+            raise ValueError(f"{place}: a value of type {annotation} cannot be given as text")
+    return parts
