@@ -1,4 +1,4 @@
-# `make demo` and `make test` set everything up in .venv; run again, they install nothing.
+# `make demo` and `make test` install everything into .venv; a second run installs nothing.
 PYTHON ?= python3
 BIN := .venv/bin
 comma := ,
@@ -6,7 +6,7 @@ INPUTS := setup.cfg pyproject.toml constraints.txt
 
 .PHONY: demo test test-deep check links vllm mutants gpu-check clean
 
-# One stamp a set of extras, written last: an install that was killed is done again.
+# One stamp per set of extras, written last, so that a killed installation is repeated.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lapsd needs Python 3.11 or newer: make PYTHON=...")'
 	$(PYTHON) -m venv .venv
@@ -24,9 +24,9 @@ demo: .venv/.installed-demo
 	$(BIN)/lapsd calibrate --batches 1,4 --out demo/calibration --overwrite
 	$(BIN)/lapsd compare --trace demo/calibration/trace.parquet --profile demo/calibration/profile.json \
 		--length-predictor noisy:0.5 --seeds 50 --out demo/comparison --plot demo/latency.png --overwrite
-	$(BIN)/lapsd validate --requests 10 --seeds 2 --policy las --policy laps-sd --plot demo/foretold.png
+	$(BIN)/lapsd validate --requests 10 --seeds 2 --policy las --policy laps-sd --plot demo/predicted.png
 
-# two processes with a thread each: torch's own threads would fight over the cores
+# two processes of one thread each: torch's own threads would compete for the cores
 test: .venv/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
 
@@ -44,7 +44,7 @@ links:
 	@rm -rf $(LINKS) && mkdir -p $(LINKS)/lapsd
 	@ln -s $(CURDIR)/lapsd/* $(addprefix $(CURDIR)/,traces policies predict sim calibrate serve papers) $(LINKS)/lapsd
 
-# vLLM for the CPU, in an environment of its own: 3.5 GB; then the tests of serve/vllm, which skip without it
+# vLLM for the CPU, in an environment of its own (3.5 GB), and the tests of serve/vllm, which skip without it
 VLLM := .venv-vllm/bin/python
 VLLM_PIP := $(VLLM) -m pip install --quiet --constraint constraints-vllm.txt
 .venv-vllm/.installed: constraints-vllm.txt setup.cfg pyproject.toml
@@ -59,7 +59,7 @@ VLLM_PIP := $(VLLM) -m pip install --quiet --constraint constraints-vllm.txt
 vllm: .venv-vllm/.installed
 	OMP_NUM_THREADS=1 $(VLLM:python=pytest) tests/serve/vllm
 
-# can the tests fail? an hour of two cores; see tests/mutants.py
+# mutation testing, about an hour on two cores; see tests/mutants.py
 MUTANTS ?= 200
 SEED ?= 0
 .venv/.installed-mutants: $(INPUTS)
@@ -68,7 +68,7 @@ SEED ?= 0
 mutants: .venv/.installed-mutants
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py --mutants $(MUTANTS) --seed $(SEED)
 
-# what only a GPU can show; needs a Python with torch and transformers, installs nothing
+# checks that need a GPU; needs a Python with torch and transformers, installs nothing
 OUT ?= gpu-check
 COMMIT := $(shell git rev-parse HEAD 2>/dev/null)
 gpu-check: links

@@ -1,8 +1,7 @@
-"""lapsd: calibrate speculative decoding on real models, then simulate how a scheduler would serve
-it.
+"""lapsd: calibrate speculative decoding on real models, then simulate how a scheduler serves it.
 
-The public names are those that `__init__.pyi` imports. Each is imported here when it is first used,
-so that `import lapsd` takes milliseconds and needs none of the libraries that only some names need.
+`__init__.pyi` lists the public names. Each is imported when it is first used, so that importing
+lapsd takes milliseconds and needs only the libraries of the names in use.
 """
 
 import ast

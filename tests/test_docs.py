@@ -1,8 +1,6 @@
-"""Every command and every block of code in README and docs runs, in the order of its page, in one
-folder.
+"""Every command and every block of code in README and docs runs, in the order of its page.
 
-What would take long runs with small sizes (`SMALLER`); what is no command of ours is listed with
-why it is not run.
+`SMALLER` shrinks long runs. `NOT_OURS` lists the commands that are not run here, with the reason.
 """
 
 import doctest
@@ -63,26 +61,26 @@ SMALLER = (
 
 
 def smaller(text: str) -> str:
-    """The text at small sizes."""
+    """Return the text with small sizes."""
     for pattern, replacement in SMALLER:
         text = re.sub(pattern, replacement, text)
     return text
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
-    """(language, text) of every fenced block of a page."""
+    """Return the language and the text of every fenced block of a page."""
     return re.findall(
         r"^```(\w*)\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     )
 
 
 def commands(block: str) -> list[list[str]]:
-    """The words of each command of a block of shell, without comments."""
+    """Return the words of each shell command of a block, without comments."""
     lines = smaller(block.replace("\\\n", " ")).splitlines()
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
-def test_pages_hold_blocks_that_are_run():
+def test_pages_have_blocks_of_known_languages():
     assert (
         sum(language in ("sh", "python", "toml") for page in PAGES for language, _ in blocks(page))
         > 20
@@ -108,10 +106,7 @@ def test_the_page_on_sweeps_names_every_setting_and_every_column():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """What readers of the pages are thought to have: models, prompts, a trace and arrivals.
-
-    Papers ask little.
-    """
+    """A folder with the files that the pages assume, and reproductions of few questions."""
     data = ROOT / "calibrate" / "reference" / "data"
     (tmp_path / "my-7b").symlink_to(data / "target")
     (tmp_path / "my-68m").symlink_to(data / "draft")
@@ -145,9 +140,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def clusters(monkeypatch):
-    """Clusters of other makes stand for one of this machine: what is typed is run, where it runs is
-    not tested.
-    """
+    """Replace clusters of other kinds by a local one: the commands run, their clusters do not."""
     distributed = pytest.importorskip("distributed")
     local = distributed.LocalCluster(
         n_workers=1,
@@ -227,7 +220,7 @@ def test_a_page_runs_from_top_to_bottom(page, capsys, request):
 
 
 @pytest.mark.parametrize("page", sorted(DOCTESTS))
-def test_the_examples_of_a_page_give_what_it_says(page):
+def test_doctests_of_a_page_pass(page):
     found = doctest.testfile(str(ROOT / page), module_relative=False)
     assert found.attempted >= 10
     assert found.failed == 0

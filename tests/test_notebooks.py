@@ -1,4 +1,4 @@
-"""The notebooks run as they stand."""
+"""Every notebook runs."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The wheel, installed without torch where nothing else is."""
+"""The wheel in an environment of its own, without torch."""
 
 import shutil
 import subprocess
@@ -41,7 +41,7 @@ def wheel(tmp_path_factory):
 
 
 def environment(folder: Path, *packages: object) -> Path:
-    """The Python of a new environment with these packages and what they need."""
+    """Return the Python of a new environment with these packages and their requirements."""
     run(sys.executable, "-m", "venv", folder / "environment", cwd=folder)
     python = folder / "environment" / "bin" / "python"
     run(

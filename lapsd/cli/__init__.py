@@ -1,7 +1,7 @@
-"""The command line: a thin skin over the library, a module a verb, loaded when the verb is typed.
+"""The command line: one module per verb, loaded when the verb is typed.
 
-So `lapsd compare` never loads what only `lapsd reproduce` needs, and everything but `calibrate` and
-`validate` works without torch.
+So `lapsd compare` loads no library that only `lapsd reproduce` needs, and all verbs except
+`calibrate` and `validate` work without torch.
 """
 
 import importlib
@@ -35,14 +35,14 @@ VERBS: "Mapping[str, str]" = {
 
 
 class Verbs(TyperGroup):
-    """The verbs; the module of each holds an `app` of its own."""
+    """The verbs. The module of each verb holds its `app`."""
 
     def list_commands(self, context: Any) -> list[str]:
-        """Their names."""
+        """Return the names of the verbs."""
         return list(VERBS)
 
     def get_command(self, context: Any, name: str) -> Any:
-        """The verb's command, from its module."""
+        """Return the command of a verb, from its module."""
         if name not in VERBS:
             return None
         command = get_command(importlib.import_module(f"lapsd.cli.{VERBS[name]}").app)
@@ -63,18 +63,18 @@ app = typer.Typer(
 )
 
 
-def _say_version(asked: bool) -> None:
-    if asked:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         print(f"lapsd {version('lapsd')}")
         raise typer.Exit
 
 
 @app.callback()
 def _lapsd(
-    asked: Annotated[
+    wanted: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_say_version, is_eager=True, help="Print the version and exit."
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
 ) -> None:
@@ -82,5 +82,5 @@ def _lapsd(
 
 
 def main() -> None:
-    """The console command `lapsd`."""
+    """Run the console command `lapsd`."""
     sys.exit(run_command("lapsd", lambda: app(standalone_mode=False)))

@@ -1,4 +1,4 @@
-"""The verb `bench`: how fast the simulator is here."""
+"""The command `lapsd bench`: the speed of the simulator on this machine."""
 
 import json
 from collections.abc import Mapping
@@ -22,11 +22,12 @@ app = verb()
 def bench(
     scenario: Mapping[str, Any],
     quick: Annotated[
-        bool, typer.Option("--quick", help="A hundredth of the largest runs: a first look only.")
+        bool,
+        typer.Option("--quick", help="Shorten the largest runs to a hundredth, for a first look."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Time the simulator on this machine, in ratios to bare SimPy timeouts of the same process."""
+    """Time the simulator on this machine, relative to bare SimPy timeouts in the same process."""
     files = {"trace": "reference", "profile": "reference"} | dict(scenario)
     trace, profile = load_trace(files["trace"]), load_profile(files["profile"])
     with Console(stderr=True).status("timing") as status:

@@ -1,4 +1,4 @@
-"""The verb `best`: what is best in a sweep, and what cannot be told from it."""
+"""The command `lapsd best`: the best configurations of a sweep."""
 
 import json
 from pathlib import Path
@@ -16,15 +16,14 @@ app = verb()
 
 @app.command()
 def best(
-    folder: Annotated[Path, typer.Argument(help="A sweep's folder.")],
-    by: Annotated[
-        str, typer.Option(help="Columns to find the best within, as in requests,dataset.")
-    ] = "",
-    metric: Annotated[str, typer.Option(help="What should be low.")] = "mean_latency_s",
+    folder: Annotated[Path, typer.Argument(help="Folder of a sweep.")],
+    by: Annotated[str, typer.Option(help="Settings to group by, such as requests,dataset.")] = "",
+    metric: Annotated[str, typer.Option(help="Metric to minimize.")] = "mean_latency_s",
     as_json: AsJson = False,
 ) -> None:
-    """Tell which configurations are not worse than the best, selected on some seeds and reported on
-    others.
+    """Print the configurations that are not significantly worse than the best one.
+
+    Half of the seeds select the best configuration; the metric is measured on the others.
     """
     verdicts = find(read_sweep(folder), [name for name in by.split(",") if name], metric)
     if as_json:

@@ -39,7 +39,7 @@ def compare(
     versus: Annotated[
         str | None,
         typer.Option(
-            help="Also print this policy's mean latency against every other's, in percent."
+            help="Also print this policy's mean latency relative to every other, in percent."
         ),
     ] = None,
     plot: Annotated[
@@ -56,7 +56,10 @@ def compare(
         typer.Option(help="Draw when the first requests of the first seed waited and ran."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write every request's times, the table and the figure.")
+        Path | None,
+        typer.Option(
+            help="Write the times of every request, the table and the figure into this folder."
+        ),
     ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,

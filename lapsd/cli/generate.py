@@ -1,4 +1,4 @@
-"""The verb `generate`: traces of any size whose requests accept like those of a recorded one."""
+"""The verb `generate`: traces of any size with the acceptance of a recorded trace."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ def generate(
         str, typer.Option("--trace", help="The recorded trace, or 'reference' for the bundled one.")
     ] = "reference",
     requests: Annotated[
-        int | None, typer.Option(help="How many [default: 1000, or all that --lengths holds].")
+        int | None, typer.Option(help="Number of requests [default: 1000, or all in --lengths].")
     ] = None,
     lengths: Annotated[
         Path | None,
@@ -50,13 +50,13 @@ def generate(
     spread: Annotated[
         float,
         typer.Option(
-            help="Of a fitted model: scales how far requests' acceptances (their logits) lie apart."
+            help="Factor on the spread of acceptance between requests (logits) of a fitted model."
         ),
     ] = 1.0,
-    seed: Annotated[int, typer.Option(help="The same gives the same trace.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same trace.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Make a trace of any size whose requests accept like those of a recorded one."""
+    """Make a trace of any size with the acceptance of a recorded trace."""
     if acceptance not in ("fitted", "recorded", "none"):
         raise ValueError(f"--acceptance {acceptance}: must be fitted, recorded or none")
     if acceptance != "fitted" and (lengths is None or spread != 1):

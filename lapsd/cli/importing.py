@@ -1,4 +1,4 @@
-"""The verb `import`: traces and arrivals from public files, a command an importer."""
+"""The verb `import`: traces and arrivals from public files, one command per importer."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -26,7 +26,7 @@ app = verb(help="Turn public files into lapsd's own.", no_args_is_help=True)
 
 
 def command_of(made: type[Importer]) -> Callable[..., None]:
-    """The command of an importer: a file, where to write, and the importer's own options."""
+    """Return the command of an importer: input, output, and the importer's own options."""
 
     def command(file: Path, out: Path, overwrite: bool, **options: Any) -> None:
         free_to_write(out, overwrite=overwrite)
@@ -39,7 +39,7 @@ def command_of(made: type[Importer]) -> Callable[..., None]:
     given = {
         "file": (Annotated[Path, typer.Argument(help=made.file)], Parameter.empty),
         "out": (
-            Annotated[Path, typer.Option("-o", "--out", help="What to write.")],
+            Annotated[Path, typer.Option("-o", "--out", help="The file to write.")],
             Parameter.empty,
         ),
         **own,
@@ -60,9 +60,7 @@ for one in IMPORTERS.values():
 
 
 def write_imported(imported: Imported, out: Path, *, overwrite: bool) -> None:
-    """Write the trace, and beside it the prompts and the profile that came with it; or the profile
-    alone.
-    """
+    """Write an imported trace with its prompts and profile, or an imported profile alone."""
     profile_file, prompts_file = out, out.with_suffix(".prompts.jsonl")
     if imported.trace is not None:
         if imported.profile is not None:
@@ -117,9 +115,9 @@ def _write_profile(profile: Profile, out: Path) -> None:
         )
         return
     terms, only = profile.costs.rounds[1], profile.costs.only_draft_tokens
-    parts = f"{terms.verify(1).base_ns / 1e6:.2f} ms a round"
+    parts = f"{terms.verify(1).base_ns / 1e6:.2f} ms per round"
     if only is None:
-        parts += f" + {terms.draft_step.base_ns / 1e6:.2f} ms a draft token"
+        parts += f" + {terms.draft_step.base_ns / 1e6:.2f} ms per draft token"
     error = (
         ""
         if profile.fits.request is None
@@ -128,6 +126,6 @@ def _write_profile(profile: Profile, out: Path) -> None:
     print(f"{out}: {parts}{error} (prefill and switching are not in the file: 0)")
     if only is not None:
         print(
-            f"every round drafted {only} tokens, so that rounds and draft tokens cannot be told"
-            " apart: the profile prices no other draft length"
+            f"every round drafted {only} tokens, so costs per round and per draft token cannot be"
+            " separated: the profile prices no other draft length"
         )

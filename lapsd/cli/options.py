@@ -1,4 +1,4 @@
-"""Options that verbs share, and what the application of each verb has in common."""
+"""Options and settings that all verbs share."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,26 +8,25 @@ import typer
 
 FIGURES = (".png", ".pdf", ".svg")
 
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to stdout.")]
-Workers = Annotated[int | None, typer.Option(help="Processes [default: one a core].")]
+Workers = Annotated[int | None, typer.Option(help="Processes [default: one per core].")]
 
 
 def verb(**more: Any) -> typer.Typer:
-    """The application of a verb's module: what all have in common."""
+    """Return the application of a verb, with the settings that all verbs share."""
     return typer.Typer(
         add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, **more
     )
 
 
 def check_file(option: str, path: Path | None, endings: Sequence[str]) -> None:
-    """See that a file that was asked for could be written, before any work.
+    """Check, before any work, that an output file can be written.
 
     Raises
     ------
     ValueError
-        Naming the option and the file, for an ending that is none of those or a folder that is not
-        there.
+        Naming the option and the file, if its ending is unknown or its folder does not exist.
     """
     if path is None:
         return

@@ -1,6 +1,4 @@
-"""The verb `predict`: output lengths foreseen from prompts, as columns of a trace, and how good
-they are.
-"""
+"""The verb `predict`: output lengths predicted from prompts, as columns of a trace."""
 
 from collections.abc import Callable
 from functools import partial
@@ -37,7 +35,7 @@ def predict(
     prompts: Annotated[
         Path,
         typer.Option(
-            help="Its prompts: JSON lines of request_id and prompt, or Spec-Bench's questions."
+            help="The prompts: JSON lines of request_id and prompt, or Spec-Bench's questions."
         ),
     ],
     out: Annotated[
@@ -49,25 +47,17 @@ def predict(
         typer.Option(help=f"Repeat for several: {', '.join(MODELS)} [default: all of them]."),
     ] = None,
     encoder: Annotated[
-        str,
-        typer.Option(
-            help="What turns prompts into vectors: tfidf, or the folder of a Hugging Face model."
-        ),
+        str, typer.Option(help="Encoder of prompts: tfidf, or the folder of a Hugging Face model.")
     ] = TFIDF,
     k: Annotated[
-        int, typer.Option("--k", help="Of retrieval: how many similar past prompts to look at.")
+        int, typer.Option("--k", help="Number of similar past prompts that retrieval uses.")
     ] = 5,
     threshold: Annotated[
-        float,
-        typer.Option(
-            help="Of retrieval: the cosine from which on a past prompt is similar enough."
-        ),
+        float, typer.Option(help="Least cosine similarity of a past prompt that retrieval uses.")
     ] = 0.8,
     past: Annotated[
         str | None,
-        typer.Option(
-            help="Learn from this trace, instead of out of fold from the trace's own requests."
-        ),
+        typer.Option(help="Learn from this trace, not out of fold from the trace's own requests."),
     ] = None,
     past_prompts: Annotated[Path | None, typer.Option(help="The prompts of --past.")] = None,
     insert: Annotated[
@@ -94,7 +84,9 @@ def predict(
         if past is None or past_prompts is None
         else PromptedTrace.of(load_trace(past), load_prompts(past_prompts))
     )
-    how = "out of fold" if learnt is None else f"learnt on {learnt.trace.provenance.source or past}"
+    how = (
+        "out of fold" if learnt is None else f"learned on {learnt.trace.provenance.source or past}"
+    )
     made, accuracies = asked.trace, dict[str, Accuracy]()
     with watch() as shown:
         for done, name in enumerate(names):
@@ -110,12 +102,12 @@ def predict(
 
 
 def encoder_named(name: str) -> Callable[[], Encoder]:
-    """How to make the encoder; a model is loaded once.
+    """Return a function that makes the encoder; a model is loaded once.
 
     Raises
     ------
     ValueError
-        If its folder is not there.
+        If the model's folder does not exist.
     """
     if name == TFIDF:
         return TfidfEncoder

@@ -1,4 +1,4 @@
-"""The verb `reproduce`: a paper's figures and claims, from measured data."""
+"""The verb `reproduce`: the figures and claims of a paper, from measured data."""
 
 import sys
 from collections.abc import Mapping
@@ -27,24 +27,24 @@ def reproduce(
         Path, typer.Option(help="The folder for figures, claims.md, report.html and all runs.")
     ],
     paper: Annotated[
-        str, typer.Argument(help="laps-sd, alise, or beyond: what comes after them.")
+        str, typer.Argument(help="laps-sd, alise, or beyond (kernel-gittins).")
     ] = "laps-sd",
     quick: Annotated[
-        bool, typer.Option("--quick", help="Few seeds and a coarse map: a first look.")
+        bool, typer.Option("--quick", help="Few seeds and coarse maps, for a first look.")
     ] = False,
     workers: Workers = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a stopped one; what was run stays.")
+        bool, typer.Option("--resume", help="Continue an interrupted reproduction.")
     ] = False,
     draw_only: Annotated[
         bool,
-        typer.Option("--draw-only", help="Run nothing: draw again from the runs that are there."),
+        typer.Option(
+            "--draw-only", help="Draw again from existing runs, without running anything."
+        ),
     ] = False,
     overwrite: Overwrite = False,
 ) -> int:
-    """Draw every figure of a paper from measured data, judge its claims, and ask what it leaves
-    open.
-    """
+    """Draw every figure of a paper from measured data and judge its claims."""
     check_workers(workers)
     if overwrite and (resume or draw_only):
         raise ValueError("--overwrite: replaces everything; not with --resume or --draw-only")

@@ -16,14 +16,15 @@ def with_scenario(
     lists: bool = False,
     defaults: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a verb an option for each field of `Scenario`; its argument `scenario` holds those given,
-    by name.
+    """Return a decorator that gives a verb one option per field of `Scenario`.
+
+    The verb's argument `scenario` receives the given values by field.
 
     Parameters
     ----------
-    only : the fields to give options for.
-    lists : options take texts, each a value, a list or a range, and may be repeated.
-    defaults : the verb's own, where they are not the setting's.
+    only : fields that get an option.
+    lists : whether options take texts (a value, a list or a range) and may be repeated.
+    defaults : the verb's own defaults, where they differ from the scenario's.
     """
     own_defaults = defaults or {}
 
@@ -40,7 +41,11 @@ def with_scenario(
 
         def run(**given: Any) -> Any:
             values = {name: given.pop(name) for name in only}
-            scenario = {name: v for name, v in values.items() if v not in (None, [])}
+            scenario = {
+                name: _value(SCENARIO_FIELDS[name], v)
+                for name, v in values.items()
+                if v not in (None, [])
+            }
             return command(scenario={**own_defaults, **scenario}, **given)
 
         run.__name__, run.__doc__ = command.__name__, command.__doc__
@@ -51,13 +56,17 @@ def with_scenario(
     return decorate
 
 
+def _value(scenario_field: ScenarioField, given: Any) -> Any:
+    return scenario_field.parse(given) if scenario_field.texts and isinstance(given, str) else given
+
+
 def _option(scenario_field: ScenarioField, lists: bool, default: Any) -> inspect.Parameter:
-    """One that is None where it is not given, so that defaults are the setting's."""
+    """The option of a field; None where it is not given, so that the scenario's default holds."""
     said = "" if default in (None, False) else f" [default: {default}]"
     more: dict[str, Any] = {"show_default": False, "help": scenario_field.help + said}
     if lists:
         more["metavar"] = "VALUES"
-    kind: Any = list[str] | None if lists else scenario_field.kind | None
+    kind: Any = list[str] | None if lists else scenario_field.column_kind | None
     annotation = Annotated[kind, typer.Option(scenario_field.option, **more)]
     return inspect.Parameter(
         scenario_field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation

@@ -1,4 +1,4 @@
-"""The verb `show`: what a trace, a profile or a sweep holds."""
+"""The verb `show`: the content of a trace, a profile or a sweep."""
 
 import sys
 from pathlib import Path
@@ -31,30 +31,27 @@ def show(
         str, typer.Argument(help="A trace, a profile or a sweep ('reference': the bundled trace).")
     ],
     verbose: Annotated[
-        bool,
-        typer.Option(
-            "--verbose", help="Of a trace or a profile: all that it says of where it comes from."
-        ),
+        bool, typer.Option("--verbose", help="Print the whole provenance of a trace or a profile.")
     ] = False,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Draw a trace's acceptance, a profile's fit, or a sweep, to this file."),
+        typer.Option(help="Draw a trace's acceptance, a profile's fit or a sweep into this file."),
     ] = None,
     x: Annotated[
-        str | None, typer.Option("--x", help="Of a sweep: the parameter along the axis.")
+        str | None, typer.Option("--x", help="Parameter on the x axis of a sweep.")
     ] = None,
     y: Annotated[
-        str, typer.Option("--y", help="A metric, or with --value a second parameter.")
+        str, typer.Option("--y", help="Metric on the y axis; with --value a second parameter.")
     ] = "mean_latency_s",
-    hue: Annotated[str | None, typer.Option(help="A parameter, a line each value.")] = None,
+    hue: Annotated[str | None, typer.Option(help="Parameter with one line per value.")] = None,
     value: Annotated[
-        str | None, typer.Option(help="A metric, as a heat map over --x and --y.")
+        str | None, typer.Option(help="Metric of a heat map over --x and --y.")
     ] = None,
     where: Annotated[
         list[str] | None, typer.Option(help="Only records with NAME=VALUE; repeat for more.")
     ] = None,
 ) -> None:
-    """Print what a trace, a profile or a sweep holds."""
+    """Print the content of a trace, a profile or a sweep."""
     check_file("--plot", plot, FIGURES)
     if not Path(path).exists() and (path == "reference.json" or path in BUNDLED_PROFILES[1:]):
         path = str(BUNDLED / f"{path.removesuffix('.json')}.json")
@@ -106,7 +103,7 @@ def _show_sweep(
         return None
     if x is None:
         raise ValueError(
-            "--plot of a sweep needs --x: what varies is"
+            "--plot of a sweep needs --x; varied parameters:"
             f" {', '.join(varying(records)) or 'nothing'}"
         )
     return plot_heat_map(records, x, y, value) if value else plot_sweep(records, x, y, hue)

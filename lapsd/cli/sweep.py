@@ -1,11 +1,11 @@
-"""The verb `sweep`: every combination of policies, their parameters, settings and seeds."""
+"""The command `lapsd sweep`: run every combination of policies, parameters, settings and seeds."""
 
 import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -25,8 +25,8 @@ ASK_BEYOND = 1_000_000
 MAX_SEEDS = 3_200
 RUNNING = "running"
 EPILOG = (
-    "VALUES are a value, a list, a range low:high[:step] with both ends, or a mix. Any parameter of"
-    " a policy is an option too: --K 2:8 --gamma 3,5,8."
+    "VALUES are a value, a list, a range low:high[:step] that includes both ends, or a mix. Every"
+    " parameter of a policy is an option too: --K 2:8 --gamma 3,5,8."
 )
 
 app = verb()
@@ -42,38 +42,41 @@ def sweep(
     file: Annotated[
         Path | None,
         typer.Option(
-            "--from", help="A sweep as TOML, like the _sweep.toml of results; options add to it."
+            "--from",
+            help="A TOML file with a sweep, such as _sweep.toml in a folder of results; options"
+            " replace its values.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The folder for the results.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
     policy: Annotated[
         list[str] | None, typer.Option(help="Repeat for several [default: fcfs and laps-sd].")
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(help="Workloads of each setting [default: 20].")
+        int | None, typer.Option(help="Workloads of each scenario [default: 20].")
     ] = None,
-    first_seed: Annotated[int | None, typer.Option(help="The first of them [default: 0].")] = None,
+    first_seed: Annotated[int | None, typer.Option(help="The first seed [default: 0].")] = None,
     until_ci: Annotated[
         str | None,
         typer.Option(
             help=(
-                "Stop a setting when all differences to the baseline are known to within this, as"
-                " in 2%."
+                "Stop a scenario when all differences to the baseline are known to within this"
+                " share of the baseline, such as 2%."
             )
         ),
     ] = None,
     max_seeds: Annotated[
-        int | None, typer.Option(help="The most seeds with --until-ci [default: 3200].")
+        int | None, typer.Option(help="Largest number of seeds with --until-ci [default: 3200].")
     ] = None,
     workers: Workers = None,
     dask: Annotated[
-        str | None, typer.Option(help="Use the Dask cluster of this scheduler, tcp://host:8786.")
+        str | None,
+        typer.Option(help="Run on the Dask cluster of this scheduler, such as tcp://host:8786."),
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Do what is missing in a stopped sweep's folder.")
+        Path | None, typer.Option(help="Run what is missing in the folder of a stopped sweep.")
     ] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Do not ask, however many runs there are.")
+        bool, typer.Option("--yes", help="Do not ask before a large number of runs.")
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -82,11 +85,9 @@ def sweep(
     """
     check_workers(workers)
     if max_seeds is not None and until_ci is None:
-        raise ValueError(
-            f"--max-seeds {max_seeds}: only with --until-ci; --seeds sets how many there are"
-        )
+        raise ValueError(f"--max-seeds {max_seeds}: needs --until-ci; without it, use --seeds")
     if until_ci is not None and seeds is not None:
-        raise ValueError("--seeds with --until-ci: give --max-seeds")
+        raise ValueError("--seeds with --until-ci: use --max-seeds instead")
     settings, parameters = _tables(scenario, context.args)
     given = {
         "policies": policy or None,
@@ -94,26 +95,27 @@ def sweep(
         "until_ci": until_ci,
         "seeds": seeds if until_ci is None else max_seeds or MAX_SEEDS,
     }
-    options = {name: value for name, value in given.items() if value is not None}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if resume is not None:
         if options or settings or parameters or file or out:
-            raise ValueError("--resume takes what to run from the folder: give nothing else of it")
+            raise ValueError(
+                "--resume reads the sweep from the folder: give no other options of it"
+            )
         folder, wanted = (
             resume,
             Sweep.from_document(folders.read_asked(resume)["sweep"], str(resume)),
         )
     else:
         if out is None:
-            raise ValueError("--out: a folder for the results is needed (or --resume FOLDER)")
-        base = Sweep.from_toml(file).document() if file else {}
-        options["parameters"] = base.get("parameters", {}) | parameters
-        options["settings"] = base.get("settings", {}) | settings
-        folder, wanted = out, Sweep.from_document(base | options, str(file or "sweep"))
+            raise ValueError("--out FOLDER or --resume FOLDER is needed")
+        options |= {"parameters": parameters, "settings": settings}
+        base = Sweep.from_toml(file) if file else None
+        folder, wanted = out, Sweep.from_document(options, base=base)
     runner, stderr = prepare(wanted), Console(stderr=True)
-    _say_how_many(runner, stderr, ask=not yes)
+    _print_number_of_runs(runner, stderr, ask=not yes)
     client = connect(dask) if dask else None
-    hands = sum(client.nthreads().values()) if client else workers or os.cpu_count()  # type: ignore[no-untyped-call]
-    stderr.print(f"{hands} workers{f' at {dask}' if dask else ''}", highlight=False)
+    number = sum(client.nthreads().values()) if client else workers or os.cpu_count()  # type: ignore[no-untyped-call]
+    stderr.print(f"{number} workers{f' at {dask}' if dask else ''}", highlight=False)
     if resume is None:
         folders.claim(folder, runner, overwrite=overwrite)
     try:
@@ -133,15 +135,16 @@ def sweep(
         f"{new:,} runs in {took:,.1f} s, {new / max(took, 1e-9):,.0f} runs/s", highlight=False
     )
     if wanted.until_ci:
-        _say_where_stopped(folder, wanted.until_ci, stderr)
+        _print_stopped(folder, wanted.until_ci, stderr)
     stderr.print(f"results: {escape(str(folder))}", highlight=False, soft_wrap=True)
 
 
 def _tables(
     scenario: Mapping[str, list[str]], extra: Sequence[str]
 ) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """What the command line says of settings, and, by options that only policies know, of their
-    parameters.
+    """Return the settings and the policy parameters that the command line gives, by name.
+
+    `extra` holds the words of the command line that are no options of this command.
     """
     settings, parameters = dict(scenario), dict[str, list[str]]()
     words = list(extra)
@@ -149,7 +152,7 @@ def _tables(
         word = words.pop(0)
         if not word.startswith("--") or len(word) == 2:
             raise ValueError(
-                f"{word!r}: a sweep takes --NAME VALUES, as in --K 2:8, and a file as --from FILE"
+                f"{word!r}: must be --NAME VALUES, as in --K 2:8; a TOML file needs --from FILE"
             )
         name, equals, value = word[2:].partition("=")
         if not equals:
@@ -157,21 +160,20 @@ def _tables(
                 raise ValueError(f"--{name}: needs a value, a list or a range")
             value = words.pop(0)
         key = name.replace("-", "_")
-        table = (
-            settings if key in SCENARIO_FIELDS else parameters
-        )  # with underscores a setting is an option too
+        # a setting may be spelled with underscores
+        table = settings if key in SCENARIO_FIELDS else parameters
         if key in table:
             raise ValueError(f"--{name} is given twice: write its values as one list")
         table[key] = [value]
     return settings, parameters
 
 
-def _say_how_many(runner: ChunkRunner, stderr: Console, *, ask: bool) -> None:
+def _print_number_of_runs(runner: ChunkRunner, stderr: Console, *, ask: bool) -> None:
     runs = sum(chunk.runs for chunk in runner.chunks)
     most = "at most " if runner.sweep.until_ci else ""
     stderr.print(
         f"{most}{runs:,} runs: {len(runner.policies):,} configurations of policies,"
-        f" {len(runner.settings):,} settings, {runner.sweep.seeds:,} seeds",
+        f" {len(runner.scenarios):,} scenarios, {runner.sweep.seeds:,} seeds",
         highlight=False,
     )
     if (
@@ -182,11 +184,11 @@ def _say_how_many(runner: ChunkRunner, stderr: Console, *, ask: bool) -> None:
         raise ValueError(f"{runs:,} runs are more than {ASK_BEYOND:,}: give --yes to run them")
 
 
-def _say_where_stopped(folder: Path, until_ci: float, stderr: Console) -> None:
+def _print_stopped(folder: Path, until_ci: float, stderr: Console) -> None:
     looks = json.loads((folder / folders.LOOKS).read_text(encoding="utf-8"))
     stopped = [entry["seeds"] for entry in looks if entry["stopped"]]
     stderr.print(
-        f"{len(stopped)} of {len(looks)} settings are known to within {until_ci:.2%}"
+        f"{len(stopped)} of {len(looks)} scenarios are known to within {until_ci:.2%}"
         + (f", after {min(stopped)} to {max(stopped)} seeds" if stopped else ""),
         highlight=False,
     )

@@ -1,4 +1,4 @@
-"""What is shown while a verb works, and where its tables go."""
+"""Progress on stderr, and the console for tables."""
 
 import sys
 import time
@@ -16,18 +16,17 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-WIDTH = 150  # of tables that go to a file or a pipe
-SECONDS_UNTIL_SAID = 2  # where nobody watches a bar
+WIDTH = 150  # of tables in a file or a pipe
+SECONDS_UNTIL_SAID = 2  # without a terminal
 
 
 def console() -> Console:
-    """Where tables go."""
+    """Return the console that tables are printed to."""
     return Console() if sys.stdout.isatty() else Console(width=WIDTH)
 
 
 class Watch:
-    """Shows how far work has come: a bar for each thing to do, or, where nobody watches, a line
-    after a moment.
+    """Shows progress: one bar per task on a terminal, else one line per task after two seconds.
 
     Attributes
     ----------
@@ -44,7 +43,7 @@ class Watch:
         self._said: set[str] = set()
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """So much of the total is done; what was done at the first call was there before."""
+        """Set the progress of a task; `done` of the first call counts as done before."""
         if what not in self._tasks:
             self._tasks[what] = self.bar.add_task(what, total=total, rate="")
             self._begun[what] = time.monotonic(), done
@@ -60,14 +59,14 @@ class Watch:
             )
 
     def since_begun(self, what: str) -> tuple[int, float]:
-        """How much was done, and the seconds since the first call."""
+        """Return the progress and the seconds since the first call."""
         begun, before = self._begun[what]
         return self._done[what] - before, time.monotonic() - begun
 
 
 @contextmanager
 def watch(quiet: bool = False) -> Iterator[Watch]:
-    """Bars on stderr while the block runs; `quiet`, or where stderr is no terminal, none."""
+    """Show progress bars on stderr while the block runs, unless `quiet` or without a terminal."""
     columns = (
         TextColumn("{task.description:>10}"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""The raw timings that lie beside a profile, from which it is drawn."""
+"""The raw timings next to a profile file, from which its figure is drawn."""
 
 from pathlib import Path
 
@@ -12,13 +12,14 @@ MOST_ROUNDS = 4_000
 
 
 def read_timings(profile: Profile, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Samples of every term, and rounds (thinned to `MOST_ROUNDS`; none where weights are random),
-    as timed.
+    """Return timed samples of every term, and at most `MOST_ROUNDS` timed rounds.
+
+    There are no rounds where weights are random.
 
     Raises
     ------
     FormatError
-        If they are not beside the profile's file, or cannot be read.
+        If the files are missing or cannot be read.
     """
     samples, rounds = _timings(path, "samples.parquet"), path.parent / _name(path, "rounds.parquet")
     if profile.weights == "random" and not rounds.is_file():
@@ -35,7 +36,7 @@ def _timings(path: Path, name: str) -> pd.DataFrame:
     file = path.parent / _name(path, name)
     if not file.is_file():
         raise FormatError(
-            f"{file}: not there; a profile is drawn from the raw timings that lie beside it"
+            f"{file}: missing; the figure of a profile needs the raw timings next to it"
         )
     try:
         return pd.read_parquet(file)

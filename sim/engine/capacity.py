@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lapsd.policies.kv_slots import KVSlots, slot_limit
 from lapsd.sim.engine.memory import EVICTIONS, Memory, parse_memory, recompute_in_steps
 from lapsd.sim.engine.prefill import PREFILLS, in_steps
 from lapsd.sim.engine.recorded import Recorded
@@ -18,8 +19,8 @@ class Capacity:
     Parameters
     ----------
     batch : requests that run a round together, at least 1.
-    kv_slots : requests whose KV caches fit in memory, at least `batch`; None: no such limit. At 1
-        every switch pays.
+    kv_slots : requests whose KV caches fit in memory, at least `batch`; `unlimited`; or `auto`: 1
+        at batch size 1, so that every switch pays, and unlimited in batches.
     kv_tokens : tokens whose keys and values fit, running requests with what their next round may
         add; None: no limit.
     evict : `swap` moves a cache to host memory and back; `recompute` drops it and prefills its
@@ -38,7 +39,7 @@ class Capacity:
     """
 
     batch: int = 1
-    kv_slots: int | None = 1
+    kv_slots: KVSlots = "auto"
     kv_tokens: int | None = None
     evict: str = "swap"
     prefill: str = "alone"
@@ -48,10 +49,7 @@ class Capacity:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise ValueError(f"batch {self.batch}: must be at least 1")
-        if self.kv_slots is not None and self.kv_slots < self.batch:
-            raise ValueError(
-                f"kv_slots {self.kv_slots}: must be at least the batch size, {self.batch}"
-            )
+        slot_limit(self.kv_slots, self.batch)  # refuses what it does not know
         if self.kv_tokens is not None and self.kv_tokens < 1:
             raise ValueError(f"kv_tokens {self.kv_tokens}: must be at least 1")
         if self.token_budget < 1:
@@ -60,6 +58,11 @@ class Capacity:
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r}: must be {' or '.join(known)}")
         self.memory(FREE)  # refuses what it does not know
+
+    @property
+    def slots(self) -> int | None:
+        """Requests whose KV caches fit in memory; None: no limit."""
+        return slot_limit(self.kv_slots, self.batch)
 
     @property
     def in_steps(self) -> bool:

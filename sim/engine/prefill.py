@@ -59,7 +59,8 @@ def share(chosen: Sequence[Request], budget: int | None) -> dict[Request, int]:
     """Tokens that each of those has in the next step; who has none is left out.
 
     Those who ran the last one come first, in order, as vLLM has it. A request that lacks tokens
-    (`uncomputed_tokens`) has as many of them as the budget leaves; any other its whole round, or nothing.
+    (`uncomputed_tokens`) has as many of them as the budget leaves; any other its whole round, or
+    nothing.
     """
     tokens: dict[Request, int] = {}
     left = NEVER if budget is None else budget

@@ -29,14 +29,15 @@ class Request:
         As in `policies.Job`.
     running : bool
         It is one of those who run the present round.
-    uncomputed_tokens : int Tokens to prefill before its next round can run, where that is done in steps that
-        others share (of its prompt, or of a cache that was dropped), or the cache that it gave up
-        is to be computed again.
+    uncomputed_tokens : int
+        Tokens to prefill before its next round can run, where that is done in steps that others
+        share (of its prompt, or of a cache that was dropped), or the cache that it gave up is to be
+        computed again.
     waiting_entry : tuple or None
         Its entry in the heap of those who wait.
-    prefill_ns, first_service_ns, first_token_ns, switch_ns, preemptions : int For the run's record:
-        time spent in prefill, when that began (-1: not yet), when its first round was over, moves
-        of its KV cache, and how often it had to stop.
+    prefill_ns, first_service_ns, first_token_ns, switch_ns, preemptions : int
+        For the run's record: time spent in prefill, when that began (-1: not yet), when its first
+        round was over, moves of its KV cache, and how often it had to stop.
     """
 
     index: int

@@ -1,6 +1,4 @@
-"""The experiment, spelled once: a setting, what it is run on, one run, what is measured of runs,
-and comparisons.
-"""
+"""One experiment: its scenario, prepared scenario, runs, metrics, statistics and comparison."""
 
 from lapsd.sim.experiment.bound import bound_latency_ns
 from lapsd.sim.experiment.comparison import Comparison, compare, default_policies
@@ -18,17 +16,17 @@ from lapsd.sim.experiment.statistics import (
 __all__ = [
     "METRICS",
     "Comparison",
-    "Split",
     "Interval",
     "Metric",
+    "PreparedScenario",
     "Runs",
     "Scenario",
-    "PreparedScenario",
+    "Split",
     "bound_latency_ns",
     "compare",
     "default_policies",
     "mean_interval",
-    "policy_context",
     "paired_difference",
+    "policy_context",
     "ratio_of_means",
 ]

@@ -1,8 +1,8 @@
-"""The lower bound on mean latency at batch size 1: SRPT of the relaxed problem.
+"""The lower bound on mean latency at batch size 1: SRPT in a relaxed problem.
 
-Relaxed: preemption at any instant, switching free, prefill counted as size. There SRPT is optimal
-(Schrage 1968), and every schedule of the real server is feasible, so no policy can be faster on
-average.
+The relaxed server preempts at any instant, switches for free, and counts prefill as part of the
+size. SRPT is optimal there (Schrage 1968), and every schedule of the real server is feasible there,
+so no policy has a lower mean latency.
 """
 
 from heapq import heappop, heappush
@@ -14,9 +14,9 @@ from lapsd.traces import Workload
 
 
 def bound_latency_ns(workload: Workload) -> NDArray[np.int64]:
-    """Latency of each request under the relaxed SRPT, (N,); only their mean is a bound.
+    """Return the latency of each request under the relaxed SRPT, (N,), in O(N log N).
 
-    O(N log N).
+    Only their mean is a bound.
     """
     arrivals, sizes = workload.arrival_ns.tolist(), workload.size_ns.tolist()
     finish = np.zeros(len(sizes), dtype=np.int64)

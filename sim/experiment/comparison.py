@@ -1,7 +1,6 @@
-"""Compare policies on the same workloads: run them all, and turn what happened into a table.
+"""Compare policies on the same workloads: run all of them, and tabulate the results.
 
-`compare` is what the command line calls and what a notebook calls. Knows nothing of the command
-line.
+The command line and notebooks call `compare`. Knows nothing of the command line.
 """
 
 import math
@@ -64,24 +63,26 @@ SEEDS = 20
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What each policy did with the same workloads.
+    """Results of several policies on the same workloads.
 
     Attributes
     ----------
-    requests : DataFrame A row per seed, policy and request, with `REQUEST_COLUMNS` and, for the
-        statistics, `size_ns` (the request's work), `output_tokens` and `dataset`.
+    requests : DataFrame
+        One row per seed, policy and request: `REQUEST_COLUMNS`, `size_ns` (the request's work),
+        `output_tokens` and `dataset`.
     runs : DataFrame
-        A row per policy and seed, with every metric that is no ratio.
-    table : DataFrame A row a policy: `policy`, every metric that has a heading over seeds, the
-        difference to FCFS, what was run.
-    scenario : Setting
+        One row per policy and seed, with every metric that is not a ratio.
+    table : DataFrame
+        One row per policy: `policy`, the metrics with a heading, the difference to FCFS, and what
+        was run.
+    scenario : Scenario
     seeds : int
-    configuration : dict Setting, seeds, policies with all their parameters, trace and profile, as
-        written beside results.
+    configuration : dict
+        Scenario, seeds, policies with all parameters, trace and profile, as in `_config.json`.
     caption : str
-        What was run, in words.
+        Description of the runs.
     timelines : dict of Timeline
-        Of each policy's first seed, if they were asked for.
+        Timeline of each policy's first seed, if requested.
     """
 
     requests: pd.DataFrame
@@ -95,49 +96,47 @@ class Comparison:
 
     @property
     def policies(self) -> list[str]:
-        """The specs of those compared, in order."""
+        """The specs of the compared policies, in order."""
         return list(self.configuration["policies"])
 
     @property
     def counted(self) -> pd.DataFrame:
-        """The rows of the requests that statistics are of: those after the warm-up."""
+        """The rows of the requests that statistics count: all after the warm-up."""
         return self.requests[self.requests["index"] >= self.scenario.warmup]
 
     @property
     def observations(self) -> int:
-        """How many requests' latencies a policy's percentiles are of."""
+        """Number of latencies behind each percentile of a policy."""
         return self.seeds * (self.scenario.requests - self.scenario.warmup)
 
     def arrival_ns(self, policy: str, seed: int = 0) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """When each request of a run arrived, (N,); the same under every policy, but for a closed
-        loop.
-        """
+        """Return the arrival times of a run, (N,); in a closed loop they depend on the policy."""
         rows = self.requests[(self.requests["seed"] == seed) & (self.requests["policy"] == policy)]
         return rows["arrival_ns"].to_numpy()
 
     @property
     def clairvoyant(self) -> set[str]:
-        """The policies that know true sizes; every table marks them."""
+        """The policies that know the true sizes; every table marks them."""
         return {
             spec for spec, known in self.configuration["policies"].items() if known["clairvoyant"]
         }
 
     def seed_means(self, policy: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Mean latency of each seed in seconds, (seeds,), in the order of seeds."""
+        """Return the mean latency of each seed in seconds, (seeds,)."""
         runs = self.runs[self.runs["policy"] == policy].sort_values("seed")
         if runs.empty:
             raise ValueError(f"policy {policy!r} was not compared: {', '.join(self.policies)} were")
         return runs["mean_latency_s"].to_numpy(dtype=float)
 
     def latency(self, policy: str) -> Interval:
-        """Mean latency in seconds with its interval over seeds."""
+        """Return the mean latency in seconds with its interval over seeds."""
         return mean_interval(self.seed_means(policy))
 
     def versus(self, policy: str) -> pd.DataFrame:
-        """How much lower or higher `policy`'s mean latency is than each other's, in percent of the
-        other's.
+        """Return the mean latency of `policy` relative to that of every other policy.
 
-        Columns `policy` (the other one), `percent`, `low`, `high`: 95 %, ratio of means over seeds.
+        Columns `policy` (the other one), `percent` (of the other's mean latency; negative where
+        `policy` is faster), `low`, `high`: the 95 % interval of the ratio of means over seeds.
         """
         own = self.seed_means(policy)
         rows = [
@@ -149,7 +148,7 @@ class Comparison:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """The table as JSON-ready records; what is undefined is None."""
+        """The table as JSON-ready records; undefined values are None."""
         return [
             {
                 str(k): None if isinstance(v, float) and not math.isfinite(v) else v
@@ -160,31 +159,35 @@ class Comparison:
 
     @cached_property
     def slowdown_by_length(self) -> pd.DataFrame:
-        """Mean slowdown by quartile of output length (rows: policies; columns: shortest quarter to
-        longest).
+        """Mean slowdown by quarter of output length: one row per policy, shortest quarter first.
+
+        The quarters are of the workload, so they hold the same requests for every policy. With
+        fewer than four requests some quarters are empty (NaN).
         """
         rows = self.counted
-        quarter = pd.qcut(
-            rows["output_tokens"].rank(method="first"), 4, labels=["Q1", "Q2", "Q3", "Q4"]
-        )
+        lengths = rows[rows["policy"] == rows["policy"].iloc[0]].set_index(["seed", "index"])
+        rank = lengths["output_tokens"].rank(method="first") - 1
+        quarter = (4 * rank // len(rank)).astype(int).rename("quarter")
         slowdown = (rows["finish_ns"] - rows["arrival_ns"]) / rows["size_ns"]
-        grouped = slowdown.groupby([rows["policy"], quarter], observed=True).mean()
-        return grouped.unstack().loc[self.policies]
+        rows = rows.assign(slowdown=slowdown).join(quarter, on=["seed", "index"])
+        means = rows.groupby(["policy", "quarter"])["slowdown"].mean().unstack()
+        return means.reindex(index=self.policies, columns=range(4)).set_axis(
+            ["Q1", "Q2", "Q3", "Q4"], axis=1
+        )
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
-        """Mean latency per policy with its interval, and the bound."""
+        """Draw the mean latency of each policy with its interval, and the bound."""
         intervals = pd.DataFrame([self.latency(policy) for policy in self.policies])
         rows = self.table.assign(mean_s=intervals["value"], high_s=intervals["high"])
         return plot_comparison(rows, float(self.runs["bound_s"].mean()), self.caption, ax)
 
     def plot_schedules(self, rows: int = 10) -> "Figure":
-        """When each of the first requests of the first seed waited and ran; needs `compare(...,
-        timeline=True)`.
+        """Draw when the first requests of the first seed waited and ran.
 
         Raises
         ------
         ValueError
-            If timelines were not recorded.
+            If timelines were not recorded: `compare(..., timeline=True)` records them.
         """
         if not self.timelines:
             raise ValueError("no timelines were recorded: compare(..., timeline=True)")
@@ -195,7 +198,7 @@ class Comparison:
 
 
 def default_policies() -> list[Policy]:
-    """The policies of the LAPS-SD paper, preemptive shortest predicted length, `kernel-gittins`, and
+    """Return the policies of the LAPS-SD paper, LP-SRPT, `kernel-gittins`, and
     clairvoyant SRPT.
     """
     return [FCFS(), LAS(), LPSJF(), LPSRPT(), LapsSD(), KernelGittins(), SRPT()]
@@ -213,17 +216,14 @@ def compare(
 ) -> Comparison:
     """Serve the same random workloads under each policy.
 
-    What a server knows beforehand is estimated on one half of the trace; workloads are drawn from
-    the other.
+    One half of the trace is the server's history; workloads are drawn from the other half.
 
     Parameters
     ----------
-    trace, profile : what rounds accept, and what they cost; files, or `reference` for the bundled
-        ones.
-    policies : default `default_policies()`. FCFS is run in any case, as the baseline of the
-        differences.
+    trace, profile : acceptances and costs of rounds: objects, files, or names of bundled ones.
+    policies : by default `default_policies()`. FCFS always runs, as the baseline of differences.
     seeds : workloads (seeds 0, 1, ...).
-    timeline : record what each policy did in the first seed, round by round.
+    timeline : record the first seed of each policy, round by round.
     progress : called with (runs done, runs in all).
     scenario : anything in `sim.Scenario`, as in `load=0.9, batch=4`; `arrivals` and
         `length_predictor` may be objects, `rate_per_s` and `think_s` are `rate` and `think`, and
@@ -232,8 +232,7 @@ def compare(
     Raises
     ------
     ValueError
-        Naming the value and the bound, for an unknown or wrong setting, or two policies with the
-        same spec.
+        Naming the value and the bound, or two policies with the same spec.
     """
     prepared = PreparedScenario.of(trace, profile, **scenario)
     return compare_on(prepared, policies, seeds=seeds, timeline=timeline, progress=progress)
@@ -247,22 +246,22 @@ def compare_on(
     timeline: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
-    """`compare` on what is loaded already."""
+    """`compare` on a prepared scenario."""
     if seeds < 1:
         raise ValueError(f"seeds {seeds}: must be at least 1")
     chosen = _by_spec(default_policies() if policies is None else policies)
-    everyone = {**chosen, "fcfs": chosen.get("fcfs", FCFS())}  # the baseline
-    specs = list(everyone)
+    with_baseline = {**chosen, "fcfs": chosen.get("fcfs", FCFS())}  # the baseline
+    specs = list(with_baseline)
     timelines = {spec: Timeline() for spec in chosen} if timeline else {}
     of_seeds = []
     for seed in range(seeds):
         runs = []
-        for spec, policy in everyone.items():
+        for spec, policy in with_baseline.items():
             runs.append(run(prepared, policy, seed, timelines.get(spec) if seed == 0 else None))
             if progress:
-                progress(seed * len(everyone) + len(runs), seeds * len(everyone))
+                progress(seed * len(with_baseline) + len(runs), seeds * len(with_baseline))
         of_seeds.append(Runs(prepared, prepared.workload(seed), runs))
-    specs, values = list(everyone), [record_metrics(runs) for runs in of_seeds]
+    specs, values = list(with_baseline), [record_metrics(runs) for runs in of_seeds]
     records = [
         pd.DataFrame({"policy": specs, "seed": seed, **measures})
         for seed, measures in enumerate(values)
@@ -314,11 +313,9 @@ def _configuration(
 
 
 def _described(policy: Policy, bound: Policy) -> dict[str, Any]:
-    """A policy's parameters, and what binding made of them (Sup_1 among them)."""
+    """Return a policy's parameters, and the values that binding derived, such as thresholds."""
     parameters = {f.name: getattr(policy, f.name) for f in parameters_of(policy)}
-    if isinstance(bound, LAS):
-        parameters["thresholds_s"] = [b / 1e9 for b in bound.bounds_ns]
-    return parameters | {"clairvoyant": policy.clairvoyant}
+    return parameters | bound.derived_values() | {"clairvoyant": policy.clairvoyant}
 
 
 def _table(
@@ -333,9 +330,7 @@ def _table(
     means = np.array([measures["mean_latency_s"] for measures in of_seeds]).T
     baseline = specs.index("fcfs")
     differences = [paired_difference(own, means[baseline]) for own in means]
-    differences[baseline] = Interval(
-        0.0, 0.0, 0.0
-    )  # of itself also where one seed allows no interval
+    differences[baseline] = Interval(0.0, 0.0, 0.0)  # also where one seed allows no interval
     for column, values in zip(
         ("diff_to_fcfs_s", "diff_low_s", "diff_high_s"), zip(*differences, strict=True), strict=True
     ):

@@ -1,9 +1,7 @@
-"""What is measured of runs: one list, which tables, records and figures read.
+"""The metrics of runs: one list, which tables, records and figures read. A new metric is one entry.
 
-A metric of one's own is one entry.
-
-A metric says what it is of a run and how it is taken over seeds. A ratio is always a ratio of
-means: records hold its numerator and denominator, and whoever shows it divides.
+A metric has a value for each run and a rule that aggregates the runs of all seeds. A ratio is
+always a ratio of means: records hold its numerator and its denominator, and tables divide.
 """
 
 import math
@@ -19,21 +17,21 @@ from lapsd.sim.experiment.bound import bound_latency_ns
 from lapsd.sim.experiment.runs import Runs
 from lapsd.sim.experiment.statistics import Interval, mean_interval, percentile, ratio_of_means
 
-FIRM = 10  # observations expected above a percentile; with fewer it is marked
+RELIABLE = 10  # expected observations above a percentile; tables mark percentiles with fewer
 Values = NDArray[Any]
 MEAN, TOTAL, MAXIMUM = "mean", "total", "maximum"
 
 
 class Percentile(NamedTuple):
-    """A percentile of requests: of each run's own, and over seeds of those of all seeds together.
+    """A percentile over requests: of one run, or of the requests of all seeds pooled.
 
     Attributes
     ----------
     percent : float
     of : function of Runs
-        What of each request, (P, C).
+        The quantity of each request, (P, C).
     scale : float
-        What `of` is divided by, for the metric's unit.
+        Divisor of `of` that gives the metric's unit.
     """
 
     percent: float
@@ -41,14 +39,12 @@ class Percentile(NamedTuple):
     scale: float = 1.0
 
     def __call__(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """Of each row."""
+        """Return the percentile of each row."""
         return percentile(values, self.percent) / self.scale
 
 
 class Ratio(NamedTuple):
-    """A ratio of two metrics' means over seeds, by their names; records hold the two and not the
-    ratio.
-    """
+    """A ratio of two metrics' means over seeds. Records hold the two metrics, not the ratio."""
 
     numerator: str
     denominator: str
@@ -56,21 +52,22 @@ class Ratio(NamedTuple):
 
 @dataclass(frozen=True)
 class Metric:
-    """Something measured.
+    """A quantity measured of each run.
 
     Attributes
     ----------
     name : str
-        Of its column; ends with the unit.
+        Name of the column; it ends with the unit.
     unit : str
         "s", "share" for a part of 1, "" for counts and other ratios.
     over_seeds : `MEAN`, `TOTAL`, `MAXIMUM`, a `Percentile` or a `Ratio`
+        How the runs of all seeds are aggregated.
     of : function of Runs, or None
-        What it is of each run, (P,), where `over_seeds` does not say.
+        The value of each run, (P,); None where `over_seeds` gives it.
     heading : str
-        Of its column in the table of a comparison; "" keeps it out of there.
+        Heading of the column in the table of a comparison; "" leaves the metric out of it.
     whole : bool
-        Whether it is an integer.
+        Whether the value is an integer.
     """
 
     name: str
@@ -81,18 +78,16 @@ class Metric:
     whole: bool = False
 
     def is_unreliable(self, observations: int) -> bool:
-        """Whether it is a percentile with fewer than `FIRM` of so many observations expected above
-        it.
-        """
+        """Whether fewer than `RELIABLE` observations are expected above this percentile."""
         rule = self.over_seeds
         # rounded: 1 % of 1,000 is 10
         return (
             isinstance(rule, Percentile)
-            and round(observations * (100 - rule.percent) / 100, 9) < FIRM
+            and round(observations * (100 - rule.percent) / 100, 9) < RELIABLE
         )
 
     def of_runs(self, runs: Runs) -> NDArray[Any]:
-        """Its value of each run, (P,), where records hold it."""
+        """Return the value of each run, (P,); not defined for ratios."""
         if isinstance(self.over_seeds, Percentile):
             return self.over_seeds(self.over_seeds.of(runs))
         assert self.of is not None
@@ -123,8 +118,8 @@ METRICS: tuple[Metric, ...] = (
     _latency_percentile(90),
     _latency_percentile(99),
     Metric("max_latency_s", "s", MAXIMUM, lambda r: r.latency_ns.max(axis=1) / 1e9),
-    Metric("mean_normalised_latency_s", "s", MEAN, lambda r: r.normalized_ns.mean(axis=1) / 1e9),
-    Metric("p90_normalised_latency_s", "s", Percentile(90, lambda r: r.normalized_ns, 1e9)),
+    Metric("mean_normalized_latency_s", "s", MEAN, lambda r: r.normalized_ns.mean(axis=1) / 1e9),
+    Metric("p90_normalized_latency_s", "s", Percentile(90, lambda r: r.normalized_ns, 1e9)),
     Metric("mean_ttft_s", "s", MEAN, lambda r: r.first_token_ns.mean(axis=1) / 1e9),
     Metric("p99_ttft_s", "s", Percentile(99, lambda r: r.first_token_ns, 1e9)),
     Metric("mean_tpot_s", "s", MEAN, lambda r: r.token_ns.mean(axis=1) / 1e9),
@@ -151,22 +146,22 @@ METRICS: tuple[Metric, ...] = (
 
 
 def comparison_metrics() -> list[Metric]:
-    """Those in the table of a comparison."""
+    """Return the metrics in the table of a comparison."""
     return [metric for metric in METRICS if metric.heading]
 
 
 def recorded() -> list[Metric]:
-    """Those that records hold: all but ratios, which are made of what they hold."""
+    """Return the metrics that records hold: all but ratios, which follow from others."""
     return [metric for metric in METRICS if not isinstance(metric.over_seeds, Ratio)]
 
 
 def metric_named(name: str) -> Metric:
-    """The metric of that name.
+    """Return the metric of that name.
 
     Raises
     ------
     ValueError
-        Listing those there are.
+        If no metric has that name, listing the known names.
     """
     for metric in METRICS:
         if metric.name == name:
@@ -175,19 +170,22 @@ def metric_named(name: str) -> Metric:
 
 
 def columns_of(name: str) -> tuple[str, ...]:
-    """The columns of records that hold a metric, or, of a ratio, its numerator and denominator."""
+    """Return the columns of records that hold a metric; for a ratio, its two parts."""
     rule = next((metric.over_seeds for metric in METRICS if metric.name == name), None)
     return (rule.numerator, rule.denominator) if isinstance(rule, Ratio) else (name,)
 
 
 def record_metrics(runs: Runs) -> dict[str, Values]:
-    """What records hold of runs: every metric but the ratios, (P,) each."""
+    """Return the metrics that records hold of runs: all but the ratios, (P,) each."""
     return {metric.name: metric.of_runs(runs) for metric in recorded()}
 
 
 def summary(seeds: Sequence[Runs], by_seed: Sequence[Mapping[str, Values]]) -> dict[str, Values]:
-    """Every metric over seeds, (P,) each, in order; `by_seed` is what is `record_metrics` of each seed's
-    runs.
+    """Return every metric over seeds, (P,) each, in order.
+
+    Parameters
+    ----------
+    by_seed : `record_metrics` of the runs of each seed.
     """
     values = {name: np.array([of_seed[name] for of_seed in by_seed]) for name in by_seed[0]}
     return {metric.name: _over_seeds(metric, values, seeds) for metric in METRICS}
@@ -210,16 +208,16 @@ def _over_seeds(
 
 
 def over_seeds(records: pd.DataFrame, name: str) -> Interval:
-    """A metric of a sweep's records with its interval over seeds; what else varies is averaged over
-    in each seed.
+    """Return a metric of a sweep's records with its interval over seeds.
 
-    Records know no requests: a percentile is the mean of the runs' own, and counts are of a run. A
-    maximum is the largest there is, and has no interval.
+    Within a seed, the metric is averaged over everything else that varies. Records hold no
+    requests: a percentile is the mean of the runs' percentiles, a count is that of one run. A
+    maximum is the largest value, without an interval.
 
     Raises
     ------
     ValueError
-        If there is no such metric (listing those there are), or the records lack it.
+        If there is no such metric (listing the known ones), or the records lack it.
     """
     metric, columns = metric_named(name), _columns_in(records, name)
     if metric.over_seeds == MAXIMUM:

@@ -1,7 +1,8 @@
 """Timelines as a Chrome trace, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
 
-A process per policy for its server, with a thread per batch slot and one for KV memory, and a
-process per queue, with as many lanes as requests ever waited there at once. Times are microseconds.
+Each policy has one process for its server, with one thread per batch slot and one for KV memory,
+and one process per queue, with as many lanes as requests waited there at once. Times are
+microseconds.
 """
 
 import json
@@ -15,7 +16,7 @@ from lapsd.traces.files import write_whole
 
 
 def write_chrome_trace(timelines: Mapping[str, Timeline], path: Path) -> None:
-    """Write the timelines of some policies into one file, whole or not at all.
+    """Write the timelines of several policies into one file, completely or not at all.
 
     Raises
     ------
@@ -27,7 +28,7 @@ def write_chrome_trace(timelines: Mapping[str, Timeline], path: Path) -> None:
 
 
 def chrome_events(timelines: Mapping[str, Timeline]) -> list[dict[str, Any]]:
-    """The trace's events, by policy."""
+    """Return the events of the trace, policy by policy."""
     events: list[dict[str, Any]] = []
     process = 0
     for policy, timeline in timelines.items():
@@ -91,9 +92,7 @@ def _slice(span: Span, process: int, thread: int, kind: str) -> dict[str, Any]:
 
 
 def _lanes(spans: Iterable[Span]) -> list[tuple[Span, int]]:
-    """Each span with the lowest lane that is free when it starts: slices of one track must not
-    overlap.
-    """
+    """Return each span with the lowest lane that is free at its start."""
     free: list[int] = []
     busy: list[tuple[int, int]] = []
     placed = []

@@ -1,17 +1,13 @@
-"""A stage: a setting made ready to run.
+"""A scenario made ready to run: files loaded, the trace split, rounds priced, the history known.
 
-Its files loaded, the trace split, rounds priced, what is known beforehand.
-
-Past requests, from which servers learn, are one half of the trace; workloads are drawn from the
-other.
+One half of the trace is the history that servers learn from; workloads are drawn from the other.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -37,8 +33,8 @@ from lapsd.traces import (
 from lapsd.traces.predictors import Oracle
 
 REPLAY_STREAM = 4  # after the streams of `lapsd.traces.workload`
-HISTORY_SEED = 2**62  # no workload has it: the past was predicted with errors of its own
-PREPARED_BY = tuple(
+HISTORY_SEED = 2**62  # of no workload: the errors of the history's predictions are its own
+SPLIT_FIELDS = tuple(
     name for name, scenario_field in SCENARIO_FIELDS.items() if scenario_field.split
 )
 
@@ -46,50 +42,44 @@ PREPARED_BY = tuple(
 def policy_context(
     training: PricedTrace, predictor: LengthPredictor | None = None
 ) -> PolicyContext:
-    """What a server learns from past requests: the training half of the trace."""
+    """Return what a server learns from its history, the training half of the trace."""
     mean_round = training.mean_round_ns()
     sizes = np.sort(training.estimated_ns(mean_round)).tolist()
     history = history_of(training, predictor or Oracle())
     return PolicyContext(mean_round, sizes, history, time=time_model_of(training))
 
 
-_HISTORIES: WeakKeyDictionary[PricedTrace, dict[LengthPredictor, RequestHistory]] = (
-    WeakKeyDictionary()
-)
-
-
+@lru_cache(maxsize=16)
 def history_of(priced: PricedTrace, predictor: LengthPredictor) -> RequestHistory:
-    """All requests of a trace, as they were and as they were predicted to be; made once, with what
-    it teaches.
-    """
-    made = _HISTORIES.setdefault(priced, {})
-    if predictor not in made:
-        made[predictor] = _history_of(priced, predictor)
-    return made[predictor]
-
-
-def _history_of(priced: PricedTrace, predictor: LengthPredictor) -> RequestHistory:
+    """Return the requests of a trace with their predicted lengths. Cached."""
     trace = priced.trace
     predicted = predictor.predict(np.arange(len(trace)), trace, HISTORY_SEED)
     return RequestHistory(predicted, trace.output_tokens, trace.rounds, priced.early_tokens())
 
 
 def time_model_of(training: PricedTrace) -> TimeModel:
-    """ALISE's time model, fitted to past requests."""
-    return TimeModel(*training.time_terms(), prefill=training.profile.costs.prefill)
+    """Return ALISE's time model, fitted to past requests."""
+    return TimeModel.fit(
+        training.trace.prompt_tokens,
+        training.prefill_ns,
+        training.mean_step_ns(),
+        len(training.trace.drafted),
+        int(training.trace.output_tokens.sum()),
+        training.profile.costs.prefill,
+    )
 
 
 class Split(NamedTuple):
-    """A trace in two halves.
+    """A trace split into two halves.
 
     Attributes
     ----------
     test : PricedTrace
         The half that workloads are drawn from.
     train : PricedTrace
-        The other, of which servers know.
+        The other half, which servers know.
     share_ns : float
-        A request's mean share of the server: of a full batch, its size at b = 1.
+        Mean time that a request takes of the server, shared with a full batch; its size at b = 1.
     """
 
     test: PricedTrace
@@ -98,12 +88,12 @@ class Split(NamedTuple):
 
     @classmethod
     def of(cls, trace: Trace, profile: Profile, scenario: Scenario) -> "Split":
-        """Split, mixed, replayed and priced as the setting says.
+        """Return the split that a scenario asks for, mixed, replayed and priced.
 
         Raises
         ------
         ValueError
-            If the trace has no such data set or draft length, or the profile no such move or batch
+            If the trace lacks the data set or draft length, or the profile the KV transfer or batch
             size.
         """
         dataset, profile = scenario.dataset, profile.with_swap(scenario.swap, scenario.swap_scale)
@@ -125,16 +115,16 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PreparedScenario:
-    """A setting made ready.
+    """A scenario made ready to run.
 
     Attributes
     ----------
     scenario : Setting
     trace : Trace
-        All of it.
+        The whole trace.
     split : Halves
     recorded : ArrivalTrace or None
-        What the setting's `arrivals` names.
+        Content of the file that `arrivals` names.
     """
 
     scenario: Scenario
@@ -144,7 +134,7 @@ class PreparedScenario:
     _latest: dict[int, Workload] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self.scenario.arrival_process(self.recorded)  # refuse a CV of gaps that are recorded
+        self.scenario.arrival_process(self.recorded)  # refuses a CV for recorded gaps
 
     @classmethod
     def of(
@@ -153,13 +143,14 @@ class PreparedScenario:
         profile: Profile | str | Path = "reference",
         **scenario: Any,
     ) -> "PreparedScenario":
-        """From a trace and a profile, as objects or files, and fields of `Scenario`; `arrivals` may
-        be an object too.
+        """Return the prepared scenario of a trace, a profile and fields of `Scenario`.
+
+        Trace, profile and `arrivals` may be objects or files.
 
         Raises
         ------
         ValueError
-            For unknown fields, values out of bounds, or what the files do not hold.
+            For unknown fields, values out of bounds, or files that lack what the fields ask for.
         """
         recorded = scenario.get("arrivals")
         files = {"trace": _name_of(trace, "a trace"), "profile": _name_of(profile, "a profile")}
@@ -174,12 +165,12 @@ class PreparedScenario:
 
     @property
     def profile(self) -> Profile:
-        """What rounds and moves cost, as the setting has them."""
+        """Costs of rounds and KV transfers in this scenario."""
         return self.split.test.profile
 
     @cached_property
     def context(self) -> PolicyContext:
-        """What a server knows beforehand."""
+        """The policies' knowledge before the run."""
         known = policy_context(self.split.train, self.scenario.predictor)
         out_ns, back_ns = self.scenario.capacity.move_ns(
             self.profile.costs, self.split.train.median_context
@@ -190,18 +181,16 @@ class PreparedScenario:
 
     @cached_property
     def ceiling(self) -> PolicyContext:
-        """The same, with the requests that workloads are drawn from as its past: for clairvoyant
-        policies alone.
-        """
+        """`context` with the test half as its history, for clairvoyant policies only."""
         return replace(self.context, history=history_of(self.split.test, self.scenario.predictor))
 
     @property
     def load_share(self) -> float:
-        """What of a request's size alone it takes of the server: 1 at b = 1, less in batches."""
+        """Part of a request's size that it takes of the server: 1 at b = 1, less in batches."""
         return self.split.share_ns / self.split.test.mean_size_ns
 
     def caption(self, seeds: int) -> str:
-        """What is run on what, in words."""
+        """Return a description of the runs."""
         scenario = self.scenario.caption(
             {} if self.recorded is None else {"arrivals": str(self.recorded)}
         )
@@ -213,12 +202,12 @@ class PreparedScenario:
         )
 
     def workload(self, seed: int) -> Workload:
-        """A seed's requests, the same for every policy; the latest are kept.
+        """Return the requests of a seed, the same for every policy. The latest workload is cached.
 
         Raises
         ------
         ValueError
-            If the seed is below 0, or requests would take too long to arrive.
+            If the seed is below 0, or the arrivals would take too long.
         """
         if seed not in self._latest:
             drawn = draw_workload(
@@ -240,25 +229,23 @@ def _name_of(given: object, unnamed: str) -> str:
 
 @dataclass(eq=False)
 class Inputs:
-    """Traces, profiles and recorded arrivals by the names that settings give them.
+    """Traces, profiles and recorded arrivals, by the names that scenarios give them.
 
-    What several settings share is made once.
+    Scenarios that split a trace in the same way share the split.
     """
 
     traces: Mapping[str, Trace]
     profiles: Mapping[str, Profile]
     arrivals: Mapping[str, ArrivalTrace]
-    _halves: dict[tuple[Any, ...], Split] = field(default_factory=dict, repr=False)
+    _splits: dict[tuple[Any, ...], Split] = field(default_factory=dict, repr=False)
 
     @classmethod
     def load(cls, settings: Iterable[Scenario], files: Mapping[str, str] | None = None) -> "Inputs":
-        """Everything that the settings name, checked: what cannot run is refused before anything
-        runs.
+        """Load all files that the scenarios name, and refuse any scenario that cannot run.
 
         Parameters
         ----------
-        files : the files that names of traces and profiles stand for; a name that is not there is a
-            file's.
+        files : files of names of traces and profiles; any other name is itself a file.
 
         Raises
         ------
@@ -286,21 +273,20 @@ class Inputs:
         return made
 
     def prepared(self, scenario: Scenario) -> PreparedScenario:
-        """The setting made ready.
+        """Return the prepared scenario.
 
         Raises
         ------
         ValueError
-            If the trace has no such data set or draft length, or the profile does not cover the
-            batch.
+            If the trace lacks the data set or draft length, or the profile the batch size.
         """
-        key = tuple(getattr(scenario, name) for name in PREPARED_BY)
+        key = tuple(getattr(scenario, name) for name in SPLIT_FIELDS)
         trace = self.traces[scenario.trace]
-        if key not in self._halves:
-            self._halves[key] = Split.of(trace, self.profiles[scenario.profile], scenario)
+        if key not in self._splits:
+            self._splits[key] = Split.of(trace, self.profiles[scenario.profile], scenario)
         recorded = self.arrivals[scenario.arrivals] if scenario.arrivals else None
-        return PreparedScenario(scenario, trace, self._halves[key], recorded)
+        return PreparedScenario(scenario, trace, self._splits[key], recorded)
 
     def __getstate__(self) -> dict[str, Any]:
-        # what was derived is derived again by whoever gets it
-        return {**self.__dict__, "_halves": {}}
+        # workers derive the splits again
+        return {**self.__dict__, "_splits": {}}

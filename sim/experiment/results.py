@@ -1,6 +1,7 @@
-"""Result folders: what a comparison writes, each file whole or not at all.
+"""Result folders of comparisons. Each file is written completely or not at all.
 
-Everything but the records starts with `_`, so that `pandas.read_parquet(FOLDER)` reads the records.
+All names but that of the records start with `_`, so that `pandas.read_parquet(FOLDER)` reads the
+records.
 """
 
 import json
@@ -13,12 +14,12 @@ RECORDS = "requests.parquet"
 
 
 def claim_results(folder: Path, *, overwrite: bool) -> None:
-    """Make the folder a comparison's; what it holds already stays until the new is written.
+    """Claim the folder for a comparison; an old result stays until the new one is written.
 
     Raises
     ------
     ValueError
-        If it holds a result already and `overwrite` is not set, or holds anything else.
+        If it holds a result and `overwrite` is not set, or holds anything else.
     OSError
         If it cannot be written.
     """
@@ -26,7 +27,7 @@ def claim_results(folder: Path, *, overwrite: bool) -> None:
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:
-    """Write configuration, table, figure and, last, the records of every request."""
+    """Write configuration, table, figure and, last, the records of all requests."""
     (folder / RECORDS).unlink(missing_ok=True)
     document = json.dumps(comparison.configuration, indent=2, default=str) + "\n"
     write_whole(folder / "_config.json", lambda p: p.write_text(document, encoding="utf-8"))

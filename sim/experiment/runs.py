@@ -1,4 +1,4 @@
-"""One run, and the runs of several policies on the same workload, as they are measured."""
+"""One run of a policy, and the runs of several policies on one workload, with their metrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +12,6 @@ from lapsd.sim.engine import Occupancy, Run, Timeline, simulate
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.traces import Workload
 
-SLO_S = (
-    1.55,
-    0.15,
-)  # FastServe's first constraint of the two; its others are twice and four times as much
-
 
 def run(
     prepared: PreparedScenario,
@@ -27,8 +22,11 @@ def run(
     skip: bool = True,
     occupancy: Occupancy | None = None,
 ) -> Run:
-    """Serve a seed's workload under a policy; `timeline`, `skip` and `occupancy` are
-    `lapsd.sim.engine.simulation`'s.
+    """Serve the workload of a seed under a policy.
+
+    Parameters
+    ----------
+    timeline, skip, occupancy : as in `lapsd.simulate`.
 
     Raises
     ------
@@ -50,11 +48,11 @@ def run(
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """What P policies did with one workload. Statistics are of the C requests after the warm-up.
+    """Runs of P policies on one workload. Statistics count the C requests after the warm-up.
 
     Attributes
     ----------
-    prepared : Stage
+    prepared : PreparedScenario
     workload : Workload
     runs : sequence of Run, (P,)
     """
@@ -70,24 +68,25 @@ class Runs:
 
     @cached_property
     def slowdown(self) -> NDArray[np.float64]:
-        """Latency over the time that the request takes alone, (P, C)."""
+        """Latency over the time that the request takes on an idle server, (P, C)."""
         return self.latency_ns / self.workload.size_ns[self.prepared.scenario.warmup :]
 
     @cached_property
     def normalized_ns(self) -> NDArray[np.float64]:
-        """Latency over output tokens, (P, C)."""
+        """Normalized latency, latency over output tokens, (P, C)."""
         output = self.workload.priced.trace.output_tokens[self.workload.rows]
         return self.latency_ns / output[self.prepared.scenario.warmup :]
 
     @cached_property
     def first_token_ns(self) -> NDArray[np.int64]:
-        """From arrival to the end of the first round, (P, C)."""
+        """Time from arrival to the end of the first round, (P, C)."""
         return self._counted("first_token_ns") - self._counted("arrival_ns")
 
     @cached_property
     def token_ns(self) -> NDArray[np.float64]:
-        """From then to the end, over the output tokens that are left then; 0 if there are none, (P,
-        C).
+        """Time from the first round to completion, per output token after that round, (P, C).
+
+        It is 0 for requests that the first round completes.
         """
         trace, rows = (
             self.workload.priced.trace,
@@ -98,25 +97,28 @@ class Runs:
 
     @cached_property
     def slo_scale(self) -> NDArray[np.float64]:
-        """The larger of time to the first token over `SLO_S[0]` and time a further one over
-        `SLO_S[1]`, (P, C).
+        """The larger of time to the first token over `ttft_limit` and time per further token over
+        `tpot_limit`, the scenario's limits, (P, C).
         """
-        first_s, token_s = SLO_S
-        return np.maximum(self.first_token_ns / (first_s * 1e9), self.token_ns / (token_s * 1e9))
+        first_ns, token_ns = (
+            1e9 * limit
+            for limit in (self.prepared.scenario.ttft_limit, self.prepared.scenario.tpot_limit)
+        )
+        return np.maximum(self.first_token_ns / first_ns, self.token_ns / token_ns)
 
     @cached_property
     def switch_ns(self) -> NDArray[np.int64]:
-        """Moves of each request's cache, (P, C)."""
+        """Time of the KV transfers of each request, (P, C)."""
         return self._counted("switch_ns")
 
     @cached_property
     def service_ns(self) -> NDArray[np.int64]:
-        """Prefill and rounds, (P, C)."""
+        """Time of prefill and rounds, (P, C)."""
         return self._counted("service_ns")
 
     @cached_property
     def preemptions(self) -> NDArray[np.int64]:
-        """How often each request left the running set unfinished, (P, C)."""
+        """Number of preemptions of each request, (P, C)."""
         return self._counted("preemptions")
 
     def _counted(self, column: str) -> NDArray[np.int64]:

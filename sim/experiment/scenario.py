@@ -1,8 +1,8 @@
-"""A setting: everything a run depends on besides policy and seed, each spelled once, as a field.
+"""The scenario of an experiment: everything that a run depends on besides policy and seed.
 
-Options of the command line, a sweep's keys, columns of records, captions, `_config.json` and what
-is said of a wrong value are derived from the fields: a new knob is one field here and the code that
-uses it. Knows nothing of files.
+Each quantity is one field. Options of the command line, keys of sweeps, columns of records,
+captions, `_config.json` and error messages derive from the fields, so a new quantity is one field
+here and the code that uses it. Knows nothing of files.
 """
 
 from collections.abc import Mapping
@@ -10,27 +10,26 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, get_type_hints
 
+from lapsd.policies.kv_slots import KVSlots
 from lapsd.sim.engine import Capacity
 from lapsd.sim.engine.memory import MANAGERS
 from lapsd.sim.engine.prefill import PREFILLS
+from lapsd.sim.experiment.predictor_spec import parse_predictor, usage
 from lapsd.sim.experiment.scenario_field import ScenarioField, Value
 from lapsd.traces import PREDICTORS, Arrivals, ArrivalTrace, LengthPredictor
-from lapsd.traces.predictors import usage
 
-LOAD = 0.8  # where nothing is said of how requests come
+LOAD = 0.8  # default where a scenario says nothing of arrivals
 
 
-def _knob(default: Value, help: str, **more: Any) -> Any:
+def _field(default: Value, help: str, **more: Any) -> Any:
     return field(default=default, metadata={"help": help, **more})
 
 
 def _load_in_words(scenario: "Scenario") -> str:
     if scenario.load is None:
         return ""
-    return (
-        "load"
-        f" {scenario.load:g}{' (overloaded: depends on the number of requests)' if scenario.load >= 1 else ''}"
-    )
+    note = " (overloaded: depends on the number of requests)" if scenario.load >= 1 else ""
+    return f"load {scenario.load:g}{note}"
 
 
 def _gaps_in_words(scenario: "Scenario") -> str:
@@ -42,56 +41,59 @@ def _gaps_in_words(scenario: "Scenario") -> str:
 def _slots_in_words(scenario: "Scenario") -> str:
     if scenario.kv_tokens is not None:
         return ""
-    slots = scenario.capacity.kv_slots
+    slots = scenario.capacity.slots
     return "unlimited KV memory" if slots is None else f"{slots} KV slot{'s' * (slots != 1)}"
 
 
 def _budget_in_words(scenario: "Scenario") -> str:
-    return f"{scenario.token_budget} tokens a step" if scenario.prefill == "chunked" else ""
+    return f"{scenario.token_budget} tokens per step" if scenario.prefill == "chunked" else ""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """Everything a run depends on besides policy and seed.
+    """Everything that a run depends on besides policy and seed.
 
     Raises
     ------
     ValueError
-        Naming the field, its value and the bound, or the fields that do not go together.
+        Naming the field, its value and the bound, or the fields that cannot be combined.
     """
 
-    trace: str = _knob(
+    trace: str = _field(
         "reference",
         "A trace file, or a bundled one: reference, azure-conversations.",
         split=True,
         words=lambda s: "",
     )
-    profile: str = _knob(
+    profile: str = _field(
         "reference",
         "A profile file, or a bundled one: reference, opt-13b-a100.",
         split=True,
         words=lambda s: "",
     )
-    dataset: str | None = _knob(
+    dataset: str | None = _field(
         None,
         "Only this data set of the trace, or a mix: code=0.7+prose=0.3.",
         split=True,
         words="data set {}",
     )
-    requests: int = _knob(
-        30, "Requests in a workload.", least=1, words=lambda s: f"{s.requests} requests"
+    requests: int = _field(
+        30,
+        "Requests in a workload.",
+        least=1,
+        words=lambda s: f"{s.requests} request{'s' * (s.requests != 1)}",
     )
-    warmup: int = _knob(
+    warmup: int = _field(
         0,
         "Requests left out of the statistics at the start of each run, for steady state.",
         least=0,
         unit="requests",
         words="the first {} left out of the statistics",
     )
-    load: float | None = _knob(
+    load: float | None = _field(
         None, f"Arriving work per unit of time [default: {LOAD}].", above=0, words=_load_in_words
     )
-    rate: float | None = _knob(
+    rate: float | None = _field(
         None,
         "Arrivals per second, instead of a load.",
         unit="1/s",
@@ -99,47 +101,47 @@ class Scenario:
         also="rate_per_s",
         words="{:g} arrivals/s",
     )
-    all_at_once: bool = _knob(False, "All requests arrive at time 0.", words="all at once")
-    cv: float = _knob(
+    all_at_once: bool = _field(False, "All requests arrive at time 0.", words="all at once")
+    cv: float = _field(
         1.0,
-        "Of gaps between arrivals: Gamma gaps; 1: a Poisson process.",
+        "Coefficient of variation of the gaps between arrivals (Gamma); 1: a Poisson process.",
         above=0,
         most=100,
         words=_gaps_in_words,
     )
-    arrivals: str | None = _knob(
+    arrivals: str | None = _field(
         None,
-        "Recorded arrivals (lapsd import azure or mooncake), rescaled to the load.",
+        "A file of recorded arrivals (lapsd import azure or mooncake), rescaled to the load.",
         words="arrivals as in {}",
     )
-    clients: int | None = _knob(
+    clients: int | None = _field(
         None,
         "A closed loop of so many clients, instead of a load.",
         least=1,
         words="a closed loop of {} clients",
     )
-    think: float = _knob(
+    think: float = _field(
         0.0,
         "Seconds from an answer to a client's next request.",
         unit="s",
         least=0,
         most=1e9,
         also="think_s",
-        words="who think for {:g} s",
+        words="think time {:g} s",
     )
-    length_predictor: str = _knob(
+    length_predictor: str = _field(
         "oracle",
-        f"What servers take output lengths to be: {', '.join(map(usage, PREDICTORS.values()))}.",
+        f"Predictor of output lengths: {', '.join(map(usage, PREDICTORS.values()))}.",
         words=lambda s: f"lengths {s.length_predictor}",
     )
-    split_seed: int = _knob(
+    split_seed: int = _field(
         0,
-        "Of the split into training and test half.",
+        "Seed of the split of the trace into a training and a test half.",
         least=0,
         split=True,
         words="split by seed {}",
     )
-    draft_tokens: int | None = _knob(
+    draft_tokens: int | None = _field(
         None,
         "Replay the trace at another draft length, if it holds what that needs.",
         unit="tokens",
@@ -148,7 +150,7 @@ class Scenario:
         split=True,
         words="replayed at n = {}",
     )
-    batch: int = _knob(
+    batch: int = _field(
         1,
         "Requests that run a round together.",
         unit="requests",
@@ -156,59 +158,72 @@ class Scenario:
         split=True,
         words="batches of up to {}",
     )
-    kv_slots: int | None = _knob(
-        None,
-        "Requests whose KV caches fit in memory; 0: all [default: 1, or all in batches].",
+    kv_slots: KVSlots = _field(  # noqa: RUF009
+        "auto",
+        "Requests whose KV caches fit in memory: a number, unlimited, or auto: 1, or unlimited in"
+        " batches.",
         unit="requests",
-        least=0,
+        least=1,
         words=_slots_in_words,
     )
-    kv_tokens: int | None = _knob(
+    kv_tokens: int | None = _field(
         None,
         "Tokens whose keys and values fit in memory.",
         unit="tokens",
         least=1,
         words="{} KV tokens",
     )
-    evict: str = _knob(
+    evict: str = _field(
         "swap",
-        "A cache that must go: swap it out, or recompute it later.",
+        "Eviction of a KV cache: swap it out, or drop it and recompute it later.",
         one_of=("swap", "recompute"),
         words="evict by {}",
     )
-    swap: str | None = _knob(
+    swap: str | None = _field(
         None,
-        "Another way of moving caches that the profile has.",
+        "Another kind of KV transfer that the profile has, such as pageable.",
         split=True,
-        words="caches moved by {}",
+        words="KV transfers by {}",
     )
-    swap_scale: float = _knob(
+    swap_scale: float = _field(
         1.0,
-        "Makes every move so many times as long.",
+        "Factor on the time of every KV transfer.",
         least=0,
         most=1e6,
         split=True,
-        words="moves x {:g}",
+        words="KV transfers x {:g}",
     )
-    memory: str = _knob(
+    memory: str = _field(
         "auto",
         f"Manager of KV memory: {', '.join(MANAGERS)}, with parameters as in"
         " paged:block=16+park=true; auto: tokens if they are limited, else slots.",
         words="memory {}",
     )
-    prefill: str = _knob(
+    prefill: str = _field(
         "alone",
-        "Prompts of one decision: alone (in turn) or batched; or in steps that rounds share: mixed"
-        " (whole) or chunked.",
+        "How prompts are prefilled: alone (one after the other) or batched; or in steps shared with"
+        " decoding: mixed (whole prompts) or chunked.",
         one_of=tuple(PREFILLS),
         words="prompts {}",
     )
-    token_budget: int = _knob(
-        2048,
-        "Tokens of a step, where prompts are chunked.",
-        unit="tokens",
-        least=1,
-        words=_budget_in_words,
+    token_budget: int = _field(
+        2048, "Tokens per step of chunked prefill.", unit="tokens", least=1, words=_budget_in_words
+    )
+    ttft_limit: float = _field(
+        1.55,
+        "Limit on the time to the first token, the unit of p95_slo_scale (FastServe's).",
+        unit="s",
+        above=0,
+        also="ttft_limit_s",
+        words="TTFT limit {:g} s",
+    )
+    tpot_limit: float = _field(
+        0.15,
+        "Limit on the time per further output token, as above.",
+        unit="s",
+        above=0,
+        also="tpot_limit_s",
+        words="TPOT limit {:g} s",
     )
 
     def __post_init__(self) -> None:
@@ -225,42 +240,28 @@ class Scenario:
             raise ValueError(
                 f"warmup {self.warmup}: must be below the number of requests, {self.requests}"
             )
-        _ = (
-            self.capacity,
-            self.arrival_process(),
-            self.predictor,
-        )  # refuse what does not go together
+        _ = self.capacity, self.arrival_process(), self.predictor  # refuse bad combinations
 
     @classmethod
     def of(cls, **values: Any) -> "Scenario":
-        """From the keywords of a call, by name or other name; length predictors may be objects.
+        """Return the scenario of a call's keywords; a length predictor may be an object.
 
         Raises
         ------
         ValueError
-            For an unknown name (listing those there are), or as the class does.
+            For an unknown name, listing the known ones, or as the class does.
         """
         named = {canonical(name): value for name, value in values.items()}
         if isinstance(named.get("length_predictor"), LengthPredictor):
             named["length_predictor"] = str(named["length_predictor"])
-        if "kv_slots" in named and named["kv_slots"] is None:
-            named["kv_slots"] = (
-                0  # said in a call, None is no limit; the default is what is not said
-            )
         return cls(**named)
 
     @cached_property
     def capacity(self) -> Capacity:
-        """The server's.
-
-        Without a number of slots the paper's one at b = 1; with batches 1 is taken for no limit.
-        """
-        slots = (1 if self.kv_slots is None else self.kv_slots) or None
-        if self.batch > 1 and slots == 1:
-            slots = None
+        """The batch size and KV memory of the server."""
         return Capacity(
             self.batch,
-            slots,
+            self.kv_slots,
             self.kv_tokens,
             self.evict,
             self.prefill,
@@ -270,28 +271,31 @@ class Scenario:
 
     @cached_property
     def predictor(self) -> LengthPredictor:
-        """How lengths are predicted."""
-        return LengthPredictor.parse(self.length_predictor)
+        """The predictor of output lengths."""
+        return parse_predictor(self.length_predictor)
 
     def arrival_process(self, recorded: ArrivalTrace | None = None) -> Arrivals:
-        """How requests come; `recorded` is what `arrivals` names."""
+        """The arrival process; `recorded` is the content of the file that `arrivals` names."""
         return Arrivals(
             self.load, self.rate, self.all_at_once, self.cv, recorded, self.clients, self.think
         )
 
     @property
     def bounded(self) -> bool:
-        """Whether the bound on mean latency holds.
+        """Whether the lower bound on mean latency holds.
 
-        With batches other schedules are feasible, in a closed loop arrivals differ, and it says
-        nothing of a part of the requests.
+        It does not hold in batches, which allow other schedules; in a closed loop, where arrivals
+        depend on the policy; and with a warm-up, which leaves out requests.
         """
         return self.batch == 1 and self.clients is None and self.warmup == 0
 
     def caption(self, named: Mapping[str, str] | None = None) -> str:
-        """In words: what is not the default, and what is always said.
+        """Return the scenario in words: load, lengths and memory, and fields that differ from their
+        defaults.
 
-        `named`: what files are, by knob.
+        Parameters
+        ----------
+        named : descriptions of files, by field.
         """
         named = named or {}
         parts = []
@@ -318,12 +322,12 @@ _OTHER_NAMES = {
 
 
 def canonical(name: str) -> str:
-    """A knob's own name.
+    """Return the field's own name.
 
     Raises
     ------
     ValueError
-        If there is none of that name, listing those there are.
+        If no field has that name, listing the known ones.
     """
     own = _OTHER_NAMES.get(name, name)
     if own not in SCENARIO_FIELDS:

@@ -1,7 +1,6 @@
-"""Knobs: what is known of a field of a setting besides its value, and how a text or a value becomes
-one.
+"""One field of a scenario: its help, unit and bounds, and how a text or a value is checked.
 
-Knows nothing of which knobs there are.
+Knows nothing of which fields there are.
 """
 
 import math
@@ -11,14 +10,16 @@ from numbers import Integral, Real
 from types import NoneType
 from typing import Any, get_args
 
-NOTHING = ("all", "none", "recorded", "auto")  # texts for no value
+from lapsd.policies.text_values import value_from_text
+
+TEXTS_FOR_NONE = ("all", "none", "recorded", "auto")
 
 Value = int | float | bool | str | None
 
 
 @dataclass(frozen=True)
 class ScenarioField:
-    """What is known of a field.
+    """A field of `Scenario`: its type, bounds and wording.
 
     Attributes
     ----------
@@ -26,18 +27,21 @@ class ScenarioField:
     kind : type
         `int`, `float`, `bool` or `str`.
     optional : bool
-        Whether it may be None.
-    default : its value where nothing is said.
+        Whether the value may be None.
+    default : value of a field that is not given.
     least, above, most : float or None
-        Bounds, `above` not included.
+        Bounds of a number; `above` itself is excluded.
     one_of : tuple of str
-        The only values, if there are only some.
+        The allowed values, if they are listed.
+    texts : tuple of str
+        Texts that a number field takes besides numbers, such as `unlimited`.
     also : str
-        Another name that calls may use.
+        Another name that keyword arguments may use.
     split : bool
-        Whether the halves of the trace, and what is known of them, depend on it.
-    words : str or function In a caption: a template, used where the value is not the default; or
-        what a setting says, "" for nothing.
+        Whether the split of the trace, or what is priced on it, depends on the field.
+    words : str or function
+        The field in a caption: a template, used where the value is not the default; or a function
+        of the scenario that returns the text, "" for none.
     """
 
     name: str
@@ -50,54 +54,61 @@ class ScenarioField:
     above: float | None = None
     most: float | None = None
     one_of: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
     also: str = ""
     split: bool = False
     words: str | Callable[[Any], str] = ""
 
     @classmethod
     def of(cls, name: str, hint: Any, default: Any, **more: Any) -> "ScenarioField":
-        """From a field's name, its type (`int | None` is optional) and default, and the other
-        attributes.
+        """Return the field of a dataclass field's name, type and default, and further attributes.
+
+        `int | None` is an optional int; `int | Literal["auto"]` an int with one further text.
         """
-        kinds = get_args(hint) or (hint,)
-        (kind,) = (k for k in kinds if k is not NoneType)
-        return cls(name, kind, NoneType in kinds, default, **more)
+        kinds = [kind for kind in get_args(hint) or (hint,) if kind is not NoneType]
+        (kind,) = (kind for kind in kinds if isinstance(kind, type))
+        texts = tuple(text for other in kinds if other is not kind for text in get_args(other))
+        return cls(name, kind, NoneType in get_args(hint), default, texts=texts, **more)
+
+    @property
+    def column_kind(self) -> type:
+        """The type of the field's column in records: text where some values are texts."""
+        return str if self.texts else self.kind
+
+    def recorded(self, value: Value) -> Value:
+        """Return the value as the column of records holds it."""
+        return str(value) if self.texts else value
 
     def parse(self, text: str) -> Any:
-        """The value of a text, as people type it.
+        """Return the value of a text, as users type it. The scenario checks its bounds.
 
         Raises
         ------
         ValueError
-            Naming the knob and the text, if it is none of that kind. Bounds are the setting's to
-            check.
+            Naming the field and the text, if the text is no value of the field's kind.
         """
-        if text in NOTHING and self.optional:
-            return None
-        if self.kind is bool:
-            if text not in ("true", "false"):
-                raise ValueError(f"{self.name} {text!r}: must be true or false")
-            return text == "true"
+        if text in self.texts:
+            return text
+        annotation = self.kind | None if self.optional else self.kind
         try:
-            return self.kind(text)
+            return value_from_text(text, annotation, self.name, none=TEXTS_FOR_NONE)
         except ValueError:
-            raise ValueError(f"{self.name} {text!r}: needs {self._a_value}") from None
+            raise ValueError(f"{self.name} {text!r}: needs {self._needed}") from None
 
     def checked(self, value: Any) -> Value:
-        """The value, as a plain one of its kind.
+        """Return the value as a plain Python value of the field's kind.
 
         Raises
         ------
         ValueError
-            Naming the knob, the value and the bound.
+            Naming the field, the value and the bound.
         """
-        if value is None and self.optional:
-            return None
-        number = isinstance(value, Integral if self.kind is int else Real) and not isinstance(
-            value, bool
-        )
+        if (value is None and self.optional) or (isinstance(value, str) and value in self.texts):
+            return value
+        number = isinstance(value, Integral if self.kind is int else Real)
+        number = number and not isinstance(value, bool)
         if not (number if self.kind in (int, float) else isinstance(value, self.kind)):
-            raise ValueError(f"{self.name} {value!r}: needs {self._a_value}")
+            raise ValueError(f"{self.name} {value!r}: needs {self._needed}")
         if self.one_of and value not in self.one_of:
             raise ValueError(f"{self.name} {value!r}: must be {' or '.join(self.one_of)}")
         if number:
@@ -113,17 +124,16 @@ class ScenarioField:
 
     @property
     def bounds(self) -> str:
-        """In words: "at least 1", "above 0 and at most 100"; "" if there are none."""
+        """The bounds in words: "at least 1", "above 0 and at most 100"; "" if there are none."""
         ends = [("at least", self.least), ("above", self.above), ("at most", self.most)]
         return " and ".join(f"{word} {bound:g}" for word, bound in ends if bound is not None)
 
     @property
     def option(self) -> str:
-        """As the command line spells it."""
+        """The field's option on the command line."""
         return f"--{self.name.replace('_', '-')}"
 
     @property
-    def _a_value(self) -> str:
-        return {int: "an integer", float: "a number", bool: "true or false"}.get(
-            self.kind, "a text"
-        )
+    def _needed(self) -> str:
+        kinds = {int: "an integer", float: "a number", bool: "true or false"}
+        return ", ".join(self.texts) + " or " * bool(self.texts) + kinds.get(self.kind, "a text")

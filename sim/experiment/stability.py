@@ -1,5 +1,6 @@
-"""When requests become perceptible under LAPS-SD, and how well their time is then known; no
-scheduling involved.
+"""When requests become perceptible under LAPS-SD, and the error of their estimated time then.
+
+No scheduling is involved.
 """
 
 from weakref import WeakKeyDictionary
@@ -17,14 +18,10 @@ _RECORDED: WeakKeyDictionary[Trace, list[Recorded]] = WeakKeyDictionary()
 
 
 def stable_rounds(trace: Trace, policy: LapsSD | None = None) -> NDArray[np.int64]:
-    """The round at which each request becomes perceptible, (R,); 0 where it never does before its
-    end.
-    """
+    """Return the round at which each request becomes perceptible, (R,); 0 if it never does."""
     policy = policy or LapsSD()
     if trace not in _RECORDED:
-        priced = price(
-            trace, Profile.constant(draft_ms=1, verify_ms=1)
-        )  # what rounds cost plays no part
+        priced = price(trace, Profile.constant(draft_ms=1, verify_ms=1))  # costs do not matter here
         _RECORDED[trace] = [Recorded(priced, row) for row in range(len(trace))]
     return np.array(
         [_stable_round(recorded, policy) for recorded in _RECORDED[trace]], dtype=np.int64
@@ -33,13 +30,14 @@ def stable_rounds(trace: Trace, policy: LapsSD | None = None) -> NDArray[np.int6
 
 def _stable_round(recorded: Recorded, policy: LapsSD) -> int:
     stable = foresee(recorded, None, policy.is_stable)
-    # at its last round it is done: nobody schedules it any more
+    # a request that becomes perceptible at its last round is complete then
     return stable if stable < len(recorded.round_ns) else 0
 
 
 def stable_requests(trace: Trace, policy: LapsSD) -> pd.DataFrame:
-    """A row a request: `dataset`, `acceptance`, and `stable_rounds`, as recorded (`stable`) and
-    `shuffled`.
+    """Return the stable round of each request, as recorded and with its rounds shuffled.
+
+    One row per request: `dataset`, `acceptance`, `stable` and `shuffled`.
     """
     mixed = shuffled(trace, np.random.default_rng(0))
     return pd.DataFrame(
@@ -53,9 +51,7 @@ def stable_requests(trace: Trace, policy: LapsSD) -> pd.DataFrame:
 
 
 def quantiles(stable: NDArray[np.int64]) -> tuple[float, float, float, float]:
-    """p10, median and p90 of the rounds at which requests became perceptible, and the share that
-    did.
-    """
+    """Return p10, median and p90 of the rounds above 0, and the share of requests with one."""
     reached = stable[stable > 0]
     if not len(reached):
         return float("nan"), float("nan"), float("nan"), 0.0
@@ -69,12 +65,12 @@ def transition_errors(
     predicted_tokens: NDArray[np.int64],
     policy: LapsSD | None = None,
 ) -> pd.DataFrame:
-    """How far T̃ is from a request's true decoding time at the moment that it becomes perceptible.
+    """Return the error of T̃ when a request becomes perceptible, against its true decoding time.
 
-    A row for each request that does: `dataset`, `round`, `rounds`, and signed relative errors:
-    `total`, of the whole T̃ = c̄ · L̂ / (ā + 1); of its parts if all else were true: `length` (of
-    L̂), `acceptance` (of 1 / (ā + 1)), `cost` (of c̄), such that 1 + total is the product of 1 +
-    each; `rate`, of ā itself.
+    One row per perceptible request: `dataset`, `round`, `rounds`, and signed relative errors:
+    `total`, of T̃ = c̄ · L̂ / (ā + 1); `length` (of L̂), `acceptance` (of 1 / (ā + 1)) and `cost`
+    (of c̄), each with the other factors true, so that 1 + total is the product of 1 + each; and
+    `rate`, of ā itself.
 
     Parameters
     ----------
@@ -87,7 +83,7 @@ def transition_errors(
         if not (stable := _stable_round(recorded, policy)):
             continue
         rounds, truth = len(recorded.round_ns), int(priced.decode_ns[row])
-        seen = recorded.tokens[stable] / stable  # tokens a round: ā + 1
+        seen = recorded.tokens[stable] / stable  # tokens per round: ā + 1
         whole = recorded.tokens[rounds] / rounds
         predicted, length = int(predicted_tokens[row]), int(trace.output_tokens[row])
         cost = context.mean_round_ns * rounds / truth
@@ -108,7 +104,7 @@ def transition_errors(
 
 
 def running_acceptance(trace: Trace, row: int) -> NDArray[np.float64]:
-    """Accepted over drafted tokens after each of a request's rounds, (rounds,)."""
+    """Return accepted over drafted tokens after each round of a request, (rounds,)."""
     span = trace.rounds_of(row)
     return np.asarray(
         np.cumsum(trace.accepted[span]) / np.maximum(np.cumsum(trace.drafted[span]), 1)

@@ -1,10 +1,9 @@
 """Intervals over seeds.
 
-The unit is the seed: each gives one mean, and all policies see the same seeds.
-
-All intervals are 95 % with Student's t. Ratios are ratios of means over seeds, by the delta method:
-a mean of ratios would be biased, a plain bootstrap covers too little at 10-20 seeds. Knows nothing
-of requests.
+The unit of analysis is the seed: each seed gives one mean, and all policies see the same seeds. All
+intervals are 95 % intervals with Student's t. A ratio is the ratio of means over seeds, with the
+delta method for its interval: a mean of ratios is biased, and a plain bootstrap covers too little
+at 10-20 seeds. Knows nothing of requests.
 """
 
 import math
@@ -17,7 +16,7 @@ CONFIDENCE = 0.95
 
 
 class Interval(NamedTuple):
-    """An estimate and its 95 % interval; the ends are NaN where one seed allows none."""
+    """An estimate and its 95 % interval; the ends are NaN for a single seed."""
 
     value: float
     low: float
@@ -31,7 +30,7 @@ def _t(n: int) -> float:
 
 
 def mean_interval(values: ArrayLike) -> Interval:
-    """Mean of one value a seed, (S,)."""
+    """Return the mean of one value per seed, (S,), with its interval."""
     x = np.asarray(values, dtype=float)
     if len(x) < 2:
         return Interval(float(x.mean()), math.nan, math.nan)
@@ -40,12 +39,12 @@ def mean_interval(values: ArrayLike) -> Interval:
 
 
 def paired_difference(values: ArrayLike, baseline: ArrayLike) -> Interval:
-    """Mean of values − baseline, paired by seed: both (S,)."""
+    """Return the mean of values − baseline, paired by seed, both (S,)."""
     return mean_interval(np.asarray(values, dtype=float) - np.asarray(baseline, dtype=float))
 
 
 def ratio_of_means(values: ArrayLike, baseline: ArrayLike) -> Interval:
-    """mean(values) / mean(baseline), paired by seed: both (S,).
+    """Return mean(values) / mean(baseline), paired by seed, both (S,).
 
     The delta method: the variance of the ratio is that of (values − ratio · baseline) /
     mean(baseline).
@@ -58,11 +57,10 @@ def ratio_of_means(values: ArrayLike, baseline: ArrayLike) -> Interval:
 
 
 def ratio_by_seed(values: ArrayLike, baseline: ArrayLike) -> NDArray[np.float64]:
-    """What each seed says of mean(values) / mean(baseline), of the last axis: (..., S), both and
-    the result.
+    """Return each seed's contribution to mean(values) / mean(baseline), (..., S).
 
-    Their mean is the ratio of means and their spread that of the delta method, as in
-    `ratio_of_means`.
+    The mean of the contributions is the ratio of means; their spread is that of the delta method,
+    as in `ratio_of_means`.
     """
     x, y = np.asarray(values, dtype=float), np.asarray(baseline, dtype=float)
     mean = y.mean(axis=-1, keepdims=True)
@@ -71,8 +69,9 @@ def ratio_by_seed(values: ArrayLike, baseline: ArrayLike) -> NDArray[np.float64]
 
 
 def percentile(values: NDArray[Any], percent: float) -> NDArray[np.float64]:
-    """`numpy.percentile` of each row of (P, C) values, to the bit; several times as fast where
-    there are few.
+    """Return `numpy.percentile` of each row of (P, C) values, bit for bit.
+
+    Several times as fast as numpy for short rows.
     """
     at = (values.shape[1] - 1) * (percent / 100)
     ordered, below, part = np.sort(values, axis=1), int(at), at - int(at)

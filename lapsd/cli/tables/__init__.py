@@ -1,4 +1,4 @@
-"""Tables for a terminal, a module for each thing that is shown."""
+"""Tables for a terminal, one module per kind of content."""
 
 from lapsd.cli.tables.bench import bench_table
 from lapsd.cli.tables.comparison import comparison_table, notes, slowdown_table, versus_table

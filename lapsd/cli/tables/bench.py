@@ -1,4 +1,4 @@
-"""The table of the bench."""
+"""The table of `lapsd bench`."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from lapsd.sim.experiment.numbers import number
 
 
 def bench_table(figures: Mapping[str, float]) -> Table:
-    """The bench as people read it: each figure, what it should be, and what it means."""
+    """Return a table with one row per figure: value, bound and meaning."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("figure", no_wrap=True)
     table.add_column("here", justify="right", no_wrap=True)

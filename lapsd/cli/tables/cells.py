@@ -1,4 +1,4 @@
-"""What tables are made of. Names come from users' files, so whoever fills a cell escapes them."""
+"""Parts of tables. Names come from users' files, so callers escape the text of cells."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,12 +8,12 @@ from rich.table import Table
 
 
 def number_or_text(value: Any) -> str:
-    """A parameter's value; a dash where a policy lacks the parameter."""
+    """Return a parameter's value as text; a dash where a policy lacks the parameter."""
     return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def table_of(*headings: str, left: int = 1) -> Table:
-    """A table whose first columns are words, and the rest numbers."""
+    """Return a table whose first `left` columns are words and the others numbers."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for i, heading in enumerate(headings):
         made.add_column(heading, justify="left" if i < left else "right", no_wrap=True)
@@ -21,7 +21,7 @@ def table_of(*headings: str, left: int = 1) -> Table:
 
 
 def facts_table(facts: Mapping[str, str]) -> Table:
-    """Names and texts, a line each."""
+    """Return a table with one line per name and text."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")

@@ -5,12 +5,12 @@ from rich.table import Table
 
 from lapsd.cli.tables.cells import table_of
 from lapsd.sim.experiment.comparison import Comparison
-from lapsd.sim.experiment.metrics import FIRM, Metric, Ratio, comparison_metrics
+from lapsd.sim.experiment.metrics import RELIABLE, Metric, Ratio, comparison_metrics
 from lapsd.sim.experiment.numbers import number
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """The comparison as people read it; the JSON output has every key."""
+    """Return the comparison as a table; the JSON output has all columns."""
     shown = comparison_metrics()
     headings = [
         metric.heading + "*" * metric.is_unreliable(comparison.observations) for metric in shown
@@ -30,12 +30,12 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def _marked(comparison: Comparison, policy: str) -> str:
-    """A policy's spec, with a mark if it knows the true sizes."""
+    """Return a policy's spec, with a mark if it knows the true sizes."""
     return escape(policy) + (" †" if policy in comparison.clairvoyant else "")
 
 
 def measure(metric: Metric, value: float | None) -> str:
-    """A metric's value as people read it: shares in percent, ratios with three decimals."""
+    """Return a metric's value as text: shares in percent, ratios with three decimals."""
     if value is None:
         return "-"
     if metric.unit == "share":
@@ -46,7 +46,7 @@ def measure(metric: Metric, value: float | None) -> str:
 
 
 def slowdown_table(comparison: Comparison) -> Table:
-    """Mean slowdown by quarter of output length: whom a policy makes wait."""
+    """Return the mean slowdown by quarter of output length."""
     table = table_of(
         "mean slowdown of the", "shortest quarter", "second", "third", "longest quarter"
     )
@@ -56,7 +56,7 @@ def slowdown_table(comparison: Comparison) -> Table:
 
 
 def versus_table(comparison: Comparison, policy: str) -> Table:
-    """One policy's mean latency against each other's."""
+    """Return one policy's mean latency relative to that of every other."""
     table = table_of(escape(f"mean latency of {policy} against"), "difference", "95 % interval")
     for row in comparison.versus(policy).to_dict("records"):
         interval = f"{row['low']:+.1f} to {row['high']:+.1f} %" if comparison.seeds > 1 else "-"
@@ -65,15 +65,15 @@ def versus_table(comparison: Comparison, policy: str) -> Table:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """What a reader of the table must know: marks, and where the numbers come from."""
+    """Return the notes below the table: what was run, and what its marks mean."""
     lines = [comparison.caption]
     if any(metric.is_unreliable(comparison.observations) for metric in comparison_metrics()):
         lines.append(
-            f"* fewer than {FIRM} latencies are expected above this percentile: more seeds make it"
-            " firm."
+            f"* unreliable: fewer than {RELIABLE} latencies are expected above this percentile; add"
+            " seeds."
         )
     if comparison.seeds == 1:
-        lines.append("One seed gives no interval: --seeds 2 or more do.")
+        lines.append("One seed gives no interval: use --seeds 2 or more.")
     if comparison.clairvoyant:
-        lines.append("† knows the true sizes: a yardstick, not a policy one could deploy.")
+        lines.append("† knows the true sizes: a reference, not a policy that can be deployed.")
     return lines

@@ -10,7 +10,7 @@ from lapsd.sim.experiment.numbers import number
 
 
 class Judged(Protocol):
-    """What is known of a predictor, as `predict.Accuracy` has it."""
+    """Accuracy of a predictor, as in `lapsd.predict.Accuracy`."""
 
     @property
     def kendall(self) -> float: ...
@@ -29,7 +29,7 @@ class Judged(Protocol):
 
 
 def accuracy_table(accuracies: Mapping[str, Judged]) -> Table:
-    """A row a predictor: how well it orders requests, how far off it is, what it takes."""
+    """Return one row per predictor: rank correlation, error and cost."""
     table = table_of(
         "predictor",
         "Kendall's\ntau",

@@ -1,6 +1,4 @@
-"""Tables of a profile: what things cost, how well that is known, and what the hardware would
-allow.
-"""
+"""Tables of a profile: costs, errors of their fits, and hardware floors."""
 
 from rich.markup import escape
 from rich.table import Table
@@ -13,10 +11,11 @@ from lapsd.traces.provenance import Fits, Floors, RoundError, Speculation
 
 
 def profile_tables(profile: Profile, *, verbose: bool = False) -> list[Table]:
-    """The cost terms with their fits, what the hardware would allow, and where the profile comes
-    from.
+    """Return tables of cost terms with their fits, hardware floors, and provenance.
 
-    `verbose`: and everything else that the file notes.
+    Parameters
+    ----------
+    verbose : whether to add the remaining notes of the file.
     """
     shown = [_terms_table(profile)]
     if profile.fits.whole is not None:
@@ -41,7 +40,7 @@ def profile_tables(profile: Profile, *, verbose: bool = False) -> list[Table]:
 
 
 def _whole_table(fits: Fits) -> Table:
-    """How all terms together predict what no fit has seen."""
+    """Return the errors of all terms together on samples that no fit has seen."""
     table = table_of(
         "all terms together",
         "error\nmedian",
@@ -82,7 +81,7 @@ def _terms_table(profile: Profile) -> Table:
     terms += [
         (f"verify, width {w}", f"verify_{w}", one.verify(w)) for w in sorted(one.verify_base_ns)
     ]
-    terms += [("host, a round", "host", Linear(one.host_ns, 0))]
+    terms += [("host, per round", "host", Linear(one.host_ns, 0))]
     terms += [
         (name.replace("_", "-"), name, getattr(costs, name))
         for name in ("prefill", "swap_out", "swap_in")
@@ -99,7 +98,7 @@ def _terms_table(profile: Profile) -> Table:
 
 
 def _batch_table(profile: Profile) -> Table:
-    """Rounds by batch size, at no context; what a token of context adds beside it."""
+    """Return the cost of rounds by batch size: at no context, and per token of context."""
     rounds = profile.costs.rounds
     widths = sorted({w for terms in rounds.values() for w in terms.verify_base_ns})
     slopes = (
@@ -135,9 +134,7 @@ def _swap_table(profile: Profile) -> Table:
 
 
 def _floor_table(profile: Profile, floors: Floors) -> Table:
-    """The verify pass beside the time that its bytes alone would take, and its matrix products
-    alone.
-    """
+    """Return the verify pass with the floors of its memory traffic and its matrix products."""
     width = (profile.provenance.draft_tokens or (4,))[0] + 1
     verify, products = profile.costs.rounds[1].verify(width), floors.verify_products_alone_ns
     table = table_of(

@@ -1,4 +1,4 @@
-"""Tables of a sweep: what varied, and what is best in it."""
+"""Tables of a sweep: its configurations by a metric, and the best ones."""
 
 from collections.abc import Sequence
 
@@ -7,16 +7,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from lapsd.cli.tables.cells import number_or_text, table_of
-from lapsd.sim.experiment.metrics import FIRM, by_group, metric_named, observations
+from lapsd.sim.experiment.metrics import RELIABLE, by_group, metric_named, observations
 from lapsd.sim.experiment.numbers import number
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS
 from lapsd.sim.sweeps.best import Verdict
 
-MOST_ROWS, MOST_ALIKE = 20, 12
+MOST_ROWS, MOST_NOT_WORSE = 20, 12
 
 
 def sweep_table(records: pd.DataFrame, name: str, varying: Sequence[str]) -> Table:
-    """What varied in a sweep, and the configurations with the lowest value of a metric."""
+    """Return a table of the configurations with the lowest values of a metric.
+
+    Its columns are the parameters that vary, the mean of the metric over seeds, the standard
+    deviation and the number of runs.
+    """
     metric = metric_named(name)
     names = [n for n in varying if n != "policy_name"] or ["policy"]
     shown = ["policy", *(n for n in names if n in SCENARIO_FIELDS)] if "policy" in names else names
@@ -24,7 +28,9 @@ def sweep_table(records: pd.DataFrame, name: str, varying: Sequence[str]) -> Tab
     title = f"{len(records):,} runs, {records['seed'].nunique()} seeds; lowest {name} first"
     mark = "*" * metric.is_unreliable(int(observations(records).min()))
     if mark:
-        title += f"\n* of each run's own requests: fewer than {FIRM} of them are expected above it"
+        title += (
+            f"\n* of each run's own requests: fewer than {RELIABLE} of them are expected above it"
+        )
     table = table_of(*shown, name + mark, "sd", "runs", left=len(shown))
     table.title, table.title_justify = title, "left"
     for row in rows.head(MOST_ROWS).to_dict("records"):
@@ -38,31 +44,32 @@ def sweep_table(records: pd.DataFrame, name: str, varying: Sequence[str]) -> Tab
 
 
 def best_tables(verdicts: Sequence[Verdict]) -> list[Table | str]:
-    """What is best in each group, what is not worse, and which values win."""
+    """Return for each group the best configuration, those not worse, and the values that win."""
     shown: list[Table | str] = []
     for verdict in verdicts:
         where = ", ".join(f"{name} {value}" for name, value in verdict.group.items())
         value, low, high = (number(v) for v in verdict.value)
         shown.append(
-            f"[bold]{escape(where) or 'all settings'}[/bold]: best is {escape(verdict.best)},"
+            f"[bold]{escape(where) or 'all settings'}[/bold]: the best is {escape(verdict.best)},"
             f" {verdict.metric} {value} {escape(f'[{low}, {high}]')} on fresh seeds"
-            f" ({number(verdict.selected_value)} on those that selected it). {len(verdict.alike)}"
-            f" of {verdict.configurations} configurations are not worse beyond chance,"
-            f" {verdict.seeds} seeds."
+            f" ({number(verdict.selected_value)} on the seeds that selected it)."
+            f" {len(verdict.not_worse)} of {verdict.configurations} configurations are not"
+            f" significantly worse, {verdict.seeds} seeds."
         )
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("not worse")
         for heading in ("fresh seeds", "minus best", "wins %"):
             table.add_column(heading, justify="right")
-        for row in verdict.alike.head(MOST_ALIKE).to_dict("records"):
+        for row in verdict.not_worse.head(MOST_NOT_WORSE).to_dict("records"):
             table.add_row(
                 escape(row["policy"]),
                 number(row["value"]),
                 number(row["difference"], 2),
                 number(100 * row["wins"], 2),
             )
-        if len(verdict.alike) > MOST_ALIKE:
-            table.add_row(f"... and {len(verdict.alike) - MOST_ALIKE} more (--json has all)")
+        if len(verdict.not_worse) > MOST_NOT_WORSE:
+            more = len(verdict.not_worse) - MOST_NOT_WORSE
+            table.add_row(f"... and {more} more (--json has all)")
         shown.append(table)
         for parameter, rows in verdict.wins.groupby("parameter", sort=False):
             won = ", ".join(

@@ -1,4 +1,4 @@
-"""Tables of a trace: its requests, how acceptance develops in them, and where it comes from."""
+"""Tables of a trace: requests, dynamics of acceptance, and provenance."""
 
 import numpy as np
 from rich.markup import escape
@@ -12,10 +12,11 @@ from lapsd.traces.provenance import LearnedLengths
 
 
 def trace_tables(trace: Trace, *, verbose: bool = False) -> list[Table]:
-    """Per data set: requests, lengths, acceptance and how it develops; and where the trace comes
-    from.
+    """Return tables of requests, lengths and acceptance by data set, and of provenance.
 
-    `verbose`: and everything else that the file notes.
+    Parameters
+    ----------
+    verbose : whether to add the remaining notes of the file.
     """
     frame = to_frame(trace)
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -58,7 +59,7 @@ def trace_tables(trace: Trace, *, verbose: bool = False) -> list[Table]:
 
 
 def lengths_table(learned: LearnedLengths, *, verbose: bool) -> Table:
-    """How well output lengths were predicted from prompts, out of fold; `verbose`: per data set."""
+    """Return the accuracy of predicted lengths, out of fold; `verbose` adds data sets."""
     table = table_of(
         "lengths predicted by",
         "requests of",
@@ -84,15 +85,16 @@ def lengths_table(learned: LearnedLengths, *, verbose: bool) -> Table:
 
 
 def _dynamics_table(trace: Trace) -> Table:
-    """How acceptance develops in a request, and when it becomes perceptible at LAPS-SD's
-    defaults.
+    """Return how acceptance varies within requests, and when they become perceptible.
+
+    LAPS-SD has its default parameters.
     """
     table = table_of(
         "dataset",
         "within a request\nsd",
         "correlation with\nlog length",
         "autocorrelation\nlag 1, 2, 3, 5",
-        "accepted at place\n1, 2, 3, 4",
+        "accepted at position\n1, 2, 3, 4",
         "perceptible at round\np10, 50, 90 (share)",
         "the same,\nrounds shuffled",
     )

@@ -8,8 +8,8 @@ from lapsd.serve.validation.tables import Text
 
 
 def text_table(text: Text) -> Table:
-    """For a terminal."""
-    made = table_of(*text.headings, left=text.words)
+    """Return a table for the terminal."""
+    table = table_of(*text.headings, left=text.words)
     for row in text.rows:
-        made.add_row(*map(escape, row))
-    return made
+        table.add_row(*map(escape, row))
+    return table

@@ -38,7 +38,7 @@ class Limits(Protocol):
     def batch(self) -> int: ...
 
     @property
-    def kv_slots(self) -> int | None: ...
+    def slots(self) -> int | None: ...
 
     @property
     def kv_tokens(self) -> int | None: ...
@@ -126,8 +126,8 @@ class Memory(ABC):
         return choose(ordered, batch_slots, self.fits)
 
     def catch_up(self) -> None:  # noqa: B027 - nothing to do, for most
-        """What requests lack (`Request.uncomputed_tokens`) is to be as it is, also where the server skipped
-        ahead to here.
+        """What requests lack (`Request.uncomputed_tokens`) is to be as it is, also where the server
+        skipped ahead to here.
         """
 
     def ready(self, ordered: Sequence[Request], now_ns: int) -> Iterable[Request]:

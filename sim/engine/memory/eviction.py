@@ -17,9 +17,11 @@ class Eviction:
     back : str
         What having it again is called.
     drops : bool
-        An evicted cache is gone: what a request lacks (`Request.uncomputed_tokens`) is computed again.
-    in_steps : bool That is done as prompts are, within steps that others share: bringing it in
-        takes no time of its own.
+        An evicted cache is gone: what a request lacks (`Request.uncomputed_tokens`) is computed
+        again.
+    in_steps : bool
+        That is done as prompts are, within steps that others share: bringing it in takes no time of
+        its own.
     """
 
     out_ns: Callable[[int], int]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from lapsd.policies.text_values import value_from_text
 from lapsd.sim.engine.memory.alise import AliseMemory
 from lapsd.sim.engine.memory.base import Limits, Memory
 from lapsd.sim.engine.memory.eviction import Eviction
@@ -37,7 +38,8 @@ def parse_memory(spec: str, eviction: Eviction, limits: Limits) -> Memory:
         if key not in known:
             its = f"its parameters are {', '.join(known)}" if known else "it has none"
             raise ValueError(f"memory {name} has no parameter {key!r}: {its}")
-        values[key] = _value(text, known[key].default, f"memory {name}: {key} {text!r}")
+        place = f"memory {name}: {key} {text!r}"
+        values[key] = value_from_text(text, type(known[key].default), place)
     return MANAGERS[name].of(eviction, limits, **values)
 
 
@@ -51,19 +53,3 @@ def parameters_of(manager: type[Memory]) -> Mapping[str, inspect.Parameter]:
         for name, p in inspect.signature(manager.of).parameters.items()
         if p.kind is p.KEYWORD_ONLY
     }
-
-
-def _value(text: str, default: Any, where: str) -> Any:
-    """The text in the type of the parameter's default."""
-    if isinstance(default, str):
-        return text
-    if isinstance(default, bool):
-        if text not in ("true", "false"):
-            raise ValueError(f"{where}: needs true or false")
-        return text == "true"
-    try:
-        return type(default)(text)
-    except ValueError:
-        raise ValueError(
-            f"{where}: needs {'an integer' if isinstance(default, int) else 'a number'}"
-        ) from None

@@ -54,10 +54,12 @@ class Offload(AddsUp):
     ----------
     held : dict of int by Request
         Blocks, of holders and of who is on its way; of who runs at least so many.
-    sums : Sums or None Of who runs, for servers that keep them; None: `held` is brought up to date
-        at each decision.
-    changed : list of Request Whose cache came, or began to leave, at this decision; servers that
-        have dealt with some clear it.
+    sums : Sums or None
+        Of who runs, for servers that keep them; None: `held` is brought up to date at each
+        decision.
+    changed : list of Request
+        Whose cache came, or began to leave, at this decision; servers that have dealt with some
+        clear it.
     at_rest : bool
         No `plan` acts by rounds going on alone, as long as those who run have the `rooms` for it.
     """

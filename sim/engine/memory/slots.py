@@ -29,7 +29,7 @@ class Slots(Memory):
     def of(cls, eviction: Eviction, limits: Limits) -> "Slots":
         if limits.kv_tokens is not None:
             raise ValueError(f"memory slots: knows no kv_tokens, here {limits.kv_tokens}")
-        return cls(eviction, limits.kv_slots)
+        return cls(eviction, limits.slots)
 
     def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
         return self.slots is None or len(running) + len(waiting) <= self.slots

@@ -36,7 +36,7 @@ class Tokens(AddsUp):
     def of(cls, eviction: Eviction, limits: Limits) -> "Tokens":
         if limits.kv_tokens is None:
             raise ValueError("memory tokens: needs kv_tokens")
-        return cls(eviction, limits.kv_slots, limits.kv_tokens)
+        return cls(eviction, limits.slots, limits.kv_tokens)
 
     def needs(self, request: Request) -> NDArray[np.int64]:
         return request.recorded.blocks_ahead(1)[request.rounds :]

@@ -20,8 +20,8 @@ from lapsd.sim.engine.servers.skip import WAITING_ORDER
 
 @dataclass(eq=False)
 class OffloadServer(BatchServer):
-    """One server whose caches move beside rounds: who waits `swapped_out_waiting` has its cache outside, or on
-    its way.
+    """One server whose caches move beside rounds: who waits `swapped_out_waiting` has its cache
+    outside, or on its way.
     """
 
     def __post_init__(self) -> None:
@@ -131,9 +131,9 @@ class OffloadServer(BatchServer):
         most, within = self.batch.limits()
         memory, waiting, batch_slots = self._moves, self.waiting, self.batch.batch_slots
         lasts = acts = 1
-        rising = waiting.swapped_out_waiting and any(
-            [batch_slot.rising for batch_slot in batch_slots]
-        )  # noqa: C419 - in half the time
+        # a list, which takes half the time of a generator
+        rises = [batch_slot.rising for batch_slot in batch_slots]
+        rising = waiting.swapped_out_waiting and any(rises)
         if memory.at_rest and not rising:
             free, idle = memory.rooms(len(batch_slots))
             # a plan sees what the round before that decision held

@@ -23,14 +23,16 @@ class BatchSlot:
         Of all who ever sat down.
     rounds_ahead, service_ahead : int
         What the request's counters are ahead of the batch's.
-    until_round, until_service : int Counters of the batch at which it needs a decision: 0 while the
-        policy has to be asked, -1 when it has left.
+    until_round, until_service : int
+        Counters of the batch at which it needs a decision: 0 while the policy has to be asked, -1
+        when it has left.
     rising : bool
         Its rank may rise until then, though not above the best waiting rank of now.
     steady : bool
         It does not change until then.
-    entry : tuple or None Its place in the order of a decision, where it is steady and that is
-        known; `OffloadServer`'s.
+    entry : tuple or None
+        Its place in the order of a decision, where it is steady and that is known;
+        `OffloadServer`'s.
     bound : tuple or None
         What its rank does not exceed until then, if that is known; `WorstRunning`'s.
     ranked_at : int

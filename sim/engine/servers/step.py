@@ -2,9 +2,9 @@
 SimPy's clock.
 
 The order of things at one instant, and what each decision commits, is `docs/simulator.md`. Slow and
-obvious: every request is ranked again at every round boundary, and of a policy only `rank`, `on_round`
-and what `on_event` takes in are used. Knows nothing of any particular policy or memory, of
-randomness, or of floats: time is integer nanoseconds.
+obvious: every request is ranked again at every round boundary, and of a policy only `rank`,
+`on_round` and what `on_event` takes in are used. Knows nothing of any particular policy or memory,
+of randomness, or of floats: time is integer nanoseconds.
 """
 
 from collections.abc import Callable, Generator, Sequence

@@ -23,7 +23,7 @@ def files(tmp_path):
     return ["--trace", str(tmp_path / "t.parquet"), "--profile", str(tmp_path / "p.json")]
 
 
-def test_compare_prints_a_row_a_policy_and_what_it_was_run_on(lapsd, files):
+def test_compare_prints_one_row_per_policy_and_a_caption(lapsd, files):
     code, out, _ = lapsd("compare", *files, "--seeds", 3, "--versus", "laps-sd")
     assert code == 0
     for text in (
@@ -38,7 +38,7 @@ def test_compare_prints_a_row_a_policy_and_what_it_was_run_on(lapsd, files):
         assert text in out
 
 
-def test_json_is_all_that_stdout_carries(lapsd, files):
+def test_with_json_stdout_holds_only_json(lapsd, files):
     code, out, _ = lapsd(
         "compare", *files, "--seeds", 2, "--json", "--policy", "fcfs", "--policy", "laps-sd:K=2"
     )
@@ -53,7 +53,7 @@ def test_json_is_all_that_stdout_carries(lapsd, files):
     assert list(records[0]) == keys.split()
 
 
-def test_out_and_plot_are_written_where_asked(lapsd, files, tmp_path):
+def test_out_and_plot_are_written(lapsd, files, tmp_path):
     out, plot = tmp_path / "result", tmp_path / "figure.pdf"
     code, text, _ = lapsd("compare", *files, "--seeds", 2, "--out", out, "--plot", plot)
     assert code == 0
@@ -150,7 +150,7 @@ def test_show_recognises_traces_and_profiles(lapsd, files):
     assert lapsd("show", "nowhere")[0] == 2
 
 
-def test_a_profile_is_drawn_from_the_timings_beside_it(lapsd, files, tmp_path):
+def test_the_figure_of_a_profile_uses_its_raw_timings(lapsd, files, tmp_path):
     code, out, _ = lapsd("show", "reference.json", "--plot", tmp_path / "p.png")
     assert code == 0
     assert "KV swap" in out
@@ -161,7 +161,7 @@ def test_a_profile_is_drawn_from_the_timings_beside_it(lapsd, files, tmp_path):
     assert not (tmp_path / "q.png").exists()
 
 
-def test_a_trace_is_told_and_drawn(lapsd, files, tmp_path):
+def test_show_prints_and_draws_a_trace(lapsd, files, tmp_path):
     code, out, _ = lapsd("show", "reference", "--plot", tmp_path / "t.png")
     assert code == 0
     for text in ("autocorrelation", "perceptible at round", "rounds shuffled"):
@@ -200,7 +200,7 @@ def test_generated_traces_are_served_with_public_lengths_and_arrivals(lapsd, tmp
         (["--lengths", "nowhere.parquet"], "there is no such file"),
     ],
 )
-def test_what_cannot_be_generated_is_one_line(lapsd, tmp_path, arguments, message):
+def test_impossible_arguments_of_generate_give_one_line(lapsd, tmp_path, arguments, message):
     out = tmp_path / "made.parquet"
     code, stdout, error = lapsd("generate", *arguments, "-o", out)
     assert (code, error.count("\n"), stdout) == (2, 1, "")
@@ -258,7 +258,7 @@ def test_names_from_files_cannot_style_the_table(lapsd, files, tmp_path):
     assert "[red]x[/red]" in out
 
 
-def test_without_torch_only_calibrate_is_missing(tmp_path):
+def test_without_torch_only_calibrate_fails(tmp_path):
     block = (
         "import sys; sys.modules.update(dict.fromkeys(['torch', 'transformers']))\nfrom lapsd.cli"
         " import main\n"
@@ -304,7 +304,7 @@ def test_an_interrupt_is_one_line_and_leaves_no_result(files, tmp_path):
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
-def test_a_reader_that_goes_away_gets_no_traceback(files, form):
+def test_a_closed_pipe_gives_no_traceback(files, form):
     script = "from lapsd.cli import main; main()"
     command = [sys.executable, "-c", script, "compare", *files, "--seeds", "1", *form]
     done = subprocess.Popen(
@@ -320,7 +320,7 @@ def test_a_reader_that_goes_away_gets_no_traceback(files, form):
     assert done.wait() == 1
 
 
-def test_one_seed_says_that_there_is_no_interval(lapsd, files):
+def test_one_seed_gives_a_note_that_there_is_no_interval(lapsd, files):
     _, one, _ = lapsd("compare", *files, "--seeds", 1, "--versus", "fcfs")
     _, two, _ = lapsd("compare", *files, "--seeds", 2)
     assert "One seed gives no interval" in one
@@ -329,7 +329,7 @@ def test_one_seed_says_that_there_is_no_interval(lapsd, files):
     assert "no interval" not in two
 
 
-def test_compare_shows_whom_a_policy_makes_wait(lapsd, files):
+def test_compare_shows_slowdown_by_output_length(lapsd, files):
     _, out, _ = lapsd("compare", *files, "--seeds", 2, "--policy", "fcfs")
     shown = [
         line.split() for line in out.splitlines() if "quarter" in line or line.startswith("fcfs")
@@ -346,7 +346,7 @@ def test_a_warm_up_is_an_option(lapsd, files):
     assert (code, error) == (2, "lapsd: warmup 30: must be below the number of requests, 30\n")
 
 
-def test_what_a_trace_says_of_itself_is_shown_in_full_only_if_asked(lapsd):
+def test_verbose_shows_the_whole_provenance_of_a_trace(lapsd):
     for path in ("reference", "reference.json"):
         code, short, _ = lapsd("show", path)
         assert code == 0
@@ -411,7 +411,7 @@ def test_the_command_is_a_module_too():
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["compare", "--seeds", "1"]])
-def test_output_that_nobody_takes_leaves_no_traceback(arguments):
+def test_closed_or_full_output_gives_no_traceback(arguments):
     def run(stdout):
         command = [sys.executable, "-c", "from lapsd.cli import main; main()", *arguments]
         done = subprocess.run(
@@ -428,5 +428,5 @@ def test_output_that_nobody_takes_leaves_no_traceback(arguments):
             assert run(full) == (2, "lapsd: No space left on device\n")
 
 
-def test_the_version_is_told(lapsd):
+def test_version_prints_the_version(lapsd):
     assert lapsd("--version") == (0, f"lapsd {version('lapsd')}\n", "")

@@ -1,4 +1,4 @@
-"""Lengths alone make a trace: `lapsd generate --acceptance none`."""
+"""`lapsd generate --acceptance none` makes a trace from lengths alone."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_public_lengths_are_served_without_drafts(lapsd, lengths, tmp_path):
     assert "lengths of a test" in text
 
 
-def test_without_lengths_there_is_nothing_to_make(lapsd, tmp_path):
+def test_a_missing_file_of_lengths_is_refused(lapsd, tmp_path):
     code, _, error = lapsd("generate", "--acceptance", "none", "-o", tmp_path / "t.parquet")
     assert code == 2
     assert "--acceptance none: needs --lengths" in error

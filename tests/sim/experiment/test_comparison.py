@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from lapsd import compare
-from lapsd.policies import FCFS, LPSJF, SRPT, LapsSD, Policy
+from lapsd.policies import FCFS, LPSJF, SRPT, LapsSD, Policy, spec_of
 from lapsd.sim.experiment.metrics import comparison_metrics
 from lapsd.sim.experiment.results import claim_results, write_comparison
 from lapsd.traces import Profile, trace_from_rounds
@@ -65,7 +65,7 @@ def test_every_policy_sees_the_same_requests(result):
         pd.testing.assert_frame_equal(seen[0], other)
 
 
-def test_a_policys_numbers_do_not_depend_on_who_else_is_compared(result):
+def test_the_numbers_of_a_policy_do_not_depend_on_the_other_policies(result):
     alone = compare(TRACE, PROFILE, [LapsSD()], requests=20, seeds=6, length_predictor="noisy:0.4")
     assert alone.records == [r for r in result.records if r["policy"] == "laps-sd"]
 
@@ -99,9 +99,44 @@ def test_requests_come_from_the_test_half_only(result):
     assert not set(result.requests["request_id"]) & set(train.request_id)
 
 
-def test_slowdown_by_length_has_a_column_a_quarter(result):
+def test_slowdown_by_length_has_one_column_per_quarter(result):
     assert result.slowdown_by_length.shape == (7, 4)
     assert (result.slowdown_by_length.to_numpy() >= 1).all()
+
+
+@dataclasses.dataclass(frozen=True)
+class FirstCopy(FCFS):
+    name = "first-copy"
+
+
+@dataclasses.dataclass(frozen=True)
+class SecondCopy(FCFS):
+    name = "second-copy"
+
+
+@pytest.mark.parametrize(("requests", "seeds"), [(1, 1), (2, 3), (7, 1), (30, 2)])
+def test_copies_of_a_policy_under_other_names_get_the_same_statistics(requests, seeds):
+    """Quarters once ranked the rows of all policies together: each policy's held other requests."""
+    copies = [FCFS(), FirstCopy(), SecondCopy()]
+    compared = compare(TRACE, PROFILE, copies, requests=requests, seeds=seeds, load=0.9)
+    for table in (compared.table.set_index("policy"), compared.slowdown_by_length):
+        assert len(table) == 3
+        for copy in copies[1:]:
+            pd.testing.assert_series_equal(
+                table.loc[spec_of(copy)], table.loc["fcfs"], check_names=False
+            )
+    versus = compared.versus("fcfs").set_index("policy")
+    assert (versus["percent"] == 0).all()
+    runs = compared.runs.set_index(["policy", "seed"])
+    assert runs.loc["second-copy"].equals(runs.loc["fcfs"])
+
+
+def test_quarters_of_output_length_hold_the_requests_of_the_workload():
+    compared = compare(TRACE, PROFILE, [FCFS()], requests=20, seeds=1)
+    rows = compared.requests.sort_values("output_tokens", kind="stable")
+    slowdown = (rows["finish_ns"] - rows["arrival_ns"]) / rows["size_ns"]
+    means = [slowdown.iloc[5 * i : 5 * i + 5].mean() for i in range(4)]
+    assert compared.slowdown_by_length.loc["fcfs"].tolist() == pytest.approx(means)
 
 
 def test_one_seed_leaves_intervals_undefined_and_valid_json():
@@ -112,7 +147,7 @@ def test_one_seed_leaves_intervals_undefined_and_valid_json():
     json.dumps(record, allow_nan=False)
 
 
-def test_ones_own_policy_needs_no_registration():
+def test_a_users_policy_needs_no_registration():
     class LongestFirst(Policy):
         def rank(self, job, now_ns):
             return (not job.started, -job.predicted_tokens)
@@ -173,7 +208,7 @@ def test_a_result_folder_reads_as_records_and_is_not_overwritten(tmp_path, resul
         claim_results(tmp_path, overwrite=True)
 
 
-def test_the_sup_1_of_the_thresholds_is_the_median_past_estimate(result):
+def test_sup_1_follows_from_the_median_estimate_of_the_history(result):
     from lapsd import policy_context
     from lapsd.traces import price
 

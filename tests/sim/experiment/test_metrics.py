@@ -40,7 +40,7 @@ def synthetic():
     return made.assign(requests=30, max_slowdown=made["mean_latency_s"])
 
 
-def test_a_ratio_is_a_ratio_of_means_whoever_shows_it():
+def test_a_ratio_is_a_ratio_of_means_in_tables_and_in_sweeps():
     records = synthetic()
     slow = records[records["policy"] == "slow"]
     assert over_seeds(slow, "ratio_to_bound") == ratio_of_means(
@@ -61,7 +61,7 @@ def test_a_ratio_is_a_ratio_of_means_whoever_shows_it():
     assert verdict.best == "fast"
 
 
-def test_what_each_seed_says_of_a_ratio_has_its_mean_and_interval():
+def test_contributions_of_seeds_to_a_ratio_have_its_mean_and_interval():
     rng = np.random.default_rng(2)
     y = rng.gamma(2, size=(3, 40))
     x = 1.7 * y + rng.gamma(1, size=(3, 40))
@@ -69,7 +69,7 @@ def test_what_each_seed_says_of_a_ratio_has_its_mean_and_interval():
         assert mean_interval(values) == pytest.approx(ratio_of_means(ours, base))
 
 
-def test_first_and_further_tokens_are_of_the_first_round_and_the_rest():
+def test_ttft_ends_with_the_first_round_and_tpot_counts_the_rest():
     """One request alone: prefill and a round, then the others, over the tokens that those emit."""
     result = compare(TRACE, PROFILE, [FCFS()], requests=1, seeds=1)
     (row,), run = result.requests.to_dict("records"), result.runs.iloc[0]
@@ -102,7 +102,7 @@ def test_records_hold_the_parts_of_ratios_and_not_the_ratios(tmp_path):
         over_seeds(records, "latency")
 
 
-def test_a_comparison_and_a_sweep_say_the_same_of_every_metric(tmp_path):
+def test_a_comparison_and_a_sweep_agree_on_every_metric(tmp_path):
     """Of the same runs, but for percentiles, which only a comparison can pool, and counts, which it
     adds up.
     """
@@ -116,7 +116,7 @@ def test_a_comparison_and_a_sweep_say_the_same_of_every_metric(tmp_path):
                 assert table.loc[policy, metric.name] == pytest.approx(found), metric.name
 
 
-def test_percentiles_over_seeds_are_of_all_requests_together():
+def test_percentiles_pool_the_requests_of_all_seeds():
     result = compare(TRACE, PROFILE, [FCFS()], requests=15, seeds=4)
     latency = (result.requests["finish_ns"] - result.requests["arrival_ns"]) / 1e9
     for percent in (50, 90, 99):
@@ -158,7 +158,7 @@ def test_the_marks_are_in_the_tables(tmp_path):
     )
 
 
-def test_a_metric_of_ones_own_is_one_entry(monkeypatch, tmp_path):
+def test_a_new_metric_is_one_entry(monkeypatch, tmp_path):
     late = Metric(
         "late_share", "share", "mean", lambda r: (r.slowdown > 2).mean(axis=1), heading="late\n%"
     )
@@ -173,7 +173,7 @@ def test_a_metric_of_ones_own_is_one_entry(monkeypatch, tmp_path):
     assert over_seeds(records, "late_share").value == records["late_share"].mean()
 
 
-def test_a_warm_up_is_left_out_of_the_statistics_and_of_nothing_else():
+def test_the_warm_up_is_left_out_of_statistics_only():
     whole = compare(TRACE, PROFILE, [FCFS(), LapsSD()], requests=20, seeds=4)
     warm = compare(TRACE, PROFILE, [FCFS(), LapsSD()], requests=20, seeds=4, warmup=6)
     pd.testing.assert_frame_equal(warm.requests, whole.requests)

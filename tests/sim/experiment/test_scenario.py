@@ -1,4 +1,4 @@
-"""Settings: each knob is one field, from which all else that knows of it follows."""
+"""Scenarios: options, keys of sweeps, columns and captions follow from the fields."""
 
 import re
 from dataclasses import asdict, replace
@@ -7,14 +7,15 @@ import pytest
 
 from lapsd import Scenario, compare
 from lapsd.cli import app
+from lapsd.sim.experiment.predictor_spec import parse_predictor
 from lapsd.sim.experiment.scenario import LOAD, SCENARIO_FIELDS, canonical
 from lapsd.sim.sweeps.chunks import ChunkRunner
 from lapsd.sim.sweeps.execution import prepare
 from lapsd.sim.sweeps.grid import Sweep
-from lapsd.traces import LengthPredictor, Profile
+from lapsd.traces import Profile
 from tests.sim.experiment.test_comparison import PROFILE, TRACE
 
-OTHER = {  # a value of each knob that is not its default, as people type it
+OTHER = {  # a value of each field that is not its default, as users type it
     "trace": "t.parquet",
     "profile": "p.json",
     "dataset": "code",
@@ -39,27 +40,29 @@ OTHER = {  # a value of each knob that is not its default, as people type it
     "prefill": "batched",
     "memory": "paged:blocks=90",
     "token_budget": "512",
+    "ttft_limit": "2.5",
+    "tpot_limit": "0.3",
 }
 NEEDED = {
     "think": {"clients": 4},
     "token_budget": {"prefill": "chunked"},
-}  # with which others it goes together
+}  # other fields that the field requires
 
 
-def other_setting(name):
+def other_scenario(name):
     return Scenario(**{name: SCENARIO_FIELDS[name].parse(OTHER[name])}, **NEEDED.get(name, {}))
 
 
 @pytest.mark.parametrize("verb", ["compare", "sweep"])
-def test_every_knob_is_an_option(verb, capsys):
+def test_every_field_is_an_option(verb, capsys):
     app([verb, "--help"], standalone_mode=False)
     options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
     assert {scenario_field.option for scenario_field in SCENARIO_FIELDS.values()} <= options
 
 
 @pytest.mark.parametrize("name", SCENARIO_FIELDS)
-def test_every_knob_is_a_key_of_sweeps_and_a_line_of_the_configuration(name):
-    wanted = other_setting(name)
+def test_every_field_is_a_key_of_sweeps_and_a_line_of_the_configuration(name):
+    wanted = other_scenario(name)
     needed = {key: (str(value),) for key, value in NEEDED.get(name, {}).items()}
     assert Sweep(settings={name: (OTHER[name],), **needed}).combinations() == [wanted]
     assert asdict(wanted)[name] == SCENARIO_FIELDS[name].parse(OTHER[name])
@@ -69,12 +72,12 @@ def test_every_knob_is_a_key_of_sweeps_and_a_line_of_the_configuration(name):
 @pytest.mark.parametrize(
     "name", [name for name in SCENARIO_FIELDS if name not in ("trace", "profile")]
 )
-def test_a_caption_says_what_is_not_the_default(name):
-    """Which trace and which profile those say who have loaded them."""
-    assert other_setting(name).caption() != Scenario(**NEEDED.get(name, {})).caption()
+def test_a_caption_names_every_field_that_differs_from_its_default(name):
+    """Trace and profile are described by the code that loads them."""
+    assert other_scenario(name).caption() != Scenario(**NEEDED.get(name, {})).caption()
 
 
-def test_every_knob_is_a_column_of_records():
+def test_every_field_is_a_column_of_records():
     runner: ChunkRunner = prepare(Sweep(settings={"requests": ("2",)}, seeds=1))
     assert set(SCENARIO_FIELDS) <= set(runner.run(runner.chunks[0]).column_names)
     assert runner.run(runner.chunks[0]).to_pandas()["load"].tolist() == [LOAD] * 2
@@ -143,39 +146,50 @@ def test_a_wrong_value_is_refused_with_its_bound(wrong, message):
 @pytest.mark.parametrize(
     ("name", "text"), [("requests", "x"), ("load", "x"), ("all_at_once", "yes")]
 )
-def test_a_text_that_is_no_value_is_refused(name, text):
+def test_a_text_of_another_kind_is_refused(name, text):
     with pytest.raises(ValueError, match=f"{name} '{text}'"):
         SCENARIO_FIELDS[name].parse(text)
 
 
-def test_a_load_is_the_default_only_where_nothing_else_says_how_requests_come():
+def test_the_default_load_applies_only_without_other_arrivals():
     assert Scenario().load == LOAD
     for other in ({"rate": 2.0}, {"all_at_once": True}, {"clients": 3}):
         assert Scenario(**other).load is None
 
 
-def test_slots_of_kv_memory_follow_the_batch_size_unless_they_are_given():
-    assert Scenario().capacity.kv_slots == 1
-    assert Scenario(batch=4).capacity.kv_slots is None
-    assert (
-        Scenario(batch=4, kv_slots=1).capacity.kv_slots is None
-    )  # the paper's one, which a batch cannot mean
-    assert Scenario(kv_slots=0).capacity.kv_slots is None
-    assert Scenario.of(kv_slots=None).capacity.kv_slots is None  # said in a call, as it always was
-    assert Scenario(batch=4, kv_slots=5).capacity.kv_slots == 5
+def test_kv_slots_are_a_number_or_unlimited_or_follow_the_batch_size():
+    assert Scenario().capacity.slots == 1
+    assert Scenario(batch=4).capacity.slots is None
+    assert Scenario(kv_slots="unlimited").capacity.slots is None
+    assert Scenario(batch=4, kv_slots=5).capacity.slots == 5
+    assert SCENARIO_FIELDS["kv_slots"].parse("unlimited") == "unlimited"
+    assert SCENARIO_FIELDS["kv_slots"].parse("5") == 5
+    for wrong in (0, "all", None, 2.5, True):
+        with pytest.raises(ValueError, match="kv_slots"):
+            Scenario(kv_slots=wrong)
+    with pytest.raises(ValueError, match="kv_slots 1: must be at least the batch size, 4"):
+        Scenario(batch=4, kv_slots=1)
 
 
-def test_other_names_and_objects_are_taken_in_calls():
+def test_limits_on_latency_scale_the_attained_slo():
+    ours, twice = (
+        compare(TRACE, PROFILE, requests=9, seeds=1, ttft_limit=a, tpot_limit=b).runs
+        for a, b in ((1, 0.1), (2, 0.2))
+    )
+    assert (ours["p95_slo_scale"] == 2 * twice["p95_slo_scale"]).all()
+
+
+def test_calls_may_use_other_names_and_objects():
     assert Scenario.of(rate_per_s=2) == Scenario(rate=2.0)
     assert Scenario.of(clients=2, think_s=1) == Scenario(clients=2, think=1.0)
-    assert Scenario.of(length_predictor=LengthPredictor.parse("noisy:0.5")) == Scenario(
+    assert Scenario.of(length_predictor=parse_predictor("noisy:0.5")) == Scenario(
         length_predictor="noisy:0.5"
     )
     assert canonical("think_s") == "think"
     assert Sweep.from_document({"settings": {"rate_per_s": [1, 2]}}).combinations()[1].rate == 2
 
 
-def test_numbers_are_taken_as_plain_ones_of_their_kind():
+def test_numbers_become_plain_python_numbers():
     import numpy as np
 
     made = Scenario(requests=np.int64(7), load=1)
@@ -192,18 +206,18 @@ def test_a_caption_reads():
         busy.caption()
         == "data set code, 9 requests, the first 2 left out of the statistics, load 1.5"
         " (overloaded: depends on the number of requests), Gamma gaps (CV 3), lengths oracle,"
-        " batches of up to 4, unlimited KV memory, moves x 2"
+        " batches of up to 4, unlimited KV memory, KV transfers x 2"
     )
     loop = Scenario(clients=3, think=0.5, kv_tokens=900)
     assert (
         loop.caption()
-        == "30 requests, a closed loop of 3 clients, who think for 0.5 s, lengths oracle, 900 KV"
+        == "30 requests, a closed loop of 3 clients, think time 0.5 s, lengths oracle, 900 KV"
         " tokens"
     )
     assert "arrivals as in Azure" in Scenario(arrivals="a.parquet").caption({"arrivals": "Azure"})
 
 
-def test_a_call_names_what_it_does_not_know_and_takes_files():
+def test_compare_takes_files_and_names_unknown_fields():
     with pytest.raises(ValueError, match="unknown setting 'lod': known are"):
         compare(TRACE, PROFILE, lod=0.8)
     by_name = compare("reference", "reference", requests=4, seeds=1)

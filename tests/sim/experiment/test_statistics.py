@@ -11,7 +11,7 @@ from lapsd import mean_interval, paired_difference, ratio_of_means
 from lapsd.sim.experiment.statistics import percentile, ratio_by_seed
 
 
-def test_a_paired_difference_is_scipys():
+def test_a_paired_difference_equals_scipys():
     rng = np.random.default_rng(0)
     a, b = rng.gamma(2, size=(2, 15))
     ours = paired_difference(a, b)
@@ -27,7 +27,7 @@ def test_one_seed_gives_an_estimate_without_an_interval():
         assert math.isnan(interval.high)
 
 
-def test_the_interval_of_a_ratio_of_means_covers_as_often_as_it_says():
+def test_the_interval_of_a_ratio_of_means_has_its_nominal_coverage():
     rng = np.random.default_rng(1)
     covered = 0
     for _ in range(2_000):
@@ -38,7 +38,7 @@ def test_the_interval_of_a_ratio_of_means_covers_as_often_as_it_says():
     assert 0.93 <= covered / 2_000 <= 0.97  # the odds of a false alarm are below 1e-4
 
 
-def test_what_seeds_say_of_a_ratio_has_its_mean_and_its_interval():
+def test_seed_contributions_to_a_ratio_have_its_mean_and_interval():
     rng = np.random.default_rng(2)
     base = rng.gamma(4, size=(3, 20))
     values = 0.7 * base + rng.gamma(2, 0.1, size=(3, 20))
@@ -46,7 +46,7 @@ def test_what_seeds_say_of_a_ratio_has_its_mean_and_its_interval():
         assert tuple(mean_interval(said)) == pytest.approx(tuple(ratio_of_means(of, to)))
 
 
-def test_the_same_numbers_differ_by_nothing():
+def test_a_sample_does_not_differ_from_itself():
     assert paired_difference([1, 2, 3], [1, 2, 3]) == (0, 0, 0)
     assert ratio_of_means([1, 2, 3], [1, 2, 3]) == (1, 1, 1)
 
@@ -57,7 +57,7 @@ def test_the_same_numbers_differ_by_nothing():
     ),
     st.sampled_from([0.0, 50.0, 90.0, 95.0, 99.0, 100.0]) | st.floats(0, 100),
 )
-def test_percentiles_are_numpys(rows, percent):
+def test_percentiles_equal_numpys(rows, percent):
     values = np.array(rows)
     for some in (values, values / 3):
         assert (percentile(some, percent) == np.percentile(some, percent, axis=1)).all()
