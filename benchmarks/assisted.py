@@ -1,12 +1,13 @@
-"""Our speculative decoding beside transformers' assisted generation: same models, prompts, draft
-length, greedy.
+"""Compare our speculative decoding with the assisted generation of transformers.
 
     python benchmarks/assisted.py [--prompts 8] [--new-tokens 128] [--target FOLDER --draft FOLDER]
 
-Each prompt is decoded by every contender in turn, in an order that rotates, after a warm-up; times
-are per emitted token and per round, medians over prompts, and ratios to ours. Assisted generation
-is told to draft a constant n on the *draft's* generation configuration, where it looks for it; its
-rounds are counted and their draft length asserted.
+All decoders use the same models, prompts and draft length, and decode greedily. After a warm-up,
+every decoder decodes each prompt; the order of the decoders rotates from prompt to prompt. The
+table shows the median time per emitted token and per round over all prompts, and the ratio to our
+time per token. The constant draft length n of assisted generation is set in the generation
+configuration of the draft model, where transformers reads it. The script counts the rounds of
+assisted generation and asserts their draft length.
 """
 
 import argparse
@@ -25,7 +26,10 @@ N = 4
 
 
 class Rounds:
-    """Counts assisted generation's rounds, and sees how many tokens each drafted."""
+    """Records how many tokens each round of assisted generation drafted.
+
+    It patches a method of transformers for the rest of the process.
+    """
 
     def __init__(self) -> None:
         self.drafted: list[int] = []
@@ -42,7 +46,7 @@ class Rounds:
 def contenders(
     target: str, draft: str, new_tokens: int
 ) -> dict[str, Callable[[list[int]], tuple[int, int]]]:
-    """Each decodes a prompt and returns (tokens, rounds)."""
+    """Return the decoders by name; each decodes a prompt and returns (tokens, rounds)."""
     pairs = {engine: load_pair(target, draft, engine=engine) for engine in ("auto", "hf")}
 
     def ours(engine: str) -> Callable[[list[int]], tuple[int, int]]:
@@ -75,7 +79,8 @@ def contenders(
         rounds.drafted.clear()
         tokens = run(ids, assistant_model=pair.draft)
         full = sum(n == N for n in rounds.drafted) / len(rounds.drafted)
-        # it drafts fewer after proposing an end token, and where fewer than n + 1 tokens are left
+        # a round drafts fewer than n tokens after the draft proposes an end token, and when fewer
+        # than n + 1 tokens are left to generate
         assert max(rounds.drafted) == N, f"assisted generation drafted {set(rounds.drafted)}"
         assert full > 0.5 or len(rounds.drafted) < 10, f"only {full:.0%} of the rounds drafted {N}"
         return tokens, len(rounds.drafted)
@@ -93,9 +98,11 @@ def contenders(
 
 
 def main() -> None:
-    """Time all contenders and print both sides."""
+    """Time all decoders and print a table with one row per decoder."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--prompts", type=int, default=8, help="of each bundled set")
+    parser.add_argument(
+        "--prompts", type=int, default=8, help="number of prompts from each bundled set"
+    )
     parser.add_argument("--new-tokens", type=int, default=128)
     parser.add_argument("--target", default="reference")
     parser.add_argument("--draft", default="reference")

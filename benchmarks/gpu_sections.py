@@ -1,8 +1,9 @@
-"""The sections of `gpu_check.py`, in one process.
+"""Run all sections of `gpu_check.py` in one process.
 
-Sections come by value. `check.json` is written anew, whole, after each, so that whatever stops the
-run loses one section at most; `profile.json` and `samples.parquet` come as soon as there is enough
-for a profile. Exit code 0: all done; 1: a section failed; 3: graphs cannot be captured.
+The most valuable sections run first. `check.json` is rewritten after each section, so that an
+aborted run loses at most one section. `profile.json` and `samples.parquet` are written as soon as
+enough has been timed for a profile. Exit code 0: all sections succeeded; 1: a section failed;
+3: CUDA graphs cannot be captured.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,7 @@ from lapsd.calibrate.timing.floors import (
     warm_up,
 )
 from lapsd.calibrate.timing.gpu_state import gpu_state, held_back_ns, holds_back
-from lapsd.calibrate.timing.kv_transfers import Moves, swap_during_decode, time_swaps
+from lapsd.calibrate.timing.kv_transfers import TransferTimes, swap_during_decode, time_swaps
 from lapsd.calibrate.timing.prefill import time_prefills
 from lapsd.traces import Profile, save_profile
 from lapsd.traces.files import write_whole
@@ -53,7 +55,8 @@ from lapsd.traces.provenance import Floors
 N = 4
 REPEATS = 30
 SPLITS = (1, 2, 4, 8, 16, 32)
-HELD_BACK = 0.01  # share of a section's time
+# a run is unstable if the clocks were limited for a larger share of a section's time
+HELD_BACK = 0.01
 SECTIONS = (
     "floors",
     "exactness",
@@ -71,7 +74,13 @@ SECTIONS = (
 
 
 def attempt(work: Callable[[], Any]) -> Any:
-    """What `work` gives, or how it failed; a failed capture is not survived."""
+    """Return the result of `work`, or `{"failed": reason}` if it raises an error.
+
+    Raises
+    ------
+    CaptureError
+        If a CUDA graph cannot be captured.
+    """
     try:
         return work()
     except CaptureError:
@@ -84,19 +93,21 @@ def attempt(work: Callable[[], Any]) -> Any:
 
 
 def has_failed(result: Any) -> bool:
-    """Whether a section or any part of it did."""
+    """Return whether a section, or any part of it, has failed."""
     return isinstance(result, dict) and (
         "failed" in result or any(has_failed(part) for part in result.values())
     )
 
 
 class Check:
-    """The run: what has been measured, and where it goes.
+    """The state of a run: the pair, the results so far, and the output folder.
 
     Attributes
     ----------
-    until : of `time.monotonic`
-    results : by section
+    until : float
+        Time on the clock `time.monotonic` at which the run should end.
+    results : dict
+        Results by name of section.
     """
 
     def __init__(self, pair: Pair, arguments: argparse.Namespace) -> None:
@@ -109,16 +120,16 @@ class Check:
         self.middle = 512 if 512 in self.contexts else self.contexts[-1]
         self.grids: list[Grid] = []
         self.prefills = pd.DataFrame(columns=["batch", "tokens", "ns", "role"])
-        self.moves: dict[str, Moves] = {}
+        self.kv_transfers: dict[str, TransferTimes] = {}
         self.bounds: Floors | None = None
 
     def section(self, name: str) -> None:
-        """Run one section, if there is time, and write all that is known.
+        """Run one section, unless the time is up, and write all results so far.
 
         Raises
         ------
         CaptureError
-            After writing.
+            If a CUDA graph cannot be captured. The results are written first.
         """
         begin, before = time.monotonic(), held_back_ns()
         failed: CaptureError | None = None
@@ -145,22 +156,22 @@ class Check:
         text = json.dumps(self.results, indent=1, default=str) + "\n"
         write_whole(self.out / "check.json", lambda path: path.write_text(text, encoding="utf-8"))
 
-    # -- sections
-    # ------------------------------------------------------------------------------------------------
+    # The sections
 
     def floors(self) -> dict[str, Any]:
-        """Rates, and the floors of a verify pass."""
+        """Copy rates, and lower bounds of the time of a verify pass."""
         about = stamp(self.pair, " ".join(sys.argv), self.commit)
         self.bounds = floors(self.pair, N, self.contexts)
         return {"stamp": about.to_json(), "floors": self.bounds.to_json()}
 
     def floors_again(self) -> dict[str, Any]:
-        """The copy rate at the end of the run."""
+        """The copy rate of the device at the end of the run."""
         return {"bytes_per_second": {"copy": round(copy_rate(self.pair.device))}}
 
     def verify(self) -> dict[str, Any]:
-        """The batch-1 pass and draft steps against the floors, each as a graph of its own and
-        inside rounds.
+        """Times of the verify pass and of draft steps at batch size 1, and ratios to the floors.
+
+        The verify pass is timed both by itself and inside rounds.
         """
         rounds = DeviceRounds(self.pair, N, capacity=self.longest)
         rounds.ready()
@@ -199,7 +210,10 @@ class Check:
         return found
 
     def attention(self) -> dict[str, Any]:
-        """Attention of a batch-1 verify pass alone: ours by parts, and the library's."""
+        """Times of the attention of a verify pass at batch size 1.
+
+        Our kernel is timed by the number of parts of the keys, and torch's kernels for comparison.
+        """
         engine = self.pair.target_engine
         if not isinstance(engine, LeanEngine):
             return {"skipped": "needs the lean engine"}
@@ -217,8 +231,9 @@ class Check:
         }
 
     def kernels(self) -> dict[str, Any]:
-        """What three replays of each part of a round run: name, count and microseconds of every
-        kernel, and gaps.
+        """Kernels of each part of a round (name, count, microseconds), and idle time between them.
+
+        Averages over three replays.
         """
         found = {}
         for temperature in (0.0, 0.7):
@@ -266,8 +281,11 @@ class Check:
 
     @torch.inference_mode()
     def exactness(self) -> dict[str, Any]:
-        """Graphs give what eager rounds give, without waiting; greedy output by regret; rollbacks
-        leave nothing.
+        """Whether outputs are exact.
+
+        Rounds run as CUDA graphs equal eager rounds and never wait for the device. Greedy output is
+        within the tolerance (`greedy_regret`). After a rollback, a sequence gives the same logits
+        as a new sequence.
         """
         prompt = self._prompt(min(200, self.middle))
         found: dict[str, Any] = {}
@@ -294,8 +312,9 @@ class Check:
         }
 
     def _verdicts(self, pair: Pair, prompt: list[int], rows: int, temperature: float) -> list[Any]:
-        """What rounds decide, rows standing at different lengths; any wait inside a round is an
-        error.
+        """Return the verdicts of twelve rounds whose rows have different lengths.
+
+        With CUDA graphs, a wait for the device inside a round raises an error.
         """
         rounds = DeviceRounds(
             pair, N, rows, capacity=min(1_024, pair.context), temperature=temperature
@@ -306,8 +325,7 @@ class Check:
         lengths = [len(prompt) - 17 * row for row in range(rows)]
         rounds.place(torch.tensor([prompt[n - 2 : n] for n in lengths]), torch.tensor(lengths) - 1)
         uniforms, verdicts = Sampling(temperature, 1).uniforms(0), []
-        # rounds that run operation by operation through plain operators or another engine do wait:
-        # that is known
+        # rounds without graphs, or of another engine, are known to wait for the device
         strict = (
             pair.device.type == "cuda"
             and self.pair.graphs is not None
@@ -334,11 +352,11 @@ class Check:
         return tokens
 
     def batch_1(self) -> dict[str, Any]:
-        """Widths and contexts at batch size 1, inside rounds."""
+        """Median times of rounds at batch size 1, by width and context."""
         return self._grid(design(self.longest, (1,), WIDTHS))
 
     def batches(self) -> dict[str, Any]:
-        """The other batch sizes."""
+        """Median times of rounds at larger batch sizes, by width and context."""
         return self._grid([c for c in design(self.longest, BATCHES, WIDTHS) if c.batch > 1])
 
     def _grid(self, cells: list[Cell]) -> dict[str, Any]:
@@ -356,7 +374,7 @@ class Check:
 
     @torch.inference_mode()
     def side_by_side(self) -> dict[str, Any]:
-        """Rounds of ours and of transformers' assisted generation, alternating, n = 4 in both."""
+        """Times of our rounds and of assisted generation's (transformers), both with n = 4."""
         pair, rounds = self.pair, Rounds()
         settings = pair.draft.generation_config
         settings.num_assistant_tokens, settings.assistant_confidence_threshold = N, 0.0
@@ -374,11 +392,12 @@ class Check:
                 "do_sample": False,
                 "assistant_model": pair.draft,
             }
-            one = self._seconds(lambda: pair.target.generate(ids, max_new_tokens=N + 2, **options))  # noqa: B023
+            assisted = partial(pair.target.generate, ids, **options)
+            one = self._seconds(partial(assisted, max_new_tokens=N + 2))
             few = len(rounds.drafted)
-            many = self._seconds(lambda: pair.target.generate(ids, max_new_tokens=24, **options))  # noqa: B023
+            many = self._seconds(partial(assisted, max_new_tokens=24))
             assert max(rounds.drafted) == N, f"assisted generation drafted {set(rounds.drafted)}"
-            # what both calls share, the prefill among it, falls out of the difference
+            # the difference removes the costs that both calls share, such as the prefill
             theirs.append((many - one) / max(1, len(rounds.drafted) - 2 * few))
             rounds.drafted.clear()
         a, b = (statistics.median(times[1:]) for times in (ours, theirs))
@@ -394,9 +413,9 @@ class Check:
         return (clock(self.pair.device) - begin) / 1e9
 
     def swaps(self) -> dict[str, Any]:
-        """Every way of moving a cache, idle and during decoding."""
+        """Times of KV transfers by method, and of a swap-out during decoding."""
         sizes = [s for s in (128, 256, 512, 1_024, 2_048, 4_096) if s + 4 <= self.pair.context]
-        self.moves, notes = time_swaps(self.pair, sizes)
+        self.kv_transfers, notes = time_swaps(self.pair, sizes)
         medians = {
             way: {
                 str(s): [
@@ -405,9 +424,9 @@ class Check:
                 ]
                 for s in sizes
             }
-            for way, m in self.moves.items()
+            for way, m in self.kv_transfers.items()
         }
-        bytes_per_token = {way: m.bytes_per_token for way, m in self.moves.items()}
+        bytes_per_token = {way: m.bytes_per_token for way, m in self.kv_transfers.items()}
         during = attempt(lambda: swap_during_decode(self.pair, self.middle, N))
         return {
             "median_out_back_ns": medians,
@@ -417,17 +436,15 @@ class Check:
         }
 
     def prefill(self) -> dict[str, Any]:
-        """Prefill and recomputation."""
+        """Median times of prefills, by batch size and tokens."""
         self.prefills = time_prefills(self.pair, self.longest - 8, BATCHES)
         medians = self.prefills.groupby(["batch", "tokens"], as_index=False)["ns"].median()
         return {"median_ns": medians.to_dict("records")}
 
     def closure(self) -> dict[str, Any]:
-        """Rounds at contexts and acceptances that no fit has seen against the profile's sum of
-        terms.
-        """
+        """Relative error of the profile's sum of terms on rounds that were not used for the fit."""
         if not self._enough():
-            return {"skipped": "too little was timed"}
+            return {"skipped": "too little was timed for a profile"}
         costs, fits = assemble(self._timings(), N)
         cost = Profile("measured", "random", costs).round_cost()
         ratios = []
@@ -443,15 +460,14 @@ class Check:
             ratios.append(cost(N, context - len(emitted)) / total - 1)
         return {"closure": statistics.median(ratios), "rounds": len(ratios), "fits": fits.to_json()}
 
-    # -- the profile
-    # ---------------------------------------------------------------------------------------------
+    # The profile
 
     def _enough(self) -> bool:
-        """Whether there is enough for a profile."""
+        """Return whether enough has been timed for a profile."""
         return (
             any(len(g.samples) for g in self.grids)
             and len(self.prefills) > 0
-            and len(self.moves) > 0
+            and len(self.kv_transfers) > 0
         )
 
     def _timings(self) -> Timings:
@@ -464,10 +480,10 @@ class Check:
         )
         skipped = [s for g in self.grids for s in g.skipped]
         drift = max((g.drift for g in self.grids), key=abs)
-        return Timings(None, Grid(samples, skipped, drift), self.prefills, self.moves)
+        return Timings(None, Grid(samples, skipped, drift), self.prefills, self.kv_transfers)
 
     def write_profile(self) -> None:
-        """The profile of everything timed, if it is enough for one."""
+        """Write the profile and the samples, if enough has been timed."""
         if not self._enough():
             return
         timings = self._timings()
@@ -500,12 +516,14 @@ class Check:
 
 
 def main() -> None:
-    """Run all sections and print where they stand."""
+    """Run all sections and print which of them failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shapes", required=True)
     parser.add_argument("--device", required=True)
     parser.add_argument("--dtype", required=True)
-    parser.add_argument("--until", type=float, required=True, help="of time.monotonic()")
+    parser.add_argument(
+        "--until", type=float, required=True, help="end of the run, on the clock time.monotonic()"
+    )
     parser.add_argument("--commit", default="")
     parser.add_argument("--no-graphs", action="store_true")
     parser.add_argument("--quick", action="store_true")

@@ -1,4 +1,4 @@
-"""The calibrator: run real speculative decoding and record what it accepts and costs."""
+"""The calibrator: run speculative decoding of real models, and record acceptances and costs."""
 
 from lapsd.calibrate.decoding.decoder import Generation, Sampling, generate
 from lapsd.calibrate.models.loading import Pair, load_pair, random_pair

@@ -1,8 +1,9 @@
-"""The journal of a recording: one line a request, on the disk before the next begins.
+"""The journal of a calibration: one line per decoded request, so that it can be resumed.
 
-The first line says what is being recorded; a recording goes on only if all of that is still the
-same. The traces are made from the journal's lines, so a recording that was interrupted ends with
-the same columns as one that was not.
+Each line is on the disk before the next request begins. The first line describes the calibration
+(models, prompts, settings, machine); a calibration can be resumed only under the same description.
+The traces are made from the journal's lines, so an interrupted calibration ends with the same
+columns as an uninterrupted one.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ VERSION = 1
 def identity(
     pair: Pair, prompts: Sequence[tuple[Prompt, list[int]]], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Everything that a recording's tokens and times depend on, by name."""
+    """Return everything that the tokens and times of a calibration depend on, by name."""
     machine = hardware(pair.device)
     digest = hashlib.sha256()
     for prompt, ids in prompts:
@@ -47,7 +48,7 @@ def identity(
 
 @torch.inference_mode()
 def weights_digest(model: Any) -> str:
-    """A digest of every parameter's name, shape and 64 of its values."""
+    """Return a digest of the name, the shape and 64 values of every parameter."""
     digest = hashlib.sha256()
     for name, parameter in model.named_parameters():
         flat = parameter.detach().reshape(-1)
@@ -57,18 +58,26 @@ def weights_digest(model: Any) -> str:
 
 
 class Journal:
-    """A recording's lines in `folder`, read back when it goes on.
+    """The journal file in `folder`.
+
+    Parameters
+    ----------
+    folder : Path
+    wanted : mapping
+        Description of the calibration (`identity`).
+    resume : bool
+        Read the records of an existing journal and append to it; otherwise start a new journal.
 
     Attributes
     ----------
     records : list of dict
-        What has been recorded so far, in order.
+        Records of the requests decoded so far, in order.
 
     Raises
     ------
     ValueError
-        If the journal that is there was made under other conditions (naming the first that
-        differs), or is damaged.
+        If the existing journal is damaged or has another description. The message names the first
+        difference.
     """
 
     def __init__(self, folder: Path, wanted: Mapping[str, Any], *, resume: bool) -> None:
@@ -83,16 +92,16 @@ class Journal:
             self._write(header)
 
     def append(self, record: dict[str, Any]) -> None:
-        """Record one request, for good."""
+        """Write one record to the disk."""
         self._write(record)
         self.records.append(record)
 
     def close(self) -> None:
-        """Let go of the file, which stays."""
+        """Close the file and keep it."""
         self._file.close()
 
     def remove(self) -> None:
-        """The recording is done and its files are written."""
+        """Delete the file, after the results have been written."""
         self.close()
         self.path.unlink(missing_ok=True)
 
@@ -106,9 +115,8 @@ class Journal:
 
     def _read_back(self, header: Mapping[str, Any]) -> list[dict[str, Any]]:
         content = self.path.read_bytes()
-        whole = content[
-            : content.rfind(b"\n") + 1
-        ]  # a line without its end was being written when it stopped
+        # a last line without a line end was being written when the process stopped
+        whole = content[: content.rfind(b"\n") + 1]
         records = []
         for number, line in enumerate(whole.splitlines(), 1):
             try:
@@ -116,13 +124,13 @@ class Journal:
             except ValueError as error:
                 raise ValueError(f"journal {self.path}, line {number}: not JSON") from error
         if not records or "lapsd_journal" not in records[0]:
-            raise ValueError(f"journal {self.path}: has no first line that says what is recorded")
+            raise ValueError(f"journal {self.path}: its first line does not describe a calibration")
         was = records[0]
         for name in [*header, *(n for n in was if n not in header)]:
             if was.get(name) != header.get(name):
-                change = f"{was.get(name)!r}, now it is {header.get(name)!r}"
                 raise ValueError(
-                    f"journal {self.path}: was begun with {name} {change}: it cannot go on"
+                    f"journal {self.path}: cannot be resumed, because {name} was"
+                    f" {was.get(name)!r} and is now {header.get(name)!r}"
                 )
         if len(whole) < len(content):
             with self.path.open("r+b") as file:

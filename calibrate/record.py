@@ -1,6 +1,4 @@
-"""A calibration: decode real prompts speculatively, time everything, and make traces and a profile
-of it.
-"""
+"""Calibrate a pair: decode prompts speculatively, time all costs, and make traces and a profile."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,20 +25,16 @@ from lapsd.calibrate.timing.prefill import time_prefills
 from lapsd.traces import LEARNED, Profile, Trace, speculation_pays, trace_from_rounds
 from lapsd.traces.provenance import GreedyCheck, Provenance, Speculation, SpeculationCheck
 
-GREEDY_CHECKS = 6  # requests whose greedy output is held to the target's own
-CHECKED_RUNS = (
-    6  # requests decoded at the best draft length, to see whether it is as fast as foretold
-)
+GREEDY_CHECKS = 6  # requests whose greedy output is compared with the target's own choices
+CHECKED_RUNS = 6  # requests decoded at the best draft length, to check its predicted speed
 SWAP_SIZES = (64, 128, 256, 512, 1_024, 2_048, 4_096)
 FLOOR_CONTEXTS = (128, 512, 2_048, 4_096)
 ROUND_COLUMNS = ("drafted", "accepted", "emitted", "context", "draft_ns", "verify_ns", "total_ns")
-Progress = Callable[[str, int, int], None]  # what is done now, how much of it, out of how much
+Progress = Callable[[str, int, int], None]  # (phase, steps done, steps in total)
 
 
 class Log(Protocol):
-    """Where records of requests go and stay: a `lapsd.calibrate.journal.Journal`, or a plain list's
-    worth of it.
-    """
+    """A store of records, one per decoded request, such as `lapsd.calibrate.journal.Journal`."""
 
     records: list[dict[str, Any]]
 
@@ -48,7 +42,7 @@ class Log(Protocol):
 
 
 class MemoryLog:
-    """Records that last as long as the process."""
+    """A `Log` in memory."""
 
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []
@@ -59,18 +53,23 @@ class MemoryLog:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What was measured.
+    """The results of a calibration.
 
     Attributes
     ----------
     traces : mapping of draft length to Trace
         Empty for random weights.
-    rounds : DataFrame or None The raw timings of real requests, a row a round: request_id, round,
-        drafted, accepted, context, draft_ns, verify_ns, total_ns.
-    samples : DataFrame The other raw timings: `term` (cell, prefill, swap_out/swap_in and the way),
-        batch, width, tokens, ns, and for cells draft_ns and verify_ns; `role` tells what was fitted
-        to and what was held out.
+    profile : Profile
+    rounds : DataFrame or None
+        Raw timings of the decoded requests, one row per round: request_id, round, drafted,
+        accepted, context, draft_ns, verify_ns, total_ns.
+    samples : DataFrame
+        All other raw timings: `term` (cell, prefill, or swap_out or swap_in with the method),
+        batch, width, tokens, ns, and for cells draft_ns and verify_ns. `role` is `fit` or
+        `held_out`.
     warnings : list of str
+    complete : bool
+        False if the timing was interrupted.
     """
 
     traces: Mapping[int, Trace]
@@ -90,18 +89,25 @@ def calibrate(
     progress: Progress = lambda what, done, total: None,
     command: str = "",
 ) -> Calibration:
-    """Decode every request at every draft length, then time what single requests do not show.
+    """Decode every request at every draft length, then time batches, prefills and KV transfers.
 
     Parameters
     ----------
-    requests : tokenized prompts; none for a pair with random weights, which is only timed.
-    log : what it holds already is not decoded again.
-    progress : called often with (phase, done, total).
-    command : as the user typed it, for the record.
+    pair : Pair
+    requests : sequence of Tokenized
+        Tokenized prompts. Empty for a pair with random weights, which is only timed.
+    settings : Settings
+    log : Log, optional
+        Receives one record per decoded request. Requests that it already holds are not decoded
+        again.
+    progress : callable
+        Called often with (phase, steps done, steps in total).
+    command : str
+        The command as the user typed it; written into the results.
     """
     log = MemoryLog() if log is None else log
     states = {"before": gpu_state()} if pair.device.type == "cuda" else {}
-    # one KV memory for everything: a larger one later would cost all graphs
+    # one KV memory for all phases: allocating a larger one later would invalidate all graphs
     look_ahead = settings.max_new_tokens + max(settings.draft_tokens) + 1
     pair.workspace.capacity = max([_longest(pair), *(len(ids) + look_ahead for _, ids in requests)])
     decode(pair, requests, settings, log, progress)
@@ -127,7 +133,7 @@ def calibrate(
     )
     warnings = warnings_of(fits, grid)
     if held_back:
-        warnings.append("unstable: power, heat or the hardware held the GPU's clocks back")
+        warnings.append("unstable: power, heat or the hardware limited the GPU's clocks")
     traces: dict[int, Trace] = {}
     if requests:
         check = _greedy_check(pair, settings, requests, log)
@@ -135,11 +141,10 @@ def calibrate(
         traces = _traces(pair, settings, requests, log, provenance, progress)
         provenance = replace(provenance, length_predictor=traces[n].provenance.length_predictor)
         if check is not None and not check.exact:
-            short = (
-                f"a logit is {check.worst_regret:.3g} short of the largest, tolerance"
-                f" {check.tolerance:.3g}"
+            warnings.append(
+                "an output is not the target's own greedy choice: a logit is"
+                f" {check.worst_regret:.3g} below the largest (tolerance {check.tolerance:.3g})"
             )
-            warnings.append(f"an output is not the target's own greedy choice: {short}")
     bounds = floors(pair, n, [c for c in FLOOR_CONTEXTS if c < pair.context])
     profile = Profile("measured", pair.weights, costs, fits.noting(**fit_notes), provenance, bounds)
     if requests and not grid.interrupted:
@@ -159,8 +164,9 @@ def calibrate(
 def decode(
     pair: Pair, requests: Sequence[Tokenized], settings: Settings, log: Log, progress: Progress
 ) -> None:
-    """Decode what `log` does not hold yet, and look back at each output for what lets it be
-    replayed.
+    """Decode the requests that `log` does not hold yet, and append one record for each to it.
+
+    A record also holds the columns that allow a replay at other draft lengths (`replayable`).
     """
     sampling = settings.sampling
     work = [(n, i) for n in settings.draft_tokens for i in range(len(requests))]
@@ -197,7 +203,7 @@ def _record(prompt: Prompt, n: int, done: Generation) -> dict[str, Any]:
 def _greedy_check(
     pair: Pair, settings: Settings, requests: Sequence[Tokenized], log: Log
 ) -> GreedyCheck | None:
-    """How the first greedy outputs compare with the target's own choices; None for sampled ones."""
+    """Compare the first greedy outputs with the target's own choices; None for sampled outputs."""
     if settings.sampling.temperature:
         return None
     n = settings.draft_tokens[0]
@@ -221,8 +227,9 @@ def _traces(
     provenance: Provenance,
     progress: Progress,
 ) -> dict[int, Trace]:
-    """A trace per draft length, with predicted lengths where there are requests enough to learn
-    them from.
+    """Return one trace per draft length.
+
+    Traces include predicted lengths if there are enough requests to learn them from.
     """
     progress("predicting lengths", 0, 1)
     embeddings = prompt_embeddings(pair, [ids for _, ids in requests])
@@ -251,7 +258,7 @@ def _traces(
 
 
 def _row(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A trace's row of a journal's record."""
+    """Return the row of a trace for one record."""
     drafted, accepted = (
         [r[ROUND_COLUMNS.index(name)] for r in record["rounds"]] for name in ("drafted", "accepted")
     )
@@ -267,28 +274,32 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def round_frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """A row a round of all recorded requests."""
+    """Return the rounds of all recorded requests, one row per round."""
     rows = [(r["request_id"], i, *values) for r in records for i, values in enumerate(r["rounds"])]
     frame = pd.DataFrame(rows, columns=["request_id", "round", *ROUND_COLUMNS])
     return frame.drop(columns="emitted")
 
 
 def _longest(pair: Pair) -> int:
-    """Tokens of the longest context that is timed, with what its round looks ahead."""
+    """Return the longest timed context plus the look-ahead of its round, in tokens."""
     return min(pair.context, 4_096 + 64)
 
 
 def _timings(
     pair: Pair, settings: Settings, log: Log, progress: Progress
 ) -> tuple[Timings, dict[str, Any], Any]:
-    """Prefills, swaps and the grid, beside the rounds of real requests; notes on their fits; and
-    the GPU's state.
+    """Time prefills, KV transfers and the grid of cells.
+
+    Returns
+    -------
+    (timings, notes for the fits, state of the GPU halfway through the grid). The timings include
+    the rounds of the recorded requests.
     """
     longest = _longest(pair)
     prefills = time_prefills(
         pair, longest - 4, settings.batches, lambda: progress("timing prefills", 0, 1)
     )
-    # prompts as they came weigh the fit where requests lie, a sweep over lengths gives it reach
+    # the recorded prompts give weight to typical lengths, and the sweep covers the whole range
     real = [
         (1, r["prompt_tokens"] - 1, r["prefill_ns"], "fit")
         for r in log.records
@@ -298,7 +309,7 @@ def _timings(
         [prefills, pd.DataFrame(real, columns=prefills.columns)], ignore_index=True
     )
     sizes = [s for s in SWAP_SIZES if s <= longest - 4] or [longest - 4]
-    moves, swap_notes = time_swaps(pair, sizes, lambda: progress("timing swaps", 0, 1))
+    transfers, swap_notes = time_swaps(pair, sizes, lambda: progress("timing swaps", 0, 1))
     during_decode = swap_during_decode(pair, min(512, max(sizes)), settings.draft_tokens[0])
     lengths = settings.draft_tokens
     widths = sorted(
@@ -313,25 +324,25 @@ def _timings(
             states.append(gpu_state())
 
     grid = time_grid(pair, cells, settings.sampling, tick, quick=settings.quick)
-    timings = Timings(round_frame(log.records) if log.records else None, grid, prefills, moves)
+    timings = Timings(round_frame(log.records) if log.records else None, grid, prefills, transfers)
     alone = time_alone(pair, lengths[0], min(512, longest - 2 * lengths[0] - 2))
     fit_notes = {"swap_notes": {**swap_notes, "during_decode": during_decode}, "alone": alone}
     return timings, fit_notes, states[0] if states else None
 
 
 def samples_frame(timings: Timings) -> pd.DataFrame:
-    """All raw timings but those of real rounds, under each other."""
+    """Return all raw timings except the rounds of recorded requests, in one table."""
     cells = timings.grid.samples.rename(columns={"total_ns": "ns"}).assign(term="cell")
     prefills = timings.prefills.assign(term="prefill")
-    moves = [
+    transfers = [
         pd.DataFrame(
             {"term": f"{direction} {way}", "batch": 1, "tokens": m.tokens, "ns": ns, "role": "fit"}
         )
-        for way, m in timings.moves.items()
+        for way, m in timings.kv_transfers.items()
         for direction, ns in (("swap_out", m.out_ns), ("swap_in", m.back_ns))
     ]
     columns = ["term", "role", "cell", "batch", "width", "tokens", "ns", "draft_ns", "verify_ns"]
-    whole = pd.concat([cells, prefills, *moves], ignore_index=True)[columns]
+    whole = pd.concat([cells, prefills, *transfers], ignore_index=True)[columns]
     return whole.astype(dict.fromkeys(columns[2:], "Int64"))
 
 
@@ -343,13 +354,15 @@ def _pays(
     profile: Profile,
     progress: Progress,
 ) -> tuple[Speculation, list[str]]:
-    """Tokens a second by draft length, the best checked by real runs, and a warning where
-    speculation loses.
+    """Return the predicted tokens per second by draft length, and warnings.
+
+    The best draft length at batch size 1 is checked by real runs. There is one warning for each
+    batch size at which plain decoding is fastest.
     """
     progress("comparing draft lengths", 0, 1)
     speculation = Speculation.of(speculation_pays(trace, profile))
     warnings = [
-        f"at batch size {batch} speculation loses at every draft length: plain decoding is faster"
+        f"at batch size {batch} plain decoding is faster than speculation at every draft length"
         for batch in speculation.batches
         if speculation.best(batch).draft_tokens == 0
     ]
@@ -373,14 +386,14 @@ def _pays(
             seconds.append(time.perf_counter() - begin - done.prefill_ns / 1e9)
             tokens.append(len(done.tokens))
         same = trace.take([i for i, _ in chosen])
-        foretold = speculation_pays(same, profile, batches=(1,), lengths=(best_n,))[
+        predicted = speculation_pays(same, profile, batches=(1,), lengths=(best_n,))[
             "tokens_per_s"
         ].iloc[0]
         check = SpeculationCheck(
             draft_tokens=best_n,
             requests=len(chosen),
             measured_tokens_per_s=round(sum(tokens) / sum(seconds), 3),
-            predicted_tokens_per_s=round(float(foretold), 3),
+            predicted_tokens_per_s=round(float(predicted), 3),
         )
         speculation = replace(speculation, check=check)
     return speculation, warnings

@@ -1,6 +1,4 @@
-"""What a calibration is asked for: its settings, and its requests as token ids in the order they
-are decoded.
-"""
+"""The settings of a calibration, and its requests as token ids in the order of decoding."""
 
 import itertools
 from collections.abc import Sequence
@@ -17,10 +15,21 @@ Tokenized = tuple[Prompt, list[int]]
 
 @dataclass(frozen=True)
 class Settings:
-    """How a calibration runs; `requests` is per prompt set, and the first draft length is the one
-    that is judged.
+    """The settings of a calibration.
 
-    `quick` takes few samples a cell of the grid: for trying things out.
+    Attributes
+    ----------
+    draft_tokens : tuple of int
+        Draft lengths. The fits and checks of the profile refer to the first one.
+    max_new_tokens : int
+        Cap on the length of an output, in tokens.
+    requests : int
+        Number of requests from each prompt set.
+    sampling : Sampling
+    batches : tuple of int
+        Batch sizes to time rounds at.
+    quick : bool
+        Take few samples per cell of the grid, to try things out.
     """
 
     draft_tokens: tuple[int, ...] = (4,)
@@ -46,7 +55,7 @@ class Settings:
 
     @property
     def described(self) -> dict[str, Any]:
-        """As they stand in the files."""
+        """The settings as they are written into the files."""
         return {
             "draft_tokens": list(self.draft_tokens),
             "max_new_tokens": self.max_new_tokens,
@@ -64,25 +73,30 @@ def tokenize(
     leave_out: bool,
     chat: bool = False,
 ) -> list[Tokenized]:
-    """The first `settings.requests` prompts that fit into the models' context, as token ids.
+    """Return the first `settings.requests` prompts that fit into the models' context, as token ids.
 
     Parameters
     ----------
-    leave_out : skip prompts that are too long instead of refusing them.
-    chat : put each prompt as a user's turn into the target's chat template.
+    pair : Pair
+    prompts : sequence of Prompt
+    settings : Settings
+    leave_out : bool
+        Skip prompts that are too long instead of raising an error.
+    chat : bool
+        Put each prompt into the target's chat template, as a user's turn.
 
     Raises
     ------
     ValueError
-        Naming the first prompt that does not fit, or if too few are there, or if there is no chat
-        template.
+        If a prompt does not fit (the message names it), if there are too few prompts, or if there
+        is no chat template.
     """
     look_ahead = max(settings.draft_tokens) + 1
     room = pair.context - settings.max_new_tokens - look_ahead
     if room < 1:
         raise ValueError(
             f"max new tokens {settings.max_new_tokens}: leaves no room for a prompt in a context of"
-            f" {pair.context} (at most {pair.context - look_ahead - 1})"
+            f" {pair.context}; must be at most {pair.context - look_ahead - 1}"
         )
     chosen = []
     for prompt in prompts:
@@ -91,15 +105,14 @@ def tokenize(
             chosen.append((prompt, ids))
         elif not leave_out:
             raise ValueError(
-                f"prompt {prompt.request_id}: {len(ids)} tokens, but a context of {pair.context}"
-                f" leaves room for 1 to {room} (lower the number of new tokens, or leave the prompt"
-                " out)"
+                f"prompt {prompt.request_id}: has {len(ids)} tokens, but a context of"
+                f" {pair.context} leaves room for 1 to {room} (lower the number of new tokens, or"
+                " remove the prompt)"
             )
         if len(chosen) == settings.requests:
             return chosen
     raise ValueError(
-        f"requests {settings.requests}: only {len(chosen)} prompts of {prompts[0].dataset} are"
-        " there"
+        f"requests {settings.requests}: only {len(chosen)} prompts of {prompts[0].dataset} fit"
     )
 
 
@@ -108,13 +121,14 @@ def _chat_ids(pair: Pair, text: str) -> list[int]:
         raise ValueError(f"--chat: the tokenizer of {pair.target_name} has no chat template")
     turn = [{"role": "user", "content": text}]
     whole = pair.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-    # the template writes the beginning-of-sequence token itself
+    # the template itself adds the beginning-of-sequence token
     ids: list[int] = pair.tokenizer(whole, add_special_tokens=False)["input_ids"]
     return ids
 
 
 def in_order(prompt_sets: Sequence[Sequence[Tokenized]]) -> list[Tokenized]:
-    """Requests as they are decoded: sets interleaved, so that a slow spell of the machine falls on
-    all alike.
+    """Return the requests in the order of decoding, with the prompt sets interleaved.
+
+    Thus a slow period of the machine affects all sets equally.
     """
     return [p for group in itertools.zip_longest(*prompt_sets) for p in group if p is not None]

@@ -1,6 +1,4 @@
-"""Where a measurement comes from: models, settings, machine, library versions, command, commit,
-time.
-"""
+"""Provenance of a measurement: models, machine, library versions, command, commit and time."""
 
 import os
 import platform
@@ -19,8 +17,9 @@ from lapsd.traces.provenance import Hardware, Model, Provenance
 
 
 def stamp(pair: Pair, command: str, commit: str = "") -> Provenance:
-    """What a reader needs to judge a measurement made with `pair` by `command`; `commit` where
-    there is no .git.
+    """Return the provenance of a measurement made with `pair` by `command`.
+
+    `commit` is for a source without a .git folder; by default it is read from git.
     """
     return Provenance(
         target=_described(pair.target, pair.target_name),
@@ -56,7 +55,7 @@ def _described(model: Any, name: str) -> Model:
 
 
 def software() -> dict[str, str]:
-    """Versions of what a measurement runs on."""
+    """Return the versions of lapsd, its main libraries and Python, and the name of the system."""
     return {
         "lapsd": _version("lapsd"),
         "torch": torch.__version__,
@@ -67,7 +66,7 @@ def software() -> dict[str, str]:
 
 
 def hardware(device: torch.device) -> Hardware:
-    """The machine, and the GPU if that is where models run."""
+    """Return a description of the machine, including the GPU if models run on it."""
     machine = Hardware(
         device=device.type, cpu=_cpu_name(), cores=os.cpu_count(), threads=torch.get_num_threads()
     )
@@ -97,7 +96,7 @@ def _version(package: str) -> str:
 
 
 def _commit() -> str:
-    """The commit of the source, if it runs from a checkout; else empty."""
+    """Return the commit of the source, or an empty string outside a git checkout."""
     try:
         result = subprocess.run(
             ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],

@@ -1,4 +1,4 @@
-"""The scripts under benchmarks/ run."""
+"""Tests that the scripts in benchmarks/ run."""
 
 import importlib
 import json
@@ -15,9 +15,10 @@ from lapsd.traces import load_profile
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_gpu_check_runs_every_section_anywhere(tmp_path):
-    """A tiny pair first, as before any other; then OPT's shape in small, through transformers' own
-    forward.
+def test_the_gpu_check_runs_every_section_on_a_cpu(tmp_path):
+    """The first pair is the tiny one, as always.
+
+    The second has the shape of OPT in small; transformers' own forward pass runs it.
     """
     shape = {
         "hidden_size": 64,
@@ -58,7 +59,7 @@ def test_the_gpu_check_runs_every_section_anywhere(tmp_path):
         assert [
             name for name, section in found.items() if {"failed", "skipped"} & set(section)
         ] == (
-            [] if found is lean else ["attention"]  # only the lean engine's is ours
+            [] if found is lean else ["attention"]  # only the lean engine has its own attention
         )
         exactness = found["exactness"]
         assert exactness["graphs_equal_eager_1_rows_at_0"]
@@ -77,14 +78,14 @@ def test_the_gpu_check_runs_every_section_anywhere(tmp_path):
     assert profile.round_cost(1)(4, 128) > 0
 
 
-def test_after_a_failed_capture_a_fresh_process_goes_on_without_graphs(tmp_path, monkeypatch):
+def test_after_a_failed_capture_a_new_process_runs_without_graphs(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     gpu_check = importlib.import_module("gpu_check")
     for codes, expected in (
-        ([0, 3, 0], [[], [], ["--no-graphs"]]),  # the pair's own capture fails
-        ([3, 0], [[], ["--no-graphs"]]),  # the tiny pair's does
-        ([124, 0], [[], ["--no-graphs"]]),  # or it hangs
-        ([1, 0], [[], []]),  # a section of the tiny pair fails: the others may still be worth it
+        ([0, 3, 0], [[], [], ["--no-graphs"]]),  # a capture fails for the requested pair
+        ([3, 0], [[], ["--no-graphs"]]),  # a capture fails for the tiny pair
+        ([124, 0], [[], ["--no-graphs"]]),  # the tiny pair hangs
+        ([1, 0], [[], []]),  # a section of the tiny pair fails
     ):
         calls, left = [], list(codes)
 
@@ -103,7 +104,7 @@ def test_after_a_failed_capture_a_fresh_process_goes_on_without_graphs(tmp_path,
     assert (tmp_path / "check-with-graphs.json").is_file()
 
 
-def test_a_failed_capture_is_written_down_whole_and_told_by_the_exit_code(tmp_path, monkeypatch):
+def test_a_failed_capture_is_recorded_and_gives_exit_code_3(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     sections = importlib.import_module("gpu_sections")
 

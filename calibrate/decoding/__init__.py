@@ -1,1 +1,1 @@
-"""Speculative decoding of requests, and checks that its outputs are what they must be."""
+"""Speculative decoding of requests, and checks of its outputs."""

@@ -1,10 +1,10 @@
-"""Which drafted tokens the target accepts: the greedy rule, and the rule that keeps its
-distribution.
+"""Acceptance rules: which drafted tokens the target accepts, and the token after them.
 
-Pure functions of logits or probabilities and uniforms. Sampling is the rule of Leviathan et al.
-(arXiv 2211.17192) and Chen et al. (arXiv 2302.01318): a drafted token y stands with probability
-min(1, p(y)/q(y)); at the first that falls, the token is drawn from the positive part of p − q; if
-none falls, one more from p.
+All functions are pure functions of logits or probabilities and of uniform random numbers. The rule
+for sampling is that of Leviathan et al. (arXiv 2211.17192) and Chen et al. (arXiv 2302.01318); it
+keeps the target's distribution. A drafted token y is accepted with probability min(1, p(y)/q(y)).
+At the first rejection, the next token is drawn from the positive part of p − q. If all drafted
+tokens are accepted, one more token is drawn from p.
 """
 
 from typing import NamedTuple
@@ -14,14 +14,17 @@ from torch import Tensor
 
 
 class Verdict(NamedTuple):
-    """How many drafted tokens stand, and the target's own token after them."""
+    """The number of accepted tokens, and the target's own token after them."""
 
     accepted: int
     token: int
 
 
 def accept_greedy(drafted: list[int], logits: Tensor) -> Verdict:
-    """Accept while the draft names the target's most likely token; `logits` is (n + 1, V)."""
+    """Accept drafted tokens up to the first that is not the target's most likely token.
+
+    `logits` has the shape (n + 1, V).
+    """
     assert logits.shape[0] == len(drafted) + 1
     best: list[int] = logits.argmax(-1).tolist()
     accepted = next((i for i, token in enumerate(drafted) if token != best[i]), len(drafted))
@@ -29,21 +32,21 @@ def accept_greedy(drafted: list[int], logits: Tensor) -> Verdict:
 
 
 def probabilities(logits: Tensor, temperature: float) -> Tensor:
-    """Softmax at a temperature, in float64 on the CPU: (..., V)."""
+    """Return the softmax at a temperature, in float64 on the CPU, (..., V)."""
     return (logits.double().cpu() / temperature).softmax(-1)
 
 
 def draw(weights: Tensor, uniform: float) -> int:
-    """A token from unnormalised weights (V,) by inverting their running sum at `uniform` in [0,
-    1).
+    """Draw a token from unnormalised weights (V,).
+
+    The token is the inverse of the cumulative sum of the weights at `uniform`, a number in [0, 1).
     """
     sums = weights.cumsum(0)
     index = int(torch.searchsorted(sums, uniform * float(sums[-1]), right=True))
     if index < len(weights) and weights[index] > 0:
         return index
-    return int(
-        weights.nonzero()[-1]
-    )  # rounding at the upper end: the last token that has any weight
+    # rounding can exceed the upper end: take the last token that has any weight
+    return int(weights.nonzero()[-1])
 
 
 def accept_sampled(
@@ -53,10 +56,14 @@ def accept_sampled(
 
     Parameters
     ----------
-    drafted : n tokens, token i drawn from `draft[i]`.
-    draft : probabilities (n, V).
-    target : probabilities (n + 1, V).
-    uniforms : n + 1 numbers in [0, 1): one a drafted token, the last for the token after them.
+    drafted : list of int
+        n tokens; token i was drawn from `draft[i]`.
+    draft : Tensor
+        Probabilities (n, V).
+    target : Tensor
+        Probabilities (n + 1, V).
+    uniforms : list of float
+        n + 1 numbers in [0, 1): one for each drafted token, and one for the token after them.
     """
     assert target.shape[0] == len(drafted) + 1 == len(uniforms)
     for i, token in enumerate(drafted):

@@ -1,9 +1,9 @@
-"""Speculative decoding of one request, with KV caches that roll back, timed part by part.
+"""Speculative decoding of one request, with times of each part of a round.
 
-A round: the draft proposes n tokens one by one, the target verifies them in one pass over n + 1
-tokens, and what was rejected is cut off both caches. Prefill caches the prompt but for its last
-token, which the first round verifies together with the drafts. Knows nothing of traces, profiles or
-prompts.
+In a round, the draft proposes n tokens one by one, the target verifies them in one pass over n + 1
+tokens, and both KV caches are rolled back to the accepted tokens. The prefill caches the prompt
+except its last token; the first round verifies that token together with the drafted tokens. This
+module knows nothing about traces, profiles or prompt sets.
 """
 
 import time
@@ -25,8 +25,9 @@ from lapsd.calibrate.models.loading import Pair
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen: greedily (temperature 0), or at a temperature with uniforms of (seed,
-    request).
+    """How tokens are chosen: greedily (temperature 0), or by sampling at a temperature.
+
+    The random numbers of a request depend on the seed and the request's number only.
     """
 
     temperature: float = 0.0
@@ -41,7 +42,7 @@ class Sampling:
 
 
 class Uniforms:
-    """Uniform numbers in [0, 1) from a CPU generator: the same whatever the device."""
+    """Uniform random numbers in [0, 1) from a CPU generator; the same for all devices."""
 
     def __init__(self, seed: int, request: int) -> None:
         self._generator = torch.Generator().manual_seed((seed * 1_000_003 + request) % 2**63)
@@ -55,9 +56,10 @@ class Uniforms:
 
 @dataclass(frozen=True)
 class Round:
-    """One round: what it drafted and accepted, and how long its parts took.
+    """One round: the numbers of drafted and accepted tokens, and the times of its parts.
 
-    `context` is the prompt plus the tokens emitted before the round. `draft_ns` covers all n steps.
+    `context` is the number of tokens of the prompt and of the output before the round. `draft_ns`
+    is the time of all n draft steps.
     """
 
     drafted: int
@@ -71,8 +73,9 @@ class Round:
 
 @dataclass
 class Generation:
-    """A request's output tokens and rounds; `accepted` of the last round counts output tokens
-    only.
+    """The output tokens and the rounds of a request.
+
+    `accepted` of the last round counts only tokens that belong to the output.
     """
 
     prompt_tokens: int
@@ -82,14 +85,14 @@ class Generation:
 
 
 def clock(device: torch.device) -> int:
-    """Now, in nanoseconds, after all work given to the device."""
+    """Wait for all work of the device, and return the time in nanoseconds."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter_ns()
 
 
 class Decoder:
-    """Speculative decoding of one sequence of up to `capacity` tokens with a pair."""
+    """Speculative decoding of one sequence of up to `capacity` tokens, controlled by the host."""
 
     def __init__(
         self, pair: Pair, n: int, sampling: Sampling, capacity: int, request: int = 0
@@ -104,7 +107,7 @@ class Decoder:
 
     @torch.inference_mode()
     def prefill(self, prompt: list[int]) -> int:
-        """Cache the prompt but for its last token, in both models; nanoseconds it took."""
+        """Cache the prompt except its last token in both models, and return the time in ns."""
         assert prompt, "a prompt holds at least one token"
         self._ids = list(prompt)
         start = clock(self._pair.device)
@@ -115,10 +118,17 @@ class Decoder:
 
     @torch.inference_mode()
     def round(self, force: int | None = None) -> tuple[list[int], tuple[int, int, int]]:
-        """One round: the accepted tokens and the target's own, and the ns of drafting, verifying
-        and in all.
+        """Run one round.
 
-        `force`: accept so many drafted tokens whatever the target says.
+        Parameters
+        ----------
+        force : int, optional
+            Accept this number of drafted tokens, whatever the target's verdict is.
+
+        Returns
+        -------
+        (emitted tokens, (draft ns, verify ns, total ns)). The emitted tokens are the accepted
+        tokens and the target's own token after them.
         """
         device = self._pair.device
         start = clock(device)
@@ -131,16 +141,14 @@ class Decoder:
             verdict = Verdict(force, int(logits[force].argmax()))
         emitted = [*drafted[: verdict.accepted], verdict.token]
         self._ids += emitted
-        # the token emitted last is in neither cache; after a full acceptance the draft also lacks
-        # the one before
+        # the last emitted token is in neither cache; if all drafted tokens were accepted, the draft
+        # also lacks the token before it
         self.target.rollback(len(self._ids) - 1)
         self.draft.rollback(len(self._ids) - 1)
         return emitted, (proposed - start, verified - proposed, clock(device) - start)
 
     def _propose(self) -> tuple[list[int], list[Tensor]]:
-        """n tokens of the draft, each from its own last logits; with their distributions when
-        sampling.
-        """
+        """Return n tokens proposed by the draft and, when sampling, their distributions."""
         unseen, drafted, distributions = self._ids[self.draft.length :], [], []
         uniforms = self._uniforms.draw(self._n) if self._temperature else []
         for step in range(self._n):
@@ -163,9 +171,7 @@ class Decoder:
 
 
 class DeviceDecoder:
-    """The same as `Decoder`, in rounds that stay on the device; for prompts of at least two
-    tokens.
-    """
+    """A `Decoder` whose rounds stay on the device; prompts need at least two tokens."""
 
     def __init__(self, rounds: DeviceRounds, sampling: Sampling, request: int = 0) -> None:
         self.rounds, self._temperature = rounds, sampling.temperature
@@ -187,7 +193,7 @@ class DeviceDecoder:
             [*self._uniforms.draw(n), *self._uniforms.draw(n + 1)] if self._temperature else None
         )
         verdict = self.rounds.round(uniforms, force=-1 if force is None else force)
-        *drafted, accepted, token = verdict[0].tolist()  # the one wait of a round
+        *drafted, accepted, token = verdict[0].tolist()  # the only wait for the device in a round
         total = time.perf_counter_ns() - start
         times = self.rounds.times()
         return [*drafted[:accepted], token], (times.draft_ns, times.verify_ns, total)
@@ -202,12 +208,19 @@ def make_decoder(
     *,
     on_device: bool | None = None,
 ) -> Decoder | DeviceDecoder:
-    """The decoder for a sequence of `capacity` tokens: on a GPU, lean engines keep their rounds
-    there.
+    """Return a decoder for a sequence of up to `capacity` tokens.
 
     Parameters
     ----------
-    on_device : None: where it pays.
+    pair : Pair
+    n : int
+        Draft tokens per round.
+    sampling : Sampling
+    capacity : int
+    request : int
+        Number of the request; determines its random numbers, together with the seed.
+    on_device : bool, optional
+        Whether rounds stay on the device. By default they do on a GPU with lean engines.
     """
     if on_device is None:
         on_device = pair.lean and pair.device.type == "cuda"
@@ -219,7 +232,7 @@ def make_decoder(
         workspace.capacity = capacity
     if key not in workspace.rounds:
         caches: tuple[Tensor | None, Tensor | None] = (None, None)
-        if pair.lean and workspace.rounds:  # all share one memory: one request is decoded at a time
+        if pair.lean and workspace.rounds:  # one request runs at a time: share memory
             other = next(iter(workspace.rounds.values()))
             caches = other.target.key_values(), other.draft.key_values()
         rounds = DeviceRounds(
@@ -231,8 +244,9 @@ def make_decoder(
 
 
 def cut(emitted: list[int], stop_ids: frozenset[int], room: int) -> tuple[list[int], bool]:
-    """What of a round's tokens is output, and whether it ends there: at a stop token, which counts,
-    or at the cap.
+    """Return the tokens of a round that belong to the output, and whether the output ends there.
+
+    An output ends with a stop token, which belongs to it, or when `room` tokens have been added.
     """
     end = next((i + 1 for i, token in enumerate(emitted) if token in stop_ids), None)
     kept = emitted[: room if end is None else min(end, room)]
@@ -248,13 +262,20 @@ def generate(
     sampling: Sampling,
     request: int = 0,
 ) -> Generation:
-    """Decode one request until a stop token (which counts as output) or the cap.
+    """Decode one request until a stop token (which belongs to the output) or the cap.
 
     Parameters
     ----------
-    prompt : token ids, at least one.
-    n : draft tokens a round.
-    request : with the sampling's seed, the key of this request's random numbers.
+    pair : Pair
+    prompt : list of int
+        Token ids, at least one.
+    n : int
+        Draft tokens per round.
+    max_new_tokens : int
+        Cap on the length of the output, in tokens.
+    sampling : Sampling
+    request : int
+        Number of the request; determines its random numbers, together with the seed.
 
     Raises
     ------
@@ -264,10 +285,10 @@ def generate(
     need = len(prompt) + max_new_tokens + n + 1
     if need > pair.context:
         raise ValueError(
-            f"a prompt of {len(prompt)} tokens with {max_new_tokens} new and {n + 1} look-ahead"
-            f" tokens needs a context of {need}: the models have {pair.context}"
+            f"a prompt of {len(prompt)} tokens with {max_new_tokens} new tokens and {n + 1}"
+            f" look-ahead tokens needs a context of {need}, but the models have {pair.context}"
         )
-    # a prompt of one token has no last two
+    # rounds on the device start from the last two tokens of a prompt
     decoder = make_decoder(
         pair, n, sampling, need, request, on_device=None if len(prompt) > 1 else False
     )

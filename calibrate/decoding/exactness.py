@@ -1,9 +1,10 @@
-"""Is greedy speculative output the target's own greedy output? Checked by regret.
+"""Check by regret that greedy speculative output is the target's own greedy output.
 
-One-token and many-token passes round differently, so outside float64 two nearly equal logits may
-swap. One teacher-forced pass over the emitted sequence tells: each token's logit must be within a
-tolerance of the largest, the tolerance being twice the measured difference between passes of width
-1 and width n + 1. Tokens that are not the argmax but within it are counted as ties.
+Passes over one token and over many tokens round differently, so outside float64 two nearly equal
+logits may swap. One teacher-forced pass over the output decides: the logit of each emitted token
+must be within a tolerance of the largest logit. The tolerance is twice the measured difference
+between passes of width 1 and width n + 1. A token within the tolerance that is not the argmax
+counts as a tie.
 """
 
 from dataclasses import dataclass
@@ -17,8 +18,18 @@ from lapsd.calibrate.models.loading import Pair
 
 @dataclass(frozen=True)
 class Regret:
-    """`worst`: largest shortfall of an emitted token's logit; `ties`: tokens short of the maximum
-    at all.
+    """The regret of an output.
+
+    Attributes
+    ----------
+    worst : float
+        Largest difference between the maximal logit and the logit of the emitted token.
+    tolerance : float
+        Largest difference that rounding explains.
+    ties : int
+        Number of tokens whose logit is below the maximum.
+    tokens : int
+        Length of the output.
     """
 
     worst: float
@@ -32,8 +43,9 @@ class Regret:
 
 
 def _teacher_forced(engine: Engine, ids: list[int], width: int) -> Tensor:
-    """Logits after each token, (len(ids), V), computed in passes of `width` tokens; float64 on the
-    CPU.
+    """Return the logits after each token, (len(ids), V), computed in passes of `width` tokens.
+
+    The logits are float64, on the CPU.
     """
     model = engine.sequence(len(ids))
     parts = [model.forward(ids[i : i + width]) for i in range(0, len(ids), width)]
@@ -42,11 +54,9 @@ def _teacher_forced(engine: Engine, ids: list[int], width: int) -> Tensor:
 
 @torch.inference_mode()
 def greedy_regret(pair: Pair, prompt: list[int], output: list[int], n: int) -> Regret:
-    """How far `output` is from the target's own greedy choice after `prompt`, position by
-    position.
-    """
+    """Return how far `output` is from the target's own greedy choices after `prompt`."""
     ids = [*prompt, *output[:-1]]
-    # the judge is the model's own forward, whatever engine wrote the output
+    # the reference is the model's own forward pass, whichever engine produced the output
     whole = _teacher_forced(HFEngine(pair.target, pair.vocabulary), ids, len(ids))[
         len(prompt) - 1 :
     ]

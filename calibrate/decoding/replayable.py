@@ -1,8 +1,8 @@
-"""What lets a trace be replayed at any draft length: per output position, would a proposal there
-have been accepted?
+"""Columns that allow a replay of a trace at any draft length.
 
-From one teacher-forced pass of each model over a finished output. See `lapsd.traces.derived.replay`
-for why that is enough.
+They say for each output position whether a draft token there would have been accepted. They come
+from one teacher-forced pass of each model over the finished output. `lapsd.traces.derived.replay`
+explains why that is enough.
 """
 
 from typing import NamedTuple
@@ -13,12 +13,18 @@ from torch import Tensor
 from lapsd.calibrate.decoding.acceptance import probabilities
 from lapsd.calibrate.models.loading import Pair
 
-CHUNK = 128  # positions whose full distributions are held at once
+CHUNK = 128  # positions whose full distributions are in memory at the same time
 
 
 class Replayable(NamedTuple):
-    """Per output position: accepted greedy proposals in a row from there; the probability of
-    acceptance there.
+    """Columns of one request, with one value per output position.
+
+    Attributes
+    ----------
+    acceptable : list of int
+        Number of greedy draft tokens in a row that are accepted from this position on.
+    accept_prob : list of float
+        Probability that a draft token at this position is accepted.
     """
 
     acceptable: list[int]
@@ -27,12 +33,12 @@ class Replayable(NamedTuple):
 
 @torch.inference_mode()
 def replayable(pair: Pair, prompt: list[int], output: list[int], temperature: float) -> Replayable:
-    """Both columns of one request, decoded at `temperature` (0: greedily).
+    """Return both columns of one request, which was decoded at `temperature` (0: greedily).
 
     Raises
     ------
     ValueError
-        Naming a model whose logits are not finite.
+        If a model's logits are not finite. The message names the model.
     """
     ids, first = [*prompt, *output[:-1]], len(prompt) - 1
     draft = pair.draft_engine.sequence(len(ids)).forward(ids)[first:]
@@ -60,7 +66,7 @@ def replayable(pair: Pair, prompt: list[int], output: list[int], temperature: fl
 
 
 def _probability(draft: Tensor, target: Tensor, output: list[int], temperature: float) -> Tensor:
-    """min(1, q(y) / p(y)) at each position, (positions,)."""
+    """Return min(1, q(y) / p(y)) at each position, (positions,)."""
     tokens = torch.tensor(output)[:, None]
     q, p = (
         probabilities(logits, temperature).gather(-1, tokens)[:, 0] for logits in (draft, target)

@@ -1,10 +1,10 @@
-"""Speculative rounds that stay on the device: drafting, verifying and judging without a word from
-the host.
+"""Speculative rounds that run on the device: drafting, verifying and accepting without the host.
 
-Two graphs: the n draft steps, and the verify pass with its verdict; each serves every context. A
-round launches both and reads one small tensor. The draft's first step always takes the last two
-tokens: after a full acceptance the draft lacks the first of them, and else it writes the same keys
-again. The rules are those of `lapsd.calibrate.decoding.acceptance`.
+A round consists of two graphs: the n draft steps, and the verify pass with its verdict. Each graph
+serves all contexts. A round launches both and reads one small tensor. The first draft step always
+takes the last two tokens: if the previous round accepted all drafted tokens, the draft lacks the
+first of the two; otherwise the step writes the same keys again. The acceptance rules are the same
+as in `lapsd.calibrate.decoding.acceptance`.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,24 +21,34 @@ from lapsd.calibrate.models.loading import Pair
 
 @dataclass(frozen=True)
 class RoundTimes:
-    """A round's parts as the device saw them, in nanoseconds."""
+    """Times of the parts of a round, measured on the device, in nanoseconds."""
 
     draft_ns: int
     verify_ns: int
 
 
 class DeviceRounds:
-    """Rounds of B requests with n draft tokens, in KV memory of `capacity` tokens a row.
+    """Rounds of B requests with n draft tokens, in KV memory of `capacity` tokens per row.
 
-    Captured where the pair says by what (`Pair.graphs`), run operation by operation elsewhere.
+    Rounds run as captured graphs if the pair has any (`Pair.graphs`), and otherwise operation by
+    operation.
 
     Parameters
     ----------
-    n : draft tokens, 0 or more; 0 is plain decoding.
-    temperature : 0 is greedy.
-    caches : KV memory of target and draft to use instead of new, at least as large.
-    places : (B,) on the device, the caches' row of each request, read at each round; None: the
-    first is the first.
+    pair : Pair
+    n : int
+        Draft tokens per round, at least 0; 0 is plain decoding.
+    rows : int
+        Number of requests B.
+    capacity : int
+        Tokens that each row can hold.
+    temperature : float
+        Temperature of sampling; 0 is greedy.
+    caches : pair of Tensor, optional
+        KV memory of target and draft, at least as large as needed. By default it is allocated.
+    places : Tensor, optional
+        (B,), on the device: the row of the caches that belongs to each request, read at each round.
+        By default request i has row i.
     """
 
     def __init__(
@@ -58,9 +68,8 @@ class DeviceRounds:
         self.draft = batch_of(pair.draft_engine, rows, capacity, caches[1], places)
         self._vocabulary, self._graphs = pair.vocabulary, pair.graphs
         self._last_two = torch.zeros(rows, 2, dtype=torch.int64, device=self.device)
-        self._position = torch.ones(
-            rows, dtype=torch.int64, device=self.device
-        )  # of the last token
+        # of the last token of each row
+        self._position = torch.ones(rows, dtype=torch.int64, device=self.device)
         self._drafted = torch.zeros(rows, n, dtype=torch.int64, device=self.device)
         self._forced = torch.full((1,), -1, dtype=torch.int64, device=self.device)
         self._advance = torch.ones(1, dtype=torch.int64, device=self.device)
@@ -76,12 +85,13 @@ class DeviceRounds:
 
     @torch.inference_mode()
     def ready(self) -> None:
-        """Capture what a round runs, once: before a clock starts, and not between `prefill` and
-        `place`.
+        """Capture the parts of a round, if this has not been done yet.
+
+        Call it before any timing starts, and not between `prefill` and `place`.
         """
         if self._parts:
             return
-        # capturing runs each part a few times: the rows must stand still
+        # capturing runs each part a few times: meanwhile the rows must not advance
         advance = self._advance.clone()
         self._advance.zero_()
         parts = (
@@ -95,24 +105,25 @@ class DeviceRounds:
 
     @torch.inference_mode()
     def prefill(self, tokens: Tensor) -> None:
-        """Cache `tokens` (B, w), on the device, in both models."""
+        """Cache `tokens` (B, w), which are on the device, in both models."""
         self.target.prefill(tokens)
         self.draft.prefill(tokens)
 
     @torch.inference_mode()
     def place(self, last_two: Tensor, position: Tensor) -> None:
-        """Set the last two tokens (B, 2) of each row, and the position (B,) of the last, at least
-        1.
+        """Set the last two tokens (B, 2) of each row, and the position (B,) of the last token.
+
+        Positions must be at least 1.
         """
         self._last_two.copy_(last_two)
         self._position.copy_(position)
 
     @torch.inference_mode()
     def stand(self, contexts: Sequence[int]) -> None:
-        """Put each row where a prompt and output of so many tokens would have put it, for timing.
+        """Give each row a context of the given number of tokens, for timing.
 
-        Keys and values of the lean engine become random numbers, as good as real ones, unlike
-        zeros; other engines prefill random tokens.
+        The keys and values of the lean engine are filled with random numbers, which take the same
+        time as real ones (zeros would not). Other engines prefill random tokens.
         """
         generator = torch.Generator().manual_seed(sum(contexts))
         tokens = torch.randint(
@@ -133,24 +144,27 @@ class DeviceRounds:
         force: int = -1,
         stay: bool = False,
     ) -> Tensor:
-        """One round of every row, without waiting for it; the rows then stand where the next round
-        begins.
+        """Start one round of every row, without waiting for its result.
 
         Parameters
         ----------
-        uniforms : 2n + 1 numbers, where sampling: n for the drafts, n + 1 for the verdict; as many
-            for each row, or the same for all.
-        force : accept so many drafted tokens whatever the target says; -1: as it says.
-        stay : leave the rows where they are, for the same round again.
+        uniforms : list of float or list of list of float, optional
+            2n + 1 numbers for sampling: n for drafting and n + 1 for the verdict. Either one list
+            per row, or one list for all rows.
+        force : int
+            Accept this number of drafted tokens, whatever the target's verdict is; -1: use the
+            verdict.
+        stay : bool
+            Do not advance the rows, so that the next round repeats this one.
 
         Returns
         -------
-        (B, n + 2) on the device: the drafted tokens, how many are accepted, and the target's own
-        token after them.
+        (B, n + 2) on the device: the drafted tokens, the number of accepted tokens, and the
+        target's own token after them.
         """
         self.ready()
         if uniforms is not None:
-            # free to be written again: the last round has been read
+            # the previous round has been read, so its buffer may be overwritten
             self._staged.copy_(torch.tensor(uniforms, dtype=torch.float64))
             self._uniforms.copy_(self._staged, non_blocking=True)
         self._forced.fill_(force)
@@ -164,11 +178,11 @@ class DeviceRounds:
         return self._verdict
 
     def times(self) -> RoundTimes:
-        """Of the last round; waits for it."""
+        """Wait for the last round and return its times."""
         return RoundTimes(self._marks.between_ns(0, 1), self._marks.between_ns(1, 2))
 
     def part(self, name: str) -> Callable[[], None]:
-        """`draft` or `verify` by itself, as rounds run it; the rows stay where they are."""
+        """Return the part `draft` or `verify` of a round, to run it alone; rows do not advance."""
         self.ready()
         self._advance.zero_()
         return self._parts[name]
@@ -199,7 +213,7 @@ class DeviceRounds:
         accepted = torch.where(self._forced >= 0, self._forced, accepted)
         row = torch.arange(self.rows, device=self.device)
         if self._temperature:
-            # the row after the last draft stays zero: all of the target's distribution is then left
+            # draft probabilities after the last draft token are 0: all of the target's remain
             left = (target[row, accepted] - self._draft_probabilities[row, accepted]).clamp_min(0)
             own = _draw(left, self._uniforms[:, 2 * self.n])
         else:
@@ -210,7 +224,7 @@ class DeviceRounds:
         self._position.add_(self._advance * (accepted + 1))
 
     def _stands(self, target: Tensor) -> Tensor:
-        """Which drafted tokens the uniforms let stand, (B, n)."""
+        """Return which drafted tokens are accepted at the given uniforms, (B, n)."""
         p, q = (
             t[:, : self.n].gather(-1, self._drafted[..., None])[..., 0]
             for t in (target, self._draft_probabilities)
@@ -219,13 +233,14 @@ class DeviceRounds:
 
 
 def _draw(weights: Tensor, uniform: Tensor) -> Tensor:
-    """A token per row from unnormalised weights (B, V) and uniforms (B,), as `acceptance.draw`
-    does.
+    """Draw one token per row from unnormalised weights (B, V) at uniforms (B,).
+
+    The result is the same as that of `acceptance.draw`.
     """
     sums = weights.cumsum(-1)
     index = (sums <= uniform[:, None] * sums[:, -1:]).sum(-1)
     places = torch.arange(weights.shape[-1], device=weights.device)
-    last = torch.where(weights > 0, places, -1).amax(-1)  # rounding at the upper end
+    last = torch.where(weights > 0, places, -1).amax(-1)  # in case rounding exceeds the end
     index = index.clamp_max(weights.shape[-1] - 1)
     fine = weights.gather(-1, index[:, None])[:, 0] > 0
     return torch.where(fine, index, last)

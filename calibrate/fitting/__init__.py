@@ -1,1 +1,1 @@
-"""Integer cost terms and predicted lengths from what was timed and recorded."""
+"""Fits of integer cost terms to timings, and of predicted lengths to recorded outputs."""

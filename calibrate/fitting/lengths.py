@@ -1,12 +1,14 @@
-"""Output lengths foreseen from prompts: boosted trees on what a prompt's text tells.
+"""Output lengths predicted from prompts, by boosted trees on features of the prompt's text.
 
-Numbers, the number that stands before a word ("in 7 steps"), commas and lines are counted; not a
-prompt's length, and not the target's own view of it (its last hidden state): both name the document
-or template, and what is learnt from them does not carry over to others. What is predicted is the
-log of the output length. Every prediction is made out of fold: by a model that has seen neither the
-prompt nor any other of its group (document, template), with everything fitted inside the fold.
-Predictions are exp(mean log), at least 1 and at most the cap; outputs that reached it are counted,
-since their true length is not known.
+The features are counts of numbers, commas and lines, and the values of some numbers, such as the
+one before a word ("in 7 steps"). Neither the length of a prompt nor the target's last hidden state
+is a feature: both identify the document or template of a prompt, so that a model learns from them
+what does not apply to other documents.
+
+The trees predict the logarithm of the output length. Every prediction is made out of fold, by a
+model that was fitted without the prompt and without all other prompts of its group (document or
+template). A prediction is exp(predicted logarithm), at least 1 and at most the cap. The true
+lengths of outputs that reached the cap are unknown; they are counted.
 """
 
 import re
@@ -28,7 +30,7 @@ LEARNT = "trees on what the prompt tells"
 
 @torch.inference_mode()
 def prompt_embeddings(pair: Pair, prompts: Sequence[list[int]]) -> NDArray[np.float64]:
-    """Mean last hidden state of each prompt, (R, H)."""
+    """Return the mean last hidden state of each prompt, (R, H)."""
     rows = []
     for ids in prompts:
         hidden = pair.target.base_model(
@@ -39,10 +41,10 @@ def prompt_embeddings(pair: Pair, prompts: Sequence[list[int]]) -> NDArray[np.fl
 
 
 def prompt_counts(texts: Sequence[str]) -> NDArray[np.float64]:
-    """What can be counted in each prompt, (R, 6), as log(1 + count).
+    """Return six features of each prompt's text, (R, 6), each as log(1 + value).
 
-    Numbers, commas, line ends, the last number, the smallest one, and the last one that a word
-    follows.
+    They are the counts of numbers, commas and line ends, and the values of the last number, of the
+    smallest number, and of the last number before a word.
     """
     rows = []
     for text in texts:
@@ -62,12 +64,15 @@ def predict_lengths(
     groups: Sequence[str],
     cap: int,
 ) -> tuple[NDArray[np.int64], LearnedLengths] | None:
-    """Out-of-fold predictions (R,) and how good they are, or None for too few requests or groups to
-    tell.
+    """Return out-of-fold predictions (R,) and their errors.
 
-    How good: pooled and per data set, for the predictor and three others fitted in the same folds:
-    ridge regression on the whole embedding, a line through log prompt length, and the data set's
-    median.
+    The errors are given for all requests and for each data set. They also cover three baselines
+    fitted in the same folds: ridge regression on the embedding, linear regression on the logarithm
+    of the prompt length, and the median of the data set.
+
+    Returns
+    -------
+    (predicted tokens, errors), or None if there are too few requests or groups.
     """
     from sklearn.ensemble import GradientBoostingRegressor
     from sklearn.linear_model import LinearRegression, RidgeCV

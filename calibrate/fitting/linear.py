@@ -1,4 +1,4 @@
-"""Integer cost terms fitted to timings, with their errors on samples that the fit has not seen."""
+"""Integer cost terms fitted to timings, with their errors on held-out samples."""
 
 from typing import NamedTuple
 
@@ -11,14 +11,14 @@ from lapsd.traces.provenance import FitError
 
 
 class Fit(NamedTuple):
-    """A fitted term, and how well it fits."""
+    """A fitted term and its error on held-out samples."""
 
     term: Linear
     error: FitError
 
 
 def errors(predicted: NDArray[np.float64], measured: NDArray[np.float64]) -> FitError:
-    """Median and 90th percentile of |predicted − measured| / measured."""
+    """Return the median and the 90th percentile of |predicted − measured| / measured."""
     relative = np.abs(predicted - measured) / np.maximum(measured, 1)
     return FitError(
         median_error=float(np.median(relative)),
@@ -28,12 +28,13 @@ def errors(predicted: NDArray[np.float64], measured: NDArray[np.float64]) -> Fit
 
 
 def _solve(tokens: NDArray[np.float64], ns: NDArray[np.float64]) -> tuple[float, float]:
-    """Base and slope, both >= 0, of least error relative to the cost itself.
+    """Return the base and slope, both at least 0, that minimise the relative error.
 
-    Fitted twice: the first fit tells how large the cost is at each sample, and the second weighs by
-    that; weighing by the samples would favour the short ones and come out low. The loss is soft-L1:
-    ordinary jitter counts as in least squares, so that sums of many costs come out right; an
-    interruption by the system, several times the usual, counts little.
+    The fit is repeated: the first fit estimates the cost of each sample, and the second weights the
+    residuals by these estimates. Weights from the samples themselves would favour short samples,
+    and the costs would be too low. The loss is soft-L1. For ordinary jitter it behaves like least
+    squares, so that sums of many costs are right; interruptions by the system, which take several
+    times the usual time, have little weight.
     """
     scale, longest = float(np.median(ns)), max(float(tokens.max()), 1.0)
     expected, fitted = ns, np.array([0.9, 0.1])
@@ -50,44 +51,45 @@ def _solve(tokens: NDArray[np.float64], ns: NDArray[np.float64]) -> tuple[float,
 
 
 def fit_mean(tokens: NDArray[np.int64], ns: NDArray[np.int64], least: int = 0) -> Linear:
-    """`base + slope * tokens` in integers, by plain least squares: what the samples take on
-    average, all of them.
+    """Fit `base + slope * tokens` in integers by least squares, so that sums of costs are right.
 
-    For costs whose *sums* must come out right: interruptions by the system count for what they
-    took.
+    Unlike in `fit_linear`, interruptions by the system count with their whole time.
 
     Parameters
     ----------
-    tokens, ns : (S,) each, S >= 1.
-    least : lower bound of the base.
+    tokens, ns : array
+        (S,) each, S >= 1.
+    least : int
+        Lower bound of the base.
     """
     x, y = np.asarray(tokens, dtype=float), np.asarray(ns, dtype=float)
     longest = max(float(x.max()), 1.0)
     columns = [np.ones(len(x)), *([x / longest] if len(set(x)) > 1 else [])]
     fitted = nnls(np.column_stack(columns), y)[0]
     slope = round(float(fitted[1]) / longest) if len(fitted) > 1 else 0
-    if (
-        y - slope * x
-    ).mean() < least:  # a line through its lowest base: of least squares the sum would be too large
+    if (y - slope * x).mean() < least:
+        # with the base at its lower bound, the slope of least squares would make the sum too large
         slope = max(0, int((y - least).sum() // max(x.sum(), 1)))
-    # what rounding the slope moved, the base takes back
+    # the base compensates for the rounding of the slope
     return Linear(max(least, round(float((y - slope * x).mean()))), slope)
 
 
 def fit_linear(tokens: NDArray[np.int64], ns: NDArray[np.int64], least: int = 0) -> Fit:
-    """`base + slope * tokens` in integers.
+    """Fit `base + slope * tokens` in integers by robust least squares of relative errors.
 
-    The errors are those of a fit to one half of the samples, drawn at random, on the other; the
-    term itself is fitted to all.
+    The term is fitted to all samples. Its errors come from a second fit to a random half of the
+    samples, evaluated on the other half.
 
     Parameters
     ----------
-    tokens, ns : (S,) each, S >= 1.
-    least : lower bound of the base.
+    tokens, ns : array
+        (S,) each, S >= 1.
+    least : int
+        Lower bound of the base.
     """
     x, y = np.asarray(tokens, dtype=float), np.maximum(np.asarray(ns, dtype=float), 1.0)
     order = np.random.default_rng(0).permutation(len(x))
-    # too few samples to hold any back: their own fit's errors
+    # with fewer than 4 samples nothing is held out: the errors are in-sample
     seen, unseen = (order, order) if len(x) < 4 else (order[: len(x) // 2], order[len(x) // 2 :])
     base, slope = _solve(x[seen], y[seen])
     error = errors(base + slope * x[unseen], y[unseen])

@@ -1,8 +1,8 @@
-"""A profile's terms from everything that was timed, with their errors on what the fit has not seen.
+"""Fit the cost terms of a profile to all timings, and compute their errors on held-out samples.
 
-At batch size 1 the pass that real requests ran is fitted to their rounds; other widths come from
-the grid, scaled by what the grid's pass of that same width took over the real one. Each batch size
-has terms of its own.
+Each batch size has its own terms. At batch size 1, the verify pass of the width that decoded
+requests used is fitted to their rounds. Other widths come from the grid; they are scaled by the
+ratio of the real to the grid's time of the pass of that first width.
 """
 
 from collections.abc import Mapping
@@ -16,14 +16,12 @@ from scipy.optimize import nnls
 
 from lapsd.calibrate.fitting.linear import errors, fit_linear
 from lapsd.calibrate.timing.cells import Grid
-from lapsd.calibrate.timing.kv_transfers import Moves
+from lapsd.calibrate.timing.kv_transfers import TransferTimes
 from lapsd.traces import Costs, Linear, RoundCost, RoundTerms, Swap
 from lapsd.traces.provenance import FitError, Fits, GridError, RoundError, SwapFit
 
-SWAP_WAYS = (
-    "pinned",
-    "pageable",
-)  # what schedules are charged: the best that a server would do here
+# methods of KV transfers that simulations are charged for: the first that was timed
+SWAP_WAYS = ("pinned", "pageable")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,26 +31,32 @@ class Timings:
     Attributes
     ----------
     rounds : DataFrame or None
-        Rounds of real requests (`lapsd.calibrate.record`); None for random weights.
+        Rounds of decoded requests (`lapsd.calibrate.record`); None for random weights.
     grid : Grid
     prefills : DataFrame
         batch, tokens (of all rows), ns, role (`fit` or `held_out`).
-    moves : mapping of way to Moves
+    kv_transfers : mapping of method to TransferTimes
     """
 
     rounds: pd.DataFrame | None
     grid: Grid
     prefills: pd.DataFrame
-    moves: Mapping[str, Moves]
+    kv_transfers: Mapping[str, TransferTimes]
 
 
 def assemble(timings: Timings, n: int) -> tuple[Costs, Fits]:
-    """Cost terms and how well they fit; `n` is the draft length that real requests are judged by.
+    """Return the cost terms and their errors.
+
+    Parameters
+    ----------
+    timings : Timings
+    n : int
+        Draft length of the decoded requests that the errors of whole rounds refer to.
 
     Raises
     ------
     ValueError
-        If not even batch size 1 was timed.
+        If batch size 1 was not timed.
     """
     cells = _medians(timings.grid.samples)
     fitted = cells[cells["role"] == "fit"]
@@ -62,7 +66,7 @@ def assemble(timings: Timings, n: int) -> tuple[Costs, Fits]:
         if (rows := fitted[fitted["batch"] == b]).size
     }
     if 1 not in rounds:
-        raise ValueError("no cell of batch size 1 was timed: there is nothing to make a profile of")
+        raise ValueError("no cell of batch size 1 was timed: a profile cannot be made")
     fits = Fits()
     if timings.rounds is not None:
         rounds[1], fits = _from_real_rounds(timings.rounds, rounds[1], n)
@@ -70,13 +74,13 @@ def assemble(timings: Timings, n: int) -> tuple[Costs, Fits]:
     prefilled = fit_linear(prefill["tokens"].to_numpy(), prefill["ns"].to_numpy())
     ways: dict[str, Swap] = {}
     swap_fits: dict[str, SwapFit] = {}
-    for way, moves in timings.moves.items():
+    for way, times in timings.kv_transfers.items():
         out, back = (
-            fit_linear(np.array(moves.tokens), np.array(ns)) for ns in (moves.out_ns, moves.back_ns)
+            fit_linear(np.array(times.tokens), np.array(ns)) for ns in (times.out_ns, times.back_ns)
         )
         ways[way] = Swap(out.term, back.term)
         swap_fits[way] = SwapFit(
-            out=out.error, back=back.error, bytes_per_token=round(moves.bytes_per_token, 1)
+            out=out.error, back=back.error, bytes_per_token=round(times.bytes_per_token, 1)
         )
     charged = next(way for way in SWAP_WAYS if way in ways)
     costs = Costs(rounds, prefilled.term, ways[charged].out, ways[charged].back, ways)
@@ -91,19 +95,17 @@ def assemble(timings: Timings, n: int) -> tuple[Costs, Fits]:
 
 
 def _medians(samples: pd.DataFrame) -> pd.DataFrame:
-    """A row a cell."""
+    """Return the median of each cell, one row per cell."""
     keys = ["cell", "role", "batch", "width"]
     return samples.groupby(keys, as_index=False).median(numeric_only=True)
 
 
 def _terms(cells: pd.DataFrame) -> RoundTerms:
-    """Terms of one batch size from its cells: least squares of relative errors, nothing
-    negative.
-    """
+    """Return the terms of one batch size, by non-negative least squares of relative errors."""
     widths = sorted(set(cells["width"]))
     ones = (cells["width"].to_numpy()[:, None] == np.array(widths)).astype(float)
-    # attention over a context token takes a + b·width: reading its keys, and multiplying them by
-    # each new token
+    # attention to one context token takes a + b·width: reading its keys and values, and computing
+    # with them for each new token
     tokens = cells["tokens"].to_numpy(dtype=float)
     several = len(set(tokens)) > 1
     longest = max(float(tokens.max()), 1.0)
@@ -126,16 +128,14 @@ def _terms(cells: pd.DataFrame) -> RoundTerms:
 
 
 def _relative_nnls(design: NDArray[np.float64], ns: "pd.Series[Any]") -> NDArray[np.float64]:
-    """What the columns of `design` cost, of least error relative to each sample, nothing
-    negative.
-    """
+    """Return the non-negative costs of the columns of `design`, with least relative errors."""
     y = np.maximum(ns.to_numpy(dtype=float), 1.0)
     solution: NDArray[np.float64] = nnls(design / y[:, None], np.ones(len(y)))[0]
     return solution
 
 
 def _relative_line(tokens: "pd.Series[Any]", ns: "pd.Series[Any]") -> tuple[float, float]:
-    """Base and slope over tokens; no slope where there is one context only."""
+    """Return the base and the slope over tokens; the slope is 0 if there is one context only."""
     x = tokens.to_numpy(dtype=float)
     longest = max(float(x.max()), 1.0)
     columns = [np.ones(len(x)), *([x / longest] if len(set(x)) > 1 else [])]
@@ -144,8 +144,9 @@ def _relative_line(tokens: "pd.Series[Any]", ns: "pd.Series[Any]") -> tuple[floa
 
 
 def _from_real_rounds(rounds: pd.DataFrame, grid: RoundTerms, n: int) -> tuple[RoundTerms, Fits]:
-    """Batch size 1, from one half of the real requests; the other half tells how well it fits and
-    closes.
+    """Return the terms of batch size 1, fitted to half of the decoded requests, and their errors.
+
+    The errors of whole rounds come from the other half of the requests.
     """
     names = rounds["request_id"].drop_duplicates().to_numpy()
     half = np.random.default_rng(0).permutation(names)[: max(1, len(names) // 2)]
@@ -186,9 +187,10 @@ def _from_real_rounds(rounds: pd.DataFrame, grid: RoundTerms, n: int) -> tuple[R
 
 
 def _closure(terms: RoundTerms, rounds: pd.DataFrame) -> RoundError | None:
-    """How the terms together predict whole rounds that no fit has seen; None where there are none.
+    """Return the errors of the sum of all terms on held-out rounds; None if there are none.
 
-    By sums, because jitter is skewed: a cost that is right for sums is above most single rounds.
+    `closure` and `total_error` compare sums over rounds, because jitter is skewed: a cost that is
+    right for sums exceeds most single rounds.
     """
     if rounds.empty:
         return None
@@ -220,9 +222,7 @@ def _closure(terms: RoundTerms, rounds: pd.DataFrame) -> RoundError | None:
 
 
 def _judged_cells(costs: Costs, cells: pd.DataFrame) -> GridError | None:
-    """Held-out cells against the terms, by batch size and for mixed contexts; None where none was
-    timed.
-    """
+    """Return the errors of the terms on held-out cells; None if no such cell was timed."""
     held_out = cells[(cells["role"] == "held_out") & cells["batch"].isin(list(costs.rounds))]
     if held_out.empty:
         return None
@@ -242,7 +242,7 @@ def _judged_cells(costs: Costs, cells: pd.DataFrame) -> GridError | None:
 
 
 def _judged_prefills(costs: Costs, prefills: pd.DataFrame) -> dict[str, FitError]:
-    """Held-out prefills, alone and batched, against the term."""
+    """Return the errors of the prefill term on held-out prefills, single and batched."""
     held_out, judged = prefills[prefills["role"] == "held_out"], {}
     for name, rows in (
         ("recompute", held_out[held_out["batch"] == 1]),
@@ -255,19 +255,21 @@ def _judged_prefills(costs: Costs, prefills: pd.DataFrame) -> dict[str, FitError
 
 
 def _percentiles(ns: "pd.Series[int]") -> dict[int, int]:
-    """The distribution of a term's samples, whatever their context."""
+    """Return percentiles of a term's samples over all contexts."""
     shown = (1, 10, 50, 90, 99)
     return {p: round(v) for p, v in zip(shown, np.percentile(ns, shown), strict=True)}
 
 
 def warnings_of(fits: Fits, grid: Grid) -> list[str]:
-    """What a reader must know before trusting the terms, a line each."""
+    """Return warnings about the accuracy of the terms, one line each."""
     warnings = list(fits.warnings())
     if grid.unstable:
         warnings.append(
-            f"unstable: the same rounds took {grid.drift:+.0%} at the end of the timing (more than"
-            " 3 %)"
+            f"unstable: the time of the same rounds changed by {grid.drift:+.0%} during the timing"
+            " (limit: 3 %)"
         )
     if grid.skipped:
-        warnings.append(f"{len(grid.skipped)} cells were not timed, the first: {grid.skipped[0]}")
+        warnings.append(
+            f"{len(grid.skipped)} cells were not timed; the first one: {grid.skipped[0]}"
+        )
     return warnings

@@ -1,1 +1,1 @@
-"""Models ready to run: loading a pair, its forward passes, their kernels and graphs, KV memory."""
+"""Models: loading a pair, forward passes, their kernels and graphs, and KV memory."""

@@ -1,7 +1,7 @@
-"""Several sequences of one model in one pass, as rounds want them, whatever engine runs the model.
+"""Several sequences of one model in one pass, with the same interface for all engines.
 
-A row of the KV memory is a sequence; its position is a number in a tensor, and rolling back is a
-smaller number. Knows nothing of drafts.
+Each sequence is a row of the KV memory. Its position is a number in a tensor, and a rollback sets a
+smaller number. This module knows nothing about drafts.
 """
 
 from typing import Any, Protocol
@@ -19,15 +19,15 @@ class Batch(Protocol):
     """B sequences of a model."""
 
     def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        """Logits (B, w, V) after `tokens` (B, w), written from `positions` (B,) on."""
+        """Append `tokens` (B, w) at `positions` (B,), and return their logits (B, w, V)."""
         ...
 
     def prefill(self, tokens: Tensor) -> None:
-        """Write `tokens` (B, w) from slot 0 on; no logits."""
+        """Write `tokens` (B, w) from slot 0 on, without computing logits."""
         ...
 
     def key_values(self) -> Tensor:
-        """The KV memory, (layers, 2, B, heads, slots, size)."""
+        """Return the KV memory, (layers, 2, B, heads, slots, size)."""
         ...
 
 
@@ -38,10 +38,10 @@ def batch_of(
     cache: Tensor | None = None,
     places: Tensor | None = None,
 ) -> Batch:
-    """`rows` empty sequences of up to `capacity` tokens of an engine's model, in (the start of)
-    `cache` if given.
+    """Return `rows` empty sequences of up to `capacity` tokens of an engine's model.
 
-    `places` are `LeanBatch`'s.
+    `cache` and `places` have the same meaning as in `LeanBatch`; other engines allocate their own
+    memory.
     """
     if isinstance(engine, LeanEngine):
         return LeanBatch(engine, rows, capacity, cache, places=places)
@@ -51,8 +51,9 @@ def batch_of(
 
 
 class HFBatch:
-    """Sequences of any causal LM through its own forward; all rows must be equally long, as read
-    from `positions`.
+    """Sequences of any causal language model, run by its own forward pass.
+
+    All rows must have the same position.
     """
 
     def __init__(self, engine: HFEngine, capacity: int) -> None:

@@ -1,8 +1,8 @@
-"""A KV cache in one buffer per layer, rolled back by position.
+"""A KV cache with one preallocated buffer per layer, which rolls back by position.
 
-transformers' own growing cache copies everything it holds at each token, and cutting it back
-differs between versions. Here a layer is one buffer and a length: appending writes in place,
-rolling back is a smaller length.
+The growing cache of transformers copies its whole content for each token, and how it is cropped
+differs between versions. Here a layer is a buffer and a length: appending writes in place, and a
+rollback sets a smaller length.
 """
 
 from typing import Any
@@ -13,8 +13,9 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicS
 
 
 class BufferLayer(DynamicLayer):
-    """Keys and values of one layer in a buffer of `capacity` tokens; `keys` and `values` are views
-    of its start.
+    """Keys and values of one layer, in buffers of `capacity` tokens.
+
+    `keys` and `values` are views of the beginning of the buffers.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -44,27 +45,27 @@ class BufferLayer(DynamicLayer):
         return self.keys, self.values
 
     def rollback(self, length: int) -> None:
-        """Let the layer hold its first `length` tokens."""
+        """Keep the first `length` tokens."""
         if self.is_initialized:
             self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
 
 
 def buffer_cache(config: Any, capacity: int) -> Cache:
-    """An empty cache for a model of `config`, for sequences of up to `capacity` tokens."""
+    """Return an empty cache of up to `capacity` tokens for a model of `config`."""
     return Cache(layers=[BufferLayer(capacity) for _ in range(config.num_hidden_layers)])
 
 
 def rollback(cache: Cache, length: int) -> None:
-    """Forget all but the first `length` tokens, in every layer."""
+    """Keep the first `length` tokens in every layer."""
     for layer in cache.layers:
         layer.rollback(length)
 
 
 def unsupported_layers(config: Any) -> list[str]:
-    """Names of layer caches in a model of `config` that keep something else than all tokens' keys
-    and values.
+    """Return the names of cache layers of a model that cannot be rolled back.
 
-    A sliding window as long as the context keeps all tokens.
+    These are all layers that do not keep the keys and values of all tokens. A sliding window as
+    long as the context keeps all tokens.
     """
     with torch.device("meta"):
         layers = DynamicCache(config=config).layers
@@ -75,7 +76,7 @@ def unsupported_layers(config: Any) -> list[str]:
 
 
 def kv_bytes_per_token(model: Any) -> int:
-    """Bytes of a token's keys and values in all layers of a model."""
+    """Return the bytes of the keys and values of one token, in all layers of a model."""
     config = model.config
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

@@ -1,9 +1,9 @@
-"""Running one model over one sequence: the two engines, and the choice between them.
+"""The two engines, which run one model over one sequence, and the choice between them.
 
-An engine makes sequences; a sequence holds the keys and values of the tokens it has seen, takes
-more, and rolls back by position. `HFEngine` runs any causal LM of transformers through its own
-forward; `LeanEngine` (`lapsd.calibrate.models.lean`) runs LLaMA-like ones several times faster.
-Knows nothing of drafts or sampling.
+An engine makes sequences. A sequence holds the keys and values of its tokens, accepts more tokens,
+and rolls back by position. `HFEngine` runs any causal language model of transformers with its own
+forward pass. `LeanEngine` (`lapsd.calibrate.models.lean`) runs LLaMA-like models several times
+faster. This module knows nothing about drafts or sampling.
 """
 
 from typing import Any, Protocol
@@ -16,39 +16,39 @@ from lapsd.calibrate.models.lean import LeanEngine, is_llama_like
 
 
 class Sequence(Protocol):
-    """Tokens seen so far, and their keys and values."""
+    """A sequence of `length` tokens with their keys and values."""
 
     length: int
 
     def forward(self, tokens: list[int]) -> Tensor:
-        """Append `tokens`; logits after each of them, (len(tokens), vocabulary)."""
+        """Append `tokens`, and return the logits after each of them, (len(tokens), vocabulary)."""
         ...
 
     def extend(self, tokens: list[int]) -> None:
-        """Append `tokens`, without their logits."""
+        """Append `tokens`, without computing logits."""
         ...
 
     def rollback(self, length: int) -> None:
-        """Forget all but the first `length` tokens."""
+        """Keep the first `length` tokens."""
         ...
 
     def key_values(self) -> list[Tensor]:
-        """The cached keys and values, layer by layer."""
+        """Return the cached keys and values, layer by layer."""
         ...
 
 
 class Engine(Protocol):
-    """A model ready to run sequences. `name` is what a profile says of it."""
+    """Runs a model. Profiles record its `name`."""
 
     name: str
 
     def sequence(self, capacity: int) -> Sequence:
-        """An empty sequence of up to `capacity` tokens."""
+        """Return an empty sequence of up to `capacity` tokens."""
         ...
 
 
 class HFEngine:
-    """A causal LM through transformers' own forward, with our cache."""
+    """Runs any causal language model with its own forward pass and a `buffer_cache`."""
 
     name = "hf"
 
@@ -88,7 +88,7 @@ class HFSequence:
         return [t for layer in self.cache.layers for t in (layer.keys, layer.values)]
 
 
-PROBE_TOKENS = 80  # more than a kernel reads at a time
+PROBE_TOKENS = 80  # more than a kernel reads at once
 NOISE, ROUNDINGS = 4, 8
 
 
@@ -99,7 +99,7 @@ def _probe(model: Any, vocabulary: int) -> list[int]:
 
 @torch.inference_mode()
 def logits_are_finite(model: Any, vocabulary: int) -> bool:
-    """Whether a model's own forward gives numbers for a probe."""
+    """Return whether all logits of a model are finite on a fixed test sequence."""
     probe = torch.tensor([_probe(model, vocabulary)], device=model.device)
     return bool(
         torch.isfinite(model(input_ids=probe, use_cache=False).logits[..., :vocabulary]).all()
@@ -108,10 +108,11 @@ def logits_are_finite(model: Any, vocabulary: int) -> bool:
 
 @torch.inference_mode()
 def agrees(lean: Engine, reference: "HFEngine") -> bool:
-    """Whether two engines give the same logits on a probe, as far as the model's type can tell.
+    """Return whether two engines give the same logits on a test sequence, up to rounding.
 
-    ‖a − b‖ may be `NOISE` times what the reference's own logits differ by between one pass over the
-    probe and two, and `ROUNDINGS` roundings of ‖b‖ at least.
+    The tolerance for ‖a − b‖ is `NOISE` times the difference between the reference's own logits
+    when it processes the sequence in one pass and in two, and at least `ROUNDINGS` roundings of
+    ‖b‖.
     """
     probe = _probe(reference.model, reference.vocabulary)
     ours, theirs = (engine.sequence(len(probe)) for engine in (lean, reference))
@@ -125,13 +126,20 @@ def agrees(lean: Engine, reference: "HFEngine") -> bool:
 
 
 def choose_engine(model: Any, vocabulary: int, name: str = "auto") -> Engine:
-    """The engine for a model: `hf`, `lean`, or `auto`: lean where it applies and gives the same
-    logits.
+    """Return the engine for a model.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+    vocabulary : int
+    name : str
+        `hf`, `lean`, or `auto`: the lean engine if it supports the model and gives the same
+        logits, else `hf`.
 
     Raises
     ------
     ValueError
-        If `lean` is asked for and does not apply, or the name is unknown.
+        If the name is unknown, or if it is `lean` and the lean engine does not support the model.
     """
     if name not in ("auto", "lean", "hf"):
         raise ValueError(f"engine {name!r}: must be auto, lean or hf")
@@ -143,7 +151,5 @@ def choose_engine(model: Any, vocabulary: int, name: str = "auto") -> Engine:
         if agrees(lean, own):
             return lean
     if name == "lean":
-        raise ValueError(
-            f"engine lean: a {model.config.model_type} model is not one that it reproduces"
-        )
+        raise ValueError(f"engine lean: does not support this {model.config.model_type} model")
     return own

@@ -1,8 +1,8 @@
-"""Fixed sequences of GPU operations as CUDA graphs, and marks in time that do not stop the GPU.
+"""CUDA graphs of fixed sequences of GPU operations, and time marks that do not stop the GPU.
 
-At batch 1 launching operations one by one takes longer than running them; a graph is launched once.
-What a captured function reads and writes are tensors that stay where they are, and it never waits
-for the host.
+At batch size 1, launching operations one by one takes longer than running them; a graph is launched
+as a whole. A captured function reads and writes tensors whose addresses do not change, and it never
+waits for the host.
 """
 
 import time
@@ -16,20 +16,22 @@ WARM_UP = 3
 
 
 class CaptureError(RuntimeError):
-    """A function could not be captured; with torch before 2.12 nothing else can be in this process
-    either.
+    """A function could not be captured.
+
+    With torch before 2.12, no other function can be captured in the same process afterwards.
     """
 
 
 class Capturing(Protocol):
-    """What turns a function into one that can be run again and again."""
+    """Captures a function without arguments and returns a function that replays it."""
 
     def capture(self, function: Callable[[], None]) -> Callable[[], None]: ...
 
 
 class Graphs:
-    """CUDA graphs of one device, which share a stream, its library workspace and a memory pool: one
-    may run at a
+    """CUDA graphs of one device.
+
+    They share a stream, its library workspace and a memory pool, so only one graph may run at a
     time.
     """
 
@@ -39,7 +41,7 @@ class Graphs:
         self._pool = torch.cuda.graph_pool_handle()
 
     def capture(self, function: Callable[[], None]) -> Callable[[], None]:
-        """`function`, run a few times, then as a graph.
+        """Run `function` a few times, capture it, and return a function that replays the graph.
 
         Raises
         ------
@@ -49,9 +51,8 @@ class Graphs:
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
-            for _ in range(
-                WARM_UP
-            ):  # libraries choose and initialise, kernels compile: none of it may be captured
+            # libraries initialise, and kernels compile, before the capture
+            for _ in range(WARM_UP):
                 function()
         current.wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
@@ -67,12 +68,12 @@ class Graphs:
 
 @cache
 def graphs_of(device: torch.device) -> Graphs:
-    """The one set of graphs of a device."""
+    """Return the set of graphs of a device; there is one per device."""
     return Graphs(device)
 
 
 class Marks:
-    """Moments between pieces of work on a device, read together once it is done."""
+    """Time marks between pieces of work on a device, which are read after the work is done."""
 
     def __init__(self, device: torch.device, count: int) -> None:
         self._cuda = device.type == "cuda"
@@ -83,14 +84,14 @@ class Marks:
         self._times = [0] * count
 
     def mark(self, i: int) -> None:
-        """All work given to the device so far, and no later, comes before mark i."""
+        """Set mark i after all work that the device has been given so far."""
         if self._cuda:
             self._events[i].record()
         else:
             self._times[i] = time.perf_counter_ns()
 
     def between_ns(self, i: int, j: int) -> int:
-        """Nanoseconds from mark i to mark j; waits for mark j."""
+        """Wait for mark j and return the nanoseconds from mark i to mark j."""
         if not self._cuda:
             return self._times[j] - self._times[i]
         self._events[j].synchronize()

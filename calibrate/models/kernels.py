@@ -1,6 +1,4 @@
-"""Who computes the operators between a pass's products: Triton kernels where they give what plain
-torch does.
-"""
+"""Choice of operators: Triton kernels if they give the results of plain torch, else plain torch."""
 
 from dataclasses import replace
 from functools import cache
@@ -10,13 +8,16 @@ from torch import Tensor
 
 from lapsd.calibrate.models.operators import PLAIN, Operators
 
-PROGRAMS = 2  # of attention, a multiprocessor: fewer leave it idle while it waits for memory
-FLOATS = (torch.bfloat16, torch.float16, torch.float32)  # what kernels compute with
+# programs of attention per multiprocessor: with fewer, it is idle while it waits for memory
+PROGRAMS = 2
+FLOATS = (torch.bfloat16, torch.float16, torch.float32)  # types that the kernels support
 
 
 def operators(device: torch.device, dtype: torch.dtype) -> Operators:
-    """Kernels on a GPU, where they give what the plain versions do; else the plain versions, with
-    the reason.
+    """Return the operators for a device and a type.
+
+    On a GPU they are the Triton kernels, if these give the results of the plain versions. Otherwise
+    they are the plain versions, with the reason in their name.
     """
     if device.type != "cuda":
         return PLAIN
@@ -30,9 +31,8 @@ def operators(device: torch.device, dtype: torch.dtype) -> Operators:
 @cache
 def _kernels() -> Operators:
     try:
-        from lapsd.calibrate.models.triton_kernels import (
-            KERNELS,  # needs Triton, which comes with torch's CUDA builds only
-        )
+        # needs Triton, which only the CUDA builds of torch include
+        from lapsd.calibrate.models.triton_kernels import KERNELS
 
         wrong = disagreement(KERNELS, torch.device("cuda"), torch.float16)
         if wrong:
@@ -40,7 +40,7 @@ def _kernels() -> Operators:
         return replace(
             KERNELS, programs=PROGRAMS * torch.cuda.get_device_properties(0).multi_processor_count
         )
-    except Exception as error:  # no Triton, no compiler, a GPU that it does not know
+    except Exception as error:  # no Triton, no compiler, or an unsupported GPU
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
         return replace(PLAIN, name=f"plain: {reason}")
 
@@ -49,9 +49,7 @@ def _kernels() -> Operators:
 def disagreement(
     ours: Operators, device: torch.device, dtype: torch.dtype, seed: int = 0
 ) -> str | None:
-    """How `ours` differ from the plain versions beyond rounding, on random numbers; None if they do
-    not.
-    """
+    """Return how `ours` differ from the plain versions on random numbers; None up to rounding."""
     generator = torch.Generator().manual_seed(seed)
 
     def random(*shape: int) -> Tensor:

@@ -1,11 +1,11 @@
-"""A lean forward for LLaMA-like models: the same arithmetic, a fraction of the overhead.
+"""A forward pass of LLaMA-like models with the same arithmetic and a fraction of the overhead.
 
-At batch 1 and a few tokens a pass, a small model's time is mostly spent between its operations.
-Here a layer is ten of them: query, key and value from one product, gate and up from another, and
-the operators of `lapsd.calibrate.models.operators` between them. The weights are taken over from
-the Hugging Face module, which keeps views of them. Only on the CPU, in float32, is a small model's
-weight stored a second time, in oneDNN's own order: a pass over a few tokens then takes half as
-long. Knows nothing of drafts.
+At batch size 1 and with a few tokens per pass, a small model spends most of its time between
+operations. Here a layer has ten operations: one product gives query, key and value, another gives
+gate and up, and the operators of `lapsd.calibrate.models.operators` run between the products. The
+engine takes over the weights of the Hugging Face module, which keeps views of them. Only on the CPU
+in float32, the weights of a small model are stored a second time, in the memory layout of oneDNN;
+a pass over a few tokens then takes half as long. This module knows nothing about drafts.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from lapsd.calibrate.models.products import Product, packs
 
 
 def is_llama_like(model: Any) -> bool:
-    """Whether the model is a stack of the layers that this module reproduces."""
+    """Return whether the model consists of the layers that this module supports."""
     config = model.config
     try:
         layers = model.model.layers
@@ -38,9 +38,7 @@ def is_llama_like(model: Any) -> bool:
 
 
 def _fused(modules: list[Any]) -> tuple[Tensor, Tensor | None]:
-    """The modules' weights (and biases) under each other in one tensor, of which they keep
-    views.
-    """
+    """Concatenate the weights (and biases) of the modules, which then keep views of the result."""
     if len(modules) == 1:
         return modules[0].weight.data, None if modules[0].bias is None else modules[0].bias.data
     weight = torch.cat([m.weight.data for m in modules])
@@ -57,7 +55,7 @@ def _fused(modules: list[Any]) -> tuple[Tensor, Tensor | None]:
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer's weights."""
+    """The weights of a layer."""
 
     norm_1: Tensor
     qkv: Product
@@ -68,9 +66,9 @@ class Layer:
 
 
 class LeanEngine:
-    """A LLaMA-like model ready to run sequences.
+    """Runs a LLaMA-like model.
 
-    Shapes: B rows, w new tokens each, C slots of a cache.
+    Shapes: B rows with w new tokens each; C slots of a cache.
     """
 
     name = "lean"
@@ -87,8 +85,7 @@ class LeanEngine:
         self.embedding: Tensor = model.model.embed_tokens.weight.data
         self.norm: Tensor = model.model.norm.weight.data
         pack = packs(model)
-        # with its padding rows, if there are any: products of an odd number of rows are slow on a
-        # GPU
+        # with the padding rows, if any: products with an odd number of rows are slow on a GPU
         self.head = Product(model.lm_head.weight.data, pack=pack)
         self.layers = [self._layer(layer, pack) for layer in model.model.layers]
         positions = torch.arange(config.max_position_embeddings, device=self.device)[None]
@@ -116,7 +113,7 @@ class LeanEngine:
         return self.embedding.device
 
     def new_cache(self, rows: int, capacity: int) -> Tensor:
-        """Keys and values of all layers, (layers, 2, rows, kv heads, capacity, size), unwritten."""
+        """Return uninitialised KV memory, (layers, 2, rows, kv heads, capacity, size)."""
         shape = (len(self.layers), 2, rows, self.kv_heads, capacity, self.size)
         return torch.empty(shape, dtype=self.embedding.dtype, device=self.device)
 
@@ -130,13 +127,23 @@ class LeanEngine:
         *,
         start: bool = False,
     ) -> Tensor:
-        """Append `tokens` (B, w) at `positions` (B,): the last layer's output, (B·w, hidden size).
+        """Append `tokens`, and return the output of the last layer, (B·w, hidden size).
 
         Parameters
         ----------
-        cache : (layers, 2, B, kv heads, C, size); with `places`, of more rows.
-        places : (B,), the cache's row of each; None: the first is the first.
-        start : all rows start at slot 0: prompts, whose attention the library has kernels for.
+        tokens : Tensor
+            (B, w).
+        positions : Tensor
+            (B,): slot of the first new token of each row.
+        cache : Tensor
+            (layers, 2, B, kv heads, C, size); with `places` it may have more rows.
+        splits : int
+            Number of parts into which attention splits the keys.
+        places : Tensor, optional
+            (B,): row of the cache for each row of the batch. By default row i has row i.
+        start : bool
+            Whether all rows start at slot 0, as prompts do. Torch has attention kernels for this
+            case.
         """
         run, where = self.operators, () if places is None else (places,)
         rows, width = tokens.shape
@@ -155,7 +162,7 @@ class LeanEngine:
         return x
 
     def logits(self, x: Tensor) -> Tensor:
-        """(tokens, vocabulary) after the last layer's output."""
+        """Return the logits (tokens, vocabulary) for an output of the last layer."""
         return self.head(self.operators.norm(x, self.norm, self.epsilon))[:, : self.vocabulary]
 
     def sequence(self, capacity: int) -> "LeanSequence":
@@ -163,14 +170,24 @@ class LeanEngine:
 
 
 class LeanBatch:
-    """B sequences of a `LeanEngine` in a cache of C slots each.
+    """B sequences of a `LeanEngine`, with a cache of C slots each.
 
     Parameters
     ----------
-    cache : KV memory to use (the start of) instead of new, at least as large.
-    splits : None: as many as keep the device busy (`Operators.splits`).
-    places : (B,), the row of `cache` that holds each sequence, read at each pass; None: the first
-    holds the first.
+    engine : LeanEngine
+    rows : int
+        Number of sequences B.
+    capacity : int
+        Slots C of each sequence.
+    cache : Tensor, optional
+        KV memory to use, at least as large as needed; only its first slots, and without `places`
+        its first rows, are used. By default it is allocated.
+    splits : int, optional
+        Number of parts into which attention splits the keys. By default it is the number that keeps
+        the device busy (`Operators.splits`).
+    places : Tensor, optional
+        (B,): row of `cache` that holds each sequence, read at each pass. By default sequence i has
+        row i.
     """
 
     def __init__(
@@ -195,7 +212,7 @@ class LeanBatch:
         return self._engine.logits(x).view(*tokens.shape, -1)
 
     def prefill(self, tokens: Tensor) -> None:
-        assert self._places is None, "prompts are read into rows side by side"
+        assert self._places is None, "prompts cannot be written with `places`"
         self._engine.run(tokens, self._zeros, self.cache, start=True)
 
     def key_values(self) -> Tensor:
@@ -203,7 +220,7 @@ class LeanBatch:
 
 
 class LeanSequence:
-    """One sequence of a `LeanEngine`, whose length the host knows."""
+    """One sequence of a `LeanEngine`; its length is known on the host."""
 
     def __init__(self, engine: LeanEngine, capacity: int) -> None:
         self._engine = engine

@@ -1,7 +1,8 @@
-"""Loading a target and a draft model that share a tokenizer.
+"""Load a target and a draft model that share a tokenizer.
 
-Safetensors only, no remote code. A name that exists as a folder, or starts with `.`, `/` or `~`, is
-a folder and is never asked of the hub. Knows nothing of decoding.
+Weights are loaded from safetensors files only, and remote code is never run. A name that exists as
+a folder, or that starts with `.`, `/` or `~`, is a folder and is never looked up on the model hub.
+This module knows nothing about decoding.
 """
 
 import socket
@@ -36,15 +37,15 @@ PROBE_TEXT = "The quick brown fox; 12 + 34 = 46?\n\tdef f(x):  return x**2  # na
 
 @dataclass
 class Workspace:
-    """What decoders keep from one request to the next, large as it is: KV memory and captured
-    rounds.
+    """KV memory and captured rounds, which decoders keep from one request to the next.
 
     Attributes
     ----------
-    capacity : int Tokens that the next KV memory holds at least. Who knows the longest request
-        beforehand says so here: more memory later would cost all graphs.
+    capacity : int
+        Minimal number of tokens of the next KV memory. Set it to the length of the longest request
+        if that is known in advance: allocating a larger memory later invalidates all graphs.
     rounds : dict
-        By draft length and temperature.
+        Captured rounds by draft length and temperature.
     """
 
     capacity: int = 0
@@ -58,17 +59,18 @@ class Pair:
     Attributes
     ----------
     vocabulary : int
-        Token ids below it exist in both models; logits of the padding rows above are cut off.
+        Token ids below this number exist in both models; logits of padding rows above it are cut
+        off.
     stop_ids : frozenset of int
         Tokens that end an output.
     context : int
         Tokens that both models can attend to.
     target_engine, draft_engine : Engine
-        What runs them.
+        Engines that run the models.
     graphs : Capturing or None
-        What captures its rounds; None: they run operation by operation.
+        Captures rounds; if None, rounds run operation by operation.
     workspace : Workspace
-        What decoders keep from one request to the next.
+        Memory that decoders keep from one request to the next.
     """
 
     target: Any
@@ -88,26 +90,24 @@ class Pair:
 
     @property
     def lean(self) -> bool:
-        """Whether both models run in the lean engine, whose rounds can stay on a device."""
+        """Whether both models use the lean engine, whose rounds can stay on the device."""
         return all(isinstance(e, LeanEngine) for e in (self.target_engine, self.draft_engine))
 
     @property
     def weights(self) -> str:
-        """`reference` for the pair that ships, `random` for one without weights, else
-        `pretrained`.
-        """
+        """`reference` for the bundled pair, `random` for random weights, else `pretrained`."""
         if self.tokenizer is None:
             return "random"
         return "reference" if self.target_name == self.draft_name == "reference" else "pretrained"
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto`: a GPU where there is one, else the CPU.
+    """Return the device by name; `auto` is the GPU if there is one, else the CPU.
 
     Raises
     ------
     ValueError
-        If the device is not there.
+        If the name is unknown or there is no such device.
     """
     if name not in DEVICES:
         raise ValueError(f"device {name!r}: must be {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
@@ -115,8 +115,8 @@ def choose_device(name: str) -> torch.device:
         raise ValueError(f"device {name}: torch sees no CUDA device here")
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    # it plans anew for every shape, and every context has its own: time that no serving engine
-    # would spend
+    # cuDNN's attention prepares a new plan for every shape, and each context is a new shape;
+    # no serving engine would spend this time
     torch.backends.cuda.enable_cudnn_sdp(False)
     return torch.device("cuda")
 
@@ -124,19 +124,24 @@ def choose_device(name: str) -> torch.device:
 def load_pair(
     target: str, draft: str, *, device: str = "auto", dtype: str = "auto", engine: str = "auto"
 ) -> Pair:
-    """Load both models for inference, and see that they fit together.
+    """Load both models for inference, and check that they are compatible.
 
     Parameters
     ----------
-    target, draft : `reference`, a folder, or a name on the hub.
-    dtype : one of `DTYPES`; auto: float32 on the CPU, bfloat16 on a GPU.
-    engine : `hf`, `lean`, or `auto`: lean where it applies (`lapsd.calibrate.models.engine`).
+    target, draft : str
+        `reference`, a folder, or a name on the model hub.
+    device : str
+        One of `DEVICES`.
+    dtype : str
+        One of `DTYPES`, or `auto`: float32 on the CPU, bfloat16 on a GPU.
+    engine : str
+        `hf`, `lean`, or `auto` (`lapsd.calibrate.models.engine.choose_engine`).
 
     Raises
     ------
     ValueError
-        Naming the model: no such folder, no safetensors in it, an unreachable hub, unequal
-        vocabularies.
+        If a folder does not exist or holds no safetensors, the hub cannot be reached, or the
+        vocabularies differ. The message names the model.
     """
     place, dtype = choose_device(device), _dtype(dtype, device)
     transformers_logging.set_verbosity_error()
@@ -169,12 +174,15 @@ def load_pair(
 def random_pair(
     shapes: str, *, device: str = "auto", dtype: str = "auto", engine: str = "auto"
 ) -> Pair:
-    """A pair of architectures with random weights, built on the device: for times, not for tokens.
+    """Return a pair with random weights, created on the device; for timing only.
 
     Parameters
     ----------
-    shapes : `target+draft`, each a name of `lapsd.calibrate.models.shapes.SHAPES` or a path of a
+    shapes : str
+        `target+draft`, each a name in `lapsd.calibrate.models.shapes.SHAPES` or the path of a
         config.json.
+    device, dtype, engine : str
+        As in `load_pair`.
 
     Raises
     ------
@@ -189,7 +197,7 @@ def random_pair(
     for config, name in zip(configs, names, strict=True):
         _check_cache(config, name)
         with _memory_known(name), torch.device(place):
-            # not `to_empty`: it would leave the rotary tables unwritten
+            # not with `to_empty`, which would leave the rotary tables uninitialised
             models.append(AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype]).eval())
     vocabulary = min(c.vocab_size for c in configs)
     return _pair(models, names, None, vocabulary, frozenset(), place, dtype, engine)
@@ -244,28 +252,29 @@ def _memory_known(name: str) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise ValueError(f"model {name}: does not fit into the memory of the GPU") from error
+        raise ValueError(f"model {name}: does not fit into the GPU's memory") from error
 
 
 def load_tokenizer(target: str) -> Any:
-    """The tokenizer of a target alone: `reference`, a folder, or a name on the hub.
+    """Return the tokenizer of a target: `reference`, a folder, or a name on the model hub.
 
     Raises
     ------
     ValueError
-        As `load_pair` does.
+        In the same cases as `load_pair`.
     """
     transformers_logging.set_verbosity_error()
     return _tokenizer(_locate(target, REFERENCE_TARGET), target)
 
 
 def locate_pair(target: str, draft: str) -> tuple[str, str]:
-    """The folders or hub names of both models, checked in a moment, before anything large is read.
+    """Return the folders or hub names of both models, after quick checks without loading them.
 
     Raises
     ------
     ValueError
-        If a folder is not there or holds no model, or the hub cannot be reached for a name.
+        If a folder does not exist or holds no model, or a name is not cached and the hub cannot be
+        reached.
     """
     return _locate(target, REFERENCE_TARGET), _locate(draft, REFERENCE_DRAFT)
 
@@ -288,15 +297,16 @@ def _locate(name: str, reference: Path) -> str:
 
 
 def _reach_hub(name: str) -> None:
-    """Refuse at once, not after the library's retries, if a model is neither cached nor within
-    reach.
+    """Raise an error if a model is not cached and the hub cannot be reached.
+
+    The library itself would fail only after its retries.
     """
     import huggingface_hub as hub
 
     try:
         hub.snapshot_download(name, local_files_only=True, allow_patterns=["config.json"])
         return
-    except Exception:  # not cached: the library's own errors for it differ by version
+    except Exception:  # not cached; the type of the error depends on the library's version
         pass
     host = urlsplit(hub.constants.ENDPOINT).hostname or ""
     reachable = _within(
@@ -307,7 +317,7 @@ def _reach_hub(name: str) -> None:
 
 
 def _within(seconds: float, action: Callable[[], object]) -> bool:
-    """Whether `action` ends without an error in time; a hanging name look-up is left behind."""
+    """Return whether `action` succeeds in time. A name look-up that hangs is abandoned."""
     import threading
 
     done: list[bool] = []
@@ -331,9 +341,8 @@ def _loaded(what: str, name: str, load: Callable[[], Any]) -> Any:
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise ValueError(f"model {name}: its {what} cannot be loaded ({reason})") from error
-    except (
-        Exception
-    ) as error:  # safetensors and tokenizers raise plain exceptions of their own for corrupt files
+    except Exception as error:
+        # safetensors and tokenizers raise their own exceptions for corrupt files
         if type(error).__module__.split(".")[0] not in (
             "safetensors",
             "safetensors_rust",
@@ -376,19 +385,18 @@ def _model(
 def _check_cache(config: Any, name: str) -> None:
     if unsupported := unsupported_layers(config):
         raise ValueError(
-            f"model {name}: its caches ({', '.join(unsupported)}) cannot be rolled back token by"
-            " token"
+            f"model {name}: its caches ({', '.join(unsupported)}) cannot be rolled back by token"
         )
 
 
 def _shared_vocabulary(tokenizer: Any, draft_tokenizer: Any, target: str, draft: str) -> int:
-    """The number of token ids, if both tokenizers hold the same ones."""
+    """Return the number of token ids, or raise an error if the tokenizers differ."""
     ours, theirs = tokenizer.get_vocab(), draft_tokenizer.get_vocab()
     if ours != theirs:
         different = len(ours.items() ^ theirs.items())
         raise ValueError(
             f"draft {draft}: its vocabulary ({len(theirs)} tokens) differs from that of {target}"
-            f" ({len(ours)}) in {different} entries: drafts would mean other words"
+            f" ({len(ours)}) in {different} entries"
         )
     for special in ("bos_token_id", "eos_token_id", "unk_token_id"):
         a, b = getattr(tokenizer, special, None), getattr(draft_tokenizer, special, None)
@@ -396,13 +404,13 @@ def _shared_vocabulary(tokenizer: Any, draft_tokenizer: Any, target: str, draft:
             raise ValueError(f"draft {draft}: its {special} is {b}, that of {target} is {a}")
     if tokenizer(PROBE_TEXT)["input_ids"] != draft_tokenizer(PROBE_TEXT)["input_ids"]:
         raise ValueError(
-            f"draft {draft}: its tokenizer cuts a text into other tokens than that of {target}"
+            f"draft {draft}: its tokenizer splits a text into other tokens than that of {target}"
         )
     return max(ours.values()) + 1
 
 
 def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """End-of-sequence ids of the generation configuration (one or a list), else the tokenizer's."""
+    """Return the end-of-sequence ids of the generation configuration, or else the tokenizer's."""
     ids = model.generation_config.eos_token_id
     if ids is None:
         ids = tokenizer.eos_token_id

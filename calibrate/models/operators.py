@@ -1,14 +1,14 @@
-"""The four operators between a pass's matrix products, each as ordinary torch and, on a GPU, as one
-Triton kernel.
+"""The four operators between the matrix products of a pass, in plain torch.
 
-A row's length is read where the work is done, from a tensor of positions: no mask is made, nothing
-past a row's length is read, and one captured graph serves every context. The plain versions define
-what is computed; they look at positions on the host, which costs nothing on the CPU and keeps them
-out of graphs on a GPU. Knows nothing of layers or weights.
+On a GPU, Triton kernels replace them (`lapsd.calibrate.models.triton_kernels`). The kernels read
+the length of a row on the device, from a tensor of positions. Hence they need no mask, read nothing
+past the length of a row, and one captured graph serves all contexts. The plain versions define the
+results. They read positions on the host, which costs nothing on the CPU, but excludes them from
+graphs on a GPU. This module knows nothing about layers or weights.
 
 Shapes: B rows of w new tokens; H query heads in groups of G that share one of K heads of keys and
-values; D a head's size; C slots of a cache, whose rows are those of the batch, or, where `places`
-(B,) says which, any.
+values; D the size of a head; C slots of a cache. The rows of a cache are the rows of the batch,
+unless `places` (B,) gives the row of the cache for each row of the batch.
 """
 
 import math
@@ -27,19 +27,18 @@ MOST_SPLITS, LEAST_KEYS = 32, 64
 def norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """Root-mean-square norm over the last dimension."""
     if x.dtype == torch.float64:
-        # transformers' own norm works in float32 whatever the model's type: we must give the very
-        # same logits
+        # transformers' norm computes in float32 for all types, and the logits must be the same
         low = x.float()
         return weight * (low * torch.rsqrt(low.pow(2).mean(-1, keepdim=True) + epsilon)).to(x.dtype)
     if x.device.type == "cpu" and x.dtype == torch.float32:
-        # the library's norm is many small operations here; a few rows take half the time like this
+        # torch's norm consists of many small operations here; for a few rows this is twice as fast
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         return x * (length.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()) * weight
     return functional.rms_norm(x, x.shape[-1:], weight, epsilon)
 
 
 def silu_multiply(gate_up: Tensor) -> Tensor:
-    """silu(gate) · up of (..., 2I), gate first: (..., I)."""
+    """Return silu(gate) · up, (..., I), of `gate_up` (..., 2I), which holds gate first."""
     gate, up = gate_up.chunk(2, dim=-1)
     return functional.silu(gate) * up
 
@@ -52,15 +51,21 @@ def rotate_and_store(
     cache: Tensor,
     places: Tensor | None = None,
 ) -> None:
-    """Rotary position embedding of queries and keys, and new keys and values into the cache.
+    """Apply the rotary position embedding, and write new keys and values into the cache.
 
     Parameters
     ----------
-    qkv : (B, w, H + 2K, D), contiguous; the queries in it are rotated in place, its keys are
-        undefined afterwards.
-    cos, signed_sin : (positions, D); the first half of `signed_sin` is -sin.
-    positions : (B,), int64: the slot of each row's first new token.
-    cache : (2, B, K, C, D), keys first; with `places`, of more rows.
+    qkv : Tensor
+        (B, w, H + 2K, D), contiguous. Its queries are rotated in place; its keys are undefined
+        afterwards.
+    cos, signed_sin : Tensor
+        (positions, D). The first half of `signed_sin` is -sin.
+    positions : Tensor
+        (B,), int64: slot of the first new token of each row.
+    cache : Tensor
+        (2, B, K, C, D), keys first; with `places` it may have more rows.
+    places : Tensor, optional
+        (B,): row of the cache for each row of the batch.
     """
     heads, width = cache.shape[2], qkv.shape[1]
     for rows, held, start in _runs(positions, places):
@@ -75,14 +80,19 @@ def rotate_and_store(
 def attend(
     qkv: Tensor, cache: Tensor, positions: Tensor, splits: int, places: Tensor | None = None
 ) -> Tensor:
-    """Attention of w new tokens, which are in the cache already, to what each may see: (B, w, H·D).
+    """Return the causal attention of w new tokens, (B, w, H·D).
+
+    Keys and values of the new tokens must be in the cache already.
 
     Parameters
     ----------
-    qkv : (B, w, H + 2K, D); its queries are read.
-    cache, positions, places : as in `rotate_and_store`.
-    splits : parts into which a kernel cuts each row's keys, so that few rows fill a GPU; nothing
-    here.
+    qkv : Tensor
+        (B, w, H + 2K, D); only its queries are read.
+    cache, positions, places : Tensor
+        As in `rotate_and_store`.
+    splits : int
+        Number of parts into which a kernel splits the keys of each row, so that a few rows keep a
+        GPU busy. It has no effect in this version.
     """
     rows, width, heads, size = qkv.shape
     kv_heads = cache.shape[2]
@@ -90,7 +100,7 @@ def attend(
     groups, scale = heads // kv_heads, 1 / math.sqrt(size)
     parts = []
     for some, held, start in _runs(positions, places):
-        # the heads that share keys become rows of one product: no key is copied
+        # heads that share keys become rows of one product, so that no key is copied
         queries = (
             qkv[some, :, :heads].reshape(-1, width, kv_heads, groups, size).permute(0, 2, 3, 1, 4)
         )
@@ -108,10 +118,10 @@ def attend(
 
 
 def attend_from_start(qkv: Tensor, cache: Tensor) -> Tensor:
-    """Causal attention of rows that start at slot 0 to their own w tokens, in `cache` (2, B, K, w,
-    D): (B, w, H·D).
+    """Return the causal attention of rows that start at slot 0, such as prompts, (B, w, H·D).
 
-    A prompt's: the library has kernels for it.
+    `cache` (2, B, K, w, D) holds the keys and values of the same w tokens. Torch has kernels for
+    this case.
     """
     rows, width, heads, size = qkv.shape
     kv_heads = cache.shape[2]
@@ -127,25 +137,28 @@ def attend_from_start(qkv: Tensor, cache: Tensor) -> Tensor:
 
 
 def _runs(positions: Tensor, places: Tensor | None) -> list[tuple[slice, slice, int]]:
-    """Neighbouring rows of the same position, here and in the cache, and that position."""
+    """Group neighbouring rows that have the same position and are also neighbours in the cache.
+
+    Returns (rows of the batch, rows of the cache, position) for each group.
+    """
     starts = positions.tolist()
     if places is None and len(set(starts)) == 1:
         return [(slice(None), slice(None), starts[0])]
     kept = range(len(starts)) if places is None else places.tolist()
     runs = []
-    # neighbours of the cache are as far from it as from here
+    # neighbours in both have the same difference between their rows of the cache and of the batch
     for (start, off), rows in groupby(
         enumerate(kept), lambda row: (starts[row[0]], row[1] - row[0])
     ):
-        those = [row for row, _ in rows]
-        first, end = those[0], those[-1] + 1
+        group = [row for row, _ in rows]
+        first, end = group[0], group[-1] + 1
         runs.append((slice(first, end), slice(first + off, end + off), start))
     return runs
 
 
 @lru_cache(maxsize=8)  # a pass asks for the same mask in every layer
 def _allowed(width: int, start: int, groups: int, device: torch.device) -> Tensor | None:
-    """What each query may attend to, (G·w, start + w); None where it may attend to all."""
+    """Return the mask of keys for each query, (G·w, start + w); None if all keys are allowed."""
     if width == 1:
         return None
     return (
@@ -157,13 +170,18 @@ def _allowed(width: int, start: int, groups: int, device: torch.device) -> Tenso
 
 @dataclass(frozen=True)
 class Operators:
-    """The four operators.
+    """An implementation of the four operators.
 
     Attributes
     ----------
-    name : who computes them, and why, for the record
-    waits : whether they look at positions on the host, and so cannot be captured
-    programs : how many of attention keep the device busy; 0: cutting keys into parts gains nothing
+    name : str
+        Name of the implementation, with the reason for its choice; it is written into results.
+    norm, silu_multiply, rotate_and_store, attend : callable
+    waits : bool
+        Whether they read positions on the host, so that they cannot be captured.
+    programs : int
+        Number of programs of the attention kernel that keep the device busy; 0 if splitting the
+        keys has no advantage.
     """
 
     name: str
@@ -175,8 +193,9 @@ class Operators:
     programs: int = 0
 
     def splits(self, rows: int, kv_heads: int, capacity: int) -> int:
-        """Into how many parts attention cuts each row's keys so that enough programs run: a power
-        of two.
+        """Return the number of parts into which attention splits the keys of each row.
+
+        It is a power of two, large enough to keep the device busy where possible.
         """
         splits = 1
         while splits * rows * kv_heads < self.programs and 2 * splits <= min(

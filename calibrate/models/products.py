@@ -1,4 +1,4 @@
-"""A pass's matrix products over a few rows, as fast as the library has them."""
+"""Matrix products of a pass over a few rows, with the fastest method for each size."""
 
 from typing import Any
 
@@ -6,22 +6,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_onednn: Any = getattr(
-    torch.ops.mkldnn, "_linear_pointwise", None
-)  # None in a torch built without it
+# None if torch was built without oneDNN
+_onednn: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
 class Product:
-    """x -> x Wᵀ + b for a few rows of x; `weight` is (outputs, inputs).
+    """The function x -> x Wᵀ + b for a few rows of x; `weight` is (outputs, inputs).
 
-    Above `SMALL` weights, or for more than one row, oneDNN's packed weights are faster than the
-    library's default (measured on 2 cores at widths 1 to 256: 0.3 to 0.9 of its time); below, the
-    call itself costs more.
+    For at least `SMALL` weights, or for more than one row, the packed weights of oneDNN are faster
+    than torch's default: 0.3 to 0.9 of its time, measured on 2 cores at widths 1 to 256. Otherwise
+    the overhead of the call is larger than the gain.
     """
 
     SMALL = 300_000
-    PADDED = 16  # more rows than it and one are padded to a multiple of it
-    TYPICAL_ROWS = 5  # what the packing is optimised for; it serves any number
+    PADDED = 16  # numbers of rows above PADDED + 1 are padded to a multiple of PADDED
+    TYPICAL_ROWS = 5  # number of rows that the packing is optimised for; others work as well
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None, *, pack: bool = False) -> None:
         self.weight, self.bias = weight, bias
@@ -30,7 +29,7 @@ class Product:
         )
 
     def __call__(self, x: Tensor, added: Tensor | None = None) -> Tensor:
-        """The product, and `added` to it where given; `added` may be overwritten."""
+        """Return the product plus `added`, if given; `added` may be overwritten."""
         if added is not None and self._packed is None and self.bias is None:
             return added.addmm_(x, self.weight.t())
         if self._packed is None or (x.shape[0] == 1 and self.weight.numel() < self.SMALL):
@@ -38,8 +37,7 @@ class Product:
             return product if added is None else product + added
         rows = x.shape[0]
         if rows > self.PADDED + 1 and rows % self.PADDED:
-            # oneDNN compiles a kernel for every number of rows: prompts of any length shall share a
-            # few
+            # oneDNN compiles a kernel for each number of rows; padding limits their number
             padded = functional.pad(x, (0, 0, 0, -rows % self.PADDED))
             product = _onednn(padded, self._packed, self.bias, "none", [], "")[:rows]
             return product if added is None else product + added
@@ -48,11 +46,11 @@ class Product:
         return _onednn.binary(x, added, self._packed, self.bias, "add")
 
 
-PACKED_BYTES = 2 * 1024**3  # models above it are not stored a second time
+PACKED_BYTES = 2 * 1024**3  # larger models are not stored a second time
 
 
 def packs(model: Any) -> bool:
-    """Whether the model's products run from packed weights."""
+    """Return whether the products of the model use packed weights."""
     parameters = list(model.parameters())
     return (
         all(p.device.type == "cpu" and p.dtype == torch.float32 for p in parameters)

@@ -1,9 +1,9 @@
-"""Architectures by name, for timing without weights: how long a pass takes does not depend on what
-they are.
+"""Architectures by name, for timing with random weights.
 
-From the models' published configurations, but for the LLaMAs' positions (2,048 and 4,096 as
-published): they are extended so that a context of 4,096 and what a round looks ahead can be timed;
-no pass gets slower or faster by it.
+The time of a pass does not depend on the values of the weights. The shapes come from the models'
+published configurations, except for the context of the LLaMA models (published: 2,048 and 4,096).
+It is extended so that a context of 4,096 plus the look-ahead of a round can be timed; this does not
+change the time of a pass.
 """
 
 from pathlib import Path
@@ -44,19 +44,19 @@ SHAPES: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "llama-68m": (LlamaConfig, _llama(768, 2, 12, 3_072)),
     "opt-13b": (OPTConfig, _opt(5_120, 40, 40)),
     "opt-125m": (OPTConfig, _opt(768, 12, 12)),
-    # small enough for any test, with grouped heads
+    # small models for tests, with grouped heads
     "tiny-target": (LlamaConfig, _llama(128, 3, 4, 256, num_key_value_heads=2, **_SMALL)),
     "tiny-draft": (LlamaConfig, _llama(64, 1, 2, 128, **_SMALL)),
 }
 
 
 def pair_of_shapes(text: str) -> tuple[str, str]:
-    """Both names of `target+draft`.
+    """Return both names of `target+draft`.
 
     Raises
     ------
     ValueError
-        If there are not two.
+        If there are not exactly two names.
     """
     target, plus, draft = text.partition("+")
     if not (target and plus and draft) or "+" in draft:
@@ -68,12 +68,12 @@ def pair_of_shapes(text: str) -> tuple[str, str]:
 
 
 def config_of(name: str) -> Any:
-    """The configuration of a shape by name, or from a config.json (or the folder that holds it).
+    """Return the configuration of a shape by name, or from a config.json or its folder.
 
     Raises
     ------
     ValueError
-        If it is neither.
+        If the name is unknown and there is no such file, or the file is not a model configuration.
     """
     if name in SHAPES:
         kind, values = SHAPES[name]
@@ -81,7 +81,9 @@ def config_of(name: str) -> Any:
     path = Path(name).expanduser()
     path = path / "config.json" if path.is_dir() else path
     if not path.is_file():
-        raise ValueError(f"random weights {name!r}: none of {', '.join(SHAPES)}, and no such file")
+        raise ValueError(
+            f"random weights {name!r}: not one of {', '.join(SHAPES)}, and no such file"
+        )
     try:
         return AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:

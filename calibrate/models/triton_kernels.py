@@ -1,8 +1,7 @@
-"""The operators of `lapsd.calibrate.models.operators` as Triton kernels: one launch each, attention
-two.
+"""The operators of `lapsd.calibrate.models.operators` as Triton kernels.
 
-Sums are in float32 whatever the tensors' type. Shapes and meanings are those of the plain versions
-there.
+Each operator is one launch, except attention, which is two. Sums are computed in float32 for all
+types. The plain versions define shapes and results.
 """
 
 import torch
@@ -13,8 +12,8 @@ from torch import Tensor
 from lapsd.calibrate.models.operators import Operators, norm
 
 __all__ = ["KERNELS"]
-KEYS = 64  # keys that a program reads at a time
-QUERIES = 64  # queries of one program at most
+KEYS = 64  # keys that a program reads at once
+QUERIES = 64  # most queries of one program
 LANES = 1_024  # elements of one program of an elementwise kernel
 
 
@@ -65,10 +64,9 @@ def _rotate_and_store(
     SIZE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """A program is one head of one token.
+    """One program rotates and stores one head of one token.
 
-    A thread holds an element and its partner: nobody else reads what it
-    writes.
+    A thread holds an element and its partner, so no other thread reads what it writes.
     """
     token, head = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     row = token // width
@@ -107,7 +105,9 @@ def attend(
     assert cache.stride(4) == 1
     parts = triton.next_power_of_2(splits)
     queries = width * group
-    tile = min(QUERIES, max(16, triton.next_power_of_2(queries)))  # matrix units want 16 rows
+    tile = min(
+        QUERIES, max(16, triton.next_power_of_2(queries))
+    )  # matrix units need at least 16 rows
     block = max(16, triton.next_power_of_2(size))
     mixed = torch.empty(
         rows, kv_heads, parts, queries, size, dtype=torch.float32, device=qkv.device
@@ -171,8 +171,10 @@ def _attend_to_part(
     KEYS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Some queries of one row and head of keys, over one part of the keys: their mix, and the log2
-    of its weight.
+    """One program computes the attention of some queries of one row and key head to one part.
+
+    A part is a range of the keys. The results are the weighted mean of the part's values, and the
+    log2 of the sum of their weights.
     """
     row, head = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     part, tile = tl.program_id(2) % parts, tl.program_id(2) // parts
@@ -182,7 +184,7 @@ def _attend_to_part(
     begin = part * each
     end = tl.minimum(begin + each, length)
 
-    query = tile * TILE + tl.arange(0, TILE)  # a token's G heads are neighbours
+    query = tile * TILE + tl.arange(0, TILE)  # the G heads of a token are neighbours
     lane = tl.arange(0, BLOCK)
     token, within = query // GROUP, query % GROUP
     real = query < width * GROUP
@@ -210,7 +212,7 @@ def _attend_to_part(
             there[None, :] & (slot[None, :] <= position + token[:, None]), logits, float("-inf")
         )
         peak = tl.maximum(top, tl.max(logits, 1))
-        base = tl.where(peak == float("-inf"), 0.0, peak)  # a query that may see nothing yet
+        base = tl.where(peak == float("-inf"), 0.0, peak)  # a query that has no allowed key so far
         weights = tl.exp2(logits - base[:, None])
         fade = tl.exp2(top - base)
         v = tl.load(values + place[:, None] + lane[None, :], there[:, None] & some[None, :], 0.0)
@@ -218,7 +220,7 @@ def _attend_to_part(
         total = total * fade + tl.sum(weights, 1)
         top = peak
     out = ((row * kv_heads + head) * parts + part) * (width * GROUP) + query
-    seen = total > 0  # an empty part weighs nothing
+    seen = total > 0  # an empty part has weight 0
     total = tl.where(seen, total, 1.0)
     tl.store(
         mixed + out[:, None] * SIZE + lane[None, :],
@@ -240,7 +242,7 @@ def _merge_parts(
     PARTS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """One head of one token from its parts, each by its share of all weight."""
+    """One program merges the parts of one head of one token, in proportion to their weights."""
     token, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     row, query = token // width, token % width * GROUP + head % GROUP
     lane, part = tl.arange(0, BLOCK), tl.arange(0, PARTS)
@@ -276,7 +278,7 @@ def _silu_multiply(gate_up, out, inner, BLOCK: tl.constexpr):
     )
 
 
-# the library's norm is one kernel on a GPU
+# torch's norm is already one kernel on a GPU
 KERNELS = Operators(
     f"triton {triton.__version__}", norm, silu_multiply, rotate_and_store, attend, waits=False
 )

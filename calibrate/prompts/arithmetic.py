@@ -1,8 +1,7 @@
-"""Arithmetic word problems of 1 to 12 steps with worked answers, generated from templates of our
-own.
+"""Arithmetic word problems of 1 to 12 steps with worked answers, generated from our own templates.
 
-A step is a line of the answer, which ends in a line `#### result`; the question states how many
-there are. The answers serve to train the reference pair; prompts use the questions alone.
+Each line of an answer is a step, except the last line, `#### result`. The question states the
+number of steps. The answers serve to train the reference pair; prompts contain only the questions.
 """
 
 import itertools
@@ -30,7 +29,7 @@ def _sum(numbers: list[int]) -> str:
 
 
 def shopping(rng: random.Random) -> Problem:
-    """Sum of several purchases."""
+    """The sum of several purchases."""
     name, place = rng.choice(NAMES), rng.choice(PLACES)
     bought = [
         (g, rng.randint(2, 12), rng.randint(1, 25)) for g in rng.sample(GOODS, rng.randint(1, 11))
@@ -47,7 +46,7 @@ def shopping(rng: random.Random) -> Problem:
 
 
 def saving(rng: random.Random) -> Problem:
-    """A sum that grows by a step that itself grows, week by week."""
+    """Savings that grow each week by an increasing amount."""
     name, weeks = rng.choice(NAMES), rng.randint(1, 11)
     start, first, more = rng.randint(5, 80), rng.randint(3, 30), rng.randint(1, 9)
     total, steps = start, [f"{name} starts with ${start}."]
@@ -66,7 +65,7 @@ def saving(rng: random.Random) -> Problem:
 
 
 def tank(rng: random.Random) -> Problem:
-    """Filling and leaking, hour by hour."""
+    """A tank that is filled and leaks, hour by hour."""
     start, rate, hours = rng.randint(20, 200), rng.randint(15, 60), rng.randint(1, 11)
     leak = rng.randint(2, rate - 5)
     level, steps = start, [f"Each hour the tank gains {rate} - {leak} = {rate - leak} litres."]
@@ -83,7 +82,7 @@ def tank(rng: random.Random) -> Problem:
 
 
 def wages(rng: random.Random) -> Problem:
-    """Pay with overtime: always four steps."""
+    """Pay with overtime; always four steps."""
     name, pay, hours, extra = (
         rng.choice(NAMES),
         rng.randint(9, 40),
@@ -107,7 +106,7 @@ def wages(rng: random.Random) -> Problem:
 
 
 def shifts(rng: random.Random) -> Problem:
-    """Pay day by day, with the sum so far."""
+    """Pay for each day, with a running sum."""
     name, pay = rng.choice(NAMES), rng.randint(9, 30)
     hours = [rng.randint(2, 9) for _ in range(rng.randint(1, 12))]
     total, steps = 0, []
@@ -126,7 +125,7 @@ def shifts(rng: random.Random) -> Problem:
 
 
 def journey(rng: random.Random) -> Problem:
-    """Distance over several legs."""
+    """The distance of several legs."""
     name = rng.choice(NAMES)
     legs = [(rng.randint(30, 110), rng.randint(1, 6)) for _ in range(rng.randint(1, 11))]
     driven = ", then ".join(f"{h} hours at {v} km an hour" for v, h in legs)
@@ -137,7 +136,7 @@ def journey(rng: random.Random) -> Problem:
 
 
 def sharing(rng: random.Random) -> Problem:
-    """Division without remainder: always two steps."""
+    """A division without remainder; always two steps."""
     name, friends, each = rng.choice(NAMES), rng.randint(2, 12), rng.randint(3, 30)
     kept, good = rng.randint(1, 20), rng.choice(GOODS)
     had = friends * each + kept
@@ -166,7 +165,7 @@ def boxes(rng: random.Random) -> Problem:
 
 
 def seats(rng: random.Random) -> Problem:
-    """Rows of a hall: always four steps."""
+    """The seats of a hall; always four steps."""
     rows, wide, back = rng.randint(5, 30), rng.randint(6, 30), rng.randint(2, 9)
     gone, place = rng.randint(3, 40), rng.choice(PLACES)
     total = rows * wide + back * (wide + 4) - gone
@@ -203,7 +202,7 @@ def ages(rng: random.Random) -> Problem:
 
 
 def cutting(rng: random.Random) -> Problem:
-    """What is left of a rope, piece by piece."""
+    """The rest of a rope after each piece is cut off."""
     name, pieces = rng.choice(NAMES), [rng.randint(2, 30) for _ in range(rng.randint(1, 12))]
     left = sum(pieces) + rng.randint(1, 60)
     question = (
@@ -247,11 +246,11 @@ TEMPLATES: tuple[Template, ...] = (
     cutting,
     scores,
 )
-# How many weeks, hours or days there are is one number among others, which so small a model hardly
-# heeds: not asked.
+# Templates of the bundled prompts. In the other three, the number of steps is only stated, as the
+# number of weeks, hours or days, and so small a model largely ignores it.
 ASKED: tuple[Template, ...] = tuple(t for t in TEMPLATES if t not in (saving, tank, shifts))
 
 
 def problem(rng: random.Random) -> Problem:
-    """One problem of a template drawn at random."""
+    """Return a problem from a random template."""
     return drawn(TEMPLATES, rng)

@@ -1,9 +1,8 @@
-"""Small Python functions with a statement for each of 1 to 12 named fields, generated from
-templates of our own.
+"""Python functions with one statement for each of 1 to 12 fields, generated from our own templates.
 
-A question is a function's head, signature and docstring, which names the fields and says how many
-they are; the answer is its body. Bodies serve to train the reference pair; prompts use the heads
-alone.
+The question is the head of a function, that is its signature and its docstring. The docstring names
+the fields and states their number. The answer is the body. The bodies serve to train the reference
+pair; prompts contain only the heads.
 """
 
 import random
@@ -65,9 +64,7 @@ MOST_FIELDS = 12
 
 
 def _drawn(rng: random.Random) -> tuple[list[str], str, str]:
-    """The fields, how they are described ("3 fields: name, size, path"), and the thing that has
-    them.
-    """
+    """Draw fields, their description ("3 fields: name, size, path"), and their owner."""
     names = rng.sample(FIELDS, rng.randint(1, MOST_FIELDS))
     described = f"{len(names)} field{'s' if len(names) > 1 else ''}: {', '.join(names)}"
     return names, described, rng.choice(THINGS)
@@ -82,7 +79,7 @@ def _each(names: list[str], line: Callable[[str], str]) -> list[str]:
 
 
 def initialise(rng: random.Random) -> Problem:
-    """An `__init__` that keeps its arguments."""
+    """An `__init__` that stores its arguments."""
     names, described, thing = _drawn(rng)
     head = f"def __init__(self, {', '.join(names)}):"
     return _function(
@@ -126,7 +123,7 @@ def show(rng: random.Random) -> Problem:
 
 
 def options(rng: random.Random) -> Problem:
-    """A command-line option for each."""
+    """A command-line option for each field."""
     names, described, thing = _drawn(rng)
     lines = _each(
         names,
@@ -137,7 +134,7 @@ def options(rng: random.Random) -> Problem:
 
 
 def unpack(rng: random.Random) -> Problem:
-    """A new thing out of a row's columns."""
+    """A new object from the columns of a row."""
     names, described, thing = _drawn(rng)
     lines = [
         f"{thing} = {thing.title()}()",
@@ -153,7 +150,7 @@ def unpack(rng: random.Random) -> Problem:
 
 
 def compare(rng: random.Random) -> Problem:
-    """The fields that differ."""
+    """A list of the fields that differ."""
     names, described, thing = _drawn(rng)
     differing = _each(names, lambda n: f'if old.{n} != new.{n}:\n    changed.append("{n}")')
     lines = ["changed = []", *differing, "return changed"]
@@ -163,7 +160,7 @@ def compare(rng: random.Random) -> Problem:
 
 
 def defaults(rng: random.Random) -> Problem:
-    """A default for each setting that is absent."""
+    """A default for each missing setting."""
     names, described, thing = _drawn(rng)
     lines = _each(names, lambda n: f'self.{n} = settings.get("{n}", {rng.randint(0, 9)})')
     return _function(
@@ -187,7 +184,7 @@ def tests(rng: random.Random) -> Problem:
 
 
 def merge(rng: random.Random) -> Problem:
-    """Copies what is set."""
+    """A copy of each attribute that is set."""
     names, described, thing = _drawn(rng)
     lines = _each(names, lambda n: f"if other.{n}:\n    self.{n} = other.{n}")
     return _function(
@@ -213,5 +210,5 @@ TEMPLATES: tuple[Template, ...] = (
 
 
 def problem(rng: random.Random) -> Problem:
-    """One function of a template drawn at random."""
+    """Return a function from a random template."""
     return drawn(TEMPLATES, rng)

@@ -1,6 +1,6 @@
-"""Lists and short texts of a stated length, 1 to 16 items, generated from templates of our own.
+"""Lists and short texts of a stated length, 1 to 16 items, generated from our own templates.
 
-The answers serve to train the reference pair; prompts use the questions alone.
+They serve to train the reference pair only: no bundled prompt is a list.
 """
 
 import random
@@ -35,7 +35,7 @@ def _numbered(
 
 
 def purchases(rng: random.Random) -> Problem:
-    """What somebody buys."""
+    """A shopping list."""
     name, place, day = rng.choice(NAMES), rng.choice(PLACES), rng.choice(DAYS)
     return _numbered(
         rng,
@@ -45,7 +45,7 @@ def purchases(rng: random.Random) -> Problem:
 
 
 def diary(rng: random.Random) -> Problem:
-    """Sentences about days."""
+    """Lines of a diary."""
     name, place, good = rng.choice(NAMES), rng.choice(PLACES), rng.choice(GOODS)
     return _numbered(
         rng,
@@ -60,7 +60,7 @@ def diary(rng: random.Random) -> Problem:
 
 
 def multiples(rng: random.Random) -> Problem:
-    """Multiples of a number from some number on."""
+    """An arithmetic progression."""
     step, start = rng.randint(2, 60), rng.randint(1, 60)
     return _numbered(
         rng,
@@ -82,7 +82,7 @@ def times_table(rng: random.Random) -> Problem:
 
 
 def guests(rng: random.Random) -> Problem:
-    """Names."""
+    """A list of names."""
     name, place, day = rng.choice(NAMES), rng.choice(PLACES), rng.choice(DAYS)
     return _numbered(
         rng,
@@ -92,7 +92,7 @@ def guests(rng: random.Random) -> Problem:
 
 
 def offers(rng: random.Random) -> Problem:
-    """Goods with price and weight."""
+    """Goods with their prices and weights."""
     place, good, colour = rng.choice(PLACES), rng.choice(GOODS), rng.choice(COLOURS)
     return _numbered(
         rng,
@@ -131,10 +131,11 @@ def rules(rng: random.Random) -> Problem:
 
 
 def gifts(rng: random.Random) -> Problem:
-    """Who gets what."""
+    """Presents for friends."""
     name, day, count = rng.choice(NAMES), rng.choice(DAYS), rng.randint(1, MOST_ITEMS)
     lines = [
-        f"{who}: {rng.choice(COLOURS)} {rng.choice(GOODS)}" for who in rng.sample(NAMES, count)
+        f"{friend}: {rng.choice(COLOURS)} {rng.choice(GOODS)}"
+        for friend in rng.sample(NAMES, count)
     ]
     return Problem(
         f"{name} gives presents to {count} friends on {day}. Who gets what?",
@@ -144,7 +145,7 @@ def gifts(rng: random.Random) -> Problem:
 
 
 def story(rng: random.Random) -> Problem:
-    """Sentences without numbers."""
+    """A story of unnumbered sentences."""
     name, place, good = rng.choice(NAMES), rng.choice(PLACES), rng.choice(GOODS)
     count = rng.randint(1, MOST_ITEMS)
     sentences = [f"{name} {rng.choice(VERBS)} the {rng.choice(COLOURS)} {good}."]
@@ -171,5 +172,5 @@ TEMPLATES: tuple[Template, ...] = (
 
 
 def problem(rng: random.Random) -> Problem:
-    """One list of a template drawn at random."""
+    """Return a list from a random template."""
     return drawn(TEMPLATES, rng)

@@ -1,8 +1,8 @@
-"""What generated prompts share: a question with its answer, the words they are made of, and how
-they are asked.
+"""Common parts of generated prompts: problems, their vocabulary, and the format of questions.
 
-Every template is a pure function of a `random.Random`. The length of its answer shows in its
-question: the number of lines is stated, or can be counted. Knows nothing of models or tokens.
+Every template is a pure function of a `random.Random`. The length of an answer can be derived from
+its question, which states the number of lines or allows to count them. This module knows nothing
+about models or tokens.
 """
 
 import random
@@ -58,8 +58,10 @@ PLACES = ("market", "workshop", "library", "bakery", "garden centre", "harbour",
 
 @dataclass(frozen=True)
 class Problem:
-    """A question and its answer; the template's name, and how many steps, items or statements the
-    answer has.
+    """A question and its answer.
+
+    `size` is the number of steps, items or statements of the answer; `template` is the name of the
+    template.
     """
 
     question: str
@@ -72,16 +74,16 @@ Template = Callable[[random.Random], Problem]
 
 
 def drawn(templates: tuple[Template, ...], rng: random.Random) -> Problem:
-    """One problem of a template drawn at random."""
+    """Return a problem from a random template."""
     template = rng.choice(templates)
     return replace(template(rng), template=template.__name__)
 
 
 def question_prompt(question: str) -> str:
-    """How a question is put to the reference pair."""
+    """Return a question in the format that the reference pair was trained on."""
     return f"Question: {question.strip()}\nAnswer:"
 
 
 def worked_in(steps: int) -> str:
-    """The sentence that tells how many steps an answer has."""
+    """Return the sentence that states the number of steps of an answer."""
     return f"Work it out in {steps} step{'s' if steps > 1 else ''}."

@@ -1,7 +1,7 @@
 """The bundled prompt sets (code, prose, arithmetic) and prompts read from a JSONL file.
 
-The sets differ in nature as the LAPS-SD paper's three do (code, chat, reasoning), so that
-acceptance and output length differ between them. Knows nothing of models or tokens.
+The sets are of different kinds, as in the LAPS-SD paper (code, chat, reasoning), so that acceptance
+and output length differ between them. This module knows nothing about models or tokens.
 """
 
 import gzip
@@ -19,16 +19,17 @@ from lapsd.traces.prompts import template_of
 
 PROMPT_SEED = 20_250_517
 TRAINING_SEED = 1
-# of each kind, from the training's seed: never asked; the reference pair's training saw fewer
+# problems of each kind, drawn with the training's seed, that are excluded from the prompts; the
+# training of the reference pair used fewer
 TRAINING_PROBLEMS = 20_000
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A request's text before tokenization.
+    """The text of a request before tokenization.
 
-    `group` names what prompts have in common (a document, a template): those of one group are never
-    on both sides of a train-test split.
+    `group` is the name of the document or template that the prompt comes from. A train-test split
+    never separates prompts of one group.
     """
 
     request_id: str
@@ -38,9 +39,7 @@ class Prompt:
 
 
 def _code() -> list[Prompt]:
-    """Signature and docstring of held-out library functions, and twice as many of `fields`; bodies
-    are wanted.
-    """
+    """Signatures and docstrings of held-out library functions, and twice as many of `fields`."""
     wanted = [
         f
         for f in stdlib.functions(held_out=True)
@@ -54,13 +53,13 @@ def _code() -> list[Prompt]:
 
 
 def _opening(text: str) -> str:
-    """The first sentence of a text (at least 40 characters), or its first 12 words."""
+    """Return the first sentence of a text (at least 40 characters), or its first 12 words."""
     sentence = re.search(r"(?s)^.{40,300}?[.:]\s", text)
     return sentence.group().rstrip() if sentence else " ".join(text.split(" ")[:12])
 
 
 def _prose() -> list[Prompt]:
-    """The opening of a held-out piece of documentation; the model goes on."""
+    """Beginnings of held-out documentation, for the model to continue."""
     documents = stdlib.documents(held_out_only=True)
     held_out = [d for d in documents if len(_opening(d.text)) < 0.7 * len(d.text)]
     unique = {_opening(d.text): d for d in held_out}
@@ -68,7 +67,7 @@ def _prose() -> list[Prompt]:
 
 
 def _arithmetic() -> list[Prompt]:
-    """Word problems whose steps, 1 to 12, can be counted in the question."""
+    """Word problems of 1 to 12 steps that can be counted in the question."""
     return _generated("arithmetic", arithmetic.problem, arithmetic.ASKED, question_prompt, 2_000)
 
 
@@ -79,10 +78,10 @@ def _generated(
     asked: Callable[[str], str],
     count: int,
 ) -> list[Prompt]:
-    """`count` different prompts from our own templates, none of which the reference pair trains on.
+    """Return `count` different prompts from our own templates that are not in the training data.
 
-    A template is a group. Sizes are log-uniform, more short answers than long ones, so that lengths
-    differ as much between requests as those of free texts do.
+    A template is a group. The sizes of answers are log-uniform, with more short than long answers,
+    so that their lengths vary as much as the lengths of free texts.
     """
     names = {t.__name__ for t in templates}
     rng, trained = random.Random(TRAINING_SEED), set()
@@ -107,35 +106,33 @@ PROMPT_SETS: dict[str, Callable[[], list[Prompt]]] = {
 
 
 def bundled_prompts(name: str, seed: int = 0) -> list[Prompt]:
-    """The bundled set `name` in an order drawn with `seed`, ids made unique.
+    """Return the bundled set `name` in an order drawn with `seed`, with unique ids.
 
     Raises
     ------
     ValueError
-        If no set has that name.
+        If there is no set of that name.
     """
     if name not in PROMPT_SETS:
-        raise ValueError(
-            f"unknown prompt set {name!r}: the bundled ones are {', '.join(PROMPT_SETS)}"
-        )
+        raise ValueError(f"prompt set {name!r}: must be one of {', '.join(PROMPT_SETS)}")
     prompts = PROMPT_SETS[name]()
     random.Random(f"{name}-{seed}").shuffle(prompts)
     return [replace(p, request_id=f"{name}-{i:04d}:{p.request_id}") for i, p in enumerate(prompts)]
 
 
 def read_prompts(path: str | Path, field: str) -> list[Prompt]:
-    """Prompts from a file of JSON objects, one a line or all in one list (`.gz` allowed), the text
-    under `field`.
+    """Read prompts from a file of JSON objects, with the text under the key `field`.
 
-    The data set is named after the file; ids are `<name>-<line>`, or the place in the list. A key
-    `group` names the document or template that a prompt comes from; without it, texts that differ
-    in numbers only are a group.
+    The file holds one object per line, or one list of objects; it may be compressed (`.gz`). The
+    data set has the name of the file. The id of a prompt is `<name>-<line>`, or for a list
+    `<name>-<place>`. An optional key `group` names the document or template of a prompt; by
+    default, texts that differ only in numbers form a group.
 
     Raises
     ------
     ValueError
-        Naming file and line: no JSON object, no such field, a field that is no text, or no line at
-        all.
+        If the file cannot be read or is empty, or a line is not a JSON object or has no text under
+        `field`. The message names the file and the line.
     """
     path = Path(path)
     dataset = path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
@@ -161,7 +158,7 @@ def read_prompts(path: str | Path, field: str) -> list[Prompt]:
 
 
 def _listed(content: str) -> list[tuple[int, Any]]:
-    """The objects of a file that is one JSON list, numbered from 1; empty for any other file."""
+    """Return the numbered objects of a file that is one JSON list; empty for any other file."""
     if not content.lstrip().startswith("["):
         return []
     try:
@@ -188,7 +185,7 @@ def _text_of(record: Any, field: str, path: Path, number: int) -> str:
         )
     text = record[field]
     if isinstance(text, list) and text:
-        text = text[0]  # Spec-Bench and MT-Bench hold a list of turns: the first one
+        text = text[0]  # Spec-Bench and MT-Bench hold a list of turns; use the first
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"prompts file {path}, line {number}: field {field!r} holds no text")
     return text

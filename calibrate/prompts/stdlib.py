@@ -1,8 +1,8 @@
-"""Text found on every machine with Python: its standard library's functions and documentation.
+"""Functions and documentation of Python's standard library, as text for prompts and training.
 
-Reads source files only (nothing is imported or run). A module or topic is *held out* by a hash of
-its name: the reference pair never trains on it, so that its prompts are new to the models. Knows
-nothing of models.
+The source files are read, but never imported or run. Some modules and topics are *held out*, by a
+hash of their names: the reference pair never trains on them, so that prompts from them are new to
+the models. This module knows nothing about models.
 """
 
 import ast
@@ -38,14 +38,14 @@ class Function:
 
     module: str
     name: str
-    # signature and docstring, up to the end of the docstring's line; "" without a docstring
+    # signature and docstring, up to the last line of the docstring; "" without a docstring
     head: str
     body: str  # the rest of the source
 
 
 @dataclass(frozen=True)
 class Document:
-    """A piece of documentation: a docstring, or some paragraphs of one of pydoc's topics."""
+    """A piece of documentation: a docstring, or some paragraphs of a pydoc topic."""
 
     source: str
     text: str
@@ -53,21 +53,23 @@ class Document:
 
 
 def is_held_out(name: str) -> bool:
-    """True for one module or topic in `HELD_OUT_ONE_IN`, by a hash that no Python version
-    changes.
+    """Return whether a module or topic is held out, by a hash that all Python versions share.
+
+    One in `HELD_OUT_ONE_IN` names is held out.
     """
     return zlib.crc32(name.encode()) % HELD_OUT_ONE_IN == 0
 
 
 def library_folder() -> Path:
-    """The folder of the running Python's standard library."""
+    """Return the folder of the running Python's standard library."""
     return Path(sysconfig.get_paths()["stdlib"])
 
 
 @cache
 def modules(*, held_out: bool) -> tuple[tuple[str, str, ast.Module], ...]:
-    """(dotted name, source, syntax tree) of the held-out modules, or of all others; unparsable
-    files are left out.
+    """Return (dotted name, source, syntax tree) of the held-out modules, or of all others.
+
+    Files that cannot be parsed are left out.
     """
     root, parsed = library_folder(), []
     for path in sorted(root.rglob("*.py")):
@@ -85,13 +87,13 @@ def modules(*, held_out: bool) -> tuple[tuple[str, str, ast.Module], ...]:
 def _functions_in(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node  # functions nested in it are part of its body
+            yield node  # nested functions are part of its body
         else:
             yield from _functions_in(node)
 
 
 def functions(*, held_out: bool) -> Iterator[Function]:
-    """Every function of the held-out modules, or of all others."""
+    """Yield every function of the held-out modules, or of all others."""
     for module, source, tree in modules(held_out=held_out):
         lines = source.splitlines()
         for node in _functions_in(tree):
@@ -118,7 +120,7 @@ def _docstrings(*, held_out_only: bool) -> Iterator[tuple[str, str]]:
 
 
 def _topics() -> dict[str, str]:
-    """pydoc's help topics, read from the source of `pydoc_data.topics` as a literal."""
+    """Return pydoc's help topics, read as a literal from the source of `pydoc_data.topics`."""
     path = library_folder() / "pydoc_data" / "topics.py"
     if not path.exists():
         return {}
@@ -129,9 +131,7 @@ def _topics() -> dict[str, str]:
 
 
 def _pieces(text: str, rng: random.Random) -> Iterator[str]:
-    """Cut a long text between paragraphs into pieces of log-normal length, median 500
-    characters.
-    """
+    """Split a text between paragraphs into pieces of log-normal length (median 500 characters)."""
     piece: list[str] = []
     wanted = rng.lognormvariate(6.2, 0.7)
     for paragraph in text.split("\n\n"):
@@ -144,10 +144,16 @@ def _pieces(text: str, rng: random.Random) -> Iterator[str]:
 
 
 def documents(min_characters: int = 120, *, held_out_only: bool = False) -> list[Document]:
-    """The library's documentation, without repeats; a text also held out elsewhere counts as held
-    out.
+    """Return the documentation of the library, without duplicates.
 
-    `held_out_only` reads a sixth of the library and gives those documents alone.
+    A text that occurs several times is held out if any of its sources is held out.
+
+    Parameters
+    ----------
+    min_characters : int
+        Shorter texts are left out.
+    held_out_only : bool
+        Return only held-out documents; this reads only a sixth of the library.
     """
     rng = random.Random(0)
     texts = [(source, cleandoc(text)) for source, text in _docstrings(held_out_only=held_out_only)]

@@ -1,7 +1,8 @@
 """The reference pair: a small LLaMA target and a draft ten times smaller, trained for this project.
 
-Ordinary Hugging Face folders under `data/`, made by `python -m lapsd.calibrate.reference`;
-`data/MODEL_CARD.md` says from what, how, and how well.
+The models are ordinary Hugging Face folders under `data/`, made by
+`python -m lapsd.calibrate.reference`. `data/MODEL_CARD.md` describes the training data, the recipe
+and the results.
 """
 
 from pathlib import Path

@@ -1,9 +1,9 @@
-"""`python -m lapsd.calibrate.reference`: train the reference pair from scratch, or go on where a
-run was stopped.
+"""Train the reference pair from scratch, or resume an interrupted training.
 
-On two CPU cores about an hour; not yet timed on a GPU. glibc gives memory back to the kernel too
-eagerly for this load: with MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 set
-it ran 1.2 times faster.
+Training takes about an hour on two CPU cores; it has not been timed on a GPU. By default, glibc
+returns memory to the kernel too often for this load. With the environment variables
+MALLOC_MMAP_THRESHOLD_=4000000000 and MALLOC_TRIM_THRESHOLD_=8000000000, training ran 1.2 times
+faster.
 """
 
 import argparse
@@ -25,16 +25,22 @@ def _arguments() -> argparse.Namespace:
         prog="python -m lapsd.calibrate.reference", description=__doc__
     )
     parser.add_argument(
-        "--gsm8k", type=Path, required=True, help="GSM8K train, JSON lines (.gz allowed)"
+        "--gsm8k",
+        type=Path,
+        required=True,
+        help="training split of GSM8K, JSON lines (.gz allowed)",
     )
     parser.add_argument("--mbpp", type=Path, required=True, help="MBPP, JSON lines (.gz allowed)")
     parser.add_argument(
-        "--out", type=Path, default=Path("reference-training"), help="checkpoints and the result"
+        "--out",
+        type=Path,
+        default=Path("reference-training"),
+        help="folder for checkpoints and the result",
     )
     parser.add_argument("--target-tokens", type=int, default=7_500_000)
     parser.add_argument("--draft-tokens", type=int, default=3_000_000)
     parser.add_argument(
-        "--distil-documents", type=int, default=2_000, help="texts that the target writes"
+        "--distil-documents", type=int, default=2_000, help="number of texts that the target writes"
     )
     parser.add_argument("--device", default="cpu")
     return parser.parse_args()
@@ -50,7 +56,7 @@ def _tokenizer(args: argparse.Namespace) -> PreTrainedTokenizerFast:
 
 
 def main() -> None:
-    """Tokenizer, target, the target's own texts, draft, and the two folders that ship."""
+    """Train tokenizer and target, write texts with the target, train the draft, save the pair."""
     args = _arguments()
     parallel.join()
     tokenizer = _tokenizer(args)
@@ -68,8 +74,8 @@ def main() -> None:
     texts = target_texts(target, tokenizer, openings, args.distil_documents, args.out / "texts")
     draft_recipe = train.Recipe(tokens=args.draft_tokens, lr=4e-3)
     draft = train.new_model(train.draft_config(), recipe.seed, device)
-    # half of what the draft sees is the target's own writing, half the corpus, so that it does not
-    # overfit the former
+    # half of the draft's documents are texts of the target, and half come from the corpus, so that
+    # the draft does not overfit to the target's texts
     documents = corpus.documents(args.gsm8k, args.mbpp)
     mixed = itertools.chain.from_iterable(zip(itertools.cycle(texts), documents, strict=False))
     blocks = train.token_blocks(mixed, tokenizer, draft_recipe.batch)

@@ -1,10 +1,9 @@
-"""What the reference pair learns from: functions, documentation, word problems, lists, small
-programs.
+"""Training data of the reference pair: functions, documentation, word problems, lists, programs.
 
-Sources: the running Python's standard library but for its held-out modules and topics; GSM8K train
-(MIT); MBPP (CC-BY-4.0); problems, lists and functions of our own templates. Each source is an
-endless seeded stream of documents, mixed by `SHARES`. No document holds a bundled prompt. Knows
-nothing of torch.
+The sources are the standard library of the running Python, except its held-out modules and topics;
+the training split of GSM8K (MIT); MBPP (CC-BY-4.0); and problems, lists and functions from our own
+templates. Each source is an endless, seeded stream of documents, and `SHARES` determines their
+proportions. No document contains a bundled prompt. This module knows nothing about torch.
 """
 
 import gzip
@@ -37,13 +36,14 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def words(text: str) -> list[str]:
-    """The text's words, whatever stands between them."""
+    """Return the words of a text, without punctuation and spaces."""
     return re.findall(r"\w+", text)
 
 
 def unseen(texts: Iterable[str], prompts: Iterable[str]) -> list[str]:
-    """The texts that hold none of the prompts, read as sequences of words; no prompt has fewer than
-    four.
+    """Return the texts that contain none of the prompts, both compared as sequences of words.
+
+    Each prompt must have at least four words.
     """
     starts: dict[tuple[str, ...], list[list[str]]] = {}
     for prompt in map(words, prompts):
@@ -60,7 +60,7 @@ def unseen(texts: Iterable[str], prompts: Iterable[str]) -> list[str]:
 
 
 def library() -> dict[str, list[str]]:
-    """The library's functions ("code") and documentation ("prose") that hold no bundled prompt."""
+    """Return functions ("code") and documentation ("prose") without bundled prompts."""
     prompts = [p.text for name in ("code", "prose") for p in bundled_prompts(name)]
     return {"code": unseen(_code(), prompts), "prose": unseen(_prose(), prompts)}
 
@@ -71,7 +71,7 @@ def _code() -> list[str]:
 
 
 def _prose() -> list[str]:
-    """Documentation without any paragraph that a held-out document holds too."""
+    """Documentation that shares no paragraph with a held-out document."""
     documents = stdlib.documents()
     taken = {p for d in documents if d.held_out for p in d.text.split("\n\n") if len(p) > 40}
     return [
@@ -80,8 +80,9 @@ def _prose() -> list[str]:
 
 
 def _gsm8k(path: Path) -> list[str]:
-    """Questions and answers, without the calculator's annotations; every other one tells its number
-    of steps.
+    """Questions and answers without calculator annotations.
+
+    Every other question states its number of steps.
     """
     texts = []
     for i, row in enumerate(_rows(path)):
@@ -92,7 +93,7 @@ def _gsm8k(path: Path) -> list[str]:
 
 
 def _mbpp(path: Path) -> list[str]:
-    """The task as a comment, then its program."""
+    """Each task as a comment, followed by its program."""
     return [f"# {r['text']}\n" + r["code"].replace("\r\n", "\n").expandtabs(4) for r in _rows(path)]
 
 
@@ -105,8 +106,9 @@ def _shuffled(texts: list[str], seed: str) -> Iterator[str]:
 
 
 def _answered(draw: Template, asked: Callable[[str], str], between: str) -> Iterator[str]:
-    """The problems of our own templates that are never prompts, with their answers, over and
-    over.
+    """Yield the training problems of our own templates with their answers, repeatedly.
+
+    These problems are never used as prompts.
     """
     while True:
         rng = random.Random(TRAINING_SEED)
@@ -116,7 +118,7 @@ def _answered(draw: Template, asked: Callable[[str], str], between: str) -> Iter
 
 
 def documents(gsm8k: Path, mbpp: Path) -> Iterator[str]:
-    """An endless, reproducible stream of training documents in the proportions of `SHARES`."""
+    """Yield an endless, reproducible stream of documents in the proportions of `SHARES`."""
     streams = {
         **{name: _shuffled(texts, name) for name, texts in library().items()},
         "gsm8k": _shuffled(_gsm8k(gsm8k), "gsm8k"),
@@ -126,7 +128,7 @@ def documents(gsm8k: Path, mbpp: Path) -> Iterator[str]:
         "fields": _answered(fields.problem, str, "\n"),
     }
     written = dict.fromkeys(SHARES, 0)
-    while True:  # always the source that is furthest behind its share
+    while True:  # take the source that is furthest below its share
         source = min(SHARES, key=lambda name: written[name] / SHARES[name])
         text = next(streams[source])
         written[source] += len(text)

@@ -1,8 +1,8 @@
-"""The texts that the draft learns from: beginnings of corpus documents, continued by the target
-itself.
+"""Texts that the target writes and the draft is trained on.
 
-A draft is asked about contexts the target wrote, so those are what it should be trained on.
-Sampling at temperature 1, in batches, with the target's own cache.
+During decoding, a draft proposes tokens for contexts that the target wrote, so it should be trained
+on such contexts. The texts are beginnings of corpus documents, which the target continues by
+sampling at temperature 1, in batches.
 """
 
 import itertools
@@ -26,10 +26,9 @@ def target_texts(
     count: int,
     folder: Path,
 ) -> list[str]:
-    """About `count` texts that the target continued, kept in `folder` (read back if they are there
-    already).
+    """Return about `count` texts continued by the target.
 
-    Each process writes its share.
+    Each process writes its share into `folder`. Texts that are already there are read instead.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"texts-{i}-of-{parallel.size()}.jsonl" for i in range(parallel.size())]
@@ -67,8 +66,9 @@ def _write(path: Path, texts: list[str]) -> None:
 def _continued(
     target: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, documents: list[str]
 ) -> list[str]:
-    """The documents' first `OPENING_TOKENS` tokens, each continued to the end token or `LENGTH`
-    tokens.
+    """Continue the first `OPENING_TOKENS` tokens of each document.
+
+    Texts end with the end token or after `LENGTH` tokens.
     """
     openings = [ids[:OPENING_TOKENS] for ids in tokenizer(documents)["input_ids"]]
     openings = [ids for ids in openings if len(ids) == OPENING_TOKENS]

@@ -1,9 +1,10 @@
-"""Several processes train one model: each takes its rows of a block, and gradients are averaged.
+"""Train one model with several processes: each takes its rows of a block; gradients are averaged.
 
-Started by `torchrun --nproc-per-node N -m lapsd.calibrate.reference ...`; without it there is one
-process, and nothing here does anything. On a CPU that others use too, processes of one thread each
-wait for each other once a step, threads many thousand times: on two shared cores that was the
-difference between 4,000 and 500 tokens a second.
+Start them with `torchrun --nproc-per-node N -m lapsd.calibrate.reference ...`. Without torchrun
+there is one process, and the functions of this module have no effect. On a shared CPU, processes
+with one thread each are faster than one process with several threads: processes synchronise once
+per step, but threads many thousand times. On two shared cores, processes trained 4,000 tokens per
+second and threads 500.
 """
 
 import os
@@ -14,34 +15,34 @@ from torch import Tensor, distributed
 
 
 def join() -> None:
-    """Meet the other processes, if `torchrun` started this one."""
+    """Connect to the other processes, if `torchrun` started this one."""
     if "RANK" in os.environ:
         distributed.init_process_group("gloo")
 
 
 def rank() -> int:
-    """Which process this is; 0 if it is the only one."""
+    """Return the number of this process; 0 if it is the only one."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def size() -> int:
-    """How many processes there are."""
+    """Return the number of processes."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def wait() -> None:
-    """Go on when all processes are here."""
+    """Wait until all processes have called this function."""
     if distributed.is_initialized():
         distributed.barrier()
 
 
 def rows(blocks: Iterator[Tensor]) -> Iterator[Tensor]:
-    """This process's rows of each block, (batch / processes, width)."""
+    """Return this process's rows of each block, (batch / processes, width)."""
     return (block[rank() :: size()] for block in blocks)
 
 
 def average(model: torch.nn.Module, loss: Tensor) -> Tensor:
-    """Average the gradients in place, and give the average loss."""
+    """Average the gradients over all processes in place, and return the average loss."""
     if size() == 1:
         return loss
     gradients = [p.grad for p in model.parameters() if p.grad is not None]

@@ -1,4 +1,4 @@
-"""Write trained models as ordinary Hugging Face folders in bf16."""
+"""Save trained models as ordinary Hugging Face folders in bf16."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ def publish(
     target: LlamaForCausalLM,
     draft: LlamaForCausalLM,
 ) -> None:
-    """Save `target` and `draft` under `folder`, each with the tokenizer beside it."""
+    """Save `target` and `draft` in subfolders of `folder`, each with the tokenizer."""
     for name, model in (("target", target), ("draft", draft)):
         model.to(torch.bfloat16).save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)

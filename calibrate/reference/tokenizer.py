@@ -1,4 +1,4 @@
-"""The pair's shared tokenizer: byte-level BPE, 4,096 entries, digits one by one."""
+"""The shared tokenizer of the pair: byte-level BPE, 4,096 entries, one token per digit."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ BEGIN, END, PAD = "<s>", "</s>", "<pad>"
 
 
 def train_tokenizer(texts: Iterable[str], context: int) -> PreTrainedTokenizerFast:
-    """Train the BPE on `texts`; every encoded prompt begins with `<s>`."""
+    """Train the tokenizer on `texts`; every encoded prompt begins with `<s>`."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

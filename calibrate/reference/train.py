@@ -1,10 +1,10 @@
-"""Training of the reference pair: the target on the corpus, then the draft distilled from the
-target.
+"""Train the reference pair: the target on the corpus, and the draft by distillation.
 
-Seeded and checkpointed: killed, the same command goes on from its last checkpoint. Checkpoints are
-safetensors plus a line of JSON, written aside and renamed. Hidden matrices are trained with Muon,
-the rest with AdamW; both follow one warm-up, constant, linear-decay schedule. Knows nothing of
-speculative decoding.
+Training is seeded and checkpointed; after an interruption, the same command resumes from the last
+checkpoint. A checkpoint is a safetensors file with JSON metadata, written under a temporary name
+and renamed. Muon trains the hidden matrices and AdamW all other parameters; both use the same
+schedule of warm-up, constant rate and linear decay. This module knows nothing about speculative
+decoding.
 """
 
 import itertools
@@ -31,7 +31,10 @@ Loss = Callable[[torch.nn.Module, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one model is trained. Token counts include repeats."""
+    """The hyperparameters of one training.
+
+    `tokens` counts repeated tokens each time.
+    """
 
     tokens: int
     batch: int = 8
@@ -47,7 +50,7 @@ class Recipe:
         return max(1, self.tokens // (self.batch * CONTEXT))
 
     def rate(self, step: int) -> float:
-        """The learning rate's factor at `step`."""
+        """Return the factor of the learning rate at `step`."""
         done = step / self.steps
         return min(
             1.0, (step + 1) / max(1, self.warmup * self.steps), max(0.02, (1 - done) / self.decay)
@@ -55,8 +58,9 @@ class Recipe:
 
 
 def target_config() -> LlamaConfig:
-    """7.0 M parameters: 8 layers of 256, 4 query heads of 64 over 2 key-value heads, tied
-    embeddings.
+    """Return the target's configuration: 8 layers of width 256, 7.0 M parameters.
+
+    It has 4 query heads and 2 key-value heads of size 64, and tied embeddings.
     """
     return _config(
         hidden_size=256,
@@ -68,8 +72,9 @@ def target_config() -> LlamaConfig:
 
 
 def draft_config() -> LlamaConfig:
-    """0.7 M parameters: one layer of 128, 4 query heads of 32 over 2 key-value heads, tied
-    embeddings.
+    """Return the draft's configuration: one layer of width 128, 0.7 M parameters.
+
+    It has 4 query heads and 2 key-value heads of size 32, and tied embeddings.
     """
     return _config(
         hidden_size=128,
@@ -96,7 +101,7 @@ def _config(**shape: int) -> LlamaConfig:
 def token_blocks(
     texts: Iterator[str], tokenizer: PreTrainedTokenizerFast, batch: int
 ) -> Iterator[Tensor]:
-    """Documents, each closed by the end token, packed into blocks of shape (batch, CONTEXT + 1)."""
+    """Pack documents, each followed by the end token, into blocks (batch, CONTEXT + 1)."""
     need, buffer = batch * (CONTEXT + 1), []
     end = tokenizer.eos_token_id
     while True:
@@ -108,14 +113,16 @@ def token_blocks(
 
 
 def next_token_loss(model: torch.nn.Module, block: Tensor) -> Tensor:
-    """Mean cross-entropy of the next token, in nats."""
+    """Return the mean cross-entropy of the next token, in nats."""
     logits = model(input_ids=block[:, :-1], use_cache=False).logits
     return functional.cross_entropy(logits.flatten(0, 1).float(), block[:, 1:].flatten())
 
 
 def distillation_loss(target: torch.nn.Module) -> Loss:
-    """Mean KL divergence from the target's distribution to the draft's, plus a tenth of the text's
-    own loss.
+    """Return a loss function for the draft.
+
+    The loss is the mean KL divergence from the target's distribution to the draft's, plus a tenth
+    of the cross-entropy of the text.
     """
 
     def loss(draft: torch.nn.Module, block: Tensor) -> Tensor:
@@ -162,8 +169,9 @@ def train(
     folder: Path,
     device: str,
 ) -> float:
-    """Train `model` in place, resuming from `folder` if it holds a checkpoint; returns the last
-    smoothed loss.
+    """Train `model` in place, and return the smoothed loss of the last step.
+
+    Training resumes from the checkpoint in `folder`, if there is one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     optimizers = _optimizers(model, recipe)
@@ -185,16 +193,13 @@ def train(
         value = float(loss)
         if not math.isfinite(value):
             raise RuntimeError(
-                f"the loss is {value} at step {step} of {folder.name}: lower the learning rate"
+                f"{folder.name}: the loss is {value} at step {step}; use a lower learning rate"
             )
         smooth = value if step == 0 else 0.98 * smooth + 0.02 * value
         if (step + 1) % 20 == 0 and parallel.rank() == 0:
             rate = (step + 1 - since) * recipe.batch * CONTEXT / (time.perf_counter() - started)
-            print(
-                f"{folder.name}: step {step + 1}/{recipe.steps}  loss {smooth:.3f}  {rate:,.0f}"
-                " tokens/s",
-                flush=True,
-            )
+            done = f"{folder.name}: step {step + 1}/{recipe.steps}"
+            print(f"{done}  loss {smooth:.3f}  {rate:,.0f} tokens/s", flush=True)
         if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
             _checkpoint(folder, model, optimizers, recipe, step + 1, smooth)
     return smooth
@@ -238,7 +243,7 @@ def _resume(
         note = json.loads(json.loads(file.read(size))["__metadata__"]["lapsd"])
     if note["recipe"] != asdict(recipe):
         raise ValueError(
-            f"{path} was made by another recipe ({note['recipe']}): choose another --out folder"
+            f"{path}: was made with another recipe ({note['recipe']}); choose another --out folder"
         )
     tensors = load_file(path)
     with torch.no_grad():
@@ -257,8 +262,7 @@ def _resume(
 
 
 def new_model(config: LlamaConfig, seed: int, device: str) -> LlamaForCausalLM:
-    """A freshly initialised float32 model."""
+    """Return a newly initialised float32 model."""
     torch.manual_seed(seed)
-    # on the CPU the plain attention trains 1.3 times faster than the fused one (context 512, two
-    # cores)
+    # on two CPU cores at context 512, plain attention trains 1.3 times faster than fused attention
     return LlamaForCausalLM._from_config(config, attn_implementation="eager").to(device)

@@ -1,1 +1,1 @@
-"""What rounds, prefills and moves of KV caches take, and what the hardware would allow."""
+"""Times of rounds, prefills and KV transfers, and their lower bounds on the hardware."""

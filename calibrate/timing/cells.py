@@ -1,8 +1,8 @@
-"""Rounds timed over batch sizes, widths and contexts: the grid behind a profile's tables.
+"""Time rounds over a grid of batch sizes, widths and contexts.
 
-Every cell runs whole rounds, the draft before the verify pass, as serving does; what a pass takes
-alone is timed beside it. Cells come in random order, each warms up until it is steady, and what
-came first is timed again later.
+A cell is one combination of the three. Every cell runs whole rounds, with drafting before the
+verify pass, as in serving; `time_alone` times the parts separately. Cells run in random order after
+a warm-up. Some cells are timed again later, to detect a drift of the machine.
 """
 
 import random
@@ -25,7 +25,7 @@ from lapsd.calibrate.models.loading import Pair
 BATCHES = (1, 2, 4, 8, 16, 32)
 WIDTHS = (1, 2, 3, 5, 9, 17)
 CONTEXTS = (128, 512, 1_024, 2_048, 4_096)
-MIXED = 8  # cells whose rows have contexts of their own, which no fit sees
+MIXED = 8  # held-out cells whose rows have different contexts
 BLOCK, MAX_BLOCKS, STEADY = 5, 6, 0.01
 LEAST_ROUNDS, MOST_ROUNDS, CELL_SECONDS = 4, 24, 0.45
 DRIFT, DRIFT_CELLS = 0.03, 3
@@ -34,9 +34,10 @@ PASSES = 3
 
 @dataclass(frozen=True)
 class Cell:
-    """Rounds of `len(contexts)` requests of those contexts, each verifying `width` tokens.
+    """Rounds of requests with the given contexts, one request per context.
 
-    `role` is `fit` for cells that terms are fitted to, `held_out` for those that test the fit.
+    Each request verifies `width` tokens. `role` is `fit` for cells that terms are fitted to, and
+    `held_out` for cells that test the fit.
     """
 
     width: int
@@ -55,15 +56,19 @@ class Cell:
 def design(
     longest: int, batches: Sequence[int] = BATCHES, widths: Sequence[int] = WIDTHS, seed: int = 0
 ) -> list[Cell]:
-    """A sparse grid, in random order.
+    """Return the cells of a sparse grid, in random order.
 
-    Per batch size: every width at a middle context, one width at every context, two more at the
-    longest, which the terms are fitted to; two at other places, which test them; and eight cells of
-    mixed contexts.
+    For each batch size, the terms are fitted to cells with every width at a middle context, with
+    one width at every context, and with two more widths at the longest context. Two further cells
+    test them. In addition, eight held-out cells have mixed contexts.
 
     Parameters
     ----------
-    longest : the most tokens that a context and a round's look-ahead may take together.
+    longest : int
+        Most tokens of a context plus the look-ahead of a round.
+    batches, widths : sequence of int
+    seed : int
+        Seed of the order and of the mixed contexts.
     """
     widths = [w for w in widths if 2 * w <= longest]
     room = longest - 2 * max(widths)
@@ -76,7 +81,7 @@ def design(
     for b in sorted({1, *batches}):
         cells += [Cell(w, (middle,) * b) for w in widths]
         cells += [Cell(long_width, (c,) * b) for c in contexts if c != middle]
-        # the slope by width, from the narrowest and the widest
+        # the narrowest and the widest pass give the slope by width
         cells += [
             Cell(w, (contexts[-1],) * b)
             for w in {widths[0], widths[-1]} - {long_width}
@@ -104,16 +109,18 @@ def design(
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """What was timed.
+    """The timings of a grid.
 
     Attributes
     ----------
-    samples : DataFrame A row a round: cell, role, batch, width, tokens (contexts added up),
-        draft_ns, verify_ns, total_ns.
+    samples : DataFrame
+        One row per round: cell, role, batch, width, tokens (sum of the contexts), draft_ns,
+        verify_ns, total_ns.
     skipped : list of str
-        Cells that could not be timed, and why.
+        Cells that were not timed, with the reasons.
     drift : float
-        By how much the same cells took longer at the end than at the beginning.
+        Relative change of the time of the same cells from the first to the last visit.
+    interrupted : bool
     """
 
     samples: pd.DataFrame
@@ -135,21 +142,37 @@ def time_grid(
     deadline: float = float("inf"),
     quick: bool = False,
 ) -> Grid:
-    """Time every cell.
+    """Time all cells.
 
-    One that does not fit into memory, or comes after `deadline` (`time.monotonic`), is skipped;
-    after an interrupt (Ctrl-C) all the rest are. `quick` takes few samples a cell, to see that it
-    works.
+    Cells that do not fit into memory, or that start after the deadline, are skipped. After an
+    interrupt (Ctrl-C) all remaining cells are skipped.
+
+    Parameters
+    ----------
+    pair : Pair
+    cells : sequence of Cell
+    sampling : Sampling
+    progress : callable
+        Called with (visits done, visits in total).
+    deadline : float
+        On the clock `time.monotonic`.
+    quick : bool
+        Take few samples per cell, only to see that everything works.
+
+    Raises
+    ------
+    CaptureError
+        If a CUDA graph cannot be captured.
     """
     bench = _Bench(pair, cells, sampling, quick)
     numbered = list(enumerate(cells))
     if pair.device.type == "cuda":
-        # one visit each, steady as a GPU is, and the first three again for the drift
+        # a GPU is steady: one visit of each cell, and a second one of the first three for the drift
         groups = [[entry] for entry in [*numbered, *numbered[:DRIFT_CELLS]]]
         visits = [(group, int(k >= len(numbered))) for k, group in enumerate(groups)]
     else:
-        # the CPU's speed wanders: the cells of a batch size are timed together, a round of each in
-        # turn, so that slow spells fall on all alike; and in several passes, minutes apart
+        # the speed of a CPU varies: the cells of a batch size take turns round by round, so that
+        # slow periods affect all of them equally, and there are several passes, minutes apart
         groups = [
             [e for e in numbered if e[1].batch == b] for b in dict.fromkeys(c.batch for c in cells)
         ]
@@ -179,10 +202,9 @@ def time_grid(
             torch.cuda.empty_cache()
             reason = "out of GPU memory"
         except CaptureError:
-            raise  # no cell after it could be timed
-        except (
-            RuntimeError
-        ) as error:  # of the library or the device: it costs the cell alone that had it
+            raise  # no later cell could be timed
+        except RuntimeError as error:
+            # of the library or the device: visit cells one by one, and skip only the failing one
             if len(able) > 1:
                 pending.extendleft(([entry], visit) for entry in reversed(able))
                 continue
@@ -204,13 +226,13 @@ def time_grid(
         "verify_ns",
         "total_ns",
     ]
-    # numbers also where there are none: put together with others, a column of objects would take
-    # theirs away
+    # set the types for an empty frame too: concatenated with others, columns of objects would turn
+    # their integers into objects
     samples = pd.DataFrame(rows, columns=columns).astype(
         {c: "int64" for c in columns if c != "role"}
     )
     left_out = [f"{cell}: {reason}" for cell, reason in skipped.items()]
-    # a cell that is only there to be timed again must not weigh twice
+    # second visits on a GPU only serve to compute the drift
     kept = samples if pair.device.type != "cuda" else samples[samples["visit"] == 0]
     return Grid(
         kept.drop(columns="visit").reset_index(drop=True), left_out, _drift(samples), interrupted
@@ -218,9 +240,7 @@ def time_grid(
 
 
 def _drift(samples: pd.DataFrame) -> float:
-    """By how much cells took longer at their last visit than at their first: the median over
-    cells.
-    """
+    """Return the median over cells of the relative change of time from first to last visit."""
     medians = samples.groupby(["cell", "visit"])["total_ns"].median().unstack()
     if medians.shape[1] < 2:
         return 0.0
@@ -229,8 +249,9 @@ def _drift(samples: pd.DataFrame) -> float:
 
 
 class _Bench:
-    """Runs cells in the same KV memory, those of a batch size and width in the same captured
-    rounds.
+    """Runs cells.
+
+    All cells share the KV memory. Cells of the same batch size and width share captured rounds.
     """
 
     def __init__(self, pair: Pair, cells: Sequence[Cell], sampling: Sampling, quick: bool) -> None:
@@ -245,16 +266,14 @@ class _Bench:
         self._cells = cells
 
     def _batched(self, cell: Cell) -> bool:
-        """Whether the cell runs in device rounds; single requests on the CPU run as they are
-        decoded there.
-        """
+        """Return whether the cell runs as `DeviceRounds`; single requests on the CPU do not."""
         return cell.batch > 1 or self._on_device
 
     def _capacity(self, cell: Cell) -> int:
         return min(max(cell.contexts) + cell.width + 1, self._pair.context)
 
     def does_not_fit(self, cell: Cell) -> str | None:
-        """Why a cell cannot be timed, or None."""
+        """Return the reason why a cell cannot be timed, or None."""
         if not self._pair.lean and len(set(cell.contexts)) > 1:
             return "mixed contexts need the lean engine"
         if self._pair.device.type != "cuda":
@@ -266,18 +285,17 @@ class _Bench:
         free -= torch.cuda.memory_allocated(self._pair.device)
         held = 0 if self._caches is None else sum(c.nbytes for c in self._caches)
         if need > 0.9 * (free + held):
-            return (
-                f"its KV cache takes {need / 2**30:.1f} GiB, {(free + held) / 2**30:.1f} GiB are"
-                " free"
-            )
+            free_gib = (free + held) / 2**30
+            return f"its KV cache takes {need / 2**30:.1f} GiB, and {free_gib:.1f} GiB are free"
         return None
 
     @torch.inference_mode()
     def visit(
         self, cells: Sequence[tuple[int, Cell]]
     ) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
-        """Rounds of each cell in turn: its number, and (context tokens, draft ns, verify ns, total
-        ns).
+        """Run rounds of the given cells in turn.
+
+        Yields (number of the cell, (context tokens, draft ns, verify ns, total ns)) for each round.
         """
         steps = {
             i: self._batch_step(c) if self._batched(c) else self._single_step(c) for i, c in cells
@@ -293,8 +311,9 @@ class _Bench:
             turn += 1
 
     def _warm_up(self, step: Callable[[], tuple[int, int, int, int]], *, alone: bool) -> None:
-        """Run rounds until two medians agree; where cells take turns, the others would undo more
-        than a few.
+        """Run rounds until the medians of two blocks agree.
+
+        If cells take turns, run two rounds only: the other cells would undo a longer warm-up.
         """
         before = statistics.median(step()[-1] for _ in range(BLOCK if alone else 2))
         for _ in range(self._warm_blocks if alone else 0):
@@ -313,7 +332,7 @@ class _Bench:
 
         def step() -> tuple[int, int, int, int]:
             nonlocal decoder
-            if state["context"] + cell.width > room:  # start anew rather than run out of context
+            if state["context"] + cell.width > room:  # start again before the context is full
                 decoder = make_decoder(
                     pair, n, self._sampling, min(pair.context, len(prompt) + turns * cell.width)
                 )
@@ -321,9 +340,8 @@ class _Bench:
                 state["context"] = min(len(prompt), room - cell.width)
             assert decoder is not None
             context = state["context"]
-            emitted, times = decoder.round(
-                n if state["turn"] % 2 else 0
-            )  # none and all accepted, in turn
+            # accept no token and all tokens in turn
+            emitted, times = decoder.round(n if state["turn"] % 2 else 0)
             state["context"] += len(emitted)
             state["turn"] += 1
             return context, *times
@@ -343,7 +361,7 @@ class _Bench:
         def step() -> tuple[int, int, int, int]:
             nonlocal turn
             turn += 1
-            if pair.lean:  # cells that take turns share rounds
+            if pair.lean:  # another cell may have used the same rounds
                 rounds.place(last_two, positions)
             start = clock(pair.device)
             drawn = uniforms.draw(2 * n + 1) if temperature else None
@@ -355,9 +373,7 @@ class _Bench:
         return step
 
     def _rounds_for(self, cell: Cell) -> DeviceRounds:
-        """Captured once a batch size and width; all in one KV memory, as large as the largest cell
-        that fits.
-        """
+        """Return the rounds of a cell, captured once for each batch size and width."""
         pair, n, temperature = self._pair, cell.width - 1, self._sampling.temperature
         if not pair.lean:
             return DeviceRounds(
@@ -374,8 +390,9 @@ class _Bench:
         return self._rounds[cell.batch, n]
 
     def _memory(self, cell: Cell) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values for this cell and, where they fit, for all others: random numbers, for
-        timing.
+        """Return KV memory for this cell and, if possible, for all other cells that fit.
+
+        It holds random numbers, for timing.
         """
         capacity = self._capacity(cell)
         if self._caches is None or any(
@@ -403,8 +420,9 @@ class _Bench:
 
 @torch.inference_mode()
 def time_alone(pair: Pair, n: int, context: int, repeats: int = 30) -> dict[str, int]:
-    """Median ns of a draft step and of a verify pass over n + 1 tokens, each again and again by
-    itself.
+    """Return the median ns of a draft step and of a verify pass over n + 1 tokens.
+
+    Each part is repeated by itself, not inside rounds.
     """
     if pair.device.type == "cuda" and isinstance(pair.target_engine, LeanEngine):
         rounds = DeviceRounds(pair, n, capacity=min(context + n + 2, pair.context))
@@ -446,7 +464,7 @@ def _free(pair: Pair) -> int:
 
 
 def _cache_bytes(pair: Pair, tokens: int) -> int:
-    """Keys and values of so many tokens, in both models."""
+    """Return the bytes of the keys and values of `tokens` tokens in both models."""
     return tokens * sum(kv_bytes_per_token(model) for model in (pair.target, pair.draft))
 
 

@@ -1,10 +1,9 @@
-"""What the hardware allows: copy rates, the least time that a verify pass could take, and attention
-in every way.
+"""Limits of the hardware: copy rates, lower bounds of a verify pass, and times of attention.
 
-Two floors, both from what is measured in the same run. The memory floor: the bytes that a pass must
-read (weights without the embedding table, and the keys and values) over the rate at which the
-device copies. The library floor: the pass's matrix products alone, without anything between them,
-as one CUDA graph where there is a GPU.
+There are two lower bounds, or floors, of the time of a verify pass, both measured in the same run.
+The memory floor is the number of bytes that a pass must read (the weights without the embedding
+table, and the keys and values) divided by the copy rate of the device. The library floor is the
+time of the matrix products of the pass alone, as one CUDA graph on a GPU.
 """
 
 import statistics
@@ -24,12 +23,12 @@ from lapsd.calibrate.models.loading import Pair
 from lapsd.traces.provenance import Floors
 
 REPEATS, COPIES = 15, 10
-WARM_UP_S = 0.5  # an idle GPU's clocks take a while to rise
+WARM_UP_S = 0.5  # the clocks of an idle GPU rise slowly
 LIBRARY = {"cudnn": SDPBackend.CUDNN_ATTENTION, "efficient": SDPBackend.EFFICIENT_ATTENTION}
 
 
 def device_ns(work: Callable[[], object], device: torch.device, repeats: int = REPEATS) -> int:
-    """Median time of `work` as the device saw it, without what giving it the work takes."""
+    """Return the median time of `work` on the device, without the time to launch it."""
     marks = Marks(device, 2)
     times = []
     for _ in range(repeats + 3):
@@ -41,13 +40,13 @@ def device_ns(work: Callable[[], object], device: torch.device, repeats: int = R
 
 
 def captured(work: Callable[[], None], graphs: Capturing | None) -> Callable[[], None]:
-    """`work` as a graph, where there are graphs."""
+    """Return `work` as a graph, or unchanged if `graphs` is None."""
     return work if graphs is None else graphs.capture(work)
 
 
 @torch.inference_mode()
 def warm_up(device: torch.device, seconds: float = WARM_UP_S) -> None:
-    """Keep a GPU busy until its clocks are up."""
+    """Keep a GPU busy until its clocks have risen."""
     if device.type != "cuda":
         return
     a = torch.randn(4_096, 4_096, device=device, dtype=torch.bfloat16)
@@ -59,8 +58,9 @@ def warm_up(device: torch.device, seconds: float = WARM_UP_S) -> None:
 
 @torch.inference_mode()
 def copy_rate(device: torch.device) -> float:
-    """Bytes a second within the device, read plus written, over ten copies of 4 GiB in a row (CPU:
-    64 MiB).
+    """Return the copy rate within the device in bytes per second, read plus written.
+
+    It is measured over ten successive copies of 4 GiB, or less if memory is short (CPU: 64 MiB).
     """
     size = 2**26
     if device.type == "cuda":
@@ -78,7 +78,7 @@ def copy_rate(device: torch.device) -> float:
 
 @torch.inference_mode()
 def host_rates(device: torch.device) -> dict[str, float | None]:
-    """Bytes a second to and from pinned host memory; None on the CPU."""
+    """Return the bytes per second to and from pinned host memory; None on the CPU."""
     if device.type != "cuda":
         return {"to_host": None, "from_host": None}
     size = 2**30
@@ -94,15 +94,16 @@ def host_rates(device: torch.device) -> dict[str, float | None]:
 
 @torch.inference_mode()
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of a large square matrix product on random numbers."""
+    """Return the floating-point operations per second of a large square matrix product."""
     n = 8_192 if device.type == "cuda" else 1_024
     a, b = (torch.randn(n, n, device=device, dtype=torch.float32).to(dtype) for _ in range(2))
     return 2e9 * n**3 / device_ns(lambda: a @ b, device, 7)
 
 
 def pass_bytes(model: Any, tokens: int) -> int:
-    """What a pass reads at least: weights without the embedding table, and keys and values of
-    `tokens`.
+    """Return the bytes that a pass must read at least.
+
+    They are the weights without the embedding table, and the keys and values of `tokens` tokens.
     """
     config = model.config
     tied = getattr(config, "tie_word_embeddings", False)
@@ -114,9 +115,7 @@ def pass_bytes(model: Any, tokens: int) -> int:
 
 @torch.inference_mode()
 def products_alone_ns(engine: LeanEngine, width: int, graphs: Capturing | None) -> int:
-    """A pass's matrix products over `width` tokens and nothing else, as the engine calls the
-    library for them.
-    """
+    """Return the time of only the matrix products of a pass over `width` tokens."""
     products = [
         p for layer in engine.layers for p in (layer.qkv, layer.out, layer.gate_up, layer.down)
     ]
@@ -138,12 +137,16 @@ def products_alone_ns(engine: LeanEngine, width: int, graphs: Capturing | None) 
 def attention_alone_ns(
     engine: LeanEngine, width: int, context: int, way: str | int, graphs: Capturing | None
 ) -> int:
-    """All layers' attention of a pass of one row over `width` tokens and nothing else.
+    """Return the time of only the attention of a pass over `width` tokens of one row.
 
     Parameters
     ----------
-    way : a number of parts, ours; or a name of `LIBRARY`: the library's kernel of that name,
-        masked, every head with keys of its own.
+    engine : LeanEngine
+    width, context : int
+    way : int or str
+        An int runs our kernel with this number of parts of the keys. A name in `LIBRARY` runs
+        torch's kernel of that name, with a mask.
+    graphs : Capturing or None
     """
     cache = engine.new_cache(1, context + width).normal_()
     shape = (1, width, engine.heads + 2 * engine.kv_heads, engine.size)
@@ -153,7 +156,7 @@ def attention_alone_ns(
     mask = torch.ones(width, context + width, dtype=torch.bool, device=engine.device).tril(context)
     grouped = engine.heads > engine.kv_heads
 
-    def librarys() -> None:
+    def library() -> None:
         for keys, values in cache:
             functional.scaled_dot_product_attention(
                 queries, keys, values, attn_mask=mask, enable_gqa=grouped
@@ -161,7 +164,7 @@ def attention_alone_ns(
 
     if isinstance(way, str):
         with sdpa_kernel(LIBRARY[way]):
-            return device_ns(captured(librarys, graphs), engine.device)
+            return device_ns(captured(library, graphs), engine.device)
     splits = way
 
     def ours() -> None:
@@ -172,8 +175,9 @@ def attention_alone_ns(
 
 
 def floors(pair: Pair, n: int, contexts: list[int]) -> Floors:
-    """Rates, and both floors of a verify pass over n + 1 tokens at each context (lean engines:
-    both).
+    """Return the rates of the hardware and the floors of a verify pass over n + 1 tokens.
+
+    The memory floor is given for each context. The library floor needs the lean engine.
     """
     dtype = next(pair.target.parameters()).dtype
     copy = copy_rate(pair.device)

@@ -1,4 +1,7 @@
-"""What a GPU is doing: clocks, power, temperature, what holds it back. Only ever read."""
+"""Read the state of a GPU: clocks, power, temperature, and limits of the clocks.
+
+This module never changes any setting.
+"""
 
 import subprocess
 from typing import Any
@@ -11,28 +14,28 @@ FIELDS = {
     "throttle_reasons": "clocks_throttle_reasons.active",
     "driver": "driver_version",
 }
-# bits of NVML's throttle reasons that slow a busy GPU down; idle (1) and set application clocks (2)
-# do not count
+# bits of NVML's throttle reasons that slow down a busy GPU; idle (1) and application clocks (2) are
+# not among them
 HOLDING_BACK = 0xFC
 
 
 def gpu_state(index: int = 0) -> dict[str, Any] | None:
-    """The state of one GPU by NVML, or by nvidia-smi where the Python binding is missing; None
-    without either.
+    """Return the state of one GPU; None if it cannot be read.
+
+    It comes from NVML, or from nvidia-smi if the Python binding of NVML is missing.
     """
     return _by_nvml(index) or _by_nvidia_smi(index)
 
 
-# NVML's counters of the time that a limit held the clocks below what was asked for
+# NVML's counters of the time during which a limit reduced the clocks
 POLICIES = {"power": 0, "thermal": 1, "board": 3, "reliability": 5}
 
 
 def held_back_ns(index: int = 0) -> dict[str, int] | None:
-    """Time since the driver was loaded that each limit held the clocks back; None where nobody
-    counts.
+    """Return the time in ns during which each limit has reduced the clocks; None if not counted.
 
-    What a stretch of work was held back by is the difference of two readings: a state read after it
-    may tell of nothing.
+    The counters start when the driver is loaded. Use the difference of two readings for a period of
+    work: a `gpu_state` read after the period may not show a limit that was active during it.
     """
     try:
         import pynvml as nvml
@@ -48,7 +51,7 @@ def held_back_ns(index: int = 0) -> dict[str, int] | None:
 
 
 def holds_back(state: dict[str, Any] | None) -> bool:
-    """Whether power, heat or the hardware limits the clocks."""
+    """Return whether power, heat or the hardware limits the clocks."""
     return bool(state and int(state.get("throttle_reasons") or 0) & HOLDING_BACK)
 
 
@@ -67,7 +70,7 @@ def _by_nvml(index: int) -> dict[str, Any] | None:
             "throttle_reasons": nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle),
             "driver": driver.decode() if isinstance(driver, bytes) else driver,
         }
-    except Exception:  # no binding, no driver, or a reading that this GPU does not give
+    except Exception:  # no binding, no driver, or a value that this GPU does not support
         return None
 
 

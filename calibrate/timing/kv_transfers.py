@@ -1,13 +1,14 @@
-"""Moving a request's KV cache to host memory and back: each way that an engine might do it.
+"""Time KV transfers: swapping a request's KV cache out to host memory and in again.
 
-- `pinned`: gathered into one buffer on the device, one copy to a pinned pool that is used again and
-  again;
-- `pageable`: the same to ordinary memory (on the CPU, where nothing is pinned, the copy is direct);
-- `naive`: tensor by tensor, waiting for each, into memory allocated on the spot;
-- `int8`: quantised per channel (symmetric, one scale a layer, head and channel), moved,
-  dequantised.
+There are four methods.
 
-Both models' caches move. Times include the wait for the device.
+- `pinned`: gather the cache into one buffer on the device, then copy it to a pinned pool, which is
+  reused.
+- `pageable`: the same with ordinary memory (on the CPU the copy is direct).
+- `naive`: copy tensor by tensor into newly allocated memory, waiting for each copy.
+- `int8`: quantise (symmetrically, one scale per layer, head and channel), transfer, dequantise.
+
+A transfer includes the caches of both models. Times include the wait for the device.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,9 +28,17 @@ REPEATS = 9
 
 
 @dataclass(frozen=True)
-class Moves:
-    """Timings of one way: `tokens`, `out_ns`, `back_ns` in parallel; bytes moved a token, scales
-    included.
+class TransferTimes:
+    """Times of KV transfers by one method.
+
+    Attributes
+    ----------
+    tokens : list of int
+        Tokens of each transferred cache.
+    out_ns, back_ns : list of int
+        Times of each swap-out and swap-in.
+    bytes_per_token : float
+        Transferred bytes per token, including scales.
     """
 
     tokens: list[int]
@@ -39,8 +48,9 @@ class Moves:
 
 
 def cache_of(pair: Pair, tokens: int) -> list[Tensor]:
-    """Both models' keys and values after a prompt of `tokens` + 1: views (..., tokens, size) of
-    their buffers.
+    """Return both models' keys and values of `tokens` random tokens.
+
+    They are views (..., tokens, size) of the models' buffers.
     """
     generator = torch.Generator().manual_seed(tokens)
     prompt: list[int] = torch.randint(pair.vocabulary, (tokens + 1,), generator=generator).tolist()
@@ -58,11 +68,18 @@ def cache_of(pair: Pair, tokens: int) -> list[Tensor]:
 
 
 class Pool:
-    """A host buffer for `size` elements, and one on a GPU to gather into, used again and again.
+    """A reusable host buffer of `size` elements and, on a GPU, a buffer there to gather into.
 
     Parameters
     ----------
-    staging : that one, which pools that never move at once may share; None: a new one.
+    size : int
+    dtype : dtype
+    device : device
+    pinned : bool
+        Whether the host buffer is pinned.
+    staging : Tensor, optional
+        The buffer on the GPU. Pools that never transfer at the same time may share it. By default
+        it is allocated.
     """
 
     def __init__(
@@ -81,35 +98,35 @@ class Pool:
         self.staging = staging
 
     def out(self, pieces: Sequence[Tensor]) -> None:
-        """Copy tensors to the host, without waiting for a GPU."""
+        """Swap out: copy tensors to the host, without waiting for a GPU."""
         size = self._each(pieces, lambda part, piece: part.copy_(piece))
         if self.staging is not None:
             self.host[:size].copy_(self.staging[:size], non_blocking=True)
 
     def back(self, pieces: Sequence[Tensor]) -> None:
-        """Copy what `out` was given into tensors of the same shapes."""
+        """Swap in: copy the content of the host buffer into tensors of the same shapes."""
         size = sum(p.numel() for p in pieces)
         if self.staging is not None:
             self.staging[:size].copy_(self.host[:size], non_blocking=True)
         self._each(pieces, lambda part, piece: piece.copy_(part))
 
-    def _each(self, pieces: Sequence[Tensor], move: Callable[[Tensor, Tensor], Any]) -> int:
+    def _each(self, pieces: Sequence[Tensor], copy: Callable[[Tensor, Tensor], Any]) -> int:
         flat = self.host if self.staging is None else self.staging
         start = 0
         for piece in pieces:
-            move(flat[start : start + piece.numel()].view(piece.shape), piece)
+            copy(flat[start : start + piece.numel()].view(piece.shape), piece)
             start += piece.numel()
         return start
 
 
 class _Naive:
-    """Each layer's tensor by itself, into fresh memory, waited for."""
+    """Copies the tensors of each layer one by one into new memory, and waits for each copy."""
 
     def __init__(self) -> None:
         self._kept: list[list[Tensor]] = []
 
     def out(self, pieces: Sequence[Tensor]) -> None:
-        # a clone, since on the CPU `.cpu()` would move nothing
+        # on the CPU, `.cpu()` would not copy anything
         self._kept = [
             [part.cpu() if part.is_cuda else part.clone() for part in _layers(p)] for p in pieces
         ]
@@ -121,22 +138,24 @@ class _Naive:
 
 
 def _layers(piece: Tensor) -> list[Tensor]:
-    """Keys and values of each layer: (layers, 2, ...) gives 2·layers tensors; a single tensor
-    itself.
+    """Return the keys and values of each layer: 2·layers tensors for a (layers, 2, ...) tensor.
+
+    A tensor of a single layer is returned as it is.
     """
     return [piece] if piece.dim() < 5 else list(piece.flatten(0, 1))
 
 
 def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
-    """int8 values and the scale of each channel (last dimension), shared by all tokens (the one
-    before it).
+    """Return int8 values, and the scale of each channel, which all tokens share.
+
+    Channels are the last dimension of `x`, tokens the one before it.
     """
     scale = (x.abs().amax(-2, keepdim=True) / 127).clamp_min(torch.finfo(x.dtype).tiny)
     return (x / scale).round().clamp(-127, 127).to(torch.int8), scale
 
 
 class _Int8:
-    """Quantised pieces through pools of their own."""
+    """Transfers quantised tensors and their scales through two pools."""
 
     def __init__(self, size: int, pieces: Sequence[Tensor], pinned: bool) -> None:
         device, dtype = pieces[0].device, pieces[0].dtype
@@ -162,14 +181,15 @@ class _Int8:
 @torch.inference_mode()
 def time_swaps(
     pair: Pair, sizes: Sequence[int], tick: Callable[[], None] = lambda: None
-) -> tuple[dict[str, Moves], dict[str, Any]]:
-    """Every way, at every size, interleaved; and what else there is to say of them.
+) -> tuple[dict[str, TransferTimes], dict[str, Any]]:
+    """Time KV transfers by all methods at all sizes, with the methods interleaved.
 
     Returns
     -------
-    (moves by way, notes): `pin_ns`, what allocating the pinned pool took, and `pinned_bytes`, its
-    size as torch allocates it, a power of two (both None on the CPU); and `int8_relative_error`,
-    ‖x̂ − x‖ / ‖x‖ over keys and values (None for random weights, whose values mean nothing).
+    (times by method, notes). The notes are `pin_ns`, the time to allocate the pinned pool;
+    `pinned_bytes`, its size, which torch rounds up to a power of two (both None on the CPU); and
+    `int8_relative_error`, ‖x̂ − x‖ / ‖x‖ over keys and values (None for random weights, where it
+    would be meaningless).
     """
     cuda = pair.device.type == "cuda"
     longest = cache_of(pair, max(sizes))
@@ -194,7 +214,7 @@ def time_swaps(
                 way.out(pieces)
                 middle = clock(pair.device)
                 way.back(pieces)
-                if repeat:  # the first touches the memory
+                if repeat:  # the first transfer initialises the memory
                     timed[name].append((size, middle - start, clock(pair.device) - middle))
                 if name == "int8":
                     error.append(_relative_error(pieces, true))
@@ -205,8 +225,10 @@ def time_swaps(
     scales = sum(p[..., :1, :].numel() for p in longest) / max(sizes)
     width = longest[0].element_size()
     moved = dict.fromkeys(ways, elements * width) | {"int8": elements + scales * width}
-    moves = {
-        name: Moves([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows], moved[name])
+    times = {
+        name: TransferTimes(
+            [r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows], moved[name]
+        )
         for name, rows in timed.items()
     }
     notes = {
@@ -214,7 +236,7 @@ def time_swaps(
         "pinned_bytes": 2 ** (most * dtype.itemsize - 1).bit_length() if cuda else None,
         "int8_relative_error": None if pair.weights == "random" else float(np.median(error)),
     }
-    return moves, notes
+    return times, notes
 
 
 def _relative_error(got: Sequence[Tensor], true: Sequence[Tensor]) -> float:
@@ -226,8 +248,9 @@ def _relative_error(got: Sequence[Tensor], true: Sequence[Tensor]) -> float:
 
 @torch.inference_mode()
 def swap_during_decode(pair: Pair, tokens: int, n: int, rounds: int = 20) -> dict[str, Any] | None:
-    """A pinned swap-out on a stream of its own while rounds run: median ns of both, alone and
-    together (GPU only).
+    """Time a pinned swap-out, on its own stream, that overlaps with a round.
+
+    Returns the median ns of both, alone and together; None without a GPU or the lean engine.
     """
     if pair.device.type != "cuda" or not isinstance(pair.target_engine, LeanEngine):
         return None
@@ -255,15 +278,13 @@ def swap_during_decode(pair: Pair, tokens: int, n: int, rounds: int = 20) -> dic
         ), 0 if spent is None else spent.draft_ns + spent.verify_ns
 
     timed(True, True)
-    alone, beside = (
-        [timed(True, False)[0] for _ in range(rounds)],
-        [timed(True, True) for _ in range(rounds)],
-    )
-    still = [timed(False, True)[1] for _ in range(rounds)]
+    swap_alone = [timed(True, False)[0] for _ in range(rounds)]
+    overlapped = [timed(True, True) for _ in range(rounds)]
+    round_alone = [timed(False, True)[1] for _ in range(rounds)]
     return {
         "tokens": tokens,
-        "swap_alone_ns": int(np.median(alone)),
-        "swap_during_decode_ns": int(np.median([s for s, _ in beside])),
-        "round_alone_ns": int(np.median(still)),
-        "round_during_swap_ns": int(np.median([r for _, r in beside])),
+        "swap_alone_ns": int(np.median(swap_alone)),
+        "swap_during_decode_ns": int(np.median([s for s, _ in overlapped])),
+        "round_alone_ns": int(np.median(round_alone)),
+        "round_during_swap_ns": int(np.median([r for _, r in overlapped])),
     }

@@ -1,5 +1,6 @@
-"""Prefill of both models, timed over lengths and batch sizes; recomputing a dropped cache is the
-same work.
+"""Time prefills of both models by length and batch size.
+
+Recomputing a dropped cache is the same work as a prefill.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,18 +22,23 @@ BATCHED = (64, 256, 1_024)
 def time_prefills(
     pair: Pair, longest: int, batches: Sequence[int] = (), tick: Callable[[], None] = lambda: None
 ) -> pd.DataFrame:
-    """A row a prefill: batch, tokens (of all rows), ns, role.
+    """Return the times of prefills, one row each: batch, tokens (of all rows), ns, role.
 
     Parameters
     ----------
-    longest : the most tokens a row may have.
-    batches : sizes above 1 (of the lean engine) are timed for the record; the term itself is of
-    single prompts.
+    pair : Pair
+    longest : int
+        Most tokens of one prompt.
+    batches : sequence of int
+        Batch sizes. Sizes above 1 are timed with lean engines only and are held out: the prefill
+        term is fitted to single prompts.
+    tick : callable
+        Called after each repetition.
     """
     fitted = [s for s in FITTED if s <= longest] or [max(1, longest)]
     held_out = [s for s in HELD_OUT if s <= longest]
     rows: list[tuple[int, int, int, str]] = []
-    for size in (*fitted, *held_out):  # libraries choose kernels by size
+    for size in (*fitted, *held_out):  # warm-up: libraries choose kernels by size
         _single(pair, size)
     for _ in range(REPEATS):
         rows += [(1, size, _single(pair, size), "fit") for size in fitted]

@@ -1,4 +1,4 @@
-"""The verb `calibrate`: `lapsd calibrate`, or `python -m calibrate` where there is no simulator."""
+"""The command `lapsd calibrate` for a pair of models that lapsd itself runs."""
 
 import shlex
 import sys
@@ -40,8 +40,8 @@ def command(
         str | None,
         typer.Option(
             help=(
-                f"TARGET+DRAFT: time architectures without weights; each of {', '.join(SHAPES)}, or"
-                " a config.json."
+                "Time architectures with random weights instead: TARGET+DRAFT, each one of"
+                f" {', '.join(SHAPES)}, or a config.json."
             )
         ),
     ] = None,
@@ -49,60 +49,64 @@ def command(
         list[str] | None,
         typer.Option(
             help=(
-                f"A JSON-lines file, or a bundled set ({', '.join(PROMPT_SETS)}); repeatable"
-                " [default: all bundled]."
+                f"A JSON-lines file, or a bundled set ({', '.join(PROMPT_SETS)}); may be repeated"
+                " [default: all bundled sets]."
             )
         ),
     ] = None,
     field: Annotated[
-        str, typer.Option(help="The key of the text in a prompts file's lines.")
+        str, typer.Option(help="The key of the text in the lines of a prompts file.")
     ] = "prompt",
     chat: Annotated[
         bool, typer.Option("--chat", help="Put prompts into the target's chat template.")
     ] = False,
-    requests: Annotated[int, typer.Option(help="Requests of each prompt set.")] = 40,
+    requests: Annotated[int, typer.Option(help="Number of requests from each prompt set.")] = 40,
     draft_tokens: Annotated[
         str,
         typer.Option(
-            help="Tokens the draft proposes a round (n); several, as in 4,1,8, make a trace each."
+            help="Draft tokens per round (n). Several numbers, such as 4,1,8, give one trace each."
         ),
     ] = "4",
-    max_new_tokens: Annotated[int, typer.Option(help="Cap of an output's length.")] = 512,
+    max_new_tokens: Annotated[
+        int, typer.Option(help="Cap on the length of an output, in tokens.")
+    ] = 512,
     greedy: Annotated[
         bool, typer.Option("--greedy", help="Always take the most likely token (temperature 0).")
     ] = False,
-    temperature: Annotated[float | None, typer.Option(help="Of sampling [default: 0.7].")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Temperature of sampling [default: 0.7].")
+    ] = None,
     batches: Annotated[str, typer.Option(help="Batch sizes to time rounds at.")] = ",".join(
         map(str, BATCHES)
     ),
     quick: Annotated[
-        bool, typer.Option("--quick", help="Few samples of each cost: for trying it out.")
+        bool, typer.Option("--quick", help="Take few samples of each cost, to try things out.")
     ] = False,
     device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, or spread: the target over all GPUs.")
+        str, typer.Option(help="auto, cpu, cuda, or spread (the target is split over all GPUs).")
     ] = "auto",
     dtype: Annotated[
         str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")
     ] = "auto",
     engine: Annotated[
-        str, typer.Option(help="auto, lean (LLaMA-like models) or hf (transformers' own).")
+        str, typer.Option(help="auto, lean (LLaMA-like models only) or hf (transformers).")
     ] = "auto",
-    seed: Annotated[int, typer.Option(help="Of the prompts' order and of sampling.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the order of prompts and of sampling.")] = 0,
     out: Annotated[
         Path, typer.Option(help="Folder for trace.parquet, profile.json and the raw timings.")
     ] = Path("calibration"),
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a calibration that is there.")
+        bool, typer.Option("--overwrite", help="Replace an existing calibration.")
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with one that was interrupted.")
+        bool, typer.Option("--resume", help="Resume an interrupted calibration.")
     ] = False,
 ) -> int:
-    """Decode real prompts speculatively and record what rounds accept and cost."""
+    """Decode prompts speculatively, and record acceptances and costs of rounds."""
     if greedy and temperature:
-        raise ValueError(f"--temperature {temperature} and --greedy: give one of them")
+        raise ValueError(f"--temperature {temperature} and --greedy: give only one of them")
     if overwrite and resume:
-        raise ValueError("--overwrite and --resume: give one of them")
+        raise ValueError("--overwrite and --resume: give only one of them")
     if seed < 0:
         raise ValueError(f"--seed {seed}: must be at least 0")
     sampling = Sampling(
@@ -121,7 +125,8 @@ def command(
     if random_weights is not None:
         if prompts or chat or resume or (target, draft) != ("reference", "reference"):
             raise ValueError(
-                "--random-weights: goes with no --target, --draft, --prompts, --chat or --resume"
+                "--random-weights: cannot be combined with --target, --draft, --prompts, --chat or"
+                " --resume"
             )
         pair = random_pair(random_weights, device=device, dtype=dtype, engine=engine)
         return _finish(_calibrated(pair, [], settings, None), out)
@@ -140,8 +145,8 @@ def command(
         what = "interrupted" if isinstance(error, KeyboardInterrupt) else "out of GPU memory"
         total = len(order) * len(settings.draft_tokens)
         print(
-            f"lapsd calibrate: {what}: {len(journal.records)} of {total} requests are kept in"
-            f" {journal.path}; --resume goes on",
+            f"lapsd calibrate: {what}: {len(journal.records)} of {total} requests are saved in"
+            f" {journal.path}; continue with --resume",
             file=sys.stderr,
         )
         return INCOMPLETE
@@ -154,19 +159,17 @@ def command(
 
 
 def numbers(text: str, option: str) -> tuple[int, ...]:
-    """The numbers of an option that takes several.
+    """Return the numbers of an option that takes several, separated by commas.
 
     Raises
     ------
     ValueError
-        Naming the option, if they are none.
+        If they are not numbers. The message names the option.
     """
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise ValueError(
-            f"{option} {text!r}: must be whole numbers with commas between them"
-        ) from None
+        raise ValueError(f"{option} {text!r}: must be whole numbers separated by commas") from None
 
 
 def _calibrated(
@@ -187,33 +190,33 @@ def _calibrated(
 
 
 def prompts_named(name: str, field: str, seed: int) -> tuple[bool, list[Prompt]]:
-    """Whether the set is a bundled one, and its prompts."""
+    """Return whether the set is bundled, and its prompts."""
     if name in PROMPT_SETS and not Path(name).exists():
         return True, bundled_prompts(name, seed)
     return False, read_prompts(name, field)
 
 
 def claim(out: Path, overwrite: bool, resume: bool) -> None:
-    """See that the folder is free and can be written before hours of work."""
+    """Check that the output folder is writable and free, before hours of work."""
     make_writable_folder(out)
     taken = [p.name for p in sorted(out.glob("trace*.parquet"))] + [
         n for n in OTHER_FILES if (out / n).exists()
     ]
     unfinished = (out / JOURNAL).exists()
     if resume and not unfinished:
-        raise ValueError(f"{out}: holds no {JOURNAL}, so there is nothing to resume")
+        raise ValueError(f"{out}: has no {JOURNAL}, so there is nothing to resume")
     if unfinished and not (overwrite or resume):
         raise ValueError(
-            f"{out} holds an unfinished calibration: give --resume to go on with it or --overwrite"
+            f"{out}: holds an unfinished calibration; give --resume to continue it, or --overwrite"
         )
     if taken and not (overwrite or resume):
         raise ValueError(
-            f"{out} holds {taken[0]} already: choose another --out or give --overwrite"
+            f"{out}: already holds {taken[0]}; choose another --out or give --overwrite"
         )
 
 
 def typed() -> str:
-    """The command as the user typed it."""
+    """Return the command as the user typed it."""
     arguments = sys.argv[1:] if sys.argv[1:2] == ["calibrate"] else ["calibrate", *sys.argv[1:]]
     return shlex.join(["lapsd", *arguments])
 
@@ -230,7 +233,7 @@ def _progress() -> Progress:
 
 
 def _finish(result: Calibration, out: Path) -> int:
-    """Write the files and say what is in them."""
+    """Write the files, print a summary of each, and return the exit code."""
     write(result, out)
     for n, name in _trace_names(result).items():
         _report_trace(out / name, result.traces[n])
@@ -247,13 +250,17 @@ def _finish(result: Calibration, out: Path) -> int:
 
 
 def _trace_names(result: Calibration) -> dict[int, str]:
-    """A file's name by draft length: one trace is simply `trace.parquet`."""
+    """Return the names of the trace files by draft length; a single trace is `trace.parquet`."""
     several = len(result.traces) > 1
     return {n: f"trace-n{n}.parquet" if several else "trace.parquet" for n in result.traces}
 
 
 def write(result: Calibration, out: Path) -> None:
-    """The traces go first and come last: a folder with a trace holds files of one calibration."""
+    """Write all files of a calibration.
+
+    Old traces are deleted first and new ones written last, so that all files in a folder with a
+    trace belong to the same calibration.
+    """
     for old in out.glob("trace*.parquet"):
         old.unlink()
     (out / "rounds.parquet").unlink(missing_ok=True)
@@ -275,8 +282,9 @@ def write(result: Calibration, out: Path) -> None:
 def _report_trace(path: Path, trace: Trace) -> None:
     rounds, tokens = int(trace.rounds.sum()), int(trace.output_tokens.sum())
     print(
-        f"{path}: {len(trace)} requests, {rounds} rounds, {tokens} tokens, {tokens / rounds:.2f}"
-        f" tokens a round, acceptance {trace.accepted.sum() / trace.drafted.sum():.3f}"
+        f"{path}: {len(trace)} requests, {rounds} rounds, {tokens} tokens,"
+        f" {tokens / rounds:.2f} tokens per round,"
+        f" acceptance {trace.accepted.sum() / trace.drafted.sum():.3f}"
     )
 
 
@@ -288,23 +296,28 @@ def _report_profile(path: Path, result: Calibration) -> None:
     )
     n = known.draft_tokens[0]
     context = 512 if result.rounds is None else int(result.rounds["context"].median())
-    closing = f", their time within {abs(fits.round.closure):.1%}" if fits.round is not None else ""
+    closing = ""
+    if fits.round is not None:
+        closing = f" and summed over a request within {abs(fits.round.closure):.1%}"
+    error = 0 if fits.whole is None else fits.whole.median_error
     draft_ms, verify_ms = terms.draft_step(context) / 1e6, terms.verify(n + 1)(context) / 1e6
     print(
-        f"{path}: at context {context} a draft step takes {draft_ms:.2f} ms, a verify pass"
-        f" {verify_ms:.2f} ms; rounds predicted within"
-        f" {0 if fits.whole is None else fits.whole.median_error:.1%} (median){closing}; batch"
-        f" sizes {', '.join(map(str, result.profile.costs.rounds))}"
+        f"{path}: at context {context} a draft step takes {draft_ms:.2f} ms and a verify pass"
+        f" {verify_ms:.2f} ms; times of rounds are predicted within {error:.1%} (median){closing};"
+        f" batch sizes {', '.join(map(str, result.profile.costs.rounds))}"
     )
     if result.profile.speculation is not None:
         best = result.profile.speculation.best(1)
-        best_is = f"{best.over_plain:.2f} x plain decoding at its best, n = {best.draft_tokens}"
-        print(f"speculation at batch size 1: {best_is}")
+        print(
+            f"speculation at batch size 1: {best.over_plain:.2f} times as fast as plain decoding"
+            f" with the best draft length, n = {best.draft_tokens}"
+        )
 
 
 def run_with_models(app: typer.Typer, name: str, arguments: list[str] | None) -> int:
-    """Run a verb that loads models and return its exit code; a full GPU is out of memory like a
-    full host.
+    """Run a command that loads models, and return its exit code.
+
+    A GPU out of memory is reported in the same way as a host out of memory.
     """
 
     def run() -> object:
@@ -317,5 +330,5 @@ def run_with_models(app: typer.Typer, name: str, arguments: list[str] | None) ->
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the verb on `arguments` (default: the process's own) and return its exit code."""
+    """Run the command on `arguments` (default: `sys.argv[1:]`), and return its exit code."""
     return run_with_models(app, "lapsd calibrate", arguments)

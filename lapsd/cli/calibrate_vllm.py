@@ -1,4 +1,4 @@
-"""`lapsd calibrate --engine vllm`: what vLLM's own steps accept and cost."""
+"""The command `lapsd calibrate --engine vllm`, which records steps of vLLM."""
 
 from pathlib import Path
 from typing import Annotated
@@ -42,35 +42,41 @@ def command(
     prompts: Annotated[
         list[str] | None,
         typer.Option(
-            help="A JSON-lines file, or a bundled set; repeatable [default: all bundled]."
+            help="A JSON-lines file, or a bundled set; may be repeated [default: all bundled sets]."
         ),
     ] = None,
     field: Annotated[
-        str, typer.Option(help="The key of the text in a prompts file's lines.")
+        str, typer.Option(help="The key of the text in the lines of a prompts file.")
     ] = "prompt",
-    requests: Annotated[int, typer.Option(help="Requests of each prompt set.")] = 40,
-    draft_tokens: Annotated[int, typer.Option(help="Tokens the draft proposes a step (n).")] = 4,
-    max_new_tokens: Annotated[int, typer.Option(help="Cap of an output's length.")] = 512,
+    requests: Annotated[int, typer.Option(help="Number of requests from each prompt set.")] = 40,
+    draft_tokens: Annotated[int, typer.Option(help="Draft tokens per step (n).")] = 4,
+    max_new_tokens: Annotated[
+        int, typer.Option(help="Cap on the length of an output, in tokens.")
+    ] = 512,
     greedy: Annotated[
         bool, typer.Option("--greedy", help="Always take the most likely token.")
     ] = False,
-    temperature: Annotated[float | None, typer.Option(help="Of sampling [default: 0.7].")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Temperature of sampling [default: 0.7].")
+    ] = None,
     batches: Annotated[str, typer.Option(help="Batch sizes to time steps at.")] = BATCHES,
-    seed: Annotated[int, typer.Option(help="Of the prompts' order and of sampling.")] = 0,
-    engine: Annotated[str, typer.Option(help="vllm.")] = "vllm",
-    vllm_python: Annotated[Path, typer.Option(help="The Python that has vLLM.")] = DEFAULT_PYTHON,
+    seed: Annotated[int, typer.Option(help="Seed of the order of prompts and of sampling.")] = 0,
+    engine: Annotated[str, typer.Option(help="Must be vllm.")] = "vllm",
+    vllm_python: Annotated[
+        Path, typer.Option(help="The Python executable of an environment with vLLM.")
+    ] = DEFAULT_PYTHON,
     out: Annotated[
         Path, typer.Option(help="Folder for trace.parquet, profile.json and the raw timings.")
     ] = Path("calibration"),
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a calibration that is there.")
+        bool, typer.Option("--overwrite", help="Replace an existing calibration.")
     ] = False,
 ) -> int:
-    """Serve real prompts with vLLM and record what its steps accept and cost."""
+    """Serve prompts with vLLM, and record acceptances and costs of its steps."""
     if engine != "vllm":
-        raise ValueError(f"--engine {engine}: here it is vllm")
+        raise ValueError(f"--engine {engine}: must be vllm")
     if greedy and temperature:
-        raise ValueError(f"--temperature {temperature} and --greedy: give one of them")
+        raise ValueError(f"--temperature {temperature} and --greedy: give only one of them")
     heat = 0.0 if greedy else DEFAULT_TEMPERATURE if temperature is None else temperature
     settings = Settings(
         (draft_tokens,),
@@ -107,7 +113,7 @@ def _calibrated(
     ]
     plan = Plan(
         planned,
-        kv_slots=None,
+        kv_slots="unlimited",
         target=pair.target_name,
         draft=pair.draft_name,
         draft_tokens=n,
@@ -127,20 +133,20 @@ def _report(out: Path, result: Calibration, n: int) -> None:
     rounds, tokens = int(trace.rounds.sum()), int(trace.output_tokens.sum())
     print(
         f"{out / 'trace.parquet'}: {len(trace)} requests, {rounds} rounds, {tokens} tokens,"
-        f" {tokens / rounds:.2f} tokens a round, acceptance"
-        f" {trace.accepted.sum() / trace.drafted.sum():.3f}"
+        f" {tokens / rounds:.2f} tokens per round,"
+        f" acceptance {trace.accepted.sum() / trace.drafted.sum():.3f}"
     )
     context = int((trace.prompt_tokens + trace.output_tokens // 2).mean())
     alone = profile.round_cost(1)(n, context) / 1e6
     sizes = ", ".join(map(str, profile.costs.rounds))
     print(
         f"{out / 'profile.json'}: a step of one request takes {alone:.2f} ms at context {context};"
-        f" batches {sizes}"
+        f" batch sizes {sizes}"
     )
     for warning in [*result.warnings, *profile.warnings()]:
         print(f"warning: {warning}")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the verb on `arguments` (default: the process's own) and return its exit code."""
+    """Run the command on `arguments` (default: `sys.argv[1:]`), and return its exit code."""
     return run_with_models(app, "lapsd calibrate --engine vllm", arguments)

@@ -1,4 +1,4 @@
-"""Prompt sets: enough of each, new to the reference pair, and files read line by line."""
+"""Tests of the bundled prompt sets and of reading prompts from files."""
 
 import ast
 import gzip
@@ -21,7 +21,7 @@ from lapsd.calibrate.reference import corpus
 
 
 @pytest.mark.parametrize("name", sorted(PROMPT_SETS))
-def test_each_bundled_set_holds_enough_prompts_all_different(name):
+def test_each_bundled_set_has_at_least_300_different_prompts(name):
     prompts = bundled_prompts(name)
     assert len(prompts) >= 300
     assert len({p.text for p in prompts}) == len({p.request_id for p in prompts}) == len(prompts)
@@ -32,23 +32,24 @@ def test_each_bundled_set_holds_enough_prompts_all_different(name):
 
 @pytest.fixture(scope="module")
 def library():
-    """The whole training text that is cut from Python's library."""
+    """All training texts from Python's library."""
     return corpus.library()
 
 
-def test_no_bundled_code_or_prose_prompt_is_trained_on(library):
-    """A search for each prompt's text, apart from its spacing, in everything: another way than the
-    corpus's own.
+def test_training_data_contain_no_bundled_code_or_prose_prompt(library):
+    """Search for the text of each prompt, up to spacing, in the whole training text.
+
+    The corpus itself compares words, so this is an independent check.
     """
     assert all(len(texts) > 2_000 for texts in library.values())
     trained = " ".join(" \0 ".join(text for texts in library.values() for text in texts).split())
     prompts = [p for name in ("code", "prose") for p in bundled_prompts(name)]
     assert not [p.request_id for p in prompts if " ".join(p.text.split()) in trained]
     some = library["prose"][7].split()[:8]
-    assert " ".join(some) in trained  # the search finds what is there
+    assert " ".join(some) in trained  # the search finds a text that is in it
 
 
-def test_a_text_that_holds_a_prompt_in_other_spacing_and_quotes_is_not_trained_on():
+def test_training_data_exclude_prompts_with_other_spacing_and_quotes():
     texts = [
         'def f(x):\n    """Return  the value\n    of x,\n    or nothing."""',
         "Return the value of y.",
@@ -57,7 +58,7 @@ def test_a_text_that_holds_a_prompt_in_other_spacing_and_quotes_is_not_trained_o
     assert corpus.unseen(texts, ["Return the value of x", "Some other prompt here"]) == texts[1:]
 
 
-def test_no_generated_prompt_is_trained_on(public_data):
+def test_training_data_contain_no_generated_prompt(public_data):
     folder = public_data / "prompts"
     texts = list(
         itertools.islice(
@@ -70,18 +71,18 @@ def test_no_generated_prompt_is_trained_on(public_data):
 
 
 @pytest.mark.parametrize("templates", [arithmetic, lists, fields])
-def test_generated_answers_have_the_size_that_their_questions_tell(templates):
+def test_questions_of_generated_problems_state_the_size_of_the_answer(templates):
     rng = random.Random(0)
     problems = [templates.problem(rng) for _ in range(1_000)]
     assert {p.template for p in problems} == {t.__name__ for t in templates.TEMPLATES}
     for p in problems:
-        told = re.findall(rf"(?<!\d){p.size} (steps?\.|[a-z]+)", p.question)
-        assert told, p
+        stated = re.findall(rf"(?<!\d){p.size} (steps?\.|[a-z]+)", p.question)
+        assert stated, p
     assert {1, 2, 11, 12} <= {p.size for p in problems}
     assert np.corrcoef([p.size for p in problems], [len(p.answer) for p in problems])[0, 1] > 0.5
 
 
-def test_bundled_problems_are_of_templates_whose_steps_can_be_counted():
+def test_bundled_problems_use_templates_with_countable_steps():
     assert {p.group for p in bundled_prompts("arithmetic")} == {
         t.__name__ for t in arithmetic.ASKED
     }
@@ -92,7 +93,7 @@ def test_bundled_problems_are_of_templates_whose_steps_can_be_counted():
     }
 
 
-def test_steps_items_and_fields_are_counted_in_the_answers():
+def test_answers_have_the_stated_number_of_steps_items_or_fields():
     rng = random.Random(1)
     for _ in range(500):
         worked, listed, function = (module.problem(rng) for module in (arithmetic, lists, fields))
@@ -104,25 +105,24 @@ def test_steps_items_and_fields_are_counted_in_the_answers():
         assert source.count("\n") >= 2 + function.size
 
 
-def test_every_worked_answer_is_right():
+def test_every_worked_answer_is_correct():
     rng = random.Random(0)
     for _ in range(2_000):
         problem = arithmetic.problem(rng)
         sums = re.findall(r"((?:\d+ [-+*/] )+\d+) = \$?(\d+)", problem.answer)
-        assert all(eval(left) == int(right) for left, right in sums), (
-            problem
-        )  # digits and operators only
+        # eval is safe: the pattern allows digits and operators only
+        assert all(eval(left) == int(right) for left, right in sums), problem
         assert problem.answer.splitlines()[-1].startswith("#### ")
 
 
-def test_an_unknown_set_lists_the_known_ones():
+def test_error_for_an_unknown_set_lists_the_bundled_sets():
     with pytest.raises(
-        ValueError, match="unknown prompt set 'poems': the bundled ones are code, prose, arithmetic"
+        ValueError, match="prompt set 'poems': must be one of code, prose, arithmetic"
     ):
         bundled_prompts("poems")
 
 
-def test_files_are_read_by_field_plain_or_compressed(tmp_path):
+def test_plain_and_compressed_prompt_files_are_read(tmp_path):
     lines = '{"text": "a"}\n\n{"text": ["b", "second turn"]}\n'
     (tmp_path / "mine.jsonl").write_text(lines)
     with gzip.open(tmp_path / "mine.jsonl.gz", "wt") as file:
@@ -135,7 +135,7 @@ def test_files_are_read_by_field_plain_or_compressed(tmp_path):
         ]
 
 
-def test_a_file_that_is_one_list_is_read_too(tmp_path):
+def test_a_prompt_file_may_hold_one_list(tmp_path):
     (tmp_path / "mine.json").write_text('[{"text": "a"},\n {"text": "b"}]')
     prompts = read_prompts(tmp_path / "mine.json", "text")
     assert [(p.request_id, p.text) for p in prompts] == [("mine-1", "a"), ("mine-2", "b")]
@@ -169,7 +169,7 @@ def test_public_prompt_files_are_read(public_data):
         (b"\xff\xfe", "mine.jsonl: "),
     ],
 )
-def test_a_malformed_file_is_refused_by_line(tmp_path, content, message):
+def test_error_for_a_malformed_prompt_file_names_the_line(tmp_path, content, message):
     path = tmp_path / "mine.jsonl"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""The recipe's training: a run that was stopped goes on as if it had not been."""
+"""Tests of the training of the reference pair, and of the bundled models."""
 
 import json
 import socket
@@ -33,7 +33,7 @@ def blocks(stop_at=None):
         yield torch.randint(4_096, (RECIPE.batch, train.CONTEXT + 1), generator=generator)
 
 
-def test_a_stopped_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):
+def test_a_resumed_training_gives_the_weights_of_an_uninterrupted_one(tmp_path):
     whole, stopped, resumed = tiny(), tiny(), tiny()
     start = [p.detach().clone() for p in whole.parameters()]
     loss = train.train(whole, blocks(), train.next_token_loss, RECIPE, tmp_path / "whole", "cpu")
@@ -49,15 +49,15 @@ def test_a_stopped_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_pa
         assert not torch.equal(a, before)
 
 
-def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
+def test_a_checkpoint_of_another_recipe_is_rejected(tmp_path):
     train.train(tiny(), blocks(), train.next_token_loss, RECIPE, tmp_path, "cpu")
     other = train.Recipe(tokens=RECIPE.tokens, batch=2, lr=1e-3)
-    with pytest.raises(ValueError, match="was made by another recipe"):
+    with pytest.raises(ValueError, match="was made with another recipe"):
         train.train(tiny(), blocks(), train.next_token_loss, other, tmp_path, "cpu")
 
 
 def one_of_two(rank, folder, port):
-    """What one of two processes does: it sees its rows only, and keeps what it ends with."""
+    """Train in one of two processes on its rows only, and save the loss and the weights."""
     torch.distributed.init_process_group(
         "gloo", init_method=f"tcp://localhost:{port}", rank=rank, world_size=2
     )
@@ -67,8 +67,8 @@ def one_of_two(rank, folder, port):
     torch.distributed.destroy_process_group()
 
 
-def test_two_processes_train_what_one_does(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[2])  # where the processes find this module
+def test_two_processes_train_the_same_model_as_one(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])  # so that the processes find this module
     alone = tiny()
     loss = train.train(alone, blocks(), train.next_token_loss, RECIPE, tmp_path / "alone", "cpu")
     with socket.socket() as free:
@@ -76,16 +76,15 @@ def test_two_processes_train_what_one_does(tmp_path, monkeypatch):
         port = free.getsockname()[1]
     torch.multiprocessing.spawn(one_of_two, (tmp_path, port), nprocs=2)
     (first, ours), (second, theirs) = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
-    assert (
-        first == second == pytest.approx(loss, rel=1e-3)
-    )  # bf16 forward; rows are averaged in another order
+    # not equal, because the forward pass is in bf16 and rows are averaged in another order
+    assert first == second == pytest.approx(loss, rel=1e-3)
     for a, b, c, start in zip(alone.parameters(), ours, theirs, tiny().parameters(), strict=True):
         assert torch.equal(b, c)
         assert (a - b).norm() < 0.5 * (a - start).norm()
     assert parallel.size() == 1
 
 
-def test_the_targets_own_texts_begin_as_documents_do_and_are_written_once(tmp_path, monkeypatch):
+def test_texts_of_the_target_continue_documents_and_are_written_once(tmp_path, monkeypatch):
     monkeypatch.setattr(distil, "BATCH", 2)
     monkeypatch.setattr(distil, "LENGTH", 32)
     pair = load_pair(REFERENCE_TARGET, REFERENCE_DRAFT)
@@ -104,8 +103,8 @@ def test_the_targets_own_texts_begin_as_documents_do_and_are_written_once(tmp_pa
 
 
 @pytest.mark.parametrize("folder", [REFERENCE_TARGET, REFERENCE_DRAFT])
-def test_the_pair_is_of_a_kind_that_other_engines_serve(folder):
-    """Plain LLaMA folders; vLLM's attention on CPUs takes these head sizes only."""
+def test_the_bundled_models_can_be_served_by_vllm(folder):
+    """They are plain LLaMA folders with head sizes that vLLM's attention on CPUs supports."""
     config = json.loads((folder / "config.json").read_text())
     assert config["architectures"] == ["LlamaForCausalLM"]
     assert config["head_dim"] * config["num_attention_heads"] == config["hidden_size"]

@@ -1,6 +1,4 @@
-"""Tiny random models: fast, exact in float64, and a draft that agrees with its target some of the
-time.
-"""
+"""Tiny random models for tests, with a draft that agrees with its target some of the time."""
 
 import copy
 from typing import Any
@@ -38,8 +36,9 @@ def tiny_pair(
     stop: frozenset[int] = frozenset(),
     engine: str = "lean",
 ) -> Pair:
-    """A pair whose draft is the target with noise on its weights: 0 means that it is always
-    right.
+    """Return a pair whose draft is the target with noise added to its weights.
+
+    With noise 0, the target accepts all drafted tokens.
     """
     target = tiny_model(0)
     draft = copy.deepcopy(target)
@@ -67,7 +66,7 @@ def tiny_pair(
 def plain_greedy(
     model: Any, prompt: list[int], count: int, stop: frozenset[int] = frozenset()
 ) -> list[int]:
-    """Greedy decoding without cache or draft: the whole sequence again for each token."""
+    """Decode greedily without cache or draft: process the whole sequence for each token."""
     ids = list(prompt)
     for _ in range(count):
         with torch.inference_mode():

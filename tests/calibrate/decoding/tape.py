@@ -1,9 +1,8 @@
-"""Graphs without a GPU: a captured function is recorded operator by operator, and replayed on the
-same tensors.
+"""Emulate CUDA graphs without a GPU: record a function's operators, and replay them.
 
-What a CUDA graph would do to it is done here too: a replay runs the recorded operators only, on the
-recorded tensors, and no line of Python; what a capture allocated is poisoned before each replay,
-since another graph may have used that memory; and during a capture nothing may be read by the host.
+The emulation has the restrictions of a CUDA graph. A replay runs only the recorded operators, on
+the recorded tensors, and no Python code. Memory that a capture allocated is poisoned before each
+replay, since another graph may have used it. During a capture, the host may not read any value.
 """
 
 from collections import Counter
@@ -28,7 +27,7 @@ FORBIDDEN = (
     "unique",
 )
 
-# an operator of ours is one call on the tape, as it is a kernel or two on a GPU
+# each of our operators is one call on the tape, as it is one or two kernels on a GPU
 SCHEMAS = {
     "norm": "(Tensor x, Tensor weight, float epsilon) -> Tensor",
     "silu_multiply": "(Tensor gate_up) -> Tensor",
@@ -45,11 +44,15 @@ for _name, _schema in SCHEMAS.items():
 
 
 def as_kernels(operators: Operators = PLAIN, programs: int = 8) -> Operators:
-    """`operators` as calls that a tape sees whole; the last ones given count.
+    """Return `operators` as operators of torch, each of which a tape records as one call.
+
+    Only the operators of the last call of this function are active.
 
     Parameters
     ----------
-    programs : from which `Operators.splits` follows.
+    operators : Operators
+    programs : int
+        Determines `Operators.splits`.
     """
     _given["operators"] = operators
     return Operators(
@@ -61,7 +64,7 @@ def as_kernels(operators: Operators = PLAIN, programs: int = 8) -> Operators:
 
 
 class HostRead(RuntimeError):
-    """A captured function read a value back."""
+    """A captured function read a value on the host."""
 
 
 def _storages(values: Any) -> list[int]:
@@ -71,15 +74,16 @@ def _storages(values: Any) -> list[int]:
 
 
 class Tape(TorchDispatchMode):
-    """The operators of one capture, with their arguments and what they gave, which keeps all of it
-    in memory.
+    """The recorded operators of one capture, with their arguments and results.
+
+    All tensors stay in memory as long as the tape.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[tuple[Any, Any, Any, Any]] = []
-        self._given: set[int] = set()  # storages that were there before
-        self._own: dict[int, Tensor] = {}  # and those that the capture allocated
+        self._given: set[int] = set()  # storages that existed before the capture
+        self._own: dict[int, Tensor] = {}  # one tensor for each storage that the capture allocated
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.name().split("::")[1].split(".")[0] in FORBIDDEN:
@@ -97,7 +101,7 @@ class Tape(TorchDispatchMode):
         return out
 
     def poison(self) -> None:
-        """Overwrite what the capture allocated, whole storages of it."""
+        """Overwrite all storages that the capture allocated."""
         for tensor in self._own.values():
             whole = tensor.new_empty(0).set_(tensor.untyped_storage())
             whole.fill_(float("nan") if tensor.dtype.is_floating_point else 7)
@@ -105,7 +109,7 @@ class Tape(TorchDispatchMode):
     def run(self) -> None:
         for func, args, kwargs, out in self.calls:
             if func.name().startswith("aten::empty") or func.name().startswith("aten::new_empty"):
-                continue  # memory as it comes: poisoned
+                continue  # uninitialised memory stays poisoned
             again = func(*args, **kwargs)
             for old, new in zip(tree_flatten(out)[0], tree_flatten(again)[0], strict=True):
                 if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
@@ -113,9 +117,7 @@ class Tape(TorchDispatchMode):
 
     @property
     def kernels(self) -> Counter[str]:
-        """How many of each operator that a GPU would run as a kernel: views and allocations cost
-        nothing.
-        """
+        """Counts of the operators that a GPU runs as kernels, without views and allocations."""
         found: Counter[str] = Counter()
         for func, args, kwargs, out in self.calls:
             view = not func._schema.is_mutable and set(_storages(out)) & set(
@@ -127,7 +129,7 @@ class Tape(TorchDispatchMode):
 
 
 class TapeGraphs:
-    """`lapsd.calibrate.models.graphs.Capturing` by tapes, in the order of captures."""
+    """Implements `lapsd.calibrate.models.graphs.Capturing` with tapes."""
 
     def __init__(self, warm_up: int = 3) -> None:
         self.tapes: list[Tape] = []
@@ -142,7 +144,7 @@ class TapeGraphs:
         self.tapes.append(tape)
 
         def replay() -> None:
-            for other in self.tapes:  # they share their memory
+            for other in self.tapes:  # all graphs share their memory
                 other.poison()
             tape.run()
 

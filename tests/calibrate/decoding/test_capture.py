@@ -1,6 +1,4 @@
-"""What a CUDA graph would do to rounds, without a GPU: captured rounds equal those run operator by
-operator.
-"""
+"""Tests with emulated CUDA graphs that captured rounds equal rounds run operator by operator."""
 
 from dataclasses import replace
 
@@ -12,12 +10,12 @@ from lapsd.calibrate.decoding.rounds import DeviceRounds
 from tests.calibrate.decoding.tape import HostRead, TapeGraphs, as_kernels
 from tests.calibrate.tiny import VOCABULARY, tiny_pair
 
-LENGTHS = (9, 40, 90)  # with the rounds that follow, within a context of 128
+LENGTHS = (9, 40, 90)  # with the rounds that follow, they fit into a context of 128
 ROUNDS = 9
 
 
 def taped(pair: Pair) -> Pair:
-    """The pair with rounds that are captured on tapes."""
+    """Return the pair with rounds that are captured on tapes."""
     operators = as_kernels()
     for engine in (pair.target_engine, pair.draft_engine):
         engine.operators = operators
@@ -27,7 +25,7 @@ def taped(pair: Pair) -> Pair:
 def verdicts(
     pair: Pair, n: int, temperature: float, lengths: tuple[int, ...], kind: type[DeviceRounds]
 ) -> list:
-    """What a few rounds of rows of these lengths decide; some are forced."""
+    """Return the verdicts of a few rounds of rows with these lengths; some are forced."""
     rounds = kind(pair, n, len(lengths), capacity=128, temperature=temperature)
     rounds.ready()
     generator = torch.Generator().manual_seed(n)
@@ -50,15 +48,15 @@ def verdicts(
 @pytest.mark.parametrize("lengths", [LENGTHS, *((length,) for length in LENGTHS)])
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
 @pytest.mark.parametrize("n", [0, 1, 3, 5])
-def test_captured_rounds_are_the_rounds_that_run_operator_by_operator(n, temperature, lengths):
+def test_captured_rounds_equal_uncaptured_rounds(n, temperature, lengths):
     pair = taped(tiny_pair(0.05))
     captured = verdicts(pair, n, temperature, lengths, DeviceRounds)
-    assert len(pair.graphs.tapes) == (2 if n else 1)  # whatever the lengths
+    assert len(pair.graphs.tapes) == (2 if n else 1)  # for all lengths
     assert captured == verdicts(tiny_pair(0.05), n, temperature, lengths, DeviceRounds)
 
 
 class Rebound(DeviceRounds):
-    """Where rows stand is a new tensor after each verify pass: a graph goes on with the old one."""
+    """Wrong: replaces the tensor of positions, while a graph keeps using the old one."""
 
     def _verify(self):
         before = self._position
@@ -67,7 +65,7 @@ class Rebound(DeviceRounds):
 
 
 class Carried(DeviceRounds):
-    """What was drafted goes to the verify pass in memory that belongs to the drafting graph."""
+    """Wrong: the verify pass reads drafted tokens from memory of the drafting graph."""
 
     def _draft_steps(self):
         super()._draft_steps()
@@ -79,7 +77,7 @@ class Carried(DeviceRounds):
 
 
 class Unwritten(DeviceRounds):
-    """Reads memory that nothing in the graph has written since it was allocated."""
+    """Wrong: reads memory that the graph has allocated but not written."""
 
     def _verify(self):
         super()._verify()
@@ -87,7 +85,7 @@ class Unwritten(DeviceRounds):
 
 
 class Asking(DeviceRounds):
-    """Asks the host where the first row stands."""
+    """Wrong: reads the position of the first row on the host."""
 
     def _verify(self):
         assert int(self._position[0]) >= 0
@@ -95,7 +93,7 @@ class Asking(DeviceRounds):
 
 
 class Bringing(DeviceRounds):
-    """Brings a number along from the host."""
+    """Wrong: copies a number from the host."""
 
     def _verify(self):
         super()._verify()
@@ -103,7 +101,7 @@ class Bringing(DeviceRounds):
 
 
 @pytest.mark.parametrize("mutant", [Rebound, Carried, Unwritten, Asking, Bringing])
-def test_what_a_graph_would_break_is_caught(mutant):
+def test_emulated_graphs_detect_rounds_that_cannot_be_captured(mutant):
     right = verdicts(tiny_pair(0.05), 3, 0.0, LENGTHS, DeviceRounds)
     try:
         assert verdicts(taped(tiny_pair(0.05)), 3, 0.0, LENGTHS, mutant) != right
@@ -111,10 +109,10 @@ def test_what_a_graph_would_break_is_caught(mutant):
         assert mutant in (Asking, Bringing)
 
 
-def test_a_layer_is_four_products_and_six_small_kernels_and_a_round_little_more():
-    """Attention counts twice: its parts, and their merge.
+def test_a_layer_has_four_products_and_six_small_kernels():
+    """Attention counts as two kernels, for its parts and their merge.
 
-    At batch size 1 each costs a launch, in a graph too.
+    At batch size 1 each kernel costs a launch, in a graph too.
     """
     products, small = (
         ("linear", "addmm_"),
@@ -127,10 +125,8 @@ def test_a_layer_is_four_products_and_six_small_kernels_and_a_round_little_more(
         DeviceRounds(pair, 3, 2, capacity=64, temperature=temperature).ready()
         drafting, verifying = (tape.kernels for tape in pair.graphs.tapes)
         layers = len(pair.target_engine.layers)
-        assert [verifying[name] for name in products] == [
-            2 * layers + 1,
-            2 * layers,
-        ]  # one more: the head
+        # one more product for the head
+        assert [verifying[name] for name in products] == [2 * layers + 1, 2 * layers]
         assert {name: verifying[name] - (name == "norm") for name in small} == {
             name: layers * times for name, times in small.items()
         }
@@ -138,8 +134,8 @@ def test_a_layer_is_four_products_and_six_small_kernels_and_a_round_little_more(
             sum(count for name, count in kernels.items() if name not in (*products, *small))
             for kernels in (drafting, verifying)
         ]
-    # a draft step: embedding, argmax, keeping the token, the next position; sampling at most twenty
-    # more
+    # a draft step has four more kernels: embedding, argmax, storing the token, the next position;
+    # with sampling it has at most twenty
     for temperature, most in ((0.0, (3 * 4 + 3, 22)), (0.7, (3 * 20 + 3, 42))):
         assert all(found <= bound for found, bound in zip(rest[temperature], most, strict=True)), (
             rest

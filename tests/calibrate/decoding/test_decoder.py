@@ -1,4 +1,4 @@
-"""Speculative decoding gives exactly what the target alone would give."""
+"""Tests that speculative decoding gives exactly the output of the target alone."""
 
 import pytest
 import torch
@@ -13,15 +13,15 @@ PROMPTS = [[3, 1, 4], [7], list(range(20))]
 @pytest.mark.parametrize("engine", ["lean", "hf"])
 @pytest.mark.parametrize("noise", [0.0, 0.01, 0.05, 1.0])
 @pytest.mark.parametrize("n", [1, 4, 7])
-def test_greedy_output_is_the_targets_own_token_for_token(noise, n, engine):
+def test_greedy_output_equals_the_greedy_output_of_the_target(noise, n, engine):
     pair = tiny_pair(noise, engine=engine)
     for prompt in PROMPTS:
         generation = generate(pair, prompt, n=n, max_new_tokens=40, sampling=Sampling())
         assert generation.tokens == plain_greedy(pair.target, prompt, 40)
 
 
-def test_the_noisy_draft_is_sometimes_right_and_sometimes_wrong():
-    # otherwise the test above would not see a wrong rollback
+def test_noisy_drafts_have_all_numbers_of_accepted_tokens():
+    # otherwise the test above would not detect a wrong rollback
     accepted = [
         r.accepted
         for noise in (0.01, 0.05)
@@ -31,14 +31,14 @@ def test_the_noisy_draft_is_sometimes_right_and_sometimes_wrong():
     assert {0, 1, 2, 3, 4} <= set(accepted)
 
 
-def test_a_draft_that_is_always_right_is_accepted_whole_round_after_round():
+def test_all_tokens_of_a_draft_equal_to_the_target_are_accepted():
     rounds = generate(tiny_pair(0.0), [5, 6], n=4, max_new_tokens=42, sampling=Sampling()).rounds
     assert [r.accepted for r in rounds] == [4] * 8 + [2]
     assert [r.emitted for r in rounds] == [5] * 8 + [2]
 
 
 @pytest.mark.parametrize("n", [1, 3, 4])
-def test_rounds_add_up_to_the_output(n):
+def test_emitted_tokens_of_the_rounds_add_up_to_the_output(n):
     for noise in (0.0, 0.05, 1.0):
         for cap in (1, 2, 7, 30):
             generation = generate(
@@ -54,7 +54,7 @@ def test_rounds_add_up_to_the_output(n):
             assert all(r.drafted == n and r.draft_ns > 0 and r.verify_ns > 0 for r in rounds)
 
 
-def test_output_ends_with_the_first_stop_token_wherever_it_falls_in_a_round():
+def test_output_ends_with_the_first_stop_token_at_any_position_in_a_round():
     free = plain_greedy(tiny_pair(0.0).target, [3, 1, 4], 40)
     for token in dict.fromkeys(free):
         stop = frozenset({token})
@@ -66,7 +66,7 @@ def test_output_ends_with_the_first_stop_token_wherever_it_falls_in_a_round():
             assert surplus in (0, 1)
 
 
-def test_single_precision_output_is_greedy_within_the_tolerance_of_its_own_rounding():
+def test_single_precision_output_is_greedy_up_to_rounding():
     pair = tiny_pair(0.05, torch.float32)
     for prompt in PROMPTS:
         output = generate(pair, prompt, n=4, max_new_tokens=60, sampling=Sampling()).tokens
@@ -77,7 +77,7 @@ def test_single_precision_output_is_greedy_within_the_tolerance_of_its_own_round
         assert not greedy_regret(pair, prompt, wrong, 4).exact
 
 
-def test_sampling_depends_on_seed_and_request_and_nothing_else():
+def test_sampling_depends_only_on_seed_and_request():
     pair = tiny_pair(0.05)
 
     def output(seed, request):
@@ -89,8 +89,8 @@ def test_sampling_depends_on_seed_and_request_and_nothing_else():
     assert len({tuple(output(s, r)) for s in (0, 1) for r in (0, 1)}) == 4
 
 
-def test_what_does_not_fit_the_context_is_refused():
-    with pytest.raises(ValueError, match="needs a context of 129: the models have 128"):
+def test_invalid_arguments_of_generate_raise_errors():
+    with pytest.raises(ValueError, match="needs a context of 129, but the models have 128"):
         generate(tiny_pair(0.0), [1] * 100, n=4, max_new_tokens=24, sampling=Sampling())
     with pytest.raises(ValueError, match="draft tokens -1: must be at least 0"):
         generate(tiny_pair(0.0), [1], n=-1, max_new_tokens=4, sampling=Sampling())

@@ -1,4 +1,4 @@
-"""A replay at another draft length is what really decoding at that length gives."""
+"""Tests that a replay at another draft length equals decoding at that length."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ RNG = np.random.default_rng(0)
 
 
 def recorded(pair, n, cap, sampling, requests):
-    """A trace of `requests` short prompts decoded at draft length n, with what a replay needs."""
+    """Return a replayable trace of `requests` short prompts decoded at draft length n."""
     rows = []
     for request in range(requests):
         prompt = [request % 40, (7 * request + 3) % 40]
@@ -46,7 +46,7 @@ def test_greedy_replays_equal_real_runs_round_by_round(noise):
         assert replayed.offsets.tolist() == real.offsets.tolist()
 
 
-def test_sampled_replays_accept_as_real_runs_do():
+def test_sampled_replays_have_the_acceptances_of_real_runs():
     pair = tiny_pair(0.08, torch.float32)
     trace = recorded(pair, 4, 16, Sampling(1.0, 0), 500)
     replayed = at_draft_length(trace, 2, np.random.default_rng(2)).accepted
@@ -54,7 +54,7 @@ def test_sampled_replays_accept_as_real_runs_do():
     counts = np.array([np.bincount(a, minlength=3) for a in (replayed, real)])
     assert (counts > 100).all()
     assert chi2_contingency(counts).pvalue > 1e-4
-    # the test can fail: the same outputs with all probabilities halved accept otherwise
+    # the test can fail: with all probabilities halved, acceptances differ significantly
     halved = replace(trace, accept_prob=trace.accept_prob / 2)
     wrong = np.bincount(at_draft_length(halved, 2, np.random.default_rng(2)).accepted, minlength=3)
     assert chi2_contingency(np.array([counts[1], wrong])).pvalue < 1e-4

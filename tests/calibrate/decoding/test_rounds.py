@@ -1,4 +1,4 @@
-"""Batches and device rounds compute what the one-sequence engines compute."""
+"""Tests that batches and device rounds give the results of single sequences."""
 
 import pytest
 import torch
@@ -21,11 +21,11 @@ def some_tokens(count: int, seed: int) -> list[int]:
 
 @pytest.mark.parametrize("lengths", [[3, 17, 30], [17, 17, 3], [9, 9, 9]])
 @pytest.mark.parametrize("prefilled", [True, False])
-def test_a_batch_gives_each_row_the_logits_of_a_sequence_of_its_own(lengths, prefilled):
+def test_each_row_of_a_batch_has_the_logits_of_a_single_sequence(lengths, prefilled):
     pair, width = tiny_pair(0.1), 5
     batch = LeanBatch(pair.target_engine, len(lengths), 96)
     with torch.inference_mode():
-        batch.cache.fill_(float("nan"))  # what lies past a row's length must not even be read
+        batch.cache.fill_(float("nan"))  # slots after the end of a row must not be read
         rows = [some_tokens(n + width, n + i) for i, n in enumerate(lengths)]
         longest = max(lengths)
         if prefilled:
@@ -47,7 +47,7 @@ def test_a_batch_gives_each_row_the_logits_of_a_sequence_of_its_own(lengths, pre
             torch.testing.assert_close(logits, alone.forward(row[n:]), rtol=0, atol=1e-11)
 
 
-def test_a_batch_of_any_other_model_runs_through_its_own_forward():
+def test_a_batch_of_another_model_uses_its_own_forward_pass():
     torch.manual_seed(0)
     gpt2 = GPT2LMHeadModel(
         GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=2, n_positions=64)
@@ -56,7 +56,7 @@ def test_a_batch_of_any_other_model_runs_through_its_own_forward():
     ids = torch.tensor([some_tokens(12, 1), some_tokens(12, 2)])
     with torch.inference_mode():
         batch.prefill(ids[:, :9])
-        batch.forward(ids[:, :3] + 1, torch.tensor([9, 9]))  # to be forgotten
+        batch.forward(ids[:, :3] + 1, torch.tensor([9, 9]))  # overwritten by the next pass
         got = batch.forward(ids[:, 9:], torch.tensor([9, 9]))
         torch.testing.assert_close(got, gpt2(ids).logits[:, 9:], rtol=0, atol=1e-5)
         with pytest.raises(AssertionError, match="rows of different lengths"):
@@ -65,8 +65,8 @@ def test_a_batch_of_any_other_model_runs_through_its_own_forward():
 
 @pytest.mark.parametrize("noise", [0.0, 0.02, 0.3])
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_rounds_on_the_device_are_the_rounds_of_the_host(noise, temperature):
-    """Noise 0 has many full acceptances in a row, after each of which the draft lacks a token."""
+def test_rounds_on_the_device_equal_rounds_on_the_host(noise, temperature):
+    """With noise 0, all drafted tokens are accepted, and the draft lacks a token each time."""
     pair, prompt, n = tiny_pair(noise), some_tokens(9, 3), 3
     for request in range(4):
         ours = make_decoder(pair, n, Sampling(temperature, 5), 100, request, on_device=True)
@@ -80,14 +80,14 @@ def test_rounds_on_the_device_are_the_rounds_of_the_host(noise, temperature):
 
 @pytest.mark.parametrize("on_device", [True, False])
 @pytest.mark.parametrize("force", [0, 2, 3])
-def test_a_forced_round_accepts_as_told(on_device, force):
+def test_a_forced_round_accepts_the_given_number_of_tokens(on_device, force):
     decoder = make_decoder(tiny_pair(0.3), 3, Sampling(), 100, on_device=on_device)
     decoder.prefill(some_tokens(5, 1))
     for _ in range(6):
         assert len(decoder.round(force)[0]) == force + 1
 
 
-def test_a_round_that_stays_can_be_run_again():
+def test_a_round_that_does_not_advance_can_be_repeated():
     pair = tiny_pair(0.1)
     rounds = DeviceRounds(pair, 2, 3, capacity=64)
     ids = torch.tensor([some_tokens(8, s) for s in range(3)])
@@ -100,16 +100,16 @@ def test_a_round_that_stays_can_be_run_again():
 
 
 @pytest.mark.parametrize("engine", ["lean", "hf"])
-def test_rows_can_be_put_at_any_context_for_timing(engine):
+def test_rows_can_be_given_any_context_for_timing(engine):
     rounds = DeviceRounds(tiny_pair(0.1, torch.float32, engine=engine), 2, 2, capacity=64)
     rounds.stand([20, 20])
-    rounds.round(force=1, switch_penalty=True)
+    rounds.round(force=1, stay=True)
     assert rounds._position.tolist() == [19, 19]
     rounds.round(force=1)
     assert rounds._position.tolist() == [21, 21]
 
 
-def test_the_decoders_of_a_pair_share_one_memory_of_one_size():
+def test_decoders_of_a_pair_share_the_kv_memory():
     pair = tiny_pair(0.1)
     pair.workspace.capacity = 90
     first = make_decoder(pair, 2, Sampling(), 30, on_device=True).rounds
@@ -121,7 +121,7 @@ def test_the_decoders_of_a_pair_share_one_memory_of_one_size():
     assert make_decoder(pair, 2, Sampling(), 91, on_device=True).rounds is not first
 
 
-def test_uncaptured_plain_decoding_is_the_targets_own_greedy_output():
+def test_plain_decoding_without_graphs_gives_the_greedy_output_of_the_target():
     pair = tiny_pair(0.1)
     rounds = DeviceRounds(pair, 0, capacity=64)
     ids = torch.tensor([some_tokens(8, 4)])

@@ -1,4 +1,4 @@
-"""Predicted lengths: out of fold, by group, and beside baselines."""
+"""Tests of predicted lengths: out of fold, by group, and compared with baselines."""
 
 import numpy as np
 
@@ -8,8 +8,9 @@ RNG = np.random.default_rng(0)
 
 
 def data(signal: float, groups: int = 30, each: int = 6):
-    """Lengths that depend on the embedding by `signal`, and on the group in a way that no other
-    group shows.
+    """Return prompts with lengths that depend on the embedding, with strength `signal`.
+
+    Lengths also depend on the group, which says nothing about other groups.
     """
     group = np.repeat(np.arange(groups), each)
     x = RNG.standard_normal((len(group), 12))
@@ -26,7 +27,7 @@ def data(signal: float, groups: int = 30, each: int = 6):
     )
 
 
-def test_a_signal_in_the_embedding_is_found_by_the_ridge_and_beats_the_baselines():
+def test_the_ridge_learns_from_the_embedding_and_beats_the_baselines():
     x, texts, prompt, output, sets, groups = data(1.0)
     predicted, learned = predict_lengths(x, texts, prompt, output, sets, groups, cap=400)
     assert ((predicted >= 1) & (predicted <= 400)).all()
@@ -40,8 +41,10 @@ def test_a_signal_in_the_embedding_is_found_by_the_ridge_and_beats_the_baselines
     assert set(learned.by_predictor["prompt length"]) == {"pooled", "a"}
 
 
-def test_what_only_the_group_tells_is_not_learnt():
-    """The first feature names the group; a random split would find its level, a grouped one
+def test_effects_of_a_group_are_not_learnt():
+    """The first feature identifies the group.
+
+    With a random split, a predictor could learn the level of each group; with a grouped split it
     cannot.
     """
     x, texts, prompt, output, sets, groups = data(0.0)
@@ -51,10 +54,8 @@ def test_what_only_the_group_tells_is_not_learnt():
     )
 
 
-def test_a_number_that_the_prompt_tells_carries_over_to_templates_never_seen():
-    """Every group words its question differently and has an embedding of its own: only the number
-    is common.
-    """
+def test_a_stated_number_of_steps_predicts_lengths_of_new_templates():
+    """Each group has its own wording and embedding; only the number is common to all groups."""
     rng = np.random.default_rng(1)
     steps = rng.integers(1, 13, 300)
     group = np.arange(300) % 15
@@ -73,14 +74,14 @@ def test_a_number_that_the_prompt_tells_carries_over_to_templates_never_seen():
     assert all(other < 0.2 for how, other in tau.items() if how != LEARNT)
 
 
-def test_what_is_counted_in_a_prompt():
+def test_prompt_counts_returns_counts_and_numbers_of_each_prompt():
     counted = np.expm1(
         prompt_counts(["Ada buys 12 mugs, 3 lamps at $40 each.\nWork it out in 7 steps.", "none"])
     )
     assert np.rint(counted).astype(int).tolist() == [[4, 1, 1, 7, 3, 7], [0, 0, 0, 0, 0, 0]]
 
 
-def test_too_little_to_learn_from_is_not_learnt_from():
+def test_too_few_requests_or_groups_give_no_predictions():
     x, texts, prompt, output, sets, groups = data(1.0)
     assert (
         predict_lengths(

@@ -1,4 +1,4 @@
-"""Terms found again from rounds whose costs are known, and the grid that samples them."""
+"""Tests that terms are recovered from rounds with known costs, and tests of the grid."""
 
 import dataclasses
 from dataclasses import replace
@@ -13,7 +13,7 @@ from lapsd.calibrate.models.graphs import CaptureError
 from lapsd.calibrate.models.shapes import SHAPES, config_of
 from lapsd.calibrate.timing.cells import Cell, Grid, _Bench, design, time_grid
 from lapsd.calibrate.timing.floors import pass_bytes
-from lapsd.calibrate.timing.kv_transfers import Moves
+from lapsd.calibrate.timing.kv_transfers import TransferTimes
 from lapsd.traces.provenance import Fits
 from tests.calibrate.tiny import tiny_pair
 
@@ -21,7 +21,7 @@ BASE = {1: 900_000, 2: 950_000, 3: 1_000_000, 5: 1_100_000, 9: 1_400_000, 17: 2_
 
 
 def cost(batch: int, width: int, tokens: int) -> tuple[int, int, int]:
-    """Draft, verify and host ns of a machine that exists only here."""
+    """Return draft, verify and host ns of a fictitious machine."""
     draft = (width - 1) * (100_000 * (1 + batch) // 2 + 20 * tokens)
     return draft, BASE[width] * (3 + batch) // 4 + (200 + 20 * width) * tokens, 50_000
 
@@ -80,17 +80,17 @@ def timings(noise: float, real: bool, batches=(1, 2, 8)) -> Timings:
         columns=["batch", "tokens", "ns", "role"],
     )
     three = tokens * 3
-    moves = {
-        "pageable": Moves(
+    transfers = {
+        "pageable": TransferTimes(
             three, [noisy(1_000 + 70 * t) for t in three], [500 + 60 * t for t in three], 7_424.0
         )
     }
     grid = Grid(pd.DataFrame(rows, columns=columns), [], 0.0)
-    return Timings(pd.DataFrame(rounds, columns=names) if real else None, grid, prefills, moves)
+    return Timings(pd.DataFrame(rounds, columns=names) if real else None, grid, prefills, transfers)
 
 
 @pytest.mark.parametrize("real", [True, False])
-def test_costs_without_noise_are_found_again(real):
+def test_costs_without_noise_are_recovered(real):
     costs, fits = assemble(timings(0.0, real), 4)
     assert list(costs.rounds) == [1, 2, 8]
     for batch, terms in costs.rounds.items():
@@ -108,7 +108,7 @@ def test_costs_without_noise_are_found_again(real):
     assert warnings_of(fits, timings(0.0, real).grid) == []
 
 
-def test_noise_shows_in_the_errors_and_not_in_the_closure():
+def test_noise_increases_the_errors_but_not_the_closure():
     _, fits = assemble(timings(0.3, True), 4)
     assert fits.round.median_error > 0.08
     assert abs(fits.round.closure) < 0.05
@@ -116,15 +116,15 @@ def test_noise_shows_in_the_errors_and_not_in_the_closure():
     assert any("more than 10 %" in w for w in warnings_of(worse, timings(0, True).grid))
 
 
-def test_a_machine_that_slows_down_is_called_unstable():
-    told = warnings_of(
+def test_a_drift_of_the_machine_gives_a_warning():
+    warnings = warnings_of(
         Fits(), Grid(pd.DataFrame(), ["batch 32, width 5, context 4096: out of GPU memory"], 0.08)
     )
-    assert told[0].startswith("unstable: the same rounds took +8%")
-    assert "1 cells were not timed, the first: batch 32" in told[1]
+    assert warnings[0].startswith("unstable: the time of the same rounds changed by +8%")
+    assert "1 cells were not timed; the first one: batch 32" in warnings[1]
 
 
-def test_without_batch_size_1_there_is_no_profile():
+def test_a_profile_needs_batch_size_1():
     empty = timings(0.0, False)
     samples = empty.grid.samples
     without = dataclasses.replace(
@@ -134,7 +134,7 @@ def test_without_batch_size_1_there_is_no_profile():
         assemble(without, 4)
 
 
-def test_the_design_stays_inside_the_context_and_holds_cells_out():
+def test_the_design_fits_into_the_context_and_has_held_out_cells():
     for longest in (20, 64, 128, 1_024, 4_160):
         cells = design(longest, (1, 4))
         assert all(max(c.contexts) + 2 * c.width <= longest for c in cells)
@@ -148,7 +148,7 @@ def test_the_design_stays_inside_the_context_and_holds_cells_out():
     assert design(1_024) == design(1_024)
 
 
-def test_a_grid_times_every_cell_and_keeps_to_its_deadline():
+def test_a_grid_times_every_cell_until_its_deadline():
     pair = tiny_pair(0.1)
     cells = design(100, (1, 2), (1, 3))
     grid = time_grid(pair, cells, Sampling(0.7), quick=True)
@@ -160,14 +160,14 @@ def test_a_grid_times_every_cell_and_keeps_to_its_deadline():
     late = time_grid(pair, cells, Sampling(), deadline=0.0)
     assert len(late.skipped) == len({str(c) for c in cells})
     assert late.skipped[0].endswith("no time left")
-    # a grid that had no time at all takes nothing away from one that had
+    # concatenation with an empty grid does not change the types of columns
     both = pd.concat([grid.samples, late.samples], ignore_index=True)
     numbers = [c for c in both if c != "role"]
     assert both[numbers].dtypes.equals(grid.samples[numbers].dtypes)
     assert (both[numbers].dtypes == "int64").all()
 
 
-def test_mixed_contexts_of_other_models_are_skipped_with_a_reason():
+def test_mixed_contexts_without_the_lean_engine_are_skipped():
     grid = time_grid(
         tiny_pair(0.1, engine="hf"),
         [Cell(2, (30,)), Cell(2, (30, 30)), Cell(2, (30, 40))],
@@ -177,7 +177,7 @@ def test_mixed_contexts_of_other_models_are_skipped_with_a_reason():
     assert grid.skipped == ["batch 2, width 2, context mixed: mixed contexts need the lean engine"]
 
 
-def test_an_error_of_one_cell_costs_that_cell_alone(monkeypatch):
+def test_an_error_in_one_cell_skips_only_that_cell(monkeypatch):
     step = _Bench._batch_step
 
     def failing(bench, cell):
@@ -204,7 +204,7 @@ def test_a_failed_capture_ends_the_grid(monkeypatch):
         time_grid(pair, [Cell(2, (30, 30))], Sampling(), quick=True)
 
 
-def test_the_shapes_have_the_parameters_that_their_names_say():
+def test_shapes_have_the_published_numbers_of_parameters():
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -216,11 +216,11 @@ def test_the_shapes_have_the_parameters_that_their_names_say():
     assert SHAPES["llama-68m"][1]["hidden_size"] == 768
     with torch.device("meta"):
         seven = AutoModelForCausalLM.from_config(config_of("llama-7b"), dtype=torch.bfloat16)
-    # 6.61 billion weights without the embedding table, and 32 layers x 2 x 4,096 numbers a token
+    # 6.61 billion weights without the embedding table, and 32 layers x 2 x 4,096 numbers per token
     assert pass_bytes(seven, 512) == 2 * (6_738_415_616 - 32_000 * 4_096) + 2 * 512 * 32 * 2 * 4_096
 
 
-def test_a_grid_in_several_passes_tells_drift_from_all_its_cells(monkeypatch):
+def test_drift_is_computed_from_all_cells_of_several_passes(monkeypatch):
     visits = []
 
     def slowing(bench, some):

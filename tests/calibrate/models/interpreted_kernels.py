@@ -1,7 +1,7 @@
-"""The Triton kernels compute what plain torch does, by Triton's interpreter.
+"""Tests that the Triton kernels give the results of plain torch, in Triton's interpreter.
 
-Run by `test_kernels.py` in a process of its own: the interpreter must be asked for before anything
-imports Triton.
+`test_kernels.py` runs this file in a separate process, because the interpreter must be enabled
+before Triton is imported.
 """
 
 import os
@@ -28,8 +28,9 @@ def kernels():
 
 
 def layer(rows, width, heads, kv_heads, size, slots, positions, dtype, seed=0):
-    """New queries, keys and values, rotation tables and a cache that holds NaN where nothing may be
-    read.
+    """Return queries, keys and values, rotation tables, positions and a cache.
+
+    The cache holds NaN in the slots that must not be read.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -50,16 +51,14 @@ def layer(rows, width, heads, kv_heads, size, slots, positions, dtype, seed=0):
     ("heads", "kv_heads", "size", "width", "positions"),
     [
         (4, 4, 64, 1, (0, 62, 150)),
-        (4, 2, 72, 3, (0, 62, 150)),  # a head's size that is no power of two: the bundled target's
+        (4, 2, 72, 3, (0, 62, 150)),  # a head size that is not a power of two
         (2, 1, 128, 5, (63,)),
         (8, 2, 16, 5, (64, 64)),
         (2, 2, 16, 17, (1, 63)),
-        (8, 2, 16, 17, (100,)),  # more queries than one program takes
+        (8, 2, 16, 17, (100,)),  # more queries than one program handles
     ],
 )
-def test_rotation_and_attention_are_those_of_plain_torch(
-    kernels, heads, kv_heads, size, width, positions
-):
+def test_rotation_and_attention_equal_plain_torch(kernels, heads, kv_heads, size, width, positions):
     rows, slots = len(positions), 176
     given = layer(rows, width, heads, kv_heads, size, slots, positions, torch.float32)
     outcomes = []
@@ -70,11 +69,11 @@ def test_rotation_and_attention_are_those_of_plain_torch(
         outcomes.append([qkv[:, :, :heads], cache, *mixed])
     for ours, theirs in zip(*outcomes, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-6, equal_nan=True)
-    assert torch.isfinite(outcomes[0][2]).all()  # nothing past a row's length was read
+    assert torch.isfinite(outcomes[0][2]).all()  # no slot after the end of a row was read
     assert torch.isnan(outcomes[0][1]).any()
 
 
-def test_half_precision_is_off_by_its_rounding_only(kernels):
+def test_half_precision_results_are_exact_up_to_rounding(kernels):
     given = layer(2, 5, 4, 2, 32, 200, (30, 150), torch.float16)
     qkv, cos, signed_sin, start, cache = (t.clone() for t in given)
     kernels.rotate_and_store(qkv, cos, signed_sin, start, cache)
@@ -86,15 +85,15 @@ def test_half_precision_is_off_by_its_rounding_only(kernels):
 
 
 @pytest.mark.parametrize("inner", [5, 37, 1_024, 1_500])
-def test_silu_times_is_that_of_plain_torch(kernels, inner):
+def test_silu_multiply_equals_plain_torch(kernels, inner):
     gate_up = torch.randn(3, 2 * inner)
     torch.testing.assert_close(
         kernels.silu_multiply(gate_up), PLAIN.silu_multiply(gate_up), rtol=1e-5, atol=1e-6
     )
 
 
-def test_memory_in_pieces_of_a_larger_one_is_read_where_it_lies(kernels):
-    """Rows and slots of a shared memory: strides are not those of a tensor of that shape."""
+def test_a_cache_may_be_a_view_of_a_larger_tensor(kernels):
+    """The cache is a view of a larger tensor, with other strides."""
     qkv, cos, signed_sin, start, _ = layer(2, 3, 4, 2, 16, 90, (5, 70), torch.float32)
     outcomes = []
     for run in (kernels, PLAIN):
@@ -106,9 +105,10 @@ def test_memory_in_pieces_of_a_larger_one_is_read_where_it_lies(kernels):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-6)
 
 
-def test_rows_of_a_cache_may_be_any_of_it(kernels):
-    """A batch of three, whose keys and values lie in rows 4, 1 and 2 of five: as in a cache of
-    those alone.
+def test_a_batch_may_use_any_rows_of_a_cache(kernels):
+    """A batch of three uses rows 4, 1 and 2 of a cache of five rows.
+
+    The results equal those with a cache of only these three rows.
     """
     qkv, cos, signed_sin, start, own = layer(3, 3, 4, 2, 16, 90, (5, 70, 70), torch.float32)
     places = torch.tensor([4, 1, 2])
@@ -125,7 +125,7 @@ def test_rows_of_a_cache_may_be_any_of_it(kernels):
         torch.testing.assert_close(mixed, PLAIN.attend(alone, own, start, 1), rtol=1e-5, atol=2e-6)
 
 
-def test_kernels_that_compute_something_else_are_found_out(kernels):
+def test_kernels_with_wrong_results_are_detected(kernels):
     assert disagreement(kernels, CPU, torch.float32) is None
     wrong = {
         "rotated queries": {
@@ -147,8 +147,8 @@ def test_kernels_that_compute_something_else_are_found_out(kernels):
         assert found.startswith(f"{name}: kernels differ")
 
 
-def test_captured_rounds_of_kernels_are_the_rounds_of_plain_torch(monkeypatch):
-    """One graph for rows on both sides of what a program reads at a time, keys in several parts."""
+def test_captured_rounds_of_kernels_equal_rounds_of_plain_torch(monkeypatch):
+    """One graph serves contexts below and above the block of keys that a program reads at once."""
 
     def verdicts(pair):
         rounds = DeviceRounds(pair, 1, 2, capacity=256)
@@ -160,9 +160,8 @@ def test_captured_rounds_of_kernels_are_the_rounds_of_plain_torch(monkeypatch):
         rounds.place(torch.tensor(last), torch.tensor(lengths) - 1)
         return rounds, [rounds.round().tolist() for _ in range(2)]
 
-    monkeypatch.setattr(
-        "lapsd.calibrate.models.lean.packs", lambda model: False
-    )  # a tape cannot look into oneDNN's weights
+    # a tape cannot record products with oneDNN's packed weights
+    monkeypatch.setattr("lapsd.calibrate.models.lean.packs", lambda model: False)
     pair = tiny_pair(0.02, torch.float32)
     _, expected = verdicts(pair)
     operators = as_kernels(KERNELS, programs=32)

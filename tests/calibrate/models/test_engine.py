@@ -1,6 +1,4 @@
-"""The engines give the model's own logits, also after rollbacks; the lean one is chosen where it
-does.
-"""
+"""Tests that the engines give the logits of the model itself, and of the choice of an engine."""
 
 import copy
 from dataclasses import replace
@@ -32,7 +30,7 @@ SHAPE = {
 
 
 def randomised(model):
-    """Biases and norms, which start as zeros and ones, must matter too."""
+    """Randomise biases and norms, which are initialised to zeros and ones, so that they matter."""
     torch.manual_seed(3)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -90,7 +88,7 @@ def models():
 
 
 @pytest.mark.parametrize("kind", sorted(models()))
-def test_lean_logits_are_the_models_own(kind):
+def test_lean_logits_equal_the_logits_of_the_model(kind):
     model = randomised(models()[kind])
     pristine = copy.deepcopy(model)
     tokens = [(5 * i + 2) % V for i in range(40)]
@@ -103,9 +101,8 @@ def test_lean_logits_are_the_models_own(kind):
         ]
         torch.testing.assert_close(torch.cat(parts), expected, rtol=0, atol=1e-10)
         again = model(torch.tensor([tokens]), use_cache=False).logits[0]
-    torch.testing.assert_close(
-        again, expected, rtol=0, atol=1e-10
-    )  # the module still works, on views of our weights
+    # the module still works, with views of the engine's weights
+    torch.testing.assert_close(again, expected, rtol=0, atol=1e-10)
 
 
 def test_no_weight_is_stored_twice():
@@ -121,14 +118,14 @@ def test_no_weight_is_stored_twice():
 
 
 @pytest.mark.parametrize("engine", ["lean", "hf"])
-def test_after_a_rollback_logits_equal_those_of_a_fresh_prefix(engine):
+def test_after_a_rollback_logits_equal_the_logits_of_a_new_sequence(engine):
     model = choose_engine(randomised(models()["grouped"]), V, engine)
     tokens = list(range(30))
     used, fresh = model.sequence(64), model.sequence(64)
     with torch.inference_mode():
         used.forward(tokens)
         used.rollback(11)
-        # what lies past the position must not matter, however large
+        # values after the position must have no effect
         buffers = (
             [used._cache]
             if engine == "lean"
@@ -145,7 +142,7 @@ def test_after_a_rollback_logits_equal_those_of_a_fresh_prefix(engine):
     assert sum(t.numel() for t in used.key_values()) == 3 * 2 * 2 * 15 * 4
 
 
-def test_auto_takes_lean_for_llamas_and_transformers_own_for_others():
+def test_auto_chooses_the_lean_engine_for_llama_models_only():
     assert choose_engine(randomised(models()["grouped"]), V).name == "lean"
     torch.manual_seed(0)
     gpt2 = GPT2LMHeadModel(
@@ -159,24 +156,21 @@ def test_auto_takes_lean_for_llamas_and_transformers_own_for_others():
         torch.testing.assert_close(
             parts, gpt2(torch.tensor([[1, 2, 3, 4]])).logits[0], rtol=0, atol=1e-5
         )
-    with pytest.raises(ValueError, match="engine lean: a gpt2 model is not one that it reproduces"):
+    with pytest.raises(ValueError, match="engine lean: does not support this gpt2 model"):
         choose_engine(gpt2, V, "lean")
     with pytest.raises(ValueError, match="engine 'fast': must be auto, lean or hf"):
         choose_engine(gpt2, V, "fast")
 
 
-def test_a_llama_that_computes_something_else_is_left_to_transformers():
+def test_auto_chooses_transformers_for_a_modified_llama_model():
     model = randomised(models()["grouped"])
     model.model.layers[1].mlp.register_forward_hook(lambda module, inputs, output: 2 * output)
     assert isinstance(choose_engine(model, V), HFEngine)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_a_lean_engine_that_computes_something_else_is_found_out(dtype):
-    """Tolerances follow the type: none is wide enough for a wrong rotation, scale, norm or bias, in
-    bfloat16
-    either.
-    """
+def test_a_lean_engine_with_wrong_results_is_detected(dtype):
+    """Tolerances depend on the type, but always detect a wrong rotation, scale, norm or bias."""
     model = randomised(models()["biases"]).to(dtype)
     own = HFEngine(model, V)
 
@@ -203,16 +197,14 @@ def test_a_lean_engine_that_computes_something_else_is_found_out(dtype):
         assert not agrees(engine(mutant), own), mutant.__name__
 
 
-def test_padding_rows_of_a_vocabulary_take_part_in_the_product_and_are_cut_off_after_it():
-    """Qwen's 151,665 tokens in 151,936 rows: a product of an odd number of rows is slow on a
-    GPU.
-    """
+def test_logits_of_padding_rows_are_computed_and_then_cut_off():
+    """Qwen has 151,665 tokens in 151,936 rows; an odd number of rows is slow on a GPU."""
     engine = LeanEngine(models()["qwen2"], V - 5)
     assert engine.head.weight.shape[0] == V
     with torch.inference_mode():
         assert engine.sequence(8).forward([1, 2, 3]).shape == (3, V - 5)
 
 
-def test_the_reference_pair_runs_lean():
+def test_the_reference_pair_uses_the_lean_engine():
     pair = load_pair("reference", "reference", device="cpu")
     assert (pair.target_engine.name, pair.draft_engine.name) == ("lean", "lean")

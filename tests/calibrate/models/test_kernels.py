@@ -1,6 +1,7 @@
-"""The operators between a pass's products: plain ones here, kernels interpreted and compiled in
-processes of their
-own.
+"""Tests of the operators between matrix products.
+
+The plain versions are tested here. The Triton kernels are interpreted and compiled in separate
+processes.
 """
 
 import os
@@ -18,7 +19,7 @@ CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[3]
 
 
-def test_a_prompts_attention_is_that_of_tokens_which_come_one_by_one():
+def test_attention_of_a_prompt_equals_attention_token_by_token():
     qkv = torch.randn(2, 7, 8, 16, dtype=torch.float64)
     cache = torch.stack([qkv[:, :, 4:6].transpose(1, 2), qkv[:, :, 6:].transpose(1, 2)])
     whole = attend_from_start(qkv, cache)
@@ -27,7 +28,7 @@ def test_a_prompts_attention_is_that_of_tokens_which_come_one_by_one():
         torch.testing.assert_close(whole[:, t : t + 1], one)
 
 
-def test_the_cpu_runs_the_plain_versions():
+def test_the_cpu_uses_the_plain_operators():
     assert operators(CPU, torch.bfloat16) is PLAIN
 
 
@@ -42,14 +43,14 @@ def test_the_cpu_runs_the_plain_versions():
         (1, 32, 60, 1),
     ],
 )
-def test_keys_are_cut_into_as_many_parts_as_keep_a_gpu_busy(rows, kv_heads, capacity, splits):
+def test_attention_splits_the_keys_into_enough_parts_for_a_gpu(rows, kv_heads, capacity, splits):
     on_an_h200 = Operators("", *[lambda *_: None] * 4, waits=False, programs=2 * 132)  # type: ignore[list-item]
     assert on_an_h200.splits(rows, kv_heads, capacity) == splits
     assert PLAIN.splits(rows, kv_heads, capacity) == 1
 
 
-def test_the_triton_kernels_compute_what_plain_torch_does():
-    """`interpreted_kernels.py`, in a process where nothing has imported Triton before."""
+def test_triton_kernels_give_the_results_of_plain_torch():
+    """Run `interpreted_kernels.py` in a new process, in which Triton has not been imported."""
     pytest.importorskip("triton", reason="Triton is not installed")
     command = [
         sys.executable,
@@ -79,29 +80,51 @@ from triton.compiler import ASTSource, compile
 
 from lapsd.calibrate.models import triton_kernels as kernels
 
-WHOLE = {"positions": "*i64", "places": "*i64", "mixed": "*fp32", "weight": "*fp32", "scale": "fp32"}
+TYPES = {
+    "positions": "*i64",
+    "places": "*i64",
+    "mixed": "*fp32",
+    "weight": "*fp32",
+    "scale": "fp32",
+}
+TENSORS = {"qkv", "cos", "signed_sin", "cache", "merged", "gate_up", "out"}
+
+
+def type_of(name, dtype):
+    if name in TENSORS:
+        return "*" + dtype
+    return TYPES.get(name, "i64" if name.startswith("by_") else "i32")
+
+
 def build(kernel, dtype, **constants):
-    names = [n for n in kernel.arg_names if n not in constants]
-    tensors = {"qkv", "cos", "signed_sin", "cache", "merged", "gate_up", "out"}
-    types = {n: "*" + dtype if n in tensors else "i64" if n.startswith("by_") else "i32" for n in names}
-    signature = {n: WHOLE.get(n, types[n]) for n in names}
+    signature = {n: type_of(n, dtype) for n in kernel.arg_names if n not in constants}
     signature |= dict.fromkeys(constants, "constexpr")
-    source = ASTSource(kernel, signature, {(kernel.arg_names.index(n),): v for n, v in constants.items()})
+    values = {(kernel.arg_names.index(n),): v for n, v in constants.items()}
+    source = ASTSource(kernel, signature, values)
     made = compile(source, target=GPUTarget("cuda", 90, 32))
     print(kernel.__name__, dtype, constants, made.metadata.shared, len(made.asm["cubin"]))
     assert made.metadata.shared <= 227 * 1024
-for dtype, size, tile in (("bf16", 128, 16), ("bf16", 128, 64), ("bf16", 64, 16), ("fp16", 72, 16), ("fp32", 64, 16)):
+
+
+for dtype, size, tile in (
+    ("bf16", 128, 16),
+    ("bf16", 128, 64),
+    ("bf16", 64, 16),
+    ("fp16", 72, 16),
+    ("fp32", 64, 16),
+):
     block = 64 if size == 64 else 128
-    for places in ({}, {"places": None}):  # a cache's rows are the batch's, or any
+    for places in ({}, {"places": None}):  # with and without a table of rows
         build(kernels._rotate_and_store, dtype, SIZE=size, BLOCK=block // 2, **places)
-        build(kernels._attend_to_part, dtype, GROUP=4, SIZE=size, TILE=tile, KEYS=kernels.KEYS, BLOCK=block, **places)
+        shape = {"GROUP": 4, "SIZE": size, "TILE": tile, "KEYS": kernels.KEYS, "BLOCK": block}
+        build(kernels._attend_to_part, dtype, **shape, **places)
     build(kernels._merge_parts, dtype, GROUP=4, SIZE=size, PARTS=16, BLOCK=block)
 build(kernels._silu_multiply, "bf16", BLOCK=kernels.LANES)
 """
 
 
 def test_every_kernel_compiles_for_a_hopper_gpu(tmp_path):
-    """Triton compiles down to machine code without a GPU; its interpreter checks no types."""
+    """Triton compiles to machine code without a GPU. Unlike its interpreter, it checks types."""
     pytest.importorskip("triton", reason="Triton is not installed")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TRITON_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(

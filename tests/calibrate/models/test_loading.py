@@ -1,4 +1,4 @@
-"""Loading pairs, and refusing what does not fit together."""
+"""Tests of loading pairs, and of errors for models that do not fit together."""
 
 import json
 import shutil
@@ -22,11 +22,11 @@ from lapsd.calibrate.reference import REFERENCE_DRAFT, REFERENCE_TARGET
 
 @pytest.fixture
 def folder(tmp_path):
-    """A copy of the reference draft, to be spoilt."""
+    """A copy of the reference draft, which tests modify."""
     return shutil.copytree(REFERENCE_DRAFT, tmp_path / "model")
 
 
-def test_the_reference_pair_loads_as_ordinary_folders_in_the_dtype_asked_for():
+def test_the_reference_pair_loads_by_name_and_from_folders():
     pair = load_pair("reference", "reference", device="cpu")
     assert pair.weights == "reference"
     assert pair.target.dtype == pair.draft.dtype == torch.float32
@@ -50,19 +50,19 @@ def test_the_reference_pair_loads_as_ordinary_folders_in_the_dtype_asked_for():
         ("/", "holds no config.json"),
     ],
 )
-def test_a_name_that_looks_like_a_folder_is_never_asked_of_the_hub(name, message):
+def test_a_name_that_looks_like_a_folder_is_not_looked_up_on_the_hub(name, message):
     with pytest.raises(ValueError, match=message):
         load_pair(name, "reference")
 
 
-def test_pickled_weights_are_refused(folder):
+def test_pickled_weights_are_rejected(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ValueError, match=r"holds no \.safetensors file"):
         load_pair("reference", str(folder))
 
 
 @pytest.mark.parametrize("size", [0, 100, 50_000])
-def test_truncated_weights_are_refused(folder, size):
+def test_truncated_weights_are_rejected(folder, size):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:size])
     with pytest.raises(ValueError, match="its weights cannot be loaded"):
@@ -72,7 +72,7 @@ def test_truncated_weights_are_refused(folder, size):
 @pytest.mark.parametrize(
     ("file", "what"), [("config.json", "configuration"), ("tokenizer.json", "tokenizer")]
 )
-def test_broken_descriptions_are_refused(folder, file, what):
+def test_a_broken_configuration_or_tokenizer_is_rejected(folder, file, what):
     (folder / file).write_text("{")
     with pytest.raises(
         ValueError,
@@ -81,7 +81,7 @@ def test_broken_descriptions_are_refused(folder, file, what):
         load_pair("reference", str(folder))
 
 
-def test_unequal_vocabularies_are_refused(folder):
+def test_different_vocabularies_are_rejected(folder):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.add_tokens(["<odd>"])
     tokenizer.save_pretrained(folder)
@@ -92,7 +92,7 @@ def test_unequal_vocabularies_are_refused(folder):
         load_pair("reference", str(folder))
 
 
-def test_a_model_smaller_than_its_tokenizer_is_refused(folder):
+def test_a_model_with_fewer_tokens_than_its_tokenizer_is_rejected(folder):
     config = LlamaConfig(
         vocab_size=4_000,
         hidden_size=16,
@@ -107,7 +107,7 @@ def test_a_model_smaller_than_its_tokenizer_is_refused(folder):
         load_pair("reference", str(folder))
 
 
-def test_padding_rows_beyond_the_tokenizer_are_cut_off(folder):
+def test_padding_rows_of_a_model_do_not_belong_to_the_vocabulary(folder):
     config = LlamaConfig(
         vocab_size=4_160,
         hidden_size=16,
@@ -119,7 +119,7 @@ def test_padding_rows_beyond_the_tokenizer_are_cut_off(folder):
     assert load_pair("reference", str(folder)).vocabulary == 4_096
 
 
-def test_caches_that_forget_are_refused_by_name(folder):
+def test_sliding_window_caches_are_rejected(folder):
     config = MistralConfig(
         vocab_size=4_096,
         hidden_size=16,
@@ -134,7 +134,7 @@ def test_caches_that_forget_are_refused_by_name(folder):
         load_pair("reference", str(folder))
 
 
-def test_a_window_as_long_as_the_context_forgets_nothing(folder):
+def test_a_sliding_window_as_long_as_the_context_is_supported(folder):
     config = MistralConfig(
         vocab_size=4_096,
         hidden_size=16,
@@ -156,7 +156,7 @@ def test_a_window_as_long_as_the_context_forgets_nothing(folder):
         torch.testing.assert_close(got, whole, rtol=0, atol=1e-9)
 
 
-def test_logits_that_are_no_numbers_are_refused(folder):
+def test_models_with_nan_logits_are_rejected(folder):
     config = LlamaConfig(
         vocab_size=4_096,
         hidden_size=16,
@@ -175,10 +175,10 @@ def test_logits_that_are_no_numbers_are_refused(folder):
     ("change", "message"),
     [
         ({"eos_token": "<odd>"}, "its eos_token_id is"),
-        ({"normalizer": {"type": "Lowercase"}}, "cuts a text into other tokens"),
+        ({"normalizer": {"type": "Lowercase"}}, "splits a text into other tokens"),
     ],
 )
-def test_tokenizers_that_only_look_the_same_are_refused(folder, change, message):
+def test_tokenizers_with_equal_vocabularies_but_other_results_are_rejected(folder, change, message):
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     if "normalizer" in change:
@@ -192,7 +192,7 @@ def test_tokenizers_that_only_look_the_same_are_refused(folder, change, message)
         load_pair("reference", str(folder))
 
 
-def test_chat_prompts_go_through_the_template_with_one_beginning(tmp_path):
+def test_a_chat_template_adds_one_beginning_of_sequence_token(tmp_path):
     pair = load_pair("reference", "reference", device="cpu")
     beginning = pair.tokenizer.bos_token
     pair.tokenizer.chat_template = "{{ bos_token }}User: {{ messages[0]['content'] }}\\nAnswer:"
@@ -203,7 +203,7 @@ def test_chat_prompts_go_through_the_template_with_one_beginning(tmp_path):
     assert "User: Hello" in pair.tokenizer.decode(ids)
 
 
-def test_architectures_are_built_from_names_and_files(tmp_path):
+def test_random_pairs_are_built_from_names_and_configuration_files(tmp_path):
     config = LlamaConfig(
         vocab_size=64,
         hidden_size=16,
@@ -219,7 +219,7 @@ def test_architectures_are_built_from_names_and_files(tmp_path):
         random_pair(f"tiny-target+{tmp_path / 'config.json'}", device="cpu")
 
 
-def test_a_hub_name_without_network_is_refused_within_three_seconds(monkeypatch):
+def test_a_hub_name_without_network_fails_within_three_seconds(monkeypatch):
     import huggingface_hub
 
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "https://hub.invalid")
@@ -232,13 +232,13 @@ def test_a_hub_name_without_network_is_refused_within_three_seconds(monkeypatch)
     assert time.monotonic() - start < 3
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
-def test_a_device_that_is_not_there_is_refused():
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_missing_device_raises_an_error():
     with pytest.raises(ValueError, match="device cuda: torch sees no CUDA device"):
         load_pair("reference", "reference", device="cuda")
 
 
-def test_unknown_devices_and_dtypes_are_refused():
+def test_unknown_devices_and_dtypes_raise_errors():
     with pytest.raises(ValueError, match="device 'tpu': must be auto, cpu, cuda or spread"):
         load_pair("reference", "reference", device="tpu")
     with pytest.raises(ValueError, match="dtype 'int8': must be auto"):

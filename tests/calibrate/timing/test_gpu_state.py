@@ -1,4 +1,4 @@
-"""Reading a GPU's state, from stand-ins for its driver's two interfaces."""
+"""Tests of reading the state of a GPU, with fakes of the driver's two interfaces."""
 
 import subprocess
 import sys
@@ -9,14 +9,14 @@ from lapsd.calibrate.timing.gpu_state import gpu_state, held_back_ns, holds_back
 LINE = "1980, 2619, 412.25, 51, 0x0000000000000004, 580.1"
 
 
-def test_nothing_is_told_where_there_is_nothing(monkeypatch):
+def test_gpu_state_returns_none_without_a_gpu(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)
     monkeypatch.setenv("PATH", "/nowhere")
     assert gpu_state() is None
     assert not holds_back(None)
 
 
-def test_nvidia_smi_stands_in_for_the_binding(monkeypatch):
+def test_nvidia_smi_is_used_without_the_python_binding(monkeypatch):
     asked = []
 
     def run(command, **options):
@@ -31,12 +31,11 @@ def test_nvidia_smi_stands_in_for_the_binding(monkeypatch):
     assert holds_back(state)  # 4: the power limit
     assert not holds_back(state | {"throttle_reasons": 1})  # idle
     assert asked[0][0] == "nvidia-smi"
-    assert all(
-        a.startswith(("--id", "--query-gpu", "--format")) for a in asked[0][1:]
-    )  # nothing is ever set
+    # no option changes a setting
+    assert all(a.startswith(("--id", "--query-gpu", "--format")) for a in asked[0][1:])
 
 
-def test_the_binding_is_asked_first_and_its_failures_are_not_ours(monkeypatch):
+def test_the_python_binding_is_used_first_and_its_errors_are_caught(monkeypatch):
     class NVML(types.ModuleType):
         NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
 
@@ -55,14 +54,14 @@ def test_the_binding_is_asked_first_and_its_failures_are_not_ours(monkeypatch):
     assert state["driver"] == "580.1"
     assert state["power_watt"] == 300.0
     assert not holds_back(state)
-    assert held_back_ns() is None  # this stand-in counts nothing
+    assert held_back_ns() is None  # this fake has no counters
     broken = types.ModuleType("pynvml")
     monkeypatch.setitem(sys.modules, "pynvml", broken)
     monkeypatch.setenv("PATH", "/nowhere")
     assert gpu_state() is None
 
 
-def test_what_held_a_gpu_back_is_counted_by_limit(monkeypatch):
+def test_times_of_limited_clocks_are_read_for_each_limit(monkeypatch):
     binding = types.ModuleType("pynvml")
     binding.nvmlInit = lambda: None
     binding.nvmlDeviceGetHandleByIndex = lambda index: index

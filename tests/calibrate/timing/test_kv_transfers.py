@@ -1,4 +1,4 @@
-"""What is swapped out comes back the same, or nearly, in every way."""
+"""Tests of KV transfers: a swapped-in cache equals the swapped-out one, exactly or nearly."""
 
 import pytest
 import torch
@@ -9,14 +9,13 @@ from tests.calibrate.tiny import tiny_pair
 
 
 @pytest.mark.parametrize("engine", ["lean", "hf"])
-def test_every_way_brings_back_what_went(engine):
+def test_every_method_restores_the_swapped_out_cache(engine):
     pair = tiny_pair(0.1, torch.float32, engine=engine)
     pieces = cache_of(pair, 20)
     true = [p.clone() for p in pieces]
     size = sum(p.numel() for p in pieces)
-    assert (
-        size == 2 * 2 * 2 * 2 * 20 * 8
-    )  # models, layers, keys and values, heads, tokens, a head's size
+    # models, layers, keys and values, heads, tokens, size of a head
+    assert size == 2 * 2 * 2 * 2 * 20 * 8
     for way, tolerance in (
         (swap.Pool(size, torch.float32, pair.device, False), 0.0),
         (swap._Naive(), 0.0),
@@ -31,7 +30,7 @@ def test_every_way_brings_back_what_went(engine):
         assert off <= tolerance * torch.cat([t.flatten() for t in true]).norm()
 
 
-def test_a_quantised_channel_is_off_by_half_a_step_at_most():
+def test_quantisation_errors_are_at_most_half_a_step():
     x = torch.randn(3, 50, 8) * torch.logspace(-3, 3, 8)
     values, scale = quantise(x)
     assert values.dtype == torch.int8
@@ -40,13 +39,12 @@ def test_a_quantised_channel_is_off_by_half_a_step_at_most():
     assert torch.equal(quantise(torch.zeros(1, 4, 2))[0], torch.zeros(1, 4, 2, dtype=torch.int8))
 
 
-def test_all_ways_are_timed_at_all_sizes_and_their_bytes_counted():
-    moves, notes = time_swaps(tiny_pair(0.1, torch.float32), [16, 32])
-    assert list(moves) == ["pageable", "naive", "int8"]
+def test_all_methods_are_timed_at_all_sizes():
+    times, notes = time_swaps(tiny_pair(0.1, torch.float32), [16, 32])
+    assert list(times) == ["pageable", "naive", "int8"]
     elements = 2 * 2 * 2 * 2 * 8
-    assert moves["naive"].bytes_per_token == 4 * elements
-    assert (
-        moves["int8"].bytes_per_token == elements + 4 * elements / 32
-    )  # one scale a channel for 32 tokens
-    assert all(set(m.tokens) == {16, 32} and min(m.out_ns) > 0 for m in moves.values())
+    assert times["naive"].bytes_per_token == 4 * elements
+    # one scale per channel for 32 tokens
+    assert times["int8"].bytes_per_token == elements + 4 * elements / 32
+    assert all(set(m.tokens) == {16, 32} and min(m.out_ns) > 0 for m in times.values())
     assert notes["pin_ns"] is None

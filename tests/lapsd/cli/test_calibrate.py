@@ -1,4 +1,4 @@
-"""`lapsd calibrate` from end to end on the reference pair, and what it refuses."""
+"""End-to-end tests of `lapsd calibrate` with the reference pair, and of its error messages."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
     return out
 
 
-def test_the_trace_holds_what_the_rounds_say(folder):
+def test_the_trace_agrees_with_the_recorded_rounds(folder):
     trace, rounds = load_trace(folder / "trace.parquet"), pd.read_parquet(folder / "rounds.parquet")
     assert trace.datasets == ["code", "prose", "arithmetic"]
     assert len(trace) == 9
@@ -37,7 +37,7 @@ def test_the_trace_holds_what_the_rounds_say(folder):
     assert (rounds["draft_ns"] + rounds["verify_ns"] <= rounds["total_ns"]).all()
 
 
-def test_the_profile_is_measured_and_stamped(folder):
+def test_the_profile_has_measured_costs_and_provenance(folder):
     profile = load_profile(folder / "profile.json")
     assert (profile.kind, profile.weights) == ("measured", "reference")
     terms = profile.costs.rounds[1]
@@ -66,7 +66,7 @@ def test_the_profile_is_measured_and_stamped(folder):
     assert load_trace(folder / "trace.parquet").provenance.command == known.command
 
 
-def test_what_was_calibrated_can_be_compared(folder):
+def test_compare_runs_on_a_calibrated_trace_and_profile(folder):
     result = compare(
         load_trace(folder / "trace.parquet"),
         load_profile(folder / "profile.json"),
@@ -77,7 +77,7 @@ def test_what_was_calibrated_can_be_compared(folder):
     assert all(r["ratio_to_bound"] >= 1 for r in result.records)
 
 
-def test_the_same_seed_accepts_the_same(folder, tmp_path):
+def test_the_same_seed_gives_the_same_acceptances(folder, tmp_path):
     for seed in ("0", "0", "1"):
         assert (
             main(
@@ -101,7 +101,7 @@ def test_the_same_seed_accepts_the_same(folder, tmp_path):
     assert (tmp_path / "1.json").read_text().splitlines()[0] != first
 
 
-def test_prompts_of_ones_own_are_decoded(tmp_path):
+def test_prompts_from_a_file_are_decoded(tmp_path):
     (tmp_path / "mine.jsonl").write_text(
         '{"prompt": "def add(a, b):"}\n{"prompt": "Question: 1 + 1?\\nAnswer:"}\n'
     )
@@ -133,7 +133,7 @@ def test_prompts_of_ones_own_are_decoded(tmp_path):
     assert (trace.drafted == 2).all()
 
 
-def test_one_token_of_one_request_is_enough(tmp_path):
+def test_one_token_of_one_request_is_enough_to_calibrate(tmp_path):
     arguments = ["--requests", "1", "--max-new-tokens", "1", "--prompts", "code", *QUICK]
     assert main([*arguments, "--out", str(tmp_path)]) == 0
     assert len(load_trace(tmp_path / "trace.parquet")) == 1
@@ -149,25 +149,27 @@ def test_one_token_of_one_request_is_enough(tmp_path):
         (["--max-new-tokens", "2000"], "leaves no room for a prompt in a context of 1024"),
         (["--requests", "5000", "--prompts", "prose"], "requests 5000: only"),
         (["--temperature", "-1"], "temperature -1.0"),
-        (["--greedy", "--temperature", "1"], "give one of them"),
+        (["--greedy", "--temperature", "1"], "give only one of them"),
         (["--seed", "-1"], "--seed -1"),
         (["--device", "abacus"], "device 'abacus'"),
         (["--dtype", "int4"], "dtype 'int4'"),
         (["--target", "./nowhere"], "no such folder"),
         (["--prompts", "nowhere.jsonl"], "nowhere.jsonl"),
-        (["--draft-tokens", "many"], "--draft-tokens 'many': must be whole numbers with commas"),
+        (["--draft-tokens", "many"], "--draft-tokens 'many': must be whole numbers separated by"),
         (["--draft-tokens", "4,4"], "must be different numbers"),
         (["--batches", "0"], "batch size 0: must be between 1"),
         (["--chat"], "--chat: the tokenizer of reference has no chat template"),
-        (["--resume"], "holds no journal.jsonl, so there is nothing to resume"),
-        (["--resume", "--overwrite"], "give one of them"),
+        (["--resume"], "has no journal.jsonl, so there is nothing to resume"),
+        (["--resume", "--overwrite"], "give only one of them"),
         (["--random-weights", "llama-7b"], "must be TARGET+DRAFT"),
-        (["--random-weights", "gpt+gpt"], "random weights 'gpt': none of llama-7b"),
-        (["--random-weights", "a+b", "--chat"], "goes with no --target"),
+        (["--random-weights", "gpt+gpt"], "random weights 'gpt': not one of llama-7b"),
+        (["--random-weights", "a+b", "--chat"], "cannot be combined with --target"),
         (["--drafts", "4"], "No such option"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, message):
+def test_invalid_calibrate_options_give_one_line_and_exit_code_2(
+    tmp_path, capsys, arguments, message
+):
     assert main([*arguments, "--out", str(tmp_path)]) == 2
     output = capsys.readouterr()
     assert message in output.err
@@ -175,7 +177,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, mess
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_prompt_that_is_too_long_is_named(tmp_path, capsys):
+def test_the_error_for_a_too_long_prompt_names_it(tmp_path, capsys):
     (tmp_path / "long.jsonl").write_text(json.dumps({"prompt": "word " * 3_000}))
     assert (
         main(
@@ -193,12 +195,12 @@ def test_a_prompt_that_is_too_long_is_named(tmp_path, capsys):
     assert "prompt long-1: " in capsys.readouterr().err
 
 
-def test_a_calibration_is_not_overwritten_unasked(folder, capsys):
+def test_a_calibration_is_overwritten_only_with_the_option(folder, capsys):
     assert main([*SMALL, "--out", str(folder)]) == 2
-    assert "already: choose another --out or give --overwrite" in capsys.readouterr().err
+    assert "; choose another --out or give --overwrite" in capsys.readouterr().err
 
 
-def test_it_runs_without_simpy():
+def test_calibrate_runs_without_simpy():
     script = (
         "import sys; sys.modules['simpy'] = None; sys.argv = ['lapsd', 'calibrate', '--requests',"
         " '0']\n"
@@ -208,7 +210,7 @@ def test_it_runs_without_simpy():
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 
 
-def test_several_draft_lengths_make_a_trace_each(tmp_path):
+def test_each_draft_length_gives_one_trace(tmp_path):
     arguments = [*SMALL, "--greedy", "--prompts", "arithmetic", "--draft-tokens", "4,1"]
     assert main([*arguments, "--out", str(tmp_path)]) == 0
     long, short = (load_trace(tmp_path / f"trace-n{n}.parquet") for n in (4, 1))
@@ -224,7 +226,7 @@ def test_several_draft_lengths_make_a_trace_each(tmp_path):
     assert set(profile.fits.round_by_draft_tokens) == {1, 4}
 
 
-def test_an_interrupted_recording_goes_on_to_the_same_trace(folder, tmp_path, capsys, monkeypatch):
+def test_a_resumed_calibration_gives_the_same_trace(folder, tmp_path, capsys, monkeypatch):
     def stop_at(request):
         def stopped(*args, **options):
             if options.get("request") == request:
@@ -236,16 +238,16 @@ def test_an_interrupted_recording_goes_on_to_the_same_trace(folder, tmp_path, ca
     arguments = [*SMALL, "--greedy", "--out", str(tmp_path)]
     monkeypatch.setattr("lapsd.calibrate.record.generate", stop_at(4))
     assert main(arguments) == 1
-    told = capsys.readouterr().err
-    assert "interrupted: 4 of 9 requests are kept in" in told
-    assert told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert "interrupted: 4 of 9 requests are saved in" in message
+    assert message.count("\n") == 1
     assert main(arguments) == 2
-    assert "unfinished calibration: give --resume" in capsys.readouterr().err
+    assert "unfinished calibration; give --resume" in capsys.readouterr().err
     journal = tmp_path / "journal.jsonl"
     with journal.open("a") as file:
-        file.write('{"request_id": "half a li')  # as a kill in the middle of a write leaves it
+        file.write('{"request_id": "half a li')  # as if killed while writing
     assert main([*arguments, "--resume", "--seed", "1"]) == 2
-    assert "was begun with seed 0, now it is 1: it cannot go on" in capsys.readouterr().err
+    assert "cannot be resumed, because seed was 0 and is now 1" in capsys.readouterr().err
     monkeypatch.setattr("lapsd.calibrate.record.generate", stop_at(7))
     assert main([*arguments, "--resume"]) == 1
     assert "7 of 9" in capsys.readouterr().err
@@ -256,7 +258,7 @@ def test_an_interrupted_recording_goes_on_to_the_same_trace(folder, tmp_path, ca
     pd.testing.assert_frame_equal(whole, pieced)
 
 
-def test_architectures_without_weights_are_timed_and_nothing_else(tmp_path, capsys):
+def test_random_weights_are_only_timed(tmp_path, capsys):
     arguments = [
         "--random-weights",
         "tiny-target+tiny-draft",
@@ -276,7 +278,7 @@ def test_architectures_without_weights_are_timed_and_nothing_else(tmp_path, caps
     assert sorted(p.name for p in tmp_path.iterdir()) == ["profile.json", "samples.parquet"]
 
 
-def test_ctrl_c_while_timing_keeps_what_was_timed(tmp_path, capsys, monkeypatch):
+def test_ctrl_c_during_timing_keeps_the_finished_timings(tmp_path, capsys, monkeypatch):
     visit = cells._Bench.visit
 
     def stopped(bench, some):
