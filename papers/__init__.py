@@ -1,6 +1,5 @@
-"""Papers, reproduced and questioned on measured traces and profiles:
-`lapsd.papers.reproduction.reproduce`.
+"""Reproductions of papers on recorded traces and measured profiles.
 
-A paper is a list of questions; a question is one module, which holds what it needs, finds, draws
-and says.
+`lapsd.papers.reproduction.reproduce` runs one. A paper is a list of questions. A question is one
+module: the sweeps that it needs, the tables that it finds, and the text and figures made of them.
 """

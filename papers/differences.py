@@ -1,8 +1,7 @@
-"""Differences between policies, paired by seed, with intervals: from records, and as columns of
-tables.
+"""Differences between policies, paired by seed, with 95 % intervals.
 
-A difference in a table is three columns: `NAME`, `NAME_low`, `NAME_high`, or `percent`, `low`,
-`high`.
+A difference takes three columns of a table: `NAME`, `NAME_low` and `NAME_high`, or `percent`, `low`
+and `high`.
 """
 
 from typing import Any, NamedTuple
@@ -14,8 +13,11 @@ from lapsd.sim.experiment.statistics import Interval, mean_interval, ratio_of_me
 
 
 def seeds_by_policy(records: pd.DataFrame, **where: Any) -> pd.DataFrame:
-    """Mean latency, a column a policy, a row a seed, of the records with all of `where` (None: a
-    missing value).
+    """Return mean latency in seconds: one row per seed, one column per policy.
+
+    Parameters
+    ----------
+    where : values that a record must have to be included; None stands for a missing value.
     """
     chosen = np.ones(len(records), dtype=bool)
     for name, value in where.items():
@@ -25,54 +27,54 @@ def seeds_by_policy(records: pd.DataFrame, **where: Any) -> pd.DataFrame:
 
 
 def percent(table: pd.DataFrame, policy: Any, baseline: Any) -> Interval:
-    """By how much the policy's mean is above the baseline's, in percent, paired by seed."""
+    """Return how far the policy's mean is above the baseline's, in percent, paired by seed."""
     value, low, high = ratio_of_means(table[policy], table[baseline])
     return Interval(100 * (value - 1), 100 * (low - 1), 100 * (high - 1))
 
 
 def points(after: pd.DataFrame, before: pd.DataFrame, policy: str, baseline: str) -> Interval:
-    """By how many points the policy's mean in percent of the baseline's is above what it was,
-    paired by seed.
+    """Return the change of the policy's mean in percent of the baseline's, in percentage points.
 
-    The delta method, as in `ratio_of_means`, for a difference of two ratios.
+    Seeds are paired. The interval is by the delta method, as in `ratio_of_means`, for a difference
+    of two ratios.
     """
     ratios = [float(some[policy].mean() / some[baseline].mean()) for some in (after, before)]
     residuals = [
         (some[policy] - ratio * some[baseline]) / some[baseline].mean()
         for some, ratio in zip((after, before), ratios, strict=True)
     ]
-    moved = 100 * (ratios[0] - ratios[1])
+    difference = 100 * (ratios[0] - ratios[1])
     around = mean_interval(100 * (residuals[0] - residuals[1]))
-    return Interval(moved, moved + around.low, moved + around.high)
+    return Interval(difference, difference + around.low, difference + around.high)
 
 
 def reverse(change: Interval) -> Interval:
-    """From a / b − 1 to b / a − 1, in percent."""
+    """Return b / a − 1 for a difference of a / b − 1, both in percent."""
     value, low, high = (100 * (100 / (100 + x) - 1) for x in change)
     return Interval(value, high, low)
 
 
 class Chosen(NamedTuple):
-    """One of several, selected on half of the seeds, and its difference on the other half."""
+    """A policy selected on half of the seeds, and its difference to a baseline on the rest."""
 
     policy: str
     against: Interval
 
 
 def selected(table: pd.DataFrame, policies: list[str], baseline: str) -> Chosen:
-    """The best of some policies by every second seed, and its difference to the baseline on the
-    seeds between.
-    """
+    """Select the best policy on every second seed, and compare it on the remaining seeds."""
     best = str(table[policies].iloc[0::2].mean().idxmin())
     return Chosen(best, percent(table.iloc[1::2], best, baseline))
 
 
 def against_all(records: pd.DataFrame, policy: str, *, policy_over_others: bool) -> pd.DataFrame:
-    """A policy and each other: `policy` (the other), `percent`, `low`, `high`, `seeds`.
+    """Compare a policy with each other policy.
+
+    Returns the columns `policy` (the other one), `percent`, `low`, `high` and `seeds`.
 
     Parameters
     ----------
-    policy_over_others : the policy in percent of the others, or the others in percent of it.
+    policy_over_others : True: the policy relative to the others; False: the others relative to it.
     """
     table = seeds_by_policy(records)
     rows = []
@@ -85,15 +87,15 @@ def against_all(records: pd.DataFrame, policy: str, *, policy_over_others: bool)
 
 
 def columns(name: str, interval: Interval) -> dict[str, float]:
-    """An interval as three columns of a row."""
+    """Return an interval as three columns of a row."""
     return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def interval_of(row: Any, name: str) -> Interval:
-    """Back from three columns of a row."""
+    """Return the interval in the three columns `NAME`, `NAME_low` and `NAME_high` of a row."""
     return Interval(float(row[name]), float(row[f"{name}_low"]), float(row[f"{name}_high"]))
 
 
 def percent_of(row: Any) -> Interval:
-    """Back from `percent`, `low`, `high`."""
+    """Return the interval in the columns `percent`, `low` and `high` of a row."""
     return Interval(float(row["percent"]), float(row["low"]), float(row["high"]))

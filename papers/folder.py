@@ -1,4 +1,4 @@
-"""The folder of a reproduction: what it was made from is written in it, and it holds no other."""
+"""The folder of a reproduction, with a file that records its paper, trace, profile and size."""
 
 import json
 from dataclasses import asdict
@@ -11,19 +11,19 @@ from lapsd.papers.question import Paper
 from lapsd.traces.files import claim_folder, write_whole
 
 MARK, TRACES, RUNS = "_reproduction.json", "traces", "runs"
-FIRST_PAPER = "laps-sd"  # of folders that do not say which
+FIRST_PAPER = "laps-sd"  # the paper of folders that name none
 
 
 def claim(
     folder: Path, paper: Paper, inputs: Inputs, size: Size, *, overwrite: bool, resume: bool
 ) -> None:
-    """Make the folder a reproduction's of these inputs.
+    """Prepare the folder for a reproduction with these inputs.
 
     Raises
     ------
     ValueError
-        If it holds another one, or anything else; or one of the same, without `resume` or
-        `overwrite`.
+        If it holds another reproduction or unrelated files, or if it holds the same reproduction
+        and neither `resume` nor `overwrite` is given.
     """
     wanted = {
         "paper": paper.name,
@@ -38,7 +38,8 @@ def claim(
         before = _read(mark)
         if differs := [key for key, value in json.loads(text).items() if before.get(key) != value]:
             raise ValueError(
-                f"{folder} holds another reproduction ({differs[0]} differs): overwrite it"
+                f"{folder} holds another reproduction ({differs[0]} differs): use --overwrite to"
+                " replace it"
             )
     else:
         claim_folder(folder, MARK, "reproduction", overwrite=overwrite, remove=(MARK, TRACES, RUNS))

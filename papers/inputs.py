@@ -1,6 +1,4 @@
-"""What a reproduction is made from: a trace, a profile, how much is run; and the names that sweeps
-have for them.
-"""
+"""The inputs of a reproduction: a trace, a profile, and how much is run."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,8 +6,8 @@ from functools import cached_property
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario, Split
 from lapsd.traces import AcceptanceModel, Profile, Trace, fit_acceptance
 
-RECORDED, MEASURED = "recorded", "measured"  # the trace and the profile
-ALL = "all"  # data sets together
+RECORDED, MEASURED = "recorded", "measured"  # names of the trace and the profile in sweeps
+ALL = "all"  # all data sets together
 
 
 @dataclass(frozen=True)
@@ -18,10 +16,11 @@ class Size:
 
     Attributes
     ----------
-    claims, queues, others, stability, map : seeds, by kind of sweep
-    spreads, errors, loads : the map's axes: spread of acceptance, SD of the log length error, load
-    stretches : of logs of output lengths about their median
-    generated : requests of a generated trace
+    claims, queues, others, stability, map : number of seeds, by kind of sweep
+    spreads, errors, loads : axes of the map: spread of acceptance, standard deviation (SD) of the
+        log length error, and load
+    stretches : factors by which log output lengths are stretched about their median
+    generated : number of requests of a generated trace
     """
 
     name: str
@@ -39,7 +38,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Inputs:
-    """A trace and a profile, by the names that a user gave, and what follows from them."""
+    """A trace and a profile, the names that the user gave them, and values derived from them."""
 
     trace_name: str
     profile_name: str
@@ -48,19 +47,19 @@ class Inputs:
 
     @property
     def datasets(self) -> list[str]:
-        """The three that figures show: the largest, in the trace's order; or fewer."""
+        """The data sets that figures show: the three largest, in the order of the trace."""
         names = self.trace.datasets
         counts = {name: sum(other == name for other in self.trace.dataset) for name in names}
         return sorted(sorted(names, key=lambda n: -counts[n])[:3], key=names.index)
 
     @property
     def switching(self) -> bool:
-        """Whether the profile says what moving a KV cache costs."""
+        """Whether the profile gives a cost for swapping a KV cache out or in."""
         costs = self.profile.costs
         return any(t.base_ns or t.per_token_ns for t in (costs.swap_out, costs.swap_in))
 
     def split(self, dataset: str | None = None) -> Split:
-        """The half that workloads are drawn from, and what is known of the other."""
+        """Return the priced test half, which workloads are drawn from, and the training half."""
         return PreparedScenario.of(self.trace, self.profile, dataset=dataset).split
 
     @cached_property
@@ -70,13 +69,13 @@ class Inputs:
         Raises
         ------
         FormatError
-            If the trace does not allow it.
+            If the model cannot be fitted to the trace.
         """
         return dict(fit_acceptance(self.trace))
 
     @property
     def recording(self) -> str:
-        """Where the trace came from, in words, with the sizes of the models if it says them."""
+        """The source of the trace, with the sizes of both models if the trace gives them."""
         known = self.trace.provenance
         source, models = known.source or self.trace_name, (known.target, known.draft)
         sizes = [
@@ -88,20 +87,25 @@ class Inputs:
 
     @property
     def machine(self) -> str:
-        """What the profile was measured on, in words."""
-        return str(self.profile.provenance.hardware or "on a machine that is not named")
+        """The machine that the profile was measured on."""
+        return str(self.profile.provenance.hardware or "unnamed machine")
 
     @property
     def source(self) -> str:
-        """The trace, as a caption says it."""
+        """A sentence for captions that names the trace."""
         return f"Trace: {self.recording}."
 
     @property
     def costs(self) -> str:
-        """The profile, as a caption says it."""
-        return f"Costs: {self.profile.kind}, {self.machine}."
+        """A sentence for captions that names the profile."""
+        return f"Costs: {self.kind_of_costs}, {self.machine}."
+
+    @property
+    def kind_of_costs(self) -> str:
+        """How the costs were obtained, as words: `measured`, `by hand` and so on."""
+        return self.profile.kind.replace("_", " ")
 
     @property
     def where(self) -> str:
-        """Both, as a caption says it."""
+        """Sentences for captions that name the trace and the profile."""
         return f"{self.source} {self.costs}"

@@ -1,4 +1,4 @@
-"""A report as files that one can read and send: figures, tables, `claims.md`, `report.html`."""
+"""A report as files: figures, tables, `claims.md` and `report.html`."""
 
 import base64
 import re
@@ -10,14 +10,14 @@ from typing import NamedTuple
 from lapsd.papers.report import Figure, Report
 from lapsd.traces.files import write_whole
 
-DPI, SCREEN_DPI = 200, 118  # of files; of a page, whose text is about as large as in print
+DPI, SCREEN_DPI = 200, 118  # of PNG files; of figures in the page, so that text has its print size
 FORMATS = {"pdf": {"metadata": {"CreationDate": None}}, "png": {"dpi": DPI}}
 FIGURES, TABLES = "figures", "tables"
 PAGES = {"claims.md.j2": "claims.md", "report.html.j2": "report.html"}
 
 
 class Drawn(NamedTuple):
-    """A figure as a page shows it: a PNG as base64, and its width in CSS pixels."""
+    """A drawn figure for the HTML page: a PNG as base64, and its width in CSS pixels."""
 
     png: str
     width: int
@@ -26,11 +26,11 @@ class Drawn(NamedTuple):
 def write_report(
     folder: Path, report: Report, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Draw and write everything; figures of an earlier report go.
+    """Draw and write all files of a report, and remove the figures of an earlier one.
 
     Parameters
     ----------
-    progress : called with (figures drawn, figures in all).
+    progress : called with (figures drawn, total number of figures).
     """
     for name in (FIGURES, TABLES):
         (folder / name).mkdir(exist_ok=True)
@@ -59,11 +59,11 @@ def _write_figure(figure: Figure, folder: Path) -> Drawn:
 
 
 def render(template: str, report: Report, drawn: Mapping[int, Drawn]) -> str:
-    """A template of `papers/templates` filled; HTML is escaped.
+    """Return the text of a template of `papers/templates`; HTML is escaped.
 
     Parameters
     ----------
-    drawn : the report's figures, by number, for pages that hold them.
+    drawn : the report's drawn figures, by number, for the HTML page.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
@@ -80,5 +80,5 @@ def render(template: str, report: Report, drawn: Mapping[int, Drawn]) -> str:
             text.replace(" %", "\u00a0%") if isinstance(text, str) else text
         )
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
-    environment.globals["drawn"] = drawn  # macros see globals alone
+    environment.globals["drawn"] = drawn  # macros see only globals
     return re.sub(r"\n{3,}", "\n\n", environment.get_template(template).render(report=report))

@@ -1,4 +1,4 @@
-"""The papers that can be reproduced, by the names that a command line has for them."""
+"""The papers that can be reproduced, by their names on the command line."""
 
 from lapsd.papers.alise.paper import ALISE
 from lapsd.papers.beyond.paper import BEYOND
@@ -9,13 +9,13 @@ PAPERS: dict[str, Paper] = {paper.name: paper for paper in (LAPS_SD, ALISE, BEYO
 
 
 def paper_of(name: str) -> Paper:
-    """The paper of that name.
+    """Return the paper of that name.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If no paper has that name.
     """
     if name not in PAPERS:
-        raise ValueError(f"paper {name!r}: can be reproduced are {', '.join(PAPERS)}")
+        raise ValueError(f"paper {name!r}: must be one of {', '.join(PAPERS)}")
     return PAPERS[name]

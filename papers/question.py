@@ -1,4 +1,4 @@
-"""A paper is a list of questions; a question is what it needs, finds, says and draws."""
+"""Papers as lists of questions, and questions as functions from sweeps to tables, text, figures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,17 +15,17 @@ Tables = dict[str, pd.DataFrame]
 
 
 class Unanswerable(Exception):
-    """Why a question has no answer on this trace and profile, in words."""
+    """A question has no answer on this trace and profile; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a question is answered from.
+    """The inputs and results that a question is answered from.
 
     Attributes
     ----------
-    records : of the sweeps that are there, by name
-    files : of derived traces, by name
+    records : records of the finished sweeps, by name
+    files : files of derived traces, by name
     """
 
     inputs: Inputs
@@ -34,7 +34,7 @@ class Evidence:
     files: Mapping[str, Path] = field(default_factory=dict)
 
     def trace(self, name: str) -> Trace:
-        """A derived trace."""
+        """Return a derived trace."""
         return load_trace(str(self.files[name]))
 
 
@@ -44,13 +44,13 @@ class Question:
 
     Attributes
     ----------
-    about : what is left out where it cannot be answered, in words
-    find : tables from the evidence; raises `Unanswerable`
-    say : a claim with its verdict, or a section, from the tables alone
-    draw : figures from the tables alone
-    needs : sweeps by name; several questions may need the same one
-    derives : by name, how traces that its sweeps run on are made of the recorded one; `FormatError`
-    if they cannot
+    about : a short name, which the report lists where the question cannot be answered
+    find : returns tables made from the evidence; raises `Unanswerable`
+    say : returns a claim with its verdict, or a section; reads only the tables
+    draw : returns figures; reads only the tables
+    needs : returns sweeps by name; several questions may need the same sweep
+    derives : returns, by name, functions that derive traces from the recorded one for the sweeps to
+        run on; such a function raises `FormatError` if the recorded trace does not allow it
     """
 
     about: str
@@ -61,12 +61,12 @@ class Question:
     derives: Callable[[Inputs, Size], Mapping[str, Callable[[], Trace]]] = lambda inputs, size: {}
 
     def answer(self, evidence: Evidence) -> Answer:
-        """Tables, text and figures.
+        """Return tables, text and figures.
 
         Raises
         ------
         Unanswerable
-            Saying why.
+            If these inputs do not allow an answer.
         """
         tables = self.find(evidence)
         return Answer(tables, self.say(evidence, tables), self.draw(evidence, tables))
@@ -74,18 +74,18 @@ class Question:
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper to reproduce and question.
+    """A paper to reproduce.
 
     Attributes
     ----------
-    name : as a command line has it
-    title : of the report
-    intro : paragraphs
-    settings : what is fixed before anything is run
-    questions : in the order of the report: those with figures alone go first, then claims, then
+    name : name on the command line
+    title : title of the report
+    intro : returns the first paragraphs of the report
+    settings : returns a table of everything that is fixed before anything is run
+    questions : in the order of the report: first questions with figures only, then claims, then
         sections
     full, quick : how much is run
-    trace, profile : what it is reproduced on where nothing is said
+    trace, profile : defaults
     """
 
     name: str
@@ -100,8 +100,9 @@ class Paper:
 
 
 def ask(questions: Sequence[Question], evidence: Evidence) -> tuple[list[Answer], list[str]]:
-    """Answers to those questions whose sweeps are there; and which have none on these inputs, with
-    why.
+    """Answer all questions whose sweeps have finished.
+
+    Returns the answers, and one line for each question that these inputs cannot answer.
     """
     answers, unanswered = [], []
     for question in questions:

@@ -1,6 +1,6 @@
-"""What a report holds, before it is rendered: figures, tables, claims, sections.
+"""The contents of a report before it is rendered: figures, tables, claims and sections.
 
-Plain data; the templates escape.
+Plain data; the templates escape it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ HOLDS, PART, NOT = "holds", "holds in part", "does not hold here"
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: its number, what it shows, and how to draw it."""
+    """One figure: its number, title and caption, and a function that draws it."""
 
     number: int
     title: str
@@ -26,13 +26,13 @@ class Figure:
 
     @property
     def name(self) -> str:
-        """The stem of its files."""
+        """The stem of the names of its files."""
         return f"figure-{self.number:02d}"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Headings and rows of text; the first column is left-aligned."""
+    """Headings and rows of text."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -41,19 +41,19 @@ class Table:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper, and what became of it.
+    """A claim of the paper, and the verdict on it.
 
     Attributes
     ----------
-    sure : how sure it is that the paper claims this
+    source : where the claim comes from, and which details of it we do not know
     short : the finding in a few words
     findings : paragraphs
     verdict : `HOLDS`, `PART` or `NOT`
-    why : one sentence or two
+    why : the reason for the verdict, in one or two sentences
     """
 
     title: str
-    sure: str
+    source: str
     short: str
     findings: Sequence[str]
     verdict: str
@@ -63,7 +63,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Section:
-    """A question beyond the claims."""
+    """An answer to a question that has no verdict."""
 
     title: str
     paragraphs: Sequence[str]
@@ -72,12 +72,12 @@ class Section:
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a question.
+    """The answer to a question.
 
     Attributes
     ----------
-    tables : by the name of their files
-    text : None: figures alone, which are shown beside the settings
+    tables : by the stem of their files
+    text : None where the answer is figures only, which the report shows after the settings
     """
 
     tables: Mapping[str, pd.DataFrame]
@@ -87,7 +87,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that is rendered; what is missing is a line each."""
+    """The whole report; `missing` has one line for each question that was left out."""
 
     title: str
     intro: Sequence[str]
@@ -98,20 +98,20 @@ class Report:
 
     @property
     def claims(self) -> list[tuple[Claim, Sequence[Figure]]]:
-        """Those of the paper, each with its figures, in order."""
+        """The claims in order, each with its figures."""
         return [(a.text, a.figures) for a in self.answers if isinstance(a.text, Claim)]
 
     @property
     def sections(self) -> list[tuple[Section, Sequence[Figure]]]:
-        """The other questions, each with its figures, in order."""
+        """The sections in order, each with its figures."""
         return [(a.text, a.figures) for a in self.answers if isinstance(a.text, Section)]
 
     @property
     def opening(self) -> list[Figure]:
-        """Figures that go with no text."""
+        """Figures of the answers without text."""
         return [figure for a in self.answers if a.text is None for figure in a.figures]
 
     @property
     def figures(self) -> list[Figure]:
-        """All of them, by number."""
+        """All figures, in the order of their numbers."""
         return sorted((f for a in self.answers for f in a.figures), key=lambda f: f.number)

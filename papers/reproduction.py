@@ -22,7 +22,7 @@ from lapsd.sim.sweeps.grid import Sweep
 from lapsd.traces import load_profile, load_trace, save_trace
 from lapsd.traces.errors import FormatError
 
-Progress = Callable[[str, int, int], None]  # what, done, in all
+Progress = Callable[[str, int, int], None]  # name of the step, done, total
 
 
 def reproduce(
@@ -38,37 +38,35 @@ def reproduce(
     draw_only: bool = False,
     progress: Progress | None = None,
 ) -> list[str]:
-    """Reproduce and question a paper on a trace and a profile, into the folder `out`.
+    """Reproduce a paper on a trace and a profile, and write the report into the folder `out`.
 
     Writes `figures/` (PNG and PDF), `claims.md`, `report.html`, the tables as CSV, and every run
     under `runs/`.
 
     Parameters
     ----------
-    trace, profile : files, or bundled ones by name; None: the paper's own.
-    size : of the paper's; None: the full one.
-    workers : processes; None: one a core.
-    resume : go on with a stopped one; runs that are there are not run again.
-    draw_only : run nothing: draw from the sweeps that are there.
-    progress : called with (what, done, total).
+    trace, profile : files, or names of bundled ones; None: the paper's defaults.
+    size : how much is run; None: the paper's full size.
+    workers : number of processes; None: one per core.
+    resume : continue a stopped reproduction without repeating its finished runs.
+    draw_only : run nothing, and draw only from finished sweeps.
+    progress : called with (name of the step, done, total).
 
     Returns
     -------
-    What is missing, a line each; nothing if every question was answered.
+    One line for each question that was left out; an empty list if every question was answered.
 
     Raises
     ------
     ValueError
-        For bad input, naming it.
+        For bad input; the message names the value.
     """
     folder, show = Path(out), progress or (lambda what, done, total: None)
     trace, profile = trace or paper.trace, profile or paper.profile
-    inputs, size = (
-        Inputs(trace, profile, load_trace(trace), load_profile(profile)),
-        size or paper.full,
-    )
+    inputs = Inputs(trace, profile, load_trace(trace), load_profile(profile))
+    size = size or paper.full
     if draw_only and not (folder / MARK).exists():
-        raise ValueError(f"{folder} holds no reproduction (there is no {MARK}) to draw from")
+        raise ValueError(f"{folder} holds no reproduction (no file {MARK}) to draw from")
     claim(folder, paper, inputs, size, overwrite=overwrite, resume=resume or draw_only)
     show("traces", 0, 1)
     files, refused = make_traces(folder / TRACES, paper.questions, inputs, size)
@@ -79,7 +77,7 @@ def reproduce(
         f"{listed([q.about for q in paper.questions if name in names[q]])}: {reason}"
         for name, reason in refused.items()
     )
-    missing = list(dict.fromkeys(reasons))  # what several traces are lacking for is said once
+    missing = list(dict.fromkeys(reasons))  # a reason that several traces share appears once
     named = {name: str(path) for name, path in files.items()} | {RECORDED: trace, MEASURED: profile}
     records = {}
     for name, sweep in needed(questions, inputs, size).items():
@@ -89,9 +87,7 @@ def reproduce(
         elif (finished := read_finished(runs, runner)) is not None:
             records[name] = finished
         else:
-            missing.append(
-                f"what is drawn from the sweep {name!r}: it is not there, or not finished"
-            )
+            missing.append(f"all that needs the sweep {name!r}: the sweep has not finished")
     answers, unanswered = ask(questions, Evidence(inputs, size, records, files))
     report = Report(
         paper.title,
@@ -106,7 +102,7 @@ def reproduce(
 
 
 def needed(questions: Sequence[Question], inputs: Inputs, size: Size) -> dict[str, Sweep]:
-    """The sweeps of all questions, by name, in their order."""
+    """Return the sweeps of all questions, by name, in the order of the questions."""
     sweeps: dict[str, Sweep] = {}
     for question in questions:
         for name, sweep in question.needs(inputs, size).items():
@@ -117,8 +113,9 @@ def needed(questions: Sequence[Question], inputs: Inputs, size: Size) -> dict[st
 def make_traces(
     folder: Path, questions: Sequence[Question], inputs: Inputs, size: Size
 ) -> tuple[dict[str, Path], dict[str, str]]:
-    """Write the derived traces that are not there: files by name, and by name why one cannot be
-    made.
+    """Write the derived traces that do not exist yet.
+
+    Returns the files by name, and, for each trace that cannot be derived, the reason by name.
     """
     folder.mkdir(exist_ok=True)
     files, refused = {}, {}
@@ -135,7 +132,7 @@ def make_traces(
 def run_sweep(
     folder: Path, runner: ChunkRunner, workers: int | None, progress: Callable[[int, int], None]
 ) -> pd.DataFrame:
-    """The sweep's records: those that are there, and the missing ones run."""
+    """Run what is missing of a sweep, and return all of its records."""
     folder.parent.mkdir(exist_ok=True)
     if (folder / folders.ASKED).exists():
         try:
@@ -149,12 +146,12 @@ def run_sweep(
 
 
 def read_finished(folder: Path, runner: ChunkRunner) -> pd.DataFrame | None:
-    """The sweep's records, if all of them are there.
+    """Return the records of a sweep, or None if it has not finished.
 
     Raises
     ------
     ValueError
-        If the folder holds another sweep, or a damaged part.
+        If the folder holds another sweep, or a damaged part of this one.
     """
     if not (folder / folders.ASKED).exists():
         return None
@@ -163,7 +160,7 @@ def read_finished(folder: Path, runner: ChunkRunner) -> pd.DataFrame | None:
 
 
 def provenance(inputs: Inputs, runs: int) -> Table:
-    """Where everything came from."""
+    """Return the table of versions and sources that ends a report."""
     drawn = datetime.now(UTC).isoformat(timespec="seconds")
     rows = [
         ["lapsd", version("lapsd")],

@@ -1,1 +1,1 @@
-"""ALISE (Zhao and Wang, arXiv 2410.23537), reproduced and questioned."""
+"""Reproduction of ALISE (Zhao and Wang, arXiv 2410.23537)."""

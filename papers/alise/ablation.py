@@ -1,4 +1,4 @@
-"""What each part of ALISE is worth: one change at a time."""
+"""Ablation of ALISE: the effect of each of its parts, one change at a time."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,26 +27,38 @@ from lapsd.sim.sweeps.grid import Sweep
 
 MEMORY = {"memory": "alise"}
 PARTS: Mapping[str, System] = {
-    "whole": System("ALISE as it is", "alise", MEMORY),
-    "true lengths": System("true lengths", "alise", {**MEMORY, "length_predictor": "oracle"}),
-    "worse lengths": System("lengths noisy:1", "alise", {**MEMORY, "length_predictor": "noisy:1"}),
+    "whole": System("ALISE, unchanged", "alise", MEMORY),
+    "true lengths": System(
+        "true output lengths", "alise", {**MEMORY, "length_predictor": "oracle"}
+    ),
+    "worse lengths": System(
+        "predicted lengths noisy:1", "alise", {**MEMORY, "length_predictor": "noisy:1"}
+    ),
     "exact model": System("exact time model", "alise:model=exact", MEMORY),
     "no ageing": System("no ageing", "alise:age_s=auto", MEMORY),
-    "ageing 3 s": System("a queue up every 3 s", "alise:age_s=3", MEMORY),
-    "overrun 1": System("overrun predictions stay", "alise:overrun=1", MEMORY),
+    "ageing 3 s": System("ageing: one queue up every 3 s", "alise:age_s=3", MEMORY),
+    "overrun 1": System("overrun predictions are not raised", "alise:overrun=1", MEMORY),
     "fcfs": System("first come, first served", "fcfs", MEMORY),
     "reactive": System("swapping when blocks run out", "alise", {"memory": "paged"}),
     "recompute": System("recomputing when blocks run out", "alise", RECOMPUTE),
-    "fcfs paged": System("neither: vLLM, swap", "fcfs", {"memory": "paged"}),
-    "no int8": System("moves not quantised", "alise", {"memory": "alise:int8=none"}),
-    "int8 all": System("all caches quantised", "alise", {"memory": "alise:int8=all"}),
-    "no overlap": System("rounds wait for moves", "alise", {"memory": "alise:overlap=false"}),
-    "cap 16": System(f"at most {SMALL_CAP} requests", "alise", {**MEMORY, "batch": SMALL_CAP}),
+    "fcfs paged": System(
+        "first come, first served, and swapping when blocks run out (vLLM)",
+        "fcfs",
+        {"memory": "paged"},
+    ),
+    "no int8": System("KV transfers not quantised", "alise", {"memory": "alise:int8=none"}),
+    "int8 all": System("all KV caches quantised", "alise", {"memory": "alise:int8=all"}),
+    "no overlap": System(
+        "KV transfers not overlapped with rounds", "alise", {"memory": "alise:overlap=false"}
+    ),
+    "cap 16": System(
+        f"batches of at most {SMALL_CAP} requests", "alise", {**MEMORY, "batch": SMALL_CAP}
+    ),
 }
 
 
 def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
-    """Every part at one rate, in the smaller memory."""
+    """Return a sweep of every variant at one arrival rate, with the smaller KV memory."""
     try:
         tokens = min(memories(inputs).values())
     except Unanswerable:
@@ -60,13 +72,13 @@ def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
 
 
 def rate_of(inputs: Inputs, size: Size) -> float:
-    """The middle one: where requests wait, and are not too many."""
+    """Return the middle arrival rate, at which requests wait and the queue stays short."""
     every = rates(inputs, size, min(memories(inputs).values()))
     return every[len(every) // 2]
 
 
 def find(evidence: Evidence) -> Tables:
-    """Each variant's latency over output length, and by how much it is above the whole's."""
+    """Return each variant's normalized latency, and its difference to unchanged ALISE."""
     records = together(evidence.records, "part")
     by_seed = records.pivot(index="seed", columns="system", values=METRIC)
     rows = []
@@ -89,7 +101,7 @@ def find(evidence: Evidence) -> Tables:
 
 
 def say(evidence: Evidence, tables: Tables) -> Section:
-    """One table; what it would be without each."""
+    """Return a table with one row per variant, and which variants differ significantly."""
     rows = tables["ablation"]
     body = [
         [
@@ -104,29 +116,30 @@ def say(evidence: Evidence, tables: Tables) -> Section:
     ]
     head = [
         "variant",
-        "mean s/token",
-        "p90 s/token",
-        "mean, against the whole",
+        "mean, s/token",
+        "p90, s/token",
+        "mean, compared with ALISE",
         "preemptions",
-        "moves",
+        "KV transfers",
     ]
     rate, tokens = rate_of(evidence.inputs, evidence.size), min(memories(evidence.inputs).values())
     caption = (
-        f"One change at a time, at {rate:g} requests/s and {tokens:,} KV tokens; lengths"
-        f" {PREDICTOR}, batches of up to {CAP}, {evidence.size.generated} requests. Moves are a"
-        " share of all requests' busy time; beside rounds they cost nothing but the wait."
+        "Normalized latency (seconds per output token) of ALISE with one change at a time, at"
+        f" {rate:g} requests/s and {tokens:,} KV tokens; predicted lengths {PREDICTOR}, batches of"
+        f" up to {CAP}, {evidence.size.generated} requests. KV transfers are given as a share of"
+        " busy time. Transfers that overlap with rounds delay only the transferred request."
     )
     better = [PARTS[r["part"]].label for r in rows.to_dict("records") if r["high"] < 0]
     worse = [PARTS[r["part"]].label for r in rows.to_dict("records") if r["low"] > 0]
     text = [
-        f"Better beyond chance than the whole: {'; '.join(better) or 'nothing'}. "
-        f"Worse: {'; '.join(worse) or 'nothing'}."
+        f"Variants with a significantly lower mean than ALISE: {'; '.join(better) or 'none'}. "
+        f"Variants with a significantly higher mean: {'; '.join(worse) or 'none'}."
     ]
-    return Section("What each part of ALISE is worth", text, [Table(head, body, caption)])
+    return Section("Ablation: the effect of each part of ALISE", text, [Table(head, body, caption)])
 
 
 def _interval(row: Any) -> Interval:
     return Interval(row["percent"], row["low"], row["high"])
 
 
-QUESTION = Question("what each part of ALISE is worth", find, say, needs=needs)
+QUESTION = Question("the ablation of ALISE", find, say, needs=needs)

@@ -22,8 +22,9 @@ FEW, CROWDED, TRIES = 4, 2.0, 200  # requests, load and seeds of the example
 
 
 def find(evidence: Evidence) -> Tables:
-    """ALISE's order against first come, first served, both with vLLM's memory; and a few requests
-    under each.
+    """Compare ALISE's order with first come, first served, both with vLLM's memory manager.
+
+    Also returns the schedules of a few requests under each policy.
     """
     records = together(evidence.records, "part")
     by_seed = records.pivot(index="seed", columns="system", values=METRIC)
@@ -33,7 +34,7 @@ def find(evidence: Evidence) -> Tables:
 
 
 def _example(evidence: Evidence) -> Tables:
-    """The first seed at which ALISE preempts."""
+    """Return the schedules of the first seed at which ALISE preempts a request."""
     inputs = evidence.inputs
     prepared = PreparedScenario.of(
         inputs.trace, inputs.profile, requests=FEW, load=CROWDED, length_predictor=PREDICTOR
@@ -53,32 +54,35 @@ def _example(evidence: Evidence) -> Tables:
 
 
 def say(evidence: Evidence, tables: Tables) -> Claim:
-    """Holds if shortest first is below FCFS beyond chance, with the same memory."""
+    """Judge the claim: it holds if ALISE's order has a significantly lower mean than FCFS."""
     row: Any = tables["head-of-line"].iloc[0]
     against = change(Interval(row["percent"], row["low"], row["high"]))
     return Claim(
         "First come, first served blocks short requests behind long ones; ALISE does not",
-        "Known from the caption of the paper's Figure 2 and a review; its numbers are not.",
-        f"{against} latency over output length",
+        "The caption of the paper's Figure 2, and a review. We do not know the paper's numbers.",
+        f"mean normalized latency {against}",
         [
-            "With vLLM's memory and swapping under both, ordering by estimated remaining time"
-            f" changes mean latency over output length by {against}."
+            "Both policies use vLLM's memory manager with swapping. Ordering requests by estimated"
+            " remaining time changes mean normalized latency (seconds per output token) by"
+            f" {against}."
         ],
         HOLDS if row["high"] < 0 else NOT,
-        "Direction and sign can be judged; the paper's size cannot.",
+        "Only the sign of the effect can be compared with the paper.",
     )
 
 
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
-    """Figure 2."""
+    """Draw Figure 2."""
     requests = tables["schedules_requests"]
     spans = {
         str(policy): rows for policy, rows in tables["schedules"].groupby("policy", sort=False)
     }
     caption = (
-        f"A simulated run of {FEW} recorded requests, one at a time, at load {CROWDED:g}, lengths"
-        f" {PREDICTOR}; the first seed ({requests['seed'].iloc[0]}) at which ALISE preempts. Bars:"
-        f" running; dark: prefill; lines: in the system; ticks: arrivals. {evidence.inputs.where}"
+        f"A simulated run of {FEW} recorded requests at load {CROWDED:g}; one request runs at a"
+        f" time, and predicted lengths are {PREDICTOR}. It is the first seed"
+        f" ({requests['seed'].iloc[0]}) at which ALISE preempts a request. A bar marks the time in"
+        " which a request runs (dark: prefill), a line its time in the system, and a tick its"
+        f" arrival. {evidence.inputs.where}"
     )
     arrivals = requests["arrival_ns"].to_numpy()
     return [
@@ -91,4 +95,4 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     ]
 
 
-QUESTION = Question("first come, first served against ALISE", find, say, draw, needs)
+QUESTION = Question("figure 2 and the claim on blocking", find, say, draw, needs)

@@ -1,6 +1,4 @@
-"""The ALISE paper as a list of questions, with what introduces them and what is fixed for all of
-them.
-"""
+"""The ALISE paper: its questions, the introduction of the report, and the fixed settings."""
 
 from lapsd.papers.alise import ablation, blocking, predictors, throughput, time_model, waste
 from lapsd.papers.alise.systems import CAP, PREDICTOR, SMALL_CAP, SYSTEMS, memories, rates, requests
@@ -45,60 +43,66 @@ QUICK = Size(
 
 
 def intro(inputs: Inputs, size: Size) -> list[str]:
-    """What the paper proposes, and what can be judged here."""
+    """Return what the paper proposes, and the limits of this reproduction."""
     text = [
         (
             "Zhao and Wang (“ALISE: Accelerating Large Language Model Serving with Speculative"
             " Scheduling”, arXiv 2410.23537, ICCAD 2024) propose to predict output lengths by"
             " retrieving similar past prompts, to serve by estimated remaining time with"
-            " preemption, and to move KV caches by estimated waiting time, quantised. “Speculative”"
-            " there is the prediction: requests are decoded one token at a time. Most of the"
-            " paper’s text was not at hand: what it leaves open to us is a parameter, with an"
-            " ablation. Each claim says how sure it is that the paper makes it."
+            " preemption, and to swap quantised KV caches by estimated waiting time. “Speculative”"
+            " refers to the prediction: requests are decoded one token at a time. We had no access"
+            " to most of the paper’s text. Each detail that we do not know is a parameter, and the"
+            " ablation varies it. Each claim names its source."
         ),
         (
             f"Requests: {inputs.recording}. Costs:"
-            f" {inputs.profile.provenance.source or inputs.machine}"
-            f" ({inputs.profile.kind.replace('_', ' ')}): directions and shapes can be judged, the"
-            " paper’s own setup is unknown. Alpaca’s and ShareGPT’s requests may not be shipped:"
-            " lapsd import alpaca-eval and sharegpt read them, and --trace takes them."
+            f" {inputs.profile.provenance.source or inputs.machine} ({inputs.kind_of_costs}). We do"
+            " not know the paper’s setup, so the direction of effects and the shape of curves can"
+            " be compared with the paper, but absolute numbers cannot. The licences of Alpaca and"
+            " ShareGPT do not allow us to ship their requests: `lapsd import alpaca-eval` and"
+            " `lapsd import sharegpt` read them, and `--trace` uses them here."
         ),
     ]
     if size.name == "quick":
         text.append(
-            "This is the quick version: few seeds and rates. Intervals are wide; quote the full"
-            " one."
+            "This is the quick version, with few seeds and rates and therefore wide intervals. Use"
+            " the full version for results to quote."
         )
     return text
 
 
 def settings(inputs: Inputs, size: Size) -> Table:
-    """What was fixed before anything was run."""
+    """Return everything that was fixed before anything was run."""
     try:
         known = memories(inputs)
         memory = ", ".join(f"{name}: {tokens:,} KV tokens" for name, tokens in known.items())
     except Unanswerable as reason:
         known, memory = {}, str(reason)
     arrivals = [
-        f"{name}: {requests(inputs, size, tokens)} Poisson arrivals, "
-        f"{', '.join(f'{rate:g}' for rate in rates(inputs, size, tokens))} a second"
+        f"{name}: {requests(inputs, size, tokens)} Poisson arrivals at"
+        f" {', '.join(f'{rate:g}' for rate in rates(inputs, size, tokens))} requests/s"
         for name, tokens in known.items()
     ]
     rows = {
         "trace": f"{inputs.recording}: {len(inputs.trace)} requests",
-        "costs": f"{inputs.profile.kind}, {inputs.machine}",
+        "costs": f"{inputs.kind_of_costs}, {inputs.machine}",
         "memory": memory,
-        "batches": f"up to {CAP} requests; FastServe and vLLM’s second baseline {SMALL_CAP}",
+        "batches": (
+            f"up to {CAP} requests; up to {SMALL_CAP} for FastServe and vLLM’s second baseline"
+        ),
         "systems": "; ".join(
-            f"{s.label}: {s.policy}, {s.settings['memory']}" for s in SYSTEMS.values()
+            f"{s.label}: policy {s.policy}, memory {s.settings['memory']}" for s in SYSTEMS.values()
         ),
-        "lengths": (
-            f"{PREDICTOR}: the truth times exp(0.5 z), z standard normal, unless said otherwise"
+        "predicted lengths": (
+            f"{PREDICTOR} unless stated otherwise: the true length times exp(0.5 z), z standard"
+            " normal"
         ),
-        "arrivals": "; ".join([*arrivals, "from empty to drained"]),
-        "halves": (
-            "servers learn from one half of the trace, workloads are drawn from the other (split"
-            " seed 0)"
+        "arrivals": "; ".join(
+            [*arrivals, "each run starts with an empty server and ends when all requests are done"]
+        ),
+        "split": (
+            "servers learn from the training half of the trace; workloads are drawn from the test"
+            " half (split seed 0)"
         ),
         "seeds": f"{size.claims} for the curves, {size.others} for the ablation",
         "size": size.name,
@@ -108,7 +112,7 @@ def settings(inputs: Inputs, size: Size) -> Table:
 
 ALISE = Paper(
     "alise",
-    "ALISE, reproduced and questioned",
+    "Reproduction of ALISE",
     intro,
     settings,
     QUESTIONS,

@@ -1,4 +1,4 @@
-"""The length predictors of a trace, beside each other: does retrieval beat a plain regression?"""
+"""A comparison of the length predictors of a trace: does retrieval beat a plain regression?"""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from lapsd.papers.words import listed
 
 
 def find(evidence: Evidence) -> Tables:
-    """A row a prediction that the trace holds."""
+    """Return the errors of each predictor whose predictions the trace holds, one row each."""
     from scipy.stats import kendalltau, spearmanr
 
     trace, rows = evidence.inputs.trace, []
@@ -28,13 +28,13 @@ def find(evidence: Evidence) -> Tables:
         )
     if not rows:
         raise Unanswerable(
-            "the trace holds no predicted lengths (lapsd predict makes them from prompts)"
+            "the trace holds no predicted lengths (lapsd predict adds them from prompts)"
         )
     return {"predictors": pd.DataFrame(rows)}
 
 
 def say(evidence: Evidence, tables: Tables) -> Section:
-    """The table, and who orders requests best."""
+    """Return the table, and the predictors ranked by how well they order requests."""
     rows = tables["predictors"].to_dict("records")
     body = [
         [
@@ -47,20 +47,22 @@ def say(evidence: Evidence, tables: Tables) -> Section:
     ]
     order = sorted((r for r in rows if not np.isnan(r["kendall"])), key=lambda r: -r["kendall"])
     text = (
-        [f"By Kendall's tau, from the best: {listed([str(r['predictor']) for r in order])}."]
+        [
+            "Predictors by Kendall's tau with the true lengths, best first:"
+            f" {listed([str(r['predictor']) for r in order])}."
+        ]
         if order
         else []
     )
     head = [
         "predictor",
         "Kendall's tau",
-        "rank correlation",
-        "mean error, tokens",
+        "Spearman's rho",
+        "mean absolute error, tokens",
         "mean |log error|",
     ]
-    return Section(
-        "The length predictor", text, [Table(head, body, f"{rows[0]['requests']:,} requests.")]
-    )
+    caption = f"Predicted against true output lengths of {rows[0]['requests']:,} requests."
+    return Section("The length predictor", text, [Table(head, body, caption)])
 
 
 QUESTION = Question("the length predictor", find, say)

@@ -1,6 +1,4 @@
-"""The systems that are compared: each a policy, a manager of KV memory and a way with prompts,
-fixed beforehand.
-"""
+"""The systems that are compared: each is a policy, a KV memory manager and a mode of prefill."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,12 +11,12 @@ from lapsd.papers.question import Unanswerable
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.sweeps.grid import Sweep
 
-# the paper's predictor is not known well enough: an error of half of the length, typically
+# we do not know the paper's predictor well enough; the log error of this one has an SD of 0.5
 PREDICTOR = "noisy:0.5"
 CAP = 256  # requests in a batch, vLLM's default
-SMALL_CAP = 16  # as FastServe's artifact has it
+SMALL_CAP = 16  # the batch size of FastServe's artifact
 MEMORIES = ("40 GB", "80 GB")
-USUAL = 40  # requests in memory, which `Size.generated` are several batches of
+USUAL = 40  # requests that fit in memory; `Size.generated` is several times as many
 KV_TOKENS = "kv_tokens_at_90%_of"
 
 
@@ -28,10 +26,10 @@ class System:
 
     Attributes
     ----------
-    label : in words
-    policy : its spec
-    settings : what differs from a server with a batch of `CAP`, batched prompts, moves by swapping
-    and `PREDICTOR`
+    label : name in tables and figures
+    policy : the policy's spec
+    settings : differences to a server with batches of up to `CAP`, batched prefill, eviction by
+        swapping, and predicted lengths by `PREDICTOR`
     """
 
     label: str
@@ -39,7 +37,7 @@ class System:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def sweep(self, seeds: int, **settings: Any) -> Sweep:
-        """Its runs."""
+        """Return a sweep of this system."""
         base = {
             "trace": RECORDED,
             "profile": MEASURED,
@@ -75,32 +73,33 @@ SYSTEMS: Mapping[str, System] = {
 
 
 def memories(inputs: Inputs) -> dict[str, int]:
-    """KV tokens by size of the GPU's memory, as the profile says them.
+    """Return the KV tokens that fit, by size of the GPU's memory, as given in the profile.
 
     Raises
     ------
     Unanswerable
-        If it does not.
+        If the profile does not give them.
     """
     known = inputs.profile.provenance.notes.get("memory", {})
     tokens = known.get(KV_TOKENS, {}) if isinstance(known, Mapping) else {}
     if not (fitting := {name: int(tokens[name]) for name in MEMORIES if name in tokens}):
         raise Unanswerable(
-            "the profile does not say how many tokens' keys and values fit (lapsd import distserve"
-            " does)"
+            "the profile does not say how many KV tokens fit in memory (profiles of lapsd import"
+            " distserve do)"
         )
     return fitting
 
 
 def fitting(inputs: Inputs, tokens: int) -> int:
-    """Requests of mean length whose keys and values fit so many tokens, at most `CAP`."""
+    """Return how many requests of mean length fit in `tokens` KV tokens, at most `CAP`."""
     trace = inputs.trace
     return max(1, min(CAP, int(tokens / (trace.prompt_tokens + trace.output_tokens).mean())))
 
 
 def rates(inputs: Inputs, size: Size, tokens: int) -> list[float]:
-    """Arrivals a second: `size.loads` of what batches of as many as fit could serve, in two
-    digits.
+    """Return arrival rates in requests/s, rounded to two digits.
+
+    They are `size.loads` times the capacity of a server whose batches fill the memory.
     """
     share_ns = PreparedScenario.of(
         inputs.trace, inputs.profile, batch=fitting(inputs, tokens), requests=1
@@ -109,15 +108,18 @@ def rates(inputs: Inputs, size: Size, tokens: int) -> list[float]:
 
 
 def requests(inputs: Inputs, size: Size, tokens: int) -> int:
-    """Of a run: `size.generated`, or up to three times as many where more than `USUAL` fit
-    together.
+    """Return the number of requests of a run.
+
+    It is `size.generated`, or up to three times as many where more than `USUAL` requests fit in
+    memory.
     """
     return round(size.generated * min(3.0, max(1.0, fitting(inputs, tokens) / USUAL)))
 
 
 def together(records: Mapping[str, pd.DataFrame], prefix: str) -> pd.DataFrame:
-    """The records of the sweeps `PREFIX NAME` or `PREFIX NAME, ...`, with NAME in the column
-    `system`.
+    """Concatenate the records of the sweeps called `PREFIX NAME` or `PREFIX NAME, ...`.
+
+    NAME goes into the column `system`.
     """
     frames = [
         records[name].assign(system=name.removeprefix(f"{prefix} ").split(", ")[0])
@@ -125,5 +127,5 @@ def together(records: Mapping[str, pd.DataFrame], prefix: str) -> pd.DataFrame:
         if name.startswith(f"{prefix} ")
     ]
     if not frames:
-        raise Unanswerable("nothing was run")
+        raise Unanswerable("no sweep was run")
     return pd.concat(frames, ignore_index=True)

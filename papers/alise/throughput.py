@@ -1,4 +1,4 @@
-"""Claim: up to 1.8 (Alpaca) and 2.1 times (ShareGPT) vLLM's throughput at the same latency."""
+"""Claim: up to 1.8 (Alpaca) and 2.1 (ShareGPT) times vLLM's throughput at the same latency."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -12,21 +12,21 @@ from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.question import Evidence, Question, Tables, Unanswerable
 from lapsd.papers.report import HOLDS, NOT, PART, Claim, Figure, Section, Table
 from lapsd.sim.experiment.statistics import Interval, mean_interval, ratio_of_means
-from lapsd.sim.figures.style import PAGE, new_figure
+from lapsd.sim.figures.style import PAGE, SMALL, new_figure
 from lapsd.sim.figures.sweep import draw_lines
 from lapsd.sim.sweeps.grid import Sweep
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
 
-TITLE = "Up to 1.8 (Alpaca) and 2.1 times (ShareGPT) vLLM's throughput at the same latency"
-METRIC = "mean_normalised_latency_s"
-TAIL = "p90_normalised_latency_s"
+TITLE = "Up to 1.8 (Alpaca) and 2.1 (ShareGPT) times vLLM's throughput at the same latency"
+METRIC = "mean_normalized_latency_s"
+TAIL = "p90_normalized_latency_s"
 PAPER = (1.8, 2.1)
 SCALE = "p95_slo_scale"
 AT = "0.15 s"
-# (metric, bound) by name; the pairs are FastServe's, of the time to the first token and to each
-# further one
+# (metric, bound) by name; FastServe bounds the time to the first token and the time of each further
+# token
 CONSTRAINTS: Mapping[str, tuple[str, float]] = {
     "0.05 s": (METRIC, 0.05),
     "0.1 s": (METRIC, 0.1),
@@ -40,7 +40,7 @@ AGAINST = ("vllm", "vllm-swap", "vllm-16", "fastserve", "orca", "orca-oracle", "
 
 
 def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
-    """Every system in every memory, at rates that say what it can serve."""
+    """Return a sweep of each system with each size of memory, over arrival rates."""
     try:
         known = memories(inputs)
     except Unanswerable:
@@ -58,8 +58,9 @@ def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
 
 
 def find(evidence: Evidence) -> Tables:
-    """Normalised latency by system, memory and rate; and the rate at each constraint, with ratios
-    to ALISE's.
+    """Return normalized latency by system, memory and rate, and the rate at each constraint.
+
+    The table of rates also has ALISE's rate as a multiple of each system's.
     """
     sizes, records = memories(evidence.inputs), together(evidence.records, "curve")
     records["memory"] = records["kv_tokens"].map({tokens: name for name, tokens in sizes.items()})
@@ -90,10 +91,10 @@ def find(evidence: Evidence) -> Tables:
 
 
 def rates_at(group: pd.DataFrame, metric: str, bound: float) -> list[float]:
-    """The rate at which a metric reaches the bound, by seed: between two rates on the line of its
-    log.
+    """Return, for each seed, the arrival rate at which a metric reaches a bound.
 
-    NaN where it lies outside the rates that were run.
+    The logarithm of the metric is interpolated linearly between two rates. NaN where the bound is
+    not reached between the rates that were run.
     """
     crossings = []
     for _, own in group.sort_values("rate").groupby("seed"):
@@ -137,15 +138,16 @@ def _ratios(crossings: list[dict[str, object]]) -> pd.DataFrame:
 
 
 def say(evidence: Evidence, tables: Tables) -> Claim | Section:
-    """Holds if the interval of the ratio to vLLM (recompute) reaches 1.8 at some constraint; in
-    part if above 1.
+    """Judge the claim by the ratio of ALISE's rate to that of vLLM (recompute).
+
+    It holds if the interval of the ratio reaches 1.8 at some constraint, and in part if the ratio
+    is significantly above 1 at some constraint.
     """
     rows = tables["throughput"]
     vllm = rows[(rows["system"] == "vllm") & rows["alise_over"].notna()]
     if vllm.empty:
         return Section(
-            TITLE,
-            ["No constraint is reached between the rates that were run: nothing can be said."],
+            TITLE, ["No latency constraint is reached between the arrival rates that were run."]
         )
     every = sorted(vllm.to_dict("records"), key=lambda row: float(row["alise_over"]), reverse=True)
     best, of_means = every[0], [row for row in every if CONSTRAINTS[row["constraint"]][0] == METRIC]
@@ -154,30 +156,32 @@ def say(evidence: Evidence, tables: Tables) -> Claim | Section:
     behind = vllm[vllm["ratio_high"] < 1]
     findings = [
         (
-            f"At the same latency constraint ALISE carries at most {_times(best)} vLLM's rate"
-            f" ({best['memory']}, {best['constraint']}). It is ahead beyond chance at {len(ahead)}"
-            f" of {len(vllm)} constraints, behind at {len(behind)}."
+            f"At the same latency constraint ALISE serves at most {_times(best)} vLLM's arrival"
+            f" rate ({best['memory']}, constraint {best['constraint']}). ALISE's rate is"
+            " significantly higher"
+            f" at {len(ahead)} of {len(vllm)} constraints, and significantly lower at"
+            f" {len(behind)}."
         ),
         (
-            f"Of constraints on a mean it is at most {_times(of_means[0])}"
-            f" ({of_means[0]['memory']}, {of_means[0]['constraint']})."
+            f"At constraints on mean latency, ALISE serves at most {_times(of_means[0])} vLLM's"
+            f" rate ({of_means[0]['memory']}, constraint {of_means[0]['constraint']})."
             if of_means
             else ""
         ),
         _caps(rows),
         (
-            "The factor is one of the constraint: order and memory matter where requests wait. The"
-            " table has them all."
+            "The ratio depends on the constraint: the order of requests and the use of memory have"
+            " an effect only where requests wait. The table lists all constraints."
         ),
     ]
     return Claim(
         TITLE,
-        "The paper's own words (abstract). Its constraint, models, hardware and vLLM's settings are"
-        " not known to us.",
-        f"at most {_times(best)} vLLM's",
+        "The abstract of the paper. We do not know its latency constraint, models, hardware and"
+        " settings of vLLM.",
+        f"at most {_times(best)} vLLM's rate",
         [text for text in findings if text],
         HOLDS if reached else PART if len(ahead) else NOT,
-        f"1.8 is {'' if reached else 'not '}reached against vLLM with a batch of up to 256.",
+        f"A ratio of 1.8 to vLLM with batches of up to 256 is {'' if reached else 'not '}reached.",
         _table(rows),
     )
 
@@ -187,18 +191,18 @@ def _times(row: Any) -> str:
 
 
 def _caps(rows: pd.DataFrame) -> str:
-    """What the batch cap does to vLLM's baseline."""
+    """Return the effect of the batch cap on the vLLM baseline."""
     some = rows[(rows["constraint"] == AT) & rows["alise_over"].notna()]
     known = {(r["memory"], r["system"]): r for r in some.to_dict("records")}
     pairs = [
-        f"{memory}: {_times(known[memory, 'vllm-16'])} vLLM's held to 16 requests, "
-        f"{_times(known[memory, 'vllm'])} vLLM's at 256"
+        f"with {memory}, {_times(known[memory, 'vllm-16'])} the rate of vLLM with at most 16"
+        f" requests, and {_times(known[memory, 'vllm'])} that of vLLM with at most 256"
         for memory in dict.fromkeys(rows["memory"])
         if {(memory, "vllm-16"), (memory, "vllm")} <= known.keys()
     ]
     head = (
-        f"The baseline's batch cap matters (FastServe's artifact holds vLLM to 16), at {AT} a"
-        " token. "
+        "The baseline's batch cap matters; FastServe's artifact limits vLLM to 16 requests. At a"
+        f" mean of {AT} per output token, ALISE serves "
     )
     return head + "; ".join(pairs) + "." if pairs else ""
 
@@ -216,24 +220,28 @@ def _table(rows: pd.DataFrame) -> Table:
     return Table(
         ["memory, constraint", "ALISE, requests/s", *(SYSTEMS[s].label for s in AGAINST)],
         body,
-        "ALISE's rate at a constraint, and how many times another's it is, 95 % over seeds; a dash:"
-        " not between the rates that were run. Constraints are on mean latency over output length,"
-        " or on 95 % of requests: the time to the first token and to each further one, as FastServe"
-        " has them.",
+        "ALISE's arrival rate at which it just meets a latency constraint, and ALISE's rate divided"
+        " by that of each other system, with 95 % intervals over seeds. A dash: the constraint is"
+        " not reached between the rates that were run. A constraint bounds mean normalized latency"
+        " (seconds per output token), or it is FastServe's, which 95 % of requests must meet: a"
+        " time to the first token plus a time for each further token.",
     )
 
 
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
-    """A figure a memory: normalised latency against rate, its mean and its p90, a line a system."""
+    """Draw one figure per size of memory: mean and p90 normalized latency over arrival rate."""
     figures, inputs, sizes = [], evidence.inputs, memories(evidence.inputs)
     for number, (memory, rows) in enumerate(tables["curves"].groupby("memory", sort=False), 6):
-        title = f"Latency over output length by arrival rate, {memory}"
+        title = f"Normalized latency by arrival rate, {memory}"
         figures.append(
             Figure(
                 number,
                 title,
-                f"{inputs.where} {requests(inputs, evidence.size, sizes[str(memory)])} requests,"
-                " from empty to drained.",
+                "Mean (left) and 90th percentile (right) of requests' normalized latency (seconds"
+                " per output token, logarithmic) over the arrival rate, one line per system, with"
+                " 95 % intervals over seeds."
+                f" {requests(inputs, evidence.size, sizes[str(memory)])} requests per run, which"
+                f" starts with an empty server. {inputs.where}",
                 partial(_drawn, rows, str(memory)),
             )
         )
@@ -247,10 +255,10 @@ def _drawn(rows: pd.DataFrame, memory: str) -> "MatplotlibFigure":
         "label": [SYSTEMS[s].label for s in rows["system"]],
         "x": rows["rate_per_s"],
     }
-    nobody = pd.DataFrame(columns=["policy", "value"])
+    no_levels = pd.DataFrame(columns=["policy", "value"])
     axes = figure.subplots(1, 2, sharey=True)
-    for axis, of, prefix in zip(axes, ("mean", "p90"), ("", "p90_"), strict=True):
-        value = rows["mean_s" if of == "mean" else "p90_s"]
+    for axis, statistic, prefix in zip(axes, ("mean", "p90"), ("", "p90_"), strict=True):
+        value = rows["mean_s" if statistic == "mean" else "p90_s"]
         points = pd.DataFrame(
             {
                 **lines,
@@ -262,17 +270,19 @@ def _drawn(rows: pd.DataFrame, memory: str) -> "MatplotlibFigure":
         draw_lines(
             axis,
             points,
-            nobody,
+            no_levels,
             policies=False,
-            x="arrivals / s",
-            y="s a token",
-            title=f"{of} of requests, {memory}",
+            x="arrival rate, requests/s",
+            y="normalized latency, s/token",
+            title=f"{statistic} of requests, {memory}",
         )
         axis.get_legend().remove()
         axis.set_yscale("log")
         for which in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
             which(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "125" else "")
-    axes[1].set_ylabel("")
+        axis.tick_params(which="both", labelsize=SMALL)
+        axis.xaxis.label.set_fontsize(SMALL + 1)
+        axis.set_ylabel("" if prefix else "normalized latency, s/token", fontsize=SMALL + 1)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(
         handles,

@@ -1,6 +1,4 @@
-"""The execution breakdown by prompt and output length, and the time model's error (the paper's
-Figure 5).
-"""
+"""Execution time by prompt and output length, and the time model's error (the paper's Figure 5)."""
 
 import numpy as np
 import pandas as pd
@@ -17,8 +15,9 @@ OUTPUTS, AFTER = (1, 256, 512, 1024), (128, 512, 1024)  # tokens, after prompts 
 
 
 def find(evidence: Evidence) -> Tables:
-    """Prefill and a decoding step by prompt length; errors of both forms on requests that no fit
-    has seen.
+    """Return true and modelled times by length, and the errors of both forms of the model.
+
+    Errors are on requests of the test half, which were not used for the fit.
     """
     inputs = evidence.inputs
     prepared = PreparedScenario.of(inputs.trace, inputs.profile)
@@ -38,7 +37,7 @@ def find(evidence: Evidence) -> Tables:
         zip(priced.trace.prompt_tokens.tolist(), priced.trace.output_tokens.tolist(), strict=True)
     )
     for form in FORMS:
-        for part, true, foreseen in (
+        for part, true, predicted in (
             ("prefill", priced.prefill_ns, [time.prefill_ns(s, form) for s, _ in lengths]),
             ("decoding", priced.decode_ns, [time.decode_ns(s, n, form=form) for s, n in lengths]),
             (
@@ -48,7 +47,7 @@ def find(evidence: Evidence) -> Tables:
             ),
         ):
             own = true > 0
-            error = np.array(foreseen, float)[own] / true[own] - 1
+            error = np.array(predicted, float)[own] / true[own] - 1
             rows.append(
                 {
                     "form": form,
@@ -63,7 +62,7 @@ def find(evidence: Evidence) -> Tables:
 
 
 def say(evidence: Evidence, tables: Tables) -> Section:
-    """The errors of both forms."""
+    """Return a table of the errors of both forms."""
     body = [
         [
             f"{r['form']}, {r['part']}",
@@ -74,24 +73,30 @@ def say(evidence: Evidence, tables: Tables) -> Section:
         for r in tables["errors"].to_dict("records")
     ]
     text = [
-        "The published T_gen(s, n) = s T_0 + n (α s + β) has a prefill through the origin and a"
-        " context that does not grow. Given a request's true lengths, these are the errors against"
-        " what it takes alone. The exact form is exact by construction where nothing is drafted:"
-        " costs are linear in the context here."
+        "The published model, T_gen(s, n) = s T_0 + n (α s + β) for a prompt of s tokens and an"
+        " output of n tokens, assumes a prefill time proportional to the prompt and a context that"
+        " does not grow during decoding. The table gives its errors when a request's true lengths"
+        " are known. The exact form lets the context grow. Without drafted tokens it has no error,"
+        " because costs are linear in the context here."
     ]
     table = Table(
-        ["form, part", "median error", "p90", "mean error"],
+        ["form, part", "median |error|", "p90 |error|", "mean error"],
         body,
-        f"{int(tables['errors']['requests'].max()):,} requests that the fit has not seen.",
+        "Relative errors of the modelled time of a request that runs alone,"
+        f" {int(tables['errors']['requests'].max()):,} requests that were not used for the fit.",
     )
     return Section("The time model", text, [table])
 
 
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
-    """Prefill by prompt length, decoding by output length, as they are and as modelled."""
+    """Draw true and modelled times of prefill and decoding by prompt and output length."""
     parts = dict(list(tables["breakdown"].groupby("part")))
-    caption = f"One request alone. Dashed: s T_0, and n (α s + β). {evidence.inputs.costs}"
-    title = "What prefill and decoding take by length"
+    caption = (
+        "Time in seconds of a request that runs alone: prefill over prompt tokens (left), decoding"
+        " over output tokens (right) after prompts of three lengths. Solid: by the profile."
+        f" Dashed: by the published model, s T_0 and n (α s + β). {evidence.inputs.costs}"
+    )
+    title = "Time of prefill and decoding by length"
     return [Figure(5, title, caption, lambda: plot_breakdown(parts["prefill"], parts["decoding"]))]
 
 

@@ -1,6 +1,4 @@
-"""What of the KV memory is reserved and never filled, lost in the last block of each request, or
-free.
-"""
+"""Use of the KV memory while requests wait: filled, allocated but not filled, and free."""
 
 from collections.abc import Mapping
 
@@ -28,14 +26,17 @@ MANAGERS: Mapping[str, str] = {
     "single tokens": "tokens",
 }
 SHARES = {
-    "filled": "keys and values",
-    "unfilled": "taken, not filled",
-    "free": "free, but too little",
+    "filled": "filled with keys and values",
+    "unfilled": "allocated, not filled",
+    "free": "free, but too small to use",
 }
 
 
 def find(evidence: Evidence) -> Tables:
-    """Shares of the smaller memory over the time that somebody waits, first come, first served."""
+    """Return shares of the smaller memory, averaged over the time in which a request waits.
+
+    The policy is first come, first served.
+    """
     inputs, rows = evidence.inputs, []
     tokens = min(memories(inputs).values())
     for name, memory in MANAGERS.items():
@@ -48,15 +49,13 @@ def find(evidence: Evidence) -> Tables:
             length_predictor=PREDICTOR,
             requests=evidence.size.generated,
             rate=rate_of(inputs, evidence.size),
-            **({} if memory == "tokens" else {"kv_slots": 0}),
+            **({} if memory == "tokens" else {"kv_slots": "unlimited"}),
         )
         seen = Occupancy()
         for seed in range(SEEDS):
             run(prepared, FCFS(), seed, occupancy=seen)
         if not seen.ns:
-            raise Unanswerable(
-                f"nobody waits at {rate_of(inputs, evidence.size):g} requests a second"
-            )
+            raise Unanswerable(f"no request waits at {rate_of(inputs, evidence.size):g} requests/s")
         filled, taken = seen.filled / seen.ns / tokens, seen.taken / seen.ns / tokens
         rows.append(
             {"manager": name, "filled": filled, "unfilled": taken - filled, "free": 1 - taken}
@@ -65,34 +64,37 @@ def find(evidence: Evidence) -> Tables:
 
 
 def say(evidence: Evidence, tables: Tables) -> Section:
-    """The table, and what paging saves."""
+    """Return the table of shares, and how much memory paging saves."""
     rows = tables["waste"].to_dict("records")
     body = [[str(row["manager"]), *(percentage(row[share]) for share in SHARES)] for row in rows]
     unfilled = {row["manager"]: percentage(row["unfilled"]) for row in rows}
     text = (
-        f"Reserving the longest output that there can be leaves {unfilled['ORCA, largest output']}"
-        " of the memory taken and not filled while others wait for it; blocks of 16 tokens"
-        f" {unfilled['blocks of 16']}."
+        "With the largest possible output reserved for each request,"
+        f" {unfilled['ORCA, largest output']} of the memory is allocated and not filled while other"
+        f" requests wait. With blocks of 16 tokens it is {unfilled['blocks of 16']}."
     )
     caption = (
-        f"Shares of {min(memories(evidence.inputs).values()):,} KV tokens over the time that"
-        f" somebody waits, at {rate_of(evidence.inputs, evidence.size):g} requests/s, first come,"
-        f" first served; {SEEDS} seeds of {evidence.size.generated} requests."
+        f"Shares of {min(memories(evidence.inputs).values()):,} KV tokens, averaged over the time"
+        f" in which at least one request waits, at {rate_of(evidence.inputs, evidence.size):g}"
+        f" requests/s, first come, first served; {SEEDS} seeds of {evidence.size.generated}"
+        " requests."
     )
     return Section(
-        "Memory that is reserved, or fragmented",
+        "Memory lost to reservation and fragmentation",
         [text],
         [Table(["memory", *SHARES.values()], body, caption)],
     )
 
 
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
-    """A bar a manager."""
-    title = "KV memory while somebody waits"
+    """Draw one bar per memory manager."""
+    title = "Use of the KV memory while requests wait"
+    caption = (
+        "Mean share of the KV memory in each state over the time in which at least one request"
+        f" waits, one bar per memory manager. {evidence.inputs.where}"
+    )
     shares = tables["waste"].set_index("manager").rename(columns=SHARES)
-    return [
-        Figure(8, title, evidence.inputs.where, lambda: plot_shares(shares, "share of KV memory"))
-    ]
+    return [Figure(8, title, caption, lambda: plot_shares(shares, "share of KV memory"))]
 
 
-QUESTION = Question("waste of reserved and fragmented memory", find, say, draw)
+QUESTION = Question("memory lost to reservation and fragmentation", find, say, draw)

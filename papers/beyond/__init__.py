@@ -1,3 +1,1 @@
-"""Beyond LAPS-SD: a policy that ranks by past requests, held against others, and what the paper
-leaves open.
-"""
+"""Beyond LAPS-SD: an evaluation of the policy Kernel-Gittins, and the paper's open questions."""

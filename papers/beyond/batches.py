@@ -1,4 +1,4 @@
-"""The paper's first open question: batches. When does scheduling still matter?"""
+"""The paper's first open question: does the order of requests matter on a server with batches?"""
 
 from typing import Any
 
@@ -22,20 +22,18 @@ SIZES = (1, 2, 4, 8, 16, 32)
 LOADS = (0.5, 0.8, 0.9, 0.95)
 POLICIES = ("fcfs", "lp-srpt", "laps-sd", "kernel-gittins", "srpt")
 REQUESTS = 100
-# of the memory that a full batch of median requests takes, and room for the largest request at
-# least
-TIGHT = 0.5
+TIGHT = 0.5  # share of the KV memory that a full batch of median requests takes
 QUEUE_SEEDS = 10
 
 
 def sizes(inputs: Inputs) -> list[int]:
-    """The batch sizes that the profile covers."""
+    """Return the batch sizes that the profile covers."""
     known = inputs.profile.costs.rounds
     return [b for b in SIZES if min(known) <= b <= max(known)]
 
 
 def tight_tokens(inputs: Inputs, batch: int) -> int:
-    """KV tokens for `TIGHT` of a full batch, and for any request alone."""
+    """Return the KV tokens of the tight memory, in which the largest request fits at least."""
     trace = inputs.trace
     contexts = trace.prompt_tokens + trace.output_tokens
     largest = int(contexts.max() + trace.drafted.max() + 1)
@@ -43,27 +41,29 @@ def tight_tokens(inputs: Inputs, batch: int) -> int:
 
 
 def equal_rate(inputs: Inputs) -> float:
-    """Arrivals a second at which one request at a time is at 0.9 of its capacity."""
+    """Return the arrival rate in requests/s that is a load of 0.9 at batch size 1."""
     return 0.9 * 1e9 / inputs.split().share_ns
 
 
 def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
-    """At equal load, by data set too; with tight memory; and at equal rate."""
+    """Return sweeps at equal load, with tight memory, at an equal rate, and by data set."""
     shared: dict[str, Any] = {"requests": REQUESTS, "length_predictor": PREDICTOR}
     loads, sweeps = [f"{x:g}" for x in LOADS], {}
     for batch in sizes(inputs):
         own = shared | {"batch": batch}
-        sweeps[f"batch-{batch}"] = sweep(POLICIES, size.others, **own, load=loads, kv_slots=0)
+        sweeps[f"batch-{batch}"] = sweep(
+            POLICIES, size.others, **own, load=loads, kv_slots="unlimited"
+        )
         sweeps[f"batch-{batch}-tight"] = sweep(
             POLICIES,
             size.others,
             **own,
             load="0.9",
-            kv_slots=0,
+            kv_slots="unlimited",
             kv_tokens=tight_tokens(inputs, batch),
         )
         sweeps[f"batch-{batch}-rate"] = sweep(
-            POLICIES, size.others, **own, rate=f"{equal_rate(inputs):.4g}", kv_slots=0
+            POLICIES, size.others, **own, rate=f"{equal_rate(inputs):.4g}", kv_slots="unlimited"
         )
     if len(inputs.datasets) > 1:
         sweeps["batch-datasets"] = sweep(
@@ -72,23 +72,22 @@ def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
             **shared,
             batch=sizes(inputs),
             load="0.9",
-            kv_slots=0,
+            kv_slots="unlimited",
             dataset=inputs.datasets,
         )
     return sweeps
 
 
 def find(evidence: Evidence) -> Tables:
-    """What SRPT, alike and the others gain on FCFS, by batch, load, memory, and CV of times; and
-    who waits in front.
+    """Compare each policy with FCFS by batch size, load, memory and data set.
 
-    `batches`: `kind` (load, tight, rate, or data set), `batch`, `load`, `cv`, `policy`, `percent`,
-    `low`, `high`. `queues`: `batch`, `load`, requests that wait to begin under FCFS, on average
-    over the time of arrivals.
+    `batches`: `kind` (load, tight or rate), `batch`, `load`, `dataset`, `cv` (of requests' times
+    alone), `policy`, `percent`, `low`, `high`. `queues_in_front`: `batch`, `load`, and `waiting`,
+    the mean number of requests that have not begun under FCFS.
     """
     inputs = evidence.inputs
     if len(sizes(inputs)) < 2:
-        raise Unanswerable("the profile covers one batch size")
+        raise Unanswerable("the profile covers only one batch size")
     rows = []
     for name in needs(inputs, evidence.size):
         records = evidence.records[name].fillna({"dataset": ALL, "load": np.nan})
@@ -121,14 +120,15 @@ def find(evidence: Evidence) -> Tables:
 
 
 def cv_of(inputs: Inputs, dataset: str) -> float:
-    """Standard deviation over mean of the times of requests alone."""
+    """Return the standard deviation over the mean of the times that requests take alone."""
     sizes_ns = inputs.split(None if dataset == ALL else dataset).test.size_ns
     return float(sizes_ns.std() / sizes_ns.mean())
 
 
 def queues(inputs: Inputs, size: Size) -> pd.DataFrame:
-    """Requests that have arrived and not begun, under FCFS: by Little, rate times the mean time
-    before a prefill.
+    """Return the mean number of requests that have arrived and not begun, under FCFS.
+
+    By Little's law it is the sum of the waiting times before prefill over the time of arrivals.
     """
     rows = []
     for batch in sizes(inputs):
@@ -139,7 +139,7 @@ def queues(inputs: Inputs, size: Size) -> pd.DataFrame:
                 batch=batch,
                 load=load,
                 requests=REQUESTS,
-                kv_slots=None,
+                kv_slots="unlimited",
             )
             waits = []
             for seed in range(min(QUEUE_SEEDS, size.others)):
@@ -154,9 +154,10 @@ def queues(inputs: Inputs, size: Size) -> pd.DataFrame:
 
 
 def say(evidence: Evidence, tables: Tables) -> Claim:
-    """Holds if LAPS-SD gains on FCFS beyond chance at every batch size at a load of 0.9; in part if
-    at some "
-    "above 1.
+    """Judge the claim by LAPS-SD's difference to FCFS at a load of 0.9.
+
+    It holds if LAPS-SD is significantly faster at every batch size, and in part if it is at some
+    batch size above 1.
     """
     rows, front = (
         tables["batches"],
@@ -167,28 +168,29 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     best = at[at["policy"] == "srpt"].set_index("batch")
     gains = [int(b) for b in own.index if own.loc[b, "high"] < 0]
     findings = [
-        "At equal load (0.9), against FCFS: "
+        "Mean latency compared with FCFS at an equal load of 0.9, by batch size b: "
         + "; ".join(
             f"b = {b}: LAPS-SD {change(percent_of(own.loc[b]))}, SRPT"
             f" {change(percent_of(best.loc[b]))}, {front[b, 0.9]:.1f} waiting"
             for b in own.index
         )
-        + f" ({REQUESTS} requests, {int(at['seeds'].max())} seeds; waiting: requests not begun, on"
-        " average, under FCFS).",
-        "At equal arrival rate, 0.9 of what one request at a time can serve: "
+        + f" ({REQUESTS} requests, {int(at['seeds'].max())} seeds; waiting: mean number of requests"
+        " that have not begun, under FCFS).",
+        "SRPT's mean latency compared with FCFS at an equal arrival rate, which is a load of 0.9 at"
+        " b = 1: "
         + "; ".join(
             f"b = {int(r['batch'])}: {change(percent_of(r))}"
             for r in rows[(rows["kind"] == "rate") & (rows["policy"] == "srpt")].to_dict("records")
         )
-        + " for SRPT: what waits in front of the batch can be ordered, and larger batches leave"
-        " less of it.",
+        + ". A policy can reorder only requests that wait for a batch slot, and with larger batches"
+        " fewer requests wait.",
     ]
     table = Table(
         ["batch", "memory", "load", *(NAMES[p] for p in POLICIES[1:])],
         [
             [
                 str(batch),
-                "tight" if kind == "tight" else "free",
+                "tight" if kind == "tight" else "unlimited",
                 f"{load:g}",
                 *(change(percent_of(some.set_index("policy").loc[p])) for p in POLICIES[1:]),
             ]
@@ -196,26 +198,28 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
                 (rows["dataset"] == ALL) & (rows["kind"] != "rate")
             ].groupby(["batch", "kind", "load"], sort=True)
         ],
-        f"Mean latency against FCFS at the same load, lengths {PREDICTOR}.",
+        "Difference in mean latency to FCFS at the same load, with 95 % intervals; predicted"
+        f" lengths {PREDICTOR}. Tight memory: {100 * TIGHT:.0f} % of the KV memory that a full"
+        " batch of median requests takes, and at least room for the largest request.",
     )
     many = [b for b in gains if b > 1]
     return Claim(
         "LAPS-SD extends to batches",
-        "The authors say that it extends; they show none.",
-        f"gains at load 0.9 at b = {listed([str(b) for b in gains])}",
+        "The authors state that LAPS-SD extends to batches, and give no results.",
+        f"faster than FCFS at load 0.9 at b = {listed([str(b) for b in gains])}",
         findings,
         HOLDS if len(gains) == len(own) else PART if many else NOT,
-        "At a load of 0.9 LAPS-SD is below FCFS beyond chance at b ="
-        f" {listed([str(b) for b in gains])} of {listed([str(int(b)) for b in own.index])};"
-        f" clairvoyant SRPT gains {signed(float(best['percent'].iloc[0]))} % at b ="
-        f" {int(best.index[0])} and {signed(float(best['percent'].iloc[-1]))} % at b ="
-        f" {int(best.index[-1])}.",
+        "At a load of 0.9 LAPS-SD is significantly faster than FCFS at b ="
+        f" {listed([str(b) for b in gains])}, of batch sizes"
+        f" {listed([str(int(b)) for b in own.index])}. The difference of SRPT, which knows true"
+        f" times, is {signed(float(best['percent'].iloc[0]))} % at b = {int(best.index[0])} and"
+        f" {signed(float(best['percent'].iloc[-1]))} % at b = {int(best.index[-1])}.",
         table,
     )
 
 
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
-    """Figure 5."""
+    """Draw Figure 5."""
     rows = tables["batches"]
     by_load = rows[(rows["kind"] == "load") & (rows["dataset"] == ALL)]
     panels = [
@@ -231,14 +235,20 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
         value=lambda t: t["percent"],
     )
     caption = (
-        f"Simulated: mean latency against FCFS by batch size, {REQUESTS} requests, lengths"
-        f" {PREDICTOR}, room for all caches; {evidence.size.others:,} seeds, 95 % intervals. CV: of"
-        f" the times that requests take alone. SRPT knows true times. {evidence.inputs.where}"
+        "Simulated: difference in mean latency to FCFS by batch size (logarithmic), one line per"
+        " policy; below 0 the policy is faster. One panel per load over all data sets, and one per"
+        " data set. CV: standard deviation over mean of the times that requests take alone."
+        f" {REQUESTS} requests, predicted lengths {PREDICTOR}, unlimited KV memory;"
+        f" {evidence.size.others:,} seeds, 95 % intervals. SRPT knows true times."
+        f" {evidence.inputs.where}"
     )
-    axes = ("requests in a batch", "mean latency against FCFS, %")
+    axes = ("batch size", "mean latency vs. FCFS, %")
     return [
         Figure(
-            5, "What order gains in batches", caption, lambda: plot_panels(shown, *axes, log=True)
+            5,
+            "The effect of the order of requests in batches",
+            caption,
+            lambda: plot_panels(shown, *axes, log=True),
         )
     ]
 

@@ -1,8 +1,8 @@
-"""What all questions share, fixed before anything is run; nothing is tuned to a result."""
+"""Parameters that all questions share, fixed before anything was run."""
 
 from lapsd.papers.inputs import Inputs
 
-REQUESTS, IN_BATCHES = 30, 60  # of a workload: one at a time, and in batches
+REQUESTS, IN_BATCHES = 30, 60  # requests of a workload: one at a time, and in batches
 LOAD = 0.8
 PREDICTORS = (
     "oracle",
@@ -14,20 +14,18 @@ PREDICTORS = (
     "regressed:0.6",
     "regressed:0.3",
 )
-NO_PREDICTION = "regressed:0"  # the same for all
+NO_PREDICTION = "regressed:0"  # the same prediction for all requests
 TYPICAL = ("noisy:0.5", "regressed:0.6")
 
 
 def predictors(inputs: Inputs) -> list[str]:
-    """The length predictors that the trace allows: made-up errors, what was learnt on it, and
-    none.
-    """
-    learnt = [
+    """Return the length predictors: simulated errors, those learned on the trace, and none."""
+    learned = [
         "learned" if name == "learned" else f"column:{name}" for name in inputs.trace.predictions
     ]
-    return [*PREDICTORS, *learnt, NO_PREDICTION]
+    return [*PREDICTORS, *learned, NO_PREDICTION]
 
 
 def in_words(predictor: str) -> str:
-    """A length predictor as a table names it."""
+    """Return the name of a length predictor for tables."""
     return "none" if predictor == NO_PREDICTION else predictor

@@ -1,8 +1,9 @@
-"""Beyond LAPS-SD as a list of questions: the policy `kernel-gittins`, and what the paper leaves open."""
+"""Beyond LAPS-SD: its questions, the introduction of the report, and the fixed settings."""
 
 from lapsd.papers.beyond import adapted, batches, cells, online, tail
 from lapsd.papers.beyond.fixed import IN_BATCHES, REQUESTS, predictors
 from lapsd.papers.inputs import Inputs, Size
+from lapsd.papers.laps_sd.fixed import POLICIES
 from lapsd.papers.question import Paper
 from lapsd.papers.report import Table
 from lapsd.papers.words import listed
@@ -45,50 +46,63 @@ QUICK = Size(
 
 
 def intro(inputs: Inputs, size: Size) -> list[str]:
-    """What is asked."""
+    """Return what the report asks, and how it compares policies."""
     text = [
         (
-            "Kernel-Gittins ranks a request by what past requests like it still took (docs/beyond.md"
-            " derives it). This report holds it against LP-SRPT and LAPS-SD on recorded"
-            f" acceptances ({inputs.recording}; {inputs.machine}), and against its ceiling: the"
-            " same policy with the requests to come for its past. Two open questions of the"
-            " LAPS-SD paper follow: batches, and a K that adapts."
+            "Kernel-Gittins ranks a request by the remaining times of similar past requests"
+            " (docs/beyond.md derives it). This report compares Kernel-Gittins with LP-SRPT and"
+            f" LAPS-SD on recorded acceptances ({inputs.recording}; {inputs.machine}), and with an"
+            " oracle: the same policy with the requests to come as its history. Two open questions"
+            " of the LAPS-SD paper follow: batches, and a number of queues K that adapts."
         ),
         (
-            "Differences are paired over seeds, ratios of means with 95 % intervals by the delta"
-            " method. Verdicts follow rules that are part of the program; settings were fixed"
-            " before the runs."
+            "A difference between two policies is a ratio of their mean latencies minus 1, paired"
+            " over seeds, with a 95 % interval by the delta method. It is statistically significant"
+            " if the interval excludes 0. The rules for verdicts are part of the program, and all"
+            " settings were fixed before the runs."
         ),
     ]
     if size.name == "quick":
         text.append(
-            "This is the quick version: few seeds, one load. Intervals are wide; quote the full"
-            " one."
+            "This is the quick version, with few seeds, one load and therefore wide intervals. Use"
+            " the full version for results to quote."
         )
     return text
 
 
 def settings(inputs: Inputs, size: Size) -> Table:
-    """What was fixed before anything was run, and what was learnt of the past."""
-    past = policy_context(inputs.split().train).history
+    """Return everything that was fixed before the runs, and parameters learned from the history."""
+    history = policy_context(inputs.split().train).history
     rows = {
         "trace": (
-            f"{inputs.recording}: {len(inputs.trace)} requests, half of them the past ({len(past)})"
+            f"{inputs.recording}: {len(inputs.trace)} requests; the training half"
+            f" ({len(history)}) is the history"
         ),
-        "costs": f"{inputs.profile.kind} ({inputs.profile.weights} weights), {inputs.machine}",
-        "pace": (
-            f"learnt of the past: log tokens a round vary by {past.pace.round:.3g} a round in a"
-            f" request, and by {past.pace.stretch:.3g} over long stretches"
+        "costs": f"{inputs.kind_of_costs} ({inputs.profile.weights} weights), {inputs.machine}",
+        "tokens per round": (
+            "variances of the log, learned from the history:"
+            f" {history.pace_variance.per_round:.3g} from round to round within a request, and"
+            f" {history.pace_variance.long_run:.3g} over long stretches"
         ),
-        "requests": f"{REQUESTS} at b = 1, {IN_BATCHES} in batches, Poisson, from empty to drained",
-        "predictors": listed(predictors(inputs)),
-        "moves": (
-            "free: room for all caches; else room for those who run, moved as measured or so that"
-            " one of 500 tokens is 14 % of its request's time"
+        "requests": (
+            f"{REQUESTS} at batch size b = 1, {IN_BATCHES} in batches, Poisson arrivals; each run"
+            " starts with an empty server and ends when all requests are done"
+        ),
+        "other policies": POLICIES,
+        "length predictors": (
+            f"{listed(predictors(inputs))}. oracle: true lengths; noisy:S: the true length times"
+            " exp(S z), z standard normal; regressed:R: calibrated predictions of correlation R"
+            " with the truth; regressed:0 predicts the same for all requests (“none” in tables)"
+        ),
+        "KV transfers": (
+            "free: the KV memory holds all caches; as measured: the KV memory holds the caches of"
+            " the running requests, and swaps take as long as in the profile; expensive: the same,"
+            " with swaps so slow that one switch at 500 tokens takes 14 % of a request's time"
         ),
         "seeds": (
-            f"{size.map:,} a cell at b = 1, {size.stability:,} in batches, {size.others:,} for tail"
-            f" and batches, {size.queues:,} for learning online and K"
+            f"{size.map:,} per cell at b = 1, {size.stability:,} per cell in batches,"
+            f" {size.others:,} for the tail and for batches, {size.queues:,} for learning online"
+            " and for K"
         ),
         "size": size.name,
     }

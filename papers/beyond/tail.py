@@ -1,4 +1,4 @@
-"""What does the lower mean cost the slowest, and what does patience buy them?"""
+"""Do the slowest requests pay for the lower mean latency, and does an age weight help them?"""
 
 import pandas as pd
 
@@ -35,7 +35,7 @@ LENGTHS = 20  # seeds of slowdown by length
 
 
 def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
-    """Kernel-Gittins at each patience, and the others."""
+    """Return a sweep of Kernel-Gittins with each age weight, and of other policies."""
     own = [f"kernel-gittins:age_weight={p}" for p in AGE_WEIGHT]
     return {
         "tail": sweep(
@@ -44,14 +44,16 @@ def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
             load=f"{LOAD:g}",
             requests=REQUESTS,
             length_predictor=list(TYPICAL),
-            kv_slots=0,
+            kv_slots="unlimited",
         )
     }
 
 
 def find(evidence: Evidence) -> Tables:
-    """`tail`: mean, p99 and worst slowdown of a run, over FCFS's, by policy and predictor; and
-    slowdown by length.
+    """Return two tables.
+
+    `tail`: mean latency, p99 and worst slowdown of a run divided by FCFS's, by policy and
+    predictor. `slowdown_by_length`: mean slowdown by quarter of output length.
     """
     rows = []
     for predictor, group in evidence.records["tail"].groupby("length_predictor", sort=False):
@@ -69,7 +71,7 @@ def find(evidence: Evidence) -> Tables:
         load=LOAD,
         requests=REQUESTS,
         length_predictor=TYPICAL[0],
-        kv_slots=None,
+        kv_slots="unlimited",
     )
     policies = [
         parse_policy(spec)
@@ -88,35 +90,38 @@ def find(evidence: Evidence) -> Tables:
 
 
 def say(evidence: Evidence, tables: Tables) -> Claim:
-    """Holds if alike's p99 is not above FCFS's beyond chance with either predictor; in part if with
-    some patience.
+    """Judge the claim by the p99 of a run under Kernel-Gittins and FCFS.
+
+    It holds if the p99 is not significantly above FCFS's with either predictor, and in part if some
+    age weight achieves that with both predictors and a significantly lower mean.
     """
     rows, lengths = tables["tail"], tables["slowdown_by_length"]
     own = rows[rows["policy"] == "kernel-gittins"]
-    patient = rows[rows["policy"].str.startswith("kernel-gittins:age_weight")]
-    mild = patient[(patient["p99_low"] <= 1) & (patient["mean_high"] < 1)]
+    weighted = rows[rows["policy"].str.startswith("kernel-gittins:age_weight")]
+    mild = weighted[(weighted["p99_low"] <= 1) & (weighted["mean_high"] < 1)]
     both = mild.groupby("policy")["predictor"].nunique()
-    enough = [p for p in dict.fromkeys(patient["policy"]) if both.get(p, 0) == len(own)]
+    enough = [p for p in dict.fromkeys(weighted["policy"]) if both.get(p, 0) == len(own)]
     findings = [
-        f"{REQUESTS} requests at load {LOAD:g}, room for all caches, {int(rows['seeds'].max())}"
-        " seeds. "
+        f"{REQUESTS} requests at load {LOAD:g}, unlimited KV memory, {int(rows['seeds'].max())}"
+        " seeds, relative to FCFS. "
         + " ".join(
-            f"With {r['predictor']} alike's mean is {r['mean']:.2f} times FCFS's, the p99 of a run"
-            f" {r['p99']:.2f} [{r['p99_low']:.2f}, {r['p99_high']:.2f}], the worst slowdown"
-            f" {r['worst']:.2f}."
+            f"With {r['predictor']}, Kernel-Gittins has {r['mean']:.2f} times the mean latency,"
+            f" {r['p99']:.2f} [{r['p99_low']:.2f}, {r['p99_high']:.2f}] times the p99 of a run, and"
+            f" {r['worst']:.2f} times the worst slowdown."
             for r in own.to_dict("records")
         ),
-        "Patience p counts p seconds for each second that a request has been there longer. "
+        "An age weight w lowers the rank of a request by w seconds for each second since its"
+        " arrival, and lower ranks run first. "
         + (
-            "The least that brings the p99 of a run within chance of FCFS's with both predictors"
-            f" is {enough[0].partition('=')[2]}."
+            "The smallest age weight whose p99 of a run is not significantly above FCFS's with both"
+            f" predictors is {enough[0].partition('=')[2]}."
             if enough
             else (
-                "None of those tried brings the p99 of a run within chance of FCFS's and keeps a"
-                " lower mean."
+                "No age weight brings the p99 of a run to where it is not significantly above"
+                " FCFS's and keeps a lower mean."
             )
         ),
-        "Mean slowdown by quarter of output length, shortest first: "
+        "Mean slowdown by quarter of output length, shortest quarter first: "
         + "; ".join(
             f"{NAMES.get(str(r['policy']), r['policy'])} "
             + ", ".join(f"{r[q]:.1f}" for q in ("Q1", "Q2", "Q3", "Q4"))
@@ -125,7 +130,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         + ".",
     ]
     table = Table(
-        ["policy", "predictor", "mean", "p99 of a run", "worst slowdown"],
+        ["policy", "length predictor", "mean latency", "p99 of a run", "worst slowdown"],
         [
             [
                 str(r["policy"]),
@@ -137,25 +142,29 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
             ]
             for r in rows.to_dict("records")
         ],
-        "Over FCFS's on the same seeds: ratios of means of each run's own figure.",
+        "Divided by FCFS's on the same seeds, with 95 % intervals: ratios of means over runs.",
     )
     holds = bool((own["p99_low"] <= 1).all())
     p99 = " and ".join(
         f"{signed(100 * (r['p99'] - 1))} % ({r['predictor']})" for r in own.to_dict("records")
     )
     return Claim(
-        "Kernel-Gittins's slowest requests wait no longer than FCFS's",
+        "The slowest requests take no longer under Kernel-Gittins than under FCFS",
         "Our own question.",
         f"p99 of a run {p99}",
         findings,
         HOLDS if holds else PART if enough else NOT,
         (
-            "Its p99 is within chance of FCFS's, or below."
+            "The p99 of a run is not significantly above FCFS's."
             if holds
             else (
-                f"Its p99 is above FCFS's; with patience {enough[0].partition('=')[2]} it is not."
+                "The p99 of a run is significantly above FCFS's. With an age weight of"
+                f" {enough[0].partition('=')[2]} it is not."
                 if enough
-                else "Its p99 is above FCFS's at every patience that keeps a lower mean."
+                else (
+                    "The p99 of a run is significantly above FCFS's with every age weight that"
+                    " keeps a lower mean."
+                )
             )
         ),
         table,
@@ -163,13 +172,14 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
 
 
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
-    """Figure 3."""
+    """Draw Figure 3."""
     caption = (
-        f"Simulated: mean latency against the p99 of a run, both over FCFS's, {REQUESTS} requests"
-        f" at load {LOAD:g}, {evidence.size.others:,} seeds. Line: alike from no patience (left) to"
-        f" much; dots: others. {evidence.inputs.where}"
+        "Simulated: p99 of a run over mean latency, both divided by FCFS's, one panel per length"
+        " predictor; lower left is better. Line: Kernel-Gittins with the age weight given at each"
+        f" dot, with 95 % intervals. Markers: other policies. {REQUESTS} requests at load {LOAD:g},"
+        f" {evidence.size.others:,} seeds. {evidence.inputs.where}"
     )
-    return [Figure(3, "The mean against the tail", caption, lambda: plot_trade(tables["tail"]))]
+    return [Figure(3, "Mean latency and tail latency", caption, lambda: plot_trade(tables["tail"]))]
 
 
 QUESTION = Question("the tail", find, say, draw, needs)

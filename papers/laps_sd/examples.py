@@ -1,6 +1,4 @@
-"""Example runs and requests that show what the paper describes, each the first that fits a rule
-fixed beforehand.
-"""
+"""Example runs and requests for figures, each the first one that fits a rule fixed beforehand."""
 
 from dataclasses import dataclass, field
 
@@ -22,25 +20,25 @@ from lapsd.sim.figures.schedules import plot_few_requests, plot_queues
 
 TRIES = 2_000  # seeds
 THREE, CROWD = 3, 14  # requests
-CROWDED = 2.0  # load of the three requests: at lower ones they hardly meet
-FILLED = 1.5  # load of the run whose queues are shown: at lower ones they are mostly empty
-LEAST_ROUNDS = 40  # of a request whose running acceptance is worth drawing
+CROWDED = 2.0  # load of the three requests: at lower loads they hardly overlap
+FILLED = 1.5  # load of the run whose queues are shown: at lower loads they are mostly empty
+LEAST_ROUNDS = 40  # fewest rounds of a request whose running acceptance is drawn
 
 
-def _stage(inputs: Inputs, requests: int, load: float) -> PreparedScenario:
+def _prepared(inputs: Inputs, requests: int, load: float) -> PreparedScenario:
     return PreparedScenario.of(
         inputs.trace, inputs.profile, requests=requests, load=load, length_predictor=PREDICTOR
     )
 
 
 def find_schedules(evidence: Evidence) -> Tables:
-    """The first seed at which the paper's four policies all give different mean latencies, and
-    LAPS-SD preempts.
+    """Return three requests whose mean latency differs under each of the paper's four policies.
 
-    Spans of each policy's run, and when the three requests arrive.
+    The seed is the first at which this is so and LAPS-SD preempts. The tables hold the spans of
+    each policy's run and the arrival times.
     """
     policies: list[Policy] = [FCFS(), LAS(), LPSJF(), LapsSD()]
-    prepared = _stage(evidence.inputs, THREE, CROWDED)
+    prepared = _prepared(evidence.inputs, THREE, CROWDED)
     for seed in range(TRIES):
         timelines = {p.name: Timeline() for p in policies}
         runs = [run(prepared, p, seed, timelines[p.name]) for p in policies]
@@ -52,20 +50,24 @@ def find_schedules(evidence: Evidence) -> Tables:
                 "schedules": pd.concat(spans, ignore_index=True),
                 "schedules_requests": requests,
             }
-    raise Unanswerable(f"in {TRIES} seeds no three requests are told apart by the four policies")
+    raise Unanswerable(
+        f"in {TRIES} seeds no three requests have a different mean latency under each policy"
+    )
 
 
 def draw_schedules(evidence: Evidence, tables: Tables) -> list[Figure]:
-    """Figure 1."""
+    """Draw Figure 1."""
     requests = tables["schedules_requests"]
     spans = {
         str(policy): rows for policy, rows in tables["schedules"].groupby("policy", sort=False)
     }
     caption = (
-        f"A simulated run: three recorded requests at load {CROWDED:g}, lengths {PREDICTOR}; the"
-        f" first seed ({requests['seed'].iloc[0]}) at which all four policies differ in mean"
-        " latency and LAPS-SD preempts. Bars: running; dark: prefill; lines: in the system; ticks:"
-        f" arrivals. The paper's figure 1 sketches such schedules. {evidence.inputs.where}"
+        f"A simulated run of three recorded requests at load {CROWDED:g}, predicted lengths"
+        f" {PREDICTOR}, one panel per policy. It is the first seed ({requests['seed'].iloc[0]}) at"
+        " which all four policies differ in mean latency and LAPS-SD preempts a request. A bar"
+        " marks the time in which a request runs (dark: prefill), a line its time in the system,"
+        f" and a tick its arrival. The paper's Figure 1 sketches such schedules."
+        f" {evidence.inputs.where}"
     )
     return [
         Figure(
@@ -79,7 +81,7 @@ def draw_schedules(evidence: Evidence, tables: Tables) -> list[Figure]:
 
 @dataclass(frozen=True)
 class Logged(LapsSD):
-    """LAPS-SD that writes down each request's queue after each of its rounds."""
+    """LAPS-SD that logs the queue of a request after each of its rounds."""
 
     log: list[tuple[int, int, int, bool]] = field(
         default_factory=list, repr=False, compare=False, metadata={"bound": True}
@@ -91,13 +93,13 @@ class Logged(LapsSD):
 
 
 def find_queues(evidence: Evidence) -> Tables:
-    """The first seed at which LAPS-SD uses every queue, with requests that become perceptible.
+    """Return the first run in which LAPS-SD uses every queue and a request becomes perceptible.
 
-    Each request's queue after each of its rounds, the run's spans, and when requests arrive and
-    end.
+    The tables hold the queue of each request after each of its rounds, the spans of the run, and
+    the arrival and finish times.
     """
     every = set(range(1, LapsSD().K + 1))
-    prepared = _stage(evidence.inputs, CROWD, FILLED)
+    prepared = _prepared(evidence.inputs, CROWD, FILLED)
     for seed in range(TRIES):
         policy, timeline = Logged(), Timeline()
         done = run(prepared, policy, seed, timeline)
@@ -113,22 +115,23 @@ def find_queues(evidence: Evidence) -> Tables:
 
 
 def draw_queues(evidence: Evidence, tables: Tables) -> list[Figure]:
-    """Figure 4."""
+    """Draw Figure 4."""
     turns, spans, requests = (
         tables[name] for name in ("queue_turns", "queue_spans", "queue_requests")
     )
     queues = LapsSD().K
     caption = (
-        f"A simulated run of LAPS-SD: {CROWD} recorded requests at load {FILLED:g}, lengths"
-        f" {PREDICTOR}; the first seed ({requests['seed'].iloc[0]}) that uses all {queues} queues."
-        " Thick: running, thin: waiting; diamonds: the round at which a request becomes"
-        " perceptible and is placed by its remaining T̃. The paper's figure 4 is a diagram of the"
-        f" queues. {evidence.inputs.where}"
+        f"A simulated run of LAPS-SD with {CROWD} recorded requests at load {FILLED:g}, predicted"
+        f" lengths {PREDICTOR}. It is the first seed ({requests['seed'].iloc[0]}) that uses all"
+        f" {queues} queues. One row per request; the colour is its queue, thick bars mark running"
+        " and thin bars waiting. At a diamond the request becomes perceptible and moves to the"
+        " queue of its remaining T̃. The paper's Figure 4 is a diagram of the queues."
+        f" {evidence.inputs.where}"
     )
     return [
         Figure(
             4,
-            "Which request is in which queue when",
+            "The queue of each request over time",
             caption,
             lambda: plot_queues(turns, spans, requests, queues),
         )
@@ -136,10 +139,9 @@ def draw_queues(evidence: Evidence, tables: Tables) -> list[Figure]:
 
 
 def find_curves(evidence: Evidence) -> Tables:
-    """Three requests of at least `LEAST_ROUNDS`: perceptible early (p10), as most (median), late
-    (p90).
+    """Return the running acceptance of three requests of at least `LEAST_ROUNDS` rounds.
 
-    Accepted over drafted tokens after each of their rounds.
+    They become perceptible early (10th percentile), at the median round, and late (90th).
     """
     trace = evidence.inputs.trace
     stable = stable_rounds(trace)
@@ -147,9 +149,9 @@ def find_curves(evidence: Evidence) -> Tables:
     if len(rows) < 3:
         raise Unanswerable(f"fewer than three requests of {LEAST_ROUNDS} rounds become perceptible")
     chosen: list[int] = []
-    for mark in np.percentile(stable[rows], [10, 50, 90]):
+    for target in np.percentile(stable[rows], [10, 50, 90]):
         free = [int(r) for r in rows if int(r) not in chosen]
-        chosen.append(min(free, key=lambda r, mark=mark: (abs(stable[r] - mark), r)))  # type: ignore[misc]
+        chosen.append(min(free, key=lambda r, target=target: (abs(stable[r] - target), r)))  # type: ignore[misc]
     curves = []
     for row in chosen:
         rate = running_acceptance(trace, row)
@@ -168,12 +170,12 @@ def find_curves(evidence: Evidence) -> Tables:
 
 
 def draw_curves(evidence: Evidence, tables: Tables) -> list[Figure]:
-    """Figure 3."""
+    """Draw Figure 3."""
     caption = (
-        "Recorded: accepted over drafted tokens so far. The three become perceptible (dots; γ = 5,"
-        " δ = 0.05) at the 10th percentile, the median and the 90th of all requests with at least"
-        f" {LEAST_ROUNDS} rounds. The paper's figure 3 shows three such curves, noisy at first."
-        f" {evidence.inputs.source}"
+        "Recorded acceptance rate (accepted over drafted tokens so far) by round. At its dot a"
+        " request becomes perceptible (γ = 5, δ = 0.05). The three requests do so at the 10th, 50th"
+        f" and 90th percentile of all requests with at least {LEAST_ROUNDS} rounds. The paper's"
+        f" Figure 3 shows three such curves, noisy at first. {evidence.inputs.source}"
     )
     return [
         Figure(

@@ -1,11 +1,9 @@
-"""The LAPS-SD paper as a list of questions, with what introduces them and what is fixed for all of
-them.
-"""
+"""The LAPS-SD paper: its questions, the introduction of the report, and the fixed settings."""
 
 from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.laps_sd import examples
 from lapsd.papers.laps_sd.claims import estimates, latency, queues, switching
-from lapsd.papers.laps_sd.fixed import LOAD, PREDICTOR, REQUESTS
+from lapsd.papers.laps_sd.fixed import LOAD, POLICIES, PREDICTOR, REQUESTS
 from lapsd.papers.laps_sd.questions import (
     acceptance,
     interpretations,
@@ -65,71 +63,77 @@ QUICK = Size(
 
 
 def intro(inputs: Inputs, size: Size) -> list[str]:
-    """What the paper proposes, and what can be judged here."""
+    """Return what the paper proposes, and the limits of this reproduction."""
     text = [
         (
             "Li, Chen and Li (“Semi-Clairvoyant Scheduling of Speculative Decoding Requests to"
             " Minimize LLM Inference Latency”, arXiv 2505.17074, IJCAI 2025) propose LAPS-SD:"
-            " least attained service while a request’s acceptance rate is still noisy, shortest"
-            " job first once it is stable. This report holds the paper’s claims against recorded"
-            f" acceptances, replayed in a simulator with {inputs.profile.kind.replace('_', ' ')}"
-            " costs. It is not the paper’s setup: models, data sets and machine differ"
-            f" ({inputs.recording}; {inputs.machine}), so directions and shapes can be judged,"
-            " absolute times cannot. Each claim says how sure it is that the paper makes it: not"
-            " all of the paper’s text is known to us."
+            " least attained service while a request’s acceptance rate is still noisy, and shortest"
+            " job first once it is stable. The paper calls a request perceptible once its"
+            " acceptance rate is stable. This report tests the paper’s claims on recorded"
+            f" acceptances, replayed in a simulator (costs: {inputs.kind_of_costs}). Models, data"
+            f" sets and machine differ from the paper’s ({inputs.recording}; {inputs.machine}), so"
+            " the direction of effects and the shape of curves can be compared with the paper, but"
+            " absolute times cannot. Each claim names its source, because we had no access to all"
+            " of the paper’s text."
         ),
         (
-            "Differences are paired over seeds, ratios of means with 95 % intervals by the delta"
-            " method. “Best” parameters are chosen on half of the seeds and reported on the other"
-            " half. Verdicts follow rules that are part of the program; settings were fixed before"
-            " the runs."
+            "A difference between two policies is a ratio of their mean latencies minus 1, paired"
+            " over seeds, with a 95 % interval by the delta method. It is statistically significant"
+            " if the interval excludes 0. “Best” parameters are selected on half of the seeds and"
+            " reported on the other half. The rules for verdicts are part of the program, and all"
+            " settings were fixed before the runs."
         ),
     ]
     if size.name == "quick":
         text.append(
-            "This is the quick version: few seeds, and a coarse map. Intervals are wide; quote the"
-            " full one."
+            "This is the quick version, with few seeds, a coarse map and therefore wide intervals."
+            " Use the full version for results to quote."
         )
     return text
 
 
 def settings(inputs: Inputs, size: Size) -> Table:
-    """What was fixed before anything was run."""
+    """Return everything that was fixed before anything was run."""
     context = policy_context(inputs.split().train)
     policy = LapsSD()
     sup = ", ".join(f"{b / 1e9:.3g}" for b in policy.bind(context).bounds_ns)
     rows = {
         "trace": (
             f"{inputs.recording}: {len(inputs.trace)} requests, {len(inputs.trace.datasets)} data"
-            f" sets; shown: {', '.join(inputs.datasets)}"
+            f" sets; the report shows {', '.join(inputs.datasets)}"
         ),
-        "costs": f"{inputs.profile.kind} ({inputs.profile.weights} weights), {inputs.machine}",
+        "costs": f"{inputs.kind_of_costs} ({inputs.profile.weights} weights), {inputs.machine}",
         "LAPS-SD": (
-            f"K = {policy.K}, M = {policy.M:g}, γ = {policy.gamma}, δ = {policy.delta:g};"
-            f" thresholds {sup} s (Sup₁ = median past T̃ / M^(K/2))"
+            f"K = {policy.K} queues, M = {policy.M:g}, γ = {policy.gamma}, δ = {policy.delta:g};"
+            f" thresholds {sup} s (Sup₁ = median T̃ of past requests / M^(K/2)); T̃ is the"
+            " estimated decoding time of a request"
         ),
-        "server": "batch size 1, KV memory for one request: every switch is paid; prefill alone",
+        "other policies": POLICIES,
+        "server": (
+            "batch size 1; the KV memory holds one request, so every switch takes time; no rounds"
+            " run during a prefill"
+        ),
         "arrivals": (
-            f"{REQUESTS} requests, Poisson at load {LOAD:g}, unless said otherwise; from empty to"
-            " drained"
+            f"{REQUESTS} requests, Poisson at load {LOAD:g}, unless stated otherwise; each run"
+            " starts with an empty server and ends when all requests are done"
         ),
-        "lengths": (
-            f"{PREDICTOR}: the truth times exp(0.5 z), z standard normal, unless said otherwise"
+        "predicted lengths": (
+            f"{PREDICTOR} unless stated otherwise: the true length times exp(0.5 z), z standard"
+            " normal"
         ),
-        "halves": (
-            "servers learn from one half of the trace, workloads are drawn from the other (split"
-            " seed 0)"
+        "split": (
+            "servers learn from the training half of the trace; workloads are drawn from the test"
+            " half (split seed 0)"
         ),
         "seeds": (
-            f"{size.claims:,} for the claim on latency and the readings, {size.queues:,} for K,"
-            f" {size.stability:,} for stability, {size.map:,} a cell of the map, {size.others:,}"
-            " else"
+            f"{size.claims:,} for the claim on latency and for interpretations, {size.queues:,}"
+            f" for K, {size.stability:,} for stability, {size.map:,} per cell of the map,"
+            f" {size.others:,} for everything else"
         ),
         "size": size.name,
     }
     return Table(["setting", "value"], [[name, text] for name, text in rows.items()])
 
 
-LAPS_SD = Paper(
-    "laps-sd", "LAPS-SD, reproduced and questioned", intro, settings, QUESTIONS, FULL, QUICK
-)
+LAPS_SD = Paper("laps-sd", "Reproduction of LAPS-SD", intro, settings, QUESTIONS, FULL, QUICK)

@@ -1,6 +1,6 @@
-"""Figures: tables and names in, pictures out.
+"""Functions that draw figures from tables.
 
-One colour a policy everywhere, units on every axis, intervals drawn.
+Each policy has one colour in all figures. Axes have units, and intervals are drawn.
 
 Imports nothing else of `sim`, and matplotlib only when a figure is drawn.
 """

@@ -1,6 +1,4 @@
-"""Acceptance: how a trace's requests differ, how their rounds hang together, when they become
-perceptible.
-"""
+"""Figures of acceptance: over requests, from round to round, and until requests are perceptible."""
 
 from typing import TYPE_CHECKING
 
@@ -19,15 +17,18 @@ MOST_DATASETS = 5
 def plot_trace(
     description: pd.DataFrame, requests: pd.DataFrame, test: str, title: str
 ) -> "Figure":
-    """Acceptance over requests, its autocorrelation, acceptance by place in a draft, rounds until
-    perceptible.
+    """Draw the acceptance of a trace in four panels.
+
+    They show the distribution over requests, the autocorrelation over rounds, acceptance by
+    position in a draft, and the distribution of the round at which requests become perceptible.
 
     Parameters
     ----------
-    description : as `lapsd.traces.describe` makes it: a row a data set, the last of all requests.
-    requests : `dataset`, `acceptance`, and the rounds at which each becomes perceptible (0: never),
-        as recorded and with its rounds shuffled: `stable`, `shuffled`.
-    test : the stability test, in words.
+    description : as returned by `lapsd.traces.describe`: one row per data set, and a last row for
+        all requests.
+    requests : `dataset`, `acceptance`, and the round at which each request becomes perceptible (0:
+        never), as recorded (`stable`) and with its rounds shuffled (`shuffled`).
+    test : description of the stability test.
     """
     figure = new_figure(9.0, 6.2)
     axes = figure.subplots(2, 2)
@@ -64,7 +65,7 @@ def plot_trace(
     labels = (
         (axes[0, 0], "acceptance of a request (accepted / drafted)", "share of requests"),
         (axes[0, 1], "lag, rounds", "autocorrelation of acceptance"),
-        (axes[1, 0], "place in the draft", "accepted, if those before were"),
+        (axes[1, 0], "position in the draft", "acceptance if all before were accepted"),
         (axes[1, 1], f"perceptible after rounds ({test})", "share of requests"),
     )
     for ax, x, y in labels:
@@ -83,7 +84,7 @@ def plot_trace(
 def _steps(
     ax: "Axes", values: np.ndarray, out_of: int, colour: str, style: str, label: str | None
 ) -> None:
-    """The share of `out_of` requests at or below each value."""
+    """Draw the share of `out_of` requests at or below each value."""
     x = np.sort(values)
     ax.step(
         x,
@@ -97,25 +98,22 @@ def _steps(
 
 
 def plot_running_acceptance(rows: pd.DataFrame) -> "Figure":
-    """The running acceptance of a few requests, and the round at which each becomes perceptible.
+    """Draw the running acceptance of a few requests, with dots where they become perceptible.
 
     Parameters
     ----------
-    rows : `request`, `dataset`, `stable` (the round), and `round` and `rate`, a row a round.
+    rows : one row per round: `request`, `dataset`, `stable` (the round of the dot), `round`,
+        `rate`.
     """
     figure = new_figure(COLUMN, 2.7)
     ax = dress(figure.subplots(), "round", "running acceptance rate")
     for colour, (_, own) in zip(SERIES, rows.groupby("request", sort=False), strict=False):
         stable = int(own["stable"].iloc[0])
-        label = f"{own['dataset'].iloc[0]}, {stable}"
+        label = f"{own['dataset'].iloc[0]}, round {stable}"
         ax.plot(own["round"], own["rate"], color=colour, linewidth=1.2, label=label)
-        there = own[own["round"] == stable]
-        ax.plot(
-            there["round"], there["rate"], "o", color=colour, markersize=6, markeredgecolor="black"
-        )
+        dot = own[own["round"] == stable]
+        ax.plot(dot["round"], dot["rate"], "o", color=colour, markersize=6, markeredgecolor="black")
     ax.set_ylim(0, 1)
     ax.set_xlim(0, int(rows["round"].max()) + 1)
-    ax.legend(
-        fontsize=SMALL, frameon=False, title="request of, stable at round", title_fontsize=SMALL
-    )
+    ax.legend(fontsize=SMALL, frameon=False, title="data set, perceptible at", title_fontsize=SMALL)
     return figure

@@ -1,4 +1,4 @@
-"""What requests take by their lengths: prefill by the prompt, decoding by the output."""
+"""A figure of execution time by length: prefill by prompt tokens, decoding by output tokens."""
 
 from typing import TYPE_CHECKING
 
@@ -13,18 +13,17 @@ DASHES = {"true": "-", "model": "--"}
 
 
 def plot_breakdown(prefill: pd.DataFrame, decoding: pd.DataFrame) -> "Figure":
-    """Prefill over prompt tokens, and decoding over output tokens, a colour a prompt length;
-    dashed: as modelled.
+    """Draw prefill over prompt tokens, and decoding over output tokens; dashed: by the model.
 
     Parameters
     ----------
-    prefill : `prompt_tokens`, `true`, `model`, in seconds.
-    decoding : the same, and `output_tokens`.
+    prefill : `prompt_tokens`, and seconds in `true` and `model`.
+    decoding : the same, and `output_tokens`; one colour per prompt length.
     """
     figure = new_figure(PAGE, 2.7)
     left, right = figure.subplots(1, 2)
-    dress(left, "prompt tokens", "s", "prefill")
-    dress(right, "output tokens", "s", "decoding")
+    dress(left, "prompt tokens", "time, s", "prefill")
+    dress(right, "output tokens", "time, s", "decoding")
     for column, dash in DASHES.items():
         left.plot(
             prefill["prompt_tokens"],
@@ -32,10 +31,10 @@ def plot_breakdown(prefill: pd.DataFrame, decoding: pd.DataFrame) -> "Figure":
             dash,
             color=SERIES[0],
             linewidth=1.3,
-            label="as it is" if column == "true" else "s · T_0",
+            label="true" if column == "true" else "model: s · T_0",
         )
         for index, (prompt, own) in enumerate(decoding.groupby("prompt_tokens")):
-            label = f"after {prompt} tokens" if column == "true" else None
+            label = f"prompt of {prompt} tokens" if column == "true" else None
             colour = SERIES[index % len(SERIES)]
             right.plot(
                 own["output_tokens"], own[column], dash, color=colour, linewidth=1.3, label=label

@@ -1,6 +1,4 @@
-"""Costs: a profile's measured points against what its terms say, and what a switch takes beside a
-request.
-"""
+"""Figures of costs: measured times against a profile's terms, and the time of one switch."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +17,12 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 
 
 def plot_profile(profile: Profile, samples: pd.DataFrame, rounds: pd.DataFrame) -> "Figure":
-    """Passes by context, the grid of batches, prefill and swaps: points as timed, lines as fitted.
+    """Draw passes by context, the grid of batches, prefill and swaps.
 
     Parameters
     ----------
-    samples, rounds : the raw timings, as they lie beside the profile.
+    profile : its terms are drawn as lines.
+    samples, rounds : the raw timings that calibration saves with the profile, drawn as points.
     """
     figure = new_figure(9.6, 6.8)
     axes = figure.subplots(2, 2)
@@ -52,7 +51,7 @@ def plot_profile(profile: Profile, samples: pd.DataFrame, rounds: pd.DataFrame) 
 
 
 def _plot_passes(ax: "Axes", profile: Profile, samples: pd.DataFrame, rounds: pd.DataFrame) -> None:
-    """Draft step and verify pass at batch size 1."""
+    """Draw the draft step and the verify pass at batch size 1."""
     terms = profile.costs.rounds[1]
     n = (profile.provenance.draft_tokens or (4,))[0]
     own = rounds[rounds["drafted"] == n]
@@ -82,7 +81,7 @@ def _plot_passes(ax: "Axes", profile: Profile, samples: pd.DataFrame, rounds: pd
 
 
 def _plot_grid(ax: "Axes", profile: Profile, cells: pd.DataFrame) -> None:
-    """Whole rounds of the grid: predicted against measured, cells that no fit has seen ringed."""
+    """Draw predicted against measured rounds of the grid; held-out cells have a ring."""
     keys = ["cell", "role", "batch", "width"]
     medians = cells.groupby(keys, as_index=False)[["tokens", "ns"]].median()
     covered = medians[medians["batch"].isin(list(profile.costs.rounds))]
@@ -140,13 +139,12 @@ def _plot_swaps(ax: "Axes", profile: Profile, samples: pd.DataFrame) -> None:
 
 
 def plot_switching(rows: pd.DataFrame, reference: tuple[float, float], label: str) -> "Figure":
-    """One switch over a request's inference time, in percent, by output length; a line a way of
-    switching.
+    """Draw the time of one switch in percent of inference time by output length.
 
     Parameters
     ----------
-    rows : `tokens`, `way`, `share`.
-    reference, label : tokens and share to mark, and what they are.
+    rows : `tokens`, `way` (the method of switching, one line each), `share`.
+    reference, label : tokens and share of a star, and its name in the legend.
     """
     figure = new_figure(COLUMN, 2.7)
     ax = dress(figure.subplots(), "output length, tokens", "one switch / inference time, %")

@@ -1,6 +1,4 @@
-"""Mean latency as a difference to something, in percent with 95 % intervals: in a list, or over a
-parameter.
-"""
+"""Figures of differences in mean latency, in percent with 95 % intervals."""
 
 import textwrap
 from collections.abc import Mapping
@@ -18,19 +16,19 @@ if TYPE_CHECKING:
 def plot_differences(
     groups: Mapping[str, pd.DataFrame], names: Mapping[str, str], against: str
 ) -> "Figure":
-    """A row a policy, sorted by its difference, in groups one above the other.
+    """Draw one row per policy, sorted by difference, one panel per group.
 
     Parameters
     ----------
-    groups : by title; `policy`, `percent`, `high`.
-    names : by the policy's parameters as in its spec, what they mean; without one a policy goes by
-        its spec.
-    against : what they are compared with.
+    groups : by title: `policy`, `percent`, `high`.
+    names : labels, by the parameters of a policy's spec, or by the spec if it has none; policies
+        without a label show their spec.
+    against : name of the policy that all are compared with.
     """
     count = sum(len(rows) for rows in groups.values())
     figure = new_figure(PAGE, 0.9 + 0.25 * count)
     panels = figure.subplots(
-        len(groups), 1, height_ratios=[len(rows) + 0.5 for rows in groups.values()]
+        len(groups), 1, sharex=True, height_ratios=[len(rows) + 0.5 for rows in groups.values()]
     )
     for ax, (title, rows) in zip(np.atleast_1d(panels), groups.items(), strict=True):
         own = rows.sort_values("percent")
@@ -40,21 +38,20 @@ def plot_differences(
         ax.hlines(y, own["percent"] - half, own["percent"] + half, color=colours, linewidth=2)
         ax.scatter(own["percent"], y, color=colours, s=14, zorder=3)
         ax.axvline(0, color="black", linewidth=0.7)
-        called = [textwrap.fill(names.get(p.partition(":")[2], p), 50) for p in own["policy"]]
-        ax.set_yticks(y, called, fontsize=SMALL)
+        labels = [textwrap.fill(names.get(p.partition(":")[2] or p, p), 55) for p in own["policy"]]
+        ax.set_yticks(y, labels, fontsize=SMALL)
         ax.set_ylim(-0.6, len(own) - 0.4)
-    figure.axes[-1].set_xlabel(f"mean latency against {against}, %", fontsize=SMALL + 1)
+    figure.axes[-1].set_xlabel(f"mean latency vs. {against}, %", fontsize=SMALL + 1)
     return figure
 
 
 def plot_number_of_queues(rows: pd.DataFrame, rules: Mapping[str, str]) -> "Figure":
-    """Latency against that with K = 4, a line a number of requests, and how often each K is best; a
-    column a rule.
+    """Draw the difference in mean latency to K = 4 by K, and how often each K is best.
 
     Parameters
     ----------
-    rows : `sup_1` (the rule for it), `requests`, `K`, `percent`, `high`, `best` (share of
-        resamples).
+    rows : `sup_1` (the rule for the first threshold, one column each), `requests` (one line each),
+        `K`, `percent`, `high`, `best` (share of resamples).
     rules : titles by rule.
     """
     figure = new_figure(PAGE, 4.6)
@@ -62,14 +59,13 @@ def plot_number_of_queues(rows: pd.DataFrame, rules: Mapping[str, str]) -> "Figu
     requests = sorted(rows["requests"].unique())
     image = None
     for column, (rule, title) in enumerate(rules.items()):
-        ax = dress(axes[0, column], "", "" if column else "mean latency\nagainst K = 4, %", title)
+        ax = dress(axes[0, column], "", "" if column else "mean latency\nvs. K = 4, %", title)
         some = rows[rows["sup_1"] == rule]
         for colour, count in zip(SERIES, requests, strict=False):
             own = some[some["requests"] == count].sort_values("K")
-            nudge = (count - 30) / 250
             interval_line(
                 ax,
-                own["K"] + nudge,
+                own["K"],
                 own["percent"],
                 own["high"],
                 colour=colour,
@@ -79,8 +75,8 @@ def plot_number_of_queues(rows: pd.DataFrame, rules: Mapping[str, str]) -> "Figu
             )
         ax.axhline(0, color="black", linewidth=0.6)
         ax.set_yscale("symlog", linthresh=1)
-        ax.set_ylim(-2, 300)
-        ax.set_yticks([-1, 0, 1, 10, 100], ["−1", "0", "1", "10", "100"])
+        ax.set_ylim(min(-2.0, 1.5 * float((2 * rows["percent"] - rows["high"]).min())), 300)
+        ax.set_yticks([-10, -1, 0, 1, 10, 100], ["−10", "−1", "0", "1", "10", "100"])
         below = dress(axes[1, column], "K, queues", "" if column else "requests")
         share = some.pivot(index="requests", columns="K", values="best")
         image = below.imshow(
@@ -107,18 +103,19 @@ def plot_number_of_queues(rows: pd.DataFrame, rules: Mapping[str, str]) -> "Figu
     axes[0, 0].legend(fontsize=SMALL, frameon=False, loc="upper right")
     bar = figure.colorbar(image, ax=axes[1, :])  # type: ignore[arg-type]
     bar.ax.tick_params(labelsize=SMALL)
-    bar.set_label("best K, % of resamples", fontsize=SMALL)
+    bar.set_label("K is best, % of resamples", fontsize=SMALL)
     return figure
 
 
 def plot_value_of_acceptance(rows: pd.DataFrame, titles: Mapping[str, str]) -> "Figure":
-    """What knowing acceptance buys, by its spread, a line a length error (the least, the middle,
-    the largest).
+    """Draw the gain from knowing acceptance by its spread, one line per length error.
+
+    The smallest, the middle and the largest length error are shown.
 
     Parameters
     ----------
     rows : `spread`, `error`, and each difference in percent with `_high`.
-    titles : panels by difference.
+    titles : titles of the panels, by difference.
     """
     figure = new_figure(PAGE, 2.6)
     axes = figure.subplots(1, len(titles), sharey=True)
@@ -128,7 +125,7 @@ def plot_value_of_acceptance(rows: pd.DataFrame, titles: Mapping[str, str]) -> "
         dress(
             ax,
             "acceptance spread (1: as recorded)",
-            "mean latency, %" if ax is axes[0] else "",
+            "difference in mean latency, %" if ax is axes[0] else "",
             title,
         )
         for colour, error in zip(SERIES, shown, strict=False):
@@ -145,17 +142,16 @@ def plot_value_of_acceptance(rows: pd.DataFrame, titles: Mapping[str, str]) -> "
 def plot_parts_by_spread(
     recorded: pd.DataFrame, generated: pd.DataFrame, parts: Mapping[str, str]
 ) -> "Figure":
-    """A difference and the parts it is made of by the CV of requests' times: lines where generated,
-    dots as recorded.
+    """Draw a difference and its parts by the CV of requests' times.
 
     Parameters
     ----------
-    recorded, generated : `cv`, and each part in percent with `_high`; `recorded` names its
-        `dataset`.
+    recorded, generated : `cv`, and each part in percent with `_high`; open dots and lines.
+        `recorded` names its `dataset`.
     parts : labels by part.
     """
     figure = new_figure(PAGE, 2.9)
-    ax = dress(figure.subplots(), "CV of requests' times alone", "mean latency, %")
+    ax = dress(figure.subplots(), "CV of requests' times alone", "difference in mean latency, %")
     for (name, label), colour in zip(
         parts.items(), (colour_of("lp-srpt"), SERIES[4], colour_of("laps-sd")), strict=True
     ):

@@ -1,4 +1,4 @@
-"""Mean latency: bars of a comparison, and lines over the number of requests."""
+"""Figures of mean latency: bars by policy, and lines over the number of requests."""
 
 import textwrap
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lapsd.sim.figures.style import PAGE, SMALL, colour_of, dress, interval_line, new_figure
+from lapsd.sim.figures.style import NAMES, PAGE, SMALL, band_line, colour_of, dress, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 def plot_comparison(
     rows: pd.DataFrame, bound_s: float, caption: str, ax: "Axes | None" = None
 ) -> "Axes":
-    """Mean latency per policy with its 95 % interval over seeds, the tail written beside it, and
-    the bound.
+    """Draw mean latency per policy with its 95 % interval over seeds, and the bound.
+
+    The p99 latency and the worst slowdown stand as text at the end of each bar.
 
     Parameters
     ----------
     rows : `policy`, `mean_s`, `high_s` (NaN: no interval), `p99_latency_s`, `max_slowdown`.
-    bound_s : NaN where none is claimed.
+    bound_s : NaN where there is no bound.
     """
     if ax is None:
         from matplotlib import pyplot
@@ -68,46 +69,47 @@ def plot_comparison(
 def plot_latency_by_requests(
     rows: pd.DataFrame, datasets: Sequence[str], policies: Sequence[str], load: float
 ) -> "Figure":
-    """Mean latency with 95 % intervals by number of requests: a column a data set, a row a way to
-    arrive.
+    """Draw mean latency by number of requests, with 95 % bands, one column per data set.
+
+    The upper row shows Poisson arrivals, the lower row requests that all arrive at once. Policies
+    and the bound are drawn at the same numbers of requests, so that no policy seems to beat the
+    bound.
 
     Parameters
     ----------
     rows : `dataset`, `all_at_once`, `requests`, `policy`, `mean_s`, `high_s`, `bound_s`.
-    load : of those that do not arrive all at once.
+    load : load of the Poisson arrivals.
     """
     figure = new_figure(PAGE, 4.4)
     axes = figure.subplots(2, len(datasets), sharex=True, squeeze=False)
-    for line, (at_once, how) in enumerate(
+    for line, (at_once, arrivals) in enumerate(
         ((False, f"Poisson, load {load:g}"), (True, "all at once"))
     ):
         for column, dataset in enumerate(datasets):
             ax = dress(
                 axes[line, column],
                 "requests" if line else "",
-                "" if column else f"{how}:\nmean latency, s",
+                "" if column else f"{arrivals}:\nmean latency, s",
                 "" if line else dataset,
             )
             some = rows[(rows["dataset"] == dataset) & (rows["all_at_once"] == at_once)]
             for index, policy in enumerate(policies):
                 own = some[some["policy"] == policy].sort_values("requests")
-                nudge = (index - len(policies) / 2) * 0.35
-                interval_line(
+                band_line(
                     ax,
-                    own["requests"] + nudge,
+                    own["requests"],
                     own["mean_s"],
                     own["high_s"],
-                    colour=colour_of(policy),
-                    label=policy,
-                    markersize=2.5,
-                    linewidth=1.1,
+                    colour=colour_of(policy, index),
+                    label=NAMES.get(policy, policy),
                 )
             bound = some.drop_duplicates("requests").sort_values("requests")
-            ax.plot(bound["requests"], bound["bound_s"], "k--", linewidth=0.9, label="bound")
+            ax.plot(
+                bound["requests"], bound["bound_s"], "k--", linewidth=0.9, label="bound", zorder=4
+            )
             ax.set_ylim(bottom=0)
             ax.set_xticks(sorted(some["requests"].unique()))
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    handles, labels = [*handles[1:], handles[0]], [*labels[1:], labels[0]]  # the bound last
     figure.legend(
         handles,
         labels,

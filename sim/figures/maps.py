@@ -1,7 +1,7 @@
-"""Maps over acceptance spread and length error, a panel a load and a cost of moves: who is best,
-and by how much.
+"""Maps over acceptance spread and length error, one panel per load and cost of KV transfers.
 
-A table of cells has the columns `load`, `swap_scale`, `spread`, `error`; stars are (error, spread).
+A table of cells has the columns `load`, `swap_scale`, `spread` and `error`; a star is a pair
+(error, spread).
 """
 
 from collections.abc import Callable, Sequence
@@ -21,14 +21,15 @@ Stars = Sequence[tuple[float, float]]
 MOST = 40.0  # percent: the end of the colours
 
 
-def plot_best_policies(cells: pd.DataFrame, stars: Stars, dear: str) -> "Figure":
-    """The best policy of each cell, by how much it leads, and how far it is from the bound; pale
-    within chance.
+def plot_best_policies(cells: pd.DataFrame, stars: Stars, expensive: str) -> "Figure":
+    """Draw the best policy of each cell, its margin to the second best, and its ratio to the bound.
+
+    A cell is pale if the margin is not statistically significant.
 
     Parameters
     ----------
     cells : also `best`, `margin` in percent with `margin_low`, `over_bound`.
-    dear : what a cost of moves beyond the measured one is.
+    expensive : title of panels where KV transfers take longer than measured.
     """
     from matplotlib.colors import to_rgb
 
@@ -44,18 +45,19 @@ def plot_best_policies(cells: pd.DataFrame, stars: Stars, dear: str) -> "Figure"
             ax.text(x, y, text, ha="center", va="center", fontsize=size)
         return ax.imshow(image, aspect="auto", origin="lower")
 
-    figure, _ = _panels(cells, stars, dear, draw, heights=(0.7, 0.36), sizes=(4.6, 6))
+    figure, _ = _panels(cells, stars, expensive, draw, heights=(0.7, 0.36), sizes=(4.6, 6))
     return figure
 
 
-def plot_lead(cells: pd.DataFrame, stars: Stars, dear: str) -> "Figure":
-    """LAPS-SD against the best of the other policies, in percent: blue where it leads, bold beyond
-    chance.
+def plot_lead(cells: pd.DataFrame, stars: Stars, expensive: str) -> "Figure":
+    """Draw the difference of LAPS-SD to the best other policy in each cell, in percent.
+
+    Blue: LAPS-SD is faster; red: slower; bold: statistically significant.
 
     Parameters
     ----------
     cells : also `laps_sd` in percent with `laps_sd_low`, `laps_sd_high`.
-    dear : what a cost of moves beyond the measured one is.
+    expensive : title of panels where KV transfers take longer than measured.
     """
     limit = min(MOST, max(2.0, float(cells["laps_sd"].abs().max())))
 
@@ -63,7 +65,7 @@ def plot_lead(cells: pd.DataFrame, stars: Stars, dear: str) -> "Figure":
         ax: "Axes", some: pd.DataFrame, spreads: list[float], errors: list[float], size: float
     ) -> "AxesImage":
         for cell in some.to_dict("records"):
-            sure = cell["laps_sd_low"] > 0 or cell["laps_sd_high"] < 0
+            significant = cell["laps_sd_low"] > 0 or cell["laps_sd_high"] < 0
             at = errors.index(cell["error"]), spreads.index(cell["spread"])
             ax.text(
                 *at,
@@ -71,7 +73,7 @@ def plot_lead(cells: pd.DataFrame, stars: Stars, dear: str) -> "Figure":
                 ha="center",
                 va="center",
                 fontsize=size,
-                fontweight="bold" if sure else "normal",
+                fontweight="bold" if significant else "normal",
                 color="white" if abs(cell["laps_sd"]) > 0.65 * limit else "black",
             )
         table = some.pivot(index="spread", columns="error", values="laps_sd").to_numpy()
@@ -79,15 +81,17 @@ def plot_lead(cells: pd.DataFrame, stars: Stars, dear: str) -> "Figure":
             table, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", origin="lower"
         )
 
-    figure, image = _panels(cells, stars, dear, draw, heights=(0.8, 0.28), sizes=(5.4, SMALL))
+    figure, image = _panels(cells, stars, expensive, draw, heights=(0.8, 0.28), sizes=(5.4, SMALL))
     bar = figure.colorbar(image, ax=figure.axes)
-    bar.set_label("LAPS-SD against the best other, %", fontsize=SMALL)
+    bar.set_label("LAPS-SD vs. best other policy, %", fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL)
     return figure
 
 
 def plot_cells(cells: pd.DataFrame) -> "Figure":
-    """A difference in percent by row and column: blue where it is below 0, bold beyond chance.
+    """Draw differences in percent by row and column.
+
+    Blue: below 0; red: above 0; bold: statistically significant.
 
     Parameters
     ----------
@@ -100,7 +104,7 @@ def plot_cells(cells: pd.DataFrame) -> "Figure":
     ax = dress(figure.subplots(), "length predictor", "")
     image = ax.imshow(table.to_numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
     for cell in cells.to_dict("records"):
-        sure = cell["low"] > 0 or cell["high"] < 0
+        significant = cell["low"] > 0 or cell["high"] < 0
         ax.text(
             columns.index(cell["column"]),
             rows.index(cell["row"]),
@@ -108,29 +112,34 @@ def plot_cells(cells: pd.DataFrame) -> "Figure":
             ha="center",
             va="center",
             fontsize=SMALL,
-            fontweight="bold" if sure else "normal",
+            fontweight="bold" if significant else "normal",
             color="white" if abs(cell["percent"]) > 0.65 * limit else "black",
         )
     ax.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
     ax.set_yticks(range(len(rows)), rows)
     ax.spines[:].set_visible(False)
-    figure.colorbar(image, ax=ax, label="%").ax.tick_params(labelsize=SMALL)
+    bar = figure.colorbar(image, ax=ax)
+    bar.set_label("difference in mean latency, %", fontsize=SMALL)
+    bar.ax.tick_params(labelsize=SMALL)
     return figure
 
 
 def _panels(
     cells: pd.DataFrame,
     stars: Stars,
-    dear: str,
+    expensive: str,
     draw: Callable[..., "AxesImage"],
     *,
     heights: tuple[float, float],
     sizes: tuple[float, float],
 ) -> tuple["Figure", "AxesImage"]:
-    """A panel a load and cost of moves, drawn by `draw(ax, cells, spreads, errors, font size)`.
+    """Draw panels, one per load and cost of KV transfers.
 
-    `heights`: inches of the figure, and of each spread; `sizes`: points with several loads, and
-    with one.
+    Parameters
+    ----------
+    draw : called for each panel with (axes, cells, spreads, errors, font size).
+    heights : inches of the figure without cells, and of each row of cells.
+    sizes : font size in points with several loads, and with one.
     """
     loads, scales, spreads, errors = (
         sorted(cells[c].unique()) for c in ("load", "swap_scale", "spread", "error")
@@ -141,17 +150,17 @@ def _panels(
     for (line, column), ax in np.ndenumerate(axes):
         some = cells[(cells["load"] == loads[column]) & (cells["swap_scale"] == scales[line])]
         image = draw(ax, some, spreads, errors, sizes[0] if len(loads) > 1 else sizes[1])
-        moves = "moves as measured" if scales[line] == 1 else dear
+        transfers = "KV transfers as measured" if scales[line] == 1 else expensive
         dress(
             ax,
             "length error (SD of the log)" if line == len(scales) - 1 else "",
             "" if column else "acceptance spread",
         )
-        ax.set_title(f"load {loads[column]:g}, {moves}", fontsize=SMALL, loc="left")
+        ax.set_title(f"load {loads[column]:g}, {transfers}", fontsize=SMALL, loc="left")
         ax.set_xticks(range(len(errors)), [f"{e:g}" for e in errors])
         ax.set_yticks(range(len(spreads)), [f"{s:g}" for s in spreads])
         ax.spines[:].set_visible(False)
-        for error, spread in stars:  # at the foot of the cells
+        for error, spread in stars:  # at the bottom of the cells
             x, y = (
                 np.interp(error, errors, range(len(errors))),
                 np.interp(spread, spreads, range(len(spreads))),
@@ -159,5 +168,5 @@ def _panels(
             ax.plot(
                 [x], [y - 0.4], "*", markersize=6, color="black", markeredgewidth=0, clip_on=False
             )
-    assert image is not None  # there is a cell at least
+    assert image is not None  # there is at least one cell
     return figure, image

@@ -1,4 +1,4 @@
-"""Lines with intervals over a parameter, a panel a case."""
+"""Figures of lines with intervals over a parameter, in several panels."""
 
 from typing import TYPE_CHECKING
 
@@ -9,18 +9,18 @@ from lapsd.sim.figures.style import COLOURS, PAGE, SERIES, SMALL, dress, interva
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ACROSS = 4  # panels
+ACROSS = 4  # panels in a row
 
 
 def plot_panels(rows: pd.DataFrame, x: str, y: str, *, log: bool = False) -> "Figure":
-    """A line each `line` with 95 % intervals over `x`, in a panel each `panel`.
+    """Draw one line with 95 % intervals for each `line`, and one panel for each `panel`.
 
     Parameters
     ----------
-    rows : `panel`, `line`, `x`, `value`, `high`, and, for lines that are policies, `colour`, the
+    rows : `panel`, `line`, `x`, `value`, `high`; and, where lines are policies, `colour`, the
         policy.
     x, y : labels of the axes.
-    log : x by factors of two.
+    log : whether the x axis is logarithmic, with base 2.
     """
     panels, lines = list(dict.fromkeys(rows["panel"])), list(dict.fromkeys(rows["line"]))
     across = min(ACROSS, len(panels))

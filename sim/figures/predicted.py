@@ -1,4 +1,4 @@
-"""What was foretold against what was measured, request by request."""
+"""The plot of predicted against measured latency of each request."""
 
 import textwrap
 from typing import TYPE_CHECKING
@@ -10,25 +10,27 @@ from lapsd.sim.figures.style import COLUMN, NAMES, SMALL, colour_of, dress, new_
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LETTERS = 18  # of small type on an inch
+LETTERS = 18  # letters of small type per inch
 
 
 def plot_predicted(requests: pd.DataFrame, caption: str) -> "Figure":
-    """A dot a request, its latency foretold over its latency in truth, a panel a load.
+    """Plot predicted against measured latency: one dot per request, one panel per load.
+
+    On the diagonal line the two are equal.
 
     Parameters
     ----------
-    requests : `load`, `policy`, `latency_s`, `predicted_latency_s`.
+    requests : with columns `load`, `policy`, `latency_s` and `predicted_latency_s`.
     """
     loads = sorted(set(requests["load"]))
     figure = new_figure(COLUMN * max(len(loads), 1.4), COLUMN + 0.4)
     axes = figure.subplots(1, len(loads), squeeze=False)[0]
     for ax, load in zip(axes, loads, strict=True):
-        there = requests[requests["load"] == load]
+        rows = requests[requests["load"] == load]
         columns = ["latency_s", "predicted_latency_s"]
-        ends = [there[columns].to_numpy().min() * 0.8, there[columns].to_numpy().max() * 1.25]
+        ends = [rows[columns].to_numpy().min() * 0.8, rows[columns].to_numpy().max() * 1.25]
         ax.plot(ends, ends, color="black", linewidth=0.7)
-        for i, (policy, some) in enumerate(there.groupby("policy", sort=False)):
+        for i, (policy, some) in enumerate(rows.groupby("policy", sort=False)):
             name = NAMES.get(str(policy), str(policy))
             dots = {"markersize": 2.5, "alpha": 0.6, "markeredgewidth": 0}
             ax.loglog(
@@ -42,7 +44,7 @@ def plot_predicted(requests: pd.DataFrame, caption: str) -> "Figure":
         ax.set_xlim(*ends)
         ax.set_ylim(*ends)
         ax.set_aspect("equal")
-        dress(ax, "latency measured, s", "latency foretold, s", f"load {load:g}")
+        dress(ax, "measured latency, s", "predicted latency, s", f"load {load:g}")
     axes[0].legend(fontsize=SMALL - 1, frameon=False, markerscale=1.5)
     wide = int(LETTERS * figure.get_figwidth())
     figure.suptitle("\n".join(textwrap.wrap(caption, wide)), fontsize=SMALL, x=0.01, ha="left")

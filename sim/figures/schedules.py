@@ -1,7 +1,7 @@
-"""Schedules as bars: when each request waited and ran, a panel a policy, and in which queue it was.
+"""Figures of schedules: when each request waited and ran, and in which queue it was.
 
-A table of spans has the columns `kind` (`rounds`, `prefill`, `waiting`, or a move of a cache),
-`request` (by order of arrival), `start_ns` and `end_ns`.
+A table of spans has the columns `kind` (`rounds`, `prefill`, `waiting`, or a KV transfer),
+`request` (numbered by arrival), `start_ns` and `end_ns`.
 """
 
 import itertools
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lapsd.sim.figures.style import PAGE, SMALL, colour_of, dress, new_figure
+from lapsd.sim.figures.style import NAMES, PAGE, SMALL, colour_of, dress, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,20 +29,19 @@ QUEUES = (
     "#440154",
 )  # viridis: high priority is bright
 KEY = (
-    "time, s (tick: arrival; line: in the system; bar: running, dark in a prefill, black while its"
-    " cache moves)"
+    "time, s (tick: arrival; line: in the system; bar: running; dark: prefill; black: KV transfer)"
 )
 
 
 def plot_schedules(
     spans: Mapping[str, pd.DataFrame], arrival_ns: Mapping[str, NDArray[np.int64]], rows: int = ROWS
 ) -> "Figure":
-    """The first `rows` requests of each policy's run, a panel a policy.
+    """Draw the first `rows` requests of each policy's run, one panel per policy.
 
     Parameters
     ----------
-    spans : a run's, by policy.
-    arrival_ns : of all requests, (N,), by policy.
+    spans : the spans of a run, by policy.
+    arrival_ns : arrival times of all requests, (N,), by policy.
     """
     rows = min(rows, *(len(arrivals) for arrivals in arrival_ns.values()))
     figure = new_figure(PAGE, 0.55 + len(spans) * (0.42 + 0.155 * rows))
@@ -59,12 +58,12 @@ def plot_schedules(
 
 
 def plot_few_requests(spans: Mapping[str, pd.DataFrame], arrival_ns: NDArray[np.int64]) -> "Figure":
-    """A few requests under each policy, all of them, in small panels.
+    """Draw all requests of a short run, one small panel per policy.
 
     Parameters
     ----------
-    spans : a run's, by policy.
-    arrival_ns : (N,), the same under every policy.
+    spans : the spans of a run, by policy.
+    arrival_ns : arrival times, (N,), the same under every policy.
     """
     figure = new_figure(PAGE, 0.4 + 0.85 * len(spans))
     panels = figure.subplots(len(spans), 1, sharex=True, squeeze=False)[:, 0]
@@ -74,7 +73,7 @@ def plot_few_requests(spans: Mapping[str, pd.DataFrame], arrival_ns: NDArray[np.
             ax,
             "time, s" if ax is panels[-1] else "",
             "request",
-            f"{policy}: mean latency {mean_s:.3g} s",
+            f"{NAMES.get(policy, policy)}: mean latency {mean_s:.3g} s",
         )
         ax.set_yticks(range(len(arrival_ns)))
     panels[-1].set_xlim(left=0)
@@ -82,9 +81,9 @@ def plot_few_requests(spans: Mapping[str, pd.DataFrame], arrival_ns: NDArray[np.
 
 
 def _bars(ax: "Axes", spans: pd.DataFrame, arrival_ns: NDArray[np.int64], colour: str) -> float:
-    """One run: a line from a request's arrival to its end, bars where it ran.
+    """Draw one run, and return its mean latency in seconds.
 
-    Returns mean latency in seconds.
+    A line extends from a request's arrival to its end; bars mark the time in which it ran.
     """
     count = len(arrival_ns)
     ends = np.zeros(count)
@@ -106,13 +105,13 @@ def _bars(ax: "Axes", spans: pd.DataFrame, arrival_ns: NDArray[np.int64], colour
 def plot_queues(
     turns: pd.DataFrame, spans: pd.DataFrame, requests: pd.DataFrame, queues: int
 ) -> "Figure":
-    """Which request was in which queue when: thick where it ran, thin where it waited.
+    """Draw the queue of each request over time: thick bars where it ran, thin where it waited.
 
     Parameters
     ----------
     turns : `ns`, `request`, `queue`, `perceptible` after each round, in order of time.
     requests : `arrival_ns`, `finish_ns`, in order of arrival.
-    queues : how many there are.
+    queues : number of queues.
     """
     figure = new_figure(PAGE, 0.9 + 0.21 * len(requests))
     ax = dress(figure.subplots(), "time, s", "request, in order of arrival")
@@ -151,7 +150,7 @@ def plot_queues(
     for request, start_ns, end_ns in running[["request", "start_ns", "end_ns"]].itertuples(
         index=False
     ):
-        # a stretch of rounds may cross queues: cut it where they change
+        # a span of rounds may cover several queues: cut it where the queue changes
         ns, numbers = own[request]["ns"].tolist(), own[request]["queue"].tolist()
         cuts = [start_ns, *(at for at in ns if start_ns < at < end_ns), end_ns]
         for start, end in itertools.pairwise(cuts):

@@ -1,4 +1,4 @@
-"""Parts of a whole, a bar a case."""
+"""Figures of shares as stacked bars."""
 
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,12 @@ REST = "#DDDDDD"
 
 
 def plot_shares(shares: pd.DataFrame, x: str) -> "Figure":
-    """A bar for each row, from the top, of its columns, the last of which is the rest; `x` labels
-    the axis.
+    """Draw one stacked bar per row, from top to bottom.
+
+    Parameters
+    ----------
+    shares : parts in columns; the last column is the rest, in grey.
+    x : label of the axis.
     """
     figure = new_figure(PAGE, max(0.6 * COLUMN, 0.9 + 0.27 * len(shares)))
     ax = dress(figure.subplots(), x)

@@ -1,4 +1,4 @@
-"""When requests become perceptible: what it is worth, and how well their time is then known."""
+"""Figures of LAPS-SD's stability test: latency by round, and errors of estimated times."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -18,10 +18,10 @@ TESTS = {
     "posterior": ("D", "#009E73"),
 }
 PARTS = {
-    "total": "all together",
-    "length": "length alone",
-    "acceptance": "acceptance alone",
-    "cost": "round cost alone",
+    "total": "T̃",
+    "length": "length only",
+    "acceptance": "acceptance only",
+    "cost": "round cost only",
 }
 TICKS = (1, 2, 5, 10, 20, 50)  # rounds
 
@@ -29,20 +29,21 @@ TICKS = (1, 2, 5, 10, 20, 50)  # rounds
 def plot_latency_by_round(
     rows: pd.DataFrame, datasets: Sequence[str], tests: Mapping[str, str]
 ) -> "Figure":
-    """Latency by the median round at which a test calls requests perceptible, a panel a data set.
+    """Draw latency by the median round at which requests become perceptible, by data set.
 
     Parameters
     ----------
     rows : `dataset`, `trace` (`recorded`, `shuffled`), `kind` (a key of `TESTS`), `round`, `share`
-        (of requests that become perceptible), `percent` against FCFS with `low` and `high`.
-    tests : what each kind is called.
+        (of requests that become perceptible), `percent` (difference in mean latency to FCFS) with
+        `low` and `high`.
+    tests : the name of each kind of test.
     """
     columns = min(2, len(datasets))
     figure = new_figure(PAGE, 2.5 * -(-len(datasets) // columns) + 0.4)
     panels = figure.subplots(-(-len(datasets) // columns), columns, squeeze=False).flat
     rows = rows[rows["round"].notna()]
     for ax, dataset in zip(panels, datasets, strict=False):
-        dress(ax, "median round of becoming perceptible", "mean latency\nagainst FCFS, %", dataset)
+        dress(ax, "median round of becoming perceptible", "mean latency\nvs. FCFS, %", dataset)
         some = rows[rows["dataset"] == dataset]
         for kind, (marker, colour) in TESTS.items():
             own = some[(some["kind"] == kind) & (some["trace"] == "recorded")].sort_values("round")
@@ -69,10 +70,10 @@ def plot_latency_by_round(
                 label=tests[kind],
                 zorder=3,
             )
-        mixed = some[(some["kind"] == "range") & (some["trace"] == "shuffled")]
+        shuffled = some[(some["kind"] == "range") & (some["trace"] == "shuffled")]
         ax.scatter(
-            mixed["round"],
-            mixed["percent"],
+            shuffled["round"],
+            shuffled["percent"],
             marker="x",
             s=16,
             color=TESTS["range"][1],
@@ -93,13 +94,12 @@ def plot_latency_by_round(
 def plot_estimate_errors(
     rows: pd.DataFrame, datasets: Sequence[str], reference: float, label: str
 ) -> "Figure":
-    """The mean relative error of T̃ at the transition, and of its parts alone, by data set; a panel
-    a predictor.
+    """Draw the mean relative error of T̃ and of its parts by data set, one panel per predictor.
 
     Parameters
     ----------
     rows : `predictor`, `dataset`, and each of `PARTS` with `_high`; shares, not percent.
-    reference, label : an error to draw beside them, and what it is.
+    reference, label : an error to draw as a dashed line, and its name in the legend.
     """
     predictors = list(dict.fromkeys(rows["predictor"]))
     figure = new_figure(PAGE, 2.7)

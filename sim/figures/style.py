@@ -1,6 +1,4 @@
-"""What all figures share: the sizes of a page, the policies' names and colours, plain axes, lines
-with intervals.
-"""
+"""Style shared by all figures: sizes, names and colours of policies, axes, lines with intervals."""
 
 from functools import cache
 from io import BytesIO
@@ -17,7 +15,7 @@ PAGE, COLUMN = 7.0, 3.5  # inches: the width of a page's text, and of one of two
 SMALL = 7  # points
 DPI = 110  # on a screen
 
-# one colour a policy everywhere, colour-blind safe (Okabe and Ito)
+# one colour per policy in all figures, colour-blind safe (Okabe and Ito)
 COLOURS = {
     "fcfs": "#999999",
     "las": "#E69F00",
@@ -39,32 +37,38 @@ NAMES = {
     "laps-sd": "LAPS-SD",
     "kernel-gittins": "Kernel-Gittins",
     "kernel-gittins-online": "Kernel-Gittins, online",
-    "laps-sd:count=3": "LAPS-SD by count",
-    "lp-srpt:switch_penalty=1": "LP-SRPT with a lead",
-    "laps-sd:switch_penalty=1": "LAPS-SD with a lead",
+    "kernel-gittins:age_weight=0.2": "Kernel-Gittins with age weight 0.2",
+    "laps-sd:count=3": "LAPS-SD after three rounds",
+    "lp-srpt:switch_penalty=1": "LP-SRPT with switch penalty",
+    "laps-sd:switch_penalty=1": "LAPS-SD with switch penalty",
     "kernel-gittins-oracle": "Kernel-Gittins, oracle",
     "srpt": "SRPT",
+    "alise": "ALISE",
+    "fastserve": "FastServe",
+    "a-min": "A-min",
+    "tie": "TIE",
+    "lp-srpt:c=0.8": "LP-SRPT, c = 0.8",
+    "boost:theta=0.1": "Boost, θ = 0.1",
+    "boost": "Boost",
+    "boost:theta=1": "Boost, θ = 1",
 }
-# what is no policy (data sets, parts, parameters): Tol's bright scheme, none of whose colours is a
-# policy's
+# for data sets, parts and parameters: Tol's bright scheme, which shares no colour with a policy
 SERIES = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377", "#66CCEE")
 
 
 def colour_of(spec: str, index: int = 0) -> str:
-    """The colour of a policy by its name; policies of a user's own share the rest of the
-    palette.
-    """
+    """Return the colour of a policy; policies without one share the rest of the palette."""
     return COLOURS.get(spec.partition(":")[0], OTHER[index % len(OTHER)])
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure in inches, which notebooks show by itself, without pyplot's global state."""
+    """Return an empty figure, sized in inches, that notebooks display without pyplot."""
     return _picture()(figsize=(width, height), layout="constrained")
 
 
 @cache
 def _picture() -> "type[Figure]":
-    """The class of such figures, made with the first, which loads matplotlib."""
+    """Return the class of these figures; the first call imports matplotlib."""
     from matplotlib.figure import Figure
 
     class Picture(Figure):
@@ -77,7 +81,7 @@ def _picture() -> "type[Figure]":
 
 
 def dress(ax: "Axes", x: str = "", y: str = "", title: str = "") -> "Axes":
-    """Labels, small ticks, no box."""
+    """Set labels and title, make ticks small, and hide the top and right spines."""
     ax.set_xlabel(x, fontsize=SMALL + 1)
     ax.set_ylabel(y, fontsize=SMALL + 1)
     ax.set_title(title, fontsize=SMALL + 1, loc="left")
@@ -89,7 +93,7 @@ def dress(ax: "Axes", x: str = "", y: str = "", title: str = "") -> "Axes":
 def interval_line(
     ax: "Axes", x: "ArrayLike", value: "ArrayLike", high: "ArrayLike", *, colour: str, **style: Any
 ) -> None:
-    """Dots joined by a line, each with its symmetric interval, which ends at `high`; all (N,)."""
+    """Draw dots joined by a line, each with a symmetric interval that ends at `high`; all (N,)."""
     half = np.asarray(high, dtype=float) - np.asarray(value, dtype=float)
     whole: dict[str, Any] = {
         "marker": "o",
@@ -99,3 +103,16 @@ def interval_line(
         **style,
     }
     ax.errorbar(np.asarray(x), np.asarray(value), half, color=colour, **whole)
+
+
+def band_line(
+    ax: "Axes", x: "ArrayLike", value: "ArrayLike", high: "ArrayLike", *, colour: str, label: str
+) -> None:
+    """Draw dots joined by a line in a symmetric band that ends at `high`; all (N,).
+
+    Bands of several lines can overlap at the same `x` and stay readable.
+    """
+    middle = np.asarray(value, dtype=float)
+    half = np.nan_to_num(np.asarray(high, dtype=float) - middle)
+    ax.fill_between(np.asarray(x), middle - half, middle + half, color=colour, alpha=0.15, lw=0)
+    ax.plot(np.asarray(x), middle, "o-", color=colour, markersize=2.5, linewidth=1.1, label=label)

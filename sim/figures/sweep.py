@@ -1,6 +1,4 @@
-"""Figures of a sweep: a metric against one parameter, with intervals over seeds, or over two as a
-heat map.
-"""
+"""Figures of a sweep: a metric over one parameter as lines, or over two as a heat map."""
 
 import math
 import textwrap
@@ -22,15 +20,15 @@ LINES = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", *OTHER)
 def plot_lines(
     points: pd.DataFrame, level: pd.DataFrame, *, policies: bool, x: str, y: str, title: str
 ) -> "Figure":
-    """A metric against a parameter, a line each value of another, with 95 % intervals.
+    """Draw a metric over a parameter, one line per value of another, with 95 % intervals.
 
     Parameters
     ----------
-    points : `line`, `label` (empty: none), `x` (numbers, or words, which keep their order),
-        `value`, `low`, `high`.
-    level : `policy`, `value`: policies that lack the parameter, drawn as levels.
-    policies : lines are policies, and have their colours.
-    x, y, title : in words.
+    points : `line`, `label` (empty: none), `x` (numbers, or texts, which are sorted), `value`,
+        `low`, `high`.
+    level : `policy`, `value`: policies without the parameter, drawn as horizontal lines.
+    policies : whether the lines are policies and have their colours.
+    x, y, title : labels of the axes, and the title.
     """
     figure = new_figure(7.0, 3.9)
     draw_lines(figure.subplots(), points, level, policies=policies, x=x, y=y, title=title)
@@ -47,10 +45,10 @@ def draw_lines(
     y: str,
     title: str,
 ) -> None:
-    """`plot_lines` on axes of one's own."""
-    words = [] if pd.api.types.is_numeric_dtype(points["x"]) else sorted(points["x"].unique())
+    """Draw the same as `plot_lines` on the given axes."""
+    texts = [] if pd.api.types.is_numeric_dtype(points["x"]) else sorted(points["x"].unique())
     for index, (line, own) in enumerate(points.groupby("line", sort=False)):
-        at = [words.index(v) for v in own["x"]] if words else own["x"]
+        at = [texts.index(v) for v in own["x"]] if texts else own["x"]
         spread = np.nan_to_num([own["value"] - own["low"], own["high"] - own["value"]])
         colour = colour_of(str(line), index) if policies else LINES[index % len(LINES)]
         ax.errorbar(
@@ -74,10 +72,10 @@ def draw_lines(
             textcoords="offset points",
             fontsize=7,
         )
-    if words:
-        ax.set_xticks(range(len(words)), words)
+    if texts:
+        ax.set_xticks(range(len(texts)), texts)
     ax.set_xlabel(x)
-    ax.set_ylabel(f"{y} (95 % over seeds)")
+    ax.set_ylabel(f"{y} (95 % interval over seeds)")
     ax.spines[["top", "right"]].set_visible(False)
     if (points["label"] != "").any():
         ax.legend(frameon=False, fontsize=8)
@@ -93,8 +91,9 @@ def plot_heat(
     title: str,
     text: Callable[[object], str] = str,
 ) -> "Figure":
-    """A table as a heat map, each cell with its figure; index and columns are the axes, upwards and
-    to the right.
+    """Draw a table as a heat map with the number in each cell.
+
+    The index runs upwards, the columns to the right.
     """
     table = table.sort_index(ascending=False)
     width = max(4.0, 1.2 + 0.62 * table.shape[1])

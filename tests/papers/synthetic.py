@@ -1,6 +1,4 @@
-"""Made-up findings, by arithmetic alone: what sections say of them, and figures show, can be told
-beforehand.
-"""
+"""Synthetic findings, made by arithmetic, so that the text and figures made of them are known."""
 
 from collections.abc import Callable
 
@@ -16,12 +14,12 @@ DATASETS = ["code", "prose", "sums"]
 EVERYTHING = [*DATASETS, "all"]
 POLICIES = ["fcfs", "las", "lp-sjf", "lp-srpt", "laps-sd", "srpt"]
 SIZE = Size(
-    "made up", 1_000, 600, 500, 400, 300, (0, 1, 4), (0, 0.5, 1), (0.5, 0.8), (0.5, 1), 2_000
+    "synthetic", 1_000, 600, 500, 400, 300, (0, 1, 4), (0, 0.5, 1), (0.5, 0.8), (0.5, 1), 2_000
 )
 
 
 def inputs(datasets: int = 3, *, predicted: bool = True, swap_ms: float = 2.0) -> Inputs:
-    """Requests of three data sets, of 1 to 34 rounds each, some of which become perceptible."""
+    """Return requests of three data sets, with 1 to 34 rounds each; some become perceptible."""
     rows = []
     for i in range(36):
         request = row(
@@ -34,29 +32,30 @@ def inputs(datasets: int = 3, *, predicted: bool = True, swap_ms: float = 2.0) -
         if predicted:
             request["predicted_tokens"] = request["output_tokens"] + i % 5
         rows.append(request)
-    trace = trace_from_rounds(rows, {"source": "made up"})
+    trace = trace_from_rounds(rows, {"source": "synthetic"})
     profile = Profile.constant(draft_ms=1, verify_ms=4, prefill_ms_per_token=0.5, swap_ms=swap_ms)
-    return Inputs("made-up.parquet", "made-up.json", trace, profile)
+    return Inputs("synthetic.parquet", "synthetic.json", trace, profile)
 
 
 def evidence(**varied: object) -> Evidence:
-    """The inputs above and no records: tables are all that a question says and draws from."""
+    """Return the inputs above without records, because text and figures need only tables."""
     return Evidence(inputs(**varied), SIZE)  # type: ignore[arg-type]
 
 
 def around(name: str, value: float, half: float = 1.0) -> dict[str, float]:
-    """Three columns: a value and its interval."""
+    """Return three columns: a value and its interval."""
     return {name: value, f"{name}_low": value - half, f"{name}_high": value + half}
 
 
 def percent(value: float, half: float = 1.0) -> dict[str, float]:
-    """Three columns: a difference and its interval."""
+    """Return three columns: a difference in percent and its interval."""
     return {"percent": value, "low": value - half, "high": value + half}
 
 
 def latency(change: Callable[[str, bool, str], float]) -> Tables:
-    """LAPS-SD's `change(dataset, at_once, policy)` in percent, ± 1; means of 1 to 6 s, growing with
-    requests.
+    """Return LAPS-SD's differences `change(dataset, at_once, policy)` in percent, ± 1.
+
+    Mean latencies are 1 to 6 s at 30 requests, and proportional to the number of requests.
     """
     rows = []
     for dataset in EVERYTHING:
@@ -82,8 +81,9 @@ def latency(change: Callable[[str, bool, str], float]) -> Tables:
 
 
 def estimate_errors(total: Callable[[str, str], float], *, learned: bool = True) -> Tables:
-    """The error of T̃ by data set and predictor, ± 0.01; its parts are halves, thirds and quarters
-    of it.
+    """Return the error of T̃ by data set and predictor, ± 0.01.
+
+    The errors of its parts are a half, a third and a quarter of it.
     """
     rows = []
     for dataset in EVERYTHING:
@@ -107,7 +107,7 @@ def estimate_errors(total: Callable[[str, str], float], *, learned: bool = True)
 
 
 def switching(**shares: float) -> Tables:
-    """One switch by way, the share growing with tokens and as given at 500."""
+    """Return the share of one switch by method, proportional to tokens and as given at 500."""
     rows = [
         (tokens, way, share * tokens / 500)
         for tokens in (10, 250, 500, 600)
@@ -121,8 +121,9 @@ def switching(**shares: float) -> Tables:
 
 
 def queues(best: dict[int, int], falling: float) -> Tables:
-    """K = `best[requests]` wins in 80 % of resamples; latency is higher by 1 % for each step from
-    it.
+    """Return findings in which K = `best[requests]` is best in 80 % of resamples.
+
+    Each step away from it raises mean latency by 1 %.
     """
     rows = [
         {
@@ -143,7 +144,10 @@ def queues(best: dict[int, int], falling: float) -> Tables:
 
 
 def preemption(sign: int = 1) -> Tables:
-    """LAPS-SD gains 20 % on LP-SJF for each unit of CV above 0.8 (or, with −1, loses)."""
+    """Return findings in which LAPS-SD is 20 % faster than LP-SJF per unit of CV above 0.8.
+
+    With a sign of −1 it is slower.
+    """
 
     def rows(column: str, values: dict[str, float]) -> pd.DataFrame:
         return pd.DataFrame(
@@ -170,7 +174,7 @@ def preemption(sign: int = 1) -> Tables:
 
 
 def tails() -> Tables:
-    """A p99 of 1 to 6 s."""
+    """Return p99 latencies of 1 to 6 s."""
     return {
         "tails": pd.DataFrame(
             [
@@ -190,23 +194,28 @@ def tails() -> Tables:
 
 
 def interpretations(step: float) -> Tables:
-    """Readings from −3 % on, each `step` higher than the one before; other policies 10 % apart."""
+    """Return interpretations from −3 % on, each `step` higher than the one before.
+
+    Other policies are 10 % apart.
+    """
     rows = [
-        {"policy": f"laps-sd:{r}", **percent(-3 + step * i)} for i, r in enumerate(INTERPRETATIONS)
+        {"policy": f"laps-sd:{parameters}", **percent(-3 + step * i)}
+        for i, parameters in enumerate(INTERPRETATIONS)
     ]
     rows += [{"policy": policy, **percent(10.0 * i - 5)} for i, policy in enumerate(OTHERS)]
     return {"interpretations": pd.DataFrame(rows).assign(seeds=1_000)}
 
 
 def server(ahead: float) -> Tables:
-    """LAPS-SD 10 % ahead of FCFS and `ahead` of the others, less so by 5 points with each value of
-    a choice.
+    """Return findings in which LAPS-SD is 10 % faster than FCFS and `ahead` faster than the others.
+
+    Each further value of a choice makes the difference smaller by 5 percentage points.
     """
     choices = {
         "predictors": ("length_predictor", ["oracle", "noisy:0.5", "learned"]),
         "loads": ("load", [0.5, 0.8]),
-        "memory": ("kv_slots", [1, 0]),
-        "moves": ("swap_scale", [0.0, 1.0, 250.0]),
+        "memory": ("kv_slots", ["1", "unlimited"]),
+        "kv_transfers": ("swap_scale", [0.0, 1.0, 250.0]),
         "recompute": ("evict", ["swap", "recompute"]),
     }
     return {
@@ -229,8 +238,9 @@ def server(ahead: float) -> Tables:
 
 
 def stability(shuffling: float, to_count: float) -> Tables:
-    """Controls alike on all data sets; latency falls with the share of requests that become
-    perceptible.
+    """Return equal controls for all data sets.
+
+    Latency falls with the share of requests that become perceptible.
     """
     kinds = ("range", "count", "window", "posterior")
     tests = [
@@ -283,8 +293,9 @@ def stability(shuffling: float, to_count: float) -> Tables:
 
 
 def cells(wins: bool) -> Tables:
-    """The map: LP-SRPT everywhere, but LAPS-SD where the spread is 4 and moves cost what they do,
-    if it wins.
+    """Return a map in which LP-SRPT is best in every cell.
+
+    With `wins`, LAPS-SD is best where the spread is 4 and KV transfers are as measured.
     """
     rows = []
     for load in SIZE.loads:
@@ -311,7 +322,7 @@ def cells(wins: bool) -> Tables:
 
 
 def value_of_acceptance() -> Tables:
-    """The value grows with the spread."""
+    """Return a gain from knowing acceptance that grows with its spread."""
     return {
         "value_of_acceptance": pd.DataFrame(
             [
@@ -335,7 +346,7 @@ MS = 1_000_000
 
 
 def schedules() -> Tables:
-    """Three requests, 10 ms apart, one after the other for 30 ms each, under two policies."""
+    """Return three requests that arrive 10 ms apart and run in turn for 30 ms, for two policies."""
     spans = [
         {
             "kind": kind,
@@ -354,9 +365,7 @@ def schedules() -> Tables:
 
 
 def queue_runs() -> Tables:
-    """Two requests; the first crosses from queue 1 to 2 within its stretch, and becomes perceptible
-    there.
-    """
+    """Return two requests; while the first runs it goes from queue 1 to 2 and gets perceptible."""
     turns = [
         (10 * MS, 0, 1, False),
         (20 * MS, 0, 2, True),
@@ -375,7 +384,7 @@ def queue_runs() -> Tables:
 
 
 def curves() -> Tables:
-    """Three requests of four rounds."""
+    """Return three requests of four rounds."""
     rows = [
         {"request": r, "dataset": DATASETS[r], "stable": r + 1, "round": i, "rate": 0.1 * (r + i)}
         for r in range(3)

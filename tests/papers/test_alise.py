@@ -1,6 +1,4 @@
-"""The reproduction of ALISE: what its questions find in made-up records, and all of it on a few
-requests.
-"""
+"""Tests of the reproduction of ALISE on synthetic records, and of a whole run on few requests."""
 
 from dataclasses import replace
 
@@ -28,8 +26,9 @@ INPUTS = Inputs(
 
 
 def curves(factors, seeds=6):
-    """Records of systems whose normalised latency is exp(rate · factor) / 100 s, but for noise by
-    seed.
+    """Return records of systems whose normalized latency is about exp(rate · factor) / 100 s.
+
+    The rate is scaled by a factor that grows with the seed.
     """
     records = {}
     for system in SYSTEMS:
@@ -51,7 +50,7 @@ def curves(factors, seeds=6):
     return Evidence(INPUTS, TINY, records)
 
 
-def test_the_rate_at_a_constraint_lies_on_the_line_of_the_log_between_two_rates():
+def test_the_rate_at_a_constraint_is_interpolated_on_the_log_of_the_metric():
     records = curves({}).records["curve vllm"]
     found = throughput.rates_at(records[records["kv_tokens"] == 12_207], throughput.METRIC, 0.3)
     assert found == pytest.approx([np.log(30) / (1 + 0.01 * seed) for seed in range(6)])
@@ -74,27 +73,27 @@ def test_the_claim_on_throughput_is_judged_by_the_ratio_to_vllm(factor, verdict)
     assert [figure.number for figure in throughput.draw(evidence, tables)] == [6, 7]
 
 
-def test_mean_and_p90_are_drawn_side_by_side_with_a_line_a_system():
+def test_mean_and_p90_are_drawn_in_two_panels_with_one_line_per_system():
     evidence = curves({"alise": 0.5})
     figure = throughput.draw(evidence, throughput.find(evidence))[0].draw()
     mean, p90 = figure.axes
     titles = [axis.get_title(loc="left") for axis in figure.axes]
     assert titles == ["mean of requests, 40 GB", "p90 of requests, 40 GB"]
-    assert [axis.get_xlabel() for axis in figure.axes] == ["arrivals / s"] * 2
-    assert mean.get_ylabel() == "s a token (95 % over seeds)"
+    assert [axis.get_xlabel() for axis in figure.axes] == ["arrival rate, requests/s"] * 2
+    assert mean.get_ylabel() == "normalized latency, s/token"
     assert mean.get_yscale() == p90.get_yscale() == "log"
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         s.label for s in SYSTEMS.values()
     ]
     at, number = np.array([0.5, 1, 2, 4, 16]), list(SYSTEMS).index("alise")
-    of_means = np.mean([np.exp(at * 0.5 * (1 + 0.01 * seed)) / 100 for seed in range(6)], axis=0)
-    for axis, expected in ((mean, of_means), (p90, np.exp(at) / 50)):
+    means = np.mean([np.exp(at * 0.5 * (1 + 0.01 * seed)) / 100 for seed in range(6)], axis=0)
+    for axis, expected in ((mean, means), (p90, np.exp(at) / 50)):
         line = axis.containers[number].lines[0]
         assert line.get_xdata() == pytest.approx(at)
         assert line.get_ydata() == pytest.approx(expected)
 
 
-def test_parts_are_held_against_the_whole():
+def test_variants_are_compared_with_unchanged_alise():
     latency = 0.1 * (1 + 0.1 * np.arange(5))
     records = {
         f"part {name}": pd.DataFrame(
@@ -114,13 +113,13 @@ def test_parts_are_held_against_the_whole():
     rows = tables["ablation"].set_index("part")
     assert rows.loc["no ageing", "percent"] == pytest.approx(50)
     assert rows.loc["whole", "percent"] == 0
-    assert "Worse: no ageing." in ablation.say(evidence, tables).paragraphs[0]
-    assert (
-        blocking.say(evidence, blocking.find(evidence)).verdict == NOT
-    )  # both alike in these records
+    text = ablation.say(evidence, tables).paragraphs[0]
+    assert "significantly higher mean: no ageing." in text
+    # both orders are equal in these records
+    assert blocking.say(evidence, blocking.find(evidence)).verdict == NOT
 
 
-def test_the_published_time_model_forgets_that_contexts_grow():
+def test_the_published_time_model_neglects_the_growth_of_the_context():
     found = time_model.find(Evidence(INPUTS, TINY))
     errors = found["errors"].set_index(["form", "part"])
     assert errors.loc[("exact", "whole"), "median_error"] == pytest.approx(0, abs=1e-6)
@@ -129,25 +128,23 @@ def test_the_published_time_model_forgets_that_contexts_grow():
     assert time_model.draw(Evidence(INPUTS, TINY), found)[0].number == 5
 
 
-def test_rates_follow_what_full_batches_could_serve():
+def test_arrival_rates_follow_the_capacity_of_full_batches():
     small, large = memories(INPUTS).values()
     low, high = rates(INPUTS, TINY, small)
     assert high / low == pytest.approx(2 / 0.3, rel=0.05)
     assert rates(INPUTS, TINY, large)[0] > 1.5 * low
-    assert [requests(INPUTS, TINY, tokens) for tokens in (small, large)] == [
-        12,
-        17,
-    ]  # 57 fit the larger
+    # 57 requests fit in the larger memory
+    assert [requests(INPUTS, TINY, tokens) for tokens in (small, large)] == [12, 17]
 
 
-def test_a_profile_that_knows_no_memory_leaves_the_curves_out():
+def test_a_profile_without_memory_sizes_leaves_out_the_curves():
     inputs = replace(INPUTS, profile=Profile.constant(1, 1))
     assert throughput.needs(inputs, TINY) == {}
-    with pytest.raises(Unanswerable, match="does not say how many tokens"):
+    with pytest.raises(Unanswerable, match="does not say how many KV tokens fit"):
         throughput.find(Evidence(inputs, TINY))
 
 
-def test_all_of_it_runs_on_a_few_requests(tmp_path):
+def test_the_whole_reproduction_runs_on_few_requests(tmp_path):
     rng = np.random.default_rng(0)
     save_trace(
         ordinary_decoding(rng.integers(1, 60, 20), rng.integers(2, 40, 20)), tmp_path / "t.parquet"
@@ -172,7 +169,7 @@ def test_all_of_it_runs_on_a_few_requests(tmp_path):
     }
 
 
-def test_what_is_reserved_for_the_longest_output_is_mostly_not_filled(monkeypatch):
+def test_memory_reserved_for_the_longest_output_is_mostly_not_filled(monkeypatch):
     monkeypatch.setattr(waste, "SEEDS", 1)
     evidence = Evidence(INPUTS, replace(TINY, generated=40, loads=(3.0,)))
     tables = waste.find(evidence)
@@ -189,5 +186,5 @@ def test_what_is_reserved_for_the_longest_output_is_mostly_not_filled(monkeypatc
     (axes,) = figure.draw().axes
     assert [tick.get_text() for tick in axes.get_yticklabels()] == list(waste.MANAGERS)
     assert axes.get_xlabel() == "share of KV memory"
-    with pytest.raises(Unanswerable, match="nobody waits"):
+    with pytest.raises(Unanswerable, match="no request waits"):
         waste.find(Evidence(INPUTS, replace(TINY, generated=2, loads=(0.01,))))

@@ -1,6 +1,4 @@
-"""Beyond LAPS-SD: what each question says of made-up findings, and all of it from end to end at a
-tiny size.
-"""
+"""Tests of Beyond LAPS-SD: verdicts and figures on synthetic findings, and a tiny whole run."""
 
 import re
 from dataclasses import replace
@@ -22,14 +20,14 @@ TINY = Size("tiny", 0, 4, 2, 2, 2, (2,), (), (0.8,), (), 100)
 
 
 def cell_rows(ahead: float, behind: int) -> dict[str, pd.DataFrame]:
-    """24 cells, `ahead` percent below the rival ± 1, but for some that are as much above it."""
+    """Return 24 cells, `ahead` percent below the rival ± 1; the first `behind` are above it."""
     rows = [
         {
             "batch": batch,
-            "moves": moves,
+            "kv_transfers": transfers,
             "load": load,
             "predictor": predictor,
-            "rival": "lp-srpt:switch_penalty=1" if moves == "dear" else "laps-sd",
+            "rival": "lp-srpt:switch_penalty=1" if transfers == "expensive" else "laps-sd",
             **percent(-ahead),
             **around("gap", 2.0 * batch),
             "fcfs": 1.4,
@@ -37,7 +35,7 @@ def cell_rows(ahead: float, behind: int) -> dict[str, pd.DataFrame]:
             "seeds": 60,
         }
         for batch in (1, 4)
-        for moves in ("free", "as measured", "dear")
+        for transfers in ("free", "as measured", "expensive")
         for load in (0.5, 0.8)
         for predictor in ("oracle", "regressed:0")
     ]
@@ -50,25 +48,25 @@ def cell_rows(ahead: float, behind: int) -> dict[str, pd.DataFrame]:
     ("ahead", "behind", "verdict"),
     [(3, 0, HOLDS), (0.5, 0, HOLDS), (3, 1, PART), (3, 2, NOT), (-3, 0, NOT)],
 )
-def test_the_verdict_on_cells_counts_those_behind_beyond_chance(ahead, behind, verdict):
+def test_the_verdict_on_cells_counts_significantly_slower_cells(ahead, behind, verdict):
     claim = cells.AS_RECORDED.say(EVIDENCE, cell_rows(ahead, behind))
     assert claim.verdict == verdict
-    assert claim.short.endswith(f"behind in {behind if ahead > 0 else 24}")
+    assert claim.short.endswith(f"slower in {behind if ahead > 0 else 24}")
     assert "at most 3 % in 50 % of the cells" in claim.findings[2]
     assert (
-        "b = 1, moves free, load 0.5, oracle: +3.0 % [+2.0, +4.0] against laps-sd"
+        "b = 1, KV transfers free, load 0.5, oracle: +3.0 % [+2.0, +4.0] vs. LAPS-SD"
         in claim.findings[-1]
     ) is (behind > 0 or ahead < 0)
 
 
-def test_the_table_has_a_line_a_server_and_a_column_a_predictor():
+def test_the_table_has_one_row_per_server_and_one_column_per_predictor():
     table = cells.AS_RECORDED.say(EVIDENCE, cell_rows(3, 1)).table
-    assert list(table.headings) == ["batch", "moves", "load", "oracle", "none"]
+    assert list(table.headings) == ["batch", "KV transfers", "load", "oracle", "none"]
     assert len(table.rows) == 12
     assert list(table.rows[0]) == ["1", "free", "0.5", "+3.0 ± 1.0 (+2.0)", "−3.0 ± 1.0 (+2.0)"]
 
 
-def test_batches_that_a_profile_does_not_cover_have_no_cells():
+def test_batch_sizes_outside_the_profile_have_no_cells():
     alone = replace(EVIDENCE.inputs, profile=Profile.constant(1, 3))
     assert set(cells._needs("recorded", alone, TINY)) == {"recorded-1-free"}
     whole = replace(EVIDENCE.inputs, profile=load_profile("reference"))
@@ -76,7 +74,7 @@ def test_batches_that_a_profile_does_not_cover_have_no_cells():
 
 
 def tail_rows(p99: float) -> dict[str, pd.DataFrame]:
-    """Kernel-Gittins's p99 in parts of FCFS's, falling by 0.2 with each patience."""
+    """Return Kernel-Gittins's p99 relative to FCFS's; it falls by 0.2 with each age weight."""
     policies = [
         "fcfs",
         "kernel-gittins",
@@ -102,14 +100,15 @@ def tail_rows(p99: float) -> dict[str, pd.DataFrame]:
 
 
 @pytest.mark.parametrize(("p99", "verdict"), [(1.02, HOLDS), (1.3, PART), (2.0, NOT)])
-def test_the_verdict_on_the_tail_is_of_p99_and_of_what_patience_does(p99, verdict):
+def test_the_verdict_on_the_tail_depends_on_p99_and_on_age_weights(p99, verdict):
     claim = tail.QUESTION.say(EVIDENCE, tail_rows(p99))
     assert claim.verdict == verdict
-    assert ("with patience 0.2 it is not" in claim.why) is (verdict == PART)
+    assert ("With an age weight of 0.2 it is not" in claim.why) is (verdict == PART)
     assert "FCFS 9.0, 4.0, 3.0, 2.0; Kernel-Gittins 1.5, 4.0, 3.0, 2.0" in claim.findings[2]
 
 
 def online_rows(last: float) -> dict[str, pd.DataFrame]:
+    """Return differences of 10 %, and of `last` after 300 requests without history."""
     rows = [
         {
             "predictor": predictor,
@@ -126,12 +125,12 @@ def online_rows(last: float) -> dict[str, pd.DataFrame]:
 
 
 @pytest.mark.parametrize(("last", "verdict"), [(2.4, HOLDS), (2.6, NOT), (-1, HOLDS)])
-def test_the_verdict_on_learning_is_of_the_longest_runs(last, verdict):
+def test_the_verdict_on_learning_online_uses_the_longest_runs(last, verdict):
     assert online.QUESTION.say(EVIDENCE, online_rows(last)).verdict == verdict
 
 
 def batch_rows(gain: float) -> dict[str, pd.DataFrame]:
-    """LAPS-SD gains less with each batch size; everybody does."""
+    """Return findings in which every policy gains less on FCFS with larger batches."""
     rows = [
         {
             "kind": kind,
@@ -161,7 +160,7 @@ def batch_rows(gain: float) -> dict[str, pd.DataFrame]:
 
 
 @pytest.mark.parametrize(("gain", "verdict"), [(40, HOLDS), (8, NOT), (0, NOT)])
-def test_the_verdict_on_batches_asks_for_a_gain_at_each(gain, verdict):
+def test_the_verdict_on_batches_needs_a_gain_at_every_batch_size(gain, verdict):
     claim = batches.QUESTION.say(EVIDENCE, batch_rows(gain))
     assert claim.verdict == verdict
     assert "3.0 waiting" in claim.findings[0]
@@ -169,7 +168,7 @@ def test_the_verdict_on_batches_asks_for_a_gain_at_each(gain, verdict):
 
 
 def adapted_rows(*percents: float) -> dict[str, pd.DataFrame]:
-    """The first rule at each load; the others level with the best K."""
+    """Return differences of the first rule at each load; the other rules equal the best K."""
     rows = [
         {
             "load": load,
@@ -187,7 +186,7 @@ def adapted_rows(*percents: float) -> dict[str, pd.DataFrame]:
 @pytest.mark.parametrize(
     ("percents", "verdict"), [((-2, -0.5), HOLDS), ((-2, 2), PART), ((0.5, -0.5), NOT)]
 )
-def test_the_verdict_on_k_asks_for_a_gain_that_costs_nothing(percents, verdict):
+def test_the_verdict_on_k_needs_a_gain_without_a_loss_at_another_load(percents, verdict):
     claim = adapted.QUESTION.say(EVIDENCE, adapted_rows(*percents))
     assert claim.verdict == verdict
     assert claim.table.rows[0][:2] == ["0.5", "K=6"]
@@ -204,7 +203,7 @@ FIGURES = {
 
 
 @pytest.mark.parametrize("number", FIGURES)
-def test_a_figure_shows_its_findings(number):
+def test_a_figure_of_beyond_shows_its_findings(number):
     question, tables = FIGURES[number]
     (figure,) = question.draw(EVIDENCE, tables)
     assert figure.number == number
@@ -214,7 +213,9 @@ def test_a_figure_shows_its_findings(number):
     if number <= 2:
         assert {"+3.0", "-3.0"} <= texts
     elif number == 3:
-        assert {"0", "0.1", "0.2", "fcfs"} <= texts
+        assert {"0", "0.1", "0.2"} <= texts
+        legend = [text.get_text() for text in drawn.legends[0].get_texts()]
+        assert legend == ["Kernel-Gittins by age weight", "FCFS"]
     else:
         legend = [text.get_text() for text in drawn.legends[0].get_texts()]
         wanted = {
@@ -225,7 +226,7 @@ def test_a_figure_shows_its_findings(number):
         assert legend == list(wanted[number])
 
 
-def test_all_of_it_runs_from_end_to_end(tmp_path, monkeypatch):
+def test_the_whole_report_is_made_at_a_tiny_size(tmp_path, monkeypatch):
     monkeypatch.setattr(fixed, "PREDICTORS", ("noisy:0.5",))
     for module, name, few in (
         (cells, "BATCHES", (1, 4)),
@@ -247,6 +248,6 @@ def test_all_of_it_runs_from_end_to_end(tmp_path, monkeypatch):
     assert len(list((out / "figures").glob("*.png"))) == len(QUESTIONS)
     assert not re.search(r"\bnan\b|\| *None *\|", text)
     found = pd.read_csv(out / "tables" / "cells_recorded.csv")
-    assert set(found["moves"]) == {"free", "as measured", "dear"}
-    assert len(found) == 2 * 3 * 3  # batches, moves; noisy, learned and none
+    assert set(found["kv_transfers"]) == {"free", "as measured", "expensive"}
+    assert len(found) == 2 * 3 * 3  # batch sizes, KV transfers, predictors noisy, learned and none
     assert (found["gap_low"] <= found["gap"]).all()

@@ -1,4 +1,4 @@
-"""Verdicts follow their rules on made-up findings; findings are right where one can tell."""
+"""Tests of verdicts on synthetic findings, and of findings whose values are known."""
 
 from dataclasses import replace
 
@@ -29,17 +29,15 @@ EVIDENCE = synthetic.evidence()
         (lambda d, a, p: -37.0, NOT),
         (lambda d, a, p: -45.0 if p == "fcfs" else -5.0, PART),
         (lambda d, a, p: -45.0 if (d, a, p) == ("prose", True, "lp-sjf") else 5.0, PART),
-        (
-            lambda d, a, p: -60.0 if p in ("lp-srpt", "srpt") else -5.0,
-            NOT,
-        ),  # no baselines of the paper
+        # LP-SRPT and SRPT are not baselines of the paper
+        (lambda d, a, p: -60.0 if p in ("lp-srpt", "srpt") else -5.0, NOT),
     ],
 )
 def test_the_verdict_on_latency(change, verdict):
     assert latency.say(EVIDENCE, synthetic.latency(change)).verdict == verdict
 
 
-def test_what_laps_sd_is_slower_than_is_said():
+def test_the_verdict_names_the_policies_that_laps_sd_is_slower_than():
     tables = synthetic.latency(lambda d, a, p: 7.0 if (d, p) == ("code", "las") else -40.0)
     assert (
         "slower than LAS on code; LAS with all requests at once on code."
@@ -47,8 +45,8 @@ def test_what_laps_sd_is_slower_than_is_said():
     )
 
 
-def test_data_sets_are_compared_only_if_there_are_three():
-    with pytest.raises(Unanswerable, match="the trace has 2 of the three data sets"):
+def test_latency_needs_a_trace_with_three_data_sets():
+    with pytest.raises(Unanswerable, match="the trace has 2 data sets .* three are needed"):
         latency.find(synthetic.evidence(datasets=2))
 
 
@@ -80,14 +78,12 @@ def test_the_verdict_on_switching(shares, verdict):
     assert switching.say(EVIDENCE, synthetic.switching(**shares)).verdict == verdict
 
 
-def test_moves_at_the_papers_scale_are_14_percent_of_a_500_token_request():
+def test_one_switch_at_the_papers_scale_takes_14_percent_of_a_500_token_request():
     scale = switching.paper_scale(INPUTS)
-    dear = replace(INPUTS, profile=INPUTS.profile.with_swap(scale=scale)).profile.costs
+    costs = INPUTS.profile.with_swap(scale=scale).costs
     tokens = int(np.median(INPUTS.trace.prompt_tokens)) + 500
-    share = (dear.swap_out(tokens) + dear.swap_in(tokens)) / switching.inference_ns(INPUTS, [500])[
-        0
-    ]
-    assert share == pytest.approx(0.14, rel=0.005)
+    switch_ns = costs.swap_out(tokens) + costs.swap_in(tokens)
+    assert switch_ns / switching.inference_ns(INPUTS, [500])[0] == pytest.approx(0.14, rel=0.005)
 
 
 def test_a_typical_request_is_priced_round_by_round():
@@ -110,13 +106,13 @@ def test_a_typical_request_is_priced_round_by_round():
     )
 
 
-def test_without_switching_costs_nothing_is_said_of_them():
+def test_the_claim_on_switching_needs_a_profile_with_switching_costs():
     with pytest.raises(Unanswerable, match="no switching costs"):
         switching.find(synthetic.evidence(swap_ms=0.0))
 
 
 def queue_records(best):
-    """Mean latencies with the lowest at K = `best[requests]`, by a clear margin."""
+    """Return mean latencies that are lowest at K = `best[requests]`, by a clear margin."""
     rng = np.random.default_rng(0)
     rows = []
     for fixed in (False, True):
@@ -149,8 +145,8 @@ def test_the_verdict_on_the_number_of_queues(best, verdict):
     assert queues.say(EVIDENCE, tables).verdict == verdict
 
 
-def test_the_map_is_over_the_bound_by_a_ratio_of_means():
-    """Latencies of 1 and 9 s over bounds of 1 and 3 s: 10 / 4, not the mean of 1 and 3."""
+def test_the_map_divides_mean_latency_by_the_mean_bound():
+    """Latencies of 1 and 9 s over bounds of 1 and 3 s give 10 / 4, not the mean of 1 and 3."""
     from lapsd.papers.laps_sd.questions import winners
 
     policies = ("fcfs", "las", "lp-sjf", "lp-srpt", "laps-sd")
@@ -175,27 +171,25 @@ def test_the_map_is_over_the_bound_by_a_ratio_of_means():
     assert cells["error"].tolist() == [0.5]
 
 
-def test_the_best_is_selected_on_other_seeds_than_it_is_quoted_from():
-    lucky = np.array([0.5, 1.2] * 20)  # best on the seeds that select, worse on those that report
+def test_the_best_policy_is_selected_and_reported_on_different_seeds():
+    lucky = np.array([0.5, 1.2] * 20)  # best on the selecting seeds, worse on the reporting seeds
     table = pd.DataFrame({"a": lucky, "b": np.ones(40), "base": np.ones(40)})
     chosen = selected(table, ["a", "b"], "base")
     assert chosen.policy == "a"
     assert chosen.against.value == pytest.approx(20.0)
 
 
-def test_the_estimate_is_held_against_recorded_times():
-    """One request by hand: T̃ from what a server knew at its transition, over what its rounds
-    really took.
-    """
-    priced, past, _ = INPUTS.split("code")
+def test_the_estimated_time_of_one_request_is_compared_with_its_recorded_rounds():
+    """Compute T̃ by hand at the round of its transition, and divide it by the true decoding time."""
+    priced, train, _ = INPUTS.split("code")
     stable = stable_rounds(priced.trace, LapsSD())
     row = int(np.flatnonzero(stable)[0])
     span = priced.trace.rounds_of(row)
     accepted = priced.trace.accepted[span][: stable[row]]
     per_round = accepted.sum() / stable[row] + 1
-    estimate = past.mean_round_ns() * priced.trace.output_tokens[row] / per_round
+    estimate = train.mean_round_ns() * priced.trace.output_tokens[row] / per_round
     found = transition_errors(
-        priced, policy_context(past), priced.trace.output_tokens, LapsSD()
+        priced, policy_context(train), priced.trace.output_tokens, LapsSD()
     ).iloc[0]
     assert found["total"] == pytest.approx(estimate / priced.round_ns[span].sum() - 1)
     assert (1 + found["length"]) * (1 + found["acceptance"]) * (1 + found["cost"]) == pytest.approx(
@@ -203,7 +197,7 @@ def test_the_estimate_is_held_against_recorded_times():
     )
 
 
-def test_the_change_of_a_ratio_is_as_uncertain_as_resampling_says():
+def test_the_interval_of_the_change_of_a_ratio_agrees_with_resampling():
     rng = np.random.default_rng(4)
     fcfs, noise = rng.lognormal(0, 1, 400), rng.normal(0, 0.05, (2, 400))
     before = pd.DataFrame({"fcfs": fcfs, "laps-sd": fcfs * (0.6 + noise[0])})

@@ -1,6 +1,4 @@
-"""The digest in the documentation quotes the committed claims, and every figure that is shown is
-there.
-"""
+"""The documentation quotes the committed claims, and all figures that it shows exist."""
 
 import re
 from pathlib import Path
@@ -10,7 +8,7 @@ DIGEST = (DOCS / "reproduction.md").read_text(encoding="utf-8")
 CLAIMS = (DOCS / "reproduction" / "claims.md").read_text(encoding="utf-8")
 
 
-def test_differences_on_the_bundled_trace_are_those_of_the_claims():
+def test_the_documentation_quotes_the_differences_of_the_committed_claims():
     rows = [
         line.split("|")[2].strip(" *")
         for line in DIGEST.splitlines()
@@ -21,7 +19,7 @@ def test_differences_on_the_bundled_trace_are_those_of_the_claims():
     assert rows == [cell.strip() for cell in own.split("|")[2:-1]]
 
 
-def test_every_figure_that_is_shown_is_there():
+def test_every_figure_that_the_documentation_shows_exists():
     shown = [DOCS / "reproduction" / name for name in re.findall(r"\]\((figures/[^)]+)\)", CLAIMS)]
     shown += [DOCS / name for name in re.findall(r"\]\((reproduction/figures/[^)]+)\)", DIGEST)]
     assert len(shown) == 13 + 3

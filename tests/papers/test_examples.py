@@ -1,4 +1,4 @@
-"""The runs that single-run figures show fit the rules that chose them."""
+"""Tests that the example runs of figures fit the rules that selected them."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ EVIDENCE = Evidence(
 )
 
 
-def test_three_requests_meet_and_policies_differ():
+def test_the_three_requests_overlap_and_differ_in_latency_under_each_policy():
     tables = examples.find_schedules(EVIDENCE)
     spans, arrival_ns = tables["schedules"], tables["schedules_requests"]["arrival_ns"]
     assert list(dict.fromkeys(spans["policy"])) == ["fcfs", "las", "lp-sjf", "laps-sd"]
@@ -35,7 +35,7 @@ def test_three_requests_meet_and_policies_differ():
     assert resumed.max() > 1
 
 
-def test_the_queues_shown_are_those_of_laps_sd_itself():
+def test_the_logging_policy_has_the_same_run_as_laps_sd():
     tables = examples.find_queues(EVIDENCE)
     requests, turns = tables["queue_requests"], tables["queue_turns"]
     plain = compare(
@@ -52,7 +52,7 @@ def test_the_queues_shown_are_those_of_laps_sd_itself():
     assert turns["ns"].is_monotonic_increasing
 
 
-def test_three_curves_of_different_stability():
+def test_the_three_curves_become_perceptible_at_different_rounds():
     trace = EVIDENCE.inputs.trace
     curves = examples.find_curves(EVIDENCE)["running_acceptance"]
     chosen = curves.drop_duplicates("request")

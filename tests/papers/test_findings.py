@@ -1,6 +1,4 @@
-"""What is found in records where it can be told beforehand: policies differ by known factors in
-every seed.
-"""
+"""Tests of findings on records in which policies differ by known factors in every seed."""
 
 from dataclasses import replace
 from itertools import product
@@ -29,11 +27,10 @@ SEEDS = 10
 
 
 def records(factors=FACTORS, **settings):
-    """A record a seed, policy and combination of settings; seeds differ, policies by their factors
-    alone.
+    """Return one record per seed, policy and combination of settings.
 
-    Moves take all of the busy time in even seeds and a tenth in odd ones: a share of 10 / 55 is a
-    ratio of means.
+    Latency is the seed plus 1 times the policy's factor. KV transfers take all of the busy time in
+    even seeds and a tenth in odd seeds, so that the ratio of means is 10 / 55.
     """
     rows = []
     for values in product(*settings.values()):
@@ -82,7 +79,7 @@ def test_latency_is_found_by_data_set_and_arrivals():
     assert set(by_policy["bound_s"]) == {2.75}
 
 
-def test_tails_are_of_all_data_sets_at_the_claims_requests():
+def test_tail_latency_uses_all_data_sets_and_the_number_of_requests_of_the_claims():
     marked = OF_LATENCY.assign(
         p99_latency_s=np.where(
             OF_LATENCY["dataset"].isna()
@@ -98,12 +95,12 @@ def test_tails_are_of_all_data_sets_at_the_claims_requests():
     assert set(rows["preemptions"]) == {4}
 
 
-def test_the_share_paid_for_switching_is_a_ratio_of_means():
+def test_the_share_of_busy_time_spent_on_switching_is_a_ratio_of_means():
     paid = switching.find(with_records(latency=OF_LATENCY))["switching_paid"]
     assert paid["switching_share"].tolist() == [pytest.approx(SEEDS / 55)]
 
 
-def test_one_switch_is_held_against_its_request():
+def test_one_switch_is_divided_by_the_inference_time_of_its_request():
     rows = switching.find(with_records(latency=OF_LATENCY))["switching"].set_index(
         ["tokens", "way"]
     )["share"]
@@ -117,7 +114,7 @@ def test_one_switch_is_held_against_its_request():
     assert len(rows) == 2 * 60
 
 
-def test_readings_are_in_percent_of_ours():
+def test_interpretations_are_in_percent_of_ours():
     rows = interpretations.find(
         with_records(interpretations=records({"laps-sd": 1.0, "laps-sd:K=2": 1.2, "fcfs": 2.0}))
     )["interpretations"]
@@ -127,19 +124,19 @@ def test_readings_are_in_percent_of_ours():
     assert set(rows["seeds"]) == {SEEDS}
 
 
-def test_choices_of_the_server_are_found_for_each_value():
+def test_each_value_of_a_server_parameter_is_compared():
     tables = server.find(
-        with_records(memory=records(kv_slots=[1, 0]), loads=records(load=[0.5, 0.8]))
+        with_records(memory=records(kv_slots=["1", "unlimited"]), loads=records(load=[0.5, 0.8]))
     )
     assert list(tables) == ["loads", "memory"]
-    some = tables["memory"][tables["memory"]["kv_slots"] == 0].set_index("policy")
+    some = tables["memory"][tables["memory"]["kv_slots"] == "unlimited"].set_index("policy")
     assert "laps-sd" not in some.index
     assert some.loc["fcfs", "percent"] == pytest.approx(-50)
     assert some["switching_share"].tolist() == pytest.approx([SEEDS / 55] * 5)
     assert set(some["seeds"]) == {SEEDS}
 
 
-def test_what_preemption_buys_and_learning_costs_make_the_difference(tmp_path):
+def test_the_effects_of_preemption_and_learning_multiply_to_the_difference(tmp_path):
     names = [f"lengths {s:g}" for s in synthetic.SIZE.stretches]
     for name in names:
         save_trace(EVIDENCE.inputs.trace, tmp_path / f"{name}.parquet")
@@ -161,20 +158,22 @@ def test_what_preemption_buys_and_learning_costs_make_the_difference(tmp_path):
     assert prose["cv"] == pytest.approx(size.std() / size.mean())
 
 
-def test_the_value_of_acceptance_is_at_moves_as_measured():
+def test_the_gain_from_knowing_acceptance_uses_kv_transfers_as_measured():
     policies = {"lp-sjf": 1.0, "lp-sjf-mean": 0.9, "lp-srpt": 1.0, "srpt": 0.7}
-    cheap = records(
+    measured = records(
         policies, trace=["spread 4"], length_predictor=["noisy:0.5"], load=[0.8], swap_scale=[1.0]
     )
-    dear = cheap.assign(swap_scale=250.0, mean_latency_s=1.0)
-    rows = acceptance.find(with_records(map=pd.concat([cheap, dear])))["value_of_acceptance"]
+    expensive = measured.assign(swap_scale=250.0, mean_latency_s=1.0)
+    found = acceptance.find(with_records(map=pd.concat([measured, expensive])))
+    rows = found["value_of_acceptance"]
     assert rows[["spread", "error", "load"]].to_numpy().tolist() == [[4, 0.5, 0.8]]
     assert rows[["sjf", "srpt"]].to_numpy().tolist() == [[pytest.approx(-10), pytest.approx(-30)]]
 
 
-def test_tests_of_stability_are_held_against_each_other(tmp_path):
-    """γ = 3, δ = 0.1 is the best of the grid, 2 rounds the best count; shuffling costs LAPS-SD 20
-    %.
+def test_stability_tests_are_compared_with_each_other(tmp_path):
+    """γ = 3, δ = 0.1 is the best of the grid and 2 rounds the best fixed number.
+
+    Shuffling makes LAPS-SD 20 % slower.
     """
     factors = {"fcfs": 2.0, "laps-sd": 1.0}
     factors |= dict.fromkeys(
@@ -183,10 +182,10 @@ def test_tests_of_stability_are_held_against_each_other(tmp_path):
     factors |= {"laps-sd:gamma=3,delta=0.1": 0.8, "laps-sd:count=2": 0.5, stability.LATE: 1.6}
     settings = {"dataset": [*synthetic.DATASETS, None]}
     recorded = records(factors, trace=["recorded"], **settings)
-    mixed = records(factors | {"laps-sd": 1.2}, trace=["shuffled"], **settings)
+    shuffled = records(factors | {"laps-sd": 1.2}, trace=["shuffled"], **settings)
     save_trace(EVIDENCE.inputs.trace, tmp_path / "shuffled.parquet")
     evidence = replace(
-        with_records(stability=pd.concat([recorded, mixed])),
+        with_records(stability=pd.concat([recorded, shuffled])),
         files={"shuffled": tmp_path / "shuffled.parquet"},
     )
     tables = stability.find(evidence)
@@ -210,15 +209,14 @@ def test_tests_of_stability_are_held_against_each_other(tmp_path):
     assert sensitivity["late"].tolist() == pytest.approx([100.0] * 3)
 
 
-def test_errors_of_the_estimate_are_of_the_test_half():
+def test_errors_of_estimated_times_are_measured_on_the_test_half():
     rows = estimates.find(EVIDENCE)["estimate_errors"].set_index(["dataset", "predictor"])
-    future = EVIDENCE.inputs.split().test.trace
-    stable = stable_rounds(future, LapsSD())
-    everyone = rows.loc["all", "oracle"]
-    assert everyone["requests"] == (stable > 0).sum()
-    assert everyone["perceptible"] == (stable > 0).mean()
-    assert everyone["round"] == np.median(stable[stable > 0])
-    assert everyone["length"] == 0
+    stable = stable_rounds(EVIDENCE.inputs.split().test.trace, LapsSD())
+    pooled = rows.loc["all", "oracle"]
+    assert pooled["requests"] == (stable > 0).sum()
+    assert pooled["perceptible"] == (stable > 0).mean()
+    assert pooled["round"] == np.median(stable[stable > 0])
+    assert pooled["length"] == 0
     assert rows.loc[("all", "noisy:0.5"), "length"] > 0.2
     assert set(rows.index.get_level_values("predictor")) == {
         "oracle",

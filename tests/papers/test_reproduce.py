@@ -1,6 +1,4 @@
-"""A reproduction from end to end at a tiny size: everything is drawn, and what is missing is
-named.
-"""
+"""Tests of a reproduction at a tiny size: it writes all files and lists unanswered questions."""
 
 import json
 import re
@@ -34,8 +32,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def lapsd(capsys, monkeypatch):
-    """`lapsd reproduce --quick` at the tiny size, in this process; returns (exit code, stdout,
-    stderr).
+    """Run `lapsd reproduce --quick` at the tiny size in this process.
+
+    Returns the exit code, stdout and stderr.
     """
     monkeypatch.setitem(PAPERS, "laps-sd", replace(LAPS_SD, quick=TINY))
 
@@ -50,7 +49,7 @@ def lapsd(capsys, monkeypatch):
 
 
 class Page(HTMLParser):
-    """Collects a page's tags, and what they point at."""
+    """Collect the tags of a page and the targets of its links and images."""
 
     def __init__(self, text):
         super().__init__()
@@ -67,13 +66,13 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_every_figure_is_there_in_both_formats(folder):
+def test_every_figure_is_written_in_both_formats(folder):
     for number in FIGURES:
         assert (folder / "figures" / f"figure-{number:02d}.png").read_bytes()[:4] == b"\x89PNG"
         assert (folder / "figures" / f"figure-{number:02d}.pdf").read_bytes()[:4] == b"%PDF"
 
 
-def test_the_claims_have_verdicts_and_whole_figures(folder):
+def test_the_claims_have_verdicts_and_all_figures(folder):
     text = (folder / "claims.md").read_text(encoding="utf-8")
     assert (
         len(re.findall(r"\*\*Verdict: (holds|holds in part|does not hold here)\.\*\*", text)) == 4
@@ -95,7 +94,7 @@ def test_the_report_is_one_file_that_needs_no_network(folder):
     assert all(target.startswith(("#", "data:image/png;base64,")) for target in page.targets)
 
 
-def test_its_tables_and_runs_can_be_read(folder):
+def test_tables_and_runs_can_be_read(folder):
     latency = pd.read_csv(folder / "tables" / "latency.csv")
     assert set(latency["dataset"]) == {"code", "prose", "arithmetic", "all"}
     records = pd.read_parquet(folder / "runs" / "latency")
@@ -110,7 +109,7 @@ def test_its_tables_and_runs_can_be_read(folder):
         assert row["percent"] == pytest.approx(100 * (means["laps-sd"] / means[row["policy"]] - 1))
 
 
-def test_a_second_run_goes_on_or_is_refused(folder, lapsd):
+def test_a_second_run_needs_resume(folder, lapsd):
     code, _, error = lapsd("--out", folder)
     assert (code, error.count("\n")) == (2, 1)
     assert "holds a reproduction already" in error
@@ -121,7 +120,7 @@ def test_a_second_run_goes_on_or_is_refused(folder, lapsd):
     part.unlink()
     code, _, error = lapsd("--out", folder, "--draw-only")
     assert code == 1
-    assert "left out: what is drawn from the sweep 'queues': it is not there" in error
+    assert "left out: all that needs the sweep 'queues': the sweep has not finished" in error
     assert not (folder / "figures" / "figure-06.png").exists()
     assert (folder / "figures" / "figure-05.png").exists()
     assert lapsd("--out", folder, "--resume")[0] == 0
@@ -129,14 +128,14 @@ def test_a_second_run_goes_on_or_is_refused(folder, lapsd):
     assert (folder / "figures" / "figure-06.png").exists()
 
 
-def test_another_reproduction_is_not_gone_on_with(folder, lapsd, monkeypatch):
+def test_another_reproduction_is_not_resumed(folder, lapsd, monkeypatch):
     monkeypatch.setitem(PAPERS, "laps-sd", replace(LAPS_SD, quick=replace(TINY, claims=7)))
     code, _, error = lapsd("--out", folder, "--resume")
     assert code == 2
     assert "holds another reproduction (size differs)" in error
 
 
-def test_what_a_trace_and_a_profile_lack_is_named_and_the_rest_drawn(lapsd, tmp_path):
+def test_questions_without_an_answer_are_named_and_the_rest_is_drawn(lapsd, tmp_path):
     trace = load_trace("reference").take(range(120))
     names = {"code": "code", "prose": "<b>prose</b> | x", "arithmetic": "code"}
     save_trace(replace(trace, dataset=[names[d] for d in trace.dataset]), tmp_path / "two.parquet")
@@ -150,10 +149,10 @@ def test_what_a_trace_and_a_profile_lack_is_named_and_the_rest_drawn(lapsd, tmp_
         "--out", out, "--trace", tmp_path / "two.parquet", "--profile", tmp_path / "free.json"
     )
     assert code == 1
-    told = [line for line in error.splitlines() if "left out" in line]
-    assert any("figure 5" in line and "2 of the three data sets" in line for line in told)
-    assert any("figure 2" in line and "no switching costs" in line for line in told)
-    assert len(told) == 2
+    left_out = [line for line in error.splitlines() if "left out" in line]
+    assert any("figure 5" in line and "three are needed" in line for line in left_out)
+    assert any("figure 2" in line and "no switching costs" in line for line in left_out)
+    assert len(left_out) == 2
     drawn = {int(p.stem[-2:]) for p in (out / "figures").glob("*.png")}
     assert drawn == set(FIGURES) - {2, 5}
     page = (out / "report.html").read_text(encoding="utf-8")
@@ -162,7 +161,7 @@ def test_what_a_trace_and_a_profile_lack_is_named_and_the_rest_drawn(lapsd, tmp_
     assert not Page(page).open
 
 
-def test_a_folder_of_something_else_is_refused(lapsd, tmp_path):
+def test_a_folder_with_other_files_is_refused(lapsd, tmp_path):
     (tmp_path / "thesis.tex").touch()
     code, _, error = lapsd("--out", tmp_path)
     assert (code, error.count("\n")) == (2, 1)
@@ -174,18 +173,16 @@ def test_a_folder_of_something_else_is_refused(lapsd, tmp_path):
     assert lapsd("--out", tmp_path / "o", "--workers", "0")[0] == 2
 
 
-def test_a_paper_is_a_list_of_questions(tmp_path):
-    """Another one, whose only question is new: what it needs, finds, says and draws is all that
-    there is to write.
-    """
+def test_a_new_paper_is_a_list_of_questions(tmp_path):
+    """A paper with one new question needs functions for its sweeps, tables, text and figures."""
     from lapsd.sim.figures.differences import plot_differences
 
     def draw(evidence, tables):
         return [
             Figure(
                 1,
-                "Readings",
-                "As run.",
+                "Interpretations",
+                "A caption.",
                 lambda: plot_differences({"all": tables["interpretations"]}, {}, "ours"),
             )
         ]
@@ -193,7 +190,7 @@ def test_a_paper_is_a_list_of_questions(tmp_path):
     question = Question(
         "figure 1",
         interpretations.find,
-        lambda e, t: Section("Does it pay?", [f"{len(t['interpretations'])} <other>"]),
+        lambda e, t: Section("A section", [f"{len(t['interpretations'])} <other>"]),
         draw,
         interpretations.needs,
     )
@@ -210,19 +207,19 @@ def test_a_paper_is_a_list_of_questions(tmp_path):
     assert [p.name for p in (out / "tables").iterdir()] == ["interpretations.csv"]
     text = (out / "claims.md").read_text(encoding="utf-8")
     assert text.startswith("# Another paper\n")
-    assert "## Does it pay?\n\n24 <other>\n" in text
+    assert "## A section\n\n24 <other>\n" in text
     assert "24 &lt;other&gt;" in (out / "report.html").read_text(encoding="utf-8")
     with pytest.raises(ValueError, match="another reproduction \\(paper differs\\)"):
         reproduce(out, size=TINY, workers=1, resume=True)
 
 
-def test_an_unknown_paper_is_refused_with_those_there_are(lapsd, tmp_path):
+def test_the_message_on_an_unknown_paper_lists_the_known_papers(lapsd, tmp_path):
     code, _, error = lapsd("--out", tmp_path / "o", "alpa")
     assert (code, error.count("\n")) == (2, 1)
-    assert "paper 'alpa': can be reproduced are laps-sd" in error
+    assert "paper 'alpa': must be one of laps-sd" in error
 
 
-def test_a_folder_that_names_no_paper_is_the_first_ones(folder, lapsd):
+def test_a_folder_without_a_paper_belongs_to_the_first_paper(folder, lapsd):
     mark = folder / "_reproduction.json"
     before = json.loads(mark.read_text(encoding="utf-8"))
     del before["paper"]
@@ -230,9 +227,10 @@ def test_a_folder_that_names_no_paper_is_the_first_ones(folder, lapsd):
     assert lapsd("--out", folder, "--draw-only")[0] == 0
 
 
-def test_a_trace_that_no_model_fits_leaves_out_what_is_generated(tmp_path):
-    """Rounds without drafts say nothing of acceptance: the map and the stretched lengths go, said
-    once each.
+def test_a_trace_without_an_acceptance_model_leaves_out_generated_traces(tmp_path):
+    """Rounds without drafts have no acceptance, so the map and the stretched lengths are left out.
+
+    Each reason is given once.
     """
     few = load_trace("reference").take(range(60))
     plain = replace(

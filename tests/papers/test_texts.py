@@ -1,8 +1,7 @@
-"""What the report says of made-up findings, and what is run for it, byte for byte as committed in
-`texts/`.
+"""Tests that the report's text on synthetic findings, and its sweeps, equal the files in `texts/`.
 
-Where a text changes on purpose, `python -m tests.papers.test_texts` writes them anew, for `git
-diff` to show.
+After an intended change, `python -m tests.papers.test_texts` writes the files again; review the
+change with `git diff`.
 """
 
 import json
@@ -75,7 +74,7 @@ CASES: dict[str, tuple[Question, Evidence, Tables]] = {
 
 
 def text_of(name: str) -> str:
-    """A page of one answer."""
+    """Return a page with one answer."""
     question, evidence, tables = CASES[name]
     answer = Answer(tables, question.say(evidence, tables), question.draw(evidence, tables))
     report = Report(
@@ -85,17 +84,17 @@ def text_of(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_text_is_what_was_committed(name):
+def test_a_text_equals_the_committed_file(name):
     assert text_of(name) == (TEXTS / f"{name}.md").read_bytes().decode("utf-8")
 
 
-def test_every_question_has_a_text_and_every_text_a_case():
+def test_every_question_has_a_case_and_every_file_too():
     assert {question for question, _, _ in CASES.values()} == set(LAPS_SD.questions)
     assert {path.stem for path in TEXTS.glob("*.md")} == {*CASES, "whole"}
 
 
 def whole() -> str:
-    """A report without answers: what introduces it, what is fixed, and what is missing."""
+    """Return a report without answers: introduction, settings, and one unanswered question."""
     inputs, size = EVIDENCE.inputs, synthetic.SIZE
     report = Report(
         LAPS_SD.title,
@@ -108,12 +107,12 @@ def whole() -> str:
     return render("claims.md.j2", report, {})
 
 
-def test_the_frame_of_a_report_is_what_was_committed():
+def test_the_introduction_and_settings_equal_the_committed_file():
     assert whole() == (TEXTS / "whole.md").read_bytes().decode("utf-8")
 
 
 def sweeps() -> str:
-    """What the full and the quick reproduction run, a line a sweep."""
+    """Return the sweeps of the full and the quick reproduction, one line each."""
     inputs = EVIDENCE.inputs
     lines = {
         f"{size.name} {name}: {json.dumps(sweep.document())}\n": None
@@ -124,12 +123,12 @@ def sweeps() -> str:
     return "".join(lines)
 
 
-def test_what_is_run_is_what_was_committed():
+def test_the_sweeps_equal_the_committed_file():
     assert sweeps() == (TEXTS / "sweeps.txt").read_bytes().decode("utf-8")
 
 
 def renew() -> None:
-    """Write all of them anew."""
+    """Write all files again."""
     TEXTS.mkdir(exist_ok=True)
     for path in TEXTS.glob("*.md"):
         path.unlink()

@@ -1,6 +1,4 @@
-"""Figures contain what they must: series, axis labels with units, legends, and the numbers of their
-tables.
-"""
+"""Tests that figures contain their series, axis labels with units, legends and numbers."""
 
 import subprocess
 import sys
@@ -51,15 +49,15 @@ CASES = {
 
 
 def drawn(number):
-    """A figure of the paper from made-up findings, and its axes."""
+    """Return a figure of the paper, drawn from synthetic findings, and its axes."""
     question, tables = CASES[number]
     figure = next(f for f in question.draw(EVIDENCE, tables) if f.number == number).draw()
-    figure.canvas.draw()  # lays out, and fails where a text cannot be set
+    figure.canvas.draw()  # computes the layout, and fails where a text cannot be rendered
     return figure, figure.axes
 
 
 def legend(holder):
-    """The entries of a legend of a figure or of axes."""
+    """Return the entries of the legend of a figure or of axes."""
     box = holder.get_legend() if hasattr(holder, "get_legend") else holder.legends[0]
     return [text.get_text() for text in box.get_texts()]
 
@@ -69,25 +67,34 @@ def labels(ax):
 
 
 def lines(ax):
-    """The points of each line with its interval, by label."""
+    """Return the points of each line with intervals, by label."""
     return {c.get_label(): c.lines[0].get_xydata() for c in ax.containers}
+
+
+def curves(ax):
+    """Return the points of each labelled line, by label."""
+    return {
+        line.get_label(): line.get_xydata()
+        for line in ax.lines
+        if not line.get_label().startswith("_")
+    }
 
 
 def title(ax):
     return ax.get_title(loc="left")
 
 
-def test_every_figure_of_the_paper_is_among_the_cases():
+def test_every_figure_of_laps_sd_is_among_the_cases():
     assert {question for question, _ in CASES.values()} <= set(LAPS_SD.questions)
     with_figures = [q for q in LAPS_SD.questions if "figure" in q.about]
     assert {question for question, _ in CASES.values()} == set(with_figures)
 
 
-def test_schedules_show_when_each_request_ran_and_what_it_took():
+def test_schedules_show_when_each_request_ran_and_mean_latency():
     _, (first, second) = drawn(1)
     assert [title(ax) for ax in (first, second)] == [
-        "fcfs: mean latency 0.05 s",
-        "laps-sd: mean latency 0.05 s",
+        "FCFS: mean latency 0.05 s",
+        "LAPS-SD: mean latency 0.05 s",
     ]
     assert labels(second) == ("time, s", "request")
     bars = np.array([(b.get_x(), b.get_width()) for b in first.patches])
@@ -99,7 +106,7 @@ def test_schedules_show_when_each_request_ran_and_what_it_took():
     assert first.lines[0].get_xdata() == pytest.approx([0, 0.01, 0.02])
 
 
-def test_the_cost_of_a_switch_is_a_line_each_way_and_the_papers_mark():
+def test_the_time_of_a_switch_is_one_line_per_method_and_a_star_for_the_paper():
     _, (ax,) = drawn(2)
     assert labels(ax) == ("output length, tokens", "one switch / inference time, %")
     assert legend(ax) == ["bus", "recompute", "paper: ~14%"]
@@ -108,18 +115,18 @@ def test_the_cost_of_a_switch_is_a_line_each_way_and_the_papers_mark():
     assert ax.get_yscale() == "log"
 
 
-def test_running_acceptance_marks_the_round_at_which_it_is_stable():
+def test_running_acceptance_has_a_dot_where_a_request_becomes_perceptible():
     _, (ax,) = drawn(3)
     assert labels(ax) == ("round", "running acceptance rate")
-    assert legend(ax) == ["code, 1", "prose, 2", "sums, 3"]
-    curves, dots = ax.lines[0::2], ax.lines[1::2]
-    assert [len(c.get_xydata()) for c in curves] == [4, 4, 4]
+    assert legend(ax) == ["code, round 1", "prose, round 2", "sums, round 3"]
+    rates, dots = ax.lines[0::2], ax.lines[1::2]
+    assert [len(rate.get_xydata()) for rate in rates] == [4, 4, 4]
     assert [d.get_xydata().tolist()[0] for d in dots] == [
         pytest.approx([r + 1, 0.1 * (2 * r + 1)]) for r in range(3)
     ]
 
 
-def test_queues_are_shaded_where_a_request_crosses():
+def test_the_colour_of_a_bar_changes_where_a_request_changes_queues():
     _, (ax,) = drawn(4)
     assert labels(ax) == ("time, s", "request, in order of arrival")
     assert legend(ax) == ["becomes perceptible", *(f"queue {q}" for q in range(1, 5))]
@@ -136,34 +143,64 @@ def test_queues_are_shaded_where_a_request_crosses():
     assert diamonds == [[pytest.approx([0.02, 0])]]
 
 
-def test_latency_is_a_line_a_policy_and_the_bound():
+def test_latency_is_one_line_per_policy_with_a_band_and_the_bound():
     figure, axes = drawn(5)
     assert len(axes) == 6
-    assert legend(figure) == [*synthetic.POLICIES, "bound"]
+    assert legend(figure) == [*(NAMES[p] for p in synthetic.POLICIES), "bound"]
     assert [title(ax) for ax in axes[:3]] == synthetic.DATASETS
     assert labels(axes[0])[1] == "Poisson, load 0.8:\nmean latency, s"
     assert labels(axes[3]) == ("requests", "all at once:\nmean latency, s")
-    assert lines(axes[4])["lp-sjf"][:, 1] == pytest.approx([1, 3])
-    assert lines(axes[4])["lp-sjf"][:, 0] == pytest.approx([10, 30], abs=2)
-    spread = axes[4].containers[2].lines[2][0].get_segments()[0]
-    assert spread[:, 1] == pytest.approx([0.9, 1.1])
-    assert axes[4].containers[2].lines[0].get_color() == COLOURS["lp-sjf"]
+    assert curves(axes[4])["LP-SJF"].tolist() == [[10, 1], [30, 3]]
+    band = axes[4].collections[2].get_paths()[0].vertices
+    at_10 = band[band[:, 0] == 10, 1]
+    assert (at_10.min(), at_10.max()) == pytest.approx((0.9, 1.1))
+    assert axes[4].lines[2].get_color() == COLOURS["lp-sjf"]
 
 
-def test_queues_are_compared_by_both_rules():
+def test_no_policy_is_drawn_below_the_bound():
+    """Policies and the bound once had different x, and SRPT seemed to be below the bound."""
+    tables = synthetic.latency(lambda d, a, p: -5.0)
+    rows = tables["latency"]
+    srpt_s = rows[rows["policy"] == "srpt"].set_index(["dataset", "all_at_once", "requests"])
+    keys = pd.MultiIndex.from_frame(rows[["dataset", "all_at_once", "requests"]])
+    tables["latency"] = rows.assign(bound_s=srpt_s["mean_s"].loc[keys].to_numpy())
+    (figure,) = latency.QUESTION.draw(EVIDENCE, tables)
+    for ax in figure.draw().axes:
+        points = curves(ax)
+        for policy in (NAMES[p] for p in synthetic.POLICIES):
+            assert points[policy][:, 0].tolist() == points["bound"][:, 0].tolist() == [10, 30]
+        assert points["SRPT"].tolist() == points["bound"].tolist()
+
+
+@pytest.mark.parametrize("number", [6, 12, 13])
+def test_lines_are_drawn_at_their_true_x(number):
+    wanted = {6: set(range(1, 9)), 12: {0, 1, 4}, 13: {0.4, 0.8, 1.6, 0.7, 0.9, 1.0, 1.2}}
+    _, axes = drawn(number)
+    found = {x for ax in axes for c in ax.containers for x in c.lines[0].get_xdata()}
+    assert found == wanted[number]
+
+
+def test_numbers_of_queues_are_compared_under_both_rules():
     _, axes = drawn(6)
     assert [title(ax) for ax in axes[:2]] == ["Sup₁ scaled with K", "Sup₁ fixed"]
-    assert labels(axes[0])[1] == "mean latency\nagainst K = 4, %"
+    assert labels(axes[0])[1] == "mean latency\nvs. K = 4, %"
     assert labels(axes[2]) == ("K, queues", "requests")
     assert legend(axes[0]) == ["10 requests", "30 requests"]
     assert lines(axes[0])["10 requests"][:, 1].tolist() == [abs(k - 6) for k in range(1, 9)]
     shares = axes[2].images[0].get_array()
     assert (shares[0, 5], shares[1, 3]) == (80, 80)
     assert [t.get_position() for t in axes[2].texts if t.get_text() == "80"] == [(6, 0), (4, 1)]
-    assert axes[4].get_ylabel() == "best K, % of resamples"
+    assert axes[4].get_ylabel() == "K is best, % of resamples"
 
 
-def test_errors_are_bars_beside_the_papers():
+def test_no_difference_is_cut_off_below_the_axis():
+    tables = synthetic.queues({10: 6, 30: 4}, 0.9)
+    tables["queues"].loc[0, ["percent", "low", "high"]] = [-20.0, -22.0, -18.0]
+    (figure,) = queues.QUESTION.draw(EVIDENCE, tables)
+    assert figure.draw().axes[0].get_ylim()[0] < -22
+
+
+def test_errors_of_estimated_times_are_bars_with_a_line_for_the_paper():
     figure, axes = drawn(7)
     assert [title(ax) for ax in axes] == [
         f"lengths: {p}" for p in ("oracle", "noisy:0.5", "regressed:0.6", "learned")
@@ -171,35 +208,34 @@ def test_errors_are_bars_beside_the_papers():
     assert labels(axes[0])[1] == "mean |T̃ − T| / T, %"
     assert legend(figure) == [
         "paper: 6.84%",
-        "all together",
-        "length alone",
-        "acceptance alone",
-        "round cost alone",
+        "T̃",
+        "length only",
+        "acceptance only",
+        "round cost only",
     ]
-    bars = next(c for c in axes[1].containers if c.get_label() == "length alone")
+    bars = next(c for c in axes[1].containers if c.get_label() == "length only")
     assert [b.get_height() for b in bars] == pytest.approx([20.0] * 4)
     assert [t.get_text() for t in axes[0].get_xticklabels()] == [*synthetic.DATASETS, "all"]
     assert axes[0].lines[-1].get_ydata() == pytest.approx([6.84, 6.84])
 
 
-def test_readings_are_in_order_and_named():
+def test_interpretations_are_sorted_and_have_names():
     _, (own, others) = drawn(8)
-    assert title(own).startswith("other readings")
-    assert others.get_xlabel() == "mean latency against LAPS-SD as we read it, %"
+    assert title(own) == "other interpretations and parameters"
+    assert others.get_xlabel() == "mean latency vs. LAPS-SD, %"
     assert len(own.get_yticks()) == len(interpretations.INTERPRETATIONS)
-    assert [t.get_text() for t in others.get_yticklabels()] == list(interpretations.OTHERS)
+    assert [t.get_text() for t in others.get_yticklabels()] == [
+        NAMES[p] for p in interpretations.OTHERS
+    ]
     dots = others.collections[1].get_offsets()
     assert dots[:, 0].tolist() == [10.0 * i - 5 for i in range(6)]
     assert others.collections[0].get_segments()[0][:, 0].tolist() == [-6.0, -4.0]
 
 
-def test_tests_of_stability_are_told_apart_and_shuffled_ones_too():
+def test_each_kind_of_stability_test_and_shuffled_rounds_have_their_marker():
     figure, axes = drawn(9)
     assert [title(ax) for ax in axes] == ["all", *synthetic.DATASETS]
-    assert labels(axes[0]) == (
-        "median round of becoming perceptible",
-        "mean latency\nagainst FCFS, %",
-    )
+    assert labels(axes[0]) == ("median round of becoming perceptible", "mean latency\nvs. FCFS, %")
     assert legend(figure) == [*stability.KINDS.values(), "γ, δ on shuffled rounds"]
     assert axes[0].collections[0].get_offsets().tolist() == [[5, -38], [10, -36]]
     assert axes[0].collections[0].get_sizes().tolist() == pytest.approx(
@@ -208,52 +244,52 @@ def test_tests_of_stability_are_told_apart_and_shuffled_ones_too():
     assert axes[0].get_xscale() == "log"
 
 
-def test_the_map_names_the_best_and_pales_where_it_is_chance():
+def test_the_map_names_the_best_policy_of_each_cell():
     _, axes = drawn(10)
     assert [title(ax) for ax in axes] == [
-        f"load {load:g}, {moves}"
-        for moves in ("moves as measured", "a move 14 % at 500 tokens")
+        f"load {load:g}, {transfers}"
+        for transfers in ("KV transfers as measured", "KV transfers expensive")
         for load in (0.5, 0.8)
     ]
     assert labels(axes[2]) == ("length error (SD of the log)", "acceptance spread")
-    said = [text.get_text() for text in axes[0].texts]
-    assert len(said) == 9
-    assert said[:4] == [
+    texts = [text.get_text() for text in axes[0].texts]
+    assert len(texts) == 9
+    assert texts[:4] == [
         "LP-SRPT\n+2.0\n1.10",
         "LP-SRPT\n+2.5\n1.15",
         "LP-SRPT\n+3.0\n1.20",
         "LP-SRPT\n+2.0\n1.10",
     ]
-    assert said[-1] == "LAPS-SD\n+3.0\n1.20"
+    assert texts[-1] == "LAPS-SD\n+3.0\n1.20"
     assert [t.get_text() for t in axes[2].get_xticklabels()] == ["0", "0.5", "1"]
     stars = [line.get_xydata().tolist()[0] for line in axes[0].lines]
     assert stars[0] == pytest.approx([1, 0.6])  # error 0.5 at spread 1
     assert len(stars) == 2
 
 
-def test_the_lead_is_in_percent():
+def test_the_difference_to_the_best_other_policy_is_in_percent():
     _, axes = drawn(11)
     assert axes[0].images[0].get_array()[2].tolist() == [-3, -3.5, -4]
     assert axes[2].images[0].get_array()[2].tolist() == [8, 8, 8]
     assert [t.get_text() for t in axes[2].texts][-3:] == ["+8.0"] * 3
     assert axes[2].texts[-1].get_fontweight() == "bold"
-    assert axes[4].get_ylabel() == "LAPS-SD against the best other, %"
+    assert axes[4].get_ylabel() == "LAPS-SD vs. best other policy, %"
     assert axes[0].images[0].get_clim() == (-8, 8)
 
 
-def test_the_value_of_acceptance_is_a_line_an_error():
+def test_the_gain_from_knowing_acceptance_is_one_line_per_length_error():
     _, (left, right) = drawn(12)
-    assert labels(left) == ("acceptance spread (1: as recorded)", "mean latency, %")
+    assert labels(left) == ("acceptance spread (1: as recorded)", "difference in mean latency, %")
     assert [title(ax) for ax in (left, right)] == list(acceptance.PANELS.values())
     assert legend(left) == ["length error 0", "length error 0.5", "length error 1"]
     assert lines(right)["length error 1"].tolist() == [[0, -1], [1, -3], [4, -9]]
 
 
-def test_parts_are_lines_where_generated_and_dots_as_recorded():
+def test_effects_are_lines_for_generated_and_dots_for_recorded_requests():
     _, (ax,) = drawn(13)
-    assert labels(ax) == ("CV of requests' times alone", "mean latency, %")
+    assert labels(ax) == ("CV of requests' times alone", "difference in mean latency, %")
     assert legend(ax) == list(preemption.PARTS.values())
-    assert lines(ax)["LAPS-SD against LP-SJF: both"] == pytest.approx(
+    assert lines(ax)["both: LAPS-SD vs. LP-SJF"] == pytest.approx(
         np.array([[0.4, 8], [0.8, 0], [1.6, -16]])
     )
     dots = ax.containers[1].lines[0]
@@ -262,7 +298,7 @@ def test_parts_are_lines_where_generated_and_dots_as_recorded():
     assert [t.get_text() for t in ax.texts] == ["sums", "all", "code", "prose"]
 
 
-def test_a_comparison_is_a_bar_a_policy_with_interval_tail_and_bound():
+def test_a_comparison_is_one_bar_per_policy_with_interval_tail_and_bound():
     rows = pd.DataFrame(
         {
             "policy": ["fcfs", "mine"],
@@ -285,7 +321,7 @@ def test_a_comparison_is_a_bar_a_policy_with_interval_tail_and_bound():
     assert [t.get_text() for t in plot_comparison(rows, np.nan, "").texts][2:] == []
 
 
-def test_a_sweep_is_a_line_each_value_and_a_level_each_policy_without_it():
+def test_a_sweep_has_lines_and_levels_for_policies_without_the_parameter():
     points = pd.DataFrame(
         {
             "line": ["las", "las", "laps-sd"],
@@ -301,7 +337,7 @@ def test_a_sweep_is_a_line_each_value_and_a_level_each_policy_without_it():
         points, level, policies=True, x="evict", y="mean latency, s", title="20 seeds"
     )
     (ax,) = figure.axes
-    assert labels(ax) == ("evict", "mean latency, s (95 % over seeds)")
+    assert labels(ax) == ("evict", "mean latency, s (95 % interval over seeds)")
     assert legend(ax) == ["las", "laps-sd"]
     assert lines(ax)["las"].tolist() == [[1, 1], [0, 2]]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["a", "b"]
@@ -310,7 +346,7 @@ def test_a_sweep_is_a_line_each_value_and_a_level_each_policy_without_it():
     assert ax.texts[0].get_text() == "fcfs"
 
 
-def test_a_heat_map_grows_upwards_and_writes_its_cells():
+def test_a_heat_map_grows_upwards_and_shows_the_number_of_each_cell():
     table = pd.DataFrame([[1.0, 2.0], [3.0, np.nan]], index=[10, 20], columns=[0.5, 0.8])
     figure = plot_heat(table, x="load", y="requests", value="mean latency, s", title="5 seeds")
     ax, bar = figure.axes
@@ -331,15 +367,15 @@ def test_a_trace_is_drawn_by_data_set_in_four_panels():
     assert [labels(ax)[0] for ax in axes] == [
         "acceptance of a request (accepted / drafted)",
         "lag, rounds",
-        "place in the draft",
+        "position in the draft",
         "perceptible after rounds (γ = 5, δ = 0.05)",
     ]
     described = describe(trace).set_index("dataset")
     assert axes[1].lines[0].get_ydata() == pytest.approx(described.loc["code", "autocorrelation"])
-    assert figure._repr_png_()[:4] == b"\x89PNG"  # shows itself in notebooks
+    assert figure._repr_png_()[:4] == b"\x89PNG"  # notebooks display it
 
 
-def test_a_profile_is_points_as_timed_and_lines_as_fitted():
+def test_a_profile_is_drawn_as_measured_points_and_fitted_lines():
     profile = load_profile("reference")
     figure = plot_profile(profile, *read_timings(profile, BUNDLED / "reference.json"))
     passes, grid, prefill, swaps = figure.axes
@@ -353,7 +389,7 @@ def test_a_profile_is_points_as_timed_and_lines_as_fitted():
     assert line[1] == pytest.approx(profile.costs.prefill(int(line[0])) / 1e6)
 
 
-def test_schedules_need_timelines():
+def test_drawing_schedules_needs_recorded_timelines():
     trace, profile = load_trace("reference"), load_profile("reference")
     with pytest.raises(ValueError, match="no timelines were recorded"):
         compare(trace, profile, [FCFS()], requests=3, seeds=1).plot_schedules()
@@ -363,12 +399,12 @@ def test_schedules_need_timelines():
     assert [title(ax).partition(":")[0] for ax in figure.axes] == ["fcfs", "laps-sd"]
 
 
-def test_a_policy_has_one_colour_whatever_its_parameters():
+def test_a_policy_has_the_same_colour_with_all_parameters():
     assert colour_of("laps-sd:K=2") == colour_of("laps-sd") == COLOURS["laps-sd"]
     assert len({colour_of("mine", i) for i in range(len(OTHER))}) == len(OTHER)
     assert set(COLOURS) <= set(NAMES)
 
 
-def test_matplotlib_is_loaded_with_the_first_figure():
+def test_matplotlib_is_imported_with_the_first_figure():
     code = "import sys, lapsd.cli.show, lapsd.cli.reproduce; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""What the LAPS-SD paper claims, a module a claim.
+"""The claims of the LAPS-SD paper, one module each.
 
-Verdicts follow rules that stand here, before any run.
+The rules for verdicts were fixed before any run.
 """

@@ -20,11 +20,11 @@ POLICIES = (*DEPLOYABLE, "srpt")
 OTHERS = (*BASELINES, "lp-srpt", "srpt")
 COUNTS = (10, 20, 30, 40, 50)  # requests
 
-Cell = tuple[str, bool, str]  # data set, all at once, policy that LAPS-SD is held against
+Cell = tuple[str, bool, str]  # data set, all at once, policy that LAPS-SD is compared with
 
 
 def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
-    """Every policy, data set, way to arrive and number of requests."""
+    """Return a sweep of every policy, data set, arrival process and number of requests."""
     return {
         "latency": sweep(
             POLICIES,
@@ -37,11 +37,14 @@ def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
 
 
 def find(evidence: Evidence) -> Tables:
-    """Mean latency and the bound, and LAPS-SD against each policy, by data set, arrivals and number
-    of requests.
+    """Return mean latency, the bound, and LAPS-SD's difference to each policy.
+
+    One row per data set, arrival process, number of requests and policy.
     """
-    if len(held := evidence.inputs.datasets) != 3:
-        raise Unanswerable(f"the trace has {len(held)} of the three data sets ({', '.join(held)})")
+    if len(names := evidence.inputs.datasets) != 3:
+        raise Unanswerable(
+            f"the trace has {len(names)} data sets ({', '.join(names)}) and three are needed"
+        )
     rows = []
     keys = ["dataset", "all_at_once", "requests"]
     for key, group in evidence.records["latency"].groupby(keys, dropna=False):
@@ -69,10 +72,10 @@ def find(evidence: Evidence) -> Tables:
 
 
 def say(evidence: Evidence, tables: Tables) -> Claim:
-    """39 % is reached against a baseline if the interval goes to 39 % or beyond.
+    """Judge the claim: 39 % is reached if the interval of the difference extends to 39 % or beyond.
 
-    Holds if reached against each of the paper's baselines over all data sets; in part if against
-    one anywhere.
+    It holds if 39 % is reached against each of the paper's baselines over all data sets, and in
+    part if it is reached against one baseline on one data set.
     """
     rows = tables["latency"]
     rows = rows[(rows["requests"] == REQUESTS) & rows["policy"].isin(OTHERS)]
@@ -93,9 +96,9 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     )
     findings = [
         (
-            f"With {REQUESTS} requests that arrive at load {LOAD:g}, over all data sets, LAPS-SD's"
-            f" mean latency is {change(pooled['fcfs'])} against FCFS, {change(pooled['las'])}"
-            f" against LAS and {change(pooled['lp-sjf'])} against LP-SJF"
+            f"With {REQUESTS} requests that arrive at load {LOAD:g}, over all data sets, the mean"
+            f" latency of LAPS-SD differs by {change(pooled['fcfs'])} from FCFS, by"
+            f" {change(pooled['las'])} from LAS and by {change(pooled['lp-sjf'])} from LP-SJF"
             f" ({int(rows['seeds'].max()):,} seeds; the widest interval in this table is ±"
             f" {widest:.1f} % of its baseline)."
         ),
@@ -104,52 +107,55 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         ),
     ]
     slower = (
-        f"LAPS-SD is slower than {_grouped(worse)}."
+        f"LAPS-SD is significantly slower than {_grouped(worse)}."
         if worse
-        else ("It is slower than none of the paper's baselines.")
+        else "LAPS-SD is not significantly slower than any of the paper's baselines."
     )
     table = Table(
-        ["data set, arrivals", *(f"against {NAMES[p]}" for p in OTHERS)],
+        ["data set, arrivals", *(f"vs. {NAMES[p]}" for p in OTHERS)],
         [[in_words(d, a), *(change(cells[d, a, p]) for p in OTHERS)] for d, a in shown],
-        f"Mean latency of LAPS-SD against other policies, {REQUESTS} requests, 95 % intervals over"
-        " seeds. LP-SRPT is preemptive shortest predicted remaining length, which the paper does"
-        " not have; SRPT knows true times.",
+        f"Difference in mean latency of LAPS-SD to other policies, {REQUESTS} requests, with 95 %"
+        " intervals over seeds; below 0 LAPS-SD is faster. LP-SRPT runs the request with the"
+        " shortest predicted remaining length, with preemption; it is not in the paper. SRPT knows"
+        " true times.",
     )
     return Claim(
         "LAPS-SD lowers mean latency by about 39 %",
-        "The paper's own words (abstract). Against which baseline, on which data and at which load"
-        " is not known to us.",
-        f"{change(pooled['fcfs'])} against FCFS, {change(pooled['lp-sjf'])} against LP-SJF",
+        "The abstract of the paper. We do not know against which baseline, on which data and at"
+        " which load.",
+        f"{change(pooled['fcfs'])} vs. FCFS, {change(pooled['lp-sjf'])} vs. LP-SJF",
         findings,
         HOLDS if everywhere else PART if reached else NOT,
-        f"{percentage(PAPER_LATENCY, 0)} is reached against {_grouped(reached)}. {slower}",
+        f"A reduction by {percentage(PAPER_LATENCY, 0)} is reached against {_grouped(reached)}."
+        f" {slower}",
         table,
     )
 
 
 def _against_lp_srpt(poisson: Interval, at_once: Interval, sjf_at_once: Interval) -> str:
-    verb = (
-        "slower than"
+    comparison = (
+        "significantly slower than"
         if poisson.low > 0
-        else "faster than"
+        else "significantly faster than"
         if poisson.high < 0
-        else "not to be told from"
+        else "not significantly different from"
     )
     text = (
-        f"LAPS-SD is {verb} LP-SRPT, which preempts by predicted remaining length and knows nothing"
-        f" of acceptance: {change(poisson)}; {change(at_once)} when all requests arrive at once."
+        f"LAPS-SD is {comparison} LP-SRPT, which preempts by predicted remaining length and does"
+        f" not use acceptance: {change(poisson)}, and {change(at_once)} when all requests arrive at"
+        " once."
     )
     if sjf_at_once.low > 0:
         text += (
-            " With all requests there at once it is behind even plain LP-SJF"
-            f" ({change(sjf_at_once)}): nobody arrives whom preemption could help, and the rounds"
-            " spent on getting to know requests are paid by all."
+            " When all requests arrive at once, LAPS-SD is significantly slower even than LP-SJF"
+            f" ({change(sjf_at_once)}). No later request can then gain from preemption, and the"
+            " rounds that LAPS-SD spends on observing each request's acceptance delay all others."
         )
     return text
 
 
 def _grouped(keys: Sequence[Cell]) -> str:
-    """`FCFS on code and prose; FCFS with all requests at once on code`."""
+    """Return text such as `FCFS on code and prose; FCFS with all requests at once on code`."""
     groups = []
     for policy in dict.fromkeys(p for _, _, p in keys):
         for at_once, how in ((False, ""), (True, " with all requests at once")):
@@ -159,18 +165,20 @@ def _grouped(keys: Sequence[Cell]) -> str:
 
 
 def in_words(dataset: str, at_once: bool) -> str:
-    """A data set and a way to arrive, in words."""
+    """Return a data set and an arrival process as text."""
     return f"{'all data sets' if dataset == ALL else dataset}{', all at once' if at_once else ''}"
 
 
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
-    """Figure 5."""
+    """Draw Figure 5."""
     caption = (
-        f"Simulated: mean over {evidence.size.claims:,} seeds with 95 % intervals, lengths"
-        f" {PREDICTOR}, from an empty server until it is drained; the bound is a relaxation that no"
-        f" policy can beat. Rows: requests arrive as a Poisson process at load {LOAD:g}, or all at"
-        " once (the paper's way is not known to us). LP-SRPT and SRPT are not in the paper; SRPT"
-        f" knows true times. The paper's figure 5 compares the other four. {evidence.inputs.where}"
+        "Simulated mean latency by number of requests, one line per policy, one column per data"
+        f" set. Upper row: requests arrive as a Poisson process at load {LOAD:g}; lower row: all at"
+        " once (we do not know the paper's arrivals). Each run starts with an empty server and ends"
+        f" when all requests are done; mean over {evidence.size.claims:,} seeds with 95 % intervals"
+        f" (bands), predicted lengths {PREDICTOR}. Dashed: a lower bound that no policy can beat."
+        " LP-SRPT and SRPT are not in the paper; SRPT knows true times. The paper's Figure 5"
+        f" compares the other four. {evidence.inputs.where}"
     )
     return [
         Figure(

@@ -17,16 +17,16 @@ from lapsd.sim.figures.costs import plot_switching
 from lapsd.traces import Trace, price, trace_from_rounds
 
 PAPER_TOKENS, PAPER_SHARE = 500, 0.14
-LONGEST, POINTS = 600, 60  # tokens that the figure reaches at least, and its points
+LONGEST, POINTS = 600, 60  # least length in tokens at which the figure ends, and its points
 RECOMPUTE = "recompute"
-SURE = "From a summary of the paper (its figure 2); how many switches are counted is not known."
+SOURCE = "A summary of the paper (its Figure 2). We do not know how many switches it counts."
 
 
 def typical_requests(trace: Trace, output_tokens: Sequence[int]) -> Trace:
-    """A request of the trace's median prompt for each output length; its rounds emit what the
-    trace's do on average.
+    """Return one request per output length, with the trace's median prompt and mean acceptance.
 
-    Rounds emit whole tokens: r rounds have emitted ⌊r · tokens / rounds⌋ of the trace.
+    Rounds emit whole tokens: the first r rounds emit ⌊r · tokens / rounds⌋ tokens, where tokens and
+    rounds are the totals of the trace.
     """
     tokens, rounds = int(trace.output_tokens.sum()), int(trace.rounds.sum())
     drafted, rows = round(float(np.median(trace.drafted))), []
@@ -52,13 +52,14 @@ def _median_prompt(trace: Trace) -> int:
 
 
 def inference_ns(inputs: Inputs, output_tokens: Sequence[int]) -> NDArray[np.int64]:
-    """Prefill and rounds of `typical_requests`, (N,)."""
+    """Return the time of prefill and rounds of `typical_requests`, (N,)."""
     return price(typical_requests(inputs.trace, output_tokens), inputs.profile).size_ns
 
 
 def switch_ns(inputs: Inputs, output_tokens: int) -> dict[str, int]:
-    """By way, out and back of the whole cache of a request at its end; and recomputing it, its
-    prefill run again.
+    """Return the time of one switch of a request whose output is complete, by method.
+
+    A swap transfers the whole KV cache out and back; `recompute` runs the prefill again.
     """
     costs = inputs.profile.costs
     tokens = _median_prompt(inputs.trace) + output_tokens
@@ -71,17 +72,16 @@ def switch_ns(inputs: Inputs, output_tokens: int) -> dict[str, int]:
 
 
 def paper_scale(inputs: Inputs) -> float:
-    """By what factor moves must grow for one of a 500-token request, out and back, to be 14 % of
-    its time.
-    """
+    """Return the factor on swap times at which one switch takes 14 % of a 500-token request."""
     costs, tokens = inputs.profile.costs, _median_prompt(inputs.trace) + PAPER_TOKENS
     once = costs.swap_out(tokens) + costs.swap_in(tokens)
     return float(f"{PAPER_SHARE * int(inference_ns(inputs, [PAPER_TOKENS])[0]) / once:.3g}")
 
 
 def find(evidence: Evidence) -> Tables:
-    """What one switch takes over a request's time, by way and output length, and what LAPS-SD
-    spends on switching.
+    """Return the time of one switch over a request's time, by method and output length.
+
+    Also returns the share of busy time that LAPS-SD spends on switching.
     """
     inputs = evidence.inputs
     if not inputs.switching:
@@ -105,7 +105,9 @@ def find(evidence: Evidence) -> Tables:
 
 
 def say(evidence: Evidence, tables: Tables) -> Claim:
-    """Holds if one switch in a measured way costs between half and twice 14 %; in part if
+    """Judge the claim by the share of one switch in the time of a 500-token request.
+
+    It holds if a measured swap takes between half of 14 % and twice 14 %, and in part if
     recomputing does.
     """
     rows = tables["switching"]
@@ -115,28 +117,33 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     reached = [w for w, s in shares.items() if PAPER_SHARE / 2 <= s <= 2 * PAPER_SHARE]
     paid = float(tables["switching_paid"]["switching_share"].iloc[0])
     table = Table(
-        ["way", "one switch / inference", "switches for 14 %"],
+        ["method", "one switch / inference time", "switches for 14 %"],
         [
             [w, percentage(s, 2 if s >= 1e-3 else 3), f"{PAPER_SHARE / s:,.0f}"]
             for w, s in shares.items()
         ],
-        "Out and back of a whole cache once, over prefill and rounds of a request with"
-        f" {PAPER_TOKENS} output tokens (median prompt, pooled acceptance). `recompute` runs the"
-        " prefill again over all its tokens.",
+        "Time of one swap-out and one swap-in of a whole KV cache, divided by the time of prefill"
+        f" and rounds of a request with {PAPER_TOKENS} output tokens (median prompt, mean"
+        " acceptance of the trace). `recompute` runs the prefill again over all tokens.",
     )
     top = max(shares, key=lambda w: shares[w])
     findings = [
-        f"The dearest measured way of one switch, {top}, is {percentage(shares[top], 2)} of a"
-        f" {PAPER_TOKENS}-token request's time. In the runs of figure 5 ({REQUESTS} requests, load"
-        f" {LOAD:g}) LAPS-SD spends {percentage(paid, 3)} of the busy time on switching."
+        f"The slowest method of a switch, {top}, takes {percentage(shares[top], 2)} of the"
+        f" inference time of a request with {PAPER_TOKENS} output tokens. In the runs of Figure 5"
+        f" ({REQUESTS} requests, load {LOAD:g}), LAPS-SD spends {percentage(paid, 3)} of its busy"
+        " time on switching."
     ]
     return Claim(
         "Switching costs about 14 % of inference time at 500 output tokens",
-        SURE,
-        f"{percentage(max(swaps.values(), default=0.0), 2)} for one swap, the dearest way",
+        SOURCE,
+        f"{percentage(max(swaps.values(), default=0.0), 2)} for one swap by the slowest method",
         findings,
         HOLDS if set(reached) & set(swaps) else PART if reached else NOT,
-        f"Reached by {listed(reached)}." if reached else _not_reached(evidence.inputs),
+        (
+            f"A share between half and twice 14 % is reached by {listed(reached)}."
+            if reached
+            else _not_reached(evidence.inputs)
+        ),
         table,
     )
 
@@ -145,28 +152,30 @@ def _not_reached(inputs: Inputs) -> str:
     hardware = inputs.profile.provenance.hardware
     if hardware is not None and hardware.device == "cpu":
         return (
-            "No single switch comes near it on CPU cores, where a cache moves within one memory: it"
-            " would take many switches a request, far slower copies, or another cost beside the"
-            " copy. Nothing has been measured here on a GPU with caches that cross a bus."
+            "No single switch takes nearly 14 % on a CPU, where a KV cache is copied within one"
+            " memory. A share of 14 % needs many switches per request, far slower copies, or"
+            " another cost in addition to the copy. This profile has no swaps between a GPU and"
+            " its host."
         )
     return (
-        "No single switch comes near it on this machine: it would take many switches, far slower"
-        " copies, or another cost."
+        "No single switch takes nearly 14 % on this machine. A share of 14 % needs many switches"
+        " per request, far slower copies, or another cost in addition to the copy."
     )
 
 
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
-    """Figure 2."""
+    """Draw Figure 2."""
     caption = (
-        "Measured transfer times of a whole KV cache (target and draft), out and back once, over"
-        " prefill and rounds of a request with the trace's median prompt and pooled acceptance;"
-        f" `recompute` runs the prefill again. The paper shows about 14 % at {PAPER_TOKENS} tokens."
+        "Time of one swap-out and one swap-in of a whole KV cache (target and draft model), in"
+        " percent of the time of prefill and rounds (logarithmic), by output length, one line per"
+        " method; `recompute` runs the prefill again. Requests have the trace's median prompt and"
+        f" mean acceptance. Star: the paper shows about 14 % at {PAPER_TOKENS} tokens."
         f" {evidence.inputs.costs}"
     )
     return [
         Figure(
             2,
-            "The cost of one switch over a request's inference time",
+            "The time of one switch relative to a request's inference time",
             caption,
             lambda: plot_switching(tables["switching"], (PAPER_TOKENS, PAPER_SHARE), "paper"),
         )

@@ -1,1 +1,1 @@
-"""What the LAPS-SD paper leaves open, a module a question."""
+"""Questions that the LAPS-SD paper leaves open, one module each."""

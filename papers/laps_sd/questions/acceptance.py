@@ -1,4 +1,4 @@
-"""What does knowing acceptance buy beyond knowing length?"""
+"""How much does a policy gain that knows acceptance in addition to output length?"""
 
 import pandas as pd
 
@@ -10,17 +10,15 @@ from lapsd.papers.report import Figure, Section
 from lapsd.papers.words import change
 from lapsd.sim.figures.differences import plot_value_of_acceptance
 
-PANELS = {
-    "sjf": "LP-SJF that knows mean acceptance, against LP-SJF",
-    "srpt": "SRPT (true times), against LP-SRPT",
-}
+TITLE = "The gain from knowing acceptance in addition to length"
+PANELS = {"sjf": "LP-SJF with known acceptance vs. LP-SJF", "srpt": "SRPT (true times) vs. LP-SRPT"}
 
 
 def find(evidence: Evidence) -> Tables:
-    """By spread, length error and load, at moves as measured: percent, negative is better.
+    """Return differences in mean latency in percent by spread, length error and load.
 
-    `sjf`: LP-SJF that also knows each request's mean acceptance, against LP-SJF; `srpt`:
-    clairvoyant SRPT against preemptive shortest predicted remaining length.
+    KV transfers take as long as measured. `sjf`: LP-SJF that also knows each request's mean
+    acceptance, compared with LP-SJF; `srpt`: SRPT, which knows true times, compared with LP-SRPT.
     """
     rows, spreads = [], winners.spreads(evidence.size)
     records = evidence.records["map"]
@@ -41,37 +39,37 @@ def find(evidence: Evidence) -> Tables:
 
 
 def say(evidence: Evidence, tables: Tables) -> Section:
-    """At the recorded spread, and at the widest."""
+    """Return both differences at the recorded spread and at the widest spread."""
     rows = tables["value_of_acceptance"]
     at = rows[(rows["load"] == LOAD) & (rows["error"] == 0)].set_index("spread")
     widest = max(evidence.size.spreads)
     real, wide = at.loc[1.0], at.loc[widest]
     text = [
-        "LP-SJF that is told every request's true mean acceptance, against plain LP-SJF, both with"
-        f" true lengths: {change(interval_of(real, 'sjf'))} at the recorded spread,"
-        f" {change(interval_of(wide, 'sjf'))} at {widest:g} times that. Preemptive: SRPT, which"
-        f" knows true times, against LP-SRPT with true lengths: {change(interval_of(real, 'srpt'))}"
-        f" and {change(interval_of(wide, 'srpt'))}. That is about all that a policy could gain here"
-        " by foreseeing acceptance once lengths are known."
+        "With true lengths, knowing the true mean acceptance of every request changes LP-SJF's mean"
+        f" latency by {change(interval_of(real, 'sjf'))} at the recorded spread of acceptance"
+        f" between requests, and by {change(interval_of(wide, 'sjf'))} at {widest:g} times that"
+        " spread. With preemption, SRPT, which knows true times, differs from LP-SRPT with true"
+        f" lengths by {change(interval_of(real, 'srpt'))} and {change(interval_of(wide, 'srpt'))}."
+        " This is about the most that a policy could gain here from predicting acceptance if"
+        " lengths are known."
     ]
-    return Section("What knowing acceptance buys beyond knowing length", text)
+    return Section(TITLE, text)
 
 
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
-    """Figure 12."""
+    """Draw Figure 12."""
     rows = tables["value_of_acceptance"]
     caption = (
-        f"Simulated as in figure 10, load {LOAD:g}, moves as measured, paired 95 % intervals. Left:"
-        " LP-SJF with and without each request's true mean acceptance. Right: clairvoyant SRPT"
-        " against LP-SRPT (with a length error it also knows the true length)."
+        "Simulated as in Figure 10: difference in mean latency by spread of acceptance between"
+        " requests, one line per length error; below 0 knowledge helps. Left: LP-SJF that knows"
+        " each request's true mean acceptance, compared with LP-SJF. Right: SRPT compared with"
+        " LP-SRPT; SRPT knows true times and therefore, where there is a length error, also true"
+        f" lengths. Load {LOAD:g}, KV transfers as measured, paired 95 % intervals."
         f" {evidence.inputs.where}"
     )
     return [
         Figure(
-            12,
-            "What knowing acceptance buys beyond knowing length",
-            caption,
-            lambda: plot_value_of_acceptance(rows[rows["load"] == LOAD], PANELS),
+            12, TITLE, caption, lambda: plot_value_of_acceptance(rows[rows["load"] == LOAD], PANELS)
         )
     ]
 

@@ -1,6 +1,6 @@
-"""What does each choice change that the paper leaves open inside LAPS-SD?
+"""How much does mean latency depend on our interpretation of the paper's LAPS-SD?
 
-The choices themselves are described in `docs/simulator.md`.
+`docs/simulator.md` describes the details that the paper leaves open.
 """
 
 from lapsd.papers.differences import against_all, percent_of
@@ -14,22 +14,22 @@ from lapsd.sim.figures.style import NAMES
 from lapsd.sim.sweeps.grid import Sweep
 
 INTERPRETATIONS = {
-    "follow=true": "the queue of a perceptible request follows its remaining T̃",
-    "order=total": "perceptible requests are ordered by total T̃",
-    "perceptible_first=false": "not-perceptible requests go first in a queue",
-    "preempt=false": "a perceptible request does not preempt a not-perceptible one of its queue",
-    "overrun=1.5": "L̂ grows by half whenever the output reaches it",
-    "stability=sd": "stability by the running mean's standard deviation",
-    "stability=window": "stability by the range of windowed means (same γ, δ)",
-    "stability=posterior": "stability by a posterior's width (same γ, δ)",
-    "count=12": "perceptible after 12 rounds, whatever acceptance does",
+    "follow=true": "queue of a perceptible request follows T̃",
+    "order=total": "perceptible requests ordered by total T̃",
+    "perceptible_first=false": "imperceptible requests first in a queue",
+    "preempt=false": "no preemption by perceptible requests within a queue",
+    "overrun=1.5": "L̂ grows by half when the output reaches it",
+    "stability=sd": "stability by SD of the running mean",
+    "stability=window": "stability by range of windowed means (same γ, δ)",
+    "stability=posterior": "stability by width of a posterior (same γ, δ)",
+    "count=12": "perceptible after 12 rounds in any case",
     "K=2": "2 queues",
     "K=6": "6 queues",
     "K=8": "8 queues",
-    "M=1.5": "thresholds 1.5 apart",
-    "M=4": "thresholds 4 apart",
-    "gamma=3": "a window of 3 rounds",
-    "gamma=12": "a window of 12 rounds",
+    "M=1.5": "ratio of thresholds 1.5",
+    "M=4": "ratio of thresholds 4",
+    "gamma=3": "window of 3 rounds",
+    "gamma=12": "window of 12 rounds",
     "delta=0.02": "tolerance 0.02",
     "delta=0.1": "tolerance 0.1",
 }
@@ -38,13 +38,13 @@ LITTLE, MUCH = 2, 5  # percent
 
 
 def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
-    """Every reading, and other policies in the same runs."""
+    """Return a sweep of every interpretation, and of other policies in the same runs."""
     policies = [*DEPLOYABLE, "las-round", "gittins", *(f"laps-sd:{r}" for r in INTERPRETATIONS)]
     return {"interpretations": sweep(policies, size.claims)}
 
 
 def find(evidence: Evidence) -> Tables:
-    """Each configuration against LAPS-SD as we read it, in percent of its mean latency."""
+    """Compare each interpretation and policy with our interpretation of LAPS-SD, in percent."""
     return {
         "interpretations": against_all(
             evidence.records["interpretations"], "laps-sd", policy_over_others=False
@@ -53,16 +53,16 @@ def find(evidence: Evidence) -> Tables:
 
 
 def say(evidence: Evidence, tables: Tables) -> Section:
-    """Which choices matter."""
+    """Return which interpretations and parameters change mean latency, and by how much."""
     rows = tables["interpretations"].set_index("policy")
-    own = rows.loc[[f"laps-sd:{reading}" for reading in INTERPRETATIONS]].set_axis(
+    own = rows.loc[[f"laps-sd:{parameters}" for parameters in INTERPRETATIONS]].set_axis(
         list(INTERPRETATIONS)
     )
     table = Table(
-        ["choice", "parameter", "mean latency"],
+        ["interpretation or parameter", "option", "mean latency"],
         [[INTERPRETATIONS[str(k)], str(k), change(percent_of(r))] for k, r in own.iterrows()],
-        "Each other reading against LAPS-SD as we read it, 95 % intervals over seeds: below 0 the"
-        " other is faster.",
+        "Difference in mean latency of each alternative to our interpretation of LAPS-SD, with 95 %"
+        " intervals over seeds; below 0 the alternative is faster.",
     )
     faster = [INTERPRETATIONS[str(k)] for k, r in own.iterrows() if r["high"] < 0]
     matters = [
@@ -72,41 +72,44 @@ def say(evidence: Evidence, tables: Tables) -> Section:
     ]
     small = int((own["percent"].abs() < LITTLE).sum())
     text = [
-        "Neither thresholds nor ties, preemption inside a queue or what happens when an output"
-        f" outruns its prediction are spelled out in what is known of the paper. {small} of"
-        f" {len(own)} other choices change mean latency by less than {LITTLE} %."
-        + (f" What hurts: {listed(matters)}." if matters else ""),
-        (
-            f"Faster than our reading beyond chance: {listed(faster)}. The reading was fixed"
-            " before, and stays."
+        "The text of the paper that we know does not specify the thresholds, the order of ties,"
+        " preemption within a queue, or the treatment of outputs that grow longer than predicted."
+        f" {small} of {len(own)} alternatives change mean latency by less than {LITTLE} %."
+        + (
+            f" Alternatives slower by significantly more than {MUCH} %: {listed(matters)}."
+            if matters
+            else ""
         ),
-        "Against other policies in the same runs: "
+        (
+            f"Alternatives significantly faster than our interpretation: {listed(faster)}. We fixed"
+            " the interpretation before any run, and did not change it afterwards."
+        ),
+        "Other policies compared with LAPS-SD in the same runs: "
         + listed([f"{NAMES[p]} {change(percent_of(rows.loc[p]))}" for p in OTHERS])
-        + ". (Gittins here knows the past sizes and no prediction.)",
+        + ". Gittins here knows the sizes of past requests and no predicted lengths.",
     ]
-    return Section("What the paper leaves open, choice by choice", text, [table])
+    return Section("The effect of details that the paper leaves open", text, [table])
 
 
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
-    """Figure 8."""
+    """Draw Figure 8."""
     rows = tables["interpretations"]
     own = rows["policy"].str.startswith("laps-sd:")
-    groups = {
-        "other readings of the paper and other parameters": rows[own],
-        "other policies": rows[~own],
-    }
+    groups = {"other interpretations and parameters": rows[own], "other policies": rows[~own]}
     caption = (
-        f"Simulated: {REQUESTS} requests at load {LOAD:g}, all data sets, {evidence.size.claims:,}"
-        f" seeds, paired 95 % intervals. {evidence.inputs.where}"
+        "Simulated: difference in mean latency to our interpretation of LAPS-SD; below 0 the"
+        " alternative is faster. Top: LAPS-SD with one detail or parameter changed. Bottom: other"
+        f" policies. {REQUESTS} requests at load {LOAD:g}, all data sets,"
+        f" {evidence.size.claims:,} seeds, paired 95 % intervals. {evidence.inputs.where}"
     )
     return [
         Figure(
             8,
-            "Other readings of LAPS-SD, and other policies",
+            "Other interpretations of LAPS-SD, and other policies",
             caption,
-            lambda: plot_differences(groups, INTERPRETATIONS, "LAPS-SD as we read it"),
+            lambda: plot_differences(groups, NAMES | INTERPRETATIONS, "LAPS-SD"),
         )
     ]
 
 
-QUESTION = Question("figure 8 and the choices of LAPS-SD", find, say, draw, needs)
+QUESTION = Question("figure 8 and interpretations of LAPS-SD", find, say, draw, needs)

@@ -1,6 +1,4 @@
-"""What does each choice change that the paper leaves open of the server: lengths, load, memory,
-moves?
-"""
+"""How does LAPS-SD compare under other length predictors, loads, memory and KV transfer costs?"""
 
 from typing import Any, NamedTuple
 
@@ -21,7 +19,7 @@ AGAINST = (*BASELINES, "lp-srpt")
 
 
 class Choice(NamedTuple):
-    """What is varied: in words, and the setting."""
+    """A varied parameter of the server: its label, and the scenario field."""
 
     label: str
     scenario: str
@@ -31,27 +29,24 @@ CHOICES = {
     "predictors": Choice("length predictor", "length_predictor"),
     "loads": Choice("load", "load"),
     "memory": Choice("KV slots", "kv_slots"),
-    "moves": Choice("moves", "swap_scale"),
+    "kv_transfers": Choice("factor on KV transfer times", "swap_scale"),
     "recompute": Choice("eviction", "evict"),
 }
 
 
 def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
-    """A sweep a choice; those of moves only where a profile says what moves cost."""
-    regressed = (
-        "regressed:0.9",
-        "regressed:0.6",
-        "regressed:0.3",
-    )  # predictors that shrink, as learnt ones do
+    """Return one sweep per choice; those on KV transfers need a profile with swap costs."""
+    # these predictions shrink towards the mean, as learned ones do
+    regressed = ("regressed:0.9", "regressed:0.6", "regressed:0.3")
     learned = [] if inputs.trace.predicted_tokens is None else ["learned"]
     values: dict[str, list[Any]] = {
         "predictors": ["oracle", PREDICTOR, "noisy:1", *regressed, *learned],
         "loads": ["0.5", "0.65", "0.8", "0.95"],
-        "memory": [1, 0],
+        "memory": ["1", "unlimited"],
     }
     if inputs.switching:
         values |= {
-            "moves": ["0", "1", f"{paper_scale(inputs):g}"],
+            "kv_transfers": ["0", "1", f"{paper_scale(inputs):g}"],
             "recompute": ["swap", "recompute"],
         }
     return {
@@ -61,7 +56,7 @@ def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
 
 
 def find(evidence: Evidence) -> Tables:
-    """LAPS-SD against every other policy, for each value of a choice; a table a choice."""
+    """Compare LAPS-SD with every other policy for each value of a choice, one table per choice."""
     by_choice = {}
     for name, (_, scenario) in CHOICES.items():
         if name not in evidence.records:
@@ -77,9 +72,7 @@ def find(evidence: Evidence) -> Tables:
 
 
 def say(evidence: Evidence, tables: Tables) -> Section:
-    """One table of all choices; which policy is best with which predictor, and what dear moves
-    do.
-    """
+    """Return one table of all choices, and text on length predictors and on KV transfers."""
     body = []
     for name, rows in tables.items():
         label, scenario = CHOICES[name]
@@ -95,22 +88,22 @@ def say(evidence: Evidence, tables: Tables) -> Section:
                 ]
             )
     table = Table(
-        ["choice", "value", *(f"against {NAMES[p]}" for p in AGAINST), "switching share"],
+        ["varied", "value", *(f"vs. {NAMES[p]}" for p in AGAINST), "switching share"],
         body,
-        "LAPS-SD's mean latency against the others as one choice varies; the rest as in the"
-        f" settings (load {LOAD:g}, lengths {PREDICTOR}, one KV slot, moves as measured). Moves x"
-        " 0: free switching; KV slots 0: no limit.",
+        "Difference in mean latency of LAPS-SD to other policies, with 95 % intervals, as one"
+        " parameter of the server varies; below 0 LAPS-SD is faster. All other parameters are as in"
+        f" the settings (load {LOAD:g}, predicted lengths {PREDICTOR}, one KV slot, KV transfers as"
+        " measured). KV slots: requests whose KV caches fit in memory. Switching share: share of"
+        " LAPS-SD's busy time.",
     )
     text = _predictors(tables["predictors"])
-    if "moves" in tables:
-        text.append(_expensive_transfers(tables["moves"]))
-    return Section("What the paper leaves open of the server", text, [table])
+    if "kv_transfers" in tables:
+        text.append(_expensive_transfers(tables["kv_transfers"]))
+    return Section("The effect of the server, which the paper leaves open", text, [table])
 
 
 def _predictors(rows: pd.DataFrame) -> list[str]:
-    """Which of the five is best with which predictor; what the one does that was learnt on the
-    trace.
-    """
+    """Return which policy is best with which predictor, and results with the learned predictor."""
     best: dict[str, list[str]] = {}
     for predictor, some in rows.groupby("length_predictor", sort=False):
         top = some.sort_values("percent").iloc[-1]
@@ -118,31 +111,32 @@ def _predictors(rows: pd.DataFrame) -> list[str]:
             str(predictor)
         )
     text = [
-        "Best of the five, by length predictor: "
+        f"The lowest mean of {listed([NAMES[p] for p in DEPLOYABLE])}, by length predictor: "
         + "; ".join(f"{name} with {listed(predictors)}" for name, predictors in best.items())
-        + ". (`regressed:R`: calibrated predictions of correlation R with the truth, which shrink"
-        " towards the mean.)"
+        + ". Predictions by `regressed:R` have correlation R with the true lengths, are calibrated,"
+        " and shrink towards the mean."
     ]
     if "learned" in set(rows["length_predictor"]):
         own = rows[rows["length_predictor"] == "learned"].set_index("policy")
-        against = listed([f"{change(percent_of(own.loc[p]))} against {NAMES[p]}" for p in AGAINST])
-        ahead = [NAMES[p] for p in AGAINST if percent_of(own.loc[p]).low > 0]
+        against = listed([f"{change(percent_of(own.loc[p]))} vs. {NAMES[p]}" for p in AGAINST])
+        faster = [NAMES[p] for p in AGAINST if percent_of(own.loc[p]).low > 0]
         text.append(
-            f"With the length predictor that was really learnt on this trace, LAPS-SD is {against};"
-            f" {listed(ahead) if ahead else 'nothing'} did better."
+            "With the length predictor that was learned on this trace, the mean latency of LAPS-SD"
+            f" is {against}. Significantly faster than LAPS-SD: {listed(faster)}."
         )
     return text
 
 
 def _expensive_transfers(rows: pd.DataFrame) -> str:
     most_expensive = rows["swap_scale"].max()
-    dear = rows[rows["swap_scale"] == most_expensive].set_index("policy")
+    expensive = rows[rows["swap_scale"] == most_expensive].set_index("policy")
     return (
-        f"If one switch cost the paper's 14 % at 500 tokens (moves x {most_expensive:g}), LAPS-SD would"
-        f" spend {percentage(float(dear['switching_share'].iloc[0]), 0)} of the busy time on"
-        f" switching and be {change(percent_of(dear.loc['fcfs']))} against FCFS and"
-        f" {change(percent_of(dear.loc['lp-sjf']))} against LP-SJF, which never preempts."
+        "If one switch took the paper's 14 % of inference time at 500 tokens (KV transfer times x"
+        f" {most_expensive:g}), LAPS-SD would spend"
+        f" {percentage(float(expensive['switching_share'].iloc[0]), 0)} of its busy time on"
+        f" switching. Its mean latency would be {change(percent_of(expensive.loc['fcfs']))} vs."
+        f" FCFS and {change(percent_of(expensive.loc['lp-sjf']))} vs. LP-SJF, which never preempts."
     )
 
 
-QUESTION = Question("what the paper leaves open of the server", find, say, needs=needs)
+QUESTION = Question("the effect of the server", find, say, needs=needs)

@@ -1,4 +1,4 @@
-"""Does stability matter, or only the number of rounds?"""
+"""Does LAPS-SD's stability test matter, or only the number of rounds?"""
 
 from collections.abc import Callable
 from typing import Any
@@ -39,20 +39,20 @@ WINDOWS = (
 POSTERIORS = ("0.03", "0.04", "0.05", "0.06", "0.08", "0.1")
 EARLY, LATE = "laps-sd:gamma=3,delta=0.2", "laps-sd:gamma=20,delta=0.01"
 KINDS = {
-    "range": "γ, δ (the paper's)",
+    "range": "γ, δ (the paper's test)",
     "count": "a fixed number of rounds",
-    "window": "windowed mean",
-    "posterior": "posterior's width",
+    "window": "range of windowed means",
+    "posterior": "width of a posterior",
 }
 
 
 def derives(inputs: Inputs, size: Size) -> dict[str, Callable[[], Trace]]:
-    """The recorded trace with each request's rounds shuffled."""
+    """Return the recorded trace with the rounds of each request shuffled."""
     return {SHUFFLED: lambda: shuffled(inputs.trace, np.random.default_rng(0))}
 
 
 def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
-    """Tests of every kind, by data set, on recorded and on shuffled rounds."""
+    """Return a sweep of tests of every kind, by data set, on recorded and on shuffled rounds."""
     tests = [f"laps-sd:gamma={g},delta={d}" for g in GAMMA for d in DELTA]
     tests += [f"laps-sd:count={c}" for c in COUNTS]
     tests += [f"laps-sd:stability=window,{p}" for p in WINDOWS]
@@ -66,7 +66,7 @@ def needs(inputs: Inputs, size: Size) -> dict[str, Sweep]:
 
 
 def kind_of_test(spec: str) -> str:
-    """What a LAPS-SD spec takes for stability: a key of `KINDS`."""
+    """Return the kind of stability test of a LAPS-SD spec, a key of `KINDS`."""
     policy = _laps_sd(spec)
     return "count" if policy.count else policy.stability
 
@@ -78,7 +78,7 @@ def _laps_sd(spec: str) -> LapsSD:
 
 
 def _parameters(spec: str) -> str:
-    """γ and δ, or the count, of a LAPS-SD spec, in words."""
+    """Return γ and δ, or the number of rounds, of a LAPS-SD spec as text."""
     policy = _laps_sd(spec)
     if policy.count:
         return f"{policy.count} round{'s' if policy.count > 1 else ''}"
@@ -87,7 +87,7 @@ def _parameters(spec: str) -> str:
 
 
 def find(evidence: Evidence) -> Tables:
-    """Every test; the referee's controls; what too early and too late cost."""
+    """Return the results of every test, two controls, and the cost of too early and too late."""
     records, inputs = evidence.records["stability"], evidence.inputs
     traces = {RECORDED: inputs.trace, SHUFFLED: evidence.trace(SHUFFLED)}
     return {
@@ -98,8 +98,10 @@ def find(evidence: Evidence) -> Tables:
 
 
 def _tests(records: pd.DataFrame, traces: dict[str, Trace]) -> pd.DataFrame:
-    """Every stability test, by data set and trace: the median round, the share, latency against
-    FCFS.
+    """Return the results of every stability test, by data set and trace.
+
+    `round`: median round at which requests become perceptible; `share`: share of requests that do;
+    `percent`: difference in mean latency to FCFS.
     """
     rows = []
     for (dataset, name), group in records.groupby(["dataset", "trace"], dropna=False):
@@ -127,11 +129,12 @@ def _tests(records: pd.DataFrame, traces: dict[str, Trace]) -> pd.DataFrame:
 
 
 def _controls(records: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
-    """The referee's questions, by data set.
+    """Return the controls, by data set.
 
-    `shuffling`: how much shuffled rounds change LAPS-SD's latency against FCFS, in points, at its
-    defaults. For each kind of test the best by half of the seeds, and on the other half, in
-    percent, against LAPS-SD's defaults and (`_to_count`) against the best fixed count.
+    `shuffling`: change of LAPS-SD's mean latency in percent of FCFS's, in percentage points, when
+    rounds are shuffled. For each kind of test: the best parameters on half of the seeds and, on the
+    other half, the difference in percent to LAPS-SD's defaults and (`_to_count`) to the best fixed
+    number of rounds.
     """
     rows = []
     for dataset in [*inputs.datasets, ALL]:
@@ -153,8 +156,9 @@ def _controls(records: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
 
 
 def _sensitivity(records: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
-    """Too early or too late, by data set: the best γ, δ by half of the seeds, and what others cost
-    on the rest.
+    """Return the cost of calling requests perceptible too early or too late, by data set.
+
+    The best γ and δ are selected on half of the seeds, and all are compared on the other half.
     """
     rows = []
     for dataset in inputs.datasets:
@@ -182,7 +186,7 @@ def _sensitivity(records: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
 
 
 def say(evidence: Evidence, tables: Tables) -> Section:
-    """Two controls, other tests, and data sets apart."""
+    """Return the results of two controls, of other tests, and by data set."""
     control, early_late = tables["controls"], tables["sensitivity"]
     pooled = control[control["dataset"] == ALL].iloc[0]
     text = [
@@ -192,41 +196,43 @@ def say(evidence: Evidence, tables: Tables) -> Section:
         _by_prompt(early_late),
     ]
     shown = [_table_of_tests(control), _table_of_prompts(early_late)]
-    return Section("Does stability matter, or only the number of rounds?", text, shown)
+    return Section("Does the stability test matter, or only the number of rounds?", text, shown)
 
 
 def _shuffling(pooled: Any, inputs: Inputs) -> str:
     shuffle = interval_of(pooled, "shuffling")
     text = (
-        "The range of a running mean shrinks as rounds go by, whatever a request does, so the"
-        " paper's test may only count rounds. Two controls. First, each request's rounds are"
-        " shuffled, which leaves its length and its acceptance and nothing of how acceptance"
-        f" develops: LAPS-SD's latency, in percent of FCFS's, changes by {signed(shuffle.value, 2)}"
-        f" points [{signed(shuffle.low, 2)}, {signed(shuffle.high, 2)}] over all data sets. "
+        "The range of a running mean shrinks with the number of rounds for every request, so the"
+        " paper's test may in effect only count rounds. Two controls test this. In the first, the"
+        " rounds of each request are shuffled. This keeps its length and mean acceptance, and"
+        " removes any trend of its acceptance. Over all data sets, shuffling changes LAPS-SD's mean"
+        f" latency in percent of FCFS's by {signed(shuffle.value, 2)} percentage points"
+        f" [{signed(shuffle.low, 2)}, {signed(shuffle.high, 2)}]. "
     )
     if shuffle.low <= 0 <= shuffle.high:
-        text += "No effect of the order of rounds is seen."
+        text += "The effect of the order of rounds is not significant."
     else:
-        text += "So the order of rounds has an effect, of that size."
+        text += "The effect of the order of rounds is significant."
     if np.ptp(inputs.trace.drafted):
-        text += " (Draft lengths of this trace follow acceptance, and were shuffled with it.)"
+        text += " Draft lengths in this trace depend on acceptance, and were shuffled with it."
     return text
 
 
 def _counting(pooled: Any) -> str:
     count, paper, to_count = (interval_of(pooled, n) for n in ("count", "range", "range_to_count"))
     if to_count.low > 0:
-        verdict = "The stability test does not even come to a fixed count."
+        verdict = "The paper's test is significantly slower than a fixed number of rounds."
     elif to_count.high < 0:
-        verdict = "The stability test does better than any fixed count."
+        verdict = "The paper's test is significantly faster than any fixed number of rounds."
     else:
-        verdict = "The stability test does not beat a fixed count."
+        verdict = "The paper's test is not significantly better than a fixed number of rounds."
     return (
-        "Second, requests are called perceptible after a fixed number of rounds. The best fixed"
-        f" number ({pooled['count_best']}, chosen on half of the seeds) is on the other half"
-        f" {change(count)} against LAPS-SD's defaults; the best γ and δ ({pooled['range_best']}),"
-        f" chosen in the same way, {change(paper)}, and against the best fixed number"
-        f" {change(to_count)}. {verdict}"
+        "In the second control, requests become perceptible after a fixed number of rounds."
+        " Parameters are selected on half of the seeds, and these differences in mean latency are"
+        f" from the other half. The best fixed number ({pooled['count_best']}) is at"
+        f" {change(count)} vs. LAPS-SD's defaults. The best γ and δ ({pooled['range_best']}) are at"
+        f" {change(paper)} vs. the defaults, and at {change(to_count)} vs. the best fixed number."
+        f" {verdict}"
     )
 
 
@@ -237,15 +243,11 @@ def _others(pooled: Any) -> str:
         if interval_of(pooled, f"{k}_to_count").high < 0
     ]
     return (
-        "Other tests, chosen alike, against the best fixed number: the range of windowed means"
-        f" ({pooled['window_best']}) {change(interval_of(pooled, 'window_to_count'))}; the width of"
-        f" a posterior ({pooled['posterior_best']})"
-        f" {change(interval_of(pooled, 'posterior_to_count'))}. "
-        + (
-            f"So {listed(better)} does better than counting."
-            if better
-            else "None does better than counting."
-        )
+        "Other tests, selected in the same way, vs. the best fixed number: the range of windowed"
+        f" means ({pooled['window_best']}) {change(interval_of(pooled, 'window_to_count'))}; the"
+        f" width of a posterior ({pooled['posterior_best']})"
+        f" {change(interval_of(pooled, 'posterior_to_count'))}. Significantly faster than the best"
+        f" fixed number of rounds: {listed(better)}."
     )
 
 
@@ -253,12 +255,13 @@ def _by_prompt(early_late: pd.DataFrame) -> str:
     worst = early_late.sort_values("default").iloc[-1]
     costs = [f"{signed(r['default'])} % on {r['dataset']}" for r in early_late.to_dict("records")]
     return (
-        f"By prompt type (the paper's open question): the defaults cost {listed(costs)} against the"
-        " best γ and δ of the grid. Waiting (γ = 20, δ = 0.01) costs"
-        f" {signed(early_late['late'].min(), 0)} to {signed(early_late['late'].max(), 0)} %,"
-        f" calling everything stable early (γ = 3, δ = 0.2) {signed(early_late['early'].min())} to"
-        f" {signed(early_late['early'].max())} %. The defaults are dearest on {worst['dataset']},"
-        f" where the median request is called stable at round {worst['median']:.0f} of"
+        "An open question of the paper is how stability depends on the type of prompt. Compared"
+        f" with the best γ and δ of the grid, the defaults change mean latency by {listed(costs)}."
+        " A strict test (γ = 20, δ = 0.01) changes it by"
+        f" {signed(early_late['late'].min(), 0)} to {signed(early_late['late'].max(), 0)} %, and a"
+        f" lenient one (γ = 3, δ = 0.2) by {signed(early_late['early'].min())} to"
+        f" {signed(early_late['early'].max())} %. The defaults lose most on {worst['dataset']},"
+        f" where the median request becomes perceptible at round {worst['median']:.0f} of"
         f" {worst['rounds']:.0f}."
     )
 
@@ -269,7 +272,7 @@ def _table_of_tests(control: pd.DataFrame) -> Table:
         return f"{value} [{low}, {high}]"
 
     return Table(
-        ["data set", "shuffling, points", *KINDS.values()],
+        ["data set", "shuffling, percentage points", *KINDS.values()],
         [
             [
                 str(r["dataset"]),
@@ -278,20 +281,20 @@ def _table_of_tests(control: pd.DataFrame) -> Table:
             ]
             for r in control.to_dict("records")
         ],
-        "Each kind of test with its best parameters by half of the seeds, against LAPS-SD's"
-        " defaults (γ = 5, δ = 0.05) on the other half.",
+        "Each kind of test with its best parameters, selected on half of the seeds, and its"
+        " difference in mean latency to LAPS-SD's defaults (γ = 5, δ = 0.05) on the other half.",
     )
 
 
 def _table_of_prompts(early_late: pd.DataFrame) -> Table:
     headings = [
         "data set",
-        "perceptible at p10, 50, 90",
+        "round: p10, p50, p90",
         "share",
         "best γ, δ",
-        "defaults against it",
-        "early: γ = 3, δ = 0.2",
-        "late: γ = 20, δ = 0.01",
+        "defaults",
+        "lenient: γ = 3, δ = 0.2",
+        "strict: γ = 20, δ = 0.01",
     ]
     rows = [
         [
@@ -306,30 +309,33 @@ def _table_of_prompts(early_late: pd.DataFrame) -> Table:
     return Table(
         headings,
         rows,
-        "By prompt type: when the defaults call requests perceptible, and what calling them so too"
-        " early or too late costs, against the best γ and δ (chosen on half of the seeds, all"
-        " compared on the other half).",
+        "By type of prompt: percentiles of the round at which requests become perceptible with the"
+        " defaults, and the share of requests that do. Last three columns: difference in mean"
+        " latency to the best γ and δ, which are selected on half of the seeds; all are compared on"
+        " the other half.",
     )
 
 
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
-    """Figure 9."""
+    """Draw Figure 9."""
     caption = (
-        f"Simulated: {REQUESTS} requests at load {LOAD:g}, {evidence.size.stability:,} seeds. A dot"
-        " each γ, δ of the grid (its size: the share of requests that become perceptible),"
-        " windowed mean and posterior; the line with its 95 % band: after a fixed number of"
-        " rounds, whatever acceptance does. Crosses: the same γ, δ on requests whose rounds were"
-        f" shuffled. Not in the paper. {evidence.inputs.where}"
+        "Simulated: difference in mean latency to FCFS by the median round (logarithmic) at which"
+        " requests become perceptible, one panel per data set. Line with 95 % band: requests become"
+        " perceptible after a fixed number of rounds. Dots: the paper's test with each γ and δ of"
+        " the grid; the size of a dot is the share of requests that become perceptible. Triangles"
+        " and diamonds: other tests. Crosses: the paper's test on requests whose rounds were"
+        f" shuffled. {REQUESTS} requests at load {LOAD:g}, {evidence.size.stability:,} seeds. Not"
+        f" in the paper. {evidence.inputs.where}"
     )
     datasets = [ALL, *evidence.inputs.datasets]
     return [
         Figure(
             9,
-            "Latency by when requests are called perceptible",
+            "Mean latency by the round at which requests become perceptible",
             caption,
             lambda: plot_latency_by_round(tables["stability"], datasets, KINDS),
         )
     ]
 
 
-QUESTION = Question("figure 9 and whether stability matters", find, say, draw, needs, derives)
+QUESTION = Question("figure 9 and the effect of stability", find, say, draw, needs, derives)

@@ -1,4 +1,4 @@
-"""What does the mean hide?"""
+"""The tail of latency and slowdown by policy."""
 
 from lapsd.papers.laps_sd.claims import latency
 from lapsd.papers.laps_sd.fixed import LOAD, REQUESTS
@@ -10,7 +10,7 @@ METRICS = ["mean_latency_s", "p99_latency_s", "mean_slowdown", "max_slowdown", "
 
 
 def find(evidence: Evidence) -> Tables:
-    """Over all data sets: p99 of a run and the worst slowdown, means over seeds, by policy."""
+    """Return p99 latency, slowdowns and preemptions by policy, means over seeds, all data sets."""
     records = evidence.records["latency"]
     some = records[
         records["dataset"].isna() & ~records["all_at_once"] & (records["requests"] == REQUESTS)
@@ -19,16 +19,16 @@ def find(evidence: Evidence) -> Tables:
 
 
 def say(evidence: Evidence, tables: Tables) -> Section:
-    """The slowest requests, and the worst slowdown."""
+    """Compare the slowest requests and the worst slowdown of LAPS-SD and FCFS."""
     by_policy = tables["tails"].set_index("policy").loc[list(latency.POLICIES)]
     table = Table(
         [
             "policy",
             "mean latency, s",
-            "p99, s",
+            "p99 latency, s",
             "mean slowdown",
             "worst slowdown",
-            "preemptions a run",
+            "preemptions per run",
         ],
         [
             [
@@ -41,18 +41,18 @@ def say(evidence: Evidence, tables: Tables) -> Section:
             ]
             for p, r in by_policy.iterrows()
         ],
-        f"{REQUESTS} requests at load {LOAD:g}, all data sets: means over seeds of each run's"
-        " figure (the p99 of 30 latencies is close to their maximum). Slowdown: latency over the"
-        " time alone.",
+        f"{REQUESTS} requests at load {LOAD:g}, all data sets: means over runs. The p99 of"
+        f" {REQUESTS} latencies is close to their maximum. Slowdown: latency divided by the time"
+        " that the request takes alone.",
     )
     sd, fcfs = by_policy.loc["laps-sd"], by_policy.loc["fcfs"]
     text = [
-        f"The slowest of LAPS-SD's {REQUESTS} requests take"
-        f" {sd['p99_latency_s'] / fcfs['p99_latency_s']:.2f} times as long as the slowest of FCFS's"
-        f" ({sd['p99_latency_s']:.2f} s against {fcfs['p99_latency_s']:.2f} s); the worst slowdown"
-        f" is {sd['max_slowdown']:.1f} against {fcfs['max_slowdown']:.1f}."
+        "The p99 latency of LAPS-SD is"
+        f" {sd['p99_latency_s'] / fcfs['p99_latency_s']:.2f} times that of FCFS"
+        f" ({sd['p99_latency_s']:.2f} s and {fcfs['p99_latency_s']:.2f} s). The worst slowdown of a"
+        f" run is {sd['max_slowdown']:.1f} under LAPS-SD and {fcfs['max_slowdown']:.1f} under FCFS."
     ]
-    return Section("What the mean hides", text, [table])
+    return Section("Tail latency and slowdown", text, [table])
 
 
-QUESTION = Question("what the mean hides", find, say, needs=latency.needs)
+QUESTION = Question("tail latency and slowdown", find, say, needs=latency.needs)
