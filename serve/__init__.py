@@ -1,1 +1,1 @@
-"""The same policies on real engines, and the simulator held to what happens there."""
+"""The same policies on real engines, and the comparison of the simulator with those engines."""

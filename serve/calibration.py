@@ -1,10 +1,9 @@
-"""What vLLM's steps take, by the requests in them, the tokens that they go over, and the contexts
-of those: means.
+"""Mean times of vLLM's steps, by number of requests, number of tokens and context lengths.
 
-Plans are served in the process that serves live runs, requests all at once in batches of each size,
-and every step is a sample. A step's cost depends on the tokens of all requests in it, prompts among
-them; draft and target are not timed apart. Terms are means, not medians: what is foretold are sums,
-and steps have a long tail.
+The calibration serves plans in the same process as live runs. All requests arrive at once and are
+served in batches of each size; every step is a sample. The cost of a step depends on the tokens of
+all its requests, including prompts; the draft and the target are not timed separately. Terms are
+means, not medians, because the simulator predicts sums of steps, and step times have a long tail.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,38 +23,30 @@ from lapsd.serve.validation.recorded import trace_of
 from lapsd.traces import Costs, Linear, Profile, RoundTerms, StepTerms, Trace
 from lapsd.traces.provenance import FitError, Fits, Provenance
 
-LEAST_ROUNDS, LEAST_PROMPTS = 20, 8  # steps, for terms of a batch size
-KNOTS = 6  # numbers of tokens between which a step's cost is linear
-REACH = (
-    16,
-    32,
-    64,
-    128,
-    256,
-    512,
-    1024,
-    2048,
-)  # prompts beside the real ones, so that contexts reach far
-SHORT = 12  # new tokens of those
+LEAST_ROUNDS, LEAST_PROMPTS = 20, 8  # minimum number of steps to fit the terms of a batch size
+KNOTS = 6  # knots of the piecewise linear cost of a step by its tokens
+# tokens of additional prompts, so that the samples include long contexts
+REACH = (16, 32, 64, 128, 256, 512, 1024, 2048)
+SHORT = 12  # new tokens of each additional prompt
 UNSTABLE = 0.03
 NOTE = (
-    "a step's cost depends on the tokens of all requests in it, prompts among them; drafting is"
-    " part of it"
+    "the cost of a step depends on the tokens of all its requests, including prompts; it includes"
+    " drafting"
 )
-ESTIMATED = "the token that prefill emits is counted to the prompt"
+ESTIMATED = "the token that prefill emits counts as part of the prompt"
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Requests:
-    """What is served: real requests, and how long contexts may be."""
+    """The real requests to serve, and the longest context, in tokens."""
 
     planned: Sequence[PlannedRequest]
     context: int
 
     def reaching(self, n: int) -> list[PlannedRequest]:
-        """Prompts of set lengths, cut from the real ones strung together."""
-        string = [token for planned in self.planned for token in planned.prompt]
+        """Return prompts of fixed lengths, cut from the concatenation of the real prompts."""
+        string = [token for request in self.planned for token in request.prompt]
         most = min(len(string), self.context - SHORT - n - 2)
         lengths = [length for length in REACH if length <= most]
         return [PlannedRequest(f"reach-{m}", "reach", 0, string[:m], SHORT, SHORT) for m in lengths]
@@ -69,19 +60,19 @@ def calibrate(
     provenance: Provenance,
     progress: Progress = lambda what, done, total: None,
 ) -> Calibration:
-    """Serve the requests in batches of each size and fit what their steps took.
+    """Serve the requests in batches of each size and fit the times of their steps.
 
     Parameters
     ----------
-    plan : what all runs have in common: models, draft length, sampling.
+    plan : the models, draft length and sampling that all runs share.
     """
     runs, records = [*sorted(batches), min(batches)], list[Record]()
-    everybody = [*requests.planned, *requests.reaching(plan.draft_tokens)]
+    every_request = [*requests.planned, *requests.reaching(plan.draft_tokens)]
     progress("warming up", 0, len(runs))
-    engine.serve(replace(plan, requests=everybody[: max(batches)], batch=max(batches)))
+    engine.serve(replace(plan, requests=every_request[: max(batches)], batch=max(batches)))
     for i, batch in enumerate(runs):
         progress(f"batch size {batch}", i, len(runs))
-        records.append(engine.serve(replace(plan, requests=everybody, batch=batch)))
+        records.append(engine.serve(replace(plan, requests=every_request, batch=batch)))
         if not records[-1].complete:
             raise KeyboardInterrupt
     samples = samples_of(records[:-1])
@@ -96,7 +87,7 @@ def calibrate(
     trace = _trace(replace(plan, requests=requests.planned), records[0], known)
     profile = Profile("measured", engine.weights, costs, fits, known)
     warnings = (
-        [f"unstable: the same steps took {drift:+.0%} at the end (more than 3 %)"]
+        [f"unstable: the time of the same steps changed by {drift:+.0%} by the end (more than 3 %)"]
         if known.unstable
         else []
     )
@@ -104,8 +95,10 @@ def calibrate(
 
 
 def samples_of(records: Iterable[Record]) -> pd.DataFrame:
-    """A row a step: batch (its requests), prompts (of those, who did not decode), tokens, contexts,
-    ns.
+    """Return one row per step.
+
+    Columns: `batch` (number of requests), `prompts` (requests that did not decode), `tokens`,
+    `contexts` (their sum), `ns`.
     """
     rows = [
         (
@@ -122,13 +115,14 @@ def samples_of(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def costs_of(samples: pd.DataFrame, n: int) -> tuple[Costs, Fits]:
-    """Terms of rounds, of steps with prompts, and of prompts alone; and their errors on halves that
-    no fit saw.
+    """Return the costs of rounds, steps with prompts and single prompts, and their fit errors.
+
+    Each error is measured on the half of the samples that the fit did not use.
 
     Raises
     ------
     ValueError
-        If there are too few rounds of a request alone, or prompts.
+        If there are too few rounds or too few prompts of a single request.
     """
     whole = samples["tokens"] == samples["batch"] * (n + 1)
     rounds = samples[(samples["prompts"] == 0) & whole]
@@ -140,7 +134,7 @@ def costs_of(samples: pd.DataFrame, n: int) -> tuple[Costs, Fits]:
     ):
         if len(rows) < least:
             raise ValueError(
-                f"calibration: {len(rows)} {what} of a request alone, at least {least} are needed"
+                f"calibration: {len(rows)} {what} of a single request: at least {least} are needed"
             )
     terms = {b: _round(rows, n) for b, rows in _by_batch(rounds, LEAST_ROUNDS)}
     steps = {b: _step(rows) for b, rows in _by_batch(prompts, LEAST_PROMPTS)}
@@ -158,7 +152,7 @@ def costs_of(samples: pd.DataFrame, n: int) -> tuple[Costs, Fits]:
 
 
 def _by_batch(samples: pd.DataFrame, least: int) -> Iterator[tuple[int, pd.DataFrame]]:
-    """Batch sizes of which there are enough samples, and those."""
+    """Yield each batch size with at least `least` samples, and its samples."""
     for batch in sorted(set(samples["batch"].to_numpy().tolist())):
         rows = samples[samples["batch"] == batch]
         if len(rows) >= least:
@@ -171,7 +165,10 @@ def _round(rows: pd.DataFrame, n: int) -> RoundTerms:
 
 
 def _step(rows: pd.DataFrame) -> StepTerms:
-    """Piecewise linear in tokens, and a slope over contexts, by least squares, nothing negative."""
+    """Return a fit that is piecewise linear in tokens and linear in contexts.
+
+    Least squares with non-negative terms.
+    """
     tokens, contexts = rows["tokens"].to_numpy(dtype=float), rows["contexts"].to_numpy(dtype=float)
     knots = np.unique(
         np.quantile(tokens, np.linspace(0, 1, min(KNOTS, len(set(tokens)))), method="nearest")
@@ -187,10 +184,10 @@ def _step(rows: pd.DataFrame) -> StepTerms:
 def _judged(
     rows: pd.DataFrame, predict: Callable[[pd.DataFrame, "pd.Series[int]"], int]
 ) -> FitError:
-    """Of a fit to every other sample, on the rest."""
+    """Return the errors of a fit to every other sample, measured on the remaining samples."""
     seen, unseen = rows.iloc[::2], rows.iloc[1::2]
-    foretold = [predict(seen, row) for _, row in unseen.iterrows()]
-    return errors(np.array(foretold, dtype=float), unseen["ns"].to_numpy(dtype=float))
+    predicted = [predict(seen, row) for _, row in unseen.iterrows()]
+    return errors(np.array(predicted, dtype=float), unseen["ns"].to_numpy(dtype=float))
 
 
 def _mean_ns(record: Record) -> float:
@@ -198,7 +195,10 @@ def _mean_ns(record: Record) -> float:
 
 
 def _trace(plan: Plan, record: Record, known: Provenance) -> Trace:
-    """The real requests' rounds; who ended with the token of its prompt had none."""
+    """Return the rounds of the real requests.
+
+    A request that ended with the token that its prefill emitted had no rounds and is left out.
+    """
     served = [s for s in record.results if s.index < len(plan.requests)]
     rows = [
         s.index

@@ -1,40 +1,41 @@
-"""A live run's clock: real time in integer nanoseconds from the run's beginning, but for how idle
-time goes by.
+"""The clock of a live run: real time in integer nanoseconds since the start of the run.
+
+Idle time can be skipped.
 """
 
 import time
 
-SPIN_NS = 2_000_000  # sleeping ends late by about as much
+SPIN_NS = 2_000_000  # sleep ends up to about this much late
 
 
 class Clock:
-    """Real time, 0 when made.
+    """Real time, 0 at construction.
 
     Parameters
     ----------
-    kind : "wall": idle time is slept through; "busy": it is leapt over, so that only durations
-    differ between runs.
+    kind : "wall": the clock sleeps through idle time; "busy": it skips idle time, so that only
+        durations differ between runs.
     """
 
     def __init__(self, kind: str) -> None:
-        self._leaps = kind == "busy"
+        self._skips = kind == "busy"
         self._origin = time.perf_counter_ns()
 
     def now_ns(self) -> int:
-        """The present instant."""
+        """Return the current time."""
         return time.perf_counter_ns() - self._origin
 
     def stop(self) -> None:
-        """Stand still until `go`, whatever is done meanwhile."""
+        """Stop the clock until `go` is called."""
         self._stopped = time.perf_counter_ns()
 
     def go(self) -> None:
-        """Go on from where it stopped."""
+        """Continue from the time at which the clock stopped."""
         self._origin += time.perf_counter_ns() - self._stopped
 
     def idle_until(self, ns: int) -> None:
-        """Come to an instant with nothing to do; real time may be beyond it already."""
-        if self._leaps:
+        """Wait until an instant, or skip to it; real time may already be past it."""
+        if self._skips:
             self._origin = time.perf_counter_ns() - ns
             return
         while (left := ns - self.now_ns()) > 0:

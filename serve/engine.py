@@ -1,4 +1,4 @@
-"""What validation asks of an engine: serve a plan, and say what happened."""
+"""The interface of an engine: serve a plan and return a record of what happened."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,15 +9,15 @@ from lapsd.traces import Provenance
 
 
 class Engine(Protocol):
-    """A real engine, ready to serve.
+    """A real engine that is ready to serve.
 
     Attributes
     ----------
     name : str
     weights : str
-        Of what kind, as in `traces.Profile`.
+        The kind of weights, as in `lapsd.traces.Profile`.
     provenance : Provenance
-        Its models, machine and versions.
+        Models, machine and versions.
     """
 
     name: str
@@ -25,20 +25,23 @@ class Engine(Protocol):
     provenance: Provenance
 
     def interleaves(self, clock: str, kv_tokens: int | None) -> bool:
-        """Whether rounds of other plans can run between those of one of such a clock and memory."""
+        """Return whether rounds of other plans can run between the rounds of a plan.
+
+        `clock` and `kv_tokens` are the plan's.
+        """
         ...
 
     def serve(self, plan: Plan, interleaved: Sequence[Plan] = ()) -> Record:
-        """Serve a plan from an empty server until its last request is done, or until interrupted.
+        """Serve a plan from an empty server until all its requests finish, or until interrupted.
 
         Parameters
         ----------
-        interleaved : calibration plans whose rounds run between those of the plan, off its clock, if it
-            `interleaves`.
+        interleaved : calibration plans whose rounds run between the rounds of the plan while the
+            clock of the plan is stopped; only where `interleaves` is true.
 
         Raises
         ------
         ValueError
-            If the engine cannot serve it, in one line.
+            If the engine cannot serve the plan; the message is one line.
         """
         ...

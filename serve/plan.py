@@ -1,7 +1,7 @@
-"""What an engine is asked to serve: requests with their arrivals, and under what policy, memory and
-clock.
+"""A plan for an engine: requests and their arrivals, the policy, the memory limits and the clock.
 
-Plain data, and JSON for engines that live in another process. Needs `policies` and `traces` alone.
+Plain data, with a JSON form for engines that run in another process. Imports only `lapsd.policies`
+and `lapsd.traces`.
 """
 
 import json
@@ -11,7 +11,8 @@ from typing import Any
 
 from lapsd.policies import Policy, PolicyContext
 from lapsd.policies.decision import name_of
-from lapsd.policies.spec import parse_policy
+from lapsd.policies.kv_slots import KVSlots
+from lapsd.policies.spec import POLICIES, parse_policy, spec_of
 from lapsd.serve.context_json import context_from_json, context_to_json
 
 CLOCKS = ("busy", "wall")
@@ -21,20 +22,21 @@ UNKNOWN = PolicyContext(1, (1,))
 
 @dataclass(frozen=True)
 class PlannedRequest:
-    """A request; its place in the plan is its index, the key of a run.
+    """A request of a plan; its position in the plan is its index in records.
 
     Attributes
     ----------
     request_id, dataset : str
     arrival_ns : int
-        On the run's clock; never before that of the request before it.
+        On the clock of the run; arrivals never decrease.
     prompt : sequence of int
         Token ids, at least two.
     predicted_tokens : int
-        What the policy is told of the output's length.
+        The predicted output length that the policy sees.
     max_new_tokens : int
     stream : int
-        With the plan's seed, the key of its random numbers: the same key samples the same output.
+        Key of the request's random numbers, together with the seed of the plan: the same key
+        samples the same output.
     """
 
     request_id: str
@@ -48,29 +50,30 @@ class PlannedRequest:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run.
+    """A run to serve.
 
     Attributes
     ----------
-    requests : sequence of Asked
+    requests : sequence of PlannedRequest
     policy : str
-        As `lapsd.policies.spec.parse_policy` reads it.
-    context : policies.Outlook
-        What the server knows beforehand; what is true in it, clairvoyant policies alone are shown.
+        As `lapsd.policies.spec.parse_policy` reads it; see `importable_spec`.
+    context : PolicyContext
+        What the server knows before the first request. Only clairvoyant policies receive its true
+        values.
     clock : "busy" or "wall"
-        Idle time is leapt over, or slept through.
+        Skip idle time, or sleep through it.
     batch, kv_slots, kv_tokens, evict
-        As in `sim.Capacity`.
+        As in `lapsd.sim.engine.Capacity`.
     target, draft : str
-        The models: `reference`, folders or names. No draft, as no draft tokens: plain decoding.
+        The models: `reference`, a folder or a name. Without a draft, `draft_tokens` is 0.
     draft_tokens : int
-        A round's.
+        Draft tokens of each round; 0: plain decoding.
     temperature : float
-        0: greedy.
+        0: greedy decoding.
     seed : int
-        Of sampling.
+        Seed of sampling.
     ignore_stops : bool
-        Decode up to `max_new_tokens` whatever comes.
+        Decode `max_new_tokens` tokens, even after a stop token.
     """
 
     requests: Sequence[PlannedRequest]
@@ -78,7 +81,7 @@ class Plan:
     context: PolicyContext = UNKNOWN
     clock: str = "busy"
     batch: int = 1
-    kv_slots: int | None = 1
+    kv_slots: KVSlots = "auto"
     kv_tokens: int | None = None
     evict: str = "swap"
     target: str = "reference"
@@ -100,40 +103,44 @@ class Plan:
                 )
 
     def bound_policy(self) -> Policy:
-        """The policy for one run, knowing what the plan says beforehand; the truth only if it is
-        clairvoyant.
+        """Return the policy for one run, bound to the context of the plan.
+
+        Only a clairvoyant policy receives the true values of the context.
 
         Raises
         ------
         ValueError
-            If there is no such policy, or it needs the truth and the plan does not hold it.
+            If there is no such policy, or if it is clairvoyant and the context has no true values.
         """
-        policy, known = parse_policy(self.policy), self.context
+        policy, context = parse_policy(self.policy), self.context
         if not policy.clairvoyant:
-            known = replace(
-                known, true_prefill_ns=(), true_remaining_ns=(), true_tokens_per_round=()
+            context = replace(
+                context, true_prefill_ns=(), true_remaining_ns=(), true_tokens_per_round=()
             )
-        elif len(known.true_remaining_ns) != len(self.requests):
-            raise ValueError(f"policy {name_of(policy)}: knows the true sizes, which are not there")
-        return policy.bind(known)
+        elif len(context.true_remaining_ns) != len(self.requests):
+            raise ValueError(
+                f"policy {name_of(policy)}: is clairvoyant, and the plan does not hold the true"
+                " sizes"
+            )
+        return policy.bind(context)
 
     def to_json(self) -> str:
-        """One JSON object."""
+        """Return the plan as a JSON object."""
         own = {f.name: getattr(self, f.name) for f in fields(self)}
         own |= {
-            "requests": [asdict(planned) for planned in self.requests],
+            "requests": [asdict(request) for request in self.requests],
             "context": context_to_json(self.context),
         }
         return json.dumps({"lapsd_plan": VERSION, **own})
 
     @classmethod
     def from_json(cls, text: str) -> "Plan":
-        """The plan of such an object.
+        """Return the plan of an object that `to_json` returned.
 
         Raises
         ------
         ValueError
-            If it is none, or of another version.
+            If the text is not such an object, or has another version.
         """
         document = versioned(text, "lapsd_plan", VERSION)
         document["requests"] = [PlannedRequest(**request) for request in document["requests"]]
@@ -141,13 +148,37 @@ class Plan:
         return cls(**{f.name: document[f.name] for f in fields(cls) if f.name in document})
 
 
-def versioned(text: str, key: str, version: int) -> dict[str, Any]:
-    """A JSON object that says by `key` which version of what it is.
+def importable_spec(policy: Policy) -> str:
+    """Return the text from which another process makes the policy again.
+
+    That is the policy's name, or `module.Class` for a class outside `lapsd.policies`, and its
+    parameters.
 
     Raises
     ------
     ValueError
-        If it does not.
+        If the class cannot be imported by that name, or the text of a parameter does not give its
+        value.
+    """
+    kind, spec = type(policy), spec_of(policy)
+    if POLICIES.get(policy.name) is not kind:
+        _, colon, parameters = spec.partition(":")
+        spec = f"{kind.__module__}.{kind.__qualname__}{colon}{parameters}"
+    again = parse_policy(spec)
+    if type(again) is not kind or spec_of(again) != spec_of(policy):
+        raise ValueError(
+            f"policy {spec}: the name and the parameters as text must make the same policy again"
+        )
+    return spec
+
+
+def versioned(text: str, key: str, version: int) -> dict[str, Any]:
+    """Return a JSON object without `key`, the field that holds its version.
+
+    Raises
+    ------
+    ValueError
+        If the text is not JSON, or the field is missing or holds another version.
     """
     try:
         document = json.loads(text)

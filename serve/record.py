@@ -1,9 +1,9 @@
-"""What a live run left behind: every step of the server, and what became of each request.
+"""Records of live runs: every step of the server, and the result of each request.
 
-Times are integer nanoseconds on the run's own clock, which begins at 0. A step is one decision and
-what it committed: moves, prompts, then a round (or whatever the engine does in one go). All time
-from one decision to the next belongs to the step between them; idle time ends exactly at an
-arrival. Plain data, and JSON.
+Times are integer nanoseconds on the clock of the run, which starts at 0. A step is one decision and
+the work that follows it: KV transfers, prompts, then a round (in vLLM, one step of the engine). All
+time between two decisions belongs to the step between them; idle time ends exactly at an arrival.
+Plain data, with a JSON form.
 """
 
 import json
@@ -17,8 +17,9 @@ VERSION = 1
 
 
 class KVTransfer(NamedTuple):
-    """A KV cache that moved before a round: `swap out`, `swap in` or `recompute`, and how many
-    tokens it held.
+    """A KV transfer before a round.
+
+    `kind` is `swap out`, `swap in` or `recompute`; `tokens` is the number of cached tokens.
     """
 
     kind: str
@@ -28,7 +29,7 @@ class KVTransfer(NamedTuple):
 
 
 class Prefilled(NamedTuple):
-    """A prompt that was read before a round, in a pass of its own; `tokens` are those cached."""
+    """A prompt that was computed before a round in its own pass; `tokens` were cached."""
 
     request: int
     tokens: int
@@ -37,26 +38,29 @@ class Prefilled(NamedTuple):
 
 @dataclass(frozen=True)
 class Step:
-    """A decision and what it committed; the four lists by running request are parallel to
-    `running`.
+    """A decision and the work that followed it.
+
+    `contexts`, `scheduled`, `accepted` and `emitted` have one entry per entry of `running`.
 
     Attributes
     ----------
     start_ns, end_ns : int
     running : sequence of int
-        Indices of who ran, the best first.
-    moves : sequence of Moved
+        Indices of the running requests, the best rank first.
+    moves : sequence of KVTransfer
     prefills : sequence of Prefilled
     round_ns : int
-        The step but for its moves and prompts.
-    contexts : sequence of int Tokens of each request before the round: its prompt and output (of an
-        unfinished prompt, what is cached).
-    scheduled : sequence of int Tokens that the target went over for each: draft tokens and one
-        more, or a piece of a prompt.
+        Time of the step without its KV transfers and prompts.
+    contexts : sequence of int
+        Tokens of each request before the round: its prompt and output; for an unfinished prompt,
+        its cached tokens.
+    scheduled : sequence of int
+        Tokens that the target processed for each request: the draft tokens and one more, or a
+        piece of a prompt.
     accepted, emitted : sequence of int
         Draft tokens that became output, and output tokens.
     draft_ns, verify_ns : int
-        Parts of the round, where the engine tells.
+        Parts of the round; 0 where the engine does not measure them.
     """
 
     start_ns: int
@@ -73,28 +77,28 @@ class Step:
     verify_ns: int = 0
 
     def moved_to(self, start_ns: int) -> "Step":
-        """The same at another instant."""
+        """Return the same step with another start time."""
         return replace(self, start_ns=start_ns, end_ns=start_ns + self.end_ns - self.start_ns)
 
 
 @dataclass(frozen=True)
 class RequestResult:
-    """What became of a request that was served to its end.
+    """The result of a finished request.
 
     Attributes
     ----------
     index : int
-        Its place in the plan.
+        Its position in the plan.
     arrival_ns, first_service_ns, finish_ns : int
-        First service is when its prompt was begun.
+        First service is the time when its prompt started.
     prefill_ns, service_ns, switch_ns : int
-        Time of its prompt, of its rounds, and of moves of its cache.
+        Time of its prompt, of its rounds, and of its KV transfers.
     preemptions : int
-        How often it had to stop, unfinished.
+        Number of times it was preempted.
     tokens : sequence of int
         Output token ids.
     drafted, accepted : sequence of int
-        By round; `accepted` counts draft tokens that are part of the output.
+        Draft tokens of each round, and how many of them are part of the output.
     """
 
     index: int
@@ -123,16 +127,18 @@ class Record:
     ----------
     engine : str
     policy : str
-        Its spec.
+        The policy of the plan.
     steps : sequence of Step, in order
-    results : sequence of Served, in order of finish
+    results : sequence of RequestResult, in order of finish
     idle_ns, end_ns : int
     complete : bool
-        False: interrupted; requests that were not done are missing from `results`.
+        False: interrupted; requests that did not finish are missing from `results`.
     notes : mapping
-        What else the engine tells: versions, warnings.
-    interleaved : sequence of Record Of each calibration plan the steps that ran between the run's, off
-        its clock, again and again; each begins when the run stood still for it.
+        Further facts from the engine, such as versions.
+    interleaved : sequence of Record
+        One record per calibration plan: the steps that ran between the steps of this run while its
+        clock was stopped. Each plan is served repeatedly. The start of a step is the time at which
+        the clock of this run was stopped for it.
     """
 
     engine: str
@@ -152,28 +158,28 @@ class Record:
 
     @property
     def by_index(self) -> dict[int, RequestResult]:
-        """Who was served to the end, by index, ascending."""
+        """Results by request index, ascending."""
         return {s.index: s for s in sorted(self.results, key=lambda s: s.index)}
 
     def split(self) -> tuple["Record", "Record"]:
-        """Its steps in two halves, each as a record of nothing else."""
+        """Return two records that hold only the first and the second half of the steps."""
         middle = len(self.steps) // 2
         parts = (self.steps[:middle], self.steps[middle:])
         first, second = (replace(self, steps=steps, results=(), complete=False) for steps in parts)
         return first, second
 
     def to_json(self) -> str:
-        """One JSON object."""
+        """Return the record as a JSON object."""
         return json.dumps({"lapsd_record": VERSION, **asdict(self)})
 
     @classmethod
     def from_json(cls, text: str) -> "Record":
-        """The record of such an object.
+        """Return the record of an object that `to_json` returned.
 
         Raises
         ------
         ValueError
-            If it is none, or of another version.
+            If the text is not such an object, or has another version.
         """
         return cls._of(versioned(text, "lapsd_record", VERSION))
 
@@ -181,7 +187,7 @@ class Record:
     def _of(cls, document: Mapping[str, Any]) -> "Record":
         made = {f.name: document[f.name] for f in fields(cls) if f.name in document}
         made["steps"] = [_step(step) for step in document["steps"]]
-        made["results"] = [RequestResult(**results) for results in document["results"]]
+        made["results"] = [RequestResult(**result) for result in document["results"]]
         made["interleaved"] = tuple(cls._of(record) for record in document.get("interleaved", ()))
         return cls(**made)
 

@@ -1,4 +1,4 @@
-"""The verb `validate`: hands its arguments to `validate_live`, which needs torch."""
+"""The verb `validate`: passes its arguments to `validate_live`, which needs torch."""
 
 import typer
 
@@ -13,9 +13,7 @@ app = verb()
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
 def validate(context: typer.Context) -> int:
-    """Serve requests with real models and compare what happens with the simulation (needs the extra
-    'calibrate').
-    """
+    """Serve requests with real models and compare with the simulator (extra 'calibrate')."""
     with models_installed("validate"):
         from lapsd.cli.validate_live import main
     return main(context.args)

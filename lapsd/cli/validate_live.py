@@ -1,4 +1,4 @@
-"""The verb `validate`: serve requests for real, and hold the simulator to what happens."""
+"""The verb `validate`: serve requests with real models and compare with the simulator."""
 
 import json
 import shlex
@@ -31,14 +31,13 @@ from lapsd.policies import (
     LapsSD,
     Policy,
     parse_policy,
-    spec_of,
 )
 from lapsd.serve.engine import Engine
 from lapsd.serve.own.engine import OwnEngine
-from lapsd.serve.plan import CLOCKS
-from lapsd.serve.validation.blocks import Block, Trial
+from lapsd.serve.plan import CLOCKS, importable_spec
 from lapsd.serve.validation.findings import Outcome, outcomes
 from lapsd.serve.validation.folder import Folder
+from lapsd.serve.validation.live_runs import LiveRuns, Trial, check_policies
 from lapsd.serve.validation.report import Report
 from lapsd.serve.validation.source import Source
 from lapsd.serve.validation.tables import differences_text, errors_text, latencies_text
@@ -70,15 +69,18 @@ def command(
     scenario: Mapping[str, Any],
     load: Annotated[
         list[float] | None,
-        typer.Option(help="Arriving work per unit of time; repeat for several [default: 0.8]."),
+        typer.Option(help="Arriving work per unit of time; repeatable [default: 0.8]."),
     ] = None,
     policy: Annotated[
         list[str] | None,
-        typer.Option(help=f"Repeat for several, FCFS is always there: {', '.join(POLICIES)}."),
+        typer.Option(
+            help=f"A policy, or your own as module.Class; repeatable; fcfs always runs:"
+            f" {', '.join(POLICIES)}."
+        ),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Workloads: seeds 0, 1, ...")] = SEEDS,
+    seeds: Annotated[int, typer.Option(help="Number of workloads: seeds 0, 1, ...")] = SEEDS,
     engine: Annotated[
-        str, typer.Option(help=f"{' or '.join(ENGINES)}: what serves for real.")
+        str, typer.Option(help=f"The engine that serves: {' or '.join(ENGINES)}.")
     ] = "own",
     vllm_python: Annotated[
         Path,
@@ -87,110 +89,119 @@ def command(
     clock: Annotated[
         str,
         typer.Option(
-            help="busy: idle time is leapt over, so that only durations vary; wall: slept through."
+            help="busy: skip idle time, so that only durations vary; wall: sleep through idle time."
         ),
     ] = "busy",
     target: Annotated[
-        str, typer.Option(help="The large model: 'reference', a folder, or a name.")
+        str, typer.Option(help="The large model: 'reference', a folder or a name.")
     ] = "reference",
     draft: Annotated[str, typer.Option(help="The small model.")] = "reference",
     prompts: Annotated[
         list[str] | None,
-        typer.Option(help="The prompts of the trace's requests, as calibrated [default: bundled]."),
+        typer.Option(
+            help="Prompts of the trace's requests, as given to calibrate [default: bundled]."
+        ),
     ] = None,
     field: Annotated[
-        str, typer.Option(help="The key of the text in a prompts file's lines.")
+        str, typer.Option(help="The key of the text in the lines of a prompts file.")
     ] = "prompt",
     profile: Annotated[
         Path | None,
-        typer.Option(help="Foretell from this profile, not from costs measured between the runs."),
+        typer.Option(
+            help="Predict with the costs of this profile instead of the calibration rounds."
+        ),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Few calibration rounds: for trying it out.")
+        bool, typer.Option("--quick", help="Run few calibration rounds, to try it out.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[
         str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")
     ] = "auto",
     out: Annotated[
-        Path | None, typer.Option(help="Keep every live run, and the tables, in this folder.")
+        Path | None, typer.Option(help="Write every live run and the tables to this folder.")
     ] = None,
     overwrite: Overwrite = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a folder that was interrupted.")
+        bool, typer.Option("--resume", help="Continue an interrupted validation in --out.")
     ] = False,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw latency foretold over latency measured.")
+        Path | None, typer.Option(help="Plot predicted against measured latency.")
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Write everything as one page.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a report as one HTML page.")] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Serve requests for real under several policies, and say how well the simulator foretold it.
+    """Serve requests with real models under several policies and compare with the simulator.
 
-    Live runs decode as the trace was recorded. Calibration rounds run between them; the simulator
-    foretells each run from their means and from the run's own acceptance.
+    Live runs decode with the settings of the trace. Calibration rounds run between the live rounds.
+    The simulator predicts each live run from their mean costs and from the acceptance of the run.
     """
     check_file("--plot", plot, FIGURES)
     check_file("--html", html, (".html",))
     if resume and (overwrite or out is None):
-        raise ValueError("--resume: needs --out, and goes without --overwrite")
+        raise ValueError("--resume: needs --out, and excludes --overwrite")
     for option, value, known in (("--clock", clock, CLOCKS), ("--engine", engine, ENGINES)):
         if value not in known:
             raise ValueError(f"{option} {value}: must be {' or '.join(known)}")
     if seeds < 1:
         raise ValueError(f"--seeds {seeds}: must be at least 1")
     loads = list(dict.fromkeys(load or LOADS))
-    # vLLM keeps the blocks of who waits unless it is told otherwise
-    scenario = {**({"kv_slots": 0} if engine == "vllm" else {}), **scenario}
+    # in vLLM preempted requests keep their blocks by default
+    scenario = {**({"kv_slots": "unlimited"} if engine == "vllm" else {}), **scenario}
     policies, name = _policies(policy), str(scenario.pop("trace", "reference"))
     trace = load_trace(name)
-    for one in loads:  # refuse what is wrong before any model is loaded
+    for one in loads:  # report wrong options before any model is loaded
         Scenario.of(**{**scenario, "load": one}).predictor.predict(np.arange(len(trace)), trace, 0)
     for known, path in ((trace.provenance, f"trace {name}"), *_given(profile)):
-        _hold_models(known, path, target, draft)
+        _check_models(known, path, target, draft)
     locate_pair(target, draft)
+    source = Source.of(trace, _texts(trace, prompts, field), _tokenizer(target), name)
+    check_policies(source.trace, scenario, policies)
+    vllm = VllmEngine(target, draft, vllm_python, _typed()) if engine == "vllm" else None
+    if vllm is not None:
+        vllm.check_policies([importable_spec(p) for p in policies])
     folder = _folder(
         out, scenario, loads, policies, name, clock, overwrite=overwrite, resume=resume
     )
-    source = Source.of(trace, _texts(trace, prompts, field), _tokenizer(target), name)
-    serving: Engine
-    if engine == "vllm":
-        serving = VllmEngine(target, draft, vllm_python, _typed())
-    else:
-        serving = OwnEngine(load_pair(target, draft, device=device, dtype=dtype), _typed())
+    serving: Engine = vllm or OwnEngine(
+        load_pair(target, draft, device=device, dtype=dtype), _typed()
+    )
     trial = Trial(serving, source, dict(scenario), policies, clock, quick)
     given = load_profile(profile) if profile is not None else None
     outcomes, complete = _serve(trial, loads, seeds, folder, given, quiet=as_json)
     if outcomes:
         report = Report(
-            f"{ENGINES[engine]} with {target} + {draft}", _made(trial, loads, seeds), outcomes
+            f"{ENGINES[engine]} with {target} + {draft}",
+            _made(trial, loads, seeds, profile),
+            outcomes,
         )
         _show(report, folder, plot, html, as_json=as_json)
     return 0 if complete else INTERRUPTED
 
 
 def _policies(specs: list[str] | None) -> list[Policy]:
-    """FCFS, against which the others are measured, and those asked for."""
-    asked = (
+    """Return FCFS, the baseline, and the policies of the command line without duplicates."""
+    policies = (
         [parse_policy(spec) for spec in specs]
         if specs
         else [LAS(), LPSJF(), LPSRPT(), LapsSD(), KernelGittins(), SRPT()]
     )
-    return list({spec_of(p): p for p in (FCFS(), *asked)}.values())
+    return list({importable_spec(p): p for p in (FCFS(), *policies)}.values())
 
 
 def _given(profile: Path | None) -> list[tuple[Any, str]]:
     return [] if profile is None else [(load_profile(profile).provenance, f"profile {profile}")]
 
 
-def _hold_models(known: Any, what: str, target: str, draft: str) -> None:
-    """See that a trace or a profile is of the models that are served."""
+def _check_models(known: Any, what: str, target: str, draft: str) -> None:
+    """Check that a trace or a profile is of the models to serve."""
     names = tuple(
         model.name if model else "unknown models" for model in (known.target, known.draft)
     )
     if names != (target, draft):
         raise ValueError(
-            f"{what}: is of {names[0]} + {names[1]}, but {target} + {draft} are to be served"
+            f"{what}: is of the models {names[0]} + {names[1]}, but the models to serve are"
+            f" {target} + {draft}"
         )
 
 
@@ -213,7 +224,7 @@ def _folder(
         "setting": dict(scenario),
         "loads": loads,
         "clock": clock,
-        "policies": [spec_of(p) for p in policies],
+        "policies": [importable_spec(p) for p in policies],
     }
     return Folder(out, configuration, overwrite=overwrite, resume=resume)
 
@@ -246,11 +257,12 @@ def _serve(
     *,
     quiet: bool,
 ) -> tuple[list[Outcome], bool]:
-    """Live runs, block by block, seeds before loads; what came of them, and whether nothing cut
-    them short.
+    """Serve all workloads, the loads of each seed in turn.
+
+    Returns the outcomes of the live runs, and whether no run was interrupted.
     """
-    served: list[Block] = []
-    asked = [(load, seed) for seed in range(seeds) for load in loads]
+    served: list[LiveRuns] = []
+    workloads = [(load, seed) for seed in range(seeds) for load in loads]
     with watch(quiet=quiet) as shown, suppress(KeyboardInterrupt):
         first = folder.profile if folder is not None else None
         if first is None:
@@ -259,22 +271,23 @@ def _serve(
             )
             if folder is not None:
                 folder.begin(first)
-        for i, (load, seed) in enumerate(asked):
-            shown("live runs", i, len(asked))
-            block = folder.done(load, seed) if folder is not None else None
-            if block is None:
-                block = trial.block(load, seed, first, lambda what: None)
+        for i, (load, seed) in enumerate(workloads):
+            shown("live runs", i, len(workloads))
+            runs = folder.done(load, seed) if folder is not None else None
+            if runs is None:
+                runs = trial.live_runs(load, seed, first, lambda what: None)
                 if folder is not None:
-                    folder.keep(block)
-            served.append(block)
-            if not block.complete:
+                    folder.keep(runs)
+            served.append(runs)
+            if not runs.complete:
                 break
-    return outcomes(served, given), len(served) == len(asked) and all(
-        block.complete for block in served
+    return outcomes(served, given), len(served) == len(workloads) and all(
+        runs.complete for runs in served
     )
 
 
-def _made(trial: Trial, loads: list[float], seeds: int) -> dict[str, str]:
+def _made(trial: Trial, loads: list[float], seeds: int, profile: Path | None) -> dict[str, str]:
+    """Return the configuration of the validation, for the report."""
     known = trial.engine.provenance
     return {
         "command": known.command,
@@ -290,8 +303,10 @@ def _made(trial: Trial, loads: list[float], seeds: int) -> dict[str, str]:
         "costs": (
             f"means of calibration rounds {'within' if trial.interleaves else 'before and after'}"
             " each run"
+            if profile is None
+            else f"profile {profile}"
         ),
-        "acceptance": "of each live run itself",
+        "acceptance": "measured in each live run",
     }
 
 
@@ -317,5 +332,5 @@ def _show(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the verb on `arguments` (default: the process's own) and return its exit code."""
+    """Run the verb on `arguments` (default: the command line) and return its exit code."""
     return run_with_models(app, "lapsd validate", arguments)

@@ -1,3 +1,4 @@
-"""Our own engine: speculative rounds of real models in continuous batches, under the simulator's
-policies.
+"""The project's own engine: speculative decoding of real models in continuous batches.
+
+It serves under the same policies as the simulator.
 """

@@ -1,5 +1,6 @@
-"""Our engine as validation sees it: a pair of models that serves plan after plan in the same KV
-memory.
+"""The project's own engine: a pair of models that serves plans one after another.
+
+The plans use the same KV memory.
 """
 
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from functools import partial
 
 from lapsd.calibrate import Pair, Sampling
 from lapsd.calibrate.stamp import stamp
+from lapsd.policies.kv_slots import slot_limit
 from lapsd.serve.own.probe import Probe
 from lapsd.serve.own.rows import Rows
 from lapsd.serve.own.server import Server
@@ -16,14 +18,14 @@ from lapsd.serve.record import Record
 from lapsd.sim.engine import Capacity
 from lapsd.traces import Profile
 
-FREE = Profile.constant(
-    draft_ms=0, verify_ms=1
-).costs  # moves take what they take: the server measures it
+# costs for the memory manager: the server measures KV transfers, so the manager adds no time
+FREE = Profile.constant(draft_ms=0, verify_ms=1).costs
 
 
 class OwnEngine:
-    """Serves plans with a pair of models; KV memory and captured rounds stay from run to run where
-    they fit.
+    """Serves plans with a pair of models.
+
+    KV memory and captured rounds are reused by the next run if they are large enough.
     """
 
     name = "own"
@@ -33,7 +35,7 @@ class OwnEngine:
         self._rows: dict[int, Rows] = {}
 
     def interleaves(self, clock: str, kv_tokens: int | None) -> bool:
-        """See `lapsd.serve.engine.Engine`; calibration has memory of its own."""
+        """See `lapsd.serve.engine.Engine`; calibration plans have their own KV memory."""
         return clock == "busy"
 
     def serve(self, plan: Plan, interleaved: Sequence[Plan] = ()) -> Record:
@@ -42,8 +44,8 @@ class OwnEngine:
         Raises
         ------
         ValueError
-            If the plan names other models, a request is longer than the models' context or what may
-            be in memory, or a clairvoyant policy is not told the truth.
+            If the plan names other models, a request exceeds the context of the models or
+            `kv_tokens`, or the policy is clairvoyant and the plan does not hold the true values.
         """
         for one in (plan, *interleaved):
             self._check(one)
@@ -54,7 +56,7 @@ class OwnEngine:
         return replace(record, interleaved=probe.finish()) if record.complete else record
 
     def _server(self, plan: Plan, memory: int = 0) -> Server:
-        """For one run, in one of the KV memories."""
+        """Return the server of one run, which uses the KV memory of that number."""
         capacity = Capacity(plan.batch, plan.kv_slots, plan.kv_tokens, plan.evict)
         return Server(
             plan, plan.bound_policy(), capacity.memory(FREE), self._rows_for(plan, memory)
@@ -67,29 +69,32 @@ class OwnEngine:
                 f"models {plan.target} + {plan.draft}: the engine runs {pair.target_name} +"
                 f" {pair.draft_name}"
             )
-        for i, planned in enumerate(plan.requests):
-            need = len(planned.prompt) + planned.max_new_tokens + plan.draft_tokens + 1
-            if len(planned.prompt) < 2:
+        for i, request in enumerate(plan.requests):
+            need = len(request.prompt) + request.max_new_tokens + plan.draft_tokens + 1
+            if len(request.prompt) < 2:
                 raise ValueError(
-                    f"request {i} ({planned.request_id}): a prompt of at least two tokens is needed"
+                    f"request {i} ({request.request_id}): the prompt must have at least two tokens"
                 )
             if need > pair.context:
                 raise ValueError(
-                    f"request {i} ({planned.request_id}): prompt, output and look-ahead may take"
-                    f" {need} tokens, but the models' context is {pair.context}"
+                    f"request {i} ({request.request_id}): prompt, output and draft tokens may take"
+                    f" {need} tokens, but the context of the models is {pair.context}"
                 )
             if plan.kv_tokens is not None and need > plan.kv_tokens:
                 raise ValueError(
-                    f"kv_tokens {plan.kv_tokens}: request {i} ({planned.request_id}) may never fit:"
-                    f" prompt, output and look-ahead may take {need} tokens"
+                    f"kv_tokens {plan.kv_tokens}: request {i} ({request.request_id}) may never fit:"
+                    f" prompt, output and draft tokens may take {need} tokens"
                 )
 
     def _rows_for(self, plan: Plan, memory: int) -> Rows:
-        """KV memory for a plan: the one of that number, where it is large enough."""
+        """Return the KV memory of this number if it is large enough for a plan, else a new one."""
         longest = (
-            max(len(a.prompt) + a.max_new_tokens for a in plan.requests) + plan.draft_tokens + 1
+            max(len(r.prompt) + r.max_new_tokens for r in plan.requests) + plan.draft_tokens + 1
         )
-        rows = max(plan.batch, min(len(plan.requests), plan.kv_slots or len(plan.requests)))
+        rows = max(
+            plan.batch,
+            min(len(plan.requests), slot_limit(plan.kv_slots, plan.batch) or len(plan.requests)),
+        )
         sampling, held = Sampling(plan.temperature, plan.seed), self._rows.get(memory)
         fits = held is not None and (
             (held.n, held.sampling) == (plan.draft_tokens, sampling)
@@ -98,7 +103,7 @@ class OwnEngine:
             and held.batch >= plan.batch
         )
         if held is None or not fits:
-            self._rows.pop(memory, None)  # before as much is taken again
+            self._rows.pop(memory, None)  # free it before the new one is allocated
             held = Rows(
                 self.pair,
                 plan.draft_tokens,

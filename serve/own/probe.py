@@ -1,8 +1,7 @@
-"""Calibration rounds between the rounds of a live run: the same machine in the same moments, off
-the run's clock.
+"""Calibration rounds between the rounds of a live run, while the clock of the run is stopped.
 
-What they take on average is what live rounds take on average, however fast the machine happens to
-be.
+Both kinds of rounds run on the same machine at the same time. A machine that slows down slows both,
+so the mean time of calibration rounds predicts the mean time of live rounds.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,28 +9,30 @@ from collections.abc import Callable, Sequence
 from lapsd.serve.own.server import Server
 from lapsd.serve.record import Record, Step
 
-EVERY = 5  # steps of the live run for one of calibration
-LEAST = 60  # steps of each calibration plan beside a run
+EVERY = 5  # live steps per calibration step
+LEAST = 60  # minimum number of steps of each calibration plan per run
 
 
 class Probe:
-    """Calibration plans, each served again and again by a server of its own, a step of one at a
-    time.
+    """Runs one step of a calibration plan at a time, between the steps of a live run.
+
+    The plans take turns. Each has its own server and is served repeatedly.
 
     Parameters
     ----------
-    make : functions, each of which makes a plan's server anew.
+    make : one function per plan, which returns a new server of the plan.
     """
 
     def __init__(self, make: Sequence[Callable[[], Server]]) -> None:
         self._make = make
-        self._servers = [self._begun(i) for i in range(len(make))]
+        self._servers = [self._started(i) for i in range(len(make))]
         self._steps: list[list[Step]] = [[] for _ in make]
         self._turn, self._due, self._latest_ns = 0, 0, 0
 
     def __call__(self, live: Server) -> None:
-        """A live step is over: after so many of them, one of calibration while the run's clock
-        stands.
+        """Count a live step; after every `EVERY` of them, run one calibration step.
+
+        The clock of the live run is stopped meanwhile.
         """
         self._due += 1
         if self._due == EVERY:
@@ -42,7 +43,7 @@ class Probe:
             self._latest_ns = live.now_ns
 
     def finish(self) -> tuple[Record, ...]:
-        """All steps of each plan, after some more where the run was short."""
+        """Return the record of each plan, after further steps if there are fewer than `LEAST`."""
         while min(map(len, self._steps)) < LEAST:
             self._step(self._latest_ns)
         return tuple(
@@ -51,8 +52,9 @@ class Probe:
         )
 
     def _step(self, at_ns: int) -> None:
-        """A step of the plan whose turn it is, at an instant of the run; one that is done begins
-        again.
+        """Run a step of the next plan, recorded at an instant of the live run.
+
+        A plan whose requests have all finished starts again.
         """
         turn = self._turn
         self._turn = (turn + 1) % len(self._servers)
@@ -62,9 +64,9 @@ class Probe:
         server.clock.stop()
         self._steps[turn].append(server.steps[-1].moved_to(at_ns))
         if server.done:
-            self._servers[turn] = self._begun(turn)
+            self._servers[turn] = self._started(turn)
 
-    def _begun(self, i: int) -> Server:
+    def _started(self, i: int) -> Server:
         server = self._make[i]()
         server.begin()
         server.clock.stop()

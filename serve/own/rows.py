@@ -1,8 +1,7 @@
-"""Requests on the models: rows of KV memory that they take and leave, rounds over some of them,
-moves to the host.
+"""Rows of KV memory on the device: prefill, rounds over some rows, and KV transfers to the host.
 
-Whatever a row holds, the tokens of a request are known here: prompt and output so far. Knows
-nothing of policies, arrivals, or why a request moves.
+Keeps the tokens of each request (prompt and output so far), even while it has no row. Knows nothing
+of policies or arrivals.
 """
 
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from lapsd.calibrate.timing.kv_transfers import Pool
 
 @dataclass(eq=False)
 class _Sequence:
-    """A request's tokens, its random numbers, and where its keys and values are, if anywhere."""
+    """The tokens and random numbers of a request, and the place of its keys and values, if any."""
 
     ids: list[int]
     uniforms: Uniforms
@@ -30,7 +29,7 @@ class _Sequence:
 
 
 class Emitted(NamedTuple):
-    """What a round gave a request: accepted draft tokens and the target's own."""
+    """Tokens of a request in a round: accepted draft tokens and one token of the target."""
 
     tokens: list[int]
 
@@ -40,17 +39,18 @@ class Emitted(NamedTuple):
 
 
 class Rows:
-    """KV memory of both models for `rows` requests of up to `capacity` tokens, of which up to
-    `batch` run together.
+    """KV memory of both models for `rows` requests of up to `capacity` tokens each.
+
+    Up to `batch` of them run in one round.
 
     Parameters
     ----------
-    n : draft tokens of a round.
+    n : draft tokens per round.
 
     Raises
     ------
     ValueError
-        If the models do not run in the lean engine, whose rows may be of different lengths.
+        If the models do not run in the lean engine, which rows of different lengths require.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Rows:
                 caches=(target, draft),
                 places=places,
             )
-            self._rounds[b].ready()  # captured while no row holds anything
+            self._rounds[b].ready()  # captured while all rows are empty
         self._zero = torch.zeros(1, dtype=torch.int64, device=pair.device)
         self._hosts: list[Pool] = []
         self._staging: Tensor | None = None
@@ -91,18 +91,18 @@ class Rows:
         """Forget all requests."""
         self._sequences: dict[int, _Sequence] = {}
         self._free = list(range(self.rows - 1, -1, -1))
-        self._standing: tuple[int, ...] = ()
+        self._placed: tuple[int, ...] = ()
 
     def enter(self, key: int, prompt: Sequence[int], stream: int) -> None:
-        """A request comes; `stream` is that of its random numbers."""
+        """Add a request; `stream` is the key of its random numbers."""
         self._sequences[key] = _Sequence(list(prompt), self.sampling.uniforms(stream))
 
     def leave(self, key: int) -> None:
-        """A request is done: its row is free."""
+        """Remove a finished request and free its row."""
         self._release(self._sequences.pop(key))
 
     def drop(self, key: int) -> None:
-        """A request's keys and values are forgotten, and its row is free."""
+        """Discard the keys and values of a request and free its row."""
         self._release(self._sequences[key])
 
     def _release(self, sequence: _Sequence) -> None:
@@ -115,8 +115,9 @@ class Rows:
 
     @torch.inference_mode()
     def prefill(self, key: int) -> int:
-        """Read a request's tokens, but for the last, into a free row of both models; nanoseconds it
-        took.
+        """Compute the keys and values of a request in a free row of both models.
+
+        All tokens of the request but the last are computed. Returns the time in nanoseconds.
         """
         device = self.pair.device
         start = clock(device)
@@ -128,8 +129,11 @@ class Rows:
         return clock(device) - start
 
     @torch.inference_mode()
-    def out(self, key: int) -> int:
-        """Move a request's keys and values to the host; its row is free. Nanoseconds it took."""
+    def swap_out(self, key: int) -> int:
+        """Copy the keys and values of a request to the host and free its row.
+
+        Returns the time in nanoseconds.
+        """
         start = clock(self.pair.device)
         sequence = self._sequences[key]
         host = self._hosts.pop() if self._hosts else self._new_host()
@@ -140,11 +144,14 @@ class Rows:
         return spent
 
     @torch.inference_mode()
-    def back(self, key: int) -> int:
-        """Move them back, into any free row; nanoseconds it took."""
+    def swap_in(self, key: int) -> int:
+        """Copy the keys and values of a request back into a free row.
+
+        Returns the time in nanoseconds.
+        """
         start = clock(self.pair.device)
         sequence = self._sequences[key]
-        assert sequence.host is not None, "only what went out comes back"
+        assert sequence.host is not None, "only a swapped-out request can be swapped in"
         sequence.row = self._free.pop()
         sequence.host.back(self._pieces(sequence))
         spent = clock(self.pair.device) - start
@@ -153,8 +160,9 @@ class Rows:
         return spent
 
     def _pieces(self, sequence: _Sequence) -> list[Tensor]:
-        """What a row holds of a request, in both models: all its tokens but the last, which no
-        model has seen.
+        """Return the cached keys and values of a request in both models.
+
+        They cover all tokens but the last, which the models have not processed yet.
         """
         held = len(sequence.ids) - 1
         return [cache[:, :, sequence.row, :, :held] for cache in self._caches]
@@ -165,19 +173,22 @@ class Rows:
         made = Pool(
             size, self._caches[0].dtype, self.pair.device, pinned=cuda, staging=self._staging
         )
-        self._staging = made.staging  # one for all: they never move at once
+        self._staging = made.staging  # shared: only one transfer runs at a time
         return made
 
     def round(self, keys: Sequence[int]) -> tuple[list[Emitted], int, int]:
-        """One round of some requests that have rows: what each emitted, and the ns of drafting and
-        of verifying.
+        """Run a round of requests that have rows.
+
+        Returns the tokens of each request, and the times of drafting and of verifying in
+        nanoseconds.
         """
-        order = sorted(keys, key=self._row_of)  # neighbours in memory are neighbours in a batch
+        order = sorted(keys, key=self._row_of)  # the batch is in the order of rows in memory
         rounds = self._rounds[len(order)]
-        if self._standing != tuple(order):
+        if self._placed != tuple(order):
             self._place(rounds, order)
         drawn = [self._uniforms(key) for key in order] if self.sampling.temperature else None
-        verdict: list[list[int]] = rounds.round(drawn).tolist()  # the one wait of a round
+        # `tolist` is the only synchronization of a round
+        verdict: list[list[int]] = rounds.round(drawn).tolist()
         emitted: dict[int, Emitted] = {}
         for key, (*drafted, accepted, token) in zip(order, verdict, strict=True):
             emitted[key] = Emitted([*drafted[:accepted], token])
@@ -191,13 +202,13 @@ class Rows:
         return row
 
     def _place(self, rounds: DeviceRounds, keys: Sequence[int]) -> None:
-        """Set rounds to where these requests are; afterwards they go on by themselves."""
+        """Set the rows of a batch of requests; later rounds of the same batch do not set them."""
         ids = [self._sequences[key].ids for key in keys]
         self._places[len(keys)].copy_(torch.tensor([self._row_of(key) for key in keys]))
         rounds.place(
             torch.tensor([tokens[-2:] for tokens in ids]), torch.tensor([len(t) - 1 for t in ids])
         )
-        self._standing = tuple(keys)
+        self._placed = tuple(keys)
 
     def _uniforms(self, key: int) -> list[float]:
         draw = self._sequences[key].uniforms.draw

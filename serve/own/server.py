@@ -1,10 +1,9 @@
-"""The server: requests arrive on a clock, and at each round boundary a policy says who runs the
-next round.
+"""The server: requests arrive on a clock, and before each round the policy chooses some to run.
 
-The order of things at one instant is the simulator's (`docs/simulator.md`); who is chosen of those
-present, and the rules of the memory, are its own code, but the loop is another one, so that each
-can be held to the other. Only here prompts are read, rounds run and caches move in truth. Knows
-nothing of any particular policy or model.
+Events at one instant have the same order as in the simulator (`docs/simulator.md`). The server
+shares the simulator's choice of requests and its memory managers. Its loop is independent code, so
+that validation can compare the two. Unlike the simulator, it computes prompts, runs rounds and
+transfers KV caches on real models. Knows nothing of any particular policy or model.
 """
 
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from lapsd.calibrate.decoding.decoder import cut
 from lapsd.policies import Event, Policy
 from lapsd.policies.decision import choose, rank_of
 from lapsd.serve.clock import Clock
-from lapsd.serve.own.history import History
+from lapsd.serve.own.live_rounds import LiveRounds
 from lapsd.serve.own.rows import Rows
 from lapsd.serve.plan import Plan
 from lapsd.serve.record import KVTransfer, Prefilled, Record, RequestResult, Step
@@ -29,8 +28,8 @@ class Server:
 
     Parameters
     ----------
-    policy : bound.
-    memory : whose moves take nothing by themselves: what they truly take is measured.
+    policy : bound to the context of the plan.
+    memory : a manager whose transfers have no cost: the server measures their real time.
     """
 
     plan: Plan
@@ -54,7 +53,7 @@ class Server:
                 i,
                 planned.arrival_ns,
                 planned.predicted_tokens,
-                History(len(planned.prompt), n),
+                LiveRounds(len(planned.prompt), n),
                 planned.arrival_ns,
             )
             for i, planned in enumerate(self.plan.requests)
@@ -63,7 +62,7 @@ class Server:
         self._moves: list[KVTransfer] = []
 
     def serve(self, after_step: Callable[["Server"], None] = lambda server: None) -> Record:
-        """Serve until every request is done, or until interrupted."""
+        """Serve until all requests have finished, or until interrupted."""
         self.begin()
         try:
             while not self.done:
@@ -74,22 +73,25 @@ class Server:
         return self.record()
 
     def begin(self) -> None:
-        """The run's clock begins."""
+        """Start the clock of the run."""
         self.clock = Clock(self.plan.clock)
 
     @property
     def done(self) -> bool:
-        """Nobody is left to serve."""
+        """Whether all requests have finished."""
         return len(self.results) == len(self.requests)
 
     def record(self) -> Record:
-        """What happened so far."""
+        """Return the record of the run so far."""
         return Record(
             "own", self.plan.policy, self.steps, self.results, self.idle_ns, self.now_ns, self.done
         )
 
     def step(self) -> None:
-        """Decide, do what was decided, and commit it at the instant of the next decision."""
+        """Choose the running requests, serve them for one round, and commit the round.
+
+        The commit happens at the instant of the next decision.
+        """
         self._admit()
         fresh = self._choose()
         self._moves = []
@@ -117,34 +119,37 @@ class Server:
         return (rank, not request.running, request.entered_ns, request.index)
 
     def _choose(self) -> list[Request]:
-        """Choose who runs the next round; returns those who did not run the last one, in order."""
-        there = self.waiting + self.running
-        chosen = choose(sorted(there, key=self._order), self.plan.batch, self.memory.fits)
+        """Choose the requests that run the next round.
+
+        Returns the requests among them that did not run in the last round, in order.
+        """
+        active = self.waiting + self.running
+        chosen = choose(sorted(active, key=self._order), self.plan.batch, self.memory.fits)
         fresh = [request for request in chosen if not request.running]
-        for request in there:
+        for request in active:
             runs = request in chosen
             request.preemptions += request.running and not runs
             request.running = runs
-        self.waiting = [request for request in there if not request.running]
+        self.waiting = [request for request in active if not request.running]
         self.running = chosen
         return fresh
 
     def _idle(self) -> None:
-        assert not self.waiting, "what was refused at the beginning fits"
+        assert not self.waiting, "a request that can never fit was refused before the run"
         arrival_ns = self.requests[self.arrived].arrival_ns
         self.clock.idle_until(arrival_ns)
         self.idle_ns += arrival_ns - self.now_ns
         self.now_ns = arrival_ns
 
     def _move(self, move: Move) -> None:
-        """The memory says that a cache must move: now it does."""
+        """Do a KV transfer that the memory manager asks for, and record its time."""
         request = move.request
         if move.kind == "swap in":
-            ns = self.rows.back(request.index)
+            ns = self.rows.swap_in(request.index)
         elif move.kind == "recompute":
             ns = self.rows.prefill(request.index)
         elif self.plan.evict == "swap":
-            ns = self.rows.out(request.index)
+            ns = self.rows.swap_out(request.index)
         else:
             self.rows.drop(request.index)
             ns = 0
@@ -157,7 +162,7 @@ class Server:
         return Prefilled(request.index, request.prompt_tokens - 1, request.prefill_ns)
 
     def _round(self, prefills: list[Prefilled]) -> None:
-        """A round of those who run, and the step's end."""
+        """Run a round of the running requests and record the step."""
         running = self.running
         emitted, draft_ns, verify_ns = self.rows.round([request.index for request in running])
         start_ns, self.now_ns = self.now_ns, self.clock.now_ns()
@@ -187,14 +192,14 @@ class Server:
         self._complete()
 
     def _commit(self, request: Request, tokens: list[int], round_ns: int) -> int:
-        """A request's part of a round; how many tokens it emitted."""
-        history, output = request.recorded, self.outputs[request.index]
-        assert isinstance(history, History)
+        """Commit a request's part of a round; return the number of tokens that it emitted."""
+        rounds, output = request.recorded, self.outputs[request.index]
+        assert isinstance(rounds, LiveRounds)
         most = self.plan.requests[request.index].max_new_tokens
         stops = frozenset() if self.plan.ignore_stops else self.rows.pair.stop_ids
         kept, last = cut(tokens, stops, most - len(output))
         output += kept
-        history.add(len(kept), min(len(tokens) - 1, len(kept)), last=last)
+        rounds.add(len(kept), min(len(tokens) - 1, len(kept)), last=last)
         request.service_ns += round_ns
         request.tokens += len(kept)
         request.rounds += 1
@@ -211,12 +216,12 @@ class Server:
             self.memory.release(request)
             self.rows.leave(request.index)
             request.running = False
-            self.results.append(self._served(request))
+            self.results.append(self._result(request))
             self.policy.on_event(Event("completion", request, self.now_ns))
 
-    def _served(self, request: Request) -> RequestResult:
-        history = request.recorded
-        assert isinstance(history, History)
+    def _result(self, request: Request) -> RequestResult:
+        rounds = request.recorded
+        assert isinstance(rounds, LiveRounds)
         return RequestResult(
             request.index,
             request.arrival_ns,
@@ -228,5 +233,5 @@ class Server:
             request.preemptions,
             self.outputs[request.index],
             drafted=[self.plan.draft_tokens] * request.rounds,
-            accepted=history.accepted_by_round,
+            accepted=rounds.accepted_by_round,
         )

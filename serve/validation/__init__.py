@@ -1,3 +1,5 @@
-"""The simulator held to live runs: its decisions, given their durations; its foresight, given
-costs.
+"""Comparison of the simulator with live runs.
+
+Given the durations of a live run, the simulator must take the same decisions; given mean costs, its
+latencies are compared with the measured ones.
 """

@@ -1,11 +1,11 @@
-"""What live rounds cost on average: a profile from calibration runs, made on the same engine
-between the others.
+"""Mean costs of live rounds: a profile from calibration runs on the same engine.
 
-A calibration serves requests that no workload holds, in turn, so that prompts, rounds and moves are
-timed as live runs spend them: boundary to boundary. All terms are means
-(`lapsd.calibrate.fitting.linear.fit_mean`), since what is foretold are sums. Only the draft length
-that was run is priced. How costs grow with contexts takes more rounds to tell than there are beside
-a run: that is learnt from all of them, and only the level from a run's own.
+A calibration serves requests of the training half round-robin. Prompts, rounds and KV transfers are
+timed as in live runs, from one step boundary to the next. All terms are means
+(`lapsd.calibrate.fitting.linear.fit_mean`), because the simulator predicts sums. Only the draft
+length of the runs has a price. The growth of costs with context length is fitted to the calibration
+rounds of all live runs, because one run has too few of them; only the level of all costs is fitted
+to the calibration rounds of each run.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,14 +19,15 @@ from lapsd.calibrate.fitting.linear import fit_mean
 from lapsd.serve.record import Record, Step
 from lapsd.traces import Costs, Linear, Profile, Provenance, RoundTerms, StepTerms
 
-LEAST_ROUNDS = 20  # of a batch size, for terms of its own
-ABOUT = 25  # calibration rounds that tell how fast the machine is in the midst of them
-KNOT = 1_001  # tokens; costs are linear between 1 and it, and beyond
+LEAST_ROUNDS = 20  # rounds of a batch size that its own terms need
+ABOUT = 25  # calibration rounds in the window that measures the speed of the machine
+KNOT = 1_001  # tokens of the second knot (the first is 1); costs are linear in tokens
 
 
 def rounds_of(records: Iterable[Record]) -> pd.DataFrame:
-    """A row a step without prompts: batch, drafted, tokens (contexts added up), draft_ns,
-    verify_ns, total_ns.
+    """Return one row per step without prompts.
+
+    Columns: `batch`, `drafted`, `tokens` (sum of contexts), `draft_ns`, `verify_ns`, `total_ns`.
     """
     rows = [
         (len(s.running), max(s.scheduled) - 1, sum(s.contexts), s.draft_ns, s.verify_ns, s.round_ns)
@@ -40,20 +41,20 @@ def rounds_of(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def profile_of(records: Sequence[Record], provenance: Provenance, weights: str) -> Profile:
-    """The costs that calibration runs had on average.
+    """Return the mean costs of calibration runs.
 
     Raises
     ------
     ValueError
-        If they hold too few rounds of a request alone.
+        If there are too few rounds of a single request.
     """
     rounds = rounds_of(records)
     counts = rounds["batch"].value_counts()
     sizes = sorted(int(b) for b in counts.index if counts[b] >= LEAST_ROUNDS)
     if 1 not in sizes:
         raise ValueError(
-            f"calibration: {counts.get(1, 0)} rounds of one request, at least {LEAST_ROUNDS} are"
-            " needed"
+            f"calibration: {counts.get(1, 0)} rounds of a single request: at least"
+            f" {LEAST_ROUNDS} are needed"
         )
     n = int(rounds["drafted"].max())
     terms = {b: _terms(rounds[rounds["batch"] == b], n) for b in sizes}
@@ -74,12 +75,13 @@ def profile_of(records: Sequence[Record], provenance: Provenance, weights: str) 
 
 
 def at_level_of(shape: Profile, records: Iterable[Record]) -> Profile:
-    """A profile with all of its costs times what some rounds took in truth over what it says of
-    them.
+    """Return a profile with all costs scaled to the level of some rounds.
+
+    The factor is the measured time of the rounds divided by their time in the profile.
     """
     rounds = [step for record in records for step in record.steps if all(step.emitted)]
-    said = sum(_said(shape, step) for step in rounds)
-    ratio = sum(s.round_ns for s in rounds) / said if said else 1.0
+    predicted = sum(_predicted_ns(shape, step) for step in rounds)
+    ratio = sum(s.round_ns for s in rounds) / predicted if predicted else 1.0
 
     def linear(term: Linear) -> Linear:
         return Linear(round(ratio * term.base_ns), round(ratio * term.per_token_ns))
@@ -110,12 +112,12 @@ def at_level_of(shape: Profile, records: Iterable[Record]) -> Profile:
 
 
 class Slowness:
-    """How many times as long as a profile says rounds took about each instant of a run, as
-    calibration saw it.
+    """Measured divided by predicted round time, as a function of the time in a live run.
 
     Parameters
     ----------
-    records : of calibration rounds at instants of the run.
+    shape : the profile that predicts round times.
+    records : calibration rounds with their start times in the run.
     """
 
     def __init__(self, shape: Profile, records: Iterable[Record]) -> None:
@@ -124,29 +126,30 @@ class Slowness:
         )
         self._at_ns = np.array([step.start_ns for step in steps])
         took = np.cumsum([0, *(step.round_ns for step in steps)])
-        said = np.cumsum([0, *(_said(shape, step) for step in steps)])
+        predicted = np.cumsum([0, *(_predicted_ns(shape, step) for step in steps)])
         middle = np.arange(len(steps))
         first, last = (
             np.maximum(middle - ABOUT // 2, 0),
             np.minimum(middle + ABOUT // 2 + 1, len(steps)),
         )
-        self._times = (took[last] - took[first]) / (said[last] - said[first])
+        self._times = (took[last] - took[first]) / (predicted[last] - predicted[first])
 
     def __call__(self, now_ns: int) -> float:
-        """About an instant."""
+        """Return the ratio over the calibration rounds around an instant."""
         return float(
             self._times[min(int(np.searchsorted(self._at_ns, now_ns)), len(self._times) - 1)]
         )
 
 
-def _said(shape: Profile, step: Step) -> int:
-    """What a profile says of a round."""
+def _predicted_ns(shape: Profile, step: Step) -> int:
+    """Return the time of a round in a profile."""
     return shape.round_cost(len(step.running))(max(step.scheduled) - 1, sum(step.contexts))
 
 
 def _terms(rounds: pd.DataFrame, n: int) -> RoundTerms:
-    """Of one batch size; where an engine does not tell the parts of a round, all of it is the
-    verify pass.
+    """Return the terms of one batch size.
+
+    Where the engine does not measure the parts of a round, the whole round is the verify pass.
     """
     tokens, total = rounds["tokens"].to_numpy(), rounds["total_ns"].to_numpy()
     draft = fit_mean(tokens, rounds["draft_ns"].to_numpy() // max(n, 1))
@@ -159,8 +162,9 @@ def _terms(rounds: pd.DataFrame, n: int) -> RoundTerms:
 
 
 def _shared(steps: Sequence[Step], batch: int) -> tuple[Linear, dict[int, StepTerms]]:
-    """Of steps that hold prompts: a plane over requests, tokens and contexts; and a prompt's alone,
-    by its tokens.
+    """Return the costs of a single prompt by its tokens, and of steps that contain prompts.
+
+    Both come from one fit that is linear in requests, tokens and contexts.
     """
     rows = np.array(
         [(1, len(s.running), sum(s.scheduled), sum(s.contexts)) for s in steps], dtype=float
@@ -177,7 +181,7 @@ def _shared(steps: Sequence[Step], batch: int) -> tuple[Linear, dict[int, StepTe
 
 
 def _mean(samples: Sequence[tuple[int, int]]) -> Linear:
-    """Of (tokens, ns); nothing where nothing was seen."""
+    """Return a fit to pairs (tokens, ns); costs of 0 without samples."""
     if not samples:
         return Linear(0, 0)
     tokens, ns = np.array(samples, dtype=np.int64).T

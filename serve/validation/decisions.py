@@ -1,8 +1,7 @@
-"""Decisions: fed with a live run's own durations and acceptance, the simulator must give back that
-run.
+"""Replay of a live run: given its durations and acceptance, the simulator must reproduce it.
 
-Every decision (the instant, who runs, in which order, whose cache moves) and every time of every
-request, exactly. Where it would do something else, that decision is named.
+Compared are every decision (its time, the running requests in order, the KV transfers) and every
+time of every request. The first decision that differs is reported.
 """
 
 from collections.abc import Sequence
@@ -21,22 +20,23 @@ from lapsd.traces import Profile, price
 
 
 class Divergence(ValueError):
-    """The simulator does something else than the live run did; the message names the decision."""
+    """The simulator differs from the live run; the message names the decision."""
 
 
 class Durations:
-    """What a live run's moves and rounds took, handed out step by step to a server that must do the
-    same.
+    """Durations of the KV transfers and rounds of a live run, step by step.
+
+    Raises `Divergence` where the simulated server does not do the same as the live one.
     """
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self._steps, self._at, self._moved = steps, 0, 0
 
     def round_ns(self, now_ns: int, running: Sequence[Request]) -> int:
-        """Of the present step, whose decision is held to the live one."""
+        """Return the round time of the current step, after comparing its decision."""
         step, here = self._step(now_ns), f"decision {self._at} at {now_ns} ns"
         if now_ns != step.start_ns:
-            raise Divergence(f"{here}: the live run took it at {step.start_ns} ns")
+            raise Divergence(f"{here}: the live run decided at {step.start_ns} ns")
         indices = [request.index for request in running]
         if indices != list(step.running):
             raise Divergence(
@@ -44,68 +44,71 @@ class Durations:
             )
         if self._moved != len(step.moves):
             raise Divergence(
-                f"{here}: the live run moved {len(step.moves)} caches, the simulator {self._moved}"
+                f"{here}: the live run did {len(step.moves)} KV transfers, the simulator"
+                f" {self._moved}"
             )
         self._at, self._moved = self._at + 1, 0
         return step.round_ns
 
     def _step(self, now_ns: int) -> Step:
-        if self._at == len(self._steps):
-            raise Divergence(f"decision {self._at} at {now_ns} ns: the live run was over")
+        if self.over:
+            raise Divergence(f"decision {self._at} at {now_ns} ns: the live run had ended")
         return self._steps[self._at]
 
     def move_ns(self, kind: str) -> int:
-        """Of the present step's next move."""
+        """Return the time of the next KV transfer of the current step."""
         return self._next(kind).ns
 
     def moved(self, move: Move) -> None:
-        """The move that was just asked for is that of this request."""
+        """Compare the request of the KV transfer whose time was just returned."""
         live = self._next(move.kind)
         if live.request != move.request.index:
             raise Divergence(
-                self._other(
-                    move.kind, f"request {live.request}, the simulator {move.request.index}"
+                self._transfer_message(
+                    move.kind, f"does it for request {live.request}, not {move.request.index}"
                 )
             )
         self._moved += 1
 
     def _next(self, kind: str) -> KVTransfer:
-        moves = self._steps[self._at].moves if self._at < len(self._steps) else ()
+        if self.over:
+            raise Divergence(self._transfer_message(kind, "had ended"))
+        moves = self._steps[self._at].moves
         if self._moved == len(moves):
-            raise Divergence(self._other(kind, "nothing more"))
+            raise Divergence(self._transfer_message(kind, "does none"))
         if (live := moves[self._moved]).kind != kind:
-            raise Divergence(self._other(kind, live.kind))
+            raise Divergence(self._transfer_message(kind, f"does a {live.kind}"))
         return live
 
-    def _other(self, kind: str, live: str) -> str:
+    def _transfer_message(self, kind: str, live: str) -> str:
         return (
-            f"decision {self._at}, move {self._moved}: the simulator does a {kind}; the live run:"
-            f" {live}"
+            f"decision {self._at}, KV transfer {self._moved}: the simulator does a {kind}; the live"
+            f" run {live}"
         )
 
     @property
     def over(self) -> bool:
-        """Whether all of the live run was handed out."""
+        """Whether all steps of the live run have been used."""
         return self._at == len(self._steps)
 
 
 def replay(plan: Plan, record: Record) -> Run:
-    """The simulator's run of a plan, fed with a live run's durations.
+    """Return the simulator's run of a plan with the durations of a live run.
 
     Raises
     ------
     Divergence
-        Naming the first decision, or the first request, that differs.
+        If a decision or a time of a request differs; the message names the first one.
     ValueError
         If the live run was interrupted.
     """
     durations = Durations(record.steps)
-    planned = Profile.constant(draft_ms=0, verify_ms=1)  # by nobody
-    rounds = dict.fromkeys((1, plan.batch), planned.costs.rounds[1])
+    unused = Profile.constant(draft_ms=0, verify_ms=1)  # all times come from the live run
+    rounds = dict.fromkeys((1, plan.batch), unused.costs.rounds[1])
     priced = price(
-        trace_of(plan, record), replace(planned, costs=replace(planned.costs, rounds=rounds))
+        trace_of(plan, record), replace(unused, costs=replace(unused.costs, rounds=rounds))
     )
-    prefill_ns = [served.prefill_ns for served in record.by_index.values()]
+    prefill_ns = [result.prefill_ns for result in record.by_index.values()]
     priced = replace(priced, prefill_ns=np.array(prefill_ns, dtype=np.int64))
     server = server_of(plan, record, priced, durations.round_ns)
     memory, back = server.memory, server.memory.eviction.back
@@ -117,18 +120,18 @@ def replay(plan: Plan, record: Record) -> Run:
     memory.moved = durations.moved
     run = run_of(server)
     if not durations.over:
-        raise Divergence(f"the simulator is done at {run.end_ns} ns, the live run was not")
-    _hold(run, record)
+        raise Divergence(f"the simulator ends at {run.end_ns} ns, before the live run")
+    _compare(run, record)
     return run
 
 
-HELD = ("first_service_ns", "finish_ns", "switch_ns", "preemptions")
+COMPARED = ("first_service_ns", "finish_ns", "switch_ns", "preemptions")
 
 
-def _hold(run: Run, record: Record) -> None:
-    """Every time of every request, and the server's own."""
+def _compare(run: Run, record: Record) -> None:
+    """Compare every time of every request, and the idle and end times of the server."""
     for index, live in record.by_index.items():
-        simulated = {name: int(getattr(run, name)[index]) for name in HELD}
+        simulated = {name: int(getattr(run, name)[index]) for name in COMPARED}
         simulated["service_ns"] = int(run.service_ns[index]) - live.prefill_ns
         for name, value in simulated.items():
             if value != getattr(live, name):

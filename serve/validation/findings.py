@@ -1,9 +1,8 @@
-"""What live runs say of the simulator: errors with intervals, orders, and differences of policies
-side by side.
+"""Comparison of live runs with the simulator: errors, order of requests, and policy differences.
 
-The unit is the seed, as everywhere (`lapsd.sim.experiment.statistics`); percentiles are of
-latencies pooled over seeds. Beside each error stands how much the machine itself drifted: how far
-apart the same rounds were before and after a run, or in its first and its second half.
+Intervals are over seeds (`lapsd.sim.experiment.statistics`); percentiles are of latencies pooled
+over seeds. Each error comes with the drift of the machine: the change in the time of the same
+calibration rounds from before a run to after it, or from its first to its second half.
 """
 
 import math
@@ -17,35 +16,38 @@ import pandas as pd
 
 from lapsd.serve.plan import Plan
 from lapsd.serve.record import Record
-from lapsd.serve.validation.blocks import Block
 from lapsd.serve.validation.costs import Slowness, at_level_of, profile_of
 from lapsd.serve.validation.decisions import Divergence, replay
-from lapsd.serve.validation.simulated import Order, foretell, live_order
+from lapsd.serve.validation.live_runs import LiveRuns
+from lapsd.serve.validation.simulated import Order, live_order, predict_run
 from lapsd.sim.experiment import paired_difference, ratio_of_means
 from lapsd.sim.experiment.statistics import Interval
 from lapsd.traces import Profile, Provenance
 
-BUSY, LATENCY, RATIO = 2.0, 5.0, 3.0  # percent, percent, points: what is asked of the simulator
+# largest acceptable errors of the simulator: percent, percent, percentage points
+BUSY, LATENCY, RATIO = 2.0, 5.0, 3.0
 BASELINE = "fcfs"
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A live run beside what the simulator said of it.
+    """A live run and its simulation.
 
     Attributes
     ----------
     live_ns, predicted_ns : int64 arrays (N,)
-        Latencies by request.
+        Measured and predicted latencies of the requests.
     busy_ns, predicted_busy_ns : int
     same_order : float
         The share of rounds that ran in the same order.
-    drift, latency_drift : float How much longer calibration rounds took after the run than before
-        it, or in its second half than in its first, and how much longer the mean latency is that
-        the simulator foretells from those; relative.
-    divergence : str or None The first decision that the simulator, fed with the run's own
-        durations, takes differently; "": none; None: it was not, since the engine's order of things
-        at an instant is its own.
+    drift, latency_drift : float
+        Relative change in the time of calibration rounds from before the run to after it, or from
+        its first to its second half; and the relative change in predicted mean latency that
+        follows from it.
+    divergence : str or None
+        The first decision that differs when the simulator replays the run with its own durations;
+        "": no decision differs; None: not replayed, because events at one instant have another
+        order in this engine.
     """
 
     load: float
@@ -62,80 +64,87 @@ class Outcome:
 
     @property
     def rank_correlation(self) -> float:
-        """Spearman's, of latencies; NaN where there is one request, or all are equal."""
-        live, foretold = (pd.Series(ns).rank() for ns in (self.live_ns, self.predicted_ns))
-        return float(live.corr(foretold))
+        """Spearman correlation of measured and predicted latencies.
+
+        NaN for a single request, or where all latencies are equal.
+        """
+        live, predicted = (pd.Series(ns).rank() for ns in (self.live_ns, self.predicted_ns))
+        return float(live.corr(predicted))
 
 
-def outcomes(blocks: Sequence[Block], given: Profile | None = None) -> list[Outcome]:
-    """Of every run of a validation that was served to its end.
+def outcomes(workloads: Sequence[LiveRuns], given: Profile | None = None) -> list[Outcome]:
+    """Return the outcome of every complete run of a validation.
 
     Parameters
     ----------
-    given : costs to foretell from; None: those of all calibration rounds, at the level of each
-    run's own.
+    workloads : the live runs of each workload.
+    given : costs to predict from; None: a fit to all calibration rounds, scaled to the level of
+        the calibration rounds of each run.
     """
     parts = [
-        part for block in blocks for i in range(len(block.records)) for part in block.interleaved(i)
+        part
+        for runs in workloads
+        for i in range(len(runs.records))
+        for part in runs.calibration_halves(i)
     ]
     records = [record for part in parts for record in part]
     if not records:
         return []
     shape = _costs_of(records)
-    return [outcome for block in blocks for outcome in outcomes_of(block, shape, given)]
+    return [outcome for runs in workloads for outcome in outcomes_of(runs, shape, given)]
 
 
-def outcomes_of(block: Block, shape: Profile, given: Profile | None = None) -> list[Outcome]:
-    """Of every run of a block that was served to its end.
+def outcomes_of(runs: LiveRuns, shape: Profile, given: Profile | None = None) -> list[Outcome]:
+    """Return the outcome of every complete run of a workload.
 
     Parameters
     ----------
-    shape : costs that are right but for their level, which the calibration rounds within each run
-        tell, or those on both sides of it.
-    given : costs to foretell from instead.
+    shape : costs whose level is fitted again to the calibration rounds of each run.
+    given : costs to predict from instead.
     """
     outcomes = []
-    for i, (plan, record) in enumerate(zip(block.plans, block.records, strict=True)):
-        interleaved = [c for c in block.interleaved(i) if c]
-        if not record.complete or not interleaved:
+    for i, (plan, record) in enumerate(zip(runs.plans, runs.records, strict=True)):
+        halves = [half for half in runs.calibration_halves(i) if half]
+        if not record.complete or not halves:
             continue
-        run, order = foretell(plan, record, *_costs_beside(record, interleaved, shape, given))
-        sides = [
-            foretell(plan, record, at_level_of(shape, part))[0].latency_ns.mean()
-            for part in interleaved
+        run, order = predict_run(plan, record, *_costs_for(record, halves, shape, given))
+        latency_by_half = [
+            predict_run(plan, record, at_level_of(shape, half))[0].latency_ns.mean()
+            for half in halves
         ]
-        live = np.array([served.latency_ns for served in record.by_index.values()], dtype=np.int64)
-        spent = [
-            float(np.mean([step.end_ns - step.start_ns for r in c for step in r.steps]))
-            for c in interleaved
+        live = np.array([result.latency_ns for result in record.by_index.values()], dtype=np.int64)
+        step_ns_by_half = [
+            float(np.mean([step.end_ns - step.start_ns for r in half for step in r.steps]))
+            for half in halves
         ]
         outcomes.append(
             Outcome(
-                block.load,
-                block.seed,
+                runs.load,
+                runs.seed,
                 plan,
                 live,
                 run.latency_ns,
                 record.busy_ns,
                 run.end_ns - run.idle_ns,
                 same_order(live_order(record), order),
-                spent[-1] / spent[0] - 1,
-                sides[-1] / sides[0] - 1,
+                step_ns_by_half[-1] / step_ns_by_half[0] - 1,
+                latency_by_half[-1] / latency_by_half[0] - 1,
                 _divergence(plan, record),
             )
         )
     return outcomes
 
 
-def _costs_beside(
-    record: Record, interleaved: Sequence[Sequence[Record]], shape: Profile, given: Profile | None
+def _costs_for(
+    record: Record, halves: Sequence[Sequence[Record]], shape: Profile, given: Profile | None
 ) -> tuple[Profile, Slowness | None]:
-    """Costs at the level of a run's calibration, and, where its rounds ran within the run, how that
-    changed.
+    """Return costs at the level of the calibration rounds of a run.
+
+    Where these ran within the run, also return the change of the level over time.
     """
     if given is not None:
         return given, None
-    level = at_level_of(shape, [one for part in interleaved for one in part])
+    level = at_level_of(shape, [record for half in halves for record in half])
     return level, Slowness(level, record.interleaved) if record.interleaved else None
 
 
@@ -143,10 +152,10 @@ def _costs_of(records: Sequence[Record]) -> Profile:
     return profile_of(records, Provenance(), "unknown")
 
 
-def same_order(live: Order, foretold: Order) -> float:
-    """The share of rounds that lie in stretches which both have, in the same order."""
-    blocks = SequenceMatcher(None, live, foretold, autojunk=False).get_matching_blocks()
-    return sum(block.size for block in blocks) / max(len(live), 1)
+def same_order(live: Order, predicted: Order) -> float:
+    """Return the share of live rounds that belong to sequences which both orders contain."""
+    matches = SequenceMatcher(None, live, predicted, autojunk=False).get_matching_blocks()
+    return sum(match.size for match in matches) / max(len(live), 1)
 
 
 def _divergence(plan: Plan, record: Record) -> str | None:
@@ -160,13 +169,13 @@ def _divergence(plan: Plan, record: Record) -> str | None:
 
 
 def _exact(runs: Sequence[Outcome]) -> int | None:
-    """How many came back exactly; None where none was replayed."""
+    """Return the number of runs that were reproduced exactly; None if none was replayed."""
     replayed = [o.divergence for o in runs if o.divergence is not None]
     return replayed.count("") if replayed else None
 
 
 def _grouped(outcomes: Iterable[Outcome]) -> dict[tuple[float, str], list[Outcome]]:
-    """By load and policy, seeds in order."""
+    """Return outcomes by load and policy, each in the order of seeds."""
     groups: dict[tuple[float, str], list[Outcome]] = {}
     for outcome in sorted(outcomes, key=lambda o: o.seed):
         groups.setdefault((outcome.load, outcome.plan.policy), []).append(outcome)
@@ -174,21 +183,22 @@ def _grouped(outcomes: Iterable[Outcome]) -> dict[tuple[float, str], list[Outcom
 
 
 def _percent(interval: Interval) -> dict[str, float]:
-    """A ratio as an error in percent, with its interval."""
+    """Return a ratio as an error in percent, with its interval."""
     names = ("error", "error_low", "error_high")
     return {name: 100 * (value - 1) for name, value in zip(names, interval, strict=True)}
 
 
 def errors_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
-    """A row a load and policy: latencies real and foretold, in seconds, and errors in percent.
+    """Return one row per load and policy, with latencies in seconds and errors in percent.
 
-    `error` is of mean latency, `busy_error` of busy time, the ratio of means over seeds less 1,
-    with its interval; `busy_drift` is the mean of what the same rounds changed by, whichever way,
-    from before a run to after it, and `drift` what that comes to in mean latency, both in percent.
+    `error` is the error of predicted mean latency, `busy_error` that of busy time: the ratio of
+    means over seeds minus 1, with its interval. `busy_drift` is the mean absolute change in the
+    time of the same calibration rounds from before a run to after it, and `drift` the change in
+    mean latency that follows from it, both in percent.
     """
     rows = []
     for (load, policy), runs in _grouped(outcomes).items():
-        live, foretold = (
+        live, predicted = (
             np.concatenate([getattr(o, name) for o in runs]) / 1e9
             for name in ("live_ns", "predicted_ns")
         )
@@ -209,7 +219,7 @@ def errors_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
         ):
             row |= {
                 f"{name}_s": float(statistic(live)),
-                f"predicted_{name}_s": float(statistic(foretold)),
+                f"predicted_{name}_s": float(statistic(predicted)),
             }
         row |= _percent(ratio_of_means(*means)) | {
             f"busy_{name}": value for name, value in busy.items()
@@ -226,12 +236,11 @@ def errors_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
 
 
 def differences_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
-    """A row a load and pair of policies: what the second adds to the first's mean latency, in
-    seconds and in percent.
+    """Return one row per load and pair of policies: the difference in mean latency, with intervals.
 
-    Real and foretold, paired over the seeds that both were served, with intervals. `significant`
-    says whether reality tells the two apart: its interval leaves out 0. `points` is how far the two
-    percentages are apart.
+    The difference is the mean latency of the second policy minus that of the first, in seconds and
+    in percent, measured and predicted, paired over the seeds that both served. `significant`: the
+    interval of the measured difference excludes 0. `points`: predicted minus measured percentage.
     """
     groups, rows = _grouped(outcomes), []
     for (load, first), runs in groups.items():
@@ -267,17 +276,15 @@ def _compared(pairs: Sequence[tuple[Outcome, Outcome]]) -> dict[str, Any]:
 
 
 def requests_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
-    """A row a request: load, seed, policy, request, and its latency real and foretold, in
-    seconds.
-    """
+    """Return one row per request, with its measured and predicted latency in seconds."""
     frames = [
         pd.DataFrame(
             {
                 "load": o.load,
                 "seed": o.seed,
                 "policy": o.plan.policy,
-                "request_id": [planned.request_id for planned in o.plan.requests],
-                "arrival_s": [planned.arrival_ns / 1e9 for planned in o.plan.requests],
+                "request_id": [request.request_id for request in o.plan.requests],
+                "arrival_s": [request.arrival_ns / 1e9 for request in o.plan.requests],
                 "latency_s": o.live_ns / 1e9,
                 "predicted_latency_s": o.predicted_ns / 1e9,
             }
@@ -290,13 +297,11 @@ def requests_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
 def verdicts(
     outcomes: Sequence[Outcome], errors: pd.DataFrame, differences: pd.DataFrame
 ) -> list[str]:
-    """What the tables come to, in sentences: decisions, costs, order; and whether the machine can
-    tell.
-    """
+    """Return the conclusions in sentences: decisions, costs, policy differences, machine drift."""
     lines = [
         *_decisions([o for o in outcomes if o.divergence is not None]),
-        _foretold(errors, "busy_", "busy time", BUSY),
-        _foretold(errors, "", "mean latency", LATENCY),
+        _prediction_verdict(errors, "busy_", "busy time", BUSY),
+        _prediction_verdict(errors, "", "mean latency", LATENCY),
     ]
     if len(differences):
         baseline = differences[differences["policy"] == BASELINE]
@@ -304,21 +309,21 @@ def verdicts(
         if len(baseline):
             within = int((baseline["points"].abs() <= RATIO).sum())
             lines.append(
-                f"Ratios to FCFS: {within} of {len(baseline)} within {RATIO:g} points, the worst"
-                f" {worst:.1f} off."
+                f"Ratios to FCFS: {within} of {len(baseline)} are predicted within {RATIO:g}"
+                f" percentage points; the largest error is {worst:.1f} points."
             )
         significant = differences[differences["significant"]]
         lines.append(
-            f"Order: of {len(differences)} pairs of policies reality tells {len(significant)}"
-            f" apart; the simulator has {int(significant['same_sign'].sum())} of them the same way"
-            " round."
+            f"Order: {len(significant)} of {len(differences)} measured differences between policies"
+            " are statistically significant; the simulator predicts the sign of"
+            f" {int(significant['same_sign'].sum())} of these correctly."
         )
     rounds, latency = (
         100 * np.mean([abs(getattr(o, d)) for o in outcomes]) for d in ("drift", "latency_drift")
     )
     lines.append(
-        f"Drift: the same rounds, early and late, were {rounds:.1f} % apart on average, which comes"
-        f" to {latency:.1f} % of mean latency."
+        f"Drift: the time of the same calibration rounds changed by {rounds:.1f} % on average"
+        f" during a run, which changes predicted mean latency by {latency:.1f} %."
     )
     return lines
 
@@ -328,32 +333,30 @@ def _decisions(outcomes: Sequence[Outcome]) -> list[str]:
         return []
     exact = [o for o in outcomes if not o.divergence]
     line = (
-        f"Decisions: fed with their own durations, {len(exact)} of {len(outcomes)} live runs come"
-        " back exactly."
+        f"Decisions: given the measured durations, the simulator reproduces {len(exact)} of"
+        f" {len(outcomes)} live runs exactly."
     )
     first = next((o for o in outcomes if o.divergence), None)
     return [
         (
             line
             if first is None
-            else f"{line} The first that does not ({first.plan.policy}): {first.divergence}."
+            else f"{line} The first difference ({first.plan.policy}): {first.divergence}."
         )
     ]
 
 
-def _foretold(errors: pd.DataFrame, kind: str, what: str, most: float) -> str:
-    """How many rows are within what is asked, and in how many others the machine's drift exceeds
-    the error.
-    """
+def _prediction_verdict(errors: pd.DataFrame, kind: str, what: str, most: float) -> str:
+    """Return the number of acceptable errors, and of others below the drift, in a sentence."""
     size = errors[f"{kind}error"].abs()
     within, unsure = size <= most, (size > most) & (errors[f"{kind}drift"] > size)
     line = (
-        f"Costs: {what} is foretold within {most:g} % in {int(within.sum())} of {len(errors)} rows"
+        f"Costs: {what} is predicted within {most:g} % in {int(within.sum())} of {len(errors)} rows"
     )
-    line += f", the worst {float(size.max()):.1f} % off."
+    line += f"; the largest error is {float(size.max()):.1f} %."
     if unsure.any():
         line += (
-            f" In {int(unsure.sum())} of the others the machine's own drift is larger than the"
-            " error: it cannot tell."
+            f" In {int(unsure.sum())} of the other rows the drift of the machine exceeds the error,"
+            " so that the error may be drift."
         )
     return line

@@ -1,8 +1,7 @@
-"""A validation's folder: its configuration and first costs, a file a block of live runs, and what
-came of them.
+"""The folder of a validation: configuration, first costs, one file per workload, and the results.
 
-Everything but the records of requests starts with `_`, so that `pandas.read_parquet(FOLDER)` reads
-those.
+The names of all files but the table of requests start with `_`, so that
+`pandas.read_parquet(FOLDER)` reads that table.
 """
 
 import json
@@ -12,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from lapsd.serve.validation.blocks import Block
+from lapsd.serve.validation.live_runs import LiveRuns
 from lapsd.traces import Profile, load_profile, save_profile
 from lapsd.traces.files import claim_folder, make_writable_folder, write_whole
 
@@ -20,12 +19,13 @@ RECORDS, CONFIG, PROFILE, RUNS = "requests.parquet", "_config.json", "_profile.j
 
 
 class Folder:
-    """A validation's folder, new or gone on with.
+    """The folder of a new or resumed validation.
 
     Raises
     ------
     ValueError
-        If it holds something else, or, to be gone on with, another validation, naming what differs.
+        If the folder holds something else, or, with `resume`, another validation; the message names
+        the difference.
     """
 
     def __init__(
@@ -34,12 +34,12 @@ class Folder:
         self.path, self._runs = path, path / RUNS
         whole = json.loads(json.dumps(configuration))
         if resume:
-            self._hold(whole)
+            self._check_same(whole)
         else:
             if (path / CONFIG).exists() and not overwrite:
                 raise ValueError(
-                    f"{path} holds a validation already: choose another folder, go on with it, or"
-                    " overwrite it"
+                    f"{path}: holds a validation already: choose another folder, --resume or"
+                    " --overwrite"
                 )
             claim_folder(path, RECORDS, "validation", overwrite=overwrite)
         make_writable_folder(self._runs)
@@ -48,39 +48,38 @@ class Folder:
                 old.unlink(missing_ok=True)
             self._write(CONFIG, whole)
 
-    def _hold(self, wanted: Mapping[str, Any]) -> None:
+    def _check_same(self, wanted: Mapping[str, Any]) -> None:
         try:
             was = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise ValueError(f"{self.path}: holds no validation to go on with") from error
+            raise ValueError(f"{self.path}: holds no validation to resume") from error
         for name in wanted:
             if was.get(name) != wanted[name] and name != "command":
                 raise ValueError(
-                    f"{self.path}: was begun with {name} {was.get(name)!r}, now it is"
-                    f" {wanted[name]!r}"
+                    f"{self.path}: was started with {name} {was.get(name)!r}, not {wanted[name]!r}"
                 )
 
     @property
     def profile(self) -> Profile | None:
-        """The costs it was begun with, if it was."""
+        """The costs that loads are relative to, or None before they are measured."""
         return load_profile(self.path / PROFILE) if (self.path / PROFILE).exists() else None
 
     def begin(self, profile: Profile) -> None:
-        """These are the costs that loads are relative to."""
+        """Write the costs that loads are relative to."""
         save_profile(profile, self.path / PROFILE)
 
-    def done(self, load: float, seed: int) -> Block | None:
-        """The block of a load and seed, if it is there and complete."""
-        path = self._runs / f"{Block(load, seed, (), (), ()).name}.json.gz"
-        block = Block.read(path) if path.exists() else None
-        return block if block is not None and block.complete else None
+    def done(self, load: float, seed: int) -> LiveRuns | None:
+        """Return the live runs of a load and seed if they are complete, else None."""
+        path = self._runs / f"{LiveRuns(load, seed, (), (), ()).name}.json.gz"
+        runs = LiveRuns.read(path) if path.exists() else None
+        return runs if runs is not None and runs.complete else None
 
-    def keep(self, block: Block) -> None:
-        """Write a block."""
-        block.write(self._runs)
+    def keep(self, runs: LiveRuns) -> None:
+        """Write the live runs of a workload."""
+        runs.write(self._runs)
 
     def conclude(self, requests: pd.DataFrame, findings: Mapping[str, Any]) -> None:
-        """Write what came of them."""
+        """Write the table of requests and the findings."""
         self._write("_findings.json", findings)
         write_whole(self.path / RECORDS, lambda p: requests.to_parquet(p, index=False))
 

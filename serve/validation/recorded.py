@@ -1,4 +1,4 @@
-"""A live run as a trace: what its requests drafted and accepted, in the order of the plan."""
+"""A live run as a trace: drafted and accepted tokens of its requests, in the order of the plan."""
 
 from lapsd.serve.plan import Plan
 from lapsd.serve.record import Record
@@ -7,34 +7,34 @@ from lapsd.traces.provenance import Provenance
 
 
 def trace_of(plan: Plan, record: Record) -> Trace:
-    """A row a request of the plan, in its order; who ended with the token of its prompt has a round
-    like any other.
+    """Return a trace with one row per request of the plan, in its order.
+
+    A request that ended with the token that its prefill emitted has one round.
 
     Raises
     ------
     ValueError
-        If the run was interrupted: not all requests have an end.
+        If the run was interrupted, so that not all requests finished.
     """
-    served = record.by_index
-    if len(served) < len(plan.requests):
+    results = record.by_index
+    if len(results) < len(plan.requests):
         raise ValueError(
-            f"a run of {len(plan.requests)} requests was interrupted after {len(served)}"
+            f"a run of {len(plan.requests)} requests was interrupted after {len(results)}"
         )
-    read = (
-        1 if record.engine == "vllm" else 0
-    )  # its prompts emit a token, which rounds then have as a part of them
+    # in vLLM, prefill emits a token, which counts as part of the prompt
+    first_token = 1 if record.engine == "vllm" else 0
     rows = [
         {
-            "request_id": planned.request_id,
-            "dataset": planned.dataset,
-            "prompt_tokens": len(planned.prompt) + read,
-            "output_tokens": len(served[i].tokens),
-            "accepted": served[i].accepted,
-            "drafted": served[i].drafted
-            if any(served[i].drafted)
-            else [plan.draft_tokens] * len(served[i].drafted),
+            "request_id": request.request_id,
+            "dataset": request.dataset,
+            "prompt_tokens": len(request.prompt) + first_token,
+            "output_tokens": len(results[i].tokens),
+            "accepted": results[i].accepted,
+            "drafted": results[i].drafted
+            if any(results[i].drafted)
+            else [plan.draft_tokens] * len(results[i].drafted),
         }
-        for i, planned in enumerate(plan.requests)
+        for i, request in enumerate(plan.requests)
     ]
     return trace_from_rounds(
         rows, Provenance(source=f"a live run of {record.engine} under {record.policy}")

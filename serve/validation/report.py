@@ -1,6 +1,4 @@
-"""Everything that live runs say of the simulator, put together: for a terminal, as JSON, as one
-page.
-"""
+"""The report of a validation: tables and sentences for a terminal, JSON or one HTML page."""
 
 import base64
 import io
@@ -28,14 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What came of live runs.
+    """The results of a validation.
 
     Attributes
     ----------
     engine : str
-        In words.
+        A description of the engine.
     made : mapping
-        How it was made: command, models, machine, settings.
+        Command, models, machine and settings of the validation.
     outcomes : sequence of Outcome, at least one
     """
 
@@ -65,21 +63,21 @@ class Report:
 
     @property
     def caption(self) -> str:
-        """What was run, in words."""
+        """A description of the runs."""
         plan = self.outcomes[0].plan
         seeds, loads = (len({getattr(o, name) for o in self.outcomes}) for name in ("seed", "load"))
-        times = "wall clock" if plan.clock == "wall" else "clock of busy time"
+        times = "wall clock" if plan.clock == "wall" else "idle time skipped"
         return (
             f"{self.engine}: {len(plan.requests)} requests, {loads} load{'s' * (loads > 1)},"
             f" {seeds} seed{'s' * (seeds > 1)}, batches of up to {plan.batch}, {times}"
         )
 
     def figure(self) -> "Figure":
-        """Foretold over real latency, a dot a request."""
+        """Return the plot of predicted against measured latency, one dot per request."""
         return plot_predicted(self.requests, self.caption)
 
     def findings(self) -> dict[str, Any]:
-        """All tables and sentences, for JSON."""
+        """Return all tables and sentences, ready for JSON."""
         tables = {"errors": self.errors, "differences": self.differences}
         return {
             "caption": self.caption,
@@ -92,7 +90,7 @@ class Report:
         }
 
     def page(self) -> str:
-        """One self-contained HTML page."""
+        """Return the report as one self-contained HTML page."""
         from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
         environment = Environment(
@@ -117,7 +115,7 @@ class Report:
 
 
 def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """Without NaN, which JSON does not know."""
+    """Return a row with None in place of NaN, which JSON does not have."""
     return {
         str(k): None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()
     }

@@ -1,6 +1,4 @@
-"""The simulator's server for a live run's plan: its requests, arrivals, predictions, policy, batch
-and memory.
-"""
+"""Simulation of a live run: the same requests, arrivals, predictions, policy, batch and memory."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,17 +17,16 @@ from lapsd.sim.engine.run_record import RunRecord
 from lapsd.sim.engine.servers.step import StepServer
 from lapsd.traces import PricedTrace, Profile, Workload, price
 
-Took = Callable[
-    [int, Sequence[Request]], int | None
-]  # what a step takes, from an instant on; None: what it costs
-Order = list[tuple[int, int]]  # (request, its round), in the order that they ran
+# time of a step in ns, from its start and its running requests; None: the time that costs predict
+StepTime = Callable[[int, Sequence[Request]], int | None]
+Order = list[tuple[int, int]]  # (request, its round) in the order of execution
 
 
 def capacity_of(plan: Plan, record: Record) -> Capacity:
-    """What the engine of a live run could run and hold, in the simulator's words.
+    """Return the simulator's capacity for the engine of a live run.
 
-    vLLM reads prompts in chunks that share steps with rounds, and who loses its seat keeps its
-    blocks, or, where a plan evicts by recompute, frees them.
+    vLLM computes prompts in chunks that share steps with rounds. A preempted request keeps its
+    blocks; if the plan evicts by recompute, it frees them.
     """
     if record.engine != "vllm":
         return Capacity(plan.batch, plan.kv_slots, plan.kv_tokens, plan.evict)
@@ -43,18 +40,23 @@ def capacity_of(plan: Plan, record: Record) -> Capacity:
         return Capacity(plan.batch, plan.kv_slots, **how)
     block, tokens = int(notes["block_tokens"]), int(notes["blocks"]) * int(notes["block_tokens"])
     park = "false" if plan.evict == "recompute" else "true"
-    return Capacity(plan.batch, None, tokens, manager=f"paged:block={block}+park={park}", **how)
+    return Capacity(
+        plan.batch, "unlimited", tokens, manager=f"paged:block={block}+park={park}", **how
+    )
 
 
-def server_of(plan: Plan, record: Record, priced: PricedTrace, took: Took) -> StepServer:
-    """The specification's server for a live run, before its first decision.
+def server_of(plan: Plan, record: Record, priced: PricedTrace, step_time: StepTime) -> StepServer:
+    """Return the simulator's stepping server for a live run, before its first decision.
 
     Parameters
     ----------
-    priced : a row a request of the plan, in its order.
+    priced : one row per request of the plan, in its order.
+    step_time : returns the time of each step.
     """
-    planned = np.array([(r.arrival_ns, r.predicted_tokens) for r in plan.requests], dtype=np.int64)
-    workload = Workload(priced, np.arange(len(plan.requests)), planned[:, 0], planned[:, 1])
+    arrival_ns = np.array([r.arrival_ns for r in plan.requests], dtype=np.int64)
+    predicted_tokens = np.array([r.predicted_tokens for r in plan.requests], dtype=np.int64)
+    rows = np.arange(len(plan.requests))
+    workload = Workload(priced, rows, arrival_ns, predicted_tokens)
     capacity = capacity_of(plan, record)
     return StepServer(
         simpy.Environment(),
@@ -64,25 +66,26 @@ def server_of(plan: Plan, record: Record, priced: PricedTrace, took: Took) -> St
         capacity,
         capacity.memory(priced.profile.costs),
         RunRecord(len(workload)),
-        measured=took,
+        measured=step_time,
     )
 
 
 def run_of(server: StepServer) -> Run:
-    """Serve to the end."""
+    """Serve all requests and return the run."""
     server.env.run(server.env.process(server.serve()))
     return server.run_record.run(server.workload.arrival_ns, int(server.env.now), server.policy)
 
 
-def foretell(
+def predict_run(
     plan: Plan, record: Record, profile: Profile, slowness: Callable[[int], float] | None = None
 ) -> tuple[Run, Order]:
-    """What the simulator says of a plan from costs, and from the acceptance of its live run; and
-    who ran when.
+    """Return the simulated run of a plan, and the order of its rounds.
+
+    Costs come from a profile, acceptance from the live run.
 
     Parameters
     ----------
-    slowness : how many times as long as the costs say rounds take at an instant of the run.
+    slowness : the factor on the costs at an instant of the run; None: 1.
 
     Raises
     ------
@@ -101,7 +104,7 @@ def foretell(
 
 
 def live_order(record: Record) -> Order:
-    """Who ran when, in truth; pieces of prompts are no rounds."""
+    """Return the order of the rounds of a live run, without pieces of prompts."""
     rounds: dict[int, int] = {}
     order: Order = []
     for step in record.steps:
@@ -113,11 +116,12 @@ def live_order(record: Record) -> Order:
     return order
 
 
-def told_the_truth(plan: Plan, seen: Record, profile: Profile) -> Plan:
-    """The plan with what clairvoyant policies know: what its requests did in a run, at a profile's
-    costs.
+def with_true_values(plan: Plan, record: Record, profile: Profile) -> Plan:
+    """Return the plan with the true values that clairvoyant policies know.
+
+    They are the rounds of a live run of the plan, with the costs of a profile.
     """
-    priced = price(trace_of(plan, seen), profile)
+    priced = price(trace_of(plan, record), profile)
     return replace(
         plan,
         context=with_truth(plan.context, [Recorded(priced, i) for i in range(len(plan.requests))]),

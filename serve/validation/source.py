@@ -1,32 +1,31 @@
-"""What can be served for real: a recorded trace and the prompts of its requests, as the trace was
-recorded.
+"""Requests for live runs: a recorded trace and the prompts of its requests.
 
-Live runs decode with the draft length, temperature, seed and cap of the recording, each request
-with the random numbers it had there. Knows nothing of engines.
+Live runs decode with the draft length, temperature, seed and cap of the recording; each request has
+the same random numbers as in the recording. Knows nothing of engines.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from lapsd.policies import Policy
-from lapsd.policies.spec import spec_of
-from lapsd.serve.plan import Plan, PlannedRequest
+from lapsd.policies.kv_slots import KVSlots
+from lapsd.serve.plan import Plan, PlannedRequest, importable_spec
 from lapsd.sim.experiment import PreparedScenario
 from lapsd.traces import Trace, Workload
 
-CAP = 512  # new tokens, where a trace does not say
+CAP = 512  # new tokens per request, if the trace does not record the cap
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Requests that can be served for real.
+    """Requests that a real engine can serve.
 
     Attributes
     ----------
     trace : Trace
-        Of those whose prompts are there.
-    prompts : mapping of a request's data set and id to token ids
-    streams : mapping of the same to the key of its random numbers
+        The requests whose prompts are available.
+    prompts : mapping of data set and request id to token ids
+    streams : mapping of data set and request id to the key of the request's random numbers
     """
 
     trace: Trace
@@ -41,20 +40,21 @@ class Source:
         tokenize: Callable[[str], list[int]],
         name: str,
     ) -> "Source":
-        """From a trace and (data set, request id, text) of prompts.
+        """Return the requests of a trace whose prompts are among `texts`.
 
         Parameters
         ----------
-        name : the trace's, for messages.
+        texts : (data set, request id, text) of each prompt.
+        name : the name of the trace, for messages.
 
         Raises
         ------
         ValueError
-            If the trace holds draft lengths of several kinds, or none of its requests has a prompt
-            of its length.
+            If the trace has several draft lengths, or fewer than two of its requests have a prompt
+            of the recorded length.
         """
         if len(set(trace.drafted.tolist())) > 1:
-            raise ValueError(f"trace {name}: its draft lengths differ, and a live run has one")
+            raise ValueError(f"trace {name}: has several draft lengths: a live run has one")
         rows = {key: i for i, key in enumerate(zip(trace.dataset, trace.request_id, strict=True))}
         prompts: dict[tuple[str, str], list[int]] = {}
         for dataset, request_id, text in texts:
@@ -64,25 +64,25 @@ class Source:
         kept = sorted(rows[key] for key in prompts if len(prompts[key]) > 1)
         if len(kept) < 2:
             raise ValueError(
-                f"trace {name}: the prompts of {len(kept)} of its {len(trace)} requests are here, 2"
-                " are needed"
+                f"trace {name}: prompts of {len(kept)} of its {len(trace)} requests are available:"
+                " at least 2 are needed"
             )
         return cls(trace.take(kept), prompts, {key: rows[key] for key in prompts})
 
     @property
     def draft_tokens(self) -> int:
-        """Of every round."""
+        """Draft tokens of every round."""
         return int(self.trace.drafted[0])
 
     @property
     def temperature(self) -> float:
-        """Of sampling."""
+        """Temperature of sampling; 0: greedy."""
         return float(self.trace.provenance.notes.get("temperature", 0.0))
 
-    def planned(
+    def planned_request(
         self, trace: Trace, row: int, arrival_ns: int, predicted_tokens: int
     ) -> PlannedRequest:
-        """A row of (a part of) the trace as a request."""
+        """Return a row of the trace, or of a part of it, as a request of a plan."""
         key = (trace.dataset[row], trace.request_id[row])
         cap = int(self.trace.provenance.notes.get("max_new_tokens", CAP))
         return PlannedRequest(
@@ -92,32 +92,40 @@ class Source:
     def plan(
         self, prepared: PreparedScenario, workload: Workload, policy: Policy, clock: str
     ) -> Plan:
-        """A workload of a stage under a policy; without the truth."""
+        """Return the plan of a workload under a policy, without true values."""
         columns = (
             workload.rows.tolist(),
             workload.arrival_ns.tolist(),
             workload.predicted_tokens.tolist(),
         )
-        planned = [self.planned(workload.priced.trace, *row) for row in zip(*columns, strict=True)]
+        requests = [
+            self.planned_request(workload.priced.trace, *row) for row in zip(*columns, strict=True)
+        ]
         return self._plan(
-            prepared, planned, policy=spec_of(policy), clock=clock, context=prepared.context
+            prepared,
+            requests,
+            policy=importable_spec(policy),
+            clock=clock,
+            context=prepared.context,
         )
 
     def calibration(
         self, prepared: PreparedScenario, rows: Sequence[int], policy: Policy, batch: int
     ) -> Plan:
-        """Requests of the half that no workload is drawn from, all at once, in batches of another
-        size.
+        """Return the plan of a calibration.
+
+        Requests of the training half arrive at once and run in batches of size `batch`.
         """
-        past = prepared.trace.split(prepared.scenario.split_seed)[0]
-        planned = [self.planned(past, row, 0, int(past.output_tokens[row])) for row in rows]
-        slots = (
-            batch if prepared.scenario.capacity.kv_slots or prepared.scenario.kv_tokens else None
-        )
+        train = prepared.trace.split(prepared.scenario.split_seed)[0]
+        requests = [
+            self.planned_request(train, row, 0, int(train.output_tokens[row])) for row in rows
+        ]
+        limited = prepared.scenario.capacity.slots or prepared.scenario.kv_tokens
+        slots: KVSlots = batch if limited else "unlimited"
         return self._plan(
             prepared,
-            planned,
-            policy=spec_of(policy),
+            requests,
+            policy=importable_spec(policy),
             clock="busy",
             context=prepared.context,
             batch=batch,
@@ -126,7 +134,7 @@ class Source:
         )
 
     def _plan(
-        self, prepared: PreparedScenario, planned: list[PlannedRequest], **more: object
+        self, prepared: PreparedScenario, requests: list[PlannedRequest], **more: object
     ) -> Plan:
         capacity, known = prepared.scenario.capacity, self.trace.provenance
         whole: dict[str, object] = {
@@ -140,4 +148,4 @@ class Source:
             "target": known.target.name if known.target else "",
             "draft": known.draft.name if known.draft else "",
         }
-        return Plan(planned, **(whole | more))  # type: ignore[arg-type]
+        return Plan(requests, **(whole | more))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What live runs say of the simulator, as text: one list of columns, for terminals and pages."""
+"""Tables of a validation as text, for terminals and pages."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from lapsd.sim.experiment.numbers import number
 
 
 class Text(NamedTuple):
-    """A table of text: headings, rows, and how many columns are words."""
+    """A table of text: headings, rows, and the number of leading columns that hold words."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -23,23 +23,21 @@ def _interval(row: Mapping[Any, Any], value: str, low: str, high: str, digits: i
     )
 
 
-def _beside(row: Mapping[Any, Any], name: str) -> str:
+def _pair(row: Mapping[Any, Any], name: str) -> str:
     return f"{number(row[f'{name}_s'])} / {number(row[f'predicted_{name}_s'])}"
 
 
 def latencies_text(errors: pd.DataFrame) -> Text:
-    """Latencies by load and policy, real beside foretold, and whether requests came in the same
-    order.
-    """
+    """Return measured and predicted latencies and orders, by load and policy."""
     headings = (
         "load",
         "policy",
-        "mean s\nreal / foretold",
-        "p50 s\nreal / foretold",
-        "p99 s\nreal / foretold",
+        "mean s\nmeasured / predicted",
+        "p50 s\nmeasured / predicted",
+        "p99 s\nmeasured / predicted",
         "rank\ncorrelation",
-        "same\norder %",
-        "decisions\nexact",
+        "rounds in the\nsame order %",
+        "runs reproduced\nexactly",
     )
     rows = []
     for row in errors.to_dict("records"):
@@ -48,7 +46,7 @@ def latencies_text(errors: pd.DataFrame) -> Text:
             if pd.isna(row["exact_decisions"])
             else f"{row['exact_decisions']:g} of {row['seeds']}"
         )
-        means = [_beside(row, name) for name in ("mean", "p50", "p99")]
+        means = [_pair(row, name) for name in ("mean", "p50", "p99")]
         same = f"{100 * row['same_order']:.0f}"
         rows.append(
             (
@@ -64,14 +62,14 @@ def latencies_text(errors: pd.DataFrame) -> Text:
 
 
 def errors_text(errors: pd.DataFrame) -> Text:
-    """How far apart real and foretold are, by load and policy, beside what the machine drifted."""
+    """Return the errors of the simulator and the drift of the machine, by load and policy."""
     headings = (
         "load",
         "policy",
-        "error of the mean %\n[95 %]",
-        "of busy time %\n[95 %]",
-        "drift %\nof rounds",
-        "\nof latency",
+        "error of mean\nlatency % [95 %]",
+        "error of busy\ntime % [95 %]",
+        "drift of\nrounds %",
+        "drift of\nlatency %",
     )
     rows = []
     for row in errors.to_dict("records"):
@@ -91,17 +89,17 @@ def errors_text(errors: pd.DataFrame) -> Text:
 
 
 def differences_text(differences: pd.DataFrame) -> Text:
-    """Pairs of policies: what the second adds to the first's mean latency, real beside foretold."""
+    """Return measured and predicted differences in mean latency between pairs of policies."""
     headings = (
         "load",
-        "against",
+        "baseline",
         "policy",
-        "real s\n[95 %]",
-        "foretold s\n[95 %]",
-        "real %",
-        "foretold %",
-        "points\napart",
-        "told apart\nby reality",
+        "measured s\n[95 %]",
+        "predicted s\n[95 %]",
+        "measured %",
+        "predicted %",
+        "error,\npoints",
+        "statistically\nsignificant",
         "same sign",
     )
     rows = [

@@ -1,4 +1,4 @@
-"""lapsd's policies in vLLM: scheduler classes for it, and a process that drives it.
+"""lapsd's policies in vLLM: scheduler classes, and a process that serves plans.
 
 `vllm serve MODEL --scheduler-cls lapsd.serve.vllm.LapsdScheduler --additional-config '{"lapsd":
 {"policy": "laps-sd"}}'`
@@ -11,7 +11,7 @@ __all__ = ["AsyncLapsdScheduler", "LapsdScheduler"]
 
 
 def __getattr__(name: str) -> Any:
-    # late: what needs no vLLM is used, and tested, where there is none
+    # imported on first use: the other modules also work without vLLM
     if name in __all__:
         return getattr(import_module("lapsd.serve.vllm.scheduler"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,27 +1,27 @@
-"""Whose time a scheduler goes by. A step lasts from one boundary to the next."""
+"""Clocks of the scheduler in vLLM. A step lasts from one boundary to the next."""
 
 import time
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Nanoseconds that never run backwards."""
+    """A clock in nanoseconds that never goes backwards."""
 
     def begin(self) -> int:
-        """When the step that is decided now begins."""
+        """Return the start of the step that is being scheduled."""
         ...
 
     def end(self) -> int:
-        """When the step that was just served ends."""
+        """Return the end of the step that has just run."""
         ...
 
     def arrived(self, arrival_s: float) -> int:
-        """An arrival, in seconds as vLLM has it, on this clock."""
+        """Return an arrival time, which vLLM gives in seconds, on this clock."""
         ...
 
 
 class WallClock:
-    """The machine's own; vLLM says arrivals in seconds since 1970."""
+    """The clock of the machine; vLLM gives arrivals in seconds since 1970."""
 
     def begin(self) -> int:
         return time.monotonic_ns()

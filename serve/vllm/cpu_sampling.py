@@ -1,10 +1,10 @@
-"""A repair of vLLM 0.32 on CPUs, where sampled speculative decoding divides logits by memory that
-nobody wrote.
+"""A fix for vLLM 0.32 on CPUs, where sampled speculative decoding reads uninitialized memory.
 
-`vllm.utils.cpu_triton_utils._expand_kernel_impl` stands in for the Triton kernel that repeats each
-request's temperature for its draft tokens. It converts the output to int64, fills that copy and
-drops it: temperatures are what the memory held before, drafts are hardly ever accepted, and what is
-sampled is not the target's. Greedy decoding never comes there.
+On CPUs `vllm.utils.cpu_triton_utils._expand_kernel_impl` replaces the Triton kernel that repeats
+the temperature of each request for its draft tokens. It converts the output to int64, fills that
+copy and discards it. The temperatures are then uninitialized memory, drafts are hardly ever
+accepted, and samples do not follow the distribution of the target. Greedy decoding does not use the
+function.
 """
 
 import torch
@@ -17,15 +17,15 @@ def expand(
     replace_from: int = 0,
     replace_to: int = 0,
 ) -> torch.Tensor:
-    """Repeat each request's value for each of its draft tokens.
+    """Return each request's value repeated for each of its draft tokens.
 
     Parameters
     ----------
     x : (R,)
     cumulative : (R,)
-        Draft tokens up to and with each request's.
-    length : their sum.
-    replace_from, replace_to : this value becomes that one.
+        Cumulative number of draft tokens, including each request's own.
+    length : total number of draft tokens.
+    replace_from, replace_to : values equal to `replace_from` become `replace_to`.
     """
     counts = torch.diff(cumulative, prepend=cumulative.new_zeros(1))
     return torch.where(x == replace_from, replace_to, x).repeat_interleave(
@@ -34,7 +34,7 @@ def expand(
 
 
 def repair() -> None:
-    """Have this process's vLLM expand with the above, if it runs on a CPU."""
+    """Replace the function in this process with `expand`, if vLLM runs on a CPU."""
     from vllm.platforms import current_platform
     from vllm.v1.sample import rejection_sampler
 

@@ -1,9 +1,9 @@
-"""Who runs, by a policy, among requests that an engine knows by their ids.
+"""The order of requests under a policy, for an engine that identifies requests by their ids.
 
 Knows nothing of vLLM or of memory.
 
-A policy is somebody's code in the middle of a production engine: whatever it raises is reported
-once, and from then on requests are served first come, first served.
+A policy is user code inside a production engine. If it raises an exception, the exception is
+reported once, and from then on requests are served first come, first served.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,17 +16,17 @@ from lapsd.serve.vllm.job import LiveJob
 
 @dataclass(eq=False)
 class Decisions:
-    """The policy, and what it knows of every request that is there.
+    """A policy and the state of all active requests.
 
     Attributes
     ----------
     policy : Policy
-        Bound to its outlook; first come, first served once it has failed.
+        Bound to its context; replaced by first come, first served after it failed.
     report : callable
-        Takes the line that says what went wrong.
+        Receives a line that describes the failure.
     jobs : dict of request id to LiveJob
     arrived : int
-        How many requests there have been.
+        Number of requests that have arrived so far.
     """
 
     policy: Policy
@@ -37,31 +37,37 @@ class Decisions:
     def arrive(
         self, key: str, *, arrival_ns: int, prompt_tokens: int, output_tokens: int, now_ns: int
     ) -> None:
-        """Take in a request of foretold output; the order of these calls is that of arrival."""
+        """Add a request with its predicted output tokens; calls are in the order of arrival."""
         job = LiveJob(
             key, self.arrived, arrival_ns, prompt_tokens, max(1, output_tokens - 1), arrival_ns
         )
         self.arrived += 1
         self.jobs[key] = job
-        self._tell(job, "observing", lambda: self.policy.on_event(Event("arrival", job, now_ns)))
+        self._inform(
+            job, "on_event for", lambda: self.policy.on_event(Event("arrival", job, now_ns))
+        )
 
     def commit(self, key: str, emitted: int, drafted: int, round_ns: int, now_ns: int) -> None:
-        """Count a round of a request, and let the policy learn of it."""
+        """Commit a round of a request and inform the policy."""
         job = self.jobs[key]
         job.commit(emitted, drafted, round_ns)
         queue = job.queue
-        self._tell(job, "learning of", lambda: self.policy.on_round(job, now_ns))
+        self._inform(job, "on_round for", lambda: self.policy.on_round(job, now_ns))
         if job.queue != queue:
             job.entered_ns = now_ns
 
     def leave(self, key: str, now_ns: int) -> None:
-        """Forget a request, done or given up."""
+        """Remove a finished or aborted request."""
         job = self.jobs.pop(key)
-        self._tell(job, "observing", lambda: self.policy.on_event(Event("completion", job, now_ns)))
+        self._inform(
+            job, "on_event for", lambda: self.policy.on_event(Event("completion", job, now_ns))
+        )
 
     def order(self, keys: Iterable[str], now_ns: int) -> list[LiveJob]:
-        """Those jobs by rank; at equal ranks who runs goes first, then by entry into the queue,
-        then by arrival.
+        """Return the jobs of these requests, the best rank first.
+
+        At equal ranks running requests come first, then the order is that of entry into the queue,
+        then that of arrival.
 
         O(n log n).
         """
@@ -76,25 +82,27 @@ class Decisions:
         try:
             return sorted(jobs, key=places.__getitem__)
         except Exception as error:
-            self._fall_back(f"ranks that cannot be compared: {type(error).__name__}: {error}")
+            self._fall_back(f"ranks cannot be compared: {type(error).__name__}: {error}")
             return self.order([j.request_id for j in jobs], now_ns)
 
-    def batch_slot(self, running: Iterable[str]) -> None:
-        """Note who runs from now on: those, and nobody else."""
+    def set_running(self, running: Iterable[str]) -> None:
+        """Mark exactly these requests as running."""
         keys = set(running)
         for key, job in self.jobs.items():
             job.running = key in keys
             job.started |= job.running
 
-    def _tell(self, job: LiveJob, doing: str, call: Callable[[], object]) -> None:
+    def _inform(self, job: LiveJob, hook: str, call: Callable[[], object]) -> None:
         try:
             call()
         except Exception as error:
             self._fall_back(
-                f"{doing} request {job.request_id} raised {type(error).__name__}: {error}"
+                f"{hook} request {job.request_id} raised {type(error).__name__}: {error}"
             )
 
     def _fall_back(self, why: str) -> None:
         name = name_of(self.policy)
-        self.report(f"policy {name}: {why}: first come, first served from here on")
+        self.report(
+            f"policy {name}: {why}: requests are served first come, first served from now on"
+        )
         self.policy = FCFS()

@@ -1,10 +1,10 @@
-"""A request as policies see it while vLLM serves it, counted from its steps.
+"""A request as policies see it while vLLM serves it.
 
 Knows nothing of vLLM itself.
 
-vLLM's prefill emits the first token, which belongs to no round: as in traces that are imported from
-vLLM, it counts to the prompt. So `tokens` are those after the first, and `predicted_tokens` is one
-less than the whole output's.
+In vLLM, prefill emits the first token, which belongs to no round. As in traces that are imported
+from vLLM, it counts as part of the prompt. So `tokens` excludes the first token, and
+`predicted_tokens` is one less than the predicted length of the whole output.
 """
 
 from collections.abc import Callable, Hashable
@@ -21,16 +21,16 @@ class LiveJob:
     Attributes
     ----------
     request_id : str
-        Its name in the engine.
+        Its id in the engine.
     index, arrival_ns, prompt_tokens, predicted_tokens, started, rounds, tokens, service_ns,
-    drafted, accepted, queue, memo
-        As in `policies.Job`.
+    drafted, accepted, queue, state
+        As in `lapsd.policies.Job`.
     entered_ns : int
-        When it came into its queue: at first its arrival.
+        Time of entry into its queue: at first its arrival.
     running : bool
-        It is one of those who run the present step.
-    rates : list of float, by committed rounds
-        Accepted over drafted tokens so far, from round 0 on.
+        Whether it runs in the current step.
+    rates : list of float
+        Accepted over drafted tokens after each number of committed rounds, from 0 on.
     """
 
     request_id: str
@@ -52,9 +52,7 @@ class LiveJob:
     rates: list[float] = field(default_factory=lambda: [0.0])
 
     def commit(self, emitted: int, drafted: int, round_ns: int) -> None:
-        """Count one round that emitted `emitted` >= 1 tokens, all but one of them of `drafted`
-        ones. O(1).
-        """
+        """Commit a round that emitted `emitted` >= 1 tokens from `drafted` draft tokens. O(1)."""
         self.rounds += 1
         self.tokens += emitted
         self.drafted += drafted
@@ -63,24 +61,24 @@ class LiveJob:
         self.rates.append(self.accepted / self.drafted if self.drafted else 0.0)
 
     def acceptance(self, rounds: int) -> float:
-        assert 0 <= rounds <= self.rounds, "a policy may look at committed rounds only"
+        assert 0 <= rounds <= self.rounds, "a policy may only read committed rounds"
         return self.rates[rounds]
 
     def acceptances(self, last: int) -> list[float]:
-        assert 0 <= last <= self.rounds, "a policy may look at committed rounds only"
+        assert 0 <= last <= self.rounds, "a policy may only read committed rounds"
         return self.rates[self.rounds - last + 1 : self.rounds + 1]
 
     def acceptance_range(self, last: int) -> float:
-        assert 0 < last <= self.rounds, "a policy may look at committed rounds only"
+        assert 0 < last <= self.rounds, "a policy may only read committed rounds"
         window = self.acceptances(last)
         return max(window) - min(window)
 
     def foresee(self, key: Hashable, happens: Callable[[Job], bool]) -> NoReturn:
         raise NotImplementedError(
-            "a real server cannot foresee: only `run_until` may ask, which nobody calls here"
+            "a real server does not know the future: only the simulator calls `run_until`"
         )
 
     def ahead(self, key: Hashable, value: Callable[[Job], float]) -> NoReturn:
         raise NotImplementedError(
-            "a real server cannot look ahead: only `run_until` may ask, which nobody calls here"
+            "a real server does not know the future: only the simulator calls `run_until`"
         )

@@ -1,10 +1,11 @@
-"""A vLLM scheduler that can take requests out with their blocks kept, and put them back.
+"""A vLLM scheduler that can preempt requests without freeing their blocks, and resume them.
 
 Knows nothing of policies.
 
-A parked request stays `RUNNING` in vLLM's eyes and is in none of its queues, so that no step has
-it; the model runner keeps the state of requests that a step leaves out. When blocks run out, the
-parked lose theirs before anybody else does, the last in order first, and wait to be computed again.
+A preempted request that keeps its blocks is parked: its status in vLLM stays `RUNNING`, but it is
+in none of the queues, so that no step includes it. The model runner keeps the state of requests
+that a step does not include. When blocks run out, parked requests lose their blocks first, the
+worst rank first; they wait until they are computed again.
 """
 
 import time
@@ -20,22 +21,22 @@ from vllm.v1.request import Request, RequestStatus
 
 @dataclass(frozen=True)
 class Refusal:
-    """A request that was to be admitted and found too few blocks, and how many ran beside it."""
+    """A request that could not be admitted for lack of blocks, while `running` others ran."""
 
     request_id: str
-    beside: int
+    running: int
 
 
 class ParkingScheduler(Scheduler):
-    """vLLM's scheduler with a place for requests that neither run nor wait.
+    """vLLM's scheduler, extended by parked requests, which neither run nor wait.
 
     Attributes
     ----------
     parked : list of Request
     places : dict of request id to int
-        The order that memory goes by, the best first; who is not in it comes last.
+        The order in which requests get memory, the best first; other requests come last.
     refused : Refusal or None
-        The first in this step.
+        The first refusal in this step.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -47,34 +48,35 @@ class ParkingScheduler(Scheduler):
         self.kv_cache_manager.allocate_slots = self._allocate_or_evict
 
     def park(self, request: Request) -> None:
-        """Take a request out of those who run, with its blocks."""
+        """Preempt a running request, which keeps its blocks."""
         self.running.remove(request)
         self.parked.append(request)
         if self.scheduler_config.async_scheduling:
-            request.spec_token_ids = []  # placeholders for drafts that the next step would have had
+            request.spec_token_ids = []  # placeholders for the draft tokens of the next step
 
     def unpark(self, request: Request) -> None:
-        """Put a request back among those who run."""
+        """Make a parked request run again."""
         self.parked.remove(request)
         self.running.append(request)
 
     def evict(self, request: Request) -> None:
-        """Free the blocks of one who runs or is parked; it waits, last in line, to be computed
-        again.
+        """Free the blocks of a running or parked request.
+
+        It goes to the end of the waiting queue and must be computed again.
         """
         (self.parked if request in self.parked else self.running).remove(request)
         self._preempt_request(
             request, time.monotonic(), drop_stale_output=self.requires_kv_delivery
         )
-        # vLLM puts it first in line, where its loop over the line would find it in place of who it
-        # was looking at
+        # vLLM puts it first in the waiting queue; the loop over the queue would then take it for
+        # the request that the loop is about to admit
         self.waiting.remove_request(request)
         self.waiting.add_request(request)
-        # should it come back at once, the model runner must be told all of it again
+        # if it resumes at once, the model runner needs its complete state again
         self.prev_step_scheduled_req_ids.discard(request.request_id)
 
     def place(self, request: Request) -> int:
-        """Where it is in the order of memory."""
+        """Return the position of a request in the order of memory."""
         return self.places.get(request.request_id, len(self.places))
 
     def _allocate_or_evict(
@@ -90,7 +92,7 @@ class ParkingScheduler(Scheduler):
             self.refused = Refusal(request.request_id, len(self.running))
         return blocks
 
-    # ---- what vLLM calls
+    # ---- methods that vLLM calls
 
     def update_from_output(
         self,
@@ -100,7 +102,7 @@ class ParkingScheduler(Scheduler):
         **kwargs: Any,
     ) -> Any:
         outputs = super().update_from_output(scheduler_output, model_runner_output, *args, **kwargs)
-        # where vLLM schedules ahead, a parked request's last output may come later
+        # with asynchronous scheduling, the last output of a parked request may come later
         self._forget_finished()
         return outputs
 
@@ -111,7 +113,7 @@ class ParkingScheduler(Scheduler):
 
     def get_request_counts(self) -> tuple[int, int]:
         running, waiting = super().get_request_counts()
-        return running + len(self.parked), waiting  # as those who run they hold blocks
+        return running + len(self.parked), waiting  # parked requests hold blocks, like running ones
 
     def reset_prefix_cache(
         self, reset_running_requests: bool = False, *args: Any, **kwargs: Any

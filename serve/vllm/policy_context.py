@@ -1,5 +1,7 @@
-"""What past requests teach a server that runs inside vLLM, where there is no simulator
-(`lapsd.sim.experiment.prepared_scenario`).
+"""The policy context of a server inside vLLM, from past requests.
+
+The simulator has its own (`lapsd.sim.experiment.prepared_scenario`), which code inside vLLM does
+not import.
 """
 
 import numpy as np
@@ -9,16 +11,26 @@ from lapsd.traces import LEARNED, Profile, Trace, price
 
 
 def policy_context(trace: Trace, profile: Profile, batch_slots: int) -> PolicyContext:
-    """From requests served in batches as large as there are seats, or as the profile covers.
+    """Return the context from a trace of past requests and a profile of costs.
 
-    Predictions of theirs are those that the trace was recorded with; where it holds none, their
-    true lengths.
+    The requests are priced at the batch size `batch_slots`, or at the largest one that the profile
+    covers. Their predicted lengths come from the trace; if it has none, the true lengths are used.
     """
-    past = price(trace, profile, min(batch_slots, max(profile.costs.rounds)))
-    mean_round = past.mean_round_ns()
-    sizes = np.sort(past.estimated_ns(mean_round)).tolist()
+    priced = price(trace, profile, min(batch_slots, max(profile.costs.rounds)))
+    mean_round = priced.mean_round_ns()
+    sizes = np.sort(priced.estimated_ns(mean_round)).tolist()
     predicted = trace.predictions.get(LEARNED, trace.output_tokens)
-    known = RequestHistory(predicted, trace.output_tokens, trace.rounds, past.early_tokens())
+    history = RequestHistory(predicted, trace.output_tokens, trace.rounds, priced.early_tokens())
     return PolicyContext(
-        mean_round, sizes, known, time=TimeModel(*past.time_terms(), prefill=profile.costs.prefill)
+        mean_round,
+        sizes,
+        history,
+        time=TimeModel.fit(
+            priced.trace.prompt_tokens,
+            priced.prefill_ns,
+            priced.mean_step_ns(),
+            len(priced.trace.drafted),
+            int(priced.trace.output_tokens.sum()),
+            profile.costs.prefill,
+        ),
     )

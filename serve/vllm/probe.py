@@ -1,9 +1,10 @@
-"""Calibration steps between the steps of a live run, in the same engine: the same machine in the
-same moments.
+"""Calibration steps between the steps of a live run, in the same engine.
 
-The requests of each calibration plan have a book of their own in the scheduler, which is opened for
-a few steps at a time while the live run's is put by, and its clock stands. A few, since who comes
-back costs the model runner what is no part of an ordinary step.
+Both kinds of steps run on the same machine at the same time, so that they slow down together. Each
+calibration plan has its own scheduler state. For a few steps at a time the state of the live run is
+suspended, its clock is stopped, and the state of a calibration plan is resumed. Several steps run
+per switch, because the model runner needs extra time to add resumed requests, which is not part of
+an ordinary step.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,18 +13,18 @@ from typing import Any
 from lapsd.serve.plan import Plan
 from lapsd.serve.record import Record
 
-EVERY, BURST = 25, 5  # steps of the live run for so many of calibration
-LEAST = 60  # steps of each calibration plan beside a run
+EVERY, BURST = 25, 5  # BURST calibration steps run after every EVERY live steps
+LEAST = 60  # minimum number of steps of each calibration plan per run
 
 
 class Probe:
-    """Calibration plans, each served again and again.
+    """Runs calibration plans in turn, each repeatedly, between the steps of a live run.
 
     Parameters
     ----------
-    engine : vLLM's, in this process, with a `RecordingScheduler`, and nobody in it.
-    begin : has the scheduler begin a run of a plan.
-    add : adds a plan's request by its index, under a prefix of its name.
+    engine : vLLM's engine in this process, with a `RecordingScheduler` and no requests.
+    begin : makes the scheduler start a run of a plan.
+    add : adds the request of a plan with this index, and this prefix of its id.
     """
 
     def __init__(
@@ -34,16 +35,17 @@ class Probe:
         add: Callable[[Plan, int, str], None],
     ) -> None:
         self._engine, self._scheduler = engine, engine.engine_core.engine_core.scheduler
-        self._plans, self._add, self._books = plans, add, list[dict[str, Any]]()
+        self._plans, self._add, self._states = plans, add, list[dict[str, Any]]()
         self._due, self._turn, self._cycles, self._latest_ns = 0, 0, 0, 0
         for plan in plans:
             begin(plan)
             self._scheduler.clock.time.stop()
-            self._books.append(self._scheduler.put_by())
+            self._states.append(self._scheduler.suspend())
 
     def after_step(self, clock: Any) -> None:
-        """A live step is over: after so many of them some of calibration, while the run's clock
-        stands.
+        """Count a live step; after every `EVERY` of them, run `BURST` calibration steps.
+
+        The clock of the live run is stopped meanwhile.
         """
         self._due += 1
         if self._plans and self._due == EVERY:
@@ -54,30 +56,31 @@ class Probe:
             self._latest_ns = clock.boundary_ns
 
     def finish(self) -> tuple[Record, ...]:
-        """All steps of each plan, after some more where the run was short."""
-        while any(len(book["steps"]) < LEAST for book in self._books):
+        """Return the record of each plan, after further steps if there are fewer than `LEAST`."""
+        while any(len(state["steps"]) < LEAST for state in self._states):
             self._burst(self._latest_ns)
         return tuple(
-            Record("vllm", plan.policy, book["steps"], [], 0, 0, complete=False)
-            for plan, book in zip(self._plans, self._books, strict=True)
+            Record("vllm", plan.policy, state["steps"], [], 0, 0, complete=False)
+            for plan, state in zip(self._plans, self._states, strict=True)
         )
 
     def close(self) -> None:
-        """Take everybody out of the engine."""
-        mine = self._scheduler.put_by()
-        for book in self._books:
-            self._scheduler.take_up(book)
+        """Abort all calibration requests."""
+        live = self._scheduler.suspend()
+        for state in self._states:
+            self._scheduler.resume(state)
             self._engine.abort_request(list(self._scheduler.decisions.jobs), internal=True)
-        self._scheduler.take_up(mine)
+        self._scheduler.resume(live)
 
     def _burst(self, at_ns: int) -> None:
-        """Some steps of the plan whose turn it is, at an instant of the run; one that is done
-        begins again.
+        """Run some steps of the next plan, recorded at an instant of the live run.
+
+        A plan whose requests have all finished starts again.
         """
         turn = self._turn
         self._turn = (turn + 1) % len(self._plans)
-        mine = self._scheduler.put_by()
-        self._scheduler.take_up(self._books[turn])
+        live = self._scheduler.suspend()
+        self._scheduler.resume(self._states[turn])
         try:
             self._scheduler.clock.time.go()
             for _ in range(BURST):
@@ -89,5 +92,5 @@ class Probe:
                 self._scheduler.steps[-1] = self._scheduler.steps[-1].moved_to(at_ns)
             self._scheduler.clock.time.stop()
         finally:
-            self._books[turn] = self._scheduler.put_by()
-            self._scheduler.take_up(mine)
+            self._states[turn] = self._scheduler.suspend()
+            self._scheduler.resume(live)

@@ -1,7 +1,7 @@
-"""The scheduler class that also writes down what each step did, as `lapsd.serve.record` has it.
+"""A scheduler class that also records each step, in the form of `lapsd.serve.record`.
 
-vLLM's last piece of a prompt emits a token. It counts to the prompt, as in traces that are imported
-from vLLM: a request's rounds and output begin after it.
+In vLLM, the last piece of a prompt emits a token. As in traces that are imported from vLLM, it
+counts as part of the prompt: the rounds and the output of a request start after it.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from vllm.v1.request import Request
 from lapsd.serve.record import RequestResult, Step
 from lapsd.serve.vllm.scheduler import LapsdScheduler
 
-OF_A_RUN = (
+RUN_ATTRIBUTES = (
     "running",
     "waiting",
     "parked",
@@ -38,7 +38,7 @@ OF_A_RUN = (
 
 @dataclass
 class Tally:
-    """What a request has had so far; times as in `lapsd.serve.record.RequestResult`."""
+    """Progress of a request so far; fields as in `lapsd.serve.record.RequestResult`."""
 
     first_service_ns: int
     prefill_ns: int = 0
@@ -49,9 +49,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Scheduled:
-    """What a step was given: requests, the best first, their contexts, and the tokens that it goes
-    over for each.
-    """
+    """The requests of a step, the best rank first, their contexts and their tokens in this step."""
 
     requests: list[Request]
     contexts: list[int]
@@ -59,51 +57,52 @@ class Scheduled:
 
 
 class RecordingScheduler(LapsdScheduler):
-    """Serves and remembers; steps must follow each other.
+    """Serves and records; steps must not overlap.
 
     Attributes
     ----------
     steps : list of Step
-    results : list of Served
+    results : list of RequestResult
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.forget()
+        self.start_record()
 
-    def forget(self) -> None:
-        """Begin a record of its own."""
+    def start_record(self) -> None:
+        """Start a new record."""
         self.steps: list[Step] = []
         self.results: list[RequestResult] = []
         self._tallies: dict[str, Tally] = {}
         self._scheduled = Scheduled([], [], [])
 
-    def put_by(self) -> dict[str, Any]:
-        """Put by all that belongs to a run, its requests among it; the scheduler is as if nobody
-        had come.
+    def suspend(self) -> dict[str, Any]:
+        """Return the state of the current run, including its requests, and clear it.
+
+        Afterwards the scheduler has no requests.
         """
-        book = {name: getattr(self, name) for name in OF_A_RUN}
+        state = {name: getattr(self, name) for name in RUN_ATTRIBUTES}
         none: list[Request] = []
         self.running, self.waiting, self.parked = none, create_request_queue(self.policy), [*none]
         self.places, self.refused = {}, None
-        self.forget()
-        return book
+        self.start_record()
+        return state
 
-    def take_up(self, book: dict[str, Any]) -> None:
-        """Go on with a run that was put by, in place of the one that is there."""
-        for name, value in book.items():
+    def resume(self, state: dict[str, Any]) -> None:
+        """Replace the state of the current run by that of a suspended run."""
+        for name, value in state.items():
             setattr(self, name, value)
 
-    def _there(self) -> int:
+    def _request_count(self) -> int:
         return sum(self.get_request_counts())
 
     def schedule(self, *args: Any, **kwargs: Any) -> SchedulerOutput:
         before = {r.request_id for r in self._scheduled.requests if not r.is_finished()}
         output = super().schedule(*args, **kwargs)
-        there = [
+        scheduled = [
             request for request in self.running if request.request_id in output.num_scheduled_tokens
         ]
-        running = sorted(there, key=self.place)
+        running = sorted(scheduled, key=self.place)
         tokens = [output.num_scheduled_tokens[request.request_id] for request in running]
         contexts = [_context(*pair) for pair in zip(running, tokens, strict=True)]
         for request_id in before.difference(request.request_id for request in self.running):
@@ -154,7 +153,7 @@ class RecordingScheduler(LapsdScheduler):
 
     def _done(self, request: Request, job: Any, now_ns: int) -> RequestResult:
         tally, output = self._tallies.pop(request.request_id), list(request.output_token_ids)
-        # who ends with the token of its prompt has a round of nothing, so that it has an end
+        # a request that ended with the token of its prefill gets an empty round
         drafted, accepted = (tally.drafted, tally.accepted) if tally.drafted else ([0], [0])
         return RequestResult(
             job.index,
@@ -172,9 +171,11 @@ class RecordingScheduler(LapsdScheduler):
 
 
 def _context(request: Request, tokens: int) -> int:
-    """Tokens before the step: prompt and output of one who decodes, what is computed of one who
-    does not.
+    """Return the tokens of a request before the step.
+
+    For a request that decodes: its prompt and output. Otherwise: its computed tokens.
     """
-    computed = request.num_computed_tokens - tokens  # vLLM has counted the step already
+    # vLLM has already added the tokens of this step
+    computed = request.num_computed_tokens - tokens
     decodes = request.num_output_tokens and computed == request.num_tokens - 1
     return int(request.num_tokens if decodes else computed)

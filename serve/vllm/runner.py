@@ -1,11 +1,11 @@
 """A process that serves plans with vLLM and writes records: `python -m lapsd.serve.vllm.runner
 PLAN.json RECORD.json ...`
 
-Runs in the Python that has vLLM. Without arguments files are read from standard input, with tabs
-between: a plan, its record, and any calibration plans whose steps run between its own. Each line is
-answered by one on standard output once its record is there: `done`, `interrupted`, or `error` and
-why. The engine is started for the first plan and stays while plans are of the same models and
-memory.
+Runs in the Python environment that has vLLM. Without arguments it reads lines from standard input.
+Each line has file names separated by tabs: a plan, its record, and calibration plans whose steps
+run between the steps of the plan. When the record is written, the process answers with a line on
+standard output: `done`, `interrupted`, or `error` and a message. The engine is started for the
+first plan and kept while plans need the same models and memory.
 """
 
 import gc
@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lapsd.policies.kv_slots import slot_limit
 from lapsd.serve.clock import Clock
 from lapsd.serve.plan import Plan
 from lapsd.serve.record import Record
@@ -27,15 +28,17 @@ from lapsd.serve.vllm.settings import Settings
 from lapsd.traces.errors import BAD_INPUT, DONE, INTERRUPTED, run_command
 from lapsd.traces.files import write_whole
 
-BATCH_SLOTS = 16  # at least, so that plans of few seats share an engine
-BLOCK = 32  # tokens; vLLM's CPU kernels take multiples of it
-MEMORY = 1 << 30  # bytes of keys and values, unless a plan says how many tokens
+BATCH_SLOTS = 16  # the minimum, so that plans with small batches share an engine
+BLOCK = 32  # tokens; vLLM's CPU kernels need a multiple of 32
+MEMORY = 1 << 30  # bytes of keys and values, if the plan does not limit KV tokens
 
 
 @dataclass
 class StepClock:
-    """A run's clock (`lapsd.serve.vllm.clock.Clock`) with boundaries at the ends of steps: time
-    after one is the next's.
+    """The clock of a run, with boundaries at the ends of steps.
+
+    Time after the end of a step belongs to the next one. Implements
+    `lapsd.serve.vllm.clock.Clock`.
     """
 
     time: Clock
@@ -52,15 +55,15 @@ class StepClock:
         return round(arrival_s * 1e9)
 
     def idle_until(self, ns: int) -> int:
-        """Come to an instant with nothing to do; how much idle time that was."""
+        """Wait until an instant, or skip to it; return the idle time in nanoseconds."""
         self.time.idle_until(ns)
         idle, self.boundary_ns = ns - self.boundary_ns, ns
         return idle
 
 
 @dataclass(frozen=True)
-class Needs:
-    """What an engine must be started for."""
+class EngineConfiguration:
+    """The configuration that an engine is started with."""
 
     target: str
     draft: str
@@ -69,8 +72,8 @@ class Needs:
     batch_slots: int
 
     @classmethod
-    def of(cls, plan: Plan) -> "Needs":
-        """Of a plan."""
+    def of(cls, plan: Plan) -> "EngineConfiguration":
+        """Return the configuration that a plan configuration."""
         draft = plan.draft if plan.draft_tokens else ""
         return cls(
             plan.target, draft, plan.draft_tokens, plan.kv_tokens, max(BATCH_SLOTS, plan.batch)
@@ -78,30 +81,30 @@ class Needs:
 
 
 class Runner:
-    """Serves one plan after another; a new engine only where the last one does not do."""
+    """Serves one plan after another; starts a new engine only for another configuration."""
 
     def __init__(self) -> None:
-        self._needs: Needs | None = None
+        self._configuration: EngineConfiguration | None = None
         self._engine: Any = None
 
     def serve(self, plan: Plan, interleaved: Sequence[Plan] = ()) -> Record:
-        """Serve a plan from an empty engine to its end, or until interrupted.
+        """Serve a plan from an empty engine until all its requests finish, or until interrupted.
 
         Parameters
         ----------
-        interleaved : calibration plans of the same models whose steps run between those of the plan, off
-            its clock.
+        interleaved : calibration plans of the same models whose steps run between the steps of
+            the plan while the clock of the plan is stopped.
 
         Raises
         ------
         ValueError
-            If vLLM refuses the models, or the plan asks for what it does not have.
+            If vLLM refuses the models or cannot serve the plan, or if the policy fails.
         """
         preemption = _preemption(plan)
-        if (needs := Needs.of(plan)) != self._needs:
+        if (configuration := EngineConfiguration.of(plan)) != self._configuration:
             self._end()
-            self._engine = _start(needs)
-            self._needs = needs
+            self._engine = _start(configuration)
+            self._configuration = configuration
         engine, scheduler = self._engine, self._engine.engine_core.engine_core.scheduler
         for one in (plan, *interleaved):
             _check_lengths(one, scheduler.max_model_len)
@@ -122,7 +125,8 @@ class Runner:
             probe.close()
         if not scheduler.active or scheduler.failed:
             raise ValueError(
-                f"policy {plan.policy}: failed, and the run went on without it: {scheduler.failed}"
+                f"policy {plan.policy}: failed, and the run continued without it:"
+                f" {scheduler.failed}"
             )
         notes = _notes(scheduler, preemption)
         return Record(
@@ -138,27 +142,25 @@ class Runner:
         )
 
     def _end(self) -> None:
-        """End the engine that is there, before another one shares the process with what it
-        leaves.
-        """
+        """Shut down the current engine and free its memory, before another one starts."""
         if self._engine is not None:
             self._engine.engine_core.shutdown()
-        self._engine, self._needs = None, None
+        self._engine, self._configuration = None, None
         gc.collect()
 
 
 def _begin(scheduler: Any, plan: Plan) -> None:
-    """Have the scheduler begin a run of a plan, with a clock of its own."""
+    """Make the scheduler start a run of a plan, with a new clock."""
     scheduler.max_num_active_reqs = plan.batch
     scheduler.configure(
         Settings(plan.policy, _preemption(plan)), SchedulerState(plan.bound_policy())
     )
-    scheduler.forget()
+    scheduler.start_record()
     scheduler.clock = StepClock(Clock(plan.clock))
 
 
 def _steps(engine: Any, scheduler: Any, plan: Plan) -> Iterator[int]:
-    """Add requests as they arrive and step until all are done; yields idle time."""
+    """Add requests as they arrive and run steps until all finish; yield the idle time of each."""
     coming, clock = 0, scheduler.clock
     while coming < len(plan.requests) or scheduler.get_num_unfinished_requests():
         while coming < len(plan.requests) and plan.requests[coming].arrival_ns <= clock.boundary_ns:
@@ -174,80 +176,80 @@ def _steps(engine: Any, scheduler: Any, plan: Plan) -> Iterator[int]:
 def _add(engine: Any, plan: Plan, index: int, prefix: str = "") -> None:
     from vllm import SamplingParams
 
-    planned, config = plan.requests[index], engine.model_config.hf_config
+    request, config = plan.requests[index], engine.model_config.hf_config
     stops = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
     sampling = SamplingParams(
         temperature=plan.temperature,
-        seed=plan.seed * 1_000_003 + planned.stream,
-        max_tokens=planned.max_new_tokens + 1,
+        seed=plan.seed * 1_000_003 + request.stream,
+        max_tokens=request.max_new_tokens + 1,
         ignore_eos=True,
         stop_token_ids=[] if plan.ignore_stops else [s for s in stops if s is not None],
         detokenize=False,
-        extra_args={"predicted_tokens": planned.predicted_tokens + 1},
+        extra_args={"predicted_tokens": request.predicted_tokens + 1},
     )
     engine.add_request(
         f"{prefix}{index}",
-        {"prompt_token_ids": list(planned.prompt)},
+        {"prompt_token_ids": list(request.prompt)},
         sampling,
-        arrival_time=planned.arrival_ns / 1e9,
+        arrival_time=request.arrival_ns / 1e9,
     )
 
 
 def _preemption(plan: Plan) -> str:
-    """How requests lose their seat: vLLM moves nothing to host memory."""
+    """Return the preemption setting for a plan; vLLM cannot swap caches to host memory."""
     if plan.evict == "recompute":
         return "recompute"
-    if plan.kv_slots is not None:
+    if slot_limit(plan.kv_slots, plan.batch) is not None:
         raise ValueError(
-            f"kv_slots {plan.kv_slots} with evict {plan.evict}: vLLM swaps nothing out; no kv_slots"
-            " keeps blocks (parked), evict recompute frees them"
+            f"kv_slots {plan.kv_slots} with evict {plan.evict}: vLLM cannot swap out caches: choose"
+            " kv_slots unlimited (preempted requests keep their blocks) or evict recompute (they"
+            " lose them)"
         )
     return "parked"
 
 
 def _check_lengths(plan: Plan, context: int) -> None:
-    for i, planned in enumerate(plan.requests):
-        need = len(planned.prompt) + planned.max_new_tokens + 1
+    for i, request in enumerate(plan.requests):
+        need = len(request.prompt) + request.max_new_tokens + 1
         if need > context:
             raise ValueError(
-                f"request {i} ({planned.request_id}): prompt and output may take {need} tokens, but"
-                f" the model's context is {context}"
+                f"request {i} ({request.request_id}): prompt and output may take {need} tokens, but"
+                f" the context of the model is {context}"
             )
 
 
-def _start(needs: Needs) -> Any:
+def _start(configuration: EngineConfiguration) -> Any:
     """Start an engine.
 
     Raises
     ------
     ValueError
-        In one line, if vLLM refuses.
+        If vLLM refuses the configuration; the message is one line.
     """
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     from vllm import EngineArgs, LLMEngine
 
     repair()
     options: dict[str, Any] = {}
-    if needs.draft:
+    if configuration.draft:
         options["speculative_config"] = {
-            "model": needs.draft,
-            "num_speculative_tokens": needs.draft_tokens,
+            "model": configuration.draft,
+            "num_speculative_tokens": configuration.draft_tokens,
             "method": "draft_model",
         }
-    if needs.kv_tokens is not None:
-        options["num_gpu_blocks_override"] = (
-            -(-needs.kv_tokens // BLOCK) + 1
-        )  # vLLM keeps one for itself
+    if configuration.kv_tokens is not None:
+        # vLLM reserves one block
+        options["num_gpu_blocks_override"] = -(-configuration.kv_tokens // BLOCK) + 1
     try:
         arguments = EngineArgs(
-            model=needs.target,
+            model=configuration.target,
             skip_tokenizer_init=True,
             dtype="float32",
             enforce_eager=True,
             disable_log_stats=True,
             block_size=BLOCK,
             kv_cache_memory_bytes=MEMORY,
-            max_num_seqs=needs.batch_slots,
+            max_num_seqs=configuration.batch_slots,
             enable_prefix_caching=False,
             scheduler_cls="lapsd.serve.vllm.recording.RecordingScheduler",
             **options,
@@ -256,7 +258,8 @@ def _start(needs: Needs) -> Any:
     except (ValueError, NotImplementedError, RuntimeError, OSError) as error:
         why = " ".join(str(error).split())
         raise ValueError(
-            f"vLLM refuses {needs.target} + {needs.draft or 'no draft'}: {why[:400]}"
+            f"vLLM refuses {configuration.target} + {configuration.draft or 'no draft'}:"
+            f" {why[:400]}"
         ) from error
 
 
@@ -269,13 +272,13 @@ def _notes(scheduler: Any, preemption: str) -> dict[str, Any]:
         "block_tokens": scheduler.block_size,
         "blocks": scheduler.cache_config.num_gpu_blocks - 1,
         "token_budget": scheduler.max_num_scheduled_tokens,
-        "first_token": "prefill emits it; it counts to the prompt",
+        "first_token": "prefill emits it; it counts as part of the prompt",
         "prefix_caching": False,
     }
 
 
-def _asked(arguments: list[str]) -> Iterable[list[str]]:
-    """Each plan's file, its record's, and those of calibration plans."""
+def _file_names(arguments: list[str]) -> Iterable[list[str]]:
+    """Return, for each plan, the file names of the plan, its record and its calibration plans."""
     if len(arguments) % 2:
         raise ValueError(f"{len(arguments)} files: plans and records come in pairs")
     if arguments:
@@ -284,25 +287,25 @@ def _asked(arguments: list[str]) -> Iterable[list[str]]:
 
 
 def run(arguments: list[str]) -> int:
-    """Serve the plans that are named, or that come; the exit code."""
+    """Serve the plans named in `arguments` or on standard input; return the exit code."""
     runner, worst = Runner(), DONE
-    for plan, record, *interleaved in _asked(arguments):
+    for plan, record, *interleaved in _file_names(arguments):
         try:
             plans = [
                 Plan.from_json(Path(path).read_text(encoding="utf-8"))
                 for path in (plan, *interleaved)
             ]
-            results = runner.serve(plans[0], plans[1:])
+            result = runner.serve(plans[0], plans[1:])
         except ValueError as error:
             if arguments:
                 raise
             print(f"error\t{error}", flush=True)
             worst = BAD_INPUT
             continue
-        text = results.to_json()
+        text = result.to_json()
         write_whole(Path(record), partial(Path.write_text, data=text, encoding="utf-8"))
-        print("done" if results.complete else "interrupted", flush=True)
-        if not results.complete:
+        print("done" if result.complete else "interrupted", flush=True)
+        if not result.complete:
             return INTERRUPTED
     return worst
 

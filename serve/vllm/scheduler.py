@@ -1,9 +1,10 @@
-"""Scheduler classes for vLLM that serve by one of lapsd's policies.
+"""Scheduler classes for vLLM that serve under one of lapsd's policies.
 
-vLLM's own scheduler does all of the work: budgets, blocks, prefix cache, drafts. Before each step
-the policy says who has the seats; who loses one is taken out, who wins one is put first in line,
-and vLLM schedules what it then finds. Its interface is not declared stable: versions that were not
-tried get vLLM's own behaviour, as does an engine where anything here fails.
+vLLM's own scheduler still does all of the work: token budgets, blocks, prefix cache, draft tokens.
+Before each step the policy chooses the requests that get the batch slots. Running requests that are
+not chosen are preempted, the waiting queue is sorted by rank, and vLLM then schedules as usual.
+vLLM does not guarantee this interface. With an untested version of vLLM, or after an error in this
+module, the engine schedules as vLLM does by itself.
 """
 
 import logging
@@ -26,22 +27,25 @@ from lapsd.serve.vllm.parking import ParkingScheduler
 from lapsd.serve.vllm.scheduler_state import SchedulerState
 from lapsd.serve.vllm.settings import TRIED, Settings
 
-logger = logging.getLogger("vllm.lapsd")  # below vLLM's own, which has handlers
+logger = logging.getLogger("vllm.lapsd")  # a child of vLLM's logger, which has handlers
 
 
 class LapsdScheduler(ParkingScheduler):
-    """vLLM's scheduler with the seats given by a policy; settings are `additional_config["lapsd"]`.
+    """vLLM's scheduler with batch slots assigned by a policy.
+
+    Its settings are `additional_config["lapsd"]`.
 
     Attributes
     ----------
-    active : bool The policy decides; where it does not, vLLM's own scheduler does, and a line in
-        the log says why.
+    active : bool
+        Whether the policy decides; if not, vLLM schedules by itself, and a line in the log names
+        the reason.
     settings : Settings
     decisions : Decisions
     failed : str
-        What the policy did wrong, if it did: then it is first come, first served.
+        The error of the policy, after which requests are served first come, first served; else "".
     ended_ns : int
-        When the last step did.
+        End of the last step.
     clock : Clock
     """
 
@@ -50,33 +54,34 @@ class LapsdScheduler(ParkingScheduler):
         self.active = False
         self.clock: Clock = WallClock()
         self.ended_ns = 0
-        self._begun: dict[int, int] = {}  # steps under way: by scheduler output, when they began
+        self._begun: dict[int, int] = {}  # start of each unfinished step, by its scheduler output
         settings = Settings.of(self.vllm_config.additional_config.get("lapsd", {}))
         if vllm.__version__ in TRIED or settings.untried_vllm:
             self.configure(settings)
         else:
             tried = ", ".join(TRIED)
             logger.warning(
-                "lapsd: vLLM %s was not tried (%s was): scheduling as vLLM does",
+                "lapsd: vLLM %s is untested (tested: %s): vLLM schedules without lapsd",
                 vllm.__version__,
                 tried,
             )
 
     def configure(self, settings: Settings, known: SchedulerState | None = None) -> None:
-        """Serve by these settings from now on.
+        """Serve with these settings from now on.
 
         Parameters
         ----------
-        known : what the settings make known beforehand, unless somebody knows better.
+        known : the policy and the predictions; None: as the settings say.
 
         Raises
         ------
         ValueError
-            If they are wrong, or do not go with the engine's configuration, or requests are there.
+            If the settings are invalid or do not fit the engine, or the engine has requests.
         """
-        if there := self._there():
+        if count := self._request_count():
             raise ValueError(
-                f"lapsd: {there} requests are there: only an empty engine gets a policy"
+                f"lapsd: the engine has {count} requests: the policy can only be set while it has"
+                " none"
             )
         self._check(settings)
         known = known or SchedulerState.of(settings, self.max_num_active_reqs)
@@ -86,15 +91,17 @@ class LapsdScheduler(ParkingScheduler):
             and known.model.rstrip("/").split("/")[-1] != served.rstrip("/").split("/")[-1]
         ):
             logger.warning(
-                "lapsd: the profile was measured on %s, but %s is served", known.model, served
+                "lapsd: the profile was measured on %s, but the engine serves %s",
+                known.model,
+                served,
             )
         self.settings, self._known = settings, known
         self._begun, self.ended_ns = {}, 0
         self.decisions, self.failed = Decisions(known.policy, self._report), ""
         self.active = True
 
-    def _there(self) -> int:
-        """How many requests a policy would have to answer for."""
+    def _request_count(self) -> int:
+        """Return the number of requests in the engine."""
         return len(self.requests)
 
     def _report(self, line: str) -> None:
@@ -104,17 +111,18 @@ class LapsdScheduler(ParkingScheduler):
     def _check(self, settings: Settings) -> None:
         if self.scheduler_config.policy != "fcfs":
             raise ValueError(
-                f"lapsd: --scheduling-policy {self.scheduler_config.policy}: must be fcfs, or two"
-                " decide"
+                f"lapsd: --scheduling-policy {self.scheduler_config.policy}: must be fcfs with"
+                " lapsd's scheduler"
             )
         if settings.preemption == "parked" and self.connector is not None:
             raise ValueError(
-                "lapsd: preemption=parked: not with a KV connector, which moves blocks itself"
+                "lapsd: preemption=parked: does not work with a KV connector, which transfers"
+                " blocks"
             )
         if settings.preemption == "parked" and self.parallel_config.pipeline_parallel_size > 1:
-            raise ValueError("lapsd: preemption=parked: not with pipeline parallelism")
+            raise ValueError("lapsd: preemption=parked: does not work with pipeline parallelism")
 
-    # ---- what vLLM calls
+    # ---- methods that vLLM calls
 
     def add_request(self, request: Request) -> None:
         known = request.request_id in self.requests
@@ -132,7 +140,7 @@ class LapsdScheduler(ParkingScheduler):
         output = super().schedule(*args, **kwargs)
         with self._guarded():
             if self.active:
-                self.decisions.batch_slot(request.request_id for request in self.running)
+                self.decisions.set_running(request.request_id for request in self.running)
                 self._begun[id(output)] = begun
         return output
 
@@ -143,10 +151,12 @@ class LapsdScheduler(ParkingScheduler):
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        served = [
+        scheduled = [
             self.requests.get(request_id) for request_id in scheduler_output.num_scheduled_tokens
         ]
-        before = {request: request.num_output_tokens for request in served if request is not None}
+        before = {
+            request: request.num_output_tokens for request in scheduled if request is not None
+        }
         outputs = super().update_from_output(scheduler_output, model_runner_output, *args, **kwargs)
         with self._guarded():
             if self.active:
@@ -160,18 +170,23 @@ class LapsdScheduler(ParkingScheduler):
                 self._leave(finished, self.clock.begin())
         return finished
 
-    # ---- what the policy is told
+    # ---- events for the policy
 
     def _arrive(self, request: Request) -> None:
         now_ns = self.clock.begin()
         try:
-            output_tokens = self._known.foretell(
+            output_tokens = self._known.predict(
                 request.prompt_token_ids or [], request.sampling_params
             )
-        except Exception as error:  # a client's mistake, or a predictor's, is that of one request
-            output_tokens = self._known.usual(request.sampling_params)
+        except (
+            Exception
+        ) as error:  # an error of a client or of the predictor concerns one request only
+            output_tokens = self._known.default_prediction(request.sampling_params)
             logger.warning(
-                "lapsd: request %s: %s: taken for %d", request.request_id, error, output_tokens
+                "lapsd: request %s: %s: predicted output is set to %d tokens",
+                request.request_id,
+                error,
+                output_tokens,
             )
         self.decisions.arrive(
             request.request_id,
@@ -182,11 +197,12 @@ class LapsdScheduler(ParkingScheduler):
         )
 
     def _commit(self, output: SchedulerOutput, before: dict[Request, int]) -> None:
-        """Count the step for those who decoded in it: prefill emits the first token, and is no
-        round.
+        """Commit a round for each request that decoded in the step.
+
+        Prefill emits the first token and is not a round.
         """
         now_ns = self.clock.end()
-        # where vLLM schedules ahead steps overlap: one lasts from the end of the one before
+        # asynchronous steps overlap: the time of a step starts at the end of the one before
         round_ns = now_ns - max(self._begun.pop(id(output), now_ns), self.ended_ns)
         self.ended_ns = now_ns
         for request, tokens in before.items():
@@ -194,7 +210,7 @@ class LapsdScheduler(ParkingScheduler):
             if tokens > 0 and emitted > 0 and request.request_id in self.decisions.jobs:
                 drafts = output.scheduled_spec_decode_tokens.get(request.request_id, ())
                 if not self.scheduler_config.async_scheduling:
-                    drafts = [token for token in drafts if token >= 0]  # the rest is padding
+                    drafts = [token for token in drafts if token >= 0]  # negative ids are padding
                 self.decisions.commit(request.request_id, emitted, len(drafts), round_ns, now_ns)
         self._leave([request for request in before if request.is_finished()], now_ns)
 
@@ -204,18 +220,21 @@ class LapsdScheduler(ParkingScheduler):
         for job in sorted(gone, key=lambda job: job.index):
             self.decisions.leave(job.request_id, now_ns)
 
-    # ---- who runs
+    # ---- decisions
 
     def _decide(self, now_ns: int) -> None:
-        """Give the seats to the best, before vLLM schedules: losers out, winners first in line."""
-        in_line = [request for request in self.waiting if self._is_ready(request)]
+        """Choose the running requests, before vLLM schedules.
+
+        Preempts running requests that are not chosen and sorts the waiting queue.
+        """
+        waiting = [request for request in self.waiting if self._is_ready(request)]
         held = [request for request in self.kv_holding_waiting if self._is_ready(request)]
-        # output of a parked request that is still under way must be there before it goes on
+        # a parked request can resume only after its last step has returned
         parked = [request for request in self.parked if not request.num_in_flight_tokens]
-        present = {
-            request.request_id: request for request in [*self.running, *parked, *held, *in_line]
+        active = {
+            request.request_id: request for request in [*self.running, *parked, *held, *waiting]
         }
-        order = self.decisions.order(present, now_ns)
+        order = self.decisions.order(active, now_ns)
         batch_slots = max(0, self.max_num_active_reqs - self.num_waiting_for_streaming_input)
         chosen = {job.request_id for job in choose(order, batch_slots, self._fits)}
         self.places = {job.request_id: place for place, job in enumerate(order)}
@@ -223,37 +242,38 @@ class LapsdScheduler(ParkingScheduler):
             if request.request_id in chosen:
                 self.unpark(request)
         for request in [request for request in self.running if request.request_id not in chosen]:
-            self._take_out(request)
+            self._preempt(request)
         self._trim_parked(len(chosen))
-        # who runs is preempted by vLLM from the end when blocks run out; who waits is admitted from
-        # the front
+        # vLLM preempts running requests from the end of the list when blocks run out, and admits
+        # waiting requests from the front of the queue
         self.running.sort(key=self.place)
-        line = sorted(self.waiting, key=self.place)
+        queue = sorted(self.waiting, key=self.place)
         self.waiting.clear()
-        self.waiting.extend(line)
+        self.waiting.extend(queue)
 
     def _is_ready(self, request: Request) -> bool:
-        """Whether it could run now; under a pause only who holds blocks may."""
+        """Whether a request can run now; in a pause only requests that hold blocks can."""
         if self.pause_state != PauseState.UNPAUSED and request not in self.kv_holding_waiting:
             return False
         return bool(self._handle_blocked_waiting_request(request))
 
     def _fits(self, jobs: list[LiveJob]) -> bool:
-        """Whether they fit memory together, as far as the last step's refusal tells."""
+        """Whether requests fit the memory together, judging by the refusal in the last step."""
         refused = self.refused
-        if refused is None or len(jobs) <= refused.beside:
+        if refused is None or len(jobs) <= refused.running:
             return True
         return all(job.request_id != refused.request_id for job in jobs)
 
-    def _take_out(self, request: Request) -> None:
+    def _preempt(self, request: Request) -> None:
         if self.settings.preemption == "parked":
             self.park(request)
         else:
             self.evict(request)
 
     def _trim_parked(self, running: int) -> None:
-        """The second model runner has a slot for each request that runs or is parked, and
-        `max_num_seqs` of them.
+        """Evict parked requests that exceed the slots of vLLM's second model runner.
+
+        It has `max_num_seqs` slots, one per running or parked request.
         """
         while (
             self.use_v2_model_runner
@@ -262,16 +282,16 @@ class LapsdScheduler(ParkingScheduler):
         ):
             self.evict(max(self.parked, key=self.place))
 
-    # ---- when something fails
+    # ---- failures
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """Whatever goes wrong within is not the engine's end, but the policy's."""
+        """On an exception, let vLLM schedule by itself instead of ending the engine."""
         try:
             yield
         except Exception:
             logger.exception(
-                "lapsd: scheduling by policy failed: from here on vLLM schedules as it does without"
+                "lapsd: scheduling by policy failed: from now on vLLM schedules without lapsd"
             )
             self.active = False
             for request in list(self.parked):
@@ -279,7 +299,8 @@ class LapsdScheduler(ParkingScheduler):
 
 
 class AsyncLapsdScheduler(LapsdScheduler, AsyncScheduler):
-    """The same where vLLM schedules the next step while the last one runs, as it does on GPUs.
+    """`LapsdScheduler` for asynchronous scheduling, which vLLM uses on GPUs.
 
-    A decision then knows of all steps but the one under way.
+    vLLM then schedules a step while the previous one runs, so that the policy does not know the
+    result of that step yet.
     """

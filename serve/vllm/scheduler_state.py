@@ -1,7 +1,6 @@
-"""What the server knows before the first request: the policy, bound to the past, and what is
-foretold of new ones.
+"""The state of the scheduler before the first request: the bound policy and length predictions.
 
-Whatever is wrong here stops the engine before it serves anybody, with one line. Knows nothing of
+Errors are reported in one line and stop the engine before it serves any request. Knows nothing of
 vLLM.
 """
 
@@ -19,25 +18,24 @@ from lapsd.serve.vllm.policy_context import policy_context
 from lapsd.serve.vllm.settings import Settings
 from lapsd.traces import load_profile, load_trace
 
-Predictor = Callable[
-    [Sequence[int], Any], int
-]  # prompt token ids and sampling parameters to output tokens
+# from prompt token ids and sampling parameters to the predicted number of output tokens
+Predictor = Callable[[Sequence[int], Any], int]
 MOST_TOKENS = 10**9
 
 
 @dataclass(frozen=True, eq=False)
 class SchedulerState:
-    """What is known beforehand.
+    """The policy and the predictions of output lengths.
 
     Attributes
     ----------
     policy : Policy
         Bound.
-    predictor : callable or None
     predicted_tokens : int or None
-        Of a request that says nothing.
+        Prediction for a request without a prediction of its own.
+    predictor : callable or None
     model : str
-        What the profile was measured on; empty where it does not say.
+        The model of the profile; "" if the profile does not name it.
     """
 
     policy: Policy
@@ -47,44 +45,49 @@ class SchedulerState:
 
     @classmethod
     def of(cls, settings: Settings, batch_slots: int) -> "SchedulerState":
-        """From settings, for so many requests that run at once.
+        """Return the state for some settings and a number of batch slots.
 
         Raises
         ------
         ValueError
-            For an unknown policy, files that cannot be read, or a policy that needs to know what
-            nobody told.
+            For an unknown policy, files that cannot be read, a clairvoyant policy, or a policy that
+            needs past requests without a profile.
         """
         policy, predictor = parse_policy(settings.policy), _predictor(settings.predictor)
         if policy.clairvoyant:
             raise ValueError(
-                f"policy {name_of(policy)}: is clairvoyant, and nobody knows the truth here"
+                f"policy {name_of(policy)}: is clairvoyant: a real server does not know output"
+                " lengths"
             )
         if settings.profile is None:
-            return cls(_bound_to_nothing(policy), settings.predicted_tokens, predictor)
-        trace, profile = load_trace(_trace_beside(settings)), load_profile(settings.profile)
-        known = policy_context(trace, profile, batch_slots)
+            return cls(_bound_without_history(policy), settings.predicted_tokens, predictor)
+        trace, profile = load_trace(_trace_of_profile(settings)), load_profile(settings.profile)
+        context = policy_context(trace, profile, batch_slots)
         if settings.preemption == "recompute":
             contexts = trace.prompt_tokens + trace.output_tokens // 2
-            known = replace(known, swap_in_ns=profile.costs.prefill(int(np.median(contexts))))
+            context = replace(context, swap_in_ns=profile.costs.prefill(int(np.median(contexts))))
         predicted = settings.predicted_tokens or int(np.median(trace.output_tokens)) + 1
         model = profile.provenance.target
-        return cls(_bound(policy, known), predicted, predictor, "" if model is None else model.name)
+        return cls(
+            _bound(policy, context), predicted, predictor, "" if model is None else model.name
+        )
 
-    def foretell(self, prompt: Sequence[int], sampling: Any) -> int:
-        """A request's output tokens: as its `extra_args` say, or the predictor, or as for one that
-        says nothing.
+    def predict(self, prompt: Sequence[int], sampling: Any) -> int:
+        """Return the predicted output tokens of a request.
+
+        The prediction is that of its `extra_args`, else that of the predictor, else
+        `default_prediction`.
 
         Raises
         ------
         ValueError
-            If what is foretold is not a whole number of at least 1.
+            If the prediction is not a number of at least 1 and below `MOST_TOKENS`.
         """
         extra = getattr(sampling, "extra_args", None) or {}
         if (predicted := extra.get("predicted_tokens")) is None and self.predictor is not None:
             predicted = self.predictor(prompt, sampling)
         if predicted is None:
-            return self.usual(sampling)
+            return self.default_prediction(sampling)
         if (
             isinstance(predicted, bool)
             or not isinstance(predicted, int | float)
@@ -95,10 +98,8 @@ class SchedulerState:
             )
         return round(predicted)
 
-    def usual(self, sampling: Any) -> int:
-        """Output tokens of a request of which nothing is known: `predicted_tokens`, else the most
-        it may have.
-        """
+    def default_prediction(self, sampling: Any) -> int:
+        """Return `predicted_tokens`, else the maximum output length of the request."""
         return self.predicted_tokens or getattr(sampling, "max_tokens", None) or 1
 
 
@@ -109,34 +110,36 @@ def _bound(policy: Policy, context: PolicyContext) -> Policy:
         raise ValueError(f"policy {name_of(policy)}: {error}") from error
 
 
-def _bound_to_nothing(policy: Policy) -> Policy:
-    """The policy where nothing is known: one that would not be the same whatever the past was is
-    refused.
+def _bound_without_history(policy: Policy) -> Policy:
+    """Return the policy bound without past requests.
+
+    Raises `ValueError` for a policy that depends on past requests: one that differs when it is
+    bound to two different histories.
     """
     bound = []
     for scale in (1, 3):
         tokens = np.arange(1, 40) * scale
-        past = RequestHistory(tokens, tokens, tokens, tokens)
-        known = PolicyContext(
-            10**6 * scale, (10**7 * scale,), past, time=TimeModel(scale, scale, scale)
+        history = RequestHistory(tokens, tokens, tokens, tokens)
+        context = PolicyContext(
+            10**6 * scale, (10**7 * scale,), history, time=TimeModel(scale, scale, scale)
         )
-        bound.append(_bound(policy, known))
+        bound.append(_bound(policy, context))
     if bound[0] != bound[1]:
         raise ValueError(
-            f"policy {name_of(policy)}: learns from past requests: give a profile and a trace"
+            f"policy {name_of(policy)}: learns from past requests: set a profile and a trace"
         )
     return bound[0]
 
 
-def _trace_beside(settings: Settings) -> str:
-    """The trace that belongs to the profile, unless one is named."""
+def _trace_of_profile(settings: Settings) -> str:
+    """Return the trace of the settings, or the one in the folder of the profile."""
     profile = settings.profile or ""
     if settings.trace is not None:
         return settings.trace
-    beside = Path(profile).with_name("trace.parquet")
-    if Path(profile).exists() and not beside.exists():
-        raise ValueError(f"lapsd: profile {profile}: no trace.parquet is beside it: name the trace")
-    return str(beside) if beside.exists() else profile
+    neighbour = Path(profile).with_name("trace.parquet")
+    if Path(profile).exists() and not neighbour.exists():
+        raise ValueError(f"lapsd: profile {profile}: its folder has no trace.parquet: set trace")
+    return str(neighbour) if neighbour.exists() else profile
 
 
 def _predictor(name: str | None) -> Predictor | None:
@@ -148,5 +151,5 @@ def _predictor(name: str | None) -> Predictor | None:
     except (ImportError, ValueError, AttributeError) as error:
         raise ValueError(f"lapsd: predictor {name!r}: cannot be imported ({error})") from error
     if not callable(predictor):
-        raise ValueError(f"lapsd: predictor {name!r}: is no function")
+        raise ValueError(f"lapsd: predictor {name!r}: is not a function")
     return cast(Predictor, predictor)

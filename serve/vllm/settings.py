@@ -1,12 +1,12 @@
-"""What a user says in `--additional-config '{"lapsd": {...}}'`, checked.
+"""The settings that users give as `--additional-config '{"lapsd": {...}}'`, checked.
 
-Knows nothing of vLLM, nor of policies.
+Knows nothing of vLLM or of policies.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-TRIED = ("0.32.0",)  # versions of vLLM
+TRIED = ("0.32.0",)  # tested versions of vLLM
 PREEMPTIONS = ("recompute", "parked")
 KINDS = {
     "policy": str,
@@ -21,23 +21,26 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """How vLLM's requests are scheduled.
+    """Settings of the scheduler in vLLM.
 
     Attributes
     ----------
     policy : str
-        As `lapsd compare --policy` takes it: `laps-sd:K=6`, or one's own as `module.Class:...`.
-    preemption : {"recompute", "parked"} A request that loses its seat loses its blocks with it, or
-        keeps them until somebody needs them.
-    profile, trace : str or None What the policy knows beforehand, as `lapsd calibrate` writes them:
-        costs, and past requests. The trace is the profile's neighbour `trace.parquet` unless it is
-        given.
-    predicted_tokens : int or None Whole output length of a request that says nothing of it; None:
-        the trace's median, or its own maximum.
-    predictor : str or None `module.function` that foretells it: takes the prompt's token ids and
-        the sampling parameters.
+        As for `lapsd compare --policy`: `laps-sd:K=6`, or your own policy as `module.Class:...`.
+    preemption : {"recompute", "parked"}
+        A preempted request loses its blocks ("recompute"), or keeps them until another request
+        needs them ("parked").
+    profile, trace : str or None
+        Costs and past requests, as `lapsd calibrate` writes them. Without `trace`, it is
+        `trace.parquet` in the folder of the profile.
+    predicted_tokens : int or None
+        Predicted length of the whole output, for requests without a prediction of their own; None:
+        the median of the trace, or else the request's maximum.
+    predictor : str or None
+        `module.function` that predicts the output length from the token ids of the prompt and the
+        sampling parameters.
     untried_vllm : bool
-        Schedule under versions of vLLM that this was never tried with.
+        Also schedule with untested versions of vLLM.
     """
 
     policy: str = "fcfs"
@@ -50,30 +53,32 @@ class Settings:
 
     @classmethod
     def of(cls, document: object) -> "Settings":
-        """From what stands under `lapsd`.
+        """Return the settings of the JSON object under `lapsd`.
 
         Raises
         ------
         ValueError
-            Naming the key that is unknown, or of another type, or out of bounds.
+            For a key that is unknown, or a value of the wrong type or out of bounds.
         """
         if not isinstance(document, Mapping):
             raise ValueError(
-                f"lapsd: {document!r} must be an object, as in {{'policy': 'laps-sd'}}"
+                f"lapsd: {document!r}: must be an object, as in {{'policy': 'laps-sd'}}"
             )
         for key, value in document.items():
             if key not in KINDS:
                 raise ValueError(f"lapsd: unknown setting {key!r}: known are {', '.join(KINDS)}")
             if not isinstance(value, KINDS[key]) or (isinstance(value, bool) and KINDS[key] is int):
-                raise ValueError(f"lapsd: {key}={value!r} must be of type {KINDS[key].__name__}")
+                raise ValueError(f"lapsd: {key}={value!r}: must be of type {KINDS[key].__name__}")
         return cls(**document)
 
     def __post_init__(self) -> None:
         if self.preemption not in PREEMPTIONS:
             raise ValueError(
-                f"lapsd: preemption={self.preemption!r} must be {' or '.join(PREEMPTIONS)}"
+                f"lapsd: preemption={self.preemption!r}: must be {' or '.join(PREEMPTIONS)}"
             )
         if self.predicted_tokens is not None and self.predicted_tokens < 1:
-            raise ValueError(f"lapsd: predicted_tokens={self.predicted_tokens} must be at least 1")
+            raise ValueError(f"lapsd: predicted_tokens={self.predicted_tokens}: must be at least 1")
         if self.trace is not None and self.profile is None:
-            raise ValueError("lapsd: trace without profile: past requests cannot be priced")
+            raise ValueError(
+                "lapsd: trace without profile: the costs of past requests need a profile"
+            )

@@ -1,14 +1,19 @@
-"""Plans and records are plain data, the same after JSON."""
+"""Plans and records are plain data and do not change in JSON."""
+
+from dataclasses import dataclass
 
 import pytest
 
-from lapsd.serve.plan import Plan
+from lapsd.policies import LAS
+from lapsd.serve.plan import Plan, importable_spec
 from lapsd.serve.record import KVTransfer, Prefilled, Record, RequestResult, Step
-from tests.serve.plans import plan
+from tests.serve.plans import CONTEXT, plan
 
 
 def test_a_plan_is_the_same_after_json():
-    wanted = plan(3, policy="laps-sd:K=6", batch=2, kv_slots=None, kv_tokens=99, clock="wall")
+    wanted = plan(
+        3, policy="laps-sd:K=6", batch=2, kv_slots="unlimited", kv_tokens=99, clock="wall"
+    )
     again = Plan.from_json(wanted.to_json())
     assert again.to_json() == wanted.to_json()
     assert [a.prompt for a in again.requests] == [a.prompt for a in wanted.requests]
@@ -59,7 +64,32 @@ def test_files_of_another_kind_or_version_are_refused():
         Record.from_json(plan(1).to_json())
 
 
-def test_a_plan_holds_its_arrivals_to_their_order_and_knows_its_clocks():
+@dataclass(frozen=True)
+class NamedLikeAnother(LAS):
+    """A user's policy that inherits the name of one of lapsd's."""
+
+    weight: float = 1.0
+
+
+def test_a_users_own_policy_is_written_with_its_module():
+    own = f"{__name__}.NamedLikeAnother"
+    assert importable_spec(NamedLikeAnother()) == own
+    assert importable_spec(NamedLikeAnother(K=3, weight=0.5)) == f"{own}:K=3,weight=0.5"
+    assert importable_spec(LAS(K=3)) == "las:K=3"
+    made = Plan([], policy=importable_spec(NamedLikeAnother(K=3)), context=CONTEXT).bound_policy()
+    assert type(made) is NamedLikeAnother
+
+
+def test_a_policy_that_no_module_holds_is_refused():
+    @dataclass(frozen=True)
+    class Local(LAS):
+        pass
+
+    with pytest.raises(ValueError, match=r"Local: cannot import"):
+        importable_spec(Local())
+
+
+def test_a_plan_refuses_decreasing_arrivals_and_unknown_clocks():
     requests = plan(3, gap_ns=10**9).requests
     with pytest.raises(ValueError, match="arrivals must not decrease"):
         Plan(requests[::-1])

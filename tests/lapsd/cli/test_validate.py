@@ -1,10 +1,12 @@
-"""`lapsd validate`: what is wrong is said in a line, before any model is loaded."""
+"""`lapsd validate` reports wrong options in one line, before any model is loaded."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
 import lapsd.cli.validate_live as cli
+from lapsd.calibrate.models.loading import load_tokenizer
+from lapsd.policies import FCFS, LAS
 from lapsd.traces import Profile, load_trace, save_profile, save_trace, trace_from_rounds
 from lapsd.traces.provenance import Model, Provenance
 from tests.builders import row
@@ -28,7 +30,8 @@ def no_models(monkeypatch):
         ("--engine sglang", "--engine sglang: must be own or vllm"),
         ("--seeds 0", "--seeds 0: must be at least 1"),
         ("--load 0", "load 0.0: must be above 0"),
-        ("--policy nobody", "unknown policy 'nobody'"),
+        ("--policy unheard-of", "unknown policy 'unheard-of'"),
+        ("--policy absent.Mine", "policy absent.Mine: cannot import absent"),
         ("--html page.txt", "--html page.txt: the file's ending must be .html"),
         ("--plot page.txt", "--plot page.txt: the file's ending must be one of"),
         ("--resume", "--resume: needs --out"),
@@ -36,11 +39,11 @@ def no_models(monkeypatch):
         ("--length-predictor column:mine", "the trace has no column 'predicted_tokens:mine'"),
         (
             "--target ./nowhere",
-            "is of reference + reference, but ./nowhere + reference are to be served",
+            "is of the models reference + reference, but the models to serve are ./nowhere",
         ),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(options, message, capsys):
+def test_wrong_options_are_reported_in_one_line(options, message, capsys):
     assert cli.main(options.split()) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -60,10 +63,40 @@ def test_a_trace_without_predictions_or_a_profile_of_other_models_is_refused(tmp
     )
     save_profile(other, tmp_path / "other.json")
     assert cli.main(["--profile", str(tmp_path / "other.json")]) == 2
-    assert "is of a + b, but reference + reference are to be served" in capsys.readouterr().err
+    assert (
+        "is of the models a + b, but the models to serve are reference" in capsys.readouterr().err
+    )
 
 
-def test_fcfs_is_always_there_and_first():
+@dataclass(frozen=True)
+class LowerIsBetter(LAS):
+    """A user's policy that inherits the name `las`."""
+
+
+@dataclass(frozen=True)
+class Broken(FCFS):
+    """A user's policy with a mistake."""
+
+    def rank(self, job, now_ns):
+        return (job.no_such_attribute,)
+
+
+def test_a_policy_that_raises_is_refused_before_any_model_is_loaded(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "load_tokenizer", load_tokenizer)
+    out = tmp_path / "out"
+    assert cli.main(["--policy", f"{__name__}.Broken", "--requests", "3", "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert "policy fcfs: ranking request 0 at" in error
+    assert "no_such_attribute" in error
+    assert not out.exists()
+
+
+def test_a_users_own_policy_does_not_replace_one_of_the_same_name():
+    policies = cli._policies(["las", f"{__name__}.LowerIsBetter"])
+    assert [type(p) for p in policies] == [FCFS, LAS, LowerIsBetter]
+
+
+def test_fcfs_always_runs_first():
     assert [p.name for p in cli._policies(["las", "fcfs"])] == ["fcfs", "las"]
     assert [p.name for p in cli._policies(None)] == [
         "fcfs",
@@ -76,7 +109,7 @@ def test_fcfs_is_always_there_and_first():
     ]
 
 
-def test_prompts_are_those_of_the_traces_data_sets():
+def test_prompts_come_from_the_data_sets_in_the_trace():
     trace = load_trace("reference").only("arithmetic")
     texts = cli._texts(trace, None, "prompt")
     assert {dataset for dataset, _, _ in texts} == {"arithmetic"}

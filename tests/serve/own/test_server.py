@@ -1,4 +1,4 @@
-"""The server: what it decodes depends on nothing but the request, and what it records adds up."""
+"""The server: outputs depend on the request alone, and its records are consistent."""
 
 import itertools
 import time
@@ -16,7 +16,7 @@ from tests.serve.plans import plan
 
 MEMORY = {
     "one slot": {"batch": 1, "kv_slots": 1},
-    "all, one at a time": {"batch": 1, "kv_slots": None},
+    "all, one at a time": {"batch": 1, "kv_slots": "unlimited"},
     "four of four": {"batch": 4, "kv_slots": 4},
     "three of four, few tokens": {"batch": 3, "kv_slots": 4, "kv_tokens": 120},
 }
@@ -29,7 +29,7 @@ def engine():
 
 @pytest.fixture(scope="module")
 def decoded(engine):
-    """What the calibrator decodes of each request, alone, by temperature."""
+    """The outputs of the calibrator for each request alone, by temperature."""
     requests = plan(6, most=16).requests
     return {
         t: [
@@ -50,10 +50,10 @@ def decoded(engine):
 @pytest.mark.parametrize("evict", ["swap", "recompute"])
 @pytest.mark.parametrize("memory", MEMORY)
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_outputs_are_the_calibrators_whatever_the_batch_and_the_memory(
+def test_outputs_are_the_same_as_in_calibration_for_every_batch_and_memory(
     engine, decoded, temperature, memory, evict
 ):
-    """In float64, sampled too: a request's random numbers are its own."""
+    """In float64, also with sampling: each request has its own random numbers."""
     record = engine.serve(
         plan(
             6,
@@ -79,22 +79,22 @@ def test_outputs_are_the_calibrators_whatever_the_batch_and_the_memory(
 def test_outputs_do_not_depend_on_the_policy_and_end_at_a_stop_token():
     pair = tiny_pair(0.05, stop=frozenset(range(0, 48, 5)))
     served = OwnEngine(pair)
-    planned = plan(5, most=25, batch=2, kv_slots=2)
+    wanted = plan(5, most=25, batch=2, kv_slots=2)
     outputs = [
-        [s.tokens for s in served.serve(replace(planned, policy=policy)).by_index.values()]
+        [s.tokens for s in served.serve(replace(wanted, policy=policy)).by_index.values()]
         for policy in ("fcfs", "las", "lp-srpt", "laps-sd")
     ]
     expected = [
         plain_greedy(pair.target, list(a.prompt), a.max_new_tokens, pair.stop_ids)
-        for a in planned.requests
+        for a in wanted.requests
     ]
     assert outputs == [expected] * 4
     assert any(
-        len(tokens) < a.max_new_tokens for tokens, a in zip(expected, planned.requests, strict=True)
+        len(tokens) < a.max_new_tokens for tokens, a in zip(expected, wanted.requests, strict=True)
     )
 
 
-def test_a_record_adds_up(engine):
+def test_times_in_a_record_add_up(engine):
     record = engine.serve(plan(6, most=16, policy="las", batch=2, kv_slots=2))
     assert record.busy_ns + record.idle_ns == record.end_ns
     assert all(
@@ -119,7 +119,9 @@ def test_a_record_adds_up(engine):
     assert first.first_service_ns == record.steps[0].start_ns
 
 
-def test_calibration_rounds_run_beside_a_run_off_its_clock(engine, decoded, monkeypatch):
+def test_calibration_rounds_run_between_live_rounds_while_the_clock_is_stopped(
+    engine, decoded, monkeypatch
+):
     step, asleep = Probe._step, 0.2
 
     def late(self, at_ns):
@@ -134,13 +136,13 @@ def test_calibration_rounds_run_beside_a_run_off_its_clock(engine, decoded, monk
     assert record.complete
     assert [s.tokens for s in record.by_index.values()] == [alone.tokens for alone in decoded[0.0]]
     assert record.busy_ns == record.end_ns
-    interleaved = [len(one.steps) for one in record.interleaved]
-    assert sum(interleaved) == max(len(record.steps) // EVERY, 6)
-    assert max(interleaved) - min(interleaved) <= 1
+    step_counts = [len(one.steps) for one in record.interleaved]
+    assert sum(step_counts) == max(len(record.steps) // EVERY, 6)
+    assert max(step_counts) - min(step_counts) <= 1
     assert max(len(s.running) for s in record.interleaved[0].steps) == 2
     assert (
-        record.busy_ns < (sum(interleaved) * asleep) * 1e9 / 2
-    )  # what was slept through is on no clock of the run
+        record.busy_ns < (sum(step_counts) * asleep) * 1e9 / 2
+    )  # the clock of the run does not count the sleep
     for one in record.interleaved:
         starts = [s.start_ns for s in one.steps]
         assert starts == sorted(starts)
@@ -150,15 +152,15 @@ def test_calibration_rounds_run_beside_a_run_off_its_clock(engine, decoded, monk
     assert Record.from_json(record.to_json()) == record
 
 
-def test_on_the_wall_clock_nobody_is_served_before_the_arrival(engine):
-    planned = plan(3, most=4, gap_ns=40_000_000, clock="wall", batch=1)
-    record = engine.serve(planned)
+def test_on_the_wall_clock_no_request_is_served_before_its_arrival(engine):
+    wanted = plan(3, most=4, gap_ns=40_000_000, clock="wall", batch=1)
+    record = engine.serve(wanted)
     assert all(s.first_service_ns >= s.arrival_ns for s in record.results)
     assert record.idle_ns + record.busy_ns == record.end_ns
 
 
-def test_an_interrupted_run_keeps_what_was_finished(engine, monkeypatch):
-    planned, rounds = plan(4, most=3, gap_ns=0), Rows.round
+def test_an_interrupted_run_keeps_finished_requests(engine, monkeypatch):
+    wanted, rounds = plan(4, most=3, gap_ns=0), Rows.round
     counted = itertools.count()
 
     def interrupted(self, keys):
@@ -167,30 +169,33 @@ def test_an_interrupted_run_keeps_what_was_finished(engine, monkeypatch):
         return rounds(self, keys)
 
     monkeypatch.setattr(Rows, "round", interrupted)
-    record = engine.serve(planned)
+    record = engine.serve(wanted)
     assert not record.complete
     assert len(record.steps) == 4
     assert 0 < len(record.results) < 4
     monkeypatch.undo()
-    assert engine.serve(planned).complete  # and the engine goes on
+    assert engine.serve(wanted).complete  # and the engine still works
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"target": "other"}, "models other + tiny: the engine runs tiny + tiny"),
-        ({"kv_tokens": 20, "kv_slots": None}, "kv_tokens 20: request 0 (r0) may never fit"),
-        ({"policy": "srpt"}, "policy srpt: knows the true sizes, which are not there"),
-        ({"policy": "nobody"}, "unknown policy 'nobody'"),
-        ({"draft_tokens": 90}, "but the models' context is 128"),
+        ({"kv_tokens": 20, "kv_slots": "unlimited"}, "kv_tokens 20: request 0 (r0) may never fit"),
+        (
+            {"policy": "srpt"},
+            "policy srpt: is clairvoyant, and the plan does not hold the true sizes",
+        ),
+        ({"policy": "unheard-of"}, "unknown policy 'unheard-of'"),
+        ({"draft_tokens": 90}, "but the context of the models is 128"),
     ],
 )
-def test_what_cannot_be_served_is_refused_in_a_line(engine, changes, message):
+def test_a_plan_that_cannot_be_served_is_refused_in_one_line(engine, changes, message):
     with pytest.raises(ValueError) as error:
         engine.serve(plan(3, **changes))
     assert message in str(error.value)
 
 
-def test_other_engines_rows_cannot_be_of_different_lengths():
+def test_serving_needs_the_lean_engine():
     with pytest.raises(ValueError, match="serving needs the lean engine for both"):
         OwnEngine(tiny_pair(0.05, engine="hf")).serve(plan(2))

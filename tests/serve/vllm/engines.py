@@ -1,6 +1,4 @@
-"""Driving vLLM by hand in the tests: requests that arrive at given steps, and what became of
-them.
-"""
+"""Serves requests with vLLM in the tests: they arrive at given steps, and results are recorded."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,8 +16,8 @@ CONTEXT = PolicyContext(MS, [20 * MS, 40 * MS, 80 * MS])
 
 
 @dataclass(frozen=True)
-class Ask:
-    """A request: how many tokens, when it comes (in steps), and what is foretold of it."""
+class TimedRequest:
+    """A request: its output tokens, the step of its arrival, and its predicted output tokens."""
 
     name: str
     tokens: int
@@ -33,15 +31,15 @@ class Ask:
 
 
 @dataclass
-class RequestResult:
-    """What came of it.
+class Served:
+    """The results of all requests.
 
     Attributes
     ----------
     tokens : output tokens by name.
-    order : names in order of completion.
-    steps : tokens that each step went over, by name.
-    parked : who was parked in each step.
+    order : names in the order of completion.
+    steps : tokens of each request in each step, by name.
+    parked : names of the parked requests in each step.
     rounds : (drafted, accepted) of each speculative step, as vLLM counts them, by name.
     """
 
@@ -53,13 +51,13 @@ class RequestResult:
 
 
 class Engine:
-    """One vLLM, which serves by one policy after another.
+    """A vLLM engine, which serves under one policy after another.
 
     Attributes
     ----------
-    names : what the asks are called, by the name that the scheduler has for them.
-    jealous : (step, who ran, who waited) wherever somebody who waits ranks before somebody who
-    runs.
+    names : names of the requests, by their ids in the scheduler.
+    inversions : (step, running id, waiting id) for each waiting request with a better rank than a
+        running one.
     """
 
     def __init__(self, target: Path, **options: Any) -> None:
@@ -83,73 +81,75 @@ class Engine:
         )
         self.scheduler: Any = self.engine.engine_core.engine_core.scheduler  # type: ignore[attr-defined]
         self.names: dict[str, str] = {}
-        self.found, self.jealous = RequestResult(), list[tuple[int, str, str]]()
+        self.served, self.inversions = Served(), list[tuple[int, str, str]]()
         self._schedule, self.scheduler.schedule = self.scheduler.schedule, self._watched
 
     def serve(
-        self, asks: Sequence[Ask], context: PolicyContext = CONTEXT, **lapsd: Any
-    ) -> RequestResult:
-        """Serve requests under settings of lapsd's, or as vLLM does where none is given."""
+        self, requests: Sequence[TimedRequest], context: PolicyContext = CONTEXT, **lapsd: Any
+    ) -> Served:
+        """Serve requests with settings of lapsd; without any, as vLLM does by itself."""
         self.begin()
         if lapsd:
             policy = parse_policy(lapsd["policy"]).bind(context)
             self.scheduler.configure(Settings.of(lapsd), SchedulerState(policy))
         else:
             self.scheduler.active = False
-        coming, step = sorted(asks, key=lambda ask: ask.step), 0
+        coming, step = sorted(requests, key=lambda request: request.step), 0
         while coming or self.engine.has_unfinished_requests():
             while coming and coming[0].step <= step:
                 self.add(coming.pop(0))
             self.step()
             step += 1
-            assert step < 5000, "no progress"
-        return self.found
+            assert step < 5000, "the requests make no progress"
+        return self.served
 
     def begin(self) -> None:
-        """Forget what was seen, and whom a test that failed left behind."""
+        """Reset the results, and abort requests that a failed test left in the engine."""
         self.engine.abort_request(list(self.engine.output_processor.request_states), internal=True)
-        self.found, self.jealous, self.names = RequestResult(), [], {}
+        self.served, self.inversions, self.names = Served(), [], {}
 
-    def add(self, ask: Ask) -> str:
-        """Add a request; returns the name that the scheduler has for it."""
+    def add(self, request: TimedRequest) -> str:
+        """Add a request; return its id in the scheduler."""
         from vllm import SamplingParams
 
         sampling = SamplingParams(
             temperature=0,
-            max_tokens=ask.tokens,
+            max_tokens=request.tokens,
             ignore_eos=True,
             detokenize=False,
-            extra_args=ask.extra,
+            extra_args=request.extra,
         )
-        key = self.engine.add_request(ask.name, {"prompt_token_ids": list(ask.prompt)}, sampling)
-        self.names[key] = ask.name
+        key = self.engine.add_request(
+            request.name, {"prompt_token_ids": list(request.prompt)}, sampling
+        )
+        self.names[key] = request.name
         return key
 
     def step(self) -> None:
-        """One step."""
+        """Run one step and record finished requests."""
         for output in self.engine.step():
             if output.finished:
                 answer = output.outputs[0]
-                self.found.tokens[output.request_id] = list(answer.token_ids)
-                self.found.order.append(output.request_id)
+                self.served.tokens[output.request_id] = list(answer.token_ids)
+                self.served.order.append(output.request_id)
                 if (metrics := answer.spec_decode_metrics) is not None:
                     rounds = zip(metrics.per_step_drafted, metrics.per_step_accepted, strict=True)
-                    self.found.rounds[output.request_id] = list(rounds)
+                    self.served.rounds[output.request_id] = list(rounds)
 
     def _watched(self, *args: Any, **kwargs: Any) -> Any:
         scheduler = self.scheduler
         jobs = list(scheduler.decisions.jobs.values()) if scheduler.active else []
         ranks: dict[str, Any] = {}
-        with suppress(ZeroDivisionError):  # of a policy that is made to fail
+        with suppress(ZeroDivisionError):  # raised by `mine.Failing`
             ranks = {job.request_id: scheduler.decisions.policy.rank(job, 0) for job in jobs}
         output = self._schedule(*args, **kwargs)
         ran = output.num_scheduled_tokens
         waits = ranks.keys() - ran.keys()
-        step = len(self.found.steps)
+        step = len(self.served.steps)
         with suppress(TypeError):
-            self.jealous += [
+            self.inversions += [
                 (step, r, w) for r in ran for w in waits if r in ranks and ranks[w] < ranks[r]
             ]
-        self.found.steps.append({self.names.get(key, key): tokens for key, tokens in ran.items()})
-        self.found.parked.append({self.names[request.request_id] for request in scheduler.parked})
+        self.served.steps.append({self.names.get(key, key): tokens for key, tokens in ran.items()})
+        self.served.parked.append({self.names[parked.request_id] for parked in scheduler.parked})
         return output

@@ -1,4 +1,4 @@
-"""Policies as a user of vLLM might write them: one that works, one that watches, some that fail."""
+"""Policies of a user of vLLM: one that works, one that records events, and some that fail."""
 
 import signal
 from dataclasses import dataclass, field
@@ -6,13 +6,13 @@ from typing import Any
 
 from lapsd.policies import FCFS, Event, Job, Policy, Rank
 
-SEEN: list[tuple[str, int]] = []  # kind of event and index, of the last `Watching`
+SEEN: list[tuple[str, int]] = []  # (kind of event, index of the request) of the last `Watching`
 JOBS: dict[int, Job] = {}
 
 
 @dataclass(frozen=True)
 class LastComeFirstServed(Policy):
-    """Who came last, `weight` times as much."""
+    """The latest arrival first; `weight` scales the rank."""
 
     weight: int = 1
 
@@ -22,7 +22,7 @@ class LastComeFirstServed(Policy):
 
 @dataclass(frozen=True)
 class Watching(FCFS):
-    """First come, first served, and keeps all that it was shown."""
+    """First come, first served; records all events and jobs."""
 
     def bind(self, context: Any) -> "Watching":
         SEEN.clear()
@@ -37,7 +37,7 @@ class Watching(FCFS):
 
 @dataclass(frozen=True)
 class Failing(Policy):
-    """The last come first, until one has had `after` rounds: then `how` decides what goes wrong."""
+    """The latest arrival first; fails in the way `how` after a request had `after` rounds."""
 
     how: str = "rank"
     after: int = 3
@@ -45,7 +45,7 @@ class Failing(Policy):
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         if self.due and self.how == "rank":
-            raise ZeroDivisionError("nothing to divide by")
+            raise ZeroDivisionError("division by zero")
         if self.due and self.how == "nan":
             return (float("nan"),)
         if self.due and self.how == "kinds":
@@ -55,20 +55,18 @@ class Failing(Policy):
     def on_round(self, job: Job, now_ns: int) -> None:
         if job.rounds >= self.after:
             self.due.append(True)
-            if self.how == "learn":
-                raise KeyError("memo")
+            if self.how == "on_round":
+                raise KeyError("state")
 
     def on_event(self, event: Event) -> bool:
-        if self.due and self.how == "observe":
-            raise RuntimeError("not observed")
+        if self.due and self.how == "on_event":
+            raise RuntimeError("no event")
         return False
 
 
 @dataclass(frozen=True)
 class CtrlC(Policy):
-    """First come, first served, until somebody presses Ctrl-C when the third has had so many
-    tokens.
-    """
+    """First come, first served; simulates Ctrl-C when the third request has `tokens` tokens."""
 
     tokens: int = 3
 

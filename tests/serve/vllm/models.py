@@ -1,6 +1,4 @@
-"""A tiny LLaMA-like pair with random weights that vLLM can serve: the draft is the target's first
-layer.
-"""
+"""A tiny LLaMA-like pair with random weights for vLLM: the draft is the target's first layer."""
 
 from pathlib import Path
 from typing import Any
@@ -9,8 +7,9 @@ CONTEXT_TOKENS = 256
 
 
 def save_pair(folder: Path, vocabulary: int = 64) -> tuple[Path, Path]:
-    """Save target and draft; the target's later layers say little, so that the draft is often
-    right.
+    """Save the target and the draft; return their folders.
+
+    The later layers of the target have small weights, so that drafts are often accepted.
     """
     import torch
 

@@ -1,6 +1,4 @@
-"""What steps cost, found again in records that were made with known costs; and a calibration from
-end to end.
-"""
+"""Calibration recovers known costs from synthetic records; and an end-to-end calibration."""
 
 import shutil
 import sys
@@ -19,7 +17,7 @@ N = 4
 
 
 def step_ns(batch: int, tokens: int, contexts: int) -> int:
-    """Dearer by request, by token up to 64 and less so beyond, and by context."""
+    """Return the cost of a step: it grows with requests, contexts and tokens (faster up to 64)."""
     return (
         1_000_000
         + 200_000 * batch
@@ -29,10 +27,10 @@ def step_ns(batch: int, tokens: int, contexts: int) -> int:
     )
 
 
-def made(batch: int, decoding: bool, rng: np.random.Generator, noise: float = 0.0) -> Step:
-    """A step of so many requests; of one that does not decode, one is a prompt of up to 200
-    tokens.
-    """
+def synthetic_step(
+    batch: int, decoding: bool, rng: np.random.Generator, noise: float = 0.0
+) -> Step:
+    """Return a step with a known cost; if not `decoding`, its last request is a prompt."""
     scheduled, contexts = [N + 1] * batch, rng.integers(10, 500, batch).tolist()
     emitted = [1] * batch
     if not decoding:
@@ -45,7 +43,7 @@ def made(batch: int, decoding: bool, rng: np.random.Generator, noise: float = 0.
 def records(noise: float = 0.0) -> list[Record]:
     rng = np.random.default_rng(0)
     steps = [
-        made(b, decoding, rng, noise)
+        synthetic_step(b, decoding, rng, noise)
         for b in (1, 2, 4)
         for decoding in (True, False)
         for _ in range(400)
@@ -53,7 +51,7 @@ def records(noise: float = 0.0) -> list[Record]:
     return [Record("vllm", "fcfs", steps, [], 0, 1)]
 
 
-def test_known_costs_are_found_again():
+def test_calibration_recovers_known_costs():
     costs, fits = costs_of(samples_of(records()), N)
     assert sorted(costs.rounds) == sorted(costs.steps) == [1, 2, 4]
     for batch in (1, 2, 4):
@@ -71,17 +69,19 @@ def test_known_costs_are_found_again():
     assert all(fit.median_error < 1e-3 for fit in fits.terms.values())
 
 
-def test_terms_are_means_where_a_quarter_of_the_steps_is_late():
+def test_terms_are_means_when_a_quarter_of_the_steps_is_late():
     exact, late = records()[0], records(noise=0.2)[0]
     costs, _ = costs_of(samples_of([late]), N)
     rounds = [s for s in late.steps if len(s.running) == 1 and s.emitted == [1]]
-    foretold = sum(costs.rounds[1].verify(N + 1)(s.contexts[0]) for s in rounds)
-    assert foretold == pytest.approx(sum(s.round_ns for s in rounds), rel=1e-3)
-    assert foretold == pytest.approx(sum(s.round_ns for s in exact.steps[: len(rounds)]), rel=0.1)
+    predicted_ns = sum(costs.rounds[1].verify(N + 1)(s.contexts[0]) for s in rounds)
+    assert predicted_ns == pytest.approx(sum(s.round_ns for s in rounds), rel=1e-3)
+    assert predicted_ns == pytest.approx(
+        sum(s.round_ns for s in exact.steps[: len(rounds)]), rel=0.1
+    )
 
 
 @pytest.mark.parametrize(
-    ("kept", "complaint"), [(10, "10 rounds of a request alone"), (405, "5 prompts")]
+    ("kept", "complaint"), [(10, "10 rounds of a single request"), (405, "5 prompts")]
 )
 def test_too_few_samples_are_refused(kept, complaint):
     samples = samples_of(records()).iloc[:kept]
@@ -90,7 +90,7 @@ def test_too_few_samples_are_refused(kept, complaint):
 
 
 def test_a_calibration_writes_a_profile_and_a_trace(tmp_path, monkeypatch):
-    pytest.importorskip("vllm", reason="make vllm has it")
+    pytest.importorskip("vllm", reason="make vllm installs it")
     monkeypatch.chdir(tmp_path)
     target, draft = save_pair(tmp_path, vocabulary=4096)
     for folder in (target, draft):
@@ -121,9 +121,11 @@ def test_a_calibration_writes_a_profile_and_a_trace(tmp_path, monkeypatch):
     trace, profile = load_trace("found/trace.parquet"), load_profile("found/profile.json")
     assert len(trace) == 4
     assert trace.output_tokens.max() <= 30
-    assert trace.provenance.estimated == ("the token that prefill emits is counted to the prompt",)
+    assert trace.provenance.estimated == (
+        "the token that prefill emits counts as part of the prompt",
+    )
     assert profile.kind == "measured"
     assert {1, 3} <= set(profile.costs.rounds)
     assert 1 in profile.costs.steps
     assert profile.round_cost(1)(4, 50) > 0
-    assert "tokens of all requests" in profile.provenance.notes["steps"]
+    assert "tokens of all its requests" in profile.provenance.notes["steps"]

@@ -1,4 +1,4 @@
-"""The order of requests by a policy, and what it sees of them, without vLLM."""
+"""The order of requests under a policy, and the jobs that it sees, without vLLM."""
 
 import pytest
 from hypothesis import given, strategies as st
@@ -23,7 +23,7 @@ def decisions(policy=None) -> tuple[Decisions, list[str]]:
 
 
 def arrive(found: Decisions, *lengths: int, at: int = 0) -> list[str]:
-    """Requests a, b, ... of so many foretold tokens."""
+    """Add requests a, b, ... with these predicted output tokens; return their ids."""
     keys = [chr(ord("a") + found.arrived + i) for i in range(len(lengths))]
     for key, tokens in zip(keys, lengths, strict=True):
         found.arrive(key, arrival_ns=at, prompt_tokens=4, output_tokens=tokens, now_ns=at)
@@ -35,7 +35,7 @@ def order(found: Decisions, keys: list[str], now_ns: int = 0) -> str:
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.just(4)), min_size=1, max_size=20))
-def test_a_live_request_shows_a_policy_what_a_simulated_one_does(rounds):
+def test_a_policy_sees_a_live_request_like_a_simulated_one(rounds):
     accepted = [a for a, _ in rounds]
     priced = price(trace_from_rounds([row("r", 5, accepted)]), Profile.constant(1.0, 10.0))
     recorded = Recorded(priced, 0)
@@ -63,23 +63,23 @@ def test_a_live_request_shows_a_policy_what_a_simulated_one_does(rounds):
             assert live.acceptance_range(k) == simulated.acceptance_range(k)
 
 
-def test_equal_ranks_go_by_who_runs_then_by_entry_into_the_queue_then_by_arrival():
+def test_equal_ranks_are_ordered_by_running_then_queue_entry_then_arrival():
     found, _ = decisions(LPSRPT())
     keys = arrive(found, 9, 9, 9)
     assert order(found, keys) == "abc"
-    found.batch_slot(["c"])
+    found.set_running(["c"])
     assert order(found, keys) == "cab"
     found.jobs["a"].entered_ns = 5
     assert order(found, keys) == "cba"
 
 
-def test_the_first_token_is_prefills_and_predictions_are_of_the_rest():
+def test_predictions_exclude_the_token_of_prefill():
     found, _ = decisions()
     arrive(found, 9, 1)
     assert [job.predicted_tokens for job in found.jobs.values()] == [8, 1]
 
 
-def test_a_change_of_queue_is_entry_into_it():
+def test_a_change_of_queue_updates_the_entry_time():
     found, _ = decisions(RoundRobin(quantum=2))
     arrive(found, 9)
     found.commit("a", 1, 0, MS, now_ns=3 * MS)
@@ -96,11 +96,11 @@ def test_a_change_of_queue_is_entry_into_it():
     assert job.queue > 1
 
 
-def test_who_is_seated_has_started_and_stays_started():
+def test_a_request_that_ran_once_stays_started():
     found, _ = decisions()
     keys = arrive(found, 5, 5)
-    found.batch_slot(["b"])
-    found.batch_slot(["a"])
+    found.set_running(["b"])
+    found.set_running(["a"])
     assert [(found.jobs[k].running, found.jobs[k].started) for k in keys] == [
         (True, True),
         (False, True),
@@ -108,31 +108,31 @@ def test_who_is_seated_has_started_and_stays_started():
 
 
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("how", "message"),
     [
         ("rank", "request a: policy Failing: ranking request 0 at 7 ns raised ZeroDivisionError"),
         ("nan", "request a: policy Failing: rank (nan,) of request 0 is not comparable"),
-        ("kinds", "ranks that cannot be compared: TypeError"),
-        ("learn", "learning of request a raised KeyError: 'memo'"),
-        ("observe", "observing request c raised RuntimeError: not observed"),
+        ("kinds", "ranks cannot be compared: TypeError"),
+        ("on_round", "on_round for request a raised KeyError: 'state'"),
+        ("on_event", "on_event for request c raised RuntimeError: no event"),
     ],
 )
-def test_what_a_policy_raises_is_told_once_and_ends_it(how, told):
+def test_a_policy_that_raises_is_reported_once_and_replaced(how, message):
     found, lines = decisions(Failing(how=how, after=1))
     keys = arrive(found, 5, 5)
     assert order(found, keys) == "ba"
-    found.batch_slot(["b"])
+    found.set_running(["b"])
     found.commit("a", 1, 0, MS, 5)
     keys += arrive(found, 5)
-    assert order(found, keys, 7) == "bac"  # b has begun
+    assert order(found, keys, 7) == "bac"  # b has started
     found.commit("a", 1, 0, MS, 9)
     assert order(found, keys, 9) == "bac"
     assert len(lines) == 1
-    assert told in lines[0]
+    assert message in lines[0]
     assert found.policy == FCFS()
 
 
-def test_an_order_is_of_those_who_are_present_alone():
+def test_an_order_contains_only_the_given_requests():
     found, _ = decisions()
     keys = arrive(found, 5, 5, 5)
     assert order(found, [keys[2], keys[0]]) == "ac"

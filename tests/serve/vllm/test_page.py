@@ -1,4 +1,4 @@
-"""What docs/vllm.md shows runs."""
+"""The examples in docs/vllm.md work."""
 
 import json
 import shlex
@@ -13,14 +13,14 @@ PAGE = "docs/vllm.md"
 
 @pytest.fixture
 def folder(pair, tmp_path, monkeypatch) -> Path:
-    """A folder with the models that the page serves."""
+    """A folder with the models of the page."""
     for path, name in zip(pair, ("my-7b", "my-68m"), strict=True):
         (tmp_path / name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_the_command_line_is_one_that_vllm_takes(folder):
+def test_vllm_accepts_the_command_line_of_the_page(folder):
     from vllm.engine.arg_utils import EngineArgs
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 

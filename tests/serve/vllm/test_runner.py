@@ -1,4 +1,4 @@
-"""Plans served by vLLM, and the records of it."""
+"""Plans served by vLLM, and their records."""
 
 import itertools
 import json
@@ -23,34 +23,42 @@ from lapsd.serve.vllm.cpu_sampling import expand
 from lapsd.serve.vllm.probe import BURST, EVERY, Probe
 from lapsd.serve.vllm.runner import BLOCK, Runner
 from tests.serve.vllm.engines import CONTEXT, MS
-from tests.serve.vllm.test_scheduler import ASKS
+from tests.serve.vllm.test_scheduler import REQUESTS
 
 N = 4
 
 
-@pytest.fixture(scope="session")  # an engine that ends takes what all of the process share
+# one for all tests: engines share state of the process, which an engine that ends removes
+@pytest.fixture(scope="session")
 def runner(pair) -> Runner:
     return Runner()
 
 
 @pytest.fixture(scope="module")
 def plan(pair) -> Plan:
-    """The requests that other tests serve; the first token is the prompt's, so they ask for one
-    less.
+    """A plan with the requests of the other tests.
+
+    They ask for one token less, because the first token counts as part of the prompt.
     """
-    planned = [
+    requests = [
         PlannedRequest(
-            ask.name, "toy", 3 * MS * ask.step, ask.prompt, ask.tokens - 1, ask.tokens - 1, stream=i
+            request.name,
+            "toy",
+            3 * MS * request.step,
+            request.prompt,
+            request.tokens - 1,
+            request.tokens - 1,
+            stream=i,
         )
-        for i, ask in enumerate(ASKS)
+        for i, request in enumerate(REQUESTS)
     ]
     return Plan(
-        planned,
+        requests,
         "lp-srpt",
         CONTEXT,
         "busy",
         batch=2,
-        kv_slots=None,
+        kv_slots="unlimited",
         target=str(pair[0]),
         draft=str(pair[1]),
         draft_tokens=N,
@@ -60,8 +68,8 @@ def plan(pair) -> Plan:
 
 @pytest.mark.parametrize("evict", ["swap", "recompute"])
 @pytest.mark.parametrize("policy", ["fcfs", "lp-srpt", "laps-sd"])
-def test_a_record_accounts_for_all_time_and_every_token(runner, plan, plain, policy, evict):
-    alone = plain.serve(ASKS).tokens
+def test_a_record_accounts_for_all_time_and_all_tokens(runner, plan, plain, policy, evict):
+    alone = plain.serve(REQUESTS).tokens
     record = runner.serve(replace(plan, policy=policy, evict=evict))
     assert Record.from_json(record.to_json()) == record
     assert record.complete
@@ -73,46 +81,46 @@ def test_a_record_accounts_for_all_time_and_every_token(runner, plan, plain, pol
         at = step.end_ns
     assert record.end_ns == at == record.busy_ns + record.idle_ns
     for index, served in record.by_index.items():
-        planned = plan.requests[index]
-        assert served.tokens == alone[planned.request_id][1:]
+        request = plan.requests[index]
+        assert served.tokens == alone[request.request_id][1:]
         mine = [(s, s.running.index(index)) for s in record.steps if index in s.running]
         assert sum(s.emitted[i] for s, i in mine) == len(served.tokens)
         assert [s.accepted[i] for s, i in mine if s.emitted[i]] == list(served.accepted)
         assert (
             served.first_service_ns
             == mine[0][0].start_ns
-            >= planned.arrival_ns
+            >= request.arrival_ns
             == served.arrival_ns
         )
         assert served.finish_ns == mine[-1][0].end_ns
         rounds = sum(s.round_ns for s, i in mine if s.emitted[i])
         assert served.service_ns == rounds
         prompt = [s.scheduled[i] for s, i in mine if not s.emitted[i]]
-        assert sum(prompt) >= len(planned.prompt)  # more where it was computed again
+        assert sum(prompt) >= len(request.prompt)  # more if it was computed again
         assert {s.scheduled[i] for s, i in mine if s.accepted[i]} == {N + 1}
     trace = trace_of(plan, record)
-    assert trace.output_tokens.tolist() == [planned.max_new_tokens for planned in plan.requests]
+    assert trace.output_tokens.tolist() == [request.max_new_tokens for request in plan.requests]
     again = sum(served.preemptions for served in record.results)
     assert again > 0 if policy == "lp-srpt" else policy != "fcfs" or not again
 
 
-def test_sampling_next_to_no_temperature_is_greedy(runner):
-    """What vLLM 0.32 alone gets wrong on CPUs: `lapsd.serve.vllm.cpu_sampling`.
+def test_sampling_at_almost_zero_temperature_is_greedy(runner):
+    """vLLM 0.32 needs the fix of `lapsd.serve.vllm.cpu_sampling` for it on CPUs.
 
-    Of a pair whose tokens are not alike.
+    The models of the pair must differ in their tokens.
     """
     tokenizer = load_tokenizer(str(REFERENCE_TARGET))
     prompts = [tokenizer(prompt.text)["input_ids"] for prompt in bundled_prompts("code", 0)[:4]]
-    planned = [
+    requests = [
         PlannedRequest(str(i), "code", 0, prompt, 20, 20, stream=i)
         for i, prompt in enumerate(prompts)
     ]
     plan = Plan(
-        planned,
+        requests,
         "fcfs",
         CONTEXT,
         batch=2,
-        kv_slots=None,
+        kv_slots="unlimited",
         target=str(REFERENCE_TARGET),
         draft=str(REFERENCE_DRAFT),
         draft_tokens=N,
@@ -121,14 +129,14 @@ def test_sampling_next_to_no_temperature_is_greedy(runner):
     assert [s.tokens for s in sampled.by_index.values()] == [
         s.tokens for s in greedy.by_index.values()
     ]
-    assert sum(sum(s.accepted) for s in greedy.results) > 20  # drafts are accepted at all
+    assert sum(sum(s.accepted) for s in greedy.results) > 20  # some draft tokens are accepted
 
 
 @given(
     values=st.lists(st.sampled_from([0.0, 0.3, 1.0]), min_size=1, max_size=6),
     counts=st.lists(st.integers(0, 5), min_size=6, max_size=6),
 )
-def test_each_draft_token_gets_its_requests_temperature(values, counts):
+def test_each_draft_token_gets_the_temperature_of_its_request(values, counts):
     counts = counts[: len(values)]
     ends = torch.tensor(counts, dtype=torch.int32).cumsum(0, dtype=torch.int32)
     found = expand(torch.tensor(values), ends, sum(counts), replace_from=0, replace_to=1)
@@ -138,7 +146,9 @@ def test_each_draft_token_gets_its_requests_temperature(values, counts):
     assert found.tolist() == pytest.approx(expected)
 
 
-def test_calibration_steps_run_beside_a_run_off_its_clock(runner, plan, plain, monkeypatch):
+def test_calibration_steps_run_between_live_steps_while_the_clock_is_stopped(
+    runner, plan, plain, monkeypatch
+):
     burst, asleep = Probe._burst, 1.0
 
     def late(self, at_ns):
@@ -147,10 +157,10 @@ def test_calibration_steps_run_beside_a_run_off_its_clock(runner, plan, plain, m
 
     monkeypatch.setattr(Probe, "_burst", late)
     monkeypatch.setattr("lapsd.serve.vllm.probe.LEAST", 12)
-    alone = plain.serve(ASKS).tokens
+    alone = plain.serve(REQUESTS).tokens
     other = replace(
         plan,
-        requests=[replace(planned, arrival_ns=0) for planned in plan.requests[:2]],
+        requests=[replace(request, arrival_ns=0) for request in plan.requests[:2]],
         policy="rr",
     )
     record = runner.serve(plan, [other, replace(other, batch=1)])
@@ -161,7 +171,7 @@ def test_calibration_steps_run_beside_a_run_off_its_clock(runner, plan, plain, m
         before.end_ns <= after.start_ns for before, after in itertools.pairwise(record.steps)
     )
     assert record.end_ns == record.busy_ns + record.idle_ns
-    bursts = max(len(record.steps) // EVERY, 6)  # of 5, in turn, until each has 12
+    bursts = max(len(record.steps) // EVERY, 6)  # 5 steps each, in turn, until each plan has 12
     assert [len(one.steps) for one in record.interleaved] == [
         BURST * (bursts - bursts // 2),
         BURST * (bursts // 2),
@@ -174,11 +184,11 @@ def test_calibration_steps_run_beside_a_run_off_its_clock(runner, plan, plain, m
         0 < step.start_ns <= record.end_ns for one in record.interleaved for step in one.steps
     )
     assert 2 in {len(step.running) for step in record.interleaved[0].steps}
-    assert runner.serve(plan).interleaved == ()  # and nobody is left in the engine
+    assert runner.serve(plan).interleaved == ()  # and the engine has no requests left
     assert Record.from_json(record.to_json()) == record
 
 
-def test_ctrl_c_amid_a_run_keeps_who_is_done_and_the_engine(runner, plan):
+def test_ctrl_c_keeps_finished_requests_and_the_engine(runner, plan):
     record = runner.serve(replace(plan, policy="tests.serve.vllm.mine.CtrlC"))
     assert not record.complete
     assert 0 < len(record.results) < len(plan.requests)
@@ -190,7 +200,7 @@ def test_ctrl_c_amid_a_run_keeps_who_is_done_and_the_engine(runner, plan):
     assert runner.serve(plan).complete
 
 
-def test_the_wall_clock_sleeps_until_the_next_arrival(runner, plan):
+def test_on_the_wall_clock_the_engine_sleeps_until_the_next_arrival(runner, plan):
     late = replace(
         plan, clock="wall", requests=[plan.requests[4], replace(plan.requests[6], arrival_ns=10**9)]
     )
@@ -199,9 +209,9 @@ def test_the_wall_clock_sleeps_until_the_next_arrival(runner, plan):
     assert record.idle_ns > 0
 
 
-def test_a_policy_that_fails_is_no_run_of_that_policy(runner, plan):
+def test_a_run_whose_policy_fails_is_an_error(runner, plan):
     with pytest.raises(
-        ValueError, match=r"failed, and the run went on without it: policy Failing: request"
+        ValueError, match=r"failed, and the run continued without it: policy Failing: request"
     ):
         runner.serve(replace(plan, policy="tests.serve.vllm.mine.Failing"))
 
@@ -209,18 +219,21 @@ def test_a_policy_that_fails_is_no_run_of_that_policy(runner, plan):
 @pytest.mark.parametrize(
     ("changed", "complaint"),
     [
-        ({"kv_slots": 2}, "kv_slots 2 with evict swap: vLLM swaps nothing out"),
-        ({"policy": "srpt"}, "policy srpt: knows the true sizes, which are not there"),
+        ({"kv_slots": 2}, "kv_slots 2 with evict swap: vLLM cannot swap out caches"),
+        (
+            {"policy": "srpt"},
+            "policy srpt: is clairvoyant, and the plan does not hold the true sizes",
+        ),
     ],
 )
-def test_what_vllm_cannot_do_is_one_line(runner, plan, changed, complaint):
+def test_a_plan_that_vllm_cannot_serve_is_refused_in_one_line(runner, plan, changed, complaint):
     with pytest.raises(ValueError) as caught:
         runner.serve(replace(plan, **changed))
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_request_longer_than_the_context_is_named(runner, plan):
+def test_a_request_longer_than_the_context_is_refused(runner, plan):
     long = replace(plan.requests[3], prompt=[1] * 250)
     with pytest.raises(
         ValueError, match=r"request 1 \(r3\): prompt and output may take 280 tokens"
@@ -228,7 +241,7 @@ def test_a_request_longer_than_the_context_is_named(runner, plan):
         runner.serve(replace(plan, requests=[plan.requests[0], replace(long, arrival_ns=10**6)]))
 
 
-def test_the_process_answers_each_pair_of_files_by_a_line(plan, pair, tmp_path):
+def test_the_process_answers_each_pair_of_files_with_one_line(plan, pair, tmp_path):
     good, bad, ugly = (tmp_path / name for name in ("plan.json", "bad.json", "ugly.json"))
     good.write_text(replace(plan, draft_tokens=0, kv_tokens=20 * BLOCK).to_json())
     bad.write_text(json.dumps({"lapsd_plan": 99}))

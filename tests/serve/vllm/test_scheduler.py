@@ -1,14 +1,14 @@
-"""vLLM serving by lapsd's policies: who runs, in what order, and that no token depends on it."""
+"""vLLM under lapsd's policies: the order of requests, and tokens that do not depend on it."""
 
 import itertools
 
 import pytest
 
-from tests.serve.vllm.engines import Ask, Engine
+from tests.serve.vllm.engines import Engine, TimedRequest
 
-# of all lengths, and some come while others run
-ASKS = [
-    Ask(
+# requests of different lengths; some arrive while others run
+REQUESTS = [
+    TimedRequest(
         f"r{i}",
         tokens,
         prompt=[(7 * i + j) % 60 + 1 for j in range(3 + 5 * i)],
@@ -34,7 +34,7 @@ PREEMPTIONS = ["recompute", "parked"]
 
 
 def is_over(engine: Engine) -> bool:
-    """Nothing is left of any request, nor of its blocks."""
+    """Return whether the engine has neither requests nor used blocks."""
     scheduler = engine.scheduler
     queues = (
         scheduler.running,
@@ -53,39 +53,37 @@ def is_over(engine: Engine) -> bool:
 @pytest.fixture(scope="module")
 def alone(plain: Engine) -> dict[str, list[int]]:
     """The tokens of each request under vLLM's own scheduler."""
-    return plain.serve(ASKS).tokens
+    return plain.serve(REQUESTS).tokens
 
 
 @pytest.mark.parametrize("preemption", PREEMPTIONS)
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("name", ["plain", "speculative", "ahead"])
-def test_tokens_are_those_of_vllm_alone_and_nobody_waits_who_ranks_before_one_who_runs(
+@pytest.mark.parametrize("name", ["plain", "speculative", "asynchronous"])
+def test_tokens_are_the_same_as_in_vllm_and_running_requests_have_the_best_ranks(
     request, alone, name, policy, preemption
 ):
     engine: Engine = request.getfixturevalue(name)
-    served = engine.serve(ASKS, policy=policy, preemption=preemption)
+    served = engine.serve(REQUESTS, policy=policy, preemption=preemption)
     assert engine.scheduler.active
     assert served.tokens == alone
     assert is_over(engine)
-    if policy not in (
-        "rr:quantum=3",
-        "gittins",
-        "las-round",
-    ):  # their ranks move with time, which the spy reads as 0
-        assert not engine.jealous
+    # the ranks of the other policies depend on the time, which the test takes as 0
+    if policy not in ("rr:quantum=3", "gittins", "las-round"):
+        assert not engine.inversions
 
 
 def first_two(rank) -> list[set[str]]:
-    """Who runs in each step where a step is a token for two, by an independent program of a few
-    lines.
+    """Return the running requests of each step, computed by an independent short program.
+
+    A step emits one token for each of two requests.
     """
-    had, steps, running = dict.fromkeys((ask.name for ask in ASKS), 0), [], set()
+    had, steps, running = dict.fromkeys((request.name for request in REQUESTS), 0), [], set()
     for step in itertools.count():
-        there = [a for a in ASKS if a.step <= step and had[a.name] < a.tokens]
-        if not there and step > max(a.step for a in ASKS):
+        active = [a for a in REQUESTS if a.step <= step and had[a.name] < a.tokens]
+        if not active and step > max(a.step for a in REQUESTS):
             return steps
-        there.sort(key=lambda a: (rank(a, had[a.name]), a.name not in running, ASKS.index(a)))
-        running = {a.name for a in there[:2]}
+        active.sort(key=lambda a: (rank(a, had[a.name]), a.name not in running, REQUESTS.index(a)))
+        running = {a.name for a in active[:2]}
         steps.append(running)
         for name in running:
             had[name] += 1
@@ -95,14 +93,14 @@ def first_two(rank) -> list[set[str]]:
 @pytest.mark.parametrize(
     ("policy", "rank"),
     [
-        ("fcfs", lambda ask, had: ASKS.index(ask)),
-        ("lp-srpt", lambda ask, had: ask.tokens - max(1, had)),
-        ("lp-sjf", lambda ask, had: (had == 0, ask.tokens if had == 0 else 0)),
-        ("tests.serve.vllm.mine.LastComeFirstServed", lambda ask, had: -ASKS.index(ask)),
+        ("fcfs", lambda request, had: REQUESTS.index(request)),
+        ("lp-srpt", lambda request, had: request.tokens - max(1, had)),
+        ("lp-sjf", lambda request, had: (had == 0, request.tokens if had == 0 else 0)),
+        ("tests.serve.vllm.mine.LastComeFirstServed", lambda request, _: -REQUESTS.index(request)),
     ],
 )
-def test_who_runs_is_who_the_policy_says(plain, policy, rank, preemption):
-    served = plain.serve(ASKS, policy=policy, preemption=preemption)
+def test_exactly_the_requests_that_the_policy_chooses_run(plain, policy, rank, preemption):
+    served = plain.serve(REQUESTS, policy=policy, preemption=preemption)
     assert [set(step) for step in served.steps if step] == [
         step for step in first_two(rank) if step
     ]

@@ -1,20 +1,18 @@
-"""A request's rounds as a live server learns of them: the simulator's record of a request,
-growing.
-"""
+"""The rounds of a live request: the simulator's record of a request, extended round by round."""
 
 from lapsd.policies import NEVER
 from lapsd.sim.engine.recorded import Recorded
 
 
-class History(Recorded):
-    """Rounds so far.
+class LiveRounds(Recorded):
+    """The rounds of a request so far.
 
-    Nobody knows how many there will be: `rounds` is `NEVER` until the last is committed.
+    The final number of rounds is unknown: `rounds` is `NEVER` until the last round is committed.
 
     Parameters
     ----------
-    draft_tokens : of every round; `drafted`, `round_drafted` and `looks_ahead` are a round ahead,
-        for who asks what the next may fill.
+    draft_tokens : draft tokens of each round. `drafted`, `round_drafted` and `looks_ahead`
+        already include the next round, because the memory manager reserves its tokens.
     """
 
     def __init__(self, prompt_tokens: int, draft_tokens: int) -> None:
@@ -28,9 +26,15 @@ class History(Recorded):
         self.ranges, self.foreseen = {}, {}
 
     def add(self, emitted: int, accepted: int, *, last: bool) -> None:
-        """A round is over: tokens that it emitted, drafts among them, and whether it was the last.
+        """Append a round.
 
         O(windows).
+
+        Parameters
+        ----------
+        emitted : output tokens of the round.
+        accepted : draft tokens among them.
+        last : whether it is the last round of the request.
         """
         drafted = self.drafted[-1]
         self.emitted.append(emitted)
@@ -48,7 +52,7 @@ class History(Recorded):
 
     @property
     def accepted_by_round(self) -> list[int]:
-        """Draft tokens that became output, round by round."""
+        """Draft tokens that became output, by round."""
         return [
             after - before for before, after in zip(self.accepted, self.accepted[1:], strict=False)
         ]

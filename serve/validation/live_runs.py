@@ -1,51 +1,53 @@
-"""Live runs in blocks: one workload under every policy, calibration rounds within them, or before
-and after each.
+"""Live runs of one workload under several policies, with calibration rounds.
 
-A block is written whole as soon as it is done: an interrupt leaves complete blocks and, marked as
-such, the one that it cut short.
+Calibration rounds run between the rounds of the live runs, or before and after each live run. The
+live runs of a workload are written to one file when the last has finished. After an interrupt there
+are the files of complete workloads, and one of the interrupted workload, marked as incomplete.
 """
 
 import gzip
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lapsd.policies import Policy, RoundRobin
+from lapsd.policies import Policy, RoundRobin, parse_policy
 from lapsd.serve.engine import Engine
-from lapsd.serve.plan import Plan
+from lapsd.serve.plan import Plan, importable_spec
 from lapsd.serve.record import Record
 from lapsd.serve.validation.costs import profile_of
-from lapsd.serve.validation.simulated import told_the_truth
+from lapsd.serve.validation.simulated import with_true_values
 from lapsd.serve.validation.source import Source
 from lapsd.sim.experiment import PreparedScenario
-from lapsd.traces import Profile
+from lapsd.sim.experiment.runs import run
+from lapsd.traces import Profile, Trace
 from lapsd.traces.files import write_whole
 
-CALIBRATED, QUICK = 8, 2  # requests of a calibration, or three a seat
-CALIBRATION_STREAM = (
-    7  # after those of `lapsd.traces.workload` and `lapsd.sim.experiment.prepared_scenario`
-)
-TURN = 5  # rounds, so that caches move at many sizes
+# requests of a calibration: three per batch slot, at least CALIBRATED; with --quick QUICK per slot
+CALIBRATED, QUICK = 8, 2
+# other random streams are in `lapsd.traces.workload` and `lapsd.sim.experiment.prepared_scenario`
+CALIBRATION_STREAM = 7
+TURN = 5  # rounds per turn of the calibration, so that caches of many sizes are transferred
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
-    """A workload served under every policy.
+class LiveRuns:
+    """The live runs of one workload, one per policy.
 
     Attributes
     ----------
     load : float
     seed : int
     plans, records : sequences, (P,)
-        Of the policies in turn; the last record may be of an interrupted run.
-    calibrations : sequence of sequences of Record, (P + 1,) The same requests in batches of several
-        sizes; run i is between calibrations i and i + 1. None at all where their rounds ran between
-        those of the runs (`Record.interleaved`).
+        In the order of the policies; the last record may be of an interrupted run.
+    calibrations : sequence of sequences of Record, (P + 1,)
+        The same requests in batches of several sizes; live run i is between calibrations i and
+        i + 1. Empty where calibration rounds ran between the rounds of the live runs
+        (`Record.interleaved`).
     """
 
     load: float
@@ -56,15 +58,18 @@ class Block:
 
     @property
     def complete(self) -> bool:
-        """Nothing was interrupted."""
+        """Whether no run was interrupted."""
         runs = [*self.records, *(record for records in self.calibrations for record in records)]
         return all(record.complete for record in runs) and len(self.calibrations) in (
             0,
             len(self.plans) + 1,
         )
 
-    def interleaved(self, i: int) -> tuple[list[Record], list[Record]]:
-        """What calibration rounds took in the first and in the second half of those about run i."""
+    def calibration_halves(self, i: int) -> tuple[list[Record], list[Record]]:
+        """Return the calibration rounds of live run i in an earlier and a later half.
+
+        Each half is one half of the rounds within the run, or the calibration before or after it.
+        """
         if self.records[i].interleaved:
             split = [record.split() for record in self.records[i].interleaved]
             return [first for first, _ in split], [second for _, second in split]
@@ -74,11 +79,11 @@ class Block:
 
     @property
     def name(self) -> str:
-        """The stem of its file."""
+        """The name of its file, without the ending."""
         return f"load-{self.load:g}-seed-{self.seed}"
 
     def write(self, folder: Path) -> None:
-        """Into a file of its name."""
+        """Write the live runs to a file in `folder`."""
         document = {
             "load": self.load,
             "seed": self.seed,
@@ -92,13 +97,13 @@ class Block:
         write_whole(folder / f"{self.name}.json.gz", lambda path: path.write_bytes(packed))
 
     @classmethod
-    def read(cls, path: Path) -> "Block":
-        """From such a file.
+    def read(cls, path: Path) -> "LiveRuns":
+        """Return the live runs of a file that `write` wrote.
 
         Raises
         ------
         ValueError
-            If it is none.
+            If the file cannot be read as one.
         """
         try:
             document: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
@@ -109,26 +114,53 @@ class Block:
             ]
             return cls(document["load"], document["seed"], plans, records, calibrations)
         except (OSError, EOFError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: holds no live runs ({error})") from error
+            raise ValueError(f"{path}: is not a file of live runs ({error})") from error
 
 
 def _record(document: dict[str, Any]) -> Record:
     return Record.from_json(json.dumps(document))
 
 
+def placeholder_profile(batch: int) -> Profile:
+    """Return a profile in which each round takes 1 ms, for work that needs costs of any size."""
+    profile = Profile.constant(draft_ms=0, verify_ms=1)
+    rounds = dict.fromkeys((1, batch), profile.costs.rounds[1])
+    return replace(profile, costs=replace(profile.costs, rounds=rounds))
+
+
+def check_policies(trace: Trace, scenario: Mapping[str, Any], policies: Iterable[Policy]) -> None:
+    """Refuse policies that cannot serve a scenario, before any model is loaded.
+
+    Each policy is made again from its text, as live runs do, and serves one simulated workload with
+    placeholder costs.
+
+    Raises
+    ------
+    ValueError
+        If a policy cannot be made again from its text, cannot be bound or ranks wrongly, or a
+        request can never fit the memory.
+    """
+    values = {"load": 0.5, **scenario}
+    profile = placeholder_profile(scenario.get("batch", 1))
+    prepared = PreparedScenario.of(trace, profile, **values)
+    for policy in policies:
+        run(prepared, parse_policy(importable_spec(policy)), seed=0)
+
+
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """Live runs of some policies on an engine, of what a source holds.
+    """A validation: an engine, requests, a scenario and the policies to serve under.
 
     Attributes
     ----------
     scenario : mapping
-        Fields of `sim.Scenario`, all but the load.
-    policies : sequence of Policy FCFS first: the others are measured against it, and its run tells
-        clairvoyant ones the truth.
+        Fields of `lapsd.Scenario` without the load.
+    policies : sequence of Policy
+        FCFS comes first: it is the baseline, and its live run gives clairvoyant policies the true
+        values.
     clock : "busy" or "wall"
     quick : bool
-        Few calibration rounds: for trying things out.
+        Run few calibration rounds, to try things out.
     """
 
     engine: Engine
@@ -139,22 +171,23 @@ class Trial:
     quick: bool = False
 
     def prepared(self, load: float, profile: Profile) -> PreparedScenario:
-        """The setting at a load, which is relative to a profile's costs."""
+        """Return the scenario at a load, prepared with the costs of a profile."""
         return PreparedScenario.of(self.source.trace, profile, **{**self.scenario, "load": load})
 
     @property
     def interleaves(self) -> bool:
-        """Calibration rounds run between the rounds of a run."""
+        """Whether calibration rounds run between the rounds of a live run."""
         return self.engine.interleaves(self.clock, self.scenario.get("kv_tokens"))
 
-    def calibrations(self, prepared: PreparedScenario) -> list[Plan]:
-        """The same rounds each time: requests of the training half, all at once, in turn, in
-        batches of each size.
+    def calibration_plans(self, prepared: PreparedScenario) -> list[Plan]:
+        """Return one plan per batch size, the same ones at each call.
+
+        Requests of the training half arrive at once and are served round-robin.
         """
-        past = prepared.trace.split(prepared.scenario.split_seed)[0]
+        train = prepared.trace.split(prepared.scenario.split_seed)[0]
         rows = (
             np.random.default_rng([prepared.scenario.split_seed, CALIBRATION_STREAM])
-            .permutation(len(past))
+            .permutation(len(train))
             .tolist()
         )
         most, plans = prepared.scenario.batch, []
@@ -164,26 +197,24 @@ class Trial:
         return plans
 
     def calibrate(self, prepared: PreparedScenario) -> list[Record]:
-        """Serve them, until an interrupt."""
+        """Serve the calibration plans, until an interrupt."""
         records: list[Record] = []
-        for plan in self.calibrations(prepared):
+        for plan in self.calibration_plans(prepared):
             records.append(self.engine.serve(plan))
             if not records[-1].complete:
                 break
         return records
 
     def first_profile(self, progress: Progress) -> Profile:
-        """Costs to begin with, which loads are relative to: of a calibration after one that nobody
-        looks at.
+        """Return the costs that loads are relative to, from a calibration after a warm-up.
 
         Raises
         ------
         KeyboardInterrupt
-            If it was interrupted.
+            If the calibration was interrupted.
         """
-        known = Profile.constant(draft_ms=0, verify_ms=1)  # of no matter: all come at once
-        rounds = dict.fromkeys((1, self.scenario.get("batch", 1)), known.costs.rounds[1])
-        prepared = self.prepared(0.5, replace(known, costs=replace(known.costs, rounds=rounds)))
+        # all calibration requests arrive at once, so that costs do not matter here
+        prepared = self.prepared(0.5, placeholder_profile(self.scenario.get("batch", 1)))
         for what in ("calibrating",) if self.quick else ("warming up", "calibrating"):
             progress(what)
             records = self.calibrate(prepared)
@@ -191,15 +222,13 @@ class Trial:
                 raise KeyboardInterrupt
         return profile_of(records, self.engine.provenance, self.engine.weights)
 
-    def block(self, load: float, seed: int, profile: Profile, progress: Progress) -> Block:
-        """Serve a seed's workload under every policy; what there was until an interrupt, if there
-        is one.
-        """
+    def live_runs(self, load: float, seed: int, profile: Profile, progress: Progress) -> LiveRuns:
+        """Serve the workload of a seed under every policy, until done or interrupted."""
         prepared = self.prepared(load, profile)
         workload = prepared.workload(seed)
         plans: list[Plan] = []
         records: list[Record] = []
-        interleaved = self.calibrations(prepared) if self.interleaves else []
+        interleaved = self.calibration_plans(prepared) if self.interleaves else []
         calibrations = [] if interleaved else [self.calibrate(prepared)]
         for policy in self.policies:
             if not all(
@@ -209,10 +238,12 @@ class Trial:
                 break
             plan = self.source.plan(prepared, workload, policy, self.clock)
             if policy.clairvoyant:
-                plan = told_the_truth(replace(plan, context=prepared.ceiling), records[0], profile)
+                plan = with_true_values(
+                    replace(plan, context=prepared.ceiling), records[0], profile
+                )
             progress(f"load {load:g}, seed {seed}: {plan.policy}")
             plans.append(plan)
             records.append(self.engine.serve(plan, interleaved))
             if records[-1].complete and not interleaved:
                 calibrations.append(self.calibrate(prepared))
-        return Block(load, seed, plans, records, calibrations)
+        return LiveRuns(load, seed, plans, records, calibrations)
