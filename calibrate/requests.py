@@ -40,17 +40,17 @@ class Settings:
     quick: bool = False
 
     def __post_init__(self) -> None:
-        bounds = [("draft tokens", n, 1_000) for n in self.draft_tokens] + [
-            ("max new tokens", self.max_new_tokens, 2**15),
+        bounds = [("draft_tokens", n, 1_000) for n in self.draft_tokens] + [
+            ("max_new_tokens", self.max_new_tokens, 2**15),
             ("requests", self.requests, 10**7),
-            *(("batch size", b, 1_024) for b in self.batches),
+            *(("batches", b, 1_024) for b in self.batches),
         ]
         for name, value, most in bounds:
             if not 1 <= value <= most:
-                raise ValueError(f"{name} {value}: must be between 1 and {most}")
+                raise ValueError(f"{name}={value}: must be between 1 and {most}")
         if not self.draft_tokens or len(set(self.draft_tokens)) < len(self.draft_tokens):
             raise ValueError(
-                f"draft tokens {self.draft_tokens}: must be different numbers, at least one"
+                f"draft_tokens={self.draft_tokens}: must be different numbers, at least one"
             )
 
     @property

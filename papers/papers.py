@@ -17,5 +17,5 @@ def paper_of(name: str) -> Paper:
         If no paper has that name.
     """
     if name not in PAPERS:
-        raise ValueError(f"paper {name!r}: must be one of {', '.join(PAPERS)}")
+        raise ValueError(f"paper={name!r}: must be one of {', '.join(PAPERS)}")
     return PAPERS[name]

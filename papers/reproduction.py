@@ -17,7 +17,7 @@ from lapsd.papers.report import Report, Table
 from lapsd.papers.words import listed
 from lapsd.sim.sweeps import folders
 from lapsd.sim.sweeps.chunks import ChunkRunner
-from lapsd.sim.sweeps.execution import finish, prepare
+from lapsd.sim.sweeps.execution import finish
 from lapsd.sim.sweeps.grid import Sweep
 from lapsd.traces import load_profile, load_trace, save_trace
 from lapsd.traces.errors import FormatError
@@ -81,7 +81,7 @@ def reproduce(
     named = {name: str(path) for name, path in files.items()} | {RECORDED: trace, MEASURED: profile}
     records = {}
     for name, sweep in needed(questions, inputs, size).items():
-        runner, runs = prepare(sweep, named), folder / RUNS / name
+        runner, runs = ChunkRunner.load(sweep, named), folder / RUNS / name
         if not draw_only:
             records[name] = run_sweep(runs, runner, workers, partial(show, name))
         elif (finished := read_finished(runs, runner)) is not None:

@@ -84,7 +84,7 @@ class Job(Protocol):
         """Return the largest minus the smallest of `acceptances(last)`."""
         ...
 
-    def foresee(self, key: Hashable, happens: "Callable[[Job], bool]") -> int:
+    def predict_round(self, key: Hashable, happens: "Callable[[Job], bool]") -> int:
         """Return the number of rounds after which `happens(job)` is first true; `NEVER` if it never
         is.
 
@@ -98,8 +98,8 @@ class Job(Protocol):
     def ahead(self, key: Hashable, value: "Callable[[Job], float]") -> NDArray[np.float64]:
         """Return `value(job)` after 0, 1, ... committed rounds, up to the last round but one.
 
-        Only `run_until` may call this. The conditions of `foresee` apply, except that `value` may
-        also depend on `predicted_tokens`.
+        Only `run_until` may call this. The conditions of `predict_round` apply, except that `value`
+        may also depend on `predicted_tokens`.
         """
         ...
 

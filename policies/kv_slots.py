@@ -25,7 +25,7 @@ def slot_limit(kv_slots: KVSlots, batch: int) -> int | None:
     if kv_slots == "auto":
         return 1 if batch == 1 else None
     if not isinstance(kv_slots, int) or isinstance(kv_slots, bool):
-        raise ValueError(f"kv_slots {kv_slots!r}: must be auto, unlimited or a whole number")
+        raise ValueError(f"kv_slots={kv_slots!r}: must be auto, unlimited or a whole number")
     if kv_slots < batch:
-        raise ValueError(f"kv_slots {kv_slots}: must be at least the batch size, {batch}")
+        raise ValueError(f"kv_slots={kv_slots}: must be at least the batch size, {batch}")
     return kv_slots

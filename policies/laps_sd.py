@@ -224,4 +224,6 @@ class LapsSD(LAS):
             return Until(tokens=perceived.output_tokens) if self.overrun > 1 else TO_THE_END
         if not self.preempt and perceived != job.queue:
             return ONE_ROUND
-        return until(job.foresee(self.stable_key, self.is_stable), self.leaves_ns[job.queue - 1])
+        return until(
+            job.predict_round(self.stable_key, self.is_stable), self.leaves_ns[job.queue - 1]
+        )

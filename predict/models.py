@@ -131,9 +131,9 @@ class Retrieval(LengthModel):
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= 10_000:
-            raise ValueError(f"k {self.k}: must be between 1 and 10000")
+            raise ValueError(f"k={self.k}: must be between 1 and 10000")
         if not -1 <= self.threshold <= 1:
-            raise ValueError(f"threshold {self.threshold}: must be between -1 and 1")
+            raise ValueError(f"threshold={self.threshold}: must be between -1 and 1")
 
     def fit(self, texts: Sequence[str], tokens: NDArray[np.int64], datasets: Sequence[str]) -> None:
         from sklearn.neural_network import MLPRegressor

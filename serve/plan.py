@@ -16,7 +16,7 @@ from lapsd.policies.spec import POLICIES, parse_policy, spec_of
 from lapsd.serve.context_json import context_from_json, context_to_json
 
 CLOCKS = ("busy", "wall")
-VERSION = 1
+VERSION = 2
 UNKNOWN = PolicyContext(1, (1,))
 
 
@@ -93,7 +93,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.clock not in CLOCKS:
-            raise ValueError(f"clock {self.clock!r}: must be {' or '.join(CLOCKS)}")
+            raise ValueError(f"clock={self.clock!r}: must be {' or '.join(CLOCKS)}")
         arrivals = [r.arrival_ns for r in self.requests]
         for i, (before, at) in enumerate(zip([0, *arrivals], arrivals, strict=False)):
             if at < before:

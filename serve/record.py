@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from lapsd.serve.plan import versioned
 
-VERSION = 1
+VERSION = 2
 
 
 class KVTransfer(NamedTuple):
@@ -47,7 +47,7 @@ class Step:
     start_ns, end_ns : int
     running : sequence of int
         Indices of the running requests, the best rank first.
-    moves : sequence of KVTransfer
+    transfers : sequence of KVTransfer
     prefills : sequence of Prefilled
     round_ns : int
         Time of the step without its KV transfers and prompts.
@@ -71,7 +71,7 @@ class Step:
     scheduled: Sequence[int]
     accepted: Sequence[int]
     emitted: Sequence[int]
-    moves: Sequence[KVTransfer] = ()
+    transfers: Sequence[KVTransfer] = ()
     prefills: Sequence[Prefilled] = ()
     draft_ns: int = 0
     verify_ns: int = 0
@@ -193,6 +193,6 @@ class Record:
 
 
 def _step(document: Mapping[str, Any]) -> Step:
-    moves = [KVTransfer(*move) for move in document["moves"]]
+    transfers = [KVTransfer(*transfer) for transfer in document["transfers"]]
     prefills = [Prefilled(*prefill) for prefill in document["prefills"]]
-    return Step(**{**document, "moves": moves, "prefills": prefills})
+    return Step(**{**document, "transfers": transfers, "prefills": prefills})

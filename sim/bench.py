@@ -1,8 +1,8 @@
-"""How fast the simulator is, as ratios to bare SimPy timeouts timed in the same process.
+"""Measure the speed of the simulator, as ratios to bare SimPy timeouts in the same process.
 
-A machine's speed, and what else it is doing, cancel in a ratio, so bare timeouts are timed before
-and after each run. Workloads are LAPS-SD's at load 0.8 with noisy lengths, unless a figure says
-otherwise.
+The speed of the machine and its other load cancel in a ratio, because bare timeouts are timed
+before and after each run. Unless a figure says otherwise, LAPS-SD serves requests at load 0.8 with
+noisy predicted lengths.
 """
 
 import subprocess
@@ -28,7 +28,7 @@ POLICY = LapsSD()
 
 
 class Figure(NamedTuple):
-    """A figure's meaning, and what it must not exceed or fall below."""
+    """One figure of the benchmark: its meaning and its upper or lower bound."""
 
     key: str
     meaning: str
@@ -36,14 +36,14 @@ class Figure(NamedTuple):
     at_most: bool
 
 
-# (in words, settings) by figure; 0.01 of bare timeouts is 20,000 iterations a second where those
-# run at 2 M/s. Ordinary requests, first come, first served, 64 together in memory for as many of
-# mean length, at load 1.2.
+# (description, settings) by figure. Requests without speculation are served first come, first
+# served, 64 together, in memory for 64 requests of mean length, at load 1.2. The bound of 0.01 bare
+# timeouts is 20,000 iterations per second on a machine with 2 million timeouts per second.
 MEMORIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "tokens": ("tokens", {"memory": "tokens"}),
     "reserve": ("reserved at admission", {"memory": "reserve:output=oracle"}),
     "mixed": (
-        "reserved, prompts whole in shared steps",
+        "reserved, whole prompts in shared steps",
         {"memory": "reserve:output=oracle", "prefill": "mixed"},
     ),
     "paged": ("blocks", {"memory": "paged"}),
@@ -55,37 +55,39 @@ MEMORIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "alise": ("ALISE's", {"memory": "alise"}),
 }
 
-# Bounds guard what two-core machines held, of the bundled trace: its requests have 38 rounds on
-# average, and of longer ones there are more rounds and iterations a second.
+# All bounds held on two-core machines with the bundled trace. Its requests have 38 rounds on
+# average; longer requests give more rounds and iterations per second.
 FIGURES = (
-    Figure("timeouts_per_request", "bare timeouts that a request costs, b = 1", 21, True),
+    Figure("timeouts_per_request", "cost of a request in bare timeouts, b = 1", 21, True),
     Figure(
-        "rounds_over_timeouts", "rounds a second over bare timeouts a second, b = 1", 1.8, False
+        "rounds_over_timeouts", "rounds per second over bare timeouts per second, b = 1", 1.8, False
     ),
     Figure(
         "skip_over_step",
-        "time of stepping through every round over that of skipping, b = 1",
+        "time of stepping through every round over time of skipping, b = 1",
         8,
         False,
     ),
-    Figure("cost_growth", "cost of a request among 10^6 over that among 10^4", 1.3, True),
-    Figure("peak_memory_bytes", "peak memory of a process that serves 10^6 requests", 1e9, True),
+    Figure("cost_growth", "cost per request with 10^6 requests over cost with 10^4", 1.3, True),
     Figure(
-        "giant_queue", "cost of a request when 10^5 come at once over that at load 0.8", 3, True
+        "peak_memory_bytes", "peak memory of a process that serves 10^6 requests, bytes", 1e9, True
+    ),
+    Figure(
+        "giant_queue", "cost per request when 10^5 arrive at once over cost at load 0.8", 3, True
     ),
     Figure(
         "batch16_over_timeouts",
-        "iterations a second at b = 16 over bare timeouts a second",
+        "iterations per second at b = 16 over bare timeouts per second",
         0.1,
         False,
     ),
     Figure(
-        "batch16_irregular", "the same where draft lengths differ from round to round", 0.035, False
+        "batch16_irregular", "the same with a different draft length in each round", 0.035, False
     ),
     *(
         Figure(
             f"memory_{name}",
-            f"the same, 64 ordinary requests in tight memory: {words}",
+            f"the same, 64 requests without speculation in tight memory: {words}",
             0.01,
             False,
         )
@@ -93,7 +95,7 @@ FIGURES = (
     ),
     Figure(
         "paper_run_ms",
-        "a run of 30 requests with its metrics, ms where bare timeouts run at 2 M/s",
+        "a run of 30 requests with its metrics, ms at 2 million bare timeouts per second",
         0.5,
         True,
     ),
@@ -103,7 +105,7 @@ FIGURES = (
 
 
 def bare_timeouts_per_s(count: int = TIMEOUTS) -> float:
-    """Timeouts a second of one SimPy process that does nothing else."""
+    """Return the timeouts per second of a SimPy process that does nothing else."""
     env = simpy.Environment()
 
     def process() -> Any:
@@ -117,8 +119,9 @@ def bare_timeouts_per_s(count: int = TIMEOUTS) -> float:
 
 
 def in_timeouts(run: Callable[[], Any], repeats: int = REPEATS) -> float:
-    """What a call takes in bare timeouts: the median of repeats, each against timeouts before and
-    after it.
+    """Return the time of a call in bare timeouts: the median of repeats.
+
+    Bare timeouts are timed before and after each repeat.
     """
     ratios = []
     before = bare_timeouts_per_s()
@@ -133,9 +136,7 @@ def in_timeouts(run: Callable[[], Any], repeats: int = REPEATS) -> float:
 
 
 def ready(trace: Trace, profile: Profile, requests: int, **scenario: Any) -> PreparedScenario:
-    """A stage whose workload is drawn: so many requests with noisy lengths, at load 0.8 unless said
-    otherwise.
-    """
+    """Return a scenario with noisy predicted lengths, with its workload of seed 0 drawn."""
     prepared = PreparedScenario.of(
         trace, profile, requests=requests, length_predictor="noisy:0.5", **scenario
     )
@@ -150,8 +151,8 @@ def timeouts_per_request(
     *,
     skip: bool = True,
 ) -> float:
-    """What a request costs."""
-    run(prepared, policy, 0)  # what is remembered of trace rows is remembered
+    """Return the cost of a request in bare timeouts."""
+    run(prepared, policy, 0)  # fills the caches of trace rows
     return (
         in_timeouts(lambda: run(prepared, policy, 0, skip=skip), repeats)
         / prepared.scenario.requests
@@ -159,14 +160,14 @@ def timeouts_per_request(
 
 
 def iterations_over_timeouts(prepared: PreparedScenario, policy: Policy = POLICY) -> float:
-    """Iterations a second over bare timeouts a second."""
+    """Return iterations per second over bare timeouts per second."""
     iterations = run(prepared, policy, 0).rounds
     return iterations / prepared.scenario.requests / timeouts_per_request(prepared, policy)
 
 
 def in_tight_memory(**memory: Any) -> PreparedScenario:
-    """A stage of ordinary requests, 64 together, overloaded, in memory for as many of mean
-    length.
+    """Return an overloaded scenario without speculation, with 64 requests together in memory for 64
+    requests of mean length.
     """
     trace, profile = load_trace("azure-conversations"), load_profile("opt-13b-a100")
     tokens = int((trace.prompt_tokens + trace.output_tokens).mean() * 64)
@@ -175,15 +176,16 @@ def in_tight_memory(**memory: Any) -> PreparedScenario:
 
 
 def paper_run(prepared: PreparedScenario, seeds: int) -> float:
-    """A run with its metrics in bare timeouts, `TOGETHER` policies' a workload as in sweeps;
-    drawing not counted.
+    """Return the time of a run with its metrics, in bare timeouts.
+
+    As in sweeps, `TOGETHER` policies run on each workload. Drawing workloads is not counted.
     """
-    stages = [
+    scenarios = [
         PreparedScenario(prepared.scenario, prepared.trace, prepared.split) for _ in range(seeds)
-    ]  # each keeps a workload
+    ]  # each keeps its workload
 
     def runs() -> None:
-        for seed, own in enumerate(stages):
+        for seed, own in enumerate(scenarios):
             done = [run(own, POLICY, seed) for _ in range(TOGETHER)]
             record_metrics(Runs(own, own.workload(seed), done))
 
@@ -192,10 +194,10 @@ def paper_run(prepared: PreparedScenario, seeds: int) -> float:
 
 
 def with_irregular_drafts(trace: Trace) -> Trace:
-    """A trace's acceptances with draft lengths as assisted generation chooses them, though never
-    below what stood.
+    """Return the trace with draft lengths chosen as in assisted generation, and equal acceptances.
 
-    Two more after a round whose drafts were all accepted, else one less, from five on.
+    The draft length starts at 5. After a round in which all drafts were accepted it is 2 larger,
+    else 1 smaller, but never below the number of tokens that the round accepted.
     """
     drafted = []
     for row in range(len(trace)):
@@ -214,20 +216,22 @@ def bench(
     quick: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, float]:
-    """Every figure of `FIGURES`, by key.
+    """Measure every figure of `FIGURES`; return the values by key.
 
     Parameters
     ----------
-    quick : a hundredth of the requests where a figure needs very many, for a first look: growth and
-        memory are then of 10^4 requests and mean nothing.
+    quick : use a hundredth of the requests in the largest runs, for a first look. Cost growth and
+        peak memory then refer to 10^4 requests and have no meaning.
+    progress : called with the name of each part before it starts.
     """
     scale = 100 if quick else 1
     progress("requests and rounds")
-    usual = ready(trace, profile, 10_000)
+    typical = ready(trace, profile, 10_000)
     rounds = (
-        int(usual.split.test.trace.rounds[usual.workload(0).rows].sum()) / usual.scenario.requests
+        int(typical.split.test.trace.rounds[typical.workload(0).rows].sum())
+        / typical.scenario.requests
     )
-    cost = timeouts_per_request(usual)
+    cost = timeouts_per_request(typical)
     progress("stepping")
     short = ready(trace, profile, 2_000)
     skipping = timeouts_per_request(short)
@@ -238,7 +242,7 @@ def bench(
     )
     progress("batches of 16")
     batched = iterations_over_timeouts(ready(trace, profile, 5_000, batch=16))
-    progress("batches of 16, draft lengths that differ")
+    progress("batches of 16, different draft lengths")
     irregular = iterations_over_timeouts(
         ready(with_irregular_drafts(trace), profile, 2_000, batch=16)
     )
@@ -268,8 +272,8 @@ def bench(
 
 
 def _in_another_process(trace: Trace, profile: Profile, requests: int) -> tuple[float, int]:
-    """(growth of a request's cost from 10^4 requests, peak bytes) of a process that serves so
-    many.
+    """Serve the requests in a new process; return (cost per request over the cost with 10^4
+    requests, peak memory in bytes).
     """
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
@@ -285,7 +289,7 @@ def _serve_many(trace: Trace, profile: Profile, requests: int) -> tuple[float, i
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that this process ever held."""
+    """Return the peak memory of this process."""
     try:
         with open("/proc/self/status", encoding="utf-8") as file:
             lines = dict(line.split(":", 1) for line in file if ":" in line)
@@ -299,7 +303,7 @@ def peak_memory_bytes() -> int:
 
 
 def startup_s(repeats: int = 3) -> float:
-    """From starting `lapsd compare` to its first simulated event, the least of some starts."""
+    """Return the shortest time from starting `lapsd compare` to its first simulated event."""
     script = (
         "import os, runpy, sys, simpy\n"
         "simpy.Environment.step = lambda self: os._exit(0)\n"

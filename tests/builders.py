@@ -1,4 +1,4 @@
-"""Small traces, profiles and workloads for the tests, by hand or by hypothesis."""
+"""Small traces, profiles and workloads for tests, written by hand or drawn by Hypothesis."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,7 +29,7 @@ MS = 1_000_000
 def row(
     name: str, prompt: int, accepted: Sequence[int], n: int = 4, cut: int = 0, **extra: Any
 ) -> dict[str, Any]:
-    """A trace row; `cut`: 1 if the output ends with an accepted draft token."""
+    """Return a row of a trace. `cut` is 1 if the output ends with an accepted draft token."""
     return {
         "request_id": name,
         "dataset": "toy",
@@ -44,7 +44,7 @@ def row(
 def workload(
     priced: PricedTrace, arrivals_ms: Sequence[float], predicted: Sequence[int] | None = None
 ) -> Workload:
-    """Each trace row once, in order, arriving at the given milliseconds."""
+    """Return a workload of each trace row once, in order, with arrivals in milliseconds."""
     rows = np.arange(len(arrivals_ms))
     lengths = priced.trace.output_tokens[rows] if predicted is None else np.array(predicted)
     return Workload(
@@ -53,17 +53,18 @@ def workload(
 
 
 def context(priced: PricedTrace) -> PolicyContext:
-    """As if the same trace had been the past, of lengths that were foreseen; and every stop moved a
-    cache.
+    """Return a policy context whose training data are the same trace.
+
+    Every switch between requests costs a swap-out and a swap-in.
     """
     costs, tokens = priced.profile.costs, priced.median_context
-    moves = {"swap_out_ns": costs.swap_out(tokens), "swap_in_ns": costs.swap_in(tokens)}
-    return replace(policy_context(priced), **moves)
+    switches = {"swap_out_ns": costs.swap_out(tokens), "swap_in_ns": costs.swap_in(tokens)}
+    return replace(policy_context(priced), **switches)
 
 
 @st.composite
 def rows(draw: st.DrawFn, name: str = "r", n: int | None = None) -> dict[str, Any]:
-    """A request of up to a dozen rounds with any draft lengths, or `n` in each."""
+    """Requests of up to 12 rounds with any draft lengths, or with draft length `n`."""
     lengths = st.integers(0, 6) if n is None else st.just(n)
     drafted = draw(st.lists(lengths, min_size=1, max_size=12))
     accepted = [draw(st.integers(0, n)) for n in drafted]
@@ -73,7 +74,7 @@ def rows(draw: st.DrawFn, name: str = "r", n: int | None = None) -> dict[str, An
 
 @st.composite
 def traces(draw: st.DrawFn, max_requests: int = 12) -> Trace:
-    """A trace of a few requests: of one draft length, of one each, or of any in each round."""
+    """Traces with one draft length, one per request, or any in each round."""
     n = draw(st.none() | st.integers(0, 6))
     mixed = rows() | st.integers(0, 3).flatmap(lambda m: rows(n=m))
     request = mixed if n is None else rows(n=n)
@@ -82,7 +83,7 @@ def traces(draw: st.DrawFn, max_requests: int = 12) -> Trace:
 
 @st.composite
 def profiles(draw: st.DrawFn) -> Profile:
-    """A profile with costs that grow with context, and switches that may be free or dear."""
+    """Profiles with costs that grow with context, and with free or expensive switches."""
     few = st.integers(0, 30)
     linear = st.builds(Linear, st.integers(0, 5_000), few)
     widths = st.fixed_dictionaries({1: st.integers(1, 9_000), 5: st.integers(1, 9_000)})
@@ -108,8 +109,9 @@ def profiles(draw: st.DrawFn) -> Profile:
 def workloads(
     draw: st.DrawFn, profile: Profile | None = None, max_requests: int = 12, closed: bool = False
 ) -> Workload:
-    """Requests whose arrivals often fall on one instant or on the end of a round; `closed`: or of a
-    few clients.
+    """Workloads in which arrivals often coincide with each other or with the end of a round.
+
+    With `closed`, some workloads are closed loops of a few clients.
     """
     trace = draw(traces(max_requests))
     priced = price(trace, profile or draw(profiles()))
@@ -117,7 +119,7 @@ def workloads(
     step = draw(st.sampled_from([1, scale // 4 + 1, int(priced.round_ns[0])]))
     gaps = draw(st.lists(st.integers(0, 4), min_size=len(trace), max_size=len(trace)))
     arrivals = np.cumsum(np.array(gaps, dtype=np.int64) * step)
-    if draw(st.booleans()):  # as rounds of the first end, while it runs alone
+    if draw(st.booleans()):  # arrivals at ends of rounds of the first request, which runs alone
         ends = priced.prefill_ns[0] + np.append(0, np.cumsum(priced.round_ns[trace.rounds_of(0)]))
         arrivals = np.append(
             0, ends[np.minimum(np.cumsum(gaps[1:], dtype=np.int64), len(ends) - 1)]

@@ -1,4 +1,4 @@
-"""Servers whose memory is tight, of every manager there is."""
+"""Strategies for servers with little memory, with every memory manager."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,14 +12,12 @@ from lapsd.traces import Workload
 
 Limits = st.SearchStrategy[dict[str, Any]]
 
-# `auto` is slots, or tokens where their number is given
+# `auto` is slots, or tokens if `kv_tokens` is given
 EVERY = ("auto", *(name for name in MANAGERS if name not in ("slots", "tokens")))
-OFFLOADING = tuple(
-    name for name in EVERY[1:] if issubclass(MANAGERS[name], Offload)
-)  # caches move beside rounds
-SITTING = tuple(
-    name for name in EVERY if name not in OFFLOADING
-)  # they stay, or move between rounds
+# managers with asynchronous KV transfers, which overlap with rounds
+OFFLOADING = tuple(name for name in EVERY[1:] if issubclass(MANAGERS[name], Offload))
+# managers with KV transfers between rounds only
+SYNCHRONOUS = tuple(name for name in EVERY if name not in OFFLOADING)
 
 
 @st.composite
@@ -29,10 +27,10 @@ def capacities(
     managers: Sequence[str] = EVERY,
     prefills: Sequence[str] = tuple(PREFILLS),
 ) -> Capacity:
-    """A server of one of these managers whose memory, where it is limited, is tight.
+    """Servers with one of the memory managers and, if memory is limited, with little of it.
 
-    The largest request fits, with little more; where caches move beside rounds at times two or
-    three do: else there is nobody to choose from.
+    The largest request fits, and little more. With asynchronous KV transfers memory sometimes
+    suffices for two or three requests, so that the manager has a choice.
     """
     manager, trace = draw(st.sampled_from(managers)), work.priced.trace
     longest = int((trace.prompt_tokens + trace.output_tokens).max())
@@ -50,7 +48,7 @@ def capacities(
 
 
 def _auto(batch: int, longest: int, tokens: int) -> Limits:
-    slots = st.sampled_from([batch, batch + 1, None])
+    slots = st.sampled_from([batch, batch + 1, "unlimited"])
     return st.fixed_dictionaries({"kv_slots": slots, "kv_tokens": st.sampled_from([None, tokens])})
 
 
@@ -83,15 +81,15 @@ def _in_blocks(name: str, tokens: int, parameters: Mapping[str, Sequence[Any]]) 
 
 
 def _managed(name: str, parameters: Mapping[str, Sequence[Any]], **limits: int) -> Limits:
-    """`name:parameter=value+...`, with no limit on slots."""
+    """Specs `name:parameter=value+...`, without a limit on slots."""
     values = [
         st.sampled_from([f"{key}={value}" for value in among]) for key, among in parameters.items()
     ]
     specs = st.tuples(*values).map(lambda given: f"{name}:{'+'.join(given)}")
-    return specs.map(lambda spec: {"kv_slots": None, "manager": spec, **limits})
+    return specs.map(lambda spec: {"kv_slots": "unlimited", "manager": spec, **limits})
 
 
-# by manager: what makes memory of so many tokens, for requests of at most `longest`
+# by manager: the strategy for memory of `tokens` tokens and requests of at most `longest` tokens
 TIGHT: Mapping[str, Callable[[int, int, int], Limits]] = {
     "auto": _auto,
     "reserve": _reserve,

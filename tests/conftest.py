@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Settings and fixtures of all tests."""
 
 import os
 import signal
@@ -14,44 +14,44 @@ from lapsd.traces.errors import run_command
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
-# where only it matters that something fails, not how it fails shortest
+# for tests that need any failing example, not the smallest one
 settings.register_profile(
     "unshrunk", settings.get_profile("repeatable"), phases=(Phase.explicit, Phase.generate)
 )
 
-# started in the background, a shell's jobs ignore interrupts, and so would the commands that tests
-# interrupt
+# A background job of a shell ignores interrupts, and so do its child processes. Undo that: some
+# tests interrupt a child process.
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
-# `python -m pytest` puts the checkout there, where `sim` alone would then be importable; users have
-# `lapsd.sim` only
+# `python -m pytest` adds the checkout, which would make `sim` importable. Users have only
+# `lapsd.sim`.
 sys.path[:] = [path for path in sys.path if path not in ("", str(ROOT))]
 
 PUBLIC = Path(__file__).parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first, so that no worker is left alone with it."""
+    """Run the longest tests first, so that no worker runs them alone at the end."""
     items.sort(key=lambda item: not item.nodeid.startswith("tests/test_docs.py"))
 
 
 @pytest.fixture(scope="session")
 def public_data() -> Path:
-    """The folder of public data sets, which the project does not ship."""
+    """Return the folder of public data sets, which are not part of the repository."""
     folder = Path(os.environ.get("LAPSD_PUBLIC_DATA", PUBLIC))
     if not folder.is_dir():
-        pytest.skip(
-            "the public data sets are not beside this checkout (LAPSD_PUBLIC_DATA names another"
-            " place)"
-        )
+        pytest.skip(f"no public data sets in {folder} (set LAPSD_PUBLIC_DATA to another folder)")
     return folder
 
 
 @pytest.fixture
 def lapsd(capsys):
-    """Run the command line in this process; returns (exit code, stdout, stderr)."""
+    """Return a function that runs the command line in this process.
+
+    The function returns (exit code, stdout, stderr).
+    """
 
     def run(*arguments):
         code = run_command(

@@ -1,4 +1,4 @@
-"""JSON documents with other values in a place or two: each must be read, or refused in one line."""
+"""Strategies for damaged JSON documents, in which one or two values are replaced."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -20,7 +20,7 @@ JUNK = st.one_of(
 
 
 def places(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The keys that lead to every value in a JSON document, containers too."""
+    """Yield the path of keys to every value in a JSON document, including containers."""
     parts = document.items() if isinstance(document, dict) else ()
     for key, part in enumerate(document) if isinstance(document, list) else parts:
         yield (*path, key)
@@ -29,7 +29,7 @@ def places(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...
 
 @st.composite
 def damaged(draw: st.DrawFn, document: Any, times: int = 2) -> Any:
-    """The JSON document with other values in a place or two."""
+    """Copies of the JSON document in which up to `times` values are replaced."""
     document = deepcopy(document)
     for _ in range(draw(st.integers(1, times))):
         *keys, last = draw(st.sampled_from(list(places(document))))

@@ -1,12 +1,11 @@
-"""Can the tests fail?
-
-A seeded sample of mutants of what schedules are made of, each held to the tests of it.
+"""Mutation testing: run the tests on a random sample of mutants of the source code.
 
     make mutants [MUTANTS=200] [SEED=0]
 
-cosmic-ray mutates copies of the checkout, one a core: policies, engine, pricing and statistics.
-Prints every survivor with its diff, then how many were killed. 200 take an hour of two cores: each
-is a run of the tests below until the first that fails.
+cosmic-ray changes one place of policies, engine, pricing or statistics in a copy of the checkout,
+one copy per core, and runs the tests below until one fails. Prints the diff of every mutant that
+all tests pass ("survivor"), then the number of killed mutants. 200 mutants take an hour on two
+cores.
 """
 
 import argparse
@@ -31,8 +30,8 @@ MUTATED = (
     "sim/experiment/statistics.py",
     "sim/experiment/bound.py",
 )
-# those that fail soonest first
-KILLERS = (
+# the tests that fail soonest come first
+TESTS = (
     "tests/sim/test_request.py",
     "tests/sim/test_by_hand.py",
     "tests/sim/test_memory.py",
@@ -51,14 +50,14 @@ KILLERS = (
 )
 PYTEST = (
     f"{sys.executable} -m pytest -x -q -p no:cacheprovider --hypothesis-profile unshrunk "
-    f"-o faulthandler_timeout=90 -o faulthandler_exit_on_timeout=true {' '.join(KILLERS)}"
+    f"-o faulthandler_timeout=90 -o faulthandler_exit_on_timeout=true {' '.join(TESTS)}"
 )
 COSMIC_RAY = (sys.executable, "-m", "cosmic_ray.cli")
-FOREVER = 4  # a mutant that takes so many times what the tests take runs for ever: killed
+FOREVER = 4  # a mutant that takes this many times as long as the tests counts as killed
 
 
 def copy_of_checkout(folder: Path) -> None:
-    """Everything that git knows of, as it is now."""
+    """Copy every file that git tracks, in its present state."""
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
@@ -69,23 +68,23 @@ def copy_of_checkout(folder: Path) -> None:
 
 
 def is_observable(job: Any) -> bool:
-    """Not what changes nothing that could be seen, or fails at import.
+    """Return whether tests can notice a mutant.
 
-    `is` and `==` are the same of small integers and of what compares by identity; most decorators
-    say what is abstract or remembered; what servers and managers hold themselves to (`check`,
-    `strict=True`) is a test itself; fields that are bound are not read before; `X | None` is a
-    type.
+    Left out are: `is` for `==` and the reverse, which agree for small integers and for objects that
+    compare by identity; decorators, most of which mark abstract or cached methods; self-checks of
+    servers and managers (`check`, `strict=True`); defaults of fields that `bind` sets; and `X |
+    None` in annotations.
     """
     mutation = job.mutations[0]
     name = mutation.operator_name
     same = name.endswith(("_Is", "_IsNot", "_Is_Eq", "_IsNot_NotEq"))
     line = linecache.getline(str(ROOT / mutation.module_path), mutation.start_pos[0])
-    held = mutation.definition_name in ("check", "_check") or line[
+    self_check = mutation.definition_name in ("check", "_check") or line[
         : mutation.start_pos[1]
     ].endswith("strict=")
     return not (
         same
-        or held
+        or self_check
         or "_BitOr_" in name
         or "Decorator" in name
         or 'metadata={"bound": True}' in line
@@ -93,7 +92,7 @@ def is_observable(job: Any) -> bool:
 
 
 def begin(folder: Path, seconds: float) -> list[Any]:
-    """A session of every mutant in a copy of the checkout: its jobs, in the order of places."""
+    """Create a session of all mutants of a copy of the checkout; return jobs in source order."""
     from cosmic_ray.work_db import WorkDB, use_db
 
     paths = ", ".join(f'"{path}"' for path in MUTATED)
@@ -107,18 +106,18 @@ def begin(folder: Path, seconds: float) -> list[Any]:
         return sorted(session.work_items, key=lambda job: str(job.mutations))
 
 
-def leave_only(folder: Path, jobs: list[Any], chosen: Collection[int]) -> None:
-    """Skip all mutants of the session but those of these places."""
+def skip_others(folder: Path, jobs: list[Any], chosen: Collection[int]) -> None:
+    """Skip all jobs of the session except the chosen ones, given by their index."""
     from cosmic_ray.work_db import WorkDB, use_db
     from cosmic_ray.work_item import WorkerOutcome, WorkResult
 
     with use_db(str(folder / "session.sqlite"), WorkDB.Mode.open) as session:
-        others = [job.job_id for place, job in enumerate(jobs) if place not in chosen]
+        others = [job.job_id for index, job in enumerate(jobs) if index not in chosen]
         session.set_multiple_results(others, WorkResult(WorkerOutcome.SKIPPED))
 
 
 def results_of(folder: Path) -> list[Any]:
-    """What became of the mutants that the session ran."""
+    """Return the results of the mutants that the session ran."""
     from cosmic_ray.work_db import WorkDB, use_db
     from cosmic_ray.work_item import WorkerOutcome
 
@@ -131,7 +130,7 @@ def results_of(folder: Path) -> list[Any]:
 
 
 def main() -> None:
-    """Sample, run, report; exit code 1 if fewer than 95 % were killed."""
+    """Draw a sample, run it and print the result; exit code 1 if fewer than 95 % were killed."""
     from cosmic_ray.work_item import TestOutcome
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -146,16 +145,18 @@ def main() -> None:
         if subprocess.run(
             shlex.split(PYTEST), cwd=folders[0], stdout=subprocess.DEVNULL, check=False
         ).returncode:
-            sys.exit("the tests fail as it is: they would kill every mutant")
+            sys.exit("the tests fail without any mutation")
         seconds = FOREVER * (time.monotonic() - started)
         sessions = [begin(folder, seconds) for folder in folders]
-        # of the order of places, so that a seed means the same mutants everywhere
-        worth = [place for place, job in enumerate(sessions[0]) if is_observable(job)]
-        sample = random.Random(arguments.seed).sample(worth, min(len(worth), arguments.mutants))
-        print(f"{len(sample)} of {len(worth)} mutants", flush=True)
+        # indices in source order, so that a seed gives the same mutants on every machine
+        observable = [index for index, job in enumerate(sessions[0]) if is_observable(job)]
+        sample = random.Random(arguments.seed).sample(
+            observable, min(len(observable), arguments.mutants)
+        )
+        print(f"{len(sample)} of {len(observable)} mutants", flush=True)
         running = []
         for core, (folder, jobs) in enumerate(zip(folders, sessions, strict=True)):
-            leave_only(folder, jobs, set(sample[core :: len(folders)]))
+            skip_others(folder, jobs, set(sample[core :: len(folders)]))
             running.append(
                 subprocess.Popen(
                     [*COSMIC_RAY, "exec", "mutants.toml", "session.sqlite"], cwd=folder
@@ -169,7 +170,7 @@ def main() -> None:
     for result in survivors:
         print(result.diff, "\n")
     killed = len(results) - len(survivors)
-    print(f"{killed} of {len(results)} killed")
+    print(f"{killed} of {len(results)} mutants killed")
     sys.exit(killed < 0.95 * len(results))
 
 

@@ -93,7 +93,7 @@ class Profile:
         if way is None and scale == 1:
             return self
         if not 0 <= scale <= 1e6:
-            raise ValueError(f"swap_scale {scale}: must be between 0 and 1000000")
+            raise ValueError(f"swap_scale={scale}: must be between 0 and 1000000")
         if way is not None and way not in self.costs.swap_ways:
             known = ", ".join(self.costs.swap_ways) or "none"
             raise ValueError(f"swap {way!r}: the ways that the profile has are: {known}")

@@ -68,20 +68,20 @@ class Arrivals:
                 "arrivals: give either a load, a rate, all-at-once or a number of clients"
             )
         if self.clients is not None and self.clients < 1:
-            raise ValueError(f"clients {self.clients}: must be at least 1")
+            raise ValueError(f"clients={self.clients}: must be at least 1")
         if not 0 <= self.think_s <= LONGEST_S:
-            raise ValueError(f"think {self.think_s}: must be at least 0, and at most {LONGEST_S} s")
+            raise ValueError(f"think={self.think_s}: must be at least 0, and at most {LONGEST_S} s")
         if self.think_s and self.clients is None:
-            raise ValueError(f"think {self.think_s}: applies only to a number of clients")
+            raise ValueError(f"think={self.think_s}: applies only to a number of clients")
         for name, value in (("load", self.load), ("rate", self.rate_per_s)):
             if value is not None and not (0 < value < math.inf):
                 raise ValueError(f"{name} {value}: must be above 0")
         if not 0 < self.cv <= 100:
-            raise ValueError(f"cv {self.cv}: must be above 0, and at most 100")
+            raise ValueError(f"cv={self.cv}: must be above 0, and at most 100")
         at_once = self.all_at_once or self.clients is not None
         if self.cv != 1 and (self.recorded is not None or at_once):
             raise ValueError(
-                f"cv {self.cv}: does not apply to recorded arrivals, all-at-once or clients"
+                f"cv={self.cv}: does not apply to recorded arrivals, all-at-once or clients"
             )
         if self.recorded is not None and at_once:
             raise ValueError("recorded arrivals need a load or a rate")
@@ -193,9 +193,9 @@ def draw_workload(
         seconds.
     """
     if requests < 1:
-        raise ValueError(f"requests {requests}: must be at least 1")
+        raise ValueError(f"requests={requests}: must be at least 1")
     if seed < 0:
-        raise ValueError(f"seed {seed}: must be at least 0")
+        raise ValueError(f"seed={seed}: must be at least 0")
     rows = np.random.default_rng([seed, REQUEST_STREAM]).integers(len(priced.trace), size=requests)
     arrival = np.cumsum(arrivals.unit_gaps(requests, seed)) * arrivals.mean_gap_ns(
         mean_size_ns or priced.mean_size_ns

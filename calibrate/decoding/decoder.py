@@ -35,7 +35,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature <= 100:
-            raise ValueError(f"temperature {self.temperature}: must be between 0 (greedy) and 100")
+            raise ValueError(f"temperature={self.temperature}: must be between 0 (greedy) and 100")
 
     def uniforms(self, request: int) -> "Uniforms":
         return Uniforms(self.seed, request)

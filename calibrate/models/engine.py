@@ -142,7 +142,7 @@ def choose_engine(model: Any, vocabulary: int, name: str = "auto") -> Engine:
         If the name is unknown, or if it is `lean` and the lean engine does not support the model.
     """
     if name not in ("auto", "lean", "hf"):
-        raise ValueError(f"engine {name!r}: must be auto, lean or hf")
+        raise ValueError(f"engine={name!r}: must be auto, lean or hf")
     own = HFEngine(model, vocabulary)
     if name == "hf":
         return own

@@ -110,7 +110,7 @@ def choose_device(name: str) -> torch.device:
         If the name is unknown or there is no such device.
     """
     if name not in DEVICES:
-        raise ValueError(f"device {name!r}: must be {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
+        raise ValueError(f"device={name!r}: must be {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
     if name in ("cuda", "spread") and not torch.cuda.is_available():
         raise ValueError(f"device {name}: torch sees no CUDA device here")
     if name == "cpu" or not torch.cuda.is_available():
@@ -243,7 +243,7 @@ def _dtype(name: str, device: str) -> str:
     if name == "auto":
         return "float32" if choose_device(device).type == "cpu" else "bfloat16"
     if name not in DTYPES:
-        raise ValueError(f"dtype {name!r}: must be auto, {', '.join(DTYPES)}")
+        raise ValueError(f"dtype={name!r}: must be auto, {', '.join(DTYPES)}")
     return name
 
 

@@ -1,4 +1,4 @@
-"""The verb `capacity`: the highest rate of arrivals at which a constraint holds."""
+"""The command `lapsd capacity`: the highest arrival rate at which a constraint holds."""
 
 import json
 import math
@@ -20,8 +20,8 @@ from lapsd.sim.experiment.statistics import Interval
 from lapsd.sim.sweeps.highest_rate import TOLERANCE, Constraint, capacity
 
 app = verb()
-HOW_REQUESTS_COME = ("load", "rate", "all_at_once", "clients", "think")
-SETTINGS = tuple(name for name in SCENARIO_FIELDS if name not in HOW_REQUESTS_COME)
+ARRIVAL_FIELDS = ("load", "rate", "all_at_once", "clients", "think")
+SETTINGS = tuple(name for name in SCENARIO_FIELDS if name not in ARRIVAL_FIELDS)
 
 
 @app.command("capacity")
@@ -29,38 +29,36 @@ SETTINGS = tuple(name for name in SCENARIO_FIELDS if name not in HOW_REQUESTS_CO
 def show_capacity(
     scenario: Mapping[str, Any],
     constraint: Annotated[
-        str, typer.Option(help="METRIC<=BOUND, of each run: any metric of a comparison.")
-    ] = "mean_normalised_latency_s<=0.2",
+        str, typer.Option(help="METRIC<=BOUND, for any metric of a run.")
+    ] = "mean_normalized_latency_s<=0.2",
     policy: Annotated[
         list[str] | None, typer.Option(help="Repeat for several [default: fcfs].")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Workloads: seeds 0, 1, ...")] = 10,
-    tolerance: Annotated[
-        float, typer.Option(help="To within which share of itself a rate is found.")
-    ] = TOLERANCE,
+    seeds: Annotated[int, typer.Option(help="Number of workloads; their seeds are 0, 1, ...")] = 10,
+    tolerance: Annotated[float, typer.Option(help="Relative accuracy of the rate.")] = TOLERANCE,
     as_json: AsJson = False,
 ) -> None:
-    """Find the highest rate of arrivals at which a constraint holds, by bisection in every seed."""
+    """Find the highest arrival rate at which a constraint holds, by bisection for each seed."""
     wanted, prepared = Constraint.parse(constraint), PreparedScenario.of(**scenario)
     policies = [parse_policy(spec) for spec in policy or ["fcfs"]]
     rates: dict[str, tuple[Interval, list[float]]] = {}
     done = 0
     with watch(quiet=as_json) as shown:
 
-        def went_on() -> None:
+        def count_seed() -> None:
             nonlocal done
             done += 1
             shown("bisecting", done, seeds * len(policies))
 
         for one in policies:
             rates[spec_of(one)] = capacity(
-                prepared, one, wanted, seeds, tolerance=tolerance, progress=went_on
+                prepared, one, wanted, seeds, tolerance=tolerance, progress=count_seed
             )
     if as_json:
         print(json.dumps([_record(*row) for row in rates.items()], indent=2, allow_nan=False))
         return
     table = table_of(
-        "policy", "arrivals\n/ s", "low\n95 %", "high\n95 %", "lowest\nseed", "highest\nseed"
+        "policy", "arrivals\n/ s", "95 %\nlow", "95 %\nhigh", "lowest\nseed", "highest\nseed"
     )
     for spec, (rate, of_seeds) in rates.items():
         table.add_row(escape(spec), *map(number, (*rate, min(of_seeds), max(of_seeds))))
@@ -69,14 +67,14 @@ def show_capacity(
     stdout.print(
         escape(
             f"{wanted}, {seeds} seeds; {prepared.scenario.requests} requests; "
-            f"{prepared.trace.provenance.source or 'a trace'}; a dash: no limit"
+            f"{prepared.trace.provenance.source or 'a trace'}; a dash means no limit"
         ),
         style="dim",
     )
 
 
 def _record(spec: str, highest: tuple[Interval, list[float]]) -> dict[str, Any]:
-    """JSON-ready; no limit is null."""
+    """Return one policy's rates as a JSON document; null means no limit."""
     rate, of_seeds = ([x if math.isfinite(x) else None for x in values] for values in highest)
     return {
         "policy": spec,

@@ -17,7 +17,7 @@ from lapsd.cli.terminal import watch
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS
 from lapsd.sim.sweeps import folders
 from lapsd.sim.sweeps.chunks import ChunkRunner
-from lapsd.sim.sweeps.execution import finish, prepare
+from lapsd.sim.sweeps.execution import finish
 from lapsd.sim.sweeps.grid import Sweep
 from lapsd.sim.sweeps.workers import check_workers, connect
 
@@ -111,7 +111,7 @@ def sweep(
         options |= {"parameters": parameters, "settings": settings}
         base = Sweep.from_toml(file) if file else None
         folder, wanted = out, Sweep.from_document(options, base=base)
-    runner, stderr = prepare(wanted), Console(stderr=True)
+    runner, stderr = ChunkRunner.load(wanted), Console(stderr=True)
     _print_number_of_runs(runner, stderr, ask=not yes)
     client = connect(dask) if dask else None
     number = sum(client.nthreads().values()) if client else workers or os.cpu_count()  # type: ignore[no-untyped-call]

@@ -23,7 +23,7 @@ class LiveRounds(Recorded):
         self.drafted = [0, draft_tokens]
         self.round_drafted = [draft_tokens]
         self.looks_ahead = [prompt_tokens + draft_tokens + 1]
-        self.ranges, self.foreseen = {}, {}
+        self.ranges, self.predicted_rounds = {}, {}
 
     def add(self, emitted: int, accepted: int, *, last: bool) -> None:
         """Append a round.

@@ -18,7 +18,7 @@ from lapsd.serve.own.live_rounds import LiveRounds
 from lapsd.serve.own.rows import Rows
 from lapsd.serve.plan import Plan
 from lapsd.serve.record import KVTransfer, Prefilled, Record, RequestResult, Step
-from lapsd.sim.engine.memory import Memory, Move
+from lapsd.sim.engine.memory import Memory, Transfer
 from lapsd.sim.engine.request import Request
 
 
@@ -58,8 +58,8 @@ class Server:
             )
             for i, planned in enumerate(self.plan.requests)
         ]
-        self.memory.moved = self._move
-        self._moves: list[KVTransfer] = []
+        self.memory.on_transfer = self._transfer
+        self._transfers: list[KVTransfer] = []
 
     def serve(self, after_step: Callable[["Server"], None] = lambda server: None) -> Record:
         """Serve until all requests have finished, or until interrupted."""
@@ -94,7 +94,7 @@ class Server:
         """
         self._admit()
         fresh = self._choose()
-        self._moves = []
+        self._transfers = []
         self.memory.make_room(self.running, fresh, self._order, self.now_ns)
         if not self.running:
             self._idle()
@@ -141,12 +141,12 @@ class Server:
         self.idle_ns += arrival_ns - self.now_ns
         self.now_ns = arrival_ns
 
-    def _move(self, move: Move) -> None:
+    def _transfer(self, transfer: Transfer) -> None:
         """Do a KV transfer that the memory manager asks for, and record its time."""
-        request = move.request
-        if move.kind == "swap in":
+        request = transfer.request
+        if transfer.kind == "swap in":
             ns = self.rows.swap_in(request.index)
-        elif move.kind == "recompute":
+        elif transfer.kind == "recompute":
             ns = self.rows.prefill(request.index)
         elif self.plan.evict == "swap":
             ns = self.rows.swap_out(request.index)
@@ -154,7 +154,7 @@ class Server:
             self.rows.drop(request.index)
             ns = 0
         request.switch_ns += ns
-        self._moves.append(KVTransfer(move.kind, request.index, request.kv_tokens, ns))
+        self._transfers.append(KVTransfer(transfer.kind, request.index, request.kv_tokens, ns))
 
     def _prefill(self, request: Request) -> Prefilled:
         request.started = True
@@ -166,7 +166,7 @@ class Server:
         running = self.running
         emitted, draft_ns, verify_ns = self.rows.round([request.index for request in running])
         start_ns, self.now_ns = self.now_ns, self.clock.now_ns()
-        at_ns = start_ns + sum(move.ns for move in self._moves)
+        at_ns = start_ns + sum(transfer.ns for transfer in self._transfers)
         for prefill in prefills:
             self.requests[prefill.request].first_service_ns = at_ns
             at_ns += prefill.ns
@@ -183,7 +183,7 @@ class Server:
                 scheduled=[self.plan.draft_tokens + 1] * len(running),
                 accepted=[min(e.accepted, k) for e, k in zip(emitted, kept, strict=True)],
                 emitted=kept,
-                moves=self._moves,
+                transfers=self._transfers,
                 prefills=prefills,
                 draft_ns=draft_ns,
                 verify_ns=verify_ns,

@@ -58,13 +58,15 @@ def profile_of(records: Sequence[Record], provenance: Provenance, weights: str) 
         )
     n = int(rounds["drafted"].max())
     terms = {b: _terms(rounds[rounds["batch"] == b], n) for b in sizes}
-    moves = [move for record in records for step in record.steps for move in step.moves]
+    transfers = [
+        transfer for record in records for step in record.steps for transfer in step.transfers
+    ]
     prompts = [
         (p.tokens, p.ns) for record in records for step in record.steps for p in step.prefills
     ]
-    prompts += [(m.tokens - 1, m.ns) for m in moves if m.kind == "recompute"]
+    prompts += [(m.tokens - 1, m.ns) for m in transfers if m.kind == "recompute"]
     out, back = (
-        _mean([(m.tokens, m.ns) for m in moves if m.kind == kind])
+        _mean([(m.tokens, m.ns) for m in transfers if m.kind == kind])
         for kind in ("swap out", "swap in")
     )
     shared = [step for record in records for step in record.steps if not all(step.emitted)]

@@ -14,7 +14,7 @@ from lapsd.serve.record import KVTransfer, Record, Step
 from lapsd.serve.validation.recorded import trace_of
 from lapsd.serve.validation.simulated import run_of, server_of
 from lapsd.sim.engine import Run
-from lapsd.sim.engine.memory import Move
+from lapsd.sim.engine.memory import Transfer
 from lapsd.sim.engine.request import Request
 from lapsd.traces import Profile, price
 
@@ -30,7 +30,7 @@ class Durations:
     """
 
     def __init__(self, steps: Sequence[Step]) -> None:
-        self._steps, self._at, self._moved = steps, 0, 0
+        self._steps, self._at, self._transferred = steps, 0, 0
 
     def round_ns(self, now_ns: int, running: Sequence[Request]) -> int:
         """Return the round time of the current step, after comparing its decision."""
@@ -42,12 +42,12 @@ class Durations:
             raise Divergence(
                 f"{here}: the live run served {list(step.running)}, the simulator serves {indices}"
             )
-        if self._moved != len(step.moves):
+        if self._transferred != len(step.transfers):
             raise Divergence(
-                f"{here}: the live run did {len(step.moves)} KV transfers, the simulator"
-                f" {self._moved}"
+                f"{here}: the live run did {len(step.transfers)} KV transfers, the simulator"
+                f" {self._transferred}"
             )
-        self._at, self._moved = self._at + 1, 0
+        self._at, self._transferred = self._at + 1, 0
         return step.round_ns
 
     def _step(self, now_ns: int) -> Step:
@@ -55,35 +55,36 @@ class Durations:
             raise Divergence(f"decision {self._at} at {now_ns} ns: the live run had ended")
         return self._steps[self._at]
 
-    def move_ns(self, kind: str) -> int:
+    def transfer_ns(self, kind: str) -> int:
         """Return the time of the next KV transfer of the current step."""
         return self._next(kind).ns
 
-    def moved(self, move: Move) -> None:
+    def on_transfer(self, transfer: Transfer) -> None:
         """Compare the request of the KV transfer whose time was just returned."""
-        live = self._next(move.kind)
-        if live.request != move.request.index:
+        live = self._next(transfer.kind)
+        if live.request != transfer.request.index:
             raise Divergence(
                 self._transfer_message(
-                    move.kind, f"does it for request {live.request}, not {move.request.index}"
+                    transfer.kind,
+                    f"does it for request {live.request}, not {transfer.request.index}",
                 )
             )
-        self._moved += 1
+        self._transferred += 1
 
     def _next(self, kind: str) -> KVTransfer:
         if self.over:
             raise Divergence(self._transfer_message(kind, "had ended"))
-        moves = self._steps[self._at].moves
-        if self._moved == len(moves):
+        transfers = self._steps[self._at].transfers
+        if self._transferred == len(transfers):
             raise Divergence(self._transfer_message(kind, "does none"))
-        if (live := moves[self._moved]).kind != kind:
+        if (live := transfers[self._transferred]).kind != kind:
             raise Divergence(self._transfer_message(kind, f"does a {live.kind}"))
         return live
 
     def _transfer_message(self, kind: str, live: str) -> str:
         return (
-            f"decision {self._at}, KV transfer {self._moved}: the simulator does a {kind}; the live"
-            f" run {live}"
+            f"decision {self._at}, KV transfer {self._transferred}: the simulator does a {kind};"
+            f" the live run {live}"
         )
 
     @property
@@ -114,10 +115,10 @@ def replay(plan: Plan, record: Record) -> Run:
     memory, back = server.memory, server.memory.eviction.back
     memory.eviction = replace(
         memory.eviction,
-        out_ns=lambda tokens: durations.move_ns("swap out"),
-        back_ns=lambda tokens: durations.move_ns(back),
+        out_ns=lambda tokens: durations.transfer_ns("swap out"),
+        back_ns=lambda tokens: durations.transfer_ns(back),
     )
-    memory.moved = durations.moved
+    memory.on_transfer = durations.on_transfer
     run = run_of(server)
     if not durations.over:
         raise Divergence(f"the simulator ends at {run.end_ns} ns, before the live run")

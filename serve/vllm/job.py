@@ -73,7 +73,7 @@ class LiveJob:
         window = self.acceptances(last)
         return max(window) - min(window)
 
-    def foresee(self, key: Hashable, happens: Callable[[Job], bool]) -> NoReturn:
+    def predict_round(self, key: Hashable, happens: Callable[[Job], bool]) -> NoReturn:
         raise NotImplementedError(
             "a real server does not know the future: only the simulator calls `run_until`"
         )

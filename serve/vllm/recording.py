@@ -143,7 +143,7 @@ class RecordingScheduler(LapsdScheduler):
                 step.tokens,
                 accepted=[max(0, count - 1) for count in emitted],
                 emitted=emitted,
-                moves=[],
+                transfers=[],
                 prefills=[],
             )
         )

@@ -48,12 +48,12 @@ class Capacity:
 
     def __post_init__(self) -> None:
         if self.batch < 1:
-            raise ValueError(f"batch {self.batch}: must be at least 1")
+            raise ValueError(f"batch={self.batch}: must be at least 1")
         slot_limit(self.kv_slots, self.batch)  # refuses what it does not know
         if self.kv_tokens is not None and self.kv_tokens < 1:
-            raise ValueError(f"kv_tokens {self.kv_tokens}: must be at least 1")
+            raise ValueError(f"kv_tokens={self.kv_tokens}: must be at least 1")
         if self.token_budget < 1:
-            raise ValueError(f"token_budget {self.token_budget}: must be at least 1")
+            raise ValueError(f"token_budget={self.token_budget}: must be at least 1")
         for name, known in (("evict", EVICTIONS), ("prefill", PREFILLS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r}: must be {' or '.join(known)}")
@@ -100,7 +100,7 @@ class Capacity:
                     f"token_budget {self.budget}: a round of request {index} takes {need} tokens"
                 )
 
-    def move_ns(self, costs: Costs, tokens: int) -> tuple[int, int]:
+    def transfer_ns(self, costs: Costs, tokens: int) -> tuple[int, int]:
         """What it takes to evict a cache of so many tokens and to have it back; nothing where all
         caches fit.
         """

@@ -30,8 +30,8 @@ class Recorded:
         Draft tokens of every round; None where they differ.
     ranges : dict
         By `last` and from round `last` on, what `policies.Job.acceptance_range` is.
-    foreseen : dict
-        Rounds at which something first happens, by the key of `policies.Job.foresee`.
+    predicted_rounds : dict
+        Rounds at which something first happens, by the key of `policies.Job.predict_round`.
     values : dict
         Values by committed rounds, by prediction and the key of `policies.Job.ahead`.
     """
@@ -55,7 +55,7 @@ class Recorded:
         lengths = set(trace.drafted[span].tolist())
         self.draft_tokens: int | None = lengths.pop() if len(lengths) == 1 else None
         self.ranges: dict[int, list[float]] = {}
-        self.foreseen: dict[Hashable, int] = {}
+        self.predicted_rounds: dict[Hashable, int] = {}
         self.values: dict[tuple[int, Hashable], NDArray[np.float64]] = {}
         self._blocks_ahead: dict[int, NDArray[np.int64]] = {}
 

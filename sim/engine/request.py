@@ -87,9 +87,13 @@ class Request:
         ranges = self.recorded.ranges.get(last) or self.recorded.ranges_of(last)
         return ranges[self.rounds - last]
 
-    def foresee(self, key: Hashable, happens: Callable[[Job], bool]) -> int:
-        foreseen = self.recorded.foreseen.get(key)
-        return foresee(self.recorded, key, happens) if foreseen is None else foreseen
+    def predict_round(self, key: Hashable, happens: Callable[[Job], bool]) -> int:
+        predicted_rounds = self.recorded.predicted_rounds.get(key)
+        return (
+            predict_round(self.recorded, key, happens)
+            if predicted_rounds is None
+            else predicted_rounds
+        )
 
     def ahead(self, key: Hashable, value: Callable[[Job], float]) -> NDArray[np.float64]:
         values = self.recorded.values.get((self.predicted_tokens, key))
@@ -115,7 +119,7 @@ class Request:
         return self.recorded.looks_ahead[self.rounds]
 
 
-def foresee(recorded: Recorded, key: Hashable, happens: Callable[[Job], bool]) -> int:
+def predict_round(recorded: Recorded, key: Hashable, happens: Callable[[Job], bool]) -> int:
     """The first number of committed rounds at which `happens`, or `NEVER`; remembered by `key`.
 
     O(rounds).
@@ -126,7 +130,7 @@ def foresee(recorded: Recorded, key: Hashable, happens: Callable[[Job], bool]) -
         if happens(replay):
             first = rounds
             break
-    recorded.foreseen[key] = first
+    recorded.predicted_rounds[key] = first
     return first
 
 

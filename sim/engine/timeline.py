@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lapsd.sim.engine.memory import Move
+from lapsd.sim.engine.memory import Transfer
 from lapsd.sim.engine.request import Request
 
 
@@ -47,10 +47,12 @@ class Timeline:
     _open: dict[int, Span] = field(default_factory=dict)
     _waiting: dict[int, Span] = field(default_factory=dict)
 
-    def moved(self, move: Move) -> None:
+    def on_transfer(self, transfer: Transfer) -> None:
         """A KV cache moves."""
-        if move.end_ns > move.start_ns:
-            self.spans.append(Span(move.kind, move.request.index, 0, move.start_ns, move.end_ns))
+        if transfer.end_ns > transfer.start_ns:
+            self.spans.append(
+                Span(transfer.kind, transfer.request.index, 0, transfer.start_ns, transfer.end_ns)
+            )
 
     def decided(
         self,

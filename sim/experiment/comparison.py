@@ -248,7 +248,7 @@ def compare_on(
 ) -> Comparison:
     """`compare` on a prepared scenario."""
     if seeds < 1:
-        raise ValueError(f"seeds {seeds}: must be at least 1")
+        raise ValueError(f"seeds={seeds}: must be at least 1")
     chosen = _by_spec(default_policies() if policies is None else policies)
     with_baseline = {**chosen, "fcfs": chosen.get("fcfs", FCFS())}  # the baseline
     specs = list(with_baseline)

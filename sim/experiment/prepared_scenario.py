@@ -119,10 +119,10 @@ class PreparedScenario:
 
     Attributes
     ----------
-    scenario : Setting
+    scenario : Scenario
     trace : Trace
         The whole trace.
-    split : Halves
+    split : Split
     recorded : ArrivalTrace or None
         Content of the file that `arrivals` names.
     """
@@ -172,7 +172,7 @@ class PreparedScenario:
     def context(self) -> PolicyContext:
         """The policies' knowledge before the run."""
         known = policy_context(self.split.train, self.scenario.predictor)
-        out_ns, back_ns = self.scenario.capacity.move_ns(
+        out_ns, back_ns = self.scenario.capacity.transfer_ns(
             self.profile.costs, self.split.train.median_context
         )
         return replace(

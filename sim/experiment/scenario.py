@@ -238,7 +238,7 @@ class Scenario:
             object.__setattr__(self, "load", LOAD)
         if self.warmup >= self.requests:
             raise ValueError(
-                f"warmup {self.warmup}: must be below the number of requests, {self.requests}"
+                f"warmup={self.warmup}: must be below the number of requests, {self.requests}"
             )
         _ = self.capacity, self.arrival_process(), self.predictor  # refuse bad combinations
 

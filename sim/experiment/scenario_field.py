@@ -93,7 +93,7 @@ class ScenarioField:
         try:
             return value_from_text(text, annotation, self.name, none=TEXTS_FOR_NONE)
         except ValueError:
-            raise ValueError(f"{self.name} {text!r}: needs {self._needed}") from None
+            raise ValueError(f"{self.name}={text!r}: needs {self._needed}") from None
 
     def checked(self, value: Any) -> Value:
         """Return the value as a plain Python value of the field's kind.
@@ -108,9 +108,9 @@ class ScenarioField:
         number = isinstance(value, Integral if self.kind is int else Real)
         number = number and not isinstance(value, bool)
         if not (number if self.kind in (int, float) else isinstance(value, self.kind)):
-            raise ValueError(f"{self.name} {value!r}: needs {self._needed}")
+            raise ValueError(f"{self.name}={value!r}: needs {self._needed}")
         if self.one_of and value not in self.one_of:
-            raise ValueError(f"{self.name} {value!r}: must be {' or '.join(self.one_of)}")
+            raise ValueError(f"{self.name}={value!r}: must be {' or '.join(self.one_of)}")
         if number:
             inside = (
                 math.isfinite(value)
@@ -119,7 +119,7 @@ class ScenarioField:
                 and (self.most is None or value <= self.most)
             )
             if not inside:
-                raise ValueError(f"{self.name} {value}: must be {self.bounds or 'finite'}")
+                raise ValueError(f"{self.name}={value}: must be {self.bounds or 'finite'}")
         return self.kind(value)  # type: ignore[no-any-return]
 
     @property

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lapsd.policies import LapsSD, PolicyContext
 from lapsd.sim.engine.recorded import Recorded
-from lapsd.sim.engine.request import foresee
+from lapsd.sim.engine.request import predict_round
 from lapsd.traces import PricedTrace, Profile, Trace, price, shuffled
 
 _RECORDED: WeakKeyDictionary[Trace, list[Recorded]] = WeakKeyDictionary()
@@ -29,7 +29,7 @@ def stable_rounds(trace: Trace, policy: LapsSD | None = None) -> NDArray[np.int6
 
 
 def _stable_round(recorded: Recorded, policy: LapsSD) -> int:
-    stable = foresee(recorded, None, policy.is_stable)
+    stable = predict_round(recorded, None, policy.is_stable)
     # a request that becomes perceptible at its last round is complete then
     return stable if stable < len(recorded.round_ns) else 0
 

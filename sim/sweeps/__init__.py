@@ -1,5 +1,5 @@
-"""Sweeps: every combination of parameters, on one machine or many, into a folder of Parquet
-parts.
+"""Sweeps: run every combination of parameters, on one machine or many, into a folder of Parquet
+files.
 """
 
 from lapsd.sim.sweeps.best import Verdict, best

@@ -1,14 +1,17 @@
-"""Which configurations are best, and which cannot be told from the best.
+"""Find the best configuration of a sweep, and the configurations not significantly worse.
 
-Selecting the best of many on the seeds that its figure is then quoted from flatters it, so the
-seeds are halved: one half selects, the other reports. The configurations "not worse than the best"
-are found by multiple comparisons with the best: each is compared with the selected one, paired over
-the fresh seeds, and is called worse only if its t is beyond what the largest t of all of them
-reaches in 5 % of cases when the differences of whole seeds change sign at random (max t of Westfall
-and Young; with too few seeds for that, if a one-sided t test at 5 % over the number of comparisons
-says so): configurations that do nearly the same differ together, which Bonferroni cannot use. The
-set holds the truly best configuration in at least 95 % of sweeps, as far as differences are
-symmetric, since that one is called worse than the selected one with odds of at most 5 %.
+The mean of the best of many configurations is too low on the seeds that selected it. So half of the
+seeds select the best configuration, and the other half ("fresh seeds") give its metric.
+
+The configurations "not worse than the best" come from multiple comparisons with the best. Each
+configuration is compared with the selected one, paired over the fresh seeds. It is worse if its t
+exceeds the critical value: the largest t of all configurations exceeds that value in at most 5 % of
+cases in which the differences of whole seeds change sign at random (max t of Westfall and Young).
+Unlike Bonferroni, this takes into account that similar configurations differ in the same seeds.
+With too few seeds, a one-sided t test at 5 % over the number of comparisons decides.
+
+The set contains the truly best configuration in at least 95 % of sweeps, as far as differences are
+symmetric: the probability of calling it worse than the selected one is at most 5 %.
 """
 
 from collections.abc import Sequence
@@ -25,37 +28,37 @@ from lapsd.sim.experiment.statistics import Interval, mean_interval, ratio_by_se
 ERROR = 0.05
 RESAMPLES = 2_000
 LEAST_SEEDS = 4
-EACH_HALF = (
-    slice(None),
-    slice(0, None, 2),
-    slice(1, None, 2),
-)  # of the seeds: all, those that select, fresh ones
-ENOUGH_TO_FLIP, ALL_FLIPS, SOME_FLIPS = (
-    6,
-    10,
-    2_000,
-)  # seeds; seeds; sign vectors where there are more seeds
+# all seeds, the seeds that select, and the fresh seeds
+EACH_HALF = (slice(None), slice(0, None, 2), slice(1, None, 2))
+ENOUGH_TO_FLIP = 6  # seeds for the test by sign changes
+ALL_FLIPS = 10  # seeds up to which all sign vectors are tried
+SOME_FLIPS = 2_000  # random sign vectors with more seeds
 
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What is best within one group of settings.
+    """The best configuration of one group of scenarios.
 
     Attributes
     ----------
-    group : dict of the columns that the best was sought by
+    group : dict
+        The values of the columns that define the group.
     metric : str
     best : str
         The configuration selected on half of the seeds.
     value : Interval
-        Its metric on the other half, 95 %.
+        Its metric on the other half, with a 95 % interval.
     selected_value : float
-        Its metric on the half that selected it: lower, as a rule, than what it is worth.
-    alike : DataFrame Configurations not worse than it: `policy`, `value`, `difference` to the best,
-        and `wins`, in how many of the resamples of all seeds it was the best. Best first.
+        Its metric on the half that selected it; as a rule too low.
+    not_worse : DataFrame
+        The configurations that are not significantly worse, best first: `policy`, `value`,
+        `difference` to the best, and `wins`, the share of resamples of all seeds in which the
+        configuration was the best.
     wins : DataFrame
-        For each parameter that varies, how often each value won: `parameter`, `value`, `wins`.
+        For each parameter that varies, the share of wins of each value: `parameter`, `value`,
+        `wins`.
     configurations, seeds : int
+        How many there are.
     """
 
     group: dict[str, Any]
@@ -63,14 +66,14 @@ class Verdict:
     best: str
     value: Interval
     selected_value: float
-    alike: pd.DataFrame
+    not_worse: pd.DataFrame
     wins: pd.DataFrame
     configurations: int
     seeds: int
 
     @property
     def record(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """The verdict as a JSON document."""
         return {
             "group": self.group,
             "metric": self.metric,
@@ -81,7 +84,7 @@ class Verdict:
             "selected_value": self.selected_value,
             "configurations": self.configurations,
             "seeds": self.seeds,
-            "kernel-gittins": self.alike.to_dict("records"),
+            "not_worse": self.not_worse.to_dict("records"),
             "wins": self.wins.to_dict("records"),
         }
 
@@ -89,19 +92,19 @@ class Verdict:
 def best(
     records: pd.DataFrame, by: Sequence[str] = (), metric: str = "mean_latency_s"
 ) -> list[Verdict]:
-    """The best configuration of each group, and those that are not worse.
+    """Return the best configuration of each group, and the configurations that are not worse.
 
     Parameters
     ----------
-    records : a sweep's.
-    by : columns; settings that vary and are not named are averaged over, each seed's mean being one
-        observation.
-    metric : a metric; lower is better.
+    records : the records of a sweep.
+    by : settings; each combination of their values is a group. Other settings that vary are
+        averaged over: the mean of each seed is one observation.
+    metric : the metric to compare; lower is better.
 
     Raises
     ------
     ValueError
-        For an unknown column, fewer than `LEAST_SEEDS` seeds, or runs that are missing.
+        For an unknown column, fewer than `LEAST_SEEDS` seeds, or missing runs.
     """
     for name in [*by, *columns_of(metric)]:
         if name not in records.columns:
@@ -112,7 +115,7 @@ def best(
             raise ValueError(f"column {name!r}: is not a number")
     if unfit := [name for name in by if name not in SCENARIO_FIELDS]:
         raise ValueError(
-            f"by {unfit[0]}: the best is sought among policies, within settings: {', '.join(SCENARIO_FIELDS)}"
+            f"by {unfit[0]}: groups are made by settings only: {', '.join(SCENARIO_FIELDS)}"
         )
     if not by:
         return [_verdict(records, {}, metric)]
@@ -135,21 +138,21 @@ def _verdict(records: pd.DataFrame, group: dict[str, Any], metric: str) -> Verdi
     sizes = records.groupby(["policy", "seed"]).size()
     if any(table.isna().to_numpy().any() for table in tables) or sizes.nunique() > 1:
         raise ValueError(
-            "runs are missing: resume the sweep, or, where settings stopped at different seeds,"
-            " name them in by"
+            "runs are missing: resume the sweep, or, if scenarios stopped after different numbers"
+            " of seeds, give the settings that vary in by"
         )
     parts, names = [table.to_numpy(dtype=float) for table in tables], list(tables[0].index)
     configurations, seeds = parts[0].shape
     if seeds < LEAST_SEEDS:
         raise ValueError(
-            f"{seeds} seeds: selecting and reporting on fresh seeds takes at least {LEAST_SEEDS}"
+            f"{seeds} seeds: must be at least {LEAST_SEEDS}, since half of them select the best"
         )
     values, selecting, fresh = (_by_seed([part[:, some] for part in parts]) for some in EACH_HALF)
     chosen = int(selecting.mean(axis=1).argmin())
     difference = fresh - fresh[chosen]
     kept = ~_worse(difference, max(1, configurations - 1))
     share = share_of_wins(values)
-    alike = pd.DataFrame(
+    not_worse = pd.DataFrame(
         {
             "policy": names,
             "value": fresh.mean(axis=1),
@@ -163,7 +166,7 @@ def _verdict(records: pd.DataFrame, group: dict[str, Any], metric: str) -> Verdi
         names[chosen],
         mean_interval(fresh[chosen]),
         float(selecting[chosen].mean()),
-        alike,
+        not_worse,
         _wins_of_values(records, names, share),
         configurations,
         seeds,
@@ -171,14 +174,15 @@ def _verdict(records: pd.DataFrame, group: dict[str, Any], metric: str) -> Verdi
 
 
 def _by_seed(parts: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-    """What each seed says of a metric, (C, seeds), from its columns: one, or two if it is a ratio
-    of means.
+    """Return the metric of each seed, shape (configurations, seeds).
+
+    `parts` holds the metric's column, or the two columns of a ratio of means.
     """
     return parts[0] if len(parts) == 1 else ratio_by_seed(*parts)
 
 
 def _worse(difference: np.ndarray[Any, Any], comparisons: int) -> np.ndarray[Any, Any]:
-    """Whether each row's mean, paired differences to the selected one, is above 0 beyond chance."""
+    """Return for each row of paired differences whether its mean is significantly above 0."""
     from scipy.special import stdtrit
 
     count = difference.shape[1]
@@ -193,15 +197,15 @@ def _worse(difference: np.ndarray[Any, Any], comparisons: int) -> np.ndarray[Any
 
 
 def _largest_by_chance(difference: np.ndarray[Any, Any]) -> float:
-    """What the largest t of all rows exceeds in at most 5 % of cases when whole seeds change sign
-    at random.
+    """Return the value that the largest t of all rows exceeds in at most 5 % of cases in which
+    whole seeds change sign at random.
     """
     count = difference.shape[1]
     if count <= ALL_FLIPS:
         signs = 1 - 2 * (np.arange(2**count)[:, None] >> np.arange(count) & 1)
     else:
         signs = np.random.default_rng(0).choice([-1, 1], size=(SOME_FLIPS, count))
-        signs[0] = 1  # what was seen is one of the cases
+        signs[0] = 1  # the observed differences are one of the cases
     top = np.full(len(signs), -np.inf)
     for rows in np.array_split(difference, -(-len(difference) // 1_000)):
         mean = rows @ signs.T / count
@@ -211,8 +215,9 @@ def _largest_by_chance(difference: np.ndarray[Any, Any]) -> float:
 
 
 def share_of_wins(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """In what share of resamples of the seeds each configuration has the lowest mean, (C, seeds) to
-    (C,).
+    """Return the share of resamples of the seeds in which each configuration has the lowest mean.
+
+    `values` has the shape (configurations, seeds); the result has one entry per configuration.
     """
     seeds = values.shape[1]
     weights = np.random.default_rng(0).multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
@@ -225,7 +230,7 @@ def share_of_wins(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _wins_of_values(
     records: pd.DataFrame, names: list[str], share: np.ndarray[Any, Any]
 ) -> pd.DataFrame:
-    """Wins added up by the values of each parameter that varies."""
+    """Return the sum of wins by value of each parameter that varies."""
     first = list(records.columns).index("policy_name")
     parameters = list(records.columns)[
         first : list(records.columns).index(next(iter(SCENARIO_FIELDS)))

@@ -1,13 +1,15 @@
-"""Running a chunk of a sweep: its runs, a record each.
+"""Run a chunk of a sweep: one record per run.
 
-A chunk's records depend on the sweep, the traces and the profiles alone: not on who runs it, when,
-or beside whom.
+The records depend on the sweep, the traces and the profiles only. They do not depend on the worker,
+the time, or other chunks.
 """
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,47 +21,83 @@ from lapsd.sim.experiment.prepared_scenario import Inputs
 from lapsd.sim.experiment.runs import Runs, run
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS, Scenario
 from lapsd.sim.sweeps.grid import Chunk, Sweep
+from lapsd.sim.sweeps.values import kind_of
+from lapsd.traces.files import BUNDLED, BUNDLED_PROFILES, BUNDLED_TRACES
 
 ARROW = {bool: pa.bool_(), str: pa.string(), int: pa.int64(), float: pa.float64()}
 
 
 @dataclass(eq=False)
 class ChunkRunner:
-    """A sweep with its inputs, as workers get it.
+    """A sweep with its inputs, as workers receive it.
 
     Attributes
     ----------
-    sha256 : mapping of "trace", "profile" and "arrivals" to that of each such file, by the name
-    that settings give it
+    files : paths by the names that the sweep gives to traces and profiles; any other name in the
+        sweep is a path itself.
+    sha256 : for "trace", "profile" and "arrivals": the SHA-256 of each such file, by the name that
+        scenarios give it.
     """
 
     sweep: Sweep
     inputs: Inputs
+    files: Mapping[str, str] = field(default_factory=dict)
     sha256: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
+    @classmethod
+    def load(cls, sweep: Sweep, files: Mapping[str, str] | None = None) -> "ChunkRunner":
+        """Load the inputs of a sweep and check all of it, before anything runs.
+
+        Raises
+        ------
+        ValueError
+            Naming the value and the bound.
+        """
+        files = files or {}
+        inputs = Inputs.load(sweep.combinations(), files)
+        loaded = (
+            ("trace", inputs.traces, ".parquet"),
+            ("profile", inputs.profiles, ".json"),
+            ("arrivals", inputs.arrivals, ".parquet"),
+        )
+        hashes = {
+            what: {name: _sha256(files.get(name, name), ending) for name in names}
+            for what, names, ending in loaded
+        }
+        runner = cls(sweep, inputs, files, hashes)
+        _ = runner.policies
+        return runner
+
+    @property
+    def recipe(self) -> tuple[Callable[..., "ChunkRunner"], tuple[Any, ...]]:
+        """A function and its arguments that make the runner again in another process.
+
+        They are far smaller than the runner, which holds whole traces.
+        """
+        return ChunkRunner.load, (self.sweep, self.files)
+
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            f.name: getattr(self, f.name) for f in fields(self)
-        }  # the rest is made again by whoever gets it
+        # each worker computes the cached properties itself
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @cached_property
     def policies(self) -> list[Policy]:
-        """The sweep's, in order."""
+        """The sweep's policies, in order."""
         return self.sweep.configurations()
 
     @cached_property
-    def settings(self) -> list[Scenario]:
-        """The sweep's, in order."""
+    def scenarios(self) -> list[Scenario]:
+        """The sweep's scenarios, in order."""
         return self.sweep.combinations()
 
     @cached_property
     def chunks(self) -> list[Chunk]:
-        """The sweep's, in order."""
+        """The sweep's chunks, in order."""
         return self.sweep.chunks()
 
     def run(self, chunk: Chunk) -> pa.Table:
-        """A chunk's records, in the order of seeds and policies."""
-        scenario = self.settings[chunk.scenario]
+        """Run a chunk and return its records, ordered by seed and policy."""
+        scenario = self.scenarios[chunk.scenario]
         prepared = self.inputs.prepared(scenario)
         some = slice(chunk.first_policy, chunk.last_policy + 1)
         policies, seeds = self.policies[some], range(chunk.first_seed, chunk.last_seed + 1)
@@ -69,7 +107,10 @@ class ChunkRunner:
             )
             for s in seeds
         ]
-        of_chunk = {name: getattr(scenario, name) for name in SCENARIO_FIELDS}
+        of_chunk = {
+            name: scenario_field.recorded(getattr(scenario, name))
+            for name, scenario_field in SCENARIO_FIELDS.items()
+        }
         of_chunk |= {
             f"{what}_sha256": self.sha256[what][getattr(scenario, what)]
             for what in ("trace", "profile")
@@ -89,13 +130,13 @@ class ChunkRunner:
 
     @cached_property
     def _parameters(self) -> dict[str, Field[Any]]:
-        """Every parameter of any policy of the sweep, in order."""
+        """The parameters of all policies of the sweep, in order."""
         return {f.name: f for policy in self.policies for f in parameters_of(policy)}
 
     @cached_property
     def _policy_columns(self) -> dict[str, list[Any]]:
-        """What records say of each policy: its spec, its name, and its parameters, None where it
-        lacks one.
+        """The columns of records that describe policies: spec, name and parameters, one entry per
+        policy; None where the policy has no such parameter.
         """
         specs = [spec_of(policy) for policy in self.policies]
         has = [{f.name for f in parameters_of(policy)} for policy in self.policies]
@@ -113,14 +154,17 @@ class ChunkRunner:
 
     @cached_property
     def schema(self) -> pa.Schema:
-        """The records' columns: policy, its parameters, setting, seed, metrics, provenance."""
+        """The columns of records: policy, its parameters, scenario, seed, metrics, provenance."""
         return pa.schema(
             [
                 ("policy", pa.string()),
                 ("policy_name", pa.string()),
-                *((name, _arrow_type(parameter)) for name, parameter in self._parameters.items()),
                 *(
-                    (name, ARROW[scenario_field.kind])
+                    (name, ARROW[kind_of(parameter)])
+                    for name, parameter in self._parameters.items()
+                ),
+                *(
+                    (name, ARROW[scenario_field.column_kind])
                     for name, scenario_field in SCENARIO_FIELDS.items()
                 ),
                 ("seed", pa.int64()),
@@ -130,9 +174,7 @@ class ChunkRunner:
         )
 
 
-def _arrow_type(parameter: Field[Any]) -> pa.DataType:
-    """From an annotation such as `int | None`."""
-    annotation = str(getattr(parameter.type, "__name__", parameter.type))
-    return next(
-        (ARROW[kind] for kind in (bool, str, int) if kind.__name__ in annotation), pa.float64()
-    )
+def _sha256(name: str, ending: str) -> str:
+    bundled = name in (*BUNDLED_TRACES, *BUNDLED_PROFILES)
+    path = BUNDLED / f"{name}{ending}" if bundled else Path(name)
+    return hashlib.sha256(path.read_bytes()).hexdigest()

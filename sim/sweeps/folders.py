@@ -1,13 +1,13 @@
-"""A sweep's folder: what was asked, and a Parquet part for each chunk that is done, each there
-whole or not at all.
+"""The folder of a sweep: the sweep's description, and a Parquet file ("part") for each done chunk.
 
-Everything that is not a part starts with `_`, and what is being written with `.`:
-`pandas.read_parquet(FOLDER)` reads the records. Only one process ever writes here.
+A part is complete or absent. Names of other files start with `_`, and names of unfinished files
+with `.`, so `pandas.read_parquet(FOLDER)` reads exactly the records. Only one process writes here.
 """
 
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,7 @@ import tomli_w
 
 from lapsd.sim.experiment.scenario import Scenario
 from lapsd.sim.sweeps.chunks import ChunkRunner
-from lapsd.sim.sweeps.grid import Chunk
+from lapsd.sim.sweeps.grid import Chunk, Sweep
 from lapsd.sim.sweeps.stopping import Look
 from lapsd.traces.files import claim_folder, write_whole
 
@@ -28,17 +28,21 @@ ASKED, SWEEP, LOOKS = "_sweep.json", "_sweep.toml", "_looks.json"
 
 
 def part_of(folder: Path, chunk: int) -> Path:
-    """The file of a chunk, by its index in the sweep."""
+    """Return the path of a chunk's part, by the index of the chunk in the sweep."""
     return folder / f"part-{chunk:06d}.parquet"
 
 
 def claim(folder: Path, runner: ChunkRunner, *, overwrite: bool) -> None:
-    """Make the folder a sweep's, with nothing done yet.
+    """Write the sweep's description into an empty folder.
+
+    Parameters
+    ----------
+    overwrite : whether to remove a sweep that the folder holds.
 
     Raises
     ------
     ValueError
-        If it holds a sweep already and `overwrite` is not set, or anything else.
+        If the folder holds a sweep and `overwrite` is not set, or holds other files.
     OSError
         If it cannot be written.
     """
@@ -50,7 +54,7 @@ def claim(folder: Path, runner: ChunkRunner, *, overwrite: bool) -> None:
 
 
 def asked(runner: ChunkRunner) -> dict[str, Any]:
-    """What makes two sweeps the same."""
+    """Return the description of a sweep: two sweeps with equal descriptions give equal records."""
     return {
         "sweep": runner.sweep.document(),
         **{f"{what}_sha256": dict(names) for what, names in runner.sha256.items()},
@@ -61,12 +65,12 @@ def asked(runner: ChunkRunner) -> dict[str, Any]:
 
 
 def read_asked(folder: Path) -> dict[str, Any]:
-    """What the folder's sweep was asked.
+    """Read the description of the folder's sweep.
 
     Raises
     ------
     ValueError
-        If it holds no sweep, or cannot be read.
+        If the folder holds no sweep, or the description cannot be read.
     """
     path = folder / ASKED
     if not path.is_file():
@@ -74,21 +78,23 @@ def read_asked(folder: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(document, dict) or "sweep" not in document:
-            raise ValueError("no sweep in it")
+            raise ValueError("it describes no sweep")
     except ValueError as error:
         raise ValueError(f"{path}: cannot be read: {error}") from error
     return document
 
 
 def refuse_another(folder: Path, runner: ChunkRunner) -> None:
-    """See that the folder's sweep is this one.
+    """Check that the folder holds this sweep.
 
     Raises
     ------
     ValueError
-        Naming what differs.
+        If it holds another one, naming the first difference.
     """
     before, now = read_asked(folder), asked(runner)
+    with suppress(ValueError):  # the same values may be written in other ways
+        before["sweep"] = Sweep.from_document(before["sweep"]).document()
     for what in now:
         if before.get(what) != now[what]:
             was, is_ = (
@@ -99,7 +105,7 @@ def refuse_another(folder: Path, runner: ChunkRunner) -> None:
 
 
 def _difference(value: Any, other: Any) -> Any:
-    """The part of a mapping that is not in another."""
+    """Return the entries of `value` that are different or absent in `other`."""
     if not (isinstance(value, dict) and isinstance(other, dict)):
         return value
     return {k: _difference(v, other.get(k)) for k, v in value.items() if other.get(k) != v}
@@ -111,34 +117,35 @@ def _shorten(value: Any) -> str:
 
 
 def missing(folder: Path, chunks: Sequence[Chunk]) -> list[int]:
-    """Indices of the chunks that are not done. Removes what a killed writer left.
+    """Return the indices of the chunks that are not done, and remove unfinished files.
 
     Raises
     ------
     ValueError
-        Naming a part that is damaged, or that no chunk of this sweep has made.
+        Naming a part that is damaged, or that belongs to no chunk of this sweep.
     """
-    for left in folder.glob(".*.part-*.parquet"):
-        left.unlink()
+    for unfinished in folder.glob(".*.part-*.parquet"):
+        unfinished.unlink()
     expected = {part_of(folder, index).name: chunk for index, chunk in enumerate(chunks)}
     for path in sorted(folder.glob("part-*.parquet")):
         if path.name not in expected:
-            raise ValueError(f"{path}: no chunk of this sweep makes it")
+            raise ValueError(f"{path}: belongs to no chunk of this sweep")
         try:
             rows = pq.read_metadata(path).num_rows
         except (OSError, pa.ArrowInvalid) as error:
             raise ValueError(
-                f"{path}: damaged ({error}): remove it, and resume: its runs are done again"
+                f"{path}: damaged ({error}): remove it and resume the sweep to run it again"
             ) from error
         if rows != expected[path.name].runs:
             raise ValueError(
-                f"{path}: {rows} records, not {expected[path.name].runs}: remove it, and resume"
+                f"{path}: holds {rows} records, not {expected[path.name].runs}: remove it and"
+                " resume the sweep"
             )
     return [index for index in range(len(chunks)) if not part_of(folder, index).exists()]
 
 
 def write_part(folder: Path, chunk: int, records: pa.Table) -> None:
-    """Write a chunk's records, whole or not at all, and on the disk before they count.
+    """Write a chunk's records to the disk, completely or not at all.
 
     Raises
     ------
@@ -155,7 +162,7 @@ def write_part(folder: Path, chunk: int, records: pa.Table) -> None:
 
 
 def read_latencies(folder: Path, chunks: Sequence[int]) -> pd.DataFrame:
-    """Policy, seed and mean latency of those chunks, all of them there."""
+    """Read policy, seed and mean latency of some chunks, which must all be done."""
     tables = [
         pq.read_table(part_of(folder, c), columns=["policy", "seed", "mean_latency_s"])
         for c in chunks
@@ -165,12 +172,12 @@ def read_latencies(folder: Path, chunks: Sequence[int]) -> pd.DataFrame:
 
 
 def write_looks(
-    folder: Path, looks: Mapping[int, Look | None], settings: Sequence[Scenario]
+    folder: Path, looks: Mapping[int, Look | None], scenarios: Sequence[Scenario]
 ) -> None:
-    """Write which settings were stopped, after how many seeds, and what was known then."""
+    """Write which scenarios stopped, after how many seeds, and how well differences were known."""
     document = [
         {
-            **asdict(settings[s]),
+            **asdict(scenarios[s]),
             "stopped": seen is not None and seen.enough,
             **({} if seen is None else seen._asdict()),
         }
@@ -181,17 +188,17 @@ def write_looks(
 
 
 def read(folder: Path) -> pd.DataFrame:
-    """All records that are there.
+    """Read all records in the folder.
 
     Raises
     ------
     ValueError
-        If the folder holds no sweep, none of it is done, or a part is damaged (named).
+        If the folder holds no sweep or no records, or naming a part that is damaged.
     """
     read_asked(folder)
     paths = sorted(folder.glob("part-*.parquet"))
     if not paths:
-        raise ValueError(f"{folder}: nothing of this sweep is done yet: resume it")
+        raise ValueError(f"{folder}: holds no records yet: resume the sweep")
     tables = []
     for path in paths:
         try:

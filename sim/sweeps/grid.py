@@ -1,28 +1,38 @@
-"""What a sweep runs: the combinations of policies, their parameters, settings and seeds, in a fixed
+"""The runs of a sweep: combinations of policies, their parameters, settings and seeds, in a fixed
 order.
 
-A sweep is text first (flags, or a TOML file): the same text gives the same runs, in the same order
-and chunks, whoever runs them. Knows nothing of traces, of workers or of files of results.
+The same sweep gives the same runs in the same order and chunks, on any number of workers. Knows
+nothing of traces, workers and result files.
 """
 
 import itertools
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import Field, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lapsd.policies import Policy, parameters_of, parse_policy, policy_class, spec_of
+from lapsd.policies.spec import RENAMED
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS, Scenario, canonical
+from lapsd.sim.experiment.scenario_field import Value
+from lapsd.sim.sweeps.values import (
+    NONE,
+    parameter_value,
+    parameter_values,
+    setting_values,
+    share_of,
+    text_of,
+)
 
-RUNS_A_CHUNK = 500
+RUNS_PER_CHUNK = 500
 FIRST_LOOK = 50
-MOST_VALUES = 100_000
 
 
 class Chunk(NamedTuple):
-    """Runs that are done together: some policies on the workloads of some seeds of one setting."""
+    """Runs that one worker does together: some policies on the workloads of some seeds of one
+    scenario.
+    """
 
     scenario: int
     first_seed: int
@@ -32,24 +42,26 @@ class Chunk(NamedTuple):
 
     @property
     def runs(self) -> int:
-        """How many."""
+        """The number of runs."""
         return (self.last_seed - self.first_seed + 1) * (self.last_policy - self.first_policy + 1)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep as a user wrote it, every value as text.
+    """A sweep: the values of everything that varies.
 
     Parameters
     ----------
-    policies : specs, as in `laps-sd:follow=true`; what one says of a parameter stands against
-        `parameters`.
-    parameters : values by name of a policy's parameter; a policy that lacks it runs without.
+    policies : specs, as in `laps-sd:follow=true`. A parameter that a spec gives is fixed: the
+        values in `parameters` do not apply to it.
+    parameters : values by name of a policy's parameter. A policy without that parameter runs once,
+        not once per value.
     settings : values by field of `Scenario`.
-    seeds : workloads of each setting; with `until_ci` the most.
-    first_seed : of them.
-    until_ci : stop a setting once every difference to the baseline is known to within so much of
-        the baseline's mean, looked at after `FIRST_LOOK` seeds and at doublings.
+    seeds : workloads of each scenario; with `until_ci` the largest number of them.
+    first_seed : the first seed.
+    until_ci : stop a scenario as soon as the 95 % interval of every configuration's difference to
+        the baseline is at most this share of the baseline's mean to either side. Checked after
+        `FIRST_LOOK` seeds and after each doubling.
 
     Raises
     ------
@@ -58,19 +70,19 @@ class Sweep:
     """
 
     policies: tuple[str, ...] = ("fcfs", "laps-sd")
-    parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parameters: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    settings: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     seeds: int = 20
     first_seed: int = 0
     until_ci: float | None = None
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
-            raise ValueError(f"seeds {self.seeds}: must be at least 1")
+            raise ValueError(f"seeds={self.seeds}: must be at least 1")
         if self.first_seed < 0:
-            raise ValueError(f"first_seed {self.first_seed}: must be at least 0")
+            raise ValueError(f"first_seed={self.first_seed}: must be at least 0")
         if self.until_ci is not None and not 0 < self.until_ci < 1:
-            raise ValueError(f"until_ci {self.until_ci}: must be above 0 and below 1 (100 %)")
+            raise ValueError(f"until_ci={self.until_ci}: must be above 0 and below 1 (100 %)")
         if not self.policies:
             raise ValueError("an empty grid: no policy is given")
         for name, values in {**self.parameters, **self.settings}.items():
@@ -80,50 +92,46 @@ class Sweep:
             canonical(name)
 
     def configurations(self) -> list[Policy]:
-        """The policies, each once for every combination of those parameters that it has."""
+        """Return the policies, each once for every combination of the swept parameters that it
+        has.
+        """
         policies: dict[str, Policy] = {}
-        had: set[str] = set()
+        used: set[str] = set()
         for spec in self.policies:
-            name, _, fixed = spec.partition(":")
-            parse_policy(spec)
-            known = {f.name for f in parameters_of(policy_class(name))} - {
-                p.partition("=")[0] for p in fixed.split(",")
-            }
-            swept = [parameter for parameter in self.parameters if parameter in known]
-            had.update(swept)
-            for values in itertools.product(*(self.parameters[p] for p in swept)):
-                parts = [fixed] * bool(fixed) + [
-                    f"{p}={v}" for p, v in zip(swept, values, strict=True)
-                ]
-                policy = parse_policy(f"{name}:{','.join(parts)}")
-                if type(policies.setdefault(spec_of(policy), policy)) is not type(policy):
+            policy, known = parse_policy(spec), _parameters_of(spec)
+            fixed = {part.partition("=")[0] for part in spec.partition(":")[2].split(",")}
+            swept = [name for name in self.parameters if name in known and name not in fixed]
+            used.update(swept)
+            for values in itertools.product(*(self.parameters[name] for name in swept)):
+                given = {
+                    name: parameter_value(value, known[name], spec.partition(":")[0])
+                    for name, value in zip(swept, values, strict=True)
+                }
+                made = _with_parameters(policy, given)
+                if type(policies.setdefault(spec_of(made), made)) is not type(made):
                     raise ValueError(
-                        f"two policies are called {spec_of(policy)}: give the class of one a name"
+                        f"two policies are called {spec_of(made)}: give the class of one a name"
                     )
-        if nobodys := [p for p in self.parameters if p not in had]:
-            classes = [policy_class(spec.partition(":")[0]) for spec in self.policies]
-            known = {f.name for policy in classes for f in parameters_of(policy)}
+        if unused := [name for name in self.parameters if name not in used]:
+            if (new := RENAMED.get(unused[0])) is not None:
+                raise ValueError(f"parameter {unused[0]!r} is now called {new!r}")
+            every = {name for spec in self.policies for name in _parameters_of(spec)}
             raise ValueError(
-                f"parameter {nobodys[0]!r}: no policy of this sweep has it to vary; they have "
-                f"{', '.join(sorted(known)) or 'none'}, and settings are {', '.join(SCENARIO_FIELDS)}"
+                f"parameter {unused[0]!r}: no policy of this sweep has it to vary; the policies"
+                f" have {', '.join(sorted(every)) or 'none'}, and settings are"
+                f" {', '.join(SCENARIO_FIELDS)}"
             )
         return list(policies.values())
 
     def combinations(self) -> list[Scenario]:
-        """The settings, every combination once."""
-        scenario_fields = [SCENARIO_FIELDS[canonical(name)] for name in self.settings]
-        values = [
-            [scenario_field.parse(text) for text in texts]
-            for scenario_field, texts in zip(scenario_fields, self.settings.values(), strict=True)
-        ]
-        names = [scenario_field.name for scenario_field in scenario_fields]
-        settings = (
-            Scenario(**dict(zip(names, row, strict=True))) for row in itertools.product(*values)
-        )
-        return list(dict.fromkeys(settings))
+        """Return the scenarios: every combination of settings once."""
+        names = [canonical(name) for name in self.settings]
+        rows: Iterator[tuple[Any, ...]] = itertools.product(*self.settings.values())
+        scenarios = (Scenario(**dict(zip(names, row, strict=True))) for row in rows)
+        return list(dict.fromkeys(scenarios))
 
     def looks(self) -> list[int]:
-        """After how many seeds a setting may stop; the last: all of them."""
+        """Return the numbers of seeds after which a scenario may stop; the last is all seeds."""
         looks = []
         seeds = FIRST_LOOK
         while self.until_ci is not None and seeds < self.seeds:
@@ -132,11 +140,11 @@ class Sweep:
         return [*looks, self.seeds]
 
     def chunks(self) -> list[Chunk]:
-        """All runs, cut into chunks of about `RUNS_A_CHUNK`, in the order of settings, seeds and
-        policies.
+        """Return all runs in chunks of about `RUNS_PER_CHUNK`, ordered by scenario, seed and
+        policy.
         """
         policies = len(self.configurations())
-        seeds_each = max(1, RUNS_A_CHUNK // policies)
+        seeds_each = max(1, RUNS_PER_CHUNK // policies)
         looks = self.looks()
         return [
             Chunk(
@@ -144,7 +152,7 @@ class Sweep:
                 seed,
                 min(seed + seeds_each, end) - 1,
                 policy,
-                min(policy + RUNS_A_CHUNK, policies) - 1,
+                min(policy + RUNS_PER_CHUNK, policies) - 1,
             )
             for scenario in range(len(self.combinations()))
             for begin, end in zip(
@@ -153,60 +161,80 @@ class Sweep:
                 strict=False,
             )
             for seed in range(begin, end, seeds_each)
-            for policy in range(0, policies, RUNS_A_CHUNK)
+            for policy in range(0, policies, RUNS_PER_CHUNK)
         ]
 
     def document(self) -> dict[str, Any]:
-        """As a TOML document, from which `from_document` makes an equal one."""
+        """Return the sweep as a TOML document, from which `from_document` makes an equal sweep."""
         return {
             "policies": list(self.policies),
             "seeds": self.seeds,
             "first_seed": self.first_seed,
             **({} if self.until_ci is None else {"until_ci": self.until_ci}),
-            "parameters": {name: list(values) for name, values in self.parameters.items()},
-            "settings": {name: list(values) for name, values in self.settings.items()},
+            "parameters": {
+                name: [text_of(value) for value in values]
+                for name, values in self.parameters.items()
+            },
+            "settings": {
+                name: [text_of(value, NONE.get(canonical(name), "none")) for value in values]
+                for name, values in self.settings.items()
+            },
         }
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any], source: str = "sweep") -> "Sweep":
-        """From a TOML document: values may be numbers, texts such as "2:8", or lists of them.
+    def from_document(
+        cls, document: Mapping[str, Any], source: str = "", base: "Sweep | None" = None
+    ) -> "Sweep":
+        """Return the sweep of a TOML document.
+
+        Parameters
+        ----------
+        document : values are numbers, booleans, texts such as "2:8", or lists of them.
+        source : the file of the document, for messages.
+        base : a sweep with the values that the document does not give. A parameter or setting in
+            the document replaces one in `base`.
 
         Raises
         ------
         ValueError
-            Naming `source` and the key.
+            Naming `source`, and the value or the unknown key.
         """
-        rest = dict(document)
+        base, rest, where = base or cls(), dict(document), f"{source}: " if source else ""
         try:
             made: dict[str, Any] = {
                 name: int(rest.pop(name)) for name in ("seeds", "first_seed") if name in rest
             }
             if "until_ci" in rest:
-                made["until_ci"] = share_of(str(rest.pop("until_ci")))
+                made["until_ci"] = share_of(rest.pop("until_ci"))
             if "policies" in rest:
-                made["policies"] = tuple(_texts(rest.pop("policies"), "policies", split=False))
-            for table in ("parameters", "settings"):
-                entries = rest.pop(table, {})
-                made[table] = {
-                    name: tuple(_texts(values, name)) for name, values in entries.items()
-                }
+                made["policies"] = tuple(_specs(rest.pop("policies")))
+            fields = _fields_of(made.get("policies", base.policies))
+            made["parameters"] = {
+                name: parameter_values(values, name, *fields.get(name, (None,)))
+                for name, values in {**base.parameters, **rest.pop("parameters", {})}.items()
+            }
+            settings = {canonical(name): v for name, v in rest.pop("settings", {}).items()}
+            made["settings"] = {**base.settings} | {
+                name: setting_values(values, SCENARIO_FIELDS[name])
+                for name, values in settings.items()
+            }
         except (TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{source}: {error}") from error
+            raise ValueError(f"{where}{error}") from error
         if rest:
             raise ValueError(
-                f"{source}: unknown key {next(iter(rest))!r}: known are policies, seeds,"
+                f"{where}unknown key {next(iter(rest))!r}: known are policies, seeds,"
                 " first_seed, until_ci, [parameters] and [settings]"
             )
-        return cls(**made)
+        return replace(base, **made)
 
     @classmethod
     def from_toml(cls, path: Path) -> "Sweep":
-        """From a TOML file.
+        """Return the sweep of a TOML file.
 
         Raises
         ------
         ValueError
-            If it is not TOML, or not a sweep.
+            If the file is not TOML, or not a sweep.
         """
         try:
             document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -215,61 +243,28 @@ class Sweep:
         return cls.from_document(document, str(path))
 
 
-def _texts(values: Any, name: str, split: bool = True) -> Iterable[str]:
-    for value in values if isinstance(values, list) else [values]:
-        if isinstance(value, dict | list):
-            raise ValueError(f"{name}: needs a value or a list of values, not {value!r}")
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        yield from values_of(text, name) if split else [text]
+def _specs(given: Any) -> Iterator[str]:
+    for spec in given if isinstance(given, list | tuple) else [given]:
+        if not isinstance(spec, str):
+            raise ValueError(f"policies: needs a spec or a list of specs, not {spec!r}")
+        yield spec
 
 
-def values_of(text: str, name: str) -> Sequence[str]:
-    """The values of `1.5,2,4` (a list), `2:8` (both ends, by 1), `0.1:0.5:0.2` (by 0.2), or of both
-    mixed.
-
-    Raises
-    ------
-    ValueError
-        Naming the parameter and the text.
-    """
-    values: list[str] = []
-    for part in text.split(","):
-        ends = part.strip().split(":")
-        if len(ends) == 1 or not _is_number(ends[0]):
-            values.append(part.strip())
-            continue
-        try:
-            low, high, *rest = (Decimal(end) for end in ends)
-            step = rest[0] if rest else Decimal(1)
-            if len(rest) > 1 or step <= 0 or low > high or not (high - low) / step < MOST_VALUES:
-                raise ValueError
-        except (InvalidOperation, ValueError):
-            raise ValueError(
-                f"{name} {part!r}: a range is low:high or low:high:step, of at most {MOST_VALUES}"
-                " values"
-            ) from None
-        values += [str(low + step * i) for i in range(int((high - low) / step) + 1)]
-    if not all(values):
-        raise ValueError(f"{name} {text!r}: a value is empty")
-    return values
+def _parameters_of(spec: str) -> dict[str, Field[Any]]:
+    return {f.name: f for f in parameters_of(policy_class(spec.partition(":")[0]))}
 
 
-def share_of(text: str) -> float:
-    """A share from `2%` or `0.02`.
-
-    Raises
-    ------
-    ValueError
-        If it is neither.
-    """
-    try:
-        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        raise ValueError(f"until_ci {text!r}: needs a share, as in 2% or 0.02") from None
+def _fields_of(specs: Sequence[str]) -> dict[str, tuple[Field[Any], str]]:
+    """Return each parameter of the policies, with the name of the first policy that has it."""
+    fields: dict[str, tuple[Field[Any], str]] = {}
+    for spec in specs:
+        for name, parameter in _parameters_of(spec).items():
+            fields.setdefault(name, (parameter, spec.partition(":")[0]))
+    return fields
 
 
-def _is_number(text: str) -> bool:
-    try:
-        return Decimal(text).is_finite()
-    except InvalidOperation:
-        return False
+def _with_parameters(policy: Policy, given: Mapping[str, Any]) -> Policy:
+    if not given:
+        return policy
+    now = {f.name: getattr(policy, f.name) for f in parameters_of(policy)}
+    return type(policy)(**{**now, **given})

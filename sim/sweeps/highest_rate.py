@@ -1,9 +1,9 @@
-"""The highest rate of arrivals at which a constraint on a metric holds: a server's capacity, by
-bisection.
+"""Find a server's capacity by bisection: the highest arrival rate at which a constraint on a metric
+holds.
 
-Each seed has its own: the same requests, with the same unit gaps, come faster or slower. Their mean
-has an interval over seeds. Where a metric does not rise with the rate in a single run, one of its
-crossings is found.
+Each seed has its own capacity: the same requests arrive with the same gaps, all scaled by one
+factor. The result is the mean over seeds with its interval. If the metric does not rise with the
+rate in a single run, the bisection finds one of the rates at which it crosses the bound.
 """
 
 import re
@@ -18,25 +18,25 @@ from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.runs import Runs, run
 from lapsd.sim.experiment.statistics import Interval, mean_interval
 
-DOUBLINGS = 20  # of a rate, up or down, before there is taken to be no limit
+DOUBLINGS = 20  # doublings or halvings of the rate before we take it that there is no limit
 TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """A metric of a run that must not exceed a bound."""
+    """An upper bound on a metric of a run."""
 
     metric: Metric
     bound: float
 
     @classmethod
     def parse(cls, text: str) -> "Constraint":
-        """From `mean_normalised_latency_s<=0.2`.
+        """From `mean_normalized_latency_s<=0.2`.
 
         Raises
         ------
         ValueError
-            If it is none, or the metric is unknown or not one of single runs.
+            If the text is no constraint, or the metric is unknown or not defined for single runs.
         """
         parts = re.fullmatch(r"\s*(\w+)\s*<=?\s*([0-9.eE+-]+)\s*", text)
         try:
@@ -45,11 +45,11 @@ class Constraint:
             bound = 0.0
         if parts is None or not 0 < bound < float("inf"):
             raise ValueError(
-                f"constraint {text!r}: needs METRIC<=BOUND, as in mean_normalised_latency_s<=0.2"
+                f"constraint {text!r}: needs METRIC<=BOUND, as in mean_normalized_latency_s<=0.2"
             )
         metric = metric_named(parts[1])
         if metric not in recorded():
-            raise ValueError(f"constraint {text!r}: {metric.name} is no metric of a single run")
+            raise ValueError(f"constraint {text!r}: {metric.name} is not defined for a single run")
         return cls(metric, bound)
 
     def __str__(self) -> str:
@@ -59,13 +59,13 @@ class Constraint:
         )
 
     def holds(self, prepared: PreparedScenario, policy: Policy, seed: int) -> bool:
-        """Whether a run satisfies it."""
+        """Return whether the run of a policy on a seed satisfies the constraint."""
         runs = Runs(prepared, prepared.workload(seed), [run(prepared, policy, seed)])
         return bool(self.metric.of_runs(runs)[0] <= self.bound)
 
 
 def at_rate(prepared: PreparedScenario, rate: float) -> PreparedScenario:
-    """The same stage with so many arrivals a second."""
+    """Return the prepared scenario with another arrival rate, in requests per second."""
     return replace(prepared, scenario=replace(prepared.scenario, rate=rate, load=None), _latest={})
 
 
@@ -76,10 +76,9 @@ def highest_rate(
     seed: int,
     tolerance: float = TOLERANCE,
 ) -> float:
-    """A seed's highest rate, in arrivals a second, to within a share of itself; 0: it holds at no
-    rate; inf: at any.
+    """Return the highest rate of a seed, in requests per second, to a relative `tolerance`.
 
-    O(log(1 / tolerance)) runs.
+    0 if the constraint holds at no rate, infinity if it holds at any. O(log(1 / tolerance)) runs.
     """
 
     def holds(rate: float) -> bool:
@@ -115,20 +114,25 @@ def capacity(
     tolerance: float = TOLERANCE,
     progress: Callable[[], None] = lambda: None,
 ) -> tuple[Interval, list[float]]:
-    """The highest rate with its interval over seeds, and each seed's.
+    """Return the highest rate as a mean over seeds with its interval, and the rate of each seed.
+
+    Parameters
+    ----------
+    progress : called after each seed.
 
     Raises
     ------
     ValueError
-        If the number of seeds or the tolerance is out of range, or requests do not come at a rate.
+        If the number of seeds or the tolerance is out of range, or requests do not arrive at a
+        rate.
     """
     if seeds < 1:
-        raise ValueError(f"seeds {seeds}: must be at least 1")
+        raise ValueError(f"seeds={seeds}: must be at least 1")
     if not 1e-4 <= tolerance <= 1:
-        raise ValueError(f"tolerance {tolerance:g}: must be between 0.0001 and 1")
+        raise ValueError(f"tolerance={tolerance:g}: must be between 0.0001 and 1")
     if prepared.scenario.all_at_once or prepared.scenario.clients is not None:
         raise ValueError(
-            "capacity: requests must come at a rate, not all at once or in a closed loop"
+            "capacity: requests must arrive at a rate, not all at once or in a closed loop"
         )
     rates = []
     for seed in range(seeds):

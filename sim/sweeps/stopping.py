@@ -1,10 +1,10 @@
-"""When a setting has seen enough seeds: every configuration's difference to the baseline is known
-well enough.
+"""Decide when a scenario has enough seeds: when every configuration's difference to the baseline is
+known to a given accuracy.
 
-Half the width of the 95 % interval of the paired difference, over the *baseline's* mean: a
-difference near nothing would never be known to within a share of itself. Looking again and again
-makes intervals a little narrow, so looks are few (at doublings), and none comes before there are 50
-seeds and 30 differences that are not nothing.
+The accuracy is half the width of the 95 % interval of the paired difference, divided by the
+*baseline's* mean. (Divided by the difference itself, it would never be small for a difference near
+0.) Repeated looks make intervals slightly too narrow. So there are few looks, at doublings of the
+number of seeds, and a scenario stops only after 50 seeds and 30 differences other than 0.
 """
 
 from typing import Any, NamedTuple
@@ -19,14 +19,15 @@ METRIC = "mean_latency_s"
 
 
 class Look(NamedTuple):
-    """What is known of a setting.
+    """The accuracy of a scenario's differences after some seeds.
 
     Attributes
     ----------
     seeds : int
     half_width : float
-        The widest of all configurations, as a share of the baseline's mean.
+        The largest half width of all configurations, as a share of the baseline's mean.
     enough : bool
+        Whether the scenario may stop.
     """
 
     seeds: int
@@ -35,11 +36,17 @@ class Look(NamedTuple):
 
 
 def look(records: pd.DataFrame, baseline: str, until: float) -> Look:
-    """Whether a setting's records tell every configuration's difference to the baseline to within
-    `until`.
+    """Return how well a scenario's records determine every configuration's difference to the
+    baseline.
 
-    A configuration that never differs is no reason to go on; one that differs in a few seeds only
-    is.
+    A configuration that equals the baseline in all seeds needs no further seeds. One that differs
+    in fewer than `LEAST_DIFFERENT` seeds does.
+
+    Parameters
+    ----------
+    records : the records of one scenario.
+    baseline : the policy to compare with.
+    until : the half width that is enough, as a share of the baseline's mean.
     """
     table = records.pivot_table(index="policy", columns="seed", values=METRIC)
     base = table.loc[baseline].to_numpy(dtype=float)

@@ -1,7 +1,8 @@
-"""What a sweep's records say: which columns vary, and a metric over seeds by one parameter or two,
-drawn.
+"""Summarise a sweep's records: the columns that vary, and plots of a metric against one or two
+parameters.
 
-Records hold, in this order, policy, its parameters, settings, seed, metrics and provenance.
+The columns of records are, in this order: policy, its parameters, settings, seed, metrics and
+provenance.
 """
 
 import math
@@ -22,12 +23,12 @@ POLICY = ("policy", "policy_name")
 
 
 def parameters_of_records(records: pd.DataFrame) -> list[str]:
-    """The columns that say what was run: policy, its parameters, settings."""
+    """Return the columns of policy, its parameters, and settings."""
     return [str(c) for c in records.columns[: list(records.columns).index("seed")]]
 
 
 def varying(records: pd.DataFrame) -> list[str]:
-    """Those of them that take more than one value; that a policy lacks a parameter is none."""
+    """Return the columns that have several values; a policy without a parameter does not count."""
     return [
         c
         for c in parameters_of_records(records)
@@ -36,12 +37,12 @@ def varying(records: pd.DataFrame) -> list[str]:
 
 
 def only(records: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
-    """The records that fulfil every condition `column=value`.
+    """Return the records that satisfy every condition `column=value`.
 
     Raises
     ------
     ValueError
-        For a column that is not there, or a value that no record has.
+        For an unknown column, or a value that no record has.
     """
     for condition in conditions:
         name, equals, value = condition.partition("=")
@@ -49,35 +50,37 @@ def only(records: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
             raise ValueError(
                 f"where {condition!r}: needs NAME=VALUE, NAME one of {', '.join(varying(records))}"
             )
-        there = records[name].map(_text)
-        if value not in set(there):
-            raise ValueError(f"where {condition!r}: the values are {', '.join(sorted(set(there)))}")
-        records = records[there == value]
+        values = records[name].map(_text)
+        if value not in set(values):
+            raise ValueError(
+                f"where {condition!r}: the values are {', '.join(sorted(set(values)))}"
+            )
+        records = records[values == value]
     return records
 
 
 def plot_sweep(records: pd.DataFrame, x: str, y: str, hue: str | None = None) -> "Figure":
-    """`y` over seeds against `x`, a line each value of `hue`, with 95 % intervals.
+    """Plot the mean of `y` over seeds against `x` with 95 % intervals, one line per value of `hue`.
 
-    What else varies is averaged over, within each seed, and named in the title.
+    Other parameters that vary are averaged over within each seed, and named in the title.
 
     Raises
     ------
     ValueError
-        For a column that is not there, or not of the right kind.
+        For an unknown or unsuitable column.
     """
     _check(records, [x] + ([hue] if hue else []), y)
     groups = [(None, records)] if hue is None else list(records.groupby(hue, sort=True))
     if len(groups) > MOST_LINES:
         raise ValueError(
-            f"hue {hue}: {len(groups)} values are more than the {MOST_LINES} that can be told apart"
+            f"hue {hue}: {len(groups)} values are more than the {MOST_LINES} lines of a plot"
         )
-    words = not pd.api.types.is_numeric_dtype(records[x])
+    texts = not pd.api.types.is_numeric_dtype(records[x])
     points = []
-    for value, group in groups:  # a policy that lacks the parameter has no point on its axis
+    for value, group in groups:  # a policy without the parameter `x` has no points
         label = "" if hue is None else _text(value) if hue in POLICY else f"{hue} {_text(value)}"
         for at, rows in group.groupby(x, sort=True):
-            points.append((str(value), label, str(at) if words else at, *over_seeds(rows, y)))
+            points.append((str(value), label, str(at) if texts else at, *over_seeds(rows, y)))
     lacking = records[records[x].isna()] if hue is None or hue in POLICY else records.iloc[:0]
     level = [
         (str(name), over_seeds(rows, y).value)
@@ -94,12 +97,14 @@ def plot_sweep(records: pd.DataFrame, x: str, y: str, hue: str | None = None) ->
 
 
 def plot_heat_map(records: pd.DataFrame, x: str, y: str, value: str) -> "Figure":
-    """`value` over seeds as a heat map over the parameters `x` and `y`, each cell with its figure.
+    """Plot the mean of `value` over seeds as a heat map over the parameters `x` and `y`.
+
+    Each cell shows its number.
 
     Raises
     ------
     ValueError
-        For a column that is not there, or not of the right kind.
+        For an unknown or unsuitable column.
     """
     _check(records, [x, y], value)
     cells = {key: over_seeds(rows, value).value for key, rows in records.groupby([y, x], sort=True)}
@@ -119,15 +124,15 @@ def _check(records: pd.DataFrame, parameters: Sequence[str], metric: str) -> Non
     for name in parameters:
         if name not in known:
             raise ValueError(
-                f"column {name!r}: what varies in this sweep is"
-                f" {', '.join(varying(records)) or 'nothing'}"
+                f"unknown column {name!r}: the columns that vary in this sweep are"
+                f" {', '.join(varying(records)) or 'none'}"
             )
     metric_named(metric)
 
 
 def _title(records: pd.DataFrame, shown: Sequence[str | None]) -> str:
-    """The policy and the settings that all records share, but for defaults; seeds, and what is
-    averaged over.
+    """Return the title of a plot: policy and settings that all records share and that are not the
+    default, the number of seeds, and the parameters averaged over.
     """
     seeds = records["seed"].nunique()
     fixed = []

@@ -1,20 +1,20 @@
-"""Who runs chunks: this process, others of this machine, or a Dask cluster.
+"""Run the chunks of a sweep: in this process, in other processes of this machine, or on a Dask
+cluster.
 
-They return records; they write nothing.
-
-A worker that dies costs the chunk it was at, which another does again.
+Workers return records and write no files. When a worker process dies, the chunks that were not done
+are run again.
 """
 
 import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from multiprocessing import connection, get_context, parent_process
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -24,15 +24,16 @@ from lapsd.sim.sweeps.grid import Chunk
 if TYPE_CHECKING:
     from distributed import Client
 
-DEATHS = 5  # of workers in a row, with no chunk done between them
-AHEAD = 3  # chunks given to a worker: it finds the next one when it is done
+DEATHS = 5  # broken pools in a row, without any chunk done between them
+AHEAD = 3  # chunks submitted per worker, so that a worker finds its next chunk without waiting
+SECONDS_TO_NOTICE = 5.0  # without any result, before we look for dead workers ourselves
 SECONDS_TO_CONNECT = 8
 
 Done = tuple[int, pa.Table]
 
 
 def check_workers(workers: int | None) -> None:
-    """See that there is at least one.
+    """Check that the number of workers is None or at least 1.
 
     Raises
     ------
@@ -40,124 +41,127 @@ def check_workers(workers: int | None) -> None:
         If not.
     """
     if workers is not None and workers < 1:
-        raise ValueError(f"workers {workers}: must be at least 1")
+        raise ValueError(f"workers={workers}: must be at least 1")
 
 
-def run_here(runner: ChunkRunner, chunks: Sequence[int]) -> Iterator[Done]:
-    """One after the other."""
+def run_here(runner: ChunkRunner, chunks: Sequence[int]) -> Generator[Done, None, None]:
+    """Run the chunks in this process, one after the other."""
     for index in chunks:
         yield index, runner.run(runner.chunks[index])
 
 
-def run_in_processes(runner: ChunkRunner, chunks: Sequence[int], workers: int) -> Iterator[Done]:
-    """In so many processes of this machine, in whatever order they are done.
+def run_in_processes(
+    runner: ChunkRunner, chunks: Sequence[int], workers: int
+) -> Generator[Done, None, None]:
+    """Run the chunks in `workers` processes of this machine; yield them as they are done.
 
-    Each has a pipe of its own: in a queue that all share, one that is killed while it writes would
-    block all others.
+    An exception of a chunk is raised here. When this generator is closed, its processes end at
+    once.
 
     Raises
     ------
     ValueError
-        If workers die again and again.
+        If worker processes died `DEATHS` times in a row and no chunk was done in between.
     """
-    left, deaths = deque(chunks), 0
-    hands: dict[Connection, _Hand] = {}
+    missing, deaths = dict.fromkeys(chunks), 0
+    while missing:
+        try:
+            with closing(_run_in_pool(runner, list(missing), workers)) as results:
+                for index, records in results:
+                    del missing[index]
+                    deaths = 0
+                    yield index, records
+        except BrokenProcessPool:
+            deaths += 1
+            if deaths == DEATHS:
+                raise ValueError(
+                    f"worker processes died {DEATHS} times in a row: is there enough memory?"
+                ) from None
+
+
+def _run_in_pool(
+    runner: ChunkRunner, chunks: Sequence[int], workers: int
+) -> Generator[Done, None, None]:
+    """Run the chunks in one pool of processes; BrokenProcessPool if one of them dies."""
+    # the recipe and not the runner: starting a process that dies before it has read all of its
+    # arguments blocks for ever if they exceed the 64 KiB of a pipe
+    pool = ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=runner.recipe
+    )
+    waiting = deque(chunks)
+    submitted: dict[Future[pa.Table], int] = {}
     try:
-        while left or any(hand.under_way for hand in hands.values()):
-            while len(hands) < workers:
-                hand = _hire(runner)
-                hands[hand.pipe] = hand
-            for hand in hands.values():
-                while left and len(hand.under_way) < AHEAD:
-                    hand.under_way.append(left.popleft())
-                    with suppress(OSError):  # it has died: its pipe says so below
-                        hand.pipe.send((hand.under_way[-1], runner.chunks[hand.under_way[-1]]))
-            for pipe in wait(list(hands)):
-                assert isinstance(pipe, Connection)
-                try:
-                    done = pipe.recv()
-                except (EOFError, OSError):
-                    hand = hands.pop(pipe)
-                    left.extendleft(reversed(hand.under_way))
-                    _dismiss(hand)
-                    deaths += 1
-                    if deaths == DEATHS:
-                        raise ValueError(
-                            f"workers died {DEATHS} times in a row: is memory short?"
-                        ) from None
-                    continue
-                if isinstance(done, Exception):
-                    raise done
-                hands[pipe].under_way.remove(done[0])
-                deaths = 0
-                yield done
+        while waiting or submitted:
+            while waiting and len(submitted) < AHEAD * workers:
+                index = waiting.popleft()
+                submitted[pool.submit(_run_in_worker, runner.chunks[index])] = index
+            done, _ = wait(submitted, SECONDS_TO_NOTICE, FIRST_COMPLETED)
+            if not done and _has_died(pool):
+                raise BrokenProcessPool("a worker died while it sent a result")
+            for future in sorted(done, key=lambda future: future.exception() is not None):
+                yield submitted.pop(future), future.result()
     finally:
-        for hand in hands.values():
-            _dismiss(hand)
+        _stop(pool)
 
 
-class _Hand(NamedTuple):
-    """A worker process, our end of its pipe, and the indices of the chunks that it was given."""
+def _has_died(pool: ProcessPoolExecutor) -> bool:
+    """Return whether one of the processes is dead.
 
-    process: BaseProcess
-    pipe: Connection
-    under_way: list[int]
-
-
-def _hire(runner: ChunkRunner) -> _Hand:
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, runner), daemon=True)
-    process.start()
-    theirs.close()  # so that its death ends the pipe
-    return _Hand(process, ours, [])
+    The pool notices by itself, except when the process died in the middle of sending a result: then
+    the pool waits for the rest of the result for ever.
+    """
+    return bool(connection.wait([process.sentinel for process in pool._processes.values()], 0))
 
 
-def _dismiss(hand: _Hand) -> None:
-    """At once, whatever it is at."""
-    hand.process.kill()
-    hand.process.join()
-    hand.pipe.close()
+def _stop(pool: ProcessPoolExecutor) -> None:
+    """End the processes of a pool at once, whatever they do."""
+    for process in list(pool._processes.values()):
+        process.kill()
+    pool._result_queue._writer.close()  # type: ignore[attr-defined]  # no process sends the rest
+    pool.shutdown(cancel_futures=True)
 
 
-def _serve(pipe: Connection, runner: ChunkRunner) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    while True:
-        try:
-            index, chunk = pipe.recv()
-        except EOFError:
-            return
-        try:
-            pipe.send((index, runner.run(chunk)))
-        except Exception as error:
-            pipe.send(error)
+_runner: ChunkRunner  # in a worker process: the sweep that it works for
 
 
-def _die_with_parent() -> None:
+def _start_worker(make_runner: Callable[..., ChunkRunner], arguments: tuple[Any, ...]) -> None:
+    """Prepare a worker process: ignore interrupts, end with the parent, and make the runner."""
+    global _runner
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    _runner = make_runner(*arguments)
+
+
+def _run_in_worker(chunk: Chunk) -> pa.Table:
+    return _runner.run(chunk)
+
+
+def _exit_with_parent() -> None:
     parent = parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
 
 
-def run_on_cluster(runner: ChunkRunner, chunks: Sequence[int], client: "Client") -> Iterator[Done]:
-    """On a Dask cluster, in whatever order chunks are done."""
+def run_on_cluster(
+    runner: ChunkRunner, chunks: Sequence[int], client: "Client"
+) -> Generator[Done, None, None]:
+    """Run the chunks on a Dask cluster; yield them as they are done."""
     from distributed import as_completed
 
     shared = client.scatter(runner, broadcast=True)
-    width = AHEAD * max(1, sum(client.nthreads().values()))
-    left = deque(chunks)
+    limit = AHEAD * max(1, sum(client.nthreads().values()))
+    waiting = deque(chunks)
 
     def submit() -> Any:
-        index = left.popleft()
+        index = waiting.popleft()
         return client.submit(_run_chunk, shared, index, runner.chunks[index], pure=False)
 
-    done = as_completed([submit() for _ in range(min(width, len(left)))])
+    done = as_completed([submit() for _ in range(min(limit, len(waiting)))])
     for future in done:
         yield future.result()
         future.release()
-        if left:
+        if waiting:
             done.add(submit())
 
 
@@ -166,12 +170,12 @@ def _run_chunk(runner: ChunkRunner, index: int, chunk: Chunk) -> Done:
 
 
 def connect(address: str) -> "Client":
-    """A client of the Dask scheduler at `address`.
+    """Return a client of the Dask scheduler at `address`.
 
     Raises
     ------
     ValueError
-        If none answers there within some seconds, or dask is not installed.
+        If no scheduler answers within some seconds, or Dask is not installed.
     """
     try:
         from distributed import Client
@@ -181,9 +185,8 @@ def connect(address: str) -> "Client":
         ) from None
     import logging
 
-    logging.getLogger("distributed").setLevel(
-        logging.CRITICAL
-    )  # what goes wrong is told here, in one line
+    # we report errors ourselves, in one line
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
         return Client(address, timeout=SECONDS_TO_CONNECT)
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Ten thousand damaged files: each loads whole or is refused in one line."""
+"""Ten thousand damaged files: each is loaded completely or refused in one line."""
 
 import json
 import random
@@ -21,7 +21,7 @@ CASES = 5_000
 
 
 def more(tokens: int) -> dict[str, object]:
-    """The optional columns of a row of so many output tokens."""
+    """Return the optional columns of a row with this number of output tokens."""
     return {
         "acceptable": [0] * tokens,
         "accept_prob": [i / tokens for i in range(tokens)],
@@ -49,7 +49,7 @@ def mutate(content: bytes, rng: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_damaged_trace_loads_whole_or_is_refused(tmp_path, seed):
+def test_a_damaged_trace_is_loaded_completely_or_refused(tmp_path, seed):
     good = trace_from_rounds(
         [row(f"r{i}", i, [i % 5, 2, 4], **more(i % 5 + 9)) for i in range(30)], {"source": "test"}
     )
@@ -69,7 +69,7 @@ def test_a_damaged_trace_loads_whole_or_is_refused(tmp_path, seed):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_damaged_profile_loads_whole_or_is_refused(tmp_path, seed):
+def test_a_damaged_profile_is_loaded_completely_or_refused(tmp_path, seed):
     path = tmp_path / "p.json"
     save_profile(PROFILE, path)
     content, rng = path.read_bytes(), random.Random(seed)
@@ -83,12 +83,12 @@ def test_a_damaged_profile_loads_whole_or_is_refused(tmp_path, seed):
         except FormatError as error:
             assert str(path) in str(error)
         else:
-            only = profile.costs.only_draft_tokens  # a changed one may be the only one
+            only = profile.costs.only_draft_tokens  # the changed value may be this one
             assert profile.round_cost()(4 if only is None else only, 1_000) >= 1
 
 
 def _changed(document, rng):
-    """The document with one value somewhere replaced by an odd one."""
+    """Replace one random value of the document by an odd one."""
     odd = [None, -1, 0, 1.5, "x", [], {}, True, 10**30, float("inf"), "\u0000"]
     place = document
     while True:

@@ -216,7 +216,7 @@ def test_a_new_paper_is_a_list_of_questions(tmp_path):
 def test_the_message_on_an_unknown_paper_lists_the_known_papers(lapsd, tmp_path):
     code, _, error = lapsd("--out", tmp_path / "o", "alpa")
     assert (code, error.count("\n")) == (2, 1)
-    assert "paper 'alpa': must be one of laps-sd" in error
+    assert "paper='alpa': must be one of laps-sd" in error
 
 
 def test_a_folder_without_a_paper_belongs_to_the_first_paper(folder, lapsd):

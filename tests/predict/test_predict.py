@@ -237,7 +237,7 @@ def test_prompts_of_the_trace_are_left_out_of_the_past(files):
         (["--predictor", "guess"], "--predictor guess: known are retrieval, ridge, ranker, median"),
         (["--encoder", "nowhere"], "encoder nowhere: not the folder of a model"),
         (["--past", "x.parquet"], "--past: needs --past-prompts"),
-        (["--k", "0", "--predictor", "retrieval"], "k 0: must be between 1 and 10000"),
+        (["--k", "0", "--predictor", "retrieval"], "k=0: must be between 1 and 10000"),
     ],
 )
 def test_wrong_input_to_predict_is_refused_in_one_line(lapsd, files, options, message):

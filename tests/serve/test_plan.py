@@ -47,7 +47,7 @@ def test_a_record_is_the_same_after_json():
     )
     again = Record.from_json(record.to_json())
     assert again == record
-    assert again.steps[0].moves[0].kind == "swap in"
+    assert again.steps[0].transfers[0].kind == "swap in"
     assert again.results[0].latency_ns == 30
     assert again.busy_ns == 25
 
@@ -55,12 +55,12 @@ def test_a_record_is_the_same_after_json():
 def test_files_of_another_kind_or_version_are_refused():
     for text, message in (
         ("[", "not JSON"),
-        ("{}", "version 1 is needed"),
-        ('{"lapsd_plan": 9}', "version 1"),
+        ("{}", "version 2 is needed"),
+        ('{"lapsd_plan": 9}', "version 2"),
     ):
         with pytest.raises(ValueError, match=message):
             Plan.from_json(text)
-    with pytest.raises(ValueError, match="lapsd_record: version 1 is needed"):
+    with pytest.raises(ValueError, match="lapsd_record: version 2 is needed"):
         Record.from_json(plan(1).to_json())
 
 
@@ -93,5 +93,5 @@ def test_a_plan_refuses_decreasing_arrivals_and_unknown_clocks():
     requests = plan(3, gap_ns=10**9).requests
     with pytest.raises(ValueError, match="arrivals must not decrease"):
         Plan(requests[::-1])
-    with pytest.raises(ValueError, match="clock 'sun': must be busy or wall"):
+    with pytest.raises(ValueError, match="clock='sun': must be busy or wall"):
         Plan(requests, clock="sun")

@@ -1,12 +1,13 @@
-"""What schedules are worked out by hand of."""
+"""Requests, profiles and servers of the schedules that are worked out by hand."""
 
 from lapsd import Capacity, Run, simulate
 from lapsd.policies import Policy, PolicyContext
+from lapsd.policies.kv_slots import KVSlots
 from lapsd.traces import Costs, Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
 from tests.builders import MS, row, workload
 
-# A round takes 2 + 8 = 10 ms, a prefill 1 ms a token but for the last, a move of a KV cache 3 ms
-# each way.
+# A round takes 2 + 8 = 10 ms, a prefill 1 ms per token except the last, and a KV transfer 3 ms in
+# each direction.
 PROFILE = Profile.constant(draft_ms=2, verify_ms=8, prefill_ms_per_token=1, swap_ms=3)
 A = row("A", prompt=6, accepted=[0, 0, 0, 0], n=1)  # prefill 5 ms, four rounds
 B = row("B", prompt=1, accepted=[0, 0, 0], n=1)  # no prefill, three rounds
@@ -18,7 +19,7 @@ def three_requests() -> Workload:
     return workload(price(trace_from_rounds([A, B, C]), PROFILE), arrivals_ms=[0, 12, 13])
 
 
-def served(policy: Policy, kv_slots: int | None = 1) -> Run:
+def served(policy: Policy, kv_slots: KVSlots = 1) -> Run:
     work, capacity = three_requests(), Capacity(kv_slots=kv_slots)
     return simulate(
         work, policy, context=PolicyContext(10 * MS, [30 * MS]), capacity=capacity, check=True

@@ -1,4 +1,4 @@
-"""What the law of the engine is held on: any policy, workload and capacity; and what it says."""
+"""The equivalence of the skipping and the stepping server: its cases, and comparisons of runs."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -45,9 +45,9 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Tide(Policy):
-    """A toy whose number of queues follows the load: one queue when few are there, three when many
-    are.
+class QueuesByLoad(Policy):
+    """A policy whose number of queues follows the load: one queue for few active requests, else
+    three.
     """
 
     few: int = 2
@@ -73,9 +73,9 @@ class Tide(Policy):
 
 
 @dataclass(frozen=True)
-class Watching(Policy):
-    """Last come, first served; notes every arrival and completion that it sees, and how the request
-    is then.
+class EventRecorder(Policy):
+    """Last come, first served; records every arrival and completion with the state of the
+    request.
     """
 
     seen: list[tuple[Any, ...]] = field(default_factory=list, metadata={"bound": True})
@@ -105,8 +105,10 @@ class Watching(Policy):
 
 @st.composite
 def policies(draw, predictable=False):
-    """Any policy; or, `predictable`, one that tells memory what it foresees, be it what is left or a
-    rank's fall.
+    """Policies with any parameters.
+
+    With `predictable`, only policies that predict remaining times or rank changes for the memory
+    manager.
     """
     queues = {
         "K": draw(st.integers(1, 5)),
@@ -137,37 +139,39 @@ def policies(draw, predictable=False):
         return draw(
             st.sampled_from([alise, alise, fastserve, LAS(**queues), LapsSD(**queues, **stability)])
         )
-    alike = {
+    kernel = {
         "index": draw(st.sampled_from(["gittins", "mean"])),
         "switch_penalty": draw(st.sampled_from([0.0, 1.0, 3.0])),
         "age_weight": draw(st.sampled_from([0.0, 0.0, 0.5])),
     }
     srpt = LPSRPT(draw(st.sampled_from([None, 0.0, 0.5, 1.0])), draw(st.sampled_from([0.0, 1.0])))
-    varied = [
+    varied_policies = [
         alise,
         fastserve,
-        Tide(draw(st.integers(0, 4))),
+        QueuesByLoad(draw(st.integers(0, 4))),
         RoundRobin(draw(st.integers(1, 4))),
         LAS(**queues),
         LAS(**queues),
         LapsSD(**queues, **stability),
         LapsSD(**queues, **stability),
         LapsSD(**queues),
-        KernelGittins(**alike),
-        KernelGittins(**alike),
-        KernelGittinsOnline(**alike, known=draw(st.sampled_from([0, None]))),
+        KernelGittins(**kernel),
+        KernelGittins(**kernel),
+        KernelGittinsOnline(**kernel, known=draw(st.sampled_from([0, None]))),
         srpt,
         srpt,
         AMin(draw(st.sampled_from([0.0, 0.5]))),
         LapsSDAdapted(rule=draw(st.sampled_from(["present", "quantiles", "both"]))),
     ]
-    as_they_come = [kind() for kind in POLICIES.values() if kind not in map(type, varied)]
-    return draw(st.sampled_from([*as_they_come, *varied]))
+    default_policies = [
+        kind() for kind in POLICIES.values() if kind not in map(type, varied_policies)
+    ]
+    return draw(st.sampled_from([*default_policies, *varied_policies]))
 
 
 @st.composite
 def cases(draw, managers=EVERY, max_requests=12, prefills=("alone", "batched")):
-    """A workload, a policy, and a capacity whose memory, where it is limited, is tight."""
+    """A workload, a policy, and a capacity with little memory, if memory is limited."""
     predictable = managers == OFFLOADING and draw(st.booleans())
     work, policy = (
         draw(workloads(max_requests=max_requests, closed=True)),
@@ -178,11 +182,12 @@ def cases(draw, managers=EVERY, max_requests=12, prefills=("alone", "batched")):
 
 @st.composite
 def one_at_a_time(draw):
-    """A workload, a policy, and a server of batch size 1 that has a slot for each cache that it
-    keeps.
-    """
+    """A workload, a policy, and a server of batch size 1 with KV slots."""
     work, policy = draw(workloads(closed=True)), draw(policies())
-    slots, evict = draw(st.sampled_from([1, 1, 2, None])), draw(st.sampled_from(sorted(EVICTIONS)))
+    slots, evict = (
+        draw(st.sampled_from([1, 1, 2, "unlimited"])),
+        draw(st.sampled_from(sorted(EVICTIONS))),
+    )
     return (
         work,
         policy,
@@ -190,50 +195,56 @@ def one_at_a_time(draw):
     )
 
 
-def same(work: Workload, policy: Policy, capacity: Capacity, check: bool = True) -> bool:
-    """Whether skipping ahead, with checks (`check`) and without, gives what stepping through every
-    round gives.
+def skipping_equals_stepping(
+    work: Workload, policy: Policy, capacity: Capacity, check: bool = True
+) -> bool:
+    """Return whether skipping ahead gives the same run as stepping through every round.
+
+    With `check` the run is compared with checks and without.
     """
-    assert promises(policy), "else both step"
+    assert promises(policy), "otherwise both servers step"
     past = context(work.priced)
     slow = simulate(work, policy, context=past, capacity=capacity, skip=False, check=check)
     fast = (
         simulate(work, policy, context=past, capacity=capacity, check=checked)
         for checked in {check, False}
     )
-    return all(alike(slow, run) for run in fast)
+    return all(equal_runs(slow, run) for run in fast)
 
 
-def alike(one: Run, other: Run) -> bool:
-    """Whether two runs are the same to the nanosecond."""
+def equal_runs(one: Run, other: Run) -> bool:
+    """Return whether two runs are equal to the nanosecond."""
     return all(np.array_equal(getattr(one, c), getattr(other, c)) for c in COLUMNS) and (
         (one.rounds, one.idle_ns, one.end_ns) == (other.rounds, other.idle_ns, other.end_ns)
     )
 
 
 def events(work: Workload, capacity: Capacity, skip: bool) -> list[tuple[Any, ...]]:
-    """What a policy sees of arrivals and completions."""
-    policy = Watching()
+    """Return the arrivals and completions that a policy sees."""
+    policy = EventRecorder()
     simulate(work, policy, context=context(work.priced), capacity=capacity, skip=skip)
     return policy.seen
 
 
-def same_of_real_lengths(
+def equal_with_real_lengths(
     policy: Policy, batch: int, fit: float, seed: int = 0, **scenario: Any
 ) -> bool:
-    """As `same`, of Azure's lengths in memory for so many requests of mean length."""
+    """Return whether skipping equals stepping with Azure's lengths.
+
+    Memory suffices for `fit` requests of mean length.
+    """
     trace, profile = load_trace("azure-conversations"), load_profile("opt-13b-a100")
     lengths = trace.prompt_tokens + trace.output_tokens
     tokens = max(int(lengths.mean() * fit), int(lengths.max()) + 200)
     prepared = PreparedScenario.of(
         trace, profile, batch=batch, kv_tokens=tokens, length_predictor="noisy:0.5", **scenario
     )
-    return alike(*(run(prepared, policy, seed, skip=skip) for skip in (False, True)))
+    return equal_runs(*(run(prepared, policy, seed, skip=skip) for skip in (False, True)))
 
 
 @st.composite
-def real_settings(draw):
-    """A server of tight memory, and requests of real lengths."""
+def real_scenarios(draw):
+    """Scenarios with little memory and requests of real lengths."""
     batch, manager = (
         draw(st.integers(1, 16)),
         draw(st.sampled_from(["tokens", "reserve", "paged", *OFFLOADING])),
@@ -242,7 +253,7 @@ def real_settings(draw):
         "paged": st.sampled_from(["", ":park=true", ":block=1"]),
         "alise": st.sampled_from(["", ":overlap=false", ":high=0.6+low=0.3", ":int8=all"]),
     }
-    moves = manager in OFFLOADING
+    asynchronous = manager in OFFLOADING
     return {
         "policy": draw(
             st.sampled_from(
@@ -266,8 +277,10 @@ def real_settings(draw):
         "load": draw(st.sampled_from([0.7, 1.0, 1.5])),
         "seed": draw(st.integers(0, 99)),
         "memory": manager + draw(parameters.get(manager, st.just(""))),
-        "evict": "swap" if moves else draw(st.sampled_from(["swap", "recompute"])),
+        "evict": "swap" if asynchronous else draw(st.sampled_from(["swap", "recompute"])),
         "prefill": draw(
-            st.sampled_from(["alone", "batched"] if moves else ["batched", "mixed", "chunked"])
+            st.sampled_from(
+                ["alone", "batched"] if asynchronous else ["batched", "mixed", "chunked"]
+            )
         ),
     }

@@ -1,7 +1,6 @@
-"""Caches that move beside rounds, a second time: for the second simulator, following
-docs/simulator.md.
+"""Second implementation of the managers with asynchronous KV transfers, from docs/simulator.md.
 
-Knows a request by its number, and nothing of the first simulator.
+It serves the second simulator, and uses nothing of the first. A request is its number.
 """
 
 import itertools
@@ -9,10 +8,10 @@ import math
 
 
 class SecondOffload:
-    """`fastserve` or `alise`, by `option`, for b requests at a time.
+    """The manager `fastserve` or `alise` with the parameters `option`, for batches of b requests.
 
-    `tokens`, `look_ahead`, `left` and `until_rise` are functions of a request; `move` of a
-    direction and tokens.
+    `tokens`, `look_ahead`, `left` and `until_rise` are functions of a request. `move` gives the
+    time of a KV transfer by direction and tokens.
     """
 
     def __init__(self, name, option, b, *, tokens, look_ahead, left, until_rise, move):
@@ -39,7 +38,7 @@ class SecondOffload:
         self.where, self.holds, self.end, self.engine = {}, {}, {}, {"out": 0, "in": 0}
         self.spent = {}
 
-    def those(self, *places):
+    def in_state(self, *places):
         return [i for i, place in self.where.items() if place in places]
 
     def need(self, i):
@@ -49,7 +48,7 @@ class SecondOffload:
         return self.blocks - sum(self.holds.values())
 
     def soon(self):
-        return self.free() + sum(self.holds[i] for i in self.those("leaving"))
+        return self.free() + sum(self.holds[i] for i in self.in_state("leaving"))
 
     def ask(self, i, way, now):
         tokens = self.tokens(i)
@@ -62,7 +61,7 @@ class SecondOffload:
             self.holds[i] = math.ceil(self.look_ahead(i) / self.size)
 
     def over(self, now):
-        done = [i for i in self.those("leaving", "coming") if self.end[i] <= now]
+        done = [i for i in self.in_state("leaving", "coming") if self.end[i] <= now]
         for i in done:
             if self.where[i] == "leaving":
                 self.where[i] = "outside"
@@ -72,7 +71,7 @@ class SecondOffload:
         return done
 
     def decide(self, order, running, now):
-        """Who can run, in order."""
+        """Return the requests that can run, in order."""
         self.over(now)
         plan = self.fastserve if self.name == "fastserve" else self.alise
         plan(order, running, now)
@@ -86,7 +85,7 @@ class SecondOffload:
         ]
 
     def closed(self):
-        away = sum(self.tokens(i) for i in self.those("outside", "leaving"))
+        away = sum(self.tokens(i) for i in self.in_state("outside", "leaving"))
         return self.host and self.host - away < self.host / 10
 
     def fastserve(self, order, running, now):
@@ -96,7 +95,7 @@ class SecondOffload:
             moved = True
         able = [i for i in order if i in self.where or not self.closed()]
         for i in [] if moved else [i for i in able[: self.b] if self.where.get(i) == "outside"]:
-            spare = self.b if self.those("here", "coming") else 0
+            spare = self.b if self.in_state("here", "coming") else 0
             if self.free() - math.ceil(self.look_ahead(i) / self.size) < spare:
                 break
             self.ask(i, "in", now)
@@ -120,14 +119,14 @@ class SecondOffload:
 
         def others():
             return sorted(
-                (i for i in self.those("here") if i not in first), key=keys.get, reverse=True
+                (i for i in self.in_state("here") if i not in first), key=keys.get, reverse=True
             )
 
         for i in others() if full else []:
             if i not in running and self.blocks - self.soon() > self.low:
                 self.ask(i, "out", now)
         short = False
-        for i in sorted(self.those("outside"), key=keys.get):
+        for i in sorted(self.in_state("outside"), key=keys.get):
             room = math.ceil(self.look_ahead(i) / self.size)
             if i in first:
                 while self.soon() < room and others():
@@ -141,26 +140,27 @@ class SecondOffload:
 
     def fit(self, runs, waits):
         return (
-            sum(map(self.need, runs)) + sum(self.holds[i] for i in [*waits, *self.those("coming")])
+            sum(map(self.need, runs))
+            + sum(self.holds[i] for i in [*waits, *self.in_state("coming")])
             <= self.blocks
         )
 
     def batch_slot(self, order, running, now):
-        """Those run: when the decision's step may begin."""
+        """Give the running requests their blocks; return the time when their step may begin."""
         idle = [i for i in order if self.where.get(i) == "here" and i not in running]
         while idle and not self.fit(running, idle):
             self.ask(idle.pop(), "out", now)
         for i in running:
             self.where[i], self.holds[i] = "here", self.need(i)
         begin, lacking = now, -self.free()
-        for i in sorted(self.those("leaving"), key=self.end.get):
+        for i in sorted(self.in_state("leaving"), key=self.end.get):
             if lacking > 0:
                 begin, lacking = max(begin, self.end[i]), lacking - self.holds[i]
         return max(begin, *self.engine.values()) if self.waits_for_moves else begin
 
     def next_end(self, now):
         return min(
-            [self.end[i] for i in self.those("leaving", "coming") if self.end[i] > now],
+            [self.end[i] for i in self.in_state("leaving", "coming") if self.end[i] > now],
             default=math.inf,
         )
 

@@ -1,6 +1,6 @@
-"""A second simulator, following docs/simulator.md, without SimPy and without our policies.
+"""A second simulator, written from docs/simulator.md, without SimPy and without our policies.
 
-It shares only the priced rounds with the first.
+The two simulators share only the costs of rounds.
 """
 
 import math
@@ -22,12 +22,13 @@ def schedule(
     delta=0.0,
     c_bar=0,
     sizes=(),
-    reading=None,
+    interpretation=None,
     age=None,
     second=None,
 ):
-    """(first service, first token, finish, switching, preemptions) of each request; `second` makes
-    a policy.
+    """Return (first service, first token, finish, switching, preemptions), each by request.
+
+    `second` makes a policy of functions of a request.
     """
     trace, priced, costs = work.priced.trace, work.priced, work.priced.profile.costs
     spans = [trace.rounds_of(int(r)) for r in work.rows]
@@ -51,7 +52,7 @@ def schedule(
     )
     resident, swapped_out, now, running, served = [], set(), 0, [], [0] * count
     in_steps = limits.prefill in ("mixed", "chunked")
-    lacking = [max(0, p - 1) if in_steps else 0 for p in prompt]
+    uncomputed = [max(0, p - 1) if in_steps else 0 for p in prompt]
     name, *options = re.split("[:+=]", limits.manager)
     option = dict(zip(options[::2], options[1::2], strict=True))
     size = int(option.get("block", 16))
@@ -67,7 +68,7 @@ def schedule(
             served=served.__getitem__,
             arrival=arrival.__getitem__,
             begun=lambda i: first[i] is not None,
-            foreseen=lambda i: int(work.predicted_tokens[i]),
+            predicted=lambda i: int(work.predicted_tokens[i]),
         )
     )
 
@@ -108,12 +109,12 @@ def schedule(
             above = [s - spent(i) for s in sizes if s > spent(i)]
             every = [sum(min(s, d) for s in above) / sum(s <= d for s in above) for d in above]
             return (min(every, default=math.inf),)
-        if i not in frozen and not reading["preempt"] and served_in[i] == queue[i]:
+        if i not in frozen and not interpretation["preempt"] and served_in[i] == queue[i]:
             return (level(i), -1, 0)
         if i in frozen:
-            time = left(i) if reading["order"] == "remaining" else time_of(i, frozen[i][0])
-            return (level(i), 0 if reading["perceptible_first"] else 1, time)
-        if not reading["perceptible_first"]:
+            time = left(i) if interpretation["order"] == "remaining" else time_of(i, frozen[i][0])
+            return (level(i), 0 if interpretation["perceptible_first"] else 1, time)
+        if not interpretation["perceptible_first"]:
             return (level(i), 0, 0)
         return (level(i), 1, 0)
 
@@ -122,9 +123,9 @@ def schedule(
             return queue[i]
         return max(1, queue[i] - (now - arrival[i] - served[i]) // age)
 
-    def foretold(i):
+    def remaining_of(i):
         if own:
-            return own.left(i)
+            return own.remaining(i)
         return 7 * max(0, int(work.predicted_tokens[i]) - tokens(i)) if kind == "lp-srpt" else 0
 
     def until_rise(i):
@@ -157,9 +158,12 @@ def schedule(
             return
         if i in frozen:
             length, *rate = frozen[i]
-            if reading["overrun"] > 1 and tokens(i) >= length:
-                frozen[i] = (max(tokens(i) + 1, math.ceil(length * reading["overrun"])), *rate)
-            if reading["follow"]:
+            if interpretation["overrun"] > 1 and tokens(i) >= length:
+                frozen[i] = (
+                    max(tokens(i) + 1, math.ceil(length * interpretation["overrun"])),
+                    *rate,
+                )
+            if interpretation["follow"]:
                 place(i, left(i))
             return
         served_in[i] = queue[i]
@@ -170,15 +174,15 @@ def schedule(
             place(i, spent(i))
 
     def stable(i):
-        if reading["count"]:
-            return at[i] >= reading["count"]
-        if reading["stability"] == "posterior":
+        if interpretation["count"]:
+            return at[i] >= interpretation["count"]
+        if interpretation["stability"] == "posterior":
             a, b = (
                 1 + sum(accepted[i][: at[i]]),
                 1 + sum(drafted[i][: at[i]]) - sum(accepted[i][: at[i]]),
             )
             return at[i] >= gamma and math.sqrt(a * b / (a + b + 1)) / (a + b) < delta
-        if reading["stability"] == "window":
+        if interpretation["stability"] == "window":
             if at[i] < 2 * gamma - 1:
                 return False
             ends = range(at[i] - gamma + 1, at[i] + 1)
@@ -194,7 +198,7 @@ def schedule(
             )
         if not window:
             return False
-        if reading["stability"] == "sd":
+        if interpretation["stability"] == "sd":
             return statistics.pstdev(window) < delta
         return max(window) - min(window) < delta
 
@@ -204,15 +208,15 @@ def schedule(
     def needed(i):
         return max(blocks[i], math.ceil(lookahead(i) / size))
 
-    def fit(runs, waits):
+    def fit(runs, waiting):
         if name == "paged":
-            return sum(map(needed, runs)) + sum(blocks[i] for i in waits) <= total_blocks
+            return sum(map(needed, runs)) + sum(blocks[i] for i in waiting) <= total_blocks
         if offload is not None:
-            return offload.fit(runs, waits)
+            return offload.fit(runs, waiting)
         if name == "reserve":
-            return sum(reserved(i) for i in [*runs, *waits]) <= limits.kv_tokens
-        held = sum(map(lookahead, runs)) + sum(prompt[i] + tokens(i) for i in waits)
-        return fits(len(runs) + len(waits), held)
+            return sum(reserved(i) for i in [*runs, *waiting]) <= limits.kv_tokens
+        held = sum(map(lookahead, runs)) + sum(prompt[i] + tokens(i) for i in waiting)
+        return fits(len(runs) + len(waiting), held)
 
     def reserved(i):
         output, most = sum(emits[i]), int(option["context"]) - prompt[i]
@@ -220,9 +224,9 @@ def schedule(
         output = {"max": most, "pow2": min(power, most), "oracle": output}[option["output"]]
         return prompt[i] + output + max(drafted[i]) + 1
 
-    def pages():
-        """Evictions, who comes, and growth, with blocks: what moves and computing again take."""
-        pay, waits = (
+    def page_out_and_in():
+        """Evict, bring back and grow caches in blocks; return the time that this takes."""
+        pay, waiting = (
             0,
             sorted(
                 (i for i in here if blocks[i] and i not in running),
@@ -230,30 +234,30 @@ def schedule(
             ),
         )
         always = limits.evict == "recompute" and option.get("park") != "true"
-        while waits and (always or not fit(running, waits)):
-            i = waits.pop()
+        while waiting and (always or not fit(running, waiting)):
+            i = waiting.pop()
             if limits.evict == "swap":
-                pay += moved(i, costs.swap_out(prompt[i] + tokens(i) - lacking[i]))
+                pay += pay_for(i, costs.swap_out(prompt[i] + tokens(i) - uncomputed[i]))
                 if offload is not None:
                     offload.done(i)
                     switching[i] = offload.spent.get(i, 0)
                 line.extend([None] * blocks[i])
             else:
-                whole = (prompt[i] + tokens(i) - 1 - lacking[i]) // size
+                whole = (prompt[i] + tokens(i) - 1 - uncomputed[i]) // size
                 line.extend([None] * (blocks[i] - whole) + [i] * whole)
             blocks[i] = 0
             swapped_out.add(i)
         for i in running:
             if i in swapped_out:
                 if limits.evict == "swap":
-                    pay += moved(i, costs.swap_in(prompt[i] + tokens(i) - lacking[i]))
+                    pay += pay_for(i, costs.swap_in(prompt[i] + tokens(i) - uncomputed[i]))
                 else:
-                    lacking[i] = lacks(i)
+                    uncomputed[i] = uncomputed_of(i)
                     blocks[i] = line.count(i)
                     line[:] = [owner for owner in line if owner != i]
                     if not in_steps:
-                        pay += moved(i, costs.prefill(lacking[i]) if lacking[i] else 0)
-                        lacking[i] = 0
+                        pay += pay_for(i, costs.prefill(uncomputed[i]) if uncomputed[i] else 0)
+                        uncomputed[i] = 0
                 swapped_out.remove(i)
         for i in running:
             more = needed(i) - blocks[i]
@@ -261,22 +265,22 @@ def schedule(
             del line[:more]
         return pay
 
-    def lacks(i):
+    def uncomputed_of(i):
         if name == "paged" and limits.evict == "recompute" and i in swapped_out:
             return prompt[i] + tokens(i) - 1 - size * line.count(i)
-        return lacking[i]
+        return uncomputed[i]
 
-    def moved(i, ns):
+    def pay_for(i, ns):
         switching[i] += ns
         return ns
 
     def fits(some, total):
-        return (limits.kv_slots is None or some <= limits.kv_slots) and (
+        return (limits.slots is None or some <= limits.slots) and (
             limits.kv_tokens is None or total <= limits.kv_tokens
         )
 
-    def move():
-        """Evictions and who comes, with slots or tokens: what that takes."""
+    def swap_out_and_in():
+        """Evict and bring back caches in slots or tokens; return the time that this takes."""
         pay, idle = (
             0,
             sorted(
@@ -287,27 +291,27 @@ def schedule(
         while idle and not fit(running, idle):
             victim = idle.pop()
             if limits.evict == "swap":
-                pay += moved(
-                    victim, costs.swap_out(prompt[victim] + tokens(victim) - lacking[victim])
+                pay += pay_for(
+                    victim, costs.swap_out(prompt[victim] + tokens(victim) - uncomputed[victim])
                 )
             elif in_steps:
-                lacking[victim] = max(0, prompt[victim] + tokens(victim) - 1)
+                uncomputed[victim] = max(0, prompt[victim] + tokens(victim) - 1)
             resident.remove(victim)
             swapped_out.add(victim)
         for i in running:
             if i in swapped_out:
                 held = prompt[i] + tokens(i)
                 if limits.evict == "swap":
-                    pay += moved(i, costs.swap_in(held - lacking[i]))
+                    pay += pay_for(i, costs.swap_in(held - uncomputed[i]))
                 elif not in_steps:
-                    pay += moved(i, costs.prefill(held - 1) if held > 1 else 0)
+                    pay += pay_for(i, costs.prefill(held - 1) if held > 1 else 0)
                 swapped_out.remove(i)
             if i not in resident:
                 resident.append(i)
         return pay
 
     def step_time():
-        held = sum(prompt[i] + tokens(i) - 1 - lacking[i] for i in chunks) + sum(
+        held = sum(prompt[i] + tokens(i) - 1 - uncomputed[i] for i in chunks) + sum(
             prompt[i] + tokens(i) for i in decoding
         )
         computed = sum(given[i] for i in part)
@@ -350,9 +354,9 @@ def schedule(
             name,
             option,
             limits.batch,
-            tokens=lambda i: prompt[i] + tokens(i) - lacking[i],
+            tokens=lambda i: prompt[i] + tokens(i) - uncomputed[i],
             look_ahead=lookahead,
-            left=foretold,
+            left=remaining_of,
             until_rise=until_rise,
             move=lambda way, some: (costs.swap_out if way == "out" else costs.swap_in)(some),
         )
@@ -370,8 +374,8 @@ def schedule(
             chosen.append(i)
         given, budget = {}, limits.token_budget if limits.prefill == "chunked" else math.inf
         for i in [i for i in chosen if i in running] + [i for i in chosen if i not in running]:
-            want = lacks(i) or drafted[i][at[i]] + 1
-            given[i] = min(want, budget) if lacks(i) or want <= budget else 0
+            want = uncomputed_of(i) or drafted[i][at[i]] + 1
+            given[i] = min(want, budget) if uncomputed_of(i) or want <= budget else 0
             budget -= given[i]
         if in_steps:
             chosen = [i for i in chosen if given[i] or i in running]
@@ -381,14 +385,14 @@ def schedule(
         if offload is not None:
             if not running:
                 now = min([a for a in arrival if a > now] + [offload.next_end(now)])
-                assert now < math.inf, "nobody can ever run"
+                assert now < math.inf, "no request can ever run"
                 continue
             idle = sorted(
                 (i for i in here if i not in running), key=lambda i: (rank(i), entry[i], i)
             )
             now = offload.batch_slot(idle, running, now)
         else:
-            now += pages() if name == "paged" else move()
+            now += page_out_and_in() if name == "paged" else swap_out_and_in()
         begin = now
         fresh = [i for i in running if first[i] is None]
         if in_steps:
@@ -404,12 +408,12 @@ def schedule(
                 first[i] = now
                 now += prefill[i]
         part = [i for i in running if given[i] or not in_steps]
-        chunks = [i for i in part if lacking[i]]
-        decoding = [i for i in part if not lacking[i]]
+        chunks = [i for i in part if uncomputed[i]]
+        decoding = [i for i in part if not uncomputed[i]]
         spent_now = step_time() if chunks else round_time(decoding)
         now += spent_now
         for i in chunks:
-            lacking[i] -= given[i]
+            uncomputed[i] -= given[i]
         for i in decoding:
             served[i] += spent_now
             at[i] += 1

@@ -1,4 +1,4 @@
-"""The bench measures what it says. How fast this machine is, it is not asked."""
+"""The benchmark measures what its figures say. The speed of this machine is not tested."""
 
 import json
 import math
@@ -19,7 +19,7 @@ from lapsd.traces import load_profile, load_trace, trace_from_rounds
 from tests.builders import row
 
 
-def test_the_bench_prints_every_figure_and_nothing_else():
+def test_the_benchmark_prints_every_figure_as_json():
     script = "from lapsd.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", script, "bench", "--quick", "--json"],
@@ -44,31 +44,29 @@ def test_the_bench_prints_every_figure_and_nothing_else():
     ]
     assert [f.key for f in FIGURES] == list(found)
     assert all(math.isfinite(value) and value > 0 for value in found.values())
-    # figures that hang together
+    # figures that depend on each other
     assert math.isclose(found["paper_run_ms"], found["paper_run_in_timeouts"] / 2000)
     assert found["peak_memory_bytes"] > 50e6
 
 
-def test_irregular_drafts_are_as_the_rule_says_and_change_no_output():
+def test_irregular_draft_lengths_follow_the_rule_and_change_no_output():
     trace = trace_from_rounds([row("a", 3, [0, 4, 4, 1, 0, 0, 0, 3], n=4)])
     mixed = with_irregular_drafts(trace)
-    # 5, one less; 4, all of them: two more; 6, less, less, ...; 2 would be too few for the last
+    # 5; 1 less: 4, all accepted; 2 more: 6; then 1 less each; the last round accepted 3, so not 2
     assert mixed.drafted.tolist() == [5, 4, 6, 5, 4, 3, 2, 3]
     assert mixed.accepted.tolist() == trace.accepted.tolist()
     drafted = with_irregular_drafts(load_trace("reference")).drafted
     assert len(set(drafted.tolist())) > 3
 
 
-def test_twice_the_work_takes_more_timeouts():
+def test_more_work_takes_more_timeouts():
     prepared = ready(load_trace("reference"), load_profile("reference"), 300)
     once = in_timeouts(lambda: run(prepared, POLICY, 0), 5)
     assert in_timeouts(lambda: [run(prepared, POLICY, 0) for _ in range(4)], 5) > 1.5 * once > 0
 
 
-def test_what_is_timed_is_the_run_that_everything_else_calls(monkeypatch):
-    """Stepping steps, batches are of the size asked for, and a paper's run is measured as a sweep's
-    is.
-    """
+def test_the_benchmark_times_the_same_run_function_as_sweeps(monkeypatch):
+    """It passes on the scenario and `skip`, and measures the paper's runs together as in sweeps."""
     calls = []
     real = bench.run
     monkeypatch.setattr(

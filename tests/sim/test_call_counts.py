@@ -1,8 +1,7 @@
-"""Skipping ahead asks a policy no more often than it did: its speed, counted, where a stopwatch
-would tell noise.
+"""The skipping server calls methods of policies no more often than before.
 
-After a change by which it asks less often, or for a further policy, `python -m
-tests.sim.test_call_counts` counts anew.
+The counts stand for its speed, which cannot be timed reliably. After a change that makes fewer
+calls, or for a new policy, `python -m tests.sim.test_call_counts` writes the counts again.
 """
 
 import json
@@ -19,7 +18,7 @@ from lapsd.traces import load_profile, load_trace
 
 COUNTED = Path(__file__).with_name("call_counts.json")
 SPECS = (*POLICIES, "laps-sd:overrun=1.5", "alise:overrun=1")
-QUESTIONS = ("rank", "run_until", "on_round", "wake")
+METHODS = ("rank", "run_until", "on_round", "wake")
 SERVERS: dict[str, dict[str, Any]] = {
     "one": {},
     "four": {"batch": 4, "kv_slots": 6},
@@ -30,18 +29,18 @@ SERVERS: dict[str, dict[str, Any]] = {
 
 
 def call_counts(spec: str, server: str) -> dict[str, int]:
-    """How often a policy is asked what, while a hundred requests are served."""
-    policy, counts = parse_policy(spec), dict.fromkeys(QUESTIONS, 0)
+    """Return how often each method of a policy is called while 100 requests are served."""
+    policy, counts = parse_policy(spec), dict.fromkeys(METHODS, 0)
     kind = type(policy)
 
-    def counting(question: str) -> Callable[..., Any]:
-        asked = getattr(kind, question)
+    def counting(method: str) -> Callable[..., Any]:
+        original = getattr(kind, method)
 
-        def ask(*arguments: Any) -> Any:
-            counts[question] += 1
-            return asked(*arguments)
+        def call(*arguments: Any) -> Any:
+            counts[method] += 1
+            return original(*arguments)
 
-        return ask
+        return call
 
     prepared = PreparedScenario.of(
         load_trace("reference"),
@@ -51,20 +50,21 @@ def call_counts(spec: str, server: str) -> dict[str, int]:
         **SERVERS[server],
     )
     with pytest.MonkeyPatch.context() as patch:
-        for question in QUESTIONS:
-            if getattr(kind, question) is not getattr(Policy, question):  # else nobody asks
-                patch.setattr(kind, question, counting(question))
+        for method in METHODS:
+            # the server does not call a method that the policy inherits from `Policy`
+            if getattr(kind, method) is not getattr(Policy, method):
+                patch.setattr(kind, method, counting(method))
         run(prepared, policy, 0)
     return counts
 
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("spec", SPECS)
-def test_policies_are_asked_no_more_often_than_they_were(spec, server):
+def test_methods_of_policies_are_called_no_more_often_than_before(spec, server):
     counted = json.loads(COUNTED.read_text(encoding="utf-8"))
-    assert spec in counted, "python -m tests.sim.test_call_counts counts it"
+    assert spec in counted, "no counts yet: run python -m tests.sim.test_call_counts"
     before, now = counted[spec][server], call_counts(spec, server)
-    assert {question for question, count in now.items() if count > before[question]} == set(), (
+    assert {method for method, count in now.items() if count > before[method]} == set(), (
         now,
         before,
     )

@@ -1,4 +1,4 @@
-"""The law of the engine: skipping ahead changes nothing, to the nanosecond."""
+"""The skipping server and the stepping server give equal runs, to the nanosecond."""
 
 from dataclasses import dataclass, replace
 
@@ -10,44 +10,44 @@ from lapsd.policies import FCFS, LAS, LPSRPT, NEVER, Alise, FastServe, LapsSD, P
 from lapsd.sim.engine.simulation import promises
 from lapsd.traces import Costs, Linear, Profile, RoundTerms, price, trace_from_rounds
 from tests.builders import MS, context, row, workload
-from tests.capacities import OFFLOADING, SITTING
+from tests.capacities import OFFLOADING, SYNCHRONOUS
 from tests.sim.equivalence import (
     cases,
+    equal_with_real_lengths,
     events,
     one_at_a_time,
-    real_settings,
-    same,
-    same_of_real_lengths,
+    real_scenarios,
+    skipping_equals_stepping,
 )
 
 
 @settings(max_examples=400)
 @given(cases())
-def test_skipping_ahead_changes_nothing(case):
-    assert same(*case)
+def test_skipping_equals_stepping(case):
+    assert skipping_equals_stepping(*case)
 
 
 @settings(max_examples=600)
 @given(one_at_a_time())
-def test_skipping_ahead_changes_nothing_where_one_runs_at_a_time(case):
-    assert same(*case)
+def test_skipping_equals_stepping_at_batch_size_one(case):
+    assert skipping_equals_stepping(*case)
 
 
 @settings(max_examples=400)
 @given(cases(OFFLOADING))
-def test_skipping_ahead_changes_nothing_where_caches_move_beside_rounds(case):
-    assert same(*case)
+def test_skipping_equals_stepping_with_asynchronous_kv_transfers(case):
+    assert skipping_equals_stepping(*case)
 
 
 @settings(max_examples=400)
-@given(cases(SITTING, prefills=("mixed", "chunked")))
-def test_skipping_ahead_changes_nothing_where_prompts_share_steps(case):
-    assert same(*case)
+@given(cases(SYNCHRONOUS, prefills=("mixed", "chunked")))
+def test_skipping_equals_stepping_with_prompts_in_shared_steps(case):
+    assert skipping_equals_stepping(*case)
 
 
 @settings(max_examples=100)
 @given(cases())
-def test_skipping_ahead_policies_see_the_same_events_in_the_same_order(case):
+def test_policies_see_the_same_events_in_the_same_order_when_skipping(case):
     work, _, capacity = case
     seen = events(work, capacity, skip=True)
     assert seen == events(work, capacity, skip=False)
@@ -80,25 +80,25 @@ def test_skipping_ahead_policies_see_the_same_events_in_the_same_order(case):
     ],
     ids=lambda memory: "-".join(map(str, memory.values())),
 )
-def test_skipping_ahead_changes_nothing_for_many_requests_of_real_lengths(memory, policy):
-    assert same_of_real_lengths(
+def test_skipping_equals_stepping_for_many_requests_with_real_lengths(memory, policy):
+    assert equal_with_real_lengths(
         policy, batch=24, fit=24, requests=100, load=1.3, **{"prefill": "batched"} | memory
     )
 
 
 @pytest.mark.deep
 @settings(max_examples=500, derandomize=False)
-@given(real_settings(), st.sampled_from([64, 200, 512, 2048]))
-def test_skipping_ahead_changes_nothing_of_real_lengths_whatever_the_server(scenario, budget):
+@given(real_scenarios(), st.sampled_from([64, 200, 512, 2048]))
+def test_skipping_equals_stepping_with_real_lengths_on_any_server(scenario, budget):
     chunked = {"token_budget": budget} if scenario["prefill"] == "chunked" else {}
-    assert same_of_real_lengths(**scenario, **chunked)
+    assert equal_with_real_lengths(**scenario, **chunked)
 
 
 @pytest.mark.deep
 @settings(max_examples=10_000, derandomize=False)
 @given(cases(max_requests=20))
-def test_skipping_ahead_changes_nothing_in_any_of_ten_thousand_cases(case):
-    assert same(*case)
+def test_skipping_equals_stepping_in_ten_thousand_cases(case):
+    assert skipping_equals_stepping(*case)
 
 
 FLAT = RoundTerms(Linear(0, 0), {1: 10 * MS}, {1: 0}, 0)
@@ -114,18 +114,18 @@ def by_rounds(rounds, arrivals_ms, predicted, prompts=None, profile=PROFILE):
     return workload(price(trace_from_rounds(rows), profile), arrivals_ms, predicted)
 
 
-def test_a_seat_that_is_free_for_want_of_memory_goes_to_a_newcomer_who_fits():
-    # 0 runs; 1, too large beside it, waits; 2 goes before 1 and fits
+def test_a_batch_slot_left_free_for_lack_of_memory_goes_to_a_new_request_that_fits():
+    # 0 runs; 1 does not fit together with it and waits; 2 ranks before 1 and fits
     work = by_rounds([6, 6, 2], [0, 0, 15], [7, 9, 8], prompts=[8, 40, 1])
-    policy, capacity = LPSRPT(), Capacity(2, None, 48)
-    assert same(work, policy, capacity)
+    policy, capacity = LPSRPT(), Capacity(2, "unlimited", 48)
+    assert skipping_equals_stepping(work, policy, capacity)
     run = simulate(work, policy, context=context(work.priced), capacity=capacity)
     assert run.first_service_ns[2] == 20 * MS < run.first_service_ns[1]
 
 
-def test_who_lost_a_seat_to_memory_goes_behind_equals_at_the_next_boundary():
-    # equal ranks: 0 and 1 run until memory is short for both; then 2, which came before 1 moved, is
-    # first in line
+def test_a_request_stopped_for_lack_of_memory_ranks_behind_equal_requests_afterwards():
+    # equal ranks: 0 and 1 run until memory is too small for both; then 2, in the queue before 1
+    # changed queues, is first
     @dataclass(frozen=True)
     class Moves(Policy):
         def rank(self, job, now_ns):
@@ -138,46 +138,48 @@ def test_who_lost_a_seat_to_memory_goes_behind_equals_at_the_next_boundary():
             return Until(rounds=2 if job.rounds < 2 else NEVER)
 
     work = by_rounds([9, 9, 9], [0, 0, 0], [1, 1, 1], prompts=[10, 10, 5])
-    capacity = Capacity(2, None, 31)
-    assert same(work, Moves(), capacity)
+    capacity = Capacity(2, "unlimited", 31)
+    assert skipping_equals_stepping(work, Moves(), capacity)
     run = simulate(work, Moves(), context=context(work.priced), capacity=capacity)
     assert run.preemptions.tolist()[1] >= 1
     assert run.first_service_ns[2] < run.finish_ns[0]
 
 
-def test_who_stops_though_nobody_starts_holds_what_its_last_round_took():
-    # a cache on its way in leaves the one who ran no room; whether it has to leave then hangs on a
-    # single block
+def test_a_stopped_request_holds_the_blocks_of_its_last_round_if_no_other_request_starts():
+    # a cache that is being swapped in leaves the running request no room; one block decides whether
+    # the running request is then swapped out
     costs = Costs(
         {1: RoundTerms(Linear(0, 0), {1: 10}, {1: 0}, 0)}, Linear(0, 0), Linear(0, 0), Linear(0, 1)
     )
     profile, arrivals_ms = Profile("by_hand", "unknown", costs), [0, 9e-6, 9e-6]
     work = by_rounds([3, 2, 4], arrivals_ms, [4, 3, 7], prompts=[18, 13, 5], profile=profile)
-    assert same(work, LAS(K=3, sup_1_s=15e-9), Capacity(1, None, manager="alise:block=1+blocks=29"))
+    assert skipping_equals_stepping(
+        work, LAS(K=3, sup_1_s=15e-9), Capacity(1, "unlimited", manager="alise:block=1+blocks=29")
+    )
 
 
 @dataclass(frozen=True)
-class Loud(LAS):
-    """Ranks otherwise, and does not say for how long."""
+class Unannounced(LAS):
+    """Overrides `rank`, but not `run_until`."""
 
     def rank(self, job, now_ns):
         return (-job.queue, job.rounds)
 
 
-def test_a_promise_made_for_other_methods_is_not_trusted():
+def test_a_promise_is_ignored_if_a_subclass_overrides_another_method():
     assert promises(LAS())
     assert promises(LapsSD())
-    assert not promises(Loud())
+    assert not promises(Unannounced())
     assert not promises(Policy())
     work = by_rounds([3, 4, 5], [0, 0, 5], [3, 4, 5])
     past = context(work.priced)
     fast, slow = (
-        simulate(work, Loud(), context=past, skip=skip).finish_ns for skip in (True, False)
+        simulate(work, Unannounced(), context=past, skip=skip).finish_ns for skip in (True, False)
     )
     assert fast.tolist() == slow.tolist()
 
 
-def test_a_wake_in_the_past_is_refused_by_name():
+def test_a_wake_that_is_not_in_the_future_is_refused_by_policy_name():
     class Insomniac(LAS):
         def run_until(self, job, best_waiting, now_ns):
             return Until()

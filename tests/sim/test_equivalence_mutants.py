@@ -1,6 +1,4 @@
-"""What the law of the engine catches: promises that policies do not keep, and mutants of the
-servers.
-"""
+"""The equivalence tests detect policies that break their promises, and mutants of the servers."""
 
 from dataclasses import dataclass
 
@@ -28,19 +26,19 @@ from lapsd.sim.engine.servers.together import Together
 from lapsd.sim.engine.servers.totals import Needs
 from lapsd.sim.engine.servers.waiting import Waiting
 from lapsd.sim.engine.servers.worst_running import WorstRunning
-from tests.capacities import OFFLOADING, SITTING
-from tests.sim.equivalence import Tide, cases, same
+from tests.capacities import OFFLOADING, SYNCHRONOUS
+from tests.sim.equivalence import QueuesByLoad, cases, skipping_equals_stepping
 
 
 class TooFar(RoundRobin):
-    """A hint one round too far."""
+    """Promises one round too many."""
 
     def run_until(self, job, best_waiting, now_ns):
         return Until(rounds=super().run_until(job, best_waiting, now_ns).rounds + 1)
 
 
 class Sleeper(LAS):
-    """A missed wake."""
+    """Never wakes."""
 
     def run_until(self, job, best_waiting, now_ns):
         return super().run_until(job, best_waiting, now_ns)
@@ -50,7 +48,7 @@ class Sleeper(LAS):
 
 
 class Peeper(LapsSD):
-    """A look beyond the committed rounds: perceived as soon as it is known that it will be."""
+    """Looks beyond the committed rounds: is perceptible as soon as it will become so."""
 
     def run_until(self, job, best_waiting, now_ns):
         until = super().run_until(job, best_waiting, now_ns)
@@ -61,7 +59,7 @@ class Peeper(LapsSD):
 
 @dataclass(frozen=True)
 class Grouper(Policy):
-    """Turns of three rounds, by a float sum that depends on how rounds were grouped."""
+    """Turns of three rounds, with a float sum that depends on how rounds are grouped."""
 
     def rank(self, job, now_ns):
         return (job.rounds % 3 == 0, job.state[1] if job.state else 0.0)
@@ -76,7 +74,7 @@ class Grouper(Policy):
 
 @dataclass(frozen=True)
 class Forgetful(KernelGittins):
-    """A promise made as if the request did not run: it lasts beyond the lead of who runs."""
+    """Counts the switch penalty twice, and so promises too many rounds."""
 
     def run_until(self, job, best_waiting, now_ns):
         if best_waiting is not None:
@@ -85,7 +83,7 @@ class Forgetful(KernelGittins):
 
 
 class Unsteady(LPSRPT):
-    """A rank that falls, called steady."""
+    """Says that its rank is steady, though the rank falls."""
 
     def run_until(self, job, best_waiting, now_ns):
         return super().run_until(job, best_waiting, now_ns)._replace(steady=True)
@@ -94,15 +92,17 @@ class Unsteady(LPSRPT):
         return super().wake(job, now_ns)
 
 
-def breaks_the_law(some_cases) -> bool:
-    @settings(max_examples=3_000, phases=[Phase.generate])  # ends at the first that breaks it
+def is_detected(some_cases) -> bool:
+    """Return whether skipping and stepping differ in some case."""
+
+    @settings(max_examples=3_000, phases=[Phase.generate])  # ends at the first difference
     @given(some_cases)
-    def law(case):
-        assert same(*case, check=False)
+    def equivalence(case):
+        assert skipping_equals_stepping(*case, check=False)
 
     try:
-        law()
-    except (AssertionError, ValueError, LookupError):  # differs, or finds itself lost
+        equivalence()
+    except (AssertionError, ValueError, LookupError):  # the runs differ, or one of them fails
         return True
     return False
 
@@ -111,24 +111,24 @@ def breaks_the_law(some_cases) -> bool:
     "mutant",
     [TooFar(2), Sleeper(K=3, age_s=5e-6), Peeper(gamma=2, delta=0.2), Grouper(), Forgetful()],
     ids=[
-        "a hint one round too far",
-        "a missed wake",
-        "a look ahead",
-        "a float sum",
-        "a lead counted twice",
+        "promises one round too many",
+        "never wakes",
+        "looks ahead",
+        "float sum",
+        "penalty counted twice",
     ],
 )
-def test_mutants_of_policies_break_the_law(mutant):
-    assert breaks_the_law(cases().map(lambda case: (case[0], mutant, case[2])))
+def test_policies_that_break_their_promises_are_detected(mutant):
+    assert is_detected(cases().map(lambda case: (case[0], mutant, case[2])))
 
 
 def late_cut(server, original):
-    """An arrival that matters is seen one round too late."""
+    """The server notices an arrival one round too late."""
     return lambda self, request, last, *rest: min(last, original(self, request, last, *rest) + 1)
 
 
 def as_it_ran(server, original):
-    """Who stops is put back with the rank that it had while it ran."""
+    """A stopped request waits with the rank that it had while it ran."""
 
     def push(self, request, rank, now_ns):
         if request.preemptions and not request.running:
@@ -140,8 +140,8 @@ def as_it_ran(server, original):
     return push
 
 
-def test_a_rank_that_is_called_steady_and_is_not_breaks_the_law():
-    assert breaks_the_law(cases(OFFLOADING).map(lambda case: (case[0], Unsteady(), case[2])))
+def test_a_policy_with_a_falling_rank_called_steady_is_detected():
+    assert is_detected(cases(OFFLOADING).map(lambda case: (case[0], Unsteady(), case[2])))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_rank_that_is_called_steady_and_is_not_breaks_the_law():
             lambda server, original: lambda self, rank, now_ns: False,
             LPSRPT(),
         ),
-        (Waiting, "rank_again", lambda server, original: lambda self, now_ns: None, Tide()),
+        (Waiting, "rank_again", lambda server, original: lambda self, now_ns: None, QueuesByLoad()),
         (
             Waiting,
             "next_wake",
@@ -164,25 +164,25 @@ def test_a_rank_that_is_called_steady_and_is_not_breaks_the_law():
         ),
     ],
     ids=[
-        "a rank as it ran",
-        "a late cut",
-        "an arrival overlooked",
-        "a heap not ranked again",
-        "a wake overlooked",
+        "rank while running",
+        "arrival too late",
+        "arrival ignored",
+        "waiting not ranked again",
+        "wake ignored",
     ],
 )
-def test_mutants_of_the_engine_break_the_law(owner, name, mutate, policy, monkeypatch):
+def test_mutants_of_the_servers_are_detected(owner, name, mutate, policy, monkeypatch):
     monkeypatch.setattr(owner, name, mutate(owner, getattr(owner, name)))
-    assert breaks_the_law(cases().map(lambda case: (case[0], policy, case[2])))
+    assert is_detected(cases().map(lambda case: (case[0], policy, case[2])))
 
 
 def blocks_not_caught_up(server, original):
-    """Blocks that a stretch took are not taken once it is over."""
+    """Blocks that requests need during a stretch are not allocated at its end."""
     return lambda self, request: None
 
 
 def a_round_more(owner, original):
-    """Who runs is said to fit a round longer than it does."""
+    """Running requests are said to fit one round longer than they do."""
     return lambda self, most, room: min(most, original(self, most, room) + 1)
 
 
@@ -193,15 +193,15 @@ def a_round_more(owner, original):
         (Paged, "_catch_up", blocks_not_caught_up),
         (Needs, "leave", lambda owner, original: lambda self, request, rounds: None),
     ],
-    ids=["a promise one round too long", "blocks of a stretch forgotten", "who left counted"],
+    ids=["fit one round too long", "blocks of a stretch missing", "finished request counted"],
 )
-def test_mutants_of_memory_in_blocks_break_the_law(owner, name, mutate, monkeypatch):
+def test_mutants_of_memory_in_blocks_are_detected(owner, name, mutate, monkeypatch):
     monkeypatch.setattr(owner, name, mutate(owner, getattr(owner, name)))
-    assert breaks_the_law(cases(("paged",)))
+    assert is_detected(cases(("paged",)))
 
 
 def in_longer_stretches(owner, original):
-    """A stretch goes on though those who run may lack budget in its rounds."""
+    """A stretch continues though the token budget may not suffice for its rounds."""
 
     def choose(self, now_ns):
         fresh = original(self, now_ns)
@@ -211,8 +211,8 @@ def in_longer_stretches(owner, original):
     return choose
 
 
-def which_runs(owner, original):
-    """Only those who sit are compared with who waits: whoever prefills runs on."""
+def only_decoding(owner, original):
+    """Waiting requests are compared with decoding requests only: prefilling requests continue."""
     return lambda self, rank, now_ns: (
         self.worst.rank(list(self.batch.to_ask), now_ns) or bool(self.worst.behind(rank, now_ns))
     )
@@ -222,20 +222,18 @@ def which_runs(owner, original):
     ("owner", "name", "mutate", "managers"),
     [
         (Paged, "catch_up", lambda owner, original: lambda self: None, ("paged",)),
-        (MixedServer, "_comes_before_some", which_runs, SITTING),
+        (MixedServer, "_comes_before_some", only_decoding, SYNCHRONOUS),
         (MixedServer, "_choose", in_longer_stretches, ("auto",)),
     ],
-    ids=["what was overwritten", "who prefills runs on", "a budget of one round for many"],
+    ids=["overwritten blocks ignored", "prefilling never stopped", "budget of one round for many"],
 )
-def test_mutants_of_steps_that_prompts_share_break_the_law(
-    owner, name, mutate, managers, monkeypatch
-):
+def test_mutants_of_shared_steps_are_detected(owner, name, mutate, managers, monkeypatch):
     monkeypatch.setattr(owner, name, mutate(owner, getattr(owner, name)))
-    assert breaks_the_law(cases(managers, prefills=("chunked", "mixed")))
+    assert is_detected(cases(managers, prefills=("chunked", "mixed")))
 
 
-def unasked(owner, original):
-    """A memory that is not told what the policy foresees."""
+def without_estimate(owner, original):
+    """The memory manager does not get the policy's estimates."""
 
     def made(self):
         original(self)
@@ -252,25 +250,25 @@ def unasked(owner, original):
         (Together, "stops", lambda owner, original: lambda self, held: None),
         (Offload, "next_ns", lambda owner, original: property(lambda self: NEVER)),
         (OffloadServer, "_commit", lambda owner, original: BatchServer._commit),
-        (OffloadServer, "__post_init__", unasked),
+        (OffloadServer, "__post_init__", without_estimate),
         (OffloadServer, "_sort_out", lambda owner, original: lambda self, now_ns: None),
     ],
     ids=[
-        "asked too late",
-        "blocks of a stretch forgotten",
-        "who stopped holds on",
-        "a move's end",
-        "room for who is outside",
-        "unasked",
-        "all apart",
+        "fit one round too long",
+        "blocks of a stretch missing",
+        "stopped requests keep blocks",
+        "end of a KV transfer ignored",
+        "no room for swapped-out requests",
+        "no estimates",
+        "requests not sorted",
     ],
 )
-def test_mutants_of_caches_that_move_beside_rounds_break_the_law(owner, name, mutate, monkeypatch):
+def test_mutants_of_asynchronous_kv_transfers_are_detected(owner, name, mutate, monkeypatch):
     monkeypatch.setattr(owner, name, mutate(owner, getattr(owner, name)))
-    if mutate is unasked:  # few notice
+    if mutate is without_estimate:  # rarely changes a run
         some = cases(("alise",)).map(
             lambda case: (case[0], FastServe(quantum_ms=1e-3, starve_s=5e-6), case[2])
         )
     else:
         some = cases(OFFLOADING)
-    assert breaks_the_law(some)
+    assert is_detected(some)

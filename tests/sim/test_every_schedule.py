@@ -1,4 +1,4 @@
-"""Laws that every schedule obeys."""
+"""Properties of every schedule."""
 
 import numpy as np
 from hypothesis import given, settings, strategies as st
@@ -13,8 +13,8 @@ ALL = [parse_policy(name) for name in POLICIES]
 
 
 @settings(max_examples=60)
-@given(workloads(), st.sampled_from([1, 2, None]), st.sampled_from(ALL))
-def test_every_token_and_every_nanosecond_is_accounted_for(work, kv_slots, policy):
+@given(workloads(), st.sampled_from([1, 2, "unlimited"]), st.sampled_from(ALL))
+def test_service_switching_and_idle_time_add_up_to_the_run(work, kv_slots, policy):
     run = simulate(
         work, policy, context=context(work.priced), capacity=Capacity(kv_slots=kv_slots), check=True
     )
@@ -29,7 +29,7 @@ def test_every_token_and_every_nanosecond_is_accounted_for(work, kv_slots, polic
 
 
 @settings(max_examples=60)
-@given(workloads(), st.sampled_from([1, None]))
+@given(workloads(), st.sampled_from([1, "unlimited"]))
 def test_no_policy_beats_the_bound(work, kv_slots):
     bound = bound_latency_ns(work).sum()
     for policy in ALL:
@@ -43,8 +43,8 @@ def test_no_policy_beats_the_bound(work, kv_slots):
 
 @settings(max_examples=60)
 @given(workloads(profile=Profile.constant(draft_ms=0, verify_ms=1)))
-def test_with_equal_rounds_and_free_switches_none_beats_srpt(work):
-    # a draft step costs nothing here, so rounds of any draft length are equal
+def test_with_equal_rounds_and_free_switches_no_policy_beats_srpt(work):
+    # draft steps cost nothing, so rounds of any draft length take the same time
     best = simulate(work, SRPT(), context=context(work.priced)).latency_ns.sum()
     for policy in ALL:
         assert simulate(work, policy, context=context(work.priced)).latency_ns.sum() >= best
@@ -53,7 +53,7 @@ def test_with_equal_rounds_and_free_switches_none_beats_srpt(work):
 @settings(max_examples=25)
 @given(st.sampled_from(ALL), st.integers(0, 2**32 - 1))
 def test_latency_falls_as_acceptance_rises(policy, seed):
-    # two public simulators fail this: acceptance must change how long requests take, all else equal
+    # acceptance must change service times; two public simulators fail this test
     rng = np.random.default_rng(seed)
     lengths = rng.integers(20, 200, size=8)
     arrivals = np.cumsum(rng.exponential(300, size=8))
@@ -81,20 +81,20 @@ def test_a_lone_request_takes_its_size_under_every_policy(trace, policy):
 
 
 class Census(Timeline):
-    """The number of requests that the server has, at each decision."""
+    """Records the number of active requests at each decision."""
 
     def __init__(self):
         super().__init__()
-        self.there = []
+        self.counts = []
 
     def decided(self, now_ns, start_ns, round_ns, running, waiting):
-        self.there.append((now_ns, len(running) + len(waiting)))
+        self.counts.append((now_ns, len(running) + len(waiting)))
 
 
 @settings(max_examples=60)
 @given(workloads(), st.sampled_from(ALL), st.integers(1, 3))
 def test_littles_law_holds_to_the_nanosecond(work, policy, batch):
-    """The number that the server has, integrated over time, is the sum of latencies."""
+    """The number of active requests, integrated over time, is the sum of latencies."""
     census = Census()
     run = simulate(
         work,
@@ -104,14 +104,13 @@ def test_littles_law_holds_to_the_nanosecond(work, policy, batch):
         timeline=census,
         check=True,
     )
-    times = [at for at, _ in census.there] + [run.end_ns]
+    times = [at for at, _ in census.counts] + [run.end_ns]
     area = 0
-    for (start, there), end in zip(census.there, times[1:], strict=True):
-        # idle until the next arrival, or busy with who is there and who comes before the next
-        # decision
+    for (start, active), end in zip(census.counts, times[1:], strict=True):
+        # between two decisions, requests may arrive and finish
         coming = run.arrival_ns[(run.arrival_ns > start) & (run.arrival_ns < end)]
         leaving = run.finish_ns[(run.finish_ns > start) & (run.finish_ns <= end)]
-        area += there * (end - start) + int((end - coming).sum()) - int((end - leaving).sum())
+        area += active * (end - start) + int((end - coming).sum()) - int((end - leaving).sum())
     assert area == run.latency_ns.sum()
 
 
@@ -119,13 +118,18 @@ def test_littles_law_holds_to_the_nanosecond(work, policy, batch):
 @given(workloads(closed=True), st.sampled_from(ALL), st.integers(1, 3))
 def test_a_closed_loop_never_holds_more_requests_than_clients(work, policy, batch):
     run = simulate(
-        work, policy, context=context(work.priced), capacity=Capacity(batch, None), check=True
+        work,
+        policy,
+        context=context(work.priced),
+        capacity=Capacity(batch, "unlimited"),
+        check=True,
     )
     if work.clients is None:
         return
     times = np.concatenate([run.arrival_ns, run.finish_ns])
     change = np.concatenate([np.ones(len(work)), -np.ones(len(work))])
-    there = np.cumsum(change[np.lexsort((change, times))])  # at one instant who leaves goes first
-    assert there.max() <= work.clients
+    # at one instant, departures come before arrivals
+    active = np.cumsum(change[np.lexsort((change, times))])
+    assert active.max() <= work.clients
     later = np.sort(run.finish_ns)[: max(0, len(work) - work.clients)] + work.think_ns
     assert run.arrival_ns[work.clients :].tolist() == later.tolist()

@@ -1,7 +1,6 @@
-"""The memory protocol: what it promises servers, and that managers of other kinds fit behind it.
+"""The interface of memory managers: its promises to servers, and managers of other kinds.
 
-`Overlapping` is not a published manager: it moves caches beside rounds in as few lines as show what
-that needs.
+`Overlapping` is not a published manager. It shows in few lines what asynchronous KV transfers need.
 """
 
 from dataclasses import dataclass, replace
@@ -45,16 +44,16 @@ def by_index(request):
     return request.index
 
 
-def test_the_worst_of_those_who_wait_go_first_and_only_as_many_as_must():
+def test_as_few_waiting_requests_as_possible_are_evicted_the_worst_rank_first():
     memory = Slots(EVICTIONS["swap"](COSTS), 3)
     requests = some_requests([5, 5, 5, 5])
     for r in requests[:3]:
         memory.make_room([], [r], by_index, 0)
-    moves = []
-    memory.moved = moves.append
+    transfers = []
+    memory.on_transfer = transfers.append
     spent = memory.make_room([requests[3]], [requests[3]], by_index, 100)
-    # the fourth runs; of the three that wait the last goes: 7 + 1 token
-    assert [(m.kind, m.request.index, m.start_ns, m.end_ns) for m in moves] == [
+    # the fourth runs; the last of the three waiting requests is swapped out: 7 + 1 token
+    assert [(m.kind, m.request.index, m.start_ns, m.end_ns) for m in transfers] == [
         ("swap out", 2, 100, 108)
     ]
     assert (spent, requests[2].switch_ns) == (8, 8)
@@ -62,14 +61,15 @@ def test_the_worst_of_those_who_wait_go_first_and_only_as_many_as_must():
     memory.release(requests[3])
     requests[2].started = True
     assert memory.make_room([requests[2]], [requests[2]], by_index, 200) == 12
-    assert moves[1:] == [("swap in", requests[2], 200, 212)]
+    assert transfers[1:] == [("swap in", requests[2], 200, 212)]
 
 
 @pytest.mark.parametrize(("name", "out", "back"), [("swap", 17, 39), ("recompute", 0, 23)])
-def test_what_an_eviction_costs(name, out, back):
+def test_an_eviction_takes_the_time_of_a_kv_transfer_or_a_prefill(name, out, back):
     eviction = EVICTIONS[name](COSTS)
     assert (eviction.out_ns(10), eviction.back_ns(10)) == (out, back)
-    assert (EVICTIONS["recompute"](COSTS).back_ns(1)) == 0  # the next round verifies a last token
+    # the next round computes the last token
+    assert EVICTIONS["recompute"](COSTS).back_ns(1) == 0
 
 
 @given(
@@ -78,7 +78,7 @@ def test_what_an_eviction_costs(name, out, back):
     st.integers(1, 9),
     st.data(),
 )
-def test_memory_of_tokens_lasts_exactly_as_long_as_it_says(rounds, more, most, data):
+def test_memory_in_tokens_fits_exactly_as_many_rounds_as_it_promises(rounds, more, most, data):
     requests = some_requests(rounds, [data.draw(st.integers(1, 5)) for _ in rounds])
     most = min(most, *rounds)
     needed = sum(r.kv_needed for r in requests)
@@ -89,21 +89,21 @@ def test_memory_of_tokens_lasts_exactly_as_long_as_it_says(rounds, more, most, d
     for r in requests:
         r.running = True
     memory.make_room(requests, requests, by_index, 0)
-    beside, needs = [waiting] if waiting in memory.resident else [], Needs(memory)
+    resident, needs = [waiting] if waiting in memory.resident else [], Needs(memory)
     for r in requests:
         needs.sit(r, 0)
-    lasts = needs.within(0, most, memory.room(beside))
+    lasts = needs.within(0, most, memory.room(resident))
     assert 1 <= lasts <= most
     for _ in range(lasts):
-        assert memory.fits(requests, beside)
+        assert memory.fits(requests, resident)
         for r in requests:
             r.rounds, r.tokens = r.rounds + 1, r.tokens + 1
     if lasts < most:
-        assert not memory.fits(requests, beside)
+        assert not memory.fits(requests, resident)
 
 
 def let_run(memory, requests, running, rounds):
-    """Those run so many rounds of one token; returns what the first decision's moves take."""
+    """Run rounds of one token each; return the time of the first decision's KV transfers."""
     spent = []
     for _ in range(rounds):
         fresh = [r for r in running if not r.running]
@@ -116,52 +116,48 @@ def let_run(memory, requests, running, rounds):
     return spent[0]
 
 
-def test_coming_back_computes_again_only_what_was_overwritten():
+def test_a_returning_request_recomputes_only_overwritten_blocks():
     memory, (one, other) = (
         Paged(EVICTIONS["recompute"](COSTS), 6, 2),
         some_requests([20, 20], [4, 3]),
     )
     let_run(memory, [one, other], [one], 3)
-    # four blocks: three are full (the prompt's 4 tokens and two of 3; the last is not computed
-    # yet), and one more
+    # `one` has four blocks: three are full (4 prompt tokens and 2 of 3 output tokens; the last one
+    # is not computed yet), and one more
     assert memory.fits([one, other])
-    let_run(
-        memory, [one, other], [other], 3
-    )  # takes the two that nobody had, then the one that was not full
+    let_run(memory, [one, other], [other], 3)  # takes two free blocks, then the one not full
     assert (one.kv_tokens, one.uncomputed_tokens) == (7, 0)
-    let_run(memory, [one, other], [other], 1)  # takes the last full one
+    let_run(memory, [one, other], [other], 1)  # takes the last full block
     assert one.uncomputed_tokens == 2
     assert let_run(memory, [one, other], [one], 1) == 5 + 2 * 2  # a prefill of two tokens
-    assert (one.uncomputed_tokens, other.kv_tokens, other.uncomputed_tokens) == (
-        0,
-        7,
-        2,
-    )  # it took one nobody's, and one of the other's
+    # `one` took a free block and a block of `other`
+    assert (one.uncomputed_tokens, other.kv_tokens, other.uncomputed_tokens) == (0, 7, 2)
 
 
-def test_parked_requests_keep_their_blocks_until_those_who_run_lack_some():
+def test_parked_requests_keep_their_blocks_until_running_requests_need_them():
     memory, (one, other) = (
         Paged(EVICTIONS["recompute"](COSTS), 6, 2, park=True),
         some_requests([20, 20], [4, 3]),
     )
     let_run(memory, [one, other], [one], 3)
     let_run(memory, [one, other], [other], 2)
-    assert list(memory.resident) == [
-        other
-    ]  # there was room for two blocks of the other, not for three
+    # there was room for two blocks of `other`, not for three
+    assert list(memory.resident) == [other]
 
 
-def test_swapped_out_blocks_come_back_whole():
+def test_swap_in_returns_all_blocks():
     memory, (one, other) = Paged(EVICTIONS["swap"](COSTS), 6, 2), some_requests([20, 20], [4, 3])
     let_run(memory, [one, other], [one], 3)
-    assert let_run(memory, [one, other], [other], 1) == 0  # two blocks are left for it
-    assert let_run(memory, [one, other], [other], 1) == 7 + 7  # a third is not: one moves out
+    assert let_run(memory, [one, other], [other], 1) == 0  # two blocks are free
+    # no third block is free: swap-out of `one`
+    assert let_run(memory, [one, other], [other], 1) == 7 + 7
     assert let_run(memory, [one, other], [one], 1) == (7 + 5) + (9 + 3 * 7)
 
 
 class Overlapping(Slots):
-    """Slots whose caches move beside rounds, one at a time each way; who is on the way cannot
-    run.
+    """Slots with asynchronous KV transfers, one at a time in each direction.
+
+    A request cannot run during its transfer.
     """
 
     predictable = False
@@ -203,7 +199,7 @@ class Overlapping(Slots):
 
 @dataclass(frozen=True)
 class Managed(Capacity):
-    """A server with a manager of the test's."""
+    """A server with a memory manager that is defined in this file."""
 
     kind: type = Slots
     arguments: tuple = ()
@@ -223,9 +219,7 @@ tight = workloads(closed=True).flatmap(lambda work: st.tuples(st.just(work), cap
 
 @settings(max_examples=100)
 @given(tight, policies)
-def test_nobody_is_lost_and_nothing_stands_still_where_little_more_than_one_request_fits(
-    case, policy
-):
+def test_every_request_finishes_even_if_memory_holds_little_more_than_one(case, policy):
     work, capacity = case
     run = simulate(
         work, policy, context=context(work.priced), capacity=capacity, skip=False, check=True
@@ -237,18 +231,18 @@ def test_nobody_is_lost_and_nothing_stands_still_where_little_more_than_one_requ
 
 @settings(max_examples=60)
 @given(workloads(), policies, st.integers(1, 2), st.integers(1, 2))
-def test_moves_beside_rounds_stall_nobody(work, policy, batch, more):
-    capacity = Managed(batch, None, kind=Overlapping, arguments=(batch + more,))
+def test_asynchronous_kv_transfers_delay_no_round(work, policy, batch, more):
+    capacity = Managed(batch, "unlimited", kind=Overlapping, arguments=(batch + more,))
     run = simulate(work, policy, context=context(work.priced), capacity=capacity, check=True)
     assert (run.finish_ns > 0).all()
     if batch == 1:
         assert (run.service_ns == work.size_ns).all()
-        # all time is prefill, rounds, or waiting for an arrival or for a cache on its way
+        # all time is prefill, rounds, or waiting for an arrival or a KV transfer
         assert run.end_ns == run.service_ns.sum() + run.idle_ns
 
 
 class Fewest(Memory):
-    """As little as a manager has to say: so many tokens, and those who wait hold what they have."""
+    """The smallest possible manager: a limit on tokens. Waiting requests keep their tokens."""
 
     name = "fewest"
 
@@ -268,10 +262,10 @@ class Fewest(Memory):
 
 
 @pytest.mark.parametrize("prefill", PREFILLS)
-def test_a_manager_that_promises_nothing_is_asked_at_each_decision(prefill):
+def test_a_manager_without_promises_is_called_at_each_decision(prefill):
     rows = [row(str(i), 4, [1] * k, n=1) for i, k in enumerate([9, 2, 4, 3])]
     work = workload(price(trace_from_rounds(rows), PROFILE), [0, 5, 6, 7])
-    limits = {"batch": 1, "kv_slots": None, "prefill": prefill, "evict": "recompute"}
+    limits = {"batch": 1, "kv_slots": "unlimited", "prefill": prefill, "evict": "recompute"}
     own = Managed(**limits, kind=Fewest, arguments=(30,))
     run = simulate(work, LPSRPT(), context=context(work.priced), capacity=own, check=True)
     assert columns(run) == columns(
@@ -281,20 +275,19 @@ def test_a_manager_that_promises_nothing_is_asked_at_each_decision(prefill):
     )
 
 
-def test_a_cache_comes_back_while_another_request_runs():
-    # 0 runs until 10, and makes way for 1, 2 and 3, shorter; of two slots both are full then: 0
-    # moves out
+def test_a_cache_is_swapped_in_while_another_request_runs():
+    # 0 runs until 10; then the shorter requests 1, 2 and 3 run; both slots are full: swap-out of 0
     rows = [row(str(i), 1, [0] * k, n=0) for i, k in enumerate([9, 2, 2, 3])]
     work = workload(price(trace_from_rounds(rows), PROFILE), [0, 5, 6, 7])
-    stalled, beside = (
+    synchronous, asynchronous = (
         simulate(work, LPSRPT(), context=context(work.priced), capacity=c, check=True)
-        for c in (Capacity(1, 1), Managed(1, None, kind=Overlapping, arguments=(2,)))
+        for c in (Capacity(1, 1), Managed(1, "unlimited", kind=Overlapping, arguments=(2,)))
     )
-    assert np.array_equal(stalled.finish_ns // MS, [166, 33, 53, 83])
-    assert beside.end_ns == 160 * MS  # 16 rounds, without a gap
+    assert np.array_equal(synchronous.finish_ns // MS, [166, 33, 53, 83])
+    assert asynchronous.end_ns == 160 * MS  # 16 rounds, without a gap
 
 
-def test_a_server_whose_caches_never_come_says_so():
+def test_a_server_whose_kv_transfers_never_end_reports_no_progress():
     class Lost(Overlapping):
         def make_room(self, running, fresh, order, now_ns):
             return 0
@@ -309,31 +302,32 @@ def test_a_server_whose_caches_never_come_says_so():
         )
 
 
-def test_nothing_is_fetched_ahead_into_blocks_that_anothers_turn_waits_for():
-    """Else it would be sent away for that turn, and fetched again as soon as it is out, for
-    ever.
-    """
-    turn, later, away = some_requests(
-        [3, 3, 3], [11, 7, 7]
-    )  # they need 12, 8 and 8 blocks of a token
+def test_no_cache_is_swapped_in_ahead_into_blocks_that_an_earlier_request_needs():
+    """Otherwise it would be swapped out for that request and swapped in again, without end."""
+    # they need 12, 8 and 8 blocks of one token
+    first, later, leaving = some_requests([3, 3, 3], [11, 7, 7])
     memory = AliseMemory.of(
-        EVICTIONS["swap"](COSTS), Capacity(1, None, 19), block=1, low=0.9, high=0.95
+        EVICTIONS["swap"](COSTS), Capacity(1, "unlimited", 19), block=1, low=0.9, high=0.95
     )
-    memory.swapped_out, memory.held, memory.leaving = {turn, later}, {away: 8}, {away: 100}
-    assert memory.plan([turn, later, away], 0)  # 11 are free, and below the watermark
+    memory.swapped_out, memory.held = {first, later}, {leaving: 8}
+    memory.leaving = {leaving: 100}
+    assert memory.plan([first, later, leaving], 0)  # 11 blocks are free, and below the watermark
     assert not memory.coming
-    assert not memory.plan([later, turn, away], 0)
+    assert not memory.plan([later, first, leaving], 0)
     assert list(memory.coming) == [later]
 
 
-def test_who_waits_longest_moves_out_and_that_is_until_its_turn_or_until_it_rises():
-    """Two run at a time, for 100 ns each: the third waits 100, and the fourth 150, or until it
-    rises.
+def test_the_request_with_the_longest_wait_is_swapped_out():
+    """The wait ends when the request can run, or when its rank rises.
+
+    Two requests run together, for 100 ns each: the third waits 100 ns, and the fourth 150 ns, or
+    until its rank rises.
     """
-    *_, third, fourth = requests = some_requests([3] * 4, [9] * 4)  # they hold 10 blocks of a token
+    # each holds 10 blocks of one token
+    *_, third, fourth = requests = some_requests([3] * 4, [9] * 4)
     for rises_ns, leaves in ((NEVER, fourth), (120, fourth), (80, third)):
         memory = AliseMemory.of(
-            EVICTIONS["swap"](COSTS), Capacity(2, None, 42), block=1, low=0.8, high=0.9
+            EVICTIONS["swap"](COSTS), Capacity(2, "unlimited", 42), block=1, low=0.8, high=0.9
         )
         memory.resident, memory.held = dict.fromkeys(requests), dict.fromkeys(requests, 10)
         memory.estimate = Mock(
@@ -343,25 +337,28 @@ def test_who_waits_longest_moves_out_and_that_is_until_its_turn_or_until_it_rise
         assert list(memory.leaving) == [leaves]
 
 
-def test_where_no_newcomer_may_start_others_come_back():
-    newcomer, swapped_out = some_requests([3, 3], [5, 19])
-    memory = FastServeMemory.of(EVICTIONS["swap"](COSTS), Capacity(1, None, 40), block=4, host=20)
+def test_swapped_out_requests_come_back_when_no_new_request_may_start():
+    new, swapped_out = some_requests([3, 3], [5, 19])
+    memory = FastServeMemory.of(
+        EVICTIONS["swap"](COSTS), Capacity(1, "unlimited", 40), block=4, host=20
+    )
     swapped_out.started, memory.swapped_out = True, {swapped_out}
-    assert memory.ready_ns(newcomer, 0) == NEVER  # 19 of 20 tokens of host memory are taken
-    assert list(memory.ready([newcomer, swapped_out], 0)) == [newcomer]  # now they are not
+    assert memory.ready_ns(new, 0) == NEVER  # 19 of 20 tokens of host memory are taken
+    assert list(memory.ready([new, swapped_out], 0)) == [new]  # the swap-in frees them
     assert list(memory.coming) == [swapped_out]
 
 
 def two_where_one_fits(manager, tokens):
-    """Two requests of ten prompt and four or three output tokens, one in a round of 10 ms; the
-    second has to wait.
+    """Serve two requests in memory for one; return time, filled and taken memory, per round.
+
+    They have 10 prompt tokens and 4 or 3 output tokens, one per round of 10 ms.
     """
     rows = [row("a", 10, [0] * 4, n=0), row("b", 10, [0] * 3, n=0)]
     costs = PROFILE.costs
     profile = replace(PROFILE, costs=replace(costs, rounds=dict.fromkeys((1, 2), costs.rounds[1])))
     work = workload(price(trace_from_rounds(rows), profile), [0, 0])
     seen = Occupancy()
-    capacity = Capacity(2, None, tokens, manager=manager)
+    capacity = Capacity(2, "unlimited", tokens, manager=manager)
     run = simulate(work, FCFS(), context=context(work.priced), capacity=capacity, occupancy=seen)
     assert run.end_ns == 70 * MS
     return [x / 10 / MS for x in (seen.ns, seen.filled, seen.taken)]
@@ -370,7 +367,7 @@ def two_where_one_fits(manager, tokens):
 @pytest.mark.parametrize(
     ("manager", "tokens", "taken"),
     [
-        ("tokens", 20, 11 + 12 + 13 + 14),  # a round may add one
+        ("tokens", 20, 11 + 12 + 13 + 14),  # a round may add one token
         ("reserve:output=oracle", 20, 4 * 15),
         ("reserve:output=pow2", 20, 4 * 15),
         ("reserve:output=max+context=18", 20, 4 * 19),
@@ -379,9 +376,7 @@ def two_where_one_fits(manager, tokens):
         ("alise:block=4+high=1.0+low=1.0", 16, 12 + 12 + 16 + 16),
     ],
 )
-def test_how_much_is_taken_and_how_much_of_it_is_filled_while_somebody_waits(
-    manager, tokens, taken
-):
+def test_taken_and_filled_memory_are_recorded_while_requests_wait(manager, tokens, taken):
     assert two_where_one_fits(manager, tokens) == [4, 10 + 11 + 12 + 13, taken]
 
 
@@ -392,10 +387,10 @@ def test_how_much_is_taken_and_how_much_of_it_is_filled_while_somebody_waits(
     ),
 )
 @settings(max_examples=30)
-def test_no_more_is_filled_than_taken_and_no_more_taken_than_there_is(work, manager):
+def test_filled_memory_is_at_most_taken_memory_which_is_at_most_all_memory(work, manager):
     tokens = int((work.priced.trace.prompt_tokens + work.priced.trace.output_tokens).max()) * 2 + 40
     seen = Occupancy()
-    capacity = Capacity(3, None, tokens, manager=manager)
+    capacity = Capacity(3, "unlimited", tokens, manager=manager)
     watched = simulate(
         work, LPSRPT(), context=context(work.priced), capacity=capacity, occupancy=seen
     )

@@ -1,4 +1,4 @@
-"""What a server refuses, by the name of who is wrong."""
+"""Errors of policies and servers name the policy, the parameter or the request."""
 
 import pytest
 import simpy
@@ -13,7 +13,7 @@ from tests.builders import MS, row, workload
 from tests.sim.by_hand import PROFILE, C, in_batches, served, three_requests
 
 
-def test_the_check_catches_a_server_that_loses_time():
+def test_the_check_detects_a_change_of_service_time():
     class Thief(FCFS):
         def on_round(self, job, now_ns):
             job.service_ns += 1
@@ -22,7 +22,7 @@ def test_the_check_catches_a_server_that_loses_time():
         served(Thief())
 
 
-def test_a_policy_may_not_look_beyond_committed_rounds():
+def test_a_policy_cannot_look_beyond_committed_rounds():
     class Seer(FCFS):
         def on_round(self, job, now_ns):
             job.acceptance(job.rounds + 1)
@@ -32,13 +32,13 @@ def test_a_policy_may_not_look_beyond_committed_rounds():
 
 
 def test_too_little_memory_is_refused():
-    with pytest.raises(ValueError, match="kv_slots 0: must be at least the batch size, 1"):
+    with pytest.raises(ValueError, match="kv_slots=0: must be at least the batch size, 1"):
         served(FCFS(), kv_slots=0)
-    with pytest.raises(ValueError, match="kv_tokens 0: must be at least 1"):
+    with pytest.raises(ValueError, match="kv_tokens=0: must be at least 1"):
         Capacity(kv_tokens=0)
 
 
-def test_a_round_that_exceeds_the_token_budget_is_refused_by_name():
+def test_a_round_larger_than_the_token_budget_is_refused():
     rows = [row("short", 3, [1, 1], n=2), row("long", 3, [1, 1], n=5)]
     work = workload(price(trace_from_rounds(rows), PROFILE), [0, 0])
     for budget in (6, 7):
@@ -61,11 +61,11 @@ def test_a_round_that_exceeds_the_token_budget_is_refused_by_name():
     "manager",
     ["tokens", "reserve:output=oracle", "paged:block=1", "fastserve:block=1", "alise:block=1"],
 )
-def test_who_just_fits_is_served_and_who_lacks_a_token_is_refused_by_name(manager):
-    # a prompt of 6, 9 tokens of output, and 2 drafts with one more ahead of that
+def test_a_request_that_just_fits_is_served_and_a_larger_one_is_refused(manager):
+    # a prompt of 6, 9 output tokens, and 2 draft tokens with one more reserved for the next round
     work = workload(price(trace_from_rounds([C, row("r", 6, [2, 2, 2], n=2)]), PROFILE), [0, 0])
     for tokens in (18, 17):
-        capacity = Capacity(1, None, tokens, manager=manager)
+        capacity = Capacity(1, "unlimited", tokens, manager=manager)
         if tokens == 18:
             assert (
                 simulate(work, FCFS(), context=PolicyContext(1, [1]), capacity=capacity).finish_ns
@@ -92,15 +92,15 @@ def test_who_just_fits_is_served_and_who_lacks_a_token_is_refused_by_name(manage
         ("reserve:output", ("mean", ""), ("max", "pow2", "oracle")),
     ],
 )
-def test_parameters_of_memory_are_bounded_as_they_say(spec, outside, within):
+def test_parameters_of_memory_managers_have_bounds(spec, outside, within):
     for value in within:
-        Capacity(1, None, 50, manager=f"{spec}={value}")
+        Capacity(1, "unlimited", 50, manager=f"{spec}={value}")
     for value in outside:
         with pytest.raises(
             ValueError,
             match=f"memory {spec.split(':')[0]}: .*{spec.split(':')[1]} '?{value}'?.* must be",
         ):
-            Capacity(1, None, 50, manager=f"{spec}={value}")
+            Capacity(1, "unlimited", 50, manager=f"{spec}={value}")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_parameters_of_memory_are_bounded_as_they_say(spec, outside, within):
         ),
     ],
 )
-def test_ranks_without_an_order_are_refused_by_the_policys_name(rank, message):
+def test_incomparable_ranks_are_refused_with_the_name_of_the_policy(rank, message):
     class Odd(Policy):
         def rank(self, job, now_ns):
             return rank(job)
@@ -129,7 +129,7 @@ def test_ranks_without_an_order_are_refused_by_the_policys_name(rank, message):
             run()
 
 
-def test_incomparable_ranks_are_told_apart_when_skipping_too():
+def test_incomparable_ranks_are_refused_when_skipping_too():
     class Odd(FCFS):
         def rank(self, job, now_ns):
             return ("late",) if job.index == 2 else (job.index,)
@@ -145,7 +145,7 @@ def test_incomparable_ranks_are_told_apart_when_skipping_too():
 
 
 @pytest.mark.parametrize("skip", [True, False])
-def test_a_rank_that_raises_is_told_by_policy_and_request(skip):
+def test_an_exception_in_rank_is_reported_with_policy_and_request(skip):
     class Clumsy(FCFS):
         def rank(self, job, now_ns):
             return (1 / (job.index - 1),)
@@ -161,10 +161,10 @@ def test_a_rank_that_raises_is_told_by_policy_and_request(skip):
         simulate(work, Clumsy(), context=PolicyContext(10 * MS, [30 * MS]), skip=skip)
 
 
-def test_a_server_that_makes_no_progress_says_why():
-    """What never fits is refused beforehand; were it not, this is where the run would stop."""
+def test_a_server_without_progress_reports_the_reason():
+    """Requests that never fit are refused before a run, so the test calls the server directly."""
     work = three_requests()
-    env, capacity = simpy.Environment(), Capacity(1, None, 3)
+    env, capacity = simpy.Environment(), Capacity(1, "unlimited", 3)
     work.arrival_ns[:] = 0
     memory = capacity.memory(PROFILE.costs)
     server = StepServer(env, work, recorded_rows(work), FCFS(), capacity, memory, RunRecord(3))
@@ -174,6 +174,6 @@ def test_a_server_that_makes_no_progress_says_why():
         env.run(env.process(server.serve()))
 
 
-def test_a_profile_that_does_not_cover_the_batch_is_refused():
+def test_a_profile_without_the_batch_size_is_refused():
     with pytest.raises(ValueError, match="batch size 3: the profile covers 1 to 2"):
-        in_batches([1], [0], FCFS(), batch=3, kv_slots=None)
+        in_batches([1], [0], FCFS(), batch=3, kv_slots="unlimited")

@@ -1,4 +1,4 @@
-"""What a request says of its own rounds, and remembers."""
+"""Requests find properties of their own rounds, and cache them."""
 
 import numpy as np
 import pytest
@@ -17,30 +17,30 @@ def request_of(rounds: int) -> Request:
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 5, 6])
-def test_the_first_round_at_which_something_happens_is_foreseen_and_remembered(rounds):
+def test_the_first_round_that_satisfies_a_condition_is_found_and_cached(rounds):
     for first in range(1, rounds + 1):
-        request, asked = request_of(rounds), []
+        request, calls = request_of(rounds), []
 
-        def happens(job, first=first, asked=asked):
-            asked.append((job.rounds, job.tokens, job.accepted))
+        def happens(job, first=first, calls=calls):
+            calls.append((job.rounds, job.tokens, job.accepted))
             return job.rounds >= first
 
-        assert request.foresee("it", happens) == request.foresee("it", happens) == first
+        assert request.predict_round("it", happens) == request.predict_round("it", happens) == first
         accepted = np.cumsum([0, *(k % 3 for k in range(rounds))]).tolist()
-        assert asked == [(k, accepted[k] + k, accepted[k]) for k in range(1, first + 1)]
-        assert request.foresee("never", lambda job: False) == NEVER
-        assert request.rounds == 0  # it has not moved itself
+        assert calls == [(k, accepted[k] + k, accepted[k]) for k in range(1, first + 1)]
+        assert request.predict_round("never", lambda job: False) == NEVER
+        assert request.rounds == 0  # the request has not changed
 
 
-def test_what_will_be_of_each_round_is_remembered_by_prediction():
-    request, asked = request_of(4), []
+def test_values_of_each_round_are_cached_by_predicted_length():
+    request, calls = request_of(4), []
 
     def value(job):
-        asked.append(job.rounds)
+        calls.append(job.rounds)
         return job.predicted_tokens - job.tokens
 
     assert request.ahead("left", value).tolist() == [40, 39, 37, 34]
     assert request.ahead("left", value).tolist() == [40, 39, 37, 34]
-    assert asked == [0, 1, 2, 3]
+    assert calls == [0, 1, 2, 3]
     request.predicted_tokens = 50
     assert request.ahead("left", value).tolist() == [50, 49, 47, 44]

@@ -1,8 +1,7 @@
-"""Our simulator and a second one, which follows docs/simulator.md alone: both must agree to the
-nanosecond.
-"""
+"""Our simulator agrees to the nanosecond with a second one, written from docs/simulator.md."""
 
 import math
+from dataclasses import astuple
 
 import pytest
 from hypothesis import Phase, given, settings, strategies as st
@@ -11,6 +10,7 @@ from lapsd import simulate
 from lapsd.policies import LAS, LPSRPT, POLICIES, Alise, FastServe, LapsSD, RoundRobin
 from lapsd.sim.engine.memory import AliseMemory, FastServeMemory, Paged
 from lapsd.sim.engine.memory.offload import Offload
+from lapsd.sim.experiment.prepared_scenario import time_model_of
 from tests.builders import context, workloads
 from tests.capacities import EVERY, capacities
 from tests.sim.second_alise import SecondAlise, SecondFastServe
@@ -18,7 +18,7 @@ from tests.sim.second_simulator import schedule
 
 
 class Predicting(LPSRPT):
-    """A policy that estimates what requests have left, for memory that looks ahead."""
+    """A policy that estimates remaining times, for memory managers that need them."""
 
     def run_until(self, job, best_waiting, now_ns):
         return super().run_until(job, best_waiting, now_ns)
@@ -56,24 +56,24 @@ MODELS = ("published", "exact")
 
 
 def cases(kinds=KINDS, managers=EVERY):
-    """Workloads with a server's limits, the kind of a policy, and its parameters."""
+    """Return strategies for workload and server, the kind of policy, and its parameters."""
     drawn = workloads(closed=True).flatmap(
         lambda work: st.tuples(st.just(work), capacities(work, managers))
     )
     return (drawn, kinds, *PARAMETERS)
 
 
-CASES, BESIDE = cases(), cases(PREDICTABLE, ("alise", "alise", "fastserve"))
+CASES, ASYNCHRONOUS = cases(), cases(PREDICTABLE, ("alise", "alise", "fastserve"))
 
 
-def agree(case, kind, K, M, gamma, delta, age, reading):
+def agree(case, kind, K, M, gamma, delta, age, interpretation):
     work, limits = case
-    terms, costs = work.priced.time_terms(), work.priced.profile.costs
+    terms, costs = time_model_of(work.priced), work.priced.profile.costs
     past = context(work.priced)
     age_s = None if age is None else age / 1e9
     policy = {
         "las": LAS(K=K, M=M, age_s=age_s),
-        "laps-sd": LapsSD(K=K, M=M, age_s=age_s, gamma=gamma, delta=delta, **reading),
+        "laps-sd": LapsSD(K=K, M=M, age_s=age_s, gamma=gamma, delta=delta, **interpretation),
         "rr": RoundRobin(quantum=gamma),
         "lp-srpt": Predicting(),
         "alise": Alise(K=K, M=M, age_s=age_s, overrun=M, model=MODELS[gamma % 2]),
@@ -84,7 +84,12 @@ def agree(case, kind, K, M, gamma, delta, age, reading):
     bounds = [max(1, math.floor(min(middle / M ** (K / 2) * M**j, 1e18))) for j in range(K - 1)]
     seconds = {
         "alise": lambda of: SecondAlise(
-            of, (*terms, costs.prefill), form=MODELS[gamma % 2], overrun=M, bounds=bounds, age=age
+            of,
+            (*astuple(terms)[:5], costs.prefill),
+            form=MODELS[gamma % 2],
+            overrun=M,
+            bounds=bounds,
+            age=age,
         ),
         "fastserve": lambda of: SecondFastServe(
             of,
@@ -102,7 +107,7 @@ def agree(case, kind, K, M, gamma, delta, age, reading):
         delta=delta,
         c_bar=past.mean_round_ns,
         sizes=sizes,
-        reading=reading,
+        interpretation=interpretation,
         age=age,
         second=seconds.get(kind),
     )
@@ -113,16 +118,18 @@ def agree(case, kind, K, M, gamma, delta, age, reading):
 
 @settings(max_examples=300)
 @given(*CASES)
-def test_both_simulators_agree_to_the_nanosecond(case, kind, K, M, gamma, delta, age, reading):
-    agree(case, kind, K, M, gamma, delta, age, reading)
+def test_both_simulators_agree_to_the_nanosecond(
+    case, kind, K, M, gamma, delta, age, interpretation
+):
+    agree(case, kind, K, M, gamma, delta, age, interpretation)
 
 
 @settings(max_examples=400)
-@given(*BESIDE)
-def test_both_simulators_agree_where_caches_move_beside_rounds(
-    case, kind, K, M, gamma, delta, age, reading
+@given(*ASYNCHRONOUS)
+def test_both_simulators_agree_with_asynchronous_kv_transfers(
+    case, kind, K, M, gamma, delta, age, interpretation
 ):
-    agree(case, kind, K, M, gamma, delta, age, reading)
+    agree(case, kind, K, M, gamma, delta, age, interpretation)
 
 
 @pytest.mark.parametrize(
@@ -135,15 +142,17 @@ def test_both_simulators_agree_where_caches_move_beside_rounds(
         (Paged, "_gone", lambda self, request, blocks: request.kv_tokens - 1),
     ],
     ids=[
-        "rounds wait for no move",
-        "nobody offloaded ahead",
-        "everybody's turn",
-        "nobody leaves ahead",
-        "nothing survives",
+        "rounds do not wait for transfers",
+        "no swap-out ahead",
+        "every request has its turn",
+        "no request leaves ahead",
+        "no block survives",
     ],
 )
-def test_mutants_of_memory_differ_from_the_second_implementation(owner, name, mutant, monkeypatch):
+def test_mutants_of_memory_managers_differ_from_the_second_simulator(
+    owner, name, mutant, monkeypatch
+):
     monkeypatch.setattr(owner, name, mutant)
-    some = BESIDE if issubclass(owner, Offload) else CASES
+    some = ASYNCHRONOUS if issubclass(owner, Offload) else CASES
     with pytest.raises(AssertionError):
         settings(max_examples=2_000, phases=[Phase.generate])(given(*some)(agree))()

@@ -1,26 +1,26 @@
-"""The simulator against queueing theory, in the forms that are exact for indivisible rounds.
+"""The simulator compared with queueing theory, with formulas that are exact for indivisible rounds.
 
 One server, Poisson arrivals of rate λ, sizes of k rounds of length Δ with probability p_k, no
-prefill, free switches. A started round always finishes, so continuous formulas are off by up to
-some percent; these are not. Each derivation follows the tagged job of k rounds (Harchol-Balter,
+prefill, free switches. A started round always finishes, so the usual continuous formulas are wrong
+by up to some percent. Each derivation follows a tagged job of k rounds (Harchol-Balter,
 "Performance Modeling and Design of Computer Systems", chapters 23, 31 and 33, with rounds in place
 of instants):
 
 * FCFS: Pollaczek-Khinchine, E[T] = λ E[S²] / (2 (1 − ρ)) + E[S], also for hyperexponential sizes
   (CV² about 10).
-* SRPT: jobs count only while they have at most k rounds left. What the tagged job finds is one
-  round in progress or the rest of a job that is down to k; then it is served, and each of its
-  rounds but the first two waits for what arrives of sizes smaller than what it has left.
-* LAS every round: the tagged job sees all others cut at k rounds, longer ones with the round that
-  takes them past k.
-* FCFS in batches of c, geometric sizes, a round's cost the same for any batch: not M/M/c but a
-  chain of the number N at the starts of rounds, N' = N − Bin(min(N, c), p) + Poisson(λΔ), where
-  from N' = 0 the next arrival starts a round at once; its time average, over rounds and idle
-  spells, and Little's law give E[T].
+* SRPT: a job counts only while at most k of its rounds remain. On arrival the tagged job finds
+  either one round in progress or a job with k rounds remaining. Then it is served. Before each of
+  its rounds, except the first two, it waits for new jobs smaller than its own remaining rounds.
+* LAS every round: other jobs count with at most k rounds; longer jobs also count with the round
+  that takes them above k.
+* FCFS in batches of c, with geometric sizes and the same cost of a round for any batch: not M/M/c
+  but a Markov chain of the number N of jobs at starts of rounds, N' = N − Bin(min(N, c), p) +
+  Poisson(λΔ); from N' = 0 the next arrival starts a round at once. The time average of N over
+  rounds and idle times, and Little's law, give E[T].
 
-Each case has 30 independent replications with warm-up and drain cut off; the statistic is Student's
-t over the means of replications, refused beyond odds of 4·10^-6 a case and a tenth of it a size:
-below 10^-4 for all of it, were the seeds not fixed.
+Each case has 30 independent replications without their first and last requests. The statistic is
+Student's t over the means of replications. With random seeds, a correct simulator would fail a
+case with a probability of 4·10^-6, each size with a tenth of it, and any case with less than 10^-4.
 """
 
 from dataclasses import replace
@@ -46,7 +46,7 @@ FALSE_ALARM = 4e-6
 def replication(
     sizes: dict[int, float], load: float, seed: int, requests: int = REQUESTS
 ) -> tuple[Workload, np.ndarray]:
-    """A workload of Poisson arrivals, and the rounds of each request."""
+    """Return a workload with Poisson arrivals, and the rounds of each request."""
     rng = np.random.default_rng([seed, 77])
     kinds = sorted(sizes)
     priced = price(trace_from_rounds([row(str(k), 1, [0] * k) for k in kinds]), PROFILE)
@@ -60,7 +60,7 @@ def replication(
 def latencies(
     policy: Policy, sizes: dict[int, float], load: float, replications: int = REPLICATIONS
 ) -> np.ndarray:
-    """Mean latency by size in rounds, (replications, kinds)."""
+    """Return mean latencies in rounds by size, with shape (replications, sizes)."""
     found = []
     past = PolicyContext(
         DELTA, [k * DELTA for k, p in sizes.items() for _ in range(round(p * 100))]
@@ -68,9 +68,9 @@ def latencies(
     for seed in range(replications):
         work, rounds = replication(sizes, load, seed)
         latency = (
-            simulate(work, policy, context=past, capacity=Capacity(kv_slots=None)).latency_ns[
-                CUT:-CUT
-            ]
+            simulate(
+                work, policy, context=past, capacity=Capacity(kv_slots="unlimited")
+            ).latency_ns[CUT:-CUT]
             / DELTA
         )
         found.append([latency[rounds[CUT:-CUT] == k].mean() for k in sorted(sizes)])
@@ -119,8 +119,8 @@ def las(sizes: dict[int, float], load: float, k: int) -> float:
 
 
 def hyperexponential(mean: float, cv2: float, longest: int) -> dict[int, float]:
-    """Rounds of two kinds of geometric requests with balanced means; (w, m) of each from Morse
-    (1958).
+    """Return the distribution of rounds for two kinds of geometric requests with balanced means
+    (Morse 1958).
     """
     share = (1 + np.sqrt((cv2 - 1) / (cv2 + 1))) / 2
     k = np.arange(1, longest + 1)
@@ -131,11 +131,11 @@ def hyperexponential(mean: float, cv2: float, longest: int) -> dict[int, float]:
     return dict(zip(k.tolist(), (found / found.sum()).tolist(), strict=True))
 
 
-def test_fcfs_follows_pollaczek_and_khinchine_for_very_variable_sizes():
-    """CV² of about 10.
+def test_fcfs_follows_pollaczek_khinchine_for_highly_variable_sizes():
+    """CV² is about 10.
 
-    At load 0.5 a wait is forgotten after some hundred requests: 40,000 in each replication give
-    a standard error of about 1 % over 30 of them.
+    At load 0.5 waiting times are correlated over some hundred requests. With 40,000 requests in
+    each of 30 replications the standard error is about 1 %.
     """
     sizes = hyperexponential(10, 10, 1500)
     mean, square = moments(sizes)
@@ -144,7 +144,7 @@ def test_fcfs_follows_pollaczek_and_khinchine_for_very_variable_sizes():
     for seed in range(REPLICATIONS):
         work, _ = replication(sizes, 0.5, seed, 40_000)
         run = simulate(
-            work, FCFS(), context=PolicyContext(DELTA, [1]), capacity=Capacity(kv_slots=None)
+            work, FCFS(), context=PolicyContext(DELTA, [1]), capacity=Capacity(kv_slots="unlimited")
         )
         measured.append(run.latency_ns[4 * CUT : -CUT].mean() / DELTA)
     expected = fcfs(sizes, 0.5, 0) + mean
@@ -166,13 +166,13 @@ def test_fcfs_follows_pollaczek_and_khinchine_for_very_variable_sizes():
     ],
     ids=lambda value: getattr(value, "name", None) or getattr(value, "__name__", None),
 )
-def test_mean_latency_is_what_theory_says(policy, expected, sizes, load):
+def test_mean_latency_agrees_with_theory(policy, expected, sizes, load):
     measured = latencies(policy, sizes, load)
     theory = np.array([expected(sizes, load, k) for k in sorted(sizes)])
     shares = np.array([sizes[k] for k in sorted(sizes)])
     assert holds(measured @ shares, theory @ shares), ((measured @ shares).mean(), theory @ shares)
     for column, value in zip(measured.T, theory, strict=True):
-        # by size as well, at a tenth of the odds each
+        # each size, with a tenth of the probability of a false alarm
         error = column.std(ddof=1) / np.sqrt(len(column))
         assert (
             abs(column.mean() - value) <= student.ppf(1 - FALSE_ALARM / 20, len(column) - 1) * error
@@ -180,7 +180,7 @@ def test_mean_latency_is_what_theory_says(policy, expected, sizes, load):
 
 
 def chain(batch: int, p: float, rate: float, states: int = 160) -> float:
-    """E[T] in rounds of FCFS in batches; `rate` is arrivals a round."""
+    """Return E[T] in rounds of FCFS in batches; `rate` is the arrivals per round."""
     new = poisson.pmf(np.arange(states), rate)
     step = np.zeros((states, states))  # from N = row + 1 at a round's start to N' at its end
     for n in range(1, states + 1):
@@ -192,7 +192,7 @@ def chain(batch: int, p: float, rate: float, states: int = 160) -> float:
     move = np.zeros((states, states))
     move[:, : states - 1] = step[:, 1:]
     move[:, 0] += idle
-    move /= move.sum(1, keepdims=True)  # what the cut-off loses
+    move /= move.sum(1, keepdims=True)  # states above the last one are cut off
     stationary = np.full(states, 1 / states)
     for _ in range(4_000):
         stationary = stationary @ move
@@ -201,7 +201,7 @@ def chain(batch: int, p: float, rate: float, states: int = 160) -> float:
 
 
 @pytest.mark.parametrize(("batch", "load"), [(1, 0.7), (2, 0.8), (4, 0.8)])
-def test_batches_of_geometric_requests_follow_their_chain(batch, load):
+def test_batches_of_geometric_requests_agree_with_the_markov_chain(batch, load):
     p = 0.25
     terms = RoundTerms(Linear(0, 0), {1: DELTA}, {1: 0}, 0)
     profile = replace(PROFILE, costs=replace(PROFILE.costs, rounds={1: terms, 4: terms}))
@@ -215,25 +215,23 @@ def test_batches_of_geometric_requests_follow_their_chain(batch, load):
         )
         work = Workload(priced, rows, arrivals, rows + 1)
         run = simulate(
-            work, FCFS(), context=PolicyContext(DELTA, [1]), capacity=Capacity(batch, None)
+            work, FCFS(), context=PolicyContext(DELTA, [1]), capacity=Capacity(batch, "unlimited")
         )
         measured.append(run.latency_ns[CUT:-CUT].mean() / DELTA)
     expected = chain(batch, p, load * batch * p)
     assert holds(np.array(measured), expected), (np.mean(measured), expected)
 
 
-def test_the_continuous_forms_would_be_off():
-    """The test can tell: the textbook's SRPT, rounds made infinitesimal, is refused for requests of
-    one round.
-    """
+def test_the_continuous_formula_of_srpt_is_rejected():
+    """The test is sharp: the formula for very short rounds fails for requests of one round."""
     fine = {20 * k: p for k, p in MIXED.items()}
     smallest = latencies(SRPT(), MIXED, 0.8, 12)[:, 0]
     assert holds(smallest, srpt(MIXED, 0.8, 1))
     assert not holds(smallest, srpt(fine, 0.8, 20) / 20)
 
 
-def test_gittins_is_no_worse_than_las_and_fcfs_where_it_knows_the_distribution():
-    """Paired over replications, one-sided."""
+def test_gittins_with_the_true_distribution_is_not_worse_than_las_and_fcfs():
+    """A one-sided test of differences that are paired over replications."""
     for sizes in (MIXED, LIGHT_TAIL, HEAVY_TAIL):
         shares = np.array([sizes[k] for k in sorted(sizes)])
         gittins = latencies(parse_policy("gittins"), sizes, 0.7, 12) @ shares
@@ -247,13 +245,13 @@ def test_gittins_is_no_worse_than_las_and_fcfs_where_it_knows_the_distribution()
 
 
 @pytest.mark.parametrize("name", list(POLICIES))
-def test_the_server_idles_exactly_while_nobody_is_there(name):
-    """Work conservation, to the nanosecond: its idle time is the time when nobody is present."""
+def test_the_server_is_idle_exactly_while_there_is_no_request(name):
+    """Work conservation, to the nanosecond."""
     work, _ = replication(MIXED, 0.8, 3)
     past = PolicyContext(DELTA, [DELTA * k for k in (1, 4, 10)])
-    run = simulate(work, parse_policy(name), context=past, capacity=Capacity(kv_slots=None))
+    run = simulate(work, parse_policy(name), context=past, capacity=Capacity(kv_slots="unlimited"))
     arrived, finished = np.sort(run.arrival_ns), np.sort(run.finish_ns)
     # the k-th departure empties the server if it comes no later than the next arrival
-    nobody = np.maximum(arrived[1:] - finished[:-1], 0).sum() + arrived[0]
-    assert run.idle_ns == nobody > 0
+    empty_ns = np.maximum(arrived[1:] - finished[:-1], 0).sum() + arrived[0]
+    assert run.idle_ns == empty_ns > 0
     assert run.end_ns - run.idle_ns == run.service_ns.sum()

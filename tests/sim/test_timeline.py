@@ -1,4 +1,4 @@
-"""Timelines: every nanosecond of a run is where it was, and slices of one track never overlap."""
+"""Timelines: spans add up to the run, and spans of one track never overlap."""
 
 import json
 from dataclasses import dataclass, field
@@ -25,14 +25,14 @@ def recorded(work, policy, capacity, past=None):
     return timeline, run
 
 
-def test_a_preemption_by_hand():
+def test_a_preemption_is_recorded_as_calculated_by_hand():
     a, c = row("A", prompt=6, accepted=[0] * 4, n=1), row("C", prompt=3, accepted=[1], n=1)
     work = workload(price(trace_from_rounds([a, c]), PROFILE), arrivals_ms=[0, 12])
     timeline, _ = recorded(
         work, parse_policy("srpt"), Capacity(), PolicyContext(10 * MS, [30 * MS])
     )
-    # A: prefill until 5, a round until 15; out until 18; C: prefill until 20, a round until 30; A:
-    # in until 33, three
+    # A: prefill until 5, a round until 15, swap-out until 18; C: prefill until 20, a round until
+    # 30; A: swap-in until 33, three rounds
     found = sorted(
         (s.kind, s.request, s.track, s.start_ns // MS, s.end_ns // MS) for s in timeline.spans
     )
@@ -50,7 +50,7 @@ def test_a_preemption_by_hand():
     assert timeline.preemptions == [(15 * MS, 0, 1)]
 
 
-def test_a_request_waits_in_the_queue_that_it_has_fallen_to():
+def test_a_waiting_span_is_in_the_queue_of_the_request():
     rows = [row("A", 6, [0] * 4, n=1), row("B", 1, [0] * 3, n=1), row("C", 3, [1], n=1)]
     work = workload(price(trace_from_rounds(rows), PROFILE), arrivals_ms=[0, 12, 13])
     timeline, _ = recorded(
@@ -61,14 +61,14 @@ def test_a_request_waits_in_the_queue_that_it_has_fallen_to():
         for s in timeline.spans
         if s.kind == "waiting"
     )
-    # A runs two rounds and falls at 25; B, in from 28, two, and falls at 48; C until 63; then A
+    # A runs two rounds and falls at 25; B runs two from 28 and falls at 48; C runs until 63; then A
     # until 86, and B
     assert waiting == [(0, 2, 25, 63), (1, 1, 12, 25), (1, 2, 48, 86), (2, 1, 13, 48)]
 
 
 @dataclass(frozen=True)
 class Logged(LapsSD):
-    """LAPS-SD that writes down which queue a request is in, from when on."""
+    """LAPS-SD that logs when each request enters a queue."""
 
     log: dict = field(default_factory=dict, compare=False, metadata={"bound": True})
 
@@ -79,7 +79,7 @@ class Logged(LapsSD):
 
 @settings(max_examples=80)
 @given(workloads(), st.integers(2, 4), st.integers(1, 3))
-def test_every_spell_of_waiting_is_drawn_in_the_queue_of_that_time(work, queues, batch):
+def test_every_waiting_span_is_in_the_queue_of_its_time(work, queues, batch):
     policy = Logged(K=queues, gamma=2, delta=0.2)
     timeline, run = recorded(work, policy, Capacity(batch, batch))
     for span in timeline.spans:
@@ -121,8 +121,8 @@ def test_spans_add_up_to_the_run(work, name, batch, evict):
 
 @settings(max_examples=60)
 @given(workloads(), st.sampled_from(sorted(POLICIES)), st.integers(1, 3))
-def test_slices_of_one_track_do_not_overlap(work, name, batch):
-    timeline, _ = recorded(work, parse_policy(name), Capacity(batch, None))
+def test_spans_of_one_track_do_not_overlap(work, name, batch):
+    timeline, _ = recorded(work, parse_policy(name), Capacity(batch, "unlimited"))
     tracks = {}
     for event in chrome_events({name: timeline}):
         if event["ph"] == "X":
@@ -133,7 +133,7 @@ def test_slices_of_one_track_do_not_overlap(work, name, batch):
         assert all(end <= start + 1e-6 for (_, end), (start, _) in pairwise(sorted(slices)))
 
 
-def test_a_comparison_writes_a_trace_and_draws_bars(tmp_path):
+def test_a_comparison_writes_a_chrome_trace_and_plots_its_schedules(tmp_path):
     result = compare(
         load_trace("reference"),
         load_profile("reference"),
@@ -158,7 +158,7 @@ def test_a_comparison_writes_a_trace_and_draws_bars(tmp_path):
         )
 
 
-def test_a_run_with_a_timeline_is_the_same_run():
+def test_a_timeline_does_not_change_the_run():
     trace, profile = load_trace("reference"), load_profile("reference")
     with_it, without = (
         compare(trace, profile, seeds=2, requests=20, timeline=t).requests for t in (True, False)
@@ -167,7 +167,7 @@ def test_a_run_with_a_timeline_is_the_same_run():
 
 
 @pytest.mark.parametrize(("option", "file"), [("--timeline", "t.txt"), ("--gantt", "g.json")])
-def test_a_wrong_ending_is_refused(option, file, tmp_path, capsys, monkeypatch):
+def test_a_wrong_file_ending_is_refused(option, file, tmp_path, capsys, monkeypatch):
     from lapsd import cli
 
     monkeypatch.setattr(

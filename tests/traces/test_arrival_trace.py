@@ -89,14 +89,14 @@ def test_random_gaps_have_the_given_coefficient_of_variation(cv):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Arrivals(clients=0), "clients 0: must be at least 1"),
+        (lambda: Arrivals(clients=0), "clients=0: must be at least 1"),
         (lambda: Arrivals(load=1, clients=2), "give either a load"),
-        (lambda: Arrivals(load=1, think_s=2), "think 2: applies only to a number of clients"),
-        (lambda: Arrivals(clients=1, think_s=-2), "think -2: must be at least 0"),
-        (lambda: Arrivals(load=1, cv=0), "cv 0: must be above 0"),
+        (lambda: Arrivals(load=1, think_s=2), "think=2: applies only to a number of clients"),
+        (lambda: Arrivals(clients=1, think_s=-2), "think=-2: must be at least 0"),
+        (lambda: Arrivals(load=1, cv=0), "cv=0: must be above 0"),
         (
             lambda: Arrivals(load=1, cv=2, recorded=recorded(0, 1)),
-            "cv 2: does not apply to recorded arrivals",
+            "cv=2: does not apply to recorded arrivals",
         ),
         (
             lambda: Arrivals(all_at_once=True, recorded=recorded(0, 1)),

@@ -105,9 +105,7 @@ def test_named_predictions_are_saved_as_columns_and_used_by_the_column_predictor
     assert "no column 'predicted_tokens:gpt' (its predictions: learned, bert, by-hand)" in str(
         error.value
     )
-    with pytest.raises(
-        ValueError, match=r"no column 'predicted_tokens' \(its predictions: none\)"
-    ):
+    with pytest.raises(ValueError, match=r"no column 'predicted_tokens' \(its predictions: none\)"):
         parse_predictor("learned").predict(rows, trace_from_rounds([row("a", 1, [1])]), 0)
 
 

@@ -231,5 +231,5 @@ def test_with_swap_selects_another_way_and_scales_transfer_times():
     assert changed.rounds == profile.costs.rounds
     with pytest.raises(ValueError, match="swap 'x': the ways that the profile has are: pageable"):
         profile.with_swap("x")
-    with pytest.raises(ValueError, match="swap_scale -1: must be between"):
+    with pytest.raises(ValueError, match="swap_scale=-1: must be between"):
         profile.with_swap(scale=-1)

@@ -61,7 +61,7 @@ def test_arrivals_out_of_range_raise_an_error():
     ):
         with pytest.raises(ValueError, match="must be|give either"):
             Arrivals(**bad)
-    with pytest.raises(ValueError, match="requests 0: must be at least 1"):
+    with pytest.raises(ValueError, match="requests=0: must be at least 1"):
         draw_workload(PRICED, requests=0, seed=0, arrivals=Arrivals(load=1))
     with pytest.raises(ValueError, match="to arrive, above"):
         draw_workload(PRICED, requests=10, seed=0, arrivals=Arrivals(rate_per_s=1e-12))

@@ -48,9 +48,9 @@ def generate(
     ):
         raise ValueError("generate: give either a number of requests, or prompt and output lengths")
     if not 0 <= spread <= 10:
-        raise ValueError(f"spread {spread}: must be between 0 and 10")
+        raise ValueError(f"spread={spread}: must be between 0 and 10")
     if requests is not None and not 1 <= requests <= 10**7:
-        raise ValueError(f"requests {requests}: must be between 1 and 10000000")
+        raise ValueError(f"requests={requests}: must be between 1 and 10000000")
     rng = np.random.default_rng([seed, 5])
     count = len(output_tokens) if output_tokens is not None else int(requests or 0)
     source = rng.integers(len(trace), size=count)

@@ -102,4 +102,4 @@ def imported(
 def refuse_most(most: int) -> None:
     """Raise a ValueError if a bound on tokens is out of range."""
     if not 0 <= most <= 10**7:
-        raise ValueError(f"most_tokens {most}: must be between 0 and 10000000")
+        raise ValueError(f"most_tokens={most}: must be between 0 and 10000000")

@@ -84,10 +84,10 @@ class DistServe(Importer):
     def __post_init__(self) -> None:
         if not 0 < self.pcie_gb_per_s <= 1e5:
             raise ValueError(
-                f"pcie_gb_per_s {self.pcie_gb_per_s:g}: must be above 0 and at most 100000"
+                f"pcie_gb_per_s={self.pcie_gb_per_s:g}: must be above 0 and at most 100000"
             )
         if self.model not in ARCHITECTURES:
-            raise ValueError(f"model {self.model!r}: must be one of {', '.join(ARCHITECTURES)}")
+            raise ValueError(f"model={self.model!r}: must be one of {', '.join(ARCHITECTURES)}")
 
     def read(self, path: str | Path) -> Imported:
         """See `Importer.read`."""
@@ -152,10 +152,10 @@ class DistServe(Importer):
             imported_from=path.name,
             estimated=(
                 (
-                    f"swap_out, swap_in ({known.kv_bytes} bytes a token at {self.pcie_gb_per_s:g}"
-                    " GB/s a GPU)"
+                    f"swap_out, swap_in ({known.kv_bytes} bytes per token at {self.pcie_gb_per_s:g}"
+                    " GB/s per GPU)"
                 ),
-                f"batches above those that were timed (the line goes on to {LARGEST_BATCH})",
+                f"batch sizes above the timed ones (the line is extended to {LARGEST_BATCH})",
             ),
             missing=("errors of the fits", "software versions"),
             target=Model(name=self.model, parameters=known.parameters, type="opt"),

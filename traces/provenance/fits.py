@@ -127,7 +127,7 @@ class Fits(Record):
             )
         if self.round is not None and abs(self.round.closure) > OPEN:
             yield (
-                f"draft, verify and host together are {self.round.closure:+.1%} off real rounds"
+                f"draft, verify and host times add up to {self.round.closure:+.1%} off real rounds"
                 " (more than 3 %)"
             )
         for name, fit in self.terms.items():

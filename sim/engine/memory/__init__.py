@@ -2,7 +2,7 @@
 
 from lapsd.sim.engine.memory.adds_up import AddsUp
 from lapsd.sim.engine.memory.alise import AliseMemory
-from lapsd.sim.engine.memory.base import Estimate, Limits, Memory, Move, Order
+from lapsd.sim.engine.memory.base import Estimate, Limits, Memory, Order, Transfer
 from lapsd.sim.engine.memory.eviction import EVICTIONS, Eviction, recompute_in_steps
 from lapsd.sim.engine.memory.fastserve import FastServeMemory
 from lapsd.sim.engine.memory.managers import MANAGERS, parse_memory
@@ -22,13 +22,13 @@ __all__ = [
     "FastServeMemory",
     "Limits",
     "Memory",
-    "Move",
     "Offload",
     "Order",
     "Paged",
     "Reserve",
     "Slots",
     "Tokens",
+    "Transfer",
     "parse_memory",
     "recompute_in_steps",
 ]

@@ -166,7 +166,7 @@ class AliseMemory(Offload):
             else max(ns, *(end_ns - now_ns for end_ns in self._engine_free_ns.values()))
         )
 
-    def move_ns(self, kind: str, tokens: int) -> int:
+    def transfer_ns(self, kind: str, tokens: int) -> int:
         if self.int8 == "none":
-            return super().move_ns(kind, tokens)
-        return super().move_ns(kind, -(-tokens // 2)) + tokens * self.quantise_ns
+            return super().transfer_ns(kind, tokens)
+        return super().transfer_ns(kind, -(-tokens // 2)) + tokens * self.quantise_ns

@@ -22,7 +22,7 @@ from lapsd.sim.engine.request import Request
 Order = Callable[[Request], Any]  # a sort key: the better, the lower
 
 
-class Move(NamedTuple):
+class Transfer(NamedTuple):
     """A KV cache that moves: `swap out`, `swap in` or `recompute`."""
 
     kind: str
@@ -80,7 +80,7 @@ class Memory(ABC):
         `lasts` keeps its promise: servers may skip ahead.
     estimate : Estimate
         Of the policy that the server serves by, for managers that look ahead.
-    moved : function of a Move, or None
+    on_transfer : function of a Move, or None
         Called with each.
     """
 
@@ -93,7 +93,7 @@ class Memory(ABC):
         self.eviction = eviction
         self.resident: dict[Request, None] = {}
         self.estimate = Estimate()
-        self.moved: Callable[[Move], None] | None = None
+        self.on_transfer: Callable[[Transfer], None] | None = None
 
     @classmethod
     @abstractmethod
@@ -171,8 +171,8 @@ class Memory(ABC):
         if self.eviction.drops:
             request.uncomputed_tokens = max(0, request.kv_tokens - 1)
         request.switch_ns += ns
-        if self.moved is not None:
-            self.moved(Move("swap out", request, at_ns, at_ns + ns))
+        if self.on_transfer is not None:
+            self.on_transfer(Transfer("swap out", request, at_ns, at_ns + ns))
         return ns
 
     def bring_in(self, request: Request, at_ns: int) -> int:
@@ -186,8 +186,8 @@ class Memory(ABC):
         else:
             ns = self.eviction.back_ns(request.kv_tokens - request.uncomputed_tokens)
         request.switch_ns += ns
-        if self.moved is not None:
-            self.moved(Move(self.eviction.back, request, at_ns, at_ns + ns))
+        if self.on_transfer is not None:
+            self.on_transfer(Transfer(self.eviction.back, request, at_ns, at_ns + ns))
         return ns
 
     def release(self, request: Request) -> None:

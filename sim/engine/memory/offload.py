@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lapsd.policies import NEVER
 from lapsd.sim.engine.memory.adds_up import AddsUp
-from lapsd.sim.engine.memory.base import Move, Order
+from lapsd.sim.engine.memory.base import Order, Transfer
 from lapsd.sim.engine.memory.blocks import as_many, blocks_needed, refuse_larger
 from lapsd.sim.engine.memory.eviction import Eviction
 from lapsd.sim.engine.recorded import Recorded
@@ -221,26 +221,26 @@ class Offload(AddsUp):
             self.stop(request)
         del self.resident[request]
         self.changed.append(request)
-        self.leaving[request] = self._move("swap out", request, at_ns)
+        self.leaving[request] = self._transfer("swap out", request, at_ns)
         return self.leaving[request] - at_ns
 
     def fetch(self, request: Request, at_ns: int) -> None:
         """A cache from outside begins its way in."""
         self.swapped_out.remove(request)
         self.held[request] = self.needed((request,))
-        self.coming[request] = self._move("swap in", request, at_ns)
+        self.coming[request] = self._transfer("swap in", request, at_ns)
 
-    def _move(self, kind: str, request: Request, at_ns: int) -> int:
+    def _transfer(self, kind: str, request: Request, at_ns: int) -> int:
         """When a move that its engine does next is over."""
-        ns = self.move_ns(kind, request.kv_tokens - request.uncomputed_tokens)
+        ns = self.transfer_ns(kind, request.kv_tokens - request.uncomputed_tokens)
         start_ns = max(at_ns, self._engine_free_ns[kind])
         self._engine_free_ns[kind] = end_ns = start_ns + ns
         request.switch_ns += ns
-        if self.moved is not None:
-            self.moved(Move(kind, request, start_ns, end_ns))
+        if self.on_transfer is not None:
+            self.on_transfer(Transfer(kind, request, start_ns, end_ns))
         return end_ns
 
-    def move_ns(self, kind: str, tokens: int) -> int:
+    def transfer_ns(self, kind: str, tokens: int) -> int:
         """What moving so many tokens takes."""
         return self.eviction.out_ns(tokens) if kind == "swap out" else self.eviction.back_ns(tokens)
 

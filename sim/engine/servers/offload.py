@@ -27,18 +27,18 @@ class OffloadServer(BatchServer):
     def __post_init__(self) -> None:
         super().__post_init__()
         assert isinstance(self.memory, Offload)
-        self._moves = self.memory
+        self._transfers = self.memory
         if self.together.needs is not None:
-            self._moves.sums = self.together
+            self._transfers.sums = self.together
         # the batch's rounds, and the instant, from which on the manager may have something to do
         self._rests_rounds, self._rests_ns = 0, 0
 
     def _leave(self, batch_slot: BatchSlot) -> None:
         super()._leave(batch_slot)
         if (
-            self._moves.sums is not None and batch_slot.request in self._moves.resident
+            self._transfers.sums is not None and batch_slot.request in self._transfers.resident
         ):  # else it stopped as it was evicted
-            self._moves.stop(batch_slot.request)
+            self._transfers.stop(batch_slot.request)
 
     def _choose(self, now_ns: int) -> list[Request]:
         self._one_round = False
@@ -52,7 +52,7 @@ class OffloadServer(BatchServer):
         """As the specification has it: everybody in order, moves, and the first of those who can
         run.
         """
-        batch, waiting, memory = self.batch, self.waiting, self._moves
+        batch, waiting, memory = self.batch, self.waiting, self._transfers
         if memory.asks_of_all or memory.sums is None:
             batch.settled()
         ordered = [*self._entries(now_ns), *waiting.entries()]
@@ -106,7 +106,7 @@ class OffloadServer(BatchServer):
 
     def _sort_out(self, now_ns: int) -> None:
         """Who waits and can run is in the heap; who cannot is apart."""
-        waiting, memory = self.waiting, self._moves
+        waiting, memory = self.waiting, self._transfers
         for request in memory.changed:
             if request in memory.resident:
                 if request in waiting.swapped_out_waiting:
@@ -116,7 +116,7 @@ class OffloadServer(BatchServer):
         memory.changed.clear()
 
     def _make_room(self, fresh: Sequence[Request], now_ns: int) -> int:
-        memory = self._moves
+        memory = self._transfers
         if not (fresh or memory.leaving or memory.coming) and self._all_there_run():
             return 0
         running = self.batch.settled() if memory.sums is None else ()
@@ -129,7 +129,7 @@ class OffloadServer(BatchServer):
         who runs.
         """
         most, within = self.batch.limits()
-        memory, waiting, batch_slots = self._moves, self.waiting, self.batch.batch_slots
+        memory, waiting, batch_slots = self._transfers, self.waiting, self.batch.batch_slots
         lasts = acts = 1
         # a list, which takes half the time of a generator
         rises = [batch_slot.rising for batch_slot in batch_slots]
@@ -156,6 +156,6 @@ class OffloadServer(BatchServer):
         self._rests_rounds = 0
 
     def _next_ns(self, now_ns: int) -> int:
-        if self.active() and self._moves.next_ns == NEVER:
+        if self.active() and self._transfers.next_ns == NEVER:
             raise no_progress(self.policy, now_ns, len(self.active()), "no cache is on its way")
-        return min(self._arrivals[self.arrived], self._moves.next_ns)
+        return min(self._arrivals[self.arrived], self._transfers.next_ns)

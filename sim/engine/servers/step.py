@@ -70,7 +70,7 @@ class StepServer:
             request.arrival_ns = NEVER  # not known yet
         self.memory.estimate = Estimate(self.policy)
         if self.timeline is not None:
-            self.memory.moved = self.timeline.moved
+            self.memory.on_transfer = self.timeline.on_transfer
         if self.capacity.in_steps:
             self._step_cost = profile.step_cost(self.capacity.batch)
             for request in self.requests:

@@ -31,7 +31,7 @@ class Waiting:
         self.swapped_out_waiting: dict[Request, None] = {}
         self._line: list[tuple[Any, ...]] = []  # entries of those apart, in order
         self._ages = type(policy).wake is not Policy.wake
-        self._moved = False  # some have a past in the heap
+        self._transferred = False  # some have a past in the heap
 
     def push(self, request: Request, rank: Rank, now_ns: int) -> None:
         """Add a request, or move one that is there. O(log n)."""
@@ -50,7 +50,7 @@ class Waiting:
         first.waiting_entry = None
         if self._ages and (wake := self.policy.wake(request, now_ns)) < NEVER:
             self._foretell(wake, entry, now_ns)
-        if self._moved:
+        if self._transferred:
             self._drop_past()
         return first
 
@@ -73,14 +73,14 @@ class Waiting:
         """Remove the first. O(log n)."""
         request = heappop(self.heap)[3]
         request.waiting_entry = None
-        if self._moved:
+        if self._transferred:
             self._drop_past()
         return request
 
     def set_apart(self, request: Request, now_ns: int) -> None:
         """Somebody who is there cannot run any more."""
         self.swapped_out_waiting[request] = None
-        self._moved = True
+        self._transferred = True
         self.push(request, request.waiting_entry[0], now_ns)
         self._drop_past()
 
@@ -98,7 +98,7 @@ class Waiting:
             if request.waiting_entry is entry:
                 if request in self.swapped_out_waiting:
                     del self._line[bisect_left(self._line, entry)]
-                self._moved = True
+                self._transferred = True
                 self.push(request, rank_of(self.policy, request, now_ns), now_ns)
                 self._drop_past()
 
@@ -116,9 +116,9 @@ class Waiting:
 
         O(n): a sorted list is a heap, and stays near.
         """
-        if self._moved:
+        if self._transferred:
             self.heap[:] = [entry for entry in self.heap if entry[3].waiting_entry is entry]
-            self._moved = False
+            self._transferred = False
         self.heap.sort()
         return self.heap + self._line
 

@@ -158,7 +158,7 @@ def test_auto_chooses_the_lean_engine_for_llama_models_only():
         )
     with pytest.raises(ValueError, match="engine lean: does not support this gpt2 model"):
         choose_engine(gpt2, V, "lean")
-    with pytest.raises(ValueError, match="engine 'fast': must be auto, lean or hf"):
+    with pytest.raises(ValueError, match="engine='fast': must be auto, lean or hf"):
         choose_engine(gpt2, V, "fast")
 
 

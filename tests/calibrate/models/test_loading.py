@@ -239,7 +239,7 @@ def test_a_missing_device_raises_an_error():
 
 
 def test_unknown_devices_and_dtypes_raise_errors():
-    with pytest.raises(ValueError, match="device 'tpu': must be auto, cpu, cuda or spread"):
+    with pytest.raises(ValueError, match="device='tpu': must be auto, cpu, cuda or spread"):
         load_pair("reference", "reference", device="tpu")
-    with pytest.raises(ValueError, match="dtype 'int8': must be auto"):
+    with pytest.raises(ValueError, match="dtype='int8': must be auto"):
         load_pair("reference", "reference", dtype="int8")

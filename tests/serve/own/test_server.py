@@ -68,9 +68,9 @@ def test_outputs_are_the_same_as_in_calibration_for_every_batch_and_memory(
         assert served.tokens == alone.tokens
         assert served.accepted == [r.accepted for r in alone.rounds]
         assert served.drafted == [r.drafted for r in alone.rounds]
-    moves = [move for step in record.steps for move in step.moves]
-    assert bool(moves) == (memory != "all, one at a time")
-    assert {move.kind for move in moves} <= {
+    transfers = [transfer for step in record.steps for transfer in step.transfers]
+    assert bool(transfers) == (memory != "all, one at a time")
+    assert {transfer.kind for transfer in transfers} <= {
         "swap out",
         "swap in" if evict == "swap" else "recompute",
     }
@@ -102,7 +102,9 @@ def test_times_in_a_record_add_up(engine):
     )
     for step in record.steps:
         spent = (
-            sum(move.ns for move in step.moves) + sum(p.ns for p in step.prefills) + step.round_ns
+            sum(transfer.ns for transfer in step.transfers)
+            + sum(p.ns for p in step.prefills)
+            + step.round_ns
         )
         assert step.start_ns + spent == step.end_ns
         assert 0 < step.draft_ns + step.verify_ns <= step.round_ns
@@ -112,7 +114,7 @@ def test_times_in_a_record_add_up(engine):
         assert served.finish_ns == mine[-1].end_ns
         assert len(served.accepted) == len(mine)
         assert served.switch_ns == sum(
-            m.ns for s in record.steps for m in s.moves if m.request == index
+            m.ns for s in record.steps for m in s.transfers if m.request == index
         )
         assert served.arrival_ns <= served.first_service_ns < served.finish_ns
     first = record.by_index[record.steps[0].running[0]]

@@ -117,13 +117,13 @@ def changed(record, at, **values):
 def test_the_first_difference_is_named(engine, plan_with_true_values):
     wanted = replace(plan_with_true_values, policy="rr:quantum=2", batch=1, kv_slots=1)
     record = engine.serve(wanted)
-    moved = next(i for i, step in enumerate(record.steps) if step.moves)
+    at = next(i for i, step in enumerate(record.steps) if step.transfers)
     first = record.results[0]
     wrong = {
         "decision 3 at": changed(record, 3, running=[5]),
         "decision 4 at": changed(record, 3, round_ns=record.steps[3].round_ns + 1),
-        f"decision {moved}, KV transfer 0: the simulator does a swap out; the live run does none": (
-            changed(record, moved, moves=[])
+        f"decision {at}, KV transfer 0: the simulator does a swap out; the live run does none": (
+            changed(record, at, transfers=[])
         ),
         f"request {first.index}: preemptions is": replace(
             record, results=[replace(first, preemptions=99), *record.results[1:]]

@@ -181,7 +181,7 @@ def test_live_runs_are_served_predicted_written_and_read_back(which, request, tm
         early, late = live_runs.calibration_halves(i)
         assert early != late
         assert sum(
-            len(s.moves) for r in (*early, *late) for s in r.steps
+            len(s.transfers) for r in (*early, *late) for s in r.steps
         )  # one slot: caches are transferred
     found = all_outcomes([live_runs])
     assert [o.divergence for o in found] == ["", ""]
@@ -217,9 +217,11 @@ def test_costs_are_means_of_measured_times(wall_clock_runs):
     steps = [step for record in records for step in record.steps]
     predicted_ns = sum(profile.round_cost()(3, sum(step.contexts)) for step in steps)
     assert predicted_ns == pytest.approx(sum(step.round_ns for step in steps), rel=0.02)
-    moves = [move for step in steps for move in step.moves if move.kind == "swap out"]
-    assert sum(profile.costs.swap_out(m.tokens) for m in moves) == pytest.approx(
-        sum(m.ns for m in moves), rel=0.05
+    transfers = [
+        transfer for step in steps for transfer in step.transfers if transfer.kind == "swap out"
+    ]
+    assert sum(profile.costs.swap_out(m.tokens) for m in transfers) == pytest.approx(
+        sum(m.ns for m in transfers), rel=0.05
     )
     with pytest.raises(ValueError, match="draft tokens 2: the profile was fitted to rounds of 3"):
         profile.round_cost()(2, 10)

@@ -84,13 +84,13 @@ def test_train_and_test_half_do_not_overlap():
 
 
 def test_the_history_has_prediction_errors_of_its_own():
-    foreseen, guessed = (
+    known, guessed = (
         PreparedScenario.of(TRACE, PROFILE, length_predictor=p).context.history
         for p in ("oracle", "noisy:0.5")
     )
     assert (
-        foreseen.predicted_tokens.tolist()
-        == foreseen.tokens.tolist()
+        known.predicted_tokens.tolist()
+        == known.tokens.tolist()
         == TRACE.split()[0].output_tokens.tolist()
     )
     assert np.log(guessed.predicted_tokens / guessed.tokens).std() == pytest.approx(0.5, rel=0.5)
@@ -98,8 +98,8 @@ def test_the_history_has_prediction_errors_of_its_own():
     for row in range(len(trace)):
         accepted = trace.accepted[trace.rounds_of(row)]
         half = len(accepted) // 2
-        assert foreseen.early_tokens[row] == accepted[:half].sum() + half
-        assert foreseen.rounds[row] == len(accepted)
+        assert known.early_tokens[row] == accepted[:half].sum() + half
+        assert known.rounds[row] == len(accepted)
 
 
 def test_only_clairvoyant_policies_get_the_test_half_as_history():
@@ -156,5 +156,5 @@ def test_loaded_files_and_named_files_give_the_same_results(tmp_path):
     assert np.array_equal(run(loaded, LapsSD(), 1).finish_ns, run(named, LapsSD(), 1).finish_ns)
     assert "arrivals as in a test's arrivals" in loaded.caption(2)
     assert loaded.caption(2) == named.caption(2)
-    with pytest.raises(ValueError, match=r"cv 3\.0: recorded arrivals"):
+    with pytest.raises(ValueError, match=r"cv=3\.0: does not apply to recorded arrivals"):
         PreparedScenario.of(TRACE, PROFILE, arrivals=arrivals, cv=3)

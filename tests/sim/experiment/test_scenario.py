@@ -10,7 +10,6 @@ from lapsd.cli import app
 from lapsd.sim.experiment.predictor_spec import parse_predictor
 from lapsd.sim.experiment.scenario import LOAD, SCENARIO_FIELDS, canonical
 from lapsd.sim.sweeps.chunks import ChunkRunner
-from lapsd.sim.sweeps.execution import prepare
 from lapsd.sim.sweeps.grid import Sweep
 from lapsd.traces import Profile
 from tests.sim.experiment.test_comparison import PROFILE, TRACE
@@ -63,8 +62,8 @@ def test_every_field_is_an_option(verb, capsys):
 @pytest.mark.parametrize("name", SCENARIO_FIELDS)
 def test_every_field_is_a_key_of_sweeps_and_a_line_of_the_configuration(name):
     wanted = other_scenario(name)
-    needed = {key: (str(value),) for key, value in NEEDED.get(name, {}).items()}
-    assert Sweep(settings={name: (OTHER[name],), **needed}).combinations() == [wanted]
+    asked = {"settings": {name: OTHER[name], **NEEDED.get(name, {})}}
+    assert Sweep.from_document(asked).combinations() == [wanted]
     assert asdict(wanted)[name] == SCENARIO_FIELDS[name].parse(OTHER[name])
     assert wanted != Scenario(**NEEDED.get(name, {}))
 
@@ -78,7 +77,7 @@ def test_a_caption_names_every_field_that_differs_from_its_default(name):
 
 
 def test_every_field_is_a_column_of_records():
-    runner: ChunkRunner = prepare(Sweep(settings={"requests": ("2",)}, seeds=1))
+    runner: ChunkRunner = ChunkRunner.load(Sweep(settings={"requests": (2,)}, seeds=1))
     assert set(SCENARIO_FIELDS) <= set(runner.run(runner.chunks[0]).column_names)
     assert runner.run(runner.chunks[0]).to_pandas()["load"].tolist() == [LOAD] * 2
 
@@ -86,15 +85,15 @@ def test_every_field_is_a_column_of_records():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"requests": 0}, "requests 0: must be at least 1"),
-        ({"requests": 2.5}, "requests 2.5: needs an integer"),
-        ({"requests": True}, "requests True: needs an integer"),
-        ({"load": 0.0}, "load 0.0: must be above 0"),
-        ({"load": float("inf")}, "load inf: must be above 0"),
-        ({"load": float("nan")}, "load nan: must be above 0"),
-        ({"cv": 101}, "cv 101: must be above 0 and at most 100"),
-        ({"think": -1, "clients": 2}, "think -1: must be at least 0 and at most 1e+09"),
-        ({"evict": "burn"}, "evict 'burn': must be swap or recompute"),
+        ({"requests": 0}, "requests=0: must be at least 1"),
+        ({"requests": 2.5}, "requests=2.5: needs an integer"),
+        ({"requests": True}, "requests=True: needs an integer"),
+        ({"load": 0.0}, "load=0.0: must be above 0"),
+        ({"load": float("inf")}, "load=inf: must be above 0"),
+        ({"load": float("nan")}, "load=nan: must be above 0"),
+        ({"cv": 101}, "cv=101: must be above 0 and at most 100"),
+        ({"think": -1, "clients": 2}, "think=-1: must be at least 0 and at most 1e+09"),
+        ({"evict": "burn"}, "evict='burn': must be swap or recompute"),
         (
             {"memory": "heap"},
             "memory 'heap': must be slots, tokens, reserve, paged, fastserve, alise",
@@ -126,11 +125,11 @@ def test_every_field_is_a_column_of_records():
             {"memory": "reserve:context=0", "kv_tokens": 9},
             "memory reserve: context 0: must be at least 1 token",
         ),
-        ({"token_budget": 0}, "token_budget 0: must be at least 1"),
-        ({"all_at_once": "yes"}, "all_at_once 'yes': needs true or false"),
-        ({"warmup": 30}, "warmup 30: must be below the number of requests, 30"),
-        ({"load": 1, "clients": 2}, "exactly one of a load, a rate"),
-        ({"batch": 4, "kv_slots": 2}, "kv_slots 2: must be at least the batch size, 4"),
+        ({"token_budget": 0}, "token_budget=0: must be at least 1"),
+        ({"all_at_once": "yes"}, "all_at_once='yes': needs true or false"),
+        ({"warmup": 30}, "warmup=30: must be below the number of requests, 30"),
+        ({"load": 1, "clients": 2}, "give either a load, a rate"),
+        ({"batch": 4, "kv_slots": 2}, "kv_slots=2: must be at least the batch size, 4"),
         ({"length_predictor": "bert"}, "bert"),
         (
             {"rquests": 3},
@@ -147,7 +146,7 @@ def test_a_wrong_value_is_refused_with_its_bound(wrong, message):
     ("name", "text"), [("requests", "x"), ("load", "x"), ("all_at_once", "yes")]
 )
 def test_a_text_of_another_kind_is_refused(name, text):
-    with pytest.raises(ValueError, match=f"{name} '{text}'"):
+    with pytest.raises(ValueError, match=f"{name}='{text}'"):
         SCENARIO_FIELDS[name].parse(text)
 
 
@@ -167,7 +166,7 @@ def test_kv_slots_are_a_number_or_unlimited_or_follow_the_batch_size():
     for wrong in (0, "all", None, 2.5, True):
         with pytest.raises(ValueError, match="kv_slots"):
             Scenario(kv_slots=wrong)
-    with pytest.raises(ValueError, match="kv_slots 1: must be at least the batch size, 4"):
+    with pytest.raises(ValueError, match="kv_slots=1: must be at least the batch size, 4"):
         Scenario(batch=4, kv_slots=1)
 
 

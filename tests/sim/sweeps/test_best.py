@@ -1,4 +1,4 @@
-"""What is best, and what cannot be told from it."""
+"""The best configurations of a sweep."""
 
 import json
 
@@ -12,8 +12,10 @@ from lapsd.sim.sweeps.summary import only, plot_heat_map, plot_sweep, varying
 
 
 def synthetic(means, sd=1.0, shared=3.0, seeds=40, generator=0):
-    """Records of configurations with known means: noise of their own, and noise that all share in a
-    seed.
+    """Return records of configurations with known means.
+
+    Each run has noise of its own (standard deviation `sd`) and noise that all configurations share
+    in a seed (`shared`).
     """
     rng = np.random.default_rng([generator, 9])
     together = shared * rng.standard_normal(seeds)
@@ -36,46 +38,46 @@ def synthetic(means, sd=1.0, shared=3.0, seeds=40, generator=0):
 def test_the_clear_winner_is_found_alone():
     (verdict,) = best(synthetic([0, 5, 5, 9]))
     assert verdict.best == "p:K=0"
-    assert verdict.alike["policy"].tolist() == ["p:K=0"]
+    assert verdict.not_worse["policy"].tolist() == ["p:K=0"]
     assert verdict.wins.set_index("value")["wins"][0] == 1
     assert verdict.value.low < 100 + 3 < verdict.value.high + 3
 
 
-def test_what_cannot_be_told_from_the_best_is_kept_and_the_rest_is_not():
+def test_only_configurations_that_are_significantly_worse_are_left_out():
     (verdict,) = best(synthetic([0, 0.05, 0.1, 6, 7]))
-    assert set(verdict.alike["policy"]) == {"p:K=0", "p:K=1", "p:K=2"}
-    assert verdict.alike["wins"].sum() == pytest.approx(1)
+    assert set(verdict.not_worse["policy"]) == {"p:K=0", "p:K=1", "p:K=2"}
+    assert verdict.not_worse["wins"].sum() == pytest.approx(1)
 
 
-def test_the_set_holds_the_truly_best_as_often_as_it_promises():
-    """In at least 95 % of sweeps; the nearest rivals are half a standard error away."""
+def test_the_truly_best_configuration_is_not_worse_in_95_percent_of_sweeps():
+    """The nearest rivals are half a standard error away."""
     means = [0, 0.1, 0.1, 0.2, 0.3, 0.5, 1, 2]
     held = sum(
-        "p:K=0" in set(best(synthetic(means, generator=g))[0].alike["policy"]) for g in range(200)
+        "p:K=0" in set(best(synthetic(means, generator=g))[0].not_worse["policy"])
+        for g in range(200)
     )
-    assert (
-        held >= 186
-    )  # 190 are expected at the very least; fewer than 186 would come with odds below 5 %
+    # 95 % are 190; the probability of fewer than 186 is below 8 %, and the seeds are fixed
+    assert held >= 186
 
 
-def test_many_of_a_kind_do_not_hide_that_they_are_worse():
-    """300 configurations that do nearly the same are one comparison, not 300."""
+def test_many_similar_configurations_count_as_one_comparison():
+    """300 nearly equal configurations are still found to be worse."""
     records = synthetic([0, 1.8], seeds=24)
     rng = np.random.default_rng(3)
     copies = [records[records["K"] == 1].assign(K=k, policy=f"p:K={k}") for k in range(2, 302)]
     many = pd.concat([records, *copies], ignore_index=True)
     many["mean_latency_s"] += 1e-6 * rng.standard_normal(len(many))
     (verdict,) = best(many)
-    assert verdict.alike["policy"].tolist() == ["p:K=0"]
+    assert verdict.not_worse["policy"].tolist() == ["p:K=0"]
 
 
-def test_what_is_quoted_is_not_what_selected():
-    """The winner of equals looks better on the seeds that selected it than it is."""
+def test_the_reported_value_is_not_biased_by_the_selection():
+    """On the seeds that select the best of equal configurations, its mean is too low."""
     verdicts = [best(synthetic([0] * 30, shared=0, generator=g))[0] for g in range(40)]
-    flattered = np.mean([v.selected_value - 100 for v in verdicts])
-    quoted = np.mean([v.value.value - 100 for v in verdicts])
-    assert flattered < -0.3
-    assert abs(quoted) < 0.15
+    selected = np.mean([v.selected_value - 100 for v in verdicts])
+    reported = np.mean([v.value.value - 100 for v in verdicts])
+    assert selected < -0.3
+    assert abs(reported) < 0.15
 
 
 @pytest.mark.parametrize(
@@ -83,14 +85,11 @@ def test_what_is_quoted_is_not_what_selected():
     [
         (lambda r: best(r, ["nothing"]), "column 'nothing'"),
         (lambda r: best(r, [], "policy"), "column 'policy': is not a number"),
-        (lambda r: best(r, ["K"]), "by K: the best is sought among policies"),
-        (
-            lambda r: best(r[r["seed"] < 3]),
-            "3 seeds: selecting and reporting on fresh seeds takes at least 4",
-        ),
+        (lambda r: best(r, ["K"]), "by K: groups are made by settings only"),
+        (lambda r: best(r[r["seed"] < 3]), "3 seeds: must be at least 4"),
     ],
 )
-def test_what_makes_no_sense_is_refused(call, message):
+def test_wrong_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(synthetic([0, 1]))
 
@@ -107,7 +106,7 @@ def records(tmp_path_factory):
     )
 
 
-def test_a_sweep_is_answered_by_group_and_printed(records):
+def test_each_group_has_a_verdict_that_can_be_printed(records):
     verdicts = best(records, ["requests"])
     assert [v.group for v in verdicts] == [{"requests": 4}, {"requests": 6}]
     assert all(v.configurations == 13 and v.seeds == 5 for v in verdicts)
@@ -116,7 +115,7 @@ def test_a_sweep_is_answered_by_group_and_printed(records):
     assert set(verdicts[0].wins["parameter"]) == {"policy_name", "K", "M"}
 
 
-def test_what_varies_is_known_and_drawn(records, tmp_path):
+def test_the_parameters_that_vary_are_found_and_plotted(records, tmp_path):
     assert varying(records) == ["policy", "policy_name", "K", "M", "requests"]
     figure = plot_sweep(only(records, ["requests=6"]), "K", "mean_latency_s", "policy_name")
     ax = figure.axes[0]
@@ -134,7 +133,7 @@ def test_what_varies_is_known_and_drawn(records, tmp_path):
     assert sweep_table(records, "mean_latency_s", varying(records)).row_count == 21
 
 
-def test_a_title_says_every_shared_setting_that_is_not_its_default(records):
+def test_a_title_names_each_shared_setting_that_is_not_the_default(records):
     las = only(records, ["policy_name=las", "requests=6"]).assign(kv_tokens=900)
     title = plot_heat_map(las, "K", "M", "mean_latency_s").axes[0].get_title(loc="left")
     assert title.startswith("policy las, ")
@@ -149,7 +148,7 @@ def test_a_title_says_every_shared_setting_that_is_not_its_default(records):
     [
         (
             lambda r: plot_sweep(r, "Q", "mean_latency_s"),
-            "column 'Q': what varies in this sweep is policy",
+            "unknown column 'Q': the columns that vary in this sweep are policy",
         ),
         (lambda r: plot_sweep(r, "K", "latency"), "metric 'latency': known are mean_latency_s"),
         (lambda r: plot_sweep(r, "K", "mean_latency_s", "policy"), "13 values are more than the 8"),
@@ -157,6 +156,6 @@ def test_a_title_says_every_shared_setting_that_is_not_its_default(records):
         (lambda r: sweep_table(r, "latency", ["K"]), "metric 'latency': known are mean_latency_s"),
     ],
 )
-def test_a_wrong_column_is_refused_with_what_is_there(call, message, records):
+def test_a_wrong_column_is_refused_with_the_known_columns(call, message, records):
     with pytest.raises(ValueError, match=message):
         call(records)

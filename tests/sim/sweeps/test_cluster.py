@@ -1,4 +1,4 @@
-"""The same sweep on a real Dask scheduler with two worker processes."""
+"""Sweeps on a local Dask cluster of two worker processes."""
 
 import time
 
@@ -21,7 +21,7 @@ def cluster():
 
 
 def test_a_cluster_gives_the_same_records(cluster, tmp_path, monkeypatch):
-    monkeypatch.setattr(grid, "RUNS_A_CHUNK", 5)
+    monkeypatch.setattr(grid, "RUNS_PER_CHUNK", 5)
     asked = {
         "policies": ["laps-sd", "fcfs"],
         "parameters": {"K": ["2:4"]},
@@ -36,8 +36,8 @@ def test_a_cluster_gives_the_same_records(cluster, tmp_path, monkeypatch):
         client.close()
 
 
-def test_a_killed_worker_of_a_cluster_costs_only_what_it_was_doing(cluster, tmp_path, monkeypatch):
-    monkeypatch.setattr(grid, "RUNS_A_CHUNK", 20)
+def test_a_sweep_survives_a_killed_worker_of_a_cluster(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "RUNS_PER_CHUNK", 20)
     asked = {
         "policies": ["laps-sd"],
         "parameters": {"M": ["1.5,2,3,4"]},
@@ -61,7 +61,7 @@ def test_a_killed_worker_of_a_cluster_costs_only_what_it_was_doing(cluster, tmp_
     pd.testing.assert_frame_equal(there, here)
 
 
-def test_a_scheduler_that_does_not_answer_is_told_within_ten_seconds():
+def test_a_scheduler_that_does_not_answer_is_reported_within_ten_seconds():
     started = time.monotonic()
     with pytest.raises(ValueError, match=r"tcp://127.0.0.1:9: no scheduler answers"):
         connect("tcp://127.0.0.1:9")

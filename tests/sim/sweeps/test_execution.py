@@ -1,8 +1,9 @@
-"""Sweeps: the same records whoever does them, and none lost or doubled whatever happens."""
+"""Sweeps give the same records with any number of workers, and after kills, interrupts, errors."""
 
 import contextlib
 import errno
 import io
+import json
 import signal
 import subprocess
 import sys
@@ -16,15 +17,17 @@ import pytest
 from lapsd import compare
 from lapsd.policies import LapsSD
 from lapsd.sim.sweeps import best, folders, grid, read_sweep, resume, sweep
+from lapsd.sim.sweeps.chunks import ChunkRunner
+from lapsd.sim.sweeps.execution import finish
 from lapsd.traces import load_profile, load_trace
 
 GRID = {"policies": ["laps-sd", "fcfs"], "parameters": {"K": ["2:5"]}}
 SMALL = {**GRID, "requests": [5, 8], "dataset": ["code", "all"], "seeds": 4}
-# a sweep of some seconds in sixty chunks, run by a script that may be killed
+# runs a sweep of some seconds in sixty chunks; the tests kill it
 SCRIPT = """
 import sys
 import lapsd.sim.sweeps.grid as grid
-grid.RUNS_A_CHUNK = 45
+grid.RUNS_PER_CHUNK = 45
 from lapsd.cli import main
 if __name__ == "__main__":
     main()
@@ -47,14 +50,14 @@ LONG = [
 
 @pytest.fixture(autouse=True)
 def _short_chunks(monkeypatch):
-    monkeypatch.setattr(grid, "RUNS_A_CHUNK", 7)
+    monkeypatch.setattr(grid, "RUNS_PER_CHUNK", 7)
 
 
 def in_order(records: pd.DataFrame) -> pd.DataFrame:
     return records.sort_values(["policy", "dataset", "requests", "seed"], ignore_index=True)
 
 
-def test_records_do_not_depend_on_who_does_them(tmp_path):
+def test_records_do_not_depend_on_the_number_of_workers(tmp_path):
     alone = sweep(tmp_path / "alone", **SMALL, workers=1)
     together = sweep(tmp_path / "together", **SMALL, workers=2)
     pd.testing.assert_frame_equal(alone, together)
@@ -63,7 +66,7 @@ def test_records_do_not_depend_on_who_does_them(tmp_path):
     pd.testing.assert_frame_equal(in_order(pd.read_parquet(tmp_path / "alone")), in_order(alone))
 
 
-def test_a_record_is_what_a_comparison_finds(tmp_path):
+def test_a_record_equals_the_run_of_a_comparison(tmp_path):
     records = sweep(
         tmp_path / "s",
         ["laps-sd:K=3"],
@@ -90,7 +93,7 @@ def test_a_record_is_what_a_comparison_finds(tmp_path):
 
 @contextlib.contextmanager
 def interrupted_after(count, monkeypatch):
-    """A sweep in here is interrupted when it would write one part more than `count`."""
+    """Interrupt the sweep in the with-block before it writes part number `count` + 1."""
     written = folders.write_part
 
     def fails(folder, place, records):
@@ -104,7 +107,7 @@ def interrupted_after(count, monkeypatch):
             yield
 
 
-def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
+def test_a_stopped_sweep_resumes_with_the_missing_parts(tmp_path, monkeypatch):
     whole = sweep(tmp_path / "whole", **SMALL, workers=1)
     with interrupted_after(3, monkeypatch):
         sweep(tmp_path / "stopped", **SMALL, workers=1)
@@ -114,7 +117,7 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
     assert all((tmp_path / "stopped" / name).stat().st_mtime_ns == t for name, t in before.items())
 
 
-def test_a_full_disk_costs_nothing_that_was_there(tmp_path, monkeypatch):
+def test_a_full_disk_keeps_the_parts_that_were_written(tmp_path, monkeypatch):
     import pyarrow.parquet
 
     whole = sweep(tmp_path / "whole", **SMALL, workers=1)
@@ -128,9 +131,9 @@ def test_a_full_disk_costs_nothing_that_was_there(tmp_path, monkeypatch):
         write_table(records, path)
 
     monkeypatch.setattr(folders.pq, "write_table", full)
-    with pytest.raises(OSError, match="No space left") as told:
+    with pytest.raises(OSError, match="No space left") as error:
         sweep(tmp_path / "full", **SMALL, workers=1)
-    assert "part-000003.parquet" in told.value.filename
+    assert "part-000003.parquet" in error.value.filename
     assert sorted(p.name for p in (tmp_path / "full").iterdir() if not p.name.startswith("_")) == [
         "part-000000.parquet",
         "part-000001.parquet",
@@ -153,7 +156,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_small_disk_that_fills_is_told_in_one_line(small_disk):
+def test_a_full_disk_is_reported_in_one_line(small_disk):
     done = run_cli(
         "--policy",
         "laps-sd",
@@ -190,8 +193,8 @@ def uninterrupted(tmp_path_factory):
 
 
 def kill_and_resume(moment, whole, took, folder):
-    """SIGKILL of the parent at a share of the sweep's time; then nobody may write, and resume
-    completes.
+    """Kill the parent process at a share of the sweep's time; check that its workers end and that
+    resuming completes the sweep. Return the number of parts that were done.
     """
     script = folder.with_suffix(".py")
     script.write_text(SCRIPT)
@@ -206,10 +209,10 @@ def kill_and_resume(moment, whole, took, folder):
     process.send_signal(signal.SIGKILL)
     process.wait()
     _, alive = psutil.wait_procs(children, timeout=10)
-    assert not alive, "a worker outlives its parent"
+    assert not alive, "a worker process outlived its parent"
     there = {p.name for p in folder.glob("part-*.parquet")} if folder.exists() else set()
     if not (folder / folders.ASKED).exists():
-        return len(there)  # killed before it began: there is nothing to resume
+        return len(there)  # killed before the sweep began: nothing to resume
     done = subprocess.run(
         [sys.executable, str(script), "sweep", "--resume", str(folder), "--workers", "2"],
         capture_output=True,
@@ -223,18 +226,18 @@ def kill_and_resume(moment, whole, took, folder):
 
 
 @pytest.mark.parametrize("moment", [0.15, 0.35, 0.5, 0.7, 0.9])
-def test_a_killed_sweep_loses_and_doubles_nothing(moment, uninterrupted, tmp_path):
+def test_a_killed_sweep_loses_and_repeats_no_record(moment, uninterrupted, tmp_path):
     kill_and_resume(moment, *uninterrupted, tmp_path / "s")
 
 
 @pytest.mark.deep
-def test_fifty_killed_sweeps_lose_and_double_nothing(uninterrupted, tmp_path):
+def test_fifty_killed_sweeps_lose_and_repeat_no_record(uninterrupted, tmp_path):
     there = [kill_and_resume(i / 50, *uninterrupted, tmp_path / f"s{i}") for i in range(50)]
     assert max(there) > 10 * (1 + min(there)), "the kills were not spread over the sweep"
 
 
 def started(tmp_path, written):
-    """A sweep in a process of its own, once so many parts are written; and its folder."""
+    """Start a sweep in a new process, wait for the first parts, and return process and folder."""
     script, folder = tmp_path / "run.py", tmp_path / "s"
     script.write_text(SCRIPT)
     command = [sys.executable, str(script), "sweep", *LONG, "--out", str(folder)]
@@ -245,29 +248,29 @@ def started(tmp_path, written):
     return process, folder
 
 
-def test_a_killed_worker_costs_nothing_but_its_chunk(uninterrupted, tmp_path):
+def test_a_sweep_survives_a_killed_worker(uninterrupted, tmp_path):
     process, folder = started(tmp_path, 3)
     children = [
         c for c in psutil.Process(process.pid).children() if "spawn_main" in " ".join(c.cmdline())
     ]
     children[0].kill()
-    _, told = process.communicate(timeout=120)
-    assert process.returncode == 0, told
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
     pd.testing.assert_frame_equal(in_order(read_sweep(folder)), uninterrupted[0])
 
 
-def test_an_interrupt_is_one_line_and_can_be_resumed(uninterrupted, tmp_path):
+def test_an_interrupted_sweep_prints_one_line_and_can_be_resumed(uninterrupted, tmp_path):
     process, folder = started(tmp_path, 1)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130, told
-    assert told.strip().splitlines()[-1] == "lapsd: interrupted"
-    assert "Traceback" not in told
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert error.strip().splitlines()[-1] == "lapsd: interrupted"
+    assert "Traceback" not in error
     assert run_cli("--resume", str(folder), cwd=tmp_path).returncode == 0
     pd.testing.assert_frame_equal(in_order(read_sweep(folder)), uninterrupted[0])
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path):
+def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(ValueError, match=r"is not empty and holds no sweep \(notes.txt\)"):
         sweep(tmp_path, ["fcfs"], requests=2, seeds=1)
@@ -286,14 +289,14 @@ def test_a_folder_that_holds_a_sweep_is_refused_or_replaced(tmp_path):
     ].tolist() == [3, 3]
 
 
-def test_another_trace_under_the_same_folder_is_refused(tmp_path, monkeypatch):
+def test_resuming_with_a_changed_trace_is_refused(tmp_path, monkeypatch):
     sweep(tmp_path / "s", ["fcfs"], requests=2, seeds=1)
-    monkeypatch.setattr("lapsd.sim.sweeps.execution._sha256", lambda name, ending: "0" * 64)
+    monkeypatch.setattr("lapsd.sim.sweeps.chunks._sha256", lambda name, ending: "0" * 64)
     with pytest.raises(ValueError, match="holds another sweep: trace_sha256 was"):
         resume(tmp_path / "s")
 
 
-def test_a_damaged_part_is_named_and_the_others_stay(tmp_path):
+def test_a_damaged_part_is_named_and_the_other_parts_stay(tmp_path):
     sweep(tmp_path / "s", **SMALL, workers=1)
     broken = tmp_path / "s" / "part-000002.parquet"
     broken.write_bytes(broken.read_bytes()[:200])
@@ -312,7 +315,7 @@ def test_a_damaged_part_is_named_and_the_others_stay(tmp_path):
         (["--polices", "3"], "parameter 'polices': no policy of this sweep has it"),
         (
             ["sweep.toml"],
-            "'sweep.toml': a sweep takes --NAME VALUES, as in --K 2:8, and a file as --from FILE",
+            "'sweep.toml': must be --NAME VALUES, as in --K 2:8; a TOML file needs --from FILE",
         ),
         (["--K"], "--K: needs a value, a list or a range"),
         (["--K", "2", "--K", "3"], "--K is given twice"),
@@ -320,12 +323,12 @@ def test_a_damaged_part_is_named_and_the_others_stay(tmp_path):
         (["--batch", "64", "--requests", "2"], "batch size 64: the profile covers"),
         (["--trace", "nowhere.parquet"], "nowhere.parquet"),
         (["--seeds", "2000000"], "are more than 1,000,000: give --yes"),
-        (["--workers", "0"], "workers 0: must be at least 1"),
-        (["--resume", "x", "--K", "3"], "--resume takes what to run from the folder"),
+        (["--workers", "0"], "workers=0: must be at least 1"),
+        (["--resume", "x", "--K", "3"], "--resume reads the sweep from the folder"),
         (["--from", "nowhere.toml"], "nowhere.toml: No such file or directory"),
     ],
 )
-def test_a_wrong_option_is_told_in_one_line(arguments, message, tmp_path, monkeypatch, capsys):
+def test_a_wrong_option_is_reported_in_one_line(arguments, message, tmp_path, monkeypatch, capsys):
     from lapsd import cli
 
     out = [] if "--resume" in arguments else ["--out", str(tmp_path / "s")]
@@ -333,24 +336,35 @@ def test_a_wrong_option_is_told_in_one_line(arguments, message, tmp_path, monkey
     monkeypatch.setattr("sys.stdin", io.StringIO())
     with pytest.raises(SystemExit) as stopped:
         cli.main()
-    told = capsys.readouterr().err
-    assert stopped.value.code == 2, told
-    assert message in told.splitlines()[-1]
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2, error
+    assert message in error.splitlines()[-1]
     assert not (tmp_path / "s").exists()
 
 
 def test_a_toml_file_repeats_a_sweep(tmp_path):
     first = sweep(tmp_path / "a", **SMALL, workers=1)
-    again = grid.Sweep.from_toml(tmp_path / "a" / "_sweep.toml").document()
-    second = sweep(
-        tmp_path / "b",
-        again["policies"],
-        again["parameters"],
-        seeds=again["seeds"],
-        workers=1,
-        **again["settings"],
-    )
+    again = grid.Sweep.from_toml(tmp_path / "a" / "_sweep.toml")
+    settings = dict(again.settings)
+    parts = (again.policies, again.parameters)
+    second = sweep(tmp_path / "b", *parts, seeds=again.seeds, workers=1, **settings)
     pd.testing.assert_frame_equal(first, second)
+
+
+def test_a_folder_whose_sweep_is_written_in_another_way_can_be_resumed(tmp_path, monkeypatch):
+    """Older versions kept texts as the user wrote them: `2.50`, or a range instead of a list."""
+    with interrupted_after(3, monkeypatch):
+        sweep(tmp_path / "s", **SMALL, load=2.5, rate_per_s=None, workers=1)
+    path = tmp_path / "s" / folders.ASKED
+    asked = json.loads(path.read_text())
+    assert asked["sweep"]["settings"].pop("rate") == ["none"]
+    asked["sweep"]["settings"] |= {"load": ["2.50"], "rate_per_s": ["auto"], "requests": ["5:8:3"]}
+    path.write_text(json.dumps(asked))
+    assert len(resume(tmp_path / "s", workers=1)) == 80
+    asked["sweep"]["settings"]["load"] = ["2.4"]
+    other = ChunkRunner.load(grid.Sweep.from_document(asked["sweep"]))
+    with pytest.raises(ValueError, match=r"sweep was .*2.5.*, and is .*2.4"):
+        finish(tmp_path / "s", other, workers=1)
 
 
 def test_the_best_needs_all_runs(tmp_path):

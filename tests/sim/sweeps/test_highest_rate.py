@@ -1,4 +1,4 @@
-"""The highest rate at which a constraint holds."""
+"""The highest arrival rate at which a constraint holds."""
 
 import json
 
@@ -19,14 +19,14 @@ def prepared():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_it_holds_there_and_not_beyond(prepared, seed):
+def test_the_constraint_holds_at_the_highest_rate_and_not_above_it(prepared, seed):
     constraint = Constraint.parse("mean_latency_s<=0.06")
     rate = highest_rate(prepared, FCFS(), constraint, seed, tolerance=0.01)
     assert constraint.holds(at_rate(prepared, rate), FCFS(), seed)
     assert not constraint.holds(at_rate(prepared, 1.01 * rate), FCFS(), seed)
 
 
-def test_a_tighter_bound_allows_less(prepared):
+def test_a_tighter_bound_gives_a_lower_rate(prepared):
     rates = [
         capacity(prepared, FCFS(), Constraint.parse(f"mean_latency_s<={b}"), 3)[0].value
         for b in (0.05, 0.1, 0.2)
@@ -34,15 +34,15 @@ def test_a_tighter_bound_allows_less(prepared):
     assert rates[0] < rates[1] < rates[2]
 
 
-def test_what_holds_never_or_always_is_said(prepared):
+def test_a_constraint_that_never_or_always_holds_gives_zero_or_infinity(prepared):
     assert highest_rate(prepared, FCFS(), Constraint.parse("mean_latency_s<=0.001"), 0) == 0
     assert highest_rate(prepared, FCFS(), Constraint.parse("mean_latency_s<=1000"), 0) == float(
         "inf"
     )
 
 
-def test_shortest_first_carries_more_than_first_come_first_served(prepared):
-    constraint = Constraint.parse("mean_normalised_latency_s <= 0.004")
+def test_shortest_first_has_a_higher_rate_than_first_come_first_served(prepared):
+    constraint = Constraint.parse("mean_normalized_latency_s <= 0.004")
     fcfs, srpt = (capacity(prepared, parse_policy(p), constraint, 5) for p in ("fcfs", "lp-srpt"))
     assert srpt[0].value > fcfs[0].value
     assert fcfs[0].low <= fcfs[0].value <= fcfs[0].high
@@ -56,7 +56,7 @@ def test_shortest_first_carries_more_than_first_come_first_served(prepared):
         ("mean_latency_s<=0", "needs METRIC<=BOUND"),
         ("mean_latency_s<=1e", "needs METRIC<=BOUND"),
         ("speed<=1", "metric 'speed': known are"),
-        ("switching_share<=1", "switching_share is no metric of a single run"),
+        ("switching_share<=1", "switching_share is not defined for a single run"),
     ],
 )
 def test_a_wrong_constraint_is_refused(text, message):
@@ -64,17 +64,17 @@ def test_a_wrong_constraint_is_refused(text, message):
         Constraint.parse(text)
 
 
-def test_bounds_are_named(prepared):
+def test_arguments_out_of_range_are_refused(prepared):
     some = Constraint.parse("mean_latency_s<=1")
-    with pytest.raises(ValueError, match="seeds 0: must be at least 1"):
+    with pytest.raises(ValueError, match="seeds=0: must be at least 1"):
         capacity(prepared, FCFS(), some, 0)
-    with pytest.raises(ValueError, match="tolerance 0: must be between"):
+    with pytest.raises(ValueError, match="tolerance=0: must be between"):
         capacity(prepared, FCFS(), some, 1, tolerance=0)
-    with pytest.raises(ValueError, match="requests must come at a rate"):
+    with pytest.raises(ValueError, match="requests must arrive at a rate"):
         capacity(PreparedScenario.of(TRACE, PROFILE, all_at_once=True), FCFS(), some, 1)
 
 
-def test_the_command_prints_a_row_a_policy(lapsd):
+def test_the_command_prints_one_row_per_policy(lapsd):
     given = (
         "--policy",
         "fcfs",

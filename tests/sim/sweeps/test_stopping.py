@@ -1,4 +1,4 @@
-"""Sweeps that stop when they know enough."""
+"""Sweeps that stop when differences are known well enough."""
 
 import json
 
@@ -22,7 +22,7 @@ def synthetic(differences):
     return pd.DataFrame(rows, columns=["policy", "seed", "mean_latency_s"])
 
 
-def test_the_width_is_a_share_of_the_baselines_mean():
+def test_the_half_width_is_a_share_of_the_mean_of_the_baseline():
     differences = np.random.default_rng(0).normal(0, 2, 60)
     seen = look(synthetic(differences), "fcfs", 0.06)
     interval = paired_difference(differences, np.zeros(60))
@@ -31,13 +31,13 @@ def test_the_width_is_a_share_of_the_baselines_mean():
     assert not look(synthetic(differences), "fcfs", 0.01).enough
 
 
-def test_few_differences_are_not_enough_and_none_are():
+def test_few_differing_seeds_are_not_enough_but_none_are():
     assert not look(synthetic([0.0] * 40 + [0.001] * 20), "fcfs", 0.5).enough
     assert look(synthetic([0.0] * 30 + [0.001] * 30), "fcfs", 0.5).enough
     assert look(synthetic([0.0] * 60), "fcfs", 0.001) == (60, 0.0, True)
 
 
-def test_looks_come_at_doublings():
+def test_looks_are_at_doublings_of_the_number_of_seeds():
     assert Sweep(seeds=1000, until_ci=0.02).looks() == [50, 100, 200, 400, 800, 1000]
     assert Sweep(seeds=40, until_ci=0.02).looks() == [40]
     assert Sweep(seeds=1000).looks() == [1000]
@@ -47,7 +47,7 @@ def test_looks_come_at_doublings():
         )
 
 
-def test_settings_stop_on_their_own_with_the_same_seeds_for_all_configurations(tmp_path):
+def test_each_scenario_stops_alone_with_equal_seeds_for_all_configurations(tmp_path):
     records = sweep(tmp_path / "s", **ASKED, seeds=400, until_ci=0.1, workers=1)
     seeds = records.groupby("requests")["seed"].nunique()
     assert set(seeds) <= {50, 100, 200, 400}
@@ -58,7 +58,7 @@ def test_settings_stop_on_their_own_with_the_same_seeds_for_all_configurations(t
     for entry in looks:
         assert entry["seeds"] == seeds[entry["requests"]]
         assert entry["stopped"] == (entry["half_width"] <= 0.1)
-        # and it was not enough before
+        # the look before was not enough
         before = records[
             (records["requests"] == entry["requests"]) & (records["seed"] < entry["seeds"] // 2)
         ]
@@ -71,8 +71,8 @@ def test_settings_stop_on_their_own_with_the_same_seeds_for_all_configurations(t
     )
 
 
-def test_a_stopped_one_goes_on_and_ends_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(grid, "RUNS_A_CHUNK", 40)
+def test_an_interrupted_sweep_that_stops_early_ends_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "RUNS_PER_CHUNK", 40)
     whole = sweep(tmp_path / "whole", **ASKED, seeds=200, until_ci=0.1, workers=1)
     with interrupted_after(7, monkeypatch):
         sweep(tmp_path / "stopped", **ASKED, seeds=200, until_ci=0.1, workers=1)
@@ -80,6 +80,6 @@ def test_a_stopped_one_goes_on_and_ends_the_same(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("share", ["x", "0", "100%", "-1%"])
-def test_a_share_that_is_none_is_refused(share):
+def test_an_invalid_share_is_refused(share):
     with pytest.raises(ValueError, match="until_ci"):
         Sweep.from_document({"until_ci": share})

@@ -138,9 +138,9 @@ def test_the_error_for_a_missing_model_or_degree_names_it(tmp_path):
         imported(file, model="facebook/opt-66b")
     with pytest.raises(FormatError, match=r"no tp 8 of facebook/opt-13b \(in it: 1\)"):
         imported(file, tp=8)
-    with pytest.raises(ValueError, match="model 'gpt': must be one of facebook/opt-13b"):
+    with pytest.raises(ValueError, match="model='gpt': must be one of facebook/opt-13b"):
         DistServe(model="gpt")
-    with pytest.raises(ValueError, match="pcie_gb_per_s 0: must be above 0"):
+    with pytest.raises(ValueError, match="pcie_gb_per_s=0: must be above 0"):
         DistServe(pcie_gb_per_s=0)
     for content in ("", "{", "[]", "[" * 100_000):
         file.write_text(content)

@@ -238,7 +238,7 @@ def test_fits_with_large_errors_give_warnings():
     )
     assert list(fits.warnings()) == [
         "predicted rounds are off by 20%, more than 10 % (median): was the machine busy?",
-        "draft, verify and host together are -5.0% off real rounds (more than 3 %)",
+        "draft, verify and host times add up to -5.0% off real rounds (more than 3 %)",
         "the fit of draft_step is off by 20%, more than 10 % (median)",
     ]
     assert list(Fits(request=FitError(**good)).warnings()) == []
