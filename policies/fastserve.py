@@ -104,6 +104,8 @@ class FastServe(Policy):
 
     def _starves_ns(self, job: Job) -> int:
         """Return the time from which the request starves, if it keeps waiting."""
+        if self.starve_ns == NEVER:
+            return NEVER
         return (job.arrival_ns if job.state is None else job.state.last_round_ns) + self.starve_ns
 
     def on_round(self, job: Job, now_ns: int) -> None:
