@@ -153,7 +153,7 @@ def test_the_index_finds_the_most_similar_vectors(exact_below):
 
 @pytest.mark.parametrize(("name", "value"), [("k", 0), ("threshold", 1.5)])
 def test_parameters_of_retrieval_out_of_bounds_are_refused(name, value):
-    with pytest.raises(ValueError, match=f"{name} {value}: must be between"):
+    with pytest.raises(ValueError, match=f"{name}={value}: must be between"):
         Retrieval(TfidfEncoder(), **{name: value})
 
 

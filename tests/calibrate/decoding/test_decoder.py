@@ -94,5 +94,5 @@ def test_invalid_arguments_of_generate_raise_errors():
         generate(tiny_pair(0.0), [1] * 100, n=4, max_new_tokens=24, sampling=Sampling())
     with pytest.raises(ValueError, match="draft tokens -1: must be at least 0"):
         generate(tiny_pair(0.0), [1], n=-1, max_new_tokens=4, sampling=Sampling())
-    with pytest.raises(ValueError, match="temperature -1"):
+    with pytest.raises(ValueError, match="temperature=-1"):
         Sampling(-1)
