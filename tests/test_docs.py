@@ -17,6 +17,7 @@ from types import ModuleType, SimpleNamespace
 import matplotlib
 import pytest
 
+import lapsd
 from lapsd import cli
 from lapsd.papers.beyond.paper import BEYOND
 from lapsd.papers.laps_sd.paper import LAPS_SD
@@ -102,6 +103,11 @@ def test_the_page_on_sweeps_names_every_setting_and_every_column():
         *(metric.name for metric in METRICS),
     ]:
         assert f"`{name}`" in page or f"`{name} " in page, name
+
+
+def test_the_page_on_python_lists_every_public_name():
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    assert [name for name in lapsd.__all__ if f"`{name}`" not in page] == []
 
 
 @pytest.fixture
