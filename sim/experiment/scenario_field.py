@@ -119,7 +119,8 @@ class ScenarioField:
                 and (self.most is None or value <= self.most)
             )
             if not inside:
-                raise ValueError(f"{self.name}={value}: must be {self.bounds or 'finite'}")
+                texts = f", or {' or '.join(self.texts)}" if self.texts else ""
+                raise ValueError(f"{self.name}={value}: must be {self.bounds or 'finite'}{texts}")
         return self.kind(value)  # type: ignore[no-any-return]
 
     @property
