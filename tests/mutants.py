@@ -65,6 +65,17 @@ def copy_of_checkout(folder: Path) -> None:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
+    subprocess.run(["make", "--silent", "links"], cwd=folder, check=True)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return the environment in which Python imports lapsd from a copy of the checkout.
+
+    Without it the tests would import the installed lapsd, which no mutant changes. The current
+    folder is left out of the path: its `lapsd` has no other packages in it.
+    """
+    links = str(folder / "build" / "links")
+    return os.environ | {"PYTHONPATH": links, "PYTHONSAFEPATH": "1"}
 
 
 def is_observable(job: Any) -> bool:
@@ -143,7 +154,11 @@ def main() -> None:
             copy_of_checkout(folder)
         started = time.monotonic()
         if subprocess.run(
-            shlex.split(PYTEST), cwd=folders[0], stdout=subprocess.DEVNULL, check=False
+            shlex.split(PYTEST),
+            cwd=folders[0],
+            env=environment(folders[0]),
+            stdout=subprocess.DEVNULL,
+            check=False,
         ).returncode:
             sys.exit("the tests fail without any mutation")
         seconds = FOREVER * (time.monotonic() - started)
@@ -159,7 +174,9 @@ def main() -> None:
             skip_others(folder, jobs, set(sample[core :: len(folders)]))
             running.append(
                 subprocess.Popen(
-                    [*COSMIC_RAY, "exec", "mutants.toml", "session.sqlite"], cwd=folder
+                    [*COSMIC_RAY, "exec", "mutants.toml", "session.sqlite"],
+                    cwd=folder,
+                    env=environment(folder),
                 )
             )
         codes = [process.wait() for process in running]

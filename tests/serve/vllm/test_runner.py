@@ -260,7 +260,7 @@ def test_the_process_answers_each_pair_of_files_with_one_line(plan, pair, tmp_pa
     )
     answers = [line for line in done.stdout.splitlines() if line.startswith(("error", "done"))]
     assert len(answers) == 3, done.stderr[-2000:]
-    assert answers[0] == "error\tlapsd_plan: version 1 is needed"
+    assert answers[0] == "error\tlapsd_plan: version 2 is needed"
     assert answers[1].startswith(f"error\tvLLM refuses {tmp_path}")
     assert answers[2] == "done"
     record = Record.from_json((tmp_path / "record.json").read_text())
