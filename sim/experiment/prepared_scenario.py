@@ -49,7 +49,7 @@ def policy_context(
     return PolicyContext(mean_round, sizes, history, time=time_model_of(training))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)  # a priced trace may hold 100 MB
 def history_of(priced: PricedTrace, predictor: LengthPredictor) -> RequestHistory:
     """Return the requests of a trace with their predicted lengths. Cached."""
     trace = priced.trace
