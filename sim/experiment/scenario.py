@@ -143,7 +143,8 @@ class Scenario:
     )
     draft_tokens: int | None = _field(
         None,
-        "Replay the trace at another draft length, if it holds what that needs.",
+        "Replay the trace at another draft length; the trace needs the column acceptable or"
+        " accept_prob.",
         unit="tokens",
         least=0,
         most=1000,
@@ -211,7 +212,8 @@ class Scenario:
     )
     ttft_limit: float = _field(
         1.55,
-        "Limit on the time to the first token, the unit of p95_slo_scale (FastServe's).",
+        "Limit on the time to the first token, by default FastServe's; p95_slo_scale is the"
+        " multiple of both limits that 95 % of requests keep.",
         unit="s",
         above=0,
         also="ttft_limit_s",
@@ -219,7 +221,7 @@ class Scenario:
     )
     tpot_limit: float = _field(
         0.15,
-        "Limit on the time per further output token, as above.",
+        "Limit on the time per further output token; see --ttft-limit.",
         unit="s",
         above=0,
         also="tpot_limit_s",

@@ -75,5 +75,5 @@ def notes(comparison: Comparison) -> list[str]:
     if comparison.seeds == 1:
         lines.append("One seed gives no interval: use --seeds 2 or more.")
     if comparison.clairvoyant:
-        lines.append("† knows the true sizes: a reference, not a policy that can be deployed.")
+        lines.append("† knows the true sizes, which no real server does: for comparison only.")
     return lines
