@@ -213,4 +213,4 @@ class Memory(ABC):
         """How many of the next `most` rounds those who run fit, at least 1, if nobody else
         comes.
         """
-        raise NotImplementedError(f"{type(self).__name__} foresees nothing")
+        raise NotImplementedError(f"{type(self).__name__} is not predictable")

@@ -1,6 +1,4 @@
-"""Stages: what settings share is made once, and one run is what the engine makes of the same
-inputs.
-"""
+"""Prepared scenarios: shared parts are made once, and a run equals the engine's on its inputs."""
 
 import pickle
 from dataclasses import replace
@@ -10,8 +8,15 @@ import pytest
 
 from lapsd import PreparedScenario, Scenario, policy_context, run, simulate
 from lapsd.policies import FCFS, KernelGittins, KernelGittinsOracle, LapsSD
-from lapsd.sim.experiment.prepared_scenario import Inputs
-from lapsd.traces import ArrivalTrace, draw_workload, save_arrivals, save_profile, save_trace
+from lapsd.sim.experiment.prepared_scenario import SPLIT_FIELDS, Inputs, Split
+from lapsd.traces import (
+    ArrivalTrace,
+    draw_workload,
+    load_trace,
+    save_arrivals,
+    save_profile,
+    save_trace,
+)
 from tests.sim.experiment.test_comparison import PROFILE, TRACE
 
 
@@ -54,6 +59,28 @@ def test_scenarios_that_split_alike_share_the_split():
     assert first.split is second.split
     assert first.split is not other.split
     assert pickle.loads(pickle.dumps(inputs)).prepared(settings[0]).context == first.context
+
+
+class Reads:
+    """A scenario that notes which of its fields are read."""
+
+    def __init__(self, scenario):
+        self.scenario, self.fields = scenario, set()
+
+    def __getattr__(self, name):
+        self.fields.add(name)
+        return getattr(self.scenario, name)
+
+
+def test_the_key_of_shared_splits_is_every_field_that_a_split_reads():
+    """A field that is read but not in the key would give a scenario the split of another one."""
+    plain, mixed = Reads(Scenario()), Reads(Scenario(dataset="toy=1"))
+    trace = load_trace("reference")
+    replayed = Reads(Scenario(draft_tokens=2))
+    for reads, of in ((plain, TRACE), (mixed, TRACE), (replayed, trace)):
+        Split.of(of, PROFILE, reads)
+    read = plain.fields | mixed.fields | replayed.fields
+    assert read | {"trace", "profile"} == set(SPLIT_FIELDS)
 
 
 @pytest.mark.parametrize(
