@@ -26,7 +26,7 @@ FOREIGN = {
     "policies": {"numpy"},
     "traces": TABLES | {"tokenizers"},
     "predict": {"numpy", "scipy", "sklearn", "faiss", "torch", "transformers"},
-    "sim": TABLES | {"simpy", "matplotlib", "tomli_w", "distributed"},
+    "sim": TABLES | {"simpy", "matplotlib", "tomli_w", "distributed", "numba", "llvmlite"},
     "calibrate": (
         TABLES
         | {
@@ -47,6 +47,7 @@ FOREIGN = {
 STANDARD = set(__import__("sys").stdlib_module_names)
 HEAVY = {
     "torch",
+    "numba",
     "triton",
     "matplotlib",
     "scipy",
