@@ -1,0 +1,63 @@
+"""The record of a request in the compiled program, and the number of keys of a rank.
+
+The first fields are those of `policies.Job`: only these does a policy see. The others belong to the
+loop. Knows nothing of Numba.
+"""
+
+import numpy as np
+
+KEYS = 4  # int64 keys of a rank; a shorter rank is filled with zeros
+
+# error codes of a policy's methods
+NOT_A_NUMBER = 1  # a part of the rank is NaN
+RAISED = 2  # the method raised an exception
+
+# kinds of events
+ARRIVAL, COMPLETION = 0, 1
+EVENT_KINDS = ("arrival", "completion")
+
+POLICY_FIELDS = (
+    ("index", "i8"),
+    ("arrival_ns", "i8"),
+    ("prompt_tokens", "i8"),
+    ("predicted_tokens", "i8"),
+    ("rounds", "i8"),
+    ("tokens", "i8"),
+    ("service_ns", "i8"),
+    ("drafted", "i8"),
+    ("accepted", "i8"),
+    ("queue", "i8"),
+    ("started", "?"),
+    ("running", "?"),
+)
+WRITABLE = frozenset({"queue"})  # by a policy
+
+# addresses: of the float64 rates accepted / drafted after 0, 1, ... committed rounds, and of the
+# State that the policy keeps of the request (0 without one)
+ADDRESSES = (("rates_address", "i8"), ("state_address", "i8"))
+
+LOOP_FIELDS = (
+    ("entered_ns", "i8"),
+    ("first_round", "i8"),
+    ("last_round", "i8"),
+    ("prefill_cost_ns", "i8"),
+    ("uncomputed_tokens", "i8"),
+    ("given_tokens", "i8"),
+    ("prefill_ns", "i8"),
+    ("first_service_ns", "i8"),
+    ("first_token_ns", "i8"),
+    ("finish_ns", "i8"),
+    ("switch_ns", "i8"),
+    ("preemptions", "i8"),
+    ("resident", "i8"),
+    ("held", "i8"),
+    ("reserved", "i8"),
+    ("place", "i8"),
+    ("transfer_ns", "i8"),
+    ("line_before", "i8"),
+    ("line_owned", "i8"),
+    ("line_next", "i8"),
+    ("line_previous", "i8"),
+)
+
+JOB = np.dtype([*POLICY_FIELDS, *ADDRESSES, *LOOP_FIELDS], align=True)
