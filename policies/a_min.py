@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
-from lapsd.policies.base import Job, Policy, PolicyContext, Rank, Until
+from lapsd.policies.base import Job, NewJob, Policy, PolicyContext, Rank, Until
 from lapsd.policies.request_history import RequestHistory
 
 
@@ -24,6 +24,12 @@ class AMin(Policy):
 
     name: ClassVar[str] = "a-min"
 
+    @dataclass(slots=True)
+    class State:
+        """The lower bound of the output length when the request arrives, in tokens."""
+
+        least_tokens: float = 0.0
+
     quantile: float = 0.1
     history: RequestHistory = field(
         default_factory=RequestHistory, repr=False, compare=False, metadata={"bound": True}
@@ -36,10 +42,13 @@ class AMin(Policy):
     def bind(self, context: PolicyContext) -> Self:
         return replace(self, history=context.history)
 
-    def rank(self, job: Job, now_ns: int) -> Rank:
+    def on_arrival(self, job: NewJob) -> None:
         tokens, probability = self.history.length_distribution(job.predicted_tokens)
         row = int(probability.cumsum().searchsorted(self.quantile))
-        return (max(tokens[min(row, len(tokens) - 1)], job.tokens),)
+        job.state.least_tokens = float(tokens[min(row, len(tokens) - 1)])
+
+    def rank(self, job: Job, now_ns: int) -> Rank:
+        return (max(job.state.least_tokens, job.tokens),)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         """Run until the emitted tokens, and with them the rank, pass the best waiting rank."""

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
-from lapsd.policies.base import NEVER, TO_THE_END, Job, PolicyContext, Rank, Until
+from lapsd.policies.base import NEVER, TO_THE_END, Job, NewJob, PolicyContext, Rank, Until
 from lapsd.policies.las import LAS
 from lapsd.policies.time_model import FORMS, TimeModel
 
@@ -42,6 +42,21 @@ class Alise(LAS):
 
     name: ClassVar[str] = "alise"
 
+    @dataclass(slots=True)
+    class State:
+        """The estimate of a request.
+
+        Attributes
+        ----------
+        output_tokens : int
+            Its predicted output length, made longer whenever the output reaches it.
+        prefill_ns : int
+            Time of its prefill.
+        """
+
+        output_tokens: int = 0
+        prefill_ns: int = 0
+
     age_s: float | None = 30.0
     overrun: float = 2.0
     model: str = "published"
@@ -59,12 +74,15 @@ class Alise(LAS):
             super().bind(context), time=context.time or TimeModel(0, 0, context.mean_round_ns)
         )
 
+    def on_arrival(self, job: NewJob) -> None:
+        job.state.output_tokens = job.predicted_tokens
+        job.state.prefill_ns = self.time.prefill_ns(job.prompt_tokens, self.model)
+
     def remaining_ns(self, job: Job) -> int:
         """Return the estimated remaining time of the request: the rest of T_gen."""
-        length = job.predicted_tokens if job.state is None else job.state
-        prompt = job.prompt_tokens
-        decode_ns = self.time.decode_ns(prompt, length - job.tokens, job.tokens, self.model)
-        return decode_ns if job.started else decode_ns + self.time.prefill_ns(prompt, self.model)
+        left = job.state.output_tokens - job.tokens
+        decode_ns = self.time.decode_ns(job.prompt_tokens, left, job.tokens, self.model)
+        return decode_ns if job.started else decode_ns + job.state.prefill_ns
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         remaining_ns = self.remaining_ns(job)
@@ -80,14 +98,14 @@ class Alise(LAS):
 
     def on_round(self, job: Job, now_ns: int) -> None:
         """Make the prediction longer if the output has reached it."""
-        length: int = job.predicted_tokens if job.state is None else job.state
+        length = job.state.output_tokens
         if self.overrun > 1 and job.tokens >= length:
-            job.state = max(job.tokens + 1, math.ceil(length * self.overrun))
+            job.state.output_tokens = max(job.tokens + 1, math.ceil(length * self.overrun))
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         if self.overrun == 1:
             return TO_THE_END
-        return Until(tokens=job.predicted_tokens if job.state is None else job.state)
+        return Until(tokens=job.state.output_tokens)
 
     def wake(self, job: Job, now_ns: int) -> int:
         if not self.age_ns or self._level(job, self.remaining_ns(job), now_ns) == 0:

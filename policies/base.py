@@ -46,8 +46,9 @@ class Job(Protocol):
         server records when it changes: among equal ranks, the request that entered its queue
         earlier goes first.
     state : Any
-        Anything else that the policy remembers of the request; written by `Policy.on_round`, None
-        at first.
+        The `Policy.State` that the policy keeps of the request, made when it arrives; its fields
+        are written by `Policy.on_arrival` and `Policy.on_round`. None where the policy declares no
+        State.
     """
 
     index: int
@@ -146,6 +147,30 @@ class PolicyContext:
     true_tokens_per_round: Sequence[float] = ()
 
 
+class NewJob(Protocol):
+    """The part of a request that a policy may see when the request arrives.
+
+    Attributes
+    ----------
+    index, prompt_tokens, predicted_tokens : int
+        As in `Job`.
+    state : Any
+        The `Policy.State` of the request, with its defaults.
+    """
+
+    @property
+    def index(self) -> int: ...
+
+    @property
+    def prompt_tokens(self) -> int: ...
+
+    @property
+    def predicted_tokens(self) -> int: ...
+
+    @property
+    def state(self) -> Any: ...
+
+
 class Until(NamedTuple):
     """When a running job next needs a decision: after the first round in which one of these
     counters reaches its value.
@@ -185,6 +210,15 @@ class Event(NamedTuple):
 class Policy:
     """Base class of all policies: override `rank`, and other methods if needed.
 
+    Attributes
+    ----------
+    State : type or None
+        A dataclass whose fields, of int, float or bool with defaults, the policy keeps of each
+        request as `job.state`; None: nothing.
+    ages : bool
+        Whether the rank of a waiting request may change with time alone. If False, it changes only
+        when `on_event` returns True. May be a property that depends on the parameters.
+
     `run_until` makes a simulation faster. It is a statement about all the other methods, so a class
     that overrides one of them must define `run_until` again. Otherwise, or if no class defines it,
     the rank is computed in every round.
@@ -192,22 +226,31 @@ class Policy:
 
     name: ClassVar[str] = ""
     clairvoyant: ClassVar[bool] = False
+    State: ClassVar[type[Any] | None] = None
+    ages: ClassVar[bool] = False
 
     def bind(self, context: PolicyContext) -> Self:
         """Return the policy for one run, with what it needs of `context`; called once per run."""
         return self
 
+    def on_arrival(self, job: NewJob) -> None:
+        """Fill the state of a new job by what depends on its prompt and its prediction alone.
+
+        Called once per job, before its first rank. It may write to `job.state`, and nothing else.
+        """
+
     def rank(self, job: Job, now_ns: int) -> Rank:
-        """Return the rank of the job: the lowest rank is served first. Pure, O(1).
+        """Return the rank of the job, a tuple of fixed length: the lowest is served first. Pure,
+        O(1).
 
         A running job keeps its batch slot unless the rank of a waiting job is strictly lower.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no rank")
 
     def on_round(self, job: Job, now_ns: int) -> None:
-        """Update what the policy remembers of the job after a committed round.
+        """Update what the policy keeps of the job after a committed round.
 
-        It may write `job.queue` and `job.state`, and nothing else.
+        It may write `job.queue` and the fields of `job.state`, and nothing else.
         """
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from statistics import mean
 from typing import ClassVar, Self
 
-from lapsd.policies.base import STEADY, Job, Policy, PolicyContext, Rank, Until
+from lapsd.policies.base import STEADY, Job, NewJob, Policy, PolicyContext, Rank, Until
 from lapsd.policies.request_history import RequestHistory
 
 
@@ -26,6 +26,12 @@ class Boost(Policy):
 
     name: ClassVar[str] = "boost"
 
+    @dataclass(slots=True)
+    class State:
+        """The difference between the boosted arrival and the arrival, in nanoseconds."""
+
+        boost_ns: float = 0.0
+
     theta: float = 0.3
     history: RequestHistory = field(
         default_factory=RequestHistory, repr=False, compare=False, metadata={"bound": True}
@@ -43,13 +49,14 @@ class Boost(Policy):
             self, history=context.history, mean_round_ns=context.mean_round_ns, mean_size_ns=size
         )
 
-    def rank(self, job: Job, now_ns: int) -> Rank:
+    def on_arrival(self, job: NewJob) -> None:
         tokens, probability = self.history.length_distribution(job.predicted_tokens)
         rounds = float((tokens * probability).sum()) / self.history.tokens_per_round
         per_ns = self.theta / self.mean_size_ns
-        return (
-            job.arrival_ns + math.log(-math.expm1(-per_ns * rounds * self.mean_round_ns)) / per_ns,
-        )
+        job.state.boost_ns = math.log(-math.expm1(-per_ns * rounds * self.mean_round_ns)) / per_ns
+
+    def rank(self, job: Job, now_ns: int) -> Rank:
+        return (job.arrival_ns + job.state.boost_ns,)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         return STEADY

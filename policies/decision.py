@@ -6,11 +6,43 @@ import itertools
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from lapsd.policies.base import Job, Policy, Rank
+from lapsd.policies.base import Job, NewJob, Policy, Rank
 
 J = TypeVar("J", bound=Job)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """The part of a new request that a policy sees: a `policies.NewJob`."""
+
+    index: int
+    prompt_tokens: int
+    predicted_tokens: int
+    state: Any
+
+
+def new_state(policy: Policy, index: int, prompt_tokens: int, predicted_tokens: int) -> Any:
+    """Return the State that the policy keeps of a new request; None where it declares none.
+
+    Raises
+    ------
+    ValueError
+        If the policy raises; the message names the policy and the request.
+    """
+    state = None if policy.State is None else policy.State()
+    if type(policy).on_arrival is not Policy.on_arrival:
+        job: NewJob = Arrival(index, prompt_tokens, predicted_tokens, state)
+        try:
+            policy.on_arrival(job)
+        except Exception as error:
+            raise ValueError(
+                f"policy {name_of(policy)}: the arrival of request {index} raised "
+                f"{type(error).__name__}: {error}"
+            ) from error
+    return state
 
 
 def name_of(policy: Policy) -> str:

@@ -5,20 +5,24 @@ the constants of its public artifact (LLMServe/FastServe at 187a274). It predict
 prefill, and no output lengths.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, Self
 
-from lapsd.policies.base import NEVER, ONE_ROUND, Job, Policy, PolicyContext, Rank, Until
+from lapsd.policies.base import NEVER, ONE_ROUND, Job, NewJob, Policy, PolicyContext, Rank, Until
 from lapsd.policies.time_model import TimeModel
 
 
-class LevelState(NamedTuple):
-    """The level of a request that has run, and when it entered the level; times in ns.
+@dataclass(slots=True)
+class LevelState:
+    """The level of a request, and when it entered the level; times in ns.
 
     Attributes
     ----------
     level : int
         Level, from 0, the highest.
+    has_run : bool
+        Whether it has run a round; the other fields are known only then.
     entered_ns : int
         When the request entered the level; the latest entry is in front.
     entry_service_ns : int
@@ -29,11 +33,12 @@ class LevelState(NamedTuple):
         End of its latest round.
     """
 
-    level: int
-    entered_ns: int
-    entry_service_ns: int
-    service_ns: int
-    last_round_ns: int
+    level: int = 0
+    has_run: bool = False
+    entered_ns: int = 0
+    entry_service_ns: int = 0
+    service_ns: int = 0
+    last_round_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class FastServe(Policy):
     """
 
     name: ClassVar[str] = "fastserve"
+    State: ClassVar[type[LevelState]] = LevelState
 
     quantum_ms: float = 10.0
     levels: int = 12
@@ -86,46 +92,50 @@ class FastServe(Policy):
             time=context.time or TimeModel(0, 0, context.mean_round_ns),
         )
 
-    def first_level(self, job: Job) -> int:
-        """Return the level that a new request joins."""
+    @property
+    def ages(self) -> bool:  # type: ignore[override]
+        """Whether waiting requests can starve."""
+        return self.starve_ns != NEVER
+
+    def on_arrival(self, job: NewJob) -> None:
+        """Join the first level whose quantum is at least the prefill time."""
         prefill_ns = self.time.prefill_ns(job.prompt_tokens, "exact")
-        return next(level for level, quantum in enumerate(self.quanta_ns) if prefill_ns <= quantum)
+        job.state.level = bisect_left(self.quanta_ns, prefill_ns)
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         starves_ns = self._starves_ns(job)
         if starves_ns <= now_ns:
             return (0, 0, -starves_ns)
-        state: LevelState | None = job.state
-        return (
-            (self.first_level(job), 1, job.arrival_ns)
-            if state is None
-            else (state.level, 0, -state.entered_ns)
-        )
+        state = job.state
+        if not state.has_run:
+            return (state.level, 1, job.arrival_ns)
+        return (state.level, 0, -state.entered_ns)
 
     def _starves_ns(self, job: Job) -> int:
         """Return the time from which the request starves, if it keeps waiting."""
         if self.starve_ns == NEVER:
             return NEVER
-        return (job.arrival_ns if job.state is None else job.state.last_round_ns) + self.starve_ns
+        last_ns = job.state.last_round_ns if job.state.has_run else job.arrival_ns
+        return last_ns + self.starve_ns
 
     def on_round(self, job: Job, now_ns: int) -> None:
-        service_ns, state = job.service_ns, job.state
-        if state is None:
-            state = LevelState(self.first_level(job), job.arrival_ns, 0, 0, job.arrival_ns)
-        if now_ns - (service_ns - state.service_ns) - state.last_round_ns >= self.starve_ns:
-            state = LevelState(0, now_ns, state.service_ns, state.service_ns, state.last_round_ns)
-        level, entered_ns, entry_service_ns, _, _ = state
-        if service_ns - entry_service_ns > self.quanta_ns[level]:
-            level, entered_ns, entry_service_ns = level + 1, now_ns, service_ns
-        job.state = LevelState(level, entered_ns, entry_service_ns, service_ns, now_ns)
-        job.queue = level + 1
+        state = job.state
+        if not state.has_run:
+            state.has_run = True
+            state.entered_ns = state.last_round_ns = job.arrival_ns
+        round_ns = job.service_ns - state.service_ns
+        if now_ns - round_ns - state.last_round_ns >= self.starve_ns:
+            state.level, state.entered_ns, state.entry_service_ns = 0, now_ns, state.service_ns
+        if job.service_ns - state.entry_service_ns > self.quanta_ns[state.level]:
+            state.level, state.entered_ns = state.level + 1, now_ns
+            state.entry_service_ns = job.service_ns
+        state.service_ns, state.last_round_ns = job.service_ns, now_ns
+        job.queue = state.level + 1
 
     def remaining_ns(self, job: Job) -> int:
         """Return the rest of the quantum of the request: FastServe knows nothing else of it."""
-        state: LevelState | None = job.state
-        spent_ns = 0 if state is None else job.service_ns - state.entry_service_ns
-        level = self.first_level(job) if state is None else state.level
-        return max(0, self.quanta_ns[level] - spent_ns)
+        state: LevelState = job.state
+        return max(0, self.quanta_ns[state.level] - (job.service_ns - state.entry_service_ns))
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         """Ask for the rank in every round: `on_round` records the end of each."""

@@ -1,5 +1,6 @@
 """The Gittins index of an empirical distribution of sizes."""
 
+import math
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
@@ -24,10 +25,15 @@ class Gittins(Policy):
 
     name: ClassVar[str] = "gittins"
 
-    sizes_ns: tuple[int, ...] = field(default=(), repr=False, metadata={"bound": True})
+    sizes_ns: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros(0, dtype=np.int64),
+        repr=False,
+        compare=False,
+        metadata={"bound": True},
+    )
 
     def bind(self, context: PolicyContext) -> Self:
-        return replace(self, sizes_ns=tuple(sorted(context.past_sizes_ns)))
+        return replace(self, sizes_ns=np.sort(np.array(context.past_sizes_ns, dtype=np.int64)))
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         return (self.service_per_completion(job.service_ns),)
@@ -36,10 +42,9 @@ class Gittins(Policy):
         """Return the minimum over d of E[min(S − a, d)] / P(S − a <= d); infinity if no past size
         is above a.
         """
-        sizes = np.asarray(self.sizes_ns)
-        remaining = sizes[np.searchsorted(sizes, attained_ns, side="right") :] - attained_ns
-        if not len(remaining):
-            return float("inf")
+        remaining = self.sizes_ns[bisect_right(self.sizes_ns, attained_ns) :] - attained_ns
+        if len(remaining) == 0:
+            return math.inf
         finished = np.arange(1, len(remaining) + 1)
         # each finished request spends all its remaining service, every other one spends d
         spent = np.cumsum(remaining) + remaining * (len(remaining) - finished)
@@ -49,7 +54,9 @@ class Gittins(Policy):
         """Run until the next larger past size: up to there the rank falls with service."""
         larger = bisect_right(self.sizes_ns, job.service_ns)
         return (
-            Until(service_ns=self.sizes_ns[larger]) if larger < len(self.sizes_ns) else TO_THE_END
+            Until(service_ns=int(self.sizes_ns[larger]))
+            if larger < len(self.sizes_ns)
+            else TO_THE_END
         )
 
 

@@ -6,10 +6,10 @@ interpretation; the parameters from `follow` on select other interpretations.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from statistics import pstdev
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 from lapsd.policies.base import ONE_ROUND, TO_THE_END, Job, PolicyContext, Rank, Until
 from lapsd.policies.las import LAS
@@ -19,14 +19,18 @@ from lapsd.policies.switch_penalty import switch_penalty_ns
 until = lru_cache(maxsize=1 << 14)(Until)
 
 
-class Perceived(NamedTuple):
-    """Estimate of a request from the round r on at which it became perceptible.
-
-    The time per token is ns / tokens. The two are stored separately so that T̃ is rounded only
-    once, and equal T̃ compare as equal.
+@dataclass(slots=True)
+class Perception:
+    """What LAPS-SD keeps of a request.
 
     Attributes
     ----------
+    perceptible : bool
+        Whether it is perceptible; the other fields but `has_run` are its estimate from the round r
+        on at which it became so. The time per token is ns / tokens. The two are stored separately
+        so that T̃ is rounded only once, and equal T̃ compare as equal.
+    has_run : bool
+        Whether it is not perceptible, and has run in its queue; only with `preempt=false`.
     output_tokens : int
         L̂, the predicted output length.
     ns : int
@@ -35,16 +39,31 @@ class Perceived(NamedTuple):
         Accepted tokens + r, the output tokens of the first r rounds.
     """
 
-    output_tokens: int
-    ns: int
-    tokens: int
+    perceptible: bool = False
+    has_run: bool = False
+    output_tokens: int = 0
+    ns: int = 0
+    tokens: int = 1
 
-    def remaining_ns(self, emitted: int) -> int:
-        """Return T̃ after so many emitted tokens, rounded down; 0 once the output has reached its
-        prediction.
-        """
-        output, ns, tokens = self  # faster than access by name
-        return ns * (output - emitted) // tokens if emitted < output else 0
+
+def remaining_ns(state: Perception, emitted: int) -> int:
+    """Return T̃ of a perceptible request after so many emitted tokens, rounded down; 0 once the
+    output has reached its prediction.
+    """
+    if emitted >= state.output_tokens:
+        return 0
+    return state.ns * (state.output_tokens - emitted) // state.tokens
+
+
+def standard_deviation(values: Sequence[float]) -> float:
+    """Return the standard deviation of some values, as of a whole population."""
+    total = 0.0
+    for value in values:
+        total += value
+    mean, squares = total / len(values), 0.0
+    for value in values:
+        squares += (value - mean) * (value - mean)
+    return math.sqrt(squares / len(values))
 
 
 @dataclass(frozen=True)
@@ -89,6 +108,7 @@ class LapsSD(LAS):
     """
 
     name: ClassVar[str] = "laps-sd"
+    State: ClassVar[type[Perception]] = Perception
 
     gamma: int = 5
     delta: float = 0.05
@@ -138,52 +158,54 @@ class LapsSD(LAS):
         return replace(self, **self._queues(context), **own)
 
     def rank(self, job: Job, now_ns: int) -> Rank:
-        perceived = job.state
         level = self.level(job, now_ns) if self.age_ns else job.queue
-        if perceived is None:
-            rank: Rank = (level, self.perceptible_first, 0)
-        elif isinstance(perceived, Perceived):
-            emitted = job.tokens if self.order == "remaining" else 0
-            rank = (level, not self.perceptible_first, perceived.remaining_ns(emitted))
-        else:  # not perceptible, and has run in its queue; only with `preempt=false`
-            rank = (level, -1 if perceived == job.queue else self.perceptible_first, 0)
-        return self._with_penalty(job, rank) if self.switch_penalty_ns and job.running else rank
+        first, time_ns = self.place_in_queue(job)
+        if self.switch_penalty_ns and job.running:
+            level = min(level, self.queue_of(self.placed_ns(job, time_ns)))
+        return (level, first, time_ns)
 
-    def _with_penalty(self, job: Job, rank: Rank) -> Rank:
-        """Return the rank of a running request, its service or T̃ reduced by `switch_penalty_ns`."""
-        level, first, time_ns = rank
-        if not isinstance(job.state, Perceived):
-            return (
-                min(level, self.queue_of(job.service_ns - self.switch_penalty_ns)),
-                first,
-                time_ns,
-            )
-        return (
-            min(level, self.queue_of(time_ns - self.switch_penalty_ns)),
-            first,
-            time_ns - self.switch_penalty_ns,
-        )
+    def place_in_queue(self, job: Job) -> tuple[int, int]:
+        """Return the order of the request within its queue: its class, and its T̃ if it is
+        perceptible. The T̃ of a running request is reduced by `switch_penalty_ns`.
+        """
+        state = job.state
+        if not state.perceptible:
+            return (-1 if state.has_run else int(self.perceptible_first), 0)
+        time_ns = remaining_ns(state, job.tokens if self.order == "remaining" else 0)
+        if job.running:
+            time_ns -= self.switch_penalty_ns
+        return (int(not self.perceptible_first), time_ns)
+
+    def placed_ns(self, job: Job, time_ns: int) -> int:
+        """Return the time by which a queue is chosen: T̃ of a perceptible request, as
+        `place_in_queue` returns it, or the attained service. The service of a running request is
+        reduced by `switch_penalty_ns`.
+        """
+        if job.state.perceptible:
+            return time_ns
+        return job.service_ns - (self.switch_penalty_ns if job.running else 0)
 
     def on_round(self, job: Job, now_ns: int) -> None:
-        if isinstance(job.state, Perceived):
-            self._follow(job, job.state)
+        state = job.state
+        if state.perceptible:
+            self._follow(job)
         elif self.is_stable(job):
-            rounds = job.rounds
-            job.state = Perceived(
-                job.predicted_tokens, self.mean_round_ns * rounds, job.accepted + rounds
-            )
+            state.perceptible, state.has_run = True, False
+            state.output_tokens = job.predicted_tokens
+            state.ns = self.mean_round_ns * job.rounds
+            state.tokens = job.accepted + job.rounds
             job.queue = self.queue_of(self.predicted_remaining_ns(job))
         else:
             queue = self.queue_of(job.service_ns)
             if not self.preempt:
-                job.state = queue if queue == job.queue else None
+                state.has_run = queue == job.queue
             job.queue = queue
 
-    def _follow(self, job: Job, perceived: Perceived) -> None:
+    def _follow(self, job: Job) -> None:
         """Update the estimate and the queue of a perceptible request; by default, do nothing."""
-        if self.overrun > 1 and job.tokens >= perceived.output_tokens:
-            longer = max(job.tokens + 1, math.ceil(perceived.output_tokens * self.overrun))
-            job.state = perceived._replace(output_tokens=longer)
+        state = job.state
+        if self.overrun > 1 and job.tokens >= state.output_tokens:
+            state.output_tokens = max(job.tokens + 1, math.ceil(state.output_tokens * self.overrun))
         if self.follow:
             job.queue = self.queue_of(self.predicted_remaining_ns(job))
 
@@ -197,32 +219,31 @@ class LapsSD(LAS):
         if self.stability == "range":
             return job.acceptance_range(gamma) < self.delta
         if self.stability == "sd":
-            return pstdev(job.acceptances(gamma)) < self.delta
+            return standard_deviation(job.acceptances(gamma)) < self.delta
         if self.stability == "posterior":
             a, b = 1 + job.accepted, 1 + job.drafted - job.accepted
             return math.sqrt(a * b / (a + b + 1)) / (a + b) < self.delta
         if rounds < 2 * gamma - 1:
             return False
-        ends = range(rounds - gamma + 1, rounds + 1)
-        means = [
-            (r * job.acceptance(r) - (r - gamma) * job.acceptance(r - gamma)) / gamma for r in ends
-        ]
-        return max(means) - min(means) < self.delta
+        least, most = math.inf, -math.inf
+        for r in range(rounds - gamma + 1, rounds + 1):
+            mean = (r * job.acceptance(r) - (r - gamma) * job.acceptance(r - gamma)) / gamma
+            least, most = min(least, mean), max(most, mean)
+        return most - least < self.delta
 
     def predicted_remaining_ns(self, job: Job) -> int:
         """Return T̃ of a perceptible request: c̄ · r · max(0, L̂ − emitted) // (accepted + r)."""
-        perceived: Perceived = job.state
-        return perceived.remaining_ns(job.tokens)
+        return remaining_ns(job.state, job.tokens)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        perceived = job.state
+        state = job.state
         if self.switch_penalty_ns:
             return ONE_ROUND
-        if isinstance(perceived, Perceived):
+        if state.perceptible:
             if self.follow:
                 return ONE_ROUND
-            return Until(tokens=perceived.output_tokens) if self.overrun > 1 else TO_THE_END
-        if not self.preempt and perceived != job.queue:
+            return Until(tokens=state.output_tokens) if self.overrun > 1 else TO_THE_END
+        if not self.preempt and not state.has_run:
             return ONE_ROUND
         return until(
             job.predict_round(self.stable_key, self.is_stable), self.leaves_ns[job.queue - 1]

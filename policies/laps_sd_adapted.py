@@ -1,14 +1,16 @@
 """LAPS-SD with queues that adapt to the number of active requests, or to past times."""
 
-import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from statistics import quantiles
 from typing import ClassVar, Self
 
-from lapsd.policies.base import ONE_ROUND, Event, Job, PolicyContext, Rank, Until
-from lapsd.policies.laps_sd import LapsSD, Perceived
+import numpy as np
+from numpy.typing import NDArray
+
+from lapsd.policies.base import NEVER, ONE_ROUND, Event, Job, PolicyContext, Rank, Until
+from lapsd.policies.laps_sd import LapsSD
 
 RULES = ("present", "quantiles", "both")
 FEWEST, MOST = 2, 8  # number of queues, K, when it follows the number of active requests
@@ -34,11 +36,17 @@ class LapsSDAdapted(LapsSD):
     name: ClassVar[str] = "laps-sd-adapted"
 
     rule: str = "present"
-    active_count: list[int] = field(
-        default_factory=lambda: [0], repr=False, compare=False, metadata={"bound": True}
+    active_count: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros(1, dtype=np.int64),
+        repr=False,
+        compare=False,
+        metadata={"bound": True},
     )
-    bounds_by_count: tuple[tuple[int, ...], ...] = field(
-        default=(), repr=False, metadata={"bound": True}
+    bounds_by_count: NDArray[np.int64] = field(  # a row for each number of queues
+        default_factory=lambda: np.zeros((0, 0), dtype=np.int64),
+        repr=False,
+        compare=False,
+        metadata={"bound": True},
     )
 
     def __post_init__(self) -> None:
@@ -55,7 +63,10 @@ class LapsSDAdapted(LapsSD):
         else:
             counts = range(1, max(MOST, self.K) + 1)
             bounds = [by_quantile(context.past_sizes_ns, k) for k in counts]
-        return replace(bound, active_count=[0], bounds_by_count=tuple(bounds))
+        rows = np.full((len(bounds), len(bounds)), NEVER, dtype=np.int64)
+        for row, bounds_of_row in zip(rows, bounds, strict=True):
+            row[: len(bounds_of_row)] = bounds_of_row
+        return replace(bound, active_count=np.zeros(1, dtype=np.int64), bounds_by_count=rows)
 
     def thresholds(self, context: PolicyContext) -> tuple[int, ...]:
         """Return Sup_1 to Sup_{K−1} of LAPS-SD."""
@@ -66,18 +77,14 @@ class LapsSDAdapted(LapsSD):
         """Return the current K."""
         if self.rule == "quantiles":
             return self.K
-        return max(FEWEST, MOST - int(math.log2(max(1, self.active_count[0]))))
+        return max(FEWEST, MOST - doublings(int(self.active_count[0])))
 
     def queue_of(self, time_ns: int) -> int:
         return bisect_left(self.bounds_by_count[self.queues - 1], time_ns) + 1
 
     def rank(self, job: Job, now_ns: int) -> Rank:
-        _, first, time_ns = super().rank(job, now_ns)
-        switch_penalty_ns = self.switch_penalty_ns if job.running else 0  # T̃ is reduced already
-        placed_ns = (
-            time_ns if isinstance(job.state, Perceived) else job.service_ns - switch_penalty_ns
-        )
-        return (self.queue_of(placed_ns), first, time_ns)
+        first, time_ns = self.place_in_queue(job)
+        return (self.queue_of(self.placed_ns(job, time_ns)), first, time_ns)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         return ONE_ROUND
@@ -86,6 +93,15 @@ class LapsSDAdapted(LapsSD):
         before = self.queues
         self.active_count[0] += 1 if event.kind == "arrival" else -1
         return self.queues != before
+
+
+def doublings(count: int) -> int:
+    """Return how often 1 can be doubled up to a count, at least 0."""
+    times = 0
+    while count > 1:
+        count //= 2
+        times += 1
+    return times
 
 
 def by_quantile(sizes_ns: Sequence[int], queues: int) -> tuple[int, ...]:

@@ -78,6 +78,11 @@ class LAS(Policy):
         """Return the first queue j with time <= Sup_j."""
         return bisect_left(self.bounds_ns, time_ns) + 1
 
+    @property
+    def ages(self) -> bool:  # type: ignore[override]
+        """Whether waiting requests rise."""
+        return self.age_ns > 0
+
     def level(self, job: Job, now_ns: int) -> int:
         """Return the number of the job's queue after ageing; only with `age_s`."""
         return max(1, job.queue - (now_ns - job.arrival_ns - job.service_ns) // self.age_ns)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lapsd.policies.base import TO_THE_END, Clairvoyant, Job, Rank, Until
+from lapsd.policies.base import TO_THE_END, Clairvoyant, Job, NewJob, Rank, Until
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,18 @@ class LPSJFMean(Clairvoyant):
 
     name: ClassVar[str] = "lp-sjf-mean"
 
+    @dataclass(slots=True)
+    class State:
+        """The number of rounds that the predicted length takes."""
+
+        predicted_rounds: float = 0.0
+
+    def on_arrival(self, job: NewJob) -> None:
+        tokens_per_round = self.truth.true_tokens_per_round[job.index]
+        job.state.predicted_rounds = job.predicted_tokens / tokens_per_round
+
     def rank(self, job: Job, now_ns: int) -> Rank:
-        return (not job.started, job.predicted_tokens / self.truth.true_tokens_per_round[job.index])
+        return (not job.started, job.state.predicted_rounds)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         return TO_THE_END

@@ -20,6 +20,12 @@ class RoundRobin(Policy):
 
     name: ClassVar[str] = "rr"
 
+    @dataclass(slots=True)
+    class State:
+        """The end of the latest turn of a request, in nanoseconds; -1 before it."""
+
+        turn_end_ns: int = -1
+
     quantum: int = 5
 
     def __post_init__(self) -> None:
@@ -28,11 +34,12 @@ class RoundRobin(Policy):
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         in_turn = job.rounds % self.quantum > 0
-        return (not in_turn, job.arrival_ns if job.state is None else job.state)
+        turn_end_ns = job.state.turn_end_ns
+        return (not in_turn, job.arrival_ns if turn_end_ns < 0 else turn_end_ns)
 
     def on_round(self, job: Job, now_ns: int) -> None:
         if job.rounds % self.quantum == 0:
-            job.state = now_ns  # to the end of the queue
+            job.state.turn_end_ns = now_ns  # to the end of the queue
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         return Until(rounds=(job.rounds // self.quantum + 1) * self.quantum)

@@ -5,7 +5,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from lapsd.policies.base import TO_THE_END, Job, Policy, PolicyContext, Rank, Until
+from lapsd.policies.base import TO_THE_END, Job, NewJob, Policy, PolicyContext, Rank, Until
 from lapsd.policies.request_history import RequestHistory
 
 TAIL_SHARE = 0.1  # share of a distribution that is its tail
@@ -27,6 +27,12 @@ class TIE(Policy):
 
     name: ClassVar[str] = "tie"
 
+    @dataclass(slots=True)
+    class State:
+        """The tail-inflated expected length of a request, in tokens."""
+
+        expected_tokens: float = 0.0
+
     tail: float = 0.25
     history: RequestHistory = field(
         default_factory=RequestHistory, repr=False, compare=False, metadata={"bound": True}
@@ -39,14 +45,15 @@ class TIE(Policy):
     def bind(self, context: PolicyContext) -> Self:
         return replace(self, history=context.history)
 
-    def rank(self, job: Job, now_ns: int) -> Rank:
+    def on_arrival(self, job: NewJob) -> None:
         tokens, probability = self.history.length_distribution(job.predicted_tokens)
         in_tail = np.minimum(probability, np.maximum(0, probability.cumsum() - (1 - TAIL_SHARE)))
         tail_mean = float((tokens * in_tail).sum() / in_tail.sum())
-        return (
-            not job.started,
-            (1 - self.tail) * float((tokens * probability).sum()) + self.tail * tail_mean,
-        )
+        mean = float((tokens * probability).sum())
+        job.state.expected_tokens = (1 - self.tail) * mean + self.tail * tail_mean
+
+    def rank(self, job: Job, now_ns: int) -> Rank:
+        return (not job.started, job.state.expected_tokens)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         return TO_THE_END

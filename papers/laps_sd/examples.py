@@ -10,7 +10,6 @@ from lapsd.papers.laps_sd.fixed import PREDICTOR
 from lapsd.papers.question import Evidence, Question, Tables, Unanswerable
 from lapsd.papers.report import Figure
 from lapsd.policies import FCFS, LAS, LPSJF, Job, LapsSD, Policy
-from lapsd.policies.laps_sd import Perceived
 from lapsd.sim.engine import Timeline
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.runs import run
@@ -89,7 +88,7 @@ class Logged(LapsSD):
 
     def on_round(self, job: Job, now_ns: int) -> None:
         super().on_round(job, now_ns)
-        self.log.append((now_ns, job.index, job.queue, isinstance(job.state, Perceived)))
+        self.log.append((now_ns, job.index, job.queue, job.state.perceptible))
 
 
 def find_queues(evidence: Evidence) -> Tables:

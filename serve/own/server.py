@@ -12,7 +12,7 @@ from typing import Any
 
 from lapsd.calibrate.decoding.decoder import cut
 from lapsd.policies import Event, Policy
-from lapsd.policies.decision import choose, rank_of
+from lapsd.policies.decision import choose, new_state, rank_of
 from lapsd.serve.clock import Clock
 from lapsd.serve.own.live_rounds import LiveRounds
 from lapsd.serve.own.rows import Rows
@@ -110,6 +110,9 @@ class Server:
             request, planned = self.requests[self.arrived], self.plan.requests[self.arrived]
             self.rows.enter(request.index, planned.prompt, planned.stream)
             self.outputs[request.index] = []
+            request.state = new_state(
+                self.policy, request.index, request.prompt_tokens, request.predicted_tokens
+            )
             self.waiting.append(request)
             self.arrived += 1
             self.policy.on_event(Event("arrival", request, self.now_ns))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from lapsd.policies import FCFS, Event, Policy
-from lapsd.policies.decision import name_of, rank_of
+from lapsd.policies.decision import name_of, new_state, rank_of
 from lapsd.serve.vllm.job import LiveJob
 
 
@@ -43,6 +43,7 @@ class Decisions:
         )
         self.arrived += 1
         self.jobs[key] = job
+        self._inform(job, "on_arrival for", lambda: self._keep_state(job))
         self._inform(
             job, "on_event for", lambda: self.policy.on_event(Event("arrival", job, now_ns))
         )
@@ -91,6 +92,10 @@ class Decisions:
         for key, job in self.jobs.items():
             job.running = key in keys
             job.started |= job.running
+
+    def _keep_state(self, job: LiveJob) -> None:
+        """Give a new request the State that the policy keeps of it."""
+        job.state = new_state(self.policy, job.index, job.prompt_tokens, job.predicted_tokens)
 
     def _inform(self, job: LiveJob, hook: str, call: Callable[[], object]) -> None:
         try:

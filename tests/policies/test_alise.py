@@ -7,6 +7,7 @@ import pytest
 
 from lapsd import policy_context
 from lapsd.policies import NEVER, Alise, FastServe, PolicyContext, TimeModel, Until, parse_policy
+from lapsd.policies.decision import new_state
 from lapsd.traces import Linear, load_profile, ordinary_decoding, price
 
 TIME = TimeModel(prefill_ns_per_token=3, step_ns_per_token=2, step_ns=100, prefill=Linear(50, 1))
@@ -25,6 +26,11 @@ class Job:
     started: bool = False
     queue: int = 1
     state: Any = None
+
+    def under(self, policy):
+        """Return the job, with the State that the policy keeps of it."""
+        self.state = new_state(policy, self.index, self.prompt_tokens, self.predicted_tokens)
+        return self
 
 
 def bound(policy, time=TIME, sizes=(400,)):
@@ -63,7 +69,9 @@ def test_the_exact_time_model_reproduces_the_past_requests_that_it_is_fitted_to(
 
 def test_alise_ranks_by_queue_and_then_by_estimated_remaining_time():
     policy = bound(Alise(K=3, M=2.0, sup_1_s=600e-9, age_s=None))
-    new, begun, long = Job(), Job(started=True, tokens=3), Job(predicted_tokens=100)
+    new, begun, long = (
+        job.under(policy) for job in (Job(), Job(started=True, tokens=3), Job(predicted_tokens=100))
+    )
     assert policy.rank(new, 0) == (2, 30 + 5 * 120)  # its prefill puts it above Sup_1
     assert policy.rank(begun, 0) == (1, 2 * 120)
     assert policy.rank(long, 0) == (3, 30 + 100 * 120)
@@ -72,7 +80,7 @@ def test_alise_ranks_by_queue_and_then_by_estimated_remaining_time():
 
 def test_a_waiting_request_rises_one_queue_per_age_and_then_goes_before_all_queues():
     policy = bound(Alise(K=3, M=2.0, sup_1_s=600e-9, age_s=1e-6))
-    job = Job(predicted_tokens=100, arrival_ns=500)
+    job = Job(predicted_tokens=100, arrival_ns=500).under(policy)
     assert [policy.rank(job, 500 + at)[0] for at in (0, 999, 1_000, 2_000, 3_000, 9_000)] == [
         3,
         3,
@@ -85,7 +93,7 @@ def test_a_waiting_request_rises_one_queue_per_age_and_then_goes_before_all_queu
     assert policy.wake(job, 500) == 1_500
     assert policy.wake(job, 1_500) == 2_500
     assert policy.wake(job, 3_500) == NEVER
-    served = Job(predicted_tokens=100, arrival_ns=500, service_ns=700, started=True)
+    served = Job(predicted_tokens=100, arrival_ns=500, service_ns=700, started=True).under(policy)
     assert policy.rank(served, 2_199)[0] == 3  # service does not count as waiting
     assert policy.wake(served, 2_199) == 2_200
 
@@ -93,28 +101,29 @@ def test_a_waiting_request_rises_one_queue_per_age_and_then_goes_before_all_queu
 @pytest.mark.parametrize(("overrun", "then"), [(2.0, 10), (1.1, 6)])
 def test_a_prediction_grows_when_the_output_reaches_it(overrun, then):
     policy = bound(Alise(overrun=overrun, age_s=None))
-    job = Job(started=True, tokens=4)
+    job = Job(started=True, tokens=4).under(policy)
     policy.on_round(job, 0)
-    assert job.state is None
+    assert job.state.output_tokens == 5
     assert policy.run_until(job, None, 0) == Until(tokens=5)
     job.tokens = 5
     policy.on_round(job, 0)
-    assert job.state == then
+    assert job.state.output_tokens == then
     assert policy.remaining_ns(job) == (then - 5) * 120
     assert policy.run_until(job, None, 0) == Until(tokens=then)
 
 
 def test_at_overrun_1_the_prediction_stays_and_the_request_goes_first():
     policy = bound(Alise(overrun=1, age_s=None))
-    job = Job(started=True, tokens=9)
+    job = Job(started=True, tokens=9).under(policy)
     policy.on_round(job, 0)
-    assert (job.state, policy.rank(job, 0)) == (None, (1, 0))
+    assert (job.state.output_tokens, policy.rank(job, 0)) == (5, (1, 0))
 
 
 def test_the_exact_model_adds_the_time_of_growing_contexts():
-    job = Job(predicted_tokens=50, started=True)
+    policies = [bound(Alise(model=model, age_s=None)) for model in ("published", "exact")]
     published, exact = (
-        bound(Alise(model=model, age_s=None)).remaining_ns(job) for model in ("published", "exact")
+        policy.remaining_ns(Job(predicted_tokens=50, started=True).under(policy))
+        for policy in policies
     )
     assert exact - published == 2 * 50 * 49 // 2
 
@@ -143,13 +152,15 @@ def fastserve(**parameters):
 def test_a_new_request_joins_the_first_level_whose_quantum_covers_its_prefill():
     policy = fastserve()
     ranks = [
-        policy.rank(Job(prompt_tokens=p, arrival_ns=7), 7) for p in (1, 51, 52, 151, 152, 9_000)
+        policy.rank(Job(prompt_tokens=p, arrival_ns=7).under(policy), 7)
+        for p in (1, 51, 52, 151, 152, 9_000)
     ]
     assert ranks == [(0, 1, 7), (0, 1, 7), (1, 1, 7), (1, 1, 7), (2, 1, 7), (3, 1, 7)]
 
 
 def test_a_request_that_exceeds_its_quantum_falls_to_the_front_of_the_next_level():
-    policy, job = fastserve(), Job(prompt_tokens=1, started=True)
+    policy = fastserve()
+    job = Job(prompt_tokens=1, started=True).under(policy)
     job.service_ns = 100
     policy.on_round(job, 100)
     assert policy.rank(job, 100) == (0, 0, 0)  # it has used its quantum, but not exceeded it
@@ -161,21 +172,23 @@ def test_a_request_that_exceeds_its_quantum_falls_to_the_front_of_the_next_level
     job.service_ns = 210
     policy.on_round(job, 210)
     assert policy.remaining_ns(job) == 150  # of 200 ns, it has used 50 in this level
-    new = Job(prompt_tokens=60, arrival_ns=0)
+    new = Job(prompt_tokens=60, arrival_ns=0).under(policy)
     assert policy.rank(job, 160) < policy.rank(new, 160)  # before new requests of the level
-    later = Job(prompt_tokens=1, started=True, service_ns=101)
+    later = Job(prompt_tokens=1, started=True, service_ns=101).under(policy)
     policy.on_round(later, 300)
     assert policy.rank(later, 300) < policy.rank(job, 300)
 
 
 def test_the_last_level_has_no_quantum():
-    policy, job = fastserve(levels=1), Job(prompt_tokens=900, started=True, service_ns=10**12)
+    policy = fastserve(levels=1)
+    job = Job(prompt_tokens=900, started=True, service_ns=10**12).under(policy)
     policy.on_round(job, 10**12)
     assert policy.rank(job, 10**12)[0] == 0
 
 
 def test_a_starving_request_goes_to_the_front_of_the_first_level_with_a_full_quantum():
-    policy, job = fastserve(), Job(prompt_tokens=400, arrival_ns=0)
+    policy = fastserve()
+    job = Job(prompt_tokens=400, arrival_ns=0).under(policy)
     assert policy.rank(job, 999) == (3, 1, 0)
     assert policy.wake(job, 0) == 1_000
     assert policy.rank(job, 1_000) == policy.rank(job, 5_000) == (0, 0, -1_000)
@@ -188,9 +201,9 @@ def test_a_starving_request_goes_to_the_front_of_the_first_level_with_a_full_qua
     policy.on_round(job, 2_011)
     assert policy.rank(job, 2_011) == (1, 0, -2_011)
     never = fastserve(starve_s=None)
-    assert never.rank(Job(prompt_tokens=400), 10**15) == (3, 1, 0)
-    assert never.wake(Job(prompt_tokens=400), 10**15) == NEVER
-    ran = Job(prompt_tokens=400, service_ns=700, started=True)
+    long = Job(prompt_tokens=400).under(never)
+    assert (never.rank(long, 10**15), never.wake(long, 10**15)) == ((3, 1, 0), NEVER)
+    ran = Job(prompt_tokens=400, service_ns=700, started=True).under(never)
     never.on_round(ran, 2_000)
     # the time of the last round once was added to NEVER, and waits in ALISE's memory went wrong
     assert never.wake(ran, 2_000) == NEVER

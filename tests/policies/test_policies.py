@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from hypothesis import given, strategies as st
 
 from lapsd import Capacity, simulate
 from lapsd.policies import FCFS, LAS, NEVER, LapsSD, Policy, PolicyContext, parse_policy
+from lapsd.policies.decision import new_state
 from lapsd.traces import Profile, price, trace_from_rounds
 from tests.builders import MS, row, workload
 
@@ -28,6 +29,12 @@ class Job:
     running: bool = False
     index: int = 0
     arrival_ns: int = 0
+    prompt_tokens: int = 10
+
+    def under(self, policy: Policy) -> Self:
+        """Return the job, with the State that the policy keeps of it."""
+        self.state = new_state(policy, self.index, self.prompt_tokens, self.predicted_tokens)
+        return self
 
     def run(self, policy: Policy, accepted: int, round_ns: int = 10) -> None:
         self.history.append(accepted)
@@ -59,32 +66,36 @@ def bound(**parameters: Any) -> LapsSD:
 
 
 def test_a_request_is_perceptible_from_the_first_round_with_a_stable_window():
-    policy, job = bound(gamma=3, delta=0.05), Job()
+    policy = bound(gamma=3, delta=0.05)
+    job = Job().under(policy)
     seen = []
     for accepted in (4, 0, 2, 2, 2, 2):  # running means 1, .5, .5, .5, .5, .5
         job.run(policy, accepted)
-        seen.append(job.state is not None)
+        seen.append(job.state.perceptible)
     assert seen == [False, False, False, True, True, True]
 
 
 def test_the_range_of_the_window_must_be_strictly_below_delta():
     for delta, stable in ((0.5, False), (0.51, True)):
-        policy, job = bound(gamma=2, delta=delta), Job()
+        policy = bound(gamma=2, delta=delta)
+        job = Job().under(policy)
         job.run(policy, 4)
         job.run(policy, 0)  # running means 1 and 0.5
-        assert (job.state is not None) is stable
+        assert job.state.perceptible is stable
 
 
 def test_with_delta_0_no_request_becomes_perceptible():
-    policy, job = bound(gamma=1, delta=0.0), Job()
+    policy = bound(gamma=1, delta=0.0)
+    job = Job().under(policy)
     for _ in range(50):
         job.run(policy, 2)
-    assert job.state is None
+    assert not job.state.perceptible
     assert job.queue == 4  # as with LAS
 
 
 def test_the_estimate_uses_the_acceptance_at_the_round_of_the_transition():
-    policy, job = bound(gamma=2, delta=1.0), Job(predicted_tokens=20)
+    policy = bound(gamma=2, delta=1.0)
+    job = Job(predicted_tokens=20).under(policy)
     job.run(policy, 1)
     job.run(policy, 2)
     # 1.5 accepted on average, so 2.5 tokens per round of 10 ns; 15 tokens remain after 5
@@ -94,7 +105,8 @@ def test_the_estimate_uses_the_acceptance_at_the_round_of_the_transition():
 
 
 def test_an_output_beyond_its_prediction_has_no_estimated_remaining_time():
-    policy, job = bound(gamma=1, delta=1.0), Job(predicted_tokens=2)
+    policy = bound(gamma=1, delta=1.0)
+    job = Job(predicted_tokens=2).under(policy)
     job.run(policy, 4)
     assert policy.predicted_remaining_ns(job) == 0
 
@@ -104,7 +116,8 @@ def test_an_output_far_beyond_its_prediction_is_estimated_to_need_one_more_token
     prediction.
     """
     for accepted in (4, 3):
-        policy, job = bound(gamma=1, delta=1.0, overrun=1.5), Job(predicted_tokens=2)
+        policy = bound(gamma=1, delta=1.0, overrun=1.5)
+        job = Job(predicted_tokens=2).under(policy)
         job.run(policy, accepted)
         job.run(policy, 4)  # 10 or 9 tokens, and the longer prediction is 3
         assert job.state.output_tokens == job.tokens + 1
@@ -119,7 +132,7 @@ def perceived(c_bar: int, rounds: int, accepted: int, left: int) -> tuple[LapsSD
         history=[accepted],
         tokens=accepted + rounds,
         predicted_tokens=accepted + rounds + left,
-    )
+    ).under(policy)
     policy.on_round(job, 0)
     return policy, job
 
@@ -158,14 +171,15 @@ def test_thresholds_start_from_the_median_past_size_and_grow_by_m():
 
 
 def test_a_perceptible_request_is_placed_once_and_goes_first_in_its_queue():
-    policy, job = bound(gamma=1, delta=1.0), Job(predicted_tokens=100)
+    policy = bound(gamma=1, delta=1.0)
+    job = Job(predicted_tokens=100).under(policy)
     job.run(policy, 1)
     assert job.queue == 4  # 98 tokens at 2 per round of 10 ns: 490 > 400
     for _ in range(45):
         job.run(policy, 1)
     assert job.queue == 4
     assert policy.predicted_remaining_ns(job) == 40
-    noisy = Job(queue=4)
+    noisy = Job(queue=4).under(policy)
     assert policy.rank(job, 0) < policy.rank(noisy, 0)
 
 
@@ -197,7 +211,8 @@ def test_the_rank_by_gittins_stays_for_geometric_sizes_and_falls_for_a_constant_
 
 
 def test_a_turn_of_round_robin_lasts_quantum_rounds():
-    policy, first, second = parse_policy("rr:quantum=2"), Job(index=0), Job(index=1)
+    policy = parse_policy("rr:quantum=2")
+    first, second = (Job(index=index).under(policy) for index in (0, 1))
     first.run(policy, 1)
     assert policy.rank(first, 10) < policy.rank(second, 10)  # its turn is not over
     first.run(policy, 1)
@@ -209,20 +224,22 @@ def test_with_a_window_a_swinging_acceptance_never_becomes_stable():
     swings = [4, 4, 0, 0] * 50
     outcomes = {}
     for kind in ("range", "window"):
-        policy, job = bound(gamma=3, delta=0.1, stability=kind), Job(predicted_tokens=10**6)
+        policy = bound(gamma=3, delta=0.1, stability=kind)
+        job = Job(predicted_tokens=10**6).under(policy)
         for accepted in swings:
             job.run(policy, accepted)
-        outcomes[kind] = job.state is not None
+        outcomes[kind] = job.state.perceptible
     assert outcomes == {"range": True, "window": False}
 
 
 def test_with_posterior_stability_a_request_is_perceptible_once_the_deviation_is_below_delta():
     """With 2 of 4 accepted per round, Beta(11, 11), after five rounds, is the first below 0.105."""
-    policy, job = bound(gamma=1, delta=0.105, stability="posterior"), Job(predicted_tokens=10**6)
+    policy = bound(gamma=1, delta=0.105, stability="posterior")
+    job = Job(predicted_tokens=10**6).under(policy)
     for rounds in range(1, 6):
-        assert job.state is None, rounds
+        assert not job.state.perceptible, rounds
         job.run(policy, 2)
-    assert job.state is not None
+    assert job.state.perceptible
     assert (11 * 11 / (22**2 * 23)) ** 0.5 < 0.105 < (9 * 9 / (18**2 * 19)) ** 0.5
 
 

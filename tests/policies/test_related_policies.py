@@ -31,7 +31,7 @@ def bound(policy, history: RequestHistory | None = None, swaps_ns: tuple[int, in
 
 
 def rank(policy, now_ns: int = 0, **job):
-    return policy.rank(Job(**job), now_ns)
+    return policy.rank(Job(**job).under(policy), now_ns)
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def test_in_laps_sd_the_switch_penalty_reduces_the_service_of_a_running_request(
     policy = LapsSD(switch_penalty=1, sup_1_s=100e-9, K=4, gamma=1, delta=1.0).bind(
         PolicyContext(ROUND, [400], RequestHistory(), *SWAPS_NS)
     )
-    job = Job(service_ns=100 + SWITCH_PENALTY_NS, queue=2)
+    job = Job(service_ns=100 + SWITCH_PENALTY_NS, queue=2).under(policy)
     assert policy.rank(job, 0) == (2, True, 0)
     job.running = True
     assert policy.rank(job, 0) == (1, True, 0)
     job.service_ns += 1
     assert policy.rank(job, 0) == (2, True, 0)
-    seen = Job(predicted_tokens=100)
+    seen = Job(predicted_tokens=100).under(policy)
     seen.run(policy, 1)  # T̃ = 10 · 98 // 2 = 490
     assert policy.rank(seen, 0) == (4, False, 490)
     seen.running = True
@@ -136,7 +136,7 @@ def test_thresholds_at_quantiles_put_equally_many_past_requests_into_each_queue(
 
 def test_the_queue_of_a_request_follows_the_current_thresholds():
     policy = adapted("both")
-    job = Job(service_ns=450)
+    job = Job(service_ns=450).under(policy)
     before = policy.rank(job, 0)
     for _ in range(16):
         policy.on_event(Event("arrival", Job(), 0))

@@ -206,7 +206,7 @@ def test_a_history_can_be_sampled_and_extended():
 
 @given(st.lists(st.integers(1, 10_000), min_size=1, max_size=30))
 def test_the_index_of_equal_weights_equals_that_of_the_policy_gittins(sizes):
-    policy = Gittins(tuple(sorted(sizes)))
+    policy = Gittins(np.array(sorted(sizes)))
     remaining = np.array(sizes, dtype=float)
     assert inverse_index(remaining, np.ones(len(remaining))) == pytest.approx(
         policy.service_per_completion(0)

@@ -16,7 +16,6 @@ from lapsd.policies import (
     RoundRobin,
     Until,
 )
-from lapsd.policies.laps_sd import Perceived
 from lapsd.sim.engine.memory import Estimate, Offload, Paged
 from lapsd.sim.engine.servers.batch import BatchServer
 from lapsd.sim.engine.servers.mixed import MixedServer
@@ -52,8 +51,9 @@ class Peeper(LapsSD):
 
     def run_until(self, job, best_waiting, now_ns):
         until = super().run_until(job, best_waiting, now_ns)
-        if until.rounds < NEVER and job.state is None:
-            job.state = Perceived(job.predicted_tokens, self.mean_round_ns, 1)
+        if until.rounds < NEVER and not job.state.perceptible:
+            job.state.perceptible = True
+            job.state.output_tokens, job.state.ns = job.predicted_tokens, self.mean_round_ns
         return until
 
 

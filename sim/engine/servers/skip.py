@@ -6,7 +6,7 @@ from operator import attrgetter
 import simpy
 
 from lapsd.policies import NEVER, Event, Policy
-from lapsd.policies.decision import rank_of
+from lapsd.policies.decision import new_state, rank_of
 from lapsd.sim.engine.capacity import Capacity
 from lapsd.sim.engine.memory import Estimate, Memory
 from lapsd.sim.engine.prefill import PREFILLS
@@ -73,6 +73,9 @@ class SkipServer:
         arrival_ns = self._arrivals[index]
         request = Request(
             index, arrival_ns, self._predicted[index], self.recorded[index], arrival_ns
+        )
+        request.state = new_state(
+            self.policy, index, request.prompt_tokens, request.predicted_tokens
         )
         changed = self._watched and self.policy.on_event(Event("arrival", request, now_ns))
         self.waiting.push(request, rank_of(self.policy, request, now_ns), now_ns)

@@ -14,7 +14,7 @@ from typing import Any
 import simpy
 
 from lapsd.policies import NEVER, Event, Policy
-from lapsd.policies.decision import choose, no_progress, rank_of
+from lapsd.policies.decision import choose, new_state, no_progress, rank_of
 from lapsd.sim.engine.capacity import Capacity
 from lapsd.sim.engine.memory import Estimate, Memory, Order
 from lapsd.sim.engine.occupancy import Occupancy
@@ -126,6 +126,9 @@ class StepServer:
         ):
             request = self.requests[self.arrived]
             request.entered_ns = request.arrival_ns
+            request.state = new_state(
+                self.policy, request.index, request.prompt_tokens, request.predicted_tokens
+            )
             self.waiting.append(request)
             self.arrived += 1
             self.policy.on_event(Event("arrival", request, self._now))

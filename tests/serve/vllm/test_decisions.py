@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lapsd.policies import FCFS, LPSRPT, LapsSD, PolicyContext, RoundRobin
-from lapsd.policies.laps_sd import Perceived
 from lapsd.serve.vllm.decisions import Decisions
 from lapsd.serve.vllm.job import LiveJob
 from lapsd.sim.engine.recorded import Recorded
@@ -83,15 +82,15 @@ def test_a_change_of_queue_updates_the_entry_time():
     found, _ = decisions(RoundRobin(quantum=2))
     arrive(found, 9)
     found.commit("a", 1, 0, MS, now_ns=3 * MS)
-    assert found.jobs["a"].state is None
+    assert found.jobs["a"].state.turn_end_ns == -1
     found.commit("a", 1, 0, MS, now_ns=4 * MS)
-    assert found.jobs["a"].state == 4 * MS
+    assert found.jobs["a"].state.turn_end_ns == 4 * MS
     laps, _ = decisions(LapsSD(K=4, gamma=2))
     arrive(laps, 40)
     for now in (1, 2):
         laps.commit("a", 4, 4, 10 * MS, now_ns=now)
     job = laps.jobs["a"]
-    assert isinstance(job.state, Perceived)
+    assert job.state.perceptible
     assert job.entered_ns == 2
     assert job.queue > 1
 
