@@ -4,10 +4,13 @@ choose which of them run.
 
 import itertools
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, TypeVar
+
+import numpy as np
 
 from lapsd.policies.base import Job, NewJob, Policy, Rank
 
@@ -30,7 +33,8 @@ def new_state(policy: Policy, index: int, prompt_tokens: int, predicted_tokens: 
     Raises
     ------
     ValueError
-        If the policy raises; the message names the policy and the request.
+        If the policy raises, or a field of the State is not of its type; the message names the
+        policy and the request.
     """
     state = None if policy.State is None else policy.State()
     if type(policy).on_arrival is not Policy.on_arrival:
@@ -42,7 +46,79 @@ def new_state(policy: Policy, index: int, prompt_tokens: int, predicted_tokens: 
                 f"policy {name_of(policy)}: the arrival of request {index} raised "
                 f"{type(error).__name__}: {error}"
             ) from error
+        check_state(policy, state, f"of request {index} at its arrival")
     return state
+
+
+def state_types(policy: Policy) -> Mapping[str, type]:
+    """Return the types of the fields of a policy's State: int, float or bool.
+
+    Raises
+    ------
+    ValueError
+        If the State is not a dataclass whose fields all have defaults of these types.
+    """
+    if policy.State is None:
+        return {}
+    try:
+        found = _types_of(policy.State)
+    except TypeError as error:
+        raise ValueError(
+            f"policy {name_of(policy)}: State must be a dataclass whose fields have defaults"
+        ) from error
+    for name, field_type in found.items():
+        if field_type not in (int, float, bool):
+            raise ValueError(
+                f"policy {name_of(policy)}: State.{name} is of type {field_type.__name__}: must be "
+                "int, float or bool"
+            )
+    return found
+
+
+@cache
+def _types_of(kind: type[Any]) -> Mapping[str, type]:
+    """Return the types of the defaults of a dataclass."""
+    state = kind()
+    return {field.name: type(getattr(state, field.name)) for field in fields(state)}
+
+
+def check_state(policy: Policy, state: Any, where: str) -> None:
+    """Raise `ValueError` if a field of a State is not of its type."""
+    for name, expected in state_types(policy).items():
+        value = getattr(state, name)
+        if type(value) is not expected and not isinstance(value, ACCEPTED[expected]):
+            raise ValueError(
+                f"policy {name_of(policy)}: State.{name}={value!r} {where}: must be of type "
+                f"{expected.__name__}"
+            )
+
+
+# values that a field of each type may take besides those of its own type
+ACCEPTED: dict[type, tuple[type, ...]] = {
+    int: (int, np.integer),
+    float: (int, float, np.floating, np.integer),
+    bool: (np.bool_,),
+}
+
+
+def commit_round(policy: Policy, job: Job, now_ns: int) -> None:
+    """Inform the policy of a committed round of a job.
+
+    Raises
+    ------
+    ValueError
+        If the policy raises, or a field of the State is not of its type; the message names the
+        policy, the request and the time.
+    """
+    try:
+        policy.on_round(job, now_ns)
+    except Exception as error:
+        raise ValueError(
+            f"policy {name_of(policy)}: the round of request {job.index} at {now_ns} ns raised "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if policy.State is not None:
+        check_state(policy, job.state, f"of request {job.index} at {now_ns} ns")
 
 
 def name_of(policy: Policy) -> str:

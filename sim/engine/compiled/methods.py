@@ -1,0 +1,94 @@
+"""The methods of a policy's class, made known to Numba.
+
+A method is compiled as it is written. The functions of a module that it names are compiled with it;
+so are the other methods and the properties of its class. Knows nothing of ranks.
+"""
+
+import types as python
+from collections.abc import Callable
+from functools import cache
+from inspect import signature
+from typing import Any
+
+from numba import njit, types
+from numba.extending import overload_attribute, overload_method, register_model
+
+from lapsd.sim.engine.compiled.parameters import Column, Layout, Maybe, Number, Text
+from lapsd.sim.engine.compiled.reached import members_of, names_of
+from lapsd.sim.engine.compiled.structs import SCALARS, AddressModel, Choice, Struct
+
+OPTIONS = {"boundscheck": True}  # an index out of range raises, as in Python
+CODES = {dtype.char: kind for dtype, kind in SCALARS.items()} | {
+    "i8": types.int64,
+    "f8": types.float64,
+}
+
+
+@cache
+def struct_class(owner: type) -> type[Struct]:
+    """Return the Numba type of the dataclasses of a class, which knows its methods."""
+    made: type[Struct] = type(f"{owner.__qualname__}Struct", (Struct,), {})
+    register_model(made)(AddressModel)
+    for name, member in members_of(owner).items():
+        if isinstance(member, property):
+            if member.fget is not None:
+                _overload(overload_attribute, made, name, member.fget)
+        else:
+            _overload(overload_method, made, name, member)
+    return made
+
+
+def _overload(register: Any, made: type[Struct], name: str, function: Any) -> None:
+    """Let Numba compile a method or a property where a method calls it."""
+    compiled = with_functions(function)
+
+    def implementation(*args: Any, **kwargs: Any) -> Any:
+        return compiled
+
+    implementation.__signature__ = signature(compiled)  # type: ignore[attr-defined]
+    options = {"jit_options": OPTIONS} if register is overload_method else {}
+    register(made, name, **options)(implementation)
+
+
+def with_functions(function: Any) -> Any:
+    """Return a function whose global functions are compiled with it, without its annotations."""
+    names = set(names_of(function.__code__))
+    found = function.__globals__
+    compiled = {
+        name: _compiled(found[name])
+        for name in names
+        if isinstance(found.get(name), python.FunctionType)
+    }
+    made = python.FunctionType(
+        function.__code__,
+        {**found, **compiled},
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    made.__kwdefaults__ = function.__kwdefaults__
+    return made
+
+
+@cache
+def _compiled(function: Callable[..., Any]) -> Any:
+    """Return a global function as one that Numba compiles when it is first called."""
+    return njit(**OPTIONS)(with_functions(function))
+
+
+def struct_of(layout: Layout, title: str) -> Struct:
+    """Return the Numba type of dataclasses of a layout."""
+    fields = {name: (offset, _type_of(kind, name)) for name, offset, kind in layout.fields}
+    return struct_class(layout.owner)(title, fields, frozenset(), dict(layout.refused))
+
+
+def _type_of(kind: Any, name: str) -> types.Type:
+    """Return the Numba type of a field."""
+    if isinstance(kind, Layout):
+        return struct_of(kind, name)
+    if isinstance(kind, Text):
+        return types.none if kind.value is None else Choice(kind.value)
+    if isinstance(kind, Column):
+        return types.Array(CODES[kind.code], kind.dimensions, "C", readonly=not kind.writable)
+    assert isinstance(kind, Number | Maybe)
+    return types.Optional(CODES[kind.code]) if isinstance(kind, Maybe) else CODES[kind.code]

@@ -1,0 +1,193 @@
+"""A policy's own methods, compiled.
+
+The loop calls each by its address, so that it is compiled once for all policies. Policies of one
+class that differ only in numbers share the compiled methods.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import numba
+import numpy as np
+from numba.core.ccallback import CFunc
+from numba.core.errors import NumbaError
+from numpy.typing import NDArray
+
+from lapsd.policies import Policy
+from lapsd.policies.decision import commit_round, name_of, new_state, rank_of, state_types
+from lapsd.sim.engine.compiled.call import CALL
+from lapsd.sim.engine.compiled.entries import METHODS, entry
+from lapsd.sim.engine.compiled.interpreted import PARAMETERS, interpreted, job_at
+from lapsd.sim.engine.compiled.job import JOB
+from lapsd.sim.engine.compiled.methods import OPTIONS, struct_of
+from lapsd.sim.engine.compiled.parameters import Layout, Parameters, layout_of, parameters_of
+from lapsd.sim.engine.compiled.reached import functions_reached, names_used
+from lapsd.sim.engine.compiled.structs import SCALARS, StateStruct, job_type
+
+STATE_CODES = {bool: "?", int: "i8", float: "f8"}
+
+
+class NotCompilable(ValueError):
+    """A policy that cannot be compiled; the message names the policy and the construct."""
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledPolicy:
+    """The compiled methods of a policy.
+
+    Attributes
+    ----------
+    rank, on_round, on_event, remaining_ns, wake : int
+        Addresses of the compiled methods; 0: the policy's class does not define it.
+    layout : Layout
+        The fields of the policy.
+    state : dtype
+        The State that the policy keeps of each request; without fields: none.
+    kept : mapping of str to function
+        The compiled functions, which live as long as this object.
+    """
+
+    rank: int
+    on_round: int
+    on_event: int
+    remaining_ns: int
+    wake: int
+    layout: Layout
+    state: np.dtype[Any]
+    kept: Mapping[str, Any]
+
+    def parameters(self, policy: Policy) -> Parameters:
+        """Return the record of a policy of this layout, which must outlive its calls."""
+        made = parameters_of(policy, self.layout)
+        PARAMETERS[made.address] = made
+        return made
+
+    def states(self, policy: Policy, jobs: NDArray[Any]) -> NDArray[Any]:
+        """Return the State of each request of a run, filled by `on_arrival`, and write its address
+        to the request's record.
+
+        Parameters
+        ----------
+        jobs : array of JOB
+            The requests, in order of arrival.
+        """
+        size = len(jobs)
+        states = np.empty(size, dtype=self.state)
+        if not self.state.names:
+            jobs["state_address"] = 0
+            return states
+        if type(policy).on_arrival is Policy.on_arrival:
+            states[:] = astuple(new_state(policy, 0, 0, 0))
+        else:
+            prompts, predicted = jobs["prompt_tokens"].tolist(), jobs["predicted_tokens"].tolist()
+            for i, (prompt, tokens) in enumerate(zip(prompts, predicted, strict=True)):
+                states[i] = astuple(new_state(policy, i, prompt, tokens))
+        jobs["state_address"] = states.ctypes.data + states.itemsize * np.arange(size)
+        return states
+
+
+_COMPILED: dict[Layout, CompiledPolicy] = {}
+
+
+def compile_policy(policy: Policy) -> CompiledPolicy:
+    """Return the compiled methods of a policy that `bind` returned.
+
+    With `NUMBA_DISABLE_JIT=1` they are functions that call the policy's methods.
+
+    Raises
+    ------
+    NotCompilable
+        Naming the policy and what prevents its compilation.
+    ValueError
+        If the policy's State is not one of numbers.
+    """
+    functions = functions_reached(type(policy), METHODS)
+    layout = layout_of(policy, names_used(functions))
+    if layout not in _COMPILED:
+        _COMPILED[layout] = _compile(policy, layout)
+    return _COMPILED[layout]
+
+
+def _compile(policy: Policy, layout: Layout) -> CompiledPolicy:
+    """Compile each method that the policy's class defines."""
+    codes = {name: STATE_CODES[kind] for name, kind in state_types(policy).items()}
+    state = np.dtype(list(codes.items()), align=True)
+    own = [m for m in METHODS if getattr(type(policy), m) is not getattr(Policy, m)]
+    if numba.config.DISABLE_JIT:
+        kept: dict[str, Any] = {method: interpreted(method) for method in own}
+    else:
+        struct = struct_of(layout, type(policy).__name__)
+        job = job_type(_state_struct(state) if codes else None)
+        kept = {m: _compile_method(policy, m, entry(m, struct, job)) for m in own}
+    addresses = {method: kept[method].address if method in kept else 0 for method in METHODS}
+    return CompiledPolicy(**addresses, layout=layout, state=state, kept=kept)
+
+
+def _compile_method(policy: Policy, method: str, function: Any) -> Any:
+    """Compile one method behind the common signature."""
+    made = CFunc(function, (CALL.args, CALL.return_type), {}, OPTIONS)
+    try:
+        made.compile()
+    except NumbaError as error:
+        raise NotCompilable(f"policy {name_of(policy)}: {method}: {reason_of(error)}") from error
+    return made
+
+
+def reason_of(error: Exception) -> str:
+    """Return one line that says what Numba refuses, and where."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    starts = [i for i, line in enumerate(lines) if "Failed in nopython mode pipeline" in line]
+    innermost = lines[starts[-1] + 1 :] if starts else lines
+    places = [found for line in innermost if (found := re.search(r'File "(.+)", line (\d+)', line))]
+    place = places[0] if places else None
+    reason = re.sub(r"^.*?Error: ", "", innermost[0]) if innermost else type(error).__name__
+    marked = [i for i, line in enumerate(innermost) if set(line) == {"^"}]
+    source = f"`{innermost[marked[0] - 1]}` " if marked else ""
+    where = f"{source}({place[1]}, line {place[2]}): " if place else ""
+    return f"{where}{reason}"
+
+
+def _state_struct(dtype: np.dtype[Any]) -> StateStruct:
+    """Return the Numba type of a State."""
+    columns = dtype.fields
+    assert columns is not None
+    found = {name: (column[1], SCALARS[column[0]]) for name, column in columns.items()}
+    return StateStruct("State", found, frozenset(found))
+
+
+def explain(policy: Policy, jobs: NDArray[Any], index: int, now_ns: int, method: str) -> ValueError:
+    """Return the error of a method that returned an error code, by calling it again in Python.
+
+    Parameters
+    ----------
+    jobs : array of JOB
+        The requests of the run, as they were when the method was called.
+    index : int
+        The request that it was called for.
+    method : str
+        `rank`, `on_round`, ...
+    """
+    assert jobs.dtype == JOB
+    job = job_at(int(jobs.ctypes.data) + index * jobs.itemsize, policy)
+    try:
+        if method == "rank":
+            rank_of(policy, job, now_ns)
+        elif method == "on_round":
+            commit_round(policy, job, now_ns)
+        elif method == "wake":
+            policy.wake(job, now_ns)
+        else:
+            policy.remaining_ns(job)
+    except Exception as error:
+        if isinstance(error, ValueError) and str(error).startswith("policy "):
+            return error
+        name = type(error).__name__
+        return ValueError(
+            f"policy {name_of(policy)}: {method} of request {index} at {now_ns} ns raised {name}: "
+            f"{error}"
+        )
+    return ValueError(
+        f"policy {name_of(policy)}: {method} of request {index} at {now_ns} ns failed"
+    )
