@@ -36,6 +36,7 @@ WRITABLE = frozenset({"queue"})  # by a policy
 # State that the policy keeps of the request (0 without one)
 ADDRESSES = (("rates_address", "i8"), ("state_address", "i8"))
 
+# what the loop keeps of a request: see `Request`, and `paged` and `transfers` for the last ones
 LOOP_FIELDS = (
     ("entered_ns", "i8"),
     ("first_round", "i8"),
@@ -49,15 +50,16 @@ LOOP_FIELDS = (
     ("finish_ns", "i8"),
     ("switch_ns", "i8"),
     ("preemptions", "i8"),
-    ("resident", "i8"),
-    ("held", "i8"),
-    ("reserved", "i8"),
+    ("chosen", "i8"),
     ("place", "i8"),
+    ("parked_at", "i8"),
+    ("reserved", "i8"),
+    ("held", "i8"),
+    ("owned", "i8"),
+    ("unowned_before", "i8"),
+    ("next_owner", "i8"),
+    ("previous_owner", "i8"),
     ("transfer_ns", "i8"),
-    ("line_before", "i8"),
-    ("line_owned", "i8"),
-    ("line_next", "i8"),
-    ("line_previous", "i8"),
 )
 
 JOB = np.dtype([*POLICY_FIELDS, *ADDRESSES, *LOOP_FIELDS], align=True)

@@ -52,7 +52,7 @@ class Paged(AddsUp):
     ) -> None:
         super().__init__(eviction)
         self.blocks, self.block = blocks, block
-        self._keeps = park or not eviction.drops
+        self.parks = park or not eviction.drops
         self._held: dict[Request, int] = {}
         self._freed = deque([Freed(None, blocks)])  # the first is overwritten first
         self._left: dict[Request, Freed] = {}
@@ -94,9 +94,9 @@ class Paged(AddsUp):
             self.catch_up()
         for request in waiting:
             self._catch_up(request)
-        if waiting and not (self._keeps and self.fits(running, waiting)):
+        if waiting and not (self.parks and self.fits(running, waiting)):
             waiting.sort(key=order)
-            while waiting and not (self._keeps and self.fits(running, waiting)):
+            while waiting and not (self.parks and self.fits(running, waiting)):
                 at_ns += self.evict(waiting.pop(), at_ns)
         for request in fresh:
             if request not in self.resident:

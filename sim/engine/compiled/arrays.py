@@ -1,0 +1,231 @@
+"""Arrays of the compiled loop: the requests of a workload, the recorded rounds, the costs.
+
+Knows nothing of policies.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lapsd.sim.engine.capacity import Capacity
+from lapsd.sim.engine.compiled import flat_server as flat
+from lapsd.sim.engine.compiled.job import JOB
+from lapsd.sim.engine.memory import AliseMemory, FastServeMemory, Memory, Paged, Reserve, Tokens
+from lapsd.sim.engine.memory.reserve import OUTPUTS
+from lapsd.traces import PricedTrace, Workload
+from lapsd.traces.costs import Quadratic
+
+PREFILLS = {
+    "alone": flat.ALONE,
+    "batched": flat.BATCHED,
+    "mixed": flat.IN_STEPS,
+    "chunked": flat.IN_STEPS,
+}
+INT8 = {"none": flat.NOT_QUANTISED, "moved": flat.MOVED_QUANTISED, "all": flat.ALL_QUANTISED}
+
+
+class Rounds(NamedTuple):
+    """The recorded rounds of a trace.
+
+    Attributes
+    ----------
+    drafted, accepted, emitted : int64 (rounds of all rows,)
+    longest_draft : int64 (rows,)
+        Draft tokens of each row's longest draft.
+    rates : float64 (rounds of all rows + rows,)
+        Accepted over drafted tokens after 0, 1, ... committed rounds of a row, row after row.
+    """
+
+    drafted: NDArray[np.int64]
+    accepted: NDArray[np.int64]
+    emitted: NDArray[np.int64]
+    longest_draft: NDArray[np.int64]
+    rates: NDArray[np.float64]
+
+
+_ROUNDS: WeakKeyDictionary[PricedTrace, Rounds] = WeakKeyDictionary()
+_COSTS: WeakKeyDictionary[PricedTrace, dict[int, tuple[NDArray[np.int64], ...]]] = (
+    WeakKeyDictionary()
+)
+
+
+def rounds_of(priced: PricedTrace) -> Rounds:
+    """Return the recorded rounds of a priced trace; made once for each."""
+    if priced not in _ROUNDS:
+        trace = priced.trace
+        drafted, accepted, emitted = (
+            np.ascontiguousarray(column, dtype=np.int64)
+            for column in (trace.drafted, trace.accepted, priced.emitted)
+        )
+        longest = np.maximum.reduceat(drafted, trace.offsets[:-1])
+        rates = _rates(drafted, accepted, trace.offsets)
+        _ROUNDS[priced] = Rounds(drafted, accepted, emitted, longest, rates)
+    return _ROUNDS[priced]
+
+
+def _rates(
+    drafted: NDArray[np.int64], accepted: NDArray[np.int64], offsets: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return `Rounds.rates`."""
+    rows = len(offsets) - 1
+    # the entry before a row's first round is its 0
+    at = np.arange(len(drafted)) + np.repeat(np.arange(rows), np.diff(offsets)) + 1
+    rates = np.zeros(len(drafted) + rows)
+    proposed, taken = (
+        np.cumsum(c) - np.repeat((np.cumsum(c) - c)[offsets[:-1]], np.diff(offsets))
+        for c in (drafted, accepted)
+    )
+    rates[at] = np.divide(taken, proposed, out=np.zeros(len(drafted)), where=proposed > 0)
+    return rates
+
+
+def jobs_of(workload: Workload, capacity: Capacity, memory: Memory) -> NDArray[Any]:
+    """Return the records of the requests of a workload, before their arrival."""
+    priced, rows = workload.priced, workload.rows
+    rounds, offsets = rounds_of(priced), priced.trace.offsets
+    jobs = np.zeros(len(rows), JOB)
+    jobs["index"] = np.arange(len(rows))
+    jobs["arrival_ns"] = workload.arrival_ns
+    if workload.clients is not None:
+        jobs["arrival_ns"][workload.clients :] = flat.NEVER  # not known yet
+    jobs["prompt_tokens"] = priced.trace.prompt_tokens[rows]
+    jobs["predicted_tokens"] = workload.predicted_tokens
+    jobs["queue"] = 1
+    jobs["first_round"], jobs["last_round"] = offsets[rows], offsets[rows + 1]
+    jobs["rates_address"] = rounds.rates.ctypes.data + 8 * (offsets[rows] + rows)
+    jobs["prefill_cost_ns"] = priced.prefill_ns[rows]
+    jobs["first_service_ns"] = -1
+    if capacity.in_steps:
+        jobs["uncomputed_tokens"] = np.maximum(0, jobs["prompt_tokens"] - 1)
+    if isinstance(memory, Reserve):
+        jobs["reserved"] = _reserved(priced, memory)[rows]
+    return jobs
+
+
+def _reserved(priced: PricedTrace, memory: Reserve) -> NDArray[np.int64]:
+    """Return the tokens that `reserve` reserves for a request of each row."""
+    trace, longest = priced.trace, rounds_of(priced).longest_draft
+    lengths = zip(trace.prompt_tokens.tolist(), trace.output_tokens.tolist(), strict=True)
+    output = [OUTPUTS[memory.output](tokens, memory.context - prompt) for prompt, tokens in lengths]
+    return np.asarray(trace.prompt_tokens + output + longest + 1, dtype=np.int64)
+
+
+def round_costs(priced: PricedTrace, batch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the ns of a round without context and per context token, by number of requests and
+    draft tokens; made once for each.
+    """
+    made = _COSTS.setdefault(priced, {})
+    if batch not in made:
+        lengths = np.unique(priced.trace.drafted).tolist()
+        base, per_token = np.zeros((2, batch + 1, max(lengths) + 1), dtype=np.int64)
+        for requests in range(1, batch + 1):
+            cost = priced.profile.round_cost(requests)
+            for n in lengths:
+                base[requests, n] = cost.base_ns(n)
+                per_token[requests, n] = cost.per_token_ns(n)
+        made[batch] = base.ravel(), per_token.ravel()
+    base, per_token = made[batch]
+    return base, per_token
+
+
+def step_tables(priced: PricedTrace, batch: int) -> flat.StepTables:
+    """Return the costs of steps with prompts; empty tables if such steps were not timed.
+
+    Raises
+    ------
+    ValueError
+        If the profile does not cover the batch size.
+    """
+    priced.profile.step_cost(batch)
+    steps = priced.profile.costs.steps
+    known = sorted(steps)
+    sizes = np.zeros((batch + 1, 4), dtype=np.int64)
+    for requests in range(1, batch + 1) if known else ():
+        low = max(k for k, size in enumerate(known) if size <= requests)
+        high = min(k for k, size in enumerate(known) if size >= requests)
+        span = max(1, known[high] - known[low])
+        sizes[requests] = low, high, requests - known[low], span
+    base = _in_a_row([steps[size].base_ns for size in known])
+    context = _in_a_row([steps[size].per_context_ns for size in known])
+    return flat.StepTables(sizes.ravel(), base[0], context[0], *base[1:], *context[1:])
+
+
+def _in_a_row(tables: Sequence[Mapping[int, int]]) -> tuple[NDArray[np.int64], ...]:
+    """Return where each table starts and the last one ends, and their keys, ascending, and
+    values.
+    """
+    starts = np.cumsum([0, *map(len, tables)], dtype=np.int64)
+    entries = [entry for table in tables for entry in sorted(table.items())]
+    keys, values = np.array(entries, dtype=np.int64).reshape(-1, 2).T.copy()
+    return starts, keys, values
+
+
+def capacity_fields(workload: Workload, capacity: Capacity, memory: Memory) -> dict[str, int]:
+    """Return the fields of a server's record that say what it can run and hold, and its costs."""
+    costs = workload.priced.profile.costs
+    prefill = costs.prefill
+    return {
+        "requests": len(workload),
+        "released": len(workload)
+        if workload.clients is None
+        else min(workload.clients, len(workload)),
+        "think_ns": workload.think_ns,
+        "batch": capacity.batch,
+        "prefill": PREFILLS[capacity.prefill],
+        "budget": flat.NEVER if capacity.budget is None else capacity.budget,
+        "limited": memory.limited,
+        "drops": memory.eviction.drops,
+        "prefill_base_ns": prefill.base_ns,
+        "prefill_per_token_ns": prefill.per_token_ns,
+        "prefill_per_square_ps": prefill.per_square_ps if isinstance(prefill, Quadratic) else 0,
+        "draft_lengths": int(workload.priced.trace.drafted.max()) + 1,
+        "timed_steps": bool(costs.steps),
+        "first_owner": -1,
+        "last_owner": -1,
+        "out_base_ns": costs.swap_out.base_ns,
+        "out_per_token_ns": costs.swap_out.per_token_ns,
+        "in_base_ns": costs.swap_in.base_ns,
+        "in_per_token_ns": costs.swap_in.per_token_ns,
+        "slots": flat.NEVER,
+        **memory_fields(memory, capacity),
+    }
+
+
+def memory_fields(memory: Memory, capacity: Capacity) -> dict[str, int]:
+    """Return the parameters of a memory manager."""
+    slots = flat.NEVER if capacity.slots is None else capacity.slots
+    match memory:
+        case Tokens():
+            return {"manager": flat.TOKENS, "room": memory.tokens, "slots": slots}
+        case Reserve():
+            return {"manager": flat.RESERVE, "room": memory.tokens}
+        case Paged():
+            return {
+                "manager": flat.PAGED,
+                "room": memory.blocks,
+                "block": memory.block,
+                "parks": memory.parks,
+                "unowned_at_end": memory.blocks,
+            }
+        case FastServeMemory():
+            return {
+                "manager": flat.FASTSERVE,
+                "room": memory.blocks,
+                "block": memory.block,
+                "host": memory.host,
+            }
+        case AliseMemory():
+            return {
+                "manager": flat.ALISE,
+                "room": memory.blocks,
+                "block": memory.block,
+                "high": memory.high,
+                "low": memory.low,
+                "int8": INT8[memory.int8],
+                "quantise_ns": memory.quantise_ns,
+                "overlap": memory.overlap,
+            }
+    return {"manager": flat.SLOTS, "room": slots}

@@ -1,0 +1,138 @@
+"""Costs in the compiled loop: the same integers as `lapsd.traces.costs` computes."""
+
+from typing import Any
+
+from lapsd.sim.engine.compiled.call import compiled
+from lapsd.sim.engine.compiled.flat_server import IN_STEPS, MOVED_QUANTISED, NOT_QUANTISED, Server
+
+
+@compiled
+def next_drafted(s: Server, i: int) -> int:
+    """Return the draft tokens of a request's next round, from its position in the output."""
+    return s.drafted[s.jobs[i].first_round + s.jobs[i].rounds]
+
+
+@compiled
+def next_round(s: Server, i: int) -> tuple[int, int, int]:
+    """Return the drafted, accepted and emitted tokens of a request's next round."""
+    position = s.jobs[i].first_round + s.jobs[i].rounds
+    return s.drafted[position], s.accepted[position], s.emitted[position]
+
+
+@compiled
+def kv_tokens(s: Server, i: int) -> int:
+    """Return the tokens of a request's prompt and output so far, which is its context."""
+    return s.jobs[i].prompt_tokens + s.jobs[i].tokens
+
+
+@compiled
+def kv_needed(s: Server, i: int) -> int:
+    """Return the KV tokens that a request's next round may fill."""
+    return kv_tokens(s, i) + next_drafted(s, i) + 1
+
+
+@compiled
+def prefill_ns(s: Server, tokens: int, squares: int) -> int:
+    """Return the cost of a prefill of so many tokens; `squares` is the sum of each part squared."""
+    at = s.at
+    linear = at.prefill_base_ns + at.prefill_per_token_ns * tokens
+    return linear + at.prefill_per_square_ps * squares // 1_000
+
+
+@compiled
+def recompute_ns(s: Server, tokens: int) -> int:
+    """Return the time to compute a dropped cache again, if its last token is not part of it."""
+    return prefill_ns(s, tokens, tokens * tokens) if tokens > 0 else 0
+
+
+@compiled
+def out_ns(s: Server, tokens: int) -> int:
+    """Return the time of a swap-out."""
+    return s.at.out_base_ns + s.at.out_per_token_ns * tokens
+
+
+@compiled
+def in_ns(s: Server, tokens: int) -> int:
+    """Return the time of a swap-in."""
+    return s.at.in_base_ns + s.at.in_per_token_ns * tokens
+
+
+@compiled
+def transferred(s: Server, tokens: int) -> int:
+    """Return for how many tokens a transfer takes time, quantised or not."""
+    return tokens if s.at.int8 == NOT_QUANTISED else (tokens + 1) // 2
+
+
+@compiled
+def quantising_ns(s: Server, tokens: int) -> int:
+    """Return the time to quantise a cache, or to reverse it."""
+    return tokens * s.at.quantise_ns if s.at.int8 >= MOVED_QUANTISED else 0
+
+
+@compiled
+def step_ns(s: Server) -> int:
+    """Return the time of the next step: a round of the requests that decode, and parts of
+    prompts.
+    """
+    decoding = most = tokens = contexts = 0
+    prompts = prompt_tokens = squares = computed = 0
+    for k in range(s.at.running):
+        i = s.running[k]
+        job = s.jobs[i]
+        given = job.given_tokens
+        if s.at.prefill == IN_STEPS and given == 0:
+            continue
+        if job.uncomputed_tokens > 0:
+            prompts += 1
+            prompt_tokens += given
+            squares += given * given
+            computed += kv_tokens(s, i) - 1 - job.uncomputed_tokens
+        else:
+            drafted = next_drafted(s, i)
+            decoding += 1
+            most = max(most, drafted)
+            tokens += drafted + 1
+            contexts += kv_tokens(s, i)
+    if prompts and s.at.timed_steps:
+        return timed_step_ns(s, decoding + prompts, tokens + prompt_tokens, contexts + computed)
+    round_ns = 0
+    if decoding:
+        at = decoding * s.at.draft_lengths + most
+        round_ns = s.round_base_ns[at] + s.round_per_token_ns[at] * contexts
+    return round_ns + prefill_ns(s, prompt_tokens, squares) if prompts else round_ns
+
+
+@compiled
+def timed_step_ns(s: Server, requests: int, tokens: int, contexts: int) -> int:
+    """Return the time of a step with prompts, if such steps were timed."""
+    sizes, at = s.steps.sizes, 4 * requests
+    below = at_tokens(s, sizes[at], tokens, contexts)
+    above = at_tokens(s, sizes[at + 1], tokens, contexts)
+    return below + (above - below) * sizes[at + 2] // sizes[at + 3]
+
+
+@compiled
+def at_tokens(s: Server, row: int, tokens: int, contexts: int) -> int:
+    """Return the time of a step of so many tokens at a timed number of requests."""
+    steps = s.steps
+    base = between(steps.base_tokens, steps.base_ns, steps.base_at, row, tokens)
+    per_context = between(steps.context_tokens, steps.per_context_ns, steps.context_at, row, tokens)
+    return base + per_context * contexts
+
+
+@compiled
+def between(known: Any, values: Any, starts: Any, row: int, tokens: int) -> int:
+    """Return a table's value at a number of tokens, as `lapsd.traces.costs` interpolates.
+
+    The table is entries `starts[row]` to `starts[row + 1]` of `known` and `values`.
+    """
+    first, end = starts[row], starts[row + 1]
+    if tokens <= known[first] or end - first == 1:
+        return values[first]
+    right = first + 1
+    while right < end - 1 and known[right] < tokens:
+        right += 1
+    low, high = values[right - 1], values[right]
+    span = known[right] - known[right - 1]
+    value = low + (high - low) * (tokens - known[right - 1]) // span
+    return max(value, high) if tokens > known[right] else value

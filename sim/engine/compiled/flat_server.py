@@ -1,0 +1,167 @@
+"""One server as a record and flat arrays: what the compiled loop reads and writes.
+
+`SERVER` is the record: the capacity, the costs, the policy, and the state of the server. `Server`
+holds the record with the arrays of one run. Knows nothing of Numba.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lapsd.sim.engine.compiled.job import KEYS
+
+NEVER = 2**62  # a time or a count that no run reaches
+
+# memory managers, ways to prefill prompts, and places of a request's KV cache
+SLOTS, TOKENS, RESERVE, PAGED, FASTSERVE, ALISE = range(6)
+ALONE, BATCHED, IN_STEPS = range(3)
+NOWHERE, RESIDENT, LEAVING, COMING, SWAPPED_OUT = range(5)
+NOT_QUANTISED, MOVED_QUANTISED, ALL_QUANTISED = range(3)
+
+# Methods that a policy may have, and error codes of the server, which follow those of `job`
+RANK, ON_ROUND, ON_EVENT, REMAINING_NS, WAKE = range(5)
+METHODS = ("rank", "on_round", "on_event", "remaining_ns", "wake")
+DOES_NOT_FIT, NO_TRANSFER = 10, 11
+
+# a key of a request: its rank, whether it waits, and its entry into the queue; then its index
+WAITS, ENTERED, WIDTH = KEYS, KEYS + 1, KEYS + 2
+
+CAPACITY = (
+    "requests",
+    "closed",  # whether completions release further requests, `think_ns` later
+    "think_ns",
+    "batch",
+    "manager",
+    "limited",  # whether memory can be lacking at all
+    "room",  # slots, tokens or blocks
+    "slots",  # with `tokens`, which limits both
+    "block",
+    "parks",  # paged: whether waiting requests keep their blocks until these are needed
+    "drops",  # whether an evicted cache is computed again
+    "prefill",
+    "budget",
+    "host",
+    "high",
+    "low",
+    "int8",
+    "quantise_ns",
+    "overlap",
+)
+COSTS = (
+    "out_base_ns",
+    "out_per_token_ns",
+    "in_base_ns",
+    "in_per_token_ns",
+    "prefill_base_ns",
+    "prefill_per_token_ns",
+    "prefill_per_square_ps",
+    "draft_lengths",  # columns of the tables of rounds
+    "timed_steps",  # whether steps with prompts have costs of their own
+)
+POLICY = ("policy", "rank", "on_round", "on_event", "remaining_ns", "wake", "ages")
+ADDRESSES = ("jobs_address", "keys_address", "out_address")
+STATE = (
+    "now_ns",
+    "arrived",  # so many requests have arrived,
+    "released",  # and of so many the arrival is known
+    "done",
+    "rounds",
+    "idle_ns",
+    "waiting",  # numbers of entries of the lists of `Server`
+    "running",
+    "fresh",
+    "parked",
+    "ordered",
+    "resident",  # numbers of requests by place
+    "swapped_out",
+    "rank_again",  # whether the policy's own state changed
+    "held",  # blocks: of all caches, of those on their way out, and of those on their way in
+    "held_leaving",
+    "held_coming",
+    "host_tokens",
+    "first_owner",  # the line of free blocks
+    "last_owner",
+    "unowned_at_end",
+    "out_free_ns",  # when the engine of swap-outs, and of swap-ins, has done its last transfer
+    "in_free_ns",
+    "error",
+    "error_method",
+    "error_request",
+)
+SERVER = np.dtype(
+    [("first", "i8"), *[(n, "i8") for n in (*CAPACITY, *COSTS, *POLICY, *ADDRESSES, *STATE)]],
+    align=True,
+)
+
+
+class StepTables(NamedTuple):
+    """Costs of steps with prompts, by number of requests and number of tokens.
+
+    Attributes
+    ----------
+    sizes : int64 (4 * (batch + 1),)
+        For each number of requests the rows of the tables below and above it, and the fraction of
+        the way between them.
+    base_at, context_at : int64 (rows + 1,)
+        The entries of each row in the following arrays.
+    base_tokens, base_ns, context_tokens, per_context_ns : int64
+        Numbers of tokens, ascending, and costs: without context, and per token of the contexts.
+    """
+
+    sizes: Any
+    base_at: Any
+    context_at: Any
+    base_tokens: Any
+    base_ns: Any
+    context_tokens: Any
+    per_context_ns: Any
+
+
+class Server(NamedTuple):
+    """The record of a server, the requests of one run, and lists of their indices.
+
+    Arrays have one dimension; in the compiled loop all but `jobs` are pointers (`call.pointer`).
+
+    Attributes
+    ----------
+    at : record of SERVER
+    jobs : records of JOB (requests,)
+    keys : int64 (requests * WIDTH,)
+        Key of each waiting request, and of each running one at the last decision.
+    waiting : int64 (requests,)
+        A heap by key; in order if the manager's KV transfers are asynchronous.
+    running : int64 (batch,)
+    chosen, fresh : int64 (batch,)
+        Of the present decision: the chosen requests, and those of them that did not run before.
+    parked : int64 (requests,)
+        Waiting requests whose cache is resident; with asynchronous KV transfers, requests whose
+        cache is on its way.
+    ordered, some : int64 (requests,)
+        With asynchronous KV transfers: all active requests in order, and a part of them.
+    waits_ns : int64 (requests,)
+        Estimated waiting time of a request.
+    out : int64 (1,)
+        An argument of a method of the policy.
+    drafted, accepted, emitted : int64 (recorded rounds,)
+    round_base_ns, round_per_token_ns : int64 ((batch + 1) * draft_lengths,)
+    steps : StepTables
+    """
+
+    at: Any
+    jobs: Any
+    keys: Any
+    waiting: Any
+    running: Any
+    chosen: Any
+    fresh: Any
+    parked: Any
+    ordered: Any
+    some: Any
+    waits_ns: Any
+    out: Any
+    drafted: Any
+    accepted: Any
+    emitted: Any
+    round_base_ns: Any
+    round_per_token_ns: Any
+    steps: StepTables

@@ -1,0 +1,449 @@
+"""The compiled loop: the steps of `SimPyServer`, with the same names and in the same order, over
+flat arrays.
+
+`advance` takes one decision of one server and runs one round or step; `serve` runs servers to the
+end. Each function takes the server `s`; its record is `s.at`. Results are those of the
+specification, to the nanosecond. The loop knows nothing of Python objects: `runs` makes the arrays.
+"""
+
+from typing import Any
+
+from lapsd.sim.engine.compiled import transfers
+from lapsd.sim.engine.compiled.call import call, compiled, inlined, pointer
+from lapsd.sim.engine.compiled.costs import next_drafted, next_round, prefill_ns, step_ns
+from lapsd.sim.engine.compiled.flat_server import (
+    ALONE,
+    BATCHED,
+    FASTSERVE,
+    IN_STEPS,
+    NEVER,
+    ON_EVENT,
+    ON_ROUND,
+    RESIDENT,
+    Server,
+    StepTables,
+)
+from lapsd.sim.engine.compiled.job import ARRIVAL, COMPLETION
+from lapsd.sim.engine.compiled.memory import fits, make_room, needs, park, release, unpark
+from lapsd.sim.engine.compiled.order import (
+    before,
+    fail,
+    heapify,
+    insert,
+    job_address,
+    pop,
+    push,
+    rank,
+    sort,
+    sort_running,
+)
+from lapsd.sim.engine.compiled.plans import plan_transfers
+
+
+@compiled
+def advance(s: Server) -> int:
+    """Take one decision and run one round or step, or wait; return a measure of the work."""
+    work = s.at.running + 1
+    arrive(s)
+    if s.at.running + s.at.waiting == 0:
+        wait(s)
+        return work
+    choose(s)
+    if s.at.running == 0:
+        wait(s)
+        return work + s.at.waiting
+    start_ns = 0
+    if s.at.manager >= FASTSERVE:
+        start_ns = transfers.make_room(s)
+    elif s.at.limited:
+        start_ns = make_room(s)
+    start_ns += prefill(s, s.at.now_ns + start_ns)
+    round_ns = step_ns(s)
+    s.at.now_ns += start_ns + round_ns
+    commit(s, round_ns)
+    return work + (s.at.waiting if s.at.ages else 0)
+
+
+@compiled
+def arrive(s: Server) -> None:
+    """Let the requests that have arrived wait, and rank them."""
+    first = s.at.arrived
+    while s.at.arrived < s.at.requests and s.jobs[s.at.arrived].arrival_ns <= s.at.now_ns:
+        i = s.at.arrived
+        s.jobs[i].entered_ns = s.jobs[i].arrival_ns
+        s.at.arrived += 1
+        event(s, ARRIVAL, i)
+    for i in range(first, s.at.arrived):
+        rank(s, i)
+        enter(s, i)
+    if s.at.ages or s.at.rank_again:
+        rank_waiting(s)
+
+
+@compiled
+def event(s: Server, kind: int, i: int) -> None:
+    """Tell the policy of an arrival or a completion."""
+    if s.at.on_event:
+        s.out[0] = kind
+        changed = call(s.at.on_event, s.at.policy, job_address(s, i), s.at.now_ns, s.at.out_address)
+        if changed < 0:
+            fail(s, -changed, ON_EVENT, i)
+        elif changed:
+            s.at.rank_again = 1
+
+
+@compiled
+def enter(s: Server, i: int) -> None:
+    """Put a request among the waiting ones, by its key."""
+    if s.at.manager >= FASTSERVE:
+        insert(s, i)
+    else:
+        push(s, i)
+
+
+@compiled
+def rank_waiting(s: Server) -> None:
+    """Rank all waiting requests again."""
+    s.at.rank_again = 0
+    for k in range(s.at.waiting):
+        rank(s, s.waiting[k])
+    if s.at.manager >= FASTSERVE:
+        sort(s)
+    else:
+        heapify(s)
+
+
+@compiled
+def choose(s: Server) -> None:
+    """Choose the requests that run the next round; `fresh` are those that did not run the last
+    one.
+    """
+    if s.at.waiting == 0 and all_fit(s):
+        s.at.fresh = 0  # no request can take another one's place
+        return
+    sort_running(s)
+    chosen = first_ready(s) if s.at.manager >= FASTSERVE else first_that_fit(s)
+    if s.at.prefill == IN_STEPS:
+        share_tokens(s, chosen)
+    settle(s, chosen)
+
+
+@compiled
+def all_fit(s: Server) -> bool:
+    """Return whether the running requests go on together, whatever their order."""
+    if s.at.prefill == IN_STEPS or s.at.manager >= FASTSERVE:
+        return False
+    if not s.at.limited:
+        return True
+    needed = 0
+    for k in range(s.at.running):
+        needed += needs(s, s.running[k])
+    return fits(s, needed, s.at.running)
+
+
+@compiled
+def first_that_fit(s: Server) -> int:
+    """List in `chosen` the first active requests in order, as many as have a batch slot and fit
+    into memory together; return their number.
+    """
+    chosen = ran = needed = 0
+    while chosen < s.at.batch:
+        waits = s.at.waiting > 0 and (
+            ran == s.at.running or before(s, s.waiting[0], s.running[ran])
+        )
+        if not waits and ran == s.at.running:
+            break
+        i = s.waiting[0] if waits else s.running[ran]
+        needed += needs(s, i)
+        if s.at.limited and not fits(s, needed, chosen + 1):
+            break
+        s.chosen[chosen] = pop(s) if waits else i
+        ran += 0 if waits else 1
+        chosen += 1
+    return chosen
+
+
+@compiled
+def first_ready(s: Server) -> int:
+    """The same with asynchronous KV transfers: of the requests that can run, after new transfers
+    were issued.
+    """
+    put_in_order(s)
+    plan_transfers(s)
+    closed, chosen, needed = transfers.is_closed(s), 0, s.at.held_coming
+    for k in range(s.at.ordered):
+        i = s.ordered[k]
+        if chosen == s.at.batch:
+            break
+        if transfers.ready(s, i, closed):
+            needed += needs(s, i)
+            if needed > s.at.room:
+                break
+            s.chosen[chosen] = i
+            chosen += 1
+    return chosen
+
+
+@compiled
+def put_in_order(s: Server) -> None:
+    """List all active requests in order."""
+    waits = ran = 0
+    while ran < s.at.running:
+        i = s.running[ran]
+        if waits < s.at.waiting and before(s, s.waiting[waits], i):
+            i = s.waiting[waits]
+            waits += 1
+        else:
+            ran += 1
+        s.ordered[waits + ran - 1] = i
+    for k in range(waits, s.at.waiting):
+        s.ordered[ran + k] = s.waiting[k]
+    s.at.ordered = ran + s.at.waiting
+
+
+@compiled
+def share_tokens(s: Server, chosen: int) -> None:
+    """Give chosen requests their tokens of the next step, those that ran the last one first."""
+    left = s.at.budget
+    for runs in (True, False):
+        for k in range(chosen):
+            job = s.jobs[s.chosen[k]]
+            if job.running != runs:
+                continue
+            wanted = min(job.uncomputed_tokens, left)
+            if job.uncomputed_tokens == 0:
+                wanted = next_drafted(s, s.chosen[k]) + 1
+            job.given_tokens = wanted if wanted <= left else 0
+            left -= job.given_tokens
+
+
+@compiled
+def settle(s: Server, chosen: int) -> None:
+    """Let the chosen requests run, and preempt the running requests that were not chosen.
+
+    A waiting request that was chosen but receives no tokens keeps waiting.
+    """
+    kept = s.at.fresh = 0
+    for k in range(chosen):
+        i = s.chosen[k]
+        job = s.jobs[i]
+        if not job.running:
+            if s.at.prefill == IN_STEPS and job.given_tokens == 0:
+                if s.at.manager < FASTSERVE:
+                    push(s, i)
+                continue
+            s.fresh[s.at.fresh] = i
+            s.at.fresh += 1
+        job.chosen = 1
+        s.chosen[kept] = i
+        kept += 1
+    if s.at.manager >= FASTSERVE:
+        keep_waiting(s)
+    for k in range(s.at.running):
+        if s.jobs[s.running[k]].chosen == 0:
+            preempt(s, s.running[k])
+    for k in range(kept):
+        run(s, s.chosen[k])
+        s.running[k] = s.chosen[k]
+    s.at.running = kept
+
+
+@compiled
+def keep_waiting(s: Server) -> None:
+    """Take the chosen requests off the list of waiting ones, which stays in order."""
+    kept = 0
+    for k in range(s.at.waiting):
+        if s.jobs[s.waiting[k]].chosen == 0:
+            s.waiting[kept] = s.waiting[k]
+            kept += 1
+    s.at.waiting = kept
+
+
+@compiled
+def preempt(s: Server, i: int) -> None:
+    """Let a running request wait, ranked as such."""
+    s.jobs[i].running = False
+    s.jobs[i].preemptions += 1
+    rank(s, i)
+    enter(s, i)
+    if s.at.manager < FASTSERVE and s.jobs[i].place == RESIDENT:
+        park(s, i)
+
+
+@compiled
+def run(s: Server, i: int) -> None:
+    """Let a chosen request run."""
+    job = s.jobs[i]
+    if s.at.manager < FASTSERVE and job.place == RESIDENT and not job.running:
+        unpark(s, i)
+    job.running = True
+    job.chosen = 0
+
+
+@compiled
+def wait(s: Server) -> None:
+    """Let the time pass to the next arrival or the end of the next KV transfer."""
+    next_ns, transfer_ns = NEVER, NEVER
+    if s.at.arrived < s.at.requests:
+        next_ns = s.jobs[s.at.arrived].arrival_ns
+    if s.at.manager >= FASTSERVE:
+        transfer_ns = transfers.next_transfer_ns(s)
+    if s.at.waiting > 0 and transfer_ns == NEVER:
+        fail(s, transfers.why_none_runs(s), 0, s.at.waiting)
+        return
+    next_ns = min(next_ns, transfer_ns)
+    s.at.idle_ns += next_ns - s.at.now_ns
+    s.at.now_ns = next_ns
+
+
+@compiled
+def prefill(s: Server, start_ns: int) -> int:
+    """Start the new requests among `fresh`; return the time that their prompts take before the
+    round.
+    """
+    end_ns, tokens, squares = start_ns, 0, 0
+    for k in range(s.at.fresh):
+        job = s.jobs[s.fresh[k]]
+        if not job.started and job.prompt_tokens > 1:
+            tokens += job.prompt_tokens - 1
+            squares += (job.prompt_tokens - 1) ** 2
+    together_ns = prefill_ns(s, tokens, squares) if tokens > 0 else 0
+    for k in range(s.at.fresh):
+        job = s.jobs[s.fresh[k]]
+        if job.started:
+            continue
+        job.started = True
+        job.first_service_ns = end_ns
+        if s.at.prefill == ALONE:
+            job.prefill_ns = job.prefill_cost_ns
+            end_ns += job.prefill_ns
+        elif s.at.prefill == BATCHED:
+            job.prefill_ns = together_ns
+    return together_ns if s.at.prefill == BATCHED else end_ns - start_ns
+
+
+@compiled
+def commit(s: Server, step_ns: int) -> None:
+    """Commit the step for the requests that were part of it; finished requests leave."""
+    s.at.rounds += 1
+    for k in range(s.at.running):
+        i = s.running[k]
+        job = s.jobs[i]
+        if s.at.prefill == IN_STEPS and job.given_tokens == 0:
+            continue
+        if job.uncomputed_tokens > 0:
+            job.uncomputed_tokens -= job.given_tokens
+            job.prefill_ns += step_ns
+        else:
+            commit_round(s, i, step_ns)
+    left = done = 0
+    for k in range(s.at.running):
+        i = s.running[k]
+        if s.jobs[i].first_round + s.jobs[i].rounds < s.jobs[i].last_round:
+            s.running[left] = i
+            left += 1
+            continue
+        at = done  # in order of arrival
+        while at > 0 and s.fresh[at - 1] > i:
+            s.fresh[at] = s.fresh[at - 1]
+            at -= 1
+        s.fresh[at] = i
+        done += 1
+    s.at.running = left
+    for k in range(done):
+        leave(s, s.fresh[k])
+
+
+@compiled
+def commit_round(s: Server, i: int, round_ns: int) -> None:
+    """Commit a request's round, and let the policy take it in."""
+    job = s.jobs[i]
+    drafted, accepted, emitted = next_round(s, i)
+    job.service_ns += round_ns
+    job.tokens += emitted
+    job.drafted += drafted
+    job.accepted += accepted
+    job.rounds += 1
+    if job.rounds == 1:
+        job.first_token_ns = s.at.now_ns
+    if s.at.on_round:
+        queue = job.queue
+        error = call(s.at.on_round, s.at.policy, job_address(s, i), s.at.now_ns, s.at.out_address)
+        if error:
+            fail(s, error, ON_ROUND, i)
+        if job.queue != queue:
+            job.entered_ns = s.at.now_ns
+
+
+@compiled
+def leave(s: Server, i: int) -> None:
+    """Let a finished request leave; in a closed loop it releases the next one."""
+    if s.at.manager >= FASTSERVE:
+        transfers.release(s, i)
+    elif s.at.limited:
+        release(s, i)
+    s.jobs[i].running = False
+    s.jobs[i].finish_ns = s.at.now_ns
+    s.at.done += 1
+    if s.at.released < s.at.requests:
+        s.jobs[s.at.released].arrival_ns = s.at.now_ns + s.at.think_ns
+        s.at.released += 1
+    event(s, COMPLETION, i)
+
+
+@inlined
+def server_of(at: Any, jobs: Any, arrays: Server) -> Server:
+    """Return one server, with its own requests and the lists that servers share."""
+    steps = arrays.steps
+    return Server(
+        at,
+        jobs,
+        pointer(arrays.keys),
+        pointer(arrays.waiting),
+        pointer(arrays.running),
+        pointer(arrays.chosen),
+        pointer(arrays.fresh),
+        pointer(arrays.parked),
+        pointer(arrays.ordered),
+        pointer(arrays.some),
+        pointer(arrays.waits_ns),
+        pointer(arrays.out),
+        pointer(arrays.drafted),
+        pointer(arrays.accepted),
+        pointer(arrays.emitted),
+        pointer(arrays.round_base_ns),
+        pointer(arrays.round_per_token_ns),
+        StepTables(
+            pointer(steps.sizes),
+            pointer(steps.base_at),
+            pointer(steps.context_at),
+            pointer(steps.base_tokens),
+            pointer(steps.base_ns),
+            pointer(steps.context_tokens),
+            pointer(steps.per_context_ns),
+        ),
+    )
+
+
+def serve_all(servers: Any, arrays: Server, work: int) -> int:
+    """Run servers one after the other until all requests are done, or so much work is done;
+    compiled in `program`.
+
+    Parameters
+    ----------
+    servers : records of SERVER
+    arrays : the requests of all servers, and lists that are long enough for each.
+
+    Returns
+    -------
+    Number of the server that is not done; the number of servers if all are.
+    """
+    for k in range(len(servers)):
+        at = servers[k]
+        end = at.first + at.requests
+        s = server_of(at, arrays.jobs[at.first : end], arrays)
+        while at.done < at.requests:
+            if work <= 0 or at.error:
+                return k
+            work -= advance(s)
+    return len(servers)
