@@ -57,9 +57,16 @@ def wake(policy, job, now_ns, out):
 }
 
 
-def entry(method: str, policy: Struct, job: JobStruct) -> Any:
-    """Return the function, to be compiled, that calls a method of a policy."""
+def entry(method: str, policy: Struct, job: JobStruct, path: str) -> Any:
+    """Return the function, to be compiled, that calls a method of a policy.
+
+    Parameters
+    ----------
+    path : str
+        The file that holds its source, `SOURCES[method]`, for caching; any text without caching.
+    """
     names = {
+        "__name__": __name__,
         "as_policy": _address_as(policy),
         "as_job": _address_as(job),
         "as_event": _event_maker(EventStruct(job)),
@@ -68,7 +75,7 @@ def entry(method: str, policy: Struct, job: JobStruct) -> Any:
         "read": read,
         "RAISED": RAISED,
     }
-    exec(SOURCES[method], names)
+    exec(compile(SOURCES[method], path, "exec"), names)
     return names[method]
 
 

@@ -11,12 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lapsd.sim.engine.compiled.reached import (
-    constants_of,
-    functions_reached,
-    members_of,
-    names_used,
-)
+from lapsd.sim.engine.compiled.reached import constants_of, names_used, reached_in
 
 WORD = 8  # every field begins at a multiple of so many bytes
 NUMBERS = {"int": "i8", "float": "f8", "bool": "?"}
@@ -112,8 +107,7 @@ def layout_of(value: Any, names: frozenset[str]) -> Layout:
     It depends on the types of the values, and on the texts among them.
     """
     owner, known = type(value), {}
-    for name in names.intersection(members_of(owner)):
-        names |= names_used(functions_reached(owner, (name,)))
+    names |= names_used(reached_in(owner, names))
     for name, constant in constants_of(owner).items():
         known[name] = kind_of(constant, "", names)
     for parameter in fields(value):
@@ -127,6 +121,12 @@ def layout_of(value: Any, names: frozenset[str]) -> Layout:
             offset += WORD * known[name].words
     refused = tuple((n, kind) for n, kind in known.items() if isinstance(kind, str))
     return Layout(owner, tuple(placed), refused, max(WORD, offset))
+
+
+def owners_of(layout: Layout) -> list[type]:
+    """Return the classes of a dataclass and of the dataclasses in it."""
+    inner = [kind for _, _, kind in layout.fields if isinstance(kind, Layout)]
+    return [layout.owner, *(owner for kind in inner for owner in owners_of(kind))]
 
 
 def kind_of(value: Any, annotation: Any, names: frozenset[str]) -> Any:

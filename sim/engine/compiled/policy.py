@@ -4,9 +4,12 @@ The loop calls each by its address, so that it is compiled once for all policies
 class that differ only in numbers share the compiled methods.
 """
 
+import os
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -17,14 +20,21 @@ from numpy.typing import NDArray
 
 from lapsd.policies import Policy
 from lapsd.policies.decision import commit_round, name_of, new_state, rank_of, state_types
+from lapsd.sim.engine.compiled.cache import cache_folder, caching_in, sources
 from lapsd.sim.engine.compiled.call import CALL
-from lapsd.sim.engine.compiled.entries import METHODS, entry
+from lapsd.sim.engine.compiled.entries import METHODS, SOURCES, entry
 from lapsd.sim.engine.compiled.interpreted import PARAMETERS, interpreted, job_at
 from lapsd.sim.engine.compiled.job import JOB
 from lapsd.sim.engine.compiled.methods import OPTIONS, struct_of
-from lapsd.sim.engine.compiled.parameters import Layout, Parameters, layout_of, parameters_of
-from lapsd.sim.engine.compiled.reached import functions_reached, names_used
-from lapsd.sim.engine.compiled.structs import SCALARS, StateStruct, job_type
+from lapsd.sim.engine.compiled.parameters import (
+    Layout,
+    Parameters,
+    layout_of,
+    owners_of,
+    parameters_of,
+)
+from lapsd.sim.engine.compiled.reached import described, functions_reached, names_used, reached_in
+from lapsd.sim.engine.compiled.structs import SCALARS, JobStruct, StateStruct, Struct, job_type
 
 STATE_CODES = {bool: "?", int: "i8", float: "f8"}
 
@@ -118,20 +128,61 @@ def _compile(policy: Policy, layout: Layout) -> CompiledPolicy:
     if numba.config.DISABLE_JIT:
         kept: dict[str, Any] = {method: interpreted(method) for method in own}
     else:
-        struct = struct_of(layout, type(policy).__name__)
-        job = job_type(_state_struct(state) if codes else None)
-        kept = {m: _compile_method(policy, m, entry(m, struct, job)) for m in own}
+        types_of = (
+            struct_of(layout, type(policy).__name__),
+            job_type(_state_struct(state) if codes else None),
+        )
+        folder = cache_folder(*_keys(policy, layout, state))
+        kept = {method: _compile_method(policy, method, types_of, folder) for method in own}
     addresses = {method: kept[method].address if method in kept else 0 for method in METHODS}
     return CompiledPolicy(**addresses, layout=layout, state=state, kept=kept)
 
 
-def _compile_method(policy: Policy, method: str, function: Any) -> Any:
-    """Compile one method behind the common signature."""
+def _keys(policy: Policy, layout: Layout, state: np.dtype[Any]) -> list[str]:
+    """Return texts that differ if the compiled code of a policy does."""
+    names = names_used(functions_reached(type(policy), METHODS))
+    code = [text for owner in owners_of(layout) for text in described(reached_in(owner, names))]
+    return [SOURCES_KEY, repr(layout), repr(state), repr(JOB), *code]
+
+
+SOURCES_KEY = sources(Path(__file__).parent)
+
+
+def _compile_method(
+    policy: Policy, method: str, types_of: tuple[Struct, JobStruct], folder: Path | None
+) -> Any:
+    """Compile one method behind the common signature, or load it from a folder.
+
+    Compiled code that cannot be loaded, such as a corrupted file, is compiled afresh.
+    """
+    if folder is not None:
+        try:
+            return _kept_in(folder, method, types_of)
+        except NumbaError:
+            pass  # raised again below, where nothing else can fail
+        except Exception:
+            shutil.rmtree(folder, ignore_errors=True)
+    function = entry(method, *types_of, path=f"<{method}>")
     made = CFunc(function, (CALL.args, CALL.return_type), {}, OPTIONS)
     try:
         made.compile()
     except NumbaError as error:
         raise NotCompilable(f"policy {name_of(policy)}: {method}: {reason_of(error)}") from error
+    return made
+
+
+def _kept_in(folder: Path, method: str, types_of: tuple[Struct, JobStruct]) -> Any:
+    """Return a compiled method, loaded from a folder, or compiled and kept there."""
+    path = folder / f"{method}.py"
+    if not path.exists():
+        path.write_text(SOURCES[method], encoding="utf-8")
+        os.utime(path, (0, 0))  # Numba compares the time; several processes may write the file
+    made = CFunc(
+        entry(method, *types_of, path=str(path)), (CALL.args, CALL.return_type), {}, OPTIONS
+    )
+    with caching_in(folder):
+        made.enable_caching()
+        made.compile()
     return made
 
 

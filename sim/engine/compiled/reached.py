@@ -67,6 +67,13 @@ def _functions_reached(owner: type, entries: tuple[str, ...]) -> tuple[Any, ...]
     return tuple(found)
 
 
+def reached_in(owner: type, names: frozenset[str]) -> tuple[Any, ...]:
+    """Return the functions that the members of a class with some names can call, themselves
+    included.
+    """
+    return functions_reached(owner, tuple(sorted(names.intersection(members_of(owner)))))
+
+
 def names_used(functions: Iterable[Any]) -> frozenset[str]:
     """Return all names that some functions use."""
     return frozenset(name for function in functions for name in names_of(function.__code__))
