@@ -14,7 +14,7 @@ from lapsd.sim.engine import Capacity, Run
 from lapsd.sim.engine.recorded import Recorded, recorded_rows, with_truth
 from lapsd.sim.engine.request import Request
 from lapsd.sim.engine.run_record import RunRecord
-from lapsd.sim.engine.servers.step import StepServer
+from lapsd.sim.engine.server import SimPyServer
 from lapsd.traces import PricedTrace, Profile, Workload, price
 
 # time of a step in ns, from its start and its running requests; None: the time that costs predict
@@ -45,7 +45,7 @@ def capacity_of(plan: Plan, record: Record) -> Capacity:
     )
 
 
-def server_of(plan: Plan, record: Record, priced: PricedTrace, step_time: StepTime) -> StepServer:
+def server_of(plan: Plan, record: Record, priced: PricedTrace, step_time: StepTime) -> SimPyServer:
     """Return the simulator's stepping server for a live run, before its first decision.
 
     Parameters
@@ -58,7 +58,7 @@ def server_of(plan: Plan, record: Record, priced: PricedTrace, step_time: StepTi
     rows = np.arange(len(plan.requests))
     workload = Workload(priced, rows, arrival_ns, predicted_tokens)
     capacity = capacity_of(plan, record)
-    return StepServer(
+    return SimPyServer(
         simpy.Environment(),
         workload,
         recorded_rows(workload),
@@ -70,7 +70,7 @@ def server_of(plan: Plan, record: Record, priced: PricedTrace, step_time: StepTi
     )
 
 
-def run_of(server: StepServer) -> Run:
+def run_of(server: SimPyServer) -> Run:
     """Serve all requests and return the run."""
     server.env.run(server.env.process(server.serve()))
     return server.run_record.run(server.workload.arrival_ns, int(server.env.now), server.policy)

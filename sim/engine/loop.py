@@ -49,6 +49,8 @@ def advance(s: Server) -> int:
         wait(s)
         return work
     choose(s)
+    if s.at.error:
+        return work
     if s.at.running == 0:
         wait(s)
         return work + s.at.waiting
@@ -122,6 +124,8 @@ def choose(s: Server) -> None:
         s.at.fresh = 0  # no request can take another one's place
         return
     sort_running(s)
+    if s.at.error:
+        return
     chosen = first_ready(s) if s.at.manager >= FASTSERVE else first_that_fit(s)
     if s.at.prefill == IN_STEPS:
         share_tokens(s, chosen)

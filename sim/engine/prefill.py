@@ -1,8 +1,7 @@
-"""How prompts are prefilled, by name: before the round of a decision, or in steps that others
-share.
+"""Ways to prefill prompts, by name: before the round of a decision, or in steps that share rounds.
 
-Where steps are shared, a step holds rounds of those who decode and chunks of prompts, within a
-budget of tokens.
+A shared step computes rounds of some requests and parts of the prompts of others, within a budget
+of tokens.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,13 +10,12 @@ from lapsd.policies import NEVER
 from lapsd.sim.engine.request import Request
 from lapsd.traces import Costs
 
-# Prefills requests that start, from an instant on: notes it on each, and returns the nanoseconds
-# until all are done.
+# Start new requests at a time; the result is the time that their prompts take before the round.
 Prefill = Callable[[Sequence[Request], int, Costs], int]
 
 
 def alone(fresh: Sequence[Request], start_ns: int, costs: Costs) -> int:
-    """One prompt after the other."""
+    """Prefill one prompt after the other."""
     at_ns = start_ns
     for request in fresh:
         request.started = True
@@ -28,8 +26,8 @@ def alone(fresh: Sequence[Request], start_ns: int, costs: Costs) -> int:
 
 
 def batched(fresh: Sequence[Request], start_ns: int, costs: Costs) -> int:
-    """All prompts in one pass, which each of them spends."""
-    # the first round verifies a prompt's last token: what is left to cache may be nothing
+    """Prefill all prompts in one pass, whose time each of them spends."""
+    # the first round verifies a prompt's last token, so a prompt of one token needs no prefill
     to_cache = [request.prompt_tokens - 1 for request in fresh if request.prompt_tokens > 1]
     spent = costs.prefill.several(to_cache) if to_cache else 0
     for request in fresh:
@@ -40,7 +38,7 @@ def batched(fresh: Sequence[Request], start_ns: int, costs: Costs) -> int:
 
 
 def in_steps(fresh: Sequence[Request], start_ns: int, costs: Costs) -> int:
-    """Nothing before a round: prompts share steps."""
+    """Prefill nothing before the round, because prompts share steps."""
     for request in fresh:
         request.started, request.first_service_ns = True, start_ns
     return 0
@@ -52,14 +50,15 @@ PREFILLS: Mapping[str, Prefill] = {
     "mixed": in_steps,
     "chunked": in_steps,
 }
-"""What is done before a round."""
+"""What is done before a round, by name."""
 
 
-def share(chosen: Sequence[Request], budget: int | None) -> dict[Request, int]:
-    """Tokens that each of those has in the next step; who has none is left out.
+def share_tokens(chosen: Sequence[Request], budget: int | None) -> dict[Request, int]:
+    """Return the tokens that each chosen request receives in the next step; requests that receive
+    none are left out.
 
-    Those who ran the last one come first, in order, as vLLM has it. A request that lacks tokens
-    (`uncomputed_tokens`) has as many of them as the budget leaves; any other its whole round, or
+    The requests that ran the last step come first, in order, as in vLLM. A request with uncomputed
+    tokens receives as many of them as the budget has left; any other request its whole round, or
     nothing.
     """
     tokens: dict[Request, int] = {}

@@ -1,10 +1,10 @@
-"""The specification: requests of a workload served in batches under a policy, step by step, on
+"""The specification: a server that serves the requests of a workload in batches under a policy, on
 SimPy's clock.
 
-The order of things at one instant, and what each decision commits, is `docs/simulator.md`. Slow and
-obvious: every request is ranked again at every round boundary, and of a policy only `rank`,
-`on_round` and what `on_event` takes in are used. Knows nothing of any particular policy or memory,
-of randomness, or of floats: time is integer nanoseconds.
+It takes the steps of `docs/simulator.md` one after the other and ranks every active request at
+every decision. Of a policy it uses `on_arrival`, `rank`, `on_round` and `on_event`. The module
+`loop` has the same steps by the same names, compiled. Knows nothing of any particular policy or
+memory manager, of randomness, or of floats: time is integer nanoseconds.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -14,11 +14,11 @@ from typing import Any
 import simpy
 
 from lapsd.policies import NEVER, Event, Policy
-from lapsd.policies.decision import choose, new_state, no_progress, rank_of
+from lapsd.policies.decision import choose, commit_round, new_state, no_progress, rank_of
 from lapsd.sim.engine.capacity import Capacity
 from lapsd.sim.engine.memory import Estimate, Memory, Order
 from lapsd.sim.engine.occupancy import Occupancy
-from lapsd.sim.engine.prefill import PREFILLS, share
+from lapsd.sim.engine.prefill import PREFILLS, share_tokens
 from lapsd.sim.engine.recorded import Recorded
 from lapsd.sim.engine.request import Request
 from lapsd.sim.engine.run_record import RunRecord
@@ -27,13 +27,16 @@ from lapsd.traces import Workload
 
 
 @dataclass(eq=False)
-class StepServer:
-    """One server of a given capacity, deciding at every round boundary.
+class SimPyServer:
+    """One server of a given capacity.
 
-    Attributes
+    Parameters
     ----------
-    measured : function of an instant and of who runs, or None
-        Asked what the next step takes in nanoseconds; None, as its answer too: what it costs.
+    recorded : what each request replays, in order of arrival.
+    check : whether the server checks its invariants at every decision, which is slow.
+    measured : function of a time and the running requests, or None
+        Returns the time of the next step in nanoseconds, or None for its cost by the profile; None:
+        each step takes its cost.
     """
 
     env: simpy.Environment
@@ -50,9 +53,8 @@ class StepServer:
 
     waiting: list[Request] = field(default_factory=list)
     running: list[Request] = field(default_factory=list)
-    step: dict[Request, int] = field(
-        default_factory=dict
-    )  # tokens of who shares the next one, where prompts do
+    # tokens of each request in the next step, where prompts share steps
+    step: dict[Request, int] = field(default_factory=dict)
     arrived: int = 0
     busy_ns: int = 0
 
@@ -67,7 +69,7 @@ class StepServer:
         ]
         self.released = len(work) if work.clients is None else min(work.clients, len(work))
         for request in self.requests[self.released :]:
-            request.arrival_ns = NEVER  # not known yet
+            request.arrival_ns = NEVER  # unknown until a completion releases it
         self.memory.estimate = Estimate(self.policy)
         if self.timeline is not None:
             self.memory.on_transfer = self.timeline.on_transfer
@@ -75,164 +77,174 @@ class StepServer:
             self._step_cost = profile.step_cost(self.capacity.batch)
             for request in self.requests:
                 request.uncomputed_tokens = max(0, request.prompt_tokens - 1)
-        self._prefill = PREFILLS[self.capacity.prefill]
         self._costs = profile.costs
         self._round_cost = {b: profile.round_cost(b) for b in range(1, self.capacity.batch + 1)}
 
     def serve(self) -> Generator[simpy.Event, Any, None]:
-        """The SimPy process: until every request is done, decide, serve a round, commit it."""
+        """The SimPy process: take decisions and run rounds until all requests are done."""
         while self.run_record.done < self.run_record.requests:
-            self._admit()
+            self._arrive()
             if self.check:
                 self._check()
             fresh = self._choose()
-            before = self.memory.make_room(self.running, fresh, self._order(), self._now)
+            start_ns = self.memory.make_room(self.running, fresh, self._order(), self._now)
             if not self.running:
-                gap = self._next_ns() - self._now
-                self.run_record.idle_ns += gap
-                yield self.env.timeout(gap)
+                yield self.env.timeout(self._wait())
                 continue
-            before += self._start([r for r in fresh if not r.started], self._now + before)
-            round_ns = self._step_ns()
-            self.busy_ns += before + round_ns
-            if self.timeline is not None:
-                self.timeline.decided(
-                    self._now, self._now + before, round_ns, self.running, self.waiting
-                )
-            if self.occupancy is not None:
-                self.occupancy.went_on(self.memory, bool(self.waiting), before + round_ns)
-            yield self.env.timeout(before + round_ns)
-            self._commit(round_ns)
+            start_ns += self._prefill(fresh, self._now + start_ns)
+            step_ns = self._step_ns()
+            self._observe(start_ns, step_ns)
+            yield self.env.timeout(start_ns + step_ns)
+            self._commit(step_ns)
         if self.timeline is not None:
             self.timeline.close()
 
     def active(self) -> list[Request]:
-        """Who waits or runs."""
+        """Return the active requests."""
         return self.waiting + self.running
 
     @property
     def arrived_ns(self) -> list[int]:
-        """When each request arrived."""
+        """Time of each request's arrival."""
         return [request.arrival_ns for request in self.requests]
 
     @property
     def _now(self) -> int:
         return int(self.env.now)
 
-    def _admit(self) -> None:
-        while (
-            self.arrived < len(self.requests)
-            and self.requests[self.arrived].arrival_ns <= self._now
-        ):
+    def _arrive(self) -> None:
+        """Let the requests that have arrived wait."""
+        while self._next_arrival_ns() <= self._now:
             request = self.requests[self.arrived]
+            self.arrived += 1
             request.entered_ns = request.arrival_ns
             request.state = new_state(
                 self.policy, request.index, request.prompt_tokens, request.predicted_tokens
             )
             self.waiting.append(request)
-            self.arrived += 1
             self.policy.on_event(Event("arrival", request, self._now))
 
+    def _next_arrival_ns(self) -> int:
+        """Return the time of the next arrival; `NEVER` if it is unknown or there is none."""
+        return (
+            NEVER if self.arrived == len(self.requests) else self.requests[self.arrived].arrival_ns
+        )
+
     def _order(self) -> Order:
-        """By rank; at equal ranks who runs keeps running, then by entry into the queue, then by
-        order of arrival.
+        """Return the sort key of active requests: rank; running before waiting; then entry into the
+        queue, then order of arrival.
         """
         policy, now_ns = self.policy, self._now
         return lambda r: (rank_of(policy, r, now_ns), not r.running, r.entered_ns, r.index)
 
     def _choose(self) -> list[Request]:
-        """Choose who runs the next round; returns those who did not run the last one, in order."""
-        there = self.active()
-        ordered = sorted(there, key=self._order())
-        chosen = choose(
-            self.memory.ready(ordered, self._now), self.capacity.batch, self.memory.fits
-        )
+        """Choose the requests that run the next round; return those that did not run the last one,
+        in order.
+        """
+        ordered = sorted(self.active(), key=self._order())
+        ready = self.memory.ready(ordered, self._now)
+        chosen = choose(ready, self.capacity.batch, self.memory.fits)
         if self.capacity.in_steps:
-            # who would come for nothing stays where it is
-            self.step = share(chosen, self.capacity.budget)
+            self.step = share_tokens(chosen, self.capacity.budget)
+            # a waiting request that receives no tokens keeps waiting
             chosen = [r for r in chosen if r.running or r in self.step]
-        fresh, runs = [r for r in chosen if not r.running], set(chosen)
-        for request in there:
+        return self._settle(chosen)
+
+    def _settle(self, chosen: list[Request]) -> list[Request]:
+        """Let the chosen requests run, and preempt the running requests that were not chosen."""
+        active, runs = self.active(), set(chosen)
+        fresh = [r for r in chosen if not r.running]
+        for request in active:
             request.preemptions += request.running and request not in runs
             request.running = request in runs
-        self.waiting = [r for r in there if not r.running]
+        self.waiting = [r for r in active if not r.running]
         self.running = chosen
         return fresh
 
-    def _next_ns(self) -> int:
-        """When somebody may run, while nobody can: the next arrival, or a cache that is on its
-        way.
-        """
-        arrivals = [
-            request.arrival_ns for request in self.requests[self.arrived : self.arrived + 1]
-        ]
+    def _wait(self) -> int:
+        """Return the time to the next arrival or the end of the next KV transfer."""
         ready_ns = [self.memory.ready_ns(r, self._now) for r in self.waiting]
-        on_the_way = [ns for ns in ready_ns if self._now < ns < NEVER]
-        if self.waiting and not on_the_way:
-            who = (
+        transfers = [ns for ns in ready_ns if self._now < ns < NEVER]
+        if self.waiting and not transfers:
+            why = (
                 "the first does not fit the memory"
                 if min(ready_ns) <= self._now
                 else "no cache is on its way"
             )
-            raise no_progress(self.policy, self._now, len(self.active()), who)
-        return min(arrivals + on_the_way)
+            raise no_progress(self.policy, self._now, len(self.active()), why)
+        wait_ns = min([self._next_arrival_ns(), *transfers]) - self._now
+        self.run_record.idle_ns += wait_ns
+        return wait_ns
 
-    def _start(self, starting: list[Request], at_ns: int) -> int:
-        """Requests start: nanoseconds that their prompts take before the round."""
-        return self._prefill(starting, at_ns, self._costs) if starting else 0
+    def _prefill(self, fresh: list[Request], start_ns: int) -> int:
+        """Start the new requests; return the time that their prompts take before the round."""
+        new = [r for r in fresh if not r.started]
+        return PREFILLS[self.capacity.prefill](new, start_ns, self._costs) if new else 0
 
     def _step_ns(self) -> int:
-        """A round of those who decode, beside the chunks of prompts, if there are any, that share
-        the step.
-        """
-        if (
-            self.measured is not None
-            and (known := self.measured(self._now, self.running)) is not None
-        ):
-            return known
-        return self.cost_ns()
+        """Return the time of the next step, as measured or by the profile."""
+        known = None if self.measured is None else self.measured(self._now, self.running)
+        return self.cost_ns() if known is None else known
 
     def cost_ns(self) -> int:
-        """What the next step costs by the profile."""
-        chunks = [r for r in self.step if r.uncomputed_tokens]
-        rounds = [r for r in self.step or self.running if not r.uncomputed_tokens]
-        drafted, contexts = [r.next_drafted for r in rounds], sum(r.kv_tokens for r in rounds)
-        if chunks:
-            held = sum(r.kv_tokens - 1 - r.uncomputed_tokens for r in chunks)
-            return self._step_cost(drafted, contexts, [self.step[r] for r in chunks], held)
-        if len(rounds) == 1:
-            return rounds[0].recorded.round_ns[rounds[0].rounds]
-        return self._round_cost[len(rounds)](max(drafted), contexts)
+        """Return the cost of the next step: a round of the requests that decode, and parts of
+        prompts.
+        """
+        prompts = [r for r in self.step if r.uncomputed_tokens]
+        decoding = [r for r in self.step or self.running if not r.uncomputed_tokens]
+        drafted, contexts = [r.next_drafted for r in decoding], sum(r.kv_tokens for r in decoding)
+        if prompts:
+            computed = sum(r.kv_tokens - 1 - r.uncomputed_tokens for r in prompts)
+            return self._step_cost(drafted, contexts, [self.step[r] for r in prompts], computed)
+        return self._round_cost[len(decoding)](max(drafted), contexts)
+
+    def _observe(self, start_ns: int, step_ns: int) -> None:
+        """Record the decision where a timeline or the occupancy of memory is asked for."""
+        self.busy_ns += start_ns + step_ns
+        if self.timeline is not None:
+            at_ns = self._now + start_ns
+            self.timeline.decided(self._now, at_ns, step_ns, self.running, self.waiting)
+        if self.occupancy is not None:
+            self.occupancy.went_on(self.memory, bool(self.waiting), start_ns + step_ns)
 
     def _commit(self, step_ns: int) -> None:
+        """Commit the step for the requests that were part of it; finished requests leave."""
         self.run_record.rounds += 1
         for request in self.step or self.running:
             if request.uncomputed_tokens:
                 request.uncomputed_tokens -= self.step[request]
                 request.prefill_ns += step_ns
-                continue
-            request.service_ns += step_ns
-            request.tokens += request.recorded.emitted[request.rounds]
-            request.rounds += 1
-            if request.rounds == 1:
-                request.first_token_ns = self._now
-            queue = request.queue
-            self.policy.on_round(request, self._now)
-            if request.queue != queue:
-                request.entered_ns = self._now
+            else:
+                self._commit_round(request, step_ns)
         done = sorted((r for r in self.running if r.done), key=lambda r: r.index)
         self.running = [r for r in self.running if not r.done]
         for request in done:
-            self.memory.release(request)
-            request.running = False
-            self.run_record.close(request, self._now)
-            if self.released < len(self.requests):
-                self.requests[self.released].arrival_ns = self._now + self.workload.think_ns
-                self.released += 1
-            self.policy.on_event(Event("completion", request, self._now))
+            self._leave(request)
+
+    def _commit_round(self, request: Request, round_ns: int) -> None:
+        """Commit a request's round, and let the policy take it in."""
+        request.service_ns += round_ns
+        request.tokens += request.recorded.emitted[request.rounds]
+        request.rounds += 1
+        if request.rounds == 1:
+            request.first_token_ns = self._now
+        queue = request.queue
+        commit_round(self.policy, request, self._now)
+        if request.queue != queue:
+            request.entered_ns = self._now
+
+    def _leave(self, request: Request) -> None:
+        """Let a finished request leave; in a closed loop it releases the next one."""
+        self.memory.release(request)
+        request.running = False
+        self.run_record.close(request, self._now)
+        if self.released < len(self.requests):
+            self.requests[self.released].arrival_ns = self._now + self.workload.think_ns
+            self.released += 1
+        self.policy.on_event(Event("completion", request, self._now))
 
     def _check(self) -> None:
-        """Every invariant that must hold between rounds."""
+        """Assert the invariants that hold between rounds."""
         there, resident = self.active(), self.memory.resident
         assert self.arrived == self.run_record.done + len(there), "a request is lost or doubled"
         assert len({id(r) for r in there}) == len(there)

@@ -1,6 +1,8 @@
-"""Run a workload: which of the servers serves it, and what policies know beforehand."""
+"""Run a workload under a policy: which program serves it, and what the policy knows beforehand."""
 
 import itertools
+import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import simpy
@@ -13,14 +15,20 @@ from lapsd.sim.engine.occupancy import Occupancy
 from lapsd.sim.engine.recorded import recorded_rows, with_truth
 from lapsd.sim.engine.request import Request
 from lapsd.sim.engine.run_record import Run, RunRecord
+from lapsd.sim.engine.server import SimPyServer
 from lapsd.sim.engine.servers.batch import BatchServer
 from lapsd.sim.engine.servers.mixed import MixedServer
 from lapsd.sim.engine.servers.offload import OffloadServer
 from lapsd.sim.engine.servers.single import SingleServer
 from lapsd.sim.engine.servers.skip import SkipServer
-from lapsd.sim.engine.servers.step import StepServer
 from lapsd.sim.engine.timeline import Timeline
 from lapsd.traces import Workload
+
+ENGINES = ("auto", "simpy", "compiled")
+
+
+class SlowEngine(UserWarning):
+    """A run that the compiled loop cannot do goes on in SimPy, which is slower."""
 
 
 def simulate(
@@ -29,6 +37,7 @@ def simulate(
     *,
     context: PolicyContext,
     capacity: Capacity | None = None,
+    engine: str | None = None,
     skip: bool = True,
     check: bool = False,
     timeline: Timeline | None = None,
@@ -41,21 +50,32 @@ def simulate(
     context : what the server knows beforehand; true sizes are added here for clairvoyant policies
         only.
     capacity : batch size, KV memory and what happens when it is full; by default one request runs
-        and one KV cache fits, so that every switch pays.
-    skip : leap over rounds where nothing can change, for policies that promise what `run_until`
-        needs and memory that can say how long it lasts. Results are the same to the nanosecond;
-        False steps through every round, which is slow, and is the specification.
-    check : hold the server to its invariants at every decision (slow).
-    timeline, occupancy : record every decision, and how full the memory is (step through every
-        round).
+        and one KV cache fits, so that every switch takes time.
+    engine : the program that runs: `simpy`, the specification; `compiled`, the loop that Numba
+        compiles; or `auto`, which is `compiled` where the policy can be compiled and nothing is
+        recorded, and else `simpy`. Results are the same to the nanosecond. None: as `skip` says.
+    skip : whether to leap over rounds in which nothing can change, where `engine` is None.
+    check : whether the server checks its invariants at every decision (slow; in SimPy).
+    timeline, occupancy : records of every decision, and of how full the memory is (in SimPy).
 
     Raises
     ------
     ValueError
-        If a request can never fit the KV memory, the profile does not cover the batch, or ranks
-        cannot be compared.
+        If a request can never fit the KV memory, the profile does not cover the batch, the policy
+        fails, ranks cannot be compared, or `compiled` cannot compile the policy.
     """
     capacity = capacity or Capacity()
+    if engine not in (None, *ENGINES):
+        raise ValueError(f"engine={engine}: must be {', '.join(ENGINES)}")
+    if workload.priced.batch != 1:
+        raise ValueError(
+            f"workload priced at a batch of {workload.priced.batch}: must be priced at batch=1"
+        )
+    watched = check or timeline is not None or occupancy is not None
+    if engine == "compiled" and watched:
+        raise ValueError("engine=compiled: records no timeline or occupancy, and has no checks")
+    if engine == "compiled" or (engine == "auto" and not watched):
+        return _compiled([workload], [policy], [context], capacity, engine == "auto")[0]
     recorded = recorded_rows(workload)
     memory = capacity.memory(workload.priced.profile.costs)
     memory.refuse(recorded)
@@ -63,11 +83,11 @@ def simulate(
     policy = policy.bind(with_truth(context, recorded) if policy.clairvoyant else context)
     env, run_record = simpy.Environment(), RunRecord(len(workload))
     there = (env, workload, recorded, policy, capacity, memory, run_record)
-    server: StepServer | SkipServer
-    watched = timeline is not None or occupancy is not None
-    moves_in_steps = capacity.in_steps and isinstance(memory, Offload)
-    if watched or moves_in_steps or not (skip and memory.predictable and promises(policy)):
-        server = StepServer(*there, check, timeline, occupancy)
+    server: SimPyServer | SkipServer
+    transfers_in_steps = capacity.in_steps and isinstance(memory, Offload)
+    stepping = watched or transfers_in_steps or engine is not None or not skip
+    if stepping or not (memory.predictable and promises(policy)):
+        server = SimPyServer(*there, check, timeline, occupancy)
     elif isinstance(memory, Offload):
         server = OffloadServer(*there, check)
     elif capacity.in_steps:
@@ -89,6 +109,34 @@ def simulate(
         else np.array(server.arrived_ns, dtype=np.int64)
     )
     return run_record.run(arrived, int(env.now), policy)
+
+
+def _compiled(
+    workloads: Sequence[Workload],
+    policies: Sequence[Policy],
+    contexts: Sequence[PolicyContext],
+    capacity: Capacity,
+    auto: bool,
+) -> list[Run]:
+    """Serve each workload under its policy by the compiled loop; with `auto`, policies that cannot
+    be compiled by SimPy.
+    """
+    from lapsd.sim.engine.compiled.policy import NotCompilable  # imports Numba, and so do these
+    from lapsd.sim.engine.compiled.runs import TimesTooLarge, runs_of
+
+    try:
+        return runs_of(workloads, policies, contexts, capacity)
+    except (NotCompilable, TimesTooLarge) as why:
+        if not auto:
+            raise
+        warnings.warn(
+            f"{why}: this policy runs in SimPy, which is slower", SlowEngine, stacklevel=3
+        )
+    given = zip(workloads, policies, contexts, strict=True)
+    return [
+        simulate(work, policy, context=context, capacity=capacity, engine="simpy")
+        for work, policy, context in given
+    ]
 
 
 def promises(policy: Policy) -> bool:

@@ -7,7 +7,7 @@ from lapsd import Capacity, simulate
 from lapsd.policies import FCFS, Policy, PolicyContext, Until
 from lapsd.sim.engine.recorded import recorded_rows
 from lapsd.sim.engine.run_record import RunRecord
-from lapsd.sim.engine.servers.step import StepServer
+from lapsd.sim.engine.server import SimPyServer
 from lapsd.traces import price, trace_from_rounds
 from tests.builders import MS, row, workload
 from tests.sim.by_hand import PROFILE, C, in_batches, served, three_requests
@@ -167,7 +167,7 @@ def test_a_server_without_progress_reports_the_reason():
     env, capacity = simpy.Environment(), Capacity(1, "unlimited", 3)
     work.arrival_ns[:] = 0
     memory = capacity.memory(PROFILE.costs)
-    server = StepServer(env, work, recorded_rows(work), FCFS(), capacity, memory, RunRecord(3))
+    server = SimPyServer(env, work, recorded_rows(work), FCFS(), capacity, memory, RunRecord(3))
     with pytest.raises(
         ValueError, match="policy fcfs: no progress at 0 ns: 3 requests wait, and the first does"
     ):

@@ -13,8 +13,17 @@ from numpy.typing import NDArray
 from lapsd.sim.engine.capacity import Capacity
 from lapsd.sim.engine.compiled import flat_server as flat
 from lapsd.sim.engine.compiled.job import JOB
-from lapsd.sim.engine.memory import AliseMemory, FastServeMemory, Memory, Paged, Reserve, Tokens
+from lapsd.sim.engine.memory import (
+    AliseMemory,
+    FastServeMemory,
+    Memory,
+    Paged,
+    Reserve,
+    Slots,
+    Tokens,
+)
 from lapsd.sim.engine.memory.reserve import OUTPUTS
+from lapsd.sim.engine.recorded import recorded_rows
 from lapsd.traces import PricedTrace, Workload
 from lapsd.traces.costs import Quadratic
 
@@ -229,3 +238,26 @@ def memory_fields(memory: Memory, capacity: Capacity) -> dict[str, int]:
                 "overlap": memory.overlap,
             }
     return {"manager": flat.SLOTS, "room": slots}
+
+
+def refuse(workload: Workload, capacity: Capacity, memory: Memory) -> None:
+    """Raise `ValueError`, naming request and bound, if a request or a round can never fit.
+
+    The lengths of all requests are checked at once; only if one is too long, the specification's
+    methods find it and say so.
+    """
+    priced = workload.priced
+    trace, longest = priced.trace, rounds_of(priced).longest_draft
+    length = trace.prompt_tokens + trace.output_tokens
+    need = (length + longest + 1)[workload.rows].max(initial=0)
+    too_long = need > memory_fields(memory, capacity)["room"] * getattr(memory, "block", 1)
+    if isinstance(memory, Slots):
+        too_long = False
+    if isinstance(memory, Reserve):
+        reserved = _reserved(priced, memory)[workload.rows].max(initial=0)
+        context = length[workload.rows].max(initial=0)
+        too_long = reserved > memory.tokens or context > memory.context
+    if too_long or (capacity.budget is not None and longest.max() + 1 > capacity.budget):
+        recorded = recorded_rows(workload)
+        memory.refuse(recorded)
+        capacity.refuse(recorded)

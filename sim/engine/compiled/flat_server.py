@@ -86,6 +86,7 @@ STATE = (
     "in_free_ns",
     "error",
     "error_method",
+    "error_ns",
     "error_request",
 )
 SERVER = np.dtype(

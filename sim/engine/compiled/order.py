@@ -26,6 +26,7 @@ def fail(s: Server, error: int, method: int, i: int) -> None:
     if s.at.error == 0:
         s.at.error = error
         s.at.error_method = method
+        s.at.error_ns = s.at.now_ns
         s.at.error_request = i
 
 

@@ -4,6 +4,10 @@ It is compiled once for all policies and capacities, which takes seconds, and ke
 user.
 """
 
+import shutil
+import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -12,9 +16,22 @@ from numba import types
 from numpy.typing import NDArray
 
 from lapsd.sim.engine import loop
+from lapsd.sim.engine.compiled import (
+    call,
+    costs,
+    flat_server,
+    job,
+    line,
+    memory,
+    order,
+    plans,
+    transfers,
+)
+from lapsd.sim.engine.compiled.cache import cache_folder, caching_in
 from lapsd.sim.engine.compiled.flat_server import SERVER, Server, StepTables
 from lapsd.sim.engine.compiled.job import JOB
 
+MODULES = (loop, call, costs, flat_server, job, line, memory, order, plans, transfers)
 WORK = 5_000_000  # between two looks at the keyboard: well below a second
 
 _LIST = types.int64[::1]
@@ -29,7 +46,23 @@ _ARRAYS = types.NamedTuple(
 )
 SIGNATURE = types.int64(numba.from_dtype(SERVER)[::1], _ARRAYS, types.int64)
 
-serve_all = numba.njit(SIGNATURE, _nrt=False, no_cfunc_wrapper=True)(loop.serve_all)
+OPTIONS = {"_nrt": False, "no_cfunc_wrapper": True}
+
+
+def _compile() -> Any:
+    """Return the compiled loop, from disk if this user has compiled it before."""
+    folder = cache_folder("loop", *(Path(str(m.__file__)).read_text() for m in MODULES))
+    if folder is None or not any(folder.rglob("*.nbc")):
+        print("compiling the simulation loop, which takes about 20 s ...", file=sys.stderr)
+    if folder is not None:
+        # a file of the folder may be damaged, or be removed by another process meanwhile
+        with caching_in(folder), suppress(Exception):
+            return numba.njit(SIGNATURE, cache=True, **OPTIONS)(loop.serve_all)
+        shutil.rmtree(folder, ignore_errors=True)
+    return numba.njit(SIGNATURE, **OPTIONS)(loop.serve_all)
+
+
+serve_all = loop.serve_all if numba.config.DISABLE_JIT else _compile()
 
 
 def serve(servers: NDArray[Any], arrays: Server) -> None:

@@ -1,25 +1,29 @@
 """Runs by the compiled loop: workloads and policies become arrays, and arrays become runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lapsd.policies import Policy
+from lapsd.policies import Policy, PolicyContext
 from lapsd.policies.decision import no_progress
 from lapsd.sim.engine.capacity import Capacity
 from lapsd.sim.engine.compiled import flat_server as flat
 from lapsd.sim.engine.compiled.arrays import (
     capacity_fields,
     jobs_of,
+    refuse,
     round_costs,
     rounds_of,
     step_tables,
 )
-from lapsd.sim.engine.compiled.policy import CompiledPolicy
+from lapsd.sim.engine.compiled.job import JOB
+from lapsd.sim.engine.compiled.policy import CompiledPolicy, compile_policy, explain
 from lapsd.sim.engine.compiled.program import serve
+from lapsd.sim.engine.memory import Memory
+from lapsd.sim.engine.recorded import recorded_rows, with_truth
 from lapsd.sim.engine.run_record import Run
 from lapsd.traces import Workload
 
@@ -27,6 +31,10 @@ WHY = {
     flat.DOES_NOT_FIT: "the first does not fit the memory",
     flat.NO_TRANSFER: "no cache is on its way",
 }
+
+
+class TimesTooLarge(ValueError):
+    """A run whose times may exceed 64 bits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +46,38 @@ class PlannedRun:
     compiled: CompiledPolicy
 
 
+def runs_of(
+    workloads: Sequence[Workload],
+    policies: Sequence[Policy],
+    contexts: Sequence[PolicyContext],
+    capacity: Capacity,
+) -> list[Run]:
+    """Serve each workload under its policy, which is bound to its context, in one call of the loop.
+
+    Raises
+    ------
+    NotCompilable
+        If a policy cannot be compiled.
+    TimesTooLarge
+        If times may exceed 64 bits.
+    ValueError
+        If a request can never fit, a policy fails, or waiting requests can never run.
+    """
+    given = zip(workloads, policies, contexts, strict=True)
+    planned: list[PlannedRun] = []
+    for k, (workload, policy, context) in enumerate(given):
+        again = k > 0 and policy is policies[k - 1] and context is contexts[k - 1]
+        # a policy that takes in events, or knows the workload, is bound for each run
+        if again and not policy.clairvoyant and not planned[-1].compiled.on_event:
+            planned.append(replace(planned[-1], workload=workload))
+            continue
+        if policy.clairvoyant:
+            context = with_truth(context, recorded_rows(workload))
+        bound = policy.bind(context)
+        planned.append(PlannedRun(workload, bound, compile_policy(bound)))
+    return compiled_runs(planned, capacity)
+
+
 def compiled_runs(planned: Sequence[PlannedRun], capacity: Capacity) -> list[Run]:
     """Serve each workload under its policy, in one call of the loop.
 
@@ -45,38 +85,62 @@ def compiled_runs(planned: Sequence[PlannedRun], capacity: Capacity) -> list[Run
 
     Raises
     ------
+    TimesTooLarge
+        If times may exceed 64 bits.
     ValueError
-        If a policy fails, or waiting requests can never run.
+        If a request can never fit, a policy fails, or waiting requests can never run.
     """
     priced = planned[0].workload.priced
     assert all(run.workload.priced is priced for run in planned), "one priced trace for all runs"
     memory = capacity.memory(priced.profile.costs)
-    jobs = np.concatenate([jobs_of(run.workload, capacity, memory) for run in planned])
-    servers = np.zeros(len(planned), flat.SERVER)
-    kept, first = [], 0
-    for run, server in zip(planned, servers, strict=True):
-        own = jobs[first : first + len(run.workload)]
-        parameters = run.compiled.parameters(run.policy)
-        kept += [parameters, run.compiled.states(run.policy, own)]
-        fields = {
-            **capacity_fields(run.workload, capacity, memory),
-            **policy_fields(run.compiled, run.policy, parameters.address),
-            "first": first,
-            "jobs_address": own.ctypes.data,
-        }
-        for name, value in fields.items():
-            server[name] = value
-        first += len(own)
+    for workload in {id(run.workload): run.workload for run in planned}.values():
+        refuse(workload, capacity, memory)
+    jobs, firsts = _all_jobs(planned, capacity, memory)
     arrays = lists_for(planned, capacity, jobs)
-    servers["keys_address"], servers["out_address"] = (
-        arrays.keys.ctypes.data,
-        arrays.out.ctypes.data,
-    )
-    serve(servers, arrays)
-    runs = zip(planned, servers, strict=True)
-    return [
-        _run_of(run, server, jobs[server["first"] :][: len(run.workload)]) for run, server in runs
+    servers = np.zeros(len(planned), flat.SERVER)
+    servers["keys_address"] = arrays.keys.ctypes.data
+    servers["out_address"] = arrays.out.ctypes.data
+    servers["first"] = firsts
+    servers["jobs_address"] = jobs.ctypes.data + firsts * JOB.itemsize
+    kept = [
+        _fill(server, run, capacity, memory, jobs)
+        for server, run in zip(servers, planned, strict=True)
     ]
+    serve(servers, arrays)
+    del kept  # what the addresses in the records point to
+    return [
+        _run_of(run, server, jobs[first : first + len(run.workload)])
+        for run, server, first in zip(planned, servers, firsts.tolist(), strict=True)
+    ]
+
+
+def _all_jobs(
+    planned: Sequence[PlannedRun], capacity: Capacity, memory: Memory
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the records of the requests of all runs, and where those of each run begin."""
+    made: dict[int, NDArray[Any]] = {}
+    for run in planned:
+        if id(run.workload) not in made:
+            made[id(run.workload)] = jobs_of(run.workload, capacity, memory)
+    parts = [made[id(run.workload)] for run in planned]
+    firsts = np.cumsum([0, *map(len, parts)], dtype=np.int64)[:-1]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts), firsts
+
+
+def _fill(
+    server: Any, run: PlannedRun, capacity: Capacity, memory: Memory, jobs: NDArray[Any]
+) -> Any:
+    """Fill in a server's record; return what must live as long as the record."""
+    first = int(server["first"])
+    states = run.compiled.states(run.policy, jobs[first : first + len(run.workload)])
+    parameters = run.compiled.parameters(run.policy)  # which `on_arrival` may have filled
+    fields = {
+        **capacity_fields(run.workload, capacity, memory),
+        **policy_fields(run.compiled, run.policy, parameters.address),
+    }
+    for name, value in fields.items():
+        server[name] = value
+    return parameters, states
 
 
 def policy_fields(compiled: CompiledPolicy, policy: Policy, address: int) -> dict[str, int]:
@@ -137,9 +201,7 @@ def _run_of(run: PlannedRun, server: Any, jobs: NDArray[Any]) -> Run:
 
 def _error_of(run: PlannedRun, server: Any, jobs: NDArray[Any]) -> ValueError:
     """Return the error of a run that its policy or the memory ended."""
-    now_ns, i = int(server["now_ns"]), int(server["error_request"])
+    now_ns, i = int(server["error_ns"]), int(server["error_request"])
     if server["error"] in WHY:
         return no_progress(run.policy, now_ns, i, WHY[server["error"]])
-    from lapsd.sim.engine.compiled.policy import explain
-
     return explain(run.policy, jobs, i, now_ns, flat.METHODS[server["error_method"]])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from lapsd.policies import NEVER, Rank
 from lapsd.policies.decision import rank_of
-from lapsd.sim.engine.prefill import share
+from lapsd.sim.engine.prefill import share_tokens
 from lapsd.sim.engine.request import Request
 from lapsd.sim.engine.servers.batch import BatchServer
 from lapsd.sim.engine.servers.skip import WAITING_ORDER
@@ -116,7 +116,7 @@ class MixedServer(BatchServer):
         ordered, newcomers = self._in_order([*batch_slots, *beside], now_ns)
         self.memory.catch_up()
         chosen = self.memory.first_that_fit(ordered, len(ordered))
-        step, kept = share(chosen, self.capacity.budget), set(chosen)
+        step, kept = share_tokens(chosen, self.capacity.budget), set(chosen)
         self.chunks.update((r, tokens) for r, tokens in step.items() if r.uncomputed_tokens)
         for request, rank in newcomers:
             if request not in step:
