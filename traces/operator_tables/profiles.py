@@ -12,7 +12,7 @@ from lapsd.traces.operator_tables.model_times import ModelTimes, Part
 from lapsd.traces.operator_tables.shapes import Shape, shape_of
 from lapsd.traces.profile import Profile
 from lapsd.traces.provenance import Hardware, KVCapacity, Model, OperatorTables, Provenance
-from lapsd.traces.provenance.operator_tables import MEASURED
+from lapsd.traces.provenance.operator_tables import ESTIMATED, RESHAPED, SOURCES
 
 EAGLE, NGRAM, NONE = "eagle", "ngram", "none"
 MOST_CONTEXT = 8_192
@@ -196,11 +196,14 @@ def _command(request: TablesRequest) -> str:
 
 def _record(pair: Pair, request: TablesRequest, tables: Library, largest: int) -> OperatorTables:
     sources: dict[str, str] = {}
-    shares: dict[int, float] = {}
+    not_measured: dict[int, float] = {}
+    reshaped: dict[int, float] = {}
     for batch in (b for b in SHARES_AT if b <= largest):
         parts = _round_parts(pair, batch)
         total = sum(part.ms for _, part in parts)
-        shares[batch] = round(sum(p.ms for _, p in parts if p.source != MEASURED) / total, 4)
+        of = {s: sum(p.ms for _, p in parts if p.source == s) / total for s in SOURCES}
+        not_measured[batch] = round(of[RESHAPED] + of[ESTIMATED], 4)
+        reshaped[batch] = round(of[RESHAPED], 4)
         sources |= {f"{model} {p.name}": p.source for model, p in parts if p.ms > 0}
     return OperatorTables(
         library=library.version(),
@@ -209,7 +212,8 @@ def _record(pair: Pair, request: TablesRequest, tables: Library, largest: int) -
         engine_version=tables.engine_version,
         tp=request.tp,
         operators=sources,
-        share_not_measured=shares,
+        share_not_measured=not_measured,
+        share_reshaped=reshaped,
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from lapsd.traces.provenance.record import Record
 
-MEASURED, RESHAPED, ESTIMATED = "measured", "reshaped", "estimated"
+SOURCES = MEASURED, RESHAPED, ESTIMATED = "measured", "reshaped", "estimated"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,8 @@ class OperatorTables(Record):
         measured for as much attention in another shape; `estimated` by the library, not measured.
     share_not_measured : mapping of batch size to share
         Share of the time of a round that is reshaped or estimated.
+    share_reshaped : mapping of batch size to share
+        Share of the time of a round that is reshaped.
     """
 
     library: str
@@ -34,6 +36,13 @@ class OperatorTables(Record):
     tp: int = 1
     operators: Mapping[str, str] = field(default_factory=dict)
     share_not_measured: Mapping[int, float] = field(default_factory=dict)
+    share_reshaped: Mapping[int, float] = field(default_factory=dict)
+
+    def shares(self, batch: int) -> dict[str, float]:
+        """Return the share of the time of a round by source, at a batch size of the record."""
+        rest, reshaped = self.share_not_measured[batch], self.share_reshaped.get(batch, 0.0)
+        estimated = max(0.0, rest - reshaped)
+        return {MEASURED: 1 - rest, RESHAPED: reshaped, ESTIMATED: estimated}
 
 
 @dataclass(frozen=True, kw_only=True)
