@@ -9,9 +9,9 @@ from lapsd.cli.options import Overwrite, free_to_write
 from lapsd.cli.tables.cells import table_of
 from lapsd.cli.terminal import console
 from lapsd.traces import save_profile
+from lapsd.traces.architectures import CONFIGURATIONS
 from lapsd.traces.operator_tables import TablesRequest, profile_from_tables
 from lapsd.traces.operator_tables.library import model_files, supported
-from lapsd.traces.operator_tables.shapes import CONFIGURATIONS
 
 MODEL = "a folder with a config.json, or a name of --list"
 

@@ -88,9 +88,7 @@ def profile_from_tables(request: TablesRequest) -> Imported:
         If a model's folder lacks a usable `config.json`.
     """
     tables = Library(request.gpu, request.engine, request.engine_version)
-    files = library.model_files()
-    target = _model(tables, shape_of(request.target, files, files), request)
-    draft = _draft(tables, target, request)
+    target, draft = _pair(tables, request)
     pair = Pair(target, draft)
     capacity = _capacity(pair, request, tables)
     longest = min(request.max_context, target.shape.longest_context or request.max_context)
@@ -114,6 +112,17 @@ def profile_from_tables(request: TablesRequest) -> Imported:
         operator_tables=_record(pair, request, tables, max(grid.batches)),
     )
     return Imported(None, profile.with_host(request.host_us), _notes(pair, request, tables))
+
+
+def models(request: TablesRequest) -> tuple[ModelTimes, ModelTimes | None]:
+    """Return the target and the draft model of a request; raises as `profile_from_tables`."""
+    return _pair(Library(request.gpu, request.engine, request.engine_version), request)
+
+
+def _pair(tables: Library, request: TablesRequest) -> tuple[ModelTimes, ModelTimes | None]:
+    files = library.model_files()
+    target = _model(tables, shape_of(request.target, files, files), request)
+    return target, _draft(tables, target, request)
 
 
 def _model(tables: Library, shape: Shape, request: TablesRequest) -> ModelTimes:
