@@ -103,7 +103,7 @@ class Inputs:
     @property
     def kind_of_costs(self) -> str:
         """How the costs were obtained, as words: `measured`, `by hand` and so on."""
-        return self.profile.kind.replace("_", " ")
+        return self.profile.kind_in_words
 
     @property
     def where(self) -> str:

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from lapsd.policies import PolicyContext, RequestHistory, TimeModel
-from lapsd.traces.costs import Linear, Quadratic
+from lapsd.traces.costs import Linear, Piecewise, PromptCost, Quadratic
 
 HISTORY_FIELDS = ("predicted_tokens", "tokens", "rounds", "early_tokens")
-PREFILL_TERMS: Mapping[str, type[Linear]] = {kind.__name__: kind for kind in (Linear, Quadratic)}
+PREFILL_TERMS: Mapping[str, type[PromptCost]] = {
+    kind.__name__: kind for kind in (Linear, Quadratic, Piecewise)
+}
 
 
 def context_to_json(context: PolicyContext) -> dict[str, Any]:
@@ -39,9 +41,16 @@ def _time_to_json(model: TimeModel) -> dict[str, Any]:
     if model.prefill is None:
         return document
     kind = type(model.prefill).__name__
-    if not isinstance(model.prefill, Linear) or kind not in PREFILL_TERMS:
+    if not isinstance(model.prefill, Linear | Piecewise) or kind not in PREFILL_TERMS:
         raise ValueError(f"policy context: a prefill term of type {kind} cannot be written as JSON")
     return document | {"prefill": {"kind": kind, **asdict(model.prefill)}}
+
+
+def _prefill_from_json(document: Mapping[str, Any]) -> PromptCost:
+    values = {name: value for name, value in document.items() if name != "kind"}
+    if isinstance(values["base_ns"], Mapping):  # keys of JSON objects are text
+        values["base_ns"] = {int(tokens): ns for tokens, ns in values["base_ns"].items()}
+    return PREFILL_TERMS[document["kind"]](**values)
 
 
 def context_from_json(document: Mapping[str, Any]) -> PolicyContext:
@@ -57,8 +66,7 @@ def context_from_json(document: Mapping[str, Any]) -> PolicyContext:
     )
     time = document["time"]
     if time is not None and (prefill := time.get("prefill")) is not None:
-        values = {name: value for name, value in prefill.items() if name != "kind"}
-        time = {**time, "prefill": PREFILL_TERMS[prefill["kind"]](**values)}
+        time = {**time, "prefill": _prefill_from_json(prefill)}
     return PolicyContext(
         **{**document, "history": history, "time": None if time is None else TimeModel(**time)}
     )

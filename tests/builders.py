@@ -22,6 +22,7 @@ from lapsd.traces import (
     price,
     trace_from_rounds,
 )
+from lapsd.traces.costs import Piecewise
 
 MS = 1_000_000
 
@@ -91,10 +92,11 @@ def profiles(draw: st.DrawFn) -> Profile:
         RoundTerms, linear, widths, st.fixed_dictionaries({1: few, 9: few}), st.integers(0, 500)
     )
     tokens = st.fixed_dictionaries({1: st.integers(1, 9_000), 9: st.integers(1, 9_000)})
-    steps = st.builds(StepTerms, tokens, st.fixed_dictionaries({1: few, 9: few}))
+    steps = st.builds(StepTerms, tokens, st.fixed_dictionaries({1: few, 9: few}), linear)
+    prefills = linear | st.builds(Piecewise, tokens, st.integers(0, 10**6))
     costs = Costs(
         rounds={b: draw(terms) for b in (1, 3)},
-        prefill=draw(linear),
+        prefill=draw(prefills),
         swap_out=draw(linear),
         swap_in=draw(linear),
         swap_ways=draw(

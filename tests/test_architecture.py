@@ -24,7 +24,7 @@ MAY = {
 TABLES = {"numpy", "pandas", "pyarrow", "scipy"}
 FOREIGN = {
     "policies": {"numpy"},
-    "traces": TABLES | {"tokenizers"},
+    "traces": TABLES | {"tokenizers", "aiconfigurator_core"},
     "predict": {"numpy", "scipy", "sklearn", "faiss", "torch", "transformers"},
     "sim": TABLES | {"simpy", "matplotlib", "tomli_w", "distributed", "numba", "llvmlite"},
     "calibrate": (

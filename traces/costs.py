@@ -5,10 +5,29 @@ rounded. This module knows nothing of how costs were measured, nor of requests o
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Protocol, Self
 
 MAX_NS = 10**15  # eleven days: a larger value is a mistake, and sums stay far below 64 bits
+
+
+class PromptCost(Protocol):
+    """Cost of prompts: one alone, or several in one pass, by their tokens."""
+
+    def __call__(self, tokens: int) -> int: ...
+
+    def several(self, parts: Sequence[int]) -> int:
+        """Return the cost of several parts in one pass, such as a batch of prompts."""
+        ...
+
+    def scaled(self, factor: float) -> Self:
+        """Return the cost times a factor, each coefficient rounded."""
+        ...
+
+    def plus(self, ns: int) -> Self:
+        """Return the cost with `ns` more for each pass."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -22,8 +41,17 @@ class Linear:
         return self.base_ns + self.per_token_ns * tokens
 
     def several(self, parts: Sequence[int]) -> int:
-        """Return the cost of several parts in one pass, such as a batch of prompts."""
+        """See `PromptCost.several`."""
         return self(sum(parts))
+
+    def scaled(self, factor: float) -> Self:
+        """See `PromptCost.scaled`."""
+        base_ns, per_token_ns = round(factor * self.base_ns), round(factor * self.per_token_ns)
+        return replace(self, base_ns=base_ns, per_token_ns=per_token_ns)
+
+    def plus(self, ns: int) -> Self:
+        """See `PromptCost.plus`."""
+        return replace(self, base_ns=self.base_ns + ns)
 
 
 @dataclass(frozen=True)
@@ -39,10 +67,50 @@ class Quadratic(Linear):
         return super().__call__(tokens) + self.per_square_ps * tokens * tokens // 1_000
 
     def several(self, parts: Sequence[int]) -> int:
-        """Return the cost of several parts in one pass; each token attends only to its own part."""
+        """See `PromptCost.several`; each token attends only to its own part."""
         return (
             super().__call__(sum(parts)) + self.per_square_ps * sum([p * p for p in parts]) // 1_000
         )
+
+    def scaled(self, factor: float) -> Self:
+        """See `PromptCost.scaled`."""
+        return replace(super().scaled(factor), per_square_ps=round(factor * self.per_square_ps))
+
+
+@dataclass(frozen=True)
+class Piecewise:
+    """Cost of a pass that is linear between measured numbers of tokens, plus a quadratic term.
+
+    Attributes
+    ----------
+    base_ns : mapping of tokens to ns
+        Cost without the quadratic term; interpolated like `RoundTerms.verify_base_ns`.
+    per_square_ps : int
+        Picoseconds per squared number of tokens of each prompt: attention in long prompts.
+    """
+
+    base_ns: Mapping[int, int]
+    per_square_ps: int = 0
+
+    def __call__(self, tokens: int) -> int:
+        return self.several((tokens,))
+
+    def several(self, parts: Sequence[int]) -> int:
+        """See `PromptCost.several`; each token attends only to its own part."""
+        squares = sum([p * p for p in parts])
+        return _at_width(self.base_ns, sum(parts)) + self.per_square_ps * squares // 1_000
+
+    def scaled(self, factor: float) -> Self:
+        """See `PromptCost.scaled`."""
+        return replace(
+            self,
+            base_ns=_scaled(self.base_ns, factor),
+            per_square_ps=round(factor * self.per_square_ps),
+        )
+
+    def plus(self, ns: int) -> Self:
+        """See `PromptCost.plus`."""
+        return replace(self, base_ns={tokens: base + ns for tokens, base in self.base_ns.items()})
 
 
 @dataclass(frozen=True)
@@ -84,6 +152,19 @@ class RoundTerms:
         """Return the cost that each context token adds to such a round."""
         return drafted * self.draft_step.per_token_ns + self.verify(drafted + 1).per_token_ns
 
+    def scaled(self, factor: float) -> "RoundTerms":
+        """Return the terms times a factor, each coefficient rounded."""
+        return RoundTerms(
+            self.draft_step.scaled(factor),
+            _scaled(self.verify_base_ns, factor),
+            _scaled(self.verify_per_token_ns, factor),
+            round(factor * self.host_ns),
+        )
+
+
+def _scaled(table: Mapping[int, int], factor: float) -> dict[int, int]:
+    return {key: round(factor * ns) for key, ns in table.items()}
+
 
 def _at_width(table: Mapping[int, int], width: int) -> int:
     """Return a table's value at a width, linear between measured widths and rounded down.
@@ -112,16 +193,28 @@ class StepTerms:
     Attributes
     ----------
     base_ns : mapping of tokens to ns
-        The step without context, drafting included; interpolated like `RoundTerms.verify_base_ns`.
+        The step without context; interpolated like `RoundTerms.verify_base_ns`.
     per_context_ns : mapping of tokens to ns
         Cost that each context token adds, interpolated in the same way.
+    draft_step : Linear
+        One step of the draft model for the decoding requests, by their contexts; 0 where `base_ns`
+        includes drafting.
     """
 
     base_ns: Mapping[int, int]
     per_context_ns: Mapping[int, int]
+    draft_step: Linear = Linear(0, 0)
 
     def __call__(self, tokens: int, contexts: int) -> int:
         return _at_width(self.base_ns, tokens) + _at_width(self.per_context_ns, tokens) * contexts
+
+    def scaled(self, factor: float) -> "StepTerms":
+        """Return the terms times a factor, each coefficient rounded."""
+        return StepTerms(
+            _scaled(self.base_ns, factor),
+            _scaled(self.per_context_ns, factor),
+            self.draft_step.scaled(factor),
+        )
 
 
 @dataclass(frozen=True)
@@ -143,9 +236,9 @@ class Costs:
     ----------
     rounds : mapping of batch size to RoundTerms
         Includes batch size 1.
-    prefill : Linear
+    prefill : Linear, Quadratic or Piecewise
         Both models over a prompt, by prompt tokens; also the cost to recompute a cache of as many
-        tokens. It may be `Quadratic`.
+        tokens.
     swap_out, swap_in : Linear
         Transfer of a request's KV cache to host memory and back, by its tokens: the cost that
         schedules are charged.
@@ -160,12 +253,27 @@ class Costs:
     """
 
     rounds: Mapping[int, RoundTerms]
-    prefill: Linear
+    prefill: PromptCost
     swap_out: Linear
     swap_in: Linear
     swap_ways: Mapping[str, Swap] = field(default_factory=dict)
     only_draft_tokens: int | None = None
     steps: Mapping[int, StepTerms] = field(default_factory=dict)
+
+    def with_host(self, ns: int) -> "Costs":
+        """Return the costs with `ns` more in each pass: a round, a prefill, or a step with prompts.
+
+        Used for the time of an engine outside the models, such as launches and sampling.
+        """
+        return replace(
+            self,
+            rounds={b: replace(t, host_ns=t.host_ns + ns) for b, t in self.rounds.items()},
+            prefill=self.prefill.plus(ns),
+            steps={
+                b: replace(t, base_ns={tokens: base + ns for tokens, base in t.base_ns.items()})
+                for b, t in self.steps.items()
+            },
+        )
 
 
 class RoundCost:
@@ -239,9 +347,12 @@ class StepCost:
         if self._steps:
             low, high, share = self._around[len(drafted) + len(chunks)]
             tokens, before = sum(drafted) + len(drafted) + sum(chunks), contexts + held
-            return _between(
-                self._steps[low](tokens, before), self._steps[high](tokens, before), share
-            )
+            steps = max(drafted, default=0)
+            ends = [
+                terms(tokens, before) + steps * terms.draft_step(contexts)
+                for terms in (self._steps[low], self._steps[high])
+            ]
+            return _between(ends[0], ends[1], share)
         rounds = self._rounds[len(drafted)](max(drafted), contexts) if drafted else 0
         return rounds + self._prefill.several(chunks)
 

@@ -4,7 +4,6 @@ The context of a request at a round is its prompt plus the tokens emitted before
 nothing of arrivals or policies.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -128,8 +127,9 @@ def price(trace: Trace, profile: Profile, batch: int = 1) -> PricedTrace:
     round_ns = base[trace.drafted] + per_token[trace.drafted] * batch * context
     # the first round verifies the prompt's last token, so a prompt of one token needs no prefill
     to_cache = np.maximum(trace.prompt_tokens - 1, 0)
-    prefill: Callable[[NDArray[np.int64]], NDArray[np.int64]] = profile.costs.prefill  # type: ignore[assignment]
-    prefill_ns = np.where(to_cache > 0, prefill(to_cache), 0)
+    lengths, which = np.unique(to_cache, return_inverse=True)
+    times = [profile.costs.prefill(tokens) if tokens else 0 for tokens in lengths.tolist()]
+    prefill_ns = np.array(times, dtype=np.int64)[which]
     return PricedTrace(
         trace, profile, round_ns, emitted, prefill_ns, trace.per_request(round_ns), batch
     )

@@ -6,9 +6,16 @@ This module knows nothing of files (`lapsd.traces.files.profile_file`), nor of r
 from dataclasses import dataclass, field, replace
 
 from lapsd.traces.costs import MAX_NS, Costs, Linear, RoundCost, RoundTerms, StepCost, Swap
-from lapsd.traces.provenance import Fits, Floors, Provenance, Speculation
+from lapsd.traces.provenance import (
+    Fits,
+    Floors,
+    KVCapacity,
+    OperatorTables,
+    Provenance,
+    Speculation,
+)
 
-KINDS = ("measured", "wall_time_fit", "imported_fit", "by_hand")
+KINDS = ("measured", "wall_time_fit", "imported_fit", "operator_tables", "by_hand")
 WEIGHTS = ("pretrained", "reference", "random", "unknown")
 
 
@@ -18,9 +25,9 @@ class Profile:
 
     Attributes
     ----------
-    kind : {"measured", "wall_time_fit", "imported_fit", "by_hand"}
+    kind : {"measured", "wall_time_fit", "imported_fit", "operator_tables", "by_hand"}
         How the terms were obtained: each term timed, fitted to the wall times of whole requests,
-        taken from published fits, or chosen by hand.
+        taken from published fits, summed from tables of measured operators, or chosen by hand.
     weights : {"pretrained", "reference", "random", "unknown"}
         Weights of the models.
     costs : Costs
@@ -32,6 +39,10 @@ class Profile:
         Rates of the hardware, and the lower bounds on the time of a verify pass that follow.
     speculation : Speculation or None
         Whether speculation is faster than plain decoding on the machine.
+    kv_capacity : KVCapacity or None
+        Memory for keys and values.
+    operator_tables : OperatorTables or None
+        Tables that the costs were computed from.
     """
 
     kind: str
@@ -41,6 +52,8 @@ class Profile:
     provenance: Provenance = field(default_factory=Provenance)
     floors: Floors | None = None
     speculation: Speculation | None = None
+    kv_capacity: KVCapacity | None = None
+    operator_tables: OperatorTables | None = None
 
     @classmethod
     def constant(
@@ -110,6 +123,34 @@ class Profile:
         return replace(
             self, costs=replace(self.costs, swap_out=out, swap_in=back), provenance=provenance
         )
+
+    def with_host(self, host_us: float) -> "Profile":
+        """Return the profile with more time in each pass for the engine outside the models.
+
+        Parameters
+        ----------
+        host_us : microseconds added to each round, prefill and step with prompts.
+
+        Raises
+        ------
+        ValueError
+            If the time is out of range.
+        """
+        if not 0 <= host_us <= 1e6:
+            raise ValueError(f"host_us={host_us:g}: must be between 0 and 1000000")
+        return replace(self, costs=self.costs.with_host(round(1e3 * host_us))) if host_us else self
+
+    @property
+    def kind_in_words(self) -> str:
+        """How the costs were obtained, for captions.
+
+        For operator tables, the words include the host time of a round, which tables lack.
+        """
+        words = self.kind.replace("_", " ")
+        if self.operator_tables is None:
+            return words
+        host_us = self.costs.rounds[1].host_ns / 1e3
+        return f"{words}, host time {host_us:g} µs per round"
 
     def warnings(self) -> list[str]:
         """Return the reasons to distrust the profile, one line each."""

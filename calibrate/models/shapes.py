@@ -1,7 +1,7 @@
 """Architectures by name, for timing with random weights.
 
 The time of a pass does not depend on the values of the weights. The shapes come from the models'
-published configurations, except for the context of the LLaMA models (published: 2,048 and 4,096).
+published configurations, except for the context of the LLaMA models (published: 2,048).
 It is extended so that a context of 4,096 plus the look-ahead of a round can be timed; this does not
 change the time of a pass.
 """
@@ -11,42 +11,43 @@ from typing import Any
 
 from transformers import AutoConfig, LlamaConfig, OPTConfig
 
+from lapsd.traces.architectures import CONFIGURATIONS
 
-def _llama(hidden: int, layers: int, heads: int, intermediate: int, **more: Any) -> dict[str, Any]:
+EXTENDED = {"llama-7b": 5_120, "llama-13b": 5_120, "llama-68m": 5_120}  # positions
+KINDS: dict[str, type[Any]] = {"llama": LlamaConfig, "opt": OPTConfig}
+
+
+def _published(name: str) -> tuple[type[Any], dict[str, Any]]:
+    values = {k: v for k, v in CONFIGURATIONS[name].items() if k != "architectures"}
+    kind = KINDS[values.pop("model_type")]
+    del values["torch_dtype"]
+    if kind is OPTConfig:
+        values["word_embed_proj_dim"] = values["hidden_size"]
+    else:
+        values["tie_word_embeddings"] = False
+    return kind, values | {
+        "max_position_embeddings": EXTENDED.get(name, values["max_position_embeddings"])
+    }
+
+
+_SMALL = {"vocab_size": 512, "max_position_embeddings": 512, "tie_word_embeddings": False}
+
+
+def _tiny(hidden: int, layers: int, heads: int, kv_heads: int, intermediate: int) -> dict[str, Any]:
     return {
         "hidden_size": hidden,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
-        "num_key_value_heads": heads,
+        "num_key_value_heads": kv_heads,
         "intermediate_size": intermediate,
-        "vocab_size": 32_000,
-        "max_position_embeddings": 5_120,
-        "tie_word_embeddings": False,
-    } | more
+    } | _SMALL
 
 
-def _opt(hidden: int, layers: int, heads: int, **more: Any) -> dict[str, Any]:
-    return {
-        "hidden_size": hidden,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "ffn_dim": 4 * hidden,
-        "vocab_size": 50_272,
-        "max_position_embeddings": 2_048,
-        "word_embed_proj_dim": hidden,
-    } | more
-
-
-_SMALL = {"vocab_size": 512, "max_position_embeddings": 512}
 SHAPES: dict[str, tuple[type[Any], dict[str, Any]]] = {
-    "llama-7b": (LlamaConfig, _llama(4_096, 32, 32, 11_008)),
-    "llama-13b": (LlamaConfig, _llama(5_120, 40, 40, 13_824)),
-    "llama-68m": (LlamaConfig, _llama(768, 2, 12, 3_072)),
-    "opt-13b": (OPTConfig, _opt(5_120, 40, 40)),
-    "opt-125m": (OPTConfig, _opt(768, 12, 12)),
+    **{name: _published(name) for name in CONFIGURATIONS},
     # small models for tests, with grouped heads
-    "tiny-target": (LlamaConfig, _llama(128, 3, 4, 256, num_key_value_heads=2, **_SMALL)),
-    "tiny-draft": (LlamaConfig, _llama(64, 1, 2, 128, **_SMALL)),
+    "tiny-target": (LlamaConfig, _tiny(128, 3, 4, 2, 256)),
+    "tiny-draft": (LlamaConfig, _tiny(64, 1, 2, 2, 128)),
 }
 
 

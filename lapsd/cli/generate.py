@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from lapsd.cli.importing import free_to_write, write_trace
-from lapsd.cli.options import Overwrite, verb
+from lapsd.cli.importing import write_trace
+from lapsd.cli.options import Overwrite, free_to_write, verb
 from lapsd.traces import (
     Provenance,
     borrow_acceptance,

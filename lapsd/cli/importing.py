@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from lapsd.cli.options import Overwrite, verb
+from lapsd.cli.import_tables import aiconfigurator
+from lapsd.cli.options import Overwrite, free_to_write, verb
 from lapsd.traces import (
     IMPORTERS,
     ArrivalTrace,
@@ -57,6 +58,7 @@ def command_of(made: type[Importer]) -> Callable[..., None]:
 
 for one in IMPORTERS.values():
     app.command(one.name, help=(one.__doc__ or "").split("\n\n")[0])(command_of(one))
+app.command()(aiconfigurator)
 
 
 def write_imported(imported: Imported, out: Path, *, overwrite: bool) -> None:
@@ -78,14 +80,6 @@ def write_imported(imported: Imported, out: Path, *, overwrite: bool) -> None:
         print(f"{prompts_file}: {len(imported.prompts)} prompts, for lapsd predict")
     if imported.profile is not None:
         _write_profile(imported.profile, profile_file)
-
-
-def free_to_write(*files: Path, overwrite: bool) -> None:
-    for path in files:
-        if path.exists() and not overwrite:
-            raise ValueError(f"{path} exists already: choose another name or give --overwrite")
-    if not files[0].parent.is_dir():
-        raise ValueError(f"{files[0]}: there is no folder {files[0].parent}")
 
 
 def write_trace(trace: Trace | ArrivalTrace, out: Path) -> None:

@@ -35,3 +35,18 @@ def check_file(option: str, path: Path | None, endings: Sequence[str]) -> None:
         raise ValueError(f"{option} {path}: the file's ending must be {wanted}")
     if not path.parent.is_dir():
         raise ValueError(f"{option} {path}: there is no folder {path.parent}")
+
+
+def free_to_write(*files: Path, overwrite: bool) -> None:
+    """Check that output files can be written.
+
+    Raises
+    ------
+    ValueError
+        If one exists already and must not be replaced, or if there is no folder for them.
+    """
+    for path in files:
+        if path.exists() and not overwrite:
+            raise ValueError(f"{path} exists already: choose another name or give --overwrite")
+    if not files[0].parent.is_dir():
+        raise ValueError(f"{files[0]}: there is no folder {files[0].parent}")

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lapsd.cli.importing import free_to_write
-from lapsd.cli.options import Overwrite, verb
+from lapsd.cli.options import Overwrite, free_to_write, verb
 from lapsd.cli.tables.predictions import accuracy_table
 from lapsd.cli.terminal import console, watch
 from lapsd.predict import (

@@ -8,8 +8,9 @@ import typer
 
 from lapsd.cli import tables
 from lapsd.cli.options import FIGURES, check_file, verb
+from lapsd.cli.speculation import SpeculationAnswer
 from lapsd.cli.terminal import console
-from lapsd.cli.timings import read_timings
+from lapsd.cli.timings import has_timings, read_timings
 from lapsd.policies import LapsSD
 from lapsd.sim.experiment.stability import stable_requests
 from lapsd.sim.figures.acceptance import plot_trace
@@ -35,7 +36,17 @@ def show(
     ] = False,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Draw a trace's acceptance, a profile's fit or a sweep into this file."),
+        typer.Option(
+            help="Draw a trace's acceptance, a sweep, a profile's fit where its timings lie beside"
+            " it, or else when speculation pays on it, into this file."
+        ),
+    ] = None,
+    trace: Annotated[
+        str | None,
+        typer.Option(
+            help="Print, and with --plot draw, when speculation pays on a profile with the"
+            " acceptance of this trace [default of --plot: 'reference', the bundled one]."
+        ),
     ] = None,
     x: Annotated[
         str | None, typer.Option("--x", help="Parameter on the x axis of a sweep.")
@@ -56,10 +67,12 @@ def show(
     if not Path(path).exists() and (path == "reference.json" or path in BUNDLED_PROFILES[1:]):
         path = str(BUNDLED / f"{path.removesuffix('.json')}.json")
     draw = plot is not None
+    if trace is not None and Path(path).suffix != ".json":
+        raise ValueError(f"--trace {trace}: belongs to a profile, and {path} is none")
     if Path(path).is_dir():
         figure = _show_sweep(Path(path), draw, where or [], x, y, hue, value)
     elif Path(path).suffix == ".json":
-        figure = _show_profile(path, draw, verbose)
+        figure = _show_profile(path, draw, verbose, trace)
     else:
         figure = _show_trace(path, draw, verbose)
     if plot is not None and figure is not None:
@@ -79,13 +92,22 @@ def _show_trace(path: str, draw: bool, verbose: bool) -> "Figure | None":
     return plot_trace(describe(trace), stable_requests(trace, policy), test, title)
 
 
-def _show_profile(path: str, draw: bool, verbose: bool) -> "Figure | None":
+def _show_profile(path: str, draw: bool, verbose: bool, trace: str | None) -> "Figure | None":
     profile, stdout = load_profile(path), console()
+    fit = draw and trace is None and has_timings(Path(path))
+    answer = None
+    if trace is not None or (draw and not fit):
+        name = trace or "reference"
+        answer = SpeculationAnswer.of(profile, load_trace(name), name)
     for table in tables.profile_tables(profile, verbose=verbose):
         stdout.print(table, "")
     for warning in profile.warnings():
         print(f"warning: {path}: {warning}", file=sys.stderr)
-    return plot_profile(profile, *read_timings(profile, Path(path))) if draw else None
+    if answer is None:
+        return plot_profile(profile, *read_timings(profile, Path(path))) if fit else None
+    stdout.print(tables.speculation_table(answer.pays, answer.batches), "")
+    stdout.print(f"{answer.verdict}.\n{answer.caption}\n", markup=False, highlight=False)
+    return answer.draw() if draw else None
 
 
 def _show_sweep(

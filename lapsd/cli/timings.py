@@ -28,6 +28,11 @@ def read_timings(profile: Profile, path: Path) -> tuple[pd.DataFrame, pd.DataFra
     return samples, timed.sample(MOST_ROUNDS, random_state=0) if len(timed) > MOST_ROUNDS else timed
 
 
+def has_timings(path: Path) -> bool:
+    """Return whether there are raw timings next to a profile file."""
+    return (path.parent / _name(path, "samples.parquet")).is_file()
+
+
 def _name(path: Path, name: str) -> str:
     return f"reference_{name}" if path.parent == BUNDLED and path.stem == "reference" else name
 

@@ -8,7 +8,7 @@ rounds of all live runs, because one run has too few of them; only the level of 
 to the calibration rounds of each run.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -85,30 +85,16 @@ def at_level_of(shape: Profile, records: Iterable[Record]) -> Profile:
     predicted = sum(_predicted_ns(shape, step) for step in rounds)
     ratio = sum(s.round_ns for s in rounds) / predicted if predicted else 1.0
 
-    def linear(term: Linear) -> Linear:
-        return Linear(round(ratio * term.base_ns), round(ratio * term.per_token_ns))
-
-    def table(of: Mapping[int, int]) -> dict[int, int]:
-        return {key: round(ratio * ns) for key, ns in of.items()}
-
     costs = shape.costs
-    terms = {
-        b: RoundTerms(
-            linear(t.draft_step),
-            table(t.verify_base_ns),
-            table(t.verify_per_token_ns),
-            round(ratio * t.host_ns),
-        )
-        for b, t in costs.rounds.items()
-    }
-    steps = {
-        b: StepTerms(table(s.base_ns), table(s.per_context_ns)) for b, s in costs.steps.items()
-    }
-    prefill, out, back = map(linear, (costs.prefill, costs.swap_out, costs.swap_in))
     return replace(
         shape,
         costs=replace(
-            costs, rounds=terms, steps=steps, prefill=prefill, swap_out=out, swap_in=back
+            costs,
+            rounds={b: terms.scaled(ratio) for b, terms in costs.rounds.items()},
+            steps={b: terms.scaled(ratio) for b, terms in costs.steps.items()},
+            prefill=costs.prefill.scaled(ratio),
+            swap_out=costs.swap_out.scaled(ratio),
+            swap_in=costs.swap_in.scaled(ratio),
         ),
     )
 

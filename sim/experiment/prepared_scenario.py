@@ -97,6 +97,7 @@ class Split(NamedTuple):
             size.
         """
         dataset, profile = scenario.dataset, profile.with_swap(scenario.swap, scenario.swap_scale)
+        profile = profile.with_host(scenario.host_us)
         shares = (
             shares_of(dataset)
             if dataset and dataset not in trace.datasets and is_mix(dataset)
@@ -120,6 +121,7 @@ class PreparedScenario:
     Attributes
     ----------
     scenario : Scenario
+        With the profile's KV capacity in batches, if no number of tokens was given.
     trace : Trace
         The whole trace.
     split : Split
@@ -134,6 +136,8 @@ class PreparedScenario:
     _latest: dict[int, Workload] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "scenario", self.scenario.with_capacity_of(self.profile))
+        _ = self.scenario.capacity  # refuses a manager that needs `kv_tokens` where none are known
         self.scenario.arrival_process(self.recorded)  # refuses a CV for recorded gaps
 
     @classmethod
@@ -198,7 +202,7 @@ class PreparedScenario:
         source = self.trace.provenance.source or "a trace"
         return (
             f"{scenario}; {how}, from an empty server until it is drained. Trace: {source}. "
-            f"Costs: {self.profile.kind} ({self.profile.weights} weights)."
+            f"Costs: {self.profile.kind_in_words} ({self.profile.weights} weights)."
         )
 
     def workload(self, seed: int) -> Workload:

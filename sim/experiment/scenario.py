@@ -6,17 +6,19 @@ here and the code that uses it. Knows nothing of files.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, get_type_hints
 
+from lapsd.policies import NEVER
 from lapsd.policies.kv_slots import KVSlots
 from lapsd.sim.engine import Capacity
 from lapsd.sim.engine.memory import MANAGERS
 from lapsd.sim.engine.prefill import PREFILLS
 from lapsd.sim.experiment.predictor_spec import parse_predictor, usage
 from lapsd.sim.experiment.scenario_field import ScenarioField, Value
-from lapsd.traces import PREDICTORS, Arrivals, ArrivalTrace, LengthPredictor
+from lapsd.traces import PREDICTORS, Arrivals, ArrivalTrace, LengthPredictor, Profile
+from lapsd.traces.files import BUNDLED_PROFILES
 
 LOAD = 0.8  # default where a scenario says nothing of arrivals
 
@@ -67,7 +69,7 @@ class Scenario:
     )
     profile: str = _field(
         "reference",
-        "A profile file, or a bundled one: reference, opt-13b-a100.",
+        f"A profile file, or a bundled one: {', '.join(BUNDLED_PROFILES)}.",
         split=True,
         words=lambda s: "",
     )
@@ -169,7 +171,8 @@ class Scenario:
     )
     kv_tokens: int | None = _field(
         None,
-        "Tokens whose keys and values fit in memory.",
+        "Tokens whose keys and values fit in memory [default in batches: the profile's capacity, if"
+        " it has one].",
         unit="tokens",
         least=1,
         words="{} KV tokens",
@@ -193,6 +196,16 @@ class Scenario:
         most=1e6,
         split=True,
         words="KV transfers x {:g}",
+    )
+    host_us: float = _field(
+        0.0,
+        "Microseconds added to each round, prefill and step with prompts: time of an engine outside"
+        " the models, such as launches and sampling.",
+        unit="us",
+        least=0,
+        most=1e6,
+        split=True,
+        words="{:g} µs host time added per round",
     )
     memory: str = _field(
         "auto",
@@ -242,7 +255,13 @@ class Scenario:
             raise ValueError(
                 f"warmup={self.warmup}: must be below the number of requests, {self.requests}"
             )
-        _ = self.capacity, self.arrival_process(), self.predictor  # refuse bad combinations
+        _ = self.arrival_process(), self.predictor  # refuse bad combinations
+        try:
+            _ = self.capacity
+        except ValueError:
+            if not self._may_take_capacity:
+                raise
+            _ = replace(self, kv_tokens=NEVER)  # the number may come from the profile
 
     @classmethod
     def of(cls, **values: Any) -> "Scenario":
@@ -257,6 +276,24 @@ class Scenario:
         if isinstance(named.get("length_predictor"), LengthPredictor):
             named["length_predictor"] = str(named["length_predictor"])
         return cls(**named)
+
+    @property
+    def _may_take_capacity(self) -> bool:
+        return self.batch > 1 and self.kv_tokens is None and self.kv_slots == "auto"
+
+    def with_capacity_of(self, profile: Profile) -> "Scenario":
+        """Return the scenario with the profile's KV capacity, if it has one and none was given.
+
+        Only batches need a capacity. A number of slots, and a memory manager that does not count
+        tokens or has its own number of blocks, leave the capacity unused.
+        """
+        known = profile.kv_capacity
+        if not self._may_take_capacity or known is None or known.tokens is None:
+            return self
+        try:
+            return replace(self, kv_tokens=known.tokens)
+        except ValueError:
+            return self
 
     @cached_property
     def capacity(self) -> Capacity:

@@ -1,12 +1,13 @@
 """Figures of costs: measured times against a profile's terms, and the time of one switch."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from lapsd.sim.figures.style import COLUMN, SERIES, SMALL, dress, new_figure
-from lapsd.traces import Linear, Profile
+from lapsd.traces import Profile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,14 +113,14 @@ def _plot_grid(ax: "Axes", profile: Profile, cells: pd.DataFrame) -> None:
     ax.set_title("rounds over batch, width and context", fontsize=9, loc="left")
 
 
-def _plot_line(ax: "Axes", rows: pd.DataFrame, term: Linear) -> None:
+def _plot_line(ax: "Axes", rows: pd.DataFrame, term: Callable[[int], int]) -> None:
     parts = (("batch 1", rows[rows["batch"] == 1]), ("larger batches", rows[rows["batch"] > 1]))
     for colour, (label, some) in zip(COLOURS, parts, strict=False):
         if len(some):
             tokens, ns = some["tokens"].astype(float), some["ns"].astype(float)
             ax.scatter(tokens, ns / 1e6, color=colour, label=label, **POINTS)
-    reach = np.array([0, float(rows["tokens"].max())])
-    ax.plot(reach, (term.base_ns + term.per_token_ns * reach) / 1e6, color="black", linewidth=0.8)
+    reach = np.linspace(0, float(rows["tokens"].max()), 50).astype(int).tolist()
+    ax.plot(reach, [term(tokens) / 1e6 for tokens in reach], color="black", linewidth=0.8)
     ax.set_xlabel("tokens", fontsize=8)
     ax.set_ylabel("ms", fontsize=8)
 

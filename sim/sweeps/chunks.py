@@ -108,7 +108,7 @@ class ChunkRunner:
             for s in seeds
         ]
         of_chunk = {
-            name: scenario_field.recorded(getattr(scenario, name))
+            name: scenario_field.recorded(getattr(prepared.scenario, name))
             for name, scenario_field in SCENARIO_FIELDS.items()
         }
         of_chunk |= {

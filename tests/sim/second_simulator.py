@@ -318,10 +318,14 @@ def schedule(
         if not costs.steps:
             rounds = batch_time(decoding) if decoding else 0
             return rounds + costs.prefill(sum(given[i] for i in chunks))
+        longest = max((drafted[i][at[i]] for i in decoding), default=0)
+        decoded = sum(prompt[i] + tokens(i) for i in decoding)
         low, high = (
             table_value(costs.steps[b].base_ns, computed)
             + table_value(costs.steps[b].per_context_ns, computed) * held
+            + longest * (draft.base_ns + draft.per_token_ns * decoded)
             for b in (1, 3)
+            for draft in [costs.steps[b].draft_step]
         )
         return low + (high - low) * (len(part) - 1) // 2
 

@@ -24,6 +24,7 @@ from lapsd.sim.experiment.stability import stable_requests
 from lapsd.sim.figures.acceptance import plot_trace
 from lapsd.sim.figures.costs import plot_profile
 from lapsd.sim.figures.latency import plot_comparison
+from lapsd.sim.figures.speculation import best_drafts, last_paying, plot_speculation
 from lapsd.sim.figures.style import COLOURS, NAMES, OTHER, colour_of
 from lapsd.sim.figures.sweep import plot_heat, plot_lines
 from lapsd.traces import describe, load_profile, load_trace
@@ -387,6 +388,74 @@ def test_a_profile_is_drawn_as_measured_points_and_fitted_lines():
     assert len(legend(swaps)) == 2 * len(profile.costs.swap_ways)
     line = prefill.lines[0].get_xydata()[1]
     assert line[1] == pytest.approx(profile.costs.prefill(int(line[0])) / 1e6)
+
+
+def pays_table(speed_ups):
+    """Return a table of when speculation pays from speed-ups by batch size and draft length."""
+    return pd.DataFrame(
+        [
+            {
+                "batch": batch,
+                "draft_tokens": n,
+                "tokens_per_s": 100.0 * batch * over,
+                "over_plain": over,
+                "over_plain_low": over - (0.1 if n else 0),
+                "over_plain_high": over + (0.1 if n else 0),
+            }
+            for batch, overs in speed_ups.items()
+            for n, over in enumerate(overs)
+        ]
+    )
+
+
+def test_speculation_is_one_line_per_batch_size_with_a_band_and_a_star_at_the_best():
+    pays = pays_table({1: [1, 1.5, 2.0], 8: [1, 1.25, 1.1], 32: [1, 0.8, 0.6]})
+    figure = plot_speculation(pays, (1, 8, 32), title="a title", caption="a caption")
+    figure.canvas.draw()
+    left, above, region = figure.axes
+    assert labels(left) == (
+        "draft tokens per round (n)",
+        "tokens per second, relative to plain decoding (n = 0)",
+    )
+    assert legend(left) == [
+        "1: 100; 200 at n = 2",
+        "8: 800; 1,000 at n = 1",
+        "32: 3,200; n = 0 is best",
+    ]
+    assert curves(left)["8: 800; 1,000 at n = 1"].tolist() == [[0, 1], [1, 1.25], [2, 1.1]]
+    band = left.collections[0].get_paths()[0].vertices
+    assert sorted(set(band[band[:, 0] == 2, 1])) == pytest.approx([1.9, 2.1])
+    stars = [line.get_xydata().tolist() for line in left.lines if line.get_marker() == "*"]
+    assert stars == [[[2, 2.0]], [[1, 1.25]], [[0, 1]]]
+    assert above.lines[0].get_xydata().tolist() == [[1, 2.0], [8, 1.25], [32, 0.8]]
+    assert [t.get_text() for t in above.texts] == [
+        "2.00\nn = 2",
+        "1.25\nn = 1",
+        "0.80\nn = 1",
+        "plain decoding\nis faster above 8",
+    ]
+    assert labels(region) == ("batch size", "draft tokens per round (0: plain)")
+    assert legend(region) == ["within 3 % of the best", "faster", "slower"]
+    levels = region.collections[0].get_array()
+    assert levels.tolist() == [[0, 0, 2], [1, 2, 0], [2, 1, 0]]  # draft lengths upwards
+    assert (figure.get_suptitle(), figure.get_supxlabel()) == ("a title", "a caption")
+
+
+def test_the_figure_of_speculation_has_gaps_where_a_draft_length_does_not_fit():
+    pays = pays_table({1: [1, 1.5, 1.6], 4: [1, 1.4]})
+    figure = plot_speculation(pays, (1, 4), title="", caption="")
+    left, above, region = figure.axes
+    assert [len(line) for line in curves(left).values()] == [3, 2]
+    assert np.isnan(region.collections[0].get_array().filled(np.nan)[2, 1])
+    assert [t.get_text() for t in above.texts] == ["1.60\nn = 2", "1.40\nn = 1"]
+
+
+def test_speculation_at_one_batch_size_without_intervals_can_be_drawn():
+    pays = pays_table({1: [1, 0.9]}).assign(over_plain_low=np.nan, over_plain_high=np.nan)
+    figure = plot_speculation(pays, (1,), title="", caption="")
+    figure.canvas.draw()
+    assert last_paying(best_drafts(pays)) == 0
+    assert figure.axes[0].get_ylim()[1] > 1
 
 
 def test_drawing_schedules_needs_recorded_timelines():

@@ -6,24 +6,56 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lapsd.traces.costs import MAX_NS, Costs, Linear, Quadratic, RoundTerms, StepTerms, Swap
+from lapsd.traces.costs import (
+    MAX_NS,
+    Costs,
+    Linear,
+    Piecewise,
+    PromptCost,
+    Quadratic,
+    RoundTerms,
+    StepTerms,
+    Swap,
+)
 from lapsd.traces.errors import FormatError
 from lapsd.traces.files.writing import BUNDLED, write_whole
 from lapsd.traces.profile import KINDS, WEIGHTS, Profile
-from lapsd.traces.provenance import Fits, Floors, Provenance, Speculation
+from lapsd.traces.provenance import (
+    Fits,
+    Floors,
+    KVCapacity,
+    OperatorTables,
+    Provenance,
+    Speculation,
+)
 from lapsd.traces.provenance.record import Record
 
 PROFILE_VERSION = 2
-BUNDLED_PROFILES = ("reference", "opt-13b-a100")
+BUNDLED_PROFILES = (
+    "reference",
+    "llama-7b-h200",
+    "llama-7b-a100",
+    "llama-3.1-8b-h100",
+    "llama-3.1-70b-h100-tp4",
+    "opt-13b-a100",
+    "opt-13b-a100-tables",
+)
 READABLE = (1, 2)  # version 1 has only batch size 1
 R = TypeVar("R", bound=Record)
+# parts of the stamp that are records of their own, by the attribute of the profile
+RECORDS: dict[str, type[Record]] = {
+    "floors": Floors,
+    "speculation": Speculation,
+    "kv_capacity": KVCapacity,
+    "operator_tables": OperatorTables,
+}
 
 
 def save_profile(profile: Profile, path: str | Path) -> None:
     """Write the profile to a file, completely or not at all."""
     stamp = profile.provenance.to_json()
-    for name, record in (("floors", profile.floors), ("speculation", profile.speculation)):
-        if record is not None:
+    for name in RECORDS:
+        if (record := getattr(profile, name)) is not None:
             stamp[name] = record.to_json()
     document = {
         "lapsd_profile": PROFILE_VERSION,
@@ -38,7 +70,7 @@ def save_profile(profile: Profile, path: str | Path) -> None:
 
 
 def load_profile(path: str | Path) -> Profile:
-    """Return the validated profile in a file, or a bundled one: `reference` or `opt-13b-a100`.
+    """Return the validated profile in a file, or a bundled one (`BUNDLED_PROFILES`).
 
     Raises
     ------
@@ -81,7 +113,12 @@ class _Reader:
                     name, f"{document.get(name)!r}: must be one of {', '.join(allowed)}"
                 )
         costs, stamp = (self.mapping(document, key, key) for key in ("costs", "stamp"))
-        rest = {key: value for key, value in stamp.items() if key not in ("floors", "speculation")}
+        rest = {key: value for key, value in stamp.items() if key not in RECORDS}
+        records: dict[str, Any] = {
+            name: self.record(kind, stamp[name], f"stamp.{name}")
+            for name, kind in RECORDS.items()
+            if stamp.get(name)
+        }
         return Profile(
             kind=document["kind"],
             weights=document["weights"],
@@ -96,14 +133,7 @@ class _Reader:
             ),
             fits=self.record(Fits, self.mapping(document, "fits", "fits"), "fits"),
             provenance=self.record(Provenance, rest, "stamp"),
-            floors=self.record(Floors, stamp["floors"], "stamp.floors")
-            if stamp.get("floors")
-            else None,
-            speculation=(
-                self.record(Speculation, stamp["speculation"], "stamp.speculation")
-                if stamp.get("speculation")
-                else None
-            ),
+            **records,
         )
 
     def record(self, kind: type[R], value: Any, name: str) -> R:
@@ -132,15 +162,19 @@ class _Reader:
         term = self.mapping(parent, key, name)
         return Linear(*(self.integer(term, k, f"{name}.{k}") for k in ("base_ns", "per_token_ns")))
 
-    def prefill(self, costs: Mapping[str, Any]) -> Linear:
-        term, line = (
-            self.mapping(costs, "prefill", "costs.prefill"),
-            self.linear(costs, "prefill", "costs.prefill"),
+    def prefill(self, costs: Mapping[str, Any]) -> PromptCost:
+        name = "costs.prefill"
+        term = self.mapping(costs, "prefill", name)
+        square = (
+            self.integer(term, "per_square_ps", f"{name}.per_square_ps")
+            if "per_square_ps" in term
+            else None
         )
-        if "per_square_ps" not in term:
-            return line
-        square = self.integer(term, "per_square_ps", "costs.prefill.per_square_ps")
-        return Quadratic(line.base_ns, line.per_token_ns, square)
+        if isinstance(term.get("base_ns"), dict):
+            base = self.widths(term, "base_ns", name, what="number of tokens")
+            return Piecewise(base, square or 0)
+        line = self.linear(costs, "prefill", name)
+        return line if square is None else Quadratic(line.base_ns, line.per_token_ns, square)
 
     def table(self, parent: Mapping[str, Any], key: str, name: str, what: str) -> dict[int, str]:
         """Return an object's keys by their numbers, in order; keys must be positive integers."""
@@ -203,9 +237,13 @@ class _Reader:
             name = f"costs.steps.{key}"
             terms = self.mapping(costs["steps"], key, name)
             base = self.widths(terms, "base_ns", name, least=1, what="number of tokens")
-            made[batch] = StepTerms(
-                base, self.widths(terms, "per_context_ns", name, what="number of tokens")
+            per_context = self.widths(terms, "per_context_ns", name, what="number of tokens")
+            draft = (
+                self.linear(terms, "draft_step", f"{name}.draft_step")
+                if "draft_step" in terms
+                else Linear(0, 0)
             )
+            made[batch] = StepTerms(base, per_context, draft)
         if 1 not in made:
             raise self.fail("costs.steps", "needs batch size 1")
         return made

@@ -2,6 +2,7 @@
 
 from lapsd.traces.provenance.fits import FitError, Fits, GridError, RoundError, SwapFit
 from lapsd.traces.provenance.floors import Floors
+from lapsd.traces.provenance.operator_tables import KVCapacity, OperatorTables
 from lapsd.traces.provenance.origin import (
     GreedyCheck,
     Hardware,
@@ -20,9 +21,11 @@ __all__ = [
     "GreedyCheck",
     "GridError",
     "Hardware",
+    "KVCapacity",
     "LearnedLengths",
     "LengthErrors",
     "Model",
+    "OperatorTables",
     "Provenance",
     "RoundError",
     "Speculation",

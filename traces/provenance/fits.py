@@ -19,6 +19,8 @@ class FitError(Record):
     ----------
     median_error, p90_error : float
     samples : int
+    mean_error, worst_error : float or None
+        Mean and largest error, if they were recorded.
     percentiles_ns : mapping of percentile to ns
         Distribution of the samples over all contexts.
     """
@@ -26,6 +28,8 @@ class FitError(Record):
     median_error: float
     p90_error: float
     samples: int
+    mean_error: float | None = None
+    worst_error: float | None = None
     percentiles_ns: Mapping[int, int] = field(default_factory=dict)
 
 

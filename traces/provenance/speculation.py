@@ -21,6 +21,8 @@ class DraftLengthRate(Record):
     over_plain: float
     low: float | None = None
     high: float | None = None
+    over_plain_low: float | None = None
+    over_plain_high: float | None = None
     break_even: float | None = None
 
 

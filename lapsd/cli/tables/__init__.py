@@ -3,6 +3,7 @@
 from lapsd.cli.tables.bench import bench_table
 from lapsd.cli.tables.comparison import comparison_table, notes, slowdown_table, versus_table
 from lapsd.cli.tables.profile import profile_tables
+from lapsd.cli.tables.speculation import speculation_table
 from lapsd.cli.tables.sweep import best_tables, sweep_table
 from lapsd.cli.tables.trace import trace_tables
 
@@ -13,6 +14,7 @@ __all__ = [
     "notes",
     "profile_tables",
     "slowdown_table",
+    "speculation_table",
     "sweep_table",
     "trace_tables",
     "versus_table",

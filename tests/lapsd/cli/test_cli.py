@@ -155,9 +155,11 @@ def test_the_figure_of_a_profile_uses_its_raw_timings(lapsd, files, tmp_path):
     assert code == 0
     assert "KV swap" in out
     assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
-    code, _, error = lapsd("show", files[3], "--plot", tmp_path / "q.png")
+    save_profile(load_profile("reference"), tmp_path / "p.json")
+    (tmp_path / "samples.parquet").touch()
+    code, _, error = lapsd("show", tmp_path / "p.json", "--plot", tmp_path / "q.png")
     assert code == 2
-    assert "samples.parquet: missing" in error
+    assert "samples.parquet: not a readable Parquet file" in error
     assert not (tmp_path / "q.png").exists()
 
 

@@ -36,6 +36,7 @@ OTHER = {  # a value of each field that is not its default, as users type it
     "evict": "recompute",
     "swap": "pinned",
     "swap_scale": "2",
+    "host_us": "250",
     "prefill": "batched",
     "memory": "paged:blocks=90",
     "token_budget": "512",
