@@ -48,7 +48,7 @@ class AMin(Policy):
         job.state.least_tokens = float(tokens[min(row, len(tokens) - 1)])
 
     def rank(self, job: Job, now_ns: int) -> Rank:
-        return (max(job.state.least_tokens, job.tokens),)
+        return (max(job.state.least_tokens, float(job.tokens)),)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         """Run until the emitted tokens, and with them the rank, pass the best waiting rank."""

@@ -240,8 +240,8 @@ class Policy:
         """
 
     def rank(self, job: Job, now_ns: int) -> Rank:
-        """Return the rank of the job, a tuple of fixed length: the lowest is served first. Pure,
-        O(1).
+        """Return the rank of the job, a tuple of fixed length whose parts are numbers, each always
+        whole or always a float. The lowest rank is served first. Pure, O(1).
 
         A running job keeps its batch slot unless the rank of a waiting job is strictly lower.
         """

@@ -48,9 +48,8 @@ class LPSRPT(Policy):
     def rank(self, job: Job, now_ns: int) -> Rank:
         if self.c is not None and job.started and job.tokens >= self.c * job.predicted_tokens:
             return FIRST
-        remaining = max(0, job.predicted_tokens - job.tokens)
-        penalty = self.penalty_tokens if job.running else 0
-        return (remaining - penalty,) if penalty else (remaining,)
+        remaining = float(max(0, job.predicted_tokens - job.tokens))
+        return (remaining - self.penalty_tokens if job.running else remaining,)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         return TO_THE_END

@@ -141,9 +141,10 @@ def write_keys(typing: Any, out: types.Type, rank: types.Type) -> Any:
     """
     if not isinstance(rank, types.BaseTuple) or not 1 <= len(rank) <= KEYS:
         raise TypingError(f"a rank must be a tuple of 1 to {KEYS} numbers, and is {rank}")
-    for part in rank:
-        if not isinstance(part, types.Integer | types.Boolean | types.Float):
-            raise TypingError(f"a rank must consist of numbers, and holds {part}")
+    kinds = [part.type if isinstance(part, types.Optional) else part for part in rank]
+    for kind in kinds:
+        if not isinstance(kind, types.Integer | types.Boolean | types.Float):
+            raise TypingError(f"a rank must consist of numbers, and holds {kind}")
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         status = ir.Constant(I64, 0)
@@ -151,10 +152,15 @@ def write_keys(typing: Any, out: types.Type, rank: types.Type) -> Any:
             key = ir.Constant(I64, 0)
             if place < len(rank):
                 part = builder.extract_value(args[1], place)
-                if isinstance(rank[place], types.Float):
+                if isinstance(rank[place], types.Optional):
+                    optional = context.make_helper(builder, rank[place], part)
+                    part = optional.data
+                    status = builder.select(optional.valid, status, ir.Constant(I64, RAISED))
+                if isinstance(kinds[place], types.Float):
+                    part = context.cast(builder, part, kinds[place], types.float64)
                     key, status = _float_key(builder, part, status)
                 else:
-                    key = context.cast(builder, part, rank[place], types.int64)
+                    key = context.cast(builder, part, kinds[place], types.int64)
             at = builder.add(args[0], ir.Constant(I64, 8 * place))
             builder.store(key, builder.inttoptr(at, I64.as_pointer()))
         return status

@@ -6,7 +6,7 @@ import ctypes
 import itertools
 from dataclasses import dataclass
 from typing import Any, cast
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from lapsd.sim.engine.compiled.parameters import Parameters
 
 PARAMETERS: WeakValueDictionary[int, Parameters] = WeakValueDictionary()
 """The records of policies by address."""
+
+FLOATS: WeakKeyDictionary[Parameters, list[bool]] = WeakKeyDictionary()
+"""Which parts of the ranks of a policy are floats."""
 
 _addresses = itertools.count(1)
 
@@ -53,9 +56,11 @@ class RecordJob(RecordView):
         super().__init__(address, JOB, WRITABLE)
         codes = {bool: "?", int: "i8", float: "f8"}
         fields = [(name, codes[kind]) for name, kind in state_types(policy).items()]
-        state = self._record["state_address"][0].item()
-        view = RecordView(state, np.dtype(fields, align=True), frozenset(n for n, _ in fields))
-        object.__setattr__(self, "_state", view if fields else None)
+        state = None
+        if fields:
+            at = self._record["state_address"][0].item()
+            state = RecordView(at, np.dtype(fields, align=True), frozenset(n for n, _ in fields))
+        object.__setattr__(self, "_state", state)
 
     @property
     def state(self) -> Any:
@@ -115,7 +120,17 @@ def _rank(policy: int, job: int, now_ns: int, out: int) -> int:
             keys[place] = _key(part)
     except Exception:
         return RAISED
+    _hold_to_one_kind(policy, [isinstance(part, float) for part in rank])
     return 0
+
+
+def _hold_to_one_kind(policy: int, floats: list[bool]) -> None:
+    """Raise if a part of a policy's ranks is a float at one time, and whole at another.
+
+    Compiled code makes it a float; here the keys would not be comparable.
+    """
+    known = FLOATS.setdefault(PARAMETERS[policy], floats)
+    assert known == floats, f"a part of a rank is whole or a float: {known}, {floats}"
 
 
 def _key(part: Any) -> int:

@@ -4,6 +4,7 @@ A method is compiled as it is written. The functions of a module that it names a
 so are the other methods and the properties of its class. Knows nothing of ranks.
 """
 
+import itertools
 import types as python
 from collections.abc import Callable
 from functools import cache
@@ -14,20 +15,30 @@ from numba import njit, types
 from numba.extending import overload_attribute, overload_method, register_model
 
 from lapsd.sim.engine.compiled.parameters import Column, Layout, Maybe, Number, Text
+from lapsd.sim.engine.compiled.pipeline import PolicyCompiler
 from lapsd.sim.engine.compiled.reached import members_of, names_of
 from lapsd.sim.engine.compiled.structs import SCALARS, AddressModel, Choice, Struct
 
-OPTIONS = {"boundscheck": True}  # an index out of range raises, as in Python
+# an index out of range raises, as in Python
+OPTIONS = {"boundscheck": True}
+METHOD_OPTIONS = {**OPTIONS, "pipeline_class": PolicyCompiler}
 CODES = {dtype.char: kind for dtype, kind in SCALARS.items()} | {
     "i8": types.int64,
     "f8": types.float64,
 }
 
 
+_numbers = itertools.count()
+
+
 @cache
 def struct_class(owner: type) -> type[Struct]:
-    """Return the Numba type of the dataclasses of a class, which knows its methods."""
-    made: type[Struct] = type(f"{owner.__qualname__}Struct", (Struct,), {})
+    """Return the Numba type of the dataclasses of a class, which knows its methods.
+
+    Its name is its own: Numba takes methods of types of one name for the same, and in a notebook
+    several classes have one name.
+    """
+    made: type[Struct] = type(f"{owner.__qualname__}{next(_numbers)}", (Struct,), {})
     register_model(made)(AddressModel)
     for name, member in members_of(owner).items():
         if isinstance(member, property):
@@ -46,7 +57,7 @@ def _overload(register: Any, made: type[Struct], name: str, function: Any) -> No
         return compiled
 
     implementation.__signature__ = signature(compiled)  # type: ignore[attr-defined]
-    options = {"jit_options": OPTIONS} if register is overload_method else {}
+    options = {"jit_options": METHOD_OPTIONS} if register is overload_method else {}
     register(made, name, **options)(implementation)
 
 
@@ -73,7 +84,7 @@ def with_functions(function: Any) -> Any:
 @cache
 def _compiled(function: Callable[..., Any]) -> Any:
     """Return a global function as one that Numba compiles when it is first called."""
-    return njit(**OPTIONS)(with_functions(function))
+    return njit(**METHOD_OPTIONS)(with_functions(function))
 
 
 def struct_of(layout: Layout, title: str) -> Struct:

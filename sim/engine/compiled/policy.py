@@ -98,7 +98,8 @@ class CompiledPolicy:
         return states
 
 
-_COMPILED: dict[Layout, CompiledPolicy] = {}
+_COMPILED: dict[Layout, CompiledPolicy | str] = {}
+"""Compiled policies by layout, or why a policy cannot be compiled."""
 
 
 def compile_policy(policy: Policy) -> CompiledPolicy:
@@ -115,9 +116,16 @@ def compile_policy(policy: Policy) -> CompiledPolicy:
     """
     functions = functions_reached(type(policy), METHODS)
     layout = layout_of(policy, names_used(functions))
-    if layout not in _COMPILED:
-        _COMPILED[layout] = _compile(policy, layout)
-    return _COMPILED[layout]
+    found = _COMPILED.get(layout)
+    if found is None:
+        try:
+            found = _compile(policy, layout)
+        except NotCompilable as error:
+            found = str(error)
+        _COMPILED[layout] = found
+    if isinstance(found, str):
+        raise NotCompilable(found)
+    return found
 
 
 def _compile(policy: Policy, layout: Layout) -> CompiledPolicy:
@@ -140,7 +148,7 @@ def _compile(policy: Policy, layout: Layout) -> CompiledPolicy:
 
 def _keys(policy: Policy, layout: Layout, state: np.dtype[Any]) -> list[str]:
     """Return texts that differ if the compiled code of a policy does."""
-    names = names_used(functions_reached(type(policy), METHODS))
+    names = names_used(functions_reached(type(policy), METHODS)) | {*METHODS}
     code = [text for owner in owners_of(layout) for text in described(reached_in(owner, names))]
     return [SOURCES_KEY, repr(layout), repr(state), repr(JOB), *code]
 
@@ -190,14 +198,18 @@ def reason_of(error: Exception) -> str:
     """Return one line that says what Numba refuses, and where."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     starts = [i for i, line in enumerate(lines) if "Failed in nopython mode pipeline" in line]
-    innermost = lines[starts[-1] + 1 :] if starts else lines
-    places = [found for line in innermost if (found := re.search(r'File "(.+)", line (\d+)', line))]
-    place = places[0] if places else None
-    reason = re.sub(r"^.*?Error: ", "", innermost[0]) if innermost else type(error).__name__
-    marked = [i for i, line in enumerate(innermost) if set(line) == {"^"}]
-    source = f"`{innermost[marked[0] - 1]}` " if marked else ""
-    where = f"{source}({place[1]}, line {place[2]}): " if place else ""
-    return f"{where}{reason}"
+    inner = lines[starts[-1] + 1 if starts else 0 :]
+    own = [line for line in inner if re.match(r"(Typing|Lowering|Unsupported)\w*: ", line)]
+    reason = re.sub(r"^\w+: ", "", own[-1]) if own else (inner or [type(error).__name__])[0]
+    if found := re.match(r"No implementation of function Function\((.+)\) found", reason):
+        reason = f"no compiled form of {found[1]} for these arguments"
+    if found := re.match(r"Untyped global name '(.+?)'", reason):
+        reason = f"{found[1]} has no compiled form"
+    places = [found for line in inner if (found := re.match(r'File "(.+)", line (\d+)', line))]
+    place = next((p for p in places if not p[1].startswith("<")), None)
+    marked = [i for i, line in enumerate(inner) if set(line) == {"^"}]
+    source = f"`{inner[marked[0] - 1]}`, " if marked else ""
+    return f"{reason} ({source}{place[1]}, line {place[2]})" if place else reason
 
 
 def _state_struct(dtype: np.dtype[Any]) -> StateStruct:

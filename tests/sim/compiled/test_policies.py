@@ -9,11 +9,11 @@ import pytest
 import lapsd
 from lapsd.policies import POLICIES, Event, Policy, parse_policy
 from lapsd.policies.decision import new_state
-from lapsd.sim.engine.compiled.call import call
 from lapsd.sim.engine.compiled.job import JOB, KEYS
 from lapsd.sim.engine.compiled.policy import compile_policy
 from lapsd.sim.engine.recorded import recorded_rows, with_truth
 from lapsd.sim.engine.request import Request
+from tests.sim.compiled.calls import call
 
 ROUNDS = 12
 PROFILE = lapsd.load_profile("reference")
@@ -87,9 +87,7 @@ class Pair:
         job = int(self.jobs.ctypes.data) + i * self.jobs.itemsize
         address = getattr(self.compiled, method)
         assert address, method
-        return call_compiled(
-            address, self.parameters.address, job, now_ns, int(self.out.ctypes.data)
-        )
+        return call(address, self.parameters.address, job, now_ns, int(self.out.ctypes.data))
 
     def keys(self, i: int, now_ns: int) -> tuple[int, ...]:
         assert self.call("rank", i, now_ns) == 0
@@ -106,21 +104,6 @@ class Pair:
         self.policy.on_round(request, now_ns)
         if self.compiled.on_round:
             assert self.call("on_round", i, now_ns) == 0
-
-
-def call_compiled(*arguments: int) -> int:
-    return _CALL(*arguments)
-
-
-def _make_call():
-    import numba
-
-    if numba.config.DISABLE_JIT:
-        return call
-    return numba.njit(lambda f, policy, job, now_ns, out: call(f, policy, job, now_ns, out))
-
-
-_CALL = _make_call()
 
 
 def assert_same_order(pair: Pair, now_ns: int) -> None:
