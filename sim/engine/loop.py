@@ -417,6 +417,9 @@ def server_of(at: Any, jobs: Any, arrays: Server) -> Server:
         pointer(arrays.emitted),
         pointer(arrays.round_base_ns),
         pointer(arrays.round_per_token_ns),
+        pointer(arrays.prefill_at),
+        pointer(arrays.prefill_tokens),
+        pointer(arrays.prefill_ns),
         StepTables(
             pointer(steps.sizes),
             pointer(steps.base_at),
@@ -425,6 +428,8 @@ def server_of(at: Any, jobs: Any, arrays: Server) -> Server:
             pointer(steps.base_ns),
             pointer(steps.context_tokens),
             pointer(steps.per_context_ns),
+            pointer(steps.draft_base_ns),
+            pointer(steps.draft_per_token_ns),
         ),
     )
 

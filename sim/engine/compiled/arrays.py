@@ -24,8 +24,8 @@ from lapsd.sim.engine.memory import (
 )
 from lapsd.sim.engine.memory.reserve import OUTPUTS
 from lapsd.sim.engine.recorded import recorded_rows
-from lapsd.traces import PricedTrace, Workload
-from lapsd.traces.costs import Quadratic
+from lapsd.traces import Costs, Linear, PricedTrace, Workload
+from lapsd.traces.costs import Piecewise, Quadratic
 
 PREFILLS = {
     "alone": flat.ALONE,
@@ -33,6 +33,7 @@ PREFILLS = {
     "mixed": flat.IN_STEPS,
     "chunked": flat.IN_STEPS,
 }
+Table = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 INT8 = {"none": flat.NOT_QUANTISED, "moved": flat.MOVED_QUANTISED, "all": flat.ALL_QUANTISED}
 
 
@@ -159,10 +160,30 @@ def step_tables(priced: PricedTrace, batch: int) -> flat.StepTables:
         sizes[requests] = low, high, requests - known[low], span
     base = _in_a_row([steps[size].base_ns for size in known])
     context = _in_a_row([steps[size].per_context_ns for size in known])
-    return flat.StepTables(sizes.ravel(), base[0], context[0], *base[1:], *context[1:])
+    drafts = [(steps[n].draft_step.base_ns, steps[n].draft_step.per_token_ns) for n in known]
+    draft = np.array(drafts, dtype=np.int64).reshape(-1, 2).T.copy()
+    return flat.StepTables(sizes.ravel(), base[0], context[0], *base[1:], *context[1:], *draft)
 
 
-def _in_a_row(tables: Sequence[Mapping[int, int]]) -> tuple[NDArray[np.int64], ...]:
+def prefill_table(costs: Costs) -> Table:
+    """Return the table of prefills by tokens; an empty one if prefills need none."""
+    return _in_a_row([costs.prefill.base_ns if isinstance(costs.prefill, Piecewise) else {}])
+
+
+def prefill_fields(costs: Costs) -> dict[str, int]:
+    """Return the fields of a server's record that say what a prefill costs."""
+    cost = costs.prefill
+    if isinstance(cost, Piecewise):
+        return {"prefill_in_pieces": 1, "prefill_per_square_ps": cost.per_square_ps}
+    assert isinstance(cost, Linear)
+    return {
+        "prefill_base_ns": cost.base_ns,
+        "prefill_per_token_ns": cost.per_token_ns,
+        "prefill_per_square_ps": cost.per_square_ps if isinstance(cost, Quadratic) else 0,
+    }
+
+
+def _in_a_row(tables: Sequence[Mapping[int, int]]) -> Table:
     """Return where each table starts and the last one ends, and their keys, ascending, and
     values.
     """
@@ -175,7 +196,6 @@ def _in_a_row(tables: Sequence[Mapping[int, int]]) -> tuple[NDArray[np.int64], .
 def capacity_fields(workload: Workload, capacity: Capacity, memory: Memory) -> dict[str, int]:
     """Return the fields of a server's record that say what it can run and hold, and its costs."""
     costs = workload.priced.profile.costs
-    prefill = costs.prefill
     return {
         "requests": len(workload),
         "released": len(workload)
@@ -187,9 +207,7 @@ def capacity_fields(workload: Workload, capacity: Capacity, memory: Memory) -> d
         "budget": flat.NEVER if capacity.budget is None else capacity.budget,
         "limited": memory.limited,
         "drops": memory.eviction.drops,
-        "prefill_base_ns": prefill.base_ns,
-        "prefill_per_token_ns": prefill.per_token_ns,
-        "prefill_per_square_ps": prefill.per_square_ps if isinstance(prefill, Quadratic) else 0,
+        **prefill_fields(costs),
         "draft_lengths": int(workload.priced.trace.drafted.max()) + 1,
         "timed_steps": bool(costs.steps),
         "first_owner": -1,

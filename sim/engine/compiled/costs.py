@@ -34,9 +34,11 @@ def kv_needed(s: Server, i: int) -> int:
 @compiled
 def prefill_ns(s: Server, tokens: int, squares: int) -> int:
     """Return the cost of a prefill of so many tokens; `squares` is the sum of each part squared."""
-    at = s.at
-    linear = at.prefill_base_ns + at.prefill_per_token_ns * tokens
-    return linear + at.prefill_per_square_ps * squares // 1_000
+    if s.at.prefill_in_pieces:
+        linear = between(s.prefill_tokens, s.prefill_ns, s.prefill_at, 0, tokens)
+    else:
+        linear = s.at.prefill_base_ns + s.at.prefill_per_token_ns * tokens
+    return linear + s.at.prefill_per_square_ps * squares // 1_000
 
 
 @compiled
@@ -94,7 +96,10 @@ def step_ns(s: Server) -> int:
             tokens += drafted + 1
             contexts += kv_tokens(s, i)
     if prompts and s.at.timed_steps:
-        return timed_step_ns(s, decoding + prompts, tokens + prompt_tokens, contexts + computed)
+        row, tokens = 4 * (decoding + prompts), tokens + prompt_tokens
+        below = timed_step_ns(s, s.steps.sizes[row], tokens, contexts, computed, most)
+        above = timed_step_ns(s, s.steps.sizes[row + 1], tokens, contexts, computed, most)
+        return below + (above - below) * s.steps.sizes[row + 2] // s.steps.sizes[row + 3]
     round_ns = 0
     if decoding:
         at = decoding * s.at.draft_lengths + most
@@ -103,21 +108,15 @@ def step_ns(s: Server) -> int:
 
 
 @compiled
-def timed_step_ns(s: Server, requests: int, tokens: int, contexts: int) -> int:
-    """Return the time of a step with prompts, if such steps were timed."""
-    sizes, at = s.steps.sizes, 4 * requests
-    below = at_tokens(s, sizes[at], tokens, contexts)
-    above = at_tokens(s, sizes[at + 1], tokens, contexts)
-    return below + (above - below) * sizes[at + 2] // sizes[at + 3]
-
-
-@compiled
-def at_tokens(s: Server, row: int, tokens: int, contexts: int) -> int:
-    """Return the time of a step of so many tokens at a timed number of requests."""
+def timed_step_ns(
+    s: Server, row: int, tokens: int, contexts: int, computed: int, drafted: int
+) -> int:
+    """Return the time of a step with prompts at a number of requests for which it was timed."""
     steps = s.steps
     base = between(steps.base_tokens, steps.base_ns, steps.base_at, row, tokens)
     per_context = between(steps.context_tokens, steps.per_context_ns, steps.context_at, row, tokens)
-    return base + per_context * contexts
+    draft = steps.draft_base_ns[row] + steps.draft_per_token_ns[row] * contexts
+    return base + per_context * (contexts + computed) + drafted * draft
 
 
 @compiled

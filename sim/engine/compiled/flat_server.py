@@ -52,6 +52,7 @@ COSTS = (
     "out_per_token_ns",
     "in_base_ns",
     "in_per_token_ns",
+    "prefill_in_pieces",  # whether a table holds the following two
     "prefill_base_ns",
     "prefill_per_token_ns",
     "prefill_per_square_ps",
@@ -107,6 +108,8 @@ class StepTables(NamedTuple):
         The entries of each row in the following arrays.
     base_tokens, base_ns, context_tokens, per_context_ns : int64
         Numbers of tokens, ascending, and costs: without context, and per token of the contexts.
+    draft_base_ns, draft_per_token_ns : int64 (rows,)
+        Costs of a draft step: without context, and per token of the decoding requests' contexts.
     """
 
     sizes: Any
@@ -116,6 +119,8 @@ class StepTables(NamedTuple):
     base_ns: Any
     context_tokens: Any
     per_context_ns: Any
+    draft_base_ns: Any
+    draft_per_token_ns: Any
 
 
 class Server(NamedTuple):
@@ -145,6 +150,8 @@ class Server(NamedTuple):
         An argument of a method of the policy.
     drafted, accepted, emitted : int64 (recorded rounds,)
     round_base_ns, round_per_token_ns : int64 ((batch + 1) * draft_lengths,)
+    prefill_at, prefill_tokens, prefill_ns : int64
+        A table of prefills by tokens, as those of `StepTables`, where there is one.
     steps : StepTables
     """
 
@@ -165,4 +172,7 @@ class Server(NamedTuple):
     emitted: Any
     round_base_ns: Any
     round_per_token_ns: Any
+    prefill_at: Any
+    prefill_tokens: Any
+    prefill_ns: Any
     steps: StepTables

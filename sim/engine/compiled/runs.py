@@ -14,6 +14,7 @@ from lapsd.sim.engine.compiled import flat_server as flat
 from lapsd.sim.engine.compiled.arrays import (
     capacity_fields,
     jobs_of,
+    prefill_table,
     refuse,
     round_costs,
     rounds_of,
@@ -157,7 +158,7 @@ def lists_for(planned: Sequence[PlannedRun], capacity: Capacity, jobs: NDArray[A
     waiting, parked, ordered, some, waits_ns = (np.zeros(longest, dtype=np.int64) for _ in range(5))
     running, chosen, fresh = (np.zeros(capacity.batch, dtype=np.int64) for _ in range(3))
     rounds = rounds_of(priced)
-    empty = flat.StepTables(*[np.zeros(1, dtype=np.int64)] * 7)
+    empty = flat.StepTables(*[np.zeros(1, dtype=np.int64)] * len(flat.StepTables._fields))
     return flat.Server(
         0,
         jobs,
@@ -175,6 +176,7 @@ def lists_for(planned: Sequence[PlannedRun], capacity: Capacity, jobs: NDArray[A
         rounds.accepted,
         rounds.emitted,
         *round_costs(priced, capacity.batch),
+        *prefill_table(priced.profile.costs),
         step_tables(priced, capacity.batch) if capacity.in_steps else empty,
     )
 
