@@ -58,10 +58,11 @@ def state_types(policy: Policy) -> Mapping[str, type]:
     ValueError
         If the State is not a dataclass whose fields all have defaults of these types.
     """
-    if policy.State is None:
+    kind: Any = policy.State
+    if kind is None:
         return {}
     try:
-        found = _types_of(policy.State)
+        found = _types_of(kind)
     except TypeError as error:
         raise ValueError(
             f"policy {name_of(policy)}: State must be a dataclass whose fields have defaults"

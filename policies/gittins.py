@@ -70,4 +70,4 @@ def inverse_index(values: NDArray[np.float64], weight: NDArray[np.float64]) -> f
     spent = (values * weight).cumsum()
     spent += values * (finished[-1] - finished)  # every unfinished request spends d
     spent /= finished
-    return float(np.minimum.reduce(spent))
+    return float(spent.min())

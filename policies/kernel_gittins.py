@@ -9,10 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lapsd.policies.base import Job, Policy, PolicyContext, Rank, Until
+from lapsd.policies.base import Job, NewJob, Policy, PolicyContext, Rank, Until
 from lapsd.policies.gittins import inverse_index
 from lapsd.policies.request_history import RequestHistory
+from lapsd.policies.similar_requests import SimilarRequests
 from lapsd.policies.switch_penalty import switch_penalty_ns
 
 RISING = Until(rising=True)
@@ -37,6 +39,12 @@ class KernelGittins(Policy):
 
     name: ClassVar[str] = "kernel-gittins"
 
+    @dataclass(slots=True)
+    class State:
+        """The number in `SimilarRequests` of the predicted length of a request."""
+
+        similar: int = 0
+
     index: str = "gittins"
     switch_penalty: float = 1.0
     age_weight: float = 0.0
@@ -45,6 +53,15 @@ class KernelGittins(Policy):
     )
     mean_round_ns: int = field(default=1, repr=False, metadata={"bound": True})
     switch_penalty_ns: int = field(default=0, repr=False, metadata={"bound": True})
+    similar: SimilarRequests = field(
+        default_factory=lambda: SimilarRequests(RequestHistory()),
+        repr=False,
+        compare=False,
+        metadata={"bound": True},
+    )
+    tokens_per_round: float = field(
+        default=1.0, repr=False, compare=False, metadata={"bound": True}
+    )
 
     def __post_init__(self) -> None:
         if self.index not in ("gittins", "mean"):
@@ -57,6 +74,8 @@ class KernelGittins(Policy):
         return replace(
             self,
             history=context.history,
+            similar=SimilarRequests(context.history),
+            tokens_per_round=context.history.tokens_per_round,
             mean_round_ns=context.mean_round_ns,
             switch_penalty_ns=round(self.switch_penalty * switch_penalty_ns(context)),
         )
@@ -65,32 +84,35 @@ class KernelGittins(Policy):
         offset = self.age_weight * job.arrival_ns - (self.switch_penalty_ns if job.running else 0)
         return (self.index_ns(job) + offset,)
 
+    def on_arrival(self, job: NewJob) -> None:
+        job.state.similar = self.similar.number_of(job.predicted_tokens)
+
     def index_ns(self, job: Job) -> float:
-        """Return the index of the job's remaining time."""
-        rounds = self.remaining_rounds_index(job.predicted_tokens, job.tokens, job.rounds)
+        """Return the index of the job's remaining time.
+
+        If no past request is similar, it is the time that the rest of the predicted length needs,
+        or, if the output has reached the prediction, that of as many rounds as the job has had.
+        """
+        remaining, weight = self.remaining_rounds(job)
+        if len(remaining) > 0:
+            return self.index_of(remaining, weight) * self.mean_round_ns
+        rounds = float(job.rounds)
+        if job.predicted_tokens > job.tokens:
+            rounds = (job.predicted_tokens - job.tokens) / self.known_tokens_per_round()
         return rounds * self.mean_round_ns
 
-    @property
-    def known_history(self) -> RequestHistory:
-        """Return the past requests that requests are compared with."""
-        return self.history
+    def remaining_rounds(self, job: Job) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the remaining rounds of similar past requests, and their weights."""
+        return self.similar.remaining_rounds(job.state.similar, job.tokens, job.rounds)
 
-    def remaining_rounds_index(self, predicted_tokens: int, tokens: int, rounds: int) -> float:
-        """Return the index of the remaining rounds of a request after so many tokens and rounds.
+    def known_tokens_per_round(self) -> float:
+        """Return the tokens per round of all past requests."""
+        return self.tokens_per_round
 
-        If no past request is similar, return the rounds that the rest of the predicted length
-        needs, or, if the output has reached the prediction, as many rounds as the request has had.
-        """
-        history = self.known_history
-        remaining, weight = history.remaining_rounds(predicted_tokens, tokens, rounds)
-        if not len(remaining):
-            return (
-                (predicted_tokens - tokens) / history.tokens_per_round
-                if predicted_tokens > tokens
-                else float(rounds)
-            )
+    def index_of(self, remaining: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
+        """Return the index of weighted values."""
         if self.index == "mean":
-            return float(np.add.reduce(remaining * weight) / np.add.reduce(weight))
+            return float((remaining * weight).cumsum()[-1] / weight.cumsum()[-1])
         return inverse_index(remaining, weight)
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:

@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
-from lapsd.policies.base import ONE_ROUND, Event, Job, PolicyContext, Rank, Until
+import numpy as np
+from numpy.typing import NDArray
+
+from lapsd.policies.base import ONE_ROUND, Event, Job, NewJob, PolicyContext, Rank, Until
 from lapsd.policies.kernel_gittins import KernelGittins
 from lapsd.policies.request_history import RequestHistory
 
@@ -60,9 +63,14 @@ class KernelGittinsOnline(KernelGittins):
         history = context.history if self.known is None else context.history.sample(self.known)
         return replace(super().bind(context), growing=GrowingHistory(history))
 
-    @property
-    def known_history(self) -> RequestHistory:
-        return self.growing.history
+    def on_arrival(self, job: NewJob) -> None:
+        """Keep nothing: the past requests that are similar change during the run."""
+
+    def remaining_rounds(self, job: Job) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return self.growing.history.remaining_rounds(job.predicted_tokens, job.tokens, job.rounds)
+
+    def known_tokens_per_round(self) -> float:
+        return self.growing.history.tokens_per_round
 
     def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
         return ONE_ROUND  # later ranks depend on which requests are completed by then

@@ -4,7 +4,6 @@ This module knows nothing of ranks or of the server. `docs/beyond.md` derives it
 """
 
 import math
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lapsd.policies.remaining_rounds import remaining_rounds
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -33,7 +34,6 @@ MIN_DENSITY = 1e-4  # so that one odd request does not decide
 MEDIAN_SQUARE = 0.455  # median of the square of a standard normal variable
 MIN_VARIANCE = 0.01
 MIN_SQUARED_DISTANCE = 1e-12
-MIN_LOG_WEIGHT = -50.0  # relative to the largest weight
 
 NO_FLOATS = np.zeros(0)
 
@@ -72,27 +72,6 @@ class PaceVariance(NamedTuple):
     long_run: float
 
 
-class Neighbours(NamedTuple):
-    """The past requests that requests of one predicted length are compared with, by ascending
-    length.
-
-    Attributes
-    ----------
-    lengths : list of int, M entries
-        Output tokens.
-    tokens, log_pace, rounds_per_token : arrays, (M,)
-        Output tokens, log of tokens per round, and rounds per token.
-    log_weight : array, (M,)
-        Log of the weight of each by its predicted length alone.
-    """
-
-    lengths: list[int]
-    tokens: Floats
-    log_pace: Floats
-    rounds_per_token: Floats
-    log_weight: Floats
-
-
 def no_integers() -> Integers:
     """Return an empty array."""
     return np.zeros(0, dtype=np.int64)
@@ -114,7 +93,7 @@ class RequestHistory:
     tokens: Integers = field(default_factory=no_integers)
     rounds: Integers = field(default_factory=no_integers)
     early_tokens: Integers = field(default_factory=no_integers)
-    _neighbours: dict[int, Neighbours] = field(default_factory=dict, init=False, repr=False)
+    _neighbours: dict[int, Floats] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -269,24 +248,16 @@ class RequestHistory:
         """
         if len(self) < MIN_HISTORY:
             return NO_FLOATS, NO_FLOATS
-        lengths, outputs, log_pace, rounds_per_token, weight = self.neighbours(predicted_tokens)
-        if self.bandwidths == UNINFORMATIVE:
-            all_rounds = outputs * rounds_per_token
-            longer_ones = all_rounds > rounds + 0.5  # whole numbers, but for rounding of floats
-            return all_rounds[longer_ones] - rounds, np.exp(weight[longer_ones])
-        longer = bisect_right(lengths, tokens)
-        if longer == len(lengths):
-            return NO_FLOATS, NO_FLOATS
-        weight = weight[longer:]
-        if rounds and (between := self.bandwidths.pace) < math.inf:
-            within = self.pace_variance
-            log_density = log_pace[longer:] - math.log(tokens / rounds)
-            log_density *= log_density
-            log_density *= -0.5 / (within.per_round / rounds + within.long_run + between)
-            log_density += weight
-            weight = log_density
-        weight = np.exp(np.maximum(weight - np.maximum.reduce(weight), MIN_LOG_WEIGHT))
-        return (outputs[longer:] - tokens) * rounds_per_token[longer:], weight
+        within, between = self.pace_variance, self.bandwidths
+        return remaining_rounds(
+            self.neighbours(predicted_tokens),
+            tokens,
+            rounds,
+            between.pace,
+            within.per_round,
+            within.long_run,
+            between == UNINFORMATIVE,
+        )
 
     def length_distribution(self, predicted_tokens: int) -> tuple[Floats, Floats]:
         """Return output lengths in ascending order, and their probabilities given the prediction,
@@ -296,14 +267,16 @@ class RequestHistory:
         """
         if len(self) < MIN_HISTORY:
             return np.array([float(predicted_tokens)]), np.ones(1)
-        neighbours = self.neighbours(predicted_tokens)
-        weight = np.exp(neighbours.log_weight - neighbours.log_weight.max())
-        return neighbours.tokens, weight / weight.sum()
+        tokens, _, _, log_weight = self.neighbours(predicted_tokens)
+        weight = np.exp(log_weight - log_weight.max())
+        return tokens, weight / weight.sum()
 
-    def neighbours(self, predicted_tokens: int) -> Neighbours:
-        """Return the past requests that a request of this prediction is compared with.
+    def neighbours(self, predicted_tokens: int) -> Floats:
+        """Return the M past requests that a request of this prediction is compared with, by
+        ascending length, as the rows of an array (4, M).
 
-        Results are cached. O(MAX_NEIGHBOURS + log N).
+        The rows are their output tokens, logs of tokens per round, rounds per token, and logs of
+        weights by their predicted lengths alone. Results are cached. O(MAX_NEIGHBOURS + log N).
         """
         neighbours = self._neighbours.get(predicted_tokens)
         if neighbours is None:
@@ -313,7 +286,7 @@ class RequestHistory:
             self._neighbours[predicted_tokens] = neighbours
         return neighbours
 
-    def _find_neighbours(self, predicted: float) -> Neighbours:
+    def _find_neighbours(self, predicted: float) -> Floats:
         """Return the past requests compared with the log prediction `predicted`, and the weight of
         each by the distance of its own log prediction.
         """
@@ -333,9 +306,7 @@ class RequestHistory:
         rows, weight = rows[order], weight[order]
         tokens = self.tokens[rows].astype(float)
         rounds_per_token = self.rounds[rows] / tokens
-        return Neighbours(
-            self.tokens[rows].tolist(), tokens, -np.log(rounds_per_token), rounds_per_token, weight
-        )
+        return np.array([tokens, -np.log(rounds_per_token), rounds_per_token, weight])
 
 
 def log_kernel(predicted: Floats, past: Floats, width: float) -> Floats:

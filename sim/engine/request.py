@@ -141,7 +141,13 @@ def ahead(request: Request, key: Hashable, value: Callable[[Job], float]) -> NDA
     """
     recorded = request.recorded
     replay = Request(
-        request.index, request.arrival_ns, request.predicted_tokens, recorded, 0, started=True
+        request.index,
+        request.arrival_ns,
+        request.predicted_tokens,
+        recorded,
+        0,
+        started=True,
+        state=request.state,
     )
     values = np.empty(recorded.rounds)
     for rounds in range(recorded.rounds):

@@ -8,6 +8,7 @@ from hypothesis import given, strategies as st
 
 from lapsd.policies import RequestHistory
 from lapsd.policies.gittins import Gittins, inverse_index
+from lapsd.policies.remaining_rounds import MIN_LOG_WEIGHT, exponentials
 from lapsd.policies.request_history import MAX_NEIGHBOURS, MIN_HISTORY, UNINFORMATIVE, log_kernel
 
 RNG = np.random.default_rng(7)
@@ -156,11 +157,11 @@ def test_equal_predictions_or_lengths_give_finite_rounds_and_equal_weights():
 def test_of_a_long_history_an_even_sample_near_the_prediction_is_used():
     tokens = np.repeat(np.arange(1, 10_001), 10)
     history = history_of(tokens, predicted=np.minimum(tokens, 5_000))
-    neighbours = history.neighbours(5_000)  # the prediction of half of the requests
-    assert MAX_NEIGHBOURS * 0.9 <= len(neighbours.tokens) <= MAX_NEIGHBOURS
-    assert neighbours.tokens.min() >= 4_900
-    assert np.mean(neighbours.tokens) == pytest.approx(7_500, rel=0.01)
-    assert history.neighbours(300).tokens.max() < 400
+    neighbours, *_ = history.neighbours(5_000)  # the prediction of half of the requests
+    assert MAX_NEIGHBOURS * 0.9 <= len(neighbours) <= MAX_NEIGHBOURS
+    assert neighbours.min() >= 4_900
+    assert np.mean(neighbours) == pytest.approx(7_500, rel=0.01)
+    assert history.neighbours(300)[0].max() < 400
 
 
 @pytest.mark.parametrize("sd", [0.0, 0.02, 0.5, 2.0])
@@ -236,3 +237,11 @@ def test_the_kernel_reaches_at_least_the_fourth_nearest_past_prediction():
     # of fewer than four past predictions, the farthest
     assert log_kernel(np.zeros(1), past[:2], 0.0)[0] == pytest.approx([0, -0.5])
     assert not log_kernel(np.zeros(1), past, math.inf).any()
+
+
+def test_our_exponential_function_is_that_of_the_library():
+    values = -np.random.default_rng(1).uniform(0, -MIN_LOG_WEIGHT, 10_000)
+    values[:2] = 0, MIN_LOG_WEIGHT
+    expected = np.array([math.exp(value) for value in values])
+    assert (np.abs(exponentials(values) - expected) <= 2 * np.spacing(expected)).all()
+    assert exponentials(values)[0] == 1

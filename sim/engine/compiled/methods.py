@@ -21,7 +21,12 @@ from lapsd.sim.engine.compiled.structs import SCALARS, AddressModel, Choice, Str
 
 # an index out of range raises, as in Python
 OPTIONS = {"boundscheck": True}
-METHOD_OPTIONS = {**OPTIONS, "pipeline_class": PolicyCompiler}
+METHOD_OPTIONS = {
+    **OPTIONS,
+    "pipeline_class": PolicyCompiler,
+    "no_cpython_wrapper": True,  # no function but the outermost is called from elsewhere
+    "no_cfunc_wrapper": True,
+}
 CODES = {dtype.char: kind for dtype, kind in SCALARS.items()} | {
     "i8": types.int64,
     "f8": types.float64,

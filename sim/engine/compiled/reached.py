@@ -8,6 +8,8 @@ import types as python
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
+
 
 def members_of(owner: type) -> dict[str, Any]:
     """Return the methods and properties of a class by name, those of its bases included."""
@@ -87,9 +89,9 @@ def described(functions: Iterable[Any]) -> list[str]:
     for function in functions:
         code, found = function.__code__, function.__globals__
         constants = {
-            name: repr(found[name])
+            name: found[name].tobytes() if hasattr(found[name], "tobytes") else repr(found[name])
             for name in sorted(set(names_of(code)))
-            if isinstance(found.get(name), int | float | str | tuple)
+            if isinstance(found.get(name), int | float | str | tuple | np.ndarray)
         }
         cells = [repr(cell.cell_contents) for cell in function.__closure__ or ()]
         texts.append(f"{function.__qualname__} {_text_of(code)} {constants} {cells}")
