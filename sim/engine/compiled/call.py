@@ -20,7 +20,9 @@ CALL = types.int64(types.int64, types.int64, types.int64, types.int64)
 FUNCTIONS: dict[int, PolicyFunction] = {}
 """Python functions by made-up address, used where Numba is told not to compile."""
 
-OPTIONS = {"_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+# Without reference counts a step that passes eleven arrays takes 4 ns instead of 63, and inlined
+# steps make a round at batch size 1 take 27 ns instead of 105. Nothing calls them from Python.
+OPTIONS = {"_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,8 +30,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def compiled(function: F) -> F:
     """Compile a function of the loop when it is first used.
 
-    The function allocates nothing: without reference counts (`_nrt=False`) a step that passes a
-    tuple of eleven arrays takes 4 ns instead of 63.
+    The function allocates nothing, because references are not counted.
     """
     return cast(F, numba.njit(**OPTIONS)(function))
 
