@@ -82,35 +82,71 @@ def plan_alise(s: Server) -> None:
     if s.at.swapped_out == 0 and not full:
         return
     turns = turns_of(s)
-    estimate_waits(s, turns)
-    others = 0
-    for k in range(turns, s.at.ordered):
-        if s.jobs[s.ordered[k]].place == RESIDENT:
-            s.some[others] = s.ordered[k]
-            others += 1
+    others = list_others(s, turns)
+    end = end_of_candidates(s, turns, full)
+    if end == 0:
+        return
+    estimate_waits(s, turns, end)
     if full:
         others = offload(s, others)
     fetch_first(s, turns, others, full)
 
 
 @compiled
-def estimate_waits(s: Server, turns: int) -> None:
-    """Write the estimated waiting time of each active request."""
-    before_ns = 0
+def list_others(s: Server, turns: int) -> int:
+    """List in `some` the resident requests that do not have their turn; return their number."""
+    others = 0
+    for turn in range(turns, s.at.ordered):
+        if s.jobs[s.ordered[turn]].place == RESIDENT:
+            s.some[others] = s.ordered[turn]
+            others += 1
+    return others
+
+
+@compiled
+def end_of_candidates(s: Server, turns: int, full: bool) -> int:
+    """Return up to where in order waiting times are needed; 0: no cache can be transferred."""
+    end, comes, leaves = 0, False, False
     for turn in range(s.at.ordered):
         i = s.ordered[turn]
-        wait_ns = before_ns // turns if turn >= turns else 0
-        if s.at.wake and not s.jobs[i].running:
-            wake_ns = call(s.at.wake, s.at.policy, job_address(s, i), s.at.now_ns, 0)
-            if wake_ns < 0:
-                fail(s, -wake_ns, WAKE, i)
-            wait_ns = min(wait_ns, wake_ns - s.at.now_ns)
-        s.waits_ns[i] = wait_ns
+        if s.jobs[i].place == SWAPPED_OUT:
+            fits = not full and s.at.room - free(s) + needs(s, i) <= s.at.low
+            if turn < turns or fits:
+                comes, end = True, turn + 1
+        elif s.jobs[i].place == RESIDENT and turn >= turns:
+            leaves, end = True, turn + 1
+    return end if comes or (full and leaves) else 0
+
+
+@compiled
+def estimate_waits(s: Server, turns: int, end: int) -> None:
+    """Write the estimated waiting times of the first requests in order whose caches may be
+    transferred.
+    """
+    before_ns = 0
+    for turn in range(end):
+        i = s.ordered[turn]
+        place = s.jobs[i].place
+        if turn < turns:
+            s.waits_ns[i] = 0
+        elif place in (RESIDENT, SWAPPED_OUT):
+            s.waits_ns[i] = min(before_ns // turns, rises_in_ns(s, i))
         if s.at.remaining_ns:
             left_ns = call(s.at.remaining_ns, s.at.policy, job_address(s, i), s.at.now_ns, 0)
             if left_ns < 0:
                 fail(s, -left_ns, REMAINING_NS, i)
             before_ns = min(before_ns + left_ns, NEVER)
+
+
+@compiled
+def rises_in_ns(s: Server, i: int) -> int:
+    """Return the time until a waiting request's rank falls, as the policy estimates it."""
+    if s.at.wake == 0 or s.jobs[i].running:
+        return NEVER
+    wake_ns = call(s.at.wake, s.at.policy, job_address(s, i), s.at.now_ns, 0)
+    if wake_ns < 0:
+        fail(s, -wake_ns, WAKE, i)
+    return wake_ns - s.at.now_ns
 
 
 @compiled
