@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import functools
 import importlib.util
 import re
 from collections.abc import Sequence
@@ -227,9 +228,17 @@ def test_no_imports_go_in_a_circle():
 
 
 def test_only_modules_that_load_a_heavy_library_are_imported_late():
+    @functools.cache
     def heavy(module: str) -> bool:
-        return bool(
-            {name.split(".")[0] for node in TREES[module].body for name in imported(node)} & HEAVY
+        """Whether importing a module loads a heavy library, itself or through another module."""
+        names = {
+            name
+            for node in TREES[module].body
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for name in imported(node)
+        }
+        return bool({name.split(".")[0] for name in names} & HEAVY) or any(
+            heavy(name) for name in names if name in MODULES and name != module
         )
 
     verbs = {
