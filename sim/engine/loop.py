@@ -8,7 +8,6 @@ specification, to the nanosecond. The loop knows nothing of Python objects: `run
 
 from typing import Any
 
-from lapsd.sim.engine.compiled import transfers
 from lapsd.sim.engine.compiled.call import call, compiled, inlined, pointer
 from lapsd.sim.engine.compiled.costs import next_drafted, next_round, prefill_ns, step_ns
 from lapsd.sim.engine.compiled.flat_server import (
@@ -38,6 +37,14 @@ from lapsd.sim.engine.compiled.order import (
     sort_running,
 )
 from lapsd.sim.engine.compiled.plans import plan_transfers
+from lapsd.sim.engine.compiled.transfers import (
+    is_closed,
+    make_room as make_room_overlapping,
+    next_transfer_ns,
+    ready,
+    release as release_blocks,
+    why_none_runs,
+)
 
 
 @compiled
@@ -56,7 +63,7 @@ def advance(s: Server) -> int:
         return work + s.at.waiting
     start_ns = 0
     if s.at.manager >= FASTSERVE:
-        start_ns = transfers.make_room(s)
+        start_ns = make_room_overlapping(s)
     elif s.at.limited:
         start_ns = make_room(s)
     start_ns += prefill(s, s.at.now_ns + start_ns)
@@ -174,12 +181,12 @@ def first_ready(s: Server) -> int:
     """
     put_in_order(s)
     plan_transfers(s)
-    closed, chosen, needed = transfers.is_closed(s), 0, s.at.held_coming
+    closed, chosen, needed = is_closed(s), 0, s.at.held_coming
     for k in range(s.at.ordered):
         i = s.ordered[k]
         if chosen == s.at.batch:
             break
-        if transfers.ready(s, i, closed):
+        if ready(s, i, closed):
             needed += needs(s, i)
             if needed > s.at.room:
                 break
@@ -291,9 +298,9 @@ def wait(s: Server) -> None:
     if s.at.arrived < s.at.requests:
         next_ns = s.jobs[s.at.arrived].arrival_ns
     if s.at.manager >= FASTSERVE:
-        transfer_ns = transfers.next_transfer_ns(s)
+        transfer_ns = next_transfer_ns(s)
     if s.at.waiting > 0 and transfer_ns == NEVER:
-        fail(s, transfers.why_none_runs(s), 0, s.at.waiting)
+        fail(s, why_none_runs(s), 0, s.at.waiting)
         return
     next_ns = min(next_ns, transfer_ns)
     s.at.idle_ns += next_ns - s.at.now_ns
@@ -383,7 +390,7 @@ def commit_round(s: Server, i: int, round_ns: int) -> None:
 def leave(s: Server, i: int) -> None:
     """Let a finished request leave; in a closed loop it releases the next one."""
     if s.at.manager >= FASTSERVE:
-        transfers.release(s, i)
+        release_blocks(s, i)
     elif s.at.limited:
         release(s, i)
     s.jobs[i].running = False

@@ -25,6 +25,7 @@ from lapsd.policies import (
     RoundRobin,
     Until,
 )
+from lapsd.sim.engine.compiled.policy import NotCompilable
 from lapsd.sim.engine.memory import EVICTIONS
 from lapsd.sim.engine.simulation import promises
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
@@ -32,6 +33,7 @@ from lapsd.sim.experiment.runs import run
 from lapsd.traces import Workload, load_profile, load_trace
 from tests.builders import context, workloads
 from tests.capacities import EVERY, OFFLOADING, capacities
+from tests.sim.bridge import bridged_runs
 
 COLUMNS = (
     "arrival_ns",
@@ -51,10 +53,12 @@ class QueuesByLoad(Policy):
     """
 
     few: int = 2
-    active: list[int] = field(default_factory=lambda: [0], metadata={"bound": True})
+    active: np.ndarray = field(
+        default_factory=lambda: np.zeros(1, np.int64), compare=False, metadata={"bound": True}
+    )
 
     def bind(self, context):
-        return replace(self, active=[0])
+        return replace(self, active=np.zeros(1, np.int64))
 
     @property
     def queues(self):
@@ -210,6 +214,28 @@ def skipping_equals_stepping(
         for checked in {check, False}
     )
     return all(equal_runs(slow, run) for run in fast)
+
+
+def compiled_equals_specification(
+    work: Workload, policy: Policy, capacity: Capacity, check: bool = False
+) -> bool:
+    """Return whether the compiled loop gives the same run as the specification.
+
+    With `check` the specification checks its invariants.
+    """
+    past = context(work.priced)
+    wanted = simulate(work, policy, context=past, capacity=capacity, engine="simpy", check=check)
+    return equal_runs(wanted, compiled_run(work, policy, capacity))
+
+
+def compiled_run(work: Workload, policy: Policy, capacity: Capacity) -> Run:
+    """Return the run by the compiled loop, which calls Python for policies that do not compile."""
+    past = context(work.priced)
+    try:
+        return simulate(work, policy, context=past, capacity=capacity, engine="compiled")
+    except NotCompilable:
+        [found] = bridged_runs([work], [policy.bind(past)], capacity)
+        return found
 
 
 def equal_runs(one: Run, other: Run) -> bool:

@@ -1,0 +1,65 @@
+"""The compiled loop run as Python, with changes to its source, for mutants."""
+
+import ctypes
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numba
+import numpy as np
+
+from lapsd.sim.engine.compiled import call
+from lapsd.sim.engine.compiled.flat_server import Server
+
+PACKAGE = "lapsd.sim.engine.compiled"
+# each imports only modules before it
+MODULES = (
+    *(f"{PACKAGE}.{name}" for name in ("costs", "order", "line", "memory", "transfers", "plans")),
+    "lapsd.sim.engine.loop",
+)
+FUNCTION = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 5)
+
+
+def _call(function: int, policy: int, job: int, now_ns: int, out: int) -> int:
+    """Call the compiled method of a policy from Python."""
+    if numba.config.DISABLE_JIT:
+        return call.call(function, policy, job, now_ns, out)
+    return FUNCTION(int(function))(int(policy), int(job), int(now_ns), int(out))
+
+
+def _stand_in() -> ModuleType:
+    """Return the module `call` as it is where nothing is compiled."""
+    module = ModuleType(call.__name__)
+    for name in ("compiled", "inlined", "pointer"):
+        setattr(module, name, lambda it: it)
+    module.call = _call  # type: ignore[attr-defined]
+    return module
+
+
+def python_loop(module: str = "", old: str = "", new: str = "") -> Callable[[Any, Server], None]:
+    """Return `program.serve` with the loop's source as Python, `old` in a module replaced by `new`.
+
+    The text `old` must occur once in the module.
+    """
+    kept = {name: sys.modules.get(name) for name in (call.__name__, *MODULES)}
+    sys.modules[call.__name__] = _stand_in()
+    try:
+        for name in MODULES:
+            source = Path(str(importlib.util.find_spec(name).origin)).read_text(encoding="utf-8")
+            if name.endswith(f".{module}"):
+                assert source.count(old) == 1, f"{old!r} occurs {source.count(old)} times"
+                source = source.replace(old, new)
+            sys.modules[name] = ModuleType(name)
+            exec(compile(source, name, "exec"), vars(sys.modules[name]))
+        serve_all = sys.modules[MODULES[-1]].serve_all
+    finally:
+        sys.modules.update({name: kept_module for name, kept_module in kept.items() if kept_module})
+
+    def serve(servers: Any, arrays: Server) -> None:
+        records = servers.view(np.recarray)
+        serve_all(records, arrays._replace(jobs=arrays.jobs.view(np.recarray)), 2_000)
+
+    return serve
