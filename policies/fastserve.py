@@ -22,9 +22,12 @@ class LevelState:
     level : int
         Level, from 0, the highest.
     has_run : bool
-        Whether it has run a round; the other fields are known only then.
+        Whether it has run a round.
+    in_front : bool
+        Whether it entered the level in front, because it fell or starved; else it joined at the
+        end.
     entered_ns : int
-        When the request entered the level; the latest entry is in front.
+        When it entered the level in front; the latest entry goes first.
     entry_service_ns : int
         Attained service of the request when it entered the level.
     service_ns : int
@@ -35,6 +38,7 @@ class LevelState:
 
     level: int = 0
     has_run: bool = False
+    in_front: bool = False
     entered_ns: int = 0
     entry_service_ns: int = 0
     service_ns: int = 0
@@ -107,9 +111,9 @@ class FastServe(Policy):
         if starves_ns <= now_ns:
             return (0, 0, -starves_ns)
         state = job.state
-        if not state.has_run:
-            return (state.level, 1, job.arrival_ns)
-        return (state.level, 0, -state.entered_ns)
+        if state.in_front:
+            return (state.level, 0, -state.entered_ns)
+        return (state.level, 1, job.arrival_ns)
 
     def _starves_ns(self, job: Job) -> int:
         """Return the time from which the request starves, if it keeps waiting."""
@@ -120,17 +124,19 @@ class FastServe(Policy):
 
     def on_round(self, job: Job, now_ns: int) -> None:
         state = job.state
-        if not state.has_run:
-            state.has_run = True
-            state.entered_ns = state.last_round_ns = job.arrival_ns
-        round_ns = job.service_ns - state.service_ns
-        if now_ns - round_ns - state.last_round_ns >= self.starve_ns:
-            state.level, state.entered_ns, state.entry_service_ns = 0, now_ns, state.service_ns
+        begun_ns = now_ns - (job.service_ns - state.service_ns)
+        if self._starves_ns(job) <= begun_ns:
+            self._enter(job, 0, now_ns, state.service_ns)
         if job.service_ns - state.entry_service_ns > self.quanta_ns[state.level]:
-            state.level, state.entered_ns = state.level + 1, now_ns
-            state.entry_service_ns = job.service_ns
-        state.service_ns, state.last_round_ns = job.service_ns, now_ns
+            self._enter(job, state.level + 1, now_ns, job.service_ns)
+        state.has_run, state.service_ns, state.last_round_ns = True, job.service_ns, now_ns
         job.queue = state.level + 1
+
+    def _enter(self, job: Job, level: int, now_ns: int, service_ns: int) -> None:
+        """Put the request in front of a level, where service beyond `service_ns` counts."""
+        state = job.state
+        state.level, state.in_front = level, True
+        state.entered_ns, state.entry_service_ns = now_ns, service_ns
 
     def remaining_ns(self, job: Job) -> int:
         """Return the rest of the quantum of the request: FastServe knows nothing else of it."""

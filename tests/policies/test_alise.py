@@ -163,7 +163,7 @@ def test_a_request_that_exceeds_its_quantum_falls_to_the_front_of_the_next_level
     job = Job(prompt_tokens=1, started=True).under(policy)
     job.service_ns = 100
     policy.on_round(job, 100)
-    assert policy.rank(job, 100) == (0, 0, 0)  # it has used its quantum, but not exceeded it
+    assert policy.rank(job, 100) == (0, 1, 0)  # it has used its quantum, but not exceeded it
     assert policy.remaining_ns(job) == 0
     job.service_ns = 160
     policy.on_round(job, 160)
@@ -207,3 +207,27 @@ def test_a_starving_request_goes_to_the_front_of_the_first_level_with_a_full_qua
     never.on_round(ran, 2_000)
     # the time of the last round once was added to NEVER, and waits in ALISE's memory went wrong
     assert never.wake(ran, 2_000) == NEVER
+
+
+def test_requests_that_joined_a_level_keep_their_order_while_they_run():
+    """After its first round a request once went to the front of the level that it had joined, so
+    that a newcomer displaced an earlier request instead of the latest.
+    """
+    policy = fastserve()
+    jobs = [Job(prompt_tokens=1, arrival_ns=at, started=True).under(policy) for at in (0, 5)]
+    for now_ns, job in zip((50, 90), reversed(jobs), strict=True):
+        job.service_ns = 40
+        policy.on_round(job, now_ns)
+    newcomer = Job(prompt_tokens=1, arrival_ns=60).under(policy)
+    ranks = [policy.rank(job, 90) for job in (*jobs, newcomer)]
+    assert ranks == sorted(ranks) == [(0, 1, 0), (0, 1, 5), (0, 1, 60)]
+
+
+def test_the_round_that_ends_starvation_counts_against_the_first_quantum():
+    policy = fastserve()
+    job = Job(prompt_tokens=400, service_ns=150, started=True).under(policy)
+    policy.on_round(job, 2_000)  # the round of 150 ns began after 1,000 ns of waiting
+    assert (policy.rank(job, 2_000), job.queue) == ((1, 0, -2_000), 2)
+    in_time = Job(prompt_tokens=400, service_ns=150, started=True).under(policy)
+    policy.on_round(in_time, 1_149)  # began at 999 ns
+    assert policy.rank(in_time, 1_149) == (3, 1, 0)

@@ -52,14 +52,14 @@ class SecondAlise:
 
 
 class SecondFastServe:
-    """Ranks by (level, whether it is new, time of entry into the level).
+    """Ranks by (level, whether it joined at the end, time of entry into the level).
 
     `quanta` are in ns, the last one is 2^62; `prefill` is the profile's.
     """
 
     def __init__(self, of, prefill, *, quanta, starve):
         self.of, self.prefill, self.quanta, self.starve = of, prefill, quanta, starve
-        self.level, self.entered, self.before, self.last = {}, {}, {}, {}
+        self.level, self.entered, self.before, self.last = {}, {}, {}, {}  # entered: in front
 
     def level_of(self, i):
         return self.level.get(i, 0)
@@ -78,8 +78,8 @@ class SecondFastServe:
             return (0, 0, -self.starves(i))
         return (
             (self.level[i], 0, -self.entered[i])
-            if i in self.level
-            else (self.joins(i), 1, self.of.arrival(i))
+            if i in self.entered
+            else (self.level.get(i, self.joins(i)), 1, self.of.arrival(i))
         )
 
     def remaining(self, i):
@@ -90,7 +90,7 @@ class SecondFastServe:
         """Update the request after a round that took `spent` and ends now."""
         begun = now - spent
         if i not in self.level:
-            self.level[i], self.entered[i], self.before[i] = self.joins(i), self.of.arrival(i), 0
+            self.level[i], self.before[i] = self.joins(i), 0
         if self.starves(i) <= begun:
             self.level[i], self.entered[i], self.before[i] = 0, now, self.of.served(i) - spent
         if self.of.served(i) - self.before[i] > self.quanta[self.level[i]]:
