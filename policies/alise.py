@@ -41,6 +41,7 @@ class Alise(LAS):
     """
 
     name: ClassVar[str] = "alise"
+    ages = LAS.ages
 
     @dataclass(slots=True)
     class State:

@@ -6,6 +6,7 @@ LAPS-SD can all be written as ranks. A policy is a frozen dataclass; its fields 
 It does not know whether a simulator or a real server calls it, and sees only what a server knows.
 """
 
+import dis
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
@@ -206,6 +207,16 @@ class Event(NamedTuple):
     now_ns: int
 
 
+def reads_time(rank: Callable[..., Any]) -> bool:
+    """Return whether a method `rank(self, job, now_ns)` reads `now_ns`; True if unknown."""
+    code = getattr(rank, "__code__", None)
+    if code is None or code.co_argcount < 3 or code.co_varnames[2] in code.co_cellvars:
+        return True
+    loads = (i.argval for i in dis.get_instructions(code) if i.opname.startswith("LOAD_FAST"))
+    name = code.co_varnames[2]
+    return any(name in argval if isinstance(argval, tuple) else name == argval for argval in loads)
+
+
 @dataclass(frozen=True)
 class Policy:
     """Base class of all policies: override `rank`, and other methods if needed.
@@ -217,7 +228,8 @@ class Policy:
         request as `job.state`; None: nothing.
     ages : bool
         Whether the rank of a waiting request may change with time alone. If False, it changes only
-        when `on_event` returns True. May be a property that depends on the parameters.
+        when `on_event` returns True. By default, whether `rank` reads the time that it is given. A
+        class that defines `rank` may define `ages` too, as a property if it depends on parameters.
 
     `run_until` makes a simulation faster. It is a statement about all the other methods, so a class
     that overrides one of them must define `run_until` again. Otherwise, or if no class defines it,
@@ -228,6 +240,11 @@ class Policy:
     clairvoyant: ClassVar[bool] = False
     State: ClassVar[type[Any] | None] = None
     ages: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "rank" in vars(cls) and "ages" not in vars(cls):
+            cls.ages = reads_time(cls.rank)
 
     def bind(self, context: PolicyContext) -> Self:
         """Return the policy for one run, with what it needs of `context`; called once per run."""

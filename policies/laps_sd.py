@@ -108,6 +108,7 @@ class LapsSD(LAS):
     """
 
     name: ClassVar[str] = "laps-sd"
+    ages = LAS.ages
     State: ClassVar[type[Perception]] = Perception
 
     gamma: int = 5

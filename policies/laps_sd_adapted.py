@@ -34,6 +34,7 @@ class LapsSDAdapted(LapsSD):
     """
 
     name: ClassVar[str] = "laps-sd-adapted"
+    ages: ClassVar[bool] = False
 
     rule: str = "present"
     active_count: NDArray[np.int64] = field(
