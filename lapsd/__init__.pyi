@@ -16,6 +16,7 @@ from .sim.engine import (
     Run as Run,
     Timeline as Timeline,
     simulate as simulate,
+    simulate_many as simulate_many,
 )
 from .sim.experiment import (
     METRICS as METRICS,

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import simpy
 
-from lapsd.policies import FCFS, LapsSD, Policy
+from lapsd.policies import FCFS, LPSRPT, Alise, FastServe, Job, LapsSD, Policy, Rank
 from lapsd.sim.experiment.metrics import record_metrics
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.runs import Runs, run
@@ -36,37 +36,36 @@ class Figure(NamedTuple):
     at_most: bool
 
 
-# (description, settings) by figure. Requests without speculation are served first come, first
-# served, 64 together, in memory for 64 requests of mean length, at load 1.2. The bound of 0.01 bare
-# timeouts is 20,000 iterations per second on a machine with 2 million timeouts per second.
-MEMORIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "tokens": ("tokens", {"memory": "tokens"}),
-    "reserve": ("reserved at admission", {"memory": "reserve:output=oracle"}),
-    "mixed": (
-        "reserved, whole prompts in shared steps",
-        {"memory": "reserve:output=oracle", "prefill": "mixed"},
+class TightMemory(NamedTuple):
+    """A server with little memory: its description, its settings, its policy, and a bound."""
+
+    meaning: str
+    settings: Mapping[str, Any]
+    policy: Policy
+    bound: float
+
+
+CHUNKED = {"memory": "paged", "evict": "recompute", "prefill": "chunked"}
+# Requests without speculation, 64 together, in memory for 64 requests of mean length, at load 1.2
+MEMORIES: Mapping[str, TightMemory] = {
+    "tokens": TightMemory("tokens", {"memory": "tokens"}, FCFS(), 0.3),
+    "paged": TightMemory("blocks", {"memory": "paged"}, FCFS(), 0.3),
+    "chunked": TightMemory("blocks, prompts in chunks", CHUNKED, FCFS(), 0.2),
+    "fastserve": TightMemory("FastServe's", {"memory": "fastserve"}, FCFS(), 0.15),
+    "alise": TightMemory("ALISE's", {"memory": "alise"}, FCFS(), 0.15),
+    "paged_lp_srpt": TightMemory("blocks, many preemptions", {"memory": "paged"}, LPSRPT(), 0.06),
+    "fastserve_fastserve": TightMemory(
+        "FastServe's, and its policy", {"memory": "fastserve"}, FastServe(), 0.06
     ),
-    "paged": ("blocks", {"memory": "paged"}),
-    "chunked": (
-        "blocks, prompts in chunks",
-        {"memory": "paged", "evict": "recompute", "prefill": "chunked"},
-    ),
-    "fastserve": ("FastServe's", {"memory": "fastserve"}),
-    "alise": ("ALISE's", {"memory": "alise"}),
+    "alise_alise": TightMemory("ALISE's, and its policy", {"memory": "alise"}, Alise(), 0.06),
 }
 
-# All bounds held on two-core machines with the bundled trace. Its requests have 38 rounds on
-# average; longer requests give more rounds and iterations per second.
+# The bundled trace has 38 rounds per request on average; longer requests give more rounds per
+# second.
 FIGURES = (
-    Figure("timeouts_per_request", "cost of a request in bare timeouts, b = 1", 21, True),
+    Figure("timeouts_per_request", "cost of a request in bare timeouts, b = 1", 5, True),
     Figure(
-        "rounds_over_timeouts", "rounds per second over bare timeouts per second, b = 1", 1.8, False
-    ),
-    Figure(
-        "skip_over_step",
-        "time of stepping through every round over time of skipping, b = 1",
-        8,
-        False,
+        "rounds_over_timeouts", "rounds per second over bare timeouts per second, b = 1", 8, False
     ),
     Figure("cost_growth", "cost per request with 10^6 requests over cost with 10^4", 1.3, True),
     Figure(
@@ -78,30 +77,36 @@ FIGURES = (
     Figure(
         "batch16_over_timeouts",
         "iterations per second at b = 16 over bare timeouts per second",
-        0.1,
+        1,
         False,
     ),
-    Figure(
-        "batch16_irregular", "the same with a different draft length in each round", 0.035, False
-    ),
+    Figure("batch16_irregular", "the same with a different draft length in each round", 0.8, False),
     *(
         Figure(
             f"memory_{name}",
-            f"the same, 64 requests without speculation in tight memory: {words}",
-            0.01,
+            f"the same, 64 requests without speculation in tight memory: {memory.meaning}",
+            memory.bound,
             False,
         )
-        for name, (words, _) in MEMORIES.items()
+        for name, memory in MEMORIES.items()
     ),
+    Figure("user_policy", "speed of a user's policy over that of the same bundled one", 0.5, False),
     Figure(
         "paper_run_ms",
         "a run of 30 requests with its metrics, ms at 2 million bare timeouts per second",
-        0.5,
+        0.15,
         True,
     ),
-    Figure("paper_run_in_timeouts", "the same in bare timeouts", 1000, True),
-    Figure("startup_s", "`lapsd compare` to the first simulated event, s", 1, True),
+    Figure("paper_run_in_timeouts", "the same in bare timeouts", 300, True),
+    Figure("startup_s", "`lapsd compare` to the result of its first run, s", 1.5, True),
 )
+
+
+class ShortestRemaining(Policy):
+    """The policy of a user: the shortest predicted remaining output first."""
+
+    def rank(self, job: Job, now_ns: int) -> Rank:
+        return (max(0, job.predicted_tokens - job.tokens),)
 
 
 def bare_timeouts_per_s(count: int = TIMEOUTS) -> float:
@@ -145,18 +150,11 @@ def ready(trace: Trace, profile: Profile, requests: int, **scenario: Any) -> Pre
 
 
 def timeouts_per_request(
-    prepared: PreparedScenario,
-    policy: Policy = POLICY,
-    repeats: int = REPEATS,
-    *,
-    skip: bool = True,
+    prepared: PreparedScenario, policy: Policy = POLICY, repeats: int = REPEATS
 ) -> float:
     """Return the cost of a request in bare timeouts."""
-    run(prepared, policy, 0)  # fills the caches of trace rows
-    return (
-        in_timeouts(lambda: run(prepared, policy, 0, skip=skip), repeats)
-        / prepared.scenario.requests
-    )
+    run(prepared, policy, 0)  # compiles the policy, and fills the caches of the trace
+    return in_timeouts(lambda: run(prepared, policy, 0), repeats) / prepared.scenario.requests
 
 
 def iterations_over_timeouts(prepared: PreparedScenario, policy: Policy = POLICY) -> float:
@@ -232,10 +230,6 @@ def bench(
         / typical.scenario.requests
     )
     cost = timeouts_per_request(typical)
-    progress("stepping")
-    short = ready(trace, profile, 2_000)
-    skipping = timeouts_per_request(short)
-    stepping = timeouts_per_request(short, repeats=1 if quick else 3, skip=False)
     progress("a giant queue")
     giant = timeouts_per_request(
         ready(trace, profile, 100_000 // scale, all_at_once=True), repeats=1
@@ -247,9 +241,12 @@ def bench(
         ready(with_irregular_drafts(trace), profile, 2_000, batch=16)
     )
     tight = {}
-    for name, (words, settings) in MEMORIES.items():
-        progress(f"tight memory: {words}")
-        tight[f"memory_{name}"] = iterations_over_timeouts(in_tight_memory(**settings), FCFS())
+    for name, server in MEMORIES.items():
+        progress(f"tight memory: {server.meaning}")
+        prepared = in_tight_memory(**server.settings)
+        tight[f"memory_{name}"] = iterations_over_timeouts(prepared, server.policy)
+    progress("a user's policy")
+    bundled, own = (timeouts_per_request(typical, p) for p in (LPSRPT(), ShortestRemaining()))
     progress("the paper's runs")
     paper = paper_run(ready(trace, profile, 30), 20 if quick else 60)
     progress("a million requests")
@@ -258,13 +255,13 @@ def bench(
     return {
         "timeouts_per_request": cost,
         "rounds_over_timeouts": rounds / cost,
-        "skip_over_step": stepping / skipping,
         "cost_growth": growth,
         "peak_memory_bytes": memory,
         "giant_queue": giant / cost,
         "batch16_over_timeouts": batched,
         "batch16_irregular": irregular,
         **tight,
+        "user_policy": bundled / own,
         "paper_run_ms": paper / 2e6 * 1e3,
         "paper_run_in_timeouts": paper,
         "startup_s": startup_s(),
@@ -303,10 +300,11 @@ def peak_memory_bytes() -> int:
 
 
 def startup_s(repeats: int = 3) -> float:
-    """Return the shortest time from starting `lapsd compare` to its first simulated event."""
+    """Return the shortest time from starting `lapsd compare` to the result of its first run."""
     script = (
-        "import os, runpy, sys, simpy\n"
-        "simpy.Environment.step = lambda self: os._exit(0)\n"
+        "import os, runpy, sys\n"
+        "from lapsd.sim.engine.run_record import Run\n"
+        "Run.__init__ = lambda self, *columns, **more: os._exit(0)\n"
         "sys.argv = ['lapsd', 'compare']\n"
         "runpy.run_module('lapsd', run_name='__main__')\n"
         "os._exit(1)\n"

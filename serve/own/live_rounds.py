@@ -23,12 +23,9 @@ class LiveRounds(Recorded):
         self.drafted = [0, draft_tokens]
         self.round_drafted = [draft_tokens]
         self.looks_ahead = [prompt_tokens + draft_tokens + 1]
-        self.ranges, self.predicted_rounds = {}, {}
 
     def add(self, emitted: int, accepted: int, *, last: bool) -> None:
         """Append a round.
-
-        O(windows).
 
         Parameters
         ----------
@@ -41,12 +38,9 @@ class LiveRounds(Recorded):
         self.tokens.append(self.tokens[-1] + emitted)
         self.accepted.append(self.accepted[-1] + accepted)
         self.rates.append(self.accepted[-1] / drafted if drafted else 0.0)
-        self.drafted.append(drafted + (self.draft_tokens or 0))
-        self.round_drafted.append(self.draft_tokens or 0)
+        self.drafted.append(drafted + self.draft_tokens)
+        self.round_drafted.appendself.draft_tokens
         self.looks_ahead.append(self.looks_ahead[-1] + emitted)
-        for window, ranges in self.ranges.items():
-            rates = self.rates[-window:]
-            ranges.append(max(rates) - min(rates))
         if last:
             self.rounds = len(self.emitted)
 

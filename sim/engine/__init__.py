@@ -1,11 +1,19 @@
-"""The engine: one server on SimPy's clock, round by round or skipping ahead, with the same
-result.
-"""
+"""The engine: one server, as the specification on SimPy's clock and as a compiled loop."""
 
 from lapsd.sim.engine.capacity import Capacity
 from lapsd.sim.engine.occupancy import Occupancy
 from lapsd.sim.engine.run_record import Run
-from lapsd.sim.engine.simulation import simulate
+from lapsd.sim.engine.simulation import ENGINES, SlowEngine, simulate, simulate_many
 from lapsd.sim.engine.timeline import Span, Timeline
 
-__all__ = ["Capacity", "Occupancy", "Run", "Span", "Timeline", "simulate"]
+__all__ = [
+    "ENGINES",
+    "Capacity",
+    "Occupancy",
+    "Run",
+    "SlowEngine",
+    "Span",
+    "Timeline",
+    "simulate",
+    "simulate_many",
+]

@@ -1,4 +1,4 @@
-"""How much of the KV memory holds anything, step by step: what is filled, what is only taken."""
+"""Occupancy of the KV memory: how much of it is filled, and how much is only occupied."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,14 @@ from lapsd.sim.engine.memory import Memory
 
 @dataclass(eq=False)
 class Occupancy:
-    """Recorded by a server while somebody waits: that is when room that nobody fills costs
-    anything.
+    """Occupancy while requests wait, which is when occupied memory that is not filled costs time.
 
     Attributes
     ----------
     ns : int
-        How long somebody waited, idle time aside.
+        Time during which requests waited, without idle time.
     filled, taken : int
-        KV tokens times nanoseconds: that hold keys and values, and that are taken, filled or not.
+        KV tokens times nanoseconds: of tokens that hold keys and values, and of occupied ones.
     """
 
     ns: int = 0
@@ -23,7 +22,7 @@ class Occupancy:
     taken: int = 0
 
     def went_on(self, memory: Memory, waiting: bool, ns: int) -> None:
-        """A step of so many nanoseconds begins."""
+        """Record a step of so many nanoseconds, which begins."""
         if waiting:
             filled, taken = memory.usage()
             self.ns += ns

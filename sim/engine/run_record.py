@@ -1,6 +1,4 @@
-"""What happened to each request: columns that a server fills as requests finish, and the run made
-of them.
-"""
+"""Results of a run: the times of each request, as a server records them when requests finish."""
 
 from dataclasses import dataclass
 from struct import Struct
@@ -24,12 +22,11 @@ _pack = Struct(f"{1 + len(COLUMNS)}q").pack
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What happened to each request, arrays by index, all int64 (N,), and the server's own rounds
-    and time.
+    """Times of each request, arrays by index, all int64 (N,), and of the server.
 
-    `first_token_ns` is when its first round was over; `service_ns` is prefill and rounds;
-    `switch_ns` the moves of the request's own KV cache; `rounds` those that the server ran, of one
-    request or several.
+    `first_token_ns` is the end of the first round; `service_ns` is the time of prefill and rounds;
+    `switch_ns` is the time of the transfers of the request's KV cache; `rounds` is the number of
+    rounds or steps that the server ran, each of one request or several.
     """
 
     arrival_ns: NDArray[np.int64]
@@ -51,21 +48,18 @@ class Run:
 
 
 class RunRecord:
-    """A run as it goes on: what became of those who are done, and the server's own rounds and idle
-    time.
-    """
+    """The finished requests of a run that goes on, and the server's rounds and idle time."""
 
     def __init__(self, requests: int) -> None:
         self.requests = requests
         self.done = 0
         self.rounds = 0
         self.idle_ns = 0
-        self._rows = (
-            bytearray()
-        )  # of those who are done: index and `COLUMNS` of each; tuples would take far more
+        # index and `COLUMNS` of each finished request; tuples would take far more memory
+        self._rows = bytearray()
 
     def close(self, request: Request, now_ns: int) -> None:
-        """A request is done."""
+        """Record a finished request."""
         self._rows += _pack(
             request.index,
             request.first_service_ns,
@@ -78,7 +72,7 @@ class RunRecord:
         self.done += 1
 
     def run(self, arrival_ns: NDArray[np.int64], end_ns: int, policy: Policy) -> Run:
-        """The finished run."""
+        """Return the finished run."""
         rows = np.frombuffer(self._rows, dtype=np.int64).reshape(-1, 1 + len(COLUMNS))
         by_index = np.empty((len(COLUMNS), self.requests), dtype=np.int64)
         by_index[:, rows[:, 0]] = rows[:, 1:].T

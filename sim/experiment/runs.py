@@ -19,14 +19,13 @@ def run(
     seed: int,
     timeline: Timeline | None = None,
     *,
-    skip: bool = True,
     occupancy: Occupancy | None = None,
 ) -> Run:
     """Serve the workload of a seed under a policy.
 
     Parameters
     ----------
-    timeline, skip, occupancy : as in `lapsd.simulate`.
+    timeline, occupancy : as in `lapsd.simulate`.
 
     Raises
     ------
@@ -40,7 +39,6 @@ def run(
         policy,
         context=context,
         capacity=capacity,
-        skip=skip,
         timeline=timeline,
         occupancy=occupancy,
     )

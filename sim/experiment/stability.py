@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lapsd.policies import LapsSD, PolicyContext
 from lapsd.sim.engine.recorded import Recorded
-from lapsd.sim.engine.request import predict_round
+from lapsd.sim.engine.request import Request
 from lapsd.traces import PricedTrace, Profile, Trace, price, shuffled
 
 _RECORDED: WeakKeyDictionary[Trace, list[Recorded]] = WeakKeyDictionary()
@@ -29,9 +29,13 @@ def stable_rounds(trace: Trace, policy: LapsSD | None = None) -> NDArray[np.int6
 
 
 def _stable_round(recorded: Recorded, policy: LapsSD) -> int:
-    stable = predict_round(recorded, None, policy.is_stable)
+    request = Request(0, 0, 0, recorded, 0)
     # a request that becomes perceptible at its last round is complete then
-    return stable if stable < len(recorded.round_ns) else 0
+    for rounds in range(1, recorded.rounds):
+        request.rounds, request.tokens = rounds, recorded.tokens[rounds]
+        if policy.is_stable(request):
+            return rounds
+    return 0
 
 
 def stable_requests(trace: Trace, policy: LapsSD) -> pd.DataFrame:

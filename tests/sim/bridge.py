@@ -132,11 +132,11 @@ class Bridged:
 
 def bridged_runs(workloads: list[Any], policies: list[Policy], capacity: Any) -> Any:
     """Runs of bound policies by the compiled loop."""
-    from lapsd.sim.engine.compiled.runs import PlannedRun, compiled_runs
+    from lapsd.sim.engine.compiled.runs import PlannedRun, serve_planned
 
     bridges = [Bridged(p) for p in policies]
     try:
-        return compiled_runs(
+        return serve_planned(
             [PlannedRun(w, p, b) for w, p, b in zip(workloads, policies, bridges, strict=True)],
             capacity,
         )

@@ -1,4 +1,4 @@
-"""The equivalence of the skipping and the stepping server: its cases, and comparisons of runs."""
+"""The equivalence of the compiled loop and the specification: its cases, and comparisons."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,13 +23,10 @@ from lapsd.policies import (
     LapsSDAdapted,
     Policy,
     RoundRobin,
-    Until,
 )
 from lapsd.sim.engine.compiled.policy import NotCompilable
 from lapsd.sim.engine.memory import EVICTIONS
-from lapsd.sim.engine.simulation import promises
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
-from lapsd.sim.experiment.runs import run
 from lapsd.traces import Workload, load_profile, load_trace
 from tests.builders import context, workloads
 from tests.capacities import EVERY, OFFLOADING, capacities
@@ -67,9 +64,6 @@ class QueuesByLoad(Policy):
     def rank(self, job, now_ns):
         return (min(job.rounds // 2 + 1, self.queues), job.predicted_tokens)
 
-    def run_until(self, job, best_waiting, now_ns):
-        return Until(rounds=(job.rounds // 2 + 1) * 2)
-
     def on_event(self, event):
         queues = self.queues
         self.active[0] += 1 if event.kind == "arrival" else -1
@@ -86,9 +80,6 @@ class EventRecorder(Policy):
 
     def rank(self, job, now_ns):
         return (-job.index,)
-
-    def run_until(self, job, best_waiting, now_ns):
-        return Until()
 
     def on_event(self, event):
         kind, job, now_ns = event
@@ -199,23 +190,6 @@ def one_at_a_time(draw):
     )
 
 
-def skipping_equals_stepping(
-    work: Workload, policy: Policy, capacity: Capacity, check: bool = True
-) -> bool:
-    """Return whether skipping ahead gives the same run as stepping through every round.
-
-    With `check` the run is compared with checks and without.
-    """
-    assert promises(policy), "otherwise both servers step"
-    past = context(work.priced)
-    slow = simulate(work, policy, context=past, capacity=capacity, skip=False, check=check)
-    fast = (
-        simulate(work, policy, context=past, capacity=capacity, check=checked)
-        for checked in {check, False}
-    )
-    return all(equal_runs(slow, run) for run in fast)
-
-
 def compiled_equals_specification(
     work: Workload, policy: Policy, capacity: Capacity, check: bool = False
 ) -> bool:
@@ -245,17 +219,20 @@ def equal_runs(one: Run, other: Run) -> bool:
     )
 
 
-def events(work: Workload, capacity: Capacity, skip: bool) -> list[tuple[Any, ...]]:
-    """Return the arrivals and completions that a policy sees."""
+def events(work: Workload, capacity: Capacity, engine: str) -> list[tuple[Any, ...]]:
+    """Return the arrivals and completions that a policy in Python sees."""
     policy = EventRecorder()
-    simulate(work, policy, context=context(work.priced), capacity=capacity, skip=skip)
+    if engine == "simpy":
+        simulate(work, policy, context=context(work.priced), capacity=capacity, engine=engine)
+    else:
+        bridged_runs([work], [policy], capacity)
     return policy.seen
 
 
 def equal_with_real_lengths(
     policy: Policy, batch: int, fit: float, seed: int = 0, **scenario: Any
 ) -> bool:
-    """Return whether skipping equals stepping with Azure's lengths.
+    """Return whether the compiled loop equals the specification with Azure's lengths.
 
     Memory suffices for `fit` requests of mean length.
     """
@@ -265,7 +242,12 @@ def equal_with_real_lengths(
     prepared = PreparedScenario.of(
         trace, profile, batch=batch, kv_tokens=tokens, length_predictor="noisy:0.5", **scenario
     )
-    return equal_runs(*(run(prepared, policy, seed, skip=skip) for skip in (False, True)))
+    work, capacity = prepared.workload(seed), prepared.scenario.capacity
+    wanted, found = (
+        simulate(work, policy, context=prepared.context, capacity=capacity, engine=engine)
+        for engine in ("simpy", "compiled")
+    )
+    return equal_runs(wanted, found)
 
 
 @st.composite

@@ -20,6 +20,7 @@ MODULES = (
     *(f"{PACKAGE}.{name}" for name in ("costs", "order", "line", "memory", "transfers", "plans")),
     "lapsd.sim.engine.loop",
 )
+STEPS = ("mixed", "chunked")  # ways to prefill in which prompts share steps
 FUNCTION = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 5)
 
 

@@ -31,13 +31,13 @@ def test_the_benchmark_prints_every_figure_as_json():
     assert list(found) == [
         "timeouts_per_request",
         "rounds_over_timeouts",
-        "skip_over_step",
         "cost_growth",
         "peak_memory_bytes",
         "giant_queue",
         "batch16_over_timeouts",
         "batch16_irregular",
         *(f"memory_{name}" for name in MEMORIES),
+        "user_policy",
         "paper_run_ms",
         "paper_run_in_timeouts",
         "startup_s",
@@ -66,15 +66,15 @@ def test_more_work_takes_more_timeouts():
 
 
 def test_the_benchmark_times_the_same_run_function_as_sweeps(monkeypatch):
-    """It passes on the scenario and `skip`, and measures the paper's runs together as in sweeps."""
+    """It passes on the scenario, and measures the paper's runs together as in sweeps."""
     calls = []
     real = bench.run
     monkeypatch.setattr(
         bench, "run", lambda *a, **how: calls.append((a[0].scenario, how)) or real(*a, **how)
     )
     prepared = ready(load_trace("reference"), load_profile("reference"), 20, batch=16)
-    bench.timeouts_per_request(prepared, repeats=1, skip=False)
-    assert calls[-1] == (prepared.scenario, {"skip": False})
+    bench.timeouts_per_request(prepared, repeats=1)
+    assert calls[-1] == (prepared.scenario, {})
     assert (
         prepared.scenario.batch,
         prepared.scenario.load,

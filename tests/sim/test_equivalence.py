@@ -1,56 +1,68 @@
-"""The skipping server and the stepping server give equal runs, to the nanosecond."""
+"""The compiled loop and the specification give equal runs, to the nanosecond."""
 
 from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from lapsd import Capacity, simulate
-from lapsd.policies import FCFS, LAS, LPSRPT, NEVER, Alise, FastServe, LapsSD, Policy, Until
-from lapsd.sim.engine.simulation import promises
+from lapsd import Capacity, simulate, simulate_many
+from lapsd.policies import FCFS, LAS, LPSRPT, Alise, FastServe, LapsSD, Policy
 from lapsd.traces import Costs, Linear, Profile, RoundTerms, price, trace_from_rounds
 from tests.builders import MS, context, row, workload
 from tests.capacities import OFFLOADING, SYNCHRONOUS
 from tests.sim.equivalence import (
     cases,
+    compiled_equals_specification,
+    equal_runs,
     equal_with_real_lengths,
     events,
     one_at_a_time,
+    policies,
     real_scenarios,
-    skipping_equals_stepping,
 )
+from tests.sim.python_loop import STEPS
 
 
-@settings(max_examples=400)
+@settings(max_examples=300)
 @given(cases())
-def test_skipping_equals_stepping(case):
-    assert skipping_equals_stepping(*case)
+def test_the_compiled_loop_equals_the_specification(case):
+    assert compiled_equals_specification(*case, check=True)
 
 
-@settings(max_examples=600)
+@settings(max_examples=300)
 @given(one_at_a_time())
-def test_skipping_equals_stepping_at_batch_size_one(case):
-    assert skipping_equals_stepping(*case)
+def test_the_compiled_loop_equals_the_specification_at_batch_size_one(case):
+    assert compiled_equals_specification(*case)
 
 
-@settings(max_examples=400)
-@given(cases(OFFLOADING))
-def test_skipping_equals_stepping_with_asynchronous_kv_transfers(case):
-    assert skipping_equals_stepping(*case)
+@settings(max_examples=200)
+@given(cases(OFFLOADING, prefills=("alone", "batched", *STEPS)))
+def test_the_compiled_loop_equals_the_specification_with_asynchronous_kv_transfers(case):
+    assert compiled_equals_specification(*case)
 
 
-@settings(max_examples=400)
-@given(cases(SYNCHRONOUS, prefills=("mixed", "chunked")))
-def test_skipping_equals_stepping_with_prompts_in_shared_steps(case):
-    assert skipping_equals_stepping(*case)
+@settings(max_examples=200)
+@given(cases(SYNCHRONOUS, prefills=STEPS))
+def test_the_compiled_loop_equals_the_specification_with_prompts_in_shared_steps(case):
+    assert compiled_equals_specification(*case)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
+@given(cases(prefills=("alone", "batched", *STEPS)), st.lists(policies(), min_size=1, max_size=3))
+def test_many_runs_in_one_call_equal_one_at_a_time(case, others):
+    work, policy, capacity = case
+    served, past = [policy, *others, policy], context(work.priced)
+    together = simulate_many([work] * len(served), served, [past] * len(served), capacity)
+    for one, run in zip(served, together, strict=True):
+        assert equal_runs(run, simulate(work, one, context=past, capacity=capacity))
+
+
+@settings(max_examples=50)
 @given(cases())
-def test_policies_see_the_same_events_in_the_same_order_when_skipping(case):
+def test_policies_see_the_same_events_in_the_same_order(case):
     work, _, capacity = case
-    seen = events(work, capacity, skip=True)
-    assert seen == events(work, capacity, skip=False)
+    seen = events(work, capacity, "compiled")
+    assert seen == events(work, capacity, "simpy")
     assert {(kind, running) for kind, _, _, running, *_ in seen} == {
         ("arrival", False),
         ("completion", False),
@@ -80,25 +92,25 @@ def test_policies_see_the_same_events_in_the_same_order_when_skipping(case):
     ],
     ids=lambda memory: "-".join(map(str, memory.values())),
 )
-def test_skipping_equals_stepping_for_many_requests_with_real_lengths(memory, policy):
+def test_the_compiled_loop_equals_the_specification_with_real_lengths(memory, policy):
     assert equal_with_real_lengths(
-        policy, batch=24, fit=24, requests=100, load=1.3, **{"prefill": "batched"} | memory
+        policy, batch=64, fit=48, requests=150, load=1.3, **{"prefill": "batched"} | memory
     )
 
 
 @pytest.mark.deep
 @settings(max_examples=500, derandomize=False)
 @given(real_scenarios(), st.sampled_from([64, 200, 512, 2048]))
-def test_skipping_equals_stepping_with_real_lengths_on_any_server(scenario, budget):
+def test_the_compiled_loop_equals_the_specification_with_real_lengths_anywhere(scenario, budget):
     chunked = {"token_budget": budget} if scenario["prefill"] == "chunked" else {}
     assert equal_with_real_lengths(**scenario, **chunked)
 
 
 @pytest.mark.deep
 @settings(max_examples=10_000, derandomize=False)
-@given(cases(max_requests=20))
-def test_skipping_equals_stepping_in_ten_thousand_cases(case):
-    assert skipping_equals_stepping(*case)
+@given(cases(max_requests=20, prefills=("alone", "batched", *STEPS)))
+def test_the_compiled_loop_equals_the_specification_in_ten_thousand_cases(case):
+    assert compiled_equals_specification(*case)
 
 
 FLAT = RoundTerms(Linear(0, 0), {1: 10 * MS}, {1: 0}, 0)
@@ -118,7 +130,7 @@ def test_a_batch_slot_left_free_for_lack_of_memory_goes_to_a_new_request_that_fi
     # 0 runs; 1 does not fit together with it and waits; 2 ranks before 1 and fits
     work = by_rounds([6, 6, 2], [0, 0, 15], [7, 9, 8], prompts=[8, 40, 1])
     policy, capacity = LPSRPT(), Capacity(2, "unlimited", 48)
-    assert skipping_equals_stepping(work, policy, capacity)
+    assert compiled_equals_specification(work, policy, capacity)
     run = simulate(work, policy, context=context(work.priced), capacity=capacity)
     assert run.first_service_ns[2] == 20 * MS < run.first_service_ns[1]
 
@@ -134,12 +146,9 @@ def test_a_request_stopped_for_lack_of_memory_ranks_behind_equal_requests_afterw
         def on_round(self, job, now_ns):
             job.queue = 2 if job.rounds >= 2 else 1
 
-        def run_until(self, job, best_waiting, now_ns):
-            return Until(rounds=2 if job.rounds < 2 else NEVER)
-
     work = by_rounds([9, 9, 9], [0, 0, 0], [1, 1, 1], prompts=[10, 10, 5])
     capacity = Capacity(2, "unlimited", 31)
-    assert skipping_equals_stepping(work, Moves(), capacity)
+    assert compiled_equals_specification(work, Moves(), capacity)
     run = simulate(work, Moves(), context=context(work.priced), capacity=capacity)
     assert run.preemptions.tolist()[1] >= 1
     assert run.first_service_ns[2] < run.finish_ns[0]
@@ -153,40 +162,6 @@ def test_a_stopped_request_holds_the_blocks_of_its_last_round_if_no_other_reques
     )
     profile, arrivals_ms = Profile("by_hand", "unknown", costs), [0, 9e-6, 9e-6]
     work = by_rounds([3, 2, 4], arrivals_ms, [4, 3, 7], prompts=[18, 13, 5], profile=profile)
-    assert skipping_equals_stepping(
+    assert compiled_equals_specification(
         work, LAS(K=3, sup_1_s=15e-9), Capacity(1, "unlimited", manager="alise:block=1+blocks=29")
     )
-
-
-@dataclass(frozen=True)
-class Unannounced(LAS):
-    """Overrides `rank`, but not `run_until`."""
-
-    def rank(self, job, now_ns):
-        return (-job.queue, job.rounds)
-
-
-def test_a_promise_is_ignored_if_a_subclass_overrides_another_method():
-    assert promises(LAS())
-    assert promises(LapsSD())
-    assert not promises(Unannounced())
-    assert not promises(Policy())
-    work = by_rounds([3, 4, 5], [0, 0, 5], [3, 4, 5])
-    past = context(work.priced)
-    fast, slow = (
-        simulate(work, Unannounced(), context=past, skip=skip).finish_ns for skip in (True, False)
-    )
-    assert fast.tolist() == slow.tolist()
-
-
-def test_a_wake_that_is_not_in_the_future_is_refused_by_policy_name():
-    class Insomniac(LAS):
-        def run_until(self, job, best_waiting, now_ns):
-            return Until()
-
-        def wake(self, job, now_ns):
-            return now_ns
-
-    work = by_rounds([3, 4], [0, 0], [3, 4])
-    with pytest.raises(ValueError, match="policy las: wake of request 0 at 0 ns is not after 0 ns"):
-        simulate(work, Insomniac(), context=context(work.priced))

@@ -21,7 +21,7 @@ from lapsd.sim.engine.compiled.arrays import (
     step_tables,
 )
 from lapsd.sim.engine.compiled.job import JOB
-from lapsd.sim.engine.compiled.policy import CompiledPolicy, compile_policy, explain
+from lapsd.sim.engine.compiled.policy import CompiledPolicy, NotCompilable, compile_policy, explain
 from lapsd.sim.engine.compiled.program import serve
 from lapsd.sim.engine.memory import Memory
 from lapsd.sim.engine.recorded import recorded_rows, with_truth
@@ -34,10 +34,6 @@ WHY = {
 }
 
 
-class TimesTooLarge(ValueError):
-    """A run whose times may exceed 64 bits."""
-
-
 @dataclass(frozen=True, eq=False)
 class PlannedRun:
     """A workload, and the policy that `bind` returned for it, with its compiled methods."""
@@ -46,50 +42,56 @@ class PlannedRun:
     policy: Policy
     compiled: CompiledPolicy
 
+    @property
+    def for_one_run(self) -> bool:
+        """Whether the bound policy knows its workload, or changes with its events."""
+        return self.policy.clairvoyant or self.compiled.on_event != 0
 
-def runs_of(
-    workloads: Sequence[Workload],
-    policies: Sequence[Policy],
-    contexts: Sequence[PolicyContext],
-    capacity: Capacity,
-) -> list[Run]:
-    """Serve each workload under its policy, which is bound to its context, in one call of the loop.
 
-    Raises
-    ------
-    NotCompilable
-        If a policy cannot be compiled.
-    TimesTooLarge
-        If times may exceed 64 bits.
-    ValueError
-        If a request can never fit, a policy fails, or waiting requests can never run.
+def plan(
+    workloads: Sequence[Workload], policies: Sequence[Policy], contexts: Sequence[PolicyContext]
+) -> list[PlannedRun | NotCompilable]:
+    """Bind and compile the policy of each workload; a policy that cannot be compiled gives the
+    error that says why.
     """
-    given = zip(workloads, policies, contexts, strict=True)
-    planned: list[PlannedRun] = []
-    for k, (workload, policy, context) in enumerate(given):
+    planned: list[PlannedRun | NotCompilable] = []
+    for k, (workload, policy, context) in enumerate(
+        zip(workloads, policies, contexts, strict=True)
+    ):
+        last = planned[-1] if planned else None
         again = k > 0 and policy is policies[k - 1] and context is contexts[k - 1]
+        if again and isinstance(last, NotCompilable):
+            planned.append(last)
         # a policy that takes in events, or knows the workload, is bound for each run
-        if again and not policy.clairvoyant and not planned[-1].compiled.on_event:
-            planned.append(replace(planned[-1], workload=workload))
-            continue
-        if policy.clairvoyant:
-            context = with_truth(context, recorded_rows(workload))
-        bound = policy.bind(context)
-        planned.append(PlannedRun(workload, bound, compile_policy(bound)))
-    return compiled_runs(planned, capacity)
+        elif again and isinstance(last, PlannedRun) and not last.for_one_run:
+            planned.append(replace(last, workload=workload))
+        else:
+            planned.append(_planned(workload, policy, context))
+    return planned
 
 
-def compiled_runs(planned: Sequence[PlannedRun], capacity: Capacity) -> list[Run]:
+def _planned(
+    workload: Workload, policy: Policy, context: PolicyContext
+) -> PlannedRun | NotCompilable:
+    if policy.clairvoyant:
+        context = with_truth(context, recorded_rows(workload))
+    bound = policy.bind(context)
+    try:
+        return PlannedRun(workload, bound, compile_policy(bound))
+    except NotCompilable as why:
+        return why
+
+
+def serve_planned(planned: Sequence[PlannedRun], capacity: Capacity) -> list[Run]:
     """Serve each workload under its policy, in one call of the loop.
 
     The workloads replay one priced trace.
 
     Raises
     ------
-    TimesTooLarge
-        If times may exceed 64 bits.
     ValueError
-        If a request can never fit, a policy fails, or waiting requests can never run.
+        If a request can never fit, times may exceed 64 bits, a policy fails, or waiting requests
+        can never run.
     """
     priced = planned[0].workload.priced
     assert all(run.workload.priced is priced for run in planned), "one priced trace for all runs"

@@ -1,6 +1,5 @@
-"""KV memory: the protocol, and one manager a module."""
+"""KV memory: the protocol, and one module for each manager."""
 
-from lapsd.sim.engine.memory.adds_up import AddsUp
 from lapsd.sim.engine.memory.alise import AliseMemory
 from lapsd.sim.engine.memory.base import Estimate, Limits, Memory, Order, Transfer
 from lapsd.sim.engine.memory.eviction import EVICTIONS, Eviction, recompute_in_steps
@@ -9,13 +8,13 @@ from lapsd.sim.engine.memory.managers import MANAGERS, parse_memory
 from lapsd.sim.engine.memory.offload import Offload
 from lapsd.sim.engine.memory.paged import Paged
 from lapsd.sim.engine.memory.reserve import Reserve
+from lapsd.sim.engine.memory.room import Room
 from lapsd.sim.engine.memory.slots import Slots
 from lapsd.sim.engine.memory.tokens import Tokens
 
 __all__ = [
     "EVICTIONS",
     "MANAGERS",
-    "AddsUp",
     "AliseMemory",
     "Estimate",
     "Eviction",
@@ -26,6 +25,7 @@ __all__ = [
     "Order",
     "Paged",
     "Reserve",
+    "Room",
     "Slots",
     "Tokens",
     "Transfer",

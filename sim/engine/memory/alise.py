@@ -1,16 +1,15 @@
-"""Offloading by estimated waiting time, after ALISE (arXiv 2410.23537), whose Algorithm 2 was not
-at hand.
+"""Swapping by estimated waiting time, after ALISE (arXiv 2410.23537).
 
-Known of it: caches of requests that will wait long move to host memory, those of requests that will
-not come back, and quantising halves what moves. The estimate, the watermarks and what makes way for
-whom are our reading.
+We had no access to its Algorithm 2. What is known of it: caches of requests with a long wait ahead
+move to host memory, caches of requests with a short one come back, and quantization halves what is
+transferred. The estimate, the watermarks and the choice of caches are our interpretation.
 """
 
 from collections.abc import Sequence, Set
 
 from lapsd.policies import NEVER
 from lapsd.sim.engine.memory.base import Limits, Order
-from lapsd.sim.engine.memory.blocks import as_many, blocks_needed, blocks_of
+from lapsd.sim.engine.memory.blocks import blocks_of, count_that_fit
 from lapsd.sim.engine.memory.eviction import Eviction
 from lapsd.sim.engine.memory.offload import Offload
 from lapsd.sim.engine.request import Request
@@ -19,16 +18,16 @@ QUANTISED = ("none", "moved", "all")
 
 
 class AliseMemory(Offload):
-    """Above the high watermark the longest waits move out, down to the low one; below that the
-    shortest come back.
+    """Above the high watermark the requests with the longest waits are swapped out, down to the low
+    watermark; below it those with the shortest waits come back.
 
     Parameters
     ----------
     high, low : watermarks, as shares of the blocks.
-    int8 : `none` is quantised, what is `moved` (half as many bytes move), or `all` (twice as many
-        tokens fit too).
-    quantise_ns : what quantising a token takes, and what undoing it takes.
-    overlap : moves go on beside rounds; else rounds wait for them.
+    int8 : what is quantized: `none`; `moved`, what is transferred, which takes half the time; or
+        `all`, so that twice as many tokens fit too.
+    quantise_ns : time to quantize a token, and to reverse it.
+    overlap : whether transfers overlap with rounds; else rounds wait for them.
     """
 
     name = "alise"
@@ -85,67 +84,52 @@ class AliseMemory(Offload):
             overlap=overlap,
         )
 
-    def plan(self, ordered: Sequence[Request], now_ns: int) -> bool:
-        if not self.swapped_out and self.blocks - self.soon_free <= self.high:
-            return False
-        turns = self._turns(ordered)
-        turn = set(ordered[:turns])
-        others = [r for r in self.resident if r not in turn]
+    def plan(self, ordered: Sequence[Request], now_ns: int) -> None:
         full = self.blocks - self.soon_free > self.high
-        taken = self.blocks - self.free
-        back = [
-            r
-            for r in self.swapped_out
-            if r in turn or (not full and taken + self.needed((r,)) <= self.low)
-        ]
-        if not back and not (full and others):
-            return False
-        waits = self._waits(ordered, turns, {*others, *back}, now_ns)
-        wants, left = False, len(self.leaving)
+        if not self.swapped_out and not full:
+            return
+        turns = count_that_fit(map(self.needs, ordered[: self.batch]), self.blocks)
+        have_turn = set(ordered[:turns])
+        others = [r for r in self.resident if r not in have_turn]
+        waits = self._waits(ordered, turns, {*others, *self.swapped_out}, now_ns)
         others.sort(key=waits.__getitem__, reverse=True)
         if full:
             self._offload(others, now_ns)
-        for request in sorted(back, key=waits.__getitem__):
-            if request not in turn:
-                # ahead of its turn, and not into what another's turn waits for
-                if not wants and self.blocks - self.free + self.needed((request,)) <= self.low:
-                    self.fetch(request, now_ns)
+        lacking = False
+        for request in sorted(self.swapped_out, key=waits.__getitem__):
+            if request in have_turn:
+                lacking |= not self._fetch_for_turn(request, others, now_ns)
                 continue
-            room = self.needed((request,))
-            while others and self.soon_free < room:
-                self.evict(others.pop(0), now_ns)
-            if self.free >= room:
+            held = self.blocks - self.free + self.needs(request)
+            # not into what a request that has its turn waits for
+            if not (full or lacking) and held <= self.low:
                 self.fetch(request, now_ns)
-            else:
-                wants = True
-        return wants or len(self.leaving) > left
-
-    def may_take(self, running: int) -> int:
-        return self.high if len(self.resident) > running else self.blocks
-
-    def _turns(self, ordered: Sequence[Request]) -> int:
-        """Of how many it is the turn: of the first, as many as a batch whose next rounds fit the
-        memory together.
-        """
-        return as_many(blocks_needed(ordered[: self.batch], self.block, self.held), self.blocks)
 
     def _offload(self, others: list[Request], now_ns: int) -> None:
-        """Those who do not run move out, the first of those whose turn it is not, down to the low
-        watermark.
-        """
+        """Swap out waiting requests, the first of `others` first, down to the low watermark."""
         for request in [r for r in others if not r.running]:
             if self.blocks - self.soon_free <= self.low:
                 break
             others.remove(request)
             self.evict(request, now_ns)
 
+    def _fetch_for_turn(self, request: Request, others: list[Request], now_ns: int) -> bool:
+        """Make room for a request that has its turn; return whether it could be swapped in."""
+        needed = self.needs(request)
+        while others and self.soon_free < needed:
+            self.evict(others.pop(0), now_ns)
+        if self.free < needed:
+            return False
+        self.fetch(request, now_ns)
+        return True
+
     def _waits(
         self, ordered: Sequence[Request], turns: int, whose: Set[Request], now_ns: int
     ) -> dict[Request, tuple[int, int]]:
-        """Estimated waiting times of some, in order of turns where they are equal.
+        """Return the estimated waiting times of some requests, each with its place in the order.
 
-        Until those before have run, as many at a time as have their turn, or the request rises in
-        rank, whichever comes first.
+        A request waits until the requests before it have run, as many at a time as have their turn,
+        or until its rank falls, whichever comes first.
         """
         before_ns, waits = 0, {}
         for turn, request in enumerate(ordered):

@@ -1,11 +1,10 @@
 """The protocol between a server and its KV memory.
 
-A manager says who holds a KV cache, what holding and growing one takes, whether those chosen fit,
-who must go, what moves cost, and whether rounds wait for them. It is one subclass of `Memory` in a
-file of its own: at least `fits` and `refuse`; of `AddsUp`, where what requests need adds up; by
-overriding more it may keep pages of its own for each request, let go of a part of a cache only,
-refuse to evict, or move caches while rounds go on. Who is better than whom is the server's to say;
-of a policy managers know what it estimates, if they ask.
+A memory manager decides which requests are resident, whether the chosen requests fit, which
+requests are evicted, what KV transfers cost, and when a round may begin. Each manager is a subclass
+of `Memory` in a module of its own, with at least `of`, `fits` and `refuse`. `lapsd.sim.engine.loop`
+has the same managers over flat arrays. A manager knows the order of requests, which the server
+gives it, and of the policy only what `Estimate` says.
 """
 
 from abc import ABC, abstractmethod
@@ -14,16 +13,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from lapsd.policies import NEVER, Policy
-from lapsd.policies.decision import choose
 from lapsd.sim.engine.memory.eviction import Eviction
 from lapsd.sim.engine.recorded import Recorded
 from lapsd.sim.engine.request import Request
 
-Order = Callable[[Request], Any]  # a sort key: the better, the lower
+Order = Callable[[Request], Any]  # a sort key of active requests
 
 
 class Transfer(NamedTuple):
-    """A KV cache that moves: `swap out`, `swap in` or `recompute`."""
+    """A KV transfer of a request: `swap out`, `swap in` or `recompute`."""
 
     kind: str
     request: Request
@@ -32,7 +30,7 @@ class Transfer(NamedTuple):
 
 
 class Limits(Protocol):
-    """What a server tells a manager of its size: see `lapsd.sim.engine.Capacity`."""
+    """The limits of a server that a manager may use: see `lapsd.sim.engine.Capacity`."""
 
     @property
     def batch(self) -> int: ...
@@ -46,48 +44,42 @@ class Limits(Protocol):
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the policy that a server serves by foretells of requests."""
+    """The estimates of the policy that a server uses, for managers that plan ahead."""
 
     policy: Policy | None = None
 
     def remaining_ns(self, request: Request) -> int:
-        """How long it has still to run; 0 where nobody knows."""
+        """Return the estimated remaining time of a request; 0 if the policy makes no estimate."""
         return (None if self.policy is None else self.policy.remaining_ns(request)) or 0
 
     def wake(self, request: Request, now_ns: int) -> int:
-        """When, after `now_ns`, its rank falls if it goes on waiting."""
+        """Return the time after `now_ns` at which a waiting request's rank falls."""
         return NEVER if self.policy is None else self.policy.wake(request, now_ns)
 
 
 class Memory(ABC):
-    """Who holds a KV cache in memory, evicting the worst of those who wait when those who run lack
-    room.
+    """A memory manager that evicts the last waiting requests when the running ones lack room.
 
-    At each decision a server asks who is `ready`; `fits`, of ever more of the first of those, which
-    are chosen; and `make_room` for them. A request that is done it gives to `release`.
+    At each decision a server asks which requests are `ready`, whether more and more of the first of
+    these `fits`, and calls `make_room` for the chosen ones. It calls `release` for a finished
+    request.
 
     Attributes
     ----------
     name : str
-        What users call it.
+        The name that users type.
     resident : dict of Request
-        Who has a cache in memory, running or not, in the order that they came.
+        The resident requests, running or not, in the order in which they became resident.
     limited : bool
-        Room can be lacking at all; where it cannot, a server need not ask.
-    grows : bool
-        Fewer than a batch may fit, or those who run may lack room from one round to the next.
-    predictable : bool
-        `lasts` keeps its promise: servers may skip ahead.
+        Whether memory can be lacking at all.
     estimate : Estimate
-        Of the policy that the server serves by, for managers that look ahead.
-    on_transfer : function of a Move, or None
-        Called with each.
+        Estimates of the policy that the server uses.
+    on_transfer : function of a Transfer, or None
+        Called with each transfer.
     """
 
     name: ClassVar[str]
     limited: bool = True
-    grows: ClassVar[bool] = True
-    predictable: bool = False
 
     def __init__(self, eviction: Eviction) -> None:
         self.eviction = eviction
@@ -98,7 +90,7 @@ class Memory(ABC):
     @classmethod
     @abstractmethod
     def of(cls, eviction: Eviction, limits: Limits) -> Self:
-        """The manager of a server of those limits; further parameters, by keyword, are a user's.
+        """Return the manager of a server with these limits; users set the keyword parameters.
 
         Raises
         ------
@@ -108,50 +100,39 @@ class Memory(ABC):
 
     @abstractmethod
     def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
-        """Whether those can run a round together, beside the caches of those who wait.
-
-        O(requests).
+        """Return whether these requests can run a round together while these waiting requests stay
+        resident. O(requests).
         """
 
     @abstractmethod
     def refuse(self, recorded: Sequence[Recorded]) -> None:
-        """Raise `ValueError`, naming request and bound, if one of these would not fit even
-        alone.
-        """
-
-    def first_that_fit(self, ordered: Sequence[Request], batch_slots: int) -> list[Request]:
-        """The first in order, as many as have seats and fit together, as
-        `lapsd.policies.decision.choose` has it.
-        """
-        return choose(ordered, batch_slots, self.fits)
-
-    def catch_up(self) -> None:  # noqa: B027 - nothing to do, for most
-        """What requests lack (`Request.uncomputed_tokens`) is to be as it is, also where the server
-        skipped ahead to here.
-        """
+        """Raise `ValueError`, naming request and bound, if a request does not fit even alone."""
 
     def ready(self, ordered: Sequence[Request], now_ns: int) -> Iterable[Request]:
-        """A decision begins, for those there, in order: who of them can run."""
+        """Begin a decision; return the requests that can run, of all active requests in order."""
         return (r for r in ordered if self.ready_ns(r, now_ns) <= now_ns)
 
     def ready_ns(self, request: Request, now_ns: int) -> int:
-        """When a request can run at the soonest: now, unless its cache is on its way."""
+        """Return the earliest time at which a request can run: now, unless its cache is on its
+        way.
+        """
         return now_ns
 
     def make_room(
         self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int
     ) -> int:
-        """Make room for those who run, and bring in the caches of those who have none there.
+        """Evict waiting requests until the running ones have room, and bring in the caches of those
+        that have none.
 
         Parameters
         ----------
-        running : who runs the next round.
-        fresh : those of them who did not run the last one, in order.
-        order : of those who wait.
+        running : requests that run the next round.
+        fresh : those of them that did not run the last one, in order.
+        order : sort key of active requests.
 
         Returns
         -------
-        Nanoseconds until the round may begin.
+        Time in nanoseconds until the round may begin.
         """
         at_ns = now_ns
         waiting = [r for r in self.resident if not r.running]
@@ -165,7 +146,7 @@ class Memory(ABC):
         return at_ns - now_ns
 
     def evict(self, request: Request, at_ns: int) -> int:
-        """A holder's cache leaves the memory: nanoseconds that it takes."""
+        """Take a resident request's cache out of memory; return the time that this takes."""
         del self.resident[request]
         ns = self.eviction.out_ns(request.kv_tokens - request.uncomputed_tokens)
         if self.eviction.drops:
@@ -176,7 +157,7 @@ class Memory(ABC):
         return ns
 
     def bring_in(self, request: Request, at_ns: int) -> int:
-        """A request holds a cache, its own from outside or a new one: nanoseconds that it takes."""
+        """Give a request a cache, its own or a new one; return the time that this takes."""
         self.resident[request] = None
         if not request.started or self.eviction.in_steps:
             return 0
@@ -191,11 +172,13 @@ class Memory(ABC):
         return ns
 
     def release(self, request: Request) -> None:
-        """A running request is done: its memory is free."""
+        """Free the memory of a finished request."""
         del self.resident[request]
 
     def usage(self) -> tuple[int, int]:
-        """KV tokens that hold keys and values, and those that are taken for them. O(holders)."""
+        """Return the KV tokens that hold keys and values, and those that are occupied for them.
+        O(resident).
+        """
         taken = sum([r.kv_needed if r.running else r.kv_tokens for r in self.resident])
         return self._filled(self.resident), taken
 
@@ -204,13 +187,5 @@ class Memory(ABC):
         return sum([r.kv_tokens - r.uncomputed_tokens for r in resident])
 
     def check(self) -> None:
-        """Assert every invariant between rounds: nobody looks ahead, and what was emitted was
-        looked ahead for.
-        """
+        """Assert the invariants between rounds: the resident requests fit without drafts."""
         assert self.fits([], list(self.resident))
-
-    def lasts(self, running: Sequence[Request], most: int) -> int:
-        """How many of the next `most` rounds those who run fit, at least 1, if nobody else
-        comes.
-        """
-        raise NotImplementedError(f"{type(self).__name__} is not predictable")

@@ -1,10 +1,6 @@
-"""Blocks of tokens: how many a server has, how many requests need, and who could never have enough
-of them.
-"""
+"""Blocks of tokens: their number, how many a request needs, and which requests need too many."""
 
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Iterable, Sequence
 
 from lapsd.sim.engine.memory.base import Limits
 from lapsd.sim.engine.recorded import Recorded
@@ -12,7 +8,7 @@ from lapsd.sim.engine.request import Request
 
 
 def blocks_of(manager: str, limits: Limits, block: int, blocks: int) -> int:
-    """`blocks`, or, where that is 0, as many of `block` tokens as `kv_tokens` fill.
+    """Return `blocks` or, where that is 0, the number of blocks of `block` tokens in `kv_tokens`.
 
     Raises
     ------
@@ -29,28 +25,26 @@ def blocks_of(manager: str, limits: Limits, block: int, blocks: int) -> int:
     return blocks
 
 
-def blocks_needed(
-    requests: Sequence[Request], block: int, held: Mapping[Request, int]
-) -> list[int]:
-    """Blocks of so many tokens that each request needs in its next round, and no fewer than it
-    holds.
+def blocks_needed(request: Request, block: int, held: int) -> int:
+    """Return the blocks of `block` tokens that a request needs in its next round, and never fewer
+    than it holds.
     """
-    blocks = []
-    for request in requests:
-        # `Request.kv_needed`, which this asks for so often that a call would double its time
-        more = -(-request.recorded.looks_ahead[request.rounds] // block)
-        has = held.get(request, 0)
-        blocks.append(more if more > has else has)
-    return blocks
+    return max(-(-request.kv_needed // block), held)
 
 
-def as_many(needed: Sequence[int], blocks: int) -> int:
-    """How many of the first have so many blocks together."""
-    return bisect_right(list(accumulate(needed)), blocks)
+def count_that_fit(needed: Iterable[int], room: int) -> int:
+    """Return how many of the first numbers sum up to at most `room`."""
+    count = 0
+    for number in needed:
+        room -= number
+        if room < 0:
+            break
+        count += 1
+    return count
 
 
 def refuse_larger(manager: str, recorded: Sequence[Recorded], blocks: int, block: int) -> None:
-    """Raise `ValueError`, naming request and bound, if one of these would not fit even alone."""
+    """Raise `ValueError`, naming request and bound, if a request does not fit even alone."""
     for index, rounds in enumerate(recorded):
         tokens = rounds.prompt_tokens + rounds.tokens[-1] + max(rounds.round_drafted) + 1
         if (need := -(-tokens // block)) > blocks:

@@ -1,4 +1,4 @@
-"""What becomes of an evicted KV cache, and what it takes to have it in memory again; by name."""
+"""Ways to evict a KV cache, by name: what becomes of it, and the time that its return takes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ class Eviction:
     Attributes
     ----------
     out_ns, back_ns : functions of a cache's tokens
-        Nanoseconds to evict it, and to have it in memory again.
+        Time in nanoseconds to evict the cache, and to have it in memory again.
     back : str
-        What having it again is called.
+        Name of the transfer back.
     drops : bool
-        An evicted cache is gone: what a request lacks (`Request.uncomputed_tokens`) is computed
-        again.
+        Whether an evicted cache is dropped, so that its tokens (`Request.uncomputed_tokens`) are
+        computed again.
     in_steps : bool
-        That is done as prompts are, within steps that others share: bringing it in takes no time of
-        its own.
+        Whether that is done in steps that rounds share, so that bringing it in takes no time of its
+        own.
     """
 
     out_ns: Callable[[int], int]
@@ -32,13 +32,13 @@ class Eviction:
 
 
 def swap(costs: Costs) -> Eviction:
-    """The cache moves to host memory, and back."""
+    """Transfer the cache to host memory, and back."""
     return Eviction(costs.swap_out, costs.swap_in, "swap in")
 
 
 def recompute(costs: Costs) -> Eviction:
-    """The cache is dropped, and its tokens are prefilled again, but for the last, which the next
-    round verifies.
+    """Drop the cache, and prefill its tokens again except for the last one, which the next round
+    verifies.
     """
     prefill = costs.prefill
     return Eviction(
@@ -50,9 +50,7 @@ def recompute(costs: Costs) -> Eviction:
 
 
 def recompute_in_steps(costs: Costs) -> Eviction:
-    """The cache is dropped, and its tokens are prefilled as prompts are, in steps that others
-    share.
-    """
+    """Drop the cache, and prefill its tokens as prompts are, in steps that rounds share."""
     return Eviction(lambda tokens: 0, lambda tokens: 0, "recompute", drops=True, in_steps=True)
 
 

@@ -1,16 +1,16 @@
-"""Memory reserved whole at admission, after ORCA: nobody ever lacks room later, and much of it is
-never used.
+"""Memory reserved at admission, after ORCA: requests never lack room later, and much of it is never
+used.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from lapsd.sim.engine.memory.adds_up import AddsUp
 from lapsd.sim.engine.memory.base import Limits
 from lapsd.sim.engine.memory.eviction import Eviction
+from lapsd.sim.engine.memory.room import Room
 from lapsd.sim.engine.recorded import Recorded
 from lapsd.sim.engine.request import Request
 
-# the output that room is reserved for, of the true one and the longest that there can be
+# reserved output, by the true output and the longest possible one
 OUTPUTS: Mapping[str, Callable[[int, int], int]] = {
     "max": lambda output, most: most,
     "pow2": lambda output, most: min(most, 1 << (output - 1).bit_length()),
@@ -18,28 +18,27 @@ OUTPUTS: Mapping[str, Callable[[int, int], int]] = {
 }
 
 
-class Reserve(AddsUp):
-    """Room for so many tokens: of each holder, running or not, its prompt, the output reserved for
-    it, and a round's.
+class Reserve(Room):
+    """Room for the prompt, the reserved output and one round of each resident request, running or
+    not.
 
-    A request that does not run keeps its reservation, and is evicted whole when those who run lack
-    room; first come, first served that never happens.
+    A request that does not run keeps its reservation until it is evicted as a whole because running
+    requests lack room; under first come, first served that never happens.
 
     Parameters
     ----------
-    tokens : how many there are.
-    output : `max`, the longest that there can be; `pow2`, the true one up to a power of two;
-        `oracle`, the true one.
+    tokens : number of tokens.
+    output : output that is reserved: `max`, the longest possible one; `pow2`, the true one rounded
+        up to a power of two; `oracle`, the true one.
     context : tokens of the longest prompt and output that the model takes.
     """
 
     name = "reserve"
-    predictable = True
 
     def __init__(
         self, eviction: Eviction, tokens: int, output: str = "max", context: int = 2048
     ) -> None:
-        super().__init__(eviction)
+        super().__init__(eviction, tokens)
         self.tokens, self.output, self.context = tokens, output, context
         self._reserved: dict[Recorded, int] = {}
 
@@ -58,14 +57,11 @@ class Reserve(AddsUp):
     def needs(self, request: Request) -> int:
         return self._reserved_for(request.recorded)
 
-    def needed(self, running: Sequence[Request]) -> int:
-        return sum([self._reserved_for(r.recorded) for r in running])
-
-    def room(self, waiting: Iterable[Request] = ()) -> int:
-        return self.tokens - sum([self._reserved_for(r.recorded) for r in waiting])
+    def keeps(self, request: Request) -> int:
+        return self._reserved_for(request.recorded)
 
     def _reserved_for(self, rounds: Recorded) -> int:
-        """Tokens reserved for a request; remembered."""
+        """Return the tokens reserved for a request; computed once."""
         room = self._reserved.get(rounds)
         if room is None:
             output = OUTPUTS[self.output](rounds.tokens[-1], self.context - rounds.prompt_tokens)
@@ -87,9 +83,4 @@ class Reserve(AddsUp):
                 )
 
     def usage(self) -> tuple[int, int]:
-        return self._filled(self.resident), sum(
-            [self._reserved_for(r.recorded) for r in self.resident]
-        )
-
-    def lasts(self, running: Sequence[Request], most: int) -> int:
-        return most
+        return self._filled(self.resident), sum(map(self.keeps, self.resident))

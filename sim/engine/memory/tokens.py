@@ -1,34 +1,28 @@
-"""Memory for the keys and values of so many tokens, and, if that is limited too, of so many
-requests.
-"""
+"""Memory for a number of tokens and, if that is limited too, of requests."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lapsd.sim.engine.memory.adds_up import AddsUp
 from lapsd.sim.engine.memory.base import Limits
 from lapsd.sim.engine.memory.eviction import Eviction
+from lapsd.sim.engine.memory.room import Room
 from lapsd.sim.engine.recorded import Recorded
 from lapsd.sim.engine.request import Request
 
 
-class Tokens(AddsUp):
-    """Room for so many tokens: of who waits its prompt and output, of who runs also what its next
-    round may add.
+class Tokens(Room):
+    """Room for the prompt and output tokens of each resident request and, if it runs, for the
+    tokens that its next round may add.
 
     Parameters
     ----------
-    slots : of how many requests; None: of all.
-    tokens : how many tokens.
+    slots : number of requests that may be resident; None: no limit.
+    tokens : number of tokens.
     """
 
     name = "tokens"
-    predictable = True
 
     def __init__(self, eviction: Eviction, slots: int | None, tokens: int) -> None:
-        super().__init__(eviction)
+        super().__init__(eviction, tokens)
         self.slots = slots
         self.tokens = tokens
 
@@ -38,19 +32,15 @@ class Tokens(AddsUp):
             raise ValueError("memory tokens: needs kv_tokens")
         return cls(eviction, limits.slots, limits.kv_tokens)
 
-    def needs(self, request: Request) -> NDArray[np.int64]:
-        return request.recorded.blocks_ahead(1)[request.rounds :]
+    def needs(self, request: Request) -> int:
+        return request.kv_needed
 
-    def needed(self, running: Sequence[Request]) -> int:
-        return sum([r.kv_needed for r in running])
-
-    def room(self, waiting: Iterable[Request] = ()) -> int:
-        return self.tokens - sum([r.kv_tokens for r in waiting])
+    def keeps(self, request: Request) -> int:
+        return request.kv_tokens
 
     def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
-        return super().fits(running, waiting) and (
-            self.slots is None or len(running) + len(waiting) <= self.slots
-        )
+        has_slots = self.slots is None or len(running) + len(waiting) <= self.slots
+        return has_slots and super().fits(running, waiting)
 
     def refuse(self, recorded: Sequence[Recorded]) -> None:
         for index, rounds in enumerate(recorded):
