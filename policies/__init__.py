@@ -2,20 +2,7 @@
 
 from lapsd.policies.a_min import AMin
 from lapsd.policies.alise import Alise
-from lapsd.policies.base import (
-    NEVER,
-    ONE_ROUND,
-    STEADY,
-    TO_THE_END,
-    Clairvoyant,
-    Event,
-    Job,
-    NewJob,
-    Policy,
-    PolicyContext,
-    Rank,
-    Until,
-)
+from lapsd.policies.base import NEVER, Clairvoyant, Event, Job, NewJob, Policy, PolicyContext, Rank
 from lapsd.policies.boost import Boost
 from lapsd.policies.fastserve import FastServe
 from lapsd.policies.fcfs import FCFS
@@ -42,12 +29,9 @@ __all__ = [
     "LPSJF",
     "LPSRPT",
     "NEVER",
-    "ONE_ROUND",
     "POLICIES",
     "SRPT",
-    "STEADY",
     "TIE",
-    "TO_THE_END",
     "AMin",
     "Alise",
     "Boost",
@@ -70,7 +54,6 @@ __all__ = [
     "RequestHistory",
     "RoundRobin",
     "TimeModel",
-    "Until",
     "parameters_of",
     "parse_policy",
     "policy_class",

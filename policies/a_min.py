@@ -1,10 +1,9 @@
 """Rank by a lower bound of the output length, which rises with the emitted tokens."""
 
-import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
-from lapsd.policies.base import Job, NewJob, Policy, PolicyContext, Rank, Until
+from lapsd.policies.base import Job, NewJob, Policy, PolicyContext, Rank
 from lapsd.policies.request_history import RequestHistory
 
 
@@ -49,11 +48,3 @@ class AMin(Policy):
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         return (max(job.state.least_tokens, float(job.tokens)),)
-
-    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        """Run until the emitted tokens, and with them the rank, pass the best waiting rank."""
-        return (
-            Until(rising=True)
-            if best_waiting is None
-            else Until(tokens=math.floor(best_waiting[0]) + 1, rising=True)
-        )

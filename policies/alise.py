@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
-from lapsd.policies.base import NEVER, TO_THE_END, Job, NewJob, PolicyContext, Rank, Until
+from lapsd.policies.base import NEVER, Job, NewJob, PolicyContext, Rank
 from lapsd.policies.las import LAS
 from lapsd.policies.time_model import FORMS, TimeModel
 
@@ -102,11 +102,6 @@ class Alise(LAS):
         length = job.state.output_tokens
         if self.overrun > 1 and job.tokens >= length:
             job.state.output_tokens = max(job.tokens + 1, math.ceil(length * self.overrun))
-
-    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        if self.overrun == 1:
-            return TO_THE_END
-        return Until(tokens=job.state.output_tokens)
 
     def wake(self, job: Job, now_ns: int) -> int:
         if not self.age_ns or self._level(job, self.remaining_ns(job), now_ns) == 0:

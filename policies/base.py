@@ -7,12 +7,9 @@ It does not know whether a simulator or a real server calls it, and sees only wh
 """
 
 import dis
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
-
-import numpy as np
-from numpy.typing import NDArray
 
 from lapsd.policies.request_history import RequestHistory
 from lapsd.policies.time_model import TimeModel
@@ -86,25 +83,6 @@ class Job(Protocol):
         """Return the largest minus the smallest of `acceptances(last)`."""
         ...
 
-    def predict_round(self, key: Hashable, happens: "Callable[[Job], bool]") -> int:
-        """Return the number of rounds after which `happens(job)` is first true; `NEVER` if it never
-        is.
-
-        Only `run_until` may call this. A simulator finds the answer in the recorded rounds of the
-        request, and stores it under `key`. `happens` may depend on `rounds`, `tokens`, `drafted`,
-        `accepted` and the acceptance methods of the job, and on nothing else that `key` does not
-        name.
-        """
-        ...
-
-    def ahead(self, key: Hashable, value: "Callable[[Job], float]") -> NDArray[np.float64]:
-        """Return `value(job)` after 0, 1, ... committed rounds, up to the last round but one.
-
-        Only `run_until` may call this. The conditions of `predict_round` apply, except that `value`
-        may also depend on `predicted_tokens`.
-        """
-        ...
-
 
 @dataclass(frozen=True)
 class PolicyContext:
@@ -172,33 +150,6 @@ class NewJob(Protocol):
     def state(self) -> Any: ...
 
 
-class Until(NamedTuple):
-    """When a running job next needs a decision: after the first round in which one of these
-    counters reaches its value.
-
-    Attributes
-    ----------
-    rounds, service_ns, tokens : int
-        Values of the counters of the job.
-    rising : bool
-        Whether the rank may rise before then, but not above the best waiting rank. If False, it
-        does not rise at all.
-    steady : bool
-        Whether the rank stays equal until then, so that a server need not ask for it again.
-    """
-
-    rounds: int = NEVER
-    service_ns: int = NEVER
-    tokens: int = NEVER
-    rising: bool = False
-    steady: bool = False
-
-
-TO_THE_END = Until()
-STEADY = Until(steady=True)
-ONE_ROUND = Until(rounds=0)  # a running job always gets at least one round
-
-
 class Event(NamedTuple):
     """An arrival or a completion that precedes a decision."""
 
@@ -230,10 +181,6 @@ class Policy:
         Whether the rank of a waiting request may change with time alone. If False, it changes only
         when `on_event` returns True. By default, whether `rank` reads the time that it is given. A
         class that defines `rank` may define `ages` too, as a property if it depends on parameters.
-
-    `run_until` makes a simulation faster. It is a statement about all the other methods, so a class
-    that overrides one of them must define `run_until` again. Otherwise, or if no class defines it,
-    the rank is computed in every round.
     """
 
     name: ClassVar[str] = ""
@@ -270,27 +217,9 @@ class Policy:
         It may write `job.queue` and the fields of `job.state`, and nothing else.
         """
 
-    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        """Return how long the rank of the running job does not rise and `on_round` writes nothing
-        new.
-
-        Optional. A policy that defines it also promises that the rank of a *waiting* job changes
-        only at its `wake`, where it falls, and when `on_event` returns True. An answer that is too
-        early is harmless; one that is too late changes the schedule. The answer is valid until
-        `on_event` returns True.
-
-        Parameters
-        ----------
-        best_waiting : Rank or None
-            The lowest rank of the waiting jobs; None if no job waits.
-        """
-        raise NotImplementedError(f"{type(self).__name__} defines no run_until")
-
     def wake(self, job: Job, now_ns: int) -> int:
         """Return the next time after `now_ns` at which the rank of the waiting job falls, if the
-        job keeps waiting.
-
-        Used only if the policy defines `run_until`.
+        job keeps waiting; an estimate for memory managers that plan ahead.
         """
         return NEVER
 

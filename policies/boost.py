@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from statistics import mean
 from typing import ClassVar, Self
 
-from lapsd.policies.base import STEADY, Job, NewJob, Policy, PolicyContext, Rank, Until
+from lapsd.policies.base import Job, NewJob, Policy, PolicyContext, Rank
 from lapsd.policies.request_history import RequestHistory
 
 
@@ -57,6 +57,3 @@ class Boost(Policy):
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         return (job.arrival_ns + job.state.boost_ns,)
-
-    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        return STEADY

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
-from lapsd.policies.base import NEVER, ONE_ROUND, Job, NewJob, Policy, PolicyContext, Rank, Until
+from lapsd.policies.base import NEVER, Job, NewJob, Policy, PolicyContext, Rank
 from lapsd.policies.time_model import TimeModel
 
 
@@ -142,10 +142,6 @@ class FastServe(Policy):
         """Return the rest of the quantum of the request: FastServe knows nothing else of it."""
         state: LevelState = job.state
         return max(0, self.quanta_ns[state.level] - (job.service_ns - state.entry_service_ns))
-
-    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        """Ask for the rank in every round: `on_round` records the end of each."""
-        return ONE_ROUND
 
     def wake(self, job: Job, now_ns: int) -> int:
         starves_ns = self._starves_ns(job)

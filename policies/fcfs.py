@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lapsd.policies.base import STEADY, Job, Policy, Rank, Until
+from lapsd.policies.base import Job, Policy, Rank
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,3 @@ class FCFS(Policy):
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         return (not job.started, job.index)
-
-    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        return STEADY

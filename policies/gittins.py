@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lapsd.policies.base import TO_THE_END, Job, Policy, PolicyContext, Rank, Until
+from lapsd.policies.base import Job, NewJob, Policy, PolicyContext, Rank
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,12 @@ class Gittins(Policy):
 
     name: ClassVar[str] = "gittins"
 
+    @dataclass(slots=True)
+    class State:
+        """The rank of a request, which depends on its attained service."""
+
+        service_per_completion: float = 0.0
+
     sizes_ns: NDArray[np.int64] = field(
         default_factory=lambda: np.zeros(0, dtype=np.int64),
         repr=False,
@@ -36,7 +42,13 @@ class Gittins(Policy):
         return replace(self, sizes_ns=np.sort(np.array(context.past_sizes_ns, dtype=np.int64)))
 
     def rank(self, job: Job, now_ns: int) -> Rank:
-        return (self.service_per_completion(job.service_ns),)
+        return (job.state.service_per_completion,)
+
+    def on_arrival(self, job: NewJob) -> None:
+        job.state.service_per_completion = self.service_per_completion(0)
+
+    def on_round(self, job: Job, now_ns: int) -> None:
+        job.state.service_per_completion = self.service_per_completion(job.service_ns)
 
     def service_per_completion(self, attained_ns: int) -> float:
         """Return the minimum over d of E[min(S − a, d)] / P(S − a <= d); infinity if no past size
@@ -49,15 +61,6 @@ class Gittins(Policy):
         # each finished request spends all its remaining service, every other one spends d
         spent = np.cumsum(remaining) + remaining * (len(remaining) - finished)
         return float((spent / finished).min())
-
-    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        """Run until the next larger past size: up to there the rank falls with service."""
-        larger = bisect_right(self.sizes_ns, job.service_ns)
-        return (
-            Until(service_ns=int(self.sizes_ns[larger]))
-            if larger < len(self.sizes_ns)
-            else TO_THE_END
-        )
 
 
 def inverse_index(values: NDArray[np.float64], weight: NDArray[np.float64]) -> float:

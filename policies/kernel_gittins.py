@@ -8,16 +8,11 @@ is the Gittins index of that distribution, or its mean. `docs/beyond.md` derives
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lapsd.policies.base import Job, NewJob, Policy, PolicyContext, Rank, Until
+from lapsd.policies.base import Job, NewJob, Policy, PolicyContext, Rank
 from lapsd.policies.gittins import inverse_index
 from lapsd.policies.request_history import RequestHistory
-from lapsd.policies.similar_requests import SimilarRequests
+from lapsd.policies.similar_requests import Floats, SimilarRequests
 from lapsd.policies.switch_penalty import switch_penalty_ns
-
-RISING = Until(rising=True)
 
 
 @dataclass(frozen=True)
@@ -41,9 +36,18 @@ class KernelGittins(Policy):
 
     @dataclass(slots=True)
     class State:
-        """The number in `SimilarRequests` of the predicted length of a request."""
+        """The estimate of a request.
+
+        Attributes
+        ----------
+        similar : int
+            Number of its predicted length in `SimilarRequests`.
+        index_ns : float
+            Index of its remaining time.
+        """
 
         similar: int = 0
+        index_ns: float = 0.0
 
     index: str = "gittins"
     switch_penalty: float = 1.0
@@ -84,50 +88,44 @@ class KernelGittins(Policy):
         offset = self.age_weight * job.arrival_ns - (self.switch_penalty_ns if job.running else 0)
         return (self.index_ns(job) + offset,)
 
-    def on_arrival(self, job: NewJob) -> None:
-        job.state.similar = self.similar.number_of(job.predicted_tokens)
-
     def index_ns(self, job: Job) -> float:
-        """Return the index of the job's remaining time.
+        """Return the index of the job's remaining time."""
+        index_ns: float = job.state.index_ns
+        return index_ns
 
-        If no past request is similar, it is the time that the rest of the predicted length needs,
-        or, if the output has reached the prediction, that of as many rounds as the job has had.
-        """
-        remaining, weight = self.remaining_rounds(job)
-        if len(remaining) > 0:
-            return self.index_of(remaining, weight) * self.mean_round_ns
-        rounds = float(job.rounds)
-        if job.predicted_tokens > job.tokens:
-            rounds = (job.predicted_tokens - job.tokens) / self.known_tokens_per_round()
-        return rounds * self.mean_round_ns
+    def on_arrival(self, job: NewJob) -> None:
+        number = self.similar.number_of(job.predicted_tokens)
+        job.state.similar = number
+        job.state.index_ns = self.estimate_ns(number, job.predicted_tokens, 0, 0)
 
-    def remaining_rounds(self, job: Job) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the remaining rounds of similar past requests, and their weights."""
-        return self.similar.remaining_rounds(job.state.similar, job.tokens, job.rounds)
-
-    def known_tokens_per_round(self) -> float:
-        """Return the tokens per round of all past requests."""
-        return self.tokens_per_round
-
-    def index_of(self, remaining: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
-        """Return the index of weighted values."""
-        if self.index == "mean":
-            return float((remaining * weight).cumsum()[-1] / weight.cumsum()[-1])
-        return inverse_index(remaining, weight)
-
-    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        """Run until the rank passes the best waiting one: it changes only with the job's rounds."""
-        if best_waiting is None:
-            return RISING
-        index_ns = job.ahead((self.history, self.mean_round_ns, self.index), self.index_ns)[
-            job.rounds + 1 :
-        ]
-        passes = (
-            index_ns + (self.age_weight * job.arrival_ns - self.switch_penalty_ns) > best_waiting[0]
+    def on_round(self, job: Job, now_ns: int) -> None:
+        job.state.index_ns = self.estimate_ns(
+            job.state.similar, job.predicted_tokens, job.tokens, job.rounds
         )
-        if not len(passes) or not passes[first := int(passes.argmax())]:
-            return RISING
-        return Until(rounds=job.rounds + 1 + first, rising=True)
+
+    def estimate_ns(self, number: int, predicted_tokens: int, tokens: int, rounds: int) -> float:
+        """Return the index of the remaining time of a request after so many tokens and rounds.
+
+        O(MAX_NEIGHBOURS log MAX_NEIGHBOURS).
+        """
+        remaining, weight = self.similar.remaining_rounds(number, tokens, rounds)
+        if len(remaining) > 0:
+            return self.weighted_ns(remaining, weight)
+        return self.unlike_ns(predicted_tokens - tokens, rounds, self.tokens_per_round)
+
+    def weighted_ns(self, remaining: Floats, weight: Floats) -> float:
+        """Return the index of weighted numbers of rounds."""
+        if self.index == "mean":
+            index = float((remaining * weight).cumsum()[-1] / weight.cumsum()[-1])
+        else:
+            index = inverse_index(remaining, weight)
+        return index * self.mean_round_ns
+
+    def unlike_ns(self, left: int, rounds: int, tokens_per_round: float) -> float:
+        """Return the estimate for a request that no past request is similar to: the time of `left`
+        predicted tokens, or, if none is left, that of as many rounds as it has had.
+        """
+        return (left / tokens_per_round if left > 0 else float(rounds)) * self.mean_round_ns
 
 
 @dataclass(frozen=True)

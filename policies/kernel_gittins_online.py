@@ -3,10 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lapsd.policies.base import ONE_ROUND, Event, Job, NewJob, PolicyContext, Rank, Until
+from lapsd.policies.base import Event, Job, NewJob, PolicyContext
 from lapsd.policies.kernel_gittins import KernelGittins
 from lapsd.policies.request_history import RequestHistory
 
@@ -66,14 +63,16 @@ class KernelGittinsOnline(KernelGittins):
     def on_arrival(self, job: NewJob) -> None:
         """Keep nothing: the past requests that are similar change during the run."""
 
-    def remaining_rounds(self, job: Job) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return self.growing.history.remaining_rounds(job.predicted_tokens, job.tokens, job.rounds)
+    def on_round(self, job: Job, now_ns: int) -> None:
+        """Keep nothing."""
 
-    def known_tokens_per_round(self) -> float:
-        return self.growing.history.tokens_per_round
-
-    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        return ONE_ROUND  # later ranks depend on which requests are completed by then
+    def index_ns(self, job: Job) -> float:
+        history = self.growing.history
+        remaining, weight = history.remaining_rounds(job.predicted_tokens, job.tokens, job.rounds)
+        if len(remaining) > 0:
+            return self.weighted_ns(remaining, weight)
+        left = job.predicted_tokens - job.tokens
+        return self.unlike_ns(left, job.rounds, history.tokens_per_round)
 
     def on_event(self, event: Event) -> bool:
         return event.kind == "completion" and self.growing.add(event.job)

@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lapsd.policies.base import NEVER, ONE_ROUND, Event, Job, PolicyContext, Rank, Until
+from lapsd.policies.base import NEVER, Event, Job, PolicyContext, Rank
 from lapsd.policies.laps_sd import LapsSD
 
 RULES = ("present", "quantiles", "both")
@@ -86,9 +86,6 @@ class LapsSDAdapted(LapsSD):
     def rank(self, job: Job, now_ns: int) -> Rank:
         first, time_ns = self.place_in_queue(job)
         return (self.queue_of(self.placed_ns(job, time_ns)), first, time_ns)
-
-    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        return ONE_ROUND
 
     def on_event(self, event: Event) -> bool:
         before = self.queues

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any, ClassVar, Self
 
-from lapsd.policies.base import NEVER, Job, Policy, PolicyContext, Rank, Until
+from lapsd.policies.base import NEVER, Job, Policy, PolicyContext, Rank
 
 LONGEST_S = 1e9
 
@@ -38,7 +38,6 @@ class LAS(Policy):
     sup_1_s: float | None = None
     age_s: float | None = None
     bounds_ns: tuple[int, ...] = field(default=(), repr=False, metadata={"bound": True})
-    leaves_ns: tuple[int, ...] = field(default=(), repr=False, metadata={"bound": True})
     age_ns: int = field(default=0, repr=False, metadata={"bound": True})
 
     def __post_init__(self) -> None:
@@ -64,12 +63,7 @@ class LAS(Policy):
         )
         sups = (min(sup_1 * self.M**j, LONGEST_S * 1e9) for j in range(self.K - 1))
         bounds = tuple(max(1, math.floor(sup)) for sup in sups)
-        return {
-            "bounds_ns": bounds,
-            # service at which a job leaves each queue
-            "leaves_ns": (*(b + 1 for b in bounds), NEVER),
-            "age_ns": max(1, round(self.age_s * 1e9)) if self.age_s else 0,
-        }
+        return {"bounds_ns": bounds, "age_ns": max(1, round(self.age_s * 1e9)) if self.age_s else 0}
 
     def derived_values(self) -> dict[str, Any]:
         return {"thresholds_s": [bound / 1e9 for bound in self.bounds_ns]}
@@ -92,9 +86,6 @@ class LAS(Policy):
 
     def on_round(self, job: Job, now_ns: int) -> None:
         job.queue = self.queue_of(job.service_ns)
-
-    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        return Until(service_ns=self.leaves_ns[job.queue - 1])
 
     def wake(self, job: Job, now_ns: int) -> int:
         if not self.age_ns or self.level(job, now_ns) == 1:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lapsd.policies.base import Job, Policy, Rank, Until
+from lapsd.policies.base import Job, Policy, Rank
 
 
 @dataclass(frozen=True)
@@ -14,10 +14,3 @@ class LASRound(Policy):
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         return (job.service_ns,)
-
-    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        return (
-            Until(service_ns=best_waiting[0] + 1, rising=True)
-            if best_waiting
-            else Until(rising=True)
-        )

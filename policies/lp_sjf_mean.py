@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lapsd.policies.base import TO_THE_END, Clairvoyant, Job, NewJob, Rank, Until
+from lapsd.policies.base import Clairvoyant, Job, NewJob, Rank
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,3 @@ class LPSJFMean(Clairvoyant):
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         return (not job.started, job.state.predicted_rounds)
-
-    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        return TO_THE_END

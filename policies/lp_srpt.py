@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
-from lapsd.policies.base import TO_THE_END, Job, Policy, PolicyContext, Rank, Until
+from lapsd.policies.base import Job, Policy, PolicyContext, Rank
 from lapsd.policies.switch_penalty import switch_penalty_ns
 
 FIRST = (-math.inf,)
@@ -50,6 +50,3 @@ class LPSRPT(Policy):
             return FIRST
         remaining = float(max(0, job.predicted_tokens - job.tokens))
         return (remaining - self.penalty_tokens if job.running else remaining,)
-
-    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        return TO_THE_END

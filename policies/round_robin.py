@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lapsd.policies.base import Job, Policy, Rank, Until
+from lapsd.policies.base import Job, Policy, Rank
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,3 @@ class RoundRobin(Policy):
     def on_round(self, job: Job, now_ns: int) -> None:
         if job.rounds % self.quantum == 0:
             job.state.turn_end_ns = now_ns  # to the end of the queue
-
-    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        return Until(rounds=(job.rounds // self.quantum + 1) * self.quantum)

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lapsd.policies.base import TO_THE_END, Clairvoyant, Job, NewJob, PolicyContext, Rank, Until
+from lapsd.policies.base import Clairvoyant, Job, NewJob, PolicyContext, Rank
 
 
 @dataclass(slots=True)
@@ -64,6 +64,3 @@ class SRPT(Clairvoyant):
     def rank(self, job: Job, now_ns: int) -> Rank:
         prefill_ns = 0 if job.started else job.state.prefill_ns
         return (prefill_ns + int(self.true_remaining_ns[job.state.first + job.rounds]),)
-
-    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        return TO_THE_END

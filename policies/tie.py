@@ -5,7 +5,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from lapsd.policies.base import TO_THE_END, Job, NewJob, Policy, PolicyContext, Rank, Until
+from lapsd.policies.base import Job, NewJob, Policy, PolicyContext, Rank
 from lapsd.policies.request_history import RequestHistory
 
 TAIL_SHARE = 0.1  # share of a distribution that is its tail
@@ -54,6 +54,3 @@ class TIE(Policy):
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         return (not job.started, job.state.expected_tokens)
-
-    def run_until(self, job: Job, best_waiting: Rank | None, now_ns: int) -> Until:
-        return TO_THE_END

@@ -39,7 +39,7 @@ class LiveRounds(Recorded):
         self.accepted.append(self.accepted[-1] + accepted)
         self.rates.append(self.accepted[-1] / drafted if drafted else 0.0)
         self.drafted.append(drafted + self.draft_tokens)
-        self.round_drafted.appendself.draft_tokens
+        self.round_drafted.append(self.draft_tokens)
         self.looks_ahead.append(self.looks_ahead[-1] + emitted)
         if last:
             self.rounds = len(self.emitted)

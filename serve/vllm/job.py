@@ -7,11 +7,8 @@ from vLLM, it counts as part of the prompt. So `tokens` excludes the first token
 `predicted_tokens` is one less than the predicted length of the whole output.
 """
 
-from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
-
-from lapsd.policies import Job
+from typing import Any
 
 
 @dataclass(slots=True, eq=False)
@@ -72,13 +69,3 @@ class LiveJob:
         assert 0 < last <= self.rounds, "a policy may only read committed rounds"
         window = self.acceptances(last)
         return max(window) - min(window)
-
-    def predict_round(self, key: Hashable, happens: Callable[[Job], bool]) -> NoReturn:
-        raise NotImplementedError(
-            "a real server does not know the future: only the simulator calls `run_until`"
-        )
-
-    def ahead(self, key: Hashable, value: Callable[[Job], float]) -> NoReturn:
-        raise NotImplementedError(
-            "a real server does not know the future: only the simulator calls `run_until`"
-        )

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lapsd import policy_context
-from lapsd.policies import NEVER, Alise, FastServe, PolicyContext, TimeModel, Until, parse_policy
+from lapsd.policies import NEVER, Alise, FastServe, PolicyContext, TimeModel, parse_policy
 from lapsd.policies.decision import new_state
 from lapsd.traces import Linear, load_profile, ordinary_decoding, price
 
@@ -104,12 +104,10 @@ def test_a_prediction_grows_when_the_output_reaches_it(overrun, then):
     job = Job(started=True, tokens=4).under(policy)
     policy.on_round(job, 0)
     assert job.state.output_tokens == 5
-    assert policy.run_until(job, None, 0) == Until(tokens=5)
     job.tokens = 5
     policy.on_round(job, 0)
     assert job.state.output_tokens == then
     assert policy.remaining_ns(job) == (then - 5) * 120
-    assert policy.run_until(job, None, 0) == Until(tokens=then)
 
 
 def test_at_overrun_1_the_prediction_stays_and_the_request_goes_first():

@@ -30,7 +30,10 @@ def bound(
 
 
 def rank(policy: KernelGittins, **job) -> float:
-    return policy.rank(Job(**job).under(policy), 0)[0]
+    ranked = Job(**job).under(policy)
+    if ranked.rounds:
+        policy.on_round(ranked, 0)
+    return policy.rank(ranked, 0)[0]
 
 
 def test_a_rank_is_the_remaining_time_of_similar_past_requests():
