@@ -32,7 +32,6 @@ MUTATED = (
 )
 # the tests that fail soonest come first
 TESTS = (
-    "tests/sim/test_request.py",
     "tests/sim/test_by_hand.py",
     "tests/sim/test_memory.py",
     "tests/traces/test_pricing.py",
@@ -40,7 +39,6 @@ TESTS = (
     "tests/sim/test_refusals.py",
     "tests/sim/experiment",
     "tests/sim/test_bound.py",
-    "tests/sim/test_call_counts.py",
     "tests/sim/test_second_implementation.py",
     "tests/sim/test_equivalence.py",
     "tests/policies",

@@ -94,12 +94,11 @@ def simulate_many(
 
     for workload in workloads:
         _refuse_batch_prices(workload)
-    planned = plan(workloads, policies, contexts)
-    for one in planned:
-        if isinstance(one, NotCompilable):
-            if engine == "compiled":
-                raise one
-            warnings.warn(f"{one}: runs in SimPy, which is slower", SlowEngine, stacklevel=2)
+    planned = plan(workloads, policies, contexts, capacity)
+    for why in dict.fromkeys(one for one in planned if isinstance(one, NotCompilable)):
+        if engine == "compiled":
+            raise why
+        warnings.warn(f"{why}: runs in SimPy, which is slower", SlowEngine, stacklevel=2)
     compiled = [one for one in planned if not isinstance(one, NotCompilable)]
     runs = iter(serve_planned(compiled, capacity) if compiled else ())
     return [

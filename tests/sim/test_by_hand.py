@@ -4,17 +4,7 @@ import numpy as np
 import pytest
 
 from lapsd import Capacity, simulate
-from lapsd.policies import (
-    FCFS,
-    LAS,
-    LPSJF,
-    ONE_ROUND,
-    SRPT,
-    LapsSD,
-    Policy,
-    PolicyContext,
-    parse_policy,
-)
+from lapsd.policies import FCFS, LAS, LPSJF, SRPT, LapsSD, Policy, PolicyContext, parse_policy
 from lapsd.traces import Profile, Workload, price, trace_from_rounds
 from tests.builders import MS, row, workload
 from tests.sim.by_hand import PROFILE, SUP_1_S, TWO, A, B, C, in_batches, served
@@ -139,8 +129,7 @@ def test_of_equal_ranks_the_first_in_the_queue_runs_first_even_if_it_arrived_lat
     assert run.finish_ns[1] < run.finish_ns[3] < run.finish_ns[0]
 
 
-@pytest.mark.parametrize("skip", [False, True])
-def test_at_batch_size_one_the_first_in_the_queue_runs_first_too(skip):
+def test_at_batch_size_one_the_first_in_the_queue_runs_first_too():
     """Request 1 falls into queue 3 at once, request 0 through queue 2; both wait for request 2."""
     queues = {0: [1, 2, 3], 1: [1, 3]}
 
@@ -152,9 +141,6 @@ def test_at_batch_size_one_the_first_in_the_queue_runs_first_too(skip):
             its = queues.get(job.index, [1])
             job.queue = its[min(job.rounds, len(its) - 1)]
 
-        def run_until(self, job, best_waiting, now_ns):
-            return ONE_ROUND
-
     rows = [row(str(i), 1, [0] * k, n=0) for i, k in enumerate([4, 4, 1])]
     work = workload(price(trace_from_rounds(rows), TWO), [0, 5, 25])
     run = simulate(
@@ -162,7 +148,7 @@ def test_at_batch_size_one_the_first_in_the_queue_runs_first_too(skip):
         Falling(),
         context=PolicyContext(10 * MS, [30 * MS]),
         capacity=Capacity(kv_slots="unlimited"),
-        skip=skip,
+        engine="simpy",
     )
     # 0 until 10, 1 until 20, 0 until 30 and into queue 3, 2 until 40, then 1, in queue 3 since 20
     assert run.finish_ns.tolist() == [90 * MS, 70 * MS, 40 * MS]
@@ -218,8 +204,8 @@ def test_a_closed_loop_runs_as_calculated_by_hand():
     priced = price(trace_from_rounds(rows), Profile.constant(draft_ms=0, verify_ms=10))
     at_0, ones = np.zeros(5, dtype=np.int64), np.ones(5, dtype=np.int64)
     work = Workload(priced, np.arange(5), at_0, ones, clients=2, think_ns=5 * MS)
-    for skip in (True, False):
-        run = simulate(work, FCFS(), context=PolicyContext(10 * MS, [1]), skip=skip, check=True)
+    for engine in ("simpy", "compiled"):
+        run = simulate(work, FCFS(), context=PolicyContext(10 * MS, [1]), engine=engine)
         assert (run.arrival_ns / MS).tolist() == [0, 0, 15, 25, 35]
         assert (run.finish_ns / MS).tolist() == [10, 20, 30, 40, 50]
         assert (run.latency_ns / MS).tolist() == [10, 20, 15, 15, 15]

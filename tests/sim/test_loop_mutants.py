@@ -153,6 +153,12 @@ MUTANTS = {
         "transfer_ns >= s.at.now_ns:\n            k",
         {"managers": OFFLOADING},
     ),
+    "host memory still holds caches on their way in": (
+        "transfers",
+        "s.at.host_tokens -= tokens",
+        "pass",
+        {"managers": ("fastserve",)},
+    ),
     "rounds do not wait for caches on their way out": (
         "transfers",
         "return max(s.at.now_ns, end_ns)",

@@ -1,4 +1,4 @@
-"""The interface of memory managers: its promises to servers, and managers of other kinds.
+"""The interface of memory managers, and managers of other kinds.
 
 `Overlapping` is not a published manager. It shows in few lines what asynchronous KV transfers need.
 """
@@ -11,21 +11,12 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from lapsd import Capacity, simulate
-from lapsd.policies import FCFS, LPSRPT, NEVER, POLICIES, parse_policy
-from lapsd.sim.engine import Occupancy
-from lapsd.sim.engine.memory import (
-    EVICTIONS,
-    AliseMemory,
-    FastServeMemory,
-    Memory,
-    Paged,
-    Slots,
-    Tokens,
-)
+from lapsd.policies import FCFS, LPSRPT, NEVER, POLICIES, Policy, parse_policy
+from lapsd.sim.engine import Occupancy, SlowEngine
+from lapsd.sim.engine.memory import EVICTIONS, AliseMemory, FastServeMemory, Memory, Paged, Slots
 from lapsd.sim.engine.prefill import PREFILLS
 from lapsd.sim.engine.recorded import recorded_rows
 from lapsd.sim.engine.request import Request
-from lapsd.sim.engine.servers.totals import Needs
 from lapsd.traces import Costs, Linear, Profile, price, trace_from_rounds
 from tests.builders import MS, context, row, workload, workloads
 from tests.capacities import capacities
@@ -70,36 +61,6 @@ def test_an_eviction_takes_the_time_of_a_kv_transfer_or_a_prefill(name, out, bac
     assert (eviction.out_ns(10), eviction.back_ns(10)) == (out, back)
     # the next round computes the last token
     assert EVICTIONS["recompute"](COSTS).back_ns(1) == 0
-
-
-@given(
-    st.lists(st.integers(1, 9), min_size=1, max_size=4),
-    st.integers(0, 40),
-    st.integers(1, 9),
-    st.data(),
-)
-def test_memory_in_tokens_fits_exactly_as_many_rounds_as_it_promises(rounds, more, most, data):
-    requests = some_requests(rounds, [data.draw(st.integers(1, 5)) for _ in rounds])
-    most = min(most, *rounds)
-    needed = sum(r.kv_needed for r in requests)
-    memory = Tokens(EVICTIONS["swap"](COSTS), None, needed + more)
-    waiting = some_requests([3])[0]
-    if more > waiting.kv_tokens:
-        memory.make_room([], [waiting], by_index, 0)
-    for r in requests:
-        r.running = True
-    memory.make_room(requests, requests, by_index, 0)
-    resident, needs = [waiting] if waiting in memory.resident else [], Needs(memory)
-    for r in requests:
-        needs.sit(r, 0)
-    lasts = needs.within(0, most, memory.room(resident))
-    assert 1 <= lasts <= most
-    for _ in range(lasts):
-        assert memory.fits(requests, resident)
-        for r in requests:
-            r.rounds, r.tokens = r.rounds + 1, r.tokens + 1
-    if lasts < most:
-        assert not memory.fits(requests, resident)
 
 
 def let_run(memory, requests, running, rounds):
@@ -160,14 +121,12 @@ class Overlapping(Slots):
     A request cannot run during its transfer.
     """
 
-    predictable = False
-
-    def __init__(self, eviction, slots):
-        super().__init__(eviction, slots)
+    def __init__(self, eviction, room):
+        super().__init__(eviction, room)
         self.coming, self.swapped_out = {}, set()
 
     def fits(self, running, waiting=()):
-        return len(running) + len(waiting) + len(self.coming) <= self.slots
+        return len(running) + len(waiting) + len(self.coming) <= self.room
 
     def ready_ns(self, request, now_ns):
         return (
@@ -186,9 +145,9 @@ class Overlapping(Slots):
                 del self.coming[request]
                 self.swapped_out.remove(request)
                 self.resident[request] = None
-        self.slots -= len(self.coming)  # a cache that is being swapped in takes room already
+        self.room -= len(self.coming)  # a cache that is being swapped in takes room already
         super().make_room(running, [r for r in fresh if r not in self.resident], order, now_ns)
-        self.slots += len(self.coming)
+        self.room += len(self.coming)
         for request in sorted(self.swapped_out.difference(self.coming), key=order):
             if self.coming or not self.fits(list(self.resident), [request]):
                 break
@@ -221,9 +180,7 @@ tight = workloads(closed=True).flatmap(lambda work: st.tuples(st.just(work), cap
 @given(tight, policies)
 def test_every_request_finishes_even_if_memory_holds_little_more_than_one(case, policy):
     work, capacity = case
-    run = simulate(
-        work, policy, context=context(work.priced), capacity=capacity, skip=False, check=True
-    )
+    run = simulate(work, policy, context=context(work.priced), capacity=capacity, check=True)
     assert (run.finish_ns > run.first_service_ns).all()
     assert (run.first_service_ns >= run.arrival_ns).all()
     assert run.end_ns == run.finish_ns.max()
@@ -262,7 +219,7 @@ class Fewest(Memory):
 
 
 @pytest.mark.parametrize("prefill", PREFILLS)
-def test_a_manager_without_promises_is_called_at_each_decision(prefill):
+def test_the_smallest_manager_serves_as_tokens_do(prefill):
     rows = [row(str(i), 4, [1] * k, n=1) for i, k in enumerate([9, 2, 4, 3])]
     work = workload(price(trace_from_rounds(rows), PROFILE), [0, 5, 6, 7])
     limits = {"batch": 1, "kv_slots": "unlimited", "prefill": prefill, "evict": "recompute"}
@@ -311,9 +268,9 @@ def test_no_cache_is_swapped_in_ahead_into_blocks_that_an_earlier_request_needs(
     )
     memory.swapped_out, memory.held = {first, later}, {leaving: 8}
     memory.leaving = {leaving: 100}
-    assert memory.plan([first, later, leaving], 0)  # 11 blocks are free, and below the watermark
+    memory.plan([first, later, leaving], 0)  # 11 blocks are free, and below the watermark
     assert not memory.coming
-    assert not memory.plan([later, first, leaving], 0)
+    memory.plan([later, first, leaving], 0)
     assert list(memory.coming) == [later]
 
 
@@ -398,3 +355,36 @@ def test_filled_memory_is_at_most_taken_memory_which_is_at_most_all_memory(work,
     assert seen.ns <= watched.end_ns - watched.idle_ns
     alone = simulate(work, LPSRPT(), context=context(work.priced), capacity=capacity)
     assert watched.finish_ns.tolist() == alone.finish_ns.tolist()
+
+
+def test_a_manager_without_a_compiled_form_runs_in_simpy():
+    work = workload(price(trace_from_rounds([row("a", 1, [0] * 2)]), PROFILE), [0])
+    own = Managed(1, "unlimited", kind=Fewest, arguments=(30,))
+    with pytest.warns(SlowEngine, match="memory fewest: has no compiled form: runs in SimPy"):
+        run = simulate(work, FCFS(), context=context(work.priced), capacity=own)
+    assert run.rounds == 2
+    with pytest.raises(ValueError, match="memory fewest: has no compiled form"):
+        simulate(work, FCFS(), context=context(work.priced), capacity=own, engine="compiled")
+
+
+@dataclass(frozen=True)
+class ThreeInTurn(Policy):
+    """Request 1 goes before request 0 for one round; request 2 goes before both."""
+
+    def rank(self, job, now_ns):
+        return (5 if job.index == 0 else 1 if job.index == 2 else 3 if job.rounds < 1 else 5,)
+
+
+@pytest.mark.parametrize("engine", ["simpy", "compiled"])
+def test_a_preempted_request_counts_as_waiting_in_the_order_of_evictions(engine):
+    """At 20 ms requests 0 and 1 have equal ranks, and request 2 needs the slot of one of them.
+
+    Request 1 ran until then, which gives it no precedence: it entered later, and is evicted.
+    """
+    rows = [row(str(i), 1, [0] * 3, n=0) for i in range(3)]
+    work = workload(price(trace_from_rounds(rows), PROFILE), [0, 5, 15])
+    run = simulate(
+        work, ThreeInTurn(), context=context(work.priced), capacity=Capacity(1, 2), engine=engine
+    )
+    assert run.preemptions.tolist() == [1, 1, 0]
+    assert run.switch_ns.tolist() == [0, 2 * 3 * MS, 0]

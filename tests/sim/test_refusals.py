@@ -1,16 +1,19 @@
 """Errors of policies and servers name the policy, the parameter or the request."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import simpy
 
 from lapsd import Capacity, simulate
-from lapsd.policies import FCFS, Policy, PolicyContext, Until
+from lapsd.policies import FCFS, Policy, PolicyContext
 from lapsd.sim.engine.recorded import recorded_rows
 from lapsd.sim.engine.run_record import RunRecord
 from lapsd.sim.engine.server import SimPyServer
-from lapsd.traces import price, trace_from_rounds
+from lapsd.traces import Profile, price, trace_from_rounds
 from tests.builders import MS, row, workload
-from tests.sim.by_hand import PROFILE, C, in_batches, served, three_requests
+from tests.sim.by_hand import PROFILE, A, B, C, in_batches, served, three_requests
 
 
 def test_the_check_detects_a_change_of_service_time():
@@ -27,7 +30,7 @@ def test_a_policy_cannot_look_beyond_committed_rounds():
         def on_round(self, job, now_ns):
             job.acceptance(job.rounds + 1)
 
-    with pytest.raises(AssertionError, match="committed rounds only"):
+    with pytest.raises(ValueError, match="committed rounds only"):
         served(Seer())
 
 
@@ -129,36 +132,59 @@ def test_incomparable_ranks_are_refused_with_the_name_of_the_policy(rank, messag
             run()
 
 
-def test_incomparable_ranks_are_refused_when_skipping_too():
-    class Odd(FCFS):
-        def rank(self, job, now_ns):
-            return ("late",) if job.index == 2 else (job.index,)
+class Divides(FCFS):
+    """Fails to rank request 1."""
 
-        def run_until(self, job, best_waiting, now_ns):
-            return Until()
-
-    with pytest.raises(
-        ValueError,
-        match=r"policy fcfs: ranks are not comparable \(\(1,\) of request 1, \('late',\) of",
-    ):
-        simulate(three_requests(), Odd(), context=PolicyContext(10 * MS, [1]))
+    def rank(self, job, now_ns):
+        return (1 / (job.index - 1),)
 
 
-@pytest.mark.parametrize("skip", [True, False])
-def test_an_exception_in_rank_is_reported_with_policy_and_request(skip):
-    class Clumsy(FCFS):
-        def rank(self, job, now_ns):
-            return (1 / (job.index - 1),)
+class NotANumber(FCFS):
+    """Ranks a request that has run a round by NaN."""
 
-        def run_until(self, job, best_waiting, now_ns):
-            return Until()
+    def rank(self, job, now_ns):
+        return (math.inf - math.inf if job.rounds == 1 else 0.0,)
 
-    work = three_requests()
-    with pytest.raises(
-        ValueError,
-        match="policy fcfs: ranking request 1 at .* ns raised ZeroDivisionError: division",
-    ):
-        simulate(work, Clumsy(), context=PolicyContext(10 * MS, [30 * MS]), skip=skip)
+
+@pytest.mark.parametrize("engine", ["simpy", "compiled"])
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (Divides(), "ranking request 1 at 15000000 ns raised ZeroDivisionError: division by zero"),
+        (NotANumber(), r"rank \(nan,\) of request 0 is not comparable"),
+    ],
+)
+def test_a_failing_rank_is_reported_alike_by_both_engines(engine, policy, message):
+    with pytest.raises(ValueError, match=f"policy fcfs: {message}"):
+        simulate(three_requests(), policy, context=PolicyContext(10 * MS, [30 * MS]), engine=engine)
+
+
+def test_engines_are_named():
+    with pytest.raises(ValueError, match="engine=fast: must be auto, simpy, compiled"):
+        simulate(three_requests(), FCFS(), context=PolicyContext(10 * MS, [1]), engine="fast")
+    with pytest.raises(ValueError, match="engine=compiled: records no timeline"):
+        simulate(
+            three_requests(),
+            FCFS(),
+            context=PolicyContext(10 * MS, [1]),
+            engine="compiled",
+            check=True,
+        )
+
+
+@pytest.mark.parametrize("engine", ["auto", "simpy"])
+def test_a_workload_priced_at_a_batch_is_refused(engine):
+    work = workload(price(trace_from_rounds([A, B, C]), PROFILE, 1), [0, 12, 13])
+    two = replace(work, priced=replace(work.priced, batch=2))
+    with pytest.raises(ValueError, match="workload priced at a batch of 2: must be priced at"):
+        simulate(two, FCFS(), context=PolicyContext(10 * MS, [1]), engine=engine)
+
+
+def test_times_that_may_exceed_64_bits_are_refused_before_the_run():
+    profile = Profile.constant(draft_ms=0, verify_ms=9e8)  # 10 days per round
+    work = workload(price(trace_from_rounds([row("a", 1, [0] * 6_000, n=0)]), profile), [0])
+    with pytest.raises(ValueError, match="times of up to .* ns: must be at most 4.6e\\+18 ns"):
+        simulate(work, FCFS(), context=PolicyContext(10 * MS, [1]))
 
 
 def test_a_server_without_progress_reports_the_reason():

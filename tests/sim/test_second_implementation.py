@@ -20,9 +20,6 @@ from tests.sim.second_simulator import schedule
 class Predicting(LPSRPT):
     """A policy that estimates remaining times, for memory managers that need them."""
 
-    def run_until(self, job, best_waiting, now_ns):
-        return super().run_until(job, best_waiting, now_ns)
-
     def remaining_ns(self, job):
         return 7 * max(0, job.predicted_tokens - job.tokens)
 

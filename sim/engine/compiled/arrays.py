@@ -221,6 +221,10 @@ def capacity_fields(workload: Workload, capacity: Capacity, memory: Memory) -> d
     }
 
 
+MANAGERS = (Slots, Tokens, Reserve, Paged, FastServeMemory, AliseMemory)
+"""The memory managers that the loop has."""
+
+
 def memory_fields(memory: Memory, capacity: Capacity) -> dict[str, int]:
     """Return the parameters of a memory manager."""
     slots = flat.NEVER if capacity.slots is None else capacity.slots
@@ -264,18 +268,53 @@ def refuse(workload: Workload, capacity: Capacity, memory: Memory) -> None:
     The lengths of all requests are checked at once; only if one is too long, the specification's
     methods find it and say so.
     """
-    priced = workload.priced
-    trace, longest = priced.trace, rounds_of(priced).longest_draft
-    length = trace.prompt_tokens + trace.output_tokens
-    need = (length + longest + 1)[workload.rows].max(initial=0)
-    too_long = need > memory_fields(memory, capacity)["room"] * getattr(memory, "block", 1)
-    if isinstance(memory, Slots):
-        too_long = False
-    if isinstance(memory, Reserve):
-        reserved = _reserved(priced, memory)[workload.rows].max(initial=0)
-        context = length[workload.rows].max(initial=0)
-        too_long = reserved > memory.tokens or context > memory.context
-    if too_long or (capacity.budget is not None and longest.max() + 1 > capacity.budget):
+    rounds, (longest_tokens, too_long) = rounds_of(workload.priced), _lengths(workload, memory)
+    if too_long or (
+        capacity.budget is not None and rounds.longest_draft.max() + 1 > capacity.budget
+    ):
         recorded = recorded_rows(workload)
         memory.refuse(recorded)
         capacity.refuse(recorded)
+    bound = longest_run_ns(workload, capacity, longest_tokens)
+    if bound > flat.NEVER:
+        raise ValueError(f"times of up to {bound:.2g} ns: must be at most {flat.NEVER:.2g} ns")
+
+
+def _lengths(workload: Workload, memory: Memory) -> tuple[int, bool]:
+    """Return the largest number of tokens of a request, drafts included, and whether a request is
+    too long for the memory.
+    """
+    trace, rows = workload.priced.trace, workload.rows
+    length = (trace.prompt_tokens + trace.output_tokens)[rows]
+    tokens = int((length + rounds_of(workload.priced).longest_draft[rows] + 1).max(initial=0))
+    match memory:
+        case Reserve():
+            reserved = _reserved(workload.priced, memory)[rows].max(initial=0)
+            too_long = reserved > memory.tokens or length.max(initial=0) > memory.context
+        case Tokens():
+            too_long = tokens > memory.tokens
+        case Paged() | FastServeMemory() | AliseMemory():
+            too_long = tokens > memory.blocks * memory.block
+        case _:
+            too_long = False
+    return tokens, bool(too_long)
+
+
+def longest_run_ns(workload: Workload, capacity: Capacity, tokens: int) -> int:
+    """Return a bound of all times of a run in which no request has more than `tokens` tokens.
+
+    Each decision runs a round of at least one request or a part of a prompt, and transfers at most
+    the caches of a batch out and in.
+    """
+    priced, costs = workload.priced, workload.priced.profile.costs
+    together, drafted = capacity.batch * tokens, int(priced.trace.drafted.max())
+    base, per_token = round_costs(priced, capacity.batch)
+    step_ns = int(base.max()) + int(per_token.max()) * together + costs.prefill(together)
+    for terms in costs.steps.values() if capacity.in_steps else ():
+        step_ns = max(step_ns, terms(together, together) + drafted * terms.draft_step(together))
+    transfers_ns = capacity.batch * (costs.swap_out(tokens) + costs.swap_in(tokens))
+    decisions = int(priced.trace.rounds[workload.rows].sum())
+    if capacity.in_steps:
+        decisions = 2 * decisions + len(workload) * (tokens // capacity.token_budget + 1)
+    last_arrival_ns = int(workload.arrival_ns[-1]) + workload.think_ns * len(workload)
+    return last_arrival_ns + decisions * (step_ns + transfers_ns)

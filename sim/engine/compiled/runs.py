@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from lapsd.policies import Policy, PolicyContext
 from lapsd.policies.decision import no_progress
-from lapsd.sim.engine.capacity import Capacity
+from lapsd.sim.engine.capacity import FREE, Capacity
 from lapsd.sim.engine.compiled import flat_server as flat
 from lapsd.sim.engine.compiled.arrays import (
+    MANAGERS,
     capacity_fields,
     jobs_of,
     prefill_table,
@@ -49,11 +50,18 @@ class PlannedRun:
 
 
 def plan(
-    workloads: Sequence[Workload], policies: Sequence[Policy], contexts: Sequence[PolicyContext]
+    workloads: Sequence[Workload],
+    policies: Sequence[Policy],
+    contexts: Sequence[PolicyContext],
+    capacity: Capacity,
 ) -> list[PlannedRun | NotCompilable]:
-    """Bind and compile the policy of each workload; a policy that cannot be compiled gives the
-    error that says why.
+    """Bind and compile the policy of each workload; a policy or a memory manager that cannot be
+    compiled gives the error that says why.
     """
+    memory = capacity.memory(FREE)
+    if type(memory) not in MANAGERS:
+        why = NotCompilable(f"memory {memory.name}: has no compiled form")
+        return [why] * len(workloads)
     planned: list[PlannedRun | NotCompilable] = []
     for k, (workload, policy, context) in enumerate(
         zip(workloads, policies, contexts, strict=True)
