@@ -3,6 +3,7 @@
 The command line and notebooks call `compare`. Knows nothing of the command line.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -28,7 +29,7 @@ from lapsd.policies import (
 from lapsd.sim.engine import Timeline
 from lapsd.sim.experiment.metrics import Values, comparison_metrics, record_metrics, summary
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
-from lapsd.sim.experiment.runs import Runs, run
+from lapsd.sim.experiment.runs import Runs, run, run_many
 from lapsd.sim.experiment.scenario import Scenario
 from lapsd.sim.experiment.statistics import (
     Interval,
@@ -253,11 +254,20 @@ def compare_on(
     with_baseline = {**chosen, "fcfs": chosen.get("fcfs", FCFS())}  # the baseline
     specs = list(with_baseline)
     timelines = {spec: Timeline() for spec in chosen} if timeline else {}
+    recorded_seeds = range(1 if timeline else 0)
+    all_runs = itertools.chain(
+        (
+            run(prepared, policy, seed, timelines.get(spec))
+            for seed in recorded_seeds
+            for spec, policy in with_baseline.items()
+        ),
+        run_many(prepared, list(with_baseline.values()), range(len(recorded_seeds), seeds)),
+    )
     of_seeds = []
     for seed in range(seeds):
         runs = []
-        for spec, policy in with_baseline.items():
-            runs.append(run(prepared, policy, seed, timelines.get(spec) if seed == 0 else None))
+        for one in itertools.islice(all_runs, len(with_baseline)):
+            runs.append(one)
             if progress:
                 progress(seed * len(with_baseline) + len(runs), seeds * len(with_baseline))
         of_seeds.append(Runs(prepared, prepared.workload(seed), runs))

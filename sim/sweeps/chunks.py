@@ -5,6 +5,7 @@ the time, or other chunks.
 """
 
 import hashlib
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from functools import cached_property
@@ -18,7 +19,7 @@ import pyarrow as pa
 from lapsd.policies import Policy, parameters_of, spec_of
 from lapsd.sim.experiment.metrics import record_metrics, recorded
 from lapsd.sim.experiment.prepared_scenario import Inputs
-from lapsd.sim.experiment.runs import Runs, run
+from lapsd.sim.experiment.runs import Runs, run_many
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS, Scenario
 from lapsd.sim.sweeps.grid import Chunk, Sweep
 from lapsd.sim.sweeps.values import kind_of
@@ -101,9 +102,10 @@ class ChunkRunner:
         prepared = self.inputs.prepared(scenario)
         some = slice(chunk.first_policy, chunk.last_policy + 1)
         policies, seeds = self.policies[some], range(chunk.first_seed, chunk.last_seed + 1)
+        runs = run_many(prepared, policies, seeds)
         by_seed = [
             record_metrics(
-                Runs(prepared, prepared.workload(s), [run(prepared, p, s) for p in policies])
+                Runs(prepared, prepared.workload(s), list(itertools.islice(runs, len(policies))))
             )
             for s in seeds
         ]

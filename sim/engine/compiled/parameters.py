@@ -106,14 +106,13 @@ def layout_of(value: Any, names: frozenset[str]) -> Layout:
 
     It depends on the types of the values, and on the texts among them.
     """
-    owner, known = type(value), {}
-    names |= names_used(reached_in(owner, names))
-    for name, constant in constants_of(owner).items():
-        known[name] = kind_of(constant, "", names)
-    for parameter in fields(value):
-        if parameter.name in names:
-            item = getattr(value, parameter.name)
-            known[parameter.name] = kind_of(item, parameter.type, names)
+    owner = type(value)
+    if (owner, names) not in _READ:
+        _READ[owner, names] = _read(owner, names)
+    names, constants, annotations = _READ[owner, names]
+    known = dict(constants)
+    for name, annotation in annotations.items():
+        known[name] = kind_of(getattr(value, name), annotation, names)
     placed, offset = [], 0
     for name in sorted(names.intersection(known)):
         if not isinstance(known[name], str):
@@ -121,6 +120,25 @@ def layout_of(value: Any, names: frozenset[str]) -> Layout:
             offset += WORD * known[name].words
     refused = tuple((n, kind) for n, kind in known.items() if isinstance(kind, str))
     return Layout(owner, tuple(placed), refused, max(WORD, offset))
+
+
+Names = frozenset[str]
+_READ: dict[tuple[type, Names], tuple[Names, dict[str, Any], dict[str, Any]]] = {}
+
+
+def _read(owner: type, names: Names) -> tuple[Names, dict[str, Any], dict[str, Any]]:
+    """Return what compiled code can read of a dataclass, given some names that it uses: all names,
+    the kinds of the class's own constants, and the annotations of its fields.
+    """
+    names |= names_used(reached_in(owner, names))
+    constants = {
+        name: kind_of(constant, "", names)
+        for name, constant in constants_of(owner).items()
+        if name in names
+    }
+    known: Any = owner
+    annotations = {field.name: field.type for field in fields(known) if field.name in names}
+    return names, constants, annotations
 
 
 def owners_of(layout: Layout) -> list[type]:
