@@ -317,7 +317,7 @@ def schedule(
         computed = sum(given[i] for i in part)
         if not costs.steps:
             rounds = batch_time(decoding) if decoding else 0
-            return rounds + costs.prefill(sum(given[i] for i in chunks))
+            return rounds + costs.prefill.several([given[i] for i in chunks])
         longest = max((drafted[i][at[i]] for i in decoding), default=0)
         decoded = sum(prompt[i] + tokens(i) for i in decoding)
         low, high = (
@@ -403,8 +403,8 @@ def schedule(
             for i in fresh:
                 first[i] = now
         elif limits.prefill == "batched":
-            cached = sum(max(0, prompt[i] - 1) for i in fresh)
-            now += costs.prefill(cached) if cached else 0
+            cached = [prompt[i] - 1 for i in fresh if prompt[i] > 1]
+            now += costs.prefill.several(cached) if cached else 0
             for i in fresh:
                 first[i] = begin
         else:
