@@ -15,6 +15,7 @@ from lapsd.papers.pages import write_report
 from lapsd.papers.question import Evidence, Paper, Question, ask
 from lapsd.papers.report import Report, Table
 from lapsd.papers.words import listed
+from lapsd.sim.engine import check_engine
 from lapsd.sim.sweeps import folders
 from lapsd.sim.sweeps.chunks import ChunkRunner
 from lapsd.sim.sweeps.execution import finish
@@ -36,6 +37,7 @@ def reproduce(
     overwrite: bool = False,
     resume: bool = False,
     draw_only: bool = False,
+    engine: str = "auto",
     progress: Progress | None = None,
 ) -> list[str]:
     """Reproduce a paper on a trace and a profile, and write the report into the folder `out`.
@@ -50,6 +52,7 @@ def reproduce(
     workers : number of processes; None: one per core.
     resume : continue a stopped reproduction without repeating its finished runs.
     draw_only : run nothing, and draw only from finished sweeps.
+    engine : the program that runs the sweeps, as in `lapsd.simulate`; results do not depend on it.
     progress : called with (name of the step, done, total).
 
     Returns
@@ -61,6 +64,7 @@ def reproduce(
     ValueError
         For bad input; the message names the value.
     """
+    check_engine(engine)
     folder, show = Path(out), progress or (lambda what, done, total: None)
     trace, profile = trace or paper.trace, profile or paper.profile
     inputs = Inputs(trace, profile, load_trace(trace), load_profile(profile))
@@ -81,7 +85,7 @@ def reproduce(
     named = {name: str(path) for name, path in files.items()} | {RECORDED: trace, MEASURED: profile}
     records = {}
     for name, sweep in needed(questions, inputs, size).items():
-        runner, runs = ChunkRunner.load(sweep, named), folder / RUNS / name
+        runner, runs = ChunkRunner.load(sweep, named, engine), folder / RUNS / name
         if not draw_only:
             records[name] = run_sweep(runs, runner, workers, partial(show, name))
         elif (finished := read_finished(runs, runner)) is not None:

@@ -9,10 +9,11 @@ import typer
 from rich.markup import escape
 
 from lapsd.cli import tables
-from lapsd.cli.options import FIGURES, AsJson, Overwrite, check_file, verb
+from lapsd.cli.options import FIGURES, AsJson, Engine, Overwrite, check_file, verb
 from lapsd.cli.scenario_options import with_scenario
 from lapsd.cli.terminal import console, watch
 from lapsd.policies import POLICIES, parse_policy, spec_of
+from lapsd.sim.engine import check_engine
 from lapsd.sim.experiment.comparison import SEEDS, compare_on, default_policies
 from lapsd.sim.experiment.perfetto import write_chrome_trace
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
@@ -62,6 +63,7 @@ def compare(
         ),
     ] = None,
     overwrite: Overwrite = False,
+    engine: Engine = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Serve the same random workloads under several policies and compare their latency."""
@@ -69,6 +71,9 @@ def compare(
     specs = [spec_of(p) for p in policies]
     if versus is not None and versus not in specs:
         raise ValueError(f"--versus {versus}: not among the policies compared ({', '.join(specs)})")
+    check_engine(engine)
+    if engine == "compiled" and (timeline or gantt):
+        raise ValueError("--engine compiled: records no timeline; not with --timeline or --gantt")
     check_file("--plot", plot, FIGURES)
     check_file("--gantt", gantt, FIGURES)
     check_file("--timeline", timeline, (".json",))
@@ -81,6 +86,7 @@ def compare(
             policies,
             seeds=seeds,
             timeline=bool(timeline or gantt),
+            engine=engine,
             progress=lambda done, total: shown("comparing", done, total),
         )
     if out is not None:

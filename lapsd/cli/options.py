@@ -10,6 +10,13 @@ FIGURES = (".png", ".pdf", ".svg")
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to stdout.")]
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="The program that simulates: simpy (the specification), compiled (fast), or auto;"
+        " results are the same."
+    ),
+]
 Workers = Annotated[int | None, typer.Option(help="Processes [default: one per core].")]
 
 

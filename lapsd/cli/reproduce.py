@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from lapsd.cli.options import Overwrite, Workers, verb
+from lapsd.cli.options import Engine, Overwrite, Workers, verb
 from lapsd.cli.scenario_options import with_scenario
 from lapsd.cli.terminal import watch
 from lapsd.papers.papers import paper_of
@@ -43,6 +43,7 @@ def reproduce(
         ),
     ] = False,
     overwrite: Overwrite = False,
+    engine: Engine = "auto",
 ) -> int:
     """Draw every figure of a paper from measured data and judge its claims."""
     check_workers(workers)
@@ -59,6 +60,7 @@ def reproduce(
             overwrite=overwrite,
             resume=resume,
             draw_only=draw_only,
+            engine=engine,
             progress=shown,
         )
     for file in ("claims.md", "report.html"):

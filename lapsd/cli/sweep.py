@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from lapsd.cli.options import Overwrite, Workers, verb
+from lapsd.cli.options import Engine, Overwrite, Workers, verb
 from lapsd.cli.scenario_options import with_scenario
 from lapsd.cli.terminal import watch
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS
@@ -79,6 +79,7 @@ def sweep(
         bool, typer.Option("--yes", help="Do not ask before a large number of runs.")
     ] = False,
     overwrite: Overwrite = False,
+    engine: Engine = "auto",
 ) -> None:
     """Run every combination of policies, parameters, settings and seeds into a folder of Parquet
     files.
@@ -111,7 +112,7 @@ def sweep(
         options |= {"parameters": parameters, "settings": settings}
         base = Sweep.from_toml(file) if file else None
         folder, wanted = out, Sweep.from_document(options, base=base)
-    runner, stderr = ChunkRunner.load(wanted), Console(stderr=True)
+    runner, stderr = ChunkRunner.load(wanted, engine=engine), Console(stderr=True)
     _print_number_of_runs(runner, stderr, ask=not yes)
     client = connect(dask) if dask else None
     number = sum(client.nthreads().values()) if client else workers or os.cpu_count()  # type: ignore[no-untyped-call]

@@ -3,7 +3,7 @@
 from lapsd.sim.engine.capacity import Capacity
 from lapsd.sim.engine.occupancy import Occupancy
 from lapsd.sim.engine.run_record import Run
-from lapsd.sim.engine.simulation import ENGINES, SlowEngine, simulate, simulate_many
+from lapsd.sim.engine.simulation import ENGINES, SlowEngine, check_engine, simulate, simulate_many
 from lapsd.sim.engine.timeline import Span, Timeline
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "SlowEngine",
     "Span",
     "Timeline",
+    "check_engine",
     "simulate",
     "simulate_many",
 ]

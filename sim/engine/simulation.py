@@ -84,8 +84,7 @@ def simulate_many(
     ValueError
         As `simulate`.
     """
-    if engine not in ENGINES:
-        raise ValueError(f"engine={engine}: must be {', '.join(ENGINES)}")
+    check_engine(engine)
     given = list(zip(workloads, policies, contexts, strict=True))
     if engine == "simpy":
         return [_by_simpy(*one, capacity) for one in given]
@@ -105,6 +104,18 @@ def simulate_many(
         _by_simpy(*one, capacity) if isinstance(how, NotCompilable) else next(runs)
         for one, how in zip(given, planned, strict=True)
     ]
+
+
+def check_engine(engine: str) -> None:
+    """Check the name of an engine.
+
+    Raises
+    ------
+    ValueError
+        If it is none of `ENGINES`.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"engine={engine}: must be {', '.join(ENGINES[:-1])} or {ENGINES[-1]}")
 
 
 def _refuse_batch_prices(workload: Workload) -> None:

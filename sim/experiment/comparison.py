@@ -26,7 +26,7 @@ from lapsd.policies import (
     parameters_of,
     spec_of,
 )
-from lapsd.sim.engine import Timeline
+from lapsd.sim.engine import Timeline, check_engine
 from lapsd.sim.experiment.metrics import Values, comparison_metrics, record_metrics, summary
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.runs import Runs, run, run_many
@@ -212,6 +212,7 @@ def compare(
     *,
     seeds: int = SEEDS,
     timeline: bool = False,
+    engine: str = "auto",
     progress: Callable[[int, int], None] | None = None,
     **scenario: Any,
 ) -> Comparison:
@@ -225,6 +226,8 @@ def compare(
     policies : by default `default_policies()`. FCFS always runs, as the baseline of differences.
     seeds : workloads (seeds 0, 1, ...).
     timeline : record the first seed of each policy, round by round.
+    engine : the program that runs, as in `lapsd.simulate`; results do not depend on it. A timeline
+        is recorded in SimPy.
     progress : called with (runs done, runs in all).
     scenario : anything in `sim.Scenario`, as in `load=0.9, batch=4`; `arrivals` and
         `length_predictor` may be objects, `rate_per_s` and `think_s` are `rate` and `think`, and
@@ -236,7 +239,9 @@ def compare(
         Naming the value and the bound, or two policies with the same spec.
     """
     prepared = PreparedScenario.of(trace, profile, **scenario)
-    return compare_on(prepared, policies, seeds=seeds, timeline=timeline, progress=progress)
+    return compare_on(
+        prepared, policies, seeds=seeds, timeline=timeline, engine=engine, progress=progress
+    )
 
 
 def compare_on(
@@ -245,9 +250,11 @@ def compare_on(
     *,
     seeds: int = SEEDS,
     timeline: bool = False,
+    engine: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """`compare` on a prepared scenario."""
+    check_engine(engine)
     if seeds < 1:
         raise ValueError(f"seeds={seeds}: must be at least 1")
     chosen = _by_spec(default_policies() if policies is None else policies)
@@ -257,11 +264,13 @@ def compare_on(
     recorded_seeds = range(1 if timeline else 0)
     all_runs = itertools.chain(
         (
-            run(prepared, policy, seed, timelines.get(spec))
+            run(prepared, policy, seed, timelines.get(spec), engine=engine)
             for seed in recorded_seeds
             for spec, policy in with_baseline.items()
         ),
-        run_many(prepared, list(with_baseline.values()), range(len(recorded_seeds), seeds)),
+        run_many(
+            prepared, list(with_baseline.values()), range(len(recorded_seeds), seeds), engine=engine
+        ),
     )
     of_seeds = []
     for seed in range(seeds):

@@ -23,12 +23,13 @@ def run(
     timeline: Timeline | None = None,
     *,
     occupancy: Occupancy | None = None,
+    engine: str = "auto",
 ) -> Run:
     """Serve the workload of a seed under a policy.
 
     Parameters
     ----------
-    timeline, occupancy : as in `lapsd.simulate`.
+    timeline, occupancy, engine : as in `lapsd.simulate`.
 
     Raises
     ------
@@ -44,11 +45,16 @@ def run(
         capacity=capacity,
         timeline=timeline,
         occupancy=occupancy,
+        engine=engine,
     )
 
 
 def run_many(
-    prepared: PreparedScenario, policies: Sequence[Policy], seeds: Sequence[int]
+    prepared: PreparedScenario,
+    policies: Sequence[Policy],
+    seeds: Sequence[int],
+    *,
+    engine: str = "auto",
 ) -> Iterator[Run]:
     """Serve the workload of each seed under each policy; yields runs by seed, then by policy.
 
@@ -73,6 +79,7 @@ def run_many(
             [policy for _, policy in some],
             contexts,
             capacity,
+            engine,
         )
 
 

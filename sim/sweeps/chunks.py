@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from lapsd.policies import Policy, parameters_of, spec_of
+from lapsd.sim.engine import check_engine
 from lapsd.sim.experiment.metrics import record_metrics, recorded
 from lapsd.sim.experiment.prepared_scenario import Inputs
 from lapsd.sim.experiment.runs import Runs, run_many
@@ -38,15 +39,19 @@ class ChunkRunner:
         sweep is a path itself.
     sha256 : for "trace", "profile" and "arrivals": the SHA-256 of each such file, by the name that
         scenarios give it.
+    engine : the program that runs, as in `lapsd.simulate`; records do not depend on it.
     """
 
     sweep: Sweep
     inputs: Inputs
     files: Mapping[str, str] = field(default_factory=dict)
     sha256: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    engine: str = "auto"
 
     @classmethod
-    def load(cls, sweep: Sweep, files: Mapping[str, str] | None = None) -> "ChunkRunner":
+    def load(
+        cls, sweep: Sweep, files: Mapping[str, str] | None = None, engine: str = "auto"
+    ) -> "ChunkRunner":
         """Load the inputs of a sweep and check all of it, before anything runs.
 
         Raises
@@ -54,6 +59,7 @@ class ChunkRunner:
         ValueError
             Naming the value and the bound.
         """
+        check_engine(engine)
         files = files or {}
         inputs = Inputs.load(sweep.combinations(), files)
         loaded = (
@@ -65,7 +71,7 @@ class ChunkRunner:
             what: {name: _sha256(files.get(name, name), ending) for name in names}
             for what, names, ending in loaded
         }
-        runner = cls(sweep, inputs, files, hashes)
+        runner = cls(sweep, inputs, files, hashes, engine)
         _ = runner.policies
         return runner
 
@@ -75,7 +81,7 @@ class ChunkRunner:
 
         They are far smaller than the runner, which holds whole traces.
         """
-        return ChunkRunner.load, (self.sweep, self.files)
+        return ChunkRunner.load, (self.sweep, self.files, self.engine)
 
     def __getstate__(self) -> dict[str, Any]:
         # each worker computes the cached properties itself
@@ -102,7 +108,7 @@ class ChunkRunner:
         prepared = self.inputs.prepared(scenario)
         some = slice(chunk.first_policy, chunk.last_policy + 1)
         policies, seeds = self.policies[some], range(chunk.first_seed, chunk.last_seed + 1)
-        runs = run_many(prepared, policies, seeds)
+        runs = run_many(prepared, policies, seeds, engine=self.engine)
         by_seed = [
             record_metrics(
                 Runs(prepared, prepared.workload(s), list(itertools.islice(runs, len(policies))))

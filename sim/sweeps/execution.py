@@ -31,6 +31,7 @@ def sweep(
     workers: int | None = None,
     client: "Client | None" = None,
     overwrite: bool = False,
+    engine: str = "auto",
     progress: Progress | None = None,
     **settings: Any,
 ) -> pd.DataFrame:
@@ -46,6 +47,7 @@ def sweep(
     workers : processes; None: one per core.
     client : a Dask client; the sweep then runs on its cluster.
     overwrite : whether to replace a sweep that the folder holds.
+    engine : the program that runs, as in `lapsd.simulate`; records do not depend on it.
     progress : called with (runs done, all runs) after each chunk.
     settings : a value or a list of values by field of `lapsd.Scenario`: `requests=[10, 30],
         load=0.9`. Texts may hold lists and ranges: `requests="10:50:20"`.
@@ -64,7 +66,7 @@ def sweep(
     if until_ci is not None:
         document["until_ci"] = until_ci
     check_workers(workers)
-    runner = ChunkRunner.load(Sweep.from_document(document))
+    runner = ChunkRunner.load(Sweep.from_document(document), engine=engine)
     folders.claim(Path(out), runner, overwrite=overwrite)
     finish(Path(out), runner, workers=workers, client=client, progress=progress)
     return folders.read(Path(out))
@@ -75,9 +77,12 @@ def resume(
     *,
     workers: int | None = None,
     client: "Client | None" = None,
+    engine: str = "auto",
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Run exactly the missing runs of a stopped sweep, and return all its records.
+
+    The `engine` may be another one than before.
 
     Raises
     ------
@@ -85,7 +90,7 @@ def resume(
         If the folder holds no sweep, or a trace, a profile or the version of lapsd has changed.
     """
     runner = ChunkRunner.load(
-        Sweep.from_document(folders.read_asked(Path(folder))["sweep"], str(folder))
+        Sweep.from_document(folders.read_asked(Path(folder))["sweep"], str(folder)), engine=engine
     )
     finish(Path(folder), runner, workers=workers, client=client, progress=progress)
     return folders.read(Path(folder))

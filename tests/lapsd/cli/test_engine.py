@@ -1,0 +1,68 @@
+"""The option --engine: it changes the program that simulates, and no result."""
+
+import json
+
+import pytest
+
+from lapsd.sim.engine import simulation
+from lapsd.sim.sweeps import read_sweep
+
+ENGINES = ("auto", "simpy", "compiled")
+SMALL = ("--seeds", 2, "--requests", 12, "--policy", "fcfs", "--policy", "laps-sd")
+
+
+def test_a_comparison_is_the_same_with_every_engine(lapsd, tmp_path):
+    printed = set()
+    for engine in ENGINES:
+        out = tmp_path / engine
+        code, text, error = lapsd("compare", *SMALL, "--engine", engine, "--out", out, "--json")
+        assert (code, error) == (0, "")
+        files = sorted(out.iterdir())
+        printed.add((text, *(path.read_bytes() for path in files if path.suffix == ".json")))
+        assert json.loads(text)
+    assert len(printed) == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "runs"), [(("compare",), 4), (("sweep", "--workers", 1), 4)], ids=["compare", "sweep"]
+)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_chosen_program_does_every_run(lapsd, tmp_path, monkeypatch, verb, runs, engine):
+    served = []
+    by_simpy = simulation._by_simpy
+    monkeypatch.setattr(
+        simulation, "_by_simpy", lambda *given: served.append(given) or by_simpy(*given)
+    )
+    assert lapsd(*verb, *SMALL, "--engine", engine, "--out", tmp_path / "out")[0] == 0
+    assert len(served) == (runs if engine == "simpy" else 0)
+
+
+def test_a_sweep_is_the_same_with_every_engine_and_can_go_on_with_another(lapsd, tmp_path):
+    common = (*SMALL, "--K", "2,4", "--workers", 1)
+    for engine in ENGINES:
+        assert lapsd("sweep", *common, "--engine", engine, "--out", tmp_path / engine)[0] == 0
+    folders = [tmp_path / engine for engine in ENGINES]
+    for name in ("_sweep.json", "_sweep.toml", "part-000000.parquet"):
+        assert len({(folder / name).read_bytes() for folder in folders}) == 1
+    records = read_sweep(folders[0])
+    (folders[0] / "part-000000.parquet").unlink()
+    assert lapsd("sweep", "--resume", folders[0], "--engine", "simpy", "--workers", 1)[0] == 0
+    assert read_sweep(folders[0]).equals(records)
+
+
+@pytest.mark.parametrize("verb", ["compare", "sweep", "reproduce"])
+def test_an_unknown_engine_is_one_line_before_any_work(lapsd, tmp_path, verb):
+    code, _, error = lapsd(verb, "--engine", "rust", "--out", tmp_path / "out")
+    assert code == 2
+    assert error == "lapsd: engine=rust: must be auto, simpy or compiled\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_compiled_engine_and_a_timeline_exclude_each_other(lapsd, tmp_path):
+    code, _, error = lapsd(
+        "compare", *SMALL, "--engine", "compiled", "--timeline", tmp_path / "t.json"
+    )
+    assert code == 2
+    assert error == (
+        "lapsd: --engine compiled: records no timeline; not with --timeline or --gantt\n"
+    )
