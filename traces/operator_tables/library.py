@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from lapsd.traces.operator_tables.shapes import Shape
 
 PACKAGE = "aiconfigurator-core"
+PYTHON, NEWEST_PYTHON = sys.version_info[:2], (3, 13)  # of this process, and of the package
 MOST_TOKENS, MOST_REQUESTS = 8_192, 256  # of a pass, for the memory of activations
 Operator = dict[str, dict[str, Any]]  # {kind: fields}, as the library writes operators
 
@@ -60,7 +61,7 @@ def check_installed() -> None:
         import aiconfigurator_core  # noqa: F401
     except ImportError as error:
         why = f"needs the package {PACKAGE}: pip install 'lapsd[gpu-tables]'"
-        if sys.version_info >= (3, 14):
+        if PYTHON > NEWEST_PYTHON:
             why = f"needs the package {PACKAGE}, which exists for Python 3.11 to 3.13 only"
         raise ValueError(f"lapsd import aiconfigurator: {why}") from error
 

@@ -6,8 +6,8 @@ import pandas as pd
 
 from lapsd.papers.differences import against_all, percent_of
 from lapsd.papers.inputs import Inputs, Size
-from lapsd.papers.laps_sd.claims.switching import paper_scale
 from lapsd.papers.laps_sd.fixed import BASELINES, DEPLOYABLE, LOAD, PREDICTOR, sweep
+from lapsd.papers.laps_sd.switch_times import paper_scale
 from lapsd.papers.question import Evidence, Question, Tables
 from lapsd.papers.report import Section, Table
 from lapsd.papers.words import change, listed, percentage

@@ -8,8 +8,8 @@ import pandas as pd
 
 from lapsd.papers.differences import columns, interval_of, percent
 from lapsd.papers.inputs import Inputs, Size
-from lapsd.papers.laps_sd.claims.switching import paper_scale
 from lapsd.papers.laps_sd.fixed import DEPLOYABLE, PREDICTOR, REQUESTS, sweep
+from lapsd.papers.laps_sd.switch_times import paper_scale
 from lapsd.papers.question import Evidence, Question, Tables
 from lapsd.papers.report import Figure, Section
 from lapsd.papers.words import change, listed, signed
