@@ -117,7 +117,7 @@ class Library:
         with _quiet():
             slots = get_version_slots(gpu, engine) or {}
             chosen = engine_version or slots.get("current") or versions[-1]
-            _check("engine-version", chosen, versions)
+            _check("engine_version", chosen, versions)
             self._database = get_database(gpu, engine, chosen)
             self._handle = EngineHandle.for_database(self._database)
         self.gpu, self.engine, self.engine_version = gpu, engine, chosen
@@ -165,7 +165,7 @@ class Library:
 
         for name, value, modes in (
             ("dtype", dtype, GEMMQuantMode),
-            ("kv-dtype", kv_dtype, KVCacheQuantMode),
+            ("kv_dtype", kv_dtype, KVCacheQuantMode),
         ):
             if value is not None and value not in modes.__members__:
                 raise ValueError(f"{name}={value!r}: must be one of {', '.join(modes.__members__)}")
@@ -276,7 +276,11 @@ def _refusing(shape: Shape) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        what = f"no field {error}" if isinstance(error, KeyError) else _first_line(error)
+        what = _first_line(error)
+        if isinstance(error, KeyError):
+            what = f"no field {error}"
+        elif isinstance(error, TypeError):
+            what = f"a value of its config.json has another type than expected ({what})"
         raise ValueError(f"model {shape.name}: cannot be priced: {what}") from error
 
 
@@ -284,6 +288,8 @@ def _first_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     if "no KV budget" in text:
         return "weights and activations leave no memory for keys and values; increase tp"
+    if text.startswith("missing system flops"):
+        return "the GPU has no products of that number format"
     line = text.splitlines()[0].split(" at /")[0]
     return line if len(line) <= 240 else f"{line[:240]}..."
 
