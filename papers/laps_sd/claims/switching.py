@@ -114,12 +114,20 @@ def _over_links(inputs: Inputs, link: Link, shares: Mapping[str, float]) -> str:
     tokens, share = median_prompt(inputs.trace) + PAPER_TOKENS, shares[named(link.rate)]
     whole = int(inference_ns(inputs, [PAPER_TOKENS])[0])
     needed = link.rate_for(tokens, PAPER_SHARE * whole)
+    capacity = inputs.profile.kv_capacity
+    fitting = (
+        f" The memory of the profile's hardware holds {capacity.tokens // tokens:,} such requests,"
+        " and a server that uses all of it switches only when it is full."
+        if capacity is not None and capacity.tokens
+        else ""
+    )
     return (
         f"A request with {PAPER_TOKENS} output tokens takes {whole / 1e9:.3g} s, and has"
         f" {tokens * link.bytes_per_token / 1e6:,.0f} MB of keys and values per GPU at its end. One"
         f" switch over the profile's link ({named(link.rate)} per GPU) takes"
         f" {percentage(share, 2)} of its inference time. A share of 14 % needs"
         f" {_count(PAPER_SHARE / share)} switches per request, or a link of {named(needed)}."
+        f"{fitting}"
     )
 
 

@@ -116,8 +116,8 @@ def say(evidence: Evidence, tables: Tables) -> Section:
         ),
         _won(cells),
         (
-            "At the recorded spread and with KV transfers as measured, LAPS-SD's difference to the"
-            f" best other policy is {signed(as_recorded['laps_sd'].min())} to"
+            "At the recorded spread and with KV transfers by the profile, LAPS-SD's difference to"
+            f" the best other policy is {signed(as_recorded['laps_sd'].min())} to"
             f" {signed(as_recorded['laps_sd'].max())} %. In its best cell of the map it is"
             f" {change(interval_of(best_case, 'laps_sd'))} (spread {best_case['spread']:g}, length"
             f" error {best_case['error']:g}, load {best_case['load']:g}). The best policy of a cell"
