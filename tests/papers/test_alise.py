@@ -100,6 +100,8 @@ def test_the_memory_of_a_profile_with_a_kv_capacity_is_that_capacity_and_40_gb_l
     whole = tables.kv_capacity.tokens
     assert found == {"40 GB less": whole - 43_945, "whole memory": whole}
     assert min(found.values()) == pytest.approx(min(memories(INPUTS).values()), rel=0.05)
+    sweeps = throughput.needs(replace(INPUTS, profile=tables), TINY)
+    assert sweeps["curve alise, 40 GB less"].settings["kv_tokens"] == (whole - 43_945,)
     few = replace(tables, kv_capacity=replace(tables.kv_capacity, tokens=45_000))
     assert memories(replace(INPUTS, profile=few)) == {"whole memory": 45_000}
     unknown = replace(tables, kv_capacity=replace(tables.kv_capacity, tokens=None))
