@@ -36,7 +36,7 @@ class Link:
 
     @property
     def rates(self) -> list[float]:
-        """The link's own rate, then those of `LINK_RATES` that differ from it by over 1 %."""
+        """The link's own rate, then each of `LINK_RATES` more than 1 % from it."""
         return [self.rate, *(r for r in LINK_RATES if abs(r / self.rate - 1) > 0.01)]
 
     def switch_ns(self, tokens: int, rate: float) -> float:
