@@ -1,7 +1,7 @@
 """Costs of a profile, fitted to the times of a target and a draft model.
 
 Between the points of its grid a profile's costs are linear. The errors of the fits are measured at
-other points: batch sizes, draft lengths and contexts between those of the grid.
+other points: batch sizes, draft lengths and contexts between the points of the grid.
 """
 
 from collections.abc import Iterator, Sequence
@@ -66,7 +66,7 @@ class Grid:
         return sorted({*PROMPTS, self.longest})
 
     def step_totals(self, batch: int) -> list[int]:
-        """Return tokens of steps of `batch` requests, from one short prompt beside the others."""
+        """Return tokens of steps of `batch` requests, with one short prompt and more."""
         least = batch + SHORTEST - 1
         return [least, *(t for t in self.totals if t > least)]
 
@@ -94,7 +94,7 @@ class Pair:
     def prompts_ms(
         self, chunks: Sequence[tuple[int, int]], batch: int = 0, drafted: int = 0, context: int = 0
     ) -> float:
-        """Return the time of a step that prefills prompts beside `batch` decoding requests."""
+        """Return the time of a step that prefills prompts and runs a round of `batch` requests."""
         ms = self.target.prompts(chunks, batch, drafted + 1, context)
         if self.draft is None:
             return ms
@@ -200,7 +200,7 @@ def _square_ps(
 
 
 def _step_terms(pair: Pair, grid: Grid, batch: int, draft_step: Linear) -> StepTerms:
-    """Return the cost of steps with prompts, mostly one, beside decoding requests.
+    """Return the cost of steps with prompts, mostly one, and decoding requests.
 
     Least squares of relative errors with terms that are not negative.
     """

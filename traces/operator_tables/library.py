@@ -230,7 +230,7 @@ class Library:
         prompt : whether the pass is over prompts.
         requests : number of requests, which attention depends on.
         tokens : number of tokens that products multiply; None: by `requests` and `context`.
-        context : tokens of each request: those that a prompt's pass computes, or the cache.
+        context : tokens of each request: computed by a pass over prompts, or held in the cache.
         held : tokens of each prompt that earlier passes computed.
 
         Raises

@@ -149,7 +149,7 @@ def _draft(tables: Library, target: ModelTimes, request: TablesRequest) -> Model
 
 
 def _capacity(pair: Pair, request: TablesRequest, tables: Library) -> KVCapacity:
-    """Return the tokens whose keys and values in both models fit beside the weights of both."""
+    """Return the tokens whose keys and values in both models fit next to the weights of both."""
     memory = pair.target.memory
     budget, per_token = memory.kv_bytes, memory.kv_bytes_per_token
     if pair.draft is not None:

@@ -149,7 +149,7 @@ def test_a_profile_without_timings_is_drawn_as_when_speculation_pays(lapsd, tmp_
     ]
 
 
-def test_timings_beside_a_profile_are_drawn_unless_a_trace_is_given(lapsd, tmp_path):
+def test_timings_next_to_a_profile_are_drawn_unless_a_trace_is_given(lapsd, tmp_path):
     code, out, _ = lapsd("show", "reference.json", "--plot", tmp_path / "fit.svg")
     assert code == 0
     assert "Speculation pays" not in out

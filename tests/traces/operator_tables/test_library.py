@@ -20,7 +20,7 @@ except ValueError as reason:
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_recorded_times_are_those_of_the_library(name):
+def test_recorded_times_equal_the_times_of_the_library(name):
     recorded = json.loads(FILE.read_text(encoding="utf-8"))["passes"][name]
     for row, now in zip(recorded, passes(REQUESTS[name]), strict=True):
         assert now.pop("ms") == pytest.approx(row.pop("ms"), rel=1e-4)
