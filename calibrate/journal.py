@@ -46,6 +46,16 @@ def identity(
     }
 
 
+def threads_of(folder: Path) -> int | None:
+    """Return the number of torch's threads of the journal in `folder`, if it is known."""
+    try:
+        with (folder / JOURNAL).open(encoding="utf-8") as file:
+            threads = json.loads(file.readline())["threads"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # the journal itself reports what is wrong with it
+    return threads if isinstance(threads, int) and threads > 0 else None
+
+
 @torch.inference_mode()
 def weights_digest(model: Any) -> str:
     """Return a digest of the name, the shape and 64 values of every parameter."""

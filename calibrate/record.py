@@ -1,27 +1,36 @@
 """Calibrate a pair: decode prompts speculatively, time all costs, and make traces and a profile."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lapsd.calibrate.decoding.decoder import Generation, generate
+from lapsd.calibrate.budget import Budget
+from lapsd.calibrate.decoding.decoder import generate
 from lapsd.calibrate.decoding.exactness import greedy_regret
-from lapsd.calibrate.decoding.replayable import replayable
 from lapsd.calibrate.fitting.lengths import predict_lengths, prompt_embeddings
 from lapsd.calibrate.fitting.terms import Timings, assemble, warnings_of
 from lapsd.calibrate.models.loading import Pair
-from lapsd.calibrate.prompts import Prompt
+from lapsd.calibrate.recording import (
+    ROUND_COLUMNS,
+    Log,
+    MemoryLog,
+    Progress,
+    decode,
+    first_of_each,
+    silent,
+    trace_row,
+)
 from lapsd.calibrate.requests import Settings, Tokenized
 from lapsd.calibrate.stamp import stamp
-from lapsd.calibrate.timing.cells import WIDTHS, design, time_alone, time_grid
+from lapsd.calibrate.timing.cells import PASSES, WIDTHS, design, time_alone, time_grid
 from lapsd.calibrate.timing.floors import floors
 from lapsd.calibrate.timing.gpu_state import gpu_state, holds_back
 from lapsd.calibrate.timing.kv_transfers import swap_during_decode, time_swaps
-from lapsd.calibrate.timing.prefill import time_prefills
+from lapsd.calibrate.timing.prefill import REPEATS, batched_sizes, time_prefills
 from lapsd.traces import LEARNED, Profile, Trace, speculation_pays, trace_from_rounds
 from lapsd.traces.provenance import GreedyCheck, Provenance, Speculation, SpeculationCheck
 
@@ -29,26 +38,8 @@ GREEDY_CHECKS = 6  # requests whose greedy output is compared with the target's 
 CHECKED_RUNS = 6  # requests decoded at the best draft length, to check its predicted speed
 SWAP_SIZES = (64, 128, 256, 512, 1_024, 2_048, 4_096)
 FLOOR_CONTEXTS = (128, 512, 2_048, 4_096)
-ROUND_COLUMNS = ("drafted", "accepted", "emitted", "context", "draft_ns", "verify_ns", "total_ns")
-Progress = Callable[[str, int, int], None]  # (phase, steps done, steps in total)
-
-
-class Log(Protocol):
-    """A store of records, one per decoded request, such as `lapsd.calibrate.journal.Journal`."""
-
-    records: list[dict[str, Any]]
-
-    def append(self, record: dict[str, Any]) -> None: ...
-
-
-class MemoryLog:
-    """A `Log` in memory."""
-
-    def __init__(self) -> None:
-        self.records: list[dict[str, Any]] = []
-
-    def append(self, record: dict[str, Any]) -> None:
-        self.records.append(record)
+# shares of a time budget after which no further prefills, and no further cells, are timed
+PREFILLS, CELLS = 0.6, 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +77,9 @@ def calibrate(
     settings: Settings,
     *,
     log: Log | None = None,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = silent,
     command: str = "",
+    budget: Budget | None = None,
 ) -> Calibration:
     """Decode every request at every draft length, then time batches, prefills and KV transfers.
 
@@ -100,18 +92,29 @@ def calibrate(
     log : Log, optional
         Receives one record per decoded request. Requests that it already holds are not decoded
         again.
-    progress : callable
-        Called often with (phase, steps done, steps in total).
+    progress : Progress
+        Called often.
     command : str
         The command as the user typed it; written into the results.
+    budget : Budget, optional
+        Measurements that do not fit are left out, and `left_out` of the provenance names them.
+        Decoding ends when half of the budget is used up (`recording.decode`). Of the costs, samples
+        are left out first (the later passes over the cells, the later prefills), then the largest
+        batch sizes. Two requests of each prompt set and batch size 1 are always measured.
     """
-    log = MemoryLog() if log is None else log
+    log, budget = MemoryLog() if log is None else log, budget or Budget()
     states = {"before": gpu_state()} if pair.device.type == "cuda" else {}
     # one KV memory for all phases: allocating a larger one later would invalidate all graphs
     look_ahead = settings.max_new_tokens + max(settings.draft_tokens) + 1
     pair.workspace.capacity = max([_longest(pair), *(len(ids) + look_ahead for _, ids in requests)])
-    decode(pair, requests, settings, log, progress)
-    timings, fit_notes, during = _timings(pair, settings, log, progress)
+    asked = len(requests)
+    requests = requests[: decode(pair, requests, settings, log, progress, budget)]
+    log = MemoryLog(first_of_each(log.records, len(requests)))
+    timings, fit_notes, during = _timings(pair, settings, log, progress, budget)
+    left_out = [f"{asked - len(requests)} of {asked} requests"] if len(requests) < asked else []
+    if budget.limited:
+        left_out += _untimed(pair, settings, timings)
+        timings = replace(timings, grid=timings.grid.without_late())
     if states:
         states |= {"during": during, "after": gpu_state()}
     n, grid = settings.draft_tokens[0], timings.grid
@@ -124,12 +127,14 @@ def calibrate(
         drift=round(grid.drift, 4),
         unstable=grid.unstable or held_back,
         incomplete=tuple(grid.skipped) if grid.interrupted else (),
+        left_out=tuple(left_out),
     ).noting(
         max_new_tokens=settings.max_new_tokens,
         temperature=settings.sampling.temperature,
         seed=settings.sampling.seed,
         skipped_cells=grid.skipped,
         **({"gpu_states": states} if states else {}),
+        **({"budget_s": budget.seconds} if budget.limited else {}),
     )
     warnings = warnings_of(fits, grid)
     if held_back:
@@ -148,7 +153,7 @@ def calibrate(
     bounds = floors(pair, n, [c for c in FLOOR_CONTEXTS if c < pair.context])
     profile = Profile("measured", pair.weights, costs, fits.noting(**fit_notes), provenance, bounds)
     if requests and not grid.interrupted:
-        speculation, warning = _pays(pair, requests, settings, traces[n], profile, progress)
+        speculation, warning = _pays(pair, requests, settings, traces[n], profile, progress, budget)
         profile = replace(profile, speculation=speculation)
         warnings += warning
     return Calibration(
@@ -161,45 +166,6 @@ def calibrate(
     )
 
 
-def decode(
-    pair: Pair, requests: Sequence[Tokenized], settings: Settings, log: Log, progress: Progress
-) -> None:
-    """Decode the requests that `log` does not hold yet, and append one record for each to it.
-
-    A record also holds the columns that allow a replay at other draft lengths (`replayable`).
-    """
-    sampling = settings.sampling
-    work = [(n, i) for n in settings.draft_tokens for i in range(len(requests))]
-    warm: set[int] = set()
-    for k, (n, i) in enumerate(work):
-        if k < len(log.records):
-            continue
-        prompt, ids = requests[i]
-        if n not in warm:
-            generate(
-                pair, ids, n=n, max_new_tokens=min(16, settings.max_new_tokens), sampling=sampling
-            )
-            warm.add(n)
-        progress("decoding", k, len(work))
-        done = generate(
-            pair, ids, n=n, max_new_tokens=settings.max_new_tokens, sampling=sampling, request=i
-        )
-        columns = replayable(pair, ids, done.tokens, sampling.temperature)
-        log.append(_record(prompt, n, done) | columns._asdict())
-
-
-def _record(prompt: Prompt, n: int, done: Generation) -> dict[str, Any]:
-    return {
-        "request_id": prompt.request_id,
-        "dataset": prompt.dataset,
-        "draft_tokens": n,
-        "prompt_tokens": done.prompt_tokens,
-        "prefill_ns": done.prefill_ns,
-        "tokens": done.tokens,
-        "rounds": [[getattr(r, name) for name in ROUND_COLUMNS] for r in done.rounds],
-    }
-
-
 def _greedy_check(
     pair: Pair, settings: Settings, requests: Sequence[Tokenized], log: Log
 ) -> GreedyCheck | None:
@@ -207,7 +173,8 @@ def _greedy_check(
     if settings.sampling.temperature:
         return None
     n = settings.draft_tokens[0]
-    first = list(zip(requests, log.records, strict=False))[:GREEDY_CHECKS]
+    records = [record for record in log.records if record["draft_tokens"] == n]
+    first = list(zip(requests, records, strict=True))[:GREEDY_CHECKS]
     regrets = [greedy_regret(pair, ids, record["tokens"], n) for (_, ids), record in first]
     return GreedyCheck(
         exact=all(r.exact for r in regrets),
@@ -236,7 +203,7 @@ def _traces(
     source = f"lapsd calibrate, {pair.target_name} + {pair.draft_name}"
     traces: dict[int, Trace] = {}
     for n in settings.draft_tokens:
-        rows = [_row(r) for r in log.records if r["draft_tokens"] == n]
+        rows = [trace_row(r) for r in log.records if r["draft_tokens"] == n]
         lengths = np.array([r["output_tokens"] for r in rows])
         predicted = predict_lengths(
             embeddings,
@@ -257,22 +224,6 @@ def _traces(
     return traces
 
 
-def _row(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of a trace for one record."""
-    drafted, accepted = (
-        [r[ROUND_COLUMNS.index(name)] for r in record["rounds"]] for name in ("drafted", "accepted")
-    )
-    return {
-        **{
-            name: record[name]
-            for name in ("request_id", "dataset", "prompt_tokens", "acceptable", "accept_prob")
-        },
-        "output_tokens": len(record["tokens"]),
-        "drafted": drafted,
-        "accepted": accepted,
-    }
-
-
 def round_frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return the rounds of all recorded requests, one row per round."""
     rows = [(r["request_id"], i, *values) for r in records for i, values in enumerate(r["rounds"])]
@@ -286,7 +237,7 @@ def _longest(pair: Pair) -> int:
 
 
 def _timings(
-    pair: Pair, settings: Settings, log: Log, progress: Progress
+    pair: Pair, settings: Settings, log: Log, progress: Progress, budget: Budget
 ) -> tuple[Timings, dict[str, Any], Any]:
     """Time prefills, KV transfers and the grid of cells.
 
@@ -296,8 +247,13 @@ def _timings(
     the rounds of the recorded requests.
     """
     longest = _longest(pair)
+    progress("timing prefills", 0, 1, budget.at_most(PREFILLS))
     prefills = time_prefills(
-        pair, longest - 4, settings.batches, lambda: progress("timing prefills", 0, 1)
+        pair,
+        longest - 4,
+        settings.batches,
+        lambda: progress("timing prefills", 0, 1),
+        deadline=budget.until(PREFILLS),
     )
     # the recorded prompts give weight to typical lengths, and the sweep covers the whole range
     real = [
@@ -319,15 +275,48 @@ def _timings(
     states: list[Any] = []
 
     def tick(done: int, total: int) -> None:
-        progress("timing rounds", done, total)
+        progress("timing blocks of rounds", done, total, budget.at_most(CELLS))
         if pair.device.type == "cuda" and done == total // 2:
             states.append(gpu_state())
 
-    grid = time_grid(pair, cells, settings.sampling, tick, quick=settings.quick)
+    grid = time_grid(
+        pair,
+        cells,
+        settings.sampling,
+        tick,
+        deadline=budget.until(CELLS),
+        quick=settings.quick,
+        shorten=budget.limited,
+    )
     timings = Timings(round_frame(log.records) if log.records else None, grid, prefills, transfers)
     alone = time_alone(pair, lengths[0], min(512, longest - 2 * lengths[0] - 2))
     fit_notes = {"swap_notes": {**swap_notes, "during_decode": during_decode}, "alone": alone}
     return timings, fit_notes, states[0] if states else None
+
+
+def _untimed(pair: Pair, settings: Settings, timings: Timings) -> list[str]:
+    """Return what was not timed for want of time, in words."""
+    grid, prefills, out = timings.grid, timings.prefills, []
+    batches = sorted({1, *settings.batches})
+    if grid.late:
+        missing = [b for b in batches if b not in grid.passes]
+        sizes = f" (batch sizes {', '.join(map(str, missing))})" if missing else ""
+        out.append(f"{len(grid.late)} of {grid.cells} cells{sizes}")
+    passes = 1 if settings.quick or pair.device.type == "cuda" else PASSES
+    fewer = [b for b, done in sorted(grid.passes.items()) if done < passes]
+    if fewer and not grid.interrupted:
+        out.append(
+            f"some of the {passes} passes over the cells of batch size{'s' * (len(fewer) > 1)}"
+            f" {', '.join(map(str, fewer))}"
+        )
+    single, batched = prefills[prefills["batch"] == 1], prefills[prefills["batch"] > 1]
+    repeats = int(single.groupby("tokens").size().max())
+    if repeats < REPEATS:
+        out.append(f"{REPEATS - repeats} of {REPEATS} repetitions of prefills")
+    wanted = len(batched_sizes(pair, _longest(pair) - 4, settings.batches))
+    if len(batched) < (REPEATS * wanted):
+        out.append(f"{wanted - len(batched) // REPEATS} of {wanted} batched prefills")
+    return out
 
 
 def samples_frame(timings: Timings) -> pd.DataFrame:
@@ -353,11 +342,12 @@ def _pays(
     trace: Trace,
     profile: Profile,
     progress: Progress,
+    budget: Budget,
 ) -> tuple[Speculation, list[str]]:
     """Return the predicted tokens per second by draft length, and warnings.
 
-    The best draft length at batch size 1 is checked by real runs. There is one warning for each
-    batch size at which plain decoding is fastest.
+    The best draft length at batch size 1 is checked by real runs (at least one, whatever the
+    budget). There is one warning for each batch size at which plain decoding is fastest.
     """
     progress("comparing draft lengths", 0, 1)
     speculation = Speculation.of(speculation_pays(trace, profile))
@@ -372,8 +362,11 @@ def _pays(
         :CHECKED_RUNS
     ]
     if best_n and chosen:
-        seconds, tokens = [], []
+        seconds: list[float] = []
+        tokens: list[int] = []
         for i, ids in chosen:
+            if seconds and not budget.left_s:
+                break
             begin = time.perf_counter()
             done = generate(
                 pair,
@@ -385,13 +378,13 @@ def _pays(
             )
             seconds.append(time.perf_counter() - begin - done.prefill_ns / 1e9)
             tokens.append(len(done.tokens))
-        same = trace.take([i for i, _ in chosen])
+        same = trace.take([i for i, _ in chosen[: len(seconds)]])
         predicted = speculation_pays(same, profile, batches=(1,), lengths=(best_n,))[
             "tokens_per_s"
         ].iloc[0]
         check = SpeculationCheck(
             draft_tokens=best_n,
-            requests=len(chosen),
+            requests=len(seconds),
             measured_tokens_per_s=round(sum(tokens) / sum(seconds), 3),
             predicted_tokens_per_s=round(float(predicted), 3),
         )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
 
 HOLDS, PART, NOT = "holds", "holds in part", "does not hold here"
+NOT_TESTED = "not tested"  # the machine of these inputs cannot test the claim
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Claim:
     source : where the claim comes from, and which details of it we do not know
     short : the finding in a few words
     findings : paragraphs
-    verdict : `HOLDS`, `PART` or `NOT`
+    verdict : `HOLDS`, `PART`, `NOT` or `NOT_TESTED`
     why : the reason for the verdict, in one or two sentences
     """
 

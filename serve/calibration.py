@@ -6,6 +6,7 @@ all its requests, including prompts; the draft and the target are not timed sepa
 means, not medians, because the simulator predicts sums of steps, and step times have a long tail.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from scipy.optimize import nnls
 
 from lapsd.calibrate.fitting.linear import errors, fit_mean
 from lapsd.calibrate.record import Calibration
+from lapsd.calibrate.recording import Progress, silent
 from lapsd.serve.engine import Engine
 from lapsd.serve.plan import Plan, PlannedRequest
 from lapsd.serve.record import Record
@@ -34,7 +36,6 @@ NOTE = (
     " drafting"
 )
 ESTIMATED = "the token that prefill emits counts as part of the prompt"
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def calibrate(
     plan: Plan,
     batches: Sequence[int],
     provenance: Provenance,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> Calibration:
     """Serve the requests in batches of each size and fit the times of their steps.
 
@@ -68,13 +69,19 @@ def calibrate(
     """
     runs, records = [*sorted(batches), min(batches)], list[Record]()
     every_request = [*requests.planned, *requests.reaching(plan.draft_tokens)]
-    progress("warming up", 0, len(runs))
+    progress("warming up", 0, 1)
     engine.serve(replace(plan, requests=every_request[: max(batches)], batch=max(batches)))
-    for i, batch in enumerate(runs):
-        progress(f"batch size {batch}", i, len(runs))
+    longest_s = 0.0
+    for i, batch in enumerate(runs, 1):
+        # larger batches take less time; the last run repeats the first
+        takes = f"about {longest_s:,.0f} s or less" if longest_s else ""
+        what = f"run {i} of {len(runs)} ({len(every_request)} requests at batch size {batch})"
+        progress(what, 0, 1, takes)
+        begun = time.monotonic()
         records.append(engine.serve(replace(plan, requests=every_request, batch=batch)))
         if not records[-1].complete:
             raise KeyboardInterrupt
+        longest_s = max(longest_s, time.monotonic() - begun)
     samples = samples_of(records[:-1])
     costs, fits = costs_of(samples, plan.draft_tokens)
     drift = _mean_ns(records[-1]) / _mean_ns(records[0]) - 1

@@ -43,6 +43,9 @@ NOT_OURS = {
     "vllm serve": "tests/serve/vllm serves; its options are parsed there",
     "make gpu-check": "test_benchmarks.py runs its sections on a CPU",
     "PYTHONPATH=build/links python3 benchmarks/gpu_check.py": "the same",
+    "python benchmarks/tables_against_measurements.py": (
+        "test_tables_against_measurements.py runs it"
+    ),
     "pip install": "test_wheel.py installs",
     "dask": "test_cluster.py runs a scheduler and workers",
 }
@@ -206,6 +209,8 @@ def test_a_page_runs_from_top_to_bottom(page, capsys, request):
             shutil.copy(BUNDLED / f"reference.{ending}", f"mine/{name}.{ending}")
     if page == "docs/cluster.md":
         request.getfixturevalue("clusters")
+    if page == "docs/gpu-tables.md":
+        pytest.importorskip("aiconfigurator_core", reason="its commands need the extra gpu-tables")
     matplotlib.use("Agg")
     names: dict[str, object] = {"__name__": "__main__"}
     for number, (language, text) in enumerate(blocks(page)):

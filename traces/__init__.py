@@ -25,6 +25,7 @@ from lapsd.traces.files import (
 )
 from lapsd.traces.importers import IMPORTERS, Imported, Importer
 from lapsd.traces.invariants import trace_from_rounds
+from lapsd.traces.operator_tables import TablesRequest, profile_from_tables
 from lapsd.traces.predictors import PREDICTORS, LengthPredictor
 from lapsd.traces.pricing import PricedTrace, price
 from lapsd.traces.profile import Profile
@@ -55,6 +56,7 @@ __all__ = [
     "StepCost",
     "StepTerms",
     "Swap",
+    "TablesRequest",
     "Trace",
     "Workload",
     "at_draft_length",
@@ -71,6 +73,7 @@ __all__ = [
     "mix",
     "ordinary_decoding",
     "price",
+    "profile_from_tables",
     "save_arrivals",
     "save_profile",
     "save_prompts",

@@ -1,7 +1,7 @@
 """Published configurations of language models, by name.
 
-Sources: LLaMA (arXiv 2302.13971), JackFram/llama-68m, OPT (arXiv 2205.01068). The values are those
-of each model's `config.json`.
+Sources: LLaMA (arXiv 2302.13971), JackFram/llama-68m, OPT (arXiv 2205.01068). The values come from
+each model's `config.json`.
 """
 
 from collections.abc import Mapping

@@ -295,6 +295,11 @@ class RoundCost:
 
     def _base_ns(self, drafted: int) -> int:
         """Return the cost of the round without context."""
+        if self._only == 0 and drafted:
+            raise ValueError(
+                f"draft tokens {drafted}: the profile prices decoding without drafts only; it needs"
+                " a trace without drafts (lapsd generate --acceptance none), or --draft-tokens 0"
+            )
         if self._only is not None and drafted != self._only:
             raise ValueError(
                 f"draft tokens {drafted}: the profile was fitted to rounds of {self._only} draft"

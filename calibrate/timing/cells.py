@@ -9,8 +9,8 @@ import random
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 import torch
@@ -30,6 +30,7 @@ BLOCK, MAX_BLOCKS, STEADY = 5, 6, 0.01
 LEAST_ROUNDS, MOST_ROUNDS, CELL_SECONDS = 4, 24, 0.45
 DRIFT, DRIFT_CELLS = 0.03, 3
 PASSES = 3
+NO_TIME = "no time left"
 
 
 @dataclass(frozen=True)
@@ -121,16 +122,31 @@ class Grid:
     drift : float
         Relative change of the time of the same cells from the first to the last visit.
     interrupted : bool
+    passes : mapping of batch size to int
+        Passes over the cells of each batch size that was timed.
+    cells : int
+        Number of cells, timed or skipped.
     """
 
     samples: pd.DataFrame
     skipped: list[str]
     drift: float
     interrupted: bool = False
+    passes: Mapping[int, int] = field(default_factory=dict)
+    cells: int = 0
 
     @property
     def unstable(self) -> bool:
         return abs(self.drift) > DRIFT
+
+    @property
+    def late(self) -> list[str]:
+        """The skipped cells that there was no time for."""
+        return [cell for cell in self.skipped if cell.endswith(NO_TIME)]
+
+    def without_late(self) -> "Grid":
+        """Return the grid without the mention of the cells that there was no time for."""
+        return replace(self, skipped=[cell for cell in self.skipped if cell not in self.late])
 
 
 def time_grid(
@@ -141,6 +157,7 @@ def time_grid(
     *,
     deadline: float = float("inf"),
     quick: bool = False,
+    shorten: bool = False,
 ) -> Grid:
     """Time all cells.
 
@@ -158,6 +175,10 @@ def time_grid(
         On the clock `time.monotonic`.
     quick : bool
         Take few samples per cell, only to see that everything works.
+    shorten : bool
+        Measure what is most useful before the deadline: in each pass the small batch sizes come
+        first, and a visit that would end after the deadline is skipped. The first visits to batch
+        size 1, without which there is no profile, are never skipped for want of time.
 
     Raises
     ------
@@ -177,21 +198,21 @@ def time_grid(
             [e for e in numbered if e[1].batch == b] for b in dict.fromkeys(c.batch for c in cells)
         ]
         visits = [(group, k) for k in range(1 if quick else PASSES) for group in groups]
+    if shorten:
+        visits.sort(key=lambda v: (v[1], v[0][0][1].batch))
     rows: list[tuple[object, ...]] = []
     skipped: dict[str, str] = {}
+    visit_s: dict[int, float] = {}  # of the last visit, by batch size
     interrupted = False
     pending, done = deque(visits), 0
     while pending:
         group, visit = pending.popleft()
         progress(done, done + 1 + len(pending))
         done += 1
-        reason = (
-            "interrupted"
-            if interrupted
-            else "no time left"
-            if time.monotonic() > deadline
-            else None
-        )
+        batch, began = group[0][1].batch, time.monotonic()
+        late = began + (_expected_s(batch, visit_s) if shorten else 0.0) > deadline
+        needed = shorten and batch == 1 and visit == 0
+        reason = "interrupted" if interrupted else NO_TIME if late and not needed else None
         able = (
             [] if reason else [(i, cell) for i, cell in group if bench.does_not_fit(cell) is None]
         )
@@ -211,10 +232,12 @@ def time_grid(
             reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
         except KeyboardInterrupt:
             interrupted, reason = True, "interrupted"
+        if able:
+            visit_s[batch] = time.monotonic() - began
         there = {row[0] for row in rows}
         for i, cell in group:
             if i not in there:
-                skipped[str(cell)] = reason or bench.does_not_fit(cell) or "no time left"
+                skipped[str(cell)] = reason or bench.does_not_fit(cell) or NO_TIME
     columns = [
         "cell",
         "role",
@@ -234,9 +257,25 @@ def time_grid(
     left_out = [f"{cell}: {reason}" for cell, reason in skipped.items()]
     # second visits on a GPU only serve to compute the drift
     kept = samples if pair.device.type != "cuda" else samples[samples["visit"] == 0]
+    passes = kept.groupby("batch")["visit"].nunique()
     return Grid(
-        kept.drop(columns="visit").reset_index(drop=True), left_out, _drift(samples), interrupted
+        kept.drop(columns="visit").reset_index(drop=True),
+        left_out,
+        _drift(samples),
+        interrupted,
+        dict(zip(passes.index.tolist(), passes.tolist(), strict=True)),
+        len(cells),
     )
+
+
+def _expected_s(batch: int, visit_s: Mapping[int, float]) -> float:
+    """Return the expected seconds of a visit: those of the last visit to the same batch size, or
+    at most in proportion to the batch size.
+    """
+    if not visit_s:
+        return 0.0
+    nearest = max((b for b in visit_s if b <= batch), default=min(visit_s))
+    return visit_s[nearest] * batch / nearest
 
 
 def _drift(samples: pd.DataFrame) -> float:

@@ -7,17 +7,18 @@ from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lapsd.calibrate.budget import Budget
 from lapsd.calibrate.decoding.decoder import Sampling
-from lapsd.calibrate.journal import JOURNAL, Journal, identity
+from lapsd.calibrate.journal import JOURNAL, Journal, identity, threads_of
 from lapsd.calibrate.models.loading import Pair, choose_device, load_pair, locate_pair, random_pair
 from lapsd.calibrate.models.shapes import SHAPES
 from lapsd.calibrate.prompts import PROMPT_SETS, Prompt, bundled_prompts, read_prompts
 from lapsd.calibrate.record import Calibration, calibrate
 from lapsd.calibrate.requests import Settings, Tokenized, in_order, tokenize
 from lapsd.calibrate.timing.cells import BATCHES
+from lapsd.cli.measuring import HELP, budget_of, report_left_out, use_threads
+from lapsd.cli.terminal import watch
 from lapsd.traces import Trace, save_profile, save_trace
 from lapsd.traces.errors import DONE, INCOMPLETE, run_command
 from lapsd.traces.files import make_writable_folder, write_whole
@@ -82,6 +83,7 @@ def command(
     quick: Annotated[
         bool, typer.Option("--quick", help="Take few samples of each cost, to try things out.")
     ] = False,
+    budget: Annotated[str | None, typer.Option(help=HELP)] = None,
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda, or spread (the target is split over all GPUs).")
     ] = "auto",
@@ -120,6 +122,8 @@ def command(
         numbers(batches, "--batches"),
         quick,
     )
+    bundled = random_weights is None and (target, draft) == ("reference", "reference")
+    limit = budget_of(budget, bundled=bundled)
     claim(out, overwrite, resume)
     choose_device(device)
     if random_weights is not None:
@@ -129,18 +133,20 @@ def command(
                 " --resume"
             )
         pair = random_pair(random_weights, device=device, dtype=dtype, engine=engine)
-        return _finish(_calibrated(pair, [], settings, None), out)
+        use_threads(pair, settings.draft_tokens[0], 1, None, quiet=False)
+        return _finish(_calibrated(pair, [], settings, None, limit), out, limit)
     locate_pair(target, draft)
     sets = [prompts_named(name, field, seed) for name in prompts or list(PROMPT_SETS)]
     pair = load_pair(target, draft, device=device, dtype=dtype, engine=engine)
     order = in_order(
-        [tokenize(pair, texts, settings, leave_out=bundled, chat=chat) for bundled, texts in sets]
+        [tokenize(pair, texts, settings, leave_out=ours, chat=chat) for ours, texts in sets]
     )
+    use_threads(pair, settings.draft_tokens[0], 1, threads_of(out) if resume else None, quiet=False)
     journal = Journal(
         out, identity(pair, order, settings.described | {"requests": len(order)}), resume=resume
     )
     try:
-        result = _calibrated(pair, order, settings, journal)
+        result = _calibrated(pair, order, settings, journal, limit)
     except (KeyboardInterrupt, torch.OutOfMemoryError) as error:
         what = "interrupted" if isinstance(error, KeyboardInterrupt) else "out of GPU memory"
         total = len(order) * len(settings.draft_tokens)
@@ -152,7 +158,7 @@ def command(
         return INCOMPLETE
     finally:
         journal.close()
-    code = _finish(result, out)
+    code = _finish(result, out, limit)
     if code == DONE:
         journal.remove()
     return code
@@ -173,19 +179,11 @@ def numbers(text: str, option: str) -> tuple[int, ...]:
 
 
 def _calibrated(
-    pair: Pair, order: list[Tokenized], settings: Settings, journal: Journal | None
+    pair: Pair, order: list[Tokenized], settings: Settings, journal: Journal | None, budget: Budget
 ) -> Calibration:
-    with _progress() as bar:
-        task = bar.add_task("starting", total=None)
+    with watch(stages=True) as shown:
         return calibrate(
-            pair,
-            order,
-            settings,
-            log=journal,
-            command=typed(),
-            progress=lambda what, done, total: bar.update(
-                task, description=what, completed=done, total=total
-            ),
+            pair, order, settings, log=journal, command=typed(), progress=shown, budget=budget
         )
 
 
@@ -221,18 +219,7 @@ def typed() -> str:
     return shlex.join(["lapsd", *arguments])
 
 
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
-def _finish(result: Calibration, out: Path) -> int:
+def _finish(result: Calibration, out: Path, budget: Budget) -> int:
     """Write the files, print a summary of each, and return the exit code."""
     write(result, out)
     for n, name in _trace_names(result).items():
@@ -240,6 +227,7 @@ def _finish(result: Calibration, out: Path) -> int:
     _report_profile(out / "profile.json", result)
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    report_left_out("calibrate", budget, result.profile.provenance.left_out)
     if result.complete:
         return DONE
     print(

@@ -122,7 +122,7 @@ def _calibrated(
     )
     known = stamp(pair, typed())
     known = known.noting(**{k: v for k, v in settings.described.items() if k != "draft_tokens"})
-    with watch(quiet=False) as shown:
+    with watch(stages=True) as shown:
         return calibrate(
             engine, Requests(planned, pair.context), plan, settings.batches, known, shown
         )

@@ -69,9 +69,9 @@ class SpeculationAnswer:
 
     @property
     def batches(self) -> list[int]:
-        """Batch sizes of the table and of the figure's lines: `SHOWN`, and the largest one."""
+        """Batch sizes of the table and of the figure's lines: the largest, and `SHOWN` below it."""
         largest = int(self.pays["batch"].max())
-        return [*(b for b in SHOWN if b < largest), largest]
+        return [*(b for b in SHOWN if 1.5 * b < largest), largest]
 
     @property
     def verdict(self) -> str:

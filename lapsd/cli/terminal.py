@@ -26,7 +26,11 @@ def console() -> Console:
 
 
 class Watch:
-    """Shows progress: one bar per task on a terminal, else one line per task after two seconds.
+    """Shows progress: one bar per task on a terminal, else one line per task.
+
+    The line of a task comes after two seconds and says how long the rest takes. With `stages` it
+    comes as soon as the task begins and says how long the task takes; where the caller does not
+    know, the line after two seconds follows.
 
     Attributes
     ----------
@@ -34,19 +38,24 @@ class Watch:
         stderr, for further lines.
     """
 
-    def __init__(self, bar: Progress) -> None:
-        self.bar = bar
+    def __init__(self, bar: Progress, stages: bool = False) -> None:
+        self.bar, self._stages = bar, stages
         self.console = bar.console
         self._tasks: dict[str, TaskID] = {}
         self._begun: dict[str, tuple[float, int]] = {}
         self._done: dict[str, int] = {}
         self._said: set[str] = set()
 
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """Set the progress of a task; `done` of the first call counts as done before."""
+    def __call__(self, what: str, done: int, total: int, takes: str = "") -> None:
+        """Set the progress of a task; `done` of the first call counts as done before.
+
+        `takes` of the first call says how long the task takes, as in "about 20 s".
+        """
         if what not in self._tasks:
             self._tasks[what] = self.bar.add_task(what, total=total, rate="")
             self._begun[what] = time.monotonic(), done
+            if self._stages and not self.console.is_terminal:
+                self._begin(what, total - done, takes)
         self._done[what] = done
         new, seconds = self.since_begun(what)
         rate = new / seconds if seconds > 0 else 0.0
@@ -58,6 +67,13 @@ class Watch:
                 f"{what}: about {(total - done) / rate:,.0f} s left", highlight=False
             )
 
+    def _begin(self, what: str, count: int, takes: str) -> None:
+        """Print that a task begins, how many steps it has, and how long it takes."""
+        details = ", ".join(text for text in (f"{count:,}" if count > 1 else "", takes) if text)
+        self.console.print(f"{what}: {details}" if details else what, highlight=False)
+        if takes:
+            self._said.add(what)
+
     def since_begun(self, what: str) -> tuple[int, float]:
         """Return the progress and the seconds since the first call."""
         begun, before = self._begun[what]
@@ -65,8 +81,11 @@ class Watch:
 
 
 @contextmanager
-def watch(quiet: bool = False) -> Iterator[Watch]:
-    """Show progress bars on stderr while the block runs, unless `quiet` or without a terminal."""
+def watch(quiet: bool = False, stages: bool = False) -> Iterator[Watch]:
+    """Show progress on stderr while the block runs: bars on a terminal, unless `quiet`, else lines.
+
+    `stages`: see `Watch`; for commands whose stages take minutes.
+    """
     columns = (
         TextColumn("{task.description:>10}"),
         BarColumn(),
@@ -80,4 +99,4 @@ def watch(quiet: bool = False) -> Iterator[Watch]:
     with Progress(
         *columns, console=stderr, transient=True, disable=quiet or not stderr.is_terminal
     ) as bar:
-        yield Watch(bar)
+        yield Watch(bar, stages and not quiet)

@@ -4,7 +4,6 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,10 +11,12 @@ import numpy as np
 import typer
 from rich.markup import escape
 
-from lapsd.calibrate import load_pair
+from lapsd.calibrate import Pair, load_pair
 from lapsd.calibrate.models.loading import load_tokenizer, locate_pair
 from lapsd.calibrate.prompts import PROMPT_SETS, Prompt, bundled_prompts, read_prompts
 from lapsd.cli.calibrate_pair import run_with_models
+from lapsd.cli.live_workloads import Serving
+from lapsd.cli.measuring import HELP, budget_of, report_left_out, use_threads
 from lapsd.cli.options import FIGURES, AsJson, Overwrite, check_file, verb
 from lapsd.cli.scenario_options import with_scenario
 from lapsd.cli.tables.validation import text_table
@@ -35,15 +36,15 @@ from lapsd.policies import (
 from lapsd.serve.engine import Engine
 from lapsd.serve.own.engine import OwnEngine
 from lapsd.serve.plan import CLOCKS, importable_spec
-from lapsd.serve.validation.findings import Outcome, outcomes
+from lapsd.serve.validation.findings import outcomes
 from lapsd.serve.validation.folder import Folder
-from lapsd.serve.validation.live_runs import LiveRuns, Trial, check_policies
+from lapsd.serve.validation.live_runs import Trial, check_policies
 from lapsd.serve.validation.report import Report
 from lapsd.serve.validation.source import Source
 from lapsd.serve.validation.tables import differences_text, errors_text, latencies_text
 from lapsd.serve.vllm.process import DEFAULT_PYTHON, VllmEngine
 from lapsd.sim.experiment import Scenario
-from lapsd.traces import Profile, Trace, load_profile, load_trace
+from lapsd.traces import Trace, load_profile, load_trace
 from lapsd.traces.errors import INTERRUPTED
 from lapsd.traces.files import write_whole
 
@@ -114,6 +115,7 @@ def command(
     quick: Annotated[
         bool, typer.Option("--quick", help="Run few calibration rounds, to try it out.")
     ] = False,
+    budget: Annotated[str | None, typer.Option(help=HELP)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[
         str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")
@@ -145,6 +147,8 @@ def command(
             raise ValueError(f"{option} {value}: must be {' or '.join(known)}")
     if seeds < 1:
         raise ValueError(f"--seeds {seeds}: must be at least 1")
+    bundled = engine == "own" and (target, draft) == ("reference", "reference")
+    limit = budget_of(budget, bundled=bundled)
     loads = list(dict.fromkeys(load or LOADS))
     # in vLLM preempted requests keep their blocks by default
     scenario = {**({"kv_slots": "unlimited"} if engine == "vllm" else {}), **scenario}
@@ -163,20 +167,35 @@ def command(
     folder = _folder(
         out, scenario, loads, policies, name, clock, overwrite=overwrite, resume=resume
     )
-    serving: Engine = vllm or OwnEngine(
-        load_pair(target, draft, device=device, dtype=dtype), _typed()
+    serving: Engine = vllm or _own_engine(
+        load_pair(target, draft, device=device, dtype=dtype),
+        source.draft_tokens,
+        scenario.get("batch", 1),
+        folder,
+        quiet=as_json,
     )
     trial = Trial(serving, source, dict(scenario), policies, clock, quick)
     given = load_profile(profile) if profile is not None else None
-    outcomes, complete = _serve(trial, loads, seeds, folder, given, quiet=as_json)
-    if outcomes:
+    with watch(quiet=as_json, stages=True) as shown:
+        served = Serving(trial, loads, seeds, folder, limit, shown).serve()
+    found = outcomes(served.runs, given)
+    if found:
         report = Report(
             f"{ENGINES[engine]} with {target} + {draft}",
-            _made(trial, loads, seeds, profile),
-            outcomes,
+            _made(trial, loads, seeds, profile) | served.made(limit),
+            found,
         )
         _show(report, folder, plot, html, as_json=as_json)
-    return 0 if complete else INTERRUPTED
+    report_left_out("validate", limit, served.left_out)
+    return 0 if served.complete else INTERRUPTED
+
+
+def _own_engine(pair: Pair, n: int, batch: int, folder: Folder | None, *, quiet: bool) -> OwnEngine:
+    """Return our own engine; a resumed validation keeps its number of threads."""
+    begun = None if folder is None else folder.profile
+    machine = None if begun is None else begun.provenance.hardware
+    use_threads(pair, n, batch, None if machine is None else machine.threads, quiet=quiet)
+    return OwnEngine(pair, _typed())
 
 
 def _policies(specs: list[str] | None) -> list[Policy]:
@@ -246,44 +265,6 @@ def _tokenizer(target: str) -> Callable[[str], list[int]]:
 def _typed() -> str:
     arguments = sys.argv[1:] if sys.argv[1:2] == ["validate"] else ["validate", *sys.argv[1:]]
     return shlex.join(["lapsd", *arguments])
-
-
-def _serve(
-    trial: Trial,
-    loads: list[float],
-    seeds: int,
-    folder: Folder | None,
-    given: Profile | None,
-    *,
-    quiet: bool,
-) -> tuple[list[Outcome], bool]:
-    """Serve all workloads, the loads of each seed in turn.
-
-    Returns the outcomes of the live runs, and whether no run was interrupted.
-    """
-    served: list[LiveRuns] = []
-    workloads = [(load, seed) for seed in range(seeds) for load in loads]
-    with watch(quiet=quiet) as shown, suppress(KeyboardInterrupt):
-        first = folder.profile if folder is not None else None
-        if first is None:
-            first = trial.first_profile(
-                lambda what: shown.console.print(what) if not quiet else None
-            )
-            if folder is not None:
-                folder.begin(first)
-        for i, (load, seed) in enumerate(workloads):
-            shown("live runs", i, len(workloads))
-            runs = folder.done(load, seed) if folder is not None else None
-            if runs is None:
-                runs = trial.live_runs(load, seed, first, lambda what: None)
-                if folder is not None:
-                    folder.keep(runs)
-            served.append(runs)
-            if not runs.complete:
-                break
-    return outcomes(served, given), len(served) == len(workloads) and all(
-        runs.complete for runs in served
-    )
 
 
 def _made(trial: Trial, loads: list[float], seeds: int, profile: Path | None) -> dict[str, str]:

@@ -18,6 +18,8 @@ SMALL_CAP = 16  # the batch size of FastServe's artifact
 MEMORIES = ("40 GB", "80 GB")
 USUAL = 40  # requests that fit in memory; `Size.generated` is several times as many
 KV_TOKENS = "kv_tokens_at_90%_of"
+WHOLE, LESS = "whole memory", "40 GB less"  # of a profile that knows its KV capacity
+LESS_BYTES = 36e9  # 90 % of 40 GB, vLLM's default share
 
 
 @dataclass(frozen=True)
@@ -73,21 +75,29 @@ SYSTEMS: Mapping[str, System] = {
 
 
 def memories(inputs: Inputs) -> dict[str, int]:
-    """Return the KV tokens that fit, by size of the GPU's memory, as given in the profile.
+    """Return the KV tokens that fit, by size of the GPU's memory, the smaller memory first.
+
+    A profile gives them for `MEMORIES`, or it has a KV capacity: then they are the whole capacity,
+    and the capacity with 40 GB less memory if tokens still fit.
 
     Raises
     ------
     Unanswerable
-        If the profile does not give them.
+        If the profile gives neither.
     """
     known = inputs.profile.provenance.notes.get("memory", {})
     tokens = known.get(KV_TOKENS, {}) if isinstance(known, Mapping) else {}
-    if not (fitting := {name: int(tokens[name]) for name in MEMORIES if name in tokens}):
+    if given := {name: int(tokens[name]) for name in MEMORIES if name in tokens}:
+        return given
+    capacity = inputs.profile.kv_capacity
+    if capacity is None or capacity.tokens is None:
         raise Unanswerable(
             "the profile does not say how many KV tokens fit in memory (profiles of lapsd import"
-            " distserve do)"
+            " distserve and lapsd import aiconfigurator do)"
         )
-    return fitting
+    less = capacity.tokens - int(LESS_BYTES / capacity.bytes_per_token)
+    longest = int((inputs.trace.prompt_tokens + inputs.trace.output_tokens).max())
+    return {LESS: less, WHOLE: capacity.tokens} if less >= longest else {WHOLE: capacity.tokens}
 
 
 def fitting(inputs: Inputs, tokens: int) -> int:

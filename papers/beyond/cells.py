@@ -13,8 +13,8 @@ import pandas as pd
 from lapsd.papers.beyond.fixed import IN_BATCHES, REQUESTS, in_words, predictors
 from lapsd.papers.differences import columns, percent, percent_of
 from lapsd.papers.inputs import RECORDED, Inputs, Size
-from lapsd.papers.laps_sd.claims.switching import paper_scale
 from lapsd.papers.laps_sd.fixed import sweep
+from lapsd.papers.laps_sd.switch_times import paper_scale
 from lapsd.papers.question import Evidence, Question, Tables
 from lapsd.papers.report import HOLDS, NOT, PART, Claim, Figure, Table
 from lapsd.papers.words import change, percentage, signed

@@ -6,6 +6,7 @@ from lapsd.papers.laps_sd.claims import estimates, latency, queues, switching
 from lapsd.papers.laps_sd.fixed import LOAD, POLICIES, PREDICTOR, REQUESTS
 from lapsd.papers.laps_sd.questions import (
     acceptance,
+    host_time,
     interpretations,
     preemption,
     server,
@@ -30,6 +31,7 @@ QUESTIONS = (
     tails.QUESTION,
     interpretations.QUESTION,
     server.QUESTION,
+    host_time.QUESTION,
     stability.QUESTION,
     winners.QUESTION,
     acceptance.QUESTION,

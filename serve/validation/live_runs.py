@@ -7,6 +7,7 @@ are the files of complete workloads, and one of the interrupted workload, marked
 
 import gzip
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lapsd.calibrate.recording import Progress as Stages, silent
 from lapsd.policies import Policy, RoundRobin, parse_policy
 from lapsd.serve.engine import Engine
 from lapsd.serve.plan import Plan, importable_spec
@@ -205,7 +207,7 @@ class Trial:
                 break
         return records
 
-    def first_profile(self, progress: Progress) -> Profile:
+    def first_profile(self, progress: Stages = silent) -> Profile:
         """Return the costs that loads are relative to, from a calibration after a warm-up.
 
         Raises
@@ -215,11 +217,14 @@ class Trial:
         """
         # all calibration requests arrive at once, so that costs do not matter here
         prepared = self.prepared(0.5, placeholder_profile(self.scenario.get("batch", 1)))
+        takes = ""
         for what in ("calibrating",) if self.quick else ("warming up", "calibrating"):
-            progress(what)
+            progress(what, 0, 1, takes)
+            begun = time.monotonic()
             records = self.calibrate(prepared)
             if not all(record.complete for record in records):
                 raise KeyboardInterrupt
+            takes = f"about {time.monotonic() - begun:,.0f} s"
         return profile_of(records, self.engine.provenance, self.engine.weights)
 
     def live_runs(self, load: float, seed: int, profile: Profile, progress: Progress) -> LiveRuns:

@@ -150,7 +150,7 @@ def _panels(
     for (line, column), ax in np.ndenumerate(axes):
         some = cells[(cells["load"] == loads[column]) & (cells["swap_scale"] == scales[line])]
         image = draw(ax, some, spreads, errors, sizes[0] if len(loads) > 1 else sizes[1])
-        transfers = "KV transfers as measured" if scales[line] == 1 else expensive
+        transfers = "KV transfers by the profile" if scales[line] == 1 else expensive
         dress(
             ax,
             "length error (SD of the log)" if line == len(scales) - 1 else "",

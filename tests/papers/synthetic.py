@@ -1,13 +1,15 @@
 """Synthetic findings, made by arithmetic, so that the text and figures made of them are known."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pandas as pd
 
 from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.laps_sd.questions.interpretations import INTERPRETATIONS, OTHERS
 from lapsd.papers.question import Evidence, Tables
-from lapsd.traces import Profile, trace_from_rounds
+from lapsd.traces import Linear, Profile, trace_from_rounds
+from lapsd.traces.provenance import Hardware, KVCapacity, OperatorTables, Provenance
 from tests.builders import row
 
 DATASETS = ["code", "prose", "sums"]
@@ -40,6 +42,36 @@ def inputs(datasets: int = 3, *, predicted: bool = True, swap_ms: float = 2.0) -
 def evidence(**varied: object) -> Evidence:
     """Return the inputs above without records, because text and figures need only tables."""
     return Evidence(inputs(**varied), SIZE)  # type: ignore[arg-type]
+
+
+def on_cpu() -> Evidence:
+    """Return the inputs above with a profile that was measured on a CPU."""
+    known = evidence()
+    provenance = Provenance(hardware=Hardware(device="cpu", cpu="a processor", threads=2))
+    profile = replace(known.inputs.profile, provenance=provenance)
+    return replace(known, inputs=replace(known.inputs, profile=profile))
+
+
+def on_gpu(gb_s: float = 64, gpus: int = 2) -> Evidence:
+    """Return the inputs above with a profile from operator tables.
+
+    A token has 1,000,000 bytes of keys and values on all GPUs. A transfer takes 2 ms and the time
+    of its bytes on each GPU's link.
+    """
+    known = evidence()
+    tables = OperatorTables(
+        library="tables 1", gpu="gpu", engine="engine", engine_version="1", tp=gpus
+    )
+    swap = Linear(2_000_000, round(1_000_000 / gpus / gb_s))
+    profile = replace(
+        known.inputs.profile,
+        kind="operator_tables",
+        provenance=Provenance(hardware=Hardware(device="cuda", gpu="gpu x 2")),
+        costs=replace(known.inputs.profile.costs, swap_out=swap, swap_in=swap),
+        kv_capacity=KVCapacity(bytes_per_token=1_000_000, tokens=10_000),
+        operator_tables=tables,
+    )
+    return replace(known, inputs=replace(known.inputs, profile=profile))
 
 
 def around(name: str, value: float, half: float = 1.0) -> dict[str, float]:
@@ -113,11 +145,36 @@ def switching(**shares: float) -> Tables:
         for tokens in (10, 250, 500, 600)
         for way, share in shares.items()
     ]
-    paid = pd.DataFrame({"policy": ["laps-sd"], "switching_share": [0.001]})
+    paid = pd.DataFrame(
+        {"policy": ["laps-sd"], "switching_share": [0.001], "switches_per_request": [0.25]}
+    )
     return {
         "switching": pd.DataFrame(rows, columns=["tokens", "way", "share"]),
         "switching_paid": paid,
     }
+
+
+def host_time(changed: str) -> Tables:
+    """Return findings that grow with the added time; `changed` is a verdict from 500 µs on."""
+    rows, verdicts = [], []
+    for i, host_us in enumerate((0.0, 500.0, 2_000.0)):
+        own = {"host_us": host_us, "round_ms": 2.5 + host_us / 1e3}
+        rows += [
+            {
+                "policy": policy,
+                **percent(10 * j - 20 + i),
+                "seeds": 300,
+                **own,
+                "error": 0.1 + 0.01 * i,
+                "switch_share": 0.02 / (1 + i),
+            }
+            for j, policy in enumerate(["fcfs", "las", "lp-sjf", "lp-srpt", "srpt"])
+        ]
+        verdicts += [
+            {**own, "claim": "latency", "verdict": "holds in part"},
+            {**own, "claim": "switching", "verdict": changed if i else "holds in part"},
+        ]
+    return {"host_time": pd.DataFrame(rows), "host_time_verdicts": pd.DataFrame(verdicts)}
 
 
 def queues(best: dict[int, int], falling: float) -> Tables:

@@ -93,6 +93,22 @@ def test_mean_and_p90_are_drawn_in_two_panels_with_one_line_per_system():
         assert line.get_ydata() == pytest.approx(expected)
 
 
+def test_the_memory_of_a_profile_with_a_kv_capacity_is_that_capacity_and_40_gb_less():
+    """An A100 of 80 GB: 819,200 bytes per token of OPT-13B, so 36 GB hold 43,945 tokens."""
+    tables = load_profile("opt-13b-a100-tables")
+    found = memories(replace(INPUTS, profile=tables))
+    whole = tables.kv_capacity.tokens
+    assert found == {"40 GB less": whole - 43_945, "whole memory": whole}
+    assert min(found.values()) == pytest.approx(min(memories(INPUTS).values()), rel=0.05)
+    sweeps = throughput.needs(replace(INPUTS, profile=tables), TINY)
+    assert sweeps["curve alise, 40 GB less"].settings["kv_tokens"] == (whole - 43_945,)
+    few = replace(tables, kv_capacity=replace(tables.kv_capacity, tokens=45_000))
+    assert memories(replace(INPUTS, profile=few)) == {"whole memory": 45_000}
+    unknown = replace(tables, kv_capacity=replace(tables.kv_capacity, tokens=None))
+    with pytest.raises(Unanswerable, match="how many KV tokens fit"):
+        memories(replace(INPUTS, profile=unknown))
+
+
 def test_variants_are_compared_with_unchanged_alise():
     latency = 0.1 * (1 + 0.1 * np.arange(5))
     records = {

@@ -9,9 +9,10 @@ import pytest
 from lapsd import policy_context
 from lapsd.papers.differences import points, selected
 from lapsd.papers.inputs import Inputs
+from lapsd.papers.laps_sd import switch_times
 from lapsd.papers.laps_sd.claims import estimates, latency, queues, switching
 from lapsd.papers.question import Unanswerable
-from lapsd.papers.report import HOLDS, NOT, PART
+from lapsd.papers.report import HOLDS, NOT, NOT_TESTED, PART
 from lapsd.policies import LapsSD
 from lapsd.sim.experiment.stability import stable_rounds, transition_errors
 from lapsd.traces import load_profile, load_trace, price
@@ -78,18 +79,63 @@ def test_the_verdict_on_switching(shares, verdict):
     assert switching.say(EVIDENCE, synthetic.switching(**shares)).verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("shares", "verdict"),
+    [
+        ({"64 GB/s": 0.07, "2 GB/s": 0.5}, HOLDS),
+        ({"64 GB/s": 0.06, "2 GB/s": 0.28}, PART),
+        ({"64 GB/s": 0.06, "2 GB/s": 0.5}, NOT),
+        ({"64 GB/s": 0.06, "2 GB/s": 0.5, "recompute": 0.14}, PART),
+    ],
+)
+def test_the_verdict_on_switching_is_by_the_rate_of_the_profiles_link(shares, verdict):
+    """Another rate is not the machine's own, so the claim then holds in part."""
+    claim = switching.say(synthetic.on_gpu(), synthetic.switching(**shares))
+    assert claim.verdict == verdict
+    assert [row[0] for row in claim.table.rows][:2] == ["64 GB/s (the profile's link)", "2 GB/s"]
+
+
+@pytest.mark.parametrize("share", [0.001, 0.14])
+def test_a_profile_of_a_cpu_does_not_test_the_claim_on_switching(share):
+    assert switching.say(synthetic.on_cpu(), synthetic.switching(bus=share)).verdict == NOT_TESTED
+
+
+def test_a_swap_takes_the_bytes_of_the_cache_over_the_rate_of_the_link():
+    """Two GPUs swap half of a token's 1,000,000 bytes each; each transfer has a base of 2 ms."""
+    inputs = synthetic.on_gpu(gb_s=25, gpus=2).inputs
+    link = switch_times.link_of(inputs.profile)
+    assert link.rate == pytest.approx(25)
+    assert link.rates == pytest.approx([25, 64, 32, 20, 8, 2])  # 25 GB/s appears once
+    tokens = int(np.median(inputs.trace.prompt_tokens)) + 500
+    by_way = switch_times.switch_ns(inputs, 500)
+    assert by_way["25 GB/s"] == pytest.approx(2 * inputs.profile.costs.swap_out(tokens))
+    assert by_way["2 GB/s"] == pytest.approx(4e6 + 2 * tokens * 500_000 / 2)
+    assert list(by_way) == [
+        *("25 GB/s", "64 GB/s", "32 GB/s", "20 GB/s", "8 GB/s", "2 GB/s"),
+        "recompute",
+    ]
+    assert link.switch_ns(tokens, link.rate_for(tokens, 3e8)) == pytest.approx(3e8)
+    assert np.isnan(link.rate_for(tokens, 4e6))  # no link is faster than the base
+
+
+def test_only_a_profile_that_knows_the_bytes_of_a_cache_has_a_link():
+    assert switch_times.link_of(INPUTS.profile) is None
+    profile = synthetic.on_gpu().inputs.profile
+    assert switch_times.link_of(profile.with_swap(scale=0)) is None
+
+
 def test_one_switch_at_the_papers_scale_takes_14_percent_of_a_500_token_request():
-    scale = switching.paper_scale(INPUTS)
+    scale = switch_times.paper_scale(INPUTS)
     costs = INPUTS.profile.with_swap(scale=scale).costs
     tokens = int(np.median(INPUTS.trace.prompt_tokens)) + 500
     switch_ns = costs.swap_out(tokens) + costs.swap_in(tokens)
-    assert switch_ns / switching.inference_ns(INPUTS, [500])[0] == pytest.approx(0.14, rel=0.005)
+    assert switch_ns / switch_times.inference_ns(INPUTS, [500])[0] == pytest.approx(0.14, rel=0.005)
 
 
 def test_a_typical_request_is_priced_round_by_round():
     inputs = synthetic.inputs()
     tokens, rounds = int(inputs.trace.output_tokens.sum()), int(inputs.trace.rounds.sum())
-    typical = switching.typical_requests(inputs.trace, [1, 7, 60])
+    typical = switch_times.typical_requests(inputs.trace, [1, 7, 60])
     assert typical.output_tokens.tolist() == [1, 7, 60]
     assert typical.rounds.tolist() == [-(-n * rounds // tokens) for n in (1, 7, 60)]
     assert set(typical.prompt_tokens) == {int(np.median(inputs.trace.prompt_tokens))}
@@ -101,7 +147,7 @@ def test_a_typical_request_is_priced_round_by_round():
         context += count + 1
     assert context == typical.prompt_tokens[2] + 60
     assert (
-        switching.inference_ns(inputs, [60])[0]
+        switch_times.inference_ns(inputs, [60])[0]
         == spent + price(typical, inputs.profile).prefill_ns[2]
     )
 

@@ -7,15 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lapsd.papers.laps_sd import switch_times
 from lapsd.papers.laps_sd.claims import estimates, latency, switching
 from lapsd.papers.laps_sd.questions import (
     acceptance,
+    host_time,
     interpretations,
     preemption,
     server,
     stability,
     tails,
 )
+from lapsd.papers.report import PART
 from lapsd.policies import LapsSD
 from lapsd.sim.experiment.stability import stable_rounds
 from lapsd.traces import price, save_trace
@@ -108,10 +111,41 @@ def test_one_switch_is_divided_by_the_inference_time_of_its_request():
         EVIDENCE.inputs.profile.costs,
         int(np.median(EVIDENCE.inputs.trace.prompt_tokens)) + 500,
     )
-    whole = int(switching.inference_ns(EVIDENCE.inputs, [500])[0])
+    whole = int(switch_times.inference_ns(EVIDENCE.inputs, [500])[0])
     assert rows[500, "swap"] == (costs.swap_out(tokens) + costs.swap_in(tokens)) / whole
     assert rows[500, "recompute"] == costs.prefill(tokens) / whole
     assert len(rows) == 2 * 60
+
+
+def test_claims_are_judged_again_with_a_host_time_in_each_round():
+    """The added time makes one switch a smaller part of a request."""
+    evidence = synthetic.on_gpu()
+    swept = host_time.needs(evidence.inputs, synthetic.SIZE)["host_time"]
+    assert swept.settings["host_us"] == (0, 100, 500, 2_000)
+    found = records(
+        host_us=[0.0, 2_000.0],
+        dataset=[*synthetic.DATASETS, None],
+        all_at_once=[False, True],
+        requests=[30],
+    )
+    tables = host_time.find(replace(evidence, records={"host_time": found}))
+    rows = tables["host_time"].set_index(["host_us", "policy"])
+    assert rows.loc[(2_000, "fcfs"), "percent"] == pytest.approx(-50)
+    assert rows["round_ms"].groupby("host_us").first().diff().iloc[1] == pytest.approx(2)
+    for host_us in (0, 2_000):
+        inputs = replace(evidence.inputs, profile=evidence.inputs.profile.with_host(host_us))
+        once = switch_times.switch_ns(inputs, 500)["64 GB/s"]
+        share = once / switch_times.inference_ns(inputs, [500])[0]
+        assert rows.loc[(host_us, "las"), "switch_share"] == pytest.approx(share)
+    verdicts = tables["host_time_verdicts"]
+    assert verdicts["claim"].tolist() == 2 * ["latency", "T̃", "switching"]
+    assert set(verdicts[verdicts["claim"] == "latency"]["verdict"]) == {PART}
+
+
+def test_a_host_time_is_added_only_to_costs_from_operator_tables():
+    assert host_time.needs(EVIDENCE.inputs, synthetic.SIZE) == {}
+    answer = host_time.QUESTION.answer(EVIDENCE)
+    assert (answer.tables, answer.text, list(answer.figures)) == ({}, None, [])
 
 
 def test_interpretations_are_in_percent_of_ours():

@@ -14,6 +14,7 @@ from lapsd.papers.laps_sd.claims import estimates, latency, queues, switching
 from lapsd.papers.laps_sd.paper import LAPS_SD
 from lapsd.papers.laps_sd.questions import (
     acceptance,
+    host_time,
     interpretations,
     preemption,
     server,
@@ -52,6 +53,18 @@ CASES: dict[str, tuple[Question, Evidence, Tables]] = {
         synthetic.switching(bus=0.2, naive=0.0004, recompute=0.1),
     ),
     "switching-cheap": (switching.QUESTION, EVIDENCE, synthetic.switching(bus=0.002)),
+    "switching-by-link": (
+        switching.QUESTION,
+        synthetic.on_gpu(),
+        synthetic.switching(**{"64 GB/s": 0.01, "32 GB/s": 0.02, "2 GB/s": 0.2}, recompute=0.004),
+    ),
+    "switching-on-a-cpu": (switching.QUESTION, synthetic.on_cpu(), synthetic.switching(bus=0.2)),
+    "host-time": (host_time.QUESTION, synthetic.on_gpu(), synthetic.host_time("holds")),
+    "host-time-same": (
+        host_time.QUESTION,
+        synthetic.on_gpu(),
+        synthetic.host_time("holds in part"),
+    ),
     "queues-as-claimed": (queues.QUESTION, EVIDENCE, synthetic.queues({10: 6, 30: 4}, 0.97)),
     "queues-otherwise": (queues.QUESTION, EVIDENCE, synthetic.queues({10: 4, 30: 6}, 0.1)),
     "preemption": (preemption.QUESTION, EVIDENCE, synthetic.preemption()),

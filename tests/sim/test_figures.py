@@ -249,7 +249,7 @@ def test_the_map_names_the_best_policy_of_each_cell():
     _, axes = drawn(10)
     assert [title(ax) for ax in axes] == [
         f"load {load:g}, {transfers}"
-        for transfers in ("KV transfers as measured", "KV transfers expensive")
+        for transfers in ("KV transfers by the profile", "KV transfers expensive")
         for load in (0.5, 0.8)
     ]
     assert labels(axes[2]) == ("length error (SD of the log)", "acceptance spread")

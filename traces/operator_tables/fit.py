@@ -1,7 +1,7 @@
 """Costs of a profile, fitted to the times of a target and a draft model.
 
 Between the points of its grid a profile's costs are linear. The errors of the fits are measured at
-other points: batch sizes, draft lengths and contexts between those of the grid.
+other points: batch sizes, draft lengths and contexts between the points of the grid.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,14 +17,18 @@ from lapsd.traces.profile import Profile
 from lapsd.traces.provenance import FitError, Fits, GridError
 
 SHORTEST, MIDDLE = 16, 5  # tokens of the shortest context; width at which slopes are fitted
+# kernels change at 128 tokens, so the batch sizes after 16, 32, 64 and 128 are included
 BATCHES = (
     *range(1, 9),
-    *(10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256),
+    *(10, 12, 14, 16, 17, 20, 24, 28, 32, 33, 40, 48, 56, 64, 65, 80, 96, 112, 128, 129),
+    *(160, 192, 224, 256),
 )
+STEPPED = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256)  # batch sizes of steps with prompts
 WIDTHS = tuple(range(1, 17))
 PROMPTS = (
-    *(1, 8, 16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896),
-    *(1_024, 1_280, 1_536, 1_792, 2_048, 2_560, 3_072, 4_096, 6_144, 8_192, 12_288, 16_384),
+    *(1, 8, 16, 32, 48, 64, 96, 128, 129, 160, 192, 224, 256, 257, 320, 384, 448, 512, 513, 640),
+    *(768, 896, 1_024, 1_025, 1_280, 1_536, 1_792, 2_048, 2_560, 3_072, 4_096, 6_144, 8_192),
+    *(12_288, 16_384),
 )
 DRAFTED = (0, 2, 4, 8)  # draft lengths of the decoding requests in steps with prompts
 SAMPLES = 1_500  # passes at which errors are measured, of each kind
@@ -62,7 +66,7 @@ class Grid:
         return sorted({*PROMPTS, self.longest})
 
     def step_totals(self, batch: int) -> list[int]:
-        """Return tokens of steps of `batch` requests, from one short prompt beside the others."""
+        """Return tokens of steps of `batch` requests, with one short prompt and more."""
         least = batch + SHORTEST - 1
         return [least, *(t for t in self.totals if t > least)]
 
@@ -90,7 +94,7 @@ class Pair:
     def prompts_ms(
         self, chunks: Sequence[tuple[int, int]], batch: int = 0, drafted: int = 0, context: int = 0
     ) -> float:
-        """Return the time of a step that prefills prompts beside `batch` decoding requests."""
+        """Return the time of a step that prefills prompts and runs a round of `batch` requests."""
         ms = self.target.prompts(chunks, batch, drafted + 1, context)
         if self.draft is None:
             return ms
@@ -101,7 +105,7 @@ class Pair:
 def fit_costs(pair: Pair, grid: Grid, swap: Linear, only_draft_tokens: int | None) -> Costs:
     """Return the costs of rounds, prefills and steps with prompts, and the given KV transfer."""
     rounds = {b: _round_terms(pair, grid, b) for b in grid.batches}
-    powers = sorted({b for b in grid.batches if not b & (b - 1)} | {max(grid.batches)})
+    stepped = sorted({b for b in grid.batches if b in STEPPED} | {1, max(grid.batches)})
     return Costs(
         rounds=rounds,
         prefill=_prefill(pair, grid),
@@ -109,7 +113,7 @@ def fit_costs(pair: Pair, grid: Grid, swap: Linear, only_draft_tokens: int | Non
         swap_in=swap,
         swap_ways={"link": Swap(swap, swap)},
         only_draft_tokens=only_draft_tokens,
-        steps={b: _step_terms(pair, grid, b, rounds[b].draft_step) for b in powers},
+        steps={b: _step_terms(pair, grid, b, rounds[b].draft_step) for b in stepped},
     )
 
 
@@ -136,35 +140,30 @@ def _round_terms(pair: Pair, grid: Grid, batch: int) -> RoundTerms:
 
 
 def fit_line(tokens: NDArray[np.int64], ms: NDArray[np.float64]) -> Linear:
-    """Return the line, with whole nanoseconds, of least mean relative error and no negative term.
+    """Return the line of least squared relative error, in whole nanoseconds.
 
-    The slope is rounded to the better of its two neighbours, and the base is fitted again.
+    No term is negative. The slope is rounded to the better of its two neighbours, and the base is
+    fitted again.
     """
-    from scipy.optimize import linprog
+    from scipy.optimize import nnls
 
-    count, scale = len(tokens), float(tokens.max())
-    terms = np.column_stack([np.ones(count), tokens / scale]) / ms[:, None]
-    bounds = np.block([[terms, -np.eye(count)], [-terms, -np.eye(count)]])
-    ones = np.ones(count)
-    found = linprog(np.r_[0, 0, ones], bounds, np.r_[ones, -ones], bounds=(0, None))
-    assert found.x is not None, "the line through 0 is always allowed"
-    slope = 1e6 * float(found.x[1]) / scale
+    scale = float(tokens.max())
+    terms = np.column_stack([np.ones(len(tokens)), tokens / scale]) / ms[:, None]
+    slope = 1e6 * float(nnls(terms, np.ones(len(tokens)))[0][1]) / scale
     lines = [_with_slope(tokens, ms, int(s)) for s in (np.floor(slope), np.ceil(slope))]
-    return min(lines, key=lambda fitted: _mean_error(fitted, tokens, ms))
+    return min(lines, key=lambda fitted: _squared_error(fitted, tokens, ms))
 
 
 def _with_slope(tokens: NDArray[np.int64], ms: NDArray[np.float64], slope: int) -> Linear:
-    """Return the line of a slope whose base has the least mean relative error: a median."""
+    """Return the line of a slope whose base has the least squared relative error."""
     left = 1e6 * ms - slope * tokens
-    order = np.argsort(left)
-    weights = np.cumsum(1 / ms[order])
-    median = left[order][np.searchsorted(weights, weights[-1] / 2)]
-    return Linear(max(0, round(float(median))), slope)
+    base = float((left / ms**2).sum() / (1 / ms**2).sum())
+    return Linear(max(0, round(base)), slope)
 
 
-def _mean_error(line: Linear, tokens: NDArray[np.int64], ms: NDArray[np.float64]) -> float:
+def _squared_error(line: Linear, tokens: NDArray[np.int64], ms: NDArray[np.float64]) -> float:
     predicted = line.base_ns + line.per_token_ns * tokens
-    return float(np.abs(predicted / (1e6 * ms) - 1).mean())
+    return float(((predicted / (1e6 * ms) - 1) ** 2).mean())
 
 
 def _prefill(pair: Pair, grid: Grid) -> Piecewise:
@@ -201,7 +200,7 @@ def _square_ps(
 
 
 def _step_terms(pair: Pair, grid: Grid, batch: int, draft_step: Linear) -> StepTerms:
-    """Return the cost of steps with prompts, mostly one, beside decoding requests.
+    """Return the cost of steps with prompts, mostly one, and decoding requests.
 
     Least squares of relative errors with terms that are not negative.
     """
@@ -251,14 +250,15 @@ def fit_errors(pair: Pair, grid: Grid, profile: Profile, seed: int = 0) -> Fits:
     for _ in range(SAMPLES):
         batch = _between(rng, 1, max(grid.batches))
         drafted = only if only is not None else int(rng.integers(1, max(grid.widths)))
-        context = _between(rng, SHORTEST, grid.longest_at(batch))
+        context = _context(rng, grid, batch)
         cost = profile.round_cost(batch)
         true = pair.round_ms(batch, drafted, context)
         rounds.append((cost(drafted, batch * context), true))
         without = pair.target.verify(batch, drafted + 1, context)
         draft_ns = 1e6 * (true - without)
         verify.append((cost(drafted, batch * context) - draft_ns, without))
-        steps.append(_random_step(rng, pair, grid, profile, only))
+        if max(grid.batches) > 1:
+            steps.append(_random_step(rng, pair, grid, profile, only))
     alone, batched = [], []
     for _ in range(SAMPLES // 3):
         tokens = _between(rng, 1, grid.longest)
@@ -266,7 +266,9 @@ def fit_errors(pair: Pair, grid: Grid, profile: Profile, seed: int = 0) -> Fits:
         several = [_between(rng, 1, grid.longest // 4) for _ in range(int(rng.integers(2, 5)))]
         true = pair.prompts_ms([(t, 0) for t in several])
         batched.append((costs.prefill.several(several), true))
-    terms = {"prefill": _error(alone), "prefill_batched": _error(batched), "step": _error(steps)}
+    terms = {"prefill": _error(alone), "prefill_batched": _error(batched)}
+    if steps:
+        terms["step"] = _error(steps)
     whole = _error(rounds)
     grid_error = GridError(**{**vars(whole), "verify": _error(verify)})
     return Fits(terms=terms, grid=grid_error)
@@ -276,15 +278,21 @@ def _random_step(
     rng: np.random.Generator, pair: Pair, grid: Grid, profile: Profile, only: int | None
 ) -> tuple[float, float]:
     """Return predicted ns and true ms of a step with one to three prompts."""
-    batch = _between(rng, 2, max(2, max(grid.batches)))
+    batch = _between(rng, 2, max(grid.batches))
     prompts = int(rng.integers(1, min(4, batch)))
     decoding = batch - prompts
     drafted = only if only is not None else int(rng.integers(0, 9))
-    context = _between(rng, SHORTEST, grid.longest_at(batch))
+    context = _context(rng, grid, batch)
     chunks = [_between(rng, 16, min(2_048, grid.longest)) for _ in range(prompts)]
     true = pair.prompts_ms([(t, 0) for t in chunks], decoding, drafted, context)
     predicted = profile.step_cost(batch)([drafted] * decoding, decoding * context, chunks, 0)
     return predicted, true
+
+
+def _context(rng: np.random.Generator, grid: Grid, batch: int) -> int:
+    """Return a random context: short ones in half of the cases, all alike in the other half."""
+    ends = SHORTEST, grid.longest_at(batch)
+    return _between(rng, *ends) if rng.random() < 0.5 else int(rng.integers(ends[0], ends[1] + 1))
 
 
 def _between(rng: np.random.Generator, low: int, high: int) -> int:

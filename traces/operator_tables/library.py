@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from lapsd.traces.operator_tables.shapes import Shape
 
 PACKAGE = "aiconfigurator-core"
+PYTHON, NEWEST_PYTHON = sys.version_info[:2], (3, 13)  # of this process, and of the package
 MOST_TOKENS, MOST_REQUESTS = 8_192, 256  # of a pass, for the memory of activations
 Operator = dict[str, dict[str, Any]]  # {kind: fields}, as the library writes operators
 
@@ -60,7 +61,7 @@ def check_installed() -> None:
         import aiconfigurator_core  # noqa: F401
     except ImportError as error:
         why = f"needs the package {PACKAGE}: pip install 'lapsd[gpu-tables]'"
-        if sys.version_info >= (3, 14):
+        if PYTHON > NEWEST_PYTHON:
             why = f"needs the package {PACKAGE}, which exists for Python 3.11 to 3.13 only"
         raise ValueError(f"lapsd import aiconfigurator: {why}") from error
 
@@ -116,7 +117,7 @@ class Library:
         with _quiet():
             slots = get_version_slots(gpu, engine) or {}
             chosen = engine_version or slots.get("current") or versions[-1]
-            _check("engine-version", chosen, versions)
+            _check("engine_version", chosen, versions)
             self._database = get_database(gpu, engine, chosen)
             self._handle = EngineHandle.for_database(self._database)
         self.gpu, self.engine, self.engine_version = gpu, engine, chosen
@@ -164,7 +165,7 @@ class Library:
 
         for name, value, modes in (
             ("dtype", dtype, GEMMQuantMode),
-            ("kv-dtype", kv_dtype, KVCacheQuantMode),
+            ("kv_dtype", kv_dtype, KVCacheQuantMode),
         ):
             if value is not None and value not in modes.__members__:
                 raise ValueError(f"{name}={value!r}: must be one of {', '.join(modes.__members__)}")
@@ -229,7 +230,7 @@ class Library:
         prompt : whether the pass is over prompts.
         requests : number of requests, which attention depends on.
         tokens : number of tokens that products multiply; None: by `requests` and `context`.
-        context : tokens of each request: those that a prompt's pass computes, or the cache.
+        context : tokens of each request: computed by a pass over prompts, or held in the cache.
         held : tokens of each prompt that earlier passes computed.
 
         Raises
@@ -275,7 +276,11 @@ def _refusing(shape: Shape) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        what = f"no field {error}" if isinstance(error, KeyError) else _first_line(error)
+        what = _first_line(error)
+        if isinstance(error, KeyError):
+            what = f"no field {error}"
+        elif isinstance(error, TypeError):
+            what = f"a value of its config.json has another type than expected ({what})"
         raise ValueError(f"model {shape.name}: cannot be priced: {what}") from error
 
 
@@ -283,6 +288,8 @@ def _first_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     if "no KV budget" in text:
         return "weights and activations leave no memory for keys and values; increase tp"
+    if text.startswith("missing system flops"):
+        return "the GPU has no products of that number format"
     line = text.splitlines()[0].split(" at /")[0]
     return line if len(line) <= 240 else f"{line[:240]}..."
 

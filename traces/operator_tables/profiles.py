@@ -149,7 +149,7 @@ def _draft(tables: Library, target: ModelTimes, request: TablesRequest) -> Model
 
 
 def _capacity(pair: Pair, request: TablesRequest, tables: Library) -> KVCapacity:
-    """Return the tokens whose keys and values in both models fit beside the weights of both."""
+    """Return the tokens whose keys and values in both models fit next to the weights of both."""
     memory = pair.target.memory
     budget, per_token = memory.kv_bytes, memory.kv_bytes_per_token
     if pair.draft is not None:
@@ -174,6 +174,7 @@ def _provenance(pair: Pair, request: TablesRequest, tables: Library, link: float
         NGRAM: Model(name="n-gram lookup"),
         NONE: None,
     }
+    shape = pair.target.shape
     named = Model(name=pair.draft.shape.name) if pair.draft else None
     gpus = f"{request.gpu} x {request.tp}" if request.tp > 1 else request.gpu
     return Provenance(
@@ -183,9 +184,11 @@ def _provenance(pair: Pair, request: TablesRequest, tables: Library, link: float
             *(f"attention, {sentence}" for sentence in _reshaped(pair)),
         ),
         missing=("launches, scheduling and sampling (host_us)", "software outside the tables"),
-        target=Model(name=pair.target.shape.name, type=str(pair.target.shape.config["model_type"])),
+        target=Model(
+            name=pair.target.shape.name, type=str(pair.target.shape.config.get("model_type", ""))
+        ),
         draft=draft.get(request.draft, named),
-        dtype=request.dtype or str(pair.target.shape.config.get("torch_dtype", "")),
+        dtype=request.dtype or str(shape.config.get("torch_dtype", "")),
         hardware=Hardware(device="cuda", gpu=gpus),
         software={tables.engine: tables.engine_version},
         command=_command(request),

@@ -15,6 +15,7 @@ from lapsd.traces.errors import FormatError
 
 # architectures describe layers and heads in several ways, which the library checks
 NEEDED = ("architectures", "hidden_size")
+NEEDED_BY_OPT = (*NEEDED, "num_hidden_layers", "num_attention_heads", "ffn_dim")
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,19 @@ class Shape:
         This is the shape of a draft head such as EAGLE's (arXiv 2401.15077), apart from the layer
         that joins two hidden states.
         """
-        shorter: dict[str, Any] = {**self.config}
-        if isinstance(self.config.get("text_config"), dict):
-            shorter["text_config"] = {**self.config["text_config"], "num_hidden_layers": 1}
-        else:
-            shorter["num_hidden_layers"] = 1
-        return replace(self, name=f"one layer of {self.name}", config=shorter)
+        config = _first_layer(self._text)
+        if self._text is not self.config:
+            config = {**self.config, "text_config": config}
+        return replace(self, name=f"one layer of {self.name}", config=config)
+
+
+def _first_layer(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration of one layer; lists with an entry per layer keep the first."""
+    layers = config.get("num_hidden_layers")
+    return {
+        key: value[:1] if isinstance(value, list) and len(value) == layers else value
+        for key, value in config.items()
+    } | {"num_hidden_layers": 1}
 
 
 def shape_of(text: str, names: Collection[str], files: Mapping[str, Path]) -> Shape:
@@ -94,6 +102,8 @@ def shape_of(text: str, names: Collection[str], files: Mapping[str, Path]) -> Sh
     FormatError
         If the file is not a usable configuration.
     """
+    if not text:
+        raise ValueError("model '': must be a folder with a config.json or a name")
     path = Path(text)
     if path.is_dir() or path.suffix == ".json":
         return _read(path.resolve().name if path.is_dir() else path.stem, path)
@@ -117,7 +127,11 @@ def _read(name: str, path: Path) -> Shape:
         extras["hf_quant_config.json"] = _json(quantised)
     config = _json(file)
     parts = {**config, **(config.get("text_config") or {})}
-    for key in NEEDED:
+    names = config.get("architectures", [""])
+    if not isinstance(names, list) or not names or not isinstance(names[0], str):
+        raise FormatError(f"{file}, field 'architectures': {names!r} is not a list of names")
+    needed = NEEDED_BY_OPT if names == ["OPTForCausalLM"] else NEEDED
+    for key in needed:
         if key not in parts:
             raise FormatError(f"{file}: no field {key!r}, which a model configuration needs")
     return _known(name, config, extras)
@@ -125,7 +139,8 @@ def _read(name: str, path: Path) -> Shape:
 
 def _json(file: Path) -> dict[str, Any]:
     if not file.is_file():
-        raise FormatError(f"{file}: no such file; a model's folder needs a config.json")
+        what = "is a folder" if file.is_dir() else "no such file"
+        raise FormatError(f"{file}: {what}; a model's folder needs a config.json")
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

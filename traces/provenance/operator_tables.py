@@ -54,7 +54,7 @@ class KVCapacity(Record):
     bytes_per_token : int
         Bytes of keys and values of a token in both models, on all GPUs.
     tokens : int or None
-        Number of tokens that fit beside the weights; None: not known.
+        Number of tokens that fit next to the weights; None: not known.
     source : str
         Source of the number, in words.
     """

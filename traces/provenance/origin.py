@@ -141,6 +141,8 @@ class Provenance(Record):
         Whether the machine's speed changed during the calibration.
     incomplete : tuple of str
         Parts that were not timed, if a calibration was interrupted.
+    left_out : tuple of str
+        Parts that were left out for want of time, in words.
     greedy_check : GreedyCheck or None
     length_predictor : LearnedLengths or None
         Predictors behind the trace's column `predicted_tokens`.
@@ -165,6 +167,7 @@ class Provenance(Record):
     drift: float | None = None
     unstable: bool = False
     incomplete: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     greedy_check: GreedyCheck | None = None
     length_predictor: LearnedLengths | None = None
 
@@ -193,6 +196,7 @@ class Provenance(Record):
             "command": self.command,
             "commit": self.commit,
             "time": self.time,
+            "left_out": "; ".join(self.left_out),
             "drift": "" if self.drift is None else f"{self.drift:+.1%}",
         }
         return {name: text for name, text in known.items() if text}

@@ -1,87 +1,40 @@
 """Claim: switching costs about 14 % of inference time at 500 output tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from lapsd.papers.inputs import Inputs
 from lapsd.papers.laps_sd.claims import latency
 from lapsd.papers.laps_sd.fixed import LOAD, REQUESTS
+from lapsd.papers.laps_sd.switch_times import (
+    PAPER_SHARE,
+    PAPER_TOKENS,
+    RECOMPUTE,
+    Link,
+    inference_ns,
+    link_of,
+    median_prompt,
+    named,
+    switch_ns,
+)
 from lapsd.papers.question import Evidence, Question, Tables, Unanswerable
-from lapsd.papers.report import HOLDS, NOT, PART, Claim, Figure, Table
+from lapsd.papers.report import HOLDS, NOT, NOT_TESTED, PART, Claim, Figure, Table
 from lapsd.papers.words import listed, percentage
 from lapsd.sim.experiment.metrics import over_seeds
 from lapsd.sim.figures.costs import plot_switching
-from lapsd.traces import Trace, price, trace_from_rounds
 
-PAPER_TOKENS, PAPER_SHARE = 500, 0.14
 LONGEST, POINTS = 600, 60  # least length in tokens at which the figure ends, and its points
-RECOMPUTE = "recompute"
+DRAWN = (25.0, 8.0, 2.0)  # link rates in the figure besides the profile's own, 10^9 bytes/s
 SOURCE = "A summary of the paper (its Figure 2). We do not know how many switches it counts."
-
-
-def typical_requests(trace: Trace, output_tokens: Sequence[int]) -> Trace:
-    """Return one request per output length, with the trace's median prompt and mean acceptance.
-
-    Rounds emit whole tokens: the first r rounds emit ⌊r · tokens / rounds⌋ tokens, where tokens and
-    rounds are the totals of the trace.
-    """
-    tokens, rounds = int(trace.output_tokens.sum()), int(trace.rounds.sum())
-    drafted, rows = round(float(np.median(trace.drafted))), []
-    for length in output_tokens:
-        count = -(-length * rounds // tokens)
-        emitted = np.diff(np.minimum(np.arange(count + 1) * tokens // rounds, length))
-        n = max(drafted, int(emitted.max()) - 1)
-        rows.append(
-            {
-                "request_id": str(length),
-                "dataset": "typical",
-                "prompt_tokens": _median_prompt(trace),
-                "output_tokens": length,
-                "drafted": [n] * count,
-                "accepted": (emitted - 1).tolist(),
-            }
-        )
-    return trace_from_rounds(rows)
-
-
-def _median_prompt(trace: Trace) -> int:
-    return int(np.median(trace.prompt_tokens))
-
-
-def inference_ns(inputs: Inputs, output_tokens: Sequence[int]) -> NDArray[np.int64]:
-    """Return the time of prefill and rounds of `typical_requests`, (N,)."""
-    return price(typical_requests(inputs.trace, output_tokens), inputs.profile).size_ns
-
-
-def switch_ns(inputs: Inputs, output_tokens: int) -> dict[str, int]:
-    """Return the time of one switch of a request whose output is complete, by method.
-
-    A swap transfers the whole KV cache out and back; `recompute` runs the prefill again.
-    """
-    costs = inputs.profile.costs
-    tokens = _median_prompt(inputs.trace) + output_tokens
-    by_way = {way: swap.out(tokens) + swap.back(tokens) for way, swap in costs.swap_ways.items()}
-    if not by_way:
-        by_way = {"swap": costs.swap_out(tokens) + costs.swap_in(tokens)}
-    if recompute := costs.prefill(tokens):
-        by_way[RECOMPUTE] = recompute
-    return by_way
-
-
-def paper_scale(inputs: Inputs) -> float:
-    """Return the factor on swap times at which one switch takes 14 % of a 500-token request."""
-    costs, tokens = inputs.profile.costs, _median_prompt(inputs.trace) + PAPER_TOKENS
-    once = costs.swap_out(tokens) + costs.swap_in(tokens)
-    return float(f"{PAPER_SHARE * int(inference_ns(inputs, [PAPER_TOKENS])[0]) / once:.3g}")
 
 
 def find(evidence: Evidence) -> Tables:
     """Return the time of one switch over a request's time, by method and output length.
 
-    Also returns the share of busy time that LAPS-SD spends on switching.
+    Also returns LAPS-SD's share of busy time that is spent on switching, and its switches per
+    request.
     """
     inputs = evidence.inputs
     if not inputs.switching:
@@ -95,80 +48,156 @@ def find(evidence: Evidence) -> Tables:
     ]
     records = evidence.records["latency"]
     own = records[
-        records["dataset"].isna() & ~records["all_at_once"] & (records["requests"] == REQUESTS)
+        records["dataset"].isna()
+        & ~records["all_at_once"]
+        & (records["requests"] == REQUESTS)
+        & (records["policy"] == "laps-sd")
     ]
-    paid = over_seeds(own[own["policy"] == "laps-sd"], "switching_share").value
+    paid = {
+        "policy": "laps-sd",
+        "switching_share": over_seeds(own, "switching_share").value,
+        "switches_per_request": own["preemptions"].mean() / REQUESTS,
+    }
     return {
         "switching": pd.DataFrame(rows, columns=["tokens", "way", "share"]),
-        "switching_paid": pd.DataFrame({"policy": ["laps-sd"], "switching_share": [paid]}),
+        "switching_paid": pd.DataFrame([paid]),
     }
 
 
 def say(evidence: Evidence, tables: Tables) -> Claim:
     """Judge the claim by the share of one switch in the time of a 500-token request.
 
-    It holds if a measured swap takes between half of 14 % and twice 14 %, and in part if
-    recomputing does.
+    The claim is not tested by a profile that was measured on a CPU, whose KV caches are copied
+    within one memory. Otherwise it holds if a swap takes between half of 14 % and twice 14 %: a
+    measured swap, or one at the profile's own link rate where the profile knows the bytes of a KV
+    cache. It holds in part if recomputing does, or a swap at another of `LINK_RATES`.
     """
-    rows = tables["switching"]
-    at = rows[rows["tokens"] == PAPER_TOKENS]
+    inputs, rows = evidence.inputs, tables["switching"]
+    at, link = rows[rows["tokens"] == PAPER_TOKENS], link_of(evidence.inputs.profile)
     shares = {str(way): float(share) for way, share in zip(at["way"], at["share"], strict=True)}
-    swaps = {way: share for way, share in shares.items() if way != RECOMPUTE}
+    own = [named(link.rate)] if link else [way for way in shares if way != RECOMPUTE]
     reached = [w for w, s in shares.items() if PAPER_SHARE / 2 <= s <= 2 * PAPER_SHARE]
-    paid = float(tables["switching_paid"]["switching_share"].iloc[0])
-    table = Table(
-        ["method", "one switch / inference time", "switches for 14 %"],
-        [
-            [w, percentage(s, 2 if s >= 1e-3 else 3), f"{PAPER_SHARE / s:,.0f}"]
-            for w, s in shares.items()
-        ],
-        "Time of one swap-out and one swap-in of a whole KV cache, divided by the time of prefill"
-        f" and rounds of a request with {PAPER_TOKENS} output tokens (median prompt, mean"
-        " acceptance of the trace). `recompute` runs the prefill again over all tokens.",
-    )
-    top = max(shares, key=lambda w: shares[w])
-    findings = [
-        f"The slowest method of a switch, {top}, takes {percentage(shares[top], 2)} of the"
-        f" inference time of a request with {PAPER_TOKENS} output tokens. In the runs of Figure 5"
-        f" ({REQUESTS} requests, load {LOAD:g}), LAPS-SD spends {percentage(paid, 3)} of its busy"
-        " time on switching."
-    ]
+    verdict = HOLDS if set(reached) & set(own) else PART if reached else NOT
+    if _on_cpu(inputs):
+        verdict = NOT_TESTED
+    share = max((shares[way] for way in own), default=0.0)
+    how = f"at {own[0]}, the profile's link rate" if link else "by the slowest method"
     return Claim(
         "Switching costs about 14 % of inference time at 500 output tokens",
         SOURCE,
-        f"{percentage(max(swaps.values(), default=0.0), 2)} for one swap by the slowest method",
-        findings,
-        HOLDS if set(reached) & set(swaps) else PART if reached else NOT,
-        (
-            f"A share between half and twice 14 % is reached by {listed(reached)}."
-            if reached
-            else _not_reached(evidence.inputs)
-        ),
-        table,
+        f"{percentage(share, 2)} for one swap {how}",
+        [
+            _over_links(inputs, link, shares) if link else _by_method(shares),
+            _paid(tables["switching_paid"]),
+        ],
+        verdict,
+        _why(inputs, reached, link),
+        _table(shares, link),
     )
 
 
-def _not_reached(inputs: Inputs) -> str:
+def _on_cpu(inputs: Inputs) -> bool:
     hardware = inputs.profile.provenance.hardware
-    if hardware is not None and hardware.device == "cpu":
+    return hardware is not None and hardware.device == "cpu"
+
+
+def _by_method(shares: Mapping[str, float]) -> str:
+    top = max(shares, key=lambda way: shares[way])
+    return (
+        f"The slowest method of a switch, {top}, takes {percentage(shares[top], 2)} of the"
+        f" inference time of a request with {PAPER_TOKENS} output tokens."
+    )
+
+
+def _over_links(inputs: Inputs, link: Link, shares: Mapping[str, float]) -> str:
+    """Return the share of a swap over the profile's link, and the link that the claim needs."""
+    tokens, share = median_prompt(inputs.trace) + PAPER_TOKENS, shares[named(link.rate)]
+    whole = int(inference_ns(inputs, [PAPER_TOKENS])[0])
+    needed = link.rate_for(tokens, PAPER_SHARE * whole)
+    capacity = inputs.profile.kv_capacity
+    fitting = (
+        f" The memory of the profile's hardware holds {capacity.tokens // tokens:,} such requests,"
+        " and a server that uses all of it switches only when it is full."
+        if capacity is not None and capacity.tokens
+        else ""
+    )
+    return (
+        f"A request with {PAPER_TOKENS} output tokens takes {whole / 1e9:.3g} s, and has"
+        f" {tokens * link.bytes_per_token / 1e6:,.0f} MB of keys and values per GPU at its end. One"
+        f" switch over the profile's link ({named(link.rate)} per GPU) takes"
+        f" {percentage(share, 2)} of its inference time. A share of 14 % needs"
+        f" {_count(PAPER_SHARE / share)} switches per request, or a link of {named(needed)}."
+        f"{fitting}"
+    )
+
+
+def _paid(paid: pd.DataFrame) -> str:
+    row = paid.iloc[0]
+    return (
+        f"In the runs of Figure 5 ({REQUESTS} requests, load {LOAD:g}), LAPS-SD switches a request"
+        f" {float(row['switches_per_request']):.2f} times on average and spends"
+        f" {percentage(float(row['switching_share']), 3)} of its busy time on switching."
+    )
+
+
+def _why(inputs: Inputs, reached: list[str], link: Link | None) -> str:
+    if _on_cpu(inputs):
         return (
-            "No single switch takes nearly 14 % on a CPU, where a KV cache is copied within one"
-            " memory. A share of 14 % needs many switches per request, far slower copies, or"
-            " another cost in addition to the copy. This profile has no swaps between a GPU and"
-            " its host."
+            "The profile was measured on a CPU, where a KV cache is copied within one memory. The"
+            " claim is about transfers between a GPU and its host, which this profile does not"
+            " have."
         )
+    if reached:
+        where = f" The profile's own link has {named(link.rate)}." if link else ""
+        return f"A share between half and twice 14 % is reached with {listed(reached)}.{where}"
     return (
         "No single switch takes nearly 14 % on this machine. A share of 14 % needs many switches"
         " per request, far slower copies, or another cost in addition to the copy."
     )
 
 
+def _table(shares: Mapping[str, float], link: Link | None) -> Table:
+    caption = (
+        "Time of one swap-out and one swap-in of a whole KV cache, divided by the time of prefill"
+        f" and rounds of a request with {PAPER_TOKENS} output tokens (median prompt, mean"
+        " acceptance of the trace). `recompute` runs the prefill again over all tokens."
+    )
+    if link is not None:
+        caption += " GB/s: transfers at that rate between each GPU and host memory."
+    return Table(
+        ["method", "one switch / inference time", "switches for 14 %"],
+        [
+            [
+                f"{way} (the profile's link)" if link and way == named(link.rate) else way,
+                percentage(share, 2 if share >= 1e-3 else 3),
+                _count(PAPER_SHARE / share),
+            ]
+            for way, share in shares.items()
+        ],
+        caption,
+    )
+
+
+def _count(switches: float) -> str:
+    return f"{switches:,.0f}" if switches >= 10 else f"{switches:.1f}"
+
+
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     """Draw Figure 2."""
+    rows, link = tables["switching"], link_of(evidence.inputs.profile)
+    if link is not None:
+        shown = {RECOMPUTE, *(named(rate) for rate in link.rates if rate in (link.rate, *DRAWN))}
+        rows = rows[rows["way"].isin(shown)]
+    lines = (
+        "one line per rate of the link between GPU and host memory (the profile's:"
+        f" {named(link.rate)})"
+        if link
+        else "one line per method"
+    )
     caption = (
         "Time of one swap-out and one swap-in of a whole KV cache (target and draft model), in"
-        " percent of the time of prefill and rounds (logarithmic), by output length, one line per"
-        " method; `recompute` runs the prefill again. Requests have the trace's median prompt and"
+        f" percent of the time of prefill and rounds (logarithmic), by output length, {lines};"
+        " `recompute` runs the prefill again. Requests have the trace's median prompt and"
         f" mean acceptance. Star: the paper shows about 14 % at {PAPER_TOKENS} tokens."
         f" {evidence.inputs.costs}"
     )
@@ -177,7 +206,7 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
             2,
             "The time of one switch relative to a request's inference time",
             caption,
-            lambda: plot_switching(tables["switching"], (PAPER_TOKENS, PAPER_SHARE), "paper"),
+            lambda: plot_switching(rows, (PAPER_TOKENS, PAPER_SHARE), "paper"),
         )
     ]
 

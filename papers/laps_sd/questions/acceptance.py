@@ -17,7 +17,7 @@ PANELS = {"sjf": "LP-SJF with known acceptance vs. LP-SJF", "srpt": "SRPT (true 
 def find(evidence: Evidence) -> Tables:
     """Return differences in mean latency in percent by spread, length error and load.
 
-    KV transfers take as long as measured. `sjf`: LP-SJF that also knows each request's mean
+    KV transfers take as long as by the profile. `sjf`: LP-SJF that also knows each request's mean
     acceptance, compared with LP-SJF; `srpt`: SRPT, which knows true times, compared with LP-SRPT.
     """
     rows, spreads = [], winners.spreads(evidence.size)
@@ -64,7 +64,7 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
         " requests, one line per length error; below 0 knowledge helps. Left: LP-SJF that knows"
         " each request's true mean acceptance, compared with LP-SJF. Right: SRPT compared with"
         " LP-SRPT; SRPT knows true times and therefore, where there is a length error, also true"
-        f" lengths. Load {LOAD:g}, KV transfers as measured, paired 95 % intervals."
+        f" lengths. Load {LOAD:g}, KV transfers by the profile, paired 95 % intervals."
         f" {evidence.inputs.where}"
     )
     return [

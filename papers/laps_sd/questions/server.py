@@ -6,8 +6,8 @@ import pandas as pd
 
 from lapsd.papers.differences import against_all, percent_of
 from lapsd.papers.inputs import Inputs, Size
-from lapsd.papers.laps_sd.claims.switching import paper_scale
 from lapsd.papers.laps_sd.fixed import BASELINES, DEPLOYABLE, LOAD, PREDICTOR, sweep
+from lapsd.papers.laps_sd.switch_times import paper_scale
 from lapsd.papers.question import Evidence, Question, Tables
 from lapsd.papers.report import Section, Table
 from lapsd.papers.words import change, listed, percentage
@@ -92,8 +92,8 @@ def say(evidence: Evidence, tables: Tables) -> Section:
         body,
         "Difference in mean latency of LAPS-SD to other policies, with 95 % intervals, as one"
         " parameter of the server varies; below 0 LAPS-SD is faster. All other parameters are as in"
-        f" the settings (load {LOAD:g}, predicted lengths {PREDICTOR}, one KV slot, KV transfers as"
-        " measured). KV slots: requests whose KV caches fit in memory. Switching share: share of"
+        f" the settings (load {LOAD:g}, predicted lengths {PREDICTOR}, one KV slot, KV transfers by"
+        " the profile). KV slots: requests whose KV caches fit in memory. Switching share: share of"
         " LAPS-SD's busy time.",
     )
     text = _predictors(tables["predictors"])

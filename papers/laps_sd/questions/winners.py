@@ -8,8 +8,8 @@ import pandas as pd
 
 from lapsd.papers.differences import columns, interval_of, percent
 from lapsd.papers.inputs import Inputs, Size
-from lapsd.papers.laps_sd.claims.switching import paper_scale
 from lapsd.papers.laps_sd.fixed import DEPLOYABLE, PREDICTOR, REQUESTS, sweep
+from lapsd.papers.laps_sd.switch_times import paper_scale
 from lapsd.papers.question import Evidence, Question, Tables
 from lapsd.papers.report import Figure, Section
 from lapsd.papers.words import change, listed, signed
@@ -116,8 +116,8 @@ def say(evidence: Evidence, tables: Tables) -> Section:
         ),
         _won(cells),
         (
-            "At the recorded spread and with KV transfers as measured, LAPS-SD's difference to the"
-            f" best other policy is {signed(as_recorded['laps_sd'].min())} to"
+            "At the recorded spread and with KV transfers by the profile, LAPS-SD's difference to"
+            f" the best other policy is {signed(as_recorded['laps_sd'].min())} to"
             f" {signed(as_recorded['laps_sd'].max())} %. In its best cell of the map it is"
             f" {change(interval_of(best_case, 'laps_sd'))} (spread {best_case['spread']:g}, length"
             f" error {best_case['error']:g}, load {best_case['load']:g}). The best policy of a cell"

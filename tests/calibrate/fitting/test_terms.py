@@ -11,9 +11,10 @@ from lapsd.calibrate import Sampling
 from lapsd.calibrate.fitting.terms import Timings, assemble, warnings_of
 from lapsd.calibrate.models.graphs import CaptureError
 from lapsd.calibrate.models.shapes import SHAPES, config_of
-from lapsd.calibrate.timing.cells import Cell, Grid, _Bench, design, time_grid
+from lapsd.calibrate.timing.cells import Cell, Grid, _Bench, _expected_s, design, time_grid
 from lapsd.calibrate.timing.floors import pass_bytes
 from lapsd.calibrate.timing.kv_transfers import TransferTimes
+from lapsd.calibrate.timing.prefill import time_prefills
 from lapsd.traces.provenance import Fits
 from tests.calibrate.tiny import tiny_pair
 
@@ -165,6 +166,35 @@ def test_a_grid_times_every_cell_until_its_deadline():
     numbers = [c for c in both if c != "role"]
     assert both[numbers].dtypes.equals(grid.samples[numbers].dtypes)
     assert (both[numbers].dtypes == "int64").all()
+
+
+def test_a_shortened_grid_times_batch_size_1_once_under_any_deadline():
+    pair, cells = tiny_pair(0.1), design(100, (1, 2), (1, 3))
+    grid = time_grid(pair, cells, Sampling(), deadline=0.0, shorten=True)
+    assert grid.passes == {1: 1}
+    assert set(grid.samples["batch"]) == {1}
+    assert len(grid.late) == len({str(c) for c in cells if c.batch == 2})
+    assert grid.without_late().skipped == []
+    whole = time_grid(pair, cells, Sampling(), quick=True, shorten=True)
+    assert whole.passes == {1: 1, 2: 1}
+    assert whole.samples["batch"].is_monotonic_increasing
+
+
+def test_a_visit_is_expected_to_take_as_long_as_the_last_one_of_its_batch_size():
+    assert _expected_s(4, {}) == 0
+    assert _expected_s(4, {1: 2.0}) == 8
+    assert _expected_s(4, {1: 2.0, 4: 3.0}) == 3
+    assert _expected_s(1, {2: 4.0}) == 2
+
+
+def test_prefills_are_repeated_at_least_twice_under_any_deadline():
+    pair = tiny_pair(0.1)
+    late = time_prefills(pair, 40, (1, 2), deadline=0.0)
+    assert (late["batch"] == 1).all()
+    assert (late.groupby("tokens").size() == 2).all()
+    whole = time_prefills(pair, 70, (1, 2))
+    assert (whole[whole["batch"] == 1].groupby("tokens").size() == 5).all()
+    assert set(whole[whole["batch"] == 2]["tokens"]) == {128}
 
 
 def test_mixed_contexts_without_the_lean_engine_are_skipped():

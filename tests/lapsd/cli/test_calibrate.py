@@ -158,6 +158,9 @@ def test_one_token_of_one_request_is_enough_to_calibrate(tmp_path):
         (["--draft-tokens", "many"], "--draft-tokens 'many': must be whole numbers separated by"),
         (["--draft-tokens", "4,4"], "must be different numbers"),
         (["--batches", "0"], "batches=0: must be between 1"),
+        (["--budget", "0"], "--budget 0: must be a number of seconds above 0, or unlimited"),
+        (["--budget", "nan"], "--budget nan: must be a number of seconds above 0, or unlimited"),
+        (["--budget", "soon"], "--budget soon: must be a number of seconds above 0"),
         (["--chat"], "--chat: the tokenizer of reference has no chat template"),
         (["--resume"], "has no journal.jsonl, so there is nothing to resume"),
         (["--resume", "--overwrite"], "give only one of them"),
@@ -236,11 +239,10 @@ def test_a_resumed_calibration_gives_the_same_trace(folder, tmp_path, capsys, mo
         return stopped
 
     arguments = [*SMALL, "--greedy", "--out", str(tmp_path)]
-    monkeypatch.setattr("lapsd.calibrate.record.generate", stop_at(4))
+    monkeypatch.setattr("lapsd.calibrate.recording.generate", stop_at(4))
     assert main(arguments) == 1
     message = capsys.readouterr().err
-    assert "interrupted: 4 of 9 requests are saved in" in message
-    assert message.count("\n") == 1
+    assert "interrupted: 4 of 9 requests are saved in" in message.splitlines()[-1]
     assert main(arguments) == 2
     assert "unfinished calibration; give --resume" in capsys.readouterr().err
     journal = tmp_path / "journal.jsonl"
@@ -248,7 +250,7 @@ def test_a_resumed_calibration_gives_the_same_trace(folder, tmp_path, capsys, mo
         file.write('{"request_id": "half a li')  # as if killed while writing
     assert main([*arguments, "--resume", "--seed", "1"]) == 2
     assert "cannot be resumed, because seed was 0 and is now 1" in capsys.readouterr().err
-    monkeypatch.setattr("lapsd.calibrate.record.generate", stop_at(7))
+    monkeypatch.setattr("lapsd.calibrate.recording.generate", stop_at(7))
     assert main([*arguments, "--resume"]) == 1
     assert "7 of 9" in capsys.readouterr().err
     monkeypatch.undo()
@@ -256,6 +258,35 @@ def test_a_resumed_calibration_gives_the_same_trace(folder, tmp_path, capsys, mo
     assert not journal.exists()
     whole, pieced = (to_frame(load_trace(f / "trace.parquet")) for f in (folder, tmp_path))
     pd.testing.assert_frame_equal(whole, pieced)
+
+
+def test_a_budget_leaves_out_requests_and_batch_sizes_and_names_them(tmp_path, capsys):
+    arguments = ["--requests", "3", "--max-new-tokens", "8", "--batches", "1,2", "--device", "cpu"]
+    assert main([*arguments, "--budget", "0.01", "--out", str(tmp_path)]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("lapsd calibrate: left out to stay within 0.01 s: 3 of 9 requests;")
+    assert "cells (batch sizes 2)" in lines[-1]
+    trace, profile = load_trace(tmp_path / "trace.parquet"), load_profile(tmp_path / "profile.json")
+    assert trace.dataset == ["code", "prose", "arithmetic"] * 2
+    assert list(profile.costs.rounds) == [1]
+    assert profile.provenance.left_out[0] == "3 of 9 requests"
+    assert profile.provenance.notes["budget_s"] == 0.01
+    assert trace.provenance.left_out == profile.provenance.left_out
+
+
+def test_each_stage_is_one_line_on_stderr_without_a_terminal(folder, tmp_path, capsys):
+    assert main([*SMALL, "--greedy", "--out", str(tmp_path)]) == 0
+    stages = [line.split(":")[0] for line in capsys.readouterr().err.splitlines()]
+    named = [stage for stage in stages if not stage.startswith(("warning", "threads"))]
+    assert named == [
+        "decoding requests",
+        "timing prefills",
+        "timing swaps",
+        "timing blocks of rounds",
+        "predicting lengths",
+        "comparing draft lengths",
+    ]
+    assert load_profile(tmp_path / "profile.json").provenance.left_out == ()
 
 
 def test_random_weights_are_only_timed(tmp_path, capsys):

@@ -29,6 +29,7 @@ def no_models(monkeypatch):
         ("--clock sun", "--clock sun: must be busy or wall"),
         ("--engine sglang", "--engine sglang: must be own or vllm"),
         ("--seeds 0", "--seeds 0: must be at least 1"),
+        ("--budget -1", "--budget -1: must be a number of seconds above 0, or unlimited"),
         ("--load 0", "load=0.0: must be above 0"),
         ("--policy unheard-of", "unknown policy 'unheard-of'"),
         ("--policy absent.Mine", "policy absent.Mine: cannot import absent"),

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from lapsd.policies import FCFS, POLICIES, SRPT, Policy
-from lapsd.serve.own.engine import OwnEngine
+from lapsd.policies import FCFS, POLICIES, Policy
 from lapsd.serve.plan import Plan
 from lapsd.serve.record import Record, RequestResult
 from lapsd.serve.validation.costs import Slowness, at_level_of, profile_of
@@ -21,15 +20,15 @@ from lapsd.serve.validation.findings import (
     verdicts,
 )
 from lapsd.serve.validation.folder import Folder
-from lapsd.serve.validation.live_runs import LiveRuns, Trial, check_policies
+from lapsd.serve.validation.live_runs import LiveRuns, check_policies
 from lapsd.serve.validation.recorded import trace_of
 from lapsd.serve.validation.report import Report
 from lapsd.serve.validation.simulated import capacity_of, live_order, predict_run
 from lapsd.serve.validation.source import Source
-from lapsd.traces import Provenance, trace_from_rounds
-from lapsd.traces.provenance import Model
-from tests.calibrate.tiny import VOCABULARY, tiny_pair
+from lapsd.traces import Provenance
+from tests.calibrate.tiny import VOCABULARY
 from tests.serve.plans import plan
+from tests.serve.tiny_trial import tiny_trial
 
 SECOND = 10**9
 
@@ -116,41 +115,13 @@ def test_same_order_is_the_share_of_rounds_in_common_sequences():
 
 @pytest.fixture(scope="module")
 def trial():
-    """A validation of tiny models, with a trace of theirs.
-
-    The text of a prompt is the list of its token ids.
-    """
-    pair = tiny_pair(0.05)
-    wanted = plan(8, gap_ns=0, most=12)
-    record = OwnEngine(pair).serve(
-        replace(wanted, requests=[replace(a, max_new_tokens=12) for a in wanted.requests])
-    )
-    rows = [
-        {
-            "request_id": a.request_id,
-            "dataset": "tiny",
-            "prompt_tokens": len(a.prompt),
-            "output_tokens": len(s.tokens),
-            "drafted": s.drafted,
-            "accepted": s.accepted,
-        }
-        for a, s in zip(wanted.requests, record.by_index.values(), strict=True)
-    ]
-    known = Provenance(target=Model(name="tiny"), draft=Model(name="tiny")).noting(
-        max_new_tokens=12, temperature=0.0
-    )
-    texts = [("tiny", a.request_id, " ".join(map(str, a.prompt))) for a in wanted.requests]
-    source = Source.of(
-        trace_from_rounds(rows, known), texts, lambda text: [int(t) for t in text.split()], "tiny"
-    )
-    scenario = {"requests": 5, "length_predictor": "oracle"}
-    return Trial(OwnEngine(pair), source, scenario, [FCFS(), SRPT()], "busy")
+    return tiny_trial()
 
 
 @pytest.fixture(scope="module")
 def profile(trial):
     """The costs that loads are relative to."""
-    return trial.first_profile(lambda what: None)
+    return trial.first_profile()
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def test_the_cost_of_a_step_has_two_regimes_by_number_of_requests(tmp_path):
     with pytest.raises(ValueError, match="batch size 513: the profile covers 1 to 512"):
         profile.round_cost(513)
     with pytest.raises(
-        ValueError, match="draft tokens 2: the profile was fitted to rounds of 0 draft tokens only"
+        ValueError, match="draft tokens 2: the profile prices decoding without drafts only"
     ):
         profile.round_cost(1).base_ns(2)
 

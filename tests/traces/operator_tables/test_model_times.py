@@ -17,7 +17,7 @@ def test_a_verification_reads_each_cache_once_and_multiplies_all_tokens():
     assert [(c[2], c[4]) for c in read] == [(64, 100)]  # 64 requests, not 320
 
 
-def test_prompts_beside_decoding_requests_share_one_product():
+def test_prompts_and_decoding_requests_share_one_product():
     ms = model().prompts([(300, 0)], requests=20, width=5, context=99)
     products = 0.02 * 400 + 0.01 * max(4.0, 0.02 * 101)  # logits: decoded tokens and one prompt
     alone, cached = KV_MS * 8 * 0.001 * 300**2, 0.5 + KV_MS * 20 * 8 * 100

@@ -35,6 +35,13 @@ def test_a_multimodal_configuration_is_read_inside(tmp_path):
     assert "num_hidden_layers" not in one.config
 
 
+def test_lists_with_an_entry_per_layer_keep_the_first(tmp_path):
+    config = {"hidden_size": 8, "num_hidden_layers": 2, "layer_types": ["a", "b"], "x": [1, 2, 3]}
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["X"], **config}))
+    one = shape_of(str(tmp_path), [], {}).one_layer().config
+    assert (one["layer_types"], one["x"]) == (["a"], [1, 2, 3])
+
+
 def test_opt_is_a_llama_without_gates():
     shape = shape_of("opt-13b", [], {})
     assert not shape.gated
@@ -57,6 +64,8 @@ def test_an_unknown_name_has_its_nearest_names():
         ("{", "config.json: not readable JSON"),
         ("[]", "config.json: not a JSON object"),
         ('{"hidden_size": 8}', "no field 'architectures'"),
+        ('{"architectures": "X"}', "field 'architectures': 'X' is not a list of names"),
+        ('{"architectures": ["OPTForCausalLM"], "hidden_size": 8}', "no field 'num_hidden_layers'"),
         ('{"architectures": ["X"]}', "no field 'hidden_size'"),
     ],
 )
