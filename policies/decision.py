@@ -1,172 +1,99 @@
-"""A scheduling decision, shared by the simulator and the servers: rank the active requests, and
-choose which of them run.
+"""A scheduling decision, shared by the simulator and the servers: order the active requests, choose
+the ones that run, and commit their rounds.
+
+The compiled loop (`lapsd.sim.engine.loop`) takes the same steps over arrays.
 """
 
 import itertools
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, fields
-from functools import cache
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
-import numpy as np
-
-from lapsd.policies.base import Job, NewJob, Policy, Rank
-
-J = TypeVar("J", bound=Job)
+from lapsd.policies.base import Job, Policy, Rank
+from lapsd.policies.calls import commit_round, inform, name_of, new_state, rank_of, state_types
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """The part of a new request that a policy sees: a `policies.NewJob`."""
+class ServedJob(Job, Protocol):
+    """A job as a server keeps it.
 
-    index: int
-    prompt_tokens: int
-    predicted_tokens: int
-    state: Any
-
-
-def new_state(policy: Policy, index: int, prompt_tokens: int, predicted_tokens: int) -> Any:
-    """Return the State that the policy keeps of a new request; None where it declares none.
-
-    Raises
-    ------
-    ValueError
-        If the policy raises, or a field of the State is not of its type; the message names the
-        policy and the request.
+    Attributes
+    ----------
+    entered_ns : int
+        Time at which it entered its queue: at first its arrival.
     """
-    state = None if policy.State is None else policy.State()
-    if type(policy).on_arrival is not Policy.on_arrival:
-        job: NewJob = Arrival(index, prompt_tokens, predicted_tokens, state)
-        try:
-            policy.on_arrival(job)
-        except Exception as error:
-            raise ValueError(
-                f"policy {name_of(policy)}: the arrival of request {index} raised "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        check_state(policy, state, f"of request {index} at its arrival")
-    return state
+
+    entered_ns: int
 
 
-def state_types(policy: Policy) -> Mapping[str, type]:
-    """Return the types of the fields of a policy's State: int, float or bool.
+class PreemptedJob(Job, Protocol):
+    """A job whose preemptions a server counts."""
 
-    Raises
-    ------
-    ValueError
-        If the State is not a dataclass whose fields all have defaults of these types.
+    preemptions: int
+
+
+J = TypeVar("J")
+P = TypeVar("P", bound=PreemptedJob)
+Place = tuple[Rank, bool, int, int]
+
+
+@dataclass(eq=False)
+class Decisions:
+    """What a server asks of a policy during a run, and tells it.
+
+    An error of the policy becomes a `ValueError` of one line, which names the policy, the request
+    and the time.
+
+    Attributes
+    ----------
+    policy : Policy
+        Bound.
+    parts : int or None
+        Length of the policy's ranks; None: no request has been ranked.
     """
-    kind: Any = policy.State
-    if kind is None:
-        return {}
-    try:
-        found = _types_of(kind)
-    except TypeError as error:
-        raise ValueError(
-            f"policy {name_of(policy)}: State must be a dataclass whose fields have defaults"
-        ) from error
-    for name, field_type in found.items():
-        if field_type not in (int, float, bool):
+
+    policy: Policy
+    parts: int | None = None
+
+    def __post_init__(self) -> None:
+        state_types(self.policy)  # raises an error before the run
+
+    def arrive(self, job: ServedJob, now_ns: int) -> None:
+        """Let a new job enter its first queue, with the State that the policy keeps of it."""
+        job.entered_ns = job.arrival_ns
+        job.state = new_state(self.policy, job.index, job.prompt_tokens, job.predicted_tokens)
+        inform(self.policy, "arrival", job, now_ns)
+
+    def order(self, now_ns: int) -> Callable[[ServedJob], Place]:
+        """Return the sort key of active jobs: rank; running before waiting; then entry into the
+        queue, then order of arrival.
+        """
+        return lambda job: (self._rank(job, now_ns), not job.running, job.entered_ns, job.index)
+
+    def _rank(self, job: Job, now_ns: int) -> Rank:
+        """Return the rank of a job, which must be as long as those before it."""
+        rank = rank_of(self.policy, job, now_ns)
+        self.parts = len(rank) if self.parts is None else self.parts
+        if len(rank) != self.parts:
             raise ValueError(
-                f"policy {name_of(policy)}: State.{name} is of type {field_type.__name__}: must be "
-                "int, float or bool"
+                f"policy {name_of(self.policy)}: rank {rank!r} of request {job.index} at {now_ns} "
+                f"ns: must be of length {self.parts}, as the ranks before it"
             )
-    return found
+        return rank
 
+    def commit(self, job: ServedJob, emitted: int, round_ns: int, now_ns: int) -> None:
+        """Commit a round of a job, and let the policy take it in."""
+        job.service_ns += round_ns
+        job.tokens += emitted
+        job.rounds += 1
+        queue = job.queue
+        commit_round(self.policy, job, now_ns)
+        if job.queue != queue:
+            job.entered_ns = now_ns
 
-@cache
-def _types_of(kind: type[Any]) -> Mapping[str, type]:
-    """Return the types of the defaults of a dataclass."""
-    state = kind()
-    return {field.name: type(getattr(state, field.name)) for field in fields(state)}
-
-
-def check_state(policy: Policy, state: Any, where: str) -> None:
-    """Raise `ValueError` if a field of a State is not of its type."""
-    for name, expected in state_types(policy).items():
-        value = getattr(state, name)
-        if type(value) is not expected and not isinstance(value, ACCEPTED[expected]):
-            raise ValueError(
-                f"policy {name_of(policy)}: State.{name}={value!r} {where}: must be of type "
-                f"{expected.__name__}"
-            )
-
-
-# values that a field of each type may take besides those of its own type
-ACCEPTED: dict[type, tuple[type, ...]] = {
-    int: (int, np.integer),
-    float: (int, float, np.floating, np.integer),
-    bool: (np.bool_,),
-}
-
-
-def commit_round(policy: Policy, job: Job, now_ns: int) -> None:
-    """Inform the policy of a committed round of a job.
-
-    Raises
-    ------
-    ValueError
-        If the policy raises, or a field of the State is not of its type; the message names the
-        policy, the request and the time.
-    """
-    try:
-        policy.on_round(job, now_ns)
-    except Exception as error:
-        raise ValueError(
-            f"policy {name_of(policy)}: the round of request {job.index} at {now_ns} ns raised "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    if policy.State is not None:
-        check_state(policy, job.state, f"of request {job.index} at {now_ns} ns")
-
-
-def name_of(policy: Policy) -> str:
-    """Return the name of the policy that users type."""
-    return policy.name or type(policy).__name__
-
-
-def rank_of(policy: Policy, job: Job, now_ns: int) -> Rank:
-    """Return the policy's rank of a job.
-
-    Raises
-    ------
-    ValueError
-        If the policy raises or the rank contains NaN; the message names the policy, the request and
-        the value.
-    """
-    try:
-        rank = policy.rank(job, now_ns)
-        for part in rank:
-            if part != part:  # NaN, which cannot be ordered
-                break
-        else:
-            return rank
-    except Exception as error:
-        raise ValueError(
-            f"policy {name_of(policy)}: ranking request {job.index} at {now_ns} ns raised "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    raise ValueError(
-        f"policy {name_of(policy)}: rank {rank} of request {job.index} is not comparable"
-    )
-
-
-def ranks_of(policy: Policy, jobs: Sequence[Job], now_ns: int) -> list[Rank]:
-    """Return the policy's rank of each job; raises as `rank_of` does."""
-    with suppress(Exception):  # `rank_of`, below, names the job
-        ranks = [policy.rank(job, now_ns) for job in jobs]
-        if all([part == part for rank in ranks for part in rank]):  # noqa: C419 - takes a third of the time
-            return ranks
-    return [rank_of(policy, job, now_ns) for job in jobs]
-
-
-def no_progress(policy: Policy, now_ns: int, waiting: int, why: str) -> ValueError:
-    """Return the error for a run in which requests wait and none can ever run."""
-    return ValueError(
-        f"policy {name_of(policy)}: no progress at {now_ns} ns: {waiting} requests wait, and {why}"
-    )
+    def leave(self, job: Job, now_ns: int) -> None:
+        """Tell the policy that a job is finished."""
+        inform(self.policy, "completion", job, now_ns)
 
 
 def choose(ordered: Iterable[J], batch_slots: int, fits: Callable[[list[J]], bool]) -> list[J]:
@@ -182,3 +109,15 @@ def choose(ordered: Iterable[J], batch_slots: int, fits: Callable[[list[J]], boo
     return first[
         : bisect_left(range(1, len(first)), True, key=lambda count: not fits(first[:count]))
     ]
+
+
+def settle(active: Sequence[P], chosen: Sequence[P]) -> tuple[list[P], list[P]]:
+    """Let the chosen jobs run, and preempt the running jobs that were not chosen.
+
+    Returns the jobs that wait now, and the chosen jobs that waited until now, in order.
+    """
+    fresh, runs = [job for job in chosen if not job.running], set(chosen)
+    for job in active:
+        job.preemptions += job.running and job not in runs
+        job.running = job in runs
+    return [job for job in active if not job.running], fresh

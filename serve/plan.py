@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from lapsd.policies import Policy, PolicyContext
-from lapsd.policies.decision import name_of
+from lapsd.policies.calls import name_of
 from lapsd.policies.kv_slots import KVSlots
 from lapsd.policies.spec import POLICIES, parse_policy, spec_of
 from lapsd.serve.context_json import context_from_json, context_to_json

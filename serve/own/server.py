@@ -1,24 +1,23 @@
 """The server: requests arrive on a clock, and before each round the policy chooses some to run.
 
 Events at one instant have the same order as in the simulator (`docs/simulator.md`). The server
-shares the simulator's choice of requests and its memory managers. Its loop is independent code, so
-that validation can compare the two. Unlike the simulator, it computes prompts, runs rounds and
+shares the simulator's decisions and its memory managers. Its loop is independent code, so that
+validation can compare the two. Unlike the simulator, it computes prompts, runs rounds and
 transfers KV caches on real models. Knows nothing of any particular policy or model.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from lapsd.calibrate.decoding.decoder import cut
-from lapsd.policies import Event, Policy
-from lapsd.policies.decision import choose, new_state, rank_of
+from lapsd.policies import Policy
+from lapsd.policies.decision import Decisions, choose, settle
 from lapsd.serve.clock import Clock
 from lapsd.serve.own.live_rounds import LiveRounds
 from lapsd.serve.own.rows import Rows
 from lapsd.serve.plan import Plan
 from lapsd.serve.record import KVTransfer, Prefilled, Record, RequestResult, Step
-from lapsd.sim.engine.memory import Memory, Transfer
+from lapsd.sim.engine.memory import Memory, Order, Transfer
 from lapsd.sim.engine.request import Request
 
 
@@ -47,6 +46,7 @@ class Server:
     now_ns: int = 0
 
     def __post_init__(self) -> None:
+        self.decisions = Decisions(self.policy)
         n = self.plan.draft_tokens
         self.requests = [
             Request(
@@ -95,7 +95,7 @@ class Server:
         self._admit()
         fresh = self._choose()
         self._transfers = []
-        self.memory.make_room(self.running, fresh, self._order, self.now_ns)
+        self.memory.make_room(self.running, fresh, self._order(), self.now_ns)
         if not self.running:
             self._idle()
             return
@@ -110,16 +110,13 @@ class Server:
             request, planned = self.requests[self.arrived], self.plan.requests[self.arrived]
             self.rows.enter(request.index, planned.prompt, planned.stream)
             self.outputs[request.index] = []
-            request.state = new_state(
-                self.policy, request.index, request.prompt_tokens, request.predicted_tokens
-            )
             self.waiting.append(request)
             self.arrived += 1
-            self.policy.on_event(Event("arrival", request, self.now_ns))
+            self.decisions.arrive(request, self.now_ns)
 
-    def _order(self, request: Request) -> tuple[Any, ...]:
-        rank = rank_of(self.policy, request, self.now_ns)
-        return (rank, not request.running, request.entered_ns, request.index)
+    def _order(self) -> Order:
+        """Return the sort key of active requests."""
+        return self.decisions.order(self.now_ns)
 
     def _choose(self) -> list[Request]:
         """Choose the requests that run the next round.
@@ -127,13 +124,8 @@ class Server:
         Returns the requests among them that did not run in the last round, in order.
         """
         active = self.waiting + self.running
-        chosen = choose(sorted(active, key=self._order), self.plan.batch, self.memory.fits)
-        fresh = [request for request in chosen if not request.running]
-        for request in active:
-            runs = request in chosen
-            request.preemptions += request.running and not runs
-            request.running = runs
-        self.waiting = [request for request in active if not request.running]
+        chosen = choose(sorted(active, key=self._order()), self.plan.batch, self.memory.fits)
+        self.waiting, fresh = settle(active, chosen)
         self.running = chosen
         return fresh
 
@@ -203,13 +195,7 @@ class Server:
         kept, last = cut(tokens, stops, most - len(output))
         output += kept
         rounds.add(len(kept), min(len(tokens) - 1, len(kept)), last=last)
-        request.service_ns += round_ns
-        request.tokens += len(kept)
-        request.rounds += 1
-        queue = request.queue
-        self.policy.on_round(request, self.now_ns)
-        if request.queue != queue:
-            request.entered_ns = self.now_ns
+        self.decisions.commit(request, len(kept), round_ns, self.now_ns)
         return len(kept)
 
     def _complete(self) -> None:
@@ -220,7 +206,7 @@ class Server:
             self.rows.leave(request.index)
             request.running = False
             self.results.append(self._result(request))
-            self.policy.on_event(Event("completion", request, self.now_ns))
+            self.decisions.leave(request, self.now_ns)
 
     def _result(self, request: Request) -> RequestResult:
         rounds = request.recorded

@@ -48,13 +48,10 @@ class LiveJob:
     running: bool = False
     rates: list[float] = field(default_factory=lambda: [0.0])
 
-    def commit(self, emitted: int, drafted: int, round_ns: int) -> None:
-        """Commit a round that emitted `emitted` >= 1 tokens from `drafted` draft tokens. O(1)."""
-        self.rounds += 1
-        self.tokens += emitted
+    def add_drafts(self, drafted: int, accepted: int) -> None:
+        """Count the draft tokens of a round that is about to be committed. O(1)."""
         self.drafted += drafted
-        self.accepted += emitted - 1
-        self.service_ns += round_ns
+        self.accepted += accepted
         self.rates.append(self.accepted / self.drafted if self.drafted else 0.0)
 
     def acceptance(self, rounds: int) -> float:

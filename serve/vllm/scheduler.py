@@ -19,9 +19,9 @@ from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
 
-from lapsd.policies.decision import choose
+from lapsd.policies.decision import Decisions, choose
 from lapsd.serve.vllm.clock import Clock, WallClock
-from lapsd.serve.vllm.decisions import Decisions
+from lapsd.serve.vllm.decisions import LiveDecisions
 from lapsd.serve.vllm.job import LiveJob
 from lapsd.serve.vllm.parking import ParkingScheduler
 from lapsd.serve.vllm.scheduler_state import SchedulerState
@@ -41,7 +41,7 @@ class LapsdScheduler(ParkingScheduler):
         Whether the policy decides; if not, vLLM schedules by itself, and a line in the log names
         the reason.
     settings : Settings
-    decisions : Decisions
+    decisions : LiveDecisions
     failed : str
         The error of the policy, after which requests are served first come, first served; else "".
     ended_ns : int
@@ -97,7 +97,7 @@ class LapsdScheduler(ParkingScheduler):
             )
         self.settings, self._known = settings, known
         self._begun, self.ended_ns = {}, 0
-        self.decisions, self.failed = Decisions(known.policy, self._report), ""
+        self.decisions, self.failed = LiveDecisions(Decisions(known.policy), self._report), ""
         self.active = True
 
     def _request_count(self) -> int:

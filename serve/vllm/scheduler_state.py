@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from lapsd.policies import Policy, PolicyContext, RequestHistory, TimeModel, parse_policy
-from lapsd.policies.decision import name_of
+from lapsd.policies.calls import name_of
 from lapsd.serve.vllm.policy_context import policy_context
 from lapsd.serve.vllm.settings import Settings
 from lapsd.traces import load_profile, load_trace

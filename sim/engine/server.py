@@ -13,8 +13,9 @@ from typing import Any
 
 import simpy
 
-from lapsd.policies import NEVER, Event, Policy
-from lapsd.policies.decision import choose, commit_round, new_state, no_progress, rank_of
+from lapsd.policies import NEVER, Policy
+from lapsd.policies.calls import no_progress
+from lapsd.policies.decision import Decisions, choose, settle
 from lapsd.sim.engine.capacity import Capacity
 from lapsd.sim.engine.memory import Estimate, Memory, Order
 from lapsd.sim.engine.occupancy import Occupancy
@@ -67,6 +68,7 @@ class SimPyServer:
             Request(i, at_ns, length, rows, at_ns)
             for i, (at_ns, length, rows) in enumerate(columns)
         ]
+        self.decisions = Decisions(self.policy)
         self.released = len(work) if work.clients is None else min(work.clients, len(work))
         for request in self.requests[self.released :]:
             request.arrival_ns = NEVER  # unknown until a completion releases it
@@ -117,12 +119,8 @@ class SimPyServer:
         while self._next_arrival_ns() <= self._now:
             request = self.requests[self.arrived]
             self.arrived += 1
-            request.entered_ns = request.arrival_ns
-            request.state = new_state(
-                self.policy, request.index, request.prompt_tokens, request.predicted_tokens
-            )
             self.waiting.append(request)
-            self.policy.on_event(Event("arrival", request, self._now))
+            self.decisions.arrive(request, self._now)
 
     def _next_arrival_ns(self) -> int:
         """Return the time of the next arrival; `NEVER` if it is unknown or there is none."""
@@ -131,11 +129,8 @@ class SimPyServer:
         )
 
     def _order(self) -> Order:
-        """Return the sort key of active requests: rank; running before waiting; then entry into the
-        queue, then order of arrival.
-        """
-        policy, now_ns = self.policy, self._now
-        return lambda r: (rank_of(policy, r, now_ns), not r.running, r.entered_ns, r.index)
+        """Return the sort key of active requests."""
+        return self.decisions.order(self._now)
 
     def _choose(self) -> list[Request]:
         """Choose the requests that run the next round; return those that did not run the last one,
@@ -148,16 +143,7 @@ class SimPyServer:
             self.step = share_tokens(chosen, self.capacity.budget)
             # a waiting request that receives no tokens keeps waiting
             chosen = [r for r in chosen if r.running or r in self.step]
-        return self._settle(chosen)
-
-    def _settle(self, chosen: list[Request]) -> list[Request]:
-        """Let the chosen requests run, and preempt the running requests that were not chosen."""
-        active, runs = self.active(), set(chosen)
-        fresh = [r for r in chosen if not r.running]
-        for request in active:
-            request.preemptions += request.running and request not in runs
-            request.running = request in runs
-        self.waiting = [r for r in active if not r.running]
+        self.waiting, fresh = settle(self.active(), chosen)
         self.running = chosen
         return fresh
 
@@ -223,15 +209,10 @@ class SimPyServer:
 
     def _commit_round(self, request: Request, round_ns: int) -> None:
         """Commit a request's round, and let the policy take it in."""
-        request.service_ns += round_ns
-        request.tokens += request.recorded.emitted[request.rounds]
-        request.rounds += 1
+        emitted = request.recorded.emitted[request.rounds]
+        self.decisions.commit(request, emitted, round_ns, self._now)
         if request.rounds == 1:
             request.first_token_ns = self._now
-        queue = request.queue
-        commit_round(self.policy, request, self._now)
-        if request.queue != queue:
-            request.entered_ns = self._now
 
     def _leave(self, request: Request) -> None:
         """Let a finished request leave; in a closed loop it releases the next one."""
@@ -241,7 +222,7 @@ class SimPyServer:
         if self.released < len(self.requests):
             self.requests[self.released].arrival_ns = self._now + self.workload.think_ns
             self.released += 1
-        self.policy.on_event(Event("completion", request, self._now))
+        self.decisions.leave(request, self._now)
 
     def _check(self) -> None:
         """Assert the invariants that hold between rounds."""

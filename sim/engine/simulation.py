@@ -1,6 +1,5 @@
 """Run workloads under policies: which program serves them, and what policies know beforehand."""
 
-import itertools
 import warnings
 from collections.abc import Sequence
 
@@ -8,11 +7,9 @@ import numpy as np
 import simpy
 
 from lapsd.policies import Policy, PolicyContext
-from lapsd.policies.decision import name_of
 from lapsd.sim.engine.capacity import Capacity
 from lapsd.sim.engine.occupancy import Occupancy
 from lapsd.sim.engine.recorded import recorded_rows, with_truth
-from lapsd.sim.engine.request import Request
 from lapsd.sim.engine.run_record import Run, RunRecord
 from lapsd.sim.engine.server import SimPyServer
 from lapsd.sim.engine.timeline import Timeline
@@ -146,24 +143,7 @@ def _by_simpy(
     server = SimPyServer(
         env, workload, recorded, policy, capacity, memory, record, check, timeline, occupancy
     )
-    try:
-        env.run(env.process(server.serve()))
-    except TypeError as error:
-        if "not supported between instances" not in str(error):
-            raise
-        which = _which_two(policy, server.active(), int(env.now)) or str(error)
-        raise ValueError(f"policy {name_of(policy)}: ranks are not comparable ({which})") from error
+    env.run(env.process(server.serve()))
     closed = workload.clients is not None
     arrived = np.array(server.arrived_ns, dtype=np.int64) if closed else workload.arrival_ns
     return record.run(arrived, int(env.now), policy)
-
-
-def _which_two(policy: Policy, requests: list[Request], now_ns: int) -> str | None:
-    """Return two requests whose ranks cannot be compared, with their ranks."""
-    ranked = [(r.index, policy.rank(r, now_ns)) for r in requests]
-    for (one, rank), (other, rival) in itertools.combinations(ranked, 2):
-        try:
-            _ = rank < rival
-        except TypeError:
-            return f"{rank} of request {one}, {rival} of request {other}"
-    return None

@@ -7,7 +7,7 @@ import pytest
 
 from lapsd import policy_context
 from lapsd.policies import NEVER, Alise, FastServe, PolicyContext, TimeModel, parse_policy
-from lapsd.policies.decision import new_state
+from lapsd.policies.calls import new_state
 from lapsd.traces import Linear, load_profile, ordinary_decoding, price
 
 TIME = TimeModel(prefill_ns_per_token=3, step_ns_per_token=2, step_ns=100, prefill=Linear(50, 1))

@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from lapsd import Capacity, simulate
 from lapsd.policies import FCFS, LAS, NEVER, LapsSD, Policy, PolicyContext, parse_policy
-from lapsd.policies.decision import new_state
+from lapsd.policies.calls import new_state
 from lapsd.traces import Profile, price, trace_from_rounds
 from tests.builders import MS, row, workload
 

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 
 from lapsd.policies import Event, Policy
-from lapsd.policies.decision import rank_of
+from lapsd.policies.calls import rank_of
 from lapsd.sim.engine.compiled.call import FUNCTIONS
 from lapsd.sim.engine.compiled.job import EVENT_KINDS, JOB, KEYS, RAISED
 
@@ -101,7 +101,7 @@ class Bridged:
         return self
 
     def states(self, policy, jobs):
-        from lapsd.policies.decision import new_state
+        from lapsd.policies.calls import new_state
 
         for i in range(len(jobs)):
             view = JobView(jobs.ctypes.data + i * JOB.itemsize)

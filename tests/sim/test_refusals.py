@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import replace
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import simpy
 
@@ -16,13 +18,30 @@ from tests.builders import MS, row, workload
 from tests.sim.by_hand import PROFILE, A, B, C, in_batches, served, three_requests
 
 
-def test_the_check_detects_a_change_of_service_time():
-    class Thief(FCFS):
+@pytest.mark.parametrize("engine", ["auto", "simpy"])
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "service_ns",
+            1,
+            "job.service_ns=1 of request 0 at .* ns: must not be written by a policy",
+        ),
+        ("running", False, "job.running=False of request 0 at .* ns: must not be written by"),
+        ("state", 3, "job.state=3 of request 0 at .* ns: must not be written by a policy"),
+        ("tokens", -1, "job.tokens=-1 of request 0 at .* ns: must not be written by a policy"),
+        ("accepted", 1, "on_round of request 0 at .* ns raised AttributeError"),
+        ("queue", 1.5, "job.queue=1.5 of request 0 at .* ns: must be of type int"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::lapsd.sim.engine.SlowEngine")
+def test_a_policy_writes_only_its_queue_and_its_state(name, value, message, engine):
+    class Writes(FCFS):
         def on_round(self, job, now_ns):
-            job.service_ns += 1
+            setattr(job, name, value)
 
-    with pytest.raises(AssertionError):
-        served(Thief())
+    with pytest.raises(ValueError, match=f"policy fcfs: {message}"):
+        simulate(three_requests(), Writes(), context=PolicyContext(1, [1]), engine=engine)
 
 
 def test_a_policy_cannot_look_beyond_committed_rounds():
@@ -109,15 +128,20 @@ def test_parameters_of_memory_managers_have_bounds(spec, outside, within):
 @pytest.mark.parametrize(
     ("rank", "message"),
     [
-        (lambda job: (float("nan"),), r"policy Odd: rank \(nan,\) of request 0 is not comparable"),
-        (lambda job: (job.index, "x") if job.index else (0, 1), None),
+        (lambda job: (float("nan"),), r"rank \(nan,\) of request 0 at 0 ns: must be a tuple of"),
         (
             lambda job: (None if job.index else 1,),
-            r"policy Odd: ranks are not comparable \(\(1,\) of request 0, \(None,\) of request 1\)",
+            r"rank \(None,\) of request 1 at 0 ns: must be a",
         ),
+        (lambda job: job.index, "rank 0 of request 0 at 0 ns: must be a tuple of numbers, none of"),
+        (
+            lambda job: (1, 2) if job.rounds else (1,),
+            r"rank \(1, 2\) of request 0 at \d+ ns: must be of length 1, as the ranks before it",
+        ),
+        (lambda job: (Fraction(1, 1 + job.index), np.bool_(True), np.int64(3)), None),
     ],
 )
-def test_incomparable_ranks_are_refused_with_the_name_of_the_policy(rank, message):
+def test_a_rank_is_a_tuple_of_as_many_numbers_each_time(rank, message):
     class Odd(Policy):
         def rank(self, job, now_ns):
             return rank(job)
@@ -128,7 +152,7 @@ def test_incomparable_ranks_are_refused_with_the_name_of_the_policy(rank, messag
     if message is None:
         run()
     else:
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=f"policy Odd: {message}"):
             run()
 
 
@@ -146,15 +170,26 @@ class NotANumber(FCFS):
         return (math.inf - math.inf if job.rounds == 1 else 0.0,)
 
 
+class FailsLater(FCFS):
+    """Raises at the completion of request 1."""
+
+    def on_event(self, event):
+        return event.kind == "completion" and 1 // (event.job.index - 1) > 0
+
+
 @pytest.mark.parametrize("engine", ["simpy", "compiled"])
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        (Divides(), "ranking request 1 at 15000000 ns raised ZeroDivisionError: division by zero"),
-        (NotANumber(), r"rank \(nan,\) of request 0 is not comparable"),
+        (FailsLater(), r"on_event, completion of request 1 at \d+ ns raised ZeroDivisionError"),
+        (Divides(), "rank of request 1 at 15000000 ns raised ZeroDivisionError: division by zero"),
+        (
+            NotANumber(),
+            r"rank \(nan,\) of request 0 at \d+ ns: must be a tuple of numbers, none of",
+        ),
     ],
 )
-def test_a_failing_rank_is_reported_alike_by_both_engines(engine, policy, message):
+def test_a_failing_policy_is_reported_alike_by_both_engines(engine, policy, message):
     with pytest.raises(ValueError, match=f"policy fcfs: {message}"):
         simulate(three_requests(), policy, context=PolicyContext(10 * MS, [30 * MS]), engine=engine)
 

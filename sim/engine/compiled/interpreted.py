@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import numpy as np
 
 from lapsd.policies import Event, Job, Policy
-from lapsd.policies.decision import state_types
+from lapsd.policies.calls import state_types
 from lapsd.sim.engine.compiled.call import FUNCTIONS
 from lapsd.sim.engine.compiled.job import EVENT_KINDS, JOB, KEYS, NOT_A_NUMBER, RAISED, WRITABLE
 from lapsd.sim.engine.compiled.parameters import Parameters

@@ -19,7 +19,15 @@ from numba.core.errors import NumbaError
 from numpy.typing import NDArray
 
 from lapsd.policies import Policy
-from lapsd.policies.decision import commit_round, name_of, new_state, rank_of, state_types
+from lapsd.policies.calls import (
+    commit_round,
+    inform,
+    name_of,
+    new_state,
+    raised,
+    rank_of,
+    state_types,
+)
 from lapsd.sim.engine.compiled.cache import cache_folder, caching_in, sources
 from lapsd.sim.engine.compiled.call import CALL
 from lapsd.sim.engine.compiled.entries import METHODS, SOURCES, entry
@@ -234,11 +242,14 @@ def explain(policy: Policy, jobs: NDArray[Any], index: int, now_ns: int, method:
     """
     assert jobs.dtype == JOB
     job = job_at(int(jobs.ctypes.data) + index * jobs.itemsize, policy)
+    where = f"of request {index} at {now_ns} ns"
     try:
         if method == "rank":
             rank_of(policy, job, now_ns)
         elif method == "on_round":
             commit_round(policy, job, now_ns)
+        elif method == "on_event":
+            inform(policy, "completion" if job.rounds else "arrival", job, now_ns)
         elif method == "wake":
             policy.wake(job, now_ns)
         else:
@@ -246,11 +257,5 @@ def explain(policy: Policy, jobs: NDArray[Any], index: int, now_ns: int, method:
     except Exception as error:
         if isinstance(error, ValueError) and str(error).startswith("policy "):
             return error
-        name = type(error).__name__
-        return ValueError(
-            f"policy {name_of(policy)}: {method} of request {index} at {now_ns} ns raised {name}: "
-            f"{error}"
-        )
-    return ValueError(
-        f"policy {name_of(policy)}: {method} of request {index} at {now_ns} ns failed"
-    )
+        return raised(policy, method, where, error)
+    return ValueError(f"policy {name_of(policy)}: {method} {where} failed")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapsd.policies import Policy, PolicyContext
-from lapsd.policies.decision import no_progress
+from lapsd.policies.calls import no_progress
 from lapsd.sim.engine.capacity import FREE, Capacity
 from lapsd.sim.engine.compiled import flat_server as flat
 from lapsd.sim.engine.compiled.arrays import (

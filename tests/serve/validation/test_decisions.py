@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-import lapsd.serve.own.server as live
 from lapsd.policies import POLICIES
+from lapsd.policies.decision import Decisions
 from lapsd.serve.own.engine import OwnEngine
 from lapsd.serve.validation.decisions import Divergence, replay
 from lapsd.serve.validation.simulated import with_true_values
@@ -47,12 +47,19 @@ def test_the_simulator_reproduces_every_live_run(engine, plan_with_true_values, 
     assert run.latency_ns.tolist() == [result.latency_ns for result in record.by_index.values()]
 
 
-def running_first_removed(self, request):
-    return (live.rank_of(self.policy, request, self.now_ns), request.entered_ns, -request.index)
+class RunningFirstRemoved(Decisions):
+    def order(self, now_ns):
+        return lambda job: (self.policy.rank(job, now_ns), job.entered_ns, -job.index)
 
 
-def against_the_rank(self, request):
-    return tuple(-part for part in live.rank_of(self.policy, request, self.now_ns)), request.index
+class AgainstTheRank(Decisions):
+    def order(self, now_ns):
+        return lambda job: (tuple(-part for part in self.policy.rank(job, now_ns)), job.index)
+
+
+class HalfOfARound(Decisions):
+    def commit(self, job, emitted, round_ns, now_ns):
+        super().commit(job, emitted, round_ns // 2, now_ns)
 
 
 def skipping_requests_that_do_not_fit(ordered, batch_slots, fits):
@@ -63,33 +70,15 @@ def skipping_requests_that_do_not_fit(ordered, batch_slots, fits):
     return chosen
 
 
-def an_arrival_late(self):
-    if (
-        self.arrived
-        and self.arrived < len(self.requests)
-        and self.requests[self.arrived].arrival_ns == self.now_ns
-    ):
-        return
-    ADMIT(self)
-
-
-def on_round_before_the_tokens(self, request, tokens, round_ns):
-    request.service_ns += round_ns
-    self.policy.on_round(request, self.now_ns)
-    request.service_ns -= round_ns
-    return COMMIT(self, request, tokens, round_ns // 2)
-
-
-ADMIT, COMMIT = live.Server._admit, live.Server._commit
 MUTANTS = {
     "running requests are not first at equal ranks": (
-        "Server._order",
-        running_first_removed,
+        "Decisions",
+        RunningFirstRemoved,
         "rr:quantum=1000",
     ),
-    "the highest rank is first": ("Server._order", against_the_rank, "las-round"),
+    "the highest rank is first": ("Decisions", AgainstTheRank, "las-round"),
     "a request that does not fit is skipped": ("choose", skipping_requests_that_do_not_fit, "fcfs"),
-    "the policy sees half of a round": ("Server._commit", on_round_before_the_tokens, "las-round"),
+    "the policy sees half of a round": ("Decisions", HalfOfARound, "las-round"),
 }
 
 

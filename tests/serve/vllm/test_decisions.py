@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lapsd.policies import FCFS, LPSRPT, LapsSD, PolicyContext, RoundRobin
-from lapsd.serve.vllm.decisions import Decisions
+from lapsd.policies.decision import Decisions
+from lapsd.serve.vllm.decisions import LiveDecisions
 from lapsd.serve.vllm.job import LiveJob
 from lapsd.sim.engine.recorded import Recorded
 from lapsd.sim.engine.request import Request
@@ -16,12 +17,12 @@ MS = 1_000_000
 CONTEXT = PolicyContext(MS, [8 * MS, 16 * MS, 32 * MS])
 
 
-def decisions(policy=None) -> tuple[Decisions, list[str]]:
+def decisions(policy=None) -> tuple[LiveDecisions, list[str]]:
     lines: list[str] = []
-    return Decisions((policy or FCFS()).bind(CONTEXT), lines.append), lines
+    return LiveDecisions(Decisions((policy or FCFS()).bind(CONTEXT)), lines.append), lines
 
 
-def arrive(found: Decisions, *lengths: int, at: int = 0) -> list[str]:
+def arrive(found: LiveDecisions, *lengths: int, at: int = 0) -> list[str]:
     """Add requests a, b, ... with these predicted output tokens; return their ids."""
     keys = [chr(ord("a") + found.arrived + i) for i in range(len(lengths))]
     for key, tokens in zip(keys, lengths, strict=True):
@@ -29,7 +30,7 @@ def arrive(found: Decisions, *lengths: int, at: int = 0) -> list[str]:
     return keys
 
 
-def order(found: Decisions, keys: list[str], now_ns: int = 0) -> str:
+def order(found: LiveDecisions, keys: list[str], now_ns: int = 0) -> str:
     return "".join(job.request_id for job in found.order(keys, now_ns))
 
 
@@ -40,7 +41,8 @@ def test_a_policy_sees_a_live_request_like_a_simulated_one(rounds):
     recorded = Recorded(priced, 0)
     simulated, live = Request(0, 0, 9, recorded, 0), LiveJob("r", 0, 0, 5, 9, 0)
     for r, (a, drafted) in enumerate(rounds, 1):
-        live.commit(a + 1, drafted, recorded.round_ns[r - 1])
+        live.add_drafts(drafted, a)
+        Decisions(FCFS()).commit(live, a + 1, recorded.round_ns[r - 1], r)
         simulated.rounds, simulated.tokens, simulated.service_ns = (
             r,
             recorded.tokens[r],
@@ -109,11 +111,20 @@ def test_a_request_that_ran_once_stays_started():
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("rank", "request a: policy Failing: ranking request 0 at 7 ns raised ZeroDivisionError"),
-        ("nan", "request a: policy Failing: rank (nan,) of request 0 is not comparable"),
-        ("kinds", "ranks cannot be compared: TypeError"),
-        ("on_round", "on_round for request a raised KeyError: 'state'"),
-        ("on_event", "on_event for request c raised RuntimeError: no event"),
+        ("rank", "request a: policy Failing: rank of request 0 at 7 ns raised ZeroDivisionError"),
+        ("nan", "request a: policy Failing: rank (nan,) of request 0 at 7 ns: must be a tuple"),
+        (
+            "kinds",
+            "request b: policy Failing: rank ('first',) of request 1 at 7 ns: must be a tuple",
+        ),
+        (
+            "on_round",
+            "request a: policy Failing: on_round of request 0 at 5 ns raised KeyError: 'state'",
+        ),
+        (
+            "on_event",
+            "policy Failing: on_event, arrival of request 2 at 0 ns raised RuntimeError: no event",
+        ),
     ],
 )
 def test_a_policy_that_raises_is_reported_once_and_replaced(how, message):

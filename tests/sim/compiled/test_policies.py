@@ -8,7 +8,7 @@ import pytest
 
 import lapsd
 from lapsd.policies import POLICIES, Event, Policy, parse_policy
-from lapsd.policies.decision import new_state
+from lapsd.policies.calls import new_state
 from lapsd.sim.engine.compiled.job import JOB, KEYS
 from lapsd.sim.engine.compiled.policy import compile_policy
 from lapsd.sim.engine.recorded import recorded_rows, with_truth

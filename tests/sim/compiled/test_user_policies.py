@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lapsd.policies import LAS, Policy
-from lapsd.policies.decision import new_state
+from lapsd.policies.calls import new_state
 from lapsd.sim.engine.compiled.job import JOB, KEYS, NOT_A_NUMBER, RAISED
 from lapsd.sim.engine.compiled.policy import NotCompilable, compile_policy, explain
 from tests.sim.compiled.calls import call
@@ -158,9 +158,9 @@ class Wrong(Policy):
 @pytest.mark.parametrize(
     ("kind", "method", "code", "message"),
     [
-        (1, "rank", NOT_A_NUMBER, "rank (nan,) of request 0 is not comparable"),
-        (2, "rank", RAISED, "ranking request 0 at 7 ns raised ZeroDivisionError"),
-        (3, "on_round", RAISED, "the round of request 0 at 7 ns raised ZeroDivisionError"),
+        (1, "rank", NOT_A_NUMBER, "rank (nan,) of request 0 at 7 ns: must be a tuple of numbers"),
+        (2, "rank", RAISED, "rank of request 0 at 7 ns raised ZeroDivisionError"),
+        (3, "on_round", RAISED, "on_round of request 0 at 7 ns raised ZeroDivisionError"),
     ],
 )
 def test_an_error_of_a_policy_names_policy_request_and_time(kind, method, code, message):
