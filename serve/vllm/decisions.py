@@ -68,13 +68,13 @@ class LiveDecisions:
     def order(self, keys: Iterable[str], now_ns: int) -> list[LiveJob]:
         """Return the jobs of these requests in the order of `Decisions.order`. O(n log n)."""
         jobs, places = [self.jobs[key] for key in keys], {}
-        decisions = self.decisions
-        place = decisions.order(now_ns)
+        place = self.decisions.order(now_ns)
         for job in jobs:
-            with self._guarded(job):
+            try:
                 places[job] = place(job)
-            if self.decisions is not decisions:
-                return self.order([one.request_id for one in jobs], now_ns)
+            except ValueError as error:
+                self._fall_back(job, error)
+                return sorted(jobs, key=self.decisions.order(now_ns))
         return sorted(jobs, key=places.__getitem__)
 
     def set_running(self, running: Iterable[str]) -> None:
@@ -90,8 +90,11 @@ class LiveDecisions:
         try:
             yield
         except ValueError as error:
-            self.report(
-                f"request {job.request_id}: {error}: requests are served first come, first served "
-                "from now on"
-            )
-            self.decisions = Decisions(FCFS())
+            self._fall_back(job, error)
+
+    def _fall_back(self, job: LiveJob, error: ValueError) -> None:
+        self.report(
+            f"request {job.request_id}: {error}: requests are served first come, first served from "
+            "now on"
+        )
+        self.decisions = Decisions(FCFS())
