@@ -1,4 +1,4 @@
-"""Errors as a user sees them on the command line: one line and an exit code, no traceback.
+"""Errors and warnings as a user sees them on the command line: one line each, and an exit code.
 
 Exit codes: 0 done, 1 incomplete, 2 bad input, 130 interrupted. The library raises a `ValueError`
 for a user's mistake; only the command lines turn it into one line of text.
@@ -6,7 +6,10 @@ for a user's mistake; only the command lines turn it into one line of text.
 
 import os
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 DONE, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -21,10 +24,11 @@ class FormatError(ValueError):
 def run_command(program: str, command: Callable[[], object]) -> int:
     """Run the body of a command line and return its exit code.
 
-    An error is printed as one line on stderr.
+    An error is printed as one line on stderr, and so is a warning of lapsd.
     """
     try:
-        code = _call(command)
+        with _warnings_as_lines(program):
+            code = _call(command)
         sys.stdout.flush()
         if code == INTERRUPTED:  # the command-line library returns this code for an interrupt
             raise KeyboardInterrupt
@@ -47,6 +51,24 @@ def run_command(program: str, command: Callable[[], object]) -> int:
         if usage is None:
             raise
         return _print_error(program, usage(), BAD_INPUT)
+
+
+@contextmanager
+def _warnings_as_lines(program: str) -> Iterator[None]:
+    """Print each warning of lapsd once, as one line; other warnings stay as they are."""
+    printed: set[str] = set()
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def print_own(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if not category.__module__.startswith("lapsd."):
+                show(message, category, *place)
+            elif str(message) not in printed:
+                printed.add(str(message))
+                _print_error(program, str(message), DONE)
+
+        warnings.showwarning = print_own
+        yield
 
 
 def _call(command: Callable[[], object]) -> object:

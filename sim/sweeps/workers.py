@@ -1,23 +1,26 @@
 """Run the chunks of a sweep: in this process, in other processes of this machine, or on a Dask
 cluster.
 
-Workers return records and write no files. When a worker process dies, the chunks that were not done
+Workers return records and write no files. A warning about a slow run in a worker is given again in
+this process, so that it is seen once. When a worker process dies, the chunks that were not done
 are run again.
 """
 
 import os
 import signal
 import threading
+import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, contextmanager
 from multiprocessing import connection, get_context, parent_process
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from lapsd.sim.engine import SlowEngine
 from lapsd.sim.sweeps.chunks import ChunkRunner
 from lapsd.sim.sweeps.grid import Chunk
 
@@ -89,7 +92,7 @@ def _run_in_pool(
         workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=runner.recipe
     )
     waiting = deque(chunks)
-    submitted: dict[Future[pa.Table], int] = {}
+    submitted: dict[Future[tuple[pa.Table, list[str]]], int] = {}
     try:
         while waiting or submitted:
             while waiting and len(submitted) < AHEAD * workers:
@@ -99,7 +102,9 @@ def _run_in_pool(
             if not done and _has_died(pool):
                 raise BrokenProcessPool("a worker died while it sent a result")
             for future in sorted(done, key=lambda future: future.exception() is not None):
-                yield submitted.pop(future), future.result()
+                index, (records, slow) = submitted.pop(future), future.result()
+                warn(slow)
+                yield index, records
     finally:
         _stop(pool)
 
@@ -132,8 +137,32 @@ def _start_worker(make_runner: Callable[..., ChunkRunner], arguments: tuple[Any,
     _runner = make_runner(*arguments)
 
 
-def _run_in_worker(chunk: Chunk) -> pa.Table:
-    return _runner.run(chunk)
+def _run_in_worker(chunk: Chunk) -> tuple[pa.Table, list[str]]:
+    with keeping_warnings() as slow:
+        return _runner.run(chunk), slow
+
+
+@contextmanager
+def keeping_warnings() -> Iterator[list[str]]:
+    """Keep the texts of warnings about slow runs, instead of showing them."""
+    kept: list[str] = []
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def keep(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if issubclass(category, SlowEngine):
+                kept.append(str(message))
+            else:
+                show(message, category, *place)
+
+        warnings.showwarning = keep
+        yield kept
+
+
+def warn(slow: Sequence[str]) -> None:
+    """Give warnings about slow runs."""
+    for text in slow:
+        warnings.warn(text, SlowEngine, stacklevel=2)
 
 
 def _exit_with_parent() -> None:
@@ -159,14 +188,17 @@ def run_on_cluster(
 
     done = as_completed([submit() for _ in range(min(limit, len(waiting)))])
     for future in done:
-        yield future.result()
+        (index, records), slow = future.result()
+        warn(slow)
+        yield index, records
         future.release()
         if waiting:
             done.add(submit())
 
 
-def _run_chunk(runner: ChunkRunner, index: int, chunk: Chunk) -> Done:
-    return index, runner.run(chunk)
+def _run_chunk(runner: ChunkRunner, index: int, chunk: Chunk) -> tuple[Done, list[str]]:
+    with keeping_warnings() as slow:
+        return (index, runner.run(chunk)), slow
 
 
 def connect(address: str) -> "Client":

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lapsd.sim.engine import simulation
-from lapsd.sim.sweeps import read_sweep
+from lapsd.sim.sweeps import grid, read_sweep
 
 ENGINES = ("auto", "simpy", "compiled")
 SMALL = ("--seeds", 2, "--requests", 12, "--policy", "fcfs", "--policy", "laps-sd")
@@ -66,3 +66,34 @@ def test_the_compiled_engine_and_a_timeline_exclude_each_other(lapsd, tmp_path):
     assert error == (
         "lapsd: --engine compiled: records no timeline; not with --timeline or --gantt\n"
     )
+
+
+SLOW = ("--policy", "kernel-gittins-online", "--policy", "kernel-gittins-online:known=9")
+
+
+@pytest.mark.parametrize(
+    "verb", [("compare",), ("sweep", "--workers", 1), ("sweep", "--workers", 2)]
+)
+def test_a_policy_that_cannot_be_compiled_is_said_once(lapsd, tmp_path, monkeypatch, verb):
+    """In a sweep also if several workers meet it, in several chunks."""
+    monkeypatch.setattr(grid, "RUNS_PER_CHUNK", 2)
+    some = (*SLOW, "--requests", 3, "--seeds", 4, "--out", tmp_path / "out")
+    code, _, error = lapsd(*verb, *some)
+    assert code == 0
+    slow = [line for line in error.splitlines() if "SimPy" in line]
+    assert len(slow) == 1
+    assert slow[0].startswith("lapsd: policy kernel-gittins-online: rank: ")
+    assert "GrowingHistory" in slow[0]
+    assert slow[0].endswith(": runs in SimPy, about 100 times slower")
+
+
+def test_a_policy_that_cannot_be_compiled_is_refused_by_the_compiled_engine(lapsd):
+    code, _, error = lapsd("compare", *SLOW, "--requests", 3, "--engine", "compiled")
+    assert code == 2
+    assert error.startswith("lapsd: policy kernel-gittins-online: rank: ")
+    assert error.count("\n") == 1
+
+
+def test_a_policy_chosen_to_run_in_simpy_is_not_said(lapsd):
+    code, _, error = lapsd("compare", *SLOW, "--requests", 3, "--seeds", 1, "--engine", "simpy")
+    assert (code, error) == (0, "")
