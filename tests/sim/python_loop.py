@@ -17,7 +17,10 @@ from lapsd.sim.engine.compiled.flat_server import Server
 PACKAGE = "lapsd.sim.engine.compiled"
 # each imports only modules before it
 MODULES = (
-    *(f"{PACKAGE}.{name}" for name in ("costs", "order", "line", "memory", "transfers", "plans")),
+    *(
+        f"{PACKAGE}.{name}"
+        for name in ("costs", "order", "line", "memory", "transfers", "plans", "choice")
+    ),
     "lapsd.sim.engine.loop",
 )
 STEPS = ("mixed", "chunked")  # ways to prefill in which prompts share steps

@@ -32,7 +32,7 @@ MUTANTS = {
         {},
     ),
     "a preempted request waits with its old rank": (
-        "loop",
+        "choice",
         "    rank(s, i)\n    enter(s, i)\n    if s.at.manager < FASTSERVE and",
         "    enter(s, i)\n    if s.at.manager < FASTSERVE and",
         {},
@@ -49,7 +49,7 @@ MUTANTS = {
         ".arrival_ns < s.at.now_ns:",
         {},
     ),
-    "a preemption is not counted": ("loop", "preemptions += 1", "preemptions += 0", {}),
+    "a preemption is not counted": ("choice", "preemptions += 1", "preemptions += 0", {}),
     "the last round is left out": (
         "loop",
         ".rounds < s.jobs[i].last_round:",
@@ -118,19 +118,19 @@ MUTANTS = {
         {"managers": ("paged",)},
     ),
     "waiting requests receive tokens first": (
-        "loop",
+        "choice",
         "for runs in (True, False):",
         "for runs in (False, True):",
         {"prefills": ("chunked",)},
     ),
     "a waiting request without tokens runs": (
-        "loop",
+        "choice",
         "if s.at.prefill == IN_STEPS and job.given_tokens == 0:\n                if",
         "if s.at.prefill == IN_STEPS and job.given_tokens < 0:\n                if",
         {"prefills": ("chunked",)},
     ),
     "a round is cut to the budget": (
-        "loop",
+        "choice",
         "wanted if wanted <= left else 0",
         "min(wanted, left)",
         {"prefills": ("chunked",)},

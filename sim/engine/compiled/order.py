@@ -7,7 +7,7 @@ transfers the waiting requests are such a list, because the manager looks at all
 from typing import Any
 
 from lapsd.sim.engine.compiled.call import call, compiled
-from lapsd.sim.engine.compiled.flat_server import ENTERED, RANK, WAITS, WIDTH, Server
+from lapsd.sim.engine.compiled.flat_server import ENTERED, FASTSERVE, RANK, WAITS, WIDTH, Server
 from lapsd.sim.engine.compiled.job import JOB
 
 JOB_BYTES = JOB.itemsize
@@ -149,3 +149,24 @@ def last(s: Server, among: Any, count: int) -> int:
         if before(s, among[at], among[k]):
             at = k
     return at
+
+
+@compiled
+def enter(s: Server, i: int) -> None:
+    """Put a request among the waiting ones, by its key."""
+    if s.at.manager >= FASTSERVE:
+        insert(s, i)
+    else:
+        push(s, i)
+
+
+@compiled
+def rank_waiting(s: Server) -> None:
+    """Rank all waiting requests again."""
+    s.at.rank_again = 0
+    for k in range(s.at.waiting):
+        rank(s, s.waiting[k])
+    if s.at.manager >= FASTSERVE:
+        sort(s)
+    else:
+        heapify(s)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lapsd.sim.engine import loop
 from lapsd.sim.engine.compiled import (
     call,
+    choice,
     costs,
     flat_server,
     job,
@@ -31,7 +32,7 @@ from lapsd.sim.engine.compiled.cache import cache_folder, caching_in
 from lapsd.sim.engine.compiled.flat_server import SERVER, Server, StepTables
 from lapsd.sim.engine.compiled.job import JOB
 
-MODULES = (loop, call, costs, flat_server, job, line, memory, order, plans, transfers)
+MODULES = (loop, call, choice, costs, flat_server, job, line, memory, order, plans, transfers)
 WORK = 5_000_000  # between two looks at the keyboard: well below a second
 
 _LIST = types.int64[::1]
