@@ -185,7 +185,7 @@ def paper_run(prepared: PreparedScenario, seeds: int) -> float:
     def runs() -> None:
         for seed, own in enumerate(scenarios):
             done = [run(own, POLICY, seed) for _ in range(TOGETHER)]
-            record_metrics(Runs(own, own.workload(seed), done))
+            record_metrics(Runs(own, [own.workload(seed)], done))
 
     runs()
     return in_timeouts(runs) / (seeds * TOGETHER)

@@ -261,6 +261,7 @@ def compare_on(
     with_baseline = {**chosen, "fcfs": chosen.get("fcfs", FCFS())}  # the baseline
     specs = list(with_baseline)
     timelines = {spec: Timeline() for spec in chosen} if timeline else {}
+    workloads = [prepared.workload(seed) for seed in range(seeds)]
     recorded_seeds = range(1 if timeline else 0)
     all_runs = itertools.chain(
         (
@@ -269,7 +270,7 @@ def compare_on(
             for spec, policy in with_baseline.items()
         ),
         run_many(
-            prepared, list(with_baseline.values()), range(len(recorded_seeds), seeds), engine=engine
+            prepared, list(with_baseline.values()), workloads[len(recorded_seeds) :], engine=engine
         ),
     )
     of_seeds = []
@@ -279,7 +280,7 @@ def compare_on(
             runs.append(one)
             if progress:
                 progress(seed * len(with_baseline) + len(runs), seeds * len(with_baseline))
-        of_seeds.append(Runs(prepared, prepared.workload(seed), runs))
+        of_seeds.append(Runs(prepared, [workloads[seed]], runs))
     specs, values = list(with_baseline), [record_metrics(runs) for runs in of_seeds]
     records = [
         pd.DataFrame({"policy": specs, "seed": seed, **measures})
@@ -362,7 +363,7 @@ def _table(
 
 
 def _request_rows(runs: Runs, specs: list[str]) -> pd.DataFrame:
-    workload = runs.workload
+    (workload,) = runs.workloads
     trace, rows = workload.priced.trace, workload.rows
     of_workload = {
         "seed": workload.seed,

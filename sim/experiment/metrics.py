@@ -29,7 +29,7 @@ class Percentile(NamedTuple):
     ----------
     percent : float
     of : function of Runs
-        The quantity of each request, (P, C).
+        The quantity of each request, (R, C).
     scale : float
         Divisor of `of` that gives the metric's unit.
     """
@@ -63,7 +63,7 @@ class Metric:
     over_seeds : `MEAN`, `TOTAL`, `MAXIMUM`, a `Percentile` or a `Ratio`
         How the runs of all seeds are aggregated.
     of : function of Runs, or None
-        The value of each run, (P,); None where `over_seeds` gives it.
+        The value of each run, (R,); None where `over_seeds` gives it.
     heading : str
         Heading of the column in the table of a comparison; "" leaves the metric out of it.
     whole : bool
@@ -87,7 +87,7 @@ class Metric:
         )
 
     def of_runs(self, runs: Runs) -> NDArray[Any]:
-        """Return the value of each run, (P,); not defined for ratios."""
+        """Return the value of each run, (R,); not defined for ratios."""
         if isinstance(self.over_seeds, Percentile):
             return self.over_seeds(self.over_seeds.of(runs))
         assert self.of is not None
@@ -104,12 +104,10 @@ def _latency_percentile(percent: float) -> Metric:
     )
 
 
-def _bound_s(runs: Runs) -> float:
-    return (
-        float(bound_latency_ns(runs.workload).mean()) / 1e9
-        if runs.prepared.scenario.bounded
-        else math.nan
-    )
+def _bound_s(runs: Runs) -> Values:
+    if not runs.prepared.scenario.bounded:
+        return np.array(math.nan)
+    return runs.of_workloads(lambda w: float(bound_latency_ns(w).mean()) / 1e9)
 
 
 METRICS: tuple[Metric, ...] = (
@@ -141,7 +139,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("rounds", "", MEAN, lambda r: [run.rounds for run in r.runs], whole=True),
     Metric("bound_s", "s", MEAN, _bound_s),
     Metric("ratio_to_bound", "", Ratio("mean_latency_s", "bound_s"), heading="over\nbound"),
-    Metric("realised_load", "", MEAN, lambda r: r.prepared.load_share * r.workload.realised_load),
+    Metric(
+        "realised_load",
+        "",
+        MEAN,
+        lambda r: r.prepared.load_share * r.of_workloads(lambda w: w.realised_load),
+    ),
 )
 
 
@@ -176,7 +179,7 @@ def columns_of(name: str) -> tuple[str, ...]:
 
 
 def record_metrics(runs: Runs) -> dict[str, Values]:
-    """Return the metrics that records hold of runs: all but the ratios, (P,) each."""
+    """Return the metrics that records hold of runs: all but the ratios, (R,) each."""
     return {metric.name: metric.of_runs(runs) for metric in recorded()}
 
 

@@ -1,9 +1,10 @@
 """One run of a policy, and the runs of several policies on one workload, with their metrics."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,11 +53,11 @@ def run(
 def run_many(
     prepared: PreparedScenario,
     policies: Sequence[Policy],
-    seeds: Sequence[int],
+    workloads: Sequence[Workload],
     *,
     engine: str = "auto",
 ) -> Iterator[Run]:
-    """Serve the workload of each seed under each policy; yields runs by seed, then by policy.
+    """Serve each workload under each policy; yields runs by workload, then by policy.
 
     Runs are equal to those of `run`. The compiled loop does several of them in one call, which
     takes far less time where workloads are short; but at most `TOGETHER` requests, so that a call
@@ -67,7 +68,7 @@ def run_many(
     ValueError
         As `run`.
     """
-    capacity, pairs = prepared.scenario.capacity, list(itertools.product(seeds, policies))
+    capacity, pairs = prepared.scenario.capacity, list(itertools.product(workloads, policies))
     together = max(1, TOGETHER // prepared.scenario.requests)
     for first in range(0, len(pairs), together):
         some = pairs[first : first + together]
@@ -75,7 +76,7 @@ def run_many(
             prepared.ceiling if policy.clairvoyant else prepared.context for _, policy in some
         ]
         yield from simulate_many(
-            [prepared.workload(seed) for seed, _ in some],
+            [workload for workload, _ in some],
             [policy for _, policy in some],
             contexts,
             capacity,
@@ -85,57 +86,60 @@ def run_many(
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """Runs of P policies on one workload. Statistics count the C requests after the warm-up.
+    """R runs: of some policies on the first workload, of the same policies on the second, ...
+
+    Statistics count the C requests after the warm-up.
 
     Attributes
     ----------
     prepared : PreparedScenario
-    workload : Workload
-    runs : sequence of Run, (P,)
+    workloads : sequence of Workload
+    runs : sequence of Run, (R,)
     """
 
     prepared: PreparedScenario
-    workload: Workload
+    workloads: Sequence[Workload]
     runs: Sequence[Run]
+
+    def of_workloads(self, quantity: Callable[[Workload], Any]) -> NDArray[Any]:
+        """Return a quantity of the workload of each run, (R, ...)."""
+        policies = len(self.runs) // len(self.workloads)
+        return np.repeat([quantity(workload) for workload in self.workloads], policies, axis=0)
 
     @cached_property
     def latency_ns(self) -> NDArray[np.int64]:
-        """Finish minus arrival, (P, C)."""
+        """Finish minus arrival, (R, C)."""
         return self._counted("latency_ns")
 
     @cached_property
     def slowdown(self) -> NDArray[np.float64]:
-        """Latency over the time that the request takes on an idle server, (P, C)."""
-        return self.latency_ns / self.workload.size_ns[self.prepared.scenario.warmup :]
+        """Latency over the time that the request takes on an idle server, (R, C)."""
+        return self.latency_ns / self.workloads[0].priced.size_ns[self._rows]
 
     @cached_property
     def normalized_ns(self) -> NDArray[np.float64]:
-        """Normalized latency, latency over output tokens, (P, C)."""
-        output = self.workload.priced.trace.output_tokens[self.workload.rows]
-        return self.latency_ns / output[self.prepared.scenario.warmup :]
+        """Normalized latency, latency over output tokens, (R, C)."""
+        return self.latency_ns / self.workloads[0].priced.trace.output_tokens[self._rows]
 
     @cached_property
     def first_token_ns(self) -> NDArray[np.int64]:
-        """Time from arrival to the end of the first round, (P, C)."""
+        """Time from arrival to the end of the first round, (R, C)."""
         return self._counted("first_token_ns") - self._counted("arrival_ns")
 
     @cached_property
     def token_ns(self) -> NDArray[np.float64]:
-        """Time from the first round to completion, per output token after that round, (P, C).
+        """Time from the first round to completion, per output token after that round, (R, C).
 
         It is 0 for requests that the first round completes.
         """
-        trace, rows = (
-            self.workload.priced.trace,
-            self.workload.rows[self.prepared.scenario.warmup :],
-        )
-        left = trace.output_tokens[rows] - self.workload.priced.emitted[trace.offsets[rows]]
-        return np.asarray((self.latency_ns - self.first_token_ns) / np.maximum(left, 1))
+        priced = self.workloads[0].priced
+        left = priced.trace.output_tokens - priced.emitted[priced.trace.offsets[:-1]]
+        return np.asarray((self.latency_ns - self.first_token_ns) / np.maximum(left[self._rows], 1))
 
     @cached_property
     def slo_scale(self) -> NDArray[np.float64]:
         """The larger of time to the first token over `ttft_limit` and time per further token over
-        `tpot_limit`, the scenario's limits, (P, C).
+        `tpot_limit`, the scenario's limits, (R, C).
         """
         first_ns, token_ns = (
             1e9 * limit
@@ -145,18 +149,23 @@ class Runs:
 
     @cached_property
     def switch_ns(self) -> NDArray[np.int64]:
-        """Time of the KV transfers of each request, (P, C)."""
+        """Time of the KV transfers of each request, (R, C)."""
         return self._counted("switch_ns")
 
     @cached_property
     def service_ns(self) -> NDArray[np.int64]:
-        """Time of prefill and rounds, (P, C)."""
+        """Time of prefill and rounds, (R, C)."""
         return self._counted("service_ns")
 
     @cached_property
     def preemptions(self) -> NDArray[np.int64]:
-        """Number of preemptions of each request, (P, C)."""
+        """Number of preemptions of each request, (R, C)."""
         return self._counted("preemptions")
+
+    @cached_property
+    def _rows(self) -> NDArray[np.int64]:
+        """Row of each request in the priced trace, (R, C)."""
+        return self.of_workloads(lambda w: w.rows[self.prepared.scenario.warmup :])
 
     def _counted(self, column: str) -> NDArray[np.int64]:
         warmup = self.prepared.scenario.warmup

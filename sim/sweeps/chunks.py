@@ -5,8 +5,7 @@ the time, or other chunks.
 """
 
 import hashlib
-import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from functools import cached_property
 from importlib.metadata import version
@@ -18,9 +17,9 @@ import pyarrow as pa
 
 from lapsd.policies import Policy, parameters_of, spec_of
 from lapsd.sim.engine import check_engine
-from lapsd.sim.experiment.metrics import record_metrics, recorded
-from lapsd.sim.experiment.prepared_scenario import Inputs
-from lapsd.sim.experiment.runs import Runs, run_many
+from lapsd.sim.experiment.metrics import Values, record_metrics, recorded
+from lapsd.sim.experiment.prepared_scenario import Inputs, PreparedScenario
+from lapsd.sim.experiment.runs import TOGETHER, Runs, run_many
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS, Scenario
 from lapsd.sim.sweeps.grid import Chunk, Sweep
 from lapsd.sim.sweeps.values import kind_of
@@ -105,16 +104,10 @@ class ChunkRunner:
     def run(self, chunk: Chunk) -> pa.Table:
         """Run a chunk and return its records, ordered by seed and policy."""
         scenario = self.scenarios[chunk.scenario]
-        prepared = self.inputs.prepared(scenario)
+        prepared = self._prepared(chunk.scenario)
         some = slice(chunk.first_policy, chunk.last_policy + 1)
         policies, seeds = self.policies[some], range(chunk.first_seed, chunk.last_seed + 1)
-        runs = run_many(prepared, policies, seeds, engine=self.engine)
-        by_seed = [
-            record_metrics(
-                Runs(prepared, prepared.workload(s), list(itertools.islice(runs, len(policies))))
-            )
-            for s in seeds
-        ]
+        measured = list(self._measured(prepared, policies, seeds))
         of_chunk = {
             name: scenario_field.recorded(getattr(prepared.scenario, name))
             for name, scenario_field in SCENARIO_FIELDS.items()
@@ -131,10 +124,27 @@ class ChunkRunner:
             name: [value] * (len(seeds) * len(policies)) for name, value in of_chunk.items()
         }
         columns["seed"] = np.repeat(np.array(seeds), len(policies))
-        columns |= {
-            name: np.concatenate([of_seed[name] for of_seed in by_seed]) for name in by_seed[0]
-        }
+        columns |= {name: np.concatenate([part[name] for part in measured]) for name in measured[0]}
         return pa.Table.from_pydict(columns, schema=self.schema)
+
+    def _measured(
+        self, prepared: PreparedScenario, policies: list[Policy], seeds: range
+    ) -> Iterator[dict[str, Values]]:
+        """Run policies on the workloads of seeds; yield the metrics of the runs of some seeds."""
+        together = max(1, TOGETHER // (prepared.scenario.requests * len(policies)))
+        for first in range(0, len(seeds), together):
+            workloads = [prepared.workload(seed) for seed in seeds[first : first + together]]
+            runs = run_many(prepared, policies, workloads, engine=self.engine)
+            yield record_metrics(Runs(prepared, workloads, list(runs)))
+
+    def _prepared(self, scenario: int) -> PreparedScenario:
+        """Return a prepared scenario; the latest one is kept, as its chunks follow each other."""
+        latest = self.__dict__.get("_latest")
+        if latest is None or latest[0] != scenario:
+            latest = scenario, self.inputs.prepared(self.scenarios[scenario])
+            self.__dict__["_latest"] = latest
+        prepared: PreparedScenario = latest[1]
+        return prepared
 
     @cached_property
     def _parameters(self) -> dict[str, Field[Any]]:

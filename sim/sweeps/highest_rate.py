@@ -60,7 +60,7 @@ class Constraint:
 
     def holds(self, prepared: PreparedScenario, policy: Policy, seed: int) -> bool:
         """Return whether the run of a policy on a seed satisfies the constraint."""
-        runs = Runs(prepared, prepared.workload(seed), [run(prepared, policy, seed)])
+        runs = Runs(prepared, [prepared.workload(seed)], [run(prepared, policy, seed)])
         return bool(self.metric.of_runs(runs)[0] <= self.bound)
 
 

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 
 from lapsd.policies import Event, Policy
-from lapsd.policies.calls import rank_of
+from lapsd.policies.calls import new_state, rank_of
 from lapsd.sim.engine.compiled.call import FUNCTIONS
 from lapsd.sim.engine.compiled.job import EVENT_KINDS, JOB, KEYS, RAISED
 
@@ -84,7 +84,7 @@ class Bridged:
     def _address_of(self, method):
         def safely(policy, job, now_ns, out):
             try:
-                return getattr(self, f"call_{method}")(self.views[job], now_ns, out)
+                return getattr(self, f"call_{method}")(self.view(job), now_ns, out)
             except Exception as error:
                 self.errors.append(error)
                 return RAISED if method in ("rank", "on_round") else -RAISED
@@ -101,12 +101,14 @@ class Bridged:
         return self
 
     def states(self, policy, jobs):
-        from lapsd.policies.calls import new_state
+        """The states are made when a request is first seen."""
 
-        for i in range(len(jobs)):
-            view = JobView(jobs.ctypes.data + i * JOB.itemsize)
-            self.views[view.address] = view
-            view.state = new_state(policy, i, view.prompt_tokens, view.predicted_tokens)
+    def view(self, address):
+        if address not in self.views:
+            view = self.views[address] = JobView(address)
+            lengths = view.prompt_tokens, view.predicted_tokens
+            view.state = new_state(self.policy, view.index, *lengths)
+        return self.views[address]
 
     def call_rank(self, job, now_ns, out):
         rank = rank_of(self.policy, job, now_ns)
@@ -132,12 +134,15 @@ class Bridged:
 
 def bridged_runs(workloads: list[Any], policies: list[Policy], capacity: Any) -> Any:
     """Runs of bound policies by the compiled loop."""
-    from lapsd.sim.engine.compiled.runs import PlannedRun, serve_planned
+    from lapsd.sim.engine.compiled.runs import BoundPolicy, PlannedRun, serve_planned
 
     bridges = [Bridged(p) for p in policies]
     try:
         return serve_planned(
-            [PlannedRun(w, p, b) for w, p, b in zip(workloads, policies, bridges, strict=True)],
+            [
+                PlannedRun(w, BoundPolicy(p, b))
+                for w, p, b in zip(workloads, policies, bridges, strict=True)
+            ],
             capacity,
         )
     finally:

@@ -92,17 +92,15 @@ def _rates(
     return rates
 
 
-def jobs_of(workload: Workload, capacity: Capacity, memory: Memory) -> NDArray[Any]:
-    """Return the records of the requests of a workload, before their arrival."""
-    priced, rows = workload.priced, workload.rows
+def jobs_of(workloads: Sequence[Workload], capacity: Capacity, memory: Memory) -> NDArray[Any]:
+    """Return the records of the requests of workloads of one priced trace, before their arrival."""
+    priced, rows = workloads[0].priced, np.concatenate([w.rows for w in workloads])
     rounds, offsets = rounds_of(priced), priced.trace.offsets
     jobs = np.zeros(len(rows), JOB)
-    jobs["index"] = np.arange(len(rows))
-    jobs["arrival_ns"] = workload.arrival_ns
-    if workload.clients is not None:
-        jobs["arrival_ns"][workload.clients :] = flat.NEVER  # not known yet
+    jobs["index"] = np.concatenate([np.arange(len(w)) for w in workloads])
+    jobs["arrival_ns"] = np.concatenate([_known_arrivals_ns(w) for w in workloads])
     jobs["prompt_tokens"] = priced.trace.prompt_tokens[rows]
-    jobs["predicted_tokens"] = workload.predicted_tokens
+    jobs["predicted_tokens"] = np.concatenate([w.predicted_tokens for w in workloads])
     jobs["queue"] = 1
     jobs["first_round"], jobs["last_round"] = offsets[rows], offsets[rows + 1]
     jobs["rates_address"] = rounds.rates.ctypes.data + 8 * (offsets[rows] + rows)
@@ -113,6 +111,14 @@ def jobs_of(workload: Workload, capacity: Capacity, memory: Memory) -> NDArray[A
     if isinstance(memory, Reserve):
         jobs["reserved"] = _reserved(priced, memory)[rows]
     return jobs
+
+
+def _known_arrivals_ns(workload: Workload) -> NDArray[np.int64]:
+    """Return the arrival of each request; `NEVER` where completions decide it."""
+    if workload.clients is None:
+        return workload.arrival_ns
+    known = np.arange(len(workload)) < workload.clients
+    return np.where(known, workload.arrival_ns, flat.NEVER)
 
 
 def _reserved(priced: PricedTrace, memory: Reserve) -> NDArray[np.int64]:
@@ -193,22 +199,26 @@ def _in_a_row(tables: Sequence[Mapping[int, int]]) -> Table:
     return starts, keys, values
 
 
-def capacity_fields(workload: Workload, capacity: Capacity, memory: Memory) -> dict[str, int]:
-    """Return the fields of a server's record that say what it can run and hold, and its costs."""
-    costs = workload.priced.profile.costs
+def workload_fields(workloads: Sequence[Workload]) -> dict[str, list[int]]:
+    """Return the fields of the servers' records that follow from the workload of each."""
     return {
-        "requests": len(workload),
-        "released": len(workload)
-        if workload.clients is None
-        else min(workload.clients, len(workload)),
-        "think_ns": workload.think_ns,
+        "requests": [len(w) for w in workloads],
+        "released": [len(w) if w.clients is None else min(w.clients, len(w)) for w in workloads],
+        "think_ns": [w.think_ns for w in workloads],
+    }
+
+
+def capacity_fields(priced: PricedTrace, capacity: Capacity, memory: Memory) -> dict[str, int]:
+    """Return the fields of a server's record that say what it can run and hold, and its costs."""
+    costs = priced.profile.costs
+    return {
         "batch": capacity.batch,
         "prefill": PREFILLS[capacity.prefill],
         "budget": flat.NEVER if capacity.budget is None else capacity.budget,
         "limited": memory.limited,
         "drops": memory.eviction.drops,
         **prefill_fields(costs),
-        "draft_lengths": int(workload.priced.trace.drafted.max()) + 1,
+        "draft_lengths": rounds_of(priced).longest_draft.max() + 1,
         "timed_steps": bool(costs.steps),
         "first_owner": -1,
         "last_owner": -1,
@@ -262,34 +272,37 @@ def memory_fields(memory: Memory, capacity: Capacity) -> dict[str, int]:
     return {"manager": flat.SLOTS, "room": slots}
 
 
-def refuse(workload: Workload, capacity: Capacity, memory: Memory) -> None:
+def refuse(workloads: Sequence[Workload], capacity: Capacity, memory: Memory) -> None:
     """Raise `ValueError`, naming request and bound, if a request or a round can never fit.
 
-    The lengths of all requests are checked at once; only if one is too long, the specification's
+    The requests of all workloads are checked at once; only if one is too long, the specification's
     methods find it and say so.
     """
-    rounds, (longest_tokens, too_long) = rounds_of(workload.priced), _lengths(workload, memory)
+    priced, rows = workloads[0].priced, np.concatenate([w.rows for w in workloads])
+    longest_tokens, too_long = _lengths(priced, rows, memory)
     if too_long or (
-        capacity.budget is not None and rounds.longest_draft.max() + 1 > capacity.budget
+        capacity.budget is not None and rounds_of(priced).longest_draft.max() + 1 > capacity.budget
     ):
-        recorded = recorded_rows(workload)
-        memory.refuse(recorded)
-        capacity.refuse(recorded)
-    bound = longest_run_ns(workload, capacity, longest_tokens)
+        for workload in workloads:
+            recorded = recorded_rows(workload)
+            memory.refuse(recorded)
+            capacity.refuse(recorded)
+    step_ns = longest_step_ns(priced, capacity, longest_tokens)
+    bound = max(longest_run_ns(w, capacity, longest_tokens, step_ns) for w in workloads)
     if bound > flat.NEVER:
         raise ValueError(f"times of up to {bound:.2g} ns: must be at most {flat.NEVER:.2g} ns")
 
 
-def _lengths(workload: Workload, memory: Memory) -> tuple[int, bool]:
+def _lengths(priced: PricedTrace, rows: NDArray[np.int64], memory: Memory) -> tuple[int, bool]:
     """Return the largest number of tokens of a request, drafts included, and whether a request is
     too long for the memory.
     """
-    trace, rows = workload.priced.trace, workload.rows
+    trace = priced.trace
     length = (trace.prompt_tokens + trace.output_tokens)[rows]
-    tokens = int((length + rounds_of(workload.priced).longest_draft[rows] + 1).max(initial=0))
+    tokens = int((length + rounds_of(priced).longest_draft[rows] + 1).max(initial=0))
     match memory:
         case Reserve():
-            reserved = _reserved(workload.priced, memory)[rows].max(initial=0)
+            reserved = _reserved(priced, memory)[rows].max(initial=0)
             too_long = reserved > memory.tokens or length.max(initial=0) > memory.context
         case Tokens():
             too_long = tokens > memory.tokens
@@ -300,21 +313,28 @@ def _lengths(workload: Workload, memory: Memory) -> tuple[int, bool]:
     return tokens, bool(too_long)
 
 
-def longest_run_ns(workload: Workload, capacity: Capacity, tokens: int) -> int:
-    """Return a bound of all times of a run in which no request has more than `tokens` tokens.
+def longest_step_ns(priced: PricedTrace, capacity: Capacity, tokens: int) -> int:
+    """Return a bound of the time of a decision in which no request has more than `tokens` tokens.
 
-    Each decision runs a round of at least one request or a part of a prompt, and transfers at most
-    the caches of a batch out and in.
+    It transfers at most the caches of a batch out and in.
     """
-    priced, costs = workload.priced, workload.priced.profile.costs
-    together, drafted = capacity.batch * tokens, int(priced.trace.drafted.max())
+    costs = priced.profile.costs
+    together, drafted = capacity.batch * tokens, int(rounds_of(priced).longest_draft.max())
     base, per_token = round_costs(priced, capacity.batch)
     step_ns = int(base.max()) + int(per_token.max()) * together + costs.prefill(together)
     for terms in costs.steps.values() if capacity.in_steps else ():
         step_ns = max(step_ns, terms(together, together) + drafted * terms.draft_step(together))
-    transfers_ns = capacity.batch * (costs.swap_out(tokens) + costs.swap_in(tokens))
-    decisions = int(priced.trace.rounds[workload.rows].sum())
+    return step_ns + capacity.batch * (costs.swap_out(tokens) + costs.swap_in(tokens))
+
+
+def longest_run_ns(workload: Workload, capacity: Capacity, tokens: int, step_ns: int) -> int:
+    """Return a bound of all times of a run.
+
+    Each decision takes at most `step_ns`, and runs a round of at least one request or a part of a
+    prompt; no request has more than `tokens` tokens.
+    """
+    decisions = int(workload.priced.trace.rounds[workload.rows].sum())
     if capacity.in_steps:
         decisions = 2 * decisions + len(workload) * (tokens // capacity.token_budget + 1)
     last_arrival_ns = int(workload.arrival_ns[-1]) + workload.think_ns * len(workload)
-    return last_arrival_ns + decisions * (step_ns + transfers_ns)
+    return last_arrival_ns + decisions * step_ns

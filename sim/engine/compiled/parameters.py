@@ -39,6 +39,15 @@ class Layout:
     size: int
     words: ClassVar[int] = 1
 
+    @property
+    def changeable(self) -> bool:
+        """Whether compiled code may write to an array of the dataclass."""
+        kinds = [kind for _, _, kind in self.fields]
+        return any(
+            kind.changeable if isinstance(kind, Layout) else getattr(kind, "writable", False)
+            for kind in kinds
+        )
+
 
 @dataclass(frozen=True)
 class Number:

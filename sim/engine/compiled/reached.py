@@ -6,6 +6,7 @@ stale once any code that it reaches has changed. Knows nothing of Numba.
 
 import types as python
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,8 @@ def reached_in(owner: type, names: frozenset[str]) -> tuple[Any, ...]:
     return functions_reached(owner, tuple(sorted(names.intersection(members_of(owner)))))
 
 
-def names_used(functions: Iterable[Any]) -> frozenset[str]:
+@cache
+def names_used(functions: tuple[Any, ...]) -> frozenset[str]:
     """Return all names that some functions use."""
     return frozenset(name for function in functions for name in names_of(function.__code__))
 

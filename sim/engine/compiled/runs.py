@@ -1,8 +1,9 @@
 """Runs by the compiled loop: workloads and policies become arrays, and arrays become runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +21,15 @@ from lapsd.sim.engine.compiled.arrays import (
     round_costs,
     rounds_of,
     step_tables,
+    workload_fields,
 )
 from lapsd.sim.engine.compiled.job import JOB
+from lapsd.sim.engine.compiled.parameters import Parameters
 from lapsd.sim.engine.compiled.policy import CompiledPolicy, NotCompilable, compile_policy, explain
 from lapsd.sim.engine.compiled.program import serve
 from lapsd.sim.engine.memory import Memory
 from lapsd.sim.engine.recorded import recorded_rows, with_truth
-from lapsd.sim.engine.run_record import Run
+from lapsd.sim.engine.run_record import COLUMNS, Run
 from lapsd.traces import Workload
 
 WHY = {
@@ -36,17 +39,44 @@ WHY = {
 
 
 @dataclass(frozen=True, eq=False)
-class PlannedRun:
-    """A workload, and the policy that `bind` returned for it, with its compiled methods."""
+class BoundPolicy:
+    """A policy that `bind` returned, with its compiled methods."""
 
-    workload: Workload
     policy: Policy
     compiled: CompiledPolicy
 
     @property
     def for_one_run(self) -> bool:
-        """Whether the bound policy knows its workload, or changes with its events."""
-        return self.policy.clairvoyant or self.compiled.on_event != 0
+        """Whether the bound policy knows its workload, or may change in a run."""
+        return (
+            self.policy.clairvoyant
+            or self.looks_at_arrivals
+            or self.compiled.on_event != 0
+            or self.compiled.layout.changeable
+        )
+
+    @property
+    def looks_at_arrivals(self) -> bool:
+        """Whether it fills the State of each request."""
+        return type(self.policy).on_arrival is not Policy.on_arrival
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        """The record of its parameters, which `on_arrival` may change before."""
+        return self.compiled.parameters(self.policy)
+
+    @cached_property
+    def fields(self) -> dict[str, int]:
+        """Fields of a server's record that say how to call the policy."""
+        methods = {name: getattr(self.compiled, name) for name in flat.METHODS}
+        return {**methods, "ages": self.policy.ages}
+
+
+class PlannedRun(NamedTuple):
+    """A workload, and the policy that was bound for it."""
+
+    workload: Workload
+    bound: BoundPolicy
 
 
 def plan(
@@ -63,29 +93,36 @@ def plan(
         why = NotCompilable(f"memory {memory.name}: has no compiled form")
         return [why] * len(workloads)
     planned: list[PlannedRun | NotCompilable] = []
-    for k, (workload, policy, context) in enumerate(
-        zip(workloads, policies, contexts, strict=True)
-    ):
-        last = planned[-1] if planned else None
-        again = k > 0 and policy is policies[k - 1] and context is contexts[k - 1]
-        if again and isinstance(last, NotCompilable):
-            planned.append(last)
-        # a policy that takes in events, or knows the workload, is bound for each run
-        elif again and isinstance(last, PlannedRun) and not last.for_one_run:
-            planned.append(replace(last, workload=workload))
-        else:
-            planned.append(_planned(workload, policy, context))
+    for workload, policy, context in zip(workloads, policies, contexts, strict=True):
+        bound = _bound(policy, context, workload)
+        planned.append(bound if isinstance(bound, NotCompilable) else PlannedRun(workload, bound))
     return planned
 
 
-def _planned(
-    workload: Workload, policy: Policy, context: PolicyContext
-) -> PlannedRun | NotCompilable:
+_LATEST: list[tuple[PolicyContext, dict[int, tuple[Policy, BoundPolicy | NotCompilable]]]] = []
+"""The context of the latest run, and the policies that were bound to it, by their `id`."""
+
+
+def _bound(
+    policy: Policy, context: PolicyContext, workload: Workload
+) -> BoundPolicy | NotCompilable:
+    """Return a policy bound for a run; runs in one context share it if no run can change it."""
     if policy.clairvoyant:
-        context = with_truth(context, recorded_rows(workload))
-    bound = policy.bind(context)
+        return _compiled(policy.bind(with_truth(context, recorded_rows(workload))))
+    if not _LATEST or _LATEST[0][0] is not context:
+        _LATEST[:] = [(context, {})]
+    known = _LATEST[0][1]
+    if id(policy) in known:
+        return known[id(policy)][1]
+    bound = _compiled(policy.bind(context))
+    if isinstance(bound, NotCompilable) or not bound.for_one_run:
+        known[id(policy)] = policy, bound
+    return bound
+
+
+def _compiled(policy: Policy) -> BoundPolicy | NotCompilable:
     try:
-        return PlannedRun(workload, bound, compile_policy(bound))
+        return BoundPolicy(policy, compile_policy(policy))
     except NotCompilable as why:
         return why
 
@@ -104,60 +141,75 @@ def serve_planned(planned: Sequence[PlannedRun], capacity: Capacity) -> list[Run
     priced = planned[0].workload.priced
     assert all(run.workload.priced is priced for run in planned), "one priced trace for all runs"
     memory = capacity.memory(priced.profile.costs)
-    for workload in {id(run.workload): run.workload for run in planned}.values():
-        refuse(workload, capacity, memory)
-    jobs, firsts = _all_jobs(planned, capacity, memory)
-    arrays = lists_for(planned, capacity, jobs)
+    refuse(list({id(run.workload): run.workload for run in planned}.values()), capacity, memory)
+    jobs, starts = _all_jobs(planned, capacity, memory)
+    states = _states(planned, jobs, starts)
     servers = np.zeros(len(planned), flat.SERVER)
+    for name, value in capacity_fields(priced, capacity, memory).items():
+        servers[name] = value
+    for name, values in workload_fields([run.workload for run in planned]).items():
+        servers[name] = values
+    parameters = _fill_policies(servers, [run.bound for run in planned])
+    arrays = lists_for(planned, capacity, jobs)
     servers["keys_address"] = arrays.keys.ctypes.data
     servers["out_address"] = arrays.out.ctypes.data
-    servers["first"] = firsts
-    servers["jobs_address"] = jobs.ctypes.data + firsts * JOB.itemsize
-    kept = [
-        _fill(server, run, capacity, memory, jobs)
-        for server, run in zip(servers, planned, strict=True)
-    ]
+    servers["first"] = starts[:-1]
+    servers["jobs_address"] = jobs.ctypes.data + starts[:-1] * JOB.itemsize
     serve(servers, arrays)
-    del kept  # what the addresses in the records point to
-    return [
-        _run_of(run, server, jobs[first : first + len(run.workload)])
-        for run, server, first in zip(planned, servers, firsts.tolist(), strict=True)
-    ]
+    del states, parameters  # to which the records point
+    return _runs_of(planned, servers, jobs, starts)
 
 
 def _all_jobs(
     planned: Sequence[PlannedRun], capacity: Capacity, memory: Memory
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Return the records of the requests of all runs, and where those of each run begin."""
-    made: dict[int, NDArray[Any]] = {}
-    for run in planned:
-        if id(run.workload) not in made:
-            made[id(run.workload)] = jobs_of(run.workload, capacity, memory)
+    """Return the records of the requests of all runs, and where those of each run begin; at last,
+    where they end.
+    """
+    workloads = {id(run.workload): run.workload for run in planned}
+    jobs, made, end = jobs_of(list(workloads.values()), capacity, memory), {}, 0
+    for key, workload in workloads.items():
+        made[key] = np.arange(end, end + len(workload))
+        end += len(workload)
     parts = [made[id(run.workload)] for run in planned]
-    firsts = np.cumsum([0, *map(len, parts)], dtype=np.int64)[:-1]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts), firsts
+    starts = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+    return jobs if len(workloads) == len(planned) else jobs[np.concatenate(parts)], starts
 
 
-def _fill(
-    server: Any, run: PlannedRun, capacity: Capacity, memory: Memory, jobs: NDArray[Any]
-) -> Any:
-    """Fill in a server's record; return what must live as long as the record."""
-    first = int(server["first"])
-    states = run.compiled.states(run.policy, jobs[first : first + len(run.workload)])
-    parameters = run.compiled.parameters(run.policy)  # which `on_arrival` may have filled
-    fields = {
-        **capacity_fields(run.workload, capacity, memory),
-        **policy_fields(run.compiled, run.policy, parameters.address),
-    }
-    for name, value in fields.items():
-        server[name] = value
-    return parameters, states
+def _states(
+    planned: Sequence[PlannedRun], jobs: NDArray[Any], starts: NDArray[np.int64]
+) -> list[Any]:
+    """Make the State of each request, and write its address to the request's record.
+
+    Runs whose policies have the same State, and do not look at arrivals, take one array.
+    """
+    made: list[Any] = []
+    shared: dict[int, list[int]] = {}
+    for k, (_, bound) in enumerate(planned):
+        if bound.looks_at_arrivals:
+            made.append(bound.compiled.states(bound.policy, jobs[starts[k] : starts[k + 1]]))
+        else:
+            shared.setdefault(id(bound.compiled), []).append(k)
+    for runs in shared.values():
+        bound = planned[runs[0]].bound
+        mine = np.concatenate([np.arange(starts[k], starts[k + 1]) for k in runs])
+        blank = np.zeros(len(mine), JOB)
+        made.append(bound.compiled.states(bound.policy, blank))
+        jobs["state_address"][mine] = blank["state_address"]
+    return made
 
 
-def policy_fields(compiled: CompiledPolicy, policy: Policy, address: int) -> dict[str, int]:
-    """Return the fields of a server's record that say how to call the policy."""
-    methods = {name: getattr(compiled, name) for name in flat.METHODS}
-    return {**methods, "policy": address, "ages": policy.ages}
+def _fill_policies(servers: NDArray[Any], policies: Sequence[BoundPolicy]) -> list[Parameters]:
+    """Fill in how each server calls its policy; return the parameters, to which the records
+    point.
+    """
+    distinct = {id(policy): policy for policy in policies}
+    parameters = {key: policy.parameters for key, policy in distinct.items()}
+    addresses = {key: made.address for key, made in parameters.items()}
+    servers["policy"] = [addresses[id(policy)] for policy in policies]
+    for name in (*flat.METHODS, "ages"):
+        servers[name] = [policy.fields[name] for policy in policies]
+    return list(parameters.values())
 
 
 def lists_for(planned: Sequence[PlannedRun], capacity: Capacity, jobs: NDArray[Any]) -> flat.Server:
@@ -191,29 +243,39 @@ def lists_for(planned: Sequence[PlannedRun], capacity: Capacity, jobs: NDArray[A
     )
 
 
-def _run_of(run: PlannedRun, server: Any, jobs: NDArray[Any]) -> Run:
-    """Return what happened to the requests of a run."""
-    if server["error"]:
-        raise _error_of(run, server, jobs)
-    columns = {
-        name: np.ascontiguousarray(jobs[name])
-        for name in ("first_service_ns", "first_token_ns", "finish_ns", "switch_ns", "preemptions")
-    }
-    closed = run.workload.clients is not None
-    return Run(
-        np.ascontiguousarray(jobs["arrival_ns"]) if closed else run.workload.arrival_ns,
-        **columns,
-        service_ns=jobs["prefill_ns"] + jobs["service_ns"],
-        rounds=int(server["rounds"]),
-        idle_ns=int(server["idle_ns"]),
-        end_ns=int(server["now_ns"]),
-        policy=run.policy,
-    )
+def _runs_of(
+    planned: Sequence[PlannedRun],
+    servers: NDArray[Any],
+    jobs: NDArray[Any],
+    starts: NDArray[np.int64],
+) -> list[Run]:
+    """Return what happened to the requests of each run; their arrays are parts of one."""
+    ends = starts.tolist()
+    for k in np.flatnonzero(servers["error"])[:1].tolist():
+        raise _error_of(planned[k].bound.policy, servers[k], jobs[ends[k] : ends[k + 1]])
+    own = [name for name in COLUMNS if name != "service_ns"]
+    columns = {name: np.ascontiguousarray(jobs[name]) for name in own}
+    columns["service_ns"] = jobs["prefill_ns"] + jobs["service_ns"]
+    arrival_ns = np.ascontiguousarray(jobs["arrival_ns"])
+    of_servers = (servers[name].tolist() for name in ("rounds", "idle_ns", "now_ns"))
+    return [
+        Run(
+            workload.arrival_ns if workload.clients is None else arrival_ns[first:last],
+            **{name: column[first:last] for name, column in columns.items()},
+            rounds=rounds,
+            idle_ns=idle_ns,
+            end_ns=end_ns,
+            policy=bound.policy,
+        )
+        for (workload, bound), first, last, rounds, idle_ns, end_ns in zip(
+            planned, ends[:-1], ends[1:], *of_servers, strict=True
+        )
+    ]
 
 
-def _error_of(run: PlannedRun, server: Any, jobs: NDArray[Any]) -> ValueError:
+def _error_of(policy: Policy, server: Any, jobs: NDArray[Any]) -> ValueError:
     """Return the error of a run that its policy or the memory ended."""
     now_ns, i = int(server["error_ns"]), int(server["error_request"])
     if server["error"] in WHY:
-        return no_progress(run.policy, now_ns, i, WHY[server["error"]])
-    return explain(run.policy, jobs, i, now_ns, flat.METHODS[server["error_method"]])
+        return no_progress(policy, now_ns, i, WHY[server["error"]])
+    return explain(policy, jobs, i, now_ns, flat.METHODS[server["error_method"]])
