@@ -60,9 +60,11 @@ def _warnings_as_lines(program: str) -> Iterator[None]:
     with warnings.catch_warnings():
         show = warnings.showwarning
 
-        def print_own(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        def print_own(
+            message: Warning | str, category: type[Warning], *at: Any, **how: Any
+        ) -> None:
             if not category.__module__.startswith("lapsd."):
-                show(message, category, *place)
+                show(message, category, *at, **how)
             elif str(message) not in printed:
                 printed.add(str(message))
                 _print_error(program, str(message), DONE)

@@ -149,11 +149,11 @@ def keeping_warnings() -> Iterator[list[str]]:
     with warnings.catch_warnings():
         show = warnings.showwarning
 
-        def keep(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        def keep(message: Warning | str, category: type[Warning], *at: Any, **how: Any) -> None:
             if issubclass(category, SlowEngine):
                 kept.append(str(message))
             else:
-                show(message, category, *place)
+                show(message, category, *at, **how)
 
         warnings.showwarning = keep
         yield kept
