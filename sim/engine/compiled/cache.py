@@ -5,12 +5,13 @@ Here the name of a folder is a digest of everything that the code in it depends 
 never holds stale code. Where no folder can be written, code is compiled afresh in each process.
 """
 
+import fcntl
 import hashlib
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -72,3 +73,17 @@ def caching_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         numba.config.CACHE_DIR = before
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Let one process at a time run the block: the first compiles, and the next ones load that."""
+    try:
+        lock = (folder / "lock").open("ab")
+    except OSError:  # another process has just removed the folder
+        yield
+        return
+    with lock:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

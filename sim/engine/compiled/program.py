@@ -7,6 +7,7 @@ user.
 import shutil
 import sys
 from contextlib import suppress
+from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from lapsd.sim.engine.compiled import (
     plans,
     transfers,
 )
-from lapsd.sim.engine.compiled.cache import cache_folder, caching_in
+from lapsd.sim.engine.compiled.cache import alone_in, cache_folder, caching_in
 from lapsd.sim.engine.compiled.flat_server import SERVER, Server, StepTables
 from lapsd.sim.engine.compiled.job import JOB
 
@@ -52,15 +53,28 @@ OPTIONS = {"_nrt": False, "no_cfunc_wrapper": True}
 
 def _compile() -> Any:
     """Return the compiled loop, from disk if this user has compiled it before."""
-    folder = cache_folder("loop", *(Path(str(m.__file__)).read_text() for m in MODULES))
-    if folder is None or not any(folder.rglob("*.nbc")):
-        print("compiling the simulation loop, which takes about 20 s ...", file=sys.stderr)
-    if folder is not None:
-        # a file of the folder may be damaged, or be removed by another process meanwhile
+    paths = [Path(str(module.__file__)) for module in MODULES]
+    changed = str(paths[0].stat().st_mtime_ns)  # Numba compares it, too
+    folder = cache_folder("loop", changed, *(path.read_text() for path in paths))
+    if folder is None:
+        # the first process of a sweep says it for all of them
+        if current_process().name in ("MainProcess", "SpawnProcess-1"):
+            _say("at each start, up to 30 s: no folder for caches can be written")
+        return numba.njit(SIGNATURE, **OPTIONS)(loop.serve_all)
+    with alone_in(folder):
+        if not any(folder.rglob("*.nbc")):
+            _say("once per machine, up to 30 s")
+        # a file of the folder may be damaged
         with caching_in(folder), suppress(Exception):
             return numba.njit(SIGNATURE, cache=True, **OPTIONS)(loop.serve_all)
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    _say("up to 30 s: the one on disk cannot be loaded")
     return numba.njit(SIGNATURE, **OPTIONS)(loop.serve_all)
+
+
+def _say(how: str) -> None:
+    """Say on stderr that the loop is being compiled."""
+    print(f"lapsd: compiling the simulation loop ({how})", file=sys.stderr, flush=True)
 
 
 serve_all = loop.serve_all if numba.config.DISABLE_JIT else _compile()

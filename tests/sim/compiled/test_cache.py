@@ -1,14 +1,17 @@
 """Compiled policies on disk: kept, found again, never stale, and not needed."""
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
+from numba import types
 
 from lapsd.policies import Policy
-from lapsd.sim.engine.compiled import cache, policy as compiling
+from lapsd.sim.engine import loop
+from lapsd.sim.engine.compiled import cache, policy as compiling, program
 from lapsd.sim.engine.compiled.job import JOB, KEYS
 from tests.sim.compiled.calls import call
 
@@ -83,3 +86,73 @@ def test_a_user_without_a_home_folder_keeps_nothing(monkeypatch):
 def test_the_name_of_a_folder_depends_on_every_key(folder):
     names = {str(cache.cache_folder(*keys)) for keys in (("a", "b"), ("ab",), ("b", "a"), ("a",))}
     assert len(names) == 4
+
+
+def add_one(number):
+    """Stands for the loop, which takes long to compile."""
+    return number + 1
+
+
+@pytest.fixture
+def compiled_loop(folder, monkeypatch, capsys):
+    """A function that compiles a short function as the loop; returns what is said on stderr."""
+    monkeypatch.setattr(loop, "serve_all", add_one)
+    monkeypatch.setattr(program, "SIGNATURE", types.int64(types.int64))
+
+    def compiled():
+        assert program._compile()(4) == 5
+        return capsys.readouterr().err
+
+    return compiled
+
+
+ONCE = "lapsd: compiling the simulation loop (once per machine, up to 30 s)\n"
+
+
+def test_compiling_the_loop_is_said_once(compiled_loop):
+    assert compiled_loop() == ONCE
+    assert compiled_loop() == ""
+
+
+def test_a_changed_loop_is_compiled_and_said_again(compiled_loop, monkeypatch, tmp_path):
+    assert compiled_loop() == ONCE
+    changed = Path(tmp_path / "changed.py")
+    changed.write_text("")
+    monkeypatch.setattr(loop, "__file__", str(changed))
+    assert compiled_loop() == ONCE
+
+
+def test_a_loop_on_disk_that_cannot_be_loaded_is_compiled_and_said(compiled_loop, folder):
+    assert compiled_loop() == ONCE
+    for path in folder.rglob("*.nbc"):
+        path.write_bytes(b"no code")
+    assert "(up to 30 s: the one on disk cannot be loaded)" in compiled_loop()
+    assert compiled_loop() == ONCE
+    assert compiled_loop() == ""
+
+
+def test_a_loop_that_cannot_be_kept_is_said_at_each_start(compiled_loop, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(cache, "_GIVEN", str(tmp_path / "file"))
+    for _ in range(2):
+        assert "(at each start, up to 30 s: no folder for caches can be written)" in compiled_loop()
+
+
+def test_one_process_compiles_while_others_wait(folder):
+    entered = threading.Event()
+
+    def enter():
+        with cache.alone_in(folder):
+            entered.set()
+
+    with cache.alone_in(folder):
+        other = threading.Thread(target=enter)
+        other.start()
+        assert not entered.wait(0.2)
+    other.join(timeout=30)
+    assert entered.is_set()
+
+
+def test_a_folder_that_another_process_removes_is_not_waited_for(folder):
+    with cache.alone_in(folder / "removed"):
+        pass
