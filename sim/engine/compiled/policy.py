@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +97,14 @@ class CompiledPolicy:
             jobs["state_address"] = 0
             return states
         if type(policy).on_arrival is Policy.on_arrival:
-            states[:] = astuple(new_state(policy, 0, 0, 0))
+            state = new_state(policy, 0, 0, 0)
+            for name in self.state.names:
+                states[name] = getattr(state, name)
         else:
             prompts, predicted = jobs["prompt_tokens"].tolist(), jobs["predicted_tokens"].tolist()
-            for i, (prompt, tokens) in enumerate(zip(prompts, predicted, strict=True)):
-                states[i] = astuple(new_state(policy, i, prompt, tokens))
+            made = list(map(new_state, [policy] * size, range(size), prompts, predicted))
+            for name in self.state.names:
+                states[name] = [getattr(state, name) for state in made]
         jobs["state_address"] = states.ctypes.data + states.itemsize * np.arange(size)
         return states
 

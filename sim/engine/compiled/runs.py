@@ -192,10 +192,13 @@ def _states(
             shared.setdefault(id(bound.compiled), []).append(k)
     for runs in shared.values():
         bound = planned[runs[0]].bound
-        mine = np.concatenate([np.arange(starts[k], starts[k + 1]) for k in runs])
-        blank = np.zeros(len(mine), JOB)
-        made.append(bound.compiled.states(bound.policy, blank))
-        jobs["state_address"][mine] = blank["state_address"]
+        if len(runs) == len(planned):
+            made.append(bound.compiled.states(bound.policy, jobs))
+        else:
+            mine = np.concatenate([np.arange(starts[k], starts[k + 1]) for k in runs])
+            blank = np.zeros(len(mine), JOB)
+            made.append(bound.compiled.states(bound.policy, blank))
+            jobs["state_address"][mine] = blank["state_address"]
     return made
 
 

@@ -10,6 +10,7 @@ from lapsd import compare, mean_interval, ratio_of_means, sweep
 from lapsd.cli.tables import comparison_table, sweep_table
 from lapsd.policies import FCFS, LPSRPT, LapsSD
 from lapsd.sim.experiment import metrics
+from lapsd.sim.experiment.bound import bound_latency_ns
 from lapsd.sim.experiment.metrics import (
     MAXIMUM,
     METRICS,
@@ -20,6 +21,8 @@ from lapsd.sim.experiment.metrics import (
     metric_named,
     over_seeds,
 )
+from lapsd.sim.experiment.prepared_scenario import PreparedScenario
+from lapsd.sim.experiment.runs import Runs, run_many
 from lapsd.sim.experiment.statistics import ratio_by_seed
 from lapsd.sim.sweeps import best
 from lapsd.traces import price
@@ -192,3 +195,51 @@ def test_the_warm_up_is_left_out_of_statistics_only():
     assert (warm.slowdown_by_length.to_numpy() >= 1).all()
     assert not warm.slowdown_by_length.equals(whole.slowdown_by_length)
     assert "the first 6 left out" in warm.caption
+
+
+SETTINGS = (
+    {"warmup": 3},
+    {"load": None, "clients": 3, "think": 0.2},
+    {"batch": 4, "warmup": 2, "length_predictor": "noisy:0.5"},
+    {"batch": 4, "memory": "paged", "kv_tokens": 4000},
+)
+
+
+@pytest.mark.parametrize("scenario", SETTINGS, ids=repr)
+def test_metrics_of_many_runs_equal_those_of_each_run_bit_for_bit(scenario):
+    prepared = PreparedScenario.of(requests=12, **scenario)
+    workloads = [prepared.workload(seed) for seed in range(3)]
+    policies = [FCFS(), LPSRPT(), LapsSD(K=2)]
+    runs = list(run_many(prepared, policies, workloads))
+    together = metrics.record_metrics(Runs(prepared, workloads, runs))
+    alone = [
+        metrics.record_metrics(Runs(prepared, [workloads[k // len(policies)]], [run]))
+        for k, run in enumerate(runs)
+    ]
+    assert len({run.latency_ns.tobytes() for run in runs}) > len(workloads)  # policies do differ
+    for name, values in together.items():
+        expected = np.concatenate([of_run[name] for of_run in alone])
+        assert values.tobytes() == expected.tobytes(), name
+
+
+def test_metrics_of_a_run_follow_from_its_arrays():
+    prepared = PreparedScenario.of(requests=12)
+    (workload,), policy = [prepared.workload(1)], LapsSD()
+    (run,) = run_many(prepared, [policy], [workload])
+    found = metrics.record_metrics(Runs(prepared, [workload], [run]))
+    latency = run.finish_ns - run.arrival_ns
+    size, output = workload.size_ns, prepared.split.test.trace.output_tokens[workload.rows]
+    expected = {
+        "mean_latency_s": latency.mean() / 1e9,
+        "p90_latency_s": np.percentile(latency, 90) / 1e9,
+        "mean_slowdown": (latency / size).mean(),
+        "mean_normalized_latency_s": (latency / output).mean() / 1e9,
+        "mean_ttft_s": (run.first_token_ns - run.arrival_ns).mean() / 1e9,
+        "preemptions": run.preemptions.sum(),
+        "busy_s": (run.switch_ns + run.service_ns).sum() / 1e9,
+        "rounds": run.rounds,
+        "bound_s": bound_latency_ns(workload).mean() / 1e9,
+    }
+    assert {name: found[name].tolist() for name in expected} == {
+        name: [value] for name, value in expected.items()
+    }
