@@ -22,20 +22,10 @@ ACCEPTED: dict[type, tuple[type, ...]] = {
 }
 NUMBERS = (Real, np.bool_)
 # the attributes of a job that `on_round` may only read
-FACTS = (
-    "index",
-    "arrival_ns",
-    "prompt_tokens",
-    "predicted_tokens",
-    "started",
-    "running",
-    "rounds",
-    "tokens",
-    "service_ns",
-    "drafted",
-    "accepted",
-    "state",
-)
+FACTS = [
+    *("index", "arrival_ns", "prompt_tokens", "predicted_tokens", "started", "running", "rounds"),
+    *("tokens", "service_ns", "drafted", "accepted", "state"),
+]
 _facts_of = attrgetter(*FACTS)
 
 
@@ -122,7 +112,7 @@ def commit_round(policy: Policy, job: Job, now_ns: int) -> None:
     if type(job.queue) is not int:
         _check_type(policy, "job.queue", job.queue, int, _at(job, now_ns))
     if policy.State is not None:
-        _check_state(policy, job.state, _at(job, now_ns))
+        _check_state(policy, policy.State, job.state, _at(job, now_ns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +141,7 @@ def new_state(policy: Policy, index: int, prompt_tokens: int, predicted_tokens: 
         except Exception as error:
             raise raised(policy, "on_arrival", f"of request {index}", error) from error
         if policy.State is not None:
-            _check_state(policy, state, f"of request {index} at its arrival")
+            _check_state(policy, policy.State, state, f"of request {index} at its arrival")
     return state
 
 
@@ -163,10 +153,11 @@ def state_types(policy: Policy) -> Mapping[str, type]:
     ValueError
         If the State is not a dataclass whose fields all have defaults of these types.
     """
-    if policy.State is None:
+    kind: Any = policy.State
+    if kind is None:
         return {}
     try:
-        found = _types_of(policy)
+        found = _types_of(kind)
     except TypeError as error:
         raise ValueError(
             f"policy {name_of(policy)}: State must be a dataclass whose fields have defaults"
@@ -180,22 +171,16 @@ def state_types(policy: Policy) -> Mapping[str, type]:
     return found
 
 
-def _types_of(policy: Policy) -> Mapping[str, type]:
-    """Return the types of the fields of a policy's State."""
-    kind: Any = policy.State
-    return _types_of_defaults(kind)
-
-
 @cache
-def _types_of_defaults(kind: Any) -> Mapping[str, type]:
+def _types_of(kind: Any) -> Mapping[str, type]:
     """Return the types of the defaults of a dataclass."""
     state = kind()
     return {field.name: type(getattr(state, field.name)) for field in fields(state)}
 
 
-def _check_state(policy: Policy, state: Any, where: str) -> None:
+def _check_state(policy: Policy, kind: Any, state: Any, where: str) -> None:
     """Raise `ValueError` if a field of a State is not of its type."""
-    for name, expected in _types_of(policy).items():
+    for name, expected in _types_of(kind).items():
         value = getattr(state, name)
         if type(value) is not expected:
             _check_type(policy, f"State.{name}", value, expected, where)

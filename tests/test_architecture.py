@@ -231,15 +231,17 @@ def test_only_modules_that_load_a_heavy_library_are_imported_late():
     @functools.cache
     def heavy(module: str) -> bool:
         """Whether importing a module loads a heavy library, itself or through another module."""
-        names = {
-            name
-            for node in TREES[module].body
-            if isinstance(node, ast.Import | ast.ImportFrom)
-            for name in imported(node)
-        }
-        return bool({name.split(".")[0] for name in names} & HEAVY) or any(
-            heavy(name) for name in names if name in MODULES and name != module
-        )
+        found: set[str] = set()
+        due = [module]
+        while due:
+            if (one := due.pop()) not in found:
+                found.add(one)
+                nodes = [n for n in TREES[one].body if isinstance(n, ast.Import | ast.ImportFrom)]
+                names = {name for node in nodes for name in imported(node)}
+                if {name.split(".")[0] for name in names} & HEAVY:
+                    return True
+                due += [name for name in names if name in MODULES]
+        return False
 
     verbs = {
         "lapsd.cli.calibrate_pair",

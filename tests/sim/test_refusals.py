@@ -195,7 +195,7 @@ def test_a_failing_policy_is_reported_alike_by_both_engines(engine, policy, mess
 
 
 def test_engines_are_named():
-    with pytest.raises(ValueError, match="engine=fast: must be auto, simpy, compiled"):
+    with pytest.raises(ValueError, match="engine=fast: must be auto, simpy or compiled"):
         simulate(three_requests(), FCFS(), context=PolicyContext(10 * MS, [1]), engine="fast")
     with pytest.raises(ValueError, match="engine=compiled: records no timeline"):
         simulate(
