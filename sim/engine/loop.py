@@ -38,7 +38,8 @@ from lapsd.sim.engine.compiled.transfers import (
 @compiled
 def advance(s: Server) -> int:
     """Take one decision and run one round or step, or wait; return a measure of the work."""
-    work = s.at.running + 1
+    everyone = s.at.ages or s.at.rank_again or s.at.manager >= FASTSERVE
+    work = 1 + s.at.running + s.at.parked + (s.at.waiting if everyone else 0)
     arrive(s)
     if s.at.running + s.at.waiting == 0:
         wait(s)
@@ -48,7 +49,7 @@ def advance(s: Server) -> int:
         return work
     if s.at.running == 0:
         wait(s)
-        return work + s.at.waiting
+        return work
     start_ns = 0
     if s.at.manager >= FASTSERVE:
         start_ns = make_room_overlapping(s)
@@ -58,7 +59,7 @@ def advance(s: Server) -> int:
     round_ns = step_ns(s)
     s.at.now_ns += start_ns + round_ns
     commit(s, round_ns)
-    return work + (s.at.waiting if s.at.ages else 0)
+    return work
 
 
 @compiled

@@ -34,7 +34,7 @@ from lapsd.sim.engine.compiled.flat_server import SERVER, Server, StepTables
 from lapsd.sim.engine.compiled.job import JOB
 
 MODULES = (loop, call, choice, costs, flat_server, job, line, memory, order, plans, transfers)
-WORK = 5_000_000  # between two looks at the keyboard: well below a second
+WORK = 500_000  # between two looks for signals: some 10 ms where decisions are expensive
 
 _LIST = types.int64[::1]
 _ARRAYS = types.NamedTuple(

@@ -1,7 +1,13 @@
 """The option --engine: it changes the program that simulates, and no result."""
 
 import json
+import signal
+import subprocess
+import sys
+import threading
+import time
 
+import numba
 import pytest
 
 from lapsd.sim.engine import simulation
@@ -97,3 +103,83 @@ def test_a_policy_that_cannot_be_compiled_is_refused_by_the_compiled_engine(laps
 def test_a_policy_chosen_to_run_in_simpy_is_not_said(lapsd):
     code, _, error = lapsd("compare", *SLOW, "--requests", 3, "--seeds", 1, "--engine", "simpy")
     assert (code, error) == (0, "")
+
+
+# says when each call of the loop begins
+SCRIPT = """
+import sys
+from lapsd.cli import main
+from lapsd.sim.engine.compiled import program, runs
+
+def serve(servers, arrays):
+    print("serving", len(servers), flush=True)
+    program.serve(servers, arrays)
+
+runs.serve = serve
+if __name__ == "__main__":
+    main()
+"""
+# all waiting requests are ranked again at every decision: minutes
+LONG = ("--policy", "alise", "--seeds", "1", "--all-at-once")
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
+@pytest.mark.parametrize(
+    ("command", "calls"),
+    [
+        (("compare", *LONG, "--requests", "20000"), 1),
+        (("sweep", *LONG, "true", "--requests", "10,20000", "--workers", "1", "--out", "s"), 2),
+    ],
+    ids=["compare", "sweep"],
+)
+def test_an_interrupt_ends_the_compiled_loop(tmp_path, command, calls):
+    """A sweep keeps what is finished."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
+    late = threading.Timer(200, process.kill)
+    late.start()
+    for _ in range(calls):
+        process.stdout.readline()
+    time.sleep(0.2)  # now the loop runs
+    process.send_signal(signal.SIGINT)
+    sent = time.monotonic()
+    _, error = process.communicate()
+    late.cancel()
+    assert process.returncode == 130, error
+    assert time.monotonic() - sent < 20  # on a busy machine; else well below a second
+    assert error.strip().splitlines()[-1] == "lapsd: interrupted"
+    assert "Traceback" not in error
+    if "sweep" in command:
+        assert [p.name for p in sorted((tmp_path / "s").glob("part-*"))] == ["part-000000.parquet"]
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--policy", "fastserve"),
+        ("--policy", "alise", "--batch", 4, "--memory", "alise", "--kv-tokens", 3000),
+    ],
+    ids=["ages", "transfers"],
+)
+def test_signals_are_looked_for_several_times_a_second(lapsd, monkeypatch, options):
+    from lapsd.sim.engine.compiled import program
+
+    serve_all, took = program.serve_all, []
+
+    def timed(*given):
+        began = time.process_time()
+        at = serve_all(*given)
+        took.append(time.process_time() - began)
+        return at
+
+    monkeypatch.setattr(program, "serve_all", timed)
+    some = ("--all-at-once", "--requests", 3000, "--seeds", 1)
+    assert lapsd("compare", *options, *some, "--engine", "compiled")[0] == 0
+    assert len(took) > 2
+    assert max(took) < 1
