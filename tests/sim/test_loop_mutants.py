@@ -12,7 +12,12 @@ from tests.sim.python_loop import STEPS, python_loop
 # what is wrong: module, text, its replacement, and the cases that show it
 MUTANTS = {
     "a tie goes to the later request": ("order", "return i < j", "return i > j", {}),
-    "entry times do not count": ("order", "for k in range(WIDTH)", "for k in range(WIDTH - 1)", {}),
+    "entry times do not count": (
+        "order",
+        "for k in range(WIDTH)",
+        "for k in range(WIDTH - 1)",
+        {"policy": LAS(K=3)},
+    ),
     "a tie goes to the waiting request": (
         "order",
         "+ WAITS] = 0 if job.running else 1",
@@ -23,7 +28,7 @@ MUTANTS = {
         "loop",
         "if job.queue != queue:",
         "if job.queue > queue + 9:",
-        {},
+        {"policy": LAS(K=3)},
     ),
     "running requests are not ranked again": (
         "order",
