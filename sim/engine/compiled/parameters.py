@@ -6,6 +6,7 @@ the layout. Policies of one layout share compiled code. Knows nothing of Numba.
 """
 
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -104,7 +105,7 @@ class Parameters:
     record: NDArray[np.uint8]
     kept: list[Any] = field(default_factory=list)
 
-    @property
+    @cached_property
     def address(self) -> int:
         """The address of the record."""
         return int(self.record.ctypes.data)

@@ -55,7 +55,7 @@ class BoundPolicy:
             or self.compiled.layout.changeable
         )
 
-    @property
+    @cached_property
     def looks_at_arrivals(self) -> bool:
         """Whether it fills the State of each request."""
         return type(self.policy).on_arrival is not Policy.on_arrival
