@@ -313,7 +313,7 @@ def test_policies_are_checked_on_a_simulated_workload(trial):
     for batch in (1, 4):
         scenario = {**trial.scenario, "batch": batch}
         check_policies(whole, scenario, [policy() for policy in POLICIES.values()])
-    with pytest.raises(ValueError, match="policy Broken: ranking request 0 at .*ZeroDivisionError"):
+    with pytest.raises(ValueError, match="policy Broken: rank of request 0 at .*ZeroDivisionError"):
         check_policies(whole, trial.scenario, [Broken()])
     with pytest.raises(ValueError, match="kv_tokens 3"):
         check_policies(whole, {**trial.scenario, "kv_tokens": 3}, [FCFS()])
