@@ -9,7 +9,7 @@ from rich.console import Console
 
 from lapsd.cli.options import AsJson, verb
 from lapsd.cli.scenario_options import with_scenario
-from lapsd.cli.tables import bench_table
+from lapsd.cli.tables.bench import bench_table
 from lapsd.cli.terminal import console
 from lapsd.sim.bench import bench as measure
 from lapsd.traces import load_profile, load_trace
