@@ -39,7 +39,7 @@ Place = tuple[Rank, bool, int, int]
 
 @dataclass(eq=False)
 class Decisions:
-    """What a server asks of a policy during a run, and tells it.
+    """Calls of a policy that a server makes during a run.
 
     An error of the policy becomes a `ValueError` of one line, which names the policy, the request
     and the time.

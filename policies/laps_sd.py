@@ -17,7 +17,7 @@ from lapsd.policies.switch_penalty import switch_penalty_ns
 
 @dataclass(slots=True)
 class Perception:
-    """What LAPS-SD keeps of a request.
+    """State of a request in LAPS-SD.
 
     Attributes
     ----------

@@ -37,8 +37,8 @@ def show(
     plot: Annotated[
         Path | None,
         typer.Option(
-            help="Draw a trace's acceptance, a sweep, a profile's fit where its timings lie beside"
-            " it, or else when speculation pays on it, into this file."
+            help="Draw a trace's acceptance, a sweep, a profile's fit where its timings are in the"
+            " same folder, or else when speculation pays on it, into this file."
         ),
     ] = None,
     trace: Annotated[
