@@ -28,7 +28,6 @@ WAITS, ENTERED, WIDTH = KEYS, KEYS + 1, KEYS + 2
 
 CAPACITY = (
     "requests",
-    "closed",  # whether completions release further requests, `think_ns` later
     "think_ns",
     "batch",
     "manager",
