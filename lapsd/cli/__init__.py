@@ -6,6 +6,7 @@ So `lapsd compare` loads no library that only `lapsd reproduce` needs, and all v
 
 import importlib
 import sys
+import traceback
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,6 +50,17 @@ class Verbs(TyperGroup):
         command.name = name
         return command
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb; with `--debug`, print the traceback of an error before its one line."""
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            raise
+
 
 app = typer.Typer(
     cls=Verbs,
@@ -76,6 +88,9 @@ def _lapsd(
         typer.Option(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Also print the traceback of an error.")
     ] = False,
 ) -> None:
     pass
