@@ -1,15 +1,18 @@
 """Errors and warnings as a user sees them on the command line: one line each, and an exit code.
 
-Exit codes: 0 done, 1 incomplete, 2 bad input, 130 interrupted. The library raises a `ValueError`
-for a user's mistake; only the command lines turn it into one line of text.
+Exit codes: 0 done, 1 incomplete (also if the reader of stdout exits first, as `head` does), 2 bad
+input, 130 interrupted. The library raises a `ValueError` for a user's mistake; only the command
+lines turn it into one line of text.
 """
 
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+
+from lapsd.traces.streams import safe_streams
 
 DONE, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -21,6 +24,7 @@ class FormatError(ValueError):
     """
 
 
+@safe_streams()
 def run_command(program: str, command: Callable[[], object]) -> int:
     """Run the body of a command line and return its exit code.
 
@@ -55,21 +59,18 @@ def run_command(program: str, command: Callable[[], object]) -> int:
 
 @contextmanager
 def _warnings_as_lines(program: str) -> Iterator[None]:
-    """Print each warning of lapsd once, as one line; other warnings stay as they are."""
+    """Print each warning once, as one line; the line of another library's names its kind."""
     printed: set[str] = set()
     with warnings.catch_warnings():
-        show = warnings.showwarning
 
-        def print_own(
-            message: Warning | str, category: type[Warning], *at: Any, **how: Any
-        ) -> None:
-            if not category.__module__.startswith("lapsd."):
-                show(message, category, *at, **how)
-            elif str(message) not in printed:
-                printed.add(str(message))
-                _print_error(program, str(message), DONE)
+        def print_line(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+            own = category.__module__.startswith("lapsd.")
+            line = str(message) if own else f"{category.__name__}: {message}"
+            if line not in printed:
+                printed.add(line)
+                _print_error(program, line, DONE)
 
-        warnings.showwarning = print_own
+        warnings.showwarning = print_line
         yield
 
 
@@ -95,5 +96,6 @@ def _discard_stdout() -> None:
 
 
 def _print_error(program: str, message: str, code: int) -> int:
-    print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
+    with suppress(BrokenPipeError):  # the reader of stderr has exited
+        print(f"{program}: {' '.join(message.split())}", file=sys.stderr, flush=True)
     return code

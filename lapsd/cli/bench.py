@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from lapsd.cli.options import AsJson, verb
 from lapsd.cli.scenario_options import with_scenario
@@ -30,7 +29,7 @@ def bench(
     """Time the simulator on this machine, relative to bare SimPy timeouts in the same process."""
     files = {"trace": "reference", "profile": "reference"} | dict(scenario)
     trace, profile = load_trace(files["trace"]), load_profile(files["profile"])
-    with Console(stderr=True).status("timing") as status:
+    with console(stderr=True).status("timing", spinner="line") as status:
         figures = measure(
             trace, profile, quick=quick, progress=lambda what: status.update(f"timing: {what}")
         )

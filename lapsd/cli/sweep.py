@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from lapsd.cli.options import Engine, Overwrite, Workers, verb
 from lapsd.cli.scenario_options import with_scenario
-from lapsd.cli.terminal import watch
+from lapsd.cli.terminal import console, watch
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS
 from lapsd.sim.sweeps import folders
 from lapsd.sim.sweeps.chunks import ChunkRunner
@@ -112,7 +112,7 @@ def sweep(
         options |= {"parameters": parameters, "settings": settings}
         base = Sweep.from_toml(file) if file else None
         folder, wanted = out, Sweep.from_document(options, base=base)
-    runner, stderr = ChunkRunner.load(wanted, engine=engine), Console(stderr=True)
+    runner, stderr = ChunkRunner.load(wanted, engine=engine), console(stderr=True)
     _print_number_of_runs(runner, stderr, ask=not yes)
     client = connect(dask) if dask else None
     number = sum(client.nthreads().values()) if client else workers or os.cpu_count()  # type: ignore[no-untyped-call]

@@ -1,9 +1,10 @@
-"""Progress on stderr, and the console for tables."""
+"""Progress on stderr, and the consoles for tables and lines of text."""
 
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -15,20 +16,33 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
+
+from lapsd.traces.streams import unfiltered, visible
 
 WIDTH = 150  # of tables in a file or a pipe
 SECONDS_UNTIL_SAID = 2  # without a terminal
 
 
-def console() -> Console:
-    """Return the console that tables are printed to."""
-    return Console() if sys.stdout.isatty() else Console(width=WIDTH)
+class VisibleConsole(Console):
+    """A console that makes control characters visible, except its own."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return the text with its markup and styles."""
+        return super().render_str(visible(text), **options)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return the console of stdout, for tables, or of stderr, whose messages are not wrapped."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stderr or stream.isatty() else WIDTH
+    return VisibleConsole(file=unfiltered(stream), width=width, soft_wrap=stderr)
 
 
 class Watch:
     """Shows progress: one bar per task on a terminal, else one line per task.
 
-    The line of a task comes after two seconds and says how long the rest takes. With `stages` it
+    The line of a task comes two seconds after its first result and says how long the rest takes. With `stages` it
     comes as soon as the task begins and says how long the task takes; where the caller does not
     know, the line after two seconds follows.
 
@@ -43,6 +57,7 @@ class Watch:
         self.console = bar.console
         self._tasks: dict[str, TaskID] = {}
         self._begun: dict[str, tuple[float, int]] = {}
+        self._first: dict[str, tuple[float, int]] = {}
         self._done: dict[str, int] = {}
         self._said: set[str] = set()
 
@@ -57,7 +72,10 @@ class Watch:
             if self._stages and not self.console.is_terminal:
                 self._begin(what, total - done, takes)
         self._done[what] = done
-        new, seconds = self.since_begun(what)
+        if done > self._begun[what][1]:
+            self._first.setdefault(what, (time.monotonic(), done))
+        # the time to the first result includes what happens once, such as compiling
+        new, seconds = self._since(self._first.get(what, self._begun[what]), what)
         rate = new / seconds if seconds > 0 else 0.0
         self.bar.update(self._tasks[what], completed=done, total=total, rate=f"{rate:,.0f}/s")
         unseen = not self.console.is_terminal and what not in self._said
@@ -76,7 +94,10 @@ class Watch:
 
     def since_begun(self, what: str) -> tuple[int, float]:
         """Return the progress and the seconds since the first call."""
-        begun, before = self._begun[what]
+        return self._since(self._begun[what], what)
+
+    def _since(self, at: tuple[float, int], what: str) -> tuple[int, float]:
+        begun, before = at
         return self._done[what] - before, time.monotonic() - begun
 
 
@@ -95,8 +116,8 @@ def watch(quiet: bool = False, stages: bool = False) -> Iterator[Watch]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    stderr = Console(stderr=True)
+    lines = console(stderr=True)
     with Progress(
-        *columns, console=stderr, transient=True, disable=quiet or not stderr.is_terminal
+        *columns, console=lines, transient=True, disable=quiet or not lines.is_terminal
     ) as bar:
         yield Watch(bar, stages and not quiet)

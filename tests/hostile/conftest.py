@@ -1,11 +1,15 @@
 """Fixtures of the hostile cases."""
 
+import importlib
 from pathlib import Path
 
 import pytest
 
 from tests.hostile import harness
 from tests.hostile.inputs import INPUTS
+
+for module in sorted(Path(__file__).parent.glob("inputs_*.py")):  # each adds files to INPUTS
+    importlib.import_module(f"tests.hostile.{module.stem}")
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import pytest
 
 from lapsd import cli
 from lapsd.traces.errors import BAD_INPUT, DONE, run_command
+from lapsd.traces.streams import visible
 
 
 class Case(NamedTuple):
@@ -60,8 +61,8 @@ def check(
     """Run a case in `folder`; return what it wrote to stdout and to stderr.
 
     Fails unless the exit code is the case's, a refusal is exactly one line that says what the case
-    expects, every file that was there before a refusal is unchanged, and no unfinished file is
-    left.
+    expects, every file that was there before a refusal is unchanged, no unfinished file is left,
+    and no control character is printed.
     """
     if case.given is not None:
         case.given(folder)
@@ -77,10 +78,12 @@ def check(
     assert digests(inputs) == shared
     if code != DONE:
         lines = stderr.splitlines()
-        assert len(lines) == 1 and lines[0].startswith("lapsd: "), stderr
+        assert len(lines) == 1, stderr
+        assert lines[0].startswith("lapsd: "), stderr
         after = digests(folder)
         assert {name: after.get(name) for name in before} == before
     assert case.says in stderr + stdout, stderr + stdout
     assert "Traceback" not in stderr
+    assert visible(stdout + stderr) == stdout + stderr
     assert not [path for path in folder.rglob(".*") if path.is_file()]
     return stdout, stderr
