@@ -96,6 +96,11 @@ def _lapsd(
     pass
 
 
+def run() -> int:
+    """Run the command line of this process and return its exit code."""
+    return run_command("lapsd", lambda: app(standalone_mode=False))
+
+
 def main() -> None:
-    """Run the console command `lapsd`."""
-    sys.exit(run_command("lapsd", lambda: app(standalone_mode=False)))
+    """Run the command line of this process and exit with its code."""
+    sys.exit(run())
