@@ -9,6 +9,7 @@ from typing import Any
 from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.question import Paper
 from lapsd.traces.files import claim_folder, write_whole
+from lapsd.traces.files.reading import json_object
 
 MARK, TRACES, RUNS = "_reproduction.json", "traces", "runs"
 FIRST_PAPER = "laps-sd"  # the paper of folders that name none
@@ -47,10 +48,4 @@ def claim(
 
 
 def _read(mark: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(mark.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("not a JSON object")
-    except ValueError as error:
-        raise ValueError(f"{mark}: cannot be read: {error}") from error
-    return {"paper": FIRST_PAPER} | content
+    return {"paper": FIRST_PAPER} | json_object(mark)

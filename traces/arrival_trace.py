@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from lapsd.traces.errors import FormatError
 
+LONGEST_NS = 10**18  # time of the last arrival
+
 
 class ArrivalTrace:
     """Arrivals of real requests.
@@ -22,7 +24,8 @@ class ArrivalTrace:
     Raises
     ------
     FormatError
-        If arrivals decrease, or all requests arrive at one instant.
+        If arrivals decrease, are out of range, or are all at one instant, or if a number of tokens
+        is out of range.
     """
 
     def __init__(
@@ -32,6 +35,17 @@ class ArrivalTrace:
         output_tokens: NDArray[np.int64],
         source: str,
     ) -> None:
+        for name, tokens in (("prompt_tokens", prompt_tokens), ("output_tokens", output_tokens)):
+            if (bad := np.flatnonzero((tokens < 0) | (tokens >= 2**31))).size:
+                raise FormatError(
+                    f"{source}: arrival {bad[0]}, {name} {tokens[bad[0]]}: must be at least 0 and"
+                    f" below {2**31}"
+                )
+        if len(arrival_ns) and not 0 <= arrival_ns.min() <= arrival_ns.max() <= LONGEST_NS:
+            raise FormatError(
+                f"{source}: arrivals from {arrival_ns.min()} to {arrival_ns.max()} ns: must be"
+                f" between 0 and {LONGEST_NS}"
+            )
         if len(arrival_ns) < 2 or arrival_ns[-1] <= arrival_ns[0]:
             raise FormatError(
                 f"{source}: {len(arrival_ns)} arrivals at one instant: needs at least two different"
@@ -79,9 +93,17 @@ def arrivals_of(rows: list[tuple[int, int, int]], source: str) -> ArrivalTrace:
     Raises
     ------
     FormatError
-        If there are no requests, or all arrive at one instant.
+        If there are no requests, or `ArrivalTrace` refuses them.
     """
     if not rows:
         raise FormatError(f"{source}: no requests")
-    arrival, prompt, output = np.array(sorted(rows, key=lambda row: row[0]), dtype=np.int64).T
-    return ArrivalTrace(arrival - arrival[0], prompt, output, source)
+    rows = sorted(rows, key=lambda row: row[0])
+    first_ns, last_ns = rows[0][0], rows[-1][0]
+    if last_ns - first_ns > LONGEST_NS:
+        raise FormatError(
+            f"{source}: arrivals over {(last_ns - first_ns) / 1e9:.3g} s: must be at most"
+            f" {LONGEST_NS // 10**9} s"
+        )
+    shifted = [(at_ns - first_ns, prompt, output) for at_ns, prompt, output in rows]
+    arrival, prompt, output = np.array(shifted, dtype=np.int64).T
+    return ArrivalTrace(arrival, prompt, output, source)

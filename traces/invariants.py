@@ -13,6 +13,8 @@ from lapsd.traces.errors import FormatError
 from lapsd.traces.provenance import Provenance
 from lapsd.traces.trace import COLUMNS, POSITION_COLUMNS, Trace, prediction_column, prediction_name
 
+RESERVED = ("none", "recorded", "auto")  # as names of data sets; "all" if there are others
+
 
 def trace_from_rounds(
     rows: Sequence[Mapping[str, Any]],
@@ -84,7 +86,7 @@ def checked_trace(
         provenance=_provenance(provenance, source),
         **flat,
     )
-    _check_invariants(trace, source)
+    check_trace(trace, source)
     return trace
 
 
@@ -96,7 +98,15 @@ def _flat(lists: list[list[Any]], name: str, source: str, kind: type) -> NDArray
     return np.array(values, dtype=kind)
 
 
-def _check_invariants(trace: Trace, source: str) -> None:
+def check_trace(trace: Trace, source: str) -> None:
+    """Check what a trace file must hold.
+
+    Raises
+    ------
+    FormatError
+        Naming `source`, row and field, if a row breaks an invariant.
+    """
+    _check_datasets(trace, source)
     owner = np.repeat(np.arange(len(trace)), trace.rounds)
     bad = np.bincount(owner[trace.accepted < 0], minlength=len(trace)) > 0
     _refuse(source, bad, "accepted", "below 0")
@@ -104,6 +114,13 @@ def _check_invariants(trace: Trace, source: str) -> None:
     _refuse(source, bad, "accepted", "more tokens accepted than drafted in a round")
     _refuse(source, trace.prompt_tokens < 0, "prompt_tokens", "below 0", trace.prompt_tokens)
     _refuse(source, trace.output_tokens < 1, "output_tokens", "below 1", trace.output_tokens)
+    for name, tokens in (
+        ("prompt_tokens", trace.prompt_tokens),
+        ("output_tokens", trace.output_tokens),
+    ):
+        _refuse(source, tokens >= 2**31, name, f"must be below {2**31}", tokens)
+    bad = np.bincount(owner[trace.drafted >= 2**15], minlength=len(trace)) > 0
+    _refuse(source, bad, "drafted", f"must be below {2**15}")
     surplus = trace.per_request(trace.accepted) + trace.rounds - trace.output_tokens
     last = trace.accepted[trace.offsets[1:] - 1]
     bad = ~((surplus == 0) | ((surplus == 1) & (last > 0)))
@@ -114,6 +131,7 @@ def _check_invariants(trace: Trace, source: str) -> None:
     _refuse(source, bad, "output_tokens", rule, trace.output_tokens)
     for name, tokens in trace.predictions.items():
         _refuse(source, tokens < 1, prediction_column(name), "below 1", tokens)
+        _refuse(source, tokens >= 2**31, prediction_column(name), f"must be below {2**31}", tokens)
     position_owner = np.repeat(np.arange(len(trace)), trace.output_tokens)
     if trace.acceptable is not None:
         left = np.repeat(trace.output_offsets[1:], trace.output_tokens) - np.arange(
@@ -131,6 +149,15 @@ def _check_invariants(trace: Trace, source: str) -> None:
         wrong = ~((trace.accept_prob >= 0) & (trace.accept_prob <= 1))
         bad = np.bincount(position_owner[wrong], minlength=len(trace)) > 0
         _refuse(source, bad, "accept_prob", "must lie between 0 and 1")
+
+
+def _check_datasets(trace: Trace, source: str) -> None:
+    """Refuse names of data sets that options of a command line take for all data sets."""
+    reserved = RESERVED if len(trace.datasets) == 1 else (*RESERVED, "all")
+    for row, name in enumerate(trace.dataset):
+        if not name or name in reserved:
+            why = "stands for all data sets in options; choose another name" if name else "is empty"
+            raise FormatError(f"{source}, row {row}, field 'dataset': {name!r} {why}")
 
 
 def _refuse(

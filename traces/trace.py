@@ -19,6 +19,7 @@ COLUMNS = ("request_id", "dataset", "prompt_tokens", "output_tokens", "drafted",
 POSITION_COLUMNS = ("acceptable", "accept_prob")  # optional
 # the column of the prediction LEARNED, and the prefix of the columns of other predictions
 PREDICTION = "predicted_tokens"
+MOST_NAMES = 20  # of data sets in a message
 LEARNED = "learned"  # the prediction that a trace was recorded with
 
 
@@ -151,8 +152,15 @@ class Trace:
         """
         rows = [i for i, name in enumerate(self.dataset) if name == dataset]
         if not rows:
-            raise ValueError(f"dataset {dataset!r}: the trace holds {', '.join(self.datasets)}")
+            raise self.has_not(dataset)
         return self.take(rows)
+
+    def has_not(self, dataset: str) -> ValueError:
+        """Return the error that the trace has no such data set; it names some that it has."""
+        names = self.datasets[:MOST_NAMES]
+        more = len(self.datasets) - len(names)
+        known = ", ".join(names) + (f" and {more} others" if more else "")
+        return ValueError(f"dataset {dataset!r}: the trace holds {known}")
 
     def split(self, split_seed: int = 0) -> tuple["Trace", "Trace"]:
         """Return a training half and a test half, split by request, each in the trace's order.

@@ -4,8 +4,6 @@ The sets are of different kinds, as in the LAPS-SD paper (code, chat, reasoning)
 and output length differ between them. This module knows nothing about models or tokens.
 """
 
-import gzip
-import json
 import random
 import re
 from collections.abc import Callable
@@ -15,6 +13,7 @@ from typing import Any
 
 from lapsd.calibrate.prompts import arithmetic, fields, stdlib
 from lapsd.calibrate.prompts.problems import Problem, Template, question_prompt
+from lapsd.traces.files.reading import json_value, read_text
 from lapsd.traces.prompts import template_of
 
 PROMPT_SEED = 20_250_517
@@ -136,13 +135,7 @@ def read_prompts(path: str | Path, field: str) -> list[Prompt]:
     """
     path = Path(path)
     dataset = path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
-            content = file.read()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"prompts file {path}: {getattr(error, 'strerror', None) or error}"
-        ) from error
+    content = read_text(path, f"prompts file {path}")
     records = _listed(content) or [
         (number, _parsed(line, path, number))
         for number, line in enumerate(content.splitlines(), 1)
@@ -162,17 +155,14 @@ def _listed(content: str) -> list[tuple[int, Any]]:
     if not content.lstrip().startswith("["):
         return []
     try:
-        whole = json.loads(content)
-    except (ValueError, RecursionError):
+        whole = json_value(content, "")
+    except ValueError:
         return []
     return list(enumerate(whole, 1)) if isinstance(whole, list) else []
 
 
 def _parsed(line: str, path: Path, number: int) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"prompts file {path}, line {number}: not JSON") from error
+    return json_value(line, f"prompts file {path}, line {number}")
 
 
 def _text_of(record: Any, field: str, path: Path, number: int) -> str:

@@ -22,6 +22,7 @@ from lapsd.traces import (
     save_prompts,
     save_trace,
 )
+from lapsd.traces.invariants import check_trace
 
 app = verb(help="Turn public files into lapsd's own.", no_args_is_help=True)
 
@@ -65,6 +66,8 @@ def write_imported(imported: Imported, out: Path, *, overwrite: bool) -> None:
     """Write an imported trace with its prompts and profile, or an imported profile alone."""
     profile_file, prompts_file = out, out.with_suffix(".prompts.jsonl")
     if imported.trace is not None:
+        if not isinstance(imported.trace, ArrivalTrace):
+            check_trace(imported.trace, f"trace {out}")
         if imported.profile is not None:
             profile_file = out.with_suffix(".json")
             if out == profile_file:
@@ -72,14 +75,18 @@ def write_imported(imported: Imported, out: Path, *, overwrite: bool) -> None:
             free_to_write(profile_file, overwrite=overwrite)
         if imported.prompts:
             free_to_write(prompts_file, overwrite=overwrite)
-            save_prompts(imported.prompts, prompts_file)
+    if imported.profile is not None:  # first, since it may be refused
+        save_profile(imported.profile, profile_file)
+    if imported.prompts:
+        save_prompts(imported.prompts, prompts_file)
+    if imported.trace is not None:
         write_trace(imported.trace, out)
     for note in imported.notes:
         print(note)
     if imported.prompts:
         print(f"{prompts_file}: {len(imported.prompts)} prompts, for lapsd predict")
     if imported.profile is not None:
-        _write_profile(imported.profile, profile_file)
+        _print_profile(imported.profile, profile_file)
 
 
 def write_trace(trace: Trace | ArrivalTrace, out: Path) -> None:
@@ -98,8 +105,7 @@ def write_trace(trace: Trace | ArrivalTrace, out: Path) -> None:
         )
 
 
-def _write_profile(profile: Profile, out: Path) -> None:
-    save_profile(profile, out)
+def _print_profile(profile: Profile, out: Path) -> None:
     if profile.kind == "imported_fit":
         batches, prompt = profile.costs.rounds, profile.costs.prefill(1_000) / 1e6
         steps = ", ".join(f"{batches[b].base_ns(0) / 1e6:.2f} ({b})" for b in sorted(batches))

@@ -42,9 +42,9 @@ def console(*, stderr: bool = False) -> Console:
 class Watch:
     """Shows progress: one bar per task on a terminal, else one line per task.
 
-    The line of a task comes two seconds after its first result and says how long the rest takes. With `stages` it
-    comes as soon as the task begins and says how long the task takes; where the caller does not
-    know, the line after two seconds follows.
+    The line of a task comes two seconds after its first result and says how long the rest takes.
+    With `stages` it comes as soon as the task begins and says how long the task takes; where the
+    caller does not know, the line after the first result follows.
 
     Attributes
     ----------

@@ -7,6 +7,7 @@ import pandas as pd
 from lapsd.traces import Profile
 from lapsd.traces.errors import FormatError
 from lapsd.traces.files import BUNDLED
+from lapsd.traces.files.reading import parquet_table
 
 MOST_ROUNDS = 4_000
 
@@ -39,12 +40,9 @@ def _name(path: Path, name: str) -> str:
 
 def _timings(path: Path, name: str) -> pd.DataFrame:
     file = path.parent / _name(path, name)
-    if not file.is_file():
+    if not file.exists():
         raise FormatError(
             f"{file}: missing; the figure of a profile needs the raw timings next to it"
         )
-    try:
-        return pd.read_parquet(file)
-    except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [""])[0][:200]
-        raise FormatError(f"{file}: not a readable Parquet file ({reason})") from error
+    frame: pd.DataFrame = parquet_table(file, str(file)).to_pandas()
+    return frame

@@ -14,6 +14,7 @@ import pandas as pd
 from lapsd.serve.validation.live_runs import LiveRuns
 from lapsd.traces import Profile, load_profile, save_profile
 from lapsd.traces.files import claim_folder, make_writable_folder, write_whole
+from lapsd.traces.files.reading import json_object
 
 RECORDS, CONFIG, PROFILE, RUNS = "requests.parquet", "_config.json", "_profile.json", "_runs"
 
@@ -50,8 +51,8 @@ class Folder:
 
     def _check_same(self, wanted: Mapping[str, Any]) -> None:
         try:
-            was = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            was = json_object(self.path / CONFIG)
+        except ValueError as error:
             raise ValueError(f"{self.path}: holds no validation to resume") from error
         for name in wanted:
             if was.get(name) != wanted[name] and name != "command":

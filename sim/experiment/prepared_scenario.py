@@ -100,10 +100,10 @@ class Split(NamedTuple):
         profile = profile.with_host(scenario.host_us)
         shares = (
             shares_of(dataset)
-            if dataset and dataset not in trace.datasets and is_mix(dataset)
+            if dataset is not None and dataset not in trace.datasets and is_mix(dataset)
             else None
         )
-        population = trace.only(dataset) if dataset and not shares else trace
+        population = trace if dataset is None or shares else trace.only(dataset)
         if scenario.draft_tokens is not None:
             rng = np.random.default_rng([scenario.split_seed, REPLAY_STREAM])
             population = at_draft_length(population, scenario.draft_tokens, rng)

@@ -23,6 +23,7 @@ from lapsd.sim.sweeps.chunks import ChunkRunner
 from lapsd.sim.sweeps.grid import Chunk, Sweep
 from lapsd.sim.sweeps.stopping import Look
 from lapsd.traces.files import claim_folder, write_whole
+from lapsd.traces.files.reading import json_object
 
 ASKED, SWEEP, LOOKS = "_sweep.json", "_sweep.toml", "_looks.json"
 
@@ -75,12 +76,9 @@ def read_asked(folder: Path) -> dict[str, Any]:
     path = folder / ASKED
     if not path.is_file():
         raise ValueError(f"{folder} holds no sweep (there is no {ASKED})")
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(document, dict) or "sweep" not in document:
-            raise ValueError("it describes no sweep")
-    except ValueError as error:
-        raise ValueError(f"{path}: cannot be read: {error}") from error
+    document = json_object(path)
+    if not isinstance(document.get("sweep"), dict):
+        raise ValueError(f"{path}: describes no sweep")
     return document
 
 

@@ -6,7 +6,6 @@ nothing of traces, workers and result files.
 """
 
 import itertools
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from lapsd.sim.sweeps.values import (
     share_of,
     text_of,
 )
+from lapsd.traces.files.reading import toml_file
 
 RUNS_PER_CHUNK = 500
 FIRST_LOOK = 50
@@ -236,11 +236,7 @@ class Sweep:
         ValueError
             If the file is not TOML, or not a sweep.
         """
-        try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not TOML: {error}") from error
-        return cls.from_document(document, str(path))
+        return cls.from_document(toml_file(path), str(path))
 
 
 def _specs(given: Any) -> Iterator[str]:

@@ -174,5 +174,5 @@ def test_error_for_a_malformed_prompt_file_names_the_line(tmp_path, content, mes
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=message):
         read_prompts(path, "text")
-    with pytest.raises(ValueError, match="No such file"):
+    with pytest.raises(ValueError, match="no such file"):
         read_prompts(tmp_path / "nowhere.jsonl", "text")

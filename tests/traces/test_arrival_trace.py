@@ -104,10 +104,7 @@ def test_random_gaps_have_the_given_coefficient_of_variation(cv):
         ),
         (lambda: recorded(0, 0), "2 arrivals at one instant"),
         (lambda: recorded(0, 2, 1), "arrival 2 is before arrival 1"),
-        (
-            lambda: load_arrivals("nowhere.parquet"),
-            "arrivals nowhere.parquet: there is no such file",
-        ),
+        (lambda: load_arrivals("nowhere.parquet"), "arrivals nowhere.parquet: no such file"),
     ],
 )
 def test_invalid_arrivals_raise_an_error(make, message):

@@ -153,7 +153,7 @@ def test_the_error_for_a_malformed_trace_names_file_row_and_field(tmp_path, chan
     ("metadata", "message"),
     [
         (None, "not a lapsd trace"),
-        ({"lapsd": "{"}, "is not JSON"),
+        ({"lapsd": "{"}, "not JSON"),
         ({"lapsd": "[]"}, "schema version None"),
         ({"lapsd": '{"schema_version": 2}'}, "schema version 2, this lapsd reads version 1"),
     ],

@@ -50,7 +50,7 @@ def mix(trace: Trace, shares: Mapping[str, float]) -> Trace:
     """
     for name in shares:
         if name not in trace.datasets:
-            raise ValueError(f"dataset {name!r}: the trace holds {', '.join(trace.datasets)}")
+            raise trace.has_not(name)
     counts = {name: sum(other == name for other in trace.dataset) for name in shares}
     weight = np.array([shares.get(name, 0.0) / counts.get(name, 1) for name in trace.dataset])
     ticks = (np.arange(COPIES * len(trace)) + 0.5) / (COPIES * len(trace))

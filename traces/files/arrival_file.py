@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from lapsd.traces.arrival_trace import ArrivalTrace
 from lapsd.traces.errors import FormatError
+from lapsd.traces.files.reading import json_value, parquet_table
 from lapsd.traces.files.writing import write_whole
 
 COLUMNS = ("arrival_ns", "prompt_tokens", "output_tokens")
@@ -33,14 +34,9 @@ def load_arrivals(path: str | Path) -> ArrivalTrace:
     FormatError
         Naming the file and what is wrong.
     """
-    if not Path(path).is_file():
-        raise FormatError(f"arrivals {path}: there is no such file")
-    try:
-        table = pq.read_table(path)
-        note: Any = json.loads((table.schema.metadata or {}).get(b"lapsd", b"{}"))
-    except (OSError, ValueError, pa.ArrowInvalid) as error:
-        reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
-        raise FormatError(f"arrivals {path}: {reason}") from error
+    table = parquet_table(Path(path), f"arrivals {path}")
+    raw = (table.schema.metadata or {}).get(b"lapsd", b"{}")
+    note: Any = json_value(raw, f"arrivals {path}, metadata key 'lapsd'")
     if not isinstance(note, dict) or note.get("kind") != "arrivals":
         raise FormatError(
             f"arrivals {path}: not an arrivals file of lapsd (to make one: lapsd import azure or"
@@ -54,4 +50,7 @@ def load_arrivals(path: str | Path) -> ArrivalTrace:
     ):
         raise FormatError(f"arrivals {path}: a value is missing or not a whole number")
     arrival, prompt, output = (frame[c].to_numpy(dtype=np.int64) for c in COLUMNS)
-    return ArrivalTrace(arrival, prompt, output, str(note.get("source")))
+    try:
+        return ArrivalTrace(arrival, prompt, output, str(note.get("source")))
+    except FormatError as error:
+        raise FormatError(f"arrivals {path}: {error}") from error

@@ -1,12 +1,11 @@
 """Read JSON lines of other programs; each error message names the file and the line."""
 
-import gzip
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lapsd.traces.errors import FormatError
+from lapsd.traces.files.reading import json_value, text_lines
 
 IDS = ("request_id", "id", "question_id", "index")
 DATASETS = ("dataset", "category", "task")
@@ -21,20 +20,13 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     FormatError
         If the file cannot be read, or a line is not a JSON object.
     """
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    record = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise FormatError(f"{path}, line {number}: not JSON") from error
-                if not isinstance(record, dict):
-                    raise FormatError(f"{path}, line {number}: not a JSON object")
-                yield number, record
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    for number, line in enumerate(text_lines(path), 1):
+        if not line.strip():
+            continue
+        record = json_value(line, f"{path}, line {number}")
+        if not isinstance(record, dict):
+            raise FormatError(f"{path}, line {number}: not a JSON object")
+        yield number, record
 
 
 def first_of(record: Mapping[str, Any], keys: tuple[str, ...], default: Any = None) -> Any:
@@ -49,7 +41,7 @@ def labels(record: Mapping[str, Any], number: int) -> dict[str, Any]:
     """
     return {
         "request_id": str(first_of(record, IDS, f"line-{number}"))[:200],
-        "dataset": str(first_of(record, DATASETS, "all"))[:200],
+        "dataset": str(first_of(record, DATASETS) or "all")[:200],
     }
 
 

@@ -18,6 +18,7 @@ from lapsd.traces.costs import (
     Swap,
 )
 from lapsd.traces.errors import FormatError
+from lapsd.traces.files.reading import json_file, json_value
 from lapsd.traces.files.writing import BUNDLED, write_whole
 from lapsd.traces.profile import KINDS, WEIGHTS, Profile
 from lapsd.traces.provenance import (
@@ -52,7 +53,13 @@ RECORDS: dict[str, type[Record]] = {
 
 
 def save_profile(profile: Profile, path: str | Path) -> None:
-    """Write the profile to a file, completely or not at all."""
+    """Write the profile to a file, completely or not at all.
+
+    Raises
+    ------
+    FormatError
+        If `load_profile` would refuse it.
+    """
     stamp = profile.provenance.to_json()
     for name in RECORDS:
         if (record := getattr(profile, name)) is not None:
@@ -66,6 +73,7 @@ def save_profile(profile: Profile, path: str | Path) -> None:
         "stamp": stamp,
     }
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    _Reader(Path(path)).profile(json_value(text, f"profile {path}"))
     write_whole(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
@@ -78,13 +86,7 @@ def load_profile(path: str | Path) -> Profile:
         Naming the file and the field that is wrong.
     """
     path = BUNDLED / f"{path}.json" if str(path) in BUNDLED_PROFILES else Path(path)
-    if not path.is_file():
-        raise FormatError(f"profile {path}: {'is a folder' if path.is_dir() else 'no such file'}")
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise FormatError(f"profile {path}: not readable JSON ({str(error)[:200]})") from error
-    return _Reader(path).profile(document)
+    return _Reader(path).profile(json_file(path, f"profile {path}"))
 
 
 @dataclass(frozen=True)

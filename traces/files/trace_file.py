@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lapsd.traces.errors import FormatError
+from lapsd.traces.files.reading import json_value, parquet_table
 from lapsd.traces.files.writing import BUNDLED, write_whole
-from lapsd.traces.invariants import checked_trace
+from lapsd.traces.invariants import check_trace, checked_trace
 from lapsd.traces.trace import COLUMNS, Trace, prediction_column, prediction_name
 
 SCHEMA_VERSION = 1
@@ -63,24 +64,11 @@ def _field(name: str, path: Path) -> pa.Field | None:
 
 
 def _read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
-    if not path.is_file():
-        raise FormatError(f"trace {path}: {'is a folder' if path.is_dir() else 'no such file'}")
-    try:
-        table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
-        table.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise FormatError(
-            f"trace {path}: not a readable Parquet file ({_first_line(error)})"
-        ) from error
+    table = parquet_table(path, f"trace {path}")
     raw = (table.schema.metadata or {}).get(b"lapsd")
     if raw is None:
         raise FormatError(f"trace {path}: not a lapsd trace (its metadata has no key 'lapsd')")
-    try:
-        note = json.loads(raw)
-    except ValueError as error:
-        raise FormatError(
-            f"trace {path}: metadata key 'lapsd' is not JSON ({_first_line(error)})"
-        ) from error
+    note = json_value(raw, f"trace {path}, metadata key 'lapsd'", finite=False)
     version = note.get("schema_version") if isinstance(note, dict) else None
     if version != SCHEMA_VERSION:
         raise FormatError(
@@ -147,6 +135,13 @@ def to_table(trace: Trace) -> pa.Table:
 
 
 def save_trace(trace: Trace, path: str | Path) -> None:
-    """Write the trace to a file, completely or not at all."""
+    """Write the trace to a file, completely or not at all.
+
+    Raises
+    ------
+    FormatError
+        If `load_trace` would refuse it.
+    """
+    check_trace(trace, f"trace {path}")
     options = {"compression": "zstd", "write_page_checksum": True}
     write_whole(Path(path), lambda temporary: pq.write_table(to_table(trace), temporary, **options))

@@ -58,7 +58,7 @@ def _exchange(record: Any, number: int, source: str) -> Exchange:
             raise FormatError(
                 f"{source}, field {name!r}: {'not a text' if name in record else 'missing'}"
             )
-    dataset, context = str(record.get("dataset", "alpaca"))[:180], record.get("input")
+    dataset, context = str(record.get("dataset") or "alpaca")[:180], record.get("input")
     prompt = (
         f"{record['instruction']}\n{context}"
         if isinstance(context, str) and context

@@ -1,7 +1,7 @@
 """Arrivals in Azure/AzurePublicDataset: CSV with TIMESTAMP, ContextTokens and GeneratedTokens."""
 
 import csv
-import gzip
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +9,11 @@ from typing import ClassVar
 
 from lapsd.traces.arrival_trace import arrivals_of
 from lapsd.traces.errors import FormatError
+from lapsd.traces.files.json_lines import count
+from lapsd.traces.files.reading import text_lines
 from lapsd.traces.importers.importer import Imported, Importer
+
+TOKENS = ("ContextTokens", "GeneratedTokens")
 
 
 @dataclass(frozen=True)
@@ -23,21 +27,29 @@ class Azure(Importer):
         """See `Importer.read`."""
         path, rows = Path(path), []
         try:
-            with (gzip.open if path.suffix == ".gz" else open)(
-                path, "rt", encoding="utf-8", newline=""
-            ) as file:
-                for number, record in enumerate(csv.DictReader(file), 2):
-                    try:
-                        at = _instant_ns(record["TIMESTAMP"])
-                        rows.append(
-                            (at, int(record["ContextTokens"]), int(record["GeneratedTokens"]))
-                        )
-                    except (KeyError, TypeError, ValueError) as error:
-                        wanted = "needs TIMESTAMP, ContextTokens, GeneratedTokens"
-                        raise FormatError(f"{path}, line {number}: {wanted} ({error})") from error
-        except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-            raise FormatError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+            for number, record in enumerate(csv.DictReader(text_lines(path)), 2):
+                rows.append(_row(record, f"{path}, line {number}"))
+        except csv.Error as error:
+            raise FormatError(f"{path}: {error}") from error
         return Imported(arrivals_of(rows, f"Azure trace {path.name}"))
+
+
+def _row(record: dict[str, str], source: str) -> tuple[int, int, int]:
+    """Return the arrival in ns, and the tokens of prompt and output."""
+    try:
+        at_ns = _instant_ns(record["TIMESTAMP"])
+        prompt, output = (_whole(record[name]) for name in TOKENS)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        wanted = f"needs TIMESTAMP, {', '.join(TOKENS)}"
+        raise FormatError(f"{source}: {wanted} ({error})") from error
+    return at_ns, count(prompt, TOKENS[0], source), count(output, TOKENS[1], source)
+
+
+def _whole(text: str) -> int:
+    """Return the number of a text of digits; `int` reads `1_0` as well."""
+    if not re.fullmatch(r"-?[0-9]{1,30}", text):
+        raise ValueError(f"{text[:40]!r} is not a whole number")
+    return int(text)
 
 
 def _instant_ns(text: str) -> int:

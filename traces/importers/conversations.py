@@ -3,14 +3,13 @@
 Their files hold a list of JSON objects.
 """
 
-import gzip
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lapsd.traces.derived.ordinary import ordinary_decoding
 from lapsd.traces.errors import FormatError
+from lapsd.traces.files.reading import json_file
 from lapsd.traces.importers.importer import Imported
 from lapsd.traces.importers.token_counts import TokenCounts
 from lapsd.traces.prompts import Prompt, template_of
@@ -34,13 +33,7 @@ def json_list(path: Path) -> list[Any]:
     FormatError
         If the file cannot be read, or does not hold a list of at least one entry.
     """
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
-            document = json.load(file)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: not JSON") from error
+    document = json_file(path)
     if not isinstance(document, list) or not document:
         raise FormatError(f"{path}: not a list with at least one entry")
     return document

@@ -13,7 +13,6 @@ sizes that it lists, and both ends of each line are listed. KV transfers are not
 costs follow from the model's architecture: bytes of keys and values per token, over PCIe.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from typing import Any, ClassVar, NamedTuple
 from lapsd.traces.costs import MAX_NS, Costs, Linear, Quadratic, RoundTerms, Swap
 from lapsd.traces.errors import FormatError
 from lapsd.traces.files.json_lines import mapping
+from lapsd.traces.files.reading import json_object
 from lapsd.traces.importers.importer import Imported, Importer
 from lapsd.traces.profile import Profile
 from lapsd.traces.provenance import Hardware, Model, Provenance
@@ -121,13 +121,7 @@ class DistServe(Importer):
         )
 
     def _fits(self, path: Path) -> "_Fits":
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise FormatError(
-                f"{path}: {getattr(error, 'strerror', None) or 'not JSON'}"
-            ) from error
-        models = mapping(document, "the file", str(path))
+        models = json_object(path)
         if self.model not in models:
             raise FormatError(
                 f"{path}: no costs of {self.model} (models in it: {', '.join(models) or 'none'})"

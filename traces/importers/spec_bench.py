@@ -7,7 +7,6 @@ lengths are estimated from the text of the questions. A `wall_time_fit` profile 
 wall times. Format: Spec-Bench (hemingkx/Spec-Bench, Apache-2.0).
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,8 @@ from lapsd.traces.importers.importer import Imported, Importer
 from lapsd.traces.importers.wall_times import fit_wall_times
 from lapsd.traces.invariants import trace_from_rounds
 from lapsd.traces.provenance import Provenance
+
+SHORTEST_S, LONGEST_S = 1e-6, 1e6  # wall time of a turn
 
 
 @dataclass(frozen=True)
@@ -142,11 +143,23 @@ def _turns(answer: Mapping[str, Any], source: str) -> Iterator[_Turn]:
             source,
             _question(answer),
             turn,
-            str(answer.get("category", "unknown")),
+            str(answer.get("category") or "unknown"),
             accepted,
             tokens,
-            float(wall) if type(wall) in (int, float) and math.isfinite(wall) else 0.0,
+            _wall_s(wall, source),
         )
+
+
+def _wall_s(wall: Any, source: str) -> float:
+    """Return the wall time of a turn in seconds; 0 without one."""
+    if type(wall) not in (int, float) or wall <= 0:
+        return 0.0
+    if not SHORTEST_S <= wall <= LONGEST_S:
+        raise FormatError(
+            f"{source}: {wall:g} s in 'choices[0].wall_time': must be between {SHORTEST_S:g} and"
+            f" {LONGEST_S:g} s"
+        )
+    return float(wall)
 
 
 def _choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:

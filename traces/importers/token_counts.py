@@ -7,6 +7,7 @@ from typing import Any
 
 HELP = "A folder with the model's tokenizer.json, or an estimate: chars/4, words*1.35."
 ESTIMATE = re.compile(r"(?:chars/|words\*)(\d+(?:\.\d+)?)")
+LEAST_FACTOR, MOST_FACTOR = 0.01, 100  # tokens per word, characters per token
 
 
 class TokenCounts:
@@ -28,8 +29,10 @@ class TokenCounts:
         estimate = ESTIMATE.fullmatch(tokenizer)
         self._factor = float(estimate[1]) if estimate else 0.0
         self._own: Any = None if estimate else _load(tokenizer)
-        if estimate and self._factor <= 0:
-            raise ValueError(f"tokenizer {tokenizer}: must be above 0")
+        if estimate and not LEAST_FACTOR <= self._factor <= MOST_FACTOR:
+            raise ValueError(
+                f"tokenizer {tokenizer}: must be between {LEAST_FACTOR} and {MOST_FACTOR}"
+            )
 
     @property
     def estimated(self) -> bool:

@@ -3,7 +3,6 @@
 A shape is the content of a `config.json`; no weights are needed. Knows nothing of the tables.
 """
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -12,6 +11,7 @@ from typing import Any
 
 from lapsd.traces.architectures import CONFIGURATIONS
 from lapsd.traces.errors import FormatError
+from lapsd.traces.files.reading import json_object
 
 # architectures describe layers and heads in several ways, which the library checks
 NEEDED = ("architectures", "hidden_size")
@@ -138,16 +138,9 @@ def _read(name: str, path: Path) -> Shape:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        what = "is a folder" if file.is_dir() else "no such file"
-        raise FormatError(f"{file}: {what}; a model's folder needs a config.json")
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise FormatError(f"{file}: not readable JSON ({str(error)[:200]})") from error
-    if not isinstance(document, dict):
-        raise FormatError(f"{file}: not a JSON object")
-    return document
+    if not file.exists():
+        raise FormatError(f"{file}: no such file; a model's folder needs a config.json")
+    return json_object(file)
 
 
 def _known(name: str, config: Mapping[str, Any], extras: Mapping[str, Any]) -> Shape:

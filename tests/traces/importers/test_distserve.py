@@ -146,7 +146,7 @@ def test_the_error_for_a_missing_model_or_degree_names_it(tmp_path):
         file.write_text(content)
         with pytest.raises(FormatError, match=r"c\.json"):
             imported(file)
-    with pytest.raises(FormatError, match="No such file"):
+    with pytest.raises(FormatError, match="no such file"):
         imported(tmp_path / "nowhere.json")
 
 

@@ -61,7 +61,7 @@ def test_an_unknown_name_has_its_nearest_names():
     ("content", "message"),
     [
         (None, "config.json: no such file"),
-        ("{", "config.json: not readable JSON"),
+        ("{", "config.json: not JSON"),
         ("[]", "config.json: not a JSON object"),
         ('{"hidden_size": 8}', "no field 'architectures'"),
         ('{"architectures": "X"}', "field 'architectures': 'X' is not a list of names"),
