@@ -199,7 +199,7 @@ def test_generated_traces_are_served_with_public_lengths_and_arrivals(lapsd, tmp
         (["--acceptance", "dreamt"], "--acceptance dreamt: must be fitted, recorded or none"),
         (["--acceptance", "recorded"], "needs --lengths"),
         (["--trace", "nowhere.parquet"], "no such file"),
-        (["--lengths", "nowhere.parquet"], "there is no such file"),
+        (["--lengths", "nowhere.parquet"], "no such file"),
     ],
 )
 def test_impossible_arguments_of_generate_give_one_line(lapsd, tmp_path, arguments, message):
