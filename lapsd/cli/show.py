@@ -9,6 +9,7 @@ import typer
 from lapsd.cli import tables
 from lapsd.cli.options import FIGURES, check_file, verb
 from lapsd.cli.speculation import SpeculationAnswer
+from lapsd.cli.tables.trace import MOST_DATASETS
 from lapsd.cli.terminal import console
 from lapsd.cli.timings import has_timings, read_timings
 from lapsd.policies import LapsSD
@@ -89,7 +90,7 @@ def _show_trace(path: str, draw: bool, verbose: bool) -> "Figure | None":
     policy = LapsSD()
     test = f"γ = {policy.gamma}, δ = {policy.delta:g}"
     title = f"{trace.provenance.source or 'a trace'}: {len(trace)} requests"
-    return plot_trace(describe(trace), stable_requests(trace, policy), test, title)
+    return plot_trace(describe(trace, MOST_DATASETS), stable_requests(trace, policy), test, title)
 
 
 def _show_profile(path: str, draw: bool, verbose: bool, trace: str | None) -> "Figure | None":

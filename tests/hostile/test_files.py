@@ -96,6 +96,7 @@ VALUES = [
     Case("show @dataset-none.parquet", "row 1, field 'dataset': 'none' stands for all data sets"),
     Case("show @dataset-empty.parquet", "row 1, field 'dataset': '' is empty"),
     Case("show @dataset-all.parquet", "row 1, field 'dataset': 'all' stands for all data sets"),
+    Case("show @datasets.parquet", "and 9,950 more data sets", code=0),
     Case("show @only-all.parquet", code=0),
     Case("show @markup.parquet", "[/]", code=0),
     Case("compare --dataset ''", "dataset ''"),

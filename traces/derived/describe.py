@@ -111,16 +111,24 @@ def _deviations(trace: Trace, rounds: Rounds) -> NDArray[np.float64]:
     return np.asarray(rounds.share - mean[rounds.request])
 
 
-def describe(trace: Trace) -> pd.DataFrame:
-    """Return statistics of acceptance, one row per data set and one for all requests.
+def describe(trace: Trace, most: int | None = None) -> pd.DataFrame:
+    """Return statistics of acceptance, one row per data set and, last, one for all requests.
 
     Columns: `dataset`, `requests`, `acceptance` (mean over requests of accepted / drafted),
     `acceptance_sd` (over requests), `within_sd` (within requests), `tokens_per_round`,
     `length_correlation` (of acceptance and log output length), and the arrays `autocorrelation`,
     `draft_position` and `output_position`.
+
+    Parameters
+    ----------
+    most : number of data sets, in order of appearance, that get a row; None: all.
     """
     names = trace.datasets
-    groups = [(name, trace.only(name)) for name in names]
+    rows: dict[str, list[int]] = {name: [] for name in names[:most]}
+    for row, name in enumerate(trace.dataset):
+        if name in rows:
+            rows[name].append(row)
+    groups = [(name, trace.take(own)) for name, own in rows.items()]
     if len(names) > 1:
         groups.append(("all", trace))
     return pd.DataFrame([_row(name, some) for name, some in groups])

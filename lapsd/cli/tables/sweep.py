@@ -56,10 +56,7 @@ def best_tables(verdicts: Sequence[Verdict]) -> list[Table | str]:
             f" {len(verdict.not_worse)} of {verdict.configurations} configurations are not"
             f" significantly worse, {verdict.seeds} seeds."
         )
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("not worse")
-        for heading in ("fresh seeds", "minus best", "wins %"):
-            table.add_column(heading, justify="right")
+        table = table_of("not worse", "fresh seeds", "minus best", "wins %")
         for row in verdict.not_worse.head(MOST_NOT_WORSE).to_dict("records"):
             table.add_row(
                 escape(row["policy"]),

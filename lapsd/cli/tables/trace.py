@@ -10,6 +10,8 @@ from lapsd.sim.experiment.stability import quantiles, stable_rounds
 from lapsd.traces import Trace, describe, shuffled, to_frame
 from lapsd.traces.provenance import LearnedLengths
 
+MOST_DATASETS = 50  # that the tables list
+
 
 def trace_tables(trace: Trace, *, verbose: bool = False) -> list[Table]:
     """Return tables of requests, lengths and acceptance by data set, and of provenance.
@@ -19,8 +21,7 @@ def trace_tables(trace: Trace, *, verbose: bool = False) -> list[Table]:
     verbose : whether to add the remaining notes of the file.
     """
     frame = to_frame(trace)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = (
+    table = table_of(
         "dataset",
         "requests",
         "prompt\nmedian",
@@ -33,10 +34,9 @@ def trace_tables(trace: Trace, *, verbose: bool = False) -> list[Table]:
         "acceptance\nmean",
         "acceptance\nsd",
     )
-    for i, heading in enumerate(columns):
-        table.add_column(heading, justify="right" if i else "left", no_wrap=True)
-    groups = [(name, frame[frame["dataset"] == name]) for name in trace.datasets]
-    for name, rows in [*groups, ("all", frame)] if len(groups) > 1 else groups:
+    names = trace.datasets
+    groups = [(name, frame[frame["dataset"] == name]) for name in names[:MOST_DATASETS]]
+    for name, rows in [*groups, ("all", frame)] if len(names) > 1 else groups:
         p10, p50, p90 = rows["output_tokens"].quantile([0.1, 0.5, 0.9])
         table.add_row(
             escape(str(name)),
@@ -51,6 +51,8 @@ def trace_tables(trace: Trace, *, verbose: bool = False) -> list[Table]:
             f"{rows['acceptance'].mean():.3f}",
             f"{rows['acceptance'].std():.3f}",
         )
+    if len(names) > MOST_DATASETS:
+        table.add_row(f"and {len(names) - MOST_DATASETS:,} more data sets")
     known = trace.provenance
     shown = [table, _dynamics_table(trace)]
     if known.length_predictor is not None:
@@ -101,8 +103,10 @@ def _dynamics_table(trace: Trace) -> Table:
     stable = stable_rounds(trace)
     mixed = stable_rounds(shuffled(trace, np.random.default_rng(0)))
     datasets = np.array(trace.dataset, dtype=object)
-    for row in describe(trace).to_dict("records"):
-        of = np.ones(len(trace), bool) if row["dataset"] == "all" else datasets == row["dataset"]
+    several = len(trace.datasets) > 1
+    for row in describe(trace, MOST_DATASETS).to_dict("records"):
+        whole = several and row["dataset"] == "all"
+        of = np.ones(len(trace), bool) if whole else datasets == row["dataset"]
         rounds = []
         for perceptible in (stable[of], mixed[of]):
             *marks, share = quantiles(perceptible)
