@@ -18,6 +18,7 @@ import torch
 from lapsd.calibrate.models.loading import Pair
 from lapsd.calibrate.prompts import Prompt
 from lapsd.calibrate.stamp import hardware, software
+from lapsd.traces.files import first_difference, write_text
 
 JOURNAL = "journal.jsonl"
 VERSION = 1
@@ -98,8 +99,8 @@ class Journal:
             self.records = self._read_back(header)
             self._file: IO[str] = self.path.open("a", encoding="utf-8")
         else:
-            self._file = self.path.open("w", encoding="utf-8")
-            self._write(header)
+            write_text(self.path, json.dumps(header) + "\n")
+            self._file = self.path.open("a", encoding="utf-8")
 
     def append(self, record: dict[str, Any]) -> None:
         """Write one record to the disk."""
@@ -133,16 +134,19 @@ class Journal:
                 records.append(json.loads(line))
             except ValueError as error:
                 raise ValueError(f"journal {self.path}, line {number}: not JSON") from error
+        if not all(isinstance(record, dict) for record in records):
+            raise ValueError(f"journal {self.path}: holds a line that is no JSON object")
         if not records or "lapsd_journal" not in records[0]:
             raise ValueError(f"journal {self.path}: its first line does not describe a calibration")
-        was = records[0]
-        for name in [*header, *(n for n in was if n not in header)]:
-            if was.get(name) != header.get(name):
-                raise ValueError(
-                    f"journal {self.path}: cannot be resumed, because {name} was"
-                    f" {was.get(name)!r} and is now {header.get(name)!r}"
-                )
+        if (difference := first_difference(records[0], _as_json(header))) is not None:
+            raise ValueError(f"journal {self.path}: cannot be resumed: {difference}")
         if len(whole) < len(content):
             with self.path.open("r+b") as file:
                 file.truncate(len(whole))
         return records[1:]
+
+
+def _as_json(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a document as it is read again: tuples are lists."""
+    read: dict[str, Any] = json.loads(json.dumps(document))
+    return read

@@ -1,4 +1,4 @@
-"""The folder of a reproduction, with a file that records its paper, trace, profile and size."""
+"""The folder of a reproduction, with a file that records its paper, inputs and size."""
 
 import json
 from dataclasses import asdict
@@ -7,18 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from lapsd.papers.inputs import Inputs, Size
+from lapsd.papers.pages import FIGURES, PAGES, TABLES
 from lapsd.papers.question import Paper
-from lapsd.traces.files import claim_folder, write_whole
+from lapsd.traces.files import (
+    Kind,
+    claim as claim_folder,
+    first_difference,
+    in_work,
+    profile_sha256,
+    trace_sha256,
+    write_text,
+)
 from lapsd.traces.files.reading import json_object
 
 MARK, TRACES, RUNS = "_reproduction.json", "traces", "runs"
+REPRODUCTION = Kind("reproduction", MARK, (MARK, TRACES, RUNS, FIGURES, TABLES, *PAGES.values()))
 FIRST_PAPER = "laps-sd"  # the paper of folders that name none
 
 
 def claim(
     folder: Path, paper: Paper, inputs: Inputs, size: Size, *, overwrite: bool, resume: bool
-) -> None:
-    """Prepare the folder for a reproduction with these inputs.
+) -> Path:
+    """Return the folder in which a reproduction with these inputs is made, or goes on.
 
     Raises
     ------
@@ -26,25 +36,40 @@ def claim(
         If it holds another reproduction or unrelated files, or if it holds the same reproduction
         and neither `resume` nor `overwrite` is given.
     """
-    wanted = {
+    if resume and (in_work(folder, REPRODUCTION) / MARK).exists():
+        check_same(in_work(folder, REPRODUCTION), paper, inputs, size)
+        return in_work(folder, REPRODUCTION)
+    work = claim_folder(folder, REPRODUCTION, overwrite=overwrite)
+    write_text(work / MARK, json.dumps(_description(paper, inputs, size), indent=2) + "\n")
+    return work
+
+
+def check_same(folder: Path, paper: Paper, inputs: Inputs, size: Size) -> None:
+    """Check that the folder holds a reproduction with these inputs.
+
+    Raises
+    ------
+    ValueError
+        If it holds another one, naming the first difference.
+    """
+    now = json.loads(json.dumps(_description(paper, inputs, size)))
+    if (difference := first_difference(_read(folder / MARK), now)) is not None:
+        raise ValueError(
+            f"{folder} holds another reproduction: {difference}: use --overwrite to replace it"
+        )
+
+
+def _description(paper: Paper, inputs: Inputs, size: Size) -> dict[str, Any]:
+    """Return everything that the runs of a reproduction depend on."""
+    return {
         "paper": paper.name,
         "trace": inputs.trace_name,
+        "trace_sha256": trace_sha256(inputs.trace_name),
         "profile": inputs.profile_name,
+        "profile_sha256": profile_sha256(inputs.profile_name),
         "size": asdict(size),
         "lapsd": version("lapsd"),
     }
-    text = json.dumps(wanted, indent=2) + "\n"
-    mark = folder / MARK
-    if resume and mark.exists():
-        before = _read(mark)
-        if differs := [key for key, value in json.loads(text).items() if before.get(key) != value]:
-            raise ValueError(
-                f"{folder} holds another reproduction ({differs[0]} differs): use --overwrite to"
-                " replace it"
-            )
-    else:
-        claim_folder(folder, MARK, "reproduction", overwrite=overwrite, remove=(MARK, TRACES, RUNS))
-    write_whole(mark, lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def _read(mark: Path) -> dict[str, Any]:

@@ -5,13 +5,17 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lapsd.papers.report import Figure, Report
-from lapsd.traces.files import write_whole
+from lapsd.sim.figures.saving import save
+from lapsd.traces.files import write_text, write_whole
 
 DPI, SCREEN_DPI = 200, 118  # of PNG files; of figures in the page, so that text has its print size
-FORMATS = {"pdf": {"metadata": {"CreationDate": None}}, "png": {"dpi": DPI}}
+FORMATS: dict[str, dict[str, Any]] = {
+    "pdf": {"metadata": {"CreationDate": None}},
+    "png": {"dpi": DPI},
+}
 FIGURES, TABLES = "figures", "tables"
 PAGES = {"claims.md.j2": "claims.md", "report.html.j2": "report.html"}
 
@@ -34,26 +38,27 @@ def write_report(
     """
     for name in (FIGURES, TABLES):
         (folder / name).mkdir(exist_ok=True)
-    for old in (folder / FIGURES).glob("figure-*.*"):
-        old.unlink()
+    for answer in report.answers:
+        for name, rows in answer.tables.items():
+            write_whole(folder / TABLES / f"{name}.csv", partial(rows.to_csv, index=False))
     drawn: dict[int, Drawn] = {}
     for figure in report.figures:
         drawn[figure.number] = _write_figure(figure, folder / FIGURES)
         if progress:
             progress(len(drawn), len(report.figures))
-    for answer in report.answers:
-        for name, rows in answer.tables.items():
-            write_whole(folder / TABLES / f"{name}.csv", partial(rows.to_csv, index=False))
+    new = {figure.name for figure in report.figures}
+    for old in (folder / FIGURES).glob("figure-*.*"):
+        if old.stem not in new:
+            old.unlink()
     for template, name in PAGES.items():
         text = render(template, report, drawn)
-        write_whole(folder / name, lambda p, text=text: p.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+        write_text(folder / name, text)
 
 
 def _write_figure(figure: Figure, folder: Path) -> Drawn:
     drawn = figure.draw()
     for name, options in FORMATS.items():
-        save = partial(drawn.savefig, format=name, **options)  # type: ignore[arg-type]
-        write_whole(folder / f"{figure.name}.{name}", save)
+        save(drawn, folder / f"{figure.name}.{name}", **options)
     png = base64.b64encode((folder / f"{figure.name}.png").read_bytes()).decode("ascii")
     return Drawn(png, round(drawn.get_figwidth() * SCREEN_DPI))
 

@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from lapsd.papers.folder import MARK, RUNS, TRACES, claim
+from lapsd.papers.folder import MARK, REPRODUCTION, RUNS, TRACES, check_same, claim
 from lapsd.papers.inputs import MEASURED, RECORDED, Inputs, Size
 from lapsd.papers.laps_sd.paper import LAPS_SD
 from lapsd.papers.pages import write_report
@@ -18,10 +19,11 @@ from lapsd.papers.words import listed
 from lapsd.sim.engine import check_engine
 from lapsd.sim.sweeps import folders
 from lapsd.sim.sweeps.chunks import ChunkRunner
-from lapsd.sim.sweeps.execution import finish
+from lapsd.sim.sweeps.execution import finish, start
 from lapsd.sim.sweeps.grid import Sweep
 from lapsd.traces import load_profile, load_trace, save_trace
 from lapsd.traces.errors import FormatError
+from lapsd.traces.files import in_work, only_writer, publish
 
 Progress = Callable[[str, int, int], None]  # name of the step, done, total
 
@@ -50,6 +52,7 @@ def reproduce(
     trace, profile : files, or names of bundled ones; None: the paper's defaults.
     size : how much is run; None: the paper's full size.
     workers : number of processes; None: one per core.
+    overwrite : replace a reproduction in the folder, once the new one is whole.
     resume : continue a stopped reproduction without repeating its finished runs.
     draw_only : run nothing, and draw only from finished sweeps.
     engine : the program that runs the sweeps, as in `lapsd.simulate`; results do not depend on it.
@@ -71,7 +74,27 @@ def reproduce(
     size = size or paper.full
     if draw_only and not (folder / MARK).exists():
         raise ValueError(f"{folder} holds no reproduction (no file {MARK}) to draw from")
-    claim(folder, paper, inputs, size, overwrite=overwrite, resume=resume or draw_only)
+    with only_writer(folder):
+        if draw_only:
+            check_same(folder, paper, inputs, size)
+            return _reproduce(folder, paper, inputs, size, workers, draw_only, engine, show)
+        work = claim(folder, paper, inputs, size, overwrite=overwrite, resume=resume)
+        missing = _reproduce(work, paper, inputs, size, workers, draw_only, engine, show)
+        publish(folder, REPRODUCTION)
+    return missing
+
+
+def _reproduce(
+    folder: Path,
+    paper: Paper,
+    inputs: Inputs,
+    size: Size,
+    workers: int | None,
+    draw_only: bool,
+    engine: str,
+    show: Progress,
+) -> list[str]:
+    """Run or read all sweeps and write the report into `folder`, which is claimed."""
     show("traces", 0, 1)
     files, refused = make_traces(folder / TRACES, paper.questions, inputs, size)
     show("traces", 1, 1)
@@ -82,7 +105,10 @@ def reproduce(
         for name, reason in refused.items()
     )
     missing = list(dict.fromkeys(reasons))  # a reason that several traces share appears once
-    named = {name: str(path) for name, path in files.items()} | {RECORDED: trace, MEASURED: profile}
+    named = {name: str(path) for name, path in files.items()} | {
+        RECORDED: inputs.trace_name,
+        MEASURED: inputs.profile_name,
+    }
     records = {}
     for name, sweep in needed(questions, inputs, size).items():
         runner, runs = ChunkRunner.load(sweep, named, engine), folder / RUNS / name
@@ -138,15 +164,21 @@ def run_sweep(
 ) -> pd.DataFrame:
     """Run what is missing of a sweep, and return all of its records."""
     folder.parent.mkdir(exist_ok=True)
-    if (folder / folders.ASKED).exists():
-        try:
-            folders.refuse_another(folder, runner)
-        except ValueError:
-            folders.claim(folder, runner, overwrite=True)
+    how: dict[str, Any] = {"workers": workers, "progress": progress}
+    if _is_begun(folder, runner):
+        finish(folder, runner, **how)
     else:
-        folders.claim(folder, runner, overwrite=False)
-    finish(folder, runner, workers=workers, progress=progress)
+        start(folder, runner, overwrite=True, **how)
     return folders.read(folder)
+
+
+def _is_begun(folder: Path, runner: ChunkRunner) -> bool:
+    """Return whether the folder holds this sweep, finished or not."""
+    try:
+        folders.refuse_another(in_work(folder, folders.SWEEP_FOLDER), runner)
+    except ValueError:
+        return False
+    return True
 
 
 def read_finished(folder: Path, runner: ChunkRunner) -> pd.DataFrame | None:

@@ -21,16 +21,26 @@ from lapsd.cli.measuring import HELP, budget_of, report_left_out, use_threads
 from lapsd.cli.terminal import watch
 from lapsd.traces import Trace, save_profile, save_trace
 from lapsd.traces.errors import DONE, INCOMPLETE, run_command
-from lapsd.traces.files import make_writable_folder, write_whole
+from lapsd.traces.files import (
+    Kind,
+    in_work,
+    make_writable_folder,
+    new_in,
+    only_writer,
+    publish,
+    write_whole,
+)
 
 DEFAULT_TEMPERATURE = 0.7
 OTHER_FILES = ("profile.json", "rounds.parquet", "samples.parquet")
+CALIBRATION = Kind("calibration", JOURNAL, (JOURNAL, "trace*.parquet", *OTHER_FILES))
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 @app.command(name="calibrate")
 def command(
+    context: typer.Context,
     target: Annotated[
         str, typer.Option(help="The large model: 'reference', a folder, or a name on the hub.")
     ] = "reference",
@@ -124,7 +134,8 @@ def command(
     )
     bundled = random_weights is None and (target, draft) == ("reference", "reference")
     limit = budget_of(budget, bundled=bundled)
-    claim(out, overwrite, resume)
+    context.with_resource(only_writer(out))
+    work = claim(out, overwrite, resume)
     choose_device(device)
     if random_weights is not None:
         if prompts or chat or resume or (target, draft) != ("reference", "reference"):
@@ -134,16 +145,18 @@ def command(
             )
         pair = random_pair(random_weights, device=device, dtype=dtype, engine=engine)
         use_threads(pair, settings.draft_tokens[0], 1, None, quiet=False)
-        return _finish(_calibrated(pair, [], settings, None, limit), out, limit)
+        return _finish(_calibrated(pair, [], settings, None, limit), out, work, limit)
     locate_pair(target, draft)
     sets = [prompts_named(name, field, seed) for name in prompts or list(PROMPT_SETS)]
     pair = load_pair(target, draft, device=device, dtype=dtype, engine=engine)
     order = in_order(
         [tokenize(pair, texts, settings, leave_out=ours, chat=chat) for ours, texts in sets]
     )
-    use_threads(pair, settings.draft_tokens[0], 1, threads_of(out) if resume else None, quiet=False)
+    use_threads(
+        pair, settings.draft_tokens[0], 1, threads_of(work) if resume else None, quiet=False
+    )
     journal = Journal(
-        out, identity(pair, order, settings.described | {"requests": len(order)}), resume=resume
+        work, identity(pair, order, settings.described | {"requests": len(order)}), resume=resume
     )
     try:
         result = _calibrated(pair, order, settings, journal, limit)
@@ -158,10 +171,9 @@ def command(
         return INCOMPLETE
     finally:
         journal.close()
-    code = _finish(result, out, limit)
-    if code == DONE:
+    if result.complete:
         journal.remove()
-    return code
+    return _finish(result, out, work, limit)
 
 
 def numbers(text: str, option: str) -> tuple[int, ...]:
@@ -194,13 +206,17 @@ def prompts_named(name: str, field: str, seed: int) -> tuple[bool, list[Prompt]]
     return False, read_prompts(name, field)
 
 
-def claim(out: Path, overwrite: bool, resume: bool) -> None:
-    """Check that the output folder is writable and free, before hours of work."""
+def claim(out: Path, overwrite: bool, resume: bool) -> Path:
+    """Check that the output folder is writable and free, before hours of work.
+
+    Returns the folder to write to: `out`, or one in it as long as `out` holds an old calibration.
+    """
     make_writable_folder(out)
     taken = [p.name for p in sorted(out.glob("trace*.parquet"))] + [
         n for n in OTHER_FILES if (out / n).exists()
     ]
-    unfinished = (out / JOURNAL).exists()
+    work = in_work(out, CALIBRATION)
+    unfinished = (work / JOURNAL).exists()
     if resume and not unfinished:
         raise ValueError(f"{out}: has no {JOURNAL}, so there is nothing to resume")
     if unfinished and not (overwrite or resume):
@@ -211,6 +227,7 @@ def claim(out: Path, overwrite: bool, resume: bool) -> None:
         raise ValueError(
             f"{out}: already holds {taken[0]}; choose another --out or give --overwrite"
         )
+    return new_in(out) if overwrite and (taken or unfinished) else work
 
 
 def typed() -> str:
@@ -219,9 +236,16 @@ def typed() -> str:
     return shlex.join(["lapsd", *arguments])
 
 
-def _finish(result: Calibration, out: Path, budget: Budget) -> int:
-    """Write the files, print a summary of each, and return the exit code."""
-    write(result, out)
+def _finish(result: Calibration, out: Path, work: Path, budget: Budget) -> int:
+    """Write the files, print a summary of each, and return the exit code.
+
+    Complete files replace those of an old calibration in `out`.
+    """
+    write(result, work)
+    if result.complete:
+        publish(out, CALIBRATION)
+    else:
+        out = work
     for n, name in _trace_names(result).items():
         _report_trace(out / name, result.traces[n])
     _report_profile(out / "profile.json", result)

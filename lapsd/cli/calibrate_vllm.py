@@ -12,6 +12,7 @@ from lapsd.calibrate.record import Calibration
 from lapsd.calibrate.requests import Settings, Tokenized, in_order, tokenize
 from lapsd.calibrate.stamp import stamp
 from lapsd.cli.calibrate_pair import (
+    CALIBRATION,
     DEFAULT_TEMPERATURE,
     claim,
     numbers,
@@ -25,6 +26,7 @@ from lapsd.serve.calibration import Requests, calibrate
 from lapsd.serve.plan import Plan, PlannedRequest
 from lapsd.serve.vllm.process import DEFAULT_PYTHON, VllmEngine
 from lapsd.traces.errors import DONE
+from lapsd.traces.files import only_writer, publish
 
 BATCHES = "1,2,4,8"
 
@@ -33,6 +35,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.command(name="calibrate")
 def command(
+    context: typer.Context,
     target: Annotated[
         str, typer.Option(help="The large model: 'reference', a folder, or a name on the hub.")
     ] = "reference",
@@ -86,7 +89,8 @@ def command(
         numbers(batches, "--batches"),
     )
     running = VllmEngine(target, draft, vllm_python, typed())
-    claim(out, overwrite, False)
+    context.with_resource(only_writer(out))
+    work = claim(out, overwrite, False)
     locate_pair(target, draft)
     sets = [prompts_named(name, field, seed) for name in prompts or list(PROMPT_SETS)]
     pair = load_pair(target, draft, device="cpu", dtype="float32")
@@ -97,7 +101,8 @@ def command(
         result = _calibrated(running, pair, order, settings)
     finally:
         running.close()
-    write(result, out)
+    write(result, work)
+    publish(out, CALIBRATION)
     _report(out, result, draft_tokens)
     return DONE
 

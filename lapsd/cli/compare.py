@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,16 +10,17 @@ import typer
 from rich.markup import escape
 
 from lapsd.cli import tables
-from lapsd.cli.options import FIGURES, AsJson, Engine, Overwrite, check_file, verb
+from lapsd.cli.options import FIGURES, AsJson, Engine, Overwrite, check_different, check_file, verb
 from lapsd.cli.scenario_options import with_scenario
 from lapsd.cli.terminal import console, watch
 from lapsd.policies import POLICIES, parse_policy, spec_of
 from lapsd.sim.engine import check_engine
-from lapsd.sim.experiment.comparison import SEEDS, compare_on, default_policies
+from lapsd.sim.experiment.comparison import SEEDS, Comparison, compare_on, default_policies
 from lapsd.sim.experiment.perfetto import write_chrome_trace
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
-from lapsd.sim.experiment.results import claim_results, save_figure, write_comparison
-from lapsd.traces.files import write_whole
+from lapsd.sim.experiment.results import COMPARISON, FIGURE, save_figure, write_comparison
+from lapsd.sim.figures.saving import save
+from lapsd.traces.files import replacing
 
 app = verb()
 
@@ -74,13 +76,20 @@ def compare(
     check_engine(engine)
     if engine == "compiled" and (timeline or gantt):
         raise ValueError("--engine compiled: records no timeline; not with --timeline or --gantt")
-    check_file("--plot", plot, FIGURES)
-    check_file("--gantt", gantt, FIGURES)
-    check_file("--timeline", timeline, (".json",))
+    inputs = [scenario.get(name) for name in ("trace", "profile", "arrivals")]
+    for option, path, endings in (
+        ("--plot", plot, FIGURES),
+        ("--gantt", gantt, FIGURES),
+        ("--timeline", timeline, (".json",)),
+    ):
+        check_file(option, path, endings, overwrite=overwrite, inputs=inputs)
+    check_different({"--plot": plot, "--gantt": gantt, "--timeline": timeline}, out, COMPARISON)
     prepared = PreparedScenario.of(**scenario)
-    if out is not None:
-        claim_results(out, overwrite=overwrite)
-    with watch(quiet=as_json) as shown:
+    with ExitStack() as stack:
+        folder = None
+        if out is not None:
+            folder = stack.enter_context(replacing(out, COMPARISON, overwrite=overwrite))
+        shown = stack.enter_context(watch(quiet=as_json))
         result = compare_on(
             prepared,
             policies,
@@ -89,14 +98,31 @@ def compare(
             engine=engine,
             progress=lambda done, total: shown("comparing", done, total),
         )
-    if out is not None:
-        write_comparison(result, out)
-    if plot is not None:
-        write_whole(plot, lambda p: save_figure(result, p))
+        if folder is not None:
+            write_comparison(result, folder)
+    _print(result, versus, as_json=as_json)
+    # last, so that a figure that fails loses neither records nor tables
     if timeline is not None:
         write_chrome_trace(result.timelines, timeline)
+    if out is not None:
+        save_figure(result, out / FIGURE)
+    if plot is not None:
+        save_figure(result, plot)
     if gantt is not None:
-        write_whole(gantt, lambda p: result.plot_schedules().savefig(p, dpi=160))
+        save(result.plot_schedules(), gantt)
+    if as_json:
+        return
+    for path, what in (
+        (plot, "figure"),
+        (timeline, "timeline"),
+        (gantt, "schedules"),
+        (out, "results"),
+    ):
+        if path is not None:
+            console().print(f"{what}: {escape(str(path))}", highlight=False, soft_wrap=True)
+
+
+def _print(result: Comparison, versus: str | None, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result.records, indent=2, allow_nan=False))
         return
@@ -107,11 +133,3 @@ def compare(
         stdout.print(escape(line), style="dim", highlight=False)
     if versus:
         stdout.print(tables.versus_table(result, versus))
-    for path, what in (
-        (plot, "figure"),
-        (timeline, "timeline"),
-        (gantt, "schedules"),
-        (out, "results"),
-    ):
-        if path is not None:
-            stdout.print(f"{what}: {escape(str(path))}", highlight=False, soft_wrap=True)

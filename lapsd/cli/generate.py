@@ -68,7 +68,7 @@ def generate(
         raise ValueError(f"--requests {requests}: must be at least 1")
     if seed < 0:
         raise ValueError(f"--seed {seed}: must be at least 0")
-    free_to_write(out, overwrite=overwrite)
+    free_to_write(out, overwrite=overwrite, inputs=(source, lengths))
     trace = load_trace(source)
     if lengths is None:
         made = make(

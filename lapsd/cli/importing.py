@@ -1,6 +1,6 @@
 """The verb `import`: traces and arrivals from public files, one command per importer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -31,8 +31,9 @@ def command_of(made: type[Importer]) -> Callable[..., None]:
     """Return the command of an importer: input, output, and the importer's own options."""
 
     def command(file: Path, out: Path, overwrite: bool, **options: Any) -> None:
-        free_to_write(out, overwrite=overwrite)
-        write_imported(made(**options).read(file), out, overwrite=overwrite)
+        inputs = (file, *(value for value in options.values() if isinstance(value, Path)))
+        free_to_write(out, overwrite=overwrite, inputs=inputs)
+        write_imported(made(**options).read(file), out, overwrite=overwrite, inputs=inputs)
 
     own = {
         f.name: (Annotated[f.type, typer.Option(help=f.metadata["help"])], f.default)
@@ -62,7 +63,9 @@ for one in IMPORTERS.values():
 app.command()(aiconfigurator)
 
 
-def write_imported(imported: Imported, out: Path, *, overwrite: bool) -> None:
+def write_imported(
+    imported: Imported, out: Path, *, overwrite: bool, inputs: Sequence[Path] = ()
+) -> None:
     """Write an imported trace with its prompts and profile, or an imported profile alone."""
     profile_file, prompts_file = out, out.with_suffix(".prompts.jsonl")
     if imported.trace is not None:
@@ -72,9 +75,9 @@ def write_imported(imported: Imported, out: Path, *, overwrite: bool) -> None:
             profile_file = out.with_suffix(".json")
             if out == profile_file:
                 raise ValueError(f"{out}: a trace's name cannot end in .json")
-            free_to_write(profile_file, overwrite=overwrite)
+            free_to_write(profile_file, overwrite=overwrite, inputs=inputs)
         if imported.prompts:
-            free_to_write(prompts_file, overwrite=overwrite)
+            free_to_write(prompts_file, overwrite=overwrite, inputs=inputs)
     if imported.profile is not None:  # first, since it may be refused
         save_profile(imported.profile, profile_file)
     if imported.prompts:

@@ -1,10 +1,12 @@
 """Options and settings that all verbs share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from lapsd.traces.files import BUNDLED, Kind
 
 FIGURES = (".png", ".pdf", ".svg")
 
@@ -27,33 +29,74 @@ def verb(**more: Any) -> typer.Typer:
     )
 
 
-def check_file(option: str, path: Path | None, endings: Sequence[str]) -> None:
+def check_file(
+    option: str,
+    path: Path | None,
+    endings: Sequence[str],
+    *,
+    overwrite: bool,
+    inputs: Iterable[str | Path | None] = (),
+) -> None:
     """Check, before any work, that an output file can be written.
+
+    Parameters
+    ----------
+    overwrite : whether an existing file may be replaced; a file of `inputs` never may.
 
     Raises
     ------
     ValueError
-        Naming the option and the file, if its ending is unknown or its folder does not exist.
+        Naming the option and the file, if its ending is unknown, its folder does not exist, or it
+        must not be replaced.
     """
     if path is None:
         return
     if path.suffix not in endings:
         wanted = endings[0] if len(endings) == 1 else f"one of {', '.join(endings)}"
         raise ValueError(f"{option} {path}: the file's ending must be {wanted}")
-    if not path.parent.is_dir():
-        raise ValueError(f"{option} {path}: there is no folder {path.parent}")
+    _check_free(f"{option} {path}", path, inputs, overwrite=overwrite)
 
 
-def free_to_write(*files: Path, overwrite: bool) -> None:
+def check_different(outputs: Mapping[str, Path | None], folder: Path | None, kind: Kind) -> None:
+    """Check that no two outputs are the same file, and none is a file of the result in `folder`.
+
+    Raises
+    ------
+    ValueError
+        Naming the option and the file.
+    """
+    seen: dict[Path, str] = {}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        if (before := seen.setdefault(path.resolve(), option)) != option:
+            raise ValueError(f"{option} {path}: is the file of {before} too")
+        if folder is not None and path.resolve().parent == folder.resolve() and kind.owns(path):
+            raise ValueError(f"{option} {path}: is a file of --out {folder}")
+
+
+def free_to_write(*files: Path, overwrite: bool, inputs: Iterable[str | Path | None] = ()) -> None:
     """Check that output files can be written.
 
     Raises
     ------
     ValueError
-        If one exists already and must not be replaced, or if there is no folder for them.
+        If one exists already and must not be replaced, is one of `inputs`, or if there is no folder
+        for them.
     """
     for path in files:
-        if path.exists() and not overwrite:
-            raise ValueError(f"{path} exists already: choose another name or give --overwrite")
-    if not files[0].parent.is_dir():
-        raise ValueError(f"{files[0]}: there is no folder {files[0].parent}")
+        _check_free(str(path), path, inputs, overwrite=overwrite)
+
+
+def _check_free(
+    what: str, path: Path, inputs: Iterable[str | Path | None], *, overwrite: bool
+) -> None:
+    if not path.parent.is_dir():
+        raise ValueError(f"{what}: there is no folder {path.parent}")
+    if not path.exists():
+        return
+    read = [Path(name) for name in inputs if name is not None]
+    if BUNDLED in path.resolve().parents or any(p.exists() and p.samefile(path) for p in read):
+        raise ValueError(f"{what}: is an input, which is never written over")
+    if not overwrite:
+        raise ValueError(f"{what} exists already: choose another name or give --overwrite")

@@ -75,7 +75,7 @@ def predict(
         raise ValueError("--past: needs --past-prompts, and --insert needs both")
     if find_spec("sklearn") is None:
         raise ValueError("predict: needs scikit-learn: pip install 'lapsd[predict]'")
-    free_to_write(out, overwrite=overwrite)
+    free_to_write(out, overwrite=overwrite, inputs=(trace, prompts, past, past_prompts))
     new_encoder = encoder_named(encoder)
     asked = PromptedTrace.of(load_trace(trace), load_prompts(prompts))
     learnt = (

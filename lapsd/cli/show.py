@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lapsd.cli import tables
-from lapsd.cli.options import FIGURES, check_file, verb
+from lapsd.cli.options import FIGURES, Overwrite, check_file, verb
 from lapsd.cli.speculation import SpeculationAnswer
 from lapsd.cli.tables.trace import MOST_DATASETS
 from lapsd.cli.terminal import console
@@ -16,10 +16,11 @@ from lapsd.policies import LapsSD
 from lapsd.sim.experiment.stability import stable_requests
 from lapsd.sim.figures.acceptance import plot_trace
 from lapsd.sim.figures.costs import plot_profile
+from lapsd.sim.figures.saving import save
 from lapsd.sim.sweeps import read_sweep
 from lapsd.sim.sweeps.summary import only, plot_heat_map, plot_sweep, varying
 from lapsd.traces import describe, load_profile, load_trace
-from lapsd.traces.files import BUNDLED, BUNDLED_PROFILES, write_whole
+from lapsd.traces.files import BUNDLED, BUNDLED_PROFILES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,9 +63,10 @@ def show(
     where: Annotated[
         list[str] | None, typer.Option(help="Only records with NAME=VALUE; repeat for more.")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Print the content of a trace, a profile or a sweep."""
-    check_file("--plot", plot, FIGURES)
+    check_file("--plot", plot, FIGURES, overwrite=overwrite, inputs=(path, trace))
     if not Path(path).exists() and (path == "reference.json" or path in BUNDLED_PROFILES[1:]):
         path = str(BUNDLED / f"{path.removesuffix('.json')}.json")
     draw = plot is not None
@@ -77,7 +79,7 @@ def show(
     else:
         figure = _show_trace(path, draw, verbose)
     if plot is not None and figure is not None:
-        write_whole(plot, lambda p: figure.savefig(p, dpi=160, format=plot.suffix[1:]))
+        save(figure, plot)
         print(f"{plot}: drawn")
 
 
@@ -120,6 +122,7 @@ def _show_sweep(
     hue: str | None,
     value: str | None,
 ) -> "Figure | None":
+    _refuse_other_results(folder)
     records = only(read_sweep(folder), where)
     console().print(tables.sweep_table(records, value or y, varying(records)))
     if not draw:
@@ -130,3 +133,19 @@ def _show_sweep(
             f" {', '.join(varying(records)) or 'nothing'}"
         )
     return plot_heat_map(records, x, y, value) if value else plot_sweep(records, x, y, hue)
+
+
+OTHER_RESULTS = (
+    # what a folder holds, the file that marks it, and the file that makes it whole
+    ("reproduction", "_reproduction.json", "report.html"),
+    ("validation", "_runs", "requests.parquet"),
+    ("comparison", "_table.json", "requests.parquet"),
+)
+
+
+def _refuse_other_results(folder: Path) -> None:
+    """Refuse a folder with a result that is no sweep, and say what it holds."""
+    for what, mark, whole in OTHER_RESULTS:
+        if (folder / mark).exists():
+            state = "" if (folder / whole).exists() else ", unfinished: resume it"
+            raise ValueError(f"{folder} is no sweep: it holds a {what}{state}")

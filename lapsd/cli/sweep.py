@@ -1,9 +1,9 @@
 """The command `lapsd sweep`: run every combination of policies, parameters, settings and seeds."""
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +17,7 @@ from lapsd.cli.terminal import console, watch
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS
 from lapsd.sim.sweeps import folders
 from lapsd.sim.sweeps.chunks import ChunkRunner
-from lapsd.sim.sweeps.execution import finish
+from lapsd.sim.sweeps.execution import finish, start
 from lapsd.sim.sweeps.grid import Sweep
 from lapsd.sim.sweeps.workers import check_workers, connect
 
@@ -102,10 +102,7 @@ def sweep(
             raise ValueError(
                 "--resume reads the sweep from the folder: give no other options of it"
             )
-        folder, wanted = (
-            resume,
-            Sweep.from_document(folders.read_asked(resume)["sweep"], str(resume)),
-        )
+        folder, wanted = resume, folders.read_sweep_asked(resume)
     else:
         if out is None:
             raise ValueError("--out FOLDER or --resume FOLDER is needed")
@@ -113,21 +110,21 @@ def sweep(
         base = Sweep.from_toml(file) if file else None
         folder, wanted = out, Sweep.from_document(options, base=base)
     runner, stderr = ChunkRunner.load(wanted, engine=engine), console(stderr=True)
-    _print_number_of_runs(runner, stderr, ask=not yes)
+    if not yes:
+        _ask(runner)
     client = connect(dask) if dask else None
     number = sum(client.nthreads().values()) if client else workers or os.cpu_count()  # type: ignore[no-untyped-call]
-    stderr.print(f"{number} workers{f' at {dask}' if dask else ''}", highlight=False)
-    if resume is None:
-        folders.claim(folder, runner, overwrite=overwrite)
+    begins = [_number_of_runs(runner), f"{number} workers{f' at {dask}' if dask else ''}"]
+    run = finish if resume is not None else partial(start, overwrite=overwrite)
     try:
         with watch() as shown:
-            finish(
-                folder,
-                runner,
-                workers=workers,
-                client=client,
-                progress=lambda *at: shown(RUNNING, *at),
-            )
+
+            def progress(done: int, total: int) -> None:
+                while begins:  # once nothing can be refused any more
+                    stderr.print(begins.pop(0), highlight=False)
+                shown(RUNNING, done, total)
+
+            run(folder, runner, workers=workers, client=client, progress=progress)
             new, took = shown.since_begun(RUNNING)
     finally:
         if client is not None:
@@ -169,24 +166,28 @@ def _tables(
     return settings, parameters
 
 
-def _print_number_of_runs(runner: ChunkRunner, stderr: Console, *, ask: bool) -> None:
-    runs = sum(chunk.runs for chunk in runner.chunks)
+def _number_of_runs(runner: ChunkRunner) -> str:
     most = "at most " if runner.sweep.until_ci else ""
-    stderr.print(
-        f"{most}{runs:,} runs: {len(runner.policies):,} configurations of policies,"
-        f" {len(runner.scenarios):,} scenarios, {runner.sweep.seeds:,} seeds",
-        highlight=False,
+    return (
+        f"{most}{_runs(runner):,} runs: {len(runner.policies):,} configurations of policies,"
+        f" {len(runner.scenarios):,} scenarios, {runner.sweep.seeds:,} seeds"
     )
-    if (
-        runs > ASK_BEYOND
-        and ask
-        and not (sys.stdin.isatty() and typer.confirm("Run them all?", err=True))
+
+
+def _ask(runner: ChunkRunner) -> None:
+    """Ask before a large number of runs."""
+    if (runs := _runs(runner)) > ASK_BEYOND and not (
+        sys.stdin.isatty() and typer.confirm(f"Do all {runs:,} runs?", err=True)
     ):
         raise ValueError(f"{runs:,} runs are more than {ASK_BEYOND:,}: give --yes to run them")
 
 
+def _runs(runner: ChunkRunner) -> int:
+    return sum(chunk.runs for chunk in runner.chunks)
+
+
 def _print_stopped(folder: Path, until_ci: float, stderr: Console) -> None:
-    looks = json.loads((folder / folders.LOOKS).read_text(encoding="utf-8"))
+    looks = folders.read_looks(folder)
     stopped = [entry["seeds"] for entry in looks if entry["stopped"]]
     stderr.print(
         f"{len(stopped)} of {len(looks)} scenarios are known to within {until_ci:.2%}"

@@ -17,7 +17,7 @@ from lapsd.calibrate.prompts import PROMPT_SETS, Prompt, bundled_prompts, read_p
 from lapsd.cli.calibrate_pair import run_with_models
 from lapsd.cli.live_workloads import Serving
 from lapsd.cli.measuring import HELP, budget_of, report_left_out, use_threads
-from lapsd.cli.options import FIGURES, AsJson, Overwrite, check_file, verb
+from lapsd.cli.options import FIGURES, AsJson, Overwrite, check_different, check_file, verb
 from lapsd.cli.scenario_options import with_scenario
 from lapsd.cli.tables.validation import text_table
 from lapsd.cli.terminal import console, watch
@@ -33,20 +33,22 @@ from lapsd.policies import (
     Policy,
     parse_policy,
 )
+from lapsd.policies.source import own_sources
 from lapsd.serve.engine import Engine
 from lapsd.serve.own.engine import OwnEngine
 from lapsd.serve.plan import CLOCKS, importable_spec
 from lapsd.serve.validation.findings import outcomes
-from lapsd.serve.validation.folder import Folder
+from lapsd.serve.validation.folder import VALIDATION, Folder
 from lapsd.serve.validation.live_runs import Trial, check_policies
 from lapsd.serve.validation.report import Report
 from lapsd.serve.validation.source import Source
 from lapsd.serve.validation.tables import differences_text, errors_text, latencies_text
 from lapsd.serve.vllm.process import DEFAULT_PYTHON, VllmEngine
 from lapsd.sim.experiment import Scenario
+from lapsd.sim.figures.saving import save
 from lapsd.traces import Trace, load_profile, load_trace
 from lapsd.traces.errors import INTERRUPTED
-from lapsd.traces.files import write_whole
+from lapsd.traces.files import file_sha256, only_writer, profile_sha256, trace_sha256, write_text
 
 SETTINGS = (
     "trace",
@@ -67,6 +69,7 @@ app = verb()
 @app.command(name="validate")
 @with_scenario(SETTINGS, defaults={"requests": 40, "length_predictor": "learned"})
 def command(
+    context: typer.Context,
     scenario: Mapping[str, Any],
     load: Annotated[
         list[float] | None,
@@ -138,8 +141,10 @@ def command(
     Live runs decode with the settings of the trace. Calibration rounds run between the live rounds.
     The simulator predicts each live run from their mean costs and from the acceptance of the run.
     """
-    check_file("--plot", plot, FIGURES)
-    check_file("--html", html, (".html",))
+    inputs = [scenario.get("trace"), profile, *(prompts or [])]
+    for option, file, endings in (("--plot", plot, FIGURES), ("--html", html, (".html",))):
+        check_file(option, file, endings, overwrite=overwrite or resume, inputs=inputs)
+    check_different({"--plot": plot, "--html": html}, out, VALIDATION)
     if resume and (overwrite or out is None):
         raise ValueError("--resume: needs --out, and excludes --overwrite")
     for option, value, known in (("--clock", clock, CLOCKS), ("--engine", engine, ENGINES)):
@@ -164,9 +169,28 @@ def command(
     vllm = VllmEngine(target, draft, vllm_python, _typed()) if engine == "vllm" else None
     if vllm is not None:
         vllm.check_policies([importable_spec(p) for p in policies])
-    folder = _folder(
-        out, scenario, loads, policies, name, clock, overwrite=overwrite, resume=resume
-    )
+    folder = None
+    if out is not None:
+        context.with_resource(only_writer(out))
+        described = {
+            "command": _typed(),
+            "trace": name,
+            "trace_sha256": trace_sha256(name),
+            "setting": dict(scenario),
+            "loads": loads,
+            "clock": clock,
+            "policies": [importable_spec(p) for p in policies],
+            "policy_sha256": own_sources(policies),
+            "engine": engine,
+            "target": target,
+            "draft": draft,
+            "prompts": {p: _prompts_sha256(p) for p in prompts or []},
+            "profile_sha256": None if profile is None else profile_sha256(profile),
+            "quick": quick,
+            "device": device,
+            "dtype": dtype,
+        }
+        folder = Folder(out, described, overwrite=overwrite, resume=resume)
     serving: Engine = vllm or _own_engine(
         load_pair(target, draft, device=device, dtype=dtype),
         source.draft_tokens,
@@ -185,7 +209,9 @@ def command(
             _made(trial, loads, seeds, profile) | served.made(limit),
             found,
         )
-        _show(report, folder, plot, html, as_json=as_json)
+        if folder is not None:
+            folder.conclude(report.requests, report.findings(), complete=served.complete)
+        _show(report, plot, html, as_json=as_json)
     report_left_out("validate", limit, served.left_out)
     return 0 if served.complete else INTERRUPTED
 
@@ -224,28 +250,9 @@ def _check_models(known: Any, what: str, target: str, draft: str) -> None:
         )
 
 
-def _folder(
-    out: Path | None,
-    scenario: Mapping[str, Any],
-    loads: list[float],
-    policies: list[Policy],
-    trace: str,
-    clock: str,
-    *,
-    overwrite: bool,
-    resume: bool,
-) -> Folder | None:
-    if out is None:
-        return None
-    configuration = {
-        "command": _typed(),
-        "trace": trace,
-        "setting": dict(scenario),
-        "loads": loads,
-        "clock": clock,
-        "policies": [importable_spec(p) for p in policies],
-    }
-    return Folder(out, configuration, overwrite=overwrite, resume=resume)
+def _prompts_sha256(name: str) -> str:
+    """Return the digest of a file of prompts; a bundled set has its name."""
+    return file_sha256(name) if Path(name).exists() else name
 
 
 def _texts(trace: Trace, names: list[str] | None, field: str) -> list[tuple[str, str, str]]:
@@ -291,18 +298,19 @@ def _made(trial: Trial, loads: list[float], seeds: int, profile: Path | None) ->
     }
 
 
-def _show(
-    report: Report, folder: Folder | None, plot: Path | None, html: Path | None, *, as_json: bool
-) -> None:
-    if folder is not None:
-        folder.conclude(report.requests, report.findings())
-    if plot is not None:
-        write_whole(plot, lambda p: report.figure().savefig(p, dpi=160, format=plot.suffix[1:]))
-    if html is not None:
-        write_whole(html, lambda p: p.write_text(report.page(), encoding="utf-8"))
+def _show(report: Report, plot: Path | None, html: Path | None, *, as_json: bool) -> None:
+    """Print the report and, after that, write figure and page."""
     if as_json:
         print(json.dumps(report.findings(), indent=2, allow_nan=False))
-        return
+    else:
+        _print(report)
+    if html is not None:
+        write_text(html, report.page())
+    if plot is not None:
+        save(report.figure(), plot)
+
+
+def _print(report: Report) -> None:
     stdout = console()
     stdout.print(text_table(latencies_text(report.errors)), "")
     stdout.print(text_table(errors_text(report.errors)), "")

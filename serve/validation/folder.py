@@ -13,14 +13,27 @@ import pandas as pd
 
 from lapsd.serve.validation.live_runs import LiveRuns
 from lapsd.traces import Profile, load_profile, save_profile
-from lapsd.traces.files import claim_folder, make_writable_folder, write_whole
+from lapsd.traces.files import (
+    Kind,
+    claim,
+    first_difference,
+    in_work,
+    make_writable_folder,
+    publish,
+    write_text,
+    write_whole,
+)
 from lapsd.traces.files.reading import json_object
 
 RECORDS, CONFIG, PROFILE, RUNS = "requests.parquet", "_config.json", "_profile.json", "_runs"
+FINDINGS = "_findings.json"
+VALIDATION = Kind("validation", RUNS, (RUNS, RECORDS, CONFIG, PROFILE, FINDINGS))
 
 
 class Folder:
     """The folder of a new or resumed validation.
+
+    A validation that replaces an old one is made in a folder inside, until it is complete.
 
     Raises
     ------
@@ -32,33 +45,27 @@ class Folder:
     def __init__(
         self, path: Path, configuration: Mapping[str, Any], *, overwrite: bool, resume: bool
     ) -> None:
-        self.path, self._runs = path, path / RUNS
-        whole = json.loads(json.dumps(configuration))
+        self._out, whole = path, json.loads(json.dumps(configuration))
         if resume:
+            self.path = in_work(path, VALIDATION)
             self._check_same(whole)
         else:
-            if (path / CONFIG).exists() and not overwrite:
-                raise ValueError(
-                    f"{path}: holds a validation already: choose another folder, --resume or"
-                    " --overwrite"
-                )
-            claim_folder(path, RECORDS, "validation", overwrite=overwrite)
-        make_writable_folder(self._runs)
-        if not resume:
-            for old in [*self._runs.iterdir(), path / RECORDS, path / PROFILE]:
-                old.unlink(missing_ok=True)
+            self.path = claim(path, VALIDATION, overwrite=overwrite)
             self._write(CONFIG, whole)
+        make_writable_folder(self._runs)
 
-    def _check_same(self, wanted: Mapping[str, Any]) -> None:
+    @property
+    def _runs(self) -> Path:
+        return self.path / RUNS
+
+    def _check_same(self, now: Mapping[str, Any]) -> None:
         try:
             was = json_object(self.path / CONFIG)
         except ValueError as error:
-            raise ValueError(f"{self.path}: holds no validation to resume") from error
-        for name in wanted:
-            if was.get(name) != wanted[name] and name != "command":
-                raise ValueError(
-                    f"{self.path}: was started with {name} {was.get(name)!r}, not {wanted[name]!r}"
-                )
+            raise ValueError(f"{self._out}: holds no validation to resume ({error})") from error
+        difference = first_difference(*({**one, "command": None} for one in (was, now)))
+        if difference is not None:
+            raise ValueError(f"{self._out}: holds another validation: {difference}")
 
     @property
     def profile(self) -> Profile | None:
@@ -79,11 +86,15 @@ class Folder:
         """Write the live runs of a workload."""
         runs.write(self._runs)
 
-    def conclude(self, requests: pd.DataFrame, findings: Mapping[str, Any]) -> None:
-        """Write the table of requests and the findings."""
-        self._write("_findings.json", findings)
+    def conclude(
+        self, requests: pd.DataFrame, findings: Mapping[str, Any], *, complete: bool = True
+    ) -> None:
+        """Write the tables; a complete validation takes the place of an old one."""
+        self._write(FINDINGS, findings)
         write_whole(self.path / RECORDS, lambda p: requests.to_parquet(p, index=False))
+        if complete:
+            publish(self._out, VALIDATION)
+            self.path = self._out
 
     def _write(self, name: str, document: Mapping[str, Any]) -> None:
-        text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-        write_whole(self.path / name, lambda p: p.write_text(text, encoding="utf-8"))
+        write_text(self.path / name, json.dumps(document, indent=2, allow_nan=False) + "\n")

@@ -1,7 +1,6 @@
 """The report of a validation: tables and sentences for a terminal, JSON or one HTML page."""
 
 import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from lapsd.serve.validation.findings import (
 )
 from lapsd.serve.validation.tables import differences_text, errors_text, latencies_text
 from lapsd.sim.figures.predicted import plot_predicted
+from lapsd.sim.figures.saving import image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,8 +100,6 @@ class Report:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        drawn = io.BytesIO()
-        self.figure().savefig(drawn, format="png", dpi=150)
         return environment.get_template("page.html.j2").render(
             engine=self.engine,
             caption=self.caption,
@@ -110,7 +108,7 @@ class Report:
             latencies=latencies_text(self.errors),
             errors=errors_text(self.errors),
             differences=differences_text(self.differences),
-            png=base64.b64encode(drawn.getvalue()).decode("ascii"),
+            png=base64.b64encode(image(self.figure(), format="png", dpi=150)).decode("ascii"),
         )
 
 

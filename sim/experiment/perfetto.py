@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lapsd.sim.engine.timeline import Span, Timeline
-from lapsd.traces.files import write_whole
+from lapsd.traces.files import write_text
 
 
 def write_chrome_trace(timelines: Mapping[str, Timeline], path: Path) -> None:
@@ -24,7 +24,7 @@ def write_chrome_trace(timelines: Mapping[str, Timeline], path: Path) -> None:
         If the file cannot be written.
     """
     document = json.dumps({"displayTimeUnit": "ms", "traceEvents": chrome_events(timelines)})
-    write_whole(path, lambda p: p.write_text(document, encoding="utf-8"))
+    write_text(path, document)
 
 
 def chrome_events(timelines: Mapping[str, Timeline]) -> list[dict[str, Any]]:

@@ -1,10 +1,11 @@
 """Style shared by all figures: sizes, names and colours of policies, axes, lines with intervals."""
 
 from functools import cache
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from lapsd.sim.figures.saving import image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,9 +74,7 @@ def _picture() -> "type[Figure]":
 
     class Picture(Figure):
         def _repr_png_(self) -> bytes:
-            buffer = BytesIO()
-            self.savefig(buffer, format="png", dpi=DPI)
-            return buffer.getvalue()
+            return image(self, format="png", dpi=DPI)
 
     return Picture
 

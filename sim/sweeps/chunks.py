@@ -4,18 +4,17 @@ The records depend on the sweep, the traces and the profiles only. They do not d
 the time, or other chunks.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from lapsd.policies import Policy, parameters_of, spec_of
+from lapsd.policies.source import own_sources
 from lapsd.sim.engine import check_engine
 from lapsd.sim.experiment.metrics import Values, record_metrics, recorded
 from lapsd.sim.experiment.prepared_scenario import Inputs, PreparedScenario
@@ -23,7 +22,7 @@ from lapsd.sim.experiment.runs import TOGETHER, Runs, run_many
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS, Scenario
 from lapsd.sim.sweeps.grid import Chunk, Sweep
 from lapsd.sim.sweeps.values import kind_of
-from lapsd.traces.files import BUNDLED, BUNDLED_PROFILES, BUNDLED_TRACES
+from lapsd.traces.files import file_sha256, profile_sha256, trace_sha256
 
 ARROW = {bool: pa.bool_(), str: pa.string(), int: pa.int64(), float: pa.float64()}
 
@@ -37,7 +36,7 @@ class ChunkRunner:
     files : paths by the names that the sweep gives to traces and profiles; any other name in the
         sweep is a path itself.
     sha256 : for "trace", "profile" and "arrivals": the SHA-256 of each such file, by the name that
-        scenarios give it.
+        scenarios give it; for "policy": that of the source of each own policy, by class.
     engine : the program that runs, as in `lapsd.simulate`; records do not depend on it.
     """
 
@@ -62,16 +61,17 @@ class ChunkRunner:
         files = files or {}
         inputs = Inputs.load(sweep.combinations(), files)
         loaded = (
-            ("trace", inputs.traces, ".parquet"),
-            ("profile", inputs.profiles, ".json"),
-            ("arrivals", inputs.arrivals, ".parquet"),
+            ("trace", inputs.traces, trace_sha256),
+            ("profile", inputs.profiles, profile_sha256),
+            ("arrivals", inputs.arrivals, file_sha256),
         )
         hashes = {
-            what: {name: _sha256(files.get(name, name), ending) for name in names}
-            for what, names, ending in loaded
+            what: {name: sha256(files.get(name, name)) for name in names}
+            for what, names, sha256 in loaded
         }
         runner = cls(sweep, inputs, files, hashes, engine)
-        _ = runner.policies
+        hashes["policy"] = own_sources(runner.policies)
+        _ = runner.schema
         return runner
 
     @property
@@ -147,9 +147,20 @@ class ChunkRunner:
         return prepared
 
     @cached_property
-    def _parameters(self) -> dict[str, Field[Any]]:
-        """The parameters of all policies of the sweep, in order."""
-        return {f.name: f for policy in self.policies for f in parameters_of(policy)}
+    def _parameters(self) -> dict[str, type]:
+        """The types of the parameters of all policies of the sweep, in order."""
+        kinds: dict[str, set[type]] = {}
+        for policy in self.policies:
+            for parameter in parameters_of(policy):
+                kinds.setdefault(parameter.name, set()).add(kind_of(parameter))
+        for name, several in kinds.items():
+            if len(several) > 1 and several != {int, float}:
+                types = " and ".join(sorted(kind.__name__ for kind in several))
+                raise ValueError(f"parameter {name!r}: is of the types {types} in these policies")
+        return {
+            name: float if float in several else min(several, key=str)
+            for name, several in kinds.items()
+        }
 
     @cached_property
     def _policy_columns(self) -> dict[str, list[Any]]:
@@ -173,14 +184,11 @@ class ChunkRunner:
     @cached_property
     def schema(self) -> pa.Schema:
         """The columns of records: policy, its parameters, scenario, seed, metrics, provenance."""
-        return pa.schema(
+        schema = pa.schema(
             [
                 ("policy", pa.string()),
                 ("policy_name", pa.string()),
-                *(
-                    (name, ARROW[kind_of(parameter)])
-                    for name, parameter in self._parameters.items()
-                ),
+                *((name, ARROW[kind]) for name, kind in self._parameters.items()),
                 *(
                     (name, ARROW[scenario_field.column_kind])
                     for name, scenario_field in SCENARIO_FIELDS.items()
@@ -190,9 +198,6 @@ class ChunkRunner:
                 *((name, pa.string()) for name in ("trace_sha256", "profile_sha256", "lapsd")),
             ]
         )
-
-
-def _sha256(name: str, ending: str) -> str:
-    bundled = name in (*BUNDLED_TRACES, *BUNDLED_PROFILES)
-    path = BUNDLED / f"{name}{ending}" if bundled else Path(name)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+        if twice := [name for name in self._parameters if schema.names.count(name) > 1]:
+            raise ValueError(f"parameter {twice[0]!r}: is the name of another column of records")
+        return schema

@@ -11,9 +11,12 @@ import pandas as pd
 from lapsd.policies import spec_of
 from lapsd.sim.sweeps import folders
 from lapsd.sim.sweeps.chunks import ChunkRunner
+from lapsd.sim.sweeps.folders import SWEEP_FOLDER
 from lapsd.sim.sweeps.grid import Sweep
+from lapsd.sim.sweeps.parts import write_part
 from lapsd.sim.sweeps.stopping import Look, look
 from lapsd.sim.sweeps.workers import Done, check_workers, run_here, run_in_processes, run_on_cluster
+from lapsd.traces.files import in_work, only_writer, publish
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -66,10 +69,9 @@ def sweep(
     if until_ci is not None:
         document["until_ci"] = until_ci
     check_workers(workers)
-    runner = ChunkRunner.load(Sweep.from_document(document), engine=engine)
-    folders.claim(Path(out), runner, overwrite=overwrite)
-    finish(Path(out), runner, workers=workers, client=client, progress=progress)
-    return folders.read(Path(out))
+    folder, runner = Path(out), ChunkRunner.load(Sweep.from_document(document), engine=engine)
+    start(folder, runner, overwrite=overwrite, workers=workers, client=client, progress=progress)
+    return folders.read(folder)
 
 
 def resume(
@@ -89,32 +91,71 @@ def resume(
     ValueError
         If the folder holds no sweep, or a trace, a profile or the version of lapsd has changed.
     """
-    runner = ChunkRunner.load(
-        Sweep.from_document(folders.read_asked(Path(folder))["sweep"], str(folder)), engine=engine
-    )
-    finish(Path(folder), runner, workers=workers, client=client, progress=progress)
-    return folders.read(Path(folder))
+    folder = Path(folder)
+    runner = ChunkRunner.load(folders.read_sweep_asked(folder), engine=engine)
+    finish(folder, runner, workers=workers, client=client, progress=progress)
+    return folders.read(folder)
 
 
-def finish(
+def start(folder: Path, runner: ChunkRunner, *, overwrite: bool, **how: Any) -> None:
+    """Claim a folder for a sweep, and `finish` it. An old sweep stays until the new one is whole.
+
+    Raises
+    ------
+    ValueError
+        If another process writes the folder, or it holds a sweep and `overwrite` is not set, or
+        other files.
+    OSError
+        If a part cannot be written; the parts written before stay.
+    """
+    check_workers(how.get("workers"))
+    with only_writer(folder):
+        _finish(folder, folders.claim(folder, runner, overwrite=overwrite), runner, **how)
+
+
+def finish(folder: Path, runner: ChunkRunner, **how: Any) -> None:
+    """Run the missing chunks of a sweep and write them into its folder.
+
+    Parameters
+    ----------
+    how : `workers`, `client` and `progress`, as in `sweep`.
+
+    Raises
+    ------
+    ValueError
+        If another process writes the folder, or it holds another sweep.
+    OSError
+        If a part cannot be written; the parts written before stay.
+    """
+    check_workers(how.get("workers"))
+    folders.read_asked(in_work(folder, SWEEP_FOLDER))
+    with only_writer(folder):
+        _finish(folder, in_work(folder, SWEEP_FOLDER), runner, **how)
+
+
+def _finish(
     folder: Path,
+    work: Path,
     runner: ChunkRunner,
     *,
     workers: int | None = None,
     client: "Client | None" = None,
     progress: Progress | None = None,
 ) -> None:
-    """Run the missing chunks of a sweep and write them into its folder.
+    """Run the missing chunks into the folder `work`, and put the whole sweep into `folder`."""
+    folders.refuse_another(work, runner)
+    _run_missing(work, runner, workers, client, progress)
+    publish(folder, SWEEP_FOLDER)
 
-    Raises
-    ------
-    ValueError
-        If the folder holds another sweep, or a damaged part.
-    OSError
-        If a part cannot be written; the parts written before stay.
-    """
-    check_workers(workers)
-    folders.refuse_another(folder, runner)
+
+def _run_missing(
+    folder: Path,
+    runner: ChunkRunner,
+    workers: int | None,
+    client: "Client | None",
+    progress: Progress | None,
+) -> None:
+    sweep = folders.read_asked(folder).get(folders.DIGEST, "")
     chunks, first_seed = runner.chunks, runner.sweep.first_seed
     missing = folders.missing(folder, chunks)
     total = sum(chunk.runs for chunk in chunks)
@@ -131,7 +172,7 @@ def finish(
         ]
         with closing(_run(runner, now, workers, client)) as results:
             for index, records in results:
-                folders.write_part(folder, index, records)
+                write_part(folder, sweep, index, records)
                 done += chunks[index].runs
                 if progress:
                     progress(done, total)

@@ -4,8 +4,9 @@ A part is complete or absent. Names of other files start with `_`, and names of 
 with `.`, so `pandas.read_parquet(FOLDER)` reads exactly the records. Only one process writes here.
 """
 
+import hashlib
 import json
-import os
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -15,30 +16,33 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import tomli_w
 
 from lapsd.sim.experiment.scenario import Scenario
 from lapsd.sim.sweeps.chunks import ChunkRunner
 from lapsd.sim.sweeps.grid import Chunk, Sweep
+from lapsd.sim.sweeps.parts import PATTERN, DamagedPart, part_of, parts_in, read_part
 from lapsd.sim.sweeps.stopping import Look
-from lapsd.traces.files import claim_folder, write_whole
-from lapsd.traces.files.reading import json_object
+from lapsd.traces.files import Kind, claim as claim_folder, first_difference, in_work, write_text
+from lapsd.traces.files.reading import json_file, json_object
 
 ASKED, SWEEP, LOOKS = "_sweep.json", "_sweep.toml", "_looks.json"
+DIGEST = "sha256"  # the key of the digest of the whole description
+SWEEP_FOLDER = Kind("sweep", ASKED, (ASKED, SWEEP, LOOKS, PATTERN))
 
 
-def part_of(folder: Path, chunk: int) -> Path:
-    """Return the path of a chunk's part, by the index of the chunk in the sweep."""
-    return folder / f"part-{chunk:06d}.parquet"
+class IncompleteSweep(UserWarning):
+    """Given when the records of an unfinished sweep are read."""
 
 
-def claim(folder: Path, runner: ChunkRunner, *, overwrite: bool) -> None:
-    """Write the sweep's description into an empty folder.
+def claim(folder: Path, runner: ChunkRunner, *, overwrite: bool) -> Path:
+    """Write the sweep's description, and return the folder for the parts.
+
+    The parts go to `folder`, or to a folder in it if `folder` holds a sweep to replace.
 
     Parameters
     ----------
-    overwrite : whether to remove a sweep that the folder holds.
+    overwrite : whether to replace a sweep that the folder holds.
 
     Raises
     ------
@@ -47,22 +51,27 @@ def claim(folder: Path, runner: ChunkRunner, *, overwrite: bool) -> None:
     OSError
         If it cannot be written.
     """
-    claim_folder(folder, ASKED, "sweep", overwrite=overwrite, remove=(ASKED, "part-*.parquet"))
-    toml = tomli_w.dumps(runner.sweep.document())
-    write_whole(folder / SWEEP, lambda p: p.write_text(toml, encoding="utf-8"))
-    document = json.dumps(asked(runner), indent=2) + "\n"
-    write_whole(folder / ASKED, lambda p: p.write_text(document, encoding="utf-8"))
+    work = claim_folder(folder, SWEEP_FOLDER, overwrite=overwrite)
+    write_text(work / SWEEP, tomli_w.dumps(runner.sweep.document()))
+    document = asked(runner)
+    write_text(work / ASKED, json.dumps(document | {DIGEST: _digest(document)}, indent=2) + "\n")
+    return work
 
 
 def asked(runner: ChunkRunner) -> dict[str, Any]:
     """Return the description of a sweep: two sweeps with equal descriptions give equal records."""
     return {
         "sweep": runner.sweep.document(),
-        **{f"{what}_sha256": dict(names) for what, names in runner.sha256.items()},
+        **{f"{what}_sha256": dict(names) for what, names in runner.sha256.items() if names},
         "lapsd": version("lapsd"),
         "chunks": len(runner.chunks),
         "runs": sum(chunk.runs for chunk in runner.chunks),
     }
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    rest = {name: value for name, value in document.items() if name != DIGEST}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def read_asked(folder: Path) -> dict[str, Any]:
@@ -71,7 +80,7 @@ def read_asked(folder: Path) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If the folder holds no sweep, or the description cannot be read.
+        If the folder holds no sweep, or the description cannot be read or is damaged.
     """
     path = folder / ASKED
     if not path.is_file():
@@ -79,7 +88,21 @@ def read_asked(folder: Path) -> dict[str, Any]:
     document = json_object(path)
     if not isinstance(document.get("sweep"), dict):
         raise ValueError(f"{path}: describes no sweep")
+    if document.get(DIGEST) not in (None, _digest(document)):
+        raise ValueError(f"{path}: is damaged: its content does not match its digest")
     return document
+
+
+def read_sweep_asked(folder: Path) -> Sweep:
+    """Read the sweep to resume in a folder.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no sweep, or the sweep cannot be read.
+    """
+    document = read_asked(in_work(folder, SWEEP_FOLDER))["sweep"]
+    return Sweep.from_document(document, str(folder / ASKED))
 
 
 def refuse_another(folder: Path, runner: ChunkRunner) -> None:
@@ -91,78 +114,52 @@ def refuse_another(folder: Path, runner: ChunkRunner) -> None:
         If it holds another one, naming the first difference.
     """
     before, now = read_asked(folder), asked(runner)
+    before.pop(DIGEST, None)
     with suppress(ValueError):  # the same values may be written in other ways
         before["sweep"] = Sweep.from_document(before["sweep"]).document()
-    for what in now:
-        if before.get(what) != now[what]:
-            was, is_ = (
-                _shorten(_difference(d.get(what), o.get(what)))
-                for d, o in ((before, now), (now, before))
-            )
-            raise ValueError(f"{folder} holds another sweep: {what} was {was}, and is {is_}")
-
-
-def _difference(value: Any, other: Any) -> Any:
-    """Return the entries of `value` that are different or absent in `other`."""
-    if not (isinstance(value, dict) and isinstance(other, dict)):
-        return value
-    return {k: _difference(v, other.get(k)) for k, v in value.items() if other.get(k) != v}
-
-
-def _shorten(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 100 else text[:97] + "..."
+    before = {name: value for name, value in before.items() if value != {}}
+    if (difference := first_difference(before, now)) is not None:
+        raise ValueError(
+            f"{folder} holds another sweep: {difference}: restore it to resume, or start a new"
+            " sweep, with --overwrite in the same folder"
+        )
 
 
 def missing(folder: Path, chunks: Sequence[Chunk]) -> list[int]:
     """Return the indices of the chunks that are not done, and remove unfinished files.
 
+    A part that is damaged or foreign is not done; a `DamagedPart` warning names it.
+
     Raises
     ------
     ValueError
-        Naming a part that is damaged, or that belongs to no chunk of this sweep.
+        Naming a part that belongs to no chunk of this sweep.
     """
-    for unfinished in folder.glob(".*.part-*.parquet"):
+    for unfinished in folder.glob(f".*.{PATTERN}"):
         unfinished.unlink()
-    expected = {part_of(folder, index).name: chunk for index, chunk in enumerate(chunks)}
-    for path in sorted(folder.glob("part-*.parquet")):
-        if path.name not in expected:
-            raise ValueError(f"{path}: belongs to no chunk of this sweep")
+    sweep, parts = read_asked(folder).get(DIGEST), set(parts_in(folder))
+    left = []
+    for index, chunk in enumerate(chunks):
+        path = part_of(folder, index)
+        if path not in parts:
+            left.append(index)
+            continue
+        parts.remove(path)
         try:
-            rows = pq.read_metadata(path).num_rows
-        except (OSError, pa.ArrowInvalid) as error:
-            raise ValueError(
-                f"{path}: damaged ({error}): remove it and resume the sweep to run it again"
-            ) from error
-        if rows != expected[path.name].runs:
-            raise ValueError(
-                f"{path}: holds {rows} records, not {expected[path.name].runs}: remove it and"
-                " resume the sweep"
-            )
-    return [index for index in range(len(chunks)) if not part_of(folder, index).exists()]
-
-
-def write_part(folder: Path, chunk: int, records: pa.Table) -> None:
-    """Write a chunk's records to the disk, completely or not at all.
-
-    Raises
-    ------
-    OSError
-        Naming the file.
-    """
-
-    def write(path: Path) -> None:
-        pq.write_table(records, path)
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-
-    write_whole(part_of(folder, chunk), write)
+            read_part(path, sweep, chunk.runs)
+        except ValueError as error:
+            warnings.warn(f"{error}: its runs are done again", DamagedPart, stacklevel=2)
+            left.append(index)
+    if parts:
+        raise ValueError(f"{min(parts)}: belongs to no chunk of this sweep: remove it")
+    return left
 
 
 def read_latencies(folder: Path, chunks: Sequence[int]) -> pd.DataFrame:
     """Read policy, seed and mean latency of some chunks, which must all be done."""
+    sweep = read_asked(folder).get(DIGEST)
     tables = [
-        pq.read_table(part_of(folder, c), columns=["policy", "seed", "mean_latency_s"])
+        read_part(part_of(folder, c), sweep).select(["policy", "seed", "mean_latency_s"])
         for c in chunks
     ]
     latencies: pd.DataFrame = pa.concat_tables(tables).to_pandas()
@@ -181,27 +178,65 @@ def write_looks(
         }
         for s, seen in looks.items()
     ]
-    text = json.dumps(document, indent=1) + "\n"
-    write_whole(folder / LOOKS, lambda p: p.write_text(text, encoding="utf-8"))
+    write_text(folder / LOOKS, json.dumps(document, indent=1) + "\n")
 
 
-def read(folder: Path) -> pd.DataFrame:
-    """Read all records in the folder.
+def read_looks(folder: Path) -> list[dict[str, Any]]:
+    """Read what `write_looks` wrote; an empty list if it has written nothing.
 
     Raises
     ------
     ValueError
-        If the folder holds no sweep or no records, or naming a part that is damaged.
+        If it cannot be read.
     """
-    read_asked(folder)
-    paths = sorted(folder.glob("part-*.parquet"))
+    path = folder / LOOKS
+    if not path.exists():
+        return []
+    try:
+        return [
+            {"stopped": bool(look["stopped"]), "seeds": int(look.get("seeds", 0))}
+            for look in json_file(path)
+        ]
+    except (TypeError, AttributeError, LookupError) as error:
+        raise ValueError(f"{path}: is damaged ({error})") from error
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """Read all records in the folder; an `IncompleteSweep` warning says how many are missing.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no sweep or no records, or naming a part that is damaged or foreign.
+    """
+    document, paths = read_asked(folder), parts_in(folder)
     if not paths:
         raise ValueError(f"{folder}: holds no records yet: resume the sweep")
-    tables = []
-    for path in paths:
-        try:
-            tables.append(pq.read_table(path))
-        except (OSError, pa.ArrowInvalid) as error:
-            raise ValueError(f"{path}: damaged ({error})") from error
+    if isinstance(chunks := document.get("chunks"), int):
+        known = {part_of(folder, index) for index in range(chunks)}
+        if strange := [path for path in paths if path not in known]:
+            raise ValueError(f"{strange[0]}: belongs to no chunk of this sweep: remove it")
+    try:
+        tables = [read_part(path, document.get(DIGEST)) for path in paths]
+    except ValueError as error:
+        raise ValueError(f"{error}: resume the sweep to run its runs again") from error
     records: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+    _warn_of_missing(folder, document, len(records))
     return records
+
+
+def _warn_of_missing(folder: Path, document: Mapping[str, Any], done: int) -> None:
+    """Warn if runs of a sweep are missing, or if another sweep is going to replace it."""
+    total, until_ci = document.get("runs"), "until_ci" in document["sweep"]
+    if isinstance(total, int) and until_ci and (looks := read_looks(folder)):
+        per_seed = total // (len(looks) * document["sweep"]["seeds"])
+        total = sum(
+            per_seed * (e["seeds"] if e["stopped"] else document["sweep"]["seeds"]) for e in looks
+        )
+    if isinstance(total, int) and done < total:
+        count = f"{'up to ' if until_ci else ''}{total - done:,} of {total:,} runs are missing"
+        text = f"{folder}: {count}: lapsd sweep --resume {folder} does them"
+        warnings.warn(text, IncompleteSweep, stacklevel=3)
+    if in_work(folder, SWEEP_FOLDER) != folder:
+        text = f"{folder}: an unfinished sweep is to replace this one: resume it"
+        warnings.warn(text, IncompleteSweep, stacklevel=3)

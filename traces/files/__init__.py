@@ -4,24 +4,45 @@ Every file is written completely or not at all.
 """
 
 from lapsd.traces.files.arrival_file import load_arrivals, save_arrivals
+from lapsd.traces.files.identity import file_sha256, first_difference, profile_sha256, trace_sha256
 from lapsd.traces.files.profile_file import BUNDLED_PROFILES, load_profile, save_profile
 from lapsd.traces.files.prompt_file import load_prompts, save_prompts
+from lapsd.traces.files.result_folder import (
+    Kind,
+    claim,
+    in_work,
+    new_in,
+    only_writer,
+    publish,
+    replacing,
+)
 from lapsd.traces.files.trace_file import BUNDLED_TRACES, load_trace, save_trace
-from lapsd.traces.files.writing import BUNDLED, claim_folder, make_writable_folder, write_whole
+from lapsd.traces.files.writing import BUNDLED, make_writable_folder, write_text, write_whole
 
 __all__ = [
     "BUNDLED",
     "BUNDLED_PROFILES",
     "BUNDLED_TRACES",
-    "claim_folder",
+    "Kind",
+    "claim",
+    "file_sha256",
+    "first_difference",
+    "in_work",
     "load_arrivals",
     "load_profile",
     "load_prompts",
     "load_trace",
     "make_writable_folder",
+    "new_in",
+    "only_writer",
+    "profile_sha256",
+    "publish",
+    "replacing",
     "save_arrivals",
     "save_profile",
     "save_prompts",
     "save_trace",
+    "trace_sha256",
+    "write_text",
     "write_whole",
 ]

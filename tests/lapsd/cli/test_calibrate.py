@@ -249,7 +249,7 @@ def test_a_resumed_calibration_gives_the_same_trace(folder, tmp_path, capsys, mo
     with journal.open("a") as file:
         file.write('{"request_id": "half a li')  # as if killed while writing
     assert main([*arguments, "--resume", "--seed", "1"]) == 2
-    assert "cannot be resumed, because seed was 0 and is now 1" in capsys.readouterr().err
+    assert "cannot be resumed: seed was 0, and is 1" in capsys.readouterr().err
     monkeypatch.setattr("lapsd.calibrate.recording.generate", stop_at(7))
     assert main([*arguments, "--resume"]) == 1
     assert "7 of 9" in capsys.readouterr().err

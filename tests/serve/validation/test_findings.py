@@ -350,7 +350,7 @@ def test_a_folder_keeps_live_runs_and_resumes_only_the_same_validation(
     folder.conclude(report.requests, report.findings())
     with pytest.raises(ValueError, match="holds a validation already"):
         Folder(tmp_path / "v", configuration, overwrite=False, resume=False)
-    with pytest.raises(ValueError, match=r"was started with loads \[0.9\], not \[0.8\]"):
+    with pytest.raises(ValueError, match=r"loads was \[0.9\], and is \[0.8\]"):
         Folder(tmp_path / "v", {**configuration, "loads": [0.8]}, overwrite=False, resume=True)
     with pytest.raises(ValueError, match="holds no validation to resume"):
         Folder(tmp_path / "w", configuration, overwrite=False, resume=True)

@@ -4,21 +4,23 @@ import contextlib
 import errno
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pandas as pd
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 from lapsd import compare
 from lapsd.policies import LapsSD
-from lapsd.sim.sweeps import best, folders, grid, read_sweep, resume, sweep
+from lapsd.sim.sweeps import best, execution, folders, grid, read_sweep, resume, sweep
 from lapsd.sim.sweeps.chunks import ChunkRunner
 from lapsd.sim.sweeps.execution import finish
+from lapsd.sim.sweeps.parts import DamagedPart
 from lapsd.traces import load_profile, load_trace
 
 GRID = {"policies": ["laps-sd", "fcfs"], "parameters": {"K": ["2:5"]}}
@@ -94,15 +96,15 @@ def test_a_record_equals_the_run_of_a_comparison(tmp_path):
 @contextlib.contextmanager
 def interrupted_after(count, monkeypatch):
     """Interrupt the sweep in the with-block before it writes part number `count` + 1."""
-    written = folders.write_part
+    written = execution.write_part
 
-    def fails(folder, place, records):
+    def fails(folder, *part):
         if len(list(folder.glob("part-*"))) == count:
             raise KeyboardInterrupt
-        written(folder, place, records)
+        written(folder, *part)
 
     with monkeypatch.context() as patched:
-        patched.setattr(folders, "write_part", fails)
+        patched.setattr(execution, "write_part", fails)
         with pytest.raises(KeyboardInterrupt):
             yield
 
@@ -118,19 +120,16 @@ def test_a_stopped_sweep_resumes_with_the_missing_parts(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_keeps_the_parts_that_were_written(tmp_path, monkeypatch):
-    import pyarrow.parquet
-
     whole = sweep(tmp_path / "whole", **SMALL, workers=1)
-    write_table, left = pyarrow.parquet.write_table, [3]
+    left, fsync = [5], os.fsync  # two files describe the sweep
 
-    def full(records, path):
+    def full(file):
         if not left[0]:
-            Path(path).write_bytes(b"PAR1 half")
             raise OSError(errno.ENOSPC, "No space left on device")
         left[0] -= 1
-        write_table(records, path)
+        fsync(file)
 
-    monkeypatch.setattr(folders.pq, "write_table", full)
+    monkeypatch.setattr("lapsd.traces.files.writing.os.fsync", full)
     with pytest.raises(OSError, match="No space left") as error:
         sweep(tmp_path / "full", **SMALL, workers=1)
     assert "part-000003.parquet" in error.value.filename
@@ -291,21 +290,21 @@ def test_a_folder_that_holds_a_sweep_is_refused_or_replaced(tmp_path):
 
 def test_resuming_with_a_changed_trace_is_refused(tmp_path, monkeypatch):
     sweep(tmp_path / "s", ["fcfs"], requests=2, seeds=1)
-    monkeypatch.setattr("lapsd.sim.sweeps.chunks._sha256", lambda name, ending: "0" * 64)
+    monkeypatch.setattr("lapsd.sim.sweeps.chunks.trace_sha256", lambda name: "0" * 64)
     with pytest.raises(ValueError, match="holds another sweep: trace_sha256 was"):
         resume(tmp_path / "s")
 
 
-def test_a_damaged_part_is_named_and_the_other_parts_stay(tmp_path):
-    sweep(tmp_path / "s", **SMALL, workers=1)
+def test_a_damaged_part_is_named_and_run_again(tmp_path):
+    whole = sweep(tmp_path / "s", **SMALL, workers=1)
     broken = tmp_path / "s" / "part-000002.parquet"
-    broken.write_bytes(broken.read_bytes()[:200])
-    for call in (resume, read_sweep):
-        with pytest.raises(ValueError, match="part-000002.parquet: damaged"):
-            call(tmp_path / "s")
-    assert len(list((tmp_path / "s").glob("part-*.parquet"))) > 5
-    broken.unlink()
-    assert len(resume(tmp_path / "s", workers=1)) == 80
+    before = broken.read_bytes()
+    broken.write_bytes(before[:200])
+    with pytest.raises(ValueError, match="part-000002.parquet: damaged"):
+        read_sweep(tmp_path / "s")
+    with pytest.warns(DamagedPart, match="part-000002.parquet: damaged"):
+        pd.testing.assert_frame_equal(resume(tmp_path / "s", workers=1), whole)
+    assert broken.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -357,6 +356,9 @@ def test_a_folder_whose_sweep_is_written_in_another_way_can_be_resumed(tmp_path,
         sweep(tmp_path / "s", **SMALL, load=2.5, rate_per_s=None, workers=1)
     path = tmp_path / "s" / folders.ASKED
     asked = json.loads(path.read_text())
+    del asked[folders.DIGEST]
+    for part in (tmp_path / "s").glob("part-*"):
+        pq.write_table(pq.read_table(part).replace_schema_metadata(), part)
     assert asked["sweep"]["settings"].pop("rate") == ["none"]
     asked["sweep"]["settings"] |= {"load": ["2.50"], "rate_per_s": ["auto"], "requests": ["5:8:3"]}
     path.write_text(json.dumps(asked))

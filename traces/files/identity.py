@@ -1,0 +1,57 @@
+"""Digests of input files, and differences between the descriptions of two results.
+
+A result that can be resumed keeps a description of everything that it depends on: settings by name,
+and the SHA-256 of each input. It is resumed only under an equal description.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lapsd.traces.files.profile_file import BUNDLED_PROFILES
+from lapsd.traces.files.trace_file import BUNDLED_TRACES
+from lapsd.traces.files.writing import BUNDLED
+
+LONGEST = 100  # characters of a value in a message
+
+
+def trace_sha256(name: str | Path) -> str:
+    """Return the SHA-256 of the file of a trace, given as `load_trace` takes it."""
+    return file_sha256(BUNDLED / f"{name}.parquet" if str(name) in BUNDLED_TRACES else name)
+
+
+def profile_sha256(name: str | Path) -> str:
+    """Return the SHA-256 of the file of a profile, given as `load_profile` takes it."""
+    return file_sha256(BUNDLED / f"{name}.json" if str(name) in BUNDLED_PROFILES else name)
+
+
+def file_sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """Return the first entry that differs between two descriptions, as `NAME was X, and is Y`.
+
+    None if they are equal. Of an entry that is itself a mapping, only the differing part is shown.
+    """
+    for name in [*now, *(name for name in before if name not in now)]:
+        was, is_ = before.get(name), now.get(name)
+        if was != is_:
+            shown = (_shorten(_part(one, other)) for one, other in ((was, is_), (is_, was)))
+            return "{} was {}, and is {}".format(name, *shown)
+    return None
+
+
+def _part(value: Any, other: Any) -> Any:
+    """Return the entries of `value` that are different or absent in `other`."""
+    if not (isinstance(value, dict) and isinstance(other, dict)):
+        return value
+    return {k: _part(v, other.get(k)) for k, v in value.items() if other.get(k) != v}
+
+
+def _shorten(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."

@@ -1,0 +1,193 @@
+"""Folders of results: one writer at a time, and an old result stays until the new one is whole.
+
+A result that replaces another is made in the folder `.new` inside the folder of the old one. The
+whole new result then takes the place of the old one.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from lapsd.traces.files.writing import make_writable_folder
+
+NEW, WRITER = ".new", ".writer"
+
+
+class Kind(NamedTuple):
+    """A kind of result.
+
+    Attributes
+    ----------
+    what : str
+        Its name, for messages.
+    mark : str
+        The file or folder that identifies a folder of this kind.
+    files : tuple of str
+        Patterns of all its files and folders.
+    """
+
+    what: str
+    mark: str
+    files: tuple[str, ...]
+
+    def owns(self, path: Path) -> bool:
+        """Return whether a path has a name of this kind of result."""
+        return any(path.match(pattern) for pattern in self.files)
+
+
+def claim(folder: Path, kind: Kind, *, overwrite: bool) -> Path:
+    """Return the folder in which a new result is made: `folder`, or `.new` in it if it holds one.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a result and `overwrite` is not set, or holds other files.
+    OSError
+        If the folder cannot be written to.
+    """
+    held = _check(folder, kind, overwrite=overwrite)
+    _remove(folder / NEW)
+    return new_in(folder) if held else folder
+
+
+@contextmanager
+def replacing(folder: Path, kind: Kind, *, overwrite: bool) -> Iterator[Path]:
+    """Claim a folder, and yield a folder in it to which the block writes a whole new result.
+
+    The new result takes the place of the old one when the block ends. Nothing changes if the block
+    raises an exception.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a result and `overwrite` is not set, holds other files, or is written by
+        another process.
+    OSError
+        If the folder cannot be written to.
+    """
+    with only_writer(folder):
+        _check(folder, kind, overwrite=overwrite)
+        try:
+            yield new_in(folder)
+            publish(folder, kind)
+        finally:
+            _remove(folder / NEW)
+
+
+def new_in(folder: Path) -> Path:
+    """Return the folder for a result that replaces the one in `folder`, made empty."""
+    _remove(folder / NEW)
+    (folder / NEW).mkdir()
+    return folder / NEW
+
+
+def _check(folder: Path, kind: Kind, *, overwrite: bool) -> bool:
+    """Check that a new result may be made in a folder; return whether the folder holds one."""
+    make_writable_folder(folder)
+    held = any((place / kind.mark).exists() for place in (folder, folder / NEW))
+    if held and not overwrite:
+        raise ValueError(
+            f"{folder} holds a {kind.what} already: choose another folder, or overwrite it"
+        )
+    if not held and (others := _others(folder, kind)):
+        raise ValueError(
+            f"{folder} is not empty and holds no {kind.what} ({min(others)}): choose another folder"
+        )
+    return held
+
+
+def _others(folder: Path, kind: Kind) -> list[str]:
+    """Return the names in a folder that a new result of this kind must not mix with."""
+    names = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
+    return [name for name in names if not (name.startswith("_") and kind.owns(Path(name)))]
+
+
+def in_work(folder: Path, kind: Kind) -> Path:
+    """Return the folder of the result that was begun last: `folder`, or `.new` in it."""
+    return folder / NEW if (folder / NEW / kind.mark).exists() else folder
+
+
+def publish(folder: Path, kind: Kind) -> None:
+    """Replace the old result of a folder by the new one, if there is one. The mark goes first and
+    comes last, so that an interrupted replacement does not look like a result.
+    """
+    new = folder / NEW
+    if not new.exists():
+        return
+    for pattern in (kind.mark, *kind.files):
+        for old in folder.glob(pattern):
+            _remove(old)
+    for path in sorted(new.iterdir(), key=lambda path: path.name == kind.mark):
+        path.rename(folder / path.name)
+    new.rmdir()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Be the only writer of a folder while the block runs.
+
+    The file `.writer` names host, process and start. It is locked as long as its process lives, so
+    that the file of a dead process claims nothing. A file system without locks is not protected.
+
+    Raises
+    ------
+    ValueError
+        If another process writes the folder, naming it.
+    OSError
+        If the folder cannot be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / WRITER
+    with _locked(path) as file:
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        claimed = {"host": socket.gethostname(), "process": os.getpid(), "started": started}
+        file.truncate(0)
+        file.write(json.dumps(claimed) + "\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                path.unlink()
+
+
+def _locked(path: Path) -> IO[str]:
+    """Return the open file of a claim, locked by this process."""
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise ValueError(
+                f"{path.parent}: {_writer(path)} writes there: wait until it ends"
+            ) from None
+        except OSError:
+            return file  # a file system without locks
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()  # its writer ended, and removed the file, after we had opened it
+
+
+def _writer(path: Path) -> str:
+    """Return the writer that a claim names, in words."""
+    try:
+        claimed = json.loads(path.read_text(encoding="utf-8"))
+        return "process {process} on {host}, started {started},".format(**claimed)
+    except (OSError, ValueError, LookupError, TypeError):
+        return "another process"
