@@ -145,11 +145,11 @@ def parse_policy(spec: str) -> Policy:
         For an unknown name or parameter (listing the known ones), an old name of either (giving the
         new one), or a value out of bounds.
     """
-    name, _, rest = spec.partition(":")
+    name, colon, rest = spec.partition(":")
     made = policy_class(name)
     known = {f.name: f for f in parameters_of(made)}
     values: dict[str, Any] = {}
-    for part in filter(None, rest.split(",")):
+    for part in rest.split(",") if colon else ():
         key, equals, text = part.partition("=")
         if key not in known:
             if (new := RENAMED.get(key)) in known:

@@ -3,16 +3,36 @@
 Imports only the standard library, so that every package may use it.
 """
 
+import re
 from collections.abc import Collection
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
 AUTO = "auto"  # the text for None
 
+# as a person writes numbers; Python also takes 1_0, " 10 " and digits of other scripts
+_NUMBER = {
+    int: re.compile(r"-?[0-9]{1,1000}"),
+    float: re.compile(r"-?(([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|inf|nan)"),
+}
 _NEEDED = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
 _BY_NAME: dict[str, type] = {kind.__name__: kind for kind in (*_NEEDED, NoneType)} | {
     "None": NoneType
 }
+
+
+def number_from_text(text: str, kind: type[int] | type[float]) -> int | float | None:
+    """Return the number that a text stands for, or None if it is no number of this kind.
+
+    Digits are ASCII; a sign is a minus; an integer has no point and no exponent. `inf` and `nan`
+    are numbers, which bounds refuse. Minus zero is zero.
+
+    Examples
+    --------
+    >>> [number_from_text(text, float) for text in ("2", "-.5", "1e3", "-0", "1_0", "+1", " 1")]
+    [2.0, -0.5, 1000.0, 0.0, None, None, None]
+    """
+    return (kind(text) or kind(0)) if _NUMBER[kind].fullmatch(text) else None
 
 
 def value_from_text(
@@ -64,10 +84,9 @@ def value_from_text(
             if text in ("true", "false"):
                 return text == "true"
             continue
-        try:
-            return kind(text)
-        except ValueError:
-            continue
+        number = number_from_text(text, kind)
+        if number is not None:
+            return number
     needed = " or ".join([_NEEDED[kind] for kind in kinds] + [*none] * may_be_none)
     raise ValueError(f"{place}: needs {needed}{f', as in {example}' if example else ''}")
 

@@ -43,9 +43,15 @@ class Verbs(TyperGroup):
         return list(VERBS)
 
     def get_command(self, context: Any, name: str) -> Any:
-        """Return the command of a verb, from its module."""
+        """Return the command of a verb, from its module.
+
+        Raises
+        ------
+        ValueError
+            If there is no such verb.
+        """
         if name not in VERBS:
-            return None
+            raise ValueError(f"unknown command {name!r}: known are {', '.join(VERBS)}")
         command = get_command(importlib.import_module(f"lapsd.cli.{VERBS[name]}").app)
         command.name = name
         return command

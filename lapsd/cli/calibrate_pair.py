@@ -18,7 +18,9 @@ from lapsd.calibrate.record import Calibration, calibrate
 from lapsd.calibrate.requests import Settings, Tokenized, in_order, tokenize
 from lapsd.calibrate.timing.cells import BATCHES
 from lapsd.cli.measuring import HELP, budget_of, report_left_out, use_threads
+from lapsd.cli.options import verb
 from lapsd.cli.terminal import watch
+from lapsd.policies.text_values import number_from_text
 from lapsd.traces import Trace, save_profile, save_trace
 from lapsd.traces.errors import DONE, INCOMPLETE, run_command
 from lapsd.traces.files import (
@@ -35,7 +37,7 @@ DEFAULT_TEMPERATURE = 0.7
 OTHER_FILES = ("profile.json", "rounds.parquet", "samples.parquet")
 CALIBRATION = Kind("calibration", JOURNAL, (JOURNAL, "trace*.parquet", *OTHER_FILES))
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = verb()
 
 
 @app.command(name="calibrate")
@@ -184,10 +186,10 @@ def numbers(text: str, option: str) -> tuple[int, ...]:
     ValueError
         If they are not numbers. The message names the option.
     """
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"{option} {text!r}: must be whole numbers separated by commas") from None
+    numbers = [number_from_text(part.strip(), int) for part in text.split(",")]
+    if None in numbers:
+        raise ValueError(f"{option} {text!r}: must be whole numbers separated by commas")
+    return tuple(int(number) for number in numbers if number is not None)
 
 
 def _calibrated(

@@ -21,6 +21,7 @@ from lapsd.cli.calibrate_pair import (
     typed,
     write,
 )
+from lapsd.cli.options import verb
 from lapsd.cli.terminal import watch
 from lapsd.serve.calibration import Requests, calibrate
 from lapsd.serve.plan import Plan, PlannedRequest
@@ -30,7 +31,7 @@ from lapsd.traces.files import only_writer, publish
 
 BATCHES = "1,2,4,8"
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = verb()
 
 
 @app.command(name="calibrate")

@@ -1,5 +1,6 @@
 """Time budgets and threads of the commands that run real models."""
 
+import math
 import sys
 
 import torch
@@ -7,6 +8,7 @@ import torch
 from lapsd.calibrate.budget import Budget
 from lapsd.calibrate.models.loading import Pair
 from lapsd.calibrate.models.threads import choose_threads
+from lapsd.policies.text_values import number_from_text
 
 BUNDLED_S = 300.0  # the budget of the bundled pair, whose measurements are for trying things out
 UNLIMITED = "unlimited"
@@ -31,13 +33,10 @@ def budget_of(text: str | None, *, bundled: bool) -> Budget:
         return Budget(BUNDLED_S) if bundled else Budget()
     if text == UNLIMITED:
         return Budget()
-    try:
-        budget = Budget(float(text))
-    except ValueError:
-        budget = Budget()
-    if not budget.limited:
+    seconds = number_from_text(text, float)
+    if seconds is None or not 0 < seconds < math.inf:
         raise ValueError(f"--budget {text}: must be a number of seconds above 0, or {UNLIMITED}")
-    return budget
+    return Budget(seconds)
 
 
 def use_threads(pair: Pair, n: int, batch: int, before: int | None, *, quiet: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lapsd.cli.literal import Verb
 from lapsd.traces.files import BUNDLED, Kind
 
 FIGURES = (".png", ".pdf", ".svg")
@@ -22,11 +23,9 @@ Engine = Annotated[
 Workers = Annotated[int | None, typer.Option(help="Processes [default: one per core].")]
 
 
-def verb(**more: Any) -> typer.Typer:
+def verb(**more: Any) -> Verb:
     """Return the application of a verb, with the settings that all verbs share."""
-    return typer.Typer(
-        add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, **more
-    )
+    return Verb(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, **more)
 
 
 def check_file(

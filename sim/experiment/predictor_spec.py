@@ -17,14 +17,14 @@ def parse_predictor(text: str) -> LengthPredictor:
         For an unknown kind (listing the known ones), or a parameter that is missing, wrong or out
         of bounds.
     """
-    kind, _, rest = text.partition(":")
+    kind, colon, rest = text.partition(":")
     if kind not in PREDICTORS:
         known = ", ".join(usage(predictor) for predictor in PREDICTORS.values())
         raise ValueError(f"length predictor {text!r}: known are {known}")
     made = PREDICTORS[kind]
     parameters = {f.name: f for f in fields(made)}
     values: dict[str, Any] = {}
-    for position, part in enumerate(filter(None, rest.split(","))):
+    for position, part in enumerate(rest.split(",") if colon else ()):
         name, equals, value = part.partition("=")
         if not equals:
             name, value = [*parameters, part][min(position, len(parameters))], part

@@ -121,7 +121,7 @@ class ScenarioField:
             if not inside:
                 texts = f", or {' or '.join(self.texts)}" if self.texts else ""
                 raise ValueError(f"{self.name}={value}: must be {self.bounds or 'finite'}{texts}")
-        return self.kind(value)  # type: ignore[no-any-return]
+        return self.kind(value) or self.kind()  # type: ignore[no-any-return]  # no minus zero
 
     @property
     def bounds(self) -> str:

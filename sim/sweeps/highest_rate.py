@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lapsd.policies import Policy
+from lapsd.policies.text_values import number_from_text
 from lapsd.sim.experiment.metrics import Metric, metric_named, recorded
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.runs import Runs, run
@@ -38,12 +39,9 @@ class Constraint:
         ValueError
             If the text is no constraint, or the metric is unknown or not defined for single runs.
         """
-        parts = re.fullmatch(r"\s*(\w+)\s*<=?\s*([0-9.eE+-]+)\s*", text)
-        try:
-            bound = float(parts[2]) if parts else 0.0
-        except ValueError:
-            bound = 0.0
-        if parts is None or not 0 < bound < float("inf"):
+        parts = re.fullmatch(r"\s*(\w+)\s*<=?\s*(\S+)\s*", text)
+        bound = number_from_text(parts[2], float) if parts else None
+        if parts is None or bound is None or not 0 < bound < float("inf"):
             raise ValueError(
                 f"constraint {text!r}: needs METRIC<=BOUND, as in mean_normalized_latency_s<=0.2"
             )

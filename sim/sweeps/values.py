@@ -3,13 +3,15 @@
 Knows nothing of combinations and runs.
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
-from lapsd.policies.text_values import text_from_value, value_from_text
+from lapsd.policies.text_values import number_from_text, text_from_value, value_from_text
 from lapsd.sim.experiment.scenario_field import ScenarioField, Value
 
 MOST_VALUES = 100_000
@@ -123,11 +125,13 @@ def values_of(text: str, name: str) -> Sequence[str]:
             values.append(part.strip())
             continue
         try:
+            if not all(map(_is_number, ends)):
+                raise ValueError
             low, high, *rest = (Decimal(end) for end in ends)
             step = rest[0] if rest else Decimal(1)
             if len(rest) > 1 or step <= 0 or low > high or not (high - low) / step < MOST_VALUES:
                 raise ValueError
-        except (InvalidOperation, ValueError):
+        except ValueError:
             raise ValueError(
                 f"{name} {part!r}: a range is low:high or low:high:step, of at most {MOST_VALUES}"
                 " values"
@@ -146,16 +150,15 @@ def share_of(value: Any) -> float:
     ValueError
         If the value is something else.
     """
-    try:
-        if isinstance(value, str) and value.endswith("%"):
-            return float(value.removesuffix("%")) / 100
+    if isinstance(value, str):
+        number = number_from_text(value.removesuffix("%"), float)
+        if number is not None:
+            return number / 100 if value.endswith("%") else number
+    elif isinstance(value, Real):
         return float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"until_ci {value!r}: needs a share, as in 2% or 0.02") from None
+    raise ValueError(f"until_ci {value!r}: needs a share, as in 2% or 0.02")
 
 
 def _is_number(text: str) -> bool:
-    try:
-        return Decimal(text).is_finite()
-    except InvalidOperation:
-        return False
+    number = number_from_text(text, float)
+    return number is not None and math.isfinite(number)

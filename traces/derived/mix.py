@@ -1,10 +1,13 @@
 """Mixes of data sets: `code=0.7+prose=0.3`, or `code+prose` for equal shares."""
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
 
 from lapsd.traces.trace import Trace
+
+SHARE = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")  # float() also takes 1_0
 
 COPIES = 20  # length of a mix in lengths of the trace, so that shares are exact to well below 1 %
 
@@ -25,10 +28,9 @@ def shares_of(text: str) -> dict[str, float]:
     shares: dict[str, float] = {}
     for part in text.split("+"):
         name, equals, weight = part.partition("=")
-        try:
-            share = float(weight) if equals else 1.0
-        except ValueError:
-            share = 0.0
+        share = 1.0
+        if equals:
+            share = float(weight) if SHARE.fullmatch(weight) else 0.0
         if not name or name in shares or not 0 < share < 1e9:
             raise ValueError(
                 f"dataset {text!r}: a mix is NAME=SHARE+NAME=SHARE, each name once, shares above 0"

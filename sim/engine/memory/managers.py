@@ -26,15 +26,18 @@ def parse_memory(spec: str, eviction: Eviction, limits: Limits) -> Memory:
     Raises
     ------
     ValueError
-        For an unknown name or parameter (listing the known ones), or a value out of bounds.
+        For an unknown name or parameter (listing the known ones), a parameter that is given
+        twice, or a value out of bounds.
     """
-    name, _, rest = spec.partition(":")
+    name, colon, rest = spec.partition(":")
     if name not in MANAGERS:
         raise ValueError(f"memory {name!r}: must be {', '.join(MANAGERS)}")
     known = parameters_of(MANAGERS[name])
     values: dict[str, Any] = {}
-    for part in filter(None, rest.split("+")):
+    for part in rest.split("+") if colon else ():
         key, _, text = part.partition("=")
+        if key in values:
+            raise ValueError(f"memory {name}: {key} is given twice")
         if key not in known:
             its = f"its parameters are {', '.join(known)}" if known else "it has none"
             raise ValueError(f"memory {name} has no parameter {key!r}: {its}")

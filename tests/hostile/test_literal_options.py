@@ -1,0 +1,72 @@
+"""Options are taken literally: what would be dropped, clipped or read differently is refused."""
+
+from tests.hostile.harness import Case, each
+
+MEMORY = "compare --kv-tokens 4000 --memory"
+
+CASES = [
+    Case("compare --requests 1_0", "--requests '1_0': needs an integer"),
+    Case("compare --requests +3", "--requests '+3': needs an integer"),
+    Case("compare --requests 0x10", "--requests '0x10'"),
+    Case("compare --requests 1e1", "--requests '1e1'"),
+    Case("compare --requests 3.0", "--requests '3.0'"),
+    Case("compare --requests ' 3'", "--requests ' 3'"),
+    Case("compare --requests ٣", "needs an integer"),
+    Case("compare --seeds 1_0", "--seeds '1_0'"),
+    Case("compare --load 0_1", "--load '0_1': needs a number"),
+    Case("compare --load ０.５", "needs a number"),
+    Case("compare --load Infinity", "needs a number"),
+    Case("compare --load 0x1p-1", "needs a number"),
+    Case("compare --load -0", "load=-0.0: must be above 0"),
+    Case("compare --kv-slots 1_0", "kv_slots='1_0'"),
+    Case("compare --kv-slots ''", "--kv-slots '': is empty"),
+    Case("compare --requests ''", "--requests '': is empty"),
+    Case("compare --out=", "--out '': is empty"),
+    Case("compare --trace ''", "--trace '': is empty"),
+    Case("compare --dataset ''", "--dataset '': is empty"),
+    Case("compare --policy ''", "--policy '': is empty"),
+    Case("show ''", "PATH '': is empty"),
+    Case("best ''", "FOLDER '': is empty"),
+    Case("generate -o ''", "--out '': is empty"),
+    Case("compare --out --json", "--out: needs a value, and '--json' is an option"),
+    Case("compare --load --rate 3", "'--rate' is an option"),
+    Case("compare --requests 3 --requests 4", "--requests is given twice"),
+    Case("compare --load 0.5 --load=0.6", "--load is given twice"),
+    Case("compare --all-at-once --all-at-once", "--all-at-once is given twice"),
+    Case("generate -o a.parquet --out b.parquet", "--out is given twice"),
+    Case("sweep --out a --out b", "--out is given twice"),
+    Case("sweep --out a --K 2 --K 3", "--K is given twice"),
+    Case("sweep --out a --seeds 1_0", "--seeds '1_0'"),
+    Case("sweep --out a --K 1_0", "K=1_0"),
+    Case("sweep --out a --load 0.1:0.5:0.2_0", "a range is low:high"),
+    Case("sweep --out a --load 0.1:+0.5", "a range is low:high"),
+    Case("sweep --out a --until-ci 2_0%", "needs a share"),
+    Case("sweep --out a --K", "--K: needs a value"),
+    Case("sweep --out a --K ''", "a value is empty"),
+    Case("capacity --constraint 'mean_latency_s<=1_0'", "needs METRIC<=BOUND"),
+    Case("capacity --tolerance 0_1", "--tolerance '0_1'"),
+    Case(f"{MEMORY} paged:block=1+block=2", "memory paged: block is given twice"),
+    Case(f"{MEMORY} paged:", "memory paged has no parameter ''"),
+    Case(f"{MEMORY} paged:block=8+", "memory paged has no parameter ''"),
+    Case(f"{MEMORY} paged:block", "block '': needs an integer"),
+    Case(f"{MEMORY} paged:block=1_6", "block '1_6': needs an integer"),
+    Case(f"{MEMORY} paged:park=yes", "park 'yes': needs true or false"),
+    Case(f"{MEMORY} alise:high=0_9", "high '0_9': needs a number"),
+    Case("compare --policy fcfs:", "policy fcfs has no parameter ''"),
+    Case("compare --policy laps-sd:K=4,", "policy laps-sd has no parameter ''"),
+    Case("compare --policy laps-sd:K=4,K=5", "given twice"),
+    Case("compare --policy laps-sd:K=1_0", "K=1_0: needs an integer"),
+    Case("compare --length-predictor oracle:", "must be oracle"),
+    Case("compare --length-predictor noisy:", "needs a value, as in noisy:0.5"),
+    Case("compare --length-predictor noisy:0_5", "needs a number, as in noisy:0.5"),
+    Case("compare --length-predictor noisy:0.5,sd=0.5", "must be noisy:SD"),
+    Case("compare --dataset code=1_0+prose=0.3", "a mix is NAME=SHARE"),
+    Case("compare --lod 0.5", "--load"),
+    Case("comprae", "unknown command 'comprae': known are compare, show"),
+    Case("''", "unknown command ''"),
+]
+
+
+@each(CASES)
+def test_an_option_that_would_be_read_differently_is_refused(case, run):
+    run(case)
