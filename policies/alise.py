@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
-from lapsd.policies.base import NEVER, Job, NewJob, PolicyContext, Rank
+from lapsd.policies.base import NEVER, Job, Lengths, NewJob, PolicyContext, Rank
 from lapsd.policies.las import LAS
 from lapsd.policies.time_model import FORMS, TimeModel
 
@@ -78,6 +78,11 @@ class Alise(LAS):
     def on_arrival(self, job: NewJob) -> None:
         job.state.output_tokens = job.predicted_tokens
         job.state.prefill_ns = self.time.prefill_ns(job.prompt_tokens, self.model)
+
+    def largest_ns(self, lengths: Lengths) -> int:
+        grown = math.ceil((lengths.output_tokens + 1) * self.overrun) + 1
+        left = max(lengths.predicted_tokens, grown)
+        return self.time.largest_ns(lengths.prompt_tokens, left)
 
     def remaining_ns(self, job: Job) -> int:
         """Return the estimated remaining time of the request: the rest of T_gen."""

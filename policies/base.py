@@ -150,6 +150,15 @@ class NewJob(Protocol):
     def state(self) -> Any: ...
 
 
+class Lengths(NamedTuple):
+    """The largest numbers of tokens and rounds of the requests of a run."""
+
+    prompt_tokens: int
+    output_tokens: int
+    predicted_tokens: int
+    rounds: int
+
+
 class Event(NamedTuple):
     """An arrival or a completion that precedes a decision."""
 
@@ -228,6 +237,13 @@ class Policy:
         None: unknown.
         """
         return None
+
+    def largest_ns(self, lengths: Lengths) -> int:
+        """Return a bound of the whole numbers that the policy, once bound, computes of requests of
+        up to these lengths. A run in which it may exceed 2**62 is refused, as compiled code has
+        64-bit integers.
+        """
+        return 0
 
     def derived_values(self) -> dict[str, Any]:
         """Return the values that `bind` derived, which results list with the parameters."""

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
-from lapsd.policies.base import NEVER, Job, NewJob, Policy, PolicyContext, Rank
+from lapsd.policies.base import NEVER, Job, Lengths, NewJob, Policy, PolicyContext, Rank
 from lapsd.policies.time_model import TimeModel
 
 
@@ -105,6 +105,9 @@ class FastServe(Policy):
         """Join the first level whose quantum is at least the prefill time."""
         prefill_ns = self.time.prefill_ns(job.prompt_tokens, "exact")
         job.state.level = bisect_left(self.quanta_ns, prefill_ns)
+
+    def largest_ns(self, lengths: Lengths) -> int:
+        return self.time.largest_ns(lengths.prompt_tokens, 0)
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         starves_ns = self._starves_ns(job)

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lapsd.policies.base import Job, NewJob, Policy, PolicyContext, Rank
+from lapsd.policies.base import Job, Lengths, NewJob, Policy, PolicyContext, Rank
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,9 @@ class Gittins(Policy):
 
     def bind(self, context: PolicyContext) -> Self:
         return replace(self, sizes_ns=np.sort(np.array(context.past_sizes_ns, dtype=np.int64)))
+
+    def largest_ns(self, lengths: Lengths) -> int:
+        return len(self.sizes_ns) * int(self.sizes_ns.max(initial=0))
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         return (job.state.service_per_completion,)

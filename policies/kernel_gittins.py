@@ -81,7 +81,7 @@ class KernelGittins(Policy):
             similar=SimilarRequests(context.history),
             tokens_per_round=context.history.tokens_per_round,
             mean_round_ns=context.mean_round_ns,
-            switch_penalty_ns=round(self.switch_penalty * switch_penalty_ns(context)),
+            switch_penalty_ns=switch_penalty_ns(context, self.switch_penalty),
         )
 
     def rank(self, job: Job, now_ns: int) -> Rank:

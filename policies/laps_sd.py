@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
-from lapsd.policies.base import Job, PolicyContext, Rank
+from lapsd.policies.base import Job, Lengths, PolicyContext, Rank
 from lapsd.policies.las import LAS
 from lapsd.policies.switch_penalty import switch_penalty_ns
 
@@ -23,23 +23,24 @@ class Perception:
     ----------
     perceptible : bool
         Whether it is perceptible; the other fields but `has_run` are its estimate from the round r
-        on at which it became so. The time per token is ns / tokens. The two are stored separately
-        so that T̃ is rounded only once, and equal T̃ compare as equal.
+        on at which it became so. The time per token is ns_per_token + rest_ns / tokens, in whole
+        numbers so that T̃ is rounded only once, and equal T̃ compare as equal.
     has_run : bool
         Whether it is not perceptible, and has run in its queue; only with `preempt=false`.
     output_tokens : int
         L̂, the predicted output length.
-    ns : int
-        c̄ · r, the time of r mean rounds.
     tokens : int
         Accepted tokens + r, the output tokens of the first r rounds.
+    ns_per_token, rest_ns : int
+        c̄ · r, the time of r mean rounds, is tokens · ns_per_token + rest_ns, 0 <= rest_ns < tokens.
     """
 
     perceptible: bool = False
     has_run: bool = False
     output_tokens: int = 0
-    ns: int = 0
     tokens: int = 1
+    ns_per_token: int = 0
+    rest_ns: int = 0
 
 
 def remaining_ns(state: Perception, emitted: int) -> int:
@@ -48,7 +49,8 @@ def remaining_ns(state: Perception, emitted: int) -> int:
     """
     if emitted >= state.output_tokens:
         return 0
-    return state.ns * (state.output_tokens - emitted) // state.tokens
+    left = state.output_tokens - emitted
+    return state.ns_per_token * left + state.rest_ns * left // state.tokens
 
 
 def standard_deviation(values: Sequence[float]) -> float:
@@ -144,9 +146,14 @@ class LapsSD(LAS):
     def bind(self, context: PolicyContext) -> Self:
         own: dict[str, Any] = {
             "mean_round_ns": context.mean_round_ns,
-            "switch_penalty_ns": round(self.switch_penalty * switch_penalty_ns(context)),
+            "switch_penalty_ns": switch_penalty_ns(context, self.switch_penalty),
         }
         return replace(self, **self._queues(context), **own)
+
+    def largest_ns(self, lengths: Lengths) -> int:
+        emitted = lengths.output_tokens + 1
+        predicted = max(lengths.predicted_tokens, math.ceil(emitted * self.overrun)) + 1
+        return (self.mean_round_ns + emitted) * predicted
 
     def rank(self, job: Job, now_ns: int) -> Rank:
         level = self.level(job, now_ns) if self.age_ns else job.queue
@@ -183,8 +190,9 @@ class LapsSD(LAS):
         elif self.is_stable(job):
             state.perceptible, state.has_run = True, False
             state.output_tokens = job.predicted_tokens
-            state.ns = self.mean_round_ns * job.rounds
             state.tokens = job.accepted + job.rounds
+            ns = self.mean_round_ns * job.rounds
+            state.ns_per_token, state.rest_ns = ns // state.tokens, ns % state.tokens
             job.queue = self.queue_of(self.predicted_remaining_ns(job))
         else:
             queue = self.queue_of(job.service_ns)

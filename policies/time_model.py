@@ -77,10 +77,17 @@ class TimeModel:
         if left <= 0:
             return 0
         if form == "published":
-            return (
-                left * (self.step_ns_per_token * prompt + self.step_ns) * self.rounds // self.tokens
-            )
-        contexts = left * (prompt + done) + left * (left - 1) // 2
-        return (
-            (self.step_ns_per_token * contexts + left * self.step_ns) * self.rounds // self.tokens
-        )
+            ns = left * (self.step_ns_per_token * prompt + self.step_ns)
+        else:
+            contexts = left * (prompt + done) + left * (left - 1) // 2
+            ns = self.step_ns_per_token * contexts + left * self.step_ns
+        # the product of all steps and rounds may exceed 64 bits
+        return ns // self.tokens * self.rounds + ns % self.tokens * self.rounds // self.tokens
+
+    def largest_ns(self, prompt: int, left: int) -> int:
+        """Return a bound of the whole numbers that are computed for requests of up to so many
+        prompt tokens and further output tokens.
+        """
+        context_ns = self.step_ns_per_token * (prompt + left) + self.step_ns
+        prefill_ns = max(self.prefill_ns_per_token * prompt, self.prefill_ns(prompt, "exact"))
+        return prefill_ns + left * max(context_ns, prompt + left) + self.tokens * self.rounds

@@ -98,7 +98,7 @@ class Piecewise:
     def several(self, parts: Sequence[int]) -> int:
         """See `PromptCost.several`; each token attends only to its own part."""
         squares = sum([p * p for p in parts])
-        return _at_width(self.base_ns, sum(parts)) + self.per_square_ps * squares // 1_000
+        return at_width(self.base_ns, sum(parts)) + self.per_square_ps * squares // 1_000
 
     def scaled(self, factor: float) -> Self:
         """See `PromptCost.scaled`."""
@@ -141,7 +141,7 @@ class RoundTerms:
     def verify(self, width: int) -> Linear:
         """Return the cost of a verify pass over `width` tokens, by context."""
         return Linear(
-            _at_width(self.verify_base_ns, width), _at_width(self.verify_per_token_ns, width)
+            at_width(self.verify_base_ns, width), at_width(self.verify_per_token_ns, width)
         )
 
     def base_ns(self, drafted: int) -> int:
@@ -166,7 +166,7 @@ def _scaled(table: Mapping[int, int], factor: float) -> dict[int, int]:
     return {key: round(factor * ns) for key, ns in table.items()}
 
 
-def _at_width(table: Mapping[int, int], width: int) -> int:
+def at_width(table: Mapping[int, int], width: int) -> int:
     """Return a table's value at a width, linear between measured widths and rounded down.
 
     Below the narrowest width, its value applies; above the widest, the last line continues, but
@@ -206,7 +206,7 @@ class StepTerms:
     draft_step: Linear = Linear(0, 0)
 
     def __call__(self, tokens: int, contexts: int) -> int:
-        return _at_width(self.base_ns, tokens) + _at_width(self.per_context_ns, tokens) * contexts
+        return at_width(self.base_ns, tokens) + at_width(self.per_context_ns, tokens) * contexts
 
     def scaled(self, factor: float) -> "StepTerms":
         """Return the terms times a factor, each coefficient rounded."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lapsd.traces.bounds import MOST_DRAFTED, MOST_TOKENS
 from lapsd.traces.errors import FormatError
 from lapsd.traces.provenance import Provenance
 from lapsd.traces.trace import COLUMNS, POSITION_COLUMNS, Trace, prediction_column, prediction_name
@@ -75,11 +76,11 @@ def checked_trace(
     trace = Trace(
         request_id=columns["request_id"],
         dataset=columns["dataset"],
-        prompt_tokens=np.array(columns["prompt_tokens"], dtype=np.int64),
-        output_tokens=np.array(columns["output_tokens"], dtype=np.int64),
+        prompt_tokens=_whole(columns["prompt_tokens"], "prompt_tokens", source),
+        output_tokens=_whole(columns["output_tokens"], "output_tokens", source),
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         predictions={
-            prediction: np.array(values, dtype=np.int64)
+            prediction: _whole(values, column, source)
             for column, values in columns.items()
             if (prediction := prediction_name(column)) is not None
         },
@@ -95,7 +96,47 @@ def _flat(lists: list[list[Any]], name: str, source: str, kind: type) -> NDArray
     if None in values:
         row = next(i for i, entries in enumerate(lists) if None in entries)
         raise FormatError(f"{source}, row {row}, field {name!r}: a value is missing")
+    if kind is np.int64:
+        return _whole(values, name, source, lists)
     return np.array(values, dtype=kind)
+
+
+def _whole(
+    values: list[Any], name: str, source: str, rows: Sequence[Any] | None = None
+) -> NDArray[np.int64]:
+    """Return whole numbers as an array; refuse numbers that 64 bits cannot hold.
+
+    Parameters
+    ----------
+    rows : the numbers of each row, or the number of each row; by default `values`.
+    """
+    try:
+        return np.array(values, dtype=np.int64)
+    except OverflowError as error:
+        for row, entry in enumerate(rows or values):
+            for value in entry if isinstance(entry, list) else [entry]:
+                if abs(value) >= 2**63:
+                    why = f"field {name!r}: {str(value)[:40]}: must be below 2**63"
+                    raise FormatError(f"{source}, row {row}, {why}") from error
+        raise
+
+
+def check_lengths(
+    source: str, prompt_tokens: NDArray[np.int64], output_tokens: NDArray[np.int64]
+) -> None:
+    """Check the lengths of requests.
+
+    Raises
+    ------
+    FormatError
+        Naming `source`, row and field, if a length is out of bounds.
+    """
+    for name, tokens, least in (
+        ("prompt_tokens", prompt_tokens, 0),
+        ("output_tokens", output_tokens, 1),
+    ):
+        _refuse(source, tokens < least, name, f"below {least}", tokens)
+        _refuse(source, tokens > MOST_TOKENS, name, f"must be at most {MOST_TOKENS}", tokens)
 
 
 def check_trace(trace: Trace, source: str) -> None:
@@ -108,19 +149,17 @@ def check_trace(trace: Trace, source: str) -> None:
     """
     _check_datasets(trace, source)
     owner = np.repeat(np.arange(len(trace)), trace.rounds)
-    bad = np.bincount(owner[trace.accepted < 0], minlength=len(trace)) > 0
-    _refuse(source, bad, "accepted", "below 0")
-    bad = np.bincount(owner[trace.accepted > trace.drafted], minlength=len(trace)) > 0
-    _refuse(source, bad, "accepted", "more tokens accepted than drafted in a round")
-    _refuse(source, trace.prompt_tokens < 0, "prompt_tokens", "below 0", trace.prompt_tokens)
-    _refuse(source, trace.output_tokens < 1, "output_tokens", "below 1", trace.output_tokens)
-    for name, tokens in (
-        ("prompt_tokens", trace.prompt_tokens),
-        ("output_tokens", trace.output_tokens),
+    for bad, name, why in (
+        (trace.accepted < 0, "accepted", "below 0"),
+        (
+            trace.accepted > trace.drafted,
+            "accepted",
+            "more tokens accepted than drafted in a round",
+        ),
+        (trace.drafted > MOST_DRAFTED, "drafted", f"must be at most {MOST_DRAFTED}"),
     ):
-        _refuse(source, tokens >= 2**31, name, f"must be below {2**31}", tokens)
-    bad = np.bincount(owner[trace.drafted >= 2**15], minlength=len(trace)) > 0
-    _refuse(source, bad, "drafted", f"must be below {2**15}")
+        _refuse(source, np.bincount(owner[bad], minlength=len(trace)) > 0, name, why)
+    check_lengths(source, trace.prompt_tokens, trace.output_tokens)
     surplus = trace.per_request(trace.accepted) + trace.rounds - trace.output_tokens
     last = trace.accepted[trace.offsets[1:] - 1]
     bad = ~((surplus == 0) | ((surplus == 1) & (last > 0)))
@@ -131,7 +170,10 @@ def check_trace(trace: Trace, source: str) -> None:
     _refuse(source, bad, "output_tokens", rule, trace.output_tokens)
     for name, tokens in trace.predictions.items():
         _refuse(source, tokens < 1, prediction_column(name), "below 1", tokens)
-        _refuse(source, tokens >= 2**31, prediction_column(name), f"must be below {2**31}", tokens)
+        above = f"must be at most {MOST_TOKENS}"
+        _refuse(source, tokens > MOST_TOKENS, prediction_column(name), above, tokens)
+    if trace.acceptable is None and trace.accept_prob is None:
+        return
     position_owner = np.repeat(np.arange(len(trace)), trace.output_tokens)
     if trace.acceptable is not None:
         left = np.repeat(trace.output_offsets[1:], trace.output_tokens) - np.arange(

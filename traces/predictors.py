@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lapsd.traces.bounds import MOST_TOKENS
 from lapsd.traces.trace import LEARNED, Trace, prediction_column
 
 LENGTH_STREAM = 3  # after the streams of `lapsd.traces.workload`
@@ -41,7 +42,8 @@ class LengthPredictor(ABC):
 
     @abstractmethod
     def predict(self, rows: NDArray[np.int64], trace: Trace, seed: int) -> NDArray[np.int64]:
-        """Return the predicted output tokens of the requests in `rows`, (N,), each at least 1.
+        """Return the predicted output tokens of the requests in `rows`, (N,), each between 1 and
+        `MOST_TOKENS`.
 
         Raises
         ------
@@ -82,9 +84,8 @@ class Noisy(LengthPredictor):
     def predict(self, rows: NDArray[np.int64], trace: Trace, seed: int) -> NDArray[np.int64]:
         """See `LengthPredictor.predict`."""
         truth = trace.output_tokens[rows]
-        return np.maximum(1, np.rint(truth * np.exp(self.sd * _errors(seed, len(truth))))).astype(
-            np.int64
-        )
+        errors = np.exp(self.sd * _errors(seed, len(truth)))
+        return _whole(np.asarray(truth * errors, dtype=np.float64))
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Regressed(LengthPredictor):
         # correlation r with the truth; the variance of the best prediction is r² that of the truth
         error = _errors(seed, len(truth))
         logs = mean + r**2 * (np.log(truth) - mean) + r * math.sqrt(1 - r**2) * sd * error
-        return np.asarray(np.maximum(1, np.rint(np.exp(logs))), dtype=np.int64)
+        return _whole(np.asarray(np.exp(logs)))
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,11 @@ PREDICTORS: dict[str, type[LengthPredictor]] = {
 
 def _errors(seed: int, count: int) -> NDArray[np.float64]:
     return np.random.default_rng([seed, LENGTH_STREAM]).standard_normal(count)
+
+
+def _whole(lengths: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return lengths as whole numbers of tokens within the bounds of predictions."""
+    return np.clip(np.rint(lengths), 1, MOST_TOKENS).astype(np.int64)
 
 
 def _recorded(predictor: LengthPredictor, name: str, trace: Trace) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from lapsd.traces.bounds import check_ns
 from lapsd.traces.profile import Profile
 from lapsd.traces.trace import Trace
 
@@ -112,16 +113,31 @@ def progress(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def cost_tables(
     trace: Trace, profile: Profile, batch: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the ns of a round at no context and per context token, indexed by draft length."""
-    cost = profile.round_cost(batch)
+    """Return the ns of a round at no context and per context token, indexed by draft length.
+
+    Raises
+    ------
+    ValueError
+        If as many rounds as output tokens, each at the longest context, exceed `MOST_NS`: a bound
+        of the time of a request, whether it is priced or estimated.
+    """
+    cost, output = profile.round_cost(batch), int(trace.output_tokens.max())
+    context = batch * (int(trace.prompt_tokens.max()) + output)
     base, per_token = np.zeros((2, int(trace.drafted.max()) + 1), dtype=np.int64)
     for n in np.unique(trace.drafted).tolist():
+        check_ns((output + 1) * cost(n, context), f"{output} rounds at {context} tokens of context")
         base[n], per_token[n] = cost.base_ns(n), cost.per_token_ns(n)
     return base, per_token
 
 
 def price(trace: Trace, profile: Profile, batch: int = 1) -> PricedTrace:
-    """Price every round of a trace, alone or in a batch of copies of its request, in O(rounds)."""
+    """Price every round of a trace, alone or in a batch of copies of its request, in O(rounds).
+
+    Raises
+    ------
+    ValueError
+        If a time may exceed `MOST_NS`, or the profile does not cover the trace.
+    """
     emitted, context = progress(trace)
     base, per_token = cost_tables(trace, profile, batch)
     round_ns = base[trace.drafted] + per_token[trace.drafted] * batch * context
@@ -129,6 +145,7 @@ def price(trace: Trace, profile: Profile, batch: int = 1) -> PricedTrace:
     to_cache = np.maximum(trace.prompt_tokens - 1, 0)
     lengths, which = np.unique(to_cache, return_inverse=True)
     times = [profile.costs.prefill(tokens) if tokens else 0 for tokens in lengths.tolist()]
+    check_ns(max(times), f"a prefill of up to {lengths[-1]} tokens")
     prefill_ns = np.array(times, dtype=np.int64)[which]
     return PricedTrace(
         trace, profile, round_ns, emitted, prefill_ns, trace.per_request(round_ns), batch

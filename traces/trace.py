@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lapsd.traces.bounds import MOST_TOKENS
 from lapsd.traces.provenance import Provenance
 
 COLUMNS = ("request_id", "dataset", "prompt_tokens", "output_tokens", "drafted", "accepted")
@@ -95,22 +96,22 @@ class Trace:
         Parameters
         ----------
         name : letters, digits, `_`, `.` and `-`.
-        tokens : predicted output lengths, (R,), each at least 1.
+        tokens : predicted output lengths, (R,), each from 1 to 2**31 - 1.
 
         Raises
         ------
         ValueError
-            If the name has other characters, or the lengths are not R whole numbers of at least 1.
+            If the name has other characters, or the lengths are not R such whole numbers.
         """
         lengths = np.asarray(tokens)
         if (
             lengths.shape != (len(self),)
             or lengths.dtype.kind not in "iu"
-            or (len(lengths) and lengths.min() < 1)
+            or (len(lengths) and not 1 <= lengths.min() <= lengths.max() <= MOST_TOKENS)
         ):
             raise ValueError(
-                f"prediction {name!r}: needs a whole number of at least 1 for each of {len(self)}"
-                " requests"
+                f"prediction {name!r}: needs a whole number from 1 to {MOST_TOKENS} for each of"
+                f" {len(self)} requests"
             )
         return replace(
             self, predictions={**self.predictions, _checked_name(name): lengths.astype(np.int64)}

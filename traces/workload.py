@@ -197,10 +197,10 @@ def draw_workload(
     if seed < 0:
         raise ValueError(f"seed={seed}: must be at least 0")
     rows = np.random.default_rng([seed, REQUEST_STREAM]).integers(len(priced.trace), size=requests)
-    arrival = np.cumsum(arrivals.unit_gaps(requests, seed)) * arrivals.mean_gap_ns(
-        mean_size_ns or priced.mean_size_ns
-    )
-    if arrival[-1] > LONGEST_S * 1e9:
+    gap_ns = arrivals.mean_gap_ns(mean_size_ns or priced.mean_size_ns)
+    with np.errstate(invalid="ignore"):  # 0 times infinity
+        arrival = np.cumsum(arrivals.unit_gaps(requests, seed)) * gap_ns
+    if not arrival[-1] <= LONGEST_S * 1e9:
         raise ValueError(
             f"{requests} requests would take {arrival[-1] / 1e9:.3g} s to arrive, above"
             f" {LONGEST_S} s"

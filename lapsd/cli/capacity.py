@@ -11,6 +11,7 @@ from rich.markup import escape
 from lapsd.cli.options import AsJson, verb
 from lapsd.cli.scenario_options import with_scenario
 from lapsd.cli.tables.cells import table_of
+from lapsd.cli.tables.sweep import FEW
 from lapsd.cli.terminal import console, watch
 from lapsd.policies import parse_policy, spec_of
 from lapsd.sim.experiment.numbers import number
@@ -54,11 +55,19 @@ def show_capacity(
             rates[spec_of(one)] = capacity(
                 prepared, one, wanted, seeds, tolerance=tolerance, progress=count_seed
             )
+    counted = prepared.scenario.requests - prepared.scenario.warmup
+    unreliable = wanted.metric.is_unreliable(counted)
     if as_json:
-        print(json.dumps([_record(*row) for row in rates.items()], indent=2, allow_nan=False))
+        records = [{**_record(*row), "unreliable": unreliable} for row in rates.items()]
+        print(json.dumps(records, indent=2, allow_nan=False))
         return
     table = table_of(
-        "policy", "arrivals\n/ s", "95 %\nlow", "95 %\nhigh", "lowest\nseed", "highest\nseed"
+        "policy",
+        "arrivals\n/ s" + "*" * unreliable,
+        "95 %\nlow",
+        "95 %\nhigh",
+        "lowest\nseed",
+        "highest\nseed",
     )
     for spec, (rate, of_seeds) in rates.items():
         table.add_row(escape(spec), *map(number, (*rate, min(of_seeds), max(of_seeds))))
@@ -71,6 +80,8 @@ def show_capacity(
         ),
         style="dim",
     )
+    if unreliable:
+        stdout.print(escape(FEW), style="dim")
 
 
 def _record(spec: str, highest: tuple[Interval, list[float]]) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from lapsd.traces import (
     load_trace,
     ordinary_decoding,
 )
+from lapsd.traces.derived.generate import check_numbers
+from lapsd.traces.invariants import check_lengths
 
 app = verb()
 
@@ -64,10 +66,7 @@ def generate(
             "leaves the spread as it was recorded" if acceptance == "recorded" else "has no spread"
         )
         raise ValueError(f"--acceptance {acceptance}: needs --lengths, and {left}")
-    if requests is not None and requests < 1:
-        raise ValueError(f"--requests {requests}: must be at least 1")
-    if seed < 0:
-        raise ValueError(f"--seed {seed}: must be at least 0")
+    check_numbers(requests, spread, seed)
     free_to_write(out, overwrite=overwrite, inputs=(source, lengths))
     trace = load_trace(source)
     if lengths is None:
@@ -78,6 +77,7 @@ def generate(
         public = load_arrivals(lengths)
         some = slice(requests)
         prompts, outputs = public.prompt_tokens[some], public.output_tokens[some]
+        check_lengths(f"arrivals {lengths}", prompts, outputs)
         if requests is not None and requests > len(public):
             raise ValueError(f"--requests {requests}: {lengths} holds {len(public)}")
         if acceptance == "fitted":

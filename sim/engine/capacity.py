@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from lapsd.policies.kv_slots import KVSlots, slot_limit
 from lapsd.sim.engine.memory import EVICTIONS, Memory, parse_memory, recompute_in_steps
+from lapsd.sim.engine.memory.base import MOST_UNITS
 from lapsd.sim.engine.prefill import PREFILLS, in_steps
 from lapsd.sim.engine.recorded import Recorded
 from lapsd.traces import Costs, Linear
 
+MOST_BATCH = 100_000  # as in files of profiles
 FREE = Costs({}, prefill=Linear(0, 0), swap_out=Linear(0, 0), swap_in=Linear(0, 0))
 
 
@@ -47,13 +49,17 @@ class Capacity:
     token_budget: int = 2048
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ValueError(f"batch={self.batch}: must be at least 1")
-        slot_limit(self.kv_slots, self.batch)  # refuses what it does not know
-        if self.kv_tokens is not None and self.kv_tokens < 1:
-            raise ValueError(f"kv_tokens={self.kv_tokens}: must be at least 1")
-        if self.token_budget < 1:
-            raise ValueError(f"token_budget={self.token_budget}: must be at least 1")
+        slots = slot_limit(self.kv_slots, self.batch)  # refuses what it does not know
+        for name, value, most in (
+            ("batch", self.batch, MOST_BATCH),
+            ("kv_slots", slots, MOST_UNITS),
+            ("kv_tokens", self.kv_tokens, MOST_UNITS),
+            ("token_budget", self.token_budget, MOST_UNITS),
+        ):
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value}: must be at least 1")
+            if value is not None and value > most:
+                raise ValueError(f"{name}={value}: must be at most {most}")
         for name, known in (("evict", EVICTIONS), ("prefill", PREFILLS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r}: must be {' or '.join(known)}")

@@ -8,6 +8,7 @@ import simpy
 
 from lapsd.policies import Policy, PolicyContext
 from lapsd.sim.engine.capacity import Capacity
+from lapsd.sim.engine.longest_run import refuse_large_estimates, refuse_long_runs
 from lapsd.sim.engine.occupancy import Occupancy
 from lapsd.sim.engine.recorded import recorded_rows, with_truth
 from lapsd.sim.engine.run_record import Run, RunRecord
@@ -51,8 +52,9 @@ def simulate(
     Raises
     ------
     ValueError
-        If a request can never fit the KV memory, the profile does not cover the batch, the policy
-        fails, ranks cannot be compared, or `compiled` cannot compile the policy.
+        If a request can never fit the KV memory, the profile does not cover the batch, times may
+        exceed 2**62 ns, the policy fails, ranks cannot be compared, or `compiled` cannot compile
+        the policy.
     """
     capacity = capacity or Capacity()
     watched = check or timeline is not None or occupancy is not None
@@ -141,7 +143,9 @@ def _by_simpy(
     memory = capacity.memory(workload.priced.profile.costs)
     memory.refuse(recorded)
     capacity.refuse(recorded)
+    refuse_long_runs([workload], capacity, memory)
     policy = policy.bind(with_truth(context, recorded) if policy.clairvoyant else context)
+    refuse_large_estimates([policy], [workload], capacity)
     env, record = simpy.Environment(), RunRecord(len(workload))
     server = SimPyServer(
         env, workload, recorded, policy, capacity, memory, record, check, timeline, occupancy

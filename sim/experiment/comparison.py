@@ -59,7 +59,7 @@ REQUEST_COLUMNS = (
     "preemptions",
     "predicted_tokens",
 )
-SEEDS = 20
+SEEDS, MOST_SEEDS = 20, 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,8 +255,8 @@ def compare_on(
 ) -> Comparison:
     """`compare` on a prepared scenario."""
     check_engine(engine)
-    if seeds < 1:
-        raise ValueError(f"seeds={seeds}: must be at least 1")
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise ValueError(f"seeds={seeds}: must be at least 1 and at most {MOST_SEEDS}")
     chosen = _by_spec(default_policies() if policies is None else policies)
     with_baseline = {**chosen, "fcfs": chosen.get("fcfs", FCFS())}  # the baseline
     specs = list(with_baseline)

@@ -18,6 +18,7 @@ from lapsd.sim.experiment.runs import Runs
 from lapsd.sim.experiment.statistics import Interval, mean_interval, percentile, ratio_of_means
 
 RELIABLE = 10  # expected observations above a percentile; tables mark percentiles with fewer
+ROUNDING = 1e-9  # relative error of means
 Values = NDArray[Any]
 MEAN, TOTAL, MAXIMUM = "mean", "total", "maximum"
 
@@ -44,10 +45,35 @@ class Percentile(NamedTuple):
 
 
 class Ratio(NamedTuple):
-    """A ratio of two metrics' means over seeds. Records hold the two metrics, not the ratio."""
+    """A ratio of two metrics' means over seeds. Records hold the two metrics, not the ratio.
+
+    Attributes
+    ----------
+    least : float
+        Lower bound of the ratio. A ratio below it is an error of this program, or of a record.
+    """
 
     numerator: str
     denominator: str
+    least: float = 0.0
+
+    def check(self, numerator: Any, denominator: Any) -> None:
+        """Check values of the two metrics.
+
+        Raises
+        ------
+        ValueError
+            If a ratio is below `least`, naming it.
+        """
+        above, below = np.asarray(numerator), self.least * np.asarray(denominator)
+        bad = np.asarray(above < below * (1 - ROUNDING))
+        if bad.any():
+            at = np.unravel_index(int(bad.argmax()), bad.shape)
+            raise ValueError(
+                f"{self.numerator}={above[at]}: must be at least {self.least:g} times"
+                f" {self.denominator}={np.asarray(denominator)[at]}; please report this, unless the"
+                " record is damaged"
+            )
 
 
 @dataclass(frozen=True)
@@ -110,6 +136,12 @@ def _bound_s(runs: Runs) -> Values:
     return runs.of_workloads(lambda w: float(bound_latency_ns(w).mean()) / 1e9)
 
 
+def _total_ns(values: Values) -> Values:
+    """Return the sum of each row; as floats where 64 bits might not hold it."""
+    small = len(values[0]) * int(values.max(initial=0)) < 2**62
+    return np.asarray(values.sum(axis=1, dtype=np.int64 if small else float))
+
+
 METRICS: tuple[Metric, ...] = (
     Metric("mean_latency_s", "s", MEAN, lambda r: r.latency_ns.mean(axis=1) / 1e9, "mean s"),
     _latency_percentile(50),
@@ -128,17 +160,15 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "preemptions", "", TOTAL, lambda r: r.preemptions.sum(axis=1), "preemp-\ntions", whole=True
     ),
-    Metric("switching_s", "s", MEAN, lambda r: r.switch_ns.sum(axis=1) / 1e9),
-    Metric(
-        "busy_s", "s", MEAN, lambda r: (r.switch_ns.sum(axis=1) + r.service_ns.sum(axis=1)) / 1e9
-    ),
+    Metric("switching_s", "s", MEAN, lambda r: _total_ns(r.switch_ns) / 1e9),
+    Metric("busy_s", "s", MEAN, lambda r: (_total_ns(r.switch_ns) + _total_ns(r.service_ns)) / 1e9),
     Metric("switching_share", "share", Ratio("switching_s", "busy_s"), heading="switch-\ning %"),
     Metric(
         "utilisation", "share", MEAN, lambda r: [1 - run.idle_ns / run.end_ns for run in r.runs]
     ),
     Metric("rounds", "", MEAN, lambda r: [run.rounds for run in r.runs], whole=True),
     Metric("bound_s", "s", MEAN, _bound_s),
-    Metric("ratio_to_bound", "", Ratio("mean_latency_s", "bound_s"), heading="over\nbound"),
+    Metric("ratio_to_bound", "", Ratio("mean_latency_s", "bound_s", 1.0), heading="over\nbound"),
     Metric(
         "realised_load",
         "",
@@ -179,8 +209,18 @@ def columns_of(name: str) -> tuple[str, ...]:
 
 
 def record_metrics(runs: Runs) -> dict[str, Values]:
-    """Return the metrics that records hold of runs: all but the ratios, (R,) each."""
-    return {metric.name: metric.of_runs(runs) for metric in recorded()}
+    """Return the metrics that records hold of runs: all but the ratios, (R,) each.
+
+    Raises
+    ------
+    ValueError
+        If a ratio of two of them is below its bound.
+    """
+    values = {metric.name: metric.of_runs(runs) for metric in recorded()}
+    for metric in METRICS:
+        if isinstance(rule := metric.over_seeds, Ratio):
+            rule.check(values[rule.numerator], values[rule.denominator])
+    return values
 
 
 def summary(seeds: Sequence[Runs], by_seed: Sequence[Mapping[str, Values]]) -> dict[str, Values]:
@@ -223,6 +263,7 @@ def over_seeds(records: pd.DataFrame, name: str) -> Interval:
         If there is no such metric (listing the known ones), or the records lack it.
     """
     metric, columns = metric_named(name), _columns_in(records, name)
+    check_ratio(records, metric)
     if metric.over_seeds == MAXIMUM:
         return Interval(float(records[name].max()), math.nan, math.nan)
     by_seed = records.groupby("seed")[columns].mean()
@@ -237,11 +278,18 @@ def _columns_in(records: pd.DataFrame, name: str) -> list[str]:
     return columns
 
 
+def check_ratio(records: pd.DataFrame, metric: Metric) -> None:
+    """Raise `ValueError` if a ratio of a record is below its bound."""
+    if isinstance(rule := metric.over_seeds, Ratio):
+        rule.check(records[rule.numerator].to_numpy(), records[rule.denominator].to_numpy())
+
+
 def by_group(records: pd.DataFrame, by: Sequence[str], metric: Metric) -> pd.DataFrame:
     """`over_seeds` for each value of some columns: those columns, `value`, `sd` and number of
     `runs`.
     """
     columns = _columns_in(records, metric.name)
+    check_ratio(records, metric)
     groups = records.groupby(list(by), dropna=False, sort=False)[columns]
     made = groups.max() if metric.over_seeds == MAXIMUM else groups.mean()
     value = made[columns[0]] if len(columns) == 1 else made[columns[0]] / made[columns[1]]
@@ -250,6 +298,6 @@ def by_group(records: pd.DataFrame, by: Sequence[str], metric: Metric) -> pd.Dat
 
 
 def observations(records: pd.DataFrame) -> "pd.Series[int]":
-    """How many requests each record's percentiles are of."""
+    """Return the number of requests that each record's percentiles are of."""
     counted: pd.Series[int] = records["requests"] - records.get("warmup", 0)
     return counted

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, get_type_hints
 
-from lapsd.policies import NEVER
 from lapsd.policies.kv_slots import KVSlots
 from lapsd.sim.engine import Capacity
+from lapsd.sim.engine.capacity import MOST_BATCH
 from lapsd.sim.engine.memory import MANAGERS
+from lapsd.sim.engine.memory.base import MOST_UNITS
 from lapsd.sim.engine.prefill import PREFILLS
 from lapsd.sim.experiment.predictor_spec import parse_predictor, usage
 from lapsd.sim.experiment.scenario_field import ScenarioField, Value
@@ -83,6 +84,7 @@ class Scenario:
         30,
         "Requests in a workload.",
         least=1,
+        most=10**7,
         words=lambda s: f"{s.requests} request{'s' * (s.requests != 1)}",
     )
     warmup: int = _field(
@@ -120,6 +122,7 @@ class Scenario:
         None,
         "A closed loop of so many clients, instead of a load.",
         least=1,
+        most=2**62,
         words="a closed loop of {} clients",
     )
     think: float = _field(
@@ -140,6 +143,7 @@ class Scenario:
         0,
         "Seed of the split of the trace into a training and a test half.",
         least=0,
+        most=2**62,
         split=True,
         words="split by seed {}",
     )
@@ -158,6 +162,7 @@ class Scenario:
         "Requests that run a round together.",
         unit="requests",
         least=1,
+        most=MOST_BATCH,
         split=True,
         words="batches of up to {}",
     )
@@ -167,6 +172,7 @@ class Scenario:
         " batches.",
         unit="requests",
         least=1,
+        most=MOST_UNITS,
         words=_slots_in_words,
     )
     kv_tokens: int | None = _field(
@@ -175,6 +181,7 @@ class Scenario:
         " it has one].",
         unit="tokens",
         least=1,
+        most=MOST_UNITS,
         words="{} KV tokens",
     )
     evict: str = _field(
@@ -221,14 +228,20 @@ class Scenario:
         words="prompts {}",
     )
     token_budget: int = _field(
-        2048, "Tokens per step of chunked prefill.", unit="tokens", least=1, words=_budget_in_words
+        2048,
+        "Tokens per step of chunked prefill.",
+        unit="tokens",
+        least=1,
+        most=MOST_UNITS,
+        words=_budget_in_words,
     )
     ttft_limit: float = _field(
         1.55,
         "Limit on the time to the first token, by default FastServe's; p95_slo_scale is the"
         " multiple of both limits that 95 % of requests keep.",
         unit="s",
-        above=0,
+        least=1e-9,
+        most=1e9,
         also="ttft_limit_s",
         words="TTFT limit {:g} s",
     )
@@ -236,7 +249,8 @@ class Scenario:
         0.15,
         "Limit on the time per further output token; see --ttft-limit.",
         unit="s",
-        above=0,
+        least=1e-9,
+        most=1e9,
         also="tpot_limit_s",
         words="TPOT limit {:g} s",
     )
@@ -261,7 +275,7 @@ class Scenario:
         except ValueError:
             if not self._may_take_capacity:
                 raise
-            _ = replace(self, kv_tokens=NEVER)  # the number may come from the profile
+            _ = replace(self, kv_tokens=MOST_UNITS)  # the number may come from the profile
 
     @classmethod
     def of(cls, **values: Any) -> "Scenario":
@@ -324,9 +338,11 @@ class Scenario:
         """Whether the lower bound on mean latency holds.
 
         It does not hold in batches, which allow other schedules; in a closed loop, where arrivals
-        depend on the policy; and with a warm-up, which leaves out requests.
+        depend on the policy; with a warm-up, which leaves out requests; and where prompts share
+        steps, which may take less time than a prefill.
         """
-        return self.batch == 1 and self.clients is None and self.warmup == 0
+        alone = self.batch == 1 and not self.capacity.in_steps
+        return alone and self.clients is None and self.warmup == 0
 
     def caption(self, named: Mapping[str, str] | None = None) -> str:
         """Return the scenario in words: load, lengths and memory, and fields that differ from their

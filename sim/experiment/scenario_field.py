@@ -113,7 +113,7 @@ class ScenarioField:
             raise ValueError(f"{self.name}={value!r}: must be {' or '.join(self.one_of)}")
         if number:
             inside = (
-                math.isfinite(value)
+                _is_finite(value)
                 and (self.least is None or value >= self.least)
                 and (self.above is None or value > self.above)
                 and (self.most is None or value <= self.most)
@@ -127,7 +127,11 @@ class ScenarioField:
     def bounds(self) -> str:
         """The bounds in words: "at least 1", "above 0 and at most 100"; "" if there are none."""
         ends = [("at least", self.least), ("above", self.above), ("at most", self.most)]
-        return " and ".join(f"{word} {bound:g}" for word, bound in ends if bound is not None)
+        return " and ".join(
+            f"{word} {f'{bound:g}' if isinstance(bound, float) else bound}"
+            for word, bound in ends
+            if bound is not None
+        )
 
     @property
     def option(self) -> str:
@@ -138,3 +142,11 @@ class ScenarioField:
     def _needed(self) -> str:
         kinds = {int: "an integer", float: "a number", bool: "true or false"}
         return ", ".join(self.texts) + " or " * bool(self.texts) + kinds.get(self.kind, "a text")
+
+
+def _is_finite(value: Any) -> bool:
+    """Return whether a number is finite as a float; a whole number may be too large for one."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False

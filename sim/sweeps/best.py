@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lapsd.sim.experiment.metrics import columns_of
+from lapsd.sim.experiment.metrics import METRICS, check_ratio, columns_of, observations
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS
 from lapsd.sim.experiment.statistics import Interval, mean_interval, ratio_by_seed
 
@@ -59,6 +59,8 @@ class Verdict:
         `wins`.
     configurations, seeds : int
         How many there are.
+    unreliable : bool
+        Whether the metric is a percentile of too few requests of a run (`RELIABLE`).
     """
 
     group: dict[str, Any]
@@ -70,6 +72,7 @@ class Verdict:
     wins: pd.DataFrame
     configurations: int
     seeds: int
+    unreliable: bool = False
 
     @property
     def record(self) -> dict[str, Any]:
@@ -84,6 +87,7 @@ class Verdict:
             "selected_value": self.selected_value,
             "configurations": self.configurations,
             "seeds": self.seeds,
+            "unreliable": self.unreliable,
             "not_worse": self.not_worse.to_dict("records"),
             "wins": self.wins.to_dict("records"),
         }
@@ -104,7 +108,8 @@ def best(
     Raises
     ------
     ValueError
-        For an unknown column, fewer than `LEAST_SEEDS` seeds, or missing runs.
+        For an unknown column, fewer than `LEAST_SEEDS` seeds, missing runs, or a ratio below its
+        bound.
     """
     for name in [*by, *columns_of(metric)]:
         if name not in records.columns:
@@ -135,6 +140,9 @@ def _verdict(records: pd.DataFrame, group: dict[str, Any], metric: str) -> Verdi
         records.pivot_table(index="policy", columns="seed", values=column, aggfunc="mean")
         for column in columns_of(metric)
     ]
+    known = next((m for m in METRICS if m.name == metric), None)
+    if known is not None:
+        check_ratio(records, known)
     sizes = records.groupby(["policy", "seed"]).size()
     if any(table.isna().to_numpy().any() for table in tables) or sizes.nunique() > 1:
         raise ValueError(
@@ -170,6 +178,7 @@ def _verdict(records: pd.DataFrame, group: dict[str, Any], metric: str) -> Verdi
         _wins_of_values(records, names, share),
         configurations,
         seeds,
+        known is not None and known.is_unreliable(int(observations(records).min())),
     )
 
 

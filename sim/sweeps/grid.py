@@ -6,7 +6,8 @@ nothing of traces, workers and result files.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,9 @@ from lapsd.sim.sweeps.values import (
 from lapsd.traces.files.reading import toml_file
 
 RUNS_PER_CHUNK = 500
+MOST_COMBINATIONS = 1_000_000  # of settings, and of parameters of policies
+MOST_RUNS = 1_000_000_000
+MOST_SEED = 2**61  # far below the seed of histories, `HISTORY_SEED`
 FIRST_LOOK = 50
 
 
@@ -77,10 +81,12 @@ class Sweep:
     until_ci: float | None = None
 
     def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise ValueError(f"seeds={self.seeds}: must be at least 1")
-        if self.first_seed < 0:
-            raise ValueError(f"first_seed={self.first_seed}: must be at least 0")
+        if not 1 <= self.seeds <= MOST_RUNS:
+            raise ValueError(f"seeds={self.seeds}: must be at least 1 and at most {MOST_RUNS}")
+        if not 0 <= self.first_seed <= MOST_SEED:
+            raise ValueError(
+                f"first_seed={self.first_seed}: must be at least 0 and at most {MOST_SEED}"
+            )
         if self.until_ci is not None and not 0 < self.until_ci < 1:
             raise ValueError(f"until_ci={self.until_ci}: must be above 0 and below 1 (100 %)")
         if not self.policies:
@@ -102,6 +108,7 @@ class Sweep:
             fixed = {part.partition("=")[0] for part in spec.partition(":")[2].split(",")}
             swept = [name for name in self.parameters if name in known and name not in fixed]
             used.update(swept)
+            _check_combinations([self.parameters[name] for name in swept])
             for values in itertools.product(*(self.parameters[name] for name in swept)):
                 given = {
                     name: parameter_value(value, known[name], spec.partition(":")[0])
@@ -126,6 +133,7 @@ class Sweep:
     def combinations(self) -> list[Scenario]:
         """Return the scenarios: every combination of settings once."""
         names = [canonical(name) for name in self.settings]
+        _check_combinations(self.settings.values())
         rows: Iterator[tuple[Any, ...]] = itertools.product(*self.settings.values())
         scenarios = (Scenario(**dict(zip(names, row, strict=True))) for row in rows)
         return list(dict.fromkeys(scenarios))
@@ -143,7 +151,9 @@ class Sweep:
         """Return all runs in chunks of about `RUNS_PER_CHUNK`, ordered by scenario, seed and
         policy.
         """
-        policies = len(self.configurations())
+        policies, scenarios = len(self.configurations()), len(self.combinations())
+        if (runs := policies * scenarios * self.seeds) > MOST_RUNS:
+            raise ValueError(f"{runs} runs: must be at most {MOST_RUNS}")
         seeds_each = max(1, RUNS_PER_CHUNK // policies)
         looks = self.looks()
         return [
@@ -154,7 +164,7 @@ class Sweep:
                 policy,
                 min(policy + RUNS_PER_CHUNK, policies) - 1,
             )
-            for scenario in range(len(self.combinations()))
+            for scenario in range(scenarios)
             for begin, end in zip(
                 [self.first_seed, *(self.first_seed + n for n in looks)],
                 [self.first_seed + n for n in looks],
@@ -202,7 +212,9 @@ class Sweep:
         base, rest, where = base or cls(), dict(document), f"{source}: " if source else ""
         try:
             made: dict[str, Any] = {
-                name: int(rest.pop(name)) for name in ("seeds", "first_seed") if name in rest
+                name: _whole(rest.pop(name), name)
+                for name in ("seeds", "first_seed")
+                if name in rest
             }
             if "until_ci" in rest:
                 made["until_ci"] = share_of(rest.pop("until_ci"))
@@ -237,6 +249,18 @@ class Sweep:
             If the file is not TOML, or not a sweep.
         """
         return cls.from_document(toml_file(path), str(path))
+
+
+def _whole(value: Any, name: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{name}={value!r}: needs an integer")
+    return value
+
+
+def _check_combinations(values: Iterable[Sequence[Any]]) -> None:
+    """Raise `ValueError` if lists of values have too many combinations."""
+    if (count := math.prod(map(len, values))) > MOST_COMBINATIONS:
+        raise ValueError(f"{count} combinations of values: must be at most {MOST_COMBINATIONS}")
 
 
 def _specs(given: Any) -> Iterator[str]:

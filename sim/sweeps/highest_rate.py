@@ -14,6 +14,7 @@ import numpy as np
 
 from lapsd.policies import Policy
 from lapsd.policies.text_values import number_from_text
+from lapsd.sim.experiment.comparison import MOST_SEEDS
 from lapsd.sim.experiment.metrics import Metric, metric_named, recorded
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.runs import Runs, run
@@ -124,8 +125,8 @@ def capacity(
         If the number of seeds or the tolerance is out of range, or requests do not arrive at a
         rate.
     """
-    if seeds < 1:
-        raise ValueError(f"seeds={seeds}: must be at least 1")
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise ValueError(f"seeds={seeds}: must be at least 1 and at most {MOST_SEEDS}")
     if not 1e-4 <= tolerance <= 1:
         raise ValueError(f"tolerance={tolerance:g}: must be between 0.0001 and 1")
     if prepared.scenario.all_at_once or prepared.scenario.clients is not None:

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field
 from decimal import Decimal
-from numbers import Real
 from typing import Any
 
 from lapsd.policies.text_values import number_from_text, text_from_value, value_from_text
@@ -131,7 +130,7 @@ def values_of(text: str, name: str) -> Sequence[str]:
             step = rest[0] if rest else Decimal(1)
             if len(rest) > 1 or step <= 0 or low > high or not (high - low) / step < MOST_VALUES:
                 raise ValueError
-        except ValueError:
+        except (ArithmeticError, ValueError):
             raise ValueError(
                 f"{name} {part!r}: a range is low:high or low:high:step, of at most {MOST_VALUES}"
                 " values"
@@ -154,7 +153,7 @@ def share_of(value: Any) -> float:
         number = number_from_text(value.removesuffix("%"), float)
         if number is not None:
             return number / 100 if value.endswith("%") else number
-    elif isinstance(value, Real):
+    elif isinstance(value, int | float) and -1 <= value <= 1:
         return float(value)
     raise ValueError(f"until_ci {value!r}: needs a share, as in 2% or 0.02")
 

@@ -215,11 +215,14 @@ def test_a_workload_priced_at_a_batch_is_refused(engine):
         simulate(two, FCFS(), context=PolicyContext(10 * MS, [1]), engine=engine)
 
 
-def test_times_that_may_exceed_64_bits_are_refused_before_the_run():
+@pytest.mark.parametrize("engine", ["simpy", "compiled"])
+def test_times_that_may_exceed_64_bits_are_refused_before_the_run(engine):
     profile = Profile.constant(draft_ms=0, verify_ms=9e8)  # 10 days per round
-    work = workload(price(trace_from_rounds([row("a", 1, [0] * 6_000, n=0)]), profile), [0])
-    with pytest.raises(ValueError, match="times of up to .* ns: must be at most 4.6e\\+18 ns"):
-        simulate(work, FCFS(), context=PolicyContext(10 * MS, [1]))
+    rows = [row(name, 1, [0] * 5_000, n=0) for name in "ab"]
+    work = workload(price(trace_from_rounds(rows), profile), [0, 0])
+    message = "due to rounds: up to .* ns: must be at most 4.61e\\+18 ns"
+    with pytest.raises(ValueError, match=message):
+        simulate(work, FCFS(), context=PolicyContext(10 * MS, [1]), engine=engine)
 
 
 def test_a_server_without_progress_reports_the_reason():

@@ -114,8 +114,8 @@ def test_named_predictions_are_saved_as_columns_and_used_by_the_column_predictor
     [
         ("a b", [1, 1], "prediction 'a b': use only letters"),
         ("", [1, 1], "prediction '': use only letters"),
-        ("x", [1], "prediction 'x': needs a whole number of at least 1 for each of 2 requests"),
-        ("x", [1, 0], "of at least 1 for each"),
+        ("x", [1], "prediction 'x': needs a whole number from 1 to 2147483647"),
+        ("x", [1, 0], "from 1 to 2147483647 for each"),
         ("x", [1.5, 2], "a whole number"),
     ],
 )

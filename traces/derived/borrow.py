@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lapsd.traces.invariants import check_lengths
 from lapsd.traces.provenance import Provenance
 from lapsd.traces.trace import Trace
 
@@ -26,8 +27,14 @@ def borrow_acceptance(
 
     Parameters
     ----------
-    prompt_tokens, output_tokens : lengths, (N,) each.
+    prompt_tokens, output_tokens : lengths, (N,) each; prompts at least 0, outputs at least 1.
+
+    Raises
+    ------
+    ValueError
+        If a length is out of bounds.
     """
+    check_lengths("lengths", prompt_tokens, output_tokens)
     rng = np.random.default_rng([seed, 6])
     by_length = np.argsort(trace.output_tokens, kind="stable")
     known, logs = np.log(trace.output_tokens[by_length]), np.log(np.maximum(output_tokens, 1))

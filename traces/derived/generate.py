@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapsd.traces.derived.acceptance_model import AcceptanceModel, decoded_rounds
+from lapsd.traces.invariants import check_lengths
 from lapsd.traces.provenance import Provenance
 from lapsd.traces.trace import Trace
 
 MOST_AT_ONCE = 20_000
+MOST_REQUESTS = 10_000_000
 
 
 def generate(
@@ -33,7 +35,8 @@ def generate(
     trace, models : a trace, and the models that `fit_acceptance` fitted to it. Data sets keep their
         shares of the requests.
     requests : number of requests; their lengths are drawn from the trace with replacement.
-    prompt_tokens, output_tokens : lengths of the requests instead of their number, (N,) each.
+    prompt_tokens, output_tokens : lengths of the requests instead of their number, (N,) each;
+        prompts at least 0, outputs at least 1.
     spread : factor of the distance of each request's logit from the mean logit; at 0 requests
         differ only by chance.
     seed : equal seeds give equal traces.
@@ -47,10 +50,7 @@ def generate(
         prompt_tokens is None
     ):
         raise ValueError("generate: give either a number of requests, or prompt and output lengths")
-    if not 0 <= spread <= 10:
-        raise ValueError(f"spread={spread}: must be between 0 and 10")
-    if requests is not None and not 1 <= requests <= 10**7:
-        raise ValueError(f"requests={requests}: must be between 1 and 10000000")
+    check_numbers(requests, spread, seed)
     rng = np.random.default_rng([seed, 5])
     count = len(output_tokens) if output_tokens is not None else int(requests or 0)
     source = rng.integers(len(trace), size=count)
@@ -64,6 +64,9 @@ def generate(
         if output_tokens is None
         else np.asarray(output_tokens, dtype=np.int64)
     )
+    if len(prompts) != count or not count:
+        raise ValueError(f"generate: {len(prompts)} prompts, {count} outputs: must be as many")
+    check_lengths("lengths", prompts, outputs)
     names = np.array([trace.dataset[row] for row in source.tolist()], dtype=object)
     u = np.zeros(count)
     for name, model in models.items():
@@ -108,6 +111,22 @@ def generate(
         predictions={name: tokens[source] for name, tokens in recorded},
         provenance=provenance,
     )
+
+
+def check_numbers(requests: int | None, spread: float, seed: int) -> None:
+    """Check numbers of `generate`, which takes a fitted model: this takes no time.
+
+    Raises
+    ------
+    ValueError
+        Naming the value and the bound.
+    """
+    if not 0 <= spread <= 10:
+        raise ValueError(f"spread={spread}: must be between 0 and 10")
+    if requests is not None and not 1 <= requests <= MOST_REQUESTS:
+        raise ValueError(f"requests={requests}: must be between 1 and {MOST_REQUESTS}")
+    if seed < 0:
+        raise ValueError(f"seed={seed}: must be at least 0")
 
 
 def _gathered(places: NDArray[np.int64], rounds: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapsd.traces.errors import FormatError
+from lapsd.traces.invariants import check_lengths
 from lapsd.traces.provenance import Provenance
 from lapsd.traces.trace import Trace
 
@@ -31,7 +32,7 @@ def ordinary_decoding(
     Raises
     ------
     FormatError
-        If there are no requests, the numbers of entries differ, or a length is too small.
+        If there are no requests, the numbers of entries differ, or a length is out of bounds.
     """
     prompts, outputs = (
         np.asarray(tokens, dtype=np.int64) for tokens in (prompt_tokens, output_tokens)
@@ -47,11 +48,7 @@ def ordinary_decoding(
             f"{source}: {len(prompts)} prompts, {many} outputs, {len(names)} names and"
             f" {len(sets)} data sets: must be equally many"
         )
-    for name, tokens, least in (("prompt_tokens", prompts, 0), ("output_tokens", outputs, 1)):
-        if (low := np.flatnonzero(tokens < least)).size:
-            raise FormatError(
-                f"{source}, row {low[0]}, field {name!r}: {tokens[low[0]]}: below {least}"
-            )
+    check_lengths(source, prompts, outputs)
     nothing = np.zeros(int(outputs.sum()), dtype=np.int64)
     return Trace(
         request_id=names,

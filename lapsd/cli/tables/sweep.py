@@ -13,6 +13,7 @@ from lapsd.sim.experiment.scenario import SCENARIO_FIELDS
 from lapsd.sim.sweeps.best import Verdict
 
 MOST_ROWS, MOST_NOT_WORSE = 20, 12
+FEW = f"* of each run's own requests: fewer than {RELIABLE} of them are expected above it"
 
 
 def sweep_table(records: pd.DataFrame, name: str, varying: Sequence[str]) -> Table:
@@ -28,9 +29,7 @@ def sweep_table(records: pd.DataFrame, name: str, varying: Sequence[str]) -> Tab
     title = f"{len(records):,} runs, {records['seed'].nunique()} seeds; lowest {name} first"
     mark = "*" * metric.is_unreliable(int(observations(records).min()))
     if mark:
-        title += (
-            f"\n* of each run's own requests: fewer than {RELIABLE} of them are expected above it"
-        )
+        title += f"\n{FEW}"
     table = table_of(*shown, name + mark, "sd", "runs", left=len(shown))
     table.title, table.title_justify = title, "left"
     for row in rows.head(MOST_ROWS).to_dict("records"):
@@ -49,13 +48,16 @@ def best_tables(verdicts: Sequence[Verdict]) -> list[Table | str]:
     for verdict in verdicts:
         where = ", ".join(f"{name} {value}" for name, value in verdict.group.items())
         value, low, high = (number(v) for v in verdict.value)
+        metric = verdict.metric + "*" * verdict.unreliable
         shown.append(
             f"[bold]{escape(where) or 'all settings'}[/bold]: the best is {escape(verdict.best)},"
-            f" {verdict.metric} {value} {escape(f'[{low}, {high}]')} on fresh seeds"
+            f" {metric} {value} {escape(f'[{low}, {high}]')} on fresh seeds"
             f" ({number(verdict.selected_value)} on the seeds that selected it)."
             f" {len(verdict.not_worse)} of {verdict.configurations} configurations are not"
             f" significantly worse, {verdict.seeds} seeds."
         )
+        if verdict.unreliable:
+            shown.append(FEW)
         table = table_of("not worse", "fresh seeds", "minus best", "wins %")
         for row in verdict.not_worse.head(MOST_NOT_WORSE).to_dict("records"):
             table.add_row(

@@ -33,6 +33,7 @@ PREFILLS = {
     "mixed": flat.IN_STEPS,
     "chunked": flat.IN_STEPS,
 }
+NOTHING = Linear(0, 0)
 Table = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 INT8 = {"none": flat.NOT_QUANTISED, "moved": flat.MOVED_QUANTISED, "all": flat.ALL_QUANTISED}
 
@@ -210,7 +211,8 @@ def workload_fields(workloads: Sequence[Workload]) -> dict[str, list[int]]:
 
 def capacity_fields(priced: PricedTrace, capacity: Capacity, memory: Memory) -> dict[str, int]:
     """Return the fields of a server's record that say what it can run and hold, and its costs."""
-    costs = priced.profile.costs
+    costs, swaps = priced.profile.costs, memory.limited and not memory.eviction.drops
+    out, back = (costs.swap_out, costs.swap_in) if swaps else (NOTHING, NOTHING)
     return {
         "batch": capacity.batch,
         "prefill": PREFILLS[capacity.prefill],
@@ -222,10 +224,10 @@ def capacity_fields(priced: PricedTrace, capacity: Capacity, memory: Memory) -> 
         "timed_steps": bool(costs.steps),
         "first_owner": -1,
         "last_owner": -1,
-        "out_base_ns": costs.swap_out.base_ns,
-        "out_per_token_ns": costs.swap_out.per_token_ns,
-        "in_base_ns": costs.swap_in.base_ns,
-        "in_per_token_ns": costs.swap_in.per_token_ns,
+        "out_base_ns": out.base_ns,
+        "out_per_token_ns": out.per_token_ns,
+        "in_base_ns": back.base_ns,
+        "in_per_token_ns": back.per_token_ns,
         "slots": flat.NEVER,
         **memory_fields(memory, capacity),
     }
@@ -279,62 +281,26 @@ def refuse(workloads: Sequence[Workload], capacity: Capacity, memory: Memory) ->
     methods find it and say so.
     """
     priced, rows = workloads[0].priced, np.concatenate([w.rows for w in workloads])
-    longest_tokens, too_long = _lengths(priced, rows, memory)
-    if too_long or (
+    if _too_long(priced, rows, memory) or (
         capacity.budget is not None and rounds_of(priced).longest_draft.max() + 1 > capacity.budget
     ):
         for workload in workloads:
             recorded = recorded_rows(workload)
             memory.refuse(recorded)
             capacity.refuse(recorded)
-    step_ns = longest_step_ns(priced, capacity, longest_tokens)
-    bound = max(longest_run_ns(w, capacity, longest_tokens, step_ns) for w in workloads)
-    if bound > flat.NEVER:
-        raise ValueError(f"times of up to {bound:.2g} ns: must be at most {flat.NEVER:.2g} ns")
 
 
-def _lengths(priced: PricedTrace, rows: NDArray[np.int64], memory: Memory) -> tuple[int, bool]:
-    """Return the largest number of tokens of a request, drafts included, and whether a request is
-    too long for the memory.
-    """
+def _too_long(priced: PricedTrace, rows: NDArray[np.int64], memory: Memory) -> bool:
+    """Return whether a request is too long for the memory."""
     trace = priced.trace
     length = (trace.prompt_tokens + trace.output_tokens)[rows]
     tokens = int((length + rounds_of(priced).longest_draft[rows] + 1).max(initial=0))
     match memory:
         case Reserve():
             reserved = _reserved(priced, memory)[rows].max(initial=0)
-            too_long = reserved > memory.tokens or length.max(initial=0) > memory.context
+            return bool(reserved > memory.tokens or length.max(initial=0) > memory.context)
         case Tokens():
-            too_long = tokens > memory.tokens
+            return tokens > memory.tokens
         case Paged() | FastServeMemory() | AliseMemory():
-            too_long = tokens > memory.blocks * memory.block
-        case _:
-            too_long = False
-    return tokens, bool(too_long)
-
-
-def longest_step_ns(priced: PricedTrace, capacity: Capacity, tokens: int) -> int:
-    """Return a bound of the time of a decision in which no request has more than `tokens` tokens.
-
-    It transfers at most the caches of a batch out and in.
-    """
-    costs = priced.profile.costs
-    together, drafted = capacity.batch * tokens, int(rounds_of(priced).longest_draft.max())
-    base, per_token = round_costs(priced, capacity.batch)
-    step_ns = int(base.max()) + int(per_token.max()) * together + costs.prefill(together)
-    for terms in costs.steps.values() if capacity.in_steps else ():
-        step_ns = max(step_ns, terms(together, together) + drafted * terms.draft_step(together))
-    return step_ns + capacity.batch * (costs.swap_out(tokens) + costs.swap_in(tokens))
-
-
-def longest_run_ns(workload: Workload, capacity: Capacity, tokens: int, step_ns: int) -> int:
-    """Return a bound of all times of a run.
-
-    Each decision takes at most `step_ns`, and runs a round of at least one request or a part of a
-    prompt; no request has more than `tokens` tokens.
-    """
-    decisions = int(workload.priced.trace.rounds[workload.rows].sum())
-    if capacity.in_steps:
-        decisions = 2 * decisions + len(workload) * (tokens // capacity.token_budget + 1)
-    last_arrival_ns = int(workload.arrival_ns[-1]) + workload.think_ns * len(workload)
-    return last_arrival_ns + decisions * step_ns
+            return tokens > memory.blocks * memory.block
+    return False

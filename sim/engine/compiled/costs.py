@@ -38,7 +38,9 @@ def prefill_ns(s: Server, tokens: int, squares: int) -> int:
         linear = between(s.prefill_tokens, s.prefill_ns, s.prefill_at, 0, tokens)
     else:
         linear = s.at.prefill_base_ns + s.at.prefill_per_token_ns * tokens
-    return linear + s.at.prefill_per_square_ps * squares // 1_000
+    # the product of both may exceed 64 bits, so squares multiply whole part and remainder
+    per_square_ps = s.at.prefill_per_square_ps
+    return linear + per_square_ps // 1_000 * squares + per_square_ps % 1_000 * squares // 1_000
 
 
 @compiled

@@ -135,7 +135,7 @@ def estimate_waits(s: Server, turns: int, end: int) -> None:
             left_ns = call(s.at.remaining_ns, s.at.policy, job_address(s, i), s.at.now_ns, 0)
             if left_ns < 0:
                 fail(s, -left_ns, REMAINING_NS, i)
-            before_ns = min(before_ns + left_ns, NEVER)
+            before_ns += min(left_ns, NEVER - before_ns)  # the sum of both may exceed 64 bits
 
 
 @compiled

@@ -27,6 +27,7 @@ from lapsd.sim.engine.compiled.job import JOB
 from lapsd.sim.engine.compiled.parameters import Parameters
 from lapsd.sim.engine.compiled.policy import CompiledPolicy, NotCompilable, compile_policy, explain
 from lapsd.sim.engine.compiled.program import serve
+from lapsd.sim.engine.longest_run import refuse_large_estimates, refuse_long_runs
 from lapsd.sim.engine.memory import Memory
 from lapsd.sim.engine.recorded import recorded_rows, with_truth
 from lapsd.sim.engine.run_record import COLUMNS, Run
@@ -141,7 +142,10 @@ def serve_planned(planned: Sequence[PlannedRun], capacity: Capacity) -> list[Run
     priced = planned[0].workload.priced
     assert all(run.workload.priced is priced for run in planned), "one priced trace for all runs"
     memory = capacity.memory(priced.profile.costs)
-    refuse(list({id(run.workload): run.workload for run in planned}.values()), capacity, memory)
+    workloads = list({id(run.workload): run.workload for run in planned}.values())
+    refuse(workloads, capacity, memory)
+    refuse_long_runs(workloads, capacity, memory)
+    refuse_large_estimates([run.bound.policy for run in planned], workloads, capacity)
     jobs, starts = _all_jobs(planned, capacity, memory)
     states = _states(planned, jobs, starts)
     servers = np.zeros(len(planned), flat.SERVER)

@@ -18,6 +18,7 @@ from lapsd.sim.engine.recorded import Recorded
 from lapsd.sim.engine.request import Request
 
 Order = Callable[[Request], Any]  # a sort key of active requests
+MOST_UNITS = 10**15  # slots, tokens or blocks of a memory
 
 
 class Transfer(NamedTuple):

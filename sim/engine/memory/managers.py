@@ -7,7 +7,7 @@ from typing import Any
 
 from lapsd.policies.text_values import value_from_text
 from lapsd.sim.engine.memory.alise import AliseMemory
-from lapsd.sim.engine.memory.base import Limits, Memory
+from lapsd.sim.engine.memory.base import MOST_UNITS, Limits, Memory
 from lapsd.sim.engine.memory.eviction import Eviction
 from lapsd.sim.engine.memory.fastserve import FastServeMemory
 from lapsd.sim.engine.memory.paged import Paged
@@ -42,7 +42,9 @@ def parse_memory(spec: str, eviction: Eviction, limits: Limits) -> Memory:
             its = f"its parameters are {', '.join(known)}" if known else "it has none"
             raise ValueError(f"memory {name} has no parameter {key!r}: {its}")
         place = f"memory {name}: {key} {text!r}"
-        values[key] = value_from_text(text, type(known[key].default), place)
+        value = values[key] = value_from_text(text, type(known[key].default), place)
+        if type(value) is int and value > MOST_UNITS:
+            raise ValueError(f"{place}: must be at most {MOST_UNITS}")
     return MANAGERS[name].of(eviction, limits, **values)
 
 

@@ -193,8 +193,8 @@ def test_generated_traces_are_served_with_public_lengths_and_arrivals(lapsd, tmp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--requests", "0"], "--requests 0: must be at least 1"),
-        (["--seed", "-1"], "--seed -1: must be at least 0"),
+        (["--requests", "0"], "requests=0: must be between 1 and 10000000"),
+        (["--seed", "-1"], "seed=-1: must be at least 0"),
         (["--spread", "-1"], "spread=-1.0: must be between 0 and 10"),
         (["--acceptance", "dreamt"], "--acceptance dreamt: must be fitted, recorded or none"),
         (["--acceptance", "recorded"], "needs --lengths"),

@@ -95,7 +95,7 @@ def test_records_hold_the_parts_of_ratios_and_not_the_ratios(tmp_path):
     assert ratios
     for name, rule in ratios.items():
         assert name not in records
-        assert {*rule} <= set(records.columns)
+        assert {rule.numerator, rule.denominator} <= set(records.columns)
     for show in (lambda r, n: over_seeds(r, n), lambda r, n: sweep_table(r, n, ["requests"])):
         with pytest.raises(
             ValueError, match="metric 'switching_share': the records have no column 'busy_s'"
