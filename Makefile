@@ -24,7 +24,7 @@ demo: .venv/.installed-demo
 	$(BIN)/lapsd calibrate --batches 1,4 --out demo/calibration --overwrite
 	$(BIN)/lapsd compare --trace demo/calibration/trace.parquet --profile demo/calibration/profile.json \
 		--length-predictor noisy:0.5 --seeds 50 --out demo/comparison --plot demo/latency.png --overwrite
-	$(BIN)/lapsd validate --requests 10 --seeds 2 --policy las --policy laps-sd --plot demo/predicted.png
+	$(BIN)/lapsd validate --requests 10 --seeds 2 --policy las --policy laps-sd --plot demo/predicted.png --overwrite
 
 # two processes of one thread each: torch's own threads would compete for the cores
 test: .venv/.installed-test

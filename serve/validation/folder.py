@@ -80,6 +80,8 @@ class Folder:
         """Return the live runs of a load and seed if they are complete, else None."""
         path = self._runs / f"{LiveRuns(load, seed, (), (), ()).name}.json.gz"
         runs = LiveRuns.read(path) if path.exists() else None
+        if runs is not None and (runs.load, runs.seed) != (load, seed):
+            raise ValueError(f"{path}: holds the runs of load {runs.load:g} and seed {runs.seed}")
         return runs if runs is not None and runs.complete else None
 
     def keep(self, runs: LiveRuns) -> None:

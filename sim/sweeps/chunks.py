@@ -4,6 +4,8 @@ The records depend on the sweep, the traces and the profiles only. They do not d
 the time, or other chunks.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -38,6 +40,7 @@ class ChunkRunner:
     sha256 : for "trace", "profile" and "arrivals": the SHA-256 of each such file, by the name that
         scenarios give it; for "policy": that of the source of each own policy, by class.
     engine : the program that runs, as in `lapsd.simulate`; records do not depend on it.
+    expected : in another process, the `inputs_digest` of the runner that this one was made from.
     """
 
     sweep: Sweep
@@ -45,10 +48,15 @@ class ChunkRunner:
     files: Mapping[str, str] = field(default_factory=dict)
     sha256: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     engine: str = "auto"
+    expected: str | None = None
 
     @classmethod
     def load(
-        cls, sweep: Sweep, files: Mapping[str, str] | None = None, engine: str = "auto"
+        cls,
+        sweep: Sweep,
+        files: Mapping[str, str] | None = None,
+        engine: str = "auto",
+        expected: str | None = None,
     ) -> "ChunkRunner":
         """Load the inputs of a sweep and check all of it, before anything runs.
 
@@ -69,7 +77,7 @@ class ChunkRunner:
             what: {name: sha256(files.get(name, name)) for name in names}
             for what, names, sha256 in loaded
         }
-        runner = cls(sweep, inputs, files, hashes, engine)
+        runner = cls(sweep, inputs, files, hashes, engine, expected)
         hashes["policy"] = own_sources(runner.policies)
         _ = runner.schema
         return runner
@@ -80,7 +88,12 @@ class ChunkRunner:
 
         They are far smaller than the runner, which holds whole traces.
         """
-        return ChunkRunner.load, (self.sweep, self.files, self.engine)
+        return ChunkRunner.load, (self.sweep, self.files, self.engine, self.inputs_digest)
+
+    @property
+    def inputs_digest(self) -> str:
+        """A digest of all inputs."""
+        return hashlib.sha256(json.dumps(self.sha256, sort_keys=True).encode()).hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
         # each worker computes the cached properties itself
@@ -102,7 +115,15 @@ class ChunkRunner:
         return self.sweep.chunks()
 
     def run(self, chunk: Chunk) -> pa.Table:
-        """Run a chunk and return its records, ordered by seed and policy."""
+        """Run a chunk and return its records, ordered by seed and policy.
+
+        Raises
+        ------
+        ValueError
+            If an input has changed since the sweep was loaded.
+        """
+        if self.expected not in (None, self.inputs_digest):
+            raise ValueError("a trace, profile or policy changed while the sweep ran")
         scenario = self.scenarios[chunk.scenario]
         prepared = self._prepared(chunk.scenario)
         some = slice(chunk.first_policy, chunk.last_policy + 1)

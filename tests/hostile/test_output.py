@@ -15,7 +15,10 @@ import pytest
 from lapsd import load_trace
 from lapsd.calibrate.journal import Journal
 from lapsd.serve.validation.folder import Folder
-from lapsd.sim.sweeps import best, folders as sweep_folders, grid, read_sweep, resume
+from lapsd.serve.validation.live_runs import LiveRuns
+from lapsd.sim.sweeps import Sweep, best, folders as sweep_folders, grid, read_sweep, resume, sweep
+from lapsd.sim.sweeps.chunks import ChunkRunner
+from lapsd.sim.sweeps.folders import IncompleteSweep
 from lapsd.sim.sweeps.parts import DamagedPart, read_part
 from lapsd.traces import save_trace
 from lapsd.traces.errors import DONE
@@ -412,3 +415,30 @@ def test_parameters_of_two_types_do_not_share_a_column(run, tmp_path, monkeypatc
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     command = "sweep --requests 3 --seeds 1 --policy one.Mine --policy two.Mine --out s"
     run(Case(command, "parameter 'k': is of the types int and str"))
+
+
+def test_an_input_that_changes_while_a_sweep_runs_is_noticed(tmp_path, monkeypatch):
+    folders.copies(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    made = ChunkRunner.load(Sweep(("fcfs",), settings={"trace": ("t.parquet",)}, seeds=1))
+    _change(tmp_path / "t.parquet")
+    make, arguments = made.recipe
+    with pytest.raises(ValueError, match="a trace, profile or policy changed while the sweep"):
+        make(*arguments).run(made.chunks[0])
+
+
+def test_a_finished_sweep_with_stopped_scenarios_lacks_nothing(tmp_path, recwarn):
+    sweep(tmp_path / "s", ["fcfs", "lp-sjf"], requests=3, load=[0.3, 0.9], seeds=60, until_ci=0.99)
+    assert not [w for w in recwarn if issubclass(w.category, IncompleteSweep)]
+    (tmp_path / "s" / "_looks.json").write_text("[1]")
+    with pytest.raises(ValueError, match=r"_looks.json: is damaged"):
+        read_sweep(tmp_path / "s")
+
+
+def test_live_runs_under_another_name_are_refused(tmp_path):
+    folder = Folder(tmp_path / "v", {}, overwrite=False, resume=False)
+    folder.keep(LiveRuns(0.5, 1, (), (), ()))
+    runs = tmp_path / "v" / "_runs"
+    shutil.copyfile(runs / "load-0.5-seed-1.json.gz", runs / "load-0.5-seed-2.json.gz")
+    with pytest.raises(ValueError, match=r"seed-2.json.gz: holds the runs of load 0.5 and seed 1"):
+        folder.done(0.5, 2)
