@@ -8,13 +8,14 @@ are run again.
 
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from multiprocessing import connection, get_context, parent_process
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ from lapsd.sim.sweeps.chunks import ChunkRunner
 from lapsd.sim.sweeps.grid import Chunk
 
 if TYPE_CHECKING:
+    from multiprocessing import SimpleQueue
+
     from distributed import Client
 
 DEATHS = 5  # broken pools in a row, without any chunk done between them
@@ -86,18 +89,22 @@ def _run_in_pool(
     runner: ChunkRunner, chunks: Sequence[int], workers: int
 ) -> Generator[Done, None, None]:
     """Run the chunks in one pool of processes; BrokenProcessPool if one of them dies."""
-    # the recipe and not the runner: starting a process that dies before it has read all of its
-    # arguments blocks for ever if they exceed the 64 KiB of a pipe
+    context = get_context("spawn")
+    recipes = context.SimpleQueue()
     pool = ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=runner.recipe
+        workers, mp_context=context, initializer=_start_worker, initargs=(recipes,)
     )
+    sender = threading.Thread(target=_send, args=(recipes, runner.recipe, workers), daemon=True)
+    sender.start()
     waiting = deque(chunks)
     submitted: dict[Future[tuple[pa.Table, list[str]]], int] = {}
     try:
         while waiting or submitted:
             while waiting and len(submitted) < AHEAD * workers:
                 index = waiting.popleft()
-                submitted[pool.submit(_run_in_worker, runner.chunks[index])] = index
+                with _starting_processes():
+                    future = pool.submit(_run_in_worker, runner.chunks[index])
+                submitted[future] = index
             done, _ = wait(submitted, SECONDS_TO_NOTICE, FIRST_COMPLETED)
             if not done and _has_died(pool):
                 raise BrokenProcessPool("a worker died while it sent a result")
@@ -107,6 +114,31 @@ def _run_in_pool(
                 yield index, records
     finally:
         _stop(pool)
+        recipes.close()
+
+
+@contextmanager
+def _starting_processes() -> Iterator[None]:
+    """Start the processes of a pool in this block.
+
+    They inherit that interrupts are blocked, so that Ctrl-C on a terminal, which reaches them too,
+    is left to this process. They do not receive its command line: the start of a process that dies
+    before it has read what it is sent blocks for ever if that exceeds the 64 KiB of a pipe.
+    """
+    arguments, blocked = sys.argv, signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        sys.argv = arguments[:1]
+        yield
+    finally:
+        sys.argv = arguments
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _send(recipes: "SimpleQueue[Any]", recipe: tuple[Any, ...], workers: int) -> None:
+    """Send the recipe to each worker, in a thread: it may exceed what a pipe holds."""
+    with suppress(OSError, TypeError):  # the queue is closed, perhaps during a call
+        for _ in range(workers):
+            recipes.put(recipe)
 
 
 def _has_died(pool: ProcessPoolExecutor) -> bool:
@@ -126,18 +158,29 @@ def _stop(pool: ProcessPoolExecutor) -> None:
     pool.shutdown(cancel_futures=True)
 
 
-_runner: ChunkRunner  # in a worker process: the sweep that it works for
+_runner: ChunkRunner | Exception  # in a worker process: the sweep that it works for
 
 
-def _start_worker(make_runner: Callable[..., ChunkRunner], arguments: tuple[Any, ...]) -> None:
-    """Prepare a worker process: ignore interrupts, end with the parent, and make the runner."""
+def _start_worker(recipes: "SimpleQueue[Any]") -> None:
+    """Prepare a worker process: ignore interrupts, end with the parent, and make the runner.
+
+    If the runner cannot be made, the first chunk raises the error.
+    """
     global _runner
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    _runner = make_runner(*arguments)
+    try:
+        make_runner, arguments = recipes.get()
+        _runner = make_runner(*arguments)
+    except (ValueError, OSError) as error:
+        _runner = error
+    except Exception as error:
+        _runner = ValueError(f"a worker cannot start: {type(error).__name__}: {error}")
 
 
 def _run_in_worker(chunk: Chunk) -> tuple[pa.Table, list[str]]:
+    if isinstance(_runner, Exception):
+        raise _runner
     with keeping_warnings() as slow:
         return _runner.run(chunk), slow
 

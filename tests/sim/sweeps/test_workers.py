@@ -150,15 +150,39 @@ def test_workers_that_die_again_and_again_are_reported(runners, tmp_path):
         list(run_in_processes(runners.Dies(tmp_path, 2), range(2), 1))
 
 
-def test_workers_that_cannot_start_are_reported(runners, tmp_path):
+def test_the_error_of_a_worker_that_cannot_start_is_raised(runners, tmp_path):
     runner = runners.Runner(tmp_path, 2)
     type(runner).recipe = property(lambda self: (open, (str(tmp_path / "not-there"),)))
-    with pytest.raises(ValueError, match="worker processes died 5 times in a row"):
+    with pytest.raises(FileNotFoundError, match="not-there"):
+        list(run_in_processes(runner, range(2), 1))
+    type(runner).recipe = property(lambda self: (divmod, (1, 0)))
+    with pytest.raises(ValueError, match="a worker cannot start: ZeroDivisionError"):
         list(run_in_processes(runner, range(2), 1))
 
 
-def test_a_worker_needs_less_than_a_pipe_holds_to_start():
-    """Else a worker that dies while it starts would leave its parent waiting for ever."""
+def test_workers_that_die_at_once_are_reported_and_block_nothing(runners, tmp_path, monkeypatch):
+    """The parent never writes more than a pipe holds to a process that may not read it."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\nif '--multiprocessing-fork' in sys.orig_argv: os.kill(os.getpid(), 9)"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(sys, "argv", ["lapsd", "x" * 100_000])
+    runner = runners.Runner(tmp_path, 2)
+    runner.large = bytes(1_000_000)
+    begun = time.monotonic()
+    with pytest.raises(ValueError, match="worker processes died 5 times in a row"):
+        list(run_in_processes(runner, range(2), 2))
+    assert time.monotonic() - begun < 10
+
+
+def test_a_large_recipe_reaches_every_worker(runners, tmp_path):
+    runner = runners.Runner(tmp_path, 8)
+    runner.large = bytes(1_000_000)
+    done = list(run_in_processes(runner, range(8), 2))
+    assert sorted(done) == sorted(ten_times(8).items())
+
+
+def test_the_recipe_of_a_sweep_is_far_smaller_than_its_runner():
     runner = ChunkRunner.load(Sweep.from_document({"parameters": {"K": "2:8", "gamma": "3:9"}}))
     assert len(ForkingPickler.dumps(runner)) > 500_000
     assert len(ForkingPickler.dumps(runner.recipe)) < 8_000
