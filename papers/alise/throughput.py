@@ -12,7 +12,7 @@ from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.question import Evidence, Question, Tables, Unanswerable
 from lapsd.papers.report import HOLDS, NOT, PART, Claim, Figure, Section, Table
 from lapsd.sim.experiment.statistics import Interval, mean_interval, ratio_of_means
-from lapsd.sim.figures.style import PAGE, SMALL, new_figure
+from lapsd.sim.figures.style import PAGE, SMALL, in_own_style, new_figure
 from lapsd.sim.figures.sweep import draw_lines
 from lapsd.sim.sweeps.grid import Sweep
 
@@ -248,6 +248,7 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     return figures
 
 
+@in_own_style
 def _drawn(rows: pd.DataFrame, memory: str) -> "MatplotlibFigure":
     figure = new_figure(PAGE, 3.9)
     lines = {

@@ -60,6 +60,9 @@ REQUEST_COLUMNS = (
     "predicted_tokens",
 )
 SEEDS, MOST_SEEDS = 20, 100_000
+# requests with a timeline: SimPy's time grows with the square of the requests of an overload, and
+# 1,000 of them take about 5 s per policy
+MOST_RECORDED = 1_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +228,8 @@ def compare(
     trace, profile : acceptances and costs of rounds: objects, files, or names of bundled ones.
     policies : by default `default_policies()`. FCFS always runs, as the baseline of differences.
     seeds : workloads (seeds 0, 1, ...).
-    timeline : record the first seed of each policy, round by round.
+    timeline : record the first seed of each policy, round by round, of at most `MOST_RECORDED`
+        requests.
     engine : the program that runs, as in `lapsd.simulate`; results do not depend on it. A timeline
         is recorded in SimPy.
     progress : called with (runs done, runs in all).
@@ -257,6 +261,9 @@ def compare_on(
     check_engine(engine)
     if not 1 <= seeds <= MOST_SEEDS:
         raise ValueError(f"seeds={seeds}: must be at least 1 and at most {MOST_SEEDS}")
+    if timeline and prepared.scenario.requests > MOST_RECORDED:
+        requests = f"requests={prepared.scenario.requests}"
+        raise ValueError(f"{requests}: must be at most {MOST_RECORDED} with a timeline")
     chosen = _by_spec(default_policies() if policies is None else policies)
     with_baseline = {**chosen, "fcfs": chosen.get("fcfs", FCFS())}  # the baseline
     specs = list(with_baseline)

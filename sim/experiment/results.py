@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lapsd.sim.experiment.comparison import REQUEST_COLUMNS, Comparison
 from lapsd.sim.figures.saving import save
+from lapsd.sim.figures.style import PAGE, new_figure
 from lapsd.traces.files import Kind, write_text, write_whole
 
 RECORDS, CONFIG, TABLE, FIGURE = "requests.parquet", "_config.json", "_table.json", "_latency.png"
@@ -33,8 +34,6 @@ def save_figure(comparison: Comparison, path: Path) -> None:
     OSError
         If the file cannot be written.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.0, 3.9), layout="constrained")
+    figure = new_figure(PAGE, 3.9)
     comparison.plot(figure.subplots())
     save(figure, path)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lapsd.sim.figures.style import COLUMN, SERIES, SMALL, dress, new_figure
+from lapsd.sim.figures.style import COLUMN, SERIES, SMALL, dress, in_own_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 MOST_DATASETS = 5
 
 
+@in_own_style
 def plot_trace(
     description: pd.DataFrame, requests: pd.DataFrame, test: str, title: str
 ) -> "Figure":
@@ -97,6 +98,7 @@ def _steps(
     )
 
 
+@in_own_style
 def plot_running_acceptance(rows: pd.DataFrame) -> "Figure":
     """Draw the running acceptance of a few requests, with dots where they become perceptible.
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from lapsd.sim.figures.style import PAGE, SERIES, SMALL, dress, new_figure
+from lapsd.sim.figures.style import PAGE, SERIES, SMALL, dress, in_own_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 DASHES = {"true": "-", "model": "--"}
 
 
+@in_own_style
 def plot_breakdown(prefill: pd.DataFrame, decoding: pd.DataFrame) -> "Figure":
     """Draw prefill over prompt tokens, and decoding over output tokens; dashed: by the model.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from lapsd.sim.figures.style import COLUMN, SERIES, SMALL, dress, new_figure
+from lapsd.sim.figures.style import COLUMN, SERIES, SMALL, dress, in_own_style, new_figure
 from lapsd.traces import Profile
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ POINTS: dict[str, Any] = {"s": 4, "alpha": 0.35, "linewidths": 0, "rasterized": 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 
 
+@in_own_style
 def plot_profile(profile: Profile, samples: pd.DataFrame, rounds: pd.DataFrame) -> "Figure":
     """Draw passes by context, the grid of batches, prefill and swaps.
 
@@ -139,6 +140,7 @@ def _plot_swaps(ax: "Axes", profile: Profile, samples: pd.DataFrame) -> None:
     ax.set_title("KV swaps", fontsize=9, loc="left")
 
 
+@in_own_style
 def plot_switching(rows: pd.DataFrame, reference: tuple[float, float], label: str) -> "Figure":
     """Draw the time of one switch in percent of inference time by output length.
 

@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lapsd.sim.figures.style import PAGE, SERIES, SMALL, colour_of, dress, interval_line, new_figure
+from lapsd.sim.figures.style import (
+    PAGE,
+    SERIES,
+    SMALL,
+    colour_of,
+    dress,
+    in_own_style,
+    interval_line,
+    new_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@in_own_style
 def plot_differences(
     groups: Mapping[str, pd.DataFrame], names: Mapping[str, str], against: str
 ) -> "Figure":
@@ -45,6 +55,7 @@ def plot_differences(
     return figure
 
 
+@in_own_style
 def plot_number_of_queues(rows: pd.DataFrame, rules: Mapping[str, str]) -> "Figure":
     """Draw the difference in mean latency to K = 4 by K, and how often each K is best.
 
@@ -107,6 +118,7 @@ def plot_number_of_queues(rows: pd.DataFrame, rules: Mapping[str, str]) -> "Figu
     return figure
 
 
+@in_own_style
 def plot_value_of_acceptance(rows: pd.DataFrame, titles: Mapping[str, str]) -> "Figure":
     """Draw the gain from knowing acceptance by its spread, one line per length error.
 
@@ -139,6 +151,7 @@ def plot_value_of_acceptance(rows: pd.DataFrame, titles: Mapping[str, str]) -> "
     return figure
 
 
+@in_own_style
 def plot_parts_by_spread(
     recorded: pd.DataFrame, generated: pd.DataFrame, parts: Mapping[str, str]
 ) -> "Figure":

@@ -7,13 +7,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lapsd.sim.figures.style import NAMES, PAGE, SMALL, band_line, colour_of, dress, new_figure
+from lapsd.sim.figures.style import (
+    NAMES,
+    PAGE,
+    SMALL,
+    band_line,
+    colour_of,
+    dress,
+    in_own_style,
+    new_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
+@in_own_style
 def plot_comparison(
     rows: pd.DataFrame, bound_s: float, caption: str, ax: "Axes | None" = None
 ) -> "Axes":
@@ -66,6 +76,7 @@ def plot_comparison(
     return ax
 
 
+@in_own_style
 def plot_latency_by_requests(
     rows: pd.DataFrame, datasets: Sequence[str], policies: Sequence[str], load: float
 ) -> "Figure":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lapsd.sim.figures.style import NAMES, PAGE, SMALL, colour_of, dress, new_figure
+from lapsd.sim.figures.style import NAMES, PAGE, SMALL, colour_of, dress, in_own_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +21,7 @@ Stars = Sequence[tuple[float, float]]
 MOST = 40.0  # percent: the end of the colours
 
 
+@in_own_style
 def plot_best_policies(cells: pd.DataFrame, stars: Stars, expensive: str) -> "Figure":
     """Draw the best policy of each cell, its margin to the second best, and its ratio to the bound.
 
@@ -49,6 +50,7 @@ def plot_best_policies(cells: pd.DataFrame, stars: Stars, expensive: str) -> "Fi
     return figure
 
 
+@in_own_style
 def plot_lead(cells: pd.DataFrame, stars: Stars, expensive: str) -> "Figure":
     """Draw the difference of LAPS-SD to the best other policy in each cell, in percent.
 
@@ -88,6 +90,7 @@ def plot_lead(cells: pd.DataFrame, stars: Stars, expensive: str) -> "Figure":
     return figure
 
 
+@in_own_style
 def plot_cells(cells: pd.DataFrame) -> "Figure":
     """Draw differences in percent by row and column.
 

@@ -4,7 +4,16 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from lapsd.sim.figures.style import COLOURS, PAGE, SERIES, SMALL, dress, interval_line, new_figure
+from lapsd.sim.figures.style import (
+    COLOURS,
+    PAGE,
+    SERIES,
+    SMALL,
+    dress,
+    in_own_style,
+    interval_line,
+    new_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -12,6 +21,7 @@ if TYPE_CHECKING:
 ACROSS = 4  # panels in a row
 
 
+@in_own_style
 def plot_panels(rows: pd.DataFrame, x: str, y: str, *, log: bool = False) -> "Figure":
     """Draw one line with 95 % intervals for each `line`, and one panel for each `panel`.
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from lapsd.sim.figures.style import COLUMN, NAMES, SMALL, colour_of, dress, new_figure
+from lapsd.sim.figures.style import COLUMN, NAMES, SMALL, colour_of, dress, in_own_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 LETTERS = 18  # letters of small type per inch
 
 
+@in_own_style
 def plot_predicted(requests: pd.DataFrame, caption: str) -> "Figure":
     """Plot predicted against measured latency: one dot per request, one panel per load.
 

@@ -1,15 +1,29 @@
-"""Save figures to files, completely or not at all, with all names as they are."""
+"""Save figures to files, completely or not at all, with all names as they are.
 
+Figures have matplotlib's default settings: a user's `matplotlibrc` has no effect.
+"""
+
+from contextlib import AbstractContextManager
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lapsd.traces.files import write_whole
+from lapsd.traces.streams import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import Formatter
 
 FILE_DPI = 160
+
+
+def own_style() -> AbstractContextManager[None]:
+    """Return a context with matplotlib's default settings."""
+    from matplotlib import style
+
+    return style.context("default")
 
 
 def save(figure: "Figure", path: Path, **options: Any) -> None:
@@ -30,9 +44,11 @@ def image(figure: "Figure", **options: Any) -> bytes:
     It is made in memory, because the library that writes PNG files does not notice a short write
     on a full disk.
     """
-    _show_dollars(figure)
     buffer = BytesIO()
-    figure.savefig(buffer, **options)
+    with own_style():
+        _show_dollars(figure)
+        _show_controls(figure)
+        figure.savefig(buffer, **options)
     return buffer.getvalue()
 
 
@@ -49,3 +65,20 @@ def _show_dollars(figure: "Figure") -> None:
     for text in figure.findobj(Text):
         if text not in powers:
             text.set_parse_math(False)
+
+
+def _show_controls(figure: "Figure") -> None:
+    """Write control characters in texts as `\\x00` is, since SVG may not hold them."""
+    from matplotlib.text import Text
+    from matplotlib.ticker import LogFormatter, ScalarFormatter
+
+    for text in figure.findobj(Text):
+        text.set_text(visible(text.get_text()))
+    for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
+        names = axis.get_major_formatter()
+        if not isinstance(names, LogFormatter | ScalarFormatter):
+            axis.set_major_formatter(partial(_visible_name, names))
+
+
+def _visible_name(names: "Formatter", x: float, position: int | None = None) -> str:
+    return visible(names(x, position))

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lapsd.sim.figures.style import NAMES, PAGE, SMALL, colour_of, dress, new_figure
+from lapsd.sim.figures.style import NAMES, PAGE, SMALL, colour_of, dress, in_own_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,6 +33,7 @@ KEY = (
 )
 
 
+@in_own_style
 def plot_schedules(
     spans: Mapping[str, pd.DataFrame], arrival_ns: Mapping[str, NDArray[np.int64]], rows: int = ROWS
 ) -> "Figure":
@@ -57,6 +58,7 @@ def plot_schedules(
     return figure
 
 
+@in_own_style
 def plot_few_requests(spans: Mapping[str, pd.DataFrame], arrival_ns: NDArray[np.int64]) -> "Figure":
     """Draw all requests of a short run, one small panel per policy.
 
@@ -102,6 +104,7 @@ def _bars(ax: "Axes", spans: pd.DataFrame, arrival_ns: NDArray[np.int64], colour
     return float((ends - arrivals).mean())
 
 
+@in_own_style
 def plot_queues(
     turns: pd.DataFrame, spans: pd.DataFrame, requests: pd.DataFrame, queues: int
 ) -> "Figure":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lapsd.sim.figures.style import COLUMN, PAGE, SERIES, SMALL, dress, new_figure
+from lapsd.sim.figures.style import COLUMN, PAGE, SERIES, SMALL, dress, in_own_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 REST = "#DDDDDD"
 
 
+@in_own_style
 def plot_shares(shares: pd.DataFrame, x: str) -> "Figure":
     """Draw one stacked bar per row, from top to bottom.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from lapsd.sim.figures.style import SMALL, dress, new_figure
+from lapsd.sim.figures.style import SMALL, dress, in_own_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,7 @@ SLOWER, FASTER, BEST = "#FFFFFF", "#CFE3F1", "#7FB2D9"
 LINE = "#0B3C5D"
 
 
+@in_own_style
 def plot_speculation(
     pays: pd.DataFrame, batches: Sequence[int], *, title: str, caption: str
 ) -> "Figure":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lapsd.sim.figures.style import PAGE, SERIES, SMALL, dress, new_figure
+from lapsd.sim.figures.style import PAGE, SERIES, SMALL, dress, in_own_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +26,7 @@ PARTS = {
 TICKS = (1, 2, 5, 10, 20, 50)  # rounds
 
 
+@in_own_style
 def plot_latency_by_round(
     rows: pd.DataFrame, datasets: Sequence[str], tests: Mapping[str, str]
 ) -> "Figure":
@@ -91,6 +92,7 @@ def plot_latency_by_round(
     return figure
 
 
+@in_own_style
 def plot_estimate_errors(
     rows: pd.DataFrame, datasets: Sequence[str], reference: float, label: str
 ) -> "Figure":

@@ -1,17 +1,20 @@
 """Style shared by all figures: sizes, names and colours of policies, axes, lines with intervals."""
 
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from lapsd.sim.figures.saving import image
+from lapsd.sim.figures.saving import image, own_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
 
+P = ParamSpec("P")
+R = TypeVar("R")
 PAGE, COLUMN = 7.0, 3.5  # inches: the width of a page's text, and of one of two columns
 SMALL = 7  # points
 DPI = 110  # on a screen
@@ -62,9 +65,21 @@ def colour_of(spec: str, index: int = 0) -> str:
     return COLOURS.get(spec.partition(":")[0], OTHER[index % len(OTHER)])
 
 
+def in_own_style(draw: Callable[P, R]) -> Callable[P, R]:
+    """Return the function so that it draws with matplotlib's default settings."""
+
+    @wraps(draw)
+    def drawn(*arguments: P.args, **options: P.kwargs) -> R:
+        with own_style():
+            return draw(*arguments, **options)
+
+    return drawn
+
+
 def new_figure(width: float, height: float) -> "Figure":
     """Return an empty figure, sized in inches, that notebooks display without pyplot."""
-    return _picture()(figsize=(width, height), layout="constrained")
+    with own_style():
+        return _picture()(figsize=(width, height), layout="constrained")
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lapsd.sim.figures.style import OTHER, colour_of, new_figure
+from lapsd.sim.figures.style import OTHER, colour_of, in_own_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 LINES = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", *OTHER)
 
 
+@in_own_style
 def plot_lines(
     points: pd.DataFrame, level: pd.DataFrame, *, policies: bool, x: str, y: str, title: str
 ) -> "Figure":
@@ -82,6 +83,7 @@ def draw_lines(
     ax.set_title("\n".join(textwrap.wrap(title, 105)), fontsize=8, loc="left")
 
 
+@in_own_style
 def plot_heat(
     table: pd.DataFrame,
     *,

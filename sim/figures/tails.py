@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lapsd.sim.figures.style import NAMES, PAGE, SMALL, colour_of, dress, interval_line, new_figure
+from lapsd.sim.figures.style import (
+    NAMES,
+    PAGE,
+    SMALL,
+    colour_of,
+    dress,
+    in_own_style,
+    interval_line,
+    new_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,6 +23,7 @@ OWN = "kernel-gittins"
 MARKERS = "sDP^vX<>dh"  # of the other policies
 
 
+@in_own_style
 def plot_trade(rows: pd.DataFrame) -> "Figure":
     """Draw p99 over mean latency, both divided by FCFS's, one panel per length predictor.
 

@@ -169,3 +169,8 @@ sweep("sweep-text", '{"sweep": "x"}')
 sweep("sweep-null", '{"sweep": null}')
 sweep("sweep-deep", DEEP + "]" * 100_000)
 sweep("sweep-key", '{"sweep": {"policies": {"a": [1]}}}')
+
+# names in figures
+DOLLARS = "$x^$ $\\frac$ \0"
+trace("dollars.parquet", dataset=[DOLLARS, DOLLARS, "$", "b_{"])
+trace("note-dollars.parquet", json.dumps({"schema_version": 1, "source": DOLLARS}))
