@@ -7,6 +7,9 @@ second, while libraries load, also ends in one line.
 import os
 import sys
 
+if __name__ == "__main__" and not sys.flags.safe_path:
+    del sys.path[0]  # the current folder, whose files must not take the place of libraries
+
 INTERRUPTED = 128  # plus the number of the signal: the exit code
 
 

@@ -4,6 +4,7 @@ from lapsd.policies.a_min import AMin
 from lapsd.policies.alise import Alise
 from lapsd.policies.base import NEVER, Clairvoyant, Event, Job, NewJob, Policy, PolicyContext, Rank
 from lapsd.policies.boost import Boost
+from lapsd.policies.contract import parameters_of
 from lapsd.policies.fastserve import FastServe
 from lapsd.policies.fcfs import FCFS
 from lapsd.policies.gittins import Gittins
@@ -18,7 +19,7 @@ from lapsd.policies.lp_sjf_mean import LPSJFMean
 from lapsd.policies.lp_srpt import LPSRPT
 from lapsd.policies.request_history import RequestHistory
 from lapsd.policies.round_robin import RoundRobin
-from lapsd.policies.spec import POLICIES, parameters_of, parse_policy, policy_class, spec_of
+from lapsd.policies.spec import POLICIES, parse_policy, policy_class, spec_of
 from lapsd.policies.srpt import SRPT
 from lapsd.policies.tie import TIE
 from lapsd.policies.time_model import TimeModel

@@ -8,7 +8,7 @@ It does not know whether a simulator or a real server calls it, and sees only wh
 
 import dis
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import FrozenInstanceError, dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from lapsd.policies.request_history import RequestHistory
@@ -58,7 +58,9 @@ class Job(Protocol):
     tokens: int
     service_ns: int
     queue: int
-    state: Any
+
+    @property
+    def state(self) -> Any: ...
 
     @property
     def prompt_tokens(self) -> int: ...
@@ -125,6 +127,12 @@ class PolicyContext:
     true_remaining_ns: Sequence[Sequence[int]] = ()
     true_tokens_per_round: Sequence[float] = ()
 
+    def __post_init__(self) -> None:
+        # tuples, because several policies see them; a row that is a tuple stays the same object
+        for name in ("past_sizes_ns", "true_prefill_ns", "true_tokens_per_round"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "true_remaining_ns", tuple(map(tuple, self.true_remaining_ns)))
+
 
 class NewJob(Protocol):
     """The part of a request that a policy may see when the request arrives.
@@ -183,6 +191,8 @@ class Policy:
 
     Attributes
     ----------
+    name : str
+        What users type and results say; by default the name of the class.
     State : type or None
         A dataclass whose fields, of int, float or bool with defaults, the policy keeps of each
         request as `job.state`; None: nothing.
@@ -199,6 +209,8 @@ class Policy:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if not vars(cls).get("name"):
+            cls.name = cls.__name__  # not that of a base, which is another policy
         if "rank" in vars(cls) and "ages" not in vars(cls):
             cls.ages = reads_time(cls.rank)
 
@@ -256,6 +268,14 @@ class Policy:
         Returns True if the ranks of waiting jobs may have changed.
         """
         return False
+
+
+def _refuse_write(policy: Policy, name: str, value: object) -> None:
+    raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+
+# a class without the decorator would inherit a method that refuses only the fields of `Policy`
+Policy.__setattr__ = _refuse_write  # type: ignore[method-assign,assignment]
 
 
 @dataclass(frozen=True)

@@ -1,37 +1,30 @@
-"""The calls of a policy's methods for a request, and the errors in what they return or write.
+"""The calls of a policy's methods, and the errors in what they return, write or raise.
 
-Each error is a `ValueError` of one line that names the policy, the request and the time.
+Each error is a `ValueError` of one line that names the policy, the method, the request and the
+time.
 """
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from functools import cache
+from dataclasses import dataclass
 from numbers import Real
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
-from lapsd.policies.base import Event, Job, NewJob, Policy, Rank
+from lapsd.policies.base import NEVER, Event, Lengths, Policy, PolicyContext, Rank
+from lapsd.policies.contract import check_class
+from lapsd.policies.seen import Permission, SeenJob, new_state
 
-# types of the values that a field of a State of each type may take
-ACCEPTED: dict[type, tuple[type, ...]] = {
-    int: (int, np.integer),
-    float: (int, float, np.floating, np.integer),
-    bool: (bool, np.bool_),
-}
+PLAIN = frozenset({int, float, bool})
 NUMBERS = (Real, np.bool_)
-# the attributes of a job that `on_round` may only read
-FACTS = [
-    *("index", "arrival_ns", "prompt_tokens", "predicted_tokens", "started", "running", "rounds"),
-    *("tokens", "service_ns", "drafted", "accepted", "state"),
-]
-_facts_of = attrgetter(*FACTS)
+TRUTH = (bool, np.bool_, int, np.integer)
+MOST_SHOWN = 80  # characters of a value in a message
 
 
-def name_of(policy: Policy) -> str:
-    """Return the name of the policy that users type."""
-    return policy.name or type(policy).__name__
+def name_of(policy: Policy | type[Policy]) -> str:
+    """Return the name of the policy, or of a class of policies, that users type."""
+    return policy.name if isinstance(policy, type) else type(policy).name
 
 
 def no_progress(policy: Policy, now_ns: int, waiting: int, why: str) -> ValueError:
@@ -41,19 +34,64 @@ def no_progress(policy: Policy, now_ns: int, waiting: int, why: str) -> ValueErr
     )
 
 
-def raised(policy: Policy, method: str, where: str, error: Exception) -> ValueError:
-    """Return the error for an exception in a method of a policy.
+def raised(policy: Policy | type[Policy], method: str, error: BaseException) -> ValueError:
+    """Return the error for an exception in a method of a policy; `sys.exit` is one as well.
 
     Parameters
     ----------
-    where : the request and the time.
+    method : the method, and, where there is one, the request and the time.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the exception is one: the user interrupts the program.
     """
-    return ValueError(
-        f"policy {name_of(policy)}: {method} {where} raised {type(error).__name__}: {error}"
-    )
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    return ValueError(f"policy {name_of(policy)}: {method} raised {described(error)}")
 
 
-def rank_of(policy: Policy, job: Job, now_ns: int) -> Rank:
+def described(error: BaseException) -> str:
+    """Return the type and the text of an exception in one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def shown(value: object) -> str:
+    """Return the start of the text of a value in one line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+
+
+def at(job: SeenJob, now_ns: int) -> str:
+    """Return the request and the time of an error."""
+    return f"of request {job.index} at {now_ns} ns"
+
+
+def bound(policy: Policy, context: PolicyContext) -> Policy:
+    """Return a policy for one run: `bind` of a copy, so that no run changes another one.
+
+    Raises
+    ------
+    ValueError
+        If its class is not as `check_class` says, or `bind` or `ages` raises or returns another
+        type.
+    """
+    check_class(type(policy))
+    method = "bind"
+    try:
+        made = copy.deepcopy(policy).bind(copy.copy(context))
+        if not isinstance(made, Policy):
+            raise TypeError(f"it must return a policy, and returns {shown(made)}")
+        method = "ages"
+        if not isinstance(made.ages, TRUTH):
+            raise TypeError(f"it must be True or False, and is {shown(made.ages)}")
+    except BaseException as error:
+        raise raised(policy, method, error) from error
+    return made
+
+
+def rank_of(policy: Policy, job: SeenJob, now_ns: int) -> Rank:
     """Return the policy's rank of a job.
 
     Raises
@@ -63,56 +101,95 @@ def rank_of(policy: Policy, job: Job, now_ns: int) -> Rank:
     """
     try:
         rank = policy.rank(job, now_ns)
-    except Exception as error:
-        raise raised(policy, "rank", _at(job, now_ns), error) from error
+    except BaseException as error:
+        raise raised(policy, f"rank {at(job, now_ns)}", error) from error
     if isinstance(rank, tuple):
         for part in rank:
-            if part != part or not (type(part) in ACCEPTED or isinstance(part, NUMBERS)):
+            if (type(part) not in PLAIN and not isinstance(part, NUMBERS)) or part != part:
                 break
         else:
             return rank
     raise ValueError(
-        f"policy {name_of(policy)}: rank {rank!r} {_at(job, now_ns)}: must be a tuple of numbers, "
-        "none of them NaN"
+        f"policy {name_of(policy)}: rank {shown(rank)} {at(job, now_ns)}: must be a tuple of"
+        " numbers, none of them NaN"
     )
 
 
-def _at(job: Job, now_ns: int) -> str:
-    """Return the request and the time of an error."""
-    return f"of request {job.index} at {now_ns} ns"
-
-
-def inform(policy: Policy, kind: str, job: Job, now_ns: int) -> None:
-    """Inform the policy of the arrival or completion of a job."""
-    try:
-        policy.on_event(Event(kind, job, now_ns))
-    except Exception as error:
-        raise raised(policy, f"on_event, {kind}", _at(job, now_ns), error) from error
-
-
-def commit_round(policy: Policy, job: Job, now_ns: int) -> None:
-    """Inform the policy of a committed round of a job.
+def inform(policy: Policy, kind: str, job: SeenJob, now_ns: int) -> None:
+    """Inform the policy of the arrival or completion of a job.
 
     Raises
     ------
     ValueError
-        If the policy raises, writes to what it may only read, or writes a value of another type.
+        If the policy raises, or returns no truth value.
     """
-    facts = _facts_of(job)
+    try:
+        answer = policy.on_event(Event(kind, job, now_ns))
+    except BaseException as error:
+        raise raised(policy, f"on_event, {kind} {at(job, now_ns)}", error) from error
+    if answer is not None and not isinstance(answer, TRUTH):
+        raise ValueError(
+            f"policy {name_of(policy)}: on_event returns {shown(answer)}, {kind}"
+            f" {at(job, now_ns)}: must be True or False"
+        )
+
+
+def commit_round(policy: Policy, job: SeenJob, now_ns: int) -> None:
+    """Inform the policy of a committed round of a job, which it may write to meanwhile.
+
+    Raises
+    ------
+    ValueError
+        If the policy raises.
+    """
+    permission = job._permission
+    permission.given = True
     try:
         policy.on_round(job, now_ns)
-    except Exception as error:
-        raise raised(policy, "on_round", _at(job, now_ns), error) from error
-    if (written := _facts_of(job)) != facts:
-        name, value = next((n, b) for n, a, b in zip(FACTS, facts, written, strict=True) if a != b)
+    except BaseException as error:
+        raise raised(policy, f"on_round {at(job, now_ns)}", error) from error
+    finally:
+        permission.given = False
+
+
+def remaining_of(policy: Policy, job: SeenJob, now_ns: int) -> int:
+    """Return the policy's estimate of a job's remaining time; 0 if it makes none.
+
+    Raises
+    ------
+    ValueError
+        If the policy raises, or the estimate is not a whole number from 0 on.
+    """
+    try:
+        left_ns = policy.remaining_ns(job)
+    except BaseException as error:
+        raise raised(policy, f"remaining_ns {at(job, now_ns)}", error) from error
+    return 0 if left_ns is None else _whole(policy, "remaining_ns", left_ns, job, now_ns)
+
+
+def wake_of(policy: Policy, job: SeenJob, now_ns: int) -> int:
+    """Return the time at which the rank of a waiting job falls, as the policy estimates it.
+
+    Raises
+    ------
+    ValueError
+        If the policy raises, or the time is not a whole number from 0 on.
+    """
+    try:
+        wake_ns = policy.wake(job, now_ns)
+    except BaseException as error:
+        raise raised(policy, f"wake {at(job, now_ns)}", error) from error
+    return _whole(policy, "wake", wake_ns, job, now_ns)
+
+
+def _whole(policy: Policy, method: str, ns: Any, job: SeenJob, now_ns: int) -> int:
+    """Return a time that a policy returned, if it is one."""
+    if not isinstance(ns, int | np.integer) or not 0 <= ns <= NEVER:
         raise ValueError(
-            f"policy {name_of(policy)}: job.{name}={value!r} {_at(job, now_ns)}: must not be "
-            "written by a policy"
+            f"policy {name_of(policy)}: {method} {shown(ns)} {at(job, now_ns)}: must be a whole"
+            f" number from 0 to {NEVER}"
         )
-    if type(job.queue) is not int:
-        _check_type(policy, "job.queue", job.queue, int, _at(job, now_ns))
-    if policy.State is not None:
-        _check_state(policy, policy.State, job.state, _at(job, now_ns))
+    return int(ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,71 +202,57 @@ class Arrival:
     state: Any
 
 
-def new_state(policy: Policy, index: int, prompt_tokens: int, predicted_tokens: int) -> Any:
-    """Return the State that the policy keeps of a new request; None where it declares none.
+def arrived(
+    policy: Policy, index: int, prompt_tokens: int, predicted_tokens: int
+) -> tuple[Any, Permission]:
+    """Return the State that the policy keeps of a new request, None where it declares none, and the
+    permission to write to the request, not given.
 
     Raises
     ------
     ValueError
-        If the policy raises, or a field of the State is not of its type.
+        If the policy or its State raises.
     """
-    state = None if policy.State is None else policy.State()
-    if type(policy).on_arrival is not Policy.on_arrival:
-        job: NewJob = Arrival(index, prompt_tokens, predicted_tokens, state)
-        try:
-            policy.on_arrival(job)
-        except Exception as error:
-            raise raised(policy, "on_arrival", f"of request {index}", error) from error
-        if policy.State is not None:
-            _check_state(policy, policy.State, state, f"of request {index} at its arrival")
-    return state
-
-
-def state_types(policy: Policy) -> Mapping[str, type]:
-    """Return the types of the fields of a policy's State: int, float or bool.
-
-    Raises
-    ------
-    ValueError
-        If the State is not a dataclass whose fields all have defaults of these types.
-    """
-    kind: Any = policy.State
-    if kind is None:
-        return {}
+    permission = Permission()
     try:
-        found = _types_of(kind)
-    except TypeError as error:
-        raise ValueError(
-            f"policy {name_of(policy)}: State must be a dataclass whose fields have defaults"
-        ) from error
-    for name, field_type in found.items():
-        if field_type not in ACCEPTED:
-            raise ValueError(
-                f"policy {name_of(policy)}: State.{name} is of type {field_type.__name__}: must be "
-                "int, float or bool"
-            )
-    return found
+        state = None if policy.State is None else new_state(policy.State, permission)
+        if type(policy).on_arrival is not Policy.on_arrival:
+            policy.on_arrival(Arrival(index, prompt_tokens, predicted_tokens, state))
+    except BaseException as error:
+        raise raised(policy, f"on_arrival of request {index}", error) from error
+    permission.given = False
+    return state, permission
 
 
-@cache
-def _types_of(kind: Any) -> Mapping[str, type]:
-    """Return the types of the defaults of a dataclass."""
-    state = kind()
-    return {field.name: type(getattr(state, field.name)) for field in fields(state)}
+def largest_of(policy: Policy, lengths: Lengths) -> int:
+    """Return the policy's bound of the whole numbers that it computes.
+
+    Raises
+    ------
+    ValueError
+        If the policy raises, or the bound is not a whole number.
+    """
+    try:
+        ns = policy.largest_ns(lengths)
+        if not isinstance(ns, int | np.integer):
+            raise TypeError(f"it must return a whole number, and returns {shown(ns)}")
+    except BaseException as error:
+        raise raised(policy, "largest_ns", error) from error
+    return int(ns)
 
 
-def _check_state(policy: Policy, kind: Any, state: Any, where: str) -> None:
-    """Raise `ValueError` if a field of a State is not of its type."""
-    for name, expected in _types_of(kind).items():
-        value = getattr(state, name)
-        if type(value) is not expected:
-            _check_type(policy, f"State.{name}", value, expected, where)
+def derived_of(policy: Policy) -> dict[str, Any]:
+    """Return the values that `bind` derived, which results list with the parameters.
 
-
-def _check_type(policy: Policy, name: str, value: Any, expected: type, where: str) -> None:
-    """Raise `ValueError` if a value that a policy wrote is not of its type."""
-    if not isinstance(value, ACCEPTED[expected]):
-        raise ValueError(
-            f"policy {name_of(policy)}: {name}={value!r} {where}: must be of type "
-            f"{expected.__name__}"
-        )
+    Raises
+    ------
+    ValueError
+        If the policy raises, or returns no mapping.
+    """
+    try:
+        values = policy.derived_values()
+        if not isinstance(values, Mapping):
+            raise TypeError(f"it must return a dictionary, and returns {shown(values)}")
+        return {str(name): value for name, value in values.items()}
+    except BaseException as error:
+        raise raised(policy, "derived_values", error) from error

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ MIN_VARIANCE = 0.01
 MIN_SQUARED_DISTANCE = 1e-12
 
 NO_FLOATS = np.zeros(0)
+
+A = TypeVar("A", bound=np.dtype[Any])
 
 
 class Bandwidths(NamedTuple):
@@ -77,6 +79,13 @@ def no_integers() -> Integers:
     return np.zeros(0, dtype=np.int64)
 
 
+def read_only(values: np.ndarray[Any, A]) -> np.ndarray[Any, A]:
+    """Return a view of an array that cannot be written to, because several policies see it."""
+    view = values.view()
+    view.flags.writeable = False
+    return view
+
+
 @dataclass(frozen=True, eq=False)
 class RequestHistory:
     """N completed requests.
@@ -94,6 +103,10 @@ class RequestHistory:
     rounds: Integers = field(default_factory=no_integers)
     early_tokens: Integers = field(default_factory=no_integers)
     _neighbours: dict[int, Floats] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("predicted_tokens", "tokens", "rounds", "early_tokens"):
+            object.__setattr__(self, name, read_only(getattr(self, name)))
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -282,7 +295,7 @@ class RequestHistory:
         if neighbours is None:
             if len(self._neighbours) >= CACHED_PREDICTIONS:
                 self._neighbours.clear()
-            neighbours = self._find_neighbours(math.log(predicted_tokens))
+            neighbours = read_only(self._find_neighbours(math.log(predicted_tokens)))
             self._neighbours[predicted_tokens] = neighbours
         return neighbours
 

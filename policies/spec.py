@@ -1,17 +1,15 @@
 """Policies as text: parse `laps-sd:K=4,gamma=8`, and write it."""
 
-import importlib
-import os
-import sys
-from dataclasses import MISSING, Field, fields
-from importlib.machinery import PathFinder
-from types import ModuleType
+from collections.abc import Iterable
+from dataclasses import MISSING, Field
 from typing import Any
 
 from lapsd.policies.a_min import AMin
 from lapsd.policies.alise import Alise
 from lapsd.policies.base import Policy
 from lapsd.policies.boost import Boost
+from lapsd.policies.calls import name_of, raised
+from lapsd.policies.contract import parameters_of
 from lapsd.policies.fastserve import FastServe
 from lapsd.policies.fcfs import FCFS
 from lapsd.policies.gittins import Gittins
@@ -24,6 +22,7 @@ from lapsd.policies.las_round import LASRound
 from lapsd.policies.lp_sjf import LPSJF
 from lapsd.policies.lp_sjf_mean import LPSJFMean
 from lapsd.policies.lp_srpt import LPSRPT
+from lapsd.policies.own import class_named
 from lapsd.policies.round_robin import RoundRobin
 from lapsd.policies.srpt import SRPT
 from lapsd.policies.text_values import text_from_value, value_from_text
@@ -62,11 +61,6 @@ RENAMED = {
 """New names of policies and parameters, by their old ones."""
 
 
-def parameters_of(policy: Policy | type[Policy]) -> list[Field[Any]]:
-    """Return the fields that a user may set, in order, except the fields that `bind` sets."""
-    return [f for f in fields(policy) if not f.metadata.get("bound")]
-
-
 def policy_class(name: str) -> type[Policy]:
     """Return the class of a policy by its name, or by `module.Class` for a user's own policy.
 
@@ -75,65 +69,29 @@ def policy_class(name: str) -> type[Policy]:
     Raises
     ------
     ValueError
-        If there is no such policy, or its module cannot be imported.
+        If there is no such policy, its module cannot be imported, or its class is not as a policy
+        must be.
     """
     if name in POLICIES:
         return POLICIES[name]
     if (new := RENAMED.get(name)) in POLICIES:
         raise ValueError(f"policy {name!r} is now called {new!r}")
-    module_name, _, attribute = name.rpartition(".")
-    if not all((*module_name.split("."), attribute)):
+    if "." not in name or not all(name.split(".")):
         raise ValueError(
             f"unknown policy {name!r}: known are {', '.join(POLICIES)}, or your own as module.Class"
         )
-    try:
-        module = _import(module_name)
-    except ImportError as error:
-        reason = " ".join(str(error).split())
-        if isinstance(error, ModuleNotFoundError) and _is_part_of(error.name, module_name):
-            raise ValueError(f"policy {name}: cannot import {module_name} ({reason})") from error
-        raise ValueError(f"policy {name}: {module_name} fails to import: {reason}") from error
-    try:
-        made = getattr(module, attribute)
-    except AttributeError as error:
-        raise ValueError(f"policy {name}: {module_name} has no {attribute}") from error
-    if not (isinstance(made, type) and issubclass(made, Policy)):
-        raise ValueError(f"policy {name}: is not a subclass of lapsd.policies.Policy")
+    made = class_named(name)
+    _refuse_taken_name(made)
     return made
 
 
-def _is_part_of(missing: str | None, module_name: str) -> bool:
-    """Return whether a missing module is the module itself or a package that contains it."""
-    return f"{module_name}.".startswith(f"{missing}.")
-
-
-def _import(module_name: str) -> ModuleType:
-    """Import an installed module, or else one in the current folder.
-
-    In the second case the folder stays at the end of `sys.path`: worker processes inherit
-    `sys.path`, and import the module again. A console script does not have the folder there.
-
-    Raises
-    ------
-    ImportError
-        If there is no such module, or it raises this error itself.
-    """
-    try:
-        return importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        package, folder = module_name.partition(".")[0], os.getcwd()
-        importlib.invalidate_caches()  # the file may be newer than the cached list of files
-        if error.name != package or PathFinder.find_spec(package, [folder]) is None:
-            raise
-    present = folder in sys.path
-    if not present:
-        sys.path.append(folder)
-    try:
-        return importlib.import_module(module_name)
-    except BaseException:
-        if not present:
-            sys.path.remove(folder)
-        raise
+def _refuse_taken_name(kind: type[Policy]) -> None:
+    """Raise `ValueError` if a policy is called as a bundled one of another class."""
+    if POLICIES.get(kind.name, kind) is not kind:
+        raise ValueError(
+            f"policy {kind.__qualname__}: is called {kind.name!r}, as a bundled policy: give the"
+            " class another name"
+        )
 
 
 def parse_policy(spec: str) -> Policy:
@@ -159,7 +117,12 @@ def parse_policy(spec: str) -> Policy:
         if key in values:
             raise ValueError(f"policy {name}: parameter {key!r} is given twice")
         values[key] = _value(text, known[key], f"{name}: {part}" if equals else f"{name}: {key}")
-    return made(**values)
+    try:
+        return made(**values)
+    except BaseException as error:
+        if POLICIES.get(name) is made:
+            raise  # its errors say all of it
+        raise raised(made, "__init__", error) from error
 
 
 def _value(text: str, parameter: Field[Any], place: str) -> Any:
@@ -173,11 +136,37 @@ def _value(text: str, parameter: Field[Any], place: str) -> Any:
 def spec_of(policy: Policy) -> str:
     """Return the shortest text that `parse_policy` turns into the policy again: its name, and the
     parameters that differ from their defaults.
+
+    Raises
+    ------
+    ValueError
+        If it is called as a bundled policy of another class.
     """
     changed = [
         f"{f.name}={text_from_value(getattr(policy, f.name))}"
         for f in parameters_of(policy)
         if f.default is MISSING or getattr(policy, f.name) != f.default
     ]
-    name = policy.name or type(policy).__name__
+    _refuse_taken_name(type(policy))
+    name = name_of(policy)
     return f"{name}:{','.join(changed)}" if changed else name
+
+
+def by_spec(policies: Iterable[Policy]) -> dict[str, Policy]:
+    """Return policies by their specs.
+
+    Raises
+    ------
+    ValueError
+        If a policy is given twice, or two classes have one name.
+    """
+    found: dict[str, Policy] = {}
+    classes: dict[str, type[Policy]] = {}
+    for policy in policies:
+        spec, kind = spec_of(policy), type(policy)
+        if classes.setdefault(kind.name, kind) is not kind:
+            raise ValueError(f"two policies are called {kind.name}: give the class of one a name")
+        if spec in found:
+            raise ValueError(f"policy {spec} is given twice")
+        found[spec] = policy
+    return found

@@ -72,7 +72,7 @@ def value_from_text(
         ...
     ValueError: las: K=2.5: needs an integer, as in K=4
     """
-    kinds = _kinds(annotation, place)
+    kinds = types_of(annotation, place)
     may_be_none = NoneType in kinds
     if may_be_none and text in none:
         return None
@@ -108,8 +108,14 @@ def text_from_value(value: Any) -> str:
     return str(value)
 
 
-def _kinds(annotation: Any, place: str) -> list[type]:
-    """Return the types of an annotation."""
+def types_of(annotation: Any, place: str) -> list[type]:
+    """Return the types of an annotation.
+
+    Raises
+    ------
+    ValueError
+        If it contains a type whose values have no text.
+    """
     if isinstance(annotation, str):
         parts: list[Any] = [_BY_NAME.get(part.strip(), part) for part in annotation.split("|")]
     elif get_origin(annotation) in (Union, UnionType):

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from lapsd.policies import Policy, PolicyContext
-from lapsd.policies.calls import name_of
+from lapsd.policies.calls import bound, name_of
 from lapsd.policies.kv_slots import KVSlots
+from lapsd.policies.own import spec_name
 from lapsd.policies.spec import POLICIES, parse_policy, spec_of
 from lapsd.serve.context_json import context_from_json, context_to_json
 
@@ -122,7 +123,7 @@ class Plan:
                 f"policy {name_of(policy)}: is clairvoyant, and the plan does not hold the true"
                 " sizes"
             )
-        return policy.bind(context)
+        return bound(policy, context)
 
     def to_json(self) -> str:
         """Return the plan as a JSON object."""
@@ -163,7 +164,7 @@ def importable_spec(policy: Policy) -> str:
     kind, spec = type(policy), spec_of(policy)
     if POLICIES.get(policy.name) is not kind:
         _, colon, parameters = spec.partition(":")
-        spec = f"{kind.__module__}.{kind.__qualname__}{colon}{parameters}"
+        spec = f"{spec_name(kind)}{colon}{parameters}"
     again = parse_policy(spec)
     if type(again) is not kind or spec_of(again) != spec_of(policy):
         raise ValueError(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lapsd import policy_context
 from lapsd.policies import PolicyContext
+from lapsd.policies.calls import arrived
 from lapsd.traces import (
     Costs,
     Linear,
@@ -134,3 +135,10 @@ def workloads(
             priced, np.arange(len(trace)), np.zeros_like(arrivals), np.array(predicted), 0, *loop
         )
     return Workload(priced, np.arange(len(trace)), arrivals, np.array(predicted, dtype=np.int64))
+
+
+def state_of(policy, index, prompt_tokens, predicted_tokens):
+    """The State of a new request, which may be written to at any time."""
+    state, permission = arrived(policy, index, prompt_tokens, predicted_tokens)
+    permission.given = True
+    return state

@@ -5,7 +5,6 @@ So `lapsd compare` loads no library that only `lapsd reproduce` needs, and all v
 """
 
 import importlib
-import logging
 import sys
 import traceback
 from importlib.metadata import version
@@ -105,8 +104,6 @@ def _lapsd(
 
 def run() -> int:
     """Run the command line of this process and return its exit code."""
-    # figures have lapsd's own settings: its notes on a user's `matplotlibrc` are of no use
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     return run_command("lapsd", lambda: app(standalone_mode=False))
 
 

@@ -100,9 +100,10 @@ def find_queues(evidence: Evidence) -> Tables:
     every = set(range(1, LapsSD().K + 1))
     prepared = _prepared(evidence.inputs, CROWD, FILLED)
     for seed in range(TRIES):
-        policy, timeline = Logged(), Timeline()
-        done = run(prepared, policy, seed, timeline)
-        turns = pd.DataFrame(policy.log, columns=["ns", "request", "queue", "perceptible"])
+        timeline = Timeline()
+        done = run(prepared, Logged(), seed, timeline)
+        assert isinstance(done.policy, Logged)
+        turns = pd.DataFrame(done.policy.log, columns=["ns", "request", "queue", "perceptible"])
         if set(turns["queue"]) == every and turns["perceptible"].any():
             times = {"seed": seed, "arrival_ns": done.arrival_ns, "finish_ns": done.finish_ns}
             return {

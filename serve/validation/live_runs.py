@@ -27,7 +27,6 @@ from lapsd.sim.experiment import PreparedScenario
 from lapsd.sim.experiment.runs import run
 from lapsd.traces import Profile, Trace
 from lapsd.traces.files import write_whole
-from lapsd.traces.files.reading import json_value, read_text
 
 # requests of a calibration: three per batch slot, at least CALIBRATED; with --quick QUICK per slot
 CALIBRATED, QUICK = 8, 2
@@ -109,7 +108,7 @@ class LiveRuns:
             If the file cannot be read as one.
         """
         try:
-            document = json_value(read_text(path), str(path), finite=False)
+            document: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
             plans = [Plan.from_json(json.dumps(plan)) for plan in document["plans"]]
             records = [_record(record) for record in document["records"]]
             calibrations = [

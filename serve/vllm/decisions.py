@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from lapsd.policies import FCFS, Policy
 from lapsd.policies.decision import Decisions
+from lapsd.policies.seen import Permission, SeenJob
 from lapsd.serve.vllm.job import LiveJob
 
 
@@ -97,4 +98,5 @@ class LiveDecisions:
             f"request {job.request_id}: {error}: requests are served first come, first served from "
             "now on"
         )
+        job.seen = job.seen or SeenJob(job, None, Permission())  # an arrival may have failed
         self.decisions = Decisions(FCFS())

@@ -1,4 +1,4 @@
-"""A request as policies see it while vLLM serves it.
+"""A request that vLLM serves, with the facts that a policy sees.
 
 Knows nothing of vLLM itself.
 
@@ -20,8 +20,10 @@ class LiveJob:
     request_id : str
         Its id in the engine.
     index, arrival_ns, prompt_tokens, predicted_tokens, started, rounds, tokens, service_ns,
-    drafted, accepted, queue, state
+    drafted, accepted, queue
         As in `lapsd.policies.Job`.
+    seen : SeenJob
+        The request as the policy sees it, from its arrival on.
     entered_ns : int
         Time of entry into its queue: at first its arrival.
     running : bool
@@ -44,9 +46,14 @@ class LiveJob:
     drafted: int = 0
     accepted: int = 0
     queue: int = 1
-    state: Any = None
+    seen: Any = None
     running: bool = False
     rates: list[float] = field(default_factory=lambda: [0.0])
+
+    @property
+    def state(self) -> Any:
+        """What the policy keeps of it."""
+        return self.seen.state
 
     def add_drafts(self, drafted: int, accepted: int) -> None:
         """Count the draft tokens of a round that is about to be committed. O(1)."""

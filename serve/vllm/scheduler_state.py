@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from lapsd.policies import Policy, PolicyContext, RequestHistory, TimeModel, parse_policy
-from lapsd.policies.calls import name_of
+from lapsd.policies.calls import bound, name_of
 from lapsd.serve.vllm.policy_context import policy_context
 from lapsd.serve.vllm.settings import Settings
 from lapsd.traces import load_profile, load_trace
@@ -69,7 +69,7 @@ class SchedulerState:
         predicted = settings.predicted_tokens or int(np.median(trace.output_tokens)) + 1
         model = profile.provenance.target
         return cls(
-            _bound(policy, context), predicted, predictor, "" if model is None else model.name
+            bound(policy, context), predicted, predictor, "" if model is None else model.name
         )
 
     def predict(self, prompt: Sequence[int], sampling: Any) -> int:
@@ -103,32 +103,25 @@ class SchedulerState:
         return self.predicted_tokens or getattr(sampling, "max_tokens", None) or 1
 
 
-def _bound(policy: Policy, context: PolicyContext) -> Policy:
-    try:
-        return policy.bind(context)
-    except ValueError as error:
-        raise ValueError(f"policy {name_of(policy)}: {error}") from error
-
-
 def _bound_without_history(policy: Policy) -> Policy:
     """Return the policy bound without past requests.
 
     Raises `ValueError` for a policy that depends on past requests: one that differs when it is
     bound to two different histories.
     """
-    bound = []
+    both = []
     for scale in (1, 3):
         tokens = np.arange(1, 40) * scale
         history = RequestHistory(tokens, tokens, tokens, tokens)
         context = PolicyContext(
             10**6 * scale, (10**7 * scale,), history, time=TimeModel(scale, scale, scale)
         )
-        bound.append(_bound(policy, context))
-    if bound[0] != bound[1] or _arrays_differ(*bound):
+        both.append(bound(policy, context))
+    if both[0] != both[1] or _arrays_differ(*both):
         raise ValueError(
             f"policy {name_of(policy)}: learns from past requests: set a profile and a trace"
         )
-    return bound[0]
+    return both[0]
 
 
 def _arrays_differ(one: Policy, other: Policy) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from lapsd.policies import Policy
 from lapsd.policies.base import Lengths
-from lapsd.policies.calls import name_of
+from lapsd.policies.calls import largest_of, name_of
 from lapsd.sim.engine.capacity import Capacity
 from lapsd.sim.engine.memory import Memory
 from lapsd.sim.engine.memory.offload import Offload
@@ -102,7 +102,7 @@ def refuse_large_estimates(
     lengths = longest_of(workloads[0].priced, capacity).lengths
     predicted = int(np.concatenate([w.predicted_tokens for w in workloads]).max())
     for policy in {id(p): p for p in estimating}.values():
-        ns = policy.largest_ns(lengths._replace(predicted_tokens=predicted))
+        ns = largest_of(policy, lengths._replace(predicted_tokens=predicted))
         check_ns(ns, f"policy {name_of(policy)}, estimates for {predicted} predicted tokens")
 
 

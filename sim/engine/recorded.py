@@ -44,9 +44,9 @@ class Recorded:
         self.rates = [a / d if d else 0.0 for a, d in zip(self.accepted, self.drafted, strict=True)]
 
     @cached_property
-    def remaining_ns(self) -> list[int]:
+    def remaining_ns(self) -> tuple[int, ...]:
         """Time of the remaining rounds when the request runs alone, by committed rounds."""
-        return [self.service_ns[-1] - s for s in self.service_ns]
+        return tuple([self.service_ns[-1] - s for s in self.service_ns])
 
     @cached_property
     def looks_ahead(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""A request in the server: the `policies.Job` of the policies, and what the server keeps of it."""
+"""A request in the server: the facts that a policy sees, and what the server keeps of it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +16,10 @@ class Request:
         The rounds that it replays.
     entered_ns : int
         Time at which it entered its queue: at first its arrival.
-    started, running, rounds, tokens, service_ns, queue, state
+    started, running, rounds, tokens, service_ns, queue
         As in `policies.Job`.
+    seen : SeenJob
+        The request as the policy sees it, from its arrival on.
     uncomputed_tokens : int
         Tokens to prefill before its next round can run: of its prompt, where prompts share steps,
         or of a cache that was dropped.
@@ -39,7 +41,7 @@ class Request:
     tokens: int = 0
     service_ns: int = 0
     queue: int = 1
-    state: Any = None
+    seen: Any = None
 
     running: bool = False
     uncomputed_tokens: int = 0
@@ -48,6 +50,11 @@ class Request:
     first_token_ns: int = -1
     switch_ns: int = 0
     preemptions: int = 0
+
+    @property
+    def state(self) -> Any:
+        """What the policy keeps of it."""
+        return self.seen.state
 
     @property
     def prompt_tokens(self) -> int:

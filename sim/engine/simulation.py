@@ -7,6 +7,7 @@ import numpy as np
 import simpy
 
 from lapsd.policies import Policy, PolicyContext
+from lapsd.policies.calls import bound
 from lapsd.sim.engine.capacity import Capacity
 from lapsd.sim.engine.longest_run import refuse_large_estimates, refuse_long_runs
 from lapsd.sim.engine.occupancy import Occupancy
@@ -94,18 +95,22 @@ def simulate_many(
     for workload in workloads:
         _refuse_batch_prices(workload)
     planned = plan(workloads, policies, contexts, capacity)
-    for why in dict.fromkeys(one for one in planned if isinstance(one, NotCompilable)):
-        if engine == "compiled":
-            raise why
-        warnings.warn(
-            f"{why}: runs in SimPy, about {SLOWER} times slower", SlowEngine, stacklevel=2
-        )
+    if engine == "compiled":
+        for why in planned:
+            if isinstance(why, NotCompilable):
+                raise why
     compiled = [one for one in planned if not isinstance(one, NotCompilable)]
-    runs = iter(serve_planned(compiled, capacity) if compiled else ())
-    return [
-        _by_simpy(*one, capacity) if isinstance(how, NotCompilable) else next(runs)
-        for one, how in zip(given, planned, strict=True)
-    ]
+    runs, done, said = iter(serve_planned(compiled, capacity) if compiled else ()), [], set()
+    for one, how in zip(given, planned, strict=True):
+        if not isinstance(how, NotCompilable):
+            done.append(next(runs))
+            continue
+        done.append(_by_simpy(*one, capacity))
+        if how not in said:  # a policy that fails is one error, and no warning before it
+            said.add(how)
+            slow = f"{how}: runs in SimPy, about {SLOWER} times slower"
+            warnings.warn(slow, SlowEngine, stacklevel=2)
+    return done
 
 
 def check_engine(engine: str) -> None:
@@ -144,7 +149,7 @@ def _by_simpy(
     memory.refuse(recorded)
     capacity.refuse(recorded)
     refuse_long_runs([workload], capacity, memory)
-    policy = policy.bind(with_truth(context, recorded) if policy.clairvoyant else context)
+    policy = bound(policy, with_truth(context, recorded) if policy.clairvoyant else context)
     refuse_large_estimates([policy], [workload], capacity)
     env, record = simpy.Environment(), RunRecord(len(workload))
     server = SimPyServer(

@@ -24,8 +24,9 @@ from lapsd.policies import (
     LapsSD,
     Policy,
     parameters_of,
-    spec_of,
 )
+from lapsd.policies.calls import derived_of
+from lapsd.policies.spec import by_spec
 from lapsd.sim.engine import Timeline, check_engine
 from lapsd.sim.experiment.metrics import Values, comparison_metrics, record_metrics, summary
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
@@ -264,7 +265,9 @@ def compare_on(
     if timeline and prepared.scenario.requests > MOST_RECORDED:
         requests = f"requests={prepared.scenario.requests}"
         raise ValueError(f"{requests}: must be at most {MOST_RECORDED} with a timeline")
-    chosen = _by_spec(default_policies() if policies is None else policies)
+    chosen = by_spec(default_policies() if policies is None else policies)
+    if not chosen:
+        raise ValueError("no policies: give at least one")
     with_baseline = {**chosen, "fcfs": chosen.get("fcfs", FCFS())}  # the baseline
     specs = list(with_baseline)
     timelines = {spec: Timeline() for spec in chosen} if timeline else {}
@@ -308,18 +311,6 @@ def compare_on(
     )
 
 
-def _by_spec(policies: Iterable[Policy]) -> dict[str, Policy]:
-    chosen: dict[str, Policy] = {}
-    for policy in policies:
-        spec = spec_of(policy)
-        if spec in chosen:
-            raise ValueError(f"policy {spec} is given twice")
-        chosen[spec] = policy
-    if not chosen:
-        raise ValueError("no policies: give at least one")
-    return chosen
-
-
 def _configuration(
     prepared: PreparedScenario, seeds: int, policies: dict[str, tuple[Policy, Policy]]
 ) -> dict[str, Any]:
@@ -342,7 +333,7 @@ def _configuration(
 def _described(policy: Policy, bound: Policy) -> dict[str, Any]:
     """Return a policy's parameters, and the values that binding derived, such as thresholds."""
     parameters = {f.name: getattr(policy, f.name) for f in parameters_of(policy)}
-    return parameters | bound.derived_values() | {"clairvoyant": policy.clairvoyant}
+    return parameters | derived_of(bound) | {"clairvoyant": policy.clairvoyant}
 
 
 def _table(

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from lapsd.policies import Policy, parameters_of, spec_of
+from lapsd.policies.own import Source, receive, sources_of
 from lapsd.policies.source import own_sources
 from lapsd.sim.engine import check_engine
 from lapsd.sim.experiment.metrics import Values, record_metrics, recorded
@@ -41,6 +42,7 @@ class ChunkRunner:
         scenarios give it; for "policy": that of the source of each own policy, by class.
     engine : the program that runs, as in `lapsd.simulate`; records do not depend on it.
     expected : in another process, the `inputs_digest` of the runner that this one was made from.
+    sources : the user's own modules that the policies come from, which another process receives.
     """
 
     sweep: Sweep
@@ -49,6 +51,7 @@ class ChunkRunner:
     sha256: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     engine: str = "auto"
     expected: str | None = None
+    sources: tuple[Source, ...] = ()
 
     @classmethod
     def load(
@@ -57,6 +60,7 @@ class ChunkRunner:
         files: Mapping[str, str] | None = None,
         engine: str = "auto",
         expected: str | None = None,
+        sources: tuple[Source, ...] = (),
     ) -> "ChunkRunner":
         """Load the inputs of a sweep and check all of it, before anything runs.
 
@@ -66,6 +70,7 @@ class ChunkRunner:
             Naming the value and the bound.
         """
         check_engine(engine)
+        receive(sources)
         files = files or {}
         inputs = Inputs.load(sweep.combinations(), files)
         loaded = (
@@ -78,6 +83,7 @@ class ChunkRunner:
             for what, names, sha256 in loaded
         }
         runner = cls(sweep, inputs, files, hashes, engine, expected)
+        runner.sources = sources_of(runner.policies)
         hashes["policy"] = own_sources(runner.policies)
         _ = runner.schema
         return runner
@@ -88,7 +94,8 @@ class ChunkRunner:
 
         They are far smaller than the runner, which holds whole traces.
         """
-        return ChunkRunner.load, (self.sweep, self.files, self.engine, self.inputs_digest)
+        inputs = self.inputs_digest, self.sources
+        return ChunkRunner.load, (self.sweep, self.files, self.engine, *inputs)
 
     @property
     def inputs_digest(self) -> str:
@@ -102,6 +109,7 @@ class ChunkRunner:
     @cached_property
     def policies(self) -> list[Policy]:
         """The sweep's policies, in order."""
+        receive(self.sources)
         return self.sweep.configurations()
 
     @cached_property

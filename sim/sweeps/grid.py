@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lapsd.policies import Policy, parameters_of, parse_policy, policy_class, spec_of
-from lapsd.policies.spec import RENAMED
+from lapsd.policies.spec import RENAMED, by_spec
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS, Scenario, canonical
 from lapsd.sim.experiment.scenario_field import Value
 from lapsd.sim.sweeps.values import (
@@ -101,7 +101,7 @@ class Sweep:
         """Return the policies, each once for every combination of the swept parameters that it
         has.
         """
-        policies: dict[str, Policy] = {}
+        policies: dict[tuple[type[Policy], str], Policy] = {}
         used: set[str] = set()
         for spec in self.policies:
             policy, known = parse_policy(spec), _parameters_of(spec)
@@ -115,10 +115,7 @@ class Sweep:
                     for name, value in zip(swept, values, strict=True)
                 }
                 made = _with_parameters(policy, given)
-                if type(policies.setdefault(spec_of(made), made)) is not type(made):
-                    raise ValueError(
-                        f"two policies are called {spec_of(made)}: give the class of one a name"
-                    )
+                policies[type(made), spec_of(made)] = made
         if unused := [name for name in self.parameters if name not in used]:
             if (new := RENAMED.get(unused[0])) is not None:
                 raise ValueError(f"parameter {unused[0]!r} is now called {new!r}")
@@ -128,7 +125,7 @@ class Sweep:
                 f" have {', '.join(sorted(every)) or 'none'}, and settings are"
                 f" {', '.join(SCENARIO_FIELDS)}"
             )
-        return list(policies.values())
+        return list(by_spec(policies.values()).values())
 
     def combinations(self) -> list[Scenario]:
         """Return the scenarios: every combination of settings once."""

@@ -90,10 +90,11 @@ def _run_in_pool(
 ) -> Generator[Done, None, None]:
     """Run the chunks in one pool of processes; BrokenProcessPool if one of them dies."""
     context = get_context("spawn")
-    recipes = context.SimpleQueue()
-    pool = ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_start_worker, initargs=(recipes,)
-    )
+    with _without_current_folder():  # a queue starts a process that cleans up
+        recipes = context.SimpleQueue()
+        pool = ProcessPoolExecutor(
+            workers, mp_context=context, initializer=_start_worker, initargs=(recipes,)
+        )
     sender = threading.Thread(target=_send, args=(recipes, runner.recipe, workers), daemon=True)
     sender.start()
     waiting = deque(chunks)
@@ -102,7 +103,7 @@ def _run_in_pool(
         while waiting or submitted:
             while waiting and len(submitted) < AHEAD * workers:
                 index = waiting.popleft()
-                with _starting_processes():
+                with _starting_processes(), _without_current_folder():
                     future = pool.submit(_run_in_worker, runner.chunks[index])
                 submitted[future] = index
             done, _ = wait(submitted, SECONDS_TO_NOTICE, FIRST_COMPLETED)
@@ -139,6 +140,20 @@ def _send(recipes: "SimpleQueue[Any]", recipe: tuple[Any, ...], workers: int) ->
     with suppress(OSError, TypeError):  # the queue is closed, perhaps during a call
         for _ in range(workers):
             recipes.put(recipe)
+
+
+@contextmanager
+def _without_current_folder() -> Iterator[None]:
+    """Let new processes import no file of the current folder in place of a library."""
+    name = "PYTHONSAFEPATH"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def _has_died(pool: ProcessPoolExecutor) -> bool:

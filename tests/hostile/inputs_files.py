@@ -174,26 +174,3 @@ sweep("sweep-key", '{"sweep": {"policies": {"a": [1]}}}')
 DOLLARS = "$x^$ $\\frac$ \0"
 trace("dollars.parquet", dataset=[DOLLARS, DOLLARS, "$", "b_{"])
 trace("note-dollars.parquet", json.dumps({"schema_version": 1, "source": DOLLARS}))
-
-
-# configurations of models
-def config(name: str, **changes) -> None:
-    """Register the configuration of a model with some fields replaced."""
-    model = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "hidden_size": 1024,
-        "intermediate_size": 4096,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 8,
-        "num_key_value_heads": 8,
-        "vocab_size": 32_000,
-    }
-    text(name, json.dumps(model | changes))
-
-
-config("config-text.json", text_config=[1])
-config("config-short.json", max_position_embeddings=1)
-config("config-layers.json", num_hidden_layers=-1)
-config("config-huge.json", intermediate_size=2**62)
-config("config-word.json", hidden_size="x")

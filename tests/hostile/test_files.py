@@ -140,21 +140,6 @@ def test_values_out_of_range_are_refused_where_they_stand(case, run):
     run(case)
 
 
-CONFIGURATIONS = [
-    Case("import aiconfigurator --target @config-text.json -o x.json", "field 'text_config'"),
-    Case("import aiconfigurator --target @config-short.json -o x.json", "must be at least 256"),
-    Case("import aiconfigurator --target @config-layers.json -o x.json", "cannot be priced"),
-    Case("import aiconfigurator --target @config-huge.json -o x.json", "cannot be priced"),
-    Case("import aiconfigurator --target @config-word.json -o x.json", "cannot be priced"),
-]
-
-
-@each(CONFIGURATIONS)
-def test_a_configuration_of_a_model_is_refused_by_its_field(case, run):
-    pytest.importorskip("aiconfigurator_core")
-    run(case)
-
-
 def test_an_endless_line_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "LONGEST_LINE", 1_000)
     monkeypatch.setattr(reading, "LARGEST_TEXT", 1_000)

@@ -7,8 +7,8 @@ import pytest
 
 from lapsd import policy_context
 from lapsd.policies import NEVER, Alise, FastServe, PolicyContext, TimeModel, parse_policy
-from lapsd.policies.calls import new_state
 from lapsd.traces import Linear, load_profile, ordinary_decoding, price
+from tests.builders import state_of
 
 TIME = TimeModel(prefill_ns_per_token=3, step_ns_per_token=2, step_ns=100, prefill=Linear(50, 1))
 
@@ -29,7 +29,7 @@ class Job:
 
     def under(self, policy):
         """Return the job, with the State that the policy keeps of it."""
-        self.state = new_state(policy, self.index, self.prompt_tokens, self.predicted_tokens)
+        self.state = state_of(policy, self.index, self.prompt_tokens, self.predicted_tokens)
         return self
 
 

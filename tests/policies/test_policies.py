@@ -9,9 +9,8 @@ from hypothesis import given, strategies as st
 
 from lapsd import Capacity, simulate
 from lapsd.policies import FCFS, LAS, NEVER, LapsSD, Policy, PolicyContext, parse_policy
-from lapsd.policies.calls import new_state
 from lapsd.traces import Profile, price, trace_from_rounds
-from tests.builders import MS, row, workload
+from tests.builders import MS, row, state_of, workload
 
 
 @dataclass
@@ -33,7 +32,7 @@ class Job:
 
     def under(self, policy: Policy) -> Self:
         """Return the job, with the State that the policy keeps of it."""
-        self.state = new_state(policy, self.index, self.prompt_tokens, self.predicted_tokens)
+        self.state = state_of(policy, self.index, self.prompt_tokens, self.predicted_tokens)
         return self
 
     def run(self, policy: Policy, accepted: int, round_ns: int = 10) -> None:

@@ -1,13 +1,15 @@
 """Policies as text, and policies of a user's own module."""
 
+import importlib
+import pickle
 import subprocess
 import sys
-from importlib.machinery import PathFinder
 
 import pandas as pd
 import pytest
 
-from lapsd.policies import POLICIES, FastServe, LapsSD, parse_policy, spec_of
+from lapsd.policies import POLICIES, FastServe, LapsSD, parse_policy, policy_class, spec_of
+from lapsd.policies.own import sources_of
 from lapsd.policies.spec import RENAMED
 from lapsd.traces import load_profile, load_trace, price
 from tests.builders import context
@@ -179,19 +181,43 @@ def test_a_policy_of_a_users_own_module_is_named_by_module_and_class(folder):
             parse_policy(spec)
 
 
-def test_the_current_folder_is_the_last_to_be_searched(folder):
+def test_a_file_of_the_current_folder_takes_no_place(folder):
     for name in ("traces", "simpy", "own_policies"):
         (folder / f"{name}.py").write_text(OWN)
-    assert type(parse_policy("own_policies.Newest")).__module__ == "own_policies"
-    assert type(parse_policy("traces.Newest")).__module__ == "traces"
-    assert sys.path[-1] == str(folder)
-    assert sys.path.count(str(folder)) == 1
-    assert PathFinder.find_spec("simpy").origin != str(folder / "simpy.py")
-    with pytest.raises(ValueError, match=r"policy simpy.Newest: simpy has no Newest"):
+    before = [*sys.path]
+    for name in ("traces", "own_policies"):
+        assert parse_policy(f"{name}.Newest").turns == 3
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module(name)
+    assert sys.path == before
+    with pytest.raises(ValueError, match=r"policy simpy.Newest: simpy has no Newest \(.*simpy"):
         parse_policy("simpy.Newest")
 
 
-def test_the_path_stays_as_it_is_unless_a_module_comes_from_the_current_folder(folder):
+def test_a_changed_file_is_loaded_again_and_an_unchanged_one_is_not(folder):
+    (folder / "own_policies.py").write_text(OWN)
+    first = policy_class("own_policies.Newest")
+    assert policy_class("own_policies.Newest") is first
+    (folder / "own_policies.py").write_text(OWN.replace("turns: int = 3", "turns: int = 4"))
+    assert parse_policy("own_policies.Newest").turns == 4
+
+
+def test_another_process_runs_the_source_that_it_received(folder):
+    (folder / "own_policies.py").write_text(OWN)
+    sources = sources_of([parse_policy("own_policies.Newest"), parse_policy("fcfs")])
+    (folder / "own_policies.py").unlink()
+    script = (
+        "import sys, pickle; from lapsd.policies import own, parse_policy\n"
+        "own.receive(pickle.load(sys.stdin.buffer))\n"
+        "print(parse_policy('own_policies.Newest:turns=5'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=pickle.dumps(sources), capture_output=True
+    )
+    assert done.stdout == b"Newest(turns=5)\n", done.stderr
+
+
+def test_the_path_stays_as_it_is(folder):
     (folder / "simpy.py").write_text(OWN)
     (folder / "broken_policies.py").write_text("import not_installed")
     (folder / "folder_without_modules").mkdir()

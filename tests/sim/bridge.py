@@ -11,9 +11,10 @@ import numba
 import numpy as np
 
 from lapsd.policies import Event, Policy
-from lapsd.policies.calls import new_state, rank_of
+from lapsd.policies.calls import rank_of
 from lapsd.sim.engine.compiled.call import FUNCTIONS
 from lapsd.sim.engine.compiled.job import EVENT_KINDS, JOB, KEYS, RAISED
+from tests.builders import state_of
 
 TYPE = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 5)
 METHODS = ("rank", "on_round", "on_event", "remaining_ns", "wake")
@@ -107,7 +108,7 @@ class Bridged:
         if address not in self.views:
             view = self.views[address] = JobView(address)
             lengths = view.prompt_tokens, view.predicted_tokens
-            view.state = new_state(self.policy, view.index, *lengths)
+            view.state = state_of(self.policy, view.index, *lengths)
         return self.views[address]
 
     def call_rank(self, job, now_ns, out):

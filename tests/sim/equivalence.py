@@ -223,9 +223,10 @@ def events(work: Workload, capacity: Capacity, engine: str) -> list[tuple[Any, .
     """Return the arrivals and completions that a policy in Python sees."""
     policy = EventRecorder()
     if engine == "simpy":
-        simulate(work, policy, context=context(work.priced), capacity=capacity, engine=engine)
-    else:
-        bridged_runs([work], [policy], capacity)
+        past = context(work.priced)
+        run = simulate(work, policy, context=past, capacity=capacity, engine=engine)
+        return run.policy.seen
+    bridged_runs([work], [policy], capacity)
     return policy.seen
 
 

@@ -85,7 +85,9 @@ def test_every_waiting_span_is_in_the_queue_of_its_time(work, queues, batch):
     for span in timeline.spans:
         if span.kind == "waiting":
             past = [
-                queue for at_ns, queue in policy.log.get(span.request, []) if at_ns <= span.start_ns
+                queue
+                for at_ns, queue in run.policy.log.get(span.request, [])
+                if at_ns <= span.start_ns
             ]
             assert span.track == (past[-1] if past else 1)
             assert (

@@ -15,7 +15,6 @@ from lapsd.traces.provenance import Hardware, KVCapacity, Model, OperatorTables,
 from lapsd.traces.provenance.operator_tables import ESTIMATED, RESHAPED, SOURCES
 
 EAGLE, NGRAM, NONE = "eagle", "ngram", "none"
-SHORTEST_CONTEXT = 256  # of the longest that a profile covers
 MOST_CONTEXT = 8_192
 SHARES_AT = (1, 8, 64, 256)  # batch sizes whose shares of measured time are recorded
 SHARES_DRAFTED, SHARES_CONTEXT = 4, 512  # draft length and context of these rounds
@@ -66,7 +65,7 @@ class TablesRequest:
         for name, low, high in (
             ("tp", 1, 64),
             ("max_batch", 1, 256),
-            ("max_context", SHORTEST_CONTEXT, 131_072),
+            ("max_context", 256, 131_072),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
@@ -93,11 +92,6 @@ def profile_from_tables(request: TablesRequest) -> Imported:
     pair = Pair(target, draft)
     capacity = _capacity(pair, request, tables)
     longest = min(request.max_context, target.shape.longest_context or request.max_context)
-    if longest < SHORTEST_CONTEXT:
-        raise ValueError(
-            f"model {target.shape.name}, max_position_embeddings={longest}: must be at least"
-            f" {SHORTEST_CONTEXT}"
-        )
     grid = Grid(
         [b for b in BATCHES if b <= request.max_batch],
         (1,) if request.draft == NONE else WIDTHS,

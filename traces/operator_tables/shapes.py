@@ -126,10 +126,7 @@ def _read(name: str, path: Path) -> Shape:
     if quantised != file and quantised.is_file():
         extras["hf_quant_config.json"] = _json(quantised)
     config = _json(file)
-    text = config.get("text_config") or {}
-    if not isinstance(text, dict):
-        raise FormatError(f"{file}, field 'text_config': not a JSON object")
-    parts = {**config, **text}
+    parts = {**config, **(config.get("text_config") or {})}
     names = config.get("architectures", [""])
     if not isinstance(names, list) or not names or not isinstance(names[0], str):
         raise FormatError(f"{file}, field 'architectures': {names!r} is not a list of names")

@@ -36,7 +36,7 @@ def on_round(policy, job, now_ns, out):
     "on_event": """
 def on_event(policy, job, now_ns, out):
     try:
-        return 1 if as_policy(policy).on_event(as_event(job, now_ns, read(out))) else 0
+        return 1 if truth(as_policy(policy).on_event(as_event(job, now_ns, read(out)))) else 0
     except Exception:
         return -RAISED
 """,
@@ -72,6 +72,7 @@ def entry(method: str, policy: Struct, job: JobStruct, path: str) -> Any:
         "as_event": _event_maker(EventStruct(job)),
         "write_keys": write_keys,
         "whole": whole,
+        "truth": truth,
         "read": read,
         "RAISED": RAISED,
     }
@@ -131,6 +132,15 @@ def whole(typing: Any, value: types.Type) -> Any:
         return builder.select(optional.valid, number, ir.Constant(I64, 0))
 
     return types.int64(value), build
+
+
+@intrinsic
+def truth(typing: Any, value: types.Type) -> Any:
+    """Return the answer of `on_event` itself, if it can be one."""
+    kind = value.type if isinstance(value, types.Optional) else value
+    if not isinstance(kind, types.Boolean | types.Integer | types.NoneType):
+        raise TypingError(f"it must return True or False, and returns {value}")
+    return value(value), lambda context, builder, sig, args: args[0]
 
 
 @intrinsic

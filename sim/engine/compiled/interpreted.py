@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import numpy as np
 
 from lapsd.policies import Event, Job, Policy
-from lapsd.policies.calls import state_types
+from lapsd.policies.contract import check_state
 from lapsd.sim.engine.compiled.call import FUNCTIONS
 from lapsd.sim.engine.compiled.job import EVENT_KINDS, JOB, KEYS, NOT_A_NUMBER, RAISED, WRITABLE
 from lapsd.sim.engine.compiled.parameters import Parameters
@@ -52,14 +52,15 @@ class RecordJob(RecordView):
 
     __slots__ = ("_state",)
 
-    def __init__(self, address: int, policy: Policy) -> None:
-        super().__init__(address, JOB, WRITABLE)
+    def __init__(self, address: int, policy: Policy, writes: bool) -> None:
+        super().__init__(address, JOB, WRITABLE if writes else frozenset())
         codes = {bool: "?", int: "i8", float: "f8"}
-        fields = [(name, codes[kind]) for name, kind in state_types(policy).items()]
+        fields = [(name, codes[kind]) for name, kind in check_state(type(policy)).items()]
         state = None
         if fields:
             at = self._record["state_address"][0].item()
-            state = RecordView(at, np.dtype(fields, align=True), frozenset(n for n, _ in fields))
+            writable = frozenset(name for name, _ in fields) if writes else frozenset()
+            state = RecordView(at, np.dtype(fields, align=True), writable)
         object.__setattr__(self, "_state", state)
 
     @property
@@ -87,9 +88,11 @@ class RecordJob(RecordView):
         return list(memory)
 
 
-def job_at(address: int, policy: Policy) -> Job:
-    """Return the request whose record is at an address, as a policy sees it."""
-    return cast(Job, RecordJob(address, policy))
+def job_at(address: int, policy: Policy, *, writes: bool = False) -> Job:
+    """Return the request whose record is at an address, for a method that may write to it or
+    not.
+    """
+    return cast(Job, RecordJob(address, policy, writes))
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ def _key(part: Any) -> int:
 def _on_round(policy: int, job: int, now_ns: int, out: int) -> int:
     owner = PARAMETERS[policy].owner
     try:
-        owner.on_round(job_at(job, owner), now_ns)
+        owner.on_round(job_at(job, owner, writes=True), now_ns)
     except Exception:
         return RAISED
     return 0

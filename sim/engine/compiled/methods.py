@@ -92,19 +92,22 @@ def _compiled(function: Callable[..., Any]) -> Any:
     return njit(**METHOD_OPTIONS)(with_functions(function))
 
 
-def struct_of(layout: Layout, title: str) -> Struct:
-    """Return the Numba type of dataclasses of a layout."""
-    fields = {name: (offset, _type_of(kind, name)) for name, offset, kind in layout.fields}
+def struct_of(layout: Layout, title: str, *, writes: bool) -> Struct:
+    """Return the Numba type of dataclasses of a layout, whose arrays a method may write to or
+    not.
+    """
+    fields = {name: (offset, _type_of(kind, name, writes)) for name, offset, kind in layout.fields}
     return struct_class(layout.owner)(title, fields, frozenset(), dict(layout.refused))
 
 
-def _type_of(kind: Any, name: str) -> types.Type:
+def _type_of(kind: Any, name: str, writes: bool) -> types.Type:
     """Return the Numba type of a field."""
     if isinstance(kind, Layout):
-        return struct_of(kind, name)
+        return struct_of(kind, name, writes=writes)
     if isinstance(kind, Text):
         return types.none if kind.value is None else Choice(kind.value)
     if isinstance(kind, Column):
-        return types.Array(CODES[kind.code], kind.dimensions, "C", readonly=not kind.writable)
+        readonly = not (kind.writable and writes)
+        return types.Array(CODES[kind.code], kind.dimensions, "C", readonly=readonly)
     assert isinstance(kind, Number | Maybe)
     return types.Optional(CODES[kind.code]) if isinstance(kind, Maybe) else CODES[kind.code]

@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,19 @@ from numpy.typing import NDArray
 
 from lapsd.policies import Policy
 from lapsd.policies.calls import (
+    arrived,
+    at,
     commit_round,
+    described,
     inform,
     name_of,
-    new_state,
-    raised,
     rank_of,
-    state_types,
+    remaining_of,
+    shown,
+    wake_of,
 )
+from lapsd.policies.contract import check_class, check_state
+from lapsd.policies.seen import Permission, SeenJob, new_state
 from lapsd.sim.engine.compiled.cache import cache_folder, caching_in, sources
 from lapsd.sim.engine.compiled.call import CALL
 from lapsd.sim.engine.compiled.entries import METHODS, SOURCES, entry
@@ -41,7 +47,7 @@ from lapsd.sim.engine.compiled.parameters import (
     owners_of,
     parameters_of,
 )
-from lapsd.sim.engine.compiled.reached import described, functions_reached, names_used, reached_in
+from lapsd.sim.engine.compiled.reached import functions_reached, names_used, reached_in, texts_of
 from lapsd.sim.engine.compiled.structs import SCALARS, JobStruct, StateStruct, Struct, job_type
 
 STATE_CODES = {bool: "?", int: "i8", float: "f8"}
@@ -97,14 +103,14 @@ class CompiledPolicy:
             jobs["state_address"] = 0
             return states
         if type(policy).on_arrival is Policy.on_arrival:
-            state = new_state(policy, 0, 0, 0)
+            state, _ = arrived(policy, 0, 0, 0)
             for name in self.state.names:
                 states[name] = getattr(state, name)
         else:
             prompts, predicted = jobs["prompt_tokens"].tolist(), jobs["predicted_tokens"].tolist()
-            made = list(map(new_state, [policy] * size, range(size), prompts, predicted))
+            made = list(map(arrived, [policy] * size, range(size), prompts, predicted))
             for name in self.state.names:
-                states[name] = [getattr(state, name) for state in made]
+                states[name] = [getattr(state, name) for state, _ in made]
         jobs["state_address"] = states.ctypes.data + states.itemsize * np.arange(size)
         return states
 
@@ -125,14 +131,16 @@ def compile_policy(policy: Policy) -> CompiledPolicy:
     ValueError
         If the policy's State is not one of numbers.
     """
-    functions = functions_reached(type(policy), METHODS)
-    layout = layout_of(policy, names_used(functions))
+    check_class(type(policy))
+    layout = layout_of(policy, names_used(functions_reached(type(policy), METHODS)))
     found = _COMPILED.get(layout)
     if found is None:
         try:
             found = _compile(policy, layout)
         except NotCompilable as error:
             found = str(error)
+        except Exception as error:  # Numba met what it does not expect
+            found = f"policy {name_of(policy)}: {shown(described(error))}"
         _COMPILED[layout] = found
     if isinstance(found, str):
         raise NotCompilable(found)
@@ -141,26 +149,35 @@ def compile_policy(policy: Policy) -> CompiledPolicy:
 
 def _compile(policy: Policy, layout: Layout) -> CompiledPolicy:
     """Compile each method that the policy's class defines."""
-    codes = {name: STATE_CODES[kind] for name, kind in state_types(policy).items()}
+    codes = {name: STATE_CODES[kind] for name, kind in check_state(type(policy)).items()}
     state = np.dtype(list(codes.items()), align=True)
     own = [m for m in METHODS if getattr(type(policy), m) is not getattr(Policy, m)]
     if numba.config.DISABLE_JIT:
         kept: dict[str, Any] = {method: interpreted(method) for method in own}
     else:
-        types_of = (
-            struct_of(layout, type(policy).__name__),
-            job_type(_state_struct(state) if codes else None),
-        )
         folder = cache_folder(*_keys(policy, layout, state))
-        kept = {method: _compile_method(policy, method, types_of, folder) for method in own}
+        types_of = {method: _types_of(policy, layout, state, method) for method in own}
+        kept = {m: _compile_method(policy, m, types_of[m], folder) for m in own}
     addresses = {method: kept[method].address if method in kept else 0 for method in METHODS}
     return CompiledPolicy(**addresses, layout=layout, state=state, kept=kept)
+
+
+def _types_of(
+    policy: Policy, layout: Layout, state: np.dtype[Any], method: str
+) -> tuple[Struct, JobStruct]:
+    """Return the Numba types of a policy and of a request, as a method may write to them."""
+    job_writes, policy_writes = method == "on_round", method in ("on_round", "on_event")
+    kept = _state_struct(state, writes=job_writes) if state.names else None
+    return (
+        struct_of(layout, type(policy).__name__, writes=policy_writes),
+        job_type(kept, writes=job_writes),
+    )
 
 
 def _keys(policy: Policy, layout: Layout, state: np.dtype[Any]) -> list[str]:
     """Return texts that differ if the compiled code of a policy does."""
     names = names_used(functions_reached(type(policy), METHODS)) | {*METHODS}
-    code = [text for owner in owners_of(layout) for text in described(reached_in(owner, names))]
+    code = [text for owner in owners_of(layout) for text in texts_of(reached_in(owner, names))]
     return [SOURCES_KEY, repr(layout), repr(state), repr(JOB), *code]
 
 
@@ -223,12 +240,12 @@ def reason_of(error: Exception) -> str:
     return f"{reason} ({source}{place[1]}, line {place[2]})" if place else reason
 
 
-def _state_struct(dtype: np.dtype[Any]) -> StateStruct:
+def _state_struct(dtype: np.dtype[Any], *, writes: bool) -> StateStruct:
     """Return the Numba type of a State."""
     columns = dtype.fields
     assert columns is not None
     found = {name: (column[1], SCALARS[column[0]]) for name, column in columns.items()}
-    return StateStruct("State", found, frozenset(found))
+    return StateStruct("State", found, frozenset(found) if writes else frozenset())
 
 
 def explain(policy: Policy, jobs: NDArray[Any], index: int, now_ns: int, method: str) -> ValueError:
@@ -244,21 +261,31 @@ def explain(policy: Policy, jobs: NDArray[Any], index: int, now_ns: int, method:
         `rank`, `on_round`, ...
     """
     assert jobs.dtype == JOB
-    job = job_at(int(jobs.ctypes.data) + index * jobs.itemsize, policy)
-    where = f"of request {index} at {now_ns} ns"
+    job = _seen_at(int(jobs.ctypes.data) + index * jobs.itemsize, policy)
+    calls: dict[str, Any] = {
+        "rank": rank_of,
+        "on_round": commit_round,
+        "on_event": partial(inform, kind="completion" if job.rounds else "arrival"),
+        "remaining_ns": remaining_of,
+        "wake": wake_of,
+    }
     try:
-        if method == "rank":
-            rank_of(policy, job, now_ns)
-        elif method == "on_round":
-            commit_round(policy, job, now_ns)
-        elif method == "on_event":
-            inform(policy, "completion" if job.rounds else "arrival", job, now_ns)
-        elif method == "wake":
-            policy.wake(job, now_ns)
-        else:
-            policy.remaining_ns(job)
-    except Exception as error:
-        if isinstance(error, ValueError) and str(error).startswith("policy "):
-            return error
-        return raised(policy, method, where, error)
-    return ValueError(f"policy {name_of(policy)}: {method} {where} failed")
+        calls[method](policy, job=job, now_ns=now_ns)
+    except ValueError as error:
+        return error
+    return ValueError(  # the compiled method has written something before
+        f"policy {name_of(policy)}: {method} {at(job, now_ns)} raised an exception, which"
+        " engine=simpy names"
+    )
+
+
+def _seen_at(address: int, policy: Policy) -> SeenJob:
+    """Return the request whose record is at an address, with a copy of its State."""
+    job, permission = job_at(address, policy, writes=True), Permission()
+    if policy.State is None:
+        return SeenJob(job, None, permission)
+    state = new_state(policy.State, permission)
+    for name in check_state(type(policy)):
+        setattr(state, name, getattr(job.state, name))
+    permission.given = False
+    return SeenJob(job, state, permission)

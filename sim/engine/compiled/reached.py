@@ -83,7 +83,7 @@ def names_used(functions: tuple[Any, ...]) -> frozenset[str]:
     return frozenset(name for function in functions for name in names_of(function.__code__))
 
 
-def described(functions: Iterable[Any]) -> list[str]:
+def texts_of(functions: Iterable[Any]) -> list[str]:
     """Return the code of functions, and the values of the globals that they use, as texts that
     are equal if they are.
     """

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapsd.policies import Policy, PolicyContext
-from lapsd.policies.calls import no_progress
+from lapsd.policies.calls import bound, no_progress
 from lapsd.sim.engine.capacity import FREE, Capacity
 from lapsd.sim.engine.compiled import flat_server as flat
 from lapsd.sim.engine.compiled.arrays import (
@@ -95,8 +95,8 @@ def plan(
         return [why] * len(workloads)
     planned: list[PlannedRun | NotCompilable] = []
     for workload, policy, context in zip(workloads, policies, contexts, strict=True):
-        bound = _bound(policy, context, workload)
-        planned.append(bound if isinstance(bound, NotCompilable) else PlannedRun(workload, bound))
+        made = _bound(policy, context, workload)
+        planned.append(made if isinstance(made, NotCompilable) else PlannedRun(workload, made))
     return planned
 
 
@@ -109,16 +109,16 @@ def _bound(
 ) -> BoundPolicy | NotCompilable:
     """Return a policy bound for a run; runs in one context share it if no run can change it."""
     if policy.clairvoyant:
-        return _compiled(policy.bind(with_truth(context, recorded_rows(workload))))
+        return _compiled(bound(policy, with_truth(context, recorded_rows(workload))))
     if not _LATEST or _LATEST[0][0] is not context:
         _LATEST[:] = [(context, {})]
     known = _LATEST[0][1]
     if id(policy) in known:
         return known[id(policy)][1]
-    bound = _compiled(policy.bind(context))
-    if isinstance(bound, NotCompilable) or not bound.for_one_run:
-        known[id(policy)] = policy, bound
-    return bound
+    made = _compiled(bound(policy, context))
+    if isinstance(made, NotCompilable) or not made.for_one_run:
+        known[id(policy)] = policy, made
+    return made
 
 
 def _compiled(policy: Policy) -> BoundPolicy | NotCompilable:
@@ -189,19 +189,19 @@ def _states(
     """
     made: list[Any] = []
     shared: dict[int, list[int]] = {}
-    for k, (_, bound) in enumerate(planned):
-        if bound.looks_at_arrivals:
-            made.append(bound.compiled.states(bound.policy, jobs[starts[k] : starts[k + 1]]))
+    for k, (_, policy) in enumerate(planned):
+        if policy.looks_at_arrivals:
+            made.append(policy.compiled.states(policy.policy, jobs[starts[k] : starts[k + 1]]))
         else:
-            shared.setdefault(id(bound.compiled), []).append(k)
+            shared.setdefault(id(policy.compiled), []).append(k)
     for runs in shared.values():
-        bound = planned[runs[0]].bound
+        policy = planned[runs[0]].bound
         if len(runs) == len(planned):
-            made.append(bound.compiled.states(bound.policy, jobs))
+            made.append(policy.compiled.states(policy.policy, jobs))
         else:
             mine = np.concatenate([np.arange(starts[k], starts[k + 1]) for k in runs])
             blank = np.zeros(len(mine), JOB)
-            made.append(bound.compiled.states(bound.policy, blank))
+            made.append(policy.compiled.states(policy.policy, blank))
             jobs["state_address"][mine] = blank["state_address"]
     return made
 
@@ -260,8 +260,8 @@ def _runs_of(
     ends = starts.tolist()
     for k in np.flatnonzero(servers["error"])[:1].tolist():
         raise _error_of(planned[k].bound.policy, servers[k], jobs[ends[k] : ends[k + 1]])
-    own = [name for name in COLUMNS if name != "service_ns"]
-    columns = {name: np.ascontiguousarray(jobs[name]) for name in own}
+    names = [name for name in COLUMNS if name != "service_ns"]
+    columns = {name: np.ascontiguousarray(jobs[name]) for name in names}
     columns["service_ns"] = jobs["prefill_ns"] + jobs["service_ns"]
     arrival_ns = np.ascontiguousarray(jobs["arrival_ns"])
     of_servers = (servers[name].tolist() for name in ("rounds", "idle_ns", "now_ns"))
@@ -272,9 +272,9 @@ def _runs_of(
             rounds=rounds,
             idle_ns=idle_ns,
             end_ns=end_ns,
-            policy=bound.policy,
+            policy=own.policy,
         )
-        for (workload, bound), first, last, rounds, idle_ns, end_ns in zip(
+        for (workload, own), first, last, rounds, idle_ns, end_ns in zip(
             planned, ends[:-1], ends[1:], *of_servers, strict=True
         )
     ]

@@ -309,8 +309,10 @@ def floats_at(typing: Any, address: types.Type, length: types.Type) -> Any:
     return kind(types.int64, types.int64), build
 
 
-def job_type(state: StateStruct | None) -> JobStruct:
-    """Return the type of a request whose policy keeps such a State."""
+def job_type(state: StateStruct | None, *, writes: bool) -> JobStruct:
+    """Return the type of a request whose policy keeps such a State, for a method that may write to
+    it or not.
+    """
     columns = JOB.fields
     assert columns is not None
     fields: dict[str, tuple[int, types.Type]] = {
@@ -320,7 +322,7 @@ def job_type(state: StateStruct | None) -> JobStruct:
     refused = {} if state is not None else {"state": "is not there: the policy declares no State"}
     if state is not None:
         fields["state"] = (columns["state_address"][1], state)
-    return JobStruct("job", fields, WRITABLE, refused)
+    return JobStruct("job", fields, WRITABLE if writes else frozenset(), refused)
 
 
 @overload_method(JobStruct, "acceptance")

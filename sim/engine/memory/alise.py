@@ -137,7 +137,7 @@ class AliseMemory(Offload):
                 ns = before_ns // turns if turn >= turns else 0
                 wake_ns = NEVER if request.running else self.estimate.wake(request, now_ns)
                 waits[request] = (min(ns, wake_ns - now_ns), turn)
-            before_ns = min(before_ns + self.estimate.remaining_ns(request), NEVER)
+            before_ns = min(before_ns + self.estimate.remaining_ns(request, now_ns), NEVER)
         return waits
 
     def make_room(

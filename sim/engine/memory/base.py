@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from lapsd.policies import NEVER, Policy
+from lapsd.policies.calls import remaining_of, wake_of
 from lapsd.sim.engine.memory.eviction import Eviction
 from lapsd.sim.engine.recorded import Recorded
 from lapsd.sim.engine.request import Request
@@ -49,13 +50,13 @@ class Estimate:
 
     policy: Policy | None = None
 
-    def remaining_ns(self, request: Request) -> int:
+    def remaining_ns(self, request: Request, now_ns: int) -> int:
         """Return the estimated remaining time of a request; 0 if the policy makes no estimate."""
-        return (None if self.policy is None else self.policy.remaining_ns(request)) or 0
+        return 0 if self.policy is None else remaining_of(self.policy, request.seen, now_ns)
 
     def wake(self, request: Request, now_ns: int) -> int:
         """Return the time after `now_ns` at which a waiting request's rank falls."""
-        return NEVER if self.policy is None else self.policy.wake(request, now_ns)
+        return NEVER if self.policy is None else wake_of(self.policy, request.seen, now_ns)
 
 
 class Memory(ABC):

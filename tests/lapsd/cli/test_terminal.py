@@ -36,33 +36,3 @@ def test_short_tasks_of_quiet_commands_and_of_commands_without_stages_say_nothin
         shown("runs", 0, 4, "about 20 s")
         shown("runs", 3, 4, "about 20 s")
     assert capsys.readouterr().err == ""
-
-
-def test_the_estimate_does_not_count_the_time_to_the_first_result(capsys, monkeypatch):
-    clock = iter([0.0, 20.0, 20.0, 23.0])  # 20 s of compiling, then 3 s for 10 runs
-    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock, 23.0))
-    monkeypatch.setattr(terminal, "Progress", lambda *_, **__: _Bar(terminal.console(stderr=True)))
-    with watch() as shown:
-        shown("running", 0, 111)
-        shown("running", 1, 111)
-        shown("running", 11, 111)
-    assert capsys.readouterr().err == "running: about 30 s left\n"
-
-
-class _Bar:
-    """A bar that shows nothing and reads no clock."""
-
-    def __init__(self, console):
-        self.console = console
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def add_task(self, *_, **__):
-        return 0
-
-    def update(self, *_, **__):
-        pass

@@ -40,9 +40,11 @@ def test_a_policy_sees_a_live_request_like_a_simulated_one(rounds):
     priced = price(trace_from_rounds([row("r", 5, accepted)]), Profile.constant(1.0, 10.0))
     recorded = Recorded(priced, 0)
     simulated, live = Request(0, 0, 9, recorded, 0), LiveJob("r", 0, 0, 5, 9, 0)
+    decisions = Decisions(FCFS())
+    decisions.arrive(live, 0)
     for r, (a, drafted) in enumerate(rounds, 1):
         live.add_drafts(drafted, a)
-        Decisions(FCFS()).commit(live, a + 1, recorded.round_ns[r - 1], r)
+        decisions.commit(live, a + 1, recorded.round_ns[r - 1], r)
         simulated.rounds, simulated.tokens, simulated.service_ns = (
             r,
             recorded.tokens[r],

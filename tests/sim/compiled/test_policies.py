@@ -8,7 +8,8 @@ import pytest
 
 import lapsd
 from lapsd.policies import POLICIES, Event, Policy, parse_policy
-from lapsd.policies.calls import new_state
+from lapsd.policies.calls import arrived
+from lapsd.policies.seen import SeenJob
 from lapsd.sim.engine.compiled.job import JOB, KEYS
 from lapsd.sim.engine.compiled.policy import compile_policy
 from lapsd.sim.engine.recorded import recorded_rows, with_truth
@@ -68,7 +69,9 @@ class Pair:
         ]
         self.rates = [np.array(r.recorded.rates) for r in self.requests]
         for i, request in enumerate(self.requests):
-            request.state = new_state(policy, i, request.prompt_tokens, request.predicted_tokens)
+            state, permission = arrived(policy, i, request.prompt_tokens, request.predicted_tokens)
+            permission.given = True
+            request.seen = SeenJob(request, state, permission)
             self.jobs[i]["rates_address"] = self.rates[i].ctypes.data
             self.copy(i)
         self.states = self.compiled.states(self.other, self.jobs)
@@ -102,7 +105,7 @@ class Pair:
         request.tokens += request.recorded.emitted[request.rounds]
         request.rounds += 1
         self.copy(i)
-        self.policy.on_round(request, now_ns)
+        self.policy.on_round(request.seen, now_ns)
         if self.compiled.on_round:
             assert self.call("on_round", i, now_ns) == 0
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lapsd.policies import LAS, Policy
-from lapsd.policies.calls import new_state
+from lapsd.policies.calls import arrived
 from lapsd.sim.engine.compiled.job import JOB, KEYS, NOT_A_NUMBER, RAISED
 from lapsd.sim.engine.compiled.policy import NotCompilable, compile_policy, explain
 from tests.sim.compiled.calls import call
@@ -265,9 +265,9 @@ def test_a_field_of_the_state_keeps_its_type():
         job.state.rounds = 0.5
 
     policy = policy_with(rank=ranked, on_arrival=on_arrival, State=Counts)
-    expected = "policy Mine: State.rounds=0.5 of request 3 at its arrival: must be of type int"
+    error = "raised TypeError: job.state.rounds=0.5: must be of type int"
     with pytest.raises(ValueError) as raised:
-        new_state(policy, 3, 10, 10)
-    assert str(raised.value) == expected
-    with pytest.raises(ValueError, match="of request 0 at its arrival: must be of type int"):
+        arrived(policy, 3, 10, 10)
+    assert str(raised.value) == f"policy Mine: on_arrival of request 3 {error}"
+    with pytest.raises(ValueError, match=f"on_arrival of request 0 {error}"):
         job_of(policy)
