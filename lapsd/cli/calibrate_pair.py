@@ -17,6 +17,7 @@ from lapsd.calibrate.prompts import PROMPT_SETS, Prompt, bundled_prompts, read_p
 from lapsd.calibrate.record import Calibration, calibrate
 from lapsd.calibrate.requests import Settings, Tokenized, in_order, tokenize
 from lapsd.calibrate.timing.cells import BATCHES
+from lapsd.cli.literal import refuse_ignored
 from lapsd.cli.measuring import HELP, budget_of, report_left_out, use_threads
 from lapsd.cli.options import verb
 from lapsd.cli.terminal import watch
@@ -117,6 +118,8 @@ def command(
     ] = False,
 ) -> int:
     """Decode prompts speculatively, and record acceptances and costs of rounds."""
+    if not prompts:
+        refuse_ignored("without --prompts", "field")
     if greedy and temperature:
         raise ValueError(f"--temperature {temperature} and --greedy: give only one of them")
     if overwrite and resume:
@@ -145,6 +148,7 @@ def command(
                 "--random-weights: cannot be combined with --target, --draft, --prompts, --chat or"
                 " --resume"
             )
+        refuse_ignored("with --random-weights", "field", "requests")
         pair = random_pair(random_weights, device=device, dtype=dtype, engine=engine)
         use_threads(pair, settings.draft_tokens[0], 1, None, quiet=False)
         return _finish(_calibrated(pair, [], settings, None, limit), out, work, limit)

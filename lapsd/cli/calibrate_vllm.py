@@ -21,6 +21,7 @@ from lapsd.cli.calibrate_pair import (
     typed,
     write,
 )
+from lapsd.cli.literal import refuse_ignored
 from lapsd.cli.options import verb
 from lapsd.cli.terminal import watch
 from lapsd.serve.calibration import Requests, calibrate
@@ -79,6 +80,8 @@ def command(
     """Serve prompts with vLLM, and record acceptances and costs of its steps."""
     if engine != "vllm":
         raise ValueError(f"--engine {engine}: must be vllm")
+    if not prompts:
+        refuse_ignored("without --prompts", "field")
     if greedy and temperature:
         raise ValueError(f"--temperature {temperature} and --greedy: give only one of them")
     heat = 0.0 if greedy else DEFAULT_TEMPERATURE if temperature is None else temperature

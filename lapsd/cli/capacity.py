@@ -14,6 +14,7 @@ from lapsd.cli.tables.cells import table_of
 from lapsd.cli.tables.sweep import FEW
 from lapsd.cli.terminal import console, watch
 from lapsd.policies import parse_policy, spec_of
+from lapsd.sim.experiment.no_effect import refuse_without_effect
 from lapsd.sim.experiment.numbers import number
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS
@@ -41,6 +42,7 @@ def show_capacity(
 ) -> None:
     """Find the highest arrival rate at which a constraint holds, by bisection for each seed."""
     wanted, prepared = Constraint.parse(constraint), PreparedScenario.of(**scenario)
+    refuse_without_effect([prepared])
     policies = [parse_policy(spec) for spec in policy or ["fcfs"]]
     rates: dict[str, tuple[Interval, list[float]]] = {}
     done = 0

@@ -10,12 +10,14 @@ import typer
 from rich.markup import escape
 
 from lapsd.cli import tables
+from lapsd.cli.literal import refuse_ignored
 from lapsd.cli.options import FIGURES, AsJson, Engine, Overwrite, check_different, check_file, verb
 from lapsd.cli.scenario_options import with_scenario
 from lapsd.cli.terminal import console, watch
 from lapsd.policies import POLICIES, parse_policy, spec_of
 from lapsd.sim.engine import check_engine
 from lapsd.sim.experiment.comparison import SEEDS, Comparison, compare_on, default_policies
+from lapsd.sim.experiment.no_effect import refuse_without_effect
 from lapsd.sim.experiment.perfetto import write_chrome_trace
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.results import COMPARISON, FIGURE, save_figure, write_comparison
@@ -69,6 +71,8 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Serve the same random workloads under several policies and compare their latency."""
+    if as_json:
+        refuse_ignored("with --json", "versus")
     policies = [parse_policy(spec) for spec in policy] if policy else default_policies()
     specs = [spec_of(p) for p in policies]
     if versus is not None and versus not in specs:
@@ -85,6 +89,7 @@ def compare(
         check_file(option, path, endings, overwrite=overwrite, inputs=inputs)
     check_different({"--plot": plot, "--gantt": gantt, "--timeline": timeline}, out, COMPARISON)
     prepared = PreparedScenario.of(**scenario)
+    refuse_without_effect([prepared])
     with ExitStack() as stack:
         folder = None
         if out is not None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from lapsd.cli.importing import write_trace
+from lapsd.cli.literal import refuse_ignored
 from lapsd.cli.options import Overwrite, free_to_write, verb
 from lapsd.traces import (
     Provenance,
@@ -66,6 +67,10 @@ def generate(
             "leaves the spread as it was recorded" if acceptance == "recorded" else "has no spread"
         )
         raise ValueError(f"--acceptance {acceptance}: needs --lengths, and {left}")
+    if acceptance == "none":
+        refuse_ignored("with --acceptance none", "source", "seed", "spread")
+    elif acceptance == "recorded":
+        refuse_ignored("with --acceptance recorded", "spread")
     check_numbers(requests, spread, seed)
     free_to_write(out, overwrite=overwrite, inputs=(source, lengths))
     trace = load_trace(source)

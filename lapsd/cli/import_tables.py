@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from lapsd.cli.literal import refuse_ignored
 from lapsd.cli.options import Overwrite, free_to_write
 from lapsd.cli.tables.cells import table_of
 from lapsd.cli.terminal import console
@@ -14,6 +15,11 @@ from lapsd.traces.operator_tables import TablesRequest, profile_from_tables
 from lapsd.traces.operator_tables.library import model_files, supported
 
 MODEL = "a folder with a config.json, or a name of --list"
+
+OF_PROFILES = (
+    *("gpu", "engine", "engine_version", "target", "draft", "tp", "dtype", "kv_dtype"),
+    *("link_gb_s", "host_us", "max_batch", "max_context", "out", "overwrite"),
+)
 
 
 def aiconfigurator(
@@ -70,6 +76,7 @@ def aiconfigurator(
 ) -> None:
     """Make a profile from operator times that NVIDIA measured on GPUs (aiconfigurator-core)."""
     if show:
+        refuse_ignored("with --list", *OF_PROFILES)
         return _print_list()
     if target is None or out is None:
         raise ValueError("--target and --out: both are needed (or --list)")

@@ -97,7 +97,7 @@ def refuse_ignored(reason: str, *names: str) -> None:
     ValueError
         Naming the first of these options that the command line gives.
     """
-    given = _GIVEN.get()
+    given = _GIVEN.get({})
     for name in names:
         if name in given:
             raise ValueError(f"{given[name]}: has no effect {reason}")

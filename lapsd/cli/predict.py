@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from lapsd.cli.literal import refuse_ignored
 from lapsd.cli.options import Overwrite, free_to_write, verb
 from lapsd.cli.tables.predictions import accuracy_table
 from lapsd.cli.terminal import console, watch
@@ -73,6 +74,8 @@ def predict(
         raise ValueError(f"--predictor {unknown[0]}: known are {', '.join(MODELS)}")
     if (past is None) != (past_prompts is None) or (insert and past is None):
         raise ValueError("--past: needs --past-prompts, and --insert needs both")
+    if "retrieval" not in names:
+        refuse_ignored("without --predictor retrieval", "k", "threshold", "insert")
     if find_spec("sklearn") is None:
         raise ValueError("predict: needs scikit-learn: pip install 'lapsd[predict]'")
     free_to_write(out, overwrite=overwrite, inputs=(trace, prompts, past, past_prompts))

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from lapsd.cli.literal import refuse_ignored
 from lapsd.cli.options import Engine, Overwrite, Workers, verb
 from lapsd.cli.scenario_options import with_scenario
 from lapsd.cli.terminal import watch
@@ -49,6 +50,8 @@ def reproduce(
     check_workers(workers)
     if overwrite and (resume or draw_only):
         raise ValueError("--overwrite: replaces everything; not with --resume or --draw-only")
+    if draw_only:
+        refuse_ignored("with --draw-only", "workers", "engine")
     chosen = paper_of(paper)
     with watch() as shown:
         missing = run(

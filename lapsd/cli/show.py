@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lapsd.cli import tables
+from lapsd.cli.literal import refuse_ignored
 from lapsd.cli.options import FIGURES, Overwrite, check_file, verb
 from lapsd.cli.speculation import SpeculationAnswer
 from lapsd.cli.tables.trace import MOST_DATASETS
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 app = verb()
+OF_SWEEPS = ("x", "y", "hue", "value", "where")
 
 
 @app.command()
@@ -73,10 +75,17 @@ def show(
     if trace is not None and Path(path).suffix != ".json":
         raise ValueError(f"--trace {trace}: belongs to a profile, and {path} is none")
     if Path(path).is_dir():
+        refuse_ignored("on a sweep", "verbose")
+        if not draw:
+            refuse_ignored("without --plot", "x", "hue")
+        if value is not None:
+            refuse_ignored("with --value", "hue", *(() if draw else ("y",)))
         figure = _show_sweep(Path(path), draw, where or [], x, y, hue, value)
     elif Path(path).suffix == ".json":
+        refuse_ignored("on a profile", *OF_SWEEPS)
         figure = _show_profile(path, draw, verbose, trace)
     else:
+        refuse_ignored("on a trace", *OF_SWEEPS)
         figure = _show_trace(path, draw, verbose)
     if plot is not None and figure is not None:
         save(figure, plot)

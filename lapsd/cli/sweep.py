@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from lapsd.cli.literal import refuse_ignored
 from lapsd.cli.options import Engine, Overwrite, Workers, verb
 from lapsd.cli.scenario_options import with_scenario
 from lapsd.cli.terminal import console, watch
@@ -85,6 +86,10 @@ def sweep(
     files.
     """
     check_workers(workers)
+    if dask is not None:
+        refuse_ignored("with --dask", "workers")
+    if resume is not None:
+        refuse_ignored("with --resume", "overwrite")
     if max_seeds is not None and until_ci is None:
         raise ValueError(f"--max-seeds {max_seeds}: needs --until-ci; without it, use --seeds")
     if until_ci is not None and seeds is not None:
@@ -110,6 +115,8 @@ def sweep(
         base = Sweep.from_toml(file) if file else None
         folder, wanted = out, Sweep.from_document(options, base=base)
     runner, stderr = ChunkRunner.load(wanted, engine=engine), console(stderr=True)
+    if resume is None:
+        runner.refuse_without_effect()
     if not yes:
         _ask(runner)
     client = connect(dask) if dask else None

@@ -15,6 +15,7 @@ from lapsd.calibrate import Pair, load_pair
 from lapsd.calibrate.models.loading import load_tokenizer, locate_pair
 from lapsd.calibrate.prompts import PROMPT_SETS, Prompt, bundled_prompts, read_prompts
 from lapsd.cli.calibrate_pair import run_with_models
+from lapsd.cli.literal import refuse_ignored
 from lapsd.cli.live_workloads import Serving
 from lapsd.cli.measuring import HELP, budget_of, report_left_out, use_threads
 from lapsd.cli.options import FIGURES, AsJson, Overwrite, check_different, check_file, verb
@@ -150,6 +151,10 @@ def command(
     for option, value, known in (("--clock", clock, CLOCKS), ("--engine", engine, ENGINES)):
         if value not in known:
             raise ValueError(f"{option} {value}: must be {' or '.join(known)}")
+    if engine == "own":
+        refuse_ignored("without --engine vllm", "vllm_python")
+    if not prompts:
+        refuse_ignored("without --prompts", "field")
     if seeds < 1:
         raise ValueError(f"--seeds {seeds}: must be at least 1")
     bundled = engine == "own" and (target, draft) == ("reference", "reference")

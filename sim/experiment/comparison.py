@@ -29,6 +29,7 @@ from lapsd.policies.calls import derived_of
 from lapsd.policies.spec import by_spec
 from lapsd.sim.engine import Timeline, check_engine
 from lapsd.sim.experiment.metrics import Values, comparison_metrics, record_metrics, summary
+from lapsd.sim.experiment.no_effect import refuse_without_effect
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.runs import Runs, run, run_many
 from lapsd.sim.experiment.scenario import Scenario
@@ -244,6 +245,7 @@ def compare(
         Naming the value and the bound, or two policies with the same spec.
     """
     prepared = PreparedScenario.of(trace, profile, **scenario)
+    refuse_without_effect([prepared])
     return compare_on(
         prepared, policies, seeds=seeds, timeline=timeline, engine=engine, progress=progress
     )

@@ -20,6 +20,7 @@ from lapsd.policies.own import Source, receive, sources_of
 from lapsd.policies.source import own_sources
 from lapsd.sim.engine import check_engine
 from lapsd.sim.experiment.metrics import Values, record_metrics, recorded
+from lapsd.sim.experiment.no_effect import refuse_without_effect
 from lapsd.sim.experiment.prepared_scenario import Inputs, PreparedScenario
 from lapsd.sim.experiment.runs import TOGETHER, Runs, run_many
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS, Scenario
@@ -87,6 +88,16 @@ class ChunkRunner:
         hashes["policy"] = own_sources(runner.policies)
         _ = runner.schema
         return runner
+
+    def refuse_without_effect(self) -> None:
+        """Refuse a setting that has no effect in any scenario of the sweep.
+
+        Raises
+        ------
+        ValueError
+            Naming the setting, a value, and why it has none.
+        """
+        refuse_without_effect(map(self.inputs.prepared, self.scenarios))
 
     @property
     def recipe(self) -> tuple[Callable[..., "ChunkRunner"], tuple[Any, ...]]:

@@ -70,6 +70,7 @@ def sweep(
         document["until_ci"] = until_ci
     check_workers(workers)
     folder, runner = Path(out), ChunkRunner.load(Sweep.from_document(document), engine=engine)
+    runner.refuse_without_effect()
     start(folder, runner, overwrite=overwrite, workers=workers, client=client, progress=progress)
     return folders.read(folder)
 
