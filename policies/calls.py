@@ -5,7 +5,7 @@ time.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -53,13 +53,21 @@ def raised(policy: Policy | type[Policy], method: str, error: BaseException) -> 
 
 def described(error: BaseException) -> str:
     """Return the type and the text of an exception in one line."""
-    text = " ".join(str(error).split())
+    text = _line(str, error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _line(text_of: Callable[[object], str], value: object) -> str:
+    """Return the text of a user's object in one line, also if its own method fails."""
+    try:
+        return " ".join(text_of(value).split())
+    except Exception:
+        return f"<{type(value).__name__}>"
 
 
 def shown(value: object) -> str:
     """Return the start of the text of a value in one line."""
-    text = " ".join(repr(value).split())
+    text = _line(repr, value)
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 

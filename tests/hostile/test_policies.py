@@ -98,6 +98,7 @@ RETURNS = [
     own(RANK + "return (np.array([0, np.nan]),)", "Own: rank (array([ 0., nan]),) of request 0"),
     own(RANK + "return (1,) * (1 + job.rounds)", "must be of length 1, as the ranks before it"),
     own(RANK + "yield 1", "Own: rank <generator object"),
+    own("def __repr__(self): return 1 / 0\n " + RANK + "return (self,)", "rank <tuple> of request"),
     own(RANK + "return (float('inf'), True, np.int64(3))", "", DONE),
     own("def bind(self, context): pass", "Own: bind raised TypeError: it must return a policy"),
     own("def on_event(self, event): return 'no'", "Own: on_event returns 'no', arrival of request"),
@@ -105,6 +106,11 @@ RETURNS = [
 ]
 
 RAISES = [
+    own(
+        "class E(Exception):\n  def __str__(self): return 1 / 0\n " + RANK + "raise Own.E",
+        "Own: rank of request 0 at 0 ns raised E: <E>",
+    ),
+    own("def largest_ns(self, lengths): return 1 / 0", "Own: largest_ns raised ZeroDivisionError"),
     own(RANK + "return (1 / job.rounds,)", "Own: rank of request 0 at 0 ns raised ZeroDivision"),
     own(RANK + "sys.exit(0)", "Own: rank of request 0 at 0 ns raised SystemExit: 0"),
     own("def rank(self, job): return (1,)\n #" + RANK, "Own: rank of request 0 at 0 ns raised Ty"),
@@ -226,7 +232,7 @@ def test_files_next_to_a_policy_and_sys_exit_do_not_disturb_workers(tmp_path, li
     for name in ("random", "queue", "statistics", "matplotlib", "pickle", "socket", "tempfile"):
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('imported')")
     command = [sys.executable, "-m", "lapsd", "sweep", "--out", "s", "--policy", "mine.Own"]
-    options = ["--turns", "2:4", "--requests", "4", "--seeds", "300", "--workers", "2"]
+    options = ["--turns", "2:4", "--requests", "4", "--seeds", "170", "--workers", "2"]
     done = subprocess.run(
         [*command, *options, "--engine", "simpy"],
         cwd=tmp_path,
