@@ -11,6 +11,7 @@ from lapsd.calibrate.decoding.replayable import replayable
 from lapsd.calibrate.models.loading import Pair
 from lapsd.calibrate.prompts import Prompt
 from lapsd.calibrate.requests import Settings, Tokenized
+from lapsd.traces.trace import POSITION_COLUMNS
 
 ROUND_COLUMNS = ("drafted", "accepted", "emitted", "context", "draft_ns", "verify_ns", "total_ns")
 DECODING = 0.5  # the share of a time budget after which no further requests are decoded
@@ -121,7 +122,7 @@ def trace_row(record: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{
             name: record[name]
-            for name in ("request_id", "dataset", "prompt_tokens", "acceptable", "accept_prob")
+            for name in ("request_id", "dataset", "prompt_tokens", *POSITION_COLUMNS)
         },
         "output_tokens": len(record["tokens"]),
         "drafted": drafted,

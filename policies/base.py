@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import FrozenInstanceError, dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
+from lapsd.policies.drafts.base import DraftContext, DraftPolicy
 from lapsd.policies.request_history import RequestHistory
 from lapsd.policies.time_model import TimeModel
 
@@ -108,6 +109,8 @@ class PolicyContext:
         Number of requests that run in one round.
     time : TimeModel or None
         Time of a request by its lengths, fitted to the training half.
+    drafts : DraftContext
+        The drafts of the training half, for draft policies.
     true_prefill_ns : sequence of int, by job index
         True time of the prefill.
     true_remaining_ns : sequences of int, by job index and committed rounds
@@ -123,6 +126,7 @@ class PolicyContext:
     swap_in_ns: int = 0
     batch_slots: int = 1
     time: TimeModel | None = None
+    drafts: DraftContext = field(default_factory=DraftContext, compare=False)
     true_prefill_ns: Sequence[int] = ()
     true_remaining_ns: Sequence[Sequence[int]] = ()
     true_tokens_per_round: Sequence[float] = ()
@@ -200,12 +204,18 @@ class Policy:
         Whether the rank of a waiting request may change with time alone. If False, it changes only
         when `on_event` returns True. By default, whether `rank` reads the time that it is given. A
         class that defines `rank` may define `ages` too, as a property if it depends on parameters.
+    drafts : DraftPolicy or None
+        Chooses the draft lengths of the requests that run; None: those that the trace recorded.
     """
 
     name: ClassVar[str] = ""
     clairvoyant: ClassVar[bool] = False
     State: ClassVar[type[Any] | None] = None
     ages: ClassVar[bool] = False
+
+    drafts: DraftPolicy | None = field(
+        default=None, kw_only=True, repr=False, metadata={"bound": True}
+    )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -26,11 +26,13 @@ def capacities(
     work: Workload,
     managers: Sequence[str] = EVERY,
     prefills: Sequence[str] = tuple(PREFILLS),
+    longest_draft: int | None = None,
 ) -> Capacity:
     """Servers with one of the memory managers and, if memory is limited, with little of it.
 
     The largest request fits, and little more. With asynchronous KV transfers memory sometimes
-    suffices for two or three requests, so that the manager has a choice.
+    suffices for two or three requests, so that the manager has a choice. `longest_draft` is that
+    of a draft policy; None: as recorded.
     """
     manager, trace = draw(st.sampled_from(managers)), work.priced.trace
     longest = int((trace.prompt_tokens + trace.output_tokens).max())
@@ -38,7 +40,8 @@ def capacities(
         "prefill": draw(st.sampled_from(prefills)),
         "token_budget": draw(st.sampled_from([7, 16, 40])),
     }
-    tokens = longest + int(trace.drafted.max()) + 1 + draw(st.integers(0, 60))
+    drafted = int(trace.drafted.max()) if longest_draft is None else longest_draft
+    tokens = longest + drafted + 1 + draw(st.integers(0, 60))
     if manager in OFFLOADING:
         tokens += longest * draw(st.sampled_from([0, 0, 1, 2]))
     else:

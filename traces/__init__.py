@@ -6,10 +6,11 @@ from lapsd.traces.derived.acceptance_fit import fit_acceptance
 from lapsd.traces.derived.acceptance_model import AcceptanceModel
 from lapsd.traces.derived.borrow import borrow_acceptance
 from lapsd.traces.derived.describe import describe
+from lapsd.traces.derived.draft_history import acceptance_by_confidence, acceptance_by_place
 from lapsd.traces.derived.generate import generate
 from lapsd.traces.derived.mix import is_mix, mix, shares_of
 from lapsd.traces.derived.ordinary import ordinary_decoding
-from lapsd.traces.derived.replay import at_draft_length
+from lapsd.traces.derived.replay import accepted_runs, at_draft_length
 from lapsd.traces.derived.shuffle import shuffled
 from lapsd.traces.derived.speculation import speculation_pays
 from lapsd.traces.errors import FormatError
@@ -31,6 +32,7 @@ from lapsd.traces.pricing import PricedTrace, price
 from lapsd.traces.profile import Profile
 from lapsd.traces.prompts import Prompt
 from lapsd.traces.provenance import Provenance
+from lapsd.traces.ragged import RaggedRound, ragged_round
 from lapsd.traces.trace import LEARNED, Trace, to_frame
 from lapsd.traces.workload import Arrivals, Workload, draw_workload
 
@@ -51,6 +53,7 @@ __all__ = [
     "Profile",
     "Prompt",
     "Provenance",
+    "RaggedRound",
     "RoundCost",
     "RoundTerms",
     "StepCost",
@@ -59,6 +62,9 @@ __all__ = [
     "TablesRequest",
     "Trace",
     "Workload",
+    "acceptance_by_confidence",
+    "acceptance_by_place",
+    "accepted_runs",
     "at_draft_length",
     "borrow_acceptance",
     "describe",
@@ -74,6 +80,7 @@ __all__ = [
     "ordinary_decoding",
     "price",
     "profile_from_tables",
+    "ragged_round",
     "save_arrivals",
     "save_profile",
     "save_prompts",

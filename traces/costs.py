@@ -287,7 +287,7 @@ class RoundCost:
     def __init__(
         self, rounds: Mapping[int, RoundTerms], batch: int = 1, only_draft_tokens: int | None = None
     ) -> None:
-        low, high, self._share = _around(rounds, batch)
+        low, high, self._share = around_batch(rounds, batch)
         self._below, self._above = rounds[low], rounds[high]
         self._only = only_draft_tokens
         self.base_ns = cache(self._base_ns)
@@ -328,7 +328,7 @@ class StepCost:
     def __init__(self, costs: Costs, batch: int) -> None:
         self._prefill = costs.prefill
         self._around = (
-            {b: _around(costs.steps, b) for b in range(1, batch + 1)} if costs.steps else {}
+            {b: around_batch(costs.steps, b) for b in range(1, batch + 1)} if costs.steps else {}
         )
         self._steps = costs.steps
         self._rounds = {
@@ -362,7 +362,7 @@ class StepCost:
         return rounds + self._prefill.several(chunks)
 
 
-def _around(measured: Collection[int], batch: int) -> tuple[int, int, tuple[int, int]]:
+def around_batch(measured: Collection[int], batch: int) -> tuple[int, int, tuple[int, int]]:
     """Return the measured batch sizes below and above `batch`, and its place between them.
 
     The place is a fraction (numerator, denominator) of the way from the lower to the higher.

@@ -67,7 +67,8 @@ def checked_trace(
     other = np.array([len(r) for r in columns["accepted"]], dtype=np.int64)
     _refuse(source, other != lengths, "accepted", "must have as many rounds as 'drafted'", other)
     flat = {name: _flat(columns[name], name, source, np.int64) for name in ("drafted", "accepted")}
-    for name, kind in (("acceptable", np.int64), ("accept_prob", np.float32)):
+    kinds = {"acceptable": np.int64, "accept_prob": np.float32, "draft_prob": np.float32}
+    for name, kind in kinds.items():
         if name in columns:
             lists = np.array([len(r) for r in columns[name]], dtype=np.int64)
             needed = "must have one value per output token"
@@ -187,10 +188,12 @@ def check_trace(trace: Trace, source: str) -> None:
             "acceptable",
             "must lie between 0 and the number of remaining output tokens",
         )
-    if trace.accept_prob is not None:
-        wrong = ~((trace.accept_prob >= 0) & (trace.accept_prob <= 1))
-        bad = np.bincount(position_owner[wrong], minlength=len(trace)) > 0
-        _refuse(source, bad, "accept_prob", "must lie between 0 and 1")
+    for name in ("accept_prob", "draft_prob"):
+        probability = getattr(trace, name)
+        if probability is not None:
+            wrong = ~((probability >= 0) & (probability <= 1))
+            bad = np.bincount(position_owner[wrong], minlength=len(trace)) > 0
+            _refuse(source, bad, name, "must lie between 0 and 1")
 
 
 def _check_datasets(trace: Trace, source: str) -> None:

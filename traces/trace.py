@@ -17,7 +17,7 @@ from lapsd.traces.bounds import MOST_TOKENS
 from lapsd.traces.provenance import Provenance
 
 COLUMNS = ("request_id", "dataset", "prompt_tokens", "output_tokens", "drafted", "accepted")
-POSITION_COLUMNS = ("acceptable", "accept_prob")  # optional
+POSITION_COLUMNS = ("acceptable", "accept_prob", "draft_prob")  # optional
 # the column of the prediction LEARNED, and the prefix of the columns of other predictions
 PREDICTION = "predicted_tokens"
 MOST_NAMES = 20  # of data sets in a message
@@ -44,6 +44,9 @@ class Trace:
     accept_prob : float32 array (output tokens of all requests,) or None
         Per output position, the probability that a proposal at that position was accepted, given
         the output.
+    draft_prob : float32 array (output tokens of all requests,) or None
+        Per output position, the probability that the draft model itself gave to its proposal there:
+        known to a server before the verification.
     provenance : Provenance
         Where the trace comes from.
     """
@@ -58,6 +61,7 @@ class Trace:
     predictions: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     acceptable: NDArray[np.int64] | None = None
     accept_prob: NDArray[np.float32] | None = None
+    draft_prob: NDArray[np.float32] | None = None
     provenance: Provenance = field(default_factory=Provenance)
 
     def __len__(self) -> int:
@@ -77,7 +81,7 @@ class Trace:
 
     @property
     def output_offsets(self) -> NDArray[np.int64]:
-        """Offsets of the requests' output positions in `acceptable` and `accept_prob`, (R + 1,)."""
+        """Offsets of the requests' output positions in the position columns, (R + 1,)."""
         return np.append(0, np.cumsum(self.output_tokens))
 
     @property
@@ -140,6 +144,7 @@ class Trace:
             predictions={name: tokens[rows] for name, tokens in self.predictions.items()},
             acceptable=None if self.acceptable is None else self.acceptable[positions],
             accept_prob=None if self.accept_prob is None else self.accept_prob[positions],
+            draft_prob=None if self.draft_prob is None else self.draft_prob[positions],
             provenance=self.provenance,
         )
 

@@ -25,15 +25,20 @@ class Replayable(NamedTuple):
         Number of greedy draft tokens in a row that are accepted from this position on.
     accept_prob : list of float
         Probability that a draft token at this position is accepted.
+    draft_prob : list of float
+        The largest probability of the draft model's distribution at this position, which is that of
+        its proposal in greedy decoding: what an engine knows before the verification. Of the
+        sampled distribution; in greedy decoding at temperature 1.
     """
 
     acceptable: list[int]
     accept_prob: list[float]
+    draft_prob: list[float]
 
 
 @torch.inference_mode()
 def replayable(pair: Pair, prompt: list[int], output: list[int], temperature: float) -> Replayable:
-    """Return both columns of one request, which was decoded at `temperature` (0: greedily).
+    """Return the columns of one request, which was decoded at `temperature` (0: greedily).
 
     Raises
     ------
@@ -53,16 +58,21 @@ def replayable(pair: Pair, prompt: list[int], output: list[int], temperature: fl
     for position in reversed(range(len(output))):
         run = run + 1 if agree[position] else 0
         acceptable[position] = run
-    if not temperature:
-        return Replayable(acceptable, [float(a) for a in agree])
     chunks = range(0, len(output), CHUNK)
+    largest = [
+        probabilities(draft[i : i + CHUNK], temperature or 1.0).amax(-1).float().cpu()
+        for i in chunks
+    ]
+    draft_prob = torch.cat(largest).clamp_max(1.0).tolist()
+    if not temperature:
+        return Replayable(acceptable, [float(a) for a in agree], draft_prob)
     parts = [
         _probability(
             draft[i : i + CHUNK], target[i : i + CHUNK], output[i : i + CHUNK], temperature
         )
         for i in chunks
     ]
-    return Replayable(acceptable, torch.cat(parts).tolist())
+    return Replayable(acceptable, torch.cat(parts).tolist(), draft_prob)
 
 
 def _probability(draft: Tensor, target: Tensor, output: list[int], temperature: float) -> Tensor:

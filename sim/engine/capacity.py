@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lapsd.policies.kv_slots import KVSlots, slot_limit
+from lapsd.sim.engine.drafting import Drafting
 from lapsd.sim.engine.memory import EVICTIONS, Memory, parse_memory, recompute_in_steps
 from lapsd.sim.engine.memory.base import MOST_UNITS
 from lapsd.sim.engine.prefill import PREFILLS, in_steps
@@ -33,6 +34,7 @@ class Capacity:
     manager : of the memory, by name, as in `paged:block=32+park=true`; auto: `tokens` if
         `kv_tokens` is given, else `slots`.
     token_budget : tokens of a chunked step, drafts and the one more that each round adds counted.
+    drafting : how drafts are verified whose lengths a draft policy chooses.
 
     Raises
     ------
@@ -47,6 +49,7 @@ class Capacity:
     prefill: str = "alone"
     manager: str = "auto"
     token_budget: int = 2048
+    drafting: Drafting = Drafting()
 
     def __post_init__(self) -> None:
         slots = slot_limit(self.kv_slots, self.batch)  # refuses what it does not know
@@ -101,7 +104,7 @@ class Capacity:
         if self.budget is None:
             return
         for index, rounds in enumerate(recorded):
-            if (need := max(rounds.round_drafted) + 1) > self.budget:
+            if (need := rounds.longest_draft + 1) > self.budget:
                 raise ValueError(
                     f"token_budget {self.budget}: a round of request {index} takes {need} tokens"
                 )

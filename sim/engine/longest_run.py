@@ -13,10 +13,11 @@ import numpy as np
 from lapsd.policies import Policy
 from lapsd.policies.base import Lengths
 from lapsd.policies.calls import largest_of, name_of
+from lapsd.policies.drafts import DraftPolicy
 from lapsd.sim.engine.capacity import Capacity
 from lapsd.sim.engine.memory import Memory
 from lapsd.sim.engine.memory.offload import Offload
-from lapsd.traces import PricedTrace, Workload
+from lapsd.traces import PricedTrace, Workload, ragged_round
 from lapsd.traces.bounds import MOST_NS, check_ns, most_at_width, most_of_prefill
 
 
@@ -59,17 +60,23 @@ class Size(NamedTuple):
         return cls(requests, rounds, int(workload.arrival_ns[-1]), thinks * workload.think_ns)
 
 
-_LONGEST: WeakKeyDictionary[PricedTrace, dict[Capacity, Longest]] = WeakKeyDictionary()
+_LONGEST: WeakKeyDictionary[PricedTrace, dict[tuple[Capacity, int | None], Longest]] = WeakKeyDictionary()
 
 
-def refuse_long_runs(workloads: Sequence[Workload], capacity: Capacity, memory: Memory) -> None:
+def refuse_long_runs(
+    workloads: Sequence[Workload],
+    capacity: Capacity,
+    memory: Memory,
+    drafts: DraftPolicy | None = None,
+) -> None:
     """Raise `ValueError`, with the bound of the times of a run, if it exceeds `MOST_NS`.
 
     Parameters
     ----------
     workloads : workloads of one priced trace.
+    drafts : the draft policy; None: drafts are as recorded.
     """
-    longest = longest_of(workloads[0].priced, capacity)
+    longest = longest_of(workloads[0].priced, capacity, None if drafts is None else drafts.most)
     requests = max(map(len, workloads))
     largest = Size(
         requests,
@@ -80,7 +87,10 @@ def refuse_long_runs(workloads: Sequence[Workload], capacity: Capacity, memory: 
     if sum(_parts(largest, longest, memory).values()) <= MOST_NS:
         return
     for workload in workloads:
-        parts = _parts(Size.of(workload), longest, memory)
+        size = Size.of(workload)
+        if drafts is not None:
+            size = size._replace(rounds=size.requests * longest.lengths.rounds)
+        parts = _parts(size, longest, memory)
         most = max(parts, key=parts.__getitem__)
         check_ns(
             sum(parts.values()), f"a run of {len(workload)} requests, most of it due to {most}"
@@ -137,8 +147,12 @@ def _transfer_ns(size: Size, longest: Longest, memory: Memory) -> int:
     return 2 * caches * sum(each) + sum(all_ns)
 
 
-def longest_of(priced: PricedTrace, capacity: Capacity) -> Longest:
+def longest_of(priced: PricedTrace, capacity: Capacity, most: int | None = None) -> Longest:
     """Return the longest parts of a run; made once for each priced trace and capacity.
+
+    Parameters
+    ----------
+    most : the longest draft that a draft policy may choose; None: drafts are as recorded.
 
     Raises
     ------
@@ -146,19 +160,21 @@ def longest_of(priced: PricedTrace, capacity: Capacity) -> Longest:
         If one of them exceeds `MOST_NS`, or the profile does not cover the batch.
     """
     made = _LONGEST.setdefault(priced, {})
-    if capacity not in made:
-        made[capacity] = _longest(priced, capacity)
-    return made[capacity]
+    if (capacity, most) not in made:
+        made[capacity, most] = _longest(priced, capacity, most)
+    return made[capacity, most]
 
 
-def _longest(priced: PricedTrace, capacity: Capacity) -> Longest:
+def _longest(priced: PricedTrace, capacity: Capacity, most: int | None) -> Longest:
     trace, costs, batch = priced.trace, priced.profile.costs, capacity.batch
     prompt, output, drafted = (
         int(column.max()) for column in (trace.prompt_tokens, trace.output_tokens, trace.drafted)
     )
+    drafted = drafted if most is None else most
     tokens = prompt + output + drafted + 1
-    lengths = Lengths(prompt, output, 0, int(trace.rounds.max()))
-    round_ns = _round_ns(priced, batch, batch * tokens)
+    # under a draft policy a round emits at least one token
+    lengths = Lengths(prompt, output, 0, int(trace.rounds.max()) if most is None else output)
+    round_ns = _round_ns(priced, capacity, batch * tokens, most)
     prompts = 1 if capacity.prefill == "alone" else batch
     # a dropped cache is computed again with its output
     prefilled = tokens if capacity.evict == "recompute" else prompt
@@ -166,17 +182,23 @@ def _longest(priced: PricedTrace, capacity: Capacity) -> Longest:
     if not capacity.in_steps:
         return Longest(lengths, tokens, prefill_ns, round_ns, 0)
     steps = 1 if capacity.budget is None else prefilled // capacity.budget + 1
-    step_ns = _step_ns(priced, capacity, batch * tokens) if costs.steps else round_ns + prefill_ns
+    step_ns = round_ns + prefill_ns
+    if costs.steps:
+        step_ns = max(round_ns, _step_ns(priced, capacity, batch * tokens, drafted))
     return Longest(lengths, tokens, 0, step_ns, steps)
 
 
-def _round_ns(priced: PricedTrace, batch: int, contexts: int) -> int:
-    """Return a bound of the cost of a round of up to `batch` requests.
+def _round_ns(priced: PricedTrace, capacity: Capacity, contexts: int, most: int | None) -> int:
+    """Return a bound of the cost of a round of up to a batch of requests.
 
     Between two measured batch sizes costs are linear.
     """
+    batch, rounds = capacity.batch, priced.profile.costs.rounds
     priced.profile.round_cost(batch)  # refuses a batch that is not covered
-    rounds = priced.profile.costs.rounds
+    if most is not None:
+        sizes, switch_ns = capacity.drafting.graph_sizes, capacity.drafting.switch_ns
+        ragged = [ragged_round(priced.profile.costs, b, most, sizes) for b in range(1, batch + 1)]
+        return switch_ns + max(r.most_ns(most, contexts) for r in ragged)
     largest = min(size for size in rounds if size >= batch)
     drafted = np.unique(priced.trace.drafted).tolist()
     return max(
@@ -187,10 +209,10 @@ def _round_ns(priced: PricedTrace, batch: int, contexts: int) -> int:
     )
 
 
-def _step_ns(priced: PricedTrace, capacity: Capacity, contexts: int) -> int:
+def _step_ns(priced: PricedTrace, capacity: Capacity, contexts: int, drafted: int) -> int:
     """Return a bound of the cost of a step with prompts, where such steps were timed."""
     priced.profile.step_cost(capacity.batch)
-    steps, drafted = priced.profile.costs.steps, int(priced.trace.drafted.max())
+    steps = priced.profile.costs.steps
     tokens = contexts if capacity.budget is None else min(contexts, capacity.budget)
     step_ns = max(
         most_at_width(terms.base_ns, tokens)
@@ -199,4 +221,4 @@ def _step_ns(priced: PricedTrace, capacity: Capacity, contexts: int) -> int:
         for terms in steps.values()
     )
     check_ns(step_ns * max(steps), f"a step of {capacity.batch} requests, interpolated")
-    return max(step_ns, _round_ns(priced, capacity.batch, contexts))
+    return step_ns

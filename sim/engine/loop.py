@@ -13,6 +13,7 @@ from typing import Any
 from lapsd.sim.engine.compiled.call import call, compiled, inlined, pointer
 from lapsd.sim.engine.compiled.choice import choose
 from lapsd.sim.engine.compiled.costs import next_round, prefill_ns, step_ns
+from lapsd.sim.engine.compiled.drafts import draft, keep_seen, note_round
 from lapsd.sim.engine.compiled.flat_server import (
     ALONE,
     BATCHED,
@@ -21,6 +22,7 @@ from lapsd.sim.engine.compiled.flat_server import (
     NEVER,
     ON_EVENT,
     ON_ROUND,
+    DraftTables,
     Server,
     StepTables,
 )
@@ -56,7 +58,7 @@ def advance(s: Server) -> int:
     elif s.at.limited:
         start_ns = make_room(s)
     start_ns += prefill(s, s.at.now_ns + start_ns)
-    round_ns = step_ns(s)
+    round_ns = draft(s) + step_ns(s)
     s.at.now_ns += start_ns + round_ns
     commit(s, round_ns)
     return work
@@ -149,7 +151,7 @@ def commit(s: Server, step_ns: int) -> None:
     left = done = 0
     for k in range(s.at.running):
         i = s.running[k]
-        if s.jobs[i].first_round + s.jobs[i].rounds < s.jobs[i].last_round:
+        if s.jobs[i].tokens < s.jobs[i].output_tokens:
             s.running[left] = i
             left += 1
             continue
@@ -169,13 +171,18 @@ def commit_round(s: Server, i: int, round_ns: int) -> None:
     """Commit a request's round, and let the policy take it in."""
     job = s.jobs[i]
     drafted, accepted, emitted = next_round(s, i)
+    if s.at.late:
+        keep_seen(s, i)
     job.service_ns += round_ns
     job.tokens += emitted
     job.drafted += drafted
     job.accepted += accepted
     job.rounds += 1
+    if s.at.choose:
+        note_round(s, i, drafted, accepted)
     if job.rounds == 1:
         job.first_token_ns = s.at.now_ns
+        job.first_tokens = emitted
     if s.at.on_round:
         queue = job.queue
         error = call(s.at.on_round, s.at.policy, job_address(s, i), s.at.now_ns, s.at.out_address)
@@ -204,7 +211,7 @@ def leave(s: Server, i: int) -> None:
 @inlined
 def server_of(at: Any, jobs: Any, arrays: Server) -> Server:
     """Return one server, with its own requests and the lists that servers share."""
-    steps = arrays.steps
+    steps, drafts = arrays.steps, arrays.drafts
     return Server(
         at,
         jobs,
@@ -236,6 +243,21 @@ def server_of(at: Any, jobs: Any, arrays: Server) -> Server:
             pointer(steps.per_context_ns),
             pointer(steps.draft_base_ns),
             pointer(steps.draft_per_token_ns),
+        ),
+        DraftTables(
+            pointer(drafts.step),
+            pointer(drafts.columns),
+            pointer(drafts.lengths),
+            pointer(drafts.decoding),
+            pointer(drafts.runs),
+            pointer(drafts.verify_at),
+            pointer(drafts.verify_base),
+            pointer(drafts.verify_per_token),
+            pointer(drafts.draft_terms),
+            pointer(drafts.rates),
+            pointer(drafts.confidence),
+            pointer(drafts.beyond),
+            pointer(drafts.confidences),
         ),
     )
 

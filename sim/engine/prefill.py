@@ -67,7 +67,7 @@ def share_tokens(chosen: Sequence[Request], budget: int | None) -> dict[Request,
         given = (
             min(request.uncomputed_tokens, left)
             if request.uncomputed_tokens
-            else request.next_drafted + 1
+            else request.next_needed
         )
         if 0 < given <= left:
             tokens[request] = given

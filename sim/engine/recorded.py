@@ -48,6 +48,16 @@ class Recorded:
         """Time of the remaining rounds when the request runs alone, by committed rounds."""
         return tuple([self.service_ns[-1] - s for s in self.service_ns])
 
+    @property
+    def output_tokens(self) -> int:
+        """Output tokens of all rounds."""
+        return self.tokens[-1]
+
+    @property
+    def longest_draft(self) -> int:
+        """Draft tokens of the longest draft."""
+        return max(self.round_drafted)
+
     @cached_property
     def looks_ahead(self) -> list[int]:
         """KV tokens that the next round may fill, by committed rounds: the context, the drafts and

@@ -92,8 +92,13 @@ class Request:
 
     @property
     def next_drafted(self) -> int:
-        """Draft tokens of its next round."""
+        """Draft tokens of its next round, which a draft policy has chosen if there is one."""
         return self.recorded.round_drafted[self.rounds]
+
+    @property
+    def next_needed(self) -> int:
+        """Tokens that its next round may compute: the longest draft that may be chosen, and one."""
+        return self.kv_needed - self.kv_tokens
 
     @property
     def kv_needed(self) -> int:

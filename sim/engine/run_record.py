@@ -16,6 +16,9 @@ COLUMNS = (
     "service_ns",
     "switch_ns",
     "preemptions",
+    "drafted",
+    "accepted",
+    "first_tokens",
 )
 _pack = Struct(f"{1 + len(COLUMNS)}q").pack
 
@@ -25,7 +28,8 @@ class Run:
     """Times of each request, arrays by index, all int64 (N,), and of the server.
 
     `first_token_ns` is the end of the first round; `service_ns` is the time of prefill and rounds;
-    `switch_ns` is the time of the transfers of the request's KV cache; `rounds` is the number of
+    `switch_ns` is the time of the transfers of the request's KV cache; `drafted` and `accepted` are
+    draft tokens, `first_tokens` the output tokens of the first round; `rounds` is the number of
     rounds or steps that the server ran, each of one request or several.
     """
 
@@ -36,6 +40,9 @@ class Run:
     service_ns: NDArray[np.int64]
     switch_ns: NDArray[np.int64]
     preemptions: NDArray[np.int64]
+    drafted: NDArray[np.int64]
+    accepted: NDArray[np.int64]
+    first_tokens: NDArray[np.int64]
     rounds: int
     idle_ns: int
     end_ns: int
@@ -68,6 +75,9 @@ class RunRecord:
             request.prefill_ns + request.service_ns,
             request.switch_ns,
             request.preemptions,
+            request.drafted,
+            request.accepted,
+            request.recorded.emitted[0],
         )
         self.done += 1
 

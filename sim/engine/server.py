@@ -17,6 +17,7 @@ from lapsd.policies import NEVER, Policy
 from lapsd.policies.calls import no_progress
 from lapsd.policies.decision import Decisions, choose, settle
 from lapsd.sim.engine.capacity import Capacity
+from lapsd.sim.engine.drafting import Drafter
 from lapsd.sim.engine.memory import Estimate, Memory, Order
 from lapsd.sim.engine.occupancy import Occupancy
 from lapsd.sim.engine.prefill import PREFILLS, share_tokens
@@ -50,6 +51,7 @@ class SimPyServer:
     check: bool = False
     timeline: Timeline | None = None
     occupancy: Occupancy | None = None
+    drafter: Drafter | None = None
     measured: Callable[[int, Sequence[Request]], int | None] | None = None
 
     waiting: list[Request] = field(default_factory=list)
@@ -94,7 +96,7 @@ class SimPyServer:
                 yield self.env.timeout(self._wait())
                 continue
             start_ns += self._prefill(fresh, self._now + start_ns)
-            step_ns = self._step_ns()
+            step_ns = self._draft() + self._step_ns()
             self._observe(start_ns, step_ns)
             yield self.env.timeout(start_ns + step_ns)
             self._commit(step_ns)
@@ -167,6 +169,15 @@ class SimPyServer:
         new = [r for r in fresh if not r.started]
         return PREFILLS[self.capacity.prefill](new, start_ns, self._costs) if new else 0
 
+    def _draft(self) -> int:
+        """Let the draft policy choose the draft lengths of the next step; return the time of a
+        switch to another length.
+        """
+        if self.drafter is None:
+            return 0
+        decoding = [r for r in self.step or self.running if not r.uncomputed_tokens]
+        return self.drafter.draft(decoding, len(self.waiting), self._now) if decoding else 0
+
     def _step_ns(self) -> int:
         """Return the time of the next step, as measured or by the profile."""
         known = None if self.measured is None else self.measured(self._now, self.running)
@@ -179,10 +190,18 @@ class SimPyServer:
         prompts = [r for r in self.step if r.uncomputed_tokens]
         decoding = [r for r in self.step or self.running if not r.uncomputed_tokens]
         drafted, contexts = [r.next_drafted for r in decoding], sum(r.kv_tokens for r in decoding)
-        if prompts:
+        chunks = [self.step[r] for r in prompts]
+        if prompts and (self.drafter is None or self._costs.steps):
             computed = sum(r.kv_tokens - 1 - r.uncomputed_tokens for r in prompts)
-            return self._step_cost(drafted, contexts, [self.step[r] for r in prompts], computed)
-        return self._round_cost[len(decoding)](max(drafted), contexts)
+            return self._step_cost(drafted, contexts, chunks, computed)
+        round_ns = self._round_ns(drafted, contexts) if decoding else 0
+        return round_ns + (self._costs.prefill.several(chunks) if prompts else 0)
+
+    def _round_ns(self, drafted: Sequence[int], contexts: int) -> int:
+        """Return the cost of a round without prompts."""
+        if self.drafter is not None:
+            return self.drafter.round_ns(drafted, contexts)
+        return self._round_cost[len(drafted)](max(drafted), contexts)
 
     def _observe(self, start_ns: int, step_ns: int) -> None:
         """Record the decision where a timeline or the occupancy of memory is asked for."""
@@ -236,7 +255,7 @@ class SimPyServer:
         self.memory.check()
         assert all(not r.done for r in [*resident, *there])
         for request in self.requests[: self.arrived]:
-            if self.capacity.batch == 1:
+            if self.capacity.batch == 1 and self.drafter is None:
                 assert request.service_ns == sum(request.recorded.round_ns[: request.rounds])
             assert request.tokens == sum(request.recorded.emitted[: request.rounds])
             assert request not in resident or (request.started and not request.done)

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import simpy
@@ -9,6 +10,7 @@ import simpy
 from lapsd.policies import Policy, PolicyContext
 from lapsd.policies.calls import bound
 from lapsd.sim.engine.capacity import Capacity
+from lapsd.sim.engine.drafting import Drafter, positions_of, refuse_truth
 from lapsd.sim.engine.longest_run import refuse_large_estimates, refuse_long_runs
 from lapsd.sim.engine.occupancy import Occupancy
 from lapsd.sim.engine.recorded import recorded_rows, with_truth
@@ -99,11 +101,18 @@ def simulate_many(
         for why in planned:
             if isinstance(why, NotCompilable):
                 raise why
-    compiled = [one for one in planned if not isinstance(one, NotCompilable)]
-    runs, done, said = iter(serve_planned(compiled, capacity) if compiled else ()), [], set()
-    for one, how in zip(given, planned, strict=True):
+    groups: dict[Any, list[int]] = {}  # compiled runs by their draft policy
+    for k, one in enumerate(planned):
+        if not isinstance(one, NotCompilable):
+            groups.setdefault(one.drafts, []).append(k)
+    runs: dict[int, Run] = {}
+    for group in groups.values():
+        together = [one for k in group if not isinstance(one := planned[k], NotCompilable)]
+        runs.update(zip(group, serve_planned(together, capacity), strict=True))
+    done, said = [], set()
+    for k, (one, how) in enumerate(zip(given, planned, strict=True)):
         if not isinstance(how, NotCompilable):
-            done.append(next(runs))
+            done.append(runs[k])
             continue
         done.append(_by_simpy(*one, capacity))
         if how not in said:  # a policy that fails is one error, and no warning before it
@@ -144,16 +153,30 @@ def _by_simpy(
 ) -> Run:
     """Serve a workload by the specification."""
     _refuse_batch_prices(workload)
-    recorded = recorded_rows(workload)
+    recorded, drafter = recorded_rows(workload), None
+    if policy.drafts is not None:
+        refuse_truth(policy)
+        drafter = Drafter.of(workload, policy.drafts, context.drafts, capacity.drafting)
+        recorded = positions_of(workload.priced, workload.rows.tolist(), policy.drafts)
     memory = capacity.memory(workload.priced.profile.costs)
     memory.refuse(recorded)
     capacity.refuse(recorded)
-    refuse_long_runs([workload], capacity, memory)
+    refuse_long_runs([workload], capacity, memory, policy.drafts)
     policy = bound(policy, with_truth(context, recorded) if policy.clairvoyant else context)
     refuse_large_estimates([policy], [workload], capacity)
     env, record = simpy.Environment(), RunRecord(len(workload))
     server = SimPyServer(
-        env, workload, recorded, policy, capacity, memory, record, check, timeline, occupancy
+        env,
+        workload,
+        recorded,
+        policy,
+        capacity,
+        memory,
+        record,
+        check,
+        timeline,
+        occupancy,
+        drafter,
     )
     env.run(env.process(server.serve()))
     closed = workload.clients is not None

@@ -133,7 +133,8 @@ def _latency_percentile(percent: float) -> Metric:
 def _bound_s(runs: Runs) -> Values:
     if not runs.prepared.scenario.bounded:
         return np.array(math.nan)
-    return runs.of_workloads(lambda w: float(bound_latency_ns(w).mean()) / 1e9)
+    bound = runs.of_workloads(lambda w: float(bound_latency_ns(w).mean()) / 1e9)
+    return np.where([run.policy.drafts is None for run in runs.runs], bound, math.nan)
 
 
 def _total_ns(values: Values) -> Values:
@@ -167,6 +168,9 @@ METRICS: tuple[Metric, ...] = (
         "utilisation", "share", MEAN, lambda r: [1 - run.idle_ns / run.end_ns for run in r.runs]
     ),
     Metric("rounds", "", MEAN, lambda r: [run.rounds for run in r.runs], whole=True),
+    Metric("drafted_tokens", "", MEAN, lambda r: r.drafted.sum(axis=1), whole=True),
+    Metric("accepted_tokens", "", MEAN, lambda r: r.accepted.sum(axis=1), whole=True),
+    Metric("accepted_share", "share", Ratio("accepted_tokens", "drafted_tokens")),
     Metric("bound_s", "s", MEAN, _bound_s),
     Metric("ratio_to_bound", "", Ratio("mean_latency_s", "bound_s", 1.0), heading="over\nbound"),
     Metric(
@@ -241,9 +245,9 @@ def _over_seeds(
     if isinstance(rule, Percentile):
         return rule(np.concatenate([rule.of(runs) for runs in seeds], axis=1))
     if isinstance(rule, Ratio):
-        return np.asarray(
-            values[rule.numerator].mean(axis=0) / values[rule.denominator].mean(axis=0)
-        )
+        whole = values[rule.denominator].mean(axis=0)
+        with np.errstate(invalid="ignore"):  # no drafts: 0 of 0
+            return np.asarray(values[rule.numerator].mean(axis=0) / whole)
     of_seeds = values[metric.name]
     if rule == TOTAL:
         return np.asarray(of_seeds.sum(axis=0))

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lapsd.policies import PolicyContext, RequestHistory, TimeModel
+from lapsd.policies.drafts import DraftContext
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS, Scenario
 from lapsd.traces import (
     ArrivalTrace,
@@ -20,6 +21,8 @@ from lapsd.traces import (
     Profile,
     Trace,
     Workload,
+    acceptance_by_confidence,
+    acceptance_by_place,
     at_draft_length,
     draw_workload,
     is_mix,
@@ -46,7 +49,9 @@ def policy_context(
     mean_round = training.mean_round_ns()
     sizes = np.sort(training.estimated_ns(mean_round)).tolist()
     history = history_of(training, predictor or Oracle())
-    return PolicyContext(mean_round, sizes, history, time=time_model_of(training))
+    confidence, accepted = acceptance_by_confidence(training.trace)
+    drafts = DraftContext(acceptance_by_place(training.trace), confidence, accepted)
+    return PolicyContext(mean_round, sizes, history, time=time_model_of(training), drafts=drafts)
 
 
 @lru_cache(maxsize=4)  # a priced trace may hold 100 MB

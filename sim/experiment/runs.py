@@ -132,9 +132,9 @@ class Runs:
 
         It is 0 for requests that the first round completes.
         """
-        priced = self.workloads[0].priced
-        left = priced.trace.output_tokens - priced.emitted[priced.trace.offsets[:-1]]
-        return np.asarray((self.latency_ns - self.first_token_ns) / np.maximum(left[self._rows], 1))
+        output = self.workloads[0].priced.trace.output_tokens[self._rows]
+        left = np.maximum(output - self._counted("first_tokens"), 1)
+        return np.asarray((self.latency_ns - self.first_token_ns) / left)
 
     @cached_property
     def slo_scale(self) -> NDArray[np.float64]:
@@ -161,6 +161,16 @@ class Runs:
     def preemptions(self) -> NDArray[np.int64]:
         """Number of preemptions of each request, (R, C)."""
         return self._counted("preemptions")
+
+    @cached_property
+    def drafted(self) -> NDArray[np.int64]:
+        """Draft tokens of each request, (R, C)."""
+        return self._counted("drafted")
+
+    @cached_property
+    def accepted(self) -> NDArray[np.int64]:
+        """Accepted draft tokens of each request, (R, C)."""
+        return self._counted("accepted")
 
     @cached_property
     def _rows(self) -> NDArray[np.int64]:

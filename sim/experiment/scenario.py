@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 from lapsd.policies.kv_slots import KVSlots
 from lapsd.sim.engine import Capacity
 from lapsd.sim.engine.capacity import MOST_BATCH
+from lapsd.sim.engine.drafting import Drafting, parse_graph_sizes
 from lapsd.sim.engine.memory import MANAGERS
 from lapsd.sim.engine.memory.base import MOST_UNITS
 from lapsd.sim.engine.prefill import PREFILLS
@@ -235,6 +236,35 @@ class Scenario:
         most=MOST_UNITS,
         words=_budget_in_words,
     )
+    draft_verify: str = _field(
+        "ragged",
+        "How drafts of a draft policy are verified: ragged (each request sends its own tokens) or"
+        " padded (as many as the longest draft).",
+        one_of=("ragged", "padded"),
+        words="drafts verified {}",
+    )
+    graph_sizes: str | None = _field(
+        None,
+        "Numbers of tokens for which the engine captured a graph, as in 8/16/32: a verification of"
+        " a draft policy takes the time of the next one.",
+        words="graphs of {} tokens",
+    )
+    draft_switch_ms: float = _field(
+        0.0,
+        "Milliseconds that a step takes longer where a draft policy changes the longest draft.",
+        unit="ms",
+        least=0,
+        most=1e6,
+        words="{:g} ms to change the draft length",
+    )
+    draft_lag: int = _field(
+        0,
+        "Rounds by which a draft policy sees requests late.",
+        unit="rounds",
+        least=0,
+        most=1,
+        words="draft lengths decided a round late",
+    )
     ttft_limit: float = _field(
         1.55,
         "Limit on the time to the first token, by default FastServe's; p95_slo_scale is the"
@@ -320,6 +350,17 @@ class Scenario:
             self.prefill,
             self.memory,
             self.token_budget,
+            self.drafting,
+        )
+
+    @property
+    def drafting(self) -> Drafting:
+        """How drafts are verified whose lengths a draft policy chooses."""
+        return Drafting(
+            self.draft_verify == "padded",
+            parse_graph_sizes(self.graph_sizes),
+            round(self.draft_switch_ms * 1e6),
+            bool(self.draft_lag),
         )
 
     @cached_property

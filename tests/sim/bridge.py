@@ -133,15 +133,22 @@ class Bridged:
         return self.policy.wake(job, now_ns)
 
 
-def bridged_runs(workloads: list[Any], policies: list[Policy], capacity: Any) -> Any:
-    """Runs of bound policies by the compiled loop."""
+def bridged_runs(
+    workloads: list[Any], policies: list[Policy], capacity: Any, past: Any = None
+) -> Any:
+    """Runs of bound policies by the compiled loop; `past` is the context of draft policies."""
+    from lapsd.sim.engine.compiled.draft_policy import bind_drafts
     from lapsd.sim.engine.compiled.runs import BoundPolicy, PlannedRun, serve_planned
 
     bridges = [Bridged(p) for p in policies]
     try:
         return serve_planned(
             [
-                PlannedRun(w, BoundPolicy(p, b))
+                PlannedRun(
+                    w,
+                    BoundPolicy(p, b),
+                    p.drafts and bind_drafts(p.drafts, past.drafts, capacity.drafting),
+                )
                 for w, p, b in zip(workloads, policies, bridges, strict=True)
             ],
             capacity,

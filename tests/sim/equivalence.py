@@ -208,7 +208,7 @@ def compiled_run(work: Workload, policy: Policy, capacity: Capacity) -> Run:
     try:
         return simulate(work, policy, context=past, capacity=capacity, engine="compiled")
     except NotCompilable:
-        [found] = bridged_runs([work], [policy.bind(past)], capacity)
+        [found] = bridged_runs([work], [policy.bind(past)], capacity, past)
         return found
 
 

@@ -25,10 +25,12 @@ def schedule(
     interpretation=None,
     age=None,
     second=None,
+    drafts=None,
 ):
     """Return (first service, first token, finish, switching, preemptions), each by request.
 
-    `second` makes a policy of functions of a request.
+    `second` makes a policy of functions of a request. `drafts` decides draft lengths: its
+    `choose(facts, last, waiting)`, `most`, and how the engine verifies them.
     """
     trace, priced, costs = work.priced.trace, work.priced, work.priced.profile.costs
     spans = [trace.rounds_of(int(r)) for r in work.rows]
@@ -36,6 +38,12 @@ def schedule(
     emits = [priced.emitted[s].tolist() for s in spans]
     drafted, accepted = ([a[s].tolist() for s in spans] for a in (trace.drafted, trace.accepted))
     prompt = [int(trace.prompt_tokens[r]) for r in work.rows]
+    output = [int(trace.output_tokens[r]) for r in work.rows]
+    if drafts:
+        places = [slice(*trace.output_offsets[r : r + 2]) for r in work.rows.tolist()]
+        runs_at = [trace.acceptable[s].tolist() for s in places]
+        emits, drafted, accepted = ([[] for _ in spans] for _ in range(3))
+        before, last = (0, 0, 0, 0), (0, 0, 0, 0)
     count, arrival = len(spans), work.arrival_ns.tolist()
     sent = count if work.clients is None else min(count, work.clients)
     arrival[sent:] = [math.inf] * (count - sent)
@@ -203,7 +211,65 @@ def schedule(
         return max(window) - min(window) < delta
 
     def lookahead(i):
-        return prompt[i] + tokens(i) + drafted[i][at[i]] + 1
+        return prompt[i] + tokens(i) + widest(i)
+
+    def widest(i):
+        return (drafts.most if drafts else drafted[i][at[i]]) + 1
+
+    def known(i):
+        """What a draft policy knows of a request."""
+        some = at[i] - (1 if drafts.late and at[i] else 0)
+        rejected = sum(a < d for a, d in list(zip(accepted[i], drafted[i], strict=True))[:some])
+        so_far = sum(emits[i][:some])
+        return SimpleNamespace(
+            context=prompt[i] + so_far,
+            tokens=so_far,
+            rounds=some,
+            drafted=sum(drafted[i][:some]),
+            accepted=sum(accepted[i][:some]),
+            rejected=rejected,
+            predicted=int(work.predicted_tokens[i]),
+        )
+
+    def draft(decoding):
+        """Append a round to each request; return the time of a switch to another length."""
+        nonlocal before, last
+        decoding = sorted(decoding)
+        lengths = drafts.choose(
+            [known(i) for i in decoding], before if drafts.late else last, len(here) - len(running)
+        )
+        for i, length in zip(decoding, lengths, strict=True):
+            place = tokens(i)
+            taken = min(length, runs_at[i][place])
+            drafted[i].append(length)
+            accepted[i].append(taken)
+            emits[i].append(min(taken + 1, output[i] - place))
+        step = len(decoding), sum(lengths), sum(accepted[i][-1] for i in decoding), max(lengths)
+        changed = last[0] and last[3] != step[3]
+        before, last = last, step
+        return drafts.switch_ns if changed else 0
+
+    def ragged_time(decoding):
+        b, n = len(decoding), max(drafted[i][at[i]] for i in decoding)
+        sent = b * (n + 1) if drafts.padded else sum(drafted[i][at[i]] + 1 for i in decoding)
+        sent = min([s for s in drafts.graphs if s >= sent], default=sent)
+        context = sum(prompt[i] + tokens(i) for i in decoding)
+        ends = []
+        for size in (1, 3):
+            term = costs.rounds[size]
+            at_width = [
+                table_value(t, sent, b) for t in (term.verify_base_ns, term.verify_per_token_ns)
+            ]
+            ends.append(
+                (
+                    n * term.draft_step.base_ns + at_width[0] + term.host_ns,
+                    n * term.draft_step.per_token_ns + at_width[1],
+                )
+            )
+        base, slope = (
+            low + (high - low) * (b - 1) // 2 for low, high in zip(*ends, strict=True)
+        )
+        return base + slope * context
 
     def needed(i):
         return max(blocks[i], math.ceil(lookahead(i) / size))
@@ -219,10 +285,10 @@ def schedule(
         return fits(len(runs) + len(waiting), held)
 
     def reserved(i):
-        output, most = sum(emits[i]), int(option["context"]) - prompt[i]
-        power = next(2**k for k in range(20) if 2**k >= output)
-        output = {"max": most, "pow2": min(power, most), "oracle": output}[option["output"]]
-        return prompt[i] + output + max(drafted[i]) + 1
+        most = int(option["context"]) - prompt[i]
+        power = next(2**k for k in range(20) if 2**k >= output[i])
+        room = {"max": most, "pow2": min(power, most), "oracle": output[i]}[option["output"]]
+        return prompt[i] + room + (drafts.most if drafts else max(drafted[i])) + 1
 
     def page_out_and_in():
         """Evict, bring back and grow caches in blocks; return the time that this takes."""
@@ -314,9 +380,10 @@ def schedule(
         held = sum(prompt[i] + tokens(i) - 1 - uncomputed[i] for i in chunks) + sum(
             prompt[i] + tokens(i) for i in decoding
         )
-        computed = sum(given[i] for i in part)
+        computed = sum(given[i] for i in chunks) + sum(drafted[i][at[i]] + 1 for i in decoding)
         if not costs.steps:
-            rounds = batch_time(decoding) if decoding else 0
+            timed = ragged_time if drafts else batch_time
+            rounds = timed(decoding) if decoding else 0
             return rounds + costs.prefill.several([given[i] for i in chunks])
         longest = max((drafted[i][at[i]] for i in decoding), default=0)
         decoded = sum(prompt[i] + tokens(i) for i in decoding)
@@ -330,6 +397,8 @@ def schedule(
         return low + (high - low) * (len(part) - 1) // 2
 
     def round_time(decoding):
+        if drafts:
+            return ragged_time(decoding)
         return price[decoding[0]][at[decoding[0]]] if len(decoding) == 1 else batch_time(decoding)
 
     def batch_time(decoding):
@@ -378,7 +447,7 @@ def schedule(
             chosen.append(i)
         given, budget = {}, limits.token_budget if limits.prefill == "chunked" else math.inf
         for i in [i for i in chosen if i in running] + [i for i in chosen if i not in running]:
-            want = uncomputed_of(i) or drafted[i][at[i]] + 1
+            want = uncomputed_of(i) or widest(i)
             given[i] = min(want, budget) if uncomputed_of(i) or want <= budget else 0
             budget -= given[i]
         if in_steps:
@@ -414,7 +483,8 @@ def schedule(
         part = [i for i in running if given[i] or not in_steps]
         chunks = [i for i in part if uncomputed[i]]
         decoding = [i for i in part if not uncomputed[i]]
-        spent_now = step_time() if chunks else round_time(decoding)
+        stall = draft(decoding) if drafts and decoding else 0
+        spent_now = stall + (step_time() if chunks else round_time(decoding))
         now += spent_now
         for i in chunks:
             uncomputed[i] -= given[i]
@@ -423,7 +493,7 @@ def schedule(
             at[i] += 1
             token[i] = now if at[i] == 1 else token[i]
             on_round(i, spent_now)
-            if at[i] == len(price[i]):
+            if tokens(i) == output[i]:
                 finish[i] = now
                 resident[:] = [other for other in resident if other != i]
                 if offload is not None:
@@ -438,12 +508,16 @@ def schedule(
     return first, token, finish, switching, preempted
 
 
-def table_value(table, width):
+def table_value(table, width, of=1):
+    """The value of a table at the width `width` / `of`."""
     known = sorted(table)
     assert known[0] == 1
-    if width >= known[-1]:
+    if width >= known[-1] * of:
         low, high = known[-2:]
-        value = table[low] + (table[high] - table[low]) * (width - low) // (high - low)
-        return max(value, table[high]) if width > high else table[high]
-    low, high = max(w for w in known if w <= width), min(w for w in known if w > width)
-    return table[low] + (table[high] - table[low]) * (width - low) // (high - low)
+        grown = (table[high] - table[low]) * (width - low * of) // ((high - low) * of)
+        return max(table[low] + grown, table[high]) if width > high * of else table[high]
+    if width <= of:
+        return table[1]
+    low = max(w for w in known if w * of <= width)
+    high = min(w for w in known if w * of > width)
+    return table[low] + (table[high] - table[low]) * (width - low * of) // ((high - low) * of)

@@ -67,6 +67,7 @@ def borrow_acceptance(
         predictions={},
         acceptable=None,
         accept_prob=None,
+        draft_prob=None,
         provenance=Provenance(
             source=(
                 f"{len(lenders)} requests of given lengths, with rounds of recorded ones about as"

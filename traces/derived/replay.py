@@ -34,7 +34,7 @@ def at_draft_length(trace: Trace, n: int, rng: np.random.Generator) -> Trace:
     """
     if not 0 <= n <= 1_000:
         raise ValueError(f"draft tokens {n}: must be between 0 and 1000")
-    runs = _runs(trace, rng) if n else np.zeros(int(trace.output_tokens.sum()), dtype=np.int64)
+    runs = accepted_runs(trace, rng) if n else np.zeros(int(trace.output_tokens.sum()), dtype=np.int64)
     accepted = [rounds_over(runs[a:b].tolist(), n) for a, b in pairwise(trace.output_offsets)]
     rounds = np.array([len(a) for a in accepted], dtype=np.int64)
     flat = np.array([a for request in accepted for a in request], dtype=np.int64)
@@ -47,10 +47,19 @@ def at_draft_length(trace: Trace, n: int, rng: np.random.Generator) -> Trace:
     )
 
 
-def _runs(trace: Trace, rng: np.random.Generator) -> NDArray[np.int64]:
+def accepted_runs(trace: Trace, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return, per output position, how many proposals from it on are accepted in a row.
 
     A run ends at the end of the output.
+
+    Parameters
+    ----------
+    rng : draws the accepted proposals, if the trace has probabilities other than 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If the trace holds neither `accept_prob` nor `acceptable`.
     """
     if trace.accept_prob is None:
         if trace.acceptable is None:

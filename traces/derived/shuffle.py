@@ -22,5 +22,6 @@ def shuffled(trace: Trace, rng: np.random.Generator) -> Trace:
         accepted=trace.accepted[order],
         acceptable=None,
         accept_prob=None,
+        draft_prob=None,
         provenance=trace.provenance.noting(shuffled="each request's rounds but the last"),
     )

@@ -24,6 +24,7 @@ TYPES = {
     "accepted": pa.list_(pa.int16()),
     "acceptable": pa.list_(pa.int16()),
     "accept_prob": pa.list_(pa.float32()),
+    "draft_prob": pa.list_(pa.float32()),
 }
 BUNDLED_TRACES = ("reference", "azure-conversations")
 

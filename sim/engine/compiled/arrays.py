@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from lapsd.sim.engine.capacity import Capacity
 from lapsd.sim.engine.compiled import flat_server as flat
+from lapsd.sim.engine.compiled.draft_policy import BoundDrafts, verify_costs
 from lapsd.sim.engine.compiled.job import JOB
+from lapsd.sim.engine.drafting import positions_of
 from lapsd.sim.engine.memory import (
     AliseMemory,
     FastServeMemory,
@@ -34,6 +36,7 @@ PREFILLS = {
     "chunked": flat.IN_STEPS,
 }
 NOTHING = Linear(0, 0)
+Ints = NDArray[np.int64]
 Table = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 INT8 = {"none": flat.NOT_QUANTISED, "moved": flat.MOVED_QUANTISED, "all": flat.ALL_QUANTISED}
 
@@ -93,8 +96,15 @@ def _rates(
     return rates
 
 
-def jobs_of(workloads: Sequence[Workload], capacity: Capacity, memory: Memory) -> NDArray[Any]:
-    """Return the records of the requests of workloads of one priced trace, before their arrival."""
+def jobs_of(
+    workloads: Sequence[Workload], capacity: Capacity, memory: Memory, longest: Ints
+) -> NDArray[Any]:
+    """Return the records of the requests of workloads of one priced trace, before their arrival.
+
+    Parameters
+    ----------
+    longest : draft tokens of the longest draft of each row.
+    """
     priced, rows = workloads[0].priced, np.concatenate([w.rows for w in workloads])
     rounds, offsets = rounds_of(priced), priced.trace.offsets
     jobs = np.zeros(len(rows), JOB)
@@ -103,14 +113,16 @@ def jobs_of(workloads: Sequence[Workload], capacity: Capacity, memory: Memory) -
     jobs["prompt_tokens"] = priced.trace.prompt_tokens[rows]
     jobs["predicted_tokens"] = np.concatenate([w.predicted_tokens for w in workloads])
     jobs["queue"] = 1
-    jobs["first_round"], jobs["last_round"] = offsets[rows], offsets[rows + 1]
+    jobs["first_round"] = offsets[rows]
+    jobs["output_tokens"] = priced.trace.output_tokens[rows]
+    jobs["first_position"] = priced.trace.output_offsets[rows]
     jobs["rates_address"] = rounds.rates.ctypes.data + 8 * (offsets[rows] + rows)
     jobs["prefill_cost_ns"] = priced.prefill_ns[rows]
     jobs["first_service_ns"] = -1
     if capacity.in_steps:
         jobs["uncomputed_tokens"] = np.maximum(0, jobs["prompt_tokens"] - 1)
     if isinstance(memory, Reserve):
-        jobs["reserved"] = _reserved(priced, memory)[rows]
+        jobs["reserved"] = _reserved(priced, memory, longest)[rows]
     return jobs
 
 
@@ -122,9 +134,9 @@ def _known_arrivals_ns(workload: Workload) -> NDArray[np.int64]:
     return np.where(known, workload.arrival_ns, flat.NEVER)
 
 
-def _reserved(priced: PricedTrace, memory: Reserve) -> NDArray[np.int64]:
+def _reserved(priced: PricedTrace, memory: Reserve, longest: Ints) -> Ints:
     """Return the tokens that `reserve` reserves for a request of each row."""
-    trace, longest = priced.trace, rounds_of(priced).longest_draft
+    trace = priced.trace
     lengths = zip(trace.prompt_tokens.tolist(), trace.output_tokens.tolist(), strict=True)
     output = [OUTPUTS[memory.output](tokens, memory.context - prompt) for prompt, tokens in lengths]
     return np.asarray(trace.prompt_tokens + output + longest + 1, dtype=np.int64)
@@ -274,30 +286,38 @@ def memory_fields(memory: Memory, capacity: Capacity) -> dict[str, int]:
     return {"manager": flat.SLOTS, "room": slots}
 
 
-def refuse(workloads: Sequence[Workload], capacity: Capacity, memory: Memory) -> None:
+def refuse(
+    workloads: Sequence[Workload],
+    capacity: Capacity,
+    memory: Memory,
+    longest: Ints,
+    drafts: BoundDrafts | None,
+) -> None:
     """Raise `ValueError`, naming request and bound, if a request or a round can never fit.
 
     The requests of all workloads are checked at once; only if one is too long, the specification's
     methods find it and say so.
     """
     priced, rows = workloads[0].priced, np.concatenate([w.rows for w in workloads])
-    if _too_long(priced, rows, memory) or (
-        capacity.budget is not None and rounds_of(priced).longest_draft.max() + 1 > capacity.budget
+    if _too_long(priced, rows, memory, longest) or (
+        capacity.budget is not None and longest.max() + 1 > capacity.budget
     ):
         for workload in workloads:
             recorded = recorded_rows(workload)
+            if drafts is not None:
+                recorded = positions_of(priced, workload.rows.tolist(), drafts.policy)
             memory.refuse(recorded)
             capacity.refuse(recorded)
 
 
-def _too_long(priced: PricedTrace, rows: NDArray[np.int64], memory: Memory) -> bool:
+def _too_long(priced: PricedTrace, rows: Ints, memory: Memory, longest: Ints) -> bool:
     """Return whether a request is too long for the memory."""
     trace = priced.trace
     length = (trace.prompt_tokens + trace.output_tokens)[rows]
-    tokens = int((length + rounds_of(priced).longest_draft[rows] + 1).max(initial=0))
+    tokens = int((length + longest[rows] + 1).max(initial=0))
     match memory:
         case Reserve():
-            reserved = _reserved(priced, memory)[rows].max(initial=0)
+            reserved = _reserved(priced, memory, longest)[rows].max(initial=0)
             return bool(reserved > memory.tokens or length.max(initial=0) > memory.context)
         case Tokens():
             return tokens > memory.tokens

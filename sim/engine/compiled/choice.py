@@ -5,7 +5,7 @@ are ready and fit; the policy determines their order.
 """
 
 from lapsd.sim.engine.compiled.call import compiled
-from lapsd.sim.engine.compiled.costs import next_drafted
+from lapsd.sim.engine.compiled.costs import next_needed
 from lapsd.sim.engine.compiled.flat_server import FASTSERVE, IN_STEPS, RESIDENT, Server
 from lapsd.sim.engine.compiled.memory import fits, needs, park, unpark
 from lapsd.sim.engine.compiled.order import before, enter, pop, push, rank, sort_running
@@ -114,7 +114,7 @@ def share_tokens(s: Server, chosen: int) -> None:
                 continue
             wanted = min(job.uncomputed_tokens, left)
             if job.uncomputed_tokens == 0:
-                wanted = next_drafted(s, s.chosen[k]) + 1
+                wanted = next_needed(s, s.chosen[k])
             job.given_tokens = wanted if wanted <= left else 0
             left -= job.given_tokens
 

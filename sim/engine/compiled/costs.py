@@ -3,18 +3,25 @@
 from typing import Any
 
 from lapsd.sim.engine.compiled.call import compiled
+from lapsd.sim.engine.compiled.drafts import acceptable, ragged_round_ns
 from lapsd.sim.engine.compiled.flat_server import IN_STEPS, MOVED_QUANTISED, NOT_QUANTISED, Server
 
 
 @compiled
 def next_drafted(s: Server, i: int) -> int:
     """Return the draft tokens of a request's next round, from its position in the output."""
+    if s.at.choose:
+        return s.jobs[i].next_drafted
     return s.drafted[s.jobs[i].first_round + s.jobs[i].rounds]
 
 
 @compiled
 def next_round(s: Server, i: int) -> tuple[int, int, int]:
     """Return the drafted, accepted and emitted tokens of a request's next round."""
+    if s.at.choose:
+        job = s.jobs[i]
+        accepted = min(job.next_drafted, acceptable(s, i))
+        return job.next_drafted, accepted, min(accepted + 1, job.output_tokens - job.tokens)
     position = s.jobs[i].first_round + s.jobs[i].rounds
     return s.drafted[position], s.accepted[position], s.emitted[position]
 
@@ -28,7 +35,15 @@ def kv_tokens(s: Server, i: int) -> int:
 @compiled
 def kv_needed(s: Server, i: int) -> int:
     """Return the KV tokens that a request's next round may fill."""
-    return kv_tokens(s, i) + next_drafted(s, i) + 1
+    return kv_tokens(s, i) + next_needed(s, i)
+
+
+@compiled
+def next_needed(s: Server, i: int) -> int:
+    """Return the tokens that a request's next round may compute: the longest draft that may be
+    chosen, and one.
+    """
+    return (s.at.most if s.at.choose else next_drafted(s, i)) + 1
 
 
 @compiled
@@ -103,7 +118,9 @@ def step_ns(s: Server) -> int:
         above = timed_step_ns(s, s.steps.sizes[row + 1], tokens, contexts, computed, most)
         return below + (above - below) * s.steps.sizes[row + 2] // s.steps.sizes[row + 3]
     round_ns = 0
-    if decoding:
+    if decoding and s.at.choose:
+        round_ns = ragged_round_ns(s, decoding, tokens, most, contexts)
+    elif decoding:
         at = decoding * s.at.draft_lengths + most
         round_ns = s.round_base_ns[at] + s.round_per_token_ns[at] * contexts
     return round_ns + prefill_ns(s, prompt_tokens, squares) if prompts else round_ns

@@ -10,10 +10,10 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
 from lapsd.sim.engine.compiled.job import KEYS, NOT_A_NUMBER, RAISED
-from lapsd.sim.engine.compiled.structs import I64, EventStruct, JobStruct, Struct
+from lapsd.sim.engine.compiled.structs import I64, EventStruct, JobStruct, Struct, bare
 
 METHODS = ("rank", "on_round", "on_event", "remaining_ns", "wake")
 
@@ -54,14 +54,23 @@ def wake(policy, job, now_ns, out):
     except Exception:
         return -RAISED
 """,
+    "choose": """
+def choose(policy, step, now_ns, out):
+    try:
+        return write_lengths(out, as_job(step), as_policy(policy).choose(as_job(step)))
+    except Exception:
+        return RAISED
+""",
 }
 
 
-def entry(method: str, policy: Struct, job: JobStruct, path: str) -> Any:
+def entry(method: str, policy: Struct, job: Struct, path: str) -> Any:
     """Return the function, to be compiled, that calls a method of a policy.
 
     Parameters
     ----------
+    job : Struct
+        Type of a request; of a step, for `choose`.
     path : str
         The file that holds its source, `SOURCES[method]`, for caching; any text without caching.
     """
@@ -69,8 +78,9 @@ def entry(method: str, policy: Struct, job: JobStruct, path: str) -> Any:
         "__name__": __name__,
         "as_policy": _address_as(policy),
         "as_job": _address_as(job),
-        "as_event": _event_maker(EventStruct(job)),
+        "as_event": _event_maker(EventStruct(job)) if isinstance(job, JobStruct) else None,
         "write_keys": write_keys,
+        "write_lengths": write_lengths,
         "whole": whole,
         "truth": truth,
         "read": read,
@@ -176,6 +186,44 @@ def write_keys(typing: Any, out: types.Type, rank: types.Type) -> Any:
         return status
 
     return types.int64(types.int64, rank), build
+
+
+@intrinsic
+def store(typing: Any, address: types.Type, value: types.Type) -> Any:
+    """Write an integer to an address; return 0."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store(args[1], builder.inttoptr(args[0], I64.as_pointer()))
+        return ir.Constant(I64, 0)
+
+    return types.int64(types.int64, types.int64), build
+
+
+def write_lengths(out: Any, step: Any, lengths: Any) -> int:
+    """Write draft lengths; return 0, or `RAISED` unless there is one for each request.
+
+    Compiled only: see the overload.
+    """
+    raise NotImplementedError
+
+
+@overload(write_lengths)
+@bare
+def write_whole_lengths(out: types.Type, step: types.Type, lengths: types.Type) -> Any:
+    """As `write_lengths`, for an array of whole numbers."""
+    is_array = isinstance(lengths, types.Array) and lengths.ndim == 1
+    if not is_array or not isinstance(lengths.dtype, types.Integer):
+        raise TypingError(f"it must return an array of whole numbers, and returns {lengths}")
+
+    @bare
+    def write(out: Any, step: Any, lengths: Any) -> Any:
+        if len(lengths) != step.requests:
+            return RAISED
+        for place in range(len(lengths)):
+            store(out + 8 * place, lengths[place])
+        return 0
+
+    return write
 
 
 def _float_key(builder: Any, part: Any, status: Any) -> tuple[Any, Any]:

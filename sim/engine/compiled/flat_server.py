@@ -19,9 +19,9 @@ NOWHERE, RESIDENT, LEAVING, COMING, SWAPPED_OUT = range(5)
 NOT_QUANTISED, MOVED_QUANTISED, ALL_QUANTISED = range(3)
 
 # Methods that a policy may have, and error codes of the server, which follow those of `job`
-RANK, ON_ROUND, ON_EVENT, REMAINING_NS, WAKE = range(5)
+RANK, ON_ROUND, ON_EVENT, REMAINING_NS, WAKE, CHOOSE = range(6)
 METHODS = ("rank", "on_round", "on_event", "remaining_ns", "wake")
-DOES_NOT_FIT, NO_TRANSFER = 10, 11
+DOES_NOT_FIT, NO_TRANSFER, OUT_OF_RANGE = 10, 11, 12
 
 # a key of a request: its rank, whether it waits, and its entry into the queue; then its index
 WAITS, ENTERED, WIDTH = KEYS, KEYS + 1, KEYS + 2
@@ -59,6 +59,20 @@ COSTS = (
     "timed_steps",  # whether steps with prompts have costs of their own
 )
 POLICY = ("policy", "rank", "on_round", "on_event", "remaining_ns", "wake", "ages")
+DRAFTS = (
+    "choose",  # method of the draft policy; 0: drafts are as recorded
+    "draft_policy",
+    "step_address",
+    "lengths_address",
+    "verify_base_address",
+    "verify_per_token_address",
+    "most",
+    "padded",
+    "switch_ns",
+    "late",  # whether the policy sees requests as they were a round ago
+    "sees_truth",
+    "confident",
+)
 ADDRESSES = ("jobs_address", "keys_address", "out_address")
 STATE = (
     "now_ns",
@@ -84,13 +98,24 @@ STATE = (
     "unowned_at_end",
     "out_free_ns",  # when the engine of swap-outs, and of swap-ins, has done its last transfer
     "in_free_ns",
+    "last_requests",  # of the latest step with decoding requests, and of the one before
+    "last_drafted",
+    "last_accepted",
+    "last_length",
+    "before_requests",
+    "before_drafted",
+    "before_accepted",
+    "before_length",
     "error",
     "error_method",
     "error_ns",
     "error_request",
 )
 SERVER = np.dtype(
-    [("first", "i8"), *[(n, "i8") for n in (*CAPACITY, *COSTS, *POLICY, *ADDRESSES, *STATE)]],
+    [
+        ("first", "i8"),
+        *[(n, "i8") for n in (*CAPACITY, *COSTS, *POLICY, *DRAFTS, *ADDRESSES, *STATE)],
+    ],
     align=True,
 )
 
@@ -120,6 +145,50 @@ class StepTables(NamedTuple):
     per_context_ns: Any
     draft_base_ns: Any
     draft_per_token_ns: Any
+
+
+class DraftTables(NamedTuple):
+    """What a draft policy reads and writes, and what its drafts cost.
+
+    Attributes
+    ----------
+    step : int64 (WORDS,)
+        The record that the policy reads; see `compiled/drafts.py`.
+    columns : int64 (8 * batch,)
+        The arrays of that record, one after the other.
+    lengths, decoding : int64 (batch,)
+        Draft lengths of a step, and the requests that they belong to.
+    runs : int64 (output positions of all rows,)
+        How many proposals are accepted in a row from a position.
+    verify_at : int64 (batch + 2,)
+        The entries of each number of requests in the following two.
+    verify_base, verify_per_token : int64
+        As in `RaggedRound`.
+    draft_terms : int64 (3 * (batch + 1),)
+        As in `RaggedRound`: base, per token and divisor.
+    rates : float64 (most rounds of all requests,)
+        Accepted over drafted tokens, by request and committed rounds.
+    confidence : float64 (output positions of all rows,)
+    beyond : float64 (1,)
+    confidences : float64 (batch * most,)
+    """
+
+    step: Any
+    columns: Any
+    lengths: Any
+    decoding: Any
+    runs: Any
+    verify_at: Any
+    verify_base: Any
+    verify_per_token: Any
+    draft_terms: Any
+    rates: Any
+    confidence: Any
+    beyond: Any
+    confidences: Any
+
+
+DRAFT_FLOATS = ("rates", "confidence", "beyond", "confidences")
 
 
 class Server(NamedTuple):
@@ -152,6 +221,7 @@ class Server(NamedTuple):
     prefill_at, prefill_tokens, prefill_ns : int64
         A table of prefills by tokens, as those of `StepTables`, where there is one.
     steps : StepTables
+    drafts : DraftTables
     """
 
     at: Any
@@ -175,3 +245,4 @@ class Server(NamedTuple):
     prefill_tokens: Any
     prefill_ns: Any
     steps: StepTables
+    drafts: DraftTables

@@ -25,6 +25,11 @@ FLOATS: WeakKeyDictionary[Parameters, list[bool]] = WeakKeyDictionary()
 _addresses = itertools.count(1)
 
 
+def new_address() -> int:
+    """Return an address of `FUNCTIONS` that is not taken."""
+    return next(_addresses)
+
+
 class RecordView:
     """A record at an address, as an object."""
 
@@ -105,7 +110,7 @@ class Interpreted:
 def interpreted(method: str) -> Interpreted:
     """Return a method of all policies behind the signature of `call`."""
     if method not in _KNOWN:
-        address = next(_addresses)
+        address = new_address()
         FUNCTIONS[address] = _CALLS[method]
         _KNOWN[method] = Interpreted(address)
     return _KNOWN[method]

@@ -40,7 +40,6 @@ ADDRESSES = (("rates_address", "i8"), ("state_address", "i8"))
 LOOP_FIELDS = (
     ("entered_ns", "i8"),
     ("first_round", "i8"),
-    ("last_round", "i8"),
     ("prefill_cost_ns", "i8"),
     ("uncomputed_tokens", "i8"),
     ("given_tokens", "i8"),
@@ -50,6 +49,7 @@ LOOP_FIELDS = (
     ("finish_ns", "i8"),
     ("switch_ns", "i8"),
     ("preemptions", "i8"),
+    ("first_tokens", "i8"),
     ("chosen", "i8"),
     ("place", "i8"),
     ("parked_at", "i8"),
@@ -60,6 +60,16 @@ LOOP_FIELDS = (
     ("next_owner", "i8"),
     ("previous_owner", "i8"),
     ("transfer_ns", "i8"),
+    # with a draft policy: see `drafts`
+    ("output_tokens", "i8"),
+    ("first_position", "i8"),
+    ("first_rate", "i8"),
+    ("next_drafted", "i8"),
+    ("rejected", "i8"),
+    ("seen_tokens", "i8"),
+    ("seen_drafted", "i8"),
+    ("seen_accepted", "i8"),
+    ("seen_rejected", "i8"),
 )
 
 JOB = np.dtype([*POLICY_FIELDS, *ADDRESSES, *LOOP_FIELDS], align=True)

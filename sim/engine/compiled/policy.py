@@ -155,9 +155,10 @@ def _compile(policy: Policy, layout: Layout) -> CompiledPolicy:
     if numba.config.DISABLE_JIT:
         kept: dict[str, Any] = {method: interpreted(method) for method in own}
     else:
-        folder = cache_folder(*_keys(policy, layout, state))
+        folder = cache_folder(*keys_of(policy, METHODS, layout, repr(state), repr(JOB)))
         types_of = {method: _types_of(policy, layout, state, method) for method in own}
-        kept = {m: _compile_method(policy, m, types_of[m], folder) for m in own}
+        title = f"policy {name_of(policy)}"
+        kept = {m: compile_method(title, m, types_of[m], folder) for m in own}
     addresses = {method: kept[method].address if method in kept else 0 for method in METHODS}
     return CompiledPolicy(**addresses, layout=layout, state=state, kept=kept)
 
@@ -167,29 +168,29 @@ def _types_of(
 ) -> tuple[Struct, JobStruct]:
     """Return the Numba types of a policy and of a request, as a method may write to them."""
     job_writes, policy_writes = method == "on_round", method in ("on_round", "on_event")
-    kept = _state_struct(state, writes=job_writes) if state.names else None
+    kept = state_struct(state, writes=job_writes) if state.names else None
     return (
         struct_of(layout, type(policy).__name__, writes=policy_writes),
         job_type(kept, writes=job_writes),
     )
 
 
-def _keys(policy: Policy, layout: Layout, state: np.dtype[Any]) -> list[str]:
+def keys_of(policy: Any, methods: tuple[str, ...], layout: Layout, *records: str) -> list[str]:
     """Return texts that differ if the compiled code of a policy does."""
-    names = names_used(functions_reached(type(policy), METHODS)) | {*METHODS}
+    names = names_used(functions_reached(type(policy), methods)) | {*methods}
     code = [text for owner in owners_of(layout) for text in texts_of(reached_in(owner, names))]
-    return [SOURCES_KEY, repr(layout), repr(state), repr(JOB), *code]
+    return [SOURCES_KEY, repr(layout), *records, *code]
 
 
 SOURCES_KEY = sources(Path(__file__).parent)
 
 
-def _compile_method(
-    policy: Policy, method: str, types_of: tuple[Struct, JobStruct], folder: Path | None
+def compile_method(
+    title: str, method: str, types_of: tuple[Struct, Struct], folder: Path | None
 ) -> Any:
     """Compile one method behind the common signature, or load it from a folder.
 
-    Compiled code that cannot be loaded, such as a corrupted file, is compiled afresh.
+    `title` names the policy in the error that says why it cannot be compiled. Compiled code that cannot be loaded, such as a corrupted file, is compiled afresh.
     """
     if folder is not None:
         try:
@@ -203,11 +204,11 @@ def _compile_method(
     try:
         made.compile()
     except NumbaError as error:
-        raise NotCompilable(f"policy {name_of(policy)}: {method}: {reason_of(error)}") from error
+        raise NotCompilable(f"{title}: {method}: {reason_of(error)}") from error
     return made
 
 
-def _kept_in(folder: Path, method: str, types_of: tuple[Struct, JobStruct]) -> Any:
+def _kept_in(folder: Path, method: str, types_of: tuple[Struct, Struct]) -> Any:
     """Return a compiled method, loaded from a folder, or compiled and kept there."""
     path = folder / f"{method}.py"
     if not path.exists():
@@ -240,7 +241,7 @@ def reason_of(error: Exception) -> str:
     return f"{reason} ({source}{place[1]}, line {place[2]})" if place else reason
 
 
-def _state_struct(dtype: np.dtype[Any], *, writes: bool) -> StateStruct:
+def state_struct(dtype: np.dtype[Any], *, writes: bool) -> StateStruct:
     """Return the Numba type of a State."""
     columns = dtype.fields
     assert columns is not None

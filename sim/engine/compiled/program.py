@@ -21,6 +21,7 @@ from lapsd.sim.engine.compiled import (
     call,
     choice,
     costs,
+    drafts,
     flat_server,
     job,
     line,
@@ -30,10 +31,16 @@ from lapsd.sim.engine.compiled import (
     transfers,
 )
 from lapsd.sim.engine.compiled.cache import alone_in, cache_folder, caching_in
-from lapsd.sim.engine.compiled.flat_server import SERVER, Server, StepTables
+from lapsd.sim.engine.compiled.flat_server import (
+    DRAFT_FLOATS,
+    SERVER,
+    DraftTables,
+    Server,
+    StepTables,
+)
 from lapsd.sim.engine.compiled.job import JOB
 
-MODULES = (loop, call, choice, costs, flat_server, job, line, memory, order, plans, transfers)
+MODULES = (loop, call, choice, costs, drafts, flat_server, job, line, memory, order, plans, transfers)
 WORK = 500_000  # between two looks for signals: some 10 ms where decisions are expensive
 
 _LIST = types.int64[::1]
@@ -41,8 +48,12 @@ _ARRAYS = types.NamedTuple(
     [
         types.int64,
         numba.from_dtype(JOB)[::1],
-        *[_LIST] * (len(Server._fields) - 3),
+        *[_LIST] * (len(Server._fields) - 4),
         types.NamedUniTuple(_LIST, len(StepTables._fields), StepTables),
+        types.NamedTuple(
+            [types.float64[::1] if name in DRAFT_FLOATS else _LIST for name in DraftTables._fields],
+            DraftTables,
+        ),
     ],
     Server,
 )

@@ -1,6 +1,6 @@
 """Runs by the compiled loop: workloads and policies become arrays, and arrays become runs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lapsd.policies import Policy, PolicyContext
 from lapsd.policies.calls import bound, no_progress
+from lapsd.policies.drafts import DraftContext, DraftPolicy
 from lapsd.sim.engine.capacity import FREE, Capacity
 from lapsd.sim.engine.compiled import flat_server as flat
 from lapsd.sim.engine.compiled.arrays import (
@@ -23,10 +24,19 @@ from lapsd.sim.engine.compiled.arrays import (
     step_tables,
     workload_fields,
 )
+from lapsd.sim.engine.compiled.draft_policy import (
+    BoundDrafts,
+    bind_drafts,
+    draft_tables,
+    explain_drafts,
+    no_drafts,
+)
+from lapsd.sim.engine.compiled.drafts import STEP
 from lapsd.sim.engine.compiled.job import JOB
 from lapsd.sim.engine.compiled.parameters import Parameters
 from lapsd.sim.engine.compiled.policy import CompiledPolicy, NotCompilable, compile_policy, explain
 from lapsd.sim.engine.compiled.program import serve
+from lapsd.sim.engine.drafting import Drafting, refuse_truth
 from lapsd.sim.engine.longest_run import refuse_large_estimates, refuse_long_runs
 from lapsd.sim.engine.memory import Memory
 from lapsd.sim.engine.recorded import recorded_rows, with_truth
@@ -78,6 +88,7 @@ class PlannedRun(NamedTuple):
 
     workload: Workload
     bound: BoundPolicy
+    drafts: BoundDrafts | None = None
 
 
 def plan(
@@ -95,9 +106,31 @@ def plan(
         return [why] * len(workloads)
     planned: list[PlannedRun | NotCompilable] = []
     for workload, policy, context in zip(workloads, policies, contexts, strict=True):
-        made = _bound(policy, context, workload)
-        planned.append(made if isinstance(made, NotCompilable) else PlannedRun(workload, made))
+        made, drafts = _bound(policy, context, workload), None
+        if policy.drafts is not None:
+            refuse_truth(policy)
+            drafts = _bound_drafts(policy.drafts, context.drafts, capacity.drafting)
+        refused = [part for part in (made, drafts) if isinstance(part, NotCompilable)]
+        planned.append(refused[0] if refused else PlannedRun(workload, made, drafts))
     return planned
+
+
+_LATEST_DRAFTS: list[
+    tuple[DraftContext, dict[tuple[DraftPolicy, Drafting], BoundDrafts | NotCompilable]]
+] = []
+"""The context of the latest run, and the draft policies that were bound to it."""
+
+
+def _bound_drafts(
+    policy: DraftPolicy, context: DraftContext, drafting: Drafting
+) -> BoundDrafts | NotCompilable:
+    """Return a draft policy bound for a run; equal ones in one context are one object."""
+    if not _LATEST_DRAFTS or _LATEST_DRAFTS[0][0] is not context:
+        _LATEST_DRAFTS[:] = [(context, {})]
+    known = _LATEST_DRAFTS[0][1]
+    if (policy, drafting) not in known:
+        known[policy, drafting] = bind_drafts(policy, context, drafting)
+    return known[policy, drafting]
 
 
 _LATEST: list[tuple[PolicyContext, dict[int, tuple[Policy, BoundPolicy | NotCompilable]]]] = []
@@ -131,7 +164,7 @@ def _compiled(policy: Policy) -> BoundPolicy | NotCompilable:
 def serve_planned(planned: Sequence[PlannedRun], capacity: Capacity) -> list[Run]:
     """Serve each workload under its policy, in one call of the loop.
 
-    The workloads replay one priced trace.
+    The workloads replay one priced trace, and all runs have one draft policy, or none.
 
     Raises
     ------
@@ -139,39 +172,49 @@ def serve_planned(planned: Sequence[PlannedRun], capacity: Capacity) -> list[Run
         If a request can never fit, times may exceed 64 bits, a policy fails, or waiting requests
         can never run.
     """
-    priced = planned[0].workload.priced
+    priced, drafts = planned[0].workload.priced, planned[0].drafts
     assert all(run.workload.priced is priced for run in planned), "one priced trace for all runs"
-    memory = capacity.memory(priced.profile.costs)
+    assert all(run.drafts is drafts for run in planned), "one draft policy for all runs"
+    memory, longest = capacity.memory(priced.profile.costs), rounds_of(priced).longest_draft
+    if drafts is not None:
+        longest = drafts.longest_drafts(len(longest))
     workloads = list({id(run.workload): run.workload for run in planned}.values())
-    refuse(workloads, capacity, memory)
-    refuse_long_runs(workloads, capacity, memory)
+    refuse(workloads, capacity, memory, longest, drafts)
+    bound_drafts = None if drafts is None else drafts.policy
+    refuse_long_runs(workloads, capacity, memory, bound_drafts)
     refuse_large_estimates([run.bound.policy for run in planned], workloads, capacity)
-    jobs, starts = _all_jobs(planned, capacity, memory)
-    states = _states(planned, jobs, starts)
+    jobs, starts = _all_jobs(planned, capacity, memory, longest)
+    tables = no_drafts()
     servers = np.zeros(len(planned), flat.SERVER)
+    if drafts is not None:
+        tables = draft_tables(drafts, priced, capacity.batch, jobs)
+        for name, value in drafts.fields(tables).items():
+            servers[name] = value
+    states = _states(planned, jobs, starts)
     for name, value in capacity_fields(priced, capacity, memory).items():
         servers[name] = value
     for name, values in workload_fields([run.workload for run in planned]).items():
         servers[name] = values
     parameters = _fill_policies(servers, [run.bound for run in planned])
-    arrays = lists_for(planned, capacity, jobs)
+    arrays = lists_for(planned, capacity, jobs)._replace(drafts=tables)
     servers["keys_address"] = arrays.keys.ctypes.data
     servers["out_address"] = arrays.out.ctypes.data
     servers["first"] = starts[:-1]
     servers["jobs_address"] = jobs.ctypes.data + starts[:-1] * JOB.itemsize
-    serve(servers, arrays)
+    for some in _that_run_together(servers, drafts, tables):
+        serve(some, arrays)
     del states, parameters  # to which the records point
-    return _runs_of(planned, servers, jobs, starts)
+    return _runs_of(planned, servers, jobs, starts, tables)
 
 
 def _all_jobs(
-    planned: Sequence[PlannedRun], capacity: Capacity, memory: Memory
+    planned: Sequence[PlannedRun], capacity: Capacity, memory: Memory, longest: NDArray[np.int64]
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Return the records of the requests of all runs, and where those of each run begin; at last,
     where they end.
     """
     workloads = {id(run.workload): run.workload for run in planned}
-    jobs, made, end = jobs_of(list(workloads.values()), capacity, memory), {}, 0
+    jobs, made, end = jobs_of(list(workloads.values()), capacity, memory, longest), {}, 0
     for key, workload in workloads.items():
         made[key] = np.arange(end, end + len(workload))
         end += len(workload)
@@ -189,7 +232,7 @@ def _states(
     """
     made: list[Any] = []
     shared: dict[int, list[int]] = {}
-    for k, (_, policy) in enumerate(planned):
+    for k, (_, policy, _) in enumerate(planned):
         if policy.looks_at_arrivals:
             made.append(policy.compiled.states(policy.policy, jobs[starts[k] : starts[k + 1]]))
         else:
@@ -247,7 +290,23 @@ def lists_for(planned: Sequence[PlannedRun], capacity: Capacity, jobs: NDArray[A
         *round_costs(priced, capacity.batch),
         *prefill_table(priced.profile.costs),
         step_tables(priced, capacity.batch) if capacity.in_steps else empty,
+        no_drafts(),
     )
+
+
+def _that_run_together(
+    servers: NDArray[Any], drafts: BoundDrafts | None, tables: flat.DraftTables
+) -> Iterator[NDArray[Any]]:
+    """Yield servers to run in one call: all, or one after the other if the draft policy keeps a
+    state, which begins anew for each.
+    """
+    if drafts is None or not drafts.state.names:
+        yield servers
+        return
+    for k in range(len(servers)):
+        state = drafts.new_state()
+        tables.step[STEP["state"]] = state.ctypes.data
+        yield servers[k : k + 1]
 
 
 def _runs_of(
@@ -255,10 +314,14 @@ def _runs_of(
     servers: NDArray[Any],
     jobs: NDArray[Any],
     starts: NDArray[np.int64],
+    tables: flat.DraftTables,
 ) -> list[Run]:
     """Return what happened to the requests of each run; their arrays are parts of one."""
     ends = starts.tolist()
     for k in np.flatnonzero(servers["error"])[:1].tolist():
+        drafts = planned[k].drafts
+        if servers[k]["error_method"] == flat.CHOOSE and drafts is not None:
+            raise explain_drafts(drafts, tables, int(servers[k]["error_ns"]))
         raise _error_of(planned[k].bound.policy, servers[k], jobs[ends[k] : ends[k + 1]])
     names = [name for name in COLUMNS if name != "service_ns"]
     columns = {name: np.ascontiguousarray(jobs[name]) for name in names}
@@ -274,7 +337,7 @@ def _runs_of(
             end_ns=end_ns,
             policy=own.policy,
         )
-        for (workload, own), first, last, rounds, idle_ns, end_ns in zip(
+        for (workload, own, _), first, last, rounds, idle_ns, end_ns in zip(
             planned, ends[:-1], ends[1:], *of_servers, strict=True
         )
     ]

@@ -94,6 +94,10 @@ class JobStruct(Struct):
     """A request, as policies see it."""
 
 
+class StepStruct(Struct):
+    """A step, as draft policies see it."""
+
+
 class StateStruct(Struct):
     """What a policy keeps of a request."""
 
@@ -121,7 +125,7 @@ class EventModel(models.StructModel):
         super().__init__(dmm, fe_type, members)
 
 
-for _type in (JobStruct, StateStruct, Kind):
+for _type in (JobStruct, StepStruct, StateStruct, Kind):
     register_model(_type)(AddressModel)
 register_model(Choice)(models.OpaqueModel)
 register_model(EventStruct)(EventModel)

@@ -46,7 +46,7 @@ def count_that_fit(needed: Iterable[int], room: int) -> int:
 def refuse_larger(manager: str, recorded: Sequence[Recorded], blocks: int, block: int) -> None:
     """Raise `ValueError`, naming request and bound, if a request does not fit even alone."""
     for index, rounds in enumerate(recorded):
-        tokens = rounds.prompt_tokens + rounds.tokens[-1] + max(rounds.round_drafted) + 1
+        tokens = rounds.prompt_tokens + rounds.output_tokens + rounds.longest_draft + 1
         if (need := -(-tokens // block)) > blocks:
             raise ValueError(
                 f"memory {manager} of {blocks} blocks: request {index} can never fit: its prompt,"

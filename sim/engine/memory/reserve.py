@@ -64,15 +64,15 @@ class Reserve(Room):
         """Return the tokens reserved for a request; computed once."""
         room = self._reserved.get(rounds)
         if room is None:
-            output = OUTPUTS[self.output](rounds.tokens[-1], self.context - rounds.prompt_tokens)
+            output = OUTPUTS[self.output](rounds.output_tokens, self.context - rounds.prompt_tokens)
             room = self._reserved[rounds] = (
-                rounds.prompt_tokens + output + max(rounds.round_drafted) + 1
+                rounds.prompt_tokens + output + rounds.longest_draft + 1
             )
         return room
 
     def refuse(self, recorded: Sequence[Recorded]) -> None:
         for index, rounds in enumerate(recorded):
-            if (length := rounds.prompt_tokens + rounds.tokens[-1]) > self.context:
+            if (length := rounds.prompt_tokens + rounds.output_tokens) > self.context:
                 raise ValueError(
                     f"memory reserve, context {self.context}: request {index} has {length} tokens"
                 )

@@ -44,7 +44,7 @@ class Tokens(Room):
 
     def refuse(self, recorded: Sequence[Recorded]) -> None:
         for index, rounds in enumerate(recorded):
-            need = rounds.prompt_tokens + rounds.tokens[-1] + max(rounds.round_drafted) + 1
+            need = rounds.prompt_tokens + rounds.output_tokens + rounds.longest_draft + 1
             if need > self.tokens:
                 raise ValueError(
                     f"kv_tokens {self.tokens}: request {index} can never fit: its prompt, output"

@@ -1,0 +1,42 @@
+"""Fixed draft lengths: always the same, or none."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from lapsd.policies.drafts.base import DraftPolicy, DraftStep, Ints
+
+
+@dataclass(frozen=True)
+class Fixed(DraftPolicy):
+    """The same draft length for all requests in all steps.
+
+    Parameters
+    ----------
+    most : int
+        The draft length.
+    """
+
+    name: ClassVar[str] = "fixed"
+
+    most: int = 3
+
+    def choose(self, step: DraftStep) -> Ints:
+        return np.full(step.requests, step.most)
+
+
+@dataclass(frozen=True)
+class Off(DraftPolicy):
+    """No drafts: ordinary decoding."""
+
+    name: ClassVar[str] = "off"
+
+    most: int = 0
+
+    def __post_init__(self) -> None:
+        if self.most:
+            raise ValueError(f"off: most={self.most}: must be 0")
+
+    def choose(self, step: DraftStep) -> Ints:
+        return np.zeros(step.requests, np.int64)

@@ -1,0 +1,124 @@
+"""Draft lengths that differ within a step: each draft token by the probability that it counts."""
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from lapsd.policies.drafts.base import (
+    DraftContext,
+    DraftPolicy,
+    DraftStep,
+    Floats,
+    Ints,
+    bound,
+    own_acceptance,
+    step_ns,
+)
+from lapsd.policies.drafts.goodput import check_weight
+
+
+@dataclass(frozen=True)
+class Survival(DraftPolicy):
+    """The draft tokens of all requests, in order of the probability that they and all before them
+    are accepted, as many as make the most expected tokens per second.
+
+    After DSpark and TETRIS (Wu et al., arXiv 2502.15197). The probability of a token is the draft
+    model's confidence, calibrated on past requests, or the request's own share of accepted tokens.
+
+    Parameters
+    ----------
+    most : int
+        The longest draft length.
+    confidence : bool
+        Whether to use the draft model's confidence, which the trace must hold.
+    weight : float
+        Without confidence: draft tokens of past requests that count with those of the request.
+    """
+
+    name: ClassVar[str] = "survival"
+
+    most: int = 7
+    confidence: bool = False
+    weight: float = 10.0
+    prior: float = bound(0.5)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_weight(self.name, self.weight)
+
+    @property
+    def confident(self) -> bool:  # type: ignore[override]
+        return self.confidence
+
+    def bind(self, context: DraftContext) -> Self:
+        return replace(self, prior=context.acceptance)
+
+    def choose(self, step: DraftStep) -> Ints:
+        reached = np.zeros(step.requests * step.most)
+        for i in range(step.requests):
+            survives = 1.0
+            own = own_acceptance(step, i, self.prior, self.weight)
+            for place in range(step.most):
+                survives *= step.confidence[i, place] if self.confidence else own
+                reached[i * step.most + place] = survives
+        return best_tokens(step, reached)
+
+
+@dataclass(frozen=True)
+class Oracle(DraftPolicy):
+    """The draft tokens that will be accepted, as many as make the most tokens per second.
+
+    Knows what the target model accepts: a yardstick, and no policy of a real server. No request
+    drafts a token that is rejected.
+
+    Parameters
+    ----------
+    most : int
+        The longest draft length.
+    """
+
+    name: ClassVar[str] = "oracle"
+    clairvoyant: ClassVar[bool] = True
+
+    most: int = 7
+
+    def choose(self, step: DraftStep) -> Ints:
+        best, most = 0, 0.0
+        for longest in range(step.most + 1):
+            tokens = 0
+            for i in range(step.requests):
+                tokens += min(step.acceptable[i], longest) + 1
+            rate = tokens / step_ns(step, tokens, longest)
+            if rate > most:
+                best, most = longest, rate
+        lengths = np.zeros(step.requests, np.int64)
+        for i in range(step.requests):
+            lengths[i] = min(step.acceptable[i], best)
+        return lengths
+
+
+def best_tokens(step: Any, reached: Floats) -> Ints:
+    """Return the draft lengths with the most expected tokens per second.
+
+    Parameters
+    ----------
+    step : DraftStep
+    reached : probability that a draft token and all before it are accepted, falling within each
+        request, (b · most,).
+    """
+    order = np.argsort(-reached, kind="mergesort")
+    lengths = np.zeros(step.requests, np.int64)
+    expected, longest = float(step.requests), 0
+    count, most = 0, expected / step_ns(step, step.requests, 0)
+    for k in range(len(order)):
+        i = order[k] // step.most
+        expected += reached[order[k]]
+        lengths[i] += 1
+        longest = max(longest, lengths[i])
+        rate = expected / step_ns(step, step.requests + k + 1, longest)
+        if rate > most:
+            count, most = k + 1, rate
+    for k in range(count, len(order)):
+        lengths[order[k] // step.most] -= 1
+    return lengths

@@ -1,0 +1,327 @@
+"""Draft lengths that a draft policy decides, in the specification.
+
+`Positions` are the rounds of a request whose draft lengths are decided during the run: what is
+accepted depends on the position in the output. `Drafting` says how an engine verifies drafts;
+`Drafter` asks the policy before each step. The compiled loop has the same in `compiled/drafts.py`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lapsd.policies import NEVER, Policy
+from lapsd.policies.drafts import DraftContext, DraftPolicy, DraftStep
+from lapsd.policies.drafts.calls import lengths_of, name_of
+from lapsd.sim.engine.recorded import Recorded
+from lapsd.sim.engine.request import Request
+from lapsd.traces import Costs, PricedTrace, RaggedRound, Workload, accepted_runs, ragged_round
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Drafting:
+    """How an engine verifies drafts whose lengths a policy decides.
+
+    Parameters
+    ----------
+    padded : whether each request sends as many tokens to the verification as the longest draft;
+        else each sends its own drafts and one more.
+    graph_sizes : numbers of tokens, ascending, for which the engine captured a graph; a
+        verification takes the time of the next one. None: each number has its own time.
+    switch_ns : time that a step takes longer if its longest draft differs from that of the step
+        before.
+    late : whether the policy sees requests as they were a round ago.
+    """
+
+    padded: bool = False
+    graph_sizes: tuple[int, ...] = ()
+    switch_ns: int = 0
+    late: bool = False
+
+
+def parse_graph_sizes(text: str | None) -> tuple[int, ...]:
+    """Return the numbers of tokens that a text such as `8/16/32` lists.
+
+    Raises
+    ------
+    ValueError
+        If they are not whole numbers of at least 1, each above the one before.
+    """
+    try:
+        sizes = tuple(int(part) for part in text.split("/")) if text is not None else ()
+    except ValueError:
+        sizes = (0,)
+    if any(b <= a for a, b in zip((0, *sizes), sizes, strict=False)):
+        raise ValueError(
+            f"graph_sizes={text}: must be whole numbers of at least 1, ascending, as in 8/16/32"
+        )
+    return sizes
+
+
+class Positions(Recorded):
+    """The rounds of a request so far, made from the positions at which they began.
+
+    Parameters
+    ----------
+    runs : by output position, how many proposals from there are accepted in a row.
+    most : the longest draft, for which memory is reserved.
+    """
+
+    def __init__(self, priced: PricedTrace, row: int, runs: Sequence[int], most: int) -> None:
+        self.prompt_tokens = int(priced.trace.prompt_tokens[row])
+        self.prefill_ns = int(priced.prefill_ns[row])
+        self.runs, self.most, self.rounds = runs, most, NEVER
+        self.emitted, self.round_drafted = [], []
+        self.tokens, self.drafted, self.accepted, self.rates = [0], [0], [0], [0.0]
+        self.rejected = [0]
+        self.looks_ahead = [self.prompt_tokens + most + 1]
+
+    @property
+    def output_tokens(self) -> int:
+        return len(self.runs)
+
+    @property
+    def longest_draft(self) -> int:
+        return self.most
+
+    @property
+    def acceptable(self) -> int:
+        """Proposals that would be accepted in a row from the present position."""
+        return self.runs[self.tokens[-1]]
+
+    def draft(self, length: int) -> None:
+        """Append the next round, with so many draft tokens."""
+        accepted = min(length, self.acceptable)
+        emitted = min(accepted + 1, len(self.runs) - self.tokens[-1])
+        self.emitted.append(emitted)
+        self.round_drafted.append(length)
+        self.tokens.append(self.tokens[-1] + emitted)
+        self.drafted.append(self.drafted[-1] + length)
+        self.accepted.append(self.accepted[-1] + accepted)
+        self.rejected.append(self.rejected[-1] + (accepted < length))
+        self.rates.append(self.accepted[-1] / self.drafted[-1] if self.drafted[-1] else 0.0)
+        self.looks_ahead.append(self.prompt_tokens + self.tokens[-1] + self.most + 1)
+        if self.tokens[-1] == len(self.runs):
+            self.rounds = len(self.emitted)
+
+
+_RUNS: WeakKeyDictionary[PricedTrace, Ints] = WeakKeyDictionary()
+ACCEPTANCE_STREAM = 7  # of the random draws that decide which proposals are accepted
+
+
+def runs_of(priced: PricedTrace) -> Ints:
+    """Return, by output position of all rows, how many proposals are accepted in a row.
+
+    Raises
+    ------
+    ValueError
+        If the trace does not say it.
+    """
+    if priced not in _RUNS:
+        rng = np.random.default_rng(ACCEPTANCE_STREAM)
+        _RUNS[priced] = np.ascontiguousarray(accepted_runs(priced.trace, rng), dtype=np.int64)
+    return _RUNS[priced]
+
+
+def positions_of(priced: PricedTrace, rows: Sequence[int], drafts: DraftPolicy) -> list[Recorded]:
+    """Return the rounds of each request of some rows, none of which has run."""
+    offsets, runs = priced.trace.output_offsets, runs_of(priced)
+    return [
+        Positions(priced, row, runs[offsets[row] : offsets[row + 1]].tolist(), drafts.most)
+        for row in rows
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Confidence:
+    """What the draft model's own probabilities say of its proposals.
+
+    Attributes
+    ----------
+    by_position : float64 (output positions of all rows,)
+        Probability that the proposal at a position is accepted.
+    beyond : float
+        The same for proposals beyond the end of the output, of which a server does not know that
+        they lie there.
+    """
+
+    by_position: NDArray[np.float64]
+    beyond: float
+
+
+def confidence_of(priced: PricedTrace, drafts: DraftPolicy, context: DraftContext) -> Confidence:
+    """Return the calibrated confidences of a trace; an empty array if the policy reads none.
+
+    Raises
+    ------
+    ValueError
+        If the trace or its training half holds none.
+    """
+    if not drafts.confident:
+        return Confidence(np.zeros(0), 0.0)
+    probabilities = priced.trace.draft_prob
+    if probabilities is None or not len(context.confidence):
+        raise ValueError(
+            f"draft policy {name_of(drafts)}: needs the column draft_prob, which the trace lacks:"
+            " record it with lapsd calibrate"
+        )
+    known = np.interp(probabilities, context.confidence, context.accepted)
+    return Confidence(np.ascontiguousarray(known), context.acceptance)
+
+
+class LastStep(NamedTuple):
+    """A step with decoding requests: their number, their drafts, and the longest draft."""
+
+    requests: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    longest: int = 0
+
+
+@dataclass(eq=False)
+class Drafter:
+    """The draft policy of a run: asked before each step in which requests decode.
+
+    Parameters
+    ----------
+    policy : bound.
+    starts : first output position of each request in `confidence`, by index.
+    """
+
+    policy: DraftPolicy
+    drafting: Drafting
+    costs: Costs
+    confidence: Confidence
+    starts: Sequence[int]
+    last: LastStep = LastStep()
+    before: LastStep = LastStep()
+    state: Any = None
+    _rounds: dict[int, RaggedRound] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.state = None if self.policy.State is None else self.policy.State()
+
+    @classmethod
+    def of(
+        cls, workload: Workload, policy: DraftPolicy, context: DraftContext, drafting: Drafting
+    ) -> "Drafter":
+        """Return the drafter of a workload.
+
+        Raises
+        ------
+        ValueError
+            If the trace or the profile does not say what the policy needs.
+        """
+        refuse_late(policy, drafting)
+        priced = workload.priced
+        confidence = confidence_of(priced, policy, context)
+        starts = priced.trace.output_offsets[workload.rows].tolist()
+        return cls(policy.bind(context), drafting, priced.profile.costs, confidence, starts)
+
+    def draft(self, requests: Sequence[Request], waiting: int, now_ns: int) -> int:
+        """Choose the draft lengths of the requests that decode; return the time of a switch."""
+        ordered = sorted(requests, key=lambda request: request.index)
+        lengths = lengths_of(self.policy, self._step(ordered, waiting), now_ns).tolist()
+        accepted = 0
+        for request, length in zip(ordered, lengths, strict=True):
+            request.recorded.draft(length)
+            accepted += request.recorded.accepted[-1] - request.recorded.accepted[-2]
+        step = LastStep(len(ordered), sum(lengths), accepted, max(lengths))
+        switches = self.last.requests > 0 and step.longest != self.last.longest
+        self.before, self.last = self.last, step
+        return self.drafting.switch_ns if switches else 0
+
+    def round_ns(self, drafted: Sequence[int], contexts: int) -> int:
+        """Return the time of a round of requests with these draft lengths."""
+        longest, requests = max(drafted), len(drafted)
+        tokens = requests * (longest + 1) if self.drafting.padded else sum(drafted) + requests
+        return self._round_cost(requests)(tokens, longest, contexts)
+
+    def _round_cost(self, batch: int) -> RaggedRound:
+        """Return the cost of rounds of so many requests; made once for each number."""
+        if batch not in self._rounds:
+            sizes = self.drafting.graph_sizes
+            self._rounds[batch] = ragged_round(self.costs, batch, self.policy.most, sizes)
+        return self._rounds[batch]
+
+    def _step(self, requests: Sequence[Request], waiting: int) -> DraftStep:
+        """Return what the policy sees of a step."""
+        late, most = self.drafting.late, self.policy.most
+        last, cost = self.before if late else self.last, self._round_cost(len(requests))
+        seen = [max(0, r.rounds - late) for r in requests]
+        recorded: list[Any] = [r.recorded for r in requests]
+
+        def column(values: Iterable[int]) -> Ints:
+            return np.array(list(values), dtype=np.int64)
+
+        def totals(name: str) -> Ints:
+            return column(getattr(r, name)[k] for r, k in zip(recorded, seen, strict=True))
+
+        tokens = totals("tokens")
+        contexts = column(r.prompt_tokens for r in requests) + tokens
+        sees_truth = self.policy.clairvoyant
+        return DraftStep(
+            requests=len(requests),
+            waiting=waiting,
+            most=most,
+            context=int(contexts.sum()),
+            contexts=contexts,
+            tokens=tokens,
+            rounds=column(seen),
+            drafted=totals("drafted"),
+            accepted=totals("accepted"),
+            rejected=totals("rejected"),
+            predicted_tokens=column(r.predicted_tokens for r in requests),
+            confidence=self._confidences(requests),
+            acceptable=column(r.acceptable if sees_truth else 0 for r in recorded),
+            last_requests=last.requests,
+            last_drafted=last.drafted,
+            last_accepted=last.accepted,
+            last_length=last.longest,
+            verify_base=cost.verify_base,
+            verify_per_token=cost.verify_per_token,
+            draft_base=cost.draft_base,
+            draft_per_token=cost.draft_per_token,
+            divisor=cost.divisor,
+            padded=self.drafting.padded,
+            state=self.state,
+        )
+
+    def _confidences(self, requests: Sequence[Request]) -> NDArray[np.float64]:
+        """Return `DraftStep.confidence`."""
+        known, most = self.confidence, self.policy.most
+        if not len(known.by_position):
+            return np.zeros((0, 0))
+        found = np.full((len(requests), most), known.beyond)
+        for k, request in enumerate(requests):
+            start = self.starts[request.index]
+            here = known.by_position[
+                start + request.tokens : start + request.recorded.output_tokens
+            ][:most]
+            found[k, : len(here)] = here
+        return found
+
+
+def refuse_late(policy: DraftPolicy, drafting: Drafting) -> None:
+    """Raise `ValueError` for a policy that reads confidences where it sees requests late."""
+    if drafting.late and policy.confident:
+        raise ValueError(
+            f"draft policy {name_of(policy)}: reads confidences of the present drafts, and"
+            " draft_lag=1 hides them"
+        )
+
+
+def refuse_truth(policy: Policy) -> None:
+    """Raise `ValueError` for a policy that knows true remaining times, together with drafts whose
+    lengths are not known beforehand.
+    """
+    if policy.clairvoyant and policy.drafts is not None:
+        raise ValueError(
+            f"policy {policy.name or type(policy).__name__}: knows the true remaining time of"
+            " recorded rounds only; not with a draft policy"
+        )

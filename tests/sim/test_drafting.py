@@ -1,0 +1,226 @@
+"""A draft policy chooses lengths: the compiled loop, the specification and the second simulator."""
+
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from lapsd import Capacity, simulate
+from lapsd.policies import FCFS, LAS, LPSRPT, SRPT
+from lapsd.policies.drafts import DraftPolicy, Ema, Fixed, Oracle, Survival
+from lapsd.sim.engine.drafting import Drafting, parse_graph_sizes
+from lapsd.sim.engine.simulation import simulate_many
+from lapsd.traces import RoundCost, at_draft_length, price, ragged_round
+from tests.builders import context
+from tests.capacities import EVERY, OFFLOADING
+from tests.sim.drafting import Scripted, draft_cases, positioned, profiles
+from tests.sim.equivalence import compiled_run, equal_runs
+from tests.sim.second_simulator import schedule
+
+ENGINES = ("simpy", "compiled")
+COUNTED = ("drafted", "accepted", "first_tokens")
+
+
+def runs_of(work, policy, capacity):
+    past = context(work.priced)
+    return [
+        simulate(work, policy, context=past, capacity=capacity, engine=engine) for engine in ENGINES
+    ]
+
+
+@given(draft_cases())
+@settings(max_examples=150)
+def test_the_compiled_loop_equals_the_specification_under_draft_policies(case):
+    work, policy, capacity = case
+    past = context(work.priced)
+    wanted = simulate(work, policy, context=past, capacity=capacity, engine="simpy", check=True)
+    found = compiled_run(work, policy, capacity)
+    assert equal_runs(wanted, found)
+    assert all(np.array_equal(getattr(wanted, c), getattr(found, c)) for c in COUNTED)
+
+
+@pytest.mark.deep
+@given(draft_cases())
+@settings(max_examples=5_000)
+def test_the_compiled_loop_equals_the_specification_in_thousands_of_cases(case):
+    work, policy, capacity = case
+    past = context(work.priced)
+    wanted = simulate(work, policy, context=past, capacity=capacity, engine="simpy", check=True)
+    assert equal_runs(wanted, compiled_run(work, policy, capacity))
+
+
+def second_drafts(most, drafting):
+    """`Scripted`, for the second simulator."""
+    steps = iter(range(1, 10**9))
+
+    def choose(requests, last, waiting):
+        step = next(steps)
+        return [
+            (
+                r.tokens
+                + 3 * r.rounds
+                + 5 * r.accepted
+                + r.drafted
+                + 7 * r.rejected
+                + r.context
+                + r.predicted
+                + last[2]
+                + last[3]
+                + waiting
+                + step
+            )
+            % (most + 1)
+            for r in requests
+        ]
+
+    return SimpleNamespace(
+        choose=choose,
+        most=most,
+        padded=drafting.padded,
+        graphs=drafting.graph_sizes,
+        switch_ns=drafting.switch_ns,
+        late=drafting.late,
+    )
+
+
+@given(draft_cases(), st.sampled_from(["fcfs", "lp-srpt", "las-round"]), st.integers(1, 6))
+@settings(max_examples=100)
+def test_the_second_simulator_agrees_under_a_draft_policy(case, kind, most):
+    work, policy, capacity = case
+    if capacity.manager.partition(":")[0] in OFFLOADING:
+        kind = "fcfs"
+    drafts = Scripted(most=min(most, policy.drafts.most))
+    policy = {"fcfs": FCFS, "lp-srpt": LPSRPT, "las-round": LAS}[kind]
+    if kind == "las-round":
+        from lapsd.policies import LASRound as policy
+    found = simulate(
+        work,
+        policy(drafts=drafts),
+        context=context(work.priced),
+        capacity=capacity,
+        engine="compiled",
+    )
+    second = second_drafts(drafts.most, capacity.drafting)
+    first, token, finish, switching, preempted = schedule(work, capacity, kind, drafts=second)
+    assert found.first_service_ns.tolist() == first
+    assert found.first_token_ns.tolist() == token
+    assert found.finish_ns.tolist() == finish
+    assert found.switch_ns.tolist() == switching
+    assert found.preemptions.tolist() == preempted
+
+
+@given(positioned(closed=False), st.integers(0, 6), st.integers(1, 3), st.booleans())
+@settings(max_examples=60)
+def test_a_fixed_draft_length_equals_a_trace_replayed_at_that_length(work, n, batch, padded):
+    trace = replace(work.priced.trace, accept_prob=None)
+    replayed = at_draft_length(trace, n, np.random.default_rng(0))
+    other = replace(work, priced=price(replayed, work.priced.profile))
+    capacity = Capacity(batch, "unlimited", drafting=Drafting(padded))
+    past = context(work.priced)
+    for engine in ENGINES:
+        chosen = simulate(
+            work, LPSRPT(drafts=Fixed(most=n)), context=past, capacity=capacity, engine=engine
+        )
+        recorded = simulate(other, LPSRPT(), context=past, capacity=capacity, engine=engine)
+        assert equal_runs(chosen, recorded)
+        assert np.array_equal(chosen.drafted, recorded.drafted)
+
+
+@given(profiles(), st.integers(1, 3), st.integers(0, 8), st.integers(0, 500))
+def test_a_ragged_round_of_equal_lengths_costs_as_a_round(profile, batch, n, contexts):
+    ragged = ragged_round(profile.costs, batch, 8)
+    assert ragged(batch * (n + 1), n, contexts) == RoundCost(profile.costs.rounds, batch)(
+        n, contexts
+    )
+
+
+@given(st.lists(draft_cases(managers=("auto", "paged")), min_size=1, max_size=1), st.data())
+@settings(max_examples=20)
+def test_many_runs_in_one_call_equal_one_at_a_time(cases, data):
+    [(work, policy, capacity)] = cases
+    policies = [
+        replace(policy, drafts=drafts)
+        for drafts in (Scripted(most=2), Ema(most=4, warmup=1, interval=1), None, Scripted(most=2))
+    ]
+    past = context(work.priced)
+    together = simulate_many([work] * 4, policies, [past] * 4, capacity)
+    for one, policy in zip(together, policies, strict=True):
+        assert equal_runs(
+            one, simulate(work, policy, context=past, capacity=capacity, engine="simpy")
+        )
+
+
+@dataclass(frozen=True)
+class Wrong(DraftPolicy):
+    """Returns what no draft policy may return."""
+
+    name: ClassVar[str] = "wrong"
+    how: str = "negative"
+
+    def choose(self, step):
+        if self.how == "negative":
+            return np.full(step.requests, -1)
+        if self.how == "long":
+            return np.full(step.requests, 9)
+        if self.how == "few":
+            return np.zeros(step.requests + 1, np.int64)
+        if self.how == "raises":
+            return np.full(step.requests, 1 // (step.requests - step.requests))
+        return np.full(step.requests, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("negative", "returned length -1: must be between 0 and 7"),
+        ("long", "returned length 9: must be between 0 and 7"),
+        ("few", "one length per request"),
+        ("raises", "raised ZeroDivisionError"),
+        ("fractional", "must be an array of whole numbers"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["simpy", "auto"])
+@pytest.mark.filterwarnings("ignore::lapsd.sim.engine.SlowEngine")
+def test_a_wrong_length_is_refused_in_one_line(how, says, engine):
+    work = positioned(closed=False).example()
+    with pytest.raises(ValueError, match="draft policy wrong: choose at") as error:
+        simulate(
+            work, FCFS(drafts=Wrong(how=how)), context=context(work.priced), engine=engine
+        )
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_policy_with_true_times_is_refused_with_a_draft_policy():
+    work = positioned(closed=False).example()
+    with pytest.raises(ValueError, match="not with a draft policy"):
+        simulate(work, SRPT(drafts=Fixed(most=2)), context=context(work.priced))
+
+
+def test_a_draft_policy_without_what_it_reads_is_refused():
+    work = positioned(closed=False).example()
+    bare = replace(work.priced.trace, draft_prob=None)
+    work = replace(work, priced=price(bare, work.priced.profile))
+    past = context(work.priced)
+    with pytest.raises(ValueError, match="needs the column draft_prob"):
+        simulate(work, FCFS(drafts=Survival(confidence=True)), context=past)
+    late = Capacity(drafting=Drafting(late=True))
+    with pytest.raises(ValueError, match="draft_lag=1 hides them"):
+        simulate(work, FCFS(drafts=Survival(confidence=True)), context=past, capacity=late)
+    bare = replace(bare, acceptable=None)
+    work = replace(work, priced=price(bare, work.priced.profile))
+    with pytest.raises(ValueError, match="holds no 'accept_prob'"):
+        simulate(work, FCFS(drafts=Oracle()), context=past)
+
+
+@pytest.mark.parametrize("text", ["8/4", "0", "x", "4/4", "-1/3", ""])
+def test_graph_sizes_must_ascend(text):
+    with pytest.raises(ValueError, match="graph_sizes="):
+        parse_graph_sizes(text)
+
+
+def test_every_memory_manager_is_among_the_cases():
+    assert {"auto", "paged", "reserve", "fastserve", "alise"} <= set(EVERY)
