@@ -6,29 +6,33 @@ from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from lapsd.policies.base import Policy
+from lapsd.policies.drafts.base import DraftPolicy
 from lapsd.policies.seen import ACCEPTED, state_types
 from lapsd.policies.text_values import types_of
 
+Kind = type[Policy] | type[DraftPolicy]
 NAME = re.compile(r"[\w.-]+")
 
 
-def check_class(kind: type[Policy]) -> None:
-    """Check a policy's class.
+def check_class(kind: Kind) -> None:
+    """Check the class of a policy or of a draft policy.
 
     Raises
     ------
     ValueError
-        If its name cannot be part of results, it defines no rank, its parameters are not fields of
-        a frozen dataclass, or its State holds anything but numbers.
+        If its name cannot be part of results, it defines no rank or no choose, its parameters are
+        not fields of a frozen dataclass, or its State holds anything but numbers.
     """
     where = f"policy {kind.__name__}"
     if not isinstance(kind.name, str) or not NAME.fullmatch(kind.name):
         raise ValueError(
             f"{where}: name={kind.name!r}: must consist of letters, digits, '.', '-' and '_'"
         )
-    if kind.rank is Policy.rank:
-        raise ValueError(f"{where}: defines no rank")
-    for base in kind.__mro__[: kind.__mro__.index(Policy)]:
+    base_class: type[Any] = Policy if issubclass(kind, Policy) else DraftPolicy
+    method = "rank" if base_class is Policy else "choose"
+    if getattr(kind, method) is getattr(base_class, method):
+        raise ValueError(f"{where}: defines no {method}")
+    for base in kind.__mro__[: kind.__mro__.index(base_class)]:
         own = vars(base)
         lost = [n for n, t in own.get("__annotations__", {}).items() if "ClassVar" not in str(t)]
         if lost and "__dataclass_params__" not in own:
@@ -39,7 +43,7 @@ def check_class(kind: type[Policy]) -> None:
     check_state(kind)
 
 
-def check_state(kind: type[Policy]) -> Mapping[str, type]:
+def check_state(kind: Kind) -> Mapping[str, type]:
     """Return the types of the fields of a policy's State: int, float or bool.
 
     Raises
@@ -65,12 +69,12 @@ def check_state(kind: type[Policy]) -> Mapping[str, type]:
     return found
 
 
-def parameters_of(policy: Policy | type[Policy]) -> list[Field[Any]]:
+def parameters_of(policy: Policy | DraftPolicy | Kind) -> list[Field[Any]]:
     """Return the fields that a user may set, in order, except the fields that `bind` sets."""
     return [f for f in fields(policy) if not f.metadata.get("bound")]
 
 
-def check_parameters(kind: type[Policy]) -> None:
+def check_parameters(kind: Kind) -> None:
     """Check that each parameter of a policy can be given as text, and has a default.
 
     Raises

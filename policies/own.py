@@ -34,8 +34,12 @@ _RECEIVED: set[str] = set()
 """Modules whose sources another process has sent; the current folder is not looked at for them."""
 
 
-def class_named(name: str) -> type[Policy]:
-    """Return the class of a policy that `module.Class` names.
+def class_named(name: str, base: type[Any] = Policy, kind: str = "policy") -> Any:
+    """Return the class of a policy, or of a draft policy, that `module.Class` names.
+
+    Parameters
+    ----------
+    base, kind : what the class must be a subclass of, and what messages call it.
 
     Raises
     ------
@@ -48,15 +52,16 @@ def class_named(name: str) -> type[Policy]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise ValueError(f"policy {name}: {_why(error, module_name)}") from error
+        raise ValueError(f"{kind} {name}: {_why(error, module_name)}") from error
     try:
         made = getattr(module, attribute)
     except Exception as error:
         raise ValueError(
-            f"policy {name}: {module_name} has no {attribute} ({_file_of(module)})"
+            f"{kind} {name}: {module_name} has no {attribute} ({_file_of(module)})"
         ) from error
-    if not (isinstance(made, type) and issubclass(made, Policy)):
-        raise ValueError(f"policy {name}: is not a subclass of lapsd.policies.Policy")
+    if not (isinstance(made, type) and issubclass(made, base)):
+        package = base.__module__.rpartition(".")[0]
+        raise ValueError(f"{kind} {name}: is not a subclass of {package}.{base.__name__}")
     check_class(made)
     check_parameters(made)
     return made
@@ -126,7 +131,8 @@ def spec_name(kind: type[Any]) -> str:
 
 def sources_of(policies: Iterable[Policy]) -> tuple[Source, ...]:
     """Return the sources of the modules of policies that were loaded by their paths."""
-    modules = dict.fromkeys(type(policy).__module__ for policy in policies)
+    kinds = [type(one) for policy in policies for one in (policy, policy.drafts) if one is not None]
+    modules = dict.fromkeys(kind.__module__ for kind in kinds)
     return tuple(_LOADED[name] for name in modules if name in _LOADED)
 
 

@@ -1,8 +1,8 @@
 """Policies as text: parse `laps-sd:K=4,gamma=8`, and write it."""
 
+import re
 from collections.abc import Iterable
-from dataclasses import MISSING, Field
-from typing import Any
+from dataclasses import MISSING
 
 from lapsd.policies.a_min import AMin
 from lapsd.policies.alise import Alise
@@ -10,6 +10,7 @@ from lapsd.policies.base import Policy
 from lapsd.policies.boost import Boost
 from lapsd.policies.calls import name_of, raised
 from lapsd.policies.contract import parameters_of
+from lapsd.policies.drafts.spec import draft_spec_of, parse_draft_policy
 from lapsd.policies.fastserve import FastServe
 from lapsd.policies.fcfs import FCFS
 from lapsd.policies.gittins import Gittins
@@ -25,7 +26,7 @@ from lapsd.policies.lp_srpt import LPSRPT
 from lapsd.policies.own import class_named
 from lapsd.policies.round_robin import RoundRobin
 from lapsd.policies.srpt import SRPT
-from lapsd.policies.text_values import text_from_value, value_from_text
+from lapsd.policies.text_values import parse_parameters, text_from_value
 from lapsd.policies.tie import TIE
 
 _KNOWN: tuple[type[Policy], ...] = (
@@ -97,26 +98,20 @@ def _refuse_taken_name(kind: type[Policy]) -> None:
 def parse_policy(spec: str) -> Policy:
     """Return the policy that `name` or `name:parameter=value,...` describes.
 
+    A draft policy may follow after a plus: `laps-sd:K=4+goodput:most=5`.
+
     Raises
     ------
     ValueError
         For an unknown name or parameter (listing the known ones), an old name of either (giving the
         new one), or a value out of bounds.
     """
-    name, colon, rest = spec.partition(":")
+    order, drafts = split_spec(spec)
+    name, colon, rest = order.partition(":")
     made = policy_class(name)
-    known = {f.name: f for f in parameters_of(made)}
-    values: dict[str, Any] = {}
-    for part in rest.split(",") if colon else ():
-        key, equals, text = part.partition("=")
-        if key not in known:
-            if (new := RENAMED.get(key)) in known:
-                raise ValueError(f"policy {name}: parameter {key!r} is now called {new!r}")
-            parameters = f"its parameters are {', '.join(known)}" if known else "it has none"
-            raise ValueError(f"policy {name} has no parameter {key!r}: {parameters}")
-        if key in values:
-            raise ValueError(f"policy {name}: parameter {key!r} is given twice")
-        values[key] = _value(text, known[key], f"{name}: {part}" if equals else f"{name}: {key}")
+    values = parse_parameters("policy", name, parameters_of(made), rest if colon else None, RENAMED)
+    if drafts is not None:
+        values["drafts"] = parse_draft_policy(drafts)
     try:
         return made(**values)
     except BaseException as error:
@@ -125,12 +120,26 @@ def parse_policy(spec: str) -> Policy:
         raise raised(made, "__init__", error) from error
 
 
-def _value(text: str, parameter: Field[Any], place: str) -> Any:
-    """Return the value of a parameter that a text stands for."""
-    default = parameter.default
-    has_example = default is not MISSING and not isinstance(default, bool | None)
-    example = f"{parameter.name}={text_from_value(default)}" if has_example else ""
-    return value_from_text(text, parameter.type, place, example=example)
+def split_spec(spec: str) -> tuple[str, str | None]:
+    """Return the parts of `policy+draft policy`; None for a draft policy that is not there.
+
+    The plus of a number, as in `1e+3`, is none between policies.
+    """
+    order, plus, drafts = re.sub(r"\+(?=[A-Za-z])", "\0", spec, count=1).partition("\0")
+    return order, drafts if plus else None
+
+
+def with_drafts(spec: str, drafts: str) -> str:
+    """Return the spec of a policy with a draft policy.
+
+    Raises
+    ------
+    ValueError
+        If the policy has one already.
+    """
+    if split_spec(spec)[1] is not None:
+        raise ValueError(f"policy {spec}: has a draft policy already, and --draft-policy {drafts}")
+    return f"{spec}+{drafts}"
 
 
 def spec_of(policy: Policy) -> str:
@@ -149,7 +158,8 @@ def spec_of(policy: Policy) -> str:
     ]
     _refuse_taken_name(type(policy))
     name = name_of(policy)
-    return f"{name}:{','.join(changed)}" if changed else name
+    order = f"{name}:{','.join(changed)}" if changed else name
+    return order if policy.drafts is None else f"{order}+{draft_spec_of(policy.drafts)}"
 
 
 def by_spec(policies: Iterable[Policy]) -> dict[str, Policy]:

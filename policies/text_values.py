@@ -4,7 +4,8 @@ Imports only the standard library, so that every package may use it.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import MISSING, Field
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -106,6 +107,49 @@ def text_from_value(value: Any) -> str:
     if isinstance(value, float):
         return str(value).removesuffix(".0")
     return str(value)
+
+
+def parse_parameters(
+    kind: str,
+    name: str,
+    parameters: Sequence[Field[Any]],
+    text: str | None,
+    renamed: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return the values that `parameter=value,...` gives to the fields of a dataclass.
+
+    Parameters
+    ----------
+    kind, name : of the dataclass, for messages, as in `policy` and `las`.
+    text : what follows the colon; None without one.
+    renamed : new names of parameters, by their old ones.
+
+    Raises
+    ------
+    ValueError
+        For an unknown parameter, listing the known ones, a parameter that is given twice, or a text
+        that is no value of the field's type.
+    """
+    known = {f.name: f for f in parameters}
+    values: dict[str, Any] = {}
+    for part in () if text is None else text.split(","):
+        key, equals, value = part.partition("=")
+        if key not in known:
+            if (new := (renamed or {}).get(key)) in known:
+                raise ValueError(f"{kind} {name}: parameter {key!r} is now called {new!r}")
+            listed = f"its parameters are {', '.join(known)}" if known else "it has none"
+            raise ValueError(f"{kind} {name} has no parameter {key!r}: {listed}")
+        if key in values:
+            raise ValueError(f"{kind} {name}: parameter {key!r} is given twice")
+        default = known[key].default
+        has_example = default is not MISSING and not isinstance(default, bool | None)
+        values[key] = value_from_text(
+            value,
+            known[key].type,
+            f"{name}: {part}" if equals else f"{name}: {key}",
+            example=f"{key}={text_from_value(default)}" if has_example else "",
+        )
+    return values
 
 
 def types_of(annotation: Any, place: str) -> list[type]:

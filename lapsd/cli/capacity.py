@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from lapsd.cli.options import AsJson, verb
+from lapsd.cli.options import AsJson, DraftPolicies, crossed, verb
 from lapsd.cli.scenario_options import with_scenario
 from lapsd.cli.tables.cells import table_of
 from lapsd.cli.tables.sweep import FEW
@@ -36,6 +36,7 @@ def show_capacity(
     policy: Annotated[
         list[str] | None, typer.Option(help="Repeat for several [default: fcfs].")
     ] = None,
+    draft_policy: DraftPolicies = None,
     seeds: Annotated[int, typer.Option(help="Number of workloads; their seeds are 0, 1, ...")] = 10,
     tolerance: Annotated[float, typer.Option(help="Relative accuracy of the rate.")] = TOLERANCE,
     as_json: AsJson = False,
@@ -43,7 +44,7 @@ def show_capacity(
     """Find the highest arrival rate at which a constraint holds, by bisection for each seed."""
     wanted, prepared = Constraint.parse(constraint), PreparedScenario.of(**scenario)
     refuse_without_effect([prepared])
-    policies = [parse_policy(spec) for spec in policy or ["fcfs"]]
+    policies = [parse_policy(spec) for spec in crossed(policy or ["fcfs"], draft_policy)]
     rates: dict[str, tuple[Interval, list[float]]] = {}
     done = 0
     with watch(quiet=as_json) as shown:

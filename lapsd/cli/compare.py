@@ -11,7 +11,17 @@ from rich.markup import escape
 
 from lapsd.cli import tables
 from lapsd.cli.literal import refuse_ignored
-from lapsd.cli.options import FIGURES, AsJson, Engine, Overwrite, check_different, check_file, verb
+from lapsd.cli.options import (
+    FIGURES,
+    AsJson,
+    DraftPolicies,
+    Engine,
+    Overwrite,
+    check_different,
+    check_file,
+    crossed,
+    verb,
+)
 from lapsd.cli.scenario_options import with_scenario
 from lapsd.cli.terminal import console, watch
 from lapsd.policies import POLICIES, parse_policy, spec_of
@@ -40,6 +50,7 @@ def compare(
             )
         ),
     ] = None,
+    draft_policy: DraftPolicies = None,
     seeds: Annotated[int, typer.Option(help="Workloads: seeds 0, 1, ...")] = SEEDS,
     versus: Annotated[
         str | None,
@@ -73,7 +84,10 @@ def compare(
     """Serve the same random workloads under several policies and compare their latency."""
     if as_json:
         refuse_ignored("with --json", "versus")
-    policies = [parse_policy(spec) for spec in policy] if policy else default_policies()
+    chosen = policy or (["fcfs"] if draft_policy else None)
+    policies = default_policies()
+    if chosen:
+        policies = [parse_policy(spec) for spec in crossed(chosen, draft_policy)]
     specs = [spec_of(p) for p in policies]
     if versus is not None and versus not in specs:
         raise ValueError(f"--versus {versus}: not among the policies compared ({', '.join(specs)})")

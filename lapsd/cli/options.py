@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from lapsd.cli.literal import Verb
+from lapsd.policies.drafts.spec import DRAFT_POLICIES
+from lapsd.policies.spec import with_drafts
 from lapsd.traces.files import BUNDLED, Kind
 
 FIGURES = (".png", ".pdf", ".svg")
@@ -20,12 +22,30 @@ Engine = Annotated[
         " results are the same."
     ),
 ]
+DraftPolicies = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--draft-policy",
+        help=(
+            "Chooses how many tokens are drafted before each step; each policy runs with each:"
+            f" {', '.join(DRAFT_POLICIES)}, with parameters as in goodput:most=5, or your own as"
+            " module.Class [default: the recorded draft lengths]."
+        ),
+    ),
+]
 Workers = Annotated[int | None, typer.Option(help="Processes [default: one per core].")]
 
 
 def verb(**more: Any) -> Verb:
     """Return the application of a verb, with the settings that all verbs share."""
     return Verb(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, **more)
+
+
+def crossed(policies: Sequence[str], drafts: Sequence[str] | None) -> list[str]:
+    """Return the specs of every policy with every draft policy."""
+    if not drafts:
+        return list(policies)
+    return [with_drafts(policy, one) for policy in policies for one in drafts]
 
 
 def check_file(

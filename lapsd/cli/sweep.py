@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from lapsd.cli.literal import refuse_ignored
-from lapsd.cli.options import Engine, Overwrite, Workers, verb
+from lapsd.cli.options import DraftPolicies, Engine, Overwrite, Workers, crossed, verb
 from lapsd.cli.scenario_options import with_scenario
 from lapsd.cli.terminal import console, watch
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS
@@ -52,6 +52,7 @@ def sweep(
     policy: Annotated[
         list[str] | None, typer.Option(help="Repeat for several [default: fcfs and laps-sd].")
     ] = None,
+    draft_policy: DraftPolicies = None,
     seeds: Annotated[
         int | None, typer.Option(help="Workloads of each scenario [default: 20].")
     ] = None,
@@ -96,7 +97,7 @@ def sweep(
         raise ValueError("--seeds with --until-ci: use --max-seeds instead")
     settings, parameters = _tables(scenario, context.args)
     given = {
-        "policies": policy or None,
+        "policies": crossed(policy or ["fcfs"], draft_policy) if policy or draft_policy else None,
         "first_seed": first_seed,
         "until_ci": until_ci,
         "seeds": seeds if until_ci is None else max_seeds or MAX_SEEDS,

@@ -1,9 +1,10 @@
 """The interface of a draft policy: before each step it chooses how many tokens the draft model
 proposes for each request.
 
-The order of requests is decided first; then a draft policy chooses the draft lengths of the requests
-that run. A policy is a frozen dataclass; its fields are its parameters. It does not know whether a
-simulator or a real server calls it, and sees only what a server knows before the draft model runs.
+The order of requests is decided first; then a draft policy chooses the draft lengths of the
+requests that run. A policy is a frozen dataclass; its fields are its parameters. It does not know
+whether a simulator or a real server calls it, and sees only what a server knows before the draft
+model runs.
 """
 
 from collections.abc import Sequence
@@ -54,7 +55,8 @@ class DraftStep:
     padded : bool
         Whether each request sends as many tokens as the longest.
     state : Any
-        The `DraftPolicy.State` of the policy, which `choose` may write; None where it declares none.
+        The `DraftPolicy.State` of the policy, which `choose` may write; None where it declares
+        none.
     """
 
     requests: int
@@ -151,6 +153,11 @@ class DraftPolicy:
     State: ClassVar[type[Any] | None] = None
     most: int = 7
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not vars(cls).get("name"):
+            cls.name = cls.__name__
+
     def __post_init__(self) -> None:
         if not 0 <= self.most <= 64:
             raise ValueError(f"{self.name}: most={self.most}: must be between 0 and 64")
@@ -199,10 +206,6 @@ def own_acceptance(step: Any, i: int, prior: float, weight: float) -> float:
     return float((weight * prior + step.accepted[i]) / (weight + tested))
 
 
-BOUND: dict[str, Any] = {"repr": False, "compare": False, "metadata": {"bound": True}}
-"""Options of a field that `bind` sets."""
-
-
 def bound(default: Any) -> Any:
     """Return a field that `bind` sets."""
-    return field(default=default, **BOUND)
+    return field(default=default, repr=False, compare=False, metadata={"bound": True})

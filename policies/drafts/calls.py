@@ -10,7 +10,7 @@ from lapsd.policies.drafts.base import DraftPolicy, DraftStep, Ints
 
 def name_of(policy: DraftPolicy) -> str:
     """Return the name of the draft policy that users type."""
-    return policy.name or type(policy).__name__
+    return type(policy).name
 
 
 def lengths_of(policy: DraftPolicy, step: DraftStep, now_ns: int) -> Ints:

@@ -43,7 +43,7 @@ class Goodput(DraftPolicy):
     places: bool = False
     weight: float = 50.0
     prior: float = bound(0.5)
-    curve: Floats = bound(None)
+    curve: Floats = bound(None)  # noqa: RUF009
 
     def __post_init__(self) -> None:
         super().__post_init__()

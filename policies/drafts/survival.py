@@ -101,6 +101,8 @@ class Oracle(DraftPolicy):
 def best_tokens(step: Any, reached: Floats) -> Ints:
     """Return the draft lengths with the most expected tokens per second.
 
+    For each length of the longest draft the most probable tokens are taken. O(b · most²).
+
     Parameters
     ----------
     step : DraftStep
@@ -108,17 +110,19 @@ def best_tokens(step: Any, reached: Floats) -> Ints:
         request, (b · most,).
     """
     order = np.argsort(-reached, kind="mergesort")
-    lengths = np.zeros(step.requests, np.int64)
-    expected, longest = float(step.requests), 0
-    count, most = 0, expected / step_ns(step, step.requests, 0)
-    for k in range(len(order)):
-        i = order[k] // step.most
-        expected += reached[order[k]]
-        lengths[i] += 1
-        longest = max(longest, lengths[i])
-        rate = expected / step_ns(step, step.requests + k + 1, longest)
-        if rate > most:
-            count, most = k + 1, rate
-    for k in range(count, len(order)):
-        lengths[order[k] // step.most] -= 1
+    best_longest, best_count, most = 0, 0, step.requests / step_ns(step, step.requests, 0)
+    for longest in range(1, step.most + 1):
+        expected, count = float(step.requests), 0
+        for k in order:
+            if k % step.most < longest:
+                expected += reached[k]
+                count += 1
+                rate = expected / step_ns(step, step.requests + count, longest)
+                if rate > most:
+                    best_longest, best_count, most = longest, count, rate
+    lengths, count = np.zeros(step.requests, np.int64), 0
+    for k in order:
+        if k % step.most < best_longest and count < best_count:
+            lengths[k // step.most] += 1
+            count += 1
     return lengths

@@ -1,6 +1,7 @@
 """A table of draft lengths by batch size, as vLLM takes it."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import ClassVar, Self
 
 import numpy as np
@@ -27,7 +28,7 @@ class Table(DraftPolicy):
 
     most: int = 7
     lengths: str = "1=7/5=5/17=3/65=1"
-    by_batch: Ints = bound(None)
+    by_batch: Ints = bound(None)  # noqa: RUF009
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,7 +53,7 @@ class Table(DraftPolicy):
                 f"table: lengths={self.lengths}: must be entries as in 1=5/9=3/33=0"
             ) from None
         starts = [first for first, _ in found]
-        if starts[0] != 1 or any(b <= a for a, b in zip(starts, starts[1:], strict=False)):
+        if starts[0] != 1 or any(b <= a for a, b in pairwise(starts)):
             raise ValueError(
                 f"table: lengths={self.lengths}: must begin at 1 request and ascend from there"
             )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lapsd.policies.kv_slots import KVSlots, slot_limit
-from lapsd.sim.engine.drafting import Drafting
+from lapsd.sim.engine.drafting import AS_SENT, Drafting
 from lapsd.sim.engine.memory import EVICTIONS, Memory, parse_memory, recompute_in_steps
 from lapsd.sim.engine.memory.base import MOST_UNITS
 from lapsd.sim.engine.prefill import PREFILLS, in_steps
@@ -49,7 +49,7 @@ class Capacity:
     prefill: str = "alone"
     manager: str = "auto"
     token_budget: int = 2048
-    drafting: Drafting = Drafting()
+    drafting: Drafting = AS_SENT
 
     def __post_init__(self) -> None:
         slots = slot_limit(self.kv_slots, self.batch)  # refuses what it does not know

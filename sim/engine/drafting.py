@@ -44,6 +44,9 @@ class Drafting:
     late: bool = False
 
 
+AS_SENT = Drafting()
+
+
 def parse_graph_sizes(text: str | None) -> tuple[int, ...]:
     """Return the numbers of tokens that a text such as `8/16/32` lists.
 
@@ -183,6 +186,9 @@ class LastStep(NamedTuple):
     longest: int = 0
 
 
+NO_STEP = LastStep()
+
+
 @dataclass(eq=False)
 class Drafter:
     """The draft policy of a run: asked before each step in which requests decode.
@@ -198,8 +204,8 @@ class Drafter:
     costs: Costs
     confidence: Confidence
     starts: Sequence[int]
-    last: LastStep = LastStep()
-    before: LastStep = LastStep()
+    last: LastStep = NO_STEP
+    before: LastStep = NO_STEP
     state: Any = None
     _rounds: dict[int, RaggedRound] = field(default_factory=dict)
 

@@ -26,6 +26,7 @@ from lapsd.policies import (
     parameters_of,
 )
 from lapsd.policies.calls import derived_of
+from lapsd.policies.drafts.spec import draft_spec_of
 from lapsd.policies.spec import by_spec
 from lapsd.sim.engine import Timeline, check_engine
 from lapsd.sim.experiment.metrics import Values, comparison_metrics, record_metrics, summary
@@ -335,7 +336,11 @@ def _configuration(
 def _described(policy: Policy, bound: Policy) -> dict[str, Any]:
     """Return a policy's parameters, and the values that binding derived, such as thresholds."""
     parameters = {f.name: getattr(policy, f.name) for f in parameters_of(policy)}
-    return parameters | derived_of(bound) | {"clairvoyant": policy.clairvoyant}
+    drafts = policy.drafts
+    if drafts is not None:
+        parameters["draft_policy"] = draft_spec_of(drafts)
+    knows = policy.clairvoyant or (drafts is not None and drafts.clairvoyant)
+    return parameters | derived_of(bound) | {"clairvoyant": knows}
 
 
 def _table(

@@ -18,6 +18,7 @@ import pyarrow as pa
 from lapsd.policies import Policy, parameters_of, spec_of
 from lapsd.policies.own import Source, receive, sources_of
 from lapsd.policies.source import own_sources
+from lapsd.policies.spec import split_spec
 from lapsd.sim.engine import check_engine
 from lapsd.sim.experiment.metrics import Values, record_metrics, recorded
 from lapsd.sim.experiment.no_effect import refuse_without_effect
@@ -28,6 +29,7 @@ from lapsd.sim.sweeps.grid import Chunk, Sweep
 from lapsd.sim.sweeps.values import kind_of
 from lapsd.traces.files import file_sha256, profile_sha256, trace_sha256
 
+RECORDED = "recorded"  # draft lengths of a policy without a draft policy
 ARROW = {bool: pa.bool_(), str: pa.string(), int: pa.int64(), float: pa.float64()}
 
 
@@ -204,14 +206,15 @@ class ChunkRunner:
 
     @cached_property
     def _policy_columns(self) -> dict[str, list[Any]]:
-        """The columns of records that describe policies: spec, name and parameters, one entry per
-        policy; None where the policy has no such parameter.
+        """The columns of records that describe policies: spec, name, draft policy and parameters,
+        one entry per policy; None where the policy has no such parameter.
         """
         specs = [spec_of(policy) for policy in self.policies]
         has = [{f.name for f in parameters_of(policy)} for policy in self.policies]
         return {
             "policy": specs,
-            "policy_name": [spec.partition(":")[0] for spec in specs],
+            "policy_name": [type(policy).name for policy in self.policies],
+            "draft_policy": [split_spec(spec)[1] or RECORDED for spec in specs],
             **{
                 name: [
                     getattr(p, name) if name in own else None
@@ -228,6 +231,7 @@ class ChunkRunner:
             [
                 ("policy", pa.string()),
                 ("policy_name", pa.string()),
+                ("draft_policy", pa.string()),
                 *((name, ARROW[kind]) for name, kind in self._parameters.items()),
                 *(
                     (name, ARROW[scenario_field.column_kind])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lapsd.policies import Policy, parameters_of, parse_policy, policy_class, spec_of
-from lapsd.policies.spec import RENAMED, by_spec
+from lapsd.policies.spec import RENAMED, by_spec, split_spec
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS, Scenario, canonical
 from lapsd.sim.experiment.scenario_field import Value
 from lapsd.sim.sweeps.values import (
@@ -105,13 +105,14 @@ class Sweep:
         used: set[str] = set()
         for spec in self.policies:
             policy, known = parse_policy(spec), _parameters_of(spec)
-            fixed = {part.partition("=")[0] for part in spec.partition(":")[2].split(",")}
+            own_name, _, given_there = split_spec(spec)[0].partition(":")
+            fixed = {part.partition("=")[0] for part in given_there.split(",")}
             swept = [name for name in self.parameters if name in known and name not in fixed]
             used.update(swept)
             _check_combinations([self.parameters[name] for name in swept])
             for values in itertools.product(*(self.parameters[name] for name in swept)):
                 given = {
-                    name: parameter_value(value, known[name], spec.partition(":")[0])
+                    name: parameter_value(value, known[name], own_name)
                     for name, value in zip(swept, values, strict=True)
                 }
                 made = _with_parameters(policy, given)
@@ -268,7 +269,11 @@ def _specs(given: Any) -> Iterator[str]:
 
 
 def _parameters_of(spec: str) -> dict[str, Field[Any]]:
-    return {f.name: f for f in parameters_of(policy_class(spec.partition(":")[0]))}
+    return {f.name: f for f in parameters_of(policy_class(_name_in(spec)))}
+
+
+def _name_in(spec: str) -> str:
+    return split_spec(spec)[0].partition(":")[0]
 
 
 def _fields_of(specs: Sequence[str]) -> dict[str, tuple[Field[Any], str]]:
@@ -276,7 +281,7 @@ def _fields_of(specs: Sequence[str]) -> dict[str, tuple[Field[Any], str]]:
     fields: dict[str, tuple[Field[Any], str]] = {}
     for spec in specs:
         for name, parameter in _parameters_of(spec).items():
-            fields.setdefault(name, (parameter, spec.partition(":")[0]))
+            fields.setdefault(name, (parameter, _name_in(spec)))
     return fields
 
 
@@ -284,4 +289,4 @@ def _with_parameters(policy: Policy, given: Mapping[str, Any]) -> Policy:
     if not given:
         return policy
     now = {f.name: getattr(policy, f.name) for f in parameters_of(policy)}
-    return type(policy)(**{**now, **given})
+    return type(policy)(**{**now, **given}, drafts=policy.drafts)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_LINES = 8
-POLICY = ("policy", "policy_name")
+POLICY = ("policy", "policy_name", "draft_policy")
 
 
 def parameters_of_records(records: pd.DataFrame) -> list[str]:

@@ -20,7 +20,7 @@ from lapsd.policies.drafts import (
 )
 from lapsd.sim.engine.drafting import Drafting
 from lapsd.traces import Trace, Workload, price
-from tests.builders import profiles, workloads
+from tests.builders import workloads
 from tests.capacities import EVERY, capacities
 from tests.sim.equivalence import policies
 
@@ -96,6 +96,3 @@ def draft_cases(draw, managers=EVERY):
     drafting = Drafting(draw(st.booleans()), sizes, draw(st.sampled_from([0, 777])), late)
     capacity: Capacity = draw(capacities(work, managers, longest_draft=drafts.most))
     return work, policy, replace(capacity, drafting=drafting)
-
-
-

@@ -266,9 +266,7 @@ def schedule(
                     n * term.draft_step.per_token_ns + at_width[1],
                 )
             )
-        base, slope = (
-            low + (high - low) * (b - 1) // 2 for low, high in zip(*ends, strict=True)
-        )
+        base, slope = (low + (high - low) * (b - 1) // 2 for low, high in zip(*ends, strict=True))
         return base + slope * context
 
     def needed(i):

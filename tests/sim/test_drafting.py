@@ -187,9 +187,7 @@ class Wrong(DraftPolicy):
 def test_a_wrong_length_is_refused_in_one_line(how, says, engine):
     work = positioned(closed=False).example()
     with pytest.raises(ValueError, match="draft policy wrong: choose at") as error:
-        simulate(
-            work, FCFS(drafts=Wrong(how=how)), context=context(work.priced), engine=engine
-        )
+        simulate(work, FCFS(drafts=Wrong(how=how)), context=context(work.priced), engine=engine)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -34,7 +34,9 @@ def at_draft_length(trace: Trace, n: int, rng: np.random.Generator) -> Trace:
     """
     if not 0 <= n <= 1_000:
         raise ValueError(f"draft tokens {n}: must be between 0 and 1000")
-    runs = accepted_runs(trace, rng) if n else np.zeros(int(trace.output_tokens.sum()), dtype=np.int64)
+    runs = (
+        accepted_runs(trace, rng) if n else np.zeros(int(trace.output_tokens.sum()), dtype=np.int64)
+    )
     accepted = [rounds_over(runs[a:b].tolist(), n) for a, b in pairwise(trace.output_offsets)]
     rounds = np.array([len(a) for a in accepted], dtype=np.int64)
     flat = np.array([a for request in accepted for a in request], dtype=np.int64)

@@ -26,7 +26,7 @@ TYPES = {
     "accept_prob": pa.list_(pa.float32()),
     "draft_prob": pa.list_(pa.float32()),
 }
-BUNDLED_TRACES = ("reference", "azure-conversations")
+BUNDLED_TRACES = ("reference", "reference-confidence", "azure-conversations")
 
 
 def load_trace(path: str | Path) -> Trace:

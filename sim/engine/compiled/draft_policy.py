@@ -22,14 +22,7 @@ from lapsd.policies.drafts.calls import lengths_of, name_of
 from lapsd.sim.engine.compiled import flat_server as flat
 from lapsd.sim.engine.compiled.cache import cache_folder
 from lapsd.sim.engine.compiled.call import FUNCTIONS
-from lapsd.sim.engine.compiled.drafts import (
-    COLUMNS_AND_TRUTH,
-    NUMBERS,
-    STEP,
-    TABLES,
-    TERMS,
-    WORDS,
-)
+from lapsd.sim.engine.compiled.drafts import COLUMNS_AND_TRUTH, NUMBERS, STEP, TABLES, WORDS
 from lapsd.sim.engine.compiled.interpreted import PARAMETERS, RecordView, new_address
 from lapsd.sim.engine.compiled.job import RAISED
 from lapsd.sim.engine.compiled.methods import struct_of

@@ -190,7 +190,8 @@ def compile_method(
 ) -> Any:
     """Compile one method behind the common signature, or load it from a folder.
 
-    `title` names the policy in the error that says why it cannot be compiled. Compiled code that cannot be loaded, such as a corrupted file, is compiled afresh.
+    `title` names the policy in the error that says why it cannot be compiled. Compiled code that
+    cannot be loaded, such as a corrupted file, is compiled afresh.
     """
     if folder is not None:
         try:

@@ -40,7 +40,20 @@ from lapsd.sim.engine.compiled.flat_server import (
 )
 from lapsd.sim.engine.compiled.job import JOB
 
-MODULES = (loop, call, choice, costs, drafts, flat_server, job, line, memory, order, plans, transfers)
+MODULES = (
+    loop,
+    call,
+    choice,
+    costs,
+    drafts,
+    flat_server,
+    job,
+    line,
+    memory,
+    order,
+    plans,
+    transfers,
+)
 WORK = 500_000  # between two looks for signals: some 10 ms where decisions are expensive
 
 _LIST = types.int64[::1]

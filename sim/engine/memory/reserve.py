@@ -65,9 +65,7 @@ class Reserve(Room):
         room = self._reserved.get(rounds)
         if room is None:
             output = OUTPUTS[self.output](rounds.output_tokens, self.context - rounds.prompt_tokens)
-            room = self._reserved[rounds] = (
-                rounds.prompt_tokens + output + rounds.longest_draft + 1
-            )
+            room = self._reserved[rounds] = rounds.prompt_tokens + output + rounds.longest_draft + 1
         return room
 
     def refuse(self, recorded: Sequence[Recorded]) -> None:
