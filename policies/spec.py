@@ -81,7 +81,7 @@ def policy_class(name: str) -> type[Policy]:
         raise ValueError(
             f"unknown policy {name!r}: known are {', '.join(POLICIES)}, or your own as module.Class"
         )
-    made = class_named(name)
+    made: type[Policy] = class_named(name)
     _refuse_taken_name(made)
     return made
 

@@ -122,4 +122,4 @@ def _at_tokens(table: Mapping[int, int], tokens: Ints, batch: int) -> NDArray[np
     low, high = values[right - 1], values[right]
     found = low + (high - low) * (exact - widths[right - 1]) // (widths[right] - widths[right - 1])
     found = np.where(tokens > widths[-1], np.maximum(found, high), found)
-    return np.where(tokens <= widths[0], values[0], found)
+    return np.asarray(np.where(tokens <= widths[0], values[0], found))

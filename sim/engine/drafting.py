@@ -235,8 +235,10 @@ class Drafter:
         lengths = lengths_of(self.policy, self._step(ordered, waiting), now_ns).tolist()
         accepted = 0
         for request, length in zip(ordered, lengths, strict=True):
-            request.recorded.draft(length)
-            accepted += request.recorded.accepted[-1] - request.recorded.accepted[-2]
+            rounds = request.recorded
+            assert isinstance(rounds, Positions)
+            rounds.draft(length)
+            accepted += rounds.accepted[-1] - rounds.accepted[-2]
         step = LastStep(len(ordered), sum(lengths), accepted, max(lengths))
         switches = self.last.requests > 0 and step.longest != self.last.longest
         self.before, self.last = self.last, step

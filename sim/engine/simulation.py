@@ -102,9 +102,9 @@ def simulate_many(
             if isinstance(why, NotCompilable):
                 raise why
     groups: dict[Any, list[int]] = {}  # compiled runs by their draft policy
-    for k, one in enumerate(planned):
-        if not isinstance(one, NotCompilable):
-            groups.setdefault(one.drafts, []).append(k)
+    for k, how in enumerate(planned):
+        if not isinstance(how, NotCompilable):
+            groups.setdefault(how.drafts, []).append(k)
     runs: dict[int, Run] = {}
     for group in groups.values():
         together = [one for k in group if not isinstance(one := planned[k], NotCompilable)]

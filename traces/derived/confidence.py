@@ -34,10 +34,15 @@ def reliability(trace: Trace) -> Reliability | None:
     Each output position is one proposal. In a sampled trace it counts as accepted with the
     probability `accept_prob`.
     """
-    if trace.draft_prob is None or (trace.accept_prob is None and trace.acceptable is None):
+    if trace.draft_prob is None:
         return None
-    accepted = trace.accept_prob if trace.accept_prob is not None else trace.acceptable > 0
-    confidence, accepted = trace.draft_prob.astype(float), np.asarray(accepted, dtype=float)
+    if trace.accept_prob is not None:
+        accepted = trace.accept_prob.astype(float)
+    elif trace.acceptable is not None:
+        accepted = (trace.acceptable > 0).astype(float)
+    else:
+        return None
+    confidence = trace.draft_prob.astype(float)
     place = np.minimum(np.searchsorted(EDGES, confidence, side="right") - 1, len(EDGES) - 2)
     rows = [
         (

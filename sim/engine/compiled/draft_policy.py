@@ -5,7 +5,6 @@ record (`drafts.STEP`) as a `DraftStep`.
 """
 
 import ctypes
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from types import SimpleNamespace
@@ -234,7 +233,7 @@ def step_at(address: int, state: Any) -> DraftStep:
         size = int(np.prod(shape))
         if size == 0:
             return np.zeros(shape, dtype=kind)
-        memory = (ctypes.c_int64 * size).from_address(words[STEP[name]])
+        memory: Any = (ctypes.c_int64 * size).from_address(words[STEP[name]])
         return np.frombuffer(memory, dtype=kind).reshape(shape)
 
     found: dict[str, Any] = {name: words[STEP[name]] for name in NUMBERS}
@@ -265,8 +264,8 @@ def _interpreted(dtype: np.dtype[Any]) -> int:
             lengths = lengths_of(owner, step_at(step, state_at(record[STEP["state"]], dtype)), 0)
         except Exception:
             return RAISED
-        target: Sequence[Any] = (ctypes.c_int64 * len(lengths)).from_address(out)
-        target[:] = lengths.tolist()  # type: ignore[index]
+        target = (ctypes.c_int64 * len(lengths)).from_address(out)
+        target[:] = lengths.tolist()
         return 0
 
     address = new_address()

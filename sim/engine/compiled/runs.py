@@ -106,12 +106,17 @@ def plan(
         return [why] * len(workloads)
     planned: list[PlannedRun | NotCompilable] = []
     for workload, policy, context in zip(workloads, policies, contexts, strict=True):
-        made, drafts = _bound(policy, context, workload), None
+        made = _bound(policy, context, workload)
+        drafts: BoundDrafts | NotCompilable | None = None
         if policy.drafts is not None:
             refuse_truth(policy)
             drafts = _bound_drafts(policy.drafts, context.drafts, capacity.drafting)
-        refused = [part for part in (made, drafts) if isinstance(part, NotCompilable)]
-        planned.append(refused[0] if refused else PlannedRun(workload, made, drafts))
+        if isinstance(made, NotCompilable):
+            planned.append(made)
+        elif isinstance(drafts, NotCompilable):
+            planned.append(drafts)
+        else:
+            planned.append(PlannedRun(workload, made, drafts))
     return planned
 
 
