@@ -50,7 +50,6 @@ class RaggedRound:
         per_token = int(self.verify_per_token[tokens]) + longest * self.draft_per_token
         return base + per_token // self.divisor * context
 
-
     def most_ns(self, longest: int, context: int) -> int:
         """Return a bound of the time of a round with drafts of at most `longest` tokens."""
         base = int(self.verify_base.max()) + longest * self.draft_base

@@ -51,7 +51,9 @@ def parse_draft_policy(spec: str) -> DraftPolicy:
     """
     name, colon, rest = spec.partition(":")
     made = draft_policy_class(name)
-    return made(**parse_parameters("draft policy", name, parameters_of(made), rest if colon else None))
+    return made(
+        **parse_parameters("draft policy", name, parameters_of(made), rest if colon else None)
+    )
 
 
 def draft_spec_of(policy: DraftPolicy) -> str:

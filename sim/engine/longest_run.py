@@ -60,7 +60,9 @@ class Size(NamedTuple):
         return cls(requests, rounds, int(workload.arrival_ns[-1]), thinks * workload.think_ns)
 
 
-_LONGEST: WeakKeyDictionary[PricedTrace, dict[tuple[Capacity, int | None], Longest]] = WeakKeyDictionary()
+_LONGEST: WeakKeyDictionary[PricedTrace, dict[tuple[Capacity, int | None], Longest]] = (
+    WeakKeyDictionary()
+)
 
 
 def refuse_long_runs(

@@ -107,7 +107,7 @@ def simulate_many(
             groups.setdefault(how.drafts, []).append(k)
     runs: dict[int, Run] = {}
     for group in groups.values():
-        together = [one for k in group if not isinstance(one := planned[k], NotCompilable)]
+        together = [how for k in group if not isinstance(how := planned[k], NotCompilable)]
         runs.update(zip(group, serve_planned(together, capacity), strict=True))
     done, said = [], set()
     for k, (one, how) in enumerate(zip(given, planned, strict=True)):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lapsd.sim.engine.capacity import Capacity
 from lapsd.sim.engine.compiled import flat_server as flat
-from lapsd.sim.engine.compiled.draft_policy import BoundDrafts, verify_costs
+from lapsd.sim.engine.compiled.draft_policy import BoundDrafts
 from lapsd.sim.engine.compiled.job import JOB
 from lapsd.sim.engine.drafting import positions_of
 from lapsd.sim.engine.memory import (
