@@ -43,8 +43,8 @@ def show_capacity(
 ) -> None:
     """Find the highest arrival rate at which a constraint holds, by bisection for each seed."""
     wanted, prepared = Constraint.parse(constraint), PreparedScenario.of(**scenario)
-    refuse_without_effect([prepared])
     policies = [parse_policy(spec) for spec in crossed(policy or ["fcfs"], draft_policy)]
+    refuse_without_effect([prepared], policies)
     rates: dict[str, tuple[Interval, list[float]]] = {}
     done = 0
     with watch(quiet=as_json) as shown:

@@ -103,7 +103,7 @@ def compare(
         check_file(option, path, endings, overwrite=overwrite, inputs=inputs)
     check_different({"--plot": plot, "--gantt": gantt, "--timeline": timeline}, out, COMPARISON)
     prepared = PreparedScenario.of(**scenario)
-    refuse_without_effect([prepared])
+    refuse_without_effect([prepared], policies)
     with ExitStack() as stack:
         folder = None
         if out is not None:

@@ -246,9 +246,10 @@ def compare(
         Naming the value and the bound, or two policies with the same spec.
     """
     prepared = PreparedScenario.of(trace, profile, **scenario)
-    refuse_without_effect([prepared])
+    chosen = list(policies or default_policies())
+    refuse_without_effect([prepared], chosen)
     return compare_on(
-        prepared, policies, seeds=seeds, timeline=timeline, engine=engine, progress=progress
+        prepared, chosen, seeds=seeds, timeline=timeline, engine=engine, progress=progress
     )
 
 

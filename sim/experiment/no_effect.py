@@ -4,8 +4,9 @@ A setting may have no effect in some scenarios of a sweep, as a factor on KV tra
 where memory is unlimited. A setting that has none at all was given by mistake.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from lapsd.policies import Policy
 from lapsd.sim.engine.memory import MANAGERS, AliseMemory, Paged, Slots, Tokens
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS
@@ -50,6 +51,8 @@ def _no_parameter(prepared: PreparedScenario) -> str:
     return ""
 
 
+DRAFT_SETTINGS = ("draft_verify", "graph_sizes", "draft_switch_ms", "draft_lag")
+
 REASONS: Mapping[str, Callable[[PreparedScenario], str]] = {
     "kv_slots": _no_slots,
     "evict": _no_eviction,
@@ -61,8 +64,11 @@ REASONS: Mapping[str, Callable[[PreparedScenario], str]] = {
 """Why a setting, or a part of it, has no effect; "" where it has one. By name."""
 
 
-def refuse_without_effect(scenarios: Iterable[PreparedScenario]) -> None:
-    """Refuse a setting that differs from its default and has no effect in any of the scenarios.
+def refuse_without_effect(
+    scenarios: Iterable[PreparedScenario], policies: Sequence[Policy]
+) -> None:
+    """Refuse a setting that differs from its default and has no effect in any of the scenarios
+    under any of the policies.
 
     Raises
     ------
@@ -70,8 +76,11 @@ def refuse_without_effect(scenarios: Iterable[PreparedScenario]) -> None:
         Naming the setting, its value, and why it has none.
     """
     reasons: dict[str, str] = {}
+    reasons_of = dict(REASONS)
+    if all(policy.drafts is None for policy in policies):
+        reasons_of |= dict.fromkeys(DRAFT_SETTINGS, lambda _: "has no effect without a draft policy")
     for prepared in scenarios:
-        for name, reason_of in REASONS.items():
+        for name, reason_of in reasons_of.items():
             value = getattr(prepared.scenario, name)
             if value != SCENARIO_FIELDS[name].default and reasons.get(name) != "":
                 reason = reason_of(prepared)

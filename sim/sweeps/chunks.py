@@ -99,7 +99,7 @@ class ChunkRunner:
         ValueError
             Naming the setting, a value, and why it has none.
         """
-        refuse_without_effect(map(self.inputs.prepared, self.scenarios))
+        refuse_without_effect(map(self.inputs.prepared, self.scenarios), self.policies)
 
     @property
     def recipe(self) -> tuple[Callable[..., "ChunkRunner"], tuple[Any, ...]]:

@@ -14,9 +14,9 @@ from lapsd.policies.drafts import DraftPolicy, Ema, Fixed, Oracle, Survival
 from lapsd.sim.engine.drafting import Drafting, parse_graph_sizes
 from lapsd.sim.engine.simulation import simulate_many
 from lapsd.traces import RoundCost, at_draft_length, price, ragged_round
-from tests.builders import context
+from tests.builders import context, profiles
 from tests.capacities import EVERY, OFFLOADING
-from tests.sim.drafting import Scripted, draft_cases, positioned, profiles
+from tests.sim.drafting import Scripted, draft_cases, positioned
 from tests.sim.equivalence import compiled_run, equal_runs
 from tests.sim.second_simulator import schedule
 
