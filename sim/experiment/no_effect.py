@@ -11,6 +11,7 @@ from lapsd.sim.engine.memory import MANAGERS, AliseMemory, Paged, Slots, Tokens
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS
 
+NO_DRAFT_POLICY = "has no effect without a draft policy"
 NOT_CHUNKED = "has no effect without prefill=chunked"
 WITH_SLOTS = tuple(name for name, kind in MANAGERS.items() if kind in (Slots, Tokens))
 
@@ -78,7 +79,7 @@ def refuse_without_effect(
     reasons: dict[str, str] = {}
     reasons_of = dict(REASONS)
     if all(policy.drafts is None for policy in policies):
-        reasons_of |= dict.fromkeys(DRAFT_SETTINGS, lambda _: "has no effect without a draft policy")
+        reasons_of |= dict.fromkeys(DRAFT_SETTINGS, lambda _: NO_DRAFT_POLICY)
     for prepared in scenarios:
         for name, reason_of in reasons_of.items():
             value = getattr(prepared.scenario, name)

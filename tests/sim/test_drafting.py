@@ -13,10 +13,10 @@ from lapsd.policies import FCFS, LAS, LPSRPT, SRPT
 from lapsd.policies.drafts import DraftPolicy, Ema, Fixed, Oracle, Survival
 from lapsd.sim.engine.drafting import Drafting, parse_graph_sizes
 from lapsd.sim.engine.simulation import simulate_many
-from lapsd.traces import RoundCost, at_draft_length, price, ragged_round
-from tests.builders import context, profiles
+from lapsd.traces import Profile, RoundCost, at_draft_length, price, ragged_round, trace_from_rounds
+from tests.builders import context, profiles, row, workload
 from tests.capacities import EVERY, OFFLOADING
-from tests.sim.drafting import Scripted, draft_cases, positioned
+from tests.sim.drafting import Scripted, draft_cases, positioned, with_positions
 from tests.sim.equivalence import compiled_run, equal_runs
 from tests.sim.second_simulator import schedule
 
@@ -24,11 +24,11 @@ ENGINES = ("simpy", "compiled")
 COUNTED = ("drafted", "accepted", "first_tokens")
 
 
-def runs_of(work, policy, capacity):
-    past = context(work.priced)
-    return [
-        simulate(work, policy, context=past, capacity=capacity, engine=engine) for engine in ENGINES
-    ]
+def some_work():
+    """A workload of three requests whose trace says what is accepted at each output position."""
+    trace = trace_from_rounds([row(f"r{i}", 5 + i, [1, 0, 3, 2]) for i in range(3)])
+    costs = Profile.constant(draft_ms=1, verify_ms=4)
+    return workload(price(with_positions(trace, 0), costs), [0, 1, 2])
 
 
 @given(draft_cases())
@@ -185,7 +185,7 @@ class Wrong(DraftPolicy):
 @pytest.mark.parametrize("engine", ["simpy", "auto"])
 @pytest.mark.filterwarnings("ignore::lapsd.sim.engine.SlowEngine")
 def test_a_wrong_length_is_refused_in_one_line(how, says, engine):
-    work = positioned(closed=False).example()
+    work = some_work()
     with pytest.raises(ValueError, match="draft policy wrong: choose at") as error:
         simulate(work, FCFS(drafts=Wrong(how=how)), context=context(work.priced), engine=engine)
     assert says in str(error.value)
@@ -193,13 +193,13 @@ def test_a_wrong_length_is_refused_in_one_line(how, says, engine):
 
 
 def test_a_policy_with_true_times_is_refused_with_a_draft_policy():
-    work = positioned(closed=False).example()
+    work = some_work()
     with pytest.raises(ValueError, match="not with a draft policy"):
         simulate(work, SRPT(drafts=Fixed(most=2)), context=context(work.priced))
 
 
 def test_a_draft_policy_without_what_it_reads_is_refused():
-    work = positioned(closed=False).example()
+    work = some_work()
     bare = replace(work.priced.trace, draft_prob=None)
     work = replace(work, priced=price(bare, work.priced.profile))
     past = context(work.priced)
