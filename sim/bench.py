@@ -17,6 +17,7 @@ import numpy as np
 import simpy
 
 from lapsd.policies import FCFS, LPSRPT, Alise, FastServe, Job, LapsSD, Policy, Rank
+from lapsd.policies.drafts import Gated
 from lapsd.sim.experiment.metrics import record_metrics
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.runs import Runs, run
@@ -89,6 +90,12 @@ FIGURES = (
             False,
         )
         for name, memory in MEMORIES.items()
+    ),
+    Figure(
+        "draft_policy",
+        "iterations per second at b = 64 under a draft policy over those with recorded lengths",
+        0.5,
+        False,
     ),
     Figure("user_policy", "speed of a user's policy over that of the same bundled one", 0.5, False),
     Figure(
@@ -245,6 +252,11 @@ def bench(
         progress(f"tight memory: {server.meaning}")
         prepared = in_tight_memory(**server.settings)
         tight[f"memory_{name}"] = iterations_over_timeouts(prepared, server.policy)
+    progress("a draft policy")
+    full = ready(trace, load_profile("llama-7b-h200"), 3_000, batch=64, load=0.95)
+    drafting, recorded = (
+        iterations_over_timeouts(full, FCFS(drafts=drafts)) for drafts in (Gated(), None)
+    )
     progress("a user's policy")
     bundled, own = (timeouts_per_request(typical, p) for p in (LPSRPT(), ShortestRemaining()))
     progress("the paper's runs")
@@ -261,6 +273,7 @@ def bench(
         "batch16_over_timeouts": batched,
         "batch16_irregular": irregular,
         **tight,
+        "draft_policy": drafting / recorded,
         "user_policy": bundled / own,
         "paper_run_ms": paper / 2e6 * 1e3,
         "paper_run_in_timeouts": paper,

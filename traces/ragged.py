@@ -71,8 +71,8 @@ def ragged_round(
     Raises
     ------
     ValueError
-        If the profile covers one draft length only, does not cover the batch size, or a cost could
-        exceed 64 bits.
+        If the profile covers one draft length only, or no draft as long as `most`, does not cover
+        the batch size, or a cost could exceed 64 bits.
     """
     if costs.only_draft_tokens is not None:
         raise ValueError(
@@ -80,6 +80,12 @@ def ragged_round(
             " policy needs a profile with several widths of verification"
         )
     low, high, (part, whole) = around_batch(costs.rounds, batch)
+    for widths in (costs.rounds[size].verify_base_ns for size in (low, high)):
+        if len(widths) > 1 and max(widths) < most + 1:
+            raise ValueError(
+                f"drafts of {most} tokens: the profile prices verifications of up to"
+                f" {max(widths)} tokens per request, so drafts of up to {max(widths) - 1}"
+            )
     sent = np.arange(batch * (most + 1) + 1)
     if len(graph_sizes):
         sizes = np.array(graph_sizes)

@@ -35,7 +35,7 @@ class Scripted(DraftPolicy):
     class State:
         steps: int = 0
 
-    most: int = 5
+    most: int = 4
 
     def choose(self, step):
         step.state.steps += 1
@@ -51,7 +51,7 @@ class Scripted(DraftPolicy):
 @st.composite
 def draft_policies(draw):
     """Draft policies with any parameters."""
-    most = draw(st.integers(1, 6))
+    most = draw(st.integers(1, 4))
     chosen = [
         Off(),
         Fixed(most=most),

@@ -37,6 +37,7 @@ def test_the_benchmark_prints_every_figure_as_json():
         "batch16_over_timeouts",
         "batch16_irregular",
         *(f"memory_{name}" for name in MEMORIES),
+        "draft_policy",
         "user_policy",
         "paper_run_ms",
         "paper_run_in_timeouts",

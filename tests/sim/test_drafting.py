@@ -13,7 +13,15 @@ from lapsd.policies import FCFS, LAS, LPSRPT, SRPT
 from lapsd.policies.drafts import DraftPolicy, Ema, Fixed, Oracle, Survival
 from lapsd.sim.engine.drafting import Drafting, parse_graph_sizes
 from lapsd.sim.engine.simulation import simulate_many
-from lapsd.traces import Profile, RoundCost, at_draft_length, price, ragged_round, trace_from_rounds
+from lapsd.traces import (
+    Profile,
+    RoundCost,
+    at_draft_length,
+    load_profile,
+    price,
+    ragged_round,
+    trace_from_rounds,
+)
 from tests.builders import context, profiles, row, workload
 from tests.capacities import EVERY, OFFLOADING
 from tests.sim.drafting import Scripted, draft_cases, positioned, with_positions
@@ -112,7 +120,7 @@ def test_the_second_simulator_agrees_under_a_draft_policy(case, kind, most):
     assert found.preemptions.tolist() == preempted
 
 
-@given(positioned(closed=False), st.integers(0, 6), st.integers(1, 3), st.booleans())
+@given(positioned(closed=False), st.integers(0, 4), st.integers(1, 3), st.booleans())
 @settings(max_examples=60)
 def test_a_fixed_draft_length_equals_a_trace_replayed_at_that_length(work, n, batch, padded):
     trace = replace(work.priced.trace, accept_prob=None)
@@ -129,9 +137,9 @@ def test_a_fixed_draft_length_equals_a_trace_replayed_at_that_length(work, n, ba
         assert np.array_equal(chosen.drafted, recorded.drafted)
 
 
-@given(profiles(), st.integers(1, 3), st.integers(0, 8), st.integers(0, 500))
+@given(profiles(), st.integers(1, 3), st.integers(0, 4), st.integers(0, 500))
 def test_a_ragged_round_of_equal_lengths_costs_as_a_round(profile, batch, n, contexts):
-    ragged = ragged_round(profile.costs, batch, 8)
+    ragged = ragged_round(profile.costs, batch, 4)
     assert ragged(batch * (n + 1), n, contexts) == RoundCost(profile.costs.rounds, batch)(
         n, contexts
     )
@@ -222,3 +230,10 @@ def test_graph_sizes_must_ascend(text):
 
 def test_every_memory_manager_is_among_the_cases():
     assert {"auto", "paged", "reserve", "fastserve", "alise"} <= set(EVERY)
+
+
+def test_drafts_longer_than_the_profile_prices_are_refused():
+    with pytest.raises(ValueError, match="prices verifications of up to 17 tokens per request"):
+        ragged_round(load_profile("reference").costs, 4, 17)
+    with pytest.raises(ValueError, match="covers rounds of 0 draft tokens only"):
+        ragged_round(load_profile("opt-13b-a100-tables").costs, 4, 2)
