@@ -1,8 +1,8 @@
 """Errors and warnings as a user sees them on the command line: one line each, and an exit code.
 
 Exit codes: 0 done, 1 incomplete (also if the reader of stdout exits first, as `head` does), 2 bad
-input, 130 interrupted. The library raises a `ValueError` for a user's mistake; only the command
-lines turn it into one line of text.
+input, 130 interrupted (143 by SIGTERM, 129 by SIGHUP). The library raises a `ValueError` for a
+user's mistake; only the command lines turn it into one line of text.
 """
 
 import os
@@ -15,6 +15,10 @@ from typing import Any
 from lapsd.traces.streams import safe_streams
 
 DONE, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+class Reported(int):
+    """An exit code whose reason was printed already."""
 
 
 class FormatError(ValueError):
@@ -34,11 +38,12 @@ def run_command(program: str, command: Callable[[], object]) -> int:
         with _warnings_as_lines(program):
             code = _call(command)
         sys.stdout.flush()
-        if code == INTERRUPTED:  # the command-line library returns this code for an interrupt
+        # the command-line library returns this code for an interrupt
+        if code == INTERRUPTED and not isinstance(code, Reported):
             raise KeyboardInterrupt
         return code if isinstance(code, int) else DONE
     except KeyboardInterrupt:
-        return _print_error(program, "interrupted", INTERRUPTED)
+        return _print_error(program, "interrupted", Reported(INTERRUPTED))
     except BrokenPipeError:
         _discard_stdout()  # the reader of a pipe, such as head, has exited
         return INCOMPLETE

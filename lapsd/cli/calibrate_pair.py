@@ -23,7 +23,7 @@ from lapsd.cli.options import verb
 from lapsd.cli.terminal import watch
 from lapsd.policies.text_values import number_from_text
 from lapsd.traces import Trace, save_profile, save_trace
-from lapsd.traces.errors import DONE, INCOMPLETE, run_command
+from lapsd.traces.errors import DONE, INCOMPLETE, INTERRUPTED, Reported, run_command
 from lapsd.traces.files import (
     Kind,
     in_work,
@@ -167,14 +167,15 @@ def command(
     try:
         result = _calibrated(pair, order, settings, journal, limit)
     except (KeyboardInterrupt, torch.OutOfMemoryError) as error:
-        what = "interrupted" if isinstance(error, KeyboardInterrupt) else "out of GPU memory"
+        interrupted = isinstance(error, KeyboardInterrupt)
         total = len(order) * len(settings.draft_tokens)
         print(
-            f"lapsd calibrate: {what}: {len(journal.records)} of {total} requests are saved in"
-            f" {journal.path}; continue with --resume",
+            f"lapsd calibrate: {'interrupted' if interrupted else 'out of GPU memory'}:"
+            f" {len(journal.records)} of {total} requests are saved in {journal.path}; continue"
+            " with --resume",
             file=sys.stderr,
         )
-        return INCOMPLETE
+        return Reported(INTERRUPTED) if interrupted else INCOMPLETE
     finally:
         journal.close()
     if result.complete:
@@ -264,7 +265,7 @@ def _finish(result: Calibration, out: Path, work: Path, budget: Budget) -> int:
         f"lapsd calibrate: interrupted: {out / 'profile.json'} is marked incomplete",
         file=sys.stderr,
     )
-    return INCOMPLETE
+    return Reported(INTERRUPTED)
 
 
 def _trace_names(result: Calibration) -> dict[int, str]:

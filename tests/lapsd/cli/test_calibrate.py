@@ -240,7 +240,7 @@ def test_a_resumed_calibration_gives_the_same_trace(folder, tmp_path, capsys, mo
 
     arguments = [*SMALL, "--greedy", "--out", str(tmp_path)]
     monkeypatch.setattr("lapsd.calibrate.recording.generate", stop_at(4))
-    assert main(arguments) == 1
+    assert main(arguments) == 130
     message = capsys.readouterr().err
     assert "interrupted: 4 of 9 requests are saved in" in message.splitlines()[-1]
     assert main(arguments) == 2
@@ -251,7 +251,7 @@ def test_a_resumed_calibration_gives_the_same_trace(folder, tmp_path, capsys, mo
     assert main([*arguments, "--resume", "--seed", "1"]) == 2
     assert "cannot be resumed: seed was 0, and is 1" in capsys.readouterr().err
     monkeypatch.setattr("lapsd.calibrate.recording.generate", stop_at(7))
-    assert main([*arguments, "--resume"]) == 1
+    assert main([*arguments, "--resume"]) == 130
     assert "7 of 9" in capsys.readouterr().err
     monkeypatch.undo()
     assert main([*arguments, "--resume"]) == 0
@@ -330,7 +330,7 @@ def test_ctrl_c_during_timing_keeps_the_finished_timings(tmp_path, capsys, monke
         "--device",
         "cpu",
     ]
-    assert main([*arguments, "--out", str(tmp_path)]) == 1
+    assert main([*arguments, "--out", str(tmp_path)]) == 130
     assert "is marked incomplete" in capsys.readouterr().err
     profile = load_profile(tmp_path / "profile.json")
     assert list(profile.costs.rounds) == [1]

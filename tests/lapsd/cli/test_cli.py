@@ -71,7 +71,7 @@ def test_out_and_plot_are_written(lapsd, files, tmp_path):
     [
         (["--requests", "0"], "requests=0: must be at least 1"),
         (["--load", "-1"], "load=-1.0: must be above 0"),
-        (["--load", "x"], "'--load'"),
+        (["--load", "x"], "--load 'x': needs a number"),
         (["--seeds", "0"], "seeds=0: must be at least 1"),
         (
             ["--rate", "1", "--load", "1"],
