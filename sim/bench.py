@@ -17,7 +17,7 @@ import numpy as np
 import simpy
 
 from lapsd.policies import FCFS, LPSRPT, Alise, FastServe, Job, LapsSD, Policy, Rank
-from lapsd.policies.drafts import Gated
+from lapsd.policies.drafts import Goodput
 from lapsd.sim.experiment.metrics import record_metrics
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.runs import Runs, run
@@ -255,7 +255,7 @@ def bench(
     progress("a draft policy")
     full = ready(trace, load_profile("llama-7b-h200"), 3_000, batch=64, load=0.95)
     drafting, recorded = (
-        iterations_over_timeouts(full, FCFS(drafts=drafts)) for drafts in (Gated(), None)
+        iterations_over_timeouts(full, FCFS(drafts=drafts)) for drafts in (Goodput(), None)
     )
     progress("a user's policy")
     bundled, own = (timeouts_per_request(typical, p) for p in (LPSRPT(), ShortestRemaining()))

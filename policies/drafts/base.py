@@ -85,8 +85,8 @@ class DraftStep:
     state: Any = None
 
 
-def step_ns(step: Any, tokens: int, longest: int) -> int:
-    """Return the time of a step in nanoseconds.
+def step_ns(step: Any, tokens: int, longest: int) -> float:
+    """Return the time of a step in nanoseconds, without the rounding of the simulated cost.
 
     Parameters
     ----------
@@ -95,9 +95,9 @@ def step_ns(step: Any, tokens: int, longest: int) -> int:
     longest : length of the longest draft.
     """
     sent = step.requests * (longest + 1) if step.padded else tokens
-    base = (step.verify_base[sent] + longest * step.draft_base) // step.divisor
-    per_token = (step.verify_per_token[sent] + longest * step.draft_per_token) // step.divisor
-    return int(base + per_token * step.context)
+    base = step.verify_base[sent] + longest * step.draft_base
+    per_token = step.verify_per_token[sent] + longest * step.draft_per_token
+    return float((base + per_token * step.context) / step.divisor)
 
 
 @dataclass(frozen=True)

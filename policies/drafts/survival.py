@@ -110,19 +110,21 @@ def best_tokens(step: Any, reached: Floats) -> Ints:
         request, (b · most,).
     """
     order = np.argsort(-reached, kind="mergesort")
-    best_longest, best_count, most = 0, 0, step.requests / step_ns(step, step.requests, 0)
-    for longest in range(1, step.most + 1):
-        expected, count = float(step.requests), 0
-        for k in order:
-            if k % step.most < longest:
-                expected += reached[k]
+    requests, deepest = step.requests, step.most
+    places = order % deepest
+    best_longest, best_count, most = 0, 0, requests / step_ns(step, requests, 0)
+    for longest in range(1, deepest + 1):
+        expected, count = float(requests), 0
+        for k in range(len(order)):
+            if places[k] < longest:
+                expected += reached[order[k]]
                 count += 1
-                rate = expected / step_ns(step, step.requests + count, longest)
+                rate = expected / step_ns(step, requests + count, longest)
                 if rate > most:
                     best_longest, best_count, most = longest, count, rate
-    lengths, count = np.zeros(step.requests, np.int64), 0
-    for k in order:
-        if k % step.most < best_longest and count < best_count:
-            lengths[k // step.most] += 1
+    lengths, count = np.zeros(requests, np.int64), 0
+    for k in range(len(order)):
+        if places[k] < best_longest and count < best_count:
+            lengths[order[k] // deepest] += 1
             count += 1
     return lengths

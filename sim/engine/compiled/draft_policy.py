@@ -50,6 +50,7 @@ class BoundDrafts:
     address : int
         Of the compiled method.
     kept : compiled function, which lives as long as this object.
+    reads : names that the policy's code uses.
     """
 
     policy: DraftPolicy
@@ -59,6 +60,7 @@ class BoundDrafts:
     layout: Layout
     state: np.dtype[Any]
     kept: Any
+    reads: frozenset[str]
 
     @cached_property
     def parameters(self) -> Parameters:
@@ -95,6 +97,9 @@ class BoundDrafts:
             "late": self.drafting.late,
             "sees_truth": self.policy.clairvoyant,
             "confident": self.policy.confident,
+            "columns": sum(
+                1 << place for place, name in enumerate(COLUMNS_AND_TRUTH) if name in self.reads
+            ),
         }
 
 
@@ -114,7 +119,8 @@ def bind_drafts(
     """
     refuse_late(policy, drafting)
     bound = policy.bind(context)
-    layout = layout_of(bound, names_used(functions_reached(type(bound), METHODS)))
+    names = names_used(functions_reached(type(bound), METHODS))
+    layout = layout_of(bound, names)
     if layout not in _COMPILED:
         try:
             _COMPILED[layout] = _compile(bound, layout)
@@ -124,7 +130,7 @@ def bind_drafts(
     if isinstance(found, str):
         return NotCompilable(found)
     kept, state = found
-    return BoundDrafts(bound, context, drafting, kept.address, layout, state, kept)
+    return BoundDrafts(bound, context, drafting, kept.address, layout, state, kept, names)
 
 
 def _compile(policy: DraftPolicy, layout: Layout) -> tuple[Any, np.dtype[Any]]:

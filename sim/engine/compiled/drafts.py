@@ -80,31 +80,43 @@ def by_arrival(s: Server) -> None:
 
 @compiled
 def fill_columns(s: Server) -> int:
-    """Write what the policy sees of each request that decodes; return their number."""
-    requests, batch, columns = 0, s.at.batch, s.drafts.columns
+    """Write what the policy reads of each request that decodes; return their number."""
+    requests = 0
     for k in range(s.at.running):
         i = s.running[k]
         job = s.jobs[i]
         if job.uncomputed_tokens > 0 or (s.at.prefill == IN_STEPS and job.given_tokens == 0):
             continue
         s.drafts.decoding[requests] = i
-        tokens, rounds, rejected = job.tokens, job.rounds, job.rejected
-        drafted, accepted = job.drafted, job.accepted
-        if s.at.late:
-            tokens, rounds, rejected = job.seen_tokens, max(0, rounds - 1), job.seen_rejected
-            drafted, accepted = job.seen_drafted, job.seen_accepted
-        columns[requests] = job.prompt_tokens + tokens
-        columns[batch + requests] = tokens
-        columns[2 * batch + requests] = rounds
-        columns[3 * batch + requests] = drafted
-        columns[4 * batch + requests] = accepted
-        columns[5 * batch + requests] = rejected
-        columns[6 * batch + requests] = job.predicted_tokens
-        columns[7 * batch + requests] = acceptable(s, i) if s.at.sees_truth else 0
         if s.at.confident:
             fill_confidence(s, i, requests)
         requests += 1
+    for column in range(len(COLUMNS_AND_TRUTH)):
+        if (s.at.columns >> column) & 1:
+            for k in range(requests):
+                s.drafts.columns[column * s.at.batch + k] = seen(s, s.drafts.decoding[k], column)
     return requests
+
+
+@compiled
+def seen(s: Server, i: int, column: int) -> int:
+    """Return an entry of a column: one of `COLUMNS_AND_TRUTH`."""
+    job, late = s.jobs[i], s.at.late
+    if column == 0:
+        return job.prompt_tokens + (job.seen_tokens if late else job.tokens)
+    if column == 1:
+        return job.seen_tokens if late else job.tokens
+    if column == 2:
+        return max(0, job.rounds - 1) if late else job.rounds
+    if column == 3:
+        return job.seen_drafted if late else job.drafted
+    if column == 4:
+        return job.seen_accepted if late else job.accepted
+    if column == 5:
+        return job.seen_rejected if late else job.rejected
+    if column == 6:
+        return job.predicted_tokens
+    return acceptable(s, i) if s.at.sees_truth else 0
 
 
 @compiled
@@ -129,7 +141,7 @@ def fill_numbers(s: Server, requests: int) -> None:
     """Write the rest of the policy's record: numbers, lengths of arrays, and costs."""
     step, context = s.drafts.step, 0
     for k in range(requests):
-        context += s.drafts.columns[k]
+        context += seen(s, s.drafts.decoding[k], 0)
     step[REQUESTS], step[WAITING], step[CONTEXT] = requests, s.at.waiting, context
     step[LAST], step[LAST + 1] = s.at.last_requests, s.at.last_drafted
     step[LAST + 2], step[LAST + 3] = s.at.last_accepted, s.at.last_length

@@ -72,6 +72,7 @@ DRAFTS = (
     "late",  # whether the policy sees requests as they were a round ago
     "sees_truth",
     "confident",
+    "columns",  # those that the policy reads, as bits
 )
 ADDRESSES = ("jobs_address", "keys_address", "out_address")
 STATE = (
