@@ -87,7 +87,7 @@ def test_a_policy_that_raises_is_refused_before_any_model_is_loaded(tmp_path, ca
     out = tmp_path / "out"
     assert cli.main(["--policy", f"{__name__}.Broken", "--requests", "3", "--out", str(out)]) == 2
     error = capsys.readouterr().err
-    assert "policy fcfs: rank of request 0 at" in error
+    assert "policy Broken: rank of request 0 at" in error
     assert "no_such_attribute" in error
     assert not out.exists()
 
