@@ -14,11 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapsd.policies import NEVER, Policy
-from lapsd.policies.drafts import DraftContext, DraftPolicy, DraftStep
+from lapsd.policies.drafts import DraftContext, DraftPolicy, DraftStep, Fixed
 from lapsd.policies.drafts.calls import lengths_of, name_of
 from lapsd.sim.engine.recorded import Recorded
 from lapsd.sim.engine.request import Request
-from lapsd.traces import Costs, PricedTrace, RaggedRound, Workload, accepted_runs, ragged_round
+from lapsd.traces import (
+    Costs,
+    PricedTrace,
+    RaggedRound,
+    Trace,
+    Workload,
+    accepted_runs,
+    ragged_round,
+)
+from lapsd.traces.pricing import progress
 
 Ints = NDArray[np.int64]
 
@@ -117,23 +126,61 @@ _RUNS: WeakKeyDictionary[PricedTrace, Ints] = WeakKeyDictionary()
 ACCEPTANCE_STREAM = 7  # of the random draws that decide which proposals are accepted
 
 
-def runs_of(priced: PricedTrace) -> Ints:
+def runs_of(priced: PricedTrace, drafts: DraftPolicy) -> Ints:
     """Return, by output position of all rows, how many proposals are accepted in a row.
+
+    A trace without columns by position says enough for some policies; see `runs_of_rounds`.
 
     Raises
     ------
     ValueError
         If the trace does not say it.
     """
+    trace = priced.trace
+    if trace.accept_prob is None and trace.acceptable is None:
+        return runs_of_rounds(trace, drafts)
     if priced not in _RUNS:
         rng = np.random.default_rng(ACCEPTANCE_STREAM)
-        _RUNS[priced] = np.ascontiguousarray(accepted_runs(priced.trace, rng), dtype=np.int64)
+        _RUNS[priced] = np.ascontiguousarray(accepted_runs(trace, rng), dtype=np.int64)
     return _RUNS[priced]
+
+
+def runs_of_rounds(trace: Trace, drafts: DraftPolicy) -> Ints:
+    """Return the runs that recorded rounds of one draft length n tell.
+
+    A round tells what is accepted at its own positions, but not after n accepted tokens. Rounds of
+    a fixed length k never begin or end there if k + 1 divides n + 1; so only such a length, or
+    none, can be cut out of the recorded rounds.
+
+    Raises
+    ------
+    ValueError
+        For any other policy.
+    """
+    lengths = np.unique(trace.drafted).tolist()
+    fits = isinstance(drafts, Fixed) and (lengths[0] + 1) % (drafts.most + 1) == 0
+    if drafts.most and not (fits and len(lengths) == 1):
+        recorded = f"{lengths[0]} to {lengths[-1]}" if len(lengths) > 1 else str(lengths[0])
+        raise ValueError(
+            f"draft policy {name_of(drafts)}: the trace holds neither 'acceptable' nor"
+            f" 'accept_prob'; its rounds of {recorded} draft tokens only tell what off accepts, or"
+            " fixed:most=K where K + 1 divides that number + 1"
+        )
+    runs = np.zeros(int(trace.output_tokens.sum()), dtype=np.int64)
+    emitted, context = progress(trace)
+    starts = context - np.repeat(trace.prompt_tokens, trace.rounds)
+    starts += np.repeat(trace.output_offsets[:-1], trace.rounds)
+    for start, accepted, length in zip(
+        starts.tolist(), trace.accepted.tolist(), emitted.tolist(), strict=True
+    ):
+        taken = min(accepted, length)
+        runs[start : start + taken] = np.arange(taken, 0, -1)
+    return runs
 
 
 def positions_of(priced: PricedTrace, rows: Sequence[int], drafts: DraftPolicy) -> list[Recorded]:
     """Return the rounds of each request of some rows, none of which has run."""
-    offsets, runs = priced.trace.output_offsets, runs_of(priced)
+    offsets, runs = priced.trace.output_offsets, runs_of(priced, drafts)
     return [
         Positions(priced, row, runs[offsets[row] : offsets[row + 1]].tolist(), drafts.most)
         for row in rows

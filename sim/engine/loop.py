@@ -178,7 +178,7 @@ def commit_round(s: Server, i: int, round_ns: int) -> None:
     job.drafted += drafted
     job.accepted += accepted
     job.rounds += 1
-    if s.at.choose:
+    if s.at.choose_drafts:
         note_round(s, i, drafted, accepted)
     if job.rounds == 1:
         job.first_token_ns = s.at.now_ns

@@ -16,6 +16,7 @@ from lapsd.sim.engine.simulation import simulate_many
 from lapsd.traces import (
     Profile,
     RoundCost,
+    accepted_runs,
     at_draft_length,
     load_profile,
     price,
@@ -218,7 +219,7 @@ def test_a_draft_policy_without_what_it_reads_is_refused():
         simulate(work, FCFS(drafts=Survival(confidence=True)), context=past, capacity=late)
     bare = replace(bare, acceptable=None)
     work = replace(work, priced=price(bare, work.priced.profile))
-    with pytest.raises(ValueError, match="holds no 'accept_prob'"):
+    with pytest.raises(ValueError, match="holds neither 'acceptable' nor"):
         simulate(work, FCFS(drafts=Oracle()), context=past)
 
 
@@ -237,3 +238,23 @@ def test_drafts_longer_than_the_profile_prices_are_refused():
         ragged_round(load_profile("reference").costs, 4, 17)
     with pytest.raises(ValueError, match="covers rounds of 0 draft tokens only"):
         ragged_round(load_profile("opt-13b-a100-tables").costs, 4, 2)
+
+
+@given(st.data(), st.sampled_from([(5, 2), (5, 1), (3, 1), (7, 3), (4, 0), (2, 0)]))
+@settings(max_examples=40)
+def test_rounds_of_one_length_can_be_cut_to_some_shorter_lengths(data, lengths):
+    recorded, shorter = lengths
+    work = data.draw(positioned(closed=False))
+    trace, rng = work.priced.trace, np.random.default_rng(data.draw(st.integers(0, 99)))
+    certain = replace(trace, accept_prob=(rng.random(len(trace.acceptable)) < 0.7).astype(float))
+    trace = replace(certain, acceptable=accepted_runs(certain, rng), accept_prob=None)
+    rounds = at_draft_length(trace, recorded, np.random.default_rng(0))
+    known = replace(work, priced=price(rounds, work.priced.profile))
+    bare = replace(work, priced=price(replace(rounds, acceptable=None), work.priced.profile))
+    policy = FCFS(drafts=Fixed(most=shorter))
+    runs = [
+        simulate(w, policy, context=context(work.priced), engine="simpy") for w in (known, bare)
+    ]
+    assert equal_runs(*runs)
+    with pytest.raises(ValueError, match=r"holds neither 'acceptable' nor"):
+        simulate(bare, FCFS(drafts=Ema(most=2)), context=context(work.priced))

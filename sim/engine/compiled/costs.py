@@ -10,7 +10,7 @@ from lapsd.sim.engine.compiled.flat_server import IN_STEPS, MOVED_QUANTISED, NOT
 @compiled
 def next_drafted(s: Server, i: int) -> int:
     """Return the draft tokens of a request's next round, from its position in the output."""
-    if s.at.choose:
+    if s.at.choose_drafts:
         return s.jobs[i].next_drafted
     return s.drafted[s.jobs[i].first_round + s.jobs[i].rounds]
 
@@ -18,7 +18,7 @@ def next_drafted(s: Server, i: int) -> int:
 @compiled
 def next_round(s: Server, i: int) -> tuple[int, int, int]:
     """Return the drafted, accepted and emitted tokens of a request's next round."""
-    if s.at.choose:
+    if s.at.choose_drafts:
         job = s.jobs[i]
         accepted = min(job.next_drafted, acceptable(s, i))
         return job.next_drafted, accepted, min(accepted + 1, job.output_tokens - job.tokens)
@@ -43,7 +43,7 @@ def next_needed(s: Server, i: int) -> int:
     """Return the tokens that a request's next round may compute: the longest draft that may be
     chosen, and one.
     """
-    return (s.at.most if s.at.choose else next_drafted(s, i)) + 1
+    return (s.at.most if s.at.choose_drafts else next_drafted(s, i)) + 1
 
 
 @compiled
@@ -118,7 +118,7 @@ def step_ns(s: Server) -> int:
         above = timed_step_ns(s, s.steps.sizes[row + 1], tokens, contexts, computed, most)
         return below + (above - below) * s.steps.sizes[row + 2] // s.steps.sizes[row + 3]
     round_ns = 0
-    if decoding and s.at.choose:
+    if decoding and s.at.choose_drafts:
         round_ns = ragged_round_ns(s, decoding, tokens, most, contexts)
     elif decoding:
         at = decoding * s.at.draft_lengths + most

@@ -85,7 +85,7 @@ class BoundDrafts:
     def fields(self, tables: flat.DraftTables) -> dict[str, int]:
         """Return the fields of a server's record that say how drafts are chosen and verified."""
         return {
-            "choose": self.address,
+            "choose_drafts": self.address,
             "draft_policy": self.parameters.address,
             "step_address": tables.step.ctypes.data,
             "lengths_address": tables.lengths.ctypes.data,
@@ -213,7 +213,7 @@ def draft_tables(
         columns=np.zeros(len(COLUMNS_AND_TRUTH) * batch, dtype=np.int64),
         lengths=np.zeros(batch, dtype=np.int64),
         decoding=np.zeros(batch, dtype=np.int64),
-        runs=runs_of(priced),
+        runs=runs_of(priced, bound.policy),
         verify_at=at,
         verify_base=base,
         verify_per_token=per_token,

@@ -37,7 +37,7 @@ def draft(s: Server) -> int:
     """Let the draft policy choose the draft lengths of the next step; return the time of a switch
     to another length.
     """
-    if s.at.choose == 0:
+    if s.at.choose_drafts == 0:
         return 0
     by_arrival(s)
     requests = fill_columns(s)
@@ -45,7 +45,7 @@ def draft(s: Server) -> int:
         return 0
     fill_numbers(s, requests)
     error = call(
-        s.at.choose, s.at.draft_policy, s.at.step_address, s.at.now_ns, s.at.lengths_address
+        s.at.choose_drafts, s.at.draft_policy, s.at.step_address, s.at.now_ns, s.at.lengths_address
     )
     if error:
         fail(s, error, CHOOSE, 0)

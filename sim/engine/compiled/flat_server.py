@@ -60,7 +60,7 @@ COSTS = (
 )
 POLICY = ("policy", "rank", "on_round", "on_event", "remaining_ns", "wake", "ages")
 DRAFTS = (
-    "choose",  # method of the draft policy; 0: drafts are as recorded
+    "choose_drafts",  # method of the draft policy; 0: drafts are as recorded
     "draft_policy",
     "step_address",
     "lengths_address",
