@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from lapsd.policies.base import NEVER, Event, Lengths, Policy, PolicyContext, Rank
-from lapsd.policies.contract import check_class
+from lapsd.policies.contract import check_class, title_of
+from lapsd.policies.drafts.base import DraftPolicy
 from lapsd.policies.seen import Permission, SeenJob, new_state
 
 PLAIN = frozenset({int, float, bool})
@@ -22,7 +23,11 @@ TRUTH = (bool, np.bool_, int, np.integer)
 MOST_SHOWN = 80  # characters of a value in a message
 
 
-def name_of(policy: Policy | type[Policy]) -> str:
+Own = Policy | DraftPolicy
+"""What a user may define."""
+
+
+def name_of(policy: Own | type[Own]) -> str:
     """Return the name of the policy, or of a class of policies, that users type."""
     return policy.name if isinstance(policy, type) else type(policy).name
 
@@ -34,7 +39,7 @@ def no_progress(policy: Policy, now_ns: int, waiting: int, why: str) -> ValueErr
     )
 
 
-def raised(policy: Policy | type[Policy], method: str, error: BaseException) -> ValueError:
+def raised(policy: Own | type[Own], method: str, error: BaseException) -> ValueError:
     """Return the error for an exception in a method of a policy; `sys.exit` is one as well.
 
     Parameters
@@ -48,7 +53,8 @@ def raised(policy: Policy | type[Policy], method: str, error: BaseException) -> 
     """
     if isinstance(error, KeyboardInterrupt):
         raise error
-    return ValueError(f"policy {name_of(policy)}: {method} raised {described(error)}")
+    kind = policy if isinstance(policy, type) else type(policy)
+    return ValueError(f"{title_of(kind)} {name_of(policy)}: {method} raised {described(error)}")
 
 
 def described(error: BaseException) -> str:

@@ -14,6 +14,11 @@ Kind = type[Policy] | type[DraftPolicy]
 NAME = re.compile(r"[\w.-]+")
 
 
+def title_of(kind: Kind) -> str:
+    """Return what messages call such a class."""
+    return "draft policy" if issubclass(kind, DraftPolicy) else "policy"
+
+
 def check_class(kind: Kind) -> None:
     """Check the class of a policy or of a draft policy.
 
@@ -23,7 +28,7 @@ def check_class(kind: Kind) -> None:
         If its name cannot be part of results, it defines no rank or no choose, its parameters are
         not fields of a frozen dataclass, or its State holds anything but numbers.
     """
-    where = f"policy {kind.__name__}"
+    where = f"{title_of(kind)} {kind.__name__}"
     if not isinstance(kind.name, str) or not NAME.fullmatch(kind.name):
         raise ValueError(
             f"{where}: name={kind.name!r}: must consist of letters, digits, '.', '-' and '_'"
@@ -58,13 +63,13 @@ def check_state(kind: Kind) -> Mapping[str, type]:
         found = state_types(state)
     except Exception as error:
         raise ValueError(
-            f"policy {kind.name}: State must be a dataclass whose fields have defaults"
+            f"{title_of(kind)} {kind.name}: State must be a dataclass whose fields have defaults"
         ) from error
     for name, field_type in found.items():
         if field_type not in ACCEPTED:
             raise ValueError(
-                f"policy {kind.name}: State.{name} is of type {field_type.__name__}: must be"
-                " int, float or bool"
+                f"{title_of(kind)} {kind.name}: State.{name} is of type {field_type.__name__}:"
+                " must be int, float or bool"
             )
     return found
 
@@ -83,7 +88,10 @@ def check_parameters(kind: Kind) -> None:
         Naming the policy and the parameter.
     """
     for parameter in parameters_of(kind):
-        place, default = f"policy {kind.name}: parameter {parameter.name}", parameter.default
+        place, default = (
+            f"{title_of(kind)} {kind.name}: parameter {parameter.name}",
+            parameter.default,
+        )
         if default is MISSING and parameter.default_factory is MISSING:
             raise ValueError(f"{place}: has no default")
         try:

@@ -125,10 +125,11 @@ def state_types(kind: Any) -> dict[str, type]:
 
 
 @cache
-def guarded(kind: Any) -> Any:
+def guarded(kind: Any, where: str) -> Any:
     """Return a State class whose objects take values of the right types, and only with permission.
 
-    A copy of such an object, and a comparison with one, is of the class itself.
+    Messages name a field after `where`. A copy of such an object, and a comparison with one, is of
+    the class itself.
     """
     types, store = state_types(kind), kind.__setattr__
 
@@ -139,20 +140,20 @@ def guarded(kind: Any) -> Any:
         def __setattr__(self, name: str, value: Any) -> None:
             expected = types.get(name)
             if expected is None or not self._permission.given:
-                refuse(f"job.state.{name}")
+                refuse(f"{where}.{name}")
             elif type(value) is not expected:
-                check_type(f"job.state.{name}", value, expected)
+                check_type(f"{where}.{name}", value, expected)
             store(self, name, value)
 
         def __delattr__(self, name: str) -> None:
-            refuse(f"job.state.{name}")
+            refuse(f"{where}.{name}")
 
     return Guarded
 
 
-def new_state(kind: Any, permission: Permission) -> Any:
+def new_state(kind: Any, permission: Permission, where: str = "job.state") -> Any:
     """Return a new State of a class, which its methods may write to with permission."""
-    state = object.__new__(guarded(kind))
+    state = object.__new__(guarded(kind, where))
     object.__setattr__(state, "_permission", permission)
     state.__init__()
     return state

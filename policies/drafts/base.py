@@ -18,9 +18,14 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-@dataclass(slots=True)
+LONGEST = 64  # draft tokens that a draft policy may choose for a request
+
+
+@dataclass(frozen=True, slots=True)
 class DraftStep:
     """The requests of a step that decode, b in number, and what the step costs.
+
+    A policy reads it, and writes at most the fields of `state`.
 
     Attributes
     ----------
@@ -83,6 +88,13 @@ class DraftStep:
     divisor: int
     padded: bool
     state: Any = None
+
+    def __post_init__(self) -> None:
+        for name in ARRAYS:
+            getattr(self, name).flags.writeable = False
+
+
+ARRAYS = tuple(name for name, kind in DraftStep.__annotations__.items() if kind in (Ints, Floats))
 
 
 def step_ns(step: Any, tokens: int, longest: int) -> float:
@@ -159,8 +171,8 @@ class DraftPolicy:
             cls.name = cls.__name__
 
     def __post_init__(self) -> None:
-        if not 0 <= self.most <= 64:
-            raise ValueError(f"{self.name}: most={self.most}: must be between 0 and 64")
+        if not 0 <= self.most <= LONGEST:
+            raise ValueError(f"{self.name}: most={self.most}: must be between 0 and {LONGEST}")
 
     def bind(self, context: DraftContext) -> Self:
         """Return the policy for one run, with what it needs of `context`; called once per run."""

@@ -1,16 +1,56 @@
-"""The call of a draft policy for a step, and the errors in what it returns.
+"""The calls of a draft policy's methods, and the errors in what they return, write or raise.
 
-Each error is a `ValueError` of one line that names the policy and the time.
+Each error is a `ValueError` of one line that names the policy, the method and the time.
 """
+
+import copy
+from typing import Any
 
 import numpy as np
 
-from lapsd.policies.drafts.base import DraftPolicy, DraftStep, Ints
+from lapsd.policies.calls import TRUTH, raised, shown
+from lapsd.policies.contract import check_class
+from lapsd.policies.drafts.base import LONGEST, DraftContext, DraftPolicy, DraftStep, Ints
+from lapsd.policies.seen import Permission, new_state
 
 
 def name_of(policy: DraftPolicy) -> str:
     """Return the name of the draft policy that users type."""
     return type(policy).name
+
+
+def bound_drafts(policy: DraftPolicy, context: DraftContext) -> DraftPolicy:
+    """Return a draft policy for one run: `bind` of a copy, so that no run changes another one.
+
+    Raises
+    ------
+    ValueError
+        If its class is not as `check_class` says, or `bind` or a property raises or returns what it
+        must not.
+    """
+    check_class(type(policy))
+    method = "bind"
+    try:
+        made = copy.deepcopy(policy).bind(context)
+        if not isinstance(made, DraftPolicy):
+            raise TypeError(f"it must return a draft policy, and returns {shown(made)}")
+        for method in ("clairvoyant", "confident"):
+            if not isinstance(answer := getattr(made, method), TRUTH):
+                raise TypeError(f"it must be True or False, and is {shown(answer)}")
+        method, most = "most", made.most
+        if not isinstance(most, int) or not 0 <= most <= LONGEST:
+            raise ValueError(f"must be a whole number from 0 to {LONGEST}, and is {shown(most)}")
+    except BaseException as error:
+        raise raised(policy, method, error) from error
+    for value in vars(made).values():
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False
+    return made
+
+
+def state_of(policy: DraftPolicy) -> Any:
+    """Return the State that a draft policy keeps in a run; None where it declares none."""
+    return None if policy.State is None else new_state(policy.State, Permission(), "step.state")
 
 
 def lengths_of(policy: DraftPolicy, step: DraftStep, now_ns: int) -> Ints:
@@ -25,8 +65,8 @@ def lengths_of(policy: DraftPolicy, step: DraftStep, now_ns: int) -> Ints:
     where = f"draft policy {name_of(policy)}: choose at {now_ns} ns"
     try:
         lengths = policy.choose(step)
-    except Exception as error:
-        raise ValueError(f"{where} raised {type(error).__name__}: {error}") from error
+    except BaseException as error:
+        raise raised(policy, f"choose at {now_ns} ns", error) from error
     if not isinstance(lengths, np.ndarray) or lengths.dtype.kind not in "iu":
         kind = lengths.dtype if isinstance(lengths, np.ndarray) else type(lengths).__name__
         raise ValueError(f"{where} returned {kind}: must be an array of whole numbers")

@@ -2,6 +2,7 @@
 
 from dataclasses import MISSING
 
+from lapsd.policies.calls import raised
 from lapsd.policies.contract import parameters_of
 from lapsd.policies.drafts.base import DraftPolicy
 from lapsd.policies.drafts.ema import Ema
@@ -51,9 +52,13 @@ def parse_draft_policy(spec: str) -> DraftPolicy:
     """
     name, colon, rest = spec.partition(":")
     made = draft_policy_class(name)
-    return made(
-        **parse_parameters("draft policy", name, parameters_of(made), rest if colon else None)
-    )
+    values = parse_parameters("draft policy", name, parameters_of(made), rest if colon else None)
+    try:
+        return made(**values)
+    except BaseException as error:
+        if DRAFT_POLICIES.get(name) is made:
+            raise  # its errors say all of it
+        raise raised(made, "__init__", error) from error
 
 
 def draft_spec_of(policy: DraftPolicy) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lapsd.policies import NEVER, Policy
 from lapsd.policies.drafts import DraftContext, DraftPolicy, DraftStep, Fixed
-from lapsd.policies.drafts.calls import lengths_of, name_of
+from lapsd.policies.drafts.calls import bound_drafts, lengths_of, name_of, state_of
 from lapsd.sim.engine.recorded import Recorded
 from lapsd.sim.engine.request import Request
 from lapsd.traces import (
@@ -257,7 +257,7 @@ class Drafter:
     _rounds: dict[int, RaggedRound] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.state = None if self.policy.State is None else self.policy.State()
+        self.state = state_of(self.policy)
 
     @classmethod
     def of(
@@ -270,11 +270,12 @@ class Drafter:
         ValueError
             If the trace or the profile does not say what the policy needs.
         """
+        policy = bound_drafts(policy, context)
         refuse_late(policy, drafting)
         priced = workload.priced
         confidence = confidence_of(priced, policy, context)
         starts = priced.trace.output_offsets[workload.rows].tolist()
-        return cls(policy.bind(context), drafting, priced.profile.costs, confidence, starts)
+        return cls(policy, drafting, priced.profile.costs, confidence, starts)
 
     def draft(self, requests: Sequence[Request], waiting: int, now_ns: int) -> int:
         """Choose the draft lengths of the requests that decode; return the time of a switch."""

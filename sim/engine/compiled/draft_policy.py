@@ -17,7 +17,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from lapsd.policies.drafts import DraftContext, DraftPolicy, DraftStep
-from lapsd.policies.drafts.calls import lengths_of, name_of
+from lapsd.policies.drafts.calls import bound_drafts, lengths_of, name_of
 from lapsd.sim.engine.compiled import flat_server as flat
 from lapsd.sim.engine.compiled.cache import cache_folder
 from lapsd.sim.engine.compiled.call import FUNCTIONS
@@ -117,8 +117,8 @@ def bind_drafts(
     ValueError
         If the policy reads what an engine that decides late does not know.
     """
-    refuse_late(policy, drafting)
-    bound = policy.bind(context)
+    bound = bound_drafts(policy, context)
+    refuse_late(bound, drafting)
     names = names_used(functions_reached(type(bound), METHODS))
     layout = layout_of(bound, names)
     if layout not in _COMPILED:
@@ -251,13 +251,18 @@ def step_at(address: int, state: Any) -> DraftStep:
 
 
 def explain_drafts(bound: BoundDrafts, tables: flat.DraftTables, now_ns: int) -> ValueError:
-    """Return the error of `choose`, by calling it again in Python."""
-    state = None if bound.policy.State is None else bound.policy.State()
-    try:
-        lengths_of(bound.policy, step_at(tables.step.ctypes.data, state), now_ns)
-    except ValueError as error:
-        return error
-    return ValueError(f"draft policy {name_of(bound.policy)}: choose at {now_ns} ns failed")
+    """Return the error of `choose`, by calling it again in Python, unless it has a State, which it
+    has written to.
+    """
+    if not bound.state.names:
+        try:
+            lengths_of(bound.policy, step_at(tables.step.ctypes.data, None), now_ns)
+        except ValueError as error:
+            return error
+    return ValueError(
+        f"draft policy {name_of(bound.policy)}: choose at {now_ns} ns raised an exception or"
+        " returned what it must not, which engine=simpy names"
+    )
 
 
 def _interpreted(dtype: np.dtype[Any]) -> int:

@@ -208,8 +208,9 @@ def serve_planned(planned: Sequence[PlannedRun], capacity: Capacity) -> list[Run
     servers["jobs_address"] = jobs.ctypes.data + starts[:-1] * JOB.itemsize
     for some in _that_run_together(servers, drafts, tables):
         serve(some, arrays)
+        _refuse_failed(planned, servers, jobs, starts, tables)
     del states, parameters  # to which the records point
-    return _runs_of(planned, servers, jobs, starts, tables)
+    return _runs_of(planned, servers, jobs, starts)
 
 
 def _all_jobs(
@@ -314,20 +315,29 @@ def _that_run_together(
         yield servers[k : k + 1]
 
 
-def _runs_of(
+def _refuse_failed(
     planned: Sequence[PlannedRun],
     servers: NDArray[Any],
     jobs: NDArray[Any],
     starts: NDArray[np.int64],
     tables: flat.DraftTables,
-) -> list[Run]:
-    """Return what happened to the requests of each run; their arrays are parts of one."""
-    ends = starts.tolist()
+) -> None:
+    """Raise the error of the first run that failed, before what the records point to is gone."""
     for k in np.flatnonzero(servers["error"])[:1].tolist():
         drafts = planned[k].drafts
         if servers[k]["error_method"] == flat.CHOOSE and drafts is not None:
             raise explain_drafts(drafts, tables, int(servers[k]["error_ns"]))
-        raise _error_of(planned[k].bound.policy, servers[k], jobs[ends[k] : ends[k + 1]])
+        raise _error_of(planned[k].bound.policy, servers[k], jobs[starts[k] : starts[k + 1]])
+
+
+def _runs_of(
+    planned: Sequence[PlannedRun],
+    servers: NDArray[Any],
+    jobs: NDArray[Any],
+    starts: NDArray[np.int64],
+) -> list[Run]:
+    """Return what happened to the requests of each run; their arrays are parts of one."""
+    ends = starts.tolist()
     names = [name for name in COLUMNS if name != "service_ns"]
     columns = {name: np.ascontiguousarray(jobs[name]) for name in names}
     columns["service_ns"] = jobs["prefill_ns"] + jobs["service_ns"]
