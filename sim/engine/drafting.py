@@ -5,7 +5,7 @@ accepted depends on the position in the output. `Drafting` says how an engine ve
 `Drafter` asks the policy before each step. The compiled loop has the same in `compiled/drafts.py`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -13,10 +13,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from lapsd.policies import NEVER, Policy
+from lapsd.policies import Policy
 from lapsd.policies.drafts import DraftContext, DraftPolicy, DraftStep, Fixed
 from lapsd.policies.drafts.calls import bound_drafts, lengths_of, name_of, state_of
-from lapsd.sim.engine.recorded import Recorded
+from lapsd.sim.engine.recorded import Recorded, RoundsSoFar
 from lapsd.sim.engine.request import Request
 from lapsd.traces import (
     Costs,
@@ -75,7 +75,7 @@ def parse_graph_sizes(text: str | None) -> tuple[int, ...]:
     return sizes
 
 
-class Positions(Recorded):
+class Positions(RoundsSoFar):
     """The rounds of a request so far, made from the positions at which they began.
 
     Parameters
@@ -85,21 +85,12 @@ class Positions(Recorded):
     """
 
     def __init__(self, priced: PricedTrace, row: int, runs: Sequence[int], most: int) -> None:
-        self.prompt_tokens = int(priced.trace.prompt_tokens[row])
-        self.prefill_ns = int(priced.prefill_ns[row])
-        self.runs, self.most, self.rounds = runs, most, NEVER
-        self.emitted, self.round_drafted = [], []
-        self.tokens, self.drafted, self.accepted, self.rates = [0], [0], [0], [0.0]
-        self.rejected = [0]
-        self.looks_ahead = [self.prompt_tokens + most + 1]
+        super().__init__(int(priced.trace.prompt_tokens[row]), most)
+        self.prefill_ns, self.runs = int(priced.prefill_ns[row]), runs
 
     @property
     def output_tokens(self) -> int:
         return len(self.runs)
-
-    @property
-    def longest_draft(self) -> int:
-        return self.most
 
     @property
     def acceptable(self) -> int:
@@ -109,17 +100,9 @@ class Positions(Recorded):
     def draft(self, length: int) -> None:
         """Append the next round, with so many draft tokens."""
         accepted = min(length, self.acceptable)
-        emitted = min(accepted + 1, len(self.runs) - self.tokens[-1])
-        self.emitted.append(emitted)
-        self.round_drafted.append(length)
-        self.tokens.append(self.tokens[-1] + emitted)
-        self.drafted.append(self.drafted[-1] + length)
-        self.accepted.append(self.accepted[-1] + accepted)
-        self.rejected.append(self.rejected[-1] + (accepted < length))
-        self.rates.append(self.accepted[-1] / self.drafted[-1] if self.drafted[-1] else 0.0)
-        self.looks_ahead.append(self.prompt_tokens + self.tokens[-1] + self.most + 1)
-        if self.tokens[-1] == len(self.runs):
-            self.rounds = len(self.emitted)
+        left = len(self.runs) - self.tokens[-1]
+        emitted = min(accepted + 1, left)
+        self.add(length, emitted, accepted, last=emitted == left)
 
 
 _RUNS: WeakKeyDictionary[PricedTrace, Ints] = WeakKeyDictionary()
@@ -204,6 +187,9 @@ class Confidence:
     beyond: float
 
 
+NO_CONFIDENCE = Confidence(np.zeros(0), 0.0)
+
+
 def confidence_of(priced: PricedTrace, drafts: DraftPolicy, context: DraftContext) -> Confidence:
     """Return the calibrated confidences of a trace; an empty array if the policy reads none.
 
@@ -213,7 +199,7 @@ def confidence_of(priced: PricedTrace, drafts: DraftPolicy, context: DraftContex
         If the trace or its training half holds none.
     """
     if not drafts.confident:
-        return Confidence(np.zeros(0), 0.0)
+        return NO_CONFIDENCE
     probabilities = priced.trace.draft_prob
     if probabilities is None or not len(context.confidence):
         raise ValueError(
@@ -243,18 +229,21 @@ class Drafter:
     Parameters
     ----------
     policy : bound.
+    costs : what steps take.
     starts : first output position of each request in `confidence`, by index.
+    known : what the policy takes the costs of steps for; None: `costs`.
     """
 
     policy: DraftPolicy
     drafting: Drafting
     costs: Costs
-    confidence: Confidence
-    starts: Sequence[int]
+    confidence: Confidence = NO_CONFIDENCE
+    starts: Sequence[int] = ()
+    known: Costs | None = None
     last: LastStep = NO_STEP
     before: LastStep = NO_STEP
     state: Any = None
-    _rounds: dict[int, RaggedRound] = field(default_factory=dict)
+    _rounds: dict[tuple[int, bool], RaggedRound] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.state = state_of(self.policy)
@@ -279,18 +268,28 @@ class Drafter:
 
     def draft(self, requests: Sequence[Request], waiting: int, now_ns: int) -> int:
         """Choose the draft lengths of the requests that decode; return the time of a switch."""
+        lengths = self.choose(requests, waiting, now_ns)
+        for request, length in lengths.items():
+            assert isinstance(request.recorded, Positions)
+            request.recorded.draft(length)
+        switches = self.last.requests > 0 and max(lengths.values()) != self.last.longest
+        self.note(lengths)
+        return self.drafting.switch_ns if switches else 0
+
+    def choose(
+        self, requests: Sequence[Request], waiting: int, now_ns: int
+    ) -> dict[Request, int]:
+        """Return the draft length of each request that decodes in the next step, by index."""
         ordered = sorted(requests, key=lambda request: request.index)
         lengths = lengths_of(self.policy, self._step(ordered, waiting), now_ns).tolist()
-        accepted = 0
-        for request, length in zip(ordered, lengths, strict=True):
-            rounds = request.recorded
-            assert isinstance(rounds, Positions)
-            rounds.draft(length)
-            accepted += rounds.accepted[-1] - rounds.accepted[-2]
-        step = LastStep(len(ordered), sum(lengths), accepted, max(lengths))
-        switches = self.last.requests > 0 and step.longest != self.last.longest
+        return dict(zip(ordered, lengths, strict=True))
+
+    def note(self, lengths: Mapping[Request, int]) -> None:
+        """Remember a step with these draft lengths, whose rounds the requests have recorded."""
+        accepted = sum(r.recorded.accepted[-1] - r.recorded.accepted[-2] for r in lengths)
+        longest = max(lengths.values())
+        step = LastStep(len(lengths), sum(lengths.values()), accepted, longest)
         self.before, self.last = self.last, step
-        return self.drafting.switch_ns if switches else 0
 
     def round_ns(self, drafted: Sequence[int], contexts: int) -> int:
         """Return the time of a round of requests with these draft lengths."""
@@ -298,17 +297,22 @@ class Drafter:
         tokens = requests * (longest + 1) if self.drafting.padded else sum(drafted) + requests
         return self._round_cost(requests)(tokens, longest, contexts)
 
-    def _round_cost(self, batch: int) -> RaggedRound:
-        """Return the cost of rounds of so many requests; made once for each number."""
-        if batch not in self._rounds:
+    def _round_cost(self, batch: int, *, known: bool = False) -> RaggedRound:
+        """Return the cost of rounds of so many requests, or what the policy takes it for; made once
+        for each number.
+        """
+        costs = (self.known if known else None) or self.costs
+        key = batch, costs is self.costs
+        if key not in self._rounds:
             sizes = self.drafting.graph_sizes
-            self._rounds[batch] = ragged_round(self.costs, batch, self.policy.most, sizes)
-        return self._rounds[batch]
+            self._rounds[key] = ragged_round(costs, batch, self.policy.most, sizes)
+        return self._rounds[key]
 
     def _step(self, requests: Sequence[Request], waiting: int) -> DraftStep:
         """Return what the policy sees of a step."""
         late, most = self.drafting.late, self.policy.most
-        last, cost = self.before if late else self.last, self._round_cost(len(requests))
+        last = self.before if late else self.last
+        cost = self._round_cost(len(requests), known=True)
         seen = [max(0, r.rounds - late) for r in requests]
         recorded: list[Any] = [r.recorded for r in requests]
 

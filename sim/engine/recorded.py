@@ -1,4 +1,4 @@
-"""The recorded rounds that a request replays: those of its trace row, with running totals."""
+"""The rounds of a request with running totals: those of its trace row, or those so far."""
 
 import itertools
 from dataclasses import replace
@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from lapsd.policies import PolicyContext
+from lapsd.policies import NEVER, PolicyContext
 from lapsd.traces import PricedTrace, Workload
 
 
@@ -70,6 +70,52 @@ class Recorded:
     def round_drafted(self) -> list[int]:
         """Draft tokens of each round."""
         return [d - c for c, d in itertools.pairwise(self.drafted)]
+
+
+class RoundsSoFar(Recorded):
+    """The rounds of a request so far, where neither their number nor their drafts are known before.
+
+    Parameters
+    ----------
+    most : the longest draft, for which memory is reserved.
+    """
+
+    def __init__(self, prompt_tokens: int, most: int) -> None:
+        self.prompt_tokens, self.most, self.rounds = prompt_tokens, most, NEVER
+        self.emitted, self.round_drafted = [], []
+        self.tokens, self.drafted, self.accepted, self.rates = [0], [0], [0], [0.0]
+        self.rejected = [0]
+        self.looks_ahead = [prompt_tokens + most + 1]
+
+    @property
+    def longest_draft(self) -> int:
+        return self.most
+
+    def add(self, drafted: int, emitted: int, accepted: int, *, last: bool) -> None:
+        """Append a round.
+
+        Parameters
+        ----------
+        drafted : draft tokens of the round.
+        emitted : output tokens of the round.
+        accepted : draft tokens among them.
+        last : whether it is the last round of the request.
+        """
+        self.emitted.append(emitted)
+        self.round_drafted.append(drafted)
+        self.tokens.append(self.tokens[-1] + emitted)
+        self.drafted.append(self.drafted[-1] + drafted)
+        self.accepted.append(self.accepted[-1] + accepted)
+        self.rejected.append(self.rejected[-1] + (accepted < drafted))
+        self.rates.append(self.accepted[-1] / self.drafted[-1] if self.drafted[-1] else 0.0)
+        self.looks_ahead.append(self.looks_ahead[-1] + emitted)
+        if last:
+            self.rounds = len(self.emitted)
+
+    @property
+    def accepted_by_round(self) -> list[int]:
+        """Accepted draft tokens of each round."""
+        return [after - before for before, after in itertools.pairwise(self.accepted)]
 
 
 _RECORDED: WeakKeyDictionary[PricedTrace, dict[int, Recorded]] = WeakKeyDictionary()

@@ -60,20 +60,8 @@ def save_profile(profile: Profile, path: str | Path) -> None:
     FormatError
         If `load_profile` would refuse it.
     """
-    stamp = profile.provenance.to_json()
-    for name in RECORDS:
-        if (record := getattr(profile, name)) is not None:
-            stamp[name] = record.to_json()
-    document = {
-        "lapsd_profile": PROFILE_VERSION,
-        "kind": profile.kind,
-        "weights": profile.weights,
-        "costs": asdict(profile.costs),
-        "fits": profile.fits.to_json(),
-        "stamp": stamp,
-    }
-    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-    _Reader(Path(path)).profile(json_value(text, f"profile {path}"))
+    text = json.dumps(profile_to_json(profile), indent=2, allow_nan=False) + "\n"
+    profile_from_json(json_value(text, f"profile {path}"), path)
     write_whole(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
@@ -86,7 +74,34 @@ def load_profile(path: str | Path) -> Profile:
         Naming the file and the field that is wrong.
     """
     path = BUNDLED / f"{path}.json" if str(path) in BUNDLED_PROFILES else Path(path)
-    return _Reader(path).profile(json_file(path, f"profile {path}"))
+    return profile_from_json(json_file(path, f"profile {path}"), path)
+
+
+def profile_to_json(profile: Profile) -> dict[str, Any]:
+    """Return the JSON object of a file that holds the profile."""
+    stamp = profile.provenance.to_json()
+    for name in RECORDS:
+        if (record := getattr(profile, name)) is not None:
+            stamp[name] = record.to_json()
+    return {
+        "lapsd_profile": PROFILE_VERSION,
+        "kind": profile.kind,
+        "weights": profile.weights,
+        "costs": asdict(profile.costs),
+        "fits": profile.fits.to_json(),
+        "stamp": stamp,
+    }
+
+
+def profile_from_json(document: Any, source: str | Path) -> Profile:
+    """Return the validated profile of a JSON object that was read from `source`.
+
+    Raises
+    ------
+    FormatError
+        Naming the source and the field that is wrong.
+    """
+    return _Reader(Path(source)).profile(document)
 
 
 @dataclass(frozen=True)
