@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lapsd.policies import PolicyContext, RequestHistory, TimeModel
+from lapsd.policies.drafts import DraftContext
 from lapsd.traces.costs import Linear, Piecewise, PromptCost, Quadratic
 
 HISTORY_FIELDS = ("predicted_tokens", "tokens", "rounds", "early_tokens")
@@ -26,13 +27,14 @@ def context_to_json(context: PolicyContext) -> dict[str, Any]:
     plain = {
         f.name: getattr(context, f.name)
         for f in fields(context)
-        if f.name not in ("history", "time")
+        if f.name not in ("history", "time", "drafts")
     }
     return {
         name: value if isinstance(value, int) else list(value) for name, value in plain.items()
     } | {
         "history": {name: getattr(context.history, name).tolist() for name in HISTORY_FIELDS},
         "time": None if context.time is None else _time_to_json(context.time),
+        "drafts": asdict(context.drafts),
     }
 
 
@@ -67,6 +69,12 @@ def context_from_json(document: Mapping[str, Any]) -> PolicyContext:
     time = document["time"]
     if time is not None and (prefill := time.get("prefill")) is not None:
         time = {**time, "prefill": _prefill_from_json(prefill)}
+    drafts = {name: tuple(values) for name, values in document.get("drafts", {}).items()}
     return PolicyContext(
-        **{**document, "history": history, "time": None if time is None else TimeModel(**time)}
+        **{
+            **document,
+            "history": history,
+            "time": None if time is None else TimeModel(**time),
+            "drafts": DraftContext(**drafts),
+        }
     )

@@ -11,10 +11,13 @@ from typing import Any
 
 from lapsd.policies import Policy, PolicyContext
 from lapsd.policies.calls import bound, name_of
+from lapsd.policies.drafts.spec import DRAFT_POLICIES
 from lapsd.policies.kv_slots import KVSlots
 from lapsd.policies.own import spec_name
-from lapsd.policies.spec import POLICIES, parse_policy, spec_of
+from lapsd.policies.spec import POLICIES, parse_policy, spec_of, split_spec
 from lapsd.serve.context_json import context_from_json, context_to_json
+from lapsd.traces import Profile
+from lapsd.traces.files import profile_from_json, profile_to_json
 
 CLOCKS = ("busy", "wall")
 VERSION = 2
@@ -68,13 +71,15 @@ class Plan:
     target, draft : str
         The models: `reference`, a folder or a name. Without a draft, `draft_tokens` is 0.
     draft_tokens : int
-        Draft tokens of each round; 0: plain decoding.
+        Draft tokens of each round, unless a draft policy chooses them; 0: plain decoding.
     temperature : float
         0: greedy decoding.
     seed : int
         Seed of sampling.
     ignore_stops : bool
         Decode `max_new_tokens` tokens, even after a stop token.
+    profile : Profile or None
+        Costs by which a draft policy chooses; None: the policy has none.
     """
 
     requests: Sequence[PlannedRequest]
@@ -91,6 +96,7 @@ class Plan:
     temperature: float = 0.0
     seed: int = 0
     ignore_stops: bool = False
+    profile: Profile | None = None
 
     def __post_init__(self) -> None:
         if self.clock not in CLOCKS:
@@ -102,6 +108,12 @@ class Plan:
                     f"request {i} arrives at {at} ns, before {before} ns: arrivals must not"
                     " decrease"
                 )
+
+    @property
+    def longest_draft(self) -> int:
+        """Draft tokens of the longest draft that may be chosen."""
+        drafts = parse_policy(self.policy).drafts
+        return self.draft_tokens if drafts is None else drafts.most
 
     def bound_policy(self) -> Policy:
         """Return the policy for one run, bound to the context of the plan.
@@ -131,6 +143,7 @@ class Plan:
         own |= {
             "requests": [asdict(request) for request in self.requests],
             "context": context_to_json(self.context),
+            "profile": None if self.profile is None else profile_to_json(self.profile),
         }
         return json.dumps({"lapsd_plan": VERSION, **own})
 
@@ -146,6 +159,8 @@ class Plan:
         document = versioned(text, "lapsd_plan", VERSION)
         document["requests"] = [PlannedRequest(**request) for request in document["requests"]]
         document["context"] = context_from_json(document["context"])
+        if document.get("profile") is not None:
+            document["profile"] = profile_from_json(document["profile"], "of a plan")
         return cls(**{f.name: document[f.name] for f in fields(cls) if f.name in document})
 
 
@@ -161,16 +176,24 @@ def importable_spec(policy: Policy) -> str:
         If the class cannot be imported by that name, or the text of a parameter does not give its
         value.
     """
-    kind, spec = type(policy), spec_of(policy)
-    if POLICIES.get(policy.name) is not kind:
-        _, colon, parameters = spec.partition(":")
-        spec = f"{spec_name(kind)}{colon}{parameters}"
+    kind, (order, drafts) = type(policy), split_spec(spec_of(policy))
+    spec = _importable(order, kind, POLICIES)
+    if policy.drafts is not None and drafts is not None:
+        spec = f"{spec}+{_importable(drafts, type(policy.drafts), DRAFT_POLICIES)}"
     again = parse_policy(spec)
     if type(again) is not kind or spec_of(again) != spec_of(policy):
         raise ValueError(
             f"policy {spec}: the name and the parameters as text must make the same policy again"
         )
     return spec
+
+
+def _importable(spec: str, kind: type[Any], bundled: Mapping[str, type[Any]]) -> str:
+    """Return a spec with `module.Class` in place of the name of a class that is not bundled."""
+    name, colon, parameters = spec.partition(":")
+    if bundled.get(name) is kind:
+        return spec
+    return f"{spec_name(kind)}{colon}{parameters}"
 
 
 def versioned(text: str, key: str, version: int) -> dict[str, Any]:

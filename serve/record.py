@@ -56,7 +56,7 @@ class Step:
         its cached tokens.
     scheduled : sequence of int
         Tokens that the target processed for each request: the draft tokens and one more, or a
-        piece of a prompt.
+        piece of a prompt. Without the padding of requests whose drafts are shorter than others.
     accepted, emitted : sequence of int
         Draft tokens that became output, and output tokens.
     draft_ns, verify_ns : int
@@ -99,6 +99,9 @@ class RequestResult:
         Output token ids.
     drafted, accepted : sequence of int
         Draft tokens of each round, and how many of them are part of the output.
+    accept_prob : sequence of float
+        As in `lapsd.traces.Trace`, from a pass over the finished output; empty unless a draft
+        policy chose the draft lengths.
     """
 
     index: int
@@ -112,6 +115,7 @@ class RequestResult:
     tokens: Sequence[int]
     drafted: Sequence[int]
     accepted: Sequence[int]
+    accept_prob: Sequence[float] = field(default_factory=list)
 
     @property
     def latency_ns(self) -> int:

@@ -71,6 +71,8 @@ class DeviceRounds:
         # of the last token of each row
         self._position = torch.ones(rows, dtype=torch.int64, device=self.device)
         self._drafted = torch.zeros(rows, n, dtype=torch.int64, device=self.device)
+        self._lengths = (n,) * rows
+        self._limits = torch.tensor(self._lengths, device=self.device)
         self._forced = torch.full((1,), -1, dtype=torch.int64, device=self.device)
         self._advance = torch.ones(1, dtype=torch.int64, device=self.device)
         self._uniforms = torch.zeros(rows, 2 * n + 1, dtype=torch.float64, device=self.device)
@@ -141,6 +143,7 @@ class DeviceRounds:
         self,
         uniforms: list[float] | list[list[float]] | None = None,
         *,
+        lengths: Sequence[int] | None = None,
         force: int = -1,
         stay: bool = False,
     ) -> Tensor:
@@ -151,6 +154,9 @@ class DeviceRounds:
         uniforms : list of float or list of list of float, optional
             2n + 1 numbers for sampling: n for drafting and n + 1 for the verdict. Either one list
             per row, or one list for all rows.
+        lengths : sequence of int, optional
+            Draft length of each row, at most n; further draft tokens are padding, which is never
+            accepted. By default, n for every row.
         force : int
             Accept this number of drafted tokens, whatever the target's verdict is; -1: use the
             verdict.
@@ -167,6 +173,10 @@ class DeviceRounds:
             # the previous round has been read, so its buffer may be overwritten
             self._staged.copy_(torch.tensor(uniforms, dtype=torch.float64))
             self._uniforms.copy_(self._staged, non_blocking=True)
+        drafted = (self.n,) * self.rows if lengths is None else tuple(lengths)
+        if drafted != self._lengths:
+            self._lengths = drafted
+            self._limits.copy_(torch.tensor(drafted))
         self._forced.fill_(force)
         self._advance.fill_(int(not stay))
         self._marks.mark(0)
@@ -209,12 +219,13 @@ class DeviceRounds:
         else:
             best = logits.argmax(-1)
             stands = self._drafted == best[:, : self.n]
-        accepted = stands.long().cumprod(-1).sum(-1)  # (B,)
+        accepted = stands.long().cumprod(-1).sum(-1).minimum(self._limits)  # (B,)
         accepted = torch.where(self._forced >= 0, self._forced, accepted)
         row = torch.arange(self.rows, device=self.device)
         if self._temperature:
             # draft probabilities after the last draft token are 0: all of the target's remain
-            left = (target[row, accepted] - self._draft_probabilities[row, accepted]).clamp_min(0)
+            place = torch.where(accepted < self._limits, accepted, self.n)
+            left = (target[row, accepted] - self._draft_probabilities[row, place]).clamp_min(0)
             own = _draw(left, self._uniforms[:, 2 * self.n])
         else:
             own = best[row, accepted]

@@ -8,7 +8,9 @@ from dataclasses import replace
 from functools import partial
 
 from lapsd.calibrate import Pair, Sampling
+from lapsd.calibrate.decoding.replayable import replayable
 from lapsd.calibrate.stamp import stamp
+from lapsd.policies import parse_policy
 from lapsd.policies.kv_slots import slot_limit
 from lapsd.serve.own.probe import Probe
 from lapsd.serve.own.rows import Rows
@@ -45,15 +47,27 @@ class OwnEngine:
         ------
         ValueError
             If the plan names other models, a request exceeds the context of the models or
-            `kv_tokens`, or the policy is clairvoyant and the plan does not hold the true values.
+            `kv_tokens`, the policy is clairvoyant and the plan does not hold the true values, or a
+            draft policy needs to know what no server knows.
         """
         for one in (plan, *interleaved):
             self._check(one)
         if not interleaved:
-            return self._server(plan).serve()
+            return self._with_acceptance(plan, self._server(plan).serve())
         probe = Probe([partial(self._server, other, i) for i, other in enumerate(interleaved, 1)])
-        record = self._server(plan).serve(probe)
+        record = self._with_acceptance(plan, self._server(plan).serve(probe))
         return replace(record, interleaved=probe.finish()) if record.complete else record
+
+    def _with_acceptance(self, plan: Plan, record: Record) -> Record:
+        """Return a complete record with `accept_prob` if a draft policy chose the draft lengths."""
+        if parse_policy(plan.policy).drafts is None or not record.complete:
+            return record
+        results = []
+        for result in record.results:
+            prompt = list(plan.requests[result.index].prompt)
+            columns = replayable(self.pair, prompt, list(result.tokens), plan.temperature)
+            results.append(replace(result, accept_prob=columns.accept_prob))
+        return replace(record, results=results)
 
     def _server(self, plan: Plan, memory: int = 0) -> Server:
         """Return the server of one run, which uses the KV memory of that number."""
@@ -63,14 +77,14 @@ class OwnEngine:
         )
 
     def _check(self, plan: Plan) -> None:
-        pair = self.pair
+        pair, most = self.pair, plan.longest_draft
         if (plan.target, plan.draft) != (pair.target_name, pair.draft_name):
             raise ValueError(
                 f"models {plan.target} + {plan.draft}: the engine runs {pair.target_name} +"
                 f" {pair.draft_name}"
             )
         for i, request in enumerate(plan.requests):
-            need = len(request.prompt) + request.max_new_tokens + plan.draft_tokens + 1
+            need = len(request.prompt) + request.max_new_tokens + most + 1
             if len(request.prompt) < 2:
                 raise ValueError(
                     f"request {i} ({request.request_id}): the prompt must have at least two tokens"
@@ -89,7 +103,7 @@ class OwnEngine:
     def _rows_for(self, plan: Plan, memory: int) -> Rows:
         """Return the KV memory of this number if it is large enough for a plan, else a new one."""
         longest = (
-            max(len(r.prompt) + r.max_new_tokens for r in plan.requests) + plan.draft_tokens + 1
+            max(len(r.prompt) + r.max_new_tokens for r in plan.requests) + plan.longest_draft + 1
         )
         rows = max(
             plan.batch,
@@ -97,21 +111,14 @@ class OwnEngine:
         )
         sampling, held = Sampling(plan.temperature, plan.seed), self._rows.get(memory)
         fits = held is not None and (
-            (held.n, held.sampling) == (plan.draft_tokens, sampling)
+            held.sampling == sampling
             and held.rows >= rows
             and held.capacity >= longest
             and held.batch >= plan.batch
         )
         if held is None or not fits:
             self._rows.pop(memory, None)  # free it before the new one is allocated
-            held = Rows(
-                self.pair,
-                plan.draft_tokens,
-                sampling,
-                rows=rows,
-                capacity=longest,
-                batch=plan.batch,
-            )
+            held = Rows(self.pair, sampling, rows=rows, capacity=longest, batch=plan.batch)
             self._rows[memory] = held
         held.clear()
         return held

@@ -20,10 +20,14 @@ from lapsd.calibrate.timing.kv_transfers import Pool
 
 @dataclass(eq=False)
 class _Sequence:
-    """The tokens and random numbers of a request, and the place of its keys and values, if any."""
+    """The tokens and random numbers of a request, and the place of its keys and values, if any.
+
+    `read` is the number of tokens at the start that the draft model has read.
+    """
 
     ids: list[int]
     uniforms: Uniforms
+    read: int = 0
     row: int | None = None
     host: Pool | None = None
 
@@ -43,10 +47,6 @@ class Rows:
 
     Up to `batch` of them run in one round.
 
-    Parameters
-    ----------
-    n : draft tokens per round.
-
     Raises
     ------
     ValueError
@@ -54,7 +54,7 @@ class Rows:
     """
 
     def __init__(
-        self, pair: Pair, n: int, sampling: Sampling, *, rows: int, capacity: int, batch: int
+        self, pair: Pair, sampling: Sampling, *, rows: int, capacity: int, batch: int
     ) -> None:
         engines = [e for e in (pair.target_engine, pair.draft_engine) if isinstance(e, LeanEngine)]
         if len(engines) < 2:
@@ -62,26 +62,14 @@ class Rows:
                 f"models {pair.target_name} and {pair.draft_name}: serving needs the lean engine"
                 " for both"
             )
-        self.pair, self.n, self.sampling = pair, n, sampling
+        self.pair, self.sampling = pair, sampling
         self.rows, self.capacity, self.batch = rows, capacity, batch
         self._engines = engines
         self._caches = [engine.new_cache(rows, capacity) for engine in engines]
-        self._rounds: dict[int, DeviceRounds] = {}
+        self._rounds: dict[tuple[int, int], DeviceRounds] = {}  # by batch and draft length
         self._places = {
             b: torch.zeros(b, dtype=torch.int64, device=pair.device) for b in range(1, batch + 1)
         }
-        for b, places in self._places.items():
-            target, draft = self._caches
-            self._rounds[b] = DeviceRounds(
-                pair,
-                n,
-                b,
-                capacity=capacity,
-                temperature=sampling.temperature,
-                caches=(target, draft),
-                places=places,
-            )
-            self._rounds[b].ready()  # captured while all rows are empty
         self._zero = torch.zeros(1, dtype=torch.int64, device=pair.device)
         self._hosts: list[Pool] = []
         self._staging: Tensor | None = None
@@ -91,7 +79,7 @@ class Rows:
         """Forget all requests."""
         self._sequences: dict[int, _Sequence] = {}
         self._free = list(range(self.rows - 1, -1, -1))
-        self._placed: tuple[int, ...] = ()
+        self._placed: tuple[int, ...] = ()  # longest draft and requests of the latest round
 
     def enter(self, key: int, prompt: Sequence[int], stream: int) -> None:
         """Add a request; `stream` is the key of its random numbers."""
@@ -126,6 +114,7 @@ class Rows:
         tokens = torch.tensor([sequence.ids[:-1]], device=device)
         for engine, cache in zip(self._engines, self._caches, strict=True):
             engine.run(tokens, self._zero, cache[:, :, row : row + 1], start=True)
+        sequence.read = len(sequence.ids) - 1
         return clock(device) - start
 
     @torch.inference_mode()
@@ -176,25 +165,72 @@ class Rows:
         self._staging = made.staging  # shared: only one transfer runs at a time
         return made
 
-    def round(self, keys: Sequence[int]) -> tuple[list[Emitted], int, int]:
-        """Run a round of requests that have rows.
+    def is_ready(self, batch: int, longest: int) -> bool:
+        """Whether rounds of so many requests and draft tokens have been made ready."""
+        return (batch, longest) in self._rounds
 
-        Returns the tokens of each request, and the times of drafting and of verifying in
-        nanoseconds.
+    def make_ready(self, keys: Sequence[int], longest: int) -> None:
+        """Make rounds ready for batches of this size and longest draft, outside of any timing.
+
+        Parameters
+        ----------
+        keys : requests that have rows. A capture writes only behind their tokens.
         """
+        target, draft = self._caches
+        rounds = self._rounds[len(keys), longest] = DeviceRounds(
+            self.pair,
+            longest,
+            len(keys),
+            capacity=self.capacity,
+            temperature=self.sampling.temperature,
+            caches=(target, draft),
+            places=self._places[len(keys)],
+        )
+        self._place(rounds, sorted(keys, key=self._row_of))
+        rounds.ready()
+
+    @torch.inference_mode()
+    def round(self, keys: Sequence[int], lengths: Sequence[int]) -> tuple[list[Emitted], int, int]:
+        """Run a round of requests that have rows, each with its draft length.
+
+        The pass has the width of the longest draft; shorter ones are padded. Returns the tokens of
+        each request, and the times of drafting and of verifying in nanoseconds.
+        """
+        wanted, longest = dict(zip(keys, lengths, strict=True)), max(lengths)
         order = sorted(keys, key=self._row_of)  # the batch is in the order of rows in memory
-        rounds = self._rounds[len(order)]
-        if self._placed != tuple(order):
+        rounds = self._rounds[len(order), longest]
+        if longest:
+            self._read_drafts(order)
+        if self._placed != (longest, *order):
             self._place(rounds, order)
-        drawn = [self._uniforms(key) for key in order] if self.sampling.temperature else None
+        drawn = None
+        if self.sampling.temperature:
+            drawn = [self._uniforms(key, wanted[key], longest) for key in order]
         # `tolist` is the only synchronization of a round
-        verdict: list[list[int]] = rounds.round(drawn).tolist()
+        verdict = rounds.round(drawn, lengths=[wanted[key] for key in order]).tolist()
         emitted: dict[int, Emitted] = {}
         for key, (*drafted, accepted, token) in zip(order, verdict, strict=True):
             emitted[key] = Emitted([*drafted[:accepted], token])
             self._sequences[key].ids += emitted[key].tokens
+            if longest:
+                self._sequences[key].read = len(self._sequences[key].ids) - 2
         times = rounds.times()
         return [emitted[key] for key in keys], times.draft_ns, times.verify_ns
+
+    def _read_drafts(self, keys: Sequence[int]) -> None:
+        """Let the draft model read the tokens that rounds without drafts have emitted.
+
+        Each round with drafts reads the last two tokens itself.
+        """
+        engine, cache, device = self._engines[1], self._caches[1], self.pair.device
+        for key in keys:
+            sequence, row = self._sequences[key], self._row_of(key)
+            if unread := sequence.ids[sequence.read : -2]:
+                position = torch.tensor([sequence.read], device=device)
+                engine.run(
+                    torch.tensor([unread], device=device), position, cache[:, :, row : row + 1]
+                )
+                sequence.read += len(unread)
 
     def _row_of(self, key: int) -> int:
         row = self._sequences[key].row
@@ -208,8 +244,10 @@ class Rows:
         rounds.place(
             torch.tensor([tokens[-2:] for tokens in ids]), torch.tensor([len(t) - 1 for t in ids])
         )
-        self._placed = tuple(keys)
+        self._placed = (rounds.n, *keys)
 
-    def _uniforms(self, key: int) -> list[float]:
-        draw = self._sequences[key].uniforms.draw
-        return [*draw(self.n), *draw(self.n + 1)]
+    def _uniforms(self, key: int, length: int, longest: int) -> list[float]:
+        """Return the random numbers of a request's round, with padding behind its own drafts."""
+        draw, padding = self._sequences[key].uniforms.draw, [0.0] * (longest - length)
+        drafts, (*verdicts, own) = draw(length), draw(length + 1)
+        return [*drafts, *padding, *verdicts, *padding, own]

@@ -13,11 +13,12 @@ from lapsd.calibrate.decoding.decoder import cut
 from lapsd.policies import Policy
 from lapsd.policies.decision import Decisions, choose, settle
 from lapsd.serve.clock import Clock
-from lapsd.serve.own.live_rounds import LiveRounds
+from lapsd.serve.drafts import drafter_of
 from lapsd.serve.own.rows import Rows
 from lapsd.serve.plan import Plan
 from lapsd.serve.record import KVTransfer, Prefilled, Record, RequestResult, Step
 from lapsd.sim.engine.memory import Memory, Order, Transfer
+from lapsd.sim.engine.recorded import RoundsSoFar
 from lapsd.sim.engine.request import Request
 
 
@@ -47,13 +48,13 @@ class Server:
 
     def __post_init__(self) -> None:
         self.decisions = Decisions(self.policy)
-        n = self.plan.draft_tokens
+        self.drafter, most = drafter_of(self.plan), self.plan.longest_draft
         self.requests = [
             Request(
                 i,
                 planned.arrival_ns,
                 planned.predicted_tokens,
-                LiveRounds(len(planned.prompt), n),
+                RoundsSoFar(len(planned.prompt), most),
                 planned.arrival_ns,
             )
             for i, planned in enumerate(self.plan.requests)
@@ -158,8 +159,13 @@ class Server:
 
     def _round(self, prefills: list[Prefilled]) -> None:
         """Run a round of the running requests and record the step."""
-        running = self.running
-        emitted, draft_ns, verify_ns = self.rows.round([request.index for request in running])
+        running, lengths = self.running, self._lengths()
+        keys = [request.index for request in running]
+        if not self.rows.is_ready(len(keys), max(lengths)):
+            self.clock.stop()
+            self.rows.make_ready(keys, max(lengths))
+            self.clock.go()
+        emitted, draft_ns, verify_ns = self.rows.round(keys, lengths)
         start_ns, self.now_ns = self.now_ns, self.clock.now_ns()
         at_ns = start_ns + sum(transfer.ns for transfer in self._transfers)
         for prefill in prefills:
@@ -167,7 +173,12 @@ class Server:
             at_ns += prefill.ns
         round_ns = self.now_ns - at_ns
         contexts = [request.kv_tokens for request in running]
-        kept = [self._commit(r, e.tokens, round_ns) for r, e in zip(running, emitted, strict=True)]
+        kept = [
+            self._commit(request, length, one.tokens, round_ns)
+            for request, length, one in zip(running, lengths, emitted, strict=True)
+        ]
+        if self.drafter is not None:
+            self.drafter.note(dict(zip(running, lengths, strict=True)))
         self.steps.append(
             Step(
                 start_ns,
@@ -175,7 +186,7 @@ class Server:
                 [r.index for r in running],
                 round_ns,
                 contexts,
-                scheduled=[self.plan.draft_tokens + 1] * len(running),
+                scheduled=[length + 1 for length in lengths],
                 accepted=[min(e.accepted, k) for e, k in zip(emitted, kept, strict=True)],
                 emitted=kept,
                 transfers=self._transfers,
@@ -186,15 +197,22 @@ class Server:
         )
         self._complete()
 
-    def _commit(self, request: Request, tokens: list[int], round_ns: int) -> int:
+    def _lengths(self) -> list[int]:
+        """Return the draft length of each running request in the next round."""
+        if self.drafter is None:
+            return [self.plan.draft_tokens] * len(self.running)
+        lengths = self.drafter.choose(self.running, len(self.waiting), self.now_ns)
+        return [lengths[request] for request in self.running]
+
+    def _commit(self, request: Request, length: int, tokens: list[int], round_ns: int) -> int:
         """Commit a request's part of a round; return the number of tokens that it emitted."""
         rounds, output = request.recorded, self.outputs[request.index]
-        assert isinstance(rounds, LiveRounds)
+        assert isinstance(rounds, RoundsSoFar)
         most = self.plan.requests[request.index].max_new_tokens
         stops = frozenset() if self.plan.ignore_stops else self.rows.pair.stop_ids
         kept, last = cut(tokens, stops, most - len(output))
         output += kept
-        rounds.add(len(kept), min(len(tokens) - 1, len(kept)), last=last)
+        rounds.add(length, len(kept), min(len(tokens) - 1, len(kept)), last=last)
         self.decisions.commit(request, len(kept), round_ns, self.now_ns)
         return len(kept)
 
@@ -210,7 +228,7 @@ class Server:
 
     def _result(self, request: Request) -> RequestResult:
         rounds = request.recorded
-        assert isinstance(rounds, LiveRounds)
+        assert isinstance(rounds, RoundsSoFar)
         return RequestResult(
             request.index,
             request.arrival_ns,
@@ -221,6 +239,6 @@ class Server:
             request.switch_ns,
             request.preemptions,
             self.outputs[request.index],
-            drafted=[self.plan.draft_tokens] * request.rounds,
+            drafted=rounds.round_drafted,
             accepted=rounds.accepted_by_round,
         )

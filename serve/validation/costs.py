@@ -2,10 +2,10 @@
 
 A calibration serves requests of the training half round-robin. Prompts, rounds and KV transfers are
 timed as in live runs, from one step boundary to the next. All terms are means
-(`lapsd.calibrate.fitting.linear.fit_mean`), because the simulator predicts sums. Only the draft
-length of the runs has a price. The growth of costs with context length is fitted to the calibration
-rounds of all live runs, because one run has too few of them; only the level of all costs is fitted
-to the calibration rounds of each run.
+(`lapsd.calibrate.fitting.linear.fit_mean`), because the simulator predicts sums. Where the runs
+have one draft length, only that one has a price. The growth of costs with context length is fitted
+to the calibration rounds of all live runs, because one run has too few of them; only the level of
+all costs is fitted to the calibration rounds of each run.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,17 +27,27 @@ KNOT = 1_001  # tokens of the second knot (the first is 1); costs are linear in 
 def rounds_of(records: Iterable[Record]) -> pd.DataFrame:
     """Return one row per step without prompts.
 
-    Columns: `batch`, `drafted`, `tokens` (sum of contexts), `draft_ns`, `verify_ns`, `total_ns`.
+    Columns: `batch`, `drafted`, `length` (the longest draft of the same run), `tokens` (sum of
+    contexts), `draft_ns`, `verify_ns`, `total_ns`.
     """
-    rows = [
-        (len(s.running), max(s.scheduled) - 1, sum(s.contexts), s.draft_ns, s.verify_ns, s.round_ns)
-        for record in records
-        for s in record.steps
-        if all(s.emitted)
-    ]
-    return pd.DataFrame(
-        rows, columns=["batch", "drafted", "tokens", "draft_ns", "verify_ns", "total_ns"]
-    )
+    names = ["batch", "drafted", "tokens", "draft_ns", "verify_ns", "total_ns"]
+    runs = []
+    for record in records:
+        rows = [
+            (
+                len(s.running),
+                max(s.scheduled) - 1,
+                sum(s.contexts),
+                s.draft_ns,
+                s.verify_ns,
+                s.round_ns,
+            )
+            for s in record.steps
+            if all(s.emitted)
+        ]
+        runs.append(pd.DataFrame(rows, columns=names, dtype=np.int64))
+        runs[-1]["length"] = runs[-1]["drafted"].max()
+    return pd.concat(runs, ignore_index=True)
 
 
 def profile_of(records: Sequence[Record], provenance: Provenance, weights: str) -> Profile:
@@ -49,15 +59,15 @@ def profile_of(records: Sequence[Record], provenance: Provenance, weights: str) 
         If there are too few rounds of a single request.
     """
     rounds = rounds_of(records)
-    counts = rounds["batch"].value_counts()
+    # by batch size, the rounds of the draft length that has the fewest
+    counts = pd.crosstab(rounds["batch"], rounds["length"]).min(axis=1)
     sizes = sorted(int(b) for b in counts.index if counts[b] >= LEAST_ROUNDS)
     if 1 not in sizes:
         raise ValueError(
             f"calibration: {counts.get(1, 0)} rounds of a single request: at least"
             f" {LEAST_ROUNDS} are needed"
         )
-    n = int(rounds["drafted"].max())
-    terms = {b: _terms(rounds[rounds["batch"] == b], n) for b in sizes}
+    terms = {b: _terms(rounds[rounds["batch"] == b]) for b in sizes}
     transfers = [
         transfer for record in records for step in record.steps for transfer in step.transfers
     ]
@@ -71,8 +81,9 @@ def profile_of(records: Sequence[Record], provenance: Provenance, weights: str) 
     )
     shared = [step for record in records for step in record.steps if not all(step.emitted)]
     prefill, steps = _shared(shared, sizes[-1]) if shared else (_mean(prompts), {})
-    same = rounds["drafted"].nunique() == 1
-    costs = Costs(terms, prefill, out, back, only_draft_tokens=n if same else None, steps=steps)
+    lengths = rounds["drafted"].unique().tolist()
+    only = lengths[0] if len(lengths) == 1 else None
+    costs = Costs(terms, prefill, out, back, only_draft_tokens=only, steps=steps)
     return Profile("measured", weights, costs, provenance=provenance)
 
 
@@ -134,18 +145,26 @@ def _predicted_ns(shape: Profile, step: Step) -> int:
     return shape.round_cost(len(step.running))(max(step.scheduled) - 1, sum(step.contexts))
 
 
-def _terms(rounds: pd.DataFrame, n: int) -> RoundTerms:
+def _terms(rounds: pd.DataFrame) -> RoundTerms:
     """Return the terms of one batch size.
 
     Where the engine does not measure the parts of a round, the whole round is the verify pass.
     """
-    tokens, total = rounds["tokens"].to_numpy(), rounds["total_ns"].to_numpy()
-    draft = fit_mean(tokens, rounds["draft_ns"].to_numpy() // max(n, 1))
+    drafting = rounds[rounds["length"] > 0]
+    per_step = drafting["draft_ns"] // drafting["length"]
+    draft = _mean(zip(drafting["tokens"], per_step, strict=True))
     in_parts = bool(rounds["verify_ns"].any())
-    verify = fit_mean(tokens, rounds["verify_ns"].to_numpy() if in_parts else total, least=1)
-    host = (total - rounds["draft_ns"] - rounds["verify_ns"]).mean() if in_parts else 0
+    what = "verify_ns" if in_parts else "total_ns"
+    verify = {
+        int(n) + 1: _mean(zip(some["tokens"], some[what], strict=True), least=1)
+        for n, some in rounds.groupby("length")
+    }
+    host = (rounds["total_ns"] - rounds["draft_ns"] - rounds["verify_ns"]).mean() if in_parts else 0
     return RoundTerms(
-        draft, {n + 1: verify.base_ns}, {n + 1: verify.per_token_ns}, max(0, round(host))
+        draft,
+        {width: term.base_ns for width, term in verify.items()},
+        {width: term.per_token_ns for width, term in verify.items()},
+        max(0, round(host)),
     )
 
 
@@ -168,9 +187,7 @@ def _shared(steps: Sequence[Step], batch: int) -> tuple[Linear, dict[int, StepTe
     return Linear(round(base + request), round(token)), {b: terms(b) for b in sorted({1, batch})}
 
 
-def _mean(samples: Sequence[tuple[int, int]]) -> Linear:
+def _mean(samples: Iterable[tuple[int, int]], least: int = 0) -> Linear:
     """Return a fit to pairs (tokens, ns); costs of 0 without samples."""
-    if not samples:
-        return Linear(0, 0)
-    tokens, ns = np.array(samples, dtype=np.int64).T
-    return fit_mean(tokens, ns)
+    pairs = np.array(list(samples), dtype=np.int64)
+    return fit_mean(pairs[:, 0], pairs[:, 1], least) if len(pairs) else Linear(0, 0)

@@ -1,7 +1,7 @@
 """Replay of a live run: given its durations and acceptance, the simulator must reproduce it.
 
-Compared are every decision (its time, the running requests in order, the KV transfers) and every
-time of every request. The first decision that differs is reported.
+Compared are every decision (its time, the running requests in order, their draft lengths, the KV
+transfers) and every time of every request. The first decision that differs is reported.
 """
 
 from collections.abc import Sequence
@@ -41,6 +41,12 @@ class Durations:
         if indices != list(step.running):
             raise Divergence(
                 f"{here}: the live run served {list(step.running)}, the simulator serves {indices}"
+            )
+        scheduled = [request.next_drafted + 1 for request in running]
+        if scheduled != list(step.scheduled):
+            raise Divergence(
+                f"{here}: the live run verified {list(step.scheduled)} tokens, the simulator"
+                f" {scheduled}"
             )
         if self._transferred != len(step.transfers):
             raise Divergence(

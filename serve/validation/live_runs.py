@@ -17,6 +17,7 @@ import numpy as np
 
 from lapsd.calibrate.recording import Progress as Stages, silent
 from lapsd.policies import Policy, RoundRobin, parse_policy
+from lapsd.serve.drafts import refuse_unknowable
 from lapsd.serve.engine import Engine
 from lapsd.serve.plan import Plan, importable_spec
 from lapsd.serve.record import Record
@@ -139,13 +140,14 @@ def check_policies(trace: Trace, scenario: Mapping[str, Any], policies: Iterable
     Raises
     ------
     ValueError
-        If a policy cannot be made again from its text, cannot be bound or ranks wrongly, or a
-        request can never fit the memory.
+        If a policy cannot be made again from its text, cannot be bound or ranks wrongly, its draft
+        policy cannot be asked in a live run, or a request can never fit the memory.
     """
     values = {"load": 0.5, **scenario}
     profile = placeholder_profile(scenario.get("batch", 1))
     prepared = PreparedScenario.of(trace, profile, **values)
     for policy in policies:
+        refuse_unknowable(policy)
         run(prepared, parse_policy(importable_spec(policy)), seed=0)
 
 
@@ -181,8 +183,19 @@ class Trial:
         """Whether calibration rounds run between the rounds of a live run."""
         return self.engine.interleaves(self.clock, self.scenario.get("kv_tokens"))
 
+    @property
+    def lengths(self) -> list[int]:
+        """Draft lengths whose costs are measured: that of the trace; with draft policies none, the
+        longest that they may choose, and half of it.
+        """
+        most = [policy.drafts.most for policy in self.policies if policy.drafts is not None]
+        if not most:
+            return [self.source.draft_tokens]
+        longest = max(self.source.draft_tokens, *most)
+        return sorted({0, (longest + 1) // 2, longest})
+
     def calibration_plans(self, prepared: PreparedScenario) -> list[Plan]:
-        """Return one plan per batch size, the same ones at each call.
+        """Return one plan per batch size and draft length, the same ones at each call.
 
         Requests of the training half arrive at once and are served round-robin.
         """
@@ -195,7 +208,10 @@ class Trial:
         most, plans = prepared.scenario.batch, []
         for batch in sorted({1, (most + 1) // 2, most}):
             some = rows[: QUICK * batch if self.quick else max(CALIBRATED, 3 * batch)]
-            plans.append(self.source.calibration(prepared, some, RoundRobin(TURN), batch))
+            plans += [
+                self.source.calibration(prepared, some, RoundRobin(TURN), batch, length)
+                for length in self.lengths
+            ]
         return plans
 
     def calibrate(self, prepared: PreparedScenario) -> list[Record]:

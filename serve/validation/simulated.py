@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import simpy
 
+from lapsd.serve.drafts import drafter_of
 from lapsd.serve.plan import Plan
 from lapsd.serve.record import Record
 from lapsd.serve.validation.recorded import trace_of
 from lapsd.sim.engine import Capacity, Run
+from lapsd.sim.engine.drafting import positions_of
 from lapsd.sim.engine.recorded import Recorded, recorded_rows, with_truth
 from lapsd.sim.engine.request import Request
 from lapsd.sim.engine.run_record import RunRecord
@@ -57,15 +59,19 @@ def server_of(plan: Plan, record: Record, priced: PricedTrace, step_time: StepTi
     predicted_tokens = np.array([r.predicted_tokens for r in plan.requests], dtype=np.int64)
     rows = np.arange(len(plan.requests))
     workload = Workload(priced, rows, arrival_ns, predicted_tokens)
-    capacity = capacity_of(plan, record)
+    capacity, drafter = capacity_of(plan, record), drafter_of(plan, priced.profile.costs)
+    recorded = recorded_rows(workload)
+    if drafter is not None:
+        recorded = positions_of(priced, rows.tolist(), drafter.policy)
     return SimPyServer(
         simpy.Environment(),
         workload,
-        recorded_rows(workload),
+        recorded,
         plan.bound_policy(),
         capacity,
         capacity.memory(priced.profile.costs),
         RunRecord(len(workload)),
+        drafter=drafter,
         measured=step_time,
     )
 

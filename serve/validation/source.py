@@ -107,14 +107,21 @@ class Source:
             policy=importable_spec(policy),
             clock=clock,
             context=prepared.context,
+            profile=None if policy.drafts is None else prepared.profile,
         )
 
     def calibration(
-        self, prepared: PreparedScenario, rows: Sequence[int], policy: Policy, batch: int
+        self,
+        prepared: PreparedScenario,
+        rows: Sequence[int],
+        policy: Policy,
+        batch: int,
+        draft_tokens: int,
     ) -> Plan:
         """Return the plan of a calibration.
 
-        Requests of the training half arrive at once and run in batches of size `batch`.
+        Requests of the training half arrive at once and run in batches of size `batch`, with
+        `draft_tokens` draft tokens in each round.
         """
         train = prepared.trace.split(prepared.scenario.split_seed)[0]
         requests = [
@@ -131,6 +138,7 @@ class Source:
             batch=batch,
             kv_slots=slots,
             kv_tokens=None,
+            draft_tokens=draft_tokens,
         )
 
     def _plan(

@@ -276,9 +276,7 @@ class Drafter:
         self.note(lengths)
         return self.drafting.switch_ns if switches else 0
 
-    def choose(
-        self, requests: Sequence[Request], waiting: int, now_ns: int
-    ) -> dict[Request, int]:
+    def choose(self, requests: Sequence[Request], waiting: int, now_ns: int) -> dict[Request, int]:
         """Return the draft length of each request that decodes in the next step, by index."""
         ordered = sorted(requests, key=lambda request: request.index)
         lengths = lengths_of(self.policy, self._step(ordered, waiting), now_ns).tolist()

@@ -5,7 +5,13 @@ Every file is written completely or not at all.
 
 from lapsd.traces.files.arrival_file import load_arrivals, save_arrivals
 from lapsd.traces.files.identity import file_sha256, first_difference, profile_sha256, trace_sha256
-from lapsd.traces.files.profile_file import BUNDLED_PROFILES, load_profile, save_profile
+from lapsd.traces.files.profile_file import (
+    BUNDLED_PROFILES,
+    load_profile,
+    profile_from_json,
+    profile_to_json,
+    save_profile,
+)
 from lapsd.traces.files.prompt_file import load_prompts, save_prompts
 from lapsd.traces.files.result_folder import (
     Kind,
@@ -35,7 +41,9 @@ __all__ = [
     "make_writable_folder",
     "new_in",
     "only_writer",
+    "profile_from_json",
     "profile_sha256",
+    "profile_to_json",
     "publish",
     "replacing",
     "save_arrivals",

@@ -165,10 +165,10 @@ def test_an_interrupted_run_keeps_finished_requests(engine, monkeypatch):
     wanted, rounds = plan(4, most=3, gap_ns=0), Rows.round
     counted = itertools.count()
 
-    def interrupted(self, keys):
+    def interrupted(self, keys, lengths):
         if next(counted) == 4:
             raise KeyboardInterrupt
-        return rounds(self, keys)
+        return rounds(self, keys, lengths)
 
     monkeypatch.setattr(Rows, "round", interrupted)
     record = engine.serve(wanted)
