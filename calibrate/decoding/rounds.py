@@ -71,8 +71,11 @@ class DeviceRounds:
         # of the last token of each row
         self._position = torch.ones(rows, dtype=torch.int64, device=self.device)
         self._drafted = torch.zeros(rows, n, dtype=torch.int64, device=self.device)
-        self._lengths = (n,) * rows
-        self._limits = torch.tensor(self._lengths, device=self.device)
+        self._lengths: tuple[int, ...] = ()
+        self._limits = torch.zeros(rows, dtype=torch.int64, device=self.device)
+        # by accepted tokens: the draft token that was rejected; n if none was
+        self._rejected = torch.zeros(rows, n + 1, dtype=torch.int64, device=self.device)
+        self._set_lengths((n,) * rows)
         self._forced = torch.full((1,), -1, dtype=torch.int64, device=self.device)
         self._advance = torch.ones(1, dtype=torch.int64, device=self.device)
         self._uniforms = torch.zeros(rows, 2 * n + 1, dtype=torch.float64, device=self.device)
@@ -173,10 +176,7 @@ class DeviceRounds:
             # the previous round has been read, so its buffer may be overwritten
             self._staged.copy_(torch.tensor(uniforms, dtype=torch.float64))
             self._uniforms.copy_(self._staged, non_blocking=True)
-        drafted = (self.n,) * self.rows if lengths is None else tuple(lengths)
-        if drafted != self._lengths:
-            self._lengths = drafted
-            self._limits.copy_(torch.tensor(drafted))
+        self._set_lengths((self.n,) * self.rows if lengths is None else tuple(lengths))
         self._forced.fill_(force)
         self._advance.fill_(int(not stay))
         self._marks.mark(0)
@@ -186,6 +186,16 @@ class DeviceRounds:
         self._parts["verify"]()
         self._marks.mark(2)
         return self._verdict
+
+    def _set_lengths(self, lengths: tuple[int, ...]) -> None:
+        """Set the draft length of each row, if it is not set."""
+        if lengths != self._lengths:
+            self._lengths = lengths
+            self._limits.copy_(torch.tensor(lengths))
+            places = range(self.n + 1)
+            self._rejected.copy_(
+                torch.tensor([[j if j < own else self.n for j in places] for own in lengths])
+            )
 
     def times(self) -> RoundTimes:
         """Wait for the last round and return its times."""
@@ -224,7 +234,7 @@ class DeviceRounds:
         row = torch.arange(self.rows, device=self.device)
         if self._temperature:
             # draft probabilities after the last draft token are 0: all of the target's remain
-            place = torch.where(accepted < self._limits, accepted, self.n)
+            place = self._rejected[row, accepted]
             left = (target[row, accepted] - self._draft_probabilities[row, place]).clamp_min(0)
             own = _draw(left, self._uniforms[:, 2 * self.n])
         else:

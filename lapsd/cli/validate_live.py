@@ -18,7 +18,16 @@ from lapsd.cli.calibrate_pair import run_with_models
 from lapsd.cli.literal import refuse_ignored
 from lapsd.cli.live_workloads import Serving
 from lapsd.cli.measuring import HELP, budget_of, report_left_out, use_threads
-from lapsd.cli.options import FIGURES, AsJson, Overwrite, check_different, check_file, verb
+from lapsd.cli.options import (
+    FIGURES,
+    AsJson,
+    DraftPolicies,
+    Overwrite,
+    check_different,
+    check_file,
+    crossed,
+    verb,
+)
 from lapsd.cli.scenario_options import with_scenario
 from lapsd.cli.tables.validation import text_table
 from lapsd.cli.terminal import console, watch
@@ -83,6 +92,7 @@ def command(
             f" {', '.join(POLICIES)}."
         ),
     ] = None,
+    draft_policy: DraftPolicies = None,
     seeds: Annotated[int, typer.Option(help="Number of workloads: seeds 0, 1, ...")] = SEEDS,
     engine: Annotated[
         str, typer.Option(help=f"The engine that serves: {' or '.join(ENGINES)}.")
@@ -162,7 +172,7 @@ def command(
     loads = list(dict.fromkeys(load or LOADS))
     # in vLLM preempted requests keep their blocks by default
     scenario = {**({"kv_slots": "unlimited"} if engine == "vllm" else {}), **scenario}
-    policies, name = _policies(policy), str(scenario.pop("trace", "reference"))
+    policies, name = _policies(policy, draft_policy), str(scenario.pop("trace", "reference"))
     trace = load_trace(name)
     for one in loads:  # report wrong options before any model is loaded
         Scenario.of(**{**scenario, "load": one}).predictor.predict(np.arange(len(trace)), trace, 0)
@@ -229,11 +239,15 @@ def _own_engine(pair: Pair, n: int, batch: int, folder: Folder | None, *, quiet:
     return OwnEngine(pair, _typed())
 
 
-def _policies(specs: list[str] | None) -> list[Policy]:
-    """Return FCFS, the baseline, and the policies of the command line without duplicates."""
+def _policies(specs: list[str] | None, drafts: list[str] | None) -> list[Policy]:
+    """Return FCFS, the baseline, and the policies of the command line without duplicates.
+
+    With draft policies, each policy is crossed with each; by default the policy is FCFS.
+    """
+    chosen = crossed(specs or ["fcfs"], drafts) if drafts else specs
     policies = (
-        [parse_policy(spec) for spec in specs]
-        if specs
+        [parse_policy(spec) for spec in chosen]
+        if chosen
         else [LAS(), LPSJF(), LPSRPT(), LapsSD(), KernelGittins(), SRPT()]
     )
     return list({importable_spec(p): p for p in (FCFS(), *policies)}.values())

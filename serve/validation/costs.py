@@ -146,26 +146,23 @@ def _predicted_ns(shape: Profile, step: Step) -> int:
 
 
 def _terms(rounds: pd.DataFrame) -> RoundTerms:
-    """Return the terms of one batch size.
+    """Return the terms of one batch size, whose sum is the mean time of rounds of each length.
 
     Where the engine does not measure the parts of a round, the whole round is the verify pass.
     """
-    drafting = rounds[rounds["length"] > 0]
-    per_step = drafting["draft_ns"] // drafting["length"]
+    drafting = rounds[rounds["length"] == rounds["length"].max()]
+    per_step = drafting["draft_ns"] // drafting["length"].clip(lower=1)
     draft = _mean(zip(drafting["tokens"], per_step, strict=True))
     in_parts = bool(rounds["verify_ns"].any())
-    what = "verify_ns" if in_parts else "total_ns"
-    verify = {
-        int(n) + 1: _mean(zip(some["tokens"], some[what], strict=True), least=1)
-        for n, some in rounds.groupby("length")
-    }
-    host = (rounds["total_ns"] - rounds["draft_ns"] - rounds["verify_ns"]).mean() if in_parts else 0
-    return RoundTerms(
-        draft,
-        {width: term.base_ns for width, term in verify.items()},
-        {width: term.per_token_ns for width, term in verify.items()},
-        max(0, round(host)),
-    )
+    outside = rounds["total_ns"] - rounds["draft_ns"] - rounds["verify_ns"]
+    host_ns = max(0, round(outside.mean())) if in_parts else 0
+    base, per_token = {}, {}
+    for n, some in rounds.groupby("length"):
+        # drafting that is not proportional to the number of steps counts as verification
+        steps = n * (draft.base_ns + draft.per_token_ns * some["tokens"])
+        verify = _mean(zip(some["tokens"], some["total_ns"] - host_ns - steps, strict=True), 1)
+        base[n + 1], per_token[n + 1] = verify.base_ns, verify.per_token_ns
+    return RoundTerms(draft, base, per_token, host_ns)
 
 
 def _shared(steps: Sequence[Step], batch: int) -> tuple[Linear, dict[int, StepTerms]]:

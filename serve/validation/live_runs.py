@@ -185,14 +185,16 @@ class Trial:
 
     @property
     def lengths(self) -> list[int]:
-        """Draft lengths whose costs are measured: that of the trace; with draft policies none, the
+        """Draft lengths whose costs are measured: that of the trace; with draft policies 0, 1, the
         longest that they may choose, and half of it.
+
+        The first draft token costs more than its share: a pass over one token is faster.
         """
         most = [policy.drafts.most for policy in self.policies if policy.drafts is not None]
         if not most:
             return [self.source.draft_tokens]
         longest = max(self.source.draft_tokens, *most)
-        return sorted({0, (longest + 1) // 2, longest})
+        return sorted({0, min(1, longest), (longest + 1) // 2, longest})
 
     def calibration_plans(self, prepared: PreparedScenario) -> list[Plan]:
         """Return one plan per batch size and draft length, the same ones at each call.
