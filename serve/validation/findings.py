@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lapsd.policies.spec import split_spec
 from lapsd.serve.plan import Plan
 from lapsd.serve.record import Record
 from lapsd.serve.validation.costs import Slowness, at_level_of, profile_of
@@ -27,6 +28,7 @@ from lapsd.traces import Profile, Provenance
 # largest acceptable errors of the simulator: percent, percent, percentage points
 BUSY, LATENCY, RATIO = 2.0, 5.0, 3.0
 BASELINE = "fcfs"
+RECORDED = "the recorded length"  # of drafts, where no draft policy chooses
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,6 +320,7 @@ def verdicts(
             " are statistically significant; the simulator predicts the sign of"
             f" {int(significant['same_sign'].sum())} of these correctly."
         )
+        lines += draft_verdicts(errors, differences)
     rounds, latency = (
         100 * np.mean([abs(getattr(o, d)) for o in outcomes]) for d in ("drift", "latency_drift")
     )
@@ -325,6 +328,37 @@ def verdicts(
         f"Drift: the time of the same calibration rounds changed by {rounds:.1f} % on average"
         f" during a run, which changes predicted mean latency by {latency:.1f} %."
     )
+    return lines
+
+
+def draft_verdicts(errors: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
+    """Return for each load and policy, in a sentence, whether the order of its draft policies by
+    mean latency comes back.
+    """
+    orders = errors["policy"].map(lambda spec: split_spec(spec)[0])
+    lines = []
+    for (load, order), rows in errors.groupby(["load", orders], sort=False):
+        names = {spec: split_spec(spec)[1] or RECORDED for spec in rows["policy"]}
+        if len(names) == 1:
+            continue
+        measured, predicted = (
+            [names[spec] for spec in rows.sort_values(name)["policy"]]
+            for name in ("mean_s", "predicted_mean_s")
+        )
+        also = "the same" if measured == predicted else ", ".join(predicted)
+        pairs = differences[
+            (differences["load"] == load)
+            & differences["policy"].isin(list(names))
+            & differences["other"].isin(list(names))
+        ]
+        significant = pairs[pairs["significant"]]
+        lines.append(
+            f"Draft policies of {order} at load {load:g}, the best first: measured"
+            f" {', '.join(measured)}; predicted {also}. {len(significant)} of {len(pairs)}"
+            " differences between them are statistically significant; the simulator predicts the"
+            f" sign of {int(significant['same_sign'].sum())} of these, and of"
+            f" {int(pairs['same_sign'].sum())} of all {len(pairs)}."
+        )
     return lines
 
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from lapsd.policies import FCFS, POLICIES, Policy
+from lapsd.policies import FCFS, POLICIES, Policy, parse_policy
 from lapsd.serve.plan import Plan
 from lapsd.serve.record import Record, RequestResult
 from lapsd.serve.validation.costs import Slowness, at_level_of, profile_of
 from lapsd.serve.validation.findings import (
     Outcome,
     differences_table,
+    draft_verdicts,
     errors_table,
     outcomes as all_outcomes,
     requests_table,
@@ -104,6 +105,27 @@ def test_verdicts_count_small_errors_and_errors_below_the_drift(outcomes):
     assert lines[5].startswith(
         "Drift: the time of the same calibration rounds changed by 25.0 % on average"
     )
+
+
+def test_the_order_of_draft_policies_is_compared_with_the_simulators():
+    found = [
+        outcome(policy, seed, [scale * live], [scale * predicted])
+        for policy, live, predicted in (
+            ("fcfs", 4.0, 4.1),
+            ("fcfs+off", 9.0, 8.0),
+            ("fcfs+goodput:most=5", 3.0, 4.2),
+            ("las", 1.0, 1.0),
+        )
+        for seed, scale in enumerate((1.0, 1.01, 1.02))
+    ]
+    errors, differences = errors_table(found), differences_table(found)
+    assert draft_verdicts(errors, differences) == [
+        "Draft policies of fcfs at load 0.8, the best first: measured goodput:most=5, the recorded"
+        " length, off; predicted the recorded length, goodput:most=5, off. 3 of 3 differences"
+        " between them are statistically significant; the simulator predicts the sign of 2 of"
+        " these, and of 2 of all 3."
+    ]
+    assert draft_verdicts(errors, differences)[0] in verdicts(found, errors, differences)
 
 
 def test_same_order_is_the_share_of_rounds_in_common_sequences():
@@ -374,3 +396,54 @@ def test_the_figure_shows_every_request_of_every_policy(outcomes):
     assert {name: len(points) for name, points in dots.items()} == {"FCFS": 6, "SRPT": 6}
     assert dots["FCFS"][0].tolist() == pytest.approx([1, 1.1])
     assert len(requests_table(outcomes)) == 12
+
+
+DRAFTS = ("fcfs+off", "fcfs+fixed:most=2", "fcfs+tests.sim.drafting.Scripted")
+
+
+@pytest.fixture(scope="module")
+def draft_trial(trial):
+    return replace(trial, policies=[FCFS(), *map(parse_policy, DRAFTS)])
+
+
+def test_live_runs_under_draft_policies_are_predicted_from_costs_of_several_widths(
+    draft_trial, tmp_path
+):
+    assert draft_trial.lengths == [0, 1, 3, 5]
+    costs = draft_trial.first_profile()
+    assert sorted(costs.costs.rounds[1].verify_base_ns) == [1, 2, 4, 6]
+    runs = draft_trial.live_runs(0.9, 3, costs, lambda what: None)
+    assert [plan.policy for plan in runs.plans] == ["fcfs", *DRAFTS]
+    assert [plan.profile is None for plan in runs.plans] == [True, False, False, False]
+    found = all_outcomes([runs])
+    assert [o.divergence for o in found] == [""] * 4
+    for one, record in zip(found[1:3], runs.records[1:3], strict=True):
+        again, _ = predict_run(one.plan, record, costs)
+        assert again.drafted.tolist() == [sum(r.drafted) for r in record.by_index.values()]
+    runs.write(tmp_path)
+    read = LiveRuns.read(tmp_path / "load-0.9-seed-3.json.gz")
+    assert [o.predicted_ns.tolist() for o in all_outcomes([read])] == [
+        o.predicted_ns.tolist() for o in found
+    ]
+
+
+def test_costs_of_several_widths_add_up_to_the_mean_time_of_each(draft_trial):
+    costs = draft_trial.first_profile()
+    prepared = draft_trial.prepared(0.5, costs)
+    records = draft_trial.calibrate(prepared)
+    profile = profile_of(records, Provenance(), "random")
+    for record in records:
+        steps = record.steps
+        length = max(max(step.scheduled) for step in steps) - 1
+        predicted = sum(profile.round_cost()(length, sum(step.contexts)) for step in steps)
+        assert predicted == pytest.approx(sum(step.round_ns for step in steps), rel=0.02)
+
+
+def test_positions_that_a_run_tested_are_as_in_the_run(draft_trial):
+    """A pass over the output may round differently, so that it disagrees with the run."""
+    wanted = plan(2, policy="fcfs+fixed:most=3")
+    tested = [
+        RequestResult(i, 0, 0, 1, 0, 1, 0, 0, [1] * 5, [3, 3], [1, 2], [0.5] * 5) for i in (0, 1)
+    ]
+    made = trace_of(wanted, Record("own", "fcfs", [], tested, 0, 1))
+    assert made.accept_prob.tolist() == [1.0, 0.0, 1.0, 1.0, 0.0] * 2
