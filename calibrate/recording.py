@@ -115,7 +115,7 @@ def _record(prompt: Prompt, n: int, done: Generation) -> dict[str, Any]:
 
 
 def trace_row(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of a trace for one record."""
+    """Return the row of a trace for one record; older journals lack a column by position."""
     drafted, accepted = (
         [r[ROUND_COLUMNS.index(name)] for r in record["rounds"]] for name in ("drafted", "accepted")
     )
@@ -123,6 +123,7 @@ def trace_row(record: Mapping[str, Any]) -> dict[str, Any]:
         **{
             name: record[name]
             for name in ("request_id", "dataset", "prompt_tokens", *POSITION_COLUMNS)
+            if name in record
         },
         "output_tokens": len(record["tokens"]),
         "drafted": drafted,

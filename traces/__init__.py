@@ -5,6 +5,7 @@ from lapsd.traces.costs import Costs, Linear, RoundCost, RoundTerms, StepCost, S
 from lapsd.traces.derived.acceptance_fit import fit_acceptance
 from lapsd.traces.derived.acceptance_model import AcceptanceModel
 from lapsd.traces.derived.borrow import borrow_acceptance
+from lapsd.traces.derived.confidence import Reliability, reliability
 from lapsd.traces.derived.describe import describe
 from lapsd.traces.derived.draft_history import acceptance_by_confidence, acceptance_by_place
 from lapsd.traces.derived.generate import generate
@@ -54,6 +55,7 @@ __all__ = [
     "Prompt",
     "Provenance",
     "RaggedRound",
+    "Reliability",
     "RoundCost",
     "RoundTerms",
     "StepCost",
@@ -81,6 +83,7 @@ __all__ = [
     "price",
     "profile_from_tables",
     "ragged_round",
+    "reliability",
     "save_arrivals",
     "save_profile",
     "save_prompts",

@@ -20,7 +20,7 @@ from lapsd.sim.figures.costs import plot_profile
 from lapsd.sim.figures.saving import save
 from lapsd.sim.sweeps import read_sweep
 from lapsd.sim.sweeps.summary import only, plot_heat_map, plot_sweep, varying
-from lapsd.traces import describe, load_profile, load_trace
+from lapsd.traces import describe, load_profile, load_trace, reliability
 from lapsd.traces.files import BUNDLED, BUNDLED_PROFILES
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def _show_trace(path: str, draw: bool, verbose: bool) -> "Figure | None":
     policy = LapsSD()
     test = f"γ = {policy.gamma}, δ = {policy.delta:g}"
     title = f"{trace.provenance.source or 'a trace'}: {len(trace)} requests"
-    return plot_trace(describe(trace, MOST_DATASETS), stable_requests(trace, policy), test, title)
+    stable = stable_requests(trace, policy)
+    return plot_trace(describe(trace, MOST_DATASETS), stable, test, title, reliability(trace))
 
 
 def _show_profile(path: str, draw: bool, verbose: bool, trace: str | None) -> "Figure | None":

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lapsd.sim.figures.style import COLUMN, SERIES, SMALL, dress, in_own_style, new_figure
+from lapsd.traces import Reliability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,12 +17,17 @@ MOST_DATASETS = 5
 
 @in_own_style
 def plot_trace(
-    description: pd.DataFrame, requests: pd.DataFrame, test: str, title: str
+    description: pd.DataFrame,
+    requests: pd.DataFrame,
+    test: str,
+    title: str,
+    known: Reliability | None = None,
 ) -> "Figure":
-    """Draw the acceptance of a trace in four panels.
+    """Draw the acceptance of a trace in four panels, or five.
 
     They show the distribution over requests, the autocorrelation over rounds, acceptance by
-    position in a draft, and the distribution of the round at which requests become perceptible.
+    position in a draft, the distribution of the round at which requests become perceptible, and
+    acceptance by the draft model's own probability.
 
     Parameters
     ----------
@@ -30,9 +36,10 @@ def plot_trace(
     requests : `dataset`, `acceptance`, and the round at which each request becomes perceptible (0:
         never), as recorded (`stable`) and with its rounds shuffled (`shuffled`).
     test : description of the stability test.
+    known : how well the draft model's own probabilities predict acceptance; None: no such panel.
     """
-    figure = new_figure(9.0, 6.2)
-    axes = figure.subplots(2, 2)
+    figure = new_figure(9.0 if known is None else 13.0, 6.2)
+    axes = figure.subplots(2, 2 if known is None else 3)
     names = list(dict.fromkeys(requests["dataset"]))
     groups = [("all data sets", description.iloc[-1], requests)]
     if 1 < len(names) <= MOST_DATASETS:
@@ -78,8 +85,23 @@ def plot_trace(
     axes[1, 1].set_xlim(left=0)
     axes[1, 1].set_ylim(-0.03, 1.12)
     axes[1, 0].xaxis.get_major_locator().set_params(integer=True)
+    if known is not None:
+        _draw_reliability(axes[0, 2], known)
+        axes[1, 2].set_axis_off()
     figure.suptitle(title, fontsize=9)
     return figure
+
+
+def _draw_reliability(ax: "Axes", known: Reliability) -> None:
+    """Draw acceptance by the draft model's own probability; on the diagonal they are equal."""
+    dress(ax, "probability by the draft model", "share accepted").tick_params(labelsize=8)
+    ax.plot([0, 1], [0, 1], color="black", linewidth=0.7, linestyle=":")
+    label = f"area under the ROC curve {known.auc:.3f}"
+    bins = known.bins
+    ax.plot(bins["draft_prob"], bins["accepted"], "o-", color=SERIES[0], markersize=3, label=label)
+    ax.legend(fontsize=7, frameon=False)
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1)
 
 
 def _steps(

@@ -8,7 +8,8 @@ import pytest
 from lapsd.calibrate import Sampling, Settings
 from lapsd.calibrate.budget import Budget
 from lapsd.calibrate.prompts import Prompt
-from lapsd.calibrate.recording import MemoryLog, decode, first_of_each
+from lapsd.calibrate.recording import MemoryLog, decode, first_of_each, trace_row
+from lapsd.traces import trace_from_rounds
 from tests.calibrate.tiny import tiny_pair
 
 SETTINGS = Settings((3, 1), max_new_tokens=6, requests=4, sampling=Sampling(0.7))
@@ -42,6 +43,20 @@ def test_a_shortened_recording_is_completed_with_the_same_tokens():
 def test_the_first_records_of_each_draft_length_are_kept_in_order():
     records = [{"draft_tokens": n, "at": i} for i, n in enumerate((3, 3, 1, 1, 3, 1))]
     assert [r["at"] for r in first_of_each(records, 2)] == [0, 1, 2, 3]
+
+
+def test_a_journal_begun_without_a_column_by_position_gives_a_trace_without_it():
+    log = MemoryLog()
+    decode(tiny_pair(0.1), REQUESTS, SETTINGS, log)
+    for record in log.records[:3]:
+        del record["draft_prob"]
+    whole, older = (
+        trace_from_rounds([trace_row(r) for r in log.records if r["draft_tokens"] == n])
+        for n in (1, 3)
+    )
+    assert older.draft_prob is None
+    assert older.accept_prob is not None
+    assert whole.draft_prob is not None
 
 
 def test_progress_says_how_long_decoding_can_take():

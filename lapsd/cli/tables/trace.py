@@ -1,5 +1,7 @@
 """Tables of a trace: requests, dynamics of acceptance, and provenance."""
 
+import math
+
 import numpy as np
 from rich.markup import escape
 from rich.table import Table
@@ -7,14 +9,15 @@ from rich.table import Table
 from lapsd.cli.tables.cells import facts_table, table_of
 from lapsd.sim.experiment.numbers import number
 from lapsd.sim.experiment.stability import quantiles, stable_rounds
-from lapsd.traces import Trace, describe, shuffled, to_frame
+from lapsd.traces import Reliability, Trace, describe, reliability, shuffled, to_frame
 from lapsd.traces.provenance import LearnedLengths
 
 MOST_DATASETS = 50  # that the tables list
 
 
 def trace_tables(trace: Trace, *, verbose: bool = False) -> list[Table]:
-    """Return tables of requests, lengths and acceptance by data set, and of provenance.
+    """Return tables of requests, lengths and acceptance by data set, of what the draft model knows
+    of acceptance if the trace says it, and of provenance.
 
     Parameters
     ----------
@@ -55,6 +58,8 @@ def trace_tables(trace: Trace, *, verbose: bool = False) -> list[Table]:
         table.add_row(f"and {len(names) - MOST_DATASETS:,} more data sets")
     known = trace.provenance
     shown = [table, _dynamics_table(trace)]
+    if (known_by_draft := reliability(trace)) is not None:
+        shown.append(_confidence_table(known_by_draft))
     if known.length_predictor is not None:
         shown.append(lengths_table(known.length_predictor, verbose=verbose))
     return [*shown, facts_table(known.facts), *([facts_table(known.details)] if verbose else [])]
@@ -83,6 +88,25 @@ def lengths_table(learned: LearnedLengths, *, verbose: bool) -> Table:
                     number(errors.kendall_tau),
                     number(errors.sd_log_error),
                 )
+    return table
+
+
+def _confidence_table(found: Reliability) -> Table:
+    """Return how often proposals are accepted, by the draft model's own probability of them."""
+    auc = "-" if math.isnan(found.auc) else f"{found.auc:.3f}"
+    table = table_of(
+        f"probability by the draft model\n(area under the ROC curve {auc})",
+        "proposals",
+        "mean\nprobability",
+        "accepted",
+    )
+    for row in found.bins.to_dict("records"):
+        table.add_row(
+            f"{row['low']:.1f} to {row['high']:.1f}",
+            f"{row['proposals']:,}",
+            f"{row['draft_prob']:.3f}",
+            f"{row['accepted']:.3f}",
+        )
     return table
 
 
