@@ -188,9 +188,10 @@ def test_code_that_runs_inside_vllm_needs_neither_the_simulator_nor_the_calibrat
             }, name
 
 
-# our executor holds its requests and its KV memory to the rules of the simulator's
+# our executor holds its requests, their drafts and its KV memory to the rules of the simulator's
 ENGINE_PARTS = {
     "lapsd.sim.engine",
+    "lapsd.sim.engine.drafting",
     "lapsd.sim.engine.memory",
     "lapsd.sim.engine.request",
     "lapsd.sim.engine.recorded",
@@ -198,7 +199,9 @@ ENGINE_PARTS = {
 
 
 def test_only_validation_imports_the_simulator():
-    """Besides it, our executor takes the engine's record of a request and its memory managers."""
+    """Besides it, our executor takes the engine's record of a request, its memory managers, and the
+    calls of draft policies.
+    """
     for name in MODULES:
         if package_of(name) == "serve" and room_of(name) != "validation":
             targets = {t for t in own_imports(name) if package_of(t) == "sim"}

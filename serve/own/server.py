@@ -13,7 +13,7 @@ from lapsd.calibrate.decoding.decoder import cut
 from lapsd.policies import Policy
 from lapsd.policies.decision import Decisions, choose, settle
 from lapsd.serve.clock import Clock
-from lapsd.serve.drafts import drafter_of
+from lapsd.serve.own.drafts import drafter_of
 from lapsd.serve.own.rows import Rows
 from lapsd.serve.plan import Plan
 from lapsd.serve.record import KVTransfer, Prefilled, Record, RequestResult, Step

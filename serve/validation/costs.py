@@ -157,7 +157,8 @@ def _terms(rounds: pd.DataFrame) -> RoundTerms:
     outside = rounds["total_ns"] - rounds["draft_ns"] - rounds["verify_ns"]
     host_ns = max(0, round(outside.mean())) if in_parts else 0
     base, per_token = {}, {}
-    for n, some in rounds.groupby("length"):
+    for n in sorted(set(rounds["length"].tolist())):
+        some = rounds[rounds["length"] == n]
         # drafting that is not proportional to the number of steps counts as verification
         steps = n * (draft.base_ns + draft.per_token_ns * some["tokens"])
         verify = _mean(zip(some["tokens"], some["total_ns"] - host_ns - steps, strict=True), 1)

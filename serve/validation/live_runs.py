@@ -17,8 +17,8 @@ import numpy as np
 
 from lapsd.calibrate.recording import Progress as Stages, silent
 from lapsd.policies import Policy, RoundRobin, parse_policy
-from lapsd.serve.drafts import refuse_unknowable
 from lapsd.serve.engine import Engine
+from lapsd.serve.own.drafts import refuse_unknowable
 from lapsd.serve.plan import Plan, importable_spec
 from lapsd.serve.record import Record
 from lapsd.serve.validation.costs import profile_of

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import simpy
 
-from lapsd.serve.drafts import drafter_of
+from lapsd.serve.own.drafts import drafter_of
 from lapsd.serve.plan import Plan
 from lapsd.serve.record import Record
 from lapsd.serve.validation.recorded import trace_of

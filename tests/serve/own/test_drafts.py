@@ -7,7 +7,7 @@ import pytest
 from lapsd.calibrate import Sampling, generate
 from lapsd.policies import parse_policy
 from lapsd.policies.drafts import DraftContext
-from lapsd.serve.drafts import refuse_unknowable
+from lapsd.serve.own.drafts import refuse_unknowable
 from lapsd.serve.own.engine import OwnEngine
 from lapsd.serve.plan import Plan
 from lapsd.serve.record import Record
