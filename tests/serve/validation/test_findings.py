@@ -398,7 +398,7 @@ def test_the_figure_shows_every_request_of_every_policy(outcomes):
     assert len(requests_table(outcomes)) == 12
 
 
-DRAFTS = ("fcfs+off", "fcfs+fixed:most=2", "fcfs+tests.sim.drafting.Scripted")
+DRAFTS = ("fcfs+off", "fcfs+fixed:most=2", "fcfs+tests.sim.drafting.Scripted:most=6")
 
 
 @pytest.fixture(scope="module")
@@ -409,9 +409,9 @@ def draft_trial(trial):
 def test_live_runs_under_draft_policies_are_predicted_from_costs_of_several_widths(
     draft_trial, tmp_path
 ):
-    assert draft_trial.lengths == [0, 1, 3, 5]
+    assert draft_trial.lengths == [0, 1, 3, 6]
     costs = draft_trial.first_profile()
-    assert sorted(costs.costs.rounds[1].verify_base_ns) == [1, 2, 4, 6]
+    assert sorted(costs.costs.rounds[1].verify_base_ns) == [1, 2, 4, 7]
     runs = draft_trial.live_runs(0.9, 3, costs, lambda what: None)
     assert [plan.policy for plan in runs.plans] == ["fcfs", *DRAFTS]
     assert [plan.profile is None for plan in runs.plans] == [True, False, False, False]
