@@ -239,7 +239,7 @@ def _own_engine(pair: Pair, n: int, batch: int, folder: Folder | None, *, quiet:
     return OwnEngine(pair, _typed())
 
 
-def _policies(specs: list[str] | None, drafts: list[str] | None) -> list[Policy]:
+def _policies(specs: list[str] | None, drafts: list[str] | None = None) -> list[Policy]:
     """Return FCFS, the baseline, and the policies of the command line without duplicates.
 
     With draft policies, each policy is crossed with each; by default the policy is FCFS.
