@@ -1,7 +1,7 @@
 """The draft policy of a plan, for our server and for the simulation of its runs."""
 
 from lapsd.policies import Policy, parse_policy
-from lapsd.policies.drafts.calls import name_of
+from lapsd.policies.drafts.calls import bound_drafts, name_of
 from lapsd.serve.plan import Plan
 from lapsd.sim.engine.drafting import Drafter, Drafting, refuse_truth
 from lapsd.traces import Costs
@@ -28,7 +28,8 @@ def drafter_of(plan: Plan, costs: Costs | None = None) -> Drafter | None:
     if plan.profile is None:
         raise ValueError(f"draft policy {name_of(drafts)}: the plan holds no costs of rounds")
     known = plan.profile.costs
-    return Drafter(drafts.bind(plan.context.drafts), PADDED, costs or known, known=known)
+    bound = bound_drafts(drafts, plan.context.drafts)
+    return Drafter(bound, PADDED, costs or known, known=known)
 
 
 def refuse_unknowable(policy: Policy) -> None:
