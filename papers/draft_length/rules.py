@@ -1,163 +1,161 @@
-"""Rules of our own that decide drafts with an eye on the order of requests; tried in `joint`.
+"""Rules of our own that did not win, each `survival` with one more idea; `own_rules` tries them.
 
 They are draft policies like any user's own, as `lapsd.papers.draft_length.rules.Remaining`.
 """
 
-from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
-from lapsd.policies.drafts import DraftContext, DraftPolicy, DraftStep, step_ns
-from lapsd.policies.drafts.base import Ints, bound, own_acceptance
+from lapsd.policies.drafts import DraftStep, Survival, step_ns
+from lapsd.policies.drafts.base import Floats, Ints, own_acceptance
+from lapsd.policies.drafts.survival import best_tokens, survival
 
 
 @dataclass(frozen=True)
-class Remaining(DraftPolicy):
-    """The next draft token goes to the request whose remaining time it shortens most, as long as
-    that saves more than the longer step costs all others.
-
-    The remaining time of a request is its predicted remaining tokens over its expected tokens per
-    step, times the time of the step. Waiting requests count as running ones of mean length.
+class ShortFirst(Survival):
+    """Expected tokens count by a power of the request's predicted remaining tokens.
 
     Parameters
     ----------
-    most : int
-        The longest draft length.
-    weight : float
-        Draft tokens of past requests that count with those of the request.
+    most, confidence, own, weight : as in `survival`.
+    power : float
+        The exponent; below 0, requests that are near their end draft more.
+    """
+
+    name: ClassVar[str] = "short-first"
+
+    power: float = -0.5
+
+    def choose(self, step: DraftStep) -> Ints:
+        own = self.own if self.confidence else 1.0
+        reached = survival(step, own, self.prior, self.weight)
+        worth = np.zeros(step.requests)
+        for i in range(step.requests):
+            worth[i] = remaining_tokens(step, i) ** self.power
+        worth *= step.requests / worth.sum()
+        for i in range(step.requests):
+            for place in range(step.most):
+                reached[i * step.most + place] *= worth[i]
+        return best_tokens(step, reached, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Remaining(Survival):
+    """The drafts with the smallest sum of predicted remaining times, if each request went on at the
+    pace of this step.
     """
 
     name: ClassVar[str] = "remaining"
 
-    most: int = 7
-    weight: float = 10.0
-    prior: float = bound(0.5)
-
-    def bind(self, context: DraftContext) -> Self:
-        return replace(self, prior=context.acceptance)
-
     def choose(self, step: DraftStep) -> Ints:
-        lengths = np.zeros(step.requests, np.int64)
-        expected = np.ones(step.requests)
-        reached = np.ones(step.requests)
-        share = np.ones(step.requests)
-        left = np.ones(step.requests)
-        steps_left = 0.0
+        own = self.own if self.confidence else 1.0
+        reached = survival(step, own, self.prior, self.weight)
+        steps, saved = 0.0, np.zeros(step.requests * step.most)
         for i in range(step.requests):
-            share[i] = own_acceptance(step, i, self.prior, self.weight)
-            reached[i] = share[i]
-            left[i] = max(1.0, 1.0 * (step.predicted_tokens[i] - step.tokens[i]))
-            steps_left += left[i]
-        crowd = 1.0 + step.waiting / step.requests
-        longest = 0
-        time_ns = 1.0 * step_ns(step, step.requests, 0)
-        for added in range(step.requests * step.most):
-            best, most = -1, 0.0
-            for i in range(step.requests):
-                if lengths[i] < step.most:
-                    saved = left[i] / expected[i] - left[i] / (expected[i] + reached[i])
-                    if saved > most:
-                        best, most = i, saved
-            if best < 0:
-                break
-            deeper = max(longest, lengths[best] + 1)
-            longer_ns = 1.0 * step_ns(step, step.requests + added + 1, deeper)
-            if (steps_left - most) * crowd * longer_ns >= steps_left * crowd * time_ns:
-                break
-            lengths[best] += 1
-            expected[best] += reached[best]
-            reached[best] *= share[best]
-            steps_left -= most
-            longest, time_ns = deeper, longer_ns
-        return lengths
+            left, expected = remaining_tokens(step, i), 1.0
+            steps += left
+            for place in range(step.most):
+                more = expected + reached[i * step.most + place]
+                saved[i * step.most + place] = left / expected - left / more
+                expected = more
+        return fewest_ns(step, steps, saved)
+
+
+def fewest_ns(step: Any, steps: float, saved: Floats) -> Ints:
+    """Return the draft lengths with the least time for so many steps, of which tokens save some."""
+    order = np.argsort(-saved, kind="mergesort")
+    best_longest, best_count, least = 0, 0, steps * step_ns(step, step.requests, 0)
+    for longest in range(1, step.most + 1):
+        left, count = steps, 0
+        for k in order:
+            if k % step.most < longest:
+                left -= saved[k]
+                count += 1
+                time_ns = left * step_ns(step, step.requests + count, longest)
+                if time_ns < least:
+                    best_longest, best_count, least = longest, count, time_ns
+    lengths, count = np.zeros(step.requests, np.int64), 0
+    for k in order:
+        if k % step.most < best_longest and count < best_count:
+            lengths[k // step.most] += 1
+            count += 1
+    return lengths
 
 
 @dataclass(frozen=True)
-class ToEnd(DraftPolicy):
-    """As `gated`, but no request drafts beyond its predicted end.
-
-    Parameters
-    ----------
-    most : int
-        The longest draft length.
-    weight : float
-        Draft tokens of past requests that count with those of the request.
-    """
+class ToEnd(Survival):
+    """No request drafts beyond its predicted end, until its output has passed it."""
 
     name: ClassVar[str] = "to-end"
 
-    most: int = 7
-    weight: float = 10.0
-    prior: float = bound(0.5)
-
-    def bind(self, context: DraftContext) -> Self:
-        return replace(self, prior=context.acceptance)
-
     def choose(self, step: DraftStep) -> Ints:
-        lengths = np.zeros(step.requests, np.int64)
-        best, most = 0, 0.0
-        for length in range(step.most + 1):
-            sent, expected, longest = 0, 0.0, 0
-            for i in range(step.requests):
-                own = min(length, room(step, i))
-                share, reached = own_acceptance(step, i, self.prior, self.weight), 1.0
-                for _ in range(own + 1):
-                    expected += reached
-                    reached *= share
-                sent += own + 1
-                longest = max(longest, own)
-            rate = expected / step_ns(step, sent, longest)
-            if rate > most:
-                best, most = length, rate
+        own = self.own if self.confidence else 1.0
+        reached = survival(step, own, self.prior, self.weight)
         for i in range(step.requests):
-            lengths[i] = min(best, room(step, i))
-        return lengths
-
-
-def room(step: DraftStep, i: int) -> int:
-    """Return how many draft tokens a request can use before its predicted end, at least 1."""
-    return int(max(1, step.predicted_tokens[i] - step.tokens[i] - 1))
+            left = step.predicted_tokens[i] - step.tokens[i]
+            if left > 0:
+                for place in range(min(step.most, left - 1), step.most):
+                    reached[i * step.most + place] = 0.0
+        return best_tokens(step, reached, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
-class WhenIdle(DraftPolicy):
-    """As `gated`, but with a longer draft while no request waits.
+class WhenIdle(Survival):
+    """Each request drafts more while no request waits.
 
     Parameters
     ----------
-    most : int
-        The longest draft length.
+    most, confidence, own, weight : as in `survival`.
     more : int
-        Draft tokens added while no request waits.
-    weight : float
-        Draft tokens of past requests that count with those of the request.
+        Draft tokens added, up to `most`.
     """
 
     name: ClassVar[str] = "when-idle"
 
-    most: int = 7
     more: int = 1
-    weight: float = 10.0
-    prior: float = bound(0.5)
-
-    def bind(self, context: DraftContext) -> Self:
-        return replace(self, prior=context.acceptance)
 
     def choose(self, step: DraftStep) -> Ints:
-        expected = np.zeros(step.most + 1)
-        for i in range(step.requests):
-            reached, tokens = 1.0, 0.0
-            share = own_acceptance(step, i, self.prior, self.weight)
-            for length in range(step.most + 1):
-                tokens += reached
-                expected[length] += tokens
-                reached *= share
-        best, most = 0, 0.0
-        for length in range(step.most + 1):
-            rate = expected[length] / step_ns(step, step.requests * (length + 1), length)
-            if rate > most:
-                best, most = length, rate
+        own = self.own if self.confidence else 1.0
+        reached = survival(step, own, self.prior, self.weight)
+        lengths = best_tokens(step, reached, 0.0, 1.0)
         if step.waiting == 0:
-            best = min(step.most, best + self.more)
-        return np.full(step.requests, best)
+            for i in range(step.requests):
+                lengths[i] = min(step.most, lengths[i] + self.more)
+        return lengths
+
+
+@dataclass(frozen=True)
+class PassByPass(Survival):
+    """Confidences of tokens that are not drafted yet are not known: after each pass of the draft
+    model the next one is decided by the request's own share of accepted tokens.
+
+    With confidence only. The others see the confidences of all `most` tokens before any is drafted.
+    """
+
+    name: ClassVar[str] = "pass-by-pass"
+
+    def choose(self, step: DraftStep) -> Ints:
+        reached = survival(step, self.own, self.prior, self.weight)
+        known = np.zeros(step.requests * step.most)
+        for passes in range(step.most + 1):
+            for i in range(step.requests):
+                survives = 1.0
+                share = own_acceptance(step, i, self.prior, self.weight)
+                for place in range(step.most):
+                    k = i * step.most + place
+                    survives = reached[k] if place < passes else survives * share
+                    known[k] = survives
+            lengths = best_tokens(step, known, 0.0, 1.0)
+            if lengths.max() <= passes:
+                break
+        return lengths
+
+
+def remaining_tokens(step: Any, i: int) -> float:
+    """Return the predicted remaining tokens of a request; a quarter of its output where that has
+    passed the prediction.
+    """
+    left = float(step.predicted_tokens[i] - step.tokens[i])
+    return left if left >= 1.0 else max(1.0, 0.25 * step.tokens[i])

@@ -8,12 +8,23 @@ from lapsd.policies.drafts.base import DraftPolicy
 from lapsd.policies.drafts.ema import Ema
 from lapsd.policies.drafts.fixed import Fixed, Off
 from lapsd.policies.drafts.goodput import Gated, Goodput
+from lapsd.policies.drafts.priced import Priced
 from lapsd.policies.drafts.survival import Oracle, Survival
 from lapsd.policies.drafts.table import Table
 from lapsd.policies.own import class_named
 from lapsd.policies.text_values import parse_parameters, text_from_value
 
-_KNOWN: tuple[type[DraftPolicy], ...] = (Off, Fixed, Table, Ema, Goodput, Gated, Survival, Oracle)
+_KNOWN: tuple[type[DraftPolicy], ...] = (
+    Off,
+    Fixed,
+    Table,
+    Ema,
+    Goodput,
+    Gated,
+    Survival,
+    Priced,
+    Oracle,
+)
 DRAFT_POLICIES: dict[str, type[DraftPolicy]] = {kind.name: kind for kind in _KNOWN}
 
 

@@ -32,20 +32,26 @@ class Survival(DraftPolicy):
         The longest draft length.
     confidence : bool
         Whether to use the draft model's confidence, which the trace must hold.
+    own : float
+        With confidence: weight, from 0 to 1, of the request's own share of accepted tokens in the
+        probability of each token; the rest is that of the confidence.
     weight : float
-        Without confidence: draft tokens of past requests that count with those of the request.
+        Draft tokens of past requests that count with those of the request in its own share.
     """
 
     name: ClassVar[str] = "survival"
 
     most: int = 7
     confidence: bool = False
+    own: float = 0.0
     weight: float = 10.0
     prior: float = bound(0.5)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_weight(self.name, self.weight)
+        if not 0 <= self.own <= 1:
+            raise ValueError(f"{self.name}: own={self.own}: must be between 0 and 1")
 
     @property
     def confident(self) -> bool:  # type: ignore[override]
@@ -55,14 +61,8 @@ class Survival(DraftPolicy):
         return replace(self, prior=context.acceptance)
 
     def choose(self, step: DraftStep) -> Ints:
-        reached = np.zeros(step.requests * step.most)
-        for i in range(step.requests):
-            survives = 1.0
-            own = own_acceptance(step, i, self.prior, self.weight)
-            for place in range(step.most):
-                survives *= step.confidence[i, place] if self.confidence else own
-                reached[i * step.most + place] = survives
-        return best_tokens(step, reached)
+        own = self.own if self.confidence else 1.0
+        return best_tokens(step, survival(step, own, self.prior, self.weight), 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,31 @@ class Oracle(DraftPolicy):
         return lengths
 
 
-def best_tokens(step: Any, reached: Floats) -> Ints:
-    """Return the draft lengths with the most expected tokens per second.
+def survival(step: Any, own: float, prior: float, weight: float) -> Floats:
+    """Return the probability that a draft token and all before it are accepted, (b · most,).
+
+    Parameters
+    ----------
+    step : DraftStep
+    own : weight of the request's own share of accepted tokens; 1: confidences are not read.
+    prior, weight : as in `own_acceptance`.
+    """
+    reached = np.zeros(step.requests * step.most)
+    for i in range(step.requests):
+        survives = 1.0
+        share = own_acceptance(step, i, prior, weight)
+        for place in range(step.most):
+            if own < 1.0:
+                survives *= (1.0 - own) * step.confidence[i, place] + own * share
+            else:
+                survives *= share
+            reached[i * step.most + place] = survives
+    return reached
+
+
+def best_tokens(step: Any, reached: Floats, price: float, active: float) -> Ints:
+    """Return the draft lengths with the most expected tokens per second, or with the largest gain
+    at a price of tokens.
 
     For each length of the longest draft the most probable tokens are taken. O(b · most²).
 
@@ -108,23 +131,32 @@ def best_tokens(step: Any, reached: Floats) -> Ints:
     step : DraftStep
     reached : probability that a draft token and all before it are accepted, falling within each
         request, (b · most,).
+    price : nanoseconds that an expected token is worth; 0: the most tokens per second.
+    active : requests that the time of the step delays, with a price.
     """
     order = np.argsort(-reached, kind="mergesort")
     requests, deepest = step.requests, step.most
     places = order % deepest
-    best_longest, best_count, most = 0, 0, requests / step_ns(step, requests, 0)
+    best_longest, best_count = 0, 0
+    most = gain(float(requests), step_ns(step, requests, 0), price, active)
     for longest in range(1, deepest + 1):
         expected, count = float(requests), 0
         for k in range(len(order)):
             if places[k] < longest:
                 expected += reached[order[k]]
                 count += 1
-                rate = expected / step_ns(step, requests + count, longest)
-                if rate > most:
-                    best_longest, best_count, most = longest, count, rate
+                time_ns = step_ns(step, requests + count, longest)
+                here = gain(expected, time_ns, price, active)
+                if here > most:
+                    best_longest, best_count, most = longest, count, here
     lengths, count = np.zeros(requests, np.int64), 0
     for k in range(len(order)):
         if places[k] < best_longest and count < best_count:
             lengths[order[k] // deepest] += 1
             count += 1
     return lengths
+
+
+def gain(tokens: float, time_ns: int, price: float, active: float) -> float:
+    """Return tokens per nanosecond, or with a price what tokens are worth less what they cost."""
+    return price * tokens - active * time_ns if price > 0.0 else tokens / time_ns

@@ -15,6 +15,7 @@ from lapsd.policies.drafts import (
     Goodput,
     Off,
     Oracle,
+    Priced,
     Survival,
     Table,
 )
@@ -59,7 +60,10 @@ def draft_policies(draw):
         Scripted(most=most),
         Goodput(most=most, places=draw(st.booleans()), weight=draw(st.sampled_from([1.0, 50.0]))),
         Gated(most=most),
-        Survival(most=most, confidence=draw(st.booleans())),
+        Survival(
+            most=most, confidence=draw(st.booleans()), own=draw(st.sampled_from([0.0, 0.3]))
+        ),
+        Priced(most=most, confidence=draw(st.booleans()), alpha=draw(st.sampled_from([0.2, 1]))),
         Oracle(most=most),
         Ema(most=most, warmup=draw(st.integers(1, 3)), interval=draw(st.integers(1, 2))),
         Table(most=most, lengths=f"1={most}/2={most // 2}/3=0"),
