@@ -28,6 +28,7 @@ VERBS: "Mapping[str, str]" = {
     "generate": "generate",
     "import": "importing",
     "capacity": "capacity",
+    "advise": "advise",
     "predict": "predict",
     "reproduce": "reproduce",
     "calibrate": "calibrate",
