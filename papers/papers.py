@@ -2,10 +2,11 @@
 
 from lapsd.papers.alise.paper import ALISE
 from lapsd.papers.beyond.paper import BEYOND
+from lapsd.papers.draft_length.paper import DRAFT_LENGTH
 from lapsd.papers.laps_sd.paper import LAPS_SD
 from lapsd.papers.question import Paper
 
-PAPERS: dict[str, Paper] = {paper.name: paper for paper in (LAPS_SD, ALISE, BEYOND)}
+PAPERS: dict[str, Paper] = {paper.name: paper for paper in (LAPS_SD, ALISE, BEYOND, DRAFT_LENGTH)}
 
 
 def paper_of(name: str) -> Paper:

@@ -73,7 +73,9 @@ def advise(
         "engine": engine,
     }
     check_file("--out", out, (".json",), overwrite=overwrite, inputs=(profile, scenario["trace"]))
-    machine = _machine(profile, {name: value for name, value in models.items() if value is not None})
+    machine = _machine(
+        profile, {name: value for name, value in models.items() if value is not None}
+    )
     prepared = _prepared(scenario, machine, profile or f"{target} on {gpu or 'h200_sxm'}")
     trained = prepared.split.train.trace
     answer = SpeculationAnswer.of(prepared.profile, trained, scenario["trace"])

@@ -28,7 +28,7 @@ def reproduce(
         Path, typer.Option(help="The folder for figures, claims.md, report.html and all runs.")
     ],
     paper: Annotated[
-        str, typer.Argument(help="laps-sd, alise, or beyond (kernel-gittins).")
+        str, typer.Argument(help="laps-sd, alise, beyond (kernel-gittins), or draft-length.")
     ] = "laps-sd",
     quick: Annotated[
         bool, typer.Option("--quick", help="Few seeds and coarse maps, for a first look.")

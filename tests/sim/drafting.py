@@ -60,9 +60,7 @@ def draft_policies(draw):
         Scripted(most=most),
         Goodput(most=most, places=draw(st.booleans()), weight=draw(st.sampled_from([1.0, 50.0]))),
         Gated(most=most),
-        Survival(
-            most=most, confidence=draw(st.booleans()), own=draw(st.sampled_from([0.0, 0.3]))
-        ),
+        Survival(most=most, confidence=draw(st.booleans()), own=draw(st.sampled_from([0.0, 0.3]))),
         Priced(most=most, confidence=draw(st.booleans()), alpha=draw(st.sampled_from([0.2, 1]))),
         Oracle(most=most),
         Ema(most=most, warmup=draw(st.integers(1, 3)), interval=draw(st.integers(1, 2))),

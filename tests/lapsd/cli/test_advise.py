@@ -1,6 +1,7 @@
 """Tests of `lapsd advise`."""
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -18,7 +19,7 @@ def test_the_table_covers_every_batch_size_of_the_profile_once(lapsd):
     entries = config["num_speculative_tokens_per_batch_size"]
     assert entries[0][0] == 1
     assert entries[-1][1] == 256
-    assert all(b[0] == a[1] + 1 for a, b in zip(entries, entries[1:], strict=False))
+    assert all(b[0] == a[1] + 1 for a, b in pairwise(entries))
     assert config["num_speculative_tokens"] == max(length for _, _, length in entries)
     assert [row["name"] for row in advised["policies"]] == ["off", "best fixed", "table", "gated"]
     assert advised["verdict"].startswith("Speculation pays at all batch sizes up to 256")
