@@ -24,7 +24,7 @@ FIXED = tuple(draft_spec_of(Fixed(most=k)) for k in range(1, MOST + 1))
 LENGTHS = {spec: k for k, spec in enumerate(FIXED, 1)}
 TABLE = "table"  # stands for the table that the training half gives
 SURVIVAL, CONFIDENT = "survival", "survival:confidence=true"
-PRICED = "priced:confidence=true"
+PRICED, PASSES = "priced:confidence=true", "pass-by-pass"
 ORACLE = "oracle"
 RULES = {  # policies that a server could run, as tables name them
     TABLE: "table",
@@ -35,6 +35,7 @@ RULES = {  # policies that a server could run, as tables name them
     SURVIVAL: "survival",
     CONFIDENT: "survival with confidence",
     PRICED: "priced",
+    PASSES: "pass by pass",
 }
 NEAR = 2.0  # percent: how close to the best fixed length a rule should be
 SHARES = {1: 1, 4: 1, 16: 2, 64: 4, 128: 6}  # divisors of the number of seeds, by batch size

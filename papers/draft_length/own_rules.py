@@ -7,6 +7,7 @@ import pandas as pd
 from lapsd.papers.differences import percent
 from lapsd.papers.draft_length.fixed import (
     CONFIDENT,
+    PASSES,
     PRICED,
     batches,
     draft_sweep,
@@ -29,7 +30,7 @@ OWN = {
     "survival:confidence=true,own=0.3": "with own acceptance",
     "priced:confidence=true,own=0": "priced, confidence only",
     PRICED: "priced",
-    f"{MODULE}.PassByPass:confidence=true,own=0.3": "pass by pass",
+    PASSES: "pass by pass",
     f"{MODULE}.ShortFirst:confidence=true": "short first",
     f"{MODULE}.Remaining:confidence=true": "remaining times",
     f"{MODULE}.ToEnd:confidence=true": "to the predicted end",
@@ -39,7 +40,7 @@ WORDS = (
     "with own acceptance: the probability of a token is 0.7 of its confidence and 0.3 of the"
     " request's own share of accepted tokens; priced: a token is worth the smoothed time of all"
     " active requests per token, with own acceptance as well, or with confidence only; pass by"
-    " pass: with own acceptance, but the confidence of a token is known only once it is drafted; short"
+    " pass: with own acceptance, but a confidence is known only once the token is drafted; short"
     " first: tokens count by the inverse root of the request's remaining tokens; remaining times:"
     " the least sum of remaining times at the pace of the step; to the predicted end: no drafts"
     " beyond it; more when idle: one more token while no request waits"
@@ -145,7 +146,7 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
             5,
             "Rules of our own",
             caption,
-            lambda: plot_panels(shown, "load", "latency vs. survival with confidence, %"),
+            lambda: plot_panels(shown, "load", "vs. survival with confidence, %"),
         )
     ]
 

@@ -19,7 +19,7 @@ QUESTIONS = (
 FULL = Size(
     "full",
     claims=24,
-    queues=12,
+    queues=24,
     others=60,
     stability=48,
     map=96,
@@ -57,8 +57,8 @@ def intro(inputs: Inputs, size: Size) -> list[str]:
         (
             "A difference is a ratio of mean latencies minus 1, paired over seeds, with a 95 %"
             " interval by the delta method. It is statistically significant if the interval"
-            " excludes 0. The rules for verdicts are part of the program and were fixed before the runs. The"
-            " intervals are of single comparisons: of forty equal policies one would be"
+            " excludes 0. The rules for verdicts are part of the program and were fixed before the"
+            " runs. The intervals are of single comparisons: of forty equal policies one would be"
             " significantly slower by chance."
         ),
     ]

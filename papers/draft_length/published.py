@@ -130,7 +130,7 @@ def say_target(evidence: Evidence, tables: Tables) -> Claim:
         HOLDS if flips and constant else PART if flips else NOT,
         (
             f"Acceptance {'does not tell' if constant else 'hardly tells'} the batch sizes apart,"
-            f" and no length is best at both ends."
+            " and no length is best at both ends."
             if flips
             else "One length is not significantly slower than the best at both ends."
         ),
@@ -168,7 +168,8 @@ def draw_target(evidence: Evidence, tables: Tables) -> list[Figure]:
     caption = (
         "Simulated: share of accepted draft tokens (left) and mean latency above that of the best"
         " fixed length (right; above 60 % left out), by batch size (logarithmic), one line per"
-        f" fixed length. FCFS, load {load_of(evidence.size):g}, 95 % intervals. {evidence.inputs.where}"
+        f" fixed length. FCFS, load {load_of(evidence.size):g}, 95 % intervals."
+        f" {evidence.inputs.where}"
     )
     return [
         Figure(

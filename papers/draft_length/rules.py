@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lapsd.policies.drafts import DraftStep, Survival, step_ns
-from lapsd.policies.drafts.base import Floats, Ints, own_acceptance
+from lapsd.policies.drafts.base import Floats, Ints
 from lapsd.policies.drafts.survival import best_tokens, survival
 
 
@@ -123,33 +123,6 @@ class WhenIdle(Survival):
         if step.waiting == 0:
             for i in range(step.requests):
                 lengths[i] = min(step.most, lengths[i] + self.more)
-        return lengths
-
-
-@dataclass(frozen=True)
-class PassByPass(Survival):
-    """Confidences of tokens that are not drafted yet are not known: after each pass of the draft
-    model the next one is decided by the request's own share of accepted tokens.
-
-    With confidence only. The others see the confidences of all `most` tokens before any is drafted.
-    """
-
-    name: ClassVar[str] = "pass-by-pass"
-
-    def choose(self, step: DraftStep) -> Ints:
-        reached = survival(step, self.own, self.prior, self.weight)
-        known = np.zeros(step.requests * step.most)
-        for passes in range(step.most + 1):
-            for i in range(step.requests):
-                survives = 1.0
-                share = own_acceptance(step, i, self.prior, self.weight)
-                for place in range(step.most):
-                    k = i * step.most + place
-                    survives = reached[k] if place < passes else survives * share
-                    known[k] = survives
-            lengths = best_tokens(step, known, 0.0, 1.0)
-            if lengths.max() <= passes:
-                break
         return lengths
 
 

@@ -4,6 +4,7 @@ from lapsd.policies.drafts.base import DraftContext, DraftPolicy, DraftStep, ste
 from lapsd.policies.drafts.ema import Ema
 from lapsd.policies.drafts.fixed import Fixed, Off
 from lapsd.policies.drafts.goodput import Gated, Goodput
+from lapsd.policies.drafts.pass_by_pass import PassByPass
 from lapsd.policies.drafts.priced import Priced
 from lapsd.policies.drafts.survival import Oracle, Survival
 from lapsd.policies.drafts.table import Table
@@ -18,6 +19,7 @@ __all__ = [
     "Goodput",
     "Off",
     "Oracle",
+    "PassByPass",
     "Priced",
     "Survival",
     "Table",

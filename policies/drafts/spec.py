@@ -8,6 +8,7 @@ from lapsd.policies.drafts.base import DraftPolicy
 from lapsd.policies.drafts.ema import Ema
 from lapsd.policies.drafts.fixed import Fixed, Off
 from lapsd.policies.drafts.goodput import Gated, Goodput
+from lapsd.policies.drafts.pass_by_pass import PassByPass
 from lapsd.policies.drafts.priced import Priced
 from lapsd.policies.drafts.survival import Oracle, Survival
 from lapsd.policies.drafts.table import Table
@@ -23,6 +24,7 @@ _KNOWN: tuple[type[DraftPolicy], ...] = (
     Gated,
     Survival,
     Priced,
+    PassByPass,
     Oracle,
 )
 DRAFT_POLICIES: dict[str, type[DraftPolicy]] = {kind.name: kind for kind in _KNOWN}

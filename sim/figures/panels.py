@@ -18,7 +18,10 @@ from lapsd.sim.figures.style import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ACROSS = 4  # panels in a row
+ACROSS = 4  # most panels in a row
+LEGEND = 5  # entries in a row of the legend, if they are long
+LONG = 75  # characters of a legend that do not fit in one row
+STROKES = ("-", "--", ":")  # of the first lines, and of those for which no colour is left
 
 
 @in_own_style
@@ -33,8 +36,8 @@ def plot_panels(rows: pd.DataFrame, x: str, y: str, *, log: bool = False) -> "Fi
     log : whether the x axis is logarithmic, with base 2.
     """
     panels, lines = list(dict.fromkeys(rows["panel"])), list(dict.fromkeys(rows["line"]))
-    across = min(ACROSS, len(panels))
-    down = -(-len(panels) // across)
+    down = -(-len(panels) // ACROSS)
+    across = -(-len(panels) // down)
     figure = new_figure(PAGE, 0.6 + 2.1 * down)
     axes = figure.subplots(down, across, squeeze=False, sharey=True)
     for ax in axes.flat[len(panels) :]:
@@ -45,7 +48,8 @@ def plot_panels(rows: pd.DataFrame, x: str, y: str, *, log: bool = False) -> "Fi
             own = rows[(rows["panel"] == panel) & (rows["line"] == line)].sort_values("x")
             policy = own["colour"].iloc[0] if "colour" in own and len(own) else ""
             colour = COLOURS.get(policy, SERIES[index % len(SERIES)])
-            interval_line(ax, own["x"], own["value"], own["high"], colour=colour, label=line)
+            style = {"colour": colour, "label": line, "linestyle": STROKES[index // len(SERIES) % len(STROKES)]}
+            interval_line(ax, own["x"], own["value"], own["high"], **style)
         ax.axhline(0, color="black", linewidth=0.7)
         ticks = sorted(rows.loc[rows["panel"] == panel, "x"].unique())
         if log:
@@ -58,7 +62,7 @@ def plot_panels(rows: pd.DataFrame, x: str, y: str, *, log: bool = False) -> "Fi
         labels,
         fontsize=SMALL,
         frameon=False,
-        ncols=len(labels),
+        ncols=len(labels) if sum(map(len, labels)) < LONG else LEGEND,
         loc="outside upper center",
     )
     return figure
