@@ -61,7 +61,7 @@ def find(evidence: Evidence) -> Tables:
         kv_slots="unlimited",
     )
     for drafts in DRAFTS:
-        found = [_of_run(prepared, drafts, seed) for seed in range(max(4, evidence.size.queues))]
+        found = [_of_run(prepared, drafts, seed) for seed in range(evidence.size.queues)]
         table = pd.DataFrame(found)
         row: dict[str, Any] = {"drafts": drafts, "seeds": len(table)}
         for name in table:
@@ -76,12 +76,9 @@ def _of_run(prepared: PreparedScenario, drafts: str, seed: int) -> dict[str, flo
     assert isinstance(done.policy, Logged)
     log = done.policy.log
     index = np.array(sorted(log))
-    estimate, left, service = np.array([log[i] for i in index], dtype=float).T
-    true = (
-        done.service_ns[index]
-        - service
-        - prepared.workload(seed).priced.prefill_ns[prepared.workload(seed).rows[index]]
-    )
+    estimate, left, service = np.array([log[i] for i in index], dtype=float).reshape(-1, 3).T
+    work = prepared.workload(seed)
+    true = done.service_ns[index] - service - work.priced.prefill_ns[work.rows[index]]
     kept = (true > 0) & (estimate > 0)
     estimate, left, true = estimate[kept], left[kept], true[kept]
     scaled = estimate * np.median(true / estimate)

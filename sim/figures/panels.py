@@ -48,8 +48,10 @@ def plot_panels(rows: pd.DataFrame, x: str, y: str, *, log: bool = False) -> "Fi
             own = rows[(rows["panel"] == panel) & (rows["line"] == line)].sort_values("x")
             policy = own["colour"].iloc[0] if "colour" in own and len(own) else ""
             colour = COLOURS.get(policy, SERIES[index % len(SERIES)])
-            style = {"colour": colour, "label": line, "linestyle": STROKES[index // len(SERIES) % len(STROKES)]}
-            interval_line(ax, own["x"], own["value"], own["high"], **style)
+            stroke = STROKES[index // len(SERIES) % len(STROKES)]
+            interval_line(
+                ax, own["x"], own["value"], own["high"], colour=colour, label=line, linestyle=stroke
+            )
         ax.axhline(0, color="black", linewidth=0.7)
         ticks = sorted(rows.loc[rows["panel"] == panel, "x"].unique())
         if log:
