@@ -188,7 +188,7 @@ def _show(
         stdout.print(escape(f"{line[:1].upper()}{line[1:]}."), style="dim")
 
 
-def _percent(row: Mapping[str, Any], name: str) -> tuple[str, str]:
+def _percent(row: Mapping[Any, Any], name: str) -> tuple[str, str]:
     """Return a difference in percent and its interval as text."""
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     interval = "-" if low == high or math.isnan(low) else f"{low:+.1f} to {high:+.1f}"

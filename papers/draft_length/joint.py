@@ -195,7 +195,7 @@ def _laps_sd(rows: pd.DataFrame) -> str:
 def _table(rows: pd.DataFrame) -> Table:
     body = []
     for (batch, load, order), some in rows.groupby(["batch", "load", "order"], sort=False):
-        by = some.set_index("drafts")
+        by = some.set_index("drafts").to_dict("index")
         body.append(
             [
                 str(batch),
@@ -203,7 +203,7 @@ def _table(rows: pd.DataFrame) -> Table:
                 NAMES[str(order)],
                 *(
                     f"{signed(r['together'])} ± {r['together_high'] - r['together']:.1f}"
-                    for r in (by.loc[d] for d in (BEST, *ADAPTIVE))
+                    for r in (by[d] for d in (BEST, *ADAPTIVE))
                 ),
             ]
         )

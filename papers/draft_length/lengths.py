@@ -128,7 +128,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
 def _in_words(rows: pd.DataFrame, drafts: str) -> str:
     """Return a policy's range of differences, and its worst cell."""
     own = rows[rows["drafts"] == drafts]
-    worst = own.loc[own["percent"].idxmax()]
+    worst = max(own.to_dict("records"), key=lambda row: row["percent"])
     text = (
         f"{RULES.get(drafts, drafts)}: {signed(own['percent'].min())} to"
         f" {signed(own['percent'].max())} %, faster than the best fixed length in"

@@ -157,6 +157,6 @@ def best_tokens(step: Any, reached: Floats, price: float, active: float) -> Ints
     return lengths
 
 
-def gain(tokens: float, time_ns: int, price: float, active: float) -> float:
+def gain(tokens: float, time_ns: float, price: float, active: float) -> float:
     """Return tokens per nanosecond, or with a price what tokens are worth less what they cost."""
     return price * tokens - active * time_ns if price > 0.0 else tokens / time_ns

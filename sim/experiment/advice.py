@@ -45,9 +45,9 @@ def draft_table(pays: pd.DataFrame, tolerance: float = TOLERANCE) -> list[Entry]
     while first <= last:
         reach = near.loc[first:].cummin().sum()  # batch sizes from `first` that a length covers
         covered = int(reach.max())
-        lengths = reach.index[reach == covered]
-        best = share.loc[first : first + covered - 1, lengths].mean().idxmax()
-        entries.append(Entry(first, first + covered - 1, int(best)))
+        means = share.loc[first : first + covered - 1].mean()[reach == covered]
+        length = int(means.to_numpy().argmax())
+        entries.append(Entry(first, first + covered - 1, int(means.index.to_numpy()[length])))
         first += covered
     return entries
 
