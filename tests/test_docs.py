@@ -50,6 +50,7 @@ NOT_OURS = {
     "dask": "test_cluster.py runs a scheduler and workers",
 }
 CALIBRATED = "--quick --batches 1 --device cpu --max-new-tokens 16 --requests"
+SHRUNK = ("--requests", "--seeds", "--batches", "--device", "--max-new-tokens")
 SMALLER = (
     ("lapsd bench", "lapsd bench --quick"),
     ("--requests 100000", "--requests 1000"),
@@ -81,7 +82,18 @@ def blocks(page: str) -> list[tuple[str, str]]:
 def commands(block: str) -> list[list[str]]:
     """Return the words of each shell command of a block, without comments."""
     lines = smaller(block.replace("\\\n", " ")).splitlines()
-    return [words for line in lines if (words := shlex.split(line, comments=True))]
+    return [once(words) for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def once(words: list[str]) -> list[str]:
+    """Return the words of a command without options that `SMALLER` gives again."""
+    kept: list[str] = []
+    for at, word in enumerate(words):
+        given_again = word in words[at + 1 :] and word in ("--quick", *SHRUNK)
+        is_value = at > 0 and words[at - 1] in SHRUNK and words[at - 1] in words[at:]
+        if not (given_again or is_value):
+            kept.append(word)
+    return kept
 
 
 def test_pages_have_blocks_of_known_languages():
