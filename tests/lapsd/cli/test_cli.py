@@ -95,7 +95,8 @@ def test_out_and_plot_are_written(lapsd, files, tmp_path):
 )
 def test_bad_input_is_one_line_and_exit_code_2(lapsd, files, tmp_path, arguments, message):
     out = tmp_path / "result"
-    code, stdout, error = lapsd("compare", *files, *arguments, "--out", out)
+    given = [word for at, word in enumerate(files) if files[at - at % 2] not in arguments]
+    code, stdout, error = lapsd("compare", *given, *arguments, "--out", out)
     assert code == 2
     assert message in error
     assert error.count("\n") == 1
