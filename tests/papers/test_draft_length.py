@@ -6,8 +6,15 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from lapsd.papers.draft_length import estimate, fixed, joint, knowledge, lengths, own_rules
-from lapsd.papers.draft_length import published as checks
+from lapsd.papers.draft_length import (
+    estimate,
+    fixed,
+    joint,
+    knowledge,
+    lengths,
+    own_rules,
+    published as checks,
+)
 from lapsd.papers.draft_length.paper import DRAFT_LENGTH, QUESTIONS
 from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.report import HOLDS, NOT, PART
@@ -171,8 +178,9 @@ def test_a_rule_of_our_own_must_win_somewhere_and_lose_nowhere(small, large, ver
     ]
     claim = own_rules.QUESTION.say(EVIDENCE, {"own_rules": pd.DataFrame(rows)})
     assert claim.verdict == verdict
-    assert "“remaining times” is significantly faster in 0 cells and slower in 2" in (
-        claim.findings[1]
+    assert (
+        "“remaining times” is significantly faster in 0 cells and slower in 2"
+        in (claim.findings[1])
     )
 
 
