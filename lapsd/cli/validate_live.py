@@ -167,6 +167,10 @@ def command(
         refuse_ignored("without --prompts", "field")
     if seeds < 1:
         raise ValueError(f"--seeds {seeds}: must be at least 1")
+    if draft_policy and engine == "vllm":
+        raise ValueError(
+            "--draft-policy: needs --engine own: vLLM's steps are timed at one draft length only"
+        )
     bundled = engine == "own" and (target, draft) == ("reference", "reference")
     limit = budget_of(budget, bundled=bundled)
     loads = list(dict.fromkeys(load or LOADS))

@@ -22,6 +22,8 @@ class LiveJob:
     index, arrival_ns, prompt_tokens, predicted_tokens, started, rounds, tokens, service_ns,
     drafted, accepted, queue
         As in `lapsd.policies.Job`.
+    rejected : int
+        Rounds in which a draft token was rejected.
     seen : SeenJob
         The request as the policy sees it, from its arrival on.
     entered_ns : int
@@ -45,6 +47,7 @@ class LiveJob:
     service_ns: int = 0
     drafted: int = 0
     accepted: int = 0
+    rejected: int = 0
     queue: int = 1
     seen: Any = None
     running: bool = False
@@ -59,6 +62,7 @@ class LiveJob:
         """Count the draft tokens of a round that is about to be committed. O(1)."""
         self.drafted += drafted
         self.accepted += accepted
+        self.rejected += accepted < drafted
         self.rates.append(self.accepted / self.drafted if self.drafted else 0.0)
 
     def acceptance(self, rounds: int) -> float:

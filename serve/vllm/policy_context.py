@@ -7,7 +7,15 @@ not import.
 import numpy as np
 
 from lapsd.policies import PolicyContext, RequestHistory, TimeModel
-from lapsd.traces import LEARNED, Profile, Trace, price
+from lapsd.policies.drafts import DraftContext
+from lapsd.traces import (
+    LEARNED,
+    Profile,
+    Trace,
+    acceptance_by_confidence,
+    acceptance_by_place,
+    price,
+)
 
 
 def policy_context(trace: Trace, profile: Profile, batch_slots: int) -> PolicyContext:
@@ -33,4 +41,5 @@ def policy_context(trace: Trace, profile: Profile, batch_slots: int) -> PolicyCo
             int(priced.trace.output_tokens.sum()),
             profile.costs.prefill,
         ),
+        drafts=DraftContext(acceptance_by_place(trace), *acceptance_by_confidence(trace)),
     )

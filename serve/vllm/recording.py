@@ -25,6 +25,7 @@ RUN_ATTRIBUTES = (
     "active",
     "settings",
     "decisions",
+    "drafts",
     "failed",
     "ended_ns",
     "_known",

@@ -22,6 +22,7 @@ from vllm.v1.request import Request
 from lapsd.policies.decision import Decisions, choose
 from lapsd.serve.vllm.clock import Clock, WallClock
 from lapsd.serve.vllm.decisions import LiveDecisions
+from lapsd.serve.vllm.drafts import LiveDrafts
 from lapsd.serve.vllm.job import LiveJob
 from lapsd.serve.vllm.parking import ParkingScheduler
 from lapsd.serve.vllm.scheduler_state import SchedulerState
@@ -42,6 +43,7 @@ class LapsdScheduler(ParkingScheduler):
         the reason.
     settings : Settings
     decisions : LiveDecisions
+    drafts : LiveDrafts
     failed : str
         The error of the policy, after which requests are served first come, first served; else "".
     ended_ns : int
@@ -95,9 +97,11 @@ class LapsdScheduler(ParkingScheduler):
                 known.model,
                 served,
             )
+        self._check_drafts(known)
         self.settings, self._known = settings, known
         self._begun, self.ended_ns = {}, 0
         self.decisions, self.failed = LiveDecisions(Decisions(known.policy), self._report), ""
+        self.drafts = LiveDrafts(known.drafts, self._report)
         self.active = True
 
     def _request_count(self) -> int:
@@ -122,6 +126,18 @@ class LapsdScheduler(ParkingScheduler):
         if settings.preemption == "parked" and self.parallel_config.pipeline_parallel_size > 1:
             raise ValueError("lapsd: preemption=parked: does not work with pipeline parallelism")
 
+    def _check_drafts(self, known: SchedulerState) -> None:
+        drafts = known.policy.drafts
+        if drafts is None:
+            return
+        if known.drafts is None:
+            raise ValueError(f"lapsd: draft policy {drafts.name}: the run has no costs of rounds")
+        if drafts.most > self.num_spec_tokens:
+            raise ValueError(
+                f"lapsd: draft policy {drafts.name}: drafts up to {drafts.most} tokens, and the"
+                f" engine up to {self.num_spec_tokens} (num_speculative_tokens)"
+            )
+
     # ---- methods that vLLM calls
 
     def add_request(self, request: Request) -> None:
@@ -136,6 +152,7 @@ class LapsdScheduler(ParkingScheduler):
         with self._guarded():
             if self.active and self.pause_state != PauseState.PAUSED_ALL:
                 self._decide(begun)
+                self._trim_drafts()
         self.refused = None
         output = super().schedule(*args, **kwargs)
         with self._guarded():
@@ -143,6 +160,12 @@ class LapsdScheduler(ParkingScheduler):
                 self.decisions.set_running(request.request_id for request in self.running)
                 self._begun[id(output)] = begun
         return output
+
+    def _update_after_schedule(self, scheduler_output: SchedulerOutput) -> None:
+        with self._guarded():
+            if self.active:
+                self._choose_drafts(scheduler_output)
+        super()._update_after_schedule(scheduler_output)
 
     def update_from_output(
         self,
@@ -204,7 +227,7 @@ class LapsdScheduler(ParkingScheduler):
         now_ns = self.clock.end()
         # asynchronous steps overlap: the time of a step starts at the end of the one before
         round_ns = now_ns - max(self._begun.pop(id(output), now_ns), self.ended_ns)
-        self.ended_ns = now_ns
+        self.ended_ns, rounds = now_ns, []
         for request, tokens in before.items():
             emitted = request.num_output_tokens - tokens
             if tokens > 0 and emitted > 0 and request.request_id in self.decisions.jobs:
@@ -212,6 +235,8 @@ class LapsdScheduler(ParkingScheduler):
                 if not self.scheduler_config.async_scheduling:
                     drafts = [token for token in drafts if token >= 0]  # negative ids are padding
                 self.decisions.commit(request.request_id, emitted, len(drafts), round_ns, now_ns)
+                rounds.append((len(drafts), emitted - 1))
+        self.drafts.note(rounds)
         self._leave([request for request in before if request.is_finished()], now_ns)
 
     def _leave(self, requests: Iterable[Request], now_ns: int) -> None:
@@ -250,6 +275,24 @@ class LapsdScheduler(ParkingScheduler):
         queue = sorted(self.waiting, key=self.place)
         self.waiting.clear()
         self.waiting.extend(queue)
+
+    def _trim_drafts(self) -> None:
+        """Cut the draft tokens of each running request to its length, before vLLM schedules."""
+        for request in self.running:
+            length = self.drafts.lengths.get(request.request_id)
+            if length is not None and len(request.spec_token_ids) > length:
+                request.spec_token_ids = request.spec_token_ids[:length]
+
+    def _choose_drafts(self, output: SchedulerOutput) -> None:
+        """Choose how much the step that was just scheduled drafts, for the next round.
+
+        The draft model drafts as many tokens for each request as the longest draft has.
+        """
+        jobs = [self.decisions.jobs[key] for key in output.num_scheduled_tokens]
+        if jobs:
+            longest = self.drafts.choose(jobs, len(self.waiting), self.ended_ns)
+            if longest is not None:
+                output.num_spec_tokens_to_schedule = longest
 
     def _is_ready(self, request: Request) -> bool:
         """Whether a request can run now; in a pause only requests that hold blocks can."""

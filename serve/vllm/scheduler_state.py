@@ -14,6 +14,7 @@ import numpy as np
 
 from lapsd.policies import Policy, PolicyContext, RequestHistory, TimeModel, parse_policy
 from lapsd.policies.calls import bound, name_of
+from lapsd.serve.vllm.drafts import BoundDrafts
 from lapsd.serve.vllm.policy_context import policy_context
 from lapsd.serve.vllm.settings import Settings
 from lapsd.traces import load_profile, load_trace
@@ -36,12 +37,15 @@ class SchedulerState:
     predictor : callable or None
     model : str
         The model of the profile; "" if the profile does not name it.
+    drafts : BoundDrafts or None
+        The draft policy of the policy.
     """
 
     policy: Policy
     predicted_tokens: int | None = None
     predictor: Predictor | None = None
     model: str = ""
+    drafts: BoundDrafts | None = None
 
     @classmethod
     def of(cls, settings: Settings, batch_slots: int) -> "SchedulerState":
@@ -50,8 +54,8 @@ class SchedulerState:
         Raises
         ------
         ValueError
-            For an unknown policy, files that cannot be read, a clairvoyant policy, or a policy that
-            needs past requests without a profile.
+            For an unknown policy, files that cannot be read, a clairvoyant policy, a policy that
+            needs past requests without a profile, or a draft policy that does not fit the costs.
         """
         policy, predictor = parse_policy(settings.policy), _predictor(settings.predictor)
         if policy.clairvoyant:
@@ -60,6 +64,11 @@ class SchedulerState:
                 " lengths"
             )
         if settings.profile is None:
+            if policy.drafts is not None:
+                raise ValueError(
+                    f"draft policy {policy.drafts.name}: chooses by the costs of rounds: set a"
+                    " profile"
+                )
             return cls(_bound_without_history(policy), settings.predicted_tokens, predictor)
         trace, profile = load_trace(_trace_of_profile(settings)), load_profile(settings.profile)
         context = policy_context(trace, profile, batch_slots)
@@ -68,8 +77,13 @@ class SchedulerState:
             context = replace(context, swap_in_ns=profile.costs.prefill(int(np.median(contexts))))
         predicted = settings.predicted_tokens or int(np.median(trace.output_tokens)) + 1
         model = profile.provenance.target
+        drafts = policy.drafts
         return cls(
-            bound(policy, context), predicted, predictor, "" if model is None else model.name
+            bound(policy, context),
+            predicted,
+            predictor,
+            "" if model is None else model.name,
+            drafts and BoundDrafts.of(drafts, context.drafts, profile.costs, batch_slots),
         )
 
     def predict(self, prompt: Sequence[int], sampling: Any) -> int:
