@@ -105,7 +105,8 @@ class LiveDrafts:
             name: np.array([getattr(job, name) for job in jobs], dtype=np.int64)
             for name in ("tokens", "rounds", "drafted", "accepted", "rejected", "predicted_tokens")
         }
-        contexts = columns["tokens"] + [job.prompt_tokens for job in jobs]
+        prompts = np.array([job.prompt_tokens for job in jobs], dtype=np.int64)
+        contexts = prompts + columns["tokens"]
         requests, drafted, accepted, longest = self.last
         return DraftStep(
             requests=len(jobs),

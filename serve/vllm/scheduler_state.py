@@ -77,14 +77,11 @@ class SchedulerState:
             context = replace(context, swap_in_ns=profile.costs.prefill(int(np.median(contexts))))
         predicted = settings.predicted_tokens or int(np.median(trace.output_tokens)) + 1
         model = profile.provenance.target
-        drafts = policy.drafts
-        return cls(
-            bound(policy, context),
-            predicted,
-            predictor,
-            "" if model is None else model.name,
-            drafts and BoundDrafts.of(drafts, context.drafts, profile.costs, batch_slots),
-        )
+        drafts = None
+        if policy.drafts is not None:
+            drafts = BoundDrafts.of(policy.drafts, context.drafts, profile.costs, batch_slots)
+        name = "" if model is None else model.name
+        return cls(bound(policy, context), predicted, predictor, name, drafts)
 
     def predict(self, prompt: Sequence[int], sampling: Any) -> int:
         """Return the predicted output tokens of a request.
