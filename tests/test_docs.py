@@ -20,6 +20,8 @@ import pytest
 import lapsd
 from lapsd import cli
 from lapsd.papers.beyond.paper import BEYOND
+from lapsd.papers.draft_length import published
+from lapsd.papers.draft_length.paper import DRAFT_LENGTH
 from lapsd.papers.laps_sd.paper import LAPS_SD
 from lapsd.papers.papers import PAPERS
 from lapsd.sim.experiment.metrics import METRICS
@@ -53,6 +55,9 @@ CALIBRATED = "--quick --batches 1 --device cpu --max-new-tokens 16 --requests"
 SHRUNK = ("--requests", "--seeds", "--batches", "--device", "--max-new-tokens")
 SMALLER = (
     ("lapsd bench", "lapsd bench --quick"),
+    ("--load 0.9 --requests 240", "--load 0.9 --requests 20 --seeds 2"),
+    ("(?m)--batch 16 --load 0.9$", "--batch 2 --load 0.9 --requests 20 --seeds 2"),
+    ("--batch 32 --load 1 --seeds 5", "--batch 2 --load 1 --requests 20 --seeds 2"),
     ("--requests 100000", "--requests 1000"),
     ("--requests 10000 ", "--requests 1000 "),
     ("--requests 200", f"{CALIBRATED} 24"),
@@ -157,6 +162,9 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setitem(
         PAPERS, "beyond", replace(BEYOND, quick=two, full=two, questions=BEYOND.questions[-1:])
     )
+    monkeypatch.setattr(published, "CONCURRENCY", (1, 4))
+    last = replace(DRAFT_LENGTH, quick=two, full=two, questions=(published.BY_CONCURRENCY,))
+    monkeypatch.setitem(PAPERS, "draft-length", last)
 
 
 @pytest.fixture

@@ -150,9 +150,15 @@ def test_a_ragged_round_of_equal_lengths_costs_as_a_round(profile, batch, n, con
 @settings(max_examples=20)
 def test_many_runs_in_one_call_equal_one_at_a_time(cases, data):
     [(work, policy, capacity)] = cases
+    most = policy.drafts.most  # the memory is large enough for drafts of this length
     policies = [
         replace(policy, drafts=drafts)
-        for drafts in (Scripted(most=2), Ema(most=4, warmup=1, interval=1), None, Scripted(most=2))
+        for drafts in (
+            Scripted(most=min(2, most)),
+            Ema(most=min(4, most), warmup=1, interval=1),
+            None,
+            Scripted(most=min(2, most)),
+        )
     ]
     past = context(work.priced)
     together = simulate_many([work] * 4, policies, [past] * 4, capacity)
