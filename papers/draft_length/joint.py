@@ -43,7 +43,7 @@ def orders(batch: int) -> list[str]:
 def pairs(batch: int) -> list[tuple[str, str]]:
     """Return the orders with draft policies that run at a batch size.
 
-    Fixed lengths are those that can be best there.
+    The fixed lengths are candidates for the best one.
     """
     fixed = FIXED[:4] if batch > 16 else FIXED[2:]
     return [(order, drafts) for order in orders(batch) for drafts in (*fixed, *ADAPTIVE)]

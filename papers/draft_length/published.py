@@ -236,7 +236,7 @@ def say_closed(evidence: Evidence, tables: Tables) -> Claim:
         " concurrency.",
     ]
     return Claim(
-        "What confidences gain over a fixed length of 7 grows with concurrency",
+        "The gain of confidences over a fixed length of 7 grows with concurrency",
         "DSpark in vLLM on four MI355X GPUs (pull request 52362).",
         f"{signed(first[CONFIDENT])} % at {int(first['concurrency'])},"
         f" {signed(last[CONFIDENT])} % at {int(last['concurrency'])}",

@@ -36,7 +36,7 @@ class Survival(DraftPolicy):
         With confidence: weight, from 0 to 1, of the request's own share of accepted tokens in the
         probability of each token; the rest is that of the confidence.
     weight : float
-        Draft tokens of past requests that count with those of the request in its own share.
+        Draft tokens of past requests in the request's own share.
     """
 
     name: ClassVar[str] = "survival"
