@@ -1,4 +1,4 @@
-"""The rounds of a request with running totals: those of its trace row, or those so far."""
+"""The rounds of a request with running totals: of its trace row, or so far."""
 
 import itertools
 from dataclasses import replace

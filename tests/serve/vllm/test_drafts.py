@@ -50,6 +50,7 @@ def serve(engine: Engine, spec: str):
             engine.add(coming.pop(0))
         engine.step()
         step += 1
+    engine.engine.reset_prefix_cache()
     return engine.served
 
 
@@ -72,7 +73,7 @@ def test_greedy_tokens_do_not_depend_on_the_draft_policy(request, alone, name, d
 
 @pytest.mark.parametrize(("drafts", "expected"), [("off", set()), ("fixed:most=2", {1, 2})])
 def test_rounds_verify_as_many_drafts_as_the_policy_says(speculative, drafts, expected):
-    """At the end of an output fewer are left. A step without drafts is none in vLLM's count."""
+    """At the end of an output fewer are left. vLLM does not count steps without drafts."""
     served = serve(speculative, f"fcfs+{drafts}")
     assert {n for rounds in served.rounds.values() for n, _ in rounds} - {0} <= expected
 
