@@ -130,8 +130,17 @@ class Trace:
         return slice(int(self.offsets[row]), int(self.offsets[row + 1]))
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> "Trace":
-        """Return the trace of some of the requests, in the given order."""
-        rows = np.asarray(rows, dtype=np.int64)
+        """Return the trace of some of the requests, in the given order.
+
+        Raises
+        ------
+        ValueError
+            If `rows` is no list of whole numbers.
+        """
+        given = np.asarray(rows)
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+            raise ValueError(f"rows: needs a list of whole numbers, not {rows!r}")
+        rows = given.astype(np.int64)
         flat, positions = _spans(self.offsets, rows), _spans(self.output_offsets, rows)
         return Trace(
             request_id=[self.request_id[r] for r in rows],

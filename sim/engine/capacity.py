@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 from lapsd.policies.kv_slots import KVSlots, slot_limit
 from lapsd.sim.engine.drafting import AS_SENT, Drafting
@@ -59,6 +60,8 @@ class Capacity:
             ("kv_tokens", self.kv_tokens, MOST_UNITS),
             ("token_budget", self.token_budget, MOST_UNITS),
         ):
+            if value is not None and not isinstance(value, Integral):
+                raise ValueError(f"{name}={value!r}: must be a whole number")
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value}: must be at least 1")
             if value is not None and value > most:

@@ -34,6 +34,7 @@ from lapsd.sim.experiment.no_effect import refuse_without_effect
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.runs import Runs, run, run_many
 from lapsd.sim.experiment.scenario import Scenario
+from lapsd.sim.experiment.scenario_field import whole
 from lapsd.sim.experiment.statistics import (
     Interval,
     mean_interval,
@@ -246,7 +247,7 @@ def compare(
         Naming the value and the bound, or two policies with the same spec.
     """
     prepared = PreparedScenario.of(trace, profile, **scenario)
-    chosen = list(policies or default_policies())
+    chosen = _policies(policies)
     refuse_without_effect([prepared], chosen)
     return compare_on(
         prepared, chosen, seeds=seeds, timeline=timeline, engine=engine, progress=progress
@@ -264,12 +265,13 @@ def compare_on(
 ) -> Comparison:
     """`compare` on a prepared scenario."""
     check_engine(engine)
+    seeds = whole(seeds, "seeds")
     if not 1 <= seeds <= MOST_SEEDS:
         raise ValueError(f"seeds={seeds}: must be at least 1 and at most {MOST_SEEDS}")
     if timeline and prepared.scenario.requests > MOST_RECORDED:
         requests = f"requests={prepared.scenario.requests}"
         raise ValueError(f"{requests}: must be at most {MOST_RECORDED} with a timeline")
-    chosen = by_spec(default_policies() if policies is None else policies)
+    chosen = by_spec(_policies(policies))
     if not chosen:
         raise ValueError("no policies: give at least one")
     with_baseline = {**chosen, "fcfs": chosen.get("fcfs", FCFS())}  # the baseline
@@ -313,6 +315,29 @@ def compare_on(
         caption=prepared.caption(seeds),
         timelines=timelines,
     )
+
+
+def _policies(given: Iterable[Policy] | None) -> list[Policy]:
+    """Return the policies that a caller gives, or the default ones.
+
+    Raises
+    ------
+    ValueError
+        If one is no policy.
+    """
+    policies: list[Any]
+    if given is None:
+        policies = default_policies()
+    else:
+        several = isinstance(given, Iterable) and not isinstance(given, str)
+        policies = list(given) if several else [given]
+    for policy in policies:
+        if not isinstance(policy, Policy):
+            raise ValueError(
+                f"policies: needs objects of Policy, such as lapsd.parse_policy('fcfs'), not"
+                f" {policy!r}"
+            )
+    return policies
 
 
 def _configuration(

@@ -17,6 +17,19 @@ TEXTS_FOR_NONE = ("all", "none", "recorded", "auto")
 Value = int | float | bool | str | None
 
 
+def whole(value: Any, name: str) -> int:
+    """Return a whole number of Python or NumPy as an int.
+
+    Raises
+    ------
+    ValueError
+        Naming the value, if it is none.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise ValueError(f"{name}={value!r}: needs an integer")
+    return int(value)
+
+
 @dataclass(frozen=True)
 class ScenarioField:
     """A field of `Scenario`: its type, bounds and wording.

@@ -50,8 +50,9 @@ def ratio_of_means(values: ArrayLike, baseline: ArrayLike) -> Interval:
     mean(baseline).
     """
     x, y = np.asarray(values, dtype=float), np.asarray(baseline, dtype=float)
-    ratio = float(x.mean() / y.mean())
-    residual = mean_interval((x - ratio * y) / y.mean())
+    with np.errstate(invalid="ignore"):  # 0 of 0 is undefined
+        ratio = float(x.mean() / y.mean())
+        residual = mean_interval((x - ratio * y) / y.mean())
     half = (residual.high - residual.low) / 2
     return Interval(ratio, ratio - half, ratio + half)
 
@@ -64,8 +65,9 @@ def ratio_by_seed(values: ArrayLike, baseline: ArrayLike) -> NDArray[np.float64]
     """
     x, y = np.asarray(values, dtype=float), np.asarray(baseline, dtype=float)
     mean = y.mean(axis=-1, keepdims=True)
-    ratio = x.mean(axis=-1, keepdims=True) / mean
-    return np.asarray(ratio + (x - ratio * y) / mean)
+    with np.errstate(invalid="ignore"):  # 0 of 0 is undefined
+        ratio = x.mean(axis=-1, keepdims=True) / mean
+        return np.asarray(ratio + (x - ratio * y) / mean)
 
 
 def percentile(values: NDArray[Any], percent: float) -> NDArray[np.float64]:

@@ -118,6 +118,8 @@ def best(
             )
         if name not in by and not pd.api.types.is_numeric_dtype(records[name]):
             raise ValueError(f"column {name!r}: is not a number")
+    if metric in records.columns[: list(records.columns).index("seed") + 1]:
+        raise ValueError(f"metric {metric!r}: is a parameter, a setting or the seed, and no metric")
     if unfit := [name for name in by if name not in SCENARIO_FIELDS]:
         raise ValueError(
             f"by {unfit[0]}: groups are made by settings only: {', '.join(SCENARIO_FIELDS)}"
@@ -149,13 +151,16 @@ def _verdict(records: pd.DataFrame, group: dict[str, Any], metric: str) -> Verdi
             "runs are missing: resume the sweep, or, if scenarios stopped after different numbers"
             " of seeds, give the settings that vary in by"
         )
-    parts, names = [table.to_numpy(dtype=float) for table in tables], list(tables[0].index)
+    parts = [table.to_numpy(dtype=float) for table in tables]
+    names = [str(name) for name in tables[0].index]
     configurations, seeds = parts[0].shape
     if seeds < LEAST_SEEDS:
         raise ValueError(
             f"{seeds} seeds: must be at least {LEAST_SEEDS}, since half of them select the best"
         )
     values, selecting, fresh = (_by_seed([part[:, some] for part in parts]) for some in EACH_HALF)
+    for place in np.flatnonzero(~np.isfinite(values).all(axis=1)).tolist()[:1]:
+        raise ValueError(f"metric {metric!r}: is not defined for {names[place]}")
     chosen = int(selecting.mean(axis=1).argmin())
     difference = fresh - fresh[chosen]
     kept = ~_worse(difference, max(1, configurations - 1))

@@ -61,7 +61,7 @@ def sweep(
         Naming the value and the bound, or the folder and what it holds.
     """
     document: dict[str, Any] = {
-        "policies": list(policies),
+        "policies": policies if isinstance(policies, str) else list(policies),
         "seeds": seeds,
         "parameters": dict(parameters or {}),
         "settings": settings,

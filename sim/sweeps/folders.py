@@ -101,8 +101,10 @@ def read_sweep_asked(folder: Path) -> Sweep:
     ValueError
         If the folder holds no sweep, or the sweep cannot be read.
     """
-    document = read_asked(in_work(folder, SWEEP_FOLDER))["sweep"]
-    return Sweep.from_document(document, str(folder / ASKED))
+    document = read_asked(in_work(folder, SWEEP_FOLDER))
+    if DIGEST not in document:
+        raise ValueError(f"{folder / ASKED}: has no digest: it can be read, but not resumed")
+    return Sweep.from_document(document["sweep"], str(folder / ASKED))
 
 
 def refuse_another(folder: Path, runner: ChunkRunner) -> None:
@@ -201,7 +203,7 @@ def read_looks(folder: Path) -> list[dict[str, Any]]:
         raise ValueError(f"{path}: is damaged ({error})") from error
 
 
-def read(folder: Path) -> pd.DataFrame:
+def read(folder: str | Path) -> pd.DataFrame:
     """Read all records in the folder; an `IncompleteSweep` warning says how many are missing.
 
     Raises
@@ -209,6 +211,7 @@ def read(folder: Path) -> pd.DataFrame:
     ValueError
         If the folder holds no sweep or no records, or naming a part that is damaged or foreign.
     """
+    folder = Path(folder)
     document, paths = read_asked(folder), parts_in(folder)
     if not paths:
         raise ValueError(f"{folder}: holds no records yet: resume the sweep")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from lapsd.policies import Policy, parameters_of, parse_policy, policy_class, spec_of
 from lapsd.policies.spec import RENAMED, by_spec, split_spec
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS, Scenario, canonical
-from lapsd.sim.experiment.scenario_field import Value
+from lapsd.sim.experiment.scenario_field import Value, whole
 from lapsd.sim.sweeps.values import (
     NONE,
     parameter_value,
@@ -210,7 +210,7 @@ class Sweep:
         base, rest, where = base or cls(), dict(document), f"{source}: " if source else ""
         try:
             made: dict[str, Any] = {
-                name: _whole(rest.pop(name), name)
+                name: whole(rest.pop(name), name)
                 for name in ("seeds", "first_seed")
                 if name in rest
             }
@@ -247,12 +247,6 @@ class Sweep:
             If the file is not TOML, or not a sweep.
         """
         return cls.from_document(toml_file(path), str(path))
-
-
-def _whole(value: Any, name: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{name}={value!r}: needs an integer")
-    return value
 
 
 def _check_combinations(values: Iterable[Sequence[Any]]) -> None:

@@ -72,6 +72,8 @@ def read_part(path: Path, sweep: str | None, runs: int | None = None) -> pa.Tabl
     try:
         if sweep is not None:
             _check(content, sweep, path.name)
+        elif SEAL.search(content):
+            raise ValueError("it has a digest, and the description of the sweep has none")
         table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
     except (OSError, pa.ArrowException, ValueError) as error:
         raise ValueError(f"{path}: damaged or foreign ({error})") from error

@@ -127,6 +127,8 @@ def _check(records: pd.DataFrame, parameters: Sequence[str], metric: str) -> Non
                 f"unknown column {name!r}: the columns that vary in this sweep are"
                 f" {', '.join(varying(records)) or 'none'}"
             )
+    if len(set(parameters)) < len(parameters):
+        raise ValueError(f"column {parameters[0]!r}: is given twice")
     metric_named(metric)
 
 

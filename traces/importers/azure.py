@@ -27,8 +27,16 @@ class Azure(Importer):
         """See `Importer.read`."""
         path, rows = Path(path), []
         try:
-            for number, record in enumerate(csv.DictReader(text_lines(path)), 2):
-                rows.append(_row(record, f"{path}, line {number}"))
+            reader = csv.DictReader(text_lines(path))
+            names = reader.fieldnames or []
+            for name in names:
+                if names.count(name) > 1:
+                    raise FormatError(f"{path}, line 1: column {name!r} occurs twice")
+            for record in reader:
+                line = f"{path}, line {reader.line_num}"
+                if None in record:  # a field without a name
+                    raise FormatError(f"{line}: has more than {len(names)} fields")
+                rows.append(_row(record, line))
         except csv.Error as error:
             raise FormatError(f"{path}: {error}") from error
         return Imported(arrivals_of(rows, f"Azure trace {path.name}"))
