@@ -21,7 +21,7 @@ import tomli_w
 from lapsd.sim.experiment.scenario import Scenario
 from lapsd.sim.sweeps.chunks import ChunkRunner
 from lapsd.sim.sweeps.grid import Chunk, Sweep
-from lapsd.sim.sweeps.parts import PATTERN, DamagedPart, part_of, parts_in, read_part
+from lapsd.sim.sweeps.parts import PATTERN, DamagedPart, names_a_sweep, part_of, parts_in, read_part
 from lapsd.sim.sweeps.stopping import Look
 from lapsd.traces.files import Kind, claim as claim_folder, first_difference, in_work, write_text
 from lapsd.traces.files.reading import json_file, json_object
@@ -102,8 +102,8 @@ def read_sweep_asked(folder: Path) -> Sweep:
         If the folder holds no sweep, or the sweep cannot be read.
     """
     document = read_asked(in_work(folder, SWEEP_FOLDER))
-    if DIGEST not in document:
-        raise ValueError(f"{folder / ASKED}: has no digest: it can be read, but not resumed")
+    if DIGEST not in document and any(map(names_a_sweep, parts_in(folder))):
+        raise ValueError(f"{folder / ASKED}: is damaged: it has no digest, and its parts name one")
     return Sweep.from_document(document["sweep"], str(folder / ASKED))
 
 

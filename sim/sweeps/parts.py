@@ -20,6 +20,7 @@ from lapsd.traces.files.reading import open_regular
 KEY = b"lapsd"
 ZEROS = "0" * 64
 SEAL = re.compile(rb'"sha256": "([0-9a-f]{64})"')
+NAMED = re.compile(rb'"sweep": "[0-9a-f]{64}"')
 PATTERN = "part-*.parquet"
 
 
@@ -70,10 +71,10 @@ def read_part(path: Path, sweep: str | None, runs: int | None = None) -> pa.Tabl
     with open_regular(path) as file:
         content = file.read()
     try:
+        if sweep is None and NAMED.search(content):
+            raise ValueError("it names its sweep, and the description of the sweep has no digest")
         if sweep is not None:
             _check(content, sweep, path.name)
-        elif SEAL.search(content):
-            raise ValueError("it has a digest, and the description of the sweep has none")
         table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
     except (OSError, pa.ArrowException, ValueError) as error:
         raise ValueError(f"{path}: damaged or foreign ({error})") from error
@@ -101,6 +102,11 @@ def _seal(content: bytes) -> tuple[int, int]:
     if not places:
         raise ValueError("it has no digest")
     return places[-1]
+
+
+def names_a_sweep(path: Path) -> bool:
+    """Return whether a part names its sweep; parts of sweeps of older versions do not."""
+    return path.is_file() and NAMED.search(path.read_bytes()) is not None
 
 
 def parts_in(folder: Path) -> list[Path]:

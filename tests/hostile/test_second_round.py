@@ -194,9 +194,9 @@ SWEEPS = [
     Case("show s --plot a.png --x load --hue load", "column 'load': is given twice", given=FOUR),
     Case("show s --plot a.png --x load --y load --value mean_latency_s", "twice", given=FOUR),
     Case("show s --plot s/part-000000.parquet --x load", "ending must be", given=FOUR),
-    Case("show s", "it has a digest, and the description of the sweep has none", given=EDITED),
-    Case("best s", "it has a digest, and the description of the sweep has none", given=EDITED),
-    Case("sweep --resume s", "_sweep.json: has no digest", given=EDITED),
+    Case("show s", "it names its sweep, and the description of the sweep has no", given=EDITED),
+    Case("best s", "it names its sweep, and the description of the sweep has no", given=EDITED),
+    Case("sweep --resume s", "_sweep.json: is damaged: it has no digest", given=EDITED),
 ]
 
 

@@ -40,6 +40,10 @@ OTHER = {  # a value of each field that is not its default, as users type it
     "prefill": "batched",
     "memory": "paged:blocks=90",
     "token_budget": "512",
+    "draft_verify": "padded",
+    "graph_sizes": "8/16",
+    "draft_switch_ms": "2",
+    "draft_lag": "1",
     "ttft_limit": "2.5",
     "tpot_limit": "0.3",
 }

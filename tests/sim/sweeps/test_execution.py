@@ -324,7 +324,7 @@ def test_a_damaged_part_is_named_and_run_again(tmp_path):
         (["--seeds", "2000000"], "are more than 1,000,000: give --yes"),
         (["--workers", "0"], "workers=0: must be at least 1"),
         (["--resume", "x", "--K", "3"], "--resume reads the sweep from the folder"),
-        (["--from", "nowhere.toml"], "nowhere.toml: No such file or directory"),
+        (["--from", "nowhere.toml"], "nowhere.toml: no such file"),
     ],
 )
 def test_a_wrong_option_is_reported_in_one_line(arguments, message, tmp_path, monkeypatch, capsys):
