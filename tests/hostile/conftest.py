@@ -1,6 +1,7 @@
 """Fixtures of the hostile cases."""
 
 import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,16 @@ def inputs(tmp_path_factory) -> Path:
     for name, make in INPUTS.items():
         make(folder / name)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _forget_modules(tmp_path):
+    """Forget the modules that a test imports from its folder; the next one may use their names."""
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 @pytest.fixture
