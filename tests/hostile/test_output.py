@@ -428,7 +428,15 @@ def test_an_input_that_changes_while_a_sweep_runs_is_noticed(tmp_path, monkeypat
 
 
 def test_a_finished_sweep_with_stopped_scenarios_lacks_nothing(tmp_path, recwarn):
-    sweep(tmp_path / "s", ["fcfs", "lp-sjf"], requests=3, load=[0.3, 0.9], seeds=51, until_ci=0.99)
+    sweep(
+        tmp_path / "s",
+        ["fcfs", "lp-sjf"],
+        requests=3,
+        load=[0.3, 0.9],
+        seeds=51,
+        until_ci=0.99,
+        workers=1,
+    )
     assert not [w for w in recwarn if issubclass(w.category, IncompleteSweep)]
     (tmp_path / "s" / "_looks.json").write_text("[1]")
     with pytest.raises(ValueError, match=r"_looks.json: is damaged"):
