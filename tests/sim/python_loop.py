@@ -19,7 +19,7 @@ PACKAGE = "lapsd.sim.engine.compiled"
 MODULES = (
     *(
         f"{PACKAGE}.{name}"
-        for name in ("costs", "order", "line", "memory", "transfers", "plans", "choice")
+        for name in ("order", "drafts", "costs", "line", "memory", "transfers", "plans", "choice")
     ),
     "lapsd.sim.engine.loop",
 )

@@ -57,8 +57,8 @@ MUTANTS = {
     "a preemption is not counted": ("choice", "preemptions += 1", "preemptions += 0", {}),
     "the last round is left out": (
         "loop",
-        ".rounds < s.jobs[i].last_round:",
-        ".rounds < s.jobs[i].last_round - 1:",
+        ".tokens < s.jobs[i].output_tokens:",
+        ".tokens < s.jobs[i].output_tokens - 1:",
         {},
     ),
     "think time is forgotten": ("loop", "s.at.now_ns + s.at.think_ns", "s.at.now_ns", {}),
