@@ -39,7 +39,9 @@ def lapsd(capsys, monkeypatch):
     monkeypatch.setitem(PAPERS, "laps-sd", replace(LAPS_SD, quick=TINY))
 
     def run(*arguments):
-        words = ["reproduce", "--quick", "--workers", "1", *map(str, arguments)]
+        given = [str(word) for word in arguments]
+        workers = [] if {"--draw-only", "--workers"} & {*given} else ["--workers", "1"]
+        words = ["reproduce", "--quick", *workers, *given]
         return (
             run_command("lapsd", lambda: cli.app(words, standalone_mode=False)),
             *capsys.readouterr(),

@@ -154,11 +154,7 @@ def test_facts_describe_the_known_fields_in_words():
             {"threads": True},
             "field 'stamp.hardware.threads': 'True' is not of type int",
         ),
-        (
-            "drift",
-            10**400,
-            "field 'stamp.drift': 1000000000000000000000000000000000000000... is too large",
-        ),
+        ("drift", 10**400, "beyond 64 bits"),
         ("command", ["x"], "field 'stamp.command'"),
         ("software", {"torch": 2}, "field 'stamp.software.torch': '2' is not of type str"),
         ("draft_tokens", ["x"], "field 'stamp.draft_tokens': 'x' is not of type int"),
