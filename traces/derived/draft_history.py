@@ -37,10 +37,12 @@ def acceptance_by_confidence(trace: Trace) -> tuple[tuple[float, ...], tuple[flo
     The shares of bins with equally many proposals are made monotone by isotonic regression. Both
     are empty if the trace lacks `draft_prob`.
     """
-    from scipy.optimize import isotonic_regression
+    if trace.draft_prob is None:
+        return (), ()
+    from scipy.optimize import isotonic_regression  # half a second
 
     runs, _ = _runs_of(trace)
-    if trace.draft_prob is None or not len(runs):
+    if not len(runs):
         return (), ()
     order = np.argsort(trace.draft_prob, kind="stable")
     probability, accepted = trace.draft_prob[order].astype(float), (runs[order] > 0).astype(float)
