@@ -205,7 +205,7 @@ class Policy:
         when `on_event` returns True. By default, whether `rank` reads the time that it is given. A
         class that defines `rank` may define `ages` too, as a property if it depends on parameters.
     drafts : DraftPolicy or None
-        Chooses the draft lengths of the requests that run; None: those that the trace recorded.
+        Chooses the draft lengths of the requests that run; None: the recorded draft lengths.
     """
 
     name: ClassVar[str] = ""

@@ -24,7 +24,7 @@ MOST_SHOWN = 80  # characters of a value in a message
 
 
 Own = Policy | DraftPolicy
-"""What a user may define."""
+"""Policies and draft policies, which users may define."""
 
 
 def name_of(policy: Own | type[Own]) -> str:

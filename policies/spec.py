@@ -123,7 +123,7 @@ def parse_policy(spec: str) -> Policy:
 def split_spec(spec: str) -> tuple[str, str | None]:
     """Return the parts of `policy+draft policy`; None for a draft policy that is not there.
 
-    The plus of a number, as in `1e+3`, is none between policies.
+    A plus before a digit, as in `1e+3`, belongs to a number.
     """
     order, plus, drafts = re.sub(r"\+(?=[A-Za-z])", "\0", spec, count=1).partition("\0")
     return order, drafts if plus else None

@@ -246,7 +246,7 @@ def typed() -> str:
 def _finish(result: Calibration, out: Path, work: Path, budget: Budget) -> int:
     """Write the files, print a summary of each, and return the exit code.
 
-    Complete files replace those of an old calibration in `out`.
+    The complete files replace the files of an old calibration in `out`.
     """
     write(result, work)
     if result.complete:

@@ -8,15 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from lapsd.policies.calls import TRUTH, raised, shown
+from lapsd.policies.calls import TRUTH, name_of, raised, shown
 from lapsd.policies.contract import check_class
 from lapsd.policies.drafts.base import LONGEST, DraftContext, DraftPolicy, DraftStep, Ints
 from lapsd.policies.seen import Permission, new_state
-
-
-def name_of(policy: DraftPolicy) -> str:
-    """Return the name of the draft policy that users type."""
-    return type(policy).name
 
 
 def bound_drafts(policy: DraftPolicy, context: DraftContext) -> DraftPolicy:

@@ -31,10 +31,10 @@ class Goodput(DraftPolicy):
         The longest draft length.
     places : bool
         Whether the probability depends on the token's place in the draft: it is then that of past
-        requests. Otherwise it is the share of accepted tokens among those that the present requests
-        had tested.
+        requests. Otherwise it is the share of accepted tokens among the tested draft tokens of the
+        present requests.
     weight : float
-        Draft tokens of past requests that count with those of the present ones.
+        Number of past draft tokens that are added to the present requests' draft tokens.
     """
 
     name: ClassVar[str] = "goodput"
@@ -77,7 +77,7 @@ class Gated(DraftPolicy):
     most : int
         The longest draft length.
     weight : float
-        Draft tokens of past requests that count with those of the request itself.
+        Number of past draft tokens that are added to the request's own draft tokens.
     """
 
     name: ClassVar[str] = "gated"

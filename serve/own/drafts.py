@@ -1,7 +1,8 @@
 """The draft policy of a plan, for our server and for the simulation of its runs."""
 
 from lapsd.policies import Policy, parse_policy
-from lapsd.policies.drafts.calls import bound_drafts, name_of
+from lapsd.policies.calls import name_of
+from lapsd.policies.drafts.calls import bound_drafts
 from lapsd.serve.plan import Plan
 from lapsd.sim.engine.drafting import Drafter, Drafting, refuse_truth
 from lapsd.traces import Costs

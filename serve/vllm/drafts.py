@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from lapsd.policies.calls import name_of
 from lapsd.policies.drafts import DraftContext, DraftPolicy, DraftStep
-from lapsd.policies.drafts.calls import bound_drafts, lengths_of, name_of, state_of
+from lapsd.policies.drafts.calls import bound_drafts, lengths_of, state_of
 from lapsd.serve.vllm.job import LiveJob
 from lapsd.traces import Costs, RaggedRound, ragged_round
 

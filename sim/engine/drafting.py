@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapsd.policies import Policy
+from lapsd.policies.calls import name_of
 from lapsd.policies.drafts import DraftContext, DraftPolicy, DraftStep, Fixed
-from lapsd.policies.drafts.calls import bound_drafts, lengths_of, name_of, state_of
+from lapsd.policies.drafts.calls import bound_drafts, lengths_of, state_of
 from lapsd.sim.engine.recorded import Recorded, RoundsSoFar
 from lapsd.sim.engine.request import Request
 from lapsd.traces import (
@@ -172,7 +173,7 @@ def positions_of(priced: PricedTrace, rows: Sequence[int], drafts: DraftPolicy) 
 
 @dataclass(frozen=True, eq=False)
 class Confidence:
-    """What the draft model's own probabilities say of its proposals.
+    """Acceptance of proposals, predicted from the draft model's own probabilities.
 
     Attributes
     ----------
@@ -380,6 +381,6 @@ def refuse_truth(policy: Policy) -> None:
     """
     if policy.clairvoyant and policy.drafts is not None:
         raise ValueError(
-            f"policy {policy.name or type(policy).__name__}: knows the true remaining time of"
+            f"policy {name_of(policy)}: knows the true remaining time of"
             " recorded rounds only; not with a draft policy"
         )

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import ClassVar
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -24,7 +25,7 @@ from lapsd.traces import (
     trace_from_rounds,
 )
 from tests.builders import context, profiles, row, workload
-from tests.capacities import EVERY, OFFLOADING
+from tests.capacities import OFFLOADING
 from tests.sim.drafting import Scripted, draft_cases, positioned, with_positions
 from tests.sim.equivalence import compiled_run, equal_runs
 from tests.sim.second_simulator import schedule
@@ -235,10 +236,6 @@ def test_graph_sizes_must_ascend(text):
         parse_graph_sizes(text)
 
 
-def test_every_memory_manager_is_among_the_cases():
-    assert {"auto", "paged", "reserve", "fastserve", "alise"} <= set(EVERY)
-
-
 def test_drafts_longer_than_the_profile_prices_are_refused():
     with pytest.raises(ValueError, match="prices verifications of up to 17 tokens per request"):
         ragged_round(load_profile("reference").costs, 4, 17)
@@ -264,3 +261,41 @@ def test_rounds_of_one_length_can_be_cut_to_some_shorter_lengths(data, lengths):
     assert equal_runs(*runs)
     with pytest.raises(ValueError, match=r"holds neither 'acceptable' nor"):
         simulate(bare, FCFS(drafts=Ema(most=2)), context=context(work.priced))
+
+
+@numba.njit
+def next_length(step, i):
+    return step.tokens[i] % (step.most + 1)
+
+
+@dataclass(frozen=True)
+class WithCompiledFunction(DraftPolicy):
+    """Reads the step in a function that the user has compiled."""
+
+    name: ClassVar[str] = "with-compiled-function"
+    most: int = 3
+
+    def choose(self, step):
+        lengths = np.zeros(step.requests, np.int64)
+        for i in range(step.requests):
+            lengths[i] = next_length(step, i)
+        return lengths
+
+
+@dataclass(frozen=True)
+class WithFunction(WithCompiledFunction):
+    """The same with the function in Python."""
+
+    name: ClassVar[str] = "with-function"
+
+    def choose(self, step):
+        return np.array([next_length.py_func(step, i) for i in range(step.requests)])
+
+
+def test_columns_that_a_compiled_function_reads_are_filled():
+    work, kinds = some_work(), (WithFunction, WithCompiledFunction)
+    runs = [
+        simulate(work, FCFS(drafts=kind()), context=context(work.priced), engine=engine)
+        for kind, engine in zip(kinds, ENGINES, strict=True)
+    ]
+    assert equal_runs(*runs)

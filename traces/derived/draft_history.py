@@ -1,4 +1,4 @@
-"""What the drafts of past requests say of future ones: acceptance by place, and by confidence."""
+"""Acceptance in the drafts of past requests, by place in the draft and by confidence."""
 
 from functools import lru_cache
 

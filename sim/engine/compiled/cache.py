@@ -64,6 +64,10 @@ def sources(folder: Path) -> str:
     return found.hexdigest()
 
 
+DIGEST = sources(Path(__file__).parent)
+"""A digest of the modules of this folder."""
+
+
 @contextmanager
 def caching_in(folder: Path) -> Iterator[None]:
     """Let Numba keep in a folder what it is told to cache within this context."""

@@ -1,11 +1,11 @@
 """A draft policy's own method, compiled, and the arrays that the loop needs for its drafts.
 
-The method `choose` is compiled as those of `Policy` are, behind the same signature. It reads a
-record (`drafts.STEP`) as a `DraftStep`.
+The method `choose` is compiled in the same way as the methods of a `Policy`, behind the same
+signature. It reads a record (`drafts.STEP`) as a `DraftStep`.
 """
 
 import ctypes
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +16,10 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+from lapsd.policies.calls import name_of
+from lapsd.policies.contract import check_state
 from lapsd.policies.drafts import DraftContext, DraftPolicy, DraftStep
-from lapsd.policies.drafts.calls import bound_drafts, lengths_of, name_of
+from lapsd.policies.drafts.calls import bound_drafts, lengths_of
 from lapsd.sim.engine.compiled import flat_server as flat
 from lapsd.sim.engine.compiled.cache import cache_folder
 from lapsd.sim.engine.compiled.call import FUNCTIONS
@@ -135,10 +137,8 @@ def bind_drafts(
 
 def _compile(policy: DraftPolicy, layout: Layout) -> tuple[Any, np.dtype[Any]]:
     """Return the compiled method of a policy, and the dtype of its State."""
-    initial = None if policy.State is None else policy.State()
-    names = [] if policy.State is None else [field.name for field in fields(policy.State)]
-    codes = [(name, STATE_CODES[type(getattr(initial, name))]) for name in names]
-    state = np.dtype(codes, align=True)
+    codes = {name: STATE_CODES[kind] for name, kind in check_state(type(policy)).items()}
+    state = np.dtype(list(codes.items()), align=True)
     if numba.config.DISABLE_JIT:
         return SimpleNamespace(address=_interpreted(state)), state
     types_of = struct_of(layout, type(policy).__name__, writes=False), step_struct(state)

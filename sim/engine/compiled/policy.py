@@ -34,7 +34,7 @@ from lapsd.policies.calls import (
 )
 from lapsd.policies.contract import check_class, check_state
 from lapsd.policies.seen import Permission, SeenJob, new_state
-from lapsd.sim.engine.compiled.cache import cache_folder, caching_in, sources
+from lapsd.sim.engine.compiled.cache import DIGEST, cache_folder, caching_in
 from lapsd.sim.engine.compiled.call import CALL
 from lapsd.sim.engine.compiled.entries import METHODS, SOURCES, entry
 from lapsd.sim.engine.compiled.interpreted import PARAMETERS, interpreted, job_at
@@ -179,10 +179,7 @@ def keys_of(policy: Any, methods: tuple[str, ...], layout: Layout, *records: str
     """Return texts that differ if the compiled code of a policy does."""
     names = names_used(functions_reached(type(policy), methods)) | {*methods}
     code = [text for owner in owners_of(layout) for text in texts_of(reached_in(owner, names))]
-    return [SOURCES_KEY, repr(layout), *records, *code]
-
-
-SOURCES_KEY = sources(Path(__file__).parent)
+    return [DIGEST, repr(layout), *records, *code]
 
 
 def compile_method(

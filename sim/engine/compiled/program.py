@@ -17,20 +17,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from lapsd.sim.engine import loop
-from lapsd.sim.engine.compiled import (
-    call,
-    choice,
-    costs,
-    drafts,
-    flat_server,
-    job,
-    line,
-    memory,
-    order,
-    plans,
-    transfers,
-)
-from lapsd.sim.engine.compiled.cache import alone_in, cache_folder, caching_in
+from lapsd.sim.engine.compiled.cache import DIGEST, alone_in, cache_folder, caching_in
 from lapsd.sim.engine.compiled.flat_server import (
     DRAFT_FLOATS,
     SERVER,
@@ -40,20 +27,6 @@ from lapsd.sim.engine.compiled.flat_server import (
 )
 from lapsd.sim.engine.compiled.job import JOB
 
-MODULES = (
-    loop,
-    call,
-    choice,
-    costs,
-    drafts,
-    flat_server,
-    job,
-    line,
-    memory,
-    order,
-    plans,
-    transfers,
-)
 WORK = 500_000  # between two looks for signals: some 10 ms where decisions are expensive
 
 _LIST = types.int64[::1]
@@ -77,9 +50,9 @@ OPTIONS = {"_nrt": False, "no_cfunc_wrapper": True}
 
 def _compile() -> Any:
     """Return the compiled loop, from disk if this user has compiled it before."""
-    paths = [Path(str(module.__file__)) for module in MODULES]
-    changed = str(paths[0].stat().st_mtime_ns)  # Numba compares it, too
-    folder = cache_folder("loop", changed, *(path.read_text() for path in paths))
+    path = Path(str(loop.__file__))
+    changed = str(path.stat().st_mtime_ns)  # Numba compares it, too
+    folder = cache_folder("loop", changed, path.read_text(encoding="utf-8"), DIGEST)
     if folder is None:
         # the first process of a sweep says it for all of them
         if current_process().name in ("MainProcess", "SpawnProcess-1"):

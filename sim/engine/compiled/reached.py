@@ -63,6 +63,7 @@ def _functions_reached(owner: type, entries: tuple[str, ...]) -> tuple[Any, ...]
         found.append(function)
         for name in names_of(function.__code__):
             named = function.__globals__.get(name)
+            named = getattr(named, "py_func", named)  # of a function that a user compiled
             if isinstance(named, python.FunctionType):
                 functions.append(named)
             if name in members:
