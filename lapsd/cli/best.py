@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lapsd.cli.options import AsJson, verb
-from lapsd.cli.tables import best_tables
+from lapsd.cli.tables.sweep import best_tables
 from lapsd.cli.terminal import console
 from lapsd.sim.sweeps import best as find, read_sweep
 

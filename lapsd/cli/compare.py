@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from lapsd.cli import tables
 from lapsd.cli.literal import refuse_ignored
 from lapsd.cli.options import (
     FIGURES,
@@ -23,6 +22,7 @@ from lapsd.cli.options import (
     verb,
 )
 from lapsd.cli.scenario_options import with_scenario
+from lapsd.cli.tables.comparison import comparison_table, notes, slowdown_table, versus_table
 from lapsd.cli.terminal import console, watch
 from lapsd.policies import POLICIES, parse_policy, spec_of
 from lapsd.sim.engine import check_engine
@@ -146,9 +146,9 @@ def _print(result: Comparison, versus: str | None, *, as_json: bool) -> None:
         print(json.dumps(result.records, indent=2, allow_nan=False))
         return
     stdout = console()
-    for table in (tables.comparison_table(result), tables.slowdown_table(result)):
+    for table in (comparison_table(result), slowdown_table(result)):
         stdout.print(table, "")
-    for line in tables.notes(result):
+    for line in notes(result):
         stdout.print(escape(line), style="dim", highlight=False)
     if versus:
-        stdout.print(tables.versus_table(result, versus))
+        stdout.print(versus_table(result, versus))

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lapsd.cli import tables
 from lapsd.cli.literal import refuse_ignored
 from lapsd.cli.options import FIGURES, Overwrite, check_file, verb
 from lapsd.cli.speculation import SpeculationAnswer
-from lapsd.cli.tables.trace import MOST_DATASETS
+from lapsd.cli.tables.profile import profile_tables
+from lapsd.cli.tables.speculation import speculation_table
+from lapsd.cli.tables.sweep import sweep_table
+from lapsd.cli.tables.trace import MOST_DATASETS, trace_tables
 from lapsd.cli.terminal import console
 from lapsd.cli.timings import has_timings, read_timings
 from lapsd.policies import LapsSD
@@ -94,7 +96,7 @@ def show(
 
 def _show_trace(path: str, draw: bool, verbose: bool) -> "Figure | None":
     trace, stdout = load_trace(path), console()
-    for table in tables.trace_tables(trace, verbose=verbose):
+    for table in trace_tables(trace, verbose=verbose):
         stdout.print(table, "")
     if not draw:
         return None
@@ -112,13 +114,13 @@ def _show_profile(path: str, draw: bool, verbose: bool, trace: str | None) -> "F
     if trace is not None or (draw and not fit):
         name = trace or "reference"
         answer = SpeculationAnswer.of(profile, load_trace(name), name)
-    for table in tables.profile_tables(profile, verbose=verbose):
+    for table in profile_tables(profile, verbose=verbose):
         stdout.print(table, "")
     for warning in profile.warnings():
         print(f"warning: {path}: {warning}", file=sys.stderr)
     if answer is None:
         return plot_profile(profile, *read_timings(profile, Path(path))) if fit else None
-    stdout.print(tables.speculation_table(answer.pays, answer.batches), "")
+    stdout.print(speculation_table(answer.pays, answer.batches), "")
     stdout.print(f"{answer.verdict}.\n{answer.caption}\n", markup=False, highlight=False)
     return answer.draw() if draw else None
 
@@ -134,7 +136,7 @@ def _show_sweep(
 ) -> "Figure | None":
     _refuse_other_results(folder)
     records = only(read_sweep(folder), where)
-    console().print(tables.sweep_table(records, value or y, varying(records)))
+    console().print(sweep_table(records, value or y, varying(records)))
     if not draw:
         return None
     if x is None:

@@ -10,7 +10,8 @@ from hypothesis import given, settings, strategies as st
 from rich.console import Console
 
 from lapsd.cli.speculation import SpeculationAnswer
-from lapsd.cli.tables import profile_tables, speculation_table
+from lapsd.cli.tables.profile import profile_tables
+from lapsd.cli.tables.speculation import speculation_table
 from lapsd.traces import (
     FormatError,
     load_profile,

@@ -5,8 +5,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from lapsd.cli.tables import trace_tables
 from lapsd.cli.tables.cells import table_of
+from lapsd.cli.tables.trace import trace_tables
 from lapsd.traces import load_trace
 
 

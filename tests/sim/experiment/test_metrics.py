@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from lapsd import compare, mean_interval, ratio_of_means, sweep
-from lapsd.cli.tables import comparison_table, sweep_table
+from lapsd.cli.tables.comparison import comparison_table
+from lapsd.cli.tables.sweep import sweep_table
 from lapsd.policies import FCFS, LPSRPT, LapsSD
 from lapsd.sim.experiment import metrics
 from lapsd.sim.experiment.bound import bound_latency_ns

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lapsd.cli.tables import best_tables, sweep_table
+from lapsd.cli.tables.sweep import best_tables, sweep_table
 from lapsd.sim.sweeps import best, sweep
 from lapsd.sim.sweeps.summary import only, plot_heat_map, plot_sweep, varying
 

@@ -188,7 +188,7 @@ def test_the_error_for_a_wrong_type_names_file_and_field(tmp_path, key, value, m
 def test_a_damaged_profile_is_shown_or_raises_an_error_that_names_its_file(data, tmp_path_factory):
     from rich.console import Console
 
-    from lapsd.cli.tables import profile_tables
+    from lapsd.cli.tables.profile import profile_tables
 
     path = tmp_path_factory.mktemp("profile") / "p.json"
     path.write_text(json.dumps(data.draw(damaged(REFERENCE))))
