@@ -4,21 +4,25 @@ import importlib
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from lapsd import policies
 from lapsd.policies import POLICIES, FastServe, LapsSD, parse_policy, policy_class, spec_of
 from lapsd.policies.own import sources_of
 from lapsd.policies.spec import RENAMED
 from lapsd.traces import load_profile, load_trace, price
 from tests.builders import context
 
+PAGE = Path(__file__).parents[2] / "docs" / "simulator.md"
+
 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("sjf", "unknown policy 'sjf': known are fcfs, rr, las, las-round, gittins, lp-sjf"),
+        ("sjf", f"unknown policy 'sjf': known are {', '.join(POLICIES)}, or your own as"),
         (
             "laps-sd:k=4",
             "has no parameter 'k': its parameters are K, M, sup_1_s, age_s, gamma, delta, follow",
@@ -94,6 +98,13 @@ def test_a_policy_and_its_spec_give_each_other():
     assert spec_of(LapsSD(M=3.0, delta=0.1234567890123)) == "laps-sd:M=3,delta=0.1234567890123"
     assert spec_of(FastServe(starve_s=None)) == "fastserve:starve_s=auto"
     assert parse_policy("fastserve:starve_s=auto") == FastServe(starve_s=None)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_bundled_policy_is_a_public_name_and_has_a_row_of_its_page(name):
+    assert vars(policies)[POLICIES[name].__name__] is POLICIES[name]
+    assert POLICIES[name].__name__ in policies.__all__
+    assert f"\n| `{name}` | " in PAGE.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", POLICIES)
