@@ -29,6 +29,7 @@ from lapsd.traces.importers import IMPORTERS, Imported, Importer
 from lapsd.traces.invariants import trace_from_rounds
 from lapsd.traces.operator_tables import TablesRequest, profile_from_tables
 from lapsd.traces.predictors import PREDICTORS, LengthPredictor
+from lapsd.traces.prefixes import Prefixes
 from lapsd.traces.pricing import PricedTrace, price
 from lapsd.traces.profile import Profile
 from lapsd.traces.prompts import Prompt
@@ -50,6 +51,7 @@ __all__ = [
     "Importer",
     "LengthPredictor",
     "Linear",
+    "Prefixes",
     "PricedTrace",
     "Profile",
     "Prompt",

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapsd.traces.errors import FormatError
+from lapsd.traces.prefixes import Prefixes
 
 LONGEST_NS = 10**18  # time of the last arrival
 
@@ -20,12 +21,13 @@ class ArrivalTrace:
     arrival_ns, prompt_tokens, output_tokens : int64 arrays (N,), N at least 2
         Arrivals never decrease, and the last is after the first.
     source : where the arrivals come from, in words.
+    prefixes : hashes of the leading blocks of the prompts, or None.
 
     Raises
     ------
     FormatError
-        If arrivals decrease, are out of range, or are all at one instant, or if a number of tokens
-        is out of range.
+        If arrivals decrease, are out of range, or are all at one instant, if a number of tokens is
+        out of range, or if prefixes do not fit the prompts.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class ArrivalTrace:
         prompt_tokens: NDArray[np.int64],
         output_tokens: NDArray[np.int64],
         source: str,
+        prefixes: Prefixes | None = None,
     ) -> None:
         for name, tokens in (("prompt_tokens", prompt_tokens), ("output_tokens", output_tokens)):
             if (bad := np.flatnonzero((tokens < 0) | (tokens >= 2**31))).size:
@@ -58,7 +61,9 @@ class ArrivalTrace:
             prompt_tokens,
             output_tokens,
         )
-        self.source = source
+        self.source, self.prefixes = source, prefixes
+        if prefixes is not None:
+            prefixes.check(prompt_tokens, source)
 
     def __len__(self) -> int:
         return len(self.arrival_ns)
@@ -83,12 +88,15 @@ class ArrivalTrace:
         return float(self.gaps.std())
 
 
-def arrivals_of(rows: list[tuple[int, int, int]], source: str) -> ArrivalTrace:
+def arrivals_of(
+    rows: list[tuple[int, int, int]], source: str, prefixes: Prefixes | None = None
+) -> ArrivalTrace:
     """Return recorded arrivals, the first at time 0.
 
     Parameters
     ----------
     rows : arrival time in ns, prompt tokens and output tokens of each request, in any order.
+    prefixes : hashes of the leading blocks of each prompt, or None.
 
     Raises
     ------
@@ -97,7 +105,8 @@ def arrivals_of(rows: list[tuple[int, int, int]], source: str) -> ArrivalTrace:
     """
     if not rows:
         raise FormatError(f"{source}: no requests")
-    rows = sorted(rows, key=lambda row: row[0])
+    order = sorted(range(len(rows)), key=lambda i: rows[i][0])
+    rows = [rows[i] for i in order]
     first_ns, last_ns = rows[0][0], rows[-1][0]
     if last_ns - first_ns > LONGEST_NS:
         raise FormatError(
@@ -106,4 +115,6 @@ def arrivals_of(rows: list[tuple[int, int, int]], source: str) -> ArrivalTrace:
         )
     shifted = [(at_ns - first_ns, prompt, output) for at_ns, prompt, output in rows]
     arrival, prompt, output = np.array(shifted, dtype=np.int64).T
-    return ArrivalTrace(arrival, prompt, output, source)
+    if prefixes is not None:
+        prefixes = prefixes.take(np.array(order))
+    return ArrivalTrace(arrival, prompt, output, source, prefixes)

@@ -11,9 +11,18 @@ from numpy.typing import NDArray
 
 from lapsd.traces.bounds import MOST_DRAFTED, MOST_TOKENS
 from lapsd.traces.errors import FormatError
+from lapsd.traces.prefixes import Prefixes
 from lapsd.traces.provenance import Provenance
-from lapsd.traces.trace import COLUMNS, POSITION_COLUMNS, Trace, prediction_column, prediction_name
+from lapsd.traces.trace import (
+    COLUMNS,
+    POSITION_COLUMNS,
+    PREFIX_HASHES,
+    Trace,
+    prediction_column,
+    prediction_name,
+)
 
+OPTIONAL_COLUMNS = (*POSITION_COLUMNS, PREFIX_HASHES)
 RESERVED = ("none", "recorded", "auto")  # as names of data sets; "all" if there are others
 
 
@@ -21,6 +30,7 @@ def trace_from_rounds(
     rows: Sequence[Mapping[str, Any]],
     provenance: Provenance | Mapping[str, Any] | None = None,
     source: str = "trace",
+    prefix_block: int | None = None,
 ) -> Trace:
     """Return a validated trace, built from one mapping per request.
 
@@ -29,6 +39,7 @@ def trace_from_rounds(
     rows : mappings whose keys are the column names of a trace file.
     provenance : where the trace comes from; a mapping is read like the metadata of a file.
     source : name of the file, for messages.
+    prefix_block : tokens of each block that `prefix_hashes` names; None: the rows have no hashes.
 
     Raises
     ------
@@ -39,10 +50,10 @@ def trace_from_rounds(
         raise FormatError(f"{source}: holds no requests")
     names = [
         *COLUMNS,
-        *(name for name in rows[0] if name in POSITION_COLUMNS or prediction_name(name)),
+        *(name for name in rows[0] if name in OPTIONAL_COLUMNS or prediction_name(name)),
     ]
     columns = {name: [row[name] for row in rows] for name in names}
-    return checked_trace(columns, provenance or {}, source)
+    return checked_trace(columns, provenance or {}, source, prefix_block)
 
 
 def _provenance(known: Provenance | Mapping[str, Any], source: str) -> Provenance:
@@ -53,9 +64,16 @@ def _provenance(known: Provenance | Mapping[str, Any], source: str) -> Provenanc
 
 
 def checked_trace(
-    columns: Mapping[str, list[Any]], provenance: Provenance | Mapping[str, Any], source: str
+    columns: Mapping[str, list[Any]],
+    provenance: Provenance | Mapping[str, Any],
+    source: str,
+    prefix_block: object = None,
 ) -> Trace:
     """Return a validated trace, built from columns of plain lists.
+
+    Parameters
+    ----------
+    prefix_block : tokens of each block that `prefix_hashes` names; None without this column.
 
     Raises
     ------
@@ -86,10 +104,32 @@ def checked_trace(
             if (prediction := prediction_name(column)) is not None
         },
         provenance=_provenance(provenance, source),
+        prefixes=prefixes_of(columns.get(PREFIX_HASHES), prefix_block, source),
         **flat,
     )
     check_trace(trace, source)
     return trace
+
+
+def prefixes_of(lists: list[list[int]] | None, block: object, source: str) -> Prefixes | None:
+    """Return the prefixes in a column of lists; None if there is neither a column nor a block.
+
+    Raises
+    ------
+    FormatError
+        Naming `source`, if one of the two is missing, or a value is not a whole number.
+    """
+    if lists is None and block is None:
+        return None
+    if lists is None or block is None:
+        raise FormatError(
+            f"{source}: the column {PREFIX_HASHES!r} and the tokens of its blocks, 'prefix_block',"
+            " must be given together"
+        )
+    if not isinstance(block, int) or isinstance(block, bool):
+        raise FormatError(f"{source}, prefix_block {str(block)[:40]!r}: must be a whole number")
+    _flat(lists, PREFIX_HASHES, source, np.int64)
+    return Prefixes.of(lists, block)
 
 
 def _flat(lists: list[list[Any]], name: str, source: str, kind: type) -> NDArray[Any]:
@@ -173,6 +213,8 @@ def check_trace(trace: Trace, source: str) -> None:
         _refuse(source, tokens < 1, prediction_column(name), "below 1", tokens)
         above = f"must be at most {MOST_TOKENS}"
         _refuse(source, tokens > MOST_TOKENS, prediction_column(name), above, tokens)
+    if trace.prefixes is not None:
+        trace.prefixes.check(trace.prompt_tokens, source)
     if trace.acceptable is None and trace.accept_prob is None:
         return
     position_owner = np.repeat(np.arange(len(trace)), trace.output_tokens)

@@ -14,10 +14,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lapsd.traces.bounds import MOST_TOKENS
+from lapsd.traces.prefixes import Prefixes
 from lapsd.traces.provenance import Provenance
 
 COLUMNS = ("request_id", "dataset", "prompt_tokens", "output_tokens", "drafted", "accepted")
 POSITION_COLUMNS = ("acceptable", "accept_prob", "draft_prob")  # optional
+PREFIX_HASHES = "prefix_hashes"  # optional
 # the column of the prediction LEARNED, and the prefix of the columns of other predictions
 PREDICTION = "predicted_tokens"
 MOST_NAMES = 20  # of data sets in a message
@@ -47,6 +49,8 @@ class Trace:
     draft_prob : float32 array (output tokens of all requests,) or None
         Per output position, the probability that the draft model itself gave to its proposal there:
         known to a server before the verification.
+    prefixes : Prefixes or None
+        Hashes of the leading blocks of the prompts.
     provenance : Provenance
         Where the trace comes from.
     """
@@ -62,6 +66,7 @@ class Trace:
     acceptable: NDArray[np.int64] | None = None
     accept_prob: NDArray[np.float32] | None = None
     draft_prob: NDArray[np.float32] | None = None
+    prefixes: Prefixes | None = None
     provenance: Provenance = field(default_factory=Provenance)
 
     def __len__(self) -> int:
@@ -154,6 +159,7 @@ class Trace:
             acceptable=None if self.acceptable is None else self.acceptable[positions],
             accept_prob=None if self.accept_prob is None else self.accept_prob[positions],
             draft_prob=None if self.draft_prob is None else self.draft_prob[positions],
+            prefixes=None if self.prefixes is None else self.prefixes.take(rows),
             provenance=self.provenance,
         )
 
@@ -180,6 +186,9 @@ class Trace:
     def split(self, split_seed: int = 0) -> tuple["Trace", "Trace"]:
         """Return a training half and a test half, split by request, each in the trace's order.
 
+        With hashes of prompts the training half is the first half of the trace, so that requests
+        that share a prefix stay together, in their order; `split_seed` is then not used.
+
         Raises
         ------
         ValueError
@@ -189,8 +198,12 @@ class Trace:
             raise ValueError(
                 f"a trace of {len(self)} request cannot be split into halves: at least 2 are needed"
             )
-        order = np.random.default_rng([split_seed, 0]).permutation(len(self))
         middle = len(self) // 2
+        order = (
+            np.random.default_rng([split_seed, 0]).permutation(len(self))
+            if self.prefixes is None
+            else np.arange(len(self))
+        )
         return self.take(np.sort(order[:middle])), self.take(np.sort(order[middle:]))
 
 

@@ -178,6 +178,7 @@ def draw_workload(
     arrivals: Arrivals,
     predictor: LengthPredictor | None = None,
     mean_size_ns: float | None = None,
+    in_order: bool = False,
 ) -> Workload:
     """Return a workload of requests drawn from `priced` with replacement.
 
@@ -185,6 +186,8 @@ def draw_workload(
     ----------
     predictor : predictor of output lengths; None: the true lengths.
     mean_size_ns : mean size E[S] that a load is relative to; None: that of `priced`.
+    in_order : whether the requests are consecutive rows from a drawn one on, the first row after
+        the last, instead of drawn one by one.
 
     Raises
     ------
@@ -196,7 +199,11 @@ def draw_workload(
         raise ValueError(f"requests={requests}: must be at least 1")
     if seed < 0:
         raise ValueError(f"seed={seed}: must be at least 0")
-    rows = np.random.default_rng([seed, REQUEST_STREAM]).integers(len(priced.trace), size=requests)
+    rng, many = np.random.default_rng([seed, REQUEST_STREAM]), len(priced.trace)
+    if in_order:
+        rows = (int(rng.integers(many)) + np.arange(requests)) % many
+    else:
+        rows = rng.integers(many, size=requests)
     gap_ns = arrivals.mean_gap_ns(mean_size_ns or priced.mean_size_ns)
     with np.errstate(invalid="ignore"):  # 0 times infinity
         arrival = np.cumsum(arrivals.unit_gaps(requests, seed)) * gap_ns

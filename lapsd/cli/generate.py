@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from lapsd.cli.importing import write_trace
@@ -19,8 +20,10 @@ from lapsd.traces import (
     ordinary_decoding,
 )
 from lapsd.traces.derived.generate import check_numbers
+from lapsd.traces.derived.sessions import Sessions, in_sessions
 from lapsd.traces.invariants import check_lengths
 
+SESSION_OPTIONS = ("turns", "interleaved", "system_prompts", "system_tokens", "prefix_block")
 app = verb()
 
 
@@ -33,6 +36,23 @@ def generate(
     requests: Annotated[
         int | None, typer.Option(help="Number of requests [default: 1000, or all in --lengths].")
     ] = None,
+    sessions: Annotated[
+        int | None,
+        typer.Option(help="Number of sessions, whose turns extend a prompt; without: none."),
+    ] = None,
+    turns: Annotated[int, typer.Option(help="Turns of each session.")] = Sessions.turns,
+    interleaved: Annotated[
+        int, typer.Option(help="Sessions that take turns with each other.")
+    ] = Sessions.interleaved,
+    system_prompts: Annotated[
+        int, typer.Option(help="Different system prompts of the sessions.")
+    ] = Sessions.system_prompts,
+    system_tokens: Annotated[
+        int, typer.Option(help="Tokens of each system prompt.")
+    ] = Sessions.system_tokens,
+    prefix_block: Annotated[
+        int, typer.Option(help="Tokens of each block of a prompt that has a hash.")
+    ] = Sessions.block,
     lengths: Annotated[
         Path | None,
         typer.Option(
@@ -71,6 +91,20 @@ def generate(
         refuse_ignored("with --acceptance none", "source", "seed", "spread")
     elif acceptance == "recorded":
         refuse_ignored("with --acceptance recorded", "spread")
+    how = Sessions(turns, interleaved, system_prompts, system_tokens, prefix_block)
+    if sessions is None:
+        refuse_ignored("without --sessions", *SESSION_OPTIONS)
+    else:
+        if lengths is not None or requests is not None:
+            raise ValueError(
+                f"--sessions {sessions}: makes sessions x turns requests, so that --requests and"
+                " --lengths do not apply"
+            )
+        if sessions < 1:
+            raise ValueError(f"--sessions {sessions}: must be at least 1")
+        if not system_tokens:
+            refuse_ignored("without --system-tokens", "system_prompts")
+        requests = sessions * turns
     check_numbers(requests, spread, seed)
     free_to_write(out, overwrite=overwrite, inputs=(source, lengths))
     trace = load_trace(source)
@@ -78,6 +112,7 @@ def generate(
         made = make(
             trace, fit_acceptance(trace), requests=requests or 1_000, spread=spread, seed=seed
         )
+        made = made if sessions is None else in_sessions(made, how)
     else:
         public = load_arrivals(lengths)
         some = slice(requests)
@@ -100,5 +135,9 @@ def generate(
             )
         else:
             made = borrow_acceptance(trace, prompts, outputs, seed=seed)
-        made = replace(made, provenance=made.provenance.noting(lengths=public.source))
+        prefixes = public.prefixes
+        if prefixes is not None:
+            prefixes = prefixes.take(np.arange(len(prompts)))
+        noted = made.provenance.noting(lengths=public.source)
+        made = replace(made, provenance=noted, prefixes=prefixes)
     write_trace(made, out)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from numpy.typing import NDArray
 
 from lapsd.cli.import_tables import aiconfigurator
 from lapsd.cli.options import Overwrite, free_to_write, verb
@@ -15,6 +16,7 @@ from lapsd.traces import (
     ArrivalTrace,
     Imported,
     Importer,
+    Prefixes,
     Profile,
     Trace,
     save_arrivals,
@@ -100,11 +102,21 @@ def write_trace(trace: Trace | ArrivalTrace, out: Path) -> None:
             f"{out}: {len(trace)} arrivals in {span:.0f} s, {trace.rate_per_s:.3g}/s, CV of gaps"
             f" {trace.cv:.2f}"
         )
+        _print_reuse(trace.prefixes, trace.prompt_tokens)
     else:
         save_trace(trace, out)
         print(
             f"{out}: {len(trace)} requests, {trace.rounds.sum()} rounds,"
             f" {trace.output_tokens.sum()} tokens"
+        )
+        _print_reuse(trace.prefixes, trace.prompt_tokens)
+
+
+def _print_reuse(prefixes: Prefixes | None, prompt_tokens: NDArray[Any]) -> None:
+    if prefixes is not None:
+        print(
+            f"{prefixes.reusable(prompt_tokens):.1%} of prompt tokens lie in leading blocks of"
+            f" {prefixes.block} that an earlier prompt has"
         )
 
 

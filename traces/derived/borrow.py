@@ -68,6 +68,7 @@ def borrow_acceptance(
         acceptable=None,
         accept_prob=None,
         draft_prob=None,
+        prefixes=None,
         provenance=Provenance(
             source=(
                 f"{len(lenders)} requests of given lengths, with rounds of recorded ones about as"

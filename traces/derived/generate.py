@@ -109,6 +109,11 @@ def generate(
         drafted=np.concatenate(drafted)[flat],
         accepted=np.concatenate(accepted)[flat],
         predictions={name: tokens[source] for name, tokens in recorded},
+        prefixes=(
+            trace.prefixes.take(source)
+            if trace.prefixes is not None and prompt_tokens is None
+            else None
+        ),
         provenance=provenance,
     )
 

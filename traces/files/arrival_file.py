@@ -12,17 +12,22 @@ import pyarrow.parquet as pq
 from lapsd.traces.arrival_trace import ArrivalTrace
 from lapsd.traces.errors import FormatError
 from lapsd.traces.files.reading import json_value, parquet_table
+from lapsd.traces.files.trace_file import PREFIX_BLOCK, prefix_column
 from lapsd.traces.files.writing import write_whole
+from lapsd.traces.invariants import prefixes_of
+from lapsd.traces.trace import PREFIX_HASHES
 
 COLUMNS = ("arrival_ns", "prompt_tokens", "output_tokens")
 
 
 def save_arrivals(trace: ArrivalTrace, path: str | Path) -> None:
     """Write arrivals to a Parquet file, completely or not at all."""
-    table = pa.table({name: getattr(trace, name) for name in COLUMNS})
-    table = table.replace_schema_metadata(
-        {"lapsd": json.dumps({"kind": "arrivals", "source": trace.source})}
-    )
+    columns = {name: pa.array(getattr(trace, name)) for name in COLUMNS}
+    note: dict[str, Any] = {"kind": "arrivals", "source": trace.source}
+    if trace.prefixes is not None:
+        columns[PREFIX_HASHES] = prefix_column(trace.prefixes)
+        note[PREFIX_BLOCK] = trace.prefixes.block
+    table = pa.table(columns).replace_schema_metadata({"lapsd": json.dumps(note)})
     write_whole(Path(path), lambda p: pq.write_table(table, p))
 
 
@@ -44,6 +49,11 @@ def load_arrivals(path: str | Path) -> ArrivalTrace:
         )
     if missing := [name for name in COLUMNS if name not in table.column_names]:
         raise FormatError(f"arrivals {path}: no column {missing[0]!r}")
+    hashes = pa.list_(pa.int64())
+    if PREFIX_HASHES in table.column_names and (
+        table.column(PREFIX_HASHES).type != hashes or table.column(PREFIX_HASHES).null_count
+    ):
+        raise FormatError(f"arrivals {path}: column {PREFIX_HASHES!r}: must be {hashes}, complete")
     frame: pd.DataFrame = table.to_pandas()
     if frame[list(COLUMNS)].isna().to_numpy().any() or not all(
         frame[c].dtype.kind == "i" for c in COLUMNS
@@ -51,6 +61,8 @@ def load_arrivals(path: str | Path) -> ArrivalTrace:
         raise FormatError(f"arrivals {path}: a value is missing or not a whole number")
     arrival, prompt, output = (frame[c].to_numpy(dtype=np.int64) for c in COLUMNS)
     try:
-        return ArrivalTrace(arrival, prompt, output, str(note.get("source")))
+        lists = table.column(PREFIX_HASHES).to_pylist() if PREFIX_HASHES in frame else None
+        prefixes = prefixes_of(lists, note.get(PREFIX_BLOCK), "requests")
+        return ArrivalTrace(arrival, prompt, output, str(note.get("source")), prefixes)
     except FormatError as error:
         raise FormatError(f"arrivals {path}: {error}") from error

@@ -11,9 +11,11 @@ from lapsd.traces.errors import FormatError
 from lapsd.traces.files.reading import json_value, parquet_table
 from lapsd.traces.files.writing import BUNDLED, write_whole
 from lapsd.traces.invariants import check_trace, checked_trace
-from lapsd.traces.trace import COLUMNS, Trace, prediction_column, prediction_name
+from lapsd.traces.prefixes import Prefixes
+from lapsd.traces.trace import COLUMNS, PREFIX_HASHES, Trace, prediction_column, prediction_name
 
 SCHEMA_VERSION = 1
+PREFIX_BLOCK = "prefix_block"  # of the metadata: tokens of each block that has a hash
 
 TYPES = {
     "request_id": pa.string(),
@@ -25,6 +27,7 @@ TYPES = {
     "acceptable": pa.list_(pa.int16()),
     "accept_prob": pa.list_(pa.float32()),
     "draft_prob": pa.list_(pa.float32()),
+    PREFIX_HASHES: pa.list_(pa.int64()),
 }
 BUNDLED_TRACES = ("reference", "reference-confidence", "azure-conversations")
 
@@ -52,7 +55,7 @@ def load_trace(path: str | Path) -> Trace:
         columns[wanted.name] = column.to_pylist()
     if table.num_rows == 0:
         raise FormatError(f"trace {path}: holds no requests")
-    return checked_trace(columns, note, f"trace {path}")
+    return checked_trace(columns, note, f"trace {path}", note.pop(PREFIX_BLOCK, None))
 
 
 def _field(name: str, path: Path) -> pa.Field | None:
@@ -118,7 +121,7 @@ def to_table(trace: Trace) -> pa.Table:
     offsets = {"drafted": trace.offsets, "accepted": trace.offsets}
     columns = {}
     for name, kind in TYPES.items():
-        values = getattr(trace, name)
+        values = getattr(trace, name, None)
         if values is not None and _is_list(kind):
             starts = pa.array(offsets.get(name, trace.output_offsets), pa.int32())
             columns[name] = pa.ListArray.from_arrays(starts, pa.array(values, kind.value_type))
@@ -128,11 +131,19 @@ def to_table(trace: Trace) -> pa.Table:
         prediction_column(name): pa.array(tokens, pa.int32())
         for name, tokens in trace.predictions.items()
     }
-    fields = [pa.field(name, column.type, nullable=False) for name, column in columns.items()]
     note = {"schema_version": SCHEMA_VERSION, **trace.provenance.to_json()}
+    if trace.prefixes is not None:
+        columns[PREFIX_HASHES] = prefix_column(trace.prefixes)
+        note[PREFIX_BLOCK] = trace.prefixes.block
+    fields = [pa.field(name, column.type, nullable=False) for name, column in columns.items()]
     return pa.Table.from_arrays(
         list(columns.values()), schema=pa.schema(fields, metadata={"lapsd": json.dumps(note)})
     )
+
+
+def prefix_column(prefixes: Prefixes) -> pa.ListArray:
+    """Return the hashes of prompts as a column of lists."""
+    return pa.ListArray.from_arrays(pa.array(prefixes.offsets, pa.int32()), prefixes.hashes)
 
 
 def save_trace(trace: Trace, path: str | Path) -> None:

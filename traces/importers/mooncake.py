@@ -1,7 +1,10 @@
-"""Arrivals in kvcache-ai/Mooncake: JSON lines of `timestamp`, `input_length`, `output_length`.
+"""Requests in kvcache-ai/Mooncake: JSON lines of `timestamp`, `input_length`, `output_length` and
+`hash_ids`.
 
 Timestamps are in ms, but rounded to about three seconds. They are kept as they are, so the requests
-of three seconds arrive almost at once.
+of three seconds arrive almost at once. A hash stands for all tokens up to the end of its block of
+512. The hash of a last block that the prompt does not fill is left out, since no longer prompt has
+it.
 """
 
 from dataclasses import dataclass
@@ -9,9 +12,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from lapsd.traces.arrival_trace import arrivals_of
-from lapsd.traces.files.json_lines import count, json_lines
+from lapsd.traces.files.json_lines import count, counts, json_lines
 from lapsd.traces.importers.importer import Imported, Importer
+from lapsd.traces.prefixes import Prefixes
 
+BLOCK = 512  # tokens
 FIELDS = ("timestamp", "input_length", "output_length")
 
 
@@ -20,14 +25,22 @@ class Mooncake(Importer):
     """Import the arrivals of a Mooncake trace."""
 
     name: ClassVar[str] = "mooncake"
-    file: ClassVar[str] = "JSON lines of timestamp, input_length, output_length (.gz allowed)."
+    file: ClassVar[str] = (
+        "JSON lines of timestamp, input_length, output_length, hash_ids (.gz allowed)."
+    )
 
     def read(self, path: str | Path) -> Imported:
         """See `Importer.read`."""
-        path, rows = Path(path), []
+        path, rows, hashes = Path(path), [], []
         for number, record in json_lines(path):
             stamp, prompt, output = (
                 count(record.get(f), f, f"{path}, line {number}") for f in FIELDS
             )
             rows.append((stamp * 10**6, prompt, output))
-        return Imported(arrivals_of(rows, f"Mooncake trace {path.name}"))
+            ids = record.get("hash_ids")
+            if ids is not None:
+                ids = counts(ids, "hash_ids", f"{path}, line {number}")[: prompt // BLOCK]
+            hashes.append(ids)
+        complete = [ids for ids in hashes if ids is not None]
+        prefixes = Prefixes.of(complete, BLOCK) if len(complete) == len(rows) else None
+        return Imported(arrivals_of(rows, f"Mooncake trace {path.name}", prefixes))

@@ -1,0 +1,110 @@
+"""Sessions: requests whose prompts extend those of earlier ones, with hashes of their blocks.
+
+The prompt of a turn is a system prompt, then the messages and answers of the turns before it, then
+its own message.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lapsd.traces.prefixes import Prefixes
+from lapsd.traces.trace import Trace
+
+MOST_TOKENS = 10**9  # of a system prompt, and of a block
+MOST = 10**6
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """How requests form sessions.
+
+    Attributes
+    ----------
+    turns : int
+        Requests of each session.
+    interleaved : int
+        Sessions that take turns: after each turn of a session come turns of the others.
+    system_prompts : int
+        Different system prompts; session j has number j modulo this.
+    system_tokens : int
+        Tokens of each system prompt.
+    block : int
+        Tokens of each block that has a hash.
+
+    Raises
+    ------
+    ValueError
+        Naming the value and the bound.
+    """
+
+    turns: int = 4
+    interleaved: int = 8
+    system_prompts: int = 1
+    system_tokens: int = 0
+    block: int = 16
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("turns", 1, MOST),
+            ("interleaved", 1, MOST),
+            ("system_prompts", 1, MOST),
+            ("system_tokens", 0, MOST_TOKENS),
+            ("block", 1, MOST_TOKENS),
+        ):
+            if not least <= (value := getattr(self, name)) <= most:
+                raise ValueError(f"{name}={value}: must be between {least} and {most}")
+
+
+def in_sessions(trace: Trace, how: Sessions) -> Trace:
+    """Return the requests of a trace as turns of sessions.
+
+    The first `turns` requests are the turns of the first session, and so on; requests that are left
+    over are not used. The prompt of each request is its own message in its turn.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer requests than turns.
+    """
+    many = len(trace) // how.turns
+    if not many:
+        raise ValueError(f"turns={how.turns}: must be at most the {len(trace)} requests")
+    used = trace.take(np.arange(many * how.turns))
+    messages, outputs = (
+        tokens.reshape(many, how.turns) for tokens in (used.prompt_tokens, used.output_tokens)
+    )
+    before = np.cumsum(messages + outputs, axis=1) - outputs
+    prompts = how.system_tokens + before
+    common = how.system_tokens // how.block  # blocks that lie within the system prompt
+    own = np.maximum(0, prompts[:, -1] // how.block - common)
+    first_own = common * how.system_prompts + np.cumsum(own) - own
+    hashes = []
+    for session, tokens in enumerate(prompts.tolist()):
+        start = common * (session % how.system_prompts)
+        shared = range(start, start + common)
+        ends = [first_own[session] + t // how.block - common for t in tokens]
+        hashes += [[*shared, *range(first_own[session], end)] for end in ends]
+    made = replace(
+        used,
+        request_id=[f"session-{s}-turn-{t}" for s in range(many) for t in range(how.turns)],
+        prompt_tokens=prompts.ravel(),
+        prefixes=Prefixes.of(hashes, how.block),
+    )
+    ordered = made.take(_order(many, how))
+    assert ordered.prefixes is not None
+    share = round(ordered.prefixes.reusable(ordered.prompt_tokens), 4)
+    notes = {
+        "turns": how.turns,
+        "interleaved": how.interleaved,
+        "system_prompts": how.system_prompts,
+        "system_tokens": how.system_tokens,
+        "reusable_share": share,
+    }
+    return replace(ordered, provenance=trace.provenance.noting(sessions=notes))
+
+
+def _order(sessions: int, how: Sessions) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    """Return the requests in order: the first turns of some sessions, their second ones, ..."""
+    session, turn = np.divmod(np.arange(sessions * how.turns), how.turns)
+    return np.lexsort((session, turn, session // how.interleaved))
