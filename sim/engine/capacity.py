@@ -6,11 +6,18 @@ from numbers import Integral
 
 from lapsd.policies.kv_slots import KVSlots, slot_limit
 from lapsd.sim.engine.drafting import AS_SENT, Drafting
-from lapsd.sim.engine.memory import EVICTIONS, Memory, parse_memory, recompute_in_steps
+from lapsd.sim.engine.memory import (
+    EVICTIONS,
+    Memory,
+    Paged,
+    PagedPrefixes,
+    parse_memory,
+    recompute_in_steps,
+)
 from lapsd.sim.engine.memory.base import MOST_UNITS
 from lapsd.sim.engine.prefill import PREFILLS, in_steps
 from lapsd.sim.engine.recorded import Recorded
-from lapsd.traces import Costs, Linear
+from lapsd.traces import Costs, Linear, PricedTrace
 
 MOST_BATCH = 100_000  # as in files of profiles
 FREE = Costs({}, prefill=Linear(0, 0), swap_out=Linear(0, 0), swap_in=Linear(0, 0))
@@ -36,6 +43,8 @@ class Capacity:
         `kv_tokens` is given, else `slots`.
     token_budget : tokens of a chunked step, drafts and the one more that each round adds counted.
     drafting : how drafts are verified whose lengths a draft policy chooses.
+    prefix_cache : whether requests share the blocks of equal leading parts of their prompts, which
+        stay cached; needs the manager `paged` and `evict="recompute"`.
 
     Raises
     ------
@@ -51,6 +60,7 @@ class Capacity:
     manager: str = "auto"
     token_budget: int = 2048
     drafting: Drafting = AS_SENT
+    prefix_cache: bool = False
 
     def __post_init__(self) -> None:
         slots = slot_limit(self.kv_slots, self.batch)  # refuses what it does not know
@@ -69,7 +79,13 @@ class Capacity:
         for name, known in (("evict", EVICTIONS), ("prefill", PREFILLS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r}: must be {' or '.join(known)}")
-        self.memory(FREE)  # refuses what it does not know
+        memory = self.memory(FREE)  # refuses what it does not know
+
+        if self.prefix_cache and not (isinstance(memory, Paged) and not memory.parks):
+            raise ValueError(
+                f"prefix_cache=true with memory {self.manager} and evict {self.evict}: needs memory"
+                " paged, without park, and evict recompute"
+            )
 
     @property
     def slots(self) -> int | None:
@@ -99,6 +115,31 @@ class Capacity:
             eviction = recompute_in_steps(costs)
         auto = "slots" if self.kv_tokens is None else "tokens"
         return parse_memory(auto if self.manager == "auto" else self.manager, eviction, self)
+
+    def memory_for(self, priced: PricedTrace) -> Memory:
+        """A server's memory for requests of a trace, empty; with their prefixes, if it caches them.
+
+        Raises
+        ------
+        ValueError
+            If prefixes are to be cached, and the trace has none, or has blocks that consist of no
+            whole number of blocks of memory.
+        """
+        memory, prefixes = self.memory(priced.profile.costs), priced.trace.prefixes
+        if not self.prefix_cache:
+            return memory
+        assert isinstance(memory, Paged)
+        if prefixes is None:
+            raise ValueError(
+                "prefix_cache=true: the trace has no hashes of prompts (column prefix_hashes);"
+                " lapsd generate makes some with --sessions, or with Mooncake's --lengths"
+            )
+        if prefixes.block % memory.block:
+            raise ValueError(
+                f"memory paged: block {memory.block}: must divide the trace's prefix_block,"
+                f" {prefixes.block}, for a prefix_cache"
+            )
+        return PagedPrefixes(memory.eviction, memory.blocks, memory.block, prefixes.block)
 
     def refuse(self, recorded: Sequence[Recorded]) -> None:
         """Raise `ValueError`, naming request and bound, if a round of one of these exceeds the

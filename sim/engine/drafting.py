@@ -17,7 +17,7 @@ from lapsd.policies import Policy
 from lapsd.policies.calls import name_of
 from lapsd.policies.drafts import DraftContext, DraftPolicy, DraftStep, Fixed
 from lapsd.policies.drafts.calls import bound_drafts, lengths_of, state_of
-from lapsd.sim.engine.recorded import Recorded, RoundsSoFar
+from lapsd.sim.engine.recorded import Recorded, RoundsSoFar, cacheable
 from lapsd.sim.engine.request import Request
 from lapsd.traces import (
     Costs,
@@ -86,7 +86,8 @@ class Positions(RoundsSoFar):
     """
 
     def __init__(self, priced: PricedTrace, row: int, runs: Sequence[int], most: int) -> None:
-        super().__init__(int(priced.trace.prompt_tokens[row]), most)
+        trace = priced.trace
+        super().__init__(int(trace.prompt_tokens[row]), most, cacheable(trace, row))
         self.prefill_ns, self.runs = int(priced.prefill_ns[row]), runs
 
     @property

@@ -12,7 +12,7 @@ from typing import Any
 
 from lapsd.sim.engine.compiled.call import call, compiled, inlined, pointer
 from lapsd.sim.engine.compiled.choice import choose
-from lapsd.sim.engine.compiled.costs import next_round, prefill_ns, step_ns
+from lapsd.sim.engine.compiled.costs import next_round, prefill_ns, recompute_ns, step_ns
 from lapsd.sim.engine.compiled.drafts import draft, keep_seen, note_round
 from lapsd.sim.engine.compiled.flat_server import (
     ALONE,
@@ -23,12 +23,14 @@ from lapsd.sim.engine.compiled.flat_server import (
     ON_EVENT,
     ON_ROUND,
     DraftTables,
+    PrefixTables,
     Server,
     StepTables,
 )
 from lapsd.sim.engine.compiled.job import ARRIVAL, COMPLETION
 from lapsd.sim.engine.compiled.memory import make_room, release
 from lapsd.sim.engine.compiled.order import enter, fail, job_address, rank, rank_waiting
+from lapsd.sim.engine.compiled.prefixes import drop_unused
 from lapsd.sim.engine.compiled.transfers import (
     make_room as make_room_overlapping,
     next_transfer_ns,
@@ -116,9 +118,10 @@ def prefill(s: Server, start_ns: int) -> int:
     end_ns, tokens, squares = start_ns, 0, 0
     for k in range(s.at.fresh):
         job = s.jobs[s.fresh[k]]
-        if not job.started and job.prompt_tokens > 1:
-            tokens += job.prompt_tokens - 1
-            squares += (job.prompt_tokens - 1) ** 2
+        missing = job.prompt_tokens - 1 - job.cached_tokens
+        if not job.started and missing > 0:
+            tokens += missing
+            squares += missing**2
     together_ns = prefill_ns(s, tokens, squares) if tokens > 0 else 0
     for k in range(s.at.fresh):
         job = s.jobs[s.fresh[k]]
@@ -128,6 +131,8 @@ def prefill(s: Server, start_ns: int) -> int:
         job.first_service_ns = end_ns
         if s.at.prefill == ALONE:
             job.prefill_ns = job.prefill_cost_ns
+            if job.cached_tokens > 0:
+                job.prefill_ns = recompute_ns(s, job.prompt_tokens - 1 - job.cached_tokens)
             end_ns += job.prefill_ns
         elif s.at.prefill == BATCHED:
             job.prefill_ns = together_ns
@@ -211,7 +216,7 @@ def leave(s: Server, i: int) -> None:
 @inlined
 def server_of(at: Any, jobs: Any, arrays: Server) -> Server:
     """Return one server, with its own requests and the lists that servers share."""
-    steps, drafts = arrays.steps, arrays.drafts
+    steps, drafts, prefixes = arrays.steps, arrays.drafts, arrays.prefixes
     return Server(
         at,
         jobs,
@@ -233,6 +238,7 @@ def server_of(at: Any, jobs: Any, arrays: Server) -> Server:
         pointer(arrays.prefill_at),
         pointer(arrays.prefill_tokens),
         pointer(arrays.prefill_ns),
+        pointer(arrays.hashes),
         StepTables(
             pointer(steps.sizes),
             pointer(steps.base_at),
@@ -259,6 +265,15 @@ def server_of(at: Any, jobs: Any, arrays: Server) -> Server:
             pointer(drafts.beyond),
             pointer(drafts.confidences),
         ),
+        PrefixTables(
+            pointer(prefixes.users),
+            pointer(prefixes.computed),
+            pointer(prefixes.listed),
+            pointer(prefixes.older),
+            pointer(prefixes.newer),
+            pointer(prefixes.counted),
+            pointer(prefixes.choice),
+        ),
     )
 
 
@@ -283,4 +298,5 @@ def serve_all(servers: Any, arrays: Server, work: int) -> int:
             if work <= 0 or at.error:
                 return k
             work -= advance(s)
+        drop_unused(s, 0)  # the next server begins without
     return len(servers)

@@ -7,6 +7,7 @@ of tokens.
 from collections.abc import Callable, Mapping, Sequence
 
 from lapsd.policies import NEVER
+from lapsd.sim.engine.memory import Memory
 from lapsd.sim.engine.request import Request
 from lapsd.traces import Costs
 
@@ -21,6 +22,9 @@ def alone(fresh: Sequence[Request], start_ns: int, costs: Costs) -> int:
         request.started = True
         request.first_service_ns = at_ns
         request.prefill_ns = request.recorded.prefill_ns
+        if request.cached_tokens:
+            missing = request.prompt_tokens - 1 - request.cached_tokens
+            request.prefill_ns = costs.prefill(missing) if missing else 0
         at_ns += request.prefill_ns
     return at_ns - start_ns
 
@@ -28,7 +32,8 @@ def alone(fresh: Sequence[Request], start_ns: int, costs: Costs) -> int:
 def batched(fresh: Sequence[Request], start_ns: int, costs: Costs) -> int:
     """Prefill all prompts in one pass, whose time each of them spends."""
     # the first round verifies a prompt's last token, so a prompt of one token needs no prefill
-    to_cache = [request.prompt_tokens - 1 for request in fresh if request.prompt_tokens > 1]
+    missing = [request.prompt_tokens - 1 - request.cached_tokens for request in fresh]
+    to_cache = [tokens for tokens in missing if tokens > 0]
     spent = costs.prefill.several(to_cache) if to_cache else 0
     for request in fresh:
         request.started = True
@@ -53,17 +58,20 @@ PREFILLS: Mapping[str, Prefill] = {
 """What is done before a round, by name."""
 
 
-def share_tokens(chosen: Sequence[Request], budget: int | None) -> dict[Request, int]:
+def share_tokens(
+    chosen: Sequence[Request], budget: int | None, memory: Memory
+) -> dict[Request, int]:
     """Return the tokens that each chosen request receives in the next step; requests that receive
     none are left out.
 
     The requests that ran the last step come first, in order, as in vLLM. A request with uncomputed
     tokens receives as many of them as the budget has left; any other request its whole round, or
-    nothing.
+    nothing. A request finds in memory what requests before it compute in the same step.
     """
     tokens: dict[Request, int] = {}
     left = NEVER if budget is None else budget
     for request in sorted(chosen, key=lambda r: not r.running):
+        memory.look_up(request)
         given = (
             min(request.uncomputed_tokens, left)
             if request.uncomputed_tokens
@@ -72,4 +80,6 @@ def share_tokens(chosen: Sequence[Request], budget: int | None) -> dict[Request,
         if 0 < given <= left:
             tokens[request] = given
             left -= given
+            if request.uncomputed_tokens:
+                memory.schedule(request, given)
     return tokens

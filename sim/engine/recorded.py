@@ -8,7 +8,18 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from lapsd.policies import NEVER, PolicyContext
-from lapsd.traces import PricedTrace, Workload
+from lapsd.traces import PricedTrace, Trace, Workload
+
+
+def cacheable(trace: Trace, row: int) -> tuple[int, ...]:
+    """Return the hashes of the blocks of a row's prompt that may be cached.
+
+    The last token of a prompt is always computed, so that the first round can verify it.
+    """
+    if trace.prefixes is None:
+        return ()
+    most = max(0, int(trace.prompt_tokens[row]) - 1) // trace.prefixes.block
+    return tuple(trace.prefixes.of_row(row)[:most].tolist())
 
 
 class Recorded:
@@ -17,6 +28,9 @@ class Recorded:
     Attributes
     ----------
     prompt_tokens, prefill_ns, rounds : int
+    hashes : tuple of int
+        Hashes of the leading blocks of the prompt before its last token; empty where the trace
+        holds none.
     round_ns, emitted : list of int, by round
         Cost of the round when the request runs alone, and tokens that it emits.
     service_ns, tokens, drafted, accepted : list of int, by committed rounds
@@ -29,6 +43,7 @@ class Recorded:
     def __init__(self, priced: PricedTrace, row: int) -> None:
         span, trace = priced.trace.rounds_of(row), priced.trace
         self.prompt_tokens = int(trace.prompt_tokens[row])
+        self.hashes = cacheable(trace, row)
         self.prefill_ns = int(priced.prefill_ns[row])
         self.rounds = len(priced.round_ns[span])
         self.round_ns: list[int] = priced.round_ns[span].tolist()
@@ -78,13 +93,14 @@ class RoundsSoFar(Recorded):
     Parameters
     ----------
     most : the longest draft, for which memory is reserved.
+    hashes : as those of `Recorded`.
     """
 
-    def __init__(self, prompt_tokens: int, most: int) -> None:
+    def __init__(self, prompt_tokens: int, most: int, hashes: tuple[int, ...] = ()) -> None:
         self.prompt_tokens, self.most, self.rounds = prompt_tokens, most, NEVER
         self.emitted, self.round_drafted = [], []
         self.tokens, self.drafted, self.accepted, self.rates = [0], [0], [0], [0.0]
-        self.rejected = [0]
+        self.rejected, self.hashes = [0], hashes
         self.looks_ahead = [prompt_tokens + most + 1]
 
     @property

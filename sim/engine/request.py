@@ -23,6 +23,8 @@ class Request:
     uncomputed_tokens : int
         Tokens to prefill before its next round can run: of its prompt, where prompts share steps,
         or of a cache that was dropped.
+    cached_tokens : int
+        Tokens of its prompt that were cached when it started.
     prefill_ns, switch_ns : int
         Time of its prefill, and of the transfers of its KV cache.
     first_service_ns, first_token_ns : int
@@ -45,6 +47,7 @@ class Request:
 
     running: bool = False
     uncomputed_tokens: int = 0
+    cached_tokens: int = 0
     prefill_ns: int = 0
     first_service_ns: int = -1
     first_token_ns: int = -1

@@ -19,6 +19,7 @@ COLUMNS = (
     "drafted",
     "accepted",
     "first_tokens",
+    "cached_tokens",
 )
 _pack = Struct(f"{1 + len(COLUMNS)}q").pack
 
@@ -29,7 +30,8 @@ class Run:
 
     `first_token_ns` is the end of the first round; `service_ns` is the time of prefill and rounds;
     `switch_ns` is the time of the transfers of the request's KV cache; `drafted` and `accepted` are
-    draft tokens, `first_tokens` the output tokens of the first round; `rounds` is the number of
+    draft tokens, `first_tokens` the output tokens of the first round, `cached_tokens` the tokens of
+    the prompt that were cached when the request started; `rounds` is the number of
     rounds or steps that the server ran, each of one request or several.
     """
 
@@ -43,6 +45,7 @@ class Run:
     drafted: NDArray[np.int64]
     accepted: NDArray[np.int64]
     first_tokens: NDArray[np.int64]
+    cached_tokens: NDArray[np.int64]
     rounds: int
     idle_ns: int
     end_ns: int
@@ -78,6 +81,7 @@ class RunRecord:
             request.drafted,
             request.accepted,
             request.recorded.emitted[0],
+            request.cached_tokens,
         )
         self.done += 1
 

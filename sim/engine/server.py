@@ -142,7 +142,7 @@ class SimPyServer:
         ready = self.memory.ready(ordered, self._now)
         chosen = choose(ready, self.capacity.batch, self.memory.fits)
         if self.capacity.in_steps:
-            self.step = share_tokens(chosen, self.capacity.budget)
+            self.step = share_tokens(chosen, self.capacity.budget, self.memory)
             # a waiting request that receives no tokens keeps waiting
             chosen = [r for r in chosen if r.running or r in self.step]
         self.waiting, fresh = settle(self.active(), chosen)

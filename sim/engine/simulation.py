@@ -158,7 +158,7 @@ def _by_simpy(
         refuse_truth(policy)
         drafter = Drafter.of(workload, policy.drafts, context.drafts, capacity.drafting)
         recorded = positions_of(workload.priced, workload.rows.tolist(), policy.drafts)
-    memory = capacity.memory(workload.priced.profile.costs)
+    memory = capacity.memory_for(workload.priced)
     memory.refuse(recorded)
     capacity.refuse(recorded)
     refuse_long_runs([workload], capacity, memory, policy.drafts)

@@ -40,6 +40,7 @@ COLUMNS = (
     "service_ns",
     "switch_ns",
     "preemptions",
+    "cached_tokens",
 )
 
 

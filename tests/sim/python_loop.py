@@ -19,7 +19,17 @@ PACKAGE = "lapsd.sim.engine.compiled"
 MODULES = (
     *(
         f"{PACKAGE}.{name}"
-        for name in ("order", "drafts", "costs", "line", "memory", "transfers", "plans", "choice")
+        for name in (
+            "order",
+            "drafts",
+            "costs",
+            "line",
+            "prefixes",
+            "memory",
+            "transfers",
+            "plans",
+            "choice",
+        )
     ),
     "lapsd.sim.engine.loop",
 )

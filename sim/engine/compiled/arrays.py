@@ -17,9 +17,11 @@ from lapsd.sim.engine.compiled.job import JOB
 from lapsd.sim.engine.drafting import positions_of
 from lapsd.sim.engine.memory import (
     AliseMemory,
+    Blocks,
     FastServeMemory,
     Memory,
     Paged,
+    PagedPrefixes,
     Reserve,
     Slots,
     Tokens,
@@ -28,6 +30,7 @@ from lapsd.sim.engine.memory.reserve import OUTPUTS
 from lapsd.sim.engine.recorded import recorded_rows
 from lapsd.traces import Costs, Linear, PricedTrace, Workload
 from lapsd.traces.costs import Piecewise, Quadratic
+from lapsd.traces.prefixes import dense
 
 PREFILLS = {
     "alone": flat.ALONE,
@@ -121,6 +124,12 @@ def jobs_of(
     jobs["first_service_ns"] = -1
     if capacity.in_steps:
         jobs["uncomputed_tokens"] = np.maximum(0, jobs["prompt_tokens"] - 1)
+    if isinstance(memory, PagedPrefixes):
+        prefixes = priced.trace.prefixes
+        assert prefixes is not None
+        most = np.maximum(0, priced.trace.prompt_tokens - 1) // prefixes.block
+        jobs["first_hash"] = prefixes.offsets[rows]
+        jobs["hashes"] = np.minimum(prefixes.blocks, most)[rows]
     if isinstance(memory, Reserve):
         jobs["reserved"] = _reserved(priced, memory, longest)[rows]
     return jobs
@@ -189,6 +198,22 @@ def prefill_table(costs: Costs) -> Table:
     return _in_a_row([costs.prefill.base_ns if isinstance(costs.prefill, Piecewise) else {}])
 
 
+_HASHES: WeakKeyDictionary[PricedTrace, Ints] = WeakKeyDictionary()
+
+
+def prefix_tables(priced: PricedTrace, memory: Memory) -> tuple[Ints, flat.PrefixTables]:
+    """Return the hash of each prompt block of a priced trace as a number from 0 on, made once for
+    each, and the tables of an empty cache.
+    """
+    hashes = np.zeros(1, dtype=np.int64)
+    if isinstance(memory, PagedPrefixes) and priced.trace.prefixes is not None:
+        if priced not in _HASHES:
+            _HASHES[priced] = np.append(dense(priced.trace.prefixes.hashes), 0)
+        hashes = _HASHES[priced]
+    sizes = [int(hashes.max()) + 1] * (len(flat.PrefixTables._fields) - 1) + [1]
+    return hashes, flat.PrefixTables(*[np.zeros(size, dtype=np.int64) for size in sizes])
+
+
 def prefill_fields(costs: Costs) -> dict[str, int]:
     """Return the fields of a server's record that say what a prefill costs."""
     cost = costs.prefill
@@ -245,7 +270,7 @@ def capacity_fields(priced: PricedTrace, capacity: Capacity, memory: Memory) -> 
     }
 
 
-MANAGERS = (Slots, Tokens, Reserve, Paged, FastServeMemory, AliseMemory)
+MANAGERS = (Slots, Tokens, Reserve, Paged, PagedPrefixes, FastServeMemory, AliseMemory)
 """The memory managers that the loop has."""
 
 
@@ -257,6 +282,15 @@ def memory_fields(memory: Memory, capacity: Capacity) -> dict[str, int]:
             return {"manager": flat.TOKENS, "room": memory.tokens, "slots": slots}
         case Reserve():
             return {"manager": flat.RESERVE, "room": memory.tokens}
+        case PagedPrefixes():
+            return {
+                "manager": flat.PAGED,
+                "room": memory.blocks,
+                "block": memory.block,
+                "hashed": memory.hashed // memory.block,
+                "first_unused": -1,
+                "last_unused": -1,
+            }
         case Paged():
             return {
                 "manager": flat.PAGED,
@@ -321,6 +355,6 @@ def _too_long(priced: PricedTrace, rows: Ints, memory: Memory, longest: Ints) ->
             return bool(reserved > memory.tokens or length.max(initial=0) > memory.context)
         case Tokens():
             return tokens > memory.tokens
-        case Paged() | FastServeMemory() | AliseMemory():
+        case Blocks() | FastServeMemory() | AliseMemory():
             return tokens > memory.blocks * memory.block
     return False

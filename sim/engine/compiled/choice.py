@@ -10,6 +10,13 @@ from lapsd.sim.engine.compiled.flat_server import FASTSERVE, IN_STEPS, RESIDENT,
 from lapsd.sim.engine.compiled.memory import fits, needs, park, unpark
 from lapsd.sim.engine.compiled.order import before, enter, pop, push, rank, sort_running
 from lapsd.sim.engine.compiled.plans import plan_transfers
+from lapsd.sim.engine.compiled.prefixes import (
+    begin_counting,
+    counted_blocks,
+    look_up,
+    schedule,
+    shared_blocks,
+)
 from lapsd.sim.engine.compiled.transfers import is_closed, ready
 
 
@@ -40,7 +47,7 @@ def all_fit(s: Server) -> bool:
     needed = 0
     for k in range(s.at.running):
         needed += needs(s, s.running[k])
-    return fits(s, needed, s.at.running)
+    return fits(s, needed - shared_blocks(s), s.at.running)
 
 
 @compiled
@@ -49,6 +56,7 @@ def first_that_fit(s: Server) -> int:
     into memory together; return their number.
     """
     chosen = ran = needed = 0
+    begin_counting(s)
     while chosen < s.at.batch:
         waits = s.at.waiting > 0 and (
             ran == s.at.running or before(s, s.waiting[0], s.running[ran])
@@ -56,7 +64,7 @@ def first_that_fit(s: Server) -> int:
         if not waits and ran == s.at.running:
             break
         i = s.waiting[0] if waits else s.running[ran]
-        needed += needs(s, i)
+        needed += needs(s, i) - counted_blocks(s, i)
         if s.at.limited and not fits(s, needed, chosen + 1):
             break
         s.chosen[chosen] = pop(s) if waits else i
@@ -112,11 +120,15 @@ def share_tokens(s: Server, chosen: int) -> None:
             job = s.jobs[s.chosen[k]]
             if job.running != runs:
                 continue
+            if s.at.hashed:
+                look_up(s, s.chosen[k])
             wanted = min(job.uncomputed_tokens, left)
             if job.uncomputed_tokens == 0:
                 wanted = next_needed(s, s.chosen[k])
             job.given_tokens = wanted if wanted <= left else 0
             left -= job.given_tokens
+            if s.at.hashed and job.uncomputed_tokens > 0:
+                schedule(s, s.chosen[k], job.given_tokens)
 
 
 @compiled

@@ -35,6 +35,7 @@ CAPACITY = (
     "room",  # slots, tokens or blocks
     "slots",  # with `tokens`, which limits both
     "block",
+    "hashed",  # blocks of memory in a block that has a hash; 0: prefixes are not cached
     "parks",  # paged: whether waiting requests keep their blocks until these are needed
     "drops",  # whether an evicted cache is computed again
     "prefill",
@@ -97,6 +98,11 @@ STATE = (
     "first_owner",  # the line of free blocks
     "last_owner",
     "unowned_at_end",
+    "uses",  # of prompt blocks that have a hash by resident requests,
+    "used",  # and the number of such blocks with users,
+    "unused",  # and of computed ones without, which form a list
+    "first_unused",
+    "last_unused",
     "out_free_ns",  # when the engine of swap-outs, and of swap-ins, has done its last transfer
     "in_free_ns",
     "last_requests",  # of the latest step with decoding requests, and of the one before
@@ -189,6 +195,29 @@ class DraftTables(NamedTuple):
     confidences: Any
 
 
+class PrefixTables(NamedTuple):
+    """The cached blocks of prompts in a server; see `compiled/prefixes.py`.
+
+    Attributes
+    ----------
+    users, computed, listed, older, newer : int64 (different hashes of the trace,)
+        By hash: the requests that use the block, whether its tokens are computed, whether it is in
+        the list of computed blocks without users, and its neighbours there.
+    counted : int64 (different hashes of the trace,)
+        The last choice for which the block was counted.
+    choice : int64 (1,)
+        The number of the present choice.
+    """
+
+    users: Any
+    computed: Any
+    listed: Any
+    older: Any
+    newer: Any
+    counted: Any
+    choice: Any
+
+
 DRAFT_FLOATS = ("rates", "confidence", "beyond", "confidences")
 
 
@@ -221,8 +250,11 @@ class Server(NamedTuple):
     round_base_ns, round_per_token_ns : int64 ((batch + 1) * draft_lengths,)
     prefill_at, prefill_tokens, prefill_ns : int64
         A table of prefills by tokens, as those of `StepTables`, where there is one.
+    hashes : int64 (prompt blocks of all rows,)
+        The hash of each block, as a number from 0 on.
     steps : StepTables
     drafts : DraftTables
+    prefixes : PrefixTables
     """
 
     at: Any
@@ -245,5 +277,7 @@ class Server(NamedTuple):
     prefill_at: Any
     prefill_tokens: Any
     prefill_ns: Any
+    hashes: Any
     steps: StepTables
     drafts: DraftTables
+    prefixes: PrefixTables

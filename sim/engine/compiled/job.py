@@ -44,6 +44,7 @@ LOOP_FIELDS = (
     ("uncomputed_tokens", "i8"),
     ("given_tokens", "i8"),
     ("prefill_ns", "i8"),
+    ("cached_tokens", "i8"),
     ("first_service_ns", "i8"),
     ("first_token_ns", "i8"),
     ("finish_ns", "i8"),
@@ -60,6 +61,9 @@ LOOP_FIELDS = (
     ("next_owner", "i8"),
     ("previous_owner", "i8"),
     ("transfer_ns", "i8"),
+    # with a prefix cache: the blocks of its prompt that have a hash
+    ("first_hash", "i8"),
+    ("hashes", "i8"),
     # with a draft policy: see `drafts`
     ("output_tokens", "i8"),
     ("first_position", "i8"),

@@ -16,6 +16,7 @@ from lapsd.sim.engine.compiled.flat_server import (
 )
 from lapsd.sim.engine.compiled.line import free_blocks, free_owned, lacks, leave_line, take_free
 from lapsd.sim.engine.compiled.order import last
+from lapsd.sim.engine.compiled.prefixes import drop_for_room, enter_cache, leave_cache
 
 
 @compiled
@@ -98,7 +99,9 @@ def evict(s: Server, i: int) -> int:
     ns = 0 if s.at.drops else out_ns(s, computed)
     if s.at.drops:
         job.uncomputed_tokens = max(0, kv_tokens(s, i) - 1)
-    if s.at.manager == PAGED:
+    if s.at.hashed:
+        leave_cache(s, i)
+    elif s.at.manager == PAGED:
         give_back_blocks(s, i, (computed - 1) // s.at.block)
     job.switch_ns += ns
     return ns
@@ -121,6 +124,8 @@ def give_back_blocks(s: Server, i: int, full: int) -> None:
 def bring_in(s: Server, i: int) -> int:
     """Give a request a cache, its own or a new one; return the time that this takes."""
     job = s.jobs[i]
+    if s.at.hashed:
+        enter_cache(s, i)
     job.place = RESIDENT
     if s.at.manager == PAGED:
         job.held = job.owned
@@ -144,13 +149,20 @@ def take_blocks(s: Server) -> None:
         i = s.running[k]
         more = needs(s, i) - s.jobs[i].held
         s.jobs[i].held += more
-        take_free(s, more)
+        if s.at.hashed:
+            s.at.held += more
+        else:
+            take_free(s, more)
+    if s.at.hashed:
+        drop_for_room(s)
 
 
 @compiled
 def release(s: Server, i: int) -> None:
     """Free the memory of a finished request."""
     s.jobs[i].place = NOWHERE
-    if s.at.manager == PAGED:
+    if s.at.hashed:
+        leave_cache(s, i)
+    elif s.at.manager == PAGED:
         free_blocks(s, s.jobs[i].held)
         s.jobs[i].held = 0

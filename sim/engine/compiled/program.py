@@ -22,6 +22,7 @@ from lapsd.sim.engine.compiled.flat_server import (
     DRAFT_FLOATS,
     SERVER,
     DraftTables,
+    PrefixTables,
     Server,
     StepTables,
 )
@@ -34,12 +35,13 @@ _ARRAYS = types.NamedTuple(
     [
         types.int64,
         numba.from_dtype(JOB)[::1],
-        *[_LIST] * (len(Server._fields) - 4),
+        *[_LIST] * (len(Server._fields) - 5),
         types.NamedUniTuple(_LIST, len(StepTables._fields), StepTables),
         types.NamedTuple(
             [types.float64[::1] if name in DRAFT_FLOATS else _LIST for name in DraftTables._fields],
             DraftTables,
         ),
+        types.NamedUniTuple(_LIST, len(PrefixTables._fields), PrefixTables),
     ],
     Server,
 )

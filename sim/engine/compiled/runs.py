@@ -18,6 +18,7 @@ from lapsd.sim.engine.compiled.arrays import (
     capacity_fields,
     jobs_of,
     prefill_table,
+    prefix_tables,
     refuse,
     round_costs,
     rounds_of,
@@ -180,7 +181,7 @@ def serve_planned(planned: Sequence[PlannedRun], capacity: Capacity) -> list[Run
     priced, drafts = planned[0].workload.priced, planned[0].drafts
     assert all(run.workload.priced is priced for run in planned), "one priced trace for all runs"
     assert all(run.drafts is drafts for run in planned), "one draft policy for all runs"
-    memory, longest = capacity.memory(priced.profile.costs), rounds_of(priced).longest_draft
+    memory, longest = capacity.memory_for(priced), rounds_of(priced).longest_draft
     if drafts is not None:
         longest = drafts.longest_drafts(len(longest))
     workloads = list({id(run.workload): run.workload for run in planned}.values())
@@ -201,7 +202,9 @@ def serve_planned(planned: Sequence[PlannedRun], capacity: Capacity) -> list[Run
     for name, values in workload_fields([run.workload for run in planned]).items():
         servers[name] = values
     parameters = _fill_policies(servers, [run.bound for run in planned])
-    arrays = lists_for(planned, capacity, jobs)._replace(drafts=tables)
+    hashes, prefixes = prefix_tables(priced, memory)
+    arrays = lists_for(planned, capacity, jobs)
+    arrays = arrays._replace(drafts=tables, hashes=hashes, prefixes=prefixes)
     servers["keys_address"] = arrays.keys.ctypes.data
     servers["out_address"] = arrays.out.ctypes.data
     servers["first"] = starts[:-1]
@@ -295,8 +298,10 @@ def lists_for(planned: Sequence[PlannedRun], capacity: Capacity, jobs: NDArray[A
         rounds.emitted,
         *round_costs(priced, capacity.batch),
         *prefill_table(priced.profile.costs),
+        empty.sizes,
         step_tables(priced, capacity.batch) if capacity.in_steps else empty,
         no_drafts(),
+        flat.PrefixTables(*[empty.sizes] * len(flat.PrefixTables._fields)),
     )
 
 

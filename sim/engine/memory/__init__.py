@@ -6,7 +6,7 @@ from lapsd.sim.engine.memory.eviction import EVICTIONS, Eviction, recompute_in_s
 from lapsd.sim.engine.memory.fastserve import FastServeMemory
 from lapsd.sim.engine.memory.managers import MANAGERS, parse_memory
 from lapsd.sim.engine.memory.offload import Offload
-from lapsd.sim.engine.memory.paged import Paged
+from lapsd.sim.engine.memory.paged import Blocks, Paged, PagedPrefixes
 from lapsd.sim.engine.memory.reserve import Reserve
 from lapsd.sim.engine.memory.room import Room
 from lapsd.sim.engine.memory.slots import Slots
@@ -16,6 +16,7 @@ __all__ = [
     "EVICTIONS",
     "MANAGERS",
     "AliseMemory",
+    "Blocks",
     "Estimate",
     "Eviction",
     "FastServeMemory",
@@ -24,6 +25,7 @@ __all__ = [
     "Offload",
     "Order",
     "Paged",
+    "PagedPrefixes",
     "Reserve",
     "Room",
     "Slots",

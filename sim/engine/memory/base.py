@@ -120,6 +120,18 @@ class Memory(ABC):
         """
         return now_ns
 
+    def cached_tokens(self, request: Request) -> int:
+        """Return the leading tokens of a request's prompt that other requests left in memory."""
+        return 0
+
+    def look_up(self, request: Request) -> None:
+        """Note which tokens of a chosen request are cached, if it is not resident."""
+        return
+
+    def schedule(self, request: Request, tokens: int) -> None:
+        """Note that so many uncomputed tokens of a chosen request are part of the next step."""
+        return
+
     def make_room(
         self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int
     ) -> int:

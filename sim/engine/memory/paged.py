@@ -1,5 +1,6 @@
 """Memory in blocks of tokens, after vLLM: requests take blocks as they grow, and free blocks keep
-their tokens until they are taken.
+their tokens until they are taken, for their own request (`Paged`) or for all requests with the same
+leading blocks (`PagedPrefixes`).
 """
 
 from collections import deque
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from lapsd.sim.engine.memory.base import Limits, Order
 from lapsd.sim.engine.memory.blocks import blocks_needed, blocks_of, refuse_larger
 from lapsd.sim.engine.memory.eviction import Eviction
+from lapsd.sim.engine.memory.prefix_cache import PrefixCache
 from lapsd.sim.engine.memory.room import Room
 from lapsd.sim.engine.recorded import Recorded
 from lapsd.sim.engine.request import Request
@@ -24,9 +26,35 @@ class Freed:
     blocks: int
 
 
-class Paged(Room):
+class Blocks(Room):
     """A number of blocks, of which a running request has as many as its next round may fill, and
     never fewer than before.
+
+    Parameters
+    ----------
+    blocks : number of blocks.
+    block : tokens of each block.
+    """
+
+    name = "paged"
+
+    def __init__(self, eviction: Eviction, blocks: int, block: int) -> None:
+        super().__init__(eviction, blocks)
+        self.blocks, self.block = blocks, block
+        self._held: dict[Request, int] = {}
+
+    def needs(self, request: Request) -> int:
+        return blocks_needed(request, self.block, self._held.get(request, 0))
+
+    def keeps(self, request: Request) -> int:
+        return self._held[request]
+
+    def refuse(self, recorded: Sequence[Recorded]) -> None:
+        refuse_larger(self.name, recorded, self.blocks, self.block)
+
+
+class Paged(Blocks):
+    """Blocks, of which the free ones form a line.
 
     Free blocks are taken in the order in which they were freed. A request that is evicted by
     `recompute` frees its blocks. Those of them that were full are its own again if it comes back
@@ -41,15 +69,11 @@ class Paged(Room):
         in order is evicted first; else, with `recompute`, every waiting request is evicted.
     """
 
-    name = "paged"
-
     def __init__(
         self, eviction: Eviction, blocks: int, block: int = 16, park: bool = False
     ) -> None:
-        super().__init__(eviction, blocks)
-        self.blocks, self.block = blocks, block
+        super().__init__(eviction, blocks, block)
         self.parks = park or not eviction.drops
-        self._held: dict[Request, int] = {}
         self._line = deque([Freed(None, blocks)])  # free blocks; the first are taken first
         self._owned: dict[Request, Freed] = {}  # by evicted request
 
@@ -64,15 +88,6 @@ class Paged(Room):
         park: bool = False,
     ) -> "Paged":
         return cls(eviction, blocks_of(cls.name, limits, block, blocks), block, park)
-
-    def needs(self, request: Request) -> int:
-        return blocks_needed(request, self.block, self._held.get(request, 0))
-
-    def keeps(self, request: Request) -> int:
-        return self._held[request]
-
-    def refuse(self, recorded: Sequence[Recorded]) -> None:
-        refuse_larger(self.name, recorded, self.blocks, self.block)
 
     def make_room(
         self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int
@@ -146,3 +161,108 @@ class Paged(Room):
             assert not request.running
             assert freed.blocks > 0
             assert request.uncomputed_tokens == self._lacks(request, freed.blocks)
+
+
+class PagedPrefixes(Blocks):
+    """Blocks, of which those with equal leading tokens of prompts are shared.
+
+    A running request uses the blocks of its prompt that have a hash, which count once for all
+    requests that use them. Every waiting request is evicted. The prompt blocks of an evicted or
+    finished request stay cached until blocks are lacking; then the least recently used ones are
+    dropped. A request that comes into memory computes only what follows its cached leading blocks.
+
+    Parameters
+    ----------
+    hashed : tokens of each block that has a hash, a multiple of `block`.
+    """
+
+    parks = False
+
+    def __init__(self, eviction: Eviction, blocks: int, block: int, hashed: int) -> None:
+        super().__init__(eviction, blocks, block)
+        self.hashed, self.cache = hashed, PrefixCache()
+
+    @classmethod
+    def of(
+        cls, eviction: Eviction, limits: Limits, *, block: int = 16, blocks: int = 0
+    ) -> "PagedPrefixes":
+        return cls(eviction, blocks_of(cls.name, limits, block, blocks), block, block)
+
+    def cached_tokens(self, request: Request) -> int:
+        return self.hashed * self.cache.found(request.recorded.hashes)
+
+    def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
+        units = sum(map(self.needs, running)) + sum(map(self.keeps, waiting))
+        return units - self._saved([*running, *waiting]) <= self.blocks
+
+    def _saved(self, requests: Sequence[Request]) -> int:
+        """Return the blocks that requests save because they share some."""
+        used = [hash_ for request in requests for hash_ in request.recorded.hashes]
+        return self.hashed // self.block * (len(used) - len(set(used)))
+
+    def look_up(self, request: Request) -> None:
+        if request in self.resident:
+            return
+        cached = self.cached_tokens(request)
+        if not request.started:
+            request.cached_tokens = cached
+        if request.started or self.eviction.in_steps:
+            request.uncomputed_tokens = max(0, request.kv_tokens - 1) - cached
+
+    def schedule(self, request: Request, tokens: int) -> None:
+        computed = request.kv_tokens - 1 - request.uncomputed_tokens + tokens
+        self.cache.computed.update(request.recorded.hashes[: computed // self.hashed])
+
+    def make_room(
+        self, running: Sequence[Request], fresh: Sequence[Request], order: Order, now_ns: int
+    ) -> int:
+        at_ns = now_ns
+        waiting = sorted([r for r in self.resident if not r.running], key=order)
+        for request in reversed(waiting):
+            at_ns += self.evict(request, at_ns)
+        for request in fresh:
+            at_ns += self.bring_in(request, at_ns)
+        for request in running:
+            self._held[request] = self.needs(request)
+        occupied = sum(self._held.values()) - self._saved(running)
+        unused = len(self.cache.unused) * (self.hashed // self.block)
+        while occupied + unused > self.blocks:
+            self.cache.evict()
+            unused -= self.hashed // self.block
+        return at_ns - now_ns
+
+    def evict(self, request: Request, at_ns: int) -> int:
+        del self._held[request]
+        self.cache.leave(request.recorded.hashes)
+        return super().evict(request, at_ns)
+
+    def bring_in(self, request: Request, at_ns: int) -> int:
+        if not self.eviction.in_steps:
+            self.look_up(request)
+            self.cache.computed.update(request.recorded.hashes)
+        self.cache.use(request.recorded.hashes)
+        self._held[request] = 0
+        return super().bring_in(request, at_ns)
+
+    def release(self, request: Request) -> None:
+        super().release(request)
+        del self._held[request]
+        self.cache.leave(request.recorded.hashes)
+
+    def usage(self) -> tuple[int, int]:
+        resident = list(self.resident)
+        occupied = sum(self._held.values()) - self._saved(resident)
+        computed = [hash_ in self.cache.computed for r in resident for hash_ in r.recorded.hashes]
+        shared = len({h for r in resident for h in r.recorded.hashes if h in self.cache.computed})
+        # of the computed tokens those of blocks with a hash count once
+        filled = self._filled(resident) - self.hashed * (sum(computed) - shared)
+        return filled, self.block * occupied
+
+    def check(self) -> None:
+        super().check()
+        self.cache.check()
+        assert self._held.keys() == self.resident.keys()
+        used = {hash_ for request in self.resident for hash_ in request.recorded.hashes}
+        assert used == self.cache.users.keys()
+        occupied = sum(self._held.values()) - self._saved(list(self.resident))
+        assert occupied + len(self.cache.unused) * (self.hashed // self.block) <= self.blocks
