@@ -61,6 +61,7 @@ REQUEST_COLUMNS = (
     "service_ns",
     "switch_ns",
     "preemptions",
+    "cached_tokens",
     "predicted_tokens",
 )
 SEEDS, MOST_SEEDS = 20, 100_000
@@ -376,7 +377,7 @@ def _table(
     of_seeds: Sequence[Mapping[str, Values]],
 ) -> pd.DataFrame:
     table = pd.DataFrame(
-        {"policy": specs, **{m.name: over_seeds[m.name] for m in comparison_metrics()}}
+        {"policy": specs, **{m.name: over_seeds[m.name] for m in comparison_metrics(scenario)}}
     )
     means = np.array([measures["mean_latency_s"] for measures in of_seeds]).T
     baseline = specs.index("fcfs")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lapsd.sim.experiment.bound import bound_latency_ns
 from lapsd.sim.experiment.runs import Runs
+from lapsd.sim.experiment.scenario import Scenario
 from lapsd.sim.experiment.statistics import Interval, mean_interval, percentile, ratio_of_means
 
 RELIABLE = 10  # expected observations above a percentile; tables mark percentiles with fewer
@@ -171,6 +172,11 @@ METRICS: tuple[Metric, ...] = (
     Metric("drafted_tokens", "", MEAN, lambda r: r.drafted.sum(axis=1), whole=True),
     Metric("accepted_tokens", "", MEAN, lambda r: r.accepted.sum(axis=1), whole=True),
     Metric("accepted_share", "share", Ratio("accepted_tokens", "drafted_tokens")),
+    Metric("prompt_tokens", "", MEAN, lambda r: r.prompt_tokens.sum(axis=1), whole=True),
+    Metric("cached_tokens", "", MEAN, lambda r: r.cached_tokens.sum(axis=1), whole=True),
+    Metric(
+        "prefix_hit_rate", "share", Ratio("cached_tokens", "prompt_tokens"), heading="cache\nhits %"
+    ),
     Metric("bound_s", "s", MEAN, _bound_s),
     Metric("ratio_to_bound", "", Ratio("mean_latency_s", "bound_s", 1.0), heading="over\nbound"),
     Metric(
@@ -182,9 +188,10 @@ METRICS: tuple[Metric, ...] = (
 )
 
 
-def comparison_metrics() -> list[Metric]:
-    """Return the metrics in the table of a comparison."""
-    return [metric for metric in METRICS if metric.heading]
+def comparison_metrics(scenario: Scenario) -> list[Metric]:
+    """Return the metrics in the table of a comparison; cache hits only where there is a cache."""
+    hidden = () if scenario.prefix_cache else ("prefix_hit_rate",)
+    return [metric for metric in METRICS if metric.heading and metric.name not in hidden]
 
 
 def recorded() -> list[Metric]:

@@ -52,6 +52,11 @@ def _no_parameter(prepared: PreparedScenario) -> str:
     return ""
 
 
+def _no_split(prepared: PreparedScenario) -> str:
+    ordered = prepared.trace.prefixes is not None
+    return "has no effect with hashes of prompts: the halves follow the trace" if ordered else ""
+
+
 DRAFT_SETTINGS = ("draft_verify", "graph_sizes", "draft_switch_ms", "draft_lag")
 
 REASONS: Mapping[str, Callable[[PreparedScenario], str]] = {
@@ -61,6 +66,7 @@ REASONS: Mapping[str, Callable[[PreparedScenario], str]] = {
     "swap_scale": _no_transfer,
     "token_budget": _no_budget,
     "memory": _no_parameter,
+    "split_seed": _no_split,
 }
 """Why a setting, or a part of it, has no effect; "" where it has one. By name."""
 

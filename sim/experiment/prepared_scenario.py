@@ -142,7 +142,8 @@ class PreparedScenario:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scenario", self.scenario.with_capacity_of(self.profile))
-        _ = self.scenario.capacity  # refuses a manager that needs `kv_tokens` where none are known
+        # refuses a manager that needs `kv_tokens` where none are known, or lacks prefixes
+        self.scenario.capacity.memory_for(self.split.test)
         self.scenario.arrival_process(self.recorded)  # refuses a CV for recorded gaps
 
     @classmethod
@@ -226,6 +227,7 @@ class PreparedScenario:
                 arrivals=self.scenario.arrival_process(self.recorded),
                 predictor=self.scenario.predictor,
                 mean_size_ns=self.split.share_ns,
+                in_order=self.scenario.request_order == "trace",
             )
             self._latest.clear()
             self._latest[seed] = drawn

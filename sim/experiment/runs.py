@@ -173,6 +173,16 @@ class Runs:
         return self._counted("accepted")
 
     @cached_property
+    def prompt_tokens(self) -> NDArray[np.int64]:
+        """Tokens of each request's prompt, (R, C)."""
+        return self.workloads[0].priced.trace.prompt_tokens[self._rows]
+
+    @cached_property
+    def cached_tokens(self) -> NDArray[np.int64]:
+        """Tokens of each request's prompt that were cached when it started, (R, C)."""
+        return self._counted("cached_tokens")
+
+    @cached_property
     def _rows(self) -> NDArray[np.int64]:
         """Row of each request in the priced trace, (R, C)."""
         return self.of_workloads(lambda w: w.rows[self.prepared.scenario.warmup :])

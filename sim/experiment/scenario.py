@@ -19,7 +19,7 @@ from lapsd.sim.engine.memory.base import MOST_UNITS
 from lapsd.sim.engine.prefill import PREFILLS
 from lapsd.sim.experiment.predictor_spec import parse_predictor, usage
 from lapsd.sim.experiment.scenario_field import ScenarioField, Value
-from lapsd.traces import PREDICTORS, Arrivals, ArrivalTrace, LengthPredictor, Profile
+from lapsd.traces import PREDICTORS, Arrivals, ArrivalTrace, LengthPredictor, Profile, is_mix
 from lapsd.traces.files import BUNDLED_PROFILES
 
 LOAD = 0.8  # default where a scenario says nothing of arrivals
@@ -148,6 +148,13 @@ class Scenario:
         split=True,
         words="split by seed {}",
     )
+    request_order: str = _field(
+        "drawn",
+        "Requests of a workload: drawn from the trace one by one, or in the trace's order from a"
+        " drawn one on, which keeps the order of sessions.",
+        one_of=("drawn", "trace"),
+        words="requests in the order of the {}",
+    )
     draft_tokens: int | None = _field(
         None,
         "Replay the trace at another draft length; the trace needs the column acceptable or"
@@ -220,6 +227,12 @@ class Scenario:
         f"Manager of KV memory: {', '.join(MANAGERS)}, with parameters as in"
         " paged:block=16+park=true; auto: tokens if they are limited, else slots.",
         words="memory {}",
+    )
+    prefix_cache: bool = _field(
+        False,
+        "Requests share the KV blocks of equal leading parts of their prompts, which stay cached;"
+        " with memory=paged and evict=recompute, and a trace with hashes of prompts.",
+        words="prefixes cached",
     )
     prefill: str = _field(
         "alone",
@@ -300,6 +313,11 @@ class Scenario:
                 f"warmup={self.warmup}: must be below the number of requests, {self.requests}"
             )
         _ = self.arrival_process(), self.predictor  # refuse bad combinations
+        if self.request_order == "trace" and self.dataset is not None and is_mix(self.dataset):
+            raise ValueError(
+                f"request_order=trace: dataset {self.dataset!r} repeats requests one after the"
+                " other; needs whole data sets"
+            )
         try:
             _ = self.capacity
         except ValueError:
@@ -351,6 +369,7 @@ class Scenario:
             self.memory,
             self.token_budget,
             self.drafting,
+            self.prefix_cache,
         )
 
     @property
@@ -380,9 +399,9 @@ class Scenario:
 
         It does not hold in batches, which allow other schedules; in a closed loop, where arrivals
         depend on the policy; with a warm-up, which leaves out requests; and where prompts share
-        steps, which may take less time than a prefill.
+        steps or are cached, which may take less time than a prefill.
         """
-        alone = self.batch == 1 and not self.capacity.in_steps
+        alone = self.batch == 1 and not self.capacity.in_steps and not self.prefix_cache
         return alone and self.clients is None and self.warmup == 0
 
     def caption(self, named: Mapping[str, str] | None = None) -> str:

@@ -11,7 +11,7 @@ from lapsd.sim.experiment.numbers import number
 
 def comparison_table(comparison: Comparison) -> Table:
     """Return the comparison as a table; the JSON output has all columns."""
-    shown = comparison_metrics()
+    shown = comparison_metrics(comparison.scenario)
     headings = [
         metric.heading + "*" * metric.is_unreliable(comparison.observations) for metric in shown
     ]
@@ -66,8 +66,8 @@ def versus_table(comparison: Comparison, policy: str) -> Table:
 
 def notes(comparison: Comparison) -> list[str]:
     """Return the notes below the table: what was run, and what its marks mean."""
-    lines = [comparison.caption]
-    if any(metric.is_unreliable(comparison.observations) for metric in comparison_metrics()):
+    lines, shown = [comparison.caption], comparison_metrics(comparison.scenario)
+    if any(metric.is_unreliable(comparison.observations) for metric in shown):
         lines.append(
             f"* unreliable: fewer than {RELIABLE} latencies are expected above this percentile; add"
             " seeds."

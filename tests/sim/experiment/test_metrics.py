@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lapsd import compare, mean_interval, ratio_of_means, sweep
+from lapsd import Scenario, compare, mean_interval, ratio_of_means, sweep
 from lapsd.cli.tables.comparison import comparison_table
 from lapsd.cli.tables.sweep import sweep_table
 from lapsd.policies import FCFS, LPSRPT, LapsSD
@@ -114,7 +114,7 @@ def test_a_comparison_and_a_sweep_agree_on_every_metric(tmp_path):
     table = compare("reference", "reference", [FCFS(), LapsSD()], **asked).table.set_index("policy")
     records = sweep(tmp_path / "s", ["fcfs", "laps-sd"], **asked, workers=1)
     for policy, rows in records.groupby("policy"):
-        for metric in metrics.comparison_metrics():
+        for metric in metrics.comparison_metrics(Scenario()):
             found = over_seeds(rows, metric.name).value * (5 if metric.name == "preemptions" else 1)
             if not isinstance(metric.over_seeds, Percentile):
                 assert table.loc[policy, metric.name] == pytest.approx(found), metric.name

@@ -29,6 +29,7 @@ OTHER = {  # a value of each field that is not its default, as users type it
     "think": "1.5",
     "length_predictor": "noisy:0.5",
     "split_seed": "7",
+    "request_order": "trace",
     "draft_tokens": "2",
     "batch": "4",
     "kv_slots": "9",
@@ -37,6 +38,7 @@ OTHER = {  # a value of each field that is not its default, as users type it
     "swap": "pinned",
     "swap_scale": "2",
     "host_us": "250",
+    "prefix_cache": "true",
     "prefill": "batched",
     "memory": "paged:blocks=90",
     "token_budget": "512",
@@ -50,6 +52,7 @@ OTHER = {  # a value of each field that is not its default, as users type it
 NEEDED = {
     "think": {"clients": 4},
     "token_budget": {"prefill": "chunked"},
+    "prefix_cache": {"memory": "paged:blocks=90", "evict": "recompute"},
 }  # other fields that the field requires
 
 
