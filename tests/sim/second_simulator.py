@@ -27,7 +27,8 @@ def schedule(
     second=None,
     drafts=None,
 ):
-    """Return (first service, first token, finish, switching, preemptions), each by request.
+    """Return (first service, first token, finish, switching, preemptions, cached tokens), each by
+    request.
 
     `second` makes a policy of functions of a request. `drafts` decides draft lengths: its
     `choose(facts, last, waiting)`, `most`, and how the engine verifies them.
@@ -68,6 +69,7 @@ def schedule(
         int(option["blocks"]) if "blocks" in option else (limits.kv_tokens or 0) // size
     )
     blocks, total_blocks = [0] * count, len(line)
+    hit, cached = [0] * count, limits.prefix_cache and Prefixes(trace, work.rows, size)
 
     own = second and second(
         SimpleNamespace(
@@ -273,6 +275,8 @@ def schedule(
         return max(blocks[i], math.ceil(lookahead(i) / size))
 
     def fit(runs, waiting):
+        if cached:
+            return cached.units(runs, needed) <= total_blocks
         if name == "paged":
             return sum(map(needed, runs)) + sum(blocks[i] for i in waiting) <= total_blocks
         if offload is not None:
@@ -329,7 +333,36 @@ def schedule(
             del line[:more]
         return pay
 
+    def page_prefixes():
+        """The same where prefixes are cached."""
+        pay = 0
+        idle = (i for i in here if i in cached.live and i not in running)
+        for i in sorted(idle, key=lambda i: (rank(i), entry[i], i), reverse=True):
+            blocks[i] = 0
+            cached.leave(i)
+        for i in running:
+            if i not in cached.live:
+                if not in_steps:
+                    left = look(i)
+                    pay += 0 if first[i] is None or not left else pay_for(i, costs.prefill(left))
+                    uncomputed[i] = 0
+                    cached.ready.update(cached.own[i])
+                cached.enter(i)
+        for i in running:
+            blocks[i] = needed(i)
+        cached.drop(total_blocks - cached.units(running, blocks.__getitem__))
+        return pay
+
+    def look(i):
+        """Note what a request finds in the cache; return the tokens that it does not find."""
+        uncomputed[i] = max(0, prompt[i] + tokens(i) - 1) - cached.found(i)
+        if first[i] is None:
+            hit[i] = cached.found(i)
+        return uncomputed[i]
+
     def uncomputed_of(i):
+        if cached:
+            return uncomputed[i]
         if name == "paged" and limits.evict == "recompute" and i in swapped_out:
             return prompt[i] + tokens(i) - 1 - size * line.count(i)
         return uncomputed[i]
@@ -445,9 +478,13 @@ def schedule(
             chosen.append(i)
         given, budget = {}, limits.token_budget if limits.prefill == "chunked" else math.inf
         for i in [i for i in chosen if i in running] + [i for i in chosen if i not in running]:
+            if cached and in_steps and i not in cached.live:
+                look(i)
             want = uncomputed_of(i) or widest(i)
             given[i] = min(want, budget) if uncomputed_of(i) or want <= budget else 0
             budget -= given[i]
+            if cached and in_steps and uncomputed[i]:
+                cached.compute(i, prompt[i] + tokens(i) - 1 - uncomputed[i] + given[i])
         if in_steps:
             chosen = [i for i in chosen if given[i] or i in running]
         for i in running:
@@ -463,21 +500,22 @@ def schedule(
             )
             now = offload.batch_slot(idle, running, now)
         else:
-            now += page_out_and_in() if name == "paged" else swap_out_and_in()
+            paged = page_prefixes if cached else page_out_and_in
+            now += paged() if name == "paged" else swap_out_and_in()
         begin = now
         fresh = [i for i in running if first[i] is None]
         if in_steps:
             for i in fresh:
                 first[i] = now
         elif limits.prefill == "batched":
-            cached = [prompt[i] - 1 for i in fresh if prompt[i] > 1]
-            now += costs.prefill.several(cached) if cached else 0
+            lacking = [prompt[i] - 1 - hit[i] for i in fresh if prompt[i] - 1 > hit[i]]
+            now += costs.prefill.several(lacking) if lacking else 0
             for i in fresh:
                 first[i] = begin
         else:
             for i in fresh:
                 first[i] = now
-                now += prefill[i]
+                now += costs.prefill(prompt[i] - 1 - hit[i]) if prompt[i] - 1 > hit[i] else 0
         part = [i for i in running if given[i] or not in_steps]
         chunks = [i for i in part if uncomputed[i]]
         decoding = [i for i in part if not uncomputed[i]]
@@ -503,7 +541,53 @@ def schedule(
                 if sent < count:
                     arrival[sent] = entry[sent] = turn[sent] = now + work.think_ns
                     sent += 1
-    return first, token, finish, switching, preempted
+        for i in sorted(cached.live if cached else ()):
+            if finish[i] is not None:
+                cached.leave(i)
+    return first, token, finish, switching, preempted, hit
+
+
+class Prefixes:
+    """Cached blocks of prompts: which requests use each, which are computed, and which are unused.
+
+    Parameters
+    ----------
+    size : tokens of a block of memory.
+    """
+
+    def __init__(self, trace, rows, size):
+        self.tokens, self.blocks = trace.prefixes.block, trace.prefixes.block // size
+        self.own = [
+            [h for k, h in enumerate(trace.prefixes.of_row(r).tolist(), 1) if k * self.tokens < p]
+            for r, p in zip(rows.tolist(), trace.prompt_tokens[rows].tolist(), strict=True)
+        ]
+        self.live, self.ready, self.shelf = set(), set(), []
+
+    def found(self, i):
+        return self.tokens * next(
+            (k for k, h in enumerate(self.own[i]) if h not in self.ready), len(self.own[i])
+        )
+
+    def units(self, some, total):
+        shared = len({h for i in some for h in self.own[i]})
+        return sum(total(i) - self.blocks * len(self.own[i]) for i in some) + self.blocks * shared
+
+    def compute(self, i, end):
+        self.ready.update(h for k, h in enumerate(self.own[i], 1) if k * self.tokens <= end)
+
+    def enter(self, i):
+        self.live.add(i)
+        self.shelf = [h for h in self.shelf if h not in self.own[i]]
+
+    def leave(self, i):
+        self.live.remove(i)
+        still = {h for other in self.live for h in self.own[other]}
+        gone = [h for h in self.own[i][::-1] if h not in still]
+        self.shelf += [h for h in gone if h in self.ready]
+
+    def drop(self, room):
+        while self.shelf and self.blocks * len(self.shelf) > room:
+            self.ready.remove(self.shelf.pop(0))
 
 
 def table_value(table, width, of=1):

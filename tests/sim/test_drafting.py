@@ -114,7 +114,7 @@ def test_the_second_simulator_agrees_under_a_draft_policy(case, kind, most):
         engine="compiled",
     )
     second = second_drafts(drafts.most, capacity.drafting)
-    first, token, finish, switching, preempted = schedule(work, capacity, kind, drafts=second)
+    first, token, finish, switching, preempted, _ = schedule(work, capacity, kind, drafts=second)
     assert found.first_service_ns.tolist() == first
     assert found.first_token_ns.tolist() == token
     assert found.finish_ns.tolist() == finish

@@ -8,11 +8,13 @@ from hypothesis import Phase, given, settings, strategies as st
 
 from lapsd import simulate
 from lapsd.policies import LAS, LPSRPT, POLICIES, Alise, FastServe, LapsSD, RoundRobin
-from lapsd.sim.engine.memory import AliseMemory, FastServeMemory, Paged, alise
+from lapsd.sim.engine.memory import AliseMemory, FastServeMemory, Paged, PagedPrefixes, alise
 from lapsd.sim.engine.memory.offload import Offload
+from lapsd.sim.engine.memory.prefix_cache import PrefixCache
 from lapsd.sim.experiment.prepared_scenario import time_model_of
 from tests.builders import context, workloads
 from tests.capacities import EVERY, capacities
+from tests.sim.prefixes import prefixed, with_cache
 from tests.sim.second_alise import SecondAlise, SecondFastServe
 from tests.sim.second_simulator import schedule
 
@@ -48,7 +50,14 @@ PARAMETERS = (
 )
 
 
-FOUND = ("first_service_ns", "first_token_ns", "finish_ns", "switch_ns", "preemptions")
+FOUND = (
+    "first_service_ns",
+    "first_token_ns",
+    "finish_ns",
+    "switch_ns",
+    "preemptions",
+    "cached_tokens",
+)
 MODELS = ("published", "exact")
 
 
@@ -60,6 +69,14 @@ def cases(kinds=KINDS, managers=EVERY):
     return (drawn, kinds, *PARAMETERS)
 
 
+@st.composite
+def servers_with_prefixes(draw):
+    """A workload with prefixes, and a server that caches them."""
+    work, block = draw(prefixed(draw(workloads(closed=True))))
+    return work, with_cache(draw(capacities(work, ("paged",))), block)
+
+
+CACHED = (servers_with_prefixes(), KINDS, *PARAMETERS)
 CASES, ASYNCHRONOUS = cases(), cases(PREDICTABLE, ("alise", "alise", "fastserve"))
 
 
@@ -123,11 +140,25 @@ def test_both_simulators_agree_to_the_nanosecond(
 
 
 @settings(max_examples=300)
+@given(*CACHED)
+def test_both_simulators_agree_with_prefix_caches(
+    case, kind, K, M, gamma, delta, age, interpretation
+):
+    agree(case, kind, K, M, gamma, delta, age, interpretation)
+
+
+@settings(max_examples=300)
 @given(*ASYNCHRONOUS)
 def test_both_simulators_agree_with_asynchronous_kv_transfers(
     case, kind, K, M, gamma, delta, age, interpretation
 ):
     agree(case, kind, K, M, gamma, delta, age, interpretation)
+
+
+def leave_in_order(cache, hashes, leave=PrefixCache.leave):
+    """Let a request use its blocks no longer, the first one first."""
+    for hash_ in hashes:
+        leave(cache, [hash_])
 
 
 @pytest.mark.parametrize(
@@ -138,6 +169,9 @@ def test_both_simulators_agree_with_asynchronous_kv_transfers(
         (alise, "count_that_fit", lambda needed, room: len(list(needed))),
         (FastServeMemory, "soon_free", property(lambda self: self.blocks)),
         (Paged, "_lacks", lambda self, request, blocks: request.kv_tokens - 1),
+        (PagedPrefixes, "_saved", lambda self, requests: 0),
+        (PagedPrefixes, "schedule", lambda self, request, tokens: None),
+        (PrefixCache, "leave", lambda self, hashes: leave_in_order(self, hashes)),
     ],
     ids=[
         "rounds do not wait for transfers",
@@ -145,12 +179,15 @@ def test_both_simulators_agree_with_asynchronous_kv_transfers(
         "every request has its turn",
         "no request leaves ahead",
         "no block survives",
+        "no block is shared",
+        "no chunk is found",
+        "the first block of a prompt leaves first",
     ],
 )
 def test_mutants_of_memory_managers_differ_from_the_second_simulator(
     owner, name, mutant, monkeypatch
 ):
     monkeypatch.setattr(owner, name, mutant)
-    some = CASES if owner is Paged else ASYNCHRONOUS
+    some = {Paged: CASES, PagedPrefixes: CACHED, PrefixCache: CACHED}.get(owner, ASYNCHRONOUS)
     with pytest.raises(AssertionError):
         settings(max_examples=2_000, phases=[Phase.generate])(given(*some)(agree))()
