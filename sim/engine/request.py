@@ -72,15 +72,15 @@ class Request:
         return self.recorded.accepted[self.rounds]
 
     def acceptance(self, rounds: int) -> float:
-        assert 0 <= rounds <= self.rounds, "a policy may look at committed rounds only"
+        assert 0 <= rounds <= self.rounds, "a policy may read committed rounds only"
         return self.recorded.rates[rounds]
 
     def acceptances(self, last: int) -> list[float]:
-        assert 0 <= last <= self.rounds, "a policy may look at committed rounds only"
+        assert 0 <= last <= self.rounds, "a policy may read committed rounds only"
         return self.recorded.rates[self.rounds - last + 1 : self.rounds + 1]
 
     def acceptance_range(self, last: int) -> float:
-        assert 0 < last <= self.rounds, "a policy may look at committed rounds only"
+        assert 0 < last <= self.rounds, "a policy may read committed rounds only"
         rates = self.acceptances(last)
         return max(rates) - min(rates)
 

@@ -47,7 +47,13 @@ from lapsd.sim.engine.compiled.parameters import (
     owners_of,
     parameters_of,
 )
-from lapsd.sim.engine.compiled.reached import functions_reached, names_used, reached_in, texts_of
+from lapsd.sim.engine.compiled.reached import (
+    functions_reached,
+    members_of,
+    names_used,
+    reached_in,
+    texts_of,
+)
 from lapsd.sim.engine.compiled.structs import SCALARS, JobStruct, StateStruct, Struct, job_type
 
 STATE_CODES = {bool: "?", int: "i8", float: "f8"}
@@ -132,6 +138,8 @@ def compile_policy(policy: Policy) -> CompiledPolicy:
         If the policy's State is not one of numbers.
     """
     check_class(type(policy))
+    for method in vars(policy).keys() & members_of(type(policy)).keys():
+        raise NotCompilable(f"policy {name_of(policy)}: {method} is not the method of its class")
     layout = layout_of(policy, names_used(functions_reached(type(policy), METHODS)))
     found = _COMPILED.get(layout)
     if found is None:
