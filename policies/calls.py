@@ -88,8 +88,8 @@ def bound(policy: Policy, context: PolicyContext) -> Policy:
     Raises
     ------
     ValueError
-        If its class is not as `check_class` says, or `bind` or `ages` raises or returns another
-        type.
+        If its class is not as `check_class` says, or `bind`, `ages` or `clairvoyant` raises or
+        returns another type.
     """
     check_class(type(policy))
     method = "bind"
@@ -97,9 +97,9 @@ def bound(policy: Policy, context: PolicyContext) -> Policy:
         made = copy.deepcopy(policy).bind(copy.copy(context))
         if not isinstance(made, Policy):
             raise TypeError(f"it must return a policy, and returns {shown(made)}")
-        method = "ages"
-        if not isinstance(made.ages, TRUTH):
-            raise TypeError(f"it must be True or False, and is {shown(made.ages)}")
+        for method in ("ages", "clairvoyant"):
+            if not isinstance(answer := getattr(made, method), TRUTH):
+                raise TypeError(f"it must be True or False, and is {shown(answer)}")
     except BaseException as error:
         raise raised(policy, method, error) from error
     return made

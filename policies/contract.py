@@ -1,5 +1,6 @@
 """Checks of the class of a policy: when it is loaded, and before its runs."""
 
+import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
@@ -37,6 +38,7 @@ def check_class(kind: Kind) -> None:
     method = "rank" if base_class is Policy else "choose"
     if getattr(kind, method) is getattr(base_class, method):
         raise ValueError(f"{where}: defines no {method}")
+    _check_members(kind, base_class, where)
     for base in kind.__mro__[: kind.__mro__.index(base_class)]:
         own = vars(base)
         lost = [n for n, t in own.get("__annotations__", {}).items() if "ClassVar" not in str(t)]
@@ -46,6 +48,20 @@ def check_class(kind: Kind) -> None:
                 " @dataclass(frozen=True)"
             )
     check_state(kind)
+
+
+def _check_members(kind: Kind, base_class: type[Any], where: str) -> None:
+    """Check what a class defines in the place of members of its base class."""
+    for name, member in vars(base_class).items():
+        own = getattr(kind, name, None)
+        if name.startswith("_") or not inspect.isfunction(member) or own is member:
+            continue
+        if not callable(own):
+            raise ValueError(f"{where}: {name} must be a method, and is {own!r}")
+        if inspect.iscoroutinefunction(own) or inspect.isgeneratorfunction(own):
+            raise ValueError(f"{where}: {name} must return its result: no async and no yield")
+    if fields(kind)[0] is not fields(base_class)[0] and issubclass(kind, Policy):
+        raise ValueError(f"{where}: drafts is the draft policy, and no name of a parameter")
 
 
 def check_state(kind: Kind) -> Mapping[str, type]:
@@ -65,6 +81,10 @@ def check_state(kind: Kind) -> Mapping[str, type]:
         raise ValueError(
             f"{title_of(kind)} {kind.name}: State must be a dataclass whose fields have defaults"
         ) from error
+    if state.__setattr__ is not object.__setattr__:
+        raise ValueError(
+            f"{title_of(kind)} {kind.name}: State must not be frozen, nor define __setattr__"
+        )
     for name, field_type in found.items():
         if field_type not in ACCEPTED:
             raise ValueError(

@@ -10,6 +10,7 @@ from lapsd.policies.base import Policy
 from lapsd.policies.boost import Boost
 from lapsd.policies.calls import name_of, raised
 from lapsd.policies.contract import parameters_of
+from lapsd.policies.drafts.base import DraftPolicy
 from lapsd.policies.drafts.spec import draft_spec_of, parse_draft_policy
 from lapsd.policies.fastserve import FastServe
 from lapsd.policies.fcfs import FCFS
@@ -106,6 +107,8 @@ def parse_policy(spec: str) -> Policy:
         For an unknown name or parameter (listing the known ones), an old name of either (giving the
         new one), or a value out of bounds.
     """
+    if not isinstance(spec, str):
+        raise ValueError(f"policy {spec!r}: needs a text, as in laps-sd:K=4")
     order, drafts = split_spec(spec)
     name, colon, rest = order.partition(":")
     made = policy_class(name)
@@ -159,6 +162,8 @@ def spec_of(policy: Policy) -> str:
     _refuse_taken_name(type(policy))
     name = name_of(policy)
     order = f"{name}:{','.join(changed)}" if changed else name
+    if not isinstance(policy.drafts, DraftPolicy | None):
+        raise ValueError(f"policy {name}: drafts={policy.drafts!r}: must be a draft policy or None")
     return order if policy.drafts is None else f"{order}+{draft_spec_of(policy.drafts)}"
 
 
