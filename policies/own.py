@@ -129,10 +129,14 @@ def spec_name(kind: type[Any]) -> str:
     return f"{kind.__module__.removeprefix(PREFIX)}.{kind.__qualname__}"
 
 
+def kinds_of(policies: Iterable[Policy]) -> list[type[Any]]:
+    """Return the classes of policies and of their draft policies."""
+    return [type(one) for policy in policies for one in (policy, policy.drafts) if one is not None]
+
+
 def sources_of(policies: Iterable[Policy]) -> tuple[Source, ...]:
     """Return the sources of the modules of policies that were loaded by their paths."""
-    kinds = [type(one) for policy in policies for one in (policy, policy.drafts) if one is not None]
-    modules = dict.fromkeys(kind.__module__ for kind in kinds)
+    modules = dict.fromkeys(kind.__module__ for kind in kinds_of(policies))
     return tuple(_LOADED[name] for name in modules if name in _LOADED)
 
 

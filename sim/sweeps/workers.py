@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from lapsd.policies.own import kinds_of, spec_name
 from lapsd.sim.engine import SlowEngine
+from lapsd.sim.experiment.scenario_field import whole
 from lapsd.sim.sweeps.chunks import ChunkRunner
 from lapsd.sim.sweeps.grid import Chunk
 
@@ -34,6 +36,7 @@ DEATHS = 5  # broken pools in a row, without any chunk done between them
 AHEAD = 3  # chunks submitted per worker, so that a worker finds its next chunk without waiting
 SECONDS_TO_NOTICE = 5.0  # without any result, before we look for dead workers ourselves
 SECONDS_TO_CONNECT = 8
+MAIN_SCRIPT = ("__file__", "__spec__")  # attributes by which a new process finds the main script
 
 Done = tuple[int, pa.Table]
 
@@ -46,7 +49,7 @@ def check_workers(workers: int | None) -> None:
     ValueError
         If not.
     """
-    if workers is not None and workers < 1:
+    if workers is not None and whole(workers, "workers") < 1:
         raise ValueError(f"workers={workers}: must be at least 1")
 
 
@@ -67,8 +70,15 @@ def run_in_processes(
     Raises
     ------
     ValueError
-        If worker processes died `DEATHS` times in a row and no chunk was done in between.
+        If a policy's class is in the main script, which no other process runs; or if worker
+        processes died `DEATHS` times in a row and no chunk was done in between.
     """
+    for kind in kinds_of(runner.policies):
+        if kind.__module__ == "__main__":
+            raise ValueError(
+                f"policy {spec_name(kind)}: worker processes cannot import it: define it in another"
+                " module, or give workers=1"
+            )
     missing, deaths = dict.fromkeys(chunks), 0
     while missing:
         try:
@@ -124,14 +134,19 @@ def _starting_processes() -> Iterator[None]:
 
     They inherit that interrupts are blocked, so that Ctrl-C on a terminal, which reaches them too,
     is left to this process. They do not receive its command line: the start of a process that dies
-    before it has read what it is sent blocks for ever if that exceeds the 64 KiB of a pipe.
+    before it has read what it is sent blocks for ever if that exceeds the 64 KiB of a pipe. Nor do
+    they run the main script again, which may have begun the sweep itself.
     """
     arguments, blocked = sys.argv, signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    main = vars(sys.modules["__main__"])
+    of_main = {name: main.get(name) for name in MAIN_SCRIPT}
     try:
         sys.argv = arguments[:1]
+        main.update(dict.fromkeys(of_main))
         yield
     finally:
         sys.argv = arguments
+        main.update(of_main)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
