@@ -7,6 +7,7 @@ rounded. This module knows nothing of how costs were measured, nor of requests o
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from numbers import Integral
 from typing import Protocol, Self
 
 MAX_NS = 10**15  # eleven days: a larger value is a mistake, and sums stay far below 64 bits
@@ -370,8 +371,10 @@ def around_batch(measured: Collection[int], batch: int) -> tuple[int, int, tuple
     Raises
     ------
     ValueError
-        If `batch` lies outside the measured sizes.
+        If `batch` is no whole number, or lies outside the measured sizes.
     """
+    if not isinstance(batch, Integral):
+        raise ValueError(f"batch size {batch!r}: must be a whole number")
     known = sorted(measured)
     if not known[0] <= batch <= known[-1]:
         sizes = ", ".join(map(str, known))

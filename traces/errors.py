@@ -101,6 +101,6 @@ def _discard_stdout() -> None:
 
 
 def _print_error(program: str, message: str, code: int) -> int:
-    with suppress(BrokenPipeError):  # the reader of stderr has exited
+    with suppress(OSError):  # the reader of stderr has exited, or its disk is full
         print(f"{program}: {' '.join(message.split())}", file=sys.stderr, flush=True)
     return code

@@ -52,6 +52,10 @@ def trace_from_rounds(
         *COLUMNS,
         *(name for name in rows[0] if name in OPTIONAL_COLUMNS or prediction_name(name)),
     ]
+    for number, row in enumerate(rows):
+        for name in sorted({*row}.symmetric_difference(names)):
+            why = "unknown" if name in row else "missing"
+            raise FormatError(f"{source}, row {number}, field {name!r}: {why}")
     columns = {name: [row[name] for row in rows] for name in names}
     return checked_trace(columns, provenance or {}, source, prefix_block)
 
@@ -145,12 +149,17 @@ def _flat(lists: list[list[Any]], name: str, source: str, kind: type) -> NDArray
 def _whole(
     values: list[Any], name: str, source: str, rows: Sequence[Any] | None = None
 ) -> NDArray[np.int64]:
-    """Return whole numbers as an array; refuse numbers that 64 bits cannot hold.
+    """Return whole numbers as an array; refuse other values, and numbers beyond 64 bits.
 
     Parameters
     ----------
     rows : the numbers of each row, or the number of each row; by default `values`.
     """
+    others = [kind for kind in set(map(type, values)) if not _is_whole(kind)]
+    if others:
+        at, value = next((i, v) for i, v in enumerate(values) if type(v) in others)
+        row = at if rows is None else _row_of(at, rows)
+        raise FormatError(f"{source}, row {row}, field {name!r}: {value!r}: must be a whole number")
     try:
         return np.array(values, dtype=np.int64)
     except OverflowError as error:
@@ -160,6 +169,16 @@ def _whole(
                     why = f"field {name!r}: {str(value)[:40]}: must be below 2**63"
                     raise FormatError(f"{source}, row {row}, {why}") from error
         raise
+
+
+def _is_whole(kind: type) -> bool:
+    return issubclass(kind, int | np.integer) and kind is not bool
+
+
+def _row_of(at: int, lists: Sequence[Any]) -> int:
+    """Return the row of the value at a place in all lists together."""
+    ends = np.cumsum([len(entries) for entries in lists])
+    return int(np.searchsorted(ends, at, side="right"))
 
 
 def check_lengths(

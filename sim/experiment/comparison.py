@@ -121,6 +121,8 @@ class Comparison:
     def arrival_ns(self, policy: str, seed: int = 0) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Return the arrival times of a run, (N,); in a closed loop they depend on the policy."""
         rows = self.requests[(self.requests["seed"] == seed) & (self.requests["policy"] == policy)]
+        if rows.empty:
+            raise ValueError(f"policy {policy!r}, seed {seed}: there is no such run")
         return rows["arrival_ns"].to_numpy()
 
     @property
@@ -132,7 +134,7 @@ class Comparison:
 
     def seed_means(self, policy: str) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return the mean latency of each seed in seconds, (seeds,)."""
-        runs = self.runs[self.runs["policy"] == policy].sort_values("seed")
+        runs = self.runs[self.runs["policy"] == str(policy)].sort_values("seed")
         if runs.empty:
             raise ValueError(f"policy {policy!r} was not compared: {', '.join(self.policies)} were")
         return runs["mean_latency_s"].to_numpy(dtype=float)

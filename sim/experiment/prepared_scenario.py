@@ -163,6 +163,9 @@ class PreparedScenario:
             For unknown fields, values out of bounds, or files that lack what the fields ask for.
         """
         recorded = scenario.get("arrivals")
+        if not isinstance(recorded, str | Path | ArrivalTrace | None):
+            kind = type(recorded).__name__
+            raise ValueError(f"arrivals: needs recorded arrivals or a file of them, not a {kind}")
         files = {"trace": _name_of(trace, "a trace"), "profile": _name_of(profile, "a profile")}
         if recorded is not None:
             files["arrivals"] = _name_of(recorded, "recorded arrivals")

@@ -334,7 +334,11 @@ class Scenario:
         ValueError
             For an unknown name, listing the known ones, or as the class does.
         """
-        named = {canonical(name): value for name, value in values.items()}
+        named: dict[str, Any] = {}
+        for name, value in values.items():
+            if (own := canonical(name)) in named:
+                raise ValueError(f"{name}={value!r}: {own} is given, too")
+            named[own] = value
         if isinstance(named.get("length_predictor"), LengthPredictor):
             named["length_predictor"] = str(named["length_predictor"])
         return cls(**named)

@@ -12,9 +12,16 @@ from typing import Any, get_args
 
 from lapsd.policies.text_values import value_from_text
 
+MOST_SHOWN = 80  # characters of a value in a message
 TEXTS_FOR_NONE = ("all", "none", "recorded", "auto")
 
 Value = int | float | bool | str | None
+
+
+def in_one_line(value: Any) -> str:
+    """Return the start of a value's representation, for messages."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def whole(value: Any, name: str) -> int:
@@ -26,7 +33,7 @@ def whole(value: Any, name: str) -> int:
         Naming the value, if it is none.
     """
     if not isinstance(value, Integral) or isinstance(value, bool):
-        raise ValueError(f"{name}={value!r}: needs an integer")
+        raise ValueError(f"{name}={in_one_line(value)}: needs an integer")
     return int(value)
 
 
@@ -121,7 +128,7 @@ class ScenarioField:
         number = isinstance(value, Integral if self.kind is int else Real)
         number = number and not isinstance(value, bool)
         if not (number if self.kind in (int, float) else isinstance(value, self.kind)):
-            raise ValueError(f"{self.name}={value!r}: needs {self._needed}")
+            raise ValueError(f"{self.name}={in_one_line(value)}: needs {self._needed}")
         if self.one_of and value not in self.one_of:
             raise ValueError(f"{self.name}={value!r}: must be {' or '.join(self.one_of)}")
         if number:

@@ -40,7 +40,17 @@ def mean_interval(values: ArrayLike) -> Interval:
 
 def paired_difference(values: ArrayLike, baseline: ArrayLike) -> Interval:
     """Return the mean of values − baseline, paired by seed, both (S,)."""
-    return mean_interval(np.asarray(values, dtype=float) - np.asarray(baseline, dtype=float))
+    x, y = _paired(values, baseline)
+    return mean_interval(x - y)
+
+
+def _paired(
+    values: ArrayLike, baseline: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    x, y = np.asarray(values, dtype=float), np.asarray(baseline, dtype=float)
+    if x.shape != y.shape:
+        raise ValueError(f"shapes {x.shape} and {y.shape}: must be equal, one value per seed")
+    return x, y
 
 
 def ratio_of_means(values: ArrayLike, baseline: ArrayLike) -> Interval:
@@ -49,7 +59,7 @@ def ratio_of_means(values: ArrayLike, baseline: ArrayLike) -> Interval:
     The delta method: the variance of the ratio is that of (values − ratio · baseline) /
     mean(baseline).
     """
-    x, y = np.asarray(values, dtype=float), np.asarray(baseline, dtype=float)
+    x, y = _paired(values, baseline)
     with np.errstate(invalid="ignore"):  # 0 of 0 is undefined
         ratio = float(x.mean() / y.mean())
         residual = mean_interval((x - ratio * y) / y.mean())

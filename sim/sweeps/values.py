@@ -8,10 +8,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field
 from decimal import Decimal
+from numbers import Real
+from pathlib import PurePath
 from typing import Any
 
 from lapsd.policies.text_values import number_from_text, text_from_value, value_from_text
 from lapsd.sim.experiment.scenario_field import ScenarioField, Value
+from lapsd.traces import LengthPredictor
 
 MOST_VALUES = 100_000
 # the text for None, by setting; other settings use "none"
@@ -35,8 +38,10 @@ def setting_values(given: Any, field: ScenarioField) -> tuple[Value, ...]:
     for value in _each(given, field.name):
         if value is None or not (isinstance(value, str) or field.kind is str):
             values.append(value)
-        else:
+        elif isinstance(value, str | PurePath | Real | LengthPredictor):
             values += [field.parse(text) for text in values_of(str(value), field.name)]
+        else:
+            raise ValueError(f"{field.name}: needs a text, not a {type(value).__name__}")
     return tuple(values)
 
 
@@ -64,9 +69,9 @@ def parameter_values(
 
 
 def _each(given: Any, name: str) -> Iterator[Any]:
-    several = isinstance(given, Iterable) and not isinstance(given, str | Mapping)
+    several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
     for value in given if several else [given]:
-        if isinstance(value, Mapping | list | tuple):
+        if isinstance(value, bytes | Mapping | list | tuple):
             raise ValueError(f"{name}: needs a value or a list of values, not {value!r}")
         yield value
 

@@ -52,7 +52,7 @@ PATHS = [
     Case(f"{FEW} --trace Reference", "trace Reference: no such file"),
     Case(f"{FEW} --trace 's3://a/b'", "no such file"),
     Case(f"{FEW} --trace -- x", "--trace: needs a value"),
-    Case(f"{FEW} --profile @escapes.parquet", "utf-8"),
+    Case(f"{FEW} --profile @escapes.parquet", "not text in UTF-8"),
     Case(f"{FEW} --arrivals @escapes.parquet", "not an arrivals file of lapsd"),
     Case(f"{FEW} --out 'new\nline'", code=DONE),
     Case(f"{FEW} --out '$HOME'", code=DONE),

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from lapsd.traces.arrival_trace import ArrivalTrace
 from lapsd.traces.errors import FormatError
-from lapsd.traces.files.reading import json_value, parquet_table
+from lapsd.traces.files.reading import json_value, parquet_table, path_of
 from lapsd.traces.files.trace_file import PREFIX_BLOCK, prefix_column
 from lapsd.traces.files.writing import write_whole
 from lapsd.traces.invariants import prefixes_of
@@ -39,7 +39,7 @@ def load_arrivals(path: str | Path) -> ArrivalTrace:
     FormatError
         Naming the file and what is wrong.
     """
-    table = parquet_table(Path(path), f"arrivals {path}")
+    table = parquet_table(path_of(path, "arrivals"), f"arrivals {path}")
     raw = (table.schema.metadata or {}).get(b"lapsd", b"{}")
     note: Any = json_value(raw, f"arrivals {path}, metadata key 'lapsd'")
     if not isinstance(note, dict) or note.get("kind") != "arrivals":

@@ -18,7 +18,7 @@ from lapsd.traces.costs import (
     Swap,
 )
 from lapsd.traces.errors import FormatError
-from lapsd.traces.files.reading import json_file, json_value
+from lapsd.traces.files.reading import json_file, json_value, path_of
 from lapsd.traces.files.writing import BUNDLED, write_whole
 from lapsd.traces.profile import KINDS, WEIGHTS, Profile
 from lapsd.traces.provenance import (
@@ -73,7 +73,8 @@ def load_profile(path: str | Path) -> Profile:
     FormatError
         Naming the file and the field that is wrong.
     """
-    path = BUNDLED / f"{path}.json" if str(path) in BUNDLED_PROFILES else Path(path)
+    named = path_of(path, "profile")
+    path = BUNDLED / f"{path}.json" if str(path) in BUNDLED_PROFILES else named
     return profile_from_json(json_file(path, f"profile {path}"), path)
 
 

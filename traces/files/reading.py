@@ -30,6 +30,19 @@ LARGEST_TEXT = 2**32  # characters, after decompression
 FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
+def path_of(given: Any, what: str) -> Path:
+    """Return the path of a file that a caller names.
+
+    Raises
+    ------
+    FormatError
+        If it is neither a text nor a path.
+    """
+    if not isinstance(given, str | os.PathLike):
+        raise FormatError(f"{what}: needs a name or a path, not a {type(given).__name__}")
+    return Path(given)
+
+
 def open_regular(path: str | Path, source: str = "") -> IO[bytes]:
     """Open a regular file for reading.
 
@@ -208,5 +221,7 @@ def _reason(error: BaseException) -> str:
         return f"more than {DEEPEST} levels of lists and objects"
     if isinstance(error, FileNotFoundError):
         return "no such file"
+    if isinstance(error, UnicodeDecodeError):
+        return f"not text in UTF-8, as the byte {error.object[error.start]:#04x} in it shows"
     text = getattr(error, "strerror", None) or str(error)
     return (str(text).splitlines() or [type(error).__name__])[0][:200]

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lapsd.traces.errors import FormatError
-from lapsd.traces.files.reading import json_value, parquet_table
+from lapsd.traces.files.reading import json_value, parquet_table, path_of
 from lapsd.traces.files.writing import BUNDLED, write_whole
 from lapsd.traces.invariants import check_trace, checked_trace
 from lapsd.traces.prefixes import Prefixes
@@ -42,7 +42,8 @@ def load_trace(path: str | Path) -> Trace:
     FormatError
         Naming the file and what is wrong with it.
     """
-    path = BUNDLED / f"{path}.parquet" if str(path) in BUNDLED_TRACES else Path(path)
+    named = path_of(path, "trace")
+    path = BUNDLED / f"{path}.parquet" if str(path) in BUNDLED_TRACES else named
     table, note = _read(path)
     if missing := [name for name in COLUMNS if name not in table.column_names]:
         raise FormatError(f"trace {path}: no column {missing[0]!r}")
