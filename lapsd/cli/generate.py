@@ -95,15 +95,7 @@ def generate(
     if sessions is None:
         refuse_ignored("without --sessions", *SESSION_OPTIONS)
     else:
-        if lengths is not None or requests is not None:
-            raise ValueError(
-                f"--sessions {sessions}: makes sessions x turns requests, so that --requests and"
-                " --lengths do not apply"
-            )
-        if sessions < 1:
-            raise ValueError(f"--sessions {sessions}: must be at least 1")
-        if not system_tokens:
-            refuse_ignored("without --system-tokens", "system_prompts")
+        _check_sessions(sessions, how, given=lengths is not None or requests is not None)
         requests = sessions * turns
     check_numbers(requests, spread, seed)
     free_to_write(out, overwrite=overwrite, inputs=(source, lengths))
@@ -141,3 +133,16 @@ def generate(
         noted = made.provenance.noting(lengths=public.source)
         made = replace(made, provenance=noted, prefixes=prefixes)
     write_trace(made, out)
+
+
+def _check_sessions(sessions: int, how: Sessions, *, given: bool) -> None:
+    """Check the number of sessions; `given` says whether requests or lengths were given, too."""
+    if given:
+        raise ValueError(
+            f"--sessions {sessions}: makes sessions x turns requests, so that --requests and"
+            " --lengths do not apply"
+        )
+    if sessions < 1:
+        raise ValueError(f"--sessions {sessions}: must be at least 1")
+    if not how.system_tokens:
+        refuse_ignored("without --system-tokens", "system_prompts")

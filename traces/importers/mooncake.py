@@ -41,6 +41,10 @@ class Mooncake(Importer):
             if ids is not None:
                 ids = counts(ids, "hash_ids", f"{path}, line {number}")[: prompt // BLOCK]
             hashes.append(ids)
-        complete = [ids for ids in hashes if ids is not None]
-        prefixes = Prefixes.of(complete, BLOCK) if len(complete) == len(rows) else None
-        return Imported(arrivals_of(rows, f"Mooncake trace {path.name}", prefixes))
+        known = [ids for ids in hashes if ids is not None]
+        whole = len(known) == len(rows)
+        arrivals = arrivals_of(
+            rows, f"Mooncake trace {path.name}", Prefixes.of(known, BLOCK) if whole else None
+        )
+        lack = f"{len(rows) - len(known)} of {len(rows)} lines lack hash_ids: no hashes are kept."
+        return Imported(arrivals, notes=() if whole else (lack,))
