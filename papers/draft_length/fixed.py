@@ -1,6 +1,7 @@
 """Parameters that all questions share, fixed before anything was run."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -40,6 +41,7 @@ RULES = {  # policies that a server could run, as tables name them
 NEAR = 2.0  # percent: how close to the best fixed length a rule should be
 SHARES = {1: 1, 4: 1, 16: 2, 64: 4, 128: 6}  # divisors of the number of seeds, by batch size
 LEAST_SEEDS = 4
+FIRST_SEED = 10_000  # the parameters of our rules were chosen on lower ones
 
 
 def batches(inputs: Inputs) -> list[int]:
@@ -80,11 +82,13 @@ def table_spec(inputs: Inputs) -> str:
 def draft_sweep(
     inputs: Inputs, pairs: Sequence[tuple[str, str]], batch: int, count: int, **settings: Any
 ) -> Sweep:
-    """Return a sweep of orders with draft policies, at one batch size."""
+    """Return a sweep of orders with draft policies, at one batch size, on seeds that chose no
+    parameter.
+    """
     table = table_spec(inputs) if any(drafts == TABLE for _, drafts in pairs) else ""
     specs = [with_drafts(order, table if d == TABLE else d) for order, d in pairs]
     shared: dict[str, Any] = {"batch": batch, "requests": requests(batch), "kv_slots": "unlimited"}
-    return sweep(specs, count, **(shared | settings))
+    return replace(sweep(specs, count, **(shared | settings)), first_seed=FIRST_SEED)
 
 
 def name_of(order: str, drafts: str) -> str:
