@@ -50,25 +50,25 @@ class Scripted(DraftPolicy):
         return lengths
 
 
-@st.composite
-def draft_policies(draw):
-    """Draft policies with any parameters."""
-    most = draw(st.integers(1, 4))
-    chosen = [
-        Off(),
-        Fixed(most=most),
-        Scripted(most=most),
-        Scripted(most=most),
-        Goodput(most=most, places=draw(st.booleans()), weight=draw(st.sampled_from([1.0, 50.0]))),
-        Gated(most=most),
-        Survival(most=most, confidence=draw(st.booleans()), own=draw(st.sampled_from([0.0, 0.3]))),
-        PassByPass(most=most, own=draw(st.sampled_from([0.0, 0.3, 1.0]))),
-        Priced(most=most, confidence=draw(st.booleans()), alpha=draw(st.sampled_from([0.2, 1]))),
-        Oracle(most=most),
-        Ema(most=most, warmup=draw(st.integers(1, 3)), interval=draw(st.integers(1, 2))),
-        Table(most=most, lengths=f"1={most}/2={most // 2}/3=0"),
-    ]
-    return draw(st.sampled_from(chosen))
+MOST = st.integers(1, 4)
+DRAFTS: dict[str, st.SearchStrategy[DraftPolicy]] = {
+    kind.name: st.builds(kind, most=MOST, **parameters)
+    for kind, parameters in {
+        Scripted: {},
+        Fixed: {},
+        Gated: {},
+        Oracle: {},
+        Goodput: {"places": st.booleans(), "weight": st.sampled_from([1.0, 50.0])},
+        Survival: {"confidence": st.booleans(), "own": st.sampled_from([0.0, 0.3])},
+        PassByPass: {"own": st.sampled_from([0.0, 0.3, 1.0])},
+        Priced: {"confidence": st.booleans(), "alpha": st.sampled_from([0.2, 1])},
+        Ema: {"warmup": st.integers(1, 3), "interval": st.integers(1, 2)},
+    }.items()
+} | {
+    Off.name: st.just(Off()),
+    Table.name: MOST.map(lambda most: Table(most=most, lengths=f"1={most}/2={most // 2}/3=0")),
+}
+"""Draft policies with any parameters, by name."""
 
 
 def with_positions(trace: Trace, seed: int) -> Trace:
@@ -90,10 +90,10 @@ def positioned(draw, closed=True):
 
 
 @st.composite
-def draft_cases(draw, managers=EVERY):
+def draft_cases(draw, managers=EVERY, names=tuple(DRAFTS)):
     """A workload, a policy with a draft policy, and a capacity with a way to verify drafts."""
     work: Workload = draw(positioned())
-    drafts = draw(draft_policies())
+    drafts = draw(DRAFTS[draw(st.sampled_from(names))])
     policy = replace(draw(policies().filter(lambda p: not p.clairvoyant)), drafts=drafts)
     late = draw(st.booleans()) and not drafts.confident
     sizes = draw(st.sampled_from([(), (1, 4, 8), (6,)]))

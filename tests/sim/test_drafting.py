@@ -12,6 +12,7 @@ from hypothesis import given, settings, strategies as st
 from lapsd import Capacity, simulate
 from lapsd.policies import FCFS, LAS, LPSRPT, SRPT
 from lapsd.policies.drafts import DraftPolicy, Ema, Fixed, Oracle, Survival
+from lapsd.policies.drafts.spec import DRAFT_POLICIES
 from lapsd.sim.engine.drafting import Drafting, parse_graph_sizes
 from lapsd.sim.engine.simulation import simulate_many
 from lapsd.traces import (
@@ -41,10 +42,11 @@ def some_work():
     return workload(price(with_positions(trace, 0), costs), [0, 1, 2])
 
 
-@given(draft_cases())
-@settings(max_examples=150)
-def test_the_compiled_loop_equals_the_specification_under_draft_policies(case):
-    work, policy, capacity = case
+@pytest.mark.parametrize("name", [*DRAFT_POLICIES, Scripted.name])
+@given(data=st.data())
+@settings(max_examples=12)
+def test_the_compiled_loop_equals_the_specification_under_each_draft_policy(name, data):
+    work, policy, capacity = data.draw(draft_cases(names=(name,)))
     past = context(work.priced)
     wanted = simulate(work, policy, context=past, capacity=capacity, engine="simpy", check=True)
     found = compiled_run(work, policy, capacity)

@@ -126,6 +126,22 @@ def by_rounds(rounds, arrivals_ms, predicted, prompts=None, profile=PROFILE):
     return workload(price(trace_from_rounds(rows), profile), arrivals_ms, predicted)
 
 
+@dataclass(frozen=True)
+class Turning(Policy):
+    """First come first served, and last come first served, by turns of 7 ms."""
+
+    def rank(self, job, now_ns):
+        return (-job.index if now_ns // 7_000_000 % 2 else job.index,)
+
+
+@pytest.mark.parametrize("manager", ["auto", "alise:block=1"])  # a heap, and a list in order
+def test_many_waiting_requests_that_all_change_places_are_in_order(manager):
+    rows = [row(str(i), 1, [0] * 2, n=1) for i in range(60)]
+    work = workload(price(trace_from_rounds(rows), PROFILE), [0] * 60)
+    capacity = Capacity(1, "unlimited", 100, manager=manager)
+    assert compiled_equals_specification(work, Turning(), capacity)
+
+
 def test_a_batch_slot_left_free_for_lack_of_memory_goes_to_a_new_request_that_fits():
     # 0 runs; 1 does not fit together with it and waits; 2 ranks before 1 and fits
     work = by_rounds([6, 6, 2], [0, 0, 15], [7, 9, 8], prompts=[8, 40, 1])

@@ -9,7 +9,7 @@ import pytest
 import simpy
 
 from lapsd import Capacity, simulate
-from lapsd.policies import FCFS, Policy, PolicyContext
+from lapsd.policies import FCFS, LASRound, Policy, PolicyContext
 from lapsd.sim.engine.recorded import recorded_rows
 from lapsd.sim.engine.run_record import RunRecord
 from lapsd.sim.engine.server import SimPyServer
@@ -41,6 +41,26 @@ def test_a_policy_writes_only_its_queue_and_its_state(name, value, message, engi
     place = "policy Writes: on_round of request 0 at .* ns raised"
     with pytest.raises(ValueError, match=f"{place} {message}"):
         simulate(three_requests(), Writes(), context=PolicyContext(1, [1]), engine=engine)
+
+
+@pytest.mark.parametrize("engine", ["auto", "simpy"])
+@pytest.mark.parametrize("method", ["remaining_ns", "wake"])
+def test_an_estimate_that_raises_ends_the_run_in_one_line(method, engine):
+    class Estimates(LASRound):
+        def remaining_ns(self, job):
+            return 10
+
+    def fails(self, job, now_ns=0):
+        raise KeyError("no estimate")
+
+    policy = type("Fails", (Estimates,), {method: fails})()
+    rows = [row(str(i), 3, [0] * 6, n=1) for i in range(4)]
+    work = workload(price(trace_from_rounds(rows), PROFILE), [0, 1, 2, 3])
+    capacity = Capacity(1, "unlimited", 20, manager="alise:block=1")
+    request = {"remaining_ns": 3, "wake": 0}[method]  # waits are summed in order
+    place = f"policy Fails: {method} of request {request} at 48000000 ns"
+    with pytest.raises(ValueError, match=f"^{place} raised KeyError: 'no estimate'$"):
+        simulate(work, policy, context=PolicyContext(1, [1]), capacity=capacity, engine=engine)
 
 
 def test_a_policy_cannot_look_beyond_committed_rounds():

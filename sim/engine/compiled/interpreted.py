@@ -12,6 +12,7 @@ import numpy as np
 
 from lapsd.policies import Event, Job, Policy
 from lapsd.policies.contract import check_state
+from lapsd.policies.seen import check_type
 from lapsd.sim.engine.compiled.call import FUNCTIONS
 from lapsd.sim.engine.compiled.job import EVENT_KINDS, JOB, KEYS, NOT_A_NUMBER, RAISED, WRITABLE
 from lapsd.sim.engine.compiled.parameters import Parameters
@@ -49,6 +50,7 @@ class RecordView:
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in self._writable:
             raise AttributeError(f"{name} must not be written by a policy")
+        check_type(name, value, type(getattr(self, name)))
         self._record[name][0] = value
 
 
