@@ -5,6 +5,9 @@ import math
 import subprocess
 import sys
 
+import numba
+import pytest
+
 from lapsd.sim import bench
 from lapsd.sim.bench import (
     FIGURES,
@@ -18,7 +21,12 @@ from lapsd.sim.bench import (
 from lapsd.traces import load_profile, load_trace, trace_from_rounds
 from tests.builders import row
 
+compiled_only = pytest.mark.skipif(
+    bool(numba.config.DISABLE_JIT), reason="a benchmark of compiled code takes hours in Python"
+)
 
+
+@compiled_only
 def test_the_benchmark_prints_every_figure_as_json():
     script = "from lapsd.cli import main; main()"
     done = subprocess.run(
@@ -60,6 +68,7 @@ def test_irregular_draft_lengths_follow_the_rule_and_change_no_output():
     assert len(set(drafted.tolist())) > 3
 
 
+@compiled_only
 def test_more_work_takes_more_timeouts():
     prepared = ready(load_trace("reference"), load_profile("reference"), 300)
     once = in_timeouts(lambda: run(prepared, POLICY, 0), 5)
