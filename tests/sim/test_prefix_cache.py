@@ -9,6 +9,7 @@ from hypothesis import Phase, given, settings, strategies as st
 from lapsd import Capacity, simulate, simulate_many
 from lapsd.policies import FCFS
 from lapsd.sim.engine.compiled import runs
+from lapsd.sim.engine.occupancy import Occupancy
 from lapsd.traces import Linear, Prefixes, Profile, RoundTerms, Workload, price, trace_from_rounds
 from tests.builders import MS, context, row, workload, workloads
 from tests.sim.equivalence import compiled_equals_specification, equal_runs
@@ -96,6 +97,22 @@ def test_runs_in_one_call_begin_with_an_empty_cache():
 def test_the_last_token_of_a_prompt_is_always_computed(engine):
     work = requests([(8, [1, 2])] * 2, [0, 0])
     assert served(work, engine, manager="paged:block=4+blocks=9").cached_tokens.tolist() == [0, 4]
+
+
+class CheckedOccupancy(Occupancy):
+    """Checks what a memory says of itself at each decision."""
+
+    def went_on(self, memory, waiting, ns):
+        filled, taken = memory.usage()
+        assert 0 <= filled <= taken <= memory.blocks * memory.block
+
+
+@settings(max_examples=100)
+@given(prefix_cases())
+def test_memory_holds_no_more_than_is_occupied(case):
+    work, policy, capacity = case
+    past = context(work.priced)
+    simulate(work, policy, context=past, capacity=capacity, occupancy=CheckedOccupancy())
 
 
 @settings(max_examples=100)

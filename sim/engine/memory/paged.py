@@ -250,13 +250,14 @@ class PagedPrefixes(Blocks):
         self.cache.leave(request.recorded.hashes)
 
     def usage(self) -> tuple[int, int]:
-        resident = list(self.resident)
-        occupied = sum(self._held.values()) - self._saved(resident)
-        computed = [hash_ in self.cache.computed for r in resident for hash_ in r.recorded.hashes]
-        shared = len({h for r in resident for h in r.recorded.hashes if h in self.cache.computed})
-        # of the computed tokens those of blocks with a hash count once
-        filled = self._filled(resident) - self.hashed * (sum(computed) - shared)
-        return filled, self.block * occupied
+        occupied = sum(self._held.values()) - self._saved(list(self.resident))
+        filled = [
+            hash_
+            for r in self.resident
+            for hash_ in r.recorded.hashes[: (r.kv_tokens - 1 - r.uncomputed_tokens) // self.hashed]
+        ]
+        twice = self.hashed * (len(filled) - len(set(filled)))
+        return self._filled(self.resident) - twice, self.block * occupied
 
     def check(self) -> None:
         super().check()
