@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from lapsd.policies.drafts.base import DraftContext, DraftPolicy
 from lapsd.policies.request_history import RequestHistory
+from lapsd.policies.routers.base import RouterContext
 from lapsd.policies.time_model import TimeModel
 
 Rank = tuple[Any, ...]
@@ -111,6 +112,8 @@ class PolicyContext:
         Time of a request by its lengths, fitted to the training half.
     drafts : DraftContext
         The drafts of the training half, for draft policies.
+    routing : RouterContext
+        The predicted times of the training half, for routers.
     true_prefill_ns : sequence of int, by job index
         True time of the prefill.
     true_remaining_ns : sequences of int, by job index and committed rounds
@@ -127,6 +130,7 @@ class PolicyContext:
     batch_slots: int = 1
     time: TimeModel | None = None
     drafts: DraftContext = field(default_factory=DraftContext, compare=False)
+    routing: RouterContext = field(default_factory=RouterContext, compare=False)
     true_prefill_ns: Sequence[int] = ()
     true_remaining_ns: Sequence[Sequence[int]] = ()
     true_tokens_per_round: Sequence[float] = ()

@@ -13,18 +13,13 @@ from typing import Any
 import numpy as np
 
 from lapsd.policies.base import NEVER, Event, Lengths, Policy, PolicyContext, Rank
-from lapsd.policies.contract import check_class, title_of
-from lapsd.policies.drafts.base import DraftPolicy
+from lapsd.policies.contract import Own, check_class, title_of
 from lapsd.policies.seen import Permission, SeenJob, new_state
 
 PLAIN = frozenset({int, float, bool})
 NUMBERS = (Real, np.bool_)
 TRUTH = (bool, np.bool_, int, np.integer)
 MOST_SHOWN = 80  # characters of a value in a message
-
-
-Own = Policy | DraftPolicy
-"""Policies and draft policies, which users may define."""
 
 
 def name_of(policy: Own | type[Own]) -> str:

@@ -8,34 +8,48 @@ from typing import Any
 
 from lapsd.policies.base import Policy
 from lapsd.policies.drafts.base import DraftPolicy
+from lapsd.policies.routers.base import Router
 from lapsd.policies.seen import ACCEPTED, state_types
 from lapsd.policies.text_values import types_of
 
-Kind = type[Policy] | type[DraftPolicy]
+Own = Policy | DraftPolicy | Router
+"""What users may define: policies, draft policies and routers."""
+
+Kind = type[Policy] | type[DraftPolicy] | type[Router]
 NAME = re.compile(r"[\w.-]+")
+BASES: tuple[tuple[type[Any], str, str], ...] = (
+    (Policy, "policy", "rank"),
+    (DraftPolicy, "draft policy", "choose"),
+    (Router, "router", "route"),
+)
+"""The base classes, what messages call them, and the method that each class defines."""
+
+
+def _base_of(kind: Kind) -> tuple[type[Any], str, str]:
+    """Return the entry of `BASES` that a class belongs to."""
+    return next(entry for entry in BASES if issubclass(kind, entry[0]))
 
 
 def title_of(kind: Kind) -> str:
     """Return what messages call such a class."""
-    return "draft policy" if issubclass(kind, DraftPolicy) else "policy"
+    return _base_of(kind)[1]
 
 
 def check_class(kind: Kind) -> None:
-    """Check the class of a policy or of a draft policy.
+    """Check the class of a policy, a draft policy or a router.
 
     Raises
     ------
     ValueError
-        If its name cannot be part of results, it defines no rank or no choose, its parameters are
-        not fields of a frozen dataclass, or its State holds anything but numbers.
+        If its name cannot be part of results, it lacks its method (rank, choose or route), its
+        parameters are not fields of a frozen dataclass, or its State holds anything but numbers.
     """
-    where = f"{title_of(kind)} {kind.__name__}"
+    base_class, title, method = _base_of(kind)
+    where = f"{title} {kind.__name__}"
     if not isinstance(kind.name, str) or not NAME.fullmatch(kind.name):
         raise ValueError(
             f"{where}: name={kind.name!r}: must consist of letters, digits, '.', '-' and '_'"
         )
-    base_class: type[Any] = Policy if issubclass(kind, Policy) else DraftPolicy
-    method = "rank" if base_class is Policy else "choose"
     if getattr(kind, method) is getattr(base_class, method):
         raise ValueError(f"{where}: defines no {method}")
     _check_members(kind, base_class, where)
@@ -94,7 +108,7 @@ def check_state(kind: Kind) -> Mapping[str, type]:
     return found
 
 
-def parameters_of(policy: Policy | DraftPolicy | Kind) -> list[Field[Any]]:
+def parameters_of(policy: Own | Kind) -> list[Field[Any]]:
     """Return the fields that a user may set, in order, except the fields that `bind` sets."""
     return [f for f in fields(policy) if not f.metadata.get("bound")]
 

@@ -1,5 +1,6 @@
 """Results of a run: the times of each request, as a server records them when requests finish."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import Struct
 
@@ -33,6 +34,9 @@ class Run:
     draft tokens, `first_tokens` the output tokens of the first round, `cached_tokens` the tokens of
     the prompt that were cached when the request started; `rounds` is the number of
     rounds or steps that the server ran, each of one request or several.
+
+    Of several servers, `rounds` and `idle_ns` are totals, `idle_by_server_ns` holds the idle time
+    of each, and `server` the number of each request's server; with one they are () and None.
     """
 
     arrival_ns: NDArray[np.int64]
@@ -50,6 +54,8 @@ class Run:
     idle_ns: int
     end_ns: int
     policy: Policy
+    server: NDArray[np.int64] | None = None
+    idle_by_server_ns: tuple[int, ...] = ()
 
     @property
     def latency_ns(self) -> NDArray[np.int64]:
@@ -87,15 +93,23 @@ class RunRecord:
 
     def run(self, arrival_ns: NDArray[np.int64], end_ns: int, policy: Policy) -> Run:
         """Return the finished run."""
-        rows = np.frombuffer(self._rows, dtype=np.int64).reshape(-1, 1 + len(COLUMNS))
-        by_index = np.empty((len(COLUMNS), self.requests), dtype=np.int64)
-        by_index[:, rows[:, 0]] = rows[:, 1:].T
-        columns = dict(zip(COLUMNS, by_index, strict=True))
-        return Run(
-            arrival_ns,
-            **columns,
-            rounds=self.rounds,
-            idle_ns=self.idle_ns,
-            end_ns=end_ns,
-            policy=policy,
-        )
+        return run_of([self], arrival_ns, end_ns, policy)
+
+
+def run_of(
+    records: "Sequence[RunRecord]", arrival_ns: NDArray[np.int64], end_ns: int, policy: Policy
+) -> Run:
+    """Return a finished run of one server or several, each with a record of its own."""
+    content = b"".join([record._rows for record in records])
+    rows = np.frombuffer(content, dtype=np.int64).reshape(-1, 1 + len(COLUMNS))
+    by_index = np.empty((len(COLUMNS), len(arrival_ns)), dtype=np.int64)
+    by_index[:, rows[:, 0]] = rows[:, 1:].T
+    columns = dict(zip(COLUMNS, by_index, strict=True))
+    return Run(
+        arrival_ns,
+        **columns,
+        rounds=sum(record.rounds for record in records),
+        idle_ns=sum(record.idle_ns for record in records),
+        end_ns=end_ns,
+        policy=policy,
+    )

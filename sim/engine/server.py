@@ -7,7 +7,7 @@ every decision. Of a policy it uses `on_arrival`, `rank`, `on_round` and `on_eve
 memory manager, of randomness, or of floats: time is integer nanoseconds.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,24 @@ from lapsd.sim.engine.request import Request
 from lapsd.sim.engine.run_record import RunRecord
 from lapsd.sim.engine.timeline import Timeline
 from lapsd.traces import Workload
+
+
+def released_at_first(workload: Workload) -> int:
+    """Return how many requests arrive without a completion before them."""
+    return len(workload) if workload.clients is None else min(workload.clients, len(workload))
+
+
+def requests_of(workload: Workload, recorded: Sequence[Recorded]) -> list[Request]:
+    """Return the requests of a workload before their arrival, which may be unknown: `NEVER`."""
+    columns = zip(
+        workload.arrival_ns.tolist(), workload.predicted_tokens.tolist(), recorded, strict=True
+    )
+    requests = [
+        Request(i, at_ns, length, rows, at_ns) for i, (at_ns, length, rows) in enumerate(columns)
+    ]
+    for request in requests[released_at_first(workload) :]:
+        request.arrival_ns = NEVER
+    return requests
 
 
 @dataclass(eq=False)
@@ -62,43 +80,34 @@ class SimPyServer:
     busy_ns: int = 0
 
     def __post_init__(self) -> None:
-        work, profile = self.workload, self.workload.priced.profile
-        columns = zip(
-            work.arrival_ns.tolist(), work.predicted_tokens.tolist(), self.recorded, strict=True
-        )
-        self.requests = [
-            Request(i, at_ns, length, rows, at_ns)
-            for i, (at_ns, length, rows) in enumerate(columns)
-        ]
+        profile = self.workload.priced.profile
+        self.requests = requests_of(self.workload, self.recorded)
+        self.released = released_at_first(self.workload)
         self.decisions = Decisions(self.policy)
-        self.released = len(work) if work.clients is None else min(work.clients, len(work))
-        for request in self.requests[self.released :]:
-            request.arrival_ns = NEVER  # unknown until a completion releases it
         self.memory.estimate = Estimate(self.policy)
         if self.timeline is not None:
             self.memory.on_transfer = self.timeline.on_transfer
         if self.capacity.in_steps:
             self._step_cost = profile.step_cost(self.capacity.batch)
-            for request in self.requests:
-                request.uncomputed_tokens = max(0, request.prompt_tokens - 1)
         self._costs = profile.costs
         self._round_cost = {b: profile.round_cost(b) for b in range(1, self.capacity.batch + 1)}
 
     def serve(self) -> Generator[simpy.Event, Any, None]:
         """The SimPy process: take decisions and run rounds until all requests are done."""
         while self.run_record.done < self.run_record.requests:
+            yield from self._decision_time()
             self._arrive()
             if self.check:
                 self._check()
             fresh = self._choose()
             start_ns = self.memory.make_room(self.running, fresh, self._order(), self._now)
             if not self.running:
-                yield self.env.timeout(self._wait())
+                yield self._wait()
                 continue
             start_ns += self._prefill(fresh, self._now + start_ns)
             step_ns = self._draft() + self._step_ns()
             self._observe(start_ns, step_ns)
-            yield self.env.timeout(start_ns + step_ns)
+            yield self._pass(start_ns + step_ns)
             self._commit(step_ns)
         if self.timeline is not None:
             self.timeline.close()
@@ -116,13 +125,26 @@ class SimPyServer:
     def _now(self) -> int:
         return int(self.env.now)
 
+    def _decision_time(self) -> Iterable[simpy.Event]:
+        """Return what precedes a decision: nothing, where there is one server."""
+        return ()
+
+    def _pass(self, ns: int) -> simpy.Event:
+        """Return the event that a step of so many nanoseconds is over."""
+        return self.env.timeout(ns)
+
     def _arrive(self) -> None:
         """Let the requests that have arrived wait."""
         while self._next_arrival_ns() <= self._now:
-            request = self.requests[self.arrived]
+            self.waiting.append(self.requests[self.arrived])
+            self.admit(self.requests[self.arrived])
             self.arrived += 1
-            self.waiting.append(request)
-            self.decisions.arrive(request, self._now)
+
+    def admit(self, request: Request) -> None:
+        """Let a request that has arrived enter its first queue."""
+        if self.capacity.in_steps:
+            request.uncomputed_tokens = max(0, request.prompt_tokens - 1)
+        self.decisions.arrive(request, self._now)
 
     def _next_arrival_ns(self) -> int:
         """Return the time of the next arrival; `NEVER` if it is unknown or there is none."""
@@ -149,8 +171,16 @@ class SimPyServer:
         self.running = chosen
         return fresh
 
-    def _wait(self) -> int:
-        """Return the time to the next arrival or the end of the next KV transfer."""
+    def _wait(self) -> simpy.Event:
+        """Return the event of the next arrival or the end of the next KV transfer."""
+        wait_ns = min(self._next_arrival_ns(), self._next_transfer_ns()) - self._now
+        self.run_record.idle_ns += wait_ns
+        return self.env.timeout(wait_ns)
+
+    def _next_transfer_ns(self) -> int:
+        """Return the end of the next KV transfer, for which the waiting requests wait; `NEVER` if
+        there are none.
+        """
         ready_ns = [self.memory.ready_ns(r, self._now) for r in self.waiting]
         transfers = [ns for ns in ready_ns if self._now < ns < NEVER]
         if self.waiting and not transfers:
@@ -160,9 +190,7 @@ class SimPyServer:
                 else "no cache is on its way"
             )
             raise no_progress(self.policy, self._now, len(self.active()), why)
-        wait_ns = min([self._next_arrival_ns(), *transfers]) - self._now
-        self.run_record.idle_ns += wait_ns
-        return wait_ns
+        return min(transfers, default=NEVER)
 
     def _prefill(self, fresh: list[Request], start_ns: int) -> int:
         """Start the new requests; return the time that their prompts take before the round."""
@@ -234,14 +262,18 @@ class SimPyServer:
             request.first_token_ns = self._now
 
     def _leave(self, request: Request) -> None:
-        """Let a finished request leave; in a closed loop it releases the next one."""
+        """Let a finished request leave."""
         self.memory.release(request)
         request.running = False
         self.run_record.close(request, self._now)
+        self._release_next()
+        self.decisions.leave(request, self._now)
+
+    def _release_next(self) -> None:
+        """In a closed loop, let the next request arrive after the think time."""
         if self.released < len(self.requests):
             self.requests[self.released].arrival_ns = self._now + self.workload.think_ns
             self.released += 1
-        self.decisions.leave(request, self._now)
 
     def _check(self) -> None:
         """Assert the invariants that hold between rounds."""

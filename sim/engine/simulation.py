@@ -95,7 +95,7 @@ def simulate_many(
     from lapsd.sim.engine.compiled.runs import plan, serve_planned
 
     for workload in workloads:
-        _refuse_batch_prices(workload)
+        refuse_batch_prices(workload)
     planned = plan(workloads, policies, contexts, capacity)
     if engine == "compiled":
         for why in planned:
@@ -134,7 +134,7 @@ def check_engine(engine: str) -> None:
         raise ValueError(f"engine={engine}: must be {', '.join(ENGINES[:-1])} or {ENGINES[-1]}")
 
 
-def _refuse_batch_prices(workload: Workload) -> None:
+def refuse_batch_prices(workload: Workload) -> None:
     """Raise `ValueError` if the rounds of a workload are those of a batch of copies."""
     if workload.priced.batch != 1:
         raise ValueError(
@@ -152,7 +152,7 @@ def _by_simpy(
     occupancy: Occupancy | None = None,
 ) -> Run:
     """Serve a workload by the specification."""
-    _refuse_batch_prices(workload)
+    refuse_batch_prices(workload)
     recorded, drafter = recorded_rows(workload), None
     if policy.drafts is not None:
         refuse_truth(policy)

@@ -13,6 +13,7 @@ import numpy as np
 
 from lapsd.policies import PolicyContext, RequestHistory, TimeModel
 from lapsd.policies.drafts import DraftContext
+from lapsd.policies.routers import RouterContext
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS, Scenario
 from lapsd.traces import (
     ArrivalTrace,
@@ -51,7 +52,22 @@ def policy_context(
     history = history_of(training, predictor or Oracle())
     confidence, accepted = acceptance_by_confidence(training.trace)
     drafts = DraftContext(acceptance_by_place(training.trace), confidence, accepted)
-    return PolicyContext(mean_round, sizes, history, time=time_model_of(training), drafts=drafts)
+    return PolicyContext(
+        mean_round,
+        sizes,
+        history,
+        time=time_model_of(training),
+        drafts=drafts,
+        routing=router_context(training, history),
+    )
+
+
+def router_context(training: PricedTrace, history: RequestHistory) -> RouterContext:
+    """Return what a router learns from the training half of the trace."""
+    decoding_ns, tokens = int(training.round_ns.sum()), int(training.trace.output_tokens.sum())
+    token_ns = decoding_ns // (tokens * training.batch)
+    sizes_ns = training.prefill_ns + token_ns * np.asarray(history.predicted_tokens, dtype=np.int64)
+    return RouterContext(past_sizes_ns=tuple(np.sort(sizes_ns).tolist()), token_ns=token_ns)
 
 
 @lru_cache(maxsize=4)  # a priced trace may hold 100 MB

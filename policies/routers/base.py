@@ -1,0 +1,196 @@
+"""The interface of a router: it chooses the server of each request when the request arrives.
+
+A router is a frozen dataclass; its fields are its parameters. It does not know whether a simulator
+or a real service calls it, and sees only what the servers report.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+MOST_DRAWS = 1_024  # random numbers that a router may use for a request
+
+
+class Routed(Protocol):
+    """The part of a request that a router may see.
+
+    Attributes
+    ----------
+    index, arrival_ns, prompt_tokens, predicted_tokens : int
+        As in `policies.Job`.
+    random : int64 (draws,)
+        Random whole numbers from 0 to 2**62 - 1, as many as `Router.draws` asks for.
+    """
+
+    @property
+    def index(self) -> int: ...
+
+    @property
+    def arrival_ns(self) -> int: ...
+
+    @property
+    def prompt_tokens(self) -> int: ...
+
+    @property
+    def predicted_tokens(self) -> int: ...
+
+    @property
+    def random(self) -> Ints: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """What a router knows of S servers, as they last reported it; arrays have one entry for each.
+
+    A router reads it, and writes at most the fields of `state`. Requests that were sent to a server
+    since its last report count as waiting there.
+
+    Attributes
+    ----------
+    count : int
+        S.
+    allowed : int64 (S,)
+        1 where the request may be sent to, else 0; at least one entry is 1.
+    slots : int64 (S,)
+        Requests that run a round together.
+    waiting, running : int64 (S,)
+        Active requests: those that wait, and those that ran the latest round.
+    work_ns : int64 (S,)
+        Sum of the predicted remaining times of the active requests: `size_ns` before their first
+        round, then `RouterContext.token_ns` times the predicted output tokens that are left.
+    size_ns : int64 (S,)
+        Predicted time of this request: its prefill, and `RouterContext.token_ns` times its
+        predicted output tokens.
+    true_work_ns : int64 (S,)
+        True remaining time of the active requests when each runs alone, without the part of the
+        present step that is over; 0 unless the class sets `clairvoyant`.
+    kv_tokens : int64 (S,)
+        Contexts of the running requests, in tokens.
+    kv_capacity : int64 (S,)
+        Tokens whose keys and values fit in memory; 0: no limit.
+    cached_tokens : int64 (S,)
+        Leading tokens of this request's prompt that are in the server's prefix cache now.
+    filled_tokens : int64 (S,)
+        Tokens that the server's prefix cache holds now.
+    state : Any
+        The `Router.State` of the router, which `route` may write; None where it declares none.
+    """
+
+    count: int
+    allowed: Ints
+    slots: Ints
+    waiting: Ints
+    running: Ints
+    work_ns: Ints
+    size_ns: Ints
+    true_work_ns: Ints
+    kv_tokens: Ints
+    kv_capacity: Ints
+    cached_tokens: Ints
+    filled_tokens: Ints
+    state: Any = None
+
+    def __post_init__(self) -> None:
+        for name in COLUMNS:
+            getattr(self, name).flags.writeable = False
+
+
+COLUMNS = tuple(name for name, kind in Servers.__annotations__.items() if kind is Ints)
+
+
+@dataclass(frozen=True)
+class RouterContext:
+    """The information that a router has before a run.
+
+    Attributes
+    ----------
+    servers : int
+        Number of servers.
+    past_sizes_ns : sequence of int, ascending
+        Predicted times of the requests of the training half, as `Servers.size_ns`.
+    token_ns : int
+        Mean time per output token in the training half, of a request that shares rounds with a full
+        batch, which it takes an equal part of.
+    """
+
+    servers: int = 1
+    past_sizes_ns: Sequence[int] = ()
+    token_ns: int = 0
+
+
+@dataclass(frozen=True)
+class Router:
+    """Base class of all routers: override `route`.
+
+    Attributes
+    ----------
+    State : type or None
+        A dataclass whose fields, of int, float or bool with defaults, the router keeps in a run as
+        `servers.state`; None: nothing.
+    clairvoyant : bool
+        Whether the router knows true remaining times; every table marks such a router.
+    draws : int
+        Random numbers that it uses for each request. May be a property.
+    report_ms : float
+        Time between two reports of a server, where the scenario gives no other; 0: the router sees
+        servers as they are. May be a parameter.
+    """
+
+    name: ClassVar[str] = ""
+    clairvoyant: ClassVar[bool] = False
+    State: ClassVar[type[Any] | None] = None
+    draws: ClassVar[int] = 0
+    report_ms: ClassVar[float] = 0.0
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not vars(cls).get("name"):
+            cls.name = cls.__name__
+
+    def bind(self, context: RouterContext) -> Self:
+        """Return the router for one run, with what it needs of `context`; called once per run."""
+        return self
+
+    def route(self, request: Routed, servers: Servers, now_ns: int) -> int:
+        """Return the number of the server, from 0, that the request is sent to.
+
+        Called when the request arrives. It may write `servers.state`, and nothing else.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no route")
+
+
+def bound(default: Any) -> Any:
+    """Return a field that `bind` sets."""
+    return field(default=default, repr=False, compare=False, metadata={"bound": True})
+
+
+def allowed_count(servers: Any) -> int:
+    """Return the number of servers that the request may be sent to."""
+    count = 0
+    for k in range(servers.count):
+        count += servers.allowed[k]
+    return count
+
+
+def nth_allowed(servers: Any, n: int) -> int:
+    """Return the number of the n-th server, from 0, of those that the request may be sent to."""
+    for k in range(servers.count):
+        if servers.allowed[k]:
+            if n == 0:
+                return k
+            n -= 1
+    return servers.count
+
+
+def least(servers: Any, values: Any) -> int:
+    """Return the allowed server with the smallest value; of equal ones the first."""
+    best = -1
+    for k in range(servers.count):
+        if servers.allowed[k] and (best < 0 or values[k] < values[best]):
+            best = k
+    return best

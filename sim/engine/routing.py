@@ -1,0 +1,96 @@
+"""How requests reach servers: the router, the age of what it knows, guardrails; or one queue."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lapsd.policies import Policy
+from lapsd.policies.calls import name_of
+from lapsd.policies.routers import Router
+from lapsd.policies.routers.calls import MOST_REPORT_MS
+from lapsd.policies.routers.random import Random
+from lapsd.sim.engine.capacity import Capacity
+from lapsd.sim.engine.guardrails import MOST_G
+from lapsd.sim.engine.memory import Memory, Offload
+from lapsd.traces import Workload
+
+ROUTER_STREAM = 9  # of a workload's random numbers for routers
+MOST_SERVERS = 4_096
+
+
+@dataclass(frozen=True)
+class Routing:
+    """How requests reach servers.
+
+    Parameters
+    ----------
+    router : chooses the server of each request when it arrives.
+    central : whether requests that have not started wait in one queue instead, from which servers
+        take them by the policy's rank; the router is not asked.
+    report_ms : time between two reports of a server to the router, in milliseconds; None: as the
+        router says.
+    guardrails : g of `guardrails`; None: none.
+    load : the load of each server, which the ranks of guardrails depend on; None: unknown.
+
+    Raises
+    ------
+    ValueError
+        Naming the parameter, its value and the bound.
+    """
+
+    router: Router = Random()
+    central: bool = False
+    report_ms: float | None = None
+    guardrails: float | None = None
+    load: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.report_ms is not None and not 0 <= self.report_ms <= MOST_REPORT_MS:
+            raise ValueError(
+                f"report_ms={self.report_ms}: must be between 0 and {MOST_REPORT_MS:g}"
+            )
+        if self.guardrails is not None and not 0 < self.guardrails <= MOST_G:
+            raise ValueError(
+                f"guardrails={self.guardrails}: must be above 0, and at most {MOST_G:g}"
+            )
+        if self.central and (self.guardrails is not None or self.report_ms is not None):
+            name = "guardrails" if self.guardrails is not None else "report_ms"
+            raise ValueError(f"{name}: does not apply to one queue, which has no router")
+
+    def report_ns(self, router: Router) -> int:
+        """Return the time between two reports, for a bound router; 0: it sees the present."""
+        report_ms = router.report_ms if self.report_ms is None else self.report_ms
+        return math.ceil(report_ms * 1e6)
+
+
+def random_numbers(workload: Workload, draws: int) -> NDArray[np.int64]:
+    """Return the random numbers that a router may use for each request, (N, draws)."""
+    rng = np.random.default_rng([workload.seed, ROUTER_STREAM])
+    return rng.integers(2**62, size=(len(workload), draws))
+
+
+def predicted_sizes_ns(workload: Workload, token_ns: int) -> NDArray[np.int64]:
+    """Return the predicted time of each request when it runs alone, (N,)."""
+    return np.asarray(
+        workload.priced.prefill_ns[workload.rows] + token_ns * workload.predicted_tokens
+    )
+
+
+def refuse_one_queue(policy: Policy, memory: Memory, capacities: Sequence[Capacity]) -> None:
+    """Raise `ValueError` for a policy or a memory manager that one queue of several servers does
+    not have.
+    """
+    if type(policy).on_event is not Policy.on_event:
+        raise ValueError(
+            f"policy {name_of(policy)}: keeps a state of its server, and servers that take from"
+            " one queue have none each"
+        )
+    if isinstance(memory, Offload):
+        raise ValueError(
+            f"memory {memory.name}: plans for the requests of its server; not with one queue"
+        )
+    if any(capacity != capacities[0] for capacity in capacities):
+        raise ValueError("one queue: needs servers that are equal")
