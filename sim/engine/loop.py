@@ -2,7 +2,7 @@
 flat arrays.
 
 `advance` takes one decision of one server and runs one round or step; `serve_all` runs servers to
-the end. Each function takes the server `s`, whose record is `s.at`. The choice of requests is in
+the end, and `service_loop` runs several that share requests. Each function takes the server `s`, whose record is `s.at`. The choice of requests is in
 `compiled/choice.py`, memory in `compiled/memory.py` and `compiled/transfers.py`. Results are those
 of the specification, to the nanosecond. The loop knows nothing of Python objects; the module
 `compiled/runs.py` makes the arrays.
@@ -29,8 +29,16 @@ from lapsd.sim.engine.compiled.flat_server import (
 )
 from lapsd.sim.engine.compiled.job import ARRIVAL, COMPLETION
 from lapsd.sim.engine.compiled.memory import make_room, release
-from lapsd.sim.engine.compiled.order import enter, fail, job_address, rank, rank_waiting
+from lapsd.sim.engine.compiled.order import (
+    enter,
+    fail,
+    job_address,
+    rank,
+    rank_waiting,
+    set_aside,
+)
 from lapsd.sim.engine.compiled.prefixes import drop_unused
+from lapsd.sim.engine.compiled.remaining import count_leaving, count_round
 from lapsd.sim.engine.compiled.transfers import (
     make_room as make_room_overlapping,
     next_transfer_ns,
@@ -45,25 +53,32 @@ def advance(s: Server) -> int:
     everyone = s.at.ages or s.at.rank_again or s.at.manager >= FASTSERVE
     work = 1 + s.at.running + s.at.parked + (s.at.waiting if everyone else 0)
     arrive(s)
+    if decide(s):
+        commit(s)
+    elif s.at.error == 0:
+        wait(s)
+    return work
+
+
+@compiled
+def decide(s: Server) -> bool:
+    """Take one decision; return whether a round or step begins, which ends at `ends_ns`."""
     if s.at.running + s.at.waiting == 0:
-        wait(s)
-        return work
+        return False
     choose(s)
-    if s.at.error:
-        return work
-    if s.at.running == 0:
-        wait(s)
-        return work
+    if s.at.one_queue:
+        set_aside(s)
+    if s.at.error or s.at.running == 0:
+        return False
     start_ns = 0
     if s.at.manager >= FASTSERVE:
         start_ns = make_room_overlapping(s)
     elif s.at.limited:
         start_ns = make_room(s)
     start_ns += prefill(s, s.at.now_ns + start_ns)
-    round_ns = draft(s) + step_ns(s)
-    s.at.now_ns += start_ns + round_ns
-    commit(s, round_ns)
-    return work
+    s.at.step_ns = draft(s) + step_ns(s)
+    s.at.ends_ns = s.at.now_ns + start_ns + s.at.step_ns
+    return True
 
 
 @compiled
@@ -71,15 +86,20 @@ def arrive(s: Server) -> None:
     """Let the requests that have arrived wait, and rank them."""
     first = s.at.arrived
     while s.at.arrived < s.at.requests and s.jobs[s.at.arrived].arrival_ns <= s.at.now_ns:
-        i = s.at.arrived
-        s.jobs[i].entered_ns = s.jobs[i].arrival_ns
+        admit(s, s.at.arrived)
         s.at.arrived += 1
-        event(s, ARRIVAL, i)
     for i in range(first, s.at.arrived):
         rank(s, i)
         enter(s, i)
     if s.at.ages or s.at.rank_again:
         rank_waiting(s)
+
+
+@compiled
+def admit(s: Server, i: int) -> None:
+    """Let a request that has arrived enter its first queue."""
+    s.jobs[i].entered_ns = s.jobs[i].arrival_ns
+    event(s, ARRIVAL, i)
 
 
 @compiled
@@ -140,8 +160,12 @@ def prefill(s: Server, start_ns: int) -> int:
 
 
 @compiled
-def commit(s: Server, step_ns: int) -> None:
-    """Commit the step for the requests that were part of it; finished requests leave."""
+def commit(s: Server) -> None:
+    """Commit the step for the requests that were part of it; finished requests, which `fresh` then
+    lists, leave.
+    """
+    step_ns = s.at.step_ns
+    s.at.now_ns = s.at.ends_ns
     s.at.rounds += 1
     for k in range(s.at.running):
         i = s.running[k]
@@ -167,6 +191,7 @@ def commit(s: Server, step_ns: int) -> None:
         s.fresh[at] = i
         done += 1
     s.at.running = left
+    s.at.left = done
     for k in range(done):
         leave(s, s.fresh[k])
 
@@ -176,6 +201,8 @@ def commit_round(s: Server, i: int, round_ns: int) -> None:
     """Commit a request's round, and let the policy take it in."""
     job = s.jobs[i]
     drafted, accepted, emitted = next_round(s, i)
+    if s.at.counts_work:
+        count_round(s, i, drafted, emitted)
     if s.at.late:
         keep_seen(s, i)
     job.service_ns += round_ns
@@ -204,6 +231,8 @@ def leave(s: Server, i: int) -> None:
         release_blocks(s, i)
     elif s.at.limited:
         release(s, i)
+    if s.at.counts_work:
+        count_leaving(s, i)
     s.jobs[i].running = False
     s.jobs[i].finish_ns = s.at.now_ns
     s.at.done += 1
@@ -221,11 +250,11 @@ def server_of(at: Any, jobs: Any, arrays: Server) -> Server:
         at,
         jobs,
         pointer(arrays.keys),
-        pointer(arrays.waiting),
-        pointer(arrays.running),
+        pointer(arrays.waiting[at.requests_at :]),
+        pointer(arrays.running[at.batch_at :]),
         pointer(arrays.chosen),
         pointer(arrays.fresh),
-        pointer(arrays.parked),
+        pointer(arrays.parked[at.requests_at :]),
         pointer(arrays.ordered),
         pointer(arrays.some),
         pointer(arrays.waits_ns),
@@ -233,22 +262,22 @@ def server_of(at: Any, jobs: Any, arrays: Server) -> Server:
         pointer(arrays.drafted),
         pointer(arrays.accepted),
         pointer(arrays.emitted),
-        pointer(arrays.round_base_ns),
-        pointer(arrays.round_per_token_ns),
-        pointer(arrays.prefill_at),
-        pointer(arrays.prefill_tokens),
-        pointer(arrays.prefill_ns),
+        pointer(arrays.round_base_ns[at.rounds_at :]),
+        pointer(arrays.round_per_token_ns[at.rounds_at :]),
+        pointer(arrays.prefill_at[at.prefill_row :]),
+        pointer(arrays.prefill_tokens[at.prefill_entry :]),
+        pointer(arrays.prefill_ns[at.prefill_entry :]),
         pointer(arrays.hashes),
         StepTables(
-            pointer(steps.sizes),
-            pointer(steps.base_at),
-            pointer(steps.context_at),
-            pointer(steps.base_tokens),
-            pointer(steps.base_ns),
-            pointer(steps.context_tokens),
-            pointer(steps.per_context_ns),
-            pointer(steps.draft_base_ns),
-            pointer(steps.draft_per_token_ns),
+            pointer(steps.sizes[at.step_sizes :]),
+            pointer(steps.base_at[at.step_row :]),
+            pointer(steps.context_at[at.step_row :]),
+            pointer(steps.base_tokens[at.step_base :]),
+            pointer(steps.base_ns[at.step_base :]),
+            pointer(steps.context_tokens[at.step_context :]),
+            pointer(steps.per_context_ns[at.step_context :]),
+            pointer(steps.draft_base_ns[at.step_draft :]),
+            pointer(steps.draft_per_token_ns[at.step_draft :]),
         ),
         DraftTables(
             pointer(drafts.step),
@@ -256,10 +285,10 @@ def server_of(at: Any, jobs: Any, arrays: Server) -> Server:
             pointer(drafts.lengths),
             pointer(drafts.decoding),
             pointer(drafts.runs),
-            pointer(drafts.verify_at),
-            pointer(drafts.verify_base),
-            pointer(drafts.verify_per_token),
-            pointer(drafts.draft_terms),
+            pointer(drafts.verify_at[at.verify_row :]),
+            pointer(drafts.verify_base[at.verify_entry :]),
+            pointer(drafts.verify_per_token[at.verify_entry :]),
+            pointer(drafts.draft_terms[at.draft_terms :]),
             pointer(drafts.rates),
             pointer(drafts.confidence),
             pointer(drafts.beyond),

@@ -20,15 +20,8 @@ MODULES = (
     *(
         f"{PACKAGE}.{name}"
         for name in (
-            "order",
-            "drafts",
-            "costs",
-            "line",
-            "prefixes",
-            "memory",
-            "transfers",
-            "plans",
-            "choice",
+            *("order", "drafts", "costs", "remaining", "line", "prefixes"),
+            *("memory", "transfers", "plans", "choice"),
         )
     ),
     "lapsd.sim.engine.loop",

@@ -25,6 +25,7 @@ WORDS = STEP["confidence"] + 3
 
 REQUESTS, WAITING, CONTEXT = STEP["requests"], STEP["waiting"], STEP["context"]
 LAST = STEP["last_requests"]
+STATE = STEP["state"]
 DRAFT_BASE = STEP["draft_base"]
 FIRST_COLUMN, END_OF_COLUMNS = STEP["contexts"], STEP["verify_base"]
 VERIFY_BASE, VERIFY_PER_TOKEN = STEP["verify_base"], STEP["verify_per_token"]
@@ -143,6 +144,7 @@ def fill_numbers(s: Server, requests: int) -> None:
     for k in range(requests):
         context += seen(s, s.drafts.decoding[k], 0)
     step[REQUESTS], step[WAITING], step[CONTEXT] = requests, s.at.waiting, context
+    step[STATE] = s.at.draft_state_address
     step[LAST], step[LAST + 1] = s.at.last_requests, s.at.last_drafted
     step[LAST + 2], step[LAST + 3] = s.at.last_accepted, s.at.last_length
     if s.at.late:

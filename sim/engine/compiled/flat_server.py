@@ -76,8 +76,45 @@ DRAFTS = (
     "columns",  # those that the policy reads, as bits
 )
 ADDRESSES = ("jobs_address", "keys_address", "out_address")
+# one of several servers: what it shares with others, and what a router sees of it
+SHARED = (
+    "number",
+    "one_queue",  # whether requests that have not started wait in the queue of all servers
+    "counts_work",  # whether the remaining times of requests are added up
+    "token_ns",
+    "kv_capacity",
+    "costs",  # which of the servers' costs it has
+    "state_address",  # of the State of request 0, and the bytes of one
+    "state_bytes",
+    "draft_state_address",
+)
+# where a server's own part of each shared array begins
+STARTS = (
+    "requests_at",
+    "batch_at",
+    "rounds_at",
+    "prefill_row",
+    "prefill_entry",
+    "step_sizes",
+    "step_row",
+    "step_base",
+    "step_context",
+    "step_draft",
+    "verify_row",
+    "verify_entry",
+    "draft_terms",
+)
 STATE = (
     "now_ns",
+    "ends_ns",  # of the present step, and what its rounds take
+    "step_ns",
+    "left",  # requests that left at the end of the latest step
+    "aside",
+    "inbox_first",  # the requests that were sent to it since its latest decision
+    "inbox_last",
+    "inbox",
+    "work_ns",
+    "true_work_ns",
     "arrived",  # so many requests have arrived,
     "released",  # and of so many the arrival is known
     "done",
@@ -121,7 +158,10 @@ STATE = (
 SERVER = np.dtype(
     [
         ("first", "i8"),
-        *[(n, "i8") for n in (*CAPACITY, *COSTS, *POLICY, *DRAFTS, *ADDRESSES, *STATE)],
+        *[
+            (n, "i8")
+            for n in (*CAPACITY, *COSTS, *POLICY, *DRAFTS, *ADDRESSES, *SHARED, *STARTS, *STATE)
+        ],
     ],
     align=True,
 )

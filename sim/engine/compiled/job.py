@@ -64,6 +64,11 @@ LOOP_FIELDS = (
     # with a prefix cache: the blocks of its prompt that have a hash
     ("first_hash", "i8"),
     ("hashes", "i8"),
+    # with several servers: see `service_loop`
+    ("server", "i8"),
+    ("next_sent", "i8"),
+    ("size_ns", "i8"),
+    ("true_size_ns", "i8"),
     # with a draft policy: see `drafts`
     ("output_tokens", "i8"),
     ("first_position", "i8"),

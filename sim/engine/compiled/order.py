@@ -170,3 +170,22 @@ def rank_waiting(s: Server) -> None:
         sort(s)
     else:
         heapify(s)
+
+
+@compiled
+def set_aside(s: Server) -> None:
+    """Move the waiting requests that have not started to the list `some`, whose length is
+    `aside`: they wait in the queue of all servers.
+    """
+    kept = s.at.aside = 0
+    for k in range(s.at.waiting):
+        i = s.waiting[k]
+        if s.jobs[i].started:
+            s.waiting[kept] = i
+            kept += 1
+        else:
+            s.some[s.at.aside] = i
+            s.at.aside += 1
+    s.at.waiting = kept
+    if s.at.aside:
+        heapify(s)

@@ -1,6 +1,6 @@
 """Runs by the compiled loop: workloads and policies become arrays, and arrays become runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -32,7 +32,6 @@ from lapsd.sim.engine.compiled.draft_policy import (
     explain_drafts,
     no_drafts,
 )
-from lapsd.sim.engine.compiled.drafts import STEP
 from lapsd.sim.engine.compiled.job import JOB
 from lapsd.sim.engine.compiled.parameters import Parameters
 from lapsd.sim.engine.compiled.policy import CompiledPolicy, NotCompilable, compile_policy, explain
@@ -209,10 +208,10 @@ def serve_planned(planned: Sequence[PlannedRun], capacity: Capacity) -> list[Run
     servers["out_address"] = arrays.out.ctypes.data
     servers["first"] = starts[:-1]
     servers["jobs_address"] = jobs.ctypes.data + starts[:-1] * JOB.itemsize
-    for some in _that_run_together(servers, drafts, tables):
-        serve(some, arrays)
-        _refuse_failed(planned, servers, jobs, starts, tables)
-    del states, parameters  # to which the records point
+    draft_states = _draft_states(servers, drafts)
+    serve(servers, arrays)
+    _refuse_failed(planned, servers, jobs, starts, tables)
+    del states, parameters, draft_states  # to which the records point
     return _runs_of(planned, servers, jobs, starts)
 
 
@@ -305,19 +304,13 @@ def lists_for(planned: Sequence[PlannedRun], capacity: Capacity, jobs: NDArray[A
     )
 
 
-def _that_run_together(
-    servers: NDArray[Any], drafts: BoundDrafts | None, tables: flat.DraftTables
-) -> Iterator[NDArray[Any]]:
-    """Yield servers to run in one call: all, or one after the other if the draft policy keeps a
-    state, which begins anew for each.
-    """
+def _draft_states(servers: NDArray[Any], drafts: BoundDrafts | None) -> NDArray[Any] | None:
+    """Make the state that the draft policy keeps of each server, if it keeps one."""
     if drafts is None or not drafts.state.names:
-        yield servers
-        return
-    for k in range(len(servers)):
-        state = drafts.new_state()
-        tables.step[STEP["state"]] = state.ctypes.data
-        yield servers[k : k + 1]
+        return None
+    states = np.repeat(drafts.new_state(), len(servers))
+    servers["draft_state_address"] = states.ctypes.data + states.itemsize * np.arange(len(servers))
+    return states
 
 
 def _refuse_failed(
