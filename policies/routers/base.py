@@ -136,16 +136,17 @@ class Router:
         Whether the router knows true remaining times; every table marks such a router.
     draws : int
         Random numbers that it uses for each request. May be a property.
-    report_ms : float
-        Time between two reports of a server, where the scenario gives no other; 0: the router sees
-        servers as they are. May be a parameter.
+    signal_age_ms : float
+        Time between two reports of a server in milliseconds, so that what the router knows is at
+        most so old, where the scenario gives no other; 0: the router sees servers as they are. May
+        be a parameter.
     """
 
     name: ClassVar[str] = ""
     clairvoyant: ClassVar[bool] = False
     State: ClassVar[type[Any] | None] = None
     draws: ClassVar[int] = 0
-    report_ms: ClassVar[float] = 0.0
+    signal_age_ms: ClassVar[float] = 0.0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -14,7 +14,7 @@ from lapsd.policies.contract import check_class
 from lapsd.policies.routers.base import MOST_DRAWS, Routed, Router, RouterContext, Servers
 from lapsd.policies.seen import Permission, new_state
 
-MOST_REPORT_MS = 1e9
+MOST_AGE_MS = 1e9
 
 
 def bound_router(router: Router, context: RouterContext) -> Router:
@@ -40,9 +40,9 @@ def bound_router(router: Router, context: RouterContext) -> Router:
             raise ValueError(
                 f"must be a whole number from 0 to {MOST_DRAWS}, and is {shown(draws)}"
             )
-        method, report_ms = "report_ms", made.report_ms
-        if not isinstance(report_ms, int | float) or not 0 <= report_ms <= MOST_REPORT_MS:
-            raise ValueError(f"must be from 0 to {MOST_REPORT_MS:g}, and is {shown(report_ms)}")
+        method, signal_age_ms = "signal_age_ms", made.signal_age_ms
+        if not isinstance(signal_age_ms, int | float) or not 0 <= signal_age_ms <= MOST_AGE_MS:
+            raise ValueError(f"must be from 0 to {MOST_AGE_MS:g}, and is {shown(signal_age_ms)}")
     except BaseException as error:
         raise raised(router, method, error) from error
     for value in vars(made).values():

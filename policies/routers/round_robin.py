@@ -22,7 +22,7 @@ class RoundRobin(Router):
 
     def route(self, request: Any, servers: Any, now_ns: int) -> int:
         """See `Router.route`."""
-        chosen = servers.state.server
+        chosen: int = servers.state.server
         while not servers.allowed[chosen]:
             chosen = (chosen + 1) % servers.count
         servers.state.server = (chosen + 1) % servers.count

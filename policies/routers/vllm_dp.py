@@ -16,7 +16,7 @@ class VllmDP(Router):
     """Send each request to the server with the least of 4 waiting + running."""
 
     name: ClassVar[str] = "vllm-dp"
-    report_ms: ClassVar[float] = 100.0
+    signal_age_ms: ClassVar[float] = 100.0
 
     def route(self, request: Any, servers: Any, now_ns: int) -> int:
         """See `Router.route`."""

@@ -29,14 +29,7 @@ from lapsd.sim.engine.compiled.flat_server import (
 )
 from lapsd.sim.engine.compiled.job import ARRIVAL, COMPLETION
 from lapsd.sim.engine.compiled.memory import make_room, release
-from lapsd.sim.engine.compiled.order import (
-    enter,
-    fail,
-    job_address,
-    rank,
-    rank_waiting,
-    set_aside,
-)
+from lapsd.sim.engine.compiled.order import enter, fail, job_address, rank, rank_waiting, set_aside
 from lapsd.sim.engine.compiled.prefixes import drop_unused
 from lapsd.sim.engine.compiled.remaining import count_leaving, count_round
 from lapsd.sim.engine.compiled.transfers import (

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lapsd.policies import Policy
 from lapsd.policies.calls import name_of
 from lapsd.policies.routers import Router
-from lapsd.policies.routers.calls import MOST_REPORT_MS
+from lapsd.policies.routers.calls import MOST_AGE_MS
 from lapsd.policies.routers.random import Random
 from lapsd.sim.engine.capacity import Capacity
 from lapsd.sim.engine.guardrails import MOST_G
@@ -30,7 +30,7 @@ class Routing:
     router : chooses the server of each request when it arrives.
     central : whether requests that have not started wait in one queue instead, from which servers
         take them by the policy's rank; the router is not asked.
-    report_ms : time between two reports of a server to the router, in milliseconds; None: as the
+    signal_age_ms : time between two reports of a server to the router, in milliseconds; None: as the
         router says.
     guardrails : g of `guardrails`; None: none.
     load : the load of each server, which the ranks of guardrails depend on; None: unknown.
@@ -41,29 +41,29 @@ class Routing:
         Naming the parameter, its value and the bound.
     """
 
-    router: Router = Random()
+    router: Router = field(default_factory=Random)
     central: bool = False
-    report_ms: float | None = None
+    signal_age_ms: float | None = None
     guardrails: float | None = None
     load: float | None = None
 
     def __post_init__(self) -> None:
-        if self.report_ms is not None and not 0 <= self.report_ms <= MOST_REPORT_MS:
+        if self.signal_age_ms is not None and not 0 <= self.signal_age_ms <= MOST_AGE_MS:
             raise ValueError(
-                f"report_ms={self.report_ms}: must be between 0 and {MOST_REPORT_MS:g}"
+                f"signal_age_ms={self.signal_age_ms}: must be between 0 and {MOST_AGE_MS:g}"
             )
         if self.guardrails is not None and not 0 < self.guardrails <= MOST_G:
             raise ValueError(
                 f"guardrails={self.guardrails}: must be above 0, and at most {MOST_G:g}"
             )
-        if self.central and (self.guardrails is not None or self.report_ms is not None):
-            name = "guardrails" if self.guardrails is not None else "report_ms"
+        if self.central and (self.guardrails is not None or self.signal_age_ms is not None):
+            name = "guardrails" if self.guardrails is not None else "signal_age_ms"
             raise ValueError(f"{name}: does not apply to one queue, which has no router")
 
     def report_ns(self, router: Router) -> int:
         """Return the time between two reports, for a bound router; 0: it sees the present."""
-        report_ms = router.report_ms if self.report_ms is None else self.report_ms
-        return math.ceil(report_ms * 1e6)
+        signal_age_ms = router.signal_age_ms if self.signal_age_ms is None else self.signal_age_ms
+        return math.ceil(signal_age_ms * 1e6)
 
 
 def random_numbers(workload: Workload, draws: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""The specification of several servers: each is a `SimPyServer`; a router sends requests to them, or
+"""The specification of several servers, each a `SimPyServer`: a router sends requests to them, or
 they take requests from one queue.
 
 Everything happens on SimPy's clock, in the order of `instants`. The module `service_loop` has the

@@ -2,17 +2,13 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import simpy
-from numpy.typing import NDArray
 
-from lapsd.policies import Policy, PolicyContext
+from lapsd.policies import Policy
 from lapsd.policies.calls import bound, name_of
-from lapsd.policies.routers import Router
-from lapsd.policies.routers.calls import bound_router
-from lapsd.sim.engine.capacity import Capacity
 from lapsd.sim.engine.drafting import Drafter, positions_of, refuse_truth
 from lapsd.sim.engine.guardrails import Guardrails, edges_of, growth
 from lapsd.sim.engine.longest_run import refuse_large_estimates, refuse_long_runs
@@ -26,24 +22,8 @@ from lapsd.sim.engine.routing import (
 )
 from lapsd.sim.engine.run_record import Run, RunRecord, run_of
 from lapsd.sim.engine.service import RoutedServer, Service
+from lapsd.sim.engine.service_setup import ServerSetup, router_of
 from lapsd.sim.engine.simulation import SLOWER, SlowEngine, check_engine, refuse_batch_prices
-from lapsd.traces import Workload
-
-
-@dataclass(frozen=True, eq=False)
-class ServerSetup:
-    """One of several servers.
-
-    Parameters
-    ----------
-    workload : the workload of all servers, priced by the profile of this one.
-    context : what the server knows beforehand.
-    capacity : batch size and KV memory.
-    """
-
-    workload: Workload
-    context: PolicyContext
-    capacity: Capacity
 
 
 def simulate_service(
@@ -90,9 +70,7 @@ def simulate_service(
         return run
 
 
-def refuse_what_cannot_be(
-    setups: Sequence[ServerSetup], policy: Policy, routing: Routing
-) -> None:
+def refuse_what_cannot_be(setups: Sequence[ServerSetup], policy: Policy, routing: Routing) -> None:
     """Raise `ValueError` if the policy cannot be had with these servers and this routing."""
     for setup in setups:
         refuse_batch_prices(setup.workload)
@@ -111,41 +89,21 @@ def refuse_what_cannot_be(
         refuse_truth(policy)
 
 
-def router_of(setups: Sequence[ServerSetup], routing: Routing) -> Router | None:
-    """Return the router, bound for a run; None with one queue."""
-    if routing.central:
-        return None
-    context = replace(setups[0].context.routing, servers=len(setups))
-    return bound_router(routing.router, context)
-
-
-def sizes_of(setups: Sequence[ServerSetup]) -> dict[int, NDArray[np.int64]]:
-    """Return the predicted time of each request, by the `id` of a server's setup."""
-    return {
+def _by_simpy(setups: Sequence[ServerSetup], policy: Policy, routing: Routing, check: bool) -> Run:
+    """Serve a workload by the specification."""
+    env, workload, router = simpy.Environment(), setups[0].workload, router_of(setups, routing)
+    sizes = {
         id(setup): predicted_sizes_ns(setup.workload, setup.context.routing.token_ns)
         for setup in setups
     }
-
-
-def rank_edges(sizes_ns: NDArray[np.int64], routing: Routing) -> NDArray[np.int64]:
-    """Return the ends of the ranks of guardrails."""
-    return edges_of(int(sizes_ns.min()), int(sizes_ns.max()), growth(routing.load))
-
-
-def _by_simpy(
-    setups: Sequence[ServerSetup], policy: Policy, routing: Routing, check: bool
-) -> Run:
-    """Serve a workload by the specification."""
-    env, workload, router = simpy.Environment(), setups[0].workload, router_of(setups, routing)
-    sizes, guardrails = sizes_of(setups), None
+    guardrails = None
     if routing.guardrails is not None:
-        edges = rank_edges(sizes[id(setups[0])], routing)
+        first = sizes[id(setups[0])]
+        edges = edges_of(int(first.min()), int(first.max()), growth(routing.load))
         guardrails = Guardrails(edges, routing.guardrails, len(setups))
     draws = 0 if router is None else router.draws
     report_ns = 0 if router is None else routing.report_ns(router)
-    service = Service(
-        env, workload, router, random_numbers(workload, draws), report_ns, guardrails
-    )
+    service = Service(env, workload, router, random_numbers(workload, draws), report_ns, guardrails)
     for number, setup in enumerate(setups):
         sizes_ns = sizes[id(setup)].tolist()
         service.servers.append(_server(service, setup, policy, number, sizes_ns, check))

@@ -13,7 +13,14 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
 from lapsd.sim.engine.compiled.job import KEYS, NOT_A_NUMBER, RAISED
-from lapsd.sim.engine.compiled.structs import I64, EventStruct, JobStruct, Struct, bare
+from lapsd.sim.engine.compiled.structs import (
+    I64,
+    EventStruct,
+    JobStruct,
+    ServersStruct,
+    Struct,
+    bare,
+)
 
 METHODS = ("rank", "on_round", "on_event", "remaining_ns", "wake")
 
@@ -61,6 +68,13 @@ def choose(policy, step, now_ns, out):
     except Exception:
         return RAISED
 """,
+    "route": """
+def route(router, record, now_ns, out):
+    try:
+        return number(as_policy(router).route(as_request(record), as_job(record), now_ns))
+    except Exception:
+        return -RAISED
+""",
 }
 
 
@@ -70,7 +84,7 @@ def entry(method: str, policy: Struct, job: Struct, path: str) -> Any:
     Parameters
     ----------
     job : Struct
-        Type of a request; of a step, for `choose`.
+        Type of a request; of a step, for `choose`; of servers, for `route`.
     path : str
         The file that holds its source, `SOURCES[method]`, for caching; any text without caching.
     """
@@ -81,7 +95,9 @@ def entry(method: str, policy: Struct, job: Struct, path: str) -> Any:
         "as_event": _event_maker(EventStruct(job)) if isinstance(job, JobStruct) else None,
         "write_keys": write_keys,
         "write_lengths": write_lengths,
+        "as_request": _address_as(job.request) if isinstance(job, ServersStruct) else None,
         "whole": whole,
+        "number": number,
         "truth": truth,
         "read": read,
         "RAISED": RAISED,
@@ -140,6 +156,18 @@ def whole(typing: Any, value: types.Type) -> Any:
         optional = context.make_helper(builder, value, args[0])
         number = context.cast(builder, optional.data, kind, types.int64)
         return builder.select(optional.valid, number, ir.Constant(I64, 0))
+
+    return types.int64(value), build
+
+
+@intrinsic
+def number(typing: Any, value: types.Type) -> Any:
+    """Return the number of a server."""
+    if not isinstance(value, types.Integer):
+        raise TypingError(f"it must return the number of a server, and returns {value}")
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return context.cast(builder, args[0], value, types.int64)
 
     return types.int64(value), build
 

@@ -31,7 +31,7 @@ from lapsd.sim.engine.compiled.job import JOB
 WORK = 500_000  # between two looks for signals: some 10 ms where decisions are expensive
 
 _LIST = types.int64[::1]
-_ARRAYS = types.NamedTuple(
+ARRAYS = types.NamedTuple(
     [
         types.int64,
         numba.from_dtype(JOB)[::1],
@@ -45,38 +45,47 @@ _ARRAYS = types.NamedTuple(
     ],
     Server,
 )
-SIGNATURE = types.int64(numba.from_dtype(SERVER)[::1], _ARRAYS, types.int64)
+SIGNATURE = types.int64(numba.from_dtype(SERVER)[::1], ARRAYS, types.int64)
 
 OPTIONS = {"_nrt": False, "no_cfunc_wrapper": True}
 
 
-def _compile() -> Any:
-    """Return the compiled loop, from disk if this user has compiled it before."""
-    path = Path(str(loop.__file__))
-    changed = str(path.stat().st_mtime_ns)  # Numba compares it, too
-    folder = cache_folder("loop", changed, path.read_text(encoding="utf-8"), DIGEST)
+def compile_loop(function: Any, signature: Any, what: str, *modules: Any) -> Any:
+    """Return a compiled loop, from disk if this user has compiled it before.
+
+    Parameters
+    ----------
+    what : what messages call it.
+    modules : those of its code that are not in this folder; the first one defines the function.
+    """
+    if numba.config.DISABLE_JIT:
+        return function
+    paths = [Path(str(module.__file__)) for module in modules]
+    changed = str(paths[0].stat().st_mtime_ns)  # Numba compares it, too
+    texts = [path.read_text(encoding="utf-8") for path in paths]
+    folder = cache_folder(what, changed, *texts, DIGEST)
     if folder is None:
         # the first process of a sweep says it for all of them
         if current_process().name in ("MainProcess", "SpawnProcess-1"):
-            _say("at each start, up to 30 s: no folder for caches can be written")
-        return numba.njit(SIGNATURE, **OPTIONS)(loop.serve_all)
+            _say(what, "at each start, up to 30 s: no folder for caches can be written")
+        return numba.njit(signature, **OPTIONS)(function)
     with alone_in(folder):
         if not any(folder.rglob("*.nbc")):
-            _say("once per machine, up to 30 s")
+            _say(what, "once per machine, up to 30 s")
         # a file of the folder may be damaged
         with caching_in(folder), suppress(Exception):
-            return numba.njit(SIGNATURE, cache=True, **OPTIONS)(loop.serve_all)
+            return numba.njit(signature, cache=True, **OPTIONS)(function)
     shutil.rmtree(folder, ignore_errors=True)
-    _say("up to 30 s: the one on disk cannot be loaded")
-    return numba.njit(SIGNATURE, **OPTIONS)(loop.serve_all)
+    _say(what, "up to 30 s: the one on disk cannot be loaded")
+    return numba.njit(signature, **OPTIONS)(function)
 
 
-def _say(how: str) -> None:
-    """Say on stderr that the loop is being compiled."""
-    print(f"lapsd: compiling the simulation loop ({how})", file=sys.stderr, flush=True)
+def _say(what: str, how: str) -> None:
+    """Say on stderr that a loop is being compiled."""
+    print(f"lapsd: compiling the {what} ({how})", file=sys.stderr, flush=True)
 
 
-serve_all = loop.serve_all if numba.config.DISABLE_JIT else _compile()
+serve_all = compile_loop(loop.serve_all, SIGNATURE, "simulation loop", loop)
 
 
 def serve(servers: NDArray[Any], arrays: Server) -> None:

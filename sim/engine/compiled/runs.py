@@ -325,7 +325,7 @@ def _refuse_failed(
         drafts = planned[k].drafts
         if servers[k]["error_method"] == flat.CHOOSE and drafts is not None:
             raise explain_drafts(drafts, tables, int(servers[k]["error_ns"]))
-        raise _error_of(planned[k].bound.policy, servers[k], jobs[starts[k] : starts[k + 1]])
+        raise error_of(planned[k].bound.policy, servers[k], jobs[starts[k] : starts[k + 1]])
 
 
 def _runs_of(
@@ -356,7 +356,7 @@ def _runs_of(
     ]
 
 
-def _error_of(policy: Policy, server: Any, jobs: NDArray[Any]) -> ValueError:
+def error_of(policy: Policy, server: Any, jobs: NDArray[Any]) -> ValueError:
     """Return the error of a run that its policy or the memory ended."""
     now_ns, i = int(server["error_ns"]), int(server["error_request"])
     if server["error"] in WHY:

@@ -98,6 +98,24 @@ class StepStruct(Struct):
     """A step, as draft policies see it."""
 
 
+class RoutedStruct(Struct):
+    """A request, as routers see it."""
+
+
+class ServersStruct(Struct):
+    """Servers, as routers see them.
+
+    Attributes
+    ----------
+    request : RoutedStruct
+        The request, in the same record.
+    """
+
+    def __init__(self, request: RoutedStruct, *args: Any) -> None:
+        self.request = request
+        super().__init__(*args)
+
+
 class StateStruct(Struct):
     """What a policy keeps of a request."""
 
@@ -125,7 +143,7 @@ class EventModel(models.StructModel):
         super().__init__(dmm, fe_type, members)
 
 
-for _type in (JobStruct, StepStruct, StateStruct, Kind):
+for _type in (JobStruct, StepStruct, RoutedStruct, ServersStruct, StateStruct, Kind):
     register_model(_type)(AddressModel)
 register_model(Choice)(models.OpaqueModel)
 register_model(EventStruct)(EventModel)

@@ -1,0 +1,299 @@
+"""Several servers in the compiled loop: the steps of `service`, in the order of `instants`.
+
+`serve_service` always goes on with the earliest event: the end of a step, the servers' reports, an
+arrival, or a decision. What servers share is in `Shared`; its record is `v.at`.
+"""
+
+from typing import Any
+
+from lapsd.sim.engine.compiled.call import call, compiled, inlined, pointer
+from lapsd.sim.engine.compiled.flat_server import FASTSERVE, NEVER, OUT_OF_RANGE, Server
+from lapsd.sim.engine.compiled.flat_service import (
+    ALLOWED,
+    COMMIT,
+    DECISION,
+    KV_TOKENS,
+    NOT_ALLOWED,
+    RANDOM,
+    REQUEST,
+    RUNNING,
+    SIZE,
+    TRUE_WORK,
+    WAITING,
+    WORK,
+    Shared,
+)
+from lapsd.sim.engine.compiled.guardrails import allow, count_leaving, count_sent
+from lapsd.sim.engine.compiled.order import enter, fail, pop, push, rank, rank_waiting
+from lapsd.sim.engine.compiled.remaining import count_request
+from lapsd.sim.engine.compiled.transfers import next_transfer_ns, why_none_runs
+from lapsd.sim.engine.loop import admit, commit, decide, server_of
+
+
+@compiled
+def next_ns(v: Shared) -> int:
+    """Return the time of the earliest event."""
+    earliest = next_arrival_ns(v)
+    if v.at.report_ns:
+        earliest = min(earliest, v.at.next_report_ns)
+    for k in range(v.at.servers):
+        earliest = min(earliest, v.ends_ns[k])
+    return earliest
+
+
+@compiled
+def next_arrival_ns(v: Shared) -> int:
+    """Return the time of the next arrival; `NEVER` if it is unknown or there is none."""
+    if v.at.arrived == v.at.requests:
+        return NEVER
+    return v.jobs[v.at.arrived].arrival_ns
+
+
+@compiled
+def end_step(v: Shared, s: Server) -> None:
+    """Commit the step of a server; each finished request of a closed loop releases the next one."""
+    commit(s)
+    v.phase[s.at.number] = DECISION
+    v.at.done += s.at.left
+    for k in range(s.at.left):
+        i = s.fresh[k]
+        v.jobs[i].server = s.at.number
+        if v.at.ranks:
+            count_leaving(v, i)
+        if v.at.released < v.at.requests:
+            v.jobs[v.at.released].arrival_ns = s.at.now_ns + v.at.think_ns
+            v.at.released += 1
+
+
+@compiled
+def take_decision(v: Shared, s: Server, queue: Server, now_ns: int) -> None:
+    """Let a server decide; it runs a step, or waits for a request or a KV transfer."""
+    if s.at.now_ns < now_ns:
+        s.at.idle_ns += now_ns - s.at.now_ns
+        s.at.now_ns = now_ns
+    if s.at.one_queue:
+        take_from_queue(v, s, queue)
+    take_in(s)
+    k = s.at.number
+    if decide(s):
+        v.phase[k] = COMMIT
+        v.ends_ns[k] = s.at.ends_ns
+        v.began_ns[k] = now_ns
+    else:
+        v.ends_ns[k] = NEVER
+        if s.at.manager >= FASTSERVE:
+            v.ends_ns[k] = next_transfer_ns(s)
+        if s.at.waiting > 0 and v.ends_ns[k] == NEVER:
+            fail(s, why_none_runs(s), 0, s.at.waiting)
+    for n in range(s.at.aside):
+        push(queue, s.some[n])
+    s.at.aside = 0
+
+
+@compiled
+def take_in(s: Server) -> None:
+    """Let the requests that were sent to the server wait, and rank them."""
+    i = s.at.inbox_first
+    while i >= 0:
+        admit(s, i)
+        i = s.jobs[i].next_sent
+    i = s.at.inbox_first
+    while i >= 0:
+        rank(s, i)
+        enter(s, i)
+        i = s.jobs[i].next_sent
+    s.at.inbox_first = s.at.inbox_last = -1
+    s.at.inbox = 0
+    if s.at.ages or s.at.rank_again:
+        rank_waiting(s)
+
+
+@compiled
+def put_in_inbox(s: Server, i: int) -> None:
+    """Send a request to a server."""
+    s.jobs[i].next_sent = -1
+    if s.at.inbox_first < 0:
+        s.at.inbox_first = i
+    else:
+        s.jobs[s.at.inbox_last].next_sent = i
+    s.at.inbox_last = i
+    s.at.inbox += 1
+
+
+@compiled
+def take_from_queue(v: Shared, s: Server, queue: Server) -> None:
+    """Take the first requests of the queue, as many as could run."""
+    if queue.at.ages:
+        queue.at.now_ns = s.at.now_ns
+        rank_waiting(queue)
+    for _ in range(min(s.at.batch, queue.at.waiting)):
+        put_in_inbox(s, pop(queue))
+
+
+@compiled
+def put_in_queue(v: Shared, queue: Server, i: int, now_ns: int) -> None:
+    """Let a request wait in the queue of all servers; idle servers decide now."""
+    fill_job(v, queue, i)
+    queue.jobs[i].entered_ns = queue.jobs[i].arrival_ns
+    queue.at.now_ns = now_ns
+    rank(queue, i)
+    push(queue, i)
+    for k in range(v.at.servers):
+        if v.phase[k] == DECISION:
+            v.ends_ns[k] = min(v.ends_ns[k], now_ns)
+
+
+@compiled
+def fill_job(v: Shared, s: Server, i: int) -> None:
+    """Fill in what a request's record has of its server."""
+    job, row = v.jobs[i], s.at.costs * v.at.requests + i
+    job.prefill_cost_ns = v.prefill_ns[row]
+    job.reserved = v.reserved[row]
+    job.size_ns = v.sizes_ns[row]
+    job.true_size_ns = v.true_sizes_ns[row]
+    job.state_address = s.at.state_address + i * s.at.state_bytes
+
+
+@compiled
+def send(v: Shared, s: Server, i: int, now_ns: int) -> None:
+    """Send a request to the server that the router chose."""
+    k = s.at.number
+    fill_job(v, s, i)
+    v.jobs[i].server = k
+    put_in_inbox(s, i)
+    if s.at.counts_work:
+        count_request(s, i)
+    if v.at.ranks:
+        count_sent(v, i, k)
+    if v.phase[k] == DECISION:
+        v.ends_ns[k] = min(v.ends_ns[k], now_ns)
+    if v.at.report_ns:
+        v.columns[WAITING * v.at.servers + k] += 1
+        v.columns[WORK * v.at.servers + k] += v.jobs[i].size_ns
+        if v.at.sees_truth:
+            v.columns[TRUE_WORK * v.at.servers + k] += v.jobs[i].true_size_ns
+
+
+@compiled
+def ask_router(v: Shared, i: int, now_ns: int) -> int:
+    """Return the server that the router chooses for a request, or -1 after an error."""
+    job = v.jobs[i]
+    v.record[REQUEST] = i
+    v.record[REQUEST + 1] = job.arrival_ns
+    v.record[REQUEST + 2] = job.prompt_tokens
+    v.record[REQUEST + 3] = job.predicted_tokens
+    v.record[RANDOM] = v.at.random_address + 8 * v.at.draws * i
+    for k in range(v.at.servers):
+        v.columns[ALLOWED * v.at.servers + k] = 1
+        row = v.costs[k] * v.at.requests + i
+        v.columns[SIZE * v.at.servers + k] = v.sizes_ns[row]
+    if v.at.ranks:
+        allow(v, v.sizes_ns[v.costs[0] * v.at.requests + i])
+    chosen = call(v.at.route, v.at.router, v.at.record_address, now_ns, 0)
+    v.at.error_ns, v.at.error_request = now_ns, i
+    if chosen < 0 or chosen >= v.at.servers:
+        v.at.error = -chosen if chosen < 0 else OUT_OF_RANGE
+        return -1
+    if v.columns[ALLOWED * v.at.servers + chosen] == 0:
+        v.at.error = NOT_ALLOWED
+        return -1
+    return chosen
+
+
+@compiled
+def report(v: Shared, s: Server, now_ns: int) -> None:
+    """Write what the router may know of a server now."""
+    k, count = s.at.number, v.at.servers
+    v.columns[WAITING * count + k] = s.at.waiting + s.at.inbox
+    v.columns[RUNNING * count + k] = s.at.running
+    v.columns[WORK * count + k] = s.at.work_ns
+    if v.at.sees_truth:
+        over_ns = now_ns - v.began_ns[k] if v.phase[k] == COMMIT else 0
+        v.columns[TRUE_WORK * count + k] = max(0, s.at.true_work_ns - over_ns)
+    if v.at.sees_kv_tokens:
+        tokens = 0
+        for n in range(s.at.running):
+            job = s.jobs[s.running[n]]
+            tokens += job.prompt_tokens + job.tokens
+        v.columns[KV_TOKENS * count + k] = tokens
+
+
+@inlined
+def shared_of(at: Any, arrays: Shared) -> Shared:
+    """Return what servers share, with the record of the service."""
+    return Shared(
+        at,
+        arrays.jobs,
+        pointer(arrays.record),
+        pointer(arrays.columns),
+        pointer(arrays.ends_ns),
+        pointer(arrays.phase),
+        pointer(arrays.began_ns),
+        pointer(arrays.costs),
+        pointer(arrays.prefill_ns),
+        pointer(arrays.reserved),
+        pointer(arrays.sizes_ns),
+        pointer(arrays.true_sizes_ns),
+        pointer(arrays.edges),
+        pointer(arrays.spans),
+        pointer(arrays.sent),
+        pointer(arrays.active),
+        pointer(arrays.relevant),
+    )
+
+
+def serve_service(services: Any, shared: Shared, servers: Any, arrays: Server, work: int) -> int:
+    """Go on with the earliest events until all requests are done, or so much work is done; compiled
+    in `service_program`.
+
+    Parameters
+    ----------
+    services : one record of SERVICE.
+    servers : records of SERVER, and at last that of the queue of all servers.
+
+    Returns
+    -------
+    1 if the service goes on, 0 if all requests are done or an error is noted.
+    """
+    v = shared_of(services[0], shared)
+    queue = server_of(servers[v.at.servers], v.jobs, arrays)
+    while v.at.done < v.at.requests:
+        if work <= 0:
+            return 1
+        work -= 1 + v.at.servers // 8
+        now_ns = next_ns(v)
+        for k in range(v.at.servers):
+            if v.ends_ns[k] == now_ns and v.phase[k] == COMMIT:
+                s = server_of(servers[k], v.jobs, arrays)
+                end_step(v, s)
+                if s.at.error:
+                    return 0
+        if v.at.report_ns and v.at.next_report_ns == now_ns:
+            v.at.next_report_ns += v.at.report_ns
+            for k in range(v.at.servers):
+                report(v, server_of(servers[k], v.jobs, arrays), now_ns)
+        while next_arrival_ns(v) <= now_ns:
+            i = v.at.arrived
+            v.at.arrived += 1
+            if v.at.one_queue:
+                put_in_queue(v, queue, i, now_ns)
+                continue
+            if v.at.report_ns == 0:
+                for k in range(v.at.servers):
+                    report(v, server_of(servers[k], v.jobs, arrays), now_ns)
+            k = ask_router(v, i, now_ns)
+            if k < 0:
+                return 0
+            send(v, server_of(servers[k], v.jobs, arrays), i, now_ns)
+        if queue.at.error:
+            return 0
+        for k in range(v.at.servers):
+            if v.ends_ns[k] == now_ns and v.phase[k] == DECISION:
+                s = server_of(servers[k], v.jobs, arrays)
+                work -= 1 + s.at.running
+                take_decision(v, s, queue, now_ns)
+                if s.at.error:
+                    return 0
+                if v.ends_ns[k] == now_ns:
+                    break  # a step that takes no time ends before others decide
+    return 0
