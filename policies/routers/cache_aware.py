@@ -1,5 +1,5 @@
-"""Cache-aware routing, as the routers of SGLang and vLLM do it: to the longest cached prefix, unless
-loads differ too much.
+"""Cache-aware routing, as routers of SGLang and vLLM do it: to the longest cached prefix, as long
+as loads are balanced.
 
 If the numbers of active requests differ by more than 64 and by half, the least loaded server is
 chosen; else the server with the longest cached prefix if that covers more than 0.3 of the prompt;

@@ -2,10 +2,11 @@
 flat arrays.
 
 `advance` takes one decision of one server and runs one round or step; `serve_all` runs servers to
-the end, and `service_loop` runs several that share requests. Each function takes the server `s`, whose record is `s.at`. The choice of requests is in
-`compiled/choice.py`, memory in `compiled/memory.py` and `compiled/transfers.py`. Results are those
-of the specification, to the nanosecond. The loop knows nothing of Python objects; the module
-`compiled/runs.py` makes the arrays.
+the end, and `service_loop` runs several that share requests. Each function takes the server `s`,
+whose record is `s.at`. The choice of requests is in `compiled/choice.py`, memory in
+`compiled/memory.py` and `compiled/transfers.py`. Results are those of the specification, to the
+nanosecond. The loop knows nothing of Python objects; the module `compiled/runs.py` makes the
+arrays.
 """
 
 from typing import Any

@@ -30,8 +30,8 @@ class Routing:
     router : chooses the server of each request when it arrives.
     central : whether requests that have not started wait in one queue instead, from which servers
         take them by the policy's rank; the router is not asked.
-    signal_age_ms : time between two reports of a server to the router, in milliseconds; None: as the
-        router says.
+    signal_age_ms : time between two reports of a server to the router, in milliseconds; None: as
+        the router says.
     guardrails : g of `guardrails`; None: none.
     load : the load of each server, which the ranks of guardrails depend on; None: unknown.
 

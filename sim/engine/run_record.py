@@ -58,6 +58,11 @@ class Run:
     idle_by_server_ns: tuple[int, ...] = ()
 
     @property
+    def servers(self) -> int:
+        """Number of servers."""
+        return max(1, len(self.idle_by_server_ns))
+
+    @property
     def latency_ns(self) -> NDArray[np.int64]:
         """Finish minus arrival."""
         return self.finish_ns - self.arrival_ns

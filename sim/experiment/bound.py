@@ -2,7 +2,8 @@
 
 The relaxed server preempts at any instant, switches for free, and counts prefill as part of the
 size. SRPT is optimal there (Schrage 1968), and every schedule of the real server is feasible there,
-so no policy has a lower mean latency.
+so no policy has a lower mean latency. Instead of several servers the relaxed problem has one that
+is as fast as all of them together, which can do whatever they can.
 """
 
 from heapq import heappop, heappush
@@ -13,13 +14,16 @@ from numpy.typing import NDArray
 from lapsd.traces import Workload
 
 
-def bound_latency_ns(workload: Workload) -> NDArray[np.int64]:
-    """Return the latency of each request under the relaxed SRPT, (N,), in O(N log N).
+def bound_latency_ns(workload: Workload, servers: int = 1) -> NDArray[np.float64]:
+    """Return the latency of each request under the relaxed SRPT in nanoseconds, (N,), in O(N log
+    N).
 
     Only their mean is a bound.
     """
-    arrivals, sizes = workload.arrival_ns.tolist(), workload.size_ns.tolist()
-    finish = np.zeros(len(sizes), dtype=np.int64)
+    # with times in 1 / servers of a nanosecond, a server that is so many times as fast is exact
+    arrivals = [servers * at_ns for at_ns in workload.arrival_ns.tolist()]
+    sizes = workload.size_ns.tolist()
+    finish = [0] * len(sizes)
     heap: list[tuple[int, int]] = []
     now = 0
     for index, (arrival, size) in enumerate(zip(arrivals, sizes, strict=True)):
@@ -37,4 +41,6 @@ def bound_latency_ns(workload: Workload) -> NDArray[np.int64]:
         remaining, job = heappop(heap)
         now += remaining
         finish[job] = now
-    return finish - workload.arrival_ns
+    return np.array(
+        [(end - at) / servers for end, at in zip(finish, arrivals, strict=True)], dtype=float
+    )

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lapsd.sim.engine import Run
 from lapsd.sim.experiment.bound import bound_latency_ns
 from lapsd.sim.experiment.runs import Runs
 from lapsd.sim.experiment.scenario import Scenario
@@ -134,8 +135,17 @@ def _latency_percentile(percent: float) -> Metric:
 def _bound_s(runs: Runs) -> Values:
     if not runs.prepared.scenario.bounded:
         return np.array(math.nan)
-    bound = runs.of_workloads(lambda w: float(bound_latency_ns(w).mean()) / 1e9)
+    servers = runs.prepared.scenario.servers
+    bound = runs.of_workloads(lambda w: float(bound_latency_ns(w, servers).mean()) / 1e9)
     return np.where([run.policy.drafts is None for run in runs.runs], bound, math.nan)
+
+
+def _imbalance(run: Run) -> float:
+    """Return the coefficient of variation of the servers' busy times; NaN for one server."""
+    if run.servers == 1:
+        return math.nan
+    busy_ns = run.end_ns - np.array(run.idle_by_server_ns, dtype=float)
+    return float(busy_ns.std() / busy_ns.mean())
 
 
 def _total_ns(values: Values) -> Values:
@@ -166,8 +176,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("busy_s", "s", MEAN, lambda r: (_total_ns(r.switch_ns) + _total_ns(r.service_ns)) / 1e9),
     Metric("switching_share", "share", Ratio("switching_s", "busy_s"), heading="switch-\ning %"),
     Metric(
-        "utilisation", "share", MEAN, lambda r: [1 - run.idle_ns / run.end_ns for run in r.runs]
+        "utilisation",
+        "share",
+        MEAN,
+        lambda r: [1 - run.idle_ns / (run.end_ns * run.servers) for run in r.runs],
     ),
+    Metric("imbalance", "", MEAN, lambda r: [_imbalance(run) for run in r.runs]),
     Metric("rounds", "", MEAN, lambda r: [run.rounds for run in r.runs], whole=True),
     Metric("drafted_tokens", "", MEAN, lambda r: r.drafted.sum(axis=1), whole=True),
     Metric("accepted_tokens", "", MEAN, lambda r: r.accepted.sum(axis=1), whole=True),

@@ -57,6 +57,16 @@ def _no_split(prepared: PreparedScenario) -> str:
     return "has no effect with hashes of prompts: the halves follow the trace" if ordered else ""
 
 
+def _no_router(prepared: PreparedScenario) -> str:
+    if not prepared.scenario.several:
+        return "has no effect with one server"
+    return "has no effect with dispatch=central" if prepared.scenario.routing.central else ""
+
+
+def _one_queue_of_one(prepared: PreparedScenario) -> str:
+    return "" if prepared.scenario.servers > 1 else "has no effect with one server"
+
+
 DRAFT_SETTINGS = ("draft_verify", "graph_sizes", "draft_switch_ms", "draft_lag")
 
 REASONS: Mapping[str, Callable[[PreparedScenario], str]] = {
@@ -67,6 +77,10 @@ REASONS: Mapping[str, Callable[[PreparedScenario], str]] = {
     "token_budget": _no_budget,
     "memory": _no_parameter,
     "split_seed": _no_split,
+    "router": _no_router,
+    "dispatch": _one_queue_of_one,
+    "signal_age_ms": _no_router,
+    "guardrails": _no_router,
 }
 """Why a setting, or a part of it, has no effect; "" where it has one. By name."""
 

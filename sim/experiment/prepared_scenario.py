@@ -14,6 +14,7 @@ import numpy as np
 from lapsd.policies import PolicyContext, RequestHistory, TimeModel
 from lapsd.policies.drafts import DraftContext
 from lapsd.policies.routers import RouterContext
+from lapsd.sim.engine.service_setup import ServerSetup
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS, Scenario
 from lapsd.traces import (
     ArrivalTrace,
@@ -148,12 +149,15 @@ class PreparedScenario:
     split : Split
     recorded : ArrivalTrace or None
         Content of the file that `arrivals` names.
+    kinds : sequence of PreparedScenario
+        Servers of each of the servers' profiles, which have them in turn; empty: all have one.
     """
 
     scenario: Scenario
     trace: Trace
     split: Split
     recorded: ArrivalTrace | None = None
+    kinds: tuple["PreparedScenario", ...] = ()
     _latest: dict[int, Workload] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -187,10 +191,16 @@ class PreparedScenario:
             files["arrivals"] = _name_of(recorded, "recorded arrivals")
         wanted = Scenario.of(**(scenario | files))
         trace = trace if isinstance(trace, Trace) else load_trace(trace)
-        profile = profile if isinstance(profile, Profile) else load_profile(profile)
+        if not isinstance(profile, Profile):
+            profile = load_profile(wanted.profile)
         if isinstance(recorded, str | Path):
             recorded = load_arrivals(recorded)
-        return cls(wanted, trace, Split.of(trace, profile, wanted), recorded)
+        kinds = []
+        if wanted.server_profiles is not None:
+            for name in wanted.profiles:
+                one, costs = wanted.one_server(name), load_profile(name)
+                kinds.append(cls(one, trace, Split.of(trace, costs, one), recorded))
+        return cls(wanted, trace, Split.of(trace, profile, wanted), recorded, tuple(kinds))
 
     @property
     def profile(self) -> Profile:
@@ -214,9 +224,37 @@ class PreparedScenario:
         return replace(self.context, history=history_of(self.split.test, self.scenario.predictor))
 
     @property
+    def share_ns(self) -> float:
+        """Mean time between arrivals at a load of 1: a request's share of a server, divided by the
+        number of servers.
+        """
+        shares = [kind.split.share_ns for kind in self.kinds] or [self.split.share_ns]
+        servers = range(self.scenario.servers)
+        return 1 / sum(1 / shares[k % len(shares)] for k in servers)
+
+    @property
     def load_share(self) -> float:
-        """Part of a request's size that it takes of the server: 1 at b = 1, less in batches."""
-        return self.split.share_ns / self.split.test.mean_size_ns
+        """Part of a request's size that it takes of all servers: 1 at b = 1 on one server, less in
+        batches.
+        """
+        return self.share_ns / self.split.test.mean_size_ns
+
+    def setups(self, workload: Workload, *, clairvoyant: bool) -> list[ServerSetup]:
+        """Return the servers for a workload.
+
+        Parameters
+        ----------
+        clairvoyant : whether the policy is.
+        """
+        kinds = [
+            ServerSetup(
+                replace(workload, priced=kind.split.test) if self.kinds else workload,
+                kind.ceiling if clairvoyant else kind.context,
+                kind.scenario.capacity,
+            )
+            for kind in self.kinds or (self,)
+        ]
+        return [kinds[k % len(kinds)] for k in range(self.scenario.servers)]
 
     def caption(self, seeds: int) -> str:
         """Return a description of the runs."""
@@ -245,7 +283,7 @@ class PreparedScenario:
                 seed=seed,
                 arrivals=self.scenario.arrival_process(self.recorded),
                 predictor=self.scenario.predictor,
-                mean_size_ns=self.split.share_ns,
+                mean_size_ns=self.share_ns,
                 in_order=self.scenario.request_order == "trace",
             )
             self._latest.clear()
@@ -290,7 +328,7 @@ class Inputs:
             },
             {
                 name: load_profile(files.get(name, name))
-                for name in dict.fromkeys(s.profile for s in settings)
+                for name in dict.fromkeys(name for s in settings for name in s.profiles)
             },
             {
                 name: load_arrivals(name)
@@ -315,7 +353,10 @@ class Inputs:
         if key not in self._splits:
             self._splits[key] = Split.of(trace, self.profiles[scenario.profile], scenario)
         recorded = self.arrivals[scenario.arrivals] if scenario.arrivals else None
-        return PreparedScenario(scenario, trace, self._splits[key], recorded)
+        kinds: tuple[PreparedScenario, ...] = ()
+        if scenario.server_profiles is not None:
+            kinds = tuple(self.prepared(scenario.one_server(name)) for name in scenario.profiles)
+        return PreparedScenario(scenario, trace, self._splits[key], recorded, kinds)
 
     def __getstate__(self) -> dict[str, Any]:
         # workers derive the splits again

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lapsd.policies import Policy
 from lapsd.sim.engine import Occupancy, Run, Timeline, simulate, simulate_many
+from lapsd.sim.engine.service_simulation import simulate_service
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.traces import Workload
 
@@ -37,6 +38,11 @@ def run(
     ValueError
         If a request can never fit the memory, or ranks cannot be compared.
     """
+    if prepared.scenario.several:
+        if timeline is not None or occupancy is not None:
+            raise ValueError("timelines and occupancy are recorded of one server only")
+        setups = prepared.setups(prepared.workload(seed), clairvoyant=policy.clairvoyant)
+        return simulate_service(setups, policy, prepared.scenario.routing, engine=engine)
     capacity = prepared.scenario.capacity
     context = prepared.ceiling if policy.clairvoyant else prepared.context
     return simulate(
@@ -68,6 +74,9 @@ def run_many(
     ValueError
         As `run`.
     """
+    if prepared.scenario.several:
+        yield from _run_services(prepared, policies, workloads, engine)
+        return
     capacity, pairs = prepared.scenario.capacity, list(itertools.product(workloads, policies))
     together = max(1, TOGETHER // prepared.scenario.requests)
     for first in range(0, len(pairs), together):
@@ -82,6 +91,24 @@ def run_many(
             capacity,
             engine,
         )
+
+
+def _run_services(
+    prepared: PreparedScenario,
+    policies: Sequence[Policy],
+    workloads: Sequence[Workload],
+    engine: str,
+) -> Iterator[Run]:
+    """Serve each workload under each policy on several servers."""
+    for workload in workloads:
+        setups = {
+            clairvoyant: prepared.setups(workload, clairvoyant=clairvoyant)
+            for clairvoyant in {policy.clairvoyant for policy in policies}
+        }
+        for policy in policies:
+            yield simulate_service(
+                setups[policy.clairvoyant], policy, prepared.scenario.routing, engine=engine
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,12 +11,16 @@ from functools import cached_property
 from typing import Any, get_type_hints
 
 from lapsd.policies.kv_slots import KVSlots
+from lapsd.policies.routers.calls import MOST_AGE_MS
+from lapsd.policies.routers.spec import ROUTERS, parse_router
 from lapsd.sim.engine import Capacity
 from lapsd.sim.engine.capacity import MOST_BATCH
 from lapsd.sim.engine.drafting import Drafting, parse_graph_sizes
+from lapsd.sim.engine.guardrails import MOST_G
 from lapsd.sim.engine.memory import MANAGERS
 from lapsd.sim.engine.memory.base import MOST_UNITS
 from lapsd.sim.engine.prefill import PREFILLS
+from lapsd.sim.engine.routing import MOST_SERVERS, Routing
 from lapsd.sim.experiment.predictor_spec import parse_predictor, usage
 from lapsd.sim.experiment.scenario_field import ScenarioField, Value
 from lapsd.traces import PREDICTORS, Arrivals, ArrivalTrace, LengthPredictor, Profile, is_mix
@@ -51,6 +55,21 @@ def _slots_in_words(scenario: "Scenario") -> str:
 
 def _budget_in_words(scenario: "Scenario") -> str:
     return f"{scenario.token_budget} tokens per step" if scenario.prefill == "chunked" else ""
+
+
+def _servers_in_words(scenario: "Scenario") -> str:
+    if not scenario.several:
+        return ""
+    profiles = f" ({scenario.server_profiles})" if scenario.server_profiles else ""
+    queue = " that take from one queue" if scenario.dispatch == "central" else ""
+    return f"{scenario.servers} servers{profiles}{queue}"
+
+
+def _router_in_words(scenario: "Scenario") -> str:
+    if not scenario.several or scenario.dispatch == "central":
+        return ""
+    known = " (knows true times)" if scenario.routing.router.clairvoyant else ""
+    return f"router {scenario.router}{known}"
 
 
 @dataclass(frozen=True)
@@ -278,6 +297,51 @@ class Scenario:
         most=1,
         words="draft lengths decided a round late",
     )
+    servers: int = _field(
+        1,
+        "Number of servers; a load is that of each.",
+        least=1,
+        most=MOST_SERVERS,
+        unit="servers",
+        words=_servers_in_words,
+    )
+    server_profiles: str | None = _field(
+        None,
+        "Profiles that the servers have in turn, as in llama-7b-h200+llama-7b-a100 [default:"
+        " --profile for all].",
+        split=True,
+        words=lambda s: "",
+    )
+    router: str = _field(
+        "jsq",
+        f"Router that chooses the server of each request: {', '.join(ROUTERS)}, or your own as"
+        " module.Class.",
+        words=_router_in_words,
+    )
+    dispatch: str = _field(
+        "router",
+        "How requests reach servers: by the router when they arrive, or central: servers take them"
+        " from one queue by the policy's rank.",
+        one_of=("router", "central"),
+        words=lambda s: "",
+    )
+    signal_age_ms: float | None = _field(
+        None,
+        "Milliseconds between two reports of a server to the router [default: as the router says;"
+        " most see servers as they are].",
+        unit="ms",
+        least=0,
+        most=MOST_AGE_MS,
+        words="servers report every {} ms",
+    )
+    guardrails: float | None = _field(
+        None,
+        "Limit on how far the work of servers may differ within a range of sizes, in sizes (g of"
+        " arXiv 1905.03439) [default: none].",
+        above=0,
+        most=MOST_G,
+        words="guardrails g = {}",
+    )
     ttft_limit: float = _field(
         1.55,
         "Limit on the time to the first token, by default FastServe's; p95_slo_scale is the"
@@ -308,11 +372,13 @@ class Scenario:
             and self.clients is None
         ):
             object.__setattr__(self, "load", LOAD)
+        if self.server_profiles is not None:
+            object.__setattr__(self, "profile", self._first_profile())
         if self.warmup >= self.requests:
             raise ValueError(
                 f"warmup={self.warmup}: must be below the number of requests, {self.requests}"
             )
-        _ = self.arrival_process(), self.predictor  # refuse bad combinations
+        _ = self.arrival_process(), self.predictor, self.routing  # refuse bad combinations
         if self.request_order == "trace" and self.dataset is not None and is_mix(self.dataset):
             raise ValueError(
                 f"request_order=trace: dataset {self.dataset!r} repeats requests one after the"
@@ -342,6 +408,49 @@ class Scenario:
         if isinstance(named.get("length_predictor"), LengthPredictor):
             named["length_predictor"] = str(named["length_predictor"])
         return cls(**named)
+
+    def _first_profile(self) -> str:
+        """Return the first of the servers' profiles."""
+        names = self.profiles
+        if not all(names):
+            raise ValueError(f"server_profiles={self.server_profiles}: must be names, as in A+B")
+        if self.profile not in (SCENARIO_FIELDS["profile"].default, names[0]):
+            raise ValueError(
+                f"profile={self.profile}: must be the first of server_profiles,"
+                f" {self.server_profiles}"
+            )
+        if len(names) > self.servers:
+            raise ValueError(
+                f"server_profiles={self.server_profiles}: lists {len(names)} for {self.servers}"
+                f" server{'s' * (self.servers > 1)}"
+            )
+        return names[0]
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The profiles that servers have in turn."""
+        text = self.server_profiles
+        return (self.profile,) if text is None else tuple(text.split("+"))
+
+    def one_server(self, profile: str) -> "Scenario":
+        """Return the scenario of one of the servers, which has the profile."""
+        return replace(self, servers=1, server_profiles=None, profile=profile, dispatch="router")
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several servers, or one that takes from a queue of all servers."""
+        return self.servers > 1 or self.dispatch == "central"
+
+    @cached_property
+    def routing(self) -> Routing:
+        """How requests reach servers."""
+        return Routing(
+            parse_router(self.router),
+            self.dispatch == "central",
+            self.signal_age_ms,
+            self.guardrails,
+            self.load,
+        )
 
     @property
     def _may_take_capacity(self) -> bool:
@@ -402,10 +511,12 @@ class Scenario:
         """Whether the lower bound on mean latency holds.
 
         It does not hold in batches, which allow other schedules; in a closed loop, where arrivals
-        depend on the policy; with a warm-up, which leaves out requests; and where prompts share
-        steps or are cached, which may take less time than a prefill.
+        depend on the policy; with a warm-up, which leaves out requests; where prompts share steps
+        or are cached, which may take less time than a prefill; and with servers of several
+        profiles.
         """
         alone = self.batch == 1 and not self.capacity.in_steps and not self.prefix_cache
+        alone = alone and self.server_profiles is None
         return alone and self.clients is None and self.warmup == 0
 
     def caption(self, named: Mapping[str, str] | None = None) -> str:

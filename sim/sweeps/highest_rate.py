@@ -83,7 +83,7 @@ def highest_rate(
     def holds(rate: float) -> bool:
         return constraint.holds(at_rate(prepared, rate), policy, seed)
 
-    low = high = 1e9 / prepared.split.share_ns  # at a load of 1
+    low = high = 1e9 / prepared.share_ns  # at a load of 1
     if holds(low):
         for _ in range(DOUBLINGS):
             low, high = high, 2 * high

@@ -90,7 +90,7 @@ class _Service:
     def run(self) -> Run:
         """Serve all requests."""
         jobs = self._jobs()
-        arrays, starts, servers = self._servers(jobs)
+        arrays, servers = self._servers(jobs)
         services, shared = self._shared(jobs, servers)
         serve(services, shared, servers, arrays)
         self._refuse_failed(services, servers, jobs, arrays)
@@ -117,11 +117,9 @@ class _Service:
             longest = how.drafts.longest_drafts(len(longest))
         return jobs_of([kind.workload], kind.capacity, memory, longest)
 
-    def _servers(
-        self, jobs: NDArray[Any]
-    ) -> tuple[flat.Server, list[dict[str, int]], NDArray[Any]]:
-        """Return the arrays of all servers, where the part of each kind begins, and the records of
-        the servers and of the queue of all servers.
+    def _servers(self, jobs: NDArray[Any]) -> tuple[flat.Server, NDArray[Any]]:
+        """Return the arrays of all servers, and the records of the servers and of the queue of all
+        servers.
         """
         servers = np.zeros(self.count + 1, flat.SERVER)
         tables = no_drafts()
@@ -164,7 +162,7 @@ class _Service:
         for k in range(self.count + 1):
             self._fill_policy(servers, k, self.planned[of_record[k]].bound)
         self._fill_draft_states(servers, first.drafts)
-        return arrays, starts, servers
+        return arrays, servers
 
     def _state(self, bound: BoundPolicy, jobs: NDArray[Any]) -> dict[str, int]:
         """Make the State that servers of a kind keep of each request."""
