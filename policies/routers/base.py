@@ -172,7 +172,7 @@ def bound(default: Any) -> Any:
 
 def allowed_count(servers: Any) -> int:
     """Return the number of servers that the request may be sent to."""
-    count = 0
+    count: int = 0
     for k in range(servers.count):
         count += servers.allowed[k]
     return count
@@ -185,12 +185,12 @@ def nth_allowed(servers: Any, n: int) -> int:
             if n == 0:
                 return k
             n -= 1
-    return servers.count
+    return int(servers.count)
 
 
 def least(servers: Any, values: Any) -> int:
     """Return the allowed server with the smallest value; of equal ones the first."""
-    best = -1
+    best: int = -1
     for k in range(servers.count):
         if servers.allowed[k] and (best < 0 or values[k] < values[best]):
             best = k

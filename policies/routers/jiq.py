@@ -29,4 +29,4 @@ class JIQ(Router):
                 if left == 0:
                     return k
                 left -= 1
-        return servers.count
+        return int(servers.count)

@@ -1,8 +1,9 @@
 """Results of a run: the times of each request, as a server records them when requests finish."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from struct import Struct
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,8 +55,8 @@ class Run:
     idle_ns: int
     end_ns: int
     policy: Policy
-    server: NDArray[np.int64] | None = None
-    idle_by_server_ns: tuple[int, ...] = ()
+    server: NDArray[np.int64] | None = field(default=None, kw_only=True)
+    idle_by_server_ns: tuple[int, ...] = field(default=(), kw_only=True)
 
     @property
     def servers(self) -> int:
@@ -109,7 +110,7 @@ def run_of(
     rows = np.frombuffer(content, dtype=np.int64).reshape(-1, 1 + len(COLUMNS))
     by_index = np.empty((len(COLUMNS), len(arrival_ns)), dtype=np.int64)
     by_index[:, rows[:, 0]] = rows[:, 1:].T
-    columns = dict(zip(COLUMNS, by_index, strict=True))
+    columns: dict[str, Any] = dict(zip(COLUMNS, by_index, strict=True))
     return Run(
         arrival_ns,
         **columns,

@@ -272,7 +272,9 @@ class Service:
         count = len(self.servers)
         reports = self.reports or [server.report() for server in self.servers]
         allowed = [1] * count if self.guardrails is None else self.guardrails.allowed(sizes_ns[0])
-        columns = {name: [report[name] for report in reports] for name in reports[0]}
+        columns: dict[str, Sequence[int]] = {
+            name: [report[name] for report in reports] for name in reports[0]
+        }
         columns |= {"allowed": allowed, "size_ns": sizes_ns}
         columns["cached_tokens"] = columns["filled_tokens"] = [0] * count
         arrays = {name: np.array(columns[name], dtype=np.int64) for name in COLUMNS}

@@ -46,7 +46,7 @@ def next_arrival_ns(v: Shared) -> int:
     """Return the time of the next arrival; `NEVER` if it is unknown or there is none."""
     if v.at.arrived == v.at.requests:
         return NEVER
-    return v.jobs[v.at.arrived].arrival_ns
+    return int(v.jobs[v.at.arrived].arrival_ns)
 
 
 @compiled

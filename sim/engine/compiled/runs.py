@@ -337,7 +337,7 @@ def _runs_of(
     """Return what happened to the requests of each run; their arrays are parts of one."""
     ends = starts.tolist()
     names = [name for name in COLUMNS if name != "service_ns"]
-    columns = {name: np.ascontiguousarray(jobs[name]) for name in names}
+    columns: dict[str, Any] = {name: np.ascontiguousarray(jobs[name]) for name in names}
     columns["service_ns"] = jobs["prefill_ns"] + jobs["service_ns"]
     arrival_ns = np.ascontiguousarray(jobs["arrival_ns"])
     of_servers = (servers[name].tolist() for name in ("rounds", "idle_ns", "now_ns"))

@@ -227,8 +227,7 @@ class _Service:
         )
         if verify[0] is not None:
             at, base, per_token, terms = (
-                np.concatenate(columns)
-                for columns in zip(*verify, strict=True)  # type: ignore[arg-type]
+                np.concatenate(columns) for columns in zip(*verify, strict=True)
             )
             drafts = drafts._replace(
                 verify_at=at, verify_base=base, verify_per_token=per_token, draft_terms=terms
