@@ -26,6 +26,7 @@ from lapsd.sim.experiment.scenario_field import ScenarioField, Value
 from lapsd.traces import PREDICTORS, Arrivals, ArrivalTrace, LengthPredictor, Profile, is_mix
 from lapsd.traces.files import BUNDLED_PROFILES
 
+LEAST_AGE_MS = 0.1  # each report of a server is an event
 LOAD = 0.8  # default where a scenario says nothing of arrivals
 
 
@@ -374,6 +375,10 @@ class Scenario:
             object.__setattr__(self, "load", LOAD)
         if self.server_profiles is not None:
             object.__setattr__(self, "profile", self._first_profile())
+        if self.signal_age_ms is not None and 0 < self.signal_age_ms < LEAST_AGE_MS:
+            raise ValueError(
+                f"signal_age_ms={self.signal_age_ms}: must be 0, or at least {LEAST_AGE_MS}"
+            )
         if self.warmup >= self.requests:
             raise ValueError(
                 f"warmup={self.warmup}: must be below the number of requests, {self.requests}"
