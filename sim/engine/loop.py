@@ -289,13 +289,13 @@ def server_of(at: Any, jobs: Any, arrays: Server) -> Server:
             pointer(drafts.confidences),
         ),
         PrefixTables(
-            pointer(prefixes.users),
-            pointer(prefixes.computed),
-            pointer(prefixes.listed),
-            pointer(prefixes.older),
-            pointer(prefixes.newer),
-            pointer(prefixes.counted),
-            pointer(prefixes.choice),
+            pointer(prefixes.users[at.prefixes_at :]),
+            pointer(prefixes.computed[at.prefixes_at :]),
+            pointer(prefixes.listed[at.prefixes_at :]),
+            pointer(prefixes.older[at.prefixes_at :]),
+            pointer(prefixes.newer[at.prefixes_at :]),
+            pointer(prefixes.counted[at.prefixes_at :]),
+            pointer(prefixes.choice[at.number :]),
         ),
     )
 

@@ -22,7 +22,6 @@ from lapsd.sim.engine.request import Request
 from lapsd.sim.engine.server import SimPyServer, released_at_first, requests_of
 from lapsd.traces import Workload
 
-LIVE = ("cached_tokens", "filled_tokens")  # columns that no report holds
 Report = dict[str, int]
 
 
@@ -276,7 +275,9 @@ class Service:
             name: [report[name] for report in reports] for name in reports[0]
         }
         columns |= {"allowed": allowed, "size_ns": sizes_ns}
-        columns["cached_tokens"] = columns["filled_tokens"] = [0] * count
+        memories = [server.memory for server in self.servers]
+        columns["cached_tokens"] = [memory.cached_tokens(request) for memory in memories]
+        columns["filled_tokens"] = [memory.filled_tokens for memory in memories]
         arrays = {name: np.array(columns[name], dtype=np.int64) for name in COLUMNS}
         return Servers(count, **arrays, state=self._state)
 

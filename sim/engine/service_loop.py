@@ -10,8 +10,10 @@ from lapsd.sim.engine.compiled.call import call, compiled, inlined, pointer
 from lapsd.sim.engine.compiled.flat_server import FASTSERVE, NEVER, OUT_OF_RANGE, Server
 from lapsd.sim.engine.compiled.flat_service import (
     ALLOWED,
+    CACHED,
     COMMIT,
     DECISION,
+    FILLED,
     KV_TOKENS,
     NOT_ALLOWED,
     RANDOM,
@@ -25,6 +27,7 @@ from lapsd.sim.engine.compiled.flat_service import (
 )
 from lapsd.sim.engine.compiled.guardrails import allow, count_leaving, count_sent
 from lapsd.sim.engine.compiled.order import enter, fail, pop, push, rank, rank_waiting
+from lapsd.sim.engine.compiled.prefixes import cached_tokens, filled_tokens
 from lapsd.sim.engine.compiled.remaining import count_request
 from lapsd.sim.engine.compiled.transfers import next_transfer_ns, why_none_runs
 from lapsd.sim.engine.loop import admit, commit, decide, server_of
@@ -175,7 +178,7 @@ def send(v: Shared, s: Server, i: int, now_ns: int) -> None:
 
 
 @compiled
-def ask_router(v: Shared, i: int, now_ns: int) -> int:
+def ask_router(v: Shared, servers: Any, arrays: Server, i: int, now_ns: int) -> int:
     """Return the server that the router chooses for a request, or -1 after an error."""
     job = v.jobs[i]
     v.record[REQUEST] = i
@@ -187,6 +190,11 @@ def ask_router(v: Shared, i: int, now_ns: int) -> int:
         v.columns[ALLOWED * v.at.servers + k] = 1
         row = v.costs[k] * v.at.requests + i
         v.columns[SIZE * v.at.servers + k] = v.sizes_ns[row]
+    if v.at.sees_caches:
+        for k in range(v.at.servers):
+            s = server_of(servers[k], v.jobs, arrays)
+            v.columns[CACHED * v.at.servers + k] = cached_tokens(s, i)
+            v.columns[FILLED * v.at.servers + k] = filled_tokens(s)
     if v.at.ranks:
         allow(v, v.sizes_ns[v.costs[0] * v.at.requests + i])
     chosen = call(v.at.route, v.at.router, v.at.record_address, now_ns, 0)
@@ -281,7 +289,7 @@ def serve_service(services: Any, shared: Shared, servers: Any, arrays: Server, w
             if v.at.report_ns == 0:
                 for k in range(v.at.servers):
                     report(v, server_of(servers[k], v.jobs, arrays), now_ns)
-            k = ask_router(v, i, now_ns)
+            k = ask_router(v, servers, arrays, i, now_ns)
             if k < 0:
                 return 0
             send(v, server_of(servers[k], v.jobs, arrays), i, now_ns)

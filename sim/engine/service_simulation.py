@@ -76,7 +76,7 @@ def refuse_what_cannot_be(setups: Sequence[ServerSetup], policy: Policy, routing
         refuse_batch_prices(setup.workload)
     if routing.central:
         first = setups[0]
-        memory = first.capacity.memory(first.workload.priced.profile.costs)
+        memory = first.capacity.memory_for(first.workload.priced)
         refuse_one_queue(policy, memory, [setup.capacity for setup in setups])
         if any(setup.workload is not first.workload for setup in setups):
             raise ValueError("one queue: needs servers that are equal")
@@ -133,11 +133,14 @@ def _server(
     if policy.drafts is not None:
         drafter = Drafter.of(workload, policy.drafts, context.drafts, capacity.drafting)
         recorded = positions_of(workload.priced, workload.rows.tolist(), policy.drafts)
-    memory = capacity.memory(workload.priced.profile.costs)
+    memory = capacity.memory_for(workload.priced)
     memory.refuse(recorded)
     capacity.refuse(recorded)
     refuse_long_runs([workload], capacity, memory, policy.drafts)
-    own = bound(policy, with_truth(context, recorded) if policy.clairvoyant else context)
+    if service.central and number:
+        own = service.servers[0].policy  # which has seen the requests of the queue
+    else:
+        own = bound(policy, with_truth(context, recorded) if policy.clairvoyant else context)
     refuse_large_estimates([own], [workload], capacity)
     return RoutedServer(
         service.env,

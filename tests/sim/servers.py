@@ -18,9 +18,11 @@ from lapsd.sim.engine.service_simulation import simulate_service
 from lapsd.traces import price
 from tests.builders import context
 from tests.capacities import EVERY
+from tests.sim.drafting import draft_cases
 from tests.sim.equivalence import COLUMNS, cases
+from tests.sim.prefixes import prefix_cases, prefix_draft_cases
 
-COUNTED = ("drafted", "accepted", "first_tokens", "server")
+COUNTED = ("drafted", "accepted", "first_tokens", "cached_tokens", "server")
 EVERY_PREFILL = ("alone", "batched", "mixed", "chunked")
 
 
@@ -80,9 +82,15 @@ def routings(draw: st.DrawFn, size_ns: int) -> Routing:
 
 @st.composite
 def service_cases(draw: st.DrawFn) -> tuple[list[ServerSetup], Policy, Routing]:
-    """Servers of one profile or two, a policy, and a routing."""
-    work, policy, capacity = draw(cases(EVERY, prefills=EVERY_PREFILL))
+    """Servers of one profile or two, with prefix caches or without, a policy with or without a
+    draft policy, and a routing.
+    """
+    work, policy, capacity = draw(
+        cases(EVERY, prefills=EVERY_PREFILL) | prefix_cases() | prefix_draft_cases() | draft_cases()
+    )
     routing = draw(routings(int(work.priced.mean_size_ns) + 1))
+    if policy.drafts is not None and routing.router.clairvoyant:
+        routing = replace(routing, router=parse_router("least-work"))
     kinds = [_setup(draw, work, capacity)]
     memory = capacity.memory(work.priced.profile.costs)
     central = not isinstance(memory, Offload) and type(policy).on_event is Policy.on_event

@@ -103,6 +103,7 @@ STARTS = (
     "verify_row",
     "verify_entry",
     "draft_terms",
+    "prefixes_at",
 )
 STATE = (
     "now_ns",

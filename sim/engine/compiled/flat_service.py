@@ -29,6 +29,7 @@ FIELDS = (
     "next_report_ns",
     "sees_truth",
     "sees_kv_tokens",
+    "sees_caches",
     "ranks",  # of guardrails; 0: none
     "error",
     "error_ns",
@@ -46,7 +47,9 @@ REQUEST, RANDOM = ROUTE["index"], ROUTE["random"]
 
 ALLOWED, WAITING, RUNNING = (COLUMNS.index(n) for n in ("allowed", "waiting", "running"))
 WORK, SIZE, TRUE_WORK = (COLUMNS.index(n) for n in ("work_ns", "size_ns", "true_work_ns"))
-KV_TOKENS = COLUMNS.index("kv_tokens")
+KV_TOKENS, CACHED, FILLED = (
+    COLUMNS.index(n) for n in ("kv_tokens", "cached_tokens", "filled_tokens")
+)
 
 
 class Shared(NamedTuple):

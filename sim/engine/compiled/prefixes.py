@@ -21,6 +21,12 @@ def cached_tokens(s: Server, i: int) -> int:
 
 
 @compiled
+def filled_tokens(s: Server) -> int:
+    """Return the tokens of all blocks that have a hash."""
+    return (s.at.used + s.at.unused) * s.at.hashed * s.at.block
+
+
+@compiled
 def look_up(s: Server, i: int) -> None:
     """Note which tokens of a chosen request are cached, if it is not resident."""
     job = s.jobs[i]

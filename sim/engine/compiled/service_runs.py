@@ -12,6 +12,7 @@ from lapsd.sim.engine.compiled import flat_server as flat
 from lapsd.sim.engine.compiled.arrays import (
     capacity_fields,
     jobs_of,
+    prefix_tables,
     refuse,
     rounds_of,
     workload_fields,
@@ -99,7 +100,7 @@ class _Service:
     def _jobs(self) -> NDArray[Any]:
         """Return the records of the requests, after checks of what can never be served."""
         for kind, how in zip(self.kinds, self.planned, strict=True):
-            memory = kind.capacity.memory(kind.workload.priced.profile.costs)
+            memory = kind.capacity.memory_for(kind.workload.priced)
             longest = rounds_of(kind.workload.priced).longest_draft
             if how.drafts is not None:
                 longest = how.drafts.longest_drafts(len(longest))
@@ -111,7 +112,7 @@ class _Service:
 
     def _jobs_of(self, kind: ServerSetup, how: PlannedRun) -> NDArray[Any]:
         """Return the records of the requests with the costs of one kind."""
-        memory = kind.capacity.memory(kind.workload.priced.profile.costs)
+        memory = kind.capacity.memory_for(kind.workload.priced)
         longest = rounds_of(kind.workload.priced).longest_draft
         if how.drafts is not None:
             longest = how.drafts.longest_drafts(len(longest))
@@ -131,7 +132,7 @@ class _Service:
         of_record = np.append(self.costs, 0)
         for place, (kind, how) in enumerate(zip(self.kinds, self.planned, strict=True)):
             mine = np.flatnonzero(of_record == place)
-            memory = kind.capacity.memory(kind.workload.priced.profile.costs)
+            memory = kind.capacity.memory_for(kind.workload.priced)
             fields = capacity_fields(kind.workload.priced, kind.capacity, memory) | starts[place]
             if how.drafts is not None:
                 fields |= how.drafts.fields(arrays.drafts)
@@ -152,6 +153,9 @@ class _Service:
         reads = frozenset() if self.router is None else self.router.reads
         servers["counts_work"] = bool(reads & {"work_ns", "true_work_ns"})
         servers["inbox_first"] = servers["inbox_last"] = -1
+        servers["prefixes_at"] = np.arange(self.count + 1) * (
+            len(arrays.prefixes.users) // (self.count + 1)
+        )
         servers["requests_at"] = np.arange(self.count + 1) * len(self.workload)
         servers["batch_at"] = np.arange(self.count + 1) * self.kinds[0].capacity.batch
         servers["keys_address"], servers["out_address"] = (
@@ -235,7 +239,14 @@ class _Service:
         each = len(self.workload) * (self.count + 1)
         lists = {name: np.zeros(each, dtype=np.int64) for name in ("waiting", "parked")}
         lists["running"] = np.zeros(self.kinds[0].capacity.batch * (self.count + 1), dtype=np.int64)
-        arrays = first._replace(**joined, **lists, steps=steps, drafts=drafts)
+        kind = self.kinds[0]
+        memory = kind.capacity.memory_for(kind.workload.priced)
+        hashes, prefixes = prefix_tables(kind.workload.priced, memory)
+        lists["hashes"] = hashes
+        empty = [np.zeros(len(part) * (self.count + 1), dtype=np.int64) for part in prefixes]
+        arrays = first._replace(
+            **joined, **lists, steps=steps, drafts=drafts, prefixes=flat.PrefixTables(*empty)
+        )
         return arrays, starts
 
     @staticmethod
@@ -327,6 +338,7 @@ class _Service:
             "report_ns": self.routing.report_ns(router),
             "sees_truth": bool(router.clairvoyant),
             "sees_kv_tokens": "kv_tokens" in self.router.reads,
+            "sees_caches": bool(self.router.reads & {"cached_tokens", "filled_tokens"}),
         }
 
     def _refuse_failed(

@@ -124,6 +124,11 @@ class Memory(ABC):
         """Return the leading tokens of a request's prompt that other requests left in memory."""
         return 0
 
+    @property
+    def filled_tokens(self) -> int:
+        """Tokens of the prompt blocks in memory that have a hash."""
+        return 0
+
     def look_up(self, request: Request) -> None:
         """Note which tokens of a chosen request are cached, if it is not resident."""
         return

@@ -191,6 +191,10 @@ class PagedPrefixes(Blocks):
     def cached_tokens(self, request: Request) -> int:
         return self.hashed * self.cache.found(request.recorded.hashes)
 
+    @property
+    def filled_tokens(self) -> int:
+        return self.hashed * len(self.cache)
+
     def fits(self, running: Sequence[Request], waiting: Sequence[Request] = ()) -> bool:
         units = sum(map(self.needs, running)) + sum(map(self.keeps, waiting))
         return units - self._saved([*running, *waiting]) <= self.blocks
