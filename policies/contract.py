@@ -74,7 +74,7 @@ def _check_members(kind: Kind, base_class: type[Any], where: str) -> None:
             raise ValueError(f"{where}: {name} must be a method, and is {own!r}")
         if inspect.iscoroutinefunction(own) or inspect.isgeneratorfunction(own):
             raise ValueError(f"{where}: {name} must return its result: no async and no yield")
-    if fields(kind)[0] is not fields(base_class)[0] and issubclass(kind, Policy):
+    if issubclass(kind, Policy) and fields(kind)[0] is not fields(base_class)[0]:
         raise ValueError(f"{where}: drafts is the draft policy, and no name of a parameter")
 
 

@@ -310,7 +310,6 @@ class Scenario:
         None,
         "Profiles that the servers have in turn, as in llama-7b-h200+llama-7b-a100 [default:"
         " --profile for all].",
-        split=True,
         words=lambda s: "",
     )
     router: str = _field(

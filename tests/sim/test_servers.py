@@ -223,7 +223,7 @@ class UsesText(Router):
     name = "uses-text"
 
     def route(self, request, servers, now_ns):
-        return 0 if isinstance(request.index, int) else 1
+        return int(eval("0"))
 
 
 def test_a_router_that_cannot_be_compiled_runs_in_simpy_and_says_so():

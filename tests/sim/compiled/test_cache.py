@@ -94,13 +94,13 @@ def add_one(number):
 
 
 @pytest.fixture
-def compiled_loop(folder, monkeypatch, capsys):
+def compiled_loop(folder, capsys):
     """A function that compiles a short function as the loop; returns what is said on stderr."""
-    monkeypatch.setattr(loop, "serve_all", add_one)
-    monkeypatch.setattr(program, "SIGNATURE", types.int64(types.int64))
+    signature = types.int64(types.int64)
 
     def compiled():
-        assert program._compile()(4) == 5
+        made = program.compile_loop(add_one, signature, "simulation loop", loop)
+        assert made(4) == 5
         return capsys.readouterr().err
 
     return compiled

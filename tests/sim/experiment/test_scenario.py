@@ -46,6 +46,12 @@ OTHER = {  # a value of each field that is not its default, as users type it
     "graph_sizes": "8/16",
     "draft_switch_ms": "2",
     "draft_lag": "1",
+    "servers": "3",
+    "server_profiles": "reference+llama-7b-h200",
+    "router": "jiq",
+    "dispatch": "central",
+    "signal_age_ms": "100",
+    "guardrails": "2",
     "ttft_limit": "2.5",
     "tpot_limit": "0.3",
 }
@@ -53,6 +59,11 @@ NEEDED = {
     "think": {"clients": 4},
     "token_budget": {"prefill": "chunked"},
     "prefix_cache": {"memory": "paged:blocks=90", "evict": "recompute"},
+    "server_profiles": {"servers": 2},
+    "router": {"servers": 2},
+    "dispatch": {"servers": 2},
+    "signal_age_ms": {"servers": 2},
+    "guardrails": {"servers": 2},
 }  # other fields that the field requires
 
 
