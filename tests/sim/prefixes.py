@@ -10,7 +10,7 @@ from lapsd.sim.engine.prefill import PREFILLS
 from lapsd.traces import Prefixes, Trace, Workload, price
 from tests.builders import workloads
 from tests.capacities import capacities
-from tests.sim.drafting import draft_policies, positioned
+from tests.sim.drafting import DRAFTS, positioned
 from tests.sim.equivalence import policies
 
 
@@ -63,7 +63,7 @@ def prefix_cases(draw: st.DrawFn, prefills=tuple(PREFILLS)):
 def prefix_draft_cases(draw: st.DrawFn):
     """The same with a draft policy."""
     work, block = draw(prefixed(draw(positioned())))
-    drafts = draw(draft_policies())
+    drafts = draw(DRAFTS[draw(st.sampled_from(tuple(DRAFTS)))])
     policy = replace(draw(policies().filter(lambda p: not p.clairvoyant)), drafts=drafts)
     capacity = draw(capacities(work, ("paged",), longest_draft=drafts.most))
     return work, policy, with_cache(capacity, block)
