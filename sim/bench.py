@@ -26,6 +26,7 @@ from lapsd.traces import Profile, Trace, load_profile, load_trace
 TIMEOUTS = 100_000
 REPEATS, TOGETHER = 5, 5
 POLICY = LapsSD()
+SERVERS = 64
 
 
 class Figure(NamedTuple):
@@ -96,6 +97,18 @@ FIGURES = (
         "iterations per second at b = 64 under a draft policy over those with recorded lengths",
         0.5,
         False,
+    ),
+    Figure(
+        "servers_cost",
+        "cost per request with 64 servers of 64 slots and 10^5 requests over that of one server",
+        3,
+        True,
+    ),
+    Figure(
+        "servers_memory_bytes",
+        "peak memory of a process in which 64 servers serve 10^6 requests, bytes",
+        2e9,
+        True,
     ),
     Figure("user_policy", "speed of a user's policy over that of the same bundled one", 0.5, False),
     Figure(
@@ -180,6 +193,12 @@ def in_tight_memory(**memory: Any) -> PreparedScenario:
     return ready(trace, profile, 1_000, **scenario)
 
 
+def on_servers(servers: int, requests: int) -> PreparedScenario:
+    """Return a scenario on servers of 64 slots, with the KV memory of an H200 each."""
+    trace, profile = load_trace("reference"), load_profile("llama-7b-h200")
+    return ready(trace, profile, requests, servers=servers, batch=64)
+
+
 def paper_run(prepared: PreparedScenario, seeds: int) -> float:
     """Return the time of a run with its metrics, in bare timeouts.
 
@@ -257,12 +276,16 @@ def bench(
     drafting, recorded = (
         iterations_over_timeouts(full, FCFS(drafts=drafts)) for drafts in (Goodput(), None)
     )
+    progress("64 servers")
+    one = timeouts_per_request(on_servers(1, 10_000), FCFS())
+    many = timeouts_per_request(on_servers(SERVERS, 100_000 // scale), FCFS(), repeats=1)
+    servers_memory = _in_another_process(_memory_of_servers, 1_000_000 // scale)
     progress("a user's policy")
     bundled, own = (timeouts_per_request(typical, p) for p in (LPSRPT(), ShortestRemaining()))
     progress("the paper's runs")
     paper = paper_run(ready(trace, profile, 30), 20 if quick else 60)
     progress("a million requests")
-    growth, memory = _in_another_process(trace, profile, 1_000_000 // scale)
+    growth, memory = _in_another_process(_serve_many, trace, profile, 1_000_000 // scale)
     progress("start-up")
     return {
         "timeouts_per_request": cost,
@@ -274,6 +297,8 @@ def bench(
         "batch16_irregular": irregular,
         **tight,
         "draft_policy": drafting / recorded,
+        "servers_cost": many / one,
+        "servers_memory_bytes": servers_memory,
         "user_policy": bundled / own,
         "paper_run_ms": paper / 2e6 * 1e3,
         "paper_run_in_timeouts": paper,
@@ -281,21 +306,28 @@ def bench(
     }
 
 
-def _in_another_process(trace: Trace, profile: Profile, requests: int) -> tuple[float, int]:
-    """Serve the requests in a new process; return (cost per request over the cost with 10^4
-    requests, peak memory in bytes).
-    """
+def _in_another_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return the result of a function that runs in a new process."""
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_serve_many, trace, profile, requests).result()
+        return pool.submit(function, *arguments).result()
 
 
 def _serve_many(trace: Trace, profile: Profile, requests: int) -> tuple[float, int]:
+    """Serve requests; return the cost of one over the cost with 10^4 requests, and the peak memory
+    in bytes.
+    """
     few = timeouts_per_request(ready(trace, profile, 10_000))
     many = timeouts_per_request(ready(trace, profile, requests), repeats=1)
     return many / few, peak_memory_bytes()
+
+
+def _memory_of_servers(requests: int) -> int:
+    """Serve requests on 64 servers; return the peak memory in bytes."""
+    run(on_servers(SERVERS, requests), FCFS(), 0)
+    return peak_memory_bytes()
 
 
 def peak_memory_bytes() -> int:

@@ -46,6 +46,8 @@ def test_the_benchmark_prints_every_figure_as_json():
         "batch16_irregular",
         *(f"memory_{name}" for name in MEMORIES),
         "draft_policy",
+        "servers_cost",
+        "servers_memory_bytes",
         "user_policy",
         "paper_run_ms",
         "paper_run_in_timeouts",
