@@ -1,13 +1,16 @@
-"""The command `lapsd capacity`: the highest arrival rate at which a constraint holds."""
+"""The command `lapsd capacity`: the highest arrival rate at which a constraint holds, or the fewest
+servers with which it does.
+"""
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
+from lapsd.cli.literal import refuse_ignored
 from lapsd.cli.options import AsJson, DraftPolicies, crossed, verb
 from lapsd.cli.scenario_options import with_scenario
 from lapsd.cli.tables.cells import table_of
@@ -19,10 +22,11 @@ from lapsd.sim.experiment.numbers import number
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS
 from lapsd.sim.experiment.statistics import Interval
+from lapsd.sim.sweeps.fewest_servers import fewest_by_seed, with_servers
 from lapsd.sim.sweeps.highest_rate import TOLERANCE, Constraint, capacity
 
 app = verb()
-ARRIVAL_FIELDS = ("load", "rate", "all_at_once", "clients", "think")
+ARRIVAL_FIELDS = ("load", "all_at_once", "clients", "think")
 SETTINGS = tuple(name for name in SCENARIO_FIELDS if name not in ARRIVAL_FIELDS)
 
 
@@ -41,7 +45,14 @@ def show_capacity(
     tolerance: Annotated[float, typer.Option(help="Relative accuracy of the rate.")] = TOLERANCE,
     as_json: AsJson = False,
 ) -> None:
-    """Find the highest arrival rate at which a constraint holds, by bisection for each seed."""
+    """Find the highest arrival rate at which a constraint holds; with --rate, the fewest servers
+    with which it holds at that rate. By bisection for each seed.
+    """
+    if scenario.get("rate") is not None:
+        refuse_ignored("with --rate", "servers", "tolerance")
+        asked = {**scenario, "servers": len((scenario.get("server_profiles") or "").split("+"))}
+        _show_fewest(asked, constraint, crossed(policy or ["fcfs"], draft_policy), seeds, as_json)
+        return
     wanted, prepared = Constraint.parse(constraint), PreparedScenario.of(**scenario)
     policies = [parse_policy(spec) for spec in crossed(policy or ["fcfs"], draft_policy)]
     refuse_without_effect([prepared], policies)
@@ -80,6 +91,55 @@ def show_capacity(
         escape(
             f"{wanted}, {seeds} seeds; {prepared.scenario.requests} requests; "
             f"{prepared.trace.provenance.source or 'a trace'}; a dash means no limit"
+        ),
+        style="dim",
+    )
+    if unreliable:
+        stdout.print(escape(FEW), style="dim")
+
+
+def _show_fewest(
+    scenario: Mapping[str, Any], constraint: str, specs: Sequence[str], seeds: int, as_json: bool
+) -> None:
+    """Find the fewest servers under each policy."""
+    wanted, prepared = Constraint.parse(constraint), PreparedScenario.of(**scenario)
+    policies = [parse_policy(spec) for spec in specs]
+    refuse_without_effect([with_servers(prepared, prepared.scenario.servers + 1)], policies)
+    found: dict[str, list[float]] = {}
+    with watch(quiet=as_json) as shown:
+
+        def count_seed() -> None:
+            shown("bisecting", sum(map(len, found.values())), seeds * len(policies))
+
+        for one in policies:
+            found[spec_of(one)] = fewest_by_seed(prepared, one, wanted, seeds, progress=count_seed)
+    counted = prepared.scenario.requests - prepared.scenario.warmup
+    unreliable = wanted.metric.is_unreliable(counted)
+    if as_json:
+        records = [
+            {
+                "policy": spec,
+                "rate_per_s": prepared.scenario.rate,
+                "servers": [None if math.isinf(n) else int(n) for n in by_seed],
+                "unreliable": unreliable,
+            }
+            for spec, by_seed in found.items()
+        ]
+        print(json.dumps(records, indent=2, allow_nan=False))
+        return
+    mark = "*" * unreliable
+    table = table_of("policy", f"servers, mean{mark}", "fewest\nseed", "most\nseed")
+    for spec, by_seed in found.items():
+        mean = sum(by_seed) / len(by_seed)
+        table.add_row(escape(spec), *map(number, (mean, min(by_seed), max(by_seed))))
+    stdout = console()
+    stdout.print(table, "")
+    stdout.print(
+        escape(
+            f"{wanted} at {prepared.scenario.rate:g} arrivals/s, {seeds} seeds;"
+            f" {prepared.scenario.requests} requests; router {prepared.scenario.router};"
+            f" {prepared.trace.provenance.source or 'a trace'}; a dash means that no number of"
+            " servers is enough"
         ),
         style="dim",
     )

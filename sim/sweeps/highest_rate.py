@@ -125,14 +125,9 @@ def capacity(
         If the number of seeds or the tolerance is out of range, or requests do not arrive at a
         rate.
     """
-    if not 1 <= seeds <= MOST_SEEDS:
-        raise ValueError(f"seeds={seeds}: must be at least 1 and at most {MOST_SEEDS}")
+    check_search(prepared, seeds)
     if not 1e-4 <= tolerance <= 1:
         raise ValueError(f"tolerance={tolerance:g}: must be between 0.0001 and 1")
-    if prepared.scenario.all_at_once or prepared.scenario.clients is not None:
-        raise ValueError(
-            "capacity: requests must arrive at a rate, not all at once or in a closed loop"
-        )
     rates = []
     for seed in range(seeds):
         rates.append(highest_rate(prepared, policy, constraint, seed, tolerance))
@@ -142,3 +137,19 @@ def capacity(
         if np.isfinite(rates).all()
         else Interval(float("inf"), *[float("nan")] * 2)
     ), rates
+
+
+def check_search(prepared: PreparedScenario, seeds: int) -> None:
+    """Check what a search for a capacity needs.
+
+    Raises
+    ------
+    ValueError
+        If the number of seeds is out of range, or requests do not arrive at a rate.
+    """
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise ValueError(f"seeds={seeds}: must be at least 1 and at most {MOST_SEEDS}")
+    if prepared.scenario.all_at_once or prepared.scenario.clients is not None:
+        raise ValueError(
+            "capacity: requests must arrive at a rate, not all at once or in a closed loop"
+        )

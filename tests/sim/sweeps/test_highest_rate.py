@@ -5,7 +5,9 @@ import json
 import pytest
 
 from lapsd import PreparedScenario
+from lapsd.cli import app
 from lapsd.policies import FCFS, parse_policy
+from lapsd.sim.sweeps.fewest_servers import fewest_by_seed, fewest_servers, with_servers
 from lapsd.sim.sweeps.highest_rate import Constraint, at_rate, capacity, highest_rate
 from lapsd.traces import Profile, ordinary_decoding
 
@@ -99,3 +101,43 @@ def test_the_command_prints_one_row_per_policy(lapsd):
     assert code == 0
     assert "mean_latency_s <= 0.3 s, 2 seeds" in out
     assert lapsd("capacity", "--constraint", "x")[0] == 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_constraint_holds_with_the_fewest_servers_and_not_with_one_fewer(seed):
+    prepared = PreparedScenario.of(TRACE, PROFILE, requests=200, rate=300, router="round-robin")
+    constraint = Constraint.parse("mean_latency_s<=0.045")
+    servers = fewest_servers(prepared, FCFS(), constraint, seed)
+    assert 9 < servers < 40
+    assert constraint.holds(with_servers(prepared, int(servers)), FCFS(), seed)
+    assert not constraint.holds(with_servers(prepared, int(servers) - 1), FCFS(), seed)
+
+
+def test_a_better_router_needs_fewer_servers_and_no_number_may_be_enough():
+    constraint = Constraint.parse("mean_latency_s<=0.04")
+    needed = [
+        fewest_by_seed(
+            PreparedScenario.of(TRACE, PROFILE, requests=200, rate=300, router=router),
+            FCFS(),
+            constraint,
+            3,
+        )
+        for router in ("jsq", "random")
+    ]
+    assert max(needed[0]) < min(needed[1])
+    prepared = PreparedScenario.of(TRACE, PROFILE, requests=20, rate=300)
+    assert fewest_by_seed(prepared, FCFS(), Constraint.parse("mean_latency_s<=0.01"), 1) == [
+        float("inf")
+    ]
+
+
+def test_the_fewest_servers_are_printed_and_what_they_ignore_is_refused(capsys):
+    asked = ["capacity", "--rate", "40", "--constraint", "mean_latency_s<=0.5", "--seeds", "2"]
+    app([*asked, "--json"], standalone_mode=False)
+    [record] = json.loads(capsys.readouterr().out)
+    assert record["policy"] == "fcfs"
+    assert all(servers >= 1 for servers in record["servers"])
+    app(asked, standalone_mode=False)
+    assert "servers, mean" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="--servers"):
+        app([*asked, "--servers", "3"], standalone_mode=False)
