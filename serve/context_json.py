@@ -17,7 +17,8 @@ PREFILL_TERMS: Mapping[str, type[PromptCost]] = {
 
 
 def context_to_json(context: PolicyContext) -> dict[str, Any]:
-    """Return a JSON object with all fields of a context.
+    """Return a JSON object with all fields of a context but those for routers, as one engine has
+    none.
 
     Raises
     ------
@@ -27,7 +28,7 @@ def context_to_json(context: PolicyContext) -> dict[str, Any]:
     plain = {
         f.name: getattr(context, f.name)
         for f in fields(context)
-        if f.name not in ("history", "time", "drafts")
+        if f.name not in ("history", "time", "drafts", "routing")
     }
     return {
         name: value if isinstance(value, int) else list(value) for name, value in plain.items()

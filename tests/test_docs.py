@@ -144,6 +144,16 @@ def folder(tmp_path, monkeypatch):
     times = [f"2023-11-16 18:15:{s:02}.0,{10 + s},{20 + 5 * s}" for s in range(50)]
     csv = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(times)
     (tmp_path / "AzureLLMInferenceTrace_conv.csv").write_text(csv, encoding="utf-8")
+    chats = [
+        {
+            "timestamp": 3_000 * k,
+            "input_length": 600 + 512 * (k % 3),
+            "output_length": 5 + k,
+            "hash_ids": [*range(1 + k % 3), 100 + k],
+        }
+        for k in range(40)
+    ]
+    (tmp_path / "mooncake_trace.jsonl").write_text("\n".join(map(json.dumps, chats)))
     answers = [
         {
             "instruction": f"Tell {'all' * (i % 2)} of {'abc'[i % 3]} and {i}",
