@@ -78,7 +78,7 @@ class Comparison:
     ----------
     requests : DataFrame
         One row per seed, policy and request: `REQUEST_COLUMNS`, `size_ns` (the request's work),
-        `output_tokens` and `dataset`.
+        `output_tokens` and `dataset`; of several servers, `server`, the number of the request's.
     runs : DataFrame
         One row per policy and seed, with every metric that is not a ratio.
     table : DataFrame
@@ -422,5 +422,7 @@ def _request_rows(of_seeds: Sequence[Runs], specs: list[str]) -> pd.DataFrame:
         for column in REQUEST_COLUMNS
         if column not in of_workload
     }
+    if runs[0][2].server is not None:
+        of_workload["server"] = np.concatenate([one.server for _, _, one in runs])
     rest = [column for column in of_workload if column not in REQUEST_COLUMNS]
     return pd.DataFrame(of_workload | of_runs)[[*REQUEST_COLUMNS, *rest]]

@@ -181,7 +181,7 @@ METRICS: tuple[Metric, ...] = (
         MEAN,
         lambda r: [1 - run.idle_ns / (run.end_ns * run.servers) for run in r.runs],
     ),
-    Metric("imbalance", "", MEAN, lambda r: [_imbalance(run) for run in r.runs]),
+    Metric("imbalance", "", MEAN, lambda r: [_imbalance(run) for run in r.runs], "imba-\nlance"),
     Metric("rounds", "", MEAN, lambda r: [run.rounds for run in r.runs], whole=True),
     Metric("drafted_tokens", "", MEAN, lambda r: r.drafted.sum(axis=1), whole=True),
     Metric("accepted_tokens", "", MEAN, lambda r: r.accepted.sum(axis=1), whole=True),
@@ -203,8 +203,11 @@ METRICS: tuple[Metric, ...] = (
 
 
 def comparison_metrics(scenario: Scenario) -> list[Metric]:
-    """Return the metrics in the table of a comparison; cache hits only where there is a cache."""
-    hidden = () if scenario.prefix_cache else ("prefix_hit_rate",)
+    """Return the metrics in the table of a comparison; cache hits only where there is a cache, and
+    imbalance only of several servers.
+    """
+    shown = {"prefix_hit_rate": scenario.prefix_cache, "imbalance": scenario.servers > 1}
+    hidden = [name for name, is_shown in shown.items() if not is_shown]
     return [metric for metric in METRICS if metric.heading and metric.name not in hidden]
 
 

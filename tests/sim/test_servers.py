@@ -107,6 +107,8 @@ def test_a_load_is_that_of_each_server(engine):
     one = compare(policies=[FCFS()], requests=50, seeds=1, engine=engine).requests
     four = compare(policies=[FCFS()], requests=50, seeds=1, servers=4, engine=engine).requests
     assert np.allclose(one["arrival_ns"], 4 * four["arrival_ns"], rtol=1e-6)
+    assert "server" not in one
+    assert set(four["server"]) == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
