@@ -48,6 +48,21 @@ def points(after: pd.DataFrame, before: pd.DataFrame, policy: str, baseline: str
     return Interval(difference, difference + around.low, difference + around.high)
 
 
+def product(latency: Any, both: Any, base: Any, one: Any, other: Any) -> Interval:
+    """Return how far both · base is above one · other, in percent: 0 if what two decisions gain
+    multiplies.
+
+    The interval is by the delta method on logarithms, paired by seed.
+    """
+    signs = ((both, 1), (base, 1), (one, -1), (other, -1))
+    means = {key: float(latency[key].mean()) for key, _ in signs}
+    log = sum(sign * np.log(means[key]) for key, sign in signs)
+    noise = sum(sign * latency[key] / means[key] for key, sign in signs)
+    around = mean_interval(noise - noise.mean())
+    value, low, high = (100 * (np.exp(log + x) - 1) for x in (0.0, around.low, around.high))
+    return Interval(float(value), float(low), float(high))
+
+
 def reverse(change: Interval) -> Interval:
     """Return b / a − 1 for a difference of a / b − 1, both in percent."""
     value, low, high = (100 * (100 / (100 + x) - 1) for x in change)

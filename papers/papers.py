@@ -5,8 +5,11 @@ from lapsd.papers.beyond.paper import BEYOND
 from lapsd.papers.draft_length.paper import DRAFT_LENGTH
 from lapsd.papers.laps_sd.paper import LAPS_SD
 from lapsd.papers.question import Paper
+from lapsd.papers.routing.paper import ROUTING
 
-PAPERS: dict[str, Paper] = {paper.name: paper for paper in (LAPS_SD, ALISE, BEYOND, DRAFT_LENGTH)}
+PAPERS: dict[str, Paper] = {
+    paper.name: paper for paper in (LAPS_SD, ALISE, BEYOND, DRAFT_LENGTH, ROUTING)
+}
 
 
 def paper_of(name: str) -> Paper:

@@ -24,6 +24,8 @@ from lapsd.papers.draft_length import published
 from lapsd.papers.draft_length.paper import DRAFT_LENGTH
 from lapsd.papers.laps_sd.paper import LAPS_SD
 from lapsd.papers.papers import PAPERS
+from lapsd.papers.routing import elsewhere, fixed, lengths
+from lapsd.papers.routing.paper import ROUTING
 from lapsd.sim.experiment.metrics import METRICS
 from lapsd.sim.experiment.scenario import SCENARIO_FIELDS
 from lapsd.sim.sweeps import Sweep, sweep
@@ -175,6 +177,12 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(published, "CONCURRENCY", (1, 4))
     last = replace(DRAFT_LENGTH, quick=two, full=two, questions=(published.BY_CONCURRENCY,))
     monkeypatch.setitem(PAPERS, "draft-length", last)
+    for module, name, few in ((elsewhere, "SERVERS", 2), (fixed, "EACH", 8), (fixed, "WARMUP", 2)):
+        monkeypatch.setattr(module, name, few)
+    monkeypatch.setattr(lengths, "REQUESTS", 60)
+    high = replace(two, loads=(0.9,))
+    last = replace(ROUTING, quick=high, full=high, questions=ROUTING.questions[-1:])
+    monkeypatch.setitem(PAPERS, "routing", last)
 
 
 @pytest.fixture

@@ -28,7 +28,8 @@ def reproduce(
         Path, typer.Option(help="The folder for figures, claims.md, report.html and all runs.")
     ],
     paper: Annotated[
-        str, typer.Argument(help="laps-sd, alise, beyond (kernel-gittins), or draft-length.")
+        str,
+        typer.Argument(help="laps-sd, alise, beyond (kernel-gittins), draft-length, or routing."),
     ] = "laps-sd",
     quick: Annotated[
         bool, typer.Option("--quick", help="Few seeds and coarse maps, for a first look.")

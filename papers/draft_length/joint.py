@@ -1,11 +1,8 @@
 """Order and length together: what does each decision buy alone, and both?"""
 
-from typing import Any
-
-import numpy as np
 import pandas as pd
 
-from lapsd.papers.differences import columns, interval_of, percent
+from lapsd.papers.differences import columns, interval_of, percent, product
 from lapsd.papers.draft_length.fixed import (
     CONFIDENT,
     FIXED,
@@ -22,7 +19,6 @@ from lapsd.papers.laps_sd.fixed import PREDICTOR
 from lapsd.papers.question import Evidence, Question, Tables
 from lapsd.papers.report import HOLDS, NOT, PART, Claim, Figure, Table
 from lapsd.papers.words import change, signed
-from lapsd.sim.experiment.statistics import Interval, mean_interval
 from lapsd.sim.figures.panels import plot_panels
 from lapsd.sim.figures.style import NAMES
 from lapsd.sim.sweeps.grid import Sweep
@@ -115,21 +111,6 @@ def over_lp_srpt(evidence: Evidence) -> pd.DataFrame:
                 rows.append((batch, load, drafts, value, low, high))
     names = ["batch", "load", "drafts", "percent", "low", "high"]
     return pd.DataFrame(rows, columns=names)
-
-
-def product(latency: Any, both: Any, base: Any, order: Any, length: Any) -> Interval:
-    """Return how far both · base is above order · length, in percent: 0 if what an order and a
-    length gain multiplies.
-
-    The interval is by the delta method on logarithms, paired by seed.
-    """
-    signs = ((both, 1), (base, 1), (order, -1), (length, -1))
-    means = {key: float(latency[key].mean()) for key, _ in signs}
-    log = sum(sign * np.log(means[key]) for key, sign in signs)
-    noise = sum(sign * latency[key] / means[key] for key, sign in signs)
-    around = mean_interval(noise - noise.mean())
-    value, low, high = (100 * (np.exp(log + x) - 1) for x in (0.0, around.low, around.high))
-    return Interval(float(value), float(low), float(high))
 
 
 def say(evidence: Evidence, tables: Tables) -> Claim:

@@ -1,0 +1,128 @@
+"""Routing: its questions, the introduction of the report, and the fixed settings."""
+
+from lapsd.papers.inputs import Inputs, Size
+from lapsd.papers.laps_sd.fixed import POLICIES, PREDICTOR
+from lapsd.papers.question import Paper
+from lapsd.papers.report import Table
+from lapsd.papers.routing import (
+    central,
+    decisions,
+    drafting,
+    elsewhere,
+    guards,
+    stale,
+    substitutes,
+    work,
+)
+from lapsd.papers.routing.fixed import EACH, SAME, WARMUP, counts
+from lapsd.papers.routing.lengths import DRAFTED, REQUESTS
+
+QUESTIONS = (
+    decisions.QUESTION,
+    substitutes.QUESTION,
+    drafting.QUESTION,
+    work.QUESTION,
+    stale.QUESTION,
+    central.QUESTION,
+    guards.QUESTION,
+    elsewhere.QUESTION,
+)
+FULL = Size(
+    "full",
+    claims=24,
+    queues=12,
+    others=6,
+    stability=0,
+    map=0,
+    spreads=(),
+    errors=(),
+    loads=(0.5, 0.7, 0.8, 0.9, 0.95),
+    stretches=(),
+    generated=0,
+)
+QUICK = Size(
+    "quick",
+    claims=6,
+    queues=4,
+    others=3,
+    stability=0,
+    map=0,
+    spreads=(),
+    errors=(),
+    loads=(0.5, 0.9),
+    stretches=(),
+    generated=0,
+)
+
+
+def intro(inputs: Inputs, size: Size) -> list[str]:
+    """Return what the report asks, and how it compares."""
+    text = [
+        (
+            "A service of several servers takes three decisions: the router chooses the server of a"
+            " request when it arrives, the order chooses the requests that run in each server, and"
+            " the draft policy chooses how many tokens are drafted for them. This report asks which"
+            f" decision matters when, with the costs of {inputs.machine}, prompt and output lengths"
+            f" of Azure's conversations, and recorded acceptances ({inputs.recording})."
+        ),
+        (
+            "A difference is a ratio of mean latencies minus 1, paired over seeds, with a 95 %"
+            " interval by the delta method. It is statistically significant if the interval"
+            f" excludes 0. Two sides are equivalent only if the interval lies within ± {SAME:g} %."
+            " The rules for verdicts are part of the program and were fixed before the runs. The"
+            " intervals are of single comparisons: of forty equal policies one would be"
+            " significantly slower by chance."
+        ),
+    ]
+    if size.name == "quick":
+        text.append(
+            "This is the quick version, with few seeds, two loads and therefore wide intervals."
+            " Use the full version for results to quote."
+        )
+    return text
+
+
+def settings(inputs: Inputs, size: Size) -> Table:
+    """Return everything that was fixed before the runs."""
+    rows = {
+        "lengths": f"{REQUESTS:,} requests drawn from the bundled Azure conversations",
+        "acceptances": (
+            f"{inputs.recording}, of recorded requests of similar output length, by position;"
+            " they repeat where the output is longer"
+        ),
+        "costs": f"{inputs.kind_of_costs} ({inputs.profile.weights} weights), {inputs.machine}",
+        "load": (
+            "of each server: arriving work over what it can do with full batches at"
+            f" {DRAFTED} draft tokens; Poisson arrivals"
+        ),
+        "requests": (
+            f"{EACH} per server, the first {WARMUP} per server left out; each run starts empty and"
+            " is drained"
+        ),
+        "memory": "the profile's KV capacity in batches, shared by all requests of a server",
+        "predicted lengths": f"{PREDICTOR}, where an order or a router uses them",
+        "drafts": f"{DRAFTED} tokens where no draft policy decides",
+        "orders": POLICIES,
+        "routers": (
+            "random; round-robin; jsq: fewest active requests; least-work: least predicted"
+            " remaining time; least-work-oracle: least true remaining time; sita: intervals of"
+            " predicted sizes; weighted: queue length and free KV memory"
+        ),
+        "seeds": counts(size),
+        "prefix caches": "not tested",
+        "size": size.name,
+    }
+    return Table(["setting", "value"], [[name, text] for name, text in rows.items()])
+
+
+ROUTING = Paper(
+    "routing",
+    "Order, router and draft policy on several servers",
+    intro,
+    settings,
+    QUESTIONS,
+    FULL,
+    QUICK,
+    trace="reference-confidence",
+    profile="llama-7b-h200",
+)
