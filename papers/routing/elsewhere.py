@@ -68,7 +68,7 @@ def say(evidence: Evidence, tables: Tables) -> Section:
         f"The first question again with {SERVERS} servers: with the lengths of the recorded trace,"
         f" and with Gamma gaps between arrivals with a coefficient of variation of {CV:g}. Recorded"
         " arrivals of Azure and Mooncake are not part of the package and are not tested here;"
-        " lapsd compare --arrivals takes them. Prefix caches are not tested."
+        " lapsd compare --arrivals takes them."
     ]
     for change, some in rows.groupby("change", sort=False):
         parts = [f"{name} in {count}" for name, count in leaders(some).items()]

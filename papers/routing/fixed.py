@@ -102,9 +102,14 @@ def cells(evidence: Evidence, name: str) -> Iterator[tuple[Cell, pd.DataFrame]]:
                 yield Cell(batch, servers, float(load)), some
 
 
-def latencies(records: pd.DataFrame, pairs: Sequence[tuple[str, str]], *more: str) -> pd.DataFrame:
-    """Return mean latency in seconds: one row per seed, and one column (router, order, draft
-    policy, values of `more`) per combination.
+def latencies(
+    records: pd.DataFrame,
+    pairs: Sequence[tuple[str, str]],
+    *more: str,
+    values: str = "mean_latency_s",
+) -> pd.DataFrame:
+    """Return mean latency in seconds, or another column: one row per seed, and one column (router,
+    order, draft policy, values of `more`) per combination.
     """
     names = {spec_of(parse_policy(spec(*pair))): pair for pair in pairs}
     keys = [
@@ -112,8 +117,7 @@ def latencies(records: pd.DataFrame, pairs: Sequence[tuple[str, str]], *more: st
         for router, policy, *rest in records[["router", "policy", *more]].itertuples(index=False)
     ]
     wide = records.assign(key=pd.Series(keys, index=records.index))
-    table = wide.pivot(index="seed", columns="key", values="mean_latency_s")
-    return table
+    return wide.pivot(index="seed", columns="key", values=values)
 
 
 def counts(size: Size) -> str:

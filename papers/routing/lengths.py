@@ -17,12 +17,16 @@ DRAFTED = 4  # draft tokens per round where no draft policy decides
 SEED = 30
 
 
-def with_azure_lengths(recorded: Trace) -> Trace:
+def with_azure_lengths(recorded: Trace, requests: int | None = None) -> Trace:
     """Return requests with Azure's prompt and output lengths and acceptances by output position.
 
     For each request, a recorded request is drawn from the `NEIGHBOURS` requests with the nearest
     log output length. Its acceptances by position are used from the first position on, and repeat
     if the output is longer. Rounds draft `DRAFTED` tokens.
+
+    Parameters
+    ----------
+    requests : number of requests, drawn without replacement; None: `REQUESTS`.
 
     Raises
     ------
@@ -38,7 +42,7 @@ def with_azure_lengths(recorded: Trace) -> Trace:
         )
     rng = np.random.default_rng(SEED)
     azure = load_trace(SOURCE)
-    azure = azure.take(np.sort(rng.permutation(len(azure))[:REQUESTS]))
+    azure = azure.take(np.sort(rng.permutation(len(azure))[: requests or REQUESTS]))
     by_length = np.argsort(recorded.output_tokens, kind="stable")
     near = min(NEIGHBOURS, len(recorded))
     place = np.searchsorted(recorded.output_tokens[by_length], azure.output_tokens) - near // 2

@@ -10,6 +10,7 @@ from lapsd.papers.routing import (
     drafting,
     elsewhere,
     guards,
+    prefixes,
     stale,
     substitutes,
     work,
@@ -25,6 +26,7 @@ QUESTIONS = (
     stale.QUESTION,
     central.QUESTION,
     guards.QUESTION,
+    prefixes.QUESTION,
     elsewhere.QUESTION,
 )
 FULL = Size(
@@ -109,7 +111,7 @@ def settings(inputs: Inputs, size: Size) -> Table:
             " predicted sizes; weighted: queue length and free KV memory"
         ),
         "seeds": counts(size),
-        "prefix caches": "not tested",
+        "prefix caches": "none, but for the question on them",
         "size": size.name,
     }
     return Table(["setting", "value"], [[name, text] for name, text in rows.items()])

@@ -18,6 +18,7 @@ from lapsd.papers.routing import (
     fixed,
     guards,
     lengths,
+    prefixes,
     stale,
     substitutes,
     work,
@@ -254,6 +255,43 @@ def test_guardrails_must_help_random_routing_and_spare_jsq(random, jsq, verdict)
     assert claim.verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("aware", "weighted", "verdict"),
+    [((-5, -5), -5, HOLDS), ((-5, 0.5), -5, PART), ((0.5, 0.5), 0.5, NOT), ((5, 5), 5, NOT)],
+)
+def test_routers_that_look_for_prefixes_must_be_faster_where_there_are_caches(
+    aware, weighted, verdict
+):
+    rows = [
+        {
+            "caches": caches,
+            "load": load,
+            "order": order,
+            "seeds": 8,
+            **{k: v for router in prefixes.ROUTERS for k, v in around(router, -9).items()},
+            **{f"{router} hits": 0.5 for router in (fixed.JSQ, *prefixes.ROUTERS)},
+            **(
+                around(prefixes.CACHE_AWARE, aware[load > 0.5]) | around("weighted", weighted)
+                if caches == "cached"
+                else {}
+            ),
+        }
+        for caches in prefixes.CACHES
+        for load in (0.5, 0.9)
+        for order in prefixes.ORDERS
+    ]
+    claim = prefixes.QUESTION.say(EVIDENCE, {"prefixes": pd.DataFrame(rows)})
+    assert claim.verdict == verdict
+
+
+def test_sessions_repeat_prompts_only_within_a_session_and_its_system_prompt():
+    made = prefixes.sessions(load_trace("reference-confidence"))
+    assert len(made) == prefixes.REQUESTS
+    assert 0.5 < made.provenance.notes["sessions"]["reusable_share"] < 0.9
+    with pytest.raises(FormatError, match="must hold draft_prob"):
+        prefixes.sessions(load_trace("reference"))
+
+
 def test_azure_lengths_get_recorded_acceptances_that_repeat():
     recorded, azure = load_trace("reference-confidence"), load_trace(lengths.SOURCE)
     made = lengths.with_azure_lengths(recorded)
@@ -286,6 +324,8 @@ def test_the_whole_report_is_made_at_a_tiny_size(tmp_path, monkeypatch):
     monkeypatch.setattr(fixed, "EACH", 8)
     monkeypatch.setattr(fixed, "WARMUP", 2)
     monkeypatch.setattr(lengths, "REQUESTS", 60)
+    monkeypatch.setattr(prefixes, "REQUESTS", 60)
+    monkeypatch.setattr(prefixes, "SERVERS", 2)
     out = tmp_path / "routing"
     assert reproduce(out, paper=replace(ROUTING, full=TINY), workers=1) == []
     text = (out / "claims.md").read_text(encoding="utf-8")
