@@ -22,6 +22,7 @@ from lapsd.papers.routing.fixed import (
     derives,
     high_loads,
     latencies,
+    later_servers,
     sweeps,
 )
 from lapsd.papers.words import signed
@@ -37,7 +38,15 @@ CENTRAL = "one queue"
 
 def needs(inputs: Inputs, size: Size) -> Mapping[str, Sweep]:
     """Return sweeps of one queue, and the matrix, for each batch size and number of servers."""
-    one = sweeps("central", inputs, size, PAIRS, dispatch="central", load=high_loads(size))
+    one = sweeps(
+        "central",
+        inputs,
+        size,
+        PAIRS,
+        later_servers(size),
+        dispatch="central",
+        load=high_loads(size),
+    )
     return {**matrix.needs(inputs, size), **one}
 
 

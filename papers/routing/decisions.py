@@ -121,7 +121,7 @@ def _leaders_by_batch(rows: pd.DataFrame) -> str:
 def _ranges(rows: pd.DataFrame, decision: str) -> str:
     """Return the range of a decision's gain alone, and of the loss without it, in a sentence."""
     name, left = f"{decision} alone", f"without {decision}"
-    own = rows.loc[rows[name].idxmin()]
+    own = min(rows.to_dict("records"), key=lambda row: row[name])
     return (
         f"The {decision} alone: {signed(rows[name].min())} to {signed(rows[name].max())} %,"
         f" significantly faster than the start in {int((rows[f'{name}_high'] < 0).sum())} of"

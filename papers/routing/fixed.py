@@ -32,6 +32,9 @@ GAINS = -1.0  # percent: a decision that gains less does not count as a gain
 HIGH_LOAD = 0.9  # the questions after the first three are asked at this load and above
 
 
+NO_RECORDS = pd.DataFrame({"load": []})
+
+
 class Cell(NamedTuple):
     """A number of servers with their batch size and load."""
 
@@ -59,6 +62,11 @@ def high_loads(size: Size) -> list[float]:
     return [load for load in size.loads if load >= HIGH_LOAD]
 
 
+def later_servers(size: Size) -> Sequence[int]:
+    """Return the numbers of servers of the questions after the first three."""
+    return SERVERS[:2] if size.name == "quick" else SERVERS
+
+
 def routed_sweep(
     pairs: Sequence[tuple[str, str]], batch: int, servers: int, count: int, **settings: Any
 ) -> Sweep:
@@ -79,13 +87,18 @@ def spec(order: str, drafts: str) -> str:
 
 
 def sweeps(
-    name: str, inputs: Inputs, size: Size, pairs: Sequence[tuple[str, str]], **settings: Any
+    name: str,
+    inputs: Inputs,
+    size: Size,
+    pairs: Sequence[tuple[str, str]],
+    servers: Sequence[int],
+    **settings: Any,
 ) -> Mapping[str, Sweep]:
     """Return a sweep for each batch size and number of servers."""
     return {
         f"{name}-{b}-{n}": routed_sweep(pairs, b, n, seeds(size, n), **settings)
         for b in batches(inputs)
-        for n in SERVERS
+        for n in servers
     }
 
 
@@ -98,8 +111,9 @@ def cells(evidence: Evidence, name: str) -> Iterator[tuple[Cell, pd.DataFrame]]:
     """Return the records of each cell of a group of sweeps."""
     for batch in batches(evidence.inputs):
         for servers in SERVERS:
-            for load, some in evidence.records[f"{name}-{batch}-{servers}"].groupby("load"):
-                yield Cell(batch, servers, float(load)), some
+            records = evidence.records.get(f"{name}-{batch}-{servers}", NO_RECORDS)
+            for load, some in records.groupby("load"):
+                yield Cell(batch, servers, float(str(load))), some
 
 
 def latencies(

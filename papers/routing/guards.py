@@ -23,6 +23,7 @@ from lapsd.papers.routing.fixed import (
     derives,
     high_loads,
     latencies,
+    later_servers,
     sweeps,
 )
 from lapsd.papers.words import signed
@@ -40,7 +41,7 @@ def needs(inputs: Inputs, size: Size) -> Mapping[str, Sweep]:
     shared = {"router": list(ROUTERS), "load": high_loads(size)}
     return {
         **matrix.needs(inputs, size),
-        **sweeps("guarded", inputs, size, PAIRS, guardrails=G, **shared),
+        **sweeps("guarded", inputs, size, PAIRS, later_servers(size), guardrails=G, **shared),
     }
 
 

@@ -16,6 +16,7 @@ from lapsd.papers.routing.fixed import (
     PRICED,
     RANDOM,
     ROUTERS,
+    SERVERS,
     Cell,
     cells,
     latencies,
@@ -34,8 +35,8 @@ def needs(inputs: Inputs, size: Size) -> Mapping[str, Sweep]:
     """
     loads = [f"{x:g}" for x in size.loads]
     return {
-        **sweeps(MATRIX, inputs, size, PAIRS, router=list(ROUTERS), load=loads),
-        **sweeps(DRAFTED, inputs, size, WITH_DRAFTS, router=[RANDOM, JSQ], load=loads),
+        **sweeps(MATRIX, inputs, size, PAIRS, SERVERS, router=list(ROUTERS), load=loads),
+        **sweeps(DRAFTED, inputs, size, WITH_DRAFTS, SERVERS, router=[RANDOM, JSQ], load=loads),
     }
 
 

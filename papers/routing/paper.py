@@ -15,8 +15,17 @@ from lapsd.papers.routing import (
     substitutes,
     work,
 )
-from lapsd.papers.routing.fixed import EACH, SAME, WARMUP, counts
+from lapsd.papers.routing.fixed import (
+    EACH,
+    SAME,
+    SERVERS,
+    WARMUP,
+    counts,
+    high_loads,
+    later_servers,
+)
 from lapsd.papers.routing.lengths import DRAFTED, REQUESTS
+from lapsd.papers.words import listed
 
 QUESTIONS = (
     decisions.QUESTION,
@@ -109,6 +118,11 @@ def settings(inputs: Inputs, size: Size) -> Table:
             "random; round-robin; jsq: fewest active requests; least-work: least predicted"
             " remaining time; least-work-oracle: least true remaining time; sita: intervals of"
             " predicted sizes; weighted: queue length and free KV memory"
+        ),
+        "servers": (
+            f"{listed([str(n) for n in SERVERS])}; from predicted work on"
+            f" {listed([str(n) for n in later_servers(size)])}, at loads"
+            f" {listed([f'{x:g}' for x in high_loads(size)])}"
         ),
         "seeds": counts(size),
         "prefix caches": "none, but for the question on them",

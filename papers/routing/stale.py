@@ -22,6 +22,7 @@ from lapsd.papers.routing.fixed import (
     derives,
     high_loads,
     latencies,
+    later_servers,
     sweeps,
 )
 from lapsd.papers.words import listed, signed
@@ -42,7 +43,9 @@ def needs(inputs: Inputs, size: Size) -> Mapping[str, Sweep]:
     servers.
     """
     shared = {"router": list(ROUTERS), "load": high_loads(size)}
-    ages = sweeps("stale", inputs, size, PAIRS, signal_age_ms=list(AGES_MS), **shared)
+    ages = sweeps(
+        "stale", inputs, size, PAIRS, later_servers(size), signal_age_ms=list(AGES_MS), **shared
+    )
     return {**matrix.needs(inputs, size), **ages}
 
 

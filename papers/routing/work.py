@@ -22,6 +22,7 @@ from lapsd.papers.routing.fixed import (
     derives,
     high_loads,
     latencies,
+    later_servers,
     sweeps,
 )
 from lapsd.papers.words import signed
@@ -45,6 +46,7 @@ def needs(inputs: Inputs, size: Size) -> Mapping[str, Sweep]:
         inputs,
         size,
         PAIRS,
+        later_servers(size),
         router=[JSQ, *INFORMED],
         length_predictor=list(PREDICTORS),
         load=high_loads(size),
