@@ -26,7 +26,7 @@ from lapsd.sim.figures.panels import plot_panels
 
 NAIVE, ALL = (RANDOM, FCFS, FIXED), (JSQ, LP_SRPT, PRICED)
 DECISIONS = ("router", "order", "draft policy")
-NOBODY = "none"  # no decision is significantly ahead of both others
+NO_LEADER = "none"  # no decision is significantly ahead of both others
 
 
 def alone(decision: str) -> tuple[str, str, str]:
@@ -53,7 +53,7 @@ def leader(latency: Any) -> str:
         rivals = [NAIVE, *(alone(other) for other in DECISIONS if other != decision)]
         if all(percent(latency, alone(decision), rival).high < 0 for rival in rivals):
             return decision
-    return NOBODY
+    return NO_LEADER
 
 
 def effects(latency: Any) -> dict[str, Any]:
@@ -86,14 +86,14 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     """
     rows = tables["decisions"]
     leading = leaders(rows)
-    open_cells = int((rows["leader"] == NOBODY).sum())
+    open_cells = int((rows["leader"] == NO_LEADER).sum())
     parts = [f"{name} {count}" for name, count in leading.items()]
     verdict = HOLDS if len(leading) > 1 else PART if leading and open_cells else NOT
     return Claim(
         "No decision gains most everywhere",
         "Our own question. Start: random routing, FCFS, a fixed draft length. Decisions: jsq,"
         " LP-SRPT, priced drafts.",
-        f"cells of {len(rows)} that each leads: {listed([*parts, f'{NOBODY} {open_cells}'])}",
+        f"cells of {len(rows)} that each leads: {listed([*parts, f'{NO_LEADER} {open_cells}'])}",
         [_leaders_by_batch(rows), *(_ranges(rows, decision) for decision in DECISIONS)],
         verdict,
         "A decision leads in a cell if with it alone mean latency is significantly below that with"

@@ -8,7 +8,7 @@ import pandas as pd
 from lapsd.papers.inputs import RECORDED, Inputs, Size
 from lapsd.papers.question import Evidence, Question, Tables
 from lapsd.papers.report import Section
-from lapsd.papers.routing.decisions import NOBODY, effects, leaders, table_of
+from lapsd.papers.routing.decisions import NO_LEADER, effects, leaders, table_of
 from lapsd.papers.routing.fixed import (
     FCFS,
     FIXED,
@@ -72,7 +72,7 @@ def say(evidence: Evidence, tables: Tables) -> Section:
     ]
     for change, some in rows.groupby("change", sort=False):
         parts = [f"{name} in {count}" for name, count in leaders(some).items()]
-        none = int((some["leader"] == NOBODY).sum())
+        none = int((some["leader"] == NO_LEADER).sum())
         paragraphs.append(
             f"With {change} the decision that significantly gains most:"
             f" {listed([*parts, f'none in {none}'])} of {len(some)} cells."

@@ -53,8 +53,8 @@ def one_cell(router: float, order: float, drafts: float, noise: float = 0.001) -
         ((0.5, 0.8, 0.9), "router"),
         ((0.8, 0.5, 0.9), "order"),
         ((0.8, 0.9, 0.5), "draft policy"),
-        ((0.8, 0.8, 0.9), decisions.NOBODY),
-        ((1.1, 1.2, 1.3), decisions.NOBODY),
+        ((0.8, 0.8, 0.9), decisions.NO_LEADER),
+        ((1.1, 1.2, 1.3), decisions.NO_LEADER),
     ],
 )
 def test_a_decision_leads_where_it_is_significantly_below_all_others(factors, leader):
@@ -66,7 +66,7 @@ def test_a_decision_leads_where_it_is_significantly_below_all_others(factors, le
 
 
 def test_a_decision_does_not_lead_within_noise():
-    assert decisions.leader(one_cell(0.5, 0.8, 0.9, noise=0.5)) == decisions.NOBODY
+    assert decisions.leader(one_cell(0.5, 0.8, 0.9, noise=0.5)) == decisions.NO_LEADER
 
 
 @pytest.mark.parametrize(
