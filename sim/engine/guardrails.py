@@ -3,8 +3,8 @@ Harchol-Balter, "Load Balancing Guardrails", arXiv 1905.03439).
 
 Sizes fall into ranks: rank r holds sizes from c**r to c**(r + 1). Each server has a counter per
 rank of the work that it received. A request of rank r may be sent to a server if that counter then
-exceeds the smallest one of all servers by at most g · c**(r + 1). The counter of a server without
-active requests of rank r or below is set to the smallest one.
+exceeds the smallest one of all servers by at most g · c**(r + 1). Each counter of a server without
+active requests is set to the smallest one of its rank, as in the authors' program.
 """
 
 import math
@@ -52,7 +52,7 @@ class Guardrails:
         self.edges = edges.tolist()
         self.spans = [int(g * end) for end in self.edges[1:]]
         self.sent = [[0] * servers for _ in self.spans]
-        self.active = [[0] * servers for _ in self.spans]
+        self.active = [0] * servers
 
     def rank_of(self, size_ns: int) -> int:
         """Return the rank of a size."""
@@ -62,8 +62,8 @@ class Guardrails:
         return rank
 
     def allowed(self, size_ns: int) -> Sequence[int]:
-        """Set counters of servers without relevant requests back; return 1 for each server that a
-        request of a size may be sent to, else 0.
+        """Set counters of servers without requests back; return 1 for each server that a request
+        of a size may be sent to, else 0.
         """
         self._set_back()
         rank = self.rank_of(size_ns)
@@ -72,20 +72,17 @@ class Guardrails:
         return [int(counter + size_ns <= most or counter == min(counters)) for counter in counters]
 
     def _set_back(self) -> None:
-        relevant = [0] * len(self.sent[0])
-        for counters, active in zip(self.sent, self.active, strict=True):
-            relevant = [a + b for a, b in zip(relevant, active, strict=True)]
+        for counters in self.sent:
             least = min(counters)
-            for k, count in enumerate(relevant):
-                if count == 0:
+            for k, active in enumerate(self.active):
+                if active == 0:
                     counters[k] = least
 
     def send(self, size_ns: int, server: int) -> None:
         """Count a request that is sent to a server."""
-        rank = self.rank_of(size_ns)
-        self.sent[rank][server] += size_ns
-        self.active[rank][server] += 1
+        self.sent[self.rank_of(size_ns)][server] += size_ns
+        self.active[server] += 1
 
-    def leave(self, size_ns: int, server: int) -> None:
+    def leave(self, server: int) -> None:
         """Count a request that leaves a server."""
-        self.active[self.rank_of(size_ns)][server] -= 1
+        self.active[server] -= 1

@@ -252,7 +252,7 @@ class Service:
         self.done += 1
         self.server[request.index] = number
         if self.guardrails is not None:
-            self.guardrails.leave(self.servers[0].sizes_ns[request.index], number)
+            self.guardrails.leave(number)
         if self.done == len(self.requests):
             self.finished.succeed()
 

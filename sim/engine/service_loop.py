@@ -246,7 +246,6 @@ def shared_of(at: Any, arrays: Shared) -> Shared:
         pointer(arrays.spans),
         pointer(arrays.sent),
         pointer(arrays.active),
-        pointer(arrays.relevant),
     )
 
 

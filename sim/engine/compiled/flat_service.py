@@ -75,9 +75,10 @@ class Shared(NamedTuple):
         time.
     edges, spans : int64 (ranks + 1,), (ranks,)
         Of guardrails: ends of ranks, and how far counters may differ.
-    sent, active : int64 (ranks * S,)
-        Counters of guardrails, and active requests by rank.
-    relevant : int64 (S,)
+    sent : int64 (ranks * S,)
+        Counters of guardrails.
+    active : int64 (S,)
+        With guardrails, active requests.
     """
 
     at: Any
@@ -96,4 +97,3 @@ class Shared(NamedTuple):
     spans: Any
     sent: Any
     active: Any
-    relevant: Any

@@ -36,14 +36,11 @@ def allow(v: Shared, size_ns: int) -> None:
 
 @compiled
 def set_back(v: Shared) -> None:
-    """Set counters of servers without requests of a rank or below back."""
-    for k in range(v.at.servers):
-        v.relevant[k] = 0
+    """Set counters of servers without requests back."""
     for rank in range(v.at.ranks):
         least = least_sent(v, rank)
         for k in range(v.at.servers):
-            v.relevant[k] += v.active[rank * v.at.servers + k]
-            if v.relevant[k] == 0:
+            if v.active[k] == 0:
                 v.sent[rank * v.at.servers + k] = least
 
 
@@ -51,13 +48,11 @@ def set_back(v: Shared) -> None:
 def count_sent(v: Shared, i: int, server: int) -> None:
     """Count a request that is sent to a server."""
     size_ns = v.sizes_ns[v.costs[0] * v.at.requests + i]
-    at = rank_of(v, size_ns) * v.at.servers + server
-    v.sent[at] += size_ns
-    v.active[at] += 1
+    v.sent[rank_of(v, size_ns) * v.at.servers + server] += size_ns
+    v.active[server] += 1
 
 
 @compiled
 def count_leaving(v: Shared, i: int) -> None:
     """Count a request that leaves its server."""
-    size_ns = v.sizes_ns[v.costs[0] * v.at.requests + i]
-    v.active[rank_of(v, size_ns) * v.at.servers + v.jobs[i].server] -= 1
+    v.active[v.jobs[i].server] -= 1

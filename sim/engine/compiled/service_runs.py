@@ -302,8 +302,7 @@ class _Service:
             edges=edges,
             spans=spans,
             sent=np.zeros(max(1, ranks) * count, dtype=np.int64),
-            active=np.zeros(max(1, ranks) * count, dtype=np.int64),
-            relevant=np.zeros(count, dtype=np.int64),
+            active=np.zeros(count, dtype=np.int64),
         )
         services = np.zeros(1, SERVICE)
         fields: dict[str, int] = {
