@@ -1,18 +1,7 @@
 """The simulator compared with queueing theory, with formulas that are exact for indivisible rounds.
 
-One server, Poisson arrivals of rate λ, sizes of k rounds of length Δ with probability p_k, no
-prefill, free switches. A started round always finishes, so the usual continuous formulas are wrong
-by up to some percent. Each derivation follows a tagged job of k rounds (Harchol-Balter,
-"Performance Modeling and Design of Computer Systems", chapters 23, 31 and 33, with rounds in place
-of instants):
+The module `theory` has the formulas of FCFS, SRPT and LAS. One more is here:
 
-* FCFS: Pollaczek-Khinchine, E[T] = λ E[S²] / (2 (1 − ρ)) + E[S], also for hyperexponential sizes
-  (CV² about 10).
-* SRPT: a job counts only while at most k of its rounds remain. On arrival the tagged job finds
-  either one round in progress or a job with k rounds remaining. Then it is served. Before each of
-  its rounds, except the first two, it waits for new jobs smaller than its own remaining rounds.
-* LAS every round: other jobs count with at most k rounds; longer jobs also count with the round
-  that takes them above k.
 * FCFS in batches of c, with geometric sizes and the same cost of a round for any batch: not M/M/c
   but a Markov chain of the number N of jobs at starts of rounds, N' = N − Bin(min(N, c), p) +
   Poisson(λΔ); from N' = 0 the next arrival starts a round at once. The time average of N over
@@ -33,6 +22,7 @@ from lapsd import Capacity, simulate
 from lapsd.policies import FCFS, POLICIES, SRPT, LASRound, Policy, PolicyContext, parse_policy
 from lapsd.traces import Linear, Profile, RoundTerms, Workload, price, trace_from_rounds
 from tests.builders import row
+from tests.sim.theory import FALSE_ALARM, fcfs, holds, las, moments, srpt
 
 DELTA = 10_000_000  # ns
 PROFILE = Profile.constant(draft_ms=0, verify_ms=10)
@@ -40,7 +30,6 @@ MIXED = {1: 0.5, 4: 0.3, 10: 0.2}
 LIGHT_TAIL = {3: 0.5, 4: 0.5}
 HEAVY_TAIL = {1: 0.9, 19: 0.1}  # CV² = 3.6
 REPLICATIONS, REQUESTS, CUT = 30, 6_000, 300
-FALSE_ALARM = 4e-6
 
 
 def replication(
@@ -75,47 +64,6 @@ def latencies(
         )
         found.append([latency[rounds[CUT:-CUT] == k].mean() for k in sorted(sizes)])
     return np.array(found)
-
-
-def holds(measured: np.ndarray, expected: float) -> bool:
-    error = measured.std(ddof=1) / np.sqrt(len(measured))
-    return (
-        abs(measured.mean() - expected)
-        <= student.ppf(1 - FALSE_ALARM / 2, len(measured) - 1) * error
-    )
-
-
-def moments(sizes: dict[int, float]) -> tuple[float, float]:
-    return sum(k * p for k, p in sizes.items()), sum(k * k * p for k, p in sizes.items())
-
-
-def fcfs(sizes: dict[int, float], load: float, k: int) -> float:
-    mean, square = moments(sizes)
-    return load / mean * square / (2 * (1 - load)) + k
-
-
-def srpt(sizes: dict[int, float], load: float, k: int) -> float:
-    rate = load / moments(sizes)[0]
-
-    def below(n: int) -> float:
-        return rate * sum(j * p for j, p in sizes.items() if j <= n)
-
-    found = sum(p * j * j for j, p in sizes.items() if j <= k)
-    found += sum(p * ((k + 1) ** 2 + (j - k - 1)) for j, p in sizes.items() if j > k)
-    wait = rate / 2 * found / ((1 - below(k)) * (1 - below(k - 1)))
-    return wait + 1 + sum(1 / (1 - below(r - 2)) for r in range(2, k + 1))
-
-
-def las(sizes: dict[int, float], load: float, k: int) -> float:
-    rate = load / moments(sizes)[0]
-
-    def cut(n: int) -> float:
-        return rate * sum(min(j, n) * p for j, p in sizes.items())
-
-    square = sum(min(j, k) ** 2 * p for j, p in sizes.items())
-    square += sum(p for j in range(k + 1, max(sizes) + 1) for s, p in sizes.items() if s >= j)
-    wait = rate / 2 * square / ((1 - cut(k)) * (1 - cut(k - 1)))
-    return wait + (k - 1) / (1 - cut(k - 1)) + 1
 
 
 def hyperexponential(mean: float, cv2: float, longest: int) -> dict[int, float]:
