@@ -105,7 +105,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
 
 
 def leaders(rows: pd.DataFrame) -> dict[str, int]:
-    """Return the number of cells in which each decision leads, without those that lead nowhere."""
+    """Return the number of cells in which each decision leads, without numbers that are 0."""
     found = {name: int((rows["leader"] == name).sum()) for name in DECISIONS}
     return {name: count for name, count in found.items() if count}
 
@@ -178,15 +178,15 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     caption = (
         "Simulated: mean latency above that of random routing, FCFS and a fixed draft length, by"
         " load, one panel per batch size b and number of servers; below 0 the decision gains. The"
-        f" lowest of the three lines “alone” is the decision that gains most. {how(evidence.size)}"
-        f" {evidence.inputs.costs}"
+        " lowest of the three lines “alone” is the decision that gains most. Each row has its own"
+        f" axis. {how(evidence.size)} {evidence.inputs.costs}"
     )
     return [
         Figure(
             1,
             "Which decision gains most",
             caption,
-            lambda: plot_panels(pd.concat(shown), "load", "mean latency vs. start, %"),
+            lambda: plot_panels(pd.concat(shown), "load", "mean latency vs. start, %", by_row=True),
         )
     ]
 

@@ -82,7 +82,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         + "."
     )
     return Claim(
-        "What a draft policy gains does not depend on router and order",
+        "The gain of a draft policy does not depend on router and order",
         "Our own question.",
         f"the same within {SAME:g} points in {len(same)} of {len(own)} cells",
         findings,
@@ -146,14 +146,15 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
         f"Simulated: mean latency of priced drafts above {DRAFT_NAMES[FIXED]}, by load, one line"
         " per router and order, one panel per batch size b and number of servers; below 0 the"
         " draft policy gains, and lines that coincide mean that router and order do not matter for"
-        f" it. {how(evidence.size)} {evidence.inputs.costs}"
+        f" it. Each row has its own axis. {how(evidence.size)}"
+        f" {evidence.inputs.costs}"
     )
     return [
         Figure(
             3,
             "Draft policies under routers and orders",
             caption,
-            lambda: plot_panels(pd.concat(shown), "load", "priced vs. fixed, %"),
+            lambda: plot_panels(pd.concat(shown), "load", "priced vs. fixed, %", by_row=True),
         )
     ]
 

@@ -72,10 +72,11 @@ def say(evidence: Evidence, tables: Tables) -> Section:
     ]
     for change, some in rows.groupby("change", sort=False):
         parts = [f"{name} in {count}" for name, count in leaders(some).items()]
-        none = int((some["leader"] == NO_LEADER).sum())
+        if none := int((some["leader"] == NO_LEADER).sum()):
+            parts.append(f"none in {none}")
         paragraphs.append(
             f"With {change} the decision that significantly gains most:"
-            f" {listed([*parts, f'none in {none}'])} of {len(some)} cells."
+            f" {listed(parts)} of {len(some)} cells."
         )
     return Section("Other lengths and bursts", paragraphs, [table_of(rows, {"change": "with"})])
 

@@ -26,7 +26,7 @@ ORDERS = (FCFS, LP_SRPT, LAPS_SD)
 FIXED, GOODPUT, PRICED = draft_spec_of(Fixed(most=DRAFTED)), "goodput", "priced:confidence=true"
 NO_POLICY = "recorded"  # the rounds of the trace: a router that knows true work needs them
 DRAFT_NAMES = {FIXED: f"length {DRAFTED}", GOODPUT: "goodput", PRICED: "priced"}
-EACH, WARMUP = 60, 15  # requests of a run for each server, and those of them left out
+EACH, WARMUP = 60, 15  # requests of a run for each server, and how many are left out
 SAME = 2.0  # percent: differences whose interval lies within it count as equivalent
 GAINS = -1.0  # percent: a decision that gains less does not count as a gain
 HIGH_LOAD = 0.9  # the questions after the first three are asked at this load and above

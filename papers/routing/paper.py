@@ -121,7 +121,7 @@ def settings(inputs: Inputs, size: Size) -> Table:
         ),
         "servers": (
             f"{listed([str(n) for n in SERVERS])}; from predicted work on"
-            f" {listed([str(n) for n in later_servers(size)])}, at loads"
+            f" {listed([str(n) for n in later_servers(size)])}, at load"
             f" {listed([f'{x:g}' for x in high_loads(size)])}"
         ),
         "seeds": counts(size),

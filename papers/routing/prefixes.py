@@ -119,8 +119,8 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         "Where prefixes are cached, a router that looks for them is faster than jsq",
         f"Our own question: {HOW.turns} turns per session, {HOW.interleaved} sessions at a time,"
         f" {HOW.system_prompts} system prompts of {HOW.system_tokens} tokens, {SERVERS} servers,"
-        f" b = {BATCH}. Our sessions have Azure's lengths; their number and their times are not"
-        " recorded.",
+        f" b = {BATCH}. The sessions are generated, with Azure's lengths; recorded ones are not"
+        " tested.",
         f"of {cells} loads and orders, significantly faster: {'; '.join(texts)}",
         [_in_words(rows[rows["caches"] == name], name) for name in CACHES],
         HOLDS if whole else PART if any(wins.values()) else NOT,

@@ -177,14 +177,15 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
         "Simulated: mean latency of jsq above random routing, and of LP-SRPT above FCFS, each"
         " without and with the other decision, by load, one panel per batch size b and number of"
         " servers. Where a second line is nearer to 0 than the first, the decision gains less next"
-        f" to the other. {how(evidence.size)} {evidence.inputs.costs}"
+        f" to the other. Each row has its own axis. {how(evidence.size)}"
+        f" {evidence.inputs.costs}"
     )
     return [
         Figure(
             2,
             "Router and order",
             caption,
-            lambda: plot_panels(pd.concat(shown), "load", "mean latency, %"),
+            lambda: plot_panels(pd.concat(shown), "load", "mean latency, %", by_row=True),
         )
     ]
 

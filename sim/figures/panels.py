@@ -25,7 +25,9 @@ STROKES = ("-", "--", ":")  # of the first lines, and of those for which no colo
 
 
 @in_own_style
-def plot_panels(rows: pd.DataFrame, x: str, y: str, *, log: bool = False) -> "Figure":
+def plot_panels(
+    rows: pd.DataFrame, x: str, y: str, *, log: bool = False, by_row: bool = False
+) -> "Figure":
     """Draw one line with 95 % intervals for each `line`, and one panel for each `panel`.
 
     Parameters
@@ -34,12 +36,13 @@ def plot_panels(rows: pd.DataFrame, x: str, y: str, *, log: bool = False) -> "Fi
         policy.
     x, y : labels of the axes.
     log : whether the x axis is logarithmic, with base 2.
+    by_row : whether each row of panels has a y axis of its own.
     """
     panels, lines = list(dict.fromkeys(rows["panel"])), list(dict.fromkeys(rows["line"]))
     down = -(-len(panels) // ACROSS)
     across = -(-len(panels) // down)
     figure = new_figure(PAGE, 0.6 + 2.1 * down)
-    axes = figure.subplots(down, across, squeeze=False, sharey=True)
+    axes = figure.subplots(down, across, squeeze=False, sharey="row" if by_row else "all")
     for ax in axes.flat[len(panels) :]:
         ax.set_visible(False)
     for number, (ax, panel) in enumerate(zip(axes.flat, panels, strict=False)):

@@ -18,6 +18,7 @@ from lapsd.papers.routing import (
     fixed,
     guards,
     lengths,
+    matrix,
     prefixes,
     stale,
     substitutes,
@@ -319,7 +320,8 @@ def test_batch_sizes_outside_the_profile_are_left_out():
 
 
 def test_the_whole_report_is_made_at_a_tiny_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(fixed, "SERVERS", (2, 3))
+    for module in (fixed, matrix):
+        monkeypatch.setattr(module, "SERVERS", (2, 3))
     monkeypatch.setattr(elsewhere, "SERVERS", 2)
     monkeypatch.setattr(fixed, "EACH", 8)
     monkeypatch.setattr(fixed, "WARMUP", 2)
