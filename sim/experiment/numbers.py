@@ -10,3 +10,8 @@ def number(value: Any, digits: int = 3) -> str:
         return "-"
     rounded = float(f"{value:.{digits}g}")
     return f"{rounded:.0f}" if abs(rounded) >= 10 ** (digits - 1) else f"{rounded:.{digits}g}"
+
+
+def decimals(value: float, form: str) -> str:
+    """Return a number in a format such as `.3f`; a dash where it is not defined."""
+    return f"{value:{form}}" if math.isfinite(value) else "-"

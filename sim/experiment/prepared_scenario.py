@@ -192,7 +192,7 @@ class PreparedScenario:
         wanted = Scenario.of(**(scenario | files))
         trace = trace if isinstance(trace, Trace) else load_trace(trace)
         if not isinstance(profile, Profile):
-            profile = load_profile(wanted.profile)
+            profile = load_profile(wanted.profile if isinstance(profile, str | Path) else profile)
         if isinstance(recorded, str | Path):
             recorded = load_arrivals(recorded)
         kinds = []

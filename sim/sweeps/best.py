@@ -111,6 +111,8 @@ def best(
         For an unknown column, fewer than `LEAST_SEEDS` seeds, missing runs, or a ratio below its
         bound.
     """
+    if isinstance(by, str):
+        raise ValueError(f"by={by!r}: needs a list of settings, as in [{by!r}]")
     for name in [*by, *columns_of(metric)]:
         if name not in records.columns:
             raise ValueError(

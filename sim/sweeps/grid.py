@@ -221,9 +221,9 @@ class Sweep:
             fields = _fields_of(made.get("policies", base.policies))
             made["parameters"] = {
                 name: parameter_values(values, name, *fields.get(name, (None,)))
-                for name, values in {**base.parameters, **rest.pop("parameters", {})}.items()
+                for name, values in {**base.parameters, **_table(rest, "parameters")}.items()
             }
-            settings = {canonical(name): v for name, v in rest.pop("settings", {}).items()}
+            settings = {canonical(name): v for name, v in _table(rest, "settings").items()}
             made["settings"] = {**base.settings} | {
                 name: setting_values(values, SCENARIO_FIELDS[name])
                 for name, values in settings.items()
@@ -253,6 +253,14 @@ def _check_combinations(values: Iterable[Sequence[Any]]) -> None:
     """Raise `ValueError` if lists of values have too many combinations."""
     if (count := math.prod(map(len, values))) > MOST_COMBINATIONS:
         raise ValueError(f"{count} combinations of values: must be at most {MOST_COMBINATIONS}")
+
+
+def _table(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """Take a table from a TOML document, empty if it is not there."""
+    table = document.pop(name, {})
+    if not isinstance(table, dict):
+        raise ValueError(f"{name}: needs one table, [{name}], not {table!r}")
+    return table
 
 
 def _specs(given: Any) -> Iterator[str]:

@@ -5,6 +5,7 @@ for, and every error is one line that names the file. JSON and TOML may hold wha
 formats can hold too: finite numbers, 64-bit integers, distinct keys, whole characters.
 """
 
+import errno
 import gzip
 import io
 import json
@@ -223,5 +224,7 @@ def _reason(error: BaseException) -> str:
         return "no such file"
     if isinstance(error, UnicodeDecodeError):
         return f"not text in UTF-8, as the byte {error.object[error.start]:#04x} in it shows"
+    if isinstance(error, OSError) and error.errno == errno.ENXIO:  # a socket
+        return "not a regular file"
     text = getattr(error, "strerror", None) or str(error)
     return (str(text).splitlines() or [type(error).__name__])[0][:200]

@@ -1,6 +1,7 @@
 """Write files completely or not at all."""
 
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,10 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         Naming `path`, if it cannot be written (on a full disk, for example). An existing file is
         then unchanged.
     """
-    temporary = path.absolute().with_name(f".{os.getpid()}.{path.name}")
+    digest = zlib.crc32(
+        os.fsencode(path.name)
+    )  # a name of the length of `path.name` may be too long
+    temporary = path.absolute().with_name(f".{os.getpid()}.{digest:08x}{path.suffix}")
     try:
         write(temporary)
         with temporary.open("rb+") as file:

@@ -70,8 +70,8 @@ class TablesRequest:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name}={value}: must be between {low} and {high}")
-        if self.link_gb_s is not None and not 0 < self.link_gb_s <= 1e5:
-            raise ValueError(f"link_gb_s={self.link_gb_s:g}: must be above 0 and at most 100000")
+        if self.link_gb_s is not None and not 0.001 <= self.link_gb_s <= 1e5:
+            raise ValueError(f"link_gb_s={self.link_gb_s:g}: must be between 0.001 and 100000")
         if not 0 <= self.host_us <= 1e6:
             raise ValueError(f"host_us={self.host_us:g}: must be between 0 and 1000000")
 

@@ -1,5 +1,6 @@
 """Errors of a profile's terms, on samples that were held out from the fits."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
@@ -126,7 +127,7 @@ class Fits(Record):
         """Yield a line for each fit that is bad enough to distrust the costs."""
         if self.whole is not None and self.whole.median_error > TOO_FAR:
             yield (
-                f"predicted rounds are off by {self.whole.median_error:.0%}, more than 10 %"
+                f"predicted rounds are off by {_percent(self.whole.median_error)}, more than 10 %"
                 " (median): was the machine busy?"
             )
         if self.round is not None and abs(self.round.closure) > OPEN:
@@ -142,4 +143,12 @@ class Fits(Record):
                 "swap_in",
             )
             if judged and fit.median_error > TOO_FAR:
-                yield f"the fit of {name} is off by {fit.median_error:.0%}, more than 10 % (median)"
+                yield (
+                    f"the fit of {name} is off by {_percent(fit.median_error)}, more than 10 %"
+                    " (median)"
+                )
+
+
+def _percent(error: float) -> str:
+    """Return an error in percent, rounded up to a tenth."""
+    return f"{math.ceil(round(1000 * error, 6)) / 10:g} %"

@@ -1,13 +1,11 @@
 """Tables of a trace: requests, dynamics of acceptance, and provenance."""
 
-import math
-
 import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
 from lapsd.cli.tables.cells import facts_table, table_of
-from lapsd.sim.experiment.numbers import number
+from lapsd.sim.experiment.numbers import decimals, number
 from lapsd.sim.experiment.stability import quantiles, stable_rounds
 from lapsd.traces import Reliability, Trace, describe, reliability, shuffled, to_frame
 from lapsd.traces.provenance import LearnedLengths
@@ -51,8 +49,8 @@ def trace_tables(trace: Trace, *, verbose: bool = False) -> list[Table]:
             str(rows["output_tokens"].max()),
             number(rows["rounds"].median()),
             f"{rows['output_tokens'].sum() / rows['rounds'].sum():.2f}",
-            f"{rows['acceptance'].mean():.3f}",
-            f"{rows['acceptance'].std():.3f}",
+            decimals(rows["acceptance"].mean(), ".3f"),
+            decimals(rows["acceptance"].std(), ".3f"),
         )
     if len(names) > MOST_DATASETS:
         table.add_row(f"and {len(names) - MOST_DATASETS:,} more data sets")
@@ -93,7 +91,7 @@ def lengths_table(learned: LearnedLengths, *, verbose: bool) -> Table:
 
 def _confidence_table(found: Reliability) -> Table:
     """Return how often proposals are accepted, by the draft model's own probability of them."""
-    auc = "-" if math.isnan(found.auc) else f"{found.auc:.3f}"
+    auc = decimals(found.auc, ".3f")
     table = table_of(
         f"probability by the draft model\n(area under the ROC curve {auc})",
         "proposals",
@@ -135,8 +133,8 @@ def _dynamics_table(trace: Trace) -> Table:
         for perceptible in (stable[of], mixed[of]):
             *marks, share = quantiles(perceptible)
             rounds.append(f"{' '.join(number(m) for m in marks)} ({share:.0%})")
-        lags = " ".join(f"{row['autocorrelation'][lag - 1]:+.2f}" for lag in (1, 2, 3, 5))
-        places = " ".join(f"{p:.2f}" for p in row["draft_position"][:4])
-        sizes = f"{row['within_sd']:.3f}", f"{row['length_correlation']:+.2f}"
+        lags = " ".join(decimals(row["autocorrelation"][lag - 1], "+.2f") for lag in (1, 2, 3, 5))
+        places = " ".join(decimals(p, ".2f") for p in row["draft_position"][:4])
+        sizes = decimals(row["within_sd"], ".3f"), decimals(row["length_correlation"], "+.2f")
         table.add_row(escape(str(row["dataset"])), *sizes, lags, places, *rounds)
     return table

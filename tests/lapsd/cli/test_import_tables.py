@@ -54,7 +54,7 @@ def test_the_list_has_gpus_engines_and_names(lapsd, library):
         (("-o", "p.json", "--tp", 0), "tp=0: must be between 1 and 64"),
         (("-o", "p.json", "--max-batch", 300), "max_batch=300: must be between 1 and 256"),
         (("-o", "p.json", "--max-context", 8), "max_context=8: must be between 256 and 131072"),
-        (("-o", "p.json", "--link-gb-s", 0), "link_gb_s=0: must be above 0"),
+        (("-o", "p.json", "--link-gb-s", 0), "link_gb_s=0: must be between 0.001"),
         (("-o", "p.json", "--host-us", -1), "host_us=-1: must be between 0 and 1000000"),
     ],
 )

@@ -93,8 +93,8 @@ def test_the_provenance_of_the_bundled_files_has_typed_fields():
     )
     assert pays.plain(1).tokens_per_s == 256.679889
     assert profile.warnings() == [
-        "the fit of prefill is off by 10%, more than 10 % (median)",
-        "the fit of swap_out is off by 15%, more than 10 % (median)",
+        "the fit of prefill is off by 10.5 %, more than 10 % (median)",
+        "the fit of swap_out is off by 15.5 %, more than 10 % (median)",
     ]
 
 
@@ -233,9 +233,9 @@ def test_fits_with_large_errors_give_warnings():
         "fits",
     )
     assert list(fits.warnings()) == [
-        "predicted rounds are off by 20%, more than 10 % (median): was the machine busy?",
+        "predicted rounds are off by 20 %, more than 10 % (median): was the machine busy?",
         "draft, verify and host times add up to -5.0% off real rounds (more than 3 %)",
-        "the fit of draft_step is off by 20%, more than 10 % (median)",
+        "the fit of draft_step is off by 20 %, more than 10 % (median)",
     ]
     assert list(Fits(request=FitError(**good)).warnings()) == []
     assert Fits.from_json({"round": {}, "grid": good | {"verify": good}}, "fits").whole.samples == 9
