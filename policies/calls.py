@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lapsd.policies.base import NEVER, Event, Lengths, Policy, PolicyContext, Rank
-from lapsd.policies.contract import Own, check_class, title_of
+from lapsd.policies.contract import Own, check_class, check_values, title_of
 from lapsd.policies.seen import Permission, SeenJob, new_state
 
 PLAIN = frozenset({int, float, bool})
@@ -87,6 +87,7 @@ def bound(policy: Policy, context: PolicyContext) -> Policy:
         returns another type.
     """
     check_class(type(policy))
+    check_values(policy)
     method = "bind"
     try:
         made = copy.deepcopy(policy).bind(copy.copy(context))

@@ -3,8 +3,13 @@
 import inspect
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import MISSING, Field, fields
+from functools import cache
+from types import NoneType
 from typing import Any
+
+import numpy as np
 
 from lapsd.policies.base import Policy
 from lapsd.policies.drafts.base import DraftPolicy
@@ -23,6 +28,16 @@ BASES: tuple[tuple[type[Any], str, str], ...] = (
     (Router, "router", "route"),
 )
 """The base classes, what messages call them, and the method that each class defines."""
+
+
+VALUES: Mapping[type, tuple[type, ...]] = {
+    bool: (bool, np.bool_),
+    int: (int, np.integer),
+    float: (float, int, np.floating, np.integer),
+    str: (str,),
+    NoneType: (NoneType,),
+}
+"""The types of the values that a parameter of a type may have."""
 
 
 def _base_of(kind: Kind) -> tuple[type[Any], str, str]:
@@ -111,6 +126,35 @@ def check_state(kind: Kind) -> Mapping[str, type]:
 def parameters_of(policy: Own | Kind) -> list[Field[Any]]:
     """Return the fields that a user may set, in order, except the fields that `bind` sets."""
     return [f for f in fields(policy) if not f.metadata.get("bound")]
+
+
+def check_values(own: Own) -> None:
+    """Check that the parameters of an object are of the types that its class declares.
+
+    Raises
+    ------
+    ValueError
+        Naming the class, the parameter and its value.
+    """
+    kind: Any = type(own)
+    for name, (types, wanted) in _declared(kind).items():
+        value = getattr(own, name)
+        if not any(isinstance(value, VALUES[one]) for one in types) or (
+            isinstance(value, bool | np.bool_) and bool not in types
+        ):
+            where = f"{title_of(kind)} {kind.name}"
+            raise ValueError(f"{where}: {name}={value!r}: must be of type {wanted}")
+
+
+@cache
+def _declared(kind: Any) -> Mapping[str, tuple[list[type], str]]:
+    """Return the types, and their text, of the parameters that can be given as text."""
+    known = {}
+    for parameter in parameters_of(kind):
+        with suppress(ValueError):  # a parameter of another type is for Python only
+            text = str(getattr(parameter.type, "__name__", parameter.type))
+            known[parameter.name] = types_of(parameter.type, parameter.name), text
+    return known
 
 
 def check_parameters(kind: Kind) -> None:

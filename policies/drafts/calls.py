@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lapsd.policies.calls import TRUTH, name_of, raised, shown
-from lapsd.policies.contract import check_class
+from lapsd.policies.contract import check_class, check_values
 from lapsd.policies.drafts.base import LONGEST, DraftContext, DraftPolicy, DraftStep, Ints
 from lapsd.policies.seen import Permission, new_state
 
@@ -24,6 +24,7 @@ def bound_drafts(policy: DraftPolicy, context: DraftContext) -> DraftPolicy:
         must not.
     """
     check_class(type(policy))
+    check_values(policy)
     method = "bind"
     try:
         made = copy.deepcopy(policy).bind(context)
@@ -62,8 +63,9 @@ def lengths_of(policy: DraftPolicy, step: DraftStep, now_ns: int) -> Ints:
         lengths = policy.choose(step)
     except BaseException as error:
         raise raised(policy, f"choose at {now_ns} ns", error) from error
-    if not isinstance(lengths, np.ndarray) or lengths.dtype.kind not in "iu":
-        kind = lengths.dtype if isinstance(lengths, np.ndarray) else type(lengths).__name__
+    plain = type(lengths) is np.ndarray  # a masked array gives elements that are no numbers
+    if not plain or lengths.dtype.kind not in "iu":
+        kind = lengths.dtype if plain else type(lengths).__name__
         raise ValueError(f"{where} returned {kind}: must be an array of whole numbers")
     if lengths.shape != (step.requests,):
         raise ValueError(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lapsd.policies.calls import TRUTH, name_of, raised, shown
-from lapsd.policies.contract import check_class
+from lapsd.policies.contract import check_class, check_values
 from lapsd.policies.routers.base import MOST_DRAWS, Routed, Router, RouterContext, Servers
 from lapsd.policies.seen import Permission, new_state
 
@@ -27,6 +27,7 @@ def bound_router(router: Router, context: RouterContext) -> Router:
         must not.
     """
     check_class(type(router))
+    check_values(router)
     method = "bind"
     try:
         made = copy.deepcopy(router).bind(context)

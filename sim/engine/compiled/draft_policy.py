@@ -17,7 +17,6 @@ from numba import types
 from numpy.typing import NDArray
 
 from lapsd.policies.calls import name_of
-from lapsd.policies.contract import check_state
 from lapsd.policies.drafts import DraftContext, DraftPolicy, DraftStep
 from lapsd.policies.drafts.calls import bound_drafts, lengths_of
 from lapsd.sim.engine.compiled import flat_server as flat
@@ -29,10 +28,10 @@ from lapsd.sim.engine.compiled.job import RAISED
 from lapsd.sim.engine.compiled.methods import struct_of
 from lapsd.sim.engine.compiled.parameters import Layout, Parameters, layout_of, parameters_of
 from lapsd.sim.engine.compiled.policy import (
-    STATE_CODES,
     NotCompilable,
     compile_method,
     keys_of,
+    state_dtype,
     state_struct,
 )
 from lapsd.sim.engine.compiled.reached import functions_reached, names_used
@@ -137,8 +136,7 @@ def bind_drafts(
 
 def _compile(policy: DraftPolicy, layout: Layout) -> tuple[Any, np.dtype[Any]]:
     """Return the compiled method of a policy, and the dtype of its State."""
-    codes = {name: STATE_CODES[kind] for name, kind in check_state(type(policy)).items()}
-    state = np.dtype(list(codes.items()), align=True)
+    state = state_dtype(type(policy))
     if numba.config.DISABLE_JIT:
         return SimpleNamespace(address=_interpreted(state)), state
     types_of = struct_of(layout, type(policy).__name__, writes=False), step_struct(state)

@@ -58,6 +58,9 @@ class Number:
     words: ClassVar[int] = 1
 
 
+TOO_WIDE = "is outside the range of 64 bits, from -2**63 to 2**63 - 1"
+
+
 @dataclass(frozen=True)
 class Maybe:
     """A number of a type, or None."""
@@ -169,6 +172,9 @@ def kind_of(value: Any, annotation: Any, names: frozenset[str]) -> Any:
     if isinstance(value, str):
         return Text(value)
     code = number_code(value, text)
+    wide = value if isinstance(value, tuple) else (value,)
+    if code != "f8" and any(isinstance(v, int) and not -(2**63) <= v < 2**63 for v in wide):
+        return TOO_WIDE
     if code is not None:
         return Maybe(code) if optional else Number(code)
     if isinstance(value, tuple) and value and all(number_code(v, "") for v in value):

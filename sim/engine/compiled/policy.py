@@ -32,7 +32,7 @@ from lapsd.policies.calls import (
     shown,
     wake_of,
 )
-from lapsd.policies.contract import check_class, check_state
+from lapsd.policies.contract import check_class, check_state, title_of
 from lapsd.policies.seen import Permission, SeenJob, new_state
 from lapsd.sim.engine.compiled.cache import DIGEST, cache_folder, caching_in
 from lapsd.sim.engine.compiled.call import CALL
@@ -41,6 +41,7 @@ from lapsd.sim.engine.compiled.interpreted import PARAMETERS, interpreted, job_a
 from lapsd.sim.engine.compiled.job import JOB
 from lapsd.sim.engine.compiled.methods import OPTIONS, struct_of
 from lapsd.sim.engine.compiled.parameters import (
+    TOO_WIDE,
     Layout,
     Parameters,
     layout_of,
@@ -116,7 +117,13 @@ class CompiledPolicy:
             prompts, predicted = jobs["prompt_tokens"].tolist(), jobs["predicted_tokens"].tolist()
             made = list(map(arrived, [policy] * size, range(size), prompts, predicted))
             for name in self.state.names:
-                states[name] = [getattr(state, name) for state, _ in made]
+                try:
+                    states[name] = [getattr(state, name) for state, _ in made]
+                except OverflowError as error:
+                    raise ValueError(
+                        f"policy {name_of(policy)}: on_arrival: job.state.{name} {TOO_WIDE}:"
+                        " engine=simpy has no such limit"
+                    ) from error
         jobs["state_address"] = states.ctypes.data + states.itemsize * np.arange(size)
         return states
 
@@ -157,8 +164,7 @@ def compile_policy(policy: Policy) -> CompiledPolicy:
 
 def _compile(policy: Policy, layout: Layout) -> CompiledPolicy:
     """Compile each method that the policy's class defines."""
-    codes = {name: STATE_CODES[kind] for name, kind in check_state(type(policy)).items()}
-    state = np.dtype(list(codes.items()), align=True)
+    state = state_dtype(type(policy))
     own = [m for m in METHODS if getattr(type(policy), m) is not getattr(Policy, m)]
     if numba.config.DISABLE_JIT:
         kept: dict[str, Any] = {method: interpreted(method) for method in own}
@@ -211,6 +217,8 @@ def compile_method(
         made.compile()
     except NumbaError as error:
         raise NotCompilable(f"{title}: {method}: {reason_of(error)}") from error
+    except Exception as error:  # Numba met what it does not expect
+        raise NotCompilable(f"{title}: {method}: {described(error)}") from error
     return made
 
 
@@ -245,6 +253,22 @@ def reason_of(error: Exception) -> str:
     marked = [i for i, line in enumerate(inner) if set(line) == {"^"}]
     source = f"`{inner[marked[0] - 1]}`, " if marked else ""
     return f"{reason} ({source}{place[1]}, line {place[2]})" if place else reason
+
+
+def state_dtype(kind: type[Any]) -> np.dtype[Any]:
+    """Return the dtype of the State of a policy, a draft policy or a router.
+
+    Raises
+    ------
+    NotCompilable
+        If a default exceeds 64 bits.
+    """
+    codes = {name: STATE_CODES[of] for name, of in check_state(kind).items()}
+    for name in codes:
+        default = getattr(kind.State(), name)
+        if isinstance(default, int) and not -(2**63) <= default < 2**63:
+            raise NotCompilable(f"{title_of(kind)} {kind.name}: State.{name}={default}: {TOO_WIDE}")
+    return np.dtype(list(codes.items()), align=True)
 
 
 def state_struct(dtype: np.dtype[Any], *, writes: bool) -> StateStruct:

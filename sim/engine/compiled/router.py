@@ -15,7 +15,6 @@ from numba import types
 from numpy.typing import NDArray
 
 from lapsd.policies.calls import name_of
-from lapsd.policies.contract import check_state
 from lapsd.policies.routers import Router, Servers
 from lapsd.policies.routers.base import COLUMNS
 from lapsd.policies.routers.calls import server_of
@@ -28,10 +27,10 @@ from lapsd.sim.engine.compiled.job import RAISED
 from lapsd.sim.engine.compiled.methods import struct_of
 from lapsd.sim.engine.compiled.parameters import Layout, Parameters, layout_of, parameters_of
 from lapsd.sim.engine.compiled.policy import (
-    STATE_CODES,
     NotCompilable,
     compile_method,
     keys_of,
+    state_dtype,
     state_struct,
 )
 from lapsd.sim.engine.compiled.reached import functions_reached, names_used
@@ -106,8 +105,7 @@ def compile_router(router: Router) -> BoundRouter:
 
 def _compile(router: Router, layout: Layout) -> tuple[Any, np.dtype[Any]]:
     """Return the compiled method of a router, and the dtype of its State."""
-    codes = {name: STATE_CODES[kind] for name, kind in check_state(type(router)).items()}
-    state = np.dtype(list(codes.items()), align=True)
+    state = state_dtype(type(router))
     if numba.config.DISABLE_JIT:
         return SimpleNamespace(address=_interpreted(state)), state
     types_of = struct_of(layout, type(router).__name__, writes=False), servers_struct(state)
