@@ -154,17 +154,18 @@ def test_a_ragged_round_of_equal_lengths_costs_as_a_round(profile, batch, n, con
 def test_many_runs_in_one_call_equal_one_at_a_time(cases, data):
     [(work, policy, capacity)] = cases
     most = policy.drafts.most  # the memory is large enough for drafts of this length
+    recorded = [None] if work.priced.trace.drafted.max() <= most else []
     policies = [
         replace(policy, drafts=drafts)
         for drafts in (
             Scripted(most=min(2, most)),
             Ema(most=min(4, most), warmup=1, interval=1),
-            None,
+            *recorded,
             Scripted(most=min(2, most)),
         )
     ]
-    past = context(work.priced)
-    together = simulate_many([work] * 4, policies, [past] * 4, capacity)
+    past, count = context(work.priced), len(policies)
+    together = simulate_many([work] * count, policies, [past] * count, capacity)
     for one, policy in zip(together, policies, strict=True):
         assert equal_runs(
             one, simulate(work, policy, context=past, capacity=capacity, engine="simpy")
