@@ -26,6 +26,7 @@ MODULES = (
     ),
     "lapsd.sim.engine.loop",
 )
+OF_SERVERS = (f"{PACKAGE}.guardrails", "lapsd.sim.engine.service_loop")
 STEPS = ("mixed", "chunked")  # ways to prefill in which prompts share steps
 FUNCTION = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 5)
 
@@ -51,22 +52,40 @@ def python_loop(module: str = "", old: str = "", new: str = "") -> Callable[[Any
 
     The text `old` must occur once in the module.
     """
-    kept = {name: sys.modules.get(name) for name in (call.__name__, *MODULES)}
-    sys.modules[call.__name__] = _stand_in()
-    try:
-        for name in MODULES:
-            source = Path(str(importlib.util.find_spec(name).origin)).read_text(encoding="utf-8")
-            if name.endswith(f".{module}"):
-                assert source.count(old) == 1, f"{old!r} occurs {source.count(old)} times"
-                source = source.replace(old, new)
-            sys.modules[name] = ModuleType(name)
-            exec(compile(source, name, "exec"), vars(sys.modules[name]))
-        serve_all = sys.modules[MODULES[-1]].serve_all
-    finally:
-        sys.modules.update({name: kept_module for name, kept_module in kept.items() if kept_module})
+    serve_all = _executed(MODULES, module, old, new).serve_all
 
     def serve(servers: Any, arrays: Server) -> None:
         records = servers.view(np.recarray)
         serve_all(records, arrays._replace(jobs=arrays.jobs.view(np.recarray)), 2_000)
 
     return serve
+
+
+def python_service(module: str = "", old: str = "", new: str = "") -> Callable[..., None]:
+    """Return `service_program.serve` in the same way."""
+    serve_service = _executed((*MODULES, *OF_SERVERS), module, old, new).serve_service
+
+    def serve(services: Any, shared: Any, servers: Any, arrays: Server) -> None:
+        jobs = arrays.jobs.view(np.recarray)
+        both = shared._replace(jobs=jobs), servers.view(np.recarray), arrays._replace(jobs=jobs)
+        while serve_service(services.view(np.recarray), *both, 2_000):
+            pass
+
+    return serve
+
+
+def _executed(modules: tuple[str, ...], module: str, old: str, new: str) -> ModuleType:
+    """Return the last of the modules, executed as Python with what it imports of them."""
+    kept = {name: sys.modules.get(name) for name in (call.__name__, *modules)}
+    sys.modules[call.__name__] = _stand_in()
+    try:
+        for name in modules:
+            source = Path(str(importlib.util.find_spec(name).origin)).read_text(encoding="utf-8")
+            if name.endswith(f".{module}"):
+                assert source.count(old) == 1, f"{old!r} occurs {source.count(old)} times"
+                source = source.replace(old, new)
+            sys.modules[name] = ModuleType(name)
+            exec(compile(source, name, "exec"), vars(sys.modules[name]))
+        return sys.modules[modules[-1]]
+    finally:
+        sys.modules.update({name: kept_module for name, kept_module in kept.items() if kept_module})

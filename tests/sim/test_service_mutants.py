@@ -1,0 +1,116 @@
+"""Mutants of the loop over servers: each differs from the specification in some generated case."""
+
+import pytest
+from hypothesis import Phase, given, settings
+
+from lapsd.sim.engine.compiled import service_runs
+from tests.sim.python_loop import python_service
+from tests.sim.servers import compiled_service_equals_specification, service_cases
+
+# what is wrong: module, text, and its replacement
+MUTANTS = {
+    "servers decide before the requests of that time arrive": (
+        "service_loop",
+        "while next_arrival_ns(v) <= now_ns:",
+        "while next_arrival_ns(v) < now_ns:",
+    ),
+    "an idle server is not woken": (
+        "service_loop",
+        "min(v.ends_ns[k], now_ns)\n    if v.at.report_ns",
+        "v.ends_ns[k]\n    if v.at.report_ns",
+    ),
+    "idle time is lost": ("service_loop", "s.at.idle_ns += now_ns - s.at.now_ns", "pass"),
+    "requests in the inbox do not wait": (
+        "service_loop",
+        "= s.at.waiting + s.at.inbox",
+        "= s.at.waiting",
+    ),
+    "what was sent since the report does not count": (
+        "service_loop",
+        "v.columns[WAITING * v.at.servers + k] += 1",
+        "pass",
+    ),
+    "reports are a nanosecond late": (
+        "service_loop",
+        "v.at.next_report_ns == now_ns",
+        "v.at.next_report_ns == now_ns - 1",
+    ),
+    "the time of the present step counts as work": (
+        "service_loop",
+        "max(0, s.at.true_work_ns - over_ns)",
+        "s.at.true_work_ns",
+    ),
+    "a finished request keeps its predicted work": (
+        "remaining",
+        "s.at.work_ns -= predicted_ns(s, i)",
+        "pass",
+    ),
+    "the prefill is not part of true work": (
+        "remaining",
+        "alone_ns + (job.prefill_cost_ns if job.rounds == 0 else 0)",
+        "alone_ns",
+    ),
+    "one queue gives a server one request at a time": (
+        "service_loop",
+        "range(min(s.at.batch, queue.at.waiting))",
+        "range(min(1, queue.at.waiting))",
+    ),
+    "requests of one queue stay where they did not start": (
+        "order",
+        "        if s.jobs[i].started:\n            s.waiting[kept]",
+        "        if True:\n            s.waiting[kept]",
+    ),
+    "one queue is not ranked again": ("service_loop", "    if queue.at.ages:", "    if False:"),
+    "a request keeps the costs of the first server": (
+        "service_loop",
+        "job, row = v.jobs[i], s.at.costs * v.at.requests + i",
+        "job, row = v.jobs[i], i",
+    ),
+    "counters of guardrails are never set back": (
+        "guardrails",
+        "            if v.relevant[k] == 0:",
+        "            if False:",
+    ),
+    "guardrails forget requests that leave": (
+        "guardrails",
+        "+ v.jobs[i].server] -= 1",
+        "+ v.jobs[i].server] -= 0",
+    ),
+    "guardrails allow one size more": (
+        "guardrails",
+        "counter + size_ns <= least",
+        "counter <= least",
+    ),
+}
+
+
+def is_detected() -> bool:
+    """Return whether the loop as it is and the specification differ in some case."""
+
+    @settings(max_examples=1_000, phases=[Phase.generate])  # ends at the first difference
+    @given(service_cases())
+    def equivalence(case):
+        assert compiled_service_equals_specification(*case)
+
+    try:
+        equivalence()
+    except (AssertionError, ValueError, LookupError, ArithmeticError):
+        return True
+    return False
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_mutant_of_the_loop_over_servers_is_detected(mutant, monkeypatch):
+    monkeypatch.setattr(service_runs, "serve", python_service(*MUTANTS[mutant]))
+    assert is_detected()
+
+
+def test_the_loop_over_servers_as_python_equals_the_specification(monkeypatch):
+    monkeypatch.setattr(service_runs, "serve", python_service())
+
+    @settings(max_examples=30)
+    @given(service_cases())
+    def equivalence(case):
+        assert compiled_service_equals_specification(*case)
+
+    equivalence()
