@@ -15,6 +15,7 @@ from lapsd.sim.engine.compiled.flat_service import (
     DECISION,
     FILLED,
     KV_TOKENS,
+    NO_EVENT,
     NOT_ALLOWED,
     RANDOM,
     REQUEST,
@@ -269,6 +270,9 @@ def serve_service(services: Any, shared: Shared, servers: Any, arrays: Server, w
             return 1
         work -= 1 + v.at.servers // 8
         now_ns = next_ns(v)
+        if now_ns == NEVER:
+            v.at.error = NO_EVENT
+            return 0
         for k in range(v.at.servers):
             if v.ends_ns[k] == now_ns and v.phase[k] == COMMIT:
                 s = server_of(servers[k], v.jobs, arrays)

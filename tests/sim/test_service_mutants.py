@@ -9,10 +9,15 @@ from tests.sim.servers import compiled_service_equals_specification, service_cas
 
 # what is wrong: module, text, and its replacement
 MUTANTS = {
-    "servers decide before the requests of that time arrive": (
+    "others decide before a step that takes no time is over": (
         "service_loop",
-        "while next_arrival_ns(v) <= now_ns:",
-        "while next_arrival_ns(v) < now_ns:",
+        "                    break  # a step",
+        "                    pass  # a step",
+    ),
+    "requests arrive before steps end": (
+        "service_loop",
+        "now_ns and v.phase[k] == COMMIT:",
+        "now_ns < next_arrival_ns(v) and v.phase[k] == COMMIT:",
     ),
     "an idle server is not woken": (
         "service_loop",
@@ -30,10 +35,10 @@ MUTANTS = {
         "v.columns[WAITING * v.at.servers + k] += 1",
         "pass",
     ),
-    "reports are a nanosecond late": (
+    "reports are later each time": (
         "service_loop",
-        "v.at.next_report_ns == now_ns",
-        "v.at.next_report_ns == now_ns - 1",
+        "v.at.next_report_ns += v.at.report_ns",
+        "v.at.next_report_ns += v.at.report_ns + 1",
     ),
     "the time of the present step counts as work": (
         "service_loop",
@@ -68,13 +73,13 @@ MUTANTS = {
     ),
     "counters of guardrails are never set back": (
         "guardrails",
-        "            if v.relevant[k] == 0:",
+        "            if v.active[k] == 0:",
         "            if False:",
     ),
     "guardrails forget requests that leave": (
         "guardrails",
-        "+ v.jobs[i].server] -= 1",
-        "+ v.jobs[i].server] -= 0",
+        "v.active[v.jobs[i].server] -= 1",
+        "v.active[v.jobs[i].server] -= 0",
     ),
     "guardrails allow one size more": (
         "guardrails",

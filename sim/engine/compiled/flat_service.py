@@ -10,7 +10,7 @@ import numpy as np
 from lapsd.policies.routers.base import COLUMNS
 
 COMMIT, DECISION = 0, 1  # what a server does next, at `ends_ns`
-NOT_ALLOWED = 13  # error code, after those of servers
+NOT_ALLOWED, NO_EVENT = 13, 14  # error codes, after those of servers
 
 FIELDS = (
     "servers",

@@ -24,7 +24,7 @@ from lapsd.sim.engine.compiled.draft_policy import (
     no_drafts,
     verify_costs,
 )
-from lapsd.sim.engine.compiled.flat_service import ROUTE, SERVICE, WORDS, Shared
+from lapsd.sim.engine.compiled.flat_service import NO_EVENT, ROUTE, SERVICE, WORDS, Shared
 from lapsd.sim.engine.compiled.parameters import Parameters
 from lapsd.sim.engine.compiled.policy import NotCompilable
 from lapsd.sim.engine.compiled.router import BoundRouter, compile_router, explain_router
@@ -344,6 +344,11 @@ class _Service:
         self, services: NDArray[Any], servers: NDArray[Any], jobs: NDArray[Any], arrays: flat.Server
     ) -> None:
         """Raise the error that ended the run."""
+        if services["error"][0] == NO_EVENT:
+            left = len(jobs) - int(services["done"][0])
+            raise ValueError(
+                f"no progress: {left} requests are not done, and no server decides any more"
+            )
         if services["error"][0] and self.router is not None:
             raise explain_router(
                 self.router, int(services["record_address"][0]), int(services["error_ns"][0])
