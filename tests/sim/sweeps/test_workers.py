@@ -24,6 +24,8 @@ from pathlib import Path
 
 
 class Runner:
+    policies = ()
+
     def __init__(self, folder, count):
         self.folder, self.chunks = Path(folder), list(range(count))
 
