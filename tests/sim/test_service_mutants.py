@@ -9,16 +9,6 @@ from tests.sim.servers import compiled_service_equals_specification, service_cas
 
 # what is wrong: module, text, and its replacement
 MUTANTS = {
-    "others decide before a step that takes no time is over": (
-        "service_loop",
-        "                    break  # a step",
-        "                    pass  # a step",
-    ),
-    "requests arrive before steps end": (
-        "service_loop",
-        "now_ns and v.phase[k] == COMMIT:",
-        "now_ns < next_arrival_ns(v) and v.phase[k] == COMMIT:",
-    ),
     "an idle server is not woken": (
         "service_loop",
         "min(v.ends_ns[k], now_ns)\n    if v.at.report_ns",
@@ -92,7 +82,7 @@ MUTANTS = {
 def is_detected() -> bool:
     """Return whether the loop as it is and the specification differ in some case."""
 
-    @settings(max_examples=1_000, phases=[Phase.generate])  # ends at the first difference
+    @settings(max_examples=500, phases=[Phase.generate])  # ends at the first difference
     @given(service_cases())
     def equivalence(case):
         assert compiled_service_equals_specification(*case)
