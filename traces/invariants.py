@@ -36,7 +36,8 @@ def trace_from_rounds(
 
     Parameters
     ----------
-    rows : mappings whose keys are the column names of a trace file.
+    rows : mappings whose keys are the column names of a trace file; the trace has the optional
+        columns of the first one.
     provenance : where the trace comes from; a mapping is read like the metadata of a file.
     source : name of the file, for messages.
     prefix_block : tokens of each block that `prefix_hashes` names; None: the rows have no hashes.
@@ -54,6 +55,8 @@ def trace_from_rounds(
     ]
     for number, row in enumerate(rows):
         for name in sorted({*row}.symmetric_difference(names)):
+            if name in row and name in OPTIONAL_COLUMNS:
+                continue  # which the first row lacks, and so the trace
             why = "unknown" if name in row else "missing"
             raise FormatError(f"{source}, row {number}, field {name!r}: {why}")
     columns = {name: [row[name] for row in rows] for name in names}

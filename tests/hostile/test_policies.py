@@ -97,7 +97,7 @@ RETURNS = [
     own(RANK + "return (1, (float('nan'),))", "Own: rank (1, (nan,)) of request 0 at 0 ns: must"),
     own(RANK + "return (np.array([0, np.nan]),)", "Own: rank (array([ 0., nan]),) of request 0"),
     own(RANK + "return (1,) * (1 + job.rounds)", "must be of length 1, as the ranks before it"),
-    own(RANK + "yield 1", "Own: rank <generator object"),
+    own(RANK + "yield 1", "Own: rank must return its result: no async and no yield"),
     own("def __repr__(self): return 1 / 0\n " + RANK + "return (self,)", "rank <tuple> of request"),
     own(RANK + "return (float('inf'), True, np.int64(3))", "", DONE),
     own("def bind(self, context): pass", "Own: bind raised TypeError: it must return a policy"),

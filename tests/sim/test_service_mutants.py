@@ -7,6 +7,8 @@ from lapsd.sim.engine.compiled import service_runs
 from tests.sim.python_loop import python_service
 from tests.sim.servers import compiled_service_equals_specification, service_cases
 
+pytestmark = pytest.mark.deep  # some differ in few cases, and each case takes long in Python
+
 # what is wrong: module, text, and its replacement
 MUTANTS = {
     "an idle server is not woken": (
@@ -82,7 +84,7 @@ MUTANTS = {
 def is_detected() -> bool:
     """Return whether the loop as it is and the specification differ in some case."""
 
-    @settings(max_examples=500, phases=[Phase.generate])  # ends at the first difference
+    @settings(max_examples=2_000, phases=[Phase.generate])  # ends at the first difference
     @given(service_cases())
     def equivalence(case):
         assert compiled_service_equals_specification(*case)
