@@ -18,7 +18,7 @@ from lapsd.policies.seen import ACCEPTED, state_types
 from lapsd.policies.text_values import types_of
 
 Own = Policy | DraftPolicy | Router
-"""What users may define: policies, draft policies and routers."""
+"""The kinds of classes that users may define."""
 
 Kind = type[Policy] | type[DraftPolicy] | type[Router]
 NAME = re.compile(r"[\w.-]+")

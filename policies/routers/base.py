@@ -45,7 +45,7 @@ class Routed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """What a router knows of S servers, as they last reported it; arrays have one entry for each.
+    """The reports of S servers to the router; each array has one entry per server.
 
     A router reads it, and writes at most the fields of `state`. Requests that were sent to a server
     since its last report count as waiting there.
