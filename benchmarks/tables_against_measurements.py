@@ -8,7 +8,7 @@ The folders hold public files: `--costs` the fits of LLMServe/DistServe (`*__dis
 (`spec_bench__*vanilla*`, `spec_bench__*sps-68m*`), and `--questions` the question file of these. A
 section whose files are absent says so. The last section needs no files: it compares each profile
 with the time to read the weights once, and with the time of a prompt's products at the peak rate.
-docs/gpu-tables.md shows the tables and explains them.
+docs/guides/gpu-costs.md shows the tables and explains them.
 """
 
 from collections.abc import Iterator, Sequence

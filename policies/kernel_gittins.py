@@ -2,7 +2,7 @@
 
 The remaining time of a request is a distribution over past requests. A past request has a high
 weight if its prediction and its tokens per round are close to the values of the request. The rank
-is the Gittins index of that distribution, or its mean. `docs/beyond.md` derives it.
+is the Gittins index of that distribution, or its mean. `docs/results/kernel-gittins.md` derives it.
 """
 
 from dataclasses import dataclass, field, replace

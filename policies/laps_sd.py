@@ -1,8 +1,8 @@
 """LAPS-SD: least attained service while acceptance is noisy, shortest job first once it is stable.
 
 Li, Chen, Li: "Semi-Clairvoyant Scheduling of Speculative Decoding Requests to Minimize LLM
-Inference Latency" (arXiv 2505.17074). The paper leaves choices open. `docs/simulator.md` lists our
-interpretation; the parameters from `follow` on select other interpretations.
+Inference Latency" (arXiv 2505.17074). The paper leaves choices open. `docs/reference/model.md`
+lists our interpretation; the parameters from `follow` on select other interpretations.
 """
 
 import math

@@ -1,8 +1,8 @@
 """The remaining rounds of a running request, estimated from similar past requests.
 
-`docs/beyond.md` derives the formulas. The arithmetic is made of operations that every program
-rounds alike, so that a rank has the same bits in Python as in compiled code: sums are running sums,
-and the exponential function is our own.
+`docs/results/kernel-gittins.md` derives the formulas. The arithmetic is made of operations that
+every program rounds alike, so that a rank has the same bits in Python as in compiled code: sums are
+running sums, and the exponential function is our own.
 """
 
 import math

@@ -1,6 +1,7 @@
 """Past requests, and how likely a running request is to turn out like each of them.
 
-This module knows nothing of ranks or of the server. `docs/beyond.md` derives its formulas.
+This module knows nothing of ranks or of the server. `docs/results/kernel-gittins.md` derives its
+formulas.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Tests of the comparison of operator tables with measurements by others (docs/gpu-tables.md)."""
+"""Tests of the comparison of operator tables with measurements (docs/guides/gpu-costs.md)."""
 
 import importlib
 import json
@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from lapsd.traces import Linear, Profile, load_profile
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "gpu-tables.md"
+PAGE = ROOT / "docs" / "guides" / "gpu-costs.md"
 IMPORTED = ("llama-7b-h100", "llama-7b-l40s")  # profiles on the page that are not bundled
 
 

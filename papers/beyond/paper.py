@@ -49,11 +49,12 @@ def intro(inputs: Inputs, size: Size) -> list[str]:
     """Return what the report asks, and how it compares policies."""
     text = [
         (
-            "Kernel-Gittins ranks a request by the remaining times of similar past requests"
-            " (docs/beyond.md derives it). This report compares Kernel-Gittins with LP-SRPT and"
-            f" LAPS-SD on recorded acceptances ({inputs.recording}; {inputs.machine}), and with an"
-            " oracle: the same policy with the requests to come as its history. Two open questions"
-            " of the LAPS-SD paper follow: batches, and a number of queues K that adapts."
+            "Kernel-Gittins ranks a request by the remaining times of similar past requests "
+            "(docs/results/kernel-gittins.md derives it). This report compares Kernel-Gittins "
+            f"with LP-SRPT and LAPS-SD on recorded acceptances ({inputs.recording}; "
+            f"{inputs.machine}), and with an oracle: the same policy with the requests to come "
+            "as its history. Two open questions of the LAPS-SD paper follow: batches, and a "
+            "number of queues K that adapts."
         ),
         (
             "A difference between two policies is a ratio of their mean latencies minus 1, paired"

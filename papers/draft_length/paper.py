@@ -49,8 +49,8 @@ def intro(inputs: Inputs, size: Size) -> list[str]:
     text = [
         (
             "A draft policy chooses before each step how many tokens the draft model proposes for"
-            " each request (docs/draft-length.md describes them). This report compares draft"
-            f" policies on recorded acceptances ({inputs.recording}) with the costs of"
+            " each request (docs/results/draft-length.md describes them). This report compares"
+            f" draft policies on recorded acceptances ({inputs.recording}) with the costs of"
             f" {inputs.machine}: with the best fixed length in hindsight, with an oracle that knows"
             " what will be accepted, and together with the order of requests."
         ),

@@ -1,8 +1,8 @@
 """The server: requests arrive on a clock, and before each round the policy chooses some to run.
 
-Events at one instant have the same order as in the simulator (`docs/simulator.md`). The server
-shares the simulator's decisions and its memory managers. Its loop is independent code, so that
-validation can compare the two. Unlike the simulator, it computes prompts, runs rounds and
+Events at one instant have the same order as in the simulator (`docs/reference/model.md`). The
+server shares the simulator's decisions and its memory managers. Its loop is independent code, so
+that validation can compare the two. Unlike the simulator, it computes prompts, runs rounds and
 transfers KV caches on real models. Knows nothing of any particular policy or model.
 """
 

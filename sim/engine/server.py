@@ -1,8 +1,8 @@
 """The specification: a server that serves the requests of a workload in batches under a policy, on
 SimPy's clock.
 
-It takes the steps of `docs/simulator.md` one after the other and ranks every active request at
-every decision. Of a policy it uses `on_arrival`, `rank`, `on_round` and `on_event`. The module
+It takes the steps of `docs/reference/model.md` one after the other and ranks every active request
+at every decision. Of a policy it uses `on_arrival`, `rank`, `on_round` and `on_event`. The module
 `loop` has the same steps by the same names, compiled. Knows nothing of any particular policy or
 memory manager, of randomness, or of floats: time is integer nanoseconds.
 """

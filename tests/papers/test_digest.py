@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 DOCS = Path(__file__).parents[2] / "docs"
-DIGEST = (DOCS / "reproduction.md").read_text(encoding="utf-8")
-CLAIMS = (DOCS / "reproduction" / "claims.md").read_text(encoding="utf-8")
+DIGEST = (DOCS / "results" / "laps-sd.md").read_text(encoding="utf-8")
+CLAIMS = (DOCS / "results" / "laps-sd" / "claims.md").read_text(encoding="utf-8")
 
 
 def test_the_documentation_quotes_the_differences_of_the_committed_claims():
@@ -20,8 +20,12 @@ def test_the_documentation_quotes_the_differences_of_the_committed_claims():
 
 
 def test_every_figure_that_the_documentation_shows_exists():
-    shown = [DOCS / "reproduction" / name for name in re.findall(r"\]\((figures/[^)]+)\)", CLAIMS)]
-    shown += [DOCS / name for name in re.findall(r"\]\((reproduction/figures/[^)]+)\)", DIGEST)]
+    shown = [
+        DOCS / "results" / "laps-sd" / name for name in re.findall(r"\]\((figures/[^)]+)\)", CLAIMS)
+    ]
+    shown += [
+        DOCS / "results" / name for name in re.findall(r"\]\((laps-sd/figures/[^)]+)\)", DIGEST)
+    ]
     assert len(shown) == 13 + 3
     assert all(path.is_file() for path in shown)
-    assert set((DOCS / "reproduction" / "figures").iterdir()) == set(shown)
+    assert set((DOCS / "results" / "laps-sd" / "figures").iterdir()) == set(shown)

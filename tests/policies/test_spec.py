@@ -16,7 +16,7 @@ from lapsd.policies.spec import RENAMED
 from lapsd.traces import load_profile, load_trace, price
 from tests.builders import context
 
-PAGE = Path(__file__).parents[2] / "docs" / "simulator.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "model.md"
 
 
 @pytest.mark.parametrize(

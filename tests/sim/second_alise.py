@@ -1,4 +1,4 @@
-"""Second implementations of the policies `alise` and `fastserve`, written from docs/alise.md.
+"""Independent policies `alise` and `fastserve`, written from docs/results/alise.md.
 
 They serve the second simulator, and use nothing of the first. A request is its number. `of` holds
 functions of a request: `prompt`, `tokens` (emitted), `served`, `arrival`, `begun` and `predicted`

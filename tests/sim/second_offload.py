@@ -1,4 +1,4 @@
-"""Second implementation of the managers with asynchronous KV transfers, from docs/simulator.md.
+"""Independent managers with asynchronous KV transfers, from docs/reference/model.md.
 
 It serves the second simulator, and uses nothing of the first. A request is its number.
 """

@@ -1,4 +1,4 @@
-"""A second simulator, written from docs/simulator.md, without SimPy and without our policies.
+"""A second simulator, written from docs/reference/model.md, without SimPy and without our policies.
 
 The two simulators share only the costs of rounds.
 """

@@ -1,4 +1,4 @@
-"""Our simulator agrees to the nanosecond with a second one, written from docs/simulator.md."""
+"""Our simulator agrees to the nanosecond with a second one, from docs/reference/model.md."""
 
 import math
 from dataclasses import astuple

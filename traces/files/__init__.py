@@ -1,4 +1,4 @@
-"""Files of traces, profiles, arrivals and prompts; `docs/formats.md` describes the formats.
+"""Files of traces, profiles, arrivals and prompts; `docs/reference/formats.md` describes them.
 
 Every file is written completely or not at all.
 """

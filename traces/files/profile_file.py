@@ -1,4 +1,4 @@
-"""Files of profiles, in JSON; `docs/formats.md` describes the format."""
+"""Files of profiles, in JSON; `docs/reference/formats.md` describes the format."""
 
 import json
 from collections.abc import Mapping

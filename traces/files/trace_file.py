@@ -1,4 +1,4 @@
-"""Files of traces: Parquet, one row per request; `docs/formats.md` describes the format."""
+"""Files of traces: Parquet, one row per request; `docs/reference/formats.md` describes them."""
 
 import json
 from pathlib import Path

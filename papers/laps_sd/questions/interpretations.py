@@ -1,6 +1,6 @@
 """How much does mean latency depend on our interpretation of the paper's LAPS-SD?
 
-`docs/simulator.md` describes the details that the paper leaves open.
+`docs/reference/model.md` describes the details that the paper leaves open.
 """
 
 from lapsd.papers.differences import against_all, percent_of

@@ -1,4 +1,4 @@
-"""The examples in docs/vllm.md work."""
+"""The examples in docs/guides/vllm.md work."""
 
 import json
 import shlex
@@ -8,7 +8,7 @@ import pytest
 
 from tests.test_docs import blocks, commands
 
-PAGE = "docs/vllm.md"
+PAGE = "docs/guides/vllm.md"
 
 
 @pytest.fixture
