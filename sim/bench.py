@@ -20,7 +20,7 @@ from lapsd.policies import FCFS, LPSRPT, Alise, FastServe, Job, LapsSD, Policy, 
 from lapsd.policies.drafts import Goodput
 from lapsd.sim.experiment.metrics import record_metrics
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
-from lapsd.sim.experiment.runs import Runs, run
+from lapsd.sim.experiment.runs import Runs, run, run_many
 from lapsd.traces import Profile, Trace, load_profile, load_trace
 
 TIMEOUTS = 100_000
@@ -202,16 +202,14 @@ def on_servers(servers: int, requests: int) -> PreparedScenario:
 def paper_run(prepared: PreparedScenario, seeds: int) -> float:
     """Return the time of a run with its metrics, in bare timeouts.
 
-    As in sweeps, `TOGETHER` policies run on each workload. Drawing workloads is not counted.
+    As in sweeps, one call of the loop serves the workloads of all seeds under `TOGETHER` policies.
+    Drawing workloads is not counted.
     """
-    scenarios = [
-        PreparedScenario(prepared.scenario, prepared.trace, prepared.split) for _ in range(seeds)
-    ]  # each keeps its workload
+    workloads = [prepared.workload(seed) for seed in range(seeds)]
 
     def runs() -> None:
-        for seed, own in enumerate(scenarios):
-            done = [run(own, POLICY, seed) for _ in range(TOGETHER)]
-            record_metrics(Runs(own, [own.workload(seed)], done))
+        done = list(run_many(prepared, [POLICY] * TOGETHER, workloads))
+        record_metrics(Runs(prepared, workloads, done))
 
     runs()
     return in_timeouts(runs) / (seeds * TOGETHER)
