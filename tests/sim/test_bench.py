@@ -95,4 +95,4 @@ def test_the_benchmark_times_the_same_run_function_as_sweeps(monkeypatch):
     counted = []
     monkeypatch.setattr(bench, "record_metrics", lambda runs: counted.append(len(runs.runs)))
     assert bench.paper_run(prepared, 3) > 0
-    assert set(counted) == {bench.TOGETHER}
+    assert set(counted) == {3 * bench.TOGETHER}
