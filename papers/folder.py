@@ -15,6 +15,7 @@ from lapsd.traces.files import (
     first_difference,
     in_work,
     profile_sha256,
+    remove_unfinished,
     trace_sha256,
     write_text,
 )
@@ -37,8 +38,11 @@ def claim(
         and neither `resume` nor `overwrite` is given.
     """
     if resume and (in_work(folder, REPRODUCTION) / MARK).exists():
-        check_same(in_work(folder, REPRODUCTION), paper, inputs, size)
-        return in_work(folder, REPRODUCTION)
+        work = in_work(folder, REPRODUCTION)
+        check_same(work, paper, inputs, size)
+        for name in (".", TRACES, FIGURES, TABLES):
+            remove_unfinished(work / name)
+        return work
     work = claim_folder(folder, REPRODUCTION, overwrite=overwrite)
     write_text(work / MARK, json.dumps(_description(paper, inputs, size), indent=2) + "\n")
     return work

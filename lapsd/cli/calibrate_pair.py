@@ -31,6 +31,7 @@ from lapsd.traces.files import (
     new_in,
     only_writer,
     publish,
+    remove_unfinished,
     write_whole,
 )
 
@@ -234,7 +235,10 @@ def claim(out: Path, overwrite: bool, resume: bool) -> Path:
         raise ValueError(
             f"{out}: already holds {taken[0]}; choose another --out or give --overwrite"
         )
-    return new_in(out) if overwrite and (taken or unfinished) else work
+    if overwrite and (taken or unfinished):
+        return new_in(out)
+    remove_unfinished(work)
+    return work
 
 
 def typed() -> str:

@@ -20,6 +20,7 @@ from lapsd.traces.files import (
     in_work,
     make_writable_folder,
     publish,
+    remove_unfinished,
     write_text,
     write_whole,
 )
@@ -49,6 +50,8 @@ class Folder:
         if resume:
             self.path = in_work(path, VALIDATION)
             self._check_same(whole)
+            for place in (self.path, self._runs):
+                remove_unfinished(place)
         else:
             self.path = claim(path, VALIDATION, overwrite=overwrite)
             self._write(CONFIG, whole)

@@ -23,7 +23,14 @@ from lapsd.sim.sweeps.chunks import ChunkRunner
 from lapsd.sim.sweeps.grid import Chunk, Sweep
 from lapsd.sim.sweeps.parts import PATTERN, DamagedPart, names_a_sweep, part_of, parts_in, read_part
 from lapsd.sim.sweeps.stopping import Look
-from lapsd.traces.files import Kind, claim as claim_folder, first_difference, in_work, write_text
+from lapsd.traces.files import (
+    Kind,
+    claim as claim_folder,
+    first_difference,
+    in_work,
+    remove_unfinished,
+    write_text,
+)
 from lapsd.traces.files.reading import json_file, json_object
 
 ASKED, SWEEP, LOOKS = "_sweep.json", "_sweep.toml", "_looks.json"
@@ -137,8 +144,7 @@ def missing(folder: Path, chunks: Sequence[Chunk]) -> list[int]:
     ValueError
         Naming a part that belongs to no chunk of this sweep.
     """
-    for unfinished in folder.glob(f".*.{PATTERN}"):
-        unfinished.unlink()
+    remove_unfinished(folder)
     sweep, parts = read_asked(folder).get(DIGEST), set(parts_in(folder))
     left = []
     for index, chunk in enumerate(chunks):

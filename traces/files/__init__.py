@@ -23,7 +23,13 @@ from lapsd.traces.files.result_folder import (
     replacing,
 )
 from lapsd.traces.files.trace_file import BUNDLED_TRACES, load_trace, save_trace
-from lapsd.traces.files.writing import BUNDLED, make_writable_folder, write_text, write_whole
+from lapsd.traces.files.writing import (
+    BUNDLED,
+    make_writable_folder,
+    remove_unfinished,
+    write_text,
+    write_whole,
+)
 
 __all__ = [
     "BUNDLED",
@@ -45,6 +51,7 @@ __all__ = [
     "profile_sha256",
     "profile_to_json",
     "publish",
+    "remove_unfinished",
     "replacing",
     "save_arrivals",
     "save_profile",

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from lapsd.traces.files.writing import make_writable_folder
+from lapsd.traces.files.writing import make_writable_folder, remove_unfinished
 
 NEW, WRITER = ".new", ".writer"
 
@@ -100,6 +100,7 @@ def _check(folder: Path, kind: Kind, *, overwrite: bool) -> bool:
         raise ValueError(
             f"{folder} is not empty and holds no {kind.what} ({min(others)}): choose another folder"
         )
+    remove_unfinished(folder)
     return held
 
 

@@ -1,11 +1,14 @@
 """Write files completely or not at all."""
 
 import os
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 BUNDLED = Path(__file__).parents[1] / "data"  # files that come with the package
+# names of temporary files, of this version and of older ones
+UNFINISHED = re.compile(r"\.\d+\.([0-9a-f]{8}(\.[^.]+)?|part-\d+\.parquet)|\.probe\.\d+")
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -20,10 +23,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         Naming `path`, if it cannot be written (on a full disk, for example). An existing file is
         then unchanged.
     """
-    digest = zlib.crc32(
-        os.fsencode(path.name)
-    )  # a name of the length of `path.name` may be too long
-    temporary = path.absolute().with_name(f".{os.getpid()}.{digest:08x}{path.suffix}")
+    temporary = _temporary(path)
     try:
         write(temporary)
         with temporary.open("rb+") as file:
@@ -33,6 +33,26 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         raise OSError(error.errno or 0, error.strerror or str(error), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    """Return the name of the temporary file for `path`; it matches `UNFINISHED`.
+
+    It holds a digest of the name: a longer name than `path.name` may be too long.
+    """
+    digest = zlib.crc32(os.fsencode(path.name))
+    return path.absolute().with_name(f".{os.getpid()}.{digest:08x}{path.suffix}")
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in a folder of results.
+
+    Call this as the only writer of the folder.
+    """
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if UNFINISHED.fullmatch(path.name) and not path.is_dir():
+                path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -235,6 +235,33 @@ def test_fifty_killed_sweeps_lose_and_repeat_no_record(uninterrupted, tmp_path):
     assert max(there) > 10 * (1 + min(there)), "the kills were not spread over the sweep"
 
 
+# a process that is killed as soon as the temporary file of part 1 is there
+KILLED = """
+import os, pathlib, sys
+from lapsd.sim.sweeps import parts
+write = pathlib.Path.write_bytes
+def dies(path, content):
+    write(path, content[:100])
+    os.kill(os.getpid(), 9)
+pathlib.Path.write_bytes = dies
+parts.write_part(pathlib.Path(sys.argv[1]), "0" * 64, 1, parts.pa.table({"a": [1]}))
+"""
+
+
+def test_what_a_process_leaves_that_is_killed_while_it_writes_a_part_is_removed(tmp_path):
+    sweep(tmp_path / "s", **SMALL, workers=1)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "s")], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    old = f".{os.getpid()}.part-000001.parquet"  # as older versions named it
+    for name in (old, f".probe.{os.getpid()}"):
+        (tmp_path / "s" / name).touch()
+    (tmp_path / "s" / ".notes").touch()
+    left = [p.name for p in (tmp_path / "s").iterdir() if p.name.startswith(".")]
+    assert len(left) == 4, left
+    resume(tmp_path / "s", workers=1)
+    assert [p.name for p in (tmp_path / "s").iterdir() if p.name.startswith(".")] == [".notes"]
+
+
 def started(tmp_path, written):
     """Start a sweep in a new process, wait for the first parts, and return process and folder."""
     script, folder = tmp_path / "run.py", tmp_path / "s"
