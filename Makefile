@@ -4,7 +4,7 @@ BIN := .venv/bin
 comma := ,
 INPUTS := setup.cfg pyproject.toml constraints.txt
 
-.PHONY: demo test test-deep check links vllm mutants gpu-check clean
+.PHONY: demo test test-deep check links docs vllm mutants gpu-check clean
 
 # One stamp per set of extras, written last, so that a killed installation is repeated.
 define install
@@ -43,6 +43,14 @@ LINKS := build/links
 links:
 	@rm -rf $(LINKS) && mkdir -p $(LINKS)/lapsd
 	@ln -s $(CURDIR)/lapsd/* $(addprefix $(CURDIR)/,traces policies predict sim calibrate serve papers) $(LINKS)/lapsd
+
+# the site, in build/docs: every warning of Sphinx is an error, a broken link or anchor included
+.venv/.installed-docs: $(INPUTS)
+	$(call install,.[calibrate$(comma)predict$(comma)docs])
+
+docs: .venv/.installed-docs
+	$(BIN)/sphinx-build -W --keep-going --nitpicky --quiet -b html -c docs -d build/doctrees . build/docs
+	@echo 'open build/docs/index.html'
 
 # vLLM for the CPU, in an environment of its own (3.5 GB), and the tests of serve/vllm, which skip without it
 VLLM := .venv-vllm/bin/python

@@ -27,7 +27,7 @@ class Accuracy:
     mean_absolute_error : float
         In tokens.
     log_error : float
-        Mean of |log(predicted / true)|.
+        Mean of `abs(log(predicted / true))`.
     sd_log_error : float
         Standard deviation of log(predicted / true).
     ms_a_prediction : float

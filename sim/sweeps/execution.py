@@ -52,8 +52,9 @@ def sweep(
     overwrite : whether to replace a sweep that the folder holds.
     engine : the program that runs, as in `lapsd.simulate`; records do not depend on it.
     progress : called with (runs done, all runs) after each chunk.
-    settings : a value or a list of values by field of `lapsd.Scenario`: `requests=[10, 30],
-        load=0.9`. Texts may hold lists and ranges: `requests="10:50:20"`.
+    **settings : Any
+        A value or a list of values by field of `lapsd.Scenario`: `requests=[10, 30], load=0.9`.
+        Texts may hold lists and ranges: `requests="10:50:20"`.
 
     Raises
     ------

@@ -14,7 +14,7 @@ OPEN = 0.03  # largest error of the sum of all terms without a warning
 
 @dataclass(frozen=True, kw_only=True)
 class FitError(Record):
-    """Relative error of a fitted term: |predicted − measured| / measured.
+    """Relative error of a fitted term: `abs(predicted - measured) / measured`.
 
     Attributes
     ----------
