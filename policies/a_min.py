@@ -19,6 +19,14 @@ class AMin(Policy):
     ----------
     quantile : float
         Quantile of past output lengths that is the first lower bound, between 0 and 1.
+
+    Notes
+    -----
+    Use it where a prediction gives no more than a range of lengths.
+
+    References
+    ----------
+    After A_min, as far as we know it; we had no access to its text.
     """
 
     name: ClassVar[str] = "a-min"

@@ -27,8 +27,6 @@ class Alise(LAS):
 
     Parameters
     ----------
-    K, M, sup_1_s
-        As in `las`.
     age_s : float or None
         Total seconds of waiting that raise a request by one queue; None: a request never rises.
         Choose a few times the typical time of a request. With a much smaller value all requests are
@@ -38,6 +36,15 @@ class Alise(LAS):
         prediction stays; the remaining time of a request that reaches it is 0, so it goes first.
     model : str
         `published`: the time model as published; `exact`: with a growing context.
+
+    Notes
+    -----
+    Use it for ordinary serving by predicted length, where no request may starve
+    (docs/results/alise.md).
+
+    References
+    ----------
+    Zhao, Wang, arXiv 2410.23537; we had no access to its text.
     """
 
     name: ClassVar[str] = "alise"

@@ -22,6 +22,14 @@ class Boost(Policy):
     ----------
     theta : float
         θ times the mean time of past requests.
+
+    Notes
+    -----
+    Use it where the tail of latencies matters more than their mean.
+
+    References
+    ----------
+    Yu, Scully, arXiv 2404.08826.
     """
 
     name: ClassVar[str] = "boost"

@@ -63,6 +63,14 @@ class FastServe(Policy):
     starve_s : float or None
         A request without a round for so many seconds goes to the front of the first level; None:
         never.
+
+    Notes
+    -----
+    Use it where output lengths are not predicted and prompts differ much in length.
+
+    References
+    ----------
+    Wu et al., arXiv 2305.05920; constants of its public artifact.
     """
 
     name: ClassVar[str] = "fastserve"

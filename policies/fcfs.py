@@ -8,7 +8,16 @@ from lapsd.policies.base import Job, Policy, Rank
 
 @dataclass(frozen=True)
 class FCFS(Policy):
-    """First come, first served; a request that has started runs to completion."""
+    """First come, first served; a request that has started runs to completion.
+
+    Notes
+    -----
+    The baseline of every comparison.
+
+    References
+    ----------
+    Textbook; the default order of vLLM.
+    """
 
     name: ClassVar[str] = "fcfs"
 

@@ -19,8 +19,15 @@ class Gittins(Policy):
     The Gittins index of a job with attained service a is the maximum over d of P(S − a <= d) /
     E[min(S − a, d)], where S is a past size above a. The rank is its inverse, the least expected
     service per completion. This order minimises mean latency for M/G/1 with free preemption. A job
-    whose attained service has reached the largest past size goes last. See Scully, Harchol-Balter,
-    Scheller-Wolf, arXiv 1712.00790.
+    whose attained service has reached the largest past size goes last.
+
+    Notes
+    -----
+    Use it where output lengths are not predicted, but the times of past requests are known.
+
+    References
+    ----------
+    Scully, Harchol-Balter, Scheller-Wolf, arXiv 1712.00790.
     """
 
     name: ClassVar[str] = "gittins"

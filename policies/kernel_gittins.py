@@ -17,8 +17,7 @@ from lapsd.policies.switch_penalty import switch_penalty_ns
 
 @dataclass(frozen=True)
 class KernelGittins(Policy):
-    """`kernel-gittins` ranks a request by the remaining time of similar past requests, shortest
-    first.
+    """Shortest expected remaining time first, by the remaining times of similar past requests.
 
     Parameters
     ----------
@@ -30,6 +29,15 @@ class KernelGittins(Policy):
     age_weight : float
         The rank of a request is lower by so many seconds for each second that it arrived earlier;
         0 gives the best mean latency.
+
+    Notes
+    -----
+    Use it where past requests are known; predictions may be weak, biased or missing. Where KV
+    transfers are expensive in batches, compare it with `lp-srpt:switch_penalty=1`.
+
+    References
+    ----------
+    Ours (docs/results/kernel-gittins.md).
     """
 
     name: ClassVar[str] = "kernel-gittins"
@@ -134,6 +142,15 @@ class KernelGittinsOracle(KernelGittins):
     know.
 
     Clairvoyant: a real server does not have this history.
+
+    Notes
+    -----
+    A reference: how much of the latency of `kernel-gittins` is due to what its history does not
+    say.
+
+    References
+    ----------
+    Ours (docs/results/kernel-gittins.md).
     """
 
     name: ClassVar[str] = "kernel-gittins-oracle"

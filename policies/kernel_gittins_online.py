@@ -39,6 +39,14 @@ class KernelGittinsOnline(KernelGittins):
     ----------
     known : int or None
         Largest number of past requests that it starts with; None: all.
+
+    Notes
+    -----
+    Use it where few past requests are known, or requests change over time.
+
+    References
+    ----------
+    Ours (docs/results/kernel-gittins.md).
     """
 
     name: ClassVar[str] = "kernel-gittins-online"

@@ -103,6 +103,16 @@ class LapsSD(LAS):
         A running request is placed and ranked as if its service, or T̃, were lower by so many times
         `switch_penalty_ns`, the total delay that its preemption would cause through swapping KV
         caches.
+
+    Notes
+    -----
+    Use it where output lengths are hard to predict, requests differ much in acceptance, and KV
+    transfers are inexpensive (docs/results/laps-sd.md).
+
+    References
+    ----------
+    Li, Chen, Li, arXiv 2505.17074; we had no access to its text. docs/reference/model.md lists our
+    interpretation.
     """
 
     name: ClassVar[str] = "laps-sd"

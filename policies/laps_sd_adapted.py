@@ -31,6 +31,15 @@ class LapsSDAdapted(LapsSD):
         `present`: K falls by one for each doubling of the active requests, from 8 for one request
         to 2 for 64. `quantiles`: K stays, and Sup_j is the j / K quantile of past T̃. `both`: these
         quantiles, with K by active requests.
+
+    Notes
+    -----
+    An answer to an open question of the LAPS-SD paper. In our runs no rule was better than the best
+    fixed K (docs/results/kernel-gittins.md).
+
+    References
+    ----------
+    Ours, after LAPS-SD.
     """
 
     name: ClassVar[str] = "laps-sd-adapted"

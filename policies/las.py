@@ -29,6 +29,15 @@ class LAS(Policy):
         Sup_1 in seconds; None: the median past T̃ / M^(K/2).
     age_s : float or None
         Total seconds of waiting that raise a request by one queue; None: a request never rises.
+
+    Notes
+    -----
+    Use it where output lengths are not predicted: a short request need not wait for long ones to
+    finish.
+
+    References
+    ----------
+    A baseline of the LAPS-SD paper (Li, Chen, Li, arXiv 2505.17074; we had no access to its text).
     """
 
     name: ClassVar[str] = "las"

@@ -11,6 +11,14 @@ class LPSJF(Policy):
     """Shortest *predicted length* first, without preemption: a baseline of the LAPS-SD paper.
 
     We do not know whether LP-SJF preempts in the paper; here it does not.
+
+    Notes
+    -----
+    Use it where output lengths are predicted, and preemption is expensive or impossible.
+
+    References
+    ----------
+    A baseline of the LAPS-SD paper (Li, Chen, Li, arXiv 2505.17074; we had no access to its text).
     """
 
     name: ClassVar[str] = "lp-sjf"

@@ -14,6 +14,14 @@ class LPSJFMean(Clairvoyant):
     The number of rounds is the predicted length divided by the true mean number of output tokens
     per round. Clairvoyant, as a control: its difference from LP-SJF is the gain from knowing
     acceptance in addition to length.
+
+    Notes
+    -----
+    A control: what knowing acceptance adds to knowing the predicted length.
+
+    References
+    ----------
+    Ours.
     """
 
     name: ClassVar[str] = "lp-sjf-mean"

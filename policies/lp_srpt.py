@@ -24,6 +24,15 @@ class LPSRPT(Policy):
     switch_penalty : float
         The rank of a running request is lower by so many times `switch_penalty_ns`, the total delay
         that its preemption would cause through swapping KV caches, converted to tokens.
+
+    Notes
+    -----
+    Use it where output lengths are predicted well and preemption is inexpensive. It ignores
+    acceptance.
+
+    References
+    ----------
+    Textbook SRPT by predicted tokens; `c` after TRAIL.
     """
 
     name: ClassVar[str] = "lp-srpt"

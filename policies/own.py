@@ -34,12 +34,14 @@ _RECEIVED: set[str] = set()
 """Modules whose sources another process has sent; the current folder is not looked at for them."""
 
 
-def class_named(name: str, base: type[Any] = Policy, kind: str = "policy") -> Any:
-    """Return the class of a policy, or of a draft policy, that `module.Class` names.
+def class_named(
+    name: str, base: type[Any] | tuple[type[Any], ...] = Policy, kind: str = "policy"
+) -> Any:
+    """Return the class of a policy, a draft policy or a router that `module.Class` names.
 
     Parameters
     ----------
-    base, kind : what the class must be a subclass of, and what messages call it.
+    base, kind : what the class must be a subclass of (several: of any), and what messages call it.
 
     Raises
     ------
@@ -60,8 +62,9 @@ def class_named(name: str, base: type[Any] = Policy, kind: str = "policy") -> An
             f"{kind} {name}: {module_name} has no {attribute} ({_file_of(module)})"
         ) from error
     if not (isinstance(made, type) and issubclass(made, base)):
-        package = base.__module__.rpartition(".")[0]
-        raise ValueError(f"{kind} {name}: is not a subclass of {package}.{base.__name__}")
+        bases = base if isinstance(base, tuple) else (base,)
+        paths = " or ".join(f"{b.__module__.rpartition('.')[0]}.{b.__name__}" for b in bases)
+        raise ValueError(f"{kind} {name}: is not a subclass of {paths}")
     check_class(made)
     check_parameters(made)
     return made

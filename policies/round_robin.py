@@ -16,6 +16,14 @@ class RoundRobin(Policy):
     ----------
     quantum : int
         Number of rounds of a turn, at least 1.
+
+    Notes
+    -----
+    Each turn may cost a KV transfer.
+
+    References
+    ----------
+    Textbook.
     """
 
     name: ClassVar[str] = "rr"

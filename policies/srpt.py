@@ -30,6 +30,14 @@ class SRPT(Clairvoyant):
     """Least true remaining time (prefill and rounds) first, preemptive.
 
     Clairvoyant. Optimal only if all rounds take equally long, and prefill and switching no time.
+
+    Notes
+    -----
+    A reference: how far a policy is from knowing all times.
+
+    References
+    ----------
+    Schrage, 1968.
     """
 
     name: ClassVar[str] = "srpt"

@@ -23,6 +23,15 @@ class TIE(Policy):
     ----------
     tail : float
         Weight of the mean of the tail, between 0 and 1; the mean of the whole has weight 1 − tail.
+
+    Notes
+    -----
+    Use it where preemption is expensive or impossible, and some requests become much longer than
+    predicted.
+
+    References
+    ----------
+    After TIE, as far as we know it; we had no access to its text.
     """
 
     name: ClassVar[str] = "tie"

@@ -265,6 +265,8 @@ def test_a_page_runs_from_top_to_bottom(page, capsys, request):
         if language == "sh":
             run_shell(text, capsys)
         elif language == "python" and "from vllm " not in text:  # tests/serve/vllm has those
+            if file := re.match(r"# (\w+\.py)\n", text):  # the text of a file
+                Path(file[1]).write_text(text, encoding="utf-8")
             exec(smaller(text), names)
         elif language == "toml":
             asked = Sweep.from_document(tomllib.loads(text)).document() | {"seeds": 1}

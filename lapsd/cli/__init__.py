@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 VERBS: "Mapping[str, str]" = {
     "compare": "compare",
     "show": "show",
+    "policies": "policies",
     "bench": "bench",
     "sweep": "sweep",
     "best": "best",

@@ -28,6 +28,14 @@ class Ema(DraftPolicy):
         Hysteresis, in tokens.
     most : int
         The longest draft length. Candidates are most, half of it rounded down, a quarter, ..., 1.
+
+    Notes
+    -----
+    Use it to simulate SGLang's adaptive speculation. It needs no costs.
+
+    References
+    ----------
+    SGLang.
     """
 
     name: ClassVar[str] = "ema"

@@ -16,6 +16,14 @@ class Fixed(DraftPolicy):
     ----------
     most : int
         The draft length.
+
+    Notes
+    -----
+    The default of most engines; the best length depends on the batch size.
+
+    References
+    ----------
+    Textbook.
     """
 
     name: ClassVar[str] = "fixed"
@@ -28,7 +36,21 @@ class Fixed(DraftPolicy):
 
 @dataclass(frozen=True)
 class Off(DraftPolicy):
-    """No drafts: ordinary decoding."""
+    """No drafts: ordinary decoding.
+
+    Parameters
+    ----------
+    most : int
+        The draft length: 0, and no other number.
+
+    Notes
+    -----
+    The baseline that shows whether speculation pays.
+
+    References
+    ----------
+    Textbook.
+    """
 
     name: ClassVar[str] = "off"
 

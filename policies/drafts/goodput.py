@@ -35,6 +35,14 @@ class Goodput(DraftPolicy):
         present requests.
     weight : float
         Number of past draft tokens that are added to the present requests' draft tokens.
+
+    Notes
+    -----
+    Use it where all requests accept about equally often, and costs are known.
+
+    References
+    ----------
+    SmartSpec (Liu et al., arXiv 2406.14066), TurboSpec.
     """
 
     name: ClassVar[str] = "goodput"
@@ -78,6 +86,14 @@ class Gated(DraftPolicy):
         The longest draft length.
     weight : float
         Number of past draft tokens that are added to the request's own draft tokens.
+
+    Notes
+    -----
+    Use it where requests differ in acceptance, and the engine drafts equally much for all of them.
+
+    References
+    ----------
+    Ours, after SmartSpec.
     """
 
     name: ClassVar[str] = "gated"

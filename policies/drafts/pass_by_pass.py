@@ -18,9 +18,13 @@ class PassByPass(Survival):
     takes the request's own share of accepted tokens for the following ones. It runs the next pass
     if the best drafts are then longer.
 
-    Parameters
+    Notes
+    -----
+    Use it where the engine can decide after each pass of the draft model.
+
+    References
     ----------
-    most, confidence, own, weight : as in `survival`.
+    Ours, after `survival`.
     """
 
     name: ClassVar[str] = "pass-by-pass"

@@ -18,9 +18,16 @@ class Priced(Survival):
 
     Parameters
     ----------
-    most, confidence, own, weight : as in `survival`.
     alpha : float
         Weight of a step in the smoothed values, above 0 and at most 1.
+
+    Notes
+    -----
+    Use it where the number of active requests changes much (docs/results/draft-length.md).
+
+    References
+    ----------
+    Ours.
     """
 
     name: ClassVar[str] = "priced"

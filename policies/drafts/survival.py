@@ -37,6 +37,14 @@ class Survival(DraftPolicy):
         probability of each token; the rest is that of the confidence.
     weight : float
         Draft tokens of past requests in the request's own share.
+
+    Notes
+    -----
+    Use it where requests differ in acceptance, and the engine verifies drafts of different lengths.
+
+    References
+    ----------
+    After DSpark (arXiv 2607.05147) and TETRIS (Wu et al., arXiv 2502.15197).
     """
 
     name: ClassVar[str] = "survival"
@@ -76,6 +84,14 @@ class Oracle(DraftPolicy):
     ----------
     most : int
         The longest draft length.
+
+    Notes
+    -----
+    A reference: how far a draft policy is from knowing what is accepted.
+
+    References
+    ----------
+    Ours.
     """
 
     name: ClassVar[str] = "oracle"

@@ -22,6 +22,14 @@ class Table(DraftPolicy):
         5 up to 8 requests, 3 up to 32, none beyond.
     most : int
         The longest draft length.
+
+    Notes
+    -----
+    Use it in vLLM, which takes such a table.
+
+    References
+    ----------
+    vLLM's `num_speculative_tokens_per_batch_size`.
     """
 
     name: ClassVar[str] = "table"

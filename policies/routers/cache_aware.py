@@ -18,9 +18,20 @@ class CacheAware(Router):
 
     Parameters
     ----------
-    difference, ratio : loads are unbalanced if the largest exceeds the smallest by more than
-        `difference` requests and is more than `ratio` times as large.
-    match : share of the prompt that a cached prefix must exceed.
+    difference : int
+        Loads are unbalanced if the largest exceeds the smallest by more requests than this, ...
+    ratio : float
+        ... and is more than so many times as large.
+    match : float
+        Share of the prompt that a cached prefix must exceed.
+
+    Notes
+    -----
+    Use it where many prompts begin alike and servers have prefix caches.
+
+    References
+    ----------
+    The routers of SGLang and vLLM.
     """
 
     name: ClassVar[str] = "cache-aware"

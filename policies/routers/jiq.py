@@ -10,7 +10,16 @@ from lapsd.policies.routers.base import Router, allowed_count, nth_allowed
 
 @dataclass(frozen=True)
 class JIQ(Router):
-    """Send each request to a random idle server, or to any random one if none is idle."""
+    """Send each request to a random idle server, or to any random one if none is idle.
+
+    Notes
+    -----
+    Use it where the router knows only the servers that are idle.
+
+    References
+    ----------
+    Lu et al., 2011.
+    """
 
     name: ClassVar[str] = "jiq"
     draws: ClassVar[int] = 1

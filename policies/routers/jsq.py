@@ -19,7 +19,16 @@ class JSQ(Router):
 
     Parameters
     ----------
-    d : number of random servers that are compared; None: all.
+    d : int or None
+        Number of random servers that are compared; None: all.
+
+    Notes
+    -----
+    Use it where the router knows the numbers of requests; `d=2` where it cannot ask all servers.
+
+    References
+    ----------
+    Textbook; Mitzenmacher, 2001, for d = 2.
     """
 
     name: ClassVar[str] = "jsq"

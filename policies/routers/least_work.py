@@ -12,7 +12,16 @@ from lapsd.policies.routers.base import Router, least
 
 @dataclass(frozen=True)
 class LeastWork(Router):
-    """Send each request to the server with the least predicted work."""
+    """Send each request to the server with the least predicted work.
+
+    Notes
+    -----
+    Use it where output lengths are predicted well, at small batch sizes (docs/results/routing.md).
+
+    References
+    ----------
+    Textbook.
+    """
 
     name: ClassVar[str] = "least-work"
 
@@ -23,7 +32,16 @@ class LeastWork(Router):
 
 @dataclass(frozen=True)
 class LeastWorkOracle(Router):
-    """Send each request to the server with the least true work, as a yardstick."""
+    """Send each request to the server with the least true work, as a yardstick.
+
+    Notes
+    -----
+    A reference: what exact predictions would add to `least-work`.
+
+    References
+    ----------
+    Textbook.
+    """
 
     name: ClassVar[str] = "least-work-oracle"
     clairvoyant: ClassVar[bool] = True

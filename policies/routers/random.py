@@ -11,7 +11,16 @@ from lapsd.policies.routers.base import Router, allowed_count, nth_allowed
 
 @dataclass(frozen=True)
 class Random(Router):
-    """Send each request to a random server."""
+    """Send each request to a random server.
+
+    Notes
+    -----
+    The baseline of every comparison of routers.
+
+    References
+    ----------
+    Textbook.
+    """
 
     name: ClassVar[str] = "random"
     draws: ClassVar[int] = 1

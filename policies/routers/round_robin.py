@@ -15,7 +15,16 @@ class Turn:
 
 @dataclass(frozen=True)
 class RoundRobin(Router):
-    """Send requests to the servers in turn."""
+    """Send requests to the servers in turn.
+
+    Notes
+    -----
+    Use it where the router knows nothing of the servers.
+
+    References
+    ----------
+    Textbook.
+    """
 
     name: ClassVar[str] = "round-robin"
     State: ClassVar[type[Any] | None] = Turn

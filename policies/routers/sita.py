@@ -14,7 +14,16 @@ from lapsd.policies.routers.base import Router, RouterContext, bound
 
 @dataclass(frozen=True)
 class SITA(Router):
-    """Send each request to the server of its predicted size; server 0 takes the shortest ones."""
+    """Send each request to the server of its predicted size; server 0 takes the shortest ones.
+
+    Notes
+    -----
+    Use it to keep short requests apart from long ones without any report of servers.
+
+    References
+    ----------
+    Harchol-Balter, Crovella, Murta, 1999.
+    """
 
     name: ClassVar[str] = "sita"
     limits_ns: tuple[int, ...] = bound(())

@@ -13,7 +13,16 @@ from lapsd.policies.routers.base import Router, least
 
 @dataclass(frozen=True)
 class VllmDP(Router):
-    """Send each request to the server with the least of 4 waiting + running."""
+    """Send each request to the server with the least of 4 waiting + running.
+
+    Notes
+    -----
+    Use it to simulate vLLM's own balancer.
+
+    References
+    ----------
+    `DPLBAsyncMPClient` of vLLM 0.11 to 0.32.
+    """
 
     name: ClassVar[str] = "vllm-dp"
     signal_age_ms: ClassVar[float] = 100.0

@@ -18,9 +18,20 @@ class Weighted(Router):
 
     Parameters
     ----------
-    prefix : weight of the share of the prompt that is cached.
-    queue : weight of how short the queue is: 1 for the fewest waiting requests, 0 for the most.
-    kv : weight of the free share of KV memory; without a limit of memory it is 1.
+    prefix : float
+        Weight of the share of the prompt that is cached.
+    queue : float
+        Weight of how short the queue is: 1 for the fewest waiting requests, 0 for the most.
+    kv : float
+        Weight of the free share of KV memory; without a limit of memory it is 1.
+
+    Notes
+    -----
+    Use it where prompts begin alike and loads differ: it weighs both.
+
+    References
+    ----------
+    The guide of llm-d, with its weights.
     """
 
     name: ClassVar[str] = "weighted"
