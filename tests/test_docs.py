@@ -10,6 +10,7 @@ import shlex
 import shutil
 import sys
 import tomllib
+from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -48,6 +49,7 @@ NOT_OURS = {
         "installs, and calibrates for minutes; its parts run in the tests of calibrate and compare"
     ),
     "make test": "runs this",
+    "lapsd bench": "test_bench.py runs it",
     "make vllm": "installs, and runs tests/serve/vllm",
     "lapsd calibrate --engine vllm": "needs vLLM; tests/serve/vllm/test_calibration.py runs it",
     "lapsd validate --engine vllm": "needs vLLM; tests/serve/vllm/test_validation.py runs it",
@@ -61,9 +63,9 @@ NOT_OURS = {
     "dask": "test_cluster.py runs a scheduler and workers",
 }
 CALIBRATED = "--quick --batches 1 --device cpu --max-new-tokens 16 --requests"
+WRITES = ("--out", "--plot", "--html", "--gantt", "--timeline", "-o", ">", "--resume")
 SHRUNK = ("--requests", "--seeds", "--batches", "--device", "--max-new-tokens")
 SMALLER = (
-    ("lapsd bench", "lapsd bench --quick"),
     ("--load 0.9 --requests 240", "--load 0.9 --requests 20 --seeds 2"),
     ("(?m)--batch 16 --load 0.9$", "--batch 2 --load 0.9 --requests 20 --seeds 2"),
     ("--batch 32 --load 1 --seeds 5", "--batch 2 --load 1 --requests 20 --seeds 2"),
@@ -97,6 +99,22 @@ def commands(block: str) -> list[list[str]]:
     """Return the words of each shell command of a block, without comments."""
     lines = smaller(block.replace("\\\n", " ")).splitlines()
     return [once(words) for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def again(page: str) -> list[str]:
+    """Return the commands of a page that write no file and that an earlier page runs as well."""
+    lines: dict[str, list[str]] = {
+        one: [
+            shlex.join(words)
+            for language, text in blocks(one)
+            if language == "sh"
+            for words in commands(text)
+            if not set(WRITES) & set(words)
+        ]
+        for one in PAGES[: PAGES.index(page) + 1]
+    }
+    own = lines.pop(page)
+    return [line for line in own if any(line in others for others in lines.values())]
 
 
 def once(words: list[str]) -> list[str]:
@@ -225,10 +243,10 @@ def clusters(monkeypatch):
     local.close()
 
 
-def run_shell(block: str, capsys) -> None:
+def run_shell(block: str, capsys, but: Container[str] = ()) -> None:
     for words in commands(block):
         line = shlex.join(words)
-        if any(line.startswith(other) for other in NOT_OURS):
+        if line in but or any(line.startswith(other) for other in NOT_OURS):
             continue
         assert words[0] == "lapsd", f"{line}: what runs this?"
         *arguments, into = (
@@ -260,10 +278,11 @@ def test_a_page_runs_from_top_to_bottom(page, capsys, request):
     if page == "docs/guides/gpu-costs.md":
         pytest.importorskip("aiconfigurator_core", reason="its commands need the extra gpu-tables")
     matplotlib.use("Agg")
+    but = again(page)
     names: dict[str, object] = {"__name__": "__main__"}
     for number, (language, text) in enumerate(blocks(page)):
         if language == "sh":
-            run_shell(text, capsys)
+            run_shell(text, capsys, but)
         elif language == "python" and "from vllm " not in text:  # tests/serve/vllm has those
             if file := re.match(r"# (\w+\.py)\n", text):  # the text of a file
                 Path(file[1]).write_text(text, encoding="utf-8")

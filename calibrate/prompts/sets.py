@@ -8,6 +8,7 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ class Prompt:
     group: str = ""
 
 
-def _code() -> list[Prompt]:
+@cache  # each takes seconds: a process makes it once
+def _code() -> tuple[Prompt, ...]:
     """Signatures and docstrings of held-out library functions, and twice as many of `fields`."""
     wanted = [
         f
@@ -46,9 +48,8 @@ def _code() -> list[Prompt]:
     ]
     unique = {f.head: f for f in wanted}
     of_library = [Prompt(f"{f.module}.{f.name}", "code", f.head, f.module) for f in unique.values()]
-    return of_library + _generated(
-        "code", fields.problem, fields.TEMPLATES, str, 2 * len(of_library)
-    )
+    generated = _generated("code", fields.problem, fields.TEMPLATES, str, 2 * len(of_library))
+    return (*of_library, *generated)
 
 
 def _opening(text: str) -> str:
@@ -57,17 +58,20 @@ def _opening(text: str) -> str:
     return sentence.group().rstrip() if sentence else " ".join(text.split(" ")[:12])
 
 
-def _prose() -> list[Prompt]:
+@cache
+def _prose() -> tuple[Prompt, ...]:
     """Beginnings of held-out documentation, for the model to continue."""
     documents = stdlib.documents(held_out_only=True)
     held_out = [d for d in documents if len(_opening(d.text)) < 0.7 * len(d.text)]
     unique = {_opening(d.text): d for d in held_out}
-    return [Prompt(d.source, "prose", opening, d.source) for opening, d in unique.items()]
+    return tuple(Prompt(d.source, "prose", opening, d.source) for opening, d in unique.items())
 
 
-def _arithmetic() -> list[Prompt]:
+@cache
+def _arithmetic() -> tuple[Prompt, ...]:
     """Word problems of 1 to 12 steps that can be counted in the question."""
-    return _generated("arithmetic", arithmetic.problem, arithmetic.ASKED, question_prompt, 2_000)
+    problem, asked = arithmetic.problem, arithmetic.ASKED
+    return tuple(_generated("arithmetic", problem, asked, question_prompt, 2_000))
 
 
 def _generated(
@@ -97,7 +101,7 @@ def _generated(
     return list(drawn.values())
 
 
-PROMPT_SETS: dict[str, Callable[[], list[Prompt]]] = {
+PROMPT_SETS: dict[str, Callable[[], tuple[Prompt, ...]]] = {
     "code": _code,
     "prose": _prose,
     "arithmetic": _arithmetic,
@@ -114,7 +118,7 @@ def bundled_prompts(name: str, seed: int = 0) -> list[Prompt]:
     """
     if name not in PROMPT_SETS:
         raise ValueError(f"prompt set {name!r}: must be one of {', '.join(PROMPT_SETS)}")
-    prompts = PROMPT_SETS[name]()
+    prompts = list(PROMPT_SETS[name]())
     random.Random(f"{name}-{seed}").shuffle(prompts)
     return [replace(p, request_id=f"{name}-{i:04d}:{p.request_id}") for i, p in enumerate(prompts)]
 

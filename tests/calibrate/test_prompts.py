@@ -27,6 +27,7 @@ def test_each_bundled_set_has_at_least_300_different_prompts(name):
     assert len({p.text for p in prompts}) == len({p.request_id for p in prompts}) == len(prompts)
     assert {p.dataset for p in prompts} == {name}
     assert prompts == bundled_prompts(name)
+    assert PROMPT_SETS[name]() == PROMPT_SETS[name].__wrapped__()  # the same when made again
     assert prompts != bundled_prompts(name, seed=1)
 
 
