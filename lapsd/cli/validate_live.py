@@ -50,6 +50,7 @@ from lapsd.serve.plan import CLOCKS, importable_spec
 from lapsd.serve.validation.findings import outcomes
 from lapsd.serve.validation.folder import VALIDATION, Folder
 from lapsd.serve.validation.live_runs import Trial, check_policies
+from lapsd.serve.validation.noise import STEADY, too_noisy
 from lapsd.serve.validation.report import Report
 from lapsd.serve.validation.source import Source
 from lapsd.serve.validation.tables import differences_text, errors_text, latencies_text
@@ -145,6 +146,14 @@ def command(
         Path | None, typer.Option(help="Plot predicted against measured latency.")
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write a report as one HTML page.")] = None,
+    unless_noisy: Annotated[
+        bool,
+        typer.Option(
+            "--unless-noisy",
+            help=f"Where the machine's speed changes by more than {STEADY:g} % during a run, say so"
+            " in one sentence instead of tables and figures.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """Serve requests with real models under several policies and compare with the simulator.
@@ -165,6 +174,8 @@ def command(
         refuse_ignored("without --engine vllm", "vllm_python")
     if not prompts:
         refuse_ignored("without --prompts", "field")
+    if as_json:
+        refuse_ignored("with --json", "unless_noisy")
     if seeds < 1:
         raise ValueError(f"--seeds {seeds}: must be at least 1")
     if draft_policy and engine == "vllm":
@@ -230,7 +241,7 @@ def command(
         )
         if folder is not None:
             folder.conclude(report.requests, report.findings(), complete=served.complete)
-        _show(report, plot, html, as_json=as_json)
+        _show(report, plot, html, as_json=as_json, unless_noisy=unless_noisy)
     report_left_out("validate", limit, served.left_out)
     return 0 if served.complete else INTERRUPTED
 
@@ -321,8 +332,17 @@ def _made(trial: Trial, loads: list[float], seeds: int, profile: Path | None) ->
     }
 
 
-def _show(report: Report, plot: Path | None, html: Path | None, *, as_json: bool) -> None:
-    """Print the report and, after that, write figure and page."""
+def _show(
+    report: Report, plot: Path | None, html: Path | None, *, as_json: bool, unless_noisy: bool
+) -> None:
+    """Print the report and, after that, write figure and page.
+
+    With `unless_noisy` one sentence takes their place where the machine was too noisy.
+    """
+    noisy = too_noisy(report.outcomes) if unless_noisy else None
+    if noisy is not None:
+        print(noisy)
+        return
     if as_json:
         print(json.dumps(report.findings(), indent=2, allow_nan=False))
     else:
