@@ -52,3 +52,16 @@ def test_the_changes_of_a_version_can_be_read_in_two_minutes():
 @pytest.mark.parametrize("key", ["cff-version", "message", "title", "authors", "type", "license"])
 def test_the_citation_has_what_its_format_requires(key):
     assert yaml.safe_load(text("CITATION.cff"))[key]
+
+
+def test_the_demo_ends_with_files_and_commands_that_exist(tmp_path, monkeypatch, lapsd):
+    recipe = text("Makefile").split("\ndemo: ")[1].split("\n\n")[0]
+    last = recipe.split("Done. ")[1]
+    assert [page for page in re.findall(r"docs/\S+\.md", last) if not (ROOT / page).exists()] == []
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"\$\(BIN\)/lapsd (.+)'", last)
+    assert commands
+    for command in commands:
+        code, out, _ = lapsd(*command.split(), "--seeds", "2", "--requests", "5")
+        assert code == 0, command
+        assert "laps-sd" in out

@@ -224,7 +224,7 @@ def kill_and_resume(moment, whole, took, folder):
     return len(there)
 
 
-@pytest.mark.parametrize("moment", [0.15, 0.35, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize("moment", [0.15, 0.5, 0.9])
 def test_a_killed_sweep_loses_and_repeats_no_record(moment, uninterrupted, tmp_path):
     kill_and_resume(moment, *uninterrupted, tmp_path / "s")
 
