@@ -173,10 +173,12 @@ class Server:
             at_ns += prefill.ns
         round_ns = self.now_ns - at_ns
         contexts = [request.kv_tokens for request in running]
-        kept = [
-            self._commit(request, length, one.tokens, round_ns)
-            for request, length, one in zip(running, lengths, emitted, strict=True)
-        ]
+        rounds = list(zip(running, lengths, emitted, strict=True))
+        kept_by = {
+            request: self._commit(request, length, one.tokens, round_ns)
+            for request, length, one in sorted(rounds, key=lambda r: r[0].index)
+        }
+        kept = [kept_by[request] for request in running]
         if self.drafter is not None:
             self.drafter.note(dict(zip(running, lengths, strict=True)))
         self.steps.append(

@@ -30,7 +30,15 @@ from lapsd.sim.engine.compiled.flat_server import (
 )
 from lapsd.sim.engine.compiled.job import ARRIVAL, COMPLETION
 from lapsd.sim.engine.compiled.memory import make_room, release
-from lapsd.sim.engine.compiled.order import enter, fail, job_address, rank, rank_waiting, set_aside
+from lapsd.sim.engine.compiled.order import (
+    enter,
+    fail,
+    job_address,
+    rank,
+    rank_waiting,
+    set_aside,
+    sort_by_arrival,
+)
 from lapsd.sim.engine.compiled.prefixes import drop_unused
 from lapsd.sim.engine.compiled.remaining import count_leaving, count_round
 from lapsd.sim.engine.compiled.transfers import (
@@ -155,12 +163,14 @@ def prefill(s: Server, start_ns: int) -> int:
 
 @compiled
 def commit(s: Server) -> None:
-    """Commit the step for the requests that were part of it; finished requests, which `fresh` then
-    lists, leave.
+    """Commit the step for the requests that were part of it, in order of arrival where that order
+    matters; finished requests, which `fresh` then lists, leave.
     """
     step_ns = s.at.step_ns
     s.at.now_ns = s.at.ends_ns
     s.at.rounds += 1
+    if s.at.writes_in_rounds:
+        sort_by_arrival(s)
     for k in range(s.at.running):
         i = s.running[k]
         job = s.jobs[i]

@@ -241,9 +241,11 @@ class SimPyServer:
             self.occupancy.went_on(self.memory, bool(self.waiting), start_ns + step_ns)
 
     def _commit(self, step_ns: int) -> None:
-        """Commit the step for the requests that were part of it; finished requests leave."""
+        """Commit the step for the requests that were part of it, in order of arrival; finished
+        requests leave.
+        """
         self.run_record.rounds += 1
-        for request in self.step or self.running:
+        for request in sorted(self.step or self.running, key=lambda r: r.index):
             if request.uncomputed_tokens:
                 request.uncomputed_tokens -= self.step[request]
                 request.prefill_ns += step_ns

@@ -5,7 +5,8 @@ loop with any policy, compiled or not.
 import ctypes
 import struct
 from dataclasses import dataclass, field
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numba
 import numpy as np
@@ -74,6 +75,7 @@ class Bridged:
     policy: Policy
     errors: list[BaseException] = field(default_factory=list)
     address: int = 0
+    layout: ClassVar[Any] = SimpleNamespace(changeable=True)  # it may write to anything
 
     def __post_init__(self):
         self.views: dict[int, JobView] = {}

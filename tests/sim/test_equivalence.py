@@ -1,7 +1,8 @@
 """The compiled loop and the specification give equal runs, to the nanosecond."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -181,3 +182,31 @@ def test_a_stopped_request_holds_the_blocks_of_its_last_round_if_no_other_reques
     assert compiled_equals_specification(
         work, LAS(K=3, sup_1_s=15e-9), Capacity(1, "unlimited", manager="alise:block=1+blocks=29")
     )
+
+
+@dataclass(frozen=True)
+class NotesRounds(Policy):
+    """A policy whose array depends on the order in which the rounds of a step are committed."""
+
+    seen: np.ndarray = field(
+        default_factory=lambda: np.zeros(1, dtype=np.int64), metadata={"bound": True}
+    )
+
+    def rank(self, job, now_ns):
+        return (job.rounds * (job.index + 2) % 5,)
+
+    def on_round(self, job, now_ns):
+        self.seen[0] = (3 * self.seen[0] + job.index + 1) % 1_000_003
+
+
+@settings(max_examples=100)
+@given(cases(prefills=("alone", "batched", *STEPS)))
+def test_a_policy_takes_in_the_rounds_of_a_step_in_order_of_arrival_in_both_programs(case):
+    work, _, capacity = case
+    past = context(work.priced)
+    by_simpy, by_loop = (
+        simulate(work, NotesRounds(), context=past, capacity=capacity, engine=engine)
+        for engine in ("simpy", "compiled")
+    )
+    assert equal_runs(by_simpy, by_loop)
+    assert by_simpy.policy.seen == by_loop.policy.seen

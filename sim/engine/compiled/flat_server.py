@@ -59,7 +59,12 @@ COSTS = (
     "draft_lengths",  # columns of the tables of rounds
     "timed_steps",  # whether steps with prompts have costs of their own
 )
-POLICY = ("policy", "rank", "on_round", "on_event", "remaining_ns", "wake", "ages")
+POLICY = (
+    "policy",
+    *METHODS,
+    "ages",
+    "writes_in_rounds",  # whether `on_round` may write to arrays of the policy
+)
 DRAFTS = (
     "choose_drafts",  # method of the draft policy; 0: drafts are as recorded
     "draft_policy",

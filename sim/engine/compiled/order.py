@@ -142,6 +142,17 @@ def sort_running(s: Server) -> None:
 
 
 @compiled
+def sort_by_arrival(s: Server) -> None:
+    """Put the running requests in order of arrival."""
+    for k in range(1, s.at.running):
+        i, at = s.running[k], k
+        while at > 0 and s.running[at - 1] > i:
+            s.running[at] = s.running[at - 1]
+            at -= 1
+        s.running[at] = i
+
+
+@compiled
 def last(s: Server, among: Any, count: int) -> int:
     """Return the place of the last request in order among the first `count` of a list."""
     at = 0

@@ -80,7 +80,8 @@ class BoundPolicy:
     def fields(self) -> dict[str, int]:
         """Fields of a server's record that say how to call the policy."""
         methods = {name: getattr(self.compiled, name) for name in flat.METHODS}
-        return {**methods, "ages": self.policy.ages}
+        writes = methods["on_round"] != 0 and self.compiled.layout.changeable
+        return {**methods, "ages": self.policy.ages, "writes_in_rounds": writes}
 
 
 class PlannedRun(NamedTuple):
@@ -265,7 +266,7 @@ def _fill_policies(servers: NDArray[Any], policies: Sequence[BoundPolicy]) -> li
     parameters = {key: policy.parameters for key, policy in distinct.items()}
     addresses = {key: made.address for key, made in parameters.items()}
     servers["policy"] = [addresses[id(policy)] for policy in policies]
-    for name in (*flat.METHODS, "ages"):
+    for name in (*flat.METHODS, "ages", "writes_in_rounds"):
         servers[name] = [policy.fields[name] for policy in policies]
     return list(parameters.values())
 
