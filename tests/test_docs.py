@@ -69,6 +69,8 @@ SMALLER = (
     ("--load 0.9 --requests 240", "--load 0.9 --requests 20 --seeds 2"),
     ("(?m)--batch 16 --load 0.9$", "--batch 2 --load 0.9 --requests 20 --seeds 2"),
     ("--batch 32 --load 1 --seeds 5", "--batch 2 --load 1 --requests 20 --seeds 2"),
+    ("--requests 120 ", "--requests 20 "),
+    ("--seeds 40", "--seeds 2"),
     ("--requests 100000", "--requests 1000"),
     ("--requests 10000 ", "--requests 1000 "),
     ("--requests 200", f"{CALIBRATED} 24"),
@@ -95,9 +97,14 @@ def blocks(page: str) -> list[tuple[str, str]]:
     )
 
 
+def joined(block: str) -> str:
+    """Return a block in which each command is one line."""
+    return block.replace("\\\n", " ")
+
+
 def commands(block: str) -> list[list[str]]:
     """Return the words of each shell command of a block, without comments."""
-    lines = smaller(block.replace("\\\n", " ")).splitlines()
+    lines = smaller(joined(block)).splitlines()
     return [once(words) for line in lines if (words := shlex.split(line, comments=True))]
 
 
@@ -297,6 +304,24 @@ def test_a_page_runs_from_top_to_bottom(page, capsys, request):
                 **asked["settings"],
             )
             assert len(records)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
+def test_a_page_shows_what_its_comparisons_print(page, lapsd):
+    """A block of text below a comparison holds lines of its output, as it is without `SMALLER`."""
+    printed: list[str] = []
+    shown = 0
+    for language, text in blocks(page):
+        if language == "sh":
+            lines = [shlex.split(line, comments=True) for line in joined(text).splitlines()]
+            compared = [words for words in lines if words[:2] == ["lapsd", "compare"]]
+            if len(compared) == 1 and "--plot" not in compared[0]:
+                printed = lapsd(*compared[0][1:])[1].splitlines()
+        elif language == "text":
+            shown += 1
+            for line in text.splitlines():
+                assert line.rstrip() in [one.rstrip() for one in printed], line
+    assert shown >= 1
 
 
 @pytest.mark.parametrize("page", sorted(DOCTESTS))
