@@ -61,6 +61,12 @@ class Calibration:
     warnings : list of str
     complete : bool
         False if the timing was interrupted.
+
+    Examples
+    --------
+    >>> from lapsd.calibrate import Calibration
+    >>> list(Calibration.__dataclass_fields__)
+    ['traces', 'profile', 'rounds', 'samples', 'warnings', 'complete']
     """
 
     traces: Mapping[int, Trace]
@@ -101,6 +107,14 @@ def calibrate(
         Decoding ends when half of the budget is used up (`recording.decode`). Of the costs, samples
         are left out first (the later passes over the cells, the later prefills), then the largest
         batch sizes. Two requests of each prompt set and batch size 1 are always measured.
+
+    Examples
+    --------
+    >>> from lapsd.calibrate import Settings, calibrate, random_pair
+    >>> pair = random_pair("tiny-target+tiny-draft", device="cpu")
+    >>> done = calibrate(pair, [], Settings(draft_tokens=(2,), batches=(1,), quick=True))
+    >>> done.profile.kind, done.profile.weights
+    ('measured', 'random')
     """
     log, budget = MemoryLog() if log is None else log, budget or Budget()
     states = {"before": gpu_state()} if pair.device.type == "cuda" else {}

@@ -30,6 +30,12 @@ class Settings:
         Batch sizes to time rounds at.
     quick : bool
         Take few samples per cell of the grid, to try things out.
+
+    Examples
+    --------
+    >>> from lapsd.calibrate import Settings
+    >>> Settings(draft_tokens=(2, 4), batches=(1, 4), quick=True).draft_tokens
+    (2, 4)
     """
 
     draft_tokens: tuple[int, ...] = (4,)
@@ -90,6 +96,16 @@ def tokenize(
     ValueError
         If a prompt does not fit (the message names it), if there are too few prompts, or if there
         is no chat template.
+
+    Examples
+    --------
+    >>> from lapsd.calibrate import Settings, load_pair, tokenize
+    >>> from lapsd.calibrate.prompts import Prompt
+    >>> pair = load_pair("reference", "reference", device="cpu")
+    >>> prompts = [Prompt("a", "code", "def f(x):"), Prompt("b", "code", "def g(x):")]
+    >>> requests = tokenize(pair, prompts, Settings(requests=2), leave_out=False)
+    >>> len(requests)
+    2
     """
     look_ahead = max(settings.draft_tokens) + 1
     room = pair.context - settings.max_new_tokens - look_ahead
@@ -130,5 +146,14 @@ def in_order(prompt_sets: Sequence[Sequence[Tokenized]]) -> list[Tokenized]:
     """Return the requests in the order of decoding, with the prompt sets interleaved.
 
     Thus a slow period of the machine affects all sets equally.
+
+    Examples
+    --------
+    >>> from lapsd.calibrate import in_order
+    >>> from lapsd.calibrate.prompts import Prompt
+    >>> code = [(Prompt(f"code-{n}", "code", "def f(x):"), [1, 2]) for n in range(2)]
+    >>> prose = [(Prompt(f"prose-{n}", "prose", "Once"), [3]) for n in range(2)]
+    >>> [prompt.request_id for prompt, tokens in in_order([code, prose])]
+    ['code-0', 'prose-0', 'code-1', 'prose-1']
     """
     return [p for group in itertools.zip_longest(*prompt_sets) for p in group if p is not None]

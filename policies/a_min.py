@@ -27,6 +27,17 @@ class AMin(Policy):
     References
     ----------
     After A_min, as far as we know it; we had no access to its text.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import AMin
+    >>> result = lapsd.compare(
+    ...     policies=[AMin(quantile=0.2)], requests=20, seeds=2, load=0.9
+    ... )
+    >>> result.table[["policy", "preemptions"]]
+                   policy  preemptions
+    0  a-min:quantile=0.2           33
     """
 
     name: ClassVar[str] = "a-min"

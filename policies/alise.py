@@ -45,6 +45,15 @@ class Alise(LAS):
     References
     ----------
     Zhao, Wang, arXiv 2410.23537; we had no access to its text.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import Alise
+    >>> result = lapsd.compare(policies=[Alise(age_s=5.0)], requests=20, seeds=2, load=0.9)
+    >>> result.table[["policy", "preemptions"]]
+              policy  preemptions
+    0  alise:age_s=5           14
     """
 
     name: ClassVar[str] = "alise"

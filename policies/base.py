@@ -17,7 +17,26 @@ from lapsd.policies.routers.base import RouterContext
 from lapsd.policies.time_model import TimeModel
 
 Rank = tuple[Any, ...]
+"""A rank: a tuple of fixed length, compared as Python compares tuples; lower is served first.
+
+Examples
+--------
+>>> from lapsd.policies import Rank
+>>> lower: Rank = (0, 17)
+>>> higher: Rank = (1, 3)
+>>> lower < higher  # the request of the lower rank is served first
+True
+"""
 NEVER = 2**62  # a time or a count that no run reaches
+"""A time in nanoseconds, 2**62, that no run reaches: `Policy.wake` returns it if the rank never
+falls.
+
+Examples
+--------
+>>> from lapsd.policies import NEVER
+>>> NEVER == 2**62
+True
+"""
 
 
 class Job(Protocol):
@@ -49,6 +68,22 @@ class Job(Protocol):
         The `Policy.State` that the policy keeps of the request, made when it arrives; its fields
         are written by `Policy.on_arrival` and `Policy.on_round`. None where the policy declares no
         State.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> import lapsd
+    >>> from lapsd.policies import Job, Policy, Rank
+    >>> @dataclass(frozen=True)
+    ... class MostAcceptedFirst(Policy):
+    ...     name = "most-accepted-first"
+    ...
+    ...     def rank(self, job: Job, now_ns: int) -> Rank:
+    ...         return (not job.started, -job.accepted, job.arrival_ns)
+    >>> lapsd.compare(
+    ...     policies=[MostAcceptedFirst()], requests=10, seeds=1, engine="simpy"
+    ... ).policies
+    ['most-accepted-first']
     """
 
     index: int
@@ -120,6 +155,15 @@ class PolicyContext:
         True time of the remaining rounds when the request runs alone.
     true_tokens_per_round : sequence of float, by job index
         True number of output tokens per round.
+
+    Examples
+    --------
+    >>> from lapsd.policies import LAS, PolicyContext
+    >>> context = PolicyContext(
+    ...     mean_round_ns=1_000_000, past_sizes_ns=[10**9, 2 * 10**9, 4 * 10**9]
+    ... )
+    >>> LAS(K=2).bind(context).derived_values()
+    {'thresholds_s': [1.0]}
     """
 
     mean_round_ns: int
@@ -151,6 +195,30 @@ class NewJob(Protocol):
         As in `Job`.
     state : Any
         The `Policy.State` of the request, with its defaults.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> import lapsd
+    >>> from lapsd.policies import Job, NewJob, Policy, Rank
+    >>> @dataclass
+    ... class Work:
+    ...     tokens: int = 0
+    >>> @dataclass(frozen=True)
+    ... class ShortestPromptAndOutput(Policy):
+    ...     State = Work
+    ...     name = "shortest-prompt-and-output"
+    ...
+    ...     def on_arrival(self, job: NewJob) -> None:
+    ...         job.state.tokens = job.prompt_tokens + job.predicted_tokens
+    ...
+    ...     def rank(self, job: Job, now_ns: int) -> Rank:
+    ...         return (job.state.tokens,)
+    >>> result = lapsd.compare(
+    ...     policies=[ShortestPromptAndOutput()], requests=10, seeds=1, engine="simpy"
+    ... )
+    >>> result.policies
+    ['shortest-prompt-and-output']
     """
 
     @property
@@ -176,7 +244,20 @@ class Lengths(NamedTuple):
 
 
 class Event(NamedTuple):
-    """An arrival or a completion that precedes a decision."""
+    """An arrival or a completion that precedes a decision.
+
+    Examples
+    --------
+    >>> from lapsd.policies import POLICIES, Event, Policy
+    >>> Event._fields
+    ('kind', 'job', 'now_ns')
+    >>> [
+    ...     name
+    ...     for name, policy in POLICIES.items()
+    ...     if policy.on_event is not Policy.on_event
+    ... ]
+    ['laps-sd-adapted', 'kernel-gittins-online']
+    """
 
     kind: str  # "arrival" or "completion"
     job: Job
@@ -210,6 +291,22 @@ class Policy:
         class that defines `rank` may define `ages` too, as a property if it depends on parameters.
     drafts : DraftPolicy or None
         Chooses the draft lengths of the requests that run; None: the recorded draft lengths.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> import lapsd
+    >>> @dataclass(frozen=True)
+    ... class FewestTokensLeft(lapsd.Policy):
+    ...     name = "fewest-tokens-left"
+    ...
+    ...     def rank(self, job, now_ns):
+    ...         return (job.predicted_tokens - job.tokens,)
+    >>> result = lapsd.compare(
+    ...     policies=[FewestTokensLeft()], requests=20, seeds=2, engine="simpy"
+    ... )
+    >>> result.policies
+    ['fewest-tokens-left']
     """
 
     name: ClassVar[str] = ""
@@ -294,7 +391,14 @@ Policy.__setattr__ = _refuse_write  # type: ignore[method-assign,assignment]
 
 @dataclass(frozen=True)
 class Clairvoyant(Policy):
-    """Base class of policies that know true lengths, as references; every table marks them."""
+    """Base class of policies that know true lengths, as references; every table marks them.
+
+    Examples
+    --------
+    >>> from lapsd.policies import FCFS, SRPT, Clairvoyant
+    >>> isinstance(SRPT(), Clairvoyant), isinstance(FCFS(), Clairvoyant)
+    (True, False)
+    """
 
     clairvoyant: ClassVar[bool] = True
 

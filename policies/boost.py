@@ -30,6 +30,15 @@ class Boost(Policy):
     References
     ----------
     Yu, Scully, arXiv 2404.08826.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import Boost
+    >>> result = lapsd.compare(policies=[Boost(theta=0.5)], requests=20, seeds=2, load=0.9)
+    >>> result.table[["policy", "preemptions"]]
+                policy  preemptions
+    0  boost:theta=0.5           11
     """
 
     name: ClassVar[str] = "boost"

@@ -124,7 +124,14 @@ def check_state(kind: Kind) -> Mapping[str, type]:
 
 
 def parameters_of(policy: Own | Kind) -> list[Field[Any]]:
-    """Return the fields that a user may set, in order, except the fields that `bind` sets."""
+    """Return the fields that a user may set, in order, except the fields that `bind` sets.
+
+    Examples
+    --------
+    >>> from lapsd.policies import LAS, parameters_of
+    >>> [field.name for field in parameters_of(LAS)]
+    ['K', 'M', 'sup_1_s', 'age_s']
+    """
     return [f for f in fields(policy) if not f.metadata.get("bound")]
 
 

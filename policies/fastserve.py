@@ -71,6 +71,17 @@ class FastServe(Policy):
     References
     ----------
     Wu et al., arXiv 2305.05920; constants of its public artifact.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import FastServe
+    >>> result = lapsd.compare(
+    ...     policies=[FastServe(quantum_ms=20.0)], requests=20, seeds=2, load=0.9
+    ... )
+    >>> result.table[["policy", "preemptions"]]
+                        policy  preemptions
+    0  fastserve:quantum_ms=20           48
     """
 
     name: ClassVar[str] = "fastserve"

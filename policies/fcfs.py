@@ -17,6 +17,15 @@ class FCFS(Policy):
     References
     ----------
     Textbook; the default order of vLLM.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import FCFS
+    >>> result = lapsd.compare(policies=[FCFS()], requests=20, seeds=2, load=0.9)
+    >>> result.table[["policy", "preemptions"]]
+      policy  preemptions
+    0   fcfs            0
     """
 
     name: ClassVar[str] = "fcfs"

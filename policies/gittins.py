@@ -28,6 +28,15 @@ class Gittins(Policy):
     References
     ----------
     Scully, Harchol-Balter, Scheller-Wolf, arXiv 1712.00790.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import Gittins
+    >>> result = lapsd.compare(policies=[Gittins()], requests=20, seeds=2, load=0.9)
+    >>> result.table[["policy", "preemptions"]]
+        policy  preemptions
+    0  gittins           24
     """
 
     name: ClassVar[str] = "gittins"

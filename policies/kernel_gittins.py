@@ -38,6 +38,17 @@ class KernelGittins(Policy):
     References
     ----------
     Ours (docs/results/kernel-gittins.md).
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import KernelGittins
+    >>> result = lapsd.compare(
+    ...     policies=[KernelGittins(switch_penalty=0.0)], requests=20, seeds=2, load=0.9
+    ... )
+    >>> result.table[["policy", "preemptions"]]
+                                policy  preemptions
+    0  kernel-gittins:switch_penalty=0           16
     """
 
     name: ClassVar[str] = "kernel-gittins"
@@ -151,6 +162,17 @@ class KernelGittinsOracle(KernelGittins):
     References
     ----------
     Ours (docs/results/kernel-gittins.md).
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import KernelGittinsOracle
+    >>> result = lapsd.compare(
+    ...     policies=[KernelGittinsOracle()], requests=20, seeds=2, load=0.9
+    ... )
+    >>> result.table[["policy", "preemptions"]]
+                      policy  preemptions
+    0  kernel-gittins-oracle           17
     """
 
     name: ClassVar[str] = "kernel-gittins-oracle"

@@ -47,6 +47,21 @@ class KernelGittinsOnline(KernelGittins):
     References
     ----------
     Ours (docs/results/kernel-gittins.md).
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import KernelGittinsOnline
+    >>> result = lapsd.compare(
+    ...     policies=[KernelGittinsOnline(known=50)],
+    ...     requests=20,
+    ...     seeds=2,
+    ...     load=0.9,
+    ...     engine="simpy",
+    ... )
+    >>> result.table[["policy", "preemptions"]]
+                               policy  preemptions
+    0  kernel-gittins-online:known=50           22
     """
 
     name: ClassVar[str] = "kernel-gittins-online"

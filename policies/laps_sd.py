@@ -113,6 +113,17 @@ class LapsSD(LAS):
     ----------
     Li, Chen, Li, arXiv 2505.17074; we had no access to its text. docs/reference/model.md lists our
     interpretation.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import LapsSD
+    >>> result = lapsd.compare(
+    ...     policies=[LapsSD(K=4, delta=0.1)], requests=20, seeds=2, load=0.9
+    ... )
+    >>> result.table[["policy", "preemptions"]]
+                  policy  preemptions
+    0  laps-sd:delta=0.1           43
     """
 
     name: ClassVar[str] = "laps-sd"

@@ -40,6 +40,17 @@ class LapsSDAdapted(LapsSD):
     References
     ----------
     Ours, after LAPS-SD.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import LapsSDAdapted
+    >>> result = lapsd.compare(
+    ...     policies=[LapsSDAdapted(rule="quantiles")], requests=20, seeds=2, load=0.9
+    ... )
+    >>> result.table[["policy", "preemptions"]]
+                               policy  preemptions
+    0  laps-sd-adapted:rule=quantiles           32
     """
 
     name: ClassVar[str] = "laps-sd-adapted"

@@ -38,6 +38,15 @@ class LAS(Policy):
     References
     ----------
     A baseline of the LAPS-SD paper (Li, Chen, Li, arXiv 2505.17074; we had no access to its text).
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import LAS
+    >>> result = lapsd.compare(policies=[LAS(K=6)], requests=20, seeds=2, load=0.9)
+    >>> result.table[["policy", "preemptions"]]
+        policy  preemptions
+    0  las:K=6           47
     """
 
     name: ClassVar[str] = "las"

@@ -17,6 +17,15 @@ class LASRound(Policy):
     References
     ----------
     Textbook (foreground-background).
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import LASRound
+    >>> result = lapsd.compare(policies=[LASRound()], requests=20, seeds=2, load=0.9)
+    >>> result.table[["policy", "preemptions"]]
+          policy  preemptions
+    0  las-round          512
     """
 
     name: ClassVar[str] = "las-round"

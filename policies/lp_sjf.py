@@ -19,6 +19,15 @@ class LPSJF(Policy):
     References
     ----------
     A baseline of the LAPS-SD paper (Li, Chen, Li, arXiv 2505.17074; we had no access to its text).
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import LPSJF
+    >>> result = lapsd.compare(policies=[LPSJF()], requests=20, seeds=2, load=0.9)
+    >>> result.table[["policy", "preemptions"]]
+       policy  preemptions
+    0  lp-sjf            0
     """
 
     name: ClassVar[str] = "lp-sjf"

@@ -22,6 +22,15 @@ class LPSJFMean(Clairvoyant):
     References
     ----------
     Ours.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import LPSJFMean
+    >>> result = lapsd.compare(policies=[LPSJFMean()], requests=20, seeds=2, load=0.9)
+    >>> result.table[["policy", "preemptions"]]
+            policy  preemptions
+    0  lp-sjf-mean            0
     """
 
     name: ClassVar[str] = "lp-sjf-mean"

@@ -33,6 +33,15 @@ class LPSRPT(Policy):
     References
     ----------
     Textbook SRPT by predicted tokens; `c` after TRAIL.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import LPSRPT
+    >>> result = lapsd.compare(policies=[LPSRPT(c=0.8)], requests=20, seeds=2, load=0.9)
+    >>> result.table[["policy", "preemptions"]]
+              policy  preemptions
+    0  lp-srpt:c=0.8           13
     """
 
     name: ClassVar[str] = "lp-srpt"

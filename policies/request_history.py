@@ -97,6 +97,19 @@ class RequestHistory:
         Predicted and true output length, and number of decoding rounds, each at least 1.
     early_tokens : int64 array, (N,)
         Output tokens of the first `rounds // 2` rounds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lapsd.policies import RequestHistory
+    >>> history = RequestHistory(
+    ...     predicted_tokens=np.array([50, 200]),
+    ...     tokens=np.array([60, 180]),
+    ...     rounds=np.array([20, 60]),
+    ...     early_tokens=np.array([30, 90]),
+    ... )
+    >>> history.tokens_per_round
+    3.0
     """
 
     predicted_tokens: Integers = field(default_factory=no_integers)

@@ -24,6 +24,17 @@ class RoundRobin(Policy):
     References
     ----------
     Textbook.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import RoundRobin
+    >>> result = lapsd.compare(
+    ...     policies=[RoundRobin(quantum=3)], requests=20, seeds=2, load=0.9
+    ... )
+    >>> result.table[["policy", "preemptions"]]
+             policy  preemptions
+    0  rr:quantum=3          300
     """
 
     name: ClassVar[str] = "rr"

@@ -52,6 +52,16 @@ _KNOWN: tuple[type[Policy], ...] = (
     Alise,
 )
 POLICIES: dict[str, type[Policy]] = {p.name: p for p in _KNOWN}
+"""The class of each bundled policy by the name that users type: mapping of str to type.
+
+Examples
+--------
+>>> import lapsd
+>>> lapsd.POLICIES["laps-sd"].__name__
+'LapsSD'
+>>> list(lapsd.POLICIES)[:4]
+['fcfs', 'rr', 'las', 'las-round']
+"""
 
 RENAMED = {
     "alike": "kernel-gittins",
@@ -73,6 +83,16 @@ def policy_class(name: str) -> type[Policy]:
     ValueError
         If there is no such policy, its module cannot be imported, or its class is not as a policy
         must be.
+
+    Examples
+    --------
+    >>> from lapsd.policies import policy_class
+    >>> policy_class("laps-sd").__name__
+    'LapsSD'
+    >>> policy_class("laps")
+    Traceback (most recent call last):
+        ...
+    ValueError: unknown policy 'laps': known are fcfs, rr, las, las-round, gittins, lp-sjf, ...
     """
     if name in POLICIES:
         return POLICIES[name]
@@ -106,6 +126,16 @@ def parse_policy(spec: str) -> Policy:
     ValueError
         For an unknown name or parameter (listing the known ones), an old name of either (giving the
         new one), or a value out of bounds.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> lapsd.parse_policy("laps-sd:K=6,delta=0.1").K
+    6
+    >>> lapsd.parse_policy("laps-sd:Q=6")
+    Traceback (most recent call last):
+        ...
+    ValueError: policy laps-sd has no parameter 'Q': its parameters are K, M, sup_1_s, ...
     """
     if not isinstance(spec, str):
         raise ValueError(f"policy {spec!r}: needs a text, as in laps-sd:K=4")
@@ -153,6 +183,12 @@ def spec_of(policy: Policy) -> str:
     ------
     ValueError
         If it is called as a bundled policy of another class.
+
+    Examples
+    --------
+    >>> from lapsd.policies import LapsSD, spec_of
+    >>> spec_of(LapsSD(K=6, delta=0.05))
+    'laps-sd:K=6'
     """
     changed = [
         f"{f.name}={text_from_value(getattr(policy, f.name))}"

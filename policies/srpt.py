@@ -38,6 +38,15 @@ class SRPT(Clairvoyant):
     References
     ----------
     Schrage, 1968.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import SRPT
+    >>> result = lapsd.compare(policies=[SRPT()], requests=20, seeds=2, load=0.9)
+    >>> result.table[["policy", "preemptions"]]
+      policy  preemptions
+    0   srpt           15
     """
 
     name: ClassVar[str] = "srpt"

@@ -32,6 +32,15 @@ class TIE(Policy):
     References
     ----------
     After TIE, as far as we know it; we had no access to its text.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import TIE
+    >>> result = lapsd.compare(policies=[TIE(tail=0.5)], requests=20, seeds=2, load=0.9)
+    >>> result.table[["policy", "preemptions"]]
+             policy  preemptions
+    0  tie:tail=0.5            0
     """
 
     name: ClassVar[str] = "tie"

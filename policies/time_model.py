@@ -32,6 +32,15 @@ class TimeModel:
         the totals of past requests.
     prefill : function of tokens, or None
         Time of the prefill of so many tokens in the form `exact`; None: T_0 per token.
+
+    Examples
+    --------
+    >>> from lapsd.policies import TimeModel
+    >>> model = TimeModel(
+    ...     prefill_ns_per_token=1_000, step_ns_per_token=10, step_ns=1_000_000
+    ... )
+    >>> model.prefill_ns(100)
+    100000
     """
 
     prefill_ns_per_token: int
@@ -57,9 +66,12 @@ class TimeModel:
         ----------
         prompt_tokens, prefill_ns : int64 arrays (R,); T_0 is the least-squares slope of the
             prefills through the origin.
-        step_ns : α and β of a decoding step of a full batch.
-        rounds, tokens : totals over the requests.
-        prefill : time of the prefill of so many tokens.
+        step_ns : tuple[int, int]
+            α and β of a decoding step of a full batch.
+        rounds, tokens : int
+            Totals over the requests.
+        prefill : Callable[[int], int] or None
+            Time of the prefill of so many tokens.
         """
         prompts = prompt_tokens.astype(float)
         slope = float((prompts @ prefill_ns) / max(1.0, prompts @ prompts))

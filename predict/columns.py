@@ -23,6 +23,16 @@ class PromptedTrace:
     groups : tuple of str, (R,)
         The group of each prompt, such as its template. No model is evaluated on a group that it was
         fitted to.
+
+    Examples
+    --------
+    >>> from lapsd.predict import PromptedTrace
+    >>> from lapsd.traces import ordinary_decoding
+    >>> trace = ordinary_decoding([10, 20], [5, 6])
+    >>> PromptedTrace(trace, texts=("a", "b"), groups=("1", "2")).without_groups(
+    ...     {"1"}
+    ... ).texts
+    ('b',)
     """
 
     trace: Trace
@@ -83,6 +93,18 @@ def predictions(
     ------
     ValueError
         If there are too few requests to learn from.
+
+    Examples
+    --------
+    >>> from lapsd.predict import Median, PromptedTrace, predictions
+    >>> from lapsd.traces import ordinary_decoding
+    >>> trace = ordinary_decoding([10] * 20, list(range(1, 21)))
+    >>> names = tuple(str(n) for n in range(20))
+    >>> predicted, accuracy = predictions(
+    ...     Median, PromptedTrace(trace, texts=names, groups=names)
+    ... )
+    >>> accuracy.requests
+    20
     """
     trace = prompted.trace
     if past is None:
@@ -105,7 +127,22 @@ def predictions(
 def with_column(
     trace: Trace, name: str, tokens: NDArray[np.int64], how: str, accuracy: Accuracy
 ) -> Trace:
-    """Return the trace with a column of predictions; `how` and the accuracy go into its notes."""
+    """Return the trace with a column of predictions; `how` and the accuracy go into its notes.
+
+    Examples
+    --------
+    >>> from lapsd.predict import Median, PromptedTrace, predictions, with_column
+    >>> from lapsd.traces import ordinary_decoding
+    >>> trace = ordinary_decoding([10] * 20, list(range(1, 21)))
+    >>> names = tuple(str(n) for n in range(20))
+    >>> predicted, accuracy = predictions(
+    ...     Median, PromptedTrace(trace, texts=names, groups=names)
+    ... )
+    >>> with_column(trace, "mine", predicted, "by the median", accuracy).predictions[
+    ...     "mine"
+    ... ][:3]
+    array([10, 12, 12])
+    """
     known = {
         key: round(v, 4)
         for key, v in asdict(accuracy).items()

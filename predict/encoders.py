@@ -12,7 +12,16 @@ MOST_TOKENS = 512  # a model reads at most so many tokens of a prompt
 
 
 class Encoder(Protocol):
-    """Turn texts into vectors."""
+    """Turn texts into vectors.
+
+    Examples
+    --------
+    >>> from lapsd.predict import TfidfEncoder
+    >>> encoder = TfidfEncoder(dimensions=2)  # an Encoder
+    >>> encoder.fit(["one cat", "two cats", "one dog"])
+    >>> encoder(["one cat"]).shape
+    (1, 2)
+    """
 
     def fit(self, texts: Sequence[str]) -> None:
         """Learn from past prompts."""
@@ -29,6 +38,14 @@ class TfidfEncoder:
     ----------
     dimensions : int
         Largest number of dimensions of a vector.
+
+    Examples
+    --------
+    >>> from lapsd.predict import TfidfEncoder
+    >>> encoder = TfidfEncoder(dimensions=2)
+    >>> encoder.fit(["one cat", "two cats", "one dog"])
+    >>> encoder(["one cat"]).shape
+    (1, 2)
     """
 
     def __init__(self, dimensions: int = 100) -> None:
@@ -65,6 +82,14 @@ class ModelEncoder:
     ------
     ValueError
         If there is no such folder, or torch or transformers is not installed.
+
+    Examples
+    --------
+    >>> from lapsd.calibrate.reference import REFERENCE_DRAFT
+    >>> from lapsd.predict import ModelEncoder
+    >>> encoder = ModelEncoder(REFERENCE_DRAFT)
+    >>> len(encoder(["def f(x):", "def g(x):"]))
+    2
     """
 
     def __init__(self, folder: str | Path) -> None:

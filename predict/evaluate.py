@@ -34,6 +34,18 @@ class Accuracy:
         Median wall time of a prediction, one prompt at a time.
     fell_back : float
         Share of predictions that came from the fallback of the model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lapsd.predict import Median, predict_with
+    >>> model = Median()
+    >>> model.fit(["a", "b"], np.array([10, 30]), ["all", "all"])
+    >>> _, accuracy = predict_with(
+    ...     model, ["c", "d"], np.array([15, 40]), ["all", "all"], most=100
+    ... )
+    >>> accuracy.mean_absolute_error
+    12.5
     """
 
     requests: int
@@ -84,6 +96,17 @@ def out_of_fold(
     ------
     ValueError
         If there are too few requests or groups.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lapsd.predict import Ridge, out_of_fold
+    >>> texts = [f"Write {n} words about cats" for n in range(1, 21)]
+    >>> tokens = np.arange(1, 21) * 10
+    >>> groups = [str(n % 10) for n in range(20)]
+    >>> predicted, accuracy = out_of_fold(Ridge, texts, tokens, ["all"] * 20, groups)
+    >>> predicted.shape, accuracy.requests
+    ((20,), 20)
     """
     from sklearn.model_selection import GroupKFold
 
@@ -124,6 +147,18 @@ def predict_with(
     insert : bool
         Whether each request finishes before the next is predicted, and can be retrieved from then
         on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lapsd.predict import Median, predict_with
+    >>> model = Median()
+    >>> model.fit(["a", "b"], np.array([10, 30]), ["all", "all"])
+    >>> _, accuracy = predict_with(
+    ...     model, ["c", "d"], np.array([15, 40]), ["all", "all"], most=100
+    ... )
+    >>> accuracy.requests
+    2
     """
     ms, fell_back = _ms_per_prediction(model, texts, datasets), np.zeros(len(texts), bool)
     if insert and isinstance(model, Retrieval):

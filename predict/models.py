@@ -28,6 +28,15 @@ class LengthModel(ABC):
     ----------
     fell_back : bool array, (N,)
         Whether each of the latest predictions came from the fallback of the model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lapsd.predict import Median  # a LengthModel
+    >>> model = Median()
+    >>> model.fit(["a", "b", "c"], np.array([10, 20, 60]), ["all"] * 3)
+    >>> model.predict(["d"], ["all"])
+    array([20.])
     """
 
     fell_back: NDArray[np.bool_] = np.zeros(0, bool)
@@ -42,7 +51,17 @@ class LengthModel(ABC):
 
 
 class Median(LengthModel):
-    """Median length of the data set, or of all requests for a new data set; ignores the prompt."""
+    """Median length of the data set, or of all requests for a new data set; ignores the prompt.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lapsd.predict import Median
+    >>> model = Median()
+    >>> model.fit(["a", "b"], np.array([10, 90]), ["code", "prose"])
+    >>> model.predict(["c"], ["prose"])
+    array([90.])
+    """
 
     def fit(self, texts: Sequence[str], tokens: NDArray[np.int64], datasets: Sequence[str]) -> None:
         names = np.array(datasets)
@@ -57,7 +76,19 @@ class Median(LengthModel):
 
 
 class Ridge(LengthModel):
-    """Ridge regression of the log length on words, pairs of words, and parts of words."""
+    """Ridge regression of the log length on words, pairs of words, and parts of words.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lapsd.predict import Ridge
+    >>> texts = [f"Write {n} words about cats" for n in range(1, 21)]
+    >>> tokens = np.arange(1, 21) * 10
+    >>> model = Ridge()
+    >>> model.fit(texts, tokens, ["all"] * 20)
+    >>> model.predict(["Write 7 words about cats"], ["all"]).shape
+    (1,)
+    """
 
     def fit(self, texts: Sequence[str], tokens: NDArray[np.int64], datasets: Sequence[str]) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -83,6 +114,17 @@ class Ranker(LengthModel):
 
     As RankNet with one layer. The rank of a new score among the past scores becomes a length: the
     past length of the same rank.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lapsd.predict import Ranker, TfidfEncoder
+    >>> texts = [f"Write {n} words about cats" for n in range(1, 21)]
+    >>> tokens = np.arange(1, 21) * 10
+    >>> model = Ranker(TfidfEncoder(2))
+    >>> model.fit(texts, tokens, ["all"] * 20)
+    >>> model.predict(["Write 7 words about cats"], ["all"]).shape
+    (1,)
     """
 
     encoder: Encoder
@@ -123,6 +165,17 @@ class Retrieval(LengthModel):
         Number of past prompts that are retrieved, at least 1.
     threshold : float
         Least cosine at which a past prompt is used; if none reaches it, the perceptron predicts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lapsd.predict import Retrieval, TfidfEncoder
+    >>> texts = [f"Write {n} words about cats" for n in range(1, 21)]
+    >>> tokens = np.arange(1, 21) * 10
+    >>> model = Retrieval(TfidfEncoder(2), k=3)
+    >>> model.fit(texts, tokens, ["all"] * 20)
+    >>> model.predict(["Write 7 words about cats"], ["all"]).shape
+    (1,)
     """
 
     encoder: Encoder
@@ -179,4 +232,10 @@ MODELS: dict[str, Callable[[Callable[[], Encoder], int, float], LengthModel]] = 
 }
 """Functions that make the model of a name, given a function that makes an encoder, k and a
 threshold.
+
+Examples
+--------
+>>> from lapsd.predict import MODELS
+>>> list(MODELS)
+['retrieval', 'ridge', 'ranker', 'median']
 """

@@ -3,11 +3,14 @@
 `make docs` builds the site; there, a broken link, anchor or name is an error.
 """
 
+import doctest
 import re
 import sys
+import warnings
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import matplotlib
 import pytest
 
 from lapsd.cli import VERBS
@@ -44,3 +47,23 @@ def test_public_names_are_read_from_every_package():
     compared = next(name for name in names if name.path == "lapsd.compare")
     assert compared.also == ("lapsd.sim.experiment",)
     assert compared.kind == "function"
+
+
+NEEDS = {"lapsd.calibrate": "torch", "lapsd.predict": "sklearn"}
+NEEDS |= {"lapsd.profile_from_tables": "aiconfigurator_core", "ModelEncoder": "torch"}
+
+
+@pytest.mark.parametrize("name", public_api.public_names(), ids=lambda name: name.path)
+def test_the_example_of_a_public_name_gives_the_documented_output(name, tmp_path, monkeypatch):
+    for part, library in NEEDS.items():
+        if part in name.path:
+            pytest.importorskip(library)
+    matplotlib.use("Agg")
+    monkeypatch.chdir(tmp_path)
+    parser = doctest.DocTestParser()
+    example = parser.get_doctest(name.document, {"__name__": "__main__"}, name.path, name.path, 0)
+    assert example.examples, "no example"
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    with warnings.catch_warnings():
+        done = runner.run(example)
+    assert done.failed == 0

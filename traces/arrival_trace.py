@@ -20,14 +20,27 @@ class ArrivalTrace:
     ----------
     arrival_ns, prompt_tokens, output_tokens : int64 arrays (N,), N at least 2
         Arrivals never decrease, and the last is after the first.
-    source : where the arrivals come from, in words.
-    prefixes : hashes of the leading blocks of the prompts, or None.
+    source : str
+        Where the arrivals come from, in words.
+    prefixes : Prefixes or None, optional
+        Hashes of the leading blocks of the prompts, or None.
 
     Raises
     ------
     FormatError
         If arrivals decrease, are out of range, or are all at one instant, if a number of tokens is
         out of range, or if prefixes do not fit the prompts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lapsd.traces import ArrivalTrace
+    >>> tokens = np.array([100, 200, 300])
+    >>> recorded = ArrivalTrace(
+    ...     np.array([0, 10**9, 2 * 10**9]), tokens, tokens, source="by hand"
+    ... )
+    >>> recorded.rate_per_s, recorded.cv
+    (1.0, 0.0)
     """
 
     def __init__(

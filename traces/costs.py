@@ -33,7 +33,14 @@ class PromptCost(Protocol):
 
 @dataclass(frozen=True)
 class Linear:
-    """`base_ns + per_token_ns * tokens`."""
+    """`base_ns + per_token_ns * tokens`.
+
+    Examples
+    --------
+    >>> from lapsd.traces import Linear
+    >>> Linear(base_ns=1000, per_token_ns=5)(100)
+    1500
+    """
 
     base_ns: int
     per_token_ns: int
@@ -132,6 +139,18 @@ class RoundTerms:
         Cost that each context token adds to that pass, interpolated in the same way.
     host_ns : int
         Time of a round outside the two models.
+
+    Examples
+    --------
+    >>> from lapsd.traces import Linear, RoundTerms
+    >>> terms = RoundTerms(
+    ...     Linear(1000, 0),
+    ...     verify_base_ns={1: 20_000},
+    ...     verify_per_token_ns={1: 2},
+    ...     host_ns=500,
+    ... )
+    >>> terms.base_ns(4)  # 4 draft steps, a verification and the host
+    24500
     """
 
     draft_step: Linear
@@ -200,6 +219,13 @@ class StepTerms:
     draft_step : Linear
         One step of the draft model for the decoding requests, by their contexts; 0 where `base_ns`
         includes drafting.
+
+    Examples
+    --------
+    >>> from lapsd.traces import StepTerms
+    >>> terms = StepTerms(base_ns={1: 1000, 100: 9000}, per_context_ns={1: 2})
+    >>> terms.scaled(2.0).base_ns[100]
+    18000
     """
 
     base_ns: Mapping[int, int]
@@ -223,6 +249,13 @@ class Swap:
     """One way to transfer a request's KV cache (of both models), by its tokens.
 
     `out` is the transfer to host memory, `back` the transfer back to the device.
+
+    Examples
+    --------
+    >>> from lapsd.traces import Linear, Swap
+    >>> swap = Swap(out=Linear(1000, 10), back=Linear(1000, 12))
+    >>> swap.out(100) + swap.back(100)
+    4200
     """
 
     out: Linear
@@ -251,6 +284,15 @@ class Costs:
     steps : mapping of batch size to StepTerms
         Steps that prefill prompts, if they were timed. If empty, the cost of such a step is the sum
         of a round and a prefill (`StepCost`).
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> costs = lapsd.load_profile("reference").costs
+    >>> 1 in costs.rounds
+    True
+    >>> costs.with_host(1000).rounds[1].host_ns - costs.rounds[1].host_ns
+    1000
     """
 
     rounds: Mapping[int, RoundTerms]
@@ -283,6 +325,14 @@ class RoundCost:
     The context is the sum of the contexts of all requests in the batch, in tokens. Between two
     measured batch sizes costs are linear, rounded down. A batch size above the largest measured one
     is not covered, nor is a draft length other than `only_draft_tokens`, if that is set.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.traces import RoundCost
+    >>> costs = lapsd.Profile.constant(draft_ms=1.0, verify_ms=20.0, swap_ms=5.0).costs
+    >>> RoundCost(costs.rounds)(4, 100)
+    24000000
     """
 
     def __init__(
@@ -324,6 +374,16 @@ class StepCost:
     If such steps were timed (`Costs.steps`), costs are linear between two measured batch sizes and
     rounded down. Otherwise the step costs a round of the decoding requests and then a prefill of
     the tokens of all prompts.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.traces import StepCost
+    >>> cost = StepCost(
+    ...     lapsd.Profile.constant(draft_ms=1.0, verify_ms=20.0, swap_ms=5.0).costs, batch=1
+    ... )
+    >>> cost([], 0, [50], 0)  # only a prompt, of which 50 tokens are computed
+    0
     """
 
     def __init__(self, costs: Costs, batch: int) -> None:
@@ -345,10 +405,14 @@ class StepCost:
 
         Parameters
         ----------
-        drafted : draft tokens of each decoding request.
-        contexts : sum of the contexts of the decoding requests, in tokens.
-        chunks : tokens that the step computes of each prompt, for at least one prompt.
-        held : sum of the tokens of these prompts that were computed before.
+        drafted : Sequence[int]
+            Draft tokens of each decoding request.
+        contexts : int
+            Sum of the contexts of the decoding requests, in tokens.
+        chunks : Sequence[int]
+            Tokens that the step computes of each prompt, for at least one prompt.
+        held : int
+            Sum of the tokens of these prompts that were computed before.
         """
         if self._steps:
             low, high, share = self._around[len(drafted) + len(chunks)]

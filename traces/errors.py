@@ -25,6 +25,16 @@ class FormatError(ValueError):
     """Raised for a file that is not a valid trace or profile.
 
     The message names the file, the row or field, the value and its bound.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.traces import FormatError
+    >>> try:
+    ...     lapsd.load_trace("nothing.parquet")
+    ... except FormatError as error:
+    ...     print(error)
+    trace nothing.parquet: no such file
     """
 
 

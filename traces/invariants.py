@@ -36,16 +36,34 @@ def trace_from_rounds(
 
     Parameters
     ----------
-    rows : mappings whose keys are the column names of a trace file; the trace has the optional
-        columns of the first one.
-    provenance : where the trace comes from; a mapping is read like the metadata of a file.
-    source : name of the file, for messages.
-    prefix_block : tokens of each block that `prefix_hashes` names; None: the rows have no hashes.
+    rows : Sequence[Mapping[str, Any]]
+        Mappings whose keys are the column names of a trace file; the trace has the optional columns
+        of the first one.
+    provenance : Provenance or Mapping[str, Any] or None, optional
+        Where the trace comes from; a mapping is read like the metadata of a file.
+    source : str, default 'trace'
+        Name of the file, for messages.
+    prefix_block : int or None, optional
+        Tokens of each block that `prefix_hashes` names; None: the rows have no hashes.
 
     Raises
     ------
     FormatError
         Naming `source`, row and field, if a row breaks an invariant.
+
+    Examples
+    --------
+    >>> from lapsd.traces import trace_from_rounds
+    >>> row = {
+    ...     "request_id": "a",
+    ...     "dataset": "all",
+    ...     "prompt_tokens": 10,
+    ...     "output_tokens": 5,
+    ...     "drafted": [4, 4],
+    ...     "accepted": [2, 1],
+    ... }
+    >>> trace_from_rounds([row]).acceptance
+    array([0.375])
     """
     if not rows:
         raise FormatError(f"{source}: holds no requests")

@@ -30,6 +30,13 @@ class LengthPredictor(ABC):
         Name of the predictor, as users type it.
     random : bool
         Whether predictions depend on the seed.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.traces import PREDICTORS
+    >>> isinstance(PREDICTORS["noisy"](0.5), lapsd.LengthPredictor)
+    True
     """
 
     kind: ClassVar[str]
@@ -139,6 +146,14 @@ class Learned(LengthPredictor):
 PREDICTORS: dict[str, type[LengthPredictor]] = {
     p.kind: p for p in (Oracle, Noisy, Regressed, Learned, Column)
 }
+"""The class of each length predictor by the name that users type: mapping of str to type.
+
+Examples
+--------
+>>> from lapsd.traces import PREDICTORS
+>>> list(PREDICTORS)
+['oracle', 'noisy', 'regressed', 'learned', 'column']
+"""
 
 
 def _errors(seed: int, count: int) -> NDArray[np.float64]:

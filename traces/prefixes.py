@@ -25,6 +25,15 @@ class Prefixes:
     offsets : int64 array (R + 1,)
         The hashes of request i are `offsets[i]:offsets[i + 1]` of `hashes`.
     hashes : int64 array (blocks of all requests,)
+
+    Examples
+    --------
+    >>> from lapsd.traces import Prefixes
+    >>> prefixes = Prefixes.of([[11, 12], [11], []], block=16)
+    >>> prefixes.blocks
+    array([2, 1, 0])
+    >>> prefixes.of_row(0)
+    array([11, 12])
     """
 
     block: int

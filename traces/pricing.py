@@ -29,6 +29,13 @@ class PricedTrace:
         The prefill of each request, and the sum of its rounds.
     batch : int
         Number of copies of the request in the batch in which its rounds are priced.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> priced = lapsd.price(lapsd.load_trace("reference"), lapsd.load_profile("reference"))
+    >>> int(priced.mean_size_ns) > 0, priced.batch
+    (True, 1)
     """
 
     trace: Trace
@@ -137,6 +144,15 @@ def price(trace: Trace, profile: Profile, batch: int = 1) -> PricedTrace:
     ------
     ValueError
         If a time may exceed `MOST_NS`, or the profile does not cover the trace.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> priced = lapsd.price(
+    ...     lapsd.load_trace("reference"), lapsd.load_profile("llama-7b-h200")
+    ... )
+    >>> bool((priced.size_ns == priced.prefill_ns + priced.decode_ns).all())
+    True
     """
     emitted, context = progress(trace)
     base, per_token = cost_tables(trace, profile, batch)

@@ -43,6 +43,15 @@ class Profile:
         Memory for keys and values.
     operator_tables : OperatorTables or None
         Tables that the costs were computed from.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> profile = lapsd.Profile.constant(draft_ms=1.0, verify_ms=20.0, swap_ms=5.0)
+    >>> profile.round_cost(batch=1)(4, 100)  # 4 draft steps and a verification, in ns
+    24000000
+    >>> profile.kind
+    'by_hand'
     """
 
     kind: str
@@ -95,8 +104,10 @@ class Profile:
 
         Parameters
         ----------
-        way : one of `costs.swap_ways`; None keeps the way.
-        scale : factor of the time of every transfer.
+        way : str or None, optional
+            One of `costs.swap_ways`; None keeps the way.
+        scale : float, default 1.0
+            Factor of the time of every transfer.
 
         Raises
         ------
@@ -129,7 +140,8 @@ class Profile:
 
         Parameters
         ----------
-        host_us : microseconds added to each round, prefill and step with prompts.
+        host_us : float
+            Microseconds added to each round, prefill and step with prompts.
 
         Raises
         ------
@@ -190,7 +202,8 @@ class Profile:
 
         Parameters
         ----------
-        batch : largest number of requests in the step.
+        batch : int, default 1
+            Largest number of requests in the step.
 
         Raises
         ------

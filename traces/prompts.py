@@ -19,6 +19,12 @@ class Prompt:
     group : str
         Name of the group of prompts that share a document or a template. A split into training and
         test sets keeps each group on one side.
+
+    Examples
+    --------
+    >>> from lapsd.traces import Prompt
+    >>> Prompt("code-1", "def f(x):", group="functions").group
+    'functions'
     """
 
     request_id: str

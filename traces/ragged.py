@@ -29,6 +29,16 @@ class RaggedRound:
     draft_base, draft_per_token : int
         The same for a step of the draft model.
     divisor : int
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.traces import ragged_round
+    >>> cost = ragged_round(lapsd.load_profile("reference").costs, batch=2, most=4)
+    >>> (
+    ...     len(cost.verify_base) - 1
+    ... )  # the most tokens that 2 requests send: 4 drafts and one more each
+    10
     """
 
     verify_base: Ints
@@ -42,9 +52,12 @@ class RaggedRound:
 
         Parameters
         ----------
-        tokens : tokens that the requests send to the verification together.
-        longest : length of the longest draft.
-        context : sum of the contexts of the requests, in tokens.
+        tokens : int
+            Tokens that the requests send to the verification together.
+        longest : int
+            Length of the longest draft.
+        context : int
+            Sum of the contexts of the requests, in tokens.
         """
         base = (int(self.verify_base[tokens]) + longest * self.draft_base) // self.divisor
         per_token = int(self.verify_per_token[tokens]) + longest * self.draft_per_token
@@ -73,6 +86,14 @@ def ragged_round(
     ValueError
         If the profile covers one draft length only, or no draft as long as `most`, does not cover
         the batch size, or a cost could exceed 64 bits.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.traces import ragged_round
+    >>> cost = ragged_round(lapsd.load_profile("reference").costs, batch=4, most=4)
+    >>> cost.most_ns(4, 1000) > 0
+    True
     """
     if costs.only_draft_tokens is not None:
         raise ValueError(

@@ -24,6 +24,15 @@ PREFIX_HASHES = "prefix_hashes"  # optional
 PREDICTION = "predicted_tokens"
 MOST_NAMES = 20  # of data sets in a message
 LEARNED = "learned"  # the prediction that a trace was recorded with
+"""Name of the column of predicted lengths that a trace was recorded with: str.
+
+Examples
+--------
+>>> import lapsd
+>>> from lapsd.traces import LEARNED
+>>> LEARNED in lapsd.load_trace("reference").predictions
+True
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +62,16 @@ class Trace:
         Hashes of the leading blocks of the prompts.
     provenance : Provenance
         Where the trace comes from.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> trace = lapsd.load_trace("reference")
+    >>> trace.datasets
+    ['code', 'prose', 'arithmetic']
+    >>> code = trace.only("code")
+    >>> len(code.request_id), round(float(code.acceptance.mean()), 2)
+    (200, 0.61)
     """
 
     request_id: Sequence[str]
@@ -104,8 +123,10 @@ class Trace:
 
         Parameters
         ----------
-        name : letters, digits, `_`, `.` and `-`.
-        tokens : predicted output lengths, (R,), each from 1 to 2**31 - 1.
+        name : str
+            Letters, digits, `_`, `.` and `-`.
+        tokens : Sequence[int] or int64 array
+            Predicted output lengths, (R,), each from 1 to 2**31 - 1.
 
         Raises
         ------
@@ -246,6 +267,15 @@ def to_frame(trace: Trace) -> pd.DataFrame:
 
     Its columns are the scalar columns of the trace, `rounds`, `acceptance` (accepted / drafted) and
     the predictions.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> frame = lapsd.to_frame(lapsd.load_trace("reference"))
+    >>> frame[["dataset", "output_tokens", "rounds"]].head(2)
+      dataset  output_tokens  rounds
+    0    code            312     141
+    1   prose             15       9
     """
     frame = pd.DataFrame(
         {

@@ -46,6 +46,15 @@ class Arrivals:
         next one `think_s` seconds after the previous one completes.
     think_s : float
         Think time of each client in seconds.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> arrivals = lapsd.Arrivals(load=0.8, cv=2.0)
+    >>> arrivals.overloaded
+    False
+    >>> lapsd.Arrivals(clients=4, think_s=0.5).clients
+    4
     """
 
     load: float | None = None
@@ -134,6 +143,16 @@ class Workload:
         `think_ns` after each completion.
     think_ns : int
         Think time of each client.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> prepared = lapsd.PreparedScenario.of(
+    ...     "reference", "reference", requests=20, load=0.9
+    ... )
+    >>> workload = prepared.workload(0)
+    >>> bool((workload.size_ns > 0).all())
+    True
     """
 
     priced: PricedTrace
@@ -184,16 +203,29 @@ def draw_workload(
 
     Parameters
     ----------
-    predictor : predictor of output lengths; None: the true lengths.
-    mean_size_ns : mean size E[S] that a load is relative to; None: that of `priced`.
-    in_order : whether the requests are consecutive rows from a drawn one on, the first row after
-        the last, instead of drawn one by one.
+    predictor : LengthPredictor or None, optional
+        Predictor of output lengths; None: the true lengths.
+    mean_size_ns : float or None, optional
+        Mean size E[S] that a load is relative to; None: that of `priced`.
+    in_order : bool, default False
+        Whether the requests are consecutive rows from a drawn one on, the first row after the last,
+        instead of drawn one by one.
 
     Raises
     ------
     ValueError
         If `requests` or `seed` is out of range, or the last arrival is later than `LONGEST_S`
         seconds.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> priced = lapsd.price(lapsd.load_trace("reference"), lapsd.load_profile("reference"))
+    >>> workload = lapsd.draw_workload(
+    ...     priced, requests=20, seed=0, arrivals=lapsd.Arrivals(load=0.8)
+    ... )
+    >>> len(workload.rows)
+    20
     """
     if requests < 1:
         raise ValueError(f"requests={requests}: must be at least 1")

@@ -28,6 +28,12 @@ class Sampling:
     """How tokens are chosen: greedily (temperature 0), or by sampling at a temperature.
 
     The random numbers of a request depend on the seed and the request's number only.
+
+    Examples
+    --------
+    >>> from lapsd.calibrate import Sampling
+    >>> Sampling(temperature=0.7, seed=1).temperature
+    0.7
     """
 
     temperature: float = 0.0
@@ -76,6 +82,14 @@ class Generation:
     """The output tokens and the rounds of a request.
 
     `accepted` of the last round counts only tokens that belong to the output.
+
+    Examples
+    --------
+    >>> from lapsd.calibrate import Sampling, generate, load_pair
+    >>> pair = load_pair("reference", "reference", device="cpu")
+    >>> made = generate(pair, [5, 6, 7], n=4, max_new_tokens=6, sampling=Sampling())
+    >>> len(made.tokens), made.prompt_tokens
+    (6, 3)
     """
 
     prompt_tokens: int
@@ -281,6 +295,14 @@ def generate(
     ------
     ValueError
         If prompt, output and look-ahead do not fit into the models' context.
+
+    Examples
+    --------
+    >>> from lapsd.calibrate import Sampling, generate, load_pair
+    >>> pair = load_pair("reference", "reference", device="cpu")
+    >>> made = generate(pair, [5, 6, 7], n=4, max_new_tokens=6, sampling=Sampling())
+    >>> sum(step.accepted + 1 for step in made.rounds) >= len(made.tokens)
+    True
     """
     need = len(prompt) + max_new_tokens + n + 1
     if need > pair.context:

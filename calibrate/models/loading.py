@@ -71,6 +71,13 @@ class Pair:
         Captures rounds; if None, rounds run operation by operation.
     workspace : Workspace
         Memory that decoders keep from one request to the next.
+
+    Examples
+    --------
+    >>> from lapsd.calibrate import load_pair
+    >>> pair = load_pair("reference", "reference", device="cpu")
+    >>> pair.weights, pair.context
+    ('reference', 1024)
     """
 
     target: Any
@@ -142,6 +149,13 @@ def load_pair(
     ValueError
         If a folder does not exist or holds no safetensors, the hub cannot be reached, or the
         vocabularies differ. The message names the model.
+
+    Examples
+    --------
+    >>> from lapsd.calibrate import load_pair
+    >>> pair = load_pair("reference", "reference", device="cpu")
+    >>> pair.dtype
+    'float32'
     """
     place, dtype = choose_device(device), _dtype(dtype, device)
     transformers_logging.set_verbosity_error()
@@ -189,6 +203,12 @@ def random_pair(
     ValueError
         If a shape is unknown, cannot be rolled back, does not fit into memory, or gives logits that
         are not finite.
+
+    Examples
+    --------
+    >>> from lapsd.calibrate import random_pair
+    >>> random_pair("tiny-target+tiny-draft", device="cpu").weights
+    'random'
     """
     place, dtype = choose_device(device), _dtype(dtype, device)
     names = pair_of_shapes(shapes)

@@ -80,7 +80,14 @@ def drawn(templates: tuple[Template, ...], rng: random.Random) -> Problem:
 
 
 def question_prompt(question: str) -> str:
-    """Return a question in the format that the reference pair was trained on."""
+    """Return a question in the format that the reference pair was trained on.
+
+    Examples
+    --------
+    >>> from lapsd.calibrate.prompts import question_prompt
+    >>> question_prompt("How many are 2 and 3?").splitlines()
+    ['Question: How many are 2 and 3?', 'Answer:']
+    """
     return f"Question: {question.strip()}\nAnswer:"
 
 

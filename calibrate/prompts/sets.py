@@ -30,6 +30,12 @@ class Prompt:
 
     `group` is the name of the document or template that the prompt comes from. A train-test split
     never separates prompts of one group.
+
+    Examples
+    --------
+    >>> from lapsd.calibrate.prompts import Prompt
+    >>> Prompt("a", "code", "def f(x):", group="functions").dataset
+    'code'
     """
 
     request_id: str
@@ -106,6 +112,14 @@ PROMPT_SETS: dict[str, Callable[[], tuple[Prompt, ...]]] = {
     "prose": _prose,
     "arithmetic": _arithmetic,
 }
+"""The function that makes each bundled prompt set, by its name: mapping of str to callable.
+
+Examples
+--------
+>>> from lapsd.calibrate.prompts import PROMPT_SETS
+>>> list(PROMPT_SETS)
+['code', 'prose', 'arithmetic']
+"""
 
 
 def bundled_prompts(name: str, seed: int = 0) -> list[Prompt]:
@@ -115,6 +129,13 @@ def bundled_prompts(name: str, seed: int = 0) -> list[Prompt]:
     ------
     ValueError
         If there is no set of that name.
+
+    Examples
+    --------
+    >>> from lapsd.calibrate.prompts import bundled_prompts
+    >>> prompts = bundled_prompts("arithmetic", seed=1)
+    >>> len({prompt.request_id for prompt in prompts}) == len(prompts)
+    True
     """
     if name not in PROMPT_SETS:
         raise ValueError(f"prompt set {name!r}: must be one of {', '.join(PROMPT_SETS)}")
@@ -136,6 +157,14 @@ def read_prompts(path: str | Path, field: str) -> list[Prompt]:
     ValueError
         If the file cannot be read or is empty, or a line is not a JSON object or has no text under
         `field`. The message names the file and the line.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from lapsd.calibrate.prompts import read_prompts
+    >>> done = Path("mine.jsonl").write_text('{"question": "How many are 2 and 3?"}')
+    >>> read_prompts("mine.jsonl", "question")[0].request_id
+    'mine-1'
     """
     path = Path(path)
     dataset = path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")

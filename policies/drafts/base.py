@@ -62,6 +62,12 @@ class DraftStep:
     state : Any
         The `DraftPolicy.State` of the policy, which `choose` may write; None where it declares
         none.
+
+    Examples
+    --------
+    >>> from lapsd.policies.drafts import DraftStep
+    >>> [name for name in DraftStep.__dataclass_fields__ if name.startswith("last_")]
+    ['last_requests', 'last_drafted', 'last_accepted', 'last_length']
     """
 
     requests: int
@@ -103,8 +109,28 @@ def step_ns(step: Any, tokens: int, longest: int) -> float:
     Parameters
     ----------
     step : DraftStep
-    tokens : tokens that all requests send to the verification: their drafts, and one more each.
-    longest : length of the longest draft.
+    tokens : int
+        Tokens that all requests send to the verification: their drafts, and one more each.
+    longest : int
+        Length of the longest draft.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> import numpy as np
+    >>> from lapsd.policies.drafts import step_ns
+    >>> step = SimpleNamespace(
+    ...     context=100,
+    ...     draft_base=10,
+    ...     draft_per_token=0,
+    ...     verify_base=np.arange(50, 60),
+    ...     verify_per_token=np.zeros(10, dtype=np.int64),
+    ...     divisor=1,
+    ...     padded=False,
+    ...     requests=1,
+    ... )
+    >>> step_ns(step, tokens=4, longest=3)  # 3 draft steps and a verification
+    84.0
     """
     sent = step.requests * (longest + 1) if step.padded else tokens
     base = step.verify_base[sent] + longest * step.draft_base
@@ -124,6 +150,12 @@ class DraftContext:
     confidence, accepted : sequence of float, ascending
         Probabilities that the draft model gave to proposals, and the share of such proposals that
         were accepted; empty where the trace does not hold the former.
+
+    Examples
+    --------
+    >>> from lapsd.policies.drafts import DraftContext
+    >>> round(DraftContext(by_place=(0.8, 0.7, 0.6)).acceptance, 2)
+    0.72
     """
 
     by_place: Sequence[float] = ()
@@ -157,6 +189,31 @@ class DraftPolicy:
         property.
     most : int
         The longest draft that the policy chooses: a parameter or a property.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> import numpy as np
+    >>> import lapsd
+    >>> from lapsd.policies import FCFS
+    >>> from lapsd.policies.drafts import DraftPolicy, DraftStep
+    >>> @dataclass(frozen=True)
+    ... class ShortInCrowds(DraftPolicy):
+    ...     name = "short-in-crowds"
+    ...     most: int = 4
+    ...
+    ...     def choose(self, step: DraftStep) -> np.ndarray:
+    ...         length = 4 if step.requests + step.waiting <= 4 else 1
+    ...         return np.full(step.requests, length)
+    >>> result = lapsd.compare(
+    ...     policies=[FCFS(drafts=ShortInCrowds())],
+    ...     requests=10,
+    ...     seeds=1,
+    ...     batch=4,
+    ...     engine="simpy",
+    ... )
+    >>> result.policies
+    ['fcfs+short-in-crowds']
     """
 
     name: ClassVar[str] = ""

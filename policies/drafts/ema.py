@@ -36,6 +36,16 @@ class Ema(DraftPolicy):
     References
     ----------
     SGLang.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import FCFS
+    >>> from lapsd.policies.drafts import Ema
+    >>> policy = FCFS(drafts=Ema(most=5))
+    >>> result = lapsd.compare(policies=[policy], requests=20, seeds=2, batch=4)
+    >>> result.policies
+    ['fcfs+ema:most=5']
     """
 
     name: ClassVar[str] = "ema"

@@ -24,6 +24,16 @@ class Fixed(DraftPolicy):
     References
     ----------
     Textbook.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import FCFS
+    >>> from lapsd.policies.drafts import Fixed
+    >>> policy = FCFS(drafts=Fixed(most=2))
+    >>> result = lapsd.compare(policies=[policy], requests=20, seeds=2, batch=4)
+    >>> result.policies
+    ['fcfs+fixed:most=2']
     """
 
     name: ClassVar[str] = "fixed"
@@ -50,6 +60,16 @@ class Off(DraftPolicy):
     References
     ----------
     Textbook.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import FCFS
+    >>> from lapsd.policies.drafts import Off
+    >>> policy = FCFS(drafts=Off())
+    >>> result = lapsd.compare(policies=[policy], requests=20, seeds=2, batch=4)
+    >>> result.policies
+    ['fcfs+off']
     """
 
     name: ClassVar[str] = "off"

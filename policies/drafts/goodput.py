@@ -43,6 +43,16 @@ class Goodput(DraftPolicy):
     References
     ----------
     SmartSpec (Liu et al., arXiv 2406.14066), TurboSpec.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import FCFS
+    >>> from lapsd.policies.drafts import Goodput
+    >>> policy = FCFS(drafts=Goodput(most=5))
+    >>> result = lapsd.compare(policies=[policy], requests=20, seeds=2, batch=4)
+    >>> result.policies
+    ['fcfs+goodput:most=5']
     """
 
     name: ClassVar[str] = "goodput"
@@ -94,6 +104,16 @@ class Gated(DraftPolicy):
     References
     ----------
     Ours, after SmartSpec.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import FCFS
+    >>> from lapsd.policies.drafts import Gated
+    >>> policy = FCFS(drafts=Gated(most=5))
+    >>> result = lapsd.compare(policies=[policy], requests=20, seeds=2, batch=4)
+    >>> result.policies
+    ['fcfs+gated:most=5']
     """
 
     name: ClassVar[str] = "gated"

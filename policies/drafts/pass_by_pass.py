@@ -25,6 +25,17 @@ class PassByPass(Survival):
     References
     ----------
     Ours, after `survival`.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import FCFS
+    >>> from lapsd.policies.drafts import PassByPass
+    >>> policy = FCFS(drafts=PassByPass(most=5))
+    >>> lapsd.compare(
+    ...     "reference-confidence", policies=[policy], requests=20, seeds=2, batch=4
+    ... ).policies
+    ['fcfs+pass-by-pass:most=5']
     """
 
     name: ClassVar[str] = "pass-by-pass"

@@ -28,6 +28,16 @@ class Priced(Survival):
     References
     ----------
     Ours.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import FCFS
+    >>> from lapsd.policies.drafts import Priced
+    >>> policy = FCFS(drafts=Priced(most=5))
+    >>> result = lapsd.compare(policies=[policy], requests=20, seeds=2, batch=4)
+    >>> result.policies
+    ['fcfs+priced:most=5']
     """
 
     name: ClassVar[str] = "priced"

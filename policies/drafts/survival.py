@@ -45,6 +45,16 @@ class Survival(DraftPolicy):
     References
     ----------
     After DSpark (arXiv 2607.05147) and TETRIS (Wu et al., arXiv 2502.15197).
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import FCFS
+    >>> from lapsd.policies.drafts import Survival
+    >>> policy = FCFS(drafts=Survival(most=5))
+    >>> result = lapsd.compare(policies=[policy], requests=20, seeds=2, batch=4)
+    >>> result.policies
+    ['fcfs+survival:most=5']
     """
 
     name: ClassVar[str] = "survival"
@@ -92,6 +102,16 @@ class Oracle(DraftPolicy):
     References
     ----------
     Ours.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import FCFS
+    >>> from lapsd.policies.drafts import Oracle
+    >>> policy = FCFS(drafts=Oracle(most=5))
+    >>> result = lapsd.compare(policies=[policy], requests=20, seeds=2, batch=4)
+    >>> result.policies
+    ['fcfs+oracle:most=5']
     """
 
     name: ClassVar[str] = "oracle"

@@ -30,6 +30,16 @@ class Table(DraftPolicy):
     References
     ----------
     vLLM's `num_speculative_tokens_per_batch_size`.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import FCFS
+    >>> from lapsd.policies.drafts import Table
+    >>> policy = FCFS(drafts=Table(lengths="1=5/3=2"))
+    >>> result = lapsd.compare(policies=[policy], requests=20, seeds=2, batch=4)
+    >>> result.policies
+    ['fcfs+table:lengths=1=5/3=2']
     """
 
     name: ClassVar[str] = "table"

@@ -25,6 +25,21 @@ class Routed(Protocol):
         As in `policies.Job`.
     random : int64 (draws,)
         Random whole numbers from 0 to 2**62 - 1, as many as `Router.draws` asks for.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> import numpy as np
+    >>> from lapsd.policies.routers import Routed
+    >>> request: Routed = SimpleNamespace(
+    ...     index=0,
+    ...     arrival_ns=0,
+    ...     prompt_tokens=120,
+    ...     predicted_tokens=40,
+    ...     random=np.array([7]),
+    ... )
+    >>> int(request.random[0] % 3)  # a random one of three servers
+    1
     """
 
     @property
@@ -79,6 +94,15 @@ class Servers:
         Tokens that the server's prefix cache holds now.
     state : Any
         The `Router.State` of the router, which `route` may write; None where it declares none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lapsd.policies.routers import Servers
+    >>> arrays = [np.array([n, n]) for n in (1, 8, 3, 4, 10**9, 10**8, 0, 900, 4000, 0, 0)]
+    >>> servers = Servers(2, *arrays)
+    >>> servers.waiting + servers.running  # active requests of each server
+    array([7, 7])
     """
 
     count: int
@@ -116,6 +140,12 @@ class RouterContext:
     token_ns : int
         Mean time per output token in the training half, of a request that shares rounds with a full
         batch, which it takes an equal part of.
+
+    Examples
+    --------
+    >>> from lapsd.policies.routers import RouterContext
+    >>> RouterContext(servers=4, past_sizes_ns=(10**9, 2 * 10**9)).servers
+    4
     """
 
     servers: int = 1
@@ -140,6 +170,22 @@ class Router:
         Time between two reports of a server in milliseconds, so that what the router knows is at
         most so old, where the scenario gives no other; 0: the router sees servers as they are. May
         be a parameter.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> from types import SimpleNamespace
+    >>> import numpy as np
+    >>> from lapsd.policies.routers import Routed, Router, Servers
+    >>> @dataclass(frozen=True)
+    ... class FewestWaiting(Router):
+    ...     name = "fewest-waiting"
+    ...
+    ...     def route(self, request: Routed, servers: Servers, now_ns: int) -> int:
+    ...         return int(np.argmin(servers.waiting))
+    >>> reports = SimpleNamespace(waiting=np.array([2, 0, 1]))
+    >>> FewestWaiting().route(None, reports, now_ns=0)
+    1
     """
 
     name: ClassVar[str] = ""

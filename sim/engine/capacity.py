@@ -29,27 +29,49 @@ class Capacity:
 
     Parameters
     ----------
-    batch : requests that run a round together, at least 1.
-    kv_slots : requests whose KV caches fit in memory, at least `batch`; `unlimited`; or `auto`: 1
-        at batch size 1, so that every switch pays, and unlimited in batches.
-    kv_tokens : tokens whose keys and values fit, running requests with what their next round may
-        add; None: no limit.
-    evict : `swap` moves a cache to host memory and back; `recompute` drops it and prefills its
-        tokens again.
-    prefill : prompts of one decision `alone`, one after the other; `batched`, all their tokens in
-        one pass; `mixed`, whole, in one step with the rounds of those who decode; or `chunked`, as
+    batch : int, default 1
+        Requests that run a round together, at least 1.
+    kv_slots : int, 'auto' or 'unlimited', default 'auto'
+        Requests whose KV caches fit in memory, at least `batch`; `unlimited`; or `auto`: 1 at batch
+        size 1, so that every switch pays, and unlimited in batches.
+    kv_tokens : int or None, optional
+        Tokens whose keys and values fit, running requests with what their next round may add; None:
+        no limit.
+    evict : str, default 'swap'
+        `swap` moves a cache to host memory and back; `recompute` drops it and prefills its tokens
+        again.
+    prefill : str, default 'alone'
+        Prompts of one decision `alone`, one after the other; `batched`, all their tokens in one
+        pass; `mixed`, whole, in one step with the rounds of the decoding requests; or `chunked`, as
         the token budget allows.
-    manager : of the memory, by name, as in `paged:block=32+park=true`; auto: `tokens` if
-        `kv_tokens` is given, else `slots`.
-    token_budget : tokens of a chunked step, drafts and the one more that each round adds counted.
-    drafting : how drafts are verified whose lengths a draft policy chooses.
-    prefix_cache : whether requests share the blocks of equal leading parts of their prompts, which
-        stay cached; needs the manager `paged` and `evict="recompute"`.
+    manager : str, default 'auto'
+        Name of the memory manager, with parameters as in `paged:block=32+park=true`; `auto`:
+        `tokens` if `kv_tokens` is given, else `slots`.
+    token_budget : int, default 2048
+        Tokens of a chunked step, drafts and the one more that each round adds counted.
+    drafting : Drafting, default AS_SENT
+        How drafts are verified whose lengths a draft policy chooses.
+    prefix_cache : bool, default False
+        Whether requests share the blocks of equal leading parts of their prompts, which stay
+        cached; needs the manager `paged` and `evict="recompute"`.
 
     Raises
     ------
     ValueError
         Naming the parameter, its value and the bound.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> capacity = lapsd.Capacity(
+    ...     batch=8, kv_tokens=4000, evict="recompute", manager="paged:block=16"
+    ... )
+    >>> capacity.slots is None  # as many KV caches as fit
+    True
+    >>> lapsd.Capacity(batch=0)
+    Traceback (most recent call last):
+        ...
+    ValueError: batch=0: must be at least 1
     """
 
     batch: int = 1

@@ -15,6 +15,24 @@ class Occupancy:
         Time during which requests waited, without idle time.
     filled, taken : int
         KV tokens times nanoseconds: of tokens that hold keys and values, and of occupied ones.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import FCFS
+    >>> prepared = lapsd.PreparedScenario.of(
+    ...     "reference",
+    ...     "reference",
+    ...     requests=20,
+    ...     load=0.9,
+    ...     batch=4,
+    ...     kv_tokens=2000,
+    ...     memory="paged",
+    ... )
+    >>> occupancy = lapsd.Occupancy()
+    >>> done = lapsd.run(prepared, FCFS(), seed=0, occupancy=occupancy)
+    >>> 0 < occupancy.filled <= occupancy.taken
+    True
     """
 
     ns: int = 0

@@ -38,6 +38,17 @@ class Run:
 
     Of several servers, `rounds` and `idle_ns` are totals, `idle_by_server_ns` holds the idle time
     of each, and `server` the number of each request's server; with one they are () and None.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import FCFS
+    >>> prepared = lapsd.PreparedScenario.of(
+    ...     "reference", "reference", requests=20, load=0.9
+    ... )
+    >>> done = lapsd.run(prepared, FCFS(), seed=0)
+    >>> len(done.latency_ns), int(done.preemptions.sum())
+    (20, 0)
     """
 
     arrival_ns: NDArray[np.int64]

@@ -20,11 +20,28 @@ from lapsd.sim.engine.timeline import Timeline
 from lapsd.traces import Workload
 
 ENGINES = ("auto", "simpy", "compiled")
+"""Names of the programs that simulate: tuple of str. Their results are the same.
+
+Examples
+--------
+>>> from lapsd.sim.engine import ENGINES
+>>> ENGINES
+('auto', 'simpy', 'compiled')
+"""
 SLOWER = 100  # SimPy's time over the loop's: 50 to 120 with 30 requests, 80 to 520 with 1,000
 
 
 class SlowEngine(UserWarning):
-    """A run that the compiled loop cannot do goes on in SimPy, which is slower."""
+    """A run that the compiled loop cannot do goes on in SimPy, which is slower.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from lapsd.sim.engine import SlowEngine
+    >>> warnings.simplefilter("error", SlowEngine)  # stop instead of going on slowly
+    >>> issubclass(SlowEngine, Warning)
+    True
+    """
 
 
 def simulate(
@@ -42,15 +59,19 @@ def simulate(
 
     Parameters
     ----------
-    context : what the server knows beforehand; true sizes are added here for clairvoyant policies
-        only.
-    capacity : batch size, KV memory and what happens when it is full; by default one request runs
-        and one KV cache fits, so that every switch takes time.
-    engine : the program that runs: `simpy`, the specification; `compiled`, the loop that Numba
-        compiles; or `auto`, which is `compiled` where the policy can be compiled and nothing is
-        recorded, and else `simpy`. Results are the same to the nanosecond.
-    check : whether the server checks its invariants at every decision (slow; in SimPy).
-    timeline, occupancy : records of every decision, and of how full the memory is (in SimPy).
+    context : PolicyContext
+        What the server knows beforehand; true sizes are added here for clairvoyant policies only.
+    capacity : Capacity or None, optional
+        Batch size, KV memory and what happens when it is full; by default one request runs and one
+        KV cache fits, so that every switch takes time.
+    engine : str, default 'auto'
+        The program that runs: `simpy`, the specification; `compiled`, the loop that Numba compiles;
+        or `auto`, which is `compiled` where the policy can be compiled and nothing is recorded, and
+        else `simpy`. Results are the same to the nanosecond.
+    check : bool, default False
+        Whether the server checks its invariants at every decision (slow; in SimPy).
+    timeline, occupancy : Timeline or None, optional; Occupancy or None, optional
+        Records of every decision, and of how full the memory is (in SimPy).
 
     Raises
     ------
@@ -58,6 +79,17 @@ def simulate(
         If a request can never fit the KV memory, the profile does not cover the batch, times may
         exceed 2**62 ns, the policy fails, ranks cannot be compared, or `compiled` cannot compile
         the policy.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import LapsSD
+    >>> prepared = lapsd.PreparedScenario.of(
+    ...     "reference", "reference", requests=20, load=0.9
+    ... )
+    >>> done = lapsd.simulate(prepared.workload(0), LapsSD(), context=prepared.context)
+    >>> bool((done.finish_ns > done.arrival_ns).all())
+    True
     """
     capacity = capacity or Capacity()
     watched = check or timeline is not None or occupancy is not None
@@ -79,13 +111,31 @@ def simulate_many(
 
     Parameters
     ----------
-    workloads : workloads of one priced trace.
-    policies, contexts : of each workload, as in `simulate`.
+    workloads : Sequence[Workload]
+        Workloads of one priced trace.
+    policies, contexts : Sequence[Policy]; Sequence[PolicyContext]
+        Of each workload, as in `simulate`.
 
     Raises
     ------
     ValueError
         As `simulate`.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> prepared = lapsd.PreparedScenario.of(
+    ...     "reference", "reference", requests=20, load=0.9
+    ... )
+    >>> workload, policies = (
+    ...     prepared.workload(0),
+    ...     [lapsd.parse_policy("fcfs"), lapsd.parse_policy("las")],
+    ... )
+    >>> runs = lapsd.simulate_many(
+    ...     [workload] * 2, policies, [prepared.context] * 2, lapsd.Capacity(batch=2)
+    ... )
+    >>> len(runs)
+    2
     """
     check_engine(engine)
     given = list(zip(workloads, policies, contexts, strict=True))
@@ -129,6 +179,15 @@ def check_engine(engine: str) -> None:
     ------
     ValueError
         If it is none of `ENGINES`.
+
+    Examples
+    --------
+    >>> from lapsd.sim.engine import check_engine
+    >>> check_engine("compiled")
+    >>> check_engine("fast")
+    Traceback (most recent call last):
+        ...
+    ValueError: engine=fast: must be auto, simpy or compiled
     """
     if engine not in ENGINES:
         raise ValueError(f"engine={engine}: must be {', '.join(ENGINES[:-1])} or {ENGINES[-1]}")

@@ -22,6 +22,13 @@ class Span(NamedTuple):
     track : int
         Slot of the batch, from 1; for `waiting` the queue; for moves 0.
     start_ns, end_ns : int
+
+    Examples
+    --------
+    >>> from lapsd.sim.engine import Span
+    >>> span = Span(kind="rounds", request=0, track=1, start_ns=0, end_ns=5_000_000)
+    >>> (span.end_ns - span.start_ns) / 1e6  # milliseconds
+    5.0
     """
 
     kind: str
@@ -39,6 +46,16 @@ class Timeline:
     ----------
     spans : list of Span, by kind in order of their ends
     preemptions : list of (ns, request, slot)
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import FCFS
+    >>> prepared = lapsd.PreparedScenario.of("reference", "reference", requests=3, load=0.9)
+    >>> timeline = lapsd.Timeline()
+    >>> done = lapsd.run(prepared, FCFS(), seed=0, timeline=timeline)
+    >>> sorted({span.kind for span in timeline.spans})
+    ['prefill', 'rounds']
     """
 
     spans: list[Span] = field(default_factory=list)

@@ -19,6 +19,18 @@ def bound_latency_ns(workload: Workload, servers: int = 1) -> NDArray[np.float64
     N).
 
     Only their mean is a bound.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import SRPT
+    >>> prepared = lapsd.PreparedScenario.of(
+    ...     "reference", "reference", requests=20, load=0.9
+    ... )
+    >>> bound_ns = lapsd.bound_latency_ns(prepared.workload(0)).mean()
+    >>> done = lapsd.run(prepared, SRPT(), seed=0)
+    >>> bool(bound_ns <= done.latency_ns.mean())
+    True
     """
     # with times in 1 / servers of a nanosecond, a server that is so many times as fast is exact
     arrivals = [servers * at_ns for at_ns in workload.arrival_ns.tolist()]

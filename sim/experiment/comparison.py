@@ -92,6 +92,19 @@ class Comparison:
         Description of the runs.
     timelines : dict of Timeline
         Timeline of each policy's first seed, if requested.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import FCFS, LapsSD
+    >>> result = lapsd.compare(policies=[FCFS(), LapsSD()], requests=20, seeds=3)
+    >>> result.policies
+    ['fcfs', 'laps-sd']
+    >>> result.latency("fcfs").low < result.latency("fcfs").value
+    True
+    >>> result.versus("laps-sd")[["policy", "percent"]].round(1)
+      policy  percent
+    0   fcfs    -23.5
     """
 
     requests: pd.DataFrame
@@ -211,6 +224,12 @@ class Comparison:
 def default_policies() -> list[Policy]:
     """Return the policies of the LAPS-SD paper, LP-SRPT, `kernel-gittins`, and
     clairvoyant SRPT.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> [policy.name for policy in lapsd.default_policies()]
+    ['fcfs', 'las', 'lp-sjf', 'lp-srpt', 'laps-sd', 'kernel-gittins', 'srpt']
     """
     return [FCFS(), LAS(), LPSJF(), LPSRPT(), LapsSD(), KernelGittins(), SRPT()]
 
@@ -232,22 +251,40 @@ def compare(
 
     Parameters
     ----------
-    trace, profile : acceptances and costs of rounds: objects, files, or names of bundled ones.
-    policies : by default `default_policies()`. FCFS always runs, as the baseline of differences.
-    seeds : workloads (seeds 0, 1, ...).
-    timeline : record the first seed of each policy, round by round, of at most `MOST_RECORDED`
-        requests.
-    engine : the program that runs, as in `lapsd.simulate`; results do not depend on it. A timeline
-        is recorded in SimPy.
-    progress : called with (runs done, runs in all).
-    scenario : anything in `sim.Scenario`, as in `load=0.9, batch=4`; `arrivals` and
-        `length_predictor` may be objects, `rate_per_s` and `think_s` are `rate` and `think`, and
-        `kv_slots="unlimited"` says that all caches fit.
+    trace, profile : Trace or Profile, str or Path, default 'reference'
+        Acceptances and costs of rounds: objects, files, or names of bundled ones.
+    policies : Iterable[Policy] or None, optional
+        By default `default_policies()`. FCFS always runs, as the baseline of differences.
+    seeds : int, default 20
+        Workloads (seeds 0, 1, ...).
+    timeline : bool, default False
+        Record the first seed of each policy, round by round, of at most `MOST_RECORDED` requests.
+    engine : str, default 'auto'
+        The program that runs, as in `lapsd.simulate`; results do not depend on it. A timeline is
+        recorded in SimPy.
+    progress : Callable[[int, int], None] or None, optional
+        Called with (runs done, runs in all).
+    **scenario : Any
+        Anything in `sim.Scenario`, as in `load=0.9, batch=4`; `arrivals` and `length_predictor` may
+        be objects, `rate_per_s` and `think_s` are `rate` and `think`, and `kv_slots="unlimited"`
+        says that all caches fit.
 
     Raises
     ------
     ValueError
         Naming the value and the bound, or two policies with the same spec.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.policies import FCFS, LapsSD
+    >>> result = lapsd.compare(
+    ...     "reference", "reference", [FCFS(), LapsSD(K=4)], requests=20, seeds=3
+    ... )
+    >>> result.table[["policy", "preemptions"]]
+        policy  preemptions
+    0     fcfs            0
+    1  laps-sd           60
     """
     prepared = PreparedScenario.of(trace, profile, **scenario)
     chosen = _policies(policies)

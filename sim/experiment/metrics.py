@@ -96,6 +96,13 @@ class Metric:
         Heading of the column in the table of a comparison; "" leaves the metric out of it.
     whole : bool
         Whether the value is an integer.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> metric = next(metric for metric in lapsd.METRICS if metric.name == "p99_latency_s")
+    >>> metric.unit, metric.is_unreliable(30), metric.is_unreliable(1000)
+    ('s', True, False)
     """
 
     name: str
@@ -200,6 +207,14 @@ METRICS: tuple[Metric, ...] = (
         lambda r: r.prepared.load_share * r.of_workloads(lambda w: w.realised_load),
     ),
 )
+"""Every metric, in the order of columns: tuple of `Metric`. The page on metrics has their formulas.
+
+Examples
+--------
+>>> import lapsd
+>>> [metric.name for metric in lapsd.METRICS if metric.unit == "share"]
+['switching_share', 'utilisation', 'accepted_share', 'prefix_hit_rate']
+"""
 
 
 def comparison_metrics(scenario: Scenario) -> list[Metric]:

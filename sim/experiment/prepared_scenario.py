@@ -47,7 +47,16 @@ SPLIT_FIELDS = tuple(
 def policy_context(
     training: PricedTrace, predictor: LengthPredictor | None = None
 ) -> PolicyContext:
-    """Return what a server learns from its history, the training half of the trace."""
+    """Return what a server learns from its history, the training half of the trace.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> priced = lapsd.price(lapsd.load_trace("reference"), lapsd.load_profile("reference"))
+    >>> context = lapsd.policy_context(priced)
+    >>> len(context.past_sizes_ns)
+    600
+    """
     mean_round = training.mean_round_ns()
     sizes = np.sort(training.estimated_ns(mean_round)).tolist()
     history = history_of(training, predictor or Oracle())
@@ -102,6 +111,13 @@ class Split(NamedTuple):
         The other half, which servers know.
     share_ns : float
         Mean time that a request takes of the server, shared with a full batch; its size at b = 1.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> split = lapsd.PreparedScenario.of("reference", "reference", requests=20).split
+    >>> len(split.train.trace.request_id), len(split.test.trace.request_id)
+    (300, 300)
     """
 
     test: PricedTrace
@@ -151,6 +167,16 @@ class PreparedScenario:
         Content of the file that `arrivals` names.
     kinds : sequence of PreparedScenario
         Servers of each of the servers' profiles, which have them in turn; empty: all have one.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> prepared = lapsd.PreparedScenario.of(
+    ...     "reference", "reference", requests=20, load=0.9, batch=4
+    ... )
+    >>> workload = prepared.workload(0)
+    >>> len(workload.arrival_ns)
+    20
     """
 
     scenario: Scenario
@@ -244,7 +270,8 @@ class PreparedScenario:
 
         Parameters
         ----------
-        clairvoyant : whether the policy is.
+        clairvoyant : bool
+            Whether the policy is.
         """
         kinds = [
             ServerSetup(

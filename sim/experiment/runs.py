@@ -31,12 +31,24 @@ def run(
 
     Parameters
     ----------
-    timeline, occupancy, engine : as in `lapsd.simulate`.
+    timeline, occupancy, engine : Timeline, Occupancy, str, optional
+        As in `lapsd.simulate`.
 
     Raises
     ------
     ValueError
         If a request can never fit the memory, or ranks cannot be compared.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> prepared = lapsd.PreparedScenario.of(
+    ...     "reference", "reference", requests=20, load=0.9
+    ... )
+    >>> fcfs = lapsd.run(prepared, lapsd.parse_policy("fcfs"), seed=0)
+    >>> srpt = lapsd.run(prepared, lapsd.parse_policy("srpt"), seed=0)
+    >>> bool(srpt.latency_ns.mean() < fcfs.latency_ns.mean())
+    True
     """
     if prepared.scenario.several:
         if timeline is not None or occupancy is not None:
@@ -122,6 +134,18 @@ class Runs:
     prepared : PreparedScenario
     workloads : sequence of Workload
     runs : sequence of Run, (R,)
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.sim.experiment import Runs
+    >>> prepared = lapsd.PreparedScenario.of(
+    ...     "reference", "reference", requests=20, load=0.9
+    ... )
+    >>> done = lapsd.run(prepared, lapsd.parse_policy("fcfs"), seed=0)
+    >>> runs = Runs(prepared, [prepared.workload(0)], [done])
+    >>> runs.slowdown.shape, bool((runs.slowdown >= 1).all())
+    ((1, 20), True)
     """
 
     prepared: PreparedScenario

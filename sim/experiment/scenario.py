@@ -81,6 +81,17 @@ class Scenario:
     ------
     ValueError
         Naming the field, its value and the bound, or the fields that cannot be combined.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> scenario = lapsd.Scenario(requests=30, load=0.9, batch=8)
+    >>> scenario.capacity.batch
+    8
+    >>> lapsd.Scenario(load=-1)
+    Traceback (most recent call last):
+        ...
+    ValueError: load=-1: must be above 0
     """
 
     trace: str = _field(
@@ -529,7 +540,8 @@ class Scenario:
 
         Parameters
         ----------
-        named : descriptions of files, by field.
+        named : Mapping[str, str] or None, optional
+            Descriptions of files, by field.
         """
         named = named or {}
         parts = []

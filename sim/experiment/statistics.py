@@ -16,7 +16,15 @@ CONFIDENCE = 0.95
 
 
 class Interval(NamedTuple):
-    """An estimate and its 95 % interval; the ends are NaN for a single seed."""
+    """An estimate and its 95 % interval; the ends are NaN for a single seed.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> interval = lapsd.mean_interval([1.0, 2.0, 3.0])
+    >>> f"{interval.value:.1f}, from {interval.low:.2f} to {interval.high:.2f}"
+    '2.0, from -0.48 to 4.48'
+    """
 
     value: float
     low: float
@@ -30,7 +38,14 @@ def _t(n: int) -> float:
 
 
 def mean_interval(values: ArrayLike) -> Interval:
-    """Return the mean of one value per seed, (S,), with its interval."""
+    """Return the mean of one value per seed, (S,), with its interval.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> round(lapsd.mean_interval([1.0, 2.0, 3.0]).low, 2)
+    -0.48
+    """
     x = np.asarray(values, dtype=float)
     if len(x) < 2:
         return Interval(float(x.mean()), math.nan, math.nan)
@@ -39,7 +54,15 @@ def mean_interval(values: ArrayLike) -> Interval:
 
 
 def paired_difference(values: ArrayLike, baseline: ArrayLike) -> Interval:
-    """Return the mean of values − baseline, paired by seed, both (S,)."""
+    """Return the mean of values − baseline, paired by seed, both (S,).
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> difference = lapsd.paired_difference([2.0, 3.0, 5.0], [1.0, 2.0, 3.0])
+    >>> round(difference.value, 2), difference.low > 0  # its interval includes 0
+    (1.33, False)
+    """
     x, y = _paired(values, baseline)
     return mean_interval(x - y)
 
@@ -58,6 +81,12 @@ def ratio_of_means(values: ArrayLike, baseline: ArrayLike) -> Interval:
 
     The delta method: the variance of the ratio is that of (values − ratio · baseline) /
     mean(baseline).
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> round(lapsd.ratio_of_means([2.0, 3.0, 5.0], [1.0, 2.0, 2.0]).value, 2)
+    2.0
     """
     x, y = _paired(values, baseline)
     with np.errstate(invalid="ignore"):  # 0 of 0 is undefined

@@ -61,6 +61,16 @@ class Verdict:
         How many there are.
     unreliable : bool
         Whether the metric is a percentile of too few requests of a run (`RELIABLE`).
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> records = lapsd.sweep(
+    ...     "verdict", ["fcfs", "srpt"], seeds=8, requests=20, load=0.9, workers=1
+    ... )
+    >>> verdict = lapsd.best(records)[0]
+    >>> verdict.best
+    'srpt'
     """
 
     group: dict[str, Any]
@@ -100,16 +110,29 @@ def best(
 
     Parameters
     ----------
-    records : the records of a sweep.
-    by : settings; each combination of their values is a group. Other settings that vary are
-        averaged over: the mean of each seed is one observation.
-    metric : the metric to compare; lower is better.
+    records : pd.DataFrame
+        The records of a sweep.
+    by : Sequence[str], default ()
+        Settings; each combination of their values is a group. Other settings that vary are averaged
+        over: the mean of each seed is one observation.
+    metric : str, default 'mean_latency_s'
+        The metric to compare; lower is better.
 
     Raises
     ------
     ValueError
         For an unknown column, fewer than `LEAST_SEEDS` seeds, missing runs, or a ratio below its
         bound.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> records = lapsd.sweep(
+    ...     "best-k", ["laps-sd"], {"K": [2, 4]}, seeds=8, requests=10, workers=1
+    ... )
+    >>> verdict = lapsd.best(records)[0]
+    >>> verdict.configurations, verdict.seeds
+    (2, 8)
     """
     if isinstance(by, str):
         raise ValueError(f"by={by!r}: needs a list of settings, as in [{by!r}]")

@@ -42,16 +42,25 @@ def sweep(
 
     Parameters
     ----------
-    policies : specs such as `laps-sd:follow=true`.
-    parameters : values by name of a policy's parameter: `{"K": [2, 4], "M": "1.5,2"}`. A policy
-        without that parameter runs once.
-    seeds : workloads of each scenario; with `until_ci` the largest number of them.
-    until_ci : stop a scenario when its differences are known this well, as in `Sweep`.
-    workers : processes; None: one per core.
-    client : a Dask client; the sweep then runs on its cluster.
-    overwrite : whether to replace a sweep that the folder holds.
-    engine : the program that runs, as in `lapsd.simulate`; records do not depend on it.
-    progress : called with (runs done, all runs) after each chunk.
+    policies : Sequence[str], default ('fcfs', 'laps-sd')
+        Specs such as `laps-sd:follow=true`.
+    parameters : Mapping[str, Any] or None, optional
+        Values by name of a policy's parameter: `{"K": [2, 4], "M": "1.5,2"}`. A policy without that
+        parameter runs once.
+    seeds : int, default 20
+        Workloads of each scenario; with `until_ci` the largest number of them.
+    until_ci : float or None, optional
+        Stop a scenario when its differences are known this well, as in `Sweep`.
+    workers : int or None, optional
+        Processes; None: one per core.
+    client : Client or None, optional
+        A Dask client; the sweep then runs on its cluster.
+    overwrite : bool, default False
+        Whether to replace a sweep that the folder holds.
+    engine : str, default 'auto'
+        The program that runs, as in `lapsd.simulate`; records do not depend on it.
+    progress : Progress or None, optional
+        Called with (runs done, all runs) after each chunk.
     **settings : Any
         A value or a list of values by field of `lapsd.Scenario`: `requests=[10, 30], load=0.9`.
         Texts may hold lists and ranges: `requests="10:50:20"`.
@@ -60,6 +69,21 @@ def sweep(
     ------
     ValueError
         Naming the value and the bound, or the folder and what it holds.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> records = lapsd.sweep(
+    ...     "grid",
+    ...     ["fcfs", "laps-sd"],
+    ...     {"K": [2, 4]},
+    ...     seeds=2,
+    ...     requests=10,
+    ...     load=[0.5, 0.9],
+    ...     workers=1,
+    ... )
+    >>> len(records)  # (1 + 2) policies, 2 loads, 2 seeds
+    12
     """
     document: dict[str, Any] = {
         "policies": policies if isinstance(policies, str) else list(policies),
@@ -92,6 +116,13 @@ def resume(
     ------
     ValueError
         If the folder holds no sweep, or a trace, a profile or the version of lapsd has changed.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> records = lapsd.sweep("stopped", ["fcfs", "las"], seeds=2, requests=10, workers=1)
+    >>> len(lapsd.resume("stopped", workers=1))  # nothing was missing
+    4
     """
     folder = Path(folder)
     runner = ChunkRunner.load(folders.read_sweep_asked(folder), engine=engine)

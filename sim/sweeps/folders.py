@@ -216,6 +216,13 @@ def read(folder: str | Path) -> pd.DataFrame:
     ------
     ValueError
         If the folder holds no sweep or no records, or naming a part that is damaged or foreign.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> records = lapsd.sweep("small", ["fcfs", "las"], seeds=2, requests=10, workers=1)
+    >>> len(lapsd.read_sweep("small")) == len(records)
+    True
     """
     folder = Path(folder)
     document, paths = read_asked(folder), parts_in(folder)

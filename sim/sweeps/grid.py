@@ -56,21 +56,34 @@ class Sweep:
 
     Parameters
     ----------
-    policies : specs, as in `laps-sd:follow=true`. A parameter that a spec gives is fixed: the
-        values in `parameters` do not apply to it.
-    parameters : values by name of a policy's parameter. A policy without that parameter runs once,
-        not once per value.
-    settings : values by field of `Scenario`.
-    seeds : workloads of each scenario; with `until_ci` the largest number of them.
-    first_seed : the first seed.
-    until_ci : stop a scenario as soon as the 95 % interval of every configuration's difference to
-        the baseline is at most this share of the baseline's mean to either side. Checked after
+    policies : tuple[str, ...], default ('fcfs', 'laps-sd')
+        Specs, as in `laps-sd:follow=true`. A parameter that a spec gives is fixed: the values in
+        `parameters` do not apply to it.
+    parameters : Mapping[str, tuple[Any, ...]]
+        Values by name of a policy's parameter. A policy without that parameter runs once, not once
+        per value.
+    settings : Mapping[str, tuple[Value, ...]]
+        Values by field of `Scenario`.
+    seeds : int, default 20
+        Workloads of each scenario; with `until_ci` the largest number of them.
+    first_seed : int, default 0
+        The first seed.
+    until_ci : float or None, optional
+        Stop a scenario as soon as the 95 % interval of every configuration's difference to the
+        baseline is at most this share of the baseline's mean to either side. Checked after
         `FIRST_LOOK` seeds and after each doubling.
 
     Raises
     ------
     ValueError
         Naming the value and the bound.
+
+    Examples
+    --------
+    >>> from lapsd.sim.sweeps import Sweep
+    >>> sweep = Sweep(("fcfs", "laps-sd"), {"K": (2, 4)}, {"load": (0.5, 0.9)}, seeds=10)
+    >>> [policy.name for policy in sweep.configurations()]
+    ['fcfs', 'laps-sd', 'laps-sd']
     """
 
     policies: tuple[str, ...] = ("fcfs", "laps-sd")
@@ -197,10 +210,13 @@ class Sweep:
 
         Parameters
         ----------
-        document : values are numbers, booleans, texts such as "2:8", or lists of them.
-        source : the file of the document, for messages.
-        base : a sweep with the values that the document does not give. A parameter or setting in
-            the document replaces one in `base`.
+        document : Mapping[str, Any]
+            Values are numbers, booleans, texts such as "2:8", or lists of them.
+        source : str, default ''
+            The file of the document, for messages.
+        base : Sweep or None, optional
+            A sweep with the values that the document does not give. A parameter or setting in the
+            document replaces one in `base`.
 
         Raises
         ------

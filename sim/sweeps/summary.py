@@ -68,6 +68,15 @@ def plot_sweep(records: pd.DataFrame, x: str, y: str, hue: str | None = None) ->
     ------
     ValueError
         For an unknown or unsuitable column.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> records = lapsd.sweep(
+    ...     "loads", ["fcfs", "las"], seeds=2, requests=10, load=[0.5, 0.9], workers=1
+    ... )
+    >>> figure = lapsd.plot_sweep(records, x="load", y="mean_latency_s", hue="policy")
+    >>> figure.savefig("loads.png")
     """
     _check(records, [x] + ([hue] if hue else []), y)
     groups = [(None, records)] if hue is None else list(records.groupby(hue, sort=True))
@@ -105,6 +114,21 @@ def plot_heat_map(records: pd.DataFrame, x: str, y: str, value: str) -> "Figure"
     ------
     ValueError
         For an unknown or unsuitable column.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> records = lapsd.sweep(
+    ...     "map",
+    ...     ["laps-sd"],
+    ...     {"K": [2, 4]},
+    ...     seeds=2,
+    ...     requests=10,
+    ...     load=[0.5, 0.9],
+    ...     workers=1,
+    ... )
+    >>> figure = lapsd.plot_heat_map(records, x="K", y="load", value="mean_latency_s")
+    >>> figure.savefig("map.png")
     """
     _check(records, [x, y], value)
     cells = {key: over_seeds(rows, value).value for key, rows in records.groupby([y, x], sort=True)}

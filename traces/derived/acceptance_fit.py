@@ -28,6 +28,13 @@ def fit_acceptance(trace: Trace) -> dict[str, AcceptanceModel]:
     ------
     FormatError
         If a data set has too few requests or rounds, or its draft lengths follow no known schedule.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> models = lapsd.fit_acceptance(lapsd.load_trace("reference").only("code"))
+    >>> list(models)
+    ['code']
     """
     return {name: _fit(name, trace.only(name)) for name in trace.datasets}
 

@@ -30,15 +30,31 @@ class AcceptanceModel:
 
     Attributes
     ----------
-    dataset : name of the data set
-    by_draft : α_j, j = 1, 2, ...
-    by_output : β by bins of tokens emitted before the round (`OUTPUT_EDGES`), the last one 0
-    mean_by_length : coefficients, lowest power first, of the logit of the Beta's mean as a
-        polynomial in the standardised log output length
-    log_length : mean and standard deviation of the log output length, which standardise it
-    concentration : of the Beta; its variance is mean · (1 − mean) / (1 + concentration)
-    latent : correlations of the latent variable at lags 1 to `ORDER`
-    schedule : draft lengths
+    dataset : str
+        Name of the data set.
+    by_draft : tuple[float, ...]
+        α_j, j = 1, 2, ...
+    by_output : tuple[float, ...]
+        β by bins of tokens emitted before the round (`OUTPUT_EDGES`), the last one 0.
+    mean_by_length : tuple[float, ...]
+        Coefficients, lowest power first, of the logit of the Beta's mean as a polynomial in the
+        standardised log output length.
+    log_length : tuple[float, float]
+        Mean and standard deviation of the log output length, which standardise it.
+    concentration : float
+        Of the Beta; its variance is mean · (1 − mean) / (1 + concentration).
+    latent : tuple[float, ...]
+        Correlations of the latent variable at lags 1 to `ORDER`.
+    schedule : DraftSchedule
+        Draft lengths.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> trace = lapsd.load_trace("reference")
+    >>> model = lapsd.fit_acceptance(trace.only("code"))["code"]
+    >>> model.dataset, len(model.by_draft)
+    ('code', 4)
     """
 
     dataset: str

@@ -27,12 +27,23 @@ def borrow_acceptance(
 
     Parameters
     ----------
-    prompt_tokens, output_tokens : lengths, (N,) each; prompts at least 0, outputs at least 1.
+    prompt_tokens, output_tokens : int64 array
+        Lengths, (N,) each; prompts at least 0, outputs at least 1.
 
     Raises
     ------
     ValueError
         If a length is out of bounds.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> import numpy as np
+    >>> from lapsd.traces import borrow_acceptance
+    >>> lengths = np.array([40, 80, 400])
+    >>> trace = borrow_acceptance(lapsd.load_trace("reference"), lengths, lengths)
+    >>> trace.output_tokens
+    array([ 40,  80, 400])
     """
     check_lengths("lengths", prompt_tokens, output_tokens)
     rng = np.random.default_rng([seed, 6])

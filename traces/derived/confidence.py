@@ -22,6 +22,16 @@ class Reliability(NamedTuple):
     auc : float
         Area under the ROC curve: the probability that of an accepted and a rejected proposal the
         accepted one has the larger probability, ties counted half; NaN if all or none are accepted.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.traces import reliability
+    >>> found = reliability(lapsd.load_trace("reference-confidence"))
+    >>> 0.5 < found.auc < 1
+    True
+    >>> list(found.bins.columns)
+    ['low', 'high', 'proposals', 'draft_prob', 'accepted']
     """
 
     bins: pd.DataFrame
@@ -33,6 +43,13 @@ def reliability(trace: Trace) -> Reliability | None:
 
     Each output position is one proposal. In a sampled trace it counts as accepted with the
     probability `accept_prob`.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.traces import reliability
+    >>> round(reliability(lapsd.load_trace("reference-confidence")).auc, 2)
+    0.84
     """
     if trace.draft_prob is None:
         return None

@@ -121,7 +121,19 @@ def describe(trace: Trace, most: int | None = None) -> pd.DataFrame:
 
     Parameters
     ----------
-    most : number of data sets, in order of appearance, that get a row; None: all.
+    most : int or None, optional
+        Number of data sets, in order of appearance, that get a row; None: all.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> table = lapsd.describe(lapsd.load_trace("reference"))
+    >>> table[["dataset", "requests", "acceptance"]].round(2)
+          dataset  requests  acceptance
+    0        code       200        0.61
+    1       prose       200        0.25
+    2  arithmetic       200        0.38
+    3         all       600        0.42
     """
     names = trace.datasets
     rows: dict[str, list[int]] = {name: [] for name in names[:most]}

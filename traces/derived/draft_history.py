@@ -18,6 +18,14 @@ def acceptance_by_place(trace: Trace) -> tuple[float, ...]:
     """Return the share of the j-th draft tokens that are accepted if those before them are.
 
     Rounds may begin at any output position. Empty if the trace has no column by position.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.traces import acceptance_by_place
+    >>> trace = lapsd.load_trace("reference")
+    >>> [round(share, 2) for share in acceptance_by_place(trace)[:3]]
+    [0.61, 0.67, 0.69]
     """
     runs, remaining = _runs_of(trace)
     shares: list[float] = []
@@ -36,6 +44,16 @@ def acceptance_by_confidence(trace: Trace) -> tuple[tuple[float, ...], tuple[flo
 
     The shares of bins with equally many proposals are made monotone by isotonic regression. Both
     are empty if the trace lacks `draft_prob`.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.traces import acceptance_by_confidence
+    >>> confidence, accepted = acceptance_by_confidence(
+    ...     lapsd.load_trace("reference-confidence")
+    ... )
+    >>> accepted[0] < accepted[-1]
+    True
     """
     if trace.draft_prob is None:
         return (), ()

@@ -32,19 +32,32 @@ def generate(
 
     Parameters
     ----------
-    trace, models : a trace, and the models that `fit_acceptance` fitted to it. Data sets keep their
-        shares of the requests.
-    requests : number of requests; their lengths are drawn from the trace with replacement.
-    prompt_tokens, output_tokens : lengths of the requests instead of their number, (N,) each;
-        prompts at least 0, outputs at least 1.
-    spread : factor of the distance of each request's logit from the mean logit; at 0 requests
-        differ only by chance.
-    seed : equal seeds give equal traces.
+    trace, models : Trace; Mapping[str, AcceptanceModel]
+        A trace, and the models that `fit_acceptance` fitted to it. Data sets keep their shares of
+        the requests.
+    requests : int or None, optional
+        Number of requests; their lengths are drawn from the trace with replacement.
+    prompt_tokens, output_tokens : Sequence[int] or int64 array or None, optional
+        Lengths of the requests instead of their number, (N,) each; prompts at least 0, outputs at
+        least 1.
+    spread : float, default 1.0
+        Factor of the distance of each request's logit from the mean logit; at 0 requests differ
+        only by chance.
+    seed : int, default 0
+        Equal seeds give equal traces.
 
     Raises
     ------
     ValueError
         If a number is out of range, or both or neither of `requests` and the lengths are given.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> trace = lapsd.load_trace("reference").only("code")
+    >>> many = lapsd.generate(trace, lapsd.fit_acceptance(trace), requests=200, seed=1)
+    >>> len(many.request_id)
+    200
     """
     if (requests is None) == (output_tokens is None) or (output_tokens is None) != (
         prompt_tokens is None

@@ -13,7 +13,14 @@ COPIES = 20  # length of a mix in lengths of the trace, so that shares are exact
 
 
 def is_mix(text: str) -> bool:
-    """Return whether the text describes a mix rather than the name of one data set."""
+    """Return whether the text describes a mix rather than the name of one data set.
+
+    Examples
+    --------
+    >>> from lapsd.traces import is_mix
+    >>> is_mix("code=0.7+prose=0.3"), is_mix("code")
+    (True, False)
+    """
     return "+" in text or "=" in text
 
 
@@ -24,6 +31,12 @@ def shares_of(text: str) -> dict[str, float]:
     ------
     ValueError
         Naming the text, if a share is not a number above 0 or a name occurs twice.
+
+    Examples
+    --------
+    >>> from lapsd.traces import shares_of
+    >>> shares_of("code=3+prose=1")
+    {'code': 0.75, 'prose': 0.25}
     """
     shares: dict[str, float] = {}
     for part in text.split("+"):
@@ -49,6 +62,14 @@ def mix(trace: Trace, shares: Mapping[str, float]) -> Trace:
     ------
     ValueError
         If the trace lacks one of the data sets.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.traces import mix
+    >>> mixed = mix(lapsd.load_trace("reference"), {"code": 0.5, "prose": 0.5})
+    >>> mixed.datasets
+    ['code', 'prose']
     """
     for name in shares:
         if name not in trace.datasets:

@@ -26,13 +26,22 @@ def ordinary_decoding(
 
     Parameters
     ----------
-    prompt_tokens, output_tokens : lengths, (R,) each; prompts at least 0, outputs at least 1.
-    request_id, dataset : names, (R,) each; by default `request-` and the row, and `all`.
+    prompt_tokens, output_tokens : Sequence[int] or int64 array
+        Lengths, (R,) each; prompts at least 0, outputs at least 1.
+    request_id, dataset : Sequence[str] or None, optional
+        Names, (R,) each; by default `request-` and the row, and `all`.
 
     Raises
     ------
     FormatError
         If there are no requests, the numbers of entries differ, or a length is out of bounds.
+
+    Examples
+    --------
+    >>> from lapsd.traces import ordinary_decoding
+    >>> trace = ordinary_decoding([10, 20], [5, 6])
+    >>> trace.rounds
+    array([5, 6])
     """
     prompts, outputs = (
         np.asarray(tokens, dtype=np.int64) for tokens in (prompt_tokens, output_tokens)

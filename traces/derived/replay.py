@@ -22,15 +22,28 @@ def at_draft_length(trace: Trace, n: int, rng: np.random.Generator) -> Trace:
 
     Parameters
     ----------
-    n : draft tokens per round, at most 1,000. Ordinary decoding, 0, works for any trace, since it
+    n : int
+        Draft tokens per round, at most 1,000. Ordinary decoding, 0, works for any trace, since it
         needs no knowledge of proposals.
-    rng : draws the accepted proposals, if the trace has probabilities other than 0 and 1.
+    rng : np.random.Generator
+        Draws the accepted proposals, if the trace has probabilities other than 0 and 1.
 
     Raises
     ------
     ValueError
         If `n` is out of range, or is not 0 and the trace holds neither `accept_prob` nor
         `acceptable`.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> import numpy as np
+    >>> trace = lapsd.load_trace("reference")
+    >>> longer = lapsd.at_draft_length(trace, 8, np.random.default_rng(0))
+    >>> bool(longer.acceptance.mean() < trace.acceptance.mean())
+    True
+    >>> int(longer.drafted.max())
+    8
     """
     if not 0 <= n <= 1_000:
         raise ValueError(f"draft tokens {n}: must be between 0 and 1000")
@@ -56,12 +69,24 @@ def accepted_runs(trace: Trace, rng: np.random.Generator) -> NDArray[np.int64]:
 
     Parameters
     ----------
-    rng : draws the accepted proposals, if the trace has probabilities other than 0 and 1.
+    rng : np.random.Generator
+        Draws the accepted proposals, if the trace has probabilities other than 0 and 1.
 
     Raises
     ------
     ValueError
         If the trace holds neither `accept_prob` nor `acceptable`.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> import numpy as np
+    >>> from lapsd.traces import accepted_runs
+    >>> trace = lapsd.load_trace("reference")
+    >>> len(accepted_runs(trace, np.random.default_rng(0))) == int(
+    ...     trace.output_tokens.sum()
+    ... )
+    True
     """
     if trace.accept_prob is None:
         if trace.acceptable is None:

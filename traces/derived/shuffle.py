@@ -12,6 +12,16 @@ def shuffled(trace: Trace, rng: np.random.Generator) -> Trace:
 
     The last round keeps its place, since the end of the output may cut it. The result keeps every
     request's length, number of rounds and acceptance, but not how acceptance develops over rounds.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> import numpy as np
+    >>> from lapsd.traces import shuffled
+    >>> trace = lapsd.load_trace("reference")
+    >>> mixed = shuffled(trace, np.random.default_rng(0))
+    >>> bool((mixed.acceptance == trace.acceptance).all())
+    True
     """
     keys = rng.random(len(trace.accepted))
     keys[trace.offsets[1:] - 1] = 2.0

@@ -47,6 +47,20 @@ def speculation_pays(
     ------
     ValueError
         If the trace cannot be replayed.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> table = lapsd.speculation_pays(
+    ...     lapsd.load_trace("reference"),
+    ...     lapsd.load_profile("llama-7b-h200"),
+    ...     batches=[1],
+    ...     lengths=[0, 4],
+    ... )
+    >>> table[["draft_tokens", "over_plain"]].round(2)
+       draft_tokens  over_plain
+    0             0        1.00
+    1             4        2.08
     """
     replayed = {
         n: _Rounds.of(at_draft_length(trace, n, np.random.default_rng([seed, n])))

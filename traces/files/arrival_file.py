@@ -21,7 +21,17 @@ COLUMNS = ("arrival_ns", "prompt_tokens", "output_tokens")
 
 
 def save_arrivals(trace: ArrivalTrace, path: str | Path) -> None:
-    """Write arrivals to a Parquet file, completely or not at all."""
+    """Write arrivals to a Parquet file, completely or not at all.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> import numpy as np
+    >>> from lapsd.traces import ArrivalTrace
+    >>> tokens = np.array([100, 200, 300])
+    >>> recorded = ArrivalTrace(np.array([0, 5, 9]), tokens, tokens, source="by hand")
+    >>> lapsd.save_arrivals(recorded, "recorded.parquet")
+    """
     columns = {name: pa.array(getattr(trace, name)) for name in COLUMNS}
     note: dict[str, Any] = {"kind": "arrivals", "source": trace.source}
     if trace.prefixes is not None:
@@ -38,6 +48,17 @@ def load_arrivals(path: str | Path) -> ArrivalTrace:
     ------
     FormatError
         Naming the file and what is wrong.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> import numpy as np
+    >>> from lapsd.traces import ArrivalTrace
+    >>> tokens = np.array([100, 200, 300])
+    >>> recorded = ArrivalTrace(np.array([0, 5, 9]), tokens, tokens, source="by hand")
+    >>> lapsd.save_arrivals(recorded, "arrivals.parquet")
+    >>> lapsd.load_arrivals("arrivals.parquet").arrival_ns
+    array([0, 5, 9])
     """
     table = parquet_table(path_of(path, "arrivals"), f"arrivals {path}")
     raw = (table.schema.metadata or {}).get(b"lapsd", b"{}")

@@ -18,17 +18,40 @@ LONGEST = 100  # characters of a value in a message
 
 
 def trace_sha256(name: str | Path) -> str:
-    """Return the SHA-256 of the file of a trace, given as `load_trace` takes it."""
+    """Return the SHA-256 of the file of a trace, given as `load_trace` takes it.
+
+    Examples
+    --------
+    >>> from lapsd.traces.files import trace_sha256
+    >>> len(trace_sha256("reference"))
+    64
+    """
     return file_sha256(BUNDLED / f"{name}.parquet" if str(name) in BUNDLED_TRACES else name)
 
 
 def profile_sha256(name: str | Path) -> str:
-    """Return the SHA-256 of the file of a profile, given as `load_profile` takes it."""
+    """Return the SHA-256 of the file of a profile, given as `load_profile` takes it.
+
+    Examples
+    --------
+    >>> from lapsd.traces.files import profile_sha256
+    >>> len(profile_sha256("llama-7b-h200"))
+    64
+    """
     return file_sha256(BUNDLED / f"{name}.json" if str(name) in BUNDLED_PROFILES else name)
 
 
 def file_sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a file."""
+    """Return the SHA-256 of a file.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from lapsd.traces.files import file_sha256
+    >>> done = Path("empty.txt").write_text("")
+    >>> file_sha256("empty.txt")[:8]
+    'e3b0c442'
+    """
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
@@ -36,6 +59,14 @@ def first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str |
     """Return the first entry that differs between two descriptions, as `NAME was X, and is Y`.
 
     None if they are equal. Of an entry that is itself a mapping, only the differing part is shown.
+
+    Examples
+    --------
+    >>> from lapsd.traces.files import first_difference
+    >>> first_difference({"seeds": 5, "load": 0.8}, {"seeds": 5, "load": 0.9})
+    'load was 0.8, and is 0.9'
+    >>> first_difference({"seeds": 5}, {"seeds": 5}) is None
+    True
     """
     for name in [*now, *(name for name in before if name not in now)]:
         was, is_ = before.get(name), now.get(name)

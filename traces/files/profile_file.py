@@ -41,6 +41,14 @@ BUNDLED_PROFILES = (
     "opt-13b-a100",
     "opt-13b-a100-tables",
 )
+"""Names of the bundled profiles: tuple of str.
+
+Examples
+--------
+>>> from lapsd.traces.files import BUNDLED_PROFILES
+>>> "llama-7b-h200" in BUNDLED_PROFILES
+True
+"""
 READABLE = (1, 2)  # version 1 has only batch size 1
 R = TypeVar("R", bound=Record)
 # parts of the stamp that are records of their own, by the attribute of the profile
@@ -59,6 +67,15 @@ def save_profile(profile: Profile, path: str | Path) -> None:
     ------
     FormatError
         If `load_profile` would refuse it.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> lapsd.save_profile(
+    ...     lapsd.Profile.constant(draft_ms=1.0, verify_ms=20.0, swap_ms=5.0), "mine.json"
+    ... )
+    >>> lapsd.load_profile("mine.json").kind
+    'by_hand'
     """
     text = json.dumps(profile_to_json(profile), indent=2, allow_nan=False) + "\n"
     profile_from_json(json_value(text, f"profile {path}"), path)
@@ -72,6 +89,16 @@ def load_profile(path: str | Path) -> Profile:
     ------
     FormatError
         Naming the file and the field that is wrong.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> lapsd.load_profile("llama-7b-h200").kind
+    'operator_tables'
+    >>> lapsd.load_profile("nothing.json")
+    Traceback (most recent call last):
+        ...
+    lapsd.traces.errors.FormatError: profile nothing.json: no such file
     """
     named = path_of(path, "profile")
     path = BUNDLED / f"{path}.json" if str(path) in BUNDLED_PROFILES else named
@@ -79,7 +106,16 @@ def load_profile(path: str | Path) -> Profile:
 
 
 def profile_to_json(profile: Profile) -> dict[str, Any]:
-    """Return the JSON object of a file that holds the profile."""
+    """Return the JSON object of a file that holds the profile.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.traces.files import profile_to_json
+    >>> profile = lapsd.Profile.constant(draft_ms=1.0, verify_ms=20.0, swap_ms=5.0)
+    >>> profile_to_json(profile)["lapsd_profile"]
+    2
+    """
     stamp = profile.provenance.to_json()
     for name in RECORDS:
         if (record := getattr(profile, name)) is not None:
@@ -101,6 +137,16 @@ def profile_from_json(document: Any, source: str | Path) -> Profile:
     ------
     FormatError
         Naming the source and the field that is wrong.
+
+    Examples
+    --------
+    >>> import json
+    >>> import lapsd
+    >>> from lapsd.traces.files import profile_from_json, profile_to_json
+    >>> profile = lapsd.Profile.constant(draft_ms=1.0, verify_ms=20.0, swap_ms=5.0)
+    >>> document = json.loads(json.dumps(profile_to_json(profile)))
+    >>> profile_from_json(document, "by hand").kind
+    'by_hand'
     """
     return _Reader(Path(source)).profile(document)
 

@@ -15,7 +15,15 @@ from lapsd.traces.prompts import Prompt, template_of
 
 
 def save_prompts(prompts: Sequence[Prompt], path: str | Path) -> None:
-    """Write prompts to a file, one line per prompt, completely or not at all."""
+    """Write prompts to a file, one line per prompt, completely or not at all.
+
+    Examples
+    --------
+    >>> from lapsd.traces import Prompt, load_prompts, save_prompts
+    >>> save_prompts([Prompt("a", "def f(x):", "functions")], "saved.prompts.jsonl")
+    >>> list(load_prompts("saved.prompts.jsonl"))
+    ['a']
+    """
     records = ({"request_id": p.request_id, "prompt": p.text, "group": p.group} for p in prompts)
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     write_whole(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -32,6 +40,15 @@ def load_prompts(path: str | Path) -> dict[str, Prompt]:
     ------
     FormatError
         Naming the file, the line and what is wrong.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from lapsd.traces import load_prompts
+    >>> line = '{"request_id": "a", "prompt": "def f(x):", "group": "functions"}'
+    >>> done = Path("asked.prompts.jsonl").write_text(line)
+    >>> load_prompts("asked.prompts.jsonl")["a"].text
+    'def f(x):'
     """
     path, prompts = Path(path), dict[str, Prompt]()
     for number, record in json_lines(path):

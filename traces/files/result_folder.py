@@ -31,6 +31,14 @@ class Kind(NamedTuple):
         The file or folder that identifies a folder of this kind.
     files : tuple of str
         Patterns of all its files and folders.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from lapsd.traces.files import Kind
+    >>> kind = Kind("a count", mark="_count.json", files=("_count.json", "*.parquet"))
+    >>> kind.owns(Path("part-1.parquet")), kind.owns(Path("notes.txt"))
+    (True, False)
     """
 
     what: str
@@ -51,6 +59,14 @@ def claim(folder: Path, kind: Kind, *, overwrite: bool) -> Path:
         If the folder holds a result and `overwrite` is not set, or holds other files.
     OSError
         If the folder cannot be written to.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from lapsd.traces.files import Kind, claim
+    >>> kind = Kind("a count", mark="_count.json", files=("_count.json", "*.parquet"))
+    >>> claim(Path("counted"), kind, overwrite=False)
+    PosixPath('counted')
     """
     held = _check(folder, kind, overwrite=overwrite)
     _remove(folder / NEW)
@@ -71,6 +87,16 @@ def replacing(folder: Path, kind: Kind, *, overwrite: bool) -> Iterator[Path]:
         another process.
     OSError
         If the folder cannot be written to.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from lapsd.traces.files import Kind, replacing
+    >>> kind = Kind("a count", mark="_count.json", files=("_count.json", "*.parquet"))
+    >>> with replacing(Path("replacing"), kind, overwrite=True) as folder:
+    ...     done = (folder / "_count.json").write_text("3")
+    >>> Path("replacing/_count.json").read_text()
+    '3'
     """
     with only_writer(folder):
         _check(folder, kind, overwrite=overwrite)
@@ -82,7 +108,16 @@ def replacing(folder: Path, kind: Kind, *, overwrite: bool) -> Iterator[Path]:
 
 
 def new_in(folder: Path) -> Path:
-    """Return the folder for a result that replaces the one in `folder`, made empty."""
+    """Return the folder for a result that replaces the one in `folder`, made empty.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from lapsd.traces.files import make_writable_folder, new_in
+    >>> make_writable_folder(Path("replaced"))
+    >>> new_in(Path("replaced"))
+    PosixPath('replaced/.new')
+    """
     _remove(folder / NEW)
     (folder / NEW).mkdir()
     return folder / NEW
@@ -111,13 +146,34 @@ def _others(folder: Path, kind: Kind) -> list[str]:
 
 
 def in_work(folder: Path, kind: Kind) -> Path:
-    """Return the folder of the result that was begun last: `folder`, or `.new` in it."""
+    """Return the folder of the result that was begun last: `folder`, or `.new` in it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from lapsd.traces.files import Kind, in_work
+    >>> kind = Kind("a count", mark="_count.json", files=("_count.json", "*.parquet"))
+    >>> in_work(Path("counts"), kind)
+    PosixPath('counts')
+    """
     return folder / NEW if (folder / NEW / kind.mark).exists() else folder
 
 
 def publish(folder: Path, kind: Kind) -> None:
     """Replace the old result of a folder by the new one, if there is one. The mark goes first and
     comes last, so that an interrupted replacement does not look like a result.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from lapsd.traces.files import Kind, claim, publish
+    >>> kind = Kind("a count", mark="_count.json", files=("_count.json", "*.parquet"))
+    >>> for count in (1, 2):
+    ...     part = claim(Path("published"), kind, overwrite=True)
+    ...     done = (part / "_count.json").write_text(str(count))
+    ...     publish(Path("published"), kind)
+    >>> Path("published/_count.json").read_text()
+    '2'
     """
     new = folder / NEW
     if not new.exists():
@@ -150,6 +206,14 @@ def only_writer(folder: Path) -> Iterator[None]:
         If another process writes the folder, naming it.
     OSError
         If the folder cannot be written to.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from lapsd.traces.files import make_writable_folder, only_writer
+    >>> make_writable_folder(Path("mine"))
+    >>> with only_writer(Path("mine")):
+    ...     done = Path("mine/part.txt").write_text("a part")
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / WRITER

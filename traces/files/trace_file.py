@@ -30,6 +30,14 @@ TYPES = {
     PREFIX_HASHES: pa.list_(pa.int64()),
 }
 BUNDLED_TRACES = ("reference", "reference-confidence", "azure-conversations")
+"""Names of the bundled traces: tuple of str.
+
+Examples
+--------
+>>> from lapsd.traces.files import BUNDLED_TRACES
+>>> BUNDLED_TRACES
+('reference', 'reference-confidence', 'azure-conversations')
+"""
 
 
 def load_trace(path: str | Path) -> Trace:
@@ -41,6 +49,13 @@ def load_trace(path: str | Path) -> Trace:
     ------
     FormatError
         Naming the file and what is wrong with it.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> trace = lapsd.load_trace("reference")
+    >>> len(trace.request_id)
+    600
     """
     named = path_of(path, "trace")
     path = BUNDLED / f"{path}.parquet" if str(path) in BUNDLED_TRACES else named
@@ -154,6 +169,13 @@ def save_trace(trace: Trace, path: str | Path) -> None:
     ------
     FormatError
         If `load_trace` would refuse it.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> lapsd.save_trace(lapsd.load_trace("reference").only("code"), "code.parquet")
+    >>> lapsd.load_trace("code.parquet").datasets
+    ['code']
     """
     check_trace(trace, f"trace {path}")
     options = {"compression": "zstd", "write_page_checksum": True}

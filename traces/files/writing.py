@@ -7,6 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 BUNDLED = Path(__file__).parents[1] / "data"  # files that come with the package
+"""Folder of the bundled traces and profiles: Path.
+
+Examples
+--------
+>>> from lapsd.traces.files import BUNDLED
+>>> (BUNDLED / "reference.parquet").is_file()
+True
+"""
 # names of temporary files, of this version and of older ones
 UNFINISHED = re.compile(r"\.\d+\.([0-9a-f]{8}(\.[^.]+)?|part-\d+\.parquet)|\.probe\.\d+")
 
@@ -22,6 +30,14 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     OSError
         Naming `path`, if it cannot be written (on a full disk, for example). An existing file is
         then unchanged.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from lapsd.traces.files import write_whole
+    >>> write_whole(Path("whole.txt"), lambda path: path.write_text("whole or not at all"))
+    >>> Path("whole.txt").read_text()
+    'whole or not at all'
     """
     temporary = _temporary(path)
     try:
@@ -48,6 +64,13 @@ def remove_unfinished(folder: Path) -> None:
     """Remove the temporary files that killed processes left in a folder of results.
 
     Call this as the only writer of the folder.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from lapsd.traces.files import make_writable_folder, remove_unfinished
+    >>> make_writable_folder(Path("stopped-writing"))
+    >>> remove_unfinished(Path("stopped-writing"))
     """
     if folder.is_dir():
         for path in folder.iterdir():
@@ -56,7 +79,14 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text in UTF-8, as `write_whole` does."""
+    """Write a text in UTF-8, as `write_whole` does.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from lapsd.traces.files import write_text
+    >>> write_text(Path("notes.txt"), "whole or not at all")
+    """
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
@@ -67,6 +97,14 @@ def make_writable_folder(folder: Path) -> None:
     ------
     OSError
         If they cannot.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from lapsd.traces.files import make_writable_folder
+    >>> make_writable_folder(Path("results/today"))
+    >>> Path("results/today").is_dir()
+    True
     """
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / f".probe.{os.getpid()}"

@@ -18,6 +18,14 @@ IMPORTERS: dict[str, type[Importer]] = {
     i.name: i
     for i in (SpecBench, SpecDecodeBench, Vllm, Azure, Mooncake, ShareGPT, AlpacaEval, DistServe)
 }
+"""The importer of each public format by the name that users type: dict of str to type.
+
+Examples
+--------
+>>> from lapsd.traces import IMPORTERS
+>>> sorted(IMPORTERS)[:3]
+['alpaca-eval', 'azure', 'distserve']
+"""
 
 __all__ = [
     "IMPORTERS",

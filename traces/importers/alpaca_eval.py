@@ -19,6 +19,16 @@ from lapsd.traces.importers.token_counts import HELP
 class AlpacaEval(Importer):
     """Import instructions with answers (AlpacaEval's outputs, or Alpaca), decoded without a draft
     model.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from lapsd.traces.importers import AlpacaEval
+    >>> text = '[{"instruction": "Name a colour.", "output": "Blue is a colour."}]'
+    >>> done = Path("outputs.json").write_text(text)
+    >>> imported = AlpacaEval().read("outputs.json")
+    >>> imported.trace.output_tokens
+    array([5])
     """
 
     name: ClassVar[str] = "alpaca-eval"

@@ -18,7 +18,23 @@ TOKENS = ("ContextTokens", "GeneratedTokens")
 
 @dataclass(frozen=True)
 class Azure(Importer):
-    """Import the arrivals of an Azure LLM inference trace."""
+    r"""Import the arrivals of an Azure LLM inference trace.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from lapsd.traces.importers import Azure
+    >>> lines = [
+    ...     "TIMESTAMP,ContextTokens,GeneratedTokens",
+    ...     "2023-11-16 18:15:46.0,374,44",
+    ...     "2023-11-16 18:15:50.0,396,109",
+    ... ]
+    >>> text = "\n".join(lines)
+    >>> done = Path("azure.csv").write_text(text)
+    >>> imported = Azure().read("azure.csv")
+    >>> imported.trace.output_tokens
+    array([ 44, 109])
+    """
 
     name: ClassVar[str] = "azure"
     file: ClassVar[str] = "A CSV with TIMESTAMP, ContextTokens, GeneratedTokens (.gz allowed)."

@@ -60,7 +60,24 @@ ARCHITECTURES = {
 
 @dataclass(frozen=True)
 class DistServe(Importer):
-    """Import costs that DistServe fitted to real GPUs, for one model without a draft model."""
+    """Import costs that DistServe fitted to real GPUs, for one model without a draft model.
+
+    Examples
+    --------
+    >>> import json
+    >>> from pathlib import Path
+    >>> from lapsd.traces.importers import DistServe
+    >>> fits = {
+    ...     "prefill": [20.0, 0.1, 0.00001],
+    ...     "decoding_smallbs": [10.0, 0.001, 0.5],
+    ...     "decoding_largebs": [5.0, 0.002, 2.0],
+    ...     "decoding_large_small_bs_threshold": 4,
+    ... }
+    >>> document = {"facebook/opt-13b": {"1": fits}}
+    >>> done = Path("fits.json").write_text(json.dumps(document))
+    >>> DistServe().read("fits.json").profile.kind
+    'imported_fit'
+    """
 
     name: ClassVar[str] = "distserve"
     file: ClassVar[str] = "A file of fitted costs of DistServe's simulator (JSON)."

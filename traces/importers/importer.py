@@ -27,6 +27,15 @@ class Imported:
     prompts : tuple of Prompt
         Prompts of the requests, in order, if the file holds them. Predictors of lengths are trained
         on them.
+
+    Examples
+    --------
+    >>> from lapsd.traces import Imported, ordinary_decoding
+    >>> imported = Imported(
+    ...     ordinary_decoding([10, 20], [5, 6]), notes=("Prompts are not in the file.",)
+    ... )
+    >>> imported.profile is None
+    True
     """
 
     trace: Trace | ArrivalTrace | None
@@ -49,6 +58,12 @@ class Importer(ABC):
         Name on the command line.
     file : str
         Description of the file, in one line.
+
+    Examples
+    --------
+    >>> from lapsd.traces import IMPORTERS, Importer
+    >>> issubclass(IMPORTERS["azure"], Importer)
+    True
     """
 
     name: ClassVar[str]

@@ -22,7 +22,22 @@ FIELDS = ("timestamp", "input_length", "output_length")
 
 @dataclass(frozen=True)
 class Mooncake(Importer):
-    """Import the arrivals of a Mooncake trace."""
+    r"""Import the arrivals of a Mooncake trace.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from lapsd.traces.importers import Mooncake
+    >>> lines = [
+    ...     '{"timestamp": 0, "input_length": 600, "output_length": 5, "hash_ids": [1, 2]}',
+    ...     '{"timestamp": 3000, "input_length": 700, "output_length": 9, "hash_ids": [1, 3]}',
+    ... ]
+    >>> text = "\n".join(lines)
+    >>> done = Path("mooncake.jsonl").write_text(text)
+    >>> imported = Mooncake().read("mooncake.jsonl")
+    >>> imported.trace.prompt_tokens
+    array([600, 700])
+    """
 
     name: ClassVar[str] = "mooncake"
     file: ClassVar[str] = (

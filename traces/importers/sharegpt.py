@@ -21,6 +21,18 @@ class ShareGPT(Importer):
 
     As in serving benchmarks (of vLLM and FastServe), conversations that do not begin with a
     question and its answer, or are too long, are left out.
+
+    Examples
+    --------
+    >>> import json
+    >>> from pathlib import Path
+    >>> from lapsd.traces.importers import ShareGPT
+    >>> question = {"from": "human", "value": "Name a colour."}
+    >>> answer = {"from": "gpt", "value": "Blue is a colour."}
+    >>> document = [{"id": "a", "conversations": [question, answer]}]
+    >>> done = Path("sharegpt.json").write_text(json.dumps(document))
+    >>> ShareGPT().read("sharegpt.json").trace.output_tokens
+    array([4])
     """
 
     name: ClassVar[str] = "sharegpt"

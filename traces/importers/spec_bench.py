@@ -27,7 +27,24 @@ SHORTEST_S, LONGEST_S = 1e-6, 1e6  # wall time of a turn
 
 @dataclass(frozen=True)
 class SpecBench(Importer):
-    """Import a public Spec-Bench answer file as a trace, and fit a profile to its wall times."""
+    """Import a public Spec-Bench answer file as a trace, and fit a profile to its wall times.
+
+    Examples
+    --------
+    >>> import json
+    >>> from pathlib import Path
+    >>> from lapsd.traces.importers import SpecBench
+    >>> turn = {
+    ...     "turns": ["Blue."],
+    ...     "decoding_steps": [3],
+    ...     "new_tokens": [10],
+    ...     "wall_time": [0.3],
+    ... }
+    >>> document = {"question_id": 1, "choices": [turn | {"accept_lengths": [6, 3, 1]}]}
+    >>> done = Path("answers.jsonl").write_text(json.dumps(document))
+    >>> SpecBench().read("answers.jsonl").trace.drafted
+    array([5, 7, 6])
+    """
 
     name: ClassVar[str] = "spec-bench"
     file: ClassVar[str] = "A Spec-Bench answer file (JSON lines, .gz allowed)."

@@ -25,7 +25,18 @@ PREFIX = "acc_"
 
 @dataclass(frozen=True)
 class SpecDecodeBench(Importer):
-    """Import acceptance per output position from SpecDecode-Bench."""
+    """Import acceptance per output position from SpecDecode-Bench.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from lapsd.traces.importers import SpecDecodeBench
+    >>> text = '{"acc_len": [3, 2, 1, 2, 1], "prompt_tokens": 10}'
+    >>> done = Path("sdb.jsonl").write_text(text)
+    >>> imported = SpecDecodeBench(draft_tokens=2).read("sdb.jsonl")
+    >>> imported.trace.output_tokens
+    array([5])
+    """
 
     name: ClassVar[str] = "specdecode-bench"
     file: ClassVar[str] = (

@@ -50,7 +50,20 @@ class _Request:
 
 @dataclass(frozen=True)
 class Vllm(Importer):
-    """Import the speculative steps that vLLM recorded for each request."""
+    """Import the speculative steps that vLLM recorded for each request.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from lapsd.traces.importers import Vllm
+    >>> text = (
+    ...     '{"per_step_accepted": [2, 1], "per_step_drafted": [4, 4], "prompt_tokens": 10}'
+    ... )
+    >>> done = Path("vllm.jsonl").write_text(text)
+    >>> imported = Vllm().read("vllm.jsonl")
+    >>> imported.trace.acceptance
+    array([0.375])
+    """
 
     name: ClassVar[str] = "vllm"
     file: ClassVar[str] = (

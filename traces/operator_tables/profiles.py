@@ -46,6 +46,15 @@ class TablesRequest:
         Microseconds of each round, prefill and step outside the models.
     max_batch, max_context : int
         Largest batch size, and longest context and prompt in tokens.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> request = lapsd.TablesRequest(
+    ...     gpu="h200_sxm", engine="trtllm", target="my-7b", draft="my-68m"
+    ... )
+    >>> request.tp, request.max_context
+    (1, 8192)
     """
 
     gpu: str
@@ -86,6 +95,15 @@ def profile_from_tables(request: TablesRequest) -> Imported:
         model.
     FormatError
         If a model's folder lacks a usable `config.json`.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> request = lapsd.TablesRequest(gpu="no-such-gpu", engine="trtllm", target="my-7b")
+    >>> lapsd.profile_from_tables(request)  # doctest: +IGNORE_EXCEPTION_DETAIL
+    Traceback (most recent call last):
+        ...
+    ValueError: gpu='no-such-gpu': must be one of a100_sxm, b200_sxm, b300_sxm, b60, gb200, ...
     """
     tables = Library(request.gpu, request.engine, request.engine_version)
     target, draft = _pair(tables, request)

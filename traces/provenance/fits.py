@@ -24,6 +24,12 @@ class FitError(Record):
         Mean and largest error, if they were recorded.
     percentiles_ns : mapping of percentile to ns
         Distribution of the samples over all contexts.
+
+    Examples
+    --------
+    >>> from lapsd.traces.provenance import FitError
+    >>> FitError(median_error=0.01, p90_error=0.03, samples=200).median_error
+    0.01
     """
 
     median_error: float
@@ -46,6 +52,13 @@ class RoundError(FitError):
         Predicted / measured time of all rounds of all requests, minus 1.
     none_accepted, all_accepted : float or None
         The same for the rounds that accepted no draft token, and all draft tokens.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> error = lapsd.load_profile("reference").fits.round
+    >>> abs(error.total_error) < 0.1
+    True
     """
 
     closure: float
@@ -56,14 +69,29 @@ class RoundError(FitError):
 
 @dataclass(frozen=True, kw_only=True)
 class GridError(FitError):
-    """Error of held-out cells of the grid: whole rounds, and the verify pass alone."""
+    """Error of held-out cells of the grid: whole rounds, and the verify pass alone.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> grid = lapsd.load_profile("reference").fits.grid
+    >>> grid.samples >= grid.verify.samples > 0
+    True
+    """
 
     verify: FitError
 
 
 @dataclass(frozen=True, kw_only=True)
 class SwapFit(Record):
-    """Errors of one way to transfer a KV cache, and the bytes that it transfers per token."""
+    """Errors of one way to transfer a KV cache, and the bytes that it transfers per token.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> sorted(lapsd.load_profile("reference").fits.swap_ways)
+    ['int8', 'naive', 'pageable']
+    """
 
     out: FitError
     back: FitError
@@ -89,6 +117,12 @@ class Fits(Record):
         Errors of the wall times of whole requests.
     swap_ways : mapping of name to SwapFit
         Errors of each way to transfer KV caches.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> sorted(lapsd.load_profile("reference").fits.terms)[:2]
+    ['draft_step', 'prefill']
     """
 
     terms: Mapping[str, FitError] = field(default_factory=dict)

@@ -20,6 +20,12 @@ class Floors(Record):
         Time to read the bytes of a verify pass at the rate of copies.
     verify_products_alone_ns : int or None
         Time of the matrix products of a verify pass alone.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> sorted(lapsd.load_profile("reference").floors.bytes_per_second)
+    ['copy', 'from_host', 'to_host']
     """
 
     bytes_per_second: Mapping[str, int | None] = field(default_factory=dict)

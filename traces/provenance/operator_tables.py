@@ -27,6 +27,13 @@ class OperatorTables(Record):
         Share of the time of a round that is reshaped or estimated.
     share_reshaped : mapping of batch size to share
         Share of the time of a round that is reshaped.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> tables = lapsd.load_profile("llama-7b-h200").operator_tables
+    >>> tables.gpu, tables.engine
+    ('h200_sxm', 'vllm')
     """
 
     library: str
@@ -57,6 +64,12 @@ class KVCapacity(Record):
         Number of tokens that fit next to the weights; None: not known.
     source : str
         Source of the number, in words.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> lapsd.load_profile("llama-7b-h200").kv_capacity.bytes_per_token
+    530432
     """
 
     bytes_per_token: int

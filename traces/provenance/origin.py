@@ -11,7 +11,14 @@ from lapsd.traces.provenance.record import Record
 
 @dataclass(frozen=True, kw_only=True)
 class Model(Record):
-    """A language model: its name, its number of parameters, its architecture."""
+    """A language model: its name, its number of parameters, its architecture.
+
+    Examples
+    --------
+    >>> from lapsd.traces.provenance import Model
+    >>> Model(name="target", parameters=7_000_000, type="llama").parameters
+    7000000
+    """
 
     name: str = ""
     parameters: int | None = None
@@ -28,6 +35,12 @@ class Hardware(Record):
 
     `device` is the device that ran the models, `cpu` or `cuda`; fields of a GPU are set only for
     `cuda`.
+
+    Examples
+    --------
+    >>> from lapsd.traces.provenance import Hardware
+    >>> Hardware(device="cpu", cpu="a CPU", cores=2).cores
+    2
     """
 
     device: str = ""
@@ -55,6 +68,14 @@ class GreedyCheck(Record):
     worst_regret, tolerance : float
         Largest difference between the largest logit and the logit of the chosen token, and the
         largest allowed difference.
+
+    Examples
+    --------
+    >>> from lapsd.traces.provenance import GreedyCheck
+    >>> GreedyCheck(
+    ...     exact=True, requests=20, tokens=900, ties=0, worst_regret=0.0, tolerance=1e-4
+    ... ).exact
+    True
     """
 
     exact: bool
@@ -81,6 +102,12 @@ class LengthErrors(Record):
         Kendall's tau-b; None in the same case, and in older files, which lack it.
     sd_log_error : float
         Standard deviation of log(predicted / true).
+
+    Examples
+    --------
+    >>> from lapsd.traces.provenance import LengthErrors
+    >>> LengthErrors(requests=100, mean_absolute_error=20.0, sd_log_error=0.4).sd_log_error
+    0.4
     """
 
     requests: int
@@ -104,6 +131,13 @@ class LearnedLengths(Record):
         Outputs that ended at the limit on new tokens, so that their full length is unknown.
     by_predictor : mapping
         Errors by predictor, then by data set and `pooled`.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> lengths = lapsd.load_trace("reference").provenance.length_predictor
+    >>> lengths.folds
+    5
     """
 
     features: str = ""
@@ -148,6 +182,14 @@ class Provenance(Record):
         Predictors behind the trace's column `predicted_tokens`.
     notes : mapping
         All other keys of the file.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> lapsd.load_trace("reference").provenance.dtype
+    'float32'
+    >>> lapsd.Provenance(source="made for a test").source
+    'made for a test'
     """
 
     source: str = ""

@@ -13,7 +13,16 @@ RENAMED = {"foretold_tokens_per_s": "predicted_tokens_per_s"}  # keys of older p
 
 @dataclass(frozen=True, kw_only=True)
 class DraftLengthRate(Record):
-    """Throughput at one draft length and one batch size: see `lapsd.traces.speculation_pays`."""
+    """Throughput at one draft length and one batch size: see `lapsd.traces.speculation_pays`.
+
+    Examples
+    --------
+    >>> from lapsd.traces.provenance import DraftLengthRate
+    >>> DraftLengthRate(
+    ...     batch=1, draft_tokens=4, tokens_per_s=90.0, over_plain=1.5
+    ... ).over_plain
+    1.5
+    """
 
     batch: int
     draft_tokens: int
@@ -28,7 +37,14 @@ class DraftLengthRate(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class SpeculationCheck(Record):
-    """Measured and predicted throughput of the best draft length, run on a few requests."""
+    """Measured and predicted throughput of the best draft length, run on a few requests.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> lapsd.load_profile("reference").speculation.check.requests > 0
+    True
+    """
 
     draft_tokens: int
     requests: int
@@ -54,6 +70,16 @@ class Speculation(Record):
     best_draft_tokens : mapping of batch size to draft length
         Draft length with the largest throughput; 0 if plain decoding is fastest.
     check : SpeculationCheck or None
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> speculation = lapsd.load_profile("reference").speculation
+    >>> (
+    ...     1 in speculation.batches,
+    ...     speculation.best(1).draft_tokens == speculation.best_draft_tokens[1],
+    ... )
+    (True, True)
     """
 
     table: tuple[DraftLengthRate, ...] = ()

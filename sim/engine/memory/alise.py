@@ -23,11 +23,26 @@ class AliseMemory(Offload):
 
     Parameters
     ----------
-    high, low : watermarks, as shares of the blocks.
-    int8 : what is quantized: `none`; `moved`, what is transferred, which takes half the time; or
+    high, low : float
+        Watermarks, as shares of the blocks.
+    int8 : str
+        What is quantized: `none`; `moved`, what is transferred, which takes half the time; or
         `all`, so that twice as many tokens fit too.
-    quantise_ns : time to quantize a token, and to reverse it.
-    overlap : whether transfers overlap with rounds; else rounds wait for them.
+    quantise_ns : int
+        Time to quantize a token, and to reverse it.
+    overlap : bool
+        Whether transfers overlap with rounds; else rounds wait for them.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.sim.engine.memory import EVICTIONS, parse_memory
+    >>> swap = EVICTIONS["swap"](lapsd.load_profile("reference").costs)
+    >>> memory = parse_memory(
+    ...     "alise:high=0.9", swap, lapsd.Capacity(batch=4, kv_tokens=1600)
+    ... )
+    >>> type(memory).__name__, memory.limited
+    ('AliseMemory', True)
     """
 
     name = "alise"

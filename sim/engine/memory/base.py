@@ -19,11 +19,25 @@ from lapsd.sim.engine.recorded import Recorded
 from lapsd.sim.engine.request import Request
 
 Order = Callable[[Request], Any]  # a sort key of active requests
+"""Type of a function that returns the sort key of a request; the lowest runs first.
+
+Examples
+--------
+>>> from lapsd.sim.engine.memory import Order
+>>> by_index: Order = lambda request: request.job.index
+"""
 MOST_UNITS = 10**15  # slots, tokens or blocks of a memory
 
 
 class Transfer(NamedTuple):
-    """A KV transfer of a request: `swap out`, `swap in` or `recompute`."""
+    """A KV transfer of a request: `swap out`, `swap in` or `recompute`.
+
+    Examples
+    --------
+    >>> from lapsd.sim.engine.memory import Transfer
+    >>> Transfer._fields
+    ('kind', 'request', 'start_ns', 'end_ns')
+    """
 
     kind: str
     request: Request
@@ -32,7 +46,16 @@ class Transfer(NamedTuple):
 
 
 class Limits(Protocol):
-    """The limits of a server that a manager may use: see `lapsd.sim.engine.Capacity`."""
+    """The limits of a server that a manager may use: see `lapsd.sim.engine.Capacity`.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.sim.engine.memory import Limits
+    >>> limits: Limits = lapsd.Capacity(batch=4, kv_tokens=1600)
+    >>> limits.batch, limits.kv_tokens
+    (4, 1600)
+    """
 
     @property
     def batch(self) -> int: ...
@@ -46,7 +69,14 @@ class Limits(Protocol):
 
 @dataclass(frozen=True)
 class Estimate:
-    """The estimates of the policy that a server uses, for managers that plan ahead."""
+    """The estimates of the policy that a server uses, for managers that plan ahead.
+
+    Examples
+    --------
+    >>> from lapsd.sim.engine.memory import Estimate
+    >>> Estimate().policy is None  # then every remaining time is 0
+    True
+    """
 
     policy: Policy | None = None
 
@@ -78,6 +108,17 @@ class Memory(ABC):
         Estimates of the policy that the server uses.
     on_transfer : function of a Transfer, or None
         Called with each transfer.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.sim.engine.memory import EVICTIONS, parse_memory
+    >>> swap = EVICTIONS["swap"](lapsd.load_profile("reference").costs)
+    >>> memory = parse_memory("tokens", swap, lapsd.Capacity(batch=4, kv_tokens=1600))
+    >>> type(memory).__name__, memory.limited
+    ('Tokens', True)
+    >>> list(memory.resident)
+    []
     """
 
     name: ClassVar[str]
@@ -145,9 +186,12 @@ class Memory(ABC):
 
         Parameters
         ----------
-        running : requests that run the next round.
-        fresh : those of them that did not run the last one, in order.
-        order : sort key of active requests.
+        running : Sequence[Request]
+            Requests that run the next round.
+        fresh : Sequence[Request]
+            Those of them that did not run the last one, in order.
+        order : Order
+            Sort key of active requests.
 
         Returns
         -------

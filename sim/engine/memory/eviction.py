@@ -22,6 +22,15 @@ class Eviction:
     in_steps : bool
         Whether that is done in steps that rounds share, so that bringing it in takes no time of its
         own.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.sim.engine.memory import EVICTIONS
+    >>> costs = lapsd.Profile.constant(draft_ms=1.0, verify_ms=20.0, swap_ms=5.0).costs
+    >>> eviction = EVICTIONS["swap"](costs)
+    >>> eviction.out_ns(100) + eviction.back_ns(100), eviction.drops
+    (10000000, False)
     """
 
     out_ns: Callable[[int], int]
@@ -50,8 +59,26 @@ def recompute(costs: Costs) -> Eviction:
 
 
 def recompute_in_steps(costs: Costs) -> Eviction:
-    """Drop the cache, and prefill its tokens as prompts are, in steps that rounds share."""
+    """Drop the cache, and prefill its tokens as prompts are, in steps that rounds share.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.sim.engine.memory import recompute_in_steps
+    >>> eviction = recompute_in_steps(lapsd.load_profile("reference").costs)
+    >>> eviction.drops, eviction.in_steps, eviction.back_ns(100)
+    (True, True, 0)
+    """
     return Eviction(lambda tokens: 0, lambda tokens: 0, "recompute", drops=True, in_steps=True)
 
 
 EVICTIONS: Mapping[str, Callable[[Costs], Eviction]] = {"swap": swap, "recompute": recompute}
+"""The function that makes each way to evict from cost terms, by its name: mapping of str to
+callable.
+
+Examples
+--------
+>>> from lapsd.sim.engine.memory import EVICTIONS
+>>> list(EVICTIONS)
+['swap', 'recompute']
+"""

@@ -16,9 +16,21 @@ class FastServeMemory(Offload):
 
     Parameters
     ----------
-    host : tokens of host memory; 0: no limit. While less than a tenth of them is left, no new
-        request starts. The tokens of caches that are swapped out or on their way out are used;
-        those of caches on their way in are not.
+    host : int, default 0
+        Tokens of host memory; 0: no limit. While less than a tenth of them is left, no new request
+        starts. The tokens of caches that are swapped out or on their way out are used; those of
+        caches on their way in are not.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.sim.engine.memory import EVICTIONS, parse_memory
+    >>> swap = EVICTIONS["swap"](lapsd.load_profile("reference").costs)
+    >>> memory = parse_memory(
+    ...     "fastserve:block=16", swap, lapsd.Capacity(batch=4, kv_tokens=1600)
+    ... )
+    >>> type(memory).__name__, memory.limited
+    ('FastServeMemory', True)
     """
 
     name = "fastserve"

@@ -18,6 +18,14 @@ from lapsd.sim.engine.memory.tokens import Tokens
 MANAGERS: Mapping[str, type[Memory]] = {
     m.name: m for m in (Slots, Tokens, Reserve, Paged, FastServeMemory, AliseMemory)
 }
+"""The class of each memory manager by the name that users type: mapping of str to type.
+
+Examples
+--------
+>>> from lapsd.sim.engine.memory import MANAGERS
+>>> list(MANAGERS)
+['slots', 'tokens', 'reserve', 'paged', 'fastserve', 'alise']
+"""
 
 
 def parse_memory(spec: str, eviction: Eviction, limits: Limits) -> Memory:
@@ -28,6 +36,21 @@ def parse_memory(spec: str, eviction: Eviction, limits: Limits) -> Memory:
     ValueError
         For an unknown name or parameter (listing the known ones), a parameter that is given
         twice, or a value out of bounds.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.sim.engine.memory import EVICTIONS, parse_memory
+    >>> swap = EVICTIONS["swap"](lapsd.load_profile("reference").costs)
+    >>> memory = parse_memory(
+    ...     "paged:block=16", swap, lapsd.Capacity(batch=4, kv_tokens=1600)
+    ... )
+    >>> type(memory).__name__, memory.limited
+    ('Paged', True)
+    >>> parse_memory("page", swap, lapsd.Capacity(batch=4, kv_tokens=1600))
+    Traceback (most recent call last):
+        ...
+    ValueError: memory 'page': must be slots, tokens, reserve, paged, fastserve, alise
     """
     name, colon, rest = spec.partition(":")
     if name not in MANAGERS:

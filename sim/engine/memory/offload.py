@@ -26,8 +26,10 @@ class Offload(Room):
 
     Parameters
     ----------
-    batch : number of requests that run together.
-    blocks, block : number of blocks, and the tokens of each.
+    batch : int
+        Number of requests that run together.
+    blocks, block : int
+        Number of blocks, and the tokens of each.
 
     Attributes
     ----------
@@ -36,6 +38,17 @@ class Offload(Room):
     leaving, coming : dict of int by Request
         End of the transfer of each cache on its way out, and in, in nanoseconds.
     swapped_out : set of Request
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.sim.engine.memory import EVICTIONS, Offload, parse_memory
+    >>> swap = EVICTIONS["swap"](lapsd.load_profile("reference").costs)
+    >>> memory = parse_memory("fastserve", swap, lapsd.Capacity(batch=4, kv_tokens=1600))
+    >>> type(memory).__name__, memory.limited
+    ('FastServeMemory', True)
+    >>> isinstance(memory, Offload)
+    True
     """
 
     def __init__(self, eviction: Eviction, batch: int, blocks: int, block: int) -> None:

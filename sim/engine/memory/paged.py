@@ -32,8 +32,23 @@ class Blocks(Room):
 
     Parameters
     ----------
-    blocks : number of blocks.
-    block : tokens of each block.
+    blocks : int
+        Number of blocks.
+    block : int
+        Tokens of each block.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.sim.engine.memory import EVICTIONS, Blocks, parse_memory
+    >>> swap = EVICTIONS["swap"](lapsd.load_profile("reference").costs)
+    >>> memory = parse_memory(
+    ...     "paged:block=32", swap, lapsd.Capacity(batch=4, kv_tokens=1600)
+    ... )
+    >>> type(memory).__name__, memory.limited
+    ('Paged', True)
+    >>> isinstance(memory, Blocks)
+    True
     """
 
     name = "paged"
@@ -63,10 +78,26 @@ class Paged(Blocks):
 
     Parameters
     ----------
-    blocks : number of blocks.
-    block : tokens of each block.
-    park : whether a waiting request keeps its blocks until running requests lack some, and the last
-        in order is evicted first; else, with `recompute`, every waiting request is evicted.
+    blocks : int
+        Number of blocks.
+    block : int, default 16
+        Tokens of each block.
+    park : bool, default False
+        Whether a waiting request keeps its blocks until running requests lack some, and the last in
+        order is evicted first; else, with `recompute`, every waiting request is evicted.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.sim.engine.memory import EVICTIONS, parse_memory
+    >>> swap = EVICTIONS["swap"](lapsd.load_profile("reference").costs)
+    >>> memory = parse_memory(
+    ...     "paged:block=16+park=true", swap, lapsd.Capacity(batch=4, kv_tokens=1600)
+    ... )
+    >>> type(memory).__name__, memory.limited
+    ('Paged', True)
+    >>> memory.usage()
+    (0, 0)
     """
 
     def __init__(
@@ -173,7 +204,17 @@ class PagedPrefixes(Blocks):
 
     Parameters
     ----------
-    hashed : tokens of each block that has a hash, a multiple of `block`.
+    hashed : int
+        Tokens of each block that has a hash, a multiple of `block`.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> capacity = lapsd.Capacity(
+    ...     batch=4, kv_tokens=1600, evict="recompute", manager="paged", prefix_cache=True
+    ... )
+    >>> capacity.prefix_cache
+    True
     """
 
     parks = False

@@ -27,10 +27,24 @@ class Reserve(Room):
 
     Parameters
     ----------
-    tokens : number of tokens.
-    output : output that is reserved: `max`, the longest possible one; `pow2`, the true one rounded
-        up to a power of two; `oracle`, the true one.
-    context : tokens of the longest prompt and output that the model takes.
+    tokens : int
+        Number of tokens.
+    output : str, default 'max'
+        Output that is reserved: `max`, the longest possible one; `pow2`, the true one rounded up to
+        a power of two; `oracle`, the true one.
+    context : int, default 2048
+        Tokens of the longest prompt and output that the model takes.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.sim.engine.memory import EVICTIONS, parse_memory
+    >>> swap = EVICTIONS["swap"](lapsd.load_profile("reference").costs)
+    >>> memory = parse_memory(
+    ...     "reserve:output=pow2", swap, lapsd.Capacity(batch=4, kv_tokens=1600)
+    ... )
+    >>> type(memory).__name__, memory.limited
+    ('Reserve', True)
     """
 
     name = "reserve"

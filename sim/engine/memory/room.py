@@ -13,7 +13,19 @@ class Room(Memory):
 
     Parameters
     ----------
-    room : number of units; None: no limit.
+    room : int or None
+        Number of units; None: no limit.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.sim.engine.memory import EVICTIONS, Room, parse_memory
+    >>> swap = EVICTIONS["swap"](lapsd.load_profile("reference").costs)
+    >>> memory = parse_memory("tokens", swap, lapsd.Capacity(batch=4, kv_tokens=1600))
+    >>> type(memory).__name__, memory.limited
+    ('Tokens', True)
+    >>> isinstance(memory, Room)
+    True
     """
 
     def __init__(self, eviction: Eviction, room: int | None) -> None:

@@ -10,7 +10,17 @@ from lapsd.sim.engine.request import Request
 
 
 class Slots(Room):
-    """One slot for each resident request; there are at least as many slots as running requests."""
+    """One slot for each resident request; there are at least as many slots as running requests.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.sim.engine.memory import EVICTIONS, parse_memory
+    >>> swap = EVICTIONS["swap"](lapsd.load_profile("reference").costs)
+    >>> memory = parse_memory("slots", swap, lapsd.Capacity(batch=1))
+    >>> type(memory).__name__, memory.limited
+    ('Slots', True)
+    """
 
     name = "slots"
 

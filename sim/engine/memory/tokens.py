@@ -15,8 +15,19 @@ class Tokens(Room):
 
     Parameters
     ----------
-    slots : number of requests that may be resident; None: no limit.
-    tokens : number of tokens.
+    slots : int or None
+        Number of requests that may be resident; None: no limit.
+    tokens : int
+        Number of tokens.
+
+    Examples
+    --------
+    >>> import lapsd
+    >>> from lapsd.sim.engine.memory import EVICTIONS, parse_memory
+    >>> swap = EVICTIONS["swap"](lapsd.load_profile("reference").costs)
+    >>> memory = parse_memory("tokens", swap, lapsd.Capacity(batch=4, kv_tokens=1600))
+    >>> type(memory).__name__, memory.limited
+    ('Tokens', True)
     """
 
     name = "tokens"
