@@ -121,6 +121,11 @@ def _targets() -> dict[str, tuple[str, str, str]]:
     return names | verbs
 
 
+def parents(app: Sphinx, *changes: object) -> list[str]:
+    """Return the pages with lists of other pages, which a new page may enter: read them again."""
+    return [app.config.root_doc, *(page for page in APPENDICES if page in app.env.all_docs)]
+
+
 def unlink_folders(app: Sphinx, doctree: nodes.document) -> None:
     """Keep only the text of a link to a folder of the repository, which has no page in the site."""
     here = Path(app.srcdir, app.env.current_document.docname).parent
@@ -132,6 +137,7 @@ def unlink_folders(app: Sphinx, doctree: nodes.document) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the functions with Sphinx."""
     app.connect("source-read", add_toctree)
+    app.connect("env-get-outdated", parents)
     app.connect("doctree-read", link_names)
     app.connect("doctree-read", unlink_folders)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
