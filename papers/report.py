@@ -51,6 +51,8 @@ class Claim:
     findings : paragraphs
     verdict : `HOLDS`, `PART`, `NOT` or `NOT_TESTED`
     why : the reason for the verdict, in one or two sentences
+    table : all results
+    counts : tables that sum it up, shown before it
     """
 
     title: str
@@ -60,6 +62,7 @@ class Claim:
     verdict: str
     why: str
     table: Table | None = None
+    counts: Sequence[Table] = ()
 
 
 @dataclass(frozen=True)

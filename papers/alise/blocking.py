@@ -79,10 +79,10 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     }
     caption = (
         f"A simulated run of {FEW} recorded requests at load {CROWDED:g}; one request runs at a"
-        f" time, and predicted lengths are {PREDICTOR}. It is the first seed"
-        f" ({requests['seed'].iloc[0]}) at which ALISE preempts a request. A bar marks the time in"
-        " which a request runs (dark: prefill), a line its time in the system, and a tick its"
-        f" arrival. {evidence.inputs.where}"
+        f" time, and predicted lengths are {PREDICTOR}. One row per request, time on the horizontal"
+        f" axis. It is the first seed ({requests['seed'].iloc[0]}) at which ALISE preempts a"
+        " request. A bar marks the time in which a request runs (dark: prefill), a line its time"
+        f" in the system, and a tick its arrival. {evidence.inputs.where}"
     )
     arrivals = requests["arrival_ns"].to_numpy()
     return [

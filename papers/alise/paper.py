@@ -51,7 +51,8 @@ def intro(inputs: Inputs, size: Size) -> list[str]:
             " retrieving similar past prompts, to serve by estimated remaining time with"
             " preemption, and to swap quantised KV caches by estimated waiting time. “Speculative”"
             " refers to the prediction: requests are decoded one token at a time. We had no access"
-            " to most of the paper’s text. Each detail that we do not know is a parameter, and the"
+            " to the full text of the paper: we know its abstract, captions, and summaries by"
+            " others. Each detail that we do not know is a parameter, and the"
             " ablation varies it. Each claim names its source."
         ),
         (

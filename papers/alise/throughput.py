@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from lapsd.papers.alise.systems import SYSTEMS, memories, rates, requests, together
+from lapsd.papers.alise.systems import CAP, SYSTEMS, memories, rates, requests, together
 from lapsd.papers.inputs import Inputs, Size
 from lapsd.papers.question import Evidence, Question, Tables, Unanswerable
-from lapsd.papers.report import HOLDS, NOT, PART, Claim, Figure, Section, Table
+from lapsd.papers.report import HOLDS, NOT, NOT_TESTED, PART, Claim, Figure, Section, Table
 from lapsd.sim.experiment.statistics import Interval, mean_interval, ratio_of_means
 from lapsd.sim.figures.style import PAGE, SMALL, in_own_style, new_figure
 from lapsd.sim.figures.sweep import draw_lines
@@ -24,13 +24,17 @@ METRIC = "mean_normalized_latency_s"
 TAIL = "p90_normalized_latency_s"
 PAPER = (1.8, 2.1)
 SCALE = "p95_slo_scale"
-AT = "0.15 s"
+# The constraint of the verdict, on the smaller memory. The paper's own is unknown to us, so the
+# choice uses published values alone: the metric is that of vLLM's and ORCA's papers, and 0.1 s is
+# the time per output token that DistServe's authors, whose fits are our costs, ask of a chatbot on
+# OPT-13B (their Table 1); vLLM's paper serves OPT-13B with 40 GB. All others are secondary.
+PRIMARY = "0.1 s"
 # (metric, bound) by name; FastServe bounds the time to the first token and the time of each further
 # token
 CONSTRAINTS: Mapping[str, tuple[str, float]] = {
     "0.05 s": (METRIC, 0.05),
-    "0.1 s": (METRIC, 0.1),
-    AT: (METRIC, 0.15),
+    PRIMARY: (METRIC, 0.1),
+    "0.15 s": (METRIC, 0.15),
     "0.3 s": (METRIC, 0.3),
     "95 % within 1.55 s + 0.15 s": (SCALE, 1),
     "95 % within 3.1 s + 0.3 s": (SCALE, 2),
@@ -138,10 +142,11 @@ def _ratios(crossings: list[dict[str, object]]) -> pd.DataFrame:
 
 
 def say(evidence: Evidence, tables: Tables) -> Claim | Section:
-    """Judge the claim by the ratio of ALISE's rate to that of vLLM (recompute).
+    """Judge the claim by ALISE's rate over vLLM's (recompute) at the primary constraint.
 
-    It holds if the interval of the ratio reaches 1.8 at some constraint, and in part if the ratio
-    is significantly above 1 at some constraint.
+    That is `PRIMARY` with the smaller memory. The claim holds if the ratio is at least 1.8, in part
+    if it is significantly above 1, and is not tested if the constraint is not reached between the
+    rates that were run. All other constraints are secondary, without a verdict.
     """
     rows = tables["throughput"]
     vllm = rows[(rows["system"] == "vllm") & rows["alise_over"].notna()]
@@ -149,25 +154,21 @@ def say(evidence: Evidence, tables: Tables) -> Claim | Section:
         return Section(
             TITLE, ["No latency constraint is reached between the arrival rates that were run."]
         )
-    every = sorted(vllm.to_dict("records"), key=lambda row: float(row["alise_over"]), reverse=True)
-    best, of_means = every[0], [row for row in every if CONSTRAINTS[row["constraint"]][0] == METRIC]
-    reached = bool((vllm["ratio_high"] >= PAPER[0]).any())
-    ahead = vllm[vllm["ratio_low"] > 1]
-    behind = vllm[vllm["ratio_high"] < 1]
+    memory = str(rows["memory"].iloc[0])  # the smaller one
+    primary = vllm[(vllm["memory"] == memory) & (vllm["constraint"] == PRIMARY)]
+    others, where = vllm.drop(primary.index), f"{memory}, mean of {PRIMARY} per output token"
     findings = [
-        (
-            f"At the same latency constraint ALISE serves at most {_times(best)} vLLM's arrival"
-            f" rate ({best['memory']}, constraint {best['constraint']}). ALISE's rate is"
-            " significantly higher"
-            f" at {len(ahead)} of {len(vllm)} constraints, and significantly lower at"
-            f" {len(behind)}."
+        f"The primary constraint is {where}. We do not know the paper's, so this one was chosen"
+        " from published values alone: mean normalized latency is the metric of vLLM's paper, and"
+        " 0.1 s is the time per output token that DistServe's authors ask of a chatbot on OPT-13B."
+        " (The choice was made after the first runs. The verdict was before that of the"
+        " constraint with the largest ratio.) "
+        + (
+            f"There ALISE serves {_times(primary.iloc[0])} vLLM's arrival rate."
+            if len(primary)
+            else "It is not reached between the arrival rates that were run."
         ),
-        (
-            f"At constraints on mean latency, ALISE serves at most {_times(of_means[0])} vLLM's"
-            f" rate ({of_means[0]['memory']}, constraint {of_means[0]['constraint']})."
-            if of_means
-            else ""
-        ),
+        _secondary(others),
         _caps(rows),
         (
             "The ratio depends on the constraint: the order of requests and the use of memory have"
@@ -178,11 +179,38 @@ def say(evidence: Evidence, tables: Tables) -> Claim | Section:
         TITLE,
         "The abstract of the paper. We do not know its latency constraint, models, hardware and"
         " settings of vLLM.",
-        f"at most {_times(best)} vLLM's rate",
+        f"{_times(primary.iloc[0])} vLLM's rate ({where})" if len(primary) else "not reached",
         [text for text in findings if text],
-        HOLDS if reached else PART if len(ahead) else NOT,
-        f"A ratio of 1.8 to vLLM with batches of up to 256 is {'' if reached else 'not '}reached.",
+        *_verdict(primary, where),
         _table(rows),
+    )
+
+
+def _verdict(primary: pd.DataFrame, where: str) -> tuple[str, str]:
+    if primary.empty:
+        return NOT_TESTED, f"The primary constraint ({where}) is not reached at the rates run."
+    row = primary.iloc[0]
+    reached, ahead = row["alise_over"] >= PAPER[0], row["ratio_low"] > 1
+    return (
+        HOLDS if reached else PART if ahead else NOT,
+        f"At the primary constraint ({where}) ALISE's rate is {_times(row)} that of vLLM with"
+        f" batches of up to {CAP}:"
+        f" {'significantly' if ahead else 'not significantly'} above 1, and"
+        f" {'at least' if reached else 'less than'} {PAPER[0]:g}.",
+    )
+
+
+def _secondary(others: pd.DataFrame) -> str:
+    """Return the range of the ratios at the constraints without a verdict."""
+    if others.empty:
+        return ""
+    order = others.sort_values("alise_over").to_dict("records")
+    low, high = (f"{_times(r)} ({r['memory']}, {r['constraint']})" for r in (order[0], order[-1]))
+    more, fewer = int((others["ratio_low"] > 1).sum()), int((others["ratio_high"] < 1).sum())
+    return (
+        f"Secondary, without a verdict: at the {len(others)} other constraints that are reached,"
+        f" the ratio is from {low} to {high}. It is significantly above 1 at {more} of them and"
+        f" significantly below 1 at {fewer}."
     )
 
 
@@ -192,7 +220,7 @@ def _times(row: Any) -> str:
 
 def _caps(rows: pd.DataFrame) -> str:
     """Return the effect of the batch cap on the vLLM baseline."""
-    some = rows[(rows["constraint"] == AT) & rows["alise_over"].notna()]
+    some = rows[(rows["constraint"] == PRIMARY) & rows["alise_over"].notna()]
     known = {(r["memory"], r["system"]): r for r in some.to_dict("records")}
     pairs = [
         f"with {memory}, {_times(known[memory, 'vllm-16'])} the rate of vLLM with at most 16"
@@ -202,7 +230,7 @@ def _caps(rows: pd.DataFrame) -> str:
     ]
     head = (
         "The baseline's batch cap matters; FastServe's artifact limits vLLM to 16 requests. At a"
-        f" mean of {AT} per output token, ALISE serves "
+        f" mean of {PRIMARY} per output token, ALISE serves "
     )
     return head + "; ".join(pairs) + "." if pairs else ""
 
@@ -238,8 +266,9 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
                 number,
                 title,
                 "Mean (left) and 90th percentile (right) of requests' normalized latency (seconds"
-                " per output token, logarithmic) over the arrival rate, one line per system, with"
-                " 95 % intervals over seeds."
+                " per output token; vertical axis, logarithmic) by arrival rate (horizontal axis),"
+                " one line per system, with 95 % intervals over seeds. A system further to the"
+                " right at the same height serves more requests at the same latency."
                 f" {requests(inputs, evidence.size, sizes[str(memory)])} requests per run, which"
                 f" starts with an empty server. {inputs.where}",
                 partial(_drawn, rows, str(memory)),

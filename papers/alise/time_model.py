@@ -92,9 +92,10 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     """Draw true and modelled times of prefill and decoding by prompt and output length."""
     parts = dict(list(tables["breakdown"].groupby("part")))
     caption = (
-        "Time in seconds of a request that runs alone: prefill over prompt tokens (left), decoding"
-        " over output tokens (right) after prompts of three lengths. Solid: by the profile."
-        f" Dashed: by the published model, s T_0 and n (α s + β). {evidence.inputs.costs}"
+        "Time in seconds (vertical axes) of a request that runs alone: prefill by prompt tokens"
+        " (left), decoding by output tokens (right; horizontal axes) after prompts of three"
+        " lengths. Solid: by the profile. Dashed: by the published model, s T_0 and n (α s + β)."
+        f" {evidence.inputs.costs}"
     )
     title = "Time of prefill and decoding by length"
     return [Figure(5, title, caption, lambda: plot_breakdown(parts["prefill"], parts["decoding"]))]

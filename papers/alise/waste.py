@@ -90,8 +90,8 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     """Draw one bar per memory manager."""
     title = "Use of the KV memory while requests wait"
     caption = (
-        "Mean share of the KV memory in each state over the time in which at least one request"
-        f" waits, one bar per memory manager. {evidence.inputs.where}"
+        "Mean share of the KV memory in each state (horizontal axis) over the time in which at"
+        f" least one request waits, one bar per memory manager. {evidence.inputs.where}"
     )
     shares = tables["waste"].set_index("manager").rename(columns=SHARES)
     return [Figure(8, title, caption, lambda: plot_shares(shares, "share of KV memory"))]

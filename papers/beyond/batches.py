@@ -156,8 +156,8 @@ def queues(inputs: Inputs, size: Size) -> pd.DataFrame:
 def say(evidence: Evidence, tables: Tables) -> Claim:
     """Judge the claim by LAPS-SD's difference to FCFS at a load of 0.9.
 
-    It holds if LAPS-SD is significantly faster at every batch size, and in part if it is at some
-    batch size above 1.
+    It holds if LAPS-SD is significantly faster at every batch size, and in part if that is so for
+    at least half of those above 1.
     """
     rows, front = (
         tables["batches"],
@@ -202,13 +202,14 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         f" lengths {PREDICTOR}. Tight memory: {100 * TIGHT:.0f} % of the KV memory that a full"
         " batch of median requests takes, and at least room for the largest request.",
     )
+    larger = [b for b in own.index if b > 1]
     many = [b for b in gains if b > 1]
     return Claim(
         "LAPS-SD extends to batches",
         "The authors state that LAPS-SD extends to batches, and give no results.",
         f"faster than FCFS at load 0.9 at b = {listed([str(b) for b in gains])}",
         findings,
-        HOLDS if len(gains) == len(own) else PART if many else NOT,
+        NOT if 2 * len(many) < len(larger) else HOLDS if len(gains) == len(own) else PART,
         "At a load of 0.9 LAPS-SD is significantly faster than FCFS at b ="
         f" {listed([str(b) for b in gains])}, of batch sizes"
         f" {listed([str(int(b)) for b in own.index])}. The difference of SRPT, which knows true"
@@ -235,9 +236,10 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
         value=lambda t: t["percent"],
     )
     caption = (
-        "Simulated: difference in mean latency to FCFS by batch size (logarithmic), one line per"
-        " policy; below 0 the policy is faster. One panel per load over all data sets, and one per"
-        " data set. CV: standard deviation over mean of the times that requests take alone."
+        "Simulated: difference in mean latency to FCFS in percent (vertical axis) by batch size"
+        " (horizontal axis, logarithmic), one line per policy; below 0 the policy is faster. The"
+        " lines approach 0 as fewer requests wait. One panel per load over all data sets, and one"
+        " per data set. CV: standard deviation over mean of the times that requests take alone."
         f" {REQUESTS} requests, predicted lengths {PREDICTOR}, unlimited KV memory;"
         f" {evidence.size.others:,} seeds, 95 % intervals. SRPT knows true times."
         f" {evidence.inputs.where}"

@@ -106,10 +106,10 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     """Draw Figure 4."""
     caption = (
-        "Simulated: difference in mean latency to Kernel-Gittins that knows the training half, by"
-        " number of requests of a run (logarithmic), one panel per length predictor. Online: the"
-        f" policy also learns from finished requests. Load {LOAD:g}, {evidence.size.queues:,}"
-        f" seeds, 95 % intervals. {evidence.inputs.where}"
+        "Simulated: difference in mean latency to Kernel-Gittins that knows the training half, in"
+        " percent (vertical axis), by number of requests of a run (horizontal axis, logarithmic),"
+        " one panel per length predictor. Online: the policy also learns from finished requests."
+        f" Load {LOAD:g}, {evidence.size.queues:,} seeds, 95 % intervals. {evidence.inputs.where}"
     )
     rows = tables["online"]
     shown = rows.assign(

@@ -60,7 +60,9 @@ def intro(inputs: Inputs, size: Size) -> list[str]:
             "A difference between two policies is a ratio of their mean latencies minus 1, paired"
             " over seeds, with a 95 % interval by the delta method. It is statistically significant"
             " if the interval excludes 0. The rules for verdicts are part of the program, and all"
-            " settings were fixed before the runs."
+            " settings were fixed before the runs. That two policies do not differ significantly"
+            " does not show that they are equal; where a difference is called small, a test of"
+            " equivalence shows it."
         ),
     ]
     if size.name == "quick":

@@ -59,7 +59,8 @@ def intro(inputs: Inputs, size: Size) -> list[str]:
             " interval by the delta method. It is statistically significant if the interval"
             " excludes 0. The rules for verdicts are part of the program and were fixed before the"
             " runs. The intervals are of single comparisons: of forty equal policies one would be"
-            " significantly slower by chance."
+            " significantly slower by chance. A verdict has one primary criterion; “in"
+            " part” needs at least half of the cells, never the best of several."
         ),
     ]
     if size.name == "quick":

@@ -62,11 +62,11 @@ def draw_schedules(evidence: Evidence, tables: Tables) -> list[Figure]:
     }
     caption = (
         f"A simulated run of three recorded requests at load {CROWDED:g}, predicted lengths"
-        f" {PREDICTOR}, one panel per policy. It is the first seed ({requests['seed'].iloc[0]}) at"
-        " which all four policies differ in mean latency and LAPS-SD preempts a request. A bar"
-        " marks the time in which a request runs (dark: prefill), a line its time in the system,"
-        f" and a tick its arrival. The paper's Figure 1 sketches such schedules."
-        f" {evidence.inputs.where}"
+        f" {PREDICTOR}, one panel per policy, one row per request, time on the horizontal axis. It"
+        f" is the first seed ({requests['seed'].iloc[0]}) at which all four policies differ in mean"
+        " latency and LAPS-SD preempts a request. A bar marks the time in which a request runs"
+        " (dark: prefill), a line its time in the system, and a tick its arrival. The paper's"
+        f" Figure 1 sketches such schedules. {evidence.inputs.where}"
     )
     return [
         Figure(
@@ -123,10 +123,10 @@ def draw_queues(evidence: Evidence, tables: Tables) -> list[Figure]:
     caption = (
         f"A simulated run of LAPS-SD with {CROWD} recorded requests at load {FILLED:g}, predicted"
         f" lengths {PREDICTOR}. It is the first seed ({requests['seed'].iloc[0]}) that uses all"
-        f" {queues} queues. One row per request; the colour is its queue, thick bars mark running"
-        " and thin bars waiting. At a diamond the request becomes perceptible and moves to the"
-        " queue of its remaining T̃. The paper's Figure 4 is a diagram of the queues."
-        f" {evidence.inputs.where}"
+        f" {queues} queues. One row per request, time on the horizontal axis; the colour is its"
+        " queue, thick bars mark running and thin bars waiting. At a diamond the request becomes"
+        " perceptible and moves to the queue of its remaining T̃. The paper's Figure 4 is a"
+        f" diagram of the queues. {evidence.inputs.where}"
     )
     return [
         Figure(
@@ -172,10 +172,11 @@ def find_curves(evidence: Evidence) -> Tables:
 def draw_curves(evidence: Evidence, tables: Tables) -> list[Figure]:
     """Draw Figure 3."""
     caption = (
-        "Recorded acceptance rate (accepted over drafted tokens so far) by round. At its dot a"
-        " request becomes perceptible (γ = 5, δ = 0.05). The three requests do so at the 10th, 50th"
-        f" and 90th percentile of all requests with at least {LEAST_ROUNDS} rounds. The paper's"
-        f" Figure 3 shows three such curves, noisy at first. {evidence.inputs.source}"
+        "Recorded acceptance rate (accepted over drafted tokens so far; vertical axis) by round"
+        " (horizontal axis). At its dot a request becomes perceptible (γ = 5, δ = 0.05). The three"
+        " requests do so at the 10th, 50th and 90th percentile of all requests with at least"
+        f" {LEAST_ROUNDS} rounds. The paper's Figure 3 shows three such curves, noisy at first."
+        f" {evidence.inputs.source}"
     )
     return [
         Figure(

@@ -70,21 +70,24 @@ def intro(inputs: Inputs, size: Size) -> list[str]:
         (
             "Li, Chen and Li (“Semi-Clairvoyant Scheduling of Speculative Decoding Requests to"
             " Minimize LLM Inference Latency”, arXiv 2505.17074, IJCAI 2025) propose LAPS-SD:"
-            " least attained service while a request’s acceptance rate is still noisy, and shortest"
-            " job first once it is stable. The paper calls a request perceptible once its"
+            " least attained service while a request’s acceptance rate is still noisy, and"
+            " shortest job first once it is stable. The paper calls a request perceptible once its"
             " acceptance rate is stable. This report tests the paper’s claims on recorded"
             f" acceptances, replayed in a simulator (costs: {inputs.kind_of_costs}). Models, data"
             f" sets and machine differ from the paper’s ({inputs.recording}; {inputs.machine}), so"
             " the direction of effects and the shape of curves can be compared with the paper, but"
-            " absolute times cannot. Each claim names its source, because we had no access to all"
-            " of the paper’s text."
+            " absolute times cannot. We had no access to the full text of the paper: we know its"
+            " abstract, its Algorithm 1 as quoted elsewhere, captions, and summaries by others."
+            " Each claim names its source."
         ),
         (
             "A difference between two policies is a ratio of their mean latencies minus 1, paired"
-            " over seeds, with a 95 % interval by the delta method. It is statistically significant"
-            " if the interval excludes 0. “Best” parameters are selected on half of the seeds and"
-            " reported on the other half. The rules for verdicts are part of the program, and all"
-            " settings were fixed before the runs."
+            " over seeds, with a 95 % interval by the delta method. It is statistically"
+            " significant if the interval excludes 0. “Best” parameters are selected on half of"
+            " the seeds and reported on the other half. The rules for verdicts are part of the"
+            " program, and all settings were fixed before the runs. A verdict has one primary"
+            " criterion over all data sets, and never comes from the best of several (this rule"
+            " came after the first runs and made three verdicts stricter)."
         ),
     ]
     if size.name == "quick":

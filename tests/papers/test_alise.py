@@ -12,7 +12,7 @@ from lapsd.papers.alise.systems import SYSTEMS, memories, rates, requests
 from lapsd.papers.inputs import Inputs
 from lapsd.papers.papers import paper_of
 from lapsd.papers.question import Evidence, Unanswerable
-from lapsd.papers.report import HOLDS, NOT, PART
+from lapsd.papers.report import HOLDS, NOT, NOT_TESTED, PART
 from lapsd.papers.reproduction import reproduce
 from lapsd.traces import Profile, load_profile, load_trace, ordinary_decoding, save_trace
 
@@ -69,8 +69,28 @@ def test_the_claim_on_throughput_is_judged_by_the_ratio_to_vllm(factor, verdict)
         )
     claim = throughput.say(evidence, tables)
     assert claim.verdict == verdict
+    assert f"{1 / factor:.2f} [" in claim.short
+    assert "40 GB, mean of 0.1 s per output token" in claim.short
     assert "16 requests" in " ".join(claim.findings)
     assert [figure.number for figure in throughput.draw(evidence, tables)] == [6, 7]
+
+
+def test_no_other_constraint_than_the_primary_one_gives_a_verdict():
+    evidence = curves({"alise": 0.8})
+    tables = throughput.find(evidence)
+    rows = tables["throughput"]
+    others = (rows["system"] == "vllm") & ~(
+        (rows["memory"] == "40 GB") & (rows["constraint"] == throughput.PRIMARY)
+    )
+    ratios = ["alise_over", "ratio_low", "ratio_high"]
+    rows.loc[others, ratios] = (3.0, 2.9, 3.1)
+    claim = throughput.say(evidence, tables)
+    assert claim.verdict == PART
+    assert claim.short.startswith("1.25 [")
+    assert "3.00 [2.90, 3.10]" in claim.findings[1]
+    assert "without a verdict" in claim.findings[1]
+    rows.loc[~others & (rows["system"] == "vllm"), ratios] = np.nan
+    assert throughput.say(evidence, tables).verdict == NOT_TESTED
 
 
 def test_mean_and_p90_are_drawn_in_two_panels_with_one_line_per_system():

@@ -8,7 +8,6 @@ import pandas as pd
 
 from lapsd.papers.differences import columns
 from lapsd.papers.inputs import ALL, Inputs
-from lapsd.papers.laps_sd.claims.latency import in_words
 from lapsd.papers.laps_sd.fixed import PREDICTOR
 from lapsd.papers.question import Evidence, Question, Tables
 from lapsd.papers.report import HOLDS, NOT, PART, Claim, Figure, Table
@@ -69,15 +68,15 @@ def find(evidence: Evidence) -> Tables:
 
 
 def say(evidence: Evidence, tables: Tables) -> Claim:
-    """Judge the claim by the lower end of the interval of the mean error.
+    """Judge the claim by the mean error over all data sets; single data sets are secondary.
 
-    It holds if that is at most the paper's error over all data sets with the default length
-    predictor, and in part if it is with another predictor or on one data set.
+    It holds if the error is at most the paper's with the default length predictor, and in part if
+    it is with true lengths.
     """
     rows = tables["estimate_errors"].to_dict("records")
     by: dict[tuple[str, str], Any] = {(r["dataset"], r["predictor"]): r for r in rows}
     default, oracle = by[ALL, PREDICTOR], by[ALL, "oracle"]
-    within = [key for key, r in by.items() if r["total_low"] <= PAPER_ERROR]
+    within = [p for p in (PREDICTOR, "oracle") if by[ALL, p]["total"] <= PAPER_ERROR]
     table = Table(
         ["length predictor, data set", "T̃", *list(PARTS.values())[1:], "ā", "perceptible"],
         [
@@ -108,16 +107,13 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
             else ""
         ),
     ]
-    reached = [f"{in_words(d, False)} with {p} lengths" for d, p in within]
     why = (
-        f"The error is at most {percentage(PAPER_ERROR, 2)}, within its interval, for"
-        f" {listed(reached)}."
-        if within
-        else (
-            f"The error is above {percentage(PAPER_ERROR, 2)} on every data set, even with true"
-            " lengths. A metric in which errors of opposite sign cancel would give a smaller value."
-        )
+        f"Over all data sets the error is {_one(default)} with {PREDICTOR} and {_one(oracle)} with"
+        f" true lengths, and the paper's is {percentage(PAPER_ERROR, 2)}. Single data sets are"
+        f" secondary, without a verdict: with true lengths {_by_dataset(by, evidence.inputs)}."
     )
+    if not within:
+        why += " A metric in which errors of opposite sign cancel would give a smaller value."
     return Claim(
         "Execution time is estimated with an error of 6.84 % when a request becomes perceptible",
         "A summary of the paper. We do not know its metric, and take the mean of |T̃ − T| / T over"
@@ -127,10 +123,19 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         f"{percentage(oracle['total'])} with true lengths, {percentage(default['total'])} with"
         f" {PREDICTOR}",
         findings,
-        HOLDS if (ALL, PREDICTOR) in within else PART if within else NOT,
+        HOLDS if PREDICTOR in within else PART if within else NOT,
         why,
         table,
     )
+
+
+def _one(row: Mapping[str, float]) -> str:
+    low, high = (100 * row[f"total_{end}"] for end in ("low", "high"))
+    return f"{percentage(row['total'])} [{low:.1f}, {high:.1f}]"
+
+
+def _by_dataset(by: Mapping[tuple[str, str], Any], inputs: Inputs) -> str:
+    return listed([f"{_one(by[d, 'oracle'])} on {d}" for d in inputs.datasets])
 
 
 def _cells(row: Mapping[str, float]) -> list[str]:
@@ -144,12 +149,12 @@ def _cells(row: Mapping[str, float]) -> list[str]:
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     """Draw Figure 7."""
     caption = (
-        "Mean of |T̃ − T| / T (logarithmic) when a request becomes perceptible (γ = 5, δ = 0.05), by"
-        " data set, one panel per length predictor, with 95 % intervals over requests. The first"
-        " bar is the whole error; the others are the error if only the length, only the acceptance"
-        " or only the constant round cost were wrong. Dashed: the error that the paper reports."
-        " Recorded requests of the test half, priced by the profile."
-        f" {evidence.inputs.where}"
+        "Mean of |T̃ − T| / T (vertical axis, logarithmic) when a request becomes perceptible (γ ="
+        " 5, δ = 0.05), by data set (horizontal axis), one panel per length predictor, with 95 %"
+        " intervals over requests. The first bar is the whole error; the others are the error if"
+        " only the length, only the acceptance or only the constant round cost were wrong. Dashed:"
+        " the error that the paper reports. Recorded requests of the test half, priced by the"
+        f" profile. {evidence.inputs.where}"
     )
     datasets = [*evidence.inputs.datasets, ALL]
     return [

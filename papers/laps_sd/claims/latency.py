@@ -1,6 +1,6 @@
 """Claim: LAPS-SD lowers mean latency by about 39 %."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -72,10 +72,10 @@ def find(evidence: Evidence) -> Tables:
 
 
 def say(evidence: Evidence, tables: Tables) -> Claim:
-    """Judge the claim: 39 % is reached if the interval of the difference extends to 39 % or beyond.
+    """Judge the claim over all data sets with Poisson arrivals; other rows are secondary.
 
-    It holds if 39 % is reached against each of the paper's baselines over all data sets, and in
-    part if it is reached against one baseline on one data set.
+    It holds if the mean is at least 39 % below that of each of the paper's baselines, and in part
+    if it is significantly below each.
     """
     rows = tables["latency"]
     rows = rows[(rows["requests"] == REQUESTS) & rows["policy"].isin(OTHERS)]
@@ -87,9 +87,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     }
     shown = [(d, a) for a in (False, True) for d in [ALL, *evidence.inputs.datasets]]
     in_order = [(d, a, p) for d, a in shown for p in BASELINES]
-    reached = [key for key in in_order if cells[key].low <= -100 * PAPER_LATENCY]
     worse = [key for key in in_order if cells[key].low > 0]
-    everywhere = all((ALL, False, p) in reached for p in BASELINES)
     pooled = {p: cells[ALL, False, p] for p in OTHERS}
     widest = float(
         ((rows["percent_high"] - rows["percent_low"]) / 2)[rows["policy"].isin(BASELINES)].max()
@@ -109,7 +107,7 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
     slower = (
         f"LAPS-SD is significantly slower than {_grouped(worse)}."
         if worse
-        else "LAPS-SD is not significantly slower than any of the paper's baselines."
+        else "LAPS-SD is significantly slower than none of the paper's baselines."
     )
     table = Table(
         ["data set, arrivals", *(f"vs. {NAMES[p]}" for p in OTHERS)],
@@ -125,10 +123,26 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
         " which load.",
         f"{change(pooled['fcfs'])} vs. FCFS, {change(pooled['lp-sjf'])} vs. LP-SJF",
         findings,
-        HOLDS if everywhere else PART if reached else NOT,
-        f"A reduction by {percentage(PAPER_LATENCY, 0)} is reached against {_grouped(reached)}."
-        f" {slower}",
+        _verdict(pooled),
+        f"{_why(pooled)} Secondary, without a verdict: {slower}",
         table,
+    )
+
+
+def _verdict(pooled: Mapping[str, Interval]) -> str:
+    if all(pooled[p].value <= -100 * PAPER_LATENCY for p in BASELINES):
+        return HOLDS
+    return PART if all(pooled[p].high < 0 for p in BASELINES) else NOT
+
+
+def _why(pooled: Mapping[str, Interval]) -> str:
+    reached = [NAMES[p] for p in BASELINES if pooled[p].value <= -100 * PAPER_LATENCY]
+    faster = [NAMES[p] for p in BASELINES if pooled[p].high < 0]
+    return (
+        "Over all data sets with Poisson arrivals, of the paper's baselines"
+        f" {listed([NAMES[p] for p in BASELINES])} LAPS-SD is significantly faster than"
+        f" {listed(faster)}, and its mean latency is at least {percentage(PAPER_LATENCY, 0)} below"
+        f" that of {listed(reached)}."
     )
 
 
@@ -161,7 +175,7 @@ def _grouped(keys: Sequence[Cell]) -> str:
         for at_once, how in ((False, ""), (True, " with all requests at once")):
             if on := [in_words(d, False) for d, a, p in keys if (a, p) == (at_once, policy)]:
                 groups.append(f"{NAMES[policy]}{how} on {listed(on)}")
-    return "; ".join(groups) if groups else "none of the paper's baselines on any data set"
+    return "; ".join(groups)
 
 
 def in_words(dataset: str, at_once: bool) -> str:
@@ -172,11 +186,13 @@ def in_words(dataset: str, at_once: bool) -> str:
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     """Draw Figure 5."""
     caption = (
-        "Simulated mean latency by number of requests, one line per policy, one column per data"
-        f" set. Upper row: requests arrive as a Poisson process at load {LOAD:g}; lower row: all at"
-        " once (we do not know the paper's arrivals). Each run starts with an empty server and ends"
+        "Simulated mean latency in seconds (vertical axis) by number of requests (horizontal axis),"
+        " one line per policy, one column per data set; lower is faster."
+        f" Upper row: requests arrive as a Poisson process at load {LOAD:g}; lower row: all at once"
+        " (we do not know the paper's arrivals). Each run starts with an empty server and ends"
         f" when all requests are done; mean over {evidence.size.claims:,} seeds with 95 % intervals"
-        f" (bands), predicted lengths {PREDICTOR}. Dashed: a lower bound that no policy can beat."
+        f" (bands), predicted lengths {PREDICTOR}. Dashed: a lower bound on mean latency, which"
+        " holds here because the batch size is 1, the loop is open and there is no warm-up."
         " LP-SRPT and SRPT are not in the paper; SRPT knows true times. The paper's Figure 5"
         f" compares the other four. {evidence.inputs.where}"
     )

@@ -136,10 +136,11 @@ def say(evidence: Evidence, tables: Tables) -> Claim:
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     """Draw Figure 6."""
     caption = (
-        "Simulated. Top: difference in mean latency to K = 4 (logarithmic beyond ± 1 %), by number"
-        " of queues K, one line per number of requests; below 0 that K is faster. Bottom: how often"
-        " each K is best when seeds are resampled. Left: Sup₁ is scaled so that the middle"
-        " threshold is the median T̃ of past requests; right: Sup₁ is fixed at its value for K = 4"
+        "Simulated. Top: difference in mean latency to K = 4 (vertical axis, percent, logarithmic"
+        " beyond ± 1 %), by number of queues K (horizontal axis), one line per number of requests;"
+        " below 0 that K is faster. Bottom: how often each K is best when seeds are resampled."
+        " Left: Sup₁ is scaled so that the middle threshold is the median T̃ of past requests;"
+        " right: Sup₁ is fixed at its value for K = 4"
         f" ({default_sup_1_s(evidence.inputs) * 1e3:.3g} ms). All data sets, load {LOAD:g},"
         f" {evidence.size.queues:,} seeds, paired 95 % intervals. In the paper's Figure 6 the best"
         f" K is 6 at 10 requests and 4 at 30. {evidence.inputs.where}"

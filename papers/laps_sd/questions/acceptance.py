@@ -60,12 +60,12 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     """Draw Figure 12."""
     rows = tables["value_of_acceptance"]
     caption = (
-        "Simulated as in Figure 10: difference in mean latency by spread of acceptance between"
-        " requests, one line per length error; below 0 knowledge helps. Left: LP-SJF that knows"
-        " each request's true mean acceptance, compared with LP-SJF. Right: SRPT compared with"
-        " LP-SRPT; SRPT knows true times and therefore, where there is a length error, also true"
-        f" lengths. Load {LOAD:g}, KV transfers by the profile, paired 95 % intervals."
-        f" {evidence.inputs.where}"
+        "Simulated as in Figure 10: difference in mean latency in percent (vertical axis) by"
+        " spread of acceptance between requests (horizontal axis), one line per length error;"
+        " below 0 knowledge helps. Left: LP-SJF that knows each request's true mean acceptance,"
+        " compared with LP-SJF. Right: SRPT compared with LP-SRPT; SRPT knows true times and"
+        f" therefore, where there is a length error, also true lengths. Load {LOAD:g}, KV transfers"
+        f" by the profile, paired 95 % intervals. {evidence.inputs.where}"
     )
     return [
         Figure(

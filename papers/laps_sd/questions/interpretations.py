@@ -97,10 +97,11 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     own = rows["policy"].str.startswith("laps-sd:")
     groups = {"other interpretations and parameters": rows[own], "other policies": rows[~own]}
     caption = (
-        "Simulated: difference in mean latency to our interpretation of LAPS-SD; below 0 the"
-        " alternative is faster. Top: LAPS-SD with one detail or parameter changed. Bottom: other"
-        f" policies. {REQUESTS} requests at load {LOAD:g}, all data sets,"
-        f" {evidence.size.claims:,} seeds, paired 95 % intervals. {evidence.inputs.where}"
+        "Simulated: difference in mean latency to our interpretation of LAPS-SD, in percent"
+        " (horizontal axis), one row per alternative; below 0 the alternative is faster. Top:"
+        f" LAPS-SD with one detail or parameter changed. Bottom: other policies. {REQUESTS}"
+        f" requests at load {LOAD:g}, all data sets, {evidence.size.claims:,} seeds, paired 95 %"
+        f" intervals. {evidence.inputs.where}"
     )
     return [
         Figure(

@@ -319,13 +319,14 @@ def _table_of_prompts(early_late: pd.DataFrame) -> Table:
 def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     """Draw Figure 9."""
     caption = (
-        "Simulated: difference in mean latency to FCFS by the median round (logarithmic) at which"
-        " requests become perceptible, one panel per data set. Line with 95 % band: requests become"
-        " perceptible after a fixed number of rounds. Dots: the paper's test with each γ and δ of"
-        " the grid; the size of a dot is the share of requests that become perceptible. Triangles"
-        " and diamonds: other tests. Crosses: the paper's test on requests whose rounds were"
-        f" shuffled. {REQUESTS} requests at load {LOAD:g}, {evidence.size.stability:,} seeds. Not"
-        f" in the paper. {evidence.inputs.where}"
+        "Simulated: difference in mean latency to FCFS in percent (vertical axis) by the median"
+        " round at which requests become perceptible (horizontal axis, logarithmic), one panel per"
+        " data set. Line with 95 % band: requests become perceptible after a fixed number of"
+        " rounds. Dots: the paper's test with each γ and δ of the grid; the size of a dot is the"
+        " share of requests that become perceptible. Triangles and diamonds: other tests. Dots"
+        " near the line: the test does what counting rounds does. Crosses: the paper's test on"
+        f" requests whose rounds were shuffled. {REQUESTS} requests at load {LOAD:g},"
+        f" {evidence.size.stability:,} seeds. Not in the paper. {evidence.inputs.where}"
     )
     datasets = [ALL, *evidence.inputs.datasets]
     return [

@@ -165,9 +165,10 @@ def draw(evidence: Evidence, tables: Tables) -> list[Figure]:
     )
     best = (
         "Each cell names the policy with the lowest mean latency, how much slower the second best"
-        " is (percent), and the best over the bound. Pale: the difference to the second best is not"
-        f" statistically significant. Policies: {', '.join(NAMES[p] for p in DEPLOYABLE)}."
-        f" {axes} Not in the paper. {evidence.inputs.where}"
+        " is (percent), and the best over the lower bound on mean latency (which holds at batch"
+        " size 1, in an open loop without warm-up). Pale: the difference to the second best is not"
+        f" statistically significant. Policies: {', '.join(NAMES[p] for p in DEPLOYABLE)}. {axes}"
+        f" Not in the paper. {evidence.inputs.where}"
     )
     difference = (
         "Difference in mean latency of LAPS-SD to the best other policy of the same cell, in"
