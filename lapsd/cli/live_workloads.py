@@ -26,11 +26,14 @@ class Served:
         Whether no run was interrupted.
     left_out : list of str
         What was left out for want of time, in words.
+    costs : Profile or None
+        The costs that were measured before the first run; None after an interrupt.
     """
 
     runs: list[LiveRuns] = field(default_factory=list)
     complete: bool = False
     left_out: list[str] = field(default_factory=list)
+    costs: Profile | None = None
 
     def made(self, budget: Budget) -> dict[str, str]:
         """Return what the report says about the budget."""
@@ -69,7 +72,7 @@ class Serving:
         """
         served = Served()
         try:
-            costs = self._costs()
+            costs = served.costs = self._costs()
             asked = int(self.trial.scenario["requests"])
             requests = int(costs.provenance.notes.get(LIVE_REQUESTS, asked))
             if requests < asked:

@@ -127,6 +127,14 @@ def command(
             help="Predict with the costs of this profile instead of the calibration rounds."
         ),
     ] = None,
+    held_out: Annotated[
+        bool,
+        typer.Option(
+            "--held-out",
+            help="Predict only from what was measured before the runs: costs of --profile, or of"
+            " the first calibration, and acceptance of the trace.",
+        ),
+    ] = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="Run few calibration rounds, to try it out.")
     ] = False,
@@ -159,7 +167,8 @@ def command(
     """Serve requests with real models under several policies and compare with the simulator.
 
     Live runs decode with the settings of the trace. Calibration rounds run between the live rounds.
-    The simulator predicts each live run from their mean costs and from the acceptance of the run.
+    The simulator is given their mean costs and the acceptance of the run; with --held-out, only
+    what was measured before.
     """
     inputs = [scenario.get("trace"), profile, *(prompts or [])]
     for option, file, endings in (("--plot", plot, FIGURES), ("--html", html, (".html",))):
@@ -181,6 +190,12 @@ def command(
     if draft_policy and engine == "vllm":
         raise ValueError(
             "--draft-policy: needs --engine own: vLLM's steps are timed at one draft length only"
+        )
+    if held_out and engine == "vllm":
+        raise ValueError("--held-out: needs --engine own: vLLM's steps differ from the trace's")
+    if held_out and draft_policy:
+        raise ValueError(
+            "--held-out: excludes --draft-policy: the trace was recorded at one draft length"
         )
     bundled = engine == "own" and (target, draft) == ("reference", "reference")
     limit = budget_of(budget, bundled=bundled)
@@ -232,11 +247,14 @@ def command(
     given = load_profile(profile) if profile is not None else None
     with watch(quiet=as_json, stages=True) as shown:
         served = Serving(trial, loads, seeds, folder, limit, shown).serve()
-    found = outcomes(served.runs, given)
+    if held_out:
+        found = outcomes(served.runs, given or served.costs, source.trace)
+    else:
+        found = outcomes(served.runs, given)
     if found:
         report = Report(
             f"{ENGINES[engine]} with {target} + {draft}",
-            _made(trial, loads, seeds, profile) | served.made(limit),
+            _made(trial, loads, seeds, profile, held_out) | served.made(limit),
             found,
         )
         if folder is not None:
@@ -308,7 +326,9 @@ def _typed() -> str:
     return shlex.join(["lapsd", *arguments])
 
 
-def _made(trial: Trial, loads: list[float], seeds: int, profile: Path | None) -> dict[str, str]:
+def _made(
+    trial: Trial, loads: list[float], seeds: int, profile: Path | None, held_out: bool
+) -> dict[str, str]:
     """Return the configuration of the validation, for the report."""
     known = trial.engine.provenance
     return {
@@ -323,12 +343,16 @@ def _made(trial: Trial, loads: list[float], seeds: int, profile: Path | None) ->
         "seeds": str(seeds),
         "settings": ", ".join(f"{k} {v}" for k, v in trial.scenario.items()),
         "costs": (
-            f"means of calibration rounds {'within' if trial.interleaves else 'before and after'}"
-            " each run"
-            if profile is None
-            else f"profile {profile}"
+            f"profile {profile}"
+            if profile is not None
+            else "means of the calibration before the first run"
+            if held_out
+            else "means of calibration rounds"
+            f" {'within' if trial.interleaves else 'before and after'} each run"
         ),
-        "acceptance": "measured in each live run",
+        "acceptance": (
+            "recorded in the trace, before the runs" if held_out else "measured in each live run"
+        ),
     }
 
 

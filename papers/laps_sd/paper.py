@@ -87,7 +87,7 @@ def intro(inputs: Inputs, size: Size) -> list[str]:
             " the seeds and reported on the other half. The rules for verdicts are part of the"
             " program, and all settings were fixed before the runs. A verdict has one primary"
             " criterion over all data sets, and never comes from the best of several (this rule"
-            " came after the first runs and made three verdicts stricter)."
+            " came after the first runs, and made some verdicts stricter)."
         ),
     ]
     if size.name == "quick":

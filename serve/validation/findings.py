@@ -20,10 +20,11 @@ from lapsd.serve.record import Record
 from lapsd.serve.validation.costs import Slowness, at_level_of, profile_of
 from lapsd.serve.validation.decisions import Divergence, replay
 from lapsd.serve.validation.live_runs import LiveRuns
+from lapsd.serve.validation.recorded import recorded_before
 from lapsd.serve.validation.simulated import Order, live_order, predict_run
 from lapsd.sim.experiment import paired_difference, ratio_of_means
 from lapsd.sim.experiment.statistics import Interval
-from lapsd.traces import Profile, Provenance
+from lapsd.traces import Profile, Provenance, Trace
 
 # largest acceptable errors of the simulator: percent, percent, percentage points
 BUSY, LATENCY, RATIO = 2.0, 5.0, 3.0
@@ -74,7 +75,9 @@ class Outcome:
         return float(live.corr(predicted))
 
 
-def outcomes(workloads: Sequence[LiveRuns], given: Profile | None = None) -> list[Outcome]:
+def outcomes(
+    workloads: Sequence[LiveRuns], given: Profile | None = None, trace: Trace | None = None
+) -> list[Outcome]:
     """Return the outcome of every complete run of a validation.
 
     Parameters
@@ -82,6 +85,7 @@ def outcomes(workloads: Sequence[LiveRuns], given: Profile | None = None) -> lis
     workloads : the live runs of each workload.
     given : costs to predict from; None: a fit to all calibration rounds, scaled to the level of
         the calibration rounds of each run.
+    trace : the trace whose requests were served: acceptance comes from it; None: from each run.
     """
     parts = [
         part
@@ -93,23 +97,27 @@ def outcomes(workloads: Sequence[LiveRuns], given: Profile | None = None) -> lis
     if not records:
         return []
     shape = _costs_of(records)
-    return [outcome for runs in workloads for outcome in outcomes_of(runs, shape, given)]
+    return [outcome for runs in workloads for outcome in outcomes_of(runs, shape, given, trace)]
 
 
-def outcomes_of(runs: LiveRuns, shape: Profile, given: Profile | None = None) -> list[Outcome]:
+def outcomes_of(
+    runs: LiveRuns, shape: Profile, given: Profile | None = None, trace: Trace | None = None
+) -> list[Outcome]:
     """Return the outcome of every complete run of a workload.
 
     Parameters
     ----------
     shape : costs whose level is fitted again to the calibration rounds of each run.
     given : costs to predict from instead.
+    trace : the trace whose requests were served, to take acceptance from; None: from each run.
     """
     outcomes = []
     for i, (plan, record) in enumerate(zip(runs.plans, runs.records, strict=True)):
         halves = [half for half in runs.calibration_halves(i) if half]
         if not record.complete or not halves:
             continue
-        run, order = predict_run(plan, record, *_costs_for(record, halves, shape, given))
+        known = None if trace is None else recorded_before(plan, trace)
+        run, order = predict_run(plan, record, *_costs_for(record, halves, shape, given), known)
         latency_by_half = [
             predict_run(plan, record, at_level_of(shape, half))[0].latency_ns.mean()
             for half in halves
@@ -311,14 +319,15 @@ def verdicts(
         if len(baseline):
             within = int((baseline["points"].abs() <= RATIO).sum())
             lines.append(
-                f"Ratios to FCFS: {within} of {len(baseline)} are predicted within {RATIO:g}"
-                f" percentage points; the largest error is {worst:.1f} points."
+                f"Ratios to FCFS: {within} of {len(baseline)} are within {RATIO:g} percentage"
+                f" points of the measured ones; the largest error is {worst:.1f} points."
             )
         significant = differences[differences["significant"]]
         lines.append(
             f"Order: {len(significant)} of {len(differences)} measured differences between policies"
-            " are statistically significant; the simulator predicts the sign of"
-            f" {int(significant['same_sign'].sum())} of these correctly."
+            " are statistically significant; the simulator has the sign of"
+            f" {int(significant['same_sign'].sum())} of these. The other differences cannot confirm"
+            " its order."
         )
         lines += draft_verdicts(errors, differences)
     rounds, latency = (
@@ -355,7 +364,7 @@ def draft_verdicts(errors: pd.DataFrame, differences: pd.DataFrame) -> list[str]
         lines.append(
             f"Draft policies of {order} at load {load:g}, the best first: measured"
             f" {', '.join(measured)}; predicted {also}. {len(significant)} of {len(pairs)}"
-            " differences between them are statistically significant; the simulator predicts the"
+            " differences between them are statistically significant; the simulator has the"
             f" sign of {int(significant['same_sign'].sum())} of these, and of"
             f" {int(pairs['same_sign'].sum())} of all {len(pairs)}."
         )
@@ -385,9 +394,9 @@ def _prediction_verdict(errors: pd.DataFrame, kind: str, what: str, most: float)
     size = errors[f"{kind}error"].abs()
     within, unsure = size <= most, (size > most) & (errors[f"{kind}drift"] > size)
     line = (
-        f"Costs: {what} is predicted within {most:g} % in {int(within.sum())} of {len(errors)} rows"
+        f"Costs: simulated {what} is within {most:g} % of the measured one in {int(within.sum())}"
+        f" of {len(errors)} rows; the largest error is {float(size.max()):.1f} %."
     )
-    line += f"; the largest error is {float(size.max()):.1f} %."
     if unsure.any():
         line += (
             f" In {int(unsure.sum())} of the other rows the drift of the machine exceeds the error,"

@@ -66,7 +66,9 @@ class Folder:
             was = json_object(self.path / CONFIG)
         except ValueError as error:
             raise ValueError(f"{self._out}: holds no validation to resume ({error})") from error
-        difference = first_difference(*({**one, "command": None} for one in (was, now)))
+        # a profile is only compared with the live runs, which do not depend on it
+        unused = dict.fromkeys(("command", "profile_sha256"))
+        difference = first_difference(*({**one, **unused} for one in (was, now)))
         if difference is not None:
             raise ValueError(f"{self._out}: holds another validation: {difference}")
 

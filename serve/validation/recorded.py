@@ -46,6 +46,13 @@ def trace_of(plan: Plan, record: Record) -> Trace:
     )
 
 
+def recorded_before(plan: Plan, trace: Trace) -> Trace:
+    """Return the rows of a trace that a plan's requests were recorded in, in the plan's order."""
+    keys = zip(trace.dataset, trace.request_id, strict=True)
+    rows = {key: i for i, key in enumerate(keys)}
+    return trace.take([rows[request.dataset, request.request_id] for request in plan.requests])
+
+
 def _as_tested(result: RequestResult) -> list[float]:
     """Return `accept_prob` of a request, with 0 and 1 where a round of the run tested the position.
 

@@ -20,6 +20,8 @@ from lapsd.serve.validation.tables import differences_text, errors_text, latenci
 from lapsd.sim.figures.predicted import plot_predicted
 from lapsd.sim.figures.saving import image
 
+INPUTS = ("costs", "acceptance")  # of the simulator, in `Report.made`
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -58,8 +60,14 @@ class Report:
 
     @cached_property
     def verdicts(self) -> list[str]:
-        """See `findings.verdicts`."""
-        return verdicts(self.outcomes, self.errors, self.differences)
+        """Where costs and acceptance come from, and `findings.verdicts`."""
+        return [*self._inputs, *verdicts(self.outcomes, self.errors, self.differences)]
+
+    @property
+    def _inputs(self) -> list[str]:
+        """What the simulator was given, in a sentence."""
+        given = [f"{name}: {self.made[name]}" for name in INPUTS if name in self.made]
+        return [f"Given to the simulator: {'; '.join(given)}."] if given else []
 
     @property
     def caption(self) -> str:

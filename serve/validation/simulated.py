@@ -17,7 +17,7 @@ from lapsd.sim.engine.recorded import Recorded, recorded_rows, with_truth
 from lapsd.sim.engine.request import Request
 from lapsd.sim.engine.run_record import RunRecord
 from lapsd.sim.engine.server import SimPyServer
-from lapsd.traces import PricedTrace, Profile, Workload, price
+from lapsd.traces import PricedTrace, Profile, Trace, Workload, price
 
 # time of a step in ns, from its start and its running requests; None: the time that costs predict
 StepTime = Callable[[int, Sequence[Request]], int | None]
@@ -83,15 +83,21 @@ def run_of(server: SimPyServer) -> Run:
 
 
 def predict_run(
-    plan: Plan, record: Record, profile: Profile, slowness: Callable[[int], float] | None = None
+    plan: Plan,
+    record: Record,
+    profile: Profile,
+    slowness: Callable[[int], float] | None = None,
+    trace: Trace | None = None,
 ) -> tuple[Run, Order]:
     """Return the simulated run of a plan, and the order of its rounds.
 
-    Costs come from a profile, acceptance from the live run.
+    Costs come from a profile, acceptance from the live run or from a trace.
 
     Parameters
     ----------
     slowness : the factor on the costs at an instant of the run; None: 1.
+    trace : one row per request of the plan, in its order, recorded before the run; the true values
+        of clairvoyant policies come from it too. None: acceptance of the live run.
 
     Raises
     ------
@@ -105,7 +111,10 @@ def predict_run(
         order.extend(sorted((r.index, r.rounds) for r in rounds))
         return None if slowness is None else max(1, round(server.cost_ns() * slowness(now_ns)))
 
-    server = server_of(plan, record, price(trace_of(plan, record), profile), follow)
+    priced = price(trace_of(plan, record) if trace is None else trace, profile)
+    if trace is not None and plan.bound_policy().clairvoyant:
+        plan = _with_true_values(plan, priced)
+    server = server_of(plan, record, priced, follow)
     return run_of(server), order
 
 
@@ -127,7 +136,10 @@ def with_true_values(plan: Plan, record: Record, profile: Profile) -> Plan:
 
     They are the rounds of a live run of the plan, with the costs of a profile.
     """
-    priced = price(trace_of(plan, record), profile)
+    return _with_true_values(plan, price(trace_of(plan, record), profile))
+
+
+def _with_true_values(plan: Plan, priced: PricedTrace) -> Plan:
     return replace(
         plan,
         context=with_truth(plan.context, [Recorded(priced, i) for i in range(len(plan.requests))]),

@@ -36,6 +36,8 @@ def no_models(monkeypatch):
         ("--html page.txt", "--html page.txt: the file's ending must be .html"),
         ("--plot page.txt", "--plot page.txt: the file's ending must be one of"),
         ("--resume", "--resume: needs --out"),
+        ("--held-out --engine vllm", "--held-out: needs --engine own"),
+        ("--held-out --draft-policy off", "--held-out: excludes --draft-policy"),
         ("--batch 4 --kv-slots 2", "kv_slots=2: must be at least the batch size, 4"),
         ("--length-predictor column:mine", "the trace has no column 'predicted_tokens:mine'"),
         (

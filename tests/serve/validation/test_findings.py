@@ -1,7 +1,7 @@
 """Tables and sentences of a validation, from synthetic outcomes and from runs of tiny models."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ from lapsd.serve.validation.recorded import trace_of
 from lapsd.serve.validation.report import Report
 from lapsd.serve.validation.simulated import capacity_of, live_order, predict_run
 from lapsd.serve.validation.source import Source
-from lapsd.traces import Provenance
+from lapsd.traces import Provenance, Trace
 from tests.calibrate.tiny import VOCABULARY
 from tests.serve.plans import plan
 from tests.serve.tiny_trial import tiny_trial
@@ -86,21 +86,23 @@ def test_verdicts_count_small_errors_and_errors_below_the_drift(outcomes):
     )
     assert "(srpt): decision 3 at 5 ns: no" in lines[0]
     assert lines[1] == (
-        "Costs: busy time is predicted within 2 % in 2 of 2 rows; the largest error is 1.0 %."
+        "Costs: simulated busy time is within 2 % of the measured one in 2 of 2 rows; the largest"
+        " error is 1.0 %."
     )
     assert lines[2].startswith(
-        "Costs: mean latency is predicted within 5 % in 0 of 2 rows; the largest error is 166.7 %."
+        "Costs: simulated mean latency is within 5 % of the measured one in 0 of 2 rows; the"
+        " largest error is 166.7 %."
     )
     assert lines[2].endswith(
         "the drift of the machine exceeds the error, so that the error may be drift."
     )
     assert lines[3] == (
-        "Ratios to FCFS: 0 of 1 are predicted within 3 percentage points; the largest error is 71.2"
-        " points."
+        "Ratios to FCFS: 0 of 1 are within 3 percentage points of the measured ones; the largest"
+        " error is 71.2 points."
     )
     assert lines[4] == (
         "Order: 0 of 1 measured differences between policies are statistically significant; the"
-        " simulator predicts the sign of 0 of these correctly."
+        " simulator has the sign of 0 of these. The other differences cannot confirm its order."
     )
     assert lines[5].startswith(
         "Drift: the time of the same calibration rounds changed by 25.0 % on average"
@@ -122,7 +124,7 @@ def test_the_order_of_draft_policies_is_compared_with_the_simulators():
     assert draft_verdicts(errors, differences) == [
         "Draft policies of fcfs at load 0.8, the best first: measured goodput:most=5, the recorded"
         " length, off; predicted the recorded length, goodput:most=5, off. 3 of 3 differences"
-        " between them are statistically significant; the simulator predicts the sign of 2 of"
+        " between them are statistically significant; the simulator has the sign of 2 of"
         " these, and of 2 of all 3."
     ]
     assert draft_verdicts(errors, differences)[0] in verdicts(found, errors, differences)
@@ -187,6 +189,40 @@ def test_live_runs_are_served_predicted_written_and_read_back(which, request, tm
     (tmp_path / "wrong.json.gz").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="is not a file of live runs"):
         LiveRuns.read(tmp_path / "wrong.json.gz")
+
+
+def test_a_held_out_prediction_takes_acceptance_from_the_trace(trial, live_runs, profile):
+    """The tiny models decode as recorded, so their trace gives the same; another one does not."""
+    whole = trial.source.trace
+    found = all_outcomes([live_runs], profile, whole)
+    assert [o.predicted_ns.tolist() for o in found] == [
+        o.predicted_ns.tolist() for o in all_outcomes([live_runs], profile)
+    ]
+    worse = Trace(
+        **{
+            field.name: getattr(whole, field.name)
+            for field in fields(whole)
+            if field.name not in ("offsets", "drafted", "accepted", "output_tokens")
+        },
+        offsets=np.arange(len(whole) + 1) * 40,
+        drafted=np.full(40 * len(whole), 3),
+        accepted=np.zeros(40 * len(whole), dtype=np.int64),
+        output_tokens=np.full(len(whole), 40),
+    )
+    slow = all_outcomes([live_runs], profile, worse)
+    assert [o.live_ns.tolist() for o in slow] == [o.live_ns.tolist() for o in found]
+    assert all(
+        s.predicted_busy_ns > 2 * f.predicted_busy_ns for s, f in zip(slow, found, strict=True)
+    )
+    assert [o.divergence for o in slow] == ["", ""]  # the replay uses the run's own acceptance
+
+
+def test_a_report_says_first_what_the_simulator_was_given(outcomes):
+    made = {"costs": "profile p.json", "acceptance": "recorded in the trace, before the runs"}
+    assert Report("e", made, outcomes).verdicts[0] == (
+        "Given to the simulator: costs: profile p.json; acceptance: recorded in the trace, before"
+        " the runs."
+    )
 
 
 def test_live_requests_come_from_the_trace_with_the_same_random_numbers(trial, profile):
