@@ -64,7 +64,7 @@ def test_the_page_on_kernel_gittins_quotes_the_counts_by_batch_size():
 
 @pytest.mark.parametrize("name", RESULTS)
 def test_a_page_of_results_says_first_what_was_accessible(name):
-    page, claims = RESULTS[name]
+    page, _ = RESULTS[name]
     caveat = page.split("\n\n")[1]
     assert "no access" in caveat or "We had no access" in " ".join(caveat.split())
     assert page.index("no access") < page.index("## Findings") < page.index("claims.md")
