@@ -1,4 +1,4 @@
-"""Independent policies `alise` and `fastserve`, written from docs/results/alise.md.
+"""Independent policies `alise` and `fastserve`, as docs/reference/model.md defines them.
 
 They serve the second simulator, and use nothing of the first. A request is its number. `of` holds
 functions of a request: `prompt`, `tokens` (emitted), `served`, `arrival`, `begun` and `predicted`

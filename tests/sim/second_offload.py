@@ -1,4 +1,5 @@
-"""Independent managers with asynchronous KV transfers, from docs/reference/model.md.
+"""Independent managers with asynchronous KV transfers, as docs/reference/memory-managers.md
+defines them.
 
 It serves the second simulator, and uses nothing of the first. A request is its number.
 """
