@@ -192,7 +192,7 @@ def read_finished(folder: Path, runner: ChunkRunner) -> pd.DataFrame | None:
     if not (folder / folders.ASKED).exists():
         return None
     folders.refuse_another(folder, runner)
-    return None if folders.missing(folder, runner.chunks) else folders.read(folder)
+    return None if folders.missing(folder, runner.chunks, runner.schema) else folders.read(folder)
 
 
 def provenance(inputs: Inputs, runs: int) -> Table:

@@ -5,7 +5,9 @@ time.
 """
 
 import copy
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -50,6 +52,17 @@ def raised(policy: Own | type[Own], method: str, error: BaseException) -> ValueE
         raise error
     kind = policy if isinstance(policy, type) else type(policy)
     return ValueError(f"{title_of(kind)} {name_of(policy)}: {method} raised {described(error)}")
+
+
+@contextmanager
+def dividing_as_python() -> Iterator[None]:
+    """Let a division of one number of an array by zero raise, as it does in Python and in compiled
+    code; NumPy alone warns, and goes on with 0 or infinity.
+    """
+    with warnings.catch_warnings():
+        for what in ("divide by zero", "invalid value"):
+            warnings.filterwarnings("error", f"{what} encountered in scalar", RuntimeWarning)
+        yield
 
 
 def described(error: BaseException) -> str:

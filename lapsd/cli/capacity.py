@@ -17,6 +17,7 @@ from lapsd.cli.tables.cells import table_of
 from lapsd.cli.tables.sweep import FEW
 from lapsd.cli.terminal import console, watch
 from lapsd.policies import parse_policy, spec_of
+from lapsd.policies.spec import by_spec
 from lapsd.sim.experiment.no_effect import refuse_without_effect
 from lapsd.sim.experiment.numbers import number
 from lapsd.sim.experiment.prepared_scenario import PreparedScenario
@@ -54,7 +55,7 @@ def show_capacity(
         _show_fewest(asked, constraint, crossed(policy or ["fcfs"], draft_policy), seeds, as_json)
         return
     wanted, prepared = Constraint.parse(constraint), PreparedScenario.of(**scenario)
-    policies = [parse_policy(spec) for spec in crossed(policy or ["fcfs"], draft_policy)]
+    policies = list(by_spec(map(parse_policy, crossed(policy or ["fcfs"], draft_policy))).values())
     refuse_without_effect([prepared], policies)
     rates: dict[str, tuple[Interval, list[float]]] = {}
     done = 0
@@ -103,7 +104,7 @@ def _show_fewest(
 ) -> None:
     """Find the fewest servers under each policy."""
     wanted, prepared = Constraint.parse(constraint), PreparedScenario.of(**scenario)
-    policies = [parse_policy(spec) for spec in specs]
+    policies = list(by_spec(map(parse_policy, specs)).values())
     refuse_without_effect([with_servers(prepared, prepared.scenario.servers + 1)], policies)
     found: dict[str, list[float]] = {}
     with watch(quiet=as_json) as shown:

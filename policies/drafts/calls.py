@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lapsd.policies.calls import TRUTH, name_of, raised, shown
+from lapsd.policies.calls import TRUTH, dividing_as_python, name_of, raised, shown
 from lapsd.policies.contract import check_class, check_values
 from lapsd.policies.drafts.base import LONGEST, DraftContext, DraftPolicy, DraftStep, Ints
 from lapsd.policies.seen import Permission, new_state
@@ -34,7 +34,7 @@ def bound_drafts(policy: DraftPolicy, context: DraftContext) -> DraftPolicy:
             if not isinstance(answer := getattr(made, method), TRUTH):
                 raise TypeError(f"it must be True or False, and is {shown(answer)}")
         method, most = "most", made.most
-        if not isinstance(most, int) or not 0 <= most <= LONGEST:
+        if type(most) is not int or not 0 <= most <= LONGEST:
             raise ValueError(f"must be a whole number from 0 to {LONGEST}, and is {shown(most)}")
     except BaseException as error:
         raise raised(policy, method, error) from error
@@ -60,7 +60,8 @@ def lengths_of(policy: DraftPolicy, step: DraftStep, now_ns: int) -> Ints:
     """
     where = f"draft policy {name_of(policy)}: choose at {now_ns} ns"
     try:
-        lengths = policy.choose(step)
+        with dividing_as_python():
+            lengths = policy.choose(step)
     except BaseException as error:
         raise raised(policy, f"choose at {now_ns} ns", error) from error
     plain = type(lengths) is np.ndarray  # a masked array gives elements that are no numbers

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from lapsd.policies.calls import TRUTH, name_of, raised, shown
+from lapsd.policies.calls import TRUTH, dividing_as_python, name_of, raised, shown
 from lapsd.policies.contract import check_class, check_values
 from lapsd.policies.routers.base import MOST_DRAWS, Routed, Router, RouterContext, Servers
 from lapsd.policies.seen import Permission, new_state
 
-MOST_AGE_MS = 1e9
+LEAST_AGE_MS, MOST_AGE_MS = 0.1, 1e9  # each report of a server is an event
 
 
 def bound_router(router: Router, context: RouterContext) -> Router:
@@ -37,13 +37,15 @@ def bound_router(router: Router, context: RouterContext) -> Router:
         if not isinstance(made.clairvoyant, TRUTH):
             raise TypeError(f"it must be True or False, and is {shown(made.clairvoyant)}")
         method, draws = "draws", made.draws
-        if not isinstance(draws, int) or not 0 <= draws <= MOST_DRAWS:
+        if type(draws) is not int or not 0 <= draws <= MOST_DRAWS:
             raise ValueError(
                 f"must be a whole number from 0 to {MOST_DRAWS}, and is {shown(draws)}"
             )
         method, signal_age_ms = "signal_age_ms", made.signal_age_ms
         if not isinstance(signal_age_ms, int | float) or not 0 <= signal_age_ms <= MOST_AGE_MS:
             raise ValueError(f"must be from 0 to {MOST_AGE_MS:g}, and is {shown(signal_age_ms)}")
+        if 0 < signal_age_ms < LEAST_AGE_MS:
+            raise ValueError(f"must be 0, or at least {LEAST_AGE_MS}, and is {signal_age_ms}")
     except BaseException as error:
         raise raised(router, method, error) from error
     for value in vars(made).values():
@@ -69,7 +71,8 @@ def server_of(router: Router, request: Routed, servers: Servers, now_ns: int) ->
     """
     where = f"route of request {request.index} at {now_ns} ns"
     try:
-        chosen = router.route(request, servers, now_ns)
+        with dividing_as_python():
+            chosen = router.route(request, servers, now_ns)
     except BaseException as error:
         raise raised(router, where, error) from error
     title = f"router {name_of(router)}: {where} returned {shown(chosen)}"

@@ -58,7 +58,8 @@ class VllmEngine:
         self.version = version_of(python)
         if self.version not in TRIED:
             raise ValueError(
-                f"{python}: has vLLM {self.version}, which is untested (tested: {', '.join(TRIED)})"
+                f"{python}: has vLLM {self.version or '(no version)'}, which is untested (tested:"
+                f" {', '.join(TRIED)})"
             )
         self.weights = "reference" if target == draft == "reference" else "pretrained"
         self.provenance = Provenance(

@@ -19,6 +19,7 @@ from lapsd.traces import Workload
 
 ROUTER_STREAM = 9  # of a workload's random numbers for routers
 MOST_SERVERS = 4_096
+MOST_REPORTS = 10**8  # of each server in a run; a million takes the compiled loop about a second
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,24 @@ class Routing:
         """Return the time between two reports, for a bound router; 0: it sees the present."""
         signal_age_ms = router.signal_age_ms if self.signal_age_ms is None else self.signal_age_ms
         return math.ceil(signal_age_ms * 1e6)
+
+
+def refuse_many_reports(workload: Workload, report_ns: int) -> None:
+    """Raise `ValueError` if each server would make more than `MOST_REPORTS` reports, by the last
+    arrival, or, in a closed loop, by the think times of a client.
+
+    Parameters
+    ----------
+    report_ns : time between two reports; 0: there are none.
+    """
+    least_ns = int(workload.arrival_ns[-1])
+    if workload.clients is not None:
+        least_ns = (-(-len(workload) // workload.clients) - 1) * workload.think_ns
+    if report_ns and least_ns > MOST_REPORTS * report_ns:
+        raise ValueError(
+            f"signal_age_ms={report_ns / 1e6:g}: a run of at least {least_ns / 1e9:g} s has"
+            f" {least_ns // report_ns:,} reports of each server: must be at most {MOST_REPORTS:,}"
+        )
 
 
 def random_numbers(workload: Workload, draws: int) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from lapsd.policies import PolicyContext
 from lapsd.policies.routers import Router
 from lapsd.policies.routers.calls import bound_router
 from lapsd.sim.engine.capacity import Capacity
-from lapsd.sim.engine.routing import Routing
+from lapsd.sim.engine.routing import Routing, refuse_many_reports
 from lapsd.traces import Workload
 
 
@@ -32,4 +32,6 @@ def router_of(setups: Sequence[ServerSetup], routing: Routing) -> Router | None:
     if routing.central:
         return None
     context = replace(setups[0].context.routing, servers=len(setups))
-    return bound_router(routing.router, context)
+    made = bound_router(routing.router, context)
+    refuse_many_reports(setups[0].workload, routing.report_ns(made))
+    return made

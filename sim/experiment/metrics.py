@@ -296,7 +296,8 @@ def _over_seeds(
 def over_seeds(records: pd.DataFrame, name: str) -> Interval:
     """Return a metric of a sweep's records with its interval over seeds.
 
-    Within a seed, the metric is averaged over everything else that varies. Records hold no
+    Within a seed, the metric is averaged over everything else that varies; it is NaN if it is
+    undefined in one of these runs. Records hold no
     requests: a percentile is the mean of the runs' percentiles, a count is that of one run. A
     maximum is the largest value, without an interval.
 
@@ -309,7 +310,8 @@ def over_seeds(records: pd.DataFrame, name: str) -> Interval:
     check_ratio(records, metric)
     if metric.over_seeds == MAXIMUM:
         return Interval(float(records[name].max()), math.nan, math.nan)
-    by_seed = records.groupby("seed")[columns].mean()
+    seeds = records.groupby("seed")[columns]
+    by_seed = seeds.mean().where(seeds.count().eq(seeds.size(), axis=0))
     values = [by_seed[column].to_numpy(dtype=float) for column in columns]
     return mean_interval(values[0]) if len(values) == 1 else ratio_of_means(*values)
 

@@ -221,12 +221,13 @@ class PreparedScenario:
             profile = load_profile(wanted.profile if isinstance(profile, str | Path) else profile)
         if isinstance(recorded, str | Path):
             recorded = load_arrivals(recorded)
-        kinds = []
+        kinds: dict[str, PreparedScenario] = {}
         if wanted.server_profiles is not None:
-            for name in wanted.profiles:
+            for name in dict.fromkeys(wanted.profiles):
                 one, costs = wanted.one_server(name), load_profile(name)
-                kinds.append(cls(one, trace, Split.of(trace, costs, one), recorded))
-        return cls(wanted, trace, Split.of(trace, profile, wanted), recorded, tuple(kinds))
+                kinds[name] = cls(one, trace, Split.of(trace, costs, one), recorded)
+        servers = tuple(kinds[name] for name in wanted.profiles if kinds)
+        return cls(wanted, trace, Split.of(trace, profile, wanted), recorded, servers)
 
     @property
     def profile(self) -> Profile:
@@ -273,15 +274,16 @@ class PreparedScenario:
         clairvoyant : bool
             Whether the policy is.
         """
-        kinds = [
-            ServerSetup(
+        kinds = self.kinds or (self,)
+        made = {
+            kind: ServerSetup(
                 replace(workload, priced=kind.split.test) if self.kinds else workload,
                 kind.ceiling if clairvoyant else kind.context,
                 kind.scenario.capacity,
             )
-            for kind in self.kinds or (self,)
-        ]
-        return [kinds[k % len(kinds)] for k in range(self.scenario.servers)]
+            for kind in dict.fromkeys(kinds)
+        }
+        return [made[kinds[k % len(kinds)]] for k in range(self.scenario.servers)]
 
     def caption(self, seeds: int) -> str:
         """Return a description of the runs."""
@@ -382,7 +384,9 @@ class Inputs:
         recorded = self.arrivals[scenario.arrivals] if scenario.arrivals else None
         kinds: tuple[PreparedScenario, ...] = ()
         if scenario.server_profiles is not None:
-            kinds = tuple(self.prepared(scenario.one_server(name)) for name in scenario.profiles)
+            names = dict.fromkeys(scenario.profiles)
+            made = {name: self.prepared(scenario.one_server(name)) for name in names}
+            kinds = tuple(made[name] for name in scenario.profiles)
         return PreparedScenario(scenario, trace, self._splits[key], recorded, kinds)
 
     def __getstate__(self) -> dict[str, Any]:

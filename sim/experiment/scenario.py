@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, get_type_hints
 
 from lapsd.policies.kv_slots import KVSlots
-from lapsd.policies.routers.calls import MOST_AGE_MS
+from lapsd.policies.routers.calls import LEAST_AGE_MS, MOST_AGE_MS
 from lapsd.policies.routers.spec import ROUTERS, parse_router
 from lapsd.sim.engine import Capacity
 from lapsd.sim.engine.capacity import MOST_BATCH
@@ -26,7 +26,6 @@ from lapsd.sim.experiment.scenario_field import ScenarioField, Value
 from lapsd.traces import PREDICTORS, Arrivals, ArrivalTrace, LengthPredictor, Profile, is_mix
 from lapsd.traces.files import BUNDLED_PROFILES
 
-LEAST_AGE_MS = 0.1  # each report of a server is an event
 LOAD = 0.8  # default where a scenario says nothing of arrivals
 
 

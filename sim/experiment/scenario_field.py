@@ -10,6 +10,8 @@ from numbers import Integral, Real
 from types import NoneType
 from typing import Any, get_args
 
+import numpy as np
+
 from lapsd.policies.text_values import value_from_text
 
 MOST_SHOWN = 80  # characters of a value in a message
@@ -127,7 +129,8 @@ class ScenarioField:
             return value
         number = isinstance(value, Integral if self.kind is int else Real)
         number = number and not isinstance(value, bool)
-        if not (number if self.kind in (int, float) else isinstance(value, self.kind)):
+        plain = isinstance(value, bool | np.bool_ if self.kind is bool else self.kind)
+        if not (number if self.kind in (int, float) else plain):
             raise ValueError(f"{self.name}={in_one_line(value)}: needs {self._needed}")
         if self.one_of and value not in self.one_of:
             raise ValueError(f"{self.name}={value!r}: must be {' or '.join(self.one_of)}")

@@ -14,7 +14,7 @@ The set contains the truly best configuration in at least 95 % of sweeps, as far
 symmetric: the probability of calling it worse than the selected one is at most 5 %.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,8 +134,16 @@ def best(
     >>> verdict.configurations, verdict.seeds
     (2, 8)
     """
-    if isinstance(by, str):
-        raise ValueError(f"by={by!r}: needs a list of settings, as in [{by!r}]")
+    if not isinstance(records, pd.DataFrame):
+        raise ValueError(
+            f"records: need a table, as lapsd.read_sweep returns it, not a {type(records).__name__}"
+        )
+    if lacking := [name for name in ("policy", "seed") if name not in records.columns]:
+        raise ValueError(f"records: have no column {lacking[0]!r}")
+    if not isinstance(metric, str):
+        raise ValueError(f"metric={metric!r}: needs a text")
+    if isinstance(by, str) or not isinstance(by, Iterable):
+        raise ValueError(f"by={by!r}: needs a list of settings, as in ['load']")
     for name in [*by, *columns_of(metric)]:
         if name not in records.columns:
             raise ValueError(
@@ -162,7 +170,23 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
+def _refuse_undefined(records: pd.DataFrame, column: str, metric: str) -> None:
+    """Raise `ValueError` if a metric is undefined in a run: a mean of the other runs of a
+    configuration is not comparable with one of all runs.
+    """
+    undefined = records[records[column].isna()]
+    if undefined.empty:
+        return
+    first = undefined.iloc[0]
+    varied = [name for name in SCENARIO_FIELDS if records[name].nunique(dropna=False) > 1]
+    where = ", ".join(f"{name} {_plain(first[name])}" for name in varied)
+    of_setting = f" with {where}" if where else ""
+    raise ValueError(f"metric {metric!r}: is not defined for {first['policy']}{of_setting}")
+
+
 def _verdict(records: pd.DataFrame, group: dict[str, Any], metric: str) -> Verdict:
+    for column in columns_of(metric):
+        _refuse_undefined(records, column, metric)
     tables = [
         records.pivot_table(index="policy", columns="seed", values=column, aggfunc="mean")
         for column in columns_of(metric)

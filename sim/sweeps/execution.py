@@ -85,6 +85,8 @@ def sweep(
     >>> len(records)  # (1 + 2) policies, 2 loads, 2 seeds
     12
     """
+    if not isinstance(parameters, Mapping | None):
+        raise ValueError(f"parameters={parameters!r}: needs values by name, as in {{'K': [2, 4]}}")
     document: dict[str, Any] = {
         "policies": policies if isinstance(policies, str) else list(policies),
         "seeds": seeds,
@@ -190,7 +192,7 @@ def _run_missing(
 ) -> None:
     sweep = folders.read_asked(folder).get(folders.DIGEST, "")
     chunks, first_seed = runner.chunks, runner.sweep.first_seed
-    missing = folders.missing(folder, chunks)
+    missing = folders.missing(folder, chunks, runner.schema)
     total = sum(chunk.runs for chunk in chunks)
     done = total - sum(chunks[index].runs for index in missing)
     if progress:

@@ -21,7 +21,15 @@ import tomli_w
 from lapsd.sim.experiment.scenario import Scenario
 from lapsd.sim.sweeps.chunks import ChunkRunner
 from lapsd.sim.sweeps.grid import Chunk, Sweep
-from lapsd.sim.sweeps.parts import PATTERN, DamagedPart, names_a_sweep, part_of, parts_in, read_part
+from lapsd.sim.sweeps.parts import (
+    PATTERN,
+    DamagedPart,
+    names_a_sweep,
+    part_of,
+    parts_in,
+    read_part,
+    refuse_other_columns,
+)
 from lapsd.sim.sweeps.stopping import Look
 from lapsd.traces.files import (
     Kind,
@@ -134,10 +142,11 @@ def refuse_another(folder: Path, runner: ChunkRunner) -> None:
         )
 
 
-def missing(folder: Path, chunks: Sequence[Chunk]) -> list[int]:
+def missing(folder: Path, chunks: Sequence[Chunk], schema: pa.Schema) -> list[int]:
     """Return the indices of the chunks that are not done, and remove unfinished files.
 
-    A part that is damaged or foreign is not done; a `DamagedPart` warning names it.
+    A part that is damaged or foreign, or whose columns are not those of `schema`, is not done; a
+    `DamagedPart` warning names it.
 
     Raises
     ------
@@ -154,7 +163,7 @@ def missing(folder: Path, chunks: Sequence[Chunk]) -> list[int]:
             continue
         parts.remove(path)
         try:
-            read_part(path, sweep, chunk.runs)
+            refuse_other_columns(path, read_part(path, sweep, chunk.runs).schema, schema)
         except ValueError as error:
             warnings.warn(f"{error}: its runs are done again", DamagedPart, stacklevel=2)
             left.append(index)
@@ -234,6 +243,8 @@ def read(folder: str | Path) -> pd.DataFrame:
             raise ValueError(f"{strange[0]}: belongs to no chunk of this sweep: remove it")
     try:
         tables = [read_part(path, document.get(DIGEST)) for path in paths]
+        for path, table in zip(paths, tables, strict=True):
+            refuse_other_columns(path, table.schema, tables[0].schema)
     except ValueError as error:
         raise ValueError(f"{error}: resume the sweep to run its runs again") from error
     records: pd.DataFrame = pa.concat_tables(tables).to_pandas()

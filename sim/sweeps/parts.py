@@ -83,6 +83,24 @@ def read_part(path: Path, sweep: str | None, runs: int | None = None) -> pa.Tabl
     return table
 
 
+def refuse_other_columns(path: Path, schema: pa.Schema, expected: pa.Schema) -> None:
+    """Raise `ValueError`, naming the part, if it has not the expected columns: another version of
+    lapsd wrote it.
+    """
+    if schema.equals(expected):
+        return
+    names = [*expected.names, *schema.names]
+    for name in names:
+        if name not in schema.names:
+            raise ValueError(f"{path}: lacks the column {name!r} of the other parts")
+        if name not in expected.names:
+            raise ValueError(f"{path}: has a column {name!r}, unlike the other parts")
+        if schema.names.count(name) == 1 and schema.field(name) != expected.field(name):
+            kinds = f"{schema.field(name).type}, not {expected.field(name).type}"
+            raise ValueError(f"{path}, column {name!r}: is of type {kinds}")
+    raise ValueError(f"{path}: has its columns in another order than the other parts")
+
+
 def _check(content: bytes, sweep: str, name: str) -> None:
     """Check the digest of a part, and that it belongs to this chunk of this sweep."""
     start, end = _seal(content)

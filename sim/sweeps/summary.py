@@ -48,7 +48,8 @@ def only(records: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
         name, equals, value = condition.partition("=")
         if not equals or name not in parameters_of_records(records):
             raise ValueError(
-                f"where {condition!r}: needs NAME=VALUE, NAME one of {', '.join(varying(records))}"
+                f"where {condition!r}: needs NAME=VALUE, NAME one of"
+                f" {', '.join(varying(records) or parameters_of_records(records))}"
             )
         values = records[name].map(_text)
         if value not in set(values):
@@ -79,22 +80,21 @@ def plot_sweep(records: pd.DataFrame, x: str, y: str, hue: str | None = None) ->
     >>> figure.savefig("loads.png")
     """
     _check(records, [x] + ([hue] if hue else []), y)
-    groups = [(None, records)] if hue is None else list(records.groupby(hue, sort=True))
+    groups = [(None, records)] if hue is None else _groups(records, hue)
     if len(groups) > MOST_LINES:
         raise ValueError(
             f"hue {hue}: {len(groups)} values are more than the {MOST_LINES} lines of a plot"
         )
     texts = not pd.api.types.is_numeric_dtype(records[x])
-    points = []
-    for value, group in groups:  # a policy without the parameter `x` has no points
+    points, level = [], []
+    for value, group in groups:
         label = "" if hue is None else _text(value) if hue in POLICY else f"{hue} {_text(value)}"
         for at, rows in group.groupby(x, sort=True):
             points.append((str(value), label, str(at) if texts else at, *over_seeds(rows, y)))
-    lacking = records[records[x].isna()] if hue is None or hue in POLICY else records.iloc[:0]
-    level = [
-        (str(name), over_seeds(rows, y).value)
-        for name, rows in lacking.groupby("policy", sort=False)
-    ]
+        for name, rows in _lacking(group, x):
+            of_line = f", {label}" if label and label != name else ""
+            level.append((f"{name}{of_line}", over_seeds(rows, y).value))
+    _check_defined([row[3] for row in points] + [row[1] for row in level], y)
     return plot_lines(
         pd.DataFrame(points, columns=["line", "label", "x", "value", "low", "high"]),
         pd.DataFrame(level, columns=["policy", "value"]),
@@ -131,8 +131,11 @@ def plot_heat_map(records: pd.DataFrame, x: str, y: str, value: str) -> "Figure"
     >>> figure.savefig("map.png")
     """
     _check(records, [x, y], value)
-    cells = {key: over_seeds(rows, value).value for key, rows in records.groupby([y, x], sort=True)}
-    table = pd.Series(cells).unstack()
+    groups = list(records.groupby([y, x], sort=True, dropna=False))
+    values = [over_seeds(rows, value).value for _, rows in groups]
+    _check_defined(values, value)
+    cells = pd.DataFrame([key for key, _ in groups], columns=[y, x]).assign(value=values)
+    table = cells.set_index([y, x])["value"].unstack()
     return plot_heat(
         table,
         x=_axis(x),
@@ -141,6 +144,28 @@ def plot_heat_map(records: pd.DataFrame, x: str, y: str, value: str) -> "Figure"
         title=_title(records, [x, y]),
         text=_text,
     )
+
+
+def _groups(records: pd.DataFrame, name: str) -> list[tuple[Any, pd.DataFrame]]:
+    """Return the records by the value of a column; records without a value are the last group."""
+    return list(records.groupby(name, sort=True, dropna=False))
+
+
+def _lacking(records: pd.DataFrame, x: str) -> list[tuple[str, pd.DataFrame]]:
+    """Return the records that have no value of `x`, by the name of their line.
+
+    A policy without the parameter `x` gives its name; a setting without a value is "NAME -".
+    """
+    lacking = records[records[x].isna()]
+    if x in SCENARIO_FIELDS:
+        return [(f"{x} -", lacking)] if len(lacking) else []
+    return [(str(policy), rows) for policy, rows in lacking.groupby("policy", sort=False)]
+
+
+def _check_defined(values: Sequence[float], metric: str) -> None:
+    """Check that a metric is defined somewhere in a plot."""
+    if all(map(math.isnan, values)):
+        raise ValueError(f"metric {metric!r}: is not defined in these runs")
 
 
 def _check(records: pd.DataFrame, parameters: Sequence[str], metric: str) -> None:

@@ -13,6 +13,7 @@ from lapsd.traces.trace import Trace
 
 MOST_TOKENS = 10**9  # of a system prompt, and of a block
 MOST = 10**6
+MOST_HASHES = 5 * 10**7  # of all requests: 400 MB
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def in_sessions(trace: Trace, how: Sessions) -> Trace:
     Raises
     ------
     ValueError
-        If there are fewer requests than turns.
+        If there are fewer requests than turns, or the prompts have more than `MOST_HASHES` blocks.
     """
     many = len(trace) // how.turns
     if not many:
@@ -79,17 +80,22 @@ def in_sessions(trace: Trace, how: Sessions) -> Trace:
     common = how.system_tokens // how.block  # blocks that lie within the system prompt
     own = np.maximum(0, prompts[:, -1] // how.block - common)
     first_own = common * how.system_prompts + np.cumsum(own) - own
-    hashes = []
-    for session, tokens in enumerate(prompts.tolist()):
-        start = common * (session % how.system_prompts)
-        shared = range(start, start + common)
-        ends = [first_own[session] + t // how.block - common for t in tokens]
-        hashes += [[*shared, *range(first_own[session], end)] for end in ends]
+    blocks = prompts // how.block
+    if (count := int(blocks.sum())) > MOST_HASHES:
+        raise ValueError(
+            f"turns={how.turns}, block={how.block}: {count:,} hashes of blocks: must be at most"
+            f" {MOST_HASHES:,}"
+        )
+    offsets = np.append(0, np.cumsum(blocks.ravel()))
+    place = np.arange(count) - np.repeat(offsets[:-1], blocks.ravel())  # in the request's prompt
+    session = np.repeat(np.arange(many), blocks.sum(axis=1))
+    shared = common * (session % how.system_prompts) + place
+    hashes = np.where(place < common, shared, first_own[session] + place - common)
     made = replace(
         used,
         request_id=[f"session-{s}-turn-{t}" for s in range(many) for t in range(how.turns)],
         prompt_tokens=prompts.ravel(),
-        prefixes=Prefixes.of(hashes, how.block),
+        prefixes=Prefixes(how.block, offsets, hashes),
     )
     ordered = made.take(_order(many, how))
     assert ordered.prefixes is not None
