@@ -1,5 +1,6 @@
 """Options and settings that all verbs share."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -112,6 +113,8 @@ def _check_free(
 ) -> None:
     if not path.parent.is_dir():
         raise ValueError(f"{what}: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise ValueError(f"{what}: the folder {path.parent} cannot be written to")
     if not path.exists():
         return
     read = [Path(name) for name in inputs if name is not None]

@@ -1,6 +1,8 @@
 """A fifth round of attempts: several servers, own routers, plots of sweeps, sessions."""
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from lapsd.sim.figures.saving import image
 from lapsd.sim.sweeps import best, grid, parts
 from lapsd.sim.sweeps.summary import plot_heat_map, plot_sweep
 from lapsd.traces.errors import DONE
+from lapsd.traces.files import write_whole
 from tests.hostile import folders, test_second_round_drafts as drafts
 from tests.hostile.harness import Case, each
 
@@ -204,8 +207,8 @@ def test_a_heat_map_has_a_column_for_runs_without_the_parameter(records):
     figure = plot_heat_map(table, "K", "load", "mean_latency_s")
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["-", "2", "3"]
     means = table.groupby(["load", "policy"])["mean_latency_s"].mean().unstack()
-    shown = figure.axes[0].images[0].get_array()
-    assert shown == pytest.approx(means.sort_index(ascending=False).to_numpy())
+    shown = np.asarray(figure.axes[0].images[0].get_array())
+    np.testing.assert_allclose(shown, means.sort_index(ascending=False))
     assert image(figure, format="png")
 
 
@@ -290,6 +293,35 @@ SESSIONS = [
 @each(SESSIONS)
 def test_sessions_of_too_many_blocks_are_refused(case, run):
     run(case)
+
+
+# a file system that cannot be written to
+def read_only(folder: Path) -> None:
+    """Let the folder look as one on a file system that is mounted for reading."""
+    (folder / "s").mkdir()
+
+
+READ_ONLY = [
+    Case("generate -o s/t.parquet", "s/t.parquet: the folder s cannot be written to"),
+    Case(f"{FEW} --plot s/a.png", "--plot s/a.png: the folder s cannot be written to"),
+    Case("advise --profile llama-7b-h200 --out s/a.json", "the folder s cannot be written to"),
+]
+
+
+@each([case._replace(given=read_only) for case in READ_ONLY])
+def test_a_folder_that_cannot_be_written_to_is_named_before_any_work(case, run, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK or Path(path).name != "s")
+    run(case)
+
+
+def test_the_message_of_a_failed_write_names_the_file_of_the_user(tmp_path, monkeypatch):
+    def refuse(path: Path, *rest: object, **more: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(OSError, match="Read-only file system") as caught:
+        write_whole(tmp_path / "a.png", refuse)
+    assert caught.value.filename == str(tmp_path / "a.png")
 
 
 def test_json_of_an_unreachable_constraint_has_null(run):

@@ -4,6 +4,7 @@ import os
 import re
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 BUNDLED = Path(__file__).parents[1] / "data"  # files that come with the package
@@ -48,7 +49,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     except OSError as error:
         raise OSError(error.errno or 0, error.strerror or str(error), str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a file system that cannot be written to any more
+            temporary.unlink(missing_ok=True)
 
 
 def _temporary(path: Path) -> Path:
