@@ -1,4 +1,4 @@
-"""What a policy, a draft policy or a router does, from the docstring of its class.
+"""Descriptions of policies, draft policies and routers, from the docstrings of their classes.
 
 `lapsd policies` and docs/policies.md show it, so that each is described in one place.
 """

@@ -10,8 +10,6 @@ from lapsd.policies.base import Job, Policy, Rank
 class RoundRobin(Policy):
     """Requests run in turn for `quantum` rounds each; a turn is not interrupted.
 
-    A control that uses no information about requests.
-
     Parameters
     ----------
     quantum : int
@@ -19,7 +17,7 @@ class RoundRobin(Policy):
 
     Notes
     -----
-    Each turn may cost a KV transfer.
+    A control without information about requests; each turn may cost a KV transfer.
 
     References
     ----------
