@@ -51,6 +51,8 @@ def test_the_page_on_alise_quotes_the_ratio_and_the_verdict_of_the_primary_const
     assert f"| {ratio} times vLLM's rate at the primary constraint | {verdict} |" in page
     assert "primary constraint" in claims
     assert f"ALISE's rate is {ratio} times that of vLLM" in claims  # in the reason for the verdict
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert f"ALISE serves {ratio} times vLLM's request rate" in " ".join(readme.split())
 
 
 def test_the_page_on_kernel_gittins_quotes_the_counts_by_batch_size():
