@@ -63,6 +63,8 @@ numpydoc_attributes_as_param_list = True
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 
+smartquotes = False  # quotes and dashes are those of the text, in options too
+
 html_theme = "furo"
 html_title = f"lapsd {release}"
 html_static_path = ["_static"]

@@ -14,10 +14,12 @@ import matplotlib
 import pytest
 
 from lapsd.cli import VERBS
+from lapsd.sim.experiment.metrics import METRICS, Metric, Percentile, Ratio
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 
+import page_order  # noqa: E402
 import public_api  # noqa: E402
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
@@ -39,6 +41,44 @@ def test_links_to_other_sites_are_written_correctly(path):
         assert re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", parts.netloc), link
         assert not re.search(r"[\"<>{}|\\^`]|\.$|,$", parts.path + parts.query), link
     assert not re.search(r"\]\(\s|\]\([^)]*\n", text), "a link with a space or a line break"
+
+
+def test_the_page_on_python_lists_the_public_names_of_every_package():
+    page = (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(lapsd\.[\w.]+)` \| (.*) \|$", page, re.MULTILINE))
+    for package, names in public_api.packages().items():
+        if package != "lapsd":
+            assert re.findall(r"`(\w+)`", rows.pop(package)) == names
+    assert set(rows) == public_api.NEEDS_VLLM
+
+
+def test_the_page_on_metrics_describes_every_metric():
+    page = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\w*) ?\| (.+) \| ([\w ]+) \|$", page, re.MULTILINE)
+    described = [(name, unit, over_seeds) for name, unit, _, over_seeds in rows]
+    assert described == [(m.name, m.unit, over_seeds_in_words(m)) for m in METRICS]
+    for (_, _, formula, _), metric in zip(rows, METRICS, strict=True):
+        if isinstance(rule := metric.over_seeds, Ratio):
+            assert formula == f"`{rule.numerator}` / `{rule.denominator}`"
+        if isinstance(rule, Percentile):
+            assert formula.startswith(f"{rule.percent:g}th percentile")
+
+
+def over_seeds_in_words(metric: Metric) -> str:
+    if isinstance(metric.over_seeds, Ratio):
+        return "ratio of means"
+    if isinstance(metric.over_seeds, Percentile):
+        return "percentile of all requests"
+    return metric.over_seeds
+
+
+def test_every_page_has_its_place_in_the_site_once():
+    lists = [*page_order.CAPTIONS.values(), *page_order.APPENDICES.values()]
+    placed = [page for pages in lists for page in pages if "*" not in page]
+    assert len(placed) == len(set(placed))
+    assert [page for page in placed if not (ROOT / f"{page}.md").exists()] == []
+    pages = {str(path.relative_to(ROOT).with_suffix("")) for path in PAGES}
+    assert pages - set(placed) == {"README", "docs/index"}
 
 
 def test_public_names_are_read_from_every_package():

@@ -54,7 +54,8 @@ def _entry(p: PublicName) -> list[str]:
     if p.kind == "function":
         return [f".. autofunction:: {p.path}"]
     if p.kind == "class":
-        return [f".. autoclass:: {p.path}", "   :members:", "   :show-inheritance:"]
+        bases = ["   :show-inheritance:"] if p.value.__bases__ != (object,) else []
+        return [f".. autoclass:: {p.path}", "   :members:", *bases]
     # Python does not keep the docstrings of data
     return [f".. py:data:: {p.path}", "", *(f"   {line}" for line in p.document.splitlines())]
 

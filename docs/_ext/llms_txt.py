@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from navigation import APPENDICES, CAPTIONS
+from page_order import APPENDICES, CAPTIONS
 from sphinx.application import Sphinx
 
 SUMMARY = (

@@ -8,64 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from page_order import APPENDICES, CAPTIONS
 from public_api import public_names
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 
 from lapsd.cli import VERBS
 
-GUIDES = (
-    "calibrate",
-    "gpu-costs",
-    "traces",
-    "sweeps",
-    "clusters",
-    "own-policy",
-    "own-router",
-    "own-memory-manager",
-    "vllm",
-)
-RESULTS = ("laps-sd", "laps-sd-h200", "alise", "kernel-gittins", "draft-length", "routing")
-REFERENCE = (
-    "python",
-    "commands",
-    "formats",
-    "metrics",
-    "model",
-    "memory-managers",
-    "servers",
-    "servers-theory",
-)
-CAPTIONS = {
-    "First steps": ("docs/install", "docs/quickstart", "docs/concepts", "docs/tutorial"),
-    "Guides": tuple(f"docs/guides/{name}" for name in GUIDES),
-    "Policies and results": (
-        "docs/policies",
-        "docs/validation",
-        *(f"docs/results/{name}" for name in RESULTS if name != "laps-sd-h200"),
-    ),
-    "Reference": tuple(f"docs/reference/{name}" for name in REFERENCE),
-    "Project": (
-        "docs/limitations",
-        "docs/faq",
-        "docs/citing",
-        "docs/contributing",
-        "CONTRIBUTING",
-        "CHANGELOG",
-    ),
-}
-APPENDICES = {
-    "docs/results/laps-sd": ("docs/results/laps-sd/claims", "docs/results/laps-sd-h200/claims"),
-    **{
-        f"docs/results/{name}": (f"docs/results/{name}/claims",)
-        for name in RESULTS
-        if not name.startswith("laps-sd")
-    },
-    "docs/validation": ("docs/validation-tables",),
-    "docs/reference/commands": ("docs/reference/commands/*",),
-    "docs/reference/python": ("docs/reference/api/*",),
-    "docs/guides/calibrate": ("calibrate/reference/data/MODEL_CARD",),
-}
 TITLES = {"claims": "Claims", "CONTRIBUTING": "Contributing", "CHANGELOG": "Changelog"}
 PYTHON = "docs/reference/python"  # the page on which every name in code is a public name
 
