@@ -23,13 +23,13 @@ endef
 # three stages; on a slow machine --budget leaves out measurements, and the last lines say which
 DEMO_PAIR := --trace demo/calibration/trace.parquet --profile demo/calibration/profile.json
 demo: .venv/.installed-demo
-	@echo '1 of 3: calibrate runs a small pair of models here: costs of rounds, accepted draft tokens (about 90 s)'
-	$(BIN)/lapsd calibrate --batches 1,4 --budget 90 --out demo/calibration --overwrite
-	@echo '2 of 3: compare simulates how seven policies would serve that pair (about 15 s; the first time 45 s)'
+	@echo '1 of 3: calibrate runs a small pair of models here: costs of rounds, accepted draft tokens (about 80 s, at most 110 s)'
+	$(BIN)/lapsd calibrate --batches 1,4 --budget 110 --out demo/calibration --overwrite
+	@echo '2 of 3: compare simulates how seven policies would serve that pair (about 10 s; the first time 40 s)'
 	$(BIN)/lapsd compare $(DEMO_PAIR) --length-predictor noisy:0.5 --seeds 50 \
 		--out demo/comparison --plot demo/latency.png --overwrite
-	@echo '3 of 3: validate serves requests for real and compares the simulator with that (about 90 s)'
-	$(BIN)/lapsd validate --requests 10 --seeds 2 --policy las --policy laps-sd --budget 90 --unless-noisy \
+	@echo '3 of 3: validate serves requests for real and compares the simulator with that (about 40 s, at most 70 s)'
+	$(BIN)/lapsd validate --requests 10 --seeds 2 --policy las --policy laps-sd --budget 70 --unless-noisy \
 		--plot demo/predicted.png --overwrite
 	@echo 'Done. demo/latency.png: mean latency of each policy (lower is better); demo/predicted.png, unless the machine was too noisy: predicted against measured latency.'
 	@echo 'Try next, with an H200 and no GPU at hand:'

@@ -10,7 +10,6 @@ import shlex
 import shutil
 import sys
 import tomllib
-from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -20,6 +19,7 @@ import pytest
 
 import lapsd
 from lapsd import cli
+from lapsd.calibrate import record
 from lapsd.papers.beyond.paper import BEYOND
 from lapsd.papers.draft_length import published
 from lapsd.papers.draft_length.paper import DRAFT_LENGTH
@@ -64,7 +64,7 @@ NOT_OURS = {
 }
 CALIBRATED = "--quick --batches 1 --device cpu --max-new-tokens 16 --requests"
 WRITES = ("--out", "--plot", "--html", "--gantt", "--timeline", "-o", ">", "--resume")
-SHRUNK = ("--requests", "--seeds", "--batches", "--device", "--max-new-tokens")
+SHRUNK = ("--requests", "--seeds", "--batches", "--device", "--max-new-tokens", "--workers")
 SMALLER = (
     ("--load 0.9 --requests 240", "--load 0.9 --requests 20 --seeds 2"),
     ("(?m)--batch 16 --load 0.9$", "--batch 2 --load 0.9 --requests 20 --seeds 2"),
@@ -80,7 +80,11 @@ SMALLER = (
     (r" --load 0.5 --load 0.8 --load 0.95", r" --load 0.8 --policy las"),
     (r" --policy lp-sjf --policy lp-srpt", ""),
     (r" --policy lp-srpt --policy laps-sd --policy kernel-gittins", " --policy kernel-gittins"),
-    (r"(lapsd validate[^\n#]*)", r"\1 --quick --requests 2 --seeds 1 --device cpu"),
+    (r"(lapsd (?:sweep|reproduce)(?!.*--draw-only)[^\n#]*)", r"\1 --workers 1 "),  # in this process
+    (r" --draft-policy fixed:most=[26]", ""),
+    (r"goodput:most=6", "goodput:most=2"),
+    (" --budget 420", ""),
+    (r"(lapsd validate[^\n#>]*)", r"\1 --quick --requests 2 --seeds 1 --device cpu "),
 )
 
 
@@ -201,6 +205,7 @@ def folder(tmp_path, monkeypatch):
     ]
     (tmp_path / "model_outputs.json").write_text(json.dumps(answers), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(record, "_longest", lambda pair: 256)  # tokens of the longest timed context
     few = LAPS_SD.questions[:2]
     monkeypatch.setitem(PAPERS, "laps-sd", replace(LAPS_SD, quick=TINY, full=TINY, questions=few))
     two = replace(TINY, queues=2)
@@ -251,12 +256,15 @@ def clusters(monkeypatch):
     local.close()
 
 
-def run_shell(block: str, capsys, but: Container[str] = ()) -> None:
+def run_shell(block: str, capsys, but: list[str]) -> None:
+    """Run the commands of a block, but those that ran before; remember the ones that ran."""
     for words in commands(block):
         line = shlex.join(words)
         if line in but or any(line.startswith(other) for other in NOT_OURS):
             continue
         assert words[0] == "lapsd", f"{line}: what runs this?"
+        if not set(WRITES) & set(words):
+            but.append(line)
         *arguments, into = (
             [*words[1:], None] if ">" not in words else [*words[1 : words.index(">")], words[-1]]
         )

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from lapsd import compare
-from lapsd.calibrate import generate
+from lapsd.calibrate import generate, record
 from lapsd.calibrate.timing import cells
 from lapsd.cli.calibrate_pair import main
 from lapsd.traces import at_draft_length, load_profile, load_trace, to_frame
@@ -17,6 +17,12 @@ from lapsd.traces.provenance import Model
 
 QUICK = ["--quick", "--batches", "1", "--device", "cpu"]
 SMALL = ["--requests", "3", "--max-new-tokens", "24", *QUICK]
+
+
+@pytest.fixture(autouse=True)
+def _short_contexts(monkeypatch):
+    """Time contexts of at most 256 tokens: half the time of a calibration. `folder` has all."""
+    monkeypatch.setattr(record, "_longest", lambda pair: 256)
 
 
 @pytest.fixture(scope="module")
