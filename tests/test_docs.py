@@ -333,6 +333,21 @@ def test_a_page_shows_what_its_comparisons_print(page, lapsd):
     assert shown >= 1
 
 
+def test_the_gains_on_the_first_screen_are_those_of_the_claims():
+    claims = (ROOT / "docs" / "results" / "kernel-gittins" / "claims.md").read_text("utf-8")
+    first = " ".join((ROOT / "README.md").read_text("utf-8").split()).split("## What it does")[0]
+    rows = re.findall(r"^\| (\d+) \| (\w+) \| 0.9 \|(.*)\|$", claims, re.MULTILINE)
+    gains = {(batch, memory): re.findall(r"−([\d.]+) % \[", row) for batch, memory, row in rows}
+    for case, order in (
+        (("1", "unlimited"), (1, 3)),
+        (("8", "unlimited"), (1,)),
+        (("16", "unlimited"), (1, 3)),
+        (("16", "tight"), (1, 3)),
+    ):
+        for column in order:  # LP-SRPT, LAPS-SD, kernel-gittins, SRPT
+            assert f"{gains[case][column]} %" in first, (case, column)
+
+
 @pytest.mark.parametrize("page", sorted(DOCTESTS))
 def test_doctests_of_a_page_pass(page):
     found = doctest.testfile(str(ROOT / page), module_relative=False)
